@@ -1,0 +1,240 @@
+package realtime
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// maxBody bounds the body of a REST request.
+const maxBody = 4 << 10
+
+// API returns the handler of the REST interface. It looks at the end of the path
+// only, so that it can be mounted under any prefix, stripped or not:
+//
+//	POST …/connections/{connection_id}/join    {"room_id":"…"}
+//	POST …/connections/{connection_id}/leave
+//	GET  …/rooms/{room_id}/users
+//	GET  …/stats
+//
+// Each request is done only if allow returns nil; otherwise the answer is 403. A nil
+// allow refuses all. Requests that a browser sends from a foreign page are refused
+// as the endpoint refuses them, see Options.Origins.
+func (m *Manager) API(allow RequestAuthorizer) http.Handler {
+	a := &api{m: m, allow: allow}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := a.serve(r)
+		if err == nil {
+			writeJSON(w, http.StatusOK, body)
+			return
+		}
+		if no, ok := errors.AsType[*refusal](err); ok && no.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", no.message)
+		}
+		m.refuse(w, err)
+	})
+}
+
+type api struct {
+	m     *Manager
+	allow RequestAuthorizer
+}
+
+// Bodies of answers.
+type (
+	statusBody struct {
+		Status string `json:"status"`
+	}
+	usersBody struct {
+		RoomID    string   `json:"room_id"`
+		Users     []string `json:"users"`
+		UserCount int      `json:"user_count"`
+	}
+	statsBody struct {
+		TotalConnections  uint64     `json:"total_connections"`
+		ActiveConnections int        `json:"active_connections"`
+		PeakConnections   int        `json:"peak_connections"`
+		TotalMessages     uint64     `json:"total_messages"`
+		MessagesPerSecond float64    `json:"messages_per_second"`
+		LastStatsUpdate   *time.Time `json:"last_stats_update"`
+	}
+)
+
+// serve finds out what is asked for and does it.
+func (a *api) serve(r *http.Request) (any, error) {
+	method, do := a.route(r.URL.EscapedPath())
+	switch {
+	case do == nil:
+		return nil, &refusal{http.StatusNotFound, "not found", cRefusedRequest}
+	case r.Method != method && !(r.Method == http.MethodHead && method == http.MethodGet):
+		return nil, &refusal{http.StatusMethodNotAllowed, method, cRefusedRequest}
+	}
+	if err := a.checkPage(r); err != nil {
+		return nil, err
+	}
+	return do(r)
+}
+
+// route looks at the last segments of a path that is still escaped.
+func (a *api) route(path string) (method string, do func(*http.Request) (any, error)) {
+	segments := strings.Split(path, "/")
+	last := func(i int) string { // the i-th from the end, unescaped
+		if i > len(segments) {
+			return ""
+		}
+		s, err := url.PathUnescape(segments[len(segments)-i])
+		if err != nil {
+			return ""
+		}
+		return s
+	}
+	switch {
+	case last(1) == "stats":
+		return http.MethodGet, a.stats
+	case last(3) == "rooms" && last(1) == "users":
+		return http.MethodGet, func(r *http.Request) (any, error) { return a.users(r, last(2)) }
+	case last(3) == "connections" && last(1) == "join":
+		return http.MethodPost, func(r *http.Request) (any, error) { return a.join(r, last(2)) }
+	case last(3) == "connections" && last(1) == "leave":
+		return http.MethodPost, func(r *http.Request) (any, error) { return a.leave(r, last(2)) }
+	}
+	return "", nil
+}
+
+// checkPage refuses requests of foreign pages. A browser says where a request comes
+// from; other clients say nothing and carry no cookies that a page could misuse.
+func (a *api) checkPage(r *http.Request) error {
+	site := r.Header.Get("Sec-Fetch-Site")
+	hasOrigin := r.Header.Get("Origin") != ""
+	if hasOrigin {
+		if from, ok := a.m.origins.check(r); !ok {
+			return a.m.refuseOrigin(from)
+		}
+	} else if site == "cross-site" && !a.m.opts.InsecureAnyOrigin {
+		return a.m.refuseOrigin("cross-site")
+	}
+	if r.Method == http.MethodPost && (hasOrigin || site != "") {
+		kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		if err != nil || kind != "application/json" {
+			return &refusal{
+				http.StatusUnsupportedMediaType, "content type must be application/json", cRefusedRequest,
+			}
+		}
+	}
+	return nil
+}
+
+// permit asks the authorizer.
+func (a *api) permit(r *http.Request, what Action) error {
+	if a.allow != nil && a.allow(r, what) == nil {
+		return nil
+	}
+	if a.allow == nil && a.m.notes.first("api") {
+		a.m.log.Warn("realtime: a REST call was refused because nothing allows it: " +
+			"give Manager.API an authorizer")
+	}
+	return &refusal{http.StatusForbidden, "forbidden", cDenied}
+}
+
+func (a *api) stats(r *http.Request) (any, error) {
+	if err := a.permit(r, Action{Kind: ActionStats}); err != nil {
+		return nil, err
+	}
+	s := a.m.Stats()
+	body := statsBody{
+		TotalConnections:  s.Accepted,
+		ActiveConnections: s.Conns,
+		PeakConnections:   s.PeakConns,
+		TotalMessages:     s.Messages,
+		MessagesPerSecond: s.Rate,
+	}
+	if !s.Updated.IsZero() {
+		at := s.Updated.UTC()
+		body.LastStatsUpdate = &at
+	}
+	return body, nil
+}
+
+func (a *api) users(r *http.Request, room string) (any, error) {
+	if err := a.permit(r, Action{Kind: ActionMembers, Room: room}); err != nil {
+		return nil, err
+	}
+	found := a.m.index.rooms.find(room)
+	if found == nil {
+		return usersBody{RoomID: room, Users: []string{}}, nil
+	}
+	defer found.mu.Unlock()
+	users := found.roster()
+	return usersBody{RoomID: room, Users: users, UserCount: len(users)}, nil
+}
+
+func (a *api) join(r *http.Request, connID string) (any, error) {
+	room, err := roomOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.permit(r, Action{Kind: ActionJoin, Room: room, Conn: connID}); err != nil {
+		return nil, err
+	}
+	c := a.m.Conn(connID)
+	if c == nil {
+		return nil, errNoConn()
+	}
+	if err := a.m.index.move(c, room); err != nil {
+		return nil, joinRefusal(err)
+	}
+	return statusBody{"joined"}, nil
+}
+
+func (a *api) leave(r *http.Request, connID string) (any, error) {
+	if err := a.permit(r, Action{Kind: ActionLeave, Conn: connID}); err != nil {
+		return nil, err
+	}
+	c := a.m.Conn(connID)
+	if c == nil {
+		return nil, errNoConn()
+	}
+	a.m.index.retreat(c)
+	return statusBody{"left"}, nil
+}
+
+func errNoConn() error {
+	return &refusal{http.StatusBadRequest, "Connection not found", cRefusedRequest}
+}
+
+// joinRefusal is the answer to a join that failed.
+func joinRefusal(err error) error {
+	switch {
+	case errors.Is(err, ErrClosed):
+		return errNoConn()
+	case errors.Is(err, ErrTooManyRooms):
+		return &refusal{http.StatusTooManyRequests, "too many rooms", cRefusedLimit}
+	default:
+		return &refusal{http.StatusBadRequest, "invalid room_id", cRefusedRequest}
+	}
+}
+
+// roomOf reads the body of a join.
+func roomOf(r *http.Request) (string, error) {
+	p, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return "", &refusal{http.StatusBadRequest, "cannot read the body", cRefusedRequest}
+	case len(p) > maxBody:
+		return "", &refusal{http.StatusRequestEntityTooLarge, "body too large", cRefusedRequest}
+	}
+	var values [1][]byte
+	if !utf8.Valid(p) || members(p, []string{"room_id"}, values[:]) != nil {
+		return "", &refusal{http.StatusBadRequest, "body must be a JSON object", cRefusedRequest}
+	}
+	room, ok := jsonString(values[0])
+	if !ok || ValidName(room) != nil {
+		return "", &refusal{http.StatusBadRequest, "invalid room_id", cRefusedRequest}
+	}
+	return room, nil
+}

@@ -1,0 +1,114 @@
+package realtime
+
+import (
+	"strconv"
+	"time"
+)
+
+// protocol is the language that a connection speaks on the wire.
+type protocol uint8
+
+// The protocols, see docs/PROTOCOL.md.
+const (
+	protoPlain protocol = iota
+	numProtocols
+)
+
+// command is what a client's message asks for.
+type command struct {
+	kind   commandKind
+	text   string
+	target string
+}
+
+type commandKind uint8
+
+const (
+	cmdNone commandKind = iota // nothing that the protocol knows
+	cmdPing
+	cmdChat
+)
+
+// decodePlain reads a text message of a plain client: the four characters ping, or
+// an object with a string content and a string target. Everything else is nothing.
+// It keeps nothing of p.
+func decodePlain(p []byte) command {
+	if string(p) == "ping" {
+		return command{kind: cmdPing}
+	}
+	var values [2][]byte
+	if members(p, []string{"content", "target"}, values[:]) != nil {
+		return command{}
+	}
+	text, ok := jsonString(values[0])
+	target, ok2 := jsonString(values[1])
+	if !ok || !ok2 {
+		return command{}
+	}
+	return command{kind: cmdChat, text: text, target: target}
+}
+
+// appendPlain appends a message in the envelope of the plain protocol. The order of
+// the members is part of the contract with clients that compare text.
+func appendPlain(buf []byte, m *Message, now time.Time) []byte {
+	buf = append(buf, `{"message_type":`...)
+	if m.Type == "" {
+		buf = appendString(buf, typeChat)
+	} else {
+		buf = appendString(buf, m.Type)
+	}
+	buf = append(buf, `,"sender_id":`...)
+	buf = appendStringOrNull(buf, m.Sender)
+	buf = append(buf, `,"content":`...)
+	if len(m.Content) == 0 {
+		buf = append(buf, "null"...)
+	} else {
+		buf = append(buf, m.Content...)
+	}
+	at := m.Time
+	if at.IsZero() {
+		at = now
+	}
+	buf = append(buf, `,"timestamp":`...)
+	buf = strconv.AppendInt(buf, at.Unix(), 10)
+	return append(buf, '}')
+}
+
+// welcome is the first message of every connection.
+func welcome(connID string) Message {
+	buf := append([]byte(nil), `{"connection_id":`...)
+	buf = appendString(buf, connID)
+	buf = append(buf, `,"message":"Connected successfully"}`...)
+	return Message{Type: typeHello, Content: buf}
+}
+
+func userJoined(user string) Message { return userNotice(typeJoined, user, " joined") }
+func userLeft(user string) Message   { return userNotice(typeLeft, user, " left") }
+
+func userNotice(typ, user, verb string) Message {
+	buf := append([]byte(nil), `{"user_id":`...)
+	buf = appendString(buf, user)
+	buf = append(buf, `,"message":`...)
+	buf = appendString(buf, "User "+user+verb)
+	return Message{Type: typ, Sender: user, Content: append(buf, '}')}
+}
+
+func roomJoined(user, room string) Message {
+	return roomNotice("room_join", user, room, " joined room ")
+}
+
+func roomLeft(user, room string) Message {
+	return roomNotice("room_leave", user, room, " left room ")
+}
+
+func roomNotice(kind, user, room, verb string) Message {
+	buf := append([]byte(nil), `{"type":`...)
+	buf = appendString(buf, kind)
+	buf = append(buf, `,"user_id":`...)
+	buf = appendStringOrNull(buf, user)
+	buf = append(buf, `,"room_id":`...)
+	buf = appendString(buf, room)
+	buf = append(buf, `,"message":`...)
+	buf = appendString(buf, "User"+verb+room)
+	return Message{Type: typeNotice, Sender: user, Content: append(buf, '}')}
+}

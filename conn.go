@@ -1,0 +1,295 @@
+package realtime
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// Conn is one connection: the session of one device or tab, with its identity, its
+// rooms and its counters. It holds one [Transport] for as long as it lasts.
+// All methods are safe for concurrent use, also after the connection has ended.
+type Conn struct {
+	id       string
+	identity Identity
+	proto    protocol
+	opened   time.Time
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+
+	transport Transport
+	link      *engine.Link
+	duties    duties
+	end       atomic.Pointer[CloseError]
+
+	seen     atomic.Int64 // when the last frame came in, as a c.now()
+	reading  atomic.Int64 // since when it is being read, as a c.now(); 0 while it is not
+	received atomic.Uint64
+	pings    pings
+
+	mu       sync.Mutex
+	phase    phase
+	rooms    map[string]*membership
+	newest   *membership // of the rooms, the one joined last
+	restRoom string      // the room that the REST handler put it into, or empty
+
+	seat seat // its place among all connections
+}
+
+// duties is what a connection needs of those above it.
+type duties struct {
+	ended func(*CloseError) // begins the clean-up; called once, must not block
+	yield func()            // gives the right to read away while a handler runs
+	busy  func() bool       // whether code of the application runs for it
+}
+
+// connKey is the key of the connection in its context.
+type connKey struct{}
+
+// inHandler reports whether ctx is that of a connection for which code of the
+// application runs right now.
+func inHandler(ctx context.Context) bool {
+	c, ok := ctx.Value(connKey{}).(*Conn)
+	return ok && c.duties.busy()
+}
+
+type phase uint8
+
+const (
+	registering phase = iota // found by its id only
+	live
+	gone
+)
+
+// seat is where a connection is in the lists.
+type seat struct {
+	segment uint8
+	index   int // in the segment, guarded by it
+	device  int // in the user's connections, guarded by the user
+}
+
+// membership is a connection's place in a room.
+type membership struct {
+	conn *Conn
+	room string
+
+	older, newer *membership // in order of joining; guarded by conn.mu
+
+	slot  int  // index among the room's members; guarded by the room
+	shown bool // in the room's roster, and announced; guarded by the room
+}
+
+// ID returns the connection's id, "conn_" and a random UUID. It is not a secret to
+// the peer, and no credential.
+func (c *Conn) ID() string { return c.id }
+
+// UserID returns the user's id, empty for an anonymous connection.
+func (c *Conn) UserID() string { return c.identity.UserID }
+
+// Identity returns what Authenticate returned.
+func (c *Conn) Identity() Identity { return c.identity }
+
+// Context returns the context of the connection. It has the values of the request
+// that opened it, and ends with the connection; its cause is a *CloseError then.
+func (c *Conn) Context() context.Context { return c.ctx }
+
+// Rooms returns the rooms that the connection is in, in order of joining.
+func (c *Conn) Rooms() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := make([]string, len(c.rooms))
+	for m, i := c.newest, len(names); m != nil; m = m.older {
+		i--
+		names[i] = m.room
+	}
+	return names
+}
+
+// Info says how a connection is doing.
+type Info struct {
+	RemoteAddr  string
+	ConnectedAt time.Time
+	LastSeen    time.Time // when the last frame came in, of whatever kind
+	Received    uint64    // messages from the peer
+	Sent        uint64    // messages to the peer that were written to its socket
+	Queued      int       // messages that wait to be written
+	QueuedBytes int
+	Dropped     uint64 // messages that found the queue full
+}
+
+// Info returns a snapshot.
+func (c *Conn) Info() Info {
+	n := c.link.Counts()
+	return Info{
+		RemoteAddr:  c.transport.RemoteAddr(),
+		ConnectedAt: c.opened,
+		LastSeen:    c.opened.Add(time.Duration(c.seen.Load())),
+		Received:    c.received.Load(),
+		Sent:        n.Written,
+		Queued:      n.Queued,
+		QueuedBytes: n.QueuedBytes,
+		Dropped:     n.Dropped,
+	}
+}
+
+// Close ends the connection: what is queued goes out, then a close frame, and after
+// at most a second the socket is closed. It does not wait. The reason is cut to 123
+// bytes. A code may be 1000, 1001, 1008, 1011 to 1013 or 3000 to 4999.
+//
+// It returns ErrCloseCode for any other code, and ErrClosed if the connection has
+// ended already.
+func (c *Conn) Close(code CloseCode, reason string) error {
+	if !code.sendable() {
+		return ErrCloseCode
+	}
+	if !c.finish(&CloseError{Cause: CauseServer, Code: code, Reason: reason}, closeGrace) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Ping sends a ping and returns how long the peer took to answer. It waits until
+// ctx or the connection ends, and returns the context's cause then. It may be called
+// inside a handler of the same connection: what comes in meanwhile waits.
+func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	answered, number := c.pings.begin()
+	defer c.pings.forget(number)
+	c.duties.yield()
+	c.link.Ping(engine.NewFrame(engine.OpPing, strconv.AppendUint(nil, number, 10)))
+	select {
+	case <-answered:
+		return time.Since(start), nil
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	case <-c.ctx.Done():
+		return 0, context.Cause(c.ctx)
+	}
+}
+
+// finish ends the connection, unless it has ended. It does not wait, may be called
+// with locks held, and leaves the clean-up to another goroutine.
+func (c *Conn) finish(e *CloseError, within time.Duration) bool {
+	e.Reason = engine.CutReason(e.Reason)
+	if !c.end.CompareAndSwap(nil, e) {
+		return false
+	}
+	frame := func() *engine.Frame { return engine.CloseFrame(uint16(e.Code), e.Reason) }
+	switch e.Cause {
+	case CauseLost:
+		c.link.Kill()
+	case CauseClient, CauseServer, CauseShutdown:
+		c.link.Close(frame(), within)
+	default:
+		c.link.Abort(frame(), closeGrace)
+	}
+	c.cancel(e)
+	c.duties.ended(e)
+	return true
+}
+
+func (c *Conn) ended() bool { return c.end.Load() != nil }
+
+// now returns the time since the connection opened. It is never zero.
+func (c *Conn) now() time.Duration { return max(1, time.Since(c.opened)) }
+
+func (c *Conn) alive() { c.seen.Store(int64(c.now())) }
+
+// silence returns for how long the peer could have been heard and was not. It is
+// zero while the connection is not read.
+func (c *Conn) silence(since time.Duration) time.Duration {
+	reading := time.Duration(c.reading.Load())
+	if reading == 0 {
+		return 0
+	}
+	return c.now() - max(time.Duration(c.seen.Load()), reading, since)
+}
+
+// push gives the connection its variant of a frame.
+func (c *Conn) push(f *frames, class engine.Class, policy engine.Policy) engine.Outcome {
+	return c.link.Push(f[c.proto], class, policy)
+}
+
+// joined records a membership. c.mu is held.
+func (c *Conn) joined(m *membership) {
+	if c.rooms == nil {
+		c.rooms = make(map[string]*membership)
+	}
+	c.rooms[m.room] = m
+	if m.older = c.newest; m.older != nil {
+		m.older.newer = m
+	}
+	c.newest = m
+}
+
+// left forgets a membership. c.mu is held.
+func (c *Conn) left(m *membership) {
+	delete(c.rooms, m.room)
+	if m.older != nil {
+		m.older.newer = m.newer
+	}
+	if m.newer != nil {
+		m.newer.older = m.older
+	} else {
+		c.newest = m.older
+	}
+	if c.restRoom == m.room {
+		c.restRoom = ""
+	}
+}
+
+// currentRoom is what a plain client means by its room.
+func (c *Conn) currentRoom() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.newest == nil {
+		return DefaultRoom
+	}
+	return c.newest.room
+}
+
+// pings are the calls of Ping that wait for a pong. The zero value is ready.
+type pings struct {
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]chan struct{}
+}
+
+func (p *pings) begin() (answered <-chan struct{}, number uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last++
+	if p.waiting == nil {
+		p.waiting = make(map[uint64]chan struct{})
+	}
+	ch := make(chan struct{})
+	p.waiting[p.last] = ch
+	return ch, p.last
+}
+
+func (p *pings) forget(number uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waiting, number)
+}
+
+// answer ends the wait for the ping that the pong answers and for all before it: a
+// peer may answer only the newest.
+func (p *pings) answer(payload string) {
+	number, err := strconv.ParseUint(payload, 10, 64)
+	if err != nil {
+		return // the answer to a heartbeat, or unasked for
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for n, ch := range p.waiting {
+		if n <= number {
+			close(ch)
+			delete(p.waiting, n)
+		}
+	}
+}

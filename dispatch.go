@@ -1,0 +1,80 @@
+package realtime
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// dispatcher does what clients ask for.
+type dispatcher struct {
+	authorize Authorizer
+	onMessage MessageFunc
+	send      func(context.Context, Target, Message) (Result, error)
+	log       *slog.Logger
+	tally     *tally
+	notes     *notes
+}
+
+// run does one command of c.
+func (d *dispatcher) run(c *Conn, cmd command) {
+	switch cmd.kind {
+	case cmdPing:
+		d.tally.add(cMatched, 1)
+		c.push(&frames{protoPlain: pong()}, engine.Reply, engine.Disconnect)
+	case cmdChat:
+		d.chat(c, cmd)
+	}
+}
+
+func (d *dispatcher) chat(c *Conn, cmd command) {
+	var to Target
+	switch cmd.target {
+	case targetAll:
+		to = ToAll()
+	case targetRoom:
+		to = ToRoom(c.currentRoom())
+	default:
+		if validUser(cmd.target) != nil {
+			d.tally.add(cIgnored, 1)
+			return
+		}
+		to = ToUser(cmd.target)
+	}
+	in := Inbound{Text: cmd.text, Target: to, Message: Chat(c.UserID(), cmd.text)}
+	err := guard(d.log, d.tally, c, func() error {
+		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
+			return nil
+		}
+		if d.onMessage != nil {
+			return d.onMessage(c.ctx, c, in)
+		}
+		_, err := d.send(c.ctx, in.Target, in.Message)
+		return err
+	})
+	if err != nil {
+		d.tally.add(cFailed, 1)
+		d.log.LogAttrs(c.ctx, slog.LevelDebug, "realtime: message failed",
+			slog.String("conn", c.id), slog.Any("error", err))
+	}
+}
+
+// allowed asks the authorizer. A plain client is not told of a refusal.
+func (d *dispatcher) allowed(c *Conn, a Action) bool {
+	if d.authorize == nil {
+		d.tally.add(cDenied, 1)
+		if d.notes.first("authorize") {
+			d.log.Warn("realtime: a client's action was refused because nothing allows it: " +
+				"set Options.Authorize")
+		}
+		return false
+	}
+	if err := d.authorize(c.ctx, c, a); err != nil {
+		d.tally.add(cDenied, 1)
+		d.log.LogAttrs(c.ctx, slog.LevelDebug, "realtime: action refused",
+			slog.String("conn", c.id), slog.String("action", string(a.Kind)), slog.Any("error", err))
+		return false
+	}
+	return true
+}

@@ -1,0 +1,43 @@
+package realtime
+
+import (
+	"errors"
+	"fmt"
+)
+
+// At the door: errors of Authenticate, Register and the endpoint.
+var (
+	// ErrUnauthenticated says who you are is not known. The endpoint answers 401.
+	// Authenticate may return any other error to the same effect.
+	ErrUnauthenticated = errors.New("realtime: not authenticated")
+	// ErrForbidden says you are known and may not. The endpoint and the REST
+	// handler answer 403.
+	ErrForbidden = errors.New("realtime: forbidden")
+	// ErrTooManyConns says that Options.MaxConns or MaxConnsPerUser is reached.
+	ErrTooManyConns = errors.New("realtime: too many connections")
+
+	errUserFull = fmt.Errorf("%w of one user", ErrTooManyConns)
+)
+
+// Of connections and rooms.
+var (
+	// ErrClosed says that the connection or the Manager has ended.
+	ErrClosed = errors.New("realtime: closed")
+	// ErrNotFound says that there is no such connection.
+	ErrNotFound = errors.New("realtime: connection not found")
+	// ErrTooManyRooms says that Options.MaxRoomsPerConn is reached.
+	ErrTooManyRooms = errors.New("realtime: too many rooms")
+)
+
+// Of values that callers give.
+var (
+	// ErrName says that a user id, a room or a message type breaks the rules of
+	// [ValidName], or is reserved.
+	ErrName = errors.New("realtime: invalid name")
+	// ErrMessage says that a message's content is not valid JSON in UTF-8.
+	ErrMessage = errors.New("realtime: invalid message")
+	// ErrTooLarge says that a message is larger than any connection's queue.
+	ErrTooLarge = errors.New("realtime: message too large")
+	// ErrCloseCode says that a close code is not one that a server may send.
+	ErrCloseCode = errors.New("realtime: invalid close code")
+)

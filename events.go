@@ -1,0 +1,59 @@
+package realtime
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+)
+
+// Inbound is a message from a client, before it goes anywhere.
+type Inbound struct {
+	// Text is what the client wrote.
+	Text string
+	// Target is whom the client means. A client's room is resolved already.
+	Target Target
+	// Message is what the others are to get: Text with its sender, as [Chat] makes it.
+	Message Message
+}
+
+// Handlers of events. They run with no lock held and may call everything. Those of
+// one connection run one at a time, in order, and ctx ends with the connection. A
+// panic ends the connection with code 1011 and is logged.
+type (
+	// ConnectFunc decides whether a connection opens. It may join rooms and send: the
+	// client gets that behind its welcome. Nobody has been told of the connection
+	// yet, and if it returns an error nobody ever is: the connection is closed with
+	// code 4403, or with the code and reason of a *CloseError.
+	ConnectFunc func(ctx context.Context, c *Conn) error
+
+	// MessageFunc gets each message that a client sends and that Options.Authorize
+	// allowed, in place of the default, which is Send(ctx, in.Target, in.Message).
+	// An error is counted; a plain client is not told.
+	//
+	// While it runs, nothing else of this connection is handled. After five seconds,
+	// or when it calls Conn.Ping, the connection is read on, so that pings are
+	// answered and the end is seen: 64 messages are kept for later, then reading
+	// stops.
+	MessageFunc func(ctx context.Context, c *Conn, in Inbound) error
+
+	// DisconnectFunc is called once for each connection for which OnConnect returned
+	// nil, after its last handler, when everybody has been told. ctx has ended.
+	DisconnectFunc func(ctx context.Context, c *Conn, why *CloseError)
+)
+
+// guard runs code of the application and turns a panic into an error.
+func guard(log *slog.Logger, t *tally, c *Conn, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			t.add(cPanics, 1)
+			log.Error("realtime: panic in a handler", "conn", c.id, "panic", p,
+				"stack", string(debug.Stack()))
+			err = fmt.Errorf("realtime: panic: %v", p)
+			c.finish(&CloseError{
+				Cause: CausePanic, Code: CloseInternal, Reason: "internal error", Err: err,
+			}, closeGrace)
+		}
+	}()
+	return f()
+}

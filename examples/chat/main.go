@@ -1,0 +1,68 @@
+// Command chat is a chat with rooms, private messages and a list of who is there,
+// on one page without a build step.
+//
+// It is a demonstration: anybody can take any name, and anybody may do anything.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"flag"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/realtime-go/realtime"
+)
+
+//go:embed page.html
+var page []byte
+
+func main() {
+	addr := flag.String("addr", "localhost:8080", "address to listen on")
+	opts := realtime.Options{
+		Authenticate: realtime.InsecureQueryUser,
+		Authorize:    realtime.InsecureAllowAll,
+	}
+	flag.DurationVar(&opts.StaleAfter, "stale-after", 0, "silence that ends a connection; 0 is the default, negative is off")
+	flag.DurationVar(&opts.SweepInterval, "sweep", 0, "how often to look for stale connections; 0 is the default")
+	flag.IntVar(&opts.InboundRate, "inbound-rate", 0, "messages a second for each connection; 0 is the default, negative is off")
+	announce := flag.Bool("announce", true, "tell everybody who comes and goes")
+	flag.Parse()
+	if *announce {
+		opts.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
+	}
+
+	rt := realtime.New(&opts)
+	api := rt.API(realtime.InsecureAllowRequests)
+	mux := http.NewServeMux()
+	mux.Handle("/ws", rt)
+	mux.Handle("/connections/", api)
+	mux.Handle("/rooms/", api)
+	mux.Handle("/stats", api)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(page)
+	})
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	srv := realtime.NewServer(*addr, mux)
+	go func() {
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = rt.Shutdown(ctx)
+		_ = srv.Shutdown(ctx)
+	}()
+	slog.Warn("a demonstration: it runs with InsecureQueryUser and InsecureAllowAll")
+	slog.Info("open http://" + *addr + " in two tabs")
+	if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		slog.Error("cannot serve", "error", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,193 @@
+package realtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	maxHeaderBytes = 16 << 10
+	maxHeaders     = 100
+	// retryAfter is what a refused client is told to wait, in seconds.
+	retryAfter = "5"
+)
+
+// NewServer returns an http.Server with the limits that a server of long-lived
+// connections needs and a handler cannot set: 5 s for the header of a request, 16 KiB
+// of headers, 60 s between requests. It listens on addr, see http.Server.Addr.
+func NewServer(addr string, h http.Handler) *http.Server {
+	return &http.Server{
+		Addr: addr, Handler: h,
+		ReadHeaderTimeout: 5 * time.Second,
+		MaxHeaderBytes:    maxHeaderBytes,
+		IdleTimeout:       60 * time.Second,
+	}
+}
+
+// refusal is an upgrade that is refused, or a REST call.
+type refusal struct {
+	status  int
+	message string // for the client; no secrets
+	counter counter
+}
+
+func (e *refusal) Error() string { return e.message }
+
+// ServeHTTP is the WebSocket endpoint. It checks origin, limits and identity before
+// the upgrade, and answers what it refuses with plain HTTP and a JSON error: 400,
+// 401, 403, 426, 429, 431 or 503. It returns when the connection is open, so that
+// middleware is done with it; the connection keeps the values of the request's
+// context, but not its end.
+//
+// It can be mounted under any path, on net/http and on every router that hands
+// through a ResponseWriter which can be hijacked.
+func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, err := m.doorkeep(w, r)
+	if err == nil {
+		err = m.admission(m.admit(id.UserID))
+	}
+	if err != nil {
+		m.refuse(w, err)
+		return
+	}
+	s, err := upgrade(w, r, &m.buffers)
+	if err != nil { // the request has been answered
+		m.dismiss(id.UserID)
+		m.tally.add(cRefusedRequest, 1)
+		m.log.LogAttrs(r.Context(), slog.LevelDebug, "realtime: upgrade failed", slog.Any("error", err))
+		return
+	}
+	_, _ = m.register(r.Context(), s, id) // whoever ended it has logged why
+}
+
+// doorkeep checks everything about a request that does not change anything.
+func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request) (Identity, error) {
+	if m.isClosing() {
+		return Identity{}, m.admission(ErrClosed)
+	}
+	if err := checkHeaders(r.Header); err != nil {
+		return Identity{}, err
+	}
+	if from, ok := m.origins.check(r); !ok {
+		return Identity{}, m.refuseOrigin(from)
+	}
+	if err := checkUpgrade(w, r); err != nil {
+		return Identity{}, err
+	}
+	if m.opts.Authenticate == nil {
+		return Identity{}, nil
+	}
+	id, err := m.opts.Authenticate(r)
+	switch {
+	case errors.Is(err, ErrForbidden):
+		return id, &refusal{http.StatusForbidden, "forbidden", cRefusedAuth}
+	case err != nil:
+		m.log.LogAttrs(r.Context(), slog.LevelDebug, "realtime: not authenticated", slog.Any("error", err))
+		return id, &refusal{http.StatusUnauthorized, "not authenticated", cRefusedAuth}
+	}
+	if err := id.validate(); err != nil {
+		return id, &refusal{http.StatusBadRequest, "invalid user id", cRefusedAuth}
+	}
+	return id, nil
+}
+
+// checkHeaders refuses what is too much to be a handshake.
+func checkHeaders(h http.Header) error {
+	n, bytes := 0, 0
+	for name, values := range h {
+		n += len(values)
+		for _, v := range values {
+			bytes += len(name) + len(v)
+		}
+	}
+	if n > maxHeaders || bytes > maxHeaderBytes {
+		return &refusal{http.StatusRequestHeaderFieldsTooLarge, "too many headers", cRefusedRequest}
+	}
+	return nil
+}
+
+// checkUpgrade refuses what cannot become a WebSocket, with a hint.
+func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
+	switch {
+	case r.Method != http.MethodGet:
+		w.Header().Set("Allow", http.MethodGet)
+		return &refusal{http.StatusMethodNotAllowed, "use GET", cRefusedRequest}
+	case r.ProtoMajor != 1 || !hasToken(r.Header, "Upgrade", "websocket") ||
+		!hasToken(r.Header, "Connection", "upgrade"):
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		return &refusal{http.StatusUpgradeRequired, "this is a WebSocket endpoint; a proxy in " +
+			"between must speak HTTP/1.1 and pass on the headers Upgrade and Connection", cRefusedRequest}
+	case !canHijack(w):
+		return &refusal{http.StatusInternalServerError, fmt.Sprintf("the ResponseWriter %T has "+
+			"neither Hijack nor Unwrap: mount the endpoint outside the middleware that wraps it", w),
+			cRefusedRequest}
+	}
+	return nil
+}
+
+func hasToken(h http.Header, name, token string) bool {
+	for _, v := range h.Values(name) {
+		for t := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (m *Manager) refuseOrigin(from string) error {
+	message := fmt.Sprintf("origin %q is not allowed: add it to Options.Origins", from)
+	if from == "" {
+		message = "an Origin header is required"
+	}
+	if m.notes.first("origin " + from) {
+		m.log.Warn("realtime: refused a connection: " + message)
+	}
+	return &refusal{http.StatusForbidden, message, cRefusedOrigin}
+}
+
+// admission is the refusal for an error of admit.
+func (m *Manager) admission(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrClosed):
+		return &refusal{http.StatusServiceUnavailable, "shutting down", cRefusedShutdown}
+	case errors.Is(err, errUserFull):
+		return &refusal{http.StatusTooManyRequests, "too many connections of this user", cRefusedLimit}
+	default:
+		return &refusal{http.StatusServiceUnavailable, "too many connections", cRefusedLimit}
+	}
+}
+
+func (m *Manager) refuse(w http.ResponseWriter, err error) {
+	no, ok := errors.AsType[*refusal](err)
+	if !ok {
+		no = &refusal{http.StatusInternalServerError, "internal error", cRefusedRequest}
+	}
+	m.tally.add(no.counter, 1)
+	if no.status == http.StatusInternalServerError && m.notes.first(no.message) {
+		m.log.Error("realtime: cannot upgrade: " + no.message)
+	}
+	if no.status == http.StatusServiceUnavailable || no.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	writeJSON(w, no.status, map[string]string{"error": no.message})
+}
+
+// writeJSON answers with a JSON body that nobody caches or guesses a type for.
+func writeJSON(w http.ResponseWriter, status int, body any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // a client that is gone needs no answer
+}

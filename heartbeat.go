@@ -1,0 +1,69 @@
+package realtime
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// heartbeat finds out whether a quiet peer is still there. It has no goroutine and
+// no timer of its own: the wheel of the Manager comes by when there may be something
+// to do.
+type heartbeat struct {
+	c        *Conn
+	wheel    *engine.Wheel
+	ping     *engine.Frame // shared
+	interval time.Duration
+	timeout  time.Duration
+
+	timer  engine.Timer
+	pinged time.Duration // when the ping went out that is not answered yet, or 0
+}
+
+// start begins to watch, unless heartbeats are off.
+func (h *heartbeat) start() {
+	if h.interval > 0 {
+		h.timer.Fire = h.beat
+		h.wheel.Set(&h.timer, h.interval)
+	}
+}
+
+func (h *heartbeat) stop() { h.wheel.Stop(&h.timer) }
+
+// beat runs in the goroutine of the wheel.
+func (h *heartbeat) beat() {
+	if h.c.ended() {
+		return
+	}
+	if h.timeout > 0 && time.Duration(h.c.seen.Load()) < h.pinged {
+		left := h.timeout - h.c.silence(h.pinged)
+		if left <= 0 {
+			h.c.finish(&CloseError{
+				Cause: CauseTimeout, Code: CloseTimeout, Reason: "no sign of life",
+			}, closeGrace)
+			return
+		}
+		h.wheel.Set(&h.timer, left)
+		return
+	}
+	h.pinged = 0
+	if left := h.interval - (h.c.now() - time.Duration(h.c.seen.Load())); left > 0 {
+		h.wheel.Set(&h.timer, left)
+		return
+	}
+	h.pinged = h.c.now()
+	h.c.link.Ping(h.ping)
+	h.wheel.Set(&h.timer, cmp.Or(h.timeout, h.interval))
+}
+
+// sweep ends the connections that have been silent for longer than staleAfter.
+func sweep(all *everyone, staleAfter time.Duration) {
+	for _, c := range all.snapshot() {
+		if !c.ended() && c.silence(0) > staleAfter {
+			c.finish(&CloseError{
+				Cause: CauseTimeout, Code: CloseTimeout, Reason: "stale",
+			}, closeGrace)
+		}
+	}
+}

@@ -1,0 +1,359 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// Manager is the hub: it knows the connections, users and rooms of this process and
+// sends messages to them. It is the http.Handler of the WebSocket endpoint, see
+// [Manager.ServeHTTP], and makes that of the REST interface, see [Manager.API].
+// All methods are safe for concurrent use, also after Close. No lock is held while
+// code of the application, a socket or a broker runs.
+type Manager struct {
+	opts     Options
+	log      *slog.Logger
+	tally    tally
+	notes    notes
+	index    *index
+	dispatch dispatcher
+	origins  *origins
+	buffers  sync.Pool // of *[]byte, for joined writes
+	carrier  *carrier  // nil without a broker
+
+	links     engine.Config
+	wheel     *engine.Wheel
+	sweeper   engine.Timer
+	heartbeat *engine.Frame
+
+	gate     sync.Mutex
+	closing  bool
+	admitted int // connections that are open or about to be
+
+	work       sync.WaitGroup // of connections: links and clean-up
+	tails      tails          // of connections: handlers that outlive them
+	background sync.WaitGroup // of the Manager: wheel, observer, broker
+	rest       context.CancelFunc
+}
+
+// New returns a Manager with these options, nil for the defaults. It copies them and
+// does no I/O. It panics if Options.Origins has an entry that is not an origin.
+// The caller must end it with Shutdown or Close.
+func New(o *Options) *Manager {
+	m := &Manager{opts: o.resolved()}
+	m.log = m.opts.Logger
+	m.index = newIndex(&m.opts, &m.tally)
+	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin)
+	m.dispatch = dispatcher{
+		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, send: m.Send,
+		log: m.log, tally: &m.tally, notes: &m.notes,
+	}
+	m.buffers.New = func() any { return new([]byte) }
+	m.links = engine.Config{
+		MaxMessages:  m.opts.QueueMessages,
+		MaxBytes:     m.opts.QueueBytes,
+		WriteTimeout: m.opts.WriteTimeout,
+		Go:           m.work.Go,
+		Totals:       &m.tally.frames,
+	}
+	m.wheel = engine.NewWheel(m.background.Go)
+	m.sweeper.Fire = m.sweep
+	m.heartbeat = engine.NewFrame(engine.OpPing, nil)
+	m.startBackground()
+	return m
+}
+
+// startBackground starts what the Manager runs for its whole life, if anything.
+func (m *Manager) startBackground() {
+	var ctx context.Context
+	ctx, m.rest = context.WithCancel(context.Background())
+	if m.opts.Observer != nil {
+		m.background.Go(func() { observe(ctx, m.opts.Observer, &m.tally) })
+	}
+	if m.opts.Broker != nil {
+		m.carrier = newCarrier(m.opts.Broker)
+		m.background.Go(func() { m.carrier.run(ctx, sink{m}) })
+	}
+}
+
+// Register makes a connection of a transport, as ServeHTTP does with a WebSocket: it
+// calls OnConnect, announces the connection and begins to read. It blocks only on
+// OnConnect. The connection's context has the values of ctx, but does not end with
+// it. Register takes over the transport, also when it fails.
+//
+// It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
+// ErrTooManyConns, ErrName for a user id that breaks the rules, and the error of
+// OnConnect.
+func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
+	err := id.validate()
+	if err == nil {
+		err = m.admit(id.UserID)
+	}
+	if err != nil {
+		_ = t.wire().Close()
+		t.release()
+		return nil, err
+	}
+	return m.register(ctx, t, id)
+}
+
+// admit keeps a place for a connection. dismiss or register gives it back.
+func (m *Manager) admit(user string) error {
+	m.gate.Lock()
+	defer m.gate.Unlock()
+	switch {
+	case m.closing:
+		return ErrClosed
+	case m.opts.MaxConns > 0 && m.admitted >= m.opts.MaxConns:
+		return ErrTooManyConns
+	case !m.index.users.reserve(user, m.opts.MaxConnsPerUser):
+		return errUserFull
+	}
+	if m.admitted++; m.admitted == 1 {
+		m.watchStale()
+	}
+	m.work.Add(1)
+	return nil
+}
+
+// dismiss gives back the place of a connection that never came to be.
+func (m *Manager) dismiss(user string) {
+	m.index.users.unreserve(user)
+	m.vacate()
+}
+
+func (m *Manager) vacate() {
+	m.gate.Lock()
+	m.admitted--
+	m.gate.Unlock()
+	m.work.Done()
+}
+
+func (m *Manager) isClosing() bool {
+	m.gate.Lock()
+	defer m.gate.Unlock()
+	return m.closing
+}
+
+// register opens an admitted connection.
+func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
+	s := m.newSession(ctx, t, id)
+	c := s.c
+	hello := welcome(c.id)
+	m.tally.add(cMatched, 1)
+	c.push(encode(&hello), engine.Message, engine.DropNewest)
+	m.index.conns.getOrPut(c.id, func() *Conn { return c })
+	if m.isClosing() { // Close may have looked before c could be found
+		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
+	}
+	err := m.connect(s)
+	defer s.reader.start() // also of one that has ended: to see the peer's goodbye
+	if !m.index.enter(c) {
+		if err == nil {
+			err = context.Cause(c.ctx)
+		}
+		return nil, err
+	}
+	c.link.Uncork()
+	s.heart.start()
+	return c, nil
+}
+
+// session is a connection with those who look after it.
+type session struct {
+	c         *Conn
+	reader    *reader
+	heart     heartbeat
+	connected atomic.Bool // OnConnect returned nil
+}
+
+func (m *Manager) newSession(ctx context.Context, t Transport, id Identity) *session {
+	c := &Conn{id: "conn_" + uuid.NewString(), identity: id, opened: time.Now(), transport: t}
+	values := context.WithValue(context.WithoutCancel(ctx), connKey{}, c)
+	c.ctx, c.cancel = context.WithCancelCause(values)
+	c.alive()
+	s := &session{c: c}
+	s.reader = newReader(c, &m.opts, &m.tally, m.wheel, m.dispatch.run)
+	s.heart = heartbeat{
+		c: c, wheel: m.wheel, ping: m.heartbeat,
+		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,
+	}
+	c.duties = duties{
+		ended: func(why *CloseError) { go m.farewell(s, why) },
+		yield: s.reader.yield,
+		busy:  s.reader.handling,
+	}
+	c.link = engine.NewLink(&m.links, t.wire(), func(err error) {
+		c.finish(linkError(err), closeGrace)
+	})
+	t.attach(c.link, s.reader.ears(m.opts.MaxMessageBytes))
+	return s
+}
+
+// linkError is how a connection ends whose link gave up.
+func linkError(err error) *CloseError {
+	switch {
+	case errors.Is(err, engine.ErrOverflow):
+		return &CloseError{Cause: CauseSlow, Code: CloseSlow, Reason: "reads too slowly", Err: err}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &CloseError{Cause: CauseTimeout, Code: CloseTimeout, Err: err}
+	default:
+		return &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
+	}
+}
+
+// connect asks OnConnect, and ends the connection if it says no.
+func (m *Manager) connect(s *session) error {
+	if m.opts.OnConnect == nil {
+		s.connected.Store(true)
+		return nil
+	}
+	s.reader.enter()
+	defer s.reader.exit()
+	err := guard(m.log, &m.tally, s.c, func() error { return m.opts.OnConnect(s.c.ctx, s.c) })
+	if err == nil {
+		s.connected.Store(true)
+		return nil
+	}
+	why := &CloseError{Cause: CauseRefused, Code: CloseRefused, Reason: "refused", Err: err}
+	if ce, ok := errors.AsType[*CloseError](err); ok && ce.Code.sendable() {
+		why.Code, why.Reason = ce.Code, ce.Reason
+	}
+	s.c.finish(why, closeGrace)
+	return err
+}
+
+// farewell cleans up after a connection that has ended. The announcements come
+// first; they wait for nothing.
+func (m *Manager) farewell(s *session, why *CloseError) {
+	defer m.vacate()
+	s.heart.stop()
+	m.index.depart(s.c)
+	m.tally.add(ended(why.Cause), 1)
+	<-s.c.link.Done()
+	s.reader.close()
+	s.c.transport.release()
+	m.index.conns.drop(s.c.id, s.c)
+	m.logEnd(s.c, why)
+	m.tails.run(func() {
+		s.reader.wait()
+		if m.opts.OnDisconnect != nil && s.connected.Load() {
+			_ = guard(m.log, &m.tally, s.c, func() error {
+				m.opts.OnDisconnect(s.c.ctx, s.c, why)
+				return nil
+			})
+		}
+	})
+}
+
+// logEnd writes the one line that each connection gets.
+func (m *Manager) logEnd(c *Conn, why *CloseError) {
+	level := slog.LevelDebug
+	switch why.Cause {
+	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused:
+		level = slog.LevelInfo
+	}
+	if !m.log.Enabled(c.ctx, level) {
+		return
+	}
+	info := c.Info()
+	m.log.LogAttrs(c.ctx, level, "realtime: connection ended",
+		slog.String("conn", c.id), slog.String("user", c.UserID()),
+		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
+		slog.Int("code", int(why.Code)), slog.String("reason", cut(why.Reason)),
+		slog.Duration("lasted", time.Since(c.opened)),
+		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
+		slog.Uint64("dropped", info.Dropped))
+}
+
+// cut shortens a peer's words for the log.
+func cut(s string) string { return s[:min(len(s), 64)] }
+
+// watchStale begins to look for stale connections, unless that is off.
+func (m *Manager) watchStale() {
+	if m.opts.StaleAfter > 0 && m.opts.SweepInterval > 0 {
+		m.wheel.Set(&m.sweeper, m.opts.SweepInterval)
+	}
+}
+
+func (m *Manager) sweep() {
+	sweep(&m.index.everyone, m.opts.StaleAfter)
+	m.watchStale()
+}
+
+// Join puts a connection into a room. When it returns, the connection gets every
+// message that is sent to the room. It reports false if the connection was in the
+// room already. It does not block.
+//
+// It returns ErrNotFound if there is no such connection, ErrClosed if it is about to
+// end, ErrName for an invalid room, and ErrTooManyRooms. ctx is for brokers to come.
+func (m *Manager) Join(_ context.Context, connID, room string) (joined bool, err error) {
+	c := m.Conn(connID)
+	if c == nil {
+		return false, ErrNotFound
+	}
+	return m.index.join(c, room)
+}
+
+// Leave takes a connection out of a room, and reports false if it was not in it. When
+// it returns, no message that is sent to the room reaches the connection any more. It
+// does not block. It returns ErrNotFound if there is no such connection.
+func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err error) {
+	c := m.Conn(connID)
+	if c == nil {
+		return false, ErrNotFound
+	}
+	return m.index.part(c, room), nil
+}
+
+// Send gives a message to the queues of its receivers. It never waits for a peer;
+// with a broker it waits for that to take the message, until ctx ends. Messages that
+// one goroutine sends reach each receiver in that order, and all members of a room
+// get the room's messages in one order.
+//
+// It returns ErrName for a reserved or invalid message type, ErrMessage for content
+// that is not JSON, ErrTooLarge, ErrClosed after Close, and the broker's error. That
+// nobody was there is not an error: see Result.
+func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
+	if err := msg.check(m.opts.QueueBytes / 2); err != nil {
+		return Result{}, err
+	}
+	if m.isClosing() {
+		return Result{}, ErrClosed
+	}
+	if msg.Time.IsZero() {
+		msg.Time = time.Now()
+	}
+	m.tally.message(time.Now())
+	p := Publication{Target: to, Message: msg}
+	if m.carrier != nil {
+		return Result{}, m.carrier.publish(ctx, p)
+	}
+	return m.index.deliver(&p), nil
+}
+
+// sink is a Manager as its broker sees it.
+type sink struct{ m *Manager }
+
+// Deliver drops what is not a valid message: a broker is another way in.
+func (s sink) Deliver(p Publication) {
+	if s.m.isClosing() || p.Message.check(s.m.opts.QueueBytes/2) != nil {
+		return
+	}
+	s.m.index.deliver(&p)
+}
+
+// Conn returns the connection with this id, or nil if there is none or it has ended.
+func (m *Manager) Conn(id string) *Conn { return m.index.conn(id) }
+
+// Stats returns a snapshot.
+func (m *Manager) Stats() Stats { return m.tally.snapshot() }

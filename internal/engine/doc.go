@@ -1,0 +1,16 @@
+// Package engine moves frames from many senders to many sockets.
+//
+// It knows bytes and connections, not rooms, users or messages: a [Frame] is the
+// immutable wire form of one message, shared by all who receive it; a [Link] is
+// the bounded send queue of one connection together with the state that says who
+// may write to its socket; a [Wheel] keeps the timers of all connections in one
+// goroutine.
+//
+// # Who writes
+//
+// A Link is at every moment in exactly one [State], changed under its lock. Only
+// the goroutine that moved it out of [Idle] may write to the wire, and it gives
+// the link back only after its last write has returned. A push into a link that
+// somebody owns appends and leaves; a push into an idle one starts the owner.
+// Nothing that pushes ever waits for a socket.
+package engine

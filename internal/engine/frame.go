@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"encoding/binary"
+	"strings"
+	"unicode/utf8"
+)
+
+// Op is the opcode of a WebSocket frame, RFC 6455 section 5.2.
+type Op byte
+
+// The opcodes that a server sends.
+const (
+	OpText   Op = 0x1
+	OpBinary Op = 0x2
+	OpClose  Op = 0x8
+	OpPing   Op = 0x9
+	OpPong   Op = 0xA
+)
+
+const (
+	finBit = 0x80
+	// headroom is the longest header of an unmasked frame: two bytes and a
+	// 64-bit length.
+	headroom = 10
+	// maxReason is what a control frame's 125 bytes leave behind the code,
+	// RFC 6455 section 5.5.1.
+	maxReason = 123
+	noCode    = 1005
+)
+
+// Frame is one unmasked WebSocket frame, header included: what a server sends.
+// It is immutable, so any number of links share one.
+type Frame struct {
+	wire []byte
+	head uint8
+}
+
+// NewFrame returns a frame that holds a copy of payload.
+func NewFrame(op Op, payload []byte) *Frame {
+	return Seal(op, append(Grow(len(payload)), payload...))
+}
+
+// Grow returns an empty buffer for a payload of about n bytes, to be appended to
+// and given to [Seal]. It leaves room for the header in front, so that a frame
+// is built without a second copy.
+func Grow(n int) []byte {
+	return make([]byte, headroom, headroom+n)
+}
+
+// Seal makes a frame of a buffer that began with [Grow], and owns it from then on.
+func Seal(op Op, buf []byte) *Frame {
+	n := len(buf) - headroom
+	head := 2
+	switch {
+	case n > 0xFFFF:
+		head = 10
+	case n > 125:
+		head = 4
+	}
+	wire := buf[headroom-head:]
+	wire[0] = finBit | byte(op)
+	switch head {
+	case 10:
+		wire[1] = 127
+		binary.BigEndian.PutUint64(wire[2:], uint64(n))
+	case 4:
+		wire[1] = 126
+		binary.BigEndian.PutUint16(wire[2:], uint16(n))
+	default:
+		wire[1] = byte(n)
+	}
+	return &Frame{wire: wire, head: uint8(head)}
+}
+
+// CloseFrame returns a close frame. The reason is cut to what fits, at the
+// boundary of a character, and bytes that are not UTF-8 are replaced. Code 1005
+// means a frame without a code, RFC 6455 section 7.4.1.
+func CloseFrame(code uint16, reason string) *Frame {
+	if code == noCode {
+		return NewFrame(OpClose, nil)
+	}
+	reason = CutReason(reason)
+	buf := binary.BigEndian.AppendUint16(Grow(2+len(reason)), code)
+	return Seal(OpClose, append(buf, reason...))
+}
+
+// CutReason returns what of a close reason fits into a close frame.
+func CutReason(reason string) string {
+	reason = strings.ToValidUTF8(reason, "\uFFFD")
+	if len(reason) <= maxReason {
+		return reason
+	}
+	cut := maxReason
+	for !utf8.RuneStart(reason[cut]) {
+		cut--
+	}
+	return reason[:cut]
+}
+
+// Op returns the frame's opcode.
+func (f *Frame) Op() Op { return Op(f.wire[0] & 0x0F) }
+
+// Wire returns the frame as it goes onto a socket. The caller must not change it.
+func (f *Frame) Wire() []byte { return f.wire }
+
+// Payload returns what the frame carries. The caller must not change it.
+func (f *Frame) Payload() []byte { return f.wire[f.head:] }
+
+// Len returns the size of the frame on the wire, in bytes.
+func (f *Frame) Len() int { return len(f.wire) }

@@ -1,0 +1,324 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Errors with which a link ends by itself, given to [Config].Failed.
+var (
+	// ErrOverflow says that the peer reads too slowly for the queue's bound.
+	ErrOverflow = errors.New("engine: send queue overflow")
+	// ErrWrite wraps the error of a write that failed or took too long.
+	ErrWrite = errors.New("engine: write failed")
+)
+
+const (
+	// batchBytes bounds what one write takes from the queue. What stays behind is
+	// still subject to the policy of a slow consumer.
+	batchBytes = 64 << 10
+	// At most so much may wait that answers the peer itself, before the peer is
+	// not read any more.
+	maxReplies    = 64
+	maxReplyBytes = 256 << 10
+	// answerTime is how long the peer has to answer the close frame.
+	answerTime = time.Second
+)
+
+// The defaults of [Config].
+const (
+	DefaultMaxMessages  = 1000
+	DefaultMaxBytes     = 4 << 20
+	DefaultWriteTimeout = 10 * time.Second
+)
+
+// Wire is the far side of a link: a socket, or something in memory that is like one.
+type Wire interface {
+	// Write puts whole frames on the wire, in order. One goroutine calls it at a
+	// time. It blocks until all is written, the deadline passes or Close is called.
+	// It must not keep batch.
+	Write(batch []*Frame) error
+	// SetWriteDeadline ends a Write that is still blocked at t, also one under way.
+	SetWriteDeadline(t time.Time) error
+	// Close ends reading and writing at once.
+	Close() error
+}
+
+// Config is what links have in common. Zero values mean the defaults.
+type Config struct {
+	MaxMessages  int           // bound of a queue in frames, 1000
+	MaxBytes     int           // bound of a queue in bytes on the wire, 4 MiB
+	WriteTimeout time.Duration // how long one write may block, 10 s
+	// Go starts a goroutine that the owner of the links waits for. Required.
+	Go func(func())
+	// Totals is where all links count together. Required.
+	Totals *Totals
+}
+
+// Totals counts what became of the frames given to all links. Frames of the
+// classes Message, Notice and Reply are counted; pings, pongs and closes are not.
+type Totals struct {
+	Written        atomic.Uint64
+	DroppedOldest  atomic.Uint64
+	DroppedNewest  atomic.Uint64
+	DroppedNotices atomic.Uint64
+	// Lost frames were queued, being written or on their way when the link ended.
+	Lost atomic.Uint64
+}
+
+// State says who may write to a link's wire.
+type State uint8
+
+// The states of a link. A connection is born Corked, moves between Idle and Owned
+// and ends Dead.
+const (
+	Corked State = iota // frames are collected, nothing is written yet
+	Idle                // nothing to write
+	Owned               // one goroutine writes until nothing is left
+	Dead                // the wire is closed
+)
+
+// Outcome says what became of a pushed frame.
+type Outcome uint8
+
+// The outcomes of a push.
+const (
+	Queued  Outcome = iota // it will be written, unless the link ends first
+	Dropped                // the queue had no room for it
+	Refused                // the link has ended or is about to
+)
+
+// Counts is what one link counted.
+type Counts struct {
+	Pushed, Written, Dropped, Lost uint64
+	Queued, QueuedBytes            int
+}
+
+// Link is the send side of one connection: a bounded queue, one slot each for a
+// ping, a pong and a close frame, and the right to write.
+// All methods are safe for concurrent use, and none but WaitReplies blocks.
+type Link struct {
+	cfg    *Config
+	wire   Wire
+	failed func(error)
+
+	mu      sync.Mutex
+	state   State
+	queue   queue
+	ping    *Frame
+	pong    *Frame
+	goodbye *Frame // the close frame, nil until Close
+	sealed  bool   // nothing more is taken in
+	said    bool   // the close frame was written
+	endBy   time.Time
+	counts  Counts
+	flying  int // data frames of the write under way
+	replies int
+	answer  int // bytes of the replies
+	relief  chan struct{}
+
+	readEnded chan struct{}
+	readOnce  sync.Once
+	done      chan struct{}
+}
+
+// NewLink returns a corked link that writes to wire. failed is called once if the
+// link finds out by itself that it cannot go on, in a goroutine of its own; the
+// owner answers with Close or Kill. The owner must end every link.
+func NewLink(cfg *Config, wire Wire, failed func(error)) *Link {
+	return &Link{
+		cfg: cfg, wire: wire, failed: failed,
+		readEnded: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// Uncork lets the link write.
+func (l *Link) Uncork() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != Corked {
+		return
+	}
+	l.state = Idle
+	l.wake()
+}
+
+// wake starts the owner if there is something to write and nobody who does.
+// l.mu is held.
+func (l *Link) wake() {
+	if l.state != Idle || !l.pending() {
+		return
+	}
+	l.state = Owned
+	l.cfg.Go(l.drain)
+}
+
+func (l *Link) pending() bool {
+	return l.queue.n > 0 || l.pong != nil || l.ping != nil || l.goodbye != nil && !l.said
+}
+
+// Push appends a frame to the queue. policy holds for a Message only.
+func (l *Link) Push(f *Frame, class Class, policy Policy) Outcome {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counts.Pushed++
+	if l.sealed {
+		l.lose(1)
+		return Refused
+	}
+	if class == Reply {
+		l.replies++
+		l.answer += f.Len()
+	} else if out, ok := l.admit(f, class, policy); !ok {
+		return out
+	}
+	l.queue.push(entry{f, class})
+	l.wake()
+	return Queued
+}
+
+// admit makes sure that the queue has room for f, or says what becomes of it.
+func (l *Link) admit(f *Frame, class Class, policy Policy) (Outcome, bool) {
+	share := 1
+	if class == Notice {
+		share = 2
+	}
+	for !l.fits(f, share) {
+		switch {
+		case class == Notice:
+			l.counts.Dropped++
+			l.cfg.Totals.DroppedNotices.Add(1)
+			return Dropped, false
+		case policy == DropOldest && l.queue.dropOldest():
+			l.counts.Dropped++
+			l.cfg.Totals.DroppedOldest.Add(1)
+		case policy == Disconnect:
+			l.seal()
+			l.lose(1)
+			l.cfg.Go(func() { l.failed(ErrOverflow) })
+			return Refused, false
+		default:
+			l.counts.Dropped++
+			l.cfg.Totals.DroppedNewest.Add(1)
+			return Dropped, false
+		}
+	}
+	return Queued, true
+}
+
+// fits reports whether f leaves the queue within the given part of its bounds.
+func (l *Link) fits(f *Frame, share int) bool {
+	return l.queue.n+1 <= l.cfg.maxMessages()/share &&
+		l.queue.bytes+f.Len() <= l.cfg.maxBytes()/share
+}
+
+// seal stops intake and gives up what is queued.
+func (l *Link) seal() {
+	l.sealed = true
+	l.lose(l.queue.clear())
+	l.relieve(true)
+}
+
+func (l *Link) lose(n int) {
+	l.counts.Lost += uint64(n)
+	l.cfg.Totals.Lost.Add(uint64(n))
+}
+
+// Ping puts a ping frame in its slot. It goes out before what is queued.
+func (l *Link) Ping(f *Frame) { l.slot(&l.ping, f) }
+
+// Pong puts a pong frame in its slot. Of several that wait, the newest is sent:
+// RFC 6455 section 5.5.3 asks for no more.
+func (l *Link) Pong(f *Frame) { l.slot(&l.pong, f) }
+
+func (l *Link) slot(slot **Frame, f *Frame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.sealed {
+		*slot = f
+		l.wake()
+	}
+}
+
+// Close ends the link within the given time: what is queued goes out, then the
+// close frame, then the peer may answer, see [Link.ReadEnded]; then the wire is
+// closed. Only the first close frame counts. It never waits: [Link.Done] tells.
+func (l *Link) Close(goodbye *Frame, within time.Duration) {
+	l.end(goodbye, within, false)
+}
+
+// Abort is Close without what is queued.
+func (l *Link) Abort(goodbye *Frame, within time.Duration) {
+	l.end(goodbye, within, true)
+}
+
+// Kill closes the wire now, without a word.
+func (l *Link) Kill() {
+	l.mu.Lock()
+	dead := l.die()
+	l.mu.Unlock()
+	if dead {
+		l.hangUp()
+	}
+}
+
+func (l *Link) end(goodbye *Frame, within time.Duration, abort bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if abort {
+		l.seal()
+	}
+	l.sealed = true
+	l.relieve(true)
+	by := time.Now().Add(within)
+	if l.goodbye == nil {
+		l.goodbye, l.endBy = goodbye, by
+	} else if by.Before(l.endBy) {
+		l.endBy = by
+	}
+	switch l.state {
+	case Owned:
+		_ = l.wire.SetWriteDeadline(l.endBy)
+	case Corked, Idle:
+		l.state = Owned
+		l.cfg.Go(l.drain)
+	}
+}
+
+// die marks the link dead; it reports false if it was. l.mu is held.
+func (l *Link) die() bool {
+	if l.state == Dead {
+		return false
+	}
+	l.state = Dead
+	l.seal()
+	return true
+}
+
+func (l *Link) hangUp() {
+	_ = l.wire.Close()
+	close(l.done)
+}
+
+// Done is closed when the wire has been closed.
+func (l *Link) Done() <-chan struct{} { return l.done }
+
+// ReadEnded tells the link that nobody reads from the wire any more, because the
+// peer has said goodbye or is gone. A link that is closing then hangs up at once.
+func (l *Link) ReadEnded() { l.readOnce.Do(func() { close(l.readEnded) }) }
+
+// Counts returns what became of the frames given to this link.
+func (l *Link) Counts() Counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.counts
+	c.Queued, c.QueuedBytes = l.queue.n+l.flying, l.queue.bytes
+	return c
+}
+
+func (c *Config) maxMessages() int            { return cmp.Or(c.MaxMessages, DefaultMaxMessages) }
+func (c *Config) maxBytes() int               { return cmp.Or(c.MaxBytes, DefaultMaxBytes) }
+func (c *Config) writeTimeout() time.Duration { return cmp.Or(c.WriteTimeout, DefaultWriteTimeout) }

@@ -1,0 +1,108 @@
+package engine
+
+// Class says what a queue may do with a frame when it has no room.
+type Class uint8
+
+// The classes of frames in a queue.
+const (
+	// Message is subject to the link's [Policy].
+	Message Class = iota
+	// Notice is dropped as soon as the queue is half full, and never ends a link.
+	Notice
+	// Reply answers the peer itself. It is never dropped; the peer is not read
+	// while too many wait, see [Link.WaitReplies].
+	Reply
+)
+
+// Policy says what happens to a message for which a queue has no room.
+type Policy uint8
+
+// The policies of a slow consumer.
+const (
+	// Disconnect ends the link with [ErrOverflow].
+	Disconnect Policy = iota
+	// DropOldest makes room by dropping what has waited longest.
+	DropOldest
+	// DropNewest drops the message at hand.
+	DropNewest
+)
+
+type entry struct {
+	frame *Frame
+	class Class
+}
+
+// queue is a ring of frames, in the order in which they were pushed.
+// Its zero value is empty and takes no memory until used.
+type queue struct {
+	ring  []entry // length is a power of two, or zero
+	head  int
+	n     int
+	bytes int
+}
+
+const (
+	firstRing = 8
+	// keepRing is the largest ring that an empty queue holds on to: a burst must
+	// not pin its peak for the rest of the connection's life.
+	keepRing = 64
+)
+
+func (q *queue) push(e entry) {
+	if q.n == len(q.ring) {
+		q.grow()
+	}
+	q.ring[(q.head+q.n)&(len(q.ring)-1)] = e
+	q.n++
+	q.bytes += e.frame.Len()
+}
+
+func (q *queue) grow() {
+	bigger := make([]entry, max(firstRing, 2*len(q.ring)))
+	for i := range q.n {
+		bigger[i] = *q.at(i)
+	}
+	q.ring, q.head = bigger, 0
+}
+
+// at returns the i-th entry from the front.
+func (q *queue) at(i int) *entry { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
+
+func (q *queue) pop() entry {
+	slot := q.at(0)
+	e := *slot
+	*slot = entry{}
+	q.head = (q.head + 1) & (len(q.ring) - 1)
+	q.n--
+	q.bytes -= e.frame.Len()
+	if q.n == 0 && len(q.ring) > keepRing {
+		q.ring, q.head = nil, 0
+	}
+	return e
+}
+
+// dropOldest removes the frame that has waited longest and may be dropped, and
+// reports false if there is none. Replies in front of it keep their order.
+func (q *queue) dropOldest() bool {
+	i := 0
+	for i < q.n && q.at(i).class == Reply {
+		i++
+	}
+	if i == q.n {
+		return false
+	}
+	victim := *q.at(i)
+	for ; i > 0; i-- {
+		*q.at(i) = *q.at(i - 1)
+	}
+	*q.at(0) = victim
+	q.pop()
+	return true
+}
+
+// clear empties the queue and returns how many frames it held.
+func (q *queue) clear() int {
+	n := q.n
+	*q = queue{}
+	return n
+}

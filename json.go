@@ -1,0 +1,197 @@
+package realtime
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxDepth bounds how deep the objects and arrays of a client's JSON may nest.
+const maxDepth = 64
+
+var (
+	errNotObject = errors.New("not a JSON object")
+	errDuplicate = errors.New("duplicate key")
+	errDepth     = errors.New("nested too deep")
+)
+
+// members finds the members of the JSON object p that have these exact names, and
+// puts their raw values into values, nil where there is none. Members with other
+// names are ignored; a wanted name that comes twice is an error, because two readers
+// of the same text could then see different things.
+//
+// encoding/json decides what is JSON. It cannot be asked for exact names (it folds
+// case) nor about duplicates (the last wins), so this walks what it found valid.
+func members(p []byte, names []string, values [][]byte) error {
+	if !json.Valid(p) {
+		return errNotObject
+	}
+	i := space(p, 0)
+	if p[i] != '{' {
+		return errNotObject
+	}
+	for i = space(p, i+1); p[i] != '}'; i = space(p, i) {
+		if p[i] == ',' {
+			i = space(p, i+1)
+		}
+		key := p[i:pastString(p, i)]
+		i = space(p, space(p, i+len(key))+1) // past the colon
+		end, err := pastValue(p, i)
+		if err != nil {
+			return err
+		}
+		for k, name := range names {
+			if !keyIs(key, name) {
+				continue
+			}
+			if values[k] != nil {
+				return errDuplicate
+			}
+			values[k] = p[i:end]
+		}
+		i = end
+	}
+	return nil
+}
+
+func space(p []byte, i int) int {
+	for p[i] == ' ' || p[i] == '\t' || p[i] == '\n' || p[i] == '\r' {
+		i++
+	}
+	return i
+}
+
+// pastString returns the index behind the string that begins at i.
+func pastString(p []byte, i int) int {
+	for i++; p[i] != '"'; i++ {
+		if p[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+// pastValue returns the index behind the value that begins at i.
+func pastValue(p []byte, i int) (int, error) {
+	depth := 0
+	for ; ; i++ {
+		switch p[i] {
+		case '"':
+			i = pastString(p, i) - 1
+		case '{', '[':
+			if depth++; depth >= maxDepth {
+				return 0, errDepth
+			}
+			continue
+		case '}', ']':
+			depth--
+		case ' ', '\t', '\n', '\r', ',', ':':
+			continue
+		default: // a number, true, false or null
+			for i+1 < len(p) && !endsScalar(p[i+1]) {
+				i++
+			}
+		}
+		if depth == 0 {
+			return i + 1, nil
+		}
+	}
+}
+
+func endsScalar(c byte) bool {
+	switch c {
+	case ' ', '\t', '\n', '\r', ',', ']', '}':
+		return true
+	}
+	return false
+}
+
+func keyIs(key []byte, name string) bool {
+	if bytes.IndexByte(key, '\\') < 0 {
+		return string(key[1:len(key)-1]) == name
+	}
+	s, ok := jsonString(key)
+	return ok && s == name
+}
+
+// jsonString decodes a raw JSON value that is a string. Escapes that are half of a
+// surrogate pair are refused: encoding/json would replace them, and two different
+// names would become one.
+func jsonString(raw []byte) (string, bool) {
+	if len(raw) < 2 || raw[0] != '"' {
+		return "", false
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw[1 : len(raw)-1]), true
+	}
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		return "", false
+	}
+	if strings.ContainsRune(s, utf8.RuneError) && loneSurrogate(raw) {
+		return "", false
+	}
+	return s, true
+}
+
+func loneSurrogate(raw []byte) bool {
+	for i := 0; i < len(raw); i++ {
+		if raw[i] != '\\' {
+			continue
+		}
+		i++
+		if raw[i] != 'u' {
+			continue
+		}
+		switch u := hex4(raw, i+1); {
+		case u >= 0xDC00 && u <= 0xDFFF:
+			return true
+		case u >= 0xD800 && u <= 0xDBFF:
+			if !bytes.HasPrefix(raw[i+5:], []byte(`\u`)) {
+				return true
+			}
+			if low := hex4(raw, i+7); low < 0xDC00 || low > 0xDFFF {
+				return true
+			}
+			i += 6
+		}
+		i += 4
+	}
+	return false
+}
+
+func hex4(raw []byte, i int) uint64 {
+	u, _ := strconv.ParseUint(string(raw[i:i+4]), 16, 32)
+	return u
+}
+
+// appendString appends s as a JSON string. Bytes that are not UTF-8 are replaced.
+func appendString(buf []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return appendEscaped(buf, s)
+		}
+	}
+	buf = append(buf, '"')
+	buf = append(buf, s...)
+	return append(buf, '"')
+}
+
+func appendEscaped(buf []byte, s string) []byte {
+	quoted, err := json.Marshal(s)
+	if err != nil { // a string always marshals
+		return append(buf, `""`...)
+	}
+	return append(buf, quoted...)
+}
+
+// appendStringOrNull appends s, or null for the empty string.
+func appendStringOrNull(buf []byte, s string) []byte {
+	if s == "" {
+		return append(buf, "null"...)
+	}
+	return appendString(buf, s)
+}

@@ -1,0 +1,96 @@
+package realtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Message is what Send delivers.
+type Message struct {
+	// Type is the word by which clients tell messages apart: 1 to 64 bytes, rules of
+	// [ValidName]. Empty means "chat". The types of the protocol itself are refused:
+	// welcome, userjoined, userleft, ping, pong, reply, error, position, skipped.
+	Type string
+	// Sender is the user on whose behalf it is sent. Empty means the server.
+	Sender string
+	// Content is any JSON value. Empty means null. Send does not change it, and does
+	// not keep it after it has returned.
+	Content json.RawMessage
+	// Time is when it was sent, to the second. Zero means now.
+	Time time.Time
+
+	trusted bool // made by this package: Content needs no check
+}
+
+// maxType is the longest message type, in bytes.
+const maxType = 64
+
+// The message types of the plain protocol.
+const (
+	typeChat   = "chat"
+	typeNotice = "systemnotification"
+	typeJoined = "userjoined"
+	typeLeft   = "userleft"
+	typeHello  = "welcome"
+)
+
+// Chat returns the message that a chat client's text becomes, in the shape that
+// plain clients know: type "chat", with the text, its sender and the time inside.
+// Text that is not valid UTF-8 has its bad bytes replaced.
+func Chat(sender, text string) Message {
+	now := time.Now()
+	return Message{
+		Type: typeChat, Sender: sender, Time: now, trusted: true,
+		Content: chatContent(sender, text, now),
+	}
+}
+
+func chatContent(sender, text string, at time.Time) []byte {
+	buf := make([]byte, 0, 80+len(sender)+len(text))
+	buf = append(buf, `{"type":"chat_message","sender_id":`...)
+	buf = appendStringOrNull(buf, sender)
+	buf = append(buf, `,"content":`...)
+	buf = appendString(buf, text)
+	buf = append(buf, `,"timestamp":`...)
+	buf = strconv.AppendInt(buf, at.Unix(), 10)
+	return append(buf, '}')
+}
+
+// check returns an error that matches ErrName, ErrMessage or ErrTooLarge.
+func (m *Message) check(maxBytes int) error {
+	switch {
+	case len(m.Content) > maxBytes:
+		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(m.Content), maxBytes)
+	case m.trusted:
+		return nil
+	}
+	if err := validType(m.Type); err != nil {
+		return err
+	}
+	if m.Sender != "" {
+		if err := ValidName(m.Sender); err != nil {
+			return fmt.Errorf("sender: %w", err)
+		}
+	}
+	if len(m.Content) > 0 && !(utf8.Valid(m.Content) && json.Valid(m.Content)) {
+		return fmt.Errorf("%w: content is not JSON", ErrMessage)
+	}
+	return nil
+}
+
+func validType(t string) error {
+	switch t {
+	case "", typeChat:
+		return nil
+	case typeHello, typeJoined, typeLeft,
+		"ping", "pong", "reply", "error", "position", "skipped":
+		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
+	}
+	if len(t) > maxType {
+		return fmt.Errorf("%w: message type longer than %d bytes", ErrName, maxType)
+	}
+	return ValidName(t)
+}

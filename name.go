@@ -1,0 +1,47 @@
+package realtime
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxName is the longest name, in bytes.
+const maxName = 255
+
+// The targets that the plain protocol reserves: no user can be called so. Rooms can.
+const (
+	targetAll  = "all"
+	targetRoom = "room"
+	// DefaultRoom is where a plain client's message to its room goes while it is in
+	// none.
+	DefaultRoom = "general"
+)
+
+// ValidName returns nil if s can name a user or a room: valid UTF-8, 1 to 255 bytes,
+// no control character, no space around it. Names are compared byte by byte and are
+// not normalised. The error matches [ErrName].
+func ValidName(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("%w: empty", ErrName)
+	case len(s) > maxName:
+		return fmt.Errorf("%w: longer than %d bytes", ErrName, maxName)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%w: not UTF-8", ErrName)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("%w: control character", ErrName)
+	case strings.TrimSpace(s) != s:
+		return fmt.Errorf("%w: space around it", ErrName)
+	}
+	return nil
+}
+
+// validUser is ValidName for a user id, which must not look like a target.
+func validUser(id string) error {
+	if id == targetAll || id == targetRoom {
+		return fmt.Errorf("%w: %q is reserved", ErrName, id)
+	}
+	return ValidName(id)
+}

@@ -1,0 +1,167 @@
+package realtime
+
+import (
+	"log/slog"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// Options configures a Manager. The zero value of every field is its default; for
+// numbers and durations a negative value means off or without limit. The zero
+// Options are secure: same-origin pages only, everybody anonymous, and every action
+// of a client refused.
+type Options struct {
+	// Authenticate finds out who opens a connection, before the upgrade. An error that
+	// matches ErrForbidden answers 403, any other 401; its text is not sent. It may
+	// block: only this request waits. Nil: everybody is anonymous.
+	Authenticate func(*http.Request) (Identity, error)
+	// Authorize decides about everything that a client asks for. Nil refuses all.
+	// What the application does itself (Send, Join, …) needs no leave.
+	Authorize Authorizer
+
+	// OnConnect, OnMessage and OnDisconnect see what happens, see their types. Nil:
+	// everybody may connect, and messages go where they are sent.
+	OnConnect    ConnectFunc
+	OnMessage    MessageFunc
+	OnDisconnect DisconnectFunc
+
+	// Announce says which comings and goings clients are told of. Zero: none. Each
+	// one is a message to everybody in its scope, so think twice in large ones.
+	Announce Announce
+
+	// Origins lists the pages that may connect beside those of the same host, as full
+	// origins: "https://app.example.com", "https://*.example.com". New panics if one
+	// is not an origin. The REST handler goes by the same list.
+	Origins []string
+	// InsecureAnyOrigin lets any page on the web connect with your users' cookies.
+	InsecureAnyOrigin bool
+	// RequireOrigin refuses clients that name no origin, which only browsers must.
+	RequireOrigin bool
+
+	MaxConns        int // connections in all: 100,000
+	MaxConnsPerUser int // connections of one user: 100
+	MaxRoomsPerConn int // rooms that one connection is in: 100
+	MaxMessageBytes int // of a message from a client: 64 KiB; more ends it with 1009
+
+	// InboundRate is how many messages a second a client may send, and InboundBytes
+	// how many bytes. Ten seconds' worth may come at once. What comes faster waits, so
+	// nothing is lost; a client for which that goes on for ten seconds is ended with
+	// code 4429. 200 messages, 1 MiB.
+	InboundRate  int
+	InboundBytes int
+
+	// QueueMessages and QueueBytes bound what waits to be written to one client: 1000
+	// messages, 4 MiB. Slow is what happens beyond: SlowDisconnect.
+	QueueMessages int
+	QueueBytes    int
+	Slow          SlowPolicy
+	// Room returns what is special about a room. It is called when a room comes into
+	// being, which may be often, without locks held. Nil: nothing is.
+	Room func(name string) RoomOptions
+
+	// PingInterval is after how much silence a client is pinged: 25 s, below the 60 s
+	// after which common proxies cut a quiet connection, and at most a third of
+	// StaleAfter. PongTimeout is how long the answer may take: 10 s. So a dead peer is
+	// found out after at most PingInterval + PongTimeout.
+	PingInterval time.Duration
+	PongTimeout  time.Duration
+	// StaleAfter is after how much silence a connection is ended however it answers:
+	// 300 s. Any frame is a sign of life. SweepInterval is how often that is looked
+	// for: 60 s.
+	StaleAfter    time.Duration
+	SweepInterval time.Duration
+	// WriteTimeout is how long one write may block: 10 s. Negative means the default.
+	WriteTimeout time.Duration
+	// DrainWindow is over how much time Shutdown spreads its goodbyes, so that the
+	// clients do not all come back at once: 10 s, or a millisecond for each client if
+	// that is less. Negative: all at once.
+	DrainWindow time.Duration
+
+	// Broker carries messages between processes. Nil: this process is alone.
+	Broker Broker
+	// Logger gets one line for each connection that ended. Nil: slog.Default().
+	Logger *slog.Logger
+	// Observer is told the counters of Stats. Nil: nobody.
+	Observer Observer
+}
+
+// Announce says which comings and goings are announced. Values are added with |.
+type Announce uint8
+
+// The scopes of announcements.
+const (
+	// AnnounceUsers tells everybody when a user's first connection opens and when his
+	// last one ends.
+	AnnounceUsers Announce = 1 << iota
+	// AnnounceRooms tells the members of a room when a user's first connection joins
+	// it and when his last one leaves it.
+	AnnounceRooms
+)
+
+const (
+	second = time.Second
+	// pingRate and pingBurst are how many pings a client may send each second.
+	pingRate, pingBurst = 20, 50
+	// burstSeconds is how many seconds' worth of input may come at once.
+	burstSeconds = 10
+)
+
+// resolved returns a copy in which every default is filled in, and a number that
+// means "off" is zero.
+func (o *Options) resolved() Options {
+	var r Options
+	if o != nil {
+		r = *o
+	}
+	number(&r.MaxConns, 100_000)
+	number(&r.MaxConnsPerUser, 100)
+	number(&r.MaxRoomsPerConn, 100)
+	number(&r.MaxMessageBytes, 64<<10)
+	number(&r.InboundRate, 200)
+	number(&r.InboundBytes, 1<<20)
+	number(&r.QueueMessages, engine.DefaultMaxMessages)
+	number(&r.QueueBytes, engine.DefaultMaxBytes)
+	number(&r.PingInterval, 25*second)
+	number(&r.PongTimeout, 10*second)
+	number(&r.StaleAfter, 300*second)
+	number(&r.SweepInterval, 60*second)
+	number(&r.DrainWindow, 10*second)
+	if r.StaleAfter > 0 && r.PingInterval > r.StaleAfter/3 {
+		r.PingInterval = r.StaleAfter / 3
+	}
+	if r.WriteTimeout <= 0 {
+		r.WriteTimeout = engine.DefaultWriteTimeout
+	}
+	for _, limit := range []*int{&r.QueueMessages, &r.QueueBytes, &r.MaxMessageBytes} {
+		if *limit == 0 {
+			*limit = math.MaxInt
+		}
+	}
+	if r.Logger == nil {
+		r.Logger = slog.Default()
+	}
+	return r
+}
+
+// number fills in a default, and makes zero of a negative number.
+func number[T int | time.Duration](v *T, def T) {
+	switch {
+	case *v == 0:
+		*v = def
+	case *v < 0:
+		*v = 0
+	}
+}
+
+// roomPolicy is the policy of a room that comes into being.
+func (o *Options) roomPolicy(name string) engine.Policy {
+	if o.Room != nil {
+		if p := o.Room(name).Slow; p != SlowDefault {
+			return p.engine()
+		}
+	}
+	return o.Slow.engine()
+}

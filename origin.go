@@ -1,0 +1,106 @@
+package realtime
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// origins is the list of origins that may open connections, RFC 6454. Browsers name
+// the origin of the page in every WebSocket handshake, and that header is all that
+// keeps foreign pages from using the cookies of your users.
+type origins struct {
+	allowed []origin
+	any     bool
+	require bool
+}
+
+type origin struct {
+	scheme, host, port string
+	subdomains         bool // host is what follows the "*."
+}
+
+// newOrigins panics if an origin is not one, with a message that says which.
+func newOrigins(list []string, any, require bool) *origins {
+	o := &origins{any: any, require: require}
+	for _, s := range list {
+		parsed, ok := parseOrigin(s)
+		if !ok {
+			panic(fmt.Sprintf("realtime: Options.Origins: %q is not an origin such as "+
+				`"https://app.example.com" or "https://*.example.com"`, s))
+		}
+		if host, wild := strings.CutPrefix(parsed.host, "*."); wild {
+			parsed.host, parsed.subdomains = host, true
+		}
+		o.allowed = append(o.allowed, parsed)
+	}
+	return o
+}
+
+// parseOrigin reads scheme://host[:port] and nothing more.
+func parseOrigin(s string) (origin, bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil ||
+		u.Opaque != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" ||
+		u.Path != "" && u.Path != "/" {
+		return origin{}, false
+	}
+	scheme := strings.ToLower(u.Scheme)
+	return origin{
+		scheme: scheme,
+		host:   strings.ToLower(u.Hostname()),
+		port:   cmp.Or(u.Port(), defaultPort(scheme)),
+	}, true
+}
+
+func defaultPort(scheme string) string {
+	switch scheme {
+	case "http", "ws":
+		return "80"
+	case "https", "wss":
+		return "443"
+	}
+	return ""
+}
+
+// check returns the origin that is refused, and false; or true.
+func (o *origins) check(r *http.Request) (refused string, ok bool) {
+	header := r.Header.Values("Origin")
+	switch {
+	case o.any:
+		return "", true
+	case len(header) == 0:
+		return "", !o.require
+	case len(header) > 1:
+		return strings.Join(header, ", "), false
+	}
+	from, ok := parseOrigin(header[0])
+	if !ok {
+		return header[0], false
+	}
+	return header[0], sameOrigin(from, r) || slices.ContainsFunc(o.allowed, from.matches)
+}
+
+// sameOrigin reports whether a page of this origin came from the host that the
+// request goes to. Over TLS the page must have come over TLS too. Without TLS here
+// there may be a proxy that ends it, so both schemes will do.
+func sameOrigin(from origin, r *http.Request) bool {
+	if r.TLS != nil && from.scheme != "https" || from.scheme != "http" && from.scheme != "https" {
+		return false
+	}
+	host, ok := parseOrigin(from.scheme + "://" + r.Host)
+	return ok && host.host == from.host && host.port == from.port
+}
+
+func (from origin) matches(allowed origin) bool {
+	if from.scheme != allowed.scheme || from.port != allowed.port {
+		return false
+	}
+	if allowed.subdomains {
+		return strings.HasSuffix(from.host, "."+allowed.host)
+	}
+	return from.host == allowed.host
+}

@@ -1,0 +1,237 @@
+package realtime
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// pipeBuffer is how many bytes each direction of a pipe holds before the writer
+// waits, as a socket's buffers would.
+const pipeBuffer = 64 << 10
+
+// Pipe returns a connection in memory: a Transport for [Manager.Register], and the
+// client's end. It behaves like a WebSocket whose client answers pings while it
+// reads, needs no port, and works in a testing/synctest bubble.
+func Pipe() (Transport, *PipeClient) {
+	p := &pipe{down: newLane(), up: newLane()}
+	return p, &PipeClient{p: p}
+}
+
+// pipe is the server's end.
+type pipe struct {
+	down, up *lane
+	ears     ears
+	link     *engine.Link
+	said     bool // our close frame went down
+	mu       sync.Mutex
+}
+
+// RemoteAddr returns "pipe".
+func (p *pipe) RemoteAddr() string { return "pipe" }
+
+func (p *pipe) wire() engine.Wire { return p }
+
+func (p *pipe) attach(l *engine.Link, e ears) { p.link, p.ears = l, e }
+
+func (p *pipe) release() {}
+
+func (p *pipe) receive(buf []byte) (engine.Op, []byte, error) {
+	for {
+		f, err := p.up.get(context.Background())
+		if err != nil {
+			return 0, nil, &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
+		}
+		p.ears.alive()
+		switch f.Op() {
+		case engine.OpPing:
+			if p.ears.ping() {
+				p.link.Pong(engine.NewFrame(engine.OpPong, f.Payload()))
+			}
+		case engine.OpPong:
+			p.ears.pong(string(f.Payload()))
+		case engine.OpClose:
+			code, reason := closePayload(f.Payload())
+			p.link.Close(engine.CloseFrame(uint16(code), reason), closeGrace)
+			return 0, nil, &CloseError{Cause: CauseClient, Code: code, Reason: reason}
+		default:
+			if len(f.Payload()) > p.ears.maxMessage {
+				return 0, nil, tooBig(p.ears.maxMessage)
+			}
+			return f.Op(), append(buf, f.Payload()...), nil
+		}
+	}
+}
+
+// Write is engine.Wire.
+func (p *pipe) Write(batch []*engine.Frame) error {
+	for _, f := range batch {
+		if err := p.down.put(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetWriteDeadline is engine.Wire.
+func (p *pipe) SetWriteDeadline(t time.Time) error { return p.down.setDeadline(t) }
+
+// Close is engine.Wire.
+func (p *pipe) Close() error {
+	p.down.close()
+	p.up.close()
+	return nil
+}
+
+// PipeClient is the client's end of a [Pipe]. Read may be called by one goroutine
+// at a time; the rest is safe for concurrent use.
+type PipeClient struct{ p *pipe }
+
+// Read returns the next message. It waits for one until ctx ends, answering pings
+// as it goes. When the connection has ended it returns a *CloseError, whose code is
+// CloseLost if there was no close frame.
+func (c *PipeClient) Read(ctx context.Context) ([]byte, error) {
+	for {
+		f, err := c.p.down.get(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
+		}
+		switch f.Op() {
+		case engine.OpPing:
+			_ = c.p.up.put(engine.NewFrame(engine.OpPong, f.Payload()))
+		case engine.OpPong:
+		case engine.OpClose:
+			code, reason := closePayload(f.Payload())
+			_ = c.p.up.put(f)
+			return nil, &CloseError{Cause: CauseServer, Code: code, Reason: reason}
+		default:
+			return f.Payload(), nil
+		}
+	}
+}
+
+// Write sends a text message; it keeps no reference to text. It waits while the
+// server does not read.
+func (c *PipeClient) Write(text []byte) error {
+	return c.p.up.put(engine.NewFrame(engine.OpText, text))
+}
+
+// WriteBinary is Write for a binary message.
+func (c *PipeClient) WriteBinary(p []byte) error {
+	return c.p.up.put(engine.NewFrame(engine.OpBinary, p))
+}
+
+// Close says goodbye, as a page does that calls close. The server's answer and what
+// it had queued can still be read.
+func (c *PipeClient) Close(code CloseCode, reason string) error {
+	return c.p.up.put(engine.CloseFrame(uint16(code), reason))
+}
+
+// Drop ends the connection without a word, as a process that is killed does.
+func (c *PipeClient) Drop() { _ = c.p.Close() }
+
+func closePayload(p []byte) (CloseCode, string) {
+	if len(p) < 2 {
+		return CloseNone, ""
+	}
+	return CloseCode(binary.BigEndian.Uint16(p)), string(p[2:])
+}
+
+// lane is one direction of a pipe: frames in order, bounded in bytes.
+type lane struct {
+	mu       sync.Mutex
+	changed  sync.Cond
+	frames   []*engine.Frame
+	bytes    int
+	closed   bool
+	deadline time.Time
+}
+
+func newLane() *lane {
+	l := &lane{}
+	l.changed.L = &l.mu
+	return l
+}
+
+// put appends f, or waits until there is room, the deadline passes or the lane closes.
+func (l *lane) put(f *engine.Frame) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !l.closed && l.bytes >= pipeBuffer {
+		wait := time.Until(l.deadline)
+		if !l.deadline.IsZero() && wait <= 0 {
+			return os.ErrDeadlineExceeded
+		}
+		l.await(wait)
+	}
+	if l.closed {
+		return os.ErrClosed
+	}
+	l.frames = append(l.frames, f)
+	l.bytes += f.Len()
+	l.changed.Broadcast()
+	return nil
+}
+
+// await waits for a change, or for the deadline if there is one. l.mu is held.
+func (l *lane) await(wait time.Duration) {
+	if !l.deadline.IsZero() {
+		t := time.AfterFunc(wait, l.notify)
+		defer t.Stop()
+	}
+	l.changed.Wait()
+}
+
+func (l *lane) notify() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changed.Broadcast()
+}
+
+// get takes the first frame. What is in a closed lane can still be taken.
+func (l *lane) get(ctx context.Context) (*engine.Frame, error) {
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, l.notify)()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.frames) == 0 && !l.closed && ctx.Err() == nil {
+		l.changed.Wait()
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if len(l.frames) == 0 {
+		return nil, os.ErrClosed
+	}
+	f := l.frames[0]
+	l.frames[0] = nil
+	if l.frames = l.frames[1:]; len(l.frames) == 0 {
+		l.frames = nil
+	}
+	l.bytes -= f.Len()
+	l.changed.Broadcast()
+	return f, nil
+}
+
+func (l *lane) setDeadline(t time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deadline = t
+	l.changed.Broadcast()
+	return nil
+}
+
+func (l *lane) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.changed.Broadcast()
+}

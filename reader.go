@@ -1,0 +1,331 @@
+package realtime
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+const (
+	// handlerPatience is how long a handler may keep its connection from being read.
+	handlerPatience = 5 * time.Second
+	// messagePatience is how long a message may take from its first byte to its last.
+	messagePatience = 10 * time.Second
+	// ratePatience is how long a client may be slowed down without a break.
+	ratePatience = 10 * time.Second
+	// What is read ahead while a handler runs.
+	maxBacklog      = 64
+	maxBacklogBytes = 256 << 10
+)
+
+// reader reads one connection and runs what its messages ask for, in order.
+//
+// The right to read is a token. Usually one goroutine reads a message, runs it and
+// reads on. When running takes long, yield gives the token to a second goroutine,
+// which answers pings, sees the end and keeps a bounded backlog; the first one runs
+// the backlog and ends when it has caught up. So at most one goroutine reads and at
+// most one runs, and a handler that waits for its own client does not wait for ever.
+type reader struct {
+	c     *Conn
+	tally *tally
+	wheel *engine.Wheel
+	run   func(*Conn, command)
+
+	messages, bytes, pings bucket
+	slowSince              time.Time // since when the buckets have been in debt
+
+	watch   engine.Timer // looks after a handler or a message that takes long
+	armed   atomic.Bool
+	started atomic.Int64 // when the handler began, as c.now(); 0 if none runs
+	began   atomic.Int64 // when the message began, as c.now(); 0 if none is read
+
+	mu      sync.Mutex
+	changed sync.Cond
+	busy    bool // somebody runs messages
+	yielded bool // and somebody else reads
+	backlog []command
+	pending int // bytes of the backlog
+	loops   int // goroutines
+	inUser  int // of those, how many run code of the application
+	closed  bool
+}
+
+func newReader(c *Conn, o *Options, t *tally, w *engine.Wheel, run func(*Conn, command)) *reader {
+	r := &reader{
+		c: c, tally: t, wheel: w, run: run,
+		messages: newBucket(o.InboundRate, burstSeconds*o.InboundRate),
+		bytes:    newBucket(o.InboundBytes, burstSeconds*o.InboundBytes),
+		pings:    newBucket(pingRate, pingBurst),
+	}
+	r.changed.L = &r.mu
+	r.watch.Fire = r.look
+	return r
+}
+
+// ears is what the transport tells.
+func (r *reader) ears(maxMessage int) ears {
+	return ears{
+		maxMessage: maxMessage,
+		alive:      r.c.alive, begin: r.begin, ping: r.ping, pong: r.c.pings.answer,
+	}
+}
+
+func (r *reader) begin() {
+	now := int64(r.c.now())
+	r.c.seen.Store(now)
+	r.began.Store(now)
+	r.arm()
+}
+
+// ping takes the leave to answer a ping.
+func (r *reader) ping() bool {
+	if r.pings.take(1, time.Now()) == 0 {
+		return true
+	}
+	r.c.finish(&CloseError{Cause: CauseRate, Code: ClosePolicy, Reason: "too many pings"}, closeGrace)
+	return false
+}
+
+// loop holds the token: it reads until the connection ends or the token is given away.
+func (r *reader) loop() {
+	var buf []byte
+	for r.next(&buf) {
+	}
+	r.mu.Lock()
+	r.loops--
+	r.changed.Broadcast()
+	r.mu.Unlock()
+}
+
+// next reads one message and deals with it. It reports false when the token is gone.
+func (r *reader) next(buf *[]byte) bool {
+	r.c.link.WaitReplies()
+	r.c.reading.Store(int64(r.c.now()))
+	op, data, err := r.c.transport.receive((*buf)[:0])
+	r.c.reading.Store(0)
+	r.began.Store(0)
+	if err != nil {
+		r.c.finish(err.(*CloseError), closeGrace)
+		r.c.link.ReadEnded()
+		return false
+	}
+	*buf = data
+	if cap(data) > 2*readBuffer { // one large message must not cost memory for ever
+		*buf = nil
+	}
+	if r.c.ended() {
+		return true // read on, so that the goodbye gets through, but do nothing
+	}
+	cmd, ok := r.accept(op, data)
+	if !ok || !r.offer(cmd, len(data)) {
+		return true
+	}
+	return r.work(cmd)
+}
+
+// accept checks and decodes a message, after waiting as long as its rate demands.
+func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
+	r.c.received.Add(1)
+	r.tally.add(cReceived, 1)
+	if op == engine.OpText && !utf8.Valid(data) {
+		r.c.finish(&CloseError{
+			Cause: CauseProtocol, Code: CloseText, Reason: "text is not UTF-8",
+		}, closeGrace)
+		return command{}, false
+	}
+	if !r.throttle(len(data)) {
+		return command{}, false
+	}
+	var cmd command
+	if op == engine.OpText {
+		cmd = decodePlain(data)
+	}
+	if cmd.kind == cmdNone {
+		r.tally.add(cIgnored, 1)
+		return command{}, false
+	}
+	return cmd, true
+}
+
+// throttle waits until the client may have sent what it has sent.
+func (r *reader) throttle(n int) bool {
+	now := time.Now()
+	wait := max(r.messages.take(1, now), r.bytes.take(n, now))
+	if wait == 0 {
+		r.slowSince = time.Time{}
+		return true
+	}
+	r.tally.add(cThrottled, 1)
+	if r.slowSince.IsZero() {
+		r.slowSince = now
+	}
+	if now.Sub(r.slowSince) >= ratePatience {
+		r.c.finish(&CloseError{Cause: CauseRate, Code: CloseRate, Reason: "sent too much"}, closeGrace)
+		return false
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-r.c.ctx.Done():
+		return false
+	}
+}
+
+// offer makes the caller the one who runs cmd, or leaves cmd to the one who does. It
+// waits while the backlog is full.
+func (r *reader) offer(cmd command, size int) (mine bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.busy && !r.c.ended() && !r.closed &&
+		(len(r.backlog) >= maxBacklog || r.pending+size > maxBacklogBytes && r.pending > 0) {
+		r.changed.Wait()
+	}
+	if r.closed || r.c.ended() {
+		return false
+	}
+	if r.busy {
+		r.backlog = append(r.backlog, cmd)
+		r.pending += len(cmd.text)
+		return false
+	}
+	r.busy = true
+	r.inUser++
+	return true
+}
+
+// work runs cmd and what has gathered meanwhile. It reports whether the token is
+// still the caller's.
+func (r *reader) work(cmd command) (kept bool) {
+	for more := true; more; cmd, more = r.following() {
+		r.started.Store(int64(r.c.now()))
+		r.arm()
+		r.run(r.c, cmd)
+		r.started.Store(0)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kept = !r.yielded && !r.closed
+	r.yielded = false
+	return kept
+}
+
+// following takes the next message of the backlog, or ends being busy.
+func (r *reader) following() (command, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.changed.Broadcast()
+	if r.c.ended() {
+		r.backlog = nil
+	}
+	if len(r.backlog) == 0 {
+		r.backlog, r.pending, r.busy = nil, 0, false
+		r.inUser--
+		return command{}, false
+	}
+	cmd := r.backlog[0]
+	r.backlog = r.backlog[1:]
+	r.pending -= len(cmd.text)
+	return cmd, true
+}
+
+// yield lets another goroutine read, if a handler runs in the one that does.
+func (r *reader) yield() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busy && !r.yielded && !r.closed {
+		r.yielded = true
+		r.loops++
+		go r.loop()
+	}
+}
+
+// start begins to read. enter and exit bracket code of the application that runs
+// before that.
+func (r *reader) start() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.loops++
+		go r.loop()
+	}
+}
+
+func (r *reader) enter() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loops++
+	r.inUser++
+}
+
+func (r *reader) exit() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loops--
+	r.inUser--
+	r.changed.Broadcast()
+}
+
+// handling reports whether code of the application runs.
+func (r *reader) handling() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inUser > 0
+}
+
+// arm makes sure that look comes by. It costs one load while it will anyway.
+func (r *reader) arm() {
+	if !r.armed.Load() && !r.armed.Swap(true) {
+		r.wheel.Set(&r.watch, handlerPatience)
+	}
+}
+
+// look is called by the wheel while the connection is busy.
+func (r *reader) look() {
+	r.armed.Store(false)
+	if r.c.ended() {
+		return
+	}
+	now := r.c.now()
+	if began := time.Duration(r.began.Load()); began > 0 {
+		if now-began >= messagePatience {
+			r.c.finish(&CloseError{
+				Cause: CauseProtocol, Code: ClosePolicy, Reason: "message took too long",
+			}, closeGrace)
+			return
+		}
+		r.arm()
+	}
+	if started := time.Duration(r.started.Load()); started > 0 {
+		if now-started >= handlerPatience {
+			r.yield()
+		}
+		r.arm()
+	}
+}
+
+// close waits until no goroutine of the reader is outside the application's code,
+// and makes sure that none reads again. The connection has ended.
+func (r *reader) close() {
+	r.wheel.Stop(&r.watch)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changed.Broadcast()
+	for r.loops > r.inUser {
+		r.changed.Wait()
+	}
+	r.closed = true
+}
+
+// wait waits until the last handler has returned.
+func (r *reader) wait() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.loops > 0 {
+		r.changed.Wait()
+	}
+}

@@ -1,0 +1,168 @@
+package realtime
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// users is the index of connections by user.
+type users struct {
+	index *shards[*user]
+	tally *tally
+}
+
+// user is the live connections of one user. It exists while it has any, or while
+// one is about to come. Its lock makes a change between none and one, and the
+// announcement of that change, one step.
+type user struct {
+	id string
+
+	mu      sync.Mutex
+	conns   []*Conn
+	pending int // connections that were admitted and are not live yet
+	dead    bool
+}
+
+// enter locks the user, who is made if there is none.
+func (us *users) enter(id string) *user {
+	for {
+		u := us.index.getOrPut(id, func() *user { return &user{id: id} })
+		u.mu.Lock()
+		if !u.dead {
+			return u
+		}
+		u.mu.Unlock()
+		us.index.drop(id, u)
+	}
+}
+
+// find locks the user, or returns nil if no connection of his is live.
+func (us *users) find(id string) *user {
+	u, ok := us.index.get(id)
+	if !ok {
+		return nil
+	}
+	u.mu.Lock()
+	if len(u.conns) == 0 {
+		u.mu.Unlock()
+		return nil
+	}
+	return u
+}
+
+// leave unlocks a user and forgets him if nothing is left.
+func (us *users) leave(u *user) {
+	u.dead = len(u.conns) == 0 && u.pending == 0
+	dead := u.dead
+	u.mu.Unlock()
+	if dead {
+		us.index.drop(u.id, u)
+	}
+}
+
+// reserve keeps a place for a connection that is about to open, if there is one.
+func (us *users) reserve(id string, limit int) bool {
+	if id == "" {
+		return true
+	}
+	u := us.enter(id)
+	defer us.leave(u)
+	if limit > 0 && len(u.conns)+u.pending >= limit {
+		return false
+	}
+	u.pending++
+	return true
+}
+
+// unreserve gives a place back.
+func (us *users) unreserve(id string) {
+	if id == "" {
+		return
+	}
+	u := us.enter(id)
+	u.pending--
+	us.leave(u)
+}
+
+// add makes a pending connection live and reports whether it is the user's first.
+// u is locked.
+func (us *users) add(u *user, c *Conn) (first bool) {
+	u.pending--
+	c.seat.device = len(u.conns)
+	u.conns = append(u.conns, c)
+	if len(u.conns) > 1 {
+		return false
+	}
+	us.tally.users.Add(1)
+	return true
+}
+
+// remove takes a live connection out and reports whether it was the user's last.
+// u is locked.
+func (us *users) remove(u *user, c *Conn) (wasLast bool) {
+	last := len(u.conns) - 1
+	u.conns[c.seat.device] = u.conns[last]
+	u.conns[c.seat.device].seat.device = c.seat.device
+	u.conns[last] = nil
+	u.conns = u.conns[:last]
+	if len(u.conns) > 0 {
+		return false
+	}
+	us.tally.users.Add(-1)
+	return true
+}
+
+// numSegments cuts the list of all connections so that one who joins never waits
+// for a walk over all of it.
+const numSegments = 64
+
+// everyone is the list of live connections, for messages to all.
+type everyone struct {
+	order    sync.Mutex    // held by those who send to all: one order for everybody
+	turn     atomic.Uint64 // spreads connections over the segments
+	segments [numSegments]segment
+}
+
+type segment struct {
+	mu    sync.Mutex
+	conns []*Conn
+}
+
+func (e *everyone) add(c *Conn) {
+	c.seat.segment = uint8(e.turn.Add(1) % numSegments)
+	s := &e.segments[c.seat.segment]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.seat.index = len(s.conns)
+	s.conns = append(s.conns, c)
+}
+
+func (e *everyone) remove(c *Conn) {
+	s := &e.segments[c.seat.segment]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := len(s.conns) - 1
+	s.conns[c.seat.index] = s.conns[last]
+	s.conns[c.seat.index].seat.index = c.seat.index
+	s.conns[last] = nil
+	s.conns = s.conns[:last]
+}
+
+// walk calls f for every connection, with one segment locked.
+func (e *everyone) walk(f func(*Conn)) {
+	for i := range e.segments {
+		s := &e.segments[i]
+		s.mu.Lock()
+		for _, c := range s.conns {
+			f(c)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// snapshot returns all connections.
+func (e *everyone) snapshot() []*Conn {
+	var all []*Conn
+	e.walk(func(c *Conn) { all = append(all, c) })
+	return all
+}

@@ -1,0 +1,169 @@
+package realtime
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// RoomOptions is what Options.Room says about one room.
+type RoomOptions struct {
+	// Slow is what happens to a member whose queue is full when a message to this
+	// room comes. Zero means Options.Slow.
+	Slow SlowPolicy
+}
+
+// Count is how many are in a room.
+type Count struct {
+	Users int // users, each once; anonymous connections are none
+	Conns int
+}
+
+// room is the members of one room. It exists while it has any.
+type room struct {
+	name   string
+	policy engine.Policy
+	tally  *tally
+
+	mu      sync.Mutex
+	members []*membership
+	users   map[string]int // connections in the roster, by user
+	shown   int            // connections in the roster
+	dead    bool           // its last member has left; a new room takes the name
+}
+
+// rooms is the index of rooms by name.
+type rooms struct {
+	index  *shards[*room]
+	tally  *tally
+	policy func(name string) engine.Policy // application code: called without locks
+}
+
+// enter locks the room of this name, which it makes if there is none. The caller
+// adds a member and unlocks.
+func (rs *rooms) enter(name string) *room {
+	for {
+		r, ok := rs.index.get(name)
+		if !ok {
+			policy := rs.policy(name)
+			r = rs.index.getOrPut(name, func() *room {
+				rs.tally.rooms.Add(1)
+				return &room{name: name, policy: policy, tally: rs.tally}
+			})
+		}
+		r.mu.Lock()
+		if !r.dead {
+			return r
+		}
+		r.mu.Unlock()
+		rs.index.drop(name, r)
+	}
+}
+
+// find locks the room of this name, or returns nil.
+func (rs *rooms) find(name string) *room {
+	r, ok := rs.index.get(name)
+	if !ok {
+		return nil
+	}
+	r.mu.Lock()
+	if r.dead {
+		r.mu.Unlock()
+		return nil
+	}
+	return r
+}
+
+// leave unlocks a room from which a member was removed, and removes it if that was
+// the last.
+func (rs *rooms) leave(r *room) {
+	if len(r.members) > 0 {
+		r.mu.Unlock()
+		return
+	}
+	r.dead = true
+	rs.tally.rooms.Add(-1)
+	r.mu.Unlock()
+	rs.index.drop(r.name, r)
+}
+
+// add makes m a receiver. It is in the roster from show on.
+func (r *room) add(m *membership) {
+	m.slot = len(r.members)
+	r.members = append(r.members, m)
+}
+
+// show puts m into the roster and tells the members, if it is the user's first
+// connection here, or else m alone. A nil notice tells nobody.
+func (r *room) show(m *membership, notice *frames) {
+	m.shown = true
+	r.shown++
+	first := true
+	if user := m.conn.UserID(); user != "" {
+		if r.users == nil {
+			r.users = make(map[string]int)
+		}
+		first = r.users[user] == 0
+		r.users[user]++
+	}
+	switch {
+	case notice == nil:
+	case first:
+		r.announce(notice)
+	default:
+		r.tally.add(cMatched, 1)
+		m.conn.push(notice, engine.Notice, engine.DropNewest)
+	}
+}
+
+// remove takes m out and tells those who stay, if it was the user's last connection
+// in the roster.
+func (r *room) remove(m *membership, notice *frames) {
+	last := len(r.members) - 1
+	r.members[m.slot] = r.members[last]
+	r.members[m.slot].slot = m.slot
+	r.members[last] = nil
+	r.members = r.members[:last]
+	if !m.shown {
+		return
+	}
+	r.shown--
+	if user := m.conn.UserID(); user != "" {
+		if r.users[user]--; r.users[user] > 0 {
+			return
+		}
+		delete(r.users, user)
+	}
+	if notice != nil {
+		r.announce(notice)
+	}
+}
+
+func (r *room) announce(notice *frames) {
+	r.tally.add(cMatched, len(r.members))
+	for _, m := range r.members {
+		m.conn.push(notice, engine.Notice, engine.DropNewest)
+	}
+}
+
+func (r *room) count() Count { return Count{Users: len(r.users), Conns: r.shown} }
+
+func (r *room) roster() []string {
+	users := make([]string, 0, len(r.users))
+	for user := range r.users {
+		users = append(users, user)
+	}
+	slices.Sort(users)
+	return users
+}
+
+func (r *room) conns() []*Conn {
+	conns := make([]*Conn, 0, r.shown)
+	for _, m := range r.members {
+		if m.shown {
+			conns = append(conns, m.conn)
+		}
+	}
+	return conns
+}

@@ -1,0 +1,121 @@
+package realtime
+
+import (
+	"context"
+	"time"
+)
+
+// Shutdown ends the Manager gently. New connections are refused with 503. Each
+// connection is closed with code 1012, after what is queued for it has been written;
+// the goodbyes are spread over Options.DrainWindow, or half of the time that ctx
+// leaves, so that the clients do not all come back at once. It waits until all
+// connections have ended, their handlers have returned and OnDisconnect has been
+// called.
+//
+// If ctx ends first, the connections that are left are cut, and its cause is
+// returned. Shutdown may be called again, also while it runs. A handler may call it
+// with its own ctx: it is not waited for then.
+func (m *Manager) Shutdown(ctx context.Context) error {
+	spare := 0
+	if inHandler(ctx) {
+		spare = 1
+		detached, cancel := detach(ctx)
+		defer cancel()
+		ctx = detached
+	}
+	m.shut()
+	m.drain(ctx)
+	err := m.await(ctx)
+	m.stopBackground()
+	if tail := m.tails.wait(ctx, spare); err == nil {
+		err = tail
+	}
+	return err
+}
+
+// Close ends the Manager now: connections have a second to take what is queued for
+// them, and are closed with code 1001. It waits for everything that the Manager
+// started, but not for code of the application, so handlers may call it. It may be
+// called again. It returns nil.
+func (m *Manager) Close() error {
+	m.shut()
+	for _, c := range m.index.conns.snapshot() {
+		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, closeGrace)
+	}
+	m.work.Wait()
+	m.stopBackground()
+	return nil
+}
+
+// shut keeps new connections out.
+func (m *Manager) shut() {
+	m.gate.Lock()
+	defer m.gate.Unlock()
+	m.closing = true
+}
+
+func (m *Manager) stopBackground() {
+	m.wheel.Close()
+	m.rest()
+	m.background.Wait()
+}
+
+// drain says goodbye to everybody, one after another.
+func (m *Manager) drain(ctx context.Context) {
+	conns := m.index.conns.snapshot()
+	if len(conns) == 0 {
+		return
+	}
+	start, pause, flush := time.Now(), m.pause(ctx, len(conns)), m.opts.WriteTimeout
+	pace := time.NewTimer(0)
+	defer pace.Stop()
+	for i, c := range conns {
+		if wait := time.Until(start.Add(time.Duration(i) * pause)); wait > 0 {
+			pace.Reset(wait)
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+				pause = 0
+			}
+		}
+		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart, Reason: "restart"}, flush)
+	}
+}
+
+// pause is the time between two goodbyes.
+func (m *Manager) pause(ctx context.Context, n int) time.Duration {
+	window := min(m.opts.DrainWindow, time.Duration(n)*time.Millisecond)
+	if end, ok := ctx.Deadline(); ok {
+		window = min(window, time.Until(end)/2)
+	}
+	return max(0, window/time.Duration(n))
+}
+
+// await waits for the connections, and cuts them when ctx ends.
+func (m *Manager) await(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		m.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	for _, c := range m.index.conns.snapshot() {
+		c.link.Kill()
+	}
+	<-done
+	return context.Cause(ctx)
+}
+
+// detach returns ctx with its deadline but without its cancellation: a handler's
+// context ends with the connection that Shutdown is about to end.
+func detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	free := context.WithoutCancel(ctx)
+	if end, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(free, end)
+	}
+	return context.WithCancel(free)
+}

@@ -1,0 +1,245 @@
+package realtime
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// Stats is a snapshot of a Manager: gauges first, then counters since New. The
+// counters are read one after another while traffic goes on.
+//
+// A frame given to a connection is matched, and ends up in exactly one of Written,
+// Dropped… and Lost; what is in none of them is still queued.
+type Stats struct {
+	// Conns is the number of open connections, PeakConns the largest it has been.
+	Conns, PeakConns int
+	// Users is the number of users with a connection, Rooms that of rooms with a
+	// member.
+	Users, Rooms int
+	// Rate is the number of messages a second, over the last ten seconds.
+	Rate float64
+	// Updated is when a connection last opened or ended or a message was last sent;
+	// zero if never.
+	Updated time.Time
+
+	Accepted uint64 // connections that opened
+	Messages uint64 // messages sent, each once however many received it
+	Received uint64 // messages received from clients
+
+	Matched        uint64 // frames given to connections
+	Written        uint64 // frames written to their sockets
+	DroppedOldest  uint64 // dropped by SlowDropOldest
+	DroppedNewest  uint64 // dropped by SlowDropNewest
+	DroppedNotices uint64 // announcements that found the queue half full
+	Lost           uint64 // queued when their connection ended
+
+	Ended EndedStats // connections that ended, by cause
+
+	RefusedOrigin   uint64 // upgrades refused by the origin check
+	RefusedAuth     uint64 // upgrades refused by Authenticate
+	RefusedLimit    uint64 // upgrades refused by MaxConns and MaxConnsPerUser
+	RefusedShutdown uint64 // upgrades refused because the Manager is closing
+	RefusedRequest  uint64 // requests that were no valid upgrade
+
+	Denied    uint64 // actions of clients and of REST callers that were not authorised
+	Ignored   uint64 // inbound messages that were none of the protocol's
+	Failed    uint64 // inbound messages for which OnMessage or Send returned an error
+	Throttled uint64 // inbound messages that waited for the rate limit
+	Panics    uint64 // panics of application code
+}
+
+// EndedStats counts ended connections by [Cause].
+type EndedStats struct {
+	Client, Lost, Timeout, Slow, Server, Shutdown, Protocol, Rate, Refused, Panic uint64
+}
+
+// Sub returns what was counted between old and s. The gauges are those of s.
+func (s Stats) Sub(old Stats) Stats {
+	now, before := s.counters(), old.counters()
+	for i := range now {
+		*now[i].value -= *before[i].value
+	}
+	return s
+}
+
+// Observer is told what Stats counts, to pass it on to a metrics system.
+// *expvar.Map is one.
+type Observer interface {
+	// Add adds to the counter of this name. It is called about once a second for
+	// each counter that has changed, and a last time when the Manager has closed, by
+	// one goroutine at a time, with no lock held.
+	Add(name string, delta int64)
+}
+
+type counter uint8
+
+// The counters of Stats. The first numCauses are the ends, by cause.
+const (
+	cAccepted counter = counter(numCauses) + iota
+	cMessages
+	cReceived
+	cMatched
+	cRefusedOrigin
+	cRefusedAuth
+	cRefusedLimit
+	cRefusedShutdown
+	cRefusedRequest
+	cDenied
+	cIgnored
+	cFailed
+	cThrottled
+	cPanics
+	cWritten
+	cDroppedOldest
+	cDroppedNewest
+	cDroppedNotices
+	cLost
+	numCounters
+)
+
+func ended(c Cause) counter { return counter(c) }
+
+type namedCounter struct {
+	name  string
+	value *uint64
+}
+
+// counters lists the counters of s in the order of the constants above.
+func (s *Stats) counters() [numCounters]namedCounter {
+	return [numCounters]namedCounter{
+		cAccepted:        {"connections.accepted", &s.Accepted},
+		cMessages:        {"messages.sent", &s.Messages},
+		cReceived:        {"messages.received", &s.Received},
+		cMatched:         {"frames.matched", &s.Matched},
+		cRefusedOrigin:   {"refused.origin", &s.RefusedOrigin},
+		cRefusedAuth:     {"refused.auth", &s.RefusedAuth},
+		cRefusedLimit:    {"refused.limit", &s.RefusedLimit},
+		cRefusedShutdown: {"refused.shutdown", &s.RefusedShutdown},
+		cRefusedRequest:  {"refused.request", &s.RefusedRequest},
+		cDenied:          {"actions.denied", &s.Denied},
+		cIgnored:         {"messages.ignored", &s.Ignored},
+		cFailed:          {"messages.failed", &s.Failed},
+		cThrottled:       {"messages.throttled", &s.Throttled},
+		cPanics:          {"panics", &s.Panics},
+
+		CauseClient:   {"ended.client", &s.Ended.Client},
+		CauseLost:     {"ended.lost", &s.Ended.Lost},
+		CauseTimeout:  {"ended.timeout", &s.Ended.Timeout},
+		CauseSlow:     {"ended.slow", &s.Ended.Slow},
+		CauseServer:   {"ended.server", &s.Ended.Server},
+		CauseShutdown: {"ended.shutdown", &s.Ended.Shutdown},
+		CauseProtocol: {"ended.protocol", &s.Ended.Protocol},
+		CauseRate:     {"ended.rate", &s.Ended.Rate},
+		CauseRefused:  {"ended.refused", &s.Ended.Refused},
+		CausePanic:    {"ended.panic", &s.Ended.Panic},
+
+		cWritten:        {"frames.written", &s.Written},
+		cDroppedOldest:  {"frames.dropped.oldest", &s.DroppedOldest},
+		cDroppedNewest:  {"frames.dropped.newest", &s.DroppedNewest},
+		cDroppedNotices: {"frames.dropped.notices", &s.DroppedNotices},
+		cLost:           {"frames.lost", &s.Lost},
+	}
+}
+
+// tally is where a Manager counts. Its zero value is ready.
+type tally struct {
+	counts  [numCounters]atomic.Uint64
+	frames  engine.Totals
+	conns   atomic.Int64
+	peak    atomic.Int64
+	users   atomic.Int64
+	rooms   atomic.Int64
+	updated atomic.Int64 // Unix nanoseconds
+	rate    rate
+}
+
+func (t *tally) add(c counter, n int) {
+	if n > 0 {
+		t.counts[c].Add(uint64(n))
+	}
+}
+
+func (t *tally) touch(now time.Time) { t.updated.Store(now.UnixNano()) }
+
+func (t *tally) opened() {
+	n := t.conns.Add(1)
+	for {
+		peak := t.peak.Load()
+		if n <= peak || t.peak.CompareAndSwap(peak, n) {
+			break
+		}
+	}
+	t.add(cAccepted, 1)
+	t.touch(time.Now())
+}
+
+func (t *tally) gone() {
+	t.conns.Add(-1)
+	t.touch(time.Now())
+}
+
+func (t *tally) message(now time.Time) {
+	t.add(cMessages, 1)
+	t.rate.add(now)
+	t.touch(now)
+}
+
+func (t *tally) snapshot() Stats {
+	s := Stats{
+		Conns: int(t.conns.Load()), PeakConns: int(t.peak.Load()),
+		Users: int(t.users.Load()), Rooms: int(t.rooms.Load()),
+		Rate: t.rate.perSecond(time.Now()),
+	}
+	if at := t.updated.Load(); at != 0 {
+		s.Updated = time.Unix(0, at)
+	}
+	for i, c := range s.counters() {
+		*c.value = t.counts[i].Load()
+	}
+	s.Written = t.frames.Written.Load()
+	s.DroppedOldest = t.frames.DroppedOldest.Load()
+	s.DroppedNewest = t.frames.DroppedNewest.Load()
+	s.DroppedNotices = t.frames.DroppedNotices.Load()
+	s.Lost = t.frames.Lost.Load()
+	return s
+}
+
+const (
+	rateWindow = 10 * time.Second
+	rateCells  = 100
+	rateCell   = rateWindow / rateCells
+)
+
+// rate counts events of the last rateWindow, in cells of a tenth of a second that
+// are used in turn. Its zero value is ready.
+type rate struct {
+	mu    sync.Mutex
+	cells [rateCells]struct{ at, n int64 }
+}
+
+func (r *rate) add(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := now.UnixNano() / int64(rateCell)
+	cell := &r.cells[at%rateCells]
+	if cell.at != at {
+		cell.at, cell.n = at, 0
+	}
+	cell.n++
+}
+
+func (r *rate) perSecond(now time.Time) float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := now.UnixNano() / int64(rateCell)
+	var n int64
+	for i := range r.cells {
+		if cell := &r.cells[i]; cell.at > at-rateCells && cell.at <= at {
+			n += cell.n
+		}
+	}
+	return float64(n) / rateWindow.Seconds()
+}

@@ -1,0 +1,64 @@
+package realtime
+
+import "slices"
+
+// Target says who is to get a message. It is plain data: make one with [ToAll],
+// [ToRoom], [ToUser] or [ToConn], join them with [Target.Union] and leave receivers
+// out with [Target.Except] and [Target.ExceptUser]. Each connection gets at most one
+// copy. The zero Target is nobody. A Target may be kept and used by many goroutines.
+type Target struct {
+	All   bool     `json:"all,omitempty"`
+	Rooms []string `json:"rooms,omitempty"`
+	Users []string `json:"users,omitempty"`
+	Conns []string `json:"conns,omitempty"` // connection ids
+
+	ExceptConns []string `json:"except_conns,omitempty"`
+	ExceptUsers []string `json:"except_users,omitempty"`
+}
+
+// ToAll is every connection, anonymous ones too.
+func ToAll() Target { return Target{All: true} }
+
+// ToRoom is every member of the rooms.
+func ToRoom(names ...string) Target { return Target{Rooms: names} }
+
+// ToUser is every connection of the users.
+func ToUser(ids ...string) Target { return Target{Users: ids} }
+
+// ToConn is the connections with these ids.
+func ToConn(ids ...string) Target { return Target{Conns: ids} }
+
+// Union is the receivers of t and those of u. The exceptions of both hold for all.
+func (t Target) Union(u Target) Target {
+	return Target{
+		All:         t.All || u.All,
+		Rooms:       slices.Concat(t.Rooms, u.Rooms),
+		Users:       slices.Concat(t.Users, u.Users),
+		Conns:       slices.Concat(t.Conns, u.Conns),
+		ExceptConns: slices.Concat(t.ExceptConns, u.ExceptConns),
+		ExceptUsers: slices.Concat(t.ExceptUsers, u.ExceptUsers),
+	}
+}
+
+// Except is t without the connections with these ids: the one, for example, that
+// the message came from.
+func (t Target) Except(connIDs ...string) Target {
+	t.ExceptConns = slices.Concat(t.ExceptConns, connIDs)
+	return t
+}
+
+// ExceptUser is t without all connections of these users.
+func (t Target) ExceptUser(ids ...string) Target {
+	t.ExceptUsers = slices.Concat(t.ExceptUsers, ids)
+	return t
+}
+
+// sorted returns names in order and each once. It does not change names.
+func sorted(names []string) []string {
+	if len(names) < 2 {
+		return names
+	}
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return slices.Compact(names)
+}

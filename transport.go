@@ -1,0 +1,33 @@
+package realtime
+
+import (
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// Transport is one attached way to reach a peer, given to [Manager.Register]. There
+// are two: the WebSocket that [Manager.ServeHTTP] makes, and [Pipe] in memory. The
+// interface is sealed, because the engine relies on how they read and write.
+type Transport interface {
+	// RemoteAddr returns the peer's address for humans, or "pipe".
+	RemoteAddr() string
+
+	// wire is the send side, for the link that is about to be attached.
+	wire() engine.Wire
+	// attach gives the transport its link and the ears of its connection.
+	attach(*engine.Link, ears)
+	// receive blocks for the next message and appends it to buf, which it owns until
+	// it returns. The error is a *CloseError. One goroutine calls it at a time.
+	receive(buf []byte) (engine.Op, []byte, error)
+	// release frees what the transport holds. It is called once, after the last
+	// receive and after the link is done.
+	release()
+}
+
+// ears is what a transport tells its connection. The functions do not block.
+type ears struct {
+	maxMessage int
+	alive      func()               // a frame came in
+	begin      func()               // a message began to come in
+	ping       func() bool          // a ping came in; false: too many
+	pong       func(payload string) // a pong came in
+}

@@ -1,0 +1,259 @@
+package realtime
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+const (
+	// closeGrace is how long a link has to say what is queued and goodbye, and the
+	// peer to answer.
+	closeGrace = time.Second
+	// The buffers that coder/websocket keeps for a connection's whole life. It writes
+	// nothing through them but close frames.
+	readBuffer, writeBuffer = 512, 256
+	// largeFrame is written as it is; smaller ones are joined into one write.
+	largeFrame = 16 << 10
+)
+
+// socket is a WebSocket as a transport. coder/websocket does the handshake, reading
+// and its checks; the link writes. What coder would write, which is close frames
+// only, is given to the link, so that nothing ever lands inside or behind what the
+// link has put on the wire.
+type socket struct {
+	nc      net.Conn
+	ws      *websocket.Conn
+	remote  string
+	link    *engine.Link
+	ears    ears
+	buffers *sync.Pool // of *[]byte, for joined writes
+	sent    atomic.Pointer[CloseError]
+}
+
+// upgrade answers the handshake and returns the transport. After an error it has
+// answered the request.
+func upgrade(w http.ResponseWriter, r *http.Request, buffers *sync.Pool) (*socket, error) {
+	s := &socket{remote: r.RemoteAddr, buffers: buffers}
+	ws, err := websocket.Accept(&hijacker{ResponseWriter: w, s: s}, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, // the origin has been checked, see origin.go
+		OnPingReceived:     s.onPing,
+		OnPongReceived:     s.onPong,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ws.SetReadLimit(-1) // receive has its own
+	s.ws = ws
+	return s, nil
+}
+
+func (s *socket) RemoteAddr() string                 { return s.remote }
+func (s *socket) wire() engine.Wire                  { return s }
+func (s *socket) attach(l *engine.Link, e ears)      { s.link, s.ears = l, e }
+func (s *socket) SetWriteDeadline(t time.Time) error { return s.nc.SetWriteDeadline(t) }
+func (s *socket) Close() error                       { return s.nc.Close() }
+
+// release gives coder/websocket the end that it needs to free the connection.
+func (s *socket) release() { _ = s.ws.CloseNow() }
+
+func (s *socket) onPing(_ context.Context, payload []byte) bool {
+	s.ears.alive()
+	if s.ears.ping() {
+		s.link.Pong(engine.NewFrame(engine.OpPong, payload))
+	}
+	return false // the pong is ours
+}
+
+func (s *socket) onPong(_ context.Context, payload []byte) {
+	s.ears.alive()
+	s.ears.pong(string(payload))
+}
+
+func (s *socket) receive(buf []byte) (engine.Op, []byte, error) {
+	typ, r, err := s.ws.Reader(context.Background())
+	if err != nil {
+		return 0, nil, s.ended(err)
+	}
+	s.ears.begin()
+	if cap(buf) == 0 {
+		buf = make([]byte, 0, readBuffer)
+	}
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case len(buf) > s.ears.maxMessage:
+			return 0, nil, tooBig(s.ears.maxMessage)
+		case err == io.EOF:
+			return engine.Op(typ), buf, nil
+		case err != nil:
+			return 0, nil, s.ended(err)
+		}
+	}
+}
+
+func tooBig(limit int) *CloseError {
+	return &CloseError{
+		Cause: CauseProtocol, Code: CloseTooBig,
+		Reason: fmt.Sprintf("message larger than %d bytes", limit),
+	}
+}
+
+// ended turns an error of coder/websocket into how the connection ended.
+func (s *socket) ended(err error) *CloseError {
+	if ce, ok := errors.AsType[websocket.CloseError](err); ok {
+		return &CloseError{Cause: CauseClient, Code: CloseCode(ce.Code), Reason: ce.Reason}
+	}
+	if said := s.sent.Load(); said != nil {
+		return &CloseError{Cause: CauseProtocol, Code: said.Code, Reason: said.Reason, Err: err}
+	}
+	_, network := errors.AsType[net.Error](err)
+	if network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) {
+		return &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
+	}
+	return &CloseError{Cause: CauseProtocol, Code: CloseProtocol, Reason: "protocol error", Err: err}
+}
+
+// Write is engine.Wire. A write costs a system call whatever its size, so small
+// frames are joined.
+func (s *socket) Write(batch []*engine.Frame) error {
+	if len(batch) == 1 {
+		_, err := s.nc.Write(batch[0].Wire())
+		return err
+	}
+	joined := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(joined)
+	buf := (*joined)[:0]
+	for _, f := range batch {
+		if f.Len() < largeFrame {
+			buf = append(buf, f.Wire()...)
+			continue
+		}
+		if err := s.flush(buf); err != nil {
+			return err
+		}
+		buf = buf[:0]
+		if _, err := s.nc.Write(f.Wire()); err != nil {
+			return err
+		}
+	}
+	*joined = buf
+	return s.flush(buf)
+}
+
+func (s *socket) flush(buf []byte) error {
+	if len(buf) == 0 {
+		return nil
+	}
+	_, err := s.nc.Write(buf)
+	return err
+}
+
+// hijacker hands coder/websocket a net.Conn of ours in place of the server's, with
+// buffers of our size.
+type hijacker struct {
+	http.ResponseWriter
+	s *socket
+}
+
+// Hijack is http.Hijacker.
+func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	writeHeaderNow(h.ResponseWriter)
+	nc, brw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	// Frames that came in one packet with the handshake are in the server's reader.
+	early, err := brw.Reader.Peek(brw.Reader.Buffered())
+	if err != nil {
+		return nil, nil, errors.Join(err, nc.Close())
+	}
+	_ = nc.SetDeadline(time.Time{}) // the server's timeouts were for the handshake
+	h.s.nc = nc
+	own := &ownConn{Conn: nc, s: h.s, early: bytes.NewReader(bytes.Clone(early))}
+	return own, bufio.NewReadWriter(
+		bufio.NewReaderSize(own, readBuffer), bufio.NewWriterSize(own, writeBuffer)), nil
+}
+
+// writeHeaderNow makes gin, which otherwise would send no 101, write the header.
+func writeHeaderNow(w http.ResponseWriter) {
+	for w != nil {
+		if now, ok := w.(interface{ WriteHeaderNow() }); ok {
+			now.WriteHeaderNow()
+			return
+		}
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return
+		}
+		w = u.Unwrap()
+	}
+}
+
+// canHijack reports whether the connection can be taken over.
+func canHijack(w http.ResponseWriter) bool {
+	for {
+		if _, ok := w.(http.Hijacker); ok {
+			return true
+		}
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return false
+		}
+		w = u.Unwrap()
+	}
+}
+
+// ownConn is the net.Conn that coder/websocket sees.
+type ownConn struct {
+	net.Conn
+	s     *socket
+	early *bytes.Reader
+}
+
+// Read returns first what came with the handshake.
+func (c *ownConn) Read(p []byte) (int, error) {
+	if c.early != nil {
+		if c.early.Len() > 0 {
+			return c.early.Read(p)
+		}
+		c.early = nil
+	}
+	return c.Conn.Read(p)
+}
+
+// Write takes a close frame and gives it to the link. coder/websocket writes
+// nothing else: pongs are ours and data goes through the link.
+func (c *ownConn) Write(p []byte) (int, error) {
+	if len(p) < 2 || engine.Op(p[0]&0x0F) != engine.OpClose {
+		return len(p), nil
+	}
+	said := &CloseError{Code: CloseNone}
+	if len(p) >= 4 {
+		said.Code, said.Reason = CloseCode(binary.BigEndian.Uint16(p[2:])), string(p[4:])
+	}
+	c.s.sent.Store(said)
+	c.s.link.Close(engine.NewFrame(engine.OpClose, p[2:]), closeGrace)
+	return len(p), nil
+}
+
+// Close ends reading. The link hangs up when it has said what it has to say.
+func (c *ownConn) Close() error { return c.Conn.SetReadDeadline(time.Unix(1, 0)) }
