@@ -36,11 +36,9 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 	case targetRoom:
 		to = ToRoom(c.currentRoom())
 	default:
-		if validUser(cmd.target) != nil {
-			d.tally.add(cIgnored, 1)
-			return
+		if validUser(cmd.target) == nil { // else nobody: there can be no such user
+			to = ToUser(cmd.target)
 		}
-		to = ToUser(cmd.target)
 	}
 	in := Inbound{Text: cmd.text, Target: to, Message: Chat(c.UserID(), cmd.text)}
 	err := guard(d.log, d.tally, c, func() error {

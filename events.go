@@ -38,7 +38,8 @@ type (
 	MessageFunc func(ctx context.Context, c *Conn, in Inbound) error
 
 	// DisconnectFunc is called once for each connection for which OnConnect returned
-	// nil, after its last handler, when everybody has been told. ctx has ended.
+	// nil, after its last handler, when everybody has been told. ctx has the values of
+	// the connection's context and does not end.
 	DisconnectFunc func(ctx context.Context, c *Conn, why *CloseError)
 )
 

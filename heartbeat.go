@@ -54,7 +54,7 @@ func (h *heartbeat) beat() {
 	}
 	h.pinged = h.c.now()
 	h.c.link.Ping(h.ping)
-	h.wheel.Set(&h.timer, cmp.Or(h.timeout, h.interval))
+	h.wheel.Set(&h.timer, min(cmp.Or(h.timeout, h.interval), h.interval))
 }
 
 // sweep ends the connections that have been silent for longer than staleAfter.

@@ -37,7 +37,8 @@ type Manager struct {
 
 	gate     sync.Mutex
 	closing  bool
-	admitted int // connections that are open or about to be
+	admitted int         // connections that are open or about to be
+	closed   atomic.Bool // nothing is sent any more
 
 	work       sync.WaitGroup // of connections: links and clean-up
 	tails      tails          // of connections: handlers that outlive them
@@ -247,11 +248,18 @@ func (m *Manager) farewell(s *session, why *CloseError) {
 	m.tails.run(func() {
 		s.reader.wait()
 		if m.opts.OnDisconnect != nil && s.connected.Load() {
-			_ = guard(m.log, &m.tally, s.c, func() error {
-				m.opts.OnDisconnect(s.c.ctx, s.c, why)
-				return nil
-			})
+			m.disconnect(s, why)
 		}
+	})
+}
+
+// disconnect tells OnDisconnect.
+func (m *Manager) disconnect(s *session, why *CloseError) {
+	s.reader.enter()
+	defer s.reader.exit()
+	_ = guard(m.log, &m.tally, s.c, func() error {
+		m.opts.OnDisconnect(context.WithoutCancel(s.c.ctx), s.c, why)
+		return nil
 	})
 }
 
@@ -327,7 +335,7 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 	if err := msg.check(m.opts.QueueBytes / 2); err != nil {
 		return Result{}, err
 	}
-	if m.isClosing() {
+	if m.closed.Load() {
 		return Result{}, ErrClosed
 	}
 	if msg.Time.IsZero() {
@@ -346,7 +354,7 @@ type sink struct{ m *Manager }
 
 // Deliver drops what is not a valid message: a broker is another way in.
 func (s sink) Deliver(p Publication) {
-	if s.m.isClosing() || p.Message.check(s.m.opts.QueueBytes/2) != nil {
+	if s.m.closed.Load() || p.Message.check(s.m.opts.QueueBytes/2) != nil {
 		return
 	}
 	s.m.index.deliver(&p)

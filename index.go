@@ -14,6 +14,7 @@ type index struct {
 	announce Announce
 	maxRooms int // for each connection, 0 is without limit
 	slow     engine.Policy
+	policy   func(room string) engine.Policy // application code: called without locks
 	tally    *tally
 
 	conns    *shards[*Conn]
@@ -24,10 +25,11 @@ type index struct {
 
 func newIndex(o *Options, t *tally) *index {
 	return &index{
-		announce: o.Announce, maxRooms: o.MaxRoomsPerConn, slow: o.Slow.engine(), tally: t,
+		announce: o.Announce, maxRooms: o.MaxRoomsPerConn, slow: o.Slow.engine(),
+		policy: o.roomPolicy, tally: t,
 		conns: newShards[*Conn](),
 		users: users{index: newShards[*user](), tally: t},
-		rooms: rooms{index: newShards[*room](), tally: t, policy: o.roomPolicy},
+		rooms: rooms{index: newShards[*room](), tally: t},
 	}
 }
 
@@ -112,13 +114,14 @@ func (x *index) join(c *Conn, name string) (bool, error) {
 	if err := ValidName(name); err != nil {
 		return false, fmt.Errorf("room: %w", err)
 	}
+	policy := x.policy(name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return x.joinLocked(c, name)
+	return x.joinLocked(c, name, policy)
 }
 
 // joinLocked is join of a valid name while c.mu is held.
-func (x *index) joinLocked(c *Conn, name string) (bool, error) {
+func (x *index) joinLocked(c *Conn, name string, policy engine.Policy) (bool, error) {
 	switch {
 	case c.phase == gone || c.ended():
 		return false, ErrClosed
@@ -130,7 +133,7 @@ func (x *index) joinLocked(c *Conn, name string) (bool, error) {
 	m := &membership{conn: c, room: name}
 	c.joined(m)
 	notice := x.roomNotice(roomJoined, c, name)
-	r := x.rooms.enter(name)
+	r := x.rooms.enter(name, policy)
 	defer r.mu.Unlock()
 	r.add(m)
 	if c.phase == live {
@@ -149,7 +152,7 @@ func (x *index) showRooms(c *Conn) {
 	}
 	for m := oldest; m != nil; m = m.newer {
 		notice := x.roomNotice(roomJoined, c, m.room)
-		r := x.rooms.enter(m.room)
+		r := x.rooms.find(m.room)
 		if !m.shown {
 			r.show(m, notice)
 		}
@@ -173,7 +176,7 @@ func (x *index) part(c *Conn, name string) bool {
 func (x *index) leave(c *Conn, m *membership) {
 	notice := x.roomNotice(roomLeft, c, m.room)
 	c.left(m)
-	r := x.rooms.enter(m.room)
+	r := x.rooms.find(m.room)
 	r.remove(m, notice)
 	x.rooms.leave(r)
 }
@@ -184,6 +187,7 @@ func (x *index) move(c *Conn, name string) error {
 	if err := ValidName(name); err != nil {
 		return fmt.Errorf("room: %w", err)
 	}
+	policy := x.policy(name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == gone || c.ended() {
@@ -195,7 +199,7 @@ func (x *index) move(c *Conn, name string) error {
 	if m := c.rooms[c.restRoom]; m != nil {
 		x.leave(c, m)
 	}
-	joined, err := x.joinLocked(c, name)
+	joined, err := x.joinLocked(c, name, policy)
 	if joined {
 		c.restRoom = name
 	}

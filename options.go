@@ -58,8 +58,9 @@ type Options struct {
 	QueueMessages int
 	QueueBytes    int
 	Slow          SlowPolicy
-	// Room returns what is special about a room. It is called when a room comes into
-	// being, which may be often, without locks held. Nil: nothing is.
+	// Room returns what is special about a room. It is called for each join, with no
+	// lock held, and what it says when a room gets its first member holds until the
+	// last has left. Nil: nothing is special.
 	Room func(name string) RoomOptions
 
 	// PingInterval is after how much silence a client is pinged: 25 s, below the 60 s

@@ -77,7 +77,7 @@ func (r *reader) begin() {
 	now := int64(r.c.now())
 	r.c.seen.Store(now)
 	r.began.Store(now)
-	r.arm()
+	r.arm(handlerPatience)
 }
 
 // ping takes the leave to answer a ping.
@@ -203,7 +203,7 @@ func (r *reader) offer(cmd command, size int) (mine bool) {
 func (r *reader) work(cmd command) (kept bool) {
 	for more := true; more; cmd, more = r.following() {
 		r.started.Store(int64(r.c.now()))
-		r.arm()
+		r.arm(handlerPatience)
 		r.run(r.c, cmd)
 		r.started.Store(0)
 	}
@@ -277,10 +277,11 @@ func (r *reader) handling() bool {
 	return r.inUser > 0
 }
 
-// arm makes sure that look comes by. It costs one load while it will anyway.
-func (r *reader) arm() {
+// arm makes sure that look comes by, in d or before. It costs one load while it will
+// come by anyway.
+func (r *reader) arm(d time.Duration) {
 	if !r.armed.Load() && !r.armed.Swap(true) {
-		r.wheel.Set(&r.watch, handlerPatience)
+		r.wheel.Set(&r.watch, d)
 	}
 }
 
@@ -292,19 +293,22 @@ func (r *reader) look() {
 	}
 	now := r.c.now()
 	if began := time.Duration(r.began.Load()); began > 0 {
-		if now-began >= messagePatience {
+		left := messagePatience - (now - began)
+		if left <= 0 {
 			r.c.finish(&CloseError{
 				Cause: CauseProtocol, Code: ClosePolicy, Reason: "message took too long",
 			}, closeGrace)
 			return
 		}
-		r.arm()
+		r.arm(min(left, handlerPatience))
 	}
 	if started := time.Duration(r.started.Load()); started > 0 {
-		if now-started >= handlerPatience {
+		left := handlerPatience - (now - started)
+		if left <= 0 {
 			r.yield()
+			left = handlerPatience
 		}
-		r.arm()
+		r.arm(left)
 	}
 }
 

@@ -35,23 +35,18 @@ type room struct {
 
 // rooms is the index of rooms by name.
 type rooms struct {
-	index  *shards[*room]
-	tally  *tally
-	policy func(name string) engine.Policy // application code: called without locks
+	index *shards[*room]
+	tally *tally
 }
 
-// enter locks the room of this name, which it makes if there is none. The caller
-// adds a member and unlocks.
-func (rs *rooms) enter(name string) *room {
+// enter locks the room of this name, which it makes with this policy if there is
+// none. The caller adds a member and unlocks.
+func (rs *rooms) enter(name string, policy engine.Policy) *room {
 	for {
-		r, ok := rs.index.get(name)
-		if !ok {
-			policy := rs.policy(name)
-			r = rs.index.getOrPut(name, func() *room {
-				rs.tally.rooms.Add(1)
-				return &room{name: name, policy: policy, tally: rs.tally}
-			})
-		}
+		r := rs.index.getOrPut(name, func() *room {
+			rs.tally.rooms.Add(1)
+			return &room{name: name, policy: policy, tally: rs.tally}
+		})
 		r.mu.Lock()
 		if !r.dead {
 			return r
@@ -61,7 +56,7 @@ func (rs *rooms) enter(name string) *room {
 	}
 }
 
-// find locks the room of this name, or returns nil.
+// find locks the room of this name, or returns nil. A room with members is found.
 func (rs *rooms) find(name string) *room {
 	r, ok := rs.index.get(name)
 	if !ok {

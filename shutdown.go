@@ -26,6 +26,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 	m.shut()
 	m.drain(ctx)
 	err := m.await(ctx)
+	m.closed.Store(true)
 	m.stopBackground()
 	if tail := m.tails.wait(ctx, spare); err == nil {
 		err = tail
@@ -39,6 +40,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 // called again. It returns nil.
 func (m *Manager) Close() error {
 	m.shut()
+	m.closed.Store(true)
 	for _, c := range m.index.conns.snapshot() {
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, closeGrace)
 	}

@@ -88,8 +88,9 @@ func (l *Link) wrote(b *batch, err error) bool {
 	dead := l.die()
 	l.mu.Unlock()
 	if dead {
-		l.hangUp()
+		// First the cause, then what the reader would take for another one.
 		l.failed(fmt.Errorf("%w: %w", ErrWrite, err))
+		l.hangUp()
 	}
 	return false
 }

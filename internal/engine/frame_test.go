@@ -1,0 +1,60 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The lengths around which RFC 6455 section 5.2 changes the form of the header.
+func TestFrameHeaders(t *testing.T) {
+	for _, n := range []int{0, 1, 125, 126, 127, 0xFFFF, 0x10000, 200_000} {
+		payload := bytes.Repeat([]byte("x"), n)
+		f := NewFrame(OpText, payload)
+		require.Equal(t, OpText, f.Op())
+		require.Equal(t, payload, append([]byte{}, f.Payload()...))
+		require.Equal(t, len(f.Wire()), f.Len())
+		head := f.Wire()[:f.Len()-n]
+		require.Equal(t, byte(0x81), head[0])
+		switch {
+		case n <= 125:
+			require.Equal(t, []byte{0x81, byte(n)}, head)
+		case n <= 0xFFFF:
+			require.Equal(t, byte(126), head[1])
+			require.EqualValues(t, n, binary.BigEndian.Uint16(head[2:]))
+			require.Len(t, head, 4)
+		default:
+			require.Equal(t, byte(127), head[1])
+			require.EqualValues(t, n, binary.BigEndian.Uint64(head[2:]))
+			require.Len(t, head, 10)
+		}
+	}
+}
+
+func TestNewFrameCopies(t *testing.T) {
+	payload := []byte("abc")
+	f := NewFrame(OpBinary, payload)
+	payload[0] = 'X'
+	require.Equal(t, "abc", string(f.Payload()))
+}
+
+func TestCloseFrame(t *testing.T) {
+	f := CloseFrame(4300, "too slow")
+	require.Equal(t, OpClose, f.Op())
+	require.EqualValues(t, 4300, binary.BigEndian.Uint16(f.Payload()))
+	require.Equal(t, "too slow", string(f.Payload()[2:]))
+	require.Empty(t, CloseFrame(1005, "ignored").Payload(), "1005 is never on the wire")
+}
+
+func TestCutReason(t *testing.T) {
+	require.Equal(t, strings.Repeat("a", 123), CutReason(strings.Repeat("a", 200)))
+	cut := CutReason(strings.Repeat("ü", 100)) // two bytes each: 123 is inside one
+	require.Len(t, cut, 122)
+	require.True(t, utf8.ValidString(cut))
+	require.Equal(t, "a\uFFFDb", CutReason("a\xffb"))
+	require.Equal(t, "", CutReason(""))
+}

@@ -1,0 +1,435 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// testWire is a wire in memory. While stalled, Write blocks until the deadline.
+type testWire struct {
+	mu       sync.Mutex
+	changed  sync.Cond
+	stalled  bool
+	closed   bool
+	writing  int
+	deadline time.Time
+	frames   []*Frame
+	writes   int
+	wire     []byte // everything as bytes
+}
+
+func newTestWire() *testWire {
+	w := &testWire{}
+	w.changed.L = &w.mu
+	return w
+}
+
+func (w *testWire) Write(batch []*Frame) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.writing++; w.writing > 1 {
+		panic("two goroutines write")
+	}
+	defer func() { w.writing-- }()
+	for w.stalled && !w.closed {
+		wait := time.Until(w.deadline)
+		if wait <= 0 {
+			return os.ErrDeadlineExceeded
+		}
+		timer := time.AfterFunc(wait, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.changed.Broadcast()
+		})
+		w.changed.Wait()
+		timer.Stop()
+	}
+	if w.closed {
+		return os.ErrClosed
+	}
+	w.writes++
+	w.frames = append(w.frames, batch...)
+	for _, f := range batch {
+		w.wire = append(w.wire, f.Wire()...)
+	}
+	return nil
+}
+
+func (w *testWire) SetWriteDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deadline = t
+	w.changed.Broadcast()
+	return nil
+}
+
+func (w *testWire) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	w.changed.Broadcast()
+	return nil
+}
+
+func (w *testWire) stall(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stalled = on
+	w.changed.Broadcast()
+}
+
+// words returns the payloads that were written.
+func (w *testWire) words() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var s []string
+	for _, f := range w.frames {
+		word := string(f.Payload())
+		if f.Op() == OpClose {
+			word = "close"
+		}
+		s = append(s, word)
+	}
+	return strings.Join(s, " ")
+}
+
+// rig is a link under test in a bubble.
+type rig struct {
+	*Link
+	wire   *testWire
+	cfg    Config
+	totals Totals
+	wg     sync.WaitGroup
+	failed []error
+}
+
+func newRig(t *testing.T, cfg Config) *rig {
+	r := &rig{wire: newTestWire(), cfg: cfg}
+	r.cfg.Go, r.cfg.Totals = r.wg.Go, &r.totals
+	r.Link = NewLink(&r.cfg, r.wire, func(err error) { r.failed = append(r.failed, err) })
+	t.Cleanup(func() {
+		r.Kill()
+		r.wg.Wait()
+		c := r.Counts()
+		require.Zero(t, c.Queued)
+		require.Equal(t, c.Pushed, c.Written+c.Dropped+c.Lost, "conservation: %+v", c)
+		require.Equal(t, c.Written, r.totals.Written.Load())
+		require.Equal(t, c.Lost, r.totals.Lost.Load())
+		require.Equal(t, c.Dropped, r.totals.DroppedOldest.Load()+
+			r.totals.DroppedNewest.Load()+r.totals.DroppedNotices.Load())
+	})
+	return r
+}
+
+func text(s string) *Frame { return NewFrame(OpText, []byte(s)) }
+
+func (r *rig) say(words ...string) {
+	for _, word := range words {
+		r.Push(text(word), Message, Disconnect)
+	}
+}
+
+func TestLinkKeepsCorkedFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.say("a", "b")
+		synctest.Wait()
+		require.Empty(t, r.wire.words())
+		r.Uncork()
+		r.say("c")
+		synctest.Wait()
+		require.Equal(t, "a b c", r.wire.words())
+	})
+}
+
+func TestLinkJoinsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.Uncork()
+		r.wire.stall(true)
+		for i := range 500 {
+			r.say(strconv.Itoa(i))
+		}
+		synctest.Wait()
+		r.wire.stall(false)
+		synctest.Wait()
+		require.EqualValues(t, 500, r.Counts().Written)
+		require.LessOrEqual(t, r.wire.writes, 3, "what waits goes out in one write")
+	})
+}
+
+func TestLinkControlFramesGoFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.say("data")
+		r.Ping(NewFrame(OpPing, []byte("ping")))
+		r.Pong(NewFrame(OpPong, []byte("old")))
+		r.Pong(NewFrame(OpPong, []byte("new")))
+		r.Uncork()
+		synctest.Wait()
+		require.Equal(t, "new ping data", r.wire.words(), "the newest pong is enough")
+	})
+}
+
+func TestLinkPolicies(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy Policy
+		want   string
+	}{
+		"oldest": {DropOldest, "first 7 8 9"},
+		"newest": {DropNewest, "first 0 1 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{MaxMessages: 3})
+				r.Uncork()
+				r.wire.stall(true)
+				r.say("first")
+				synctest.Wait() // it is being written
+				queued := 0
+				for i := range 10 {
+					if r.Push(text(strconv.Itoa(i)), Message, test.policy) == Queued {
+						queued++
+					}
+				}
+				r.wire.stall(false)
+				synctest.Wait()
+				require.Equal(t, test.want, r.wire.words())
+				require.EqualValues(t, 7, r.Counts().Dropped)
+				require.Equal(t, map[Policy]int{DropOldest: 10, DropNewest: 3}[test.policy], queued)
+			})
+		})
+	}
+}
+
+func TestLinkBoundsBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxBytes: 1000})
+		r.wire.stall(true)
+		big := NewFrame(OpText, make([]byte, 400))
+		require.Equal(t, Queued, r.Push(big, Message, DropNewest))
+		require.Equal(t, Queued, r.Push(big, Message, DropNewest))
+		require.Equal(t, Dropped, r.Push(big, Message, DropNewest))
+		require.Equal(t, 2*big.Len(), r.Counts().QueuedBytes)
+	})
+}
+
+func TestLinkOverflowEndsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMessages: 2})
+		r.Uncork()
+		r.wire.stall(true)
+		r.say("first")
+		synctest.Wait()
+		r.say("a", "b", "c", "d")
+		synctest.Wait()
+		require.ErrorIs(t, errors.Join(r.failed...), ErrOverflow)
+		require.Len(t, r.failed, 1, "told once")
+		require.EqualValues(t, 4, r.Counts().Lost)
+
+		start := time.Now()
+		r.Abort(CloseFrame(4300, "slow"), time.Second)
+		<-r.Done()
+		require.Equal(t, time.Second, time.Since(start), "a stuck socket is given a second")
+		require.Empty(t, r.wire.words())
+	})
+}
+
+func TestLinkOverflowStillSaysGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMessages: 2})
+		r.Uncork()
+		r.wire.stall(true)
+		r.say("first")
+		synctest.Wait()
+		r.say("a", "b", "c")
+		r.Abort(CloseFrame(4300, "slow"), time.Second)
+		r.wire.stall(false) // the peer reads again, just in time
+		r.ReadEnded()
+		<-r.Done()
+		require.Equal(t, "first close", r.wire.words())
+	})
+}
+
+func TestLinkDropsNoticesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMessages: 10})
+		for range 4 {
+			r.say("m")
+		}
+		require.Equal(t, Queued, r.Push(text("n"), Notice, Disconnect))
+		require.Equal(t, Dropped, r.Push(text("n"), Notice, Disconnect), "half full")
+		require.Equal(t, Queued, r.Push(text("m"), Message, Disconnect))
+		require.EqualValues(t, 1, r.totals.DroppedNotices.Load())
+		require.Empty(t, r.failed)
+	})
+}
+
+func TestLinkNeverDropsReplies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMessages: 2})
+		for range 2 {
+			r.say("m")
+		}
+		require.Equal(t, Queued, r.Push(text("r1"), Reply, Disconnect))
+		require.Equal(t, Queued, r.Push(text("x"), Message, DropOldest))
+		r.Uncork()
+		synctest.Wait()
+		require.Contains(t, r.wire.words(), "r1")
+	})
+}
+
+func TestLinkWaitReplies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.Uncork()
+		r.wire.stall(true)
+		for range maxReplies + 2 { // the first is being written
+			r.Push(text("r"), Reply, Disconnect)
+			synctest.Wait()
+		}
+		read := false
+		go func() {
+			r.WaitReplies()
+			read = true
+		}()
+		synctest.Wait()
+		require.False(t, read, "who does not read the answers is not read")
+		r.wire.stall(false)
+		synctest.Wait()
+		require.True(t, read)
+	})
+}
+
+func TestLinkWaitRepliesEndsWithTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		for range maxReplies + 1 {
+			r.Push(text("r"), Reply, Disconnect)
+		}
+		go r.Kill()
+		r.WaitReplies()
+	})
+}
+
+func TestLinkCloseFlushesAndSeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.Uncork()
+		r.wire.stall(true)
+		r.say("a", "b")
+		r.Close(CloseFrame(1000, "bye"), time.Second)
+		r.Close(CloseFrame(1011, "too late"), time.Second)
+		require.Equal(t, Refused, r.Push(text("c"), Message, Disconnect))
+		r.Ping(NewFrame(OpPing, nil))
+		r.wire.stall(false)
+		r.ReadEnded()
+		<-r.Done()
+		require.Equal(t, "a b close", r.wire.words(), "nothing behind a close frame")
+		require.Equal(t, string(CloseFrame(1000, "bye").Wire()),
+			string(r.wire.frames[2].Wire()), "the first close frame counts")
+	})
+}
+
+func TestLinkAbortDropsTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.say("welcome")
+		r.Abort(CloseFrame(4403, "no"), time.Second)
+		r.ReadEnded()
+		<-r.Done()
+		require.Equal(t, "close", r.wire.words())
+	})
+}
+
+func TestLinkWaitsForTheAnswerToItsGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.Uncork()
+		start := time.Now()
+		r.Close(CloseFrame(1000, ""), 10*time.Second)
+		time.AfterFunc(300*time.Millisecond, r.ReadEnded)
+		<-r.Done()
+		require.Equal(t, 300*time.Millisecond, time.Since(start))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.Uncork()
+		start := time.Now()
+		r.Close(CloseFrame(1000, ""), 10*time.Second)
+		<-r.Done()
+		require.Equal(t, answerTime, time.Since(start), "a silent peer is not waited for")
+	})
+}
+
+func TestLinkWriteTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{WriteTimeout: 3 * time.Second})
+		r.Uncork()
+		r.wire.stall(true)
+		start := time.Now()
+		r.say("a", "b")
+		<-r.Done()
+		synctest.Wait()
+		require.Equal(t, 3*time.Second, time.Since(start))
+		require.Len(t, r.failed, 1)
+		require.ErrorIs(t, r.failed[0], ErrWrite)
+		require.ErrorIs(t, r.failed[0], os.ErrDeadlineExceeded)
+		require.EqualValues(t, 2, r.Counts().Lost)
+	})
+}
+
+func TestLinkKill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.Uncork()
+		r.wire.stall(true)
+		r.say("a", "b")
+		synctest.Wait()
+		r.Kill()
+		r.Kill()
+		<-r.Done()
+		require.Equal(t, Refused, r.Push(text("c"), Message, Disconnect))
+		r.Uncork()
+		r.Close(CloseFrame(1000, ""), time.Second)
+		synctest.Wait()
+		require.Empty(t, r.failed, "the owner knows")
+		require.Empty(t, r.wire.words())
+	})
+}
+
+// Many goroutines push, close and kill at once: one writer at a time (the wire
+// panics otherwise), everything accounted for (the rig checks).
+func TestLinkStress(t *testing.T) {
+	for round := range 50 {
+		r := newRig(t, Config{MaxMessages: 16})
+		r.Uncork()
+		var pushers sync.WaitGroup
+		for p := range 4 {
+			pushers.Go(func() {
+				for i := range 200 {
+					r.Push(text("m"), Class(i%3), Policy(i%2+1))
+					if i%50 == 0 {
+						r.Ping(NewFrame(OpPing, nil))
+					}
+					if round%2 == 0 && p == 0 && i == 100 {
+						r.Close(CloseFrame(1000, ""), time.Second)
+						r.ReadEnded()
+					}
+				}
+			})
+		}
+		pushers.Wait()
+		if round%2 == 0 {
+			<-r.Done()
+		}
+	}
+}
