@@ -34,7 +34,7 @@ func (m *Manager) API(allow RequestAuthorizer) http.Handler {
 			return
 		}
 		if no, ok := errors.AsType[*refusal](err); ok && no.status == http.StatusMethodNotAllowed {
-			w.Header().Set("Allow", no.message)
+			w.Header().Set("Allow", strings.TrimPrefix(no.message, "use "))
 		}
 		m.refuse(w, err)
 	})
@@ -72,7 +72,7 @@ func (a *api) serve(r *http.Request) (any, error) {
 	case do == nil:
 		return nil, &refusal{http.StatusNotFound, "not found", cRefusedRequest}
 	case r.Method != method && !(r.Method == http.MethodHead && method == http.MethodGet):
-		return nil, &refusal{http.StatusMethodNotAllowed, method, cRefusedRequest}
+		return nil, &refusal{http.StatusMethodNotAllowed, "use " + method, cRefusedRequest}
 	}
 	if err := a.checkPage(r); err != nil {
 		return nil, err

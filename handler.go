@@ -55,6 +55,13 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.refuse(w, err)
 		return
 	}
+	// Last, so that a plain request learns what an upgrade would be refused for: a
+	// browser does not tell its page.
+	if err := checkUpgrade(w, r); err != nil {
+		m.dismiss(id.UserID)
+		m.refuse(w, err)
+		return
+	}
 	s, err := upgrade(w, r, &m.buffers)
 	if err != nil { // the request has been answered
 		m.dismiss(id.UserID)
@@ -76,8 +83,9 @@ func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request) (Identity, er
 	if from, ok := m.origins.check(r); !ok {
 		return Identity{}, m.refuseOrigin(from)
 	}
-	if err := checkUpgrade(w, r); err != nil {
-		return Identity{}, err
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		return Identity{}, &refusal{http.StatusMethodNotAllowed, "use GET", cRefusedRequest}
 	}
 	if m.opts.Authenticate == nil {
 		return Identity{}, nil
@@ -114,9 +122,6 @@ func checkHeaders(h http.Header) error {
 // checkUpgrade refuses what cannot become a WebSocket, with a hint.
 func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
 	switch {
-	case r.Method != http.MethodGet:
-		w.Header().Set("Allow", http.MethodGet)
-		return &refusal{http.StatusMethodNotAllowed, "use GET", cRefusedRequest}
 	case r.ProtoMajor != 1 || !hasToken(r.Header, "Upgrade", "websocket") ||
 		!hasToken(r.Header, "Connection", "upgrade"):
 		w.Header().Set("Upgrade", "websocket")
