@@ -154,7 +154,7 @@ func TestHandshakeRefusals(t *testing.T) {
 		code   int
 		error  string
 	}{
-		"plain GET": {func(r *http.Request) { r.Header.Del("Upgrade") }, 426, "this is a WebSocket endpoint"},
+		"plain GET":            {func(r *http.Request) { r.Header.Del("Upgrade") }, 426, "this is a WebSocket endpoint"},
 		"proxy ate Connection": {func(r *http.Request) { r.Header.Set("Connection", "close") }, 426, "proxy"},
 		"HTTP/2":               {func(r *http.Request) { r.ProtoMajor = 2 }, 426, "HTTP/1.1"},
 		"POST":                 {func(r *http.Request) { r.Method = http.MethodPost }, 405, "use GET"},

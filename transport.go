@@ -1,8 +1,15 @@
 package realtime
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/realtime-go/realtime/internal/engine"
 )
+
+// closeGrace is how long a link has to say what is queued and goodbye, and the peer
+// to answer.
+const closeGrace = time.Second
 
 // Transport is one attached way to reach a peer, given to [Manager.Register]. There
 // are two: the WebSocket that [Manager.ServeHTTP] makes, and [Pipe] in memory. The
@@ -30,4 +37,11 @@ type ears struct {
 	begin      func()               // a message began to come in
 	ping       func() bool          // a ping came in; false: too many
 	pong       func(payload string) // a pong came in
+}
+
+func tooBig(limit int) *CloseError {
+	return &CloseError{
+		Cause: CauseProtocol, Code: CloseTooBig,
+		Reason: fmt.Sprintf("message larger than %d bytes", limit),
+	}
 }

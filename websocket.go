@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,9 +19,6 @@ import (
 )
 
 const (
-	// closeGrace is how long a link has to say what is queued and goodbye, and the
-	// peer to answer.
-	closeGrace = time.Second
 	// The buffers that coder/websocket keeps for a connection's whole life. It writes
 	// nothing through them but close frames.
 	readBuffer, writeBuffer = 512, 256
@@ -106,13 +102,6 @@ func (s *socket) receive(buf []byte) (engine.Op, []byte, error) {
 		case err != nil:
 			return 0, nil, s.ended(err)
 		}
-	}
-}
-
-func tooBig(limit int) *CloseError {
-	return &CloseError{
-		Cause: CauseProtocol, Code: CloseTooBig,
-		Reason: fmt.Sprintf("message larger than %d bytes", limit),
 	}
 }
 

@@ -1,0 +1,169 @@
+package realtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/realtime-go/realtime"
+)
+
+// A server that lets its users, known by a cookie, talk in the rooms they belong to.
+func ExampleNew() {
+	rt := realtime.New(&realtime.Options{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			cookie, err := r.Cookie("session")
+			if err != nil {
+				return realtime.Identity{}, realtime.ErrUnauthenticated
+			}
+			return realtime.Identity{UserID: userOfSession(cookie.Value)}, nil
+		},
+		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
+			if a.Kind == realtime.ActionSend && len(a.Target.Rooms) == 1 {
+				return nil // c.UserID() may talk in a.Target.Rooms[0]
+			}
+			return realtime.ErrForbidden
+		},
+	})
+	defer rt.Close()
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /ws", rt)
+	srv := realtime.NewServer("localhost:8080", mux)
+	_ = srv // srv.ListenAndServe()
+}
+
+func userOfSession(string) string { return "alice" }
+
+// Send reaches whoever the target means, each connection once.
+func ExampleManager_Send() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	alice, phone := connect(rt, "alice"), connect(rt, "alice")
+	bob := connect(rt, "bob")
+	_, _ = rt.Join(ctx, alice.ID(), "lobby")
+	_, _ = rt.Join(ctx, bob.ID(), "lobby")
+
+	news := realtime.Message{Type: "news", Content: json.RawMessage(`{"headline":"hi"}`)}
+	for _, target := range []realtime.Target{
+		realtime.ToAll(),
+		realtime.ToRoom("lobby"),
+		realtime.ToRoom("lobby").Except(alice.ID()),
+		realtime.ToUser("alice"),
+		realtime.ToRoom("lobby").Union(realtime.ToUser("alice")),
+		realtime.ToConn(phone.ID()),
+		realtime.ToUser("carol"),
+	} {
+		res, err := rt.Send(ctx, target, news)
+		fmt.Println(res.Queued, res.Offline, err)
+	}
+	// Output:
+	// 3 0 <nil>
+	// 2 0 <nil>
+	// 1 0 <nil>
+	// 2 0 <nil>
+	// 3 0 <nil>
+	// 1 0 <nil>
+	// 0 1 <nil>
+}
+
+// Rooms come into being with their first member and go with their last.
+func ExampleManager_Join() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	alice, phone := connect(rt, "alice"), connect(rt, "alice")
+
+	for _, id := range []string{alice.ID(), alice.ID(), phone.ID(), "conn_unknown"} {
+		joined, err := rt.Join(ctx, id, "lobby")
+		fmt.Println(joined, err)
+	}
+	members, _ := rt.Room("lobby").Members(ctx)
+	count, _ := rt.Room("lobby").Count(ctx)
+	fmt.Println(members, count.Users, count.Conns)
+
+	_, _ = rt.Leave(ctx, alice.ID(), "lobby")
+	_, _ = rt.Leave(ctx, phone.ID(), "lobby")
+	fmt.Println(rt.Stats().Rooms)
+	// Output:
+	// true <nil>
+	// false <nil>
+	// true <nil>
+	// false realtime: connection not found
+	// [alice] 1 2
+	// 0
+}
+
+// Authorize decides about every action of a client. Without it all are refused.
+func ExampleAuthorizer() {
+	rt := realtime.New(&realtime.Options{
+		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
+			if a.Kind == realtime.ActionSend && a.Target.All && c.UserID() != "admin" {
+				return errors.New("only the admin talks to everybody")
+			}
+			return nil
+		},
+	})
+	defer rt.Close()
+
+	transport, client := realtime.Pipe() // a client in memory, as in a test
+	_, _ = rt.Register(context.Background(), transport, realtime.Identity{UserID: "admin"})
+	_ = client.Write([]byte(`{"content":"hello","target":"all"}`))
+	for range 2 {
+		frame, _ := client.Read(context.Background())
+		fmt.Println(strings.Split(string(frame), `"`)[3])
+	}
+	// Output:
+	// welcome
+	// chat
+}
+
+// OnMessage takes the place of the default, which sends the message on as it is.
+func ExampleMessageFunc() {
+	var rt *realtime.Manager
+	rt = realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll,
+		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+			if strings.Contains(in.Text, "darn") {
+				return errors.New("mind your language")
+			}
+			_, err := rt.Send(ctx, in.Target.Except(c.ID()), in.Message)
+			return err
+		},
+	})
+	defer rt.Close()
+}
+
+// The REST handler works under any prefix.
+func ExampleManager_API() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	adminsOnly := func(r *http.Request, _ realtime.Action) error {
+		if _, password, ok := r.BasicAuth(); !ok || password != "secret" {
+			return realtime.ErrForbidden
+		}
+		return nil
+	}
+	http.Handle("/rt/", rt.API(adminsOnly))
+}
+
+// connect registers a connection in memory, as a browser would open one.
+func connect(rt *realtime.Manager, user string) *realtime.Conn {
+	transport, client := realtime.Pipe()
+	go func() {
+		for {
+			if _, err := client.Read(context.Background()); err != nil {
+				return
+			}
+		}
+	}()
+	c, err := rt.Register(context.Background(), transport, realtime.Identity{UserID: user})
+	if err != nil {
+		panic(err)
+	}
+	return c
+}

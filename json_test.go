@@ -1,0 +1,156 @@
+package realtime
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+var names = []string{"content", "target"}
+
+func TestMembers(t *testing.T) {
+	for _, test := range []struct {
+		text            string
+		content, target string // raw
+		err             error
+	}{
+		{`{}`, ``, ``, nil},
+		{`{"content":"a","target":"b"}`, `"a"`, `"b"`, nil},
+		{" {\t\"target\" : 12.5e3 ,\n\"content\":{\"target\":[1,\"}\"]}\r} ", `{"target":[1,"}"]}`, `12.5e3`, nil},
+		{`{"x":[],"y":{},"z":null,"content":true}`, `true`, ``, nil},
+		{`{"Content":1,"content ":2}`, ``, ``, nil},
+		{`{"\u0063ontent":1}`, `1`, ``, nil},
+		{`{"content":1,"content":2}`, ``, ``, errDuplicate},
+		{`{"content":1,"\u0063ontent":2}`, ``, ``, errDuplicate},
+		{`{"x":1,"x":2}`, ``, ``, nil},
+		{`{"a":"\"{","content":"\\"}`, `"\\"`, ``, nil},
+		{`[]`, ``, ``, errNotObject},
+		{``, ``, ``, errNotObject},
+		{`{"content":1}}`, ``, ``, errNotObject},
+		{`{"x":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`, ``, ``, nil},
+		{`{"x":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, ``, ``, errDepth},
+	} {
+		var values [2][]byte
+		require.Equal(t, test.err, members([]byte(test.text), names, values[:]), test.text)
+		if test.err == nil {
+			require.Equal(t, test.content, string(values[0]), test.text)
+			require.Equal(t, test.target, string(values[1]), test.text)
+		}
+	}
+}
+
+func TestJSONString(t *testing.T) {
+	for raw, want := range map[string]string{
+		`"a"`: "a", `""`: "", `"\n\"\\\u00e9"`: "\n\"\\é", `"\ud83d\ude00"`: "😀",
+		`"\ufffd"`: "\uFFFD", `"\\ud800"`: `\ud800`, "\"\uFFFD\\n\"": "\uFFFD\n",
+	} {
+		got, ok := jsonString([]byte(raw))
+		require.True(t, ok, raw)
+		require.Equal(t, want, got)
+	}
+	for _, raw := range []string{
+		``, `1`, `null`, `{}`, `"\ud800"`, `"\udc00"`, `"\ud800\ud800"`, `"\ud800x"`, `"\ud83d\n"`,
+	} {
+		_, ok := jsonString([]byte(raw))
+		require.False(t, ok, raw)
+	}
+}
+
+// FuzzDecodePlain compares with encoding/json where that is as strict.
+func FuzzDecodePlain(f *testing.F) {
+	for _, seed := range []string{
+		"ping", `{"content":"hi","target":"all"}`, `{"content":"\ud800","target":""}`,
+		`{"a":[{"b":"c"}],"target":"room","content":"\\"}`, `{"content":1}`, `{`, "\xff", ` {"target" : "x"} `,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if !utf8.Valid(p) {
+			return // the reader has refused it
+		}
+		before := string(p)
+		cmd := decodePlain(p)
+		require.Equal(t, before, string(p), "input is only read")
+		require.Equal(t, before == "ping", cmd.kind == cmdPing)
+		if cmd.kind != cmdChat {
+			return
+		}
+		var loose map[string]any
+		require.NoError(t, json.Unmarshal(p, &loose))
+		require.Equal(t, loose["content"], cmd.text)
+		require.Equal(t, loose["target"], cmd.target)
+	})
+}
+
+// FuzzAppendPlain checks that whatever goes into a frame comes out as valid JSON.
+func FuzzAppendPlain(f *testing.F) {
+	f.Add("chat", "alice", "text")
+	f.Add("a\"b", "\x00", "\xff\u2028")
+	f.Fuzz(func(t *testing.T, typ, sender, text string) {
+		m := Chat(sender, text)
+		m.Type = typ
+		var got struct {
+			Type    string  `json:"message_type"`
+			Sender  *string `json:"sender_id"`
+			Content struct {
+				Content string `json:"content"`
+			} `json:"content"`
+		}
+		frame := appendPlain(nil, &m, m.Time)
+		require.True(t, utf8.Valid(frame))
+		require.NoError(t, json.Unmarshal(frame, &got))
+		quoted, err := json.Marshal(text)
+		require.NoError(t, err)
+		var want string
+		require.NoError(t, json.Unmarshal(quoted, &want))
+		require.Equal(t, want, got.Content.Content)
+		require.Equal(t, sender == "", got.Sender == nil)
+	})
+}
+
+func FuzzValidName(f *testing.F) {
+	for _, seed := range []string{"a", "", " a", "all", "a\x00", "\u202e", strings.Repeat("ü", 128)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if ValidName(s) != nil {
+			return
+		}
+		require.True(t, utf8.ValidString(s))
+		require.True(t, len(s) > 0 && len(s) <= 255)
+		got, ok := jsonString(appendString(nil, s))
+		require.True(t, ok)
+		require.Equal(t, s, got, "a name survives the wire")
+	})
+}
+
+// The names of counters are part of what an Observer sees, and each counter of Stats
+// has one.
+func TestCountersCoverStats(t *testing.T) {
+	var s Stats
+	seen := map[*uint64]bool{}
+	namesSeen := map[string]bool{}
+	for i, c := range s.counters() {
+		require.NotNil(t, c.value, "counter %d", i)
+		require.False(t, seen[c.value], c.name)
+		require.False(t, namesSeen[c.name], c.name)
+		seen[c.value], namesSeen[c.name] = true, true
+	}
+	fields := 0
+	for _, v := range []reflect.Value{reflect.ValueOf(s), reflect.ValueOf(s.Ended)} {
+		for i := range v.NumField() {
+			if v.Field(i).Kind() == reflect.Uint64 {
+				fields++
+			}
+		}
+	}
+	require.Len(t, seen, fields)
+	for c := range numCauses {
+		require.Equal(t, "ended."+c.String(), s.counters()[c].name)
+	}
+	require.Equal(t, "cause(99)", Cause(99).String())
+}

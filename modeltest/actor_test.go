@@ -1,0 +1,269 @@
+package modeltest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/realtime-go/realtime"
+)
+
+// anchored are the rooms that always have a member. What is sent to several rooms at
+// once has its place in the order of each that exists when it is sent; with these
+// there is no doubt about that.
+var anchored = rooms[:2]
+
+// crowd are the users whose connections come and go in a storm; "" is anonymous.
+var crowd = []string{"ann", "bob", "cem", ""}
+
+// end is the far end of a connection in a storm.
+type end struct {
+	conn    *realtime.Conn
+	pipe    *realtime.PipeClient
+	user    string
+	home    bool          // an actor's own, which nobody else touches
+	stalled bool          // did not read at first
+	doomed  bool          // was closed by somebody; guarded by the storm
+	gone    chan struct{} // closed by OnDisconnect
+	reads   chan struct{} // closed when it may read
+	pongs   chan struct{}
+
+	got  []string // texts of chats, once it has ended or is drained
+	seen []notice // announcements, likewise
+	n    uint64   // frames
+}
+
+// notice is an announcement.
+type notice struct {
+	what string // userjoined, userleft, room_join, room_leave
+	user string
+	room string
+}
+
+// start makes it read, which only one goroutine may do.
+func (e *end) start() {
+	select {
+	case <-e.reads:
+	default:
+		close(e.reads)
+	}
+}
+
+// read reads until the connection has ended.
+func (e *end) read(t *testing.T) {
+	select {
+	case <-e.reads:
+	case <-e.gone: // what came before the end can still be read
+	}
+	for {
+		frame, err := e.pipe.Read(context.Background())
+		if err != nil {
+			return
+		}
+		if e.n++; string(frame) == pongFrame {
+			e.pongs <- struct{}{}
+			continue
+		}
+		e.record(t, frame)
+	}
+}
+
+func (e *end) record(t *testing.T, frame []byte) {
+	var f struct {
+		MessageType string  `json:"message_type"`
+		SenderID    *string `json:"sender_id"`
+		Content     struct {
+			Type, Content, Room string
+			RoomID              string `json:"room_id"`
+		}
+	}
+	if err := json.Unmarshal(frame, &f); err != nil {
+		t.Errorf("frame %q: %v", frame, err)
+		return
+	}
+	user := ""
+	if f.SenderID != nil {
+		user = *f.SenderID
+	}
+	switch f.MessageType {
+	case "chat":
+		e.got = append(e.got, strings.TrimRight(f.Content.Content, "."))
+	case "userjoined", "userleft":
+		e.seen = append(e.seen, notice{what: f.MessageType, user: user})
+	case "systemnotification":
+		e.seen = append(e.seen, notice{what: f.Content.Type, user: user, room: f.Content.RoomID})
+	}
+}
+
+// actor is one goroutine of a storm, with a connection of its own.
+type actor struct {
+	s      *storm
+	name   string
+	random *rand.Rand
+	home   *end
+	sent   int
+	chats  int
+	rooms  []string // where its home is
+	must   []string // messages that its home has to get
+	mustnt []string
+}
+
+func newActor(s *storm, i int, seed uint64) *actor {
+	a := &actor{
+		s: s, name: fmt.Sprintf("home%d", i),
+		random: rand.New(rand.NewPCG(seed, uint64(i))),
+	}
+	a.home = s.open(&end{user: a.name, home: true})
+	return a
+}
+
+// play does random things.
+func (a *actor) play() {
+	for range acts {
+		switch a.random.IntN(10) {
+		case 0:
+			stalled := a.s.tight && a.random.IntN(3) == 0
+			a.s.open(&end{user: pickOne(a, crowd), stalled: stalled})
+		case 1:
+			a.close()
+		case 2:
+			a.moveHome()
+		case 3, 4:
+			a.moveSomebody()
+		case 5:
+			a.chat()
+		default:
+			a.send()
+		}
+	}
+}
+
+func pickOne[T any](a *actor, from []T) T { return from[a.random.IntN(len(from))] }
+
+// close ends somebody's connection, in one of the ways there are.
+func (a *actor) close() {
+	e := a.s.anybody(a.random)
+	if e == nil {
+		return
+	}
+	switch a.random.IntN(6) {
+	case 0:
+		_, _ = a.s.rt.User(e.user).Disconnect(a.s.ctx, 4001, "out")
+	case 1, 2:
+		_ = e.conn.Close(4000, "kicked")
+	case 3:
+		a.s.doom(e)
+		_ = e.pipe.Close(realtime.CloseNormal, "")
+	default:
+		a.s.doom(e)
+		e.pipe.Drop()
+	}
+}
+
+// moveHome changes a room of its own connection, which holds at once.
+func (a *actor) moveHome() {
+	room := pickOne(a, rooms)
+	if i := slices.Index(a.rooms, room); i >= 0 {
+		left, err := a.s.rt.Leave(a.s.ctx, a.home.conn.ID(), room)
+		a.expect(left && err == nil, "leave", err)
+		a.rooms = slices.Delete(a.rooms, i, i+1)
+		return
+	}
+	joined, err := a.s.rt.Join(a.s.ctx, a.home.conn.ID(), room)
+	a.expect(joined && err == nil, "join", err)
+	a.rooms = append(a.rooms, room)
+}
+
+func (a *actor) expect(ok bool, what string, err error) {
+	if !ok {
+		a.s.t.Errorf("%s of %s: %v", what, a.name, err)
+	}
+}
+
+// moveSomebody changes a room of a connection that others change and close too.
+func (a *actor) moveSomebody() {
+	e, room := a.s.anybody(a.random), pickOne(a, rooms)
+	if e == nil {
+		return
+	}
+	id := e.conn.ID()
+	var err error
+	switch a.random.IntN(5) {
+	case 0:
+		a.s.post("/connections/"+id+"/join", `{"room_id":`+quote(room)+`}`)
+	case 1:
+		a.s.post("/connections/"+id+"/leave", "")
+	case 2:
+		_, err = a.s.rt.Leave(a.s.ctx, id, room)
+	default:
+		_, err = a.s.rt.Join(a.s.ctx, id, room)
+	}
+	ended := errors.Is(err, realtime.ErrNotFound) || errors.Is(err, realtime.ErrClosed)
+	a.expect(err == nil || ended, "move", err)
+}
+
+// chat writes to everybody from its own connection.
+func (a *actor) chat() {
+	a.chats++
+	text := fmt.Sprintf("%s-chat/%d/*", a.name, a.chats)
+	line := fmt.Sprintf(`{"content":%s,"target":"all"}`, quote(text))
+	a.expect(a.home.pipe.Write([]byte(line)) == nil, "chat", nil)
+}
+
+// send sends to some rooms, a user or all. Its text says who sent it, which of his
+// messages it is and in which channels it has a place in one order.
+func (a *actor) send() {
+	to, channels := a.target()
+	a.sent++
+	text := fmt.Sprintf("%s/%d/%s", a.name, a.sent, strings.Join(channels, "|"))
+	padded := text
+	if a.s.tight {
+		padded += strings.Repeat(".", 4<<10)
+	}
+	if to.All {
+		a.s.mu.Lock()
+		a.s.toAll = append(a.s.toAll, text)
+		a.s.mu.Unlock()
+	}
+	result, err := a.s.rt.Send(a.s.ctx, to, realtime.Chat("", padded))
+	a.expect(err == nil && result.Matched == result.Queued+result.Dropped, "send", err)
+	if to.All || slices.ContainsFunc(to.Rooms, func(r string) bool { return slices.Contains(a.rooms, r) }) {
+		a.must = append(a.must, text)
+	} else {
+		a.mustnt = append(a.mustnt, text)
+	}
+}
+
+// target draws a target, and says in which channels that is ordered.
+func (a *actor) target() (to realtime.Target, channels []string) {
+	room := pickOne(a, rooms)
+	switch a.random.IntN(8) {
+	case 0:
+		return realtime.ToAll().Union(realtime.ToRoom(room)), []string{"*"}
+	case 1:
+		return realtime.ToUser("ann"), []string{"@ann"}
+	case 2, 3:
+		return realtime.ToRoom(anchored...), anchored
+	default:
+		return realtime.ToRoom(room), []string{room}
+	}
+}
+
+// check compares what its own connection has read with where it was at each message.
+func (a *actor) check() {
+	got := make(map[string]bool)
+	for _, text := range a.home.got {
+		got[text] = true
+	}
+	for _, text := range a.mustnt {
+		a.expect(!got[text], "not member, but got "+text, nil)
+	}
+	for _, text := range a.must {
+		a.expect(got[text] || a.s.tight, "member, but did not get "+text, nil)
+	}
+}

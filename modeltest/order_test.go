@@ -1,0 +1,195 @@
+package modeltest
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/realtime-go/realtime"
+	"github.com/stretchr/testify/require"
+)
+
+// What must hold after a storm, whatever its order was.
+
+// checkRosters compares every list of who is where with the connections that are left.
+func (s *storm) checkRosters() {
+	left := s.survivors()
+	users, inRoom := make(map[string]int), make(map[string][]string)
+	usersIn := make(map[string][]string)
+	var all []string
+	for _, e := range left {
+		require.Same(s.t, e.conn, s.rt.Conn(e.conn.ID()))
+		all = append(all, e.conn.ID())
+		if e.user != "" {
+			users[e.user]++
+		}
+		for _, room := range e.conn.Rooms() {
+			inRoom[room] = append(inRoom[room], e.conn.ID())
+			if e.user != "" && !slices.Contains(usersIn[room], e.user) {
+				usersIn[room] = append(usersIn[room], e.user)
+			}
+		}
+	}
+	require.ElementsMatch(s.t, all, connIDs(slices.Collect(s.rt.LocalConns())))
+	require.ElementsMatch(s.t, slices.Collect(maps.Keys(inRoom)), slices.Collect(s.rt.LocalRooms()))
+	for _, room := range rooms {
+		members, _ := s.rt.Room(room).Members(s.ctx)
+		require.ElementsMatch(s.t, usersIn[room], members)
+		count, _ := s.rt.Room(room).Count(s.ctx)
+		require.Equal(s.t, realtime.Count{Users: len(members), Conns: len(inRoom[room])}, count)
+		require.ElementsMatch(s.t, inRoom[room],
+			connIDs(slices.Collect(s.rt.Room(room).LocalConns())))
+	}
+	for _, user := range crowd {
+		n, _ := s.rt.User(user).Count(s.ctx)
+		require.Equal(s.t, users[user], n, user)
+	}
+	stats := s.rt.Stats()
+	require.Equal(s.t, []int{len(left), len(users), len(inRoom)},
+		[]int{stats.Conns, stats.Users, stats.Rooms})
+}
+
+// checkRooms sends to each room once more: who is in it gets it, and nobody else.
+func (s *storm) checkRooms() {
+	for _, room := range rooms {
+		_, err := s.rt.Send(s.ctx, realtime.ToRoom(room), realtime.Chat("", "last/1/"+room))
+		require.NoError(s.t, err)
+	}
+	s.drain()
+	for _, e := range s.survivors() {
+		for _, room := range rooms {
+			require.Equal(s.t, slices.Contains(e.conn.Rooms(), room),
+				slices.Contains(e.got, "last/1/"+room), "a message to %s", room)
+		}
+	}
+}
+
+// checkBooks checks that every frame is accounted for, and that the storm was one.
+func (s *storm) checkBooks() {
+	stats := s.rt.Stats()
+	dropped := stats.DroppedOldest + stats.DroppedNewest + stats.DroppedNotices
+	require.Equal(s.t, stats.Matched, stats.Written+dropped+stats.Lost)
+	require.Zero(s.t, stats.Conns+stats.Users+stats.Rooms)
+	require.Zero(s.t, stats.Panics)
+	require.Equal(s.t, s.tight, dropped > 0)
+	var read uint64
+	for _, e := range s.ends {
+		read += e.n
+	}
+	// A write that the end interrupts is lost for the one and has come for the other.
+	require.GreaterOrEqual(s.t, read, stats.Written)
+	require.LessOrEqual(s.t, read, stats.Matched)
+}
+
+// checkOrder checks that nobody got anything twice, that each sender's messages came
+// in his order, and that those with a channel in common are in one order for all.
+func (s *storm) checkOrder() {
+	channels := make(map[string][][]string) // what each connection read of each
+	for _, e := range s.ends {
+		last := make(map[string]int)
+		mine := make(map[string][]string)
+		for _, text := range e.got {
+			part := strings.SplitN(text, "/", 3)
+			n, err := strconv.Atoi(part[1])
+			require.NoError(s.t, err)
+			if part[0] != "last" {
+				require.Greater(s.t, n, last[part[0]], "order of %s", part[0])
+				last[part[0]] = n
+			}
+			for channel := range strings.SplitSeq(part[2], "|") {
+				if mine[channel] == nil || mine[channel][len(mine[channel])-1] != text {
+					mine[channel] = append(mine[channel], text)
+				}
+			}
+		}
+		for channel, texts := range mine {
+			channels[channel] = append(channels[channel], texts)
+		}
+	}
+	for channel, readers := range channels {
+		for i, a := range readers {
+			for _, b := range readers[i+1:] {
+				require.Equal(s.t, common(a, b), common(b, a), "order in %s", channel)
+			}
+		}
+	}
+}
+
+// common returns what of a is in b.
+func common(a, b []string) (both []string) {
+	in := make(map[string]bool, len(b))
+	for _, text := range b {
+		in[text] = true
+	}
+	for _, text := range a {
+		if in[text] {
+			both = append(both, text)
+		}
+	}
+	return both
+}
+
+// checkPresence checks what each connection was told of comings and goings. In a
+// tight storm announcements are dropped, so nothing can be said.
+func (s *storm) checkPresence() {
+	if s.tight {
+		return
+	}
+	s.drain()
+	for _, e := range s.survivors() {
+		told := make(map[string]string) // the last that was said of each user
+		for _, n := range e.seen {
+			if n.room != "" {
+				continue
+			}
+			require.NotEqual(s.t, e.user, n.user, "told of itself")
+			require.NotEqual(s.t, told[n.user], n.what, "of %s, twice", n.user)
+			told[n.user] = n.what
+		}
+		for user, what := range told {
+			n, _ := s.rt.User(user).Count(s.ctx)
+			require.Equal(s.t, n > 0, what == "userjoined", "%s of %s", what, user)
+		}
+		s.checkRoomsSeen(e)
+	}
+	s.checkVeterans()
+}
+
+// checkRoomsSeen checks the announcements of the rooms that e is in: what was said last
+// of a user must be so. What e heard before it last joined does not count.
+func (s *storm) checkRoomsSeen(e *end) {
+	if e.user == "" { // cannot tell its own join from that of another
+		return
+	}
+	last := make(map[notice]string)
+	for _, n := range e.seen {
+		switch {
+		case n.room == "" || n.user == "":
+		case n.user == e.user:
+			maps.DeleteFunc(last, func(old notice, _ string) bool { return old.room == n.room })
+		default:
+			last[notice{user: n.user, room: n.room}] = n.what
+		}
+	}
+	for n, what := range last {
+		if !slices.Contains(e.conn.Rooms(), n.room) {
+			continue
+		}
+		members, _ := s.rt.Room(n.room).Members(s.ctx)
+		require.Equal(s.t, slices.Contains(members, n.user), what == "room_join",
+			"%s of %s in %s", what, n.user, n.room)
+	}
+}
+
+// checkVeterans checks that who was there all the time missed nothing that was sent
+// to all.
+func (s *storm) checkVeterans() {
+	for _, e := range s.ends {
+		if !e.home {
+			continue
+		}
+		require.ElementsMatch(s.t, s.toAll, slices.DeleteFunc(slices.Clone(e.got),
+			func(text string) bool { return !slices.Contains(s.toAll, text) }))
+	}
+}

@@ -1,0 +1,160 @@
+package realtime_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"expvar"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+func TestStatsSub(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		b.open("alice").say("1", "all")
+		synctest.Wait()
+		old := b.Stats()
+		require.EqualValues(t, 2, old.Written, "welcome and chat")
+		bob := b.open("bob")
+		bob.say("2", "all")
+		bob.hush()
+		delta := b.Stats().Sub(old)
+		require.Equal(t, 2, delta.Conns, "gauges are of now")
+		require.EqualValues(t, 1, delta.Accepted)
+		require.EqualValues(t, 1, delta.Messages)
+		require.EqualValues(t, 1, delta.Received)
+		require.EqualValues(t, 3, delta.Written)
+		require.Zero(t, b.Stats().Sub(b.Stats()).Accepted)
+	})
+}
+
+func TestRateSlides(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		require.Zero(t, b.Stats().Rate)
+		for range 100 {
+			b.news(realtime.ToAll(), "x")
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.InDelta(t, 10, b.Stats().Rate, 0.2)
+		time.Sleep(5 * time.Second)
+		require.InDelta(t, 5, b.Stats().Rate, 0.2)
+		time.Sleep(5 * time.Second)
+		require.Zero(t, b.Stats().Rate)
+	})
+}
+
+func TestObserverIsToldEverything(t *testing.T) {
+	var vars expvar.Map // an Observer out of the box
+	bubble(t, realtime.Options{Observer: &vars}, func(t *testing.T, b *bed) {
+		alice := b.open("alice")
+		for range 5 {
+			alice.say("x", "all")
+			time.Sleep(700 * time.Millisecond)
+		}
+		alice.Drop()
+		synctest.Wait()
+		require.NoError(t, b.Close())
+		require.Equal(t, "5", vars.Get("messages.sent").String())
+		require.Equal(t, "5", vars.Get("messages.received").String())
+		require.Equal(t, "1", vars.Get("ended.lost").String())
+		require.Equal(t, "6", vars.Get("frames.written").String())
+		require.Nil(t, vars.Get("panics"))
+	})
+}
+
+func TestOneLogLineForEachEnd(t *testing.T) {
+	var log bytes.Buffer
+	o := realtime.Options{Logger: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		bob := b.open("bob")
+		require.NoError(t, bob.PipeClient.Close(4000, strings.Repeat("long ", 20)))
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		var line map[string]any
+		require.NoError(t, json.Unmarshal(log.Bytes(), &line), "one line: %s", log.String())
+		require.Equal(t, "bob", line["user"])
+		require.Equal(t, "client", line["cause"])
+		require.EqualValues(t, 4000, line["code"])
+		require.Len(t, line["reason"], 64, "a peer's words are cut")
+		require.Equal(t, "DEBUG", line["level"])
+	})
+}
+
+// bus is a broker in memory: it makes Managers of one process one.
+type bus struct {
+	mu    sync.Mutex
+	sinks []realtime.Sink
+	fail  error
+}
+
+func (b *bus) Open(_ context.Context, s realtime.Sink) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sinks = append(b.sinks, s)
+	return b.fail
+}
+
+func (b *bus) Publish(_ context.Context, p realtime.Publication) error {
+	wire, err := json.Marshal(p) // a publication is plain data
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sinks {
+		var copied realtime.Publication
+		if err := json.Unmarshal(wire, &copied); err != nil {
+			return err
+		}
+		s.Deliver(copied)
+	}
+	return nil
+}
+
+func (b *bus) Close(context.Context) error { return nil }
+
+func TestBrokerMakesTwoManagersOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &bus{}
+		one := newBed(t, realtime.Options{Broker: wire})
+		two := newBed(t, realtime.Options{Broker: wire})
+		alice, bob, bob2 := one.open("alice"), two.open("bob"), one.open("bob")
+		one.join("lobby", alice)
+		two.join("lobby", bob)
+		alice.hush()
+		bob.hush()
+		bob2.hush()
+		alice.say("hi", "room")
+		require.Equal(t, []string{"alice: hi"}, alice.got())
+		require.Equal(t, []string{"alice: hi"}, bob.got())
+		alice.say("psst", "bob")
+		require.Equal(t, []string{"alice: psst"}, bob.got())
+		require.Equal(t, []string{"alice: psst"}, bob2.got())
+		res := one.news(realtime.ToAll().Except(bob.conn.ID()), "x")
+		require.Equal(t, realtime.Result{}, res, "nobody knows the numbers")
+		require.Empty(t, bob.got())
+		require.Equal(t, []string{`news "x"`}, bob2.got())
+		alice.hush()
+		require.NoError(t, wire.Publish(t.Context(), realtime.Publication{
+			Target: realtime.ToAll(), Message: realtime.Message{Type: "welcome"},
+		}))
+		require.Empty(t, alice.got(), "what a broker brings is checked like any other input")
+	})
+}
+
+func TestBrokerThatDoesNotOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, realtime.Options{Broker: &bus{fail: errors.New("no route")}})
+		_, err := b.Send(t.Context(), realtime.ToAll(), realtime.Message{})
+		require.ErrorContains(t, err, "no route")
+	})
+}
