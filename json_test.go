@@ -142,8 +142,8 @@ func TestCountersCoverStats(t *testing.T) {
 	}
 	fields := 0
 	for _, v := range []reflect.Value{reflect.ValueOf(s), reflect.ValueOf(s.Ended)} {
-		for i := range v.NumField() {
-			if v.Field(i).Kind() == reflect.Uint64 {
+		for _, field := range v.Fields() {
+			if field.Kind() == reflect.Uint64 {
 				fields++
 			}
 		}

@@ -27,8 +27,6 @@ type pipe struct {
 	down, up *lane
 	ears     ears
 	link     *engine.Link
-	said     bool // our close frame went down
-	mu       sync.Mutex
 }
 
 // RemoteAddr returns "pipe".

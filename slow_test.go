@@ -93,7 +93,7 @@ func TestSlowPolicies(t *testing.T) {
 				b.news(realtime.ToRoom("lobby"), "blocked") // its write blocks
 				synctest.Wait()
 				var last realtime.Result
-				for _, word := range strings.Split("0123456789", "") {
+				for word := range strings.SplitSeq("0123456789", "") {
 					if last = b.news(realtime.ToRoom("lobby"), word); last.Dropped > 0 && test.want == nil {
 						break
 					}

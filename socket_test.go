@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -276,10 +277,8 @@ func TestSocketPingFlood(t *testing.T) {
 // client that is killed, one that stalls and one that sends garbage. A bystander in
 // the same room misses nothing, and nothing is left.
 func TestSocketChurn(t *testing.T) {
-	rounds := 1000
-	if testing.Short() {
-		rounds = 100
-	}
+	const rounds = 10_000
+	goroutines, files := runtime.NumGoroutine(), openFiles()
 	s := newSite(t, realtime.Options{InboundRate: -1}, false)
 	join := func(user string) {
 		for c := range s.rt.User(user).LocalConns() {
@@ -296,7 +295,7 @@ func TestSocketChurn(t *testing.T) {
 	var visitors sync.WaitGroup
 	for worker := range 4 {
 		visitors.Go(func() {
-			for i := range rounds / 4 {
+			for i := range rounds / 4 { // each a handshake, a join and an end of some kind
 				user := fmt.Sprintf("v%d-%d", worker, i)
 				nc, br := s.rawDial(t, user, "")
 				_, _ = readFrame(t, br)
@@ -304,7 +303,7 @@ func TestSocketChurn(t *testing.T) {
 				switch i % 4 {
 				case 0:
 					_, _ = nc.Write([]byte("garbage that is no frame at all"))
-				case 1:
+				case 1: // half a message
 					_, _ = nc.Write([]byte(masked(0x81, `{"content":"hi","target":"nobody"}`))[:9])
 				case 2:
 					if tcp, ok := nc.(*net.TCPConn); ok {
@@ -328,7 +327,11 @@ func TestSocketChurn(t *testing.T) {
 	}
 	visitors.Wait()
 	_ = stalled.Close()
-	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 1 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		// The bystander, the server and its connection are what is left.
+		return s.rt.Stats().Conns == 1 && runtime.NumGoroutine() <= goroutines+10 &&
+			openFiles() <= files+4
+	}, 5*time.Second, 10*time.Millisecond, "%+v", s.rt.Stats())
 	require.Equal(t, 1, s.rt.Stats().Users)
 	require.Equal(t, 1, s.rt.Stats().Rooms)
 }

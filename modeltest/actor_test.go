@@ -1,14 +1,11 @@
 package modeltest
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/realtime-go/realtime"
 )
@@ -20,85 +17,6 @@ var anchored = rooms[:2]
 
 // crowd are the users whose connections come and go in a storm; "" is anonymous.
 var crowd = []string{"ann", "bob", "cem", ""}
-
-// end is the far end of a connection in a storm.
-type end struct {
-	conn    *realtime.Conn
-	pipe    *realtime.PipeClient
-	user    string
-	home    bool          // an actor's own, which nobody else touches
-	stalled bool          // did not read at first
-	doomed  bool          // was closed by somebody; guarded by the storm
-	gone    chan struct{} // closed by OnDisconnect
-	reads   chan struct{} // closed when it may read
-	pongs   chan struct{}
-
-	got  []string // texts of chats, once it has ended or is drained
-	seen []notice // announcements, likewise
-	n    uint64   // frames
-}
-
-// notice is an announcement.
-type notice struct {
-	what string // userjoined, userleft, room_join, room_leave
-	user string
-	room string
-}
-
-// start makes it read, which only one goroutine may do.
-func (e *end) start() {
-	select {
-	case <-e.reads:
-	default:
-		close(e.reads)
-	}
-}
-
-// read reads until the connection has ended.
-func (e *end) read(t *testing.T) {
-	select {
-	case <-e.reads:
-	case <-e.gone: // what came before the end can still be read
-	}
-	for {
-		frame, err := e.pipe.Read(context.Background())
-		if err != nil {
-			return
-		}
-		if e.n++; string(frame) == pongFrame {
-			e.pongs <- struct{}{}
-			continue
-		}
-		e.record(t, frame)
-	}
-}
-
-func (e *end) record(t *testing.T, frame []byte) {
-	var f struct {
-		MessageType string  `json:"message_type"`
-		SenderID    *string `json:"sender_id"`
-		Content     struct {
-			Type, Content, Room string
-			RoomID              string `json:"room_id"`
-		}
-	}
-	if err := json.Unmarshal(frame, &f); err != nil {
-		t.Errorf("frame %q: %v", frame, err)
-		return
-	}
-	user := ""
-	if f.SenderID != nil {
-		user = *f.SenderID
-	}
-	switch f.MessageType {
-	case "chat":
-		e.got = append(e.got, strings.TrimRight(f.Content.Content, "."))
-	case "userjoined", "userleft":
-		e.seen = append(e.seen, notice{what: f.MessageType, user: user})
-	case "systemnotification":
-		e.seen = append(e.seen, notice{what: f.Content.Type, user: user, room: f.Content.RoomID})
-	}
-}
 
 // actor is one goroutine of a storm, with a connection of its own.
 type actor struct {
@@ -118,7 +36,7 @@ func newActor(s *storm, i int, seed uint64) *actor {
 		s: s, name: fmt.Sprintf("home%d", i),
 		random: rand.New(rand.NewPCG(seed, uint64(i))),
 	}
-	a.home = s.open(&end{user: a.name, home: true})
+	a.home = s.enlist(&end{user: a.name, home: true})
 	return a
 }
 
@@ -128,7 +46,7 @@ func (a *actor) play() {
 		switch a.random.IntN(10) {
 		case 0:
 			stalled := a.s.tight && a.random.IntN(3) == 0
-			a.s.open(&end{user: pickOne(a, crowd), stalled: stalled})
+			a.s.enlist(&end{user: pickOne(a, crowd), stalled: stalled})
 		case 1:
 			a.close()
 		case 2:
@@ -232,7 +150,8 @@ func (a *actor) send() {
 	}
 	result, err := a.s.rt.Send(a.s.ctx, to, realtime.Chat("", padded))
 	a.expect(err == nil && result.Matched == result.Queued+result.Dropped, "send", err)
-	if to.All || slices.ContainsFunc(to.Rooms, func(r string) bool { return slices.Contains(a.rooms, r) }) {
+	in := func(room string) bool { return slices.Contains(a.rooms, room) }
+	if to.All || slices.ContainsFunc(to.Rooms, in) {
 		a.must = append(a.must, text)
 	} else {
 		a.mustnt = append(a.mustnt, text)

@@ -19,10 +19,13 @@ import (
 // never connects.
 var (
 	users = []string{"ann", "bob", "cem", `dé"`, "nobody"}
-	rooms = []string{"general", "lobby", "a/b ü", "100%"}
+	// visitors are who connects: nobody by name too, and one of them with many tabs.
+	visitors = []string{"ann", "ann", "ann", "bob", "cem", `dé"`, ""}
+	rooms    = []string{"general", "lobby", "a/b ü", "100%"}
 
 	anyUser = rapid.SampledFrom(users)
 	anyRoom = rapid.SampledFrom(rooms)
+	anyName = rapid.SampledFrom(append([]string{""}, users...)) // of a user, or none
 	anyText = rapid.SampledFrom([]string{"hi", "", `say "ü"`, "<b>", "line\nline"})
 )
 
@@ -50,6 +53,7 @@ func (w *world) steps() map[string]func(*rapid.T) {
 		"end":       w.End,
 		"join":      w.Join,
 		"join too":  w.Join,
+		"join late": w.JoinLate,
 		"leave":     w.Leave,
 		"move":      w.RestJoin,
 		"move too":  w.RestJoin,
@@ -89,9 +93,9 @@ func (p *plan) run(w *world, c *realtime.Conn) error {
 	return nil
 }
 
-// Open opens a connection of a user or, every fifth time, of nobody.
+// Open opens a connection.
 func (w *world) Open(r *rapid.T) {
-	user := rapid.SampledFrom([]string{"ann", "bob", "cem", `dé"`, ""}).Draw(r, "user")
+	user := rapid.SampledFrom(visitors).Draw(r, "user")
 	w.plan = &plan{
 		rooms:  rapid.SliceOfN(anyRoom, 0, 2).Draw(r, "joins"),
 		say:    rapid.Bool().Draw(r, "says"),
@@ -165,6 +169,26 @@ func (w *world) Join(r *rapid.T) {
 	joined, err := w.rt.Join(context.Background(), c.id, room)
 	require.ErrorIs(r, err, wantErr)
 	require.Equal(r, want, joined)
+}
+
+// JoinLate puts a connection into a room while it ends. The hub asks what is special
+// about the room when it has found the connection, which ends then.
+func (w *world) JoinLate(r *rapid.T) {
+	c, room := w.pick(r), anyRoom.Draw(r, "room")
+	w.meanwhile = func() {
+		w.end(c, 4000, realtime.CauseServer)
+		require.NoError(r, c.conn.Close(4000, "too late"))
+		synctest.Wait()
+	}
+	if rapid.Bool().Draw(r, "by REST") {
+		status, _ := w.post(r, "/connections/"+c.id+"/join", `{"room_id":`+quote(room)+`}`)
+		require.Equal(r, http.StatusBadRequest, status)
+		w.twin.stats.RefusedRequest++
+		return
+	}
+	joined, err := w.rt.Join(context.Background(), c.id, room)
+	require.ErrorIs(r, err, realtime.ErrClosed)
+	require.False(r, joined)
 }
 
 // Leave takes a connection out of a room.
@@ -279,7 +303,7 @@ func (w *world) target(r *rapid.T) realtime.Target {
 	to := [...]realtime.Target{
 		realtime.ToAll(),
 		realtime.ToRoom(rapid.SliceOfN(anyRoom, 1, 3).Draw(r, "to rooms")...),
-		realtime.ToUser(rapid.SliceOfN(anyUser, 1, 3).Draw(r, "to users")...),
+		realtime.ToUser(rapid.SliceOfN(anyName, 1, 3).Draw(r, "to users")...),
 		realtime.ToConn(w.some(r, "to conns")...),
 	}
 	kind := rapid.IntRange(0, 2*len(to)-1).Draw(r, "to")
@@ -291,7 +315,7 @@ func (w *world) target(r *rapid.T) realtime.Target {
 	}
 	if rapid.Bool().Draw(r, "with exceptions") {
 		sum = sum.Except(w.some(r, "except conns")...).
-			ExceptUser(rapid.SliceOfN(anyUser, 0, 2).Draw(r, "except users")...)
+			ExceptUser(rapid.SliceOfN(anyName, 0, 2).Draw(r, "except users")...)
 	}
 	return sum
 }

@@ -74,7 +74,7 @@ func (s *storm) checkBooks() {
 	require.Zero(s.t, stats.Panics)
 	require.Equal(s.t, s.tight, dropped > 0)
 	var read uint64
-	for _, e := range s.ends {
+	for _, e := range s.all {
 		read += e.n
 	}
 	// A write that the end interrupts is lost for the one and has come for the other.
@@ -86,7 +86,7 @@ func (s *storm) checkBooks() {
 // in his order, and that those with a channel in common are in one order for all.
 func (s *storm) checkOrder() {
 	channels := make(map[string][][]string) // what each connection read of each
-	for _, e := range s.ends {
+	for _, e := range s.all {
 		last := make(map[string]int)
 		mine := make(map[string][]string)
 		for _, text := range e.got {
@@ -185,7 +185,7 @@ func (s *storm) checkRoomsSeen(e *end) {
 // checkVeterans checks that who was there all the time missed nothing that was sent
 // to all.
 func (s *storm) checkVeterans() {
-	for _, e := range s.ends {
+	for _, e := range s.all {
 		if !e.home {
 			continue
 		}

@@ -76,21 +76,17 @@ func storms(t *testing.T, seed uint64, tight bool) {
 
 // storm is a Manager with the far ends of all connections that it has had.
 type storm struct {
-	t     *testing.T
-	ctx   context.Context
+	ends
 	tight bool
-	rt    *realtime.Manager
 	api   http.Handler
 
-	readers sync.WaitGroup
-	gone    sync.Map // by connection: a channel that OnDisconnect closes
-	mu      sync.Mutex
-	ends    []*end
-	toAll   []string // the messages that everybody was sent
+	mu    sync.Mutex
+	all   []*end
+	toAll []string // the messages that everybody was sent
 }
 
 func newStorm(t *testing.T, ctx context.Context, tight bool) *storm {
-	s := &storm{t: t, ctx: ctx, tight: tight}
+	s := &storm{ends: ends{t: t, ctx: ctx}, tight: tight}
 	o := &realtime.Options{
 		Announce:     realtime.AnnounceUsers | realtime.AnnounceRooms,
 		Authorize:    realtime.InsecureAllowAll,
@@ -110,7 +106,7 @@ func newStorm(t *testing.T, ctx context.Context, tight bool) *storm {
 	}
 	s.rt = realtime.New(o)
 	s.api = s.rt.API(realtime.InsecureAllowRequests)
-	anchor := s.open(&end{user: "anchor", home: true})
+	anchor := s.enlist(&end{user: "anchor", home: true})
 	for _, room := range anchored {
 		_, err := s.rt.Join(ctx, anchor.conn.ID(), room)
 		require.NoError(t, err)
@@ -120,40 +116,20 @@ func newStorm(t *testing.T, ctx context.Context, tight bool) *storm {
 
 // connected puts every second connection into a room before anybody knows of it.
 func (s *storm) connected(ctx context.Context, c *realtime.Conn) error {
-	s.gone.Store(c.ID(), make(chan struct{}))
-	if strings.HasPrefix(c.UserID(), "home") || c.ID()[5] < '8' {
+	_ = s.ends.connected(ctx, c)
+	if strings.HasPrefix(c.UserID(), "home") || c.ID()[len("conn_")] < '8' {
 		return nil
 	}
 	_, err := s.rt.Join(ctx, c.ID(), rooms[1])
 	return err
 }
 
-func (s *storm) disconnected(_ context.Context, c *realtime.Conn, _ *realtime.CloseError) {
-	close(s.goneOf(c)) // a second time would panic, which is counted
-}
-
-func (s *storm) goneOf(c *realtime.Conn) chan struct{} {
-	gone, _ := s.gone.Load(c.ID())
-	return gone.(chan struct{})
-}
-
-// open opens a connection as e, which nobody knows yet.
-func (s *storm) open(e *end) *end {
-	transport, pipe := realtime.Pipe()
-	conn, err := s.rt.Register(s.ctx, transport, realtime.Identity{UserID: e.user})
-	if err != nil {
-		s.t.Errorf("open: %v", err)
-		return nil
-	}
-	e.conn, e.pipe, e.gone = conn, pipe, s.goneOf(conn)
-	e.reads, e.pongs = make(chan struct{}), make(chan struct{}, 1)
-	if !e.stalled {
-		e.start()
-	}
+// enlist opens a connection for everybody to use.
+func (s *storm) enlist(e *end) *end {
+	s.open(e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ends = append(s.ends, e)
-	s.readers.Go(func() { e.read(s.t) })
+	s.all = append(s.all, e)
 	return e
 }
 
@@ -162,7 +138,7 @@ func (s *storm) anybody(random *rand.Rand) *end {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var open []*end
-	for _, e := range s.ends {
+	for _, e := range s.all {
 		if !e.doomed && !e.home {
 			open = append(open, e)
 		}
@@ -183,7 +159,7 @@ func (s *storm) doom(e *end) {
 
 // survivors are those who are still open when all is done.
 func (s *storm) survivors() []*end {
-	return slices.DeleteFunc(slices.Clone(s.ends), func(e *end) bool {
+	return slices.DeleteFunc(slices.Clone(s.all), func(e *end) bool {
 		return e.doomed || e.conn.Context().Err() != nil
 	})
 }
@@ -191,37 +167,21 @@ func (s *storm) survivors() []*end {
 // calm waits until those who must end have ended.
 func (s *storm) calm() {
 	left := s.survivors()
-	for _, e := range s.ends {
-		if slices.Contains(left, e) {
-			continue
-		}
-		select {
-		case <-e.gone:
-		case <-s.ctx.Done():
-			require.FailNow(s.t, "a connection that was closed does not end")
+	for _, e := range s.all {
+		if !slices.Contains(left, e) {
+			s.await(e)
 		}
 	}
 }
 
-// drain waits until all survivors have read what was sent. A pong comes behind what the
-// client wrote before its ping, and behind what it was sent before that: so after the
-// first round all chats have been sent, and after the second they have been read.
+// drain waits until all survivors have read what was sent: after the first round all
+// that was written has been sent on, and after the second it has been read.
 func (s *storm) drain() {
-	for _, e := range s.ends {
+	for _, e := range s.all {
 		e.start()
 	}
-	for range 2 {
-		for _, e := range s.survivors() {
-			require.NoError(s.t, e.pipe.Write([]byte("ping")))
-		}
-		for _, e := range s.survivors() {
-			select {
-			case <-e.pongs:
-			case <-s.ctx.Done():
-				require.FailNow(s.t, "a connection gets no pong")
-			}
-		}
-	}
+	s.ping(s.survivors()...)
+	s.ping(s.survivors()...)
 }
 
 // post calls the REST interface, whose refusals are part of the storm.

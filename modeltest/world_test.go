@@ -28,6 +28,8 @@ type world struct {
 	clients []*client // in order of opening, those that have ended too
 	plan    *plan     // of the connection that is about to open
 
+	meanwhile func() // happens in the middle of the next join
+
 	// The order of what several goroutines announce in one step is theirs.
 	loose bool
 
@@ -70,6 +72,13 @@ func newWorld() *world {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.byes[c.ID()] = append(w.byes[c.ID()], why.Cause)
+		},
+		Room: func(string) realtime.RoomOptions {
+			if f := w.meanwhile; f != nil {
+				w.meanwhile = nil
+				f()
+			}
+			return realtime.RoomOptions{}
 		},
 		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
 			if mute(c.UserID(), a.Target) {
@@ -129,7 +138,8 @@ func (w *world) witness(c *client, frame string) {
 		c.lies = append(c.lies, users[i]+" has left and is connected")
 	}
 	for _, room := range rooms {
-		if members, _ := w.rt.Room(room).Members(context.Background()); slices.Contains(members, users[i]) {
+		members, _ := w.rt.Room(room).Members(context.Background())
+		if slices.Contains(members, users[i]) {
 			c.lies = append(c.lies, users[i]+" has left and is in "+room)
 		}
 	}

@@ -49,6 +49,7 @@ func TestPage(t *testing.T) {
 	t.Run("close codes", func(t *testing.T) { testCloseCodes(t, newProfile(t, browser)) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, newProfile(t, browser)) })
 	t.Run("silence", func(t *testing.T) { testSilence(t, newProfile(t, browser)) })
+	t.Run("wake", func(t *testing.T) { testWake(t, newProfile(t, browser)) })
 	t.Run("odd frames", func(t *testing.T) { testOddFrames(t, newProfile(t, browser)) })
 }
 
@@ -73,6 +74,13 @@ func testRoom(t *testing.T, s *site) {
 	alice.say("everybody")
 	bob.reads("alice", "everybody")
 	bob.hasNot("alone")
+
+	// Who has left is in no room, so what he writes to it stays where it is.
+	bob.do(chromedp.Click(chromedp.CSS("#leave")))
+	bob.notes("You have left attic")
+	bob.inRoom("")
+	bob.say("to nobody")
+	require.Equal(t, "to nobody", bob.value("#message"))
 }
 
 func testPrivate(t *testing.T, s *site) {
@@ -181,6 +189,9 @@ func testNames(t *testing.T, s *site) {
 	anonymous.people("eve")
 	anonymous.say("who am I?")
 	p.reads("", "who am I?")
+
+	p.do(chromedp.Click(chromedp.CSS("#quit")), chromedp.WaitVisible(chromedp.CSS("#entrance")))
+	anonymous.notes("eve went offline")
 }
 
 // testCloseCodes closes the socket of a page that is online.
@@ -258,6 +269,20 @@ func testSilence(t *testing.T, profile context.Context) {
 	// This many take longer than the silence that would end it.
 	require.Eventually(t, func() bool { return answered.Load() > 15 }, patience, 20*time.Millisecond)
 	require.EqualValues(t, 2, f.requests.Load(), "it left a server that answers")
+}
+
+// testWake waits as long as the page ever does, and then gives it reasons to hope.
+func testWake(t *testing.T, profile context.Context) {
+	f := &fake{opened: func(_ int64, c *websocket.Conn) { _ = c.Close(1012, "restart") }}
+	p := f.open(t, profile, "FIRST_WAIT = 500", "FIRST_WAIT = 600_000",
+		"Math.random() * longest", "longest")
+	p.state("waiting")
+	p.waits("the countdown", `/^ in (29|30) s$/.test(document.querySelector("#countdown").textContent)`)
+	p.eval(`String(dispatchEvent(new Event("online")))`)
+	f.reaches(t, 2)
+	p.state("waiting")
+	p.eval(`String(document.dispatchEvent(new Event("visibilitychange")))`)
+	f.reaches(t, 3)
 }
 
 // testOddFrames sends what a server may learn to send, and more than the page keeps.
@@ -573,7 +598,8 @@ func (p *tab) fits() {
 			&& getComputedStyle(e).position !== "absolute"
 			&& e.getBoundingClientRect().right > innerWidth)
 		.map((e) => e.outerHTML.slice(0, 80)).join("\n")`), "wider than the screen")
-	require.Equal(p.t, "true", p.eval(`String(document.documentElement.scrollWidth <= innerWidth)`))
+	require.Equal(p.t, "true", p.eval(`String([document.documentElement,
+		document.querySelector("#timeline")].every((e) => e.scrollWidth <= e.clientWidth))`))
 }
 
 // tabTo presses the tabulator key until a condition holds.

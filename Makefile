@@ -1,0 +1,18 @@
+# Each word is what CI calls, see .ci/run.
+
+.PHONY: fmt lint test bench fuzz
+
+fmt:
+	gofmt -w .
+
+lint:
+	.ci/lint
+
+test:
+	go test -race work
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./ ./internal/engine
+
+fuzz:
+	.ci/fuzz 60s

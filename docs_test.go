@@ -1,0 +1,109 @@
+package realtime_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	p, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(p)
+}
+
+// blocks returns the fenced blocks of a language.
+func blocks(text, language string) (found []string) {
+	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		found = append(found, m[1])
+	}
+	return found
+}
+
+// Every command in the documents is one that CI runs.
+func TestCommandsInDocsRunInCI(t *testing.T) {
+	ci := read(t, ".ci/run")
+	n := 0
+	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/PROTOCOL.md"} {
+		for _, block := range blocks(read(t, doc), "sh") {
+			for command := range strings.Lines(block) {
+				n++
+				require.Contains(t, ci, strings.TrimSpace(command), "%s has a command that CI does not run", doc)
+			}
+		}
+	}
+	require.NotZero(t, n)
+}
+
+// The README's server is a program in the tree, which is compiled with the rest.
+func TestReadmeServer(t *testing.T) {
+	code := blocks(read(t, "README.md"), "go")
+	require.Equal(t, read(t, "examples/hello/main.go"), code[0])
+	require.LessOrEqual(t, strings.Count(code[0], "\n"), 17)
+	_, err := parser.ParseExpr("func() {" + code[1] + "}")
+	require.NoError(t, err)
+}
+
+// The table of close codes in PROTOCOL.md is that of closecode.go.
+func TestCloseCodesAreDocumented(t *testing.T) {
+	documented := map[string]string{}
+	row := regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \| .* \| (comes back|stays away) \|$`)
+	for _, m := range row.FindAllStringSubmatch(read(t, "docs/PROTOCOL.md"), -1) {
+		documented[m[2]] = m[1]
+		code, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		require.Equal(t, m[3] == "comes back", realtime.CloseCode(code).ComeBack(), m[2])
+	}
+	declared := map[string]string{}
+	f, err := parser.ParseFile(token.NewFileSet(), "closecode.go", nil, 0)
+	require.NoError(t, err)
+	ast.Inspect(f, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Close") {
+			declared[spec.Names[0].Name] = spec.Values[0].(*ast.BasicLit).Value
+		}
+		return true
+	})
+	require.Equal(t, declared, documented)
+	for _, code := range []realtime.CloseCode{3000, 4000, 4299, 4399, 1011, 1014} {
+		require.True(t, code.ComeBack(), code)
+	}
+	for _, code := range []realtime.CloseCode{1003, 1010, 1015, 4400, 4499, 4500, 4999} {
+		require.False(t, code.ComeBack(), code)
+	}
+}
+
+// The table of layers in ARCHITECTURE.md is the one that TestLayers holds.
+func TestLayersAreDocumented(t *testing.T) {
+	var documented [][]string
+	row := regexp.MustCompile(`(?m)^\| \d+ \| ([a-z ]+) \|$`)
+	for _, m := range row.FindAllStringSubmatch(read(t, "docs/ARCHITECTURE.md"), -1) {
+		documented = append(documented, strings.Fields(m[1]))
+	}
+	require.Equal(t, layers, documented)
+}
+
+// Every file that a document links to exists, and no document is long-winded.
+func TestLinksInDocs(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	for doc, dir := range map[string]string{
+		"README.md": "", "CONTRIBUTING.md": "", "AGENTS.md": "", "CHANGELOG.md": "",
+		"docs/ARCHITECTURE.md": "docs/", "docs/PROTOCOL.md": "docs/",
+	} {
+		for _, m := range link.FindAllStringSubmatch(read(t, doc), -1) {
+			_, err := os.Stat(dir + m[1])
+			require.NoError(t, err, doc)
+		}
+	}
+	require.LessOrEqual(t, strings.Count(read(t, "README.md"), "\n"), 200)
+	require.LessOrEqual(t, strings.Count(read(t, "examples/chat/main.go"), "\n"), 80)
+}

@@ -1,0 +1,112 @@
+package modeltest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/realtime-go/realtime"
+	"github.com/stretchr/testify/require"
+)
+
+// churns is how often a room, or a user, comes and goes for each of several goroutines.
+const churns = 500
+
+// TestChurn lets one room and one user come into being and end as often as possible,
+// which is where one goroutine may find what another has just given up.
+func TestChurn(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c := &churn{ends{t: t, ctx: ctx}}
+	c.rt = realtime.New(&realtime.Options{
+		Announce:      realtime.AnnounceUsers,
+		QueueMessages: -1,
+		Logger:        slog.New(slog.DiscardHandler),
+		OnConnect:     c.connected,
+		OnDisconnect:  c.disconnected,
+	})
+	defer c.rt.Close()
+	witness := c.open(&end{user: "witness"})
+	var all sync.WaitGroup
+	for i := range 3 {
+		all.Go(func() { c.room(i) })
+		all.Go(func() { c.user() })
+	}
+	all.Wait()
+	require.Empty(t, slices.Collect(c.rt.LocalRooms()))
+	stats := c.rt.Stats()
+	require.Equal(t, []int{1, 1, 0}, []int{stats.Conns, stats.Users, stats.Rooms})
+	require.NoError(t, c.rt.Close())
+	c.readers.Wait()
+	c.checkWitness(witness)
+}
+
+type churn struct{ ends }
+
+// room joins and leaves a room that is empty as often as not.
+func (c *churn) room(i int) {
+	var sent []string
+	e := c.open(&end{user: fmt.Sprint("visitor", i)})
+	for n := range churns {
+		joined, err := c.rt.Join(c.ctx, e.conn.ID(), "inn")
+		c.expect(joined && err == nil, "join")
+		c.expect(c.inside(e), "member after the join")
+		text := fmt.Sprintf("%s/%d/inn", e.user, n)
+		_, err = c.rt.Send(c.ctx, realtime.ToRoom("inn"), realtime.Chat("", text))
+		c.expect(err == nil, "send")
+		sent = append(sent, text)
+		left, err := c.rt.Leave(c.ctx, e.conn.ID(), "inn")
+		c.expect(left && err == nil, "leave")
+		c.expect(!c.inside(e), "no member after the leave")
+	}
+	c.ping(e)
+	own := slices.DeleteFunc(slices.Clone(e.got), func(text string) bool {
+		return !strings.HasPrefix(text, e.user)
+	})
+	c.expect(slices.Equal(sent, own), "got what it sent to its room")
+	e.pipe.Drop()
+	c.await(e)
+}
+
+func (c *churn) inside(e *end) bool {
+	members, _ := c.rt.Room("inn").Members(c.ctx)
+	return slices.Contains(members, e.user)
+}
+
+// user comes and goes, in company or alone.
+func (c *churn) user() {
+	for range churns {
+		e := c.open(&end{user: "ann"})
+		n, _ := c.rt.User("ann").Count(c.ctx)
+		c.expect(n > 0, "connected")
+		result, err := c.rt.Send(c.ctx, realtime.ToUser("ann"), realtime.Chat("", "x/1/y"))
+		c.expect(result.Queued > 0 && result.Offline == 0 && err == nil, "send to a user")
+		e.pipe.Drop()
+		c.await(e)
+	}
+}
+
+func (c *churn) expect(ok bool, what string) {
+	if !ok {
+		c.t.Errorf("not so: %s", what)
+	}
+}
+
+// checkWitness checks that ann was said to come and to go by turns.
+func (c *churn) checkWitness(witness *end) {
+	told, n := "userleft", 0
+	for _, notice := range witness.seen {
+		if notice.user != "ann" {
+			continue
+		}
+		require.NotEqual(c.t, told, notice.what)
+		told = notice.what
+		n++
+	}
+	require.Equal(c.t, "userleft", told)
+	require.NotZero(c.t, n)
+}
