@@ -338,14 +338,19 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 	if m.closed.Load() {
 		return Result{}, ErrClosed
 	}
+	now := time.Now()
 	if msg.Time.IsZero() {
-		msg.Time = time.Now()
+		msg.Time = now
 	}
-	m.tally.message(time.Now())
 	p := Publication{Target: to, Message: msg}
 	if m.carrier != nil {
-		return Result{}, m.carrier.publish(ctx, p)
+		if err := m.carrier.publish(ctx, p); err != nil {
+			return Result{}, err
+		}
+		m.tally.message(now)
+		return Result{}, nil
 	}
+	m.tally.message(now)
 	return m.index.deliver(&p), nil
 }
 

@@ -79,6 +79,12 @@ func (w *testWire) Close() error {
 	return nil
 }
 
+func (w *testWire) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
+}
+
 func (w *testWire) stall(on bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -114,7 +120,10 @@ type rig struct {
 func newRig(t *testing.T, cfg Config) *rig {
 	r := &rig{wire: newTestWire(), cfg: cfg}
 	r.cfg.Go, r.cfg.Totals = r.wg.Go, &r.totals
-	r.Link = NewLink(&r.cfg, r.wire, func(err error) { r.failed = append(r.failed, err) })
+	r.Link = NewLink(&r.cfg, r.wire, func(err error) {
+		require.False(t, r.wire.isClosed(), "the reader would report another cause first")
+		r.failed = append(r.failed, err)
+	})
 	t.Cleanup(func() {
 		r.Kill()
 		r.wg.Wait()
