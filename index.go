@@ -191,7 +191,7 @@ func (x *index) move(c *Conn, name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == gone || c.ended() {
-		return ErrNotFound
+		return ErrClosed
 	}
 	if c.restRoom == name {
 		return nil
