@@ -121,9 +121,8 @@ func (a *api) checkPage(r *http.Request) error {
 	if r.Method == http.MethodPost && (hasOrigin || site != "") {
 		kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		if err != nil || kind != "application/json" {
-			return &refusal{
-				http.StatusUnsupportedMediaType, "content type must be application/json", cRefusedRequest,
-			}
+			const message = "content type must be application/json"
+			return &refusal{http.StatusUnsupportedMediaType, message, cRefusedRequest}
 		}
 	}
 	return nil

@@ -192,6 +192,11 @@ func (c *Conn) finish(e *CloseError, within time.Duration) bool {
 	return true
 }
 
+// expel ends the connection because of what its peer did or did not do.
+func (c *Conn) expel(cause Cause, code CloseCode, reason string) {
+	c.finish(&CloseError{Cause: cause, Code: code, Reason: reason}, closeGrace)
+}
+
 func (c *Conn) ended() bool { return c.end.Load() != nil }
 
 // now returns the time since the connection opened. It is never zero.

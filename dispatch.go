@@ -71,7 +71,8 @@ func (d *dispatcher) allowed(c *Conn, a Action) bool {
 	if err := d.authorize(c.ctx, c, a); err != nil {
 		d.tally.add(cDenied, 1)
 		d.log.LogAttrs(c.ctx, slog.LevelDebug, "realtime: action refused",
-			slog.String("conn", c.id), slog.String("action", string(a.Kind)), slog.Any("error", err))
+			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
+			slog.Any("error", err))
 		return false
 	}
 	return true

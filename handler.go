@@ -15,6 +15,11 @@ const (
 	maxHeaders     = 100
 	// retryAfter is what a refused client is told to wait, in seconds.
 	retryAfter = "5"
+
+	hintUpgrade = "this is a WebSocket endpoint; a proxy in between must speak HTTP/1.1 " +
+		"and pass on the headers Upgrade and Connection"
+	hintHijack = "the ResponseWriter %T has neither Hijack nor Unwrap: " +
+		"mount the endpoint outside the middleware that wraps it"
 )
 
 // NewServer returns an http.Server with the limits that a server of long-lived
@@ -66,7 +71,8 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil { // the request has been answered
 		m.dismiss(id.UserID)
 		m.tally.add(cRefusedRequest, 1)
-		m.log.LogAttrs(r.Context(), slog.LevelDebug, "realtime: upgrade failed", slog.Any("error", err))
+		m.log.LogAttrs(r.Context(), slog.LevelDebug, "realtime: upgrade failed",
+			slog.Any("error", err))
 		return
 	}
 	_, _ = m.register(r.Context(), s, id) // whoever ended it has logged why
@@ -95,7 +101,8 @@ func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request) (Identity, er
 	case errors.Is(err, ErrForbidden):
 		return id, &refusal{http.StatusForbidden, "forbidden", cRefusedAuth}
 	case err != nil:
-		m.log.LogAttrs(r.Context(), slog.LevelDebug, "realtime: not authenticated", slog.Any("error", err))
+		m.log.LogAttrs(r.Context(), slog.LevelDebug, "realtime: not authenticated",
+			slog.Any("error", err))
 		return id, &refusal{http.StatusUnauthorized, "not authenticated", cRefusedAuth}
 	}
 	if err := id.validate(); err != nil {
@@ -126,12 +133,10 @@ func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
 		!hasToken(r.Header, "Connection", "upgrade"):
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
-		return &refusal{http.StatusUpgradeRequired, "this is a WebSocket endpoint; a proxy in " +
-			"between must speak HTTP/1.1 and pass on the headers Upgrade and Connection", cRefusedRequest}
+		return &refusal{http.StatusUpgradeRequired, hintUpgrade, cRefusedRequest}
 	case !canHijack(w):
-		return &refusal{http.StatusInternalServerError, fmt.Sprintf("the ResponseWriter %T has "+
-			"neither Hijack nor Unwrap: mount the endpoint outside the middleware that wraps it", w),
-			cRefusedRequest}
+		hint := fmt.Sprintf(hintHijack, w)
+		return &refusal{http.StatusInternalServerError, hint, cRefusedRequest}
 	}
 	return nil
 }
@@ -166,7 +171,7 @@ func (m *Manager) admission(err error) error {
 	case errors.Is(err, ErrClosed):
 		return &refusal{http.StatusServiceUnavailable, "shutting down", cRefusedShutdown}
 	case errors.Is(err, errUserFull):
-		return &refusal{http.StatusTooManyRequests, "too many connections of this user", cRefusedLimit}
+		return &refusal{http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit}
 	default:
 		return &refusal{http.StatusServiceUnavailable, "too many connections", cRefusedLimit}
 	}

@@ -39,9 +39,7 @@ func (h *heartbeat) beat() {
 	if h.timeout > 0 && time.Duration(h.c.seen.Load()) < h.pinged {
 		left := h.timeout - h.c.silence(h.pinged)
 		if left <= 0 {
-			h.c.finish(&CloseError{
-				Cause: CauseTimeout, Code: CloseTimeout, Reason: "no sign of life",
-			}, closeGrace)
+			h.c.expel(CauseTimeout, CloseTimeout, "no sign of life")
 			return
 		}
 		h.wheel.Set(&h.timer, left)
@@ -61,9 +59,7 @@ func (h *heartbeat) beat() {
 func sweep(all *everyone, staleAfter time.Duration) {
 	for _, c := range all.snapshot() {
 		if !c.ended() && c.silence(0) > staleAfter {
-			c.finish(&CloseError{
-				Cause: CauseTimeout, Code: CloseTimeout, Reason: "stale",
-			}, closeGrace)
+			c.expel(CauseTimeout, CloseTimeout, "stale")
 		}
 	}
 }

@@ -85,7 +85,7 @@ func (r *reader) ping() bool {
 	if r.pings.take(1, time.Now()) == 0 {
 		return true
 	}
-	r.c.finish(&CloseError{Cause: CauseRate, Code: ClosePolicy, Reason: "too many pings"}, closeGrace)
+	r.c.expel(CauseRate, ClosePolicy, "too many pings")
 	return false
 }
 
@@ -131,9 +131,7 @@ func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 	r.c.received.Add(1)
 	r.tally.add(cReceived, 1)
 	if op == engine.OpText && !utf8.Valid(data) {
-		r.c.finish(&CloseError{
-			Cause: CauseProtocol, Code: CloseText, Reason: "text is not UTF-8",
-		}, closeGrace)
+		r.c.expel(CauseProtocol, CloseText, "text is not UTF-8")
 		return command{}, false
 	}
 	if !r.throttle(len(data)) {
@@ -163,7 +161,7 @@ func (r *reader) throttle(n int) bool {
 		r.slowSince = now
 	}
 	if now.Sub(r.slowSince) >= ratePatience {
-		r.c.finish(&CloseError{Cause: CauseRate, Code: CloseRate, Reason: "sent too much"}, closeGrace)
+		r.c.expel(CauseRate, CloseRate, "sent too much")
 		return false
 	}
 	t := time.NewTimer(wait)
@@ -295,9 +293,7 @@ func (r *reader) look() {
 	if began := time.Duration(r.began.Load()); began > 0 {
 		left := messagePatience - (now - began)
 		if left <= 0 {
-			r.c.finish(&CloseError{
-				Cause: CauseProtocol, Code: ClosePolicy, Reason: "message took too long",
-			}, closeGrace)
+			r.c.expel(CauseProtocol, ClosePolicy, "message took too long")
 			return
 		}
 		r.arm(min(left, handlerPatience))

@@ -118,7 +118,9 @@ func (s *socket) ended(err error) *CloseError {
 		errors.Is(err, net.ErrClosed) {
 		return &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
 	}
-	return &CloseError{Cause: CauseProtocol, Code: CloseProtocol, Reason: "protocol error", Err: err}
+	return &CloseError{
+		Cause: CauseProtocol, Code: CloseProtocol, Reason: "protocol error", Err: err,
+	}
 }
 
 // Write is engine.Wire. A write costs a system call whatever its size, so small

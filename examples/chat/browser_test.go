@@ -64,30 +64,33 @@ func testRoom(t *testing.T, s *site) {
 	alice.reads("bob", "<b>hi</b>")
 
 	// Who goes elsewhere is seen to go, and no longer reads the room.
-	bob.do(chromedp.SendKeys(chromedp.CSS("#next-room"), "attic"+kb.Enter))
+	bob.types("#next-room", "attic"+kb.Enter)
 	bob.inRoom("attic")
 	alice.notes("bob left lobby")
 	alice.people("alice")
 	alice.say("alone")
 	alice.reads("alice", "alone")
-	alice.do(chromedp.Click(chromedp.CSS("[name=to][value=all]")))
+	alice.click("[name=to][value=all]")
 	alice.say("everybody")
 	bob.reads("alice", "everybody")
 	bob.hasNot("alone")
 
 	// Who has left is in no room, so what he writes to it stays where it is.
-	bob.do(chromedp.Click(chromedp.CSS("#leave")))
+	bob.click("#leave")
 	bob.notes("You have left attic")
 	bob.inRoom("")
 	bob.say("to nobody")
 	require.Equal(t, "to nobody", bob.value("#message"))
+	alice.types("#next-room", "attic"+kb.Enter)
+	alice.inRoom("attic")
+	alice.people("alice")
 }
 
 func testPrivate(t *testing.T, s *site) {
 	alice, bob := s.enter("alice", "lobby"), s.enter("bob", "lobby")
 	carol := s.enter("carol", "lobby")
 	alice.people("alice", "bob", "carol")
-	alice.do(chromedp.Click(chromedp.CSS("#people [data-user=bob]")))
+	alice.click("#people [data-user=bob]")
 	alice.say("between us")
 	bob.reads("alice", "between us")
 	alice.reads("alice", "between us") // its own copy
@@ -95,14 +98,14 @@ func testPrivate(t *testing.T, s *site) {
 		?.textContent.includes("to bob only")`)
 
 	// What alice says next comes next, so then carol would have had it.
-	alice.do(chromedp.Click(chromedp.CSS("[name=to][value=room]")))
+	alice.click("[name=to][value=room]")
 	alice.say("to all of you")
 	carol.reads("alice", "to all of you")
 	carol.hasNot("between us")
 
 	// A word of the protocol is no person: it would go to everybody.
-	alice.do(chromedp.Click(chromedp.CSS("[name=to][value=user]")),
-		chromedp.SendKeys(chromedp.CSS("#person"), strings.Repeat(kb.Backspace, 3)+"all"))
+	alice.click("[name=to][value=user]")
+	alice.types("#person", strings.Repeat(kb.Backspace, len("bob"))+"all")
 	alice.waits("the reason", `document.querySelector("#send-hint").textContent.includes("reserved")`)
 	alice.say("oops")
 	alice.hasNot("oops")
@@ -146,7 +149,7 @@ func testRestart(_ *testing.T, s *site, how syscall.Signal) {
 		p.people("alice", "bob")
 		p.notes("What was said meanwhile is not shown here.")
 	}
-	alice.do(chromedp.Click(chromedp.CSS("#send")))
+	alice.click("#send")
 	bob.reads("alice", "are you back?")
 	bob.say("yes")
 	alice.reads("bob", "yes")
@@ -190,7 +193,8 @@ func testNames(t *testing.T, s *site) {
 	anonymous.say("who am I?")
 	p.reads("", "who am I?")
 
-	p.do(chromedp.Click(chromedp.CSS("#quit")), chromedp.WaitVisible(chromedp.CSS("#entrance")))
+	p.click("#quit")
+	p.do(chromedp.WaitVisible(chromedp.CSS("#entrance")))
 	anonymous.notes("eve went offline")
 }
 
@@ -215,7 +219,7 @@ func testCloseCodes(t *testing.T, profile context.Context) {
 			p.state("stopped")
 			p.waits("the reason", fmt.Sprintf(`["code %d", "because"].every(
 				(s) => document.querySelector("#why").innerText.includes(s))`, code))
-			p.do(chromedp.Click(chromedp.CSS("#retry")))
+			p.click("#retry")
 			p.state("online")
 			require.EqualValues(t, 2, f.requests.Load(), "it came back by itself")
 		})
@@ -451,7 +455,8 @@ func startBrowser(t *testing.T) context.Context {
 		t.Skip("no chromium, chromium-browser or google-chrome in PATH: the page is not tested")
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.DisableGPU,
+		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
+		chromedp.Env("TMPDIR="+t.TempDir()), chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
 	if os.Geteuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox) // the sandbox does not run as root
@@ -461,6 +466,7 @@ func startBrowser(t *testing.T) context.Context {
 	browser, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(cancel)
 	require.NoError(t, chromedp.Do(browser))
+	t.Cleanup(func() { _ = chromedp.Cancel(browser) }) // so that it is gone before its files
 	return browser
 }
 
@@ -540,6 +546,19 @@ func (p *tab) value(css string) string {
 	return p.eval(fmt.Sprintf(`document.querySelector(%q).value`, css))
 }
 
+func (p *tab) click(css string) {
+	p.t.Helper()
+	p.do(chromedp.Click(chromedp.CSS(css)))
+}
+
+// types clicks a field and types. It is not chromedp.SendKeys, which in v0.23.0 races
+// with changes of the field's attributes.
+func (p *tab) types(css, keys string) {
+	p.t.Helper()
+	p.click(css)
+	p.keys(keys)
+}
+
 func (p *tab) keys(keys string) {
 	p.t.Helper()
 	p.do(chromedp.KeyEvent(keys))
@@ -548,7 +567,8 @@ func (p *tab) keys(keys string) {
 // say types a message and sends it.
 func (p *tab) say(text string) {
 	p.t.Helper()
-	p.do(chromedp.SendKeys(chromedp.CSS("#message"), text), chromedp.Click(chromedp.CSS("#send")))
+	p.types("#message", text)
+	p.click("#send")
 }
 
 // state waits for a state of the connection.

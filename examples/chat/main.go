@@ -28,9 +28,9 @@ func main() {
 		Authenticate: realtime.InsecureQueryUser,
 		Authorize:    realtime.InsecureAllowAll,
 	}
-	flag.DurationVar(&opts.StaleAfter, "stale-after", 0, "silence that ends a connection; 0 is the default, negative is off")
-	flag.DurationVar(&opts.SweepInterval, "sweep", 0, "how often to look for stale connections; 0 is the default")
-	flag.IntVar(&opts.InboundRate, "inbound-rate", 0, "messages a second for each connection; 0 is the default, negative is off")
+	flag.DurationVar(&opts.StaleAfter, "stale-after", 300*time.Second, "silence that ends a connection")
+	flag.DurationVar(&opts.SweepInterval, "sweep", 60*time.Second, "how often to look for that")
+	flag.IntVar(&opts.InboundRate, "inbound-rate", 200, "messages a second from each; negative is off")
 	announce := flag.Bool("announce", true, "tell everybody who comes and goes")
 	flag.Parse()
 	if *announce {

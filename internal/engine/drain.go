@@ -46,15 +46,17 @@ func (l *Link) take(b *batch) bool {
 			*slot = nil
 		}
 	}
-	for bytes := 0; l.queue.n > 0 && (bytes == 0 || bytes+l.queue.at(0).frame.Len() <= batchBytes); {
+	for bytes := 0; l.queue.n > 0; b.data++ {
+		n := l.queue.at(0).frame.Len()
+		if bytes += n; bytes > batchBytes && b.data > 0 {
+			break
+		}
 		e := l.queue.pop()
-		bytes += e.frame.Len()
 		if e.class == Reply {
 			l.replies--
-			l.answer -= e.frame.Len()
+			l.answer -= n
 		}
 		b.frames = append(b.frames, e.frame)
-		b.data++
 	}
 	if l.goodbye != nil && !l.said && l.queue.n == 0 {
 		l.said, b.last = true, true
