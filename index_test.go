@@ -33,3 +33,22 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		require.False(t, m.index.enter(c), "and it does not come back")
 	})
 }
+
+// A connection that was admitted just before Close ends with it.
+func TestRegisterRacingWithClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(nil)
+		require.NoError(t, m.admit("alice"))
+		closed := make(chan struct{})
+		go func() {
+			_ = m.Close()
+			close(closed)
+		}()
+		synctest.Wait() // Close has looked for connections and waits for this one
+		transport, _ := Pipe()
+		_, err := m.register(context.Background(), transport, Identity{UserID: "alice"})
+		require.ErrorIs(t, err, ErrClosed)
+		<-closed
+		require.Zero(t, m.Stats().Users)
+	})
+}

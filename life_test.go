@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -426,5 +427,37 @@ func TestCloseDoesNotWaitForHandlers(t *testing.T) {
 		require.LessOrEqual(t, time.Since(start), time.Second)
 		alice.requireEnd(realtime.CloseAway)
 		close(stuck)
+	})
+}
+
+func TestShutdownFromInsideOnDisconnect(t *testing.T) {
+	var b *bed
+	var returned diary
+	o := realtime.Options{OnDisconnect: func(ctx context.Context, c *realtime.Conn, _ *realtime.CloseError) {
+		if c.UserID() == "alice" {
+			returned.write(fmt.Sprint(b.Shutdown(ctx)))
+		}
+	}}
+	bubble(t, o, func(t *testing.T, bubbled *bed) {
+		b = bubbled
+		alice, bob := b.open("alice"), b.open("bob")
+		alice.Drop()
+		time.Sleep(5 * time.Second)
+		require.Equal(t, []string{"<nil>"}, returned.read())
+		bob.requireEnd(realtime.CloseRestart)
+	})
+}
+
+func TestShutdownCutsStuckSockets(t *testing.T) {
+	bubble(t, realtime.Options{WriteTimeout: time.Hour}, func(t *testing.T, b *bed) {
+		b.stalled("stuck")
+		for range 3 {
+			b.news(realtime.ToAll(), strings.Repeat("x", 64<<10))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		start := time.Now()
+		require.ErrorIs(t, b.Shutdown(ctx), context.DeadlineExceeded)
+		require.Equal(t, 3*time.Second, time.Since(start))
 	})
 }

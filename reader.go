@@ -116,9 +116,6 @@ func (r *reader) next(buf *[]byte) bool {
 	if cap(data) > 2*readBuffer { // one large message must not cost memory for ever
 		*buf = nil
 	}
-	if r.c.ended() {
-		return true // read on, so that the goodbye gets through, but do nothing
-	}
 	cmd, ok := r.accept(op, data)
 	if !ok || !r.offer(cmd, len(data)) {
 		return true
@@ -175,7 +172,8 @@ func (r *reader) throttle(n int) bool {
 }
 
 // offer makes the caller the one who runs cmd, or leaves cmd to the one who does. It
-// waits while the backlog is full.
+// waits while the backlog is full. Once the connection has ended nothing is run, and
+// reading only lets the goodbyes through.
 func (r *reader) offer(cmd command, size int) (mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
