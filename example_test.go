@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"expvar"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/realtime-go/realtime"
 )
@@ -149,6 +151,70 @@ func ExampleManager_API() {
 		return nil
 	}
 	http.Handle("/rt/", rt.API(adminsOnly))
+}
+
+// Application code ends connections; the code tells the client whether to come back.
+func ExampleUser_Disconnect() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	transport, client := realtime.Pipe()
+	_, _ = rt.Register(context.Background(), transport, realtime.Identity{UserID: "mallory"})
+
+	n, err := rt.User("mallory").Disconnect(context.Background(), 4500, "banned")
+	fmt.Println(n, err)
+
+	_, _ = client.Read(context.Background()) // welcome
+	_, err = client.Read(context.Background())
+	end, _ := errors.AsType[*realtime.CloseError](err)
+	fmt.Println(end.Code, end.Reason, end.Code.ComeBack())
+	// Output:
+	// 1 <nil>
+	// 4500 banned false
+}
+
+// A test of your own code needs no port: Pipe is a client in memory.
+func ExamplePipe() {
+	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll})
+	defer rt.Close()
+	transport, client := realtime.Pipe()
+	_, _ = rt.Register(context.Background(), transport, realtime.Identity{UserID: "alice"})
+	_, _ = client.Read(context.Background()) // welcome
+
+	_ = client.Write([]byte("ping"))
+	frame, _ := client.Read(context.Background())
+	fmt.Println(string(frame))
+	// Output: pong
+}
+
+// An *expvar.Map publishes the counters of Stats as they are.
+func ExampleObserver() {
+	rt := realtime.New(&realtime.Options{Observer: expvar.NewMap("realtime")})
+	defer rt.Close()
+}
+
+// Only the latest position of each player counts; a chat must not lose a line.
+func ExampleRoomOptions() {
+	rt := realtime.New(&realtime.Options{
+		Room: func(name string) realtime.RoomOptions {
+			if strings.HasPrefix(name, "positions:") {
+				return realtime.RoomOptions{Slow: realtime.SlowDropOldest}
+			}
+			return realtime.RoomOptions{}
+		},
+	})
+	defer rt.Close()
+}
+
+// Shutdown of the Manager comes before that of the server, which knows nothing of
+// open WebSockets.
+func ExampleManager_Shutdown() {
+	rt := realtime.New(nil)
+	srv := realtime.NewServer("localhost:8080", rt)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	fmt.Println(errors.Join(rt.Shutdown(ctx), srv.Shutdown(ctx)))
+	// Output: <nil>
 }
 
 // connect registers a connection in memory, as a browser would open one.

@@ -54,7 +54,7 @@ func (e *refusal) Error() string { return e.message }
 func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, err := m.doorkeep(w, r)
 	if err == nil {
-		err = m.admission(m.admit(id.UserID))
+		err = m.admission(m.gate.enter(id.UserID))
 	}
 	if err != nil {
 		m.refuse(w, err)
@@ -63,13 +63,13 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Last, so that a plain request learns what an upgrade would be refused for: a
 	// browser does not tell its page.
 	if err := checkUpgrade(w, r); err != nil {
-		m.dismiss(id.UserID)
+		m.gate.cancel(id.UserID)
 		m.refuse(w, err)
 		return
 	}
 	s, err := upgrade(w, r, &m.buffers)
 	if err != nil { // the request has been answered
-		m.dismiss(id.UserID)
+		m.gate.cancel(id.UserID)
 		m.tally.add(cRefusedRequest, 1)
 		m.log.LogAttrs(r.Context(), slog.LevelDebug, "realtime: upgrade failed",
 			slog.Any("error", err))
@@ -80,7 +80,7 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // doorkeep checks everything about a request that does not change anything.
 func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request) (Identity, error) {
-	if m.isClosing() {
+	if m.gate.isShut() {
 		return Identity{}, m.admission(ErrClosed)
 	}
 	if err := checkHeaders(r.Header); err != nil {
@@ -163,7 +163,7 @@ func (m *Manager) refuseOrigin(from string) error {
 	return &refusal{http.StatusForbidden, message, cRefusedOrigin}
 }
 
-// admission is the refusal for an error of admit.
+// admission is the refusal for an error of the gate.
 func (m *Manager) admission(err error) error {
 	switch {
 	case err == nil:

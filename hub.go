@@ -35,10 +35,9 @@ type Manager struct {
 	sweeper   engine.Timer
 	heartbeat *engine.Frame
 
-	gate     sync.Mutex
-	closing  bool
-	admitted int         // connections that are open or about to be
-	closed   atomic.Bool // nothing is sent any more
+	gate      gate
+	firstConn sync.Once   // begins the sweep
+	closed    atomic.Bool // nothing is sent any more
 
 	work       sync.WaitGroup // of connections: links and clean-up
 	tails      tails          // of connections: handlers that outlive them
@@ -50,9 +49,13 @@ type Manager struct {
 // does no I/O. It panics if Options.Origins has an entry that is not an origin.
 // The caller must end it with Shutdown or Close.
 func New(o *Options) *Manager {
-	m := &Manager{opts: o.resolved()}
+	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
 	m.log = m.opts.Logger
 	m.index = newIndex(&m.opts, &m.tally)
+	m.gate = gate{
+		limit: m.opts.MaxConns, userLimit: m.opts.MaxConnsPerUser,
+		users: &m.index.users, work: &m.work,
+	}
 	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin)
 	m.dispatch = dispatcher{
 		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, send: m.Send,
@@ -97,7 +100,7 @@ func (m *Manager) startBackground() {
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
 	err := id.validate()
 	if err == nil {
-		err = m.admit(id.UserID)
+		err = m.gate.enter(id.UserID)
 	}
 	if err != nil {
 		_ = t.wire().Close()
@@ -107,53 +110,16 @@ func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn
 	return m.register(ctx, t, id)
 }
 
-// admit keeps a place for a connection. dismiss or register gives it back.
-func (m *Manager) admit(user string) error {
-	m.gate.Lock()
-	defer m.gate.Unlock()
-	switch {
-	case m.closing:
-		return ErrClosed
-	case m.opts.MaxConns > 0 && m.admitted >= m.opts.MaxConns:
-		return ErrTooManyConns
-	case !m.index.users.reserve(user, m.opts.MaxConnsPerUser):
-		return errUserFull
-	}
-	if m.admitted++; m.admitted == 1 {
-		m.watchStale()
-	}
-	m.work.Add(1)
-	return nil
-}
-
-// dismiss gives back the place of a connection that never came to be.
-func (m *Manager) dismiss(user string) {
-	m.index.users.unreserve(user)
-	m.vacate()
-}
-
-func (m *Manager) vacate() {
-	m.gate.Lock()
-	m.admitted--
-	m.gate.Unlock()
-	m.work.Done()
-}
-
-func (m *Manager) isClosing() bool {
-	m.gate.Lock()
-	defer m.gate.Unlock()
-	return m.closing
-}
-
-// register opens an admitted connection.
+// register opens a connection that the gate has let in.
 func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
+	m.firstConn.Do(m.watchStale)
 	s := m.newSession(ctx, t, id)
 	c := s.c
 	hello := welcome(c.id)
 	m.tally.add(cMatched, 1)
 	c.push(encode(&hello), engine.Message, engine.DropNewest)
 	m.index.conns.getOrPut(c.id, func() *Conn { return c })
-	if m.isClosing() { // Close may have looked before c could be found
+	if m.gate.isShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
 	}
 	err := m.connect(s)
@@ -236,7 +202,7 @@ func (m *Manager) connect(s *session) error {
 // farewell cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
 func (m *Manager) farewell(s *session, why *CloseError) {
-	defer m.vacate()
+	defer m.gate.leave()
 	s.heart.stop()
 	m.index.depart(s.c)
 	m.tally.add(ended(why.Cause), 1)

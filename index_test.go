@@ -38,7 +38,7 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 func TestRegisterRacingWithClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(nil)
-		require.NoError(t, m.admit("alice"))
+		require.NoError(t, m.gate.enter("alice"))
 		closed := make(chan struct{})
 		go func() {
 			_ = m.Close()

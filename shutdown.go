@@ -23,7 +23,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 		defer cancel()
 		ctx = detached
 	}
-	m.shut()
+	m.gate.close()
 	m.drain(ctx)
 	err := m.await(ctx)
 	m.closed.Store(true)
@@ -39,7 +39,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 // started, but not for code of the application, so handlers may call it. It may be
 // called again. It returns nil.
 func (m *Manager) Close() error {
-	m.shut()
+	m.gate.close()
 	m.closed.Store(true)
 	for _, c := range m.index.conns.snapshot() {
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, closeGrace)
@@ -47,13 +47,6 @@ func (m *Manager) Close() error {
 	m.work.Wait()
 	m.stopBackground()
 	return nil
-}
-
-// shut keeps new connections out.
-func (m *Manager) shut() {
-	m.gate.Lock()
-	defer m.gate.Unlock()
-	m.closing = true
 }
 
 func (m *Manager) stopBackground() {

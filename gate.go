@@ -1,0 +1,60 @@
+package realtime
+
+import "sync"
+
+// gate lets connections in: up to a limit, up to a limit for each user, and none once
+// it is shut.
+type gate struct {
+	limit     int // connections in all, 0 is without limit
+	userLimit int
+	users     *users
+	work      *sync.WaitGroup // counts everyone who is in
+
+	mu   sync.Mutex
+	shut bool
+	in   int // connections that are open or about to be
+}
+
+// enter keeps a place for a connection, which leave or cancel gives back.
+func (g *gate) enter(user string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.shut:
+		return ErrClosed
+	case g.limit > 0 && g.in >= g.limit:
+		return ErrTooManyConns
+	case !g.users.reserve(user, g.userLimit):
+		return errUserFull
+	}
+	g.in++
+	g.work.Add(1)
+	return nil
+}
+
+// cancel gives back the place of a connection that never came to be.
+func (g *gate) cancel(user string) {
+	g.users.unreserve(user)
+	g.leave()
+}
+
+// leave gives back the place of a connection that has been cleaned up after.
+func (g *gate) leave() {
+	g.mu.Lock()
+	g.in--
+	g.mu.Unlock()
+	g.work.Done()
+}
+
+// close shuts the gate for good.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = true
+}
+
+func (g *gate) isShut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.shut
+}
