@@ -24,6 +24,8 @@ const (
 	readBuffer, writeBuffer = 512, 256
 	// largeFrame is written as it is; smaller ones are joined into one write.
 	largeFrame = 16 << 10
+	// handshakeTimeout is how long writing the answer to the handshake may take.
+	handshakeTimeout = 5 * time.Second
 )
 
 // socket is a WebSocket as a transport. coder/websocket does the handshake, reading
@@ -159,44 +161,51 @@ func (s *socket) flush(buf []byte) error {
 }
 
 // hijacker hands coder/websocket a net.Conn of ours in place of the server's, with
-// buffers of our size.
+// buffers of our size. It answers the handshake on the connection itself: middleware
+// that compresses or collects would keep the status 101 until the handler returns.
 type hijacker struct {
 	http.ResponseWriter
 	s *socket
 }
 
+// WriteHeader passes on refusals.
+func (h *hijacker) WriteHeader(status int) {
+	if status != http.StatusSwitchingProtocols && h.s.nc == nil {
+		h.ResponseWriter.WriteHeader(status)
+	}
+}
+
 // Hijack is http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	writeHeaderNow(h.ResponseWriter)
 	nc, brw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
+	h.s.nc = nc
 	// Frames that came in one packet with the handshake are in the server's reader.
 	early, err := brw.Reader.Peek(brw.Reader.Buffered())
+	if err == nil {
+		err = h.answer(nc)
+	}
 	if err != nil {
 		return nil, nil, errors.Join(err, nc.Close())
 	}
-	_ = nc.SetDeadline(time.Time{}) // the server's timeouts were for the handshake
-	h.s.nc = nc
 	own := &ownConn{Conn: nc, s: h.s, early: bytes.NewReader(bytes.Clone(early))}
 	return own, bufio.NewReadWriter(
 		bufio.NewReaderSize(own, readBuffer), bufio.NewWriterSize(own, writeBuffer)), nil
 }
 
-// writeHeaderNow makes gin, which otherwise would send no 101, write the header.
-func writeHeaderNow(w http.ResponseWriter) {
-	for w != nil {
-		if now, ok := w.(interface{ WriteHeaderNow() }); ok {
-			now.WriteHeaderNow()
-			return
-		}
-		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return
-		}
-		w = u.Unwrap()
+// answer writes the answer to the handshake, with the headers that coder/websocket and
+// the middleware have set, and takes away the deadlines of the server.
+func (h *hijacker) answer(nc net.Conn) error {
+	answer := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = h.Header().Write(answer) // a buffer takes everything
+	answer.WriteString("\r\n")
+	_ = nc.SetDeadline(time.Now().Add(handshakeTimeout))
+	if _, err := nc.Write(answer.Bytes()); err != nil {
+		return err
 	}
+	return nc.SetDeadline(time.Time{})
 }
 
 // canHijack reports whether the connection can be taken over.

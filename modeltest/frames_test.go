@@ -75,6 +75,8 @@ func orNull(s string) string {
 
 // The bodies of the REST interface.
 
+const notFound = `{"error":"Connection not found"}`
+
 func usersBody(room string, users []string) string {
 	names, err := json.Marshal(users)
 	if err != nil {

@@ -2,12 +2,17 @@ module github.com/realtime-go/realtime/modeltest
 
 go 1.26
 
-require github.com/realtime-go/realtime v0.0.0
+require (
+	github.com/realtime-go/realtime v0.0.0
+	github.com/stretchr/testify v1.12.1
+	go.uber.org/goleak v1.3.0
+	pgregory.net/rapid v1.3.0
+)
 
 require (
-	github.com/stretchr/testify v1.12.1 // indirect
-	go.uber.org/goleak v1.3.0 // indirect
-	pgregory.net/rapid v1.3.0 // indirect
+	github.com/coder/websocket v1.8.15 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )
 
 replace github.com/realtime-go/realtime => ../

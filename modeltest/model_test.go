@@ -181,8 +181,9 @@ func (w *world) JoinLate(r *rapid.T) {
 		synctest.Wait()
 	}
 	if rapid.Bool().Draw(r, "by REST") {
-		status, _ := w.post(r, "/connections/"+c.id+"/join", `{"room_id":`+quote(room)+`}`)
+		status, answer := w.post(r, "/connections/"+c.id+"/join", `{"room_id":`+quote(room)+`}`)
 		require.Equal(r, http.StatusBadRequest, status)
+		require.Equal(r, notFound, answer)
 		w.twin.stats.RefusedRequest++
 		return
 	}
@@ -231,7 +232,7 @@ func (w *world) RestNonsense(r *rapid.T) {
 	call := rapid.SampledFrom([]string{"join", "leave"}).Draw(r, "call")
 	status, answer := w.post(r, "/connections/"+id+"/"+call, `{"room_id":"lobby"}`)
 	require.Equal(r, http.StatusBadRequest, status)
-	require.Equal(r, `{"error":"Connection not found"}`, answer)
+	require.Equal(r, notFound, answer)
 	w.twin.stats.RefusedRequest++
 
 	if len(w.open()) == 0 {

@@ -1,0 +1,158 @@
+package mount
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/stretchr/testify/require"
+)
+
+// TestMountings has the same conversation with a Manager wherever it is mounted.
+func TestMountings(t *testing.T) {
+	for name, m := range mountings() {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, m)
+			ws, id := s.dial("ann")
+			rooms := []string{"lobby", "a/b", "ü", "100%", "a b?c=d#e", "a//b"}
+			for _, room := range rooms {
+				s.talkIn(ws, id, room)
+			}
+			require.JSONEq(t, `{"status":"left"}`, s.call("POST", "/connections/"+id+"/leave", ""))
+
+			var stats struct {
+				Active   int `json:"active_connections"`
+				Total    int `json:"total_connections"`
+				Messages int `json:"total_messages"`
+			}
+			require.NoError(t, json.Unmarshal([]byte(s.call("GET", "/stats", "")), &stats))
+			require.Equal(t, 1, stats.Active)
+			require.Equal(t, 1, stats.Total)
+			require.Equal(t, len(rooms), stats.Messages)
+			require.NoError(t, ws.Close(websocket.StatusNormalClosure, ""))
+		})
+	}
+}
+
+// talkIn moves a connection into a room and says something there.
+func (s *site) talkIn(ws *websocket.Conn, id, room string) {
+	body, err := json.Marshal(map[string]string{"room_id": room})
+	require.NoError(s.t, err)
+	answer := s.call("POST", "/connections/"+id+"/join", string(body))
+	require.JSONEq(s.t, `{"status":"joined"}`, answer)
+	notice := s.read(ws)
+	require.Equal(s.t, "room_join", notice.Content.Type)
+	require.Equal(s.t, room, notice.Content.Room)
+
+	s.write(ws, `{"content":"hello","target":"room"}`)
+	chat := s.read(ws)
+	require.Equal(s.t, "chat", chat.Type)
+	require.Equal(s.t, "hello", chat.Content.Text)
+
+	var roster struct {
+		Room  string   `json:"room_id"`
+		Users []string `json:"users"`
+		Count int      `json:"user_count"`
+	}
+	answer = s.call("GET", "/rooms/"+url.PathEscape(room)+"/users", "")
+	require.NoError(s.t, json.Unmarshal([]byte(answer), &roster))
+	require.Equal(s.t, room, roster.Room)
+	require.Equal(s.t, []string{"ann"}, roster.Users)
+	require.Equal(s.t, 1, roster.Count)
+}
+
+// TestTimeout checks that a connection lives on when the context of the request that
+// opened it has ended and the timeout of the middleware has passed. It keeps the
+// values of that context.
+func TestTimeout(t *testing.T) {
+	type key struct{}
+	requests := make(chan context.Context, 1)
+	remember := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx := context.WithValue(r.Context(), key{}, "kept")
+			requests <- ctx
+			next.ServeHTTP(w, r.WithContext(ctx))
+		})
+	}
+	s := start(t, mounting{mount: onChi(middleware.Timeout(50*time.Millisecond), remember)})
+	ws, id := s.dial("ann")
+	defer ws.CloseNow()
+
+	request := <-requests
+	<-request.Done() // it ends when the handler returns
+	deadline, ok := request.Deadline()
+	require.True(t, ok)
+	timeout, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	<-timeout.Done()
+
+	s.ping(ws)
+	conn := s.rt.Conn(id)
+	require.NotNil(t, conn)
+	require.NoError(t, conn.Context().Err())
+	require.Equal(t, "kept", conn.Context().Value(key{}))
+}
+
+// TestThrottle checks that middleware which lets through one request at a time lets
+// open many connections: the request is over when the connection is open.
+func TestThrottle(t *testing.T) {
+	s := start(t, mounting{mount: onChi(middleware.Throttle(1))})
+	var all []*websocket.Conn
+	for i := range 5 {
+		ws, _ := s.dial(fmt.Sprint("user", i))
+		defer ws.CloseNow()
+		all = append(all, ws)
+	}
+	for i, ws := range all {
+		for range all[i+1:] {
+			require.Equal(t, "userjoined", s.read(ws).Type)
+		}
+		s.ping(ws)
+	}
+}
+
+// bare is the ResponseWriter of middleware that cannot be looked behind. It does not
+// embed what it wraps, so that it has nothing but the three methods.
+type bare struct{ w http.ResponseWriter }
+
+func (b bare) Header() http.Header         { return b.w.Header() }
+func (b bare) Write(p []byte) (int, error) { return b.w.Write(p) }
+func (b bare) WriteHeader(status int)      { b.w.WriteHeader(status) }
+
+// TestBare checks that such middleware is named to the one who has to take it away.
+func TestBare(t *testing.T) {
+	tests := map[string]func(http.Handler) http.Handler{
+		"mount.bare": func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				next.ServeHTTP(bare{w}, r)
+			})
+		},
+		"*http.timeoutWriter": func(next http.Handler) http.Handler {
+			return http.TimeoutHandler(next, 10*time.Second, "")
+		},
+	}
+	for name, use := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, mounting{mount: onChi(use)})
+			_, resp, err := websocket.Dial(s.ctx, s.url+"/ws", &websocket.DialOptions{
+				HTTPClient: s.server.Client(),
+			})
+			require.Error(t, err)
+			s.returned()
+			require.Equal(t, http.StatusInternalServerError, resp.StatusCode)
+			var answer struct {
+				Error string `json:"error"`
+			}
+			require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
+			require.Contains(t, answer.Error, name)
+			require.Contains(t, s.log.String(), name)
+			s.call("GET", "/stats", "") // all else works
+		})
+	}
+}
