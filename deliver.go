@@ -34,15 +34,14 @@ func (x *index) deliver(p *Publication) Result {
 	t := &p.Target
 	d := delivery{x: x, frames: encode(&p.Message), result: Result{Local: true}}
 	for _, id := range t.ExceptConns {
-		if c := x.conn(id); c != nil {
+		if c, ok := x.conns.get(id); ok { // also one that is about to go
 			d.except.conns = append(d.except.conns, c)
 		}
 	}
 	d.except.users = t.ExceptUsers
 	switch {
-	case t.All && len(t.Conns) == 0:
+	case t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0:
 		d.all()
-		d.countOffline(t.Users)
 	case !t.All && len(t.Rooms) == 1 && len(t.Users)+len(t.Conns) == 0:
 		if r := x.rooms.find(t.Rooms[0]); r != nil {
 			d.room(r)
@@ -102,16 +101,6 @@ func (d *delivery) lock(ids, names []string) (users []*user, rooms []*room) {
 		}
 	}
 	return users, rooms
-}
-
-func (d *delivery) countOffline(ids []string) {
-	for _, id := range sorted(ids) {
-		if u := d.x.users.find(id); u != nil {
-			d.x.users.leave(u)
-		} else {
-			d.result.Offline++
-		}
-	}
 }
 
 func (d *delivery) all() {

@@ -204,8 +204,8 @@ func (m *Manager) connect(s *session) error {
 func (m *Manager) farewell(s *session, why *CloseError) {
 	defer m.gate.leave()
 	s.heart.stop()
-	m.index.depart(s.c)
 	m.tally.add(ended(why.Cause), 1)
+	m.index.depart(s.c)
 	<-s.c.link.Done()
 	s.reader.close()
 	s.c.transport.release()

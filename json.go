@@ -180,12 +180,14 @@ func appendString(buf []byte, s string) []byte {
 	return append(buf, '"')
 }
 
+// appendEscaped lets encoding/json escape, but not what matters in HTML only: the same
+// character must not look different for what stands next to it.
 func appendEscaped(buf []byte, s string) []byte {
-	quoted, err := json.Marshal(s)
-	if err != nil { // a string always marshals
-		return append(buf, `""`...)
-	}
-	return append(buf, quoted...)
+	quoted := bytes.NewBuffer(buf)
+	enc := json.NewEncoder(quoted)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a string always encodes, and a buffer takes everything
+	return quoted.Bytes()[:quoted.Len()-1]
 }
 
 // appendStringOrNull appends s, or null for the empty string.

@@ -60,6 +60,18 @@ func TestJSONString(t *testing.T) {
 	}
 }
 
+func TestAppendString(t *testing.T) {
+	for s, want := range map[string]string{
+		"":           `""`,
+		"<b>&":       `"<b>&"`,
+		"ü<b>&":      `"ü<b>&"`,
+		"a\"\\\n":    `"a\"\\\n"`,
+		"\xff\u2028": `"\ufffd\u2028"`,
+	} {
+		require.Equal(t, "x"+want, string(appendString([]byte("x"), s)))
+	}
+}
+
 // FuzzDecodePlain compares with encoding/json where that is as strict.
 func FuzzDecodePlain(f *testing.F) {
 	for _, seed := range []string{

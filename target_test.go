@@ -184,3 +184,11 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 		require.Error(t, err)
 	})
 }
+
+func TestExceptHoldsForWhoIsAboutToGo(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.open("alice")
+		require.NoError(t, alice.conn.Close(4000, ""))
+		require.Zero(t, b.news(realtime.ToAll().Except(alice.conn.ID()), "x").Matched)
+	})
+}

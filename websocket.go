@@ -175,6 +175,14 @@ func (h *hijacker) WriteHeader(status int) {
 	}
 }
 
+// Write passes on the text of refusals.
+func (h *hijacker) Write(p []byte) (int, error) {
+	if h.s.nc != nil {
+		return len(p), nil
+	}
+	return h.ResponseWriter.Write(p)
+}
+
 // Hijack is http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc, brw, err := http.NewResponseController(h.ResponseWriter).Hijack()

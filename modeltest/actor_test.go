@@ -163,7 +163,7 @@ func (a *actor) target() (to realtime.Target, channels []string) {
 	room := pickOne(a, rooms)
 	switch a.random.IntN(8) {
 	case 0:
-		return realtime.ToAll().Union(realtime.ToRoom(room)), []string{"*"}
+		return realtime.ToAll().Union(realtime.ToRoom(anchored...)), append([]string{"*"}, anchored...)
 	case 1:
 		return realtime.ToUser("ann"), []string{"@ann"}
 	case 2, 3:

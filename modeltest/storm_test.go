@@ -131,7 +131,9 @@ func (s *storm) connected(ctx context.Context, c *realtime.Conn) error {
 
 // enlist opens a connection for everybody to use.
 func (s *storm) enlist(e *end) *end {
-	s.open(e)
+	if s.open(e) == nil {
+		return e // the test has failed
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = append(s.all, e)
