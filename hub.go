@@ -31,6 +31,7 @@ type Manager struct {
 	carrier  *carrier  // nil without a broker
 
 	links     engine.Config
+	flushers  *engine.Flushers
 	wheel     *engine.Wheel
 	sweeper   engine.Timer
 	heartbeat *engine.Frame
@@ -62,12 +63,14 @@ func New(o *Options) *Manager {
 		log: m.log, tally: &m.tally, notes: &m.notes,
 	}
 	m.buffers.New = func() any { return new([]byte) }
+	m.flushers = engine.NewFlushers(m.background.Go)
 	m.links = engine.Config{
 		MaxMessages:  m.opts.QueueMessages,
 		MaxBytes:     m.opts.QueueBytes,
 		WriteTimeout: m.opts.WriteTimeout,
 		Go:           m.work.Go,
 		Totals:       &m.tally.frames,
+		Flushers:     m.flushers,
 	}
 	m.wheel = engine.NewWheel(m.background.Go)
 	m.sweeper.Fire = m.sweep

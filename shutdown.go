@@ -51,6 +51,7 @@ func (m *Manager) Close() error {
 
 func (m *Manager) stopBackground() {
 	m.wheel.Close()
+	m.flushers.Close()
 	m.rest()
 	m.background.Wait()
 }

@@ -16,6 +16,9 @@ import (
 type Stats struct {
 	// Conns is the number of open connections, PeakConns the largest it has been.
 	Conns, PeakConns int
+	// Direct is how many of them have a socket that is written to without a goroutine of
+	// the connection's own: plain TCP and Unix sockets on Unix systems.
+	Direct int
 	// Users is the number of users with a connection, Rooms that of rooms with a
 	// member.
 	Users, Rooms int
@@ -190,7 +193,8 @@ func (t *tally) message(now time.Time) {
 func (t *tally) snapshot() Stats {
 	s := Stats{
 		Conns: int(t.conns.Load()), PeakConns: int(t.peak.Load()),
-		Users: int(t.users.Load()), Rooms: int(t.rooms.Load()),
+		Direct: int(t.frames.Direct.Load()),
+		Users:  int(t.users.Load()), Rooms: int(t.rooms.Load()),
 		Rate: t.rate.perSecond(time.Now()),
 	}
 	if at := t.updated.Load(); at != 0 {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -64,6 +65,24 @@ func (s *socket) wire() engine.Wire                  { return s }
 func (s *socket) attach(l *engine.Link, e ears)      { s.link, s.ears = l, e }
 func (s *socket) SetWriteDeadline(t time.Time) error { return s.nc.SetWriteDeadline(t) }
 func (s *socket) Close() error                       { return s.nc.Close() }
+
+// RawConn is engine.RawWire. Only a connection that is a socket and nothing else may be
+// written to directly: one that embeds a socket has these methods too, and its own Write
+// would be passed by.
+func (s *socket) RawConn() syscall.RawConn {
+	var raw syscall.RawConn
+	var err error
+	switch nc := s.nc.(type) {
+	case *net.TCPConn:
+		raw, err = nc.SyscallConn()
+	case *net.UnixConn:
+		raw, err = nc.SyscallConn()
+	}
+	if err != nil {
+		return nil
+	}
+	return raw
+}
 
 // release gives coder/websocket the end that it needs to free the connection.
 func (s *socket) release() { _ = s.ws.CloseNow() }

@@ -15,31 +15,96 @@ type batch struct {
 // drain owns the wire until nothing is left to write. It runs in its own goroutine.
 func (l *Link) drain() {
 	var b batch
-	for l.take(&b) {
-		err := l.wire.Write(b.frames)
-		if !l.wrote(&b, err) {
-			return
-		}
-		if b.last {
-			l.farewell()
-			return
-		}
+	for l.next(&b) && l.writeOut(&b) {
 	}
 }
 
-// take moves what the next write carries out of the link, or gives the link back.
-func (l *Link) take(b *batch) bool {
+// resume is drain that first writes what the flusher could not.
+func (l *Link) resume(b batch) {
+	l.mu.Lock()
+	l.deadline()
+	l.mu.Unlock()
+	if l.writeOut(&b) {
+		l.drain()
+	}
+}
+
+// writeOut writes a batch, blocking, and reports whether the link goes on.
+func (l *Link) writeOut(b *batch) bool {
+	err := l.wire.Write(b.frames)
+	if !l.wrote(b, err) {
+		return false
+	}
+	if b.last {
+		l.farewell()
+	}
+	return !b.last
+}
+
+// next takes the next batch of an owned link, or gives the link back.
+func (l *Link) next(b *batch) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(b.frames)
-	b.frames, b.data, b.last = b.frames[:0], 0, false
-	if l.state == Dead {
+	switch {
+	case l.state == Dead:
 		return false
+	case l.pending():
+		l.take(b)
+		l.deadline()
+		return true
 	}
-	if !l.pending() {
+	if l.raw != nil { // an old deadline would fail the flusher's writes
+		_ = l.wire.SetWriteDeadline(time.Time{})
+	}
+	l.state = Idle
+	return false
+}
+
+// lend gives a ready link to its flusher, with its next batch.
+func (l *Link) lend(b *batch) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != Ready {
+		return false // it is dead
+	}
+	l.state = Flushing
+	l.take(b)
+	return true
+}
+
+// giveBack takes a link back from its flusher, which has written all of the batch.
+func (l *Link) giveBack(b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.account(b)
+	switch {
+	case l.state == Dead:
+	case b.last:
+		l.state = Owned
+		l.cfg.Go(l.farewell)
+	default:
 		l.state = Idle
-		return false
+		l.wake()
 	}
+}
+
+// block takes a link over from its flusher, whose socket is full: a goroutine owns it
+// until nothing is left. rest is what the flusher could not write.
+func (l *Link) block(rest batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == Dead {
+		l.flying = 0
+		l.lose(rest.data)
+		return
+	}
+	l.state = Owned
+	l.cfg.Go(func() { l.resume(rest) })
+}
+
+// take moves what the next write carries out of the link. l.mu is held.
+func (l *Link) take(b *batch) {
+	b.frames, b.data, b.last = b.frames[:0], 0, false
 	for _, slot := range []**Frame{&l.pong, &l.ping} {
 		if *slot != nil {
 			b.frames = append(b.frames, *slot)
@@ -64,8 +129,6 @@ func (l *Link) take(b *batch) bool {
 	}
 	l.flying = b.data
 	l.relieve(false)
-	l.deadline()
-	return true
 }
 
 func (l *Link) deadline() {
@@ -79,13 +142,12 @@ func (l *Link) deadline() {
 // wrote accounts for a write and reports whether the link goes on.
 func (l *Link) wrote(b *batch, err error) bool {
 	l.mu.Lock()
-	l.flying = 0
 	if err == nil {
-		l.counts.Written += uint64(b.data)
-		l.cfg.Totals.Written.Add(uint64(b.data))
+		l.account(b)
 		l.mu.Unlock()
 		return true
 	}
+	l.flying = 0
 	l.lose(b.data)
 	dead := l.die()
 	l.mu.Unlock()
@@ -95,6 +157,13 @@ func (l *Link) wrote(b *batch, err error) bool {
 		l.hangUp()
 	}
 	return false
+}
+
+// account counts what a write has carried. l.mu is held.
+func (l *Link) account(b *batch) {
+	l.flying = 0
+	l.counts.Written += uint64(b.data)
+	l.cfg.Totals.Written.Add(uint64(b.data))
 }
 
 // farewell waits for the peer's answer to the close frame, so that closing the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -56,6 +57,9 @@ type Config struct {
 	Go func(func())
 	// Totals is where all links count together. Required.
 	Totals *Totals
+	// Flushers write to sockets. Nil: every link has a goroutine of its own while there
+	// is something to write.
+	Flushers *Flushers
 }
 
 // Totals counts what became of the frames given to all links. Frames of the
@@ -67,18 +71,23 @@ type Totals struct {
 	DroppedNotices atomic.Uint64
 	// Lost frames were queued, being written or on their way when the link ended.
 	Lost atomic.Uint64
+	// Direct is how many links are written to by flushers.
+	Direct atomic.Int64
 }
 
 // State says who may write to a link's wire.
 type State uint8
 
-// The states of a link. A connection is born Corked, moves between Idle and Owned
-// and ends Dead.
+// The states of a link. A link is born Corked and ends Dead. With a socket that can be
+// written without blocking it goes Idle, Ready, Flushing and back; when the socket is
+// full, and with every other wire, it is Owned until nothing is left.
 const (
-	Corked State = iota // frames are collected, nothing is written yet
-	Idle                // nothing to write
-	Owned               // one goroutine writes until nothing is left
-	Dead                // the wire is closed
+	Corked   State = iota // frames are collected, nothing is written yet
+	Idle                  // nothing to write
+	Ready                 // on the list of its flusher
+	Flushing              // its flusher writes
+	Owned                 // a goroutine writes, and may block
+	Dead                  // the wire is closed
 )
 
 // Outcome says what became of a pushed frame.
@@ -101,9 +110,11 @@ type Counts struct {
 // ping, a pong and a close frame, and the right to write.
 // All methods are safe for concurrent use, and none but WaitReplies blocks.
 type Link struct {
-	cfg    *Config
-	wire   Wire
-	failed func(error)
+	cfg     *Config
+	wire    Wire
+	failed  func(error)
+	raw     syscall.RawConn // nil: the wire is written by a goroutine
+	flusher *flusher        // of a link with raw
 
 	mu      sync.Mutex
 	state   State
@@ -126,13 +137,21 @@ type Link struct {
 }
 
 // NewLink returns a corked link that writes to wire. failed is called once if the
-// link finds out by itself that it cannot go on, in a goroutine of its own; the
-// owner answers with Close or Kill. The owner must end every link.
+// link finds out by itself that it cannot go on; it must not block, and the owner
+// answers with Close or Kill. The owner must end every link.
 func NewLink(cfg *Config, wire Wire, failed func(error)) *Link {
-	return &Link{
+	l := &Link{
 		cfg: cfg, wire: wire, failed: failed,
 		readEnded: make(chan struct{}), done: make(chan struct{}),
 	}
+	if w, ok := wire.(RawWire); ok && rawRoad && cfg.Flushers != nil {
+		if l.raw = w.RawConn(); l.raw != nil {
+			limitKernelBuffer(l.raw)
+			cfg.Totals.Direct.Add(1)
+			l.flusher = cfg.Flushers.next()
+		}
+	}
+	return l
 }
 
 // Uncork lets the link write.
@@ -146,14 +165,18 @@ func (l *Link) Uncork() {
 	l.wake()
 }
 
-// wake starts the owner if there is something to write and nobody who does.
-// l.mu is held.
+// wake sees to it that somebody writes, if there is something to write and nobody
+// does. l.mu is held.
 func (l *Link) wake() {
-	if l.state != Idle || !l.pending() {
-		return
+	switch {
+	case l.state != Idle || !l.pending():
+	case l.flusher != nil:
+		l.state = Ready
+		l.flusher.add(l)
+	default:
+		l.state = Owned
+		l.cfg.Go(l.drain)
 	}
-	l.state = Owned
-	l.cfg.Go(l.drain)
 }
 
 func (l *Link) pending() bool {
@@ -283,8 +306,8 @@ func (l *Link) end(goodbye *Frame, within time.Duration, abort bool) {
 	case Owned:
 		_ = l.wire.SetWriteDeadline(l.endBy)
 	case Corked, Idle:
-		l.state = Owned
-		l.cfg.Go(l.drain)
+		l.state = Idle
+		l.wake()
 	}
 }
 
@@ -300,6 +323,9 @@ func (l *Link) die() bool {
 
 func (l *Link) hangUp() {
 	_ = l.wire.Close()
+	if l.raw != nil {
+		l.cfg.Totals.Direct.Add(-1)
+	}
 	close(l.done)
 }
 

@@ -118,10 +118,16 @@ type rig struct {
 }
 
 func newRig(t *testing.T, cfg Config) *rig {
-	r := &rig{wire: newTestWire(), cfg: cfg}
+	wire := newTestWire()
+	return newRigOn(t, cfg, wire, wire)
+}
+
+// newRigOn is a rig on any wire; test is that behind it, nil for a real socket.
+func newRigOn(t *testing.T, cfg Config, test *testWire, wire Wire) *rig {
+	r := &rig{wire: test, cfg: cfg}
 	r.cfg.Go, r.cfg.Totals = r.wg.Go, &r.totals
-	r.Link = NewLink(&r.cfg, r.wire, func(err error) {
-		if errors.Is(err, ErrWrite) {
+	r.Link = NewLink(&r.cfg, wire, func(err error) {
+		if test != nil && errors.Is(err, ErrWrite) {
 			require.False(t, r.wire.isClosed(), "the reader would report another cause first")
 		}
 		r.failed = append(r.failed, err)

@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// directFrame is the size from which a frame is written from where it is; smaller ones
+// are joined into one write.
+const directFrame = 16 << 10
+
+// RawWire is a Wire on a socket that can be written without blocking.
+type RawWire interface {
+	Wire
+	// RawConn returns the socket, or nil if it must not be written to directly: TLS, a
+	// wrapped connection, anything that is not plainly a socket.
+	RawConn() syscall.RawConn
+}
+
+// Flushers write to the sockets of many links. A delivery wakes no goroutine of its
+// receiver: it puts the receiver's link on the list of a flusher, which takes all that
+// has gathered for a link by then and writes it with one system call. Under load
+// batching comes by itself; without load there is nothing to wait for.
+//
+// The zero value is not ready, see [NewFlushers]. The goroutines start with the first
+// link.
+type Flushers struct {
+	start func(func())
+	write func(fd uintptr, p []byte) (int, error) // the system call; tests replace it
+
+	once sync.Once
+	all  []*flusher
+	turn atomic.Uint32
+}
+
+// NewFlushers returns flushers, one for each core that Go may use, whose goroutines are
+// started by start.
+func NewFlushers(start func(func())) *Flushers {
+	return &Flushers{start: start, write: sysWrite}
+}
+
+// next returns the flusher for a new link.
+func (fs *Flushers) next() *flusher {
+	fs.once.Do(func() {
+		fs.all = make([]*flusher, runtime.GOMAXPROCS(0))
+		for i := range fs.all {
+			f := &flusher{sys: fs.write, wake: make(chan struct{}, 1)}
+			f.call = f.writeOnce
+			fs.all[i] = f
+			fs.start(f.run)
+		}
+	})
+	return fs.all[int(fs.turn.Add(1))%len(fs.all)]
+}
+
+// Close ends the goroutines. All links must have ended.
+func (fs *Flushers) Close() {
+	fs.once.Do(func() {})
+	for _, f := range fs.all {
+		f.close()
+	}
+}
+
+// flusher is one of the goroutines, with the links that it writes to.
+type flusher struct {
+	sys  func(fd uintptr, p []byte) (int, error)
+	call func(fd uintptr) bool // writeOnce, bound once
+
+	mu     sync.Mutex
+	ready  []*Link
+	asleep bool
+	closed bool
+	wake   chan struct{}
+
+	// The rest belongs to the goroutine.
+	turn   []*Link
+	b      batch
+	joined []byte
+	p      []byte // what writeOnce writes
+	n      int
+	err    error
+}
+
+// add puts a link on the list. Whoever made it Ready calls it, once.
+func (f *flusher) add(l *Link) {
+	f.mu.Lock()
+	f.ready = append(f.ready, l)
+	wake := f.asleep
+	f.asleep = false
+	f.mu.Unlock()
+	if wake {
+		f.wake <- struct{}{}
+	}
+}
+
+func (f *flusher) close() {
+	f.mu.Lock()
+	f.closed = true
+	wake := f.asleep
+	f.asleep = false
+	f.mu.Unlock()
+	if wake {
+		f.wake <- struct{}{}
+	}
+}
+
+func (f *flusher) run() {
+	for f.take() {
+		for i, l := range f.turn {
+			f.flush(l)
+			f.turn[i] = nil
+		}
+	}
+}
+
+// take swaps the list for an empty one, or sleeps until there is something on it.
+func (f *flusher) take() bool {
+	for {
+		f.mu.Lock()
+		if len(f.ready) > 0 {
+			f.turn, f.ready = f.ready, f.turn[:0]
+			f.mu.Unlock()
+			return true
+		}
+		if f.closed {
+			f.mu.Unlock()
+			return false
+		}
+		f.asleep = true
+		f.mu.Unlock()
+		<-f.wake
+	}
+}
+
+// flush writes what has gathered for a link, up to batchBytes, so that a link with a
+// lot does not keep the others waiting.
+func (f *flusher) flush(l *Link) {
+	if !l.lend(&f.b) {
+		return
+	}
+	rest, err := f.writeBatch(l.raw)
+	switch {
+	case err != nil:
+		l.wrote(&f.b, err)
+	case len(rest) > 0:
+		l.block(batch{frames: rest, data: f.b.data, last: f.b.last})
+	default:
+		l.giveBack(&f.b)
+	}
+	clear(f.b.frames)
+}
+
+// writeBatch writes the frames and returns what the socket did not take.
+func (f *flusher) writeBatch(raw syscall.RawConn) (rest []*Frame, err error) {
+	frames := f.b.frames
+	for i := 0; i < len(frames); {
+		p, shared, next := f.join(frames, i)
+		n, err := f.try(raw, p)
+		if err != nil {
+			return nil, err
+		}
+		if n < len(p) {
+			left := p[n:]
+			if shared { // the buffer is used for the next link
+				left = append([]byte(nil), left...)
+			}
+			rest = append(rest, &Frame{wire: left})
+			return append(rest, frames[next:]...), nil
+		}
+		i = next
+	}
+	return nil, nil
+}
+
+// join returns the bytes of the next write, beginning with frame i, whether they are in
+// the flusher's buffer, and the frame that follows.
+func (f *flusher) join(frames []*Frame, i int) (p []byte, shared bool, next int) {
+	next = i + 1
+	if frames[i].Len() >= directFrame || next == len(frames) || frames[next].Len() >= directFrame {
+		return frames[i].wire, false, next
+	}
+	buf := f.joined[:0]
+	for next = i; next < len(frames) && frames[next].Len() < directFrame; next++ {
+		buf = append(buf, frames[next].wire...)
+	}
+	f.joined = buf
+	return buf, true, next
+}
+
+// try writes p without blocking and returns how much of it the socket took.
+func (f *flusher) try(raw syscall.RawConn, p []byte) (int, error) {
+	f.p, f.n, f.err = p, 0, nil
+	err := raw.Write(f.call)
+	f.p = nil
+	if err == nil {
+		err = f.err
+	}
+	return f.n, err
+}
+
+// writeOnce is called by the RawConn. It always reports true: it never waits for the
+// socket, because that would keep every other link waiting too.
+func (f *flusher) writeOnce(fd uintptr) bool {
+	for f.n < len(f.p) {
+		n, err := f.sys(fd, f.p[f.n:])
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+			return true
+		case err != nil:
+			f.err = err
+			return true
+		}
+		f.n += n
+		if f.n < len(f.p) {
+			return true // a short write: the buffer is full now
+		}
+	}
+	return true
+}

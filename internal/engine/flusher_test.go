@@ -1,0 +1,433 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// rawWire is a testWire with a socket in memory: what the script says, a write takes.
+type rawWire struct {
+	*testWire
+	script func(p []byte) (int, error) // nil: takes everything
+}
+
+func (w *rawWire) RawConn() syscall.RawConn { return w }
+
+// Write is syscall.RawConn, and engine.Wire by another signature: see asWire.
+func (w *rawWire) Write(f func(uintptr) bool) error {
+	w.mu.Lock()
+	late, closed := !w.deadline.IsZero() && !time.Now().Before(w.deadline), w.closed
+	w.mu.Unlock()
+	switch {
+	case closed:
+		return os.ErrClosed
+	case late:
+		return os.ErrDeadlineExceeded // as the runtime's poller does
+	}
+	f(0)
+	return nil
+}
+
+func (w *rawWire) Read(func(uintptr) bool) error { return errors.ErrUnsupported }
+func (w *rawWire) Control(func(uintptr)) error   { return nil }
+
+// sys is the system call.
+func (w *rawWire) sys(_ uintptr, p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, err := len(p), error(nil)
+	if w.script != nil {
+		n, err = w.script(p)
+	}
+	if err == nil {
+		w.wire = append(w.wire, p[:n]...)
+		w.writes++
+	}
+	return n, err
+}
+
+// asWire gives a rawWire the Write of a Wire.
+type asWire struct {
+	*testWire
+	raw *rawWire
+}
+
+func (w asWire) RawConn() syscall.RawConn { return w.raw }
+
+// newRawRig is a rig with a flusher.
+func newRawRig(t *testing.T, cfg Config, script func([]byte) (int, error)) *rig {
+	wire := newTestWire()
+	raw := &rawWire{testWire: wire, script: script}
+	var wg sync.WaitGroup
+	fs := NewFlushers(wg.Go)
+	fs.write = raw.sys
+	cfg.Flushers = fs
+	t.Cleanup(func() {
+		fs.Close()
+		wg.Wait()
+	})
+	return newRigOn(t, cfg, wire, asWire{wire, raw})
+}
+
+// heard returns what is on the wire, frame by frame.
+func (w *testWire) heard(t *testing.T) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	words, rest := parseFrames(w.wire)
+	require.Empty(t, rest, "half a frame")
+	return strings.Join(words, " ")
+}
+
+// parseFrames is a naive decoder of a server's frames.
+func parseFrames(p []byte) (words []string, rest []byte) {
+	for len(p) >= 2 {
+		n, head := int(p[1]), 2
+		switch {
+		case n == 126 && len(p) >= 4:
+			n, head = int(binary.BigEndian.Uint16(p[2:])), 4
+		case n == 127 && len(p) >= 10:
+			n, head = int(binary.BigEndian.Uint64(p[2:])), 10
+		}
+		if len(p) < head+n {
+			break
+		}
+		word := string(p[head : head+n])
+		if Op(p[0]&0x0F) == OpClose {
+			word = "close"
+		}
+		words = append(words, word)
+		p = p[head+n:]
+	}
+	return words, p
+}
+
+func TestFlusherJoinsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRawRig(t, Config{}, nil)
+		r.say("a", "b")
+		synctest.Wait()
+		require.Empty(t, r.wire.heard(t), "corked")
+		r.Uncork()
+		synctest.Wait()
+		r.say("c")
+		r.say("d")
+		synctest.Wait()
+		require.Equal(t, "a b c d", r.wire.heard(t))
+		require.LessOrEqual(t, r.wire.writes, 3)
+		require.EqualValues(t, 1, r.totals.Direct.Load())
+		r.Close(CloseFrame(1000, "bye"), time.Second)
+		r.ReadEnded()
+		<-r.Done()
+		require.Equal(t, "a b c d close", r.wire.heard(t))
+		require.Zero(t, r.totals.Direct.Load())
+	})
+}
+
+// The socket takes half a frame and is full. Nothing may land inside that frame,
+// whatever is pushed meanwhile, and in the end the link is its flusher's again.
+func TestFlusherHandsOverWhenTheSocketIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := false
+		r := newRawRig(t, Config{WriteTimeout: time.Second}, func(p []byte) (int, error) {
+			if full {
+				full = false
+				return len(p) / 2, nil
+			}
+			return len(p), nil
+		})
+		r.Uncork()
+		r.wire.stall(true) // of the blocking road
+		full = true
+		r.say("half of this")
+		synctest.Wait()
+		r.Ping(NewFrame(OpPing, []byte("ping")))
+		r.say("later")
+		synctest.Wait()
+		words, rest := parseFrames(r.wire.wire)
+		require.Empty(t, words)
+		require.NotEmpty(t, rest)
+		r.wire.stall(false)
+		synctest.Wait()
+		require.Equal(t, "half of this ping later", r.wire.heard(t))
+
+		time.Sleep(time.Minute) // the deadline of the blocking writes is long past
+		r.say("and raw again")
+		synctest.Wait()
+		require.Equal(t, "half of this ping later and raw again", r.wire.heard(t))
+		require.Empty(t, r.failed)
+	})
+}
+
+func TestFlusherErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRawRig(t, Config{}, func([]byte) (int, error) { return 0, syscall.ECONNRESET })
+		r.Uncork()
+		r.say("a", "b")
+		<-r.Done()
+		synctest.Wait()
+		require.Len(t, r.failed, 1)
+		require.ErrorIs(t, r.failed[0], ErrWrite)
+		require.ErrorIs(t, r.failed[0], syscall.ECONNRESET)
+		require.EqualValues(t, 2, r.Counts().Lost)
+	})
+}
+
+// One link has a lot to say. The other of the same flusher waits for one turn.
+func TestFlusherIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := Config{MaxMessages: math.MaxInt, MaxBytes: math.MaxInt}
+		loud := newRawRig(t, cfg, nil)
+		quiet := newRigOn(t, loud.cfg, loud.wire, loud.Link.wire)
+		loud.flusher.mu.Lock()
+		loud.flusher.asleep = false // hold it back until both have something to write
+		loud.flusher.mu.Unlock()
+		for range 1000 {
+			loud.Push(NewFrame(OpText, bytes.Repeat([]byte("x"), 1000)), Message, Disconnect)
+		}
+		quiet.Link.flusher = loud.flusher
+		loud.Uncork()
+		quiet.say("quiet")
+		quiet.Uncork()
+		loud.flusher.wake <- struct{}{}
+		synctest.Wait()
+		words, _ := parseFrames(loud.wire.wire)
+		for i, word := range words {
+			if word == "quiet" {
+				require.LessOrEqual(t, i, batchBytes/1000+1)
+				return
+			}
+		}
+		t.Fatal("never written")
+	})
+}
+
+// FuzzFlusher pushes frames of many sizes while the system call returns whatever a
+// system call can: the bytes on the wire are the frames, whole and in order.
+func FuzzFlusher(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8})
+	f.Add([]byte("the socket is full now and then"))
+	f.Fuzz(func(t *testing.T, program []byte) {
+		if len(program) > 200 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) {
+			step := 0
+			r := newRawRig(t, Config{MaxBytes: math.MaxInt, MaxMessages: math.MaxInt},
+				func(p []byte) (int, error) {
+					step++
+					switch op := program[step%len(program)]; op % 5 {
+					case 0:
+						return 0, syscall.EAGAIN
+					case 1:
+						if step%2 == 0 {
+							return 0, syscall.EINTR
+						}
+						return min(len(p), 1), nil
+					case 2:
+						return min(len(p), int(op)+1), nil
+					default:
+						return len(p), nil
+					}
+				})
+			r.Uncork()
+			var want []string
+			for i, op := range program {
+				word := fmt.Sprint(i) + strings.Repeat("x", int(op)*200)
+				want = append(want, word)
+				r.say(word)
+				if op%7 == 0 {
+					synctest.Wait()
+				}
+			}
+			r.Close(CloseFrame(1000, ""), time.Second)
+			r.ReadEnded()
+			<-r.Done()
+			require.Equal(t, strings.Join(append(want, "close"), " "), r.wire.heard(t))
+		})
+	})
+}
+
+// tcpWire is a real socket.
+type tcpWire struct{ *net.TCPConn }
+
+func (w tcpWire) Write(batch []*Frame) error {
+	for _, f := range batch {
+		if _, err := w.TCPConn.Write(f.Wire()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w tcpWire) RawConn() syscall.RawConn {
+	raw, err := w.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+func tcpPair(t *testing.T) (server, client *net.TCPConn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	far, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	near, err := l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = errors.Join(far.Close()) })
+	return near.(*net.TCPConn), far.(*net.TCPConn)
+}
+
+// A million messages on real sockets with small buffers, a reader that pauses, and
+// pongs all the time, at several numbers of cores: in order, in frame. A second link of
+// the same flushers is served meanwhile.
+func TestFlusherMillionMessages(t *testing.T) {
+	const each = 333_334
+	for _, cores := range []int{1, 2, 8} {
+		t.Run(fmt.Sprint(cores), func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
+			million(t, each)
+		})
+	}
+}
+
+// window is how many messages are pushed for each sign from the reader.
+const window = 1000
+
+func million(t *testing.T, messages uint64) {
+	var wg sync.WaitGroup
+	fs := NewFlushers(wg.Go)
+	cfg := Config{MaxMessages: math.MaxInt, MaxBytes: math.MaxInt, Flushers: fs}
+	server, client := tcpPair(t)
+	require.NoError(t, server.SetWriteBuffer(16<<10))
+	r := newRigOn(t, cfg, nil, tcpWire{server})
+	r.Uncork()
+	server2, client2 := tcpPair(t)
+	other := newRigOn(t, cfg, nil, tcpWire{server2})
+	other.Uncork()
+	t.Cleanup(func() {
+		fs.Close()
+		wg.Wait()
+	})
+
+	done := make(chan struct{})
+	read := make(chan struct{}, messages/window+2) // as many as the reader is behind
+	for range 5 {
+		read <- struct{}{}
+	}
+	go func() {
+		defer close(done)
+		for i := range messages {
+			p := binary.BigEndian.AppendUint64(nil, i)
+			r.Push(NewFrame(OpBinary, append(p, make([]byte, i%97)...)), Message, Disconnect)
+			if i%3 == 0 {
+				r.Pong(NewFrame(OpPong, []byte("pong")))
+			}
+			if i%window == window-1 {
+				<-read
+			}
+		}
+	}()
+	go echoes(other, messages/1000)
+	readMillion(t, client, messages, read)
+	<-done
+	readEchoes(t, client2, messages/1000)
+}
+
+// echoes pushes numbers into the other link.
+func echoes(r *rig, n uint64) {
+	for i := range n {
+		r.Push(NewFrame(OpBinary, binary.BigEndian.AppendUint64(nil, i)), Message, Disconnect)
+	}
+}
+
+func readEchoes(t *testing.T, client *net.TCPConn, n uint64) {
+	br := bufio.NewReader(client)
+	for i := range n {
+		_, p := readOne(t, br)
+		require.Equal(t, i, binary.BigEndian.Uint64(p))
+	}
+}
+
+func readMillion(t *testing.T, client *net.TCPConn, messages uint64, read chan<- struct{}) {
+	require.NoError(t, client.SetReadDeadline(time.Now().Add(2*time.Minute)))
+	br := bufio.NewReaderSize(client, 512) // small reads
+	for next := uint64(0); next < messages; {
+		op, p := readOne(t, br)
+		if op == OpPong {
+			require.Equal(t, "pong", string(p))
+			continue
+		}
+		if binary.BigEndian.Uint64(p) != next || len(p) != 8+int(next%97) {
+			require.FailNow(t, "out of order", "want %d, got %x", next, p)
+		}
+		if next%window == 0 {
+			read <- struct{}{}
+		}
+		if next++; rand.IntN(2000) == 0 {
+			for range 50 {
+				runtime.Gosched() // a pause: the buffers fill
+			}
+		}
+	}
+}
+
+func readOne(t *testing.T, br *bufio.Reader) (Op, []byte) {
+	head, err := br.Peek(2)
+	require.NoError(t, err)
+	require.Less(t, head[1], byte(126))
+	p := make([]byte, 2+int(head[1]))
+	_, err = io.ReadFull(br, p)
+	require.NoError(t, err)
+	if p[0] != 0x82 && p[0] != 0x8A {
+		require.FailNow(t, "out of frame", "%x", p)
+	}
+	return Op(p[0] & 0x0F), p[2:]
+}
+
+// A peer that never reads makes the kernel take little: what waits is in the queue.
+func TestKernelTakesLittle(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("TCP_NOTSENT_LOWAT is set on Linux only")
+	}
+	var wg sync.WaitGroup
+	fs := NewFlushers(wg.Go)
+	server, _ := tcpPair(t)
+	r := newRigOn(t, Config{MaxMessages: math.MaxInt, MaxBytes: 64 << 20, Flushers: fs}, nil, tcpWire{server})
+	t.Cleanup(func() {
+		fs.Close()
+		wg.Wait()
+	})
+	r.Uncork()
+	frame := NewFrame(OpBinary, make([]byte, 8<<10))
+	for range 1000 {
+		r.Push(frame, Message, Disconnect)
+	}
+	r.mu.Lock()
+	for r.state != Owned {
+		r.mu.Unlock()
+		runtime.Gosched()
+		r.mu.Lock()
+	}
+	r.mu.Unlock()
+	taken := 1000*frame.Len() - r.Counts().QueuedBytes
+	require.Less(t, taken, 3<<20, "bytes taken for a peer that does not read")
+}
