@@ -25,6 +25,7 @@ import (
 // rawWire is a testWire with a socket in memory: what the script says, a write takes.
 type rawWire struct {
 	*testWire
+	fd     uintptr
 	script func(p []byte) (int, error) // nil: takes everything
 }
 
@@ -41,7 +42,7 @@ func (w *rawWire) Write(f func(uintptr) bool) error {
 	case late:
 		return os.ErrDeadlineExceeded // as the runtime's poller does
 	}
-	f(0)
+	f(w.fd)
 	return nil
 }
 
@@ -218,13 +219,48 @@ func TestFlusherIsFair(t *testing.T) {
 	})
 }
 
+// What a socket did not take is kept while the flusher's buffer serves other links.
+func TestFlusherKeepsWhatIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := true
+		one := newRawRig(t, Config{}, func(p []byte) (int, error) {
+			if full {
+				full = false
+				return 3, nil
+			}
+			return len(p), nil
+		})
+		raw := &rawWire{testWire: newTestWire(), fd: 1}
+		first := one.cfg.Flushers.write
+		one.flusher.sys = func(fd uintptr, p []byte) (int, error) {
+			if fd == 1 {
+				return raw.sys(fd, p)
+			}
+			return first(fd, p)
+		}
+		two := newRigOn(t, one.cfg, raw.testWire, asWire{raw.testWire, raw})
+		two.Link.flusher = one.flusher
+		one.wire.stall(true)
+		one.say("one", "more", "of", "these")
+		one.Uncork()
+		synctest.Wait()
+		two.say("overwrites", "the", "buffer")
+		two.Uncork()
+		synctest.Wait()
+		one.wire.stall(false)
+		synctest.Wait()
+		require.Equal(t, "one more of these", one.wire.heard(t))
+		require.Equal(t, "overwrites the buffer", two.wire.heard(t))
+	})
+}
+
 // FuzzFlusher pushes frames of many sizes while the system call returns whatever a
 // system call can: the bytes on the wire are the frames, whole and in order.
 func FuzzFlusher(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8})
 	f.Add([]byte("the socket is full now and then"))
 	f.Fuzz(func(t *testing.T, program []byte) {
-		if len(program) > 200 {
+		if len(program) == 0 || len(program) > 200 {
 			return
 		}
 		synctest.Test(t, func(t *testing.T) {
