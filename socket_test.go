@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -346,4 +347,51 @@ func TestSocketShutdownWithSilentClients(t *testing.T) {
 	defer cancel()
 	require.NoError(t, s.rt.Shutdown(ctx))
 	require.Zero(t, s.rt.Stats().Conns)
+}
+
+// wrapped is a connection that embeds a socket and does something else with what is
+// written: to write to the socket directly would go around it.
+type wrapped struct {
+	*net.TCPConn
+	bytes *atomic.Int64
+}
+
+func (w wrapped) Write(p []byte) (int, error) {
+	w.bytes.Add(int64(len(p)))
+	return w.TCPConn.Write(p)
+}
+
+type wrappingListener struct {
+	net.Listener
+	bytes *atomic.Int64
+}
+
+func (l wrappingListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return wrapped{nc.(*net.TCPConn), l.bytes}, nil
+}
+
+func TestOnlyPlainSocketsAreWrittenDirectly(t *testing.T) {
+	direct := func(s *site) int {
+		ws := s.dial(t, "alice")
+		require.NoError(t, ws.Write(t.Context(), websocket.MessageText,
+			[]byte(`{"content":"hi","target":"all"}`)))
+		require.Equal(t, "alice: hi", s.next(t, ws))
+		return s.rt.Stats().Direct
+	}
+	require.Equal(t, 1, direct(newSite(t, realtime.Options{}, false)))
+	require.Equal(t, 0, direct(newSite(t, realtime.Options{}, true)), "TLS")
+
+	s := newSite(t, realtime.Options{}, false)
+	s.Close()
+	var bytes atomic.Int64
+	s.Server = httptest.NewUnstartedServer(s.Config.Handler)
+	s.Listener = wrappingListener{s.Listener, &bytes}
+	s.Start()
+	defer s.Close()
+	require.Equal(t, 0, direct(s), "a wrapped connection")
+	require.Greater(t, bytes.Load(), int64(200), "and it sees what is written")
 }

@@ -9,8 +9,8 @@
 // # Who writes
 //
 // A Link is at every moment in exactly one [State], changed under its lock. Only
-// the goroutine that moved it out of [Idle] may write to the wire, and it gives
-// the link back only after its last write has returned. A push into a link that
-// somebody owns appends and leaves; a push into an idle one starts the owner.
-// Nothing that pushes ever waits for a socket.
+// the goroutine that moved it to [Flushing] or [Owned] may write to the wire, and it
+// gives the link back only after its last write has returned. A push into a link that
+// is not [Idle] appends and leaves; a push into an idle one puts it on the list of its
+// flusher, or starts an owner. Nothing that pushes ever waits for a socket.
 package engine
