@@ -133,7 +133,7 @@ func (a *api) permit(r *http.Request, what Action) error {
 	if a.allow != nil && a.allow(r, what) == nil {
 		return nil
 	}
-	if a.allow == nil && a.m.notes.first("api") {
+	if a.allow == nil && a.m.notes.first("api", "") {
 		a.m.log.Warn("realtime: a REST call was refused because nothing allows it: " +
 			"give Manager.API an authorizer")
 	}
@@ -163,12 +163,10 @@ func (a *api) users(r *http.Request, room string) (any, error) {
 	if err := a.permit(r, Action{Kind: ActionMembers, Room: room}); err != nil {
 		return nil, err
 	}
-	found := a.m.index.rooms.find(room)
-	if found == nil {
-		return usersBody{RoomID: room, Users: []string{}}, nil
+	users, err := a.m.Room(room).Members(r.Context())
+	if err != nil {
+		return nil, err
 	}
-	defer found.mu.Unlock()
-	users := found.roster()
 	return usersBody{RoomID: room, Users: users, UserCount: len(users)}, nil
 }
 

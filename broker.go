@@ -1,6 +1,9 @@
 package realtime
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Publication is one message on its way to its receivers. It is plain data, so that
 // a [Broker] can carry it to other processes. What it refers to must not be changed.
@@ -22,7 +25,8 @@ type Broker interface {
 	Open(ctx context.Context, s Sink) error
 	// Publish hands on p. It may block until ctx ends. Safe for concurrent use.
 	Publish(ctx context.Context, p Publication) error
-	// Close ends delivery: when it has returned, no Deliver is under way.
+	// Close ends delivery: when it has returned, no Deliver is under way. Close and
+	// Shutdown of the Manager wait for it.
 	Close(ctx context.Context) error
 }
 
@@ -62,5 +66,6 @@ func (k *carrier) publish(ctx context.Context, p Publication) error {
 	if k.err != nil {
 		return k.err
 	}
+	p.Message.Content = slices.Clone(p.Message.Content) // the caller's, who may use it again
 	return k.broker.Publish(ctx, p)
 }

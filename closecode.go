@@ -85,8 +85,8 @@ func (c Cause) String() string {
 // cause of [Conn.Context] then. It matches [ErrClosed] with errors.Is.
 type CloseError struct {
 	Cause  Cause
-	Code   CloseCode // what was sent or received
-	Reason string    // what was sent or received; a peer's words are not to be trusted
+	Code   CloseCode // what was sent or received, or would have been
+	Reason string    // the same; a peer's words are not to be trusted
 	Err    error     // the error behind it, or nil
 }
 

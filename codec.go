@@ -21,6 +21,9 @@ type command struct {
 	target string
 }
 
+// size is what it takes while it waits, in bytes.
+func (c *command) size() int { return len(c.text) + len(c.target) }
+
 type commandKind uint8
 
 const (

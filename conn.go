@@ -47,13 +47,13 @@ type duties struct {
 	busy  func() bool       // whether code of the application runs for it
 }
 
-// connKey is the key of the connection in its context.
-type connKey struct{}
+// connKey is the key of the connection in its context. home is the Manager's tails.
+type connKey struct{ home *tails }
 
-// inHandler reports whether ctx is that of a connection for which code of the
-// application runs right now.
-func inHandler(ctx context.Context) bool {
-	c, ok := ctx.Value(connKey{}).(*Conn)
+// inHandler reports whether ctx is that of a connection of this home for which code of
+// the application runs right now.
+func inHandler(ctx context.Context, home *tails) bool {
+	c, ok := ctx.Value(connKey{home}).(*Conn)
 	return ok && c.duties.busy()
 }
 
@@ -154,13 +154,19 @@ func (c *Conn) Close(code CloseCode, reason string) error {
 
 // Ping sends a ping and returns how long the peer took to answer. It waits until
 // ctx or the connection ends, and returns the context's cause then. It may be called
-// inside a handler of the same connection: what comes in meanwhile waits.
+// inside a handler of the same connection: what comes in meanwhile waits. In OnConnect
+// it returns ErrNotOpen: nothing is written to the peer before that has returned.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
+	c.mu.Lock()
+	opening := c.phase == registering
+	c.mu.Unlock()
+	if opening {
+		return 0, ErrNotOpen
+	}
 	start := time.Now()
-	answered, number := c.pings.begin()
+	answered, number := c.pings.begin(c.link)
 	defer c.pings.forget(number)
 	c.duties.yield()
-	c.link.Ping(engine.NewFrame(engine.OpPing, strconv.AppendUint(nil, number, 10)))
 	select {
 	case <-answered:
 		return time.Since(start), nil
@@ -188,6 +194,7 @@ func (c *Conn) finish(e *CloseError, within time.Duration) bool {
 		c.link.Abort(frame(), closeGrace)
 	}
 	c.cancel(e)
+	c.duties.yield() // somebody has to read the peer's goodbye
 	c.duties.ended(e)
 	return true
 }
@@ -264,10 +271,13 @@ type pings struct {
 	waiting map[uint64]chan struct{}
 }
 
-func (p *pings) begin() (answered <-chan struct{}, number uint64) {
+// begin sends the next ping. It is numbered and sent in one step: only the newest goes
+// out, and its answer has to answer all before it.
+func (p *pings) begin(l *engine.Link) (answered <-chan struct{}, number uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last++
+	l.Ping(engine.NewFrame(engine.OpPing, strconv.AppendUint(nil, p.last, 10)))
 	if p.waiting == nil {
 		p.waiting = make(map[uint64]chan struct{})
 	}

@@ -62,7 +62,7 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 func (d *dispatcher) allowed(c *Conn, a Action) bool {
 	if d.authorize == nil {
 		d.tally.add(cDenied, 1)
-		if d.notes.first("authorize") {
+		if d.notes.first("authorize", "") {
 			d.log.Warn("realtime: a client's action was refused because nothing allows it: " +
 				"set Options.Authorize")
 		}

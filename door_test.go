@@ -162,6 +162,12 @@ func TestHandshakeRefusals(t *testing.T) {
 		"banned":               {as("banned"), 403, "forbidden"},
 		"reserved name":        {as("all"), 400, "invalid user id"},
 		"control character":    {as("a%00b"), 400, "invalid user id"},
+		"version":              {func(r *http.Request) { r.Header.Set("Sec-WebSocket-Version", "8") }, 400, "13"},
+		"key":                  {func(r *http.Request) { r.Header.Set("Sec-WebSocket-Key", "x") }, 400, "Key"},
+		"two keys": {func(r *http.Request) {
+			r.Header.Add("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+		}, 400, "Key"},
+		"HTTP/1.0": {func(r *http.Request) { r.ProtoMinor = 0 }, 426, "HTTP/1.1"},
 		"many headers": {func(r *http.Request) {
 			for range 101 {
 				r.Header.Add("X", "y")
@@ -178,6 +184,9 @@ func TestHandshakeRefusals(t *testing.T) {
 			require.Contains(t, message, test.error)
 			require.NotContains(t, message, "secret")
 			require.Equal(t, test.code == 405, header.Get("Allow") == http.MethodGet)
+			if name == "HTTP/2" {
+				require.Empty(t, header.Get("Upgrade"), "it is an error there")
+			}
 			s := rt.Stats()
 			require.EqualValues(t, 1, s.RefusedAuth+s.RefusedRequest)
 			require.Zero(t, s.Accepted)

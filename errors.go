@@ -23,6 +23,8 @@ var (
 var (
 	// ErrClosed says that the connection or the Manager has ended.
 	ErrClosed = errors.New("realtime: closed")
+	// ErrNotOpen says that the connection is still in OnConnect.
+	ErrNotOpen = errors.New("realtime: connection not open yet")
 	// ErrNotFound says that there is no such connection.
 	ErrNotFound = errors.New("realtime: connection not found")
 	// ErrTooManyRooms says that Options.MaxRoomsPerConn is reached.
@@ -36,7 +38,8 @@ var (
 	ErrName = errors.New("realtime: invalid name")
 	// ErrMessage says that a message's content is not valid JSON in UTF-8.
 	ErrMessage = errors.New("realtime: invalid message")
-	// ErrTooLarge says that a message is larger than any connection's queue.
+	// ErrTooLarge says that a message's content is larger than half of QueueBytes: it
+	// would fill a connection's queue by itself.
 	ErrTooLarge = errors.New("realtime: message too large")
 	// ErrCloseCode says that a close code is not one that a server may send.
 	ErrCloseCode = errors.New("realtime: invalid close code")

@@ -43,18 +43,24 @@ type (
 	DisconnectFunc func(ctx context.Context, c *Conn, why *CloseError)
 )
 
-// guard runs code of the application and turns a panic into an error.
+// guard runs code of the application. A panic becomes an error, and like the end of the
+// goroutine by runtime.Goexit it ends the connection.
 func guard(log *slog.Logger, t *tally, c *Conn, f func() error) (err error) {
+	returned := false
 	defer func() {
-		if p := recover(); p != nil {
-			t.add(cPanics, 1)
-			log.Error("realtime: panic in a handler", "conn", c.id, "panic", p,
-				"stack", string(debug.Stack()))
-			err = fmt.Errorf("realtime: panic: %v", p)
-			c.finish(&CloseError{
-				Cause: CausePanic, Code: CloseInternal, Reason: "internal error", Err: err,
-			}, closeGrace)
+		if returned {
+			return
 		}
+		p := recover() // nil after Goexit
+		t.add(cPanics, 1)
+		log.Error("realtime: panic in a handler", "conn", c.id, "panic", p,
+			"stack", string(debug.Stack()))
+		err = fmt.Errorf("realtime: panic: %v", p)
+		c.finish(&CloseError{
+			Cause: CausePanic, Code: CloseInternal, Reason: "internal error", Err: err,
+		}, closeGrace)
 	}()
-	return f()
+	err = f()
+	returned = true
+	return err
 }

@@ -15,8 +15,20 @@ type gate struct {
 	in   int // connections that are open or about to be
 }
 
-// enter keeps a place for a connection, which leave or cancel gives back.
+// enter keeps a place for a connection, which leave or cancel gives back. It waits for
+// the user's lock, and nobody else waits for it meanwhile.
 func (g *gate) enter(user string) error {
+	if err := g.squeeze(); err != nil {
+		return err
+	}
+	if !g.users.reserve(user, g.userLimit) {
+		g.leave()
+		return errUserFull
+	}
+	return nil
+}
+
+func (g *gate) squeeze() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -24,8 +36,6 @@ func (g *gate) enter(user string) error {
 		return ErrClosed
 	case g.limit > 0 && g.in >= g.limit:
 		return ErrTooManyConns
-	case !g.users.reserve(user, g.userLimit):
-		return errUserFull
 	}
 	g.in++
 	g.work.Add(1)

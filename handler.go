@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,16 +130,32 @@ func checkHeaders(h http.Header) error {
 // checkUpgrade refuses what cannot become a WebSocket, with a hint.
 func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
 	switch {
-	case r.ProtoMajor != 1 || !hasToken(r.Header, "Upgrade", "websocket") ||
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || !hasToken(r.Header, "Upgrade", "websocket") ||
 		!hasToken(r.Header, "Connection", "upgrade"):
-		w.Header().Set("Upgrade", "websocket")
-		w.Header().Set("Connection", "Upgrade")
+		if r.ProtoMajor == 1 { // these headers are an error in HTTP/2
+			w.Header().Set("Upgrade", "websocket")
+			w.Header().Set("Connection", "Upgrade")
+		}
 		return &refusal{http.StatusUpgradeRequired, hintUpgrade, cRefusedRequest}
+	case r.Header.Get("Sec-WebSocket-Version") != "13":
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		return &refusal{http.StatusBadRequest, "WebSocket version must be 13", cRefusedRequest}
+	case !validKey(r.Header.Values("Sec-WebSocket-Key")):
+		return &refusal{http.StatusBadRequest, "invalid Sec-WebSocket-Key", cRefusedRequest}
 	case !canHijack(w):
 		hint := fmt.Sprintf(hintHijack, w)
 		return &refusal{http.StatusInternalServerError, hint, cRefusedRequest}
 	}
 	return nil
+}
+
+// validKey reports whether there is one key, of 16 bytes: RFC 6455 section 4.2.1.
+func validKey(keys []string) bool {
+	if len(keys) != 1 {
+		return false
+	}
+	p, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0]))
+	return err == nil && len(p) == 16
 }
 
 func hasToken(h http.Header, name, token string) bool {
@@ -153,12 +170,13 @@ func hasToken(h http.Header, name, token string) bool {
 }
 
 func (m *Manager) refuseOrigin(from string) error {
+	from = cut(from)
 	message := fmt.Sprintf("origin %q is not allowed: add it to Options.Origins", from)
 	if from == "" {
 		message = "an Origin header is required"
 	}
-	if m.notes.first("origin " + from) {
-		m.log.Warn("realtime: refused a connection: " + message)
+	if m.notes.first("origin", from) {
+		m.log.Warn("realtime: refused a request: " + message)
 	}
 	return &refusal{http.StatusForbidden, message, cRefusedOrigin}
 }
@@ -183,7 +201,7 @@ func (m *Manager) refuse(w http.ResponseWriter, err error) {
 		no = &refusal{http.StatusInternalServerError, "internal error", cRefusedRequest}
 	}
 	m.tally.add(no.counter, 1)
-	if no.status == http.StatusInternalServerError && m.notes.first(no.message) {
+	if no.status == http.StatusInternalServerError && m.notes.first("upgrade", no.message) {
 		m.log.Error("realtime: cannot upgrade: " + no.message)
 	}
 	if no.status == http.StatusServiceUnavailable || no.status == http.StatusTooManyRequests {

@@ -27,8 +27,10 @@ func (r Room) Members(context.Context) ([]string, error) {
 	if found == nil {
 		return []string{}, nil
 	}
-	defer found.mu.Unlock()
-	return found.roster(), nil
+	users := found.roster()
+	found.mu.Unlock()
+	slices.Sort(users)
+	return users, nil
 }
 
 // Count returns how many are in the room. It is as cheap for a large room as for a
@@ -72,8 +74,9 @@ func (u User) Count(context.Context) (int, error) { return len(u.conns()), nil }
 // LocalConns returns the user's connections in this process, as of the call.
 func (u User) LocalConns() iter.Seq[*Conn] { return slices.Values(u.conns()) }
 
-// Disconnect closes all connections of the user, as [Conn.Close] does, and returns
-// how many. It does not keep the user from coming back. It does not wait. It returns
+// Disconnect closes all open connections of the user, as [Conn.Close] does, and returns
+// how many. It does not keep the user from coming back, and a connection that is still
+// in OnConnect is not open. It does not wait. It returns
 // ErrCloseCode for a code that may not be sent.
 func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int, error) {
 	if !code.sendable() {

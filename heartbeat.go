@@ -51,7 +51,7 @@ func (h *heartbeat) beat() {
 		return
 	}
 	h.pinged = h.c.now()
-	h.c.link.Ping(h.ping)
+	h.c.link.Heartbeat(h.ping)
 	h.wheel.Set(&h.timer, min(cmp.Or(h.timeout, h.interval), h.interval))
 }
 

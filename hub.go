@@ -120,7 +120,7 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn
 	c := s.c
 	hello := welcome(c.id)
 	m.tally.add(cMatched, 1)
-	c.push(encode(&hello), engine.Message, engine.DropNewest)
+	c.push(encode(&hello), engine.Reply, engine.DropNewest) // of a class that is never dropped
 	m.index.conns.getOrPut(c.id, func() *Conn { return c })
 	if m.gate.isShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
@@ -148,7 +148,7 @@ type session struct {
 
 func (m *Manager) newSession(ctx context.Context, t Transport, id Identity) *session {
 	c := &Conn{id: "conn_" + uuid.NewString(), identity: id, opened: time.Now(), transport: t}
-	values := context.WithValue(context.WithoutCancel(ctx), connKey{}, c)
+	values := context.WithValue(context.WithoutCancel(ctx), connKey{&m.tails}, c)
 	c.ctx, c.cancel = context.WithCancelCause(values)
 	c.alive()
 	s := &session{c: c}
@@ -251,9 +251,6 @@ func (m *Manager) logEnd(c *Conn, why *CloseError) {
 		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
 		slog.Uint64("dropped", info.Dropped))
 }
-
-// cut shortens a peer's words for the log.
-func cut(s string) string { return s[:min(len(s), 64)] }
 
 // watchStale begins to look for stale connections, unless that is off.
 func (m *Manager) watchStale() {

@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -241,5 +242,29 @@ func TestConnLimits(t *testing.T) {
 		require.NoError(t, b.dial("alice").err, "a place is free again")
 		require.ErrorIs(t, b.dial("all").err, realtime.ErrName, "reserved")
 		require.ErrorIs(t, b.dial("a\nb").err, realtime.ErrName)
+	})
+}
+
+// What a handler made of a message is checked like any other.
+func TestEditedMessagesAreChecked(t *testing.T) {
+	var b *bed
+	var sent diary
+	o := realtime.Options{OnMessage: func(ctx context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+		in.Message.Content = []byte("{bad\xff")
+		_, err := b.Send(ctx, in.Target, in.Message)
+		sent.write(fmt.Sprint(errors.Is(err, realtime.ErrMessage)))
+		in.Message = realtime.Chat("bob", "x")
+		in.Message.Type = "welcome"
+		_, err = b.Send(ctx, in.Target, in.Message)
+		sent.write(fmt.Sprint(errors.Is(err, realtime.ErrName)))
+		return err
+	}}
+	bubble(t, o, func(t *testing.T, bubbled *bed) {
+		b = bubbled
+		alice := b.open("alice")
+		alice.hush()
+		alice.say("x", "all")
+		require.Equal(t, []string{"true", "true"}, sent.read())
+		require.Empty(t, alice.got())
 	})
 }

@@ -35,7 +35,7 @@ var layers = [][]string{
 // sideways are the uses inside a layer, each a file that stands on another.
 var sideways = map[string][]string{
 	"deliver": {"index"},
-	"api":     {"handler"},
+	"api":     {"handler", "handles"},
 }
 
 // stub resolves imports to empty packages: only this package's own names matter.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -459,5 +460,136 @@ func TestShutdownCutsStuckSockets(t *testing.T) {
 		start := time.Now()
 		require.ErrorIs(t, b.Shutdown(ctx), context.DeadlineExceeded)
 		require.Equal(t, 3*time.Second, time.Since(start))
+	})
+}
+
+func TestOnConnectMaySendALot(t *testing.T) {
+	var b *bed
+	var pings diary
+	o := realtime.Options{QueueMessages: 4, Slow: realtime.SlowDropOldest}
+	o.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
+		for range 100 {
+			b.news(realtime.ToConn(c.ID()), "x")
+		}
+		_, err := c.Ping(ctx)
+		pings.write(fmt.Sprint(errors.Is(err, realtime.ErrNotOpen)))
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, bubbled *bed) {
+		b = bubbled
+		got := b.open("alice").got()
+		require.Equal(t, "welcome", got[0], "always")
+		require.Len(t, got, 101)
+		require.Equal(t, []string{"true"}, pings.read())
+	})
+}
+
+// A handler that ends its goroutine, as t.FailNow does, ends its connection and nothing
+// else.
+func TestHandlerThatEndsItsGoroutine(t *testing.T) {
+	var ends diary
+	o := realtime.Options{
+		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+			runtime.Goexit()
+			return nil
+		},
+		OnDisconnect: func(_ context.Context, c *realtime.Conn, why *realtime.CloseError) {
+			ends.write(c.UserID() + " " + why.Cause.String())
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.open("alice")
+		alice.say("x", "all")
+		alice.requireEnd(realtime.CloseInternal)
+		time.Sleep(2 * time.Second)
+		require.Equal(t, []string{"alice panic"}, ends.read())
+		require.NoError(t, b.Shutdown(t.Context()))
+	})
+}
+
+// Two handlers that shut down at once do not wait for each other.
+func TestShutdownFromTwoHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *bed
+		var returned diary
+		both := make(chan struct{})
+		b = newBed(t, realtime.Options{
+			OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) error {
+				<-both
+				returned.write(fmt.Sprint(b.Shutdown(ctx)))
+				return nil
+			},
+		})
+		alice, bob := b.open("alice"), b.open("bob")
+		alice.say("stop", "all")
+		bob.say("stop", "all")
+		synctest.Wait()
+		close(both)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, []string{"<nil>", "<nil>"}, returned.read())
+	})
+}
+
+// The handler of one Manager shuts down another, whose handlers it does wait for.
+func TestShutdownOfAnotherManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var order diary
+		other := newBed(t, realtime.Options{
+			OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+				<-release
+				order.write("handler of the other")
+				return nil
+			},
+		})
+		b := newBed(t, realtime.Options{
+			OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) error {
+				_ = other.Shutdown(ctx)
+				order.write("shut down")
+				return nil
+			},
+		})
+		other.open("bob").say("x", "all")
+		synctest.Wait()
+		b.open("alice").say("x", "all")
+		time.Sleep(time.Minute)
+		require.Empty(t, order.read())
+		close(release)
+		require.Equal(t, []string{"handler of the other", "shut down"}, order.read())
+	})
+}
+
+func TestCloseHurriesAShutdownAlong(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		b.stalled("stuck")
+		for range 3 {
+			b.news(realtime.ToAll(), strings.Repeat("x", 64<<10))
+		}
+		start := time.Now()
+		go func() { _ = b.Shutdown(context.Background()) }()
+		synctest.Wait()
+		require.NoError(t, b.Close())
+		require.LessOrEqual(t, time.Since(start), time.Second)
+	})
+}
+
+func TestBacklogIsBoundedInBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		o := realtime.Options{InboundRate: -1, InboundBytes: -1}
+		o.OnMessage = func(context.Context, *realtime.Conn, realtime.Inbound) error {
+			<-release
+			return nil
+		}
+		b := newBed(t, o)
+		alice := b.open("alice")
+		go func() {
+			long := []byte(`{"content":"","target":"` + strings.Repeat("t", 60<<10) + `"}`)
+			for alice.Write(long) == nil {
+			}
+		}()
+		time.Sleep(time.Minute)
+		require.Less(t, alice.conn.Info().Received, uint64(10), "targets count too")
+		close(release)
 	})
 }

@@ -21,8 +21,6 @@ type Message struct {
 	Content json.RawMessage
 	// Time is when it was sent, to the second. Zero means now.
 	Time time.Time
-
-	trusted bool // made by this package: Content needs no check
 }
 
 // maxType is the longest message type, in bytes.
@@ -43,7 +41,7 @@ const (
 func Chat(sender, text string) Message {
 	now := time.Now()
 	return Message{
-		Type: typeChat, Sender: sender, Time: now, trusted: true,
+		Type: typeChat, Sender: sender, Time: now,
 		Content: chatContent(sender, text, now),
 	}
 }
@@ -61,11 +59,8 @@ func chatContent(sender, text string, at time.Time) []byte {
 
 // check returns an error that matches ErrName, ErrMessage or ErrTooLarge.
 func (m *Message) check(maxBytes int) error {
-	switch {
-	case len(m.Content) > maxBytes:
+	if len(m.Content) > maxBytes {
 		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(m.Content), maxBytes)
-	case m.trusted:
-		return nil
 	}
 	if err := validType(m.Type); err != nil {
 		return err

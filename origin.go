@@ -35,6 +35,10 @@ func newOrigins(list []string, any, require bool) *origins {
 		if host, wild := strings.CutPrefix(parsed.host, "*."); wild {
 			parsed.host, parsed.subdomains = host, true
 		}
+		if strings.Contains(parsed.host, "*") {
+			panic(fmt.Sprintf("realtime: Options.Origins: %q: the only wildcard is "+
+				`"https://*.example.com"`, s))
+		}
 		o.allowed = append(o.allowed, parsed)
 	}
 	return o

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"os"
@@ -36,6 +37,8 @@ func (p *pipe) wire() engine.Wire { return p }
 
 func (p *pipe) attach(l *engine.Link, e ears) { p.link, p.ears = l, e }
 
+func (p *pipe) discard() {}
+
 func (p *pipe) release() {}
 
 func (p *pipe) receive(buf []byte) (engine.Op, []byte, error) {
@@ -54,7 +57,6 @@ func (p *pipe) receive(buf []byte) (engine.Op, []byte, error) {
 			p.ears.pong(string(f.Payload()))
 		case engine.OpClose:
 			code, reason := closePayload(f.Payload())
-			p.link.Close(engine.CloseFrame(uint16(code), reason), closeGrace)
 			return 0, nil, &CloseError{Cause: CauseClient, Code: code, Reason: reason}
 		default:
 			if len(f.Payload()) > p.ears.maxMessage {
@@ -89,7 +91,7 @@ func (p *pipe) Close() error {
 // at a time; the rest is safe for concurrent use.
 type PipeClient struct{ p *pipe }
 
-// Read returns the next message. It waits for one until ctx ends, answering pings
+// Read returns the next message, which the caller owns. It waits for one until ctx ends, answering pings
 // as it goes. When the connection has ended it returns a *CloseError, whose code is
 // CloseLost if there was no close frame.
 func (c *PipeClient) Read(ctx context.Context) ([]byte, error) {
@@ -110,7 +112,7 @@ func (c *PipeClient) Read(ctx context.Context) ([]byte, error) {
 			_ = c.p.up.put(f)
 			return nil, &CloseError{Cause: CauseServer, Code: code, Reason: reason}
 		default:
-			return f.Payload(), nil
+			return bytes.Clone(f.Payload()), nil // the frame is shared
 		}
 	}
 }

@@ -69,7 +69,7 @@ func newReader(c *Conn, o *Options, t *tally, w *engine.Wheel, run func(*Conn, c
 func (r *reader) ears(maxMessage int) ears {
 	return ears{
 		maxMessage: maxMessage,
-		alive:      r.c.alive, begin: r.begin, ping: r.ping, pong: r.c.pings.answer,
+		alive:      r.c.alive, begin: r.begin, ping: r.ping, pong: r.pong,
 	}
 }
 
@@ -87,6 +87,13 @@ func (r *reader) ping() bool {
 	}
 	r.c.expel(CauseRate, ClosePolicy, "too many pings")
 	return false
+}
+
+// pong counts like a ping: nobody asked for many.
+func (r *reader) pong(payload string) {
+	if r.ping() {
+		r.c.pings.answer(payload)
+	}
 }
 
 // loop holds the token: it reads until the connection ends or the token is given away.
@@ -108,7 +115,11 @@ func (r *reader) next(buf *[]byte) bool {
 	r.c.reading.Store(0)
 	r.began.Store(0)
 	if err != nil {
-		r.c.finish(err.(*CloseError), closeGrace)
+		why := err.(*CloseError)
+		r.c.finish(why, closeGrace)
+		if why.Cause != CauseClient && why.Cause != CauseLost {
+			r.c.transport.discard()
+		}
 		r.c.link.ReadEnded()
 		return false
 	}
@@ -117,7 +128,7 @@ func (r *reader) next(buf *[]byte) bool {
 		*buf = nil
 	}
 	cmd, ok := r.accept(op, data)
-	if !ok || !r.offer(cmd, len(data)) {
+	if !ok || !r.offer(cmd) {
 		return true
 	}
 	return r.work(cmd)
@@ -174,11 +185,11 @@ func (r *reader) throttle(n int) bool {
 // offer makes the caller the one who runs cmd, or leaves cmd to the one who does. It
 // waits while the backlog is full. Once the connection has ended nothing is run, and
 // reading only lets the goodbyes through.
-func (r *reader) offer(cmd command, size int) (mine bool) {
+func (r *reader) offer(cmd command) (mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.busy && !r.c.ended() && !r.closed &&
-		(len(r.backlog) >= maxBacklog || r.pending+size > maxBacklogBytes && r.pending > 0) {
+		(len(r.backlog) >= maxBacklog || r.pending+cmd.size() > maxBacklogBytes && r.pending > 0) {
 		r.changed.Wait()
 	}
 	if r.closed || r.c.ended() {
@@ -186,7 +197,7 @@ func (r *reader) offer(cmd command, size int) (mine bool) {
 	}
 	if r.busy {
 		r.backlog = append(r.backlog, cmd)
-		r.pending += len(cmd.text)
+		r.pending += cmd.size()
 		return false
 	}
 	r.busy = true
@@ -197,6 +208,12 @@ func (r *reader) offer(cmd command, size int) (mine bool) {
 // work runs cmd and what has gathered meanwhile. It reports whether the token is
 // still the caller's.
 func (r *reader) work(cmd command) (kept bool) {
+	done := false
+	defer func() {
+		if !done { // the application has ended the goroutine: runtime.Goexit
+			r.abandon()
+		}
+	}()
 	for more := true; more; cmd, more = r.following() {
 		r.started.Store(int64(r.c.now()))
 		r.arm(handlerPatience)
@@ -207,7 +224,18 @@ func (r *reader) work(cmd command) (kept bool) {
 	defer r.mu.Unlock()
 	kept = !r.yielded && !r.closed
 	r.yielded = false
+	done = true
 	return kept
+}
+
+// abandon accounts for a goroutine that ends in the middle of a handler.
+func (r *reader) abandon() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.backlog, r.pending, r.busy = nil, 0, false
+	r.inUser--
+	r.loops--
+	r.changed.Broadcast()
 }
 
 // following takes the next message of the backlog, or ends being busy.
@@ -225,7 +253,7 @@ func (r *reader) following() (command, bool) {
 	}
 	cmd := r.backlog[0]
 	r.backlog = r.backlog[1:]
-	r.pending -= len(cmd.text)
+	r.pending -= cmd.size()
 	return cmd, true
 }
 

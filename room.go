@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"slices"
 	"sync"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -144,12 +143,12 @@ func (r *room) announce(notice *frames) {
 
 func (r *room) count() Count { return Count{Users: len(r.users), Conns: r.shown} }
 
+// roster returns the users in no order.
 func (r *room) roster() []string {
 	users := make([]string, 0, len(r.users))
 	for user := range r.users {
 		users = append(users, user)
 	}
-	slices.Sort(users)
 	return users
 }
 

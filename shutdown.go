@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
 )
 
 // Shutdown ends the Manager gently. New connections are refused with 503. Each
@@ -16,9 +18,8 @@ import (
 // returned. Shutdown may be called again, also while it runs. A handler may call it
 // with its own ctx: it is not waited for then.
 func (m *Manager) Shutdown(ctx context.Context) error {
-	spare := 0
-	if inHandler(ctx) {
-		spare = 1
+	inside := inHandler(ctx, &m.tails)
+	if inside {
 		detached, cancel := detach(ctx)
 		defer cancel()
 		ctx = detached
@@ -28,7 +29,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 	err := m.await(ctx)
 	m.closed.Store(true)
 	m.stopBackground()
-	if tail := m.tails.wait(ctx, spare); err == nil {
+	if tail := m.tails.wait(ctx, inside); err == nil {
 		err = tail
 	}
 	return err
@@ -42,7 +43,10 @@ func (m *Manager) Close() error {
 	m.gate.close()
 	m.closed.Store(true)
 	for _, c := range m.index.conns.snapshot() {
-		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, closeGrace)
+		if !c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, closeGrace) {
+			// It is about to end, but perhaps it has more time than that.
+			c.link.Close(engine.CloseFrame(uint16(CloseAway), ""), closeGrace)
+		}
 	}
 	m.work.Wait()
 	m.stopBackground()

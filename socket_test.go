@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -243,17 +244,23 @@ func TestSocketProtocolErrors(t *testing.T) {
 			"message in a message": {masked(0x01, "x") + masked(0x81, "y"), 1002},
 			"bad close code":       {masked(0x88, "\x03\xed"), 1002},
 			"half a close code":    {masked(0x88, "\x03"), 1002},
+			"close reason":         {masked(0x88, "\x03\xe8bad\xff"), 1007},
+			"and much behind it":   {"\x81\x01x" + strings.Repeat("y", 200_000), 1002},
 		} {
 			t.Run(name, func(t *testing.T) {
 				nc, br := s.rawDial(t, "alice", "")
 				_, _ = readFrame(t, br)
 				_, err := nc.Write([]byte(test.bytes))
 				require.NoError(t, err)
+				if tcp, ok := nc.(*net.TCPConn); ok {
+					require.NoError(t, tcp.CloseWrite())
+				}
 				op, payload := readFrame(t, br)
 				require.Equal(t, byte(0x8), op)
 				require.Equal(t, test.code, binary.BigEndian.Uint16([]byte(payload)))
 				_, err = br.ReadByte()
-				require.Error(t, err, "and the socket is closed")
+				require.True(t, errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF),
+					"the socket is closed, not reset: %v", err)
 			})
 		}
 	})

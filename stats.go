@@ -41,11 +41,11 @@ type Stats struct {
 
 	Ended EndedStats // connections that ended, by cause
 
-	RefusedOrigin   uint64 // upgrades refused by the origin check
+	RefusedOrigin   uint64 // upgrades and REST calls refused by the origin check
 	RefusedAuth     uint64 // upgrades refused by Authenticate
-	RefusedLimit    uint64 // upgrades refused by MaxConns and MaxConnsPerUser
+	RefusedLimit    uint64 // upgrades refused by MaxConns and MaxConnsPerUser, REST joins by MaxRoomsPerConn
 	RefusedShutdown uint64 // upgrades refused because the Manager is closing
-	RefusedRequest  uint64 // requests that were no valid upgrade
+	RefusedRequest  uint64 // requests that were no valid upgrade or REST call
 
 	Denied    uint64 // actions of clients and of REST callers that were not authorised
 	Ignored   uint64 // inbound messages that were none of the protocol's
@@ -72,8 +72,9 @@ func (s Stats) Sub(old Stats) Stats {
 // *expvar.Map is one.
 type Observer interface {
 	// Add adds to the counter of this name. It is called about once a second for
-	// each counter that has changed, and a last time when the Manager has closed, by
-	// one goroutine at a time, with no lock held.
+	// each counter that has changed, and a last time when the Manager closes, by one
+	// goroutine at a time, with no lock held. It must not block, and not call Close or
+	// Shutdown, which wait for it.
 	Add(name string, delta int64)
 }
 

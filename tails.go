@@ -10,7 +10,8 @@ import (
 type tails struct {
 	mu      sync.Mutex
 	n       int
-	changed chan struct{} // closed and replaced when n falls, if anybody waits
+	inside  int           // of those, how many wait themselves
+	changed chan struct{} // closed and replaced when there is news for who waits
 }
 
 // run calls f in its own goroutine and counts it until it returns.
@@ -28,17 +29,34 @@ func (t *tails) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.n--
+	t.news()
+}
+
+// news wakes who waits. t.mu is held.
+func (t *tails) news() {
 	if t.changed != nil {
 		close(t.changed)
 		t.changed = nil
 	}
 }
 
-// wait waits until at most spare are left, or ctx ends.
-func (t *tails) wait(ctx context.Context, spare int) error {
+// wait waits until none is left, or ctx ends. If the caller is the handler of one of
+// them, he does not wait for himself, nor for others who wait like him.
+func (t *tails) wait(ctx context.Context, inside bool) error {
+	if inside {
+		t.mu.Lock()
+		t.inside++
+		t.news()
+		t.mu.Unlock()
+		defer func() {
+			t.mu.Lock()
+			t.inside--
+			t.mu.Unlock()
+		}()
+	}
 	for {
 		t.mu.Lock()
-		if t.n <= spare {
+		if t.n == 0 || inside && t.n <= t.inside {
 			t.mu.Unlock()
 			return nil
 		}

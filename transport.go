@@ -25,6 +25,10 @@ type Transport interface {
 	// receive blocks for the next message and appends it to buf, which it owns until
 	// it returns. The error is a *CloseError. One goroutine calls it at a time.
 	receive(buf []byte) (engine.Op, []byte, error)
+	// discard reads what the peer still sends after a receive that failed, until it ends
+	// or closeGrace has passed: closing a socket with unread input resets it, and what
+	// was written last may not arrive.
+	discard()
 	// release frees what the transport holds. It is called once, after the last
 	// receive and after the link is done.
 	release()

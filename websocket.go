@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 
@@ -84,6 +85,11 @@ func (s *socket) RawConn() syscall.RawConn {
 	return raw
 }
 
+func (s *socket) discard() {
+	_ = s.nc.SetReadDeadline(time.Now().Add(closeGrace))
+	_, _ = io.Copy(io.Discard, s.nc)
+}
+
 // release gives coder/websocket the end that it needs to free the connection.
 func (s *socket) release() { _ = s.ws.CloseNow() }
 
@@ -129,6 +135,9 @@ func (s *socket) receive(buf []byte) (engine.Op, []byte, error) {
 // ended turns an error of coder/websocket into how the connection ended.
 func (s *socket) ended(err error) *CloseError {
 	if ce, ok := errors.AsType[websocket.CloseError](err); ok {
+		if !utf8.ValidString(ce.Reason) {
+			return &CloseError{Cause: CauseProtocol, Code: CloseText, Reason: "reason is not UTF-8"}
+		}
 		return &CloseError{Cause: CauseClient, Code: CloseCode(ce.Code), Reason: ce.Reason}
 	}
 	if said := s.sent.Load(); said != nil {
@@ -267,8 +276,8 @@ func (c *ownConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// Write takes a close frame and gives it to the link. coder/websocket writes
-// nothing else: pongs are ours and data goes through the link.
+// Write keeps what a close frame says: the end of the connection sends it. coder/websocket
+// writes nothing else: pongs are ours and data goes through the link.
 func (c *ownConn) Write(p []byte) (int, error) {
 	if len(p) < 2 || engine.Op(p[0]&0x0F) != engine.OpClose {
 		return len(p), nil
@@ -278,7 +287,6 @@ func (c *ownConn) Write(p []byte) (int, error) {
 		said.Code, said.Reason = CloseCode(binary.BigEndian.Uint16(p[2:])), string(p[4:])
 	}
 	c.s.sent.Store(said)
-	c.s.link.Close(engine.NewFrame(engine.OpClose, p[2:]), closeGrace)
 	return len(p), nil
 }
 

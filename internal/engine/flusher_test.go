@@ -196,6 +196,7 @@ func TestFlusherIsFair(t *testing.T) {
 		cfg := Config{MaxMessages: math.MaxInt, MaxBytes: math.MaxInt}
 		loud := newRawRig(t, cfg, nil)
 		quiet := newRigOn(t, loud.cfg, loud.wire, loud.Link.wire)
+		synctest.Wait() // it is asleep
 		loud.flusher.mu.Lock()
 		loud.flusher.asleep = false // hold it back until both have something to write
 		loud.flusher.mu.Unlock()

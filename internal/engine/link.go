@@ -232,9 +232,10 @@ func (l *Link) admit(f *Frame, class Class, policy Policy) (Outcome, bool) {
 	return Queued, true
 }
 
-// fits reports whether f leaves the queue within the given part of its bounds.
+// fits reports whether f leaves the queue within the given part of its bounds. A corked
+// link cannot be blamed for what waits: it is bounded in bytes only.
 func (l *Link) fits(f *Frame, share int) bool {
-	return l.queue.n+1 <= l.cfg.maxMessages()/share &&
+	return (l.state == Corked || l.queue.n+1 <= max(1, l.cfg.maxMessages()/share)) &&
 		l.queue.bytes+f.Len() <= l.cfg.maxBytes()/share
 }
 
@@ -250,8 +251,19 @@ func (l *Link) lose(n int) {
 	l.cfg.Totals.Lost.Add(uint64(n))
 }
 
-// Ping puts a ping frame in its slot. It goes out before what is queued.
+// Ping puts a ping frame in its slot. It goes out before what is queued, and in place
+// of a ping that still waits.
 func (l *Link) Ping(f *Frame) { l.slot(&l.ping, f) }
+
+// Heartbeat is Ping, unless a ping waits already.
+func (l *Link) Heartbeat(f *Frame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.sealed && l.ping == nil {
+		l.ping = f
+		l.wake()
+	}
+}
 
 // Pong puts a pong frame in its slot. Of several that wait, the newest is sent:
 // RFC 6455 section 5.5.3 asks for no more.

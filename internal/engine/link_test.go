@@ -279,6 +279,10 @@ func TestLinkOverflowStillSaysGoodbye(t *testing.T) {
 func TestLinkDropsNoticesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 10})
+		r.Uncork()
+		r.wire.stall(true)
+		r.say("being written")
+		synctest.Wait()
 		for range 4 {
 			r.say("m")
 		}
@@ -449,4 +453,26 @@ func TestLinkStress(t *testing.T) {
 			<-r.Done()
 		}
 	}
+}
+
+func TestLinkHeartbeatLeavesAPingThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.Ping(NewFrame(OpPing, []byte("7")))
+		r.Heartbeat(NewFrame(OpPing, []byte("heartbeat")))
+		r.Uncork()
+		synctest.Wait()
+		r.Heartbeat(NewFrame(OpPing, []byte("heartbeat")))
+		synctest.Wait()
+		require.Equal(t, "7 heartbeat", r.wire.words())
+	})
+}
+
+func TestLinkBoundsACorkedQueueInBytesOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMessages: 2, MaxBytes: 100})
+		r.say("a", "b", "c", "d")
+		require.Equal(t, 4, r.Counts().Queued)
+		require.Equal(t, Dropped, r.Push(NewFrame(OpText, make([]byte, 100)), Message, DropNewest))
+	})
 }
