@@ -116,11 +116,20 @@ func (f *flusher) run() {
 	}
 }
 
+// longTurn is from how many links on a turn is expensive enough to let others push
+// first what would cost as many system calls again.
+const longTurn = 64
+
 // take swaps the list for an empty one, or sleeps until there is something on it.
 func (f *flusher) take() bool {
-	for {
+	for yielded := false; ; {
 		f.mu.Lock()
-		if len(f.ready) > 0 {
+		if n := len(f.ready); n >= longTurn && !yielded {
+			f.mu.Unlock()
+			yielded = true
+			runtime.Gosched()
+			continue
+		} else if n > 0 {
 			f.turn, f.ready = f.ready, f.turn[:0]
 			f.mu.Unlock()
 			return true
