@@ -1,0 +1,102 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const module = "github.com/realtime-go/realtime/bench"
+
+// peer is a server that is measured, or the reason why it is not.
+type peer struct {
+	name    string
+	command []string
+	missing string
+}
+
+// The peers that others are compared with.
+const (
+	ours       = "realtime"
+	centrifuge = "centrifuge"
+)
+
+// build builds everything into dir and returns the peers in the order of the report.
+func build(ctx context.Context, dir string, o options) ([]peer, error) {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", module+"/...")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build: %w\n%s", err, out)
+	}
+	all := []peer{}
+	for _, name := range []string{ours, centrifuge} {
+		all = append(all, peer{name: name, command: []string{filepath.Join(dir, name)}})
+	}
+	all = append(all, scripts(ctx, o)...)
+	for _, name := range []string{"gws", "gorilla", "coder", "melody", "seed"} {
+		all = append(all, peer{name: name, command: []string{filepath.Join(dir, name)}})
+	}
+	var chosen []peer
+	for _, p := range all {
+		if listed(o.peers, p.name) {
+			chosen = append(chosen, p)
+		}
+	}
+	return chosen, nil
+}
+
+// scripts installs the servers that are not in Go.
+func scripts(ctx context.Context, o options) []peer {
+	peers := []peer{{name: "uwebsockets"}, {name: "ws"}, {name: "socketio"}}
+	dir, missing := install(ctx, o)
+	for i := range peers {
+		p := &peers[i]
+		if p.missing = missing; missing != "" {
+			continue
+		}
+		runtime, err := interpreter(dir, p.name)
+		if err != nil {
+			p.missing = err.Error()
+			continue
+		}
+		p.command = []string{runtime, filepath.Join(dir, p.name+".js")}
+	}
+	return peers
+}
+
+// install returns where the scripts are, with their packages, or why not.
+func install(ctx context.Context, o options) (dir, missing string) {
+	if o.skipJS {
+		return "", "left out by -skip-js"
+	}
+	if _, err := exec.LookPath("npm"); err != nil {
+		return "", "there is no npm"
+	}
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return "", "go list: " + err.Error()
+	}
+	dir = filepath.Join(strings.TrimSpace(string(out)), "peers", "js")
+	cmd := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund", "--silent")
+	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return "", "npm ci: " + err.Error()
+	}
+	return dir, ""
+}
+
+// interpreter finds what runs a script.
+func interpreter(dir, script string) (string, error) {
+	if script != "uwebsockets" {
+		return exec.LookPath("node")
+	}
+	found, _ := filepath.Glob(filepath.Join(dir, "node_modules", "@oven", "bun-*", "bin", "bun"))
+	if len(found) > 0 {
+		return found[0], nil
+	}
+	return exec.LookPath("bun")
+}

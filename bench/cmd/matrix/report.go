@@ -1,0 +1,144 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/realtime-go/realtime/bench/load"
+)
+
+// report writes the page: ratios first, then where they come from, then everything.
+func (m *matrix) report(began time.Time) string {
+	var b strings.Builder
+	b.WriteString("# Benchmarks\n\n")
+	if m.quick {
+		b.WriteString("**A smoke run: these numbers mean nothing.**\n\n")
+	}
+	m.ratios(&b)
+	m.setting(&b, began)
+	for _, w := range m.workloads {
+		m.details(&b, w)
+	}
+	if len(m.failures) > 0 {
+		b.WriteString("## Failed runs\n\n")
+		for _, f := range m.failures {
+			fmt.Fprintf(&b, "- %s\n", f)
+		}
+	}
+	return b.String()
+}
+
+// ratios is the table that says how we stand.
+func (m *matrix) ratios(b *strings.Builder) {
+	var others []string
+	for _, p := range m.peers {
+		if p.name != ours && p.missing == "" {
+			others = append(others, p.name)
+		}
+	}
+	fmt.Fprintf(b, "What `%s` costs, as a multiple of what each other costs: below 1 it is "+
+		"cheaper.\nMedians; each was measured as often as -repeats says, %d.\n\n", ours, m.repeats)
+	fmt.Fprintf(b, "| workload | what | %s |\n", strings.Join(others, " | "))
+	fmt.Fprintf(b, "|---|---|%s\n", strings.Repeat("--:|", len(others)))
+	for _, w := range m.workloads {
+		k := metric(w)
+		fmt.Fprintf(b, "| %s | %s |", w.Name, k.title)
+		for _, other := range others {
+			own, its := median(m.values(w, ours, k.of)), median(m.values(w, other, k.of))
+			fmt.Fprintf(b, " %s |", ratio(own, its))
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\n")
+	m.stall(b)
+}
+
+// stall says what one member that does not read does to the others.
+func (m *matrix) stall(b *strings.Builder) {
+	without, with := load.Workload{Name: "stalled-0"}, load.Workload{Name: "stalled-1"}
+	p50 := func(r load.Result) float64 { return r.P50 }
+	var parts []string
+	for _, p := range m.peers {
+		v := ratio(median(m.values(with, p.name, p50)), median(m.values(without, p.name, p50)))
+		if v != "–" {
+			parts = append(parts, p.name+" "+v)
+		}
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(b, "Median latency of 999 members with one more who does not read, as a "+
+			"multiple of that\nwithout him: %s.\n\n", strings.Join(parts, ", "))
+	}
+}
+
+// setting says on what and how all this was measured.
+func (m *matrix) setting(b *strings.Builder, began time.Time) {
+	b.WriteString("## How\n\n")
+	fmt.Fprintf(b, "- Command: `%s`\n", strings.Join(commandLine(), " "))
+	fmt.Fprintf(b, "- Date: %s, took %s\n", began.UTC().Format(time.DateOnly),
+		time.Since(began).Round(time.Second))
+	for _, line := range machine() {
+		fmt.Fprintf(b, "- %s\n", line)
+	}
+	if len(m.pin) > 0 {
+		fmt.Fprintf(b, "- Server on core %s, generator on core %s, GOMAXPROCS=1.\n",
+			m.serverCPU, m.loadCPU)
+	} else {
+		b.WriteString("- Server and generator share the cores: there is no `taskset`, or " +
+			"only one core.\n")
+	}
+	versions := make(map[string]string)
+	for _, rs := range m.results {
+		maps.Copy(versions, rs[0].Versions)
+	}
+	for _, name := range slices.Sorted(maps.Keys(versions)) {
+		fmt.Fprintf(b, "- %s %s\n", name, versions[name])
+	}
+	for _, p := range m.peers {
+		if p.missing != "" {
+			fmt.Fprintf(b, "- Not measured: %s (%s)\n", p.name, p.missing)
+		}
+	}
+	b.WriteString("\nCPU is user and system time of the server's process. Latency is from " +
+		"before the sender's\nwrite to after the receiver's read. Lost are deliveries that " +
+		"did not come. Ended are\nconnections that the server closed.\n\n")
+}
+
+// commandLine is how to run this again; go run builds into a directory that is gone.
+func commandLine() []string {
+	return append([]string{"go run ./bench/cmd/" + path.Base(os.Args[0])}, os.Args[1:]...)
+}
+
+// details is one workload's table.
+func (m *matrix) details(b *strings.Builder, w load.Workload) {
+	k := metric(w)
+	fmt.Fprintf(b, "## %s\n\n%s, ", w.Name, describe(w))
+	fmt.Fprintf(b, "%s in %s.\n\n", k.title, k.unit)
+	fmt.Fprintf(b, "| server | median | spread | / %s | per second | p50 ms | p99 ms | "+
+		"RSS MiB | lost | ended |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", centrifuge)
+	base := median(m.values(w, centrifuge, k.of))
+	for _, p := range m.peers {
+		vs := m.values(w, p.name, k.of)
+		if len(vs) == 0 {
+			continue
+		}
+		mid := func(of func(load.Result) float64) float64 {
+			return median(m.values(w, p.name, of))
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %.0f | %s | %s | %.0f | %.0f | %.0f |\n",
+			p.name, number(median(vs)), spread(vs), ratio(median(vs), base),
+			mid(func(r load.Result) float64 { return r.PerSecond }),
+			number(mid(func(r load.Result) float64 { return r.P50 / 1000 })),
+			number(mid(func(r load.Result) float64 { return r.P99 / 1000 })),
+			mid(func(r load.Result) float64 { return float64(r.RSS) / (1 << 20) }),
+			mid(func(r load.Result) float64 { return float64(r.Lost) }),
+			mid(func(r load.Result) float64 { return float64(r.Closed) }))
+	}
+	b.WriteString("\n")
+}

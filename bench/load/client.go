@@ -1,0 +1,76 @@
+//go:build linux
+
+package load
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// client is one connection of the generator.
+type client struct {
+	fd      int
+	name    string
+	group   *group
+	greets  int    // frames to come before it is open; the answer to the upgrade is one
+	carry   []byte // the beginning of a frame that has not come whole
+	out     []byte // what the socket did not take
+	stalled bool
+	closed  bool
+}
+
+// group is who gets a message: the members of a room, or one user.
+type group struct {
+	senders []*client
+	to      string // the user; empty for a room
+	size    int    // deliveries for each message
+	turn    int    // of the senders
+	sent    int    // messages
+	got     int    // deliveries
+}
+
+// dial opens a socket to the server and asks for the upgrade. Its socket does not block.
+func dial(addr netip.AddrPort, request string, rcvbuf int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("socket: %w", err)
+	}
+	if rcvbuf > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf)
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	to := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+	if err = unix.Connect(fd, to); err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	if err == nil {
+		_, err = unix.Write(fd, []byte(request))
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return 0, fmt.Errorf("connect: %w", err)
+	}
+	return fd, nil
+}
+
+// upgrade is the request for a WebSocket. The key is RFC 6455's own example.
+func upgrade(addr netip.AddrPort, target string) string {
+	return "GET " + target + " HTTP/1.1\r\nHost: " + addr.String() +
+		"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13" +
+		"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+}
+
+// cutUpgrade takes the answer to the upgrade off buf. ok is false if it is not all there.
+func cutUpgrade(buf []byte) (rest []byte, ok bool, err error) {
+	head, rest, ok := bytes.Cut(buf, []byte("\r\n\r\n"))
+	if !ok {
+		return buf, false, nil
+	}
+	if !bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
+		return nil, false, fmt.Errorf("no upgrade: %.80q", head)
+	}
+	return rest, true, nil
+}

@@ -1,0 +1,100 @@
+//go:build linux
+
+package load
+
+import (
+	"encoding/binary"
+	"strconv"
+)
+
+// The opcodes of RFC 6455 that matter here.
+const (
+	opText  = 1
+	opClose = 8
+	opPing  = 9
+	opPong  = 10
+)
+
+// maskKey is a key like any other: a server has to unmask with it.
+var maskKey = [4]byte{0x37, 0xfa, 0x21, 0x3d}
+
+// appendFrame appends a whole frame as a client sends it.
+func appendFrame(dst []byte, op byte, payload []byte) []byte {
+	dst = append(dst, 0x80|op)
+	switch n := len(payload); {
+	case n < 126:
+		dst = append(dst, 0x80|byte(n))
+	case n < 1<<16:
+		dst = append(dst, 0x80|126)
+		dst = binary.BigEndian.AppendUint16(dst, uint16(n))
+	default:
+		dst = append(dst, 0x80|127)
+		dst = binary.BigEndian.AppendUint64(dst, uint64(n))
+	}
+	dst = append(dst, maskKey[:]...)
+	for i, b := range payload {
+		dst = append(dst, b^maskKey[i&3])
+	}
+	return dst
+}
+
+// cutFrame returns the first frame of buf, which a server sent, and what comes behind it.
+// ok is false if the frame is not all there.
+func cutFrame(buf []byte) (op byte, payload, rest []byte, ok bool) {
+	if len(buf) < 2 {
+		return 0, nil, buf, false
+	}
+	n, head := int(buf[1]&0x7f), 2
+	switch {
+	case n == 126 && len(buf) >= 4:
+		n, head = int(binary.BigEndian.Uint16(buf[2:])), 4
+	case n == 127 && len(buf) >= 10:
+		n, head = int(binary.BigEndian.Uint64(buf[2:])), 10
+	case n >= 126:
+		return 0, nil, buf, false
+	}
+	if n < 0 || len(buf)-head < n {
+		return 0, nil, buf, false
+	}
+	return buf[0] & 0x0f, buf[head : head+n], buf[head+n:], true
+}
+
+// A body is what a message carries, padded to its size: the mark, which nothing else in a
+// message contains, the time and the number.
+//
+//	~0123456789abcdef.01234567.xxxx
+const (
+	mark    = '~'
+	minBody = 1 + 16 + 1 + 8 + 1
+)
+
+// appendBody appends a body of size bytes, or of minBody if that is more.
+func appendBody(dst []byte, at int64, seq uint32, size int) []byte {
+	dst = append(dst, mark)
+	dst = appendHex(dst, uint64(at), 16)
+	dst = append(dst, '.')
+	dst = appendHex(dst, uint64(seq), 8)
+	dst = append(dst, '.')
+	for range size - minBody {
+		dst = append(dst, 'x')
+	}
+	return dst
+}
+
+func appendHex(dst []byte, v uint64, digits int) []byte {
+	const hex = "0123456789abcdef"
+	for i := digits - 1; i >= 0; i-- {
+		dst = append(dst, hex[v>>(4*i)&15])
+	}
+	return dst
+}
+
+// cutBody reads the body that begins at b[0], the mark.
+func cutBody(b []byte) (at int64, seq uint32, ok bool) {
+	if len(b) < minBody {
+		return 0, 0, false
+	}
+	t, err1 := strconv.ParseInt(string(b[1:17]), 16, 64)
+	s, err2 := strconv.ParseUint(string(b[18:26]), 16, 32)
+	return t, uint32(s), err1 == nil && err2 == nil
+}

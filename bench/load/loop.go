@@ -1,0 +1,138 @@
+//go:build linux
+
+package load
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// loop is the whole generator: one goroutine that waits for all sockets at once, so that
+// it costs little beside the server and needs no locks.
+type loop struct {
+	epoll   int
+	events  []unix.EpollEvent
+	buf     []byte // what is being read, with what was carried over in front
+	start   time.Time
+	clients map[int]*client
+
+	// receive handles what came for c and returns what it could not use yet.
+	receive func(c *client, data []byte) (rest []byte, err error)
+	closed  int
+}
+
+func newLoop() (*loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	return &loop{
+		epoll:   epoll,
+		events:  make([]unix.EpollEvent, 256),
+		buf:     make([]byte, 1<<20),
+		start:   time.Now(),
+		clients: make(map[int]*client),
+	}, nil
+}
+
+// now is the time since the loop began, by the monotonic clock.
+func (l *loop) now() time.Duration { return time.Since(l.start) }
+
+func (l *loop) add(c *client) error {
+	l.clients[c.fd] = c
+	e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(c.fd)}
+	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, c.fd, &e)
+}
+
+// ignore stops looking at a connection, which stays open.
+func (l *loop) ignore(c *client) {
+	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, c.fd, nil)
+}
+
+func (l *loop) watch(c *client, events uint32) {
+	e := unix.EpollEvent{Events: events, Fd: int32(c.fd)}
+	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, c.fd, &e)
+}
+
+// wait handles what happens until then, at least once, and returns after the first events.
+func (l *loop) wait(until time.Duration) error {
+	left := (until - l.now() + time.Millisecond - 1) / time.Millisecond
+	n, err := unix.EpollWait(l.epoll, l.events, int(max(left, 0)))
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("epoll: %w", err)
+	}
+	for _, e := range l.events[:max(n, 0)] {
+		c := l.clients[int(e.Fd)]
+		if c == nil || c.closed {
+			continue
+		}
+		if e.Events&unix.EPOLLOUT != 0 {
+			l.write(c, nil)
+		}
+		if e.Events&^unix.EPOLLOUT != 0 {
+			if err := l.read(c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// read takes what the socket has, once: a socket that has more is reported again.
+func (l *loop) read(c *client) error {
+	kept := copy(l.buf, c.carry)
+	n, err := unix.Read(c.fd, l.buf[kept:])
+	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return nil
+	case err != nil || n == 0:
+		l.end(c)
+		return nil
+	}
+	rest, err := l.receive(c, l.buf[:kept+n])
+	c.carry = append(c.carry[:0], rest...)
+	return err
+}
+
+// write sends data behind what waits already.
+func (l *loop) write(c *client, data []byte) {
+	if len(c.out) > 0 {
+		c.out = append(c.out, data...)
+		data = c.out
+	}
+	n, err := unix.Write(c.fd, data)
+	if err != nil && !errors.Is(err, unix.EAGAIN) {
+		l.end(c)
+		return
+	}
+	waited := len(c.out) > 0
+	c.out = append(c.out[:0], data[max(n, 0):]...)
+	if waits := len(c.out) > 0; waits && !waited {
+		l.watch(c, unix.EPOLLIN|unix.EPOLLOUT)
+	} else if waited && !waits {
+		l.watch(c, unix.EPOLLIN)
+	}
+}
+
+// end closes a connection that the server has ended.
+func (l *loop) end(c *client) {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	l.closed++
+	delete(l.clients, c.fd)
+	_ = unix.Close(c.fd)
+}
+
+// close ends all connections with a reset, which leaves nothing behind in the kernel.
+func (l *loop) close() {
+	for fd := range l.clients {
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		_ = unix.Close(fd)
+	}
+	_ = unix.Close(l.epoll)
+}

@@ -1,0 +1,92 @@
+//go:build linux
+
+package load
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// hello is what a server says when it listens, see package serve.
+type hello struct {
+	Addr     string            `json:"addr"`
+	Dialect  string            `json:"dialect"`
+	Versions map[string]string `json:"versions"`
+}
+
+// process is a server under test. Its standard input is a pipe from here, and it ends with
+// that: so it cannot outlive this process.
+type process struct {
+	cmd   *exec.Cmd
+	hello hello
+}
+
+// startServer runs a command line and waits for its first line.
+func startServer(command []string) (*process, error) {
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stderr = os.Stderr
+	if _, err := cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{cmd: cmd}
+	mute := time.AfterFunc(10*time.Second, p.stop)
+	defer mute.Stop()
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &p.hello)
+	}
+	if err != nil {
+		p.stop()
+		_ = cmd.Wait()
+		return nil, fmt.Errorf("server %q does not say where it is: %w", command, err)
+	}
+	return p, nil
+}
+
+// stop ends the process without ceremony: its ending is not measured.
+func (p *process) stop() { _ = p.cmd.Process.Kill() }
+
+// wait is to be called after stop, once.
+func (p *process) wait() { _ = p.cmd.Wait() }
+
+// cpu returns the processor time that the process has used, by the clock that Linux keeps
+// for each process; the number of that clock is made as the C library makes it.
+func (p *process) cpu() time.Duration {
+	const cpuclockSched = 2
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|cpuclockSched), &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// rss returns the resident memory of the process in bytes.
+func (p *process) rss() int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	for line := range bytes.Lines(status) {
+		if v, ok := strings.CutPrefix(string(line), "VmRSS:"); ok {
+			kb, _ := strconv.Atoi(strings.Fields(v)[0])
+			return kb << 10
+		}
+	}
+	return 0
+}

@@ -1,0 +1,100 @@
+//go:build linux
+
+package load
+
+import (
+	"bytes"
+	"time"
+)
+
+// receive takes the frames off what a server has sent.
+func (r *run) receive(c *client, data []byte) ([]byte, error) {
+	if c.greets > r.speak.greets {
+		rest, ok, err := cutUpgrade(data)
+		if err != nil || !ok {
+			return data, err
+		}
+		data = rest
+		if r.speak.hello != "" {
+			r.reply(c, opText, []byte(r.speak.hello))
+		}
+		r.greeted(c)
+	}
+	now, got := r.now(), r.got
+	for {
+		op, payload, rest, ok := cutFrame(data)
+		if !ok {
+			break
+		}
+		data = rest
+		r.handle(c, op, payload, now)
+	}
+	if r.got > got && c.group != nil {
+		r.pump(c.group)
+	}
+	return data, nil
+}
+
+// handle handles one frame. Of a message in several frames each is looked at by itself.
+func (r *run) handle(c *client, op byte, payload []byte, now time.Duration) {
+	switch {
+	case op == opPing:
+		r.reply(c, opPong, payload)
+	case op == opClose, op == opPong:
+		// The socket's end is what counts.
+	case c.greets > 0:
+		r.greeted(c)
+	case r.speak.ping != "" && string(payload) == r.speak.ping:
+		r.reply(c, opText, []byte(r.speak.pong))
+	default:
+		r.deliver(c, payload, now)
+	}
+}
+
+// greeted counts down to the moment when a client is open.
+func (r *run) greeted(c *client) {
+	c.greets--
+	if c.greets > 0 {
+		return
+	}
+	r.opened++
+	if c.stalled {
+		r.ignore(c)
+	}
+}
+
+// deliver counts the bodies in a payload: some servers put several messages into a frame.
+func (r *run) deliver(c *client, payload []byte, now time.Duration) {
+	n := bytes.Count(payload, []byte{mark})
+	if n == 0 || c.group == nil {
+		return
+	}
+	before := r.got
+	r.got += n
+	c.group.got += n
+	if r.ledger == nil && before/r.every == r.got/r.every {
+		return
+	}
+	for {
+		i := bytes.IndexByte(payload, mark)
+		if i < 0 {
+			return
+		}
+		payload = payload[i:]
+		at, seq, ok := cutBody(payload)
+		if !ok {
+			return
+		}
+		if r.ledger == nil {
+			r.sampled.add(now - time.Duration(at))
+			return
+		}
+		r.ledger.note(c, seq)
+		payload = payload[1:]
+	}
+}
+
+// reply sends a frame outside of any workload.
+func (r *run) reply(c *client, op byte, payload []byte) {
+	r.write(c, appendFrame(nil, op, payload))
+}

@@ -1,0 +1,170 @@
+//go:build linux
+
+// Package load is the generator of the benchmark: it starts a server, opens connections to
+// it, sends, counts what comes back, and asks the kernel what that has cost the server.
+//
+// It knows just enough of WebSocket to be cheap, runs in one goroutine, and only on Linux,
+// where a process can be asked for its processor time and its memory.
+package load
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Run starts the server, which is a command line, puts the workload on it and ends it. It
+// takes as long as the workload says, and at most a minute or two more.
+func Run(server []string, w Workload) (Result, error) {
+	r, err := newRun(server, w)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.end()
+	return r.measure()
+}
+
+// run is a workload in progress.
+type run struct {
+	Workload
+	*loop
+	server *process
+	speak  dialect
+	addr   netip.AddrPort
+
+	all    []*client // those that read
+	groups []*group
+	// pumping says that an answered message calls for the next one.
+	pumping bool
+	seq     uint32
+	turn    int // the group whose turn it is, for a rate
+	opened  int
+	got     int // deliveries
+	want    int // deliveries that are due for what was sent
+	sampled latencies
+	every   int // deliveries for one sample
+	ledger  *ledger
+
+	body, text, frame []byte // scratch
+}
+
+func newRun(server []string, w Workload) (*run, error) {
+	l, err := newLoop()
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Workload: w, loop: l, every: 1}
+	if w.Rate == 0 {
+		r.every = 16 // the clock and the list are not for nothing
+	}
+	l.receive = r.receive
+	if r.server, err = startServer(server); err != nil {
+		l.close()
+		return nil, err
+	}
+	var known bool
+	if r.speak, known = dialects[r.server.hello.Dialect]; !known {
+		err = fmt.Errorf("unknown dialect %q", r.server.hello.Dialect)
+	} else {
+		r.addr, err = netip.ParseAddrPort(r.server.hello.Addr)
+	}
+	if err != nil {
+		r.end()
+		return nil, err
+	}
+	return r, nil
+}
+
+// end stops the server first: it need not see ten thousand connections end.
+func (r *run) end() {
+	r.server.stop()
+	r.loop.close()
+	r.server.wait()
+}
+
+// measure does what the workload says.
+func (r *run) measure() (Result, error) {
+	res := Result{Workload: r.Name, Versions: r.server.hello.Versions}
+	before, rss := r.server.cpu(), r.server.rss()
+	if err := r.open(); err != nil {
+		return res, err
+	}
+	res.AcceptCPU = micros(r.server.cpu()-before) / float64(len(r.all))
+	err := r.load(&res)
+	res.RSS = r.server.rss()
+	res.ConnRSS = float64(res.RSS-rss) / float64(len(r.all))
+	res.Closed = r.closed
+	return res, err
+}
+
+// load runs the part of the workload that comes when all connections are open.
+func (r *run) load(res *Result) error {
+	if r.Storm {
+		return nil
+	}
+	if r.Idle > 0 {
+		return r.spin(r.now()+r.Idle, never)
+	}
+	if err := r.warm(); err != nil {
+		return err
+	}
+	r.sampled = r.sampled[:0]
+	began, cpu, got := r.now(), r.server.cpu(), r.units()
+	if err := r.send(began + r.For); err != nil {
+		return err
+	}
+	cpu, took := r.server.cpu()-cpu, r.now()-began
+	res.Deliveries = r.units() - got
+	if res.Deliveries > 0 {
+		res.CPU = micros(cpu) / float64(res.Deliveries)
+	}
+	res.PerSecond = float64(res.Deliveries) / took.Seconds()
+	res.P50, res.P99 = r.sampled.quantile(0.5), r.sampled.quantile(0.99)
+	err := r.drain(time.Second)
+	res.Lost = r.want - r.got
+	return err
+}
+
+// units is what the cost is divided by. Of a batch of inbound messages only the last
+// comes back.
+func (r *run) units() int { return r.got * max(r.Inbound, 1) }
+
+// warm sends for a while, and for a stalled member as fast as the others take it, so that
+// whatever stands between the server and him is full.
+func (r *run) warm() error {
+	if r.Stalled == 0 {
+		return r.send(r.now() + r.Warm)
+	}
+	rate := r.Rate
+	r.Rate, r.Burst = 0, 4
+	err := r.send(r.now() + r.Warm)
+	r.Rate, r.Burst = rate, 0
+	if err != nil {
+		return err
+	}
+	return r.drain(10 * time.Second)
+}
+
+// drain waits until all that is due has come, or for so long without anything.
+func (r *run) drain(patience time.Duration) error {
+	for {
+		got := r.got
+		if err := r.spin(r.now()+patience, r.even); err != nil || r.even() || r.got == got {
+			return err
+		}
+	}
+}
+
+func (r *run) even() bool { return r.got >= r.want }
+
+func never() bool { return false }
+
+// spin handles events until a moment comes or done holds.
+func (r *run) spin(until time.Duration, done func() bool) error {
+	for !done() && r.now() < until {
+		if err := r.wait(until); err != nil {
+			return err
+		}
+	}
+	return nil
+}

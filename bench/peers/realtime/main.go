@@ -1,0 +1,33 @@
+// Command realtime serves the benchmark with this library.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/bench/serve"
+)
+
+func main() {
+	var rt *realtime.Manager
+	rt = realtime.New(&realtime.Options{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			c := serve.Who(r)
+			return realtime.Identity{UserID: c.User, Data: c.Room}, nil
+		},
+		Authorize: realtime.InsecureAllowAll,
+		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
+			room, _ := c.Identity().Data.(string)
+			_, err := rt.Join(ctx, c.ID(), room)
+			return err
+		},
+		// No peer limits what a client may send, and 10,000 ends are not worth a line each.
+		InboundRate:  -1,
+		InboundBytes: -1,
+		Logger:       slog.New(slog.DiscardHandler),
+	})
+	serve.Run("realtime", rt,
+		"github.com/realtime-go/realtime", "github.com/coder/websocket")
+}
