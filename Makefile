@@ -9,7 +9,7 @@ lint:
 	.ci/lint
 
 test:
-	go test -race work
+	go test -race -count=1 work
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./ ./internal/engine
