@@ -91,8 +91,8 @@ func (p *pipe) Close() error {
 // at a time; the rest is safe for concurrent use.
 type PipeClient struct{ p *pipe }
 
-// Read returns the next message, which the caller owns. It waits for one until ctx ends, answering pings
-// as it goes. When the connection has ended it returns a *CloseError, whose code is
+// Read returns the next message, which the caller owns. It waits for one until ctx ends,
+// answering pings as it goes. When the connection has ended it returns a *CloseError, whose code is
 // CloseLost if there was no close frame.
 func (c *PipeClient) Read(ctx context.Context) ([]byte, error) {
 	for {

@@ -43,7 +43,7 @@ type Stats struct {
 
 	RefusedOrigin   uint64 // upgrades and REST calls refused by the origin check
 	RefusedAuth     uint64 // upgrades refused by Authenticate
-	RefusedLimit    uint64 // upgrades refused by MaxConns and MaxConnsPerUser, REST joins by MaxRoomsPerConn
+	RefusedLimit    uint64 // upgrades over a limit of connections, REST joins over that of rooms
 	RefusedShutdown uint64 // upgrades refused because the Manager is closing
 	RefusedRequest  uint64 // requests that were no valid upgrade or REST call
 

@@ -24,8 +24,6 @@ const (
 	// The buffers that coder/websocket keeps for a connection's whole life. It writes
 	// nothing through them but close frames.
 	readBuffer, writeBuffer = 512, 256
-	// largeFrame is written as it is; smaller ones are joined into one write.
-	largeFrame = 16 << 10
 	// handshakeTimeout is how long writing the answer to the handshake may take.
 	handshakeTimeout = 5 * time.Second
 )
@@ -153,39 +151,18 @@ func (s *socket) ended(err error) *CloseError {
 	}
 }
 
-// Write is engine.Wire. A write costs a system call whatever its size, so small
-// frames are joined.
+// Write is engine.Wire.
 func (s *socket) Write(batch []*engine.Frame) error {
-	if len(batch) == 1 {
-		_, err := s.nc.Write(batch[0].Wire())
-		return err
-	}
-	joined := s.buffers.Get().(*[]byte)
-	defer s.buffers.Put(joined)
-	buf := (*joined)[:0]
-	for _, f := range batch {
-		if f.Len() < largeFrame {
-			buf = append(buf, f.Wire()...)
-			continue
-		}
-		if err := s.flush(buf); err != nil {
+	buf := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(buf)
+	for i := 0; i < len(batch); {
+		p, _, next := engine.Join(batch, i, buf)
+		if _, err := s.nc.Write(p); err != nil {
 			return err
 		}
-		buf = buf[:0]
-		if _, err := s.nc.Write(f.Wire()); err != nil {
-			return err
-		}
+		i = next
 	}
-	*joined = buf
-	return s.flush(buf)
-}
-
-func (s *socket) flush(buf []byte) error {
-	if len(buf) == 0 {
-		return nil
-	}
-	_, err := s.nc.Write(buf)
-	return err
+	return nil
 }
 
 // hijacker hands coder/websocket a net.Conn of ours in place of the server's, with

@@ -8,10 +8,6 @@ import (
 	"syscall"
 )
 
-// directFrame is the size from which a frame is written from where it is; smaller ones
-// are joined into one write.
-const directFrame = 16 << 10
-
 // RawWire is a Wire on a socket that can be written without blocking.
 type RawWire interface {
 	Wire
@@ -166,7 +162,7 @@ func (f *flusher) flush(l *Link) {
 func (f *flusher) writeBatch(raw syscall.RawConn) (rest []*Frame, err error) {
 	frames := f.b.frames
 	for i := 0; i < len(frames); {
-		p, shared, next := f.join(frames, i)
+		p, shared, next := Join(frames, i, &f.joined)
 		n, err := f.try(raw, p)
 		if err != nil {
 			return nil, err
@@ -182,21 +178,6 @@ func (f *flusher) writeBatch(raw syscall.RawConn) (rest []*Frame, err error) {
 		i = next
 	}
 	return nil, nil
-}
-
-// join returns the bytes of the next write, beginning with frame i, whether they are in
-// the flusher's buffer, and the frame that follows.
-func (f *flusher) join(frames []*Frame, i int) (p []byte, shared bool, next int) {
-	next = i + 1
-	if frames[i].Len() >= directFrame || next == len(frames) || frames[next].Len() >= directFrame {
-		return frames[i].wire, false, next
-	}
-	buf := f.joined[:0]
-	for next = i; next < len(frames) && frames[next].Len() < directFrame; next++ {
-		buf = append(buf, frames[next].wire...)
-	}
-	f.joined = buf
-	return buf, true, next
 }
 
 // try writes p without blocking and returns how much of it the socket took.

@@ -98,6 +98,26 @@ func CutReason(reason string) string {
 	return reason[:cut]
 }
 
+// directFrame is the size from which a frame is written from where it is; smaller ones
+// are joined into one write.
+const directFrame = 16 << 10
+
+// Join returns the bytes of the next write, which begins with frame i, and the frame
+// behind them. A write costs a system call whatever its size, so small frames that
+// follow each other are joined: in buf, if joined is true, which the next call reuses.
+func Join(frames []*Frame, i int, buf *[]byte) (p []byte, joined bool, next int) {
+	next = i + 1
+	if frames[i].Len() >= directFrame || next == len(frames) || frames[next].Len() >= directFrame {
+		return frames[i].wire, false, next
+	}
+	p = (*buf)[:0]
+	for next = i; next < len(frames) && frames[next].Len() < directFrame; next++ {
+		p = append(p, frames[next].wire...)
+	}
+	*buf = p
+	return p, true, next
+}
+
 // Op returns the frame's opcode.
 func (f *Frame) Op() Op { return Op(f.wire[0] & 0x0F) }
 
