@@ -10,7 +10,9 @@ import (
 
 // benchRoom returns a Manager with a room of n members whose clients read.
 func benchRoom(b *testing.B, n int) (*Manager, []*Conn) {
-	m := New(&Options{Authorize: InsecureAllowAll, Slow: SlowDropNewest})
+	m := New(&Options{
+		Authorize: InsecureAllowAll, Slow: SlowDropNewest, InboundRate: -1, InboundBytes: -1,
+	})
 	b.Cleanup(func() { _ = m.Close() })
 	conns := make([]*Conn, n)
 	for i := range conns {
@@ -80,5 +82,21 @@ func BenchmarkEncode(b *testing.B) {
 		if encode(&msg)[protoPlain].Op() != engine.OpText {
 			b.Fatal("not text")
 		}
+	}
+}
+
+// BenchmarkDispatch is what a small chat costs from its bytes to the end of its delivery,
+// to a room of one.
+func BenchmarkDispatch(b *testing.B) {
+	m, conns := benchRoom(b, 1)
+	p := []byte(`{"content":"hello, world","target":"room"}`)
+	b.ReportAllocs()
+	r := newReader(conns[0], &m.opts, &m.tally, m.wheel, m.dispatch.run)
+	for b.Loop() {
+		cmd, ok := r.accept(engine.OpText, p)
+		if !ok {
+			b.Fatal("not a chat")
+		}
+		m.dispatch.run(conns[0], cmd)
 	}
 }

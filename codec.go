@@ -44,16 +44,27 @@ func decodePlain(p []byte) command {
 		return command{}
 	}
 	text, ok := jsonString(values[0])
-	target, ok2 := jsonString(values[1])
+	target, ok2 := jsonTarget(values[1])
 	if !ok || !ok2 {
 		return command{}
 	}
 	return command{kind: cmdChat, text: text, target: target}
 }
 
+// jsonTarget is jsonString without an allocation for the usual targets.
+func jsonTarget(raw []byte) (string, bool) {
+	switch string(raw) {
+	case `"` + targetRoom + `"`:
+		return targetRoom, true
+	case `"` + targetAll + `"`:
+		return targetAll, true
+	}
+	return jsonString(raw)
+}
+
 // appendPlain appends a message in the envelope of the plain protocol. The order of
 // the members is part of the contract with clients that compare text.
-func appendPlain(buf []byte, m *Message, now time.Time) []byte {
+func appendPlain(buf []byte, m *Message) []byte {
 	buf = append(buf, `{"message_type":`...)
 	if m.Type == "" {
 		buf = appendString(buf, typeChat)
@@ -70,7 +81,7 @@ func appendPlain(buf []byte, m *Message, now time.Time) []byte {
 	}
 	at := m.Time
 	if at.IsZero() {
-		at = now
+		at = time.Now()
 	}
 	buf = append(buf, `,"timestamp":`...)
 	buf = strconv.AppendInt(buf, at.Unix(), 10)

@@ -11,7 +11,7 @@ import (
 type dispatcher struct {
 	authorize Authorizer
 	onMessage MessageFunc
-	send      func(context.Context, Target, Message) (Result, error)
+	relay     func(context.Context, Target, Message) (Result, error) // of what Chat returns
 	log       *slog.Logger
 	tally     *tally
 	notes     *notes
@@ -48,7 +48,7 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 		if d.onMessage != nil {
 			return d.onMessage(c.ctx, c, in)
 		}
-		_, err := d.send(c.ctx, in.Target, in.Message)
+		_, err := d.relay(c.ctx, in.Target, in.Message)
 		return err
 	})
 	if err != nil {

@@ -1,10 +1,6 @@
 package realtime
 
-import (
-	"time"
-
-	"github.com/realtime-go/realtime/internal/engine"
-)
+import "github.com/realtime-go/realtime/internal/engine"
 
 // frames is one message on the wire, once for each protocol that a receiver speaks.
 // All receivers share them.
@@ -17,7 +13,7 @@ const envelope = 96
 func encode(m *Message) *frames {
 	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content))
 	return &frames{
-		protoPlain: engine.Seal(engine.OpText, appendPlain(buf, m, time.Now())),
+		protoPlain: engine.Seal(engine.OpText, appendPlain(buf, m)),
 	}
 }
 

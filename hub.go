@@ -32,6 +32,7 @@ type Manager struct {
 
 	links     engine.Config
 	flushers  *engine.Flushers
+	intakes   *engine.Intakes
 	wheel     *engine.Wheel
 	sweeper   engine.Timer
 	heartbeat *engine.Frame
@@ -59,11 +60,12 @@ func New(o *Options) *Manager {
 	}
 	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin)
 	m.dispatch = dispatcher{
-		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, send: m.Send,
+		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
 		log: m.log, tally: &m.tally, notes: &m.notes,
 	}
 	m.buffers.New = func() any { return new([]byte) }
 	m.flushers = engine.NewFlushers(m.background.Go)
+	m.intakes = engine.NewIntakes(m.background.Go)
 	m.links = engine.Config{
 		MaxMessages:  m.opts.QueueMessages,
 		MaxBytes:     m.opts.QueueBytes,
@@ -165,7 +167,7 @@ func (m *Manager) newSession(ctx context.Context, t Transport, id Identity) *ses
 	c.link = engine.NewLink(&m.links, t.wire(), func(err error) {
 		c.finish(linkError(err), closeGrace)
 	})
-	t.attach(c.link, s.reader.ears(m.opts.MaxMessageBytes))
+	t.attach(c.link, s.reader, m.opts.MaxMessageBytes)
 	return s
 }
 
@@ -301,6 +303,18 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 	if err := msg.check(m.opts.QueueBytes / 2); err != nil {
 		return Result{}, err
 	}
+	return m.send(ctx, to, msg)
+}
+
+// relay is Send of a message that [Chat] has made.
+func (m *Manager) relay(ctx context.Context, to Target, msg Message) (Result, error) {
+	if err := msg.checkSize(m.opts.QueueBytes / 2); err != nil {
+		return Result{}, err
+	}
+	return m.send(ctx, to, msg)
+}
+
+func (m *Manager) send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if m.closed.Load() {
 		return Result{}, ErrClosed
 	}

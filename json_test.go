@@ -112,7 +112,7 @@ func FuzzAppendPlain(f *testing.F) {
 				Content string `json:"content"`
 			} `json:"content"`
 		}
-		frame := appendPlain(nil, &m, m.Time)
+		frame := appendPlain(nil, &m)
 		require.True(t, utf8.Valid(frame))
 		require.NoError(t, json.Unmarshal(frame, &got))
 		quoted, err := json.Marshal(text)

@@ -83,7 +83,52 @@ func TestHeartbeatCostsNoGoroutine(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		// A reader of ours and one of the test's for each, and nothing else.
-		require.LessOrEqual(t, runtime.NumGoroutine(), one+205)
+		// A reader of the test's for each, and nothing of ours.
+		require.LessOrEqual(t, runtime.NumGoroutine(), one+105)
+	})
+}
+
+// TestQuietConnectionsCostNoGoroutine: one that talks has a goroutine, and gives it up.
+func TestQuietConnectionsCostNoGoroutine(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		b.open("first")
+		synctest.Wait()
+		one := runtime.NumGoroutine()
+		clients := make([]*client, 100)
+		for i := range clients {
+			clients[i] = b.open("")
+		}
+		synctest.Wait()
+		require.LessOrEqual(t, runtime.NumGoroutine(), one+105, "they have said nothing yet")
+		for range 3 {
+			for _, c := range clients {
+				c.hush()
+				require.NoError(t, c.Write([]byte("ping")))
+			}
+			synctest.Wait()
+			require.GreaterOrEqual(t, runtime.NumGoroutine(), one+190, "they may go on")
+			for _, c := range clients {
+				require.Equal(t, []string{"pong"}, c.got())
+			}
+			time.Sleep(16 * time.Second)
+			synctest.Wait()
+			require.LessOrEqual(t, runtime.NumGoroutine(), one+105, "they are quiet")
+		}
+	})
+}
+
+// TestTalkingConnectionsKeepTheirGoroutine: giving it up and taking it back is for those
+// who are quiet for long.
+func TestTalkingConnectionsKeepTheirGoroutine(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.open("alice")
+		synctest.Wait()
+		before := runtime.NumGoroutine()
+		for range 20 {
+			require.NoError(t, alice.Write([]byte("ping")))
+			time.Sleep(9 * time.Second)
+			synctest.Wait()
+			require.Greater(t, runtime.NumGoroutine(), before)
+		}
 	})
 }

@@ -57,10 +57,19 @@ func chatContent(sender, text string, at time.Time) []byte {
 	return append(buf, '}')
 }
 
-// check returns an error that matches ErrName, ErrMessage or ErrTooLarge.
-func (m *Message) check(maxBytes int) error {
+// checkSize returns an error that matches ErrTooLarge.
+func (m *Message) checkSize(maxBytes int) error {
 	if len(m.Content) > maxBytes {
 		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(m.Content), maxBytes)
+	}
+	return nil
+}
+
+// check returns an error that matches ErrName, ErrMessage or ErrTooLarge. What [Chat]
+// returns can only be too large.
+func (m *Message) check(maxBytes int) error {
+	if err := m.checkSize(maxBytes); err != nil {
+		return err
 	}
 	if err := validType(m.Type); err != nil {
 		return err

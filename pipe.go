@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"sync"
 	"time"
@@ -25,9 +26,10 @@ func Pipe() (Transport, *PipeClient) {
 
 // pipe is the server's end.
 type pipe struct {
-	down, up *lane
-	ears     ears
-	link     *engine.Link
+	down, up   *lane
+	ears       ears
+	link       *engine.Link
+	maxMessage int
 }
 
 // RemoteAddr returns "pipe".
@@ -35,15 +37,30 @@ func (p *pipe) RemoteAddr() string { return "pipe" }
 
 func (p *pipe) wire() engine.Wire { return p }
 
-func (p *pipe) attach(l *engine.Link, e ears) { p.link, p.ears = l, e }
+func (p *pipe) attach(l *engine.Link, e ears, maxMessage int) {
+	p.link, p.ears, p.maxMessage = l, e, maxMessage
+}
+
+func (p *pipe) nudge() bool {
+	p.up.nudge()
+	return true
+}
+
+func (p *pipe) park() bool {
+	p.up.whenReady(p.ears.wake)
+	return true
+}
 
 func (p *pipe) discard() {}
 
 func (p *pipe) release() {}
 
-func (p *pipe) receive(buf []byte) (engine.Op, []byte, error) {
+func (p *pipe) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 	for {
-		f, err := p.up.get(context.Background())
+		f, err := p.up.get(context.Background(), wait)
+		if errors.Is(err, engine.ErrQuiet) {
+			return 0, nil, err
+		}
 		if err != nil {
 			return 0, nil, &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
 		}
@@ -59,8 +76,8 @@ func (p *pipe) receive(buf []byte) (engine.Op, []byte, error) {
 			code, reason := closePayload(f.Payload())
 			return 0, nil, &CloseError{Cause: CauseClient, Code: code, Reason: reason}
 		default:
-			if len(f.Payload()) > p.ears.maxMessage {
-				return 0, nil, tooBig(p.ears.maxMessage)
+			if len(f.Payload()) > p.maxMessage {
+				return 0, nil, tooBig(p.maxMessage)
 			}
 			return f.Op(), append(buf, f.Payload()...), nil
 		}
@@ -96,7 +113,7 @@ type PipeClient struct{ p *pipe }
 // CloseLost if there was no close frame.
 func (c *PipeClient) Read(ctx context.Context) ([]byte, error) {
 	for {
-		f, err := c.p.down.get(ctx)
+		f, err := c.p.down.get(ctx, true)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
@@ -152,6 +169,8 @@ type lane struct {
 	bytes    int
 	closed   bool
 	deadline time.Time
+	nudged   bool   // whoever waits in get is to return
+	ready    func() // to be called when there is something to get
 }
 
 func newLane() *lane {
@@ -176,8 +195,35 @@ func (l *lane) put(f *engine.Frame) error {
 	}
 	l.frames = append(l.frames, f)
 	l.bytes += f.Len()
-	l.changed.Broadcast()
+	l.tell()
 	return nil
+}
+
+// tell says that there is something to get. l.mu is held.
+func (l *lane) tell() {
+	l.changed.Broadcast()
+	if l.ready != nil {
+		l.ready()
+		l.ready = nil
+	}
+}
+
+// whenReady has f called once there is something to get. f must not call the lane.
+func (l *lane) whenReady(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ready = f
+	if len(l.frames) > 0 || l.closed {
+		l.tell()
+	}
+}
+
+// nudge makes a get that waits return engine.ErrQuiet.
+func (l *lane) nudge() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.nudged = true
+	l.changed.Broadcast()
 }
 
 // await waits for a change, or for the deadline if there is one. l.mu is held.
@@ -195,14 +241,19 @@ func (l *lane) notify() {
 	l.changed.Broadcast()
 }
 
-// get takes the first frame. What is in a closed lane can still be taken.
-func (l *lane) get(ctx context.Context) (*engine.Frame, error) {
+// get takes the first frame. What is in a closed lane can still be taken. With wait
+// false, or after nudge, it returns engine.ErrQuiet in place of waiting.
+func (l *lane) get(ctx context.Context, wait bool) (*engine.Frame, error) {
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, l.notify)()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.frames) == 0 && !l.closed && ctx.Err() == nil {
+		if !wait || l.nudged {
+			l.nudged = false
+			return nil, engine.ErrQuiet
+		}
 		l.changed.Wait()
 	}
 	if ctx.Err() != nil {
@@ -233,5 +284,5 @@ func (l *lane) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	l.changed.Broadcast()
+	l.tell()
 }

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,9 @@ const (
 	handlerPatience = 5 * time.Second
 	// messagePatience is how long a message may take from its first byte to its last.
 	messagePatience = 10 * time.Second
+	// quietTime is after how much silence a connection gives up the goroutine that reads
+	// it. One that comes back sooner is cheaper to leave alone.
+	quietTime = 10 * time.Second
 	// ratePatience is how long a client may be slowed down without a break.
 	ratePatience = 10 * time.Second
 	// What is read ahead while a handler runs.
@@ -28,6 +32,9 @@ const (
 // which answers pings, sees the end and keeps a bounded backlog; the first one runs
 // the backlog and ends when it has caught up. So at most one goroutine reads and at
 // most one runs, and a handler that waits for its own client does not wait for ever.
+//
+// While nothing comes in for a while, nobody has the token: the transport keeps it, and
+// wakes the reader with it when there is something to read.
 type reader struct {
 	c     *Conn
 	tally *tally
@@ -37,10 +44,11 @@ type reader struct {
 	messages, bytes, pings bucket
 	slowSince              time.Time // since when the buckets have been in debt
 
-	watch   engine.Timer // looks after a handler or a message that takes long
+	watch   engine.Timer // looks after a handler, a message or a silence that takes long
 	armed   atomic.Bool
 	started atomic.Int64 // when the handler began, as c.now(); 0 if none runs
 	began   atomic.Int64 // when the message began, as c.now(); 0 if none is read
+	parked  atomic.Bool  // the transport has the token
 
 	mu      sync.Mutex
 	changed sync.Cond
@@ -65,19 +73,27 @@ func newReader(c *Conn, o *Options, t *tally, w *engine.Wheel, run func(*Conn, c
 	return r
 }
 
-// ears is what the transport tells.
-func (r *reader) ears(maxMessage int) ears {
-	return ears{
-		maxMessage: maxMessage,
-		alive:      r.c.alive, begin: r.begin, ping: r.ping, pong: r.pong,
+// alive, waiting, ping, pong and wake are the ears of the transport.
+func (r *reader) alive() { r.c.alive() }
+
+// waiting keeps the time since a message or frame has been half there.
+func (r *reader) waiting(inside bool) {
+	if !inside {
+		r.began.Store(0)
+	} else if r.began.CompareAndSwap(0, int64(r.c.now())) {
+		r.arm(handlerPatience)
 	}
 }
 
-func (r *reader) begin() {
-	now := int64(r.c.now())
-	r.c.seen.Store(now)
-	r.began.Store(now)
-	r.arm(handlerPatience)
+// wake takes the token back.
+func (r *reader) wake() {
+	r.parked.Store(false)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.loops++
+		go r.loop(false)
+	}
 }
 
 // ping takes the leave to answer a ping.
@@ -97,34 +113,40 @@ func (r *reader) pong(payload string) {
 }
 
 // loop holds the token: it reads until the connection ends or the token is given away.
-func (r *reader) loop() {
+// With stay false it gives it away as soon as it would wait, until a message has come.
+func (r *reader) loop(stay bool) {
 	var buf []byte
-	for r.next(&buf) {
+	for r.next(&buf, &stay) {
 	}
+	r.leave()
+}
+
+// leave accounts for a loop that has ended.
+func (r *reader) leave() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.loops--
 	r.changed.Broadcast()
-	r.mu.Unlock()
 }
 
 // next reads one message and deals with it. It reports false when the token is gone.
-func (r *reader) next(buf *[]byte) bool {
+func (r *reader) next(buf *[]byte, stay *bool) bool {
 	r.c.link.WaitReplies()
 	r.c.reading.Store(int64(r.c.now()))
-	op, data, err := r.c.transport.receive((*buf)[:0])
+	op, data, err := r.c.transport.receive((*buf)[:0], *stay)
+	if errors.Is(err, engine.ErrQuiet) {
+		*stay = true // if it cannot be parked
+		return !r.park()
+	}
 	r.c.reading.Store(0)
 	r.began.Store(0)
 	if err != nil {
-		why := err.(*CloseError)
-		r.c.finish(why, closeGrace)
-		if why.Cause != CauseClient && why.Cause != CauseLost {
-			r.c.transport.discard()
-		}
-		r.c.link.ReadEnded()
+		r.hear(err.(*CloseError))
 		return false
 	}
+	*stay = true
 	*buf = data
-	if cap(data) > 2*readBuffer { // one large message must not cost memory for ever
+	if cap(data) > 2*firstBuffer { // one large message must not cost memory for ever
 		*buf = nil
 	}
 	cmd, ok := r.accept(op, data)
@@ -132,6 +154,25 @@ func (r *reader) next(buf *[]byte) bool {
 		return true
 	}
 	return r.work(cmd)
+}
+
+// park gives the token to the transport, if that takes it.
+func (r *reader) park() bool {
+	r.parked.Store(true)
+	if r.c.transport.park() {
+		return true
+	}
+	r.parked.Store(false)
+	return false
+}
+
+// hear deals with how the connection ended.
+func (r *reader) hear(why *CloseError) {
+	r.c.finish(why, closeGrace)
+	if why.Cause != CauseClient && why.Cause != CauseLost {
+		r.c.transport.discard()
+	}
+	r.c.link.ReadEnded()
 }
 
 // accept checks and decodes a message, after waiting as long as its rate demands.
@@ -264,21 +305,28 @@ func (r *reader) yield() {
 	if r.busy && !r.yielded && !r.closed {
 		r.yielded = true
 		r.loops++
-		go r.loop()
+		go r.loop(true)
 	}
 }
 
-// start begins to read. enter and exit bracket code of the application that runs
-// before that.
+// start begins to read, as soon as there is something to read.
 func (r *reader) start() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.closed {
-		r.loops++
-		go r.loop()
+	if r.closed {
+		r.mu.Unlock()
+		return
+	}
+	r.loops++ // nothing of the transport is freed meanwhile
+	r.mu.Unlock()
+	r.c.reading.Store(int64(r.c.now()))
+	if r.park() {
+		r.leave()
+	} else {
+		go r.loop(false)
 	}
 }
 
+// enter and exit bracket code of the application that runs outside of loop.
 func (r *reader) enter() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -316,6 +364,12 @@ func (r *reader) look() {
 		return
 	}
 	now := r.c.now()
+	if reading := time.Duration(r.c.reading.Load()); reading > 0 && !r.parked.Load() {
+		left := quietTime - (now - reading)
+		if left > 0 || r.c.transport.nudge() {
+			r.arm(max(left, handlerPatience))
+		}
+	}
 	if began := time.Duration(r.began.Load()); began > 0 {
 		left := messagePatience - (now - began)
 		if left <= 0 {

@@ -53,6 +53,7 @@ func newSite(t *testing.T, o realtime.Options, secure bool) *site {
 	t.Cleanup(func() {
 		require.NoError(t, rt.Close())
 		s.Close()
+		require.NoError(t, rt.Shutdown(context.Background())) // waits for handlers, which still count
 		requireConserved(t, rt.Stats())
 	})
 	return s
@@ -245,6 +246,9 @@ func TestSocketProtocolErrors(t *testing.T) {
 			"bad close code":       {masked(0x88, "\x03\xed"), 1002},
 			"half a close code":    {masked(0x88, "\x03"), 1002},
 			"close reason":         {masked(0x88, "\x03\xe8bad\xff"), 1007},
+			"too many fragments":   {masked(0x01, "") + strings.Repeat(masked(0x00, ""), 1024), 1008},
+			"announced too long":   {"\x81\xff\x00\x00\x00\x00\x00\x01\x00\x01", 1009},
+			"length overflow":      {"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff", 1002},
 			"and much behind it":   {"\x81\x01x" + strings.Repeat("y", 200_000), 1002},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -263,6 +267,35 @@ func TestSocketProtocolErrors(t *testing.T) {
 					"the socket is closed, not reset: %v", err)
 			})
 		}
+	})
+}
+
+// TestSocketTornMessage: what is left of a message when its connection ends is no message,
+// however much like one it looks.
+func TestSocketTornMessage(t *testing.T) {
+	roads(t, func(t *testing.T, secure bool) {
+		s := newSite(t, realtime.Options{}, secure)
+		for _, torn := range []string{
+			masked(0x01, "ping"),                       // the first of several frames
+			masked(0x81, "pingpong")[:len("......")+4], // half of one
+			masked(0x81, "ping")[:6],                   // nothing but the header
+		} {
+			nc, br := s.rawDial(t, "alice", "")
+			_, _ = readFrame(t, br)
+			_, err := nc.Write([]byte(torn))
+			require.NoError(t, err)
+			switch nc := nc.(type) {
+			case *net.TCPConn:
+				require.NoError(t, nc.CloseWrite())
+			case *tls.Conn:
+				require.NoError(t, nc.CloseWrite())
+			}
+			_, err = br.ReadByte()
+			require.Error(t, err)
+		}
+		require.NoError(t, s.rt.Close())
+		require.Zero(t, s.rt.Stats().Received)
+		require.EqualValues(t, 3, s.rt.Stats().Ended.Lost)
 	})
 }
 

@@ -20,11 +20,20 @@ type Transport interface {
 
 	// wire is the send side, for the link that is about to be attached.
 	wire() engine.Wire
-	// attach gives the transport its link and the ears of its connection.
-	attach(*engine.Link, ears)
+	// attach gives the transport its link and the ears of its connection, and says how
+	// many bytes a message may have.
+	attach(l *engine.Link, e ears, maxMessage int)
 	// receive blocks for the next message and appends it to buf, which it owns until
-	// it returns. The error is a *CloseError. One goroutine calls it at a time.
-	receive(buf []byte) (engine.Op, []byte, error)
+	// it returns. With wait false, or after nudge, it may return engine.ErrQuiet in place
+	// of waiting between two messages. Any other error is a *CloseError. One goroutine
+	// calls it at a time.
+	receive(buf []byte, wait bool) (engine.Op, []byte, error)
+	// nudge asks a receive that waits to return engine.ErrQuiet. It reports false if the
+	// transport cannot park.
+	nudge() bool
+	// park has the ears woken once there is something to receive, and reports true; nobody
+	// may call receive until then. False means that it cannot be done now.
+	park() bool
 	// discard reads what the peer still sends after a receive that failed, until it ends
 	// or closeGrace has passed: closing a socket with unread input resets it, and what
 	// was written last may not arrive.
@@ -34,13 +43,13 @@ type Transport interface {
 	release()
 }
 
-// ears is what a transport tells its connection. The functions do not block.
-type ears struct {
-	maxMessage int
-	alive      func()               // a frame came in
-	begin      func()               // a message began to come in
-	ping       func() bool          // a ping came in; false: too many
-	pong       func(payload string) // a pong came in
+// ears are what a transport tells its connection. The methods do not block.
+type ears interface {
+	alive()              // something came in
+	waiting(inside bool) // it is about to wait: inside a message, or between two
+	ping() bool          // a ping came in; false: too many
+	pong(payload string) // a pong came in
+	wake()               // there is something to receive, after park
 }
 
 func tooBig(limit int) *CloseError {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -27,6 +28,7 @@ type hello struct {
 // that: so it cannot outlive this process.
 type process struct {
 	cmd   *exec.Cmd
+	stdin io.Closer
 	hello hello
 }
 
@@ -34,7 +36,8 @@ type process struct {
 func startServer(command []string) (*process, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stderr = os.Stderr
-	if _, err := cmd.StdinPipe(); err != nil {
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
 		return nil, err
 	}
 	out, err := cmd.StdoutPipe()
@@ -44,8 +47,8 @@ func startServer(command []string) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd: cmd}
-	mute := time.AfterFunc(10*time.Second, p.stop)
+	p := &process{cmd: cmd, stdin: stdin}
+	mute := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 	defer mute.Stop()
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	if err == nil {
@@ -53,17 +56,21 @@ func startServer(command []string) (*process, error) {
 	}
 	if err != nil {
 		p.stop()
-		_ = cmd.Wait()
+		p.wait()
 		return nil, fmt.Errorf("server %q does not say where it is: %w", command, err)
 	}
 	return p, nil
 }
 
-// stop ends the process without ceremony: its ending is not measured.
-func (p *process) stop() { _ = p.cmd.Process.Kill() }
+// stop asks the process to end, and gives it time to write its profile.
+func (p *process) stop() { _ = p.stdin.Close() }
 
 // wait is to be called after stop, once.
-func (p *process) wait() { _ = p.cmd.Wait() }
+func (p *process) wait() {
+	late := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
+	_ = p.cmd.Wait()
+}
 
 // cpu returns the processor time that the process has used, by the clock that Linux keeps
 // for each process; the number of that clock is made as the C library makes it.

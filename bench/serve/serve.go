@@ -19,6 +19,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"strings"
 	"time"
 )
@@ -46,12 +47,31 @@ func Run(dialect string, h http.Handler, modules ...string) {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", h)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	stop := profile(os.Getenv("CPUPROFILE"))
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
 		os.Exit(0)
 	}()
 	fmt.Fprintln(os.Stderr, srv.Serve(l))
 	os.Exit(1)
+}
+
+// profile writes a profile of the processor's time to a file until stop, for
+// go tool pprof. Without a path it does nothing.
+func profile(path string) (stop func()) {
+	if path == "" {
+		return func() {}
+	}
+	f, err := os.Create(path)
+	if err == nil {
+		err = pprof.StartCPUProfile(f)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "profile:", err)
+		os.Exit(1)
+	}
+	return pprof.StopCPUProfile
 }
 
 // versions looks the modules up in what the linker has noted.

@@ -1,0 +1,265 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+var (
+	// ErrQuiet is what [Intake.Read] returns in place of waiting, between two messages.
+	ErrQuiet = errors.New("engine: nothing to read")
+	// ErrTorn is what it returns in place of io.EOF inside a message, which the
+	// WebSocket library would take for the end of the message.
+	ErrTorn = errors.New("engine: connection ended inside a message")
+)
+
+// chunkBytes is how much is read from a socket at once. The buffer is borrowed when
+// there is something to read, and given back when all of it was taken.
+const chunkBytes = 4 << 10
+
+// Intakes is what the intakes of many connections share.
+type Intakes struct {
+	read    func(fd uintptr, p []byte) (int, error) // the system call; tests replace it
+	buffers sync.Pool                               // of *[]byte, chunkBytes each
+	parking *parking
+}
+
+// NewIntakes returns what intakes share. Its goroutine, if it needs one, is started by
+// start with the first socket.
+func NewIntakes(start func(func())) *Intakes {
+	return &Intakes{
+		read:    sysRead,
+		buffers: sync.Pool{New: func() any { return new(make([]byte, chunkBytes)) }},
+		parking: newParking(start),
+	}
+}
+
+// Close ends the goroutine. Nothing can be parked from then on, and nothing may be.
+func (is *Intakes) Close() { is.parking.close() }
+
+// Listener is told by an intake what happens. Its methods must not block.
+type Listener interface {
+	// Heard says that the peer has sent something.
+	Heard()
+	// Waiting says that Read is about to wait, and whether that is inside a message or
+	// a frame.
+	Waiting(inside bool)
+	// Wake says that there is something to read, after [Intake.Park].
+	Wake()
+}
+
+// Intake is the receiving side of a connection, below the WebSocket library: it has its
+// [Scanner] look at everything first, borrows a buffer only while there is something in
+// it, and lets a quiet connection wait without a goroutine. One goroutine reads at a time.
+type Intake struct {
+	shared *Intakes
+	conn   net.Conn
+	raw    syscall.RawConn // nil: conn has to be read through its own Read
+	ears   Listener
+	scan   Scanner
+
+	lent  *[]byte // what chunk lies in, if it was borrowed
+	chunk []byte  // scanned, and not taken yet
+	wrong *Violation
+	leave bool // Read may return ErrQuiet at once
+	token uint64
+	known bool // to the poller
+
+	closed atomic.Bool
+	nudged atomic.Bool
+
+	// Arguments and results of readOnce.
+	call func(fd uintptr) bool
+	into []byte
+	n    int
+	err  error
+}
+
+// NewIntake returns the intake of a connection. early is what has been read from it
+// already. raw is nil if conn is anything but a plain socket.
+func NewIntake(shared *Intakes, conn net.Conn, raw syscall.RawConn, early []byte) *Intake {
+	in := &Intake{shared: shared, conn: conn, raw: raw, chunk: early}
+	in.call = in.readOnce
+	return in
+}
+
+// Begin tells the intake who listens and what the scanner holds against. It is called
+// once, before the first Read.
+func (in *Intake) Begin(ears Listener, scan Scanner) {
+	in.ears, in.scan = ears, scan
+	early := in.chunk
+	n, wrong := in.scan.Scan(early)
+	in.chunk, in.wrong = early[:n], wrong
+}
+
+// Read is io.Reader. When a frame breaks the rules, it returns all that came before it,
+// and then a *Violation.
+func (in *Intake) Read(p []byte) (int, error) {
+	for len(in.chunk) == 0 {
+		if in.wrong != nil {
+			return 0, in.wrong
+		}
+		n, err := in.fill(p)
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+	n := copy(p, in.chunk)
+	in.chunk = in.chunk[n:]
+	if len(in.chunk) == 0 {
+		in.giveBack()
+	}
+	return n, nil
+}
+
+// fill reads from the connection: a lot into p itself, less into a chunk.
+func (in *Intake) fill(p []byte) (n int, err error) {
+	buf, direct := p, true
+	if in.raw == nil {
+		in.ears.Waiting(!in.scan.Between())
+		n, err = in.conn.Read(p)
+	} else if direct = len(p) >= chunkBytes; direct {
+		n, err = in.try(p)
+	} else if n, err = in.try(nil); n > 0 {
+		buf = *in.lent
+	}
+	switch {
+	case n > 0: // an error comes again
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, in.roused()
+	case errors.Is(err, io.EOF) && !in.scan.Between():
+		return 0, ErrTorn
+	default:
+		return 0, err
+	}
+	in.ears.Heard()
+	n, in.wrong = in.scan.Scan(buf[:n])
+	if direct {
+		return n, nil
+	}
+	if in.chunk = buf[:n]; n == 0 {
+		in.giveBack()
+	}
+	return 0, nil
+}
+
+// try reads into p, or into a borrowed buffer if that is nil.
+func (in *Intake) try(p []byte) (int, error) {
+	in.into, in.n, in.err = p, 0, nil
+	err := in.raw.Read(in.call)
+	in.into = nil
+	if err == nil {
+		err = in.err
+	}
+	return in.n, err
+}
+
+// readOnce is called by the RawConn, whenever there may be something to read. It reports
+// whether Read is to return.
+func (in *Intake) readOnce(fd uintptr) bool {
+	buf := in.into
+	if buf == nil {
+		in.lent = in.shared.buffers.Get().(*[]byte)
+		buf = *in.lent
+	}
+	for {
+		in.n, in.err = in.shared.read(fd, buf)
+		if !errors.Is(in.err, syscall.EINTR) {
+			break
+		}
+	}
+	if in.n > 0 {
+		in.err = nil
+		return true
+	}
+	in.n = 0
+	in.giveBack()
+	switch {
+	case in.err == nil:
+		in.err = io.EOF
+	case errors.Is(in.err, syscall.EAGAIN) && in.leave && in.scan.Between():
+		in.err = ErrQuiet
+	case errors.Is(in.err, syscall.EAGAIN):
+		in.ears.Waiting(!in.scan.Between())
+		return false
+	}
+	return true
+}
+
+func (in *Intake) giveBack() {
+	in.chunk = nil
+	if in.lent != nil {
+		in.shared.buffers.Put(in.lent)
+		in.lent = nil
+	}
+}
+
+// roused says why Read was woken though nothing came: to end, to leave, or in the middle
+// of something, to go on.
+func (in *Intake) roused() error {
+	if in.closed.Load() {
+		return in.end()
+	}
+	_ = in.conn.SetReadDeadline(time.Time{})
+	in.nudged.Store(false)
+	switch {
+	case in.closed.Load(): // meanwhile, and its deadline is gone
+		return in.end()
+	case in.scan.Between():
+		return ErrQuiet
+	}
+	return nil
+}
+
+// end is how Read ends after Close. Only a control frame that never comes to its end
+// makes the WebSocket library close while it reads.
+func (in *Intake) end() error {
+	if in.wrong == nil && in.scan.InControl() {
+		in.wrong = &Violation{Code: 1008, Reason: "control frame took too long"}
+	}
+	return net.ErrClosed
+}
+
+// Close ends reading, from any goroutine. The connection stays open.
+func (in *Intake) Close() error {
+	in.closed.Store(true)
+	return in.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// Wrong returns what the peer did wrong, if that is why Read has ended.
+func (in *Intake) Wrong() *Violation { return in.wrong }
+
+// MayLeave says whether Read returns ErrQuiet at once where it would wait between two
+// messages. The one who reads calls it.
+func (in *Intake) MayLeave(leave bool) { in.leave = leave }
+
+// Nudge makes a Read that waits between two messages return ErrQuiet. It reports false
+// if there is nowhere to park. Any goroutine may call it.
+func (in *Intake) Nudge() bool {
+	if in.raw == nil || !in.shared.parking.works() {
+		return false
+	}
+	if !in.nudged.Swap(true) {
+		_ = in.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	return true
+}
+
+// Park gives up the right to read, and has the listener woken once when there is
+// something to read, at once if there is already. It reports false if that cannot be
+// done; the caller then reads on. It is called before the first Read or after ErrQuiet.
+func (in *Intake) Park() bool {
+	return in.raw != nil && len(in.chunk) == 0 && in.wrong == nil && in.shared.parking.park(in)
+}
+
+// Release forgets a connection that was parked when it ended. Nobody reads any more.
+func (in *Intake) Release() {
+	in.shared.parking.forget(in)
+	in.giveBack()
+}

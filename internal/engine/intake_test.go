@@ -1,0 +1,240 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// listener writes down what an intake says.
+type listener struct {
+	heard  atomic.Int64
+	waits  chan bool
+	wakes  chan struct{}
+	onWake func()
+}
+
+func newListener() *listener {
+	return &listener{waits: make(chan bool, 100), wakes: make(chan struct{}, 100)}
+}
+
+func (l *listener) Heard() { l.heard.Add(1) }
+
+func (l *listener) Waiting(inside bool) {
+	select {
+	case l.waits <- inside:
+	default:
+	}
+}
+
+func (l *listener) Wake() {
+	if l.onWake != nil {
+		l.onWake()
+		return
+	}
+	l.wakes <- struct{}{}
+}
+
+// newIntakes returns intakes that end with the test.
+func newIntakes(t testing.TB) *Intakes {
+	var wg sync.WaitGroup
+	is := NewIntakes(wg.Go)
+	t.Cleanup(func() {
+		is.Close()
+		wg.Wait()
+	})
+	return is
+}
+
+// begun returns the intake of a real socket, and its far end.
+func begun(t *testing.T, is *Intakes, early string) (*Intake, *listener, *net.TCPConn) {
+	server, client := tcpPair(t)
+	raw, err := server.SyscallConn()
+	require.NoError(t, err)
+	in, ears := NewIntake(is, server, raw, []byte(early)), newListener()
+	in.Begin(ears, NewScanner(1<<20, false))
+	t.Cleanup(in.Release)
+	return in, ears, client
+}
+
+func send(t *testing.T, c net.Conn, p string) {
+	_, err := io.WriteString(c, p)
+	require.NoError(t, err)
+}
+
+// expect reads until it has these bytes.
+func expect(t *testing.T, in *Intake, want string, size int) {
+	t.Helper()
+	got, p := "", make([]byte, size)
+	for len(got) < len(want) {
+		n, err := in.Read(p)
+		require.NoError(t, err)
+		got += string(p[:n])
+	}
+	require.Equal(t, want, got)
+}
+
+func TestIntakePassesEverythingOn(t *testing.T) {
+	stream := inbound(finText, 5) + inbound(finPing, 0) + inbound(finText, 3*chunkBytes)
+	for _, size := range []int{1, 32, chunkBytes, 2 * chunkBytes} {
+		in, ears, client := begun(t, newIntakes(t), stream[:7])
+		send(t, client, stream[7:])
+		expect(t, in, stream, size)
+		require.Nil(t, in.lent, "a buffer was kept")
+		require.Positive(t, ears.heard.Load())
+		require.NoError(t, client.CloseWrite())
+		_, err := in.Read(make([]byte, size))
+		require.Equal(t, io.EOF, err)
+	}
+}
+
+func TestIntakeStopsBeforeWhatIsWrong(t *testing.T) {
+	good := inbound(finText, 50)
+	for _, early := range []int{0, 10, len(good) + 2} {
+		stream := good + "\x8f\x80"
+		in, _, client := begun(t, newIntakes(t), stream[:early])
+		send(t, client, stream[early:]+good)
+		expect(t, in, good, 33)
+		_, err := in.Read(make([]byte, 10))
+		require.Equal(t, in.Wrong(), err)
+		require.Equal(t, &Violation{1002, "unknown opcode"}, in.Wrong())
+	}
+}
+
+func TestIntakeTellsATornMessage(t *testing.T) {
+	for _, torn := range []string{"\x81", inbound(finText, 5)[:8], inbound(1, 5)} {
+		in, _, client := begun(t, newIntakes(t), "")
+		send(t, client, torn)
+		require.NoError(t, client.CloseWrite())
+		expect(t, in, torn, 100)
+		_, err := in.Read(make([]byte, 100))
+		require.Equal(t, ErrTorn, err)
+	}
+}
+
+func TestIntakeClose(t *testing.T) {
+	in, ears, client := begun(t, newIntakes(t), "")
+	send(t, client, "\x89\x85\x00\x00\x00\x00ab") // half a ping
+	expect(t, in, "\x89\x85\x00\x00\x00\x00ab", 100)
+	ended := make(chan error)
+	go func() {
+		_, err := in.Read(make([]byte, 100))
+		ended <- err
+	}()
+	require.True(t, <-ears.waits)
+	require.NoError(t, in.Close())
+	require.ErrorIs(t, <-ended, net.ErrClosed)
+	require.Equal(t, &Violation{1008, "control frame took too long"}, in.Wrong())
+}
+
+// fakeRaw is a socket whose reads are what a script says.
+type fakeRaw struct {
+	read func(p []byte) (int, error)
+	late atomic.Bool // the read deadline has passed
+}
+
+func (r *fakeRaw) Control(f func(uintptr)) error  { return nil }
+func (r *fakeRaw) Write(func(uintptr) bool) error { return errors.ErrUnsupported }
+func (r *fakeRaw) SetReadDeadline(at time.Time) error {
+	r.late.Store(!at.IsZero())
+	return nil
+}
+
+func (r *fakeRaw) Read(f func(uintptr) bool) error {
+	for {
+		if r.late.Load() {
+			return &net.OpError{Op: "raw-read", Err: os.ErrDeadlineExceeded}
+		}
+		if f(7) {
+			return nil
+		}
+	}
+}
+
+type fakeConn struct {
+	net.Conn
+	*fakeRaw
+}
+
+func (c fakeConn) SetReadDeadline(at time.Time) error { return c.fakeRaw.SetReadDeadline(at) }
+func (c fakeConn) Read([]byte) (int, error)           { panic("not this way") }
+func (c fakeConn) Write([]byte) (int, error)          { panic("not this way") }
+
+// FuzzIntake lets the system call return anything, and callers come and go: what Read
+// returns is the stream, in order and to its end, and it never leaves inside a message.
+func FuzzIntake(f *testing.F) {
+	f.Add([]byte(inbound(finText, 3)+inbound(1, 4)+inbound(finCont, 2)), []byte{3, 0, 9, 1, 200, 2})
+	f.Add([]byte(inbound(finText, 300)), []byte{0, 0, 255, 4, 0, 1, 250, 5})
+	f.Add([]byte(inbound(finPing, 3)), []byte{3, 6})
+	f.Fuzz(func(t *testing.T, stream, script []byte) {
+		raw, at, step := &fakeRaw{}, 0, 0
+		var end error
+		var in *Intake
+		is := newIntakes(t)
+		is.read = func(fd uintptr, p []byte) (int, error) {
+			if step == len(script) {
+				end = io.EOF
+				return 0, nil
+			}
+			step++
+			switch op := script[step-1]; op {
+			case 0:
+				return -1, syscall.EAGAIN
+			case 1:
+				return -1, syscall.EINTR
+			case 2:
+				end = syscall.ECONNRESET
+				return -1, end
+			case 3:
+				in.MayLeave(!in.leave)
+				return -1, syscall.EAGAIN
+			case 4:
+				in.Nudge()
+				return -1, syscall.EAGAIN
+			default:
+				n := copy(p, stream[at:min(len(stream), at+int(op))])
+				if at += n; n == 0 {
+					end = io.EOF
+				}
+				return n, nil
+			}
+		}
+		in = NewIntake(is, fakeConn{fakeRaw: raw}, raw, nil)
+		in.Begin(newListener(), NewScanner(1000, false))
+		oracle := NewScanner(1000, false)
+		good, wrong := oracle.Scan(stream)
+		got, p := 0, make([]byte, 40)
+		for {
+			n, err := in.Read(p)
+			require.Equal(t, string(stream[got:got+n]), string(p[:n]))
+			got += n
+			if errors.Is(err, ErrQuiet) {
+				s := NewScanner(1000, false)
+				_, _ = s.Scan(stream[:got])
+				require.True(t, s.Between(), "left inside a message")
+				continue
+			}
+			if err == nil {
+				continue
+			}
+			if in.Wrong() != nil {
+				require.Equal(t, wrong, in.Wrong())
+				require.GreaterOrEqual(t, got, good)
+				require.Less(t, got, good+10, "more than its header")
+			} else {
+				require.Equal(t, at, got, "something was swallowed")
+				require.True(t, errors.Is(err, end) || err == ErrTorn && end == io.EOF, "%v", err)
+			}
+			require.Nil(t, in.lent)
+			return
+		}
+	})
+}

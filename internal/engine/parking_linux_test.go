@@ -1,0 +1,250 @@
+package engine
+
+import (
+	"encoding/binary"
+	"io"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParkedConnectionIsWoken(t *testing.T) {
+	in, ears, client := begun(t, newIntakes(t), "")
+	hello := inbound(finText, 5)
+	for range 3 {
+		require.True(t, in.Park())
+		send(t, client, hello)
+		<-ears.wakes
+		expect(t, in, hello, 100)
+	}
+	in.MayLeave(true)
+	_, err := in.Read(make([]byte, 100))
+	require.Equal(t, ErrQuiet, err)
+	send(t, client, hello)
+	require.True(t, in.Park(), "with something to read already")
+	<-ears.wakes
+	expect(t, in, hello, 100)
+	require.True(t, in.Park())
+	require.NoError(t, client.Close())
+	<-ears.wakes
+	_, err = in.Read(make([]byte, 100))
+	require.Equal(t, io.EOF, err)
+	require.Empty(t, in.shared.parking.spots)
+}
+
+func TestEarlyBytesAreNotParked(t *testing.T) {
+	in, _, _ := begun(t, newIntakes(t), inbound(finText, 1))
+	require.False(t, in.Park())
+	bad, _, _ := begun(t, newIntakes(t), "\x00\x00")
+	require.False(t, bad.Park())
+}
+
+func TestNudgeLetsOnlyQuietReadersGo(t *testing.T) {
+	in, ears, client := begun(t, newIntakes(t), "")
+	read := make(chan error)
+	p := make([]byte, 100)
+	next := func() {
+		_, err := in.Read(p)
+		read <- err
+	}
+	go next()
+	require.False(t, <-ears.waits)
+	require.True(t, in.Nudge())
+	require.Equal(t, ErrQuiet, <-read)
+
+	send(t, client, "\x81") // half a header
+	require.NoError(t, func() error { _, err := in.Read(p); return err }())
+	go next()
+	require.True(t, <-ears.waits)
+	require.True(t, in.Nudge())
+	require.True(t, <-ears.waits, "it waits again")
+	require.True(t, in.Nudge(), "and can be nudged again")
+	require.True(t, <-ears.waits)
+	send(t, client, inbound(finText, 5)[1:])
+	require.NoError(t, <-read)
+	require.True(t, in.scan.Between())
+}
+
+// TestDescriptorsAreUsedAgain opens, parks and closes connections in a few descriptors, so
+// that an event for one could reach another. Everybody reads what was meant for him.
+func TestDescriptorsAreUsedAgain(t *testing.T) {
+	rounds := 100_000
+	if testing.Short() {
+		rounds = 5_000
+	}
+	const workers = 4
+	is := newIntakes(t)
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	var mu sync.Mutex // a dial and its accept belong together
+	pair := func() (server, client *net.UnixConn) {
+		mu.Lock()
+		defer mu.Unlock()
+		c, err := net.Dial("unix", l.Addr().String())
+		require.NoError(t, err)
+		s, err := l.Accept()
+		require.NoError(t, err)
+		return s.(*net.UnixConn), c.(*net.UnixConn)
+	}
+	var wg sync.WaitGroup
+	var read atomic.Int64
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < rounds; i += workers {
+				server, client := pair()
+				reuse(t, is, server, client, uint64(i), &read)
+			}
+		})
+	}
+	wg.Wait()
+	require.Positive(t, read.Load())
+	require.Empty(t, is.parking.spots)
+}
+
+// reuse is the life of one connection.
+func reuse(t *testing.T, is *Intakes, server, client *net.UnixConn, id uint64, read *atomic.Int64) {
+	raw, err := server.SyscallConn()
+	require.NoError(t, err)
+	in, ears := NewIntake(is, server, raw, nil), newListener()
+	in.Begin(ears, NewScanner(1000, false))
+	require.True(t, in.Park())
+	frame := binary.BigEndian.AppendUint64([]byte{finBit | byte(OpBinary), maskBit | 8, 0, 0, 0, 0}, id)
+	switch rand.IntN(3) {
+	case 0: // it ends while it is parked
+	case 1: // and while it is being woken
+		_, _ = client.Write(frame)
+	default:
+		_, err = client.Write(frame)
+		require.NoError(t, err)
+		<-ears.wakes
+		expect(t, in, string(frame), 32)
+		read.Add(1)
+		if rand.IntN(2) == 0 {
+			require.True(t, in.Park())
+		}
+	}
+	if rand.IntN(2) == 0 {
+		require.NoError(t, client.Close())
+	}
+	require.NoError(t, server.Close())
+	in.Release()
+	_ = client.Close()
+}
+
+func TestParkedConnectionsCostNoGoroutine(t *testing.T) {
+	is := newIntakes(t)
+	first, ears, client := begun(t, is, "")
+	require.True(t, first.Park())
+	before := runtime.NumGoroutine()
+	for range 200 {
+		in, _, _ := begun(t, is, "")
+		require.True(t, in.Park())
+	}
+	require.LessOrEqual(t, runtime.NumGoroutine(), before)
+	send(t, client, "x")
+	<-ears.wakes
+}
+
+// TestBrokenPollerWakesEverybody: whoever is parked goes on with a goroutine of his own.
+func TestBrokenPollerWakesEverybody(t *testing.T) {
+	is := newIntakes(t)
+	broken := make(chan struct{})
+	is.parking.sys.wait = func(epfd int, events []syscall.EpollEvent, msec int) (int, error) {
+		select {
+		case <-broken:
+			return -1, syscall.EBADF
+		default:
+			return syscall.EpollWait(epfd, events, msec)
+		}
+	}
+	in, ears, client := begun(t, is, "")
+	other, otherEars, _ := begun(t, is, "")
+	require.True(t, in.Park())
+	require.True(t, other.Park())
+	close(broken)
+	send(t, client, "x")
+	<-ears.wakes
+	<-otherEars.wakes
+	require.False(t, in.Park())
+	require.False(t, in.Nudge(), "there is nowhere to go")
+}
+
+func TestNoPoller(t *testing.T) {
+	for name, broken := range map[string]pollCalls{
+		"create": {create: func(int) (int, error) { return -1, syscall.EMFILE }},
+		"ctl": {
+			create: syscall.EpollCreate1, wait: syscall.EpollWait,
+			ctl: func(int, int, int, *syscall.EpollEvent) error { return syscall.ENOSPC },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			is := newIntakes(t)
+			is.parking.sys = broken
+			in, _, client := begun(t, is, "")
+			require.False(t, in.Park())
+			require.Empty(t, is.parking.spots)
+			send(t, client, inbound(finText, 5))
+			expect(t, in, inbound(finText, 5), 100)
+		})
+	}
+}
+
+// FuzzPoller lets epoll return anything: nobody is woken more often than he was parked, and
+// when the poller is gone, everybody has been.
+func FuzzPoller(f *testing.F) {
+	f.Add([]byte{1, 1, 0, 0, 2, 0, 3, 9, 9, 9})
+	f.Add([]byte{4, 0, 1, 5, 1, 1, 2})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		is := newIntakes(t)
+		p := is.parking
+		step, done := 0, make(chan struct{})
+		p.sys.wait = func(_ int, events []syscall.EpollEvent, _ int) (int, error) {
+			if step == len(script) {
+				return 0, syscall.EIO
+			}
+			op := script[step]
+			step++
+			switch {
+			case op == 0:
+				return -1, syscall.EINTR
+			case op == 255:
+				return -1, syscall.EIO
+			}
+			n := int(op % 8)
+			for i := range n { // late events, of others, twice
+				events[i] = syscall.EpollEvent{Fd: int32(rand.Uint32N(12)), Pad: int32(op >> 7)}
+			}
+			return max(n, 1), nil
+		}
+		p.sys.ctl = func(int, int, int, *syscall.EpollEvent) error { return nil }
+		poller, err := newPoller(p.sys)
+		require.NoError(t, err)
+		p.once.Do(func() { p.poller = poller })
+		var parked, woken [8]int
+		ins := make([]*Intake, len(parked))
+		for i := range ins {
+			raw := &fakeRaw{}
+			ins[i] = NewIntake(is, fakeConn{fakeRaw: raw}, raw, nil)
+			ears := newListener()
+			ears.onWake = func() { woken[i]++ }
+			ins[i].Begin(ears, NewScanner(1000, false))
+			require.True(t, ins[i].Park())
+			parked[i]++
+		}
+		go func() {
+			defer close(done)
+			p.serve(poller)
+		}()
+		<-done
+		require.Equal(t, parked, woken)
+		require.False(t, ins[0].Park())
+	})
+}

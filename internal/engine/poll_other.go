@@ -1,0 +1,23 @@
+//go:build !linux
+
+package engine
+
+import (
+	"errors"
+	"syscall"
+)
+
+// canPoll says that quiet connections keep the goroutine that reads them.
+const canPoll = false
+
+type pollCalls struct{}
+
+var sysPoll pollCalls
+
+type poller struct{}
+
+func newPoller(pollCalls) (*poller, error) { return nil, errors.ErrUnsupported }
+
+func (*poller) watch(syscall.RawConn, uint64, bool) error { return errors.ErrUnsupported }
+func (*poller) run(func(uint64))                          {}
+func (*poller) close()                                    {}

@@ -1,0 +1,161 @@
+package engine
+
+import "encoding/binary"
+
+const (
+	opContinuation Op = 0x0
+	maskBit           = 0x80
+	rsv1Bit           = 0x40
+	rsvBits           = 0x70
+	maskBytes         = 4
+	maxControl        = 125
+	// maxFragments is of how many frames a message may consist. Empty ones cost the peer
+	// six bytes each and count nowhere else.
+	maxFragments = 1024
+)
+
+// Violation is what a peer did that ends its connection, with the close code for it:
+// RFC 6455 section 7.4.1.
+type Violation struct {
+	Code   uint16
+	Reason string
+}
+
+// Error returns the reason.
+func (v *Violation) Error() string { return "engine: " + v.Reason }
+
+// violation returns a breach of the protocol.
+func violation(reason string) *Violation { return &Violation{Code: 1002, Reason: reason} }
+
+// Scanner follows the frames that a client sends, RFC 6455 section 5.2, without keeping
+// any of their bytes. It finds out what the WebSocket library above has no place to say:
+// whether a frame or a message is under way, how long it is before its bytes have come,
+// and of how many pieces.
+type Scanner struct {
+	max     uint64 // bytes of a message
+	deflate bool   // permessage-deflate was agreed on, RFC 7692
+
+	head  [10]byte // of the frame without the mask, as far as it has come
+	have  int
+	left  uint64 // bytes of the mask and the payload that have not come
+	ctrl  bool   // it is a control frame's
+	open  bool   // a message has begun whose last frame has not
+	parts int    // its frames so far
+	size  uint64 // its announced bytes so far
+}
+
+// NewScanner returns a scanner for messages of at most maxMessage bytes.
+func NewScanner(maxMessage int, deflate bool) Scanner {
+	return Scanner{max: uint64(maxMessage), deflate: deflate}
+}
+
+// Between reports whether nothing is under way, neither a frame nor a message.
+func (s *Scanner) Between() bool { return s.have == 0 && s.left == 0 && !s.open }
+
+// InControl reports whether what follows the header of a control frame is under way.
+func (s *Scanner) InControl() bool { return s.ctrl && s.left > 0 }
+
+// Scan takes the next bytes. If a frame among them breaks the rules, n is how many come
+// before it, and the scanner is of no further use.
+func (s *Scanner) Scan(p []byte) (n int, wrong *Violation) {
+	for i := 0; i < len(p); {
+		if s.left > 0 {
+			step := min(s.left, uint64(len(p)-i))
+			s.left -= step
+			i += int(step)
+			continue
+		}
+		start := i
+		for i < len(p) && s.have < s.need() {
+			s.head[s.have] = p[i]
+			s.have++
+			i++
+		}
+		if s.have < s.need() {
+			break
+		}
+		if wrong := s.frame(); wrong != nil {
+			return start, wrong
+		}
+		s.have = 0
+	}
+	return len(p), nil
+}
+
+// need is how much of the header it takes, as far as is known.
+func (s *Scanner) need() int {
+	switch {
+	case s.have < 2:
+		return 2
+	case s.head[1] == maskBit|127:
+		return 10
+	case s.head[1] == maskBit|126:
+		return 4
+	default: // not masked, perhaps: that is all it takes to refuse it
+		return 2
+	}
+}
+
+// frame checks a header that has come whole, and begins its payload.
+func (s *Scanner) frame() *Violation {
+	op, rsv := Op(s.head[0]&0x0F), s.head[0]&rsvBits
+	n := uint64(s.head[1] &^ maskBit)
+	switch n {
+	case 126:
+		n = uint64(binary.BigEndian.Uint16(s.head[2:]))
+	case 127:
+		n = binary.BigEndian.Uint64(s.head[2:])
+	}
+	first := op == OpText || op == OpBinary
+	switch {
+	case s.head[1]&maskBit == 0:
+		return violation("frame is not masked")
+	case rsv != 0 && !(rsv == rsv1Bit && first && s.deflate):
+		return violation("reserved bit is set")
+	case n > 1<<63-1:
+		return violation("length has its highest bit set")
+	}
+	s.left = n + maskBytes
+	s.ctrl = op >= OpClose
+	switch {
+	case s.ctrl:
+		return s.control(op, n)
+	case first && s.open:
+		return violation("message begins inside another")
+	case op == opContinuation && !s.open:
+		return violation("continuation of nothing")
+	case !first && op != opContinuation:
+		return violation("unknown opcode")
+	}
+	return s.piece(first, n)
+}
+
+// control checks the header of a control frame, RFC 6455 section 5.5.
+func (s *Scanner) control(op Op, n uint64) *Violation {
+	switch {
+	case op > OpPong:
+		return violation("unknown opcode")
+	case s.head[0]&finBit == 0:
+		return violation("control frame is fragmented")
+	case n > maxControl:
+		return violation("control frame is too long")
+	}
+	return nil
+}
+
+// piece counts a frame of a message.
+func (s *Scanner) piece(first bool, n uint64) *Violation {
+	if first {
+		s.parts, s.size = 0, 0
+	}
+	s.open = s.head[0]&finBit == 0
+	s.parts++
+	if s.parts > maxFragments {
+		return &Violation{Code: 1008, Reason: "message has too many fragments"}
+	}
+	if n > s.max-s.size {
+		return &Violation{Code: 1009, Reason: "message is too large"}
+	}
+	s.size += n
+	return nil
+}

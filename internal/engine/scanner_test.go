@@ -1,0 +1,262 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+)
+
+// inbound is a client's frame with a zero mask, so that its payload can be read.
+func inbound(head byte, n int) string {
+	p := []byte{head}
+	switch {
+	case n > 0xFFFF:
+		p = binary.BigEndian.AppendUint64(append(p, maskBit|127), uint64(n))
+	case n > 125:
+		p = binary.BigEndian.AppendUint16(append(p, maskBit|126), uint16(n))
+	default:
+		p = append(p, maskBit|byte(n))
+	}
+	return string(append(p, 0, 0, 0, 0)) + strings.Repeat("x", n)
+}
+
+const (
+	finText = finBit | byte(OpText)
+	finCont = finBit | byte(opContinuation)
+	finPing = finBit | byte(OpPing)
+)
+
+func TestScannerRules(t *testing.T) {
+	const limit = 70_000
+	hello := inbound(finText, 5)
+	for name, c := range map[string]struct {
+		good, bad string // the violation is seen at the end of bad
+		code      uint16
+		reason    string
+		deflate   bool
+	}{
+		"text":           {good: hello + inbound(finBit|2, 126) + inbound(finText, limit)},
+		"fragments":      {good: inbound(1, 1) + inbound(finPing, 125) + inbound(0, 1) + inbound(finCont, 1) + hello},
+		"empty messages": {good: strings.Repeat(inbound(finText, 0), 2000)},
+		"not masked":     {good: hello, bad: "\x81\x05", code: 1002, reason: "frame is not masked"},
+		"rsv1":           {good: hello, bad: inbound(finText|0x40, 0)[:2], code: 1002, reason: "reserved bit is set"},
+		"rsv2":           {bad: inbound(finText|0x20, 0)[:2], code: 1002, reason: "reserved bit is set", deflate: true},
+		"rsv3":           {bad: inbound(finText|0x10, 0)[:2], code: 1002, reason: "reserved bit is set", deflate: true},
+		"deflated":       {good: inbound(finText|0x40, 3) + inbound(2|0x40, 3) + inbound(finCont, 3), deflate: true},
+		"deflated continuation": {
+			good: inbound(1|0x40, 3), bad: inbound(finCont|0x40, 0)[:2],
+			code: 1002, reason: "reserved bit is set", deflate: true,
+		},
+		"deflated ping": {bad: inbound(finPing|0x40, 0)[:2], code: 1002, reason: "reserved bit is set", deflate: true},
+		"negative length": {
+			bad: "\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00", code: 1002,
+			reason: "length has its highest bit set",
+		},
+		"opcode 3":           {bad: inbound(finBit|3, 0)[:2], code: 1002, reason: "unknown opcode"},
+		"opcode 11":          {bad: inbound(finBit|11, 0)[:2], code: 1002, reason: "unknown opcode"},
+		"opcode 15":          {bad: inbound(finBit|15, 0)[:2], code: 1002, reason: "unknown opcode"},
+		"opcode 3 in pieces": {good: inbound(1, 0), bad: inbound(finBit|3, 0)[:2], code: 1002, reason: "unknown opcode"},
+		"half a ping":        {bad: inbound(9, 0)[:2], code: 1002, reason: "control frame is fragmented"},
+		"long ping":          {bad: inbound(finPing, 126)[:4], code: 1002, reason: "control frame is too long"},
+		"text in a text":     {good: inbound(1, 1), bad: inbound(finText, 0)[:2], code: 1002, reason: "message begins inside another"},
+		"continuation":       {good: hello, bad: inbound(finCont, 0)[:2], code: 1002, reason: "continuation of nothing"},
+		"too large":          {bad: inbound(finText, limit+1)[:10], code: 1009, reason: "message is too large"},
+		"too large in pieces": {
+			good: inbound(1, limit) + inbound(0, 0), bad: inbound(finCont, 1)[:2],
+			code: 1009, reason: "message is too large",
+		},
+		"huge": {
+			good: inbound(1, 1), bad: "\x80\xff\x7f\xff\xff\xff\xff\xff\xff\xff",
+			code: 1009, reason: "message is too large",
+		},
+		"1024 fragments": {good: inbound(1, 0) + strings.Repeat(inbound(0, 0), 1022) + inbound(finCont, 0) + hello},
+		"1025 fragments": {
+			good: inbound(1, 0) + strings.Repeat(inbound(0, 0), 1023), bad: inbound(finCont, 0)[:2],
+			code: 1008, reason: "message has too many fragments",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream := []byte(c.good + c.bad)
+			whole := NewScanner(limit, c.deflate)
+			n, wrong := whole.Scan([]byte(c.good + c.bad + hello))
+			bytewise := NewScanner(limit, c.deflate)
+			var found *Violation
+			at := 0
+			for ; at < len(stream) && found == nil; at++ {
+				_, found = bytewise.Scan(stream[at : at+1])
+			}
+			require.Equal(t, wrong, found, "in pieces")
+			if c.bad == "" {
+				require.Nil(t, wrong)
+				require.True(t, whole.Between())
+				return
+			}
+			require.Equal(t, &Violation{c.code, c.reason}, wrong)
+			require.Equal(t, len(c.good), n, "what comes before it")
+			require.Equal(t, len(stream), at, "seen as early as it can be")
+		})
+	}
+}
+
+func TestScannerKnowsWhatIsUnderWay(t *testing.T) {
+	s := NewScanner(1000, false)
+	require.True(t, s.Between())
+	stream := inbound(1, 2) + inbound(finPing, 1) + inbound(finCont, 0)
+	for i := range stream {
+		_, wrong := s.Scan([]byte{stream[i]})
+		require.Nil(t, wrong)
+		require.Equal(t, i == len(stream)-1, s.Between(), "byte %d", i)
+		require.Equal(t, i >= 9 && i < 14, s.InControl(), "byte %d", i)
+	}
+}
+
+// errEnd is the end of a memConn. coder/websocket takes io.EOF for the end of a message.
+var errEnd = errors.New("end of test data")
+
+// memConn is a net.Conn that gives what it holds, and then errEnd.
+type memConn struct {
+	net.Conn
+	io.Reader
+	said bytes.Buffer
+}
+
+func (c *memConn) Write(p []byte) (int, error)      { return c.said.Write(p) }
+func (c *memConn) Close() error                     { return nil }
+func (c *memConn) SetDeadline(time.Time) error      { return nil }
+func (c *memConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *memConn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *memConn) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if n == 0 && err == io.EOF {
+		err = errEnd
+	}
+	return n, err
+}
+
+type memHijacker struct {
+	http.ResponseWriter
+	conn *memConn
+}
+
+func (h memHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
+}
+
+// theirs is what coder/websocket makes of a client's bytes: the messages, and whether it
+// found fault with them.
+func theirs(t *testing.T, in io.Reader) (messages []string, fault bool) {
+	r := httptest.NewRequest("GET", "/", nil)
+	for k, v := range map[string]string{
+		"Connection": "Upgrade", "Upgrade": "websocket",
+		"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+	} {
+		r.Header.Set(k, v)
+	}
+	h := memHijacker{httptest.NewRecorder(), &memConn{Reader: in}}
+	ws, err := websocket.Accept(h, r, nil)
+	require.NoError(t, err)
+	defer func() { _ = ws.CloseNow() }()
+	ws.SetReadLimit(-1)
+	for {
+		_, p, err := ws.Read(context.Background())
+		if err == nil {
+			messages = append(messages, string(p))
+			continue
+		}
+		var goodbye websocket.CloseError
+		over := errors.Is(err, errEnd) || errors.As(err, &goodbye)
+		return messages, !over
+	}
+}
+
+// FuzzScanner compares the scanner with coder/websocket: the same bytes pass, and what one
+// objects to the other does too, apart from the limits that only the scanner has.
+func FuzzScanner(f *testing.F) {
+	f.Add([]byte(inbound(finText, 5)+inbound(1, 3)+inbound(finPing, 1)+inbound(finCont, 2)), uint8(3))
+	f.Add([]byte(inbound(finText|0x40, 5)), uint8(1))
+	f.Add([]byte(inbound(finBit|byte(OpClose), 0)+"junk"), uint8(9))
+	f.Add([]byte("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), uint8(200))
+	f.Add([]byte("\x81\x05hello"), uint8(0))
+	f.Fuzz(func(t *testing.T, stream []byte, step uint8) {
+		s := NewScanner(math.MaxInt, false)
+		good, wrong := s.Scan(stream)
+		pieces := NewScanner(math.MaxInt, false)
+		for at := 0; at < len(stream); {
+			piece := stream[at:min(len(stream), at+1+int(step))]
+			n, w := pieces.Scan(piece)
+			if w != nil {
+				require.Equal(t, wrong, w)
+				break
+			}
+			require.Equal(t, len(piece), n)
+			at += n
+		}
+		require.Equal(t, s.Between(), wrong == nil && pieces.Between() || wrong != nil && s.Between())
+
+		all, fault := theirs(t, io.MultiReader(bytes.NewReader(stream), padding(wrong)))
+		passed, _ := theirs(t, bytes.NewReader(stream[:good]))
+		require.Equal(t, all, passed, "messages before the fault")
+		switch said := saysGoodbye(stream[:good]); {
+		case said || wrong != nil && wrong.Code != 1002: // it reads no further; it has no such limits
+		default:
+			require.Equal(t, wrong != nil, fault, "%v", wrong)
+		}
+	})
+}
+
+// padding completes a header that the scanner has refused before its end.
+func padding(wrong *Violation) io.Reader {
+	if wrong == nil {
+		return bytes.NewReader(nil)
+	}
+	return bytes.NewReader(make([]byte, 14))
+}
+
+// saysGoodbye reports whether there is a close frame among whole frames with a mask.
+func saysGoodbye(p []byte) bool {
+	for len(p) >= 6 {
+		n, head := uint64(p[1]&^maskBit), 6
+		switch {
+		case n == 126 && len(p) >= 8:
+			n, head = uint64(binary.BigEndian.Uint16(p[2:])), 8
+		case n == 127 && len(p) >= 14:
+			n, head = binary.BigEndian.Uint64(p[2:]), 14
+		case n > 125:
+			return false
+		}
+		if Op(p[0]&0x0F) == OpClose {
+			return true
+		}
+		if uint64(len(p)-head) < n {
+			return false
+		}
+		p = p[head+int(n):]
+	}
+	return false
+}
+
+func BenchmarkScanner(b *testing.B) {
+	stream := []byte(strings.Repeat(inbound(finText, 60), 32))
+	s := NewScanner(1000, false)
+	b.SetBytes(int64(len(stream)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, wrong := s.Scan(stream); wrong != nil {
+			b.Fatal(wrong)
+		}
+	}
+}
