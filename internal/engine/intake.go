@@ -64,8 +64,10 @@ type Intake struct {
 	ears   Listener
 	scan   Scanner
 
-	lent  *[]byte // what chunk lies in, if it was borrowed
-	chunk []byte  // scanned, and not taken yet
+	lent  *[]byte // what chunk and rest lie in, if it was borrowed
+	chunk []byte  // scanned, and not taken yet: of one message
+	rest  []byte  // behind it, and not scanned yet
+	spill []byte  // what rest lies in otherwise
 	wrong *Violation
 	leave bool // Read may return ErrQuiet at once
 	token uint64
@@ -84,26 +86,26 @@ type Intake struct {
 // NewIntake returns the intake of a connection. early is what has been read from it
 // already. raw is nil if conn is anything but a plain socket.
 func NewIntake(shared *Intakes, conn net.Conn, raw syscall.RawConn, early []byte) *Intake {
-	in := &Intake{shared: shared, conn: conn, raw: raw, chunk: early}
+	in := &Intake{shared: shared, conn: conn, raw: raw, rest: early}
 	in.call = in.readOnce
 	return in
 }
 
 // Begin tells the intake who listens and what the scanner holds against. It is called
 // once, before the first Read.
-func (in *Intake) Begin(ears Listener, scan Scanner) {
-	in.ears, in.scan = ears, scan
-	early := in.chunk
-	n, wrong := in.scan.Scan(early)
-	in.chunk, in.wrong = early[:n], wrong
-}
+func (in *Intake) Begin(ears Listener, scan Scanner) { in.ears, in.scan = ears, scan }
 
-// Read is io.Reader. When a frame breaks the rules, it returns all that came before it,
+// Read is io.Reader. It returns nothing behind the end of a message as long as there is
+// something before it. When a frame breaks the rules, it returns all that came before that,
 // and then a *Violation.
 func (in *Intake) Read(p []byte) (int, error) {
 	for len(in.chunk) == 0 {
 		if in.wrong != nil {
 			return 0, in.wrong
+		}
+		if len(in.rest) > 0 {
+			in.look()
+			continue
 		}
 		n, err := in.fill(p)
 		if n > 0 || err != nil {
@@ -112,22 +114,31 @@ func (in *Intake) Read(p []byte) (int, error) {
 	}
 	n := copy(p, in.chunk)
 	in.chunk = in.chunk[n:]
-	if len(in.chunk) == 0 {
-		in.giveBack()
-	}
+	in.giveBack()
 	return n, nil
 }
 
-// fill reads from the connection: a lot into p itself, less into a chunk.
+// look has the scanner look at the rest.
+func (in *Intake) look() {
+	n, wrong := in.scan.Scan(in.rest)
+	in.chunk, in.rest, in.wrong = in.rest[:n], in.rest[n:], wrong
+	if wrong != nil {
+		in.rest = nil
+	}
+	in.giveBack()
+}
+
+// fill reads from the connection: a lot into p itself, less into the rest.
 func (in *Intake) fill(p []byte) (n int, err error) {
-	buf, direct := p, true
-	if in.raw == nil {
+	direct := in.raw == nil || len(p) >= chunkBytes
+	switch {
+	case in.raw == nil:
 		in.ears.Waiting(!in.scan.Between())
 		n, err = in.conn.Read(p)
-	} else if direct = len(p) >= chunkBytes; direct {
+	case direct:
 		n, err = in.try(p)
-	} else if n, err = in.try(nil); n > 0 {
-		buf = *in.lent
+	default:
+		n, err = in.try(nil)
 	}
 	switch {
 	case n > 0: // an error comes again
@@ -139,14 +150,16 @@ func (in *Intake) fill(p []byte) (n int, err error) {
 		return 0, err
 	}
 	in.ears.Heard()
-	n, in.wrong = in.scan.Scan(buf[:n])
-	if direct {
-		return n, nil
+	if !direct {
+		in.rest = (*in.lent)[:n]
+		return 0, nil
 	}
-	if in.chunk = buf[:n]; n == 0 {
-		in.giveBack()
+	good, wrong := in.scan.Scan(p[:n])
+	if in.wrong = wrong; wrong == nil {
+		in.spill = append(in.spill[:0], p[good:n]...)
+		in.rest = in.spill
 	}
-	return 0, nil
+	return good, nil
 }
 
 // try reads into p, or into a borrowed buffer if that is nil.
@@ -192,13 +205,18 @@ func (in *Intake) readOnce(fd uintptr) bool {
 	return true
 }
 
+// giveBack returns a borrowed buffer in which nothing is left.
 func (in *Intake) giveBack() {
-	in.chunk = nil
-	if in.lent != nil {
+	if in.lent != nil && len(in.chunk) == 0 && len(in.rest) == 0 {
 		in.shared.buffers.Put(in.lent)
-		in.lent = nil
+		in.lent, in.chunk, in.rest = nil, nil, nil
 	}
 }
+
+// Done reports whether what Read has returned ends where a message does. If not, the
+// WebSocket library has taken a part of a message for the whole, and would take the other
+// part for frames.
+func (in *Intake) Done() bool { return len(in.chunk) == 0 && in.scan.Between() }
 
 // roused says why Read was woken though nothing came: to end, to leave, or in the middle
 // of something, to go on.
@@ -255,11 +273,13 @@ func (in *Intake) Nudge() bool {
 // something to read, at once if there is already. It reports false if that cannot be
 // done; the caller then reads on. It is called before the first Read or after ErrQuiet.
 func (in *Intake) Park() bool {
-	return in.raw != nil && len(in.chunk) == 0 && in.wrong == nil && in.shared.parking.park(in)
+	return in.raw != nil && len(in.chunk)+len(in.rest) == 0 && in.wrong == nil &&
+		in.shared.parking.park(in)
 }
 
 // Release forgets a connection that was parked when it ended. Nobody reads any more.
 func (in *Intake) Release() {
 	in.shared.parking.forget(in)
+	in.chunk, in.rest = nil, nil
 	in.giveBack()
 }

@@ -96,6 +96,41 @@ func TestIntakePassesEverythingOn(t *testing.T) {
 	}
 }
 
+// TestIntakeStopsAtTheEndOfAMessage: so that whoever has taken a message for shorter than it
+// is can be found out.
+func TestIntakeStopsAtTheEndOfAMessage(t *testing.T) {
+	first, second := inbound(finPing, 3)+inbound(finText, 50), inbound(finText, 20)
+	for _, early := range []string{"", first[:20], first + second} {
+		in, _, client := begun(t, newIntakes(t), early)
+		send(t, client, (first + second)[len(early):])
+		got := 0
+		for got < len(first) {
+			n, err := in.Read(make([]byte, 40))
+			require.NoError(t, err)
+			got += n
+			require.Equal(t, got == len(first), in.Done(), "after %d bytes", got)
+		}
+		require.Equal(t, len(first), got)
+		expect(t, in, second, 1000)
+	}
+}
+
+func TestIntakeOfAWrappedConnection(t *testing.T) {
+	first, second := inbound(finText, 50), inbound(finText, 2*chunkBytes)
+	server, client := tcpPair(t)
+	in := NewIntake(newIntakes(t), server, nil, nil)
+	in.Begin(newListener(), NewScanner(1<<20, false))
+	send(t, client, first+second+first)
+	p := make([]byte, 2*chunkBytes)
+	n, err := in.Read(p)
+	require.NoError(t, err)
+	require.Equal(t, first, string(p[:n]))
+	require.True(t, in.Done())
+	expect(t, in, second+first, chunkBytes)
+	require.False(t, in.Park())
+	require.False(t, in.Nudge())
+}
+
 func TestIntakeStopsBeforeWhatIsWrong(t *testing.T) {
 	good := inbound(finText, 50)
 	for _, early := range []int{0, 10, len(good) + 2} {
@@ -210,7 +245,7 @@ func FuzzIntake(f *testing.F) {
 		in = NewIntake(is, fakeConn{fakeRaw: raw}, raw, nil)
 		in.Begin(newListener(), NewScanner(1000, false))
 		oracle := NewScanner(1000, false)
-		good, wrong := oracle.Scan(stream)
+		good, wrong := scanAll(&oracle, stream)
 		got, p := 0, make([]byte, 40)
 		for {
 			n, err := in.Read(p)
@@ -218,7 +253,7 @@ func FuzzIntake(f *testing.F) {
 			got += n
 			if errors.Is(err, ErrQuiet) {
 				s := NewScanner(1000, false)
-				_, _ = s.Scan(stream[:got])
+				_, _ = scanAll(&s, stream[:got])
 				require.True(t, s.Between(), "left inside a message")
 				continue
 			}

@@ -42,8 +42,6 @@ func TestParkedConnectionIsWoken(t *testing.T) {
 func TestEarlyBytesAreNotParked(t *testing.T) {
 	in, _, _ := begun(t, newIntakes(t), inbound(finText, 1))
 	require.False(t, in.Park())
-	bad, _, _ := begun(t, newIntakes(t), "\x00\x00")
-	require.False(t, bad.Park())
 }
 
 func TestNudgeLetsOnlyQuietReadersGo(t *testing.T) {

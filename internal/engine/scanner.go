@@ -55,14 +55,18 @@ func (s *Scanner) Between() bool { return s.have == 0 && s.left == 0 && !s.open 
 // InControl reports whether what follows the header of a control frame is under way.
 func (s *Scanner) InControl() bool { return s.ctrl && s.left > 0 }
 
-// Scan takes the next bytes. If a frame among them breaks the rules, n is how many come
-// before it, and the scanner is of no further use.
+// Scan takes the next bytes, up to the end of a message, and returns how many that were. If
+// a frame among them breaks the rules, n is how many come before it, and the scanner is of
+// no further use.
 func (s *Scanner) Scan(p []byte) (n int, wrong *Violation) {
 	for i := 0; i < len(p); {
 		if s.left > 0 {
 			step := min(s.left, uint64(len(p)-i))
 			s.left -= step
 			i += int(step)
+			if s.left == 0 && !s.open && !s.ctrl {
+				return i, nil
+			}
 			continue
 		}
 		start := i

@@ -39,6 +39,17 @@ const (
 	finPing = finBit | byte(OpPing)
 )
 
+// scanAll has s scan one message after another.
+func scanAll(s *Scanner, p []byte) (n int, wrong *Violation) {
+	for n < len(p) {
+		step, wrong := s.Scan(p[n:])
+		if n += step; wrong != nil {
+			return n, wrong
+		}
+	}
+	return n, nil
+}
+
 func TestScannerRules(t *testing.T) {
 	const limit = 70_000
 	hello := inbound(finText, 5)
@@ -91,7 +102,7 @@ func TestScannerRules(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			stream := []byte(c.good + c.bad)
 			whole := NewScanner(limit, c.deflate)
-			n, wrong := whole.Scan([]byte(c.good + c.bad + hello))
+			n, wrong := scanAll(&whole, []byte(c.good+c.bad+hello))
 			bytewise := NewScanner(limit, c.deflate)
 			var found *Violation
 			at := 0
@@ -109,6 +120,15 @@ func TestScannerRules(t *testing.T) {
 			require.Equal(t, len(stream), at, "seen as early as it can be")
 		})
 	}
+}
+
+func TestScannerStopsAtTheEndOfAMessage(t *testing.T) {
+	stream := inbound(finPing, 3) + inbound(1, 3) + inbound(finPing, 3) + inbound(finCont, 0)
+	s := NewScanner(1000, false)
+	n, wrong := s.Scan([]byte(stream + stream))
+	require.Nil(t, wrong)
+	require.Equal(t, len(stream), n)
+	require.True(t, s.Between())
 }
 
 func TestScannerKnowsWhatIsUnderWay(t *testing.T) {
@@ -193,11 +213,11 @@ func FuzzScanner(f *testing.F) {
 	f.Add([]byte("\x81\x05hello"), uint8(0))
 	f.Fuzz(func(t *testing.T, stream []byte, step uint8) {
 		s := NewScanner(math.MaxInt, false)
-		good, wrong := s.Scan(stream)
+		good, wrong := scanAll(&s, stream)
 		pieces := NewScanner(math.MaxInt, false)
 		for at := 0; at < len(stream); {
 			piece := stream[at:min(len(stream), at+1+int(step))]
-			n, w := pieces.Scan(piece)
+			n, w := scanAll(&pieces, piece)
 			if w != nil {
 				require.Equal(t, wrong, w)
 				break
@@ -255,7 +275,7 @@ func BenchmarkScanner(b *testing.B) {
 	b.SetBytes(int64(len(stream)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, wrong := s.Scan(stream); wrong != nil {
+		if _, wrong := scanAll(&s, stream); wrong != nil {
 			b.Fatal(wrong)
 		}
 	}
