@@ -56,11 +56,16 @@ func dial(addr netip.AddrPort, request string, rcvbuf int) (fd int, err error) {
 	return fd, nil
 }
 
-// upgrade is the request for a WebSocket. The key is RFC 6455's own example.
-func upgrade(addr netip.AddrPort, target string) string {
+// upgrade is the request for a WebSocket. The key is RFC 6455's own example. deflate offers
+// compression.
+func upgrade(addr netip.AddrPort, target string, deflate bool) string {
+	offer := ""
+	if deflate {
+		offer = "\r\nSec-WebSocket-Extensions: " + terms
+	}
 	return "GET " + target + " HTTP/1.1\r\nHost: " + addr.String() +
 		"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13" +
-		"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+		"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" + offer + "\r\n\r\n"
 }
 
 // cutUpgrade takes the answer to the upgrade off buf. ok is false if it is not all there.

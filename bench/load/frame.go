@@ -4,6 +4,8 @@ package load
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
 	"strconv"
 )
 
@@ -15,12 +17,19 @@ const (
 	opPong  = 10
 )
 
+// The bits of a frame's first byte beside the opcode.
+const (
+	finBit  = 0x80
+	rsv1Bit = 0x40 // compressed, RFC 7692
+	opBits  = 0x0f
+)
+
 // maskKey is a key like any other: a server has to unmask with it.
 var maskKey = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
 // appendFrame appends a whole frame as a client sends it.
 func appendFrame(dst []byte, op byte, payload []byte) []byte {
-	dst = append(dst, 0x80|op)
+	dst = append(dst, finBit|op)
 	switch n := len(payload); {
 	case n < 126:
 		dst = append(dst, 0x80|byte(n))
@@ -38,9 +47,9 @@ func appendFrame(dst []byte, op byte, payload []byte) []byte {
 	return dst
 }
 
-// cutFrame returns the first frame of buf, which a server sent, and what comes behind it.
-// ok is false if the frame is not all there.
-func cutFrame(buf []byte) (op byte, payload, rest []byte, ok bool) {
+// cutFrame returns the first frame of buf, which a server sent, as its first byte and its
+// payload, and what comes behind it. ok is false if the frame is not all there.
+func cutFrame(buf []byte) (first byte, payload, rest []byte, ok bool) {
 	if len(buf) < 2 {
 		return 0, nil, buf, false
 	}
@@ -56,13 +65,13 @@ func cutFrame(buf []byte) (op byte, payload, rest []byte, ok bool) {
 	if n < 0 || len(buf)-head < n {
 		return 0, nil, buf, false
 	}
-	return buf[0] & 0x0f, buf[head : head+n], buf[head+n:], true
+	return buf[0], buf[head : head+n], buf[head+n:], true
 }
 
 // A body is what a message carries, padded to its size: the mark, which nothing else in a
-// message contains, the time and the number.
+// message contains, the time, the number, and text.
 //
-//	~0123456789abcdef.01234567.xxxx
+//	~0123456789abcdef.01234567.{'id':583920,'us
 const (
 	mark    = '~'
 	minBody = 1 + 16 + 1 + 8 + 1
@@ -75,10 +84,26 @@ func appendBody(dst []byte, at int64, seq uint32, size int) []byte {
 	dst = append(dst, '.')
 	dst = appendHex(dst, uint64(seq), 8)
 	dst = append(dst, '.')
-	for range size - minBody {
-		dst = append(dst, 'x')
+	for size -= minBody; size > 0; size -= len(text) {
+		dst = append(dst, text[:min(size, len(text))]...)
 	}
 	return dst
+}
+
+// text pads bodies. Compressors have about as much trouble and success with it as with
+// JSON, but inside JSON it needs no escapes.
+var text = makeText(16 << 10)
+
+func makeText(size int) []byte {
+	random := rand.New(rand.NewPCG(1, 2)) // always the same
+	words := []string{"filled", "open order", "cancelled by user", "partially filled"}
+	var out []byte
+	for len(out) < size {
+		out = fmt.Appendf(out, "{'id':%d,'user':'u%d','price':%.2f,'qty':%d,'note':'%s'},",
+			random.IntN(1e6), random.IntN(1000), 1000*random.Float64(), random.IntN(500),
+			words[random.IntN(len(words))])
+	}
+	return out[:size]
 }
 
 func appendHex(dst []byte, v uint64, digits int) []byte {

@@ -17,9 +17,9 @@ func TestCutFrame(t *testing.T) {
 				t.Fatalf("size %d: a frame in %d of %d bytes", size, cut, len(frame))
 			}
 		}
-		op, payload, rest, ok := cutFrame(append(frame, 0x81))
-		if !ok || op != opText || !bytes.Equal(payload, body) || len(rest) != 1 {
-			t.Fatalf("size %d: op %d, %d bytes, %d left, %v", size, op, len(payload), len(rest), ok)
+		first, payload, rest, ok := cutFrame(append(frame, 0x81))
+		if !ok || first != finBit|opText || !bytes.Equal(payload, body) || len(rest) != 1 {
+			t.Fatalf("size %d: first %#x, %d bytes, %d left, %v", size, first, len(payload), len(rest), ok)
 		}
 		if at, seq, ok := cutBody(payload); at != 1<<40 || seq != 77 || !ok {
 			t.Fatalf("size %d: time %d, number %d, %v", size, at, seq, ok)

@@ -50,7 +50,7 @@ func (r *run) openOne(i int) error {
 		target += "&direct=1"
 	}
 	var err error
-	if c.fd, err = dial(r.addr, upgrade(r.addr, target), rcvbuf); err != nil {
+	if c.fd, err = dial(r.addr, upgrade(r.addr, target, r.Deflate), rcvbuf); err != nil {
 		return err
 	}
 	if !stalled {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/realtime-go/realtime/bench/serve"
 )
 
 // hello is what a server says when it listens, see package serve.
@@ -32,10 +34,14 @@ type process struct {
 	hello hello
 }
 
-// startServer runs a command line and waits for its first line.
-func startServer(command []string) (*process, error) {
+// startServer runs a command line and waits for its first line. deflate asks the server to
+// compress.
+func startServer(command []string, deflate bool) (*process, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stderr = os.Stderr
+	if deflate {
+		cmd.Env = append(os.Environ(), serve.DeflateEnv+"=1")
+	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -22,17 +22,36 @@ func (r *run) receive(c *client, data []byte) ([]byte, error) {
 	}
 	now, got := r.now(), r.got
 	for {
-		op, payload, rest, ok := cutFrame(data)
+		first, payload, rest, ok := cutFrame(data)
 		if !ok {
 			break
 		}
 		data = rest
-		r.handle(c, op, payload, now)
+		if err := r.take(c, first, payload, now); err != nil {
+			return nil, err
+		}
 	}
 	if r.got > got && c.group != nil {
 		r.pump(c.group)
 	}
 	return data, nil
+}
+
+// take takes one frame, compressed or not.
+func (r *run) take(c *client, first byte, payload []byte, now time.Duration) error {
+	before := r.got
+	compressed := first&rsv1Bit != 0
+	if compressed {
+		var err error
+		if payload, err = r.inflate(first, payload); err != nil {
+			return err
+		}
+	}
+	r.handle(c, first&opBits, payload, now)
+	if !compressed {
+		r.bare += r.got - before
+	}
+	return nil
 }
 
 // handle handles one frame. Of a message in several frames each is looked at by itself.

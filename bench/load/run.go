@@ -28,6 +28,7 @@ func Run(server []string, w Workload) (Result, error) {
 type run struct {
 	Workload
 	*loop
+	inflater
 	server *process
 	speak  dialect
 	addr   netip.AddrPort
@@ -40,6 +41,7 @@ type run struct {
 	turn    int // the group whose turn it is, for a rate
 	opened  int
 	got     int // deliveries
+	bare    int // of them, those that did not come compressed
 	want    int // deliveries that are due for what was sent
 	sampled latencies
 	every   int // deliveries for one sample
@@ -58,7 +60,7 @@ func newRun(server []string, w Workload) (*run, error) {
 		r.every = 16 // the clock and the list are not for nothing
 	}
 	l.receive = r.receive
-	if r.server, err = startServer(server); err != nil {
+	if r.server, err = startServer(server, w.Deflate); err != nil {
 		l.close()
 		return nil, err
 	}
@@ -122,6 +124,9 @@ func (r *run) load(res *Result) error {
 	res.P50, res.P99 = r.sampled.quantile(0.5), r.sampled.quantile(0.99)
 	err := r.drain(time.Second)
 	res.Lost = r.want - r.got
+	if err == nil && r.Deflate && r.bare > 0 {
+		err = fmt.Errorf("%d of %d deliveries did not come compressed", r.bare, r.got)
+	}
 	return err
 }
 

@@ -58,6 +58,7 @@ func proofs() []Workload {
 	const span = 200 * time.Millisecond
 	return []Workload{
 		{Name: "burst", Rooms: 2, Members: 5, Size: 128, Burst: 4, For: span},
+		{Name: "compressed", Rooms: 2, Members: 5, Size: 1 << 10, Burst: 4, Deflate: true, For: span},
 		{Name: "window", Rooms: 2, Members: 5, Size: 1 << 10, Window: 4, For: span},
 		{Name: "paced", Rooms: 2, Members: 5, Size: 16 << 10, Rate: 200, For: span},
 		{Name: "direct", Rooms: 1, Members: 10, Direct: true, Burst: 2, Size: 128, For: span},

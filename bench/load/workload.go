@@ -15,6 +15,9 @@ type Workload struct {
 	Direct  bool
 
 	Size int // bytes in a message
+	// Deflate asks the server to compress what it sends, and its clients offer to take it.
+	// They do not compress. It is an error if a delivery comes as it is.
+	Deflate bool
 	// Burst is how many messages one member of each group sends at once; when all of
 	// them have come to everybody, the next member does the same.
 	Burst int
@@ -46,6 +49,7 @@ func Workloads() []Workload {
 	ws := []Workload{
 		{Name: "burst-128", Rooms: 1, Members: 1000, Size: 128, Burst: 16},
 		{Name: "burst-1k", Rooms: 1, Members: 1000, Size: 1 << 10, Burst: 16},
+		{Name: "compressed", Rooms: 1, Members: 1000, Size: 1 << 10, Burst: 16, Deflate: true},
 		{Name: "burst-16k", Rooms: 1, Members: 1000, Size: 16 << 10, Burst: 16},
 		{Name: "stream-128", Rooms: 1, Members: 1000, Size: 128, Window: 16},
 		{Name: "paced", Rooms: 1, Members: 1000, Size: 128, Rate: 20},

@@ -7,6 +7,9 @@
 // be written to by name. In the plain dialect a text frame goes, as it is, to everybody in
 // the room of its sender, the sender too; a frame that begins with "@name " goes to that
 // user alone, or to nobody if there is none. A server may wrap what it delivers.
+//
+// With BENCH_DEFLATE=1 in its environment a server compresses what it sends to clients that
+// offer permessage-deflate, in the way that its documentation recommends for broadcasts.
 package serve
 
 import (
@@ -23,6 +26,12 @@ import (
 	"strings"
 	"time"
 )
+
+// DeflateEnv is the environment variable that asks a server to compress.
+const DeflateEnv = "BENCH_DEFLATE"
+
+// Deflate reports whether the server is to compress.
+func Deflate() bool { return os.Getenv(DeflateEnv) != "" }
 
 // Hello is the line that a server writes when it listens.
 type Hello struct {

@@ -58,6 +58,9 @@ func describe(w load.Workload) string {
 	default:
 		s += fmt.Sprintf(", %d messages of %d B at once and again", w.Burst, w.Size)
 	}
+	if w.Deflate {
+		s += ", which the server compresses"
+	}
 	if w.Direct {
 		s += ", each for one user"
 	}

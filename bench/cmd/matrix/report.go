@@ -57,23 +57,27 @@ func (m *matrix) ratios(b *strings.Builder) {
 		b.WriteString("\n")
 	}
 	b.WriteString("\n")
-	m.stall(b)
+	m.multiple(b, "Median latency of 999 members with one more who does not read, as a "+
+		"multiple of that\nwithout him", "stalled-1", "stalled-0",
+		func(r load.Result) float64 { return r.P50 })
+	m.multiple(b, "CPU of a compressed delivery, as a multiple of that of one that is not",
+		"compressed", "burst-1k", cpu)
 }
 
-// stall says what one member that does not read does to the others.
-func (m *matrix) stall(b *strings.Builder) {
-	without, with := load.Workload{Name: "stalled-0"}, load.Workload{Name: "stalled-1"}
-	p50 := func(r load.Result) float64 { return r.P50 }
+// multiple says for each server what one workload's number is of another's.
+func (m *matrix) multiple(
+	b *strings.Builder, title, with, without string, of func(load.Result) float64,
+) {
 	var parts []string
 	for _, p := range m.peers {
-		v := ratio(median(m.values(with, p.name, p50)), median(m.values(without, p.name, p50)))
+		v := ratio(median(m.values(load.Workload{Name: with}, p.name, of)),
+			median(m.values(load.Workload{Name: without}, p.name, of)))
 		if v != "–" {
 			parts = append(parts, p.name+" "+v)
 		}
 	}
 	if len(parts) > 0 {
-		fmt.Fprintf(b, "Median latency of 999 members with one more who does not read, as a "+
-			"multiple of that\nwithout him: %s.\n\n", strings.Join(parts, ", "))
+		fmt.Fprintf(b, "%s: %s.\n\n", title, strings.Join(parts, ", "))
 	}
 }
 

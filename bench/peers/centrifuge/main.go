@@ -39,7 +39,14 @@ func main() {
 	if err := node.Run(); err != nil {
 		log.Fatal(err)
 	}
-	h := centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{UseWriteBufferPool: true})
+	config := centrifuge.WebsocketConfig{UseWriteBufferPool: true}
+	if serve.Deflate() { // as its BenchmarkWsBroadcastCompressionCache does
+		config.Compression = true
+		config.CompressionLevel = 1 // the default, 0, stores
+		config.CompressionMinSize = 512
+		config.CompressionPreparedMessageCacheSize = 8 << 20
+	}
+	h := centrifuge.NewWebsocketHandler(node, config)
 	serve.Run("centrifuge", identify(h), "github.com/centrifugal/centrifuge")
 }
 

@@ -22,8 +22,16 @@ func main() {
 	serve.Run("plain", http.HandlerFunc(handle), "github.com/coder/websocket")
 }
 
+// mode is the one that its documentation recommends of the two that compress.
+func mode() websocket.CompressionMode {
+	if serve.Deflate() {
+		return websocket.CompressionNoContextTakeover
+	}
+	return websocket.CompressionDisabled
+}
+
 func handle(w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, nil)
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: mode()})
 	if err != nil {
 		return
 	}

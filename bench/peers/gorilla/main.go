@@ -1,6 +1,7 @@
 // Command gorilla serves the benchmark with gorilla/websocket the way its chat example
 // does: a hub goroutine for each room, a reading and a writing goroutine for each client
-// with a channel between, and prepared messages, so that a message is framed once.
+// with a channel between, and prepared messages, so that a message is framed, and
+// compressed, once.
 package main
 
 import (
@@ -13,8 +14,10 @@ import (
 )
 
 var (
-	upgrader = websocket.Upgrader{ReadBufferSize: 1024, WriteBufferSize: 1024}
-	index    = serve.Index[*hub, *client]{Make: newHub}
+	upgrader = websocket.Upgrader{
+		ReadBufferSize: 1024, WriteBufferSize: 1024, EnableCompression: serve.Deflate(),
+	}
+	index = serve.Index[*hub, *client]{Make: newHub}
 )
 
 func main() {

@@ -1,6 +1,6 @@
 // Command gws serves the benchmark with gws: one hub for each room, which gives each
-// message to all members through a Broadcaster, so that it is framed once. The server does
-// not ping, because gws leaves that to clients.
+// message to all members through a Broadcaster, so that it is framed, and compressed, once.
+// The server does not ping, because gws leaves that to clients.
 package main
 
 import (
@@ -23,7 +23,10 @@ const (
 )
 
 func main() {
-	upgrader := gws.NewUpgrader(&handler{}, &gws.ServerOption{Recovery: gws.Recovery})
+	upgrader := gws.NewUpgrader(&handler{}, &gws.ServerOption{
+		Recovery:          gws.Recovery,
+		PermessageDeflate: gws.PermessageDeflate{Enabled: serve.Deflate()},
+	})
 	serve.Run("plain", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := upgrader.Upgrade(w, r)
 		if err != nil {

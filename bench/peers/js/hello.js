@@ -15,6 +15,9 @@ export function hello(port, dialect, versions) {
   process.stdin.resume();
 }
 
+// deflate says whether the server is to compress.
+export const deflate = Boolean(process.env.BENCH_DEFLATE);
+
 // who reads the query of an upgrade.
 export function who(url) {
   const query = new URL(url, "http://localhost").searchParams;

@@ -1,11 +1,11 @@
-// Socket.IO on Node, with its defaults.
+// Socket.IO on Node, with its defaults but for compression.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
-import { hello } from "./hello.js";
+import { deflate, hello } from "./hello.js";
 import pkg from "socket.io/package.json" with { type: "json" };
 
 const http = createServer();
-const io = new Server(http);
+const io = new Server(http, { perMessageDeflate: deflate });
 
 io.on("connection", (socket) => {
   const { room, user, direct } = socket.handshake.query;

@@ -1,5 +1,5 @@
 // uWebSockets as the topics of Bun, which is built on it.
-import { addressee, hello, who } from "./hello.js";
+import { addressee, deflate, hello, who } from "./hello.js";
 
 const users = new Map();
 
@@ -11,14 +11,15 @@ const server = Bun.serve({
     return new Response("not a WebSocket", { status: 426 });
   },
   websocket: {
+    perMessageDeflate: deflate,
     open(socket) {
       socket.subscribe(socket.data.room);
       if (socket.data.name) users.set(socket.data.name, socket);
     },
     message(socket, text) {
       const to = addressee(text);
-      if (to === undefined) server.publish(socket.data.room, text);
-      else users.get(to)?.send(text);
+      if (to === undefined) server.publish(socket.data.room, text, deflate);
+      else users.get(to)?.send(text, deflate);
     },
     close(socket) {
       users.delete(socket.data.name);

@@ -1,10 +1,15 @@
 // The package ws on Node: its documented broadcast, over the members of a room.
 import { WebSocket, WebSocketServer } from "ws";
-import { addressee, hello, versionOf, who } from "./hello.js";
+import { addressee, deflate, hello, versionOf, who } from "./hello.js";
 
 const rooms = new Map();
 const users = new Map();
-const server = new WebSocketServer({ host: "127.0.0.1", port: 0, path: "/ws" });
+const server = new WebSocketServer({
+  host: "127.0.0.1",
+  port: 0,
+  path: "/ws",
+  perMessageDeflate: deflate,
+});
 
 server.on("connection", (socket, request) => {
   const { room, name } = who(request.url);

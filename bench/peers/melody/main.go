@@ -15,6 +15,7 @@ const whoKey = "who"
 func main() {
 	m := melody.New()
 	m.Config.MaxMessageSize = 64 << 10
+	m.Upgrader.EnableCompression = serve.Deflate()
 	m.HandleMessage(func(s *melody.Session, text []byte) {
 		if name, ok := serve.Addressee(string(text)); ok {
 			_ = m.BroadcastFilter(text, func(q *melody.Session) bool {

@@ -11,6 +11,10 @@ import (
 )
 
 func main() {
+	compressFrom := 0
+	if serve.Deflate() {
+		compressFrom = 512
+	}
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
@@ -23,6 +27,7 @@ func main() {
 			_, err := rt.Join(ctx, c.ID(), room)
 			return err
 		},
+		CompressFrom: compressFrom,
 		// No peer limits what a client may send, and 10,000 ends are not worth a line each.
 		InboundRate:  -1,
 		InboundBytes: -1,

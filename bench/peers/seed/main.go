@@ -41,8 +41,16 @@ type content struct {
 	Timestamp int64  `json:"timestamp"`
 }
 
+// mode is the one that its documentation recommends of the two that compress.
+func mode() websocket.CompressionMode {
+	if serve.Deflate() {
+		return websocket.CompressionNoContextTakeover
+	}
+	return websocket.CompressionDisabled
+}
+
 func handle(w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, nil)
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: mode()})
 	if err != nil {
 		return
 	}
