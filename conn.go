@@ -22,6 +22,7 @@ type Conn struct {
 	cancel   context.CancelCauseFunc
 
 	transport Transport
+	deflates  bool // the transport negotiated compression
 	link      *engine.Link
 	duties    duties
 	end       atomic.Pointer[CloseError]
@@ -221,9 +222,9 @@ func (c *Conn) silence(since time.Duration) time.Duration {
 	return c.now() - max(time.Duration(c.seen.Load()), reading, since)
 }
 
-// push gives the connection its variant of a frame.
+// push gives the connection its form of a message.
 func (c *Conn) push(f *frames, class engine.Class, policy engine.Policy) engine.Outcome {
-	return c.link.Push(f[c.proto], class, policy)
+	return c.link.Push(f[c.proto].of(c.deflates), class, policy)
 }
 
 // joined records a membership. c.mu is held.

@@ -22,7 +22,7 @@ func (d *dispatcher) run(c *Conn, cmd command) {
 	switch cmd.kind {
 	case cmdPing:
 		d.tally.add(cMatched, 1)
-		c.push(&frames{protoPlain: pong()}, engine.Reply, engine.Disconnect)
+		c.push(&frames{protoPlain: {plain: pong()}}, engine.Reply, engine.Disconnect)
 	case cmdChat:
 		d.chat(c, cmd)
 	}

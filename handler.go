@@ -68,7 +68,7 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.refuse(w, err)
 		return
 	}
-	s, err := upgrade(w, r, m.intakes, &m.buffers)
+	s, err := m.sockets.upgrade(w, r)
 	if err != nil { // the request has been answered
 		m.gate.cancel(id.UserID)
 		m.tally.add(cRefusedRequest, 1)

@@ -21,6 +21,8 @@ const (
 	readBuffer, writeBuffer = 32, 128
 	// handshakeTimeout is how long writing the answer to the handshake may take.
 	handshakeTimeout = 5 * time.Second
+
+	extensions = "Sec-WebSocket-Extensions"
 )
 
 // hijacker hands coder/websocket a net.Conn of ours in place of the server's, with
@@ -53,7 +55,8 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.conn = &ownConn{Conn: nc}
+	deflate := h.Header().Get(extensions) != "" // there is but one extension
+	h.conn = &ownConn{Conn: nc, deflate: deflate}
 	// Frames that came in one packet with the handshake are in the server's reader.
 	early, err := brw.Reader.Peek(brw.Reader.Buffered())
 	if err == nil {
@@ -63,8 +66,8 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, errors.Join(err, nc.Close())
 	}
 	h.conn.in = engine.NewIntake(h.intakes, nc, rawConn(nc), bytes.Clone(early))
-	return h.conn, bufio.NewReadWriter(
-		bufio.NewReaderSize(h.conn, readBuffer), bufio.NewWriterSize(h.conn, writeBuffer)), nil
+	h.conn.br = bufio.NewReaderSize(h.conn, readBuffer)
+	return h.conn, bufio.NewReadWriter(h.conn.br, bufio.NewWriterSize(h.conn, writeBuffer)), nil
 }
 
 // answer writes the answer to the handshake, with the headers that coder/websocket and
@@ -115,9 +118,16 @@ func rawConn(nc net.Conn) syscall.RawConn {
 // ownConn is the net.Conn that coder/websocket sees.
 type ownConn struct {
 	net.Conn
-	in   *engine.Intake
-	said atomic.Pointer[CloseError] // in a close frame that coder/websocket has written
+	in      *engine.Intake
+	br      *bufio.Reader              // what coder/websocket reads through
+	deflate bool                       // compression was negotiated
+	said    atomic.Pointer[CloseError] // in a close frame that coder/websocket has written
 }
+
+// done reports whether coder/websocket has read all of the message that it says it has. It
+// leaves out what comes behind the final block of compressed data, and would then take that
+// for frames.
+func (c *ownConn) done() bool { return c.br.Buffered() == 0 && c.in.Done() }
 
 // Read reads what the intake lets through.
 func (c *ownConn) Read(p []byte) (int, error) { return c.in.Read(p) }

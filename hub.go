@@ -27,12 +27,11 @@ type Manager struct {
 	index    *index
 	dispatch dispatcher
 	origins  *origins
-	buffers  sync.Pool // of *[]byte, for joined writes
-	carrier  *carrier  // nil without a broker
+	sockets  sockets
+	carrier  *carrier // nil without a broker
 
 	links     engine.Config
 	flushers  *engine.Flushers
-	intakes   *engine.Intakes
 	wheel     *engine.Wheel
 	sweeper   engine.Timer
 	heartbeat *engine.Frame
@@ -63,9 +62,12 @@ func New(o *Options) *Manager {
 		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
 		log: m.log, tally: &m.tally, notes: &m.notes,
 	}
-	m.buffers.New = func() any { return new([]byte) }
 	m.flushers = engine.NewFlushers(m.background.Go)
-	m.intakes = engine.NewIntakes(m.background.Go)
+	m.sockets = sockets{
+		intakes:  engine.NewIntakes(m.background.Go),
+		buffers:  sync.Pool{New: func() any { return new([]byte) }},
+		compress: m.opts.CompressFrom > 0,
+	}
 	m.links = engine.Config{
 		MaxMessages:  m.opts.QueueMessages,
 		MaxBytes:     m.opts.QueueBytes,
@@ -149,7 +151,13 @@ type session struct {
 }
 
 func (m *Manager) newSession(ctx context.Context, t Transport, id Identity) *session {
-	c := &Conn{id: "conn_" + uuid.NewString(), identity: id, opened: time.Now(), transport: t}
+	c := &Conn{
+		id: "conn_" + uuid.NewString(), identity: id, opened: time.Now(),
+		transport: t, deflates: t.deflates(),
+	}
+	if c.deflates {
+		m.tally.deflating.Add(1)
+	}
 	values := context.WithValue(context.WithoutCancel(ctx), connKey{&m.tails}, c)
 	c.ctx, c.cancel = context.WithCancelCause(values)
 	c.alive()
@@ -215,6 +223,9 @@ func (m *Manager) farewell(s *session, why *CloseError) {
 	s.reader.close()
 	s.c.transport.release()
 	m.index.conns.drop(s.c.id, s.c)
+	if s.c.deflates {
+		m.tally.deflating.Add(-1)
+	}
 	m.logEnd(s.c, why)
 	m.tails.run(func() {
 		s.reader.wait()

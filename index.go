@@ -16,6 +16,7 @@ type index struct {
 	slow     engine.Policy
 	policy   func(room string) engine.Policy // application code: called without locks
 	tally    *tally
+	press    press
 
 	conns    *shards[*Conn]
 	users    users
@@ -27,6 +28,7 @@ func newIndex(o *Options, t *tally) *index {
 	return &index{
 		announce: o.Announce, maxRooms: o.MaxRoomsPerConn, slow: o.Slow.engine(),
 		policy: o.roomPolicy, tally: t,
+		press: press{from: o.CompressFrom, tally: t},
 		conns: newShards[*Conn](),
 		users: users{index: newShards[*user](), tally: t},
 		rooms: rooms{index: newShards[*room](), tally: t},

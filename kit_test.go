@@ -59,6 +59,7 @@ func requireConserved(t *testing.T, s realtime.Stats) {
 	require.Zero(t, s.Conns)
 	require.Zero(t, s.Users)
 	require.Zero(t, s.Rooms)
+	require.Zero(t, s.Deflating)
 }
 
 // client is the far end of a connection, read by a goroutine of its own.

@@ -46,6 +46,21 @@ type Options struct {
 	MaxRoomsPerConn int // rooms that one connection is in: 100
 	MaxMessageBytes int // of a message from a client: 64 KiB; more ends it with 1009
 
+	// CompressFrom is from how many bytes on a message is compressed for the clients that
+	// offer it, as browsers do (permessage-deflate, RFC 7692, without context takeover):
+	// 512 is a good value. Zero or negative: compression is not negotiated.
+	//
+	// A message is compressed once, however many receive it, by the goroutine that calls
+	// Send: 1 KiB of JSON in about 14 µs to a third, 16 KiB in 100 µs to a quarter. A
+	// compressor takes 1.2 MB, and there are as many as messages compressed at a time.
+	// What clients send may be compressed too: MaxMessageBytes and InboundBytes hold for
+	// what is inside. To read a message takes 40 KiB until it is complete, and 4 KiB of
+	// its connection's from then on.
+	//
+	// Leave it off where a message has a secret beside text that somebody else chose: its
+	// size tells the one about the other (CRIME, BREACH).
+	CompressFrom int
+
 	// InboundRate is how many messages a second a client may send, and InboundBytes
 	// how many bytes. Ten seconds' worth may come at once. What comes faster waits, so
 	// nothing is lost; a client for which that goes on for ten seconds is ended with
@@ -123,6 +138,7 @@ func (o *Options) resolved() Options {
 	number(&r.MaxMessageBytes, 64<<10)
 	number(&r.InboundRate, 200)
 	number(&r.InboundBytes, 1<<20)
+	number(&r.CompressFrom, 0)
 	number(&r.QueueMessages, engine.DefaultMaxMessages)
 	number(&r.QueueBytes, engine.DefaultMaxBytes)
 	number(&r.PingInterval, 25*second)

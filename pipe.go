@@ -35,6 +35,8 @@ type pipe struct {
 // RemoteAddr returns "pipe".
 func (p *pipe) RemoteAddr() string { return "pipe" }
 
+func (p *pipe) deflates() bool { return false }
+
 func (p *pipe) wire() engine.Wire { return p }
 
 func (p *pipe) attach(l *engine.Link, e ears, maxMessage int) {

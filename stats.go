@@ -19,6 +19,8 @@ type Stats struct {
 	// Direct is how many of them have a socket that is written to without a goroutine of
 	// the connection's own: plain TCP and Unix sockets on Unix systems.
 	Direct int
+	// Deflating is how many of them negotiated compression, see Options.CompressFrom.
+	Deflating int
 	// Users is the number of users with a connection, Rooms that of rooms with a
 	// member.
 	Users, Rooms int
@@ -31,6 +33,8 @@ type Stats struct {
 	Accepted uint64 // connections that opened
 	Messages uint64 // messages sent, each once however many received it
 	Received uint64 // messages received from clients
+
+	Compressed uint64 // messages that were compressed, each once however many received it
 
 	Matched        uint64 // frames given to connections
 	Written        uint64 // frames written to their sockets
@@ -84,6 +88,7 @@ type counter uint8
 const (
 	cAccepted counter = counter(numCauses) + iota
 	cMessages
+	cCompressed
 	cReceived
 	cMatched
 	cRefusedOrigin
@@ -116,6 +121,7 @@ func (s *Stats) counters() [numCounters]namedCounter {
 	return [numCounters]namedCounter{
 		cAccepted:        {"connections.accepted", &s.Accepted},
 		cMessages:        {"messages.sent", &s.Messages},
+		cCompressed:      {"messages.compressed", &s.Compressed},
 		cReceived:        {"messages.received", &s.Received},
 		cMatched:         {"frames.matched", &s.Matched},
 		cRefusedOrigin:   {"refused.origin", &s.RefusedOrigin},
@@ -158,6 +164,8 @@ type tally struct {
 	rooms   atomic.Int64
 	updated atomic.Int64 // Unix nanoseconds
 	rate    rate
+
+	deflating atomic.Int64 // connections that negotiated compression
 }
 
 func (t *tally) add(c counter, n int) {
@@ -194,8 +202,8 @@ func (t *tally) message(now time.Time) {
 func (t *tally) snapshot() Stats {
 	s := Stats{
 		Conns: int(t.conns.Load()), PeakConns: int(t.peak.Load()),
-		Direct: int(t.frames.Direct.Load()),
-		Users:  int(t.users.Load()), Rooms: int(t.rooms.Load()),
+		Direct: int(t.frames.Direct.Load()), Deflating: int(t.deflating.Load()),
+		Users: int(t.users.Load()), Rooms: int(t.rooms.Load()),
 		Rate: t.rate.perSecond(time.Now()),
 	}
 	if at := t.updated.Load(); at != 0 {

@@ -20,6 +20,13 @@ import (
 // up to twice that.
 const firstBuffer = 512
 
+// sockets is what the sockets of a Manager have in common.
+type sockets struct {
+	intakes  *engine.Intakes
+	buffers  sync.Pool // of *[]byte, for joined writes
+	compress bool      // compression may be negotiated
+}
+
 // socket is a WebSocket as a transport. coder/websocket does the handshake, puts messages
 // together and checks them; the intake below it reads, and the link writes. What coder
 // would write, which is close frames only, is given to the link, so that nothing ever
@@ -31,18 +38,22 @@ type socket struct {
 	link       *engine.Link
 	ears       ears
 	maxMessage int
-	buffers    *sync.Pool // of *[]byte, for joined writes
+	shared     *sockets
 }
 
 // upgrade answers the handshake and returns the transport. After an error it has
 // answered the request.
-func upgrade(
-	w http.ResponseWriter, r *http.Request, intakes *engine.Intakes, buffers *sync.Pool,
-) (*socket, error) {
-	s := &socket{remote: r.RemoteAddr, buffers: buffers}
-	h := &hijacker{ResponseWriter: w, intakes: intakes}
+func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request) (*socket, error) {
+	s := &socket{remote: r.RemoteAddr, shared: shared}
+	h := &hijacker{ResponseWriter: w, intakes: shared.intakes}
+	mode := websocket.CompressionDisabled
+	if shared.compress {
+		mode = websocket.CompressionNoContextTakeover
+	}
+	h.Header().Del(extensions) // only coder/websocket says what is negotiated
 	ws, err := websocket.Accept(h, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // the origin has been checked, see origin.go
+		CompressionMode:    mode,
 		OnPingReceived:     s.onPing,
 		OnPongReceived:     s.onPong,
 	})
@@ -55,13 +66,14 @@ func upgrade(
 }
 
 func (s *socket) RemoteAddr() string                 { return s.remote }
+func (s *socket) deflates() bool                     { return s.conn.deflate }
 func (s *socket) wire() engine.Wire                  { return s }
 func (s *socket) SetWriteDeadline(t time.Time) error { return s.conn.Conn.SetWriteDeadline(t) }
 func (s *socket) Close() error                       { return s.conn.Conn.Close() }
 
 func (s *socket) attach(l *engine.Link, e ears, maxMessage int) {
 	s.link, s.ears, s.maxMessage = l, e, maxMessage
-	s.conn.in.Begin(s, engine.NewScanner(maxMessage, false))
+	s.conn.in.Begin(s, engine.NewScanner(maxMessage, s.conn.deflate))
 }
 
 // RawConn is engine.RawWire.
@@ -115,6 +127,8 @@ func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 		switch {
 		case len(buf) > s.maxMessage:
 			return 0, nil, tooBig(s.maxMessage)
+		case err == io.EOF && !s.conn.done():
+			return 0, nil, protocolError("compressed data ends before the message", nil)
 		case err == io.EOF:
 			return engine.Op(typ), buf, nil
 		case err != nil:
@@ -147,15 +161,17 @@ func (s *socket) ended(err error) error {
 		errors.Is(err, net.ErrClosed) {
 		return &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
 	}
-	return &CloseError{
-		Cause: CauseProtocol, Code: CloseProtocol, Reason: "protocol error", Err: err,
-	}
+	return protocolError("protocol error", err)
+}
+
+func protocolError(reason string, err error) *CloseError {
+	return &CloseError{Cause: CauseProtocol, Code: CloseProtocol, Reason: reason, Err: err}
 }
 
 // Write is engine.Wire.
 func (s *socket) Write(batch []*engine.Frame) error {
-	buf := s.buffers.Get().(*[]byte)
-	defer s.buffers.Put(buf)
+	buf := s.shared.buffers.Get().(*[]byte)
+	defer s.shared.buffers.Put(buf)
 	for i := 0; i < len(batch); {
 		p, _, next := engine.Join(batch, i, buf)
 		if _, err := s.conn.Conn.Write(p); err != nil {

@@ -5,7 +5,6 @@ import "encoding/binary"
 const (
 	opContinuation Op = 0x0
 	maskBit           = 0x80
-	rsv1Bit           = 0x40
 	rsvBits           = 0x70
 	maskBytes         = 4
 	maxControl        = 125
@@ -44,9 +43,15 @@ type Scanner struct {
 	size  uint64 // its announced bytes so far
 }
 
-// NewScanner returns a scanner for messages of at most maxMessage bytes.
+// NewScanner returns a scanner for messages of at most maxMessage bytes. A compressed one
+// may be a little longer: what cannot be compressed grows. deflate says that compression was
+// negotiated.
 func NewScanner(maxMessage int, deflate bool) Scanner {
-	return Scanner{max: uint64(maxMessage), deflate: deflate}
+	s := Scanner{max: uint64(maxMessage), deflate: deflate}
+	if deflate {
+		s.max += s.max/1024 + 64
+	}
+	return s
 }
 
 // Between reports whether nothing is under way, neither a frame nor a message.
@@ -114,7 +119,7 @@ func (s *Scanner) frame() *Violation {
 	switch {
 	case s.head[1]&maskBit == 0:
 		return violation("frame is not masked")
-	case rsv != 0 && !(rsv == rsv1Bit && first && s.deflate):
+	case rsv != 0 && !(rsv == deflatedBit && first && s.deflate):
 		return violation("reserved bit is set")
 	case n > 1<<63-1:
 		return violation("length has its highest bit set")

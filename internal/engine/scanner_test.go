@@ -85,6 +85,11 @@ func TestScannerRules(t *testing.T) {
 		"text in a text":     {good: inbound(1, 1), bad: inbound(finText, 0)[:2], code: 1002, reason: "message begins inside another"},
 		"continuation":       {good: hello, bad: inbound(finCont, 0)[:2], code: 1002, reason: "continuation of nothing"},
 		"too large":          {bad: inbound(finText, limit+1)[:10], code: 1009, reason: "message is too large"},
+		"compressed": {
+			good: inbound(finText|0x40, limit+limit/1024+64),
+			bad:  inbound(finText, limit+limit/1024+65)[:10], code: 1009, reason: "message is too large",
+			deflate: true,
+		},
 		"too large in pieces": {
 			good: inbound(1, limit) + inbound(0, 0), bad: inbound(finCont, 1)[:2],
 			code: 1009, reason: "message is too large",
