@@ -91,7 +91,7 @@ func BenchmarkDispatch(b *testing.B) {
 	m, conns := benchRoom(b, 1)
 	p := []byte(`{"content":"hello, world","target":"room"}`)
 	b.ReportAllocs()
-	r := newReader(conns[0], &m.opts, &m.tally, m.wheel, m.dispatch.run)
+	r := newReader(conns[0], &m.limits, &m.tally, m.wheel, m.dispatch.run)
 	for b.Loop() {
 		cmd, ok := r.accept(engine.OpText, p)
 		if !ok {

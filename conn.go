@@ -34,9 +34,10 @@ type Conn struct {
 
 	mu       sync.Mutex
 	phase    phase
-	rooms    map[string]*membership
-	newest   *membership // of the rooms, the one joined last
-	restRoom string      // the room that the REST handler put it into, or empty
+	in       int                    // rooms that it is in
+	rooms    map[string]*membership // the same by name; nil while they are few
+	newest   *membership            // of the rooms, the one joined last
+	restRoom string                 // the room that the REST handler put it into, or empty
 
 	seat seat // its place among all connections
 }
@@ -102,7 +103,7 @@ func (c *Conn) Context() context.Context { return c.ctx }
 func (c *Conn) Rooms() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	names := make([]string, len(c.rooms))
+	names := make([]string, c.in)
 	for m, i := c.newest, len(names); m != nil; m = m.older {
 		i--
 		names[i] = m.room
@@ -227,20 +228,44 @@ func (c *Conn) push(f *frames, class engine.Class, policy engine.Policy) engine.
 	return c.link.Push(f[c.proto].of(c.deflates), class, policy)
 }
 
+// fewRooms is up to how many rooms a walk is as quick as a map, which takes more memory than
+// most connections' rooms do.
+const fewRooms = 16
+
+// membership returns the connection's place in a room, or nil. c.mu is held.
+func (c *Conn) membership(room string) *membership {
+	if c.rooms != nil {
+		return c.rooms[room]
+	}
+	m := c.newest
+	for m != nil && m.room != room {
+		m = m.older
+	}
+	return m
+}
+
 // joined records a membership. c.mu is held.
 func (c *Conn) joined(m *membership) {
-	if c.rooms == nil {
-		c.rooms = make(map[string]*membership)
-	}
-	c.rooms[m.room] = m
 	if m.older = c.newest; m.older != nil {
 		m.older.newer = m
 	}
 	c.newest = m
+	if c.in++; c.in <= fewRooms {
+		return
+	}
+	if c.rooms != nil {
+		c.rooms[m.room] = m
+		return
+	}
+	c.rooms = make(map[string]*membership)
+	for m := c.newest; m != nil; m = m.older {
+		c.rooms[m.room] = m
+	}
 }
 
 // left forgets a membership. c.mu is held.
 func (c *Conn) left(m *membership) {
+	c.in--
 	delete(c.rooms, m.room)
 	if m.older != nil {
 		m.older.newer = m.newer

@@ -37,6 +37,7 @@ type Manager struct {
 	heartbeat *engine.Frame
 
 	gate      gate
+	limits    limits
 	firstConn sync.Once   // begins the sweep
 	closed    atomic.Bool // nothing is sent any more
 
@@ -57,6 +58,7 @@ func New(o *Options) *Manager {
 		limit: m.opts.MaxConns, userLimit: m.opts.MaxConnsPerUser,
 		users: &m.index.users, work: &m.work,
 	}
+	m.limits = newLimits(&m.opts)
 	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin)
 	m.dispatch = dispatcher{
 		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
@@ -162,7 +164,7 @@ func (m *Manager) newSession(ctx context.Context, t Transport, id Identity) *ses
 	c.ctx, c.cancel = context.WithCancelCause(values)
 	c.alive()
 	s := &session{c: c}
-	s.reader = newReader(c, &m.opts, &m.tally, m.wheel, m.dispatch.run)
+	s.reader = newReader(c, &m.limits, &m.tally, m.wheel, m.dispatch.run)
 	s.heart = heartbeat{
 		c: c, wheel: m.wheel, ping: m.heartbeat,
 		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,

@@ -127,9 +127,9 @@ func (x *index) joinLocked(c *Conn, name string, policy engine.Policy) (bool, er
 	switch {
 	case c.phase == gone || c.ended():
 		return false, ErrClosed
-	case c.rooms[name] != nil:
+	case c.membership(name) != nil:
 		return false, nil
-	case x.maxRooms > 0 && len(c.rooms) >= x.maxRooms:
+	case x.maxRooms > 0 && c.in >= x.maxRooms:
 		return false, ErrTooManyRooms
 	}
 	m := &membership{conn: c, room: name}
@@ -166,7 +166,7 @@ func (x *index) showRooms(c *Conn) {
 func (x *index) part(c *Conn, name string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := c.rooms[name]
+	m := c.membership(name)
 	if m == nil {
 		return false
 	}
@@ -198,7 +198,7 @@ func (x *index) move(c *Conn, name string) error {
 	if c.restRoom == name {
 		return nil
 	}
-	if m := c.rooms[c.restRoom]; m != nil {
+	if m := c.membership(c.restRoom); m != nil {
 		x.leave(c, m)
 	}
 	joined, err := x.joinLocked(c, name, policy)
@@ -212,7 +212,7 @@ func (x *index) move(c *Conn, name string) error {
 func (x *index) retreat(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m := c.rooms[c.restRoom]; m != nil {
+	if m := c.membership(c.restRoom); m != nil {
 		x.leave(c, m)
 	}
 }

@@ -2,34 +2,32 @@ package realtime
 
 import "time"
 
-// bucket is a token bucket: rate tokens flow in each second until burst are there.
-// It may go into debt, and says how long the debt takes to be paid. The zero value
-// has no limit. Not safe for concurrent use.
+// limit is how much of something may be used: rate in a second, and burst at once. The zero
+// value is without limit.
+type limit struct{ rate, burst float64 }
+
+func newLimit(rate, burst int) limit {
+	return limit{rate: float64(max(rate, 0)), burst: float64(burst)}
+}
+
+// bucket is how much somebody has used of a limit: a token bucket, told by what is missing,
+// so that the zero value is full. It may go into debt, and says how long the debt takes to
+// be paid. Not safe for concurrent use.
 type bucket struct {
-	rate, burst float64
-	tokens      float64
-	at          time.Time
+	missing float64
+	at      time.Duration
 }
 
-func newBucket(rate, burst int) bucket {
-	if rate <= 0 {
-		return bucket{}
-	}
-	return bucket{rate: float64(rate), burst: float64(burst), tokens: float64(burst)}
-}
-
-// take takes n tokens and returns how long to wait until none is owed.
-func (b *bucket) take(n int, now time.Time) time.Duration {
-	if b.rate == 0 {
+// take takes n and returns how long to wait until none is owed. now is the time since
+// whatever moment the caller counts from.
+func (b *bucket) take(l limit, n int, now time.Duration) time.Duration {
+	if l.rate == 0 {
 		return 0
 	}
-	if !b.at.IsZero() {
-		b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.at).Seconds())
-	}
+	b.missing = max(0, b.missing-l.rate*(now-b.at).Seconds()) + float64(n)
 	b.at = now
-	b.tokens -= float64(n)
-	if b.tokens >= 0 {
+	if b.missing <= l.burst {
 		return 0
 	}
-	return time.Duration(-b.tokens / b.rate * float64(time.Second))
+	return time.Duration((b.missing - l.burst) / l.rate * float64(time.Second))
 }

@@ -41,8 +41,9 @@ type reader struct {
 	wheel *engine.Wheel
 	run   func(*Conn, command)
 
+	limits                 *limits
 	messages, bytes, pings bucket
-	slowSince              time.Time // since when the buckets have been in debt
+	slowSince              time.Duration // since when the buckets have been in debt, as c.now(); or 0
 
 	watch   engine.Timer // looks after a handler, a message or a silence that takes long
 	armed   atomic.Bool
@@ -61,13 +62,21 @@ type reader struct {
 	closed  bool
 }
 
-func newReader(c *Conn, o *Options, t *tally, w *engine.Wheel, run func(*Conn, command)) *reader {
-	r := &reader{
-		c: c, tally: t, wheel: w, run: run,
-		messages: newBucket(o.InboundRate, burstSeconds*o.InboundRate),
-		bytes:    newBucket(o.InboundBytes, burstSeconds*o.InboundBytes),
-		pings:    newBucket(pingRate, pingBurst),
+// limits is how much clients may send.
+type limits struct{ messages, bytes, pings limit }
+
+func newLimits(o *Options) limits {
+	return limits{
+		messages: newLimit(o.InboundRate, burstSeconds*o.InboundRate),
+		bytes:    newLimit(o.InboundBytes, burstSeconds*o.InboundBytes),
+		pings:    newLimit(pingRate, pingBurst),
 	}
+}
+
+func newReader(
+	c *Conn, l *limits, t *tally, w *engine.Wheel, run func(*Conn, command),
+) *reader {
+	r := &reader{c: c, limits: l, tally: t, wheel: w, run: run}
 	r.changed.L = &r.mu
 	r.watch.Fire = r.look
 	return r
@@ -98,7 +107,7 @@ func (r *reader) wake() {
 
 // ping takes the leave to answer a ping.
 func (r *reader) ping() bool {
-	if r.pings.take(1, time.Now()) == 0 {
+	if r.pings.take(r.limits.pings, 1, r.c.now()) == 0 {
 		return true
 	}
 	r.c.expel(CauseRate, ClosePolicy, "too many pings")
@@ -199,17 +208,17 @@ func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 
 // throttle waits until the client may have sent what it has sent.
 func (r *reader) throttle(n int) bool {
-	now := time.Now()
-	wait := max(r.messages.take(1, now), r.bytes.take(n, now))
+	now := r.c.now()
+	wait := max(r.messages.take(r.limits.messages, 1, now), r.bytes.take(r.limits.bytes, n, now))
 	if wait == 0 {
-		r.slowSince = time.Time{}
+		r.slowSince = 0
 		return true
 	}
 	r.tally.add(cThrottled, 1)
-	if r.slowSince.IsZero() {
+	if r.slowSince == 0 {
 		r.slowSince = now
 	}
-	if now.Sub(r.slowSince) >= ratePatience {
+	if now-r.slowSince >= ratePatience {
 		r.c.expel(CauseRate, CloseRate, "sent too much")
 		return false
 	}

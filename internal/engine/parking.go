@@ -19,13 +19,17 @@ type parking struct {
 	broken atomic.Bool
 
 	mu    sync.Mutex
-	last  uint64
-	spots map[uint64]*Intake
+	spots []spot
+	free  []uint32 // indices of spots
 }
 
-func newParking(start func(func())) *parking {
-	return &parking{start: start, sys: sysPoll, spots: make(map[uint64]*Intake)}
+// spot is a place for one who waits. Its number is the index and, above that, the turn.
+type spot struct {
+	in   *Intake // nil if it is free
+	turn uint32
 }
+
+func newParking(start func(func())) *parking { return &parking{start: start, sys: sysPoll} }
 
 // works reports whether anything can be parked, as far as is known.
 func (p *parking) works() bool { return canPoll && !p.broken.Load() }
@@ -39,12 +43,7 @@ func (p *parking) park(in *Intake) bool {
 	if p.poller == nil {
 		return false
 	}
-	p.mu.Lock()
-	p.last++
-	in.token = p.last
-	p.spots[in.token] = in
-	p.mu.Unlock()
-	token, known := in.token, in.known
+	token, known := p.put(in), in.known
 	in.known = true
 	if p.poller.watch(in.raw, token, known) != nil {
 		if p.take(token) == nil {
@@ -73,31 +72,58 @@ func (p *parking) open() {
 
 // serve wakes those for whom there is something, until the poller ends.
 func (p *parking) serve(poller *poller) {
-	poller.run(func(token uint64) {
-		if in := p.take(token); in != nil {
-			in.ears.Wake()
-		}
-	})
+	poller.run(p.wake)
 	p.broken.Store(true)
 	p.wakeAll()
+}
+
+// put gives in a spot and returns its number.
+func (p *parking) put(in *Intake) (token uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) == 0 {
+		p.free = append(p.free, uint32(len(p.spots)))
+		p.spots = append(p.spots, spot{})
+	}
+	i := p.free[len(p.free)-1]
+	p.free = p.free[:len(p.free)-1]
+	s := &p.spots[i]
+	s.in = in
+	s.turn++ // so 0 is nobody's number
+	in.token = uint64(s.turn)<<32 | uint64(i)
+	return in.token
 }
 
 // take removes the one who waits under this number, if anybody still does.
 func (p *parking) take(token uint64) *Intake {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	in := p.spots[token]
-	delete(p.spots, token)
+	i := uint32(token)
+	if uint64(i) >= uint64(len(p.spots)) || p.spots[i].in == nil || p.spots[i].turn != uint32(token>>32) {
+		return nil
+	}
+	in := p.spots[i].in
+	p.spots[i].in = nil
+	p.free = append(p.free, i)
 	return in
 }
 
 // wakeAll wakes everybody, because nobody else will.
 func (p *parking) wakeAll() {
 	p.mu.Lock()
-	spots := p.spots
-	p.spots = make(map[uint64]*Intake)
+	tokens := make([]uint64, len(p.spots))
+	for i, s := range p.spots {
+		tokens[i] = uint64(s.turn)<<32 | uint64(i)
+	}
 	p.mu.Unlock()
-	for _, in := range spots {
+	for _, token := range tokens {
+		p.wake(token)
+	}
+}
+
+// wake wakes the one who waits under this number, if anybody still does.
+func (p *parking) wake(token uint64) {
+	if in := p.take(token); in != nil {
 		in.ears.Wake()
 	}
 }
