@@ -91,7 +91,8 @@ func BenchmarkDispatch(b *testing.B) {
 	m, conns := benchRoom(b, 1)
 	p := []byte(`{"content":"hello, world","target":"room"}`)
 	b.ReportAllocs()
-	r := newReader(conns[0], &m.limits, &m.tally, m.wheel, m.dispatch.run)
+	var r reader
+	r.init(&m.readers, conns[0])
 	for b.Loop() {
 		cmd, ok := r.accept(engine.OpText, p)
 		if !ok {

@@ -42,11 +42,11 @@ type Conn struct {
 	seat seat // its place among all connections
 }
 
-// duties is what a connection needs of those above it.
-type duties struct {
-	ended func(*CloseError) // begins the clean-up; called once, must not block
-	yield func()            // gives the right to read away while a handler runs
-	busy  func() bool       // whether code of the application runs for it
+// duties are what a connection needs of those above it.
+type duties interface {
+	ended(*CloseError) // begins the clean-up; called once, does not block
+	yield()            // gives the right to read away while a handler runs
+	busy() bool        // whether code of the application runs for it
 }
 
 // connKey is the key of the connection in its context. home is the Manager's tails.

@@ -11,14 +11,19 @@ import (
 // no timer of its own: the wheel of the Manager comes by when there may be something
 // to do.
 type heartbeat struct {
-	c        *Conn
-	wheel    *engine.Wheel
-	ping     *engine.Frame // shared
-	interval time.Duration
-	timeout  time.Duration
+	*heartbeats
+	c *Conn
 
 	timer  engine.Timer
 	pinged time.Duration // when the ping went out that is not answered yet, or 0
+}
+
+// heartbeats is what the heartbeats of a Manager have in common.
+type heartbeats struct {
+	wheel    *engine.Wheel
+	ping     *engine.Frame
+	interval time.Duration
+	timeout  time.Duration
 }
 
 // start begins to watch, unless heartbeats are off.

@@ -30,14 +30,15 @@ type Manager struct {
 	sockets  sockets
 	carrier  *carrier // nil without a broker
 
-	links     engine.Config
-	flushers  *engine.Flushers
-	wheel     *engine.Wheel
-	sweeper   engine.Timer
-	heartbeat *engine.Frame
+	links    engine.Config
+	flushers *engine.Flushers
+	wheel    *engine.Wheel
+	sweeper  engine.Timer
+
+	readers    readers
+	heartbeats heartbeats
 
 	gate      gate
-	limits    limits
 	firstConn sync.Once   // begins the sweep
 	closed    atomic.Bool // nothing is sent any more
 
@@ -58,7 +59,6 @@ func New(o *Options) *Manager {
 		limit: m.opts.MaxConns, userLimit: m.opts.MaxConnsPerUser,
 		users: &m.index.users, work: &m.work,
 	}
-	m.limits = newLimits(&m.opts)
 	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin)
 	m.dispatch = dispatcher{
 		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
@@ -80,7 +80,13 @@ func New(o *Options) *Manager {
 	}
 	m.wheel = engine.NewWheel(m.background.Go)
 	m.sweeper.Fire = m.sweep
-	m.heartbeat = engine.NewFrame(engine.OpPing, nil)
+	m.readers = readers{
+		tally: &m.tally, wheel: m.wheel, run: m.dispatch.run, limits: newLimits(&m.opts),
+	}
+	m.heartbeats = heartbeats{
+		wheel: m.wheel, ping: engine.NewFrame(engine.OpPing, nil),
+		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,
+	}
 	m.startBackground()
 	return m
 }
@@ -123,7 +129,7 @@ func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn
 func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
 	m.firstConn.Do(m.watchStale)
 	s := m.newSession(ctx, t, id)
-	c := s.c
+	c := &s.conn
 	hello := welcome(c.id)
 	m.tally.add(cMatched, 1)
 	c.push(encode(&hello), engine.Reply, engine.DropNewest) // of a class that is never dropped
@@ -135,7 +141,7 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn
 	defer s.reader.start() // also of one that has ended: to see the peer's goodbye
 	if !m.index.enter(c) {
 		if err == nil {
-			err = context.Cause(c.ctx)
+			err = c.end.Load() // the context may not have ended yet
 		}
 		return nil, err
 	}
@@ -144,42 +150,38 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn
 	return c, nil
 }
 
-// session is a connection with those who look after it.
+// session is a connection with those who look after it, in one piece of memory.
 type session struct {
-	c         *Conn
-	reader    *reader
+	m         *Manager
+	conn      Conn
+	reader    reader
 	heart     heartbeat
 	connected atomic.Bool // OnConnect returned nil
 }
 
 func (m *Manager) newSession(ctx context.Context, t Transport, id Identity) *session {
-	c := &Conn{
-		id: "conn_" + uuid.NewString(), identity: id, opened: time.Now(),
-		transport: t, deflates: t.deflates(),
-	}
-	if c.deflates {
+	s := &session{m: m}
+	c := &s.conn
+	c.id, c.identity, c.opened, c.transport = "conn_"+uuid.NewString(), id, time.Now(), t
+	if c.deflates = t.deflates(); c.deflates {
 		m.tally.deflating.Add(1)
 	}
 	values := context.WithValue(context.WithoutCancel(ctx), connKey{&m.tails}, c)
 	c.ctx, c.cancel = context.WithCancelCause(values)
+	c.duties = s
 	c.alive()
-	s := &session{c: c}
-	s.reader = newReader(c, &m.limits, &m.tally, m.wheel, m.dispatch.run)
-	s.heart = heartbeat{
-		c: c, wheel: m.wheel, ping: m.heartbeat,
-		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,
-	}
-	c.duties = duties{
-		ended: func(why *CloseError) { go m.farewell(s, why) },
-		yield: s.reader.yield,
-		busy:  s.reader.handling,
-	}
-	c.link = engine.NewLink(&m.links, t.wire(), func(err error) {
-		c.finish(linkError(err), closeGrace)
-	})
-	t.attach(c.link, s.reader, m.opts.MaxMessageBytes)
+	s.reader.init(&m.readers, c)
+	s.heart = heartbeat{heartbeats: &m.heartbeats, c: c}
+	c.link = engine.NewLink(&m.links, t.wire(), s.failed)
+	t.attach(c.link, &s.reader, m.opts.MaxMessageBytes)
 	return s
 }
+
+// ended, yield, busy and failed are what the connection and its link ask of those above.
+func (s *session) ended(why *CloseError) { go s.m.farewell(s, why) }
+func (s *session) yield()                { s.reader.yield() }
+func (s *session) busy() bool            { return s.reader.handling() }
+func (s *session) failed(err error)      { s.conn.finish(linkError(err), closeGrace) }
 
 // linkError is how a connection ends whose link gave up.
 func linkError(err error) *CloseError {
@@ -201,7 +203,7 @@ func (m *Manager) connect(s *session) error {
 	}
 	s.reader.enter()
 	defer s.reader.exit()
-	err := guard(m.log, &m.tally, s.c, func() error { return m.opts.OnConnect(s.c.ctx, s.c) })
+	err := guard(m.log, &m.tally, &s.conn, func() error { return m.opts.OnConnect(s.conn.ctx, &s.conn) })
 	if err == nil {
 		s.connected.Store(true)
 		return nil
@@ -210,7 +212,7 @@ func (m *Manager) connect(s *session) error {
 	if ce, ok := errors.AsType[*CloseError](err); ok && ce.Code.sendable() {
 		why.Code, why.Reason = ce.Code, ce.Reason
 	}
-	s.c.finish(why, closeGrace)
+	s.conn.finish(why, closeGrace)
 	return err
 }
 
@@ -220,15 +222,15 @@ func (m *Manager) farewell(s *session, why *CloseError) {
 	defer m.gate.leave()
 	s.heart.stop()
 	m.tally.add(ended(why.Cause), 1)
-	m.index.depart(s.c)
-	<-s.c.link.Done()
+	m.index.depart(&s.conn)
+	<-s.conn.link.Done()
 	s.reader.close()
-	s.c.transport.release()
-	m.index.conns.drop(s.c.id, s.c)
-	if s.c.deflates {
+	s.conn.transport.release()
+	m.index.conns.drop(s.conn.id, &s.conn)
+	if s.conn.deflates {
 		m.tally.deflating.Add(-1)
 	}
-	m.logEnd(s.c, why)
+	m.logEnd(&s.conn, why)
 	m.tails.run(func() {
 		s.reader.wait()
 		if m.opts.OnDisconnect != nil && s.connected.Load() {
@@ -241,8 +243,8 @@ func (m *Manager) farewell(s *session, why *CloseError) {
 func (m *Manager) disconnect(s *session, why *CloseError) {
 	s.reader.enter()
 	defer s.reader.exit()
-	_ = guard(m.log, &m.tally, s.c, func() error {
-		m.opts.OnDisconnect(context.WithoutCancel(s.c.ctx), s.c, why)
+	_ = guard(m.log, &m.tally, &s.conn, func() error {
+		m.opts.OnDisconnect(context.WithoutCancel(s.conn.ctx), &s.conn, why)
 		return nil
 	})
 }

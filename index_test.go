@@ -55,6 +55,25 @@ func TestRegisterRacingWithClose(t *testing.T) {
 	})
 }
 
+// A connection that is ended while it registers is an error, also before its context ends.
+func TestRegisterRacingWithTheEnd(t *testing.T) {
+	why := &CloseError{Cause: CauseShutdown, Code: CloseAway}
+	m := New(&Options{OnConnect: func(_ context.Context, c *Conn) error {
+		c.end.Store(why) // finish has begun
+		return nil
+	}})
+	transport, far := Pipe()
+	defer far.Drop()
+	_, err := m.Register(t.Context(), transport, Identity{})
+	require.ErrorIs(t, err, ErrClosed)
+	for _, c := range m.index.conns.snapshot() { // and goes on
+		c.link.Kill()
+		c.cancel(why)
+		c.duties.ended(why)
+	}
+	require.NoError(t, m.Close())
+}
+
 // TestManyRoomsOfAConnection passes the number from which they are found by a map, up and
 // down.
 func TestManyRoomsOfAConnection(t *testing.T) {

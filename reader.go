@@ -36,12 +36,9 @@ const (
 // While nothing comes in for a while, nobody has the token: the transport keeps it, and
 // wakes the reader with it when there is something to read.
 type reader struct {
-	c     *Conn
-	tally *tally
-	wheel *engine.Wheel
-	run   func(*Conn, command)
+	*readers
+	c *Conn
 
-	limits                 *limits
 	messages, bytes, pings bucket
 	slowSince              time.Duration // since when the buckets have been in debt, as c.now(); or 0
 
@@ -62,6 +59,14 @@ type reader struct {
 	closed  bool
 }
 
+// readers is what the readers of a Manager have in common.
+type readers struct {
+	tally  *tally
+	wheel  *engine.Wheel
+	run    func(*Conn, command)
+	limits limits
+}
+
 // limits is how much clients may send.
 type limits struct{ messages, bytes, pings limit }
 
@@ -73,13 +78,11 @@ func newLimits(o *Options) limits {
 	}
 }
 
-func newReader(
-	c *Conn, l *limits, t *tally, w *engine.Wheel, run func(*Conn, command),
-) *reader {
-	r := &reader{c: c, limits: l, tally: t, wheel: w, run: run}
+// init makes a zero reader ready.
+func (r *reader) init(rs *readers, c *Conn) {
+	r.readers, r.c = rs, c
 	r.changed.L = &r.mu
 	r.watch.Fire = r.look
-	return r
 }
 
 // alive, waiting, ping, pong and wake are the ears of the transport.
