@@ -105,10 +105,15 @@ func (f *flusher) close() {
 
 func (f *flusher) run() {
 	for f.take() {
-		for i, l := range f.turn {
-			f.flush(l)
-			f.turn[i] = nil
-		}
+		f.serve()
+	}
+}
+
+// serve is one turn: it writes to every link that was on the list.
+func (f *flusher) serve() {
+	for i, l := range f.turn {
+		f.flush(l)
+		f.turn[i] = nil
 	}
 }
 

@@ -1,0 +1,110 @@
+package realtime
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// deaf is a transport that takes everything, and from which nothing comes.
+type deaf struct{ closed chan struct{} }
+
+func (d deaf) RemoteAddr() string               { return "nowhere" }
+func (d deaf) wire() engine.Wire                { return d }
+func (d deaf) attach(*engine.Link, ears)        {}
+func (d deaf) discard()                         {}
+func (d deaf) release()                         {}
+func (d deaf) Write([]*engine.Frame) error      { return nil }
+func (d deaf) SetWriteDeadline(time.Time) error { return nil }
+
+func (d deaf) Close() error {
+	close(d.closed)
+	return nil
+}
+
+func (d deaf) receive([]byte) (engine.Op, []byte, error) {
+	<-d.closed
+	return 0, nil, &CloseError{Cause: CauseLost, Code: CloseLost}
+}
+
+// switchboard is a Manager whose links are emptied by the benchmark itself, now and then:
+// no goroutine runs beside it while it measures.
+type switchboard struct {
+	*Manager
+	conns   []*Conn
+	waiting []func() // what links would have started
+}
+
+// newSwitchboard has n connections: all are in the room "hall" and belong to their own
+// user, and each ten of them share a room "r0", "r1", …
+func newSwitchboard(b *testing.B, n int) *switchboard {
+	s := &switchboard{Manager: New(&Options{QueueMessages: -1, MaxConnsPerUser: -1, PingInterval: -1})}
+	goOn := s.links.Go
+	s.links.Go = func(f func()) { s.waiting = append(s.waiting, f) }
+	for i := range n {
+		c, err := s.Register(context.Background(), deaf{make(chan struct{})},
+			Identity{UserID: fmt.Sprint("u", i)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, room := range []string{"hall", fmt.Sprint("r", i/10)} {
+			if _, err := s.index.join(c, room); err != nil {
+				b.Fatal(err)
+			}
+		}
+		s.conns = append(s.conns, c)
+	}
+	s.empty()
+	b.Cleanup(func() {
+		s.empty()
+		s.links.Go = goOn
+		_ = s.Close()
+	})
+	return s
+}
+
+func (s *switchboard) empty() {
+	for _, f := range s.waiting {
+		f()
+	}
+	s.waiting = s.waiting[:0]
+}
+
+// BenchmarkRoute resolves a target and gives one message to its receivers' queues. One in
+// 64 messages pays for emptying them.
+func BenchmarkRoute(b *testing.B) {
+	s := newSwitchboard(b, 1000)
+	id := s.conns[500].ID()
+	for _, test := range []struct {
+		name string
+		to   Target
+		want int
+	}{
+		{"conn", ToConn(id), 1},
+		{"user", ToUser("u500"), 1},
+		{"nobody", ToRoom("nowhere"), 0},
+		{"room/10", ToRoom("r50"), 10},
+		{"room/1000", ToRoom("hall"), 1000},
+		{"except/1000", ToRoom("hall").Except(id), 999},
+		{"union/3x10", ToRoom("r1", "r2", "r3"), 30},
+		{"all/1000", ToAll(), 1000},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			p := &Publication{Target: test.to, Message: Chat("u0", "hello, world")}
+			sent := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				if res := s.index.deliver(p); res.Queued != test.want {
+					b.Fatal(res)
+				}
+				if sent++; sent%64 == 0 {
+					s.empty()
+				}
+			}
+			s.empty()
+		})
+	}
+}
