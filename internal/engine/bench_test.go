@@ -46,18 +46,24 @@ func BenchmarkPush(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			f, links := benchLinks(1)
 			l, out := links[0], &batch{}
-			payload := make([]byte, 128)
-			frame := NewFrame(OpText, payload)
+			budget := &l.cfg.Totals.Budget
+			frames := make([]*Frame, n)
+			for i := range frames {
+				frames[i] = NewFrame(OpText, make([]byte, 128))
+			}
 			b.ReportAllocs()
 			for b.Loop() {
-				for range n {
+				for _, frame := range frames {
 					l.Push(frame, Message, Disconnect)
+					budget.Settle(frame)
 				}
 				f.ready = f.ready[:0]
 				if !l.lend(out) || out.data != n {
 					b.Fatal("not taken")
 				}
 				l.giveBack(out)
+				f.out.add(budget, out.frames)
+				f.out.end()
 			}
 			perFrame(b, n)
 		})
@@ -79,6 +85,7 @@ func BenchmarkFlush(b *testing.B) {
 
 func benchFlush(b *testing.B, n, frames int, shared bool) {
 	f, links := benchLinks(n)
+	budget := &links[0].cfg.Totals.Budget
 	payload := make([]byte, 128)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -86,10 +93,12 @@ func benchFlush(b *testing.B, n, frames int, shared bool) {
 			frame := NewFrame(OpText, payload)
 			for i, l := range links {
 				if i > 0 && !shared {
+					budget.Settle(frame)
 					frame = NewFrame(OpText, payload)
 				}
 				l.Push(frame, Message, Disconnect)
 			}
+			budget.Settle(frame)
 		}
 		f.take()
 		f.serve()

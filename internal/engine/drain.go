@@ -2,14 +2,26 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
 // batch is what one write carries: control frames first, then data.
 type batch struct {
 	frames []*Frame
+	cut    int  // bytes of the first frame that are on the wire already
 	data   int  // how many of frames were queued
 	last   bool // the close frame is the last of frames
+}
+
+// rest returns what is to be written.
+func (b *batch) rest() []*Frame {
+	if b.cut == 0 {
+		return b.frames
+	}
+	rest := slices.Clone(b.frames)
+	rest[0] = &Frame{wire: rest[0].wire[b.cut:]}
+	return rest
 }
 
 // drain owns the wire until nothing is left to write. It runs in its own goroutine.
@@ -31,8 +43,10 @@ func (l *Link) resume(b batch) {
 
 // writeOut writes a batch, blocking, and reports whether the link goes on.
 func (l *Link) writeOut(b *batch) bool {
-	err := l.wire.Write(b.frames)
-	if !l.wrote(b, err) {
+	err := l.wire.Write(b.rest())
+	ok := l.wrote(b, err)
+	l.cfg.Totals.Budget.release(b.frames)
+	if !ok {
 		return false
 	}
 	if b.last {
@@ -94,17 +108,19 @@ func (l *Link) block(rest batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state == Dead {
-		l.flying = 0
+		l.landed()
 		l.lose(rest.data)
+		l.cfg.Totals.Budget.release(rest.frames)
 		return
 	}
 	l.state = Owned
+	l.writing = rest.frames
 	l.cfg.Go(func() { l.resume(rest) })
 }
 
 // take moves what the next write carries out of the link. l.mu is held.
 func (l *Link) take(b *batch) {
-	b.frames, b.data, b.last = b.frames[:0], 0, false
+	*b = batch{frames: b.frames[:0]}
 	for _, slot := range []**Frame{&l.pong, &l.ping} {
 		if *slot != nil {
 			b.frames = append(b.frames, *slot)
@@ -127,7 +143,8 @@ func (l *Link) take(b *batch) {
 		l.said, b.last = true, true
 		b.frames = append(b.frames, l.goodbye)
 	}
-	l.flying = b.data
+	l.flying, l.writing = b.data, b.frames
+	l.weighRing()
 	l.relieve(false)
 }
 
@@ -147,7 +164,7 @@ func (l *Link) wrote(b *batch, err error) bool {
 		l.mu.Unlock()
 		return true
 	}
-	l.flying = 0
+	l.landed()
 	l.lose(b.data)
 	dead := l.die()
 	l.mu.Unlock()
@@ -161,10 +178,13 @@ func (l *Link) wrote(b *batch, err error) bool {
 
 // account counts what a write has carried. l.mu is held.
 func (l *Link) account(b *batch) {
-	l.flying = 0
+	l.landed()
 	l.counts.Written += uint64(b.data)
 	l.cfg.Totals.Written.Add(uint64(b.data))
 }
+
+// landed says that nothing is being written any more. l.mu is held.
+func (l *Link) landed() { l.flying, l.writing = 0, nil }
 
 // farewell waits for the peer's answer to the close frame, so that closing the
 // wire does not destroy what the peer has not read yet, RFC 6455 section 7.1.1.

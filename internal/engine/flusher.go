@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -73,6 +74,7 @@ type flusher struct {
 
 	// The rest belongs to the goroutine.
 	turn   []*Link
+	out    releases
 	b      batch
 	joined []byte
 	p      []byte // what writeOnce writes
@@ -115,6 +117,7 @@ func (f *flusher) serve() {
 		f.flush(l)
 		f.turn[i] = nil
 	}
+	f.out.end()
 }
 
 // longTurn is from how many links on a turn is expensive enough to let others push
@@ -151,38 +154,42 @@ func (f *flusher) flush(l *Link) {
 	if !l.lend(&f.b) {
 		return
 	}
-	rest, err := f.writeBatch(l.raw)
+	done, cut, err := f.writeBatch(l.raw)
 	switch {
 	case err != nil:
+		done = len(f.b.frames)
 		l.wrote(&f.b, err)
-	case len(rest) > 0:
-		l.block(batch{frames: rest, data: f.b.data, last: f.b.last})
+	case done < len(f.b.frames):
+		rest := f.b
+		rest.frames, rest.cut = slices.Clone(f.b.frames[done:]), cut
+		l.block(rest)
 	default:
 		l.giveBack(&f.b)
 	}
+	f.out.add(&l.cfg.Totals.Budget, f.b.frames[:done])
 	clear(f.b.frames)
 }
 
-// writeBatch writes the frames and returns what the socket did not take.
-func (f *flusher) writeBatch(raw syscall.RawConn) (rest []*Frame, err error) {
+// writeBatch writes the frames and returns how many of them the socket took, and how many
+// bytes of the next.
+func (f *flusher) writeBatch(raw syscall.RawConn) (done, cut int, err error) {
 	frames := f.b.frames
-	for i := 0; i < len(frames); {
-		p, shared, next := Join(frames, i, &f.joined)
+	for done < len(frames) {
+		p, _, next := Join(frames, done, &f.joined)
 		n, err := f.try(raw, p)
 		if err != nil {
-			return nil, err
+			return 0, 0, err
 		}
 		if n < len(p) {
-			left := p[n:]
-			if shared { // the buffer is used for the next link
-				left = append([]byte(nil), left...)
+			for n >= frames[done].Len() {
+				n -= frames[done].Len()
+				done++
 			}
-			rest = append(rest, &Frame{wire: left})
-			return append(rest, frames[next:]...), nil
+			return done, n, nil
 		}
-		i = next
+		done = next
 	}
-	return nil, nil
+	return done, 0, nil
 }
 
 // try writes p without blocking and returns how much of it the socket took.

@@ -80,11 +80,12 @@ func newRawRig(t *testing.T, cfg Config, script func([]byte) (int, error)) *rig 
 	fs := NewFlushers(wg.Go)
 	fs.write = raw.sys
 	cfg.Flushers = fs
+	r := newRigOn(t, cfg, wire, asWire{wire, raw})
 	t.Cleanup(func() {
 		fs.Close()
 		wg.Wait()
 	})
-	return newRigOn(t, cfg, wire, asWire{wire, raw})
+	return r
 }
 
 // heard returns what is on the wire, frame by frame.
@@ -201,7 +202,7 @@ func TestFlusherIsFair(t *testing.T) {
 		loud.flusher.asleep = false // hold it back until both have something to write
 		loud.flusher.mu.Unlock()
 		for range 1000 {
-			loud.Push(NewFrame(OpText, bytes.Repeat([]byte("x"), 1000)), Message, Disconnect)
+			loud.give(NewFrame(OpText, bytes.Repeat([]byte("x"), 1000)), Message, Disconnect)
 		}
 		quiet.Link.flusher = loud.flusher
 		loud.Uncork()
@@ -374,7 +375,7 @@ func million(t *testing.T, messages uint64) {
 		defer close(done)
 		for i := range messages {
 			p := binary.BigEndian.AppendUint64(nil, i)
-			r.Push(NewFrame(OpBinary, append(p, make([]byte, i%97)...)), Message, Disconnect)
+			r.give(NewFrame(OpBinary, append(p, make([]byte, i%97)...)), Message, Disconnect)
 			if i%3 == 0 {
 				r.Pong(NewFrame(OpPong, []byte("pong")))
 			}
@@ -392,7 +393,7 @@ func million(t *testing.T, messages uint64) {
 // echoes pushes numbers into the other link.
 func echoes(r *rig, n uint64) {
 	for i := range n {
-		r.Push(NewFrame(OpBinary, binary.BigEndian.AppendUint64(nil, i)), Message, Disconnect)
+		r.give(NewFrame(OpBinary, binary.BigEndian.AppendUint64(nil, i)), Message, Disconnect)
 	}
 }
 
@@ -456,7 +457,7 @@ func TestKernelTakesLittle(t *testing.T) {
 	r.Uncork()
 	frame := NewFrame(OpBinary, make([]byte, 8<<10))
 	for range 1000 {
-		r.Push(frame, Message, Disconnect)
+		r.give(frame, Message, Disconnect)
 	}
 	r.mu.Lock()
 	for r.state != Owned {

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -30,10 +31,12 @@ const (
 )
 
 // Frame is one unmasked WebSocket frame, header included: what a server sends.
-// It is immutable, so any number of links share one.
+// Its bytes are immutable, so any number of links share one. One goroutine pushes it.
 type Frame struct {
-	wire []byte
-	head uint8
+	wire  []byte
+	head  uint8
+	given int32        // to so many links since it was last settled; the pusher's own
+	held  atomic.Int32 // by so many links, see release
 }
 
 // NewFrame returns a frame that holds a copy of payload.
@@ -120,6 +123,9 @@ func Join(frames []*Frame, i int, buf *[]byte) (p []byte, joined bool, next int)
 
 // Op returns the frame's opcode.
 func (f *Frame) Op() Op { return Op(f.wire[0] & 0x0F) }
+
+// control reports whether it is a control frame, RFC 6455 section 5.5.
+func (f *Frame) control() bool { return f.wire[0]&0x08 != 0 }
 
 // Wire returns the frame as it goes onto a socket. The caller must not change it.
 func (f *Frame) Wire() []byte { return f.wire }

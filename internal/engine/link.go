@@ -62,7 +62,7 @@ type Config struct {
 	Flushers *Flushers
 }
 
-// Totals counts what became of the frames given to all links. Frames of the
+// Totals counts what becomes of the frames given to all links. Frames of the
 // classes Message, Notice and Reply are counted; pings, pongs and closes are not.
 type Totals struct {
 	Written        atomic.Uint64
@@ -73,6 +73,8 @@ type Totals struct {
 	Lost atomic.Uint64
 	// Direct is how many links are written to by flushers.
 	Direct atomic.Int64
+	// Budget counts what waits.
+	Budget Budget
 }
 
 // State says who may write to a link's wire.
@@ -126,7 +128,9 @@ type Link struct {
 	said    bool   // the close frame was written
 	endBy   time.Time
 	counts  Counts
-	flying  int // data frames of the write under way
+	flying  int      // data frames of the write under way
+	writing []*Frame // what is being written; of whoever writes
+	ringed  int64    // what the budget knows of the ring, in bytes
 	replies int
 	answer  int // bytes of the replies
 	relief  chan struct{}
@@ -183,7 +187,8 @@ func (l *Link) pending() bool {
 	return l.queue.n > 0 || l.pong != nil || l.ping != nil || l.goodbye != nil && !l.said
 }
 
-// Push appends a frame to the queue. policy holds for a Message only.
+// Push appends a frame to the queue. policy holds for a Message only. Whoever has pushed
+// a frame to all who get it settles it, see [Budget.Settle].
 func (l *Link) Push(f *Frame, class Class, policy Policy) Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,6 +204,8 @@ func (l *Link) Push(f *Frame, class Class, policy Policy) Outcome {
 		return out
 	}
 	l.queue.push(entry{f, class})
+	l.weighRing()
+	f.given++
 	l.wake()
 	return Queued
 }
@@ -209,15 +216,15 @@ func (l *Link) admit(f *Frame, class Class, policy Policy) (Outcome, bool) {
 	if class == Notice {
 		share = 2
 	}
+	if class == Notice && l.cfg.Totals.Budget.Over() {
+		return l.dropNotice()
+	}
 	for !l.fits(f, share) {
 		switch {
 		case class == Notice:
-			l.counts.Dropped++
-			l.cfg.Totals.DroppedNotices.Add(1)
-			return Dropped, false
-		case policy == DropOldest && l.queue.dropOldest():
-			l.counts.Dropped++
-			l.cfg.Totals.DroppedOldest.Add(1)
+			return l.dropNotice()
+		case policy == DropOldest && l.dropOldest():
+			// and look again
 		case policy == Disconnect:
 			l.seal()
 			l.lose(1)
@@ -232,6 +239,32 @@ func (l *Link) admit(f *Frame, class Class, policy Policy) (Outcome, bool) {
 	return Queued, true
 }
 
+func (l *Link) dropNotice() (Outcome, bool) {
+	l.counts.Dropped++
+	l.cfg.Totals.DroppedNotices.Add(1)
+	return Dropped, false
+}
+
+func (l *Link) dropOldest() bool {
+	f := l.queue.dropOldest()
+	if f == nil {
+		return false
+	}
+	l.cfg.Totals.Budget.add(-f.release(1))
+	l.weighRing()
+	l.counts.Dropped++
+	l.cfg.Totals.DroppedOldest.Add(1)
+	return true
+}
+
+// weighRing tells the budget how the ring has grown or shrunk. l.mu is held.
+func (l *Link) weighRing() {
+	if now := l.queue.burden(); now != l.ringed {
+		l.cfg.Totals.Budget.add(now - l.ringed)
+		l.ringed = now
+	}
+}
+
 // fits reports whether f leaves the queue within the given part of its bounds. A corked
 // link cannot be blamed for what waits: it is bounded in bytes only.
 func (l *Link) fits(f *Frame, share int) bool {
@@ -242,7 +275,13 @@ func (l *Link) fits(f *Frame, share int) bool {
 // seal stops intake and gives up what is queued.
 func (l *Link) seal() {
 	l.sealed = true
+	freed := int64(0)
+	for i := range l.queue.n {
+		freed += l.queue.at(i).frame.release(1)
+	}
+	l.cfg.Totals.Budget.add(-freed)
 	l.lose(l.queue.clear())
+	l.weighRing()
 	l.relieve(true)
 }
 
@@ -355,6 +394,22 @@ func (l *Link) Counts() Counts {
 	c := l.counts
 	c.Queued, c.QueuedBytes = l.queue.n+l.flying, l.queue.bytes
 	return c
+}
+
+// Weight returns for how many bytes of the budget the link is answerable: a frame that n
+// links hold weighs for each of them an n-th part. So closing all links that hold a frame
+// frees what they weigh together. It takes time in proportion to the queue.
+func (l *Link) Weight() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := float64(l.ringed)
+	for i := range l.queue.n {
+		w += l.queue.at(i).frame.share()
+	}
+	for _, f := range l.writing {
+		w += f.share()
+	}
+	return w
 }
 
 func (c *Config) maxMessages() int            { return cmp.Or(c.MaxMessages, DefaultMaxMessages) }

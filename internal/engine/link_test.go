@@ -142,15 +142,22 @@ func newRigOn(t *testing.T, cfg Config, test *testWire, wire Wire) *rig {
 		require.Equal(t, c.Lost, r.totals.Lost.Load())
 		require.Equal(t, c.Dropped, r.totals.DroppedOldest.Load()+
 			r.totals.DroppedNewest.Load()+r.totals.DroppedNotices.Load())
+		require.Zero(t, r.totals.Budget.used.Load(), "bytes that nobody holds")
 	})
 	return r
 }
 
 func text(s string) *Frame { return NewFrame(OpText, []byte(s)) }
 
+// give pushes a frame that nobody else gets.
+func (r *rig) give(f *Frame, class Class, policy Policy) Outcome {
+	defer r.totals.Budget.Settle(f)
+	return r.Push(f, class, policy)
+}
+
 func (r *rig) say(words ...string) {
 	for _, word := range words {
-		r.Push(text(word), Message, Disconnect)
+		r.give(text(word), Message, Disconnect)
 	}
 }
 
@@ -213,7 +220,7 @@ func TestLinkPolicies(t *testing.T) {
 				synctest.Wait() // it is being written
 				queued := 0
 				for i := range 10 {
-					if r.Push(text(strconv.Itoa(i)), Message, test.policy) == Queued {
+					if r.give(text(strconv.Itoa(i)), Message, test.policy) == Queued {
 						queued++
 					}
 				}
@@ -232,9 +239,9 @@ func TestLinkBoundsBytes(t *testing.T) {
 		r := newRig(t, Config{MaxBytes: 1000})
 		r.wire.stall(true)
 		big := NewFrame(OpText, make([]byte, 400))
-		require.Equal(t, Queued, r.Push(big, Message, DropNewest))
-		require.Equal(t, Queued, r.Push(big, Message, DropNewest))
-		require.Equal(t, Dropped, r.Push(big, Message, DropNewest))
+		require.Equal(t, Queued, r.give(big, Message, DropNewest))
+		require.Equal(t, Queued, r.give(big, Message, DropNewest))
+		require.Equal(t, Dropped, r.give(big, Message, DropNewest))
 		require.Equal(t, 2*big.Len(), r.Counts().QueuedBytes)
 	})
 }
@@ -286,9 +293,9 @@ func TestLinkDropsNoticesFirst(t *testing.T) {
 		for range 4 {
 			r.say("m")
 		}
-		require.Equal(t, Queued, r.Push(text("n"), Notice, Disconnect))
-		require.Equal(t, Dropped, r.Push(text("n"), Notice, Disconnect), "half full")
-		require.Equal(t, Queued, r.Push(text("m"), Message, Disconnect))
+		require.Equal(t, Queued, r.give(text("n"), Notice, Disconnect))
+		require.Equal(t, Dropped, r.give(text("n"), Notice, Disconnect), "half full")
+		require.Equal(t, Queued, r.give(text("m"), Message, Disconnect))
 		require.EqualValues(t, 1, r.totals.DroppedNotices.Load())
 		require.Empty(t, r.failed)
 	})
@@ -300,8 +307,8 @@ func TestLinkNeverDropsReplies(t *testing.T) {
 		for range 2 {
 			r.say("m")
 		}
-		require.Equal(t, Queued, r.Push(text("r1"), Reply, Disconnect))
-		require.Equal(t, Queued, r.Push(text("x"), Message, DropOldest))
+		require.Equal(t, Queued, r.give(text("r1"), Reply, Disconnect))
+		require.Equal(t, Queued, r.give(text("x"), Message, DropOldest))
 		r.Uncork()
 		synctest.Wait()
 		require.Contains(t, r.wire.words(), "r1")
@@ -314,7 +321,7 @@ func TestLinkWaitReplies(t *testing.T) {
 		r.Uncork()
 		r.wire.stall(true)
 		for range maxReplies + 2 { // the first is being written
-			r.Push(text("r"), Reply, Disconnect)
+			r.give(text("r"), Reply, Disconnect)
 			synctest.Wait()
 		}
 		read := false
@@ -334,7 +341,7 @@ func TestLinkWaitRepliesEndsWithTheLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		for range maxReplies + 1 {
-			r.Push(text("r"), Reply, Disconnect)
+			r.give(text("r"), Reply, Disconnect)
 		}
 		go r.Kill()
 		r.WaitReplies()
@@ -349,7 +356,7 @@ func TestLinkCloseFlushesAndSeals(t *testing.T) {
 		r.say("a", "b")
 		r.Close(CloseFrame(1000, "bye"), time.Second)
 		r.Close(CloseFrame(1011, "too late"), time.Second)
-		require.Equal(t, Refused, r.Push(text("c"), Message, Disconnect))
+		require.Equal(t, Refused, r.give(text("c"), Message, Disconnect))
 		r.Ping(NewFrame(OpPing, nil))
 		r.wire.stall(false)
 		r.ReadEnded()
@@ -418,7 +425,7 @@ func TestLinkKill(t *testing.T) {
 		r.Kill()
 		r.Kill()
 		<-r.Done()
-		require.Equal(t, Refused, r.Push(text("c"), Message, Disconnect))
+		require.Equal(t, Refused, r.give(text("c"), Message, Disconnect))
 		r.Uncork()
 		r.Close(CloseFrame(1000, ""), time.Second)
 		synctest.Wait()
@@ -437,7 +444,7 @@ func TestLinkStress(t *testing.T) {
 		for p := range 4 {
 			pushers.Go(func() {
 				for i := range 200 {
-					r.Push(text("m"), Class(i%3), Policy(i%2+1))
+					r.give(text("m"), Class(i%3), Policy(i%2+1))
 					if i%50 == 0 {
 						r.Ping(NewFrame(OpPing, nil))
 					}
@@ -473,6 +480,6 @@ func TestLinkBoundsACorkedQueueInBytesOnly(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 2, MaxBytes: 100})
 		r.say("a", "b", "c", "d")
 		require.Equal(t, 4, r.Counts().Queued)
-		require.Equal(t, Dropped, r.Push(NewFrame(OpText, make([]byte, 100)), Message, DropNewest))
+		require.Equal(t, Dropped, r.give(NewFrame(OpText, make([]byte, 100)), Message, DropNewest))
 	})
 }

@@ -81,24 +81,26 @@ func (q *queue) pop() entry {
 	return e
 }
 
-// dropOldest removes the frame that has waited longest and may be dropped, and
-// reports false if there is none. Replies in front of it keep their order.
-func (q *queue) dropOldest() bool {
+// dropOldest removes and returns the frame that has waited longest and may be dropped,
+// or nil if there is none. Replies in front of it keep their order.
+func (q *queue) dropOldest() *Frame {
 	i := 0
 	for i < q.n && q.at(i).class == Reply {
 		i++
 	}
 	if i == q.n {
-		return false
+		return nil
 	}
 	victim := *q.at(i)
 	for ; i > 0; i-- {
 		*q.at(i) = *q.at(i - 1)
 	}
 	*q.at(0) = victim
-	q.pop()
-	return true
+	return q.pop().frame
 }
+
+// burden returns how many bytes the ring takes beyond what an empty queue may keep.
+func (q *queue) burden() int64 { return entryBytes * int64(max(0, len(q.ring)-keepRing)) }
 
 // clear empties the queue and returns how many frames it held.
 func (q *queue) clear() int {

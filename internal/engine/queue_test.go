@@ -40,11 +40,11 @@ func FuzzQueue(f *testing.F) {
 func twinDropOldest(t *testing.T, q *queue, twin []entry) []entry {
 	for i, e := range twin {
 		if e.class != Reply {
-			require.True(t, q.dropOldest())
+			require.Same(t, e.frame, q.dropOldest())
 			return append(append([]entry{}, twin[:i]...), twin[i+1:]...)
 		}
 	}
-	require.False(t, q.dropOldest())
+	require.Nil(t, q.dropOldest())
 	return twin
 }
 
