@@ -18,7 +18,7 @@ const (
 	CloseInternal CloseCode = 1011 // code of the application panicked
 	CloseRestart  CloseCode = 1012 // Shutdown: come back after a random wait
 
-	CloseSlow    CloseCode = 4300 // the send queue was full: read faster
+	CloseSlow    CloseCode = 4300 // the send queue was full, or memory short: read faster
 	CloseTimeout CloseCode = 4308 // no sign of life
 	CloseRefused CloseCode = 4403 // OnConnect said no
 	CloseRate    CloseCode = 4429 // sent too much for too long
@@ -59,7 +59,7 @@ const (
 	CauseClient   Cause = iota // the peer closed it
 	CauseLost                  // the socket broke or ended without a close frame
 	CauseTimeout               // no sign of life, or a write that never ended
-	CauseSlow                  // the send queue was full
+	CauseSlow                  // the send queue was full, or memory short
 	CauseServer                // Conn.Close or User.Disconnect
 	CauseShutdown              // Shutdown or Close of the Manager
 	CauseProtocol              // broken framing, text that is not UTF-8, too big

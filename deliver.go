@@ -50,6 +50,7 @@ func (x *index) deliver(p *Publication) Result {
 	default:
 		d.union(t)
 	}
+	d.frames.settle(x.tally)
 	d.result.Matched = d.result.Queued + d.result.Dropped
 	x.tally.add(cMatched, d.result.Matched)
 	return d.result

@@ -22,7 +22,9 @@ func (d *dispatcher) run(c *Conn, cmd command) {
 	switch cmd.kind {
 	case cmdPing:
 		d.tally.add(cMatched, 1)
-		c.push(&frames{protoPlain: {plain: pong()}}, engine.Reply, engine.Disconnect)
+		answer := &frames{protoPlain: {plain: pong()}}
+		c.push(answer, engine.Reply, engine.Disconnect)
+		answer.settle(d.tally)
 	case cmdChat:
 		d.chat(c, cmd)
 	}

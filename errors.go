@@ -15,6 +15,9 @@ var (
 	ErrForbidden = errors.New("realtime: forbidden")
 	// ErrTooManyConns says that Options.MaxConns or MaxConnsPerUser is reached.
 	ErrTooManyConns = errors.New("realtime: too many connections")
+	// ErrOverloaded says that more waits to be written than Options.MemoryBudget allows.
+	// It passes. The endpoint answers 503.
+	ErrOverloaded = errors.New("realtime: short of memory")
 
 	errUserFull = fmt.Errorf("%w of one user", ErrTooManyConns)
 )

@@ -32,6 +32,18 @@ func encode(m *Message) *frames {
 	}
 }
 
+// settle counts the frames that were pushed against the memory budget. It is called once
+// all have them who get them.
+func (f *frames) settle(t *tally) {
+	for _, forms := range f {
+		for _, form := range []*engine.Frame{forms.plain, forms.deflated} {
+			if form != nil {
+				t.frames.Budget.Settle(form)
+			}
+		}
+	}
+}
+
 // pong answers a client's textual ping.
 func pong() *engine.Frame { return engine.NewFrame(engine.OpText, []byte("pong")) }
 

@@ -1,13 +1,18 @@
 package realtime
 
-import "sync"
+import (
+	"sync"
 
-// gate lets connections in: up to a limit, up to a limit for each user, and none once
-// it is shut.
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// gate lets connections in: up to a limit, up to a limit for each user, none while memory
+// is short, and none once it is shut.
 type gate struct {
 	limit     int // connections in all, 0 is without limit
 	userLimit int
 	users     *users
+	budget    *engine.Budget
 	work      *sync.WaitGroup // counts everyone who is in
 
 	mu   sync.Mutex
@@ -36,6 +41,8 @@ func (g *gate) squeeze() error {
 		return ErrClosed
 	case g.limit > 0 && g.in >= g.limit:
 		return ErrTooManyConns
+	case g.budget.Over():
+		return ErrOverloaded
 	}
 	g.in++
 	g.work.Add(1)

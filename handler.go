@@ -190,6 +190,8 @@ func (m *Manager) admission(err error) error {
 		return &refusal{http.StatusServiceUnavailable, "shutting down", cRefusedShutdown}
 	case errors.Is(err, errUserFull):
 		return &refusal{http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit}
+	case errors.Is(err, ErrOverloaded):
+		return &refusal{http.StatusServiceUnavailable, "short of memory", cRefusedLimit}
 	default:
 		return &refusal{http.StatusServiceUnavailable, "too many connections", cRefusedLimit}
 	}

@@ -34,6 +34,7 @@ type Manager struct {
 	flushers *engine.Flushers
 	wheel    *engine.Wheel
 	sweeper  engine.Timer
+	relief   relief
 
 	readers    readers
 	heartbeats heartbeats
@@ -57,7 +58,7 @@ func New(o *Options) *Manager {
 	m.index = newIndex(&m.opts, &m.tally)
 	m.gate = gate{
 		limit: m.opts.MaxConns, userLimit: m.opts.MaxConnsPerUser,
-		users: &m.index.users, work: &m.work,
+		users: &m.index.users, work: &m.work, budget: &m.tally.frames.Budget,
 	}
 	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin)
 	m.dispatch = dispatcher{
@@ -87,6 +88,11 @@ func New(o *Options) *Manager {
 		wheel: m.wheel, ping: engine.NewFrame(engine.OpPing, nil),
 		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,
 	}
+	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
+	m.relief = relief{
+		budget: &m.tally.frames.Budget, wheel: m.wheel, conns: m.index.conns,
+	}
+	m.relief.begin()
 	m.startBackground()
 	return m
 }
@@ -110,8 +116,8 @@ func (m *Manager) startBackground() {
 // it. Register takes over the transport, also when it fails.
 //
 // It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
-// ErrTooManyConns, ErrName for a user id that breaks the rules, and the error of
-// OnConnect.
+// ErrTooManyConns, ErrOverloaded, ErrName for a user id that breaks the rules, and the
+// error of OnConnect.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
 	err := id.validate()
 	if err == nil {
@@ -132,7 +138,9 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn
 	c := &s.conn
 	hello := welcome(c.id)
 	m.tally.add(cMatched, 1)
-	c.push(encode(&hello), engine.Reply, engine.DropNewest) // of a class that is never dropped
+	greeting := encode(&hello)
+	c.push(greeting, engine.Reply, engine.DropNewest) // of a class that is never dropped
+	greeting.settle(&m.tally)
 	m.index.conns.getOrPut(c.id, func() *Conn { return c })
 	if m.gate.isShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)

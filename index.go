@@ -231,6 +231,7 @@ func (x *index) tellAll(notice *frames, except *Conn) {
 			c.push(notice, engine.Notice, engine.DropNewest)
 		}
 	})
+	notice.settle(x.tally)
 	x.tally.add(cMatched, n)
 }
 

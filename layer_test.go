@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"websocket", "pipe"},
 	{"conn"},
 	{"auth", "events", "origin", "room", "registry"},
-	{"options", "gate"},
+	{"options", "gate", "relief"},
 	{"reader", "heartbeat", "dispatch"},
 	{"index", "deliver"},
 	{"hub"},

@@ -73,6 +73,13 @@ type Options struct {
 	QueueMessages int
 	QueueBytes    int
 	Slow          SlowPolicy
+	// MemoryBudget bounds what waits to be written over all connections, in bytes of
+	// memory; what many wait for counts once: 256 MiB. Beyond it announcements are dropped,
+	// new connections are refused with 503 or ErrOverloaded, and after a tenth of a second
+	// the connections with the largest backlogs are ended with code 4300, no more than
+	// needed, until the rest is within it. A message is not refused, so that what is sent
+	// meanwhile comes on top. Negative: off.
+	MemoryBudget int
 	// Room returns what is special about a room. It is called for each join, with no
 	// lock held, and what it says when a room gets its first member holds until the
 	// last has left. Nil: nothing is special.
@@ -141,6 +148,7 @@ func (o *Options) resolved() Options {
 	number(&r.CompressFrom, 0)
 	number(&r.QueueMessages, engine.DefaultMaxMessages)
 	number(&r.QueueBytes, engine.DefaultMaxBytes)
+	number(&r.MemoryBudget, 256<<20)
 	number(&r.PingInterval, 25*second)
 	number(&r.PongTimeout, 10*second)
 	number(&r.StaleAfter, 300*second)

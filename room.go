@@ -108,6 +108,7 @@ func (r *room) show(m *membership, notice *frames) {
 	default:
 		r.tally.add(cMatched, 1)
 		m.conn.push(notice, engine.Notice, engine.DropNewest)
+		notice.settle(r.tally)
 	}
 }
 
@@ -139,6 +140,7 @@ func (r *room) announce(notice *frames) {
 	for _, m := range r.members {
 		m.conn.push(notice, engine.Notice, engine.DropNewest)
 	}
+	notice.settle(r.tally)
 }
 
 func (r *room) count() Count { return Count{Users: len(r.users), Conns: r.shown} }

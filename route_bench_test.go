@@ -10,25 +10,21 @@ import (
 )
 
 // deaf is a transport that takes everything, and from which nothing comes.
-type deaf struct{ closed chan struct{} }
+type deaf struct{}
 
-func (d deaf) RemoteAddr() string               { return "nowhere" }
-func (d deaf) wire() engine.Wire                { return d }
-func (d deaf) attach(*engine.Link, ears)        {}
-func (d deaf) discard()                         {}
-func (d deaf) release()                         {}
-func (d deaf) Write([]*engine.Frame) error      { return nil }
-func (d deaf) SetWriteDeadline(time.Time) error { return nil }
+func (deaf) RemoteAddr() string               { return "nowhere" }
+func (d deaf) wire() engine.Wire              { return d }
+func (deaf) deflates() bool                   { return false }
+func (deaf) attach(*engine.Link, ears, int)   {}
+func (deaf) nudge() bool                      { return true }
+func (deaf) park() bool                       { return true }
+func (deaf) discard()                         {}
+func (deaf) release()                         {}
+func (deaf) Write([]*engine.Frame) error      { return nil }
+func (deaf) SetWriteDeadline(time.Time) error { return nil }
+func (deaf) Close() error                     { return nil }
 
-func (d deaf) Close() error {
-	close(d.closed)
-	return nil
-}
-
-func (d deaf) receive([]byte) (engine.Op, []byte, error) {
-	<-d.closed
-	return 0, nil, &CloseError{Cause: CauseLost, Code: CloseLost}
-}
+func (deaf) receive([]byte, bool) (engine.Op, []byte, error) { panic("nothing comes") }
 
 // switchboard is a Manager whose links are emptied by the benchmark itself, now and then:
 // no goroutine runs beside it while it measures.
@@ -45,7 +41,7 @@ func newSwitchboard(b *testing.B, n int) *switchboard {
 	goOn := s.links.Go
 	s.links.Go = func(f func()) { s.waiting = append(s.waiting, f) }
 	for i := range n {
-		c, err := s.Register(context.Background(), deaf{make(chan struct{})},
+		c, err := s.Register(context.Background(), deaf{},
 			Identity{UserID: fmt.Sprint("u", i)})
 		if err != nil {
 			b.Fatal(err)

@@ -24,6 +24,9 @@ type Stats struct {
 	// Users is the number of users with a connection, Rooms that of rooms with a
 	// member.
 	Users, Rooms int
+	// QueuedBytes is the memory that waits to be written takes, each message once
+	// however many connections wait for it: what Options.MemoryBudget bounds.
+	QueuedBytes int64
 	// Rate is the number of messages a second, over the last ten seconds.
 	Rate float64
 	// Updated is when a connection last opened or ended or a message was last sent;
@@ -40,14 +43,14 @@ type Stats struct {
 	Written        uint64 // frames written to their sockets
 	DroppedOldest  uint64 // dropped by SlowDropOldest
 	DroppedNewest  uint64 // dropped by SlowDropNewest
-	DroppedNotices uint64 // announcements that found the queue half full
+	DroppedNotices uint64 // announcements that found the queue half full, or memory short
 	Lost           uint64 // queued when their connection ended
 
 	Ended EndedStats // connections that ended, by cause
 
 	RefusedOrigin   uint64 // upgrades and REST calls refused by the origin check
 	RefusedAuth     uint64 // upgrades refused by Authenticate
-	RefusedLimit    uint64 // upgrades over a limit of connections, REST joins over that of rooms
+	RefusedLimit    uint64 // upgrades over a limit of connections or memory, REST joins of rooms
 	RefusedShutdown uint64 // upgrades refused because the Manager is closing
 	RefusedRequest  uint64 // requests that were no valid upgrade or REST call
 
@@ -204,7 +207,7 @@ func (t *tally) snapshot() Stats {
 		Conns: int(t.conns.Load()), PeakConns: int(t.peak.Load()),
 		Direct: int(t.frames.Direct.Load()), Deflating: int(t.deflating.Load()),
 		Users: int(t.users.Load()), Rooms: int(t.rooms.Load()),
-		Rate: t.rate.perSecond(time.Now()),
+		QueuedBytes: t.frames.Budget.Used(), Rate: t.rate.perSecond(time.Now()),
 	}
 	if at := t.updated.Load(); at != 0 {
 		s.Updated = time.Unix(0, at)

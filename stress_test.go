@@ -19,16 +19,17 @@ import (
 // deadlock, and every frame accounted for.
 func TestEverythingAtOnce(t *testing.T) {
 	for round := range 10 {
-		stress(t, round%2 == 0)
+		stress(t, round%2 == 0, round%3*1000)
 	}
 }
 
-func stress(t *testing.T, gently bool) {
+func stress(t *testing.T, gently bool, budget int) {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
 		Announce: realtime.AnnounceUsers | realtime.AnnounceRooms, Authorize: realtime.InsecureAllowAll,
 		QueueMessages: 32, InboundRate: -1, MaxConnsPerUser: 4, Observer: discard{},
-		Logger: slog.New(slog.DiscardHandler),
+		MemoryBudget: budget,
+		Logger:       slog.New(slog.DiscardHandler),
 		Room: func(name string) realtime.RoomOptions {
 			return realtime.RoomOptions{Slow: realtime.SlowPolicy(len(name) % 4)}
 		},

@@ -1,0 +1,233 @@
+package realtime_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// glut are Options that leave only memory to be short of.
+func glut(budget int) realtime.Options {
+	return realtime.Options{MemoryBudget: budget, WriteTimeout: time.Hour, PingInterval: -1}
+}
+
+// swamp gives a client that does not read what its pipe holds, what is being written, and
+// then messages that wait.
+func (b *bed) swamp(to realtime.Target, messages int, size int) {
+	b.t.Helper()
+	b.news(to, strings.Repeat("x", 64<<10))
+	synctest.Wait()
+	for range messages {
+		b.news(to, strings.Repeat("x", size))
+	}
+	synctest.Wait()
+}
+
+func TestStalledMembersShareTheirBacklog(t *testing.T) {
+	bubble(t, glut(0), func(t *testing.T, b *bed) {
+		var members []*client
+		for range 1000 {
+			c := b.stalled("")
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+			members = append(members, c)
+		}
+		synctest.Wait()
+		require.Zero(t, b.Stats().QueuedBytes, "all is on its way")
+		b.swamp(realtime.ToRoom("hall"), 10, 50_000)
+		require.InDelta(t, 10*50_000, b.Stats().QueuedBytes, 10*1000)
+		for _, c := range members[1:] {
+			c.unstall()
+		}
+		synctest.Wait()
+		require.InDelta(t, 10*50_000, b.Stats().QueuedBytes, 10*1000, "one holds it still")
+		members[0].unstall()
+		synctest.Wait()
+		require.Zero(t, b.Stats().QueuedBytes)
+		require.Zero(t, b.Stats().Lost)
+	})
+}
+
+// Over the budget the connection with the largest backlog is ended, and nobody else
+// notices.
+func TestLargestBacklogIsEnded(t *testing.T) {
+	for name, budget := range map[string]int{"over": 1 << 20, "off": -1} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, glut(budget), func(t *testing.T, b *bed) {
+				var small []*client
+				for _, user := range strings.Split("abcdefghij", "") {
+					c := b.stalled(user)
+					b.swamp(realtime.ToUser(user), 5, 1000)
+					small = append(small, c)
+				}
+				hog := b.stalled("hog")
+				synctest.Wait()
+				b.swamp(realtime.ToUser("hog"), 10, 200_000)
+				require.Greater(t, b.Stats().QueuedBytes, int64(2_000_000))
+				time.Sleep(time.Second)
+				synctest.Wait()
+				ended := b.Stats().Ended
+				if budget < 0 {
+					require.Zero(t, ended)
+				} else {
+					require.Equal(t, realtime.EndedStats{Slow: 1}, ended)
+					require.Less(t, b.Stats().QueuedBytes, int64(1<<20))
+					hog.unstall()
+					hog.requireEnd(realtime.CloseSlow)
+					require.Equal(t, "server is short of memory", hog.end.Reason)
+				}
+				for _, c := range small {
+					require.NoError(t, c.conn.Context().Err())
+					c.unstall()
+					require.Len(t, c.got(), 1+1+5, "welcome and all messages")
+				}
+			})
+		})
+	}
+}
+
+func TestWhoReadsInTimeIsNotEnded(t *testing.T) {
+	bubble(t, glut(100_000), func(t *testing.T, b *bed) {
+		c := b.stalled("busy")
+		b.swamp(realtime.ToAll(), 10, 20_000)
+		require.Greater(t, b.Stats().QueuedBytes, int64(100_000))
+		time.Sleep(90 * time.Millisecond)
+		c.unstall()
+		time.Sleep(time.Minute)
+		require.Zero(t, b.Stats().Ended)
+		require.Len(t, c.got(), 1+1+10)
+
+		// The alarm is armed again.
+		stuck := b.stalled("stuck")
+		b.swamp(realtime.ToUser("stuck"), 10, 20_000)
+		time.Sleep(time.Second)
+		require.Error(t, stuck.conn.Context().Err())
+		require.NoError(t, c.conn.Context().Err())
+	})
+}
+
+// What many hold is freed with the last of them, so each weighs his part only: one with a
+// tenth of it for himself is ended first.
+func TestSharedBacklogWeighsLess(t *testing.T) {
+	bubble(t, glut(1_100_000), func(t *testing.T, b *bed) {
+		var members []*client
+		for range 50 {
+			c := b.stalled("")
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+			members = append(members, c)
+		}
+		loner := b.stalled("loner")
+		b.swamp(realtime.ToRoom("hall"), 10, 100_000)
+		b.swamp(realtime.ToUser("loner"), 5, 20_000)
+		require.Zero(t, b.Stats().Ended.Slow)
+		b.news(realtime.ToRoom("hall"), strings.Repeat("x", 30_000))
+		time.Sleep(time.Second)
+		require.Error(t, loner.conn.Context().Err())
+		for _, c := range members {
+			require.NoError(t, c.conn.Context().Err())
+		}
+	})
+}
+
+// Members of one room hold more than the budget together. They are not ended all at once:
+// those who begin to read again meanwhile stay.
+func TestSharedBacklogIsEndedStepByStep(t *testing.T) {
+	bubble(t, glut(800_000), func(t *testing.T, b *bed) {
+		var members []*client
+		for range 100 {
+			c := b.stalled("")
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+			members = append(members, c)
+		}
+		b.swamp(realtime.ToRoom("hall"), 10, 100_000) // a fifth too much
+		var slow uint64
+		for slow == 0 {
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+			slow = b.Stats().Ended.Slow
+		}
+		require.InDelta(t, 20, slow, 3)
+		for _, c := range members {
+			c.unstall()
+		}
+		time.Sleep(time.Minute)
+		require.Equal(t, realtime.EndedStats{Slow: slow}, b.Stats().Ended)
+	})
+	bubble(t, glut(800_000), func(t *testing.T, b *bed) {
+		for range 100 {
+			c := b.stalled("")
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+		}
+		b.swamp(realtime.ToRoom("hall"), 10, 100_000)
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 100, b.Stats().Ended.Slow, "nothing less frees anything")
+		require.Zero(t, b.Stats().QueuedBytes)
+	})
+}
+
+// What an ended connection's last write holds is on its way to be freed: nobody else is
+// ended for it.
+func TestWhatIsAboutToBeFreedIsFreed(t *testing.T) {
+	bubble(t, glut(350_000), func(t *testing.T, b *bed) {
+		users := strings.Split("abcde", "")
+		for _, user := range users {
+			b.stalled(user)
+		}
+		for _, user := range users {
+			b.news(realtime.ToUser(user), strings.Repeat("x", 64<<10))
+			synctest.Wait()
+			b.news(realtime.ToUser(user), strings.Repeat("x", 90_000)) // its write blocks
+			synctest.Wait()
+		}
+		require.Greater(t, b.Stats().QueuedBytes, int64(450_000))
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 2, b.Stats().Ended.Slow)
+	})
+}
+
+func TestNobodyComesInWhileMemoryIsShort(t *testing.T) {
+	o := glut(100_000)
+	o.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
+	bubble(t, o, func(t *testing.T, b *bed) {
+		door := func() *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			b.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/ws", nil))
+			return w
+		}
+		alice := b.open("alice")
+		stuck := b.stalled("stuck")
+		require.Equal(t, http.StatusUpgradeRequired, door().Code)
+		alice.hush()
+		b.swamp(realtime.ToUser("stuck"), 10, 20_000)
+
+		w := door()
+		require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		require.NotEmpty(t, w.Header().Get("Retry-After"))
+		require.Contains(t, w.Body.String(), "short of memory")
+		require.EqualValues(t, 1, b.Stats().RefusedLimit)
+		require.ErrorIs(t, b.dial("bob").err, realtime.ErrOverloaded)
+		_, err := b.Join(t.Context(), alice.conn.ID(), "hall")
+		require.NoError(t, err)
+		require.Empty(t, alice.got(), "announcements are dropped")
+		require.EqualValues(t, 1, b.Stats().DroppedNotices)
+		alice.say("hello", "all")
+		require.Equal(t, []string{"alice: hello"}, alice.got(), "messages are not")
+
+		time.Sleep(time.Second)
+		require.Error(t, stuck.conn.Context().Err())
+		require.Equal(t, http.StatusUpgradeRequired, door().Code)
+		bob := b.open("bob")
+		b.join("hall", bob)
+		require.Contains(t, alice.got(), "bob in hall")
+	})
+}
