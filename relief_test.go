@@ -1,6 +1,7 @@
 package realtime_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -229,5 +230,61 @@ func TestNobodyComesInWhileMemoryIsShort(t *testing.T) {
 		bob := b.open("bob")
 		b.join("hall", bob)
 		require.Contains(t, alice.got(), "bob in hall")
+	})
+}
+
+// Whatever is given to a connection counts, by whichever way.
+func TestEverythingThatWaitsCounts(t *testing.T) {
+	var b *bed
+	o := announced()
+	o.PingInterval = -1
+	greeting := int64(0)
+	o.OnConnect = func(context.Context, *realtime.Conn) error {
+		greeting = b.Stats().QueuedBytes
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, bb *bed) {
+		b = bb
+		stuck := b.stalled("stuck")
+		require.Positive(t, greeting, "welcome")
+		reader := b.open("reader")
+		b.join("hall", reader)
+		b.swamp(realtime.ToUser("stuck"), 1, 64<<10)
+		before := b.Stats().QueuedBytes
+		grows := func(what string) {
+			t.Helper()
+			synctest.Wait()
+			now := b.Stats().QueuedBytes
+			require.Greater(t, now, before, what)
+			require.Less(t, now, before+1000, what)
+			before = now
+		}
+		b.news(realtime.ToConn(stuck.conn.ID()), "x")
+		grows("a message")
+		require.NoError(t, stuck.Write([]byte("ping")))
+		grows("an answer")
+		b.open("visitor")
+		grows("a user's coming")
+		_, err := b.Join(t.Context(), stuck.conn.ID(), "hall")
+		require.NoError(t, err)
+		grows("its own joining")
+		_, err = b.Leave(t.Context(), reader.conn.ID(), "hall")
+		require.NoError(t, err)
+		grows("a member's leaving")
+
+		tab := b.stalled("stuck")
+		synctest.Wait()
+		b.news(realtime.ToConn(tab.conn.ID()), strings.Repeat("x", 64<<10))
+		synctest.Wait()
+		b.news(realtime.ToConn(tab.conn.ID()), "its write blocks")
+		synctest.Wait()
+		before = b.Stats().QueuedBytes
+		_, err = b.Join(t.Context(), tab.conn.ID(), "hall")
+		require.NoError(t, err)
+		grows("its user's further joining")
+		stuck.unstall()
+		tab.unstall()
+		synctest.Wait()
+		require.Zero(t, b.Stats().QueuedBytes)
 	})
 }
