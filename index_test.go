@@ -106,3 +106,9 @@ func TestManyRoomsOfAConnection(t *testing.T) {
 	}
 	require.Equal(t, len(want), m.Stats().Rooms)
 }
+
+func TestMemoryBudgetIsOnUnlessItIsOff(t *testing.T) {
+	for given, want := range map[int]int{0: 256 << 20, 1000: 1000, -1: 0} {
+		require.Equal(t, want, (&Options{MemoryBudget: given}).resolved().MemoryBudget)
+	}
+}

@@ -13,13 +13,13 @@ import (
 const reliefPause = 100 * time.Millisecond
 
 // relief ends connections while more waits to be written than the budget allows: those
-// with the most, until what they weigh is as much as there is too much.
+// that weigh the most, until the others weigh no more than that.
 //
 // A frame that n connections hold is freed with the last of them, so it weighs an n-th
 // part for each: who shares his backlog with a thousand is not ended before one who has a
-// tenth of it for himself, and nobody is ended for more than there is too much. If what
-// was ended has not freed it all, because others hold on to the same frames, those weigh
-// more the next time, and are next.
+// tenth of it for himself, and not all who share it are ended at once. If that did not free
+// enough, because those who are left hold on to the same frames, they weigh more the next
+// time.
 type relief struct {
 	budget *engine.Budget
 	wheel  *engine.Wheel
@@ -42,32 +42,32 @@ func (r *relief) step() {
 		r.budget.Rearm()
 		return
 	}
-	r.end(float64(r.budget.Excess()))
+	r.lighten(float64(r.budget.Limit))
 	r.again()
 }
 
-// end ends the connections that weigh the most. What connections hold that have ended
-// already, a write that has not returned, is as good as freed.
-func (r *relief) end(excess float64) {
+// lighten ends the connections that weigh the most, until the others are within the limit.
+// What others still hold, who have ended or whose flusher has not told the budget yet, is
+// as good as freed.
+func (r *relief) lighten(limit float64) {
 	type load struct {
 		conn   *Conn
 		weight float64
 	}
 	var loads []load
+	total := 0.0
 	for _, c := range r.conns.snapshot() {
-		weight := c.link.Weight()
-		if c.ended() {
-			excess -= weight
-		} else if weight > 0 {
+		if weight := c.link.Weight(); weight > 0 && !c.ended() {
 			loads = append(loads, load{c, weight})
+			total += weight
 		}
 	}
 	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.weight, a.weight) })
 	for _, l := range loads {
-		if excess <= 0 {
+		if total <= limit {
 			return
 		}
 		l.conn.expel(CauseSlow, CloseSlow, "server is short of memory")
-		excess -= l.weight
+		total -= l.weight
 	}
 }

@@ -97,6 +97,7 @@ func TestLargestBacklogIsEnded(t *testing.T) {
 func TestWhoReadsInTimeIsNotEnded(t *testing.T) {
 	bubble(t, glut(100_000), func(t *testing.T, b *bed) {
 		c := b.stalled("busy")
+		time.Sleep(50 * time.Millisecond) // between two ticks of the wheel
 		b.swamp(realtime.ToAll(), 10, 20_000)
 		require.Greater(t, b.Stats().QueuedBytes, int64(100_000))
 		time.Sleep(90 * time.Millisecond)

@@ -33,16 +33,10 @@ type Budget struct {
 // Used returns how many bytes wait.
 func (b *Budget) Used() int64 { return max(0, b.used.Load()) }
 
-// Excess returns by how many bytes the limit is passed. It is at most 0 if it is not.
-func (b *Budget) Excess() int64 {
-	if b.Limit <= 0 {
-		return 0
-	}
-	return b.used.Load() - b.Limit
-}
-
 // Over reports whether the limit is passed.
-func (b *Budget) Over() bool { return b.Excess() > 0 }
+func (b *Budget) Over() bool { return b.passed(b.used.Load()) }
+
+func (b *Budget) passed(used int64) bool { return b.Limit > 0 && used > b.Limit }
 
 // Settle counts a frame that all have who get it. Whoever has pushed it calls it, once
 // for all pushes. A frame that is never settled is never counted.
@@ -73,7 +67,7 @@ func (b *Budget) add(bytes int64) {
 }
 
 func (b *Budget) check(used int64) {
-	if b.Limit > 0 && used > b.Limit && !b.alarmed.Load() && b.alarmed.CompareAndSwap(false, true) {
+	if b.passed(used) && !b.alarmed.Load() && b.alarmed.CompareAndSwap(false, true) {
 		b.Alarm()
 	}
 }
