@@ -180,20 +180,25 @@ func TestSharedBacklogIsEndedStepByStep(t *testing.T) {
 // What an ended connection's last write holds is on its way to be freed: nobody else is
 // ended for it.
 func TestWhatIsAboutToBeFreedIsFreed(t *testing.T) {
-	bubble(t, glut(350_000), func(t *testing.T, b *bed) {
-		users := strings.Split("abcde", "")
-		for _, user := range users {
+	bubble(t, glut(340_000), func(t *testing.T, b *bed) {
+		users := strings.Split("abcd", "")
+		for _, user := range append(users, "hog") {
 			b.stalled(user)
-		}
-		for _, user := range users {
 			b.news(realtime.ToUser(user), strings.Repeat("x", 64<<10))
 			synctest.Wait()
-			b.news(realtime.ToUser(user), strings.Repeat("x", 90_000)) // its write blocks
+			b.news(realtime.ToUser(user), strings.Repeat("x", 20_000)) // its write blocks
 			synctest.Wait()
 		}
-		require.Greater(t, b.Stats().QueuedBytes, int64(450_000))
+		for _, user := range users {
+			b.news(realtime.ToUser(user), strings.Repeat("x", 60_000))
+		}
+		b.news(realtime.ToUser("hog"), strings.Repeat("x", 200_000))
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		require.EqualValues(t, 1, b.Stats().Ended.Slow)
+		require.Greater(t, b.Stats().QueuedBytes, int64(340_000), "its write has not returned")
 		time.Sleep(time.Minute)
-		require.EqualValues(t, 2, b.Stats().Ended.Slow)
+		require.EqualValues(t, 1, b.Stats().Ended.Slow)
 	})
 }
 
