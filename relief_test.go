@@ -63,7 +63,7 @@ func TestLargestBacklogIsEnded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, glut(budget), func(t *testing.T, b *bed) {
 				var small []*client
-				for _, user := range strings.Split("abcdefghij", "") {
+				for user := range strings.SplitSeq("abcdefghij", "") {
 					c := b.stalled(user)
 					b.swamp(realtime.ToUser(user), 5, 1000)
 					small = append(small, c)
