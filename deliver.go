@@ -9,7 +9,7 @@ import (
 // delivery is one message on its way to its receivers.
 type delivery struct {
 	x      *index
-	frames *frames
+	frames frames
 	except exceptions
 	seen   map[*Conn]struct{} // receivers so far, where the target may name one twice
 	result Result
@@ -32,7 +32,8 @@ func (e *exceptions) has(c *Conn) bool {
 // target names while it walks.
 func (x *index) deliver(p *Publication) Result {
 	t := &p.Target
-	d := delivery{x: x, frames: x.press.squeeze(encode(&p.Message)), result: Result{Local: true}}
+	d := delivery{x: x, frames: encode(&p.Message), result: Result{Local: true}}
+	x.press.squeeze(&d.frames)
 	for _, id := range t.ExceptConns {
 		if c, ok := x.conns.get(id); ok { // also one that is about to go
 			d.except.conns = append(d.except.conns, c)
@@ -127,7 +128,7 @@ func (d *delivery) give(c *Conn, policy engine.Policy) {
 		}
 		d.seen[c] = struct{}{}
 	}
-	if c.push(d.frames, engine.Message, policy) == engine.Queued {
+	if c.push(&d.frames, engine.Message, policy) == engine.Queued {
 		d.result.Queued++
 	} else {
 		d.result.Dropped++

@@ -25,9 +25,9 @@ func (f forms) of(deflates bool) *engine.Frame {
 const envelope = 96
 
 // encode builds the frames of a message. It runs before any lock is taken.
-func encode(m *Message) *frames {
+func encode(m *Message) frames {
 	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content))
-	return &frames{
+	return frames{
 		protoPlain: {plain: engine.Seal(engine.OpText, appendPlain(buf, m))},
 	}
 }
@@ -56,9 +56,9 @@ type press struct {
 
 // squeeze adds the compressed forms, where they are smaller and there may be a receiver
 // for them. It takes long beside a push, so it runs before any lock is taken, as encode does.
-func (p *press) squeeze(f *frames) *frames {
+func (p *press) squeeze(f *frames) {
 	if p.from == 0 || p.tally.deflating.Load() == 0 {
-		return f
+		return
 	}
 	for i := range f {
 		if plain := f[i].plain; len(plain.Payload()) >= p.from {
@@ -67,5 +67,4 @@ func (p *press) squeeze(f *frames) *frames {
 			}
 		}
 	}
-	return f
 }

@@ -15,14 +15,14 @@ func TestSqueezeOnlyIfWanted(t *testing.T) {
 	off, on := press{tally: &tally}, press{from: 512, tally: &tally}
 	f := encode(&m)
 	tally.deflating.Store(1)
-	require.Zero(t, testing.AllocsPerRun(100, func() { off.squeeze(f) }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { off.squeeze(&f) }))
 	tally.deflating.Store(0)
-	require.Zero(t, testing.AllocsPerRun(100, func() { on.squeeze(f) }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { on.squeeze(&f) }))
 	require.Nil(t, f[protoPlain].deflated)
 	require.Same(t, f[protoPlain].plain, f[protoPlain].of(true))
 
 	tally.deflating.Store(1)
-	on.squeeze(f)
+	on.squeeze(&f)
 	require.NotNil(t, f[protoPlain].deflated)
 	require.Same(t, f[protoPlain].deflated, f[protoPlain].of(true))
 	require.Same(t, f[protoPlain].plain, f[protoPlain].of(false))

@@ -127,6 +127,12 @@ func checkHeaders(h http.Header) error {
 	return nil
 }
 
+// In the form that net/http keeps them in, so that it need not convert them each time.
+const (
+	headerVersion = "Sec-Websocket-Version"
+	headerKey     = "Sec-Websocket-Key"
+)
+
 // checkUpgrade refuses what cannot become a WebSocket, with a hint.
 func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
 	switch {
@@ -137,10 +143,10 @@ func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Connection", "Upgrade")
 		}
 		return &refusal{http.StatusUpgradeRequired, hintUpgrade, cRefusedRequest}
-	case r.Header.Get("Sec-WebSocket-Version") != "13":
-		w.Header().Set("Sec-WebSocket-Version", "13")
+	case r.Header.Get(headerVersion) != "13":
+		w.Header().Set(headerVersion, "13")
 		return &refusal{http.StatusBadRequest, "WebSocket version must be 13", cRefusedRequest}
-	case !validKey(r.Header.Values("Sec-WebSocket-Key")):
+	case !validKey(r.Header.Values(headerKey)):
 		return &refusal{http.StatusBadRequest, "invalid Sec-WebSocket-Key", cRefusedRequest}
 	case !canHijack(w):
 		hint := fmt.Sprintf(hintHijack, w)

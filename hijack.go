@@ -19,15 +19,14 @@ const (
 	// for the headers of frames, as the intake has a larger one while there is something
 	// to read, and for a close frame, which is all that it writes.
 	readBuffer, writeBuffer = 32, 128
-	// handshakeTimeout is how long writing the answer to the handshake may take.
-	handshakeTimeout = 5 * time.Second
 
-	extensions = "Sec-WebSocket-Extensions"
+	extensions = "Sec-Websocket-Extensions" // as net/http keeps it
 )
 
 // hijacker hands coder/websocket a net.Conn of ours in place of the server's, with
-// buffers of our size. It answers the handshake on the connection itself: middleware
-// that compresses or collects would keep the status 101 until the handler returns.
+// buffers of our size. It keeps the answer to the handshake for the link to write, in one
+// with the first message: middleware that compresses or collects would keep the status 101
+// until the handler returns, and a write of its own would cost as much as the rest.
 type hijacker struct {
 	http.ResponseWriter
 	intakes *engine.Intakes
@@ -56,31 +55,27 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	deflate := h.Header().Get(extensions) != "" // there is but one extension
-	h.conn = &ownConn{Conn: nc, deflate: deflate}
+	h.conn = &ownConn{Conn: nc, raw: rawConn(nc), deflate: deflate, answer: h.answer()}
 	// Frames that came in one packet with the handshake are in the server's reader.
 	early, err := brw.Reader.Peek(brw.Reader.Buffered())
 	if err == nil {
-		err = h.answer(nc)
+		err = nc.SetDeadline(time.Time{}) // the server's is not ours
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, nc.Close())
 	}
-	h.conn.in = engine.NewIntake(h.intakes, nc, rawConn(nc), bytes.Clone(early))
+	h.conn.in = engine.NewIntake(h.intakes, nc, h.conn.raw, bytes.Clone(early))
 	h.conn.br = bufio.NewReaderSize(h.conn, readBuffer)
 	return h.conn, bufio.NewReadWriter(h.conn.br, bufio.NewWriterSize(h.conn, writeBuffer)), nil
 }
 
-// answer writes the answer to the handshake, with the headers that coder/websocket and
-// the middleware have set, and takes away the deadlines of the server.
-func (h *hijacker) answer(nc net.Conn) error {
+// answer returns the answer to the handshake, with the headers that coder/websocket and the
+// middleware have set.
+func (h *hijacker) answer() []byte {
 	answer := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n")
 	_ = h.Header().Write(answer) // a buffer takes everything
 	answer.WriteString("\r\n")
-	_ = nc.SetDeadline(time.Now().Add(handshakeTimeout))
-	if _, err := nc.Write(answer.Bytes()); err != nil {
-		return err
-	}
-	return nc.SetDeadline(time.Time{})
+	return answer.Bytes()
 }
 
 // canHijack reports whether the connection can be taken over.
@@ -118,6 +113,8 @@ func rawConn(nc net.Conn) syscall.RawConn {
 // ownConn is the net.Conn that coder/websocket sees.
 type ownConn struct {
 	net.Conn
+	raw     syscall.RawConn // nil if Conn is more than a socket
+	answer  []byte          // to the handshake, until the link has it
 	in      *engine.Intake
 	br      *bufio.Reader              // what coder/websocket reads through
 	deflate bool                       // compression was negotiated

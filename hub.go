@@ -139,7 +139,7 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn
 	hello := welcome(c.id)
 	m.tally.add(cMatched, 1)
 	greeting := encode(&hello)
-	c.push(greeting, engine.Reply, engine.DropNewest) // of a class that is never dropped
+	c.push(&greeting, engine.Reply, engine.DropNewest) // of a class that is never dropped
 	greeting.settle(&m.tally)
 	m.index.conns.getOrPut(c.id, func() *Conn { return c })
 	if m.gate.isShut() { // Close may have looked before c could be found

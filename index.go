@@ -241,7 +241,8 @@ func (x *index) userNotice(what func(user string) Message, user string) *frames 
 		return nil
 	}
 	m := what(user)
-	return encode(&m)
+	f := encode(&m)
+	return &f
 }
 
 // roomNotice encodes an announcement about a room, or returns nil if they are off.
@@ -250,5 +251,6 @@ func (x *index) roomNotice(what func(user, room string) Message, c *Conn, room s
 		return nil
 	}
 	m := what(c.UserID(), room)
-	return encode(&m)
+	f := encode(&m)
+	return &f
 }

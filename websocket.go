@@ -41,8 +41,8 @@ type socket struct {
 	shared     *sockets
 }
 
-// upgrade answers the handshake and returns the transport. After an error it has
-// answered the request.
+// upgrade accepts the handshake and returns the transport, whose link answers it. After an
+// error it has answered the request.
 func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request) (*socket, error) {
 	s := &socket{remote: r.RemoteAddr, shared: shared}
 	h := &hijacker{ResponseWriter: w, intakes: shared.intakes}
@@ -73,11 +73,13 @@ func (s *socket) Close() error                       { return s.conn.Conn.Close(
 
 func (s *socket) attach(l *engine.Link, e ears, maxMessage int) {
 	s.link, s.ears, s.maxMessage = l, e, maxMessage
+	l.Begin(s.conn.answer)
+	s.conn.answer = nil
 	s.conn.in.Begin(s, engine.NewScanner(maxMessage, s.conn.deflate))
 }
 
 // RawConn is engine.RawWire.
-func (s *socket) RawConn() syscall.RawConn { return rawConn(s.conn.Conn) }
+func (s *socket) RawConn() syscall.RawConn { return s.conn.raw }
 
 // Heard, Waiting and Wake are engine.Listener.
 func (s *socket) Heard()              { s.ears.alive() }

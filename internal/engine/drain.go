@@ -121,7 +121,7 @@ func (l *Link) block(rest batch) {
 // take moves what the next write carries out of the link. l.mu is held.
 func (l *Link) take(b *batch) {
 	*b = batch{frames: b.frames[:0]}
-	for _, slot := range []**Frame{&l.pong, &l.ping} {
+	for _, slot := range []**Frame{&l.first, &l.pong, &l.ping} {
 		if *slot != nil {
 			b.frames = append(b.frames, *slot)
 			*slot = nil
@@ -191,10 +191,11 @@ func (l *Link) landed() { l.flying, l.writing = 0, nil }
 func (l *Link) farewell() {
 	l.mu.Lock()
 	timer := time.NewTimer(min(answerTime, time.Until(l.endBy)))
+	readEnded := l.readEnded.wait()
 	l.mu.Unlock()
 	defer timer.Stop()
 	select {
-	case <-l.readEnded:
+	case <-readEnded:
 	case <-timer.C:
 	}
 	l.Kill()

@@ -154,6 +154,10 @@ func (f *flusher) flush(l *Link) {
 	if !l.lend(&f.b) {
 		return
 	}
+	if l.turns == 1 { // the first is the greeting; many connections get no more
+		limitKernelBuffer(l.raw)
+	}
+	l.turns = min(l.turns+1, 2)
 	done, cut, err := f.writeBatch(l.raw)
 	switch {
 	case err != nil:

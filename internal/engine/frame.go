@@ -124,8 +124,8 @@ func Join(frames []*Frame, i int, buf *[]byte) (p []byte, joined bool, next int)
 // Op returns the frame's opcode.
 func (f *Frame) Op() Op { return Op(f.wire[0] & 0x0F) }
 
-// control reports whether it is a control frame, RFC 6455 section 5.5.
-func (f *Frame) control() bool { return f.wire[0]&0x08 != 0 }
+// control reports whether it is a control frame, RFC 6455 section 5.5, or no frame at all.
+func (f *Frame) control() bool { return f.head == 0 || f.wire[0]&0x08 != 0 }
 
 // Wire returns the frame as it goes onto a socket. The caller must not change it.
 func (f *Frame) Wire() []byte { return f.wire }

@@ -117,10 +117,12 @@ type Link struct {
 	failed  func(error)
 	raw     syscall.RawConn // nil: the wire is written by a goroutine
 	flusher *flusher        // of a link with raw
+	turns   uint8           // that it had, up to 2; the flusher's
 
 	mu      sync.Mutex
 	state   State
 	queue   queue
+	first   *Frame // what goes before everything else
 	ping    *Frame
 	pong    *Frame
 	goodbye *Frame // the close frame, nil until Close
@@ -135,27 +137,54 @@ type Link struct {
 	answer  int // bytes of the replies
 	relief  chan struct{}
 
-	readEnded chan struct{}
-	readOnce  sync.Once
-	done      chan struct{}
+	readEnded event
+	done      event
+}
+
+// event happens once, and has a channel only if somebody waits for it. The lock of its
+// link guards it.
+type event struct {
+	happened bool
+	waiting  chan struct{}
+}
+
+func (e *event) happen() {
+	if !e.happened && e.waiting != nil {
+		close(e.waiting)
+	}
+	e.happened = true
+}
+
+func (e *event) wait() <-chan struct{} {
+	if e.waiting == nil {
+		e.waiting = make(chan struct{})
+		if e.happened {
+			close(e.waiting)
+		}
+	}
+	return e.waiting
 }
 
 // NewLink returns a corked link that writes to wire. failed is called once if the
 // link finds out by itself that it cannot go on; it must not block, and the owner
 // answers with Close or Kill. The owner must end every link.
 func NewLink(cfg *Config, wire Wire, failed func(error)) *Link {
-	l := &Link{
-		cfg: cfg, wire: wire, failed: failed,
-		readEnded: make(chan struct{}), done: make(chan struct{}),
-	}
+	l := &Link{cfg: cfg, wire: wire, failed: failed}
 	if w, ok := wire.(RawWire); ok && rawRoad && cfg.Flushers != nil {
 		if l.raw = w.RawConn(); l.raw != nil {
-			limitKernelBuffer(l.raw)
 			cfg.Totals.Direct.Add(1)
 			l.flusher = cfg.Flushers.next()
 		}
 	}
 	return l
+}
+
+// Begin has p written before everything else, as it is: what the protocol says before its
+// first frame. It is called before Uncork, and p must not be changed any more.
+func (l *Link) Begin(p []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.first = &Frame{wire: p}
 }
 
 // Uncork lets the link write.
@@ -377,15 +406,25 @@ func (l *Link) hangUp() {
 	if l.raw != nil {
 		l.cfg.Totals.Direct.Add(-1)
 	}
-	close(l.done)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.done.happen()
 }
 
 // Done is closed when the wire has been closed.
-func (l *Link) Done() <-chan struct{} { return l.done }
+func (l *Link) Done() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.done.wait()
+}
 
 // ReadEnded tells the link that nobody reads from the wire any more, because the
 // peer has said goodbye or is gone. A link that is closing then hangs up at once.
-func (l *Link) ReadEnded() { l.readOnce.Do(func() { close(l.readEnded) }) }
+func (l *Link) ReadEnded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.readEnded.happen()
+}
 
 // Counts returns what became of the frames given to this link.
 func (l *Link) Counts() Counts {

@@ -32,10 +32,11 @@ type entry struct {
 	class Class
 }
 
-// queue is a ring of frames, in the order in which they were pushed.
-// Its zero value is empty and takes no memory until used.
+// queue is a ring of frames, in the order in which they were pushed. Its zero value is
+// empty. It must not be copied once it is used.
 type queue struct {
-	ring  []entry // length is a power of two, or zero
+	ring  []entry  // length is a power of two, or zero
+	one   [1]entry // the first ring: most queues never hold more
 	head  int
 	n     int
 	bytes int
@@ -58,6 +59,10 @@ func (q *queue) push(e entry) {
 }
 
 func (q *queue) grow() {
+	if len(q.ring) == 0 {
+		q.ring, q.head = q.one[:], 0
+		return
+	}
 	bigger := make([]entry, max(firstRing, 2*len(q.ring)))
 	for i := range q.n {
 		bigger[i] = *q.at(i)
