@@ -84,20 +84,3 @@ func BenchmarkEncode(b *testing.B) {
 		}
 	}
 }
-
-// BenchmarkDispatch is what a small chat costs from its bytes to the end of its delivery,
-// to a room of one.
-func BenchmarkDispatch(b *testing.B) {
-	m, conns := benchRoom(b, 1)
-	p := []byte(`{"content":"hello, world","target":"room"}`)
-	b.ReportAllocs()
-	var r reader
-	r.init(&m.readers, conns[0])
-	for b.Loop() {
-		cmd, ok := r.accept(engine.OpText, p)
-		if !ok {
-			b.Fatal("not a chat")
-		}
-		m.dispatch.run(conns[0], cmd)
-	}
-}

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 )
@@ -17,9 +18,12 @@ const (
 // command is what a client's message asks for.
 type command struct {
 	kind   commandKind
-	text   string
+	text   []byte // may be a part of the message that it was decoded from
 	target string
 }
+
+// keep makes the command independent of the message that it was decoded from.
+func (c *command) keep() { c.text = bytes.Clone(c.text) }
 
 // size is what it takes while it waits, in bytes.
 func (c *command) size() int { return len(c.text) + len(c.target) }
@@ -34,7 +38,7 @@ const (
 
 // decodePlain reads a text message of a plain client: the four characters ping, or
 // an object with a string content and a string target. Everything else is nothing.
-// It keeps nothing of p.
+// What it returns may be a part of p.
 func decodePlain(p []byte) command {
 	if string(p) == "ping" {
 		return command{kind: cmdPing}
@@ -43,7 +47,7 @@ func decodePlain(p []byte) command {
 	if members(p, []string{"content", "target"}, values[:]) != nil {
 		return command{}
 	}
-	text, ok := jsonString(values[0])
+	text, ok := jsonText(values[0])
 	target, ok2 := jsonTarget(values[1])
 	if !ok || !ok2 {
 		return command{}

@@ -42,15 +42,15 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 			to = ToUser(cmd.target)
 		}
 	}
-	in := Inbound{Text: cmd.text, Target: to, Message: Chat(c.UserID(), cmd.text)}
+	msg := chat(c.UserID(), cmd.text)
 	err := guard(d.log, d.tally, c, func() error {
 		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 			return nil
 		}
 		if d.onMessage != nil {
-			return d.onMessage(c.ctx, c, in)
+			return d.onMessage(c.ctx, c, Inbound{Text: string(cmd.text), Target: to, Message: msg})
 		}
-		_, err := d.relay(c.ctx, in.Target, in.Message)
+		_, err := d.relay(c.ctx, to, msg)
 		return err
 	})
 	if err != nil {

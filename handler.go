@@ -127,12 +127,6 @@ func checkHeaders(h http.Header) error {
 	return nil
 }
 
-// In the form that net/http keeps them in, so that it need not convert them each time.
-const (
-	headerVersion = "Sec-Websocket-Version"
-	headerKey     = "Sec-Websocket-Key"
-)
-
 // checkUpgrade refuses what cannot become a WebSocket, with a hint.
 func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
 	switch {

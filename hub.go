@@ -66,11 +66,9 @@ func New(o *Options) *Manager {
 		log: m.log, tally: &m.tally, notes: &m.notes,
 	}
 	m.flushers = engine.NewFlushers(m.background.Go)
-	m.sockets = sockets{
-		intakes:  engine.NewIntakes(m.background.Go),
-		buffers:  sync.Pool{New: func() any { return new([]byte) }},
-		compress: m.opts.CompressFrom > 0,
-	}
+	m.sockets.intakes = engine.NewIntakes(m.background.Go)
+	m.sockets.buffers.New = func() any { return new([]byte) }
+	m.sockets.compress = m.opts.CompressFrom > 0
 	m.links = engine.Config{
 		MaxMessages:  m.opts.QueueMessages,
 		MaxBytes:     m.opts.QueueBytes,
@@ -211,7 +209,8 @@ func (m *Manager) connect(s *session) error {
 	}
 	s.reader.enter()
 	defer s.reader.exit()
-	err := guard(m.log, &m.tally, &s.conn, func() error { return m.opts.OnConnect(s.conn.ctx, &s.conn) })
+	c := &s.conn
+	err := guard(m.log, &m.tally, c, func() error { return m.opts.OnConnect(c.ctx, c) })
 	if err == nil {
 		s.connected.Store(true)
 		return nil

@@ -121,20 +121,26 @@ func keyIs(key []byte, name string) bool {
 // surrogate pair are refused: encoding/json would replace them, and two different
 // names would become one.
 func jsonString(raw []byte) (string, bool) {
+	text, ok := jsonText(raw)
+	return string(text), ok
+}
+
+// jsonText is jsonString whose result is a part of raw if nothing in it is escaped.
+func jsonText(raw []byte) ([]byte, bool) {
 	if len(raw) < 2 || raw[0] != '"' {
-		return "", false
+		return nil, false
 	}
 	if bytes.IndexByte(raw, '\\') < 0 {
-		return string(raw[1 : len(raw)-1]), true
+		return raw[1 : len(raw)-1], true
 	}
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
-		return "", false
+		return nil, false
 	}
 	if strings.ContainsRune(s, utf8.RuneError) && loneSurrogate(raw) {
-		return "", false
+		return nil, false
 	}
-	return s, true
+	return []byte(s), true
 }
 
 func loneSurrogate(raw []byte) bool {
@@ -169,10 +175,10 @@ func hex4(raw []byte, i int) uint64 {
 }
 
 // appendString appends s as a JSON string. Bytes that are not UTF-8 are replaced.
-func appendString(buf []byte, s string) []byte {
+func appendString[T string | []byte](buf []byte, s T) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			return appendEscaped(buf, s)
+			return appendEscaped(buf, string(s))
 		}
 	}
 	buf = append(buf, '"')

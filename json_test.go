@@ -93,7 +93,7 @@ func FuzzDecodePlain(f *testing.F) {
 		}
 		var loose map[string]any
 		require.NoError(t, json.Unmarshal(p, &loose))
-		require.Equal(t, loose["content"], cmd.text)
+		require.Equal(t, loose["content"], string(cmd.text))
 		require.Equal(t, loose["target"], cmd.target)
 	})
 }

@@ -38,7 +38,9 @@ const (
 // Chat returns the message that a chat client's text becomes, in the shape that
 // plain clients know: type "chat", with the text, its sender and the time inside.
 // Text that is not valid UTF-8 has its bad bytes replaced.
-func Chat(sender, text string) Message {
+func Chat(sender, text string) Message { return chat(sender, text) }
+
+func chat[T string | []byte](sender string, text T) Message {
 	now := time.Now()
 	return Message{
 		Type: typeChat, Sender: sender, Time: now,
@@ -46,7 +48,7 @@ func Chat(sender, text string) Message {
 	}
 }
 
-func chatContent(sender, text string, at time.Time) []byte {
+func chatContent[T string | []byte](sender string, text T, at time.Time) []byte {
 	buf := make([]byte, 0, 80+len(sender)+len(text))
 	buf = append(buf, `{"type":"chat_message","sender_id":`...)
 	buf = appendStringOrNull(buf, sender)

@@ -249,6 +249,7 @@ func (r *reader) offer(cmd command) (mine bool) {
 		return false
 	}
 	if r.busy {
+		cmd.keep()
 		r.backlog = append(r.backlog, cmd)
 		r.pending += cmd.size()
 		return false

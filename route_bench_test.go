@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -37,7 +38,10 @@ type switchboard struct {
 // newSwitchboard has n connections: all are in the room "hall" and belong to their own
 // user, and each ten of them share a room "r0", "r1", …
 func newSwitchboard(b *testing.B, n int) *switchboard {
-	s := &switchboard{Manager: New(&Options{QueueMessages: -1, MaxConnsPerUser: -1, PingInterval: -1})}
+	s := &switchboard{Manager: New(&Options{
+		Authorize: InsecureAllowAll, InboundRate: -1, InboundBytes: -1,
+		QueueMessages: -1, MaxConns: -1, MaxConnsPerUser: -1, PingInterval: -1,
+	})}
 	goOn := s.links.Go
 	s.links.Go = func(f func()) { s.waiting = append(s.waiting, f) }
 	for i := range n {
@@ -103,4 +107,79 @@ func BenchmarkRoute(b *testing.B) {
 			s.empty()
 		})
 	}
+}
+
+// BenchmarkDispatch is what a small chat costs from its text to the end of its delivery, to
+// a room of one and to nobody.
+func BenchmarkDispatch(b *testing.B) {
+	for name, text := range map[string]string{
+		"room":   `{"content":"hello, world","target":"room"}`,
+		"nobody": `{"content":"hello, world","target":"nobody"}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := newSwitchboard(b, 1)
+			var r reader
+			r.init(&s.readers, s.conns[0])
+			p, sent := []byte(text), 0
+			b.ReportAllocs()
+			for b.Loop() {
+				cmd, ok := r.accept(engine.OpText, p)
+				if !ok {
+					b.Fatal("not a chat")
+				}
+				r.run(s.conns[0], cmd)
+				if sent++; sent%64 == 0 {
+					s.empty()
+				}
+			}
+			s.empty()
+		})
+	}
+}
+
+// BenchmarkGrowth is what one room of ten costs among more and more connections, in memory
+// and without sockets: go test -run '^$' -bench Growth -timeout 30m.
+func BenchmarkGrowth(b *testing.B) {
+	for _, n := range []int{1_000, 100_000, 1_000_000} {
+		if n > 1_000 && testing.Short() {
+			continue
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			before := liveHeap()
+			s := newSwitchboard(b, n)
+			perConn := float64(liveHeap()-before) / float64(n)
+			id, room := s.conns[n/2].ID(), fmt.Sprint("r", n/20)
+			ctx := context.Background()
+			b.Run("send", func(b *testing.B) {
+				sent := 0
+				for b.Loop() {
+					if _, err := s.Send(ctx, ToRoom(room), Chat("u0", "hello")); err != nil {
+						b.Fatal(err)
+					}
+					if sent++; sent%64 == 0 {
+						s.empty()
+					}
+				}
+				b.ReportMetric(perConn, "B/conn")
+				s.empty()
+			})
+			b.Run("join+leave", func(b *testing.B) {
+				for b.Loop() {
+					_, joining := s.Join(ctx, id, "another")
+					_, leaving := s.Leave(ctx, id, "another")
+					if joining != nil || leaving != nil {
+						b.Fatal(joining, leaving)
+					}
+				}
+			})
+		})
+	}
+}
+
+// liveHeap is what is in use after a collection, in bytes.
+func liveHeap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -56,7 +56,7 @@ func (m *Manager) Close() error {
 func (m *Manager) stopBackground() {
 	m.wheel.Close()
 	m.flushers.Close()
-	m.sockets.intakes.Close()
+	m.sockets.close()
 	m.rest()
 	m.background.Wait()
 }

@@ -23,99 +23,141 @@ const firstBuffer = 512
 // sockets is what the sockets of a Manager have in common.
 type sockets struct {
 	intakes  *engine.Intakes
+	decoders decoders
 	buffers  sync.Pool // of *[]byte, for joined writes
 	compress bool      // compression may be negotiated
 }
 
-// socket is a WebSocket as a transport. coder/websocket does the handshake, puts messages
-// together and checks them; the intake below it reads, and the link writes. What coder
-// would write, which is close frames only, is given to the link, so that nothing ever
-// lands inside or behind what the link has put on the wire.
+// close frees what is left. Nobody reads any more.
+func (shared *sockets) close() {
+	shared.intakes.Close()
+	shared.decoders.close()
+}
+
+// socket is a WebSocket as a transport. The intake reads, a decoder makes messages of that,
+// and the link writes: also the answer to the handshake, in one with the first message, as
+// a write of its own would cost as much as the rest. What the decoder would write, which is
+// close frames only, is given to the link, so that nothing ever lands inside or behind what
+// the link has put on the wire.
 type socket struct {
-	conn       *ownConn
-	ws         *websocket.Conn
+	shared     *sockets
+	nc         net.Conn
+	raw        syscall.RawConn // nil if nc is more than a socket
+	in         *engine.Intake
+	decoder    *decoder // nil while nothing is read
+	deflate    bool     // compression was negotiated, and the decoder is never given back
 	remote     string
+	answer     []byte // to the handshake, until the link has it
 	link       *engine.Link
 	ears       ears
 	maxMessage int
-	shared     *sockets
 }
 
-// upgrade accepts the handshake and returns the transport, whose link answers it. After an
+// upgrade accepts a handshake that has been checked, and returns the transport. After an
 // error it has answered the request.
 func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request) (*socket, error) {
-	s := &socket{remote: r.RemoteAddr, shared: shared}
-	h := &hijacker{ResponseWriter: w, intakes: shared.intakes}
-	mode := websocket.CompressionDisabled
-	if shared.compress {
-		mode = websocket.CompressionNoContextTakeover
-	}
-	h.Header().Del(extensions) // only coder/websocket says what is negotiated
-	ws, err := websocket.Accept(h, r, &websocket.AcceptOptions{
-		InsecureSkipVerify: true, // the origin has been checked, see origin.go
-		CompressionMode:    mode,
-		OnPingReceived:     s.onPing,
-		OnPongReceived:     s.onPong,
-	})
+	nc, early, err := hijack(w)
 	if err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return nil, err
 	}
-	ws.SetReadLimit(-1) // receive and the scanner have their own
-	s.conn, s.ws = h.conn, ws
+	s := &socket{shared: shared, nc: nc, raw: rawConn(nc), remote: r.RemoteAddr}
+	s.in = engine.NewIntake(shared.intakes, nc, s.raw, early)
+	agreed := ""
+	if offered := r.Header[extensions]; shared.compress && len(offered) > 0 {
+		agreed = s.negotiate(offered)
+	}
+	s.answer = answer(w.Header(), r.Header.Get(headerKey), agreed)
 	return s, nil
 }
 
+// negotiate asks coder/websocket which of the extensions it would agree to. A decoder that
+// inflates is never lent to another connection: what a client puts behind the end of its
+// compressed data stays inside.
+func (s *socket) negotiate(offered []string) (agreed string) {
+	d, agreed := newDecoder(offered)
+	if agreed == "" {
+		_ = d.ws.CloseNow()
+		return ""
+	}
+	d.in, d.ctrl = s.in, s
+	s.decoder, s.deflate = d, true
+	return agreed
+}
+
 func (s *socket) RemoteAddr() string                 { return s.remote }
-func (s *socket) deflates() bool                     { return s.conn.deflate }
+func (s *socket) deflates() bool                     { return s.deflate }
 func (s *socket) wire() engine.Wire                  { return s }
-func (s *socket) SetWriteDeadline(t time.Time) error { return s.conn.Conn.SetWriteDeadline(t) }
-func (s *socket) Close() error                       { return s.conn.Conn.Close() }
+func (s *socket) SetWriteDeadline(t time.Time) error { return s.nc.SetWriteDeadline(t) }
+func (s *socket) Close() error                       { return s.nc.Close() }
 
 func (s *socket) attach(l *engine.Link, e ears, maxMessage int) {
 	s.link, s.ears, s.maxMessage = l, e, maxMessage
-	l.Begin(s.conn.answer)
-	s.conn.answer = nil
-	s.conn.in.Begin(s, engine.NewScanner(maxMessage, s.conn.deflate))
+	l.Begin(s.answer)
+	s.answer = nil
+	s.in.Begin(s, engine.NewScanner(maxMessage, s.deflate))
 }
 
 // RawConn is engine.RawWire.
-func (s *socket) RawConn() syscall.RawConn { return s.conn.raw }
+func (s *socket) RawConn() syscall.RawConn { return s.raw }
 
 // Heard, Waiting and Wake are engine.Listener.
 func (s *socket) Heard()              { s.ears.alive() }
 func (s *socket) Waiting(inside bool) { s.ears.waiting(inside) }
 func (s *socket) Wake()               { s.ears.wake() }
 
-func (s *socket) nudge() bool { return s.conn.in.Nudge() }
-func (s *socket) park() bool  { return s.conn.in.Park() }
+func (s *socket) nudge() bool { return s.in.Nudge() }
+func (s *socket) park() bool  { return s.in.Park() }
 
 func (s *socket) discard() {
-	_ = s.conn.Conn.SetReadDeadline(time.Now().Add(closeGrace))
-	_, _ = io.Copy(io.Discard, s.conn.Conn)
+	_ = s.nc.SetReadDeadline(time.Now().Add(closeGrace))
+	_, _ = io.Copy(io.Discard, s.nc)
 }
 
-// release gives coder/websocket the end that it needs to free the connection.
+// release frees the decoder of a connection that has ended: its state is not to be trusted.
 func (s *socket) release() {
-	_ = s.ws.CloseNow()
-	s.conn.in.Release()
+	if s.decoder != nil {
+		_ = s.decoder.ws.CloseNow()
+	}
+	s.in.Release()
 }
 
-func (s *socket) onPing(_ context.Context, payload []byte) bool {
+func (s *socket) onPing(payload []byte) {
 	if s.ears.ping() {
 		s.link.Pong(engine.NewFrame(engine.OpPong, payload))
 	}
-	return false // the pong is ours
 }
 
-func (s *socket) onPong(_ context.Context, payload []byte) {
-	s.ears.pong(string(payload))
+func (s *socket) onPong(payload []byte) { s.ears.pong(string(payload)) }
+
+// begin waits for a message to begin.
+func (s *socket) begin(wait bool) (websocket.MessageType, io.Reader, error) {
+	s.in.MayLeave(!wait)
+	for {
+		if s.decoder == nil {
+			s.decoder = s.shared.decoders.lend(s.in, s)
+		}
+		typ, r, err := s.decoder.ws.Reader(context.Background())
+		switch {
+		case err == nil:
+			return typ, r, nil
+		case s.deflate:
+			return 0, nil, s.ended(err)
+		case errors.Is(err, engine.ErrQuiet):
+			s.shared.decoders.giveBack(s.decoder)
+			s.decoder = nil
+			return 0, nil, engine.ErrQuiet
+		case !s.decoder.worn(err):
+			return 0, nil, s.ended(err)
+		}
+		s.decoder = nil // it is closed already
+	}
 }
 
 func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
-	s.conn.in.MayLeave(!wait)
-	typ, r, err := s.ws.Reader(context.Background())
+	typ, r, err := s.begin(wait)
 	if err != nil {
-		return 0, nil, s.ended(err)
+		return 0, nil, err
 	}
 	if cap(buf) == 0 {
 		buf = make([]byte, 0, firstBuffer)
@@ -129,7 +171,7 @@ func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 		switch {
 		case len(buf) > s.maxMessage:
 			return 0, nil, tooBig(s.maxMessage)
-		case err == io.EOF && !s.conn.done():
+		case err == io.EOF && !s.decoder.done():
 			return 0, nil, protocolError("compressed data ends before the message", nil)
 		case err == io.EOF:
 			return engine.Op(typ), buf, nil
@@ -144,7 +186,7 @@ func (s *socket) ended(err error) error {
 	if errors.Is(err, engine.ErrQuiet) {
 		return engine.ErrQuiet
 	}
-	if wrong := s.conn.in.Wrong(); wrong != nil {
+	if wrong := s.in.Wrong(); wrong != nil {
 		return &CloseError{
 			Cause: CauseProtocol, Code: CloseCode(wrong.Code), Reason: wrong.Reason, Err: err,
 		}
@@ -155,7 +197,7 @@ func (s *socket) ended(err error) error {
 		}
 		return &CloseError{Cause: CauseClient, Code: CloseCode(ce.Code), Reason: ce.Reason}
 	}
-	if said := s.conn.said.Load(); said != nil {
+	if said := s.decoder.said; said != nil {
 		return &CloseError{Cause: CauseProtocol, Code: said.Code, Reason: said.Reason, Err: err}
 	}
 	_, network := errors.AsType[net.Error](err)
@@ -176,7 +218,7 @@ func (s *socket) Write(batch []*engine.Frame) error {
 	defer s.shared.buffers.Put(buf)
 	for i := 0; i < len(batch); {
 		p, _, next := engine.Join(batch, i, buf)
-		if _, err := s.conn.Conn.Write(p); err != nil {
+		if _, err := s.nc.Write(p); err != nil {
 			return err
 		}
 		i = next

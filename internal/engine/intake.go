@@ -68,12 +68,12 @@ type Intake struct {
 	chunk []byte  // scanned, and not taken yet: of one message
 	rest  []byte  // behind it, and not scanned yet
 	spill []byte  // what rest lies in otherwise
+	held  []byte  // of a control frame that has not come whole
 	wrong *Violation
 	leave bool // Read may return ErrQuiet at once
 	token uint64
 	known bool // to the poller
 
-	closed atomic.Bool
 	nudged atomic.Bool
 
 	// Arguments and results of readOnce.
@@ -96,8 +96,9 @@ func NewIntake(shared *Intakes, conn net.Conn, raw syscall.RawConn, early []byte
 func (in *Intake) Begin(ears Listener, scan Scanner) { in.ears, in.scan = ears, scan }
 
 // Read is io.Reader. It returns nothing behind the end of a message as long as there is
-// something before it. When a frame breaks the rules, it returns all that came before that,
-// and then a *Violation.
+// something before it, and control frames only when they have come whole: the WebSocket
+// library waits for the rest of one with a clock of its own. When a frame breaks the rules,
+// Read returns all that came before that, and then a *Violation.
 func (in *Intake) Read(p []byte) (int, error) {
 	for len(in.chunk) == 0 {
 		if in.wrong != nil {
@@ -125,12 +126,26 @@ func (in *Intake) look() {
 	if wrong != nil {
 		in.rest = nil
 	}
+	switch {
+	case in.scan.InControl() > 0: // so the rest is empty
+		in.chunk = in.hold(in.chunk)
+	case len(in.held) > 0:
+		in.chunk = append(in.held, in.chunk...)
+		in.held = in.held[:0]
+	}
 	in.giveBack()
+}
+
+// hold keeps back what is at the end of p of a control frame, and returns what is not.
+func (in *Intake) hold(p []byte) []byte {
+	before := len(p) - min(len(p), in.scan.InControl()-len(in.held))
+	in.held = append(in.held, p[before:]...)
+	return p[:before]
 }
 
 // fill reads from the connection: a lot into p itself, less into the rest.
 func (in *Intake) fill(p []byte) (n int, err error) {
-	direct := in.raw == nil || len(p) >= chunkBytes
+	direct := in.raw == nil || len(p) >= chunkBytes && len(in.held) == 0
 	switch {
 	case in.raw == nil:
 		in.ears.Waiting(!in.scan.Between())
@@ -150,14 +165,22 @@ func (in *Intake) fill(p []byte) (n int, err error) {
 		return 0, err
 	}
 	in.ears.Heard()
-	if !direct {
+	switch {
+	case !direct:
 		in.rest = (*in.lent)[:n]
+		return 0, nil
+	case len(in.held) > 0:
+		in.spill = append(in.spill[:0], p[:n]...)
+		in.rest = in.spill
 		return 0, nil
 	}
 	good, wrong := in.scan.Scan(p[:n])
 	if in.wrong = wrong; wrong == nil {
 		in.spill = append(in.spill[:0], p[good:n]...)
 		in.rest = in.spill
+	}
+	if in.scan.InControl() > 0 {
+		good = len(in.hold(p[:good]))
 	}
 	return good, nil
 }
@@ -218,36 +241,15 @@ func (in *Intake) giveBack() {
 // part for frames.
 func (in *Intake) Done() bool { return len(in.chunk) == 0 && in.scan.Between() }
 
-// roused says why Read was woken though nothing came: to end, to leave, or in the middle
-// of something, to go on.
+// roused says why Read was woken though nothing came: to leave or, in the middle of
+// something, to go on.
 func (in *Intake) roused() error {
-	if in.closed.Load() {
-		return in.end()
-	}
 	_ = in.conn.SetReadDeadline(time.Time{})
 	in.nudged.Store(false)
-	switch {
-	case in.closed.Load(): // meanwhile, and its deadline is gone
-		return in.end()
-	case in.scan.Between():
+	if in.scan.Between() {
 		return ErrQuiet
 	}
 	return nil
-}
-
-// end is how Read ends after Close. Only a control frame that never comes to its end
-// makes the WebSocket library close while it reads.
-func (in *Intake) end() error {
-	if in.wrong == nil && in.scan.InControl() {
-		in.wrong = &Violation{Code: 1008, Reason: "control frame took too long"}
-	}
-	return net.ErrClosed
-}
-
-// Close ends reading, from any goroutine. The connection stays open.
-func (in *Intake) Close() error {
-	in.closed.Store(true)
-	return in.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 // Wrong returns what the peer did wrong, if that is why Read has ended.

@@ -98,8 +98,8 @@ func (p *parking) put(in *Intake) (token uint64) {
 func (p *parking) take(token uint64) *Intake {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := uint32(token)
-	if uint64(i) >= uint64(len(p.spots)) || p.spots[i].in == nil || p.spots[i].turn != uint32(token>>32) {
+	i, turn := uint32(token), uint32(token>>32)
+	if int(i) >= len(p.spots) || p.spots[i].in == nil || p.spots[i].turn != turn {
 		return nil
 	}
 	in := p.spots[i].in

@@ -2,12 +2,13 @@ package engine
 
 import "encoding/binary"
 
+const opContinuation Op = 0x0
+
 const (
-	opContinuation Op = 0x0
-	maskBit           = 0x80
-	rsvBits           = 0x70
-	maskBytes         = 4
-	maxControl        = 125
+	maskBit    = 0x80
+	rsvBits    = 0x70
+	maskBytes  = 4
+	maxControl = 125
 	// maxFragments is of how many frames a message may consist. Empty ones cost the peer
 	// six bytes each and count nowhere else.
 	maxFragments = 1024
@@ -57,19 +58,25 @@ func NewScanner(maxMessage int, deflate bool) Scanner {
 // Between reports whether nothing is under way, neither a frame nor a message.
 func (s *Scanner) Between() bool { return s.have == 0 && s.left == 0 && !s.open }
 
-// InControl reports whether what follows the header of a control frame is under way.
-func (s *Scanner) InControl() bool { return s.ctrl && s.left > 0 }
+// InControl returns how many bytes have come of a control frame that is under way, from its
+// header on; 0 if none is.
+func (s *Scanner) InControl() int {
+	if !s.ctrl || s.left == 0 {
+		return 0
+	}
+	return 2 + maskBytes + int(s.head[1]&^maskBit) - int(s.left)
+}
 
-// Scan takes the next bytes, up to the end of a message, and returns how many that were. If
-// a frame among them breaks the rules, n is how many come before it, and the scanner is of
-// no further use.
+// Scan takes the next bytes, up to the end of a message or of a control frame, and returns
+// how many that were. If a frame among them breaks the rules, n is how many come before it,
+// and the scanner is of no further use.
 func (s *Scanner) Scan(p []byte) (n int, wrong *Violation) {
 	for i := 0; i < len(p); {
 		if s.left > 0 {
 			step := min(s.left, uint64(len(p)-i))
 			s.left -= step
 			i += int(step)
-			if s.left == 0 && !s.open && !s.ctrl {
+			if s.left == 0 && (s.ctrl || !s.open) {
 				return i, nil
 			}
 			continue
