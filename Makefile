@@ -12,7 +12,7 @@ test:
 	go test -race -count=1 work
 
 bench:
-	go test -run '^$$' -bench . -benchmem ./ ./internal/engine
+	go test -run '^$$' -bench . -benchmem ./ ./internal/...
 
 fuzz:
 	.ci/fuzz 60s

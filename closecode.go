@@ -13,7 +13,7 @@ const (
 	CloseAway     CloseCode = 1001 // the Manager was closed, or the page left
 	CloseProtocol CloseCode = 1002 // broken framing
 	CloseText     CloseCode = 1007 // text that is not UTF-8
-	ClosePolicy   CloseCode = 1008 // too many pings, or a message that never ends
+	ClosePolicy   CloseCode = 1008 // too many pings or fragments, or a message that never ends
 	CloseTooBig   CloseCode = 1009 // a message above Options.MaxMessageBytes
 	CloseInternal CloseCode = 1011 // code of the application panicked
 	CloseRestart  CloseCode = 1012 // Shutdown: come back after a random wait

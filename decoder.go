@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/inbound"
 )
 
 const (
@@ -32,10 +33,10 @@ const (
 type decoder struct {
 	ws   *websocket.Conn
 	br   *bufio.Reader
-	in   *engine.Intake // of who has it
-	ctrl controls       // the same one's
-	said *CloseError    // in a close frame that coder/websocket wanted to write
-	err  error          // of the last Read
+	in   *inbound.Intake // of who has it
+	ctrl controls        // the same one's
+	said *CloseError     // in a close frame that coder/websocket wanted to write
+	err  error           // of the last Read
 }
 
 // controls is told of control frames.
@@ -147,7 +148,7 @@ type decoders struct {
 }
 
 // lend returns a decoder without extensions.
-func (ds *decoders) lend(in *engine.Intake, ctrl controls) *decoder {
+func (ds *decoders) lend(in *inbound.Intake, ctrl controls) *decoder {
 	ds.mu.Lock()
 	var d *decoder
 	if last := len(ds.spare) - 1; last >= 0 {

@@ -24,8 +24,8 @@ type (
 	// ConnectFunc decides whether a connection opens. It may join rooms and send: the
 	// client gets that behind its welcome. Nobody has been told of the connection
 	// yet, and if it returns an error nobody ever is: the connection is closed with
-	// code 4403, or with the code and reason of a *CloseError. Nothing is read from the
-	// client before it returns, so ctx does not end if he leaves meanwhile.
+	// code 4403, or with the code and reason of a *CloseError. For the client the
+	// connection opens when it has returned.
 	ConnectFunc func(ctx context.Context, c *Conn) error
 
 	// MessageFunc gets each message that a client sends and that Options.Authorize

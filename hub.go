@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/inbound"
 )
 
 // Manager is the hub: it knows the connections, users and rooms of this process and
@@ -66,7 +67,7 @@ func New(o *Options) *Manager {
 		log: m.log, tally: &m.tally, notes: &m.notes,
 	}
 	m.flushers = engine.NewFlushers(m.background.Go)
-	m.sockets.intakes = engine.NewIntakes(m.background.Go)
+	m.sockets.intakes = inbound.NewIntakes(m.background.Go)
 	m.sockets.buffers.New = func() any { return new([]byte) }
 	m.sockets.compress = m.opts.CompressFrom > 0
 	m.links = engine.Config{
@@ -143,8 +144,10 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn
 	if m.gate.isShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
 	}
+	s.reader.hold()
+	defer s.reader.open()
+	s.reader.start() // also of one that has ended: to see the peer's goodbye
 	err := m.connect(s)
-	defer s.reader.start() // also of one that has ended: to see the peer's goodbye
 	if !m.index.enter(c) {
 		if err == nil {
 			err = c.end.Load() // the context may not have ended yet
@@ -207,10 +210,14 @@ func (m *Manager) connect(s *session) error {
 		s.connected.Store(true)
 		return nil
 	}
-	s.reader.enter()
-	defer s.reader.exit()
-	c := &s.conn
+	c, returned := &s.conn, false
+	defer func() {
+		if !returned { // runtime.Goexit; guard has ended the connection
+			m.index.enter(c) // gives its user's place back
+		}
+	}()
 	err := guard(m.log, &m.tally, c, func() error { return m.opts.OnConnect(c.ctx, c) })
+	returned = true
 	if err == nil {
 		s.connected.Store(true)
 		return nil

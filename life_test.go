@@ -593,3 +593,84 @@ func TestBacklogIsBoundedInBytes(t *testing.T) {
 		close(release)
 	})
 }
+
+// While OnConnect runs the connection is read: its end is seen, and what comes in is handled
+// afterwards, in order.
+func TestWhatComesInDuringOnConnect(t *testing.T) {
+	var seen diary
+	var leave chan struct{}
+	o := realtime.Options{
+		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
+			if c.UserID() == "mallory" {
+				<-ctx.Done()
+				seen.write("mallory: " + contextCause(ctx).(*realtime.CloseError).Cause.String())
+				return nil
+			}
+			<-leave
+			seen.write("opened")
+			return nil
+		},
+		OnMessage: func(_ context.Context, c *realtime.Conn, in realtime.Inbound) error {
+			seen.write(c.UserID() + ": " + in.Text)
+			return nil
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		leave = make(chan struct{})
+		transport, far := realtime.Pipe()
+		defer far.Drop()
+		for i := range 10 {
+			require.NoError(t, far.Write(fmt.Appendf(nil, `{"content":"%d","target":"all"}`, i)))
+		}
+		go func() {
+			_, _ = b.Register(t.Context(), transport, realtime.Identity{UserID: "alice"})
+		}()
+		synctest.Wait()
+		require.Empty(t, seen.read())
+		close(leave)
+		synctest.Wait()
+		want := []string{"opened"}
+		for i := range 10 {
+			want = append(want, fmt.Sprint("alice: ", i))
+		}
+		require.NoError(t, far.Write([]byte(`{"content":"more","target":"all"}`)))
+		synctest.Wait()
+		require.Equal(t, append(want, "alice: more"), seen.read())
+
+		transport, far = realtime.Pipe()
+		go far.Drop()
+		_, err := b.Register(t.Context(), transport, realtime.Identity{UserID: "mallory"})
+		require.ErrorIs(t, err, realtime.ErrClosed)
+		require.Equal(t, []string{"mallory: lost"}, seen.read())
+	})
+}
+
+// OnConnect that ends its goroutine, as t.FailNow does, leaves the place free.
+func TestOnConnectThatEndsItsGoroutine(t *testing.T) {
+	var fail atomic.Bool
+	fail.Store(true)
+	o := realtime.Options{
+		MaxConns: 1, MaxConnsPerUser: 1,
+		OnConnect: func(context.Context, *realtime.Conn) error {
+			if fail.Load() {
+				runtime.Goexit()
+			}
+			return nil
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		transport, far := realtime.Pipe()
+		go func() { _, _ = b.Register(t.Context(), transport, realtime.Identity{UserID: "alice"}) }()
+		for {
+			_, err := far.Read(t.Context())
+			if end, ok := errors.AsType[*realtime.CloseError](err); ok {
+				require.Equal(t, realtime.CloseInternal, end.Code)
+				break
+			}
+		}
+		time.Sleep(2 * time.Second)
+		fail.Store(false)
+		b.open("alice")
+		require.NoError(t, b.Shutdown(t.Context()))
+	})
+}

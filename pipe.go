@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/inbound"
 )
 
 // pipeBuffer is how many bytes each direction of a pipe holds before the writer
@@ -60,7 +61,7 @@ func (p *pipe) release() {}
 func (p *pipe) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 	for {
 		f, err := p.up.get(context.Background(), wait)
-		if errors.Is(err, engine.ErrQuiet) {
+		if errors.Is(err, inbound.ErrQuiet) {
 			return 0, nil, err
 		}
 		if err != nil {
@@ -220,7 +221,7 @@ func (l *lane) whenReady(f func()) {
 	}
 }
 
-// nudge makes a get that waits return engine.ErrQuiet.
+// nudge makes a get that waits return inbound.ErrQuiet.
 func (l *lane) nudge() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,7 +245,7 @@ func (l *lane) notify() {
 }
 
 // get takes the first frame. What is in a closed lane can still be taken. With wait
-// false, or after nudge, it returns engine.ErrQuiet in place of waiting.
+// false, or after nudge, it returns inbound.ErrQuiet in place of waiting.
 func (l *lane) get(ctx context.Context, wait bool) (*engine.Frame, error) {
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, l.notify)()
@@ -254,7 +255,7 @@ func (l *lane) get(ctx context.Context, wait bool) (*engine.Frame, error) {
 	for len(l.frames) == 0 && !l.closed && ctx.Err() == nil {
 		if !wait || l.nudged {
 			l.nudged = false
-			return nil, engine.ErrQuiet
+			return nil, inbound.ErrQuiet
 		}
 		l.changed.Wait()
 	}

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/inbound"
 )
 
 const (
@@ -146,7 +147,7 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 	r.c.link.WaitReplies()
 	r.c.reading.Store(int64(r.c.now()))
 	op, data, err := r.c.transport.receive((*buf)[:0], *stay)
-	if errors.Is(err, engine.ErrQuiet) {
+	if errors.Is(err, inbound.ErrQuiet) {
 		*stay = true // if it cannot be parked
 		return !r.park()
 	}
@@ -268,16 +269,12 @@ func (r *reader) work(cmd command) (kept bool) {
 			r.abandon()
 		}
 	}()
-	for more := true; more; cmd, more = r.following() {
+	for more := true; more; cmd, more, kept = r.following() {
 		r.started.Store(int64(r.c.now()))
 		r.arm(handlerPatience)
 		r.run(r.c, cmd)
 		r.started.Store(0)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	kept = !r.yielded && !r.closed
-	r.yielded = false
 	done = true
 	return kept
 }
@@ -292,8 +289,9 @@ func (r *reader) abandon() {
 	r.changed.Broadcast()
 }
 
-// following takes the next message of the backlog, or ends being busy.
-func (r *reader) following() (command, bool) {
+// following takes the next message of the backlog, or ends being busy and says whether the
+// one who was has the token.
+func (r *reader) following() (cmd command, more, kept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.changed.Broadcast()
@@ -301,14 +299,38 @@ func (r *reader) following() (command, bool) {
 		r.backlog = nil
 	}
 	if len(r.backlog) == 0 {
-		r.backlog, r.pending, r.busy = nil, 0, false
+		kept = !r.yielded && !r.closed
+		r.backlog, r.pending, r.busy, r.yielded = nil, 0, false, false
 		r.inUser--
-		return command{}, false
+		return command{}, false, kept
 	}
-	cmd := r.backlog[0]
+	cmd = r.backlog[0]
 	r.backlog = r.backlog[1:]
 	r.pending -= cmd.size()
-	return cmd, true
+	return cmd, true, false
+}
+
+// hold makes whatever comes in wait for open. The caller runs code of the application until
+// then.
+func (r *reader) hold() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.busy, r.yielded = true, true
+	r.loops++
+	r.inUser++
+}
+
+// open runs what has come in since hold.
+func (r *reader) open() {
+	cmd, more, _ := r.following()
+	if !more {
+		r.leave()
+		return
+	}
+	go func() {
+		r.work(cmd)
+		r.leave()
+	}()
 }
 
 // yield lets another goroutine read, if a handler runs in the one that does.

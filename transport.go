@@ -26,11 +26,11 @@ type Transport interface {
 	// many bytes a message may have.
 	attach(l *engine.Link, e ears, maxMessage int)
 	// receive blocks for the next message and appends it to buf, which it owns until
-	// it returns. With wait false, or after nudge, it may return engine.ErrQuiet in place
+	// it returns. With wait false, or after nudge, it may return inbound.ErrQuiet in place
 	// of waiting between two messages. Any other error is a *CloseError. One goroutine
 	// calls it at a time.
 	receive(buf []byte, wait bool) (engine.Op, []byte, error)
-	// nudge asks a receive that waits to return engine.ErrQuiet. It reports false if the
+	// nudge asks a receive that waits to return inbound.ErrQuiet. It reports false if the
 	// transport cannot park.
 	nudge() bool
 	// park has the ears woken once there is something to receive, and reports true; nobody

@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/inbound"
 )
 
 // firstBuffer is for the first message of a connection's reader, which keeps a buffer of
@@ -22,7 +23,7 @@ const firstBuffer = 512
 
 // sockets is what the sockets of a Manager have in common.
 type sockets struct {
-	intakes  *engine.Intakes
+	intakes  *inbound.Intakes
 	decoders decoders
 	buffers  sync.Pool // of *[]byte, for joined writes
 	compress bool      // compression may be negotiated
@@ -43,7 +44,7 @@ type socket struct {
 	shared     *sockets
 	nc         net.Conn
 	raw        syscall.RawConn // nil if nc is more than a socket
-	in         *engine.Intake
+	in         *inbound.Intake
 	decoder    *decoder // nil while nothing is read
 	deflate    bool     // compression was negotiated, and the decoder is never given back
 	remote     string
@@ -62,7 +63,7 @@ func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request) (*socket,
 		return nil, err
 	}
 	s := &socket{shared: shared, nc: nc, raw: rawConn(nc), remote: r.RemoteAddr}
-	s.in = engine.NewIntake(shared.intakes, nc, s.raw, early)
+	s.in = inbound.NewIntake(shared.intakes, nc, s.raw, early)
 	agreed := ""
 	if offered := r.Header[extensions]; shared.compress && len(offered) > 0 {
 		agreed = s.negotiate(offered)
@@ -95,13 +96,13 @@ func (s *socket) attach(l *engine.Link, e ears, maxMessage int) {
 	s.link, s.ears, s.maxMessage = l, e, maxMessage
 	l.Begin(s.answer)
 	s.answer = nil
-	s.in.Begin(s, engine.NewScanner(maxMessage, s.deflate))
+	s.in.Begin(s, inbound.NewScanner(maxMessage, s.deflate))
 }
 
 // RawConn is engine.RawWire.
 func (s *socket) RawConn() syscall.RawConn { return s.raw }
 
-// Heard, Waiting and Wake are engine.Listener.
+// Heard, Waiting and Wake are inbound.Listener.
 func (s *socket) Heard()              { s.ears.alive() }
 func (s *socket) Waiting(inside bool) { s.ears.waiting(inside) }
 func (s *socket) Wake()               { s.ears.wake() }
@@ -143,10 +144,10 @@ func (s *socket) begin(wait bool) (websocket.MessageType, io.Reader, error) {
 			return typ, r, nil
 		case s.deflate:
 			return 0, nil, s.ended(err)
-		case errors.Is(err, engine.ErrQuiet):
+		case errors.Is(err, inbound.ErrQuiet):
 			s.shared.decoders.giveBack(s.decoder)
 			s.decoder = nil
-			return 0, nil, engine.ErrQuiet
+			return 0, nil, inbound.ErrQuiet
 		case !s.decoder.worn(err):
 			return 0, nil, s.ended(err)
 		}
@@ -183,8 +184,8 @@ func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 
 // ended turns an error of coder/websocket into how the connection ended.
 func (s *socket) ended(err error) error {
-	if errors.Is(err, engine.ErrQuiet) {
-		return engine.ErrQuiet
+	if errors.Is(err, inbound.ErrQuiet) {
+		return inbound.ErrQuiet
 	}
 	if wrong := s.in.Wrong(); wrong != nil {
 		return &CloseError{
@@ -201,7 +202,7 @@ func (s *socket) ended(err error) error {
 		return &CloseError{Cause: CauseProtocol, Code: said.Code, Reason: said.Reason, Err: err}
 	}
 	_, network := errors.AsType[net.Error](err)
-	if network || errors.Is(err, io.EOF) || errors.Is(err, engine.ErrTorn) ||
+	if network || errors.Is(err, io.EOF) || errors.Is(err, inbound.ErrTorn) ||
 		errors.Is(err, net.ErrClosed) {
 		return &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
 	}

@@ -4,7 +4,6 @@ package engine
 
 import "errors"
 
-func sysRead(uintptr, []byte) (int, error)  { return 0, errors.ErrUnsupported }
 func sysWrite(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
 // rawRoad says that every link has a goroutine while there is something to write.

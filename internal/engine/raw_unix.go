@@ -4,7 +4,6 @@ package engine
 
 import "syscall"
 
-func sysRead(fd uintptr, p []byte) (int, error)  { return syscall.Read(int(fd), p) }
 func sysWrite(fd uintptr, p []byte) (int, error) { return syscall.Write(int(fd), p) }
 
 // rawRoad says that sockets can be written to without blocking.

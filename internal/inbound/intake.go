@@ -1,4 +1,4 @@
-package engine
+package inbound
 
 import (
 	"errors"
@@ -13,10 +13,10 @@ import (
 
 var (
 	// ErrQuiet is what [Intake.Read] returns in place of waiting, between two messages.
-	ErrQuiet = errors.New("engine: nothing to read")
+	ErrQuiet = errors.New("inbound: nothing to read")
 	// ErrTorn is what it returns in place of io.EOF inside a message, which the
 	// WebSocket library would take for the end of the message.
-	ErrTorn = errors.New("engine: connection ended inside a message")
+	ErrTorn = errors.New("inbound: connection ended inside a message")
 )
 
 // chunkBytes is how much is read from a socket at once. The buffer is borrowed when

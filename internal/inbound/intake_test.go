@@ -1,4 +1,4 @@
-package engine
+package inbound
 
 import (
 	"errors"
@@ -41,6 +41,19 @@ func (l *listener) Wake() {
 		return
 	}
 	l.wakes <- struct{}{}
+}
+
+// tcpPair returns the two ends of a connection.
+func tcpPair(t *testing.T) (server, client *net.TCPConn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	far, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	near, err := l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = errors.Join(near.Close(), far.Close()) })
+	return near.(*net.TCPConn), far.(*net.TCPConn)
 }
 
 // newIntakes returns intakes that end with the test.

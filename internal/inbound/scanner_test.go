@@ -1,4 +1,4 @@
-package engine
+package inbound
 
 import (
 	"bufio"
@@ -34,9 +34,10 @@ func inbound(head byte, n int) string {
 }
 
 const (
-	finText = finBit | byte(OpText)
-	finCont = finBit | byte(opContinuation)
-	finPing = finBit | byte(OpPing)
+	opPing  = 0x9
+	finText = finBit | opText
+	finCont = finBit | opContinuation
+	finPing = finBit | opPing
 )
 
 // scanAll has s scan one message after another.
@@ -221,7 +222,7 @@ func theirs(t *testing.T, in io.Reader) (messages []string, fault bool) {
 func FuzzScanner(f *testing.F) {
 	f.Add([]byte(inbound(finText, 5)+inbound(1, 3)+inbound(finPing, 1)+inbound(finCont, 2)), uint8(3))
 	f.Add([]byte(inbound(finText|0x40, 5)), uint8(1))
-	f.Add([]byte(inbound(finBit|byte(OpClose), 0)+"junk"), uint8(9))
+	f.Add([]byte(inbound(finBit|opClose, 0)+"junk"), uint8(9))
 	f.Add([]byte("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), uint8(200))
 	f.Add([]byte("\x81\x05hello"), uint8(0))
 	f.Fuzz(func(t *testing.T, stream []byte, step uint8) {
@@ -271,7 +272,7 @@ func saysGoodbye(p []byte) bool {
 		case n > 125:
 			return false
 		}
-		if Op(p[0]&0x0F) == OpClose {
+		if p[0]&0x0F == opClose {
 			return true
 		}
 		if uint64(len(p)-head) < n {

@@ -1,12 +1,21 @@
-package engine
+package inbound
 
 import "encoding/binary"
 
-const opContinuation Op = 0x0
+// The opcodes of RFC 6455 section 5.2.
+const (
+	opContinuation = 0x0
+	opText         = 0x1
+	opBinary       = 0x2
+	opClose        = 0x8
+	opPong         = 0xA
+)
 
 const (
-	maskBit    = 0x80
+	finBit     = 0x80
 	rsvBits    = 0x70
+	rsv1Bit    = 0x40 // the message is compressed, RFC 7692 section 6
+	maskBit    = 0x80 // of the second byte
 	maskBytes  = 4
 	maxControl = 125
 	// maxFragments is of how many frames a message may consist. Empty ones cost the peer
@@ -22,7 +31,7 @@ type Violation struct {
 }
 
 // Error returns the reason.
-func (v *Violation) Error() string { return "engine: " + v.Reason }
+func (v *Violation) Error() string { return "inbound: " + v.Reason }
 
 // violation returns a breach of the protocol.
 func violation(reason string) *Violation { return &Violation{Code: 1002, Reason: reason} }
@@ -114,7 +123,7 @@ func (s *Scanner) need() int {
 
 // frame checks a header that has come whole, and begins its payload.
 func (s *Scanner) frame() *Violation {
-	op, rsv := Op(s.head[0]&0x0F), s.head[0]&rsvBits
+	op, rsv := s.head[0]&0x0F, s.head[0]&rsvBits
 	n := uint64(s.head[1] &^ maskBit)
 	switch n {
 	case 126:
@@ -122,17 +131,17 @@ func (s *Scanner) frame() *Violation {
 	case 127:
 		n = binary.BigEndian.Uint64(s.head[2:])
 	}
-	first := op == OpText || op == OpBinary
+	first := op == opText || op == opBinary
 	switch {
 	case s.head[1]&maskBit == 0:
 		return violation("frame is not masked")
-	case rsv != 0 && !(rsv == deflatedBit && first && s.deflate):
+	case rsv != 0 && !(rsv == rsv1Bit && first && s.deflate):
 		return violation("reserved bit is set")
 	case n > 1<<63-1:
 		return violation("length has its highest bit set")
 	}
 	s.left = n + maskBytes
-	s.ctrl = op >= OpClose
+	s.ctrl = op >= opClose
 	switch {
 	case s.ctrl:
 		return s.control(op, n)
@@ -147,9 +156,9 @@ func (s *Scanner) frame() *Violation {
 }
 
 // control checks the header of a control frame, RFC 6455 section 5.5.
-func (s *Scanner) control(op Op, n uint64) *Violation {
+func (s *Scanner) control(op byte, n uint64) *Violation {
 	switch {
-	case op > OpPong:
+	case op > opPong:
 		return violation("unknown opcode")
 	case s.head[0]&finBit == 0:
 		return violation("control frame is fragmented")

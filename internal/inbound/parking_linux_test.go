@@ -1,4 +1,4 @@
-package engine
+package inbound
 
 import (
 	"encoding/binary"
@@ -121,7 +121,7 @@ func reuse(t *testing.T, is *Intakes, server, client *net.UnixConn, id uint64, r
 	in, ears := NewIntake(is, server, raw, nil), newListener()
 	in.Begin(ears, NewScanner(1000, false))
 	require.True(t, in.Park())
-	frame := binary.BigEndian.AppendUint64([]byte{finBit | byte(OpBinary), maskBit | 8, 0, 0, 0, 0}, id)
+	frame := binary.BigEndian.AppendUint64([]byte{finBit | opBinary, maskBit | 8, 0, 0, 0, 0}, id)
 	switch rand.IntN(3) {
 	case 0: // it ends while it is parked
 	case 1: // and while it is being woken

@@ -1,0 +1,7 @@
+//go:build !unix
+
+package inbound
+
+import "errors"
+
+func sysRead(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

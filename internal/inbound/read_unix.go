@@ -1,0 +1,7 @@
+//go:build unix
+
+package inbound
+
+import "syscall"
+
+func sysRead(fd uintptr, p []byte) (int, error) { return syscall.Read(int(fd), p) }
