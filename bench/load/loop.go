@@ -14,6 +14,7 @@ import (
 // it costs little beside the server and needs no locks.
 type loop struct {
 	epoll   int
+	awake   bool // it never sleeps
 	events  []unix.EpollEvent
 	buf     []byte // what is being read, with what was carried over in front
 	start   time.Time
@@ -24,13 +25,14 @@ type loop struct {
 	closed  int
 }
 
-func newLoop() (*loop, error) {
+func newLoop(awake bool) (*loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
 	return &loop{
 		epoll:   epoll,
+		awake:   awake,
 		events:  make([]unix.EpollEvent, 256),
 		buf:     make([]byte, 1<<20),
 		start:   time.Now(),
@@ -60,6 +62,9 @@ func (l *loop) watch(c *client, events uint32) {
 // wait handles what happens until then, at least once, and returns after the first events.
 func (l *loop) wait(until time.Duration) error {
 	left := (until - l.now() + time.Millisecond - 1) / time.Millisecond
+	if l.awake {
+		left = 0
+	}
 	n, err := unix.EpollWait(l.epoll, l.events, int(max(left, 0)))
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("epoll: %w", err)

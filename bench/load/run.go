@@ -51,7 +51,7 @@ type run struct {
 }
 
 func newRun(server []string, w Workload) (*run, error) {
-	l, err := newLoop()
+	l, err := newLoop(w.Awake)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,10 @@ type Workload struct {
 
 	Storm bool          // measure the opening of the connections, and nothing else
 	Idle  time.Duration // measure the memory after so long, and nothing else
+	// Awake says that the generator never sleeps. It needs a core of its own for that. A
+	// kernel that has to wake whoever receives charges that to whoever sends, which on one
+	// machine says more about the speed of the generator than about that of the server.
+	Awake bool
 	Warm  time.Duration // load before the measured interval
 	For   time.Duration // the measured interval
 }

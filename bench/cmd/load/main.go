@@ -23,9 +23,10 @@ func main() {
 	name := flag.String("workload", "burst-128", "one of "+strings.Join(names(), ", "))
 	small := flag.Bool("small", false, "few connections and a short time")
 	span := flag.Duration("for", 0, "measured interval (default the workload's)")
+	awake := flag.Bool("awake", false, "never sleep: for a core of its own")
 	idle := flag.Duration("idle", time.Minute, "wait before idle memory is measured")
 	flag.Parse()
-	res, err := measure(*name, *small, *span, *idle, flag.Args())
+	res, err := measure(*name, *small, *awake, *span, *idle, flag.Args())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
@@ -41,7 +42,9 @@ func names() []string {
 	return ns
 }
 
-func measure(name string, small bool, span, idle time.Duration, server []string) (any, error) {
+func measure(
+	name string, small, awake bool, span, idle time.Duration, server []string,
+) (any, error) {
 	if len(server) == 0 {
 		return nil, fmt.Errorf("no server given")
 	}
@@ -49,6 +52,7 @@ func measure(name string, small bool, span, idle time.Duration, server []string)
 		if w.Name != name {
 			continue
 		}
+		w.Awake = awake
 		if w.Idle > 0 {
 			w.Idle = idle
 		}

@@ -94,6 +94,9 @@ func (m *matrix) generate(ctx context.Context, w load.Workload, p peer) (load.Re
 	if m.quick {
 		args = append(args, "-small")
 	}
+	if len(m.pin) > 0 && w.Idle == 0 {
+		args = append(args, "-awake")
+	}
 	args = append(args, m.pin...)
 	cmd := exec.CommandContext(ctx, m.generator[0], append(args, p.command...)...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")

@@ -91,7 +91,8 @@ func (m *matrix) setting(b *strings.Builder, began time.Time) {
 		fmt.Fprintf(b, "- %s\n", line)
 	}
 	if len(m.pin) > 0 {
-		fmt.Fprintf(b, "- Server on core %s, generator on core %s, GOMAXPROCS=1.\n",
+		fmt.Fprintf(b, "- Server on core %s, generator on core %s, where it never sleeps: the "+
+			"kernel charges waking\n  the receiver to the sender. GOMAXPROCS=1.\n",
 			m.serverCPU, m.loadCPU)
 	} else {
 		b.WriteString("- Server and generator share the cores: there is no `taskset`, or " +
