@@ -21,6 +21,10 @@ import (
 // up to twice that.
 const firstBuffer = 512
 
+// ownWrite is how much a goroutine writes at once that may have to wait with it: a record of
+// TLS.
+const ownWrite = 16 << 10
+
 // sockets is what the sockets of a Manager have in common.
 type sockets struct {
 	intakes  *inbound.Intakes
@@ -218,7 +222,7 @@ func (s *socket) Write(batch []*engine.Frame) error {
 	buf := s.shared.buffers.Get().(*[]byte)
 	defer s.shared.buffers.Put(buf)
 	for i := 0; i < len(batch); {
-		p, _, next := engine.Join(batch, i, buf)
+		p, next := engine.Join(batch, i, ownWrite, buf)
 		if _, err := s.nc.Write(p); err != nil {
 			return err
 		}

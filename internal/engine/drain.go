@@ -33,9 +33,6 @@ func (l *Link) drain() {
 
 // resume is drain that first writes what the flusher could not.
 func (l *Link) resume(b batch) {
-	l.mu.Lock()
-	l.deadline()
-	l.mu.Unlock()
 	if l.writeOut(&b) {
 		l.drain()
 	}
@@ -43,8 +40,7 @@ func (l *Link) resume(b batch) {
 
 // writeOut writes a batch, blocking, and reports whether the link goes on.
 func (l *Link) writeOut(b *batch) bool {
-	err := l.wire.Write(b.rest())
-	ok := l.wrote(b, err)
+	ok := l.wrote(b, l.write(b.rest()))
 	l.cfg.Totals.Budget.release(b.frames)
 	if !ok {
 		return false
@@ -53,6 +49,23 @@ func (l *Link) writeOut(b *batch) bool {
 		l.farewell()
 	}
 	return !b.last
+}
+
+// write writes frames, a portion at a time, each with a deadline of its own.
+func (l *Link) write(frames []*Frame) error {
+	for len(frames) > 0 {
+		n, bytes := 1, frames[0].Len()
+		for n < len(frames) && bytes+frames[n].Len() <= portionBytes {
+			bytes += frames[n].Len()
+			n++
+		}
+		l.deadline()
+		if err := l.wire.Write(frames[:n]); err != nil {
+			return err
+		}
+		frames = frames[n:]
+	}
+	return nil
 }
 
 // next takes the next batch of an owned link, or gives the link back.
@@ -64,7 +77,6 @@ func (l *Link) next(b *batch) bool {
 		return false
 	case l.pending():
 		l.take(b)
-		l.deadline()
 		return true
 	}
 	if l.raw != nil { // an old deadline would fail the flusher's writes
@@ -149,6 +161,8 @@ func (l *Link) take(b *batch) {
 }
 
 func (l *Link) deadline() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	by := time.Now().Add(l.cfg.writeTimeout())
 	if l.goodbye != nil && l.endBy.Before(by) {
 		by = l.endBy

@@ -179,7 +179,7 @@ func (f *flusher) flush(l *Link) {
 func (f *flusher) writeBatch(raw syscall.RawConn) (done, cut int, err error) {
 	frames := f.b.frames
 	for done < len(frames) {
-		p, _, next := Join(frames, done, &f.joined)
+		p, next := Join(frames, done, batchBytes, &f.joined)
 		n, err := f.try(raw, p)
 		if err != nil {
 			return 0, 0, err

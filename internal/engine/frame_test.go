@@ -58,3 +58,40 @@ func TestCutReason(t *testing.T) {
 	require.Equal(t, "a\uFFFDb", CutReason("a\xffb"))
 	require.Equal(t, "", CutReason(""))
 }
+
+func TestJoin(t *testing.T) {
+	sized := func(sizes ...int) (frames []*Frame) {
+		for _, n := range sizes {
+			frames = append(frames, &Frame{wire: bytes.Repeat([]byte{byte(len(frames))}, n)})
+		}
+		return frames
+	}
+	var buf []byte
+	for _, c := range []struct {
+		sizes []int
+		limit int
+		want  []int // sizes of the writes
+	}{
+		{[]int{10, 20, 30}, 100, []int{60}},
+		{[]int{60, 40, 1}, 100, []int{100, 1}},
+		{[]int{60, 41, 59}, 100, []int{60, 100}},
+		{[]int{100, 10, 10, 200, 10}, 100, []int{100, 20, 200, 10}},
+		{[]int{10, directFrame, 10}, 1 << 20, []int{10, directFrame, 10}},
+		{[]int{directFrame - 1, directFrame - 1}, 1 << 20, []int{2 * (directFrame - 1)}},
+		{[]int{10}, 1, []int{10}},
+	} {
+		frames := sized(c.sizes...)
+		var sizes []int
+		var got, want []byte
+		for i := 0; i < len(frames); {
+			p, next := Join(frames, i, c.limit, &buf)
+			require.Greater(t, next, i)
+			sizes, got, i = append(sizes, len(p)), append(got, p...), next
+		}
+		for _, f := range frames {
+			want = append(want, f.wire...)
+		}
+		require.Equal(t, c.want, sizes)
+		require.True(t, bytes.Equal(want, got))
+	}
+}

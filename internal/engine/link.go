@@ -18,9 +18,12 @@ var (
 )
 
 const (
-	// batchBytes bounds what one write takes from the queue. What stays behind is
-	// still subject to the policy of a slow consumer.
-	batchBytes = 64 << 10
+	// batchBytes bounds what is taken from the queue at once. What stays behind is still
+	// subject to the policy of a slow consumer.
+	batchBytes = 256 << 10
+	// portionBytes bounds what has to be written within the write timeout: whoever takes
+	// it in that time is slow, but alive.
+	portionBytes = 64 << 10
 	// At most so much may wait that answers the peer itself, before the peer is
 	// not read any more.
 	maxReplies    = 64
