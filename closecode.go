@@ -1,6 +1,9 @@
 package realtime
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // CloseCode is the code in a WebSocket close frame, RFC 6455 section 7.4. It tells
 // a client whether to come back: see [CloseCode.ComeBack].
@@ -49,6 +52,14 @@ func (c CloseCode) sendable() bool {
 	default:
 		return 3000 <= c && c <= 4999
 	}
+}
+
+// closePayload is what a close frame says, RFC 6455 section 5.5.1.
+func closePayload(p []byte) (CloseCode, string) {
+	if len(p) < 2 {
+		return CloseNone, ""
+	}
+	return CloseCode(binary.BigEndian.Uint16(p)), string(p[2:])
 }
 
 // Cause says why a connection ended.

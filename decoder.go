@@ -3,7 +3,6 @@ package realtime
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"net"
 	"net/http"
@@ -96,10 +95,8 @@ func (d *decoder) Write(p []byte) (int, error) {
 	if len(p) < 2 || engine.Op(p[0]&0x0F) != engine.OpClose {
 		return len(p), nil
 	}
-	d.said = &CloseError{Code: CloseNone}
-	if len(p) >= 4 {
-		d.said.Code, d.said.Reason = CloseCode(binary.BigEndian.Uint16(p[2:])), string(p[4:])
-	}
+	code, reason := closePayload(p[2:])
+	d.said = &CloseError{Code: code, Reason: reason}
 	return len(p), nil
 }
 

@@ -24,7 +24,7 @@ func (f forms) of(deflates bool) *engine.Frame {
 // envelope is about what the members around a message's content take.
 const envelope = 96
 
-// encode builds the frames of a message. It runs before any lock is taken.
+// encode builds the frames of a message. No room is locked while it runs.
 func encode(m *Message) frames {
 	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content))
 	return frames{

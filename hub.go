@@ -31,11 +31,10 @@ type Manager struct {
 	sockets  sockets
 	carrier  *carrier // nil without a broker
 
-	links    engine.Config
-	flushers *engine.Flushers
-	wheel    *engine.Wheel
-	sweeper  engine.Timer
-	relief   relief
+	links   engine.Config
+	wheel   *engine.Wheel
+	sweeper engine.Timer
+	relief  relief
 
 	readers    readers
 	heartbeats heartbeats
@@ -66,7 +65,6 @@ func New(o *Options) *Manager {
 		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
 		log: m.log, tally: &m.tally, notes: &m.notes,
 	}
-	m.flushers = engine.NewFlushers(m.background.Go)
 	m.sockets.intakes = inbound.NewIntakes(m.background.Go)
 	m.sockets.buffers.New = func() any { return new([]byte) }
 	m.sockets.compress = m.opts.CompressFrom > 0
@@ -76,7 +74,7 @@ func New(o *Options) *Manager {
 		WriteTimeout: m.opts.WriteTimeout,
 		Go:           m.work.Go,
 		Totals:       &m.tally.frames,
-		Flushers:     m.flushers,
+		Flushers:     engine.NewFlushers(m.background.Go),
 	}
 	m.wheel = engine.NewWheel(m.background.Go)
 	m.sweeper.Fire = m.sweep

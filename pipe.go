@@ -3,7 +3,6 @@ package realtime
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"os"
 	"sync"
@@ -156,13 +155,6 @@ func (c *PipeClient) Close(code CloseCode, reason string) error {
 
 // Drop ends the connection without a word, as a process that is killed does.
 func (c *PipeClient) Drop() { _ = c.p.Close() }
-
-func closePayload(p []byte) (CloseCode, string) {
-	if len(p) < 2 {
-		return CloseNone, ""
-	}
-	return CloseCode(binary.BigEndian.Uint16(p)), string(p[2:])
-}
 
 // lane is one direction of a pipe: frames in order, bounded in bytes.
 type lane struct {

@@ -313,11 +313,10 @@ func (r *reader) following() (cmd command, more, kept bool) {
 // hold makes whatever comes in wait for open. The caller runs code of the application until
 // then.
 func (r *reader) hold() {
+	r.enter()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.busy, r.yielded = true, true
-	r.loops++
-	r.inUser++
 }
 
 // open runs what has come in since hold.

@@ -55,7 +55,7 @@ func (m *Manager) Close() error {
 
 func (m *Manager) stopBackground() {
 	m.wheel.Close()
-	m.flushers.Close()
+	m.links.Flushers.Close()
 	m.sockets.close()
 	m.rest()
 	m.background.Wait()

@@ -146,13 +146,13 @@ func (s *socket) begin(wait bool) (websocket.MessageType, io.Reader, error) {
 		switch {
 		case err == nil:
 			return typ, r, nil
-		case s.deflate:
-			return 0, nil, s.ended(err)
 		case errors.Is(err, inbound.ErrQuiet):
-			s.shared.decoders.giveBack(s.decoder)
-			s.decoder = nil
+			if !s.deflate {
+				s.shared.decoders.giveBack(s.decoder)
+				s.decoder = nil
+			}
 			return 0, nil, inbound.ErrQuiet
-		case !s.decoder.worn(err):
+		case s.deflate || !s.decoder.worn(err):
 			return 0, nil, s.ended(err)
 		}
 		s.decoder = nil // it is closed already
@@ -187,10 +187,7 @@ func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 }
 
 // ended turns an error of coder/websocket into how the connection ended.
-func (s *socket) ended(err error) error {
-	if errors.Is(err, inbound.ErrQuiet) {
-		return inbound.ErrQuiet
-	}
+func (s *socket) ended(err error) *CloseError {
 	if wrong := s.in.Wrong(); wrong != nil {
 		return &CloseError{
 			Cause: CauseProtocol, Code: CloseCode(wrong.Code), Reason: wrong.Reason, Err: err,

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/tcptest"
 )
 
 // rawWire is a testWire with a socket in memory: what the script says, a write takes.
@@ -322,18 +324,6 @@ func (w tcpWire) RawConn() syscall.RawConn {
 	return raw
 }
 
-func tcpPair(t *testing.T) (server, client *net.TCPConn) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	far, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	near, err := l.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = errors.Join(far.Close()) })
-	return near.(*net.TCPConn), far.(*net.TCPConn)
-}
-
 // A million messages on real sockets with small buffers, a reader that pauses, and
 // pongs all the time, at several numbers of cores: in order, in frame. A second link of
 // the same flushers is served meanwhile.
@@ -354,11 +344,11 @@ func million(t *testing.T, messages uint64) {
 	var wg sync.WaitGroup
 	fs := NewFlushers(wg.Go)
 	cfg := Config{MaxMessages: math.MaxInt, MaxBytes: math.MaxInt, Flushers: fs}
-	server, client := tcpPair(t)
+	server, client := tcptest.Pair(t)
 	require.NoError(t, server.SetWriteBuffer(16<<10))
 	r := newRigOn(t, cfg, nil, tcpWire{server})
 	r.Uncork()
-	server2, client2 := tcpPair(t)
+	server2, client2 := tcptest.Pair(t)
 	other := newRigOn(t, cfg, nil, tcpWire{server2})
 	other.Uncork()
 	t.Cleanup(func() {
@@ -448,7 +438,7 @@ func TestKernelTakesLittle(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	fs := NewFlushers(wg.Go)
-	server, _ := tcpPair(t)
+	server, _ := tcptest.Pair(t)
 	r := newRigOn(t, Config{MaxMessages: math.MaxInt, MaxBytes: 64 << 20, Flushers: fs}, nil, tcpWire{server})
 	t.Cleanup(func() {
 		fs.Close()

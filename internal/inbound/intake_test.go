@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/tcptest"
 )
 
 // listener writes down what an intake says.
@@ -43,19 +45,6 @@ func (l *listener) Wake() {
 	l.wakes <- struct{}{}
 }
 
-// tcpPair returns the two ends of a connection.
-func tcpPair(t *testing.T) (server, client *net.TCPConn) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	far, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	near, err := l.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = errors.Join(near.Close(), far.Close()) })
-	return near.(*net.TCPConn), far.(*net.TCPConn)
-}
-
 // newIntakes returns intakes that end with the test.
 func newIntakes(t testing.TB) *Intakes {
 	var wg sync.WaitGroup
@@ -69,7 +58,7 @@ func newIntakes(t testing.TB) *Intakes {
 
 // begun returns the intake of a real socket, and its far end.
 func begun(t *testing.T, is *Intakes, early string) (*Intake, *listener, *net.TCPConn) {
-	server, client := tcpPair(t)
+	server, client := tcptest.Pair(t)
 	raw, err := server.SyscallConn()
 	require.NoError(t, err)
 	in, ears := NewIntake(is, server, raw, []byte(early)), newListener()
@@ -131,7 +120,7 @@ func TestIntakeStopsAtTheEndOfAMessage(t *testing.T) {
 
 func TestIntakeOfAWrappedConnection(t *testing.T) {
 	first, second := inbound(finText, 50), inbound(finText, 2*chunkBytes)
-	server, client := tcpPair(t)
+	server, client := tcptest.Pair(t)
 	in := NewIntake(newIntakes(t), server, nil, nil)
 	in.Begin(newListener(), NewScanner(1<<20, false))
 	send(t, client, first+second+first)

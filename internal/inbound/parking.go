@@ -29,6 +29,9 @@ type spot struct {
 	turn uint32
 }
 
+// number returns the number of the spot with this index.
+func (s *spot) number(index int) uint64 { return uint64(s.turn)<<32 | uint64(index) }
+
 func newParking(start func(func())) *parking { return &parking{start: start, sys: sysPoll} }
 
 // works reports whether anything can be parked, as far as is known.
@@ -90,7 +93,7 @@ func (p *parking) put(in *Intake) (token uint64) {
 	s := &p.spots[i]
 	s.in = in
 	s.turn++ // so 0 is nobody's number
-	in.token = uint64(s.turn)<<32 | uint64(i)
+	in.token = s.number(int(i))
 	return in.token
 }
 
@@ -112,8 +115,8 @@ func (p *parking) take(token uint64) *Intake {
 func (p *parking) wakeAll() {
 	p.mu.Lock()
 	tokens := make([]uint64, len(p.spots))
-	for i, s := range p.spots {
-		tokens[i] = uint64(s.turn)<<32 | uint64(i)
+	for i := range p.spots {
+		tokens[i] = p.spots[i].number(i)
 	}
 	p.mu.Unlock()
 	for _, token := range tokens {

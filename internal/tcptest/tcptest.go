@@ -1,0 +1,25 @@
+// Package tcptest has what tests of real sockets share.
+package tcptest
+
+import (
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Pair returns the two ends of a connection on loopback, which end with the test.
+func Pair(t *testing.T) (server, client *net.TCPConn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	far, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	near, err := l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = near.Close()
+		_ = far.Close()
+	})
+	return near.(*net.TCPConn), far.(*net.TCPConn)
+}
