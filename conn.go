@@ -16,14 +16,12 @@ import (
 type Conn struct {
 	id       string
 	identity Identity
-	proto    protocol
-	opened   time.Time
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
+	receiver
+	opened time.Time
+	ctx    context.Context
+	cancel context.CancelCauseFunc
 
 	transport Transport
-	deflates  bool // the transport negotiated compression
-	link      *engine.Link
 	duties    duties
 	end       atomic.Pointer[CloseError]
 
@@ -223,9 +221,17 @@ func (c *Conn) silence(since time.Duration) time.Duration {
 	return c.now() - max(time.Duration(c.seen.Load()), reading, since)
 }
 
+// receiver is what a connection is to who sends to it. A room has a copy of it for each
+// member, so that its walk through thousands of them waits for less memory.
+type receiver struct {
+	link     *engine.Link
+	proto    protocol
+	deflates bool // the transport negotiated compression
+}
+
 // push gives the connection its form of a message.
-func (c *Conn) push(f *frames, class engine.Class, policy engine.Policy) engine.Outcome {
-	return c.link.Push(f[c.proto].of(c.deflates), class, policy)
+func (r *receiver) push(f *frames, class engine.Class, policy engine.Policy) engine.Outcome {
+	return r.link.Push(f[r.proto].of(r.deflates), class, policy)
 }
 
 // fewRooms is up to how many rooms a walk is as quick as a map, which takes more memory than

@@ -113,22 +113,40 @@ func (d *delivery) all() {
 
 // room gives the message to the members of a locked room.
 func (d *delivery) room(r *room) {
-	for _, m := range r.members {
-		d.give(m.conn, r.policy)
+	for i := range r.members {
+		if m := &r.members[i]; d.anyone() || d.wants(m.conn) {
+			d.push(&m.receiver, r.policy)
+		}
 	}
 }
 
 func (d *delivery) give(c *Conn, policy engine.Policy) {
+	if d.wants(c) {
+		d.push(&c.receiver, policy)
+	}
+}
+
+// anyone reports whether nobody is left out, and nobody named twice.
+func (d *delivery) anyone() bool {
+	return d.seen == nil && len(d.except.conns)+len(d.except.users) == 0
+}
+
+// wants reports whether c is not left out and has not had the message.
+func (d *delivery) wants(c *Conn) bool {
 	if d.except.has(c) {
-		return
+		return false
 	}
 	if d.seen != nil {
 		if _, twice := d.seen[c]; twice {
-			return
+			return false
 		}
 		d.seen[c] = struct{}{}
 	}
-	if c.push(&d.frames, engine.Message, policy) == engine.Queued {
+	return true
+}
+
+func (d *delivery) push(r *receiver, policy engine.Policy) {
+	if r.push(&d.frames, engine.Message, policy) == engine.Queued {
 		d.result.Queued++
 	} else {
 		d.result.Dropped++

@@ -26,10 +26,16 @@ type room struct {
 	tally  *tally
 
 	mu      sync.Mutex
-	members []*membership
+	members []member
 	users   map[string]int // connections in the roster, by user
 	shown   int            // connections in the roster
 	dead    bool           // its last member has left; a new room takes the name
+}
+
+// member is an entry in the list that a delivery walks.
+type member struct {
+	receiver
+	*membership
 }
 
 // rooms is the index of rooms by name.
@@ -85,7 +91,7 @@ func (rs *rooms) leave(r *room) {
 // add makes m a receiver. It is in the roster from show on.
 func (r *room) add(m *membership) {
 	m.slot = len(r.members)
-	r.members = append(r.members, m)
+	r.members = append(r.members, member{m.conn.receiver, m})
 }
 
 // show puts m into the roster and tells the members, if it is the user's first
@@ -118,7 +124,7 @@ func (r *room) remove(m *membership, notice *frames) {
 	last := len(r.members) - 1
 	r.members[m.slot] = r.members[last]
 	r.members[m.slot].slot = m.slot
-	r.members[last] = nil
+	r.members[last] = member{}
 	r.members = r.members[:last]
 	if !m.shown {
 		return
@@ -137,8 +143,8 @@ func (r *room) remove(m *membership, notice *frames) {
 
 func (r *room) announce(notice *frames) {
 	r.tally.add(cMatched, len(r.members))
-	for _, m := range r.members {
-		m.conn.push(notice, engine.Notice, engine.DropNewest)
+	for i := range r.members {
+		r.members[i].push(notice, engine.Notice, engine.DropNewest)
 	}
 	notice.settle(r.tally)
 }

@@ -61,6 +61,7 @@ func Workloads() []Workload {
 		{Name: "rooms-2000x5", Rooms: 2000, Members: 5, Size: 128, Burst: 1},
 		{Name: "growth-100", Rooms: 1, Members: 100, Size: 128, Burst: 16},
 		{Name: "growth-10000", Rooms: 1, Members: 10000, Size: 128, Burst: 16},
+		{Name: "stream-10000", Rooms: 1, Members: 10000, Size: 128, Window: 16},
 		{Name: "direct", Rooms: 1, Members: 2000, Direct: true, Size: 128, Burst: 1},
 		{Name: "inbound", Rooms: 1, Members: 100, Direct: true, Size: 128, Inbound: 32},
 		{Name: "stalled-0", Rooms: 1, Members: 999, Size: 1 << 10, Rate: 40},

@@ -6,7 +6,7 @@ const (
 	// frameOverhead is about what a frame takes beside its bytes.
 	frameOverhead = 64
 	// entryBytes is about what one place in a ring takes.
-	entryBytes = 16
+	entryBytes = 8
 )
 
 // Budget counts the memory of what waits to be written, over all links. A frame counts

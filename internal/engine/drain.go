@@ -140,16 +140,16 @@ func (l *Link) take(b *batch) {
 		}
 	}
 	for bytes := 0; l.queue.n > 0; b.data++ {
-		n := l.queue.at(0).frame.Len()
+		n := l.queue.at(0).Len()
 		if bytes += n; bytes > batchBytes && b.data > 0 {
 			break
 		}
-		e := l.queue.pop()
-		if e.class == Reply {
+		f := l.queue.pop()
+		if f.class == Reply {
 			l.replies--
 			l.answer -= n
 		}
-		b.frames = append(b.frames, e.frame)
+		b.frames = append(b.frames, f)
 	}
 	if l.goodbye != nil && !l.said && l.queue.n == 0 {
 		l.said, b.last = true, true
@@ -193,7 +193,7 @@ func (l *Link) wrote(b *batch, err error) bool {
 // account counts what a write has carried. l.mu is held.
 func (l *Link) account(b *batch) {
 	l.landed()
-	l.counts.Written += uint64(b.data)
+	l.written += uint64(b.data)
 	l.cfg.Totals.Written.Add(uint64(b.data))
 }
 

@@ -31,10 +31,12 @@ const (
 )
 
 // Frame is one unmasked WebSocket frame, header included: what a server sends.
-// Its bytes are immutable, so any number of links share one. One goroutine pushes it.
+// Its bytes are immutable, so any number of links share one. One goroutine pushes it, always
+// as the same [Class].
 type Frame struct {
 	wire  []byte
 	head  uint8
+	class Class        // of every push; written by the first
 	given int32        // to so many links since it was last settled; the pusher's own
 	held  atomic.Int32 // by so many links, see release
 }
@@ -126,6 +128,14 @@ func Join(frames []*Frame, i, limit int, buf *[]byte) (p []byte, next int) {
 	}
 	*buf = p
 	return p, next
+}
+
+// give notes that one more link gets the frame. Links that have it read its class, so it is
+// written before any has.
+func (f *Frame) give(class Class) {
+	if f.given++; f.class != class {
+		f.class = class
+	}
 }
 
 // Op returns the frame's opcode.

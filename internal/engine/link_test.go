@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -483,4 +484,15 @@ func TestLinkBoundsACorkedQueueInBytesOnly(t *testing.T) {
 		require.Equal(t, 4, r.Counts().Queued)
 		require.Equal(t, Dropped, r.give(NewFrame(OpText, make([]byte, 100)), Message, DropNewest))
 	})
+}
+
+// In a large room a push waits for memory: what it needs of a link is together.
+func TestPushNeedsTwoCacheLinesOfALink(t *testing.T) {
+	link := reflect.TypeFor[Link]()
+	for _, name := range []string{"mu", "state", "sealed", "cfg", "flusher", "ringed", "pushed", "queue", "goodbye"} {
+		field, ok := link.FieldByName(name)
+		require.True(t, ok, name)
+		require.LessOrEqual(t, field.Offset+field.Type.Size(), uintptr(128), name)
+	}
+	require.Zero(t, link.Size()%64, "so that the allocator begins each with a cache line")
 }

@@ -27,16 +27,11 @@ const (
 	DropNewest
 )
 
-type entry struct {
-	frame *Frame
-	class Class
-}
-
 // queue is a ring of frames, in the order in which they were pushed. Its zero value is
 // empty. It must not be copied once it is used.
 type queue struct {
-	ring  []entry  // length is a power of two, or zero
-	one   [1]entry // the first ring: most queues never hold more
+	ring  []*Frame  // length is a power of two, or zero
+	one   [2]*Frame // the first ring: most queues never hold more
 	head  int
 	n     int
 	bytes int
@@ -49,13 +44,13 @@ const (
 	keepRing = 64
 )
 
-func (q *queue) push(e entry) {
+func (q *queue) push(f *Frame) {
 	if q.n == len(q.ring) {
 		q.grow()
 	}
-	q.ring[(q.head+q.n)&(len(q.ring)-1)] = e
+	q.ring[q.slot(q.n)] = f
 	q.n++
-	q.bytes += e.frame.Len()
+	q.bytes += f.Len()
 }
 
 func (q *queue) grow() {
@@ -63,27 +58,28 @@ func (q *queue) grow() {
 		q.ring, q.head = q.one[:], 0
 		return
 	}
-	bigger := make([]entry, max(firstRing, 2*len(q.ring)))
+	bigger := make([]*Frame, max(firstRing, 2*len(q.ring)))
 	for i := range q.n {
-		bigger[i] = *q.at(i)
+		bigger[i] = q.at(i)
 	}
 	q.ring, q.head = bigger, 0
 }
 
-// at returns the i-th entry from the front.
-func (q *queue) at(i int) *entry { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
+// at returns the i-th frame from the front.
+func (q *queue) at(i int) *Frame { return q.ring[q.slot(i)] }
 
-func (q *queue) pop() entry {
-	slot := q.at(0)
-	e := *slot
-	*slot = entry{}
+func (q *queue) slot(i int) int { return (q.head + i) & (len(q.ring) - 1) }
+
+func (q *queue) pop() *Frame {
+	f := q.ring[q.head]
+	q.ring[q.head] = nil
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.n--
-	q.bytes -= e.frame.Len()
+	q.bytes -= f.Len()
 	if q.n == 0 && len(q.ring) > keepRing {
 		q.ring, q.head = nil, 0
 	}
-	return e
+	return f
 }
 
 // dropOldest removes and returns the frame that has waited longest and may be dropped,
@@ -96,12 +92,12 @@ func (q *queue) dropOldest() *Frame {
 	if i == q.n {
 		return nil
 	}
-	victim := *q.at(i)
+	victim := q.at(i)
 	for ; i > 0; i-- {
-		*q.at(i) = *q.at(i - 1)
+		q.ring[q.slot(i)] = q.at(i - 1)
 	}
-	*q.at(0) = victim
-	return q.pop().frame
+	q.ring[q.head] = victim
+	return q.pop()
 }
 
 // burden returns how many bytes the ring takes beyond what an empty queue may keep.

@@ -14,16 +14,17 @@ func FuzzQueue(f *testing.F) {
 	f.Add([]byte("push push drop reply clear"))
 	f.Fuzz(func(t *testing.T, program []byte) {
 		var q queue
-		var twin []entry
+		var twin []*Frame
 		for i, op := range program {
 			switch op % 6 {
 			case 0, 1, 2:
-				e := entry{NewFrame(OpText, []byte(strconv.Itoa(i))), Class(op % 3)}
-				q.push(e)
-				twin = append(twin, e)
+				f := NewFrame(OpText, []byte(strconv.Itoa(i)))
+				f.class = Class(op % 3)
+				q.push(f)
+				twin = append(twin, f)
 			case 3:
 				if len(twin) > 0 {
-					require.Equal(t, twin[0], q.pop())
+					require.Same(t, twin[0], q.pop())
 					twin = twin[1:]
 				}
 			case 4:
@@ -37,25 +38,24 @@ func FuzzQueue(f *testing.F) {
 	})
 }
 
-func twinDropOldest(t *testing.T, q *queue, twin []entry) []entry {
-	for i, e := range twin {
-		if e.class != Reply {
-			require.Same(t, e.frame, q.dropOldest())
-			return append(append([]entry{}, twin[:i]...), twin[i+1:]...)
+func twinDropOldest(t *testing.T, q *queue, twin []*Frame) []*Frame {
+	for i, f := range twin {
+		if f.class != Reply {
+			require.Same(t, f, q.dropOldest())
+			return append(append([]*Frame{}, twin[:i]...), twin[i+1:]...)
 		}
 	}
 	require.Nil(t, q.dropOldest())
 	return twin
 }
 
-func requireSame(t *testing.T, twin []entry, q *queue) {
+func requireSame(t *testing.T, twin []*Frame, q *queue) {
 	t.Helper()
 	require.Equal(t, len(twin), q.n)
 	bytes := 0
-	for i, e := range twin {
-		require.Same(t, e.frame, q.at(i).frame)
-		require.Equal(t, e.class, q.at(i).class)
-		bytes += e.frame.Len()
+	for i, f := range twin {
+		require.Same(t, f, q.at(i))
+		bytes += f.Len()
 	}
 	require.Equal(t, bytes, q.bytes)
 }
@@ -64,7 +64,7 @@ func TestQueueGivesItsPeakBack(t *testing.T) {
 	var q queue
 	f := NewFrame(OpText, nil)
 	for range 1000 {
-		q.push(entry{f, Message})
+		q.push(f)
 	}
 	for range 1000 {
 		q.pop()
