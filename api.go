@@ -3,6 +3,7 @@ package realtime
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
@@ -70,9 +71,9 @@ func (a *api) serve(r *http.Request) (any, error) {
 	method, do := a.route(r.URL.EscapedPath())
 	switch {
 	case do == nil:
-		return nil, &refusal{http.StatusNotFound, "not found", cRefusedRequest}
+		return nil, newRefusal(http.StatusNotFound, "not found", cRefusedRequest)
 	case r.Method != method && !(r.Method == http.MethodHead && method == http.MethodGet):
-		return nil, &refusal{http.StatusMethodNotAllowed, "use " + method, cRefusedRequest}
+		return nil, newRefusal(http.StatusMethodNotAllowed, "use "+method, cRefusedRequest)
 	}
 	if err := a.checkPage(r); err != nil {
 		return nil, err
@@ -106,9 +107,12 @@ func (a *api) route(path string) (method string, do func(*http.Request) (any, er
 	return "", nil
 }
 
-// checkPage refuses requests of foreign pages. A browser says where a request comes
+// checkPage refuses requests of foreign pages, and for foreign hosts. A browser says where a request comes
 // from; other clients say nothing and carry no cookies that a page could misuse.
 func (a *api) checkPage(r *http.Request) error {
+	if name, ok := a.m.hosts.check(r, false); !ok {
+		return a.m.refuseHost(name)
+	}
 	site := r.Header.Get("Sec-Fetch-Site")
 	hasOrigin := r.Header.Get("Origin") != ""
 	if hasOrigin {
@@ -122,7 +126,7 @@ func (a *api) checkPage(r *http.Request) error {
 		kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		if err != nil || kind != "application/json" {
 			const message = "content type must be application/json"
-			return &refusal{http.StatusUnsupportedMediaType, message, cRefusedRequest}
+			return newRefusal(http.StatusUnsupportedMediaType, message, cRefusedRequest)
 		}
 	}
 	return nil
@@ -133,11 +137,11 @@ func (a *api) permit(r *http.Request, what Action) error {
 	if a.allow != nil && a.allow(r, what) == nil {
 		return nil
 	}
-	if a.allow == nil && a.m.notes.first("api", "") {
-		a.m.log.Warn("realtime: a REST call was refused because nothing allows it: " +
-			"give Manager.API an authorizer")
+	if a.allow == nil {
+		a.m.notes.hint(slog.LevelWarn, "api", "", "realtime: a REST call was refused because "+
+			"nothing allows it: give Manager.API an authorizer")
 	}
-	return &refusal{http.StatusForbidden, "forbidden", cDenied}
+	return newRefusal(http.StatusForbidden, "forbidden", cDenied)
 }
 
 func (a *api) stats(r *http.Request) (any, error) {
@@ -175,6 +179,8 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	began := a.m.index.denials.begin()
+	defer a.m.index.denials.end()
 	if err := a.permit(r, Action{Kind: ActionJoin, Room: room, Conn: connID}); err != nil {
 		return nil, err
 	}
@@ -182,7 +188,7 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if c == nil {
 		return nil, errNoConn()
 	}
-	if err := a.m.index.move(c, room); err != nil {
+	if err := a.m.index.move(c, room, began); err != nil {
 		return nil, joinRefusal(err)
 	}
 	return statusBody{"joined"}, nil
@@ -201,7 +207,7 @@ func (a *api) leave(r *http.Request, connID string) (any, error) {
 }
 
 func errNoConn() error {
-	return &refusal{http.StatusBadRequest, "Connection not found", cRefusedRequest}
+	return newRefusal(http.StatusBadRequest, "Connection not found", cRefusedRequest)
 }
 
 // joinRefusal is the answer to a join that failed.
@@ -209,10 +215,12 @@ func joinRefusal(err error) error {
 	switch {
 	case errors.Is(err, ErrClosed):
 		return errNoConn()
+	case errors.Is(err, ErrDenied):
+		return forbidden(err)
 	case errors.Is(err, ErrTooManyRooms):
-		return &refusal{http.StatusTooManyRequests, "too many rooms", cRefusedLimit}
+		return later(http.StatusTooManyRequests, "too many rooms", cRefusedLimit, retryAfter)
 	default:
-		return &refusal{http.StatusBadRequest, "invalid room_id", cRefusedRequest}
+		return newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
 	}
 }
 
@@ -221,17 +229,17 @@ func roomOf(r *http.Request) (string, error) {
 	p, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	switch {
 	case err != nil:
-		return "", &refusal{http.StatusBadRequest, "cannot read the body", cRefusedRequest}
+		return "", newRefusal(http.StatusBadRequest, "cannot read the body", cRefusedRequest)
 	case len(p) > maxBody:
-		return "", &refusal{http.StatusRequestEntityTooLarge, "body too large", cRefusedRequest}
+		return "", newRefusal(http.StatusRequestEntityTooLarge, "body too large", cRefusedRequest)
 	}
 	var values [1][]byte
 	if !utf8.Valid(p) || members(p, []string{"room_id"}, values[:]) != nil {
-		return "", &refusal{http.StatusBadRequest, "body must be a JSON object", cRefusedRequest}
+		return "", newRefusal(http.StatusBadRequest, "body must be a JSON object", cRefusedRequest)
 	}
 	room, ok := jsonString(values[0])
 	if !ok || ValidName(room) != nil {
-		return "", &refusal{http.StatusBadRequest, "invalid room_id", cRefusedRequest}
+		return "", newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
 	}
 	return room, nil
 }

@@ -21,10 +21,12 @@ const (
 	CloseInternal CloseCode = 1011 // code of the application panicked
 	CloseRestart  CloseCode = 1012 // Shutdown: come back after a random wait
 
-	CloseSlow    CloseCode = 4300 // the send queue was full, or memory short: read faster
-	CloseTimeout CloseCode = 4308 // no sign of life
-	CloseRefused CloseCode = 4403 // OnConnect said no
-	CloseRate    CloseCode = 4429 // sent too much for too long
+	CloseSlow     CloseCode = 4300 // the send queue was full, or memory short: read faster
+	CloseTimeout  CloseCode = 4308 // no sign of life
+	CloseExpired  CloseCode = 4401 // the identity is no longer good: authenticate anew
+	CloseRefused  CloseCode = 4403 // OnConnect said no, or the user is denied
+	CloseReplaced CloseCode = 4409 // a newer connection of the user took the place
+	CloseRate     CloseCode = 4429 // sent too much for too long
 
 	// CloseNone and CloseLost are never sent. They stand for a close frame without
 	// a code and for a connection that ended without a close frame.
@@ -71,11 +73,13 @@ const (
 	CauseLost                  // the socket broke or ended without a close frame
 	CauseTimeout               // no sign of life, or a write that never ended
 	CauseSlow                  // the send queue was full, or memory short
-	CauseServer                // Conn.Close or User.Disconnect
+	CauseServer                // Conn.Close, User.Disconnect or User.Deny
 	CauseShutdown              // Shutdown or Close of the Manager
 	CauseProtocol              // broken framing, text that is not UTF-8, too big
 	CauseRate                  // sent too much for too long
-	CauseRefused               // OnConnect said no
+	CauseRefused               // OnConnect said no, or the user was denied meanwhile
+	CauseExpired               // the identity expired and was not renewed
+	CauseReplaced              // a newer connection of the user took the place
 	CausePanic                 // code of the application panicked
 	numCauses
 )
@@ -84,7 +88,7 @@ const (
 func (c Cause) String() string {
 	words := [numCauses]string{
 		"client", "lost", "timeout", "slow", "server",
-		"shutdown", "protocol", "rate", "refused", "panic",
+		"shutdown", "protocol", "rate", "refused", "expired", "replaced", "panic",
 	}
 	if c < numCauses {
 		return words[c]

@@ -17,6 +17,7 @@ type Conn struct {
 	id       string
 	identity Identity
 	receiver
+	began  decision // to let it in
 	opened time.Time
 	ctx    context.Context
 	cancel context.CancelCauseFunc

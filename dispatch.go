@@ -12,7 +12,6 @@ type dispatcher struct {
 	authorize Authorizer
 	onMessage MessageFunc
 	relay     func(context.Context, Target, Message) (Result, error) // of what Chat returns
-	log       *slog.Logger
 	tally     *tally
 	notes     *notes
 }
@@ -43,7 +42,7 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 		}
 	}
 	msg := chat(c.UserID(), cmd.text)
-	err := guard(d.log, d.tally, c, func() error {
+	err := guard(d.notes, d.tally, c, func() error {
 		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 			return nil
 		}
@@ -55,7 +54,7 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 	})
 	if err != nil {
 		d.tally.add(cFailed, 1)
-		d.log.LogAttrs(c.ctx, slog.LevelDebug, "realtime: message failed",
+		d.notes.write(c.ctx, slog.LevelDebug, c.id, "realtime: message failed",
 			slog.String("conn", c.id), slog.Any("error", err))
 	}
 }
@@ -64,15 +63,13 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 func (d *dispatcher) allowed(c *Conn, a Action) bool {
 	if d.authorize == nil {
 		d.tally.add(cDenied, 1)
-		if d.notes.first("authorize", "") {
-			d.log.Warn("realtime: a client's action was refused because nothing allows it: " +
-				"set Options.Authorize")
-		}
+		d.notes.hint(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
+			"because nothing allows it: set Options.Authorize")
 		return false
 	}
 	if err := d.authorize(c.ctx, c, a); err != nil {
 		d.tally.add(cDenied, 1)
-		d.log.LogAttrs(c.ctx, slog.LevelDebug, "realtime: action refused",
+		d.notes.write(c.ctx, slog.LevelDebug, c.id, "realtime: action refused",
 			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
 			slog.Any("error", err))
 		return false

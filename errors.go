@@ -19,7 +19,8 @@ var (
 	// It passes. The endpoint answers 503.
 	ErrOverloaded = errors.New("realtime: short of memory")
 
-	errUserFull = fmt.Errorf("%w of one user", ErrTooManyConns)
+	errUserFull  = fmt.Errorf("%w of one user", ErrTooManyConns)
+	errPlaceFull = fmt.Errorf("%w from one address", ErrTooManyConns)
 )
 
 // Of connections and rooms.
@@ -30,6 +31,9 @@ var (
 	ErrNotOpen = errors.New("realtime: connection not open yet")
 	// ErrNotFound says that there is no such connection.
 	ErrNotFound = errors.New("realtime: connection not found")
+	// ErrDenied says that the user was thrown out meanwhile, or is denied for a time, see
+	// [User.Deny] and [Room.Deny].
+	ErrDenied = errors.New("realtime: denied")
 	// ErrTooManyRooms says that Options.MaxRoomsPerConn is reached.
 	ErrTooManyRooms = errors.New("realtime: too many rooms")
 )

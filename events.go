@@ -46,7 +46,7 @@ type (
 
 // guard runs code of the application. A panic becomes an error, and like the end of the
 // goroutine by runtime.Goexit it ends the connection.
-func guard(log *slog.Logger, t *tally, c *Conn, f func() error) (err error) {
+func guard(n *notes, t *tally, c *Conn, f func() error) (err error) {
 	returned := false
 	defer func() {
 		if returned {
@@ -54,8 +54,8 @@ func guard(log *slog.Logger, t *tally, c *Conn, f func() error) (err error) {
 		}
 		p := recover() // nil after Goexit
 		t.add(cPanics, 1)
-		log.Error("realtime: panic in a handler", "conn", c.id, "panic", p,
-			"stack", string(debug.Stack()))
+		n.write(c.ctx, slog.LevelError, c.transport.RemoteAddr(), "realtime: panic in a handler",
+			slog.String("conn", c.id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		err = fmt.Errorf("realtime: panic: %v", p)
 		c.finish(&CloseError{
 			Cause: CausePanic, Code: CloseInternal, Reason: "internal error", Err: err,

@@ -1,33 +1,49 @@
 package realtime
 
 import (
+	"net/netip"
 	"sync"
 
 	"github.com/realtime-go/realtime/internal/engine"
 )
 
-// gate lets connections in: up to a limit, up to a limit for each user, none while memory
-// is short, and none once it is shut.
+// gate lets connections in: up to a limit, up to limits for each user and each address,
+// nobody who is denied, none while memory is short, and none once it is shut.
 type gate struct {
-	limit     int // connections in all, 0 is without limit
-	userLimit int
-	users     *users
-	budget    *engine.Budget
-	work      *sync.WaitGroup // counts everyone who is in
+	limit    int // connections in all, 0 is without limit
+	users    *users
+	visitors *visitors
+	denials  *denials
+	budget   *engine.Budget
+	work     *sync.WaitGroup // counts everyone who is in
 
 	mu   sync.Mutex
 	shut bool
 	in   int // connections that are open or about to be
 }
 
+// entrant is who wants in.
+type entrant struct {
+	user  string
+	place netip.Prefix
+	began decision // to let him in
+}
+
 // enter keeps a place for a connection, which leave or cancel gives back. It waits for
 // the user's lock, and nobody else waits for it meanwhile.
-func (g *gate) enter(user string) error {
+func (g *gate) enter(e entrant) error {
+	if err := g.denials.check(e.began, ban{user: e.user}); err != nil {
+		return err
+	}
 	if err := g.squeeze(); err != nil {
 		return err
 	}
-	if !g.users.reserve(user, g.userLimit) {
-		g.leave()
+	if !g.visitors.enter(e.place) {
+		g.release()
+		return errPlaceFull
+	}
+	if !g.users.reserve(e.user) {
+		g.leave(e)
 		return errUserFull
 	}
 	return nil
@@ -50,13 +66,18 @@ func (g *gate) squeeze() error {
 }
 
 // cancel gives back the place of a connection that never came to be.
-func (g *gate) cancel(user string) {
-	g.users.unreserve(user)
-	g.leave()
+func (g *gate) cancel(e entrant) {
+	g.users.unreserve(e.user)
+	g.leave(e)
 }
 
 // leave gives back the place of a connection that has been cleaned up after.
-func (g *gate) leave() {
+func (g *gate) leave(e entrant) {
+	g.visitors.leave(e.place)
+	g.release()
+}
+
+func (g *gate) release() {
 	g.mu.Lock()
 	g.in--
 	g.mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -14,8 +16,8 @@ import (
 const (
 	maxHeaderBytes = 16 << 10
 	maxHeaders     = 100
-	// retryAfter is what a refused client is told to wait, in seconds.
-	retryAfter = "5"
+	// retryAfter is what a client is told to wait that was refused for want of room.
+	retryAfter = 5 * time.Second
 
 	hintUpgrade = "this is a WebSocket endpoint; a proxy in between must speak HTTP/1.1 " +
 		"and pass on the headers Upgrade and Connection"
@@ -40,6 +42,25 @@ type refusal struct {
 	status  int
 	message string // for the client; no secrets
 	counter counter
+	wait    time.Duration // before it may be different, 0 if that is not known
+}
+
+func newRefusal(status int, message string, c counter) *refusal {
+	return &refusal{status: status, message: message, counter: c}
+}
+
+// later returns a refusal that passes.
+func later(status int, message string, c counter, wait time.Duration) *refusal {
+	return &refusal{status, message, c, wait}
+}
+
+// forbidden is the refusal of somebody who is denied.
+func forbidden(err error) *refusal {
+	no := newRefusal(http.StatusForbidden, "denied", cRefusedAuth)
+	if denied, ok := errors.AsType[*deniedError](err); ok {
+		no.wait = denied.left
+	}
+	return no
 }
 
 func (e *refusal) Error() string { return e.message }
@@ -53,9 +74,13 @@ func (e *refusal) Error() string { return e.message }
 // It can be mounted under any path, on net/http and on every router that hands
 // through a ResponseWriter which can be hijacked.
 func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id, err := m.doorkeep(w, r)
+	began := m.index.denials.begin()
+	defer m.index.denials.end()
+	from := m.proxies.source(r)
+	id, err := m.doorkeep(w, r, from)
+	e := entrant{user: id.UserID, place: place(from), began: began}
 	if err == nil {
-		err = m.admission(m.gate.enter(id.UserID))
+		err = admission(m.gate.enter(e))
 	}
 	if err != nil {
 		m.refuse(w, err)
@@ -64,50 +89,69 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Last, so that a plain request learns what an upgrade would be refused for: a
 	// browser does not tell its page.
 	if err := checkUpgrade(w, r); err != nil {
-		m.gate.cancel(id.UserID)
+		m.gate.cancel(e)
 		m.refuse(w, err)
 		return
 	}
-	s, err := m.sockets.upgrade(w, r)
+	s, err := m.sockets.upgrade(w, r, m.remote(r, from))
 	if err != nil { // the request has been answered
-		m.gate.cancel(id.UserID)
+		m.gate.cancel(e)
 		m.tally.add(cRefusedRequest, 1)
-		m.log.LogAttrs(r.Context(), slog.LevelDebug, "realtime: upgrade failed",
+		m.notes.write(r.Context(), slog.LevelDebug, e.place.String(), "realtime: upgrade failed",
 			slog.Any("error", err))
 		return
 	}
-	_, _ = m.register(r.Context(), s, id) // whoever ended it has logged why
+	_, _ = m.register(r.Context(), s, id, e) // whoever ended it has logged why
 }
 
-// doorkeep checks everything about a request that does not change anything.
-func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request) (Identity, error) {
+// remote is the address of a client for humans: with its port, unless a proxy has it.
+func (m *Manager) remote(r *http.Request, from netip.Addr) string {
+	if from == peer(r) {
+		return r.RemoteAddr
+	}
+	return from.String()
+}
+
+// doorkeep checks everything about a request before anybody is let in, what costs the
+// least first, and finds out who it is.
+func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Addr) (Identity, error) {
 	if m.gate.isShut() {
-		return Identity{}, m.admission(ErrClosed)
+		return Identity{}, admission(ErrClosed)
+	}
+	if wait := m.gate.visitors.knock(place(from)); wait > 0 {
+		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", cRefusedLimit, wait)
 	}
 	if err := checkHeaders(r.Header); err != nil {
 		return Identity{}, err
 	}
-	if from, ok := m.origins.check(r); !ok {
-		return Identity{}, m.refuseOrigin(from)
+	if name, ok := m.hosts.check(r, true); !ok {
+		return Identity{}, m.refuseHost(name)
+	}
+	if page, ok := m.origins.check(r); !ok {
+		return Identity{}, m.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
-		return Identity{}, &refusal{http.StatusMethodNotAllowed, "use GET", cRefusedRequest}
+		return Identity{}, newRefusal(http.StatusMethodNotAllowed, "use GET", cRefusedRequest)
 	}
+	return m.authenticate(r, from)
+}
+
+func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, error) {
 	if m.opts.Authenticate == nil {
 		return Identity{}, nil
 	}
 	id, err := m.opts.Authenticate(r)
 	switch {
 	case errors.Is(err, ErrForbidden):
-		return id, &refusal{http.StatusForbidden, "forbidden", cRefusedAuth}
+		return id, newRefusal(http.StatusForbidden, "forbidden", cRefusedAuth)
 	case err != nil:
-		m.log.LogAttrs(r.Context(), slog.LevelDebug, "realtime: not authenticated",
+		m.notes.write(r.Context(), slog.LevelDebug, place(from).String(), "realtime: not authenticated",
 			slog.Any("error", err))
-		return id, &refusal{http.StatusUnauthorized, "not authenticated", cRefusedAuth}
+		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
 	}
 	if err := id.validate(); err != nil {
-		return id, &refusal{http.StatusBadRequest, "invalid user id", cRefusedAuth}
+		return id, newRefusal(http.StatusBadRequest, "invalid user id", cRefusedAuth)
 	}
 	return id, nil
 }
@@ -122,7 +166,7 @@ func checkHeaders(h http.Header) error {
 		}
 	}
 	if n > maxHeaders || bytes > maxHeaderBytes {
-		return &refusal{http.StatusRequestHeaderFieldsTooLarge, "too many headers", cRefusedRequest}
+		return newRefusal(http.StatusRequestHeaderFieldsTooLarge, "too many headers", cRefusedRequest)
 	}
 	return nil
 }
@@ -136,15 +180,15 @@ func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Upgrade", "websocket")
 			w.Header().Set("Connection", "Upgrade")
 		}
-		return &refusal{http.StatusUpgradeRequired, hintUpgrade, cRefusedRequest}
+		return newRefusal(http.StatusUpgradeRequired, hintUpgrade, cRefusedRequest)
 	case r.Header.Get(headerVersion) != "13":
 		w.Header().Set(headerVersion, "13")
-		return &refusal{http.StatusBadRequest, "WebSocket version must be 13", cRefusedRequest}
+		return newRefusal(http.StatusBadRequest, "WebSocket version must be 13", cRefusedRequest)
 	case !validKey(r.Header.Values(headerKey)):
-		return &refusal{http.StatusBadRequest, "invalid Sec-WebSocket-Key", cRefusedRequest}
+		return newRefusal(http.StatusBadRequest, "invalid Sec-WebSocket-Key", cRefusedRequest)
 	case !canHijack(w):
 		hint := fmt.Sprintf(hintHijack, w)
-		return &refusal{http.StatusInternalServerError, hint, cRefusedRequest}
+		return newRefusal(http.StatusInternalServerError, hint, cRefusedRequest)
 	}
 	return nil
 }
@@ -175,39 +219,46 @@ func (m *Manager) refuseOrigin(from string) error {
 	if from == "" {
 		message = "an Origin header is required"
 	}
-	if m.notes.first("origin", from) {
-		m.log.Warn("realtime: refused a request: " + message)
-	}
-	return &refusal{http.StatusForbidden, message, cRefusedOrigin}
+	m.notes.hint(slog.LevelWarn, "origin", from, "realtime: refused a request: "+message)
+	return newRefusal(http.StatusForbidden, message, cRefusedOrigin)
+}
+
+func (m *Manager) refuseHost(name string) error {
+	name = cut(name)
+	message := fmt.Sprintf("host %q is not allowed: add it to Options.AllowedHosts", name)
+	m.notes.hint(slog.LevelWarn, "host", name, "realtime: refused a request: "+message)
+	return newRefusal(http.StatusForbidden, message, cRefusedHost)
 }
 
 // admission is the refusal for an error of the gate.
-func (m *Manager) admission(err error) error {
+func admission(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ErrDenied):
+		return forbidden(err)
 	case errors.Is(err, ErrClosed):
-		return &refusal{http.StatusServiceUnavailable, "shutting down", cRefusedShutdown}
-	case errors.Is(err, errUserFull):
-		return &refusal{http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit}
+		return later(http.StatusServiceUnavailable, "shutting down", cRefusedShutdown, retryAfter)
+	case errors.Is(err, errUserFull), errors.Is(err, errPlaceFull):
+		return later(http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit, retryAfter)
 	case errors.Is(err, ErrOverloaded):
-		return &refusal{http.StatusServiceUnavailable, "short of memory", cRefusedLimit}
+		return later(http.StatusServiceUnavailable, "short of memory", cRefusedLimit, retryAfter)
 	default:
-		return &refusal{http.StatusServiceUnavailable, "too many connections", cRefusedLimit}
+		return later(http.StatusServiceUnavailable, "too many connections", cRefusedLimit, retryAfter)
 	}
 }
 
 func (m *Manager) refuse(w http.ResponseWriter, err error) {
 	no, ok := errors.AsType[*refusal](err)
 	if !ok {
-		no = &refusal{http.StatusInternalServerError, "internal error", cRefusedRequest}
+		no = newRefusal(http.StatusInternalServerError, "internal error", cRefusedRequest)
 	}
 	m.tally.add(no.counter, 1)
-	if no.status == http.StatusInternalServerError && m.notes.first("upgrade", no.message) {
-		m.log.Error("realtime: cannot upgrade: " + no.message)
+	if no.status == http.StatusInternalServerError {
+		m.notes.hint(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
 	}
-	if no.status == http.StatusServiceUnavailable || no.status == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", retryAfter)
+	if no.wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((no.wait+time.Second-1)/time.Second)))
 	}
 	writeJSON(w, no.status, map[string]string{"error": no.message})
 }

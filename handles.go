@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"slices"
+	"time"
 )
 
 // Room is a handle on a room, whether or not anybody is in it: a small value, made
@@ -54,6 +55,33 @@ func (r Room) LocalConns() iter.Seq[*Conn] {
 	return slices.Values(found.conns())
 }
 
+// Remove takes all connections of a user out of the room, and returns how many. A join
+// that a client or a REST caller has asked for and that is being authorised fails with
+// ErrDenied; one that is asked for after that is up to the authorizer. When it returns, the
+// user is no member, unless [Manager.Join] is called. ctx is for brokers to come.
+func (r Room) Remove(_ context.Context, user string) (int, error) {
+	x := r.m.index
+	x.denials.throw(ban{user, r.name})
+	n := 0
+	for _, c := range x.rooms.conns(r.name, user) {
+		if x.part(c, r.name) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Deny keeps a user out of the room for some time, and takes him out as Remove does. Every
+// way to join returns ErrDenied, that of the application too. Zero or less lifts it. It holds
+// in this process, until that ends.
+func (r Room) Deny(ctx context.Context, user string, how time.Duration) (int, error) {
+	r.m.index.denials.deny(ban{user, r.name}, how)
+	if how <= 0 {
+		return 0, nil
+	}
+	return r.Remove(ctx, user)
+}
+
 // User is a handle on a user, connected or not: a small value, made by
 // [Manager.User].
 type User struct {
@@ -75,13 +103,17 @@ func (u User) Count(context.Context) (int, error) { return len(u.conns()), nil }
 func (u User) LocalConns() iter.Seq[*Conn] { return slices.Values(u.conns()) }
 
 // Disconnect closes all open connections of the user, as [Conn.Close] does, and returns
-// how many. It does not keep the user from coming back, and a connection that is still
-// in OnConnect is not open. It does not wait. It returns
-// ErrCloseCode for a code that may not be sent.
+// how many. A connection that is about to open, in Authenticate or OnConnect, does not:
+// the one is answered with 403, the other closed with code 4403. Who asks again after that
+// is let in if Authenticate lets him. So first make Authenticate say no, then disconnect; or
+// see Deny. It does not wait for the goodbyes; nothing that is sent from then on reaches the
+// connections.
+// ctx is for brokers to come. It returns ErrCloseCode for a code that may not be sent.
 func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int, error) {
 	if !code.sendable() {
 		return 0, ErrCloseCode
 	}
+	u.m.index.denials.throw(ban{user: u.id})
 	n := 0
 	for _, c := range u.conns() {
 		if c.Close(code, reason) == nil {
@@ -89,6 +121,18 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 		}
 	}
 	return n, nil
+}
+
+// Deny keeps the user out for some time, as Disconnect with code 4403 does for the moment,
+// and returns how many connections that closed. Connections are refused with 403 and
+// Retry-After, or with ErrDenied by Register. Zero or less lifts it. It holds in this process,
+// until that ends.
+func (u User) Deny(ctx context.Context, how time.Duration) (int, error) {
+	u.m.index.denials.deny(ban{user: u.id}, how)
+	if how <= 0 {
+		return 0, nil
+	}
+	return u.Disconnect(ctx, CloseRefused, "denied")
 }
 
 func (u User) conns() []*Conn {

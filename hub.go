@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -22,11 +23,12 @@ import (
 // code of the application, a socket or a broker runs.
 type Manager struct {
 	opts     Options
-	log      *slog.Logger
 	tally    tally
 	notes    notes
 	index    *index
 	dispatch dispatcher
+	proxies  proxies
+	hosts    hosts
 	origins  *origins
 	sockets  sockets
 	carrier  *carrier // nil without a broker
@@ -50,20 +52,23 @@ type Manager struct {
 }
 
 // New returns a Manager with these options, nil for the defaults. It copies them and
-// does no I/O. It panics if Options.Origins has an entry that is not an origin.
+// does no I/O. It panics if Options.Origins has an entry that is not an origin, or
+// Options.TrustProxies one that is not an address.
 // The caller must end it with Shutdown or Close.
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
-	m.log = m.opts.Logger
+	m.notes.log = m.opts.Logger
 	m.index = newIndex(&m.opts, &m.tally)
 	m.gate = gate{
-		limit: m.opts.MaxConns, userLimit: m.opts.MaxConnsPerUser,
-		users: &m.index.users, work: &m.work, budget: &m.tally.frames.Budget,
+		limit: m.opts.MaxConns, users: &m.index.users, visitors: newVisitors(&m.opts),
+		denials: &m.index.denials, work: &m.work, budget: &m.tally.frames.Budget,
 	}
-	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin)
+	m.proxies = newProxies(m.opts.TrustProxies)
+	m.hosts = newHosts(m.opts.AllowedHosts, &m.proxies)
+	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin, &m.proxies)
 	m.dispatch = dispatcher{
 		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
-		log: m.log, tally: &m.tally, notes: &m.notes,
+		tally: &m.tally, notes: &m.notes,
 	}
 	m.sockets.intakes = inbound.NewIntakes(m.background.Go)
 	m.sockets.buffers.New = func() any { return new([]byte) }
@@ -113,25 +118,28 @@ func (m *Manager) startBackground() {
 // it. Register takes over the transport, also when it fails.
 //
 // It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
-// ErrTooManyConns, ErrOverloaded, ErrName for a user id that breaks the rules, and the
-// error of OnConnect.
+// ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules, and
+// the error of OnConnect.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
+	began := m.index.denials.begin()
+	defer m.index.denials.end()
+	e := entrant{user: id.UserID, began: began}
 	err := id.validate()
 	if err == nil {
-		err = m.gate.enter(id.UserID)
+		err = m.gate.enter(e)
 	}
 	if err != nil {
 		_ = t.wire().Close()
 		t.release()
 		return nil, err
 	}
-	return m.register(ctx, t, id)
+	return m.register(ctx, t, id, e)
 }
 
 // register opens a connection that the gate has let in.
-func (m *Manager) register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
+func (m *Manager) register(ctx context.Context, t Transport, id Identity, e entrant) (*Conn, error) {
 	m.firstConn.Do(m.watchStale)
-	s := m.newSession(ctx, t, id)
+	s := m.newSession(ctx, t, id, e)
 	c := &s.conn
 	hello := welcome(c.id)
 	m.tally.add(cMatched, 1)
@@ -163,13 +171,15 @@ type session struct {
 	conn      Conn
 	reader    reader
 	heart     heartbeat
+	place     netip.Prefix
 	connected atomic.Bool // OnConnect returned nil
 }
 
-func (m *Manager) newSession(ctx context.Context, t Transport, id Identity) *session {
-	s := &session{m: m}
+func (m *Manager) newSession(ctx context.Context, t Transport, id Identity, e entrant) *session {
+	s := &session{m: m, place: e.place}
 	c := &s.conn
 	c.id, c.identity, c.opened, c.transport = "conn_"+uuid.NewString(), id, time.Now(), t
+	c.began = e.began
 	if c.deflates = t.deflates(); c.deflates {
 		m.tally.deflating.Add(1)
 	}
@@ -214,7 +224,7 @@ func (m *Manager) connect(s *session) error {
 			m.index.enter(c) // gives its user's place back
 		}
 	}()
-	err := guard(m.log, &m.tally, c, func() error { return m.opts.OnConnect(c.ctx, c) })
+	err := guard(&m.notes, &m.tally, c, func() error { return m.opts.OnConnect(c.ctx, c) })
 	returned = true
 	if err == nil {
 		s.connected.Store(true)
@@ -231,7 +241,7 @@ func (m *Manager) connect(s *session) error {
 // farewell cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
 func (m *Manager) farewell(s *session, why *CloseError) {
-	defer m.gate.leave()
+	defer m.gate.leave(entrant{place: s.place})
 	s.heart.stop()
 	m.tally.add(ended(why.Cause), 1)
 	m.index.depart(&s.conn)
@@ -242,7 +252,7 @@ func (m *Manager) farewell(s *session, why *CloseError) {
 	if s.conn.deflates {
 		m.tally.deflating.Add(-1)
 	}
-	m.logEnd(&s.conn, why)
+	m.logEnd(s, why)
 	m.tails.run(func() {
 		s.reader.wait()
 		if m.opts.OnDisconnect != nil && s.connected.Load() {
@@ -255,24 +265,29 @@ func (m *Manager) farewell(s *session, why *CloseError) {
 func (m *Manager) disconnect(s *session, why *CloseError) {
 	s.reader.enter()
 	defer s.reader.exit()
-	_ = guard(m.log, &m.tally, &s.conn, func() error {
+	_ = guard(&m.notes, &m.tally, &s.conn, func() error {
 		m.opts.OnDisconnect(context.WithoutCancel(s.conn.ctx), &s.conn, why)
 		return nil
 	})
 }
 
-// logEnd writes the one line that each connection gets.
-func (m *Manager) logEnd(c *Conn, why *CloseError) {
+// logEnd writes the line that a connection gets when it ends, the first of a second from the
+// same address and by the same cause.
+func (m *Manager) logEnd(s *session, why *CloseError) {
+	c, who := &s.conn, s.conn.id
+	if s.place.IsValid() {
+		who = s.place.String()
+	}
 	level := slog.LevelDebug
 	switch why.Cause {
-	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused:
+	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused, CauseExpired:
 		level = slog.LevelInfo
 	}
-	if !m.log.Enabled(c.ctx, level) {
+	if !m.opts.Logger.Enabled(c.ctx, level) {
 		return
 	}
 	info := c.Info()
-	m.log.LogAttrs(c.ctx, level, "realtime: connection ended",
+	m.notes.write(c.ctx, level, who+why.Cause.String(), "realtime: connection ended",
 		slog.String("conn", c.id), slog.String("user", c.UserID()),
 		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
 		slog.Int("code", int(why.Code)), slog.String("reason", cut(why.Reason)),
@@ -298,13 +313,14 @@ func (m *Manager) sweep() {
 // room already. It does not block.
 //
 // It returns ErrNotFound if there is no such connection, ErrClosed if it is about to
-// end, ErrName for an invalid room, and ErrTooManyRooms. ctx is for brokers to come.
+// end, ErrName for an invalid room, ErrTooManyRooms, and ErrDenied, see [Room.Deny]. ctx is
+// for brokers to come.
 func (m *Manager) Join(_ context.Context, connID, room string) (joined bool, err error) {
 	c := m.Conn(connID)
 	if c == nil {
 		return false, ErrNotFound
 	}
-	return m.index.join(c, room)
+	return m.index.join(c, room, 0)
 }
 
 // Leave takes a connection out of a room, and reports false if it was not in it. When

@@ -17,6 +17,7 @@ type index struct {
 	policy   func(room string) engine.Policy // application code: called without locks
 	tally    *tally
 	press    press
+	denials  denials
 
 	conns    *shards[*Conn]
 	users    users
@@ -30,7 +31,10 @@ func newIndex(o *Options, t *tally) *index {
 		policy: o.roomPolicy, tally: t,
 		press: press{from: o.CompressFrom, tally: t},
 		conns: newShards[*Conn](),
-		users: users{index: newShards[*user](), tally: t},
+		users: users{
+			index: newShards[*user](), tally: t,
+			limit: o.MaxConnsPerUser, replace: o.UserFull == UserFullReplace,
+		},
 		rooms: rooms{index: newShards[*room](), tally: t},
 	}
 }
@@ -57,6 +61,9 @@ func (x *index) enter(c *Conn) bool {
 	notice := x.userNotice(userJoined, user)
 	u := x.users.enter(user)
 	defer x.users.leave(u)
+	if err := x.denials.check(c.began, ban{user: user}); err != nil {
+		c.finish(&CloseError{Cause: CauseRefused, Code: CloseRefused, Reason: "denied", Err: err}, closeGrace)
+	}
 	if !x.settle(c) {
 		u.pending--
 		return false
@@ -64,6 +71,7 @@ func (x *index) enter(c *Conn) bool {
 	if x.users.add(u, c) {
 		x.tellAll(notice, c)
 	}
+	x.users.makeRoom(u)
 	x.showRooms(c)
 	return true
 }
@@ -111,19 +119,19 @@ func (x *index) depart(c *Conn) {
 }
 
 // join puts a connection into a room, and reports false if it was there. The
-// announcement of one that is not live yet waits for enter.
-func (x *index) join(c *Conn, name string) (bool, error) {
+// announcement of one that is not live yet waits for enter. began is when it was decided.
+func (x *index) join(c *Conn, name string, began decision) (bool, error) {
 	if err := ValidName(name); err != nil {
 		return false, fmt.Errorf("room: %w", err)
 	}
 	policy := x.policy(name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return x.joinLocked(c, name, policy)
+	return x.joinLocked(c, name, policy, began)
 }
 
 // joinLocked is join of a valid name while c.mu is held.
-func (x *index) joinLocked(c *Conn, name string, policy engine.Policy) (bool, error) {
+func (x *index) joinLocked(c *Conn, name string, policy engine.Policy, began decision) (bool, error) {
 	switch {
 	case c.phase == gone || c.ended():
 		return false, ErrClosed
@@ -132,11 +140,14 @@ func (x *index) joinLocked(c *Conn, name string, policy engine.Policy) (bool, er
 	case x.maxRooms > 0 && c.in >= x.maxRooms:
 		return false, ErrTooManyRooms
 	}
-	m := &membership{conn: c, room: name}
-	c.joined(m)
 	notice := x.roomNotice(roomJoined, c, name)
 	r := x.rooms.enter(name, policy)
-	defer r.mu.Unlock()
+	defer x.rooms.leave(r) // also one that was made for somebody who is denied
+	if err := x.denials.check(began, ban{c.UserID(), name}); err != nil {
+		return false, err
+	}
+	m := &membership{conn: c, room: name}
+	c.joined(m)
 	r.add(m)
 	if c.phase == live {
 		r.show(m, notice)
@@ -185,7 +196,7 @@ func (x *index) leave(c *Conn, m *membership) {
 
 // move is the join of the REST interface, where a plain connection has one room: it
 // leaves the room that the last move put it into and joins the new one, as one step.
-func (x *index) move(c *Conn, name string) error {
+func (x *index) move(c *Conn, name string, began decision) error {
 	if err := ValidName(name); err != nil {
 		return fmt.Errorf("room: %w", err)
 	}
@@ -198,10 +209,13 @@ func (x *index) move(c *Conn, name string) error {
 	if c.restRoom == name {
 		return nil
 	}
+	if err := x.denials.check(began, ban{c.UserID(), name}); err != nil {
+		return err // and it stays where it is
+	}
 	if m := c.membership(c.restRoom); m != nil {
 		x.leave(c, m)
 	}
-	joined, err := x.joinLocked(c, name, policy)
+	joined, err := x.joinLocked(c, name, policy, began)
 	if joined {
 		c.restRoom = name
 	}

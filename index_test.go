@@ -18,13 +18,13 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		transport, _ := Pipe()
 		c, err := m.Register(context.Background(), transport, Identity{UserID: "alice"})
 		require.NoError(t, err)
-		require.NoError(t, m.index.move(c, "rest"))
+		require.NoError(t, m.index.move(c, "rest", 0))
 
 		c.finish(&CloseError{Cause: CauseServer, Code: CloseNormal}, closeGrace)
 		joinsNothing := func() {
-			_, err = m.index.join(c, "lobby")
+			_, err = m.index.join(c, "lobby", 0)
 			require.ErrorIs(t, err, ErrClosed)
-			require.ErrorIs(t, m.index.move(c, "lobby"), ErrClosed)
+			require.ErrorIs(t, m.index.move(c, "lobby", 0), ErrClosed)
 			require.Nil(t, m.Conn(c.id))
 		}
 		joinsNothing() // the clean-up has not run
@@ -40,7 +40,7 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 func TestRegisterRacingWithClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(nil)
-		require.NoError(t, m.gate.enter("alice"))
+		require.NoError(t, m.gate.enter(entrant{user: "alice"}))
 		closed := make(chan struct{})
 		go func() {
 			_ = m.Close()
@@ -48,7 +48,7 @@ func TestRegisterRacingWithClose(t *testing.T) {
 		}()
 		synctest.Wait() // Close has looked for connections and waits for this one
 		transport, _ := Pipe()
-		_, err := m.register(context.Background(), transport, Identity{UserID: "alice"})
+		_, err := m.register(context.Background(), transport, Identity{UserID: "alice"}, entrant{user: "alice"})
 		require.ErrorIs(t, err, ErrClosed)
 		<-closed
 		require.Zero(t, m.Stats().Users)

@@ -24,8 +24,32 @@ func (b *bucket) take(l limit, n int, now time.Duration) time.Duration {
 	if l.rate == 0 {
 		return 0
 	}
-	b.missing = max(0, b.missing-l.rate*(now-b.at).Seconds()) + float64(n)
+	b.refill(l, now)
+	b.missing += float64(n)
+	return b.owed(l)
+}
+
+// try is take of one that takes nothing if it would have to wait.
+func (b *bucket) try(l limit, now time.Duration) time.Duration {
+	wait := b.take(l, 1, now)
+	if wait > 0 {
+		b.missing--
+	}
+	return wait
+}
+
+// full reports whether nothing is missing.
+func (b *bucket) full(l limit, now time.Duration) bool {
+	b.refill(l, now)
+	return b.missing == 0
+}
+
+func (b *bucket) refill(l limit, now time.Duration) {
+	b.missing = max(0, b.missing-l.rate*(now-b.at).Seconds())
 	b.at = now
+}
+
+func (b *bucket) owed(l limit) time.Duration {
 	if b.missing <= l.burst {
 		return 0
 	}

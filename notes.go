@@ -1,19 +1,105 @@
 package realtime
 
-import "sync"
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
 
-// maxNotes bounds what notes remember of one kind: whoever can make us log can make up
-// names.
-const maxNotes = 100
+const (
+	// maxNotes bounds what notes remember of one kind: whoever can make us log can make up
+	// names.
+	maxNotes = 100
+	// notePause is how long the same source is not heard of again.
+	notePause = time.Second
+	// maxSources bounds how many sources are known in that time. More are not heard of.
+	maxSources = 1000
+)
 
-// notes remembers what has been logged, so that it is logged once. The zero value is
-// ready. Safe for concurrent use.
+// notes writes the log, and sees to it that nobody outside can flood it. Safe for
+// concurrent use.
 type notes struct {
-	mu   sync.Mutex
-	seen map[string]map[string]struct{} // by kind
+	log *slog.Logger
+
+	mu     sync.Mutex
+	seen   map[string]map[string]struct{} // by kind: what is written once
+	recent map[source]*note
+	purged time.Time
 }
 
-// first reports whether what is new of its kind, and there is still room to remember it.
+// source is who gave the occasion for a line, and what kind of line.
+type source struct{ kind, who string }
+
+type note struct {
+	at   time.Time // of the line
+	more int       // occasions since
+}
+
+// write writes a line, at most one of its text for each source in a second: what was left
+// out is counted in the next one. who is an address or a connection.
+func (n *notes) write(ctx context.Context, level slog.Level, who, text string, attrs ...slog.Attr) {
+	if !n.log.Enabled(ctx, level) {
+		return
+	}
+	left, ok := n.turn(source{text, who}, time.Now())
+	if !ok {
+		return
+	}
+	if left > 0 {
+		attrs = append(attrs, slog.Int("left_out", left))
+	}
+	n.log.LogAttrs(ctx, level, text, attrs...)
+}
+
+// turn reports whether it is the source's turn, and how many it has missed.
+func (n *notes) turn(s source, now time.Time) (left int, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	last := n.recent[s]
+	if last == nil {
+		if !n.room(now) {
+			return 0, false
+		}
+		n.recent[s] = &note{at: now}
+		return 0, true
+	}
+	if now.Sub(last.at) < notePause {
+		last.more++
+		return 0, false
+	}
+	left, last.at, last.more = last.more, now, 0
+	return left, true
+}
+
+// room makes room for one more source, if it can. n.mu is held.
+func (n *notes) room(now time.Time) bool {
+	if n.recent == nil {
+		n.recent = make(map[source]*note)
+	}
+	if len(n.recent) < maxSources {
+		return true
+	}
+	if now.Sub(n.purged) < notePause {
+		return false
+	}
+	n.purged = now
+	for s, last := range n.recent {
+		if now.Sub(last.at) >= notePause {
+			delete(n.recent, s)
+		}
+	}
+	return len(n.recent) < maxSources
+}
+
+// hint writes a line about the configuration, once for what it is about, while there is room
+// to remember that.
+func (n *notes) hint(level slog.Level, kind, what, text string) {
+	if n.first(kind, what) {
+		n.log.Log(context.Background(), level, text)
+	}
+}
+
 func (n *notes) first(kind, what string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

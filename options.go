@@ -16,7 +16,8 @@ import (
 type Options struct {
 	// Authenticate finds out who opens a connection, before the upgrade. An error that
 	// matches ErrForbidden answers 403, any other 401; its text is not sent. It may
-	// block: only this request waits. Nil: everybody is anonymous.
+	// block: only this request waits. A user who is thrown out by User.Disconnect while it
+	// runs is refused. Nil: everybody is anonymous.
 	Authenticate func(*http.Request) (Identity, error)
 	// Authorize decides about everything that a client asks for. Nil refuses all.
 	// What the application does itself (Send, Join, …) needs no leave.
@@ -40,11 +41,32 @@ type Options struct {
 	InsecureAnyOrigin bool
 	// RequireOrigin refuses clients that name no origin, which only browsers must.
 	RequireOrigin bool
+	// AllowedHosts lists the names under which the server may be asked for, without
+	// ports: "app.example.com", "*.example.com". It keeps pages out that were made to
+	// resolve to this server (DNS rebinding). Nil: every name, but on a loopback address
+	// only the machine's own, unless the request came through a proxy.
+	AllowedHosts []string
+	// TrustProxies lists the proxies in front of the server by address, "10.0.0.7" or
+	// "10.0.0.0/8", or "unix" for all who connect through a Unix socket. Their
+	// X-Forwarded-For says whom limits for an address are for and what RemoteAddr
+	// is, and their X-Forwarded-Proto whether a page must come over TLS. They must set or
+	// extend both. New panics if an entry is not an address. Nil: nobody is believed.
+	TrustProxies []string
 
 	MaxConns        int // connections in all: 100,000
 	MaxConnsPerUser int // connections of one user: 100
-	MaxRoomsPerConn int // rooms that one connection is in: 100
-	MaxMessageBytes int // of a message from a client: 64 KiB; more ends it with 1009
+	// UserFull is what happens to a connection beyond MaxConnsPerUser: UserFullRefuse.
+	UserFull UserFull
+	// MaxConnsPerIP bounds the connections of one address: 1000. HandshakeRatePerIP is how
+	// many attempts to connect a second it may make: 50, and HandshakeRate how many all may
+	// make together: 2000; ten seconds' worth may come at once. An IPv6 address is its /64.
+	// For loopback and private addresses, which are most often a proxy's, the two for an
+	// address hold only if they are set. Beyond them the answer is 429 or 503.
+	MaxConnsPerIP      int
+	HandshakeRatePerIP int
+	HandshakeRate      int
+	MaxRoomsPerConn    int // rooms that one connection is in: 100
+	MaxMessageBytes    int // of a message from a client: 64 KiB; more ends it with 1009
 
 	// CompressFrom is from how many bytes on a message is compressed for the clients that
 	// offer it, as browsers do (permessage-deflate, RFC 7692, without context takeover):
@@ -105,7 +127,9 @@ type Options struct {
 
 	// Broker carries messages between processes. Nil: this process is alone.
 	Broker Broker
-	// Logger gets one line for each connection that ended. Nil: slog.Default().
+	// Logger gets a line for each connection that ended, and for what clients do wrong, but
+	// no more than one of a kind a second for what comes from one address: the next says how
+	// many were left out. It never gets what a message says. Nil: slog.Default().
 	Logger *slog.Logger
 	// Observer is told the counters of Stats. Nil: nobody.
 	Observer Observer
@@ -122,6 +146,17 @@ const (
 	// AnnounceRooms tells the members of a room when a user's first connection joins
 	// it and when his last one leaves it.
 	AnnounceRooms
+)
+
+// UserFull is what happens when a user has as many connections as he may.
+type UserFull uint8
+
+// What happens to a connection beyond Options.MaxConnsPerUser.
+const (
+	// UserFullRefuse refuses the new connection with 429 or ErrTooManyConns.
+	UserFullRefuse UserFull = iota
+	// UserFullReplace opens it, and then ends the user's oldest one with code 4409.
+	UserFullReplace
 )
 
 const (

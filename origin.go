@@ -16,6 +16,7 @@ type origins struct {
 	allowed []origin
 	any     bool
 	require bool
+	proxies *proxies
 }
 
 type origin struct {
@@ -24,8 +25,8 @@ type origin struct {
 }
 
 // newOrigins panics if an origin is not one, with a message that says which.
-func newOrigins(list []string, any, require bool) *origins {
-	o := &origins{any: any, require: require}
+func newOrigins(list []string, any, require bool, ps *proxies) *origins {
+	o := &origins{any: any, require: require, proxies: ps}
 	for _, s := range list {
 		parsed, ok := parseOrigin(s)
 		if !ok {
@@ -85,14 +86,25 @@ func (o *origins) check(r *http.Request) (refused string, ok bool) {
 	if !ok {
 		return header[0], false
 	}
-	return header[0], sameOrigin(from, r) || slices.ContainsFunc(o.allowed, from.matches)
+	return header[0], o.same(from, r) || slices.ContainsFunc(o.allowed, from.matches)
 }
 
-// sameOrigin reports whether a page of this origin came from the host that the
-// request goes to. Over TLS the page must have come over TLS too. Without TLS here
-// there may be a proxy that ends it, so both schemes will do.
-func sameOrigin(from origin, r *http.Request) bool {
-	if r.TLS != nil && from.scheme != "https" || from.scheme != "http" && from.scheme != "https" {
+// same reports whether a page of this origin came from the host that the request goes to,
+// by the same scheme: a page that came without TLS may have been written by anybody on the
+// way. Without TLS here there may be a proxy that ends it; unless that is believed to say
+// so, both schemes will do.
+func (o *origins) same(from origin, r *http.Request) bool {
+	secure, known := o.proxies.overTLS(r)
+	switch from.scheme {
+	case "https":
+		if known && !secure {
+			return false
+		}
+	case "http":
+		if known && secure {
+			return false
+		}
+	default:
 		return false
 	}
 	host, ok := parseOrigin(from.scheme + "://" + r.Host)

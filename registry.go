@@ -1,14 +1,17 @@
 package realtime
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
 
 // users is the index of connections by user.
 type users struct {
-	index *shards[*user]
-	tally *tally
+	index   *shards[*user]
+	tally   *tally
+	limit   int  // connections of one user; 0 is without limit
+	replace bool // one more ends the oldest
 }
 
 // user is the live connections of one user. It exists while it has any, or while
@@ -60,14 +63,19 @@ func (us *users) leave(u *user) {
 	}
 }
 
-// reserve keeps a place for a connection that is about to open, if there is one.
-func (us *users) reserve(id string, limit int) bool {
+// reserve keeps a place for a connection that is about to open, if there is one. Where it is
+// to take the place of the oldest it may come as long as not too many others come too.
+func (us *users) reserve(id string) bool {
 	if id == "" {
 		return true
 	}
 	u := us.enter(id)
 	defer us.leave(u)
-	if limit > 0 && len(u.conns)+u.pending >= limit {
+	taken := u.pending
+	if !us.replace {
+		taken += len(u.conns)
+	}
+	if us.limit > 0 && taken >= us.limit {
 		return false
 	}
 	u.pending++
@@ -95,6 +103,18 @@ func (us *users) add(u *user, c *Conn) (first bool) {
 	}
 	us.tally.users.Add(1)
 	return true
+}
+
+// makeRoom ends the user's oldest connections if there are too many. u is locked.
+func (us *users) makeRoom(u *user) {
+	if us.limit == 0 || !us.replace || len(u.conns) <= us.limit {
+		return
+	}
+	open := slices.DeleteFunc(slices.Clone(u.conns), (*Conn).ended)
+	slices.SortFunc(open, func(a, b *Conn) int { return a.opened.Compare(b.opened) })
+	for _, c := range open[:max(0, len(open)-us.limit)] {
+		c.expel(CauseReplaced, CloseReplaced, "replaced by a newer connection")
+	}
 }
 
 // remove takes a live connection out and reports whether it was the user's last.

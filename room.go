@@ -75,8 +75,7 @@ func (rs *rooms) find(name string) *room {
 	return r
 }
 
-// leave unlocks a room from which a member was removed, and removes it if that was
-// the last.
+// leave unlocks a room and removes it if nobody is in it.
 func (rs *rooms) leave(r *room) {
 	if len(r.members) > 0 {
 		r.mu.Unlock()
@@ -86,6 +85,22 @@ func (rs *rooms) leave(r *room) {
 	rs.tally.rooms.Add(-1)
 	r.mu.Unlock()
 	rs.index.drop(r.name, r)
+}
+
+// conns returns the connections of a user that are in a room, also those that are not in
+// its roster yet.
+func (rs *rooms) conns(name, user string) (conns []*Conn) {
+	r := rs.find(name)
+	if r == nil {
+		return nil
+	}
+	defer r.mu.Unlock()
+	for i := range r.members {
+		if c := r.members[i].conn; user != "" && c.UserID() == user {
+			conns = append(conns, c)
+		}
+	}
+	return conns
 }
 
 // add makes m a receiver. It is in the roster from show on.

@@ -49,8 +49,9 @@ type Stats struct {
 	Ended EndedStats // connections that ended, by cause
 
 	RefusedOrigin   uint64 // upgrades and REST calls refused by the origin check
-	RefusedAuth     uint64 // upgrades refused by Authenticate
-	RefusedLimit    uint64 // upgrades over a limit of connections or memory, REST joins of rooms
+	RefusedHost     uint64 // upgrades and REST calls for a host that is not allowed
+	RefusedAuth     uint64 // upgrades refused by Authenticate, and of users who are denied
+	RefusedLimit    uint64 // upgrades over a limit of connections, rate or memory, REST joins of rooms
 	RefusedShutdown uint64 // upgrades refused because the Manager is closing
 	RefusedRequest  uint64 // requests that were no valid upgrade or REST call
 
@@ -63,7 +64,8 @@ type Stats struct {
 
 // EndedStats counts ended connections by [Cause].
 type EndedStats struct {
-	Client, Lost, Timeout, Slow, Server, Shutdown, Protocol, Rate, Refused, Panic uint64
+	Client, Lost, Timeout, Slow, Server, Shutdown, Protocol, Rate uint64
+	Refused, Expired, Replaced, Panic                             uint64
 }
 
 // Sub returns what was counted between old and s. The gauges are those of s.
@@ -95,6 +97,7 @@ const (
 	cReceived
 	cMatched
 	cRefusedOrigin
+	cRefusedHost
 	cRefusedAuth
 	cRefusedLimit
 	cRefusedShutdown
@@ -128,6 +131,7 @@ func (s *Stats) counters() [numCounters]namedCounter {
 		cReceived:        {"messages.received", &s.Received},
 		cMatched:         {"frames.matched", &s.Matched},
 		cRefusedOrigin:   {"refused.origin", &s.RefusedOrigin},
+		cRefusedHost:     {"refused.host", &s.RefusedHost},
 		cRefusedAuth:     {"refused.auth", &s.RefusedAuth},
 		cRefusedLimit:    {"refused.limit", &s.RefusedLimit},
 		cRefusedShutdown: {"refused.shutdown", &s.RefusedShutdown},
@@ -147,6 +151,8 @@ func (s *Stats) counters() [numCounters]namedCounter {
 		CauseProtocol: {"ended.protocol", &s.Ended.Protocol},
 		CauseRate:     {"ended.rate", &s.Ended.Rate},
 		CauseRefused:  {"ended.refused", &s.Ended.Refused},
+		CauseExpired:  {"ended.expired", &s.Ended.Expired},
+		CauseReplaced: {"ended.replaced", &s.Ended.Replaced},
 		CausePanic:    {"ended.panic", &s.Ended.Panic},
 
 		cWritten:        {"frames.written", &s.Written},

@@ -58,15 +58,15 @@ type socket struct {
 	maxMessage int
 }
 
-// upgrade accepts a handshake that has been checked, and returns the transport. After an
-// error it has answered the request.
-func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request) (*socket, error) {
+// upgrade accepts a handshake of remote that has been checked, and returns the transport.
+// After an error it has answered the request.
+func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request, remote string) (*socket, error) {
 	nc, early, err := hijack(w)
 	if err != nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return nil, err
 	}
-	s := &socket{shared: shared, nc: nc, raw: rawConn(nc), remote: r.RemoteAddr}
+	s := &socket{shared: shared, nc: nc, raw: rawConn(nc), remote: remote}
 	s.in = inbound.NewIntake(shared.intakes, nc, s.raw, early)
 	agreed := ""
 	if offered := r.Header[extensions]; shared.compress && len(offered) > 0 {

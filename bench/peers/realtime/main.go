@@ -31,7 +31,9 @@ func main() {
 		// No peer limits what a client may send, and 10,000 ends are not worth a line each.
 		InboundRate:  -1,
 		InboundBytes: -1,
-		Logger:       slog.New(slog.DiscardHandler),
+		// Nor how often they connect.
+		HandshakeRate: -1,
+		Logger:        slog.New(slog.DiscardHandler),
 	})
 	serve.Run("realtime", rt,
 		"github.com/realtime-go/realtime", "github.com/coder/websocket")

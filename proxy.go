@@ -1,0 +1,94 @@
+package realtime
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// proxies are the servers in front of this one that are believed what they say about a
+// request: whom it comes from, and whether it came over TLS.
+type proxies struct {
+	trusted []netip.Prefix
+	unix    bool // whoever speaks through a Unix socket
+}
+
+// newProxies panics if an entry is not an address, with a message that says which.
+func newProxies(list []string) proxies {
+	var ps proxies
+	for _, s := range list {
+		if s == "unix" {
+			ps.unix = true
+			continue
+		}
+		prefix, err := netip.ParsePrefix(s)
+		if addr, no := netip.ParseAddr(s); no == nil {
+			prefix, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			panic(fmt.Sprintf("realtime: Options.TrustProxies: %q is not an address such as "+
+				`"10.0.0.7" or "10.0.0.0/8", nor "unix"`, s))
+		}
+		ps.trusted = append(ps.trusted, prefix.Masked())
+	}
+	return ps
+}
+
+// believes reports whether the peer of a request is one of them. The zero address is that
+// of a Unix socket.
+func (ps *proxies) believes(peer netip.Addr) bool {
+	if !peer.IsValid() {
+		return ps.unix
+	}
+	return slices.ContainsFunc(ps.trusted, func(p netip.Prefix) bool { return p.Contains(peer) })
+}
+
+// source returns the address that a request comes from: the peer's or, if that is a
+// proxy, the last one in X-Forwarded-For that is not a proxy's. Each proxy appends whom it
+// was asked by, so what stands before that is anybody's words. It is the zero address
+// behind a Unix socket that is not believed.
+func (ps *proxies) source(r *http.Request) netip.Addr {
+	from := peer(r)
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		if !ps.believes(from) {
+			break
+		}
+		before, err := parseHop(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		from = before
+	}
+	return from
+}
+
+// overTLS reports whether the client speaks TLS to the server or to a proxy in front of it,
+// and whether that is known.
+func (ps *proxies) overTLS(r *http.Request) (secure, known bool) {
+	if r.TLS != nil {
+		return true, true
+	}
+	said := r.Header.Values("X-Forwarded-Proto")
+	if len(said) == 0 || !ps.believes(peer(r)) {
+		return false, false
+	}
+	return strings.EqualFold(strings.TrimSpace(said[len(said)-1]), "https"), true
+}
+
+// peer is the address at the other end of the request's connection.
+func peer(r *http.Request) netip.Addr {
+	addr, _ := parseHop(r.RemoteAddr)
+	return addr
+}
+
+// parseHop reads an address with or without a port.
+func parseHop(s string) (netip.Addr, error) {
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap(), nil
+	}
+	addr, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	return addr.Unmap(), err
+}

@@ -1,0 +1,126 @@
+package realtime
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// visitors bounds how often connections are opened, and how many each address has. An
+// address is an IPv4 address or the /64 of an IPv6 address, which is what one customer of a
+// provider gets.
+type visitors struct {
+	all  limit // handshakes of everybody
+	each limit // handshakes of one address
+	max  int   // connections of one address; 0 is without limit
+	// Addresses of private networks are most often a proxy's or the office's. Their rate and
+	// their number are bounded only if the application has said by how much.
+	privateRate, privateMax bool
+
+	began time.Time
+
+	mu      sync.Mutex
+	used    bucket // of all
+	seen    map[netip.Prefix]*visitor
+	purgeAt int // how many may be seen before those are forgotten that need not be known
+}
+
+type visitor struct {
+	used  bucket // of each
+	conns int
+}
+
+// minVisitors are remembered before any is forgotten.
+const minVisitors = 1 << 10
+
+func newVisitors(o *Options) *visitors {
+	v := &visitors{began: time.Now(), seen: make(map[netip.Prefix]*visitor), purgeAt: minVisitors}
+	rate, perIP := o.HandshakeRate, o.HandshakeRatePerIP
+	number(&rate, 2000)
+	number(&perIP, 50)
+	v.all, v.each = newLimit(rate, burstSeconds*rate), newLimit(perIP, burstSeconds*perIP)
+	v.max = o.MaxConnsPerIP
+	number(&v.max, 1000)
+	v.privateRate, v.privateMax = o.HandshakeRatePerIP > 0, o.MaxConnsPerIP > 0
+	return v
+}
+
+// place is where a request comes from, as far as limits go. The zero place has none.
+func place(a netip.Addr) netip.Prefix {
+	bits := 64
+	if a.Is4() || a.IsLoopback() {
+		bits = a.BitLen()
+	}
+	p, _ := a.WithZone("").Prefix(bits) // the zero value for the zero address
+	return p
+}
+
+func private(p netip.Prefix) bool {
+	a := p.Addr()
+	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast()
+}
+
+// knock counts a handshake, and returns 0 or how long to wait until one is welcome. One
+// that is not welcome is not counted, and one address that knocks too often does not use
+// up what is for all.
+func (v *visitors) knock(from netip.Prefix) time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Since(v.began)
+	if from.IsValid() && (v.privateRate || !private(from)) {
+		if wait := v.visitor(from, now).used.try(v.each, now); wait > 0 {
+			return wait
+		}
+	}
+	return v.used.try(v.all, now)
+}
+
+// enter counts a connection, unless there are too many.
+func (v *visitors) enter(from netip.Prefix) bool {
+	if !from.IsValid() {
+		return true
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	one := v.visitor(from, time.Since(v.began))
+	if v.max > 0 && one.conns >= v.max && (v.privateMax || !private(from)) {
+		return false
+	}
+	one.conns++
+	return true
+}
+
+func (v *visitors) leave(from netip.Prefix) {
+	if !from.IsValid() {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.seen[from].conns--
+}
+
+// visitor returns what is known of an address. v.mu is held.
+func (v *visitors) visitor(from netip.Prefix, now time.Duration) *visitor {
+	one := v.seen[from]
+	if one == nil {
+		v.purge(now)
+		one = &visitor{}
+		v.seen[from] = one
+	}
+	return one
+}
+
+// purge forgets the addresses that have no connection and have not knocked lately, once
+// there are many. It looks at all of them no more often than their number has doubled.
+func (v *visitors) purge(now time.Duration) {
+	if len(v.seen) < v.purgeAt {
+		return
+	}
+	kept := make(map[netip.Prefix]*visitor)
+	for from, one := range v.seen {
+		if one.conns > 0 || !one.used.full(v.each, now) {
+			kept[from] = one
+		}
+	}
+	v.seen, v.purgeAt = kept, max(minVisitors, 2*len(kept))
+}
