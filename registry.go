@@ -123,8 +123,7 @@ func (us *users) remove(u *user, c *Conn) (wasLast bool) {
 	last := len(u.conns) - 1
 	u.conns[c.seat.device] = u.conns[last]
 	u.conns[c.seat.device].seat.device = c.seat.device
-	u.conns[last] = nil
-	u.conns = u.conns[:last]
+	u.conns = shorter(u.conns)
 	if len(u.conns) > 0 {
 		return false
 	}
@@ -164,8 +163,7 @@ func (e *everyone) remove(c *Conn) {
 	last := len(s.conns) - 1
 	s.conns[c.seat.index] = s.conns[last]
 	s.conns[c.seat.index].seat.index = c.seat.index
-	s.conns[last] = nil
-	s.conns = s.conns[:last]
+	s.conns = shorter(s.conns)
 }
 
 // walk calls f for every connection, with one segment locked.

@@ -28,6 +28,7 @@ type room struct {
 	mu      sync.Mutex
 	members []member
 	users   map[string]int // connections in the roster, by user
+	most    int            // that users has held
 	shown   int            // connections in the roster
 	dead    bool           // its last member has left; a new room takes the name
 }
@@ -139,8 +140,7 @@ func (r *room) remove(m *membership, notice *frames) {
 	last := len(r.members) - 1
 	r.members[m.slot] = r.members[last]
 	r.members[m.slot].slot = m.slot
-	r.members[last] = member{}
-	r.members = r.members[:last]
+	r.members = shorter(r.members)
 	if !m.shown {
 		return
 	}
@@ -149,7 +149,7 @@ func (r *room) remove(m *membership, notice *frames) {
 		if r.users[user]--; r.users[user] > 0 {
 			return
 		}
-		delete(r.users, user)
+		r.users = without(r.users, user, &r.most)
 	}
 	if notice != nil {
 		r.announce(notice)

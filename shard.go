@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"hash/maphash"
+	"maps"
 	"sync"
 )
 
@@ -16,9 +17,10 @@ type shards[V comparable] struct {
 }
 
 type shard[V comparable] struct {
-	mu sync.RWMutex
-	m  map[string]V
-	_  [32]byte // a lock to each cache line
+	mu   sync.RWMutex
+	m    map[string]V
+	most int      // that m has held
+	_    [24]byte // a lock to each cache line
 }
 
 func newShards[V comparable]() *shards[V] {
@@ -63,8 +65,38 @@ func (s *shards[V]) drop(name string, v V) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.m[name] == v {
-		delete(p.m, name)
+		p.m = without(p.m, name, &p.most)
 	}
+}
+
+// roomy is up to how large a map or slice stays that was once larger.
+const roomy = 64
+
+// without deletes a key. A Go map never shrinks, so one of which a quarter is left makes way
+// for a smaller one: a crowd that has left must not cost memory for ever. most is what it
+// remembers for that.
+func without[K comparable, V any](m map[K]V, key K, most *int) map[K]V {
+	*most = max(*most, len(m))
+	delete(m, key)
+	if *most <= roomy || len(m) > *most/4 {
+		return m
+	}
+	*most = len(m)
+	small := make(map[K]V, len(m))
+	maps.Copy(small, m)
+	return small
+}
+
+// shorter returns s without its last element, which it clears, in less memory if most of it
+// is free.
+func shorter[T any](s []T) []T {
+	var zero T
+	s[len(s)-1] = zero
+	s = s[:len(s)-1]
+	if cap(s) > roomy && len(s) < cap(s)/4 {
+		s = append(make([]T, 0, 2*len(s)), s...)
+	}
+	return s
 }
 
 // snapshot returns all values, each shard's as of one moment.

@@ -1,0 +1,64 @@
+package realtime
+
+import (
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what the first has found unreachable may have had a finaliser
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A crowd that has left costs nothing.
+func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
+	const crowd = 300_000
+	m := New(nil)
+	defer func() { require.NoError(t, m.Close()) }()
+	rooms, policy := &m.index.rooms, m.index.slow
+	hall := rooms.enter("hall", policy)
+	hall.mu.Unlock()
+	hall.users = map[string]int{}
+	before := heap()
+	for i := range crowd {
+		rooms.leave(rooms.enter("room "+strconv.Itoa(i), policy)) // and it is gone again
+	}
+	members := make([]*membership, crowd)
+	for i := range members {
+		c := &Conn{identity: Identity{UserID: strconv.Itoa(i)}}
+		members[i] = &membership{conn: c, room: "hall"}
+		hall.add(members[i])
+		hall.show(members[i], nil)
+		m.index.everyone.add(c)
+	}
+	require.Greater(t, heap()-before, int64(crowd*64))
+	for i, one := range members {
+		hall.remove(one, nil)
+		m.index.everyone.remove(one.conn)
+		members[i] = nil
+	}
+	members = nil
+	require.Less(t, heap()-before, int64(256<<10))
+	runtime.KeepAlive(hall)
+}
+
+func TestShardsGiveMemoryBack(t *testing.T) {
+	s := newShards[*int]()
+	before := heap()
+	values := make([]int, 1_000_000)
+	for i := range values {
+		s.getOrPut(strconv.Itoa(i), func() *int { return &values[i] })
+	}
+	for i := range values {
+		s.drop(strconv.Itoa(i), &values[i])
+	}
+	values = nil
+	require.Less(t, heap()-before, int64(512<<10))
+	runtime.KeepAlive(s)
+}
