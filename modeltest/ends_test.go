@@ -3,6 +3,7 @@ package modeltest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -35,10 +36,14 @@ func (s *ends) goneOf(c *realtime.Conn) chan struct{} {
 	return gone.(chan struct{})
 }
 
-// open opens a connection as e, which nobody knows yet, and begins to read.
+// open opens a connection as e, which nobody knows yet, and begins to read. It returns nil
+// if the user is thrown out meanwhile.
 func (s *ends) open(e *end) *end {
 	transport, pipe := realtime.Pipe()
 	conn, err := s.rt.Register(s.ctx, transport, realtime.Identity{UserID: e.user})
+	if errors.Is(err, realtime.ErrDenied) { // User.Disconnect came in between
+		return nil
+	}
 	if err != nil {
 		s.t.Errorf("open: %v", err)
 		return nil
