@@ -79,7 +79,7 @@ func BenchmarkEncode(b *testing.B) {
 	msg := Chat("alice", "hello, world")
 	b.ReportAllocs()
 	for b.Loop() {
-		if encode(&msg)[protoPlain].plain.Op() != engine.OpText {
+		if encodeIn(protoPlain, &msg, "").Op() != engine.OpText {
 			b.Fatal("not text")
 		}
 	}

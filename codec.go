@@ -1,39 +1,8 @@
 package realtime
 
 import (
-	"bytes"
 	"strconv"
 	"time"
-)
-
-// protocol is the language that a connection speaks on the wire.
-type protocol uint8
-
-// The protocols, see docs/PROTOCOL.md.
-const (
-	protoPlain protocol = iota
-	numProtocols
-)
-
-// command is what a client's message asks for.
-type command struct {
-	kind   commandKind
-	text   []byte // may be a part of the message that it was decoded from
-	target string
-}
-
-// keep makes the command independent of the message that it was decoded from.
-func (c *command) keep() { c.text = bytes.Clone(c.text) }
-
-// size is what it takes while it waits, in bytes.
-func (c *command) size() int { return len(c.text) + len(c.target) }
-
-type commandKind uint8
-
-const (
-	cmdNone commandKind = iota // nothing that the protocol knows
-	cmdPing
-	cmdChat
 )
 
 // decodePlain reads a text message of a plain client: the four characters ping, or
@@ -93,11 +62,15 @@ func appendPlain(buf []byte, m *Message) []byte {
 }
 
 // welcome is the first message of every connection.
-func welcome(connID string) Message {
+func welcome(p protocol, connID string, maxMessage int) Message {
 	buf := append([]byte(nil), `{"connection_id":`...)
 	buf = appendString(buf, connID)
-	buf = append(buf, `,"message":"Connected successfully"}`...)
-	return Message{Type: typeHello, Content: buf}
+	buf = append(buf, `,"message":"Connected successfully"`...)
+	if p == protoV1 {
+		buf = append(buf, `,"max_message_bytes":`...)
+		buf = strconv.AppendInt(buf, int64(maxMessage), 10)
+	}
+	return Message{Type: typeHello, Content: append(buf, '}')}
 }
 
 func userJoined(user string) Message { return userNotice(typeJoined, user, " joined") }

@@ -29,6 +29,7 @@ type Conn struct {
 	seen     atomic.Int64 // when the last frame came in, as a c.now()
 	reading  atomic.Int64 // since when it is being read, as a c.now(); 0 while it is not
 	received atomic.Uint64
+	reached  atomic.Int64 // receivers of its messages, of which the reader does not know yet
 	pings    pings
 
 	mu       sync.Mutex
@@ -46,6 +47,8 @@ type duties interface {
 	ended(*CloseError) // begins the clean-up; called once, does not block
 	yield()            // gives the right to read away while a handler runs
 	busy() bool        // whether code of the application runs for it
+	renewed()          // the identity has another time of expiry
+	run(f func())      // runs code of the application in a goroutine of its own
 }
 
 // connKey is the key of the connection in its context. home is the Manager's tails.
@@ -80,6 +83,8 @@ type membership struct {
 
 	older, newer *membership // in order of joining; guarded by conn.mu
 
+	asked bool // the client asked for it; guarded by conn.mu
+
 	slot  int  // index among the room's members; guarded by the room
 	shown bool // in the room's roster, and announced; guarded by the room
 }
@@ -91,8 +96,35 @@ func (c *Conn) ID() string { return c.id }
 // UserID returns the user's id, empty for an anonymous connection.
 func (c *Conn) UserID() string { return c.identity.UserID }
 
-// Identity returns what Authenticate returned.
-func (c *Conn) Identity() Identity { return c.identity }
+// Identity returns what Authenticate returned, or what the connection was renewed with
+// since, see [Conn.Renew].
+func (c *Conn) Identity() Identity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.identity
+}
+
+// Renew replaces the connection's identity by a newer one of the same user, with another
+// time of expiry or other data. Options.Revalidate does the same. It does not block, and
+// what the new identity no longer allows goes on: leave rooms that it is about.
+//
+// It returns ErrForbidden for another user, ErrUnauthenticated for an identity that has
+// expired, and ErrClosed if the connection has ended.
+func (c *Conn) Renew(id Identity) error {
+	switch {
+	case id.UserID != c.UserID():
+		return ErrForbidden
+	case id.expired(time.Now()):
+		return ErrUnauthenticated
+	case c.ended():
+		return ErrClosed
+	}
+	c.mu.Lock()
+	c.identity.Data, c.identity.ExpiresAt = id.Data, id.ExpiresAt // the user's id is read without the lock
+	c.mu.Unlock()
+	c.duties.renewed()
+	return nil
+}
 
 // Context returns the context of the connection. It has the values of the request
 // that opened it, and ends with the connection; its cause is a *CloseError then.
@@ -232,7 +264,16 @@ type receiver struct {
 
 // push gives the connection its form of a message.
 func (r *receiver) push(f *frames, class engine.Class, policy engine.Policy) engine.Outcome {
-	return r.link.Push(f[r.proto].of(r.deflates), class, policy)
+	return r.link.Push(f.of(r.proto, r.deflates), class, policy)
+}
+
+// answer gives a connection what is for it alone: the answer to what it sent. It is never
+// dropped.
+func answer(c *Conn, t *tally, frame *engine.Frame) {
+	f := uniform(frame)
+	c.push(f, engine.Reply, engine.Disconnect)
+	f.settle(t)
+	t.add(cMatched, 1)
 }
 
 // fewRooms is up to how many rooms a walk is as quick as a map, which takes more memory than
@@ -285,6 +326,27 @@ func (c *Conn) left(m *membership) {
 	if c.restRoom == m.room {
 		c.restRoom = ""
 	}
+}
+
+// asksFor notes that the client has asked for a room.
+func (c *Conn) asksFor(room string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := c.membership(room); m != nil {
+		m.asked = true
+	}
+}
+
+// askedFor returns the rooms that the client has asked for.
+func (c *Conn) askedFor() (rooms []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for m := c.newest; m != nil; m = m.older {
+		if m.asked {
+			rooms = append(rooms, m.room)
+		}
+	}
+	return rooms
 }
 
 // currentRoom is what a plain client means by its room.

@@ -32,7 +32,7 @@ func (e *exceptions) has(c *Conn) bool {
 // target names while it walks.
 func (x *index) deliver(p *Publication) Result {
 	t := &p.Target
-	d := delivery{x: x, frames: encode(&p.Message), result: Result{Local: true}}
+	d := delivery{x: x, frames: x.languages.encode(&p.Message, t.room()), result: Result{Local: true}}
 	x.press.squeeze(&d.frames)
 	for _, id := range t.ExceptConns {
 		if c, ok := x.conns.get(id); ok { // also one that is about to go

@@ -3,15 +3,14 @@ package realtime
 import (
 	"context"
 	"log/slog"
-
-	"github.com/realtime-go/realtime/internal/engine"
 )
 
 // dispatcher does what clients ask for.
 type dispatcher struct {
 	authorize Authorizer
 	onMessage MessageFunc
-	relay     func(context.Context, Target, Message) (Result, error) // of what Chat returns
+	relay     func(context.Context, Target, Message) (Result, error) // of what a codec made
+	request   func(c *Conn, r *request)
 	tally     *tally
 	notes     *notes
 }
@@ -20,12 +19,11 @@ type dispatcher struct {
 func (d *dispatcher) run(c *Conn, cmd command) {
 	switch cmd.kind {
 	case cmdPing:
-		d.tally.add(cMatched, 1)
-		answer := &frames{protoPlain: {plain: pong()}}
-		c.push(answer, engine.Reply, engine.Disconnect)
-		answer.settle(d.tally)
+		answer(c, d.tally, pong())
 	case cmdChat:
 		d.chat(c, cmd)
+	case cmdRequest:
+		d.request(c, cmd.req)
 	}
 }
 
@@ -44,22 +42,33 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 	msg := chat(c.UserID(), cmd.text)
 	err := guard(d.notes, d.tally, c, func() error {
 		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
-			return nil
+			return nil // and a plain client is not told
 		}
 		if d.onMessage != nil {
 			return d.onMessage(c.ctx, c, Inbound{Text: string(cmd.text), Target: to, Message: msg})
 		}
-		_, err := d.relay(c.ctx, to, msg)
-		return err
+		return d.send(c, to, msg)
 	})
 	if err != nil {
-		d.tally.add(cFailed, 1)
-		d.notes.write(c.ctx, slog.LevelDebug, c.id, "realtime: message failed",
-			slog.String("conn", c.id), slog.Any("error", err))
+		d.failed(c, err)
 	}
 }
 
-// allowed asks the authorizer. A plain client is not told of a refusal.
+// send is what becomes of a message if the application does not see it.
+func (d *dispatcher) send(c *Conn, to Target, msg Message) error {
+	res, err := d.relay(c.ctx, to, msg)
+	c.reached.Add(int64(res.Matched))
+	return err
+}
+
+// failed counts what failed for another reason than that it may not be.
+func (d *dispatcher) failed(c *Conn, err error) {
+	d.tally.add(cFailed, 1)
+	d.notes.write(c.ctx, slog.LevelDebug, c.id, "realtime: message failed",
+		slog.String("conn", c.id), slog.Any("error", err))
+}
+
+// allowed asks the authorizer.
 func (d *dispatcher) allowed(c *Conn, a Action) bool {
 	if d.authorize == nil {
 		d.tally.add(cDenied, 1)

@@ -173,6 +173,78 @@ func ExampleUser_Disconnect() {
 }
 
 // A test of your own code needs no port: Pipe is a client in memory.
+func ExampleUser_Deny() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	first, _ := realtime.Pipe()
+	_, _ = rt.Register(ctx, first, realtime.Identity{UserID: "mallory"})
+
+	n, _ := rt.User("mallory").Deny(ctx, time.Hour)
+	fmt.Println(n, "closed")
+
+	again, _ := realtime.Pipe()
+	_, err := rt.Register(ctx, again, realtime.Identity{UserID: "mallory"})
+	fmt.Println(err)
+	// Output:
+	// 1 closed
+	// realtime: denied
+}
+
+func ExampleRoom_Remove() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	transport, _ := realtime.Pipe()
+	c, _ := rt.Register(ctx, transport, realtime.Identity{UserID: "mallory"})
+	_, _ = rt.Join(ctx, c.ID(), "lobby")
+
+	n, _ := rt.Room("lobby").Remove(ctx, "mallory")
+	fmt.Println(n, c.Rooms())
+	// Output: 1 []
+}
+
+// A session that expires is looked up again; one that is gone ends the connection.
+func ExampleOptions_revalidate() {
+	sessions := map[string]time.Time{} // yours
+	rt := realtime.New(&realtime.Options{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			cookie, err := r.Cookie("session")
+			if err != nil {
+				return realtime.Identity{}, err
+			}
+			return realtime.Identity{UserID: "alice", ExpiresAt: sessions[cookie.Value], Data: cookie.Value}, nil
+		},
+		Revalidate: func(_ context.Context, c *realtime.Conn, token string) (realtime.Identity, error) {
+			id := c.Identity()
+			session, _ := id.Data.(string)
+			if token != "" { // sent by a client of realtime.v1
+				session = token
+			}
+			id.ExpiresAt = sessions[session]
+			if time.Now().After(id.ExpiresAt) {
+				return id, realtime.ErrUnauthenticated
+			}
+			return id, nil
+		},
+	})
+	defer rt.Close()
+}
+
+func ExamplePipeV1() {
+	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll})
+	defer rt.Close()
+	ctx := context.Background()
+	transport, client := realtime.PipeV1()
+	_, _ = rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
+	_, _ = client.Read(ctx) // welcome
+
+	_ = client.Write([]byte(`{"type":"join","id":1,"room":"lobby"}`))
+	reply, _ := client.Read(ctx)
+	fmt.Println(string(reply))
+	// Output: {"message_type":"reply","id":1}
+}
+
 func ExamplePipe() {
 	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll})
 	defer rt.Close()

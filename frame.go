@@ -1,10 +1,36 @@
 package realtime
 
-import "github.com/realtime-go/realtime/internal/engine"
+import (
+	"sync/atomic"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
 
 // frames is one message on the wire, once for each protocol that a receiver speaks.
 // All receivers share them.
-type frames [numProtocols]forms
+type frames struct {
+	m     *Message
+	room  string // that it is for, or empty
+	forms [numProtocols]forms
+}
+
+// of returns the message as a connection understands it.
+func (f *frames) of(p protocol, deflates bool) *engine.Frame {
+	form := &f.forms[p]
+	if form.plain == nil { // the first who speaks it came when the rest was encoded already
+		form.plain = encodeIn(p, f.m, f.room)
+	}
+	return form.of(deflates)
+}
+
+// uniform is a message that is the same in every protocol.
+func uniform(frame *engine.Frame) *frames {
+	f := &frames{}
+	for p := range f.forms {
+		f.forms[p].plain = frame
+	}
+	return f
+}
 
 // forms is one message of a protocol.
 type forms struct {
@@ -24,18 +50,33 @@ func (f forms) of(deflates bool) *engine.Frame {
 // envelope is about what the members around a message's content take.
 const envelope = 96
 
-// encode builds the frames of a message. No room is locked while it runs.
-func encode(m *Message) frames {
-	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content))
-	return frames{
-		protoPlain: {plain: engine.Seal(engine.OpText, appendPlain(buf, m))},
+// languages counts the connections that speak each protocol.
+type languages [numProtocols]atomic.Int64
+
+// encode builds the frames of a message to a room, or to no room in particular, for the
+// protocols that somebody speaks. No room is locked while it runs. It keeps m.
+func (l *languages) encode(m *Message, room string) frames {
+	f := frames{m: m, room: room}
+	for p := range f.forms {
+		if l[p].Load() > 0 {
+			f.forms[p].plain = encodeIn(protocol(p), m, room)
+		}
 	}
+	return f
+}
+
+func encodeIn(p protocol, m *Message, room string) *engine.Frame {
+	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content) + len(room))
+	if p == protoV1 {
+		return engine.Seal(engine.OpText, appendV1(buf, m, room))
+	}
+	return engine.Seal(engine.OpText, appendPlain(buf, m))
 }
 
 // settle counts the frames that were pushed against the memory budget. It is called once
 // all have them who get them.
 func (f *frames) settle(t *tally) {
-	for _, forms := range f {
+	for _, forms := range f.forms {
 		for _, form := range []*engine.Frame{forms.plain, forms.deflated} {
 			if form != nil {
 				t.frames.Budget.Settle(form)
@@ -46,6 +87,11 @@ func (f *frames) settle(t *tally) {
 
 // pong answers a client's textual ping.
 func pong() *engine.Frame { return engine.NewFrame(engine.OpText, []byte("pong")) }
+
+// reply answers a request, or one that failed with an error code.
+func reply(id []byte, code, message string) *engine.Frame {
+	return engine.Seal(engine.OpText, appendReply(engine.Grow(envelope), id, code, message))
+}
 
 // press compresses messages for those who negotiated it, each message once.
 type press struct {
@@ -60,11 +106,13 @@ func (p *press) squeeze(f *frames) {
 	if p.from == 0 || p.tally.deflating.Load() == 0 {
 		return
 	}
-	for i := range f {
-		if plain := f[i].plain; len(plain.Payload()) >= p.from {
-			if f[i].deflated = p.Deflate(plain); f[i].deflated != nil {
-				p.tally.add(cCompressed, 1)
-			}
+	for i := range f.forms {
+		form := &f.forms[i]
+		if form.plain == nil || len(form.plain.Payload()) < p.from {
+			continue
+		}
+		if form.deflated = p.Deflate(form.plain); form.deflated != nil {
+			p.tally.add(cCompressed, 1)
 		}
 	}
 }

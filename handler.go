@@ -150,7 +150,10 @@ func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, erro
 			slog.Any("error", err))
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
 	}
-	if err := id.validate(); err != nil {
+	switch err := id.validate(); {
+	case errors.Is(err, ErrUnauthenticated):
+		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
+	case err != nil:
 		return id, newRefusal(http.StatusBadRequest, "invalid user id", cRefusedAuth)
 	}
 	return id, nil
@@ -200,17 +203,6 @@ func validKey(keys []string) bool {
 	}
 	p, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0]))
 	return err == nil && len(p) == 16
-}
-
-func hasToken(h http.Header, name, token string) bool {
-	for _, v := range h.Values(name) {
-		for t := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(t), token) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func (m *Manager) refuseOrigin(from string) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ const (
 	headerKey     = "Sec-Websocket-Key"
 	headerAccept  = "Sec-Websocket-Accept"
 	extensions    = "Sec-Websocket-Extensions"
+	subprotocols  = "Sec-Websocket-Protocol"
 )
 
 // hijack takes the connection over from the server, with what the server has read of it
@@ -38,10 +40,10 @@ func hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
 	return nc, bytes.Clone(early), nil
 }
 
-// answer returns the answer to a handshake with this key, RFC 6455 section 4.2.2, and with
+// accepted returns the answer to a handshake with this key, RFC 6455 section 4.2.2, and with
 // the headers that middleware has set. It is not written through the ResponseWriter:
 // middleware that compresses or collects would keep it back until the handler returns.
-func answer(h http.Header, key, agreed string) []byte {
+func accepted(h http.Header, key, agreed, subprotocol string) []byte {
 	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 	hash := sha1.Sum([]byte(strings.TrimSpace(key) + guid))
 	buf := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n" +
@@ -50,12 +52,34 @@ func answer(h http.Header, key, agreed string) []byte {
 	if agreed != "" {
 		buf.WriteString("Sec-WebSocket-Extensions: " + agreed + "\r\n")
 	}
+	if subprotocol != "" {
+		delete(h, subprotocols)
+		buf.WriteString("Sec-WebSocket-Protocol: " + subprotocol + "\r\n")
+	}
 	for _, name := range []string{"Connection", "Upgrade", headerAccept, extensions} {
 		delete(h, name)
 	}
 	_ = h.Write(buf) // a buffer takes everything
 	buf.WriteString("\r\n")
 	return buf.Bytes()
+}
+
+// asksForV1 reports whether a client speaks realtime.v1, and whether it says so in the header
+// that wants an answer.
+func asksForV1(h http.Header, query url.Values) (byHeader, ok bool) {
+	byHeader = hasToken(h, subprotocols, V1)
+	return byHeader, byHeader || query.Get("protocol") == V1
+}
+
+func hasToken(h http.Header, name, token string) bool {
+	for _, v := range h.Values(name) {
+		for t := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // canHijack reports whether the connection can be taken over.

@@ -40,6 +40,7 @@ type Manager struct {
 
 	readers    readers
 	heartbeats heartbeats
+	expiries   expiries
 
 	gate      gate
 	firstConn sync.Once   // begins the sweep
@@ -70,6 +71,10 @@ func New(o *Options) *Manager {
 		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
 		tally: &m.tally, notes: &m.notes,
 	}
+	requests := requester{
+		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials, renew: m.expiries.renew,
+	}
+	m.dispatch.request = requests.serve
 	m.sockets.intakes = inbound.NewIntakes(m.background.Go)
 	m.sockets.buffers.New = func() any { return new([]byte) }
 	m.sockets.compress = m.opts.CompressFrom > 0
@@ -89,6 +94,10 @@ func New(o *Options) *Manager {
 	m.heartbeats = heartbeats{
 		wheel: m.wheel, ping: engine.NewFrame(engine.OpPing, nil),
 		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,
+	}
+	m.expiries = expiries{
+		wheel: m.wheel, grace: m.opts.ExpiryGrace, revalidate: m.opts.Revalidate,
+		notes: &m.notes, tally: &m.tally,
 	}
 	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
 	m.relief = relief{
@@ -141,11 +150,7 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity, e entr
 	m.firstConn.Do(m.watchStale)
 	s := m.newSession(ctx, t, id, e)
 	c := &s.conn
-	hello := welcome(c.id)
-	m.tally.add(cMatched, 1)
-	greeting := encode(&hello)
-	c.push(&greeting, engine.Reply, engine.DropNewest) // of a class that is never dropped
-	greeting.settle(&m.tally)
+	m.greet(c)
 	m.index.conns.getOrPut(c.id, func() *Conn { return c })
 	if m.gate.isShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
@@ -162,7 +167,17 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity, e entr
 	}
 	c.link.Uncork()
 	s.heart.start()
+	s.renewed()
 	return c, nil
+}
+
+// greet says welcome.
+func (m *Manager) greet(c *Conn) {
+	hello := welcome(c.proto, c.id, m.opts.MaxMessageBytes)
+	greeting := frames{m: &hello}
+	c.push(&greeting, engine.Reply, engine.DropNewest) // of a class that is never dropped
+	greeting.settle(&m.tally)
+	m.tally.add(cMatched, 1)
 }
 
 // session is a connection with those who look after it, in one piece of memory.
@@ -172,7 +187,8 @@ type session struct {
 	reader    reader
 	heart     heartbeat
 	place     netip.Prefix
-	connected atomic.Bool // OnConnect returned nil
+	expiry    atomic.Pointer[expiry] // nil until the identity has a time of expiry
+	connected atomic.Bool            // OnConnect returned nil
 }
 
 func (m *Manager) newSession(ctx context.Context, t Transport, id Identity, e entrant) *session {
@@ -183,6 +199,8 @@ func (m *Manager) newSession(ctx context.Context, t Transport, id Identity, e en
 	if c.deflates = t.deflates(); c.deflates {
 		m.tally.deflating.Add(1)
 	}
+	c.proto = t.protocol()
+	m.index.languages[c.proto].Add(1)
 	values := context.WithValue(context.WithoutCancel(ctx), connKey{&m.tails}, c)
 	c.ctx, c.cancel = context.WithCancelCause(values)
 	c.duties = s
@@ -194,11 +212,25 @@ func (m *Manager) newSession(ctx context.Context, t Transport, id Identity, e en
 	return s
 }
 
-// ended, yield, busy and failed are what the connection and its link ask of those above.
+// ended, yield, busy, renewed, run and failed are what the connection and its link ask of those above.
 func (s *session) ended(why *CloseError) { go s.m.farewell(s, why) }
 func (s *session) yield()                { s.reader.yield() }
 func (s *session) busy() bool            { return s.reader.handling() }
 func (s *session) failed(err error)      { s.conn.finish(linkError(err), closeGrace) }
+
+func (s *session) renewed() {
+	if e := s.m.expiries.of(&s.conn, &s.expiry); e != nil {
+		e.watch()
+	}
+}
+
+func (s *session) run(f func()) {
+	s.m.tails.run(func() {
+		s.reader.enter()
+		defer s.reader.exit()
+		f()
+	})
+}
 
 // linkError is how a connection ends whose link gave up.
 func linkError(err error) *CloseError {
@@ -243,12 +275,16 @@ func (m *Manager) connect(s *session) error {
 func (m *Manager) farewell(s *session, why *CloseError) {
 	defer m.gate.leave(entrant{place: s.place})
 	s.heart.stop()
+	if e := s.expiry.Load(); e != nil {
+		e.stop()
+	}
 	m.tally.add(ended(why.Cause), 1)
 	m.index.depart(&s.conn)
 	<-s.conn.link.Done()
 	s.reader.close()
 	s.conn.transport.release()
 	m.index.conns.drop(s.conn.id, &s.conn)
+	m.index.languages[s.conn.proto].Add(-1)
 	if s.conn.deflates {
 		m.tally.deflating.Add(-1)
 	}
@@ -349,7 +385,7 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 	return m.send(ctx, to, msg)
 }
 
-// relay is Send of a message that [Chat] has made.
+// relay is Send of a message that a codec has made and checked.
 func (m *Manager) relay(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := msg.checkSize(m.opts.QueueBytes / 2); err != nil {
 		return Result{}, err

@@ -87,6 +87,32 @@ func TestClientThatNeverSlowsDownIsEnded(t *testing.T) {
 	}
 }
 
+// What a message costs is up to how many get it.
+func TestFanoutIsLimited(t *testing.T) {
+	bubble(t, realtime.Options{InboundFanout: 10}, func(t *testing.T, b *bed) {
+		alice, bob := b.open("alice"), b.open("bob")
+		b.join("hall", alice)
+		for range 49 {
+			b.join("hall", b.open(""))
+		}
+		for range 4 {
+			alice.say("x", "room") // 50 receivers; a hundred may be reached at once
+		}
+		require.Len(t, alice.got(), 3, "the second made it a hundred, the third is over it")
+		for range 9 {
+			bob.say("x", "bob")
+		}
+		require.Len(t, bob.got(), 10, "and nobody else pays for it")
+		time.Sleep(5 * time.Second)
+		require.Len(t, alice.got(), 1)
+		for range 20 {
+			alice.say("x", "room")
+		}
+		time.Sleep(20 * time.Second)
+		alice.requireEnd(realtime.CloseRate)
+	})
+}
+
 func TestInboundRateCanBeOff(t *testing.T) {
 	bubble(t, realtime.Options{InboundRate: -1, InboundBytes: -1}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")

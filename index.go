@@ -16,8 +16,10 @@ type index struct {
 	slow     engine.Policy
 	policy   func(room string) engine.Policy // application code: called without locks
 	tally    *tally
-	press    press
-	denials  denials
+
+	languages languages
+	press     press
+	denials   denials
 
 	conns    *shards[*Conn]
 	users    users
@@ -255,7 +257,7 @@ func (x *index) userNotice(what func(user string) Message, user string) *frames 
 		return nil
 	}
 	m := what(user)
-	f := encode(&m)
+	f := x.languages.encode(&m, "")
 	return &f
 }
 
@@ -265,6 +267,6 @@ func (x *index) roomNotice(what func(user, room string) Message, c *Conn, room s
 		return nil
 	}
 	m := what(c.UserID(), room)
-	f := encode(&m)
+	f := x.languages.encode(&m, room)
 	return &f
 }

@@ -98,13 +98,27 @@ func (c *client) unstall() { c.once.Do(func() { close(c.resume) }) }
 // stalled connects a client that does not read until unstall.
 func (b *bed) stalled(user string) *client {
 	transport, far := realtime.Pipe()
+	return b.attach(transport, far, realtime.Identity{UserID: user})
+}
+
+// openV1 connects a client that speaks realtime.v1.
+func (b *bed) openV1(id realtime.Identity) *client {
+	b.t.Helper()
+	transport, far := realtime.PipeV1()
+	c := b.attach(transport, far, id)
+	c.unstall()
+	require.NoError(b.t, c.err)
+	return c
+}
+
+func (b *bed) attach(transport realtime.Transport, far *realtime.PipeClient, id realtime.Identity) *client {
 	c := &client{PipeClient: far, t: b.t, resume: make(chan struct{})}
 	b.t.Cleanup(func() {
 		c.Drop()
 		c.unstall()
 	})
 	go c.read()
-	c.conn, c.err = b.Register(b.t.Context(), transport, realtime.Identity{UserID: user})
+	c.conn, c.err = b.Register(b.t.Context(), transport, id)
 	return c
 }
 

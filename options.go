@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"log/slog"
 	"math"
 	"net/http"
@@ -19,6 +20,15 @@ type Options struct {
 	// block: only this request waits. A user who is thrown out by User.Disconnect while it
 	// runs is refused. Nil: everybody is anonymous.
 	Authenticate func(*http.Request) (Identity, error)
+	// Revalidate renews an identity: when it has expired, with an empty token, and when a
+	// client of realtime.v1 sends a new token. Any error refuses that. What it returns must be
+	// of the same user. Rooms that the client has asked for are authorised anew when it sent
+	// a token, and left if that fails. It may block, and may run beside
+	// a handler; ctx is the connection's. Nil: see [Conn.Renew].
+	Revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
+	// ExpiryGrace is for how long a connection goes on whose identity has expired and was not
+	// renewed, before it is closed with code 4401: 10 s. Negative: not at all.
+	ExpiryGrace time.Duration
 	// Authorize decides about everything that a client asks for. Nil refuses all.
 	// What the application does itself (Send, Join, …) needs no leave.
 	Authorize Authorizer
@@ -83,12 +93,15 @@ type Options struct {
 	// size tells the one about the other (CRIME, BREACH).
 	CompressFrom int
 
-	// InboundRate is how many messages a second a client may send, and InboundBytes
-	// how many bytes. Ten seconds' worth may come at once. What comes faster waits, so
-	// nothing is lost; a client for which that goes on for ten seconds is ended with
-	// code 4429. 200 messages, 1 MiB.
-	InboundRate  int
-	InboundBytes int
+	// InboundRate is how many messages a second a client may send, InboundBytes how many
+	// bytes, and InboundFanout how many receivers its messages may have together, each
+	// counted as often as it gets one: a message to a room of 10,000 is as much work as 10,000
+	// to one user. What OnMessage sends does not count. Ten seconds' worth may come at once.
+	// What comes faster waits, so nothing is lost; a client for which that goes on for ten
+	// seconds is ended with code 4429. 200 messages, 1 MiB, 250,000 receivers.
+	InboundRate   int
+	InboundBytes  int
+	InboundFanout int
 
 	// QueueMessages and QueueBytes bound what waits to be written to one client: 1000
 	// messages, 4 MiB. Slow is what happens beyond: SlowDisconnect.
@@ -180,6 +193,7 @@ func (o *Options) resolved() Options {
 	number(&r.MaxMessageBytes, 64<<10)
 	number(&r.InboundRate, 200)
 	number(&r.InboundBytes, 1<<20)
+	number(&r.InboundFanout, 250_000)
 	number(&r.CompressFrom, 0)
 	number(&r.QueueMessages, engine.DefaultMaxMessages)
 	number(&r.QueueBytes, engine.DefaultMaxBytes)
@@ -189,6 +203,7 @@ func (o *Options) resolved() Options {
 	number(&r.StaleAfter, 300*second)
 	number(&r.SweepInterval, 60*second)
 	number(&r.DrainWindow, 10*second)
+	number(&r.ExpiryGrace, 10*second)
 	if r.StaleAfter > 0 && r.PingInterval > r.StaleAfter/3 {
 		r.PingInterval = r.StaleAfter / 3
 	}

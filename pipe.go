@@ -24,8 +24,15 @@ func Pipe() (Transport, *PipeClient) {
 	return p, &PipeClient{p: p}
 }
 
+// PipeV1 is [Pipe] for a client that speaks realtime.v1.
+func PipeV1() (Transport, *PipeClient) {
+	p := &pipe{proto: protoV1, down: newLane(), up: newLane()}
+	return p, &PipeClient{p: p}
+}
+
 // pipe is the server's end.
 type pipe struct {
+	proto      protocol
 	down, up   *lane
 	ears       ears
 	link       *engine.Link
@@ -34,6 +41,8 @@ type pipe struct {
 
 // RemoteAddr returns "pipe".
 func (p *pipe) RemoteAddr() string { return "pipe" }
+
+func (p *pipe) protocol() protocol { return p.proto }
 
 func (p *pipe) deflates() bool { return false }
 

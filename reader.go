@@ -40,8 +40,9 @@ type reader struct {
 	*readers
 	c *Conn
 
-	messages, bytes, pings bucket
-	slowSince              time.Duration // since when the buckets have been in debt, as c.now(); or 0
+	messages, bytes, fanout, pings bucket
+
+	slowSince time.Duration // since when the buckets have been in debt, as c.now(); or 0
 
 	watch   engine.Timer // looks after a handler, a message or a silence that takes long
 	armed   atomic.Bool
@@ -69,12 +70,13 @@ type readers struct {
 }
 
 // limits is how much clients may send.
-type limits struct{ messages, bytes, pings limit }
+type limits struct{ messages, bytes, fanout, pings limit }
 
 func newLimits(o *Options) limits {
 	return limits{
 		messages: newLimit(o.InboundRate, burstSeconds*o.InboundRate),
 		bytes:    newLimit(o.InboundBytes, burstSeconds*o.InboundBytes),
+		fanout:   newLimit(o.InboundFanout, burstSeconds*o.InboundFanout),
 		pings:    newLimit(pingRate, pingBurst),
 	}
 }
@@ -201,7 +203,7 @@ func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 	}
 	var cmd command
 	if op == engine.OpText {
-		cmd = decodePlain(data)
+		cmd = r.c.proto.decode(data)
 	}
 	if cmd.kind == cmdNone {
 		r.tally.add(cIgnored, 1)
@@ -213,7 +215,8 @@ func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 // throttle waits until the client may have sent what it has sent.
 func (r *reader) throttle(n int) bool {
 	now := r.c.now()
-	wait := max(r.messages.take(r.limits.messages, 1, now), r.bytes.take(r.limits.bytes, n, now))
+	wait := max(r.messages.take(r.limits.messages, 1, now), r.bytes.take(r.limits.bytes, n, now),
+		r.fanout.take(r.limits.fanout, int(r.c.reached.Swap(0)), now))
 	if wait == 0 {
 		r.slowSince = 0
 		return true

@@ -15,6 +15,7 @@ type deaf struct{}
 
 func (deaf) RemoteAddr() string               { return "nowhere" }
 func (d deaf) wire() engine.Wire              { return d }
+func (deaf) protocol() protocol               { return protoPlain }
 func (deaf) deflates() bool                   { return false }
 func (deaf) attach(*engine.Link, ears, int)   {}
 func (deaf) nudge() bool                      { return true }

@@ -53,6 +53,14 @@ func (t Target) ExceptUser(ids ...string) Target {
 	return t
 }
 
+// room is the only room of the target, or empty.
+func (t *Target) room() string {
+	if t.All || len(t.Rooms) != 1 || len(t.Users)+len(t.Conns) > 0 {
+		return ""
+	}
+	return t.Rooms[0]
+}
+
 // sorted returns names in order and each once. It does not change names.
 func sorted(names []string) []string {
 	if len(names) < 2 {

@@ -18,6 +18,8 @@ type Transport interface {
 	// RemoteAddr returns the peer's address for humans, or "pipe".
 	RemoteAddr() string
 
+	// protocol returns what the peer speaks.
+	protocol() protocol
 	// deflates reports whether the peer takes messages that are compressed.
 	deflates() bool
 	// wire is the send side, for the link that is about to be attached.

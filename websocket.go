@@ -50,7 +50,8 @@ type socket struct {
 	raw        syscall.RawConn // nil if nc is more than a socket
 	in         *inbound.Intake
 	decoder    *decoder // nil while nothing is read
-	deflate    bool     // compression was negotiated, and the decoder is never given back
+	proto      protocol
+	deflate    bool // compression was negotiated, and the decoder is never given back
 	remote     string
 	answer     []byte // to the handshake, until the link has it
 	link       *engine.Link
@@ -72,7 +73,14 @@ func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request, remote st
 	if offered := r.Header[extensions]; shared.compress && len(offered) > 0 {
 		agreed = s.negotiate(offered)
 	}
-	s.answer = answer(w.Header(), r.Header.Get(headerKey), agreed)
+	subprotocol := ""
+	if byHeader, ok := asksForV1(r.Header, r.URL.Query()); ok {
+		s.proto = protoV1
+		if byHeader {
+			subprotocol = V1
+		}
+	}
+	s.answer = accepted(w.Header(), r.Header.Get(headerKey), agreed, subprotocol)
 	return s, nil
 }
 
@@ -91,6 +99,7 @@ func (s *socket) negotiate(offered []string) (agreed string) {
 }
 
 func (s *socket) RemoteAddr() string                 { return s.remote }
+func (s *socket) protocol() protocol                 { return s.proto }
 func (s *socket) deflates() bool                     { return s.deflate }
 func (s *socket) wire() engine.Wire                  { return s }
 func (s *socket) SetWriteDeadline(t time.Time) error { return s.nc.SetWriteDeadline(t) }

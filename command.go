@@ -1,0 +1,79 @@
+package realtime
+
+import "bytes"
+
+// protocol is the language that a connection speaks on the wire.
+type protocol uint8
+
+// The protocols, see docs/PROTOCOL.md.
+const (
+	protoPlain protocol = iota
+	protoV1
+	numProtocols
+)
+
+// command is what a client's message asks for.
+type command struct {
+	kind   commandKind
+	text   []byte // may be a part of the message that it was decoded from
+	target string
+	req    *request // of a client of realtime.v1
+}
+
+// keep makes the command independent of the message that it was decoded from.
+func (c *command) keep() {
+	c.text = bytes.Clone(c.text)
+	if r := c.req; r != nil {
+		r.id, r.content = bytes.Clone(r.id), bytes.Clone(r.content)
+	}
+}
+
+// size is what it takes while it waits, in bytes.
+func (c *command) size() int {
+	n := len(c.text) + len(c.target)
+	if c.req != nil {
+		n += c.req.size()
+	}
+	return n
+}
+
+type commandKind uint8
+
+const (
+	cmdNone commandKind = iota // nothing that the protocol knows
+	cmdPing
+	cmdChat
+	cmdRequest
+)
+
+// The codes of error replies.
+const (
+	codeBadRequest = "bad_request"
+	codeUnknown    = "unknown_type"
+	codeForbidden  = "forbidden"
+	codeDenied     = "denied"
+	codeExpired    = "expired"
+	codeLimit      = "limit"
+	codeTooLarge   = "too_large"
+	codeInternal   = "internal"
+)
+
+// request is what a client of realtime.v1 asks for. Parts of it may be parts of the message
+// that it was decoded from.
+type request struct {
+	name    string // the command
+	id      []byte // a JSON string or number, nil if there is none
+	room    string
+	user    string
+	conn    string
+	all     bool
+	typ     string // of the message
+	content []byte // JSON
+	token   string
+	wrong   error // why it is none
+}
+
+func (r *request) size() int {
+	return len(r.name) + len(r.id) + len(r.room) + len(r.user) + len(r.conn) +
+		len(r.typ) + len(r.content) + len(r.token)
+}

@@ -1,0 +1,97 @@
+package realtime
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// expiry ends a connection whose identity is no longer good. The wheel of the Manager comes
+// by when it expires, tries to have it renewed, and comes by again when the time for that is over.
+type expiry struct {
+	*expiries
+	c *Conn
+
+	timer engine.Timer
+	asked time.Time // the time of expiry for which the application was asked; the wheel's
+}
+
+// expiries is what the expiries of a Manager have in common.
+type expiries struct {
+	wheel      *engine.Wheel
+	grace      time.Duration
+	revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
+	notes      *notes
+	tally      *tally
+}
+
+// of returns the expiry of a connection that is kept there, or nil if it needs none.
+func (es *expiries) of(c *Conn, kept *atomic.Pointer[expiry]) *expiry {
+	if kept.Load() == nil && !c.Identity().ExpiresAt.IsZero() {
+		kept.CompareAndSwap(nil, &expiry{expiries: es, c: c})
+	}
+	return kept.Load()
+}
+
+// renew asks the application for a newer identity of the connection's user.
+func (es *expiries) renew(c *Conn, token string) error {
+	if es.revalidate == nil {
+		return ErrForbidden
+	}
+	id, err := es.revalidate(c.ctx, c, token)
+	if err != nil {
+		es.notes.write(c.ctx, slog.LevelDebug, c.id, "realtime: identity not renewed",
+			slog.String("conn", c.id), slog.Any("error", err))
+		return ErrForbidden
+	}
+	return c.Renew(id)
+}
+
+// watch looks after the identity that the connection has now.
+func (e *expiry) watch() {
+	at := e.c.Identity().ExpiresAt
+	if at.IsZero() || e.c.ended() {
+		e.stop()
+		return
+	}
+	e.timer.Fire = e.look
+	e.wheel.Set(&e.timer, time.Until(at))
+	if e.c.ended() { // and stop was called in between
+		e.stop()
+	}
+}
+
+func (e *expiry) stop() { e.wheel.Stop(&e.timer) }
+
+// look runs in the goroutine of the wheel.
+func (e *expiry) look() {
+	at := e.c.Identity().ExpiresAt
+	late := time.Since(at)
+	switch {
+	case at.IsZero() || e.c.ended():
+	case late < 0:
+		e.wheel.Set(&e.timer, -late)
+	case late >= e.grace:
+		e.c.expel(CauseExpired, CloseExpired, "identity expired")
+	default:
+		if e.asked != at {
+			e.asked = at
+			e.c.duties.run(e.expired)
+		}
+		e.wheel.Set(&e.timer, e.grace-late)
+	}
+}
+
+// expired asks the application for another identity, or else the client for another token.
+func (e *expiry) expired() {
+	if e.c.ended() {
+		return
+	}
+	err := guard(e.notes, e.tally, e.c, func() error { return e.renew(e.c, "") })
+	if err != nil && e.c.proto == protoV1 {
+		answer(e.c, e.tally, reply(nil, codeExpired, "identity expired"))
+	}
+}
