@@ -9,7 +9,7 @@ import (
 // frames is one message on the wire, once for each protocol that a receiver speaks.
 // All receivers share them.
 type frames struct {
-	m     *Message
+	m     Message
 	room  string // that it is for, or empty
 	forms [numProtocols]forms
 }
@@ -18,7 +18,7 @@ type frames struct {
 func (f *frames) of(p protocol, deflates bool) *engine.Frame {
 	form := &f.forms[p]
 	if form.plain == nil { // the first who speaks it came when the rest was encoded already
-		form.plain = encodeIn(p, f.m, f.room)
+		form.plain = encodeIn(p, &f.m, f.room)
 	}
 	return form.of(deflates)
 }
@@ -54,9 +54,9 @@ const envelope = 96
 type languages [numProtocols]atomic.Int64
 
 // encode builds the frames of a message to a room, or to no room in particular, for the
-// protocols that somebody speaks. No room is locked while it runs. It keeps m.
+// protocols that somebody speaks. No room is locked while it runs.
 func (l *languages) encode(m *Message, room string) frames {
-	f := frames{m: m, room: room}
+	f := frames{m: *m, room: room}
 	for p := range f.forms {
 		if l[p].Load() > 0 {
 			f.forms[p].plain = encodeIn(protocol(p), m, room)

@@ -174,7 +174,7 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity, e entr
 // greet says welcome.
 func (m *Manager) greet(c *Conn) {
 	hello := welcome(c.proto, c.id, m.opts.MaxMessageBytes)
-	greeting := frames{m: &hello}
+	greeting := frames{m: hello}
 	c.push(&greeting, engine.Reply, engine.DropNewest) // of a class that is never dropped
 	greeting.settle(&m.tally)
 	m.tally.add(cMatched, 1)
