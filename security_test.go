@@ -56,7 +56,7 @@ var threats = []struct {
 	{"27-wrong-receiver", tests(TestExceptHoldsForWhoIsAboutToGo, TestRemoveFromRoom, TestSendTargets)},
 	{"28-log", tests(TestLogCannotBeFlooded, TestRefusedOriginIsLoggedOnce)},
 	{"29-panics", tests(TestPanicEndsOneConnection, TestHandlerThatEndsItsGoroutine)},
-	{"30-any-input", tests(TestSocketProtocolErrors, TestCompressedGarbage)},
+	{"30-any-input", tests(TestCompressedGarbage)},
 	{"31-crowds", tests(TestManyRoomsComeAndGo)},
 	{"32-close-frames", tests(TestSocketCloseHandshakes, TestConnCloseCodes)},
 	{"33-caches", tests(TestHandshakeRefusals, TestRestContract)},
