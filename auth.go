@@ -12,7 +12,7 @@ type ActionKind string
 const (
 	ActionSend    ActionKind = "send"    // Target says to whom
 	ActionJoin    ActionKind = "join"    // put the connection Conn into Room
-	ActionLeave   ActionKind = "leave"   // take the connection Conn out of its REST room
+	ActionLeave   ActionKind = "leave"   // take the connection Conn out of Room; of its REST room if that is empty
 	ActionMembers ActionKind = "members" // list the users of Room
 	ActionStats   ActionKind = "stats"   // read the statistics
 )
@@ -21,7 +21,7 @@ const (
 // only if an authorizer allows it.
 type Action struct {
 	Kind   ActionKind
-	Room   string // of join and members
+	Room   string // of join, leave and members
 	Conn   string // of join and leave: the id of the connection
 	Target Target // of send
 }

@@ -78,6 +78,26 @@ func TestDisconnectWhileItConnects(t *testing.T) {
 	})
 }
 
+// Who is thrown out is out within a second, whatever still waits for him.
+func TestDisconnectTakesASecond(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		mallory := b.stalled("mallory")
+		for range 900 {
+			b.news(realtime.ToUser("mallory"), strings.Repeat("x", 1000))
+		}
+		n, err := b.User("mallory").Disconnect(t.Context(), realtime.ClosePolicy, "spam")
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		require.Zero(t, b.news(realtime.ToUser("mallory"), "more").Queued, "from now on")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Zero(t, b.Stats().Conns)
+		mallory.unstall()
+		require.Less(t, len(mallory.raw()), 100, "what his side had taken already")
+		require.Positive(t, b.Stats().Lost)
+	})
+}
+
 func TestDenyUser(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		mallory, other := b.open("mallory"), b.open("mallory")

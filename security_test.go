@@ -36,7 +36,7 @@ var threats = []struct {
 	{"04-authentication", tests(TestHandshakeRefusals, TestRefusalsLeaveNothing)},
 	{"05-tokens", tests(testTokensAreNotLogged)},
 	{"06-expiry", tests(TestExpiry, TestRevalidate, TestRefresh, TestExpiredIdentityDoesNotComeIn)},
-	{"07-revocation", tests(TestNobodySlipsBackIn, TestDenyUser, TestDenyRoom)},
+	{"07-revocation", tests(TestNobodySlipsBackIn, TestDisconnectTakesASecond, TestDenyUser, TestDenyRoom)},
 	{"09-connections", tests(TestHandshakeRateOfAnAddress, TestHandshakeRateOfAll, TestConnectionsOfAnAddress, TestConnLimits)},
 	{"10-slow-handshake", tests(TestNewServer, TestHandshakeRefusals)},
 	{"11-big-message", tests(TestMessageSizeLimit)},
