@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ type Conn struct {
 	id       string
 	identity Identity
 	receiver
+	place  netip.Prefix
 	began  decision // to let it in
 	opened time.Time
 	ctx    context.Context
@@ -129,6 +131,14 @@ func (c *Conn) Renew(id Identity) error {
 // Context returns the context of the connection. It has the values of the request
 // that opened it, and ends with the connection; its cause is a *CloseError then.
 func (c *Conn) Context() context.Context { return c.ctx }
+
+// source is where the connection comes from as far as the log goes: its address, or itself.
+func (c *Conn) source() string {
+	if c.place.IsValid() {
+		return c.place.String()
+	}
+	return c.id
+}
 
 // Rooms returns the rooms that the connection is in, in order of joining.
 func (c *Conn) Rooms() []string {

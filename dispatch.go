@@ -64,7 +64,7 @@ func (d *dispatcher) send(c *Conn, to Target, msg Message) error {
 // failed counts what failed for another reason than that it may not be.
 func (d *dispatcher) failed(c *Conn, err error) {
 	d.tally.add(cFailed, 1)
-	d.notes.write(c.ctx, slog.LevelDebug, c.id, "realtime: message failed",
+	d.notes.write(c.ctx, slog.LevelDebug, c.source(), "realtime: message failed",
 		slog.String("conn", c.id), slog.Any("error", err))
 }
 
@@ -78,7 +78,7 @@ func (d *dispatcher) allowed(c *Conn, a Action) bool {
 	}
 	if err := d.authorize(c.ctx, c, a); err != nil {
 		d.tally.add(cDenied, 1)
-		d.notes.write(c.ctx, slog.LevelDebug, c.id, "realtime: action refused",
+		d.notes.write(c.ctx, slog.LevelDebug, c.source(), "realtime: action refused",
 			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
 			slog.Any("error", err))
 		return false

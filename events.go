@@ -9,11 +9,13 @@ import (
 
 // Inbound is a message from a client, before it goes anywhere.
 type Inbound struct {
-	// Text is what the client wrote.
+	// Text is what a plain client wrote. It is empty for a client of realtime.v1, whose
+	// message can be any JSON.
 	Text string
 	// Target is whom the client means. A client's room is resolved already.
 	Target Target
-	// Message is what the others are to get: Text with its sender, as [Chat] makes it.
+	// Message is what the others are to get: Text with its sender, as [Chat] makes it, or
+	// what the client of realtime.v1 sent, with its sender.
 	Message Message
 }
 
@@ -30,7 +32,8 @@ type (
 
 	// MessageFunc gets each message that a client sends and that Options.Authorize
 	// allowed, in place of the default, which is Send(ctx, in.Target, in.Message).
-	// An error is counted; a plain client is not told.
+	// An error is counted; a plain client is not told, and one of realtime.v1 learns that it
+	// failed, or was ErrForbidden.
 	//
 	// While it runs, nothing else of this connection is handled. After five seconds,
 	// or when it calls Conn.Ping, the connection is read on, so that pings are
@@ -54,7 +57,7 @@ func guard(n *notes, t *tally, c *Conn, f func() error) (err error) {
 		}
 		p := recover() // nil after Goexit
 		t.add(cPanics, 1)
-		n.write(c.ctx, slog.LevelError, c.transport.RemoteAddr(), "realtime: panic in a handler",
+		n.write(c.ctx, slog.LevelError, c.source(), "realtime: panic in a handler",
 			slog.String("conn", c.id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		err = fmt.Errorf("realtime: panic: %v", p)
 		c.finish(&CloseError{

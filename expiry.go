@@ -31,7 +31,9 @@ type expiries struct {
 // of returns the expiry of a connection that is kept there, or nil if it needs none.
 func (es *expiries) of(c *Conn, kept *atomic.Pointer[expiry]) *expiry {
 	if kept.Load() == nil && !c.Identity().ExpiresAt.IsZero() {
-		kept.CompareAndSwap(nil, &expiry{expiries: es, c: c})
+		e := &expiry{expiries: es, c: c}
+		e.timer.Fire = e.look
+		kept.CompareAndSwap(nil, e)
 	}
 	return kept.Load()
 }
@@ -43,7 +45,7 @@ func (es *expiries) renew(c *Conn, token string) error {
 	}
 	id, err := es.revalidate(c.ctx, c, token)
 	if err != nil {
-		es.notes.write(c.ctx, slog.LevelDebug, c.id, "realtime: identity not renewed",
+		es.notes.write(c.ctx, slog.LevelDebug, c.source(), "realtime: identity not renewed",
 			slog.String("conn", c.id), slog.Any("error", err))
 		return ErrForbidden
 	}
@@ -57,7 +59,6 @@ func (e *expiry) watch() {
 		e.stop()
 		return
 	}
-	e.timer.Fire = e.look
 	e.wheel.Set(&e.timer, time.Until(at))
 	if e.c.ended() { // and stop was called in between
 		e.stop()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -186,16 +185,15 @@ type session struct {
 	conn      Conn
 	reader    reader
 	heart     heartbeat
-	place     netip.Prefix
 	expiry    atomic.Pointer[expiry] // nil until the identity has a time of expiry
 	connected atomic.Bool            // OnConnect returned nil
 }
 
 func (m *Manager) newSession(ctx context.Context, t Transport, id Identity, e entrant) *session {
-	s := &session{m: m, place: e.place}
+	s := &session{m: m}
 	c := &s.conn
 	c.id, c.identity, c.opened, c.transport = "conn_"+uuid.NewString(), id, time.Now(), t
-	c.began = e.began
+	c.place, c.began = e.place, e.began
 	if c.deflates = t.deflates(); c.deflates {
 		m.tally.deflating.Add(1)
 	}
@@ -273,7 +271,7 @@ func (m *Manager) connect(s *session) error {
 // farewell cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
 func (m *Manager) farewell(s *session, why *CloseError) {
-	defer m.gate.leave(entrant{place: s.place})
+	defer m.gate.leave(entrant{place: s.conn.place})
 	s.heart.stop()
 	if e := s.expiry.Load(); e != nil {
 		e.stop()
@@ -288,7 +286,7 @@ func (m *Manager) farewell(s *session, why *CloseError) {
 	if s.conn.deflates {
 		m.tally.deflating.Add(-1)
 	}
-	m.logEnd(s, why)
+	m.logEnd(&s.conn, why)
 	m.tails.run(func() {
 		s.reader.wait()
 		if m.opts.OnDisconnect != nil && s.connected.Load() {
@@ -309,11 +307,7 @@ func (m *Manager) disconnect(s *session, why *CloseError) {
 
 // logEnd writes the line that a connection gets when it ends, the first of a second from the
 // same address and by the same cause.
-func (m *Manager) logEnd(s *session, why *CloseError) {
-	c, who := &s.conn, s.conn.id
-	if s.place.IsValid() {
-		who = s.place.String()
-	}
+func (m *Manager) logEnd(c *Conn, why *CloseError) {
 	level := slog.LevelDebug
 	switch why.Cause {
 	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused, CauseExpired:
@@ -323,7 +317,7 @@ func (m *Manager) logEnd(s *session, why *CloseError) {
 		return
 	}
 	info := c.Info()
-	m.notes.write(c.ctx, level, who+why.Cause.String(), "realtime: connection ended",
+	m.notes.write(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
 		slog.String("conn", c.id), slog.String("user", c.UserID()),
 		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
 		slog.Int("code", int(why.Code)), slog.String("reason", cut(why.Reason)),

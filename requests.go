@@ -70,7 +70,10 @@ func (d *requester) sendRequest(c *Conn, r *request) error {
 	msg := Message{Type: r.typ, Sender: c.UserID(), Content: r.content}
 	if d.onMessage != nil {
 		msg.Content = bytes.Clone(msg.Content) // the application may keep it
-		return d.onMessage(c.ctx, c, Inbound{Target: to, Message: msg})
+		if err := d.onMessage(c.ctx, c, Inbound{Target: to, Message: msg}); err != nil {
+			return &applicationError{err}
+		}
+		return nil
 	}
 	return d.send(c, to, msg)
 }
@@ -113,11 +116,11 @@ func (d *requester) joinRequest(c *Conn, room string) error {
 	if !d.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id}) {
 		return ErrForbidden
 	}
-	if _, err := d.rooms.join(c, room, began); err != nil {
-		return err
+	joined, err := d.rooms.join(c, room, began)
+	if joined {
+		c.asksFor(room)
 	}
-	c.asksFor(room)
-	return nil
+	return err
 }
 
 func (d *requester) leaveRequest(c *Conn, room string) error {
@@ -148,7 +151,12 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 	return nil
 }
 
-// errorReply is what a client learns of an error. What the application says is for the log.
+// applicationError is an error of code of the application, whose words are for the log.
+type applicationError struct{ error }
+
+func (e *applicationError) Unwrap() error { return e.error }
+
+// errorReply is what a client learns of an error.
 func errorReply(err error) (code, message string) {
 	for _, known := range []struct {
 		err  error
@@ -161,9 +169,12 @@ func errorReply(err error) (code, message string) {
 			return known.code, known.err.Error()[len("realtime: "):]
 		}
 	}
+	_, application := errors.AsType[*applicationError](err)
 	switch {
 	case err == nil:
 		return "", ""
+	case application:
+		return codeInternal, "internal error"
 	case errors.Is(err, errCommand):
 		return codeUnknown, err.Error()
 	}

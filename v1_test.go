@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -77,7 +78,7 @@ func TestV1Errors(t *testing.T) {
 		return nil
 	}, OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
 		if in.Message.Type == "fail" {
-			return errors.New("a secret of the application")
+			return fmt.Errorf("a secret of the application: %w", realtime.ErrName)
 		}
 		return nil
 	}}
