@@ -135,15 +135,20 @@ func TestIntakeOfAWrappedConnection(t *testing.T) {
 }
 
 func TestIntakeStopsBeforeWhatIsWrong(t *testing.T) {
-	good := inbound(finText, 50)
-	for _, early := range []int{0, 10, len(good) + 2} {
-		stream := good + "\x8f\x80"
-		in, _, client := begun(t, newIntakes(t), stream[:early])
-		send(t, client, stream[early:]+good)
-		expect(t, in, good, 33)
-		_, err := in.Read(make([]byte, 10))
-		require.Equal(t, in.Wrong(), err)
-		require.Equal(t, &Violation{1002, "unknown opcode"}, in.Wrong())
+	for _, c := range []struct{ good, bad, reason string }{
+		{inbound(finText, 50), "\x8f\x80", "unknown opcode"},
+		{inbound(opText, 50), "\x09\x80", "control frame is fragmented"},
+		{inbound(opText, 50), inbound(finText, 0), "message begins inside another"},
+	} {
+		for _, early := range []int{0, 10, len(c.good) + 2} {
+			stream := c.good + c.bad
+			in, _, client := begun(t, newIntakes(t), stream[:early])
+			send(t, client, stream[early:]+c.good)
+			expect(t, in, c.good, 33)
+			_, err := in.Read(make([]byte, 10))
+			require.Equal(t, in.Wrong(), err)
+			require.Equal(t, &Violation{1002, c.reason}, in.Wrong())
+		}
 	}
 }
 

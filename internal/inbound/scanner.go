@@ -47,7 +47,7 @@ type Scanner struct {
 	head  [10]byte // of the frame without the mask, as far as it has come
 	have  int
 	left  uint64 // bytes of the mask and the payload that have not come
-	ctrl  bool   // it is a control frame's
+	ctrl  uint8  // bytes of the frame if it is a good control frame, or 0
 	open  bool   // a message has begun whose last frame has not
 	parts int    // its frames so far
 	size  uint64 // its announced bytes so far
@@ -70,10 +70,10 @@ func (s *Scanner) Between() bool { return s.have == 0 && s.left == 0 && !s.open 
 // InControl returns how many bytes have come of a control frame that is under way, from its
 // header on; 0 if none is.
 func (s *Scanner) InControl() int {
-	if !s.ctrl || s.left == 0 {
+	if s.ctrl == 0 || s.left == 0 {
 		return 0
 	}
-	return 2 + maskBytes + int(s.head[1]&^maskBit) - int(s.left)
+	return int(s.ctrl) - int(s.left)
 }
 
 // Scan takes the next bytes, up to the end of a message or of a control frame, and returns
@@ -85,7 +85,7 @@ func (s *Scanner) Scan(p []byte) (n int, wrong *Violation) {
 			step := min(s.left, uint64(len(p)-i))
 			s.left -= step
 			i += int(step)
-			if s.left == 0 && (s.ctrl || !s.open) {
+			if s.left == 0 && (s.ctrl > 0 || !s.open) {
 				return i, nil
 			}
 			continue
@@ -140,10 +140,9 @@ func (s *Scanner) frame() *Violation {
 	case n > 1<<63-1:
 		return violation("length has its highest bit set")
 	}
-	s.left = n + maskBytes
-	s.ctrl = op >= opClose
+	s.left, s.ctrl = n+maskBytes, 0
 	switch {
-	case s.ctrl:
+	case op >= opClose:
 		return s.control(op, n)
 	case first && s.open:
 		return violation("message begins inside another")
@@ -165,6 +164,7 @@ func (s *Scanner) control(op byte, n uint64) *Violation {
 	case n > maxControl:
 		return violation("control frame is too long")
 	}
+	s.ctrl = uint8(s.have + maskBytes + int(n))
 	return nil
 }
 

@@ -157,6 +157,25 @@ func TestScannerKnowsWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+// A length may be written in more bytes than it needs; what has come of the frame counts all
+// of them.
+func TestScannerKnowsHowLongAControlFrameIs(t *testing.T) {
+	payload := strings.Repeat("x", 125)
+	for _, head := range []string{"\x89\xfd", "\x89\xfe\x00\x7d", "\x89\xff\x00\x00\x00\x00\x00\x00\x00\x7d"} {
+		s := NewScanner(1000, false)
+		ping := head + "mask" + payload
+		for i := range len(ping) - 1 {
+			_, wrong := s.Scan([]byte{ping[i]})
+			require.Nil(t, wrong)
+			if i >= len(head)-1 {
+				require.Equal(t, i+1, s.InControl(), "%q", head)
+			} else {
+				require.Zero(t, s.InControl())
+			}
+		}
+	}
+}
+
 // errEnd is the end of a memConn. coder/websocket takes io.EOF for the end of a message.
 var errEnd = errors.New("end of test data")
 
