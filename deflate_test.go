@@ -85,7 +85,7 @@ func (c *wireClient) closed() realtime.CloseCode {
 }
 
 // deflate is what a client does to a message, RFC 7692 section 7.2.1.
-func deflate(t *testing.T, text string) string {
+func deflate(t testing.TB, text string) string {
 	t.Helper()
 	var out bytes.Buffer
 	w, err := flate.NewWriter(&out, flate.BestCompression)

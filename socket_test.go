@@ -164,6 +164,12 @@ func TestSocketCloseHandshakes(t *testing.T) {
 // rawDial opens a WebSocket by hand and returns the socket behind the handshake.
 func (s *site) rawDial(t *testing.T, user, early string) (net.Conn, *bufio.Reader) {
 	t.Helper()
+	return s.rawDialWith(t, user, "", early)
+}
+
+// rawDialWith is rawDial with more headers, each a line.
+func (s *site) rawDialWith(t *testing.T, user, headers, early string) (net.Conn, *bufio.Reader) {
+	t.Helper()
 	addr := s.Listener.Addr().String()
 	var nc net.Conn
 	var err error
@@ -176,7 +182,7 @@ func (s *site) rawDial(t *testing.T, user, early string) (net.Conn, *bufio.Reade
 	t.Cleanup(func() { _ = nc.Close() })
 	_, err = fmt.Fprintf(nc, "GET /ws?user_id=%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\n"+
 		"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n%s", user, addr, early)
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n%s", user, addr, headers, early)
 	require.NoError(t, err)
 	require.NoError(t, nc.SetReadDeadline(time.Now().Add(20*time.Second)))
 	br := bufio.NewReader(nc)
