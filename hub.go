@@ -154,20 +154,31 @@ func (m *Manager) register(ctx context.Context, t Transport, id Identity, e entr
 	if m.gate.isShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
 	}
-	s.reader.hold()
-	defer s.reader.open()
-	s.reader.start() // also of one that has ended: to see the peer's goodbye
-	err := m.connect(s)
-	if !m.index.enter(c) {
-		if err == nil {
-			err = c.end.Load() // the context may not have ended yet
-		}
+	if err := m.admit(s); err != nil {
 		return nil, err
 	}
+	// Now that what comes in is handled at once: whoever is answered may say one thing and
+	// leave, and what is read ahead is dropped then.
 	c.link.Uncork()
 	s.heart.start()
 	s.renewed()
 	return c, nil
+}
+
+// admit asks OnConnect and takes a connection into the lists. What comes in meanwhile waits.
+func (m *Manager) admit(s *session) error {
+	s.reader.hold()
+	defer s.reader.open()
+	s.reader.start() // also of one that has ended: to see the peer's goodbye
+	err := m.connect(s)
+	switch {
+	case m.index.enter(&s.conn):
+		return nil
+	case err != nil:
+		return err
+	default:
+		return s.conn.end.Load() // the context may not have ended yet
+	}
 }
 
 // greet says welcome.

@@ -1,0 +1,137 @@
+package realtime_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// script is a net.Conn in memory. Its peer says what is in it as soon as he has been
+// answered, is heard a few bytes at a time, and says no more.
+type script struct {
+	in   string
+	step int // bytes of a Read
+
+	mu     sync.Mutex
+	change sync.Cond
+	out    bytes.Buffer
+	closed bool
+}
+
+func newScript(in string, step int) *script {
+	c := &script{in: in, step: step}
+	c.change.L = &c.mu
+	return c
+}
+
+func (c *script) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.out.Len() == 0 && !c.closed {
+		c.change.Wait()
+	}
+	switch {
+	case c.closed:
+		return 0, net.ErrClosed
+	case c.in == "":
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), c.step)], c.in)
+	c.in = c.in[n:]
+	return n, nil
+}
+
+func (c *script) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.change.Broadcast()
+	if c.closed {
+		return 0, net.ErrClosed
+	}
+	return c.out.Write(p)
+}
+
+func (c *script) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.change.Broadcast()
+	return nil
+}
+
+// heard returns what was written until the connection was closed, and whether it was.
+func (c *script) heard() (out string, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.String(), c.closed
+}
+
+func (*script) LocalAddr() net.Addr              { return nil }
+func (*script) RemoteAddr() net.Addr             { return nil }
+func (*script) SetDeadline(time.Time) error      { return nil }
+func (*script) SetReadDeadline(time.Time) error  { return nil } // it always ends
+func (*script) SetWriteDeadline(time.Time) error { return nil } // and never waits
+
+// stage is an http.ResponseWriter that can be hijacked.
+type stage struct {
+	*httptest.ResponseRecorder
+	conn  *script
+	early string // what the server has read of the connection already
+}
+
+func (s stage) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	br := bufio.NewReader(strings.NewReader(s.early))
+	_, err := br.Peek(len(s.early))
+	return s.conn, bufio.NewReadWriter(br, bufio.NewWriter(s.conn)), err
+}
+
+const sampleKey = "dGhlIHNhbXBsZSBub25jZQ=="
+
+// upgradeRequest is alice's handshake.
+func upgradeRequest(deflate bool) *http.Request {
+	r := httptest.NewRequest(http.MethodGet, "http://site.example/ws?user_id=alice", nil)
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	r.Header.Set("Sec-WebSocket-Version", "13")
+	r.Header.Set("Sec-WebSocket-Key", sampleKey)
+	if deflate {
+		r.Header.Set("Sec-WebSocket-Extensions", browserOffer)
+	}
+	return r
+}
+
+// A client that says something as soon as the connection is open, and goodbye at once, is
+// heard.
+func TestClientThatSaysOneThingAndLeaves(t *testing.T) {
+	const visits = 2000
+	heard := 0
+	o := realtime.Options{
+		Authenticate: realtime.InsecureQueryUser,
+		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+			heard++
+			return nil
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		for i := range visits {
+			conn := newScript(say("hi")+goodbye(1000, ""), 1000)
+			b.ServeHTTP(stage{httptest.NewRecorder(), conn, ""}, upgradeRequest(false))
+			synctest.Wait()
+			require.Equal(t, i+1, heard, fmt.Sprint("visit ", i))
+		}
+	})
+}
