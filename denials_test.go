@@ -1,10 +1,8 @@
 package realtime_test
 
 import (
-	"bufio"
 	"context"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -179,44 +177,6 @@ func TestDenyRoom(t *testing.T) {
 	})
 }
 
-// silence is the connection of a client that says nothing, for upgrades in bubbles.
-type silence struct {
-	net.Conn
-	http.ResponseWriter
-	closed context.Context
-	close  context.CancelFunc
-}
-
-func silentUpgrade() (http.ResponseWriter, *http.Request) {
-	s := silence{ResponseWriter: httptest.NewRecorder()}
-	s.closed, s.close = context.WithCancel(context.Background())
-	r := httptest.NewRequest(http.MethodGet, "http://site.example/ws", nil)
-	r.Header = http.Header{
-		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
-		"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
-	}
-	return s, r
-}
-
-func (s silence) Write(p []byte) (int, error)      { return len(p), nil }
-func (s silence) SetDeadline(time.Time) error      { return nil }
-func (s silence) SetReadDeadline(time.Time) error  { return nil }
-func (s silence) SetWriteDeadline(time.Time) error { return nil }
-
-func (s silence) Read([]byte) (int, error) {
-	<-s.closed.Done()
-	return 0, net.ErrClosed
-}
-
-func (s silence) Close() error {
-	s.close()
-	return nil
-}
-
-func (s silence) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return s, bufio.NewReadWriter(bufio.NewReader(s), bufio.NewWriter(s)), nil
-}
-
 // Whoever was thrown out stays out, whatever was being decided about him meanwhile: in
 // random schedules of virtual time, authorisations that began before and end after.
 func TestNobodySlipsBackIn(t *testing.T) {
@@ -271,7 +231,7 @@ func requireOutIsOut(t *testing.T, schedule []time.Duration) {
 				strings.NewReader(`{"room_id":"lobby"}`))
 			h.ServeHTTP(httptest.NewRecorder(), r)
 		})
-		again(func() { rt.ServeHTTP(silentUpgrade()) })
+		again(func() { rt.ServeHTTP(stage{httptest.NewRecorder(), newScript("", 0), ""}, upgradeRequest(false)) })
 	}
 	for range 10 {
 		pause()

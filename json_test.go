@@ -226,3 +226,72 @@ func TestCountersCoverStats(t *testing.T) {
 	}
 	require.Equal(t, "cause(99)", Cause(99).String())
 }
+
+// FuzzDecodeV1 compares with encoding/json: what is a request, and what it says.
+func FuzzDecodeV1(f *testing.F) {
+	for _, seed := range []string{
+		"ping", `{"type":"join","id":1,"room":"lobby"}`, `{"type":"send","id":"a","all":true,"content":{"x":[1,2]}}`,
+		`{"type":"send","user":"bob","content":"\ud83d\ude00","message_type":"m"}`, `{"id":-1.5e3}`, `{"id":null}`,
+		`{"type":"refresh","token":"x","token":"y"}`, `{"all":false,"conn":"c"}`, `[]`, `{"type":1}`, `{"type":"\ud800"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if !utf8.Valid(p) {
+			return // the reader has refused it
+		}
+		before := string(p)
+		cmd := decodeV1(p)
+		require.Equal(t, before, string(p), "input is only read")
+		require.Equal(t, before == "ping", cmd.kind == cmdPing)
+		if cmd.kind == cmdPing {
+			return
+		}
+		r := cmd.req
+		code, message := errorReply(r.wrong)
+		require.NotEqual(t, codeInternal, code)
+		answer := reply(r.id, code, message).Payload()
+		require.True(t, json.Valid(answer), "%s", answer)
+		want, ok := naiveRequest(p)
+		require.Equal(t, ok, r.wrong == nil, "%v", r.wrong)
+		if ok {
+			require.Equal(t, want, *r)
+		}
+	})
+}
+
+// naiveRequest reads a request as encoding/json does.
+func naiveRequest(p []byte) (r request, ok bool) {
+	members := NaiveMembers(p)
+	for _, key := range requestKeys {
+		if len(members[key]) > 1 {
+			return r, false
+		}
+	}
+	for key, s := range map[string]*string{
+		"type": &r.name, "room": &r.room, "user": &r.user, "conn": &r.conn, "message_type": &r.typ, "token": &r.token,
+	} {
+		if members[key] == nil {
+			continue
+		}
+		if *s, ok = NaiveString(members[key]); !ok {
+			return r, false
+		}
+	}
+	if id := members["id"]; id != nil {
+		var number json.Number
+		var text string
+		if len(id[0]) > maxID || json.Unmarshal(id[0], &number) != nil && json.Unmarshal(id[0], &text) != nil ||
+			string(id[0]) == "null" {
+			return r, false
+		}
+		r.id = id[0]
+	}
+	if all := members["all"]; all != nil && json.Unmarshal(all[0], &r.all) != nil || all != nil && string(all[0]) == "null" {
+		return r, false
+	}
+	if content := members["content"]; content != nil {
+		r.content = content[0]
+	}
+	return r, members["type"] != nil
+}

@@ -24,7 +24,7 @@ import (
 // answered, is heard a few bytes at a time, and says no more.
 type script struct {
 	in   string
-	step int // bytes of a Read
+	step int // bytes of a Read; 0: he says nothing and stays
 
 	mu     sync.Mutex
 	change sync.Cond
@@ -41,7 +41,7 @@ func newScript(in string, step int) *script {
 func (c *script) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.out.Len() == 0 && !c.closed {
+	for (c.out.Len() == 0 || c.step == 0) && !c.closed {
 		c.change.Wait()
 	}
 	switch {
@@ -104,6 +104,7 @@ const sampleKey = "dGhlIHNhbXBsZSBub25jZQ=="
 // upgradeRequest is alice's handshake.
 func upgradeRequest(deflate bool) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, "http://site.example/ws?user_id=alice", nil)
+	r.RemoteAddr = "10.0.0.1:1" // she may come as often as she likes
 	r.Header.Set("Connection", "Upgrade")
 	r.Header.Set("Upgrade", "websocket")
 	r.Header.Set("Sec-WebSocket-Version", "13")
