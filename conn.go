@@ -18,7 +18,7 @@ type Conn struct {
 	id       string
 	identity Identity
 	receiver
-	place  netip.Prefix
+	place  netip.Addr
 	began  decision // to let it in
 	opened time.Time
 	ctx    context.Context

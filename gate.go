@@ -25,7 +25,7 @@ type gate struct {
 // entrant is who wants in.
 type entrant struct {
 	user  string
-	place netip.Prefix
+	place netip.Addr
 	began decision // to let him in
 }
 

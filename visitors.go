@@ -21,7 +21,7 @@ type visitors struct {
 
 	mu      sync.Mutex
 	used    bucket // of all
-	seen    map[netip.Prefix]*visitor
+	seen    map[netip.Addr]*visitor
 	purgeAt int // how many may be seen before those are forgotten that need not be known
 }
 
@@ -34,7 +34,7 @@ type visitor struct {
 const minVisitors = 1 << 10
 
 func newVisitors(o *Options) *visitors {
-	v := &visitors{began: time.Now(), seen: make(map[netip.Prefix]*visitor), purgeAt: minVisitors}
+	v := &visitors{began: time.Now(), seen: make(map[netip.Addr]*visitor), purgeAt: minVisitors}
 	rate, perIP := o.HandshakeRate, o.HandshakeRatePerIP
 	number(&rate, 2000)
 	number(&perIP, 50)
@@ -45,25 +45,24 @@ func newVisitors(o *Options) *visitors {
 	return v
 }
 
-// place is where a request comes from, as far as limits go. The zero place has none.
-func place(a netip.Addr) netip.Prefix {
-	bits := 64
-	if a.Is4() || a.IsLoopback() {
-		bits = a.BitLen()
+// place is where a request comes from, as far as limits go: the first address of a /64, or
+// an IPv4 address. The zero address has none.
+func place(a netip.Addr) netip.Addr {
+	if a = a.WithZone(""); a.Is4() || a.IsLoopback() {
+		return a
 	}
-	p, _ := a.WithZone("").Prefix(bits) // the zero value for the zero address
-	return p
+	p, _ := a.Prefix(64) // the zero value for the zero address
+	return p.Addr()
 }
 
-func private(p netip.Prefix) bool {
-	a := p.Addr()
+func private(a netip.Addr) bool {
 	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast()
 }
 
 // knock counts a handshake, and returns 0 or how long to wait until one is welcome. One
 // that is not welcome is not counted, and one address that knocks too often does not use
 // up what is for all.
-func (v *visitors) knock(from netip.Prefix) time.Duration {
+func (v *visitors) knock(from netip.Addr) time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Since(v.began)
@@ -76,7 +75,7 @@ func (v *visitors) knock(from netip.Prefix) time.Duration {
 }
 
 // enter counts a connection, unless there are too many.
-func (v *visitors) enter(from netip.Prefix) bool {
+func (v *visitors) enter(from netip.Addr) bool {
 	if !from.IsValid() {
 		return true
 	}
@@ -90,7 +89,7 @@ func (v *visitors) enter(from netip.Prefix) bool {
 	return true
 }
 
-func (v *visitors) leave(from netip.Prefix) {
+func (v *visitors) leave(from netip.Addr) {
 	if !from.IsValid() {
 		return
 	}
@@ -100,7 +99,7 @@ func (v *visitors) leave(from netip.Prefix) {
 }
 
 // visitor returns what is known of an address. v.mu is held.
-func (v *visitors) visitor(from netip.Prefix, now time.Duration) *visitor {
+func (v *visitors) visitor(from netip.Addr, now time.Duration) *visitor {
 	one := v.seen[from]
 	if one == nil {
 		v.purge(now)
@@ -116,7 +115,7 @@ func (v *visitors) purge(now time.Duration) {
 	if len(v.seen) < v.purgeAt {
 		return
 	}
-	kept := make(map[netip.Prefix]*visitor)
+	kept := make(map[netip.Addr]*visitor)
 	for from, one := range v.seen {
 		if one.conns > 0 || !one.used.full(v.each, now) {
 			kept[from] = one
