@@ -13,10 +13,8 @@ import (
 // by when it expires, tries to have it renewed, and comes by again when the time for that is over.
 type expiry struct {
 	*expiries
-	c *Conn
-
+	c     *Conn
 	timer engine.Timer
-	asked time.Time // the time of expiry for which the application was asked; the wheel's
 }
 
 // expiries is what the expiries of a Manager have in common.
@@ -78,10 +76,7 @@ func (e *expiry) look() {
 	case late >= e.grace:
 		e.c.expel(CauseExpired, CloseExpired, "identity expired")
 	default:
-		if e.asked != at {
-			e.asked = at
-			e.c.duties.run(e.expired)
-		}
+		e.c.duties.run(e.expired)
 		e.wheel.Set(&e.timer, e.grace-late)
 	}
 }

@@ -217,6 +217,8 @@ func TestHosts(t *testing.T) {
 		{"APP.example.com:8443", list, false, "", true},
 		{"a.example.org", list, false, "", true},
 		{"example.org", list, false, "", false},
+		{"evilapp.example.com", list, false, "", false},
+		{"evilexample.org", list, false, "", false},
 		{"evil.example", list, false, "", false},
 		{"evil.example", list, false, "X-Forwarded-For", false},
 		{"localhost", list, true, "", false},
