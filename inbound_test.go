@@ -37,7 +37,7 @@ func TestMessageSizeLimit(t *testing.T) {
 		require.Len(t, alice.got(), 1)
 		require.NoError(t, alice.Write(frame(64<<10+1)))
 		alice.requireEnd(realtime.CloseTooBig)
-		require.Equal(t, "message larger than 65536 bytes", alice.ended().Reason)
+		require.Equal(t, "message is too large", alice.ended().Reason)
 	})
 	bubble(t, realtime.Options{MaxMessageBytes: -1}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")

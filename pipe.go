@@ -88,7 +88,7 @@ func (p *pipe) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 			return 0, nil, &CloseError{Cause: CauseClient, Code: code, Reason: reason}
 		default:
 			if len(f.Payload()) > p.maxMessage {
-				return 0, nil, tooBig(p.maxMessage)
+				return 0, nil, tooBig()
 			}
 			return f.Op(), append(buf, f.Payload()...), nil
 		}

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -56,9 +55,7 @@ type ears interface {
 	wake()               // there is something to receive, after park
 }
 
-func tooBig(limit int) *CloseError {
-	return &CloseError{
-		Cause: CauseProtocol, Code: CloseTooBig,
-		Reason: fmt.Sprintf("message larger than %d bytes", limit),
-	}
+// tooBig says what the scanner says of a message that announces its size.
+func tooBig() *CloseError {
+	return &CloseError{Cause: CauseProtocol, Code: CloseTooBig, Reason: "message is too large"}
 }

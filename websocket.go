@@ -184,7 +184,7 @@ func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 		buf = buf[:len(buf)+n]
 		switch {
 		case len(buf) > s.maxMessage:
-			return 0, nil, tooBig(s.maxMessage)
+			return 0, nil, tooBig()
 		case err == io.EOF && !s.decoder.done():
 			return 0, nil, protocolError("compressed data ends before the message", nil)
 		case err == io.EOF:
