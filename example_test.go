@@ -231,6 +231,37 @@ func ExampleOptions_revalidate() {
 	defer rt.Close()
 }
 
+func ExampleTickets() {
+	var tickets realtime.Tickets
+	rt := realtime.New(&realtime.Options{Authenticate: tickets.Authenticate})
+	defer rt.Close()
+	http.Handle("GET /ws", rt)
+	http.HandleFunc("POST /ticket", func(w http.ResponseWriter, r *http.Request) {
+		user, _, ok := r.BasicAuth() // replace: as you authenticate every request
+		if !ok {
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		ticket, err := tickets.Issue(realtime.Identity{UserID: user})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprint(w, ticket) // the page connects to /ws?ticket=…
+	})
+}
+
+func ExampleBearerToken() {
+	verify := func(token string) (user string, err error) { return "alice", nil } // yours
+	rt := realtime.New(&realtime.Options{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			user, err := verify(realtime.BearerToken(r))
+			return realtime.Identity{UserID: user}, err
+		},
+	})
+	defer rt.Close()
+}
+
 func ExamplePipeV1() {
 	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll})
 	defer rt.Close()

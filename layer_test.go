@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"doc", "errors", "target", "result", "limit", "json", "slow", "notes", "tails", "shard", "proxy"},
 	{"closecode", "name", "denials", "host"},
 	{"identity", "message", "stats", "command"},
-	{"codec", "transport", "broker", "observe"},
+	{"codec", "transport", "broker", "observe", "tickets"},
 	{"codecv1"},
 	{"frame", "hijack"},
 	{"decoder"},
@@ -131,7 +131,7 @@ func TestOnlySomeFilesKnowHTTP(t *testing.T) {
 	require.NoError(t, err)
 	allowed := []string{
 		"api.go", "auth.go", "decoder.go", "handler.go", "hijack.go", "host.go", "options.go",
-		"origin.go", "proxy.go", "websocket.go",
+		"origin.go", "proxy.go", "tickets.go", "websocket.go",
 	}
 	for _, p := range paths {
 		f, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ImportsOnly)

@@ -34,7 +34,7 @@ var threats = []struct {
 	{"02-rebinding", tests(TestHosts, TestHostsOfREST)},
 	{"03-downgrade", tests(TestOrigin, TestOriginSchemeBehindAProxy)},
 	{"04-authentication", tests(TestHandshakeRefusals, TestRefusalsLeaveNothing)},
-	{"05-tokens", tests(testTokensAreNotLogged)},
+	{"05-tokens", tests(testTokensAreNotLogged, TestTickets, TestBearerToken)},
 	{"06-expiry", tests(TestExpiry, TestRevalidate, TestRefresh, TestExpiredIdentityDoesNotComeIn)},
 	{"07-revocation", tests(TestNobodySlipsBackIn, TestDisconnectTakesASecond, TestDenyUser, TestDenyRoom)},
 	{"09-connections", tests(TestHandshakeRateOfAnAddress, TestHandshakeRateOfAll, TestConnectionsOfAnAddress, TestConnLimits)},
