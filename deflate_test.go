@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/flate"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -79,7 +78,7 @@ func (c *wireClient) closed() realtime.CloseCode {
 	c.t.Helper()
 	for {
 		if op, payload := readFrame(c.t, c.br); op == 0x8 {
-			return realtime.CloseCode(binary.BigEndian.Uint16([]byte(payload)))
+			return closeCode(payload)
 		}
 	}
 }

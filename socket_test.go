@@ -194,8 +194,13 @@ func (s *site) rawDialWith(t *testing.T, user, headers, early string) (net.Conn,
 
 // masked returns a client frame; the mask is zero, so the payload is as it is.
 func masked(head byte, payload string) string {
-	frame := []byte{head, 0x80 | byte(min(len(payload), 126))}
-	if len(payload) > 125 {
+	frame := []byte{head, 0x80 | byte(len(payload))}
+	switch {
+	case len(payload) > 1<<16-1:
+		frame[1] = 0x80 | 127
+		frame = binary.BigEndian.AppendUint64(frame, uint64(len(payload)))
+	case len(payload) > 125:
+		frame[1] = 0x80 | 126
 		frame = binary.BigEndian.AppendUint16(frame, uint16(len(payload)))
 	}
 	return string(append(frame, 0, 0, 0, 0)) + payload
@@ -204,20 +209,38 @@ func masked(head byte, payload string) string {
 // readFrame reads one frame of the server's.
 func readFrame(t *testing.T, br *bufio.Reader) (op byte, payload string) {
 	t.Helper()
-	head := make([]byte, 2)
-	_, err := io.ReadFull(br, head)
+	op, payload, err := nextFrame(br)
 	require.NoError(t, err)
-	n := int(head[1])
-	if n == 126 {
-		ext := make([]byte, 2)
-		_, err = io.ReadFull(br, ext)
-		require.NoError(t, err)
-		n = int(binary.BigEndian.Uint16(ext))
+	return op, payload
+}
+
+func nextFrame(br *bufio.Reader) (op byte, payload string, err error) {
+	head := make([]byte, 2, 10)
+	if _, err := io.ReadFull(br, head); err != nil {
+		return 0, "", err
+	}
+	n := uint64(head[1])
+	if n >= 126 {
+		long := head[2:map[uint64]int{126: 4, 127: 10}[n]]
+		if _, err := io.ReadFull(br, long); err != nil {
+			return 0, "", err
+		}
+		n = 0
+		for _, b := range long {
+			n = n<<8 | uint64(b)
+		}
 	}
 	p := make([]byte, n)
 	_, err = io.ReadFull(br, p)
-	require.NoError(t, err)
-	return head[0] & 0x0F, string(p)
+	return head[0] & 0x0F, string(p), err
+}
+
+// closeCode is what the payload of a close frame says, 0 if nothing.
+func closeCode(payload string) realtime.CloseCode {
+	if len(payload) < 2 {
+		return 0
+	}
+	return realtime.CloseCode(binary.BigEndian.Uint16([]byte(payload)))
 }
 
 // Frames that come in one packet with the handshake are not lost.
