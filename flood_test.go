@@ -92,6 +92,12 @@ func floodAttacks() []attack {
 		{name: "60,000 one-byte fragments", run: ends(1008, fragments(0x01, xs(60_000), 60_000))},
 		{name: "ping flood", run: ends(1008, strings.Repeat(ping, 10_000))},
 		{name: "pong flood", run: ends(1008, strings.Repeat(pong, 10_000))},
+		{name: "ping flood, not reading", run: floods(ping)},
+		{name: "pong flood, not reading", run: floods(pong)},
+		{name: "fragment flood, not reading", run: floods(masked(0x01, "") +
+			strings.Repeat(masked(0x00, ""), 1024))},
+		{name: "flood behind an error", run: floods("\x81\x01x")},
+		{name: "flood behind a close", run: floods(masked(0x88, "\x03\xe8"))},
 		{name: "huge messages", run: func(a *arena) {
 			const n = 40
 			c := a.enter("mallory")
@@ -115,6 +121,24 @@ func floodAttacks() []attack {
 			a.hear(100)
 		}},
 		{name: "never reads", run: neverReads},
+	}
+}
+
+// floods is an attack with bytes over and over, which are never read. Hardly any are taken.
+func floods(bytes string) func(*arena) {
+	return func(a *arena) {
+		const most = 10 << 20
+		c := a.enter("mallory")
+		p := []byte(strings.Repeat(bytes, 1+(16<<10)/len(bytes)))
+		taken := 0
+		for taken < most {
+			n, err := c.Write(p)
+			if taken += n; err != nil {
+				break
+			}
+		}
+		require.Less(a.t, taken, most)
+		a.gone()
 	}
 }
 

@@ -75,7 +75,7 @@ func (p *pipe) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 		if err != nil {
 			return 0, nil, &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
 		}
-		p.ears.alive()
+		p.ears.alive(f.Len())
 		switch f.Op() {
 		case engine.OpPing:
 			if p.ears.ping() {

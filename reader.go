@@ -43,6 +43,7 @@ type reader struct {
 	messages, bytes, fanout, pings bucket
 
 	slowSince time.Duration // since when the buckets have been in debt, as c.now(); or 0
+	late      int           // bytes that came in after the end
 
 	watch   engine.Timer // looks after a handler, a message or a silence that takes long
 	armed   atomic.Bool
@@ -89,7 +90,15 @@ func (r *reader) init(rs *readers, c *Conn) {
 }
 
 // alive, waiting, ping, pong and wake are the ears of the transport.
-func (r *reader) alive() { r.c.alive() }
+func (r *reader) alive(n int) {
+	r.c.alive()
+	if !r.c.ended() {
+		return
+	}
+	if r.late += n; r.late > maxAfterlife { // he does not mean to answer
+		<-r.c.link.Done()
+	}
+}
 
 // waiting keeps the time since a message or frame has been half there.
 func (r *reader) waiting(inside bool) {

@@ -10,6 +10,10 @@ import (
 // to answer.
 const closeGrace = time.Second
 
+// maxAfterlife is how many bytes are read of a peer whose connection has ended. What comes
+// behind is left in the kernel, for as long as the peer has to answer.
+const maxAfterlife = 1 << 20
+
 // Transport is one attached way to reach a peer, given to [Manager.Register]. There
 // are two: the WebSocket that [Manager.ServeHTTP] makes, and [Pipe] in memory. The
 // interface is sealed, because the engine relies on how they read and write.
@@ -37,18 +41,19 @@ type Transport interface {
 	// park has the ears woken once there is something to receive, and reports true; nobody
 	// may call receive until then. False means that it cannot be done now.
 	park() bool
-	// discard reads what the peer still sends after a receive that failed, until it ends
-	// or closeGrace has passed: closing a socket with unread input resets it, and what
-	// was written last may not arrive.
+	// discard reads what the peer still sends after a receive that failed, until it ends,
+	// closeGrace has passed or it is too much: closing a socket with unread input resets
+	// it, and what was written last may not arrive.
 	discard()
 	// release frees what the transport holds. It is called once, after the last
 	// receive and after the link is done.
 	release()
 }
 
-// ears are what a transport tells its connection. The methods do not block.
+// ears are what a transport tells its connection. Only alive may block, which the goroutine
+// that reads calls.
 type ears interface {
-	alive()              // something came in
+	alive(n int)         // n bytes came in
 	waiting(inside bool) // it is about to wait: inside a message, or between two
 	ping() bool          // a ping came in; false: too many
 	pong(payload string) // a pong came in

@@ -116,7 +116,7 @@ func (s *socket) attach(l *engine.Link, e ears, maxMessage int) {
 func (s *socket) RawConn() syscall.RawConn { return s.raw }
 
 // Heard, Waiting and Wake are inbound.Listener.
-func (s *socket) Heard()              { s.ears.alive() }
+func (s *socket) Heard(n int)         { s.ears.alive(n) }
 func (s *socket) Waiting(inside bool) { s.ears.waiting(inside) }
 func (s *socket) Wake()               { s.ears.wake() }
 
@@ -125,7 +125,9 @@ func (s *socket) park() bool  { return s.in.Park() }
 
 func (s *socket) discard() {
 	_ = s.nc.SetReadDeadline(time.Now().Add(closeGrace))
-	_, _ = io.Copy(io.Discard, s.nc)
+	if n, _ := io.CopyN(io.Discard, s.nc, maxAfterlife); n == maxAfterlife {
+		<-s.link.Done()
+	}
 }
 
 // release frees the decoder of a connection that has ended: its state is not to be trusted.

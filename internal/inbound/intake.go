@@ -43,10 +43,12 @@ func NewIntakes(start func(func())) *Intakes {
 // Close ends the goroutine. Nothing can be parked from then on, and nothing may be.
 func (is *Intakes) Close() { is.parking.close() }
 
-// Listener is told by an intake what happens. Its methods must not block.
+// Listener is told by an intake what happens. Where nothing else is said, its methods must
+// not block.
 type Listener interface {
-	// Heard says that the peer has sent something.
-	Heard()
+	// Heard says that the peer has sent n bytes. It may block: nothing is read until it
+	// returns.
+	Heard(n int)
 	// Waiting says that Read is about to wait, and whether that is inside a message or
 	// a frame.
 	Waiting(inside bool)
@@ -164,7 +166,7 @@ func (in *Intake) fill(p []byte) (n int, err error) {
 	default:
 		return 0, err
 	}
-	in.ears.Heard()
+	in.ears.Heard(n)
 	switch {
 	case !direct:
 		in.rest = (*in.lent)[:n]

@@ -28,7 +28,7 @@ func newListener() *listener {
 	return &listener{waits: make(chan bool, 100), wakes: make(chan struct{}, 100)}
 }
 
-func (l *listener) Heard() { l.heard.Add(1) }
+func (l *listener) Heard(int) { l.heard.Add(1) }
 
 func (l *listener) Waiting(inside bool) {
 	select {
