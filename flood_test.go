@@ -98,8 +98,21 @@ func floodAttacks() []attack {
 			strings.Repeat(masked(0x00, ""), 1024))},
 		{name: "flood behind an error", run: floods("\x81\x01x")},
 		{name: "flood behind a close", run: floods(masked(0x88, "\x03\xe8"))},
+		{name: "message flood", slow: true, run: messageFlood},
+		{name: "messages in a burst", run: func(a *arena) {
+			const n = 900 // 400 have to wait
+			c := a.enter("mallory")
+			c.fate()
+			var all strings.Builder
+			for i := range n {
+				all.WriteString(chatFrame(fmt.Sprint(i)))
+			}
+			c.send(all.String())
+			a.bystander.until(a.t, func() bool { return a.bystander.next["mallory"] == n })
+			require.Positive(a.t, a.rt.Stats().Throttled)
+		}},
 		{name: "huge messages", run: func(a *arena) {
-			const n = 40
+			const n = 40 // 8 have to wait
 			c := a.enter("mallory")
 			c.fate()
 			for i := range n {
@@ -140,6 +153,26 @@ func floods(bytes string) func(*arena) {
 		require.Less(a.t, taken, most)
 		a.gone()
 	}
+}
+
+// messageFlood sends messages for as long as they are taken. They are taken at the rate that
+// is allowed, none is lost, and after ten seconds of that the flood is ended.
+func messageFlood(a *arena) {
+	start := time.Now()
+	c := a.enter("mallory")
+	go func() {
+		for i := 0; ; i++ {
+			if _, err := io.WriteString(c, chatFrame(fmt.Sprint(i))); err != nil {
+				return
+			}
+		}
+	}()
+	require.Equal(a.t, realtime.CloseRate, c.closed())
+	require.NoError(a.t, c.Close()) // no time passes while he has something to say
+	require.InDelta(a.t, 10, time.Since(start).Seconds(), 1)
+	a.gone()
+	require.EqualValues(a.t, 1, a.rt.Stats().Ended.Rate)
+	require.InDelta(a.t, 2500, a.bystander.due("mallory"), 100, "500 at once, and ten seconds' worth")
 }
 
 // neverReads does not read while the room talks, until his queue is full.

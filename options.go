@@ -96,9 +96,10 @@ type Options struct {
 	// InboundRate is how many messages a second a client may send, InboundBytes how many
 	// bytes, and InboundFanout how many receivers its messages may have together, each
 	// counted as often as it gets one: a message to a room of 10,000 is as much work as 10,000
-	// to one user. What OnMessage sends does not count. Ten seconds' worth may come at once.
-	// What comes faster waits, so nothing is lost; a client for which that goes on for ten
-	// seconds is ended with code 4429. 200 messages, 1 MiB, 250,000 receivers.
+	// to one user. What OnMessage sends does not count. Ten seconds' worth may come at once,
+	// but not more messages and bytes than half of QueueMessages and QueueBytes. What comes
+	// faster waits, so nothing is lost; a client for which that goes on for ten seconds is
+	// ended with code 4429. 200 messages, 1 MiB, 250,000 receivers.
 	InboundRate   int
 	InboundBytes  int
 	InboundFanout int

@@ -73,10 +73,12 @@ type readers struct {
 // limits is how much clients may send.
 type limits struct{ messages, bytes, fanout, pings limit }
 
+// newLimits lets nobody send at once what would fill half of a receiver's queue: a client
+// could end the others in his room with it, who have had no time to read.
 func newLimits(o *Options) limits {
 	return limits{
-		messages: newLimit(o.InboundRate, burstSeconds*o.InboundRate),
-		bytes:    newLimit(o.InboundBytes, burstSeconds*o.InboundBytes),
+		messages: newLimit(o.InboundRate, min(burstSeconds*o.InboundRate, o.QueueMessages/2)),
+		bytes:    newLimit(o.InboundBytes, min(burstSeconds*o.InboundBytes, o.QueueBytes/2)),
 		fanout:   newLimit(o.InboundFanout, burstSeconds*o.InboundFanout),
 		pings:    newLimit(pingRate, pingBurst),
 	}
