@@ -29,6 +29,7 @@ const maxBody = 4 << 10
 func (m *Manager) API(allow RequestAuthorizer) http.Handler {
 	a := &api{m: m, allow: allow}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hurry(w, r)
 		body, err := a.serve(r)
 		if err == nil {
 			writeJSON(w, http.StatusOK, body)

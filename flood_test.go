@@ -196,6 +196,7 @@ func slowAttacks() []attack {
 	attacks := []attack{
 		{name: "half a handshake", run: halfHandshakes},
 		{name: "half a message", run: halfMessages},
+		{name: "half a body", run: halfBodies},
 		{name: "idle between requests", run: func(a *arena) {
 			start := time.Now()
 			res, c, err := a.ask("GET /stats HTTP/1.1\r\nHost: arena\r\n\r\n")
@@ -305,4 +306,38 @@ func halfMessages(a *arena) {
 		require.EqualValues(a.t, 1008, <-end)
 	}
 	require.InDelta(a.t, 10, time.Since(start).Seconds(), 1)
+}
+
+// halfBodies announces bodies and does not send them, or slowly.
+func halfBodies(a *arena) {
+	start := time.Now()
+	const head, length = " HTTP/1.1\r\nHost: arena\r\n", "Content-Length: 100\r\n\r\n"
+	const chunked = "Transfer-Encoding: chunked\r\n\r\n"
+	shake := strings.TrimSuffix(handshake("mallory", "Origin: http://evil.example"), "\r\n")
+	var all []net.Conn
+	for _, request := range []string{
+		"POST /connections/x/join" + head + length,
+		"POST /connections/x/join" + head + chunked,
+		"POST /connections/x/leave" + head + length,
+		"POST /shut/connections/x/join" + head + length,
+		"GET /rooms/lobby/users" + head + length,
+		"GET /stats" + head + chunked,
+		"GET /nowhere" + head + length,
+		shake + length,
+		shake + chunked,
+	} {
+		for _, body := range []string{"", "1\r\n1\r\n" + strings.Repeat("1\r\n \r\n", 30)} {
+			nc := a.socket()
+			go func() {
+				_, _ = io.WriteString(nc, request)
+				drip(nc, body, time.Second)
+			}()
+			all = append(all, nc)
+		}
+	}
+	for _, nc := range all {
+		_, err := io.Copy(io.Discard, nc)
+		require.NoError(a.t, err)
+	}
+	require.LessOrEqual(a.t, time.Since(start), 10*time.Second)
 }

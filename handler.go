@@ -18,6 +18,8 @@ const (
 	maxHeaders     = 100
 	// retryAfter is what a client is told to wait that was refused for want of room.
 	retryAfter = 5 * time.Second
+	// bodyPatience is how long the body of a request may take.
+	bodyPatience = 5 * time.Second
 
 	hintUpgrade = "this is a WebSocket endpoint; a proxy in between must speak HTTP/1.1 " +
 		"and pass on the headers Upgrade and Connection"
@@ -74,6 +76,7 @@ func (e *refusal) Error() string { return e.message }
 // It can be mounted under any path, on net/http and on every router that hands
 // through a ResponseWriter which can be hijacked.
 func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	hurry(w, r)
 	began := m.index.denials.begin()
 	defer m.index.denials.end()
 	from := m.proxies.source(r)
@@ -102,6 +105,15 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = m.register(r.Context(), s, id, e) // whoever ended it has logged why
+}
+
+// hurry bounds how long the body of a request may take. A server for long-lived connections
+// cannot, and waits for a body without end: also for one that nobody reads, before it writes
+// the answer.
+func hurry(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 { // not every ResponseWriter can
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
+	}
 }
 
 // remote is the address of a client for humans: with its port, unless a proxy has it.
