@@ -112,6 +112,7 @@ func newArena(t *testing.T, o realtime.Options, f field) *arena {
 	}
 	o.Logger = slog.New(slog.DiscardHandler)
 	o.Authorize = realtime.InsecureAllowAll
+	o.AllowedHosts = []string{"arena", "127.0.0.1"}
 	o.Authenticate = func(r *http.Request) (realtime.Identity, error) {
 		if r.URL.Query().Get("user_id") == "stranger" {
 			return realtime.Identity{}, errors.New("never seen")
