@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -119,10 +120,8 @@ func (d *denials) check(began decision, b ban) error {
 	if uint64(began) < d.first { // who knows
 		return &deniedError{}
 	}
-	for _, out := range d.thrown[uint64(began)-d.first:] {
-		if out == b {
-			return &deniedError{}
-		}
+	if slices.Contains(d.thrown[uint64(began)-d.first:], b) {
+		return &deniedError{}
 	}
 	return nil
 }

@@ -104,11 +104,12 @@ func repeat(n int, f func(int) string) (s string) {
 
 // inPieces is a text message in frames of n bytes.
 func inPieces(p string, n int) string {
-	s := begin(p[:n])
+	var s strings.Builder
+	s.WriteString(begin(p[:n]))
 	for p = p[n:]; len(p) > n; p = p[n:] {
-		s += more(p[:n])
+		s.WriteString(more(p[:n]))
 	}
-	return s + last(p)
+	return s.String() + last(p)
 }
 
 // Group 1: framing.
