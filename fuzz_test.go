@@ -61,7 +61,8 @@ func FuzzRestBody(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	rt := realtime.New(nil)
+	// Nobody reads at the far end, so it is not asked for a sign of life.
+	rt := realtime.New(&realtime.Options{PingInterval: -1, StaleAfter: -1})
 	f.Cleanup(func() { _ = rt.Close() })
 	transport, far := realtime.Pipe()
 	f.Cleanup(far.Drop)
@@ -101,7 +102,7 @@ func naiveName(s string) bool {
 // comes back byte for byte.
 func FuzzNames(f *testing.F) {
 	for _, seed := range []string{
-		"a", "", " a", "a\u00a0", "all", "room", "a\x00", "\u0085", "\u202e", "%2F", "a/b", ".", "..", "?#",
+		"a", "", " a", "a\u00a0", "all", "room", "a\x00", "\u0085", "a\u0080b", "\u202e", "%2F", "a/b", ".", "..", "?#",
 		"\xff", "\"\\", "<&>\u2028x", strings.Repeat("ü", 127), strings.Repeat("ü", 128), "\ufeff", "\ufffd",
 	} {
 		f.Add(seed)
@@ -194,9 +195,11 @@ func FuzzStream(f *testing.F) {
 			f.Add([]byte(stream), false, uint8(0), uint8(len(stream)), c.deflate)
 		}
 	}
-	pings := repeat(60, func(int) string { return ping("") })
+	pings := repeat(60, func(i int) string { return ping(string(rune('A' + i))) })
+	pongs := repeat(51, func(int) string { return pong("") })
 	f.Add([]byte(text("ping")+say("a")+text("ping")+goodbye(1000, "")), false, uint8(9), uint8(0), false)
 	f.Add([]byte(pings+say("a")), false, uint8(0), uint8(255), false)
+	f.Add([]byte(pongs+say("a")), false, uint8(0), uint8(255), false)
 	f.Add([]byte(inPieces(chat(sized(1000)), 100)+say(sized(1001))), false, uint8(50), uint8(99), true)
 	hi := chat("hi")
 	f.Add([]byte("\x81\x1f"+hi+"\x89\x02pp\x01\x05"+hi[:5]+"\x80\x1a"+hi[5:]+"\x88\x02\x03\xe8"), true, uint8(0), uint8(7), false)
@@ -289,8 +292,9 @@ func FuzzHandshake(f *testing.F) {
 		"GET /ws?user_id=all HTTP/1.1\r\n" + lines + key,
 		"GET /ws HTTP/1.1\r\n" + lines + key + "Origin: https://b.example.com\r\n",
 		"GET /ws HTTP/1.1\r\n" + lines + key + "Origin: null\r\nOrigin: https://a.example.com\r\n",
-		"GET /ws HTTP/1.1\r\n" + lines + "Sec-WebSocket-Version: 8, 13\r\n",
+		"GET /ws HTTP/1.1\r\n" + lines + strings.Replace(key, "13", "8", 1),
 		"GET /ws HTTP/1.1\r\n" + lines + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\n",
+		"GET /ws HTTP/1.1\r\n" + lines + key + "Sec-WebSocket-Key: " + sampleKey + "\r\n",
 		"GET /ws HTTP/1.0\r\n" + lines + key,
 		"PRI * HTTP/2.0\r\n" + lines + key,
 		"POST /ws HTTP/1.1\r\nContent-Length: 1\r\n" + lines + key,

@@ -158,7 +158,7 @@ func limits() []rfcCase {
 		{name: "limit + 1, announced, binary", in: announce(fin|opBinary, maxMessage+1), end: fails(1009)},
 		{name: "limit + 1, announced, behind a text", in: say("a") + announce(opText, maxMessage+1), hears: list("a"), end: fails(1009)},
 		{name: "limit + 1 in fragments", in: begin(half) + more(half) + last("x"), end: fails(1009)},
-		{name: "limit + 1 in fragments, announced", in: begin(half) + announce(opCont, maxMessage/2+1), end: fails(1009)},
+		{name: "limit + 1 in fragments, announced", in: begin(half) + more(half) + last("x")[:2], end: fails(1009)},
 		{name: "limit in fragments, and an empty one", in: begin(half) + more(half) + ping("p") + last(""), pongs: list("p")},
 		{name: "2^31", in: announce(fin|opText, 1<<31), end: fails(1009)},
 		{name: "2^32", in: announce(fin|opText, 1<<32), end: fails(1009)},
@@ -497,12 +497,13 @@ func TestRFC6455(t *testing.T) {
 	cases := rfcCases(t)
 	for _, road := range []struct {
 		name   string
+		direct int // connections that are written to directly, of one
 		secure bool
 		listen func(net.Listener) net.Listener // nil: as it is
-		speak  func(t *testing.T, s *site, user string, c *rfcCase, stream string) string
+		speak  func(nc net.Conn, stream string)
 	}{
-		{name: "tcp", speak: atOnce},
-		{name: "tcp, a byte at a time", speak: bytewise},
+		{name: "tcp", direct: 1, speak: atOnce},
+		{name: "tcp, a byte at a time", direct: 1, speak: bytewise},
 		{name: "wrapped", speak: atOnce, listen: func(l net.Listener) net.Listener {
 			return wrappingListener{l, new(atomic.Int64)}
 		}},
@@ -514,13 +515,15 @@ func TestRFC6455(t *testing.T) {
 		t.Run(road.name, func(t *testing.T) {
 			s, ends := echo(t, road.secure, road.listen)
 			heard := s.listener(t)
+			require.Equal(t, road.direct, s.rt.Stats().Direct)
 			user := func(i int) string { return fmt.Sprint("user", i) }
 			t.Run("case", func(t *testing.T) {
 				for i, c := range cases {
 					t.Run(c.name, func(t *testing.T) {
 						t.Parallel()
 						v, stream := c.verdict()
-						out := road.speak(t, s, user(i), &c, stream)
+						nc, br := s.rawDialWith(t, user(i), c.headers(), "")
+						out := hearOut(t, nc, br, func() { road.speak(nc, stream) })
 						v.requireAnswers(t, user(i), serverFrames(t, out))
 					})
 				}
@@ -635,27 +638,21 @@ func (s *site) listener(t *testing.T) (heard func() map[string][]string) {
 	}
 }
 
-// atOnce and bytewise speak to the server as one user, and return what it says.
+// atOnce and bytewise are how a client speaks. The server may close the connection meanwhile.
 
-func atOnce(t *testing.T, s *site, user string, c *rfcCase, stream string) string {
-	nc, br := s.rawDialWith(t, user, c.headers(), "")
-	_, _ = io.WriteString(nc, stream) // the server may have closed it
-	return hearOut(t, nc, br)
-}
+func atOnce(nc net.Conn, stream string) { _, _ = io.WriteString(nc, stream) }
 
-func bytewise(t *testing.T, s *site, user string, c *rfcCase, stream string) string {
-	nc, br := s.rawDialWith(t, user, c.headers(), "")
+func bytewise(nc net.Conn, stream string) {
 	for i := 0; i < len(stream); {
 		n := 1
 		if i > sip && i < len(stream)-sip {
 			n = min(gulp, len(stream)-sip-i)
 		}
 		if _, err := io.WriteString(nc, stream[i:i+n]); err != nil {
-			break // the server has closed it
+			return
 		}
 		i += n
 	}
-	return hearOut(t, nc, br)
 }
 
 func (c *rfcCase) headers() string {
@@ -668,12 +665,18 @@ func (c *rfcCase) headers() string {
 // The middle of a long stream goes in gulps: there is only payload.
 const sip, gulp = 8000, 997
 
-// hearOut says that nothing more will come, and returns all that the server says. What a
-// client sends behind its close frame may reset the connection, so how it ends is not looked at.
-func hearOut(t *testing.T, nc net.Conn, br *bufio.Reader) string {
-	_ = nc.(interface{ CloseWrite() error }).CloseWrite()
+// hearOut lets a client speak, and then no more, and returns all that the server says. What
+// he says behind his close frame may reset the connection, so how it ends is not looked at.
+func hearOut(t *testing.T, nc net.Conn, br *bufio.Reader, speak func()) string {
+	require.NoError(t, nc.SetDeadline(time.Now().Add(time.Minute)))
+	var speaker sync.WaitGroup
+	speaker.Go(func() {
+		speak()
+		_ = nc.(interface{ CloseWrite() error }).CloseWrite()
+	})
 	out, err := io.ReadAll(br)
 	require.False(t, errors.Is(err, os.ErrDeadlineExceeded), "the connection does not end")
+	speaker.Wait()
 	return string(out)
 }
 
