@@ -59,6 +59,17 @@ func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
 	m.notes.log = m.opts.Logger
 	m.index = newIndex(&m.opts, &m.tally)
+	m.wheel = engine.NewWheel(m.background.Go)
+	m.buildDoor()
+	m.buildSockets()
+	m.buildDispatch()
+	m.buildTimers()
+	m.startBackground()
+	return m
+}
+
+// buildDoor makes what decides who comes in.
+func (m *Manager) buildDoor() {
 	m.gate = gate{
 		limit: m.opts.MaxConns, users: &m.index.users, visitors: newVisitors(&m.opts),
 		denials: &m.index.denials, work: &m.work, budget: &m.tally.frames.Budget,
@@ -66,14 +77,10 @@ func New(o *Options) *Manager {
 	m.proxies = newProxies(m.opts.TrustProxies)
 	m.hosts = newHosts(m.opts.AllowedHosts, &m.proxies)
 	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin, &m.proxies)
-	m.dispatch = dispatcher{
-		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
-		tally: &m.tally, notes: &m.notes,
-	}
-	requests := requester{
-		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials, renew: m.expiries.renew,
-	}
-	m.dispatch.request = requests.serve
+}
+
+// buildSockets makes what reads and writes.
+func (m *Manager) buildSockets() {
 	m.sockets.intakes = inbound.NewIntakes(m.background.Go)
 	m.sockets.buffers.New = func() any { return new([]byte) }
 	m.sockets.compress = m.opts.CompressFrom > 0
@@ -85,11 +92,26 @@ func New(o *Options) *Manager {
 		Totals:       &m.tally.frames,
 		Flushers:     engine.NewFlushers(m.background.Go),
 	}
-	m.wheel = engine.NewWheel(m.background.Go)
-	m.sweeper.Fire = m.sweep
+}
+
+// buildDispatch makes what does what clients ask for.
+func (m *Manager) buildDispatch() {
+	m.dispatch = dispatcher{
+		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
+		tally: &m.tally, notes: &m.notes,
+	}
+	requests := requester{
+		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials, renew: m.expiries.renew,
+	}
+	m.dispatch.request = requests.serve
 	m.readers = readers{
 		tally: &m.tally, wheel: m.wheel, run: m.dispatch.run, limits: newLimits(&m.opts),
 	}
+}
+
+// buildTimers makes what looks after connections from time to time.
+func (m *Manager) buildTimers() {
+	m.sweeper.Fire = m.sweep
 	m.heartbeats = heartbeats{
 		wheel: m.wheel, ping: engine.NewFrame(engine.OpPing, nil),
 		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,
@@ -103,8 +125,6 @@ func New(o *Options) *Manager {
 		budget: &m.tally.frames.Budget, wheel: m.wheel, conns: m.index.conns,
 	}
 	m.relief.begin()
-	m.startBackground()
-	return m
 }
 
 // startBackground starts what the Manager runs for its whole life, if anything.
