@@ -4,8 +4,10 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -64,22 +66,39 @@ func TestCloseCodesAreDocumented(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, m[3] == "comes back", realtime.CloseCode(code).ComeBack(), m[2])
 	}
-	declared := map[string]string{}
-	f, err := parser.ParseFile(token.NewFileSet(), "closecode.go", nil, 0)
-	require.NoError(t, err)
-	ast.Inspect(f, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Close") {
-			declared[spec.Names[0].Name] = spec.Values[0].(*ast.BasicLit).Value
-		}
-		return true
-	})
-	require.Equal(t, declared, documented)
+	require.Equal(t, constants(t, "closecode.go", "Close"), documented)
 	for _, code := range []realtime.CloseCode{3000, 4000, 4299, 4399, 1011, 1014} {
 		require.True(t, code.ComeBack(), code)
 	}
 	for _, code := range []realtime.CloseCode{1003, 1010, 1015, 4400, 4499, 4500, 4999} {
 		require.False(t, code.ComeBack(), code)
 	}
+}
+
+// constants returns the constants of a file whose names begin so, with their values.
+func constants(t *testing.T, file, prefix string) map[string]string {
+	declared := map[string]string{}
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	require.NoError(t, err)
+	ast.Inspect(f, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, prefix) {
+			declared[spec.Names[0].Name] = spec.Values[0].(*ast.BasicLit).Value
+		}
+		return true
+	})
+	return declared
+}
+
+// Every code of an error reply is in the protocol's table, and nothing else is.
+func TestErrorCodesAreDocumented(t *testing.T) {
+	_, table, ok := strings.Cut(read(t, "docs/PROTOCOL.md"), "| code | means |")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n\n")
+	var documented []string
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z_]+) \| `).FindAllStringSubmatch(table, -1) {
+		documented = append(documented, strconv.Quote(m[1]))
+	}
+	require.ElementsMatch(t, slices.Collect(maps.Values(constants(t, "command.go", "code"))), documented)
 }
 
 // The table of layers in ARCHITECTURE.md is the one that TestLayers holds.
