@@ -1,10 +1,14 @@
 package realtime_test
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"runtime"
 	"syscall"
 	"testing"
@@ -15,18 +19,106 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// crowdSize returns how many connections of n there can be, as each takes two descriptors.
+// crowdSize returns how many connections of n there can be.
 func crowdSize(t *testing.T, n int) int {
 	if raceDetector {
 		n /= 10
 	}
 	var files syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files))
-	if most := int(min(files.Cur, 1<<20))/2 - 1000; n > most {
+	if most := int(min(files.Cur, 1<<20)) - 1000; n > most {
 		t.Logf("%d connections in place of %d: %d descriptors are allowed", most, n, files.Cur)
 		n = most
 	}
 	return n
+}
+
+// crowd is clients in a process of their own, which has descriptors of its own.
+type crowd struct {
+	Addr   string
+	Silent int // are open and say nothing
+	Torn   int // of those, how many have begun to
+	Half   int // handshakes that go no further
+}
+
+// crowdEnv has the test binary be a crowd, see TestMain.
+const crowdEnv = "REALTIME_TEST_CROWD"
+
+// gather starts the crowd and waits until all are there.
+func (c crowd) gather(t *testing.T) *gathering {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	plan, err := json.Marshal(c)
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env, cmd.Stderr = append(os.Environ(), crowdEnv+"="+string(plan)), os.Stderr
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	g := &gathering{cmd, stdin, bufio.NewScanner(stdout)}
+	g.says(t, "all are there")
+	return g
+}
+
+// gathering is a crowd as the test sees it.
+type gathering struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	lines *bufio.Scanner
+}
+
+func (g *gathering) says(t *testing.T, line string) {
+	t.Helper()
+	require.True(t, g.lines.Scan(), "the crowd is gone: %v", g.lines.Err())
+	require.Equal(t, line, g.lines.Text())
+}
+
+// leave has the process end, and with it all of its connections.
+func (g *gathering) leave(t *testing.T) {
+	t.Helper()
+	require.NoError(t, g.stdin.Close())
+	require.NoError(t, g.cmd.Wait())
+}
+
+// run is what the process does: it opens the connections, says so, waits until the server has
+// ended the handshakes, says so too, and ends with its input.
+func (c crowd) run() error {
+	all := make([]net.Conn, c.Silent+c.Half)
+	err := together(len(all), func(i int) (err error) {
+		if all[i], err = net.Dial("tcp", c.Addr); err != nil {
+			return err
+		}
+		if i >= c.Silent {
+			_, err = io.WriteString(all[i], "GET /ws HT")
+			return err
+		}
+		if _, err = io.WriteString(all[i], handshake("")); err != nil {
+			return err
+		}
+		answer, err := http.ReadResponse(bufio.NewReaderSize(all[i], 16), nil)
+		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+			return fmt.Errorf("%v: %w", answer, err)
+		}
+		if i < c.Torn {
+			_, err = io.WriteString(all[i], "\x81")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println("all are there")
+	for _, nc := range all[c.Silent:] {
+		if _, err := io.ReadAll(nc); err != nil {
+			return err
+		}
+	}
+	fmt.Println("the handshakes are ended")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 // 10,000 clients that never read while their room talks, and 5,000 half handshakes, leave
@@ -45,27 +137,9 @@ func TestCrowdOfTheDead(t *testing.T) {
 	}
 	a.measure()
 	heap := heapBytes()
-
 	n := crowdSize(t, 15_000)
-	silent, half := n*2/3, n/3
-	torn := half / 10
-	require.NoError(t, together(silent, func(i int) error {
-		res, c, err := a.ask(handshake(""))
-		if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
-			return fmt.Errorf("%v: %w", res, err)
-		}
-		if i < torn {
-			_, err = io.WriteString(c, "\x81")
-		}
-		return err
-	}))
-	begun := make([]net.Conn, half)
-	require.NoError(t, together(half, func(i int) (err error) {
-		if begun[i], err = a.reach(); err == nil {
-			_, err = io.WriteString(begun[i], "GET /ws HT")
-		}
-		return err
-	}))
+	dead := crowd{Addr: f.Addr().String(), Silent: n * 2 / 3, Torn: n / 30, Half: n / 3}
+	gathering := dead.gather(t)
 
 	const messages = 100
 	for i := range messages {
@@ -80,11 +154,8 @@ func TestCrowdOfTheDead(t *testing.T) {
 	require.Less(t, heapBytes()-heap, int64(n)*(32<<10))
 	require.Less(t, a.rt.Stats().QueuedBytes, int64(1<<20), "a message counts once")
 
-	for _, nc := range begun { // the server has ended them, or does so soon
-		_, err := io.ReadAll(nc)
-		require.NoError(t, err, "still open")
-	}
-	a.eventually(func() bool { return a.rt.Stats().Ended.Protocol == uint64(torn) })
+	gathering.says(t, "the handshakes are ended")
+	a.eventually(func() bool { return a.rt.Stats().Ended.Protocol == uint64(dead.Torn) })
 	for _, w := range witnesses {
 		require.Equal(t, messages, w.due("server"))
 		w.leave(t)
@@ -92,6 +163,7 @@ func TestCrowdOfTheDead(t *testing.T) {
 	a.peace.Conns -= len(witnesses)
 	a.peace.Users -= len(witnesses)
 	a.peace.Rooms--
+	gathering.leave(t)
 	a.settle()
 }
 
