@@ -262,11 +262,11 @@ func ExampleBearerToken() {
 	defer rt.Close()
 }
 
-func ExamplePipeV1() {
+func ExamplePipe_v1() {
 	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll})
 	defer rt.Close()
 	ctx := context.Background()
-	transport, client := realtime.PipeV1()
+	transport, client := realtime.Pipe(realtime.V1)
 	_, _ = rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
 	_, _ = client.Read(ctx) // welcome
 

@@ -104,7 +104,7 @@ func (b *bed) stalled(user string) *client {
 // openV1 connects a client that speaks realtime.v1.
 func (b *bed) openV1(id realtime.Identity) *client {
 	b.t.Helper()
-	transport, far := realtime.PipeV1()
+	transport, far := realtime.Pipe(realtime.V1)
 	c := b.attach(transport, far, id)
 	c.unstall()
 	require.NoError(b.t, c.err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,15 +19,13 @@ const pipeBuffer = 64 << 10
 
 // Pipe returns a connection in memory: a Transport for [Manager.Register], and the
 // client's end. It behaves like a WebSocket whose client answers pings while it
-// reads, needs no port, and works in a testing/synctest bubble.
-func Pipe() (Transport, *PipeClient) {
+// reads, needs no port, and works in a testing/synctest bubble. With [V1] among the
+// subprotocols that it offers, the client speaks realtime.v1.
+func Pipe(subprotocols ...string) (Transport, *PipeClient) {
 	p := &pipe{down: newLane(), up: newLane()}
-	return p, &PipeClient{p: p}
-}
-
-// PipeV1 is [Pipe] for a client that speaks realtime.v1.
-func PipeV1() (Transport, *PipeClient) {
-	p := &pipe{proto: protoV1, down: newLane(), up: newLane()}
+	if slices.Contains(subprotocols, V1) {
+		p.proto = protoV1
+	}
 	return p, &PipeClient{p: p}
 }
 
