@@ -281,9 +281,9 @@ func (r *receiver) push(f *frames, class engine.Class, policy engine.Policy) eng
 // dropped.
 func answer(c *Conn, t *tally, frame *engine.Frame) {
 	f := uniform(frame)
+	t.add(cMatched, 1) // first: Close does not wait for whoever runs this
 	c.push(f, engine.Reply, engine.Disconnect)
 	f.settle(t)
-	t.add(cMatched, 1)
 }
 
 // fewRooms is up to how many rooms a walk is as quick as a map, which takes more memory than

@@ -205,9 +205,9 @@ func (m *Manager) admit(s *session) error {
 func (m *Manager) greet(c *Conn) {
 	hello := welcome(c.proto, c.id, m.opts.MaxMessageBytes)
 	greeting := frames{m: hello}
+	m.tally.add(cMatched, 1)
 	c.push(&greeting, engine.Reply, engine.DropNewest) // of a class that is never dropped
 	greeting.settle(&m.tally)
-	m.tally.add(cMatched, 1)
 }
 
 // session is a connection with those who look after it, in one piece of memory.
