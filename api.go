@@ -108,8 +108,9 @@ func (a *api) route(path string) (method string, do func(*http.Request) (any, er
 	return "", nil
 }
 
-// checkPage refuses requests of foreign pages, and for foreign hosts. A browser says where a request comes
-// from; other clients say nothing and carry no cookies that a page could misuse.
+// checkPage refuses requests of foreign pages, and for foreign hosts. A browser says where a
+// request comes from; other clients say nothing and carry no cookies that a page could
+// misuse.
 func (a *api) checkPage(r *http.Request) error {
 	if name, ok := a.m.hosts.check(r, false); !ok {
 		return a.m.refuseHost(name)

@@ -113,8 +113,9 @@ func (d *delivery) all() {
 
 // room gives the message to the members of a locked room.
 func (d *delivery) room(r *room) {
+	anyone := d.anyone()
 	for i := range r.members {
-		if m := &r.members[i]; d.anyone() || d.wants(m.conn) {
+		if m := &r.members[i]; anyone || d.wants(m.conn) {
 			d.push(&m.receiver, r.policy)
 		}
 	}

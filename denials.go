@@ -87,13 +87,8 @@ func (d *denials) deny(b ban, how time.Duration) {
 	}
 	now := time.Now()
 	if len(d.until) >= max(d.purgeAt, minBans) {
-		kept := make(map[ban]time.Time)
-		for b, until := range d.until {
-			if now.Before(until) {
-				kept[b] = until
-			}
-		}
-		d.until, d.purgeAt = kept, 2*len(kept)
+		d.until = only(d.until, now.Before)
+		d.purgeAt = 2 * len(d.until)
 	}
 	if d.until == nil {
 		d.until = make(map[ban]time.Time)

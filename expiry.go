@@ -10,7 +10,8 @@ import (
 )
 
 // expiry ends a connection whose identity is no longer good. The wheel of the Manager comes
-// by when it expires, tries to have it renewed, and comes by again when the time for that is over.
+// by when it expires, tries to have it renewed, and comes by again when the time for that is
+// over.
 type expiry struct {
 	*expiries
 	c     *Conn

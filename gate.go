@@ -43,7 +43,7 @@ func (g *gate) enter(e entrant) error {
 		return errPlaceFull
 	}
 	if !g.users.reserve(e.user) {
-		g.leave(e)
+		g.leave(e.place)
 		return errUserFull
 	}
 	return nil
@@ -68,12 +68,12 @@ func (g *gate) squeeze() error {
 // cancel gives back the place of a connection that never came to be.
 func (g *gate) cancel(e entrant) {
 	g.users.unreserve(e.user)
-	g.leave(e)
+	g.leave(e.place)
 }
 
 // leave gives back the place of a connection that has been cleaned up after.
-func (g *gate) leave(e entrant) {
-	g.visitors.leave(e.place)
+func (g *gate) leave(from netip.Addr) {
+	g.visitors.leave(from)
 	g.release()
 }
 

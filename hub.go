@@ -146,8 +146,8 @@ func (m *Manager) startBackground() {
 // it. Register takes over the transport, also when it fails.
 //
 // It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
-// ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules, and
-// the error of OnConnect.
+// ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules,
+// ErrUnauthenticated for an identity that has expired, and the error of OnConnect.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
 	began := m.index.denials.begin()
 	defer m.index.denials.end()
@@ -241,7 +241,8 @@ func (m *Manager) newSession(ctx context.Context, t Transport, id Identity, e en
 	return s
 }
 
-// ended, yield, busy, renewed, run and failed are what the connection and its link ask of those above.
+// ended, yield, busy, renewed, run and failed are what the connection and its link ask of
+// those above.
 func (s *session) ended(why *CloseError) { go s.m.farewell(s, why) }
 func (s *session) yield()                { s.reader.yield() }
 func (s *session) busy() bool            { return s.reader.handling() }
@@ -302,7 +303,7 @@ func (m *Manager) connect(s *session) error {
 // farewell cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
 func (m *Manager) farewell(s *session, why *CloseError) {
-	defer m.gate.leave(entrant{place: s.conn.place})
+	defer m.gate.leave(s.conn.place)
 	s.heart.stop()
 	if e := s.expiry.Load(); e != nil {
 		e.stop()

@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 )
@@ -84,11 +85,7 @@ func (n *notes) room(now time.Time) bool {
 		return false
 	}
 	n.purged = now
-	for s, last := range n.recent {
-		if now.Sub(last.at) >= notePause {
-			delete(n.recent, s)
-		}
-	}
+	maps.DeleteFunc(n.recent, func(_ source, last *note) bool { return now.Sub(last.at) >= notePause })
 	return len(n.recent) < maxSources
 }
 
@@ -100,6 +97,7 @@ func (n *notes) hint(level slog.Level, kind, what, text string) {
 	}
 }
 
+// first reports whether what is new of its kind, and there is still room to remember it.
 func (n *notes) first(kind, what string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

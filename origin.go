@@ -94,17 +94,10 @@ func (o *origins) check(r *http.Request) (refused string, ok bool) {
 // way. Without TLS here there may be a proxy that ends it; unless that is believed to say
 // so, both schemes will do.
 func (o *origins) same(from origin, r *http.Request) bool {
-	secure, known := o.proxies.overTLS(r)
-	switch from.scheme {
-	case "https":
-		if known && !secure {
-			return false
-		}
-	case "http":
-		if known && secure {
-			return false
-		}
-	default:
+	if from.scheme != "http" && from.scheme != "https" {
+		return false
+	}
+	if secure, known := o.proxies.overTLS(r); known && secure != (from.scheme == "https") {
 		return false
 	}
 	host, ok := parseOrigin(from.scheme + "://" + r.Host)

@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"hash/maphash"
-	"maps"
 	"sync"
 )
 
@@ -82,9 +81,18 @@ func without[K comparable, V any](m map[K]V, key K, most *int) map[K]V {
 		return m
 	}
 	*most = len(m)
-	small := make(map[K]V, len(m))
-	maps.Copy(small, m)
-	return small
+	return only(m, func(V) bool { return true })
+}
+
+// only returns the entries of m that are to be kept, in a map of their size.
+func only[K comparable, V any](m map[K]V, keep func(V) bool) map[K]V {
+	kept := make(map[K]V)
+	for k, v := range m {
+		if keep(v) {
+			kept[k] = v
+		}
+	}
+	return kept
 }
 
 // shorter returns s without its last element, which it clears, in less memory if most of it

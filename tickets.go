@@ -40,7 +40,7 @@ func (ts *Tickets) Issue(id Identity) (string, error) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	if len(ts.out) >= maxTickets {
-		ts.purge(now)
+		ts.out = only(ts.out, func(t ticket) bool { return now.Before(t.until) })
 	}
 	if len(ts.out) >= maxTickets {
 		return "", ErrOverloaded
@@ -50,16 +50,6 @@ func (ts *Tickets) Issue(id Identity) (string, error) {
 	}
 	ts.out[name] = ticket{id, now.Add(ticketTime)}
 	return name, nil
-}
-
-func (ts *Tickets) purge(now time.Time) {
-	kept := make(map[string]ticket)
-	for name, t := range ts.out {
-		if now.Before(t.until) {
-			kept[name] = t
-		}
-	}
-	ts.out = kept
 }
 
 // Authenticate is an Options.Authenticate that takes the ticket in the query. It returns

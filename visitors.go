@@ -115,11 +115,8 @@ func (v *visitors) purge(now time.Duration) {
 	if len(v.seen) < v.purgeAt {
 		return
 	}
-	kept := make(map[netip.Addr]*visitor)
-	for from, one := range v.seen {
-		if one.conns > 0 || !one.used.full(v.each, now) {
-			kept[from] = one
-		}
-	}
-	v.seen, v.purgeAt = kept, max(minVisitors, 2*len(kept))
+	v.seen = only(v.seen, func(one *visitor) bool {
+		return one.conns > 0 || !one.used.full(v.each, now)
+	})
+	v.purgeAt = max(minVisitors, 2*len(v.seen))
 }
