@@ -15,6 +15,7 @@ const (
 	ActionLeave   ActionKind = "leave"   // take the connection Conn out of Room; of its REST room if that is empty
 	ActionMembers ActionKind = "members" // list the users of Room
 	ActionStats   ActionKind = "stats"   // read the statistics
+	ActionCall    ActionKind = "call"    // call Method
 )
 
 // Action is something that a client or a REST caller has asked for and that is done
@@ -24,6 +25,7 @@ type Action struct {
 	Room   string // of join, leave and members
 	Conn   string // of join and leave: the id of the connection
 	Target Target // of send
+	Method string // of call
 }
 
 // Authorizer decides about an action of the client behind c. Any error refuses it.

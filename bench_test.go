@@ -19,7 +19,7 @@ func benchRoom(b *testing.B, n int) (*Manager, []*Conn) {
 		transport, far := Pipe()
 		go func() {
 			for {
-				if _, err := far.Read(context.Background()); err != nil {
+				if _, _, err := far.Read(context.Background()); err != nil {
 					return
 				}
 			}

@@ -66,6 +66,7 @@ func (k *carrier) publish(ctx context.Context, p Publication) error {
 	if k.err != nil {
 		return k.err
 	}
-	p.Message.Content = slices.Clone(p.Message.Content) // the caller's, who may use it again
+	// They are the caller's, who may use them again.
+	p.Message.Content, p.Message.Binary = slices.Clone(p.Message.Content), slices.Clone(p.Message.Binary)
 	return k.broker.Publish(ctx, p)
 }

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"encoding/base64"
 	"strconv"
 	"time"
 )
@@ -38,6 +39,13 @@ func jsonTarget(raw []byte) (string, bool) {
 // appendPlain appends a message in the envelope of the plain protocol. The order of
 // the members is part of the contract with clients that compare text.
 func appendPlain(buf []byte, m *Message) []byte {
+	buf = appendSender(buf, m)
+	buf = appendContent(buf, m)
+	return append(appendTime(buf, m), '}')
+}
+
+// appendSender appends the beginning of the envelope.
+func appendSender(buf []byte, m *Message) []byte {
 	buf = append(buf, `{"message_type":`...)
 	if m.Type == "" {
 		buf = appendString(buf, typeChat)
@@ -45,30 +53,49 @@ func appendPlain(buf []byte, m *Message) []byte {
 		buf = appendString(buf, m.Type)
 	}
 	buf = append(buf, `,"sender_id":`...)
-	buf = appendStringOrNull(buf, m.Sender)
+	return appendStringOrNull(buf, m.Sender)
+}
+
+func appendContent(buf []byte, m *Message) []byte {
 	buf = append(buf, `,"content":`...)
-	if len(m.Content) == 0 {
-		buf = append(buf, "null"...)
-	} else {
-		buf = append(buf, m.Content...)
+	switch {
+	case m.Binary != nil:
+		buf = append(buf, '"')
+		return append(base64.StdEncoding.AppendEncode(buf, m.Binary), '"')
+	case len(m.Content) == 0:
+		return append(buf, "null"...)
+	default:
+		return append(buf, m.Content...)
 	}
+}
+
+func appendTime(buf []byte, m *Message) []byte {
 	at := m.Time
 	if at.IsZero() {
 		at = time.Now()
 	}
 	buf = append(buf, `,"timestamp":`...)
-	buf = strconv.AppendInt(buf, at.Unix(), 10)
-	return append(buf, '}')
+	return strconv.AppendInt(buf, at.Unix(), 10)
+}
+
+// greeting is what welcome tells a client.
+type greeting struct {
+	conn, user string
+	maxMessage int           // bytes
+	comeBack   time.Duration // over how much time all clients should come back after a loss
 }
 
 // welcome is the first message of every connection.
-func welcome(p protocol, connID string, maxMessage int) Message {
+func welcome(p protocol, g greeting) Message {
 	buf := append([]byte(nil), `{"connection_id":`...)
-	buf = appendString(buf, connID)
+	buf = appendString(buf, g.conn)
 	buf = append(buf, `,"message":"Connected successfully"`...)
 	if p == protoV1 {
+		buf = appendStringOrNull(append(buf, `,"user_id":`...), g.user)
 		buf = append(buf, `,"max_message_bytes":`...)
-		buf = strconv.AppendInt(buf, int64(maxMessage), 10)
+		buf = strconv.AppendInt(buf, int64(g.maxMessage), 10)
+		buf = append(buf, `,"reconnect_ms":`...)
+		buf = strconv.AppendInt(buf, g.comeBack.Milliseconds(), 10)
 	}
 	return Message{Type: typeHello, Content: append(buf, '}')}
 }

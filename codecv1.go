@@ -1,46 +1,63 @@
 package realtime
 
-import "errors"
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
 
 // V1 is the subprotocol that a client asks for to get replies: with the header
 // Sec-WebSocket-Protocol or, where it cannot set that, with the query ?protocol=realtime.v1.
 const V1 = "realtime.v1"
 
-// maxID is the longest id of a request, in bytes of JSON.
-const maxID = 64
-
 // requestKeys are the members of a request's object.
 var requestKeys = []string{
-	"type", "id", "room", "user", "conn", "all", "message_type", "content", "token",
+	"type", "id", "room", "user", "conn", "all", "message_type", "message_id", "method", "content", "token",
 }
 
 var (
 	errNoRequest = errors.New("not a JSON object with a type")
 	errID        = errors.New("id must be a string or a number of at most 64 bytes")
 	errMember    = errors.New("a member has the wrong type")
+	errHeader    = errors.New("binary message without the length of its header, or shorter than that")
+	errBinary    = errors.New("want a send without content in front of binary content")
 )
 
-// decode reads a text message of a client.
-func (p protocol) decode(text []byte) command {
-	if p == protoV1 {
-		return decodeV1(text)
+// decode reads a message of a client. What it returns may be a part of p.
+func (p protocol) decode(op engine.Op, data []byte) command {
+	switch {
+	case p == protoV1:
+		return decodeV1(op, data)
+	case op == engine.OpText:
+		return decodePlain(data)
+	default:
+		return command{}
 	}
-	return decodePlain(text)
 }
 
-// decodeV1 reads a text message of a client of realtime.v1: the four characters ping, or a
-// request.
-func decodeV1(p []byte) command {
-	if string(p) == "ping" {
+// decodeV1 reads a message of a client of realtime.v1: the four characters ping, a request,
+// or the answer to a call of the server's.
+func decodeV1(op engine.Op, p []byte) command {
+	if op == engine.OpText && string(p) == "ping" {
 		return command{kind: cmdPing}
 	}
 	r := &request{}
-	r.wrong = r.decode(p)
+	if op == engine.OpText {
+		r.wrong = r.decode(p)
+	} else {
+		r.wrong = r.decodeBinary(p)
+	}
+	if r.wrong == nil && (r.name == "reply" || r.name == "error") {
+		return command{kind: cmdAnswer, req: r}
+	}
 	return command{kind: cmdRequest, req: r}
 }
 
 func (r *request) decode(p []byte) error {
-	var values [9][]byte
+	var values [11][]byte
 	if err := members(p, requestKeys, values[:]); err != nil {
 		return err
 	}
@@ -53,7 +70,9 @@ func (r *request) decode(p []byte) error {
 	if values[0] == nil {
 		return errNoRequest
 	}
-	for i, s := range []*string{&r.name, nil, &r.room, &r.user, &r.conn, nil, &r.typ, nil, &r.token} {
+	for i, s := range []*string{
+		&r.name, nil, &r.room, &r.user, &r.conn, nil, &r.typ, &r.messageID, &r.method, nil, &r.token,
+	} {
 		if s == nil || values[i] == nil {
 			continue
 		}
@@ -62,7 +81,7 @@ func (r *request) decode(p []byte) error {
 			return errMember
 		}
 	}
-	r.content = values[7]
+	r.content = values[9]
 	r.all = string(values[5]) == "true"
 	if !r.all && values[5] != nil && string(values[5]) != "false" {
 		return errMember
@@ -70,27 +89,105 @@ func (r *request) decode(p []byte) error {
 	return nil
 }
 
-// appendV1 appends a message in the envelope of realtime.v1: that of the plain protocol, with
-// the room behind it.
-func appendV1(buf []byte, m *Message, room string) []byte {
-	buf = appendPlain(buf, m)
-	if room == "" {
-		return buf
+// decodeBinary reads a request in front of its content: the length of the JSON as an unsigned
+// varint, the JSON, and the bytes.
+func (r *request) decodeBinary(p []byte) error {
+	n, size := binary.Uvarint(p)
+	if size <= 0 || n > uint64(len(p)-size) {
+		return errHeader
 	}
-	buf = append(buf[:len(buf)-1], `,"room":`...)
-	return append(appendString(buf, room), '}')
+	header := p[size : size+int(n)]
+	if !utf8.Valid(header) {
+		return errNotObject
+	}
+	if err := r.decode(header); err != nil {
+		return err
+	}
+	if r.name != "send" || r.content != nil {
+		return errBinary
+	}
+	r.binary = p[size+int(n):]
+	return nil
 }
 
-// appendReply appends the answer to a request, or to one that failed with an error code.
-func appendReply(buf, id []byte, code, message string) []byte {
+// appendV1 appends a message in the envelope of realtime.v1: that of the plain protocol, with
+// more behind it.
+func appendV1(buf []byte, m *Message, room string) []byte {
+	buf = appendContent(appendSender(buf, m), m)
+	return appendPlace(appendTime(buf, m), m, room)
+}
+
+// appendBinary appends a message with binary content: its envelope without that, behind its
+// length, and the bytes.
+func appendBinary(buf []byte, m *Message, room string) []byte {
+	header := appendPlace(appendTime(appendSender(nil, m), m), m, room)
+	buf = binary.AppendUvarint(buf, uint64(len(header)))
+	return append(append(buf, header...), m.Binary...)
+}
+
+// appendPlace appends what realtime.v1 adds to the envelope, and its end.
+func appendPlace(buf []byte, m *Message, room string) []byte {
+	if m.ID != "" {
+		buf = appendString(append(buf, `,"id":`...), m.ID)
+	}
+	if room != "" {
+		buf = appendString(append(buf, `,"room":`...), room)
+	}
+	return append(buf, '}')
+}
+
+// appendReply appends the answer to a request, with content if there is any.
+func appendReply(buf, id, content []byte) []byte {
+	buf = appendAnswer(buf, "reply", id)
+	if len(content) > 0 {
+		buf = append(append(buf, `,"content":`...), content...)
+	}
+	return append(buf, '}')
+}
+
+// appendError appends the answer to a request that failed.
+func appendError(buf, id []byte, e *Error) []byte {
+	buf = append(appendAnswer(buf, "error", id), `,"content":{"code":`...)
+	buf = append(appendString(buf, e.Code), `,"message":`...)
+	return append(appendString(buf, e.Message), '}', '}')
+}
+
+func appendAnswer(buf []byte, typ string, id []byte) []byte {
 	if id == nil {
 		id = []byte("null")
 	}
-	if code == "" {
-		return append(append(append(buf, `{"message_type":"reply","id":`...), id...), '}')
+	buf = append(append(buf, `{"message_type":"`...), typ...)
+	return append(append(buf, `","id":`...), id...)
+}
+
+// appendCall appends a call of the server's.
+func appendCall(buf, id []byte, method string, content []byte) []byte {
+	buf = append(appendAnswer(buf, "call", id), `,"method":`...)
+	buf = appendString(buf, method)
+	if len(content) > 0 {
+		buf = append(append(buf, `,"content":`...), content...)
 	}
-	buf = append(append(buf, `{"message_type":"error","id":`...), id...)
-	buf = append(buf, `,"content":{"code":`...)
-	buf = append(appendString(buf, code), `,"message":`...)
-	return append(appendString(buf, message), '}', '}')
+	return append(buf, '}')
+}
+
+// presence is the content of the answer to a request for who is in a room. Users are nil if
+// there are too many to be listed.
+func presence(users []string, userCount, connCount int) []byte {
+	buf := append([]byte(nil), `{"users":`...)
+	if users == nil {
+		buf = append(buf, "null"...)
+	} else {
+		sep := byte('[')
+		for _, user := range users {
+			buf = appendString(append(buf, sep), user)
+			sep = ','
+		}
+		if len(users) == 0 {
+			buf = append(buf, '[')
+		}
+		buf = append(buf, ']')
+	}
+	buf = strconv.AppendInt(append(buf, `,"user_count":`...), int64(userCount), 10)
+	buf = strconv.AppendInt(append(buf, `,"connection_count":`...), int64(connCount), 10)
+	return append(buf, '}')
 }

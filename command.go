@@ -1,6 +1,9 @@
 package realtime
 
-import "bytes"
+import (
+	"bytes"
+	"fmt"
+)
 
 // protocol is the language that a connection speaks on the wire.
 type protocol uint8
@@ -24,7 +27,7 @@ type command struct {
 func (c *command) keep() {
 	c.text = bytes.Clone(c.text)
 	if r := c.req; r != nil {
-		r.id, r.content = bytes.Clone(r.id), bytes.Clone(r.content)
+		r.id, r.content, r.binary = bytes.Clone(r.id), bytes.Clone(r.content), bytes.Clone(r.binary)
 	}
 }
 
@@ -44,6 +47,7 @@ const (
 	cmdPing
 	cmdChat
 	cmdRequest
+	cmdAnswer // to a call of the server's
 )
 
 // The codes of error replies.
@@ -56,6 +60,8 @@ const (
 	codeLimit      = "limit"
 	codeTooLarge   = "too_large"
 	codeInternal   = "internal"
+	codeNoMethod   = "unknown_method"
+	codeNoEvent    = "unknown_event"
 )
 
 // request is what a client of realtime.v1 asks for. Parts of it may be parts of the message
@@ -70,10 +76,20 @@ type request struct {
 	typ     string // of the message
 	content []byte // JSON
 	token   string
-	wrong   error // why it is none
+
+	messageID string
+	method    string
+	binary    []byte // content in place of JSON, nil if there is none
+
+	wrong    error // why it is none
+	answered bool  // already
 }
 
 func (r *request) size() int {
 	return len(r.name) + len(r.id) + len(r.room) + len(r.user) + len(r.conn) +
-		len(r.typ) + len(r.content) + len(r.token)
+		len(r.typ) + len(r.content) + len(r.token) + len(r.messageID) + len(r.method) + len(r.binary)
+}
+
+func noMethod(name string) *Error {
+	return &Error{codeNoMethod, fmt.Sprintf("unknown method %q", name)}
 }

@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"net/netip"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +32,7 @@ type Conn struct {
 	received atomic.Uint64
 	reached  atomic.Int64 // receivers of its messages, of which the reader does not know yet
 	pings    pings
+	calls    calls
 
 	mu       sync.Mutex
 	phase    phase
@@ -51,6 +51,7 @@ type duties interface {
 	busy() bool        // whether code of the application runs for it
 	renewed()          // the identity has another time of expiry
 	run(f func())      // runs code of the application in a goroutine of its own
+	ask(*engine.Frame) // gives the peer a message of its own
 }
 
 // connKey is the key of the connection in its context. home is the Manager's tails.
@@ -195,29 +196,11 @@ func (c *Conn) Close(code CloseCode, reason string) error {
 	return nil
 }
 
-// Ping sends a ping and returns how long the peer took to answer. It waits until
-// ctx or the connection ends, and returns the context's cause then. It may be called
-// inside a handler of the same connection: what comes in meanwhile waits. In OnConnect
-// it returns ErrNotOpen: nothing is written to the peer before that has returned.
-func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
+// opening reports whether nothing is written to the peer yet.
+func (c *Conn) opening() bool {
 	c.mu.Lock()
-	opening := c.phase == registering
-	c.mu.Unlock()
-	if opening {
-		return 0, ErrNotOpen
-	}
-	start := time.Now()
-	answered, number := c.pings.begin(c.link)
-	defer c.pings.forget(number)
-	c.duties.yield()
-	select {
-	case <-answered:
-		return time.Since(start), nil
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
-	case <-c.ctx.Done():
-		return 0, context.Cause(c.ctx)
-	}
+	defer c.mu.Unlock()
+	return c.phase == registering
 }
 
 // finish ends the connection, unless it has ended. It does not wait, may be called
@@ -367,49 +350,4 @@ func (c *Conn) currentRoom() string {
 		return DefaultRoom
 	}
 	return c.newest.room
-}
-
-// pings are the calls of Ping that wait for a pong. The zero value is ready.
-type pings struct {
-	mu      sync.Mutex
-	last    uint64
-	waiting map[uint64]chan struct{}
-}
-
-// begin sends the next ping. It is numbered and sent in one step: only the newest goes
-// out, and its answer has to answer all before it.
-func (p *pings) begin(l *engine.Link) (answered <-chan struct{}, number uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last++
-	l.Ping(engine.NewFrame(engine.OpPing, strconv.AppendUint(nil, p.last, 10)))
-	if p.waiting == nil {
-		p.waiting = make(map[uint64]chan struct{})
-	}
-	ch := make(chan struct{})
-	p.waiting[p.last] = ch
-	return ch, p.last
-}
-
-func (p *pings) forget(number uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.waiting, number)
-}
-
-// answer ends the wait for the ping that the pong answers and for all before it: a
-// peer may answer only the newest.
-func (p *pings) answer(payload string) {
-	number, err := strconv.ParseUint(payload, 10, 64)
-	if err != nil {
-		return // the answer to a heartbeat, or unasked for
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for n, ch := range p.waiting {
-		if n <= number {
-			close(ch)
-			delete(p.waiting, n)
-		}
-	}
 }

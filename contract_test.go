@@ -302,7 +302,7 @@ func TestNothingIsMissedAfterWelcome(t *testing.T) {
 			_, err := b.Register(t.Context(), transport, realtime.Identity{UserID: "alice"})
 			require.NoError(t, err)
 		}()
-		frame, err := far.Read(t.Context())
+		frame, _, err := far.Read(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, "welcome", shorthand(t, string(frame)))
 		require.Equal(t, 1, b.news(realtime.ToUser("alice"), "x").Queued)

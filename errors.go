@@ -36,6 +36,9 @@ var (
 	ErrDenied = errors.New("realtime: denied")
 	// ErrTooManyRooms says that Options.MaxRoomsPerConn is reached.
 	ErrTooManyRooms = errors.New("realtime: too many rooms")
+	// ErrPlain says that the client speaks the plain protocol, in which it cannot be asked
+	// for anything.
+	ErrPlain = errors.New("realtime: client does not speak realtime.v1")
 )
 
 // Of values that callers give.
@@ -43,7 +46,8 @@ var (
 	// ErrName says that a user id, a room or a message type breaks the rules of
 	// [ValidName], or is reserved.
 	ErrName = errors.New("realtime: invalid name")
-	// ErrMessage says that a message's content is not valid JSON in UTF-8.
+	// ErrMessage says that a message's content is not valid JSON in UTF-8, or not what a
+	// handler wants.
 	ErrMessage = errors.New("realtime: invalid message")
 	// ErrTooLarge says that a message's content is larger than half of QueueBytes: it
 	// would fill a connection's queue by itself.
@@ -51,3 +55,17 @@ var (
 	// ErrCloseCode says that a close code is not one that a server may send.
 	ErrCloseCode = errors.New("realtime: invalid close code")
 )
+
+// Error is what one side of a call tells the other: a handler returns it, and the caller gets
+// it. Where a handler returns another error, the client learns no more than "internal error",
+// or "forbidden" for [ErrForbidden].
+type Error struct {
+	// Code is the word by which programs tell errors apart. The library has its own, see
+	// docs/PROTOCOL.md. 1 to 64 bytes, rules of [ValidName]; any other counts as "internal".
+	Code string
+	// Message is for humans.
+	Message string
+}
+
+// Error returns code and message.
+func (e *Error) Error() string { return "realtime: " + e.Code + ": " + e.Message }

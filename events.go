@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -12,6 +13,9 @@ type Inbound struct {
 	// Text is what a plain client wrote. It is empty for a client of realtime.v1, whose
 	// message can be any JSON.
 	Text string
+	// Method is what a client calls, and empty for a message. What it calls it with is
+	// Message.Content, and its answer is what the handler returns.
+	Method string
 	// Target is whom the client means. A client's room is resolved already.
 	Target Target
 	// Message is what the others are to get: Text with its sender, as [Chat] makes it, or
@@ -32,14 +36,19 @@ type (
 
 	// MessageFunc gets each message that a client sends and that Options.Authorize
 	// allowed, in place of the default, which is Send(ctx, in.Target, in.Message).
-	// An error is counted; a plain client is not told, and one of realtime.v1 learns that it
-	// failed, or was ErrForbidden.
+	// An error is counted; a plain client is not told, and one of realtime.v1 gets it as
+	// [Error] says.
 	//
 	// While it runs, nothing else of this connection is handled. After five seconds,
 	// or when it calls Conn.Ping, the connection is read on, so that pings are
 	// answered and the end is seen: 64 messages are kept for later, then reading
 	// stops.
 	MessageFunc func(ctx context.Context, c *Conn, in Inbound) error
+
+	// Handler gets each call of a client of realtime.v1, and returns the answer: any JSON,
+	// empty for none. An error is the answer too, see [Error]. See [Handle] for one with
+	// types. For the rest it is like MessageFunc.
+	Handler func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error)
 
 	// DisconnectFunc is called once for each connection for which OnConnect returned
 	// nil, after its last handler, when everybody has been told. ctx has the values of

@@ -116,7 +116,7 @@ func ExampleAuthorizer() {
 	_, _ = rt.Register(context.Background(), transport, realtime.Identity{UserID: "admin"})
 	_ = client.Write([]byte(`{"content":"hello","target":"all"}`))
 	for range 2 {
-		frame, _ := client.Read(context.Background())
+		frame, _, _ := client.Read(context.Background())
 		fmt.Println(strings.Split(string(frame), `"`)[3])
 	}
 	// Output:
@@ -163,8 +163,8 @@ func ExampleUser_Disconnect() {
 	n, err := rt.User("mallory").Disconnect(context.Background(), 4500, "banned")
 	fmt.Println(n, err)
 
-	_, _ = client.Read(context.Background()) // welcome
-	_, err = client.Read(context.Background())
+	_, _, _ = client.Read(context.Background()) // welcome
+	_, _, err = client.Read(context.Background())
 	end, _ := errors.AsType[*realtime.CloseError](err)
 	fmt.Println(end.Code, end.Reason, end.Code.ComeBack())
 	// Output:
@@ -268,10 +268,10 @@ func ExamplePipe_v1() {
 	ctx := context.Background()
 	transport, client := realtime.Pipe(realtime.V1)
 	_, _ = rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
-	_, _ = client.Read(ctx) // welcome
+	_, _, _ = client.Read(ctx) // welcome
 
 	_ = client.Write([]byte(`{"type":"join","id":1,"room":"lobby"}`))
-	reply, _ := client.Read(ctx)
+	reply, _, _ := client.Read(ctx)
 	fmt.Println(string(reply))
 	// Output: {"message_type":"reply","id":1}
 }
@@ -281,10 +281,10 @@ func ExamplePipe() {
 	defer rt.Close()
 	transport, client := realtime.Pipe()
 	_, _ = rt.Register(context.Background(), transport, realtime.Identity{UserID: "alice"})
-	_, _ = client.Read(context.Background()) // welcome
+	_, _, _ = client.Read(context.Background()) // welcome
 
 	_ = client.Write([]byte("ping"))
-	frame, _ := client.Read(context.Background())
+	frame, _, _ := client.Read(context.Background())
 	fmt.Println(string(frame))
 	// Output: pong
 }
@@ -325,7 +325,7 @@ func connect(rt *realtime.Manager, user string) *realtime.Conn {
 	transport, client := realtime.Pipe()
 	go func() {
 		for {
-			if _, err := client.Read(context.Background()); err != nil {
+			if _, _, err := client.Read(context.Background()); err != nil {
 				return
 			}
 		}

@@ -66,11 +66,15 @@ func (l *languages) encode(m *Message, room string) frames {
 }
 
 func encodeIn(p protocol, m *Message, room string) *engine.Frame {
-	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content) + len(room))
-	if p == protoV1 {
+	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content) + len(m.ID) + len(room) + len(m.Binary))
+	switch {
+	case p == protoPlain:
+		return engine.Seal(engine.OpText, appendPlain(buf, m))
+	case m.Binary != nil:
+		return engine.Seal(engine.OpBinary, appendBinary(buf, m, room))
+	default:
 		return engine.Seal(engine.OpText, appendV1(buf, m, room))
 	}
-	return engine.Seal(engine.OpText, appendPlain(buf, m))
 }
 
 // settle counts the frames that were pushed against the memory budget. It is called once
@@ -88,9 +92,12 @@ func (f *frames) settle(t *tally) {
 // pong answers a client's textual ping.
 func pong() *engine.Frame { return engine.NewFrame(engine.OpText, []byte("pong")) }
 
-// reply answers a request, or one that failed with an error code.
-func reply(id []byte, code, message string) *engine.Frame {
-	return engine.Seal(engine.OpText, appendReply(engine.Grow(envelope), id, code, message))
+// reply answers a request, or with an error one that failed.
+func reply(id, content []byte, e *Error) *engine.Frame {
+	if e != nil {
+		return engine.Seal(engine.OpText, appendError(engine.Grow(envelope), id, e))
+	}
+	return engine.Seal(engine.OpText, appendReply(engine.Grow(envelope+len(content)), id, content))
 }
 
 // press compresses messages for those who negotiated it, each message once.

@@ -102,6 +102,7 @@ func (m *Manager) buildDispatch() {
 	}
 	requests := requester{
 		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials, renew: m.expiries.renew,
+		onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2,
 	}
 	m.dispatch.request = requests.serve
 	m.readers = readers{
@@ -203,11 +204,18 @@ func (m *Manager) admit(s *session) error {
 
 // greet says welcome.
 func (m *Manager) greet(c *Conn) {
-	hello := welcome(c.proto, c.id, m.opts.MaxMessageBytes)
-	greeting := frames{m: hello}
+	hello := frames{m: welcome(c.proto, greeting{
+		conn: c.id, user: c.UserID(), maxMessage: m.opts.MaxMessageBytes, comeBack: m.comeBack(),
+	})}
 	m.tally.add(cMatched, 1)
-	c.push(&greeting, engine.Reply, engine.DropNewest) // of a class that is never dropped
-	greeting.settle(&m.tally)
+	c.push(&hello, engine.Reply, engine.DropNewest) // of a class that is never dropped
+	hello.settle(&m.tally)
+}
+
+// comeBack is how long it takes to let in as many connections as there have been: if all are
+// lost at once, they should not come back sooner.
+func (m *Manager) comeBack() time.Duration {
+	return m.gate.visitors.span(int(m.tally.peak.Load()))
 }
 
 // session is a connection with those who look after it, in one piece of memory.
@@ -241,7 +249,7 @@ func (m *Manager) newSession(ctx context.Context, t Transport, id Identity, e en
 	return s
 }
 
-// ended, yield, busy, renewed, run and failed are what the connection and its link ask of
+// ended, yield, busy, renewed, run, ask and failed are what the connection and its link ask of
 // those above.
 func (s *session) ended(why *CloseError) { go s.m.farewell(s, why) }
 func (s *session) yield()                { s.reader.yield() }
@@ -260,6 +268,13 @@ func (s *session) run(f func()) {
 		defer s.reader.exit()
 		f()
 	})
+}
+
+func (s *session) ask(frame *engine.Frame) {
+	f := uniform(frame)
+	s.m.tally.add(cMatched, 1)
+	s.conn.push(f, engine.Message, engine.Disconnect)
+	f.settle(&s.m.tally)
 }
 
 // linkError is how a connection ends whose link gave up.

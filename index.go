@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/realtime-go/realtime/internal/engine"
 )
@@ -194,6 +195,27 @@ func (x *index) leave(c *Conn, m *membership) {
 	r := x.rooms.find(m.room)
 	r.remove(m, notice)
 	x.rooms.leave(r)
+}
+
+// maxListed is up to how many users a room's are listed for a client: beyond, it gets the
+// numbers.
+const maxListed = 1000
+
+// inspect shows who is in a room, in order, while nobody comes or goes. Users are nil if
+// there are too many.
+func (x *index) inspect(name string, see func(users []string, n Count)) {
+	r := x.rooms.find(name)
+	if r == nil {
+		see([]string{}, Count{})
+		return
+	}
+	defer r.mu.Unlock()
+	var users []string
+	if len(r.users) <= maxListed {
+		users = r.roster()
+		slices.Sort(users)
+	}
+	see(users, r.count())
 }
 
 // move is the join of the REST interface, where a plain connection has one room: it

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"reflect"
 	"regexp"
@@ -10,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/engine"
 )
 
 var names = []string{"content", "target"}
@@ -244,18 +247,61 @@ func FuzzDecodeV1(f *testing.F) {
 		`{"type":"send","user":"bob","content":"\ud83d\ude00","message_type":"m"}`, `{"id":-1.5e3}`, `{"id":null}`,
 		`{"type":"refresh","token":"x","token":"y"}`, `{"all":false,"conn":"c"}`, `[]`, `{"type":1}`, `{"type":"\ud800"}`,
 	}
-	fuzzDecoder(f, decodeV1, seeds, func(t *testing.T, p []byte, cmd command) {
+	decode := func(p []byte) command { return decodeV1(engine.OpText, p) }
+	fuzzDecoder(f, decode, seeds, func(t *testing.T, p []byte, cmd command) {
 		if cmd.kind == cmdPing {
 			return
 		}
 		r := cmd.req
-		code, message := errorReply(r.wrong)
-		require.NotEqual(t, codeInternal, code)
-		answer := reply(r.id, code, message).Payload()
-		require.True(t, json.Valid(answer), "%s", answer)
+		requireAnswer(t, r)
 		want, ok := naiveRequest(p)
 		require.Equal(t, ok, r.wrong == nil, "%v", r.wrong)
 		if ok {
+			require.Equal(t, want, *r)
+		}
+	})
+}
+
+// requireAnswer checks what a client is told of a request that is none.
+func requireAnswer(t *testing.T, r *request) {
+	e := errorReply(r.wrong)
+	if e != nil {
+		require.Equal(t, codeBadRequest, e.Code)
+	}
+	p := reply(r.id, nil, e).Payload()
+	require.True(t, json.Valid(p), "%s", p)
+}
+
+// FuzzDecodeBinary compares with a reader of the header and encoding/json.
+func FuzzDecodeBinary(f *testing.F) {
+	header := `{"type":"send","id":1,"room":"lobby"}`
+	seeds := []string{
+		"", "\x00", "\x80", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x02{}", "\x03{}", "\x01\xff",
+		string(rune(len(header))) + header + "\x00\xff", string(rune(len(header))) + header,
+		"\x16" + `{"type":"join","id":1}` + "x", "\x1b" + `{"type":"send","content":1}`,
+	}
+	for _, seed := range seeds {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, p []byte) {
+		before := string(p)
+		cmd := decodeV1(engine.OpBinary, p)
+		require.Equal(t, before, string(p), "input is only read")
+		require.Equal(t, cmdRequest, cmd.kind)
+		r := cmd.req
+		requireAnswer(t, r)
+		in := bytes.NewReader(p)
+		size, err := binary.ReadUvarint(in)
+		rest := p[len(p)-in.Len():]
+		if err != nil || size > uint64(len(rest)) {
+			require.Error(t, r.wrong)
+			return
+		}
+		want, ok := naiveRequest(rest[:size])
+		ok = ok && utf8.Valid(rest[:size]) && want.name == "send" && want.content == nil
+		require.Equal(t, ok, r.wrong == nil, "%v", r.wrong)
+		if ok {
+			want.binary = rest[size:]
 			require.Equal(t, want, *r)
 		}
 	})
@@ -270,7 +316,8 @@ func naiveRequest(p []byte) (r request, ok bool) {
 		}
 	}
 	for key, s := range map[string]*string{
-		"type": &r.name, "room": &r.room, "user": &r.user, "conn": &r.conn, "message_type": &r.typ, "token": &r.token,
+		"type": &r.name, "room": &r.room, "user": &r.user, "conn": &r.conn, "message_type": &r.typ,
+		"message_id": &r.messageID, "method": &r.method, "token": &r.token,
 	} {
 		if members[key] == nil {
 			continue

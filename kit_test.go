@@ -125,7 +125,7 @@ func (b *bed) attach(transport realtime.Transport, far *realtime.PipeClient, id 
 func (c *client) read() {
 	<-c.resume
 	for {
-		frame, err := c.Read(context.Background())
+		frame, _, err := c.Read(context.Background())
 		c.mu.Lock()
 		if err != nil {
 			c.end, _ = errors.AsType[*realtime.CloseError](err)

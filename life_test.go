@@ -662,7 +662,7 @@ func TestOnConnectThatEndsItsGoroutine(t *testing.T) {
 		transport, far := realtime.Pipe()
 		go func() { _, _ = b.Register(t.Context(), transport, realtime.Identity{UserID: "alice"}) }()
 		for {
-			_, err := far.Read(t.Context())
+			_, _, err := far.Read(t.Context())
 			if end, ok := errors.AsType[*realtime.CloseError](err); ok {
 				require.Equal(t, realtime.CloseInternal, end.Code)
 				break

@@ -12,19 +12,30 @@ import (
 type Message struct {
 	// Type is the word by which clients tell messages apart: 1 to 64 bytes, rules of
 	// [ValidName]. Empty means "chat". The types of the protocol itself are refused:
-	// welcome, userjoined, userleft, ping, pong, reply, error, position, skipped.
+	// welcome, userjoined, userleft, ping, pong, reply, error, call, position, skipped.
 	Type string
 	// Sender is the user on whose behalf it is sent. Empty means the server.
 	Sender string
+	// ID is how clients of realtime.v1 recognise a message that comes twice: of two with the
+	// same Sender and ID they show the first. 1 to 64 bytes, rules of [ValidName], and unlike
+	// any other of the sender's. Empty: none.
+	ID string
 	// Content is any JSON value. Empty means null. Send does not change it, and does
 	// not keep it after it has returned.
 	Content json.RawMessage
+	// Binary is content that is not JSON, in place of Content: clients of realtime.v1 get the
+	// bytes as they are, and plain ones a string of base64 (RFC 4648, with padding). Send
+	// treats it like Content. Nil: the content is Content.
+	Binary []byte
 	// Time is when it was sent, to the second. Zero means now.
 	Time time.Time
 }
 
-// maxType is the longest message type, in bytes.
-const maxType = 64
+// maxType and maxID bound the type and the id of a message, in bytes.
+const (
+	maxType = 64
+	maxID   = 64
+)
 
 // The message types of the plain protocol.
 const (
@@ -61,8 +72,8 @@ func chatContent[T string | []byte](sender string, text T, at time.Time) []byte 
 
 // checkSize returns an error that matches ErrTooLarge.
 func (m *Message) checkSize(maxBytes int) error {
-	if len(m.Content) > maxBytes {
-		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(m.Content), maxBytes)
+	if n := len(m.Content) + len(m.Binary); n > maxBytes {
+		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, n, maxBytes)
 	}
 	return nil
 }
@@ -81,10 +92,37 @@ func (m *Message) check(maxBytes int) error {
 			return fmt.Errorf("sender: %w", err)
 		}
 	}
-	if len(m.Content) > 0 && !(utf8.Valid(m.Content) && json.Valid(m.Content)) {
-		return fmt.Errorf("%w: content is not JSON", ErrMessage)
+	if err := validID(m.ID); err != nil {
+		return err
 	}
-	return nil
+	switch {
+	case len(m.Content) == 0:
+		return nil
+	case m.Binary != nil:
+		return fmt.Errorf("%w: both Content and Binary", ErrMessage)
+	default:
+		return checkJSON(m.Content)
+	}
+}
+
+// checkJSON returns an error that matches ErrMessage for what is not JSON in UTF-8.
+func checkJSON(p []byte) error {
+	if utf8.Valid(p) && json.Valid(p) {
+		return nil
+	}
+	return fmt.Errorf("%w: content is not JSON", ErrMessage)
+}
+
+// validID is for the id of a message, which may be empty.
+func validID(id string) error {
+	switch {
+	case id == "":
+		return nil
+	case len(id) > maxID:
+		return fmt.Errorf("%w: message id longer than %d bytes", ErrName, maxID)
+	default:
+		return ValidName(id)
+	}
 }
 
 func validType(t string) error {
@@ -92,7 +130,7 @@ func validType(t string) error {
 	case "", typeChat:
 		return nil
 	case typeHello, typeJoined, typeLeft,
-		"ping", "pong", "reply", "error", "position", "skipped":
+		"ping", "pong", "reply", "error", "call", "position", "skipped":
 		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
 	}
 	if len(t) > maxType {

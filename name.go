@@ -7,8 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxName is the longest name, in bytes.
-const maxName = 255
+// maxName is the longest name, in bytes, and maxMethod the longest of a method or an error.
+const (
+	maxName   = 255
+	maxMethod = 64
+)
 
 // The targets that the plain protocol reserves: no user can be called so. Rooms can.
 const (
@@ -45,3 +48,14 @@ func validUser(id string) error {
 	}
 	return ValidName(id)
 }
+
+// validMethod is ValidName for a method, which is at most as long as a message type.
+func validMethod(s string) error {
+	if len(s) > maxMethod {
+		return fmt.Errorf("%w: method longer than %d bytes", ErrName, maxMethod)
+	}
+	return ValidName(s)
+}
+
+// validCode reports whether s can be the code of an error.
+func validCode(s string) bool { return len(s) <= maxMethod && ValidName(s) == nil }

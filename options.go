@@ -33,10 +33,12 @@ type Options struct {
 	// What the application does itself (Send, Join, …) needs no leave.
 	Authorize Authorizer
 
-	// OnConnect, OnMessage and OnDisconnect see what happens, see their types. Nil:
-	// everybody may connect, and messages go where they are sent.
+	// OnConnect, OnMessage, OnCall and OnDisconnect see what happens, see their types. Nil:
+	// everybody may connect, messages go where they are sent, and no method is known. A
+	// [Router] has the two in the middle by name and with types.
 	OnConnect    ConnectFunc
 	OnMessage    MessageFunc
+	OnCall       Handler
 	OnDisconnect DisconnectFunc
 
 	// Announce says which comings and goings clients are told of. Zero: none. Each

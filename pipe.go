@@ -118,17 +118,17 @@ func (p *pipe) Close() error {
 // at a time; the rest is safe for concurrent use.
 type PipeClient struct{ p *pipe }
 
-// Read returns the next message, which the caller owns. It waits for one until ctx ends,
-// answering pings as it goes. When the connection has ended it returns a *CloseError, whose code is
-// CloseLost if there was no close frame.
-func (c *PipeClient) Read(ctx context.Context) ([]byte, error) {
+// Read returns the next message, which the caller owns, and whether it is a binary one. It
+// waits for one until ctx ends, answering pings as it goes. When the connection has ended it
+// returns a *CloseError, whose code is CloseLost if there was no close frame.
+func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error) {
 	for {
 		f, err := c.p.down.get(ctx, true)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil, ctx.Err()
+				return nil, false, ctx.Err()
 			}
-			return nil, &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
+			return nil, false, &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
 		}
 		switch f.Op() {
 		case engine.OpPing:
@@ -137,9 +137,9 @@ func (c *PipeClient) Read(ctx context.Context) ([]byte, error) {
 		case engine.OpClose:
 			code, reason := closePayload(f.Payload())
 			_ = c.p.up.put(f)
-			return nil, &CloseError{Cause: CauseServer, Code: code, Reason: reason}
+			return nil, false, &CloseError{Cause: CauseServer, Code: code, Reason: reason}
 		default:
-			return bytes.Clone(f.Payload()), nil // the frame is shared
+			return bytes.Clone(f.Payload()), f.Op() == engine.OpBinary, nil // the frame is shared
 		}
 	}
 }

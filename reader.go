@@ -176,7 +176,14 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 		*buf = nil
 	}
 	cmd, ok := r.accept(op, data)
-	if !ok || !r.offer(cmd) {
+	if !ok {
+		return true
+	}
+	if cmd.kind == cmdAnswer { // at once: a handler may wait for it
+		r.c.calls.answer(cmd.req)
+		return true
+	}
+	if !r.offer(cmd) {
 		return true
 	}
 	return r.work(cmd)
@@ -212,10 +219,7 @@ func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 	if !r.throttle(len(data)) {
 		return command{}, false
 	}
-	var cmd command
-	if op == engine.OpText {
-		cmd = r.c.proto.decode(data)
-	}
+	cmd := r.c.proto.decode(op, data)
 	if cmd.kind == cmdNone {
 		r.tally.add(cIgnored, 1)
 		return command{}, false

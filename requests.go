@@ -2,6 +2,8 @@ package realtime
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 )
@@ -10,6 +12,7 @@ import (
 type roomKeeper interface {
 	join(c *Conn, room string, began decision) (joined bool, err error)
 	part(c *Conn, room string) (left bool)
+	inspect(room string, see func(users []string, n Count))
 }
 
 // errTarget says that a message is for nobody, or for two kinds of receivers at once.
@@ -24,36 +27,47 @@ type requester struct {
 	rooms   roomKeeper
 	denials *denials
 	renew   func(c *Conn, token string) error
+
+	onCall   Handler
+	maxBytes int // of an answer
 }
 
 // serve does what a request asks for, and answers.
 func (d *requester) serve(c *Conn, r *request) {
+	var content json.RawMessage
 	err := r.wrong
 	if err == nil {
-		err = guard(d.notes, d.tally, c, func() error { return d.do(c, r) })
+		err = guard(d.notes, d.tally, c, func() (err error) {
+			content, err = d.do(c, r)
+			return err
+		})
 	}
-	if err == nil && r.id == nil {
-		return // the client does not want to know
+	if err == nil && (r.id == nil || r.answered) {
+		return // the client does not want to know, or knows
 	}
-	code, message := errorReply(err)
-	if code == codeInternal {
+	e := errorReply(err)
+	if e != nil && e.Code == codeInternal {
 		d.failed(c, err)
 	}
-	answer(c, d.tally, reply(r.id, code, message))
+	answer(c, d.tally, reply(r.id, content, e))
 }
 
-func (d *requester) do(c *Conn, r *request) error {
+func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error) {
 	switch r.name {
 	case "send":
-		return d.sendRequest(c, r)
+		return nil, d.sendRequest(c, r)
 	case "join":
-		return d.joinRequest(c, r.room)
+		return nil, d.joinRequest(c, r.room)
 	case "leave":
-		return d.leaveRequest(c, r.room)
+		return nil, d.leaveRequest(c, r.room)
+	case "presence":
+		return nil, d.presenceRequest(c, r)
+	case "call":
+		return d.callRequest(c, r)
 	case "refresh":
-		return d.refreshRequest(c, r.token)
+		return nil, d.refreshRequest(c, r.token)
 	}
-	return fmt.Errorf("%w %q", errCommand, cut(r.name))
+	return nil, fmt.Errorf("%w %q", errCommand, cut(r.name))
 }
 
 func (d *requester) sendRequest(c *Conn, r *request) error {
@@ -64,12 +78,17 @@ func (d *requester) sendRequest(c *Conn, r *request) error {
 	if err := validType(r.typ); err != nil {
 		return err
 	}
+	if err := validID(r.messageID); err != nil {
+		return err
+	}
 	if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 		return ErrForbidden
 	}
-	msg := Message{Type: r.typ, Sender: c.UserID(), Content: r.content}
-	if d.onMessage != nil {
-		msg.Content = bytes.Clone(msg.Content) // the application may keep it
+	msg := Message{
+		Type: cmp.Or(r.typ, typeChat), Sender: c.UserID(), ID: r.messageID, Content: r.content, Binary: r.binary,
+	}
+	if d.onMessage != nil { // the application may keep it
+		msg.Content, msg.Binary = bytes.Clone(msg.Content), bytes.Clone(msg.Binary)
 		if err := d.onMessage(c.ctx, c, Inbound{Target: to, Message: msg}); err != nil {
 			return &applicationError{err}
 		}
@@ -134,6 +153,51 @@ func (d *requester) leaveRequest(c *Conn, room string) error {
 	return nil
 }
 
+// presenceRequest answers with who is in a room. The answer takes its place among the
+// announcements of the room: what is announced behind it, it does not know.
+func (d *requester) presenceRequest(c *Conn, r *request) error {
+	if err := ValidName(r.room); err != nil {
+		return err
+	}
+	if !d.allowed(c, Action{Kind: ActionMembers, Room: r.room}) {
+		return ErrForbidden
+	}
+	r.answered = true
+	d.rooms.inspect(r.room, func(users []string, n Count) {
+		c.reached.Add(int64(len(users))) // it costs as much as a message to so many
+		if r.id != nil {
+			answer(c, d.tally, reply(r.id, presence(users, n.Users, n.Conns), nil))
+		}
+	})
+	return nil
+}
+
+// callRequest gives a call to the application.
+func (d *requester) callRequest(c *Conn, r *request) (json.RawMessage, error) {
+	if err := validMethod(r.method); err != nil {
+		return nil, err
+	}
+	if !d.allowed(c, Action{Kind: ActionCall, Method: r.method}) {
+		return nil, ErrForbidden
+	}
+	if d.onCall == nil {
+		return nil, noMethod(r.method)
+	}
+	in := Inbound{Method: r.method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.content)}}
+	content, err := d.onCall(c.ctx, c, in)
+	if err == nil && len(content) > 0 {
+		if len(content) > d.maxBytes {
+			err = fmt.Errorf("%w: answer of %d bytes, limit %d", ErrTooLarge, len(content), d.maxBytes)
+		} else {
+			err = checkJSON(content)
+		}
+	}
+	if err != nil {
+		return nil, &applicationError{err}
+	}
+	return content, nil
+}
+
 // refreshRequest renews the identity. The rooms that the client has asked for are asked for
 // anew: what the old identity was allowed, the new one may not be.
 func (d *requester) refreshRequest(c *Conn, token string) error {
@@ -156,8 +220,15 @@ type applicationError struct{ error }
 
 func (e *applicationError) Unwrap() error { return e.error }
 
-// errorReply is what a client learns of an error.
-func errorReply(err error) (code, message string) {
+// errorReply is what a client learns of an error, nil for none.
+func errorReply(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	_, application := errors.AsType[*applicationError](err)
+	if said, ok := errors.AsType[*Error](err); ok && application && validCode(said.Code) {
+		return said
+	}
 	for _, known := range []struct {
 		err  error
 		code string
@@ -166,25 +237,25 @@ func errorReply(err error) (code, message string) {
 		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge},
 	} {
 		if errors.Is(err, known.err) {
-			return known.code, known.err.Error()[len("realtime: "):]
+			return &Error{known.code, known.err.Error()[len("realtime: "):]}
 		}
 	}
-	_, application := errors.AsType[*applicationError](err)
-	switch {
-	case err == nil:
-		return "", ""
-	case application:
-		return codeInternal, "internal error"
-	case errors.Is(err, errCommand):
-		return codeUnknown, err.Error()
+	if application {
+		return &Error{codeInternal, "internal error"}
 	}
 	for _, wrong := range []error{
 		ErrName, ErrMessage, errTarget, errMember, errNoRequest, errID,
-		errNotObject, errDuplicate, errDepth,
+		errNotObject, errDuplicate, errDepth, errHeader, errBinary,
 	} {
 		if errors.Is(err, wrong) {
-			return codeBadRequest, err.Error()
+			return &Error{codeBadRequest, err.Error()}
 		}
 	}
-	return codeInternal, "internal error"
+	if errors.Is(err, errCommand) {
+		return &Error{codeUnknown, err.Error()}
+	}
+	if said, ok := errors.AsType[*Error](err); ok {
+		return said
+	}
+	return &Error{codeInternal, "internal error"}
 }

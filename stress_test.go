@@ -114,7 +114,7 @@ func visit(rt *realtime.Manager, ids *pot, readers *sync.WaitGroup) {
 	if rand.IntN(4) > 0 { // the others stall
 		readers.Go(func() {
 			for {
-				if _, err := far.Read(context.Background()); err != nil {
+				if _, _, err := far.Read(context.Background()); err != nil {
 					return
 				}
 			}

@@ -55,6 +55,14 @@ func place(a netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
+// span is how long it takes to let n in.
+func (v *visitors) span(n int) time.Duration {
+	if v.all.rate == 0 {
+		return 0
+	}
+	return time.Duration(float64(n) / v.all.rate * float64(time.Second))
+}
+
 func private(a netip.Addr) bool {
 	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast()
 }

@@ -122,7 +122,7 @@ func (e *end) read(t *testing.T) {
 	case <-e.gone: // what came before the end can still be read
 	}
 	for {
-		frame, err := e.pipe.Read(context.Background())
+		frame, _, err := e.pipe.Read(context.Background())
 		if err != nil {
 			return
 		}

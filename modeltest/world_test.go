@@ -117,7 +117,7 @@ func inBubble(t *testing.T, r *rapid.T, f func()) {
 // listen reads what comes for c until its connection ends.
 func (w *world) listen(c *client) {
 	for {
-		frame, err := c.pipe.Read(context.Background())
+		frame, _, err := c.pipe.Read(context.Background())
 		if err != nil {
 			c.end = err
 			return

@@ -1,0 +1,101 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// Ping sends a ping and returns how long the peer took to answer. It waits until
+// ctx or the connection ends, and returns the context's cause then. It may be called
+// inside a handler of the same connection: what comes in meanwhile waits. In OnConnect
+// it returns ErrNotOpen: nothing is written to the peer before that has returned.
+func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
+	if c.opening() {
+		return 0, ErrNotOpen
+	}
+	start := time.Now()
+	answered, number := c.pings.begin(c.link)
+	defer c.pings.forget(number)
+	c.duties.yield()
+	select {
+	case <-answered:
+		return time.Since(start), nil
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	case <-c.ctx.Done():
+		return 0, context.Cause(c.ctx)
+	}
+}
+
+// Call asks the client for something by name, with any JSON or none, and returns what it
+// answers: JSON, or nil if that is empty. It waits until ctx or the connection ends, and returns
+// the context's cause then; nothing else limits how long a client takes. It may be called
+// inside a handler of the same connection: what comes in meanwhile waits. It keeps no
+// reference to content. See the function [Call] for one with types.
+//
+// It returns an *Error if the client answers with one, ErrPlain for a client that does not
+// speak realtime.v1, ErrNotOpen in OnConnect, ErrName for an invalid method, ErrMessage for
+// content that is not JSON, and ErrClosed if the connection has ended. A client that reads too
+// slowly is ended like one that does not take a message.
+func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
+	if err := c.checkCall(method, content); err != nil {
+		return nil, err
+	}
+	answered, number := c.calls.begin()
+	defer c.calls.forget(number)
+	id := strconv.AppendUint(nil, number, 10)
+	buf := appendCall(engine.Grow(envelope+len(method)+len(content)), id, method, content)
+	c.duties.ask(engine.Seal(engine.OpText, buf))
+	c.duties.yield()
+	select {
+	case a := <-answered:
+		return a.content, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-c.ctx.Done():
+		return nil, context.Cause(c.ctx)
+	}
+}
+
+func (c *Conn) checkCall(method string, content json.RawMessage) error {
+	switch {
+	case c.proto != protoV1:
+		return ErrPlain
+	case c.ended():
+		return ErrClosed
+	case c.opening():
+		return ErrNotOpen
+	}
+	if err := validMethod(method); err != nil {
+		return err
+	}
+	if len(content) == 0 {
+		return nil
+	}
+	return checkJSON(content)
+}
+
+// Call is [Conn.Call] with types: req is sent as what encoding/json makes of it, nil as
+// nothing, and the answer is decoded into a Res. It returns an error of encoding/json if
+// either fails.
+func Call[Res any](ctx context.Context, c *Conn, method string, req any) (res Res, err error) {
+	var content json.RawMessage
+	if req != nil {
+		if content, err = json.Marshal(req); err != nil {
+			return res, fmt.Errorf("realtime: call of %s: %w", method, err)
+		}
+	}
+	content, err = c.Call(ctx, method, content)
+	if err != nil || content == nil {
+		return res, err
+	}
+	if err = json.Unmarshal(content, &res); err != nil {
+		err = fmt.Errorf("realtime: answer to %s: %w", method, err)
+	}
+	return res, err
+}

@@ -1,0 +1,435 @@
+package realtime_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// wrongs are the frames of testdata/wire that are no requests, with their error codes.
+func wrongs(t *testing.T) (all []struct {
+	Name, Kind, Frame string
+	Bytes             []byte `json:"frame_base64"`
+	Error             string
+}) {
+	p, err := os.ReadFile("testdata/wire/client.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(p, &all))
+	return all
+}
+
+func TestV1Vectors(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		n := 0
+		for _, v := range wrongs(t) {
+			if v.Kind != "wrong" {
+				continue
+			}
+			n++
+			if v.Bytes != nil {
+				require.NoError(t, alice.WriteBinary(v.Bytes))
+			} else {
+				require.NoError(t, alice.Write([]byte(v.Frame)))
+			}
+			frames := alice.raw()
+			require.Len(t, frames, 1, v.Name)
+			require.Contains(t, frames[0], `"content":{"code":"`+v.Error+`",`, v.Name)
+		}
+		require.Greater(t, n, 10)
+		require.Nil(t, alice.ended())
+	})
+}
+
+// The answer to a request for presence has its place among the notices: who puts them together
+// in the order in which they come always knows who is in the room.
+func TestPresenceIsExact(t *testing.T) {
+	bubble(t, announced(), func(t *testing.T, b *bed) {
+		watcher := b.openV1(realtime.Identity{UserID: "watcher"})
+		_, err := b.Join(t.Context(), watcher.conn.ID(), "lobby")
+		require.NoError(t, err)
+		done := make(chan struct{})
+		for i := range 4 {
+			go func() {
+				defer func() { done <- struct{}{} }()
+				for j := range 50 {
+					c := b.open(fmt.Sprint("user", i))
+					_, _ = b.Join(t.Context(), c.conn.ID(), "lobby")
+					if j%2 == 0 {
+						_, _ = b.Leave(t.Context(), c.conn.ID(), "lobby")
+					}
+					_ = c.conn.Close(realtime.CloseNormal, "")
+				}
+			}()
+		}
+		for range 100 {
+			require.NoError(t, watcher.Write([]byte(`{"type":"presence","id":1,"room":"lobby"}`)))
+		}
+		for range 4 {
+			<-done
+		}
+		require.NoError(t, watcher.Write([]byte(`{"type":"presence","id":1,"room":"lobby"}`)))
+		requireExact(t, watcher.raw())
+	})
+}
+
+// requireExact follows the notices of a room and compares with each answer.
+func requireExact(t *testing.T, frames []string) {
+	t.Helper()
+	var in map[string]bool
+	answers := 0
+	for _, frame := range frames {
+		var f struct {
+			Type    string `json:"message_type"`
+			Content struct {
+				Type  string
+				User  string `json:"user_id"`
+				Users []string
+				Count int `json:"user_count"`
+			}
+		}
+		require.NoError(t, json.Unmarshal([]byte(frame), &f))
+		switch {
+		case f.Type == "reply":
+			answers++
+			require.Len(t, f.Content.Users, f.Content.Count)
+			if in != nil {
+				require.Len(t, f.Content.Users, len(in), frame)
+			}
+			in = map[string]bool{}
+			for _, user := range f.Content.Users {
+				in[user] = true
+			}
+		case in == nil:
+		case f.Content.Type == "room_join":
+			in[f.Content.User] = true
+		case f.Content.Type == "room_leave":
+			delete(in, f.Content.User)
+		}
+	}
+	require.Greater(t, answers, 10)
+}
+
+func TestPresenceOfManyAndOfNone(t *testing.T) {
+	o := realtime.Options{MaxConns: -1, InboundFanout: 1000}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		ask := `{"type":"presence","id":1,"room":"lobby"}`
+		require.Equal(t, []string{
+			`{"message_type":"reply","id":1,"content":{"users":[],"user_count":0,"connection_count":0}}`,
+		}, alice.asks(ask))
+		for i := range 1001 {
+			transport, far := realtime.Pipe()
+			defer far.Drop()
+			c, err := b.Register(t.Context(), transport, realtime.Identity{UserID: fmt.Sprint("user", i)})
+			require.NoError(t, err)
+			_, err = b.Join(t.Context(), c.ID(), "lobby")
+			require.NoError(t, err)
+			if i == 999 {
+				require.Contains(t, alice.asks(ask)[0], `"user999"],"user_count":1000,"connection_count":1000}}`)
+			}
+		}
+		require.Equal(t, []string{
+			`{"message_type":"reply","id":1,"content":{"users":null,"user_count":1001,"connection_count":1001}}`,
+		}, alice.asks(ask))
+		require.Zero(t, b.Stats().Throttled)
+		for range 11 { // each as much work as a message to 1000
+			_, err := b.Room("lobby").Remove(t.Context(), "user1000")
+			require.NoError(t, err)
+			alice.asks(ask)
+		}
+		require.NotZero(t, b.Stats().Throttled)
+	})
+}
+
+func TestBinary(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
+		alice.hush()
+		bob.hush()
+		header := `{"type":"send","id":1,"all":true,"message_type":"frame","message_id":"m1"}`
+		require.NoError(t, alice.WriteBinary(append([]byte{byte(len(header))}, header+"\x00\xff"...)))
+		frames := alice.raw()
+		require.Len(t, frames, 2)
+		require.Equal(t, "L"+`{"message_type":"frame","sender_id":"alice","timestamp":946684800,"id":"m1"}`+"\x00\xff", frames[0])
+		require.Equal(t, `{"message_type":"reply","id":1}`, frames[1])
+		require.Regexp(t, `"content":"`+base64.StdEncoding.EncodeToString([]byte("\x00\xff"))+`"`, bob.raw()[0])
+
+		_, err := b.Send(t.Context(), realtime.ToAll(), realtime.Message{Content: json.RawMessage("1"), Binary: []byte{}})
+		require.ErrorIs(t, err, realtime.ErrMessage)
+		_, err = b.Send(t.Context(), realtime.ToAll(), realtime.Message{ID: strings.Repeat("x", 65)})
+		require.ErrorIs(t, err, realtime.ErrName)
+		_, err = b.Send(t.Context(), realtime.ToAll(), realtime.Message{Binary: make([]byte, 5<<20)})
+		require.ErrorIs(t, err, realtime.ErrTooLarge)
+	})
+}
+
+// calc is a Router with a method and an event, and what a middleware has seen.
+func calc(seen *[]string) *realtime.Router {
+	r := &realtime.Router{}
+	trace := func(name string) func(realtime.Handler) realtime.Handler {
+		return func(next realtime.Handler) realtime.Handler {
+			return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+				*seen = append(*seen, name+" "+in.Method+in.Message.Type)
+				return next(ctx, c, in)
+			}
+		}
+	}
+	r.Use(trace("outer"), trace("inner"))
+	type pair struct{ A, B int }
+	realtime.Handle(r, "add", func(_ context.Context, _ *realtime.Conn, p pair) (int, error) {
+		switch {
+		case p.A == 0:
+			return 0, &realtime.Error{Code: "nothing", Message: "a is 0"}
+		case p.A < 0:
+			return 0, fmt.Errorf("secret: %w", realtime.ErrForbidden)
+		case p.B < 0:
+			return 0, errors.New("secret")
+		}
+		return p.A + p.B, nil
+	})
+	realtime.On(r, "move", func(_ context.Context, c *realtime.Conn, in realtime.Inbound, p pair) error {
+		*seen = append(*seen, fmt.Sprint(c.UserID(), in.Target.Rooms, p))
+		return nil
+	})
+	realtime.On(r, "chat", func(_ context.Context, _ *realtime.Conn, _ realtime.Inbound, text string) error {
+		*seen = append(*seen, text)
+		return nil
+	})
+	return r
+}
+
+func TestRouter(t *testing.T) {
+	var seen []string
+	r := calc(&seen)
+	o := realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		failure := func(code, message string) string {
+			return `{"message_type":"error","id":1,"content":{"code":"` + code + `","message":"` + message + `"}}`
+		}
+		for _, step := range []struct{ request, want string }{
+			{`{"type":"call","id":1,"method":"add","content":{"a":1,"b":2}}`, `{"message_type":"reply","id":1,"content":3}`},
+			{`{"type":"call","id":1,"method":"add"}`, failure("nothing", "a is 0")},
+			{`{"type":"call","id":1,"method":"add","content":{"a":-1}}`, failure("forbidden", "forbidden")},
+			{`{"type":"call","id":1,"method":"add","content":{"a":1,"b":-1}}`, failure("internal", "internal error")},
+			{`{"type":"call","id":1,"method":"sub"}`, failure("unknown_method", `unknown method \"sub\"`)},
+			{`{"type":"call","id":1,"method":""}`, failure("bad_request", "realtime: invalid name: empty")},
+			{`{"type":"send","id":1,"room":"r","message_type":"move","content":{"A":1,"B":2}}`, `{"message_type":"reply","id":1}`},
+			{`{"type":"send","id":1,"all":true,"message_type":"sing"}`, failure("unknown_event", `unknown event \"sing\"`)},
+			{`{"type":"send","id":1,"all":true,"content":"hi"}`, `{"message_type":"reply","id":1}`},
+		} {
+			require.Equal(t, []string{step.want}, alice.asks(step.request), step.request)
+		}
+		for _, request := range []string{
+			`{"type":"call","id":1,"method":"add","content":"x"}`,
+			`{"type":"send","id":1,"all":true,"message_type":"move","content":[]}`,
+		} {
+			require.Contains(t, alice.asks(request)[0], `"content":{"code":"bad_request","message":"content: json: cannot unmarshal`)
+		}
+		bob := b.open("bob")
+		bob.say("hello", "all")
+		synctest.Wait()
+		require.Equal(t, "hello", seen[len(seen)-1], "a plain client's text")
+	})
+	require.Equal(t, []string{"outer add", "inner add"}, seen[:2])
+	require.Contains(t, seen, "alice[r] {1 2}")
+}
+
+func TestRouterRefusesMistakes(t *testing.T) {
+	handle := func(context.Context, *realtime.Conn, int) (int, error) { return 0, nil }
+	on := func(context.Context, *realtime.Conn, realtime.Inbound, int) error { return nil }
+	r := &realtime.Router{}
+	realtime.Handle(r, "twice", handle)
+	realtime.On(r, "twice", on)
+	require.PanicsWithValue(t, `realtime: two handlers for "twice"`, func() { realtime.Handle(r, "twice", handle) })
+	require.PanicsWithValue(t, `realtime: two handlers for "twice"`, func() { realtime.On(r, "twice", on) })
+	for _, name := range []string{"", " x", strings.Repeat("x", 65)} {
+		require.Panics(t, func() { realtime.Handle(r, name, handle) })
+		require.Panics(t, func() { realtime.On(r, name, on) })
+	}
+	require.Panics(t, func() { realtime.On(r, "welcome", on) })
+}
+
+// Without a handler there is no method, and without an authorizer nobody may know.
+func TestCallsAreRefused(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		require.Contains(t, alice.asks(`{"type":"call","id":1,"method":"m"}`)[0], `"code":"unknown_method"`)
+	})
+	var asked []realtime.Action
+	o := realtime.Options{
+		Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+			asked = append(asked, a)
+			return realtime.ErrForbidden
+		},
+		OnCall: func(context.Context, *realtime.Conn, realtime.Inbound) (json.RawMessage, error) {
+			t.Error("called")
+			return nil, nil
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		require.Contains(t, alice.asks(`{"type":"call","id":1,"method":"m"}`)[0], `"code":"forbidden"`)
+		require.Contains(t, alice.asks(`{"type":"presence","id":1,"room":"r"}`)[0], `"code":"forbidden"`)
+		require.Equal(t, []realtime.Action{
+			{Kind: realtime.ActionCall, Method: "m"}, {Kind: realtime.ActionMembers, Room: "r"},
+		}, asked)
+	})
+}
+
+// What a handler answers is JSON, or nobody gets it.
+func TestAnswerOfHandlerIsChecked(t *testing.T) {
+	var answer json.RawMessage
+	o := realtime.Options{
+		QueueBytes: 2048,
+		OnCall: func(context.Context, *realtime.Conn, realtime.Inbound) (json.RawMessage, error) {
+			return answer, nil
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		for text, want := range map[string]string{
+			"": `{"message_type":"reply","id":1}`, "{": `"code":"internal"`, "\"\xff\"": `"code":"internal"`,
+			`"` + strings.Repeat("x", 1023) + `"`: `"code":"too_large"`, "[1]": `"content":[1]`,
+		} {
+			answer = json.RawMessage(text)
+			require.Contains(t, alice.asks(`{"type":"call","id":1,"method":"m"}`)[0], want)
+		}
+	})
+}
+
+// answerer is a client that answers calls as told.
+func (c *client) answers(answer func(id string, frame string) string) {
+	go func() {
+		for {
+			frame, _, err := c.Read(context.Background())
+			if err != nil {
+				return
+			}
+			var call struct {
+				Type string `json:"message_type"`
+				ID   json.RawMessage
+			}
+			if json.Unmarshal(frame, &call) == nil && call.Type == "call" {
+				_ = c.Write([]byte(answer(string(call.ID), string(frame))))
+			}
+		}
+	}()
+}
+
+// answering connects a client of realtime.v1 that answers calls.
+func (b *bed) answering(user string, answer func(id, frame string) string) *client {
+	transport, far := realtime.Pipe(realtime.V1)
+	c := &client{PipeClient: far, t: b.t, resume: make(chan struct{})}
+	b.t.Cleanup(func() { c.Drop() })
+	c.answers(answer)
+	c.conn, c.err = b.Register(b.t.Context(), transport, realtime.Identity{UserID: user})
+	require.NoError(b.t, c.err)
+	return c
+}
+
+func TestCallOfClient(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		var frames []string
+		say := ""
+		alice := b.answering("alice", func(id, frame string) string {
+			frames = append(frames, frame)
+			return strings.ReplaceAll(say, "ID", id)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		call := func() (int, error) { return realtime.Call[int](ctx, alice.conn, "add", map[string]int{"a": 1}) }
+
+		say = `{"type":"reply","id":ID,"content":7}`
+		got, err := call()
+		require.NoError(t, err)
+		require.Equal(t, 7, got)
+		require.Equal(t, []string{`{"message_type":"call","id":1,"method":"add","content":{"a":1}}`}, frames)
+
+		say = `{"type":"reply","id":ID}`
+		got, err = call()
+		require.NoError(t, err)
+		require.Zero(t, got)
+
+		say = `{"type":"reply","id":ID,"content":"x"}`
+		_, err = call()
+		require.ErrorContains(t, err, "answer to add")
+
+		say = `{"type":"error","id":ID,"content":{"code":"busy","message":"not now"}}`
+		_, err = call()
+		require.Equal(t, &realtime.Error{Code: "busy", Message: "not now"}, err)
+
+		for _, odd := range []string{`null`, `1`, `{}`, `{"code":1}`, `{"code":""}`, `{"code":"` + strings.Repeat("x", 65) + `"}`} {
+			say = `{"type":"error","id":ID,"content":` + odd + `}`
+			_, err = call()
+			require.Equal(t, &realtime.Error{Code: "internal", Message: "no reason given"}, err)
+		}
+
+		say = `{"type":"reply","id":99}`
+		_, err = call()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+
+		_, err = alice.conn.Call(t.Context(), "", nil)
+		require.ErrorIs(t, err, realtime.ErrName)
+		_, err = alice.conn.Call(t.Context(), "m", json.RawMessage("{"))
+		require.ErrorIs(t, err, realtime.ErrMessage)
+		_, err = realtime.Call[int](t.Context(), alice.conn, "m", func() {})
+		require.ErrorContains(t, err, "call of m")
+
+		bob := b.open("bob")
+		_, err = bob.conn.Call(t.Context(), "m", nil)
+		require.ErrorIs(t, err, realtime.ErrPlain)
+
+		time.AfterFunc(time.Second, func() { _ = alice.conn.Close(realtime.CloseNormal, "") })
+		_, err = alice.conn.Call(t.Context(), "m", nil)
+		require.ErrorIs(t, err, realtime.ErrClosed)
+		_, err = alice.conn.Call(t.Context(), "m", nil)
+		require.ErrorIs(t, err, realtime.ErrClosed)
+	})
+}
+
+// A handler may call its own client, and what comes in meanwhile waits for it.
+func TestCallInsideHandler(t *testing.T) {
+	var order []string
+	o := realtime.Options{
+		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
+			_, err := c.Call(ctx, "early", nil)
+			require.ErrorIs(t, err, realtime.ErrNotOpen)
+			return nil
+		},
+		OnCall: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+			order = append(order, in.Method+" begins")
+			answer, err := c.Call(ctx, "sure", in.Message.Content)
+			order = append(order, in.Method+" ends")
+			return answer, err
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.answering("alice", func(id, _ string) string {
+			time.Sleep(time.Second)
+			return `{"type":"reply","id":` + id + `,"content":true}`
+		})
+		require.NoError(t, alice.Write([]byte(`{"type":"call","id":1,"method":"one"}`)))
+		require.NoError(t, alice.Write([]byte(`{"type":"call","id":2,"method":"two"}`)))
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"one begins", "one ends", "two begins", "two ends"}, order)
+	})
+}

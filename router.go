@@ -1,0 +1,111 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// Router gives messages and calls of clients to handlers, by the type of the message or the
+// method of the call: see [On] and [Handle]. It is for [Options]:
+//
+//	rt := realtime.New(&realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall})
+//
+// The zero value is ready. Register everything before New: after that it must not change.
+type Router struct {
+	events, calls map[string]Handler
+	around        []func(Handler) Handler
+}
+
+// Use puts middleware around all handlers that are registered after it. The first one is the
+// outermost. For a message Inbound.Method is empty, and what the handler returns is dropped.
+func (r *Router) Use(middleware ...func(Handler) Handler) {
+	r.around = append(r.around, middleware...)
+}
+
+// On registers a handler of messages of a type, whose content is decoded into a T. The
+// message goes no further by itself: the handler sends it on, as in.Message or changed, or it
+// does not. Binary content is in in.Message, and content the zero T. The content of a plain client's message is its text, as a JSON string. Content that
+// is no T is answered with the error bad_request, and a type without a handler with
+// unknown_event. It panics if typ is not one that clients can send, or has a handler.
+func On[T any](r *Router, typ string, handle func(ctx context.Context, c *Conn, in Inbound, content T) error) {
+	if err := validType(typ); err != nil || typ == "" {
+		panic(fmt.Sprintf("realtime: On(%q): not a message type that clients can send", typ))
+	}
+	r.add(&r.events, typ, func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
+		content, err := decodeContent[T](in)
+		if err != nil {
+			return nil, err
+		}
+		return nil, handle(ctx, c, in, content)
+	})
+}
+
+// Handle registers a handler of calls of a method. What the client sends is decoded into a
+// Req, and what the handler returns is encoded for it, both by encoding/json. A Req that is
+// none is answered with the error bad_request, and a method without a handler with
+// unknown_method. It panics if method is not a valid name of at most 64 bytes, or has a
+// handler.
+func Handle[Req, Res any](r *Router, method string, handle func(ctx context.Context, c *Conn, req Req) (Res, error)) {
+	if err := validMethod(method); err != nil {
+		panic(fmt.Sprintf("realtime: Handle(%q): %v", method, err))
+	}
+	r.add(&r.calls, method, func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
+		req, err := decodeContent[Req](in)
+		if err != nil {
+			return nil, err
+		}
+		res, err := handle(ctx, c, req)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(res)
+	})
+}
+
+func (r *Router) add(to *map[string]Handler, name string, h Handler) {
+	if (*to)[name] != nil {
+		panic(fmt.Sprintf("realtime: two handlers for %q", name))
+	}
+	for i := len(r.around) - 1; i >= 0; i-- {
+		h = r.around[i](h)
+	}
+	if *to == nil {
+		*to = make(map[string]Handler)
+	}
+	(*to)[name] = h
+}
+
+// decodeContent decodes what a client sent. Nothing is the zero T.
+func decodeContent[T any](in Inbound) (content T, err error) {
+	raw := in.Message.Content
+	if in.Text != "" {
+		raw = appendString(nil, in.Text)
+	}
+	if len(raw) == 0 {
+		return content, nil
+	}
+	if err := json.Unmarshal(raw, &content); err != nil {
+		return content, &Error{codeBadRequest, "content: " + err.Error()}
+	}
+	return content, nil
+}
+
+// OnMessage is an Options.OnMessage.
+func (r *Router) OnMessage(ctx context.Context, c *Conn, in Inbound) error {
+	h := r.events[in.Message.Type]
+	if h == nil {
+		return &Error{codeNoEvent, fmt.Sprintf("unknown event %q", in.Message.Type)}
+	}
+	_, err := h(ctx, c, in)
+	return err
+}
+
+// OnCall is an Options.OnCall.
+func (r *Router) OnCall(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
+	h := r.calls[in.Method]
+	if h == nil {
+		return nil, noMethod(in.Method)
+	}
+	return h(ctx, c, in)
+}

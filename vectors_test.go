@@ -1,0 +1,132 @@
+package realtime
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// vector is a frame of testdata/wire, with what it says.
+type vector struct {
+	Name, Kind string
+
+	Frame string // text
+	Bytes []byte `json:"frame_base64"` // binary
+	Plain string // the same for a plain client
+
+	Message struct {
+		Type, Sender, ID, Room string
+		Content                json.RawMessage
+		Binary                 []byte
+		Time                   int64
+	}
+	Request struct {
+		Type, Room, User, Conn string
+		MessageType            string `json:"message_type"`
+		MessageID              string `json:"message_id"`
+		Method, Token          string
+		All                    bool
+		ID, Content            json.RawMessage
+	}
+	ID, Content, Error json.RawMessage
+	Method             string
+	Binary             []byte
+}
+
+func (v *vector) frame() *engine.Frame {
+	if v.Bytes != nil {
+		return engine.NewFrame(engine.OpBinary, v.Bytes)
+	}
+	return engine.NewFrame(engine.OpText, []byte(v.Frame))
+}
+
+func vectors(t *testing.T, file string) []vector {
+	p, err := os.ReadFile("testdata/wire/" + file)
+	require.NoError(t, err)
+	var all []vector
+	require.NoError(t, json.Unmarshal(p, &all))
+	require.NotEmpty(t, all)
+	return all
+}
+
+// What the server says is what the vectors say, byte for byte.
+func TestVectorsOfTheServer(t *testing.T) {
+	for _, v := range vectors(t, "server.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			var got *engine.Frame
+			switch v.Kind {
+			case "message":
+				m := Message{
+					Type: v.Message.Type, Sender: v.Message.Sender, ID: v.Message.ID,
+					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
+				}
+				got = encodeIn(protoV1, &m, v.Message.Room)
+				if m.Type != typeHello {
+					require.Equal(t, v.Plain, string(encodeIn(protoPlain, &m, v.Message.Room).Payload()))
+				}
+			case "reply":
+				got = reply(v.ID, compact(t, v.Content), nil)
+			case "error":
+				var e Error
+				require.NoError(t, json.Unmarshal(v.Error, &e))
+				got = reply(v.ID, nil, &e)
+			case "call":
+				got = engine.NewFrame(engine.OpText, appendCall(nil, v.ID, v.Method, compact(t, v.Content)))
+			case "pong":
+				got = pong()
+			case "ignored":
+				return
+			default:
+				t.Fatal("unknown kind")
+			}
+			require.Equal(t, string(v.frame().Payload()), string(got.Payload()))
+			require.Equal(t, v.frame().Op(), got.Op())
+		})
+	}
+}
+
+// compact takes out the spaces that a file has for its readers.
+func compact(t *testing.T, p json.RawMessage) []byte {
+	var out bytes.Buffer
+	if p != nil {
+		require.NoError(t, json.Compact(&out, p))
+	}
+	return out.Bytes()
+}
+
+// What clients say is understood as the vectors say. Those that are wrong are in TestV1Vectors.
+func TestVectorsOfClients(t *testing.T) {
+	kinds := map[string]commandKind{"request": cmdRequest, "answer": cmdAnswer, "ping": cmdPing}
+	for _, v := range vectors(t, "client.json") {
+		kind, ok := kinds[v.Kind]
+		if !ok {
+			continue
+		}
+		t.Run(v.Name, func(t *testing.T) {
+			f := v.frame()
+			cmd := decodeV1(f.Op(), f.Payload())
+			require.Equal(t, kind, cmd.kind)
+			if kind == cmdPing {
+				return
+			}
+			r := cmd.req
+			require.NoError(t, r.wrong)
+			require.JSONEq(t, string(v.Request.ID), string(r.id))
+			require.JSONEq(t, cmp.Or(string(v.Request.Content), "null"), cmp.Or(string(r.content), "null"))
+			require.Equal(t, v.Binary, r.binary)
+			r.id, r.content, r.binary = nil, nil, nil
+			require.Equal(t, request{
+				name: v.Request.Type, room: v.Request.Room, user: v.Request.User, conn: v.Request.Conn,
+				all: v.Request.All, typ: v.Request.MessageType, messageID: v.Request.MessageID,
+				method: v.Request.Method, token: v.Request.Token,
+			}, *r)
+		})
+	}
+}
