@@ -3,6 +3,9 @@ package realtime
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -82,5 +85,30 @@ func BenchmarkEncode(b *testing.B) {
 		if encodeIn(protoPlain, &msg, "").Op() != engine.OpText {
 			b.Fatal("not text")
 		}
+	}
+}
+
+// BenchmarkAccept has the cost of net/http and of the client in it.
+func BenchmarkAccept(b *testing.B) {
+	rt := New(&Options{MaxConns: -1})
+	defer rt.Close()
+	srv := httptest.NewServer(rt)
+	defer srv.Close()
+	addr := strings.TrimPrefix(srv.URL, "http://")
+	request := []byte("GET / HTTP/1.1\r\nHost: " + addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	answer := make([]byte, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = c.Write(request)
+		if _, err := c.Read(answer); err != nil {
+			b.Fatal(err)
+		}
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
 	}
 }

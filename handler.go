@@ -213,8 +213,13 @@ func validKey(keys []string) bool {
 	if len(keys) != 1 {
 		return false
 	}
-	p, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0]))
-	return err == nil && len(p) == 16
+	key := strings.TrimSpace(keys[0])
+	if len(key) != 24 {
+		return false
+	}
+	var p [18]byte
+	n, err := base64.StdEncoding.Decode(p[:], []byte(key))
+	return err == nil && n == 16
 }
 
 func (m *Manager) refuseOrigin(from string) error {

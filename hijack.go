@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -45,30 +44,34 @@ func hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
 // middleware that compresses or collects would keep it back until the handler returns.
 func accepted(h http.Header, key, agreed, subprotocol string) []byte {
 	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-	hash := sha1.Sum([]byte(strings.TrimSpace(key) + guid))
-	buf := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n" +
-		"Connection: Upgrade\r\nUpgrade: websocket\r\n" +
-		"Sec-WebSocket-Accept: " + base64.StdEncoding.EncodeToString(hash[:]) + "\r\n")
+	hash := sha1.Sum(append(append(make([]byte, 0, 64), strings.TrimSpace(key)...), guid...))
+	buf := make([]byte, 0, 192) // that of a browser, without extensions
+	buf = append(buf, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	buf = append(base64.StdEncoding.AppendEncode(append(buf, "Sec-WebSocket-Accept: "...), hash[:]), "\r\n"...)
 	if agreed != "" {
-		buf.WriteString("Sec-WebSocket-Extensions: " + agreed + "\r\n")
+		buf = append(buf, "Sec-WebSocket-Extensions: "+agreed+"\r\n"...)
 	}
 	if subprotocol != "" {
 		delete(h, subprotocols)
-		buf.WriteString("Sec-WebSocket-Protocol: " + subprotocol + "\r\n")
+		buf = append(buf, "Sec-WebSocket-Protocol: "+subprotocol+"\r\n"...)
 	}
-	for _, name := range []string{"Connection", "Upgrade", headerAccept, extensions} {
+	for _, name := range [...]string{"Connection", "Upgrade", headerAccept, extensions} {
 		delete(h, name)
 	}
-	_ = h.Write(buf) // a buffer takes everything
-	buf.WriteString("\r\n")
-	return buf.Bytes()
+	if len(h) > 0 {
+		rest := bytes.NewBuffer(buf)
+		_ = h.Write(rest) // a buffer takes everything
+		buf = rest.Bytes()
+	}
+	return append(buf, "\r\n"...)
 }
 
 // asksForV1 reports whether a client speaks realtime.v1, and whether it says so in the header
 // that wants an answer.
-func asksForV1(h http.Header, query url.Values) (byHeader, ok bool) {
-	byHeader = hasToken(h, subprotocols, V1)
-	return byHeader, byHeader || query.Get("protocol") == V1
+func asksForV1(r *http.Request) (byHeader, ok bool) {
+	byHeader = hasToken(r.Header, subprotocols, V1)
+	return byHeader, byHeader ||
+		strings.Contains(r.URL.RawQuery, "protocol") && r.URL.Query().Get("protocol") == V1
 }
 
 func hasToken(h http.Header, name, token string) bool {

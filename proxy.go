@@ -51,6 +51,9 @@ func (ps *proxies) believes(peer netip.Addr) bool {
 // behind a Unix socket that is not believed.
 func (ps *proxies) source(r *http.Request) netip.Addr {
 	from := peer(r)
+	if !ps.believes(from) {
+		return from
+	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		if !ps.believes(from) {

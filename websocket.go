@@ -74,7 +74,7 @@ func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request, remote st
 		agreed = s.negotiate(offered)
 	}
 	subprotocol := ""
-	if byHeader, ok := asksForV1(r.Header, r.URL.Query()); ok {
+	if byHeader, ok := asksForV1(r); ok {
 		s.proto = protoV1
 		if byHeader {
 			subprotocol = V1

@@ -53,17 +53,20 @@ func newPoller(sys pollCalls) (*poller, error) {
 
 // watch asks for one event with this token. Neither descriptor can be closed, and its
 // number be used again, while Control runs.
-func (p *poller) watch(raw syscall.RawConn, token uint64, again bool) (err error) {
+func (p *poller) watch(raw syscall.RawConn, token uint64, again bool) error {
 	op := syscall.EPOLL_CTL_ADD
 	if again {
 		op = syscall.EPOLL_CTL_MOD
 	}
-	event := syscall.EpollEvent{Events: pollFor, Fd: int32(token), Pad: int32(token >> 32)}
-	var gone error
+	var w struct { // one piece of memory
+		event     syscall.EpollEvent
+		gone, err error
+	}
+	w.event = syscall.EpollEvent{Events: pollFor, Fd: int32(token), Pad: int32(token >> 32)}
 	closed := p.raw.Control(func(epfd uintptr) {
-		gone = raw.Control(func(fd uintptr) { err = p.sys.ctl(int(epfd), op, int(fd), &event) })
+		w.gone = raw.Control(func(fd uintptr) { w.err = p.sys.ctl(int(epfd), op, int(fd), &w.event) })
 	})
-	return errors.Join(closed, gone, err)
+	return errors.Join(closed, w.gone, w.err)
 }
 
 // run calls fired with the token of each event, until close or an error.
