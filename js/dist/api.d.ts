@@ -1,0 +1,193 @@
+import type { RealtimeError } from "./errors.js";
+/**
+ * Where the server is: absolute, or relative to the page. `http` and `https` become `ws` and `wss`.
+ * A function is called for every attempt to connect, for URLs that are good for one only. If it
+ * throws a {@link RealtimeError} the client stays away, and after any other error it tries again.
+ */
+export type Url = string | URL | (() => string | URL | Promise<string | URL>);
+/**
+ * Who we are, for a server that asks for a bearer token: letters, digits and `-._~`. A function is
+ * called for every attempt to connect and when the server says that the token has expired. It may
+ * take its time. Nothing, or an empty string, is no token. Errors are treated like those of
+ * a {@link Url}.
+ */
+export type Token = string | (() => Maybe<string> | Promise<Maybe<string>>);
+type Maybe<T> = T | null | undefined | void;
+/** Options of `connect`. All have defaults. */
+export interface Options {
+    /** Default: no token. A browser sends the cookies of the server in any case. */
+    token?: Token;
+    /** How much may wait for a connection. */
+    outbox?: Outbox;
+    /** The WebSocket to use. Default: the global one, which Node has from version 22 on. */
+    WebSocket?: new (url: string, protocols: string[]) => any;
+}
+/** How much may wait for a connection. What is more is rejected with `outbox_full`. */
+export interface Outbox {
+    /** Messages and calls. Default: 100. */
+    messages?: number;
+    /** Bytes of these. Default: 1 MiB. */
+    bytes?: number;
+}
+/** A message as it was received. */
+export interface Message<Content = any> {
+    readonly type: string;
+    /** JSON, or a `Uint8Array` if it was sent as bytes. */
+    readonly content: Content;
+    /** The user who sent it. null is the server, or somebody anonymous. */
+    readonly sender: string | null;
+    /** When the server got it, to the second. */
+    readonly time: Date;
+    /** By which one that comes twice is known. */
+    readonly id: string | undefined;
+    /** The room that it was sent to. */
+    readonly room: string | undefined;
+}
+/** Arguments for a content that may be left out if it may be undefined. */
+export type Arguments<Content, More extends unknown[] = []> = undefined extends Content ? [content?: Content, ...More] : [content: Content, ...More];
+/** Somebody to send to: a room, a user, a connection, or all. */
+export interface Sender<Events extends object = Record<string, any>> {
+    /**
+     * Sends a message. An `ArrayBuffer`, or a view of one such as a `Uint8Array`, goes as bytes, and
+     * anything else as JSON.
+     *
+     * The promise is kept when the server has accepted the message; that somebody got it is not said.
+     * Without a connection the message waits for one in the outbox. If a connection ends before the
+     * answer it is sent again with the next one; clients like this one drop what comes twice.
+     *
+     * @throws RealtimeError `outbox_full`, `too_large`, `closed`, or what the server answers.
+     */
+    send<Type extends keyof Events & string>(type: Type, ...content: Arguments<Events[Type]>): Promise<void>;
+}
+/** What happened when a room was joined. */
+export interface Join {
+    /** Whether it is the first time, not a return with a new connection. */
+    readonly first: boolean;
+    /** Whether messages may have been missed since the last time. */
+    readonly gap: boolean;
+}
+/** A room that was joined, and is joined again with every new connection. */
+export interface Room<Events extends object = Record<string, any>> extends Sender<Events> {
+    readonly name: string;
+    /** Whether the server has let us in, on the connection that there is now. */
+    readonly joined: boolean;
+    /**
+     * The users in the room, sorted, each once. It is kept current if the room was joined with
+     * `members`, and else empty; so it is for more than 1,000. Each change makes a new array.
+     * Between two connections it is what was known last.
+     */
+    readonly members: readonly string[];
+    /** How many users are in the room; right also for more than 1,000. */
+    readonly memberCount: number;
+    /** Calls the handler with each message of this type to this room. Returns what ends that. */
+    on<Type extends keyof Events & string>(type: Type, handler: (content: Events[Type], message: Message<Events[Type]>) => void): () => void;
+    /** Calls the handler when members have come or gone. Returns what ends that. */
+    onMembers(handler: (members: readonly string[]) => void): () => void;
+    /** Calls the handler when the room has been joined, also again. Returns what ends that. */
+    onJoin(handler: (join: Join) => void): () => void;
+    /**
+     * Calls the handler when the server refuses us the room or its members. A room that was refused
+     * is left alone until it is joined again. An error without a handler is reported like one that
+     * nobody caught. Returns what ends that.
+     */
+    onError(handler: (error: RealtimeError) => void): () => void;
+    /** Leaves, as soon as all have left who joined the same room. A macrotask later, see `close`. */
+    leave(): void;
+}
+/** Options of {@link Client.join}. */
+export interface JoinOptions {
+    /** Whether to know who is in the room. Default: false. */
+    members?: boolean;
+}
+/** Options of {@link Client.call}. */
+export interface CallOptions {
+    /**
+     * Milliseconds for the answer, including the wait for a connection. 0 or Infinity: no limit.
+     * Default: 10,000.
+     */
+    timeout?: number;
+}
+/**
+ * - `connecting`: an attempt is under way.
+ * - `open`: the server has said welcome.
+ * - `waiting`: the last connection or attempt has ended; another attempt follows.
+ * - `closed`: it has ended, and no attempt follows.
+ */
+export type State = "connecting" | "open" | "waiting" | "closed";
+/** How the connection is, and what ended the last one. */
+export interface Status {
+    readonly state: State;
+    /** Whether the client goes on by itself: false if closed. */
+    readonly willRetry: boolean;
+    /** Milliseconds until the next attempt, if waiting. */
+    readonly retryIn?: number;
+    /** The close code, if waiting or closed. 1006: no close frame, or no connection at all. */
+    readonly code?: number;
+    /** Why, for humans, if waiting or closed. */
+    readonly reason?: string;
+    /** What the server answered to a plain request for the same URL after an upgrade failed. */
+    readonly httpStatus?: number;
+    /** What was thrown, if that was the end. */
+    readonly error?: unknown;
+}
+/**
+ * A connection to the server that comes back by itself.
+ *
+ * Handlers are called one after another, in the order of the messages. One that throws does not
+ * stop the others; what it threw is reported like an error that nobody caught. All that take a
+ * handler return a function that takes it off again; it stays over connections.
+ *
+ * `Events` has the content for each message type, `Calls` a request and a response for each method:
+ *
+ * ```ts
+ * type Events = { chat: { text: string } };
+ * type Calls = { add: [request: { a: number; b: number }, response: number] };
+ * const client = connect<Events, Calls>("/ws");
+ * ```
+ */
+export interface Client<Events extends object = Record<string, any>, Calls extends Record<keyof Calls, [request: any, response: any]> = Record<string, [any, any]>> {
+    /** How the connection is. A new object with each change. */
+    readonly status: Status;
+    /** Who the server says we are; null if anonymous, or before the first connection. */
+    readonly userId: string | null;
+    /** The id of the connection that there is now, or null. */
+    readonly connectionId: string | null;
+    /** Everybody who is connected. */
+    readonly all: Sender<Events>;
+    /** All connections of a user. */
+    user(id: string): Sender<Events>;
+    /** One connection, by its id. */
+    conn(id: string): Sender<Events>;
+    /**
+     * Joins a room, now or as soon as there is a connection, and again with each new one. Joining
+     * again gives the same room, which is left when each has left it.
+     */
+    join(name: string, options?: JoinOptions): Room<Events>;
+    /** Calls the handler with each message of this type, of rooms too. */
+    on<Type extends keyof Events & string>(type: Type, handler: (content: Events[Type], message: Message<Events[Type]>) => void): () => void;
+    /** Calls the handler with each new status. */
+    onStatus(handler: (status: Status) => void): () => void;
+    /**
+     * Asks the server for something by name, with JSON or nothing. Without a connection it waits for
+     * one. It is never sent twice.
+     *
+     * @throws RealtimeError `timeout`, `disconnected`, `outbox_full`, `too_large`, `closed`, or what
+     * the server answers.
+     */
+    call<Method extends keyof Calls & string>(method: Method, ...request: Arguments<Calls[Method][0], [options?: CallOptions]>): Promise<Calls[Method][1]>;
+    /**
+     * Answers what the server asks for by this name, with JSON or nothing. There is one handler for a
+     * method, the last. A {@link RealtimeError} that it throws is the answer; any other error is
+     * reported, and answered with `internal`.
+     */
+    handle(method: string, handler: (content: any) => unknown): () => void;
+    /** Tries to connect now, if it waits to, or if it stays away. */
+    reconnect(): void;
+    /**
+     * Ends the connection when each has closed it who got this same client from `connect`. It does so
+     * one macrotask later, so that a component that is mounted again at once goes on with it. What
+     * waits then is rejected with `closed`.
+     */
+    close(): void;
+}
+export {};

@@ -1,0 +1,10 @@
+// Fails if the built client has become too large for a page.
+import { readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
+
+const LIMIT = 8_192; // bytes, as most servers would send it
+
+const built = readFileSync(new URL("dist/realtime.js", import.meta.url));
+const zipped = gzipSync(built, { level: 9 }).length;
+console.log(`dist/realtime.js: ${built.length} bytes, ${zipped} with gzip, limit ${LIMIT}`);
+process.exitCode = zipped > LIMIT ? 1 : 0;

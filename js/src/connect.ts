@@ -1,0 +1,50 @@
+import type { Client, Options, Token, Url } from "./api.js";
+import { address } from "./internal/address.js";
+import { RealtimeClient } from "./internal/client.js";
+import { Source } from "./internal/source.js";
+
+const shared = new Map<string, RealtimeClient>();
+
+/**
+ * Connects to a server, and comes back whenever that makes sense. It returns at once; what is sent,
+ * called and joined before there is a connection waits for one.
+ *
+ * Connecting twice to the same URL, with the same token if that is a string, gives the same client,
+ * with the options of the first; it is closed when each has closed it. A client that stays away is
+ * made to try again by that. For a client of one's own the URL may be a function.
+ *
+ * @throws TypeError if the URL is none, or is relative where there is no page.
+ * @throws Error if there is no WebSocket.
+ */
+export function connect<
+  Events extends object = Record<string, any>,
+  Calls extends Record<keyof Calls, [request: any, response: any]> = Record<string, [any, any]>,
+>(url: Url, options: Options = {}): Client<Events, Calls> {
+  const client = typeof url === "function"
+    ? create(url, options, () => {})
+    : share(address(url), options);
+  client.references.add();
+  return client as unknown as Client<Events, Calls>;
+}
+
+function share(url: URL, options: Options): RealtimeClient {
+  const key = keyOf(url, options.token);
+  const known = shared.get(key);
+  if (known) {
+    if (known.status.state === "closed") known.reconnect();
+    return known;
+  }
+  const client = create(url, options, () => shared.delete(key));
+  shared.set(key, client);
+  return client;
+}
+
+function keyOf(url: URL, token: Token | undefined): string {
+  return JSON.stringify([url, typeof token === "string" ? token : null]);
+}
+
+function create(url: Url, options: Options, forget: () => void): RealtimeClient {
+  const Socket = options.WebSocket ?? globalThis.WebSocket;
+  if (!Socket) throw new Error("there is no WebSocket here: give one as an option");
+  return new RealtimeClient(new Source(url, options.token), Socket, options.outbox, forget);
+}

@@ -1,0 +1,20 @@
+// The close codes that mean something of their own here, see docs/PROTOCOL.md.
+
+export const NORMAL = 1000;
+export const PROTOCOL_ERROR = 1002;
+export const LOST = 1006;
+export const EXPIRED = 4401;
+
+const AWAY = 1001;
+const RESTART = 1012;
+
+/** Whether the same attempt may succeed later. */
+export function comesBack(code: number): boolean {
+  return code === AWAY || code === LOST ||
+    (code >= 1011 && code <= 1014) || (code >= 3000 && code <= 4399);
+}
+
+/** Whether all clients of the server are likely to have lost it at once. */
+export function endsAll(code: number): boolean {
+  return code === AWAY || code === LOST || code === RESTART;
+}

@@ -1,0 +1,46 @@
+import { RealtimeError } from "../errors.js";
+import { report } from "./handlers.js";
+import { sizeOf, type Frame } from "./wire.js";
+
+/** A call of the server's. */
+export type Call = Extract<Frame, { kind: "call" }>;
+
+type Method = (content: any) => unknown;
+
+/** Methods are what the server may ask the application for. */
+export class Methods {
+  readonly #methods = new Map<string, Method>();
+
+  /** Sets a method, and returns what takes it off again. */
+  set(name: string, method: Method): () => void {
+    this.#methods.set(name, method);
+    return () => {
+      if (this.#methods.get(name) === method) this.#methods.delete(name);
+    };
+  }
+
+  /** Does what a call asks for, and returns what to write then, of at most so many bytes. */
+  async answer({ id, method, content }: Call, maxBytes: number): Promise<string> {
+    try {
+      const result = await this.#find(method)(content);
+      const reply = JSON.stringify({ type: "reply", id, content: result });
+      if (sizeOf(reply) <= maxBytes) return reply;
+      throw new RealtimeError("too_large", "the answer is too large");
+    } catch (error) {
+      const { code, message } = error instanceof RealtimeError ? error : internal(error);
+      return JSON.stringify({ type: "error", id, content: { code, message } });
+    }
+  }
+
+  #find(name: string): Method {
+    const method = this.#methods.get(name);
+    if (!method) throw new RealtimeError("unknown_method", `unknown method "${name}"`);
+    return method;
+  }
+}
+
+/** What the server learns of an error that was not meant for it. */
+function internal(error: unknown): RealtimeError {
+  report(error);
+  return new RealtimeError("internal", "internal error");
+}

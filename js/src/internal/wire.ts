@@ -1,0 +1,125 @@
+// What goes over the wire, see docs/PROTOCOL.md.
+
+import type { Message } from "../api.js";
+import { RealtimeError } from "../errors.js";
+
+/** The subprotocol that is spoken here. */
+export const PROTOCOL = "realtime.v1";
+
+/** The whole text of a message that asks for a sign of life. */
+export const PING = "ping";
+
+/** What the server sends. */
+export type Frame =
+  | { kind: "message"; message: Message }
+  | { kind: "reply"; id: unknown; content: unknown }
+  | { kind: "error"; id: unknown; error: RealtimeError }
+  | { kind: "call"; id: unknown; method: string; content: unknown };
+
+/** What a WebSocket sends: text or bytes. */
+export type Data = string | Uint8Array<ArrayBuffer>;
+
+const utf8 = new TextEncoder();
+
+/** Reads what was received. A pong is nothing, and so is what is no frame. */
+export function decode(data: unknown): Frame | undefined {
+  if (typeof data === "string") return toFrame(parse(data));
+  const bytes = asBytes(data);
+  return bytes && decodeBinary(bytes);
+}
+
+/** Writes a request. With bytes as content it becomes their header. */
+export function encode(request: Record<string, unknown>): Data {
+  const bytes = asBytes(request.content);
+  if (!bytes) return JSON.stringify(request);
+  const header = utf8.encode(JSON.stringify({ ...request, content: undefined }));
+  const length = uvarint(header.length);
+  const data = new Uint8Array(length.length + header.length + bytes.length);
+  data.set(length);
+  data.set(header, length.length);
+  data.set(bytes, length.length + header.length);
+  return data;
+}
+
+/** How much it is on the wire, in bytes. */
+export function sizeOf(data: Data): number {
+  return typeof data === "string" ? utf8.encode(data).length : data.length;
+}
+
+function decodeBinary(bytes: Uint8Array): Frame | undefined {
+  const { value, end: start } = readUvarint(bytes);
+  const end = start + value;
+  if (start === 0 || end > bytes.length) return undefined;
+  const header = new TextDecoder().decode(bytes.subarray(start, end));
+  return toFrame({ ...parse(header), content: bytes.slice(end) });
+}
+
+function toFrame(raw: Record<string, unknown>): Frame | undefined {
+  const { message_type: type, id, content, method } = raw;
+  if (typeof type !== "string") return undefined;
+  switch (type) {
+    case "reply":
+      return { kind: "reply", id, content };
+    case "error":
+      return { kind: "error", id, error: toError(content) };
+    case "call":
+      return { kind: "call", id, method: asString(method) ?? "", content };
+    default:
+      return { kind: "message", message: toMessage(type, raw) };
+  }
+}
+
+function toMessage(type: string, raw: Record<string, unknown>): Message {
+  return {
+    type,
+    content: raw.content,
+    sender: asString(raw.sender_id) ?? null,
+    time: new Date((asNumber(raw.timestamp) ?? 0) * 1_000),
+    id: asString(raw.id),
+    room: asString(raw.room),
+  };
+}
+
+function toError(content: unknown): RealtimeError {
+  const { code, message } = Object(content);
+  return new RealtimeError(asString(code) ?? "internal", asString(message));
+}
+
+/** The members of an object, or none. */
+function parse(text: string): Record<string, unknown> {
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
+  }
+}
+
+export function asString(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+export function asNumber(value: unknown): number | undefined {
+  return typeof value === "number" ? value : undefined;
+}
+
+function asBytes(value: unknown): Uint8Array | undefined {
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
+  if (!ArrayBuffer.isView(value)) return undefined;
+  return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+}
+
+function uvarint(value: number): number[] {
+  const bytes = [];
+  for (; value > 0x7f; value >>>= 7) bytes.push((value & 0x7f) | 0x80);
+  return [...bytes, value];
+}
+
+/** Reads a number of at most 32 bits or so. The end is 0 if there is none. */
+function readUvarint(bytes: Uint8Array): { value: number; end: number } {
+  let value = 0;
+  for (const [i, byte] of bytes.subarray(0, 5).entries()) {
+    value += (byte & 0x7f) * 2 ** (7 * i);
+    if (byte <= 0x7f) return { value, end: i + 1 };
+  }
+  return { value, end: 0 };
+}

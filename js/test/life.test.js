@@ -1,0 +1,194 @@
+// Whether the server is still there: silence, late timers, hidden and frozen pages, networks.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { settled, World } from "./kit.js";
+
+/** Makes this a page, of which the test is the browser. */
+function page(t) {
+  const window = new EventTarget();
+  const document = Object.assign(new EventTarget(), { hidden: false });
+  const listen = window.addEventListener.bind(window);
+  Object.assign(globalThis, { addEventListener: listen, document });
+  t.after(() => {
+    delete globalThis.addEventListener;
+    delete globalThis.document;
+  });
+  return {
+    hide() {
+      document.hidden = true;
+      document.dispatchEvent(new Event("visibilitychange"));
+    },
+    show() {
+      document.hidden = false;
+      document.dispatchEvent(new Event("visibilitychange"));
+    },
+    online: () => window.dispatchEvent(new Event("online")),
+    offline: () => window.dispatchEvent(new Event("offline")),
+    thaw: (persisted) =>
+      window.dispatchEvent(Object.assign(new Event("pageshow"), { persisted })),
+  };
+}
+
+test("a server that falls silent is asked after 25 s and given up 10 s later", async (t) => {
+  const world = new World(t);
+  await world.open();
+  await world.pass(24_750);
+  assert.equal(world.socket.pings, 0);
+  await world.pass(250);
+  assert.equal(world.socket.pings, 1);
+  await world.pass(9_750);
+  assert.equal(world.status.state, "open");
+  await world.pass(250);
+  const { state, code, reason } = world.status;
+  assert.deepEqual({ state, code, reason },
+    { state: "waiting", code: 1006, reason: "the server has fallen silent" });
+  const [dead] = world.sockets;
+  assert.equal(dead.closed, 1000);
+  assert.equal(dead.onmessage, null, "it is let go of, not waited for");
+});
+
+for (const frame of ["pong", '{"message_type":"chat","content":1}', "what is this"]) {
+  test(`this is a sign of life: ${frame}`, async (t) => {
+    const world = new World(t);
+    await world.open();
+    await world.pass(30_000);
+    assert.equal(world.socket.pings, 1);
+    world.socket.receive(frame);
+    await world.pass(24_750);
+    assert.equal(world.socket.pings, 1);
+    await world.pass(250);
+    assert.equal(world.socket.pings, 2);
+    assert.equal(world.status.state, "open");
+  });
+}
+
+test("who is spoken to all the time asks nothing", async (t) => {
+  const world = new World(t);
+  await world.open();
+  for (let i = 0; i < 20; i++) {
+    await world.pass(20_000);
+    world.socket.receive("pong");
+  }
+  assert.equal(world.socket.pings, 0);
+});
+
+test("a timer that runs late asks again before it gives up", async (t) => {
+  const world = new World(t);
+  await world.open();
+  await world.pass(30_000);
+  world.sleep(60_000);
+  await world.pass(5_000);
+  assert.equal(world.status.state, "open");
+  assert.equal(world.socket.pings, 2);
+  await world.pass(9_750);
+  assert.equal(world.status.state, "open");
+  await world.pass(250);
+  assert.equal(world.status.state, "waiting", "no answer to that either");
+});
+
+test("a computer that slept for long asks, and has patience from then on", async (t) => {
+  const world = new World(t);
+  await world.open();
+  await world.pass(10_000);
+  world.sleep(3_600_000);
+  await world.pass(15_000);
+  assert.equal(world.socket.pings, 1);
+  world.socket.receive("pong");
+  await world.pass(20_000);
+  assert.equal(world.status.state, "open");
+});
+
+test("a hidden page has 70 s of patience", async (t) => {
+  const world = new World(t);
+  const { hide } = page(t);
+  await world.open();
+  hide();
+  await world.pass(25_000 + 69_750);
+  assert.equal(world.status.state, "open");
+  await world.pass(250);
+  assert.equal(world.status.state, "waiting");
+});
+
+test("a page that is seen again asks at once, and has little patience", async (t) => {
+  const world = new World(t);
+  const { hide, show } = page(t);
+  await world.open();
+  hide();
+  await world.pass(1_000);
+  assert.equal(world.socket.pings, 0);
+  show();
+  assert.equal(world.socket.pings, 1);
+  await world.pass(4_750);
+  assert.equal(world.status.state, "open");
+  await world.pass(250);
+  assert.equal(world.status.state, "waiting");
+});
+
+test("a page that was frozen does so too", async (t) => {
+  const world = new World(t);
+  const { thaw } = page(t);
+  await world.open();
+  thaw(false); // only loaded
+  assert.equal(world.socket.pings, 0);
+  thaw(true);
+  assert.equal(world.socket.pings, 1);
+  world.socket.receive("pong");
+  await world.pass(20_000);
+  assert.equal(world.status.state, "open");
+});
+
+for (const sign of ["online", "show", "thaw"]) {
+  test(`the wait for an attempt is ended by: ${sign}`, async (t) => {
+    const world = new World(t);
+    const browser = page(t);
+    await world.open();
+    world.random.mockImplementation(() => 0.99);
+    world.socket.end(1006);
+    browser[sign](true);
+    await settled();
+    assert.equal(world.sockets.length, 2);
+    world.socket.welcome();
+    await world.pass(5_000);
+    assert.equal(world.sockets.length, 2, "once");
+  });
+}
+
+test("a network that comes back does not shorten Retry-After", async (t) => {
+  const world = new World(t);
+  const { online } = page(t);
+  world.answerFetch(429, {}, { "Retry-After": "60" });
+  world.connect();
+  await settled();
+  world.socket.end(1006);
+  await settled();
+  online();
+  await settled();
+  assert.equal(world.status.state, "waiting");
+  assert.equal(world.sockets.length, 1);
+});
+
+test("going offline ends nothing: some networks only seem to be gone", async (t) => {
+  const world = new World(t);
+  const { offline } = page(t);
+  await world.open();
+  offline();
+  await world.pass(10_000);
+  assert.equal(world.status.state, "open");
+});
+
+test("a client that stays away is not woken, nor one that is closed", async (t) => {
+  const world = new World(t);
+  const { online, show } = page(t);
+  const client = await world.open();
+  world.socket.end(4403);
+  online();
+  await settled();
+  assert.equal(world.sockets.length, 1);
+  client.close();
+  await world.pass(1);
+  online();
+  show();
+  await world.pass(60_000);
+  assert.equal(world.sockets.length, 1);
+});

@@ -1,0 +1,346 @@
+// Messages to the server, the answers to them, and messages from it.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { RealtimeError } from "../dist/realtime.js";
+import { codeOf, message, outcome, settled, World } from "./kit.js";
+
+const contents = (socket) => socket.requests.filter(({ type }) => type === "send")
+  .map(({ content }) => content);
+
+test("a message is sent, and the server accepts or refuses it", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const good = client.all.send("chat", "hi");
+  assert.equal(await outcome(good), "pending");
+  world.socket.reply("send");
+  assert.equal(await outcome(good), undefined);
+  const bad = client.all.send("chat", "hi");
+  world.socket.refuse("send", "forbidden", "not you");
+  const error = await outcome(bad);
+  assert.ok(error instanceof RealtimeError && error instanceof Error);
+  const { name, code, message: text } = error;
+  assert.deepEqual([name, code, text], ["RealtimeError", "forbidden", "not you"]);
+});
+
+test("what waits for a connection is sent in order, behind the joins", async (t) => {
+  const world = new World(t);
+  const client = world.connect();
+  const room = client.join("lobby");
+  for (const content of [1, 2, 3]) room.send("chat", content);
+  client.call("count");
+  await settled();
+  assert.deepEqual(world.socket.sent, []);
+  world.socket.welcome();
+  assert.deepEqual(world.socket.requests.map(({ type }) => type),
+    ["join", "send", "send", "send", "call"]);
+  assert.deepEqual(contents(world.socket), [1, 2, 3]);
+});
+
+test("what was not answered is sent again, in the old order and with the same ids", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const room = client.join("lobby");
+  const sent = [room.send("chat", 1), room.send("chat", 2)];
+  const [join, first, second] = world.socket.requests;
+  world.socket.receive({ message_type: "reply", id: first.id });
+  sent.push(room.send("chat", 3));
+  const third = world.socket.last("send");
+  world.socket.end(1006);
+  sent.push(room.send("chat", 4));
+  await world.nextAttempt();
+  world.socket.welcome();
+
+  assert.equal(join.type, "join");
+  assert.equal(world.socket.requests[0].type, "join");
+  assert.deepEqual(contents(world.socket), [2, 3, 4]);
+  assert.deepEqual(world.socket.requests.slice(1, 3), [second, third]);
+  for (const { id } of world.socket.requests) world.socket.receive({ message_type: "reply", id });
+  assert.deepEqual(await Promise.all(sent), [undefined, undefined, undefined, undefined]);
+});
+
+test("each message has an id of its own", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  for (let i = 0; i < 100; i++) client.all.send("chat", i);
+  const ids = world.socket.requests.map(({ message_id }) => message_id);
+  assert.equal(new Set(ids).size, 100);
+  for (const id of ids) assert.match(id, /^[A-Za-z0-9_-]{16}$/);
+});
+
+test("an outbox holds 100 messages", async (t) => {
+  const world = new World(t);
+  const client = world.connect();
+  const sent = Array.from({ length: 101 }, (_, i) => client.all.send("chat", i));
+  assert.equal(await codeOf(sent[100]), "outbox_full");
+  assert.equal(await outcome(sent[99]), "pending");
+  await settled();
+  world.socket.welcome();
+  assert.equal(contents(world.socket).length, 100);
+});
+
+test("an outbox holds 1 MiB", async (t) => {
+  const world = new World(t);
+  const client = world.connect();
+  const half = client.all.send("chat", "é".repeat(1 << 18)); // two bytes each
+  assert.equal(await outcome(half), "pending");
+  assert.equal(await codeOf(client.all.send("chat", "é".repeat(1 << 18))), "outbox_full");
+});
+
+test("the bounds of an outbox can be set", async (t) => {
+  const world = new World(t);
+  const client = world.connect({ outbox: { messages: 1 } });
+  client.all.send("chat", 1);
+  assert.equal(await codeOf(client.all.send("chat", 2)), "outbox_full");
+  assert.equal(await codeOf(client.call("anything")), "outbox_full");
+});
+
+test("there is no such bound while there is a connection", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const sent = Array.from({ length: 200 }, (_, i) => client.all.send("chat", i));
+  assert.equal(await outcome(sent[199]), "pending");
+  assert.equal(contents(world.socket).length, 200);
+  world.socket.end(1006);
+  assert.equal(await outcome(sent[199]), "pending", "nor is what was sent given up");
+  assert.equal(await codeOf(client.all.send("chat", 200)), "outbox_full");
+});
+
+test("what the server would not take is not sent", async (t) => {
+  const world = new World(t);
+  const client = world.connect();
+  const early = client.all.send("chat", "x".repeat(1_000));
+  await settled();
+  world.socket.welcome({ max_message_bytes: 1_000 });
+  assert.equal(await codeOf(early), "too_large");
+  const room = 1_000 - JSON.stringify({
+    type: "send", id: 2, all: true, message_type: "chat", content: "", message_id: "x".repeat(16),
+  }).length;
+  const fits = client.all.send("chat", "x".repeat(room));
+  assert.equal(await outcome(fits), "pending");
+  assert.equal(await codeOf(client.all.send("chat", "x".repeat(room + 1))), "too_large");
+  assert.equal(await codeOf(client.call("anything", "x".repeat(1_000))), "too_large");
+  assert.equal(world.socket.sent.length, 1);
+  assert.equal(world.socket.sent[0].length, 1_000);
+});
+
+test("a final end rejects what waits", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const sent = client.all.send("chat", 1);
+  world.socket.end(4403, "not you");
+  const error = await outcome(sent);
+  assert.deepEqual([error.code, error.message], ["closed", "not you"]);
+  assert.equal(await codeOf(client.all.send("chat", 2)), "closed");
+});
+
+test("content that is no JSON rejects", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  assert.ok(await outcome(client.all.send("chat", 1n)) instanceof TypeError);
+});
+
+for (const [name, content] of [
+  ["Uint8Array", new Uint8Array([0, 127, 128, 255])],
+  ["ArrayBuffer", new Uint8Array([0, 127, 128, 255]).buffer],
+  ["a part of a buffer", new Uint8Array([9, 0, 127, 128, 255, 9]).subarray(1, 5)],
+  ["DataView", new DataView(new Uint8Array([0, 127, 128, 255]).buffer)],
+]) {
+  test(`bytes are sent as bytes: ${name}`, async (t) => {
+    const world = new World(t);
+    const client = await world.open();
+    client.user("bob").send("frame", content);
+    const [data] = world.socket.sent;
+    assert.ok(data instanceof Uint8Array);
+    assert.deepEqual([...data.slice(-4)], [0, 127, 128, 255]);
+    const { id, message_id, ...request } = world.socket.requests[0];
+    assert.deepEqual(request, { type: "send", user: "bob", message_type: "frame" });
+    assert.equal(data.length, 1 + data[0] + 4);
+  });
+}
+
+test("a long header of bytes has its length in two", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  client.join("r".repeat(255)).send("frame", new Uint8Array([7]));
+  const data = world.socket.sent.at(-1);
+  const length = (data[0] & 0x7f) + 128 * data[1];
+  const header = JSON.parse(new TextDecoder().decode(data.subarray(2, 2 + length)));
+  assert.equal(header.room.length, 255);
+  assert.deepEqual([...data.subarray(2 + length)], [7]);
+});
+
+test("bytes that were sent are a copy", async (t) => {
+  const world = new World(t);
+  const client = world.connect();
+  const content = new Uint8Array([1]);
+  client.all.send("frame", content);
+  content[0] = 2;
+  await settled();
+  world.socket.welcome();
+  assert.equal(world.socket.sent[0].at(-1), 1);
+});
+
+test("a call has an answer, or an error", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const sum = client.call("add", { a: 1, b: 2 });
+  const { id, ...request } = world.socket.last("call");
+  assert.deepEqual(request, { type: "call", method: "add", content: { a: 1, b: 2 } });
+  world.socket.reply("call", 3);
+  assert.equal(await sum, 3);
+  const fails = client.call("add");
+  world.socket.refuse("call", "too_hard");
+  assert.equal(await codeOf(fails), "too_hard");
+});
+
+test("answers may come in any order, and twice", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const answers = [client.call("a"), client.call("b")];
+  const [a, b] = world.socket.requests;
+  for (const { id, method } of [b, a, b]) {
+    world.socket.receive({ message_type: "reply", id, content: method });
+  }
+  assert.deepEqual(await Promise.all(answers), ["a", "b"]);
+});
+
+for (const [timeout, after] of [[undefined, 10_000], [500, 500]]) {
+  test(`a call is given up after ${after} ms`, async (t) => {
+    const world = new World(t);
+    const client = await world.open();
+    const answer = client.call("add", null, { timeout });
+    await world.pass(after - 250);
+    assert.equal(await outcome(answer), "pending");
+    await world.pass(250);
+    assert.equal(await codeOf(answer), "timeout");
+    assert.doesNotThrow(() => world.socket.reply("call", 3), "an answer that comes too late");
+  });
+}
+
+for (const timeout of [0, Infinity, 2 ** 31]) {
+  test(`a timeout of ${timeout} is none`, async (t) => {
+    const world = new World(t);
+    const client = await world.open();
+    const answer = client.call("add", null, { timeout });
+    await world.pass(20_000);
+    assert.equal(await outcome(answer), "pending");
+  });
+}
+
+test("a call waits for a connection, but not longer than its timeout", async (t) => {
+  const world = new World(t);
+  const client = world.connect();
+  const calls = [client.call("a", null, { timeout: 1_000 }), client.call("b")];
+  await world.pass(1_000);
+  assert.equal(await codeOf(calls[0]), "timeout");
+  world.socket.welcome();
+  assert.deepEqual(world.socket.requests.map(({ method }) => method), ["b"]);
+  world.socket.reply("call", 1);
+  assert.equal(await calls[1], 1);
+});
+
+test("a call is never made twice", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const answer = client.call("pay");
+  world.socket.end(1006);
+  assert.equal(await codeOf(answer), "disconnected");
+  await world.nextAttempt();
+  world.socket.welcome();
+  assert.deepEqual(world.socket.requests, []);
+});
+
+test("a message comes to all who handle its type, until they no longer want it", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const got = [];
+  const handler = (content, { sender }) => got.push([sender, content]);
+  const off = client.on("chat", handler);
+  client.on("chat", handler);
+  client.on("news", handler);
+  world.socket.receive(message("chat", 1));
+  off();
+  off();
+  world.socket.receive(message("chat", 2));
+  world.socket.receive(message("unknown", 3));
+  assert.deepEqual(got, [["bob", 1], ["bob", 1], ["bob", 2]]);
+});
+
+test("handlers stay over connections", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const got = [];
+  client.on("chat", (content) => got.push(content));
+  await world.comeBack();
+  await world.comeBack();
+  world.socket.receive(message("chat", 1));
+  assert.deepEqual(got, [1]);
+});
+
+test("a handler that throws stops nobody, and is heard of", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const reported = [];
+  globalThis.reportError = (error) => reported.push(error.message);
+  t.after(() => { delete globalThis.reportError; });
+  const got = [];
+  client.on("chat", () => { throw new Error("at once"); });
+  client.on("chat", async () => { throw new Error("later"); });
+  client.on("chat", (content) => got.push(content));
+  world.socket.receive(message("chat", 1));
+  assert.deepEqual([got, reported], [[1], []], "not in between");
+  await settled();
+  assert.deepEqual(reported.sort(), ["at once", "later"]);
+});
+
+test("without reportError it is heard of on the console", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const { mock } = t.mock.method(console, "error", () => {});
+  client.on("chat", () => { throw new Error("oops"); });
+  world.socket.receive(message("chat", 1));
+  await settled();
+  assert.equal(mock.calls[0].arguments[0].message, "oops");
+});
+
+test("a message that comes twice is dropped", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const got = [];
+  client.on("chat", (content) => got.push(content));
+  world.socket.receive(message("chat", 1, { id: "m" }));
+  world.socket.receive(message("chat", 2, { id: "m" }));
+  await world.comeBack();
+  world.socket.receive(message("chat", 3, { id: "m" }));
+  world.socket.receive(message("chat", 4, { id: "m", sender_id: "zoe" }));
+  world.socket.receive(message("chat", 5));
+  world.socket.receive(message("chat", 6));
+  assert.deepEqual(got, [1, 4, 5, 6]);
+});
+
+test("it remembers the last 1,000", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  let got = 0;
+  client.on("chat", () => got++);
+  const receive = (id) => world.socket.receive(message("chat", null, { id: `m${id}` }));
+  for (let id = 0; id < 1_001; id++) receive(id);
+  receive(1);
+  assert.equal(got, 1_001);
+  receive(0);
+  assert.equal(got, 1_002, "the oldest is forgotten");
+});
+
+test("a handler that another one takes off or adds is not called any more, or yet", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const got = [];
+  client.on("chat", () => {
+    off();
+    client.on("chat", () => got.push("added"));
+  });
+  const off = client.on("chat", () => got.push("taken off"));
+  world.socket.receive(message("chat", 1));
+  assert.deepEqual(got, []);
+});

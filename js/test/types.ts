@@ -1,0 +1,45 @@
+// What the compiler must accept and refuse, against the declarations that users get.
+
+import { connect, RealtimeError, type Client, type Room } from "@realtime-go/client";
+
+interface Events { // an interface will do as well as a type
+  chat: { text: string };
+  frame: Uint8Array;
+  poke: undefined;
+}
+type Calls = {
+  add: [request: { a: number; b: number }, response: number];
+  now: [request: undefined, response: string];
+};
+
+const client: Client<Events, Calls> = connect<Events, Calls>("/ws", { token: async () => null });
+const room: Room<Events> = client.join("lobby", { members: true });
+
+room.on("chat", ({ text }, { sender }) => [text satisfies string, sender satisfies string | null]);
+client.on("frame", (bytes) => bytes.length satisfies number);
+room.send("chat", { text: "hi" }) satisfies Promise<void>;
+room.send("poke");
+client.user("bob").send("frame", new Uint8Array(1));
+client.call("add", { a: 1, b: 2 }, { timeout: 1 }) satisfies Promise<number>;
+client.call("now") satisfies Promise<string>;
+client.handle("confirm", async ({ text }: { text: string }) => text !== "");
+client.onStatus(({ retryIn }) => retryIn satisfies number | undefined);
+room.onError((error) => error satisfies RealtimeError);
+
+// @ts-expect-error: no such message
+room.on("chats", () => {});
+// @ts-expect-error: wrong content
+room.send("chat", "hi");
+// @ts-expect-error: no content
+room.send("chat");
+// @ts-expect-error: no request
+client.call("add");
+// @ts-expect-error: wrong request
+client.call("add", { a: 1 });
+// @ts-expect-error: it is given, not set
+room.members = [];
+
+const loose = connect(() => new URL("ws://localhost:8080/ws"));
+loose.on("anything", (content) => content.whatever);
+loose.all.send("anything");
+loose.call("anything", 1).then((answer) => answer.whatever);
