@@ -32,7 +32,7 @@ test("a method that there is not is unknown", async (t) => {
   world.socket.receive(call(1, "known"));
   world.socket.receive(call(2, "toString"));
   await settled();
-  const [known, unknown] = world.socket.requests;
+  const [known, unknown] = world.socket.requests.toSorted((a, b) => a.id - b.id);
   assert.equal(known.content, 2);
   assert.deepEqual([unknown.type, unknown.id], ["error", 2]);
   assert.equal(unknown.content.code, "unknown_method");

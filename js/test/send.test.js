@@ -231,13 +231,15 @@ for (const timeout of [0, Infinity, 2 ** 31]) {
 test("a call waits for a connection, but not longer than its timeout", async (t) => {
   const world = new World(t);
   const client = world.connect();
-  const calls = [client.call("a", null, { timeout: 1_000 }), client.call("b")];
+  const early = client.call("a", null, { timeout: 1_000 });
+  early.catch(() => {}); // nobody looks at it in time
+  const late = client.call("b");
   await world.pass(1_000);
-  assert.equal(await codeOf(calls[0]), "timeout");
+  assert.equal(await codeOf(early), "timeout");
   world.socket.welcome();
   assert.deepEqual(world.socket.requests.map(({ method }) => method), ["b"]);
   world.socket.reply("call", 1);
-  assert.equal(await calls[1], 1);
+  assert.equal(await late, 1);
 });
 
 test("a call is never made twice", async (t) => {

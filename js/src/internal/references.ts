@@ -18,6 +18,6 @@ export class References {
 
   remove(): void {
     if (this.#count === 0 || --this.#count > 0) return;
-    this.#timer = setTimeout(this.#letGo);
+    this.#timer = setTimeout(this.#letGo, 0);
   }
 }
