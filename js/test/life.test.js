@@ -8,13 +8,21 @@ import { settled, World } from "./kit.js";
 function page(t) {
   const window = new EventTarget();
   const document = Object.assign(new EventTarget(), { hidden: false });
-  const listen = window.addEventListener.bind(window);
-  Object.assign(globalThis, { addEventListener: listen, document });
+  const signals = [];
+  for (const target of [window, document]) {
+    const listen = target.addEventListener.bind(target);
+    target.addEventListener = (type, handler, options) => {
+      signals.push(options.signal);
+      listen(type, handler, options);
+    };
+  }
+  Object.assign(globalThis, { addEventListener: window.addEventListener, document });
   t.after(() => {
     delete globalThis.addEventListener;
     delete globalThis.document;
   });
   return {
+    listeners: () => signals.filter(({ aborted }) => !aborted).length,
     hide() {
       document.hidden = true;
       document.dispatchEvent(new Event("visibilitychange"));
@@ -179,14 +187,16 @@ test("going offline ends nothing: some networks only seem to be gone", async (t)
 
 test("a client that stays away is not woken, nor one that is closed", async (t) => {
   const world = new World(t);
-  const { online, show } = page(t);
+  const { online, show, listeners } = page(t);
   const client = await world.open();
   world.socket.end(4403);
   online();
   await settled();
   assert.equal(world.sockets.length, 1);
+  assert.equal(listeners(), 3);
   client.close();
   await world.pass(1);
+  assert.equal(listeners(), 0);
   online();
   show();
   await world.pass(60_000);

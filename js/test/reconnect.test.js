@@ -197,6 +197,26 @@ test("an answer that comes too late changes nothing", async (t) => {
   assert.equal(client.status.state, "closed");
 });
 
+test("a socket that fails without a close event has ended too", async (t) => {
+  const world = new World(t);
+  world.connect();
+  await settled();
+  world.socket.onerror({}); // as in Node 20
+  await settled();
+  const { state, code, reason } = world.status;
+  assert.deepEqual({ state, code }, { state: "waiting", code: 1006 });
+  assert.match(reason, /cannot be reached/);
+});
+
+test("an error of an open socket leaves the word to the close event", async (t) => {
+  const world = new World(t);
+  await world.open();
+  world.socket.onerror({});
+  assert.equal(world.status.state, "open");
+  world.socket.end(1006);
+  assert.equal(world.status.reason, "the connection was lost");
+});
+
 test("a server that says no welcome is given up", async (t) => {
   const world = new World(t);
   world.answerFetch(426);

@@ -85,6 +85,7 @@ test("a component that is mounted twice stays in its room", async (t) => {
   first.leave();
   first.leave();
   await world.pass(1);
+  assert.deepEqual(types(world.socket), ["join lobby", "leave lobby"]);
   assert.notEqual(client.join("lobby"), first);
 });
 

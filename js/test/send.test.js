@@ -85,6 +85,11 @@ test("an outbox holds 1 MiB", async (t) => {
   const half = client.all.send("chat", "é".repeat(1 << 18)); // two bytes each
   assert.equal(await outcome(half), "pending");
   assert.equal(await codeOf(client.all.send("chat", "é".repeat(1 << 18))), "outbox_full");
+  await settled();
+  world.socket.welcome({ max_message_bytes: undefined });
+  world.socket.reply("send");
+  world.socket.end(1006);
+  assert.equal(await outcome(client.all.send("chat", "é".repeat(1 << 18))), "pending");
 });
 
 test("the bounds of an outbox can be set", async (t) => {

@@ -46,10 +46,10 @@ export class Link {
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = () => this.#opened();
     this.#socket.onmessage = ({ data }) => this.#receive(data);
-    this.#socket.onclose = ({ code, reason }) => this.#end({ code, reason });
-    this.#socket.onerror = () => {}; // a close follows, and says more
+    this.#socket.onclose = ({ code, reason }) => this.#end(code, reason);
+    this.#socket.onerror = () => this.#end(LOST); // some have no close event then
     this.#timer = setTimeout(() => {
-      this.#end({ code: LOST, reason: "the server did not say welcome in time" });
+      this.#end(LOST, "the server did not say welcome in time");
     }, CONNECT_PATIENCE);
   }
 
@@ -67,13 +67,15 @@ export class Link {
     clearTimeout(this.#timer);
     this.#watchdog?.stop();
     const socket = this.#socket;
-    socket.onopen = socket.onmessage = socket.onclose = null; // not onerror: some throw without it
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.onerror = ignore; // some throw if nobody listens
     socket.close(NORMAL);
   }
 
   #opened(): void {
+    this.#socket.onerror = ignore; // a close follows, and says more
     if (this.#socket.protocol === PROTOCOL) return;
-    this.#end({ code: PROTOCOL_ERROR, reason: `the server does not speak ${PROTOCOL}` });
+    this.#end(PROTOCOL_ERROR, `the server does not speak ${PROTOCOL}`);
   }
 
   #receive(data: unknown): void {
@@ -89,17 +91,20 @@ export class Link {
     if (frame.kind !== "message" || frame.message.type !== "welcome") return false;
     clearTimeout(this.#timer);
     this.#watchdog = new Watchdog(() => this.write(PING), () => {
-      this.#end({ code: LOST, reason: "the server has fallen silent" });
+      this.#end(LOST, "the server has fallen silent");
     });
     this.#handler.welcome(toWelcome(frame.message.content));
     return true;
   }
 
-  #end(end: End): void {
+  #end(code: number, reason = ""): void {
     this.close();
-    this.#handler.end(end);
+    const said = code === LOST ? "the connection was lost" : ""; // if nothing is
+    this.#handler.end({ code, reason: reason || said });
   }
 }
+
+function ignore(): void {}
 
 function open(Socket: Socket, url: URL, protocols: string[]): WebSocket {
   try {

@@ -86,7 +86,7 @@ export class Requests {
     this.#line = undefined;
     const error = new RealtimeError("disconnected", "the connection ended before the answer");
     for (const [id, request] of this.#pending) {
-      if (request.sent && !request.repeat) this.answer(id, error);
+      if (!request.repeat) this.answer(id, error);
       request.sent = false;
     }
   }
