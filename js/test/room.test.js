@@ -193,6 +193,7 @@ test("of more than 1,000 members the number is known", async (t) => {
   const room = client.join("lobby", { members: true });
   world.socket.reply("presence", { users: null, user_count: 1_234, connection_count: 2_000 });
   world.socket.receive(notice("room_join", "zoe", "lobby"));
+  assert.deepEqual([room.members, room.memberCount], [[], 1_235]);
   world.socket.receive(notice("room_leave", "zoe", "lobby"));
   world.socket.receive(notice("room_leave", "bob", "lobby"));
   assert.deepEqual([room.members, room.memberCount], [[], 1_233]);

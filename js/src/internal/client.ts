@@ -107,8 +107,7 @@ export class RealtimeClient implements Client {
 
   #ask(body: Body, manner: Manner): Promise<any> {
     return new Promise((resolve, reject) => {
-      const { state, reason } = this.status;
-      if (state === "closed") throw new RealtimeError("closed", reason);
+      if (this.status.state === "closed") throw closed(this.status);
       this.#requests.make(body, (error, content) => {
         if (error) reject(error);
         else resolve(content);
@@ -133,9 +132,7 @@ export class RealtimeClient implements Client {
   }
 
   #report(status: Status): void {
-    if (status.state === "closed") {
-      this.#requests.abandon(new RealtimeError("closed", status.reason));
-    }
+    if (status.state === "closed") this.#requests.abandon(closed(status));
     this.#statuses.call(status);
   }
 
@@ -180,4 +177,8 @@ export class RealtimeClient implements Client {
       if (!error) this.#enterRooms(); // those that it takes from us it does not name
     });
   }
+}
+
+function closed({ reason }: Status): RealtimeError {
+  return new RealtimeError("closed", reason || "the connection has ended for good");
 }

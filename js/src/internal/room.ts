@@ -121,7 +121,7 @@ export class ClientRoom implements Room {
 
   /** Whether an error is news: not if the next connection asks anew, or nobody asks any more. */
   #concerns({ code }: RealtimeError): boolean {
-    return this.#wanted && code !== "disconnected" && code !== "closed";
+    return this.#wanted && code !== "disconnected";
   }
 
   #report(error: RealtimeError): void {
