@@ -193,6 +193,19 @@ test("no frame of the server makes the client throw", async (t) => {
   assert.equal(await codeOf(answer), "busy");
 });
 
+test("a binary message that is shorter than it says is none", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const got = [];
+  client.on("chat", (content) => got.push(content.length));
+  const header = '{"message_type":"chat"}';
+  const frame = (length) => Uint8Array.from([length, ...Buffer.from(header)]).buffer;
+  world.socket.receive(frame(header.length + 1));
+  assert.deepEqual(got, []);
+  world.socket.receive(frame(header.length));
+  assert.deepEqual(got, [0]);
+});
+
 test("nothing counts before the welcome", async (t) => {
   const world = new World(t);
   const client = world.connect();

@@ -110,8 +110,8 @@ export class ClientRoom implements Room {
 
   #refused(error: RealtimeError): void {
     if (!this.#concerns(error)) return;
-    this.joined = false;
     this.#wanted = false;
+    this.lost();
     this.#report(error);
   }
 
