@@ -49,7 +49,7 @@ export function sizeOf(data: Data): number {
 function decodeBinary(bytes: Uint8Array): Frame | undefined {
   const { value, end: start } = readUvarint(bytes);
   const end = start + value;
-  if (start === 0 || end > bytes.length) return undefined;
+  if (end > bytes.length) return undefined;
   const header = new TextDecoder().decode(bytes.subarray(start, end));
   return toFrame({ ...parse(header), content: bytes.slice(end) });
 }
@@ -114,12 +114,12 @@ function uvarint(value: number): number[] {
   return [...bytes, value];
 }
 
-/** Reads a number of at most 32 bits or so. The end is 0 if there is none. */
+/** Reads a number of at most 35 bits. The value is Infinity if there is none. */
 function readUvarint(bytes: Uint8Array): { value: number; end: number } {
   let value = 0;
   for (const [i, byte] of bytes.subarray(0, 5).entries()) {
     value += (byte & 0x7f) * 2 ** (7 * i);
     if (byte <= 0x7f) return { value, end: i + 1 };
   }
-  return { value, end: 0 };
+  return { value: Infinity, end: 0 };
 }
