@@ -66,6 +66,8 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 		return d.callRequest(c, r)
 	case "refresh":
 		return nil, d.refreshRequest(c, r.token)
+	case "ping":
+		return nil, nil
 	}
 	return nil, fmt.Errorf("%w %q", errCommand, cut(r.name))
 }

@@ -46,6 +46,7 @@ func TestV1Requests(t *testing.T) {
 			want    []string
 		}{
 			{`ping`, []string{`pong`}},
+			{`{"type":"ping","id":0}`, []string{`{"message_type":"reply","id":0}`}},
 			{`{"type":"join","id":1,"room":"lobby"}`, []string{joined, `{"message_type":"reply","id":1}`}},
 			{`{"type":"join","id":"again","room":"lobby"}`, []string{`{"message_type":"reply","id":"again"}`}},
 			{

@@ -181,6 +181,13 @@ export interface Client<Events extends object = Record<string, any>, Calls exten
      * reported, and answered with `internal`.
      */
     handle(method: string, handler: (content: any) => unknown): () => void;
+    /**
+     * Milliseconds until the server answers. When the promise is kept, everything that the server had
+     * for this client before has come. Without a connection it waits for one.
+     *
+     * @throws RealtimeError `outbox_full` or `closed`.
+     */
+    ping(): Promise<number>;
     /** Tries to connect now, if it waits to, or if it stays away. */
     reconnect(): void;
     /**

@@ -215,6 +215,14 @@ export interface Client<
    */
   handle(method: string, handler: (content: any) => unknown): () => void;
 
+  /**
+   * Milliseconds until the server answers. When the promise is kept, everything that the server had
+   * for this client before has come. Without a connection it waits for one.
+   *
+   * @throws RealtimeError `outbox_full` or `closed`.
+   */
+  ping(): Promise<number>;
+
   /** Tries to connect now, if it waits to, or if it stays away. */
   reconnect(): void;
   /**

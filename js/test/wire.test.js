@@ -104,6 +104,7 @@ const ways = {
   presence: (client, { room }) => client.join(room, { members: true }),
   call: (client, { method, content }) => void client.call(method, content).catch(() => {}),
   refresh: (client, request, socket) => socket.receive(expired),
+  ping: (client) => void client.ping().catch(() => {}),
   send: (client, { message_type: type, content, ...to }) => {
     const target = to.all ? client.all
       : to.user ? client.user(to.user)

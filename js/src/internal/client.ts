@@ -81,6 +81,12 @@ export class RealtimeClient implements Client {
     return this.#methods.set(method, handler);
   }
 
+  async ping(): Promise<number> {
+    const start = performance.now();
+    await this.#ask({ type: "ping" }, { repeat: true });
+    return performance.now() - start;
+  }
+
   reconnect(): void {
     this.#connection.reconnect();
   }
