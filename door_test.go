@@ -121,6 +121,39 @@ func TestOriginOptions(t *testing.T) {
 	}
 }
 
+// A page can read why it was refused if it may know: one that is allowed, and any page that it is
+// not allowed.
+func TestPagesReadRefusals(t *testing.T) {
+	rt := newManager(t, realtime.Options{
+		Origins: []string{"https://app.example.com"},
+		Authenticate: func(*http.Request) (realtime.Identity, error) {
+			return realtime.Identity{}, realtime.ErrUnauthenticated
+		},
+	})
+	from := func(origins ...string) (int, http.Header) {
+		code, _, h := knock(t, rt, func(r *http.Request) { r.Header["Origin"] = origins })
+		return code, h
+	}
+	for _, origin := range []string{"https://app.example.com", "http://site.example", "http://evil.example"} {
+		code, h := from(origin)
+		require.Equal(t, origin == "http://evil.example", code == http.StatusForbidden)
+		require.Equal(t, []string{origin}, h.Values("Access-Control-Allow-Origin"))
+		require.Equal(t, "true", h.Get("Access-Control-Allow-Credentials"))
+		require.Equal(t, "Origin", h.Get("Vary"))
+	}
+	_, h := from()
+	require.Empty(t, h.Get("Access-Control-Allow-Origin"))
+	_, h = from("http://site.example", "http://evil.example")
+	require.Empty(t, h.Get("Access-Control-Allow-Origin"))
+	require.NoError(t, rt.Close())
+	code, h := from("http://evil.example")
+	require.Equal(t, http.StatusServiceUnavailable, code)
+	require.Empty(t, h.Get("Access-Control-Allow-Origin"), "it is none of its business")
+	code, h = from("https://app.example.com")
+	require.Equal(t, http.StatusServiceUnavailable, code)
+	require.NotEmpty(t, h.Get("Access-Control-Allow-Origin"))
+}
+
 func TestRefusedOriginIsLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
 	rt := newManager(t, realtime.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})

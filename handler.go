@@ -86,14 +86,14 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = admission(m.gate.enter(e))
 	}
 	if err != nil {
-		m.refuse(w, err)
+		m.refuseVisitor(w, r, err)
 		return
 	}
 	// Last, so that a plain request learns what an upgrade would be refused for: a
 	// browser does not tell its page.
 	if err := checkUpgrade(w, r); err != nil {
 		m.gate.cancel(e)
-		m.refuse(w, err)
+		m.refuseVisitor(w, r, err)
 		return
 	}
 	s, err := m.sockets.upgrade(w, r, m.remote(r, from))
@@ -255,6 +255,21 @@ func admission(err error) error {
 	default:
 		return later(http.StatusServiceUnavailable, "too many connections", cRefusedLimit, retryAfter)
 	}
+}
+
+// refuseVisitor lets pages read why: a browser does not tell them why a WebSocket did not open,
+// so they ask by a plain request. A page of a foreign origin learns that it is one, and nothing
+// else, which could depend on whose cookies came.
+func (m *Manager) refuseVisitor(w http.ResponseWriter, r *http.Request, err error) {
+	no, _ := errors.AsType[*refusal](err)
+	if from := r.Header.Values("Origin"); len(from) == 1 && no != nil {
+		if _, ok := m.origins.check(r); ok || no.counter == cRefusedOrigin {
+			w.Header().Set("Access-Control-Allow-Origin", from[0])
+			w.Header().Set("Access-Control-Allow-Credentials", "true")
+		}
+		w.Header().Add("Vary", "Origin")
+	}
+	m.refuse(w, err)
 }
 
 func (m *Manager) refuse(w http.ResponseWriter, err error) {
