@@ -1,12 +1,15 @@
 # Each word is what CI calls, see .ci/run.
 
-.PHONY: fmt lint test bench fuzz
+.PHONY: fmt lint js test bench fuzz
 
 fmt:
 	gofmt -w .
 
 lint:
 	.ci/lint
+
+js:
+	cd js && npm ci --no-audit --no-fund && npm run check && npm run build && npm run size && npm test
 
 test:
 	go test -race -count=1 work
