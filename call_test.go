@@ -433,3 +433,47 @@ func TestCallInsideHandler(t *testing.T) {
 		require.Equal(t, []string{"one begins", "one ends", "two begins", "two ends"}, order)
 	})
 }
+
+// A client learns when somebody else takes it out of a room, in the order of what happens.
+func TestLeftIsTold(t *testing.T) {
+	allowed := true
+	o := realtime.Options{
+		Authorize: func(context.Context, *realtime.Conn, realtime.Action) error {
+			if !allowed {
+				return realtime.ErrForbidden
+			}
+			return nil
+		},
+		Revalidate: func(_ context.Context, c *realtime.Conn, _ string) (realtime.Identity, error) {
+			return c.Identity(), nil
+		},
+	}
+	const left, done = `{"message_type":"left","room":"lobby"}`, `{"message_type":"reply","id":1}`
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice, plain := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
+		alice.hush()
+		plain.hush()
+		ctx, join := t.Context(), `{"type":"join","id":1,"room":"lobby"}`
+
+		require.Equal(t, []string{done}, alice.asks(join))
+		_, err := b.Leave(ctx, alice.conn.ID(), "lobby")
+		require.NoError(t, err)
+		require.Equal(t, []string{left, done}, alice.asks(join))
+		require.Equal(t, []string{done}, alice.asks(`{"type":"leave","id":1,"room":"lobby"}`), "its own wish")
+		_, err = b.Leave(ctx, alice.conn.ID(), "lobby")
+		require.NoError(t, err)
+		require.Equal(t, []string{done}, alice.asks(join), "it was not in it")
+
+		_, err = b.Room("lobby").Remove(ctx, "alice")
+		require.NoError(t, err)
+		require.Equal(t, []string{left, done}, alice.asks(join))
+		allowed = false
+		require.Equal(t, []string{left, done}, alice.asks(`{"type":"refresh","id":1,"token":"t"}`))
+
+		_, err = b.Join(ctx, plain.conn.ID(), "lobby")
+		require.NoError(t, err)
+		_, err = b.Leave(ctx, plain.conn.ID(), "lobby")
+		require.NoError(t, err)
+		require.Empty(t, plain.raw())
+	})
+}

@@ -126,7 +126,7 @@ func TestRefresh(t *testing.T) {
 		require.Equal(t, `{"message_type":"reply","id":1}`, refresh("good"))
 		require.Equal(t, []string{"staff", "lobby", "given"}, alice.conn.Rooms())
 		time.Sleep(30 * time.Minute)
-		require.Equal(t, `{"message_type":"reply","id":1}`, refresh("fewer rooms"))
+		require.Equal(t, `{"message_type":"left","room":"staff"}`, refresh("fewer rooms"))
 		require.Equal(t, []string{"lobby", "given"}, alice.conn.Rooms(), "what the application did stays")
 		time.Sleep(time.Hour - time.Second)
 		require.Nil(t, alice.ended())

@@ -100,6 +100,12 @@ func reply(id, content []byte, e *Error) *engine.Frame {
 	return engine.Seal(engine.OpText, appendReply(engine.Grow(envelope+len(content)), id, content))
 }
 
+// left tells a client that it was taken out of a room.
+func left(room string) *engine.Frame {
+	buf := append(engine.Grow(envelope), `{"message_type":"left","room":`...)
+	return engine.Seal(engine.OpText, append(appendString(buf, room), '}'))
+}
+
 // press compresses messages for those who negotiated it, each message once.
 type press struct {
 	from  int // bytes; 0 is never

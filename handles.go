@@ -64,7 +64,7 @@ func (r Room) Remove(_ context.Context, user string) (int, error) {
 	x.denials.throw(ban{user, r.name})
 	n := 0
 	for _, c := range x.rooms.conns(r.name, user) {
-		if x.part(c, r.name) {
+		if x.part(c, r.name, false) {
 			n++
 		}
 	}

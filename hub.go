@@ -408,7 +408,7 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 	if c == nil {
 		return false, ErrNotFound
 	}
-	return m.index.part(c, room), nil
+	return m.index.part(c, room, false), nil
 }
 
 // Send gives a message to the queues of its receivers. It never waits for a peer;

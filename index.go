@@ -176,8 +176,9 @@ func (x *index) showRooms(c *Conn) {
 	}
 }
 
-// part takes a connection out of a room, and reports false if it was not there.
-func (x *index) part(c *Conn, name string) bool {
+// part takes a connection out of a room, and reports false if it was not there. Who has not
+// asked for it is told.
+func (x *index) part(c *Conn, name string, asked bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.membership(name)
@@ -185,7 +186,18 @@ func (x *index) part(c *Conn, name string) bool {
 		return false
 	}
 	x.leave(c, m)
+	if !asked {
+		x.tellLeft(c, name)
+	}
 	return true
+}
+
+// tellLeft tells a client of realtime.v1 that it is not in a room any more. c.mu is held, so that
+// a join that follows is answered behind it.
+func (x *index) tellLeft(c *Conn, name string) {
+	if c.proto == protoV1 {
+		answer(c, x.tally, left(name))
+	}
 }
 
 // leave ends a membership. c.mu is held.
@@ -238,6 +250,7 @@ func (x *index) move(c *Conn, name string, began decision) error {
 	}
 	if m := c.membership(c.restRoom); m != nil {
 		x.leave(c, m)
+		x.tellLeft(c, m.room)
 	}
 	joined, err := x.joinLocked(c, name, policy, began)
 	if joined {
@@ -252,6 +265,7 @@ func (x *index) retreat(c *Conn) {
 	defer c.mu.Unlock()
 	if m := c.membership(c.restRoom); m != nil {
 		x.leave(c, m)
+		x.tellLeft(c, m.room)
 	}
 }
 

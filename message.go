@@ -12,7 +12,8 @@ import (
 type Message struct {
 	// Type is the word by which clients tell messages apart: 1 to 64 bytes, rules of
 	// [ValidName]. Empty means "chat". The types of the protocol itself are refused:
-	// welcome, userjoined, userleft, ping, pong, reply, error, call, position, skipped.
+	// welcome, userjoined, userleft, ping, pong, reply, error, call,
+	// left, position, skipped.
 	Type string
 	// Sender is the user on whose behalf it is sent. Empty means the server.
 	Sender string
@@ -130,7 +131,7 @@ func validType(t string) error {
 	case "", typeChat:
 		return nil
 	case typeHello, typeJoined, typeLeft,
-		"ping", "pong", "reply", "error", "call", "position", "skipped":
+		"ping", "pong", "reply", "error", "call", "left", "position", "skipped":
 		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
 	}
 	if len(t) > maxType {

@@ -11,7 +11,7 @@ import (
 // roomKeeper is what requests need of the index.
 type roomKeeper interface {
 	join(c *Conn, room string, began decision) (joined bool, err error)
-	part(c *Conn, room string) (left bool)
+	part(c *Conn, room string, asked bool) (left bool)
 	inspect(room string, see func(users []string, n Count))
 }
 
@@ -151,7 +151,7 @@ func (d *requester) leaveRequest(c *Conn, room string) error {
 	if !d.allowed(c, Action{Kind: ActionLeave, Room: room, Conn: c.id}) {
 		return ErrForbidden
 	}
-	d.rooms.part(c, room)
+	d.rooms.part(c, room, true)
 	return nil
 }
 
@@ -211,7 +211,7 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 	}
 	for _, room := range c.askedFor() {
 		if !d.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id}) {
-			d.rooms.part(c, room)
+			d.rooms.part(c, room, false)
 		}
 	}
 	return nil

@@ -118,6 +118,7 @@ func TestV1Errors(t *testing.T) {
 		fails(`{"type":"join","id":1,"room":"two"}`, "1", "limit", "too many rooms")
 		_, err := b.Room("one").Deny(t.Context(), "alice", time.Minute)
 		require.NoError(t, err)
+		require.Equal(t, []string{`{"message_type":"left","room":"one"}`}, alice.raw())
 		fails(`{"type":"join","id":1,"room":"one"}`, "1", "denied", "denied")
 		require.Nil(t, alice.ended())
 	})

@@ -36,7 +36,7 @@ type vector struct {
 		ID, Content            json.RawMessage
 	}
 	ID, Content, Error json.RawMessage
-	Method             string
+	Method, Room       string
 	Binary             []byte
 }
 
@@ -79,6 +79,8 @@ func TestVectorsOfTheServer(t *testing.T) {
 				got = reply(v.ID, nil, &e)
 			case "call":
 				got = engine.NewFrame(engine.OpText, appendCall(nil, v.ID, v.Method, compact(t, v.Content)))
+			case "left":
+				got = left(v.Room)
 			case "pong":
 				got = pong()
 			case "ignored":

@@ -86,8 +86,8 @@ export interface Room<Events extends object = Record<string, any>> extends Sende
     /** Calls the handler when the room has been joined, also again. Returns what ends that. */
     onJoin(handler: (join: Join) => void): () => void;
     /**
-     * Calls the handler when the server refuses us the room or its members. A room that was refused
-     * is left alone until it is joined again. An error without a handler is reported like one that
+     * Calls the handler when the server refuses us the room or its members, or takes us out of it. A
+     * room that was refused is left alone until it is joined again. An error without a handler is reported like one that
      * nobody caught. Returns what ends that.
      */
     onError(handler: (error: RealtimeError) => void): () => void;

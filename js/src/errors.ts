@@ -9,6 +9,7 @@
  * - `too_large`: the server would not take a message of this size, so it was not sent.
  * - `timeout`: no answer came in time.
  * - `disconnected`: the connection ended before the answer to a call. It may have been done.
+ * - `removed`: the server has taken us out of the room.
  * - `closed`: the client was closed, or stays away from the server.
  * - `bad_token`, `bad_url`: nothing can be connected to with these.
  */

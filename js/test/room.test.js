@@ -223,26 +223,39 @@ test("who asks for no members gets none", async (t) => {
   assert.deepEqual(room.members, []);
 });
 
-test("a token that was renewed shows which rooms it is not good for", async (t) => {
+const left = (room) => JSON.stringify({ message_type: "left", room });
+
+test("a room that the server takes us out of is not joined again", async (t) => {
   const world = new World(t);
-  const client = await world.open({ token: () => "t" });
-  const joins = [];
+  const client = await world.open();
   const errors = [];
   const [stays, goes] = ["stays", "goes"].map((name) => {
     const room = client.join(name);
     world.socket.reply("join");
-    room.onJoin(() => joins.push(name));
     room.onError(({ code }) => errors.push(`${name} ${code}`));
     return room;
   });
-  assert.deepEqual([stays.joined, goes.joined], [true, true]);
-  world.socket.receive(expired);
-  await settled();
-  world.socket.reply("refresh");
-  assert.deepEqual(types(world.socket).slice(-2), ["join stays", "join goes"]);
-  world.socket.refuse("join", "forbidden");
+  world.socket.receive(left("goes"));
+  world.socket.receive(left("never joined"));
   assert.deepEqual([stays.joined, goes.joined], [true, false]);
-  assert.deepEqual([joins, errors], [[], ["goes forbidden"]]);
+  assert.deepEqual(errors, ["goes removed"]);
+  client.join("goes");
+  assert.deepEqual(types(world.socket).slice(-1), ["join goes"]);
+  world.socket.reply("join");
+  assert.equal(goes.joined, true);
+});
+
+test("a room that the server takes us out of while we ask for it depends on the answer", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const room = client.join("lobby");
+  const errors = [];
+  room.onError(({ code }) => errors.push(code));
+  world.socket.receive(left("lobby"));
+  world.socket.reply("join");
+  assert.deepEqual([room.joined, errors], [true, []]);
+  world.socket.receive(left("lobby"));
+  assert.deepEqual([room.joined, errors], [false, ["removed"]]);
 });
 
 test("several frames at once are taken one after another", async (t) => {

@@ -81,6 +81,19 @@ for (const vector of fromServer("call")) {
   });
 }
 
+for (const vector of fromServer("left")) {
+  test(`the end of a membership is understood: ${vector.name}`, async (t) => {
+    const world = new World(t);
+    const client = await world.open();
+    const room = client.join(vector.room);
+    const errors = [];
+    room.onError(({ code }) => errors.push(code));
+    world.socket.reply("join");
+    world.socket.receive(vector.frame);
+    assert.deepEqual(errors, ["removed"]);
+  });
+}
+
 for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
   test(`this does nothing: ${vector.name}`, async (t) => {
     const world = new World(t);
@@ -94,7 +107,7 @@ for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
 
 test("every kind of frame of the server is tried above", () => {
   const kinds = new Set(vectors("server").map(({ kind }) => kind));
-  assert.deepEqual([...kinds].sort(), ["call", "error", "ignored", "message", "pong", "reply"]);
+  assert.deepEqual([...kinds].sort(), ["call", "error", "ignored", "left", "message", "pong", "reply"]);
 });
 
 /** What the application does to have a request sent. */

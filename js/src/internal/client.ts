@@ -126,7 +126,7 @@ export class RealtimeClient implements Client {
     this.connectionId = connectionId;
     this.#line = { write: (data) => this.#connection.write(data), maxBytes: maxMessageBytes };
     this.#requests.open(this.#line);
-    this.#enterRooms(); // before what waits, which may be for them
+    for (const room of this.#rooms.values()) room.enter(); // before what waits, which may be for them
     this.#requests.flush();
   }
 
@@ -142,16 +142,14 @@ export class RealtimeClient implements Client {
     this.#statuses.call(status);
   }
 
-  #enterRooms(): void {
-    for (const room of this.#rooms.values()) room.enter();
-  }
-
   #receive(frame: Frame): void {
     switch (frame.kind) {
       case "message":
         return this.#deliver(frame.message);
       case "call":
         return void this.#serve(frame);
+      case "left":
+        return this.#rooms.get(frame.room ?? "")?.removed();
       case "reply":
         return this.#requests.answer(frame.id, null, frame.content);
       case "error":
@@ -179,9 +177,7 @@ export class RealtimeClient implements Client {
     const line = this.#line;
     const token = this.#source.renews && await this.#source.token().catch(() => undefined);
     if (!token || line !== this.#line) return;
-    this.#requests.make({ type: "refresh", token }, (error) => {
-      if (!error) this.#enterRooms(); // those that it takes from us it does not name
-    });
+    this.#requests.make({ type: "refresh", token }, () => {});
   }
 }
 

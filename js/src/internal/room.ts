@@ -1,5 +1,5 @@
 import type { Join, JoinOptions, Message, Room, Sender } from "../api.js";
-import type { RealtimeError } from "../errors.js";
+import { RealtimeError } from "../errors.js";
 import { Handlers, MessageHandlers, report } from "./handlers.js";
 import { References } from "./references.js";
 import type { Requests } from "./requests.js";
@@ -21,6 +21,7 @@ export class ClientRoom implements Room {
   #wanted = false; // until it is refused
   #withMembers = false;
   #first = true;
+  #asking = 0; // joins that are not answered
 
   constructor(name: string, requests: Requests, send: Sender["send"], forget: () => void) {
     this.name = name;
@@ -72,7 +73,9 @@ export class ClientRoom implements Room {
   /** Asks to be let in, if there is a connection. If it is in already that changes nothing. */
   enter(): void {
     if (!this.#wanted || !this.#requests.connected) return;
+    this.#asking++;
     this.#requests.make({ type: "join", room: this.name }, (error, content) => {
+      this.#asking--;
       if (error) this.#refused(error);
       else this.#entered(content);
     });
@@ -87,6 +90,13 @@ export class ClientRoom implements Room {
   lost(): void {
     this.joined = false;
     this.#roster.pause();
+  }
+
+  /** The server has taken us out. */
+  removed(): void {
+    this.joined = false;
+    if (this.#asking > 0) return; // the answer says how it goes on
+    this.#refused(new RealtimeError("removed", "the server has taken us out of the room"));
   }
 
   /** Takes a message to the room. */

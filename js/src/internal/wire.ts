@@ -14,7 +14,8 @@ export type Frame =
   | { kind: "message"; message: Message }
   | { kind: "reply"; id: unknown; content: unknown }
   | { kind: "error"; id: unknown; error: RealtimeError }
-  | { kind: "call"; id: unknown; method: string; content: unknown };
+  | { kind: "call"; id: unknown; method: string; content: unknown }
+  | { kind: "left"; room: string | undefined };
 
 /** What a WebSocket sends: text or bytes. */
 export type Data = string | Uint8Array<ArrayBuffer>;
@@ -64,6 +65,8 @@ function toFrame(raw: Record<string, unknown>): Frame | undefined {
       return { kind: "error", id, error: toError(content) };
     case "call":
       return { kind: "call", id, method: asString(method) ?? "", content };
+    case "left":
+      return { kind: "left", room: asString(raw.room) };
     default:
       return { kind: "message", message: toMessage(type, raw) };
   }
