@@ -104,7 +104,7 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			slog.Any("error", err))
 		return
 	}
-	_, _ = m.register(r.Context(), s, id, e) // whoever ended it has logged why
+	_, _ = m.sessions.register(r.Context(), s, id, e) // whoever ended it has logged why
 }
 
 // hurry bounds how long the body of a request may take. A server for long-lived connections

@@ -2,14 +2,9 @@ package realtime
 
 import (
 	"context"
-	"errors"
-	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/inbound"
@@ -32,22 +27,15 @@ type Manager struct {
 	sockets  sockets
 	carrier  *carrier // nil without a broker
 
-	links   engine.Config
 	wheel   *engine.Wheel
 	sweeper engine.Timer
 	relief  relief
 
-	readers    readers
-	heartbeats heartbeats
-	expiries   expiries
+	gate     gate
+	sessions sessions
+	closed   atomic.Bool // nothing is sent any more
 
-	gate      gate
-	firstConn sync.Once   // begins the sweep
-	closed    atomic.Bool // nothing is sent any more
-
-	work       sync.WaitGroup // of connections: links and clean-up
-	tails      tails          // of connections: handlers that outlive them
-	background sync.WaitGroup // of the Manager: wheel, observer, broker
+	background sync.WaitGroup // wheel, observer, broker
 	rest       context.CancelFunc
 }
 
@@ -59,6 +47,9 @@ func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
 	m.notes.log = m.opts.Logger
 	m.index = newIndex(&m.opts, &m.tally)
+	m.sessions = sessions{
+		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate, begin: m.watchStale,
+	}
 	m.wheel = engine.NewWheel(m.background.Go)
 	m.buildDoor()
 	m.buildSockets()
@@ -72,7 +63,7 @@ func New(o *Options) *Manager {
 func (m *Manager) buildDoor() {
 	m.gate = gate{
 		limit: m.opts.MaxConns, users: &m.index.users, visitors: newVisitors(&m.opts),
-		denials: &m.index.denials, work: &m.work, budget: &m.tally.frames.Budget,
+		denials: &m.index.denials, work: &m.sessions.work, budget: &m.tally.frames.Budget,
 	}
 	m.proxies = newProxies(m.opts.TrustProxies)
 	m.hosts = newHosts(m.opts.AllowedHosts, &m.proxies)
@@ -84,11 +75,11 @@ func (m *Manager) buildSockets() {
 	m.sockets.intakes = inbound.NewIntakes(m.background.Go)
 	m.sockets.buffers.New = func() any { return new([]byte) }
 	m.sockets.compress = m.opts.CompressFrom > 0
-	m.links = engine.Config{
+	m.sessions.links = engine.Config{
 		MaxMessages:  m.opts.QueueMessages,
 		MaxBytes:     m.opts.QueueBytes,
 		WriteTimeout: m.opts.WriteTimeout,
-		Go:           m.work.Go,
+		Go:           m.sessions.work.Go,
 		Totals:       &m.tally.frames,
 		Flushers:     engine.NewFlushers(m.background.Go),
 	}
@@ -101,11 +92,11 @@ func (m *Manager) buildDispatch() {
 		tally: &m.tally, notes: &m.notes,
 	}
 	requests := requester{
-		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials, renew: m.expiries.renew,
+		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials, renew: m.sessions.expiries.renew,
 		onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2,
 	}
 	m.dispatch.request = requests.serve
-	m.readers = readers{
+	m.sessions.readers = readers{
 		tally: &m.tally, wheel: m.wheel, run: m.dispatch.run, limits: newLimits(&m.opts),
 	}
 }
@@ -113,11 +104,11 @@ func (m *Manager) buildDispatch() {
 // buildTimers makes what looks after connections from time to time.
 func (m *Manager) buildTimers() {
 	m.sweeper.Fire = m.sweep
-	m.heartbeats = heartbeats{
+	m.sessions.heartbeats = heartbeats{
 		wheel: m.wheel, ping: engine.NewFrame(engine.OpPing, nil),
 		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,
 	}
-	m.expiries = expiries{
+	m.sessions.expiries = expiries{
 		wheel: m.wheel, grace: m.opts.ExpiryGrace, revalidate: m.opts.Revalidate,
 		notes: &m.notes, tally: &m.tally,
 	}
@@ -162,215 +153,7 @@ func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn
 		t.release()
 		return nil, err
 	}
-	return m.register(ctx, t, id, e)
-}
-
-// register opens a connection that the gate has let in.
-func (m *Manager) register(ctx context.Context, t Transport, id Identity, e entrant) (*Conn, error) {
-	m.firstConn.Do(m.watchStale)
-	s := m.newSession(ctx, t, id, e)
-	c := &s.conn
-	m.greet(c)
-	m.index.conns.getOrPut(c.id, func() *Conn { return c })
-	if m.gate.isShut() { // Close may have looked before c could be found
-		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
-	}
-	if err := m.admit(s); err != nil {
-		return nil, err
-	}
-	// Now that what comes in is handled at once: whoever is answered may say one thing and
-	// leave, and what is read ahead is dropped then.
-	c.link.Uncork()
-	s.heart.start()
-	s.renewed()
-	return c, nil
-}
-
-// admit asks OnConnect and takes a connection into the lists. What comes in meanwhile waits.
-func (m *Manager) admit(s *session) error {
-	s.reader.hold()
-	defer s.reader.open()
-	s.reader.start() // also of one that has ended: to see the peer's goodbye
-	err := m.connect(s)
-	switch {
-	case m.index.enter(&s.conn):
-		return nil
-	case err != nil:
-		return err
-	default:
-		return s.conn.end.Load() // the context may not have ended yet
-	}
-}
-
-// greet says welcome.
-func (m *Manager) greet(c *Conn) {
-	hello := frames{m: welcome(c.proto, greeting{
-		conn: c.id, user: c.UserID(), maxMessage: m.opts.MaxMessageBytes, comeBack: m.comeBack(),
-	})}
-	m.tally.add(cMatched, 1)
-	c.push(&hello, engine.Reply, engine.DropNewest) // of a class that is never dropped
-	hello.settle(&m.tally)
-}
-
-// comeBack is how long it takes to let in as many connections as there have been: if all are
-// lost at once, they should not come back sooner.
-func (m *Manager) comeBack() time.Duration {
-	return m.gate.visitors.span(int(m.tally.peak.Load()))
-}
-
-// session is a connection with those who look after it, in one piece of memory.
-type session struct {
-	m         *Manager
-	conn      Conn
-	reader    reader
-	heart     heartbeat
-	expiry    atomic.Pointer[expiry] // nil until the identity has a time of expiry
-	connected atomic.Bool            // OnConnect returned nil
-}
-
-func (m *Manager) newSession(ctx context.Context, t Transport, id Identity, e entrant) *session {
-	s := &session{m: m}
-	c := &s.conn
-	c.id, c.identity, c.opened, c.transport = "conn_"+uuid.NewString(), id, time.Now(), t
-	c.place, c.began = e.place, e.began
-	if c.deflates = t.deflates(); c.deflates {
-		m.tally.deflating.Add(1)
-	}
-	c.proto = t.protocol()
-	m.index.languages[c.proto].Add(1)
-	values := context.WithValue(context.WithoutCancel(ctx), connKey{&m.tails}, c)
-	c.ctx, c.cancel = context.WithCancelCause(values)
-	c.duties = s
-	c.alive()
-	s.reader.init(&m.readers, c)
-	s.heart = heartbeat{heartbeats: &m.heartbeats, c: c}
-	c.link = engine.NewLink(&m.links, t.wire(), s.failed)
-	t.attach(c.link, &s.reader, m.opts.MaxMessageBytes)
-	return s
-}
-
-// ended, yield, busy, renewed, run, ask and failed are what the connection and its link ask of
-// those above.
-func (s *session) ended(why *CloseError) { go s.m.farewell(s, why) }
-func (s *session) yield()                { s.reader.yield() }
-func (s *session) busy() bool            { return s.reader.handling() }
-func (s *session) failed(err error)      { s.conn.finish(linkError(err), closeGrace) }
-
-func (s *session) renewed() {
-	if e := s.m.expiries.of(&s.conn, &s.expiry); e != nil {
-		e.watch()
-	}
-}
-
-func (s *session) run(f func()) {
-	s.m.tails.run(func() {
-		s.reader.enter()
-		defer s.reader.exit()
-		f()
-	})
-}
-
-func (s *session) ask(frame *engine.Frame) {
-	f := uniform(frame)
-	s.m.tally.add(cMatched, 1)
-	s.conn.push(f, engine.Message, engine.Disconnect)
-	f.settle(&s.m.tally)
-}
-
-// linkError is how a connection ends whose link gave up.
-func linkError(err error) *CloseError {
-	switch {
-	case errors.Is(err, engine.ErrOverflow):
-		return &CloseError{Cause: CauseSlow, Code: CloseSlow, Reason: "reads too slowly", Err: err}
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &CloseError{Cause: CauseTimeout, Code: CloseTimeout, Err: err}
-	default:
-		return &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
-	}
-}
-
-// connect asks OnConnect, and ends the connection if it says no.
-func (m *Manager) connect(s *session) error {
-	if m.opts.OnConnect == nil {
-		s.connected.Store(true)
-		return nil
-	}
-	c, returned := &s.conn, false
-	defer func() {
-		if !returned { // runtime.Goexit; guard has ended the connection
-			m.index.enter(c) // gives its user's place back
-		}
-	}()
-	err := guard(&m.notes, &m.tally, c, func() error { return m.opts.OnConnect(c.ctx, c) })
-	returned = true
-	if err == nil {
-		s.connected.Store(true)
-		return nil
-	}
-	why := &CloseError{Cause: CauseRefused, Code: CloseRefused, Reason: "refused", Err: err}
-	if ce, ok := errors.AsType[*CloseError](err); ok && ce.Code.sendable() {
-		why.Code, why.Reason = ce.Code, ce.Reason
-	}
-	s.conn.finish(why, closeGrace)
-	return err
-}
-
-// farewell cleans up after a connection that has ended. The announcements come
-// first; they wait for nothing.
-func (m *Manager) farewell(s *session, why *CloseError) {
-	defer m.gate.leave(s.conn.place)
-	s.heart.stop()
-	if e := s.expiry.Load(); e != nil {
-		e.stop()
-	}
-	m.tally.add(ended(why.Cause), 1)
-	m.index.depart(&s.conn)
-	<-s.conn.link.Done()
-	s.reader.close()
-	s.conn.transport.release()
-	m.index.conns.drop(s.conn.id, &s.conn)
-	m.index.languages[s.conn.proto].Add(-1)
-	if s.conn.deflates {
-		m.tally.deflating.Add(-1)
-	}
-	m.logEnd(&s.conn, why)
-	m.tails.run(func() {
-		s.reader.wait()
-		if m.opts.OnDisconnect != nil && s.connected.Load() {
-			m.disconnect(s, why)
-		}
-	})
-}
-
-// disconnect tells OnDisconnect.
-func (m *Manager) disconnect(s *session, why *CloseError) {
-	s.reader.enter()
-	defer s.reader.exit()
-	_ = guard(&m.notes, &m.tally, &s.conn, func() error {
-		m.opts.OnDisconnect(context.WithoutCancel(s.conn.ctx), &s.conn, why)
-		return nil
-	})
-}
-
-// logEnd writes the line that a connection gets when it ends, the first of a second from the
-// same address and by the same cause.
-func (m *Manager) logEnd(c *Conn, why *CloseError) {
-	level := slog.LevelDebug
-	switch why.Cause {
-	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused, CauseExpired:
-		level = slog.LevelInfo
-	}
-	if !m.opts.Logger.Enabled(c.ctx, level) {
-		return
-	}
-	info := c.Info()
-	m.notes.write(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
-		slog.String("conn", c.id), slog.String("user", c.UserID()),
-		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
-		slog.Int("code", int(why.Code)), slog.String("reason", cut(why.Reason)),
-		slog.Duration("lasted", time.Since(c.opened)),
-		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
-		slog.Uint64("dropped", info.Dropped))
+	return m.sessions.register(ctx, t, id, e)
 }
 
 // watchStale begins to look for stale connections, unless that is off.

@@ -48,7 +48,7 @@ func TestRegisterRacingWithClose(t *testing.T) {
 		}()
 		synctest.Wait() // Close has looked for connections and waits for this one
 		transport, _ := Pipe()
-		_, err := m.register(context.Background(), transport, Identity{UserID: "alice"}, entrant{user: "alice"})
+		_, err := m.sessions.register(context.Background(), transport, Identity{UserID: "alice"}, entrant{user: "alice"})
 		require.ErrorIs(t, err, ErrClosed)
 		<-closed
 		require.Zero(t, m.Stats().Users)

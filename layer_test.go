@@ -31,6 +31,7 @@ var layers = [][]string{
 	{"visitors"},
 	{"reader", "heartbeat", "expiry", "dispatch", "gate"},
 	{"index", "deliver", "requests"},
+	{"session"},
 	{"hub"},
 	{"handler", "api", "clientjs", "handles", "shutdown"},
 }

@@ -43,8 +43,8 @@ func newSwitchboard(b *testing.B, n int) *switchboard {
 		Authorize: InsecureAllowAll, InboundRate: -1, InboundBytes: -1,
 		QueueMessages: -1, MaxConns: -1, MaxConnsPerUser: -1, PingInterval: -1,
 	})}
-	goOn := s.links.Go
-	s.links.Go = func(f func()) { s.waiting = append(s.waiting, f) }
+	goOn := s.sessions.links.Go
+	s.sessions.links.Go = func(f func()) { s.waiting = append(s.waiting, f) }
 	for i := range n {
 		c, err := s.Register(context.Background(), deaf{},
 			Identity{UserID: fmt.Sprint("u", i)})
@@ -61,7 +61,7 @@ func newSwitchboard(b *testing.B, n int) *switchboard {
 	s.empty()
 	b.Cleanup(func() {
 		s.empty()
-		s.links.Go = goOn
+		s.sessions.links.Go = goOn
 		_ = s.Close()
 	})
 	return s
@@ -120,7 +120,7 @@ func BenchmarkDispatch(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			s := newSwitchboard(b, 1)
 			var r reader
-			r.init(&s.readers, s.conns[0])
+			r.init(&s.sessions.readers, s.conns[0])
 			p, sent := []byte(text), 0
 			b.ReportAllocs()
 			for b.Loop() {

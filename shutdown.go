@@ -18,7 +18,7 @@ import (
 // returned. Shutdown may be called again, also while it runs. A handler may call it
 // with its own ctx: it is not waited for then.
 func (m *Manager) Shutdown(ctx context.Context) error {
-	inside := inHandler(ctx, &m.tails)
+	inside := inHandler(ctx, &m.sessions.tails)
 	if inside {
 		detached, cancel := detach(ctx)
 		defer cancel()
@@ -29,7 +29,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 	err := m.await(ctx)
 	m.closed.Store(true)
 	m.stopBackground()
-	if tail := m.tails.wait(ctx, inside); err == nil {
+	if tail := m.sessions.tails.wait(ctx, inside); err == nil {
 		err = tail
 	}
 	return err
@@ -48,14 +48,14 @@ func (m *Manager) Close() error {
 			c.link.Close(engine.CloseFrame(uint16(CloseAway), ""), closeGrace)
 		}
 	}
-	m.work.Wait()
+	m.sessions.work.Wait()
 	m.stopBackground()
 	return nil
 }
 
 func (m *Manager) stopBackground() {
 	m.wheel.Close()
-	m.links.Flushers.Close()
+	m.sessions.links.Flushers.Close()
 	m.sockets.close()
 	m.rest()
 	m.background.Wait()
@@ -96,7 +96,7 @@ func (m *Manager) pause(ctx context.Context, n int) time.Duration {
 func (m *Manager) await(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
-		m.work.Wait()
+		m.sessions.work.Wait()
 		close(done)
 	}()
 	select {

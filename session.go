@@ -1,0 +1,242 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// sessions opens connections that the gate has let in, and cleans up after them.
+type sessions struct {
+	opts  *Options
+	tally *tally
+	notes *notes
+	index *index
+	gate  *gate
+
+	links      engine.Config
+	readers    readers
+	heartbeats heartbeats
+	expiries   expiries
+
+	first sync.Once
+	begin func()         // called with the first connection
+	work  sync.WaitGroup // links and clean-up
+	tails tails          // handlers that outlive their connections
+}
+
+// register opens a connection that the gate has let in.
+func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e entrant) (*Conn, error) {
+	ss.first.Do(ss.begin)
+	s := ss.newSession(ctx, t, id, e)
+	c := &s.conn
+	ss.greet(c)
+	ss.index.conns.getOrPut(c.id, func() *Conn { return c })
+	if ss.gate.isShut() { // Close may have looked before c could be found
+		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
+	}
+	if err := ss.admit(s); err != nil {
+		return nil, err
+	}
+	// Now that what comes in is handled at once: whoever is answered may say one thing and
+	// leave, and what is read ahead is dropped then.
+	c.link.Uncork()
+	s.heart.start()
+	s.renewed()
+	return c, nil
+}
+
+// admit asks OnConnect and takes a connection into the lists. What comes in meanwhile waits.
+func (ss *sessions) admit(s *session) error {
+	s.reader.hold()
+	defer s.reader.open()
+	s.reader.start() // also of one that has ended: to see the peer's goodbye
+	err := ss.connect(s)
+	switch {
+	case ss.index.enter(&s.conn):
+		return nil
+	case err != nil:
+		return err
+	default:
+		return s.conn.end.Load() // the context may not have ended yet
+	}
+}
+
+// greet says welcome.
+func (ss *sessions) greet(c *Conn) {
+	hello := frames{m: welcome(c.proto, greeting{
+		conn: c.id, user: c.UserID(), maxMessage: ss.opts.MaxMessageBytes, comeBack: ss.comeBack(),
+	})}
+	ss.tally.add(cMatched, 1)
+	c.push(&hello, engine.Reply, engine.DropNewest) // of a class that is never dropped
+	hello.settle(ss.tally)
+}
+
+// comeBack is how long it takes to let in as many connections as there have been: if all are
+// lost at once, they should not come back sooner.
+func (ss *sessions) comeBack() time.Duration {
+	return ss.gate.visitors.span(int(ss.tally.peak.Load()))
+}
+
+// session is a connection with those who look after it, in one piece of memory.
+type session struct {
+	*sessions
+	conn      Conn
+	reader    reader
+	heart     heartbeat
+	expiry    atomic.Pointer[expiry] // nil until the identity has a time of expiry
+	connected atomic.Bool            // OnConnect returned nil
+}
+
+func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e entrant) *session {
+	s := &session{sessions: ss}
+	c := &s.conn
+	c.id, c.identity, c.opened, c.transport = "conn_"+uuid.NewString(), id, time.Now(), t
+	c.place, c.began = e.place, e.began
+	if c.deflates = t.deflates(); c.deflates {
+		ss.tally.deflating.Add(1)
+	}
+	c.proto = t.protocol()
+	ss.index.languages[c.proto].Add(1)
+	values := context.WithValue(context.WithoutCancel(ctx), connKey{&ss.tails}, c)
+	c.ctx, c.cancel = context.WithCancelCause(values)
+	c.duties = s
+	c.alive()
+	s.reader.init(&ss.readers, c)
+	s.heart = heartbeat{heartbeats: &ss.heartbeats, c: c}
+	c.link = engine.NewLink(&ss.links, t.wire(), s.failed)
+	t.attach(c.link, &s.reader, ss.opts.MaxMessageBytes)
+	return s
+}
+
+// ended, yield, busy, renewed, run, ask and failed are what the connection and its link ask of
+// those above.
+func (s *session) ended(why *CloseError) { go s.farewell(s, why) }
+func (s *session) yield()                { s.reader.yield() }
+func (s *session) busy() bool            { return s.reader.handling() }
+func (s *session) failed(err error)      { s.conn.finish(linkError(err), closeGrace) }
+
+func (s *session) renewed() {
+	if e := s.expiries.of(&s.conn, &s.expiry); e != nil {
+		e.watch()
+	}
+}
+
+func (s *session) run(f func()) {
+	s.tails.run(func() {
+		s.reader.enter()
+		defer s.reader.exit()
+		f()
+	})
+}
+
+func (s *session) ask(frame *engine.Frame) {
+	f := uniform(frame)
+	s.tally.add(cMatched, 1)
+	s.conn.push(f, engine.Message, engine.Disconnect)
+	f.settle(s.tally)
+}
+
+// linkError is how a connection ends whose link gave up.
+func linkError(err error) *CloseError {
+	switch {
+	case errors.Is(err, engine.ErrOverflow):
+		return &CloseError{Cause: CauseSlow, Code: CloseSlow, Reason: "reads too slowly", Err: err}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &CloseError{Cause: CauseTimeout, Code: CloseTimeout, Err: err}
+	default:
+		return &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
+	}
+}
+
+// connect asks OnConnect, and ends the connection if it says no.
+func (ss *sessions) connect(s *session) error {
+	if ss.opts.OnConnect == nil {
+		s.connected.Store(true)
+		return nil
+	}
+	c, returned := &s.conn, false
+	defer func() {
+		if !returned { // runtime.Goexit; guard has ended the connection
+			ss.index.enter(c) // gives its user's place back
+		}
+	}()
+	err := guard(ss.notes, ss.tally, c, func() error { return ss.opts.OnConnect(c.ctx, c) })
+	returned = true
+	if err == nil {
+		s.connected.Store(true)
+		return nil
+	}
+	why := &CloseError{Cause: CauseRefused, Code: CloseRefused, Reason: "refused", Err: err}
+	if ce, ok := errors.AsType[*CloseError](err); ok && ce.Code.sendable() {
+		why.Code, why.Reason = ce.Code, ce.Reason
+	}
+	s.conn.finish(why, closeGrace)
+	return err
+}
+
+// farewell cleans up after a connection that has ended. The announcements come
+// first; they wait for nothing.
+func (ss *sessions) farewell(s *session, why *CloseError) {
+	defer ss.gate.leave(s.conn.place)
+	s.heart.stop()
+	if e := s.expiry.Load(); e != nil {
+		e.stop()
+	}
+	ss.tally.add(ended(why.Cause), 1)
+	ss.index.depart(&s.conn)
+	<-s.conn.link.Done()
+	s.reader.close()
+	s.conn.transport.release()
+	ss.index.conns.drop(s.conn.id, &s.conn)
+	ss.index.languages[s.conn.proto].Add(-1)
+	if s.conn.deflates {
+		ss.tally.deflating.Add(-1)
+	}
+	ss.logEnd(&s.conn, why)
+	ss.tails.run(func() {
+		s.reader.wait()
+		if ss.opts.OnDisconnect != nil && s.connected.Load() {
+			ss.disconnect(s, why)
+		}
+	})
+}
+
+// disconnect tells OnDisconnect.
+func (ss *sessions) disconnect(s *session, why *CloseError) {
+	s.reader.enter()
+	defer s.reader.exit()
+	_ = guard(ss.notes, ss.tally, &s.conn, func() error {
+		ss.opts.OnDisconnect(context.WithoutCancel(s.conn.ctx), &s.conn, why)
+		return nil
+	})
+}
+
+// logEnd writes the line that a connection gets when it ends, the first of a second from the
+// same address and by the same cause.
+func (ss *sessions) logEnd(c *Conn, why *CloseError) {
+	level := slog.LevelDebug
+	switch why.Cause {
+	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused, CauseExpired:
+		level = slog.LevelInfo
+	}
+	if !ss.opts.Logger.Enabled(c.ctx, level) {
+		return
+	}
+	info := c.Info()
+	ss.notes.write(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
+		slog.String("conn", c.id), slog.String("user", c.UserID()),
+		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
+		slog.Int("code", int(why.Code)), slog.String("reason", cut(why.Reason)),
+		slog.Duration("lasted", time.Since(c.opened)),
+		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
+		slog.Uint64("dropped", info.Dropped))
+}
