@@ -30,7 +30,7 @@ var threats = []struct {
 	name  string
 	tests []func(*testing.T)
 }{
-	{"01-origin", tests(TestOrigin, TestOriginOptions)},
+	{"01-origin", tests(TestOrigin, TestOriginOptions, TestPagesReadRefusals)},
 	{"02-rebinding", tests(TestHosts, TestHostsOfREST)},
 	{"03-downgrade", tests(TestOrigin, TestOriginSchemeBehindAProxy)},
 	{"04-authentication", tests(TestHandshakeRefusals, TestRefusalsLeaveNothing)},
@@ -40,17 +40,19 @@ var threats = []struct {
 	{"09-connections", tests(TestHandshakeRateOfAnAddress, TestHandshakeRateOfAll, TestConnectionsOfAnAddress, TestConnLimits)},
 	{"10-slow-handshake", tests(TestNewServer, TestHandshakeRefusals)},
 	{"11-big-message", tests(TestMessageSizeLimit)},
-	{"12-message-flood", tests(TestFastClientWaitsAndLosesNothing, TestClientThatNeverSlowsDownIsEnded, TestFanoutIsLimited)},
+	{"12-message-flood", tests(TestFastClientWaitsAndLosesNothing, TestClientThatNeverSlowsDownIsEnded, TestFanoutIsLimited,
+		TestPresenceOfManyAndOfNone)},
 	{"13-control-flood", tests(TestSocketPingFlood)},
 	{"14-endless-message", tests(TestSocketProtocolErrors)},
 	{"15-half-open", tests(TestDeadPeerIsFoundOut, TestStaleAfterBoundsThePingInterval)},
 	{"16-slow-reader", tests(TestStalledMemberDelaysNobody, TestStuckWriteIsCut)},
 	{"17-compression", tests(TestCompressionIsNegotiated, TestCompressedFromClients)},
 	{"18-utf8", tests(TestBadTextEndsOneConnection, TestSendChecksTheMessage)},
-	{"20-ambiguous-json", tests(TestTextThatIsNoCommandIsIgnored, TestV1Errors)},
+	{"20-ambiguous-json", tests(TestTextThatIsNoCommandIsIgnored, TestV1Errors, TestV1Vectors)},
 	{"21-names", tests(TestWireRefusesReservedNames, TestRestFailures)},
 	{"23-spoofing", tests(testSenderCannotBeSpoofed)},
-	{"24-authorization", tests(testZeroValueRefusesEverything, TestRestRefusesEverythingWithoutAnAuthorizer, TestAuthorize)},
+	{"24-authorization", tests(testZeroValueRefusesEverything, TestRestRefusesEverythingWithoutAnAuthorizer, TestAuthorize,
+		TestCallsAreRefused)},
 	{"25-enumeration", tests(testForbiddenLooksLikeUnknown)},
 	{"26-cross-site-requests", tests(TestRestFromForeignPages)},
 	{"27-wrong-receiver", tests(TestExceptHoldsForWhoIsAboutToGo, TestRemoveFromRoom, TestSendTargets)},
@@ -173,11 +175,11 @@ func testZeroValueRefusesEverything(t *testing.T) {
 		asked.Add(1)
 		return realtime.ErrForbidden
 	}}, func(t *testing.T, b *bed) { requireAllRefused(t, b) })
-	require.EqualValues(t, 9, asked.Load(), "each is an action that could be allowed; a refresh is not")
+	require.EqualValues(t, 11, asked.Load(), "each is an action that could be allowed; a refresh is not")
 	synctest.Test(t, func(t *testing.T) {
 		b := &bed{newManager(t, realtime.Options{}), t}
 		requireAllRefused(t, b)
-		require.EqualValues(t, 9+4, b.Stats().Denied)
+		require.EqualValues(t, 11+4, b.Stats().Denied)
 		require.NoError(t, b.Close())
 	})
 }
@@ -194,6 +196,7 @@ func requireAllRefused(t *testing.T, b *bed) {
 		`{"type":"join","id":1,"room":"hall"}`, `{"type":"leave","id":1,"room":"hall"}`,
 		`{"type":"send","id":1,"all":true}`, `{"type":"send","id":1,"room":"hall"}`,
 		`{"type":"send","id":1,"user":"bob"}`, `{"type":"send","id":1,"conn":"` + bob.conn.ID() + `"}`,
+		`{"type":"presence","id":1,"room":"hall"}`, `{"type":"call","id":1,"method":"anything"}`,
 		`{"type":"refresh","id":1,"token":"x"}`,
 	} {
 		require.Equal(t, []string{`{"message_type":"error","id":1,"content":{"code":"forbidden","message":"forbidden"}}`},
