@@ -477,3 +477,41 @@ func TestLeftIsTold(t *testing.T) {
 		require.Empty(t, plain.raw())
 	})
 }
+
+// A message that is sent again over another connection goes to its receivers once, and what the
+// client sends behind it comes behind it, though the first connection is not done with it.
+func TestMessageSentAgain(t *testing.T) {
+	var rt *realtime.Manager
+	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+		if string(in.Message.Content) == "1" {
+			time.Sleep(time.Second)
+		}
+		_, err := rt.Send(ctx, in.Target, in.Message)
+		return err
+	}}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		rt = b.Manager
+		id := realtime.Identity{UserID: "alice"}
+		first, bob := b.openV1(id), b.open("bob")
+		bob.hush()
+		send := func(c *client, n int) {
+			require.NoError(t, c.Write(fmt.Appendf(nil, `{"type":"send","id":%d,"user":"bob","content":%d,"message_id":"m%d"}`, n, n, n)))
+		}
+		send(first, 1)
+		send(first, 2)
+		synctest.Wait()
+		first.Drop()
+		second := b.openV1(id)
+		second.hush()
+		for n := range 3 {
+			send(second, n+1)
+		}
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"chat 1", "chat 2", "chat 3"}, bob.got())
+		require.Len(t, second.raw(), 3)
+		mallory := b.openV1(realtime.Identity{UserID: "mallory"})
+		send(mallory, 1)
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"chat 1"}, bob.got(), "ids of others are others'")
+	})
+}

@@ -17,7 +17,7 @@ import (
 // layers says which files stand on which: a file uses declarations of its own layer's
 // lower files only. docs/ARCHITECTURE.md shows the same table.
 var layers = [][]string{
-	{"doc", "errors", "target", "result", "limit", "json", "slow", "notes", "tails", "shard", "proxy"},
+	{"doc", "errors", "target", "result", "limit", "json", "slow", "notes", "tails", "shard", "proxy", "receipts"},
 	{"closecode", "name", "denials", "host"},
 	{"identity", "message", "stats", "command"},
 	{"codec", "transport", "broker", "observe", "tickets"},

@@ -28,6 +28,8 @@ type requester struct {
 	denials *denials
 	renew   func(c *Conn, token string) error
 
+	receipts *receipts
+
 	onCall   Handler
 	maxBytes int // of an answer
 }
@@ -86,6 +88,15 @@ func (d *requester) sendRequest(c *Conn, r *request) error {
 	if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 		return ErrForbidden
 	}
+	if r.messageID == "" {
+		return d.pass(c, r, to)
+	}
+	key := receiptKey{c.UserID(), r.messageID}
+	return d.receipts.once(c.ctx, key, func() error { return d.pass(c, r, to) })
+}
+
+// pass gives a message to the application, or sends it.
+func (d *requester) pass(c *Conn, r *request, to Target) error {
 	msg := Message{
 		Type: cmp.Or(r.typ, typeChat), Sender: c.UserID(), ID: r.messageID, Content: r.content, Binary: r.binary,
 	}
