@@ -1,0 +1,49 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/realtime-go/realtime"
+)
+
+// maxCalls is how many calls of the server run at a time.
+const maxCalls = 16
+
+// calls are those of the server.
+type calls struct {
+	handle func(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error)
+	work   *sync.WaitGroup
+	slots  chan struct{}
+}
+
+func newCalls(o *DialOptions, work *sync.WaitGroup) *calls {
+	return &calls{handle: o.OnCall, work: work, slots: make(chan struct{}, maxCalls)}
+}
+
+// serve answers a call, later. The answer is no larger than limit.
+func (c *calls) serve(l *link, in incoming, limit int) {
+	if c.handle == nil {
+		l.offer(newAnswer(in.ID, nil, &realtime.Error{
+			Code: "unknown_method", Message: fmt.Sprintf("unknown method %q", in.Method),
+		}))
+		return
+	}
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		l.offer(newAnswer(in.ID, nil, &realtime.Error{Code: "busy", Message: "too many calls"}))
+		return
+	}
+	c.work.Go(func() {
+		defer func() { <-c.slots }()
+		content, err := c.handle(l.ctx, in.Method, in.Content)
+		f := newAnswer(in.ID, content, err)
+		if len(f.data) > limit {
+			f = newAnswer(in.ID, nil, &realtime.Error{Code: "too_large", Message: "answer too large"})
+		}
+		l.answer(f)
+	})
+}

@@ -1,0 +1,108 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	"github.com/realtime-go/realtime"
+)
+
+// Client is a program's place on a server, over as many connections as it takes. All methods are
+// safe for concurrent use.
+type Client struct {
+	session *session
+	slots   chan struct{} // of the sends that wait for their answer
+	cancel  context.CancelCauseFunc
+}
+
+// Dial connects to a server: to "wss://example.com/ws", or ws, http or https. Nil options are the
+// default ones. It waits for the server's welcome, and tries again after what passes, until ctx
+// ends. From then on ctx has no meaning, but its values are those of the contexts that
+// functions of opts are given. Call [Client.Close] when you are done.
+//
+// It returns a *[DialError] or a *[realtime.CloseError] at once if the server says to stay away, and
+// the cause of ctx if that ends, with the error of the last attempt. That is a *DialError too
+// where the network failed.
+func Dial(ctx context.Context, url string, opts *DialOptions) (*Client, error) {
+	if err := checkURL(url); err != nil {
+		return nil, err
+	}
+	s := newSession(url, opts)
+	life, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	c := &Client{session: s, slots: make(chan struct{}, s.opts.PendingSends), cancel: cancel}
+	go s.run(life)
+	select {
+	case <-s.opened:
+		return c, nil
+	case <-s.done:
+		return nil, s.why
+	case <-ctx.Done():
+		_ = c.Close()
+		if s.why == nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("%w: %w", context.Cause(ctx), s.why)
+	}
+}
+
+// Close says goodbye and ends the client: what waits for an answer gets realtime.ErrClosed, and
+// [Client.Messages] ends behind what has been received. It waits for everything that the client
+// started, a second for the server, and for functions of DialOptions that run, whose contexts end
+// first. It may be called again. It returns nil.
+func (c *Client) Close() error {
+	c.cancel(realtime.ErrClosed)
+	<-c.session.done
+	return nil
+}
+
+// Messages is the stream of what comes unasked: messages and notices. It waits for each. Between
+// two messages there is an error, with a zero Message, where something has happened:
+//
+//   - *[GapError]: messages may be missing. After a reconnect the rooms have been joined again when
+//     it is yielded, so what the application reads elsewhere now, and what follows, is
+//     everything.
+//   - *[RoomError]: the server did not let the client into a room again.
+//
+// When the client has ended, and what it has received was yielded, the last error is yielded: it
+// matches realtime.ErrClosed, and says as a *realtime.CloseError or *[DialError] why the client is to
+// stay away. After Close it is realtime.ErrClosed itself.
+//
+// The rest of the client does not wait for the loop, so it may call anything. A loop that is
+// slower than the messages has DialOptions.QueueMessages of them wait for it, beyond which the
+// newest are dropped. One that was left can be gone on with by another call. Of several loops
+// each gets a part of the stream.
+func (c *Client) Messages() iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			it, last := c.session.stream.next()
+			if !yield(it.msg, it.err) || last {
+				return
+			}
+		}
+	}
+}
+
+// ask sends a request and waits for the answer, until ctx or the client ends. See request for
+// again and settle.
+func (c *Client) ask(ctx context.Context, o outgoing, again bool, settle func(error)) (json.RawMessage, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	q := c.session.requests
+	r, err := q.prepare(o, again, settle)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.add(r); err != nil {
+		return nil, err
+	}
+	select {
+	case res := <-r.result:
+		return res.content, res.err
+	case <-ctx.Done():
+		q.forget(r)
+		return nil, context.Cause(ctx)
+	}
+}

@@ -1,0 +1,312 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/client"
+)
+
+// refuse answers all requests with a status and a reason.
+func refuse(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = fmt.Fprintf(w, `{"error":"because of %d"}`, status)
+	}
+}
+
+func TestDialIsToldToStayAway(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 404, 405} {
+		served(t, refuse(status), func(t *testing.T, w *world) {
+			began := time.Now()
+			_, err := w.try(t.Context(), "alice", client.DialOptions{})
+			no, ok := errors.AsType[*client.DialError](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, status, no.Status)
+			require.Equal(t, fmt.Sprintf("because of %d", status), no.Message)
+			require.ErrorContains(t, err, no.Message)
+			require.Equal(t, status == 401, errors.Is(err, realtime.ErrUnauthenticated))
+			require.Equal(t, status == 403, errors.Is(err, realtime.ErrForbidden))
+			require.Zero(t, time.Since(began), "at once")
+			require.Equal(t, 1, w.dialled())
+		})
+	}
+}
+
+func TestDialTriesAgain(t *testing.T) {
+	for _, status := range []int{200, 302, 426, 429, 500, 502, 503} {
+		served(t, refuse(status), func(t *testing.T, w *world) {
+			rt := realtime.New(&realtime.Options{})
+			defer rt.Close()
+			time.AfterFunc(time.Minute, func() { w.serve(rt) })
+			began := time.Now()
+			alice, err := w.try(t.Context(), "alice", client.DialOptions{})
+			require.NoError(t, err)
+			require.Greater(t, time.Since(began), time.Minute)
+			require.NoError(t, alice.Close())
+		})
+	}
+}
+
+// The wait is as long as the server says, and no shorter.
+func TestRetryAfter(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"7":                      7 * time.Second,
+		"60":                     time.Minute,
+		"999999":                 time.Hour,
+		"http":                   time.Minute,
+		"":                       0,
+		"-1":                     0,
+		"soon":                   0,
+		"9999999999999999999999": 0,
+	} {
+		for _, status := range []int{429, 503} {
+			var n atomic.Int32
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if n.Add(1) > 1 {
+					refuse(401)(w, r)
+					return
+				}
+				if value == "http" {
+					w.Header().Set("Retry-After", time.Now().Add(time.Minute).UTC().Format(http.TimeFormat))
+				} else {
+					w.Header().Set("Retry-After", value)
+				}
+				refuse(status)(w, r)
+			})
+			served(t, h, func(t *testing.T, w *world) {
+				began := time.Now()
+				_, err := w.try(t.Context(), "alice", client.DialOptions{})
+				require.ErrorIs(t, err, realtime.ErrUnauthenticated)
+				if want == 0 {
+					require.Less(t, time.Since(began), time.Second, value)
+				} else {
+					require.Equal(t, want, time.Since(began), value)
+				}
+			})
+		}
+	}
+}
+
+func TestDialEndsWithItsContext(t *testing.T) {
+	why := errors.New("enough")
+	wait := func(test func(t *testing.T, w *world, ctx context.Context)) func(*testing.T, *world) {
+		return func(t *testing.T, w *world) {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, why)
+			defer cancel()
+			began := time.Now()
+			test(t, w, ctx)
+			require.Equal(t, 10*time.Second, time.Since(began))
+		}
+	}
+	t.Run("between attempts", func(t *testing.T) {
+		served(t, refuse(500), wait(func(t *testing.T, w *world, ctx context.Context) {
+			_, err := w.try(ctx, "alice", client.DialOptions{})
+			require.ErrorIs(t, err, why)
+			no, ok := errors.AsType[*client.DialError](err)
+			require.True(t, ok)
+			require.Equal(t, 500, no.Status)
+		}))
+	})
+	t.Run("without an answer", func(t *testing.T) {
+		served(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
+			wait(func(t *testing.T, w *world, ctx context.Context) {
+				_, err := w.try(ctx, "alice", client.DialOptions{})
+				require.Equal(t, why, err)
+			}))
+	})
+	t.Run("without a welcome", func(t *testing.T) {
+		served(t, bare(t, func(s *stage, _ int) { s.hears() }),
+			wait(func(t *testing.T, w *world, ctx context.Context) {
+				_, err := w.try(ctx, "alice", client.DialOptions{})
+				require.Equal(t, why, err)
+			}))
+	})
+	t.Run("without a network", func(t *testing.T) {
+		served(t, refuse(500), wait(func(t *testing.T, w *world, ctx context.Context) {
+			w.setDown(true)
+			_, err := w.try(ctx, "alice", client.DialOptions{})
+			require.ErrorIs(t, err, why)
+			require.ErrorIs(t, err, errDown)
+			require.NotContains(t, err.Error(), "user_id", "the URL may have a ticket in it")
+		}))
+	})
+	t.Run("in Token", func(t *testing.T) {
+		served(t, refuse(500), wait(func(t *testing.T, w *world, ctx context.Context) {
+			_, err := w.try(ctx, "alice", client.DialOptions{Token: func(ctx context.Context) (string, error) {
+				<-ctx.Done()
+				return "", ctx.Err()
+			}})
+			require.Equal(t, why, err)
+		}))
+	})
+}
+
+// An attempt that gets no answer is not waited for without end.
+func TestAttemptsEnd(t *testing.T) {
+	served(t, bare(t, func(s *stage, n int) {
+		if n > 1 {
+			s.says(fmt.Sprintf(hello, 65536, 0))
+		}
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		began := time.Now()
+		w.dial("alice")
+		require.GreaterOrEqual(t, time.Since(began), 30*time.Second)
+		require.Less(t, time.Since(began), 31*time.Second)
+	})
+}
+
+func TestDialRefusesForeigners(t *testing.T) {
+	for name, frame := range map[string]string{
+		"a plain server": `{"message_type":"welcome","sender_id":null,"content":{"connection_id":"conn_1"},"timestamp":1}`,
+		"another one":    `hello`,
+		"an empty one":   ``,
+	} {
+		served(t, bare(t, func(s *stage, _ int) {
+			s.says(frame)
+			s.hears()
+		}), func(t *testing.T, w *world) {
+			_, err := w.try(t.Context(), "alice", client.DialOptions{})
+			require.ErrorContains(t, err, "does not speak realtime.v1", name)
+			require.Equal(t, 1, w.dialled())
+		})
+	}
+	for _, url := range []string{"ftp://secret/", "secret", "", ":secret", "wss://\x7f.secret"} {
+		_, err := client.Dial(t.Context(), url, nil)
+		require.Error(t, err, url)
+		require.NotContains(t, err.Error(), "secret")
+	}
+}
+
+// A server may say no after the handshake.
+func TestDialClosed(t *testing.T) {
+	o := realtime.Options{OnConnect: func(context.Context, *realtime.Conn) error {
+		return &realtime.CloseError{Code: 4500, Reason: "banned"}
+	}}
+	bubble(t, o, func(t *testing.T, w *world) {
+		r, err := w.try(t.Context(), "alice", client.DialOptions{})
+		end, ok := errors.AsType[*realtime.CloseError](err)
+		require.True(t, ok, "%v", err)
+		require.EqualValues(t, 4500, end.Code)
+		require.Equal(t, "banned", end.Reason)
+		require.Equal(t, []client.Phase{client.Connecting, client.Closed}, r.phases())
+	})
+}
+
+func TestToken(t *testing.T) {
+	var seen []string
+	o := realtime.Options{Authenticate: func(r *http.Request) (realtime.Identity, error) {
+		seen = append(seen, realtime.BearerToken(r)+r.Header.Get("X-App"))
+		return realtime.Identity{UserID: "alice"}, nil
+	}}
+	bubble(t, o, func(t *testing.T, w *world) {
+		n := 0
+		alice := w.dialWith("", client.DialOptions{
+			Header: http.Header{"X-App": {"!"}},
+			Token: func(context.Context) (string, error) {
+				switch n++; n {
+				case 2:
+					return "", errors.New("try again")
+				case 4:
+					return "", nil
+				case 5:
+					return "", realtime.ErrUnauthenticated
+				}
+				return fmt.Sprint("t", n), nil
+			},
+		})
+		w.cut()
+		alice.back()
+		w.cut()
+		alice.back()
+		w.cut()
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"t1!", "t3!", "!"}, seen)
+		err := alice.say("lobby", "hi")
+		require.ErrorIs(t, err, realtime.ErrClosed)
+		require.ErrorIs(t, err, realtime.ErrUnauthenticated)
+	})
+}
+
+// Code 4401 is followed by one attempt at once, with a new token.
+func TestExpired(t *testing.T) {
+	for name, test := range map[string]struct {
+		token    bool
+		lasts    time.Duration // the second connection
+		attempts int
+	}{
+		"with a token":       {true, 11 * time.Second, 3},
+		"and it expires too": {true, time.Second, 2},
+		"without":            {false, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			served(t, play(t, func(s *stage, n int) {
+				if n == 2 {
+					time.Sleep(test.lasts)
+				}
+				if n < 3 {
+					_ = s.ws.Close(4401, "expired")
+					return
+				}
+				s.lasts()
+			}), func(t *testing.T, w *world) {
+				o := client.DialOptions{}
+				if test.token {
+					o.Token = func(context.Context) (string, error) { return "t", nil }
+				}
+				began := time.Now()
+				alice := w.dialWith("alice", o)
+				time.Sleep(test.lasts)
+				synctest.Wait()
+				require.Equal(t, test.lasts, time.Since(began), "no waits")
+				require.Equal(t, test.attempts, w.dialled())
+				want := []string{"end 4401"}
+				if test.attempts == 2 {
+					want = []string{"gap 4401", "end 4401"}
+				} else if test.attempts == 3 {
+					want = []string{"gap 4401", "gap 4401"}
+				}
+				require.Equal(t, want, alice.got())
+			})
+		})
+	}
+}
+
+// An identity that expires is renewed in place.
+func TestRefresh(t *testing.T) {
+	var tokens []string
+	id := func() realtime.Identity {
+		return realtime.Identity{UserID: "alice", ExpiresAt: time.Now().Add(time.Minute)}
+	}
+	o := realtime.Options{
+		Authenticate: func(*http.Request) (realtime.Identity, error) { return id(), nil },
+		Revalidate: func(_ context.Context, _ *realtime.Conn, token string) (realtime.Identity, error) {
+			if token == "" {
+				return realtime.Identity{}, realtime.ErrUnauthenticated
+			}
+			tokens = append(tokens, token)
+			return id(), nil
+		},
+	}
+	bubble(t, o, func(t *testing.T, w *world) {
+		n := 0
+		alice := w.dialWith("", client.DialOptions{Token: func(context.Context) (string, error) {
+			n++
+			return fmt.Sprint("t", n), nil
+		}})
+		time.Sleep(150 * time.Second)
+		require.Equal(t, []string{"t2", "t3"}, tokens)
+		require.Empty(t, alice.got(), "it is still the same connection")
+		require.Equal(t, 1, w.dialled())
+	})
+}

@@ -1,0 +1,168 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/realtime-go/realtime"
+)
+
+// attemptTime is how long an attempt to connect may take, from the token to the welcome.
+const attemptTime = 30 * time.Second
+
+// door is where connections come from.
+type door struct {
+	url  string
+	opts *DialOptions
+}
+
+// checkURL returns an error that does not repeat the URL, which may have secrets in it.
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return errors.New("realtime: not a URL")
+	}
+	switch u.Scheme {
+	case "ws", "wss", "http", "https":
+		return nil
+	}
+	return fmt.Errorf("realtime: want a URL with ws or wss, got %q", u.Scheme)
+}
+
+// enter makes a connection and waits for the welcome. It returns a *DialError, or a
+// *realtime.CloseError if the server closed it again.
+func (d *door) enter(ctx context.Context) (*link, *welcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	header, err := d.header(ctx)
+	if err != nil {
+		return nil, nil, &DialError{Err: err}
+	}
+	l, err := d.dial(ctx, header)
+	if err != nil {
+		return nil, nil, err
+	}
+	hello, err := l.welcome(ctx)
+	if err != nil {
+		l.drop()
+		return nil, nil, err
+	}
+	return l, hello, nil
+}
+
+func (d *door) header(ctx context.Context) (http.Header, error) {
+	h := d.opts.Header.Clone()
+	if h == nil {
+		h = make(http.Header)
+	}
+	if d.opts.Token == nil {
+		return h, nil
+	}
+	token, err := d.opts.Token(ctx)
+	if err == nil && token != "" {
+		h.Set("Authorization", "Bearer "+token)
+	}
+	return h, err
+}
+
+func (d *door) dial(ctx context.Context, header http.Header) (*link, error) {
+	l := &link{
+		quiet: d.opts.PingInterval, patience: d.opts.PongTimeout,
+		answers: make(chan frame, maxAnswers), began: time.Now(),
+	}
+	through := &tap{transport: d.opts.HTTPClient.Transport}
+	client := *d.opts.HTTPClient
+	client.Transport = through
+	ws, res, err := websocket.Dial(ctx, d.url, &websocket.DialOptions{
+		HTTPClient: &client, HTTPHeader: header, Subprotocols: []string{realtime.V1},
+		OnPingReceived: func(context.Context, []byte) (answer bool) { l.alive(); return true },
+		OnPongReceived: func(context.Context, []byte) { l.alive() },
+	})
+	if err != nil {
+		return nil, refused(res, err)
+	}
+	ws.SetReadLimit(min(int64(d.opts.MaxMessageBytes), math.MaxInt64-1)) // it adds one
+	l.ws, l.socket = ws, through.socket
+	l.ctx, l.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	return l, nil
+}
+
+// tap is an http.RoundTripper that keeps the socket of the connection that it makes.
+type tap struct {
+	transport http.RoundTripper // nil: http.DefaultTransport
+	socket    io.Closer
+}
+
+// RoundTrip is http.RoundTripper.
+func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
+	transport := t.transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	res, err := transport.RoundTrip(r)
+	if err == nil && res.StatusCode == http.StatusSwitchingProtocols {
+		t.socket = res.Body
+	}
+	return res, err
+}
+
+// refused says why there is no connection. res may be nil.
+func refused(res *http.Response, err error) *DialError {
+	if res == nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // without the URL, which may have secrets in it
+		}
+		return &DialError{Err: err}
+	}
+	e := &DialError{Status: res.StatusCode, RetryAfter: retryAfter(res.Header), Err: err}
+	switch res.StatusCode {
+	case http.StatusUnauthorized:
+		e.Err = realtime.ErrUnauthenticated
+	case http.StatusForbidden:
+		e.Err = realtime.ErrForbidden
+	}
+	var said struct {
+		Error string `json:"error"`
+	}
+	if body, err := io.ReadAll(res.Body); err == nil && json.Unmarshal(body, &said) == nil {
+		e.Message = said.Error
+	}
+	return e
+}
+
+// retryAfter reads seconds or a date, RFC 9110 section 10.2.3.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	wait := time.Duration(0)
+	if n, err := strconv.Atoi(value); err == nil {
+		wait = time.Duration(min(n, int(maxWait/time.Second))) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		wait = time.Until(at)
+	}
+	return min(max(wait, 0), maxWait)
+}
+
+// welcome waits for the first frame.
+func (l *link) welcome(ctx context.Context) (*welcome, error) {
+	_, data, err := l.ws.Read(ctx)
+	if err != nil {
+		return nil, endOf(err)
+	}
+	l.alive()
+	in, _ := decode(frame{data: data})
+	hello := in.welcome()
+	if hello == nil {
+		return nil, &DialError{Status: http.StatusSwitchingProtocols, Err: errForeign}
+	}
+	return hello, nil
+}

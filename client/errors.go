@@ -1,0 +1,94 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/realtime-go/realtime"
+)
+
+var (
+	// ErrDisconnected says that the connection ended while a call was under way. Whether the
+	// server did what it was asked for is not known.
+	ErrDisconnected = errors.New("realtime: disconnected before the answer")
+	// ErrTarget says that a target is not exactly one room, user or connection, or all.
+	// Clients cannot name more, and no exceptions.
+	ErrTarget = errors.New("realtime: want one room, user or connection, or all")
+)
+
+// errForeign says that somebody else answers at the URL.
+var errForeign = errors.New("the server does not speak realtime.v1")
+
+// DialError says why an attempt to connect failed.
+type DialError struct {
+	Status     int           // of the HTTP answer, 0 if there was none
+	Message    string        // the server's words, not to be trusted; may be empty
+	RetryAfter time.Duration // how long the server asks to wait; 0 if it does not say
+	// Err is the error behind it: of the network, of DialOptions.Token, or
+	// [realtime.ErrUnauthenticated] and [realtime.ErrForbidden] for the status 401 and 403.
+	Err error
+}
+
+// Error returns the status and the server's words, or the error behind it.
+func (e *DialError) Error() string {
+	switch {
+	case e.Status == 0 || e.Status == http.StatusSwitchingProtocols:
+		return fmt.Sprintf("realtime: cannot connect: %v", e.Err)
+	case e.Message == "":
+		return fmt.Sprintf("realtime: cannot connect: status %d", e.Status)
+	default:
+		return fmt.Sprintf("realtime: cannot connect: status %d, %q", e.Status, e.Message)
+	}
+}
+
+// Unwrap returns the error behind it.
+func (e *DialError) Unwrap() error { return e.Err }
+
+// ComeBack reports whether the next attempt may end in another way. It does not after the
+// status 400, 401, 403, 404 and 405, if there is no token, and if the server does not speak
+// realtime.v1. Compare [realtime.CloseCode.ComeBack].
+func (e *DialError) ComeBack() bool {
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
+		http.StatusNotFound, http.StatusMethodNotAllowed:
+		return false
+	}
+	return !errors.Is(e.Err, realtime.ErrUnauthenticated) && !errors.Is(e.Err, errForeign)
+}
+
+// GapError is yielded between two messages where some may be missing.
+type GapError struct {
+	// Err is how the connection before ended, a *realtime.CloseError. Nil if it did not end:
+	// then the messages came too fast.
+	Err error
+	// Dropped is how many messages were dropped because nobody took those before them.
+	Dropped int
+}
+
+// Error returns both reasons. There is no Unwrap: the end of a connection matches
+// realtime.ErrClosed, and a gap is not the end of a Client.
+func (e *GapError) Error() string {
+	s := "realtime: messages may be missing"
+	if e.Dropped > 0 {
+		s += fmt.Sprintf(": %d were dropped", e.Dropped)
+	}
+	if e.Err != nil {
+		s += fmt.Sprintf(": %v", e.Err)
+	}
+	return s
+}
+
+// RoomError is yielded when the server refuses to let the client into a room again after a
+// reconnect. The client has forgotten the room.
+type RoomError struct {
+	Room string
+	Err  error // a *realtime.Error
+}
+
+// Error names the room.
+func (e *RoomError) Error() string { return fmt.Sprintf("realtime: room %q: %v", e.Room, e.Err) }
+
+// Unwrap returns the server's error.
+func (e *RoomError) Unwrap() error { return e.Err }

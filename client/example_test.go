@@ -1,0 +1,113 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/client"
+)
+
+// exampleServer knows one method, and lets everybody do everything.
+func exampleServer() (url string, stop func()) {
+	var r realtime.Router
+	realtime.Handle(&r, "add", func(_ context.Context, _ *realtime.Conn, terms []int) (sum int, err error) {
+		if len(terms) == 0 {
+			return 0, &realtime.Error{Code: "no_terms", Message: "nothing to add"}
+		}
+		for _, term := range terms {
+			sum += term
+		}
+		return sum, nil
+	})
+	rt := realtime.New(&realtime.Options{
+		Authenticate: realtime.InsecureQueryUser,
+		Authorize:    realtime.InsecureAllowAll,
+		OnCall:       r.OnCall,
+	})
+	s := httptest.NewServer(rt)
+	return s.URL + "/?user_id=alice", func() { _ = rt.Close(); s.Close() }
+}
+
+// A client joins a room, which it is in after every reconnect too, and talks.
+func ExampleDial() {
+	ctx := context.Background()
+	url, stop := exampleServer()
+	defer stop()
+
+	c, err := client.Dial(ctx, url, &client.DialOptions{
+		Token: func(context.Context) (string, error) { return "secret", nil }, // anew for each attempt
+	})
+	if err != nil {
+		fmt.Println(err) // the server said no, or ctx has ended
+		return
+	}
+	defer c.Close()
+	if err := c.Join(ctx, "lobby"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	err = c.Send(ctx, realtime.ToRoom("lobby"), realtime.Message{Content: json.RawMessage(`"hello"`)})
+	fmt.Println("sent:", err)
+	who, _ := c.Presence(ctx, "lobby")
+	fmt.Println("here:", who.Users)
+	// Output:
+	// sent: <nil>
+	// here: [alice]
+}
+
+// The stream has errors where messages may be missing, and one when the client has ended.
+func ExampleClient_Messages() {
+	ctx := context.Background()
+	url, stop := exampleServer()
+	defer stop()
+	c, err := client.Dial(ctx, url, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_ = c.Join(ctx, "lobby")
+	_ = c.Send(ctx, realtime.ToRoom("lobby"), realtime.Message{Content: json.RawMessage(`"hello"`)})
+	_ = c.Close()
+
+	for msg, err := range c.Messages() {
+		if gap, ok := errors.AsType[*client.GapError](err); ok {
+			fmt.Println("load again what may be missing:", gap)
+			continue
+		}
+		if err != nil {
+			fmt.Println(err)
+			continue
+		}
+		fmt.Printf("%s in %s: %s\n", msg.Sender, msg.Room, msg.Content)
+	}
+	// Output:
+	// alice in lobby: "hello"
+	// realtime: closed
+}
+
+// A call is answered with a value or with an error that has a code.
+func ExampleCall() {
+	ctx := context.Background()
+	url, stop := exampleServer()
+	defer stop()
+	c, err := client.Dial(ctx, url, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+
+	sum, err := client.Call[int](ctx, c, "add", []int{1, 2, 3})
+	fmt.Println(sum, err)
+	_, err = client.Call[int](ctx, c, "add", []int{})
+	if e, ok := errors.AsType[*realtime.Error](err); ok {
+		fmt.Println(e.Code)
+	}
+	// Output:
+	// 6 <nil>
+	// no_terms
+}

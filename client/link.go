@@ -1,0 +1,185 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/realtime-go/realtime"
+)
+
+const (
+	// writeTime is how long a frame may take to be written.
+	writeTime = 10 * time.Second
+	// goodbyeTime is how long the closing handshake may take, and how long a socket that
+	// cannot be written may still be read.
+	goodbyeTime = time.Second
+	// maxAnswers is how many answers to the server's calls wait to be written.
+	maxAnswers = 256
+)
+
+// link is one connection.
+type link struct {
+	ws *websocket.Conn
+	// socket is what ws reads and writes. Closing it ends whatever ws is doing, which no
+	// method of ws does.
+	socket io.Closer
+	// quiet is after how much silence the server is asked for a sign of life, 0 for never,
+	// and patience how long that may take.
+	quiet, patience time.Duration
+
+	answers chan frame
+	began   time.Time
+	heard   atomic.Int64 // the last frame, in nanoseconds after began
+	ctx     context.Context
+	end     context.CancelCauseFunc // ends ctx; the first cause is how the link ended
+}
+
+// alive is called for each frame.
+func (l *link) alive() { l.heard.Store(int64(time.Since(l.began))) }
+
+// run reads, writes and watches until the link or ctx ends, and returns how it ended.
+func (l *link) run(ctx context.Context, q *requests, hear func(frame)) error {
+	var work sync.WaitGroup
+	work.Go(func() { l.read(hear) })
+	work.Go(func() { l.write(q) })
+	work.Go(l.watch)
+	select {
+	case <-l.ctx.Done():
+	case <-ctx.Done():
+		l.end(context.Cause(ctx))
+		l.goodbye()
+	}
+	l.drop()
+	work.Wait()
+	return context.Cause(l.ctx)
+}
+
+// read hands on what comes until nothing does. hear must not block.
+func (l *link) read(hear func(frame)) {
+	for {
+		kind, data, err := l.ws.Read(context.Background())
+		if err != nil {
+			l.end(endOf(err))
+			return
+		}
+		l.alive()
+		hear(frame{kind == websocket.MessageBinary, data})
+	}
+}
+
+// write writes answers, and requests in their order.
+func (l *link) write(q *requests) {
+	for l.ctx.Err() == nil {
+		var f frame
+		select {
+		case <-l.ctx.Done():
+			return
+		case f = <-l.answers:
+		case <-q.ready:
+			var ok bool
+			if f, ok = q.take(); !ok {
+				continue
+			}
+		}
+		if l.put(f) != nil {
+			l.listen()
+			return
+		}
+	}
+}
+
+func (l *link) put(f frame) error {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	defer cancel()
+	kind := websocket.MessageText
+	if f.binary {
+		kind = websocket.MessageBinary
+	}
+	return l.ws.Write(ctx, kind, f.data)
+}
+
+// listen gives the reader time to find a close frame, which says more about the end than that
+// nothing can be written.
+func (l *link) listen() {
+	select {
+	case <-l.ctx.Done():
+	case <-time.After(goodbyeTime):
+		l.drop()
+	}
+}
+
+// answer waits until f can be written or the link ends.
+func (l *link) answer(f frame) {
+	select {
+	case l.answers <- f:
+	case <-l.ctx.Done():
+	}
+}
+
+// offer is answer that does not wait: a server that calls and does not read gets no answers.
+func (l *link) offer(f frame) {
+	select {
+	case l.answers <- f:
+	default:
+	}
+}
+
+// watch ends a link that is silent.
+func (l *link) watch() {
+	asked := false
+	for wait := l.quiet; wait > 0; {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		silence := time.Since(l.began) - time.Duration(l.heard.Load())
+		switch {
+		case silence < l.quiet:
+			asked, wait = false, l.quiet-silence
+		case !asked:
+			l.offer(ping)
+			asked, wait = true, l.patience
+		default:
+			l.end(&realtime.CloseError{
+				Cause: realtime.CauseTimeout, Code: realtime.CloseLost, Reason: "no sign of life",
+			})
+			return
+		}
+	}
+}
+
+// goodbye closes the link as WebSocket wants it, with the server's answer, for a second at most.
+func (l *link) goodbye() {
+	late := time.AfterFunc(goodbyeTime, func() { _ = l.socket.Close() })
+	defer late.Stop()
+	_ = l.ws.Close(websocket.StatusNormalClosure, "")
+}
+
+// drop frees everything at once. It may be called again.
+func (l *link) drop() {
+	_ = l.socket.Close()
+	_ = l.ws.CloseNow()
+}
+
+// endOf says how a link ended whose socket failed with err.
+func endOf(err error) *realtime.CloseError {
+	if said, ok := errors.AsType[websocket.CloseError](err); ok {
+		return &realtime.CloseError{
+			Cause: realtime.CauseServer, Code: realtime.CloseCode(said.Code), Reason: said.Reason,
+		}
+	}
+	if errors.Is(err, websocket.ErrMessageTooBig) {
+		return &realtime.CloseError{
+			Cause: realtime.CauseProtocol, Code: realtime.CloseTooBig,
+			Reason: "message larger than DialOptions.MaxMessageBytes", Err: err,
+		}
+	}
+	return &realtime.CloseError{Cause: realtime.CauseLost, Code: realtime.CloseLost, Err: err}
+}

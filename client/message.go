@@ -1,0 +1,25 @@
+package client
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Message is what a client receives. Whoever gets it owns its slices.
+type Message struct {
+	// Type is the word by which messages are told apart: "chat", the application's own, or
+	// one of the server's notices: "userjoined", "userleft", "systemnotification".
+	Type   string
+	Sender string // the user who sent it; empty for the server and for anonymous ones
+	Room   string // the room that it was sent to; empty if it was not sent to one room
+	ID     string // see realtime.Message; empty if it has none
+	// Content is JSON. Binary is content that is not, in place of Content; else it is nil.
+	Content json.RawMessage
+	Binary  []byte
+	Time    time.Time // when it was sent, to the second
+}
+
+// size is what it takes while it waits, in bytes.
+func (m *Message) size() int {
+	return len(m.Type) + len(m.Sender) + len(m.Room) + len(m.ID) + len(m.Content) + len(m.Binary)
+}

@@ -1,0 +1,175 @@
+package client
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/realtime-go/realtime"
+)
+
+// request is something asked of the server.
+type request struct {
+	id    uint64
+	frame frame
+	// again says that it is asked again on the next connection if this one ends before the
+	// answer. Otherwise it fails with ErrDisconnected.
+	again bool
+	// settle, if not nil, is told what the server answers, before anything is looked at that
+	// came behind the answer. It is not told of requests that end in another way.
+	settle func(err error)
+	result chan result // gets one; has room for it
+}
+
+// result is how a request ended.
+type result struct {
+	content json.RawMessage
+	err     error
+}
+
+func (r *request) fail(err error) { r.result <- result{err: err} }
+
+// requests are those that are not answered, over all connections.
+type requests struct {
+	ready chan struct{} // has an element when there may be something to take
+
+	last atomic.Uint64 // id
+
+	mu     sync.Mutex
+	limit  int        // the size of a frame that the server takes, in bytes
+	first  []*request // of this connection only, go before the unsent
+	sent   []*request // on this connection, in order
+	unsent []*request // in order
+	ended  error      // nil before the end
+}
+
+func newRequests() *requests { return &requests{ready: make(chan struct{}, 1)} }
+
+// prepare makes a request that nobody waits for yet.
+func (q *requests) prepare(o outgoing, again bool, settle func(error)) (*request, error) {
+	o.ID = q.last.Add(1)
+	f, err := o.encode()
+	if err != nil {
+		return nil, err
+	}
+	return &request{
+		id: o.ID, frame: f, again: again, settle: settle, result: make(chan result, 1),
+	}, nil
+}
+
+// add has a request sent, as soon as there is a connection. It returns an error that matches
+// realtime.ErrTooLarge or, after the end, realtime.ErrClosed.
+func (q *requests) add(r *request) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended != nil {
+		return q.ended
+	}
+	if err := q.check(r); err != nil {
+		return err
+	}
+	q.unsent = append(q.unsent, r)
+	q.wake()
+	return nil
+}
+
+func (q *requests) check(r *request) error {
+	if n := len(r.frame.data); n > q.limit {
+		return fmt.Errorf("%w: %d bytes, limit %d", realtime.ErrTooLarge, n, q.limit)
+	}
+	return nil
+}
+
+func (q *requests) wake() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}
+
+// forget is for a request whose answer nobody waits for any more.
+func (q *requests) forget(r *request) {
+	is := func(other *request) bool { return other == r }
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.sent = slices.DeleteFunc(q.sent, is)
+	q.unsent = slices.DeleteFunc(q.unsent, is)
+}
+
+// begin is called before a new connection is written to, which takes frames up to limit. The
+// requests in first go before all others, and end with the connection.
+func (q *requests) begin(limit int, first []*request) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.limit, q.first = limit, first
+	q.unsent = slices.DeleteFunc(q.unsent, func(r *request) bool {
+		err := q.check(r) // it was made for another limit
+		if err != nil {
+			r.fail(err)
+		}
+		return err != nil
+	})
+	q.wake()
+}
+
+// take returns the next frame to be written, if there is one.
+func (q *requests) take() (f frame, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	from := &q.first
+	if len(q.first) == 0 {
+		from = &q.unsent
+	}
+	if len(*from) == 0 {
+		return frame{}, false
+	}
+	r := (*from)[0]
+	*from = slices.Delete(*from, 0, 1)
+	q.sent = append(q.sent, r)
+	q.wake() // for the next one
+	return r.frame, true
+}
+
+// answer ends the wait for an answer, if anybody waits for it.
+func (q *requests) answer(id uint64, res result) {
+	q.mu.Lock()
+	i := slices.IndexFunc(q.sent, func(r *request) bool { return r.id == id })
+	if i < 0 {
+		q.mu.Unlock()
+		return
+	}
+	r := q.sent[i]
+	q.sent = slices.Delete(q.sent, i, i+1)
+	q.mu.Unlock()
+	if r.settle != nil {
+		r.settle(res.err)
+	}
+	r.result <- res
+}
+
+// cut is called when a connection has ended.
+func (q *requests) cut() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	again := slices.DeleteFunc(q.sent, func(r *request) bool {
+		if !r.again {
+			r.fail(ErrDisconnected)
+		}
+		return !r.again
+	})
+	q.unsent = slices.Concat(again, q.unsent)
+	q.first, q.sent = nil, nil
+}
+
+// end lets all fail with err, and those that are added later.
+func (q *requests) end(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = err
+	for _, r := range slices.Concat(q.sent, q.unsent) {
+		r.fail(err)
+	}
+	q.sent, q.unsent = nil, nil
+}

@@ -1,0 +1,203 @@
+package client
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// vector is one of the frames in testdata/wire.
+type vector struct {
+	Name    string
+	Kind    string
+	Request *outgoing
+	Binary  []byte
+	Frame   string
+	Bytes   []byte `json:"frame_base64"`
+
+	Message *struct {
+		Type    string
+		Sender  string
+		Content json.RawMessage
+		Binary  []byte
+		Time    int64
+		ID      string
+		Room    string
+	}
+	ID      json.RawMessage
+	Content json.RawMessage
+	Method  string
+	Error   json.RawMessage
+}
+
+func (v *vector) frame() frame {
+	if v.Bytes != nil {
+		return frame{binary: true, data: v.Bytes}
+	}
+	return frame{data: []byte(v.Frame)}
+}
+
+func vectors(t testing.TB, file string) (vs []vector) {
+	p, err := os.ReadFile("../testdata/wire/" + file)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(p, &vs))
+	require.NotEmpty(t, vs)
+	return vs
+}
+
+func TestRequestsAreAsInTheVectors(t *testing.T) {
+	for _, v := range vectors(t, "client.json") {
+		switch v.Kind {
+		case "request":
+			v.Request.binary = v.Binary
+			f, err := v.Request.encode()
+			require.NoError(t, err, v.Name)
+			require.Equal(t, v.Bytes != nil, f.binary, v.Name)
+			if f.binary {
+				require.Equal(t, v.Bytes, f.data, v.Name)
+			} else {
+				require.JSONEq(t, v.Frame, string(f.data), v.Name)
+			}
+		case "answer":
+			f := newAnswer(json.RawMessage("7"), v.Request.Content, nil)
+			if v.Request.Type == "error" {
+				e := (&incoming{Type: "error", Content: v.Request.Content}).fault()
+				f = newAnswer(json.RawMessage("7"), nil, e)
+			}
+			require.JSONEq(t, v.Frame, string(f.data), v.Name)
+		case "ping":
+			require.Equal(t, v.Frame, string(ping.data))
+		default:
+			require.Equal(t, "wrong", v.Kind)
+		}
+	}
+}
+
+func TestVectorsAreUnderstood(t *testing.T) {
+	for _, v := range vectors(t, "server.json") {
+		in, ok := decode(v.frame())
+		switch v.Kind {
+		case "pong":
+			require.False(t, ok, v.Name)
+			continue
+		case "ignored":
+			require.False(t, in.isMessage(), v.Name)
+			continue
+		}
+		require.True(t, ok, v.Name)
+		switch v.Kind {
+		case "message":
+			requireMessage(t, &v, &in)
+		case "call":
+			require.Equal(t, []any{"call", v.ID, v.Method}, []any{in.Type, in.ID, in.Method}, v.Name)
+			requireContent(t, &v, &in)
+		case "reply":
+			require.Nil(t, in.fault(), v.Name)
+			require.Equal(t, string(v.ID), string(in.ID), v.Name)
+			requireContent(t, &v, &in)
+		case "error":
+			e := in.fault()
+			require.JSONEq(t, string(v.Error), `{"code":"`+e.Code+`","message":"`+e.Message+`"}`, v.Name)
+			require.Equal(t, string(v.ID), string(in.ID), v.Name)
+		default:
+			require.Fail(t, "what is it?", v.Kind)
+		}
+	}
+}
+
+func requireContent(t *testing.T, v *vector, in *incoming) {
+	t.Helper()
+	require.Equal(t, v.Content == nil, in.Content == nil, v.Name)
+	if v.Content != nil {
+		require.JSONEq(t, string(v.Content), string(in.Content), v.Name)
+	}
+}
+
+func requireMessage(t *testing.T, v *vector, in *incoming) {
+	t.Helper()
+	want := v.Message
+	if want.Type == "welcome" {
+		require.Equal(t, &welcome{MaxMessageBytes: 65536, ReconnectMS: 500}, in.welcome())
+		return
+	}
+	require.True(t, in.isMessage(), v.Name)
+	got := in.message()
+	require.Equal(t, Message{
+		Type: want.Type, Sender: want.Sender, Room: want.Room, ID: want.ID,
+		Content: got.Content, Binary: want.Binary, Time: time.Unix(want.Time, 0),
+	}, got, v.Name)
+	if want.Binary == nil {
+		require.JSONEq(t, string(want.Content), string(got.Content), v.Name)
+	} else {
+		require.Nil(t, got.Content, v.Name)
+	}
+}
+
+// What is not understood is nothing.
+func TestDecodeRubbish(t *testing.T) {
+	for _, v := range vectors(t, "client.json") {
+		if in, ok := decode(v.frame()); v.Kind == "wrong" {
+			require.False(t, ok && in.isMessage(), v.Name)
+		}
+	}
+	for _, s := range []string{
+		"", "null", "[]", "7", "{}", `{"message_type":7}`, `{"message_type":"chat","timestamp":"x"}`,
+		`{"message_type":"chat"`, "\xff", `{"message_type":""}`,
+	} {
+		_, ok := decode(frame{data: []byte(s)})
+		require.False(t, ok, s)
+	}
+	reply := `{"message_type":"reply","id":1}`
+	for _, s := range []string{"", "\x00", "\x80", "\x7f{}", "\x02{}", string(rune(len(reply))) + reply,
+		"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01{}", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f{}",
+	} {
+		_, ok := decode(frame{binary: true, data: []byte(s)})
+		require.False(t, ok, "%q", s)
+	}
+}
+
+// Members that have another type than they should do no harm.
+func TestOddAnswers(t *testing.T) {
+	for s, id := range map[string]uint64{
+		`{"message_type":"error"}`:                               0,
+		`{"message_type":"error","id":null,"content":7}`:         0,
+		`{"message_type":"error","id":"1","content":{"code":7}}`: 0,
+		`{"message_type":"error","id":-1,"content":[]}`:          0,
+		`{"message_type":"error","id":1.5}`:                      0,
+		`{"message_type":"error","id":18446744073709551615}`:     1<<64 - 1,
+	} {
+		in, ok := decode(frame{data: []byte(s)})
+		require.True(t, ok, s)
+		require.Equal(t, id, in.number(), s)
+		require.Equal(t, "internal", in.fault().Code, s)
+	}
+	in, _ := decode(frame{data: []byte(`{"message_type":"chat","sender_id":null,"id":7,"room":null}`)})
+	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message())
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, file := range []string{"server.json", "client.json"} {
+		for _, v := range vectors(f, file) {
+			f.Add(v.frame().binary, v.frame().data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, binary bool, data []byte) {
+		in, ok := decode(frame{binary, data})
+		if !ok {
+			return
+		}
+		require.NotEmpty(t, in.Type)
+		_ = in.welcome()
+		_ = in.number()
+		_ = in.fault()
+		m := in.message()
+		require.LessOrEqual(t, len(m.Binary), len(data))
+		require.True(t, m.Binary == nil || m.Content == nil)
+		if m.Content != nil {
+			require.True(t, json.Valid(m.Content))
+		}
+	})
+}
