@@ -14,7 +14,7 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// The goodbye reaches the server, and what the server still had to say the client.
+// The goodbye reaches the server, and what was received before is not lost.
 func TestCloseSaysGoodbye(t *testing.T) {
 	var ends []realtime.CloseCode
 	o := realtime.Options{OnDisconnect: func(_ context.Context, _ *realtime.Conn, why *realtime.CloseError) {
@@ -24,6 +24,7 @@ func TestCloseSaysGoodbye(t *testing.T) {
 		alice := w.dial("alice")
 		_, err := w.rt.Send(t.Context(), realtime.ToAll(), realtime.Message{Content: []byte(`"last"`)})
 		require.NoError(t, err)
+		synctest.Wait()
 		began := time.Now()
 		require.NoError(t, alice.Close())
 		require.NoError(t, alice.Close())

@@ -305,8 +305,8 @@ func TestRefresh(t *testing.T) {
 			return fmt.Sprint("t", n), nil
 		}})
 		time.Sleep(150 * time.Second)
-		require.Equal(t, []string{"t2", "t3"}, tokens)
 		require.Empty(t, alice.got(), "it is still the same connection")
+		require.Equal(t, []string{"t2", "t3"}, tokens)
 		require.Equal(t, 1, w.dialled())
 	})
 }

@@ -92,6 +92,7 @@ func (w *world) close() {
 	}
 	require.NoError(w.t, w.server.Close())
 	w.cut()
+	synctest.Wait()
 	w.serving.Wait()
 }
 
@@ -267,13 +268,15 @@ func (r *rig) comeBack() bool {
 	return false
 }
 
-// longest waits until everything is at rest, and returns the longest wait so far.
-func (r *rig) longest() time.Duration {
+// waited waits until everything is at rest, and returns how long the client has waited each time.
+func (r *rig) waited() []time.Duration {
 	synctest.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Max(r.waits)
+	return slices.Clone(r.waits)
 }
+
+func (r *rig) longest() time.Duration { return slices.Max(r.waited()) }
 
 // say sends a chat to a room.
 func (r *rig) say(room, word string) error {

@@ -29,6 +29,7 @@ func TestCloseCodes(t *testing.T) {
 		t.Run(fmt.Sprint(test.code), func(t *testing.T) {
 			require.Equal(t, test.comeBack, realtime.CloseCode(test.code).ComeBack())
 			served(t, play(t, func(s *stage, n int) {
+				time.Sleep(time.Second)
 				switch {
 				case n > 1:
 					s.lasts()
@@ -59,15 +60,16 @@ func TestBackoff(t *testing.T) {
 		w.setDown(true)
 		w.cut()
 		time.Sleep(time.Hour)
+		waits := alice.waited()
 		limit, long := time.Second, 0
-		for i, wait := range alice.waits {
+		for i, wait := range waits {
 			require.Less(t, wait, limit, i)
 			if wait > limit/2 {
 				long++
 			}
 			limit = min(2*limit, 30*time.Second)
 		}
-		n := len(alice.waits)
+		n := len(waits)
 		require.InDelta(t, 3600/15, n, 60, "the mean is 15 s")
 		require.InDelta(t, n/2, long, float64(n)/4, "half of them are longer than half of the limit")
 	})

@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -64,28 +63,6 @@ func TestGapsAreOne(t *testing.T) {
 		}
 		alice.listen()
 		require.Equal(t, []string{`bob@lobby: "1"`, `gap 1006 dropped 3`}, alice.got())
-	})
-}
-
-func TestStreamIsBoundedInBytes(t *testing.T) {
-	large := `{"message_type":"chat","sender_id":"bob","content":"` + strings.Repeat("x", 15<<20) + `","timestamp":1}`
-	served(t, play(t, func(s *stage, _ int) {
-		for range 6 {
-			s.says(large)
-		}
-		s.lasts()
-	}), func(t *testing.T, w *world) {
-		alice := w.deaf("alice", client.DialOptions{})
-		synctest.Wait()
-		n := 0
-		for _, err := range alice.Messages() {
-			if err != nil {
-				require.Equal(t, "gap dropped 2", brief(err))
-				break
-			}
-			n++
-		}
-		require.Equal(t, 4, n, "of 15 MiB each")
 	})
 }
 

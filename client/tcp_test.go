@@ -34,7 +34,7 @@ func newSite(t *testing.T, secure bool, o realtime.Options) (*httptest.Server, *
 func TestOverTCP(t *testing.T) {
 	for name, secure := range map[string]bool{"tcp": false, "tls": true} {
 		t.Run(name, func(t *testing.T) {
-			s, rt := newSite(t, secure, realtime.Options{MaxMessageBytes: 8 << 20, QueueBytes: 32 << 20, InboundBytes: -1})
+			s, rt := newSite(t, secure, realtime.Options{MaxMessageBytes: 1 << 20})
 			dial := func(user string) *client.Client {
 				c, err := client.Dial(t.Context(), s.URL+"?user_id="+user, &client.DialOptions{HTTPClient: s.Client()})
 				require.NoError(t, err)
@@ -43,7 +43,7 @@ func TestOverTCP(t *testing.T) {
 				return c
 			}
 			alice, bob := dial("alice"), dial("bob")
-			large := `"` + strings.Repeat("x", 4<<20) + `"`
+			large := `"` + strings.Repeat("x", 256<<10) + `"`
 			require.NoError(t, alice.Send(t.Context(), realtime.ToRoom("lobby"), realtime.Message{Content: []byte(large)}))
 			cuts := 0
 			for m, err := range bob.Messages() {
