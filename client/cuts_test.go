@@ -55,7 +55,7 @@ func (f *fragile) take(n int) int {
 // Whatever is cut whenever: every message is taken by the server, nobody sees one twice or out of
 // order, and where one is missing there is a gap.
 func TestCutAtRandom(t *testing.T) {
-	seeds := 10
+	seeds := 5
 	if testing.Short() {
 		seeds = 2
 	}
