@@ -174,6 +174,7 @@ func TestServerCallEnds(t *testing.T) {
 		require.Equal(t, "end 1006", brief(<-ended))
 		call()
 		require.NoError(t, alice.Close())
+		require.Len(t, ended, 1, "Close has waited")
 		require.Equal(t, realtime.ErrClosed, <-ended)
 	})
 }

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -206,6 +207,7 @@ func TestGapWithoutRooms(t *testing.T) {
 			s.replies(join)
 		case 2:
 			s.chats("1", "early")
+			time.Sleep(time.Second)
 		default:
 			time.Sleep(time.Minute)
 		}
@@ -213,53 +215,89 @@ func TestGapWithoutRooms(t *testing.T) {
 		alice := w.dial("alice")
 		alice.join("lobby")
 		alice.back()
-		alice.back()
+		w.setDown(true)
+		time.Sleep(time.Minute)
 		require.Equal(t, []string{`gap 1006`, `bob@lobby: "early"`}, alice.got())
+		w.setDown(false)
+		alice.back()
 		require.NoError(t, alice.Close())
 		require.Equal(t, []string{`gap 1006`, `end`}, alice.got(), "the end holds nothing back")
 	})
 }
 
-// What was not answered is sent again: after the rooms, in the old order, with the same id.
-func TestSendAgain(t *testing.T) {
-	var first, second []asked
-	h := play(t, func(s *stage, n int) {
-		if n == 1 {
-			s.replies(s.hears()) // the join
-			s.replies(s.hears()) // the first send
-			for range 3 {
-				first = append(first, s.hears())
+// forgetful is a server that reads a join and four messages, answers two of these five requests,
+// and is gone. From then on it answers everything. It returns what it has read, of each connection.
+func forgetful(t *testing.T) (h http.Handler, first, second *[]asked) {
+	first, second = new([]asked), new([]asked)
+	return play(t, func(s *stage, n int) {
+		if n > 1 {
+			for a := s.hears(); a.Type != "gone"; a = s.hears() {
+				*second = append(*second, a)
+				s.replies(a)
 			}
 			return
 		}
-		for range 5 {
-			second = append(second, s.hears())
+		for i := range 5 {
+			a := s.hears()
+			*first = append(*first, a)
+			if i < 2 {
+				s.replies(a)
+			}
 		}
-		for _, a := range second {
-			s.replies(a)
-		}
-		s.lasts()
-	})
+		time.Sleep(time.Second)
+	}), first, second
+}
+
+// What was not answered is sent again: after the rooms, in the old order, with the same id.
+func TestSendAgain(t *testing.T) {
+	h, first, second := forgetful(t)
 	served(t, h, func(t *testing.T, w *world) {
 		alice := w.dial("alice")
 		alice.join("lobby")
-		sent := make(chan error)
-		for i := range 4 {
+		done := make(chan error)
+		for i := range 7 {
 			synctest.Wait()
-			go func() { sent <- alice.say("lobby", fmt.Sprint(i)) }()
+			go func() { done <- alice.say("lobby", fmt.Sprint(i)) }()
 		}
 		synctest.Wait()
-		go func() { sent <- alice.Leave(t.Context(), "lobby") }()
-		for range 5 {
-			require.NoError(t, <-sent)
+		go func() { done <- alice.Leave(t.Context(), "lobby") }()
+		for range 8 {
+			require.NoError(t, <-done)
 		}
-		require.Equal(t, "join", second[0].Type)
-		for i, again := range second[1:4] {
-			require.Equal(t, first[i].raw, again.raw)
-			require.JSONEq(t, fmt.Sprintf(`"%d"`, i+1), string(again.Content))
+		synctest.Wait()
+		again := *second
+		require.Len(t, again, 8)
+		require.Equal(t, "join", again[0].Type)
+		for i, a := range again[1:7] {
+			require.JSONEq(t, fmt.Sprintf(`"%d"`, i+1), string(a.Content))
 		}
-		require.Equal(t, "leave", second[4].Type)
-		require.NotEqual(t, first[0].MsgID, first[1].MsgID)
+		require.Equal(t, "leave", again[7].Type)
+		for i, a := range (*first)[2:] {
+			require.Equal(t, a.raw, again[i+1].raw)
+		}
+		require.NotEqual(t, again[1].MsgID, again[2].MsgID)
+	})
+}
+
+// What was given up before it was sent is not sent.
+func TestGivenUp(t *testing.T) {
+	var heard []asked
+	h := play(t, func(s *stage, _ int) {
+		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+			heard = append(heard, a)
+			s.replies(a)
+		}
+	})
+	served(t, h, func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		w.setDown(true)
+		w.cut()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.ErrorIs(t, alice.Join(ctx, "lobby"), context.DeadlineExceeded)
+		w.setDown(false)
+		require.NoError(t, alice.Leave(t.Context(), "hall"))
+		require.Len(t, heard, 1)
 	})
 }
 

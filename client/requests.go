@@ -160,7 +160,7 @@ func (q *requests) cut() {
 		return !r.again
 	})
 	q.unsent = slices.Concat(again, q.unsent)
-	q.first, q.sent = nil, nil
+	q.sent = nil
 }
 
 // end lets all fail with err, and those that are added later.
