@@ -2,12 +2,16 @@ package client_test
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
@@ -128,6 +132,10 @@ func TestWatchdog(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			s.chats("", "still here")
 		}
+		began = time.Now()
+		s.hears()
+		asked = append(asked, time.Since(began))
+		s.says("pong")
 		s.lasts()
 	})
 	served(t, h, func(t *testing.T, w *world) {
@@ -147,6 +155,7 @@ func TestWatchdog(t *testing.T) {
 		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.phases())
 		time.Sleep(time.Hour)
 		require.Empty(t, alice.been(), "any frame is a sign of life, and pong is one")
+		require.Equal(t, []time.Duration{25 * time.Second, 25 * time.Second}, asked)
 	})
 }
 
@@ -168,6 +177,43 @@ func TestProtocolPings(t *testing.T) {
 		time.Sleep(time.Hour)
 		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.phases())
 	})
+}
+
+// mute is a connection that can be read and not written when it is cut.
+type mute struct {
+	net.Conn
+	cut atomic.Bool
+}
+
+// Write is net.Conn.
+func (m *mute) Write(p []byte) (int, error) {
+	if m.cut.Load() {
+		return 0, io.ErrClosedPipe
+	}
+	return m.Conn.Write(p)
+}
+
+// A connection that cannot be written is no good, but what the server says first counts.
+func TestWriteFails(t *testing.T) {
+	for code, want := range map[websocket.StatusCode]string{0: "gap 1006", 4403: "end 4403"} {
+		served(t, play(t, func(s *stage, n int) {
+			time.Sleep(500 * time.Millisecond)
+			if n == 1 && code != 0 {
+				_ = s.ws.Close(code, "")
+			}
+			s.lasts()
+		}), func(t *testing.T, w *world) {
+			var line *mute
+			w.setWrap(func(c net.Conn) net.Conn { line = &mute{Conn: c}; return line })
+			alice := w.dial("alice")
+			w.setWrap(nil)
+			line.cut.Store(true)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			require.Equal(t, code == 0, alice.Join(ctx, "lobby") == nil)
+			require.Equal(t, []string{want}, alice.got())
+		})
+	}
 }
 
 // A server that does not read is given up, also if it goes on talking.

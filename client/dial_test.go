@@ -57,40 +57,49 @@ func TestDialTriesAgain(t *testing.T) {
 	}
 }
 
+// later refuses the first request, and all others for good.
+func later(status int, retryAfter func() string) http.HandlerFunc {
+	var n atomic.Int32
+	return func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) > 1 {
+			refuse(401)(w, r)
+			return
+		}
+		w.Header().Set("Retry-After", retryAfter())
+		refuse(status)(w, r)
+	}
+}
+
 // The wait is as long as the server says, and no shorter.
 func TestRetryAfter(t *testing.T) {
-	for value, want := range map[string]time.Duration{
-		"7":                      7 * time.Second,
-		"60":                     time.Minute,
-		"999999":                 time.Hour,
-		"http":                   time.Minute,
-		"":                       0,
-		"-1":                     0,
-		"soon":                   0,
-		"9999999999999999999999": 0,
+	says := func(s string) func() string { return func() string { return s } }
+	in := func(d time.Duration) func() string {
+		return func() string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	}
+	for _, test := range []struct {
+		says func() string
+		want time.Duration // 0: what it is without
+	}{
+		{says("7"), 7 * time.Second},
+		{says("60"), time.Minute},
+		{says("999999"), time.Hour},
+		{in(time.Minute), time.Minute},
+		{in(2 * time.Hour), time.Hour},
+		{in(-time.Hour), 0},
+		{says(""), 0},
+		{says("-1"), 0},
+		{says("soon"), 0},
+		{says("9999999999999999999999"), 0},
 	} {
 		for _, status := range []int{429, 503} {
-			var n atomic.Int32
-			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if n.Add(1) > 1 {
-					refuse(401)(w, r)
-					return
-				}
-				if value == "http" {
-					w.Header().Set("Retry-After", time.Now().Add(time.Minute).UTC().Format(http.TimeFormat))
-				} else {
-					w.Header().Set("Retry-After", value)
-				}
-				refuse(status)(w, r)
-			})
-			served(t, h, func(t *testing.T, w *world) {
+			served(t, later(status, test.says), func(t *testing.T, w *world) {
 				began := time.Now()
 				_, err := w.try(t.Context(), "alice", client.DialOptions{})
 				require.ErrorIs(t, err, realtime.ErrUnauthenticated)
-				if want == 0 {
-					require.Less(t, time.Since(began), time.Second, value)
+				if test.want == 0 {
+					require.Less(t, time.Since(began), time.Second)
 				} else {
-					require.Equal(t, want, time.Since(began), value)
+					require.Equal(t, test.want, time.Since(began))
 				}
 			})
 		}
@@ -172,13 +181,17 @@ func TestDialRefusesForeigners(t *testing.T) {
 		"another one":    `hello`,
 		"an empty one":   ``,
 	} {
+		gone := false
 		served(t, bare(t, func(s *stage, _ int) {
 			s.says(frame)
 			s.hears()
+			gone = true
 		}), func(t *testing.T, w *world) {
 			_, err := w.try(t.Context(), "alice", client.DialOptions{})
 			require.ErrorContains(t, err, "does not speak realtime.v1", name)
 			require.Equal(t, 1, w.dialled())
+			synctest.Wait()
+			require.True(t, gone, "the connection was closed")
 		})
 	}
 	for _, url := range []string{"ftp://secret/", "secret", "", ":secret", "wss://\x7f.secret"} {

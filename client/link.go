@@ -26,8 +26,7 @@ const (
 // link is one connection.
 type link struct {
 	ws *websocket.Conn
-	// socket is what ws reads and writes. Closing it ends whatever ws is doing, which no
-	// method of ws does.
+	// socket is what ws reads and writes. Closing it ends ws.Close, which nothing else does.
 	socket io.Closer
 	// quiet is after how much silence the server is asked for a sign of life, 0 for never,
 	// and patience how long that may take.
@@ -162,9 +161,8 @@ func (l *link) goodbye() {
 	_ = l.ws.Close(websocket.StatusNormalClosure, "")
 }
 
-// drop frees everything at once. It may be called again.
+// drop closes the link at once. It may be called again.
 func (l *link) drop() {
-	_ = l.socket.Close()
 	_ = l.ws.CloseNow()
 }
 

@@ -66,11 +66,11 @@ func (s *stream) fail(err error) {
 	s.append(item{err: err})
 }
 
-// end lets the consumer have what is left, and then err.
+// end lets the consumer have what is left, and then err. Nothing is held back any more.
 func (s *stream) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held, s.ended = nil, err
+	s.ended = err
 	s.changed.Broadcast()
 }
 

@@ -131,6 +131,22 @@ func TestSendRefuses(t *testing.T) {
 	})
 }
 
+// What is as large as the server takes is taken.
+func TestLargestMessage(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		size := 65536
+		send := func() error {
+			return alice.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Binary: make([]byte, size)})
+		}
+		for errors.Is(send(), realtime.ErrTooLarge) {
+			size--
+		}
+		require.Greater(t, size, 65000)
+		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.phases())
+	})
+}
+
 // Whoever gives up waits no longer, with the cause of his context.
 func TestContextEndsAWait(t *testing.T) {
 	served(t, play(t, func(s *stage, _ int) {
