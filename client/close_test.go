@@ -69,7 +69,7 @@ func TestCloseIsBounded(t *testing.T) {
 
 // Whoever waits is told, whatever the client is doing.
 func TestCloseInEveryState(t *testing.T) {
-	mute := play(t, func(s *stage, n int) {
+	quiet := play(t, func(s *stage, n int) {
 		for n == 1 && s.hears().Type != "gone" {
 		}
 	})
@@ -83,26 +83,11 @@ func TestCloseInEveryState(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			served(t, mute, func(t *testing.T, w *world) {
+			served(t, quiet, func(t *testing.T, w *world) {
 				alice := w.dialWith("alice", client.DialOptions{PendingSends: 1})
 				prepare(w)
 				synctest.Wait()
-				var waiting sync.WaitGroup
-				wait := func(do func() error) {
-					waiting.Go(func() {
-						if err := do(); err != realtime.ErrClosed {
-							t.Errorf("got %v", err)
-						}
-					})
-				}
-				for range 2 {
-					wait(func() error { return alice.say("lobby", "hi") })
-					wait(func() error { return alice.Join(t.Context(), "lobby") })
-					wait(func() error { return alice.Leave(t.Context(), "lobby") })
-					wait(func() error { _, err := alice.Call(t.Context(), "dance", nil); return err })
-					wait(func() error { _, err := alice.Presence(t.Context(), "lobby"); return err })
-				}
-				synctest.Wait()
+				waiting := alice.requireAllEnd()
 				for range 3 {
 					waiting.Go(func() { _ = alice.Close() })
 				}
@@ -115,6 +100,29 @@ func TestCloseInEveryState(t *testing.T) {
 			})
 		})
 	}
+}
+
+// requireAllEnd has two goroutines wait in each method.
+func (r *rig) requireAllEnd() *sync.WaitGroup {
+	var waiting sync.WaitGroup
+	ctx := r.t.Context()
+	for range 2 {
+		for _, do := range []func() error{
+			func() error { return r.say("lobby", "hi") },
+			func() error { return r.Join(ctx, "lobby") },
+			func() error { return r.Leave(ctx, "lobby") },
+			func() error { _, err := r.Call(ctx, "dance", nil); return err },
+			func() error { _, err := r.Presence(ctx, "lobby"); return err },
+		} {
+			waiting.Go(func() {
+				if err := do(); err != realtime.ErrClosed {
+					r.t.Errorf("got %v", err)
+				}
+			})
+		}
+	}
+	synctest.Wait()
+	return &waiting
 }
 
 // A server that is silent is asked, and then given up.

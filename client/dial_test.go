@@ -108,56 +108,38 @@ func TestRetryAfter(t *testing.T) {
 
 func TestDialEndsWithItsContext(t *testing.T) {
 	why := errors.New("enough")
-	wait := func(test func(t *testing.T, w *world, ctx context.Context)) func(*testing.T, *world) {
-		return func(t *testing.T, w *world) {
-			ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, why)
-			defer cancel()
-			began := time.Now()
-			test(t, w, ctx)
-			require.Equal(t, 10*time.Second, time.Since(began))
-		}
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	for name, test := range map[string]struct {
+		h     http.Handler
+		down  bool
+		token func(context.Context) (string, error)
+		last  string // of the attempts; empty if the first did not end
+	}{
+		"between attempts":  {refuse(500), false, nil, "because of 500"},
+		"without a network": {refuse(500), true, nil, errDown.Error()},
+		"without an answer": {http.HandlerFunc(hang), false, nil, ""},
+		"without a welcome": {bare(t, func(s *stage, _ int) { s.hears() }), false, nil, ""},
+		"in Token": {refuse(500), false, func(ctx context.Context) (string, error) {
+			<-ctx.Done()
+			return "", ctx.Err()
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			served(t, test.h, func(t *testing.T, w *world) {
+				w.setDown(test.down)
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, why)
+				defer cancel()
+				began := time.Now()
+				_, err := w.try(ctx, "alice", client.DialOptions{Token: test.token})
+				require.Equal(t, 10*time.Second, time.Since(began))
+				require.ErrorIs(t, err, why)
+				require.ErrorContains(t, err, test.last)
+				require.NotContains(t, err.Error(), "user_id", "the URL may have a ticket in it")
+				_, failed := errors.AsType[*client.DialError](err)
+				require.Equal(t, test.last != "", failed)
+			})
+		})
 	}
-	t.Run("between attempts", func(t *testing.T) {
-		served(t, refuse(500), wait(func(t *testing.T, w *world, ctx context.Context) {
-			_, err := w.try(ctx, "alice", client.DialOptions{})
-			require.ErrorIs(t, err, why)
-			no, ok := errors.AsType[*client.DialError](err)
-			require.True(t, ok)
-			require.Equal(t, 500, no.Status)
-		}))
-	})
-	t.Run("without an answer", func(t *testing.T) {
-		served(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }),
-			wait(func(t *testing.T, w *world, ctx context.Context) {
-				_, err := w.try(ctx, "alice", client.DialOptions{})
-				require.Equal(t, why, err)
-			}))
-	})
-	t.Run("without a welcome", func(t *testing.T) {
-		served(t, bare(t, func(s *stage, _ int) { s.hears() }),
-			wait(func(t *testing.T, w *world, ctx context.Context) {
-				_, err := w.try(ctx, "alice", client.DialOptions{})
-				require.Equal(t, why, err)
-			}))
-	})
-	t.Run("without a network", func(t *testing.T) {
-		served(t, refuse(500), wait(func(t *testing.T, w *world, ctx context.Context) {
-			w.setDown(true)
-			_, err := w.try(ctx, "alice", client.DialOptions{})
-			require.ErrorIs(t, err, why)
-			require.ErrorIs(t, err, errDown)
-			require.NotContains(t, err.Error(), "user_id", "the URL may have a ticket in it")
-		}))
-	})
-	t.Run("in Token", func(t *testing.T) {
-		served(t, refuse(500), wait(func(t *testing.T, w *world, ctx context.Context) {
-			_, err := w.try(ctx, "alice", client.DialOptions{Token: func(ctx context.Context) (string, error) {
-				<-ctx.Done()
-				return "", ctx.Err()
-			}})
-			require.Equal(t, why, err)
-		}))
-	})
 }
 
 // An attempt that gets no answer is not waited for without end.
@@ -257,10 +239,11 @@ func TestExpired(t *testing.T) {
 		token    bool
 		lasts    time.Duration // the second connection
 		attempts int
+		story    []string
 	}{
-		"with a token":       {true, 11 * time.Second, 3},
-		"and it expires too": {true, time.Second, 2},
-		"without":            {false, 0, 1},
+		"with a token":       {true, 11 * time.Second, 3, []string{"gap 4401", "gap 4401"}},
+		"and it expires too": {true, time.Second, 2, []string{"gap 4401", "end 4401"}},
+		"without":            {false, 0, 1, []string{"end 4401"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			served(t, play(t, func(s *stage, n int) {
@@ -283,13 +266,7 @@ func TestExpired(t *testing.T) {
 				synctest.Wait()
 				require.Equal(t, test.lasts, time.Since(began), "no waits")
 				require.Equal(t, test.attempts, w.dialled())
-				want := []string{"end 4401"}
-				if test.attempts == 2 {
-					want = []string{"gap 4401", "end 4401"}
-				} else if test.attempts == 3 {
-					want = []string{"gap 4401", "gap 4401"}
-				}
-				require.Equal(t, want, alice.got())
+				require.Equal(t, test.story, alice.got())
 			})
 		})
 	}

@@ -14,9 +14,9 @@ import (
 type DialOptions struct {
 	// Token returns what the client proves with who it is, sent as "Authorization: Bearer …".
 	// It is called for each attempt to connect, and when the server says that the identity has
-	// expired. It may block; ctx ends with the attempt or the connection. An error that matches
-	// realtime.ErrUnauthenticated ends the client; after any other there is another attempt.
-	// Nil or an empty token: the header is not sent.
+	// expired, perhaps at the same time. It may block; ctx ends with the attempt, after 30 s, or
+	// with the connection. An error that matches realtime.ErrUnauthenticated ends the client;
+	// after any other there is another attempt. Nil or an empty token: the header is not sent.
 	Token func(ctx context.Context) (string, error)
 	// Header is sent with each attempt to connect. It must not change any more.
 	Header http.Header
@@ -32,11 +32,11 @@ type DialOptions struct {
 	// "unknown_method".
 	OnCall func(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error)
 	// OnState is told of each change, one at a time and in order. Nothing goes on until it has
-	// returned, so it must not call Close. Nil: nobody is.
+	// returned, so it must not wait for the client, nor close it. Nil: nobody is told.
 	OnState func(State)
 
 	// QueueMessages bounds what waits for the consumer of [Client.Messages]: 1000 messages, and
-	// 64 MiB whatever it is set to.
+	// 64 MiB in any case.
 	QueueMessages int
 	// PendingSends is how many messages may wait for the server's answer, each a call of
 	// [Client.Send]: 100. More wait for their turn.

@@ -80,13 +80,7 @@ func TestMessageFields(t *testing.T) {
 }
 
 func TestSendRefuses(t *testing.T) {
-	o := realtime.Options{Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
-		if a.Target.All || a.Room == "secret" {
-			return realtime.ErrForbidden
-		}
-		return nil
-	}}
-	bubble(t, o, func(t *testing.T, w *world) {
+	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
 		alice := w.dial("alice")
 		ctx := t.Context()
 		room := realtime.ToRoom("lobby")
@@ -113,6 +107,21 @@ func TestSendRefuses(t *testing.T) {
 		} {
 			require.ErrorIs(t, alice.Send(ctx, test.to, test.msg), test.want, name)
 		}
+		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.phases(), "nothing of it ended anything")
+	})
+}
+
+func TestServerRefuses(t *testing.T) {
+	o := realtime.Options{Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		if a.Target.All || a.Room == "secret" {
+			return realtime.ErrForbidden
+		}
+		return nil
+	}}
+	bubble(t, o, func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		ctx := t.Context()
+		room := realtime.ToRoom("lobby")
 		require.Equal(t, "forbidden", code(alice.Send(ctx, realtime.ToAll(), realtime.Message{})))
 		require.Equal(t, "bad_request", code(alice.Send(ctx, room, realtime.Message{Type: "welcome"})))
 		require.Equal(t, "forbidden", code(alice.Join(ctx, "secret")))
