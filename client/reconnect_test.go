@@ -335,6 +335,10 @@ func TestPendingSends(t *testing.T) {
 			go func() { sent <- alice.say("lobby", fmt.Sprint(i)) }()
 		}
 		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		require.ErrorIs(t, alice.Send(ctx, realtime.ToAll(), realtime.Message{}), context.DeadlineExceeded)
+		require.Equal(t, time.Second/2, time.Since(began), "its turn has not come")
 		for i := range 5 {
 			require.NoError(t, <-sent)
 			require.Equal(t, time.Duration(i+1)*time.Second, time.Since(began))
