@@ -22,9 +22,8 @@ type Client struct {
 // ends. From then on ctx has no meaning, but its values are those of the contexts that
 // functions of opts are given. Call [Client.Close] when you are done.
 //
-// It returns a *[DialError] or a *[realtime.CloseError] at once if the server says to stay away, and
-// the cause of ctx if that ends, with the error of the last attempt. That is a *DialError too
-// where the network failed.
+// It returns a *[DialError] or a *[realtime.CloseError] at once if the server says to stay away. If
+// ctx ends first, the error matches its cause, and the error of the last attempt if there is one.
 func Dial(ctx context.Context, url string, opts *DialOptions) (*Client, error) {
 	if err := checkURL(url); err != nil {
 		return nil, err
