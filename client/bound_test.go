@@ -17,10 +17,10 @@ func TestStreamIsBoundedInBytes(t *testing.T) {
 	s.gap(errors.New("lost"))
 	s.release()
 	for range 4 {
-		it, _ := s.next()
+		it, _ := s.next(t.Context())
 		require.NoError(t, it.err)
 	}
-	it, _ := s.next()
+	it, _ := s.next(t.Context())
 	require.Equal(t, &GapError{Err: errors.New("lost"), Dropped: 2}, it.err)
 	require.True(t, s.push(large), "there is room again")
 }

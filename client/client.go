@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/realtime-go/realtime"
 )
@@ -62,7 +63,7 @@ func (c *Client) Close() error {
 //   - *[GapError]: messages may be missing. After a reconnect the rooms have been joined again when
 //     it is yielded, so what the application reads elsewhere now, and what follows, is
 //     everything.
-//   - *[RoomError]: the server did not let the client into a room again.
+//   - *[RoomError]: the server did not let the client into a room again, or took it out of one.
 //
 // When the client has ended, and what it has received was yielded, the last error is yielded: it
 // matches realtime.ErrClosed, and says as a *realtime.CloseError or *[DialError] why the client is to
@@ -75,12 +76,28 @@ func (c *Client) Close() error {
 func (c *Client) Messages() iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
-			it, last := c.session.stream.next()
+			it, last := c.session.stream.next(context.Background())
 			if !yield(it.msg, it.err) || last {
 				return
 			}
 		}
 	}
+}
+
+// Receive returns what [Client.Messages] would yield next. It waits for that until ctx ends, and
+// returns its cause then; what has been received already it returns in any case.
+func (c *Client) Receive(ctx context.Context) (Message, error) {
+	it, _ := c.session.stream.next(ctx)
+	return it.msg, it.err
+}
+
+// Ping returns how long the server takes to answer. When it returns, everything that the server
+// had for this client before has been received. It waits until ctx or the client ends, also for
+// another connection, and returns the cause of ctx, or what matches realtime.ErrClosed.
+func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	_, err := c.ask(ctx, outgoing{Type: "ping"}, true, nil)
+	return time.Since(start), err
 }
 
 // ask sends a request and waits for the answer, until ctx or the client ends. See request for

@@ -91,7 +91,11 @@ func TestRetryAfter(t *testing.T) {
 		{says("soon"), 0},
 		{says("9999999999999999999999"), 0},
 	} {
-		for _, status := range []int{429, 503} {
+		statuses := []int{429, 503}
+		if test.want > 0 {
+			statuses = append(statuses, 403) // denied for a time
+		}
+		for _, status := range statuses {
 			served(t, later(status, test.says), func(t *testing.T, w *world) {
 				began := time.Now()
 				_, err := w.try(t.Context(), "alice", client.DialOptions{})

@@ -46,10 +46,13 @@ func (e *DialError) Error() string {
 // Unwrap returns the error behind it.
 func (e *DialError) Unwrap() error { return e.Err }
 
-// ComeBack reports whether the next attempt may end in another way. It does not after the
-// status 400, 401, 403, 404 and 405, if there is no token, and if the server does not speak
-// realtime.v1. Compare [realtime.CloseCode.ComeBack].
+// ComeBack reports whether the next attempt may end in another way. It does if the server says
+// when. Otherwise it does not after the status 400, 401, 403, 404 and 405, if there is no token,
+// and if the server does not speak realtime.v1. Compare [realtime.CloseCode.ComeBack].
 func (e *DialError) ComeBack() bool {
+	if e.RetryAfter > 0 {
+		return true
+	}
 	switch e.Status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
 		http.StatusNotFound, http.StatusMethodNotAllowed:
@@ -81,10 +84,10 @@ func (e *GapError) Error() string {
 }
 
 // RoomError is yielded when the server refuses to let the client into a room again after a
-// reconnect. The client has forgotten the room.
+// reconnect, or takes it out of a room. The client has forgotten the room.
 type RoomError struct {
 	Room string
-	Err  error // a *realtime.Error
+	Err  error // a *realtime.Error, with the code "removed" if the server took the client out
 }
 
 // Error names the room.

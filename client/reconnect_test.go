@@ -175,6 +175,28 @@ func TestRoomIsRefusedLater(t *testing.T) {
 	})
 }
 
+func TestRoomIsTakenAway(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		alice.join("one", "two")
+		for _, room := range []string{"one", "never joined"} {
+			_, err := w.rt.Room(room).Remove(t.Context(), "alice")
+			require.NoError(t, err)
+		}
+		_, err := alice.Ping(t.Context())
+		require.NoError(t, err)
+		w.cut()
+		alice.back()
+		require.NoError(t, alice.Join(t.Context(), "three"))
+		require.Equal(t, []string{"room one: removed", "gap 1006"}, alice.got())
+		for room, want := range map[string]int{"one": 0, "two": 1, "three": 1} {
+			n, err := w.rt.Room(room).Count(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, want, n.Conns, room)
+		}
+	})
+}
+
 // A consumer that is told of a gap has not missed anything that comes after it.
 func TestGapIsToldWhenRoomsAreJoined(t *testing.T) {
 	served(t, play(t, func(s *stage, n int) {

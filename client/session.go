@@ -147,6 +147,17 @@ func (s *session) setRoom(room string, joined bool) {
 	}
 }
 
+// removed is called by the reader, when the server has taken the client out of a room.
+func (s *session) removed(room string) {
+	if !slices.Contains(s.rooms, room) {
+		return
+	}
+	s.setRoom(room, false)
+	s.stream.fail(&RoomError{Room: room, Err: &realtime.Error{
+		Code: "removed", Message: "the server has taken the client out of the room",
+	}})
+}
+
 // hear is called by the reader. It does not block.
 func (s *session) hear(l *link, f frame) {
 	in, ok := decode(f)
@@ -156,6 +167,8 @@ func (s *session) hear(l *link, f frame) {
 		s.calls.serve(l, in, s.limit)
 	case in.Type == "reply", in.Type == "error":
 		s.answered(l, in)
+	case in.Type == "left":
+		s.removed(in.Room)
 	case in.isMessage():
 		m := in.message()
 		if !s.seen.has(&m) && s.stream.push(m) {

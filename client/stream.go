@@ -1,6 +1,9 @@
 package client
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // maxStreamBytes bounds what waits for the consumer, whatever its number.
 const maxStreamBytes = 64 << 20
@@ -93,12 +96,16 @@ func (s *stream) append(it item) {
 	s.changed.Broadcast()
 }
 
-// next waits for the next item. After the end it returns what is left, and then the final error
-// with last true.
-func (s *stream) next() (it item, last bool) {
+// next waits for the next item until ctx ends, whose cause is an item then. After the end it
+// returns what is left, and then the final error with last true.
+func (s *stream) next(ctx context.Context) (it item, last bool) {
+	defer context.AfterFunc(ctx, s.notify)()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.mayGo() {
+		if ctx.Err() != nil {
+			return item{err: context.Cause(ctx)}, false
+		}
 		s.changed.Wait()
 	}
 	if len(s.items) == 0 {
@@ -111,6 +118,12 @@ func (s *stream) next() (it item, last bool) {
 	}
 	s.bytes -= it.msg.size()
 	return it, false
+}
+
+func (s *stream) notify() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changed.Broadcast()
 }
 
 // mayGo reports whether there is something for next. s.mu is held.

@@ -125,7 +125,7 @@ func decode(f frame) (in incoming, ok bool) {
 // those that it keeps for later neither.
 func (in *incoming) isMessage() bool {
 	switch in.Type {
-	case "welcome", "reply", "error", "call", "ping", "pong", "position", "skipped":
+	case "welcome", "reply", "error", "call", "left", "ping", "pong", "position", "skipped":
 		return false
 	}
 	return true

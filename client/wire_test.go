@@ -30,6 +30,7 @@ type vector struct {
 	ID      json.RawMessage
 	Content json.RawMessage
 	Method  string
+	Room    string
 	Error   json.RawMessage
 }
 
@@ -98,6 +99,8 @@ func TestVectorsAreUnderstood(t *testing.T) {
 			require.Nil(t, in.fault(), v.Name)
 			require.Equal(t, string(v.ID), string(in.ID), v.Name)
 			requireContent(t, &v, &in)
+		case "left":
+			require.Equal(t, []any{"left", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
 		case "error":
 			e := in.fault()
 			require.JSONEq(t, string(v.Error), `{"code":"`+e.Code+`","message":"`+e.Message+`"}`, v.Name)
