@@ -1,0 +1,140 @@
+package realtimetest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+)
+
+var errNoNetwork = errors.New("realtimetest: the network is gone")
+
+// network is a net.Listener in memory. Its connections behave like sockets, need no port, and
+// wait in ways that testing/synctest knows.
+type network struct {
+	arrived chan net.Conn
+	done    chan struct{}
+	once    sync.Once
+
+	mu   sync.Mutex
+	last int // number of a client's address
+}
+
+func newNetwork() *network {
+	return &network{arrived: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// Accept is net.Listener.
+func (n *network) Accept() (net.Conn, error) {
+	select {
+	case c := <-n.arrived:
+		return c, nil
+	case <-n.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close is net.Listener.
+func (n *network) Close() error {
+	n.once.Do(func() { close(n.done) })
+	return nil
+}
+
+// Addr is net.Listener.
+func (n *network) Addr() net.Addr { return address("10.0.0.1:80") }
+
+// dial connects to whoever accepts.
+func (n *network) dial(ctx context.Context) (*conn, error) {
+	n.mu.Lock()
+	n.last++
+	from := address("10.0.0.2:" + strconv.Itoa(n.last))
+	n.mu.Unlock()
+	near, far := newPair(from, n.Addr())
+	select {
+	case n.arrived <- far:
+		return near, nil
+	case <-n.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// address is that of a private network, for which there are no limits by default.
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }
+
+// uplink is a client's way into the network, which can be cut.
+type uplink struct {
+	net *network
+
+	mu      sync.Mutex
+	gone    bool
+	stalled bool
+	conns   map[*conn]struct{}
+}
+
+func newUplink(n *network) *uplink {
+	return &uplink{net: n, conns: make(map[*conn]struct{})}
+}
+
+// client makes requests by this way.
+func (u *uplink) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: u.dial, DisableKeepAlives: true}}
+}
+
+// dial is for an http.Transport.
+func (u *uplink) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	u.mu.Lock()
+	gone := u.gone
+	u.mu.Unlock()
+	if gone {
+		return nil, errNoNetwork
+	}
+	c, err := u.net.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.conns[c] = struct{}{}
+	c.in.pause(u.stalled)
+	return c, nil
+}
+
+// stall makes the client read nothing, or go on.
+func (u *uplink) stall(yes bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.stalled = yes
+	for c := range u.conns {
+		c.in.pause(yes)
+	}
+}
+
+// drop lets everything vanish from now on. Nobody is told.
+func (u *uplink) drop() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.gone = true
+	for c := range u.conns {
+		c.in.vanish()
+		c.out.vanish()
+	}
+}
+
+// restore brings the network back. What was connected before is not: the client is told, as by
+// a router that does not know its connections any more.
+func (u *uplink) restore() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.gone = false
+	for c := range u.conns {
+		c.in.reset()
+	}
+	clear(u.conns)
+}

@@ -1,0 +1,110 @@
+package realtimetest
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"net/url"
+	"testing"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/client"
+)
+
+// keep is how many messages a client keeps that are not expected yet.
+const keep = 1 << 16
+
+// Server serves an application on a network in memory, for one test.
+type Server struct {
+	// Manager is that of New, and nil from Serve.
+	Manager *realtime.Manager
+
+	t   testing.TB
+	net *network
+}
+
+// New serves a Manager with these options. Nil is for a test that is about something else:
+// everybody may do everything. If there is no Options.Authenticate, clients are who they say,
+// as with [realtime.InsecureQueryUser]. Manager and server are closed when the test ends.
+func New(t testing.TB, o *realtime.Options) *Server {
+	t.Helper()
+	opts := realtime.Options{Authorize: realtime.InsecureAllowAll}
+	if o != nil {
+		opts = *o
+	}
+	if opts.Authenticate == nil {
+		opts.Authenticate = realtime.InsecureQueryUser
+	}
+	m := realtime.New(&opts)
+	t.Cleanup(func() { _ = m.Close() })
+	s := Serve(t, m)
+	s.Manager = m
+	return s
+}
+
+// Serve serves any handler, such as the router of an application with all its middleware. The
+// server is closed when the test ends.
+func Serve(t testing.TB, h http.Handler) *Server {
+	t.Helper()
+	s := &Server{t: t, net: newNetwork()}
+	srv := realtime.NewServer("", h)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.Serve(s.net)
+	}()
+	t.Cleanup(func() {
+		_ = srv.Close()
+		<-done
+	})
+	return s
+}
+
+// Connect connects a user to the Manager of New, see [Server.Dial].
+func (s *Server) Connect(user string) *Client {
+	s.t.Helper()
+	return s.Dial("/?"+url.Values{"user_id": {user}}.Encode(), nil)
+}
+
+// Dial connects a client to the endpoint with this path, which begins with a slash and may
+// have a query. The options are as for [client.Dial]; their HTTPClient is replaced. It waits
+// until the connection is open, and fails the test if it is refused. The client is closed when
+// the test ends.
+func (s *Server) Dial(path string, o *client.DialOptions) *Client {
+	s.t.Helper()
+	c, err := s.TryDial(path, o)
+	if err != nil {
+		s.t.Fatalf("realtimetest: dial %s: %v", path, err)
+	}
+	return c
+}
+
+// TryDial is Dial that returns the error of [client.Dial].
+func (s *Server) TryDial(path string, o *client.DialOptions) (*Client, error) {
+	s.t.Helper()
+	up := newUplink(s.net)
+	opts := client.DialOptions{}
+	if o != nil {
+		opts = *o
+	}
+	opts.HTTPClient = up.client()
+	opts.QueueMessages = cmp.Or(opts.QueueMessages, keep)
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	far, err := client.Dial(ctx, s.URL(path), &opts)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{Client: far, t: s.t, up: up}
+	s.t.Cleanup(c.close)
+	return c, nil
+}
+
+// URL is that of a path, for code of the application that dials by itself, with the options of
+// [Server.DialOptions].
+func (s *Server) URL(path string) string { return "ws://realtime.test" + path }
+
+// DialOptions are those with which [client.Dial] reaches the server.
+func (s *Server) DialOptions() *client.DialOptions {
+	return &client.DialOptions{HTTPClient: newUplink(s.net).client()}
+}

@@ -1,0 +1,157 @@
+package realtimetest_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/client"
+	"github.com/realtime-go/realtime/realtimetest"
+)
+
+// These are stories of a server and its clients, with the handshake between them.
+
+// A deploy: one server says goodbye, another one takes its place, and the clients come back with
+// their rooms, not all at once.
+func TestDeploy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := func() *realtime.Manager {
+			rt := realtime.New(&realtime.Options{
+				Authenticate: realtime.InsecureQueryUser, Authorize: realtime.InsecureAllowAll,
+				HandshakeRate: 2,
+			})
+			t.Cleanup(func() { _ = rt.Close() })
+			return rt
+		}
+		var current atomic.Pointer[realtime.Manager]
+		current.Store(open())
+		srv := realtimetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			current.Load().ServeHTTP(w, r)
+		}))
+		const clients = 40 // twice as many as it lets in at once
+		all := make([]*realtimetest.Client, clients)
+		for i := range all {
+			all[i] = srv.Connect("alice")
+			all[i].Join("lobby")
+			time.Sleep(time.Second)
+		}
+		old := current.Swap(open())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.NoError(t, old.Shutdown(ctx))
+		time.Sleep(time.Minute)
+		for _, c := range all {
+			gone, ok := errors.AsType[*realtime.CloseError](c.ExpectGap().Err)
+			require.True(t, ok)
+			require.Equal(t, realtime.CloseRestart, gone.Code)
+		}
+		count, err := current.Load().Room("lobby").Count(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, clients, count.Conns)
+		require.Less(t, current.Load().Stats().RefusedLimit, uint64(10), "they did not come all at once")
+		all[0].Send(realtime.ToRoom("lobby"), "chat", "we are back")
+		for _, c := range all {
+			require.Equal(t, "we are back", realtimetest.Expect[string](c, "chat"))
+			c.ExpectNone("chat")
+		}
+	})
+}
+
+// A token expires, and the client brings a new one over the same connection, until there is none.
+func TestTokenThatExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		identify := func(token string) (realtime.Identity, error) {
+			if token != "good" {
+				return realtime.Identity{}, realtime.ErrUnauthenticated
+			}
+			return realtime.Identity{UserID: "alice", ExpiresAt: time.Now().Add(time.Minute)}, nil
+		}
+		token := "good"
+		srv := realtimetest.New(t, &realtime.Options{
+			Authenticate: func(r *http.Request) (realtime.Identity, error) { return identify(realtime.BearerToken(r)) },
+			Revalidate: func(_ context.Context, _ *realtime.Conn, token string) (realtime.Identity, error) {
+				return identify(token)
+			},
+			Authorize: realtime.InsecureAllowAll,
+		})
+		alice := srv.Dial("/", &client.DialOptions{
+			Token: func(context.Context) (string, error) { return token, nil },
+		})
+		alice.Join("lobby")
+		time.Sleep(10 * time.Minute)
+		alice.Send(realtime.ToRoom("lobby"), "chat", "still here")
+		alice.Expect("chat")
+		require.EqualValues(t, 1, srv.Manager.Stats().PeakConns)
+		require.EqualValues(t, 0, srv.Manager.Stats().Ended.Expired)
+
+		token = "bad"
+		time.Sleep(2 * time.Minute)
+		refused, ok := errors.AsType[*client.DialError](alice.ExpectEnd())
+		require.True(t, ok)
+		require.Equal(t, http.StatusUnauthorized, refused.Status)
+	})
+}
+
+// Who is denied for a time comes back when it is over; who is replaced stays away.
+func TestDeniedAndReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := realtimetest.New(t, &realtime.Options{
+			Authorize: realtime.InsecureAllowAll, MaxConnsPerUser: 1, UserFull: realtime.UserFullReplace,
+		})
+		first := srv.Connect("alice")
+		second := srv.Connect("alice")
+		replaced, ok := errors.AsType[*realtime.CloseError](first.ExpectEnd())
+		require.True(t, ok)
+		require.Equal(t, realtime.CloseReplaced, replaced.Code)
+
+		second.Join("lobby")
+		_, err := srv.Manager.Room("lobby").Deny(t.Context(), "alice", time.Minute)
+		require.NoError(t, err)
+		second.Send(realtime.ToRoom("lobby"), "chat", "anybody?")
+		second.ExpectNone("chat")
+
+		_, err = srv.Manager.User("alice").Deny(t.Context(), time.Minute)
+		require.NoError(t, err)
+		second.ExpectEnd()
+		_, err = srv.TryDial("/?user_id=alice", nil)
+		require.Error(t, err, "for as long as the test has patience")
+		time.Sleep(time.Minute)
+		srv.Connect("alice").Join("lobby")
+	})
+}
+
+// A handler calls its client, which answers while its own call waits.
+func TestCallsBothWays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r realtime.Router
+		realtime.Handle(&r, "delete", func(ctx context.Context, c *realtime.Conn, file string) (string, error) {
+			sure, err := realtime.Call[bool](ctx, c, "confirm", file)
+			if !sure || err != nil {
+				return "kept", err
+			}
+			return "deleted", nil
+		})
+		srv := realtimetest.New(t, &realtime.Options{Authorize: realtime.InsecureAllowAll, OnCall: r.OnCall})
+		alice := srv.Dial("/?user_id=alice", &client.DialOptions{
+			OnCall: func(_ context.Context, _ string, content json.RawMessage) (json.RawMessage, error) {
+				if string(content) == `"precious"` {
+					return nil, &realtime.Error{Code: "no", Message: "never"}
+				}
+				return json.RawMessage("true"), nil
+			},
+		})
+		answer, err := client.Call[string](t.Context(), alice.Client, "delete", "old")
+		require.NoError(t, err)
+		require.Equal(t, "deleted", answer)
+		_, err = client.Call[string](t.Context(), alice.Client, "delete", "precious")
+		require.Equal(t, &realtime.Error{Code: "no", Message: "never"}, err)
+	})
+}

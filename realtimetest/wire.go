@@ -1,0 +1,141 @@
+package realtimetest
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// socketBuffer is how many bytes wait in one direction before a writer does.
+const socketBuffer = 64 << 10
+
+// conn is one end of a connection in memory.
+type conn struct {
+	in, out     *wire
+	local, peer net.Addr
+}
+
+func newPair(near, far net.Addr) (*conn, *conn) {
+	up, down := newWire(), newWire()
+	return &conn{down, up, near, far}, &conn{up, down, far, near}
+}
+
+func (c *conn) Read(p []byte) (int, error)         { return c.in.read(p) }
+func (c *conn) Write(p []byte) (int, error)        { return c.out.write(p) }
+func (c *conn) LocalAddr() net.Addr                { return c.local }
+func (c *conn) RemoteAddr() net.Addr               { return c.peer }
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.in.set(&c.in.readBy, t) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.set(&c.out.writeBy, t) }
+
+func (c *conn) SetDeadline(t time.Time) error {
+	_ = c.SetReadDeadline(t)
+	return c.SetWriteDeadline(t)
+}
+
+func (c *conn) Close() error {
+	c.in.shut()
+	c.out.end()
+	return nil
+}
+
+// wire is one direction of a connection.
+type wire struct {
+	mu      sync.Mutex
+	change  sync.Cond
+	buf     []byte
+	readBy  time.Time
+	writeBy time.Time
+	paused  bool // nothing can be read
+	void    bool // what is written vanishes
+	ended   bool // the writer is gone: what waits can be read
+	closed  bool // the reader is gone
+}
+
+func newWire() *wire {
+	w := &wire{}
+	w.change.L = &w.mu
+	return w
+}
+
+func (w *wire) read(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		switch {
+		case w.closed:
+			return 0, net.ErrClosed
+		case past(w.readBy):
+			return 0, os.ErrDeadlineExceeded
+		case len(w.buf) > 0 && !w.paused:
+			n := copy(p, w.buf)
+			w.buf = w.buf[n:]
+			w.change.Broadcast()
+			return n, nil
+		case w.ended && len(w.buf) == 0:
+			return 0, io.EOF
+		}
+		w.wait(w.readBy)
+	}
+}
+
+func (w *wire) write(p []byte) (n int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for n < len(p) {
+		switch {
+		case w.ended:
+			return n, net.ErrClosed
+		case w.closed:
+			return n, io.ErrClosedPipe
+		case past(w.writeBy):
+			return n, os.ErrDeadlineExceeded
+		case w.void && len(w.buf) < socketBuffer:
+			return len(p), nil
+		case len(w.buf) < socketBuffer:
+			k := min(len(p)-n, socketBuffer-len(w.buf))
+			w.buf = append(w.buf, p[n:n+k]...)
+			n += k
+			w.change.Broadcast()
+		default:
+			w.wait(w.writeBy)
+		}
+	}
+	return n, nil
+}
+
+// wait waits for a change, or for the deadline if there is one. w.mu is held.
+func (w *wire) wait(by time.Time) {
+	if !by.IsZero() {
+		t := time.AfterFunc(time.Until(by), w.notify)
+		defer t.Stop()
+	}
+	w.change.Wait()
+}
+
+func past(by time.Time) bool { return !by.IsZero() && !time.Now().Before(by) }
+
+func (w *wire) notify() { w.do(func() {}) }
+
+func (w *wire) set(which *time.Time, t time.Time) error {
+	w.do(func() { *which = t })
+	return nil
+}
+
+func (w *wire) pause(yes bool) { w.do(func() { w.paused = yes }) }
+func (w *wire) vanish()        { w.do(func() { w.void, w.paused = true, true }) }
+func (w *wire) shut()          { w.do(func() { w.closed = true }) }
+
+// end lets what waits be read, and then the end, which may vanish like anything else.
+func (w *wire) end() { w.do(func() { w.ended = w.ended || !w.void }) }
+
+// reset lets the end be read at once.
+func (w *wire) reset() { w.do(func() { w.ended, w.buf = true, nil }) }
+
+func (w *wire) do(change func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change()
+	w.change.Broadcast()
+}
