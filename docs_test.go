@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -37,7 +38,12 @@ func TestCommandsInDocsRunInCI(t *testing.T) {
 	ci := read(t, ".ci/run")
 	n := 0
 	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/PROTOCOL.md"} {
-		for _, block := range blocks(read(t, doc), "sh") {
+		text := read(t, doc)
+		if before, after, ok := strings.Cut(text, "## Quick start"); ok { // TestQuickStart runs that
+			_, after, _ = strings.Cut(after, "\n## ")
+			text = before + after
+		}
+		for _, block := range blocks(text, "sh") {
 			for command := range strings.Lines(block) {
 				n++
 				require.Contains(t, ci, strings.TrimSpace(command), "%s has a command that CI does not run", doc)
@@ -47,13 +53,39 @@ func TestCommandsInDocsRunInCI(t *testing.T) {
 	require.NotZero(t, n)
 }
 
-// The README's server is a program in the tree, which is compiled with the rest.
-func TestReadmeServer(t *testing.T) {
+// The code in the README is Go, and the quick start is tested where it is compiled.
+func TestReadmeCode(t *testing.T) {
 	code := blocks(read(t, "README.md"), "go")
-	require.Equal(t, read(t, "examples/hello/main.go"), code[0])
-	require.LessOrEqual(t, strings.Count(code[0], "\n"), 17)
-	_, err := parser.ParseExpr("func() {" + code[1] + "}")
-	require.NoError(t, err)
+	require.Equal(t, read(t, "examples/quickstart/main.go"), code[0])
+	for _, block := range code[1:] {
+		_, err := parser.ParseExpr("func() {" + block + "}")
+		if err != nil {
+			_, err = parser.ParseFile(token.NewFileSet(), "", "package p\n"+block, 0)
+		}
+		require.NoError(t, err, block)
+	}
+}
+
+// Recipes and pages for newcomers show files that are compiled and tested.
+func TestSnippets(t *testing.T) {
+	for doc, from := range map[string]string{
+		"docs/RECIPES.md": "examples/recipes/*.*", "docs/MIGRATION.md": "examples/migrate/*.*",
+	} {
+		paths, err := filepath.Glob(from)
+		require.NoError(t, err)
+		var files strings.Builder
+		for _, path := range paths {
+			files.WriteString(read(t, path))
+		}
+		n := 0
+		for _, language := range []string{"go", "js", "nginx", "html"} {
+			for _, block := range blocks(read(t, doc), language) {
+				n++
+				require.Contains(t, files.String(), block, doc)
+			}
+		}
+		require.Greater(t, n, 2, doc)
+	}
 }
 
 // The table of close codes in PROTOCOL.md is that of closecode.go.
@@ -114,11 +146,13 @@ func TestLayersAreDocumented(t *testing.T) {
 // Every file that a document links to exists, and no document is long-winded.
 func TestLinksInDocs(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	code := regexp.MustCompile("(?s)```.*?```")
 	for doc, dir := range map[string]string{
 		"README.md": "", "CONTRIBUTING.md": "", "AGENTS.md": "", "CHANGELOG.md": "",
 		"docs/ARCHITECTURE.md": "docs/", "docs/PROTOCOL.md": "docs/", "docs/SECURITY.md": "docs/",
+		"docs/RECIPES.md": "docs/", "docs/MIGRATION.md": "docs/", "js/README.md": "js/",
 	} {
-		for _, m := range link.FindAllStringSubmatch(read(t, doc), -1) {
+		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(read(t, doc), ""), -1) {
 			_, err := os.Stat(dir + m[1])
 			require.NoError(t, err, doc)
 		}

@@ -1,12 +1,12 @@
-// Command chat is a chat with rooms, private messages and a list of who is there,
-// on one page without a build step.
+// Command chat is a chat with rooms, private messages and a list of who is there, on one page
+// without a build step. A second page, /plain, does with a bare WebSocket.
 //
 // It is a demonstration: anybody can take any name, and anybody may do anything.
 package main
 
 import (
 	"context"
-	_ "embed"
+	"embed"
 	"errors"
 	"flag"
 	"log/slog"
@@ -19,8 +19,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-//go:embed page.html
-var page []byte
+//go:embed page.html plain.html
+var pages embed.FS
 
 func main() {
 	addr := flag.String("addr", "localhost:8080", "address to listen on")
@@ -44,9 +44,12 @@ func main() {
 	mux.Handle("/connections/", api)
 	mux.Handle("/rooms/", api)
 	mux.Handle("/stats", api)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(page)
+	mux.Handle("GET /realtime.js", rt.ClientJS())
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFileFS(w, r, pages, "page.html")
+	})
+	mux.HandleFunc("GET /plain", func(w http.ResponseWriter, r *http.Request) {
+		http.ServeFileFS(w, r, pages, "plain.html")
 	})
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/realtimetest"
+)
+
+func TestBot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := realtimetest.New(t, &realtime.Options{
+			Authorize: realtime.InsecureAllowAll, Announce: realtime.AnnounceRooms,
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- run(ctx, srv.URL("/?user_id=bot"), "lobby", srv.DialOptions()) }()
+		synctest.Wait()
+		alice := srv.Connect("alice")
+		hears := func(want string) {
+			t.Helper()
+			var said struct{ Content string }
+			require.NoError(t, json.Unmarshal(alice.Expect("chat").Content, &said))
+			require.Equal(t, want, said.Content)
+		}
+		alice.Join("lobby")
+		hears("Hello, alice!")
+		alice.Send(realtime.ToRoom("lobby"), "chat", map[string]string{"content": "bot, hi"})
+		hears("bot, hi")
+		hears("alice says hi")
+		alice.ExpectNone("chat")
+		stop()
+		require.ErrorIs(t, <-done, realtime.ErrClosed)
+	})
+}

@@ -1,0 +1,147 @@
+// Package flaky is a network that fails on demand, for tests.
+package flaky
+
+import (
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Proxy passes TCP connections on to a server, on loopback.
+type Proxy struct {
+	// Addr is where it listens.
+	Addr string
+
+	to string
+	ln net.Listener
+	wg sync.WaitGroup
+
+	mu    sync.Mutex
+	flow  sync.Cond
+	gone  bool
+	done  bool
+	conns map[net.Conn]struct{}
+}
+
+// New starts a proxy to an address, until the test ends.
+func New(t testing.TB, to string) *Proxy {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &Proxy{Addr: ln.Addr().String(), to: to, ln: ln, conns: make(map[net.Conn]struct{})}
+	p.flow.L = &p.mu
+	p.wg.Go(p.serve)
+	t.Cleanup(p.close)
+	return p
+}
+
+func (p *Proxy) serve() {
+	for {
+		c, err := p.ln.Accept()
+		if err != nil {
+			return
+		}
+		p.wg.Go(func() { p.pass(c) })
+	}
+}
+
+// pass connects c to the server.
+func (p *Proxy) pass(c net.Conn) {
+	defer c.Close()
+	p.wait()
+	s, err := net.Dial("tcp", p.to)
+	if err != nil {
+		return
+	}
+	defer s.Close()
+	if !p.keep(c, s) {
+		return
+	}
+	defer p.forget(c, s)
+	ended := make(chan struct{}, 2)
+	for _, way := range [][2]net.Conn{{c, s}, {s, c}} {
+		p.wg.Go(func() {
+			p.copy(way[0], way[1])
+			ended <- struct{}{}
+		})
+	}
+	<-ended
+}
+
+func (p *Proxy) copy(to, from net.Conn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		p.wait()
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// wait waits while the network is gone.
+func (p *Proxy) wait() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.gone && !p.done {
+		p.flow.Wait()
+	}
+}
+
+func (p *Proxy) keep(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		p.conns[c] = struct{}{}
+	}
+	return !p.done
+}
+
+func (p *Proxy) forget(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		delete(p.conns, c)
+	}
+}
+
+// Cut ends all connections, in the middle of whatever they are at.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		_ = c.Close()
+	}
+}
+
+// Drop lets nothing pass any more, and nobody is told, until Restore.
+func (p *Proxy) Drop() { p.set(true) }
+
+// Restore lets pass what has waited since Drop, and all that follows.
+func (p *Proxy) Restore() { p.set(false) }
+
+func (p *Proxy) set(gone bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone = gone
+	p.flow.Broadcast()
+}
+
+func (p *Proxy) close() {
+	_ = p.ln.Close()
+	p.mu.Lock()
+	p.done = true
+	p.flow.Broadcast()
+	p.mu.Unlock()
+	p.Cut()
+	p.wg.Wait()
+}

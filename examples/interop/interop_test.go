@@ -1,0 +1,84 @@
+package interop
+
+import (
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/examples/internal/browser"
+)
+
+// said is what a client prints that was welcomed, answered, heard and let go.
+var said = regexp.MustCompile(`^\{"message_type":"welcome",.*\}
+pong
+\{"message_type":"chat","sender_id":"alice","content":\{"type":"chat_message","sender_id":"alice","content":"hi",.*\}
+1000
+$`)
+
+func requireSpeaks(t *testing.T, dir string, command ...string) {
+	t.Helper()
+	for name, o := range map[string]realtime.Options{
+		"plain":      {},
+		"compressed": {CompressFrom: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.Authenticate, o.Authorize = realtime.InsecureQueryUser, realtime.InsecureAllowAll
+			rt := realtime.New(&o)
+			defer rt.Close()
+			srv := httptest.NewServer(rt)
+			defer srv.Close()
+			url := "ws" + strings.TrimPrefix(srv.URL, "http") + "?user_id=alice"
+			cmd := exec.CommandContext(t.Context(), command[0], append(command[1:], url)...)
+			cmd.Dir = dir
+			out, err := cmd.CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			require.Regexp(t, said, string(out))
+		})
+	}
+}
+
+func find(t *testing.T, name, what string) string {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("no %s in PATH: %s is not tested", name, what)
+	}
+	return path
+}
+
+func TestNode(t *testing.T) {
+	node := find(t, "node", "Node's WebSocket")
+	for _, flag := range []string{"--no-warnings", "--experimental-websocket"} { // which 20 needs
+		if exec.CommandContext(t.Context(), node, flag, "-e", "WebSocket").Run() == nil {
+			requireSpeaks(t, ".", node, flag, "native.mjs")
+			return
+		}
+	}
+	t.Skip("this Node has no WebSocket: it is not tested")
+}
+
+func TestWS(t *testing.T) {
+	node := find(t, "node", "ws")
+	dir := browser.Install(t, "ws@8.23.0")
+	source, err := os.ReadFile("ws.mjs")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "ws.mjs"), source, 0o600))
+	requireSpeaks(t, dir, node, "ws.mjs")
+}
+
+func TestPython(t *testing.T) {
+	// Debian's package is for Debian's Python, which need not be the first in PATH.
+	for _, python := range []string{"python3", "/usr/bin/python3"} {
+		if exec.CommandContext(t.Context(), python, "-c", "import websockets").Run() == nil {
+			requireSpeaks(t, ".", python, "client.py")
+			return
+		}
+	}
+	t.Skip("no Python with the package websockets: it is not tested")
+}

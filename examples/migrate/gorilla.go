@@ -1,0 +1,23 @@
+package migrate
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/realtime-go/realtime"
+)
+
+func fromGorilla() (*realtime.Manager, http.Handler) {
+	rt := realtime.New(&realtime.Options{
+		MaxMessageBytes: 512,
+		Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+			if a.Kind == realtime.ActionSend && a.Target.All {
+				return nil // as the hub did: what one says, all hear
+			}
+			return realtime.ErrForbidden
+		},
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/ws", rt)
+	return rt, mux
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp/kb"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/mod/module"
+	modzip "golang.org/x/mod/zip"
+
+	"github.com/realtime-go/realtime/examples/internal/browser"
+)
+
+const root = "../.."
+
+// steps are what the README's quick start says: commands, and files with what is in them.
+type steps struct {
+	commands []string
+	files    map[string]string
+}
+
+func readSteps(t *testing.T) (s steps) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	_, section, ok := strings.Cut(string(readme), "\n## Quick start\n")
+	require.True(t, ok)
+	section, _, _ = strings.Cut(section, "\n## ")
+	s.files = map[string]string{}
+	name := ""
+	block := regexp.MustCompile("(?ms)^(?:.*?`([a-z.]+)`:\n\n)?```([a-z]+)\n(.*?)^```$")
+	for _, m := range block.FindAllStringSubmatch(section, -1) {
+		if name = m[1]; m[2] == "sh" {
+			for line := range strings.Lines(m[3]) {
+				s.commands = append(s.commands, strings.TrimSpace(line))
+			}
+		} else {
+			require.NotEmpty(t, name, "a file without a name: %s", m[3])
+			s.files[name] = m[3]
+		}
+	}
+	return s
+}
+
+// The files are those of this folder, which are compiled with the rest.
+func TestReadmeHasTheseFiles(t *testing.T) {
+	s := readSteps(t)
+	require.LessOrEqual(t, len(s.commands), 12)
+	require.Len(t, s.files, 2)
+	for name, content := range s.files {
+		here, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.Equal(t, string(here), content)
+	}
+}
+
+// TestQuickStart does what the README says, in an empty folder, with the module as others
+// will get it, and chats.
+func TestQuickStart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short")
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("no git in PATH: the quick start is not tested")
+	}
+	chromium := browser.Start(t)
+	if l, err := net.Listen("tcp", "localhost:8080"); err != nil {
+		t.Skip("port 8080 is taken: the quick start is not tested")
+	} else {
+		require.NoError(t, l.Close())
+	}
+	s := readSteps(t)
+	dir := t.TempDir()
+	run := s.commands[len(s.commands)-1]
+	env := append(os.Environ(), "GOPROXY="+fileProxy(t)+","+goEnv(t, "GOPROXY"), "GOWORK=off",
+		"GONOSUMDB=github.com/realtime-go/*")
+	shell := func(ctx context.Context, line string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, "bash", "-ec", line)
+		cmd.Dir, cmd.Env = dir, env
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+		return cmd
+	}
+	for _, line := range s.commands[:len(s.commands)-1] {
+		if name, ok := strings.CutPrefix(line, "mkdir chat && cd "); ok {
+			dir = filepath.Join(dir, name)
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			continue
+		}
+		out, err := shell(t.Context(), line).CombinedOutput()
+		browser.RequireOnline(t, out, err)
+		require.NoError(t, err, "%s: %s", line, out)
+	}
+	for name, content := range s.files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	stop := serve(t, shell, run)
+
+	profile := chromium.Profile(t)
+	open := func(name string) *browser.Tab { return profile.Open(t, "http://localhost:8080/?name="+name) }
+	alice, bob := open("alice"), open("bob")
+	talk := func(text string) {
+		for _, tab := range []*browser.Tab{alice, bob} {
+			tab.Waits("who is here", `people.textContent === "alice, bob"`)
+		}
+		alice.Types("#text", text+kb.Enter)
+		bob.Waits(text, fmt.Sprintf(`said.innerText.includes("alice: %s")`, text))
+	}
+	talk("hello")
+	stop()
+	stop = serve(t, shell, run)
+	defer stop()
+	talk("still here")
+}
+
+// serve runs the server until stop is called.
+func serve(t *testing.T, shell func(context.Context, string) *exec.Cmd, line string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := shell(ctx, line)
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	require.NoError(t, cmd.Start())
+	stop = func() {
+		cancel()
+		_ = cmd.Wait()
+	}
+	t.Cleanup(stop)
+	require.Eventually(t, func() bool {
+		resp, err := http.Get("http://localhost:8080/")
+		return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+	}, time.Minute, 50*time.Millisecond, "%s", &log)
+	return stop
+}
+
+func goEnv(t *testing.T, name string) string {
+	out, err := exec.CommandContext(t.Context(), "go", "env", name).Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(out))
+}
+
+// fileProxy is a module proxy in files that has this module, as it was committed last.
+// The layout is that of https://go.dev/ref/mod#goproxy-protocol.
+func fileProxy(t *testing.T) string {
+	dir := t.TempDir()
+	version := module.Version{Path: "github.com/realtime-go/realtime", Version: "v0.1.0"}
+	at := filepath.Join(dir, version.Path, "@v")
+	require.NoError(t, os.MkdirAll(at, 0o700))
+	put := func(name string, content []byte) {
+		require.NoError(t, os.WriteFile(filepath.Join(at, name), content, 0o600))
+	}
+	info, err := json.Marshal(map[string]string{"Version": version.Version, "Time": "2026-01-01T00:00:00Z"})
+	require.NoError(t, err)
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	require.NoError(t, err)
+	var packed bytes.Buffer
+	require.NoError(t, modzip.CreateFromVCS(&packed, version, root, "HEAD", ""))
+	requireEmbedded(t, packed.Bytes())
+	put("list", []byte(version.Version+"\n"))
+	put(version.Version+".info", info)
+	put(version.Version+".mod", mod)
+	put(version.Version+".zip", packed.Bytes())
+	return "file://" + dir
+}
+
+// requireEmbedded checks that the module has what is embedded into the package.
+func requireEmbedded(t *testing.T, packed []byte) {
+	r, err := zip.NewReader(bytes.NewReader(packed), int64(len(packed)))
+	require.NoError(t, err)
+	f, err := r.Open("github.com/realtime-go/realtime@v0.1.0/js/dist/realtime.js")
+	require.NoError(t, err)
+	defer f.Close()
+	content, err := io.ReadAll(f)
+	require.NoError(t, err)
+	require.NotEmpty(t, content)
+}

@@ -1,0 +1,3 @@
+const client = connect("/ws", {
+  token: async () => (await fetch("/token")).text(), // asked for each attempt, and when it expires
+})

@@ -1,0 +1,231 @@
+package recipes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/client"
+	"github.com/realtime-go/realtime/examples/internal/browser"
+)
+
+// script is a page's part of a recipe.
+func script(t *testing.T, name string) string {
+	p, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return string(p)
+}
+
+// serve serves a Manager, its client, and a page with a script on it. A visit to the page logs
+// alice in.
+func serve(t *testing.T, mux *http.ServeMux, rt *realtime.Manager, script string) *httptest.Server {
+	mux.Handle("/ws", rt)
+	mux.Handle("/realtime.js", rt.ClientJS())
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "session", Value: "abc", HttpOnly: true})
+		_, _ = fmt.Fprintf(w, `<!doctype html><title>recipe</title><script type="module">
+			import { connect } from "/realtime.js"
+			%s
+			window.client = client
+		</script>`, script)
+	})
+	srv := httptest.NewServer(mux)
+	t.Cleanup(srv.Close)
+	t.Cleanup(func() { _ = rt.Close() })
+	return srv
+}
+
+func requireAlice(t *testing.T, p *browser.Tab) {
+	t.Helper()
+	p.Waits("the connection", `window.client?.status.state === "open" && client.userId === "alice"`)
+}
+
+func requireRefused(t *testing.T, url string, header http.Header) {
+	t.Helper()
+	_, err := client.Dial(t.Context(), url, &client.DialOptions{Header: header})
+	refused, ok := errors.AsType[*client.DialError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, http.StatusUnauthorized, refused.Status)
+}
+
+func TestWhoIsIt(t *testing.T) {
+	chromium := browser.Start(t)
+	logins := sessions{"abc": "alice"}
+
+	t.Run("cookie", func(t *testing.T) {
+		srv := serve(t, http.NewServeMux(), withCookie(logins), script(t, "cookie.js"))
+		requireAlice(t, chromium.Profile(t).Open(t, srv.URL))
+		requireRefused(t, srv.URL+"/ws", nil)
+		requireRefused(t, srv.URL+"/ws", http.Header{"Cookie": {"session=wrong"}})
+	})
+
+	t.Run("bearer token", func(t *testing.T) {
+		var issued, checked atomic.Int64
+		check := func(token string) (string, time.Time, error) {
+			if !strings.HasPrefix(token, "token-") {
+				return "", time.Time{}, errors.New("not one of ours")
+			}
+			checked.Add(1)
+			return "alice", time.Now().Add(time.Second), nil
+		}
+		mux := http.NewServeMux()
+		mux.HandleFunc("GET /token", func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = fmt.Fprintf(w, "token-%d", issued.Add(1))
+		})
+		srv := serve(t, mux, withBearer(check), script(t, "bearer.js"))
+		p := chromium.Profile(t).Open(t, srv.URL)
+		requireAlice(t, p)
+		id := p.Eval(`client.connectionId`)
+		require.Eventually(t, func() bool { return checked.Load() > 2 }, browser.Patience, 10*time.Millisecond,
+			"the client brings a new token when one expires")
+		require.Equal(t, id, p.Eval(`client.connectionId`), "over the same connection")
+		requireRefused(t, srv.URL+"/ws", nil)
+	})
+
+	t.Run("ticket", func(t *testing.T) {
+		mux := http.NewServeMux()
+		srv := serve(t, mux, withTicket(logins, mux), script(t, "ticket.js"))
+		requireAlice(t, chromium.Profile(t).Open(t, srv.URL))
+		requireRefused(t, srv.URL+"/ws?ticket=guessed", nil)
+		resp, err := http.Post(srv.URL+"/ticket", "", nil)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	})
+}
+
+// background runs a command until the test ends.
+func background(t *testing.T, dir, name string, args ...string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	cmd.WaitDelay = time.Second
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait()
+	})
+}
+
+func freeAddr(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func requireAnswers(t *testing.T, url string) {
+	require.Eventually(t, func() bool {
+		resp, err := http.Get(url)
+		if err != nil {
+			return false
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return resp.Body.Close() == nil
+	}, 2*browser.Patience, 50*time.Millisecond, url)
+}
+
+func TestBehindNginx(t *testing.T) {
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		if nginx = "/usr/sbin/nginx"; os.Getenv("PATH") == "" || exec.Command(nginx, "-v").Run() != nil {
+			t.Skip("no nginx: its recipe is not tested")
+		}
+	}
+	chromium := browser.Start(t)
+	rt := realtime.New(&realtime.Options{
+		Authenticate: realtime.InsecureQueryUser,
+		TrustProxies: []string{"127.0.0.1"},
+	})
+	srv := serve(t, http.NewServeMux(), rt, `const client = connect("/ws?user_id=alice")`)
+	backend := strings.TrimPrefix(srv.URL, "http://")
+	addr, dir := freeAddr(t), t.TempDir()
+	location := strings.ReplaceAll(script(t, "nginx.conf"), "127.0.0.1:8080", backend)
+	require.Contains(t, location, backend)
+	temp := ""
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		temp += fmt.Sprintf("%s_temp_path %s/%s;\n", kind, dir, kind)
+	}
+	config := filepath.Join(dir, "nginx.conf")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `
+		daemon off; master_process off; pid %s/pid; error_log stderr;
+		events {}
+		http { access_log off; %s
+			server { listen %s; %s location / { proxy_pass http://%s; } } }`,
+		dir, temp, addr, location, backend), 0o600))
+	background(t, dir, nginx, "-p", dir, "-c", config)
+	requireAnswers(t, "http://"+addr+"/")
+
+	requireAlice(t, chromium.Profile(t).Open(t, "http://"+addr))
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	c, err := client.Dial(t.Context(), "ws://"+addr+"/ws?user_id=bob", &client.DialOptions{
+		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: from.DialContext}},
+		Header:     http.Header{"X-Forwarded-For": {"198.51.100.7"}}, // which nginx adds to
+	})
+	require.NoError(t, err)
+	defer c.Close()
+	for conn := range rt.User("bob").LocalConns() {
+		require.Equal(t, "127.0.0.2", conn.Info().RemoteAddr, "who asked nginx")
+	}
+}
+
+// strictPage is a page of React in strict mode, where all is mounted twice.
+const strictPage = `
+	import { connect } from "@realtime-go/client"
+	import { createElement, StrictMode, useEffect, useState } from "react"
+	import { createRoot } from "react-dom/client"
+	%s
+	function App() {
+		const room = useRoom("lobby")
+		useEffect(() => room?.on("n", (n) => said.push(n)), [room])
+		window.room = room
+	}
+	window.said = []
+	window.client = connect("/ws")
+	createRoot(document.body).render(createElement(StrictMode, null, createElement(App)))
+`
+
+// A page of Vite's development server, which imports the client from npm.
+func TestBehindVite(t *testing.T) {
+	chromium := browser.Start(t)
+	rt := realtime.New(&realtime.Options{
+		Authenticate: func(*http.Request) (realtime.Identity, error) { return realtime.Identity{UserID: "alice"}, nil },
+		Authorize:    realtime.InsecureAllowAll,
+	})
+	srv := serve(t, http.NewServeMux(), rt, "")
+	local, err := filepath.Abs("../../js")
+	require.NoError(t, err)
+	dir := browser.Install(t, "vite@8.3.8", "react@19.3.1", "react-dom@19.3.1", local)
+	put := func(name, content string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	put("vite.config.js", strings.ReplaceAll(script(t, "vite.config.js"), "http://localhost:8080", srv.URL))
+	put("index.html", `<!doctype html><title>vite</title><body><script type="module" src="/main.js"></script>`)
+	put("main.js", fmt.Sprintf(strictPage, script(t, "react.js")))
+	addr := freeAddr(t)
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	background(t, dir, "node", "node_modules/vite/bin/vite.js", "--host", "127.0.0.1", "--port", port, "--strictPort")
+	requireAnswers(t, "http://"+addr+"/")
+	p := chromium.Profile(t).Open(t, "http://"+addr)
+	requireAlice(t, p)
+	p.Waits("the room", `window.room?.joined`)
+	p.Run(`room.send("n", 1)`)
+	p.Waits("the message once", `said.join() === "1"`)
+	require.EqualValues(t, 1, rt.Stats().PeakConns, "it connected once")
+}

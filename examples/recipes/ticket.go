@@ -1,0 +1,26 @@
+package recipes
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/realtime-go/realtime"
+)
+
+func withTicket(s sessions, mux *http.ServeMux) *realtime.Manager {
+	var tickets realtime.Tickets
+	mux.HandleFunc("POST /ticket", func(w http.ResponseWriter, r *http.Request) {
+		id, err := s.authenticate(r) // as for any other request
+		if err != nil {
+			http.Error(w, "log in first", http.StatusUnauthorized)
+			return
+		}
+		ticket, err := tickets.Issue(id)
+		if err != nil {
+			http.Error(w, "later", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, ticket)
+	})
+	return realtime.New(&realtime.Options{Authenticate: tickets.Authenticate})
+}

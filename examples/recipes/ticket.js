@@ -1,0 +1,4 @@
+const client = connect(async () => {
+  const answer = await fetch("/ticket", { method: "POST" })
+  return "/ws?ticket=" + await answer.text()
+})

@@ -1,0 +1,7 @@
+export default {
+  server: {
+    proxy: {
+      "/ws": { target: "http://localhost:8080", ws: true, changeOrigin: false },
+    },
+  },
+}
