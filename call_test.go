@@ -430,6 +430,7 @@ func TestCallInsideHandler(t *testing.T) {
 		require.NoError(t, alice.Write([]byte(`{"type":"call","id":1,"method":"one"}`)))
 		require.NoError(t, alice.Write([]byte(`{"type":"call","id":2,"method":"two"}`)))
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		require.Equal(t, []string{"one begins", "one ends", "two begins", "two ends"}, order)
 	})
 }

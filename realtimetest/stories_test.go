@@ -74,7 +74,8 @@ func TestTokenThatExpires(t *testing.T) {
 			}
 			return realtime.Identity{UserID: "alice", ExpiresAt: time.Now().Add(time.Minute)}, nil
 		}
-		token := "good"
+		var token atomic.Value
+		token.Store("good")
 		srv := realtimetest.New(t, &realtime.Options{
 			Authenticate: func(r *http.Request) (realtime.Identity, error) { return identify(realtime.BearerToken(r)) },
 			Revalidate: func(_ context.Context, _ *realtime.Conn, token string) (realtime.Identity, error) {
@@ -83,7 +84,7 @@ func TestTokenThatExpires(t *testing.T) {
 			Authorize: realtime.InsecureAllowAll,
 		})
 		alice := srv.Dial("/", &client.DialOptions{
-			Token: func(context.Context) (string, error) { return token, nil },
+			Token: func(context.Context) (string, error) { return token.Load().(string), nil },
 		})
 		alice.Join("lobby")
 		time.Sleep(10 * time.Minute)
@@ -92,7 +93,7 @@ func TestTokenThatExpires(t *testing.T) {
 		require.EqualValues(t, 1, srv.Manager.Stats().PeakConns)
 		require.EqualValues(t, 0, srv.Manager.Stats().Ended.Expired)
 
-		token = "bad"
+		token.Store("bad")
 		time.Sleep(2 * time.Minute)
 		refused, ok := errors.AsType[*client.DialError](alice.ExpectEnd())
 		require.True(t, ok)
