@@ -36,6 +36,7 @@ type decoder struct {
 	ctrl controls        // the same one's
 	said *CloseError     // in a close frame that coder/websocket wanted to write
 	err  error           // of the last Read
+	took bool            // something since the last message
 }
 
 // controls is told of control frames.
@@ -80,12 +81,13 @@ func (d *decoder) done() bool { return d.br.Buffered() == 0 && d.in.Done() }
 // for control frames has gone off late, as happens when the process was stopped for some
 // seconds. Whoever has the decoder can go on with another.
 func (d *decoder) worn(err error) bool {
-	return errors.Is(err, net.ErrClosed) && d.err == nil && d.said == nil && d.done()
+	return errors.Is(err, net.ErrClosed) && d.err == nil && d.said == nil && !d.took
 }
 
 // Read is net.Conn.
 func (d *decoder) Read(p []byte) (n int, err error) {
 	n, d.err = d.in.Read(p)
+	d.took = d.took || n > 0
 	return n, d.err
 }
 

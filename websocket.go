@@ -151,8 +151,15 @@ func (s *socket) begin(wait bool) (websocket.MessageType, io.Reader, error) {
 	s.in.MayLeave(!wait)
 	for {
 		if s.decoder == nil {
+			switch err := s.in.Await(); {
+			case errors.Is(err, inbound.ErrQuiet):
+				return 0, nil, err
+			case err != nil: // none is used up for a connection that is just gone
+				return 0, nil, s.ended(err)
+			}
 			s.decoder = s.shared.decoders.lend(s.in, s)
 		}
+		s.decoder.took = false
 		typ, r, err := s.decoder.ws.Reader(context.Background())
 		switch {
 		case err == nil:
@@ -210,8 +217,9 @@ func (s *socket) ended(err error) *CloseError {
 		}
 		return &CloseError{Cause: CauseClient, Code: CloseCode(ce.Code), Reason: ce.Reason}
 	}
-	if said := s.decoder.said; said != nil {
-		return &CloseError{Cause: CauseProtocol, Code: said.Code, Reason: said.Reason, Err: err}
+	if s.decoder != nil && s.decoder.said != nil {
+		said := s.decoder.said
+		return &CloseError{Cause: CauseProtocol, Code: said.Code, Reason: "invalid frame", Err: err}
 	}
 	_, network := errors.AsType[net.Error](err)
 	if network || errors.Is(err, io.EOF) || errors.Is(err, inbound.ErrTorn) ||

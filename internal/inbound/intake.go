@@ -121,6 +121,16 @@ func (in *Intake) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Await waits until Read has something to return, or returns the error that Read would. It does
+// nothing for a connection that has to be read through its own Read.
+func (in *Intake) Await() error {
+	if in.raw == nil || len(in.chunk) > 0 {
+		return nil
+	}
+	_, err := in.Read(nil)
+	return err
+}
+
 // look has the scanner look at the rest.
 func (in *Intake) look() {
 	n, wrong := in.scan.Scan(in.rest)
