@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -228,7 +229,7 @@ func TestRouter(t *testing.T) {
 			{`{"type":"call","id":1,"method":"add","content":{"a":-1}}`, failure("forbidden", "forbidden")},
 			{`{"type":"call","id":1,"method":"add","content":{"a":1,"b":-1}}`, failure("internal", "internal error")},
 			{`{"type":"call","id":1,"method":"sub"}`, failure("unknown_method", `unknown method \"sub\"`)},
-			{`{"type":"call","id":1,"method":""}`, failure("bad_request", "realtime: invalid name: empty")},
+			{`{"type":"call","id":1,"method":""}`, failure("bad_request", "method: invalid name: empty")},
 			{`{"type":"send","id":1,"room":"r","message_type":"move","content":{"A":1,"B":2}}`, `{"message_type":"reply","id":1}`},
 			{`{"type":"send","id":1,"all":true,"message_type":"sing"}`, failure("unknown_event", `unknown event \"sing\"`)},
 			{`{"type":"send","id":1,"all":true,"content":"hi"}`, `{"message_type":"reply","id":1}`},
@@ -514,5 +515,28 @@ func TestMessageSentAgain(t *testing.T) {
 		send(mallory, 1)
 		time.Sleep(time.Minute)
 		require.Equal(t, []string{"chat 1"}, bob.got(), "ids of others are others'")
+	})
+}
+
+// A room that a client has asked for itself is not the REST interface's to leave.
+func TestRoomOfRestThatTheClientAsksFor(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		h := b.API(realtime.InsecureAllowRequests)
+		move := func(room string) {
+			t.Helper()
+			code, _, _ := rest(h, call{
+				method: "POST", path: "/connections/" + alice.conn.ID() + "/join", body: `{"room_id":"` + room + `"}`,
+			})
+			require.Equal(t, http.StatusOK, code)
+		}
+		move("one")
+		require.Equal(t, []string{`{"message_type":"reply","id":1}`}, alice.asks(`{"type":"join","id":1,"room":"one"}`))
+		move("two")
+		require.Equal(t, []string{"one", "two"}, alice.conn.Rooms())
+		move("three")
+		require.Equal(t, []string{"one", "three"}, alice.conn.Rooms())
+		require.Equal(t, []string{`{"message_type":"left","room":"two"}`}, alice.raw())
 	})
 }

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"strconv"
@@ -58,14 +59,15 @@ func decodeV1(op engine.Op, p []byte) command {
 
 func (r *request) decode(p []byte) error {
 	var values [11][]byte
-	if err := members(p, requestKeys, values[:]); err != nil {
-		return err
-	}
+	err := members(p, requestKeys, values[:])
 	if id := values[1]; id != nil {
 		if len(id) > maxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
-			return errID
+			return cmp.Or(err, errID)
 		}
-		r.id = id
+		r.id = id // the answer has it also if there is something wrong
+	}
+	if err != nil {
+		return err
 	}
 	if values[0] == nil {
 		return errNoRequest

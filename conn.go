@@ -327,6 +327,9 @@ func (c *Conn) asksFor(room string) {
 	defer c.mu.Unlock()
 	if m := c.membership(room); m != nil {
 		m.asked = true
+		if c.restRoom == room { // it is not the REST interface's any more
+			c.restRoom = ""
+		}
 	}
 }
 

@@ -94,6 +94,7 @@ func (m *Manager) buildDispatch() {
 	requests := requester{
 		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials, renew: m.sessions.expiries.renew,
 		onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(),
+		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
 	m.dispatch.request = requests.serve
 	m.sessions.readers = readers{

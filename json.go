@@ -19,13 +19,13 @@ var (
 )
 
 // members finds the members of the JSON object p that have these exact names, and
-// puts their raw values into values, nil where there is none. Members with other
+// puts their raw values into values, nil where there is none, also if it returns an error. Members with other
 // names are ignored; a wanted name that comes twice is an error, because two readers
 // of the same text could then see different things.
 //
 // encoding/json decides what is JSON. It cannot be asked for exact names (it folds
 // case) nor about duplicates (the last wins), so this walks what it found valid.
-func members(p []byte, names []string, values [][]byte) error {
+func members(p []byte, names []string, values [][]byte) (wrong error) {
 	if !json.Valid(p) {
 		return errNotObject
 	}
@@ -39,22 +39,22 @@ func members(p []byte, names []string, values [][]byte) error {
 		}
 		key := p[i:pastString(p, i)]
 		i = space(p, space(p, i+len(key))+1) // past the colon
-		end, err := pastValue(p, i)
-		if err != nil {
-			return err
+		end, deep := pastValue(p, i)
+		if deep {
+			wrong = errDepth
 		}
 		for k, name := range names {
 			if !keyIs(key, name) {
 				continue
 			}
 			if values[k] != nil {
-				return errDuplicate
+				wrong = errDuplicate
 			}
 			values[k] = p[i:end]
 		}
 		i = end
 	}
-	return nil
+	return wrong
 }
 
 func space(p []byte, i int) int {
@@ -74,17 +74,17 @@ func pastString(p []byte, i int) int {
 	return i + 1
 }
 
-// pastValue returns the index behind the value that begins at i.
-func pastValue(p []byte, i int) (int, error) {
+// pastValue returns the index behind the value that begins at i, and whether it nests too deep
+// for a member of an object.
+func pastValue(p []byte, i int) (end int, deep bool) {
 	depth := 0
 	for ; ; i++ {
 		switch p[i] {
 		case '"':
 			i = pastString(p, i) - 1
 		case '{', '[':
-			if depth++; depth >= maxDepth {
-				return 0, errDepth
-			}
+			depth++
+			deep = deep || depth >= maxDepth
 			continue
 		case '}', ']':
 			depth--
@@ -96,7 +96,7 @@ func pastValue(p []byte, i int) (int, error) {
 			}
 		}
 		if depth == 0 {
-			return i + 1, nil
+			return i + 1, deep
 		}
 	}
 }

@@ -126,6 +126,14 @@ func validID(id string) error {
 	}
 }
 
+// validClientType is validType for a message of a client, which must not look like a notice.
+func validClientType(t string) error {
+	if t == typeNotice {
+		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
+	}
+	return validType(t)
+}
+
 func validType(t string) error {
 	switch t {
 	case "", typeChat:

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 )
 
 // roomKeeper is what requests need of the index.
@@ -17,6 +19,9 @@ type roomKeeper interface {
 
 // errTarget says that a message is for nobody, or for two kinds of receivers at once.
 var errTarget = errors.New("want one of room, user, conn, or all: true")
+
+// errToken says that there is none.
+var errToken = errors.New("no token")
 
 // errCommand says that there is no such command.
 var errCommand = errors.New("unknown type")
@@ -30,8 +35,9 @@ type requester struct {
 
 	receipts *receipts
 
-	onCall   Handler
-	maxBytes int // of an answer
+	onCall    Handler
+	announced bool // who comes and goes in rooms
+	maxBytes  int  // of an answer
 }
 
 // serve does what a request asks for, and answers.
@@ -79,11 +85,11 @@ func (d *requester) sendRequest(c *Conn, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := validType(r.typ); err != nil {
-		return err
+	if err := validClientType(r.typ); err != nil {
+		return about("message_type", err)
 	}
 	if err := validID(r.messageID); err != nil {
-		return err
+		return about("message_id", err)
 	}
 	if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 		return ErrForbidden
@@ -111,45 +117,48 @@ func (d *requester) pass(c *Conn, r *request, to Target) error {
 }
 
 // target is whom a message is for.
-func (r *request) target() (Target, error) {
+func (r *request) target() (to Target, err error) {
 	named := 0
-	for _, name := range []string{r.room, r.user, r.conn} {
-		if name == "" {
+	for _, kind := range []struct {
+		member, name string
+		valid        func(string) error
+		to           func(...string) Target
+	}{
+		{"room", r.room, ValidName, ToRoom}, {"user", r.user, validUser, ToUser}, {"conn", r.conn, ValidName, ToConn},
+	} {
+		if kind.name == "" {
 			continue
 		}
-		if err := ValidName(name); err != nil {
-			return Target{}, err
+		if err := kind.valid(kind.name); err != nil {
+			return Target{}, about(kind.member, err)
 		}
+		to = kind.to(kind.name)
 		named++
 	}
 	if r.all {
+		to = ToAll()
 		named++
 	}
-	switch {
-	case named != 1:
+	if named != 1 {
 		return Target{}, errTarget
-	case r.all:
-		return ToAll(), nil
-	case r.room != "":
-		return ToRoom(r.room), nil
-	case r.user != "":
-		return ToUser(r.user), nil
-	default:
-		return ToConn(r.conn), nil
 	}
+	return to, nil
 }
+
+// about says which member of a request an error is about.
+func about(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
 
 func (d *requester) joinRequest(c *Conn, room string) error {
 	if err := ValidName(room); err != nil {
-		return err
+		return about("room", err)
 	}
 	began := d.denials.begin()
 	defer d.denials.end()
 	if !d.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id}) {
 		return ErrForbidden
 	}
-	joined, err := d.rooms.join(c, room, began)
-	if joined {
+	_, err := d.rooms.join(c, room, began)
+	if err == nil {
 		c.asksFor(room)
 	}
 	return err
@@ -157,7 +166,7 @@ func (d *requester) joinRequest(c *Conn, room string) error {
 
 func (d *requester) leaveRequest(c *Conn, room string) error {
 	if err := ValidName(room); err != nil {
-		return err
+		return about("room", err)
 	}
 	if !d.allowed(c, Action{Kind: ActionLeave, Room: room, Conn: c.id}) {
 		return ErrForbidden
@@ -170,10 +179,14 @@ func (d *requester) leaveRequest(c *Conn, room string) error {
 // announcements of the room: what is announced behind it, it does not know.
 func (d *requester) presenceRequest(c *Conn, r *request) error {
 	if err := ValidName(r.room); err != nil {
-		return err
+		return about("room", err)
 	}
 	if !d.allowed(c, Action{Kind: ActionMembers, Room: r.room}) {
 		return ErrForbidden
+	}
+	if !d.announced {
+		d.notes.hint(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, and will not "+
+			"hear who comes and goes: set Options.Announce to AnnounceRooms")
 	}
 	r.answered = true
 	d.rooms.inspect(r.room, func(users []string, n Count) {
@@ -188,7 +201,7 @@ func (d *requester) presenceRequest(c *Conn, r *request) error {
 // callRequest gives a call to the application.
 func (d *requester) callRequest(c *Conn, r *request) (json.RawMessage, error) {
 	if err := validMethod(r.method); err != nil {
-		return nil, err
+		return nil, about("method", err)
 	}
 	if !d.allowed(c, Action{Kind: ActionCall, Method: r.method}) {
 		return nil, ErrForbidden
@@ -215,7 +228,7 @@ func (d *requester) callRequest(c *Conn, r *request) (json.RawMessage, error) {
 // anew: what the old identity was allowed, the new one may not be.
 func (d *requester) refreshRequest(c *Conn, token string) error {
 	if token == "" {
-		return fmt.Errorf("%w: no token", errMember)
+		return errToken
 	}
 	if err := d.renew(c, token); err != nil {
 		return err
@@ -257,11 +270,11 @@ func errorReply(err error) *Error {
 		return &Error{codeInternal, "internal error"}
 	}
 	for _, wrong := range []error{
-		ErrName, ErrMessage, errTarget, errMember, errNoRequest, errID,
+		ErrName, ErrMessage, errTarget, errToken, errMember, errNoRequest, errID,
 		errNotObject, errDuplicate, errDepth, errHeader, errBinary,
 	} {
 		if errors.Is(err, wrong) {
-			return &Error{codeBadRequest, err.Error()}
+			return &Error{codeBadRequest, strings.Replace(err.Error(), "realtime: ", "", 1)}
 		}
 	}
 	if errors.Is(err, errCommand) {

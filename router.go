@@ -29,7 +29,7 @@ func (r *Router) Use(middleware ...func(Handler) Handler) {
 // is no T is answered with the error bad_request, and a type without a handler with
 // unknown_event. It panics if typ is not one that clients can send, or has a handler.
 func On[T any](r *Router, typ string, handle func(ctx context.Context, c *Conn, in Inbound, content T) error) {
-	if err := validType(typ); err != nil || typ == "" {
+	if err := validClientType(typ); err != nil || typ == "" {
 		panic(fmt.Sprintf("realtime: On(%q): not a message type that clients can send", typ))
 	}
 	r.add(&r.events, typ, func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {

@@ -96,7 +96,7 @@ func TestV1Errors(t *testing.T) {
 		fails(`{"type":"leave","id":1,"room":"secret"}`, "1", "forbidden", "forbidden")
 		fails(`{"type":"refresh","id":1,"token":"x"}`, "1", "forbidden", "forbidden")
 		require.EqualValues(t, 3, b.Stats().Denied)
-		fails(`{"type":"join","id":"x","room":""}`, `"x"`, "bad_request", "realtime: invalid name: empty")
+		fails(`{"type":"join","id":"x","room":""}`, `"x"`, "bad_request", "room: invalid name: empty")
 		fails(`{"type":"dance","id":1}`, "1", "unknown_type", `unknown type \"dance\"`)
 		fails(`{"id":1}`, "1", "bad_request", "not a JSON object with a type")
 		fails(`[]`, "null", "bad_request", "not a JSON object")
@@ -110,8 +110,14 @@ func TestV1Errors(t *testing.T) {
 		fails(`{"type":"send","id":1}`, "1", "bad_request", "want one of room, user, conn, or all: true")
 		fails(`{"type":"send","id":1,"all":true,"room":"r"}`, "1", "bad_request", "want one of room, user, conn, or all: true")
 		fails(`{"type":"send","id":1,"all":true,"message_type":"welcome"}`, "1", "bad_request",
-			`realtime: invalid name: message type \"welcome\" is reserved`)
-		fails(`{"type":"refresh","id":1}`, "1", "bad_request", "a member has the wrong type: no token")
+			`message_type: invalid name: message type \"welcome\" is reserved`)
+		fails(`{"type":"send","id":1,"all":true,"message_type":"systemnotification"}`, "1", "bad_request",
+			`message_type: invalid name: message type \"systemnotification\" is reserved`)
+		fails(`{"type":"send","id":1,"user":"all"}`, "1", "bad_request", `user: invalid name: \"all\" is reserved`)
+		fails(`{"type":"join","id":1,"room":"a","room":"b"}`, "1", "bad_request", "duplicate key")
+		fails(`{"content":`+strings.Repeat("[", 64)+strings.Repeat("]", 64)+`,"type":"send","id":"late"}`, `"late"`,
+			"bad_request", "nested too deep")
+		fails(`{"type":"refresh","id":1}`, "1", "bad_request", "no token")
 		fails(`{"type":"send","id":1,"all":true,"message_type":"fail"}`, "1", "internal", "internal error")
 		require.EqualValues(t, 1, b.Stats().Failed)
 		require.Empty(t, alice.asks(`{"type":"join","room":"one"}`))

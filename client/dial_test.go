@@ -25,7 +25,7 @@ func refuse(status int) http.HandlerFunc {
 }
 
 func TestDialIsToldToStayAway(t *testing.T) {
-	for _, status := range []int{400, 401, 403, 404, 405} {
+	for _, status := range []int{400, 401, 403, 404, 405, 431} {
 		served(t, refuse(status), func(t *testing.T, w *world) {
 			began := time.Now()
 			_, err := w.try(t.Context(), "alice", client.DialOptions{})

@@ -47,15 +47,15 @@ func (e *DialError) Error() string {
 func (e *DialError) Unwrap() error { return e.Err }
 
 // ComeBack reports whether the next attempt may end in another way. It does if the server says
-// when. Otherwise it does not after the status 400, 401, 403, 404 and 405, if there is no token,
-// and if the server does not speak realtime.v1. Compare [realtime.CloseCode.ComeBack].
+// when. Otherwise it does not after the status 400, 401, 403, 404, 405 and 431, if there is no
+// token, and if the server does not speak realtime.v1. Compare [realtime.CloseCode.ComeBack].
 func (e *DialError) ComeBack() bool {
 	if e.RetryAfter > 0 {
 		return true
 	}
 	switch e.Status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
-		http.StatusNotFound, http.StatusMethodNotAllowed:
+		http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestHeaderFieldsTooLarge:
 		return false
 	}
 	return !errors.Is(e.Err, realtime.ErrUnauthenticated) && !errors.Is(e.Err, errForeign)

@@ -39,7 +39,7 @@ function understand({ status, headers }: Response, body: unknown): Refusal {
   const retryAfter = 1_000 * (Number(headers.get("Retry-After")) || 0);
   return {
     reason: reasonFor(status, Object(body).error),
-    final: [400, 401, 403, 404, 405].includes(status) && retryAfter === 0,
+    final: [400, 401, 403, 404, 405, 431].includes(status) && retryAfter === 0,
     retryAfter,
     httpStatus: status,
   };
