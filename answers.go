@@ -13,21 +13,26 @@ import (
 type pings struct {
 	mu      sync.Mutex
 	last    uint64
-	waiting map[uint64]chan struct{}
+	waiting map[uint64]chan error
+	deaf    bool // nothing can be answered
 }
 
 // begin sends the next ping. It is numbered and sent in one step: only the newest goes
 // out, and its answer has to answer all before it.
-func (p *pings) begin(l *engine.Link) (answered <-chan struct{}, number uint64) {
+func (p *pings) begin(l *engine.Link) (answered <-chan error, number uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.last++
 	l.Ping(engine.NewFrame(engine.OpPing, strconv.AppendUint(nil, p.last, 10)))
 	if p.waiting == nil {
-		p.waiting = make(map[uint64]chan struct{})
+		p.waiting = make(map[uint64]chan error)
 	}
-	ch := make(chan struct{})
-	p.waiting[p.last] = ch
+	ch := make(chan error, 1)
+	if p.deaf {
+		ch <- ErrBacklog
+	} else {
+		p.waiting[p.last] = ch
+	}
 	return ch, p.last
 }
 
@@ -35,6 +40,19 @@ func (p *pings) forget(number uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.waiting, number)
+}
+
+// deafen says whether anything can be answered. If not, who waits is told.
+func (p *pings) deafen(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.deaf = yes; !yes {
+		return
+	}
+	for n, ch := range p.waiting {
+		ch <- ErrBacklog
+		delete(p.waiting, n)
+	}
 }
 
 // answer ends the wait for the ping that the pong answers and for all before it: a
@@ -59,6 +77,7 @@ type calls struct {
 	mu      sync.Mutex
 	last    uint64
 	waiting map[uint64]chan response
+	deaf    bool // nothing can be answered
 }
 
 // response is what a peer says to a call.
@@ -76,8 +95,25 @@ func (cs *calls) begin() (answered <-chan response, number uint64) {
 		cs.waiting = make(map[uint64]chan response)
 	}
 	ch := make(chan response, 1)
-	cs.waiting[cs.last] = ch
+	if cs.deaf {
+		ch <- response{err: ErrBacklog}
+	} else {
+		cs.waiting[cs.last] = ch
+	}
 	return ch, cs.last
+}
+
+// deafen says whether anything can be answered. If not, who waits is told.
+func (cs *calls) deafen(yes bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.deaf = yes; !yes {
+		return
+	}
+	for n, ch := range cs.waiting {
+		ch <- response{err: ErrBacklog}
+		delete(cs.waiting, n)
+	}
 }
 
 func (cs *calls) forget(number uint64) {
@@ -103,10 +139,10 @@ func (cs *calls) answer(r *request) bool {
 		ch <- response{content: bytes.Clone(r.content)}
 		return true
 	}
-	e := &Error{Code: codeInternal, Message: "no reason given"}
+	e := &ClientError{Code: codeInternal, Message: "no reason given"}
 	var said struct{ Code, Message string }
 	if json.Unmarshal(r.content, &said) == nil && validCode(said.Code) {
-		e = &Error{Code: said.Code, Message: said.Message}
+		e = &ClientError{Code: said.Code, Message: said.Message}
 	}
 	ch <- response{err: e}
 	return true

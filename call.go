@@ -12,8 +12,9 @@ import (
 
 // Ping sends a ping and returns how long the peer took to answer. It waits until
 // ctx or the connection ends, and returns the context's cause then. It may be called
-// inside a handler of the same connection: what comes in meanwhile waits. In OnConnect
-// it returns ErrNotOpen: nothing is written to the peer before that has returned.
+// inside a handler of the same connection: what comes in meanwhile waits, and beyond 64 messages or
+// 256 KiB Ping returns ErrBacklog. In OnConnect it returns ErrNotOpen: nothing is written to the
+// peer before that has returned.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	if c.opening() {
 		return 0, ErrNotOpen
@@ -23,7 +24,10 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	defer c.pings.forget(number)
 	c.duties.yield()
 	select {
-	case <-answered:
+	case err := <-answered:
+		if err != nil {
+			return 0, err
+		}
 		return time.Since(start), nil
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
@@ -35,13 +39,13 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 // Call asks the client for something by name, with any JSON or none, and returns what it
 // answers: JSON, or nil if that is empty. It waits until ctx or the connection ends, and returns
 // the context's cause then; nothing else limits how long a client takes. It may be called
-// inside a handler of the same connection: what comes in meanwhile waits. It keeps no
-// reference to content. See the function [Call] for one with types.
+// inside a handler of the same connection: what comes in meanwhile waits, and beyond 64 messages or
+// 256 KiB Call returns ErrBacklog. It keeps no reference to content. See the function [Call] for one with types.
 //
-// It returns an *Error if the client answers with one, ErrPlain for a client that does not
+// It returns a *ClientError if the client answers with an error, ErrPlain for a client that does not
 // speak realtime.v1, ErrNotOpen in OnConnect, ErrName for an invalid method, ErrMessage for
-// content that is not JSON, and ErrClosed if the connection has ended. A client that reads too
-// slowly is ended like one that does not take a message.
+// content that is not JSON, ErrTooLarge, and ErrClosed if the connection has ended. A client whose
+// queue is full is ended with code 4300, whatever Options.Slow is.
 func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
 	if err := c.checkCall(method, content); err != nil {
 		return nil, err
@@ -77,7 +81,7 @@ func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	if len(content) == 0 {
 		return nil
 	}
-	return checkJSON(content)
+	return (&Message{Content: content}).check(c.duties.limit())
 }
 
 // Call is [Conn.Call] with types: req is sent as what encoding/json makes of it, nil as

@@ -376,12 +376,12 @@ func TestCallOfClient(t *testing.T) {
 
 		say = `{"type":"error","id":ID,"content":{"code":"busy","message":"not now"}}`
 		_, err = call()
-		require.Equal(t, &realtime.Error{Code: "busy", Message: "not now"}, err)
+		require.Equal(t, &realtime.ClientError{Code: "busy", Message: "not now"}, err)
 
 		for _, odd := range []string{`null`, `1`, `{}`, `{"code":1}`, `{"code":""}`, `{"code":"` + strings.Repeat("x", 65) + `"}`} {
 			say = `{"type":"error","id":ID,"content":` + odd + `}`
 			_, err = call()
-			require.Equal(t, &realtime.Error{Code: "internal", Message: "no reason given"}, err)
+			require.Equal(t, &realtime.ClientError{Code: "internal", Message: "no reason given"}, err)
 		}
 
 		say = `{"type":"reply","id":99}`
@@ -392,6 +392,8 @@ func TestCallOfClient(t *testing.T) {
 		require.ErrorIs(t, err, realtime.ErrName)
 		_, err = alice.conn.Call(t.Context(), "m", json.RawMessage("{"))
 		require.ErrorIs(t, err, realtime.ErrMessage)
+		_, err = alice.conn.Call(t.Context(), "m", json.RawMessage(`"`+strings.Repeat("x", 3<<20)+`"`))
+		require.ErrorIs(t, err, realtime.ErrTooLarge)
 		_, err = realtime.Call[int](t.Context(), alice.conn, "m", func() {})
 		require.ErrorContains(t, err, "call of m")
 
@@ -472,6 +474,18 @@ func TestLeftIsTold(t *testing.T) {
 		allowed = false
 		require.Equal(t, []string{left, done}, alice.asks(`{"type":"refresh","id":1,"token":"t"}`))
 
+		allowed = true
+		h := b.API(realtime.InsecureAllowRequests)
+		for _, room := range []string{"lobby", "attic", ""} {
+			ask := call{method: "POST", path: "/connections/" + alice.conn.ID() + "/join", body: `{"room_id":"` + room + `"}`}
+			if room == "" {
+				ask = call{method: "POST", path: "/connections/" + alice.conn.ID() + "/leave"}
+			}
+			code, _, _ := rest(h, ask)
+			require.Equal(t, http.StatusOK, code)
+		}
+		require.Equal(t, []string{left, `{"message_type":"left","room":"attic"}`}, alice.raw())
+
 		_, err = b.Join(ctx, plain.conn.ID(), "lobby")
 		require.NoError(t, err)
 		_, err = b.Leave(ctx, plain.conn.ID(), "lobby")
@@ -539,4 +553,180 @@ func TestRoomOfRestThatTheClientAsksFor(t *testing.T) {
 		require.Equal(t, []string{"one", "three"}, alice.conn.Rooms())
 		require.Equal(t, []string{`{"message_type":"left","room":"two"}`}, alice.raw())
 	})
+}
+
+// Whatever error a handler returns, it costs its client an answer and nobody else anything.
+func TestErrorsOfHandlers(t *testing.T) {
+	var nothing *realtime.Error
+	errs := map[string]error{
+		"nil": nothing, "wrapped nil": fmt.Errorf("x: %w", nothing), "no code": &realtime.Error{Message: "m"},
+		"of another client": &realtime.ClientError{Code: "forbidden", Message: "m"}, "panics": panicky{},
+	}
+	o := realtime.Options{OnCall: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+		return nil, errs[in.Method]
+	}}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		for method := range errs {
+			alice := b.openV1(realtime.Identity{UserID: "alice"})
+			alice.hush()
+			frames := alice.asks(`{"type":"call","id":1,"method":"` + method + `"}`)
+			if method == "panics" {
+				alice.requireEnd(realtime.CloseInternal)
+				continue
+			}
+			require.Equal(t, []string{
+				`{"message_type":"error","id":1,"content":{"code":"internal","message":"internal error"}}`,
+			}, frames, method)
+		}
+	})
+}
+
+// panicky is an error that panics when it is asked what it is.
+type panicky struct{}
+
+func (panicky) Error() string { return "panicky" }
+func (panicky) Is(error) bool { panic("asked") }
+func (panicky) As(any) bool   { panic("asked") }
+
+// A handler that waits for its client, whose answer is behind more messages than are kept, is told.
+func TestCallBehindAFullBacklog(t *testing.T) {
+	var failed []error
+	o := realtime.Options{
+		InboundRate: -1,
+		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+			if string(in.Message.Content) == "0" {
+				_, err := c.Call(ctx, "confirm", nil)
+				failed = append(failed, err)
+				_, err = c.Call(ctx, "confirm", nil)
+				failed = append(failed, err)
+				_, err = c.Ping(ctx)
+				failed = append(failed, err)
+			}
+			return nil
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		for i := range 200 {
+			require.NoError(t, alice.Write(fmt.Appendf(nil, `{"type":"send","id":%d,"all":true,"content":%d}`, i, i)))
+		}
+		synctest.Wait()
+		require.Len(t, failed, 3)
+		for _, err := range failed {
+			require.ErrorIs(t, err, realtime.ErrBacklog)
+		}
+		require.Len(t, alice.raw(), 202, "the calls, and an answer for each")
+		_, err := alice.conn.Ping(t.Context())
+		require.NoError(t, err, "and then it is heard again")
+	})
+}
+
+// What a client must not miss is not dropped for messages, and bounded like them.
+func TestCallsAndLeftInAFullQueue(t *testing.T) {
+	o := realtime.Options{QueueMessages: 200, Slow: realtime.SlowDropOldest}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		transport, far := realtime.Pipe(realtime.V1)
+		alice := b.attach(transport, far, realtime.Identity{UserID: "alice"})
+		flood := func(n int) {
+			for range n {
+				_, err := b.Send(t.Context(), realtime.ToUser("alice"), realtime.Message{Binary: make([]byte, 4<<10)})
+				require.NoError(t, err)
+			}
+		}
+		flood(150)
+		done := make(chan error)
+		go func() {
+			_, err := alice.conn.Call(t.Context(), "m", nil)
+			done <- err
+		}()
+		synctest.Wait()
+		flood(400)
+		alice.unstall()
+		synctest.Wait()
+		require.Contains(t, strings.Join(alice.raw(), ""), `{"message_type":"call","id":1,"method":"m"}`)
+		require.NoError(t, alice.Write([]byte(`{"type":"reply","id":1}`)))
+		require.NoError(t, <-done)
+
+		transport, far = realtime.Pipe(realtime.V1)
+		bob := b.attach(transport, far, realtime.Identity{UserID: "bob"})
+		for range 50_000 {
+			if _, err := b.Join(t.Context(), bob.conn.ID(), "lobby"); err != nil {
+				break
+			}
+			_, _ = b.Leave(t.Context(), bob.conn.ID(), "lobby")
+		}
+		require.LessOrEqual(t, bob.conn.Info().Queued, 200)
+		synctest.Wait()
+		bob.unstall()
+		bob.requireEnd(realtime.CloseSlow)
+	})
+}
+
+// Nothing of a message that waits for a handler, or that the application keeps, lies in what is
+// read over by the next one.
+func TestWhatIsKeptIsOnesOwn(t *testing.T) {
+	var kept []string
+	var calls []json.RawMessage
+	release := make(chan struct{})
+	o := realtime.Options{
+		OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+			<-release
+			kept = append(kept, string(in.Message.Binary))
+			return nil
+		},
+		OnCall: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+			calls = append(calls, in.Message.Content)
+			return nil, nil
+		},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		release = make(chan struct{})
+		b := newBed(t, o)
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		header := `{"type":"send","all":true}`
+		for i := range 3 {
+			require.NoError(t, alice.WriteBinary(append([]byte{byte(len(header))}, header+strings.Repeat(fmt.Sprint(i), 100)...)))
+		}
+		time.Sleep(10 * time.Second) // the handler has had the right to read for long enough
+		close(release)
+		synctest.Wait()
+		for i := range 3 {
+			require.Equal(t, strings.Repeat(fmt.Sprint(i), 100), kept[i])
+		}
+		for i := range 3 {
+			require.NoError(t, alice.Write(fmt.Appendf(nil, `{"type":"call","method":"m","content":"%d%s"}`, i, strings.Repeat("x", i))))
+			synctest.Wait()
+		}
+		require.Equal(t, []json.RawMessage{[]byte(`"0"`), []byte(`"1x"`), []byte(`"2xx"`)}, calls)
+
+		carol := b.openV1(realtime.Identity{UserID: "carol"})
+		var answers []json.RawMessage
+		for i := range 3 {
+			done := make(chan json.RawMessage)
+			go func() {
+				p, _ := carol.conn.Call(t.Context(), "m", nil)
+				done <- p
+			}()
+			synctest.Wait()
+			require.NoError(t, carol.Write(fmt.Appendf(nil, `{"type":"reply","id":%d,"content":"%d"}`, i+1, i)))
+			answers = append(answers, <-done)
+		}
+		require.Equal(t, []json.RawMessage{[]byte(`"0"`), []byte(`"1"`), []byte(`"2"`)}, answers)
+		require.NoError(t, b.Close())
+	})
+}
+
+// A broker may carry publications as JSON.
+func TestPublicationAsJSON(t *testing.T) {
+	for _, m := range []realtime.Message{
+		{Type: "chat", Sender: "alice", ID: "1", Content: json.RawMessage(`{"a":1}`), Time: time.Unix(1, 0).UTC()},
+		{Type: "frame", Binary: []byte{0, 255}}, {Type: "frame", Binary: []byte{}}, {Type: "poke"},
+	} {
+		p, err := json.Marshal(realtime.Publication{Target: realtime.ToRoom("lobby"), Message: m})
+		require.NoError(t, err)
+		var back realtime.Publication
+		require.NoError(t, json.Unmarshal(p, &back))
+		require.Equal(t, m, back.Message, "%s", p)
+	}
 }

@@ -51,7 +51,8 @@ type duties interface {
 	busy() bool        // whether code of the application runs for it
 	renewed()          // the identity has another time of expiry
 	run(f func())      // runs code of the application in a goroutine of its own
-	ask(*engine.Frame) // gives the peer a message of its own
+	ask(*engine.Frame) // gives the peer a message that it must not miss
+	limit() int        // of such a message, in bytes
 }
 
 // connKey is the key of the connection in its context. home is the Manager's tails.
@@ -269,6 +270,14 @@ func answer(c *Conn, t *tally, frame *engine.Frame) {
 	f.settle(t)
 }
 
+// tell gives a connection what it must not miss and has not asked for.
+func tell(c *Conn, t *tally, frame *engine.Frame) {
+	f := uniform(frame)
+	t.add(cMatched, 1)
+	c.push(f, engine.Vital, engine.Disconnect)
+	f.settle(t)
+}
+
 // fewRooms is up to how many rooms a walk is as quick as a map, which takes more memory than
 // most connections' rooms do.
 const fewRooms = 16
@@ -318,18 +327,6 @@ func (c *Conn) left(m *membership) {
 	}
 	if c.restRoom == m.room {
 		c.restRoom = ""
-	}
-}
-
-// asksFor notes that the client has asked for a room.
-func (c *Conn) asksFor(room string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if m := c.membership(room); m != nil {
-		m.asked = true
-		if c.restRoom == room { // it is not the REST interface's any more
-			c.restRoom = ""
-		}
 	}
 }
 

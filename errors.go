@@ -36,6 +36,9 @@ var (
 	ErrDenied = errors.New("realtime: denied")
 	// ErrTooManyRooms says that Options.MaxRoomsPerConn is reached.
 	ErrTooManyRooms = errors.New("realtime: too many rooms")
+	// ErrBacklog says that the client cannot be heard: it has sent so much for the handler that
+	// runs that its answer would be behind that.
+	ErrBacklog = errors.New("realtime: backlog full")
 	// ErrPlain says that the client speaks the plain protocol, in which it cannot be asked
 	// for anything.
 	ErrPlain = errors.New("realtime: client does not speak realtime.v1")
@@ -56,8 +59,7 @@ var (
 	ErrCloseCode = errors.New("realtime: invalid close code")
 )
 
-// Error is what one side of a call tells the other: a handler returns it, and the caller gets
-// it. Where a handler returns another error, the client learns no more than "internal error",
+// Error is what a handler tells the client that asked. Where a handler returns another error, the client learns no more than "internal error",
 // or "forbidden" for [ErrForbidden].
 type Error struct {
 	// Code is the word by which programs tell errors apart. The library has its own, see
@@ -69,3 +71,10 @@ type Error struct {
 
 // Error returns code and message.
 func (e *Error) Error() string { return "realtime: " + e.Code + ": " + e.Message }
+
+// ClientError is what a client answers to [Conn.Call]. Code and message are a client's words: a
+// handler that returns it to another one answers "internal".
+type ClientError struct{ Code, Message string }
+
+// Error returns code and message.
+func (e *ClientError) Error() string { return "realtime: client answers " + e.Code + ": " + e.Message }

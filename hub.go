@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -243,7 +244,13 @@ type sink struct{ m *Manager }
 
 // Deliver drops what is not a valid message: a broker is another way in.
 func (s sink) Deliver(p Publication) {
-	if s.m.closed.Load() || p.Message.check(s.m.opts.QueueBytes/2) != nil {
+	if s.m.closed.Load() {
+		return
+	}
+	if err := p.Message.check(s.m.opts.QueueBytes / 2); err != nil {
+		s.m.tally.add(cFailed, 1)
+		s.m.notes.write(context.Background(), slog.LevelWarn, "broker", "realtime: the broker delivered what "+
+			"is no message", slog.Any("error", err))
 		return
 	}
 	s.m.index.deliver(&p)

@@ -133,6 +133,25 @@ func (x *index) join(c *Conn, name string, began decision) (bool, error) {
 	return x.joinLocked(c, name, policy, began)
 }
 
+// joinAsked is join for a client that has asked for it. The answer goes out in the same critical
+// section: what takes the client out again is told behind it. A nil answer is none.
+func (x *index) joinAsked(c *Conn, name string, began decision, done *engine.Frame) error {
+	policy := x.policy(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := x.joinLocked(c, name, policy, began); err != nil {
+		return err
+	}
+	c.membership(name).asked = true
+	if c.restRoom == name { // it is not the REST interface's any more
+		c.restRoom = ""
+	}
+	if done != nil {
+		answer(c, x.tally, done)
+	}
+	return nil
+}
+
 // joinLocked is join of a valid name while c.mu is held.
 func (x *index) joinLocked(c *Conn, name string, policy engine.Policy, began decision) (bool, error) {
 	switch {
@@ -196,7 +215,7 @@ func (x *index) part(c *Conn, name string, asked bool) bool {
 // a join that follows is answered behind it.
 func (x *index) tellLeft(c *Conn, name string) {
 	if c.proto == protoV1 {
-		answer(c, x.tally, left(name))
+		tell(c, x.tally, left(name))
 	}
 }
 

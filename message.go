@@ -14,22 +14,22 @@ type Message struct {
 	// [ValidName]. Empty means "chat". The types of the protocol itself are refused:
 	// welcome, userjoined, userleft, ping, pong, reply, error, call,
 	// left, position, skipped.
-	Type string
+	Type string `json:"type,omitempty"`
 	// Sender is the user on whose behalf it is sent. Empty means the server.
-	Sender string
+	Sender string `json:"sender,omitempty"`
 	// ID is how clients of realtime.v1 recognise a message that comes twice: of two with the
 	// same Sender and ID they show the first. 1 to 64 bytes, rules of [ValidName], and unlike
 	// any other of the sender's. Empty: none.
-	ID string
+	ID string `json:"id,omitempty"`
 	// Content is any JSON value. Empty means null. Send does not change it, and does
 	// not keep it after it has returned.
-	Content json.RawMessage
+	Content json.RawMessage `json:"content,omitempty"`
 	// Binary is content that is not JSON, in place of Content: clients of realtime.v1 get the
 	// bytes as they are, and plain ones a string of base64 (RFC 4648, with padding). Send
 	// treats it like Content. Nil: the content is Content.
-	Binary []byte
+	Binary []byte `json:"binary,omitzero"`
 	// Time is when it was sent, to the second. Zero means now.
-	Time time.Time
+	Time time.Time `json:"time,omitzero"`
 }
 
 // maxType and maxID bound the type and the id of a message, in bytes.

@@ -180,7 +180,9 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 		return true
 	}
 	if cmd.kind == cmdAnswer { // at once: a handler may wait for it
-		r.c.calls.answer(cmd.req)
+		if !r.c.calls.answer(cmd.req) {
+			r.tally.add(cIgnored, 1)
+		}
 		return true
 	}
 	if !r.offer(cmd) {
@@ -260,9 +262,12 @@ func (r *reader) throttle(n int) bool {
 func (r *reader) offer(cmd command) (mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.busy && !r.c.ended() && !r.closed &&
-		(len(r.backlog) >= maxBacklog || r.pending+cmd.size() > maxBacklogBytes && r.pending > 0) {
-		r.changed.Wait()
+	if r.full(cmd) {
+		r.deafen(true) // an answer that the handler waits for would never come
+		for r.full(cmd) {
+			r.changed.Wait()
+		}
+		r.deafen(false)
 	}
 	if r.closed || r.c.ended() {
 		return false
@@ -278,6 +283,17 @@ func (r *reader) offer(cmd command) (mine bool) {
 	return true
 }
 
+// full reports whether there is no room for cmd, and somebody will make some. r.mu is held.
+func (r *reader) full(cmd command) bool {
+	return r.busy && !r.c.ended() && !r.closed &&
+		(len(r.backlog) >= maxBacklog || r.pending+cmd.size() > maxBacklogBytes && r.pending > 0)
+}
+
+func (r *reader) deafen(yes bool) {
+	r.c.pings.deafen(yes)
+	r.c.calls.deafen(yes)
+}
+
 // work runs cmd and what has gathered meanwhile. It reports whether the token is
 // still the caller's.
 func (r *reader) work(cmd command) (kept bool) {
@@ -288,6 +304,7 @@ func (r *reader) work(cmd command) (kept bool) {
 		}
 	}()
 	for more := true; more; cmd, more, kept = r.following() {
+		r.c.link.WaitReplies() // of a backlog each may have a long answer
 		r.started.Store(int64(r.c.now()))
 		r.arm(handlerPatience)
 		r.run(r.c, cmd)

@@ -1,8 +1,8 @@
 package realtime
 
 import (
+	"container/list"
 	"context"
-	"errors"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -27,79 +27,101 @@ type receipts struct {
 
 func newReceipts() *receipts { return &receipts{seed: maphash.MakeSeed()} }
 
-// errUnfinished is how a message ended whose handler ended its goroutine.
-var errUnfinished = errors.New("realtime: not finished")
-
 // receiptKey names a message. Anonymous senders have the empty user together: they cannot know
 // each other's ids before they are used.
 type receiptKey struct{ user, id string }
 
 // receipt is one message that was sent, or is being sent.
 type receipt struct {
-	key  receiptKey
-	at   time.Time
-	done chan struct{} // closed when err is known
-	err  error
+	key     receiptKey
+	at      time.Time
+	settled bool
+	done    chan struct{} // closed when it is settled; nil as long as nobody waits
 }
 
 type receiptShard struct {
 	mu    sync.Mutex
-	known map[receiptKey]*receipt
-	order []*receipt // the oldest first; also those that are not known any more
+	known map[receiptKey]*list.Element // of a *receipt
+	order list.List                    // the oldest first
 }
 
-// once runs send, unless the message was sent before: then it returns how that ended, and waits
-// for it if need be, until ctx ends. What has failed may be tried again.
-func (rs *receipts) once(ctx context.Context, key receiptKey, send func() error) (err error) {
+// once runs send, unless the message was sent before. If that is under way, it waits for it until
+// ctx ends. What has failed is tried again: it may have failed because its connection ended.
+func (rs *receipts) once(ctx context.Context, key receiptKey, send func() error) error {
 	shard := &rs.shards[maphash.Comparable(rs.seed, key)%receiptShards]
-	r, mine := shard.begin(key, time.Now())
-	if !mine {
+	for {
+		mine, sent, done := shard.begin(key, time.Now())
+		switch {
+		case mine:
+			return shard.run(key, send)
+		case sent:
+			return nil
+		}
 		select {
-		case <-r.done:
-			return r.err
+		case <-done:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	err = errUnfinished // if send does not return
-	defer func() { shard.settle(r, err) }()
-	err = send()
+}
+
+// run runs send, and forgets the message if it fails, or does not return.
+func (s *receiptShard) run(key receiptKey, send func() error) error {
+	sent := false
+	defer func() { s.settle(key, sent) }()
+	err := send()
+	sent = err == nil
 	return err
 }
 
-// begin returns the receipt of a message, and whether it is new.
-func (s *receiptShard) begin(key receiptKey, now time.Time) (r *receipt, mine bool) {
+// begin reports whether the message is new, and the caller's to send, or was sent. Otherwise it
+// is under way until done is closed.
+func (s *receiptShard) begin(key receiptKey, now time.Time) (mine, sent bool, done <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.order) > 0 && (len(s.order) >= maxReceipts || now.Sub(s.order[0].at) >= receiptTime) {
-		s.drop(s.order[0])
-		s.order[0] = nil
-		s.order = s.order[1:]
+	s.forget(now)
+	if e := s.known[key]; e != nil {
+		r := e.Value.(*receipt)
+		if !r.settled && r.done == nil {
+			r.done = make(chan struct{})
+		}
+		return false, r.settled, r.done
 	}
-	if r := s.known[key]; r != nil {
-		return r, false
-	}
-	r = &receipt{key: key, at: now, done: make(chan struct{})}
 	if s.known == nil {
-		s.known = make(map[receiptKey]*receipt)
+		s.known = make(map[receiptKey]*list.Element)
 	}
-	s.known[key] = r
-	s.order = append(s.order, r)
-	return r, true
+	s.known[key] = s.order.PushBack(&receipt{key: key, at: now})
+	return true, false, nil
 }
 
-func (s *receiptShard) settle(r *receipt, err error) {
+// forget forgets the oldest, if they are old or too many, but none that is under way. s.mu is
+// held.
+func (s *receiptShard) forget(now time.Time) {
+	for range s.order.Len() {
+		e := s.order.Front()
+		r := e.Value.(*receipt)
+		switch {
+		case len(s.known) < maxReceipts && now.Sub(r.at) < receiptTime:
+			return
+		case !r.settled:
+			s.order.MoveToBack(e)
+		default:
+			s.order.Remove(e)
+			delete(s.known, r.key)
+		}
+	}
+}
+
+func (s *receiptShard) settle(key receiptKey, sent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.err = err; err != nil {
-		s.drop(r)
+	e := s.known[key]
+	r := e.Value.(*receipt)
+	if r.settled = true; r.done != nil {
+		close(r.done)
 	}
-	close(r.done)
-}
-
-// drop forgets a receipt. s.mu is held.
-func (s *receiptShard) drop(r *receipt) {
-	if s.known[r.key] == r {
-		delete(s.known, r.key)
+	if !sent {
+		s.order.Remove(e)
+		delete(s.known, key)
 	}
 }

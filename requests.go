@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+
+	"github.com/realtime-go/realtime/internal/engine"
 )
 
 // roomKeeper is what requests need of the index.
 type roomKeeper interface {
-	join(c *Conn, room string, began decision) (joined bool, err error)
+	joinAsked(c *Conn, room string, began decision, answer *engine.Frame) error
 	part(c *Conn, room string, asked bool) (left bool)
 	inspect(room string, see func(users []string, n Count))
 }
@@ -43,17 +45,20 @@ type requester struct {
 // serve does what a request asks for, and answers.
 func (d *requester) serve(c *Conn, r *request) {
 	var content json.RawMessage
-	err := r.wrong
-	if err == nil {
-		err = guard(d.notes, d.tally, c, func() (err error) {
+	var e *Error
+	err := guard(d.notes, d.tally, c, func() (err error) {
+		if err = r.wrong; err == nil {
 			content, err = d.do(c, r)
-			return err
-		})
-	}
+		}
+		e = errorReply(err) // asks errors of the application what they match
+		return err
+	})
 	if err == nil && (r.id == nil || r.answered) {
 		return // the client does not want to know, or knows
 	}
-	e := errorReply(err)
+	if err != nil && e == nil { // it has panicked
+		e = &Error{codeInternal, "internal error"}
+	}
 	if e != nil && e.Code == codeInternal {
 		d.failed(c, err)
 	}
@@ -65,7 +70,7 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 	case "send":
 		return nil, d.sendRequest(c, r)
 	case "join":
-		return nil, d.joinRequest(c, r.room)
+		return nil, d.joinRequest(c, r)
 	case "leave":
 		return nil, d.leaveRequest(c, r.room)
 	case "presence":
@@ -148,19 +153,21 @@ func (r *request) target() (to Target, err error) {
 // about says which member of a request an error is about.
 func about(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
 
-func (d *requester) joinRequest(c *Conn, room string) error {
-	if err := ValidName(room); err != nil {
+func (d *requester) joinRequest(c *Conn, r *request) error {
+	if err := ValidName(r.room); err != nil {
 		return about("room", err)
 	}
 	began := d.denials.begin()
 	defer d.denials.end()
-	if !d.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id}) {
+	if !d.allowed(c, Action{Kind: ActionJoin, Room: r.room, Conn: c.id}) {
 		return ErrForbidden
 	}
-	_, err := d.rooms.join(c, room, began)
-	if err == nil {
-		c.asksFor(room)
+	var done *engine.Frame
+	if r.id != nil {
+		done = reply(r.id, nil, nil)
 	}
+	err := d.rooms.joinAsked(c, r.room, began, done)
+	r.answered = err == nil
 	return err
 }
 
@@ -188,12 +195,13 @@ func (d *requester) presenceRequest(c *Conn, r *request) error {
 		d.notes.hint(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, and will not "+
 			"hear who comes and goes: set Options.Announce to AnnounceRooms")
 	}
+	if r.id == nil {
+		return nil
+	}
 	r.answered = true
 	d.rooms.inspect(r.room, func(users []string, n Count) {
 		c.reached.Add(int64(len(users))) // it costs as much as a message to so many
-		if r.id != nil {
-			answer(c, d.tally, reply(r.id, presence(users, n.Users, n.Conns), nil))
-		}
+		answer(c, d.tally, reply(r.id, presence(users, n.Users, n.Conns), nil))
 	})
 	return nil
 }
@@ -252,7 +260,7 @@ func errorReply(err error) *Error {
 		return nil
 	}
 	_, application := errors.AsType[*applicationError](err)
-	if said, ok := errors.AsType[*Error](err); ok && application && validCode(said.Code) {
+	if said, ok := errors.AsType[*Error](err); ok && said != nil && application && validCode(said.Code) {
 		return said
 	}
 	for _, known := range []struct {
@@ -280,7 +288,7 @@ func errorReply(err error) *Error {
 	if errors.Is(err, errCommand) {
 		return &Error{codeUnknown, err.Error()}
 	}
-	if said, ok := errors.AsType[*Error](err); ok {
+	if said, ok := errors.AsType[*Error](err); ok && said != nil {
 		return said
 	}
 	return &Error{codeInternal, "internal error"}

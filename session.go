@@ -117,7 +117,7 @@ func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e 
 	return s
 }
 
-// ended, yield, busy, renewed, run, ask and failed are what the connection and its link ask of
+// ended, yield, busy, renewed, run, ask, limit and failed are what the connection and its link ask of
 // those above.
 func (s *session) ended(why *CloseError) { go s.farewell(s, why) }
 func (s *session) yield()                { s.reader.yield() }
@@ -138,12 +138,8 @@ func (s *session) run(f func()) {
 	})
 }
 
-func (s *session) ask(frame *engine.Frame) {
-	f := uniform(frame)
-	s.tally.add(cMatched, 1)
-	s.conn.push(f, engine.Message, engine.Disconnect)
-	f.settle(s.tally)
-}
+func (s *session) ask(frame *engine.Frame) { tell(&s.conn, s.tally, frame) }
+func (s *session) limit() int              { return s.opts.QueueBytes / 2 }
 
 // linkError is how a connection ends whose link gave up.
 func linkError(err error) *CloseError {
@@ -176,7 +172,7 @@ func (ss *sessions) connect(s *session) error {
 		return nil
 	}
 	why := &CloseError{Cause: CauseRefused, Code: CloseRefused, Reason: "refused", Err: err}
-	if ce, ok := errors.AsType[*CloseError](err); ok && ce.Code.sendable() {
+	if ce, ok := errors.AsType[*CloseError](err); ok && ce != nil && ce.Code.sendable() {
 		why.Code, why.Reason = ce.Code, ce.Reason
 	}
 	s.conn.finish(why, closeGrace)

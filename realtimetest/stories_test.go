@@ -135,6 +135,9 @@ func TestCallsBothWays(t *testing.T) {
 		var r realtime.Router
 		realtime.Handle(&r, "delete", func(ctx context.Context, c *realtime.Conn, file string) (string, error) {
 			sure, err := realtime.Call[bool](ctx, c, "confirm", file)
+			if no, ok := errors.AsType[*realtime.ClientError](err); ok {
+				return "", &realtime.Error{Code: "refused", Message: no.Message}
+			}
 			if !sure || err != nil {
 				return "kept", err
 			}
@@ -153,6 +156,6 @@ func TestCallsBothWays(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "deleted", answer)
 		_, err = client.Call[string](t.Context(), alice.Client, "delete", "precious")
-		require.Equal(t, &realtime.Error{Code: "no", Message: "never"}, err)
+		require.Equal(t, &realtime.Error{Code: "refused", Message: "never"}, err)
 	})
 }

@@ -12,6 +12,9 @@ const (
 	// Reply answers the peer itself. It is never dropped; the peer is not read
 	// while too many wait, see [Link.WaitReplies].
 	Reply
+	// Vital is what a connection must not miss and has not asked for: it ends the link as a
+	// Message under Disconnect does, and is never dropped for another frame.
+	Vital
 )
 
 // Policy says what happens to a message for which a queue has no room.
@@ -83,10 +86,10 @@ func (q *queue) pop() *Frame {
 }
 
 // dropOldest removes and returns the frame that has waited longest and may be dropped,
-// or nil if there is none. Replies in front of it keep their order.
+// or nil if there is none. Those in front of it that may not be keep their order.
 func (q *queue) dropOldest() *Frame {
 	i := 0
-	for i < q.n && q.at(i).class == Reply {
+	for i < q.n && q.at(i).class >= Reply {
 		i++
 	}
 	if i == q.n {
