@@ -240,12 +240,15 @@ func TestRouter(t *testing.T) {
 			`{"type":"call","id":1,"method":"add","content":"x"}`,
 			`{"type":"send","id":1,"all":true,"message_type":"move","content":[]}`,
 		} {
-			require.Contains(t, alice.asks(request)[0], `"content":{"code":"bad_request","message":"content: json: cannot unmarshal`)
+			require.Contains(t, alice.asks(request)[0], `"content":{"code":"bad_request","message":"content: it cannot be a JSON `)
 		}
 		bob := b.open("bob")
 		bob.say("hello", "all")
 		synctest.Wait()
 		require.Equal(t, "hello", seen[len(seen)-1], "a plain client's text")
+		bob.say("", "all")
+		synctest.Wait()
+		require.Empty(t, seen[len(seen)-1], "also if that is empty")
 	})
 	require.Equal(t, []string{"outer add", "inner add"}, seen[:2])
 	require.Contains(t, seen, "alice[r] {1 2}")
@@ -264,6 +267,8 @@ func TestRouterRefusesMistakes(t *testing.T) {
 		require.Panics(t, func() { realtime.On(r, name, on) })
 	}
 	require.Panics(t, func() { realtime.On(r, "welcome", on) })
+	require.Panics(t, func() { realtime.On[int](r, "nil", nil) })
+	require.Panics(t, func() { realtime.Handle[int, int](r, "nil", nil) })
 }
 
 // Without a handler there is no method, and without an authorizer nobody may know.

@@ -1,16 +1,16 @@
 package realtime
 
 import (
-	"bytes"
 	"crypto/sha256"
 	_ "embed"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
 //go:embed js/dist/realtime.js
-var clientJS []byte
+var clientJS string
 
 // ClientJS serves the browser client: a JavaScript module without dependencies, of the same
 // version as the server. It is the same for everybody, needs no authorisation, and pages of
@@ -22,7 +22,7 @@ var clientJS []byte
 //
 //	import { connect } from "/realtime.js"
 func (*Manager) ClientJS() http.Handler {
-	tag := fmt.Sprintf(`"%x"`, sha256.Sum256(clientJS))
+	tag := fmt.Sprintf(`"%x"`, sha256.Sum256([]byte(clientJS)))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", "text/javascript; charset=utf-8")
@@ -30,6 +30,6 @@ func (*Manager) ClientJS() http.Handler {
 		h.Set("Cache-Control", "no-cache") // asks each time, and is told that nothing has changed
 		h.Set("ETag", tag)
 		h.Set("X-Content-Type-Options", "nosniff")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(clientJS))
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(clientJS))
 	})
 }

@@ -77,6 +77,9 @@ func (e *refusal) Error() string { return e.message }
 // through a ResponseWriter which can be hijacked.
 func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hurry(w, r)
+	if m.preflight(w, r) {
+		return
+	}
 	began := m.index.denials.begin()
 	defer m.index.denials.end()
 	from := m.proxies.source(r)
@@ -257,6 +260,26 @@ func admission(err error) error {
 	}
 }
 
+// preflight answers what a browser asks before a page of an allowed origin may ask with a token
+// why its WebSocket did not open. It reports whether the request was that.
+func (m *Manager) preflight(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") != http.MethodGet {
+		return false
+	}
+	if from, ok := m.origins.check(r); !ok || from == "" {
+		return false
+	}
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Allow-Methods", http.MethodGet)
+	h.Set("Access-Control-Allow-Headers", "Authorization")
+	h.Set("Access-Control-Max-Age", "600")
+	h.Add("Vary", "Origin")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
 // refuseVisitor lets pages read why: a browser does not tell them why a WebSocket did not open,
 // so they ask by a plain request. A page of a foreign origin learns that it is one, and nothing
 // else, which could depend on whose cookies came.
@@ -266,6 +289,7 @@ func (m *Manager) refuseVisitor(w http.ResponseWriter, r *http.Request, err erro
 		if _, ok := m.origins.check(r); ok || no.counter == cRefusedOrigin {
 			w.Header().Set("Access-Control-Allow-Origin", from[0])
 			w.Header().Set("Access-Control-Allow-Credentials", "true")
+			w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 		}
 		w.Header().Add("Vary", "Origin")
 	}

@@ -87,6 +87,24 @@ func TestClientThatNeverSlowsDownIsEnded(t *testing.T) {
 	}
 }
 
+// A client that sends one message after another, each when the last was answered, is slowed down
+// and may go on for ever.
+func TestClientThatWaitsForItsAnswersIsKept(t *testing.T) {
+	bubble(t, realtime.Options{InboundRate: 10}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		start := time.Now()
+		for range 700 {
+			require.NoError(t, alice.Write([]byte(`{"type":"send","id":1,"user":"nobody"}`)))
+			for len(alice.raw()) == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		require.InDelta(t, 60, time.Since(start).Seconds(), 1)
+		require.Nil(t, alice.ended())
+	})
+}
+
 // What a message costs is up to how many get it.
 func TestFanoutIsLimited(t *testing.T) {
 	bubble(t, realtime.Options{InboundFanout: 10}, func(t *testing.T, b *bed) {

@@ -100,8 +100,8 @@ type Options struct {
 	// counted as often as it gets one: a message to a room of 10,000 is as much work as 10,000
 	// to one user. What OnMessage sends does not count. Ten seconds' worth may come at once,
 	// but not more messages and bytes than half of QueueMessages and QueueBytes. What comes
-	// faster waits, so nothing is lost; a client for which that goes on for ten seconds is
-	// ended with code 4429. 200 messages, 1 MiB, 250,000 receivers.
+	// faster waits, so nothing is lost; a client that does not wait for the answers meanwhile
+	// and for which that goes on for ten seconds is ended with code 4429. 200 messages, 1 MiB, 250,000 receivers.
 	InboundRate   int
 	InboundBytes  int
 	InboundFanout int

@@ -51,6 +51,8 @@ func (p *pipe) attach(l *engine.Link, e ears, maxMessage int) {
 	p.link, p.ears, p.maxMessage = l, e, maxMessage
 }
 
+func (p *pipe) ahead() bool { return p.up.waits() }
+
 func (p *pipe) nudge() bool {
 	p.up.nudge()
 	return true
@@ -219,6 +221,13 @@ func (l *lane) whenReady(f func()) {
 	if len(l.frames) > 0 || l.closed {
 		l.tell()
 	}
+}
+
+// waits reports whether there is something to get.
+func (l *lane) waits() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.frames) > 0
 }
 
 // nudge makes a get that waits return inbound.ErrQuiet.

@@ -250,6 +250,9 @@ func (r *reader) throttle(n int) bool {
 	defer t.Stop()
 	select {
 	case <-t.C:
+		if !r.c.transport.ahead() { // it goes on when it is answered, and that is slow enough
+			r.slowSince = 0
+		}
 		return true
 	case <-r.c.ctx.Done():
 		return false

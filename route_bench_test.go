@@ -19,6 +19,7 @@ func (deaf) protocol() protocol               { return protoPlain }
 func (deaf) deflates() bool                   { return false }
 func (deaf) attach(*engine.Link, ears, int)   {}
 func (deaf) nudge() bool                      { return true }
+func (deaf) ahead() bool                      { return false }
 func (deaf) park() bool                       { return true }
 func (deaf) discard()                         {}
 func (deaf) release()                         {}

@@ -1,8 +1,10 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -32,8 +34,11 @@ func On[T any](r *Router, typ string, handle func(ctx context.Context, c *Conn, 
 	if err := validClientType(typ); err != nil || typ == "" {
 		panic(fmt.Sprintf("realtime: On(%q): not a message type that clients can send", typ))
 	}
+	if handle == nil {
+		panic(fmt.Sprintf("realtime: On(%q): nil handler", typ))
+	}
 	r.add(&r.events, typ, func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
-		content, err := decodeContent[T](in)
+		content, err := decodeContent[T](c, in)
 		if err != nil {
 			return nil, err
 		}
@@ -50,8 +55,11 @@ func Handle[Req, Res any](r *Router, method string, handle func(ctx context.Cont
 	if err := validMethod(method); err != nil {
 		panic(fmt.Sprintf("realtime: Handle(%q): %v", method, err))
 	}
+	if handle == nil {
+		panic(fmt.Sprintf("realtime: Handle(%q): nil handler", method))
+	}
 	r.add(&r.calls, method, func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
-		req, err := decodeContent[Req](in)
+		req, err := decodeContent[Req](c, in)
 		if err != nil {
 			return nil, err
 		}
@@ -76,17 +84,23 @@ func (r *Router) add(to *map[string]Handler, name string, h Handler) {
 	(*to)[name] = h
 }
 
-// decodeContent decodes what a client sent. Nothing is the zero T.
-func decodeContent[T any](in Inbound) (content T, err error) {
+// decodeContent decodes what a client sent. Nothing is the zero T, and a plain client's chat its
+// text.
+func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 	raw := in.Message.Content
-	if in.Text != "" {
+	if c.proto == protoPlain {
 		raw = appendString(nil, in.Text)
 	}
 	if len(raw) == 0 {
 		return content, nil
 	}
-	if err := json.Unmarshal(raw, &content); err != nil {
-		return content, &Error{codeBadRequest, "content: " + err.Error()}
+	err = json.Unmarshal(raw, &content)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		message := fmt.Sprintf("content: %s cannot be a JSON %s", cmp.Or(wrong.Field, "it"), wrong.Value)
+		return content, &Error{codeBadRequest, message}
+	}
+	if err != nil { // in the words of the application
+		return content, &Error{codeBadRequest, "content: not as it should be"}
 	}
 	return content, nil
 }

@@ -35,6 +35,9 @@ type Transport interface {
 	// of waiting between two messages. Any other error is a *CloseError. One goroutine
 	// calls it at a time.
 	receive(buf []byte, wait bool) (engine.Op, []byte, error)
+	// ahead reports whether more has come than receive has returned, as far as it can tell: if
+	// not, true. Whoever receives calls it.
+	ahead() bool
 	// nudge asks a receive that waits to return inbound.ErrQuiet. It reports false if the
 	// transport cannot park.
 	nudge() bool

@@ -121,6 +121,7 @@ func (s *socket) Waiting(inside bool) { s.ears.waiting(inside) }
 func (s *socket) Wake()               { s.ears.wake() }
 
 func (s *socket) nudge() bool { return s.in.Nudge() }
+func (s *socket) ahead() bool { return s.in.Ahead() }
 func (s *socket) park() bool  { return s.in.Park() }
 
 func (s *socket) discard() {

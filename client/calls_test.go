@@ -35,7 +35,11 @@ func arithmetic() realtime.Options {
 		return 1, nil
 	})
 	realtime.Handle(&r, "ask", func(ctx context.Context, c *realtime.Conn, method string) (json.RawMessage, error) {
-		return c.Call(ctx, method, json.RawMessage(`{"a":1}`))
+		content, err := c.Call(ctx, method, json.RawMessage(`{"a":1}`))
+		if no, ok := errors.AsType[*realtime.ClientError](err); ok {
+			return nil, &realtime.Error{Code: no.Code, Message: no.Message}
+		}
+		return content, err
 	})
 	return realtime.Options{OnCall: r.OnCall}
 }

@@ -125,6 +125,7 @@ func refused(res *http.Response, err error) *DialError {
 		return &DialError{Err: err}
 	}
 	e := &DialError{Status: res.StatusCode, RetryAfter: retryAfter(res.Header), Err: err}
+	e.passes = res.Header.Get("Retry-After") != ""
 	switch res.StatusCode {
 	case http.StatusUnauthorized:
 		e.Err = realtime.ErrUnauthenticated

@@ -29,6 +29,8 @@ type DialError struct {
 	// Err is the error behind it: of the network, of DialOptions.Token, or
 	// [realtime.ErrUnauthenticated] and [realtime.ErrForbidden] for the status 401 and 403.
 	Err error
+
+	passes bool // the server says that it does, whenever
 }
 
 // Error returns the status and the server's words, or the error behind it.
@@ -50,7 +52,7 @@ func (e *DialError) Unwrap() error { return e.Err }
 // when. Otherwise it does not after the status 400, 401, 403, 404, 405 and 431, if there is no
 // token, and if the server does not speak realtime.v1. Compare [realtime.CloseCode.ComeBack].
 func (e *DialError) ComeBack() bool {
-	if e.RetryAfter > 0 {
+	if e.passes {
 		return true
 	}
 	switch e.Status {

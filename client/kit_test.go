@@ -208,6 +208,9 @@ func code(err error) string {
 	if e, ok := errors.AsType[*realtime.Error](err); ok {
 		return e.Code
 	}
+	if e, ok := errors.AsType[*realtime.ClientError](err); ok {
+		return e.Code
+	}
 	return fmt.Sprint(err)
 }
 

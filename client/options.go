@@ -10,7 +10,7 @@ import (
 )
 
 // DialOptions configures a Client. The zero value of every field is its default; for numbers and
-// durations a negative value means off or without limit.
+// durations a negative value means off or without limit, where nothing else is said.
 type DialOptions struct {
 	// Token returns what the client proves with who it is, sent as "Authorization: Bearer …".
 	// It is called for each attempt to connect, and when the server says that the identity has

@@ -20,7 +20,7 @@ func (s *seen) has(m *Message) bool {
 
 // add forgets the oldest for it.
 func (s *seen) add(m *Message) {
-	if m.Sender == "" || m.ID == "" {
+	if m.ID == "" {
 		return
 	}
 	if s.set == nil {

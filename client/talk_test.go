@@ -199,7 +199,7 @@ func TestOfTwoCopiesOneIsShown(t *testing.T) {
 		alice := w.dial("alice")
 		alice.back()
 		require.Equal(t, []string{
-			`bob@lobby: "one"`, `bob@lobby: "two"`, `carol: "of carol"`, `: "of the server"`, `: "of the server"`,
+			`bob@lobby: "one"`, `bob@lobby: "two"`, `carol: "of carol"`, `: "of the server"`,
 			`bob: "no id"`, `bob: "no id"`, `gap 1006`, `bob@lobby: "three"`,
 		}, alice.got())
 	})

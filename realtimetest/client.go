@@ -27,6 +27,7 @@ type Client struct {
 	up    *uplink
 	inbox []client.Message
 	gaps  []*client.GapError
+	rooms []*client.RoomError
 	end   error
 }
 
@@ -114,6 +115,15 @@ func (c *Client) ExpectGap() *client.GapError {
 	return gap
 }
 
+// ExpectRoomLost waits until the client has been told that it is not in a room any more.
+func (c *Client) ExpectRoomLost() *client.RoomError {
+	c.t.Helper()
+	c.await("no room was lost", func() bool { return len(c.rooms) > 0 })
+	room := c.rooms[0]
+	c.rooms = c.rooms[1:]
+	return room
+}
+
 // ExpectEnd waits until the client has ended for good, and returns why.
 func (c *Client) ExpectEnd() error {
 	c.t.Helper()
@@ -162,15 +172,18 @@ func (c *Client) receive(ctx context.Context) bool {
 	}
 	msg, err := c.Receive(ctx)
 	gap, isGap := errors.AsType[*client.GapError](err)
+	room, isRoom := errors.AsType[*client.RoomError](err)
 	switch {
 	case err == nil:
 		c.inbox = append(c.inbox, msg)
 	case isGap:
 		c.gaps = append(c.gaps, gap)
-	case ctx.Err() != nil:
-		return false
-	default:
+	case isRoom:
+		c.rooms = append(c.rooms, room)
+	case errors.Is(err, realtime.ErrClosed):
 		c.end = err
+	default: // ctx has ended
+		return false
 	}
 	return true
 }

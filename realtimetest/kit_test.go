@@ -111,6 +111,30 @@ func TestExpectEnd(t *testing.T) {
 	})
 }
 
+func TestRoomIsLost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		srv := realtimetest.New(t, nil)
+		bob := srv.Connect("bob")
+		bob.Join("lobby")
+		_, err := srv.Manager.Room("lobby").Remove(t.Context(), "bob")
+		require.NoError(t, err)
+		bob.Send(realtime.ToUser("bob"), "news", 1)
+		bob.Expect("news")
+		require.Equal(t, "lobby", bob.ExpectRoomLost().Room)
+	})
+}
+
+func TestExpectNoneAfterTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		srv := realtimetest.New(t, nil)
+		bob := srv.Connect("bob")
+		_, err := srv.Manager.User("bob").Disconnect(t.Context(), 4999, "bye")
+		require.NoError(t, err)
+		bob.ExpectNone("chat")
+		bob.ExpectEnd()
+	})
+}
+
 func TestServeAnyHandler(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		rt := realtime.New(&realtime.Options{

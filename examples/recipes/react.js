@@ -2,8 +2,12 @@ function useRoom(name) {
   const [room, setRoom] = useState(null)
   useEffect(() => {
     const client = connect("/ws")
-    setRoom(client.join(name))
-    return () => client.close()
+    const joined = client.join(name)
+    setRoom(joined)
+    return () => {
+      joined.leave()
+      client.close()
+    }
   }, [name])
   return room
 }

@@ -1,4 +1,5 @@
 const client = connect(async () => {
   const answer = await fetch("/ticket", { method: "POST" })
+  if (!answer.ok) throw new Error("no ticket") // then it tries again later
   return "/ws?ticket=" + await answer.text()
 })

@@ -131,6 +131,17 @@ func (in *Intake) Await() error {
 	return err
 }
 
+// Ahead reports whether more has come than Read has returned. It is true for a connection that has
+// to be read through its own Read, where that cannot be known.
+func (in *Intake) Ahead() bool {
+	if in.raw == nil || len(in.chunk)+len(in.rest)+len(in.held) > 0 {
+		return true
+	}
+	more := false
+	err := in.raw.Control(func(fd uintptr) { more = sysPeek(fd) })
+	return err == nil && more
+}
+
 // look has the scanner look at the rest.
 func (in *Intake) look() {
 	n, wrong := in.scan.Scan(in.rest)

@@ -36,13 +36,21 @@ export async function explain(url: Promise<URL>, token: string | undefined): Pro
 }
 
 function understand({ status, headers }: Response, body: unknown): Refusal {
-  const retryAfter = 1_000 * (Number(headers.get("Retry-After")) || 0);
+  const said = headers.get("Retry-After");
+  const retryAfter = said === null ? 0 : toWait(said);
   return {
     reason: reasonFor(status, Object(body).error),
-    final: [400, 401, 403, 404, 405, 431].includes(status) && retryAfter === 0,
+    final: [400, 401, 403, 404, 405, 431].includes(status) && said === null,
     retryAfter,
     httpStatus: status,
   };
+}
+
+/** Milliseconds of a Retry-After, which is in seconds or a date: RFC 9110, section 10.2.3. */
+function toWait(said: string): number {
+  const seconds = Number(said);
+  const wait = Number.isNaN(seconds) ? Date.parse(said) - Date.now() : 1_000 * seconds;
+  return Math.max(0, wait) || 0;
 }
 
 function reasonFor(status: number, error: unknown): string {

@@ -11,7 +11,7 @@ export class Watchdog {
   readonly #giveUp: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #heard = Date.now();
-  #asked = false; // and nothing was heard since
+  #asked = 0; // how often, since something was heard
 
   constructor(ping: () => void, giveUp: () => void) {
     this.#ping = ping;
@@ -22,7 +22,7 @@ export class Watchdog {
   /** Something came. The timer is left alone: it looks when it would have been due. */
   heard(): void {
     this.#heard = Date.now();
-    this.#asked = false;
+    this.#asked = 0;
   }
 
   /** Asks at once, with little patience: there is reason to doubt. */
@@ -35,7 +35,7 @@ export class Watchdog {
   }
 
   #ask(patience: number): void {
-    this.#asked = true;
+    this.#asked++;
     this.#sleep(patience);
     this.#ping();
   }
@@ -48,10 +48,11 @@ export class Watchdog {
 
   #look(late: boolean): void {
     const left = this.#heard + QUIET - Date.now();
-    if (!this.#asked && left > 0) {
+    if (this.#asked === 0 && left > 0) {
       this.#sleep(Math.min(left, QUIET)); // more only if the clock was set back
-    } else if (!this.#asked || late) {
-      // Late means that we have slept, and that an answer may not have been let in yet.
+    } else if (this.#asked === 0 || (late && this.#asked === 1)) {
+      // Late means that we have slept, and that an answer may not have been let in yet. A page whose
+      // timers are always late has had its chance then.
       this.#ask(globalThis.document?.hidden ? HIDDEN_PATIENCE : PATIENCE);
     } else {
       this.#giveUp();
