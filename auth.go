@@ -12,7 +12,7 @@ type ActionKind string
 const (
 	ActionSend    ActionKind = "send"    // Target says to whom
 	ActionJoin    ActionKind = "join"    // put the connection Conn into Room
-	ActionLeave   ActionKind = "leave"   // take the connection Conn out of Room; of its REST room if that is empty
+	ActionLeave   ActionKind = "leave"   // take Conn out of Room, of its REST room if that is empty
 	ActionMembers ActionKind = "members" // list the users of Room
 	ActionStats   ActionKind = "stats"   // read the statistics
 	ActionCall    ActionKind = "call"    // call Method

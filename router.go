@@ -27,9 +27,10 @@ func (r *Router) Use(middleware ...func(Handler) Handler) {
 
 // On registers a handler of messages of a type, whose content is decoded into a T. The
 // message goes no further by itself: the handler sends it on, as in.Message or changed, or it
-// does not. Binary content is in in.Message, and content the zero T. The content of a plain client's message is its text, as a JSON string. Content that
-// is no T is answered with the error bad_request, and a type without a handler with
-// unknown_event. It panics if typ is not one that clients can send, or has a handler.
+// does not. Binary content is in in.Message, and content the zero T. A plain client's message has
+// its text as content, a JSON string. Content that is no T is answered with the error bad_request,
+// and a type without a handler with unknown_event. It panics if typ is not one that clients can
+// send, or has a handler.
 func On[T any](r *Router, typ string, handle func(ctx context.Context, c *Conn, in Inbound, content T) error) {
 	if err := validClientType(typ); err != nil || typ == "" {
 		panic(fmt.Sprintf("realtime: On(%q): not a message type that clients can send", typ))

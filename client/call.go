@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-
-	"github.com/realtime-go/realtime"
 )
 
 // Call asks the server for something by name, with any JSON or none, and returns what it answers:
@@ -18,7 +16,7 @@ import (
 // what cannot be sent, realtime.ErrTooLarge for what the server would not take, and what matches
 // realtime.ErrClosed after the end.
 func (c *Client) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
-	if err := realtime.ValidName(method); err != nil {
+	if err := validWord(method); err != nil {
 		return nil, err
 	}
 	return c.ask(ctx, outgoing{Type: "call", Method: method, Content: content}, false, nil)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -48,12 +49,13 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 	if msg.ID == "" {
 		msg.ID = rand.Text()[:16] // 80 bits
 	}
-	names = append(names, msg.ID)
-	if msg.Type != "" {
-		names = append(names, msg.Type)
-	}
 	for _, name := range names {
 		if err := realtime.ValidName(name); err != nil {
+			return outgoing{}, err
+		}
+	}
+	for _, name := range []string{msg.ID, cmp.Or(msg.Type, "chat")} {
+		if err := validWord(name); err != nil {
 			return outgoing{}, err
 		}
 	}
@@ -68,4 +70,14 @@ func only(names []string) string {
 		return ""
 	}
 	return names[0]
+}
+
+// maxWord bounds message types, ids and methods, in bytes.
+const maxWord = 64
+
+func validWord(s string) error {
+	if len(s) > maxWord {
+		return fmt.Errorf("%w: longer than %d bytes", realtime.ErrName, maxWord)
+	}
+	return realtime.ValidName(s)
 }
