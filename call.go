@@ -23,16 +23,21 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	answered, number := c.pings.begin(c.link)
 	defer c.pings.forget(number)
 	c.duties.yield()
+	if _, err := c.await(ctx, answered); err != nil {
+		return 0, err
+	}
+	return time.Since(start), nil
+}
+
+// await waits for what the client answers, until ctx or the connection ends.
+func (c *Conn) await(ctx context.Context, answered <-chan response) (json.RawMessage, error) {
 	select {
-	case err := <-answered:
-		if err != nil {
-			return 0, err
-		}
-		return time.Since(start), nil
+	case r := <-answered:
+		return r.content, r.err
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	case <-c.ctx.Done():
-		return 0, context.Cause(c.ctx)
+		return nil, context.Cause(c.ctx)
 	}
 }
 
@@ -40,7 +45,8 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 // answers: JSON, or nil if that is empty. It waits until ctx or the connection ends, and returns
 // the context's cause then; nothing else limits how long a client takes. It may be called
 // inside a handler of the same connection: what comes in meanwhile waits, and beyond 64 messages or
-// 256 KiB Call returns ErrBacklog. It keeps no reference to content. See the function [Call] for one with types.
+// 256 KiB Call returns ErrBacklog. It keeps no reference to content. See the function [Call] for
+// one with types.
 //
 // It returns a *ClientError if the client answers with an error, ErrPlain for a client that does not
 // speak realtime.v1, ErrNotOpen in OnConnect, ErrName for an invalid method, ErrMessage for
@@ -50,20 +56,14 @@ func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage)
 	if err := c.checkCall(method, content); err != nil {
 		return nil, err
 	}
-	answered, number := c.calls.begin()
+	answered, number := c.calls.begin(func(number uint64) {
+		id := strconv.AppendUint(nil, number, 10)
+		buf := appendCall(engine.Grow(envelope+len(method)+len(content)), id, method, content)
+		c.duties.ask(engine.Seal(engine.OpText, buf))
+	})
 	defer c.calls.forget(number)
-	id := strconv.AppendUint(nil, number, 10)
-	buf := appendCall(engine.Grow(envelope+len(method)+len(content)), id, method, content)
-	c.duties.ask(engine.Seal(engine.OpText, buf))
 	c.duties.yield()
-	select {
-	case a := <-answered:
-		return a.content, a.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-c.ctx.Done():
-		return nil, context.Cause(c.ctx)
-	}
+	return c.await(ctx, answered)
 }
 
 func (c *Conn) checkCall(method string, content json.RawMessage) error {
@@ -77,9 +77,6 @@ func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	}
 	if err := validMethod(method); err != nil {
 		return err
-	}
-	if len(content) == 0 {
-		return nil
 	}
 	return (&Message{Content: content}).check(c.duties.limit())
 }

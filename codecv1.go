@@ -140,7 +140,11 @@ func appendPlace(buf []byte, m *Message, room string) []byte {
 
 // appendReply appends the answer to a request, with content if there is any.
 func appendReply(buf, id, content []byte) []byte {
-	buf = appendAnswer(buf, "reply", id)
+	return appendAnyContent(appendAnswer(buf, "reply", id), content)
+}
+
+// appendAnyContent appends content, if there is any, and the end.
+func appendAnyContent(buf, content []byte) []byte {
 	if len(content) > 0 {
 		buf = append(append(buf, `,"content":`...), content...)
 	}
@@ -165,11 +169,7 @@ func appendAnswer(buf []byte, typ string, id []byte) []byte {
 // appendCall appends a call of the server's.
 func appendCall(buf, id []byte, method string, content []byte) []byte {
 	buf = append(appendAnswer(buf, "call", id), `,"method":`...)
-	buf = appendString(buf, method)
-	if len(content) > 0 {
-		buf = append(append(buf, `,"content":`...), content...)
-	}
-	return append(buf, '}')
+	return appendAnyContent(appendString(buf, method), content)
 }
 
 // presence is the content of the answer to a request for who is in a room. Users are nil if

@@ -263,18 +263,15 @@ func (r *receiver) push(f *frames, class engine.Class, policy engine.Policy) eng
 
 // answer gives a connection what is for it alone: the answer to what it sent. It is never
 // dropped.
-func answer(c *Conn, t *tally, frame *engine.Frame) {
-	f := uniform(frame)
-	t.add(cMatched, 1) // first: Close does not wait for whoever runs this
-	c.push(f, engine.Reply, engine.Disconnect)
-	f.settle(t)
-}
+func answer(c *Conn, t *tally, frame *engine.Frame) { give(c, t, uniform(frame), engine.Reply) }
 
 // tell gives a connection what it must not miss and has not asked for.
-func tell(c *Conn, t *tally, frame *engine.Frame) {
-	f := uniform(frame)
-	t.add(cMatched, 1)
-	c.push(f, engine.Vital, engine.Disconnect)
+func tell(c *Conn, t *tally, frame *engine.Frame) { give(c, t, uniform(frame), engine.Vital) }
+
+// give gives something to one connection.
+func give(c *Conn, t *tally, f *frames, class engine.Class) {
+	t.add(cMatched, 1) // first: Close does not wait for whoever runs this
+	c.push(f, class, engine.Disconnect)
 	f.settle(t)
 }
 

@@ -270,14 +270,19 @@ func (m *Manager) preflight(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
-	h.Set("Access-Control-Allow-Credentials", "true")
+	letRead(h, r.Header.Get("Origin"))
 	h.Set("Access-Control-Allow-Methods", http.MethodGet)
 	h.Set("Access-Control-Allow-Headers", "Authorization")
 	h.Set("Access-Control-Max-Age", "600")
 	h.Add("Vary", "Origin")
 	w.WriteHeader(http.StatusNoContent)
 	return true
+}
+
+// letRead lets a page of this origin read an answer to a request with its cookies.
+func letRead(h http.Header, origin string) {
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
 }
 
 // refuseVisitor lets pages read why: a browser does not tell them why a WebSocket did not open,
@@ -287,8 +292,7 @@ func (m *Manager) refuseVisitor(w http.ResponseWriter, r *http.Request, err erro
 	no, _ := errors.AsType[*refusal](err)
 	if from := r.Header.Values("Origin"); len(from) == 1 && no != nil {
 		if _, ok := m.origins.check(r); ok || no.counter == cRefusedOrigin {
-			w.Header().Set("Access-Control-Allow-Origin", from[0])
-			w.Header().Set("Access-Control-Allow-Credentials", "true")
+			letRead(w.Header(), from[0])
 			w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 		}
 		w.Header().Add("Vary", "Origin")

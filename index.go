@@ -204,18 +204,20 @@ func (x *index) part(c *Conn, name string, asked bool) bool {
 	if m == nil {
 		return false
 	}
-	x.leave(c, m)
-	if !asked {
-		x.tellLeft(c, name)
+	if asked {
+		x.leave(c, m)
+	} else {
+		x.takeOut(c, m)
 	}
 	return true
 }
 
-// tellLeft tells a client of realtime.v1 that it is not in a room any more. c.mu is held, so that
-// a join that follows is answered behind it.
-func (x *index) tellLeft(c *Conn, name string) {
+// takeOut ends a membership, and tells a client of realtime.v1. c.mu is held, so that a join that
+// follows is answered behind it.
+func (x *index) takeOut(c *Conn, m *membership) {
+	x.leave(c, m)
 	if c.proto == protoV1 {
-		tell(c, x.tally, left(name))
+		tell(c, x.tally, left(m.room))
 	}
 }
 
@@ -268,8 +270,7 @@ func (x *index) move(c *Conn, name string, began decision) error {
 		return err // and it stays where it is
 	}
 	if m := c.membership(c.restRoom); m != nil {
-		x.leave(c, m)
-		x.tellLeft(c, m.room)
+		x.takeOut(c, m)
 	}
 	joined, err := x.joinLocked(c, name, policy, began)
 	if joined {
@@ -283,8 +284,7 @@ func (x *index) retreat(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m := c.membership(c.restRoom); m != nil {
-		x.leave(c, m)
-		x.tellLeft(c, m.room)
+		x.takeOut(c, m)
 	}
 }
 

@@ -219,12 +219,8 @@ func (d *requester) callRequest(c *Conn, r *request) (json.RawMessage, error) {
 	}
 	in := Inbound{Method: r.method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.content)}}
 	content, err := d.onCall(c.ctx, c, in)
-	if err == nil && len(content) > 0 {
-		if len(content) > d.maxBytes {
-			err = fmt.Errorf("%w: answer of %d bytes, limit %d", ErrTooLarge, len(content), d.maxBytes)
-		} else {
-			err = checkJSON(content)
-		}
+	if err == nil {
+		err = (&Message{Content: content}).check(d.maxBytes)
 	}
 	if err != nil {
 		return nil, &applicationError{err}

@@ -128,9 +128,7 @@ func (r *room) show(m *membership, notice *frames) {
 	case first:
 		r.announce(notice)
 	default:
-		r.tally.add(cMatched, 1)
-		m.conn.push(notice, engine.Notice, engine.DropNewest)
-		notice.settle(r.tally)
+		give(m.conn, r.tally, notice, engine.Notice)
 	}
 }
 

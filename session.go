@@ -72,12 +72,9 @@ func (ss *sessions) admit(s *session) error {
 
 // greet says welcome.
 func (ss *sessions) greet(c *Conn) {
-	hello := frames{m: welcome(c.proto, greeting{
+	give(c, ss.tally, &frames{m: welcome(c.proto, greeting{
 		conn: c.id, user: c.UserID(), maxMessage: ss.opts.MaxMessageBytes, comeBack: ss.comeBack(),
-	})}
-	ss.tally.add(cMatched, 1)
-	c.push(&hello, engine.Reply, engine.DropNewest) // of a class that is never dropped
-	hello.settle(ss.tally)
+	})}, engine.Reply)
 }
 
 // comeBack is how long it takes to let in as many connections as there have been: if all are
