@@ -190,7 +190,7 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if c == nil {
 		return nil, errNoConn()
 	}
-	if err := a.m.index.move(c, room, began); err != nil {
+	if err := a.m.index.move(r.Context(), c, room, began); err != nil {
 		return nil, joinRefusal(err)
 	}
 	return statusBody{"joined"}, nil

@@ -16,13 +16,14 @@ const (
 	ActionMembers ActionKind = "members" // list the users of Room
 	ActionStats   ActionKind = "stats"   // read the statistics
 	ActionCall    ActionKind = "call"    // call Method
+	ActionHistory ActionKind = "history" // read what Room has kept
 )
 
 // Action is something that a client or a REST caller has asked for and that is done
 // only if an authorizer allows it.
 type Action struct {
 	Kind   ActionKind
-	Room   string // of join, leave and members
+	Room   string // of join, leave, members and history
 	Conn   string // of join and leave: the id of the connection
 	Target Target // of send
 	Method string // of call

@@ -82,7 +82,7 @@ func BenchmarkEncode(b *testing.B) {
 	msg := Chat("alice", "hello, world")
 	b.ReportAllocs()
 	for b.Loop() {
-		if encodeIn(protoPlain, &msg, "").Op() != engine.OpText {
+		if encodeIn(protoPlain, &msg, &spot{}).Op() != engine.OpText {
 			b.Fatal("not text")
 		}
 	}

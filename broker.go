@@ -1,72 +1,64 @@
 package realtime
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
-// Publication is one message on its way to its receivers. It is plain data, so that
-// a [Broker] can carry it to other processes. What it refers to must not be changed.
-type Publication struct {
-	Target  Target  `json:"target"`
-	Message Message `json:"message"`
-}
-
-// Broker carries publications between the Managers of one application. It is what
-// makes several processes one: with it, Send reaches the connections of all of them.
+// Broker keeps streams, and carries publications between the Managers of one application. It is
+// what survives a process, and what makes several processes one. [NewMemory] is the one that a
+// Manager has if it is given none.
 //
-// A Broker delivers every publication to every Sink that is open, the publisher's
-// own too, and those of one publisher in the order of its Publish calls. It carries
-// messages only: announcements, rosters, counts and statistics are each process's
-// own. Managers of one application must have the same Options.
+// A publication with a stream is kept there: it gets the next position, and is given to each Sink
+// that has subscribed to the stream, in the order of the positions. One without a stream is kept
+// nowhere and given to every Sink, the publisher's own too, those of one publisher in the order of
+// its Publish calls. What is not a message is not carried: announcements, rosters, counts and
+// statistics are each process's own. Managers of one application must have the same Options.
+//
+// All methods are safe for concurrent use, and return an error that matches ErrClosed after
+// Close. The suite in brokertest holds a broker to all that is said here.
 type Broker interface {
-	// Open starts delivery to s, once, before any Publish. New calls it in a
+	// Open starts delivery to s, before any other method is called. New calls it in a
 	// goroutine of its own, and ctx ends when the Manager closes.
 	Open(ctx context.Context, s Sink) error
-	// Publish hands on p. It may block until ctx ends. Safe for concurrent use.
-	Publish(ctx context.Context, p Publication) error
+	// Publish keeps p, if it has a stream, and delivers it. When it has returned, p is as durable
+	// as the broker promises, and Sinks of this process have had it. It may block until ctx ends:
+	// whether p was taken is not known then. It owns p, but may not change what p refers to.
+	//
+	// A publication with an id that its sender has used in the stream before is a duplicate: it is
+	// not kept again, and nobody gets it. Ids are known for two minutes, if no more than 10,000 came
+	// since, and while the publication is kept if no more than 1,000 did.
+	//
+	// A Sink is never given what is not yet as durable as the broker promises.
+	Publish(ctx context.Context, p Publication) (Published, error)
+	// Subscribe has the publications of a stream delivered that come behind the position that it
+	// returns. They may come before it has returned. A stream that is not there begins with that.
+	// A stream may be subscribed to several times; each ends by one Unsubscribe.
+	Subscribe(ctx context.Context, stream string) (Position, error)
+	Unsubscribe(ctx context.Context, stream string) error
+	// Read returns a part of a stream. One that is not there has an empty page.
+	Read(ctx context.Context, stream string, q Query) (Page, error)
+	// Cursor returns how far the reader of this name has come in a stream: what is behind that has
+	// not been acknowledged. One who is new is in front of what is kept, and known from then on.
+	Cursor(ctx context.Context, stream, reader string) (Position, error)
+	// Ack moves a reader's cursor forward to at; it never goes back. What all readers of the stream
+	// have acknowledged need not be kept any more; the broker may forget the one of more than 100
+	// readers who is furthest behind. When it has returned, the move is as durable as
+	// a publication. It returns ErrPosition for another epoch, and for what is ahead of the stream.
+	Ack(ctx context.Context, stream, reader string, at Position) error
 	// Close ends delivery: when it has returned, no Deliver is under way. Close and
 	// Shutdown of the Manager wait for it.
 	Close(ctx context.Context) error
 }
 
+// A Broker may have a method Local() bool. If that reports true, it serves one process alone: what
+// is not kept does not go through it, and the numbers of [Result] are complete.
+type localBroker interface{ Local() bool }
+
 // Sink is where a Broker delivers: a Manager.
 type Sink interface {
 	// Deliver gives p to the connections of this process. It never blocks on a
-	// peer. Calls for the same room must come one at a time, in the room's order.
+	// peer. Calls for the same stream must come one at a time, in the order of their positions; so
+	// must those without a stream for the same room.
 	Deliver(p Publication)
-}
-
-// carrier is a broker with the Manager that uses it.
-type carrier struct {
-	broker Broker
-	ready  chan struct{} // closed when Open has returned
-	err    error         // of Open, once ready
-}
-
-func newCarrier(b Broker) *carrier { return &carrier{broker: b, ready: make(chan struct{})} }
-
-// run keeps the broker open until ctx ends.
-func (k *carrier) run(ctx context.Context, s Sink) {
-	k.err = k.broker.Open(ctx, s)
-	close(k.ready)
-	<-ctx.Done()
-	if k.err == nil {
-		_ = k.broker.Close(context.WithoutCancel(ctx))
-	}
-}
-
-// publish waits for the broker to be open.
-func (k *carrier) publish(ctx context.Context, p Publication) error {
-	select {
-	case <-k.ready:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	if k.err != nil {
-		return k.err
-	}
-	// They are the caller's, who may use them again.
-	p.Message.Content, p.Message.Binary = slices.Clone(p.Message.Content), slices.Clone(p.Message.Binary)
-	return k.broker.Publish(ctx, p)
+	// Lost says that publications of a stream may not be delivered that came behind the position
+	// that the Sink has got last. It is given them by Read from then on, and goes on with Deliver.
+	Lost(stream string)
 }

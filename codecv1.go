@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -14,10 +15,40 @@ import (
 // Sec-WebSocket-Protocol or, where it cannot set that, with the query ?protocol=realtime.v1.
 const V1 = "realtime.v1"
 
-// requestKeys are the members of a request's object.
-var requestKeys = []string{
-	"type", "id", "room", "user", "conn", "all", "message_type", "message_id", "method", "content", "token",
+// requestKeys are the members of a request's object, in the order of the constants.
+var requestKeys = [numKeys]string{
+	keyType: "type", keyID: "id", keyRoom: "room", keyUser: "user", keyConn: "conn", keyAll: "all",
+	keyMessageType: "message_type", keyMessageID: "message_id", keyMethod: "method", keyContent: "content",
+	keyToken: "token", keyKey: "key", keyTTL: "ttl_ms", keyReceipt: "receipt", keyHistory: "history",
+	keySince: "since", keyLimit: "limit", keyBefore: "before", keyAfter: "after", keyEpoch: "epoch",
+	keyOffset: "offset", keySession: "session",
 }
+
+const (
+	keyType = iota
+	keyID
+	keyRoom
+	keyUser
+	keyConn
+	keyAll
+	keyMessageType
+	keyMessageID
+	keyMethod
+	keyContent
+	keyToken
+	keyKey
+	keyTTL
+	keyReceipt
+	keyHistory
+	keySince
+	keyLimit
+	keyBefore
+	keyAfter
+	keyEpoch
+	keyOffset
+	keySession
+	numKeys
+)
 
 var (
 	errNoRequest = errors.New("not a JSON object with a type")
@@ -58,9 +89,9 @@ func decodeV1(op engine.Op, p []byte) command {
 }
 
 func (r *request) decode(p []byte) error {
-	var values [11][]byte
-	err := members(p, requestKeys, values[:])
-	if id := values[1]; id != nil {
+	var values [numKeys][]byte
+	err := members(p, requestKeys[:], values[:])
+	if id := values[keyID]; id != nil {
 		if len(id) > maxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
 			return cmp.Or(err, errID)
 		}
@@ -69,27 +100,71 @@ func (r *request) decode(p []byte) error {
 	if err != nil {
 		return err
 	}
-	if values[0] == nil {
+	if values[keyType] == nil {
 		return errNoRequest
 	}
-	for i, s := range []*string{
-		&r.name, nil, &r.room, &r.user, &r.conn, nil, &r.typ, &r.messageID, &r.method, nil, &r.token,
+	r.content = values[keyContent]
+	if !r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
+		!jsonBool(values[keyAll], &r.all) || !jsonBool(values[keyReceipt], &r.receipt) {
+		return errMember
+	}
+	return nil
+}
+
+func (r *request) decodeStrings(values *[numKeys][]byte) bool {
+	for i, s := range [numKeys]*string{
+		keyType: &r.name, keyRoom: &r.room, keyUser: &r.user, keyConn: &r.conn, keyMessageType: &r.typ,
+		keyMessageID: &r.messageID, keyMethod: &r.method, keyToken: &r.token, keyKey: &r.key,
+		keyEpoch: &r.epoch, keySession: &r.session,
 	} {
 		if s == nil || values[i] == nil {
 			continue
 		}
 		var ok bool
 		if *s, ok = jsonString(values[i]); !ok {
-			return errMember
+			return false
 		}
 	}
-	r.content = values[9]
-	r.all = string(values[5]) == "true"
-	if !r.all && values[5] != nil && string(values[5]) != "false" {
-		return errMember
-	}
-	return nil
+	return true
 }
+
+func (r *request) decodeNumbers(values *[numKeys][]byte) bool {
+	var n [numKeys]uint64
+	for _, i := range []int{keyTTL, keyHistory, keyLimit, keyBefore, keyAfter, keyOffset} {
+		if values[i] == nil {
+			continue
+		}
+		var ok bool
+		if n[i], ok = jsonUint(values[i]); !ok {
+			return false
+		}
+	}
+	r.ttl = time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
+	r.history, r.limit = int(min(n[keyHistory], maxAsked)), int(min(n[keyLimit], maxAsked))
+	r.before, r.after, r.offset = n[keyBefore], n[keyAfter], n[keyOffset]
+	return true
+}
+
+// decodeSince reads a position, if there is one.
+func (r *request) decodeSince(p []byte) bool {
+	if p == nil {
+		return true
+	}
+	var values [2][]byte
+	if members(p, []string{"epoch", "offset"}, values[:]) != nil {
+		return false
+	}
+	epoch, ok := jsonString(values[0])
+	offset, ok2 := jsonUint(values[1])
+	r.since = Position{epoch, offset}
+	return ok && ok2 && epoch != ""
+}
+
+// maxAsked is how many kept messages a client can ask for at once.
+const maxAsked = 1000
+
+// maxTTL is the longest time to live that a client can ask for, in milliseconds: a year.
+const maxTTL = 365 * 24 * 3600 * 1000
 
 // decodeBinary reads a request in front of its content: the length of the JSON as an unsigned
 // varint, the JSON, and the bytes.
@@ -114,28 +189,65 @@ func (r *request) decodeBinary(p []byte) error {
 
 // appendV1 appends a message in the envelope of realtime.v1: that of the plain protocol, with
 // more behind it.
-func appendV1(buf []byte, m *Message, room string) []byte {
+func appendV1(buf []byte, m *Message, at *spot) []byte {
 	buf = appendContent(appendSender(buf, m), m)
-	return appendPlace(appendTime(buf, m), m, room)
+	return append(appendPlace(appendTime(buf, m), m, at), '}')
+}
+
+// appendKept appends a message in JSON, whatever its content is.
+func appendKept(buf []byte, m *Message, at *spot) []byte {
+	buf = appendPlace(appendTime(appendContent(appendSender(buf, m), m), m), m, at)
+	if m.Binary != nil {
+		buf = append(buf, `,"encoding":"base64"`...)
+	}
+	return append(buf, '}')
 }
 
 // appendBinary appends a message with binary content: its envelope without that, behind its
 // length, and the bytes.
-func appendBinary(buf []byte, m *Message, room string) []byte {
-	header := appendPlace(appendTime(appendSender(nil, m), m), m, room)
+func appendBinary(buf []byte, m *Message, at *spot) []byte {
+	header := append(appendPlace(appendTime(appendSender(nil, m), m), m, at), '}')
 	buf = binary.AppendUvarint(buf, uint64(len(header)))
 	return append(append(buf, header...), m.Binary...)
 }
 
-// appendPlace appends what realtime.v1 adds to the envelope, and its end.
-func appendPlace(buf []byte, m *Message, room string) []byte {
+// spot is where a message stands.
+type spot struct {
+	room string   // that it is for, or empty
+	at   Position // in its stream; zero if it is not kept
+	prev uint64   // the offset in front of it there
+}
+
+// size is about what it takes on the wire, in bytes.
+func (p *spot) size() int {
+	n := len(p.room)
+	if p.at.Epoch != "" {
+		n += len(p.at.Epoch) + len(`,"offset":1234567,"prev":1234567,"epoch":""`)
+	}
+	return n
+}
+
+// appendPlace appends what realtime.v1 adds to the envelope. What changes with the place comes
+// last.
+func appendPlace(buf []byte, m *Message, at *spot) []byte {
 	if m.ID != "" {
 		buf = appendString(append(buf, `,"id":`...), m.ID)
 	}
-	if room != "" {
-		buf = appendString(append(buf, `,"room":`...), room)
+	if at.room != "" {
+		buf = appendString(append(buf, `,"room":`...), at.room)
 	}
-	return append(buf, '}')
+	if at.at.Epoch == "" {
+		return buf
+	}
+	buf = strconv.AppendUint(append(buf, `,"offset":`...), at.at.Offset, 10)
+	buf = strconv.AppendUint(append(buf, `,"prev":`...), at.prev, 10)
+	return appendString(append(buf, `,"epoch":`...), at.at.Epoch)
+}
+
+// appendPosition appends a position as members of an object that has others before them.
+func appendPosition(buf []byte, at Position) []byte {
+	buf = strconv.AppendUint(append(buf, `,"offset":`...), at.Offset, 10)
+	return appendString(append(buf, `,"epoch":`...), at.Epoch)
 }
 
 // appendReply appends the answer to a request, with content if there is any.

@@ -3,6 +3,7 @@ package realtime
 import (
 	"bytes"
 	"fmt"
+	"time"
 )
 
 // protocol is the language that a connection speaks on the wire.
@@ -62,6 +63,9 @@ const (
 	codeInternal   = "internal"
 	codeNoMethod   = "unknown_method"
 	codeNoEvent    = "unknown_event"
+	codeNoHistory  = "no_history"
+	codeEpoch      = "epoch"
+	codePosition   = "position"
 )
 
 // request is what a client of realtime.v1 asks for. Parts of it may be parts of the message
@@ -80,6 +84,17 @@ type request struct {
 	messageID string
 	method    string
 	binary    []byte // content in place of JSON, nil if there is none
+	key       string
+	ttl       time.Duration
+	receipt   bool // what became of the message is to be said
+
+	history       int // how many
+	limit         int
+	since         Position // the zero one is none
+	after, before uint64
+	epoch         string
+	offset        uint64
+	session       string
 
 	wrong    error // why it is none
 	answered bool  // already
@@ -87,7 +102,8 @@ type request struct {
 
 func (r *request) size() int {
 	return len(r.name) + len(r.id) + len(r.room) + len(r.user) + len(r.conn) +
-		len(r.typ) + len(r.content) + len(r.token) + len(r.messageID) + len(r.method) + len(r.binary)
+		len(r.typ) + len(r.content) + len(r.token) + len(r.messageID) + len(r.method) + len(r.binary) +
+		len(r.key) + len(r.since.Epoch) + len(r.epoch) + len(r.session)
 }
 
 func noMethod(name string) *Error {

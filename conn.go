@@ -33,6 +33,7 @@ type Conn struct {
 	reached  atomic.Int64 // receivers of its messages, of which the reader does not know yet
 	pings    pings
 	calls    calls
+	pulls    pulls
 
 	mu       sync.Mutex
 	phase    phase
@@ -89,8 +90,9 @@ type membership struct {
 
 	asked bool // the client asked for it; guarded by conn.mu
 
-	slot  int  // index among the room's members; guarded by the room
-	shown bool // in the room's roster, and announced; guarded by the room
+	feed  *feed // nil in a room that keeps no history
+	slot  int   // index among the room's members; guarded by the room
+	shown bool  // in the room's roster, and announced; guarded by the room
 }
 
 // ID returns the connection's id, "conn_" and a random UUID. It is not a secret to
@@ -233,6 +235,8 @@ func (c *Conn) expel(cause Cause, code CloseCode, reason string) {
 
 func (c *Conn) ended() bool { return c.end.Load() != nil }
 
+func (c *Conn) behind() *pulls { return &c.pulls }
+
 // now returns the time since the connection opened. It is never zero.
 func (c *Conn) now() time.Duration { return max(1, time.Since(c.opened)) }
 
@@ -246,19 +250,6 @@ func (c *Conn) silence(since time.Duration) time.Duration {
 		return 0
 	}
 	return c.now() - max(time.Duration(c.seen.Load()), reading, since)
-}
-
-// receiver is what a connection is to who sends to it. A room has a copy of it for each
-// member, so that its walk through thousands of them waits for less memory.
-type receiver struct {
-	link     *engine.Link
-	proto    protocol
-	deflates bool // the transport negotiated compression
-}
-
-// push gives the connection its form of a message.
-func (r *receiver) push(f *frames, class engine.Class, policy engine.Policy) engine.Outcome {
-	return r.link.Push(f.of(r.proto, r.deflates), class, policy)
 }
 
 // answer gives a connection what is for it alone: the answer to what it sent. It is never

@@ -11,7 +11,7 @@ type delivery struct {
 	x      *index
 	frames frames
 	except exceptions
-	seen   map[*Conn]struct{} // receivers so far, where the target may name one twice
+	seen   map[*engine.Link]struct{} // receivers so far, where the target may name one twice
 	result Result
 }
 
@@ -29,10 +29,11 @@ func (e *exceptions) has(c *Conn) bool {
 // deliver is the only fan-out of messages: it gives p to its receivers' queues. It
 // never waits for a peer. Each room's members, and each user's connections, get
 // messages in one order, because it holds the lock of every room and user that the
-// target names while it walks.
+// target names while it walks. What is kept comes in the order of its stream.
 func (x *index) deliver(p *Publication) Result {
 	t := &p.Target
-	d := delivery{x: x, frames: x.languages.encode(&p.Message, t.room()), result: Result{Local: true}}
+	at := spot{room: t.room(), at: p.Position, prev: p.Prev}
+	d := delivery{x: x, frames: x.languages.encode(&p.Message, at), result: Result{Local: true}}
 	x.press.squeeze(&d.frames)
 	for _, id := range t.ExceptConns {
 		if c, ok := x.conns.get(id); ok { // also one that is about to go
@@ -40,7 +41,12 @@ func (x *index) deliver(p *Publication) Result {
 		}
 	}
 	d.except.users = t.ExceptUsers
+	if p.flight != nil {
+		d.seen = p.flight.seen
+	}
 	switch {
+	case p.Stream != "":
+		d.stream(p)
 	case t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0:
 		d.all()
 	case !t.All && len(t.Rooms) == 1 && len(t.Users)+len(t.Conns) == 0:
@@ -60,8 +66,8 @@ func (x *index) deliver(p *Publication) Result {
 // union delivers to a target of several parts.
 func (d *delivery) union(t *Target) {
 	users, rooms := d.lock(sorted(t.Users), sorted(t.Rooms))
-	if t.All || len(users)+len(rooms)+len(t.Conns) > 1 {
-		d.seen = make(map[*Conn]struct{})
+	if d.seen == nil && (t.All || len(users)+len(rooms)+len(t.Conns) > 1) {
+		d.seen = make(map[*engine.Link]struct{})
 	}
 	if t.All {
 		d.all()
@@ -116,7 +122,7 @@ func (d *delivery) room(r *room) {
 	anyone := d.anyone()
 	for i := range r.members {
 		if m := &r.members[i]; anyone || d.wants(m.conn) {
-			d.push(&m.receiver, r.policy)
+			d.push(&m.receiver, r.traits.policy)
 		}
 	}
 }
@@ -138,18 +144,114 @@ func (d *delivery) wants(c *Conn) bool {
 		return false
 	}
 	if d.seen != nil {
-		if _, twice := d.seen[c]; twice {
+		if _, twice := d.seen[c.link]; twice {
 			return false
 		}
-		d.seen[c] = struct{}{}
+		d.seen[c.link] = struct{}{}
 	}
 	return true
 }
 
-func (d *delivery) push(r *receiver, policy engine.Policy) {
-	if r.push(&d.frames, engine.Message, policy) == engine.Queued {
+func (d *delivery) push(r *receiver, policy engine.Policy) (queued bool) {
+	if queued = r.push(&d.frames, engine.Message, policy) == engine.Queued; queued {
 		d.result.Queued++
 	} else {
 		d.result.Dropped++
+	}
+	return queued
+}
+
+// stream delivers what is kept to those who are in its room.
+func (d *delivery) stream(p *Publication) {
+	name, _ := streamRoom(p.Stream)
+	r := d.x.rooms.find(name)
+	if r == nil {
+		return
+	}
+	defer r.mu.Unlock()
+	if r.source == nil {
+		d.room(r)
+		return
+	}
+	anyone := d.anyone()
+	for i := range r.members {
+		m := &r.members[i]
+		switch {
+		case m.aside || !anyone && !d.wants(m.conn):
+			d.hand(m.feed, m.conn, p)
+		case !d.push(&m.receiver, r.traits.policy):
+			d.slip(m.feed, p)
+		}
+	}
+	r.source.last = p.Position
+}
+
+// hand delivers to a feed that has to be looked at.
+func (d *delivery) hand(f *feed, c *Conn, p *Publication) {
+	switch {
+	case f.ahead:
+		d.meet(f, p)
+	case f.behind:
+		f.hold(p)
+	case !d.wants(c):
+		if f.pass(p, false); f.leftOut >= maxLeftOut && f.inform(p.Position.Offset, d.x.tally) {
+			f.set(false)
+		}
+	case f.inform(p.Prev, d.x.tally) && d.push(&f.receiver, f.traits.policy):
+		f.set(false)
+	default:
+		d.slip(f, p)
+	}
+}
+
+// meet is for a feed that had read what is delivered now.
+func (d *delivery) meet(f *feed, p *Publication) {
+	switch {
+	case p.Position == f.done:
+		f.last = p.Position // as it will be for all
+		f.live()
+	case p.Position.Epoch != f.done.Epoch || p.Position.Offset > f.done.Offset:
+		f.ahead = false
+		d.x.catcher.pull(f)
+	}
+}
+
+// slip is for a feed whose client cannot take p now.
+func (d *delivery) slip(f *feed, p *Publication) {
+	if !f.traits.catchUp {
+		f.pass(p, true)
+		return
+	}
+	known := p.Prev
+	if f.leftOut > 0 {
+		known = f.told
+	}
+	f.fallBehind(Position{p.Position.Epoch, known})
+	d.x.catcher.pull(f)
+}
+
+// lost makes everybody who gets a stream live read on from where they are.
+func (x *index) lost(stream string) {
+	name, _ := streamRoom(stream)
+	r := x.rooms.find(name)
+	if r == nil {
+		return
+	}
+	defer r.mu.Unlock()
+	if r.source == nil {
+		return
+	}
+	r.source.lost = true
+	for i := range r.members {
+		f := r.members[i].feed
+		switch at := r.source.last; {
+		case f.behind:
+			f.ahead = false
+		case f.leftOut > 0:
+			f.fallBehind(Position{at.Epoch, f.told})
+		default:
+			f.fallBehind(at)
+		}
+		x.catcher.pull(f)
 	}
 }

@@ -47,7 +47,8 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 		if d.onMessage != nil {
 			return d.onMessage(c.ctx, c, Inbound{Text: string(cmd.text), Target: to, Message: msg})
 		}
-		return d.send(c, to, msg)
+		_, err := d.send(c, to, msg)
+		return err
 	})
 	if err != nil {
 		d.failed(c, err)
@@ -55,10 +56,10 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 }
 
 // send is what becomes of a message if the application does not see it.
-func (d *dispatcher) send(c *Conn, to Target, msg Message) error {
+func (d *dispatcher) send(c *Conn, to Target, msg Message) (Result, error) {
 	res, err := d.relay(c.ctx, to, msg)
 	c.reached.Add(int64(res.Matched))
-	return err
+	return res, err
 }
 
 // failed counts what failed for another reason than that it may not be.

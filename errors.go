@@ -36,6 +36,8 @@ var (
 	ErrDenied = errors.New("realtime: denied")
 	// ErrTooManyRooms says that Options.MaxRoomsPerConn is reached.
 	ErrTooManyRooms = errors.New("realtime: too many rooms")
+	// ErrNoHistory says that the room keeps nothing, see Options.History.
+	ErrNoHistory = errors.New("realtime: room keeps no history")
 	// ErrBacklog says that the client cannot be heard: it has sent so much for the handler that
 	// runs that its answer would be behind that.
 	ErrBacklog = errors.New("realtime: backlog full")
@@ -57,6 +59,16 @@ var (
 	ErrTooLarge = errors.New("realtime: message too large")
 	// ErrCloseCode says that a close code is not one that a server may send.
 	ErrCloseCode = errors.New("realtime: invalid close code")
+)
+
+// Errors of brokers.
+var (
+	// ErrPosition says that a position is not one of the stream.
+	ErrPosition = errors.New("realtime: no such position")
+	// ErrFull says that the broker has as much as it may keep.
+	ErrFull = errors.New("realtime: broker full")
+	// ErrPublication says that what a broker has kept is not a publication.
+	ErrPublication = errors.New("realtime: not a publication")
 )
 
 // Error is what a handler tells the client that asked. Where a handler returns another error, the client learns no more than "internal error",

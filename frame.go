@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"strconv"
 	"sync/atomic"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -10,7 +11,7 @@ import (
 // All receivers share them.
 type frames struct {
 	m     Message
-	room  string // that it is for, or empty
+	place spot
 	forms [numProtocols]forms
 }
 
@@ -18,7 +19,7 @@ type frames struct {
 func (f *frames) of(p protocol, deflates bool) *engine.Frame {
 	form := &f.forms[p]
 	if form.plain == nil { // the first who speaks it came when the rest was encoded already
-		form.plain = encodeIn(p, &f.m, f.room)
+		form.plain = encodeIn(p, &f.m, &f.place)
 	}
 	return form.of(deflates)
 }
@@ -53,27 +54,27 @@ const envelope = 96
 // languages counts the connections that speak each protocol.
 type languages [numProtocols]atomic.Int64
 
-// encode builds the frames of a message to a room, or to no room in particular, for the
-// protocols that somebody speaks. No room is locked while it runs.
-func (l *languages) encode(m *Message, room string) frames {
-	f := frames{m: *m, room: room}
+// encode builds the frames of a message for the protocols that somebody speaks. No room is locked
+// while it runs.
+func (l *languages) encode(m *Message, at spot) frames {
+	f := frames{m: *m, place: at}
 	for p := range f.forms {
 		if l[p].Load() > 0 {
-			f.forms[p].plain = encodeIn(protocol(p), m, room)
+			f.forms[p].plain = encodeIn(protocol(p), m, &f.place)
 		}
 	}
 	return f
 }
 
-func encodeIn(p protocol, m *Message, room string) *engine.Frame {
-	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content) + len(m.ID) + len(room) + len(m.Binary))
+func encodeIn(p protocol, m *Message, at *spot) *engine.Frame {
+	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content) + len(m.ID) + len(m.Binary) + at.size())
 	switch {
 	case p == protoPlain:
 		return engine.Seal(engine.OpText, appendPlain(buf, m))
 	case m.Binary != nil:
-		return engine.Seal(engine.OpBinary, appendBinary(buf, m, room))
+		return engine.Seal(engine.OpBinary, appendBinary(buf, m, at))
 	default:
-		return engine.Seal(engine.OpText, appendV1(buf, m, room))
+		return engine.Seal(engine.OpText, appendV1(buf, m, at))
 	}
 }
 
@@ -104,6 +105,32 @@ func reply(id, content []byte, e *Error) *engine.Frame {
 func left(room string) *engine.Frame {
 	buf := append(engine.Grow(envelope), `{"message_type":"left","room":`...)
 	return engine.Seal(engine.OpText, append(appendString(buf, room), '}'))
+}
+
+// positionFrame tells a client where it is in a stream: what lies before is not for it, or for a
+// reason is lost.
+func positionFrame(room string, at Position, why Reason) *engine.Frame {
+	buf := append(engine.Grow(envelope), `{"message_type":"position"`...)
+	if room != "" {
+		buf = appendString(append(buf, `,"room":`...), room)
+	}
+	buf = appendPosition(buf, at)
+	if why != "" {
+		buf = appendString(append(buf, `,"recovered":false,"reason":`...), string(why))
+	}
+	return engine.Seal(engine.OpText, append(buf, '}'))
+}
+
+// skippedFrame tells a client that messages were dropped which it is never given.
+func skippedFrame(room string, from uint64, to Position) *engine.Frame {
+	buf := append(engine.Grow(envelope), `{"message_type":"skipped"`...)
+	if room != "" {
+		buf = appendString(append(buf, `,"room":`...), room)
+	}
+	buf = strconv.AppendUint(append(buf, `,"from":`...), from, 10)
+	buf = strconv.AppendUint(append(buf, `,"to":`...), to.Offset, 10)
+	buf = appendString(append(buf, `,"epoch":`...), to.Epoch)
+	return engine.Seal(engine.OpText, append(buf, `,"reason":"slow"}`...))
 }
 
 // press compresses messages for those who negotiated it, each message once.

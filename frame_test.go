@@ -19,7 +19,7 @@ func TestSqueezeOnlyIfWanted(t *testing.T) {
 	m := Message{Content: json.RawMessage(`"` + strings.Repeat("word ", 300) + `"`)}
 	var tally tally
 	off, on := press{tally: &tally}, press{from: 512, tally: &tally}
-	f := plainOnly().encode(&m, "")
+	f := plainOnly().encode(&m, spot{})
 	tally.deflating.Store(1)
 	require.Zero(t, testing.AllocsPerRun(100, func() { off.squeeze(&f) }))
 	tally.deflating.Store(0)

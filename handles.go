@@ -45,6 +45,12 @@ func (r Room) Count(context.Context) (Count, error) {
 	return found.count(), nil
 }
 
+// History returns a part of what the room has kept, see [Query]. It waits for the broker, until ctx
+// ends. It returns ErrNoHistory for a room that keeps nothing, and the broker's error.
+func (r Room) History(ctx context.Context, q Query) (Page, error) {
+	return r.m.index.history(ctx, r.name, q)
+}
+
 // LocalConns returns the room's connections in this process, as of the call.
 func (r Room) LocalConns() iter.Seq[*Conn] {
 	found := r.m.index.rooms.find(r.name)

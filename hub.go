@@ -26,7 +26,7 @@ type Manager struct {
 	hosts    hosts
 	origins  *origins
 	sockets  sockets
-	carrier  *carrier // nil without a broker
+	carrier  *carrier
 
 	wheel   *engine.Wheel
 	sweeper engine.Timer
@@ -47,7 +47,11 @@ type Manager struct {
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
 	m.notes.log = m.opts.Logger
-	m.index = newIndex(&m.opts, &m.tally)
+	m.carrier = newCarrier(m.opts.Broker)
+	m.index = newIndex(&m.opts, &m.tally, &catcher{
+		carrier: m.carrier, tally: &m.tally, notes: &m.notes,
+		page: Query{Limit: max(1, m.opts.QueueMessages/4)},
+	})
 	m.sessions = sessions{
 		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate, begin: m.watchStale,
 	}
@@ -128,9 +132,10 @@ func (m *Manager) startBackground() {
 	if m.opts.Observer != nil {
 		m.background.Go(func() { observe(ctx, m.opts.Observer, &m.tally) })
 	}
-	if m.opts.Broker != nil {
-		m.carrier = newCarrier(m.opts.Broker)
-		m.background.Go(func() { m.carrier.run(ctx, sink{m}) })
+	if m.opts.Broker == nil {
+		m.carrier.open(ctx, sink{m})
+	} else {
+		m.background.Go(func() { m.carrier.open(ctx, sink{m}) })
 	}
 }
 
@@ -172,17 +177,30 @@ func (m *Manager) sweep() {
 
 // Join puts a connection into a room. When it returns, the connection gets every
 // message that is sent to the room. It reports false if the connection was in the
-// room already. It does not block.
+// room already. It does not block, but for the broker of a room that keeps history.
 //
 // It returns ErrNotFound if there is no such connection, ErrClosed if it is about to
-// end, ErrName for an invalid room, ErrTooManyRooms, and ErrDenied, see [Room.Deny]. ctx is
-// for brokers to come.
-func (m *Manager) Join(_ context.Context, connID, room string) (joined bool, err error) {
+// end, ErrName for an invalid room, ErrTooManyRooms, ErrDenied, see [Room.Deny], and the broker's
+// error.
+func (m *Manager) Join(ctx context.Context, connID, room string) (joined bool, err error) {
+	j, err := m.JoinFrom(ctx, connID, room, From{})
+	return j.New, err
+}
+
+// JoinFrom is Join of a room that keeps history, see Options.History: the connection gets first
+// what the room has kept, and then what is sent to it, with nothing missing or twice in between. It
+// may wait for the broker, until ctx ends, and not for the client, who gets what was kept as fast as
+// he reads it. A member who joins again goes back to where from says, unless it is zero.
+//
+// It returns what Join returns, and the broker's error.
+func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) (Joined, error) {
 	c := m.Conn(connID)
 	if c == nil {
-		return false, ErrNotFound
+		return Joined{}, ErrNotFound
 	}
-	return m.index.join(c, room, 0)
+	e := &entry{room: room, from: from}
+	err := m.index.join(ctx, c, e)
+	return e.joined, err
 }
 
 // Leave takes a connection out of a room, and reports false if it was not in it. When
@@ -196,14 +214,17 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 	return m.index.part(c, room, false), nil
 }
 
-// Send gives a message to the queues of its receivers. It never waits for a peer;
-// with a broker it waits for that to take the message, until ctx ends. Messages that
+// Send gives a message to the queues of its receivers, and to what is kept. It never waits for a
+// peer; with a broker it waits for that to take the message, until ctx ends. Messages that
 // one goroutine sends reach each receiver in that order, and all members of a room
 // get the room's messages in one order.
 //
+// A message with an ID is not sent again to a room that keeps history: Result.Duplicate says so.
+// A message to several such rooms is kept in each, under one ID.
+//
 // It returns ErrName for a reserved or invalid message type, ErrMessage for content
-// that is not JSON, ErrTooLarge, ErrClosed after Close, and the broker's error. That
-// nobody was there is not an error: see Result.
+// that is not JSON, ErrTooLarge, ErrClosed after Close, and the broker's error: then it may have
+// gone to some of several rooms. That nobody was there is not an error: see Result.
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := msg.check(m.opts.QueueBytes / 2); err != nil {
 		return Result{}, err
@@ -227,16 +248,11 @@ func (m *Manager) send(ctx context.Context, to Target, msg Message) (Result, err
 	if msg.Time.IsZero() {
 		msg.Time = now
 	}
-	p := Publication{Target: to, Message: msg}
-	if m.carrier != nil {
-		if err := m.carrier.publish(ctx, p); err != nil {
-			return Result{}, err
-		}
+	res, err := m.index.publish(ctx, Publication{Target: to, Message: msg})
+	if err == nil && !res.Duplicate {
 		m.tally.message(now)
-		return Result{}, nil
 	}
-	m.tally.message(now)
-	return m.index.deliver(&p), nil
+	return res, err
 }
 
 // sink is a Manager as its broker sees it.
@@ -247,6 +263,11 @@ func (s sink) Deliver(p Publication) {
 	if s.m.closed.Load() {
 		return
 	}
+	if p.flight != nil { // it comes from here
+		res := s.m.index.deliver(&p)
+		p.flight.result.sum(res)
+		return
+	}
 	if err := p.Message.check(s.m.opts.QueueBytes / 2); err != nil {
 		s.m.tally.add(cFailed, 1)
 		s.m.notes.write(context.Background(), slog.LevelWarn, "broker", "realtime: the broker delivered what "+
@@ -255,6 +276,9 @@ func (s sink) Deliver(p Publication) {
 	}
 	s.m.index.deliver(&p)
 }
+
+// Lost makes everybody who gets the stream live read what may be missing.
+func (s sink) Lost(stream string) { s.m.index.lost(stream) }
 
 // Conn returns the connection with this id, or nil if there is none or it has ended.
 func (m *Manager) Conn(id string) *Conn { return m.index.conn(id) }

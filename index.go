@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -15,8 +14,10 @@ type index struct {
 	announce Announce
 	maxRooms int // for each connection, 0 is without limit
 	slow     engine.Policy
-	policy   func(room string) engine.Policy // application code: called without locks
+	traits   func(room string) traits // application code: called without locks
 	tally    *tally
+	catcher  *catcher
+	kept     bool // anything may be kept
 
 	languages languages
 	press     press
@@ -28,17 +29,17 @@ type index struct {
 	everyone everyone
 }
 
-func newIndex(o *Options, t *tally) *index {
+func newIndex(o *Options, t *tally, k *catcher) *index {
 	return &index{
 		announce: o.Announce, maxRooms: o.MaxRoomsPerConn, slow: o.Slow.engine(),
-		policy: o.roomPolicy, tally: t,
+		traits: o.traits, tally: t, catcher: k, kept: o.keeps(),
 		press: press{from: o.CompressFrom, tally: t},
 		conns: newShards[*Conn](),
 		users: users{
 			index: newShards[*user](), tally: t,
 			limit: o.MaxConnsPerUser, replace: o.UserFull == UserFullReplace,
 		},
-		rooms: rooms{index: newShards[*room](), tally: t},
+		rooms: rooms{index: newShards[*room](), tally: t, carrier: k.carrier},
 	}
 }
 
@@ -121,62 +122,6 @@ func (x *index) depart(c *Conn) {
 	}
 }
 
-// join puts a connection into a room, and reports false if it was there. The
-// announcement of one that is not live yet waits for enter. began is when it was decided.
-func (x *index) join(c *Conn, name string, began decision) (bool, error) {
-	if err := ValidName(name); err != nil {
-		return false, fmt.Errorf("room: %w", err)
-	}
-	policy := x.policy(name)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return x.joinLocked(c, name, policy, began)
-}
-
-// joinAsked is join for a client that has asked for it. The answer goes out in the same critical
-// section: what takes the client out again is told behind it. A nil answer is none.
-func (x *index) joinAsked(c *Conn, name string, began decision, done *engine.Frame) error {
-	policy := x.policy(name)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, err := x.joinLocked(c, name, policy, began); err != nil {
-		return err
-	}
-	c.membership(name).asked = true
-	if c.restRoom == name { // it is not the REST interface's any more
-		c.restRoom = ""
-	}
-	if done != nil {
-		answer(c, x.tally, done)
-	}
-	return nil
-}
-
-// joinLocked is join of a valid name while c.mu is held.
-func (x *index) joinLocked(c *Conn, name string, policy engine.Policy, began decision) (bool, error) {
-	switch {
-	case c.phase == gone || c.ended():
-		return false, ErrClosed
-	case c.membership(name) != nil:
-		return false, nil
-	case x.maxRooms > 0 && c.in >= x.maxRooms:
-		return false, ErrTooManyRooms
-	}
-	notice := x.roomNotice(roomJoined, c, name)
-	r := x.rooms.enter(name, policy)
-	defer x.rooms.leave(r) // also one that was made for somebody who is denied
-	if err := x.denials.check(began, ban{c.UserID(), name}); err != nil {
-		return false, err
-	}
-	m := &membership{conn: c, room: name}
-	c.joined(m)
-	r.add(m)
-	if c.phase == live {
-		r.show(m, notice)
-	}
-	return true, nil
-}
-
 // showRooms shows a connection in the rooms that it joined before it was live.
 func (x *index) showRooms(c *Conn) {
 	c.mu.Lock()
@@ -251,43 +196,6 @@ func (x *index) inspect(name string, see func(users []string, n Count)) {
 	see(users, r.count())
 }
 
-// move is the join of the REST interface, where a plain connection has one room: it
-// leaves the room that the last move put it into and joins the new one, as one step.
-func (x *index) move(c *Conn, name string, began decision) error {
-	if err := ValidName(name); err != nil {
-		return fmt.Errorf("room: %w", err)
-	}
-	policy := x.policy(name)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.phase == gone || c.ended() {
-		return ErrClosed
-	}
-	if c.restRoom == name {
-		return nil
-	}
-	if err := x.denials.check(began, ban{c.UserID(), name}); err != nil {
-		return err // and it stays where it is
-	}
-	if m := c.membership(c.restRoom); m != nil {
-		x.takeOut(c, m)
-	}
-	joined, err := x.joinLocked(c, name, policy, began)
-	if joined {
-		c.restRoom = name
-	}
-	return err
-}
-
-// retreat is the leave of the REST interface. Without a REST room it does nothing.
-func (x *index) retreat(c *Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if m := c.membership(c.restRoom); m != nil {
-		x.takeOut(c, m)
-	}
-}
-
 // tellAll announces something to every connection but one.
 func (x *index) tellAll(notice *frames, except *Conn) {
 	if notice == nil {
@@ -312,7 +220,7 @@ func (x *index) userNotice(what func(user string) Message, user string) *frames 
 		return nil
 	}
 	m := what(user)
-	f := x.languages.encode(&m, "")
+	f := x.languages.encode(&m, spot{})
 	return &f
 }
 
@@ -322,6 +230,6 @@ func (x *index) roomNotice(what func(user, room string) Message, c *Conn, room s
 		return nil
 	}
 	m := what(c.UserID(), room)
-	f := x.languages.encode(&m, room)
+	f := x.languages.encode(&m, spot{room: room})
 	return &f
 }

@@ -18,13 +18,12 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		transport, _ := Pipe()
 		c, err := m.Register(context.Background(), transport, Identity{UserID: "alice"})
 		require.NoError(t, err)
-		require.NoError(t, m.index.move(c, "rest", 0))
+		require.NoError(t, m.index.move(t.Context(), c, "rest", 0))
 
 		c.finish(&CloseError{Cause: CauseServer, Code: CloseNormal}, closeGrace)
 		joinsNothing := func() {
-			_, err = m.index.join(c, "lobby", 0)
-			require.ErrorIs(t, err, ErrClosed)
-			require.ErrorIs(t, m.index.move(c, "lobby", 0), ErrClosed)
+			require.ErrorIs(t, m.index.join(t.Context(), c, &entry{room: "lobby"}), ErrClosed)
+			require.ErrorIs(t, m.index.move(t.Context(), c, "lobby", 0), ErrClosed)
 			require.Nil(t, m.Conn(c.id))
 		}
 		joinsNothing() // the clean-up has not run

@@ -43,10 +43,7 @@ func members(p []byte, names []string, values [][]byte) (wrong error) {
 		if deep {
 			wrong = errDepth
 		}
-		for k, name := range names {
-			if !keyIs(key, name) {
-				continue
-			}
+		if k := keyAmong(key, names); k >= 0 {
 			if values[k] != nil {
 				wrong = errDuplicate
 			}
@@ -109,12 +106,28 @@ func endsScalar(c byte) bool {
 	return false
 }
 
-func keyIs(key []byte, name string) bool {
-	if bytes.IndexByte(key, '\\') < 0 {
-		return string(key[1:len(key)-1]) == name
+// keyAmong returns which of the names a raw key is, or -1.
+func keyAmong(key []byte, names []string) int {
+	said, ok := jsonText(key)
+	if !ok {
+		return -1
 	}
-	s, ok := jsonString(key)
-	return ok && s == name
+	for k, name := range names {
+		if string(said) == name {
+			return k
+		}
+	}
+	return -1
+}
+
+// maxInt is the largest integer that every reader of JSON knows exactly, RFC 8259 section 6.
+const maxInt = 1<<53 - 1
+
+// jsonUint decodes a raw JSON value that is an integer from 0 to maxInt, without fraction or
+// exponent.
+func jsonUint(raw []byte) (uint64, bool) {
+	n, err := strconv.ParseUint(string(raw), 10, 64)
+	return n, err == nil && n <= maxInt
 }
 
 // jsonString decodes a raw JSON value that is a string. Escapes that are half of a
@@ -202,4 +215,10 @@ func appendStringOrNull(buf []byte, s string) []byte {
 		return append(buf, "null"...)
 	}
 	return appendString(buf, s)
+}
+
+// jsonBool decodes a raw JSON value that is true or false, if there is one.
+func jsonBool(raw []byte, b *bool) bool {
+	*b = string(raw) == "true"
+	return *b || raw == nil || string(raw) == "false"
 }

@@ -17,20 +17,21 @@ import (
 // layers says which files stand on which: a file uses declarations of its own layer's
 // lower files only. docs/ARCHITECTURE.md shows the same table.
 var layers = [][]string{
-	{"doc", "errors", "target", "result", "limit", "json", "slow", "notes", "tails", "shard", "proxy", "receipts"},
-	{"closecode", "name", "denials", "host"},
+	{"doc", "errors", "target", "position", "limit", "json", "slow", "notes", "tails", "shard", "proxy", "receipts"},
+	{"closecode", "name", "denials", "host", "result"},
 	{"identity", "message", "stats", "command"},
-	{"codec", "transport", "broker", "observe", "tickets"},
-	{"codecv1"},
-	{"frame", "hijack"},
-	{"decoder"},
-	{"websocket", "pipe", "answers"},
-	{"conn"},
+	{"codec", "transport", "stream", "observe", "tickets"},
+	{"codecv1", "broker", "memstream", "traits"},
+	{"frame", "hijack", "memory"},
+	{"decoder", "receiver", "carrier"},
+	{"websocket", "pipe", "answers", "source"},
+	{"feed"},
+	{"conn", "catchup"},
 	{"auth", "call", "events", "origin", "room", "registry"},
 	{"options", "relief", "router"},
 	{"visitors"},
 	{"reader", "heartbeat", "expiry", "dispatch", "gate"},
-	{"index", "deliver", "requests"},
+	{"index", "joins", "deliver", "publish", "requester", "sendrequest", "roomrequests", "requests"},
 	{"session"},
 	{"hub"},
 	{"handler", "api", "clientjs", "handles", "shutdown"},
@@ -38,8 +39,14 @@ var layers = [][]string{
 
 // sideways are the uses inside a layer, each a file that stands on another.
 var sideways = map[string][]string{
-	"deliver": {"index"},
-	"api":     {"handler", "handles"},
+	"joins":        {"index"},
+	"deliver":      {"index"},
+	"publish":      {"index", "deliver"},
+	"requester":    {"joins", "index"},
+	"sendrequest":  {"requester"},
+	"roomrequests": {"requester", "joins", "index"},
+	"requests":     {"requester", "sendrequest", "roomrequests"},
+	"api":          {"handler", "handles"},
 }
 
 // stub resolves imports to empty packages: only this package's own names matter.

@@ -55,3 +55,13 @@ func (b *bucket) owed(l limit) time.Duration {
 	}
 	return time.Duration((b.missing - l.burst) / l.rate * float64(time.Second))
 }
+
+// number fills in a default, and makes zero of a negative number.
+func number[T int | time.Duration](v *T, def T) {
+	switch {
+	case *v == 0:
+		*v = def
+	case *v < 0:
+		*v = 0
+	}
+}

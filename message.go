@@ -30,12 +30,20 @@ type Message struct {
 	Binary []byte `json:"binary,omitzero"`
 	// Time is when it was sent, to the second. Zero means now.
 	Time time.Time `json:"time,omitzero"`
+	// TTL is for how long it is of use: who catches up later does not get it. Zero: for as long as
+	// it is kept. Negative: it is not kept at all, and who misses it never learns of it.
+	TTL time.Duration `json:"ttl,omitempty"`
+	// Key names what it is about, where only the latest counts: who has fallen behind gets, of
+	// those with one key that wait for him, the newest alone. 1 to 64 bytes, rules of [ValidName].
+	// Empty: each counts.
+	Key string `json:"key,omitempty"`
 }
 
-// maxType and maxID bound the type and the id of a message, in bytes.
+// What bounds the type, the id and the key of a message, in bytes.
 const (
 	maxType = 64
 	maxID   = 64
+	maxKey  = 64
 )
 
 // The message types of the plain protocol.
@@ -96,6 +104,9 @@ func (m *Message) check(maxBytes int) error {
 	if err := validID(m.ID); err != nil {
 		return err
 	}
+	if err := validMessageKey(m.Key); err != nil {
+		return err
+	}
 	switch {
 	case len(m.Content) == 0:
 		return nil
@@ -123,6 +134,18 @@ func validID(id string) error {
 		return fmt.Errorf("%w: message id longer than %d bytes", ErrName, maxID)
 	default:
 		return ValidName(id)
+	}
+}
+
+// validMessageKey is for the key of a message, which may be empty.
+func validMessageKey(key string) error {
+	switch {
+	case key == "":
+		return nil
+	case len(key) > maxKey:
+		return fmt.Errorf("%w: message key longer than %d bytes", ErrName, maxKey)
+	default:
+		return ValidName(key)
 	}
 }
 

@@ -25,12 +25,12 @@ type notes struct {
 
 	mu     sync.Mutex
 	seen   map[string]map[string]struct{} // by kind: what is written once
-	recent map[source]*note
+	recent map[occasion]*note
 	purged time.Time
 }
 
-// source is who gave the occasion for a line, and what kind of line.
-type source struct{ kind, who string }
+// occasion is who gave cause for a line, and what kind of line.
+type occasion struct{ kind, who string }
 
 type note struct {
 	at   time.Time // of the line
@@ -43,7 +43,7 @@ func (n *notes) write(ctx context.Context, level slog.Level, who, text string, a
 	if !n.log.Enabled(ctx, level) {
 		return
 	}
-	left, ok := n.turn(source{text, who}, time.Now())
+	left, ok := n.turn(occasion{text, who}, time.Now())
 	if !ok {
 		return
 	}
@@ -54,7 +54,7 @@ func (n *notes) write(ctx context.Context, level slog.Level, who, text string, a
 }
 
 // turn reports whether it is the source's turn, and how many it has missed.
-func (n *notes) turn(s source, now time.Time) (left int, ok bool) {
+func (n *notes) turn(s occasion, now time.Time) (left int, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	last := n.recent[s]
@@ -76,7 +76,7 @@ func (n *notes) turn(s source, now time.Time) (left int, ok bool) {
 // room makes room for one more source, if it can. n.mu is held.
 func (n *notes) room(now time.Time) bool {
 	if n.recent == nil {
-		n.recent = make(map[source]*note)
+		n.recent = make(map[occasion]*note)
 	}
 	if len(n.recent) < maxSources {
 		return true
@@ -85,7 +85,7 @@ func (n *notes) room(now time.Time) bool {
 		return false
 	}
 	n.purged = now
-	maps.DeleteFunc(n.recent, func(_ source, last *note) bool { return now.Sub(last.at) >= notePause })
+	maps.DeleteFunc(n.recent, func(_ occasion, last *note) bool { return now.Sub(last.at) >= notePause })
 	return len(n.recent) < maxSources
 }
 

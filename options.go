@@ -118,9 +118,12 @@ type Options struct {
 	// needed, until the rest is within it. A message is not refused, so that what is sent
 	// meanwhile comes on top. Negative: off.
 	MemoryBudget int
-	// Room returns what is special about a room. It is called for each join, with no
-	// lock held, and what it says when a room gets its first member holds until the
-	// last has left. Nil: nothing is special.
+	// History is how much rooms keep: who joins can have the newest messages first, and a client
+	// that comes back gets what it has missed. Zero Messages: nothing is kept.
+	History Retention
+	// Room returns what is special about a room. It is called for each join, and for a message to a
+	// room that nobody is in, with no lock held; what it says when a room gets its first member
+	// holds until the last has left. Nil: nothing is special.
 	Room func(name string) RoomOptions
 
 	// PingInterval is after how much silence a client is pinged: 25 s, below the 60 s
@@ -141,7 +144,8 @@ type Options struct {
 	// that is less. Negative: all at once.
 	DrainWindow time.Duration
 
-	// Broker carries messages between processes. Nil: this process is alone.
+	// Broker keeps what rooms and inboxes keep, and carries messages between processes. Nil: this
+	// process is alone, and keeps them in its memory, see [NewMemory].
 	Broker Broker
 	// Logger gets a line for each connection that ended, and for what clients do wrong, but
 	// no more than one of a kind a second for what comes from one address: the next says how
@@ -224,22 +228,20 @@ func (o *Options) resolved() Options {
 	return r
 }
 
-// number fills in a default, and makes zero of a negative number.
-func number[T int | time.Duration](v *T, def T) {
-	switch {
-	case *v == 0:
-		*v = def
-	case *v < 0:
-		*v = 0
-	}
-}
+// keeps reports whether anything may be kept.
+func (o *Options) keeps() bool { return o.History.Messages > 0 || o.Room != nil }
 
-// roomPolicy is the policy of a room that comes into being.
-func (o *Options) roomPolicy(name string) engine.Policy {
+// traits are what is special about a room that comes into being.
+func (o *Options) traits(name string) traits {
+	slow, history := o.Slow, o.History
 	if o.Room != nil {
-		if p := o.Room(name).Slow; p != SlowDefault {
-			return p.engine()
+		own := o.Room(name)
+		if own.Slow != SlowDefault {
+			slow = own.Slow
+		}
+		if own.History.Messages != 0 {
+			history = own.History
 		}
 	}
-	return o.Slow.engine()
+	return newTraits(slow, history)
 }

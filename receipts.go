@@ -3,6 +3,7 @@ package realtime
 import (
 	"container/list"
 	"context"
+	"encoding/json"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type receipt struct {
 	key     receiptKey
 	at      time.Time
 	settled bool
+	answer  []byte        // what the client was told, once settled
 	done    chan struct{} // closed when it is settled; nil as long as nobody waits
 }
 
@@ -47,36 +49,40 @@ type receiptShard struct {
 
 // once runs send, unless the message was sent before. If that is under way, it waits for it until
 // ctx ends. What has failed is tried again: it may have failed because its connection ended.
-func (rs *receipts) once(ctx context.Context, key receiptKey, send func() error) error {
+// The answer is that of the first.
+func (rs *receipts) once(
+	ctx context.Context, key receiptKey, send func() (json.RawMessage, error),
+) (json.RawMessage, error) {
 	shard := &rs.shards[maphash.Comparable(rs.seed, key)%receiptShards]
 	for {
-		mine, sent, done := shard.begin(key, time.Now())
+		mine, first := shard.begin(key, time.Now())
 		switch {
 		case mine:
 			return shard.run(key, send)
-		case sent:
-			return nil
+		case first.settled:
+			return first.answer, nil
 		}
 		select {
-		case <-done:
+		case <-first.done:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
 	}
 }
 
 // run runs send, and forgets the message if it fails, or does not return.
-func (s *receiptShard) run(key receiptKey, send func() error) error {
+func (s *receiptShard) run(key receiptKey, send func() (json.RawMessage, error)) (json.RawMessage, error) {
 	sent := false
-	defer func() { s.settle(key, sent) }()
-	err := send()
+	var answer json.RawMessage
+	defer func() { s.settle(key, sent, answer) }()
+	answer, err := send()
 	sent = err == nil
-	return err
+	return answer, err
 }
 
-// begin reports whether the message is new, and the caller's to send, or was sent. Otherwise it
+// begin reports whether the message is new, and the caller's to send. Otherwise first was sent, or
 // is under way until done is closed.
-func (s *receiptShard) begin(key receiptKey, now time.Time) (mine, sent bool, done <-chan struct{}) {
+func (s *receiptShard) begin(key receiptKey, now time.Time) (mine bool, first receipt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(now)
@@ -85,13 +91,13 @@ func (s *receiptShard) begin(key receiptKey, now time.Time) (mine, sent bool, do
 		if !r.settled && r.done == nil {
 			r.done = make(chan struct{})
 		}
-		return false, r.settled, r.done
+		return false, *r
 	}
 	if s.known == nil {
 		s.known = make(map[receiptKey]*list.Element)
 	}
 	s.known[key] = s.order.PushBack(&receipt{key: key, at: now})
-	return true, false, nil
+	return true, receipt{}
 }
 
 // forget forgets the oldest, if they are old or too many, but none that is under way. s.mu is
@@ -112,11 +118,12 @@ func (s *receiptShard) forget(now time.Time) {
 	}
 }
 
-func (s *receiptShard) settle(key receiptKey, sent bool) {
+func (s *receiptShard) settle(key receiptKey, sent bool, answer []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.known[key]
 	r := e.Value.(*receipt)
+	r.answer = answer
 	if r.settled = true; r.done != nil {
 		close(r.done)
 	}

@@ -2,45 +2,11 @@ package realtime
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
-
-	"github.com/realtime-go/realtime/internal/engine"
 )
-
-// roomKeeper is what requests need of the index.
-type roomKeeper interface {
-	joinAsked(c *Conn, room string, began decision, answer *engine.Frame) error
-	part(c *Conn, room string, asked bool) (left bool)
-	inspect(room string, see func(users []string, n Count))
-}
-
-// errTarget says that a message is for nobody, or for two kinds of receivers at once.
-var errTarget = errors.New("want one of room, user, conn, or all: true")
-
-// errToken says that there is none.
-var errToken = errors.New("no token")
-
-// errCommand says that there is no such command.
-var errCommand = errors.New("unknown type")
-
-// requester does what clients of realtime.v1 ask for.
-type requester struct {
-	*dispatcher
-	rooms   roomKeeper
-	denials *denials
-	renew   func(c *Conn, token string) error
-
-	receipts *receipts
-
-	onCall    Handler
-	announced bool // who comes and goes in rooms
-	maxBytes  int  // of an answer
-}
 
 // serve does what a request asks for, and answers.
 func (d *requester) serve(c *Conn, r *request) {
@@ -68,11 +34,13 @@ func (d *requester) serve(c *Conn, r *request) {
 func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error) {
 	switch r.name {
 	case "send":
-		return nil, d.sendRequest(c, r)
+		return d.sendRequest(c, r)
 	case "join":
 		return nil, d.joinRequest(c, r)
 	case "leave":
 		return nil, d.leaveRequest(c, r.room)
+	case "history":
+		return d.historyRequest(c, r)
 	case "presence":
 		return nil, d.presenceRequest(c, r)
 	case "call":
@@ -83,127 +51,6 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 		return nil, nil
 	}
 	return nil, fmt.Errorf("%w %q", errCommand, cut(r.name))
-}
-
-func (d *requester) sendRequest(c *Conn, r *request) error {
-	to, err := r.target()
-	if err != nil {
-		return err
-	}
-	if err := validClientType(r.typ); err != nil {
-		return about("message_type", err)
-	}
-	if err := validID(r.messageID); err != nil {
-		return about("message_id", err)
-	}
-	if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
-		return ErrForbidden
-	}
-	if r.messageID == "" {
-		return d.pass(c, r, to)
-	}
-	key := receiptKey{c.UserID(), r.messageID}
-	return d.receipts.once(c.ctx, key, func() error { return d.pass(c, r, to) })
-}
-
-// pass gives a message to the application, or sends it.
-func (d *requester) pass(c *Conn, r *request, to Target) error {
-	msg := Message{
-		Type: cmp.Or(r.typ, typeChat), Sender: c.UserID(), ID: r.messageID, Content: r.content, Binary: r.binary,
-	}
-	if d.onMessage != nil { // the application may keep it
-		msg.Content, msg.Binary = bytes.Clone(msg.Content), bytes.Clone(msg.Binary)
-		if err := d.onMessage(c.ctx, c, Inbound{Target: to, Message: msg}); err != nil {
-			return &applicationError{err}
-		}
-		return nil
-	}
-	return d.send(c, to, msg)
-}
-
-// target is whom a message is for.
-func (r *request) target() (to Target, err error) {
-	named := 0
-	for _, kind := range []struct {
-		member, name string
-		valid        func(string) error
-		to           func(...string) Target
-	}{
-		{"room", r.room, ValidName, ToRoom}, {"user", r.user, validUser, ToUser}, {"conn", r.conn, ValidName, ToConn},
-	} {
-		if kind.name == "" {
-			continue
-		}
-		if err := kind.valid(kind.name); err != nil {
-			return Target{}, about(kind.member, err)
-		}
-		to = kind.to(kind.name)
-		named++
-	}
-	if r.all {
-		to = ToAll()
-		named++
-	}
-	if named != 1 {
-		return Target{}, errTarget
-	}
-	return to, nil
-}
-
-// about says which member of a request an error is about.
-func about(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
-
-func (d *requester) joinRequest(c *Conn, r *request) error {
-	if err := ValidName(r.room); err != nil {
-		return about("room", err)
-	}
-	began := d.denials.begin()
-	defer d.denials.end()
-	if !d.allowed(c, Action{Kind: ActionJoin, Room: r.room, Conn: c.id}) {
-		return ErrForbidden
-	}
-	var done *engine.Frame
-	if r.id != nil {
-		done = reply(r.id, nil, nil)
-	}
-	err := d.rooms.joinAsked(c, r.room, began, done)
-	r.answered = err == nil
-	return err
-}
-
-func (d *requester) leaveRequest(c *Conn, room string) error {
-	if err := ValidName(room); err != nil {
-		return about("room", err)
-	}
-	if !d.allowed(c, Action{Kind: ActionLeave, Room: room, Conn: c.id}) {
-		return ErrForbidden
-	}
-	d.rooms.part(c, room, true)
-	return nil
-}
-
-// presenceRequest answers with who is in a room. The answer takes its place among the
-// announcements of the room: what is announced behind it, it does not know.
-func (d *requester) presenceRequest(c *Conn, r *request) error {
-	if err := ValidName(r.room); err != nil {
-		return about("room", err)
-	}
-	if !d.allowed(c, Action{Kind: ActionMembers, Room: r.room}) {
-		return ErrForbidden
-	}
-	if !d.announced {
-		d.notes.hint(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, and will not "+
-			"hear who comes and goes: set Options.Announce to AnnounceRooms")
-	}
-	if r.id == nil {
-		return nil
-	}
-	r.answered = true
-	d.rooms.inspect(r.room, func(users []string, n Count) {
-		c.reached.Add(int64(len(users))) // it costs as much as a message to so many
-		answer(c, d.tally, reply(r.id, presence(users, n.Users, n.Conns), nil))
-	})
-	return nil
 }
 
 // callRequest gives a call to the application.
@@ -245,11 +92,6 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 	return nil
 }
 
-// applicationError is an error of code of the application, whose words are for the log.
-type applicationError struct{ error }
-
-func (e *applicationError) Unwrap() error { return e.error }
-
 // errorReply is what a client learns of an error, nil for none.
 func errorReply(err error) *Error {
 	if err == nil {
@@ -264,7 +106,8 @@ func errorReply(err error) *Error {
 		code string
 	}{
 		{ErrForbidden, codeForbidden}, {ErrUnauthenticated, codeForbidden}, {ErrDenied, codeDenied},
-		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge},
+		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {ErrNoHistory, codeNoHistory},
+		{ErrPosition, codePosition}, {errEpoch, codeEpoch},
 	} {
 		if errors.Is(err, known.err) {
 			return &Error{known.code, known.err.Error()[len("realtime: "):]}

@@ -11,7 +11,23 @@ type Result struct {
 	Dropped int
 	// Offline is how many of the target's users have no connection.
 	Offline int
+	// Position is the message's place in what is kept, if it was sent to one room that keeps
+	// history, or to one user who has an inbox. Zero otherwise.
+	Position Position
+	// Kept is how many rooms and inboxes keep it.
+	Kept int
+	// Duplicate says that it was sent before, with the same Sender and ID, and nobody got it now.
+	Duplicate bool
 	// Local says that the numbers are complete: no broker carries the message to
 	// other processes. Without it they are all zero.
 	Local bool
+}
+
+// sum adds what became of another part.
+func (r *Result) sum(o Result) {
+	r.Matched += o.Matched
+	r.Queued += o.Queued
+	r.Dropped += o.Dropped
+	r.Offline += o.Offline
+	r.Local = r.Local && o.Local
 }

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"sync"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -11,6 +12,9 @@ type RoomOptions struct {
 	// Slow is what happens to a member whose queue is full when a message to this
 	// room comes. Zero means Options.Slow.
 	Slow SlowPolicy
+	// History is how much the room keeps. Zero Messages means Options.History, negative ones
+	// that it keeps nothing.
+	History Retention
 }
 
 // Count is how many are in a room.
@@ -22,10 +26,13 @@ type Count struct {
 // room is the members of one room. It exists while it has any.
 type room struct {
 	name   string
-	policy engine.Policy
+	traits traits
 	tally  *tally
 
+	source *source // nil if it keeps nothing
+
 	mu      sync.Mutex
+	pins    int // joins that are under way
 	members []member
 	users   map[string]int // connections in the roster, by user
 	most    int            // that users has held
@@ -41,17 +48,22 @@ type member struct {
 
 // rooms is the index of rooms by name.
 type rooms struct {
-	index *shards[*room]
-	tally *tally
+	index   *shards[*room]
+	tally   *tally
+	carrier *carrier
 }
 
-// enter locks the room of this name, which it makes with this policy if there is
+// enter locks the room of this name, which it makes with these traits if there is
 // none. The caller adds a member and unlocks.
-func (rs *rooms) enter(name string, policy engine.Policy) *room {
+func (rs *rooms) enter(name string, t traits) *room {
 	for {
 		r := rs.index.getOrPut(name, func() *room {
 			rs.tally.rooms.Add(1)
-			return &room{name: name, policy: policy, tally: rs.tally}
+			r := &room{name: name, traits: t, tally: rs.tally}
+			if t.keeps() {
+				r.source = &source{stream: RoomStream(name), room: name, traits: t}
+			}
+			return r
 		})
 		r.mu.Lock()
 		if !r.dead {
@@ -78,14 +90,40 @@ func (rs *rooms) find(name string) *room {
 
 // leave unlocks a room and removes it if nobody is in it.
 func (rs *rooms) leave(r *room) {
-	if len(r.members) > 0 {
+	if len(r.members)+r.pins > 0 {
 		r.mu.Unlock()
 		return
 	}
 	r.dead = true
 	rs.tally.rooms.Add(-1)
+	if r.source != nil {
+		r.source.close(rs.carrier)
+	}
 	r.mu.Unlock()
 	rs.index.drop(r.name, r)
+}
+
+// pin keeps the room of this name for a join, until unpin. One that keeps history is subscribed to
+// its stream, which may take until ctx ends.
+func (rs *rooms) pin(ctx context.Context, name string, t traits) (*room, error) {
+	r := rs.enter(name, t)
+	r.pins++
+	r.mu.Unlock()
+	if r.source == nil {
+		return r, nil
+	}
+	if err := r.source.open(ctx, &r.mu, rs.carrier); err != nil {
+		rs.unpin(r)
+		return nil, err
+	}
+	return r, nil
+}
+
+// unpin undoes pin.
+func (rs *rooms) unpin(r *room) {
+	r.mu.Lock()
+	r.pins--
+	rs.leave(r)
 }
 
 // conns returns the connections of a user that are in a room, also those that are not in
@@ -107,7 +145,13 @@ func (rs *rooms) conns(name, user string) (conns []*Conn) {
 // add makes m a receiver. It is in the roster from show on.
 func (r *room) add(m *membership) {
 	m.slot = len(r.members)
-	r.members = append(r.members, member{m.conn.receiver, m})
+	r.members = append(r.members, member{m.conn.plain(), m})
+	if r.source != nil {
+		m.feed = &feed{
+			source: r.source, receiver: m.conn.plain(), conn: m.conn, mu: &r.mu,
+			set: func(aside bool) { r.members[m.slot].aside = aside },
+		}
+	}
 }
 
 // show puts m into the roster and tells the members, if it is the user's first
@@ -139,6 +183,9 @@ func (r *room) remove(m *membership, notice *frames) {
 	r.members[m.slot] = r.members[last]
 	r.members[m.slot].slot = m.slot
 	r.members = shorter(r.members)
+	if m.feed != nil {
+		m.feed.leave()
+	}
 	if !m.shown {
 		return
 	}

@@ -53,7 +53,7 @@ func newSwitchboard(b *testing.B, n int) *switchboard {
 			b.Fatal(err)
 		}
 		for _, room := range []string{"hall", fmt.Sprint("r", i/10)} {
-			if _, err := s.index.join(c, room, 0); err != nil {
+			if err := s.index.join(context.Background(), c, &entry{room: room}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -21,13 +21,13 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	const crowd = 300_000
 	m := New(nil)
 	defer func() { require.NoError(t, m.Close()) }()
-	rooms, policy := &m.index.rooms, m.index.slow
-	hall := rooms.enter("hall", policy)
+	rooms := &m.index.rooms
+	hall := rooms.enter("hall", traits{})
 	hall.mu.Unlock()
 	hall.users = map[string]int{}
 	before := heap()
 	for i := range crowd {
-		rooms.leave(rooms.enter("room "+strconv.Itoa(i), policy)) // and it is gone again
+		rooms.leave(rooms.enter("room "+strconv.Itoa(i), traits{})) // and it is gone again
 	}
 	members := make([]*membership, crowd)
 	for i := range members {

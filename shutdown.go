@@ -59,6 +59,7 @@ func (m *Manager) stopBackground() {
 	m.sockets.close()
 	m.rest()
 	m.background.Wait()
+	m.carrier.close()
 }
 
 // drain says goodbye to everybody, one after another.

@@ -8,7 +8,8 @@ type SlowPolicy uint8
 
 // The policies. Whatever is dropped is counted in [Stats].
 const (
-	// SlowDefault is Options.Slow for a room, and SlowDisconnect for Options.Slow.
+	// SlowDefault is Options.Slow for a room. For Options.Slow it is SlowCatchUp in rooms that keep
+	// history, and SlowDisconnect.
 	SlowDefault SlowPolicy = iota
 	// SlowDisconnect ends the connection with code 4300. The client comes back and
 	// knows that it has missed something.
@@ -18,6 +19,11 @@ const (
 	SlowDropOldest
 	// SlowDropNewest drops the message at hand.
 	SlowDropNewest
+	// SlowCatchUp is for rooms that keep history, and their default unless Options.Slow says
+	// otherwise: a member who cannot keep up gets what he has missed from history as soon as he has
+	// read most of what waits for him, as fast as he reads it. Only what is not kept any more by then
+	// is lost for him, and he is told. In other rooms it is SlowDisconnect.
+	SlowCatchUp
 )
 
 func (p SlowPolicy) engine() engine.Policy {

@@ -37,6 +37,9 @@ type Stats struct {
 	Messages uint64 // messages sent, each once however many received it
 	Received uint64 // messages received from clients
 
+	CaughtUp    uint64 // messages that connections were given from what is kept
+	Unrecovered uint64 // times that a connection was told that it has missed something for good
+
 	Compressed uint64 // messages that were compressed, each once however many received it
 
 	Matched        uint64 // frames given to connections
@@ -94,6 +97,8 @@ const (
 	cAccepted counter = counter(numCauses) + iota
 	cMessages
 	cCompressed
+	cCaughtUp
+	cUnrecovered
 	cReceived
 	cMatched
 	cRefusedOrigin
@@ -128,6 +133,8 @@ func (s *Stats) counters() [numCounters]namedCounter {
 		cAccepted:        {"connections.accepted", &s.Accepted},
 		cMessages:        {"messages.sent", &s.Messages},
 		cCompressed:      {"messages.compressed", &s.Compressed},
+		cCaughtUp:        {"messages.caughtup", &s.CaughtUp},
+		cUnrecovered:     {"gaps", &s.Unrecovered},
 		cReceived:        {"messages.received", &s.Received},
 		cMatched:         {"frames.matched", &s.Matched},
 		cRefusedOrigin:   {"refused.origin", &s.RefusedOrigin},

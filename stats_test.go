@@ -91,6 +91,8 @@ func TestOneLogLineForEachEnd(t *testing.T) {
 
 // bus is a broker in memory: it makes Managers of one process one.
 type bus struct {
+	realtime.Memory // keeps nothing here
+
 	mu    sync.Mutex
 	sinks []realtime.Sink
 	fail  error
@@ -103,21 +105,23 @@ func (b *bus) Open(_ context.Context, s realtime.Sink) error {
 	return b.fail
 }
 
-func (b *bus) Publish(_ context.Context, p realtime.Publication) error {
+func (b *bus) Local() bool { return false }
+
+func (b *bus) Publish(_ context.Context, p realtime.Publication) (out realtime.Published, err error) {
 	wire, err := json.Marshal(p) // a publication is plain data
 	if err != nil {
-		return err
+		return out, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.sinks {
 		var copied realtime.Publication
 		if err := json.Unmarshal(wire, &copied); err != nil {
-			return err
+			return out, err
 		}
 		s.Deliver(copied)
 	}
-	return nil
+	return out, nil
 }
 
 func (b *bus) Close(context.Context) error { return nil }
@@ -144,9 +148,10 @@ func TestBrokerMakesTwoManagersOne(t *testing.T) {
 		require.Empty(t, bob.got())
 		require.Equal(t, []string{`news "x"`}, bob2.got())
 		alice.hush()
-		require.NoError(t, wire.Publish(t.Context(), realtime.Publication{
+		_, err := wire.Publish(t.Context(), realtime.Publication{
 			Target: realtime.ToAll(), Message: realtime.Message{Type: "welcome"},
-		}))
+		})
+		require.NoError(t, err)
 		require.Empty(t, alice.got(), "what a broker brings is checked like any other input")
 	})
 }

@@ -53,6 +53,16 @@ func (t Target) ExceptUser(ids ...string) Target {
 	return t
 }
 
+// leavesOut reports whether the target leaves out a connection, or its user.
+func (t *Target) leavesOut(conn, user string) bool {
+	return slices.Contains(t.ExceptConns, conn) || user != "" && slices.Contains(t.ExceptUsers, user)
+}
+
+// nobody reports whether the target names no receivers.
+func (t *Target) nobody() bool {
+	return !t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0
+}
+
 // room is the only room of the target, or empty.
 func (t *Target) room() string {
 	if t.All || len(t.Rooms) != 1 || len(t.Users)+len(t.Conns) > 0 {

@@ -67,9 +67,9 @@ func TestVectorsOfTheServer(t *testing.T) {
 					Type: v.Message.Type, Sender: v.Message.Sender, ID: v.Message.ID,
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
 				}
-				got = encodeIn(protoV1, &m, v.Message.Room)
+				got = encodeIn(protoV1, &m, &spot{room: v.Message.Room})
 				if m.Type != typeHello {
-					require.Equal(t, v.Plain, string(encodeIn(protoPlain, &m, v.Message.Room).Payload()))
+					require.Equal(t, v.Plain, string(encodeIn(protoPlain, &m, &spot{room: v.Message.Room}).Payload()))
 				}
 			case "reply":
 				got = reply(v.ID, compact(t, v.Content), nil)

@@ -234,10 +234,37 @@ func (l *Link) WaitReplies() {
 	}
 }
 
-// relieve wakes who waits in WaitReplies. l.mu is held.
+// WaitSpace blocks until no more than a quarter of the queue is taken, and reports false if the
+// link ends. Whoever has a lot to push, and can push it later too, calls it before each part.
+func (l *Link) WaitSpace() bool {
+	for {
+		l.mu.Lock()
+		if l.sealed || l.spacious() {
+			defer l.mu.Unlock()
+			return !l.sealed
+		}
+		if l.space == nil {
+			l.space = make(chan struct{})
+		}
+		wait := l.space
+		l.mu.Unlock()
+		<-wait
+	}
+}
+
+// spacious reports whether no more than a quarter of the queue is taken. l.mu is held.
+func (l *Link) spacious() bool {
+	return l.queue.n <= l.cfg.maxMessages()/4 && l.queue.bytes <= l.cfg.maxBytes()/4
+}
+
+// relieve wakes who waits in WaitReplies and WaitSpace. l.mu is held.
 func (l *Link) relieve(always bool) {
 	if l.relief != nil && (always || l.replies <= maxReplies/2 && l.answer <= maxReplyBytes/2) {
 		close(l.relief)
 		l.relief = nil
+	}
+	if l.space != nil && (always || l.spacious()) {
+		close(l.space)
+		l.space = nil
 	}
 }

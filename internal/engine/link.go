@@ -142,8 +142,9 @@ type Link struct {
 	flying  int      // data frames of the write under way
 	writing []*Frame // what is being written; of whoever writes
 	replies int
-	answer  int // bytes of the replies
-	relief  chan struct{}
+	answer  int           // bytes of the replies
+	relief  chan struct{} // for who waits in WaitReplies
+	space   chan struct{} // for who waits in WaitSpace
 
 	readEnded event
 	done      event

@@ -1,0 +1,109 @@
+package brokertest
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+func concurrencyRules() []rule {
+	return []rule{
+		{"publishers to one stream have one order", oneStream},
+		{"publishers to many streams have an order in each", manyStreams},
+		{"what is delivered and what is read behind Subscribe is all, once", seam},
+		{"Unsubscribe ends delivery while others publish", unsubscribeRace},
+	}
+}
+
+const (
+	publishers = 8
+	each       = 100
+)
+
+// crowd publishes from many goroutines at once.
+func (s *stage) crowd(stream func(publisher, i int) string) {
+	var all sync.WaitGroup
+	for publisher := range publishers {
+		all.Go(func() {
+			for i := range each {
+				p := note(stream(publisher, i), i)
+				p.Message.Sender = fmt.Sprint("p", publisher)
+				if _, err := s.b.Publish(s.t.Context(), p); err != nil {
+					s.t.Errorf("publish: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// requireOrdered requires that a stream was delivered as it is kept, and that each publisher's
+// are in its order.
+func (s *stage) requireOrdered(stream string) {
+	read, delivered := s.all(stream), s.delivered(stream)
+	require.Equal(s.t, offsets(read), offsets(delivered), stream)
+	last := map[string]int{}
+	before := uint64(0)
+	for i, p := range read {
+		require.Equal(s.t, p.Message, delivered[i].Message)
+		require.Equal(s.t, before, p.Prev)
+		before = p.Position.Offset
+		n, known := last[p.Message.Sender]
+		require.True(s.t, !known || number(s.t, p) > n, "%s of %s after %d", p.Message.Content, p.Message.Sender, n)
+		last[p.Message.Sender] = number(s.t, p)
+	}
+}
+
+func oneStream(s *stage) {
+	s.subscribe("room/a")
+	s.crowd(func(int, int) string { return "room/a" })
+	require.Len(s.t, s.all("room/a"), publishers*each)
+	s.requireOrdered("room/a")
+}
+
+func manyStreams(s *stage) {
+	for i := range 10 {
+		s.subscribe(fmt.Sprint("room/", i))
+	}
+	s.crowd(func(publisher, i int) string { return fmt.Sprint("room/", (publisher+i)%10) })
+	n := 0
+	for i := range 10 {
+		stream := fmt.Sprint("room/", i)
+		n += len(s.all(stream))
+		s.requireOrdered(stream)
+	}
+	require.Equal(s.t, publishers*each, n)
+}
+
+// Who comes while others publish reads up to where Subscribe says, and gets the rest.
+func seam(s *stage) {
+	var at realtime.Position
+	var joined sync.WaitGroup
+	joined.Go(func() { at = s.subscribe("room/a") })
+	s.crowd(func(int, int) string { return "room/a" })
+	joined.Wait()
+	got := offsets(s.delivered("room/a"))
+	var want []uint64
+	for _, offset := range offsets(s.all("room/a")) {
+		if offset > at.Offset {
+			want = append(want, offset)
+		}
+	}
+	require.Equal(s.t, want, got)
+}
+
+func unsubscribeRace(s *stage) {
+	var running sync.WaitGroup
+	running.Go(func() { s.crowd(func(int, int) string { return "room/a" }) })
+	defer running.Wait()
+	for range 20 {
+		s.subscribe("room/a")
+		s.unsubscribe("room/a")
+		n := len(s.delivered("room/a"))
+		at := s.read("room/a", realtime.Query{}).Top
+		require.Equal(s.t, n, len(s.delivered("room/a")), "at %d", at.Offset)
+	}
+}

@@ -1,0 +1,118 @@
+package brokertest
+
+import (
+	"fmt"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+func cursorRules() []rule {
+	return []rule{
+		{"a new reader is in front of what is kept", newReader},
+		{"a cursor goes forward only", cursorForward},
+		{"a position of another epoch is refused", cursorEpoch},
+		{"a position ahead of the stream is refused", cursorAhead},
+		{"each reader has a cursor", severalReaders},
+		{"what a reader has not acknowledged is kept", unreadStays},
+		{"there may be a hundred readers", manyReaders},
+	}
+}
+
+func (s *stage) cursor(stream, reader string) realtime.Position {
+	s.t.Helper()
+	at, err := s.b.Cursor(s.t.Context(), stream, reader)
+	require.NoError(s.t, err)
+	return at
+}
+
+func (s *stage) ack(stream, reader string, at realtime.Position) {
+	s.t.Helper()
+	require.NoError(s.t, s.b.Ack(s.t.Context(), stream, reader, at))
+}
+
+// unread returns what a reader has not acknowledged.
+func (s *stage) unread(stream, reader string) []int {
+	s.t.Helper()
+	page := s.read(stream, realtime.Query{After: s.cursor(stream, reader).Offset})
+	return numbers(s.t, page.Publications)
+}
+
+func newReader(s *stage) {
+	at := s.fill("user/a", 3)
+	require.Equal(s.t, realtime.Position{Epoch: at[0].Epoch}, s.cursor("user/a", "r"))
+	require.Equal(s.t, []int{1, 2, 3}, s.unread("user/a", "r"))
+	for n := range 3 {
+		p := note("user/b", n+1)
+		p.Keep.Messages = 2
+		s.publish(p)
+	}
+	floor := s.read("user/b", realtime.Query{}).Floor
+	require.Equal(s.t, floor, s.cursor("user/b", "r").Offset)
+	require.Equal(s.t, []int{2, 3}, s.unread("user/b", "r"))
+}
+
+func cursorForward(s *stage) {
+	at := s.fill("user/a", 4)
+	s.ack("user/a", "r", at[1])
+	require.Equal(s.t, at[1], s.cursor("user/a", "r"))
+	s.ack("user/a", "r", at[0])
+	require.Equal(s.t, at[1], s.cursor("user/a", "r"))
+	s.ack("user/a", "r", at[1])
+	s.ack("user/a", "r", at[3])
+	require.Equal(s.t, at[3], s.cursor("user/a", "r"))
+	require.Empty(s.t, s.unread("user/a", "r"))
+	s.publish(note("user/a", 5))
+	require.Equal(s.t, []int{5}, s.unread("user/a", "r"))
+}
+
+func cursorEpoch(s *stage) {
+	at := s.fill("user/a", 2)
+	other := realtime.Position{Epoch: "x" + at[0].Epoch, Offset: at[0].Offset}
+	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", other), realtime.ErrPosition)
+	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", realtime.Position{Offset: 1}), realtime.ErrPosition)
+	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/none", "r", at[0]), realtime.ErrPosition)
+	require.Zero(s.t, s.cursor("user/a", "r").Offset)
+}
+
+func cursorAhead(s *stage) {
+	at := s.fill("user/a", 2)[1]
+	at.Offset++
+	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", at), realtime.ErrPosition)
+	at.Offset--
+	s.ack("user/a", "r", at)
+}
+
+func severalReaders(s *stage) {
+	at := s.fill("user/a", 4)
+	s.cursor("user/a", "late")
+	s.ack("user/a", "fast", at[3])
+	s.ack("user/a", "slow", at[0])
+	require.Equal(s.t, at[3], s.cursor("user/a", "fast"))
+	require.Equal(s.t, at[0], s.cursor("user/a", "slow"))
+	require.Equal(s.t, []int{2, 3, 4}, s.unread("user/a", "slow"))
+	require.Equal(s.t, []int{1, 2, 3, 4}, s.unread("user/a", "late"))
+}
+
+func unreadStays(s *stage) {
+	at := s.fill("user/a", 4)
+	require.Equal(s.t, []int{1, 2, 3, 4}, s.unread("user/a", "slow"))
+	s.ack("user/a", "fast", at[3])
+	require.Equal(s.t, []int{1, 2, 3, 4}, s.unread("user/a", "slow"))
+	s.ack("user/a", "slow", at[2])
+	require.Equal(s.t, []int{4}, s.unread("user/a", "slow"))
+	out := s.publish(note("user/a", 5))
+	require.Equal(s.t, at[3].Offset, out.Prev, "the stream goes on")
+	require.Equal(s.t, []int{5}, s.unread("user/a", "fast"))
+}
+
+func manyReaders(s *stage) {
+	at := s.fill("user/a", 100)
+	for i := range at {
+		s.ack("user/a", fmt.Sprint("r", i), at[i])
+	}
+	for i := range at {
+		require.Equal(s.t, at[i], s.cursor("user/a", fmt.Sprint("r", i)))
+	}
+}

@@ -1,0 +1,107 @@
+package brokertest
+
+import (
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+func deliveryRules() []rule {
+	return []rule{
+		{"it is delivered before Publish returns", deliveredFirst},
+		{"nothing is delivered before Subscribe", notBefore},
+		{"nothing is delivered after the last Unsubscribe", notAfter},
+		{"subscriptions are counted", counted},
+		{"Unsubscribe without Subscribe is nothing", unsubscribeNothing},
+		{"Subscribe returns where the stream is", subscribePosition},
+		{"Subscribe begins a stream", subscribeBegins},
+		{"only streams that are subscribed to are delivered", onlySubscribed},
+		{"what is delivered can be read at once", readInDeliver},
+	}
+}
+
+func deliveredFirst(s *stage) {
+	s.subscribe("room/a")
+	for i := range 20 {
+		s.publish(note("room/a", i))
+		require.Len(s.t, s.delivered("room/a"), i+1)
+	}
+}
+
+func notBefore(s *stage) {
+	s.fill("room/a", 3)
+	require.Empty(s.t, s.delivered("room/a"))
+	s.subscribe("room/a")
+	require.Empty(s.t, s.delivered("room/a"))
+	s.publish(note("room/a", 4))
+	require.Equal(s.t, []int{4}, numbers(s.t, s.delivered("room/a")))
+}
+
+func notAfter(s *stage) {
+	s.subscribe("room/a")
+	s.publish(note("room/a", 1))
+	s.unsubscribe("room/a")
+	s.publish(note("room/a", 2))
+	require.Equal(s.t, []int{1}, numbers(s.t, s.delivered("room/a")))
+	require.Len(s.t, s.all("room/a"), 2)
+}
+
+func counted(s *stage) {
+	s.subscribe("room/a")
+	s.subscribe("room/a")
+	s.publish(note("room/a", 1))
+	s.unsubscribe("room/a")
+	s.publish(note("room/a", 2))
+	s.unsubscribe("room/a")
+	s.publish(note("room/a", 3))
+	require.Equal(s.t, []int{1, 2}, numbers(s.t, s.delivered("room/a")), "each once")
+}
+
+func unsubscribeNothing(s *stage) {
+	s.unsubscribe("room/a")
+	s.subscribe("room/a")
+	s.unsubscribe("room/a")
+	s.unsubscribe("room/a")
+	s.subscribe("room/a")
+	s.publish(note("room/a", 1))
+	require.Len(s.t, s.delivered("room/a"), 1)
+}
+
+func subscribePosition(s *stage) {
+	at := s.fill("room/a", 3)
+	require.Equal(s.t, at[2], s.subscribe("room/a"))
+	out := s.publish(note("room/a", 4))
+	require.Equal(s.t, out.Position, s.subscribe("room/a"))
+}
+
+func subscribeBegins(s *stage) {
+	at := s.subscribe("room/a")
+	require.Equal(s.t, at, s.read("room/a", realtime.Query{}).Top)
+	require.Equal(s.t, at.Epoch, s.publish(note("room/a", 1)).Position.Epoch)
+}
+
+func onlySubscribed(s *stage) {
+	s.subscribe("room/a")
+	s.publish(note("room/b", 1))
+	s.publish(note("room/a", 2))
+	require.Empty(s.t, s.delivered("room/b"))
+	require.Len(s.t, s.delivered("room/a"), 1)
+}
+
+// A receiver may look at the stream as soon as it has got something.
+func readInDeliver(s *stage) {
+	read := make(chan realtime.Page, 20)
+	s.on = func(realtime.Publication) {
+		go func() {
+			page, _ := s.b.Read(s.t.Context(), "room/a", realtime.Query{Backwards: true, Limit: 1})
+			read <- page
+		}()
+	}
+	s.subscribe("room/a")
+	for i := range 20 {
+		at := s.publish(note("room/a", i)).Position
+		page := <-read
+		require.Equal(s.t, at, page.Top)
+		require.Equal(s.t, []int{i}, numbers(s.t, page.Publications))
+	}
+}

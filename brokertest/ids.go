@@ -1,0 +1,124 @@
+package brokertest
+
+import (
+	"strconv"
+	"sync"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+func idRules() []rule {
+	return []rule{
+		{"an id is taken once", duplicate},
+		{"an id is its sender's", idOfSender},
+		{"an id is the stream's", idOfStream},
+		{"no id is no duplicate", noID},
+		{"senders and ids do not run together", idsDoNotMix},
+		{"an id is known when its publication is not kept", idOutlives},
+		{"an id is known while 999 others follow", idKept},
+		{"of repeats at once one is taken", repeatsAtOnce},
+	}
+}
+
+// identified returns a note with an id.
+func identified(stream, sender, id string) realtime.Publication {
+	p := note(stream, 1)
+	p.Message.Sender, p.Message.ID = sender, id
+	return p
+}
+
+func duplicate(s *stage) {
+	s.subscribe("room/a")
+	first := s.publish(identified("room/a", "alice", "1"))
+	require.False(s.t, first.Duplicate)
+	s.publish(note("room/a", 2))
+	again := s.publish(identified("room/a", "alice", "1"))
+	require.True(s.t, again.Duplicate)
+	require.Equal(s.t, first.Position, again.Position)
+	require.Len(s.t, s.delivered("room/a"), 2, "nobody gets it")
+	require.Len(s.t, s.all("room/a"), 2, "it is not kept")
+}
+
+func idOfSender(s *stage) {
+	s.publish(identified("room/a", "alice", "1"))
+	require.False(s.t, s.publish(identified("room/a", "bob", "1")).Duplicate)
+	require.False(s.t, s.publish(identified("room/a", "", "1")).Duplicate)
+	require.True(s.t, s.publish(identified("room/a", "", "1")).Duplicate)
+	require.Len(s.t, s.all("room/a"), 3)
+}
+
+func idOfStream(s *stage) {
+	s.publish(identified("room/a", "alice", "1"))
+	require.False(s.t, s.publish(identified("room/b", "alice", "1")).Duplicate)
+}
+
+func noID(s *stage) {
+	for range 3 {
+		require.False(s.t, s.publish(note("room/a", 1)).Duplicate)
+	}
+	require.Len(s.t, s.all("room/a"), 3)
+}
+
+func idsDoNotMix(s *stage) {
+	for _, pair := range [][2]string{
+		{"a", "bc"}, {"ab", "c"}, {"", "abc"}, {"a/b", "c"}, {"a", "b/c"}, {"a-b", "c"}, {"a", "b-c"},
+		{"a:1", "2"}, {"a", "1:2"}, {"1", "a"}, {"\x01a", "b"},
+	} {
+		require.False(s.t, s.publish(identified("room/a", pair[0], pair[1])).Duplicate, "%q", pair)
+	}
+}
+
+func idOutlives(s *stage) {
+	first := identified("room/a", "alice", "1")
+	first.Keep.Messages = 1
+	at := s.publish(first).Position
+	next := note("room/a", 2)
+	next.Keep.Messages = 1
+	s.publish(next)
+	out := s.publish(first)
+	require.True(s.t, out.Duplicate)
+	require.Equal(s.t, at, out.Position)
+}
+
+func idKept(s *stage) {
+	first := s.publish(identified("room/a", "alice", "first"))
+	var all sync.WaitGroup
+	for worker := range 27 {
+		all.Go(func() {
+			for i := range 37 { // 999 together
+				id := strconv.Itoa(worker) + "-" + strconv.Itoa(i)
+				_, _ = s.b.Publish(s.t.Context(), identified("room/a", "alice", id))
+			}
+		})
+	}
+	all.Wait()
+	require.Len(s.t, s.all("room/a"), 1000)
+	out := s.publish(identified("room/a", "alice", "first"))
+	require.True(s.t, out.Duplicate)
+	require.Equal(s.t, first.Position, out.Position)
+}
+
+func repeatsAtOnce(s *stage) {
+	s.subscribe("room/a")
+	for round := range 10 {
+		id := strconv.Itoa(round)
+		outs := make([]realtime.Published, 16)
+		var all sync.WaitGroup
+		for i := range outs {
+			all.Go(func() { outs[i], _ = s.b.Publish(s.t.Context(), identified("room/a", "alice", id)) })
+		}
+		all.Wait()
+		taken := 0
+		for _, out := range outs {
+			require.Equal(s.t, outs[0].Position, out.Position)
+			if !out.Duplicate {
+				taken++
+			}
+		}
+		require.Equal(s.t, 1, taken)
+		require.Len(s.t, s.delivered("room/a"), round+1)
+	}
+	require.Len(s.t, s.all("room/a"), 10)
+}

@@ -1,0 +1,61 @@
+package brokertest
+
+import (
+	"strings"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+func nameRules() []rule {
+	return []rule{
+		{"no name of a stream reaches into another", names},
+		{"no name of a reader reaches into another", readers},
+	}
+}
+
+// hostile are names that somebody may have thought were something else.
+func hostile() []string {
+	return []string{
+		"a", "b", "a/b", "a//b", "a/", "/a", "a\x00b", "a\x00", "\x00", "..", ".", "../a", "*", ">", "a.*", "a.>",
+		"a:b", "a-b", "a b", " ", "%2F", "a%2Fb", "A", "é", "e\u0301", "日本語", "🙂", "\u202e", "\xff", "\xfe", "\xff\xfe",
+		"\ufffd", "'; drop", "\"", "\\", "\n", "{a}", "$a", "#", strings.Repeat("x", 255), strings.Repeat("x", 254),
+		strings.Repeat("é", 127) + "x",
+	}
+}
+
+func names(s *stage) {
+	var streams []string
+	for _, name := range hostile() {
+		streams = append(streams, realtime.RoomStream(name), realtime.InboxStream(name))
+	}
+	for i, stream := range streams {
+		s.subscribe(stream)
+		s.publish(note(stream, i))
+	}
+	epochs := map[string]string{}
+	for i, stream := range streams {
+		page := s.read(stream, realtime.Query{})
+		require.Equal(s.t, []int{i}, numbers(s.t, page.Publications), "%q", stream)
+		require.Equal(s.t, stream, page.Publications[0].Stream)
+		require.Empty(s.t, epochs[page.Top.Epoch], "%q", stream)
+		epochs[page.Top.Epoch] = stream
+		require.Equal(s.t, []int{i}, numbers(s.t, s.delivered(stream)), "%q", stream)
+	}
+}
+
+func readers(s *stage) {
+	at := s.fill("user/a", 2)
+	s.fill("user/ab", 2)
+	for _, reader := range hostile() {
+		require.NoError(s.t, s.b.Ack(s.t.Context(), "user/a", reader, at[0]), "%q", reader)
+		require.Equal(s.t, at[0].Offset, s.cursor("user/a", reader).Offset)
+	}
+	require.NoError(s.t, s.b.Ack(s.t.Context(), "user/a", "a", at[1]))
+	for _, reader := range hostile()[1:] {
+		require.Equal(s.t, at[0].Offset, s.cursor("user/a", reader).Offset, "%q", reader)
+	}
+	require.Zero(s.t, s.cursor("user/ab", "a").Offset)
+	require.LessOrEqual(s.t, s.cursor("user/a", "").Offset, at[0].Offset) // those behind it may be gone
+}

@@ -1,0 +1,135 @@
+package brokertest
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+func retentionRules() []rule {
+	return []rule{
+		{"as many are kept as Keep.Messages says", keepMessages},
+		{"as much is kept as Keep.Bytes says", keepBytes},
+		{"as long is kept as Keep.Age says", keepAge},
+		{"the bounds of the newest publication hold", keepChanges},
+		{"nothing is kept of a stream that keeps nothing", keepNothing},
+		{"zero is without bound", keepUnbounded},
+		{"what is past its time to live is left out and is no gap", timeToLive},
+	}
+}
+
+func keepMessages(s *stage) {
+	var before []uint64
+	for i := 1; i <= 10; i++ {
+		p := note("room/a", i)
+		p.Keep = realtime.Retention{Messages: 3}
+		before = append(before, s.publish(p).Position.Offset)
+		page := s.read("room/a", realtime.Query{})
+		require.Len(s.t, page.Publications, min(i, 3))
+		if i <= 3 {
+			require.Zero(s.t, page.Floor)
+			require.Empty(s.t, page.Why)
+			continue
+		}
+		require.Equal(s.t, before[i-4], page.Floor)
+		require.Equal(s.t, realtime.ReasonOverflow, page.Why)
+		require.Equal(s.t, page.Floor, page.Publications[0].Prev)
+	}
+}
+
+func keepBytes(s *stage) {
+	big := func(n int) realtime.Publication {
+		p := note("room/a", n)
+		p.Message.Content = json.RawMessage(`"` + strings.Repeat("x", 1000) + `"`)
+		return p
+	}
+	p := big(1)
+	keep := realtime.Retention{Messages: 100, Bytes: 3 * p.Size()}
+	for range 5 {
+		p := big(1)
+		p.Keep = keep
+		s.publish(p)
+	}
+	page := s.read("room/a", realtime.Query{})
+	require.Len(s.t, page.Publications, 3)
+	require.Equal(s.t, page.Publications[0].Prev, page.Floor)
+	require.Equal(s.t, realtime.ReasonOverflow, page.Why)
+}
+
+func keepAge(s *stage) {
+	p := note("room/a", 1)
+	p.Keep = realtime.Retention{Messages: 100, Age: 300 * time.Millisecond}
+	at := s.publish(p).Position
+	require.Len(s.t, s.read("room/a", realtime.Query{}).Publications, 1, "within its age")
+	s.eventually("it is forgotten", func() bool { return len(s.read("room/a", realtime.Query{}).Publications) == 0 })
+	page := s.read("room/a", realtime.Query{})
+	require.Equal(s.t, at, page.Top, "the stream goes on")
+	require.Equal(s.t, at.Offset, page.Floor)
+	require.Equal(s.t, realtime.ReasonExpired, page.Why)
+	out := s.publish(p)
+	require.Equal(s.t, at.Epoch, out.Position.Epoch)
+	require.Equal(s.t, at.Offset, out.Prev)
+	page = s.read("room/a", realtime.Query{})
+	require.Len(s.t, page.Publications, 1)
+	require.Equal(s.t, at.Offset, page.Floor)
+}
+
+func keepChanges(s *stage) {
+	s.fill("room/a", 10)
+	p := note("room/a", 11)
+	p.Keep.Messages = 2
+	s.publish(p)
+	require.Equal(s.t, []int{10, 11}, numbers(s.t, s.all("room/a")))
+}
+
+func keepNothing(s *stage) {
+	s.subscribe("room/a")
+	p := note("room/a", 1)
+	p.Keep.Messages = 0
+	at := s.publish(p).Position
+	require.Len(s.t, s.delivered("room/a"), 1)
+	page := s.read("room/a", realtime.Query{})
+	require.Empty(s.t, page.Publications)
+	require.Equal(s.t, at, page.Top)
+	require.Equal(s.t, at.Offset, page.Floor)
+}
+
+func keepUnbounded(s *stage) {
+	for i := range 3 {
+		p := note("room/a", i)
+		p.Message.Content = json.RawMessage(`"` + strings.Repeat("x", 600<<10) + `"`)
+		p.Keep = realtime.Retention{Messages: 10}
+		s.publish(p)
+	}
+	page := s.read("room/a", realtime.Query{Bytes: 4 << 20})
+	require.Len(s.t, page.Publications, 3)
+	require.Zero(s.t, page.Floor)
+}
+
+func timeToLive(s *stage) {
+	s.publish(note("room/a", 1))
+	for n := 2; n <= 3; n++ {
+		p := note("room/a", n)
+		p.Message.TTL = 300 * time.Millisecond
+		s.publish(p)
+	}
+	require.Len(s.t, s.read("room/a", realtime.Query{}).Publications, 3)
+	s.publish(note("room/a", 4))
+	for _, back := range []bool{false, true} {
+		q := realtime.Query{Backwards: back}
+		s.eventually("they are left out", func() bool { return len(s.read("room/a", q).Publications) == 2 })
+		page := s.read("room/a", q)
+		require.ElementsMatch(s.t, []int{1, 4}, numbers(s.t, page.Publications))
+		require.Zero(s.t, page.Floor, "nothing is missing")
+		require.Empty(s.t, page.Why)
+		q.Limit = 1
+		require.True(s.t, s.read("room/a", q).More)
+	}
+	last := s.all("room/a")[1]
+	page := s.read("room/a", realtime.Query{Before: last.Position.Offset, Limit: 1})
+	require.False(s.t, page.More, "there is no more than those that are left out")
+}

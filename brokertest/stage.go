@@ -1,0 +1,160 @@
+package brokertest
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// stage is a broker with a Sink that remembers what it was given.
+type stage struct {
+	t *testing.T
+	b realtime.Broker
+
+	mu  sync.Mutex
+	got []realtime.Publication
+	on  func(p realtime.Publication) // called by Deliver too. Nil: nothing.
+}
+
+func newStage(t *testing.T, b realtime.Broker) *stage {
+	s := &stage{t: t, b: b}
+	require.NoError(t, b.Open(t.Context(), s))
+	t.Cleanup(func() { _ = s.close() })
+	return s
+}
+
+func (s *stage) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return s.b.Close(ctx)
+}
+
+// Deliver is called by the broker.
+func (s *stage) Deliver(p realtime.Publication) {
+	s.mu.Lock()
+	s.got = append(s.got, p)
+	on := s.on
+	s.mu.Unlock()
+	if on != nil {
+		on(p)
+	}
+}
+
+// Lost is called by the broker. Nothing may be lost here.
+func (s *stage) Lost(stream string) { s.t.Errorf("brokertest: Lost(%q)", stream) }
+
+// delivered returns what the Sink was given of a stream.
+func (s *stage) delivered(stream string) []realtime.Publication {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []realtime.Publication
+	for _, p := range s.got {
+		if p.Stream == stream {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// plenty returns bounds that no test reaches by accident.
+func plenty() realtime.Retention { return realtime.Retention{Messages: 100_000} }
+
+// note returns a publication whose content is a number.
+func note(stream string, n int) realtime.Publication {
+	return realtime.Publication{
+		Stream: stream, Target: realtime.ToRoom("lobby"), Keep: plenty(),
+		Message: realtime.Message{Type: "chat", Sender: "alice", Content: json.RawMessage(strconv.Itoa(n))},
+	}
+}
+
+// number returns the content of a note.
+func number(t *testing.T, p realtime.Publication) int {
+	n, err := strconv.Atoi(string(p.Message.Content))
+	require.NoError(t, err)
+	return n
+}
+
+func numbers(t *testing.T, all []realtime.Publication) []int {
+	ns := make([]int, len(all))
+	for i := range all {
+		ns[i] = number(t, all[i])
+	}
+	return ns
+}
+
+func offsets(all []realtime.Publication) []uint64 {
+	at := make([]uint64, len(all))
+	for i := range all {
+		at[i] = all[i].Position.Offset
+	}
+	return at
+}
+
+// publish publishes what must be taken.
+func (s *stage) publish(p realtime.Publication) realtime.Published {
+	s.t.Helper()
+	out, err := s.b.Publish(s.t.Context(), p)
+	require.NoError(s.t, err)
+	return out
+}
+
+// fill publishes the notes 1 to n, at once if that is much, and returns the positions.
+func (s *stage) fill(stream string, n int) []realtime.Position {
+	s.t.Helper()
+	at := make([]realtime.Position, n)
+	for i := range at {
+		at[i] = s.publish(note(stream, i+1)).Position
+	}
+	return at
+}
+
+func (s *stage) subscribe(stream string) realtime.Position {
+	s.t.Helper()
+	at, err := s.b.Subscribe(s.t.Context(), stream)
+	require.NoError(s.t, err)
+	return at
+}
+
+func (s *stage) unsubscribe(stream string) {
+	s.t.Helper()
+	require.NoError(s.t, s.b.Unsubscribe(s.t.Context(), stream))
+}
+
+func (s *stage) read(stream string, q realtime.Query) realtime.Page {
+	s.t.Helper()
+	page, err := s.b.Read(s.t.Context(), stream, q)
+	require.NoError(s.t, err)
+	return page
+}
+
+// all reads a stream to its end, page by page.
+func (s *stage) all(stream string) []realtime.Publication {
+	s.t.Helper()
+	var all []realtime.Publication
+	var after uint64
+	for {
+		page := s.read(stream, realtime.Query{After: after, Limit: 1000, Bytes: 1 << 20})
+		all = append(all, page.Publications...)
+		if !page.More {
+			return all
+		}
+		require.NotEmpty(s.t, page.Publications, "more than nothing")
+		after = all[len(all)-1].Position.Offset
+	}
+}
+
+// eventually waits until what time brings about.
+func (s *stage) eventually(what string, done func() bool) {
+	s.t.Helper()
+	require.Eventually(s.t, done, patience, 5*time.Millisecond, what)
+}

@@ -1,0 +1,109 @@
+package realtime
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// unsubscribeTime is how long a broker may take to stop a delivery that nobody needs any more.
+const unsubscribeTime = 5 * time.Second
+
+// carrier is a broker with the Manager that uses it.
+type carrier struct {
+	broker Broker
+	local  bool // it serves this process alone
+
+	ready chan struct{} // closed when Open has returned
+	err   error         // of Open, once ready
+
+	ending sync.Once
+	work   sync.WaitGroup
+	mu     sync.Mutex
+	closed bool
+}
+
+// newCarrier returns a carrier for a broker, or for one in this process's memory.
+func newCarrier(b Broker) *carrier {
+	k := &carrier{broker: b, ready: make(chan struct{})}
+	if b == nil {
+		k.broker = NewMemory(nil)
+	}
+	if l, ok := k.broker.(localBroker); ok {
+		k.local = l.Local()
+	}
+	return k
+}
+
+func (k *carrier) open(ctx context.Context, s Sink) {
+	k.err = k.broker.Open(ctx, s)
+	close(k.ready)
+}
+
+// close waits for what was spawned, and ends the broker. It may be called again, once open has
+// returned.
+func (k *carrier) close() {
+	k.ending.Do(func() {
+		k.mu.Lock()
+		k.closed = true
+		k.mu.Unlock()
+		k.work.Wait()
+		if k.err == nil {
+			_ = k.broker.Close(context.Background())
+		}
+	})
+}
+
+// spawn starts a goroutine that close waits for, and none after that.
+func (k *carrier) spawn(f func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.closed {
+		k.work.Go(f)
+	}
+}
+
+// await waits for the broker to be open.
+func (k *carrier) await(ctx context.Context) error {
+	select {
+	case <-k.ready:
+		return k.err
+	default:
+	}
+	select {
+	case <-k.ready:
+		return k.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (k *carrier) publish(ctx context.Context, p Publication) (Published, error) {
+	if err := k.await(ctx); err != nil {
+		return Published{}, err
+	}
+	return k.broker.Publish(ctx, p)
+}
+
+func (k *carrier) subscribe(ctx context.Context, stream string) (Position, error) {
+	if err := k.await(ctx); err != nil {
+		return Position{}, err
+	}
+	return k.broker.Subscribe(ctx, stream)
+}
+
+// unsubscribe undoes a subscribe, in its own time: the caller may hold locks.
+func (k *carrier) unsubscribe(stream string) {
+	k.spawn(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), unsubscribeTime)
+		defer cancel()
+		_ = k.broker.Unsubscribe(ctx, stream)
+	})
+}
+
+func (k *carrier) read(ctx context.Context, stream string, q Query) (Page, error) {
+	if err := k.await(ctx); err != nil {
+		return Page{}, err
+	}
+	return k.broker.Read(ctx, stream, q)
+}

@@ -1,0 +1,165 @@
+package realtime
+
+import (
+	"log/slog"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// catcher gives connections what they have missed. It pulls: a page at a time, whenever most of
+// what waits for a connection has been written. What was missed may be more than a queue takes,
+// and is none of the business of who sends.
+type catcher struct {
+	carrier *carrier
+	tally   *tally
+	notes   *notes
+	page    Query
+}
+
+// pull begins to serve a feed that has fallen behind. Locks may be held.
+func (k *catcher) pull(f *feed) {
+	if f.conn.behind().add(f) {
+		k.carrier.spawn(func() { k.serve(f.link, f.conn.behind()) })
+	}
+}
+
+// serve gives a connection a page of each of its feeds in turn, until none is behind.
+func (k *catcher) serve(link *engine.Link, behind *pulls) {
+	for f := behind.next(); f != nil; f = behind.next() {
+		open := link.WaitSpace()
+		if !open || k.step(f) {
+			behind.remove(f)
+		}
+		if open {
+			k.recheck(f)
+		}
+	}
+}
+
+// recheck is for a feed that has fallen behind again while it was being removed.
+func (k *catcher) recheck(f *feed) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.behind && !f.closed && !f.ahead {
+		f.conn.behind().add(f)
+	}
+}
+
+// step reads what comes next for a feed and gives it. It reports whether the feed is no more to be
+// served.
+func (k *catcher) step(f *feed) (finished bool) {
+	f.mu.Lock()
+	from := f.done
+	finished = k.arrived(f)
+	f.mu.Unlock()
+	if finished {
+		return true
+	}
+	q := k.page
+	q.After = from.Offset
+	page, err := k.carrier.read(f.conn.Context(), f.stream, q)
+	if err != nil {
+		k.failed(f, err)
+		return true
+	}
+	parts := f.encode(page.Publications)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.done != from { // it was sent back meanwhile
+		return f.closed
+	}
+	return k.hand(f, &page, parts)
+}
+
+// arrived makes a feed live that has nothing left to get. f.mu is held, as for the following.
+func (k *catcher) arrived(f *feed) bool {
+	if f.closed || !f.behind || f.ahead {
+		return true
+	}
+	if f.lost || f.done != f.last {
+		return false
+	}
+	if f.inform(f.last.Offset, k.tally) {
+		f.live()
+		return true
+	}
+	return false
+}
+
+// hand gives a page.
+func (k *catcher) hand(f *feed, page *Page, parts []part) (finished bool) {
+	if f.closed || !f.behind {
+		return true
+	}
+	if f.lost && page.Top.Epoch != "" {
+		f.last, f.lost = page.Top, false
+	}
+	if why := page.gap(f.done); why != "" {
+		k.lose(f, why)
+		return true
+	}
+	if !k.giveAll(f, parts) || page.More {
+		return false // the rest comes with the next page
+	}
+	f.done = page.Top
+	return k.connect(f)
+}
+
+// connect goes on to what is live, with a feed that has read to the end.
+func (k *catcher) connect(f *feed) bool {
+	if f.holding {
+		for len(f.held) > 0 && f.held[0].Position.Offset <= f.done.Offset {
+			f.held = f.held[1:]
+		}
+		if k.giveAll(f, f.encode(f.held)) {
+			f.done = f.last
+		}
+	}
+	if k.arrived(f) {
+		return true
+	}
+	if f.done.Epoch == f.last.Epoch && f.done.Offset > f.last.Offset {
+		f.ahead = true // what it has read is about to be delivered
+		return true
+	}
+	f.holding, f.held = true, nil
+	return false
+}
+
+// giveAll gives what is for the client. It reports false if the queue had no room; up to done it
+// has them.
+func (k *catcher) giveAll(f *feed, parts []part) bool {
+	for _, p := range parts {
+		if p.frame != nil {
+			if !f.give(p.frame, p.at, p.prev, k.tally) {
+				return false
+			}
+			k.tally.add(cCaughtUp, 1)
+		}
+		f.done = p.at
+	}
+	return true
+}
+
+// lose gives up what cannot be recovered, and tells the client.
+func (k *catcher) lose(f *feed, why Reason) {
+	k.tally.add(cUnrecovered, 1)
+	if f.proto == protoV1 {
+		f.say(positionFrame(f.room, f.last, why), engine.Vital, k.tally)
+	}
+	f.told, f.done, f.skipped = f.last.Offset, f.last, false
+	f.live()
+}
+
+// failed ends a connection that cannot be given what it has missed. It comes back and asks again.
+func (k *catcher) failed(f *feed, err error) {
+	if f.conn.ended() {
+		return
+	}
+	k.tally.add(cFailed, 1)
+	k.notes.write(f.conn.Context(), slog.LevelError, "broker", "realtime: the broker cannot be read",
+		slog.Any("error", err))
+	f.conn.finish(&CloseError{
+		Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
+	}, closeGrace)
+}

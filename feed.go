@@ -1,0 +1,201 @@
+package realtime
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+const (
+	// maxHeld bounds what is held for a connection that reads the end of a stream.
+	maxHeld = 256
+	// maxLeftOut is after how many publications that were not for it a connection is told where
+	// it is. Until then the next one that is for it does that.
+	maxLeftOut = 16
+)
+
+// client is the connection of a feed.
+type client interface {
+	ID() string
+	UserID() string
+	Context() context.Context
+	behind() *pulls
+	ended() bool
+	finish(e *CloseError, within time.Duration) bool
+}
+
+// feed is a connection's place in a stream, where that is not simply its end. It is guarded by
+// the lock of the room or the user that has it.
+//
+// A connection that is live has nothing of the kind to be looked at: its place is that of the
+// source. The flag aside, of the member or the connection, says that it is not, or that it has
+// to be told something first.
+type feed struct {
+	*source
+	receiver
+	conn client
+	mu   *sync.Mutex
+	set  func(aside bool) // the flag
+
+	closed  bool   // left
+	told    uint64 // the offset that the client knows of, if it is aside
+	leftOut int    // publications that were not for it since then
+	skipped bool   // of these some were, and were dropped
+
+	behind  bool     // it gets what it has missed, and nothing else until it has
+	done    Position // if it is behind: up to there it has
+	ahead   bool     // of what was delivered here, which it waits for
+	holding bool     // what comes live, because it reads what is in front of that
+	held    []Publication
+}
+
+// fallBehind makes the feed get what is behind a position, of which the client knows. The caller
+// has a catcher see to that.
+func (f *feed) fallBehind(at Position) {
+	if f.closed {
+		return
+	}
+	f.behind, f.done, f.told = true, at, at.Offset
+	f.leftOut, f.skipped, f.ahead, f.holding, f.held = 0, false, false, false, nil
+	f.set(true)
+}
+
+// live ends being behind.
+func (f *feed) live() {
+	f.behind, f.ahead, f.holding, f.held = false, false, false, nil
+	f.leftOut = 0
+	if f.set(f.told != f.last.Offset); f.told != f.last.Offset {
+		f.leftOut = 1
+	}
+}
+
+// leave ends the feed.
+func (f *feed) leave() { f.closed, f.holding, f.held = true, false, nil }
+
+// hold keeps what comes live, as long as it is not too much.
+func (f *feed) hold(p *Publication) {
+	switch {
+	case !f.holding:
+	case len(f.held) < maxHeld:
+		f.held = append(f.held, *p)
+	default:
+		f.holding, f.held = false, nil
+	}
+}
+
+// pass notes a publication that a connection which is not behind does not get.
+func (f *feed) pass(p *Publication, dropped bool) {
+	if f.leftOut == 0 {
+		f.told = p.Prev
+		f.set(true)
+	}
+	f.leftOut++
+	f.skipped = f.skipped || dropped
+}
+
+// inform tells the client where it is, if it does not know: everything up to offset is dealt with.
+// It reports false if the queue has no room for that.
+func (f *feed) inform(offset uint64, t *tally) bool {
+	if f.told != offset && f.proto == protoV1 {
+		at := Position{f.last.Epoch, offset}
+		frame := positionFrame(f.room, at, "")
+		if f.skipped {
+			frame = skippedFrame(f.room, f.told, at)
+		}
+		if !f.offer(frame, t) {
+			return false
+		}
+	}
+	f.told, f.leftOut, f.skipped = offset, 0, false
+	return true
+}
+
+// part is a publication as a feed's client gets it.
+type part struct {
+	frame *engine.Frame // nil if it does not
+	at    Position
+	prev  uint64
+}
+
+// encode makes what a client gets of publications: without those that are not for it, and of
+// those with one key the last. No lock need be held.
+func (f *feed) encode(pubs []Publication) []part {
+	parts, latest, now := make([]part, len(pubs)), map[string]bool{}, time.Now()
+	for i := len(pubs) - 1; i >= 0; i-- {
+		p := &pubs[i]
+		parts[i] = part{at: p.Position, prev: p.Prev}
+		if p.Target.leavesOut(f.conn.ID(), f.conn.UserID()) || p.Expired(now) {
+			continue
+		}
+		if key := p.Message.Key; key != "" {
+			if latest[key] {
+				continue
+			}
+			latest[key] = true
+		}
+		parts[i].frame = encodeIn(f.proto, &p.Message, &spot{room: f.room, at: p.Position, prev: p.Prev})
+	}
+	return parts
+}
+
+// give gives the client a publication, and what it must know before.
+func (f *feed) give(frame *engine.Frame, at Position, prev uint64, t *tally) bool {
+	if !f.inform(prev, t) || !f.offer(frame, t) {
+		return false
+	}
+	f.told = at.Offset
+	return true
+}
+
+// offer gives the client what is for it alone, if its queue has room.
+func (f *feed) offer(frame *engine.Frame, t *tally) bool {
+	return f.say(frame, engine.Message, t) == engine.Queued
+}
+
+func (f *feed) say(frame *engine.Frame, class engine.Class, t *tally) engine.Outcome {
+	t.add(cMatched, 1)
+	out := f.link.Push(frame, class, f.traits.policy)
+	t.frames.Budget.Settle(frame)
+	return out
+}
+
+// pulls are the feeds of one connection that are behind. The zero value is ready.
+type pulls struct {
+	mu      sync.Mutex
+	feeds   []*feed
+	running bool
+}
+
+// add notes a feed, and reports whether somebody has to begin to serve them.
+func (p *pulls) add(f *feed) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.feeds, f) {
+		p.feeds = append(p.feeds, f)
+	}
+	begin := !p.running
+	p.running = true
+	return begin
+}
+
+// next returns the feed whose turn it is, and nil if there is none left.
+func (p *pulls) next() *feed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.feeds) == 0 {
+		p.running = false
+		return nil
+	}
+	f := p.feeds[0]
+	p.feeds = append(p.feeds[1:], f)
+	return f
+}
+
+func (p *pulls) remove(f *feed) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.feeds = slices.DeleteFunc(p.feeds, func(other *feed) bool { return other == f })
+}

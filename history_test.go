@@ -1,0 +1,299 @@
+package realtime_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// keeping are Options whose rooms keep so many messages.
+func keeping(n int) realtime.Options {
+	return realtime.Options{History: realtime.Retention{Messages: n}}
+}
+
+// keptFrame is what a client of realtime.v1 gets of a room that keeps history.
+type keptFrame struct {
+	Type    string          `json:"message_type"`
+	Content json.RawMessage `json:"content"`
+	Room    string          `json:"room"`
+	Offset  uint64          `json:"offset"`
+	Prev    uint64          `json:"prev"`
+	Epoch   string          `json:"epoch"`
+	From    uint64          `json:"from"`
+	To      uint64          `json:"to"`
+	Reason  string          `json:"reason"`
+	Lost    *bool           `json:"recovered"`
+}
+
+// reader follows one room as a client does, and fails if its positions do not fit.
+type reader struct {
+	t     *testing.T
+	at    realtime.Position
+	top   uint64
+	words []string
+	gaps  []string
+}
+
+// answer is the content of the answer to a join.
+type joinAnswer struct {
+	Epoch     string `json:"epoch"`
+	Offset    uint64 `json:"offset"`
+	Top       uint64 `json:"top"`
+	Recovered *bool  `json:"recovered"`
+	Reason    string `json:"reason"`
+}
+
+// hear takes in what came.
+func (r *reader) hear(frames []string) {
+	r.t.Helper()
+	for _, text := range frames {
+		var f keptFrame
+		text = strings.Replace(text, `"timestamp":T`, `"timestamp":0`, 1)
+		require.NoError(r.t, json.Unmarshal([]byte(text), &f), "%s", text)
+		switch {
+		case f.Type == "reply" && len(f.Content) > 0:
+			var a joinAnswer
+			require.NoError(r.t, json.Unmarshal(f.Content, &a))
+			r.at, r.top = realtime.Position{Epoch: a.Epoch, Offset: a.Offset}, a.Top
+			if a.Recovered != nil && !*a.Recovered {
+				r.gaps = append(r.gaps, a.Reason)
+			}
+		case f.Type == "position":
+			require.Equal(r.t, r.at.Epoch, f.Epoch, "%s", text)
+			require.Greater(r.t, f.Offset, r.at.Offset, "%s", text)
+			r.at.Offset = f.Offset
+			if f.Lost != nil {
+				r.gaps = append(r.gaps, f.Reason)
+			}
+		case f.Type == "skipped":
+			require.Equal(r.t, r.at.Offset, f.From, "%s", text)
+			r.at.Offset = f.To
+			r.gaps = append(r.gaps, f.Reason)
+		case f.Offset > 0:
+			require.Equal(r.t, r.at, realtime.Position{Epoch: f.Epoch, Offset: f.Prev}, "a hole in front of %s", text)
+			r.at.Offset = f.Offset
+			r.words = append(r.words, strings.Trim(string(f.Content), `"`))
+		}
+	}
+}
+
+// said returns what has come since the last call.
+func (r *reader) said() []string {
+	words := r.words
+	r.words = nil
+	return words
+}
+
+func (b *bed) follow(user, how string) (*client, *reader) {
+	b.t.Helper()
+	c := b.openV1(realtime.Identity{UserID: user})
+	c.hush()
+	r := &reader{t: b.t}
+	r.hear(c.asks(`{"type":"join","id":1,"room":"hall"` + how + `}`))
+	return c, r
+}
+
+func since(at realtime.Position) string {
+	return fmt.Sprintf(`,"since":{"epoch":%q,"offset":%d}`, at.Epoch, at.Offset)
+}
+
+func words(from, to int) (words []string) {
+	for i := from; i <= to; i++ {
+		words = append(words, fmt.Sprint("m", i))
+	}
+	return words
+}
+
+func (b *bed) tell(from, to int) {
+	b.t.Helper()
+	for i := from; i <= to; i++ {
+		res := b.news(realtime.ToRoom("hall"), fmt.Sprint("m", i))
+		require.Equal(b.t, 1, res.Kept)
+	}
+}
+
+func TestHistoryAtJoin(t *testing.T) {
+	bubble(t, keeping(5), func(t *testing.T, b *bed) {
+		b.tell(1, 3)
+		alice, r := b.follow("alice", "")
+		require.Empty(t, r.said(), "who does not ask gets what comes from now on")
+		b.tell(4, 5)
+		r.hear(alice.raw())
+		require.Equal(t, words(4, 5), r.said())
+
+		_, r = b.follow("bob", `,"history":2`)
+		require.Equal(t, words(4, 5), r.said())
+		_, r = b.follow("carol", `,"history":1000`)
+		require.Equal(t, words(1, 5), r.said())
+		b.tell(6, 7)
+		_, r = b.follow("dave", `,"history":1000`)
+		require.Equal(t, words(3, 7), r.said(), "the room keeps five")
+	})
+}
+
+func TestRecovery(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, r := b.follow("alice", "")
+		b.tell(1, 3)
+		r.hear(alice.raw())
+		at := r.at
+		alice.Drop()
+		b.tell(4, 90)
+		_, r = b.follow("alice", since(at))
+		require.Equal(t, words(4, 90), r.said())
+		require.Empty(t, r.gaps)
+		require.Equal(t, r.top, r.at.Offset)
+
+		b.tell(91, 103)
+		_, r = b.follow("alice", since(at))
+		require.Empty(t, r.gaps, "the first that is kept is the next one")
+		require.Equal(t, words(4, 103), r.said())
+		b.tell(104, 104)
+		_, r = b.follow("alice", since(at))
+		require.Equal(t, []string{"overflow"}, r.gaps)
+		require.Empty(t, r.said())
+		_, r = b.follow("alice", since(at)+`,"history":2`)
+		require.Equal(t, []string{"overflow"}, r.gaps)
+		require.Equal(t, words(103, 104), r.said())
+
+		_, r = b.follow("alice", since(realtime.Position{Epoch: "other", Offset: 3}))
+		require.Equal(t, []string{"epoch"}, r.gaps)
+		at.Offset = 1000
+		_, r = b.follow("alice", since(at))
+		require.Equal(t, []string{"ahead"}, r.gaps)
+	})
+}
+
+// Who is left out is told where he is, and nothing looks like a gap.
+func TestLeftOutIsNoGap(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, r := b.follow("alice", "")
+		bob, rb := b.follow("bob", "")
+		for i := range 50 {
+			to := realtime.ToRoom("hall")
+			if i%10 != 0 {
+				to = to.ExceptUser("alice")
+			}
+			b.news(to, fmt.Sprint(i))
+		}
+		r.hear(alice.raw())
+		rb.hear(bob.raw())
+		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.said())
+		require.Len(t, rb.said(), 50)
+		at := r.at
+		alice.Drop()
+		_, r = b.follow("alice", `,"history":100`)
+		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.said(), "nor is he given it later")
+		require.Equal(t, r.top, r.at.Offset)
+		_, r = b.follow("alice", since(at))
+		require.Empty(t, r.said())
+		require.Equal(t, r.top, r.at.Offset)
+	})
+}
+
+// A member who does not read falls behind and gets everything, as fast as he reads.
+func TestSlowMemberCatchesUp(t *testing.T) {
+	o := keeping(5000)
+	o.QueueMessages = 20
+	bubble(t, o, func(t *testing.T, b *bed) {
+		transport, far := realtime.Pipe(realtime.V1)
+		slow := b.attach(transport, far, realtime.Identity{UserID: "slow"})
+		require.NoError(t, far.Write([]byte(`{"type":"join","id":1,"room":"hall"}`)))
+		synctest.Wait()
+		b.tell(1, 3000)
+		synctest.Wait()
+		slow.unstall()
+		r := &reader{t: t}
+		r.hear(slow.raw()[1:])
+		require.Equal(t, words(1, 3000), r.said())
+		require.Empty(t, r.gaps)
+		b.tell(3001, 3001)
+		r.hear(slow.raw())
+		require.Equal(t, words(3001, 3001), r.said())
+	})
+}
+
+func TestDuplicatesInAStream(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, r := b.follow("alice", "")
+		m := realtime.Message{Type: "news", ID: "1", Content: json.RawMessage(`"once"`)}
+		first, err := b.Send(t.Context(), realtime.ToRoom("hall"), m)
+		require.NoError(t, err)
+		again, err := b.Send(t.Context(), realtime.ToRoom("hall"), m)
+		require.NoError(t, err)
+		require.True(t, again.Duplicate)
+		require.Equal(t, first.Position, again.Position)
+		require.Zero(t, again.Kept)
+		r.hear(alice.raw())
+		require.Equal(t, []string{"once"}, r.said())
+	})
+}
+
+// Under any order of events a reader gets everything once and in order, or is told of the gap.
+func TestRecoveryUnderRandomSchedules(t *testing.T) {
+	for seed := range uint64(200) {
+		kept := []int{3, 20, 1000}[seed%3]
+		o := keeping(kept)
+		o.QueueMessages = 8
+		bubble(t, o, func(t *testing.T, b *bed) {
+			dice := rand.New(rand.NewPCG(seed, 1))
+			n := 0
+			type reading struct {
+				c *client
+				r *reader
+			}
+			var readers [3]reading
+			var seen [3][]string
+			var gaps [3]int
+			for i := range readers {
+				readers[i].c, readers[i].r = b.follow(fmt.Sprint("u", i), "")
+			}
+			collect := func(i int) {
+				seen[i] = append(seen[i], readers[i].r.said()...)
+				gaps[i] += len(readers[i].r.gaps)
+				readers[i].r.gaps = nil
+			}
+			for range 60 {
+				i := dice.IntN(len(readers))
+				switch dice.IntN(4) {
+				case 0, 1:
+					for range 1 + dice.IntN(10) {
+						n++
+						b.tell(n, n)
+					}
+				case 2:
+					readers[i].r.hear(readers[i].c.raw())
+					collect(i)
+				default:
+					readers[i].r.hear(readers[i].c.raw())
+					collect(i)
+					at := readers[i].r.at
+					readers[i].c.Drop()
+					for range dice.IntN(30) {
+						n++
+						b.tell(n, n)
+					}
+					readers[i].c, readers[i].r = b.follow(fmt.Sprint("u", i), since(at))
+					collect(i)
+				}
+			}
+			for i := range readers {
+				readers[i].r.hear(readers[i].c.raw())
+				collect(i)
+				if gaps[i] == 0 {
+					require.Equal(t, words(1, n), seen[i], "seed %d", seed)
+				} else {
+					require.Less(t, len(seen[i]), n)
+					require.NotEqual(t, 1000, kept, "all is kept: nothing can be lost")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,223 @@
+package realtime
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// From is where a connection begins in a room that keeps history, before it goes on with what is
+// live. The zero From is the present.
+type From struct {
+	// Last is how many of the newest messages it gets first.
+	Last int
+	// Since is the position behind which it gets everything. If that is not to be had, Last counts.
+	Since Position
+}
+
+// Joined says how a connection has come into a room.
+type Joined struct {
+	// New says that it was no member before.
+	New bool
+	// At is where it begins: what it gets next is what comes behind that. Top is the offset of the
+	// newest message at that time. Both are zero if the room keeps nothing.
+	At  Position
+	Top uint64
+	// Recovered says that it gets everything since From.Since. If it does not, Why says why. Both
+	// are zero if From.Since is.
+	Recovered bool
+	Why       Reason
+}
+
+// entry is a join on its way.
+type entry struct {
+	room   string
+	from   From
+	began  decision // when it was decided
+	asked  bool     // by the client
+	answer func(*entry) *engine.Frame
+
+	traits traits
+	pinned *room     // nil if it keeps nothing
+	start  *Position // where to begin; nil: live
+	joined Joined
+}
+
+// join puts a connection into a room. It may wait for the broker of one that keeps history, until
+// ctx ends. The answer for a client that has asked for it goes out in the same critical section:
+// what takes the client out again is told behind it. The announcement of a connection that is not
+// live yet waits for enter.
+func (x *index) join(ctx context.Context, c *Conn, e *entry) error {
+	if err := x.prepare(ctx, e); err != nil {
+		return err
+	}
+	defer x.finish(e)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := x.joinLocked(c, e); err != nil {
+		return err
+	}
+	if e.asked {
+		c.membership(e.room).asked = true
+		if c.restRoom == e.room { // it is not the REST interface's any more
+			c.restRoom = ""
+		}
+	}
+	return nil
+}
+
+// prepare finds out where the connection begins. If it returns no error, finish has to be called.
+func (x *index) prepare(ctx context.Context, e *entry) (err error) {
+	if err := ValidName(e.room); err != nil {
+		return fmt.Errorf("room: %w", err)
+	}
+	if e.traits = x.traits(e.room); !e.traits.keeps() {
+		if e.from.Since != (Position{}) {
+			e.joined.Why = ReasonUnknown
+		}
+		return nil
+	}
+	if e.pinned, err = x.rooms.pin(ctx, e.room, e.traits); err != nil {
+		return err
+	}
+	if err = x.locate(ctx, e); err != nil {
+		x.finish(e)
+	}
+	return err
+}
+
+func (x *index) finish(e *entry) {
+	if e.pinned != nil {
+		x.rooms.unpin(e.pinned)
+	}
+}
+
+// locate turns what is asked for into a position.
+func (x *index) locate(ctx context.Context, e *entry) error {
+	stream := RoomStream(e.room)
+	if since := e.from.Since; since != (Position{}) {
+		page, err := x.catcher.carrier.read(ctx, stream, Query{After: since.Offset, Limit: 1})
+		if err != nil {
+			return err
+		}
+		if e.joined.Why = page.gap(since); e.joined.Why == "" {
+			e.joined.Recovered, e.start = true, &since
+			return nil
+		}
+	}
+	if e.from.Last <= 0 {
+		return nil
+	}
+	q := Query{Backwards: true, Limit: e.from.Last, Bytes: math.MaxInt}
+	page, err := x.catcher.carrier.read(ctx, stream, q)
+	if n := len(page.Publications); err == nil && n > 0 {
+		e.start = &Position{page.Top.Epoch, page.Publications[n-1].Prev}
+	}
+	return err
+}
+
+// joinLocked is join of a room that is prepared, while c.mu is held.
+func (x *index) joinLocked(c *Conn, e *entry) error {
+	if c.phase == gone || c.ended() {
+		return ErrClosed
+	}
+	if m := c.membership(e.room); m != nil {
+		x.joinAgain(m, e)
+		return nil
+	}
+	if x.maxRooms > 0 && c.in >= x.maxRooms {
+		return ErrTooManyRooms
+	}
+	notice := x.roomNotice(roomJoined, c, e.room)
+	r := x.rooms.enter(e.room, e.traits)
+	defer x.rooms.leave(r) // also one that was made for somebody who is denied
+	if err := x.denials.check(e.began, ban{c.UserID(), e.room}); err != nil {
+		return err
+	}
+	m := &membership{conn: c, room: e.room}
+	c.joined(m)
+	r.add(m)
+	e.joined.New = true
+	if c.phase == live {
+		r.show(m, notice)
+	}
+	x.place(m, e)
+	return nil
+}
+
+// joinAgain is for a member: one that says where goes back to there.
+func (x *index) joinAgain(m *membership, e *entry) {
+	if m.feed == nil {
+		x.place(m, e)
+		return
+	}
+	m.feed.mu.Lock()
+	defer m.feed.mu.Unlock()
+	x.place(m, e)
+}
+
+// place lets a member begin where it is to, and answers. The room is locked, if it keeps history.
+func (x *index) place(m *membership, e *entry) {
+	if f := m.feed; f != nil {
+		at := f.last
+		switch {
+		case e.start != nil:
+			if at = *e.start; at != f.last || f.behind {
+				f.fallBehind(at)
+			}
+		case f.behind:
+			at = f.done
+		}
+		e.joined.At, e.joined.Top = at, max(at.Offset, f.last.Offset)
+	} else if e.joined.Recovered { // the room came into being when it kept nothing
+		e.joined.Recovered, e.joined.Why = false, ReasonUnknown
+	}
+	if e.answer != nil {
+		if frame := e.answer(e); frame != nil {
+			answer(m.conn, x.tally, frame)
+		}
+	}
+	if m.feed != nil && m.feed.behind {
+		x.catcher.pull(m.feed)
+	}
+}
+
+// move is the join of the REST interface, where a plain connection has one room: it
+// leaves the room that the last move put it into and joins the new one, as one step.
+func (x *index) move(ctx context.Context, c *Conn, name string, began decision) error {
+	e := &entry{room: name, began: began}
+	if err := x.prepare(ctx, e); err != nil {
+		return err
+	}
+	defer x.finish(e)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == gone || c.ended() {
+		return ErrClosed
+	}
+	if c.restRoom == name {
+		return nil
+	}
+	if err := x.denials.check(began, ban{c.UserID(), name}); err != nil {
+		return err // and it stays where it is
+	}
+	if m := c.membership(c.restRoom); m != nil {
+		x.takeOut(c, m)
+	}
+	err := x.joinLocked(c, e)
+	if e.joined.New {
+		c.restRoom = name
+	}
+	return err
+}
+
+// retreat is the leave of the REST interface. Without a REST room it does nothing.
+func (x *index) retreat(c *Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := c.membership(c.restRoom); m != nil {
+		x.takeOut(c, m)
+	}
+}

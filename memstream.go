@@ -1,0 +1,230 @@
+package realtime
+
+import (
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// idTime is for how long it is known that an id was used in a stream, and maxIDs how many are
+	// at most. keptIDs are known for as long as their publications are kept.
+	idTime  = 2 * time.Minute
+	maxIDs  = 10_000
+	keptIDs = 1000
+	// maxReaders bounds the cursors of a stream.
+	maxReaders = 100
+	// idleTime is how long a stream is remembered to which nothing was ever published.
+	idleTime = 5 * time.Minute
+)
+
+// memoryStream is one stream of a [Memory].
+type memoryStream struct {
+	name  string
+	inbox bool
+	epoch string
+
+	mu          sync.Mutex
+	kept        []Publication // in the order of their offsets, without gaps
+	bytes       int           // of kept
+	top, floor  uint64
+	why         Reason // for floor
+	keep        Retention
+	subscribers int
+	used        time.Time // when something was last published, or somebody last subscribed
+	dead        bool
+
+	ids     map[senderID]uint64 // offsets
+	idOrder []usedID            // the oldest first
+	readers map[string]uint64   // cursors
+}
+
+// senderID is an id of a message.
+type senderID struct{ sender, id string }
+
+type usedID struct {
+	senderID
+	at time.Time
+}
+
+func newMemoryStream(name string) *memoryStream {
+	_, inbox := streamUser(name)
+	return &memoryStream{name: name, inbox: inbox, epoch: uuid.NewString()[:8], used: time.Now()}
+}
+
+// take gives p its place and keeps it, unless it is a duplicate. s.mu is held, as for all of the
+// methods.
+func (s *memoryStream) take(p *Publication, now time.Time) Published {
+	key := senderID{p.Message.Sender, p.Message.ID}
+	if first, ok := s.ids[key]; ok && key.id != "" {
+		return Published{Position: Position{s.epoch, first}, Duplicate: true}
+	}
+	p.Prev, p.At = s.top, now
+	s.top++
+	p.Position = Position{s.epoch, s.top}
+	s.keep, s.used = p.Keep, now
+	s.push(p)
+	s.bound()
+	s.expire(now)
+	if key.id != "" {
+		s.remember(key, now)
+	}
+	return Published{Position: p.Position, Prev: p.Prev}
+}
+
+func (s *memoryStream) push(p *Publication) {
+	stored := *p
+	stored.flight = nil
+	s.kept = append(s.kept, stored)
+	s.bytes += p.Size()
+}
+
+// bound forgets what is too much.
+func (s *memoryStream) bound() {
+	n, bytes := 0, s.bytes
+	for n < len(s.kept) && (len(s.kept)-n > s.keep.Messages || s.keep.Bytes > 0 && bytes > s.keep.Bytes) {
+		bytes -= s.kept[n].Size()
+		n++
+	}
+	s.drop(n, ReasonOverflow)
+}
+
+// expire forgets what is too old.
+func (s *memoryStream) expire(now time.Time) {
+	n := 0
+	for n < len(s.kept) && s.keep.Age > 0 && now.Sub(s.kept[n].At) >= s.keep.Age {
+		n++
+	}
+	s.drop(n, ReasonExpired)
+}
+
+// drop forgets the first n.
+func (s *memoryStream) drop(n int, why Reason) {
+	if n == 0 {
+		return
+	}
+	for i := range n {
+		s.bytes -= s.kept[i].Size()
+	}
+	s.floor, s.why = s.kept[n-1].Position.Offset, why
+	clear(s.kept[:n])
+	if s.kept = s.kept[n:]; len(s.kept) == 0 {
+		s.kept = nil
+	}
+}
+
+// remember notes an id, and forgets others.
+func (s *memoryStream) remember(key senderID, now time.Time) {
+	if s.ids == nil {
+		s.ids = make(map[senderID]uint64)
+	}
+	s.ids[key] = s.top
+	s.idOrder = append(s.idOrder, usedID{key, now})
+	for s.mayForget(now) {
+		delete(s.ids, s.idOrder[0].senderID)
+		s.idOrder = s.idOrder[1:]
+	}
+}
+
+// mayForget reports whether the oldest id need not be known any more.
+func (s *memoryStream) mayForget(now time.Time) bool {
+	oldest := s.idOrder[0]
+	switch n := len(s.idOrder); {
+	case n > maxIDs:
+		return true
+	case now.Sub(oldest.at) < idTime:
+		return false
+	default:
+		return n > keptIDs || s.ids[oldest.senderID] <= s.floor
+	}
+}
+
+// read returns what q asks for.
+func (s *memoryStream) read(q Query, now time.Time) Page {
+	page := Page{Top: Position{s.epoch, s.top}, Floor: s.floor}
+	if s.floor > 0 {
+		page.Why = s.why
+	}
+	from, to := s.find(q.After+1), len(s.kept)
+	if q.Before > 0 {
+		to = max(from, s.find(q.Before))
+	}
+	within := s.kept[from:to]
+	bytes := 0
+	for i := range within {
+		p := &within[i]
+		if q.Backwards {
+			p = &within[len(within)-1-i]
+		}
+		if p.Expired(now) {
+			continue
+		}
+		bytes += p.Size()
+		if n := len(page.Publications); n == q.Limit || n > 0 && bytes > q.Bytes {
+			page.More = true
+			break
+		}
+		page.Publications = append(page.Publications, *p)
+	}
+	return page
+}
+
+// find returns where the first publication is whose offset is at least this.
+func (s *memoryStream) find(offset uint64) int {
+	return sort.Search(len(s.kept), func(i int) bool { return s.kept[i].Position.Offset >= offset })
+}
+
+// cursor returns how far a reader has come, who is known from then on.
+func (s *memoryStream) cursor(reader string) uint64 {
+	at, known := s.readers[reader]
+	if !known {
+		at = s.floor
+		s.know(reader, at)
+	}
+	return max(at, s.floor)
+}
+
+// know notes a cursor. Beyond the bound the one that is furthest behind is forgotten.
+func (s *memoryStream) know(reader string, at uint64) {
+	if s.readers == nil {
+		s.readers = make(map[string]uint64)
+	}
+	s.readers[reader] = at
+	if len(s.readers) <= maxReaders {
+		return
+	}
+	last := reader
+	for other, behind := range s.readers {
+		if behind < s.readers[last] {
+			last = other
+		}
+	}
+	delete(s.readers, last)
+}
+
+// ack moves a cursor, and forgets what nobody has to read any more.
+func (s *memoryStream) ack(reader string, at Position) error {
+	if at.Epoch != s.epoch || at.Offset > s.top {
+		return ErrPosition
+	}
+	if at.Offset <= s.readers[reader] {
+		return nil
+	}
+	s.know(reader, at.Offset)
+	all := at.Offset
+	for _, other := range s.readers {
+		all = min(all, other)
+	}
+	s.drop(s.find(all+1), ReasonExpired)
+	return nil
+}
+
+// memory is how long the stream is remembered when nothing is kept.
+func (s *memoryStream) memory() time.Duration {
+	if s.top == 0 {
+		return idleTime
+	}
+	return max(idleTime, s.keep.Age)
+}

@@ -1,0 +1,22 @@
+package realtime
+
+import "github.com/realtime-go/realtime/internal/engine"
+
+// receiver is what a connection is to who sends to it. A room has a copy of it for each
+// member, so that its walk through thousands of them waits for less memory.
+type receiver struct {
+	link     *engine.Link
+	proto    protocol
+	deflates bool // the transport negotiated compression
+	aside    bool // its feed has to be looked at, see feed
+}
+
+// push gives the connection its form of a message.
+func (r *receiver) push(f *frames, class engine.Class, policy engine.Policy) engine.Outcome {
+	return r.link.Push(f.of(r.proto, r.deflates), class, policy)
+}
+
+// plain returns a receiver whose feed is not aside. It may be called without the lock of that.
+func (r *receiver) plain() receiver {
+	return receiver{link: r.link, proto: r.proto, deflates: r.deflates}
+}

@@ -1,0 +1,74 @@
+package realtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// roomKeeper is what requests need of the index.
+type roomKeeper interface {
+	join(ctx context.Context, c *Conn, e *entry) error
+	history(ctx context.Context, room string, q Query) (Page, error)
+	part(c *Conn, room string, asked bool) (left bool)
+	inspect(room string, see func(users []string, n Count))
+}
+
+// errTarget says that a message is for nobody, or for two kinds of receivers at once.
+var errTarget = errors.New("want one of room, user, conn, or all: true")
+
+// errToken says that there is none.
+var errToken = errors.New("no token")
+
+// errCommand says that there is no such command.
+var errCommand = errors.New("unknown type")
+
+// requester does what clients of realtime.v1 ask for.
+type requester struct {
+	*dispatcher
+	rooms   roomKeeper
+	denials *denials
+	renew   func(c *Conn, token string) error
+
+	receipts  *receipts
+	onCall    Handler
+	announced bool // who comes and goes in rooms
+	maxBytes  int  // of an answer
+}
+
+// target is whom a message is for.
+func (r *request) target() (to Target, err error) {
+	named := 0
+	for _, kind := range []struct {
+		member, name string
+		valid        func(string) error
+		to           func(...string) Target
+	}{
+		{"room", r.room, ValidName, ToRoom}, {"user", r.user, validUser, ToUser}, {"conn", r.conn, ValidName, ToConn},
+	} {
+		if kind.name == "" {
+			continue
+		}
+		if err := kind.valid(kind.name); err != nil {
+			return Target{}, about(kind.member, err)
+		}
+		to = kind.to(kind.name)
+		named++
+	}
+	if r.all {
+		to = ToAll()
+		named++
+	}
+	if named != 1 {
+		return Target{}, errTarget
+	}
+	return to, nil
+}
+
+// about says which member of a request an error is about.
+func about(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
+
+// applicationError is an error of code of the application, whose words are for the log.
+type applicationError struct{ error }
+
+func (e *applicationError) Unwrap() error { return e.error }

@@ -1,0 +1,151 @@
+package realtime
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// errEpoch says that a position is one of a stream that is no more.
+var errEpoch = errors.New("realtime: the room has another epoch")
+
+// joinRequest makes the client a member, at the position that it names.
+func (d *requester) joinRequest(c *Conn, r *request) error {
+	if err := ValidName(r.room); err != nil {
+		return about("room", err)
+	}
+	began := d.denials.begin()
+	defer d.denials.end()
+	if !d.allowed(c, Action{Kind: ActionJoin, Room: r.room, Conn: c.id}) {
+		return ErrForbidden
+	}
+	if r.history > 0 && !d.allowed(c, Action{Kind: ActionHistory, Room: r.room}) {
+		return ErrForbidden
+	}
+	e := &entry{room: r.room, from: From{Last: r.history, Since: r.since}, began: began, asked: true}
+	e.answer = func(e *entry) *engine.Frame {
+		if r.id == nil {
+			return nil
+		}
+		return reply(r.id, joinedContent(e), nil)
+	}
+	err := d.rooms.join(c.ctx, c, e)
+	r.answered = err == nil
+	return err
+}
+
+// joinedContent is the content of the answer to a join, empty for a room that keeps nothing.
+func joinedContent(e *entry) []byte {
+	j := &e.joined
+	buf := []byte{'{'}
+	if j.At.Epoch != "" {
+		buf = appendString(append(buf, `"epoch":`...), j.At.Epoch)
+		buf = strconv.AppendUint(append(buf, `,"offset":`...), j.At.Offset, 10)
+		buf = strconv.AppendUint(append(buf, `,"top":`...), j.Top, 10)
+	}
+	if e.traits.lossy {
+		buf = append(buf, `,"lossy":true`...)
+	}
+	if e.from.Since != (Position{}) {
+		if len(buf) > 1 {
+			buf = append(buf, ',')
+		}
+		buf = strconv.AppendBool(append(buf, `"recovered":`...), j.Recovered)
+		if !j.Recovered {
+			buf = appendString(append(buf, `,"reason":`...), string(j.Why))
+		}
+	}
+	if len(buf) == 1 {
+		return nil
+	}
+	return append(buf, '}')
+}
+
+func (d *requester) leaveRequest(c *Conn, room string) error {
+	if err := ValidName(room); err != nil {
+		return about("room", err)
+	}
+	if !d.allowed(c, Action{Kind: ActionLeave, Room: room, Conn: c.id}) {
+		return ErrForbidden
+	}
+	d.rooms.part(c, room, true)
+	return nil
+}
+
+// presenceRequest answers with who is in a room. The answer takes its place among the
+// announcements of the room: what is announced behind it, it does not know.
+func (d *requester) presenceRequest(c *Conn, r *request) error {
+	if err := ValidName(r.room); err != nil {
+		return about("room", err)
+	}
+	if !d.allowed(c, Action{Kind: ActionMembers, Room: r.room}) {
+		return ErrForbidden
+	}
+	if !d.announced {
+		d.notes.hint(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, and will not "+
+			"hear who comes and goes: set Options.Announce to AnnounceRooms")
+	}
+	if r.id == nil {
+		return nil
+	}
+	r.answered = true
+	d.rooms.inspect(r.room, func(users []string, n Count) {
+		c.reached.Add(int64(len(users))) // it costs as much as a message to so many
+		answer(c, d.tally, reply(r.id, presence(users, n.Users, n.Conns), nil))
+	})
+	return nil
+}
+
+// historyRequest answers with messages that a room has kept, in their order.
+func (d *requester) historyRequest(c *Conn, r *request) (json.RawMessage, error) {
+	if err := ValidName(r.room); err != nil {
+		return nil, about("room", err)
+	}
+	if !d.allowed(c, Action{Kind: ActionHistory, Room: r.room}) {
+		return nil, ErrForbidden
+	}
+	q := Query{After: r.after, Before: r.before, Backwards: r.after == 0, Limit: r.limit}
+	if q.Limit == 0 {
+		q.Limit = defaultHistory
+	}
+	page, err := d.rooms.history(c.ctx, r.room, q)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.epoch != "" && r.epoch != page.Top.Epoch:
+		return nil, errEpoch
+	}
+	if q.Backwards {
+		slices.Reverse(page.Publications)
+	}
+	c.reached.Add(int64(len(page.Publications))) // it costs as much as a message to so many
+	return historyContent(c, r.room, &page), nil
+}
+
+// defaultHistory is how many messages a client gets that does not say how many.
+const defaultHistory = 50
+
+// historyContent is the content of the answer: what a member would have got.
+func historyContent(c *Conn, room string, page *Page) []byte {
+	buf := appendString([]byte(`{"epoch":`), page.Top.Epoch)
+	buf = strconv.AppendUint(append(buf, `,"top":`...), page.Top.Offset, 10)
+	buf = strconv.AppendBool(append(buf, `,"more":`...), page.More)
+	buf = append(buf, `,"messages":[`...)
+	first := true
+	for i := range page.Publications {
+		p := &page.Publications[i]
+		if p.Target.leavesOut(c.id, c.UserID()) {
+			continue
+		}
+		if !first {
+			buf = append(buf, ',')
+		}
+		first = false
+		buf = appendKept(buf, &p.Message, &spot{room: room, at: p.Position, prev: p.Prev})
+	}
+	return append(buf, ']', '}')
+}

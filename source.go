@@ -1,0 +1,72 @@
+package realtime
+
+import (
+	"context"
+	"sync"
+)
+
+// source is a stream that this process is subscribed to: of a room that has members here, or of
+// a user who has connections. Their lock guards it.
+type source struct {
+	stream string
+	room   string // that it is of; empty for an inbox
+	traits traits
+	last   Position // of the newest that was delivered here
+	lost   bool     // more may have come behind that
+
+	opening *subscription // nil before the first one
+}
+
+// subscription is one that is made, or being made.
+type subscription struct {
+	done chan struct{} // closed when it is made
+	err  error         // why it is not, once done
+}
+
+// open subscribes, unless somebody has. It may take until ctx ends. The caller sees to it that the
+// source is not closed meanwhile.
+func (s *source) open(ctx context.Context, mu *sync.Mutex, k *carrier) error {
+	for {
+		mu.Lock()
+		mine := s.opening == nil
+		if mine {
+			s.opening = &subscription{done: make(chan struct{})}
+		}
+		opening := s.opening
+		mu.Unlock()
+		if mine {
+			return s.subscribe(ctx, mu, k, opening)
+		}
+		select {
+		case <-opening.done:
+			if opening.err == nil {
+				return nil
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *source) subscribe(ctx context.Context, mu *sync.Mutex, k *carrier, opening *subscription) error {
+	defer close(opening.done)
+	at, err := k.subscribe(ctx, s.stream)
+	mu.Lock()
+	defer mu.Unlock()
+	if err != nil {
+		opening.err, s.opening = err, nil // the next one tries again
+		return err
+	}
+	if s.last.Epoch == "" { // nothing has come meanwhile
+		s.last = at
+	}
+	return nil
+}
+
+// close ends the subscription, if there is one. It does not wait for the broker.
+func (s *source) close(k *carrier) {
+	if s.opening != nil {
+		k.unsubscribe(s.stream)
+		s.opening = nil
+	}
+}

@@ -1,0 +1,29 @@
+package realtime
+
+import "github.com/realtime-go/realtime/internal/engine"
+
+// traits are what is special about a room.
+type traits struct {
+	policy engine.Policy
+	// catchUp gives a member for whom policy has dropped a message what he missed from history.
+	catchUp bool
+	// lossy says that policy may drop what is never made up for.
+	lossy bool
+	keep  Retention // of Messages zero: nothing
+}
+
+func newTraits(slow SlowPolicy, history Retention) traits {
+	t := traits{policy: slow.engine(), keep: history.resolved()}
+	switch {
+	case t.keep.Messages == 0:
+		t.keep = Retention{}
+	case slow == SlowDefault || slow == SlowCatchUp:
+		t.policy, t.catchUp = engine.DropNewest, true
+	case slow != SlowDisconnect:
+		t.lossy = true
+	}
+	return t
+}
+
+// keeps reports whether the room keeps history.
+func (t *traits) keeps() bool { return t.keep.Messages > 0 }
