@@ -25,7 +25,8 @@
 // returned. Every end of a connection has one cause, one close code and one call of
 // OnDisconnect.
 //
-// What is queued when a connection ends is lost to it: delivery is at most once.
+// What is queued when a connection ends is lost to it: delivery is at most once. In rooms that
+// keep history, see [Options], a client that comes back can have what it missed.
 //
 // # What is refused
 //

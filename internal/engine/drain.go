@@ -155,7 +155,7 @@ func (l *Link) take(b *batch) {
 		l.said, b.last = true, true
 		b.frames = append(b.frames, l.goodbye)
 	}
-	l.flying, l.writing = b.data, b.frames
+	l.flying, l.writing = int32(b.data), b.frames
 	l.weighRing()
 	l.relieve(false)
 }

@@ -139,9 +139,9 @@ type Link struct {
 	written uint64
 	dropped uint64
 	lost    uint64
-	flying  int      // data frames of the write under way
-	writing []*Frame // what is being written; of whoever writes
-	replies int
+	flying  int32         // data frames of the write under way
+	replies int32         // to the peer, queued
+	writing []*Frame      // what is being written; of whoever writes
 	answer  int           // bytes of the replies
 	relief  chan struct{} // for who waits in WaitReplies
 	space   chan struct{} // for who waits in WaitSpace
@@ -441,7 +441,7 @@ func (l *Link) Counts() Counts {
 	defer l.mu.Unlock()
 	return Counts{
 		Pushed: l.pushed, Written: l.written, Dropped: l.dropped, Lost: l.lost,
-		Queued: l.queue.n + l.flying, QueuedBytes: l.queue.bytes,
+		Queued: l.queue.n + int(l.flying), QueuedBytes: l.queue.bytes,
 	}
 }
 

@@ -20,10 +20,15 @@ func machine() []string {
 	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		lines = append(lines, "Kernel: "+strings.TrimSpace(string(release)))
 	}
-	if commit, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
-		lines = append(lines, "Commit: "+strings.TrimSpace(string(commit)))
+	return append(lines, "Commit: "+commit())
+}
+
+func commit() string {
+	name, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
 	}
-	return lines
+	return strings.TrimSpace(string(name))
 }
 
 func processor() string {

@@ -10,11 +10,14 @@
 // server process of its own. With Node and npm there it installs and measures the servers
 // of peers/js too. Traffic stays on loopback.
 //
+// With -journal FILE each result is noted there, and a matrix that was cut off goes on from it.
+//
 // With -quick everything is tiny: that shows that it works, and no numbers to go by.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,6 +30,7 @@ import (
 // options are what the flags say.
 type options struct {
 	out       string
+	journal   string
 	repeats   int
 	idleRuns  int
 	quick     bool
@@ -42,6 +46,8 @@ type options struct {
 func flags() options {
 	var o options
 	flag.StringVar(&o.out, "out", "", "file for the report (default standard output)")
+	flag.StringVar(&o.journal, "journal", "",
+		"file that notes each result, from which a matrix that was cut off goes on")
 	flag.IntVar(&o.repeats, "repeats", 5, "runs of each peer under each workload")
 	flag.IntVar(&o.idleRuns, "idle-repeats", 2, "runs of workload idle")
 	flag.BoolVar(&o.quick, "quick", false, "once, with few connections and a short time")
@@ -68,7 +74,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) error {
+func run(ctx context.Context, o options) (err error) {
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
@@ -79,11 +85,18 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	m := newMatrix(dir, peers, o)
-	began := time.Now()
-	if err := m.measure(ctx); err != nil {
+	noted, entries, err := openJournal(o.journal)
+	if err != nil {
 		return err
 	}
-	report := m.report(began)
+	defer func() { err = errors.Join(err, noted.close()) }()
+	for _, e := range entries {
+		m.add(e)
+	}
+	if err := m.measure(ctx, noted); err != nil {
+		return err
+	}
+	report := m.report()
 	if o.out == "" {
 		fmt.Print(report)
 	} else if err := os.WriteFile(o.out, []byte(report), 0o644); err != nil {

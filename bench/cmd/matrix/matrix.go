@@ -25,6 +25,8 @@ type matrix struct {
 	pin       []string // what goes before a server's
 	results   map[cell][]load.Result
 	failures  []string
+	began     time.Time     // the first run
+	took      time.Duration // all runs together
 }
 
 // cell is a peer under a workload.
@@ -49,8 +51,9 @@ func newMatrix(dir string, peers []peer, o options) *matrix {
 	return m
 }
 
-// measure runs everything, interleaved. A run that fails is noted and does not end it.
-func (m *matrix) measure(ctx context.Context) error {
+// measure runs everything that has no result yet, interleaved. A run that fails is noted
+// and does not end it.
+func (m *matrix) measure(ctx context.Context, noted journal) error {
 	for round := range m.repeats {
 		for _, w := range m.workloads {
 			if w.Idle > 0 && round >= m.idleRuns {
@@ -59,10 +62,12 @@ func (m *matrix) measure(ctx context.Context) error {
 			for i := range m.peers {
 				// Another one goes first each time.
 				p := m.peers[(i+round)%len(m.peers)]
-				if p.missing != "" {
+				if p.missing != "" || len(m.results[cell{w.Name, p.name}]) > round {
 					continue
 				}
-				m.one(ctx, w, p)
+				if err := m.one(ctx, w, p, noted); err != nil {
+					return err
+				}
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
@@ -72,17 +77,29 @@ func (m *matrix) measure(ctx context.Context) error {
 	return nil
 }
 
-// one does one run.
-func (m *matrix) one(ctx context.Context, w load.Workload, p peer) {
+// one does one run. The error is the journal's.
+func (m *matrix) one(ctx context.Context, w load.Workload, p peer, noted journal) error {
+	began := time.Now()
 	res, err := m.generate(ctx, w, p)
 	if err != nil {
 		m.failures = append(m.failures, fmt.Sprintf("%s, %s: %v", w.Name, p.name, err))
 		fmt.Fprintln(os.Stderr, w.Name, p.name, err)
-		return
+		return nil
 	}
-	c := cell{w.Name, p.name}
-	m.results[c] = append(m.results[c], res)
+	e := entry{Peer: p.name, Began: began, Took: time.Since(began), Result: res}
+	m.add(e)
 	fmt.Fprintf(os.Stderr, "%-14s %-12s %8.2f %s\n", w.Name, p.name, metric(w).of(res), metric(w).unit)
+	return noted.note(e)
+}
+
+// add adds what a run found out.
+func (m *matrix) add(e entry) {
+	c := cell{e.Result.Workload, e.Peer}
+	m.results[c] = append(m.results[c], e.Result)
+	if m.began.IsZero() {
+		m.began = e.Began
+	}
+	m.took += e.Took
 }
 
 // generate runs the generator. It and its server end with it, however it ends.

@@ -15,14 +15,14 @@ import (
 )
 
 // report writes the page: ratios first, then where they come from, then everything.
-func (m *matrix) report(began time.Time) string {
+func (m *matrix) report() string {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\n")
 	if m.quick {
 		b.WriteString("**A smoke run: these numbers mean nothing.**\n\n")
 	}
 	m.ratios(&b)
-	m.setting(&b, began)
+	m.setting(&b)
 	for _, w := range m.workloads {
 		m.details(&b, w)
 	}
@@ -82,11 +82,11 @@ func (m *matrix) multiple(
 }
 
 // setting says on what and how all this was measured.
-func (m *matrix) setting(b *strings.Builder, began time.Time) {
+func (m *matrix) setting(b *strings.Builder) {
 	b.WriteString("## How\n\n")
 	fmt.Fprintf(b, "- Command: `%s`\n", strings.Join(commandLine(), " "))
-	fmt.Fprintf(b, "- Date: %s, took %s\n", began.UTC().Format(time.DateOnly),
-		time.Since(began).Round(time.Second))
+	fmt.Fprintf(b, "- Date: %s, took %s\n", m.began.UTC().Format(time.DateOnly),
+		m.took.Round(time.Second))
 	for _, line := range machine() {
 		fmt.Fprintf(b, "- %s\n", line)
 	}
