@@ -52,7 +52,8 @@ func (s *stage) requireOrdered(stream string) {
 		require.Equal(s.t, before, p.Prev)
 		before = p.Position.Offset
 		n, known := last[p.Message.Sender]
-		require.True(s.t, !known || number(s.t, p) > n, "%s of %s after %d", p.Message.Content, p.Message.Sender, n)
+		require.True(s.t, !known || number(s.t, p) > n,
+			"%s of %s after %d", p.Message.Content, p.Message.Sender, n)
 		last[p.Message.Sender] = number(s.t, p)
 	}
 }

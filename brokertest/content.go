@@ -35,12 +35,14 @@ func (s *stage) through(p realtime.Publication) (delivered, read realtime.Public
 }
 
 func wholeMessage(s *stage) {
+	to := realtime.ToRoom("lobby", "attic").Union(realtime.ToUser("bob", "eve"))
 	p := realtime.Publication{
 		Stream: "room/a", Keep: realtime.Retention{Messages: 10, Age: time.Hour, Bytes: 1 << 20},
-		Target: realtime.ToRoom("lobby", "attic").Union(realtime.ToUser("bob", "eve")).Union(realtime.ToConn("c1")),
+		Target: to.Union(realtime.ToConn("c1")),
 		Message: realtime.Message{
 			Type: "order.placed", Sender: "ålice 🙂", ID: "id-1", Key: "order/7", TTL: time.Hour,
-			Time: time.Unix(1_700_000_000, 123_456_789), Content: json.RawMessage(`{"a": [1, 2.50, "\u00e9", null]}`),
+			Time:    time.Unix(1_700_000_000, 123_456_789),
+			Content: json.RawMessage(`{"a": [1, 2.50, "\u00e9", null]}`),
 		},
 	}
 	delivered, read := s.through(p)

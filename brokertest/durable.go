@@ -112,7 +112,7 @@ func ageAgain(s *reopened) {
 	p.Keep.Age = 300 * time.Millisecond
 	at := s.publish(p).Position
 	s.again()
-	s.eventually("it is forgotten", func() bool { return len(s.read("room/a", realtime.Query{}).Publications) == 0 })
+	s.eventually("it is forgotten", func() bool { return len(s.all("room/a")) == 0 })
 	page := s.read("room/a", realtime.Query{})
 	require.Equal(s.t, at, page.Top)
 	require.Equal(s.t, realtime.ReasonExpired, page.Why)

@@ -108,6 +108,6 @@ func closeRace(s *stage) {
 	for range 4 {
 		taken += <-done
 	}
-	require.GreaterOrEqual(s.t, after, taken, "what was acknowledged was delivered before Close returned")
+	require.GreaterOrEqual(s.t, after, taken, "what was acknowledged was delivered")
 	require.Len(s.t, s.delivered("room/a"), after)
 }

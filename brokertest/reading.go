@@ -132,7 +132,8 @@ func topAndFloor(s *stage) {
 	}
 	kept := s.all("room/a")
 	for _, q := range []realtime.Query{
-		{}, {Backwards: true}, {After: top.Offset}, {Before: 1}, {Limit: 1}, {After: 1, Before: kept[1].Position.Offset},
+		{}, {Backwards: true}, {After: top.Offset}, {Before: 1}, {Limit: 1},
+		{After: 1, Before: kept[1].Position.Offset},
 	} {
 		page := s.read("room/a", q)
 		require.Equal(s.t, top, page.Top, "%+v", q)

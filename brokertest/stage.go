@@ -73,7 +73,9 @@ func plenty() realtime.Retention { return realtime.Retention{Messages: 100_000} 
 func note(stream string, n int) realtime.Publication {
 	return realtime.Publication{
 		Stream: stream, Target: realtime.ToRoom("lobby"), Keep: plenty(),
-		Message: realtime.Message{Type: "chat", Sender: "alice", Content: json.RawMessage(strconv.Itoa(n))},
+		Message: realtime.Message{
+			Type: "chat", Sender: "alice", Content: json.RawMessage(strconv.Itoa(n)),
+		},
 	}
 }
 
