@@ -1,0 +1,14 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package bolt
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// abandon closes a file that bbolt has mapped and lost. The map would keep the lock.
+func abandon(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
+}

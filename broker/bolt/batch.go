@@ -1,0 +1,113 @@
+package bolt
+
+import (
+	"time"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/realtime-go/realtime"
+)
+
+// batch is what is written at once. Nothing in memory changes before it is committed.
+type batch struct {
+	b   *Broker
+	now time.Time
+	era uint64
+
+	streams, records, ids, order, cursors *bbolt.Bucket
+
+	states map[*head]*state // of streams that were looked at
+	dirty  map[*head]struct{}
+	wrote  bool  // anything
+	sync   bool  // it may not wait for others
+	err    error // the first of the file
+
+	used int64 // by how much more is kept
+	more int   // how many more streams there are
+}
+
+func (b *Broker) newBatch(tx *bbolt.Tx) *batch {
+	bucket := func(name string) *bbolt.Bucket { return tx.Bucket([]byte(name)) }
+	return &batch{
+		b: b, now: time.Now(), era: b.era.Load(),
+		streams: bucket(bucketStreams), records: bucket(bucketRecords),
+		ids: bucket(bucketIDs), order: bucket(bucketOrder), cursors: bucket(bucketCursors),
+		states: map[*head]*state{}, dirty: map[*head]struct{}{},
+	}
+}
+
+// put and remove change the file. Keys and values must not be changed afterwards.
+func (bt *batch) put(bucket *bbolt.Bucket, key, value []byte) { bt.note(bucket.Put(key, value)) }
+func (bt *batch) remove(bucket *bbolt.Bucket, key []byte)     { bt.note(bucket.Delete(key)) }
+
+func (bt *batch) note(err error) {
+	bt.wrote = true
+	if bt.err == nil {
+		bt.err = err
+	}
+}
+
+// removeAll removes everything of a stream from a bucket.
+func (bt *batch) removeAll(bucket *bbolt.Bucket, number uint64) {
+	prefix := nameKey(number, "")
+	for {
+		key, _ := bucket.Cursor().Seek(prefix)
+		if n, _ := splitKey(key); n != number {
+			return
+		}
+		if bt.remove(bucket, key); bt.err != nil {
+			return
+		}
+	}
+}
+
+// state returns the state of a stream as the batch has left it. What is changed there must be
+// marked.
+func (bt *batch) state(h *head) *state {
+	st := bt.states[h]
+	if st == nil {
+		st = new(h.state)
+		bt.states[h] = st
+	}
+	return st
+}
+
+// mark says that a stream's state has changed.
+func (bt *batch) mark(h *head) {
+	bt.dirty[h] = struct{}{}
+	bt.wrote = true
+}
+
+// begin makes a stream. It returns realtime.ErrFull if there are too many.
+func (bt *batch) begin(h *head) error {
+	if bt.b.streams+bt.more >= bt.b.opts.MaxStreams {
+		return realtime.ErrFull
+	}
+	number, err := bt.streams.NextSequence()
+	if err != nil {
+		bt.note(err)
+		return err
+	}
+	*bt.state(h) = state{number: number, epoch: draw(), used: bt.now.UnixNano()}
+	bt.more++
+	bt.mark(h)
+	return nil
+}
+
+// finish writes the states that have changed.
+func (bt *batch) finish() error {
+	for h := range bt.dirty {
+		name := []byte(h.name)
+		bt.put(bt.streams, name, bt.states[h].value(name))
+	}
+	return bt.err
+}
+
+// adopt makes what was committed, or waits in an open transaction, what the writer knows.
+func (bt *batch) adopt() {
+	for h := range bt.dirty {
+		h.state = *bt.states[h]
+	}
+	bt.b.used += bt.used
+	bt.b.streams += bt.more
+}

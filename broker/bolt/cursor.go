@@ -1,0 +1,115 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/realtime-go/realtime"
+)
+
+// Cursor returns how far a reader has come. It is the zero Position if there is no such stream.
+func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Position, error) {
+	if err := b.err(ctx); err != nil {
+		return realtime.Position{}, err
+	}
+	h, err := b.acquire(stream)
+	if err != nil {
+		return realtime.Position{}, err
+	}
+	defer b.cache.unpin(h)
+	r := reading{stream: stream, now: time.Now()}
+	at := h.position()
+	if r.page.Top = at; at.Epoch == "" {
+		return at, nil
+	}
+	err = b.store.view(func(tx *bbolt.Tx) error {
+		if err := r.read(tx); err != nil {
+			return err
+		}
+		key := nameKey(r.number, reader)
+		value := tx.Bucket([]byte(bucketCursors)).Get(key)
+		if offset, ok := b.readCursor(stream, key, value); ok {
+			at.Offset = min(at.Offset, offset)
+		} else {
+			at.Offset = r.page.Floor
+		}
+		return nil
+	})
+	if err != nil {
+		return realtime.Position{}, err
+	}
+	return at, nil
+}
+
+// readCursor returns the offset in a cursor. Whose cursor is damaged, gets everything again.
+func (b *Broker) readCursor(stream string, key, value []byte) (offset uint64, ok bool) {
+	if value == nil {
+		return 0, false
+	}
+	offset, ok = unsealNumber(key, value)
+	if !ok {
+		b.damaged(Damage{Stream: stream, What: "cursor"})
+	}
+	return offset, ok
+}
+
+// Ack moves a reader's cursor forward. What all have acknowledged stays until the stream's bounds
+// take it, so that those who come with a position of their own find it.
+func (b *Broker) Ack(ctx context.Context, stream, reader string, at realtime.Position) error {
+	if err := checkKey("reader", len(reader)); err != nil {
+		return err
+	}
+	if err := b.err(ctx); err != nil {
+		return err
+	}
+	h, err := b.acquire(stream)
+	if err != nil {
+		return err
+	}
+	return b.submit(ctx, &task{head: h, size: len(reader), do: func(bt *batch) error {
+		return bt.ack(h, reader, at)
+	}})
+}
+
+func (bt *batch) ack(h *head, reader string, at realtime.Position) error {
+	st := bt.state(h)
+	if st.number == 0 || at.Offset > st.top || at != st.position(bt.era, at.Offset) {
+		return fmt.Errorf("%w: %d of epoch %q", realtime.ErrPosition, at.Offset, at.Epoch)
+	}
+	key := nameKey(st.number, reader)
+	was, ok := bt.b.readCursor(h.name, key, bt.cursors.Get(key))
+	switch {
+	case !ok:
+		bt.seatReader(h.name, st.number)
+	case was >= at.Offset:
+		return nil
+	}
+	bt.put(bt.cursors, key, sealNumber(key, at.Offset))
+	return nil
+}
+
+// maxReaders is how many cursors a stream has.
+const maxReaders = 100
+
+// seatReader makes room for one more reader: the one that is furthest behind is forgotten.
+func (bt *batch) seatReader(stream string, number uint64) {
+	var last []byte
+	var behind uint64
+	n := 0
+	c := bt.cursors.Cursor()
+	for key, value := c.Seek(nameKey(number, "")); ; key, value = c.Next() {
+		if at, _ := splitKey(key); at != number {
+			break
+		}
+		n++
+		if offset, _ := bt.b.readCursor(stream, key, value); last == nil || offset < behind {
+			last, behind = key, offset
+		}
+	}
+	if n >= maxReaders {
+		bt.remove(bt.cursors, last)
+	}
+}

@@ -1,0 +1,30 @@
+// Package bolt keeps streams in one file, on bbolt: what was taken is there after the process
+// has ended, was killed, or lost its power. It is a [realtime.Broker] for one process.
+//
+//	broker, err := bolt.Open("streams.db", nil)
+//	rt := realtime.New(&realtime.Options{Broker: broker})
+//	defer rt.Close() // closes the broker too
+//
+// Publications of concurrent publishers share a transaction: one is committed and synced while the
+// next ones gather, so that a disk with a hundred syncs in a second takes thousands of
+// publications. Nobody is given a publication, and no Publish returns, before it is on the disk;
+// [Options.LossWindow] trades that for speed, and its name says what for.
+//
+// # What survives
+//
+// Streams with their positions and epochs, ids, and the cursors of readers. Streams have new epochs
+// if the file is a copy that [Broker.Backup] made, if Options.NewEpochs asks for it, or if a
+// LossWindow was set and the store was not closed: what was acknowledged may be missing then, and
+// a position that was given out might come to name something else.
+//
+// # What fails
+//
+// When a commit fails, its publishers get the error, nobody is given what was in it, and its
+// offsets are used again. The file is closed and opened anew before the next one, which works if
+// the disk does. What a publisher was told had failed may be there after a crash, as after any lost
+// answer: give messages ids and send them again.
+//
+// Every record has a checksum with its key in it. One that is damaged is never returned: it and
+// what is older in its stream count as lost, with [realtime.ReasonEpoch], and Options.OnDamage and
+// [Stats].Damaged tell. Other streams do not suffer.
+package bolt

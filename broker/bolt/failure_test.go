@@ -1,0 +1,331 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/realtime-go/realtime"
+)
+
+var errDisk = errors.New("disk")
+
+// How a commit fails.
+const (
+	fine    = iota
+	nothing // nothing of it is in the file
+	phantom // all of it is, but the disk has not said so
+)
+
+// flaky is a broker whose commits fail as the test wants.
+type flaky struct {
+	*Broker
+	mu   sync.Mutex
+	next int
+	got  map[string][]uint64 // what was delivered
+	lost map[string]int
+}
+
+func openFlaky(t *testing.T, path string, o *Options) *flaky {
+	t.Helper()
+	b, err := Open(path, o)
+	require.NoError(t, err)
+	f := &flaky{Broker: b, got: map[string][]uint64{}, lost: map[string]int{}}
+	b.store.onCommit = func(commit func() error) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		switch f.next {
+		case nothing:
+			return errDisk
+		case phantom:
+			return errors.Join(commit(), errDisk)
+		default:
+			return commit()
+		}
+	}
+	require.NoError(t, b.Open(t.Context(), f))
+	return f
+}
+
+func (f *flaky) fail(how int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.next = how
+}
+
+func (f *flaky) Deliver(p realtime.Publication) {
+	f.got[p.Stream] = append(f.got[p.Stream], p.Position.Offset)
+}
+
+func (f *flaky) Lost(stream string) { f.lost[stream]++ }
+
+// counting returns a publication whose id and content are a number.
+func counting(stream string, n, keep int) realtime.Publication {
+	return realtime.Publication{
+		Stream: stream, Target: realtime.ToRoom("lobby"), Keep: realtime.Retention{Messages: keep},
+		Message: realtime.Message{
+			Type: "chat", Sender: "alice", ID: strconv.Itoa(n), Content: strconv.AppendInt(nil, int64(n), 10),
+		},
+	}
+}
+
+// twin is what a stream must be like.
+type twin struct {
+	top  uint64
+	kept []int
+	all  []uint64
+}
+
+func (w *twin) take(n, keep int) {
+	w.top++
+	w.all = append(w.all, w.top)
+	w.kept = append(w.kept, n)
+	w.kept = w.kept[max(0, len(w.kept)-keep):]
+}
+
+func (w *twin) require(t *testing.T, b *Broker, stream string) {
+	t.Helper()
+	page, err := b.Read(t.Context(), stream, realtime.Query{Limit: 1000})
+	require.NoError(t, err)
+	if w.top == 0 {
+		require.Empty(t, page.Publications)
+		require.Zero(t, page.Top.Offset)
+		return
+	}
+	var got []int
+	for _, p := range page.Publications {
+		n, err := strconv.Atoi(string(p.Message.Content))
+		require.NoError(t, err)
+		got = append(got, n)
+	}
+	require.Equal(t, w.top, page.Top.Offset)
+	require.LessOrEqual(t, len(got), len(w.kept))
+	if len(got) > 0 {
+		require.Equal(t, w.kept[len(w.kept)-len(got):], got)
+	}
+	require.Equal(t, w.top-uint64(len(got)), page.Floor)
+}
+
+// Commits fail now and then, in either way. Nobody ever sees anything of them, offsets are dense,
+// the next one works, and a store that is opened again is the same. What a failed one had
+// forgotten may stay forgotten.
+func TestFailures(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "streams.db")
+	f := openFlaky(t, path, nil)
+	twins := map[string]*twin{}
+	failures := 0
+	for n := range 600 {
+		stream := fmt.Sprint("room/", rand.N(5))
+		keep := 1 + rand.N(5)*4
+		if twins[stream] == nil {
+			twins[stream] = &twin{}
+			if rand.N(2) == 0 {
+				_, err := f.Subscribe(t.Context(), stream)
+				require.NoError(t, err)
+				f.got[stream] = []uint64{}
+			}
+		}
+		how := max(fine, rand.N(6)-3)
+		f.fail(how)
+		out, err := f.Publish(t.Context(), counting(stream, n, keep))
+		f.fail(fine)
+		if how == fine {
+			require.NoError(t, err)
+			require.False(t, out.Duplicate)
+			twins[stream].take(n, keep)
+			require.Equal(t, twins[stream].top, out.Position.Offset)
+		} else {
+			require.ErrorIs(t, err, errDisk)
+			failures++
+		}
+		for stream, w := range twins {
+			w.require(t, f.Broker, stream)
+			if got := f.got[stream]; got != nil {
+				require.Equal(t, append([]uint64{}, w.all...), got)
+			}
+		}
+		if rand.N(100) == 0 && how == fine {
+			require.NoError(t, f.Close(t.Context()))
+			f = openFlaky(t, path, nil)
+		}
+	}
+	require.Greater(t, failures, 100)
+	require.NoError(t, f.Close(t.Context()))
+	f = openFlaky(t, path, nil)
+	for stream, w := range twins {
+		w.require(t, f.Broker, stream)
+	}
+	requireWhole(t, f.Broker)
+	require.NoError(t, f.Close(t.Context()))
+}
+
+// requireWhole checks that what the states say is what is there, and that nothing is left over.
+func requireWhole(t *testing.T, b *Broker) {
+	t.Helper()
+	require.NoError(t, b.store.view(func(tx *bbolt.Tx) error {
+		count := func(bucket string, number uint64) (n int64) {
+			_ = tx.Bucket([]byte(bucket)).ForEach(func(key, _ []byte) error {
+				if at, _ := splitKey(key); at == number || number == 0 {
+					n++
+				}
+				return nil
+			})
+			return n
+		}
+		var records, ids int64
+		_ = tx.Bucket([]byte(bucketStreams)).ForEach(func(name, value []byte) error {
+			st, ok := readState(name, value)
+			require.True(t, ok)
+			require.Equal(t, st.count, count(bucketRecords, st.number), "%s", name)
+			require.Equal(t, st.ids, count(bucketOrder, st.number), "%s", name)
+			require.Equal(t, st.ids, count(bucketIDs, st.number), "%s", name)
+			records, ids = records+st.count, ids+st.ids
+			return nil
+		})
+		require.Equal(t, records, count(bucketRecords, 0))
+		require.Equal(t, ids, count(bucketIDs, 0))
+		for err := range tx.Check() {
+			require.NoError(t, err)
+		}
+		return nil
+	}))
+}
+
+// A publisher that got an error sends again, with the same id: once is kept.
+func TestRepeatAfterFailure(t *testing.T) {
+	f := openFlaky(t, filepath.Join(t.TempDir(), "streams.db"), nil)
+	f.fail(phantom)
+	_, err := f.Publish(t.Context(), counting("room/a", 1, 10))
+	require.ErrorIs(t, err, errDisk)
+	page, err := f.Read(t.Context(), "room/a", realtime.Query{})
+	require.NoError(t, err)
+	require.Equal(t, realtime.Page{}, page, "there is no such stream")
+	f.fail(fine)
+	out, err := f.Publish(t.Context(), counting("room/a", 1, 10))
+	require.NoError(t, err)
+	require.False(t, out.Duplicate)
+	require.EqualValues(t, 1, out.Position.Offset)
+	require.NoError(t, f.Close(t.Context()))
+}
+
+// With a LossWindow a failed commit takes what was acknowledged: the streams that have lost
+// something begin another life, and the Manager is told.
+func TestFailureWithLossWindow(t *testing.T) {
+	for _, how := range []int{nothing, phantom} {
+		path := filepath.Join(t.TempDir(), "streams.db")
+		f := openFlaky(t, path, &Options{LossWindow: -1, Logger: slog.New(slog.DiscardHandler)})
+		ctx := t.Context()
+		for _, stream := range []string{"room/a", "room/quiet"} {
+			_, err := f.Subscribe(ctx, stream)
+			require.NoError(t, err)
+		}
+		first, err := f.Publish(ctx, counting("room/a", 1, 10))
+		require.NoError(t, err)
+		sync := func() error {
+			return f.submit(ctx, &task{do: func(bt *batch) error { bt.sync = true; return nil }})
+		}
+		require.NoError(t, sync())
+		_, err = f.Publish(ctx, counting("room/a", 2, 10))
+		require.NoError(t, err)
+		f.fail(how)
+		require.ErrorIs(t, sync(), errDisk)
+		_, err = f.Read(ctx, "room/a", realtime.Query{})
+		require.ErrorIs(t, err, errDisk, "nobody knows yet")
+		f.fail(fine)
+		require.Eventually(t, func() bool {
+			_, err := f.Read(ctx, "room/a", realtime.Query{})
+			return err == nil
+		}, 10*time.Second, 5*time.Millisecond)
+		require.NoError(t, sync())
+		page, err := f.Read(ctx, "room/a", realtime.Query{})
+		require.NoError(t, err)
+		require.NotEqual(t, first.Position.Epoch, page.Top.Epoch)
+		require.Len(t, page.Publications, how)
+		require.Equal(t, map[string]int{"room/a": 1}, f.lost)
+		out, err := f.Publish(ctx, counting("room/a", 3, 10))
+		require.NoError(t, err)
+		require.Equal(t, page.Top, realtime.Position{Epoch: out.Position.Epoch, Offset: out.Prev})
+		require.NoError(t, f.Close(ctx))
+		f = openFlaky(t, path, nil)
+		page, err = f.Read(ctx, "room/a", realtime.Query{})
+		require.NoError(t, err)
+		require.Equal(t, out.Position, page.Top)
+		requireWhole(t, f.Broker)
+		require.NoError(t, f.Close(ctx))
+	}
+}
+
+// Somebody who writes to the file while it is closed to recover is found out.
+func TestChangedMeanwhile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "streams.db")
+	f := openFlaky(t, path, nil)
+	f.fail(nothing)
+	_, err := f.Publish(t.Context(), counting("room/a", 1, 10))
+	require.ErrorIs(t, err, errDisk)
+	require.NoError(t, f.store.db.Close())
+	other, err := Open(path, nil)
+	require.NoError(t, err)
+	for n := range 3 {
+		_, err = other.Publish(t.Context(), counting("room/a", n, 10))
+		require.NoError(t, err)
+	}
+	require.NoError(t, other.Close(t.Context()))
+	f.fail(fine)
+	for range 2 {
+		_, err = f.Publish(t.Context(), counting("room/a", 1, 10))
+		require.ErrorIs(t, err, ErrChanged)
+	}
+	_ = f.Close(context.Background())
+}
+
+// Whatever is written is committed when the window is over, large or not.
+func TestWindowEnds(t *testing.T) {
+	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{LossWindow: 20 * time.Millisecond})
+	require.NoError(t, err)
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	busy.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = b.Subscribe(t.Context(), fmt.Sprint("room/", i))
+			}
+		}
+	})
+	require.Eventually(t, func() bool { return b.Stats().Commits > 3 }, 10*time.Second, time.Millisecond)
+	close(stop)
+	busy.Wait()
+	require.NoError(t, b.Close(t.Context()))
+}
+
+// What was acknowledged within the LossWindow and could not be committed at the end either is lost,
+// Close says so, and the next one to open the store has new epochs.
+func TestCloseFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "streams.db")
+	f := openFlaky(t, path, &Options{LossWindow: -1, Logger: slog.New(slog.DiscardHandler)})
+	first, err := f.Publish(t.Context(), counting("room/a", 1, 10))
+	require.NoError(t, err)
+	require.NoError(t, f.submit(t.Context(), &task{do: func(bt *batch) error { bt.sync = true; return nil }}))
+	_, err = f.Publish(t.Context(), counting("room/a", 2, 10))
+	require.NoError(t, err)
+	f.fail(nothing)
+	require.ErrorIs(t, f.Close(t.Context()), errDisk)
+	f = openFlaky(t, path, nil)
+	page, err := f.Read(t.Context(), "room/a", realtime.Query{})
+	require.NoError(t, err)
+	require.NotEqual(t, first.Position.Epoch, page.Top.Epoch)
+	require.EqualValues(t, 1, page.Top.Offset)
+	require.NoError(t, f.Close(t.Context()))
+}

@@ -1,0 +1,195 @@
+package bolt_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker/bolt"
+)
+
+// childTasks are what a child may do other than publish for ever.
+func childTasks() map[string]func(path string) {
+	return map[string]func(path string){"retry": childRetry, "full": childFull}
+}
+
+// childRetry publishes what must be taken, again and again if it fails.
+func childRetry(path string) {
+	var b *bolt.Broker
+	var err error
+	for range 100 {
+		if b, err = bolt.Open(path, nil); err == nil {
+			break
+		}
+		fmt.Println("error", err)
+	}
+	for i := range 12 {
+		for try := 0; try < 20 && !acknowledge(b, childStreams()[i%3], fmt.Sprint("id", i)); try++ {
+			page, err := b.Read(context.Background(), childStreams()[i%3], realtime.Query{Limit: 1000, Bytes: 1 << 20})
+			for _, p := range page.Publications { // nobody is shown what has failed
+				if p.Message.ID == fmt.Sprint("id", i) {
+					fmt.Println("panic: it is there", err)
+					os.Exit(3)
+				}
+			}
+		}
+	}
+	_ = b.Close(context.Background())
+}
+
+// The disk refuses one call, or all from one on: Publish says so, and goes on when the disk does.
+func TestDiskFails(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("no strace, which makes system calls fail")
+	}
+	if err := exec.Command(strace, "-qq", "-e", "inject=fsync:error=EIO", "true").Run(); err != nil {
+		t.Skipf("strace may not trace here: %v", err)
+	}
+	for _, fault := range []string{"fdatasync:error=EIO", "fsync:error=EIO", "pwrite64:error=ENOSPC"} {
+		for nth := 1; nth <= *faults; nth++ {
+			for _, when := range []string{fmt.Sprint(nth), fmt.Sprintf("%d..%d", nth, nth+3)} {
+				t.Run(fault+" "+when, func(t *testing.T) {
+					path := filepath.Join(t.TempDir(), "streams.db")
+					l := newLedger()
+					trace := []string{strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync,pwrite64"}
+					trace = append(trace, "-e", "inject="+fault+":when="+when)
+					_, wait := l.child(t, path, []string{tasksEnv + "=retry"}, trace...)
+					require.NoError(t, wait())
+					b := open(t, filepath.Dir(path), nil)
+					l.require(t, b)
+					for i := range 12 {
+						require.NotZero(t, l.acked[childStreams()[i%3]][fmt.Sprint("id", i)], "id%d", i)
+					}
+					require.NoError(t, b.Close(t.Context()))
+				})
+			}
+		}
+	}
+}
+
+// fileLimit is how large childFull's file may become at first, in bytes.
+const fileLimit = 12 << 20
+
+// childFull publishes until the system refuses to make the file larger, and again when it may be.
+func childFull(path string) {
+	signal.Ignore(syscall.SIGXFSZ)
+	var was syscall.Rlimit
+	_ = syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was)
+	limited := was
+	limited.Cur = fileLimit
+	b, err := bolt.Open(path, nil)
+	if err == nil {
+		err = syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limited)
+	}
+	if err != nil {
+		fmt.Println("open:", err)
+		os.Exit(1)
+	}
+	big := func(id string) error {
+		p := numbered("room/big", id)
+		p.Message.Binary = make([]byte, 256<<10)
+		_, err := b.Publish(context.Background(), p)
+		return err
+	}
+	for i := 0; big(fmt.Sprint("big", i)) == nil; i++ {
+		if i > 1000 {
+			fmt.Println("open: no limit")
+			os.Exit(1)
+		}
+	}
+	fmt.Println("error full")
+	if errors.Is(big("x"), realtime.ErrClosed) {
+		os.Exit(1)
+	}
+	_ = syscall.Setrlimit(syscall.RLIMIT_FSIZE, &was)
+	for i := range 12 {
+		acknowledge(b, childStreams()[i%3], fmt.Sprint("id", i))
+	}
+	if err := b.Close(context.Background()); err != nil {
+		os.Exit(1)
+	}
+}
+
+// The disk is full, and is not any more.
+func TestDiskFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "streams.db")
+	l := newLedger()
+	_, wait := l.child(t, path, []string{tasksEnv + "=full"})
+	require.NoError(t, wait())
+	require.Equal(t, 1, l.errors)
+	require.Len(t, l.acked["user/alice"], 4)
+	b := open(t, filepath.Dir(path), nil)
+	l.require(t, b)
+	page, err := b.Read(t.Context(), "room/big", realtime.Query{Limit: 1000, Bytes: 1 << 30})
+	require.NoError(t, err)
+	require.NotEmpty(t, page.Publications)
+	require.Zero(t, page.Floor)
+	require.NoError(t, b.Close(t.Context()))
+}
+
+// A power cut leaves what was synced, and nothing else for sure: the file system is told to stop
+// at once, with what it has not written.
+func TestPowerCut(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root may mount a disk, and cut its power")
+	}
+	dir := t.TempDir()
+	image, mount := filepath.Join(dir, "disk"), filepath.Join(dir, "mnt")
+	require.NoError(t, os.Mkdir(mount, 0o700))
+	require.NoError(t, os.WriteFile(image, nil, 0o600))
+	require.NoError(t, os.Truncate(image, 256<<20))
+	if out, err := exec.Command("mkfs.ext4", "-q", "-F", image).CombinedOutput(); err != nil {
+		t.Skipf("no ext4 can be made: %v %s", err, out)
+	}
+	if out, err := exec.Command("mount", "-o", "loop", image, mount).CombinedOutput(); err != nil {
+		t.Skipf("no disk can be mounted: %v %s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", mount).Run() })
+	l := newLedger()
+	for round := range *cuts {
+		cut(t, l, mount, round)
+		require.NoError(t, exec.Command("umount", mount).Run())
+		out, err := exec.Command("mount", "-o", "loop", image, mount).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		b := open(t, mount, nil)
+		l.require(t, b)
+		require.NoError(t, b.Close(t.Context()))
+	}
+	t.Logf("%d cuts, %d acknowledgements", *cuts, l.count())
+}
+
+// cut lets a child publish, cuts the power, and waits for the child's end.
+func cut(t *testing.T, l *ledger, mount string, round int) {
+	before := l.count()
+	cmd, wait := l.child(t, filepath.Join(mount, "streams.db"), []string{fmt.Sprint(roundEnv, "=", round)})
+	for end := time.Now().Add(20 * time.Second); l.count() < before+50*(round%3+1); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(end), "the child does not publish")
+	}
+	d, err := os.Open(mount)
+	require.NoError(t, err)
+	err = shutDown(d)
+	require.NoError(t, d.Close())
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOTTY) {
+		_ = cmd.Process.Kill()
+		_ = wait()
+		t.Skip("this file system cannot be stopped")
+	}
+	require.NoError(t, err)
+	acknowledged := l.count()
+	time.Sleep(20 * time.Millisecond) // it goes on, and fails
+	require.NoError(t, cmd.Process.Kill())
+	require.True(t, strings.Contains(wait().Error(), "killed"))
+	t.Logf("round %d: %d acknowledged, %d of them since", round, l.count(), l.count()-acknowledged)
+}

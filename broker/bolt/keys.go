@@ -1,0 +1,69 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/realtime-go/realtime"
+)
+
+// The buckets. A stream's name is a key only in the bucket of streams, and whole; everywhere else
+// the stream is a number of eight bytes, so that no name can reach into another's keys.
+const (
+	bucketMeta    = "realtime" // "version", "header"
+	bucketStreams = "streams"  // name: its state
+	bucketRecords = "records"  // number, offset: a publication
+	bucketIDs     = "ids"      // number, sender, id: the offset of the first publication with it
+	bucketOrder   = "order"    // number, offset: the id that the publication has, and since when
+	bucketCursors = "cursors"  // number, reader: an offset
+)
+
+// buckets are those in which streams are.
+func buckets() []string {
+	return []string{bucketStreams, bucketRecords, bucketIDs, bucketOrder, bucketCursors}
+}
+
+// maxKey is how long a key may be, in bytes, with room for what stands around a name.
+const maxKey = bbolt.MaxKeySize - 64
+
+// offsetKey is the key of what belongs to one publication.
+func offsetKey(number, offset uint64) []byte {
+	return binary.BigEndian.AppendUint64(nameKey(number, ""), offset)
+}
+
+// nameKey is the key of what belongs to a name in a stream.
+func nameKey(number uint64, name string) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 16+len(name)), number), name...)
+}
+
+// idName is what an id is known by: no two pairs have the same.
+func idName(sender, id string) string {
+	return string(binary.AppendUvarint(nil, uint64(len(sender)))) + sender + id
+}
+
+// splitKey returns the stream's number and the rest of a key.
+func splitKey(key []byte) (number uint64, rest []byte) {
+	if len(key) < 8 {
+		return 0, nil
+	}
+	return binary.BigEndian.Uint64(key), key[8:]
+}
+
+// offsetOf returns the offset in an offsetKey, if it is one of the stream.
+func offsetOf(key []byte, number uint64) (offset uint64, ok bool) {
+	n, rest := splitKey(key)
+	if n != number || len(rest) != 8 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(rest), true
+}
+
+// checkKey returns an error that matches realtime.ErrName for what cannot be a key.
+func checkKey(what string, bytes int) error {
+	if bytes > maxKey {
+		return fmt.Errorf("%w: %s of %d bytes", realtime.ErrName, what, bytes)
+	}
+	return nil
+}

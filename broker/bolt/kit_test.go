@@ -1,0 +1,46 @@
+package bolt_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker/bolt"
+)
+
+// text returns a publication to a room that keeps a hundred.
+func text(stream, id, content string) realtime.Publication {
+	p := realtime.Publication{
+		Stream: stream, Target: realtime.ToRoom("lobby"), Keep: realtime.Retention{Messages: 100},
+		Message: realtime.Message{Type: "chat", Sender: "alice", ID: id},
+	}
+	p.Message.Content, _ = json.Marshal(content)
+	return p
+}
+
+func publish(t *testing.T, b *bolt.Broker, p realtime.Publication) realtime.Published {
+	t.Helper()
+	out, err := b.Publish(t.Context(), p)
+	require.NoError(t, err)
+	return out
+}
+
+func read(t *testing.T, b *bolt.Broker, stream string) realtime.Page {
+	t.Helper()
+	page, err := b.Read(t.Context(), stream, realtime.Query{Limit: 1000, Bytes: 16 << 20})
+	require.NoError(t, err)
+	return page
+}
+
+// contents are what a page says.
+func contents(page realtime.Page) []string {
+	var all []string
+	for _, p := range page.Publications {
+		var s string
+		_ = json.Unmarshal(p.Message.Content, &s)
+		all = append(all, s)
+	}
+	return all
+}

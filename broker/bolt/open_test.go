@@ -1,0 +1,200 @@
+package bolt_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker/bolt"
+)
+
+func TestLocked(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, nil)
+	_, err := bolt.Open(filepath.Join(dir, "streams.db"), nil)
+	require.ErrorIs(t, err, bolt.ErrLocked)
+	require.NoError(t, b.Close(t.Context()))
+	require.NoError(t, open(t, dir, nil).Close(t.Context()))
+}
+
+func TestNotAStore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("no store "), 4096), 0o600))
+	_, err := bolt.Open(path, nil)
+	require.ErrorIs(t, err, bolt.ErrFormat)
+
+	require.NoError(t, os.Remove(path))
+	db, err := bbolt.Open(path, 0o600, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("somebody else's"))
+		return err
+	}))
+	require.NoError(t, db.Close())
+	_, err = bolt.Open(path, nil)
+	require.ErrorIs(t, err, bolt.ErrFormat)
+
+	_, err = bolt.Open(filepath.Join(t.TempDir(), "none", "x.db"), nil)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestOtherVersion(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, open(t, dir, nil).Close(t.Context()))
+	path := filepath.Join(dir, "streams.db")
+	db, err := bbolt.Open(path, 0o600, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("realtime")).Put([]byte("version"), []byte("2"))
+	}))
+	require.NoError(t, db.Close())
+	_, err = bolt.Open(path, nil)
+	require.ErrorIs(t, err, bolt.ErrFormat)
+	require.ErrorContains(t, err, `version "2", not "1"`)
+}
+
+func TestNewEpochs(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, nil)
+	was := publish(t, b, text("room/a", "1", "x")).Position
+	require.NoError(t, b.Close(t.Context()))
+	b = open(t, dir, &bolt.Options{NewEpochs: true})
+	page := read(t, b, "room/a")
+	require.NotEqual(t, was.Epoch, page.Top.Epoch)
+	require.Equal(t, was.Offset, page.Top.Offset)
+	require.Equal(t, []string{"x"}, contents(page), "what is kept stays")
+	require.ErrorIs(t, b.Ack(t.Context(), "room/a", "r", was), realtime.ErrPosition)
+	require.True(t, publish(t, b, text("room/a", "1", "x")).Duplicate)
+	require.NoError(t, b.Close(t.Context()))
+	b = open(t, dir, nil)
+	require.Equal(t, page.Top, read(t, b, "room/a").Top)
+	require.NoError(t, b.Close(t.Context()))
+}
+
+// A store with a LossWindow that is closed goes on; one that was not has new epochs.
+func TestLossWindow(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "streams.db")
+	b := open(t, dir, &bolt.Options{LossWindow: -1})
+	first := publish(t, b, text("room/a", "", "1")).Position
+	require.Equal(t, []string{"1"}, contents(read(t, b, "room/a")))
+	killed, err := os.ReadFile(path)
+	require.NoError(t, err)
+	publish(t, b, text("room/a", "", "2"))
+	require.NoError(t, b.Close(t.Context()))
+
+	b = open(t, dir, &bolt.Options{LossWindow: -1})
+	page := read(t, b, "room/a")
+	require.Equal(t, []string{"1", "2"}, contents(page))
+	require.Equal(t, first.Epoch, page.Top.Epoch)
+	require.NoError(t, b.Close(t.Context()))
+
+	require.NoError(t, os.WriteFile(path, killed, 0o600))
+	b = open(t, dir, nil)
+	require.Empty(t, contents(read(t, b, "room/a")), "it was not on the disk")
+	require.NotEqual(t, first.Epoch, publish(t, b, text("room/a", "", "3")).Position.Epoch)
+	require.NoError(t, b.Close(t.Context()))
+
+	b = open(t, dir, &bolt.Options{LossWindow: time.Millisecond})
+	at := publish(t, b, text("room/a", "", "4")).Position
+	require.Eventually(t, func() bool { return b.Stats().Commits > 0 }, 10*time.Second, time.Millisecond)
+	killed, err = os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, b.Close(t.Context()))
+	require.NoError(t, os.WriteFile(path, killed, 0o600))
+	b = open(t, dir, nil)
+	page = read(t, b, "room/a")
+	require.Equal(t, []string{"3", "4"}, contents(page), "it was in time")
+	require.NotEqual(t, at.Epoch, page.Top.Epoch, "something may be missing nevertheless")
+	require.NoError(t, b.Close(t.Context()))
+}
+
+func TestBackup(t *testing.T) {
+	for name, o := range map[string]*bolt.Options{"synced": nil, "window": {LossWindow: -1}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			b := open(t, dir, o)
+			was := publish(t, b, text("room/a", "1", "x")).Position
+			var copied bytes.Buffer
+			require.NoError(t, b.Backup(t.Context(), &copied))
+			publish(t, b, text("room/a", "2", "y"))
+			require.NoError(t, b.Close(t.Context()))
+			b = open(t, dir, o)
+			require.Equal(t, was.Epoch, read(t, b, "room/a").Top.Epoch, "the original goes on")
+			require.NoError(t, b.Close(t.Context()))
+
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "streams.db"), copied.Bytes(), 0o600))
+			b = open(t, dir, o)
+			page := read(t, b, "room/a")
+			require.Equal(t, []string{"x"}, contents(page))
+			require.NotEqual(t, was.Epoch, page.Top.Epoch)
+			require.NoError(t, b.Close(t.Context()))
+			b = open(t, dir, o)
+			require.Equal(t, page.Top, read(t, b, "room/a").Top, "once")
+			require.NoError(t, b.Close(t.Context()))
+		})
+	}
+}
+
+// stuckWriter takes nothing until it is let go.
+type stuckWriter struct{ under, goOn chan struct{} }
+
+func (w *stuckWriter) Write(p []byte) (int, error) {
+	select {
+	case w.under <- struct{}{}:
+	default:
+	}
+	<-w.goOn
+	return len(p), nil
+}
+
+// While a backup is written, publishers go on.
+func TestBackupIsOnline(t *testing.T) {
+	b := open(t, t.TempDir(), nil)
+	publish(t, b, text("room/a", "", "x"))
+	w := &stuckWriter{make(chan struct{}, 1), make(chan struct{})}
+	done := make(chan error)
+	go func() { done <- b.Backup(t.Context(), w) }()
+	<-w.under
+	for i := range 50 {
+		publish(t, b, text("room/a", "", fmt.Sprint(i)))
+	}
+	require.Len(t, read(t, b, "room/a").Publications, 51)
+	close(w.goOn)
+	require.NoError(t, <-done)
+	require.NoError(t, b.Close(t.Context()))
+}
+
+func TestFull(t *testing.T) {
+	b := open(t, t.TempDir(), &bolt.Options{MaxBytes: 10_000, MaxStreams: 20})
+	var err error
+	n := 0
+	for ; err == nil; n++ {
+		_, err = b.Publish(t.Context(), text("room/a", "", "something"))
+	}
+	require.ErrorIs(t, err, realtime.ErrFull)
+	require.Greater(t, n, 30)
+	_, err = b.Publish(t.Context(), text("room/b", "", "x"))
+	require.ErrorIs(t, err, realtime.ErrFull)
+	p := text("room/a", "", "within its own bounds")
+	p.Keep.Messages = 5
+	publish(t, b, p)
+	publish(t, b, text("room/b", "", "there is room again"))
+	for i := range 18 {
+		_, err = b.Subscribe(t.Context(), fmt.Sprint("room/more", i))
+		require.NoError(t, err)
+	}
+	_, err = b.Subscribe(t.Context(), "room/toomuch")
+	require.ErrorIs(t, err, realtime.ErrFull)
+	_, err = b.Publish(t.Context(), text("room/toomuch", "", "x"))
+	require.ErrorIs(t, err, realtime.ErrFull)
+	require.Empty(t, read(t, b, "room/toomuch").Top.Epoch)
+	require.NoError(t, b.Close(t.Context()))
+}

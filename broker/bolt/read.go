@@ -1,0 +1,176 @@
+package bolt
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/realtime-go/realtime"
+)
+
+// Read returns a part of a stream. What is damaged there is forgotten, with all that is older, and
+// then it reads again.
+func (b *Broker) Read(ctx context.Context, stream string, q realtime.Query) (realtime.Page, error) {
+	if err := b.err(ctx); err != nil {
+		return realtime.Page{}, err
+	}
+	h, err := b.acquire(stream)
+	if err != nil {
+		return realtime.Page{}, err
+	}
+	defer b.cache.unpin(h)
+	for {
+		r := reading{stream: stream, q: q.Resolved(), now: time.Now()}
+		r.page.Top = h.position()
+		if r.page.Top.Epoch == "" {
+			return realtime.Page{}, nil
+		}
+		if err := b.store.view(r.read); err != nil {
+			return realtime.Page{}, err
+		}
+		if r.broken == 0 {
+			return r.page, nil
+		}
+		if err := b.raise(ctx, h, r.broken); err != nil {
+			return realtime.Page{}, err
+		}
+	}
+}
+
+// raise forgets what is kept of a stream up to a publication that is damaged.
+func (b *Broker) raise(ctx context.Context, h *head, offset uint64) error {
+	b.cache.again(h)
+	return b.submit(ctx, &task{head: h, do: func(bt *batch) error {
+		st := bt.state(h)
+		if st.number == 0 || offset <= st.floor || offset > st.top {
+			return nil // somebody else was faster
+		}
+		bt.b.damaged(Damage{Stream: h.name, Offset: offset, What: "record"})
+		bt.cut(st, offset)
+		bt.mark(h)
+		return nil
+	}})
+}
+
+// reading is one look at a stream.
+type reading struct {
+	stream string
+	q      realtime.Query
+	now    time.Time
+	page   realtime.Page
+	broken uint64 // offset of a publication that cannot be read
+
+	records *bbolt.Cursor
+	number  uint64
+	bytes   int
+}
+
+// read fills in the page. What is behind page.Top is not delivered yet, or never will be.
+func (r *reading) read(tx *bbolt.Tx) error {
+	name := []byte(r.stream)
+	st, ok := readState(name, tx.Bucket([]byte(bucketStreams)).Get(name))
+	if !ok || st.number == 0 {
+		return fmt.Errorf("%w: state of a stream", ErrDamaged)
+	}
+	r.records, r.number = tx.Bucket([]byte(bucketRecords)).Cursor(), st.number
+	floor, why := r.floor(&st)
+	r.page.Floor = min(floor, r.page.Top.Offset)
+	if r.page.Floor > 0 {
+		r.page.Why = why.reason()
+	}
+	from, to := max(r.q.After, r.page.Floor)+1, r.page.Top.Offset
+	if r.q.Before > 0 {
+		to = min(to, r.q.Before-1)
+	}
+	if r.q.Backwards {
+		return r.backwards(from, to)
+	}
+	return r.forwards(from, to)
+}
+
+// floor is where the stream begins: the sweeper has not seen yet what has just become too old.
+func (r *reading) floor(st *state) (floor uint64, why why) {
+	floor, why = st.floor, st.why
+	if st.keep.Age <= 0 {
+		return floor, why
+	}
+	for ; floor < r.page.Top.Offset; floor++ {
+		rec, ok := r.seek(floor + 1)
+		if !ok || r.now.UnixNano()-rec.at < int64(st.keep.Age) {
+			break // what is damaged is found when it is asked for
+		}
+		why = whyExpired
+	}
+	return floor, why
+}
+
+// seek returns the record at an offset.
+func (r *reading) seek(offset uint64) (record, bool) {
+	want := offsetKey(r.number, offset)
+	key, value := r.records.Seek(want)
+	if at, ok := offsetOf(key, r.number); !ok || at != offset {
+		return record{}, false
+	}
+	return readRecord(want, value)
+}
+
+func (r *reading) forwards(from, to uint64) error {
+	if from > to {
+		return nil
+	}
+	key, value := r.records.Seek(offsetKey(r.number, from))
+	for offset := from; offset <= to; offset++ {
+		if more, err := r.take(offset, key, value); !more {
+			return err
+		}
+		key, value = r.records.Next()
+	}
+	return nil
+}
+
+func (r *reading) backwards(from, to uint64) error {
+	if from > to {
+		return nil
+	}
+	key, value := r.records.Seek(offsetKey(r.number, to))
+	for offset := to; offset >= from; offset-- {
+		if more, err := r.take(offset, key, value); !more {
+			return err
+		}
+		key, value = r.records.Prev()
+	}
+	return nil
+}
+
+// take puts a record on the page, and reports whether to go on.
+func (r *reading) take(offset uint64, key, value []byte) (more bool, err error) {
+	at, ok := offsetOf(key, r.number)
+	var rec record
+	if ok = ok && at == offset; ok {
+		rec, ok = readRecord(key, value)
+	}
+	if !ok {
+		r.broken = offset
+		return false, nil
+	}
+	if rec.expired(r.now) {
+		return true, nil
+	}
+	n := len(r.page.Publications)
+	if n >= r.q.Limit || n > 0 && r.bytes+rec.size > r.q.Bytes {
+		r.page.More = true
+		return false, nil
+	}
+	p, err := rec.publication()
+	if err != nil {
+		return false, err
+	}
+	p.Stream = r.stream
+	p.Position = realtime.Position{Epoch: r.page.Top.Epoch, Offset: offset}
+	p.Prev = offset - 1
+	r.bytes += rec.size
+	r.page.Publications = append(r.page.Publications, p)
+	return true, nil
+}

@@ -1,0 +1,156 @@
+package bolt
+
+import (
+	"github.com/realtime-go/realtime"
+)
+
+// suspect notes the streams of a batch that is not, or not surely, in the file.
+func (b *Broker) suspect(bt *batch) {
+	for h := range bt.dirty {
+		if _, known := b.suspects[h]; !known {
+			b.cache.again(h)
+			b.suspects[h] = struct{}{}
+		}
+	}
+}
+
+// trust forgets them: the file has what memory has.
+func (b *Broker) trust() {
+	for h := range b.suspects {
+		delete(b.suspects, h)
+		b.cache.unpin(h)
+	}
+}
+
+// restore makes the file and memory agree after a failure, as part of the next batch. It may
+// return a task that tells the world.
+//
+// Without a LossWindow memory is right: it knows what was acknowledged and delivered, and the
+// file may have a batch more, of which nobody was told. With one the file is right: what it does
+// not have is lost.
+func (b *Broker) restore(bt *batch) *task {
+	if !b.broken {
+		return nil
+	}
+	if b.opts.LossWindow != 0 {
+		return b.forfeit(bt)
+	}
+	for h := range b.suspects {
+		bt.repair(h)
+	}
+	return nil
+}
+
+// forfeit takes the streams that have lost something back to what the file has, in new epochs.
+func (b *Broker) forfeit(bt *batch) *task {
+	told := map[*head]realtime.Position{}
+	for h := range b.suspects {
+		name := []byte(h.name)
+		st, _ := readState(name, bt.streams.Get(name))
+		bt.used += st.bytes - h.state.bytes
+		bt.more += present(&st) - present(&h.state)
+		if *bt.state(h) = st; st.number != 0 {
+			bt.state(h).epoch = draw()
+			bt.mark(h)
+		} else if err := bt.begin(h); err != nil {
+			continue // too many streams; or bt.err
+		}
+		told[h] = bt.state(h).position(bt.era, bt.state(h).top)
+	}
+	return &task{done: make(chan error, 1), land: func() {
+		for h, at := range told {
+			h.mu.Lock()
+			h.seen = at
+			listens := h.subs > 0
+			h.mu.Unlock()
+			if listens {
+				b.lost(h.name)
+			}
+		}
+	}}
+}
+
+// repair takes what nobody was told of out of a stream again.
+func (bt *batch) repair(h *head) {
+	name := []byte(h.name)
+	was, ok := readState(name, bt.streams.Get(name))
+	if ok && was.number != 0 && was.number != h.state.number {
+		bt.removeStream(was.number)
+	}
+	if h.state.number == 0 {
+		bt.remove(bt.streams, name)
+		return
+	}
+	st := bt.state(h)
+	bt.cutAbove(st, st.top)
+	if ok && was.number == st.number && was.floor > st.floor { // what it had removed stays so
+		st.floor, st.why = min(was.floor, st.top), was.why
+	}
+	bt.recount(st)
+	bt.mark(h)
+}
+
+// cutAbove removes the records behind an offset, and their ids.
+func (bt *batch) cutAbove(st *state, top uint64) {
+	for {
+		key, _ := bt.records.Cursor().Seek(offsetKey(st.number, top+1))
+		if _, ok := offsetOf(key, st.number); !ok {
+			break
+		}
+		if bt.remove(bt.records, key); bt.err != nil {
+			return
+		}
+	}
+	for {
+		key, value := bt.order.Cursor().Seek(offsetKey(st.number, top+1))
+		if _, ok := offsetOf(key, st.number); !ok {
+			return
+		}
+		if bt.forgetID(st, key, value); bt.err != nil {
+			return
+		}
+	}
+}
+
+// recount counts what is kept of a stream.
+func (bt *batch) recount(st *state) {
+	before := st.bytes
+	st.count, st.bytes, st.oldest = 0, 0, 0
+	c := bt.records.Cursor()
+	for key, value := c.Seek(offsetKey(st.number, st.floor+1)); ; key, value = c.Next() {
+		if _, ok := offsetOf(key, st.number); !ok {
+			break
+		}
+		st.count++
+		if r, ok := readRecord(key, value); ok {
+			st.bytes += int64(r.size)
+			if st.oldest == 0 {
+				st.oldest = r.at
+			}
+		}
+	}
+	bt.used += st.bytes - before
+	st.ids = 0
+	c = bt.order.Cursor()
+	for key, _ := c.Seek(nameKey(st.number, "")); ; key, _ = c.Next() {
+		if _, ok := offsetOf(key, st.number); !ok {
+			return
+		}
+		st.ids++
+	}
+}
+
+// removeStream removes all that belongs to a number.
+func (bt *batch) removeStream(number uint64) {
+	for _, bucket := range bt.belongings() {
+		bt.removeAll(bucket, number)
+	}
+}
+
+// present is how much a stream counts.
+func present(st *state) int {
+	if st.number == 0 {
+		return 0
+	}
+	return 1
+}

@@ -1,0 +1,120 @@
+package bolt
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/realtime-go/realtime"
+)
+
+// state is what the file says of a stream as a whole. The zero state is of one that is not there.
+type state struct {
+	number uint64 // what its keys begin with; never used again
+	epoch  uint64 // drawn when it began
+	top    uint64 // offset of the newest publication; all have been dense from 1 on
+	floor  uint64 // what is kept is behind it
+	why    why    // what took those up to floor away
+	count  int64  // how many are kept
+	bytes  int64  // how large they are
+	ids    int64  // how many ids are known
+	oldest int64  // when the first of those that are kept was taken, in Unix nanoseconds
+	used   int64  // when the newest was
+	keep   realtime.Retention
+}
+
+// why is a realtime.Reason in the file.
+type why byte
+
+const (
+	whyExpired why = iota + 1
+	whyOverflow
+	whyDamaged
+)
+
+func (w why) reason() realtime.Reason {
+	switch w {
+	case whyExpired:
+		return realtime.ReasonExpired
+	case whyOverflow:
+		return realtime.ReasonOverflow
+	case whyDamaged:
+		return realtime.ReasonEpoch // what was kept has been lost meanwhile
+	default:
+		return ""
+	}
+}
+
+const stateBytes = 13 * 8
+
+// fields lists the numbers of a state in the order of the file.
+func (s *state) fields() [13]uint64 {
+	return [...]uint64{
+		s.number, s.epoch, s.top, s.floor, uint64(s.why),
+		uint64(s.count), uint64(s.bytes), uint64(s.ids), uint64(s.oldest), uint64(s.used),
+		uint64(s.keep.Messages), uint64(s.keep.Age), uint64(s.keep.Bytes),
+	}
+}
+
+// value returns the state as it is kept under key.
+func (s *state) value(key []byte) []byte {
+	value := make([]byte, sumBytes, sumBytes+stateBytes)
+	for _, n := range s.fields() {
+		value = binary.BigEndian.AppendUint64(value, n)
+	}
+	return seal(key, value)
+}
+
+// readState reads what is kept under key, or reports false if it is damaged. Nothing is the
+// state of a stream that is not there.
+func readState(key, value []byte) (state, bool) {
+	if value == nil {
+		return state{}, true
+	}
+	p, ok := unseal(key, value)
+	if !ok || len(p) != stateBytes {
+		return state{}, false
+	}
+	n := func(i int) uint64 { return binary.BigEndian.Uint64(p[8*i:]) }
+	return state{
+		number: n(0), epoch: n(1), top: n(2), floor: n(3), why: why(n(4)),
+		count: int64(n(5)), bytes: int64(n(6)), ids: int64(n(7)), oldest: int64(n(8)), used: int64(n(9)),
+		keep: realtime.Retention{Messages: int(n(10)), Age: time.Duration(n(11)), Bytes: int(n(12))},
+	}, true
+}
+
+// draw returns a number for an epoch: never zero.
+func draw() uint64 { return rand.Uint64() | 1 }
+
+// position returns a position in the stream. era is drawn anew to give all streams new epochs.
+func (s *state) position(era, offset uint64) realtime.Position {
+	if s.number == 0 {
+		return realtime.Position{}
+	}
+	return realtime.Position{Epoch: strconv.FormatUint(s.epoch^era, 36), Offset: offset}
+}
+
+// beyond says which of the stream's bounds its oldest publication is beyond, if one.
+func (s *state) beyond(now time.Time) (why, bool) {
+	switch {
+	case s.count == 0:
+		return 0, false
+	case s.count > int64(s.keep.Messages), s.keep.Bytes > 0 && s.bytes > int64(s.keep.Bytes):
+		return whyOverflow, true
+	case s.keep.Age > 0 && now.UnixNano()-s.oldest >= int64(s.keep.Age):
+		return whyExpired, true
+	}
+	return 0, false
+}
+
+// atBounds reports whether one more publication of this size makes another go, with these bounds.
+func (s *state) atBounds(size int, keep realtime.Retention) bool {
+	return s.count > 0 && (s.count+1 > int64(keep.Messages) ||
+		keep.Bytes > 0 && s.bytes+int64(size) > int64(keep.Bytes))
+}
+
+// staleIDs reports whether there are ids that need not be known any more.
+func (s *state) staleIDs(now time.Time) bool {
+	return s.ids > min(s.count, idPublications+1) && now.UnixNano()-s.used > int64(idAge)
+}

@@ -1,0 +1,106 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/realtime-go/realtime"
+)
+
+// The sweeper looks at so many streams every so often.
+const (
+	sweepEvery   = time.Second
+	sweepStreams = 1000
+)
+
+// sweep is the goroutine that forgets what nobody publishes after.
+func (b *Broker) sweep() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	var next []byte
+	for {
+		select {
+		case <-tick.C:
+		case <-b.closing:
+			return
+		}
+		var err error
+		if next, err = b.sweepFrom(next); err != nil && !errors.Is(err, realtime.ErrClosed) {
+			b.complain("bolt: sweep", err)
+		}
+	}
+}
+
+// sweepFrom sweeps some streams, and returns where to go on.
+func (b *Broker) sweepFrom(from []byte) (next []byte, err error) {
+	var trim, forget []string
+	now := time.Now()
+	err = b.store.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket([]byte(bucketStreams)).Cursor()
+		name, value := c.Seek(from)
+		for range sweepStreams {
+			if name == nil {
+				break
+			}
+			st, ok := readState(name, value)
+			switch _, due := st.beyond(now); {
+			case !ok:
+			case st.count == 0 && now.UnixNano()-st.used > int64(b.opts.ForgetAfter):
+				forget = append(forget, string(name))
+			case due || st.staleIDs(now):
+				trim = append(trim, string(name))
+			}
+			name, value = c.Next()
+		}
+		next = append(next, name...)
+		return nil
+	})
+	for _, name := range trim {
+		err = errors.Join(err, b.trimStream(name))
+	}
+	for _, name := range forget {
+		err = errors.Join(err, b.forgetStream(name))
+	}
+	return next, err
+}
+
+// trimStream forgets what a stream has too much of.
+func (b *Broker) trimStream(name string) error {
+	h, err := b.acquire(name)
+	if err != nil {
+		return err
+	}
+	return b.submit(context.Background(), &task{head: h, do: func(bt *batch) error {
+		if st := bt.state(h); st.number != 0 {
+			bt.trim(name, st)
+			bt.expireIDs(st, idsInSweep)
+			bt.mark(h)
+		}
+		return nil
+	}})
+}
+
+// forgetStream ends a stream that nobody uses. Whoever wants to, waits until that is done, and
+// finds that there is none.
+func (b *Broker) forgetStream(name string) error {
+	h := b.cache.claim(name)
+	if h == nil {
+		return nil
+	}
+	defer b.cache.unpin(h)
+	defer h.mu.Unlock()
+	return b.submit(context.Background(), &task{do: func(bt *batch) error {
+		key := []byte(name)
+		st, ok := readState(key, bt.streams.Get(key))
+		if !ok || st.number == 0 || st.count > 0 {
+			return nil // it was used meanwhile
+		}
+		bt.removeStream(st.number)
+		bt.remove(bt.streams, key)
+		bt.more--
+		return nil
+	}})
+}

@@ -1,0 +1,155 @@
+package bolt
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	bbolt "go.etcd.io/bbolt"
+
+	"github.com/realtime-go/realtime"
+)
+
+// sweepAll sweeps all streams once.
+func sweepAll(t *testing.T, b *Broker) {
+	t.Helper()
+	for from := []byte(nil); ; {
+		var err error
+		from, err = b.sweepFrom(from)
+		require.NoError(t, err)
+		if from == nil {
+			return
+		}
+	}
+}
+
+// stateOf returns what the file says of a stream.
+func stateOf(t *testing.T, b *Broker, stream string) state {
+	t.Helper()
+	var st state
+	require.NoError(t, b.store.view(func(tx *bbolt.Tx) error {
+		name := []byte(stream)
+		st, _ = readState(name, tx.Bucket([]byte(bucketStreams)).Get(name))
+		return nil
+	}))
+	return st
+}
+
+// What has become too old goes without another publication, and then the stream.
+func TestSweep(t *testing.T) {
+	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{ForgetAfter: 100 * time.Millisecond})
+	require.NoError(t, err)
+	ctx := t.Context()
+	for i := range sweepStreams + 10 {
+		b.submitForTest(t, fmt.Sprint("room/", i))
+	}
+	p := counting("room/old", 1, 10)
+	p.Keep.Age = time.Millisecond
+	was, err := b.Publish(ctx, p)
+	require.NoError(t, err)
+	_, err = b.Publish(ctx, counting("room/kept", 1, 10))
+	require.NoError(t, err)
+	_, err = b.Subscribe(ctx, "room/used")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		sweepAll(t, b)
+		return b.streamsForTest(t) == 2
+	}, 10*time.Second, 10*time.Millisecond)
+	require.Zero(t, stateOf(t, b, "room/old").number)
+	require.NotZero(t, stateOf(t, b, "room/kept").number)
+	require.NotZero(t, stateOf(t, b, "room/used").number)
+	requireWhole(t, b)
+	page, err := b.Read(ctx, "room/old", realtime.Query{})
+	require.NoError(t, err)
+	require.Equal(t, realtime.Page{}, page)
+	again, err := b.Publish(ctx, p)
+	require.NoError(t, err)
+	require.NotEqual(t, was.Position.Epoch, again.Position.Epoch, "another life")
+	require.NoError(t, b.Close(ctx))
+}
+
+// What is too old is not read, whether or not it was swept.
+func TestAgeIsExact(t *testing.T) {
+	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
+	require.NoError(t, err)
+	p := counting("room/a", 1, 10)
+	p.Keep.Age = 1
+	out, err := b.Publish(t.Context(), p)
+	require.NoError(t, err)
+	page, err := b.Read(t.Context(), "room/a", realtime.Query{})
+	require.NoError(t, err)
+	require.Equal(t, realtime.Page{Top: out.Position, Floor: 1, Why: realtime.ReasonExpired}, page)
+	require.NoError(t, b.Close(t.Context()))
+}
+
+// submitForTest begins a stream.
+func (b *Broker) submitForTest(t *testing.T, stream string) {
+	t.Helper()
+	h, err := b.acquire(stream)
+	require.NoError(t, err)
+	require.NoError(t, b.submit(t.Context(), &task{head: h, do: func(bt *batch) error { return bt.begin(h) }}))
+}
+
+// streamsForTest returns how many streams the writer knows of.
+func (b *Broker) streamsForTest(t *testing.T) (n int) {
+	t.Helper()
+	require.NoError(t, b.submit(t.Context(), &task{do: func(*batch) error { n = b.streams; return nil }}))
+	return n
+}
+
+// Ids are known for two minutes, and not for ever.
+func TestIDsExpire(t *testing.T) {
+	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
+	require.NoError(t, err)
+	h, err := b.acquire("room/a")
+	require.NoError(t, err)
+	do := func(at time.Time, f func(bt *batch, st *state)) {
+		b.cache.again(h)
+		require.NoError(t, b.submit(t.Context(), &task{head: h, do: func(bt *batch) error {
+			bt.now = at
+			f(bt, bt.state(h))
+			bt.mark(h)
+			return nil
+		}}))
+	}
+	start := time.Now()
+	publish := func(n int) *publishing {
+		p := counting("room/a", n, 5)
+		value, err := newRecord(&p)
+		require.NoError(t, err)
+		return &publishing{b: b, head: h, p: p, value: value}
+	}
+	for n := range 20 {
+		do(start.Add(time.Duration(n)*time.Second), func(bt *batch, _ *state) { require.NoError(t, publish(n).do(bt)) })
+	}
+	require.EqualValues(t, 20, stateOf(t, b, "room/a").ids)
+	do(start.Add(2*time.Minute+5*time.Second), func(bt *batch, st *state) { bt.expireIDs(st, 1000) })
+	require.EqualValues(t, 14, stateOf(t, b, "room/a").ids)
+	do(start.Add(time.Hour), func(bt *batch, st *state) { bt.expireIDs(st, 1000) })
+	require.EqualValues(t, 5, stateOf(t, b, "room/a").ids, "of those that are kept")
+	do(start.Add(time.Hour), func(bt *batch, _ *state) {
+		old, kept := publish(14), publish(15)
+		require.NoError(t, kept.do(bt))
+		require.True(t, kept.result.Duplicate)
+		require.NoError(t, old.do(bt))
+		require.False(t, old.result.Duplicate)
+	})
+	requireWhole(t, b)
+	b.cache.unpin(h)
+	require.NoError(t, b.Close(t.Context()))
+}
+
+// Memory does not grow with the streams that were ever looked at.
+func TestCacheIsBounded(t *testing.T) {
+	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
+	require.NoError(t, err)
+	for i := range 2 * cacheHeads {
+		_, err := b.Read(t.Context(), fmt.Sprint("room/", i), realtime.Query{})
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, len(b.cache.heads), cacheHeads+1)
+	require.Empty(t, b.cache.pinned())
+	require.NoError(t, b.Close(t.Context()))
+}
