@@ -15,7 +15,7 @@ test:
 	go test -race -count=1 work
 
 bench:
-	go test -run '^$$' -bench . -benchmem ./ ./client ./internal/...
+	go test -run '^$$' -bench . -benchmem ./ ./client ./internal/... ./broker/bolt
 
 fuzz:
 	.ci/fuzz 60s
