@@ -120,8 +120,8 @@ func (l *Link) block(rest batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state == Dead {
-		l.landed()
 		l.lose(rest.data)
+		l.landed()
 		l.cfg.Totals.Budget.release(rest.frames)
 		return
 	}
@@ -155,9 +155,9 @@ func (l *Link) take(b *batch) {
 		l.said, b.last = true, true
 		b.frames = append(b.frames, l.goodbye)
 	}
-	l.flying, l.writing = int32(b.data), b.frames
+	l.flying, l.writing = b.data, b.frames
 	l.weighRing()
-	l.relieve(false)
+	l.tell()
 }
 
 func (l *Link) deadline() {
@@ -178,8 +178,8 @@ func (l *Link) wrote(b *batch, err error) bool {
 		l.mu.Unlock()
 		return true
 	}
-	l.landed()
 	l.lose(b.data)
+	l.landed()
 	dead := l.die()
 	l.mu.Unlock()
 	if dead {
@@ -192,13 +192,16 @@ func (l *Link) wrote(b *batch, err error) bool {
 
 // account counts what a write has carried. l.mu is held.
 func (l *Link) account(b *batch) {
-	l.landed()
 	l.written += uint64(b.data)
 	l.cfg.Totals.Written.Add(uint64(b.data))
+	l.landed()
 }
 
 // landed says that nothing is being written any more. l.mu is held.
-func (l *Link) landed() { l.flying, l.writing = 0, nil }
+func (l *Link) landed() {
+	l.flying, l.writing = 0, nil
+	l.tell()
+}
 
 // farewell waits for the peer's answer to the close frame, so that closing the
 // wire does not destroy what the peer has not read yet, RFC 6455 section 7.1.1.
@@ -213,58 +216,4 @@ func (l *Link) farewell() {
 	case <-timer.C:
 	}
 	l.Kill()
-}
-
-// WaitReplies blocks while too many replies to the peer wait to be written, until
-// some are, or the link ends. Whoever reads from the peer calls it before he reads
-// on: a peer that asks and does not read the answers is not read either.
-func (l *Link) WaitReplies() {
-	for {
-		l.mu.Lock()
-		if l.sealed || l.replies <= maxReplies && l.answer <= maxReplyBytes {
-			l.mu.Unlock()
-			return
-		}
-		if l.relief == nil {
-			l.relief = make(chan struct{})
-		}
-		wait := l.relief
-		l.mu.Unlock()
-		<-wait
-	}
-}
-
-// WaitSpace blocks until no more than a quarter of the queue is taken, and reports false if the
-// link ends. Whoever has a lot to push, and can push it later too, calls it before each part.
-func (l *Link) WaitSpace() bool {
-	for {
-		l.mu.Lock()
-		if l.sealed || l.spacious() {
-			defer l.mu.Unlock()
-			return !l.sealed
-		}
-		if l.space == nil {
-			l.space = make(chan struct{})
-		}
-		wait := l.space
-		l.mu.Unlock()
-		<-wait
-	}
-}
-
-// spacious reports whether no more than a quarter of the queue is taken. l.mu is held.
-func (l *Link) spacious() bool {
-	return l.queue.n <= l.cfg.maxMessages()/4 && l.queue.bytes <= l.cfg.maxBytes()/4
-}
-
-// relieve wakes who waits in WaitReplies and WaitSpace. l.mu is held.
-func (l *Link) relieve(always bool) {
-	if l.relief != nil && (always || l.replies <= maxReplies/2 && l.answer <= maxReplyBytes/2) {
-		close(l.relief)
-		l.relief = nil
-	}
-	if l.space != nil && (always || l.spacious()) {
-		close(l.space)
-		l.space = nil
-	}
 }

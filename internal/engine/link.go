@@ -139,12 +139,11 @@ type Link struct {
 	written uint64
 	dropped uint64
 	lost    uint64
-	flying  int32         // data frames of the write under way
-	replies int32         // to the peer, queued
+	flying  int           // data frames of the write under way
 	writing []*Frame      // what is being written; of whoever writes
+	replies int           // to the peer, queued
 	answer  int           // bytes of the replies
-	relief  chan struct{} // for who waits in WaitReplies
-	space   chan struct{} // for who waits in WaitSpace
+	news    chan struct{} // for who waits for some of this to change, see wait
 
 	readEnded event
 	done      event
@@ -225,7 +224,8 @@ func (l *Link) pending() bool {
 	return l.queue.n > 0 || l.pong != nil || l.ping != nil || l.goodbye != nil && !l.said
 }
 
-// Push appends a frame to the queue. policy holds for a Message only. Whoever has pushed
+// Push appends a frame to the queue. policy holds for the classes Message
+// and Vital. Whoever has pushed
 // a frame to all who get it settles it, see [Budget.Settle].
 func (l *Link) Push(f *Frame, class Class, policy Policy) Outcome {
 	l.mu.Lock()
@@ -320,7 +320,7 @@ func (l *Link) seal() {
 	l.cfg.Totals.Budget.add(-freed)
 	l.lose(l.queue.clear())
 	l.weighRing()
-	l.relieve(true)
+	l.tell()
 }
 
 func (l *Link) lose(n int) {
@@ -384,7 +384,7 @@ func (l *Link) end(goodbye *Frame, within time.Duration, abort bool) {
 		l.seal()
 	}
 	l.sealed = true
-	l.relieve(true)
+	l.tell()
 	by := time.Now().Add(within)
 	if l.goodbye == nil {
 		l.goodbye, l.endBy = goodbye, by
@@ -441,7 +441,7 @@ func (l *Link) Counts() Counts {
 	defer l.mu.Unlock()
 	return Counts{
 		Pushed: l.pushed, Written: l.written, Dropped: l.dropped, Lost: l.lost,
-		Queued: l.queue.n + int(l.flying), QueuedBytes: l.queue.bytes,
+		Queued: l.queue.n + l.flying, QueuedBytes: l.queue.bytes,
 	}
 }
 

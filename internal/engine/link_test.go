@@ -317,39 +317,6 @@ func TestLinkNeverDropsReplies(t *testing.T) {
 	})
 }
 
-func TestLinkWaitReplies(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Config{})
-		r.Uncork()
-		r.wire.stall(true)
-		for range maxReplies + 2 { // the first is being written
-			r.give(text("r"), Reply, Disconnect)
-			synctest.Wait()
-		}
-		read := false
-		go func() {
-			r.WaitReplies()
-			read = true
-		}()
-		synctest.Wait()
-		require.False(t, read, "who does not read the answers is not read")
-		r.wire.stall(false)
-		synctest.Wait()
-		require.True(t, read)
-	})
-}
-
-func TestLinkWaitRepliesEndsWithTheLink(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, Config{})
-		for range maxReplies + 1 {
-			r.give(text("r"), Reply, Disconnect)
-		}
-		go r.Kill()
-		r.WaitReplies()
-	})
-}
-
 func TestLinkCloseFlushesAndSeals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})

@@ -12,8 +12,8 @@ const (
 	// Reply answers the peer itself. It is never dropped; the peer is not read
 	// while too many wait, see [Link.WaitReplies].
 	Reply
-	// Vital is what a connection must not miss and has not asked for: it ends the link as a
-	// Message under Disconnect does, and is never dropped for another frame.
+	// Vital is what a connection must not miss and has not asked for: like a Message it is
+	// subject to the link's Policy, but never dropped for another frame.
 	Vital
 )
 

@@ -1,0 +1,62 @@
+package engine
+
+// WaitReplies blocks while too many replies to the peer wait to be written, until
+// some are, or the link ends. Whoever reads from the peer calls it before he reads
+// on: a peer that asks and does not read the answers is not read either.
+func (l *Link) WaitReplies() {
+	most, mostBytes := maxReplies, maxReplyBytes
+	l.wait(func() bool {
+		ready := l.sealed || l.replies <= most && l.answer <= mostBytes
+		most, mostBytes = maxReplies/2, maxReplyBytes/2 // it is worth while to go on then
+		return ready
+	})
+}
+
+// WaitSpace blocks until no more than a quarter of the queue is taken, and reports false if the
+// link ends. Whoever has a lot to push, and can push it later too, calls it before each part.
+func (l *Link) WaitSpace() bool {
+	space := false
+	l.wait(func() bool {
+		space = !l.sealed && l.queue.n <= l.cfg.maxMessages()/4 && l.queue.bytes <= l.cfg.maxBytes()/4
+		return space || l.sealed
+	})
+	return space
+}
+
+// WaitWritten blocks until what has been pushed is written, and reports false if some of it is
+// not going to be.
+func (l *Link) WaitWritten() bool {
+	l.mu.Lock()
+	at, lost := l.written+uint64(l.flying)+uint64(l.queue.n), l.lost
+	l.mu.Unlock()
+	complete := false
+	l.wait(func() bool {
+		over := l.flying == 0 && l.queue.n == 0
+		complete = l.written >= at || over && l.lost == lost
+		return complete || over
+	})
+	return complete
+}
+
+// wait blocks until ready, which is called with l.mu held.
+func (l *Link) wait(ready func() bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for !ready() {
+		if l.news == nil {
+			l.news = make(chan struct{})
+		}
+		news := l.news
+		l.mu.Unlock()
+		<-news
+		l.mu.Lock()
+	}
+}
+
+// tell wakes who waits. l.mu is held.
+func (l *Link) tell() {
+	if l.news != nil {
+		close(l.news)
+		l.news = nil
+	}
+}

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestLinkWaitReplies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		r.Uncork()
+		r.wire.stall(true)
+		for range maxReplies + 2 { // the first is being written
+			r.give(text("r"), Reply, Disconnect)
+			synctest.Wait()
+		}
+		read := false
+		go func() {
+			r.WaitReplies()
+			read = true
+		}()
+		synctest.Wait()
+		require.False(t, read, "who does not read the answers is not read")
+		r.wire.stall(false)
+		synctest.Wait()
+		require.True(t, read)
+	})
+}
+
+func TestLinkWaitRepliesEndsWithTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{})
+		for range maxReplies + 1 {
+			r.give(text("r"), Reply, Disconnect)
+		}
+		go r.Kill()
+		r.WaitReplies()
+	})
+}
+
+func TestLinkWaitSpace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMessages: 8})
+		r.Uncork()
+		require.True(t, r.WaitSpace())
+		r.wire.stall(true)
+		r.say("flies")
+		synctest.Wait()
+		r.say("a", "b", "c")
+		space := make(chan bool, 1)
+		go func() { space <- r.WaitSpace() }()
+		synctest.Wait()
+		require.Empty(t, space, "three of eight wait")
+		r.wire.stall(false)
+		require.True(t, <-space)
+
+		r.wire.stall(true)
+		r.say("flies")
+		synctest.Wait()
+		r.say("a", "b", "c")
+		go func() { space <- r.WaitSpace() }()
+		synctest.Wait()
+		r.Close(CloseFrame(1000, ""), time.Second)
+		require.False(t, <-space, "nothing can be pushed any more")
+	})
+}
+
+func TestLinkWaitWritten(t *testing.T) {
+	for name, test := range map[string]struct {
+		end  func(t *testing.T, r *rig)
+		want bool
+	}{
+		"written": {func(t *testing.T, r *rig) { r.wire.stall(false) }, true},
+		"closed and written": {func(t *testing.T, r *rig) {
+			r.Close(CloseFrame(1000, ""), time.Minute)
+			require.Equal(t, Refused, r.give(text("late"), Message, Disconnect))
+			r.wire.stall(false)
+		}, true},
+		"followed by more": {func(t *testing.T, r *rig) {
+			r.say("c")
+			r.wire.stall(false)
+		}, true},
+		"killed":  {func(t *testing.T, r *rig) { r.Kill() }, false},
+		"aborted": {func(t *testing.T, r *rig) { r.Abort(CloseFrame(1000, ""), time.Minute) }, false},
+		"stuck":   {func(*testing.T, *rig) { time.Sleep(time.Minute) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				require.True(t, r.WaitWritten(), "nothing is to be written")
+				r.Uncork()
+				r.wire.stall(true)
+				r.say("flies")
+				synctest.Wait()
+				r.say("a", "b")
+				written := make(chan bool, 1)
+				go func() { written <- r.WaitWritten() }()
+				synctest.Wait()
+				require.Empty(t, written)
+				test.end(t, r)
+				require.Equal(t, test.want, <-written)
+			})
+		})
+	}
+}
+
+// What must not be missed is refused if there is no room, and not dropped for what comes later.
+func TestVitalIsNotDroppedForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Config{MaxMessages: 2})
+		r.Uncork()
+		r.wire.stall(true)
+		r.say("flies")
+		synctest.Wait()
+		require.Equal(t, Queued, r.give(text("vital"), Vital, DropNewest))
+		require.Equal(t, Queued, r.give(text("old"), Message, DropOldest))
+		require.Equal(t, Dropped, r.give(text("vital too"), Vital, DropNewest))
+		require.Equal(t, Queued, r.give(text("new"), Message, DropOldest))
+		r.wire.stall(false)
+		synctest.Wait()
+		require.Equal(t, "flies vital new", r.wire.words())
+	})
+}
