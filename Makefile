@@ -1,6 +1,6 @@
 # Each word is what CI calls, see .ci/run.
 
-.PHONY: fmt lint js test bench fuzz
+.PHONY: fmt lint js test bench fuzz proof
 
 fmt:
 	gofmt -w .
@@ -16,6 +16,9 @@ test:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./ ./client ./internal/... ./broker/bolt
+
+proof:
+	.ci/proof
 
 fuzz:
 	.ci/fuzz 60s

@@ -101,6 +101,22 @@ func (k *carrier) unsubscribe(stream string) {
 	})
 }
 
+// cursor returns how far a reader has come in a stream.
+func (k *carrier) cursor(ctx context.Context, stream, reader string) (Position, error) {
+	if err := k.await(ctx); err != nil {
+		return Position{}, err
+	}
+	return k.broker.Cursor(ctx, stream, reader)
+}
+
+// ack moves a reader's cursor.
+func (k *carrier) ack(ctx context.Context, stream, reader string, at Position) error {
+	if err := k.await(ctx); err != nil {
+		return err
+	}
+	return k.broker.Ack(ctx, stream, reader, at)
+}
+
 func (k *carrier) read(ctx context.Context, stream string, q Query) (Page, error) {
 	if err := k.await(ctx); err != nil {
 		return Page{}, err

@@ -95,8 +95,7 @@ func (k *catcher) hand(f *feed, page *Page, parts []part) (finished bool) {
 		f.last, f.lost = page.Top, false
 	}
 	if why := page.gap(f.done); why != "" {
-		k.lose(f, why)
-		return true
+		return k.lose(f, page, why)
 	}
 	if !k.giveAll(f, parts) || page.More {
 		return false // the rest comes with the next page
@@ -141,14 +140,32 @@ func (k *catcher) giveAll(f *feed, parts []part) bool {
 	return true
 }
 
-// lose gives up what cannot be recovered, and tells the client.
-func (k *catcher) lose(f *feed, why Reason) {
-	k.tally.add(cUnrecovered, 1)
-	if f.proto == protoV1 {
-		f.say(positionFrame(f.room, f.last, why), engine.Vital, k.tally)
+// lose gives up what cannot be recovered, and tells the client. It goes on with what is kept, or in
+// another life of the stream with what is live.
+func (k *catcher) lose(f *feed, page *Page, why Reason) (finished bool) {
+	at := f.last
+	if why == ReasonExpired || why == ReasonOverflow || why == ReasonTaken {
+		at = Position{page.Top.Epoch, page.Floor}
 	}
-	f.told, f.done, f.skipped = f.last.Offset, f.last, false
-	f.live()
+	missing := why != ReasonTaken
+	if !missing {
+		why = ""
+	}
+	if f.proto == protoV1 && !f.offer(positionFrame(f.room, at, why), k.tally) {
+		return false
+	}
+	if missing {
+		k.tally.add(cUnrecovered, 1)
+	}
+	f.told, f.done, f.skipped = at.Offset, at, false
+	return k.arrived(f)
+}
+
+// broken notes that the broker has failed a connection.
+func (k *catcher) broken(c client, err error) {
+	k.tally.add(cFailed, 1)
+	k.notes.write(c.Context(), slog.LevelError, "broker", "realtime: the broker has failed",
+		slog.Any("error", err))
 }
 
 // failed ends a connection that cannot be given what it has missed. It comes back and asks again.
@@ -156,9 +173,7 @@ func (k *catcher) failed(f *feed, err error) {
 	if f.conn.ended() {
 		return
 	}
-	k.tally.add(cFailed, 1)
-	k.notes.write(f.conn.Context(), slog.LevelError, "broker", "realtime: the broker cannot be read",
-		slog.Any("error", err))
+	k.broken(f.conn, err)
 	f.conn.finish(&CloseError{
 		Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
 	}, closeGrace)

@@ -83,6 +83,10 @@ type greeting struct {
 	conn, user string
 	maxMessage int           // bytes
 	comeBack   time.Duration // over how much time all clients should come back after a loss
+	session    string        // the token to resume it with, empty if it cannot be
+	grace      time.Duration // for how long it can be
+	inbox      Position      // where it begins; without epoch: there is none
+	top        uint64        // the offset of the newest message in it
 }
 
 // welcome is the first message of every connection.
@@ -96,6 +100,15 @@ func welcome(p protocol, g greeting) Message {
 		buf = strconv.AppendInt(buf, int64(g.maxMessage), 10)
 		buf = append(buf, `,"reconnect_ms":`...)
 		buf = strconv.AppendInt(buf, g.comeBack.Milliseconds(), 10)
+		if g.session != "" {
+			buf = appendString(append(buf, `,"session":`...), g.session)
+			buf = strconv.AppendInt(append(buf, `,"resume_ms":`...), g.grace.Milliseconds(), 10)
+		}
+		if g.inbox.Epoch != "" {
+			buf = appendString(append(buf, `,"inbox":{"epoch":`...), g.inbox.Epoch)
+			buf = strconv.AppendUint(append(buf, `,"offset":`...), g.inbox.Offset, 10)
+			buf = append(strconv.AppendUint(append(buf, `,"top":`...), g.top, 10), '}')
+		}
 	}
 	return Message{Type: typeHello, Content: append(buf, '}')}
 }

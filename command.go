@@ -66,6 +66,7 @@ const (
 	codeNoHistory  = "no_history"
 	codeEpoch      = "epoch"
 	codePosition   = "position"
+	codeSession    = "session"
 )
 
 // request is what a client of realtime.v1 asks for. Parts of it may be parts of the message

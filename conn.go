@@ -34,6 +34,7 @@ type Conn struct {
 	pings    pings
 	calls    calls
 	pulls    pulls
+	inbox    *feed // nil if it has none
 
 	mu       sync.Mutex
 	phase    phase
@@ -71,6 +72,7 @@ type phase uint8
 const (
 	registering phase = iota // found by its id only
 	live
+	absent // lost, and kept in the rosters for a time
 	gone
 )
 
@@ -90,9 +92,10 @@ type membership struct {
 
 	asked bool // the client asked for it; guarded by conn.mu
 
-	feed  *feed // nil in a room that keeps no history
-	slot  int   // index among the room's members; guarded by the room
-	shown bool  // in the room's roster, and announced; guarded by the room
+	feed   *feed // nil in a room that keeps no history
+	slot   int   // index among the room's members; guarded by the room
+	shown  bool  // in the room's roster, and announced; guarded by the room
+	absent bool  // no member, and in the roster if shown; guarded by the room
 }
 
 // ID returns the connection's id, "conn_" and a random UUID. It is not a secret to

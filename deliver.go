@@ -10,6 +10,7 @@ import (
 type delivery struct {
 	x      *index
 	frames frames
+	class  engine.Class
 	except exceptions
 	seen   map[*engine.Link]struct{} // receivers so far, where the target may name one twice
 	result Result
@@ -74,7 +75,7 @@ func (d *delivery) union(t *Target) {
 	}
 	for _, u := range users {
 		for _, c := range u.conns {
-			d.give(c, d.x.slow)
+			d.give(c)
 		}
 	}
 	for _, r := range rooms {
@@ -88,7 +89,7 @@ func (d *delivery) union(t *Target) {
 	}
 	for _, id := range t.Conns {
 		if c := d.x.conn(id); c != nil {
-			d.give(c, d.x.slow)
+			d.give(c)
 		}
 	}
 }
@@ -114,7 +115,7 @@ func (d *delivery) lock(ids, names []string) (users []*user, rooms []*room) {
 func (d *delivery) all() {
 	d.x.everyone.order.Lock()
 	defer d.x.everyone.order.Unlock()
-	d.x.everyone.walk(func(c *Conn) { d.give(c, d.x.slow) })
+	d.x.everyone.walk(d.give)
 }
 
 // room gives the message to the members of a locked room.
@@ -127,9 +128,9 @@ func (d *delivery) room(r *room) {
 	}
 }
 
-func (d *delivery) give(c *Conn, policy engine.Policy) {
+func (d *delivery) give(c *Conn) {
 	if d.wants(c) {
-		d.push(&c.receiver, policy)
+		d.push(&c.receiver, d.x.slow)
 	}
 }
 
@@ -153,7 +154,7 @@ func (d *delivery) wants(c *Conn) bool {
 }
 
 func (d *delivery) push(r *receiver, policy engine.Policy) (queued bool) {
-	if queued = r.push(&d.frames, engine.Message, policy) == engine.Queued; queued {
+	if queued = r.push(&d.frames, d.class, policy) == engine.Queued; queued {
 		d.result.Queued++
 	} else {
 		d.result.Dropped++
@@ -161,9 +162,17 @@ func (d *delivery) push(r *receiver, policy engine.Policy) (queued bool) {
 	return queued
 }
 
-// stream delivers what is kept to those who are in its room.
+// stream delivers what is kept.
 func (d *delivery) stream(p *Publication) {
-	name, _ := streamRoom(p.Stream)
+	if name, ok := streamRoom(p.Stream); ok {
+		d.history(name, p)
+	} else if user, ok := streamUser(p.Stream); ok {
+		d.inbox(user, p)
+	}
+}
+
+// history delivers what a room keeps to its members.
+func (d *delivery) history(name string, p *Publication) {
 	r := d.x.rooms.find(name)
 	if r == nil {
 		return
@@ -173,6 +182,7 @@ func (d *delivery) stream(p *Publication) {
 		d.room(r)
 		return
 	}
+	d.class = r.traits.class
 	anyone := d.anyone()
 	for i := range r.members {
 		m := &r.members[i]
@@ -184,6 +194,29 @@ func (d *delivery) stream(p *Publication) {
 		}
 	}
 	r.source.last = p.Position
+}
+
+// inbox delivers what is kept for a user to his connections.
+func (d *delivery) inbox(id string, p *Publication) {
+	u := d.x.users.peek(id)
+	if u == nil {
+		return
+	}
+	defer d.x.users.leave(u)
+	if p.flight != nil && len(u.conns) > 0 {
+		p.flight.online = true
+	}
+	if u.source == nil {
+		for _, c := range u.conns {
+			d.give(c)
+		}
+		return
+	}
+	d.class = u.source.traits.class
+	for _, c := range u.conns {
+		d.hand(c.inbox, c, p)
+	}
+	u.source.last = p.Position
 }
 
 // hand delivers to a feed that has to be looked at.
@@ -198,6 +231,7 @@ func (d *delivery) hand(f *feed, c *Conn, p *Publication) {
 			f.set(false)
 		}
 	case f.inform(p.Prev, d.x.tally) && d.push(&f.receiver, f.traits.policy):
+		f.gave(p.Position)
 		f.set(false)
 	default:
 		d.slip(f, p)
@@ -232,19 +266,36 @@ func (d *delivery) slip(f *feed, p *Publication) {
 
 // lost makes everybody who gets a stream live read on from where they are.
 func (x *index) lost(stream string) {
-	name, _ := streamRoom(stream)
-	r := x.rooms.find(name)
-	if r == nil {
+	if name, ok := streamRoom(stream); ok {
+		if r := x.rooms.find(name); r != nil {
+			defer r.mu.Unlock()
+			x.reread(r.source, func(yield func(*feed)) {
+				for i := range r.members {
+					yield(r.members[i].feed)
+				}
+			})
+		}
+	} else if user, ok := streamUser(stream); ok {
+		if u := x.users.peek(user); u != nil {
+			defer x.users.leave(u)
+			x.reread(u.source, func(yield func(*feed)) {
+				for _, c := range u.conns {
+					yield(c.inbox)
+				}
+			})
+		}
+	}
+}
+
+// reread makes feeds read on from where they are. The lock of their source is held, which is nil
+// if nothing is kept.
+func (x *index) reread(s *source, feeds func(func(*feed))) {
+	if s == nil {
 		return
 	}
-	defer r.mu.Unlock()
-	if r.source == nil {
-		return
-	}
-	r.source.lost = true
-	for i := range r.members {
-		f := r.members[i].feed
-		switch at := r.source.last; {
+	s.lost = true
+	feeds(func(f *feed) {
+		switch at := s.last; {
 		case f.behind:
 			f.ahead = false
 		case f.leftOut > 0:
@@ -253,5 +304,5 @@ func (x *index) lost(stream string) {
 			f.fallBehind(at)
 		}
 		x.catcher.pull(f)
-	}
+	})
 }

@@ -25,8 +25,11 @@
 // returned. Every end of a connection has one cause, one close code and one call of
 // OnDisconnect.
 //
-// What is queued when a connection ends is lost to it: delivery is at most once. In rooms that
-// keep history, see [Options], a client that comes back can have what it missed.
+// What is queued when a connection ends is lost to it: delivery is at most once. Rooms that keep
+// history and inboxes of users, see Options.History and [InboxOptions], do better: a client that
+// comes back gets what it has missed, in order, or is told of the gap. From an inbox a client of
+// realtime.v1 gets a message until it has acknowledged it, and a plain one until it was written. A
+// [Broker] decides what outlives the process.
 //
 // # What is refused
 //

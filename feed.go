@@ -50,6 +50,10 @@ type feed struct {
 	ahead   bool     // of what was delivered here, which it waits for
 	holding bool     // what comes live, because it reads what is in front of that
 	held    []Publication
+
+	given  Position // the last that the client was given, if acks is set
+	acks   func()   // begins to acknowledge for a client that does not do so; may be nil
+	acking bool
 }
 
 // fallBehind makes the feed get what is behind a position, of which the client knows. The caller
@@ -146,13 +150,24 @@ func (f *feed) give(frame *engine.Frame, at Position, prev uint64, t *tally) boo
 	if !f.inform(prev, t) || !f.offer(frame, t) {
 		return false
 	}
-	f.told = at.Offset
+	f.gave(at)
 	return true
+}
+
+// gave notes what the client was given.
+func (f *feed) gave(at Position) {
+	if f.told = at.Offset; f.acks == nil {
+		return
+	}
+	if f.given = at; !f.acking {
+		f.acking = true
+		f.acks()
+	}
 }
 
 // offer gives the client what is for it alone, if its queue has room.
 func (f *feed) offer(frame *engine.Frame, t *tally) bool {
-	return f.say(frame, engine.Message, t) == engine.Queued
+	return f.say(frame, f.traits.class, t) == engine.Queued
 }
 
 func (f *feed) say(frame *engine.Frame, class engine.Class, t *tally) engine.Outcome {

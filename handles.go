@@ -69,7 +69,7 @@ func (r Room) Remove(_ context.Context, user string) (int, error) {
 	x := r.m.index
 	x.denials.throw(ban{user, r.name})
 	n := 0
-	for _, c := range x.rooms.conns(r.name, user) {
+	for _, c := range append(x.rooms.conns(r.name, user), x.users.away(user)...) {
 		if x.part(c, r.name, false) {
 			n++
 		}
@@ -125,6 +125,9 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 		if c.Close(code, reason) == nil {
 			n++
 		}
+	}
+	for _, c := range u.m.index.users.away(u.id) {
+		u.m.sessions.absences.end(c)
 	}
 	return n, nil
 }

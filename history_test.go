@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -39,6 +40,15 @@ type reader struct {
 	top   uint64
 	words []string
 	gaps  []string
+	spans []span // where something is missing
+}
+
+// span is the offsets behind from, up to to.
+type span struct{ from, to uint64 }
+
+func (r *reader) gap(to uint64, why string) {
+	r.gaps = append(r.gaps, why)
+	r.spans = append(r.spans, span{r.at.Offset, to})
 }
 
 // answer is the content of the answer to a join.
@@ -58,24 +68,28 @@ func (r *reader) hear(frames []string) {
 		text = strings.Replace(text, `"timestamp":T`, `"timestamp":0`, 1)
 		require.NoError(r.t, json.Unmarshal([]byte(text), &f), "%s", text)
 		switch {
+		case f.Type == "welcome":
+			var w struct{ Inbox joinAnswer }
+			require.NoError(r.t, json.Unmarshal(f.Content, &w))
+			r.at, r.top = realtime.Position{Epoch: w.Inbox.Epoch, Offset: w.Inbox.Offset}, w.Inbox.Top
 		case f.Type == "reply" && len(f.Content) > 0:
 			var a joinAnswer
 			require.NoError(r.t, json.Unmarshal(f.Content, &a))
-			r.at, r.top = realtime.Position{Epoch: a.Epoch, Offset: a.Offset}, a.Top
 			if a.Recovered != nil && !*a.Recovered {
-				r.gaps = append(r.gaps, a.Reason)
+				r.gap(a.Offset, a.Reason)
 			}
+			r.at, r.top = realtime.Position{Epoch: a.Epoch, Offset: a.Offset}, a.Top
 		case f.Type == "position":
 			require.Equal(r.t, r.at.Epoch, f.Epoch, "%s", text)
 			require.Greater(r.t, f.Offset, r.at.Offset, "%s", text)
-			r.at.Offset = f.Offset
 			if f.Lost != nil {
-				r.gaps = append(r.gaps, f.Reason)
+				r.gap(f.Offset, f.Reason)
 			}
+			r.at.Offset = f.Offset
 		case f.Type == "skipped":
 			require.Equal(r.t, r.at.Offset, f.From, "%s", text)
+			r.gap(f.To, f.Reason)
 			r.at.Offset = f.To
-			r.gaps = append(r.gaps, f.Reason)
 		case f.Offset > 0:
 			require.Equal(r.t, r.at, realtime.Position{Epoch: f.Epoch, Offset: f.Prev}, "a hole in front of %s", text)
 			r.at.Offset = f.Offset
@@ -236,62 +250,80 @@ func TestDuplicatesInAStream(t *testing.T) {
 	})
 }
 
-// Under any order of events a reader gets everything once and in order, or is told of the gap.
+// member is somebody in a schedule: a client that is lost and comes back to where it was.
+type member struct {
+	*reader
+	c    *client
+	user string
+}
+
+// listen takes in what has come.
+func (m *member) listen() { m.hear(m.c.raw()) }
+
+// comeBack comes back after a loss.
+func (m *member) comeBack(b *bed) {
+	m.c = b.openV1(realtime.Identity{UserID: m.user})
+	m.c.hush()
+	m.hear(m.c.asks(`{"type":"join","id":1,"room":"hall"` + since(m.at) + `}`))
+}
+
+// requireAll checks that each message up to n came once and in order, but for those that the member
+// was told are missing.
+func (m *member) requireAll(n int, seed uint64) {
+	var want []string
+	for offset := uint64(1); offset <= uint64(n); offset++ {
+		if !slices.ContainsFunc(m.spans, func(s span) bool { return s.from < offset && offset <= s.to }) {
+			want = append(want, fmt.Sprint("m", offset))
+		}
+	}
+	require.Equal(m.t, want, m.words, "seed %d, %s, gaps %v", seed, m.user, m.spans)
+}
+
+// Under any order of events a member gets everything once and in order, or is told of what is missing.
 func TestRecoveryUnderRandomSchedules(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range *schedules {
 		kept := []int{3, 20, 1000}[seed%3]
 		o := keeping(kept)
-		o.QueueMessages = 8
+		o.QueueMessages, o.InboundRate = 8, -1
 		bubble(t, o, func(t *testing.T, b *bed) {
-			dice := rand.New(rand.NewPCG(seed, 1))
-			n := 0
-			type reading struct {
-				c *client
-				r *reader
+			dice, n := rand.New(rand.NewPCG(seed, 1)), 0
+			say := func(most int) {
+				k := dice.IntN(most)
+				b.tell(n+1, n+k)
+				n += k
 			}
-			var readers [3]reading
-			var seen [3][]string
-			var gaps [3]int
-			for i := range readers {
-				readers[i].c, readers[i].r = b.follow(fmt.Sprint("u", i), "")
-			}
-			collect := func(i int) {
-				seen[i] = append(seen[i], readers[i].r.said()...)
-				gaps[i] += len(readers[i].r.gaps)
-				readers[i].r.gaps = nil
+			members := make([]member, 3)
+			for i := range members {
+				m := &members[i]
+				m.user = fmt.Sprint("u", i)
+				m.c, m.reader = b.follow(m.user, "")
 			}
 			for range 60 {
-				i := dice.IntN(len(readers))
-				switch dice.IntN(4) {
+				m := &members[dice.IntN(len(members))]
+				switch dice.IntN(5) {
 				case 0, 1:
-					for range 1 + dice.IntN(10) {
-						n++
-						b.tell(n, n)
-					}
+					say(12)
 				case 2:
-					readers[i].r.hear(readers[i].c.raw())
-					collect(i)
-				default:
-					readers[i].r.hear(readers[i].c.raw())
-					collect(i)
-					at := readers[i].r.at
-					readers[i].c.Drop()
-					for range dice.IntN(30) {
-						n++
-						b.tell(n, n)
-					}
-					readers[i].c, readers[i].r = b.follow(fmt.Sprint("u", i), since(at))
-					collect(i)
+					m.listen()
+				case 3: // the loss is noticed at once
+					m.listen()
+					m.c.Drop()
+					synctest.Wait()
+					say(30)
+					m.comeBack(b)
+				default: // or when it has come back
+					m.listen()
+					old := m.c
+					say(30)
+					m.comeBack(b)
+					old.Drop()
 				}
 			}
-			for i := range readers {
-				readers[i].r.hear(readers[i].c.raw())
-				collect(i)
-				if gaps[i] == 0 {
-					require.Equal(t, words(1, n), seen[i], "seed %d", seed)
-				} else {
-					require.Less(t, len(seen[i]), n)
-					require.NotEqual(t, 1000, kept, "all is kept: nothing can be lost")
+			for i := range members {
+				members[i].listen()
+				members[i].requireAll(n, seed)
+				if kept == 1000 {
+					require.Empty(t, members[i].gaps, "all is kept")
 				}
 			}
 		})

@@ -56,6 +56,8 @@ func New(o *Options) *Manager {
 		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate, begin: m.watchStale,
 	}
 	m.wheel = engine.NewWheel(m.background.Go)
+	m.sessions.absences = newAbsences(m.opts.ResumeGrace, m.index, &m.gate)
+	m.sessions.absences.wheel, m.sessions.absences.spawn = m.wheel, m.background.Go
 	m.buildDoor()
 	m.buildSockets()
 	m.buildDispatch()
@@ -101,6 +103,7 @@ func (m *Manager) buildDispatch() {
 		onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(),
 		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
+	requests.resume = m.sessions.absences.resume
 	m.dispatch.request = requests.serve
 	m.sessions.readers = readers{
 		tally: &m.tally, wheel: m.wheel, run: m.dispatch.run, limits: newLimits(&m.opts),

@@ -1,6 +1,9 @@
 package realtime
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Identity is who is behind a connection, as Options.Authenticate found out.
 type Identity struct {
@@ -12,6 +15,9 @@ type Identity struct {
 	// Options.Revalidate is asked, and a connection that is not renewed is closed with code
 	// 4401. Zero means for as long as the connection lasts.
 	ExpiresAt time.Time
+	// Device names the device, for users each of whose devices has its own place in their inbox,
+	// see InboxOptions.PerDevice: a random name that the device keeps. Rules of [ValidName].
+	Device string
 	// Data is whatever the application wants at hand, see [Conn.Identity].
 	Data any
 }
@@ -24,6 +30,11 @@ func (id Identity) expired(now time.Time) bool {
 func (id Identity) validate() error {
 	if id.expired(time.Now()) {
 		return ErrUnauthenticated
+	}
+	if id.Device != "" {
+		if err := ValidName(id.Device); err != nil {
+			return fmt.Errorf("device: %w", err)
+		}
 	}
 	if id.UserID == "" {
 		return nil

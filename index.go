@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"slices"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -36,7 +37,7 @@ func newIndex(o *Options, t *tally, k *catcher) *index {
 		press: press{from: o.CompressFrom, tally: t},
 		conns: newShards[*Conn](),
 		users: users{
-			index: newShards[*user](), tally: t,
+			index: newShards[*user](), tally: t, inboxes: newInboxes(o.Inbox, k),
 			limit: o.MaxConnsPerUser, replace: o.UserFull == UserFullReplace,
 		},
 		rooms: rooms{index: newShards[*room](), tally: t, carrier: k.carrier},
@@ -49,6 +50,22 @@ func (x *index) conn(id string) *Conn {
 		return c
 	}
 	return nil
+}
+
+// openInbox finds out where a connection begins in its user's inbox, if there are any, and returns
+// the offset of the newest message in it. Its user stays: a place is reserved for it.
+func (x *index) openInbox(ctx context.Context, c *Conn) (top uint64, err error) {
+	if c.UserID() == "" || !x.users.inboxes.traits.keeps() {
+		return 0, nil
+	}
+	u := x.users.enter(c.UserID())
+	u.mu.Unlock()
+	return x.users.inboxes.open(ctx, c, u.source, &u.mu)
+}
+
+// ack moves the cursor of a connection's inbox.
+func (x *index) ack(ctx context.Context, c *Conn, at Position) error {
+	return x.users.inboxes.ack(ctx, c, at)
 }
 
 // enter makes a connection live and tells everybody else, if it is its user's first.
@@ -77,6 +94,9 @@ func (x *index) enter(c *Conn) bool {
 	}
 	x.users.makeRoom(u)
 	x.showRooms(c)
+	if c.inbox != nil {
+		x.users.inboxes.begin(c.inbox)
+	}
 	return true
 }
 
@@ -93,32 +113,47 @@ func (x *index) settle(c *Conn) bool {
 	return true
 }
 
-// depart takes a connection out of everything. Whoever is told of it finds rosters
-// and statistics without it.
-func (x *index) depart(c *Conn) {
+// depart takes a connection out of everything, and returns what it was. Whoever is told of it
+// finds rosters and statistics without it.
+func (x *index) depart(c *Conn) (was phase) {
 	c.mu.Lock()
-	was := c.phase
+	was = c.phase
 	c.phase = gone
 	for c.newest != nil {
 		x.leave(c, c.newest)
 	}
 	c.mu.Unlock()
-	if was != live {
-		return
+	if was == live || was == absent {
+		x.takeLeave(c, was)
 	}
+	return was
+}
+
+// takeLeave takes a connection out of the lists, and tells everybody if it was its user's last.
+func (x *index) takeLeave(c *Conn, was phase) {
 	user := c.UserID()
 	if user == "" {
-		x.everyone.remove(c)
-		x.tally.gone()
+		x.hide(c, was)
 		return
 	}
 	notice := x.userNotice(userLeft, user)
 	u := x.users.enter(user)
 	defer x.users.leave(u)
-	x.everyone.remove(c)
-	x.tally.gone()
-	if x.users.remove(u, c) {
+	x.hide(c, was)
+	last := x.users.remove
+	if was == absent {
+		last = x.users.forget
+	}
+	if last(u, c) {
 		x.tellAll(notice, nil)
+	}
+}
+
+// hide takes a connection out of the list of all, unless it is absent.
+func (x *index) hide(c *Conn, was phase) {
+	if was == live {
+		x.everyone.remove(c)
+		x.tally.gone()
 	}
 }
 

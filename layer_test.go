@@ -18,7 +18,7 @@ import (
 // lower files only. docs/ARCHITECTURE.md shows the same table.
 var layers = [][]string{
 	{"doc", "errors", "target", "position", "limit", "json", "slow", "notes", "tails", "shard", "proxy", "receipts"},
-	{"closecode", "name", "denials", "host", "result"},
+	{"closecode", "name", "denials", "host", "result", "strikes"},
 	{"identity", "message", "stats", "command"},
 	{"codec", "transport", "stream", "observe", "tickets"},
 	{"codecv1", "broker", "memstream", "traits"},
@@ -27,11 +27,12 @@ var layers = [][]string{
 	{"websocket", "pipe", "answers", "source"},
 	{"feed"},
 	{"conn", "catchup"},
-	{"auth", "call", "events", "origin", "room", "registry"},
+	{"auth", "call", "events", "origin", "room", "inbox", "aside", "registry"},
 	{"options", "relief", "router"},
 	{"visitors"},
 	{"reader", "heartbeat", "expiry", "dispatch", "gate"},
-	{"index", "joins", "deliver", "publish", "requester", "sendrequest", "roomrequests", "requests"},
+	{"index", "joins", "deliver", "publish", "requester", "sendrequest", "roomrequests", "requests", "suspend"},
+	{"resume"},
 	{"session"},
 	{"hub"},
 	{"handler", "api", "clientjs", "handles", "shutdown"},
@@ -39,7 +40,10 @@ var layers = [][]string{
 
 // sideways are the uses inside a layer, each a file that stands on another.
 var sideways = map[string][]string{
+	"aside":        {"inbox", "events"},
+	"registry":     {"inbox"},
 	"joins":        {"index"},
+	"suspend":      {"index"},
 	"deliver":      {"index"},
 	"publish":      {"index", "deliver"},
 	"requester":    {"joins", "index"},

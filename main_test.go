@@ -2,6 +2,7 @@ package realtime_test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log"
 	"net"
@@ -11,6 +12,9 @@ import (
 	"testing"
 	"time"
 )
+
+// schedules is how many random orders of events what keeps messages is put through.
+var schedules = flag.Uint64("schedules", 300, "random orders of events")
 
 // TestMain fails if the tests leave a goroutine or a descriptor behind.
 func TestMain(m *testing.M) {

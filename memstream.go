@@ -183,7 +183,7 @@ func (s *memoryStream) cursor(reader string) uint64 {
 		at = s.floor
 		s.know(reader, at)
 	}
-	return max(at, s.floor)
+	return at
 }
 
 // know notes a cursor. Beyond the bound the one that is furthest behind is forgotten.
@@ -217,7 +217,7 @@ func (s *memoryStream) ack(reader string, at Position) error {
 	for _, other := range s.readers {
 		all = min(all, other)
 	}
-	s.drop(s.find(all+1), ReasonExpired)
+	s.drop(s.find(all+1), ReasonTaken)
 	return nil
 }
 

@@ -121,11 +121,17 @@ type Options struct {
 	// History is how much rooms keep: who joins can have the newest messages first, and a client
 	// that comes back gets what it has missed. Zero Messages: nothing is kept.
 	History Retention
+	// Inbox is what is kept for users who are away. Zero: nothing.
+	Inbox InboxOptions
 	// Room returns what is special about a room. It is called for each join, and for a message to a
 	// room that nobody is in, with no lock held; what it says when a room gets its first member
 	// holds until the last has left. Nil: nothing is special.
 	Room func(name string) RoomOptions
 
+	// ResumeGrace is for how long a connection of realtime.v1 that was lost, timed out or was too
+	// slow is still shown in its rooms and among the users: 15 s. A client that comes back within
+	// that time goes on where it was, and nobody hears of it. Negative: off.
+	ResumeGrace time.Duration
 	// PingInterval is after how much silence a client is pinged: 25 s, below the 60 s
 	// after which common proxies cut a quiet connection, and at most a third of
 	// StaleAfter. PongTimeout is how long the answer may take: 10 s. So a dead peer is
@@ -211,6 +217,7 @@ func (o *Options) resolved() Options {
 	number(&r.SweepInterval, 60*second)
 	number(&r.DrainWindow, 10*second)
 	number(&r.ExpiryGrace, 10*second)
+	number(&r.ResumeGrace, 15*second)
 	if r.StaleAfter > 0 && r.PingInterval > r.StaleAfter/3 {
 		r.PingInterval = r.StaleAfter / 3
 	}
@@ -229,7 +236,9 @@ func (o *Options) resolved() Options {
 }
 
 // keeps reports whether anything may be kept.
-func (o *Options) keeps() bool { return o.History.Messages > 0 || o.Room != nil }
+func (o *Options) keeps() bool {
+	return o.History.Messages > 0 || o.Inbox.Keep.Messages > 0 || o.Room != nil
+}
 
 // traits are what is special about a room that comes into being.
 func (o *Options) traits(name string) traits {

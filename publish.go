@@ -9,17 +9,58 @@ import (
 	"github.com/realtime-go/realtime/internal/engine"
 )
 
-// keptIn returns the rooms of a target that keep history.
-func (x *index) keptIn(t *Target) (rooms []string) {
-	if !x.kept {
-		return nil
-	}
-	for _, name := range t.Rooms {
-		if t := x.traitsOf(name); t.keeps() {
+// shelf is a stream in which a message is kept.
+type shelf struct {
+	stream string
+	target Target // for whom it is there
+	keep   Retention
+	user   string // whose inbox it is
+}
+
+// shelve finds out where a message is kept, and returns whom else it is for.
+func (x *index) shelve(ctx context.Context, t Target) (kept []shelf, rest Target, err error) {
+	var rooms, users []string // of which it is kept
+	for _, name := range sorted(t.Rooms) {
+		if own := x.traitsOf(name); own.keeps() {
 			rooms = append(rooms, name)
+			kept = append(kept, shelf{stream: RoomStream(name), target: ToRoom(name), keep: own.keep})
 		}
 	}
-	return rooms
+	for _, id := range sorted(t.Users) {
+		keeps, err := x.keepsFor(ctx, id, &t)
+		if err != nil {
+			return nil, t, err
+		}
+		if keeps {
+			users = append(users, id)
+			keep := x.users.inboxes.traits.keep
+			kept = append(kept, shelf{stream: InboxStream(id), target: ToUser(id), keep: keep, user: id})
+		}
+	}
+	rest = t
+	rest.Rooms, rest.Users = others(t.Rooms, rooms), others(t.Users, users)
+	return kept, rest, nil
+}
+
+// others returns names without some of them.
+func others(names, without []string) []string {
+	if len(without) == 0 {
+		return names
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(without, name) })
+}
+
+// keepsFor reports whether a message is kept for a user.
+func (x *index) keepsFor(ctx context.Context, id string, t *Target) (bool, error) {
+	ib := x.users.inboxes
+	if !ib.traits.keeps() || validUser(id) != nil || slices.Contains(t.ExceptUsers, id) {
+		return false, nil
+	}
+	if u := x.users.find(id); u != nil {
+		x.users.leave(u)
+		return true, nil
+	}
+	return ib.exists(ctx, id)
 }
 
 // traitsOf returns what is special about a room: as it was when its first member came, or would be
@@ -35,32 +76,31 @@ func (x *index) traitsOf(name string) traits {
 // stream, and comes back by Deliver; the rest is delivered from here, or by a broker that serves
 // other processes too. If it returns an error, some parts may have been taken.
 func (x *index) publish(ctx context.Context, p Publication) (Result, error) {
-	var kept []string
-	if p.Message.TTL >= 0 {
-		kept = x.keptIn(&p.Target)
+	if !x.kept || p.Message.TTL < 0 {
+		return x.pass(ctx, p)
+	}
+	kept, others, err := x.shelve(ctx, p.Target)
+	if err != nil {
+		return Result{}, err
 	}
 	if len(kept) == 0 {
 		return x.pass(ctx, p)
 	}
 	p.own()
 	rest := p
-	rest.Target.Rooms = slices.DeleteFunc(slices.Clone(p.Target.Rooms), func(name string) bool {
-		return slices.Contains(kept, name)
-	})
-	f := &flight{result: Result{Local: true}}
-	if kept = sorted(kept); len(kept) > 1 || !rest.Target.nobody() {
+	rest.Target = others
+	f := &flight{result: Result{Local: x.catcher.carrier.local}}
+	if len(kept) > 1 || !rest.Target.nobody() {
 		f.seen = make(map[*engine.Link]struct{})
 		if p.Message.ID == "" { // by which a client knows that it is the same
 			p.Message.ID = uuid.NewString()
 			rest.Message.ID = p.Message.ID
 		}
 	}
-	for _, name := range kept {
-		out, err := x.keep(ctx, p, name, f)
-		if err != nil {
+	for i := range kept {
+		if err := x.keep(ctx, p, &kept[i], f); err != nil {
 			return f.result, err
 		}
-		f.count(out)
 	}
 	if rest.Target.nobody() {
 		return f.result, nil
@@ -72,12 +112,22 @@ func (x *index) publish(ctx context.Context, p Publication) (Result, error) {
 	return f.result, err
 }
 
-// keep publishes the part of a message that is for a room that keeps it.
-func (x *index) keep(ctx context.Context, p Publication, room string, f *flight) (Published, error) {
-	p.Stream, p.flight = RoomStream(room), f
-	p.Keep = x.traitsOf(room).keep
-	p.Target = Target{Rooms: []string{room}, ExceptConns: p.Target.ExceptConns, ExceptUsers: p.Target.ExceptUsers}
-	return x.catcher.carrier.publish(ctx, p)
+// keep publishes the part of a message that is kept in one stream.
+func (x *index) keep(ctx context.Context, p Publication, s *shelf, f *flight) error {
+	except := p.Target
+	p.Stream, p.Keep, p.Target, p.flight = s.stream, s.keep, s.target, f
+	p.Target.ExceptConns, p.Target.ExceptUsers = except.ExceptConns, except.ExceptUsers
+	f.online = false
+	out, err := x.catcher.carrier.publish(ctx, p)
+	if err != nil {
+		return err
+	}
+	f.count(out)
+	if s.user != "" && !f.online && !out.Duplicate {
+		f.result.Offline++
+		x.users.inboxes.kept(ctx, s.user, &p.Message)
+	}
+	return nil
 }
 
 // pass delivers what is not kept.

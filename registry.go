@@ -10,6 +10,7 @@ import (
 type users struct {
 	index   *shards[*user]
 	tally   *tally
+	inboxes *inboxes
 	limit   int  // connections of one user; 0 is without limit
 	replace bool // one more ends the oldest
 }
@@ -18,18 +19,20 @@ type users struct {
 // one is about to come. Its lock makes a change between none and one, and the
 // announcement of that change, one step.
 type user struct {
-	id string
+	id     string
+	source *source // of his inbox, nil if there are none
 
 	mu      sync.Mutex
 	conns   []*Conn
-	pending int // connections that were admitted and are not live yet
+	absent  []*Conn // that were lost, and may come back
+	pending int     // connections that were admitted and are not live yet
 	dead    bool
 }
 
 // enter locks the user, who is made if there is none.
 func (us *users) enter(id string) *user {
 	for {
-		u := us.index.getOrPut(id, func() *user { return &user{id: id} })
+		u := us.index.getOrPut(id, func() *user { return &user{id: id, source: us.inboxes.source(id)} })
 		u.mu.Lock()
 		if !u.dead {
 			return u
@@ -41,12 +44,22 @@ func (us *users) enter(id string) *user {
 
 // find locks the user, or returns nil if no connection of his is live.
 func (us *users) find(id string) *user {
+	u := us.peek(id)
+	if u != nil && len(u.conns) == 0 {
+		us.leave(u)
+		return nil
+	}
+	return u
+}
+
+// peek locks the user, or returns nil if there is none.
+func (us *users) peek(id string) *user {
 	u, ok := us.index.get(id)
 	if !ok {
 		return nil
 	}
 	u.mu.Lock()
-	if len(u.conns) == 0 {
+	if u.dead {
 		u.mu.Unlock()
 		return nil
 	}
@@ -55,8 +68,11 @@ func (us *users) find(id string) *user {
 
 // leave unlocks a user and forgets him if nothing is left.
 func (us *users) leave(u *user) {
-	u.dead = len(u.conns) == 0 && u.pending == 0
+	u.dead = len(u.conns)+len(u.absent)+u.pending == 0
 	dead := u.dead
+	if dead && u.source != nil {
+		u.source.close(us.inboxes.carrier())
+	}
 	u.mu.Unlock()
 	if dead {
 		us.index.drop(u.id, u)
@@ -98,7 +114,7 @@ func (us *users) add(u *user, c *Conn) (first bool) {
 	u.pending--
 	c.seat.device = len(u.conns)
 	u.conns = append(u.conns, c)
-	if len(u.conns) > 1 {
+	if len(u.conns)+len(u.absent) > 1 {
 		return false
 	}
 	us.tally.users.Add(1)
@@ -120,15 +136,50 @@ func (us *users) makeRoom(u *user) {
 // remove takes a live connection out and reports whether it was the user's last.
 // u is locked.
 func (us *users) remove(u *user, c *Conn) (wasLast bool) {
-	last := len(u.conns) - 1
-	u.conns[c.seat.device] = u.conns[last]
-	u.conns[c.seat.device].seat.device = c.seat.device
-	u.conns = shorter(u.conns)
-	if len(u.conns) > 0 {
+	u.drop(c)
+	return us.left(u)
+}
+
+// suspend makes a live connection absent. u is locked.
+func (us *users) suspend(u *user, c *Conn) {
+	u.drop(c)
+	u.absent = append(u.absent, c)
+}
+
+// forget takes an absent connection out and reports whether it was the user's last. u is locked.
+func (us *users) forget(u *user, c *Conn) (wasLast bool) {
+	u.absent = slices.DeleteFunc(u.absent, func(other *Conn) bool { return other == c })
+	return us.left(u)
+}
+
+// left notes, if no connection is left, that the user has left.
+func (us *users) left(u *user) bool {
+	if len(u.conns)+len(u.absent) > 0 {
 		return false
 	}
 	us.tally.users.Add(-1)
 	return true
+}
+
+// away returns a user's absent connections.
+func (us *users) away(id string) []*Conn {
+	u := us.peek(id)
+	if u == nil {
+		return nil
+	}
+	defer us.leave(u)
+	return slices.Clone(u.absent)
+}
+
+// drop takes a connection out of the live ones.
+func (u *user) drop(c *Conn) {
+	last := len(u.conns) - 1
+	u.conns[c.seat.device] = u.conns[last]
+	u.conns[c.seat.device].seat.device = c.seat.device
+	u.conns = shorter(u.conns)
+	if c.inbox != nil {
+		c.inbox.leave()
+	}
 }
 
 // numSegments cuts the list of all connections so that one who joins never waits

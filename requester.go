@@ -10,6 +10,7 @@ import (
 type roomKeeper interface {
 	join(ctx context.Context, c *Conn, e *entry) error
 	history(ctx context.Context, room string, q Query) (Page, error)
+	ack(ctx context.Context, c *Conn, at Position) error
 	part(c *Conn, room string, asked bool) (left bool)
 	inspect(room string, see func(users []string, n Count))
 }
@@ -20,6 +21,9 @@ var errTarget = errors.New("want one of room, user, conn, or all: true")
 // errToken says that there is none.
 var errToken = errors.New("no token")
 
+// errSession says that nothing is left of the session, or it is somebody else's.
+var errSession = errors.New("realtime: no such session, or too late")
+
 // errCommand says that there is no such command.
 var errCommand = errors.New("unknown type")
 
@@ -29,11 +33,16 @@ type requester struct {
 	rooms   roomKeeper
 	denials *denials
 	renew   func(c *Conn, token string) error
+	resume  func(c *Conn, token string, may func(c *Conn, room string) bool) (rooms []string, err error)
 
 	receipts  *receipts
 	onCall    Handler
 	announced bool // who comes and goes in rooms
 	maxBytes  int  // of an answer
+}
+
+func (d *requester) mayJoin(c *Conn, room string) bool {
+	return d.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id})
 }
 
 // target is whom a message is for.

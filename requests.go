@@ -39,12 +39,16 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 		return nil, d.joinRequest(c, r)
 	case "leave":
 		return nil, d.leaveRequest(c, r.room)
+	case "ack":
+		return nil, d.rooms.ack(c.ctx, c, Position{r.epoch, r.offset})
 	case "history":
 		return d.historyRequest(c, r)
 	case "presence":
 		return nil, d.presenceRequest(c, r)
 	case "call":
 		return d.callRequest(c, r)
+	case "resume":
+		return d.resumeRequest(c, r.session)
 	case "refresh":
 		return nil, d.refreshRequest(c, r.token)
 	case "ping":
@@ -85,11 +89,23 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 		return err
 	}
 	for _, room := range c.askedFor() {
-		if !d.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id}) {
+		if !d.mayJoin(c, room) {
 			d.rooms.part(c, room, false)
 		}
 	}
 	return nil
+}
+
+// resumeRequest gives the client the place of the connection that it has lost. The rooms that it
+// had asked for are asked for anew.
+func (d *requester) resumeRequest(c *Conn, token string) (json.RawMessage, error) {
+	rooms, err := d.resume(c, token, d.mayJoin)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(struct {
+		Rooms []string `json:"rooms"`
+	}{rooms})
 }
 
 // errorReply is what a client learns of an error, nil for none.
@@ -106,8 +122,9 @@ func errorReply(err error) *Error {
 		code string
 	}{
 		{ErrForbidden, codeForbidden}, {ErrUnauthenticated, codeForbidden}, {ErrDenied, codeDenied},
-		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {ErrNoHistory, codeNoHistory},
-		{ErrPosition, codePosition}, {errEpoch, codeEpoch},
+		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {ErrFull, codeLimit},
+		{ErrNoHistory, codeNoHistory},
+		{ErrPosition, codePosition}, {errEpoch, codeEpoch}, {errSession, codeSession},
 	} {
 		if errors.Is(err, known.err) {
 			return &Error{known.code, known.err.Error()[len("realtime: "):]}

@@ -32,7 +32,7 @@ type room struct {
 	source *source // nil if it keeps nothing
 
 	mu      sync.Mutex
-	pins    int // joins that are under way
+	pins    int // joins that are under way, and absent connections
 	members []member
 	users   map[string]int // connections in the roster, by user
 	most    int            // that users has held
@@ -176,15 +176,29 @@ func (r *room) show(m *membership, notice *frames) {
 	}
 }
 
+// suspend makes an absent connection of a member: it stays in the roster.
+func (r *room) suspend(m *membership) {
+	r.drop(m)
+	m.absent = true
+	r.pins++
+}
+
+// inherit gives the place of an absent connection to a member.
+func (r *room) inherit(m, heir *membership) {
+	r.pins--
+	r.add(heir)
+	if heir.shown = m.shown; !heir.shown {
+		r.show(heir, nil)
+	}
+}
+
 // remove takes m out and tells those who stay, if it was the user's last connection
 // in the roster.
 func (r *room) remove(m *membership, notice *frames) {
-	last := len(r.members) - 1
-	r.members[m.slot] = r.members[last]
-	r.members[m.slot].slot = m.slot
-	r.members = shorter(r.members)
-	if m.feed != nil {
-		m.feed.leave()
+	if m.absent {
+		r.pins--
+	} else {
+		r.drop(m)
 	}
 	if !m.shown {
 		return
@@ -198,6 +212,17 @@ func (r *room) remove(m *membership, notice *frames) {
 	}
 	if notice != nil {
 		r.announce(notice)
+	}
+}
+
+// drop takes m out of the receivers.
+func (r *room) drop(m *membership) {
+	last := len(r.members) - 1
+	r.members[m.slot] = r.members[last]
+	r.members[m.slot].slot = m.slot
+	r.members = shorter(r.members)
+	if m.feed != nil {
+		m.feed.leave()
 	}
 }
 

@@ -20,7 +20,7 @@ func (d *requester) joinRequest(c *Conn, r *request) error {
 	}
 	began := d.denials.begin()
 	defer d.denials.end()
-	if !d.allowed(c, Action{Kind: ActionJoin, Room: r.room, Conn: c.id}) {
+	if !d.mayJoin(c, r.room) {
 		return ErrForbidden
 	}
 	if r.history > 0 && !d.allowed(c, Action{Kind: ActionHistory, Room: r.room}) {

@@ -39,11 +39,15 @@ type switchboard struct {
 
 // newSwitchboard has n connections: all are in the room "hall" and belong to their own
 // user, and each ten of them share a room "r0", "r1", …
-func newSwitchboard(b *testing.B, n int) *switchboard {
-	s := &switchboard{Manager: New(&Options{
+func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
+	o := Options{
 		Authorize: InsecureAllowAll, InboundRate: -1, InboundBytes: -1,
 		QueueMessages: -1, MaxConns: -1, MaxConnsPerUser: -1, PingInterval: -1,
-	})}
+	}
+	if len(keep) > 0 {
+		o.History = keep[0]
+	}
+	s := &switchboard{Manager: New(&o)}
 	goOn := s.sessions.links.Go
 	s.sessions.links.Go = func(f func()) { s.waiting = append(s.waiting, f) }
 	for i := range n {
@@ -108,6 +112,30 @@ func BenchmarkRoute(b *testing.B) {
 			}
 			s.empty()
 		})
+	}
+}
+
+// BenchmarkHistory is what it costs that a room keeps what is sent to it: the same message to rooms
+// that do and do not.
+func BenchmarkHistory(b *testing.B) {
+	for _, members := range []int{10, 100, 1000} {
+		for name, keep := range map[string]int{"plain": 0, "kept": 1000} {
+			b.Run(fmt.Sprintf("%s/%d", name, members), func(b *testing.B) {
+				s := newSwitchboard(b, members, Retention{Messages: keep})
+				ctx, sent := context.Background(), 0
+				b.ReportAllocs()
+				for b.Loop() {
+					res, err := s.Send(ctx, ToRoom("hall"), Chat("u0", "hello, world"))
+					if err != nil || res.Queued != members {
+						b.Fatal(res, err)
+					}
+					if sent++; sent%64 == 0 {
+						s.empty()
+					}
+				}
+				s.empty()
+			})
+		}
 	}
 }
 

@@ -48,8 +48,10 @@ var threats = []struct {
 	{"16-slow-reader", tests(TestStalledMemberDelaysNobody, TestStuckWriteIsCut)},
 	{"17-compression", tests(TestCompressionIsNegotiated, TestCompressedFromClients)},
 	{"18-utf8", tests(TestBadTextEndsOneConnection, TestSendChecksTheMessage)},
+	{"19-stored-messages", tests(TestInboxSetsAside, TestInboxesAreBounded, TestInboxExists)},
 	{"20-ambiguous-json", tests(TestTextThatIsNoCommandIsIgnored, TestV1Errors, TestV1Vectors)},
 	{"21-names", tests(TestWireRefusesReservedNames, TestRestFailures)},
+	{"22-keys", tests(TestMemoryKeepsThePromises)},
 	{"23-spoofing", tests(testSenderCannotBeSpoofed)},
 	{"24-authorization", tests(testZeroValueRefusesEverything, TestRestRefusesEverythingWithoutAnAuthorizer, TestAuthorize,
 		TestCallsAreRefused)},
@@ -64,6 +66,7 @@ var threats = []struct {
 	{"33-caches", tests(TestHandshakeRefusals, TestRestContract)},
 	{"34-supply-chain", tests(testSupplyChain)},
 	{"35-pipelining", tests(TestSocketPipelinedFrames)},
+	{"36-sessions", tests(TestResumeRefuses, TestThrowingOutWhoIsAbsent, TestResumeAndDeny, TestResumeAuthorizesAnew)},
 }
 
 func tests(list ...func(*testing.T)) []func(*testing.T) { return list }

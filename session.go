@@ -27,6 +27,8 @@ type sessions struct {
 	heartbeats heartbeats
 	expiries   expiries
 
+	absences *absences
+
 	first sync.Once
 	begin func()         // called with the first connection
 	work  sync.WaitGroup // links and clean-up
@@ -38,12 +40,13 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 	ss.first.Do(ss.begin)
 	s := ss.newSession(ctx, t, id, e)
 	c := &s.conn
-	ss.greet(c)
+	top, err := ss.open(ctx, c)
+	ss.greet(c, top)
 	ss.index.conns.getOrPut(c.id, func() *Conn { return c })
 	if ss.gate.isShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
 	}
-	if err := ss.admit(s); err != nil {
+	if err := ss.admit(s, err); err != nil {
 		return nil, err
 	}
 	// Now that what comes in is handled at once: whoever is answered may say one thing and
@@ -54,12 +57,25 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 	return c, nil
 }
 
-// admit asks OnConnect and takes a connection into the lists. What comes in meanwhile waits.
-func (ss *sessions) admit(s *session) error {
+// open opens the inbox of a connection, if there are any, and returns the offset of the newest
+// message in it.
+func (ss *sessions) open(ctx context.Context, c *Conn) (top uint64, err error) {
+	if top, err = ss.index.openInbox(ctx, c); err != nil {
+		ss.index.catcher.broken(c, err)
+		c.finish(&CloseError{Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err}, closeGrace)
+	}
+	return top, err
+}
+
+// admit asks OnConnect, unless there is an error already, and takes a connection into the lists.
+// What comes in meanwhile waits.
+func (ss *sessions) admit(s *session, err error) error {
 	s.reader.hold()
 	defer s.reader.open()
 	s.reader.start() // also of one that has ended: to see the peer's goodbye
-	err := ss.connect(s)
+	if err == nil {
+		err = ss.connect(s)
+	}
 	switch {
 	case ss.index.enter(&s.conn):
 		return nil
@@ -71,10 +87,17 @@ func (ss *sessions) admit(s *session) error {
 }
 
 // greet says welcome.
-func (ss *sessions) greet(c *Conn) {
-	give(c, ss.tally, &frames{m: welcome(c.proto, greeting{
+func (ss *sessions) greet(c *Conn, top uint64) {
+	g := greeting{
 		conn: c.id, user: c.UserID(), maxMessage: ss.opts.MaxMessageBytes, comeBack: ss.comeBack(),
-	})}, engine.Reply)
+	}
+	if g.session = ss.absences.token(c); g.session != "" {
+		g.grace = ss.absences.grace
+	}
+	if c.inbox != nil {
+		g.inbox, g.top = c.inbox.done, top
+	}
+	give(c, ss.tally, &frames{m: welcome(c.proto, g)}, engine.Reply)
 }
 
 // comeBack is how long it takes to let in as many connections as there have been: if all are
@@ -185,11 +208,17 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 		e.stop()
 	}
 	ss.tally.add(ended(why.Cause), 1)
-	ss.index.depart(&s.conn)
+	stays := ss.absences.keep(&s.conn, why)
+	if !stays {
+		ss.index.depart(&s.conn)
+	}
+	ss.index.users.inboxes.ended(&s.conn, why)
 	<-s.conn.link.Done()
 	s.reader.close()
 	s.conn.transport.release()
-	ss.index.conns.drop(s.conn.id, &s.conn)
+	if !stays {
+		ss.index.conns.drop(s.conn.id, &s.conn)
+	}
 	ss.index.languages[s.conn.proto].Add(-1)
 	if s.conn.deflates {
 		ss.tally.deflating.Add(-1)

@@ -54,6 +54,7 @@ func (m *Manager) Close() error {
 }
 
 func (m *Manager) stopBackground() {
+	m.sessions.absences.endAll()
 	m.wheel.Close()
 	m.sessions.links.Flushers.Close()
 	m.sockets.close()

@@ -39,6 +39,8 @@ type Stats struct {
 
 	CaughtUp    uint64 // messages that connections were given from what is kept
 	Unrecovered uint64 // times that a connection was told that it has missed something for good
+	SetAside    uint64 // messages to users that were set aside, see InboxOptions.Attempts
+	Resumed     uint64 // connections that took the place of one that was lost
 
 	Compressed uint64 // messages that were compressed, each once however many received it
 
@@ -99,6 +101,8 @@ const (
 	cCompressed
 	cCaughtUp
 	cUnrecovered
+	cSetAside
+	cResumed
 	cReceived
 	cMatched
 	cRefusedOrigin
@@ -135,6 +139,8 @@ func (s *Stats) counters() [numCounters]namedCounter {
 		cCompressed:      {"messages.compressed", &s.Compressed},
 		cCaughtUp:        {"messages.caughtup", &s.CaughtUp},
 		cUnrecovered:     {"gaps", &s.Unrecovered},
+		cSetAside:        {"messages.setaside", &s.SetAside},
+		cResumed:         {"sessions.resumed", &s.Resumed},
 		cReceived:        {"messages.received", &s.Received},
 		cMatched:         {"frames.matched", &s.Matched},
 		cRefusedOrigin:   {"refused.origin", &s.RefusedOrigin},

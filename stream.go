@@ -84,6 +84,7 @@ type Publication struct {
 // flight is what a publication leaves behind in the process that sends it.
 type flight struct {
 	result Result
+	online bool                      // the user whose inbox it is has a connection
 	seen   map[*engine.Link]struct{} // who has had it: it may be in several streams
 }
 
@@ -214,8 +215,8 @@ type Page struct {
 	// Floor is the offset of the newest publication that is not kept any more, zero if all are:
 	// what is behind Floor is complete.
 	Floor uint64
-	// Why says what took those up to Floor away: [ReasonExpired] or [ReasonOverflow]. Empty if
-	// Floor is zero.
+	// Why says what took those up to Floor away: [ReasonExpired], [ReasonOverflow] or
+	// [ReasonTaken]. Empty if Floor is zero.
 	Why Reason
 }
 

@@ -5,6 +5,7 @@ import "github.com/realtime-go/realtime/internal/engine"
 // traits are what is special about a room.
 type traits struct {
 	policy engine.Policy
+	class  engine.Class // of messages: what is made up for by history is not dropped for another
 	// catchUp gives a member for whom policy has dropped a message what he missed from history.
 	catchUp bool
 	// lossy says that policy may drop what is never made up for.
@@ -18,7 +19,7 @@ func newTraits(slow SlowPolicy, history Retention) traits {
 	case t.keep.Messages == 0:
 		t.keep = Retention{}
 	case slow == SlowDefault || slow == SlowCatchUp:
-		t.policy, t.catchUp = engine.DropNewest, true
+		t.policy, t.class, t.catchUp = engine.DropNewest, engine.Vital, true
 	case slow != SlowDisconnect:
 		t.lossy = true
 	}

@@ -32,7 +32,8 @@ func TestV1Requests(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		require.Regexp(t, `^\{"message_type":"welcome","sender_id":null,"content":\{"connection_id":"conn_[-0-9a-f]+",`+
-			`"message":"Connected successfully","user_id":"alice","max_message_bytes":65536,"reconnect_ms":0\},"timestamp":\d+\}$`, alice.raw()[0])
+			`"message":"Connected successfully","user_id":"alice","max_message_bytes":65536,"reconnect_ms":0,`+
+			`"session":"conn_[-0-9a-f]+\.[-_0-9A-Za-z]{22}","resume_ms":15000\},"timestamp":\d+\}$`, alice.raw()[0])
 		bob := b.open("bob")
 		alice.hush()
 		id := alice.conn.ID()

@@ -1,0 +1,79 @@
+package realtime
+
+import (
+	"context"
+	"log/slog"
+)
+
+// ended looks at a connection that has ended: a message that it could not cope with must not be
+// what the next one begins with for ever. It does not wait for the broker.
+func (ib *inboxes) ended(c *Conn, why *CloseError) {
+	if c.inbox == nil || c.proto != protoV1 || ib.strikes.max == 0 || !brokenDown(why) {
+		return
+	}
+	ib.carrier().spawn(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), inboxTime)
+		defer cancel()
+		if err := ib.judge(ctx, c); err != nil {
+			ib.catcher.broken(c, err)
+		}
+	})
+}
+
+// brokenDown reports whether a connection may have ended because of what it was given. One that
+// was not heard of any more has not: it says nothing about its peer.
+func brokenDown(why *CloseError) bool {
+	switch why.Cause {
+	case CauseLost, CauseProtocol:
+		return true
+	case CauseClient:
+		return why.Code != CloseNormal && why.Code != CloseAway && why.Code != CloseNone
+	}
+	return false
+}
+
+// judge sets the first message aside that the connection has been given and has not acknowledged,
+// if there have been enough before it.
+func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
+	f, reader := c.inbox, ib.reader(c)
+	f.mu.Lock()
+	told := Position{f.last.Epoch, f.told}
+	f.mu.Unlock()
+	at, err := ib.carrier().cursor(ctx, f.stream, reader)
+	if err != nil || at.Epoch != told.Epoch || at.Offset >= told.Offset {
+		return err
+	}
+	page, err := ib.carrier().read(ctx, f.stream, Query{After: at.Offset, Before: told.Offset + 1})
+	if err != nil {
+		return err
+	}
+	for i := range page.Publications {
+		p := &page.Publications[i]
+		if p.Target.leavesOut(c.id, c.UserID()) {
+			continue
+		}
+		if !ib.strikes.add(cursorName{f.stream, reader}, p.Position) {
+			return nil
+		}
+		return ib.setAside(ctx, c, p)
+	}
+	return nil
+}
+
+// setAside goes on behind a message.
+func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *Publication) error {
+	if err := ib.ack(ctx, c, p.Position); err != nil {
+		return err
+	}
+	k := ib.catcher
+	k.tally.add(cSetAside, 1)
+	k.notes.write(ctx, slog.LevelWarn, "inbox", "realtime: a message was set aside: connections broke down with it",
+		slog.String("user", c.UserID()), slog.String("id", p.Message.ID), slog.Uint64("offset", p.Position.Offset))
+	if ib.OnSetAside == nil {
+		return nil
+	}
+	return guard(k.notes, k.tally, c, func() error {
+		ib.OnSetAside(ctx, c.UserID(), p.Message)
+		return nil
+	})
+}

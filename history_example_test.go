@@ -1,0 +1,109 @@
+package realtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log"
+
+	"github.com/realtime-go/realtime"
+)
+
+// A room that keeps what was said, and a look at the newest.
+func ExampleRoom_History() {
+	rt := realtime.New(&realtime.Options{History: realtime.Retention{Messages: 100}})
+	defer rt.Close()
+	ctx := context.Background()
+	for _, word := range []string{`"one"`, `"two"`, `"three"`} {
+		if _, err := rt.Send(ctx, realtime.ToRoom("lobby"), realtime.Message{Content: json.RawMessage(word)}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	page, err := rt.Room("lobby").History(ctx, realtime.Query{Backwards: true, Limit: 2})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range page.Publications {
+		fmt.Println(p.Position.Offset, string(p.Message.Content))
+	}
+	fmt.Println("more:", page.More)
+	// Output:
+	// 3 "three"
+	// 2 "two"
+	// more: true
+}
+
+// A member who begins with the last two messages.
+func ExampleManager_JoinFrom() {
+	rt := realtime.New(&realtime.Options{History: realtime.Retention{Messages: 100}})
+	defer rt.Close()
+	ctx := context.Background()
+	for _, word := range []string{`"one"`, `"two"`, `"three"`} {
+		_, _ = rt.Send(ctx, realtime.ToRoom("lobby"), realtime.Message{Content: json.RawMessage(word)})
+	}
+	transport, client := realtime.Pipe()
+	c, err := rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	joined, err := rt.JoinFrom(ctx, c.ID(), "lobby", realtime.From{Last: 2})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("behind", joined.At.Offset, "of", joined.Top)
+	for range 3 {
+		frame, _, _ := client.Read(ctx)
+		var m struct {
+			Type    string          `json:"message_type"`
+			Content json.RawMessage `json:"content"`
+		}
+		_ = json.Unmarshal(frame, &m)
+		if m.Type == "chat" {
+			fmt.Println(string(m.Content))
+		}
+	}
+	// Output:
+	// behind 1 of 3
+	// "two"
+	// "three"
+}
+
+// A message to somebody who is away waits for him, and his phone is told.
+func ExampleInboxOptions() {
+	rt := realtime.New(&realtime.Options{Inbox: realtime.InboxOptions{
+		Keep: realtime.Retention{Messages: 100},
+		Exists: func(_ context.Context, user string) (bool, error) {
+			return user == "bob", nil // ask the database
+		},
+		OnOffline: func(_ context.Context, user string, m realtime.Message) {
+			fmt.Println("push to", user, string(m.Content)) // hand it to a queue
+		},
+	}})
+	defer rt.Close()
+	call := realtime.Message{Sender: "alice", Content: json.RawMessage(`"call me"`)}
+	res, err := rt.Send(context.Background(), realtime.ToUser("bob", "nobody"), call)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("offline:", res.Offline, "kept:", res.Kept)
+	// Output:
+	// push to bob "call me"
+	// offline: 2 kept: 1
+}
+
+// A message that is sent again with the same id is kept once.
+func ExampleResult() {
+	rt := realtime.New(&realtime.Options{History: realtime.Retention{Messages: 100}})
+	defer rt.Close()
+	order := realtime.Message{Sender: "shop", ID: "order-1", Content: json.RawMessage(`{"sum":5}`)}
+	for range 2 {
+		res, err := rt.Send(context.Background(), realtime.ToRoom("orders"), order)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(res.Position.Offset, res.Duplicate)
+	}
+	// Output:
+	// 1 false
+	// 1 true
+}

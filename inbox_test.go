@@ -1,0 +1,410 @@
+package realtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// inboxes are Options that keep so many messages for each user.
+func inboxes(n int) realtime.Options {
+	return realtime.Options{Inbox: realtime.InboxOptions{Keep: realtime.Retention{Messages: n}}}
+}
+
+// mailbox is a client that reads its user's inbox.
+type mailbox struct {
+	*client
+	reader
+	acks int
+}
+
+// check opens a connection of a client of realtime.v1, and reads what is in the inbox.
+func (b *bed) check(id realtime.Identity) *mailbox {
+	b.t.Helper()
+	box := &mailbox{client: b.openV1(id), reader: reader{t: b.t}}
+	box.listen()
+	return box
+}
+
+// listen takes in what has come.
+func (box *mailbox) listen() { box.hear(box.raw()) }
+
+// ack acknowledges everything, and returns the answer.
+func (box *mailbox) ack(at realtime.Position) string {
+	box.acks++
+	require.NoError(box.reader.t, box.Write(fmt.Appendf(nil,
+		`{"type":"ack","id":%d,"epoch":%q,"offset":%d}`, box.acks, at.Epoch, at.Offset)))
+	frames := box.raw()
+	box.hear(frames)
+	return frames[len(frames)-1]
+}
+
+// write sends messages to a user.
+func (b *bed) write(user string, from, to int) realtime.Result {
+	b.t.Helper()
+	var res realtime.Result
+	for i := from; i <= to; i++ {
+		res = b.news(realtime.ToUser(user), fmt.Sprint("m", i))
+		require.Equal(b.t, 1, res.Kept)
+	}
+	return res
+}
+
+func TestInboxWaitsForWhoIsAway(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		res := b.write("bob", 1, 3)
+		require.Equal(t, 1, res.Offline)
+		require.Equal(t, uint64(3), res.Position.Offset)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(1, 3), bob.said())
+		require.Equal(t, uint64(3), bob.top)
+		res = b.write("bob", 4, 4)
+		require.Zero(t, res.Offline)
+		require.Equal(t, 1, res.Queued)
+		bob.listen()
+		require.Equal(t, words(4, 4), bob.said())
+		bob.Drop()
+
+		bob = b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(1, 4), bob.said(), "he has acknowledged nothing")
+		at := bob.at
+		at.Offset = 3
+		require.Equal(t, `{"message_type":"reply","id":1}`, bob.ack(at))
+		bob.Drop()
+		bob = b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(4, 4), bob.said())
+		require.Contains(t, bob.ack(bob.at), "reply")
+		bob.Drop()
+		require.Empty(t, b.check(realtime.Identity{UserID: "bob"}).said())
+	})
+}
+
+func TestInboxRefusesPositionsThatAreNone(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		b.write("bob", 1, 3)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		for _, at := range []realtime.Position{
+			{Epoch: bob.at.Epoch, Offset: 4}, {Epoch: "x", Offset: 1}, {Offset: 1},
+		} {
+			require.Contains(t, bob.ack(at), `"code":"position"`)
+		}
+		nobody := b.check(realtime.Identity{})
+		require.Contains(t, nobody.ack(bob.at), `"code":"position"`)
+		bob.Drop()
+		require.Equal(t, words(1, 3), b.check(realtime.Identity{UserID: "bob"}).said())
+	})
+}
+
+func TestInboxOfSeveralDevices(t *testing.T) {
+	phone := realtime.Identity{UserID: "bob", Device: "phone"}
+	desk := realtime.Identity{UserID: "bob", Device: "desk"}
+	for _, each := range []bool{false, true} {
+		o := inboxes(100)
+		o.Inbox.PerDevice = each
+		bubble(t, o, func(t *testing.T, b *bed) {
+			a, z := b.check(phone), b.check(desk)
+			b.write("bob", 1, 3)
+			for _, box := range []*mailbox{a, z} {
+				box.listen()
+				require.Equal(t, words(1, 3), box.said())
+			}
+			require.Contains(t, a.ack(a.at), "reply")
+			z.Drop()
+			z = b.check(desk)
+			if each {
+				require.Equal(t, words(1, 3), z.said(), "the desk has not acknowledged")
+			} else {
+				require.Empty(t, z.said(), "it was taken for the user")
+			}
+			b.write("bob", 4, 4)
+			z.listen()
+			require.Equal(t, words(4, 4), z.said())
+			require.Empty(t, z.gaps)
+		})
+	}
+}
+
+// A device that reads slowly while another one acknowledges has no gap.
+func TestInboxTakenByAnotherDevice(t *testing.T) {
+	o := inboxes(5000)
+	o.QueueMessages, o.InboundRate = 8, -1
+	bubble(t, o, func(t *testing.T, b *bed) {
+		transport, far := realtime.Pipe(realtime.V1)
+		slow := b.attach(transport, far, realtime.Identity{UserID: "bob"})
+		quick := b.check(realtime.Identity{UserID: "bob"})
+		for i := 1; i <= 3000; i += 10 {
+			b.write("bob", i, i+9)
+			quick.listen()
+			require.Contains(t, quick.ack(quick.at), "reply")
+		}
+		require.Equal(t, words(1, 3000), quick.said())
+		slow.unstall()
+		r := &reader{t: t}
+		r.hear(slow.raw())
+		require.Empty(t, r.gaps)
+		require.Less(t, len(r.said()), 3000)
+		require.Equal(t, quick.reader.at, r.at)
+	})
+}
+
+// What was written to a plain client, it has; what was not, comes again.
+func TestInboxOfAPlainClient(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		b.write("bob", 1, 2)
+		stalled := b.stalled("bob") // takes nothing
+		stalled.Drop()
+		synctest.Wait()
+		bob := b.open("bob")
+		require.Equal(t, []string{"welcome", `news "m1"`, `news "m2"`}, bob.got())
+		b.write("bob", 3, 3)
+		require.Equal(t, []string{`news "m3"`}, bob.got())
+		bob.Drop()
+		synctest.Wait()
+		b.write("bob", 4, 4)
+		bob = b.open("bob")
+		require.Equal(t, []string{"welcome", `news "m4"`}, bob.got())
+	})
+}
+
+func TestInboxExists(t *testing.T) {
+	o := inboxes(100)
+	gone := errors.New("the directory is gone")
+	var d diary
+	o.Inbox.Exists = func(_ context.Context, user string) (bool, error) {
+		if user == "who" {
+			return false, gone
+		}
+		return user == "bob", nil
+	}
+	o.Inbox.OnOffline = func(_ context.Context, user string, m realtime.Message) {
+		d.write(user + " " + string(m.Content))
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.open("online")
+		require.Equal(t, 1, b.news(realtime.ToUser("online"), "a").Kept)
+		res := b.news(realtime.ToUser("bob", "ghost"), "b")
+		require.Equal(t, 1, res.Kept)
+		require.Equal(t, 2, res.Offline)
+		res = b.news(realtime.ToUser("ghost"), "c")
+		require.Zero(t, res.Kept)
+		require.Equal(t, 1, res.Offline)
+		_, err := b.Send(t.Context(), realtime.ToUser("bob", "who"), realtime.Message{})
+		require.ErrorIs(t, err, gone)
+		require.Equal(t, []string{`bob "b"`}, d.read())
+	})
+}
+
+func TestInboxesAreBounded(t *testing.T) {
+	o := inboxes(3)
+	o.Broker = realtime.NewMemory(&realtime.MemoryOptions{Inboxes: 2})
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.check(realtime.Identity{UserID: "bob"}).Drop()
+		synctest.Wait()
+		b.write("bob", 1, 10)
+		b.write("carol", 1, 1)
+		_, err := b.Send(t.Context(), realtime.ToUser("dave"), realtime.Message{})
+		require.ErrorIs(t, err, realtime.ErrFull)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(8, 10), bob.said())
+		require.Equal(t, []string{"overflow"}, bob.gaps)
+		require.Contains(t, bob.asks(`{"type":"send","id":9,"user":"dave","content":1}`)[0], `"code":"limit"`)
+	})
+}
+
+func TestInboxTimeToLive(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		for _, ttl := range []time.Duration{-1, time.Minute, 0} {
+			_, err := b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
+				Type: "news", TTL: ttl, Content: fmt.Appendf(nil, "%q", ttl),
+			})
+			require.NoError(t, err)
+		}
+		time.Sleep(time.Minute)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, []string{"0s"}, bob.said())
+		require.Empty(t, bob.gaps)
+	})
+}
+
+func TestInboxReaderWhoIsSlow(t *testing.T) {
+	o := inboxes(5000)
+	o.QueueMessages = 20
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.write("bob", 1, 1000)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(1, 1000), bob.said())
+		b.write("bob", 1001, 3000)
+		bob.listen()
+		require.Equal(t, words(1001, 3000), bob.said())
+		require.Empty(t, bob.gaps)
+	})
+}
+
+// Who is named twice gets a message once, and a later connection both copies under one id.
+func TestInboxAndRoomAtOnce(t *testing.T) {
+	o := inboxes(100)
+	o.History = realtime.Retention{Messages: 100}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.check(realtime.Identity{UserID: "alice"})
+		alice.asks(`{"type":"join","id":1,"room":"hall"}`)
+		res := b.news(realtime.ToRoom("hall").Union(realtime.ToUser("alice", "bob")), "once")
+		require.Equal(t, 3, res.Kept)
+		require.Equal(t, 1, res.Offline)
+		require.Equal(t, 1, res.Queued)
+		frames := alice.raw()
+		require.Len(t, frames, 1)
+		var in struct{ ID, Room string }
+		require.NoError(t, json.Unmarshal([]byte(frames[0]), &in))
+		require.Equal(t, "hall", in.Room)
+		alice.Drop()
+		again := b.openV1(realtime.Identity{UserID: "alice"}).raw()
+		require.Len(t, again, 2)
+		require.Contains(t, again[1], in.ID)
+	})
+}
+
+func TestInboxExceptions(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		res := b.news(realtime.ToUser("alice", "bob").ExceptUser("alice"), "m")
+		require.Equal(t, 1, res.Kept)
+		require.Empty(t, b.check(realtime.Identity{UserID: "alice"}).said())
+		require.Equal(t, []string{"m"}, b.check(realtime.Identity{UserID: "bob"}).said())
+		one := b.check(realtime.Identity{UserID: "carol"})
+		b.news(realtime.ToUser("carol").Except(one.conn.ID()), "not here")
+		b.news(realtime.ToUser("carol"), "here")
+		one.listen()
+		require.Equal(t, []string{"here"}, one.said())
+	})
+}
+
+func TestInboxSetsAside(t *testing.T) {
+	o := inboxes(100)
+	var d diary
+	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
+		d.write(user + " " + string(m.Content))
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.write("bob", 1, 3)
+		id := realtime.Identity{UserID: "bob"}
+		for range 2 {
+			require.Equal(t, words(1, 3), b.read(id).said())
+		}
+		bob := b.check(id) // one that ends in good order changes nothing
+		bob.Close(realtime.CloseNormal, "")
+		synctest.Wait()
+		require.Empty(t, d.read())
+		require.Equal(t, words(1, 3), b.read(id).said(), "the third that breaks down with it")
+		require.Equal(t, []string{`bob "m1"`}, d.read())
+		require.Equal(t, uint64(1), b.Stats().SetAside)
+		require.Equal(t, words(2, 3), b.check(id).said())
+	})
+}
+
+// read reads what is in an inbox, and breaks down.
+func (b *bed) read(id realtime.Identity) *mailbox {
+	b.t.Helper()
+	box := b.check(id)
+	box.Drop()
+	synctest.Wait()
+	return box
+}
+
+// faultyBroker fails as it is told.
+type faultyBroker struct {
+	*realtime.Memory
+	err error
+}
+
+func (f *faultyBroker) Cursor(ctx context.Context, stream, reader string) (realtime.Position, error) {
+	if f.err != nil {
+		return realtime.Position{}, f.err
+	}
+	return f.Memory.Cursor(ctx, stream, reader)
+}
+
+func TestInboxThatCannotBeOpened(t *testing.T) {
+	o := inboxes(100)
+	o.MaxConnsPerUser = 1
+	broker := &faultyBroker{Memory: realtime.NewMemory(nil), err: errors.New("no disk")}
+	o.Broker = broker
+	o.OnConnect = func(context.Context, *realtime.Conn) error {
+		if broker.err != nil {
+			t.Error("OnConnect was called")
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		bob := b.dial("bob")
+		require.ErrorIs(t, bob.err, broker.err)
+		bob.requireEnd(realtime.CloseInternal)
+		broker.err = nil
+		require.Equal(t, []string{"welcome"}, b.open("bob").got(), "the place was given back")
+	})
+}
+
+// Under any order of events each device gets everything once and in order, until it is acknowledged.
+func TestInboxUnderRandomSchedules(t *testing.T) {
+	for seed := range *schedules {
+		o := inboxes(10_000)
+		o.Inbox.PerDevice, o.Inbox.Attempts = true, -1
+		o.QueueMessages, o.InboundRate = 8, -1
+		bubble(t, o, func(t *testing.T, b *bed) {
+			dice, n := rand.New(rand.NewPCG(seed, 2)), 0
+			type device struct {
+				box   *mailbox
+				acked int // messages
+				seen  int
+			}
+			devices := make([]device, 3)
+			read := func(i int) {
+				d := &devices[i]
+				d.box.listen()
+				said := d.box.said()
+				require.Equal(t, words(d.seen+1, d.seen+len(said)), said, "seed %d", seed)
+				d.seen += len(said)
+			}
+			open := func(i int) {
+				d := &devices[i]
+				d.seen = d.acked
+				d.box = &mailbox{client: b.openV1(realtime.Identity{
+					UserID: "bob", Device: fmt.Sprint("d", i),
+				}), reader: reader{t: t}}
+			}
+			for i := range devices {
+				open(i)
+			}
+			for range 80 {
+				i := dice.IntN(len(devices))
+				switch dice.IntN(6) {
+				case 0, 1, 2:
+					k := 1 + dice.IntN(12)
+					b.write("bob", n+1, n+k)
+					n += k
+				case 3:
+					read(i)
+				case 4:
+					read(i)
+					require.Contains(t, devices[i].box.ack(devices[i].box.reader.at), `"reply"`)
+					said := devices[i].box.said()
+					devices[i].acked, devices[i].seen = devices[i].seen, devices[i].seen+len(said)
+				default:
+					devices[i].box.Drop()
+					open(i)
+				}
+			}
+			for i := range devices {
+				read(i)
+				require.Equal(t, n, devices[i].seen, "seed %d", seed)
+			}
+		})
+	}
+}

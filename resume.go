@@ -1,0 +1,142 @@
+package realtime
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
+)
+
+// maxAbsent bounds how many connections are absent. One more is gone at once.
+const maxAbsent = 100_000
+
+// errResumed is why a connection ends whose client has come back over another one.
+var errResumed = errors.New("realtime: resumed by another connection")
+
+// absences keep the places of connections that were lost, for a time: whoever comes back with the
+// token that the connection was given goes on where it was, and nobody else notices.
+//
+// A token is the connection's id with a code that only this process can make (HMAC, RFC 2104), so
+// that none need be kept. It is good once, since it goes with the place.
+type absences struct {
+	index *index
+	gate  *gate
+	wheel *engine.Wheel
+	spawn func(func())
+	grace time.Duration // zero: nobody is absent
+	key   [sha256.Size]byte
+	n     atomic.Int64
+}
+
+func newAbsences(grace time.Duration, x *index, g *gate) *absences {
+	a := &absences{index: x, gate: g, grace: grace}
+	_, _ = rand.Read(a.key[:]) // it never fails
+	return a
+}
+
+// token returns what a client resumes its session with, empty if it cannot.
+func (a *absences) token(c *Conn) string {
+	if a.grace == 0 || c.proto != protoV1 {
+		return ""
+	}
+	return c.id + "." + a.code(c.id)
+}
+
+func (a *absences) code(id string) string {
+	mac := hmac.New(sha256.New, a.key[:])
+	mac.Write([]byte(id))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// lost reports whether a connection ended in such a way that its client may come back for it.
+func lost(why *CloseError) bool {
+	switch why.Cause {
+	case CauseLost, CauseTimeout, CauseSlow:
+		return true
+	}
+	return why.Err == errResumed
+}
+
+// keep makes a connection absent that was lost, and reports false if it is to be cleaned up after
+// now.
+func (a *absences) keep(c *Conn, why *CloseError) bool {
+	if a.grace == 0 || c.proto != protoV1 || !lost(why) || a.gate.isShut() || a.n.Load() >= maxAbsent {
+		return false
+	}
+	was := a.index.suspend(c)
+	if was == live {
+		a.n.Add(1)
+		end := &engine.Timer{Fire: func() { a.spawn(func() { a.end(c) }) }}
+		a.wheel.Set(end, a.grace)
+	}
+	return was == live || was == absent
+}
+
+// end ends an absence, unless somebody has.
+func (a *absences) end(c *Conn) {
+	if a.index.depart(c) == absent {
+		a.over(c)
+	}
+}
+
+func (a *absences) over(c *Conn) {
+	a.n.Add(-1)
+	a.index.conns.drop(c.id, c)
+}
+
+// endAll ends all absences. None may begin any more.
+func (a *absences) endAll() {
+	for _, c := range a.index.conns.snapshot() {
+		a.end(c)
+	}
+}
+
+// find returns the connection that a token is for, if it was of the same user as c, and sees to it
+// that it is absent: one that does not know yet that its client is gone ends now.
+func (a *absences) find(c *Conn, token string) (*Conn, error) {
+	id, code, _ := strings.Cut(token, ".")
+	if subtle.ConstantTimeCompare([]byte(code), []byte(a.code(id))) == 0 {
+		return nil, errSession
+	}
+	old, ok := a.index.conns.get(id)
+	if !ok || old == c || old.UserID() != c.UserID() {
+		return nil, errSession
+	}
+	old.finish(&CloseError{
+		Cause: CauseReplaced, Code: CloseReplaced, Reason: "resumed by another connection", Err: errResumed,
+	}, closeGrace)
+	if !a.keep(old, old.end.Load()) {
+		return nil, errSession
+	}
+	return old, nil
+}
+
+// resume gives a connection the place of the one that a token is for, as far as may says yes, and
+// returns the rooms that it is in then.
+func (a *absences) resume(c *Conn, token string, may func(c *Conn, room string) bool) ([]string, error) {
+	began := a.index.denials.begin()
+	defer a.index.denials.end()
+	old, err := a.find(c, token)
+	if err != nil {
+		return nil, err
+	}
+	refused := make(map[string]bool)
+	for _, room := range old.askedFor() {
+		refused[room] = !may(c, room)
+	}
+	if !a.index.adopt(c, old, func(room string) bool {
+		return !refused[room] && a.index.denials.check(began, ban{c.UserID(), room}) == nil
+	}) {
+		return nil, errSession
+	}
+	a.over(old)
+	a.index.tally.add(cResumed, 1)
+	return c.Rooms(), nil
+}

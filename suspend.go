@@ -1,0 +1,96 @@
+package realtime
+
+import "slices"
+
+// suspend makes a live connection that has ended absent: nothing is given to it any more, and
+// everybody still sees it. It returns what the connection was.
+func (x *index) suspend(c *Conn) (was phase) {
+	var u *user
+	if id := c.UserID(); id != "" {
+		u = x.users.enter(id)
+		defer x.users.leave(u)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if was = c.phase; was != live {
+		return was
+	}
+	c.phase = absent
+	for m := c.newest; m != nil; m = m.older {
+		r := x.rooms.find(m.room)
+		r.suspend(m)
+		r.mu.Unlock()
+	}
+	x.everyone.remove(c)
+	x.tally.gone()
+	if u != nil {
+		x.users.suspend(u, c)
+	}
+	return was
+}
+
+// adopt gives a live connection the rooms of an absent one of the same user, which it takes the
+// place of: nobody is told. It leaves those that may says no to, or for which there is no place.
+// It reports false if the other is not absent any more.
+func (x *index) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
+	if id := c.UserID(); id != "" {
+		u := x.users.enter(id)
+		defer x.users.leave(u)
+		notice := x.userNotice(userLeft, id)
+		defer func() {
+			if ok && x.users.forget(u, old) { // c has departed already
+				x.tellAll(notice, nil)
+			}
+		}()
+	}
+	var places []*membership
+	var rest string
+	places, rest, ok = old.vacate()
+	if ok {
+		x.settleIn(c, places, rest, may)
+	}
+	return ok
+}
+
+// settleIn gives a connection places of one that is no more.
+func (x *index) settleIn(c *Conn, places []*membership, rest string, may func(room string) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range places {
+		notice := x.roomNotice(roomLeft, m.conn, m.room)
+		r := x.rooms.find(m.room)
+		if x.free(c, m.room) && may(m.room) {
+			heir := &membership{conn: c, room: m.room, asked: m.asked}
+			c.joined(heir)
+			r.inherit(m, heir)
+		} else {
+			r.remove(m, notice)
+		}
+		x.rooms.leave(r)
+	}
+	if c.restRoom == "" && c.membership(rest) != nil {
+		c.restRoom = rest
+	}
+}
+
+// free reports whether a connection may take a place in a room. c.mu is held.
+func (x *index) free(c *Conn, room string) bool {
+	return c.phase == live && !c.ended() && c.membership(room) == nil && (x.maxRooms == 0 || c.in < x.maxRooms)
+}
+
+// vacate takes its rooms from an absent connection, in order of joining, and its REST room. It is
+// gone then.
+func (c *Conn) vacate() (places []*membership, rest string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != absent {
+		return nil, "", false
+	}
+	c.phase = gone
+	for m := c.newest; m != nil; m = m.older {
+		places = append(places, m)
+	}
+	slices.Reverse(places)
+	c.newest, c.in, c.rooms, rest, c.restRoom = nil, 0, nil, c.restRoom, ""
+	return places, rest, true
+}
