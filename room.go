@@ -17,7 +17,8 @@ type RoomOptions struct {
 	History Retention
 }
 
-// Count is how many are in a room.
+// Count is how many are in a room, with connections that were lost and may come back, see
+// Options.ResumeGrace.
 type Count struct {
 	Users int // users, each once; anonymous connections are none
 	Conns int

@@ -192,7 +192,7 @@ func TestRoomIsTakenAway(t *testing.T) {
 		for room, want := range map[string]int{"one": 0, "two": 1, "three": 1} {
 			n, err := w.rt.Room(room).Count(t.Context())
 			require.NoError(t, err)
-			require.Equal(t, want, n.Conns, room)
+			require.Equal(t, want, n.Users, room)
 		}
 	})
 }

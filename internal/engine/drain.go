@@ -139,6 +139,10 @@ func (l *Link) take(b *batch) {
 			*slot = nil
 		}
 	}
+	if l.replies == 0 && l.queue.bytes <= batchBytes {
+		b.data = l.queue.n
+		b.frames = l.queue.popAll(b.frames)
+	}
 	for bytes := 0; l.queue.n > 0; b.data++ {
 		n := l.queue.at(0).Len()
 		if bytes += n; bytes > batchBytes && b.data > 0 {

@@ -77,7 +77,8 @@ type flusher struct {
 	out    releases
 	b      batch
 	joined []byte
-	p      []byte // what writeOnce writes
+	same   []*Frame // whose bytes joined has
+	p      []byte   // what writeOnce writes
 	n      int
 	err    error
 }
@@ -117,6 +118,8 @@ func (f *flusher) serve() {
 		f.flush(l)
 		f.turn[i] = nil
 	}
+	clear(f.same)
+	f.same = f.same[:0]
 	f.out.end()
 }
 
@@ -179,7 +182,7 @@ func (f *flusher) flush(l *Link) {
 func (f *flusher) writeBatch(raw syscall.RawConn) (done, cut int, err error) {
 	frames := f.b.frames
 	for done < len(frames) {
-		p, next := Join(frames, done, batchBytes, &f.joined)
+		p, next := f.join(frames, done)
 		n, err := f.try(raw, p)
 		if err != nil {
 			return 0, 0, err
@@ -194,6 +197,18 @@ func (f *flusher) writeBatch(raw syscall.RawConn) (done, cut int, err error) {
 		done = next
 	}
 	return done, 0, nil
+}
+
+// join is Join that need not be done again: members of a room have the same frames waiting.
+func (f *flusher) join(frames []*Frame, i int) (p []byte, next int) {
+	if slices.Equal(f.same, frames[i:]) {
+		return f.joined, len(frames)
+	}
+	p, next = Join(frames, i, batchBytes, &f.joined)
+	if f.same = f.same[:0]; next > i+1 {
+		f.same = append(f.same, frames[i:next]...)
+	}
+	return p, next
 }
 
 // try writes p without blocking and returns how much of it the socket took.

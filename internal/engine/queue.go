@@ -85,6 +85,21 @@ func (q *queue) pop() *Frame {
 	return f
 }
 
+// popAll appends all frames to frames and empties the queue. It does not look at them, as pop does:
+// where many wait, that is most of the work.
+func (q *queue) popAll(frames []*Frame) []*Frame {
+	end := q.head + q.n
+	for _, part := range [2][]*Frame{q.ring[q.head:min(end, len(q.ring))], q.ring[:max(0, end-len(q.ring))]} {
+		frames = append(frames, part...)
+		clear(part)
+	}
+	q.head, q.n, q.bytes = 0, 0, 0
+	if len(q.ring) > keepRing {
+		q.ring = nil
+	}
+	return frames
+}
+
 // dropOldest removes and returns the frame that has waited longest and may be dropped,
 // or nil if there is none. Those in front of it that may not be keep their order.
 func (q *queue) dropOldest() *Frame {

@@ -16,7 +16,7 @@ func FuzzQueue(f *testing.F) {
 		var q queue
 		var twin []*Frame
 		for i, op := range program {
-			switch op % 6 {
+			switch op % 7 {
 			case 0, 1, 2:
 				f := NewFrame(OpText, []byte(strconv.Itoa(i)))
 				f.class = Class(op % 3)
@@ -31,6 +31,9 @@ func FuzzQueue(f *testing.F) {
 				twin = twinDropOldest(t, &q, twin)
 			case 5:
 				require.Equal(t, len(twin), q.clear())
+				twin = nil
+			case 6:
+				require.Equal(t, append([]*Frame{}, twin...), q.popAll([]*Frame{}))
 				twin = nil
 			}
 			requireSame(t, twin, &q)
