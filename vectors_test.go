@@ -26,18 +26,29 @@ type vector struct {
 		Content                json.RawMessage
 		Binary                 []byte
 		Time                   int64
+		Prev                   uint64
+		Position
 	}
 	Request struct {
 		Type, Room, User, Conn string
 		MessageType            string `json:"message_type"`
 		MessageID              string `json:"message_id"`
-		Method, Token          string
-		All                    bool
+		Method, Token, Key     string
+		TTL                    int64 `json:"ttl_ms"`
+		All, Receipt           bool
+		History, Limit         int
+		Since                  Position
+		Before, After, Offset  uint64
+		Epoch, Session         string
 		ID, Content            json.RawMessage
 	}
 	ID, Content, Error json.RawMessage
 	Method, Room       string
 	Binary             []byte
+
+	Position Position
+	From     uint64
+	Reason   Reason
 }
 
 func (v *vector) frame() *engine.Frame {
@@ -67,9 +78,10 @@ func TestVectorsOfTheServer(t *testing.T) {
 					Type: v.Message.Type, Sender: v.Message.Sender, ID: v.Message.ID,
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
 				}
-				got = encodeIn(protoV1, &m, &spot{room: v.Message.Room})
+				at := &spot{room: v.Message.Room, at: v.Message.Position, prev: v.Message.Prev}
+				got = encodeIn(protoV1, &m, at)
 				if m.Type != typeHello {
-					require.Equal(t, v.Plain, string(encodeIn(protoPlain, &m, &spot{room: v.Message.Room}).Payload()))
+					require.Equal(t, v.Plain, string(encodeIn(protoPlain, &m, at).Payload()))
 				}
 			case "reply":
 				got = reply(v.ID, compact(t, v.Content), nil)
@@ -83,6 +95,11 @@ func TestVectorsOfTheServer(t *testing.T) {
 				got = left(v.Room)
 			case "pong":
 				got = pong()
+			case "position":
+				got = positionFrame(v.Room, v.Position, v.Reason)
+			case "skipped":
+				require.EqualValues(t, "slow", v.Reason)
+				got = skippedFrame(v.Room, v.From, v.Position)
 			case "ignored":
 				return
 			default:
@@ -127,7 +144,12 @@ func TestVectorsOfClients(t *testing.T) {
 			require.Equal(t, request{
 				name: v.Request.Type, room: v.Request.Room, user: v.Request.User, conn: v.Request.Conn,
 				all: v.Request.All, typ: v.Request.MessageType, messageID: v.Request.MessageID,
-				method: v.Request.Method, token: v.Request.Token,
+				method: v.Request.Method, token: v.Request.Token, key: v.Request.Key,
+				receipt: v.Request.Receipt,
+				ttl:     time.Duration(v.Request.TTL) * time.Millisecond,
+				history: v.Request.History, since: v.Request.Since, limit: v.Request.Limit,
+				before: v.Request.Before, after: v.Request.After, epoch: v.Request.Epoch,
+				offset: v.Request.Offset, session: v.Request.Session,
 			}, *r)
 		})
 	}
