@@ -12,7 +12,7 @@ func TestStreamIsBoundedInBytes(t *testing.T) {
 	s := newStream(1000)
 	large := Message{Content: make([]byte, maxStreamBytes/4)}
 	for i := range 6 {
-		require.Equal(t, i < 4, s.push(large))
+		require.Equal(t, i < 4, s.push(large, false))
 	}
 	s.gap(errors.New("lost"))
 	s.release()
@@ -22,5 +22,5 @@ func TestStreamIsBoundedInBytes(t *testing.T) {
 	}
 	it, _ := s.next(t.Context())
 	require.Equal(t, &GapError{Err: errors.New("lost"), Dropped: 2}, it.err)
-	require.True(t, s.push(large), "there is room again")
+	require.True(t, s.push(large, false), "there is room again")
 }

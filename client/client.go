@@ -65,19 +65,27 @@ func (c *Client) Close() error {
 //     everything.
 //   - *[RoomError]: the server did not let the client into a room again, or took it out of one.
 //
+// A message of the user's inbox, if the application has such, is acknowledged when the loop asks
+// for the next one; one at which the loop was left, when a loop or [Client.Receive] goes on. One
+// that is not acknowledged comes again, to this client or the next one of the user.
+//
 // When the client has ended, and what it has received was yielded, the last error is yielded: it
 // matches realtime.ErrClosed, and says as a *realtime.CloseError or *[DialError] why the client is to
 // stay away. After Close it is realtime.ErrClosed itself.
 //
 // The rest of the client does not wait for the loop, so it may call anything. A loop that is
 // slower than the messages has DialOptions.QueueMessages of them wait for it, beyond which the
-// newest are dropped. One that was left can be gone on with by another call. Of several loops
-// each gets a part of the stream.
+// newest are dropped, or got again later if they are kept. One that was left can be gone on with by
+// another call. Of several loops each gets a part of the stream.
 func (c *Client) Messages() iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
-		for {
-			it, last := c.session.stream.next(context.Background())
-			if !yield(it.msg, it.err) || last {
+		inbox := c.session.inbox
+		inbox.resume()
+		var it item
+		defer func() { inbox.leave(&it.msg) }()
+		for last := false; !last; inbox.took(&it.msg) {
+			it, last = c.session.stream.next(context.Background())
+			if !yield(it.msg, it.err) {
 				return
 			}
 		}
@@ -85,9 +93,12 @@ func (c *Client) Messages() iter.Seq2[Message, error] {
 }
 
 // Receive returns what [Client.Messages] would yield next. It waits for that until ctx ends, and
-// returns its cause then; what has been received already it returns in any case.
+// returns its cause then; what has been received already it returns in any case. To call it again
+// says that the application is done with what it has returned before.
 func (c *Client) Receive(ctx context.Context) (Message, error) {
+	c.session.inbox.resume()
 	it, _ := c.session.stream.next(ctx)
+	c.session.inbox.leave(&it.msg)
 	return it.msg, it.err
 }
 
@@ -102,7 +113,9 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 
 // ask sends a request and waits for the answer, until ctx or the client ends. See request for
 // again and settle.
-func (c *Client) ask(ctx context.Context, o outgoing, again bool, settle func(error)) (json.RawMessage, error) {
+func (c *Client) ask(
+	ctx context.Context, o outgoing, again bool, settle func(result),
+) (json.RawMessage, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

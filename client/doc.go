@@ -21,8 +21,14 @@
 // stay away. What one goroutine sends arrives in order. A message that is sent again has the
 // same id, by which every client drops the second one, so nobody sees it twice.
 //
-// What others sent while there was no connection is lost to this client: the stream has a
-// [*GapError] there.
+// What others sent meanwhile to a room that keeps history comes behind a reconnect, in its order
+// and once, and DialOptions.OnRecover is told how much it was. If something of it is kept no
+// longer, the stream has a [*GapError] there that says why. What nobody keeps is lost to this
+// client, and a GapError says so too, once for each reconnect. [Client.JoinFrom] begins with what
+// was sent before, [Client.History] turns the pages.
+//
+// Where the application has an inbox for each user, messages to the user come at least once: until
+// the program has asked for the next one, see [Client.Messages].
 //
 // docs/PROTOCOL.md says what goes over the wire.
 package client

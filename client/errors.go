@@ -18,6 +18,12 @@ var (
 	ErrTarget = errors.New("realtime: want one room, user or connection, or all")
 )
 
+// isCode reports whether err is what a server answers with this code.
+func isCode(err error, code string) bool {
+	e, ok := errors.AsType[*realtime.Error](err)
+	return ok && e.Code == code
+}
+
 // errForeign says that somebody else answers at the URL.
 var errForeign = errors.New("the server does not speak realtime.v1")
 
@@ -63,19 +69,41 @@ func (e *DialError) ComeBack() bool {
 	return !errors.Is(e.Err, realtime.ErrUnauthenticated) && !errors.Is(e.Err, errForeign)
 }
 
-// GapError is yielded between two messages where some may be missing.
+// ReasonSlow is that of a [GapError] for messages that the server left out because the client was
+// too slow.
+const ReasonSlow realtime.Reason = "slow"
+
+// GapError is yielded between two messages where some may be missing. With a Reason it says what
+// is missing of one room that keeps history, or of the inbox. Without one it concerns everything
+// else: rooms that keep nothing, messages to all, to a connection and, without an inbox, to the
+// user. After a reconnect there is none of these where all rooms keep history and there is an
+// inbox; notices and messages to all may be missing all the same.
 type GapError struct {
+	// Room is the room that the messages were sent to. Empty: with a Reason those of the inbox,
+	// without one anything else.
+	Room string
+	// Reason is why they could not be recovered. From and To are the positions around them: the last
+	// message before the gap, or the position that stood for it, and the last that is missing. To is
+	// zero if the room keeps nothing any more.
+	Reason   realtime.Reason
+	From, To realtime.Position
 	// Err is how the connection before ended, a *realtime.CloseError. Nil if it did not end:
-	// then the messages came too fast.
+	// then the messages came too fast, or were not kept for long enough.
 	Err error
 	// Dropped is how many messages were dropped because nobody took those before them.
 	Dropped int
 }
 
-// Error returns both reasons. There is no Unwrap: the end of a connection matches
+// Error returns all reasons. There is no Unwrap: the end of a connection matches
 // realtime.ErrClosed, and a gap is not the end of a Client.
 func (e *GapError) Error() string {
 	s := "realtime: messages may be missing"
+	if e.Room != "" {
+		s += fmt.Sprintf(" in room %q", e.Room)
+	}
+	if e.Reason != "" {
+		s += ": " + string(e.Reason)
+	}
 	if e.Dropped > 0 {
 		s += fmt.Sprintf(": %d were dropped", e.Dropped)
 	}

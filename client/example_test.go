@@ -89,6 +89,21 @@ func ExampleClient_Messages() {
 	// realtime: closed
 }
 
+// A gap says which room it concerns, and whether anything of it is kept.
+func ExampleGapError() {
+	err := error(&client.GapError{
+		Room: "lobby", Reason: realtime.ReasonExpired,
+		From: realtime.Position{Epoch: "a", Offset: 7}, To: realtime.Position{Epoch: "a", Offset: 9},
+	})
+	if gap, ok := errors.AsType[*client.GapError](err); ok {
+		fmt.Println(gap)
+		fmt.Printf("%s: lost behind %d, up to %d\n", gap.Room, gap.From.Offset, gap.To.Offset)
+	}
+	// Output:
+	// realtime: messages may be missing in room "lobby": expired
+	// lobby: lost behind 7, up to 9
+}
+
 // A call is answered with a value or with an error that has a code.
 func ExampleCall() {
 	ctx := context.Background()

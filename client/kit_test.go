@@ -104,6 +104,7 @@ type rig struct {
 	mu     sync.Mutex
 	log    []string
 	states []client.State
+	caught []string        // what it was told to have recovered
 	waits  []time.Duration // of the states that were waiting
 	read   sync.WaitGroup
 }
@@ -138,6 +139,11 @@ func (w *world) try(ctx context.Context, user string, o client.DialOptions) (*ri
 		if s.Phase == client.Waiting {
 			r.waits = append(r.waits, time.Until(s.Retry))
 		}
+	}
+	o.OnRecover = func(got client.Recovery) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.caught = append(r.caught, fmt.Sprintf("%s %d", got.Room, got.Messages))
 	}
 	if o.HTTPClient == nil {
 		o.HTTPClient = w.client()
@@ -179,10 +185,14 @@ func shorthand(m client.Message, err error) string {
 	return s + ": " + string(m.Content)
 }
 
-// brief is "gap 1006", "gap dropped 3", "room lobby: forbidden", "end 1000" or "end".
+// brief is "gap 1006", "gap dropped 3", "gap lobby expired 5-9", "room lobby: forbidden", "end 1000"
+// or "end".
 func brief(err error) string {
 	if gap, ok := err.(*client.GapError); ok {
 		s := "gap"
+		if gap.Reason != "" {
+			return fmt.Sprintf("gap %s %s %d-%d", gap.Room, gap.Reason, gap.From.Offset, gap.To.Offset)
+		}
 		if end, ok := errors.AsType[*realtime.CloseError](gap.Err); ok {
 			s += fmt.Sprintf(" %d", end.Code)
 		}
@@ -222,6 +232,17 @@ func (r *rig) got() []string {
 	log := r.log
 	r.log = nil
 	return append([]string{}, log...)
+}
+
+// recovered waits until everything is at rest and returns what the client was told to have
+// recovered since the last call.
+func (r *rig) recovered() []string {
+	synctest.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	caught := r.caught
+	r.caught = nil
+	return append([]string{}, caught...)
 }
 
 // been waits until everything is at rest and returns the states since the last call.

@@ -3,6 +3,8 @@ package client
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/realtime-go/realtime"
 )
 
 // Message is what a client receives. Whoever gets it owns its slices.
@@ -17,9 +19,16 @@ type Message struct {
 	Content json.RawMessage
 	Binary  []byte
 	Time    time.Time // when it was sent, to the second
+	// Position is its place in what the room keeps or, without a room, in the user's inbox, for
+	// [HistoryQuery] and realtime.From. Zero if it is not kept.
+	realtime.Position
 }
+
+// inInbox reports whether it waits to be acknowledged.
+func (m *Message) inInbox() bool { return m.Room == "" && m.Epoch != "" }
 
 // size is what it takes while it waits, in bytes.
 func (m *Message) size() int {
-	return len(m.Type) + len(m.Sender) + len(m.Room) + len(m.ID) + len(m.Content) + len(m.Binary)
+	return len(m.Type) + len(m.Sender) + len(m.Room) + len(m.ID) + len(m.Content) + len(m.Binary) +
+		len(m.Epoch)
 }

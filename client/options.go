@@ -35,8 +35,14 @@ type DialOptions struct {
 	// returned, so it must not wait for the client, nor close it. Nil: nobody is told.
 	OnState func(State)
 
+	// OnRecover is told, once for each room that keeps history and each time, that the client has
+	// received all that it had missed there; what it could not get is a *GapError. It is called like
+	// OnState, by which the consumer need not have had the messages yet. Nil: nobody is told.
+	OnRecover func(Recovery)
+
 	// QueueMessages bounds what waits for the consumer of [Client.Messages]: 1000 messages, and
-	// 64 MiB in any case.
+	// 64 MiB in any case. What is kept is not lost by it: it is got again when the consumer has taken
+	// half of that.
 	QueueMessages int
 	// PendingSends is how many messages may wait for the server's answer, each a call of
 	// [Client.Send]: 100. More wait for their turn.
@@ -50,6 +56,12 @@ type DialOptions struct {
 	// means the default.
 	PingInterval time.Duration
 	PongTimeout  time.Duration
+}
+
+// Recovery is what a client has got that it had missed, after a reconnect in most cases.
+type Recovery struct {
+	Room     string
+	Messages int
 }
 
 // State is what a client is doing.

@@ -19,7 +19,7 @@ type request struct {
 	again bool
 	// settle, if not nil, is told what the server answers, before anything is looked at that
 	// came behind the answer. It is not told of requests that end in another way.
-	settle func(err error)
+	settle func(result)
 	result chan result // gets one; has room for it
 }
 
@@ -48,7 +48,7 @@ type requests struct {
 func newRequests() *requests { return &requests{ready: make(chan struct{}, 1)} }
 
 // prepare makes a request that nobody waits for yet.
-func (q *requests) prepare(o outgoing, again bool, settle func(error)) (*request, error) {
+func (q *requests) prepare(o outgoing, again bool, settle func(result)) (*request, error) {
 	o.ID = q.last.Add(1)
 	f, err := o.encode()
 	if err != nil {
@@ -89,7 +89,7 @@ func (q *requests) wake() {
 	}
 }
 
-// forget is for a request whose answer nobody waits for any more.
+// forget is for a request whose answer nobody waits for any more. It may be nil.
 func (q *requests) forget(r *request) {
 	is := func(other *request) bool { return other == r }
 	q.mu.Lock()
@@ -144,7 +144,7 @@ func (q *requests) answer(id uint64, res result) {
 	q.sent = slices.Delete(q.sent, i, i+1)
 	q.mu.Unlock()
 	if r.settle != nil {
-		r.settle(res.err)
+		r.settle(res)
 	}
 	r.result <- res
 }

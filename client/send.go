@@ -4,11 +4,41 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/realtime-go/realtime"
 )
+
+// Receipt is what has become of a message.
+type Receipt struct {
+	// Position is its place in the room that keeps it.
+	realtime.Position
+	// Kept says that the inbox of the user keeps it, and Queued how many of his connections it is on
+	// its way to. Both are zero for anybody else.
+	Kept   bool `json:"kept"`
+	Queued int  `json:"queued"`
+	// Duplicate says that it was sent before, over the connection that ended before the answer.
+	Duplicate bool `json:"duplicate"`
+}
+
+// SendReceipt is [Client.Send] that says what has become of the message: as far as the server knows
+// when it has taken it. If the application decides itself what becomes of messages, all is zero.
+func (c *Client) SendReceipt(
+	ctx context.Context, to realtime.Target, msg realtime.Message,
+) (Receipt, error) {
+	content, err := c.send(ctx, to, msg, true)
+	var r Receipt
+	if err != nil || content == nil {
+		return r, err
+	}
+	if err := json.Unmarshal(content, &r); err != nil {
+		return Receipt{}, fmt.Errorf("realtime: receipt: %w", err)
+	}
+	return r, nil
+}
 
 // Send sends a message to one room, user or connection, or to all, and waits until the server
 // has taken it. If the connection ends first, it is sent again on the next one, with the same
@@ -23,18 +53,25 @@ import (
 // realtime.ErrMessage for what cannot be sent, realtime.ErrTooLarge for what the server would not
 // take, and what matches realtime.ErrClosed after the end.
 func (c *Client) Send(ctx context.Context, to realtime.Target, msg realtime.Message) error {
+	_, err := c.send(ctx, to, msg, false)
+	return err
+}
+
+func (c *Client) send(
+	ctx context.Context, to realtime.Target, msg realtime.Message, receipt bool,
+) (json.RawMessage, error) {
 	o, err := newSend(to, msg)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	o.Receipt = receipt
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	defer func() { <-c.slots }()
-	_, err = c.ask(ctx, o, true, nil)
-	return err
+	return c.ask(ctx, o, true, nil)
 }
 
 func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
@@ -54,15 +91,21 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 			return outgoing{}, err
 		}
 	}
-	for _, name := range []string{msg.ID, cmp.Or(msg.Type, "chat")} {
+	for _, name := range []string{msg.ID, cmp.Or(msg.Type, "chat"), cmp.Or(msg.Key, "none")} {
 		if err := validWord(name); err != nil {
 			return outgoing{}, err
 		}
 	}
 	return outgoing{
 		Type: "send", Room: only(to.Rooms), User: only(to.Users), Conn: only(to.Conns), All: to.All,
-		MessageType: msg.Type, MessageID: msg.ID, Content: msg.Content, binary: msg.Binary,
+		MessageType: msg.Type, MessageID: msg.ID, Key: msg.Key, TTL: milliseconds(msg.TTL),
+		Content: msg.Content, binary: msg.Binary,
 	}, nil
+}
+
+// milliseconds rounds up.
+func milliseconds(d time.Duration) int64 {
+	return int64((max(d, 0) + time.Millisecond - 1) / time.Millisecond)
 }
 
 func only(names []string) string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,15 +18,15 @@ type session struct {
 	door     door
 	requests *requests
 	stream   *stream
+	members  *members
+	inbox    *inbox
 	calls    *calls
 	pace     pace
-	seen     seen
 
-	rooms     []string // that are joined, in this order
-	rejoining int      // how many of them the server has not answered yet
-	limit     int      // the size of a frame that the server takes, in bytes
-	why       error    // how the last attempt or connection ended
-	lost      error    // how the last connection ended
+	resumes string // the session that the next connection may resume; empty: none
+	limit   int    // the size of a frame that the server takes, in bytes
+	why     error  // how the last attempt or connection ended
+	lost    error  // how the last connection ended
 
 	work       sync.WaitGroup // code of the application that runs
 	refreshing atomic.Bool
@@ -42,6 +41,12 @@ func newSession(url string, opts *DialOptions) *session {
 	}
 	s.door = door{url: url, opts: &s.opts}
 	s.stream = newStream(s.opts.QueueMessages)
+	s.members = &members{requests: s.requests, stream: s.stream}
+	s.inbox = &inbox{requests: s.requests, stream: s.stream}
+	s.stream.drained = func() {
+		s.members.drained()
+		s.inbox.drained()
+	}
 	s.calls = newCalls(&s.opts, &s.work)
 	s.pace.renewable = s.opts.Token != nil
 	return s
@@ -89,10 +94,15 @@ func (s *session) once(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	s.begin(hello)
+	s.begin(l, hello)
 	err = l.run(ctx, s.requests, func(f frame) { s.hear(l, f) })
 	s.pace.lasted(time.Since(began))
 	s.lost = err
+	s.members.end()
+	s.inbox.end()
+	if !resumable(err) {
+		s.resumes = ""
+	}
 	if ctx.Err() == nil { // else they get the client's end
 		s.requests.cut()
 	}
@@ -100,59 +110,50 @@ func (s *session) once(ctx context.Context) error {
 	return err
 }
 
-// begin has the rooms joined again. What comes meanwhile is held back, so that a consumer that
-// is told of the gap and fetches what it missed, misses nothing more.
-func (s *session) begin(hello *welcome) {
+// resumable reports whether the server keeps the place of a connection that has ended like this:
+// not if it said goodbye, or will not have the client back.
+func resumable(end error) bool {
+	said, ok := errors.AsType[*realtime.CloseError](end)
+	return ok && said.Code != realtime.CloseAway && said.Code.ComeBack()
+}
+
+// begin has the session resumed, and the rooms joined again. What comes meanwhile is held back if
+// something is missing that nobody keeps, so that a consumer that is told of the gap and fetches
+// what it missed, misses nothing more.
+func (s *session) begin(l *link, hello *welcome) {
 	s.limit, s.pace.spread = hello.MaxMessageBytes, hello.spread()
-	s.rejoining = len(s.rooms)
-	first := make([]*request, len(s.rooms))
-	for i, room := range s.rooms {
-		// A name that was joined can be encoded.
-		first[i], _ = s.requests.prepare(outgoing{Type: "join", Room: room}, false, s.rejoined(room))
-	}
-	if s.lost != nil {
+	first, kept := s.members.begin(s.lost)
+	if s.lost != nil && (!kept || hello.Inbox == nil) {
 		s.stream.gap(s.lost)
 	}
 	if len(first) == 0 {
 		s.stream.release()
 	}
+	if s.resumes != "" { // whatever the answer is, the joins follow
+		resume, err := s.requests.prepare(outgoing{Type: "resume", Session: s.resumes}, false, nil)
+		if err == nil {
+			first = append([]*request{resume}, first...)
+		}
+	}
+	s.resumes = hello.Session
 	s.requests.begin(s.limit, first)
+	s.inbox.begin(hello.Inbox, s.lost, func() { l.end(errBehind) })
 	s.tell(State{Phase: Open})
 	if s.lost == nil {
 		close(s.opened)
 	}
 }
 
-// rejoined is told how the server answers.
-func (s *session) rejoined(room string) func(error) {
-	return func(err error) {
-		if err != nil {
-			s.setRoom(room, false)
-			s.stream.fail(&RoomError{Room: room, Err: err})
-		}
-		if s.rejoining--; s.rejoining == 0 {
-			s.stream.release()
-		}
-	}
-}
-
-// setRoom is called by the reader, when the server has answered.
-func (s *session) setRoom(room string, joined bool) {
-	i := slices.Index(s.rooms, room)
-	switch {
-	case joined && i < 0:
-		s.rooms = append(s.rooms, room)
-	case !joined && i >= 0:
-		s.rooms = slices.Delete(s.rooms, i, i+1)
-	}
+// errBehind ends a connection whose inbox has to be read again.
+var errBehind = &realtime.CloseError{
+	Cause: realtime.CauseClient, Code: realtime.CloseLost, Reason: "the consumer was behind",
 }
 
 // removed is called by the reader, when the server has taken the client out of a room.
 func (s *session) removed(room string) {
-	if !slices.Contains(s.rooms, room) {
+	if !s.members.left(room) {
 		return
 	}
-	s.setRoom(room, false)
 	s.stream.fail(&RoomError{Room: room, Err: &realtime.Error{
 		Code: "removed", Message: "the server has taken the client out of the room",
 	}})
@@ -167,12 +168,42 @@ func (s *session) hear(l *link, f frame) {
 		s.calls.serve(l, in, s.limit)
 	case in.Type == "reply", in.Type == "error":
 		s.answered(l, in)
+		s.tellRecoveries()
 	case in.Type == "left":
 		s.removed(in.Room)
+	case in.Type == "position", in.Type == "skipped":
+		s.move(&in)
 	case in.isMessage():
-		m := in.message()
-		if !s.seen.has(&m) && s.stream.push(m) {
-			s.seen.add(&m)
+		s.take(&in)
+	}
+}
+
+func (s *session) move(in *incoming) {
+	if in.Room == "" {
+		s.inbox.move(in.move())
+	} else {
+		s.members.move(in.Room, in.move())
+		s.tellRecoveries()
+	}
+}
+
+func (s *session) take(in *incoming) {
+	m := in.message()
+	switch {
+	case m.Epoch == "":
+		s.stream.give(m, false)
+	case m.inInbox():
+		s.inbox.take(m, in.Prev)
+	default:
+		s.members.take(m, in.Prev)
+		s.tellRecoveries()
+	}
+}
+
+func (s *session) tellRecoveries() {
+	for _, r := range s.members.news() {
+		if s.opts.OnRecover != nil {
+			s.opts.OnRecover(r)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -36,6 +38,17 @@ func playWith(t *testing.T, reconnectMS int, do func(s *stage, n int)) http.Hand
 	})
 }
 
+// greeted is play with members that follow in the content of the n-th welcome, such as an inbox.
+func greeted(t *testing.T, more func(n int) string, do func(s *stage, n int)) http.Handler {
+	return bare(t, func(s *stage, n int) {
+		s.says(`{"message_type":"welcome","content":{"max_message_bytes":65536` + more(n) + `},"timestamp":1}`)
+		do(s, n)
+	})
+}
+
+// empty is an inbox without messages.
+func empty(int) string { return `,"inbox":{"epoch":"i1","offset":0,"top":0}` }
+
 // bare is play without the welcome.
 func bare(t *testing.T, do func(s *stage, n int)) http.Handler {
 	var n atomic.Int32
@@ -66,6 +79,7 @@ type asked struct {
 	Token   string          `json:"token"`
 	Content json.RawMessage `json:"content"`
 	MsgID   string          `json:"message_id"`
+	Offset  int             `json:"offset"`
 	raw     string
 }
 
@@ -86,6 +100,37 @@ func (s *stage) hears() (a asked) {
 	return a
 }
 
+// answers answers with content.
+func (s *stage) answers(a asked, content string) {
+	s.says(fmt.Sprintf(`{"message_type":"reply","id":%d,"content":%s}`, a.ID, content))
+}
+
+func (s *stage) refuses(a asked, code string) {
+	s.says(fmt.Sprintf(`{"message_type":"error","id":%d,"content":{"code":%q,"message":""}}`, a.ID, code))
+}
+
+// expects waits for a request, and checks it but for its id.
+func (s *stage) expects(want string) asked {
+	a := s.hears()
+	if got := regexp.MustCompile(`"id":\d+,?`).ReplaceAllString(a.raw, ""); got != want {
+		s.t.Errorf("server got %s, want %s", got, want)
+	}
+	return a
+}
+
+// kept sends messages that are kept, in pairs of offset and prev: to the lobby, in the epoch r1.
+func (s *stage) kept(offsets ...int) { s.keptIn(`"room":"lobby",`, "r1", offsets...) }
+
+// inboxed sends messages to the user that are kept, in the epoch i1.
+func (s *stage) inboxed(offsets ...int) { s.keptIn("", "i1", offsets...) }
+
+func (s *stage) keptIn(room, epoch string, offsets ...int) {
+	for pair := range slices.Chunk(offsets, 2) {
+		s.says(fmt.Sprintf(`{"message_type":"chat","sender_id":"bob","content":%d,"timestamp":1,%s`+
+			`"offset":%d,"prev":%d,"epoch":%q}`, pair[0], room, pair[0], pair[1], epoch))
+	}
+}
+
 func (s *stage) replies(a asked) { s.says(fmt.Sprintf(`{"message_type":"reply","id":%d}`, a.ID)) }
 
 // chats sends a message of bob's to the lobby.
@@ -96,7 +141,7 @@ func (s *stage) chats(id, word string) {
 // lasts reads until the client is gone, and answers everything.
 func (s *stage) lasts() {
 	for a := s.hears(); a.Type != "gone"; a = s.hears() {
-		if a.Type == "ping" {
+		if a.raw == "ping" {
 			s.says("pong")
 		} else if a.ID != 0 {
 			s.replies(a)

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -16,12 +18,15 @@ type item struct {
 
 // stream is what waits for the consumer. Whoever fills it never waits.
 type stream struct {
-	limit int // messages
+	limit   int    // messages
+	drained func() // called when half of a full stream has been taken; may be nil
+	seen    seen   // the reader's
 
 	mu      sync.Mutex
 	changed sync.Cond
 	items   []item
 	bytes   int
+	full    bool      // something that is kept was refused
 	held    *GapError // is not given out yet, nor what is behind it; may be nil
 	ended   error     // nil before the end
 }
@@ -32,17 +37,53 @@ func newStream(limit int) *stream {
 	return s
 }
 
-// push appends a message, or drops it if the stream is full, and says so.
-func (s *stream) push(m Message) (taken bool) {
+// outcome is what becomes of a message.
+type outcome uint8
+
+const (
+	given    outcome = iota
+	known            // it was given before
+	declined         // the stream is full
+)
+
+// give appends a message, unless it was given before or the stream is full. What is kept can be had
+// again, when drained is called; else it is dropped, and the consumer told. It is for the reader.
+func (s *stream) give(m Message, kept bool) outcome {
+	if s.seen.has(&m) {
+		return known
+	}
+	if !s.push(m, kept) {
+		return declined
+	}
+	s.seen.add(&m)
+	return given
+}
+
+func (s *stream) push(m Message, kept bool) (taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.items) >= s.limit || s.bytes+m.size() > maxStreamBytes {
-		s.tail().Dropped++
-		return false
+	switch {
+	case len(s.items) < s.limit && s.bytes+m.size() <= maxStreamBytes:
+		s.bytes += m.size()
+		s.append(item{msg: m})
+		return true
+	case kept:
+		s.full = true
+	default:
+		s.tail("", false).Dropped++
 	}
-	s.bytes += m.size()
-	s.append(item{msg: m})
-	return true
+	return false
+}
+
+// miss tells of messages that are missing for good.
+func (s *stream) miss(gap GapError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := s.tail(gap.Room, true)
+	told.Reason, told.To, told.Err = gap.Reason, gap.To, cmp.Or(gap.Err, told.Err)
+	if told.From == (position{}) {
+		told.From = gap.From
+	}
 }
 
 // gap marks a gap after a connection that ended with err. It is held back, with everything that
@@ -50,7 +91,7 @@ func (s *stream) push(m Message) (taken bool) {
 func (s *stream) gap(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held = s.tail()
+	s.held = s.tail("", false)
 	s.held.Err = err
 }
 
@@ -77,15 +118,19 @@ func (s *stream) end(err error) {
 	s.changed.Broadcast()
 }
 
-// tail returns the gap at the end of what waits, which it makes if there is none: two gaps
-// without a message between them are one. s.mu is held.
-func (s *stream) tail() *GapError {
-	if n := len(s.items); n > 0 {
-		if gap, ok := s.items[n-1].err.(*GapError); ok {
+// tail returns the gap of a room, or of none, at the end of what waits, which it makes if there is
+// none: two gaps without a message between them are one. kept says that it is one with a Reason.
+// s.mu is held.
+func (s *stream) tail(room string, kept bool) *GapError {
+	for _, it := range slices.Backward(s.items) {
+		if it.err == nil {
+			break
+		}
+		if gap, ok := it.err.(*GapError); ok && gap.Room == room && (gap.Reason != "") == kept {
 			return gap
 		}
 	}
-	gap := &GapError{}
+	gap := &GapError{Room: room}
 	s.append(item{err: gap})
 	return gap
 }
@@ -100,16 +145,24 @@ func (s *stream) append(it item) {
 // returns what is left, and then the final error with last true.
 func (s *stream) next(ctx context.Context) (it item, last bool) {
 	defer context.AfterFunc(ctx, s.notify)()
+	it, last, drained := s.wait(ctx)
+	if drained && s.drained != nil {
+		s.drained()
+	}
+	return it, last
+}
+
+func (s *stream) wait(ctx context.Context) (it item, last, drained bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.mayGo() {
 		if ctx.Err() != nil {
-			return item{err: context.Cause(ctx)}, false
+			return item{err: context.Cause(ctx)}, false, false
 		}
 		s.changed.Wait()
 	}
 	if len(s.items) == 0 {
-		return item{err: s.ended}, true
+		return item{err: s.ended}, true, false
 	}
 	it = s.items[0]
 	s.items[0] = item{}
@@ -117,7 +170,9 @@ func (s *stream) next(ctx context.Context) (it item, last bool) {
 		s.items = nil // gives the array back that is used up
 	}
 	s.bytes -= it.msg.size()
-	return it, false
+	drained = s.full && len(s.items) <= s.limit/2 && s.bytes <= maxStreamBytes/2
+	s.full = s.full && !drained
+	return it, false, drained
 }
 
 func (s *stream) notify() {

@@ -32,10 +32,31 @@ type outgoing struct {
 	All         bool            `json:"all,omitempty"`
 	MessageType string          `json:"message_type,omitempty"`
 	MessageID   string          `json:"message_id,omitempty"`
+	Key         string          `json:"key,omitempty"`
+	TTL         int64           `json:"ttl_ms,omitempty"`
+	Receipt     bool            `json:"receipt,omitempty"`
 	Method      string          `json:"method,omitempty"`
 	Token       string          `json:"token,omitempty"`
+	Session     string          `json:"session,omitempty"`
+	History     int             `json:"history,omitempty"`
+	Since       *position       `json:"since,omitempty"`
+	Limit       int             `json:"limit,omitempty"`
+	Before      uint64          `json:"before,omitempty"`
+	After       uint64          `json:"after,omitempty"`
+	Offset      uint64          `json:"offset,omitempty"`
+	Epoch       string          `json:"epoch,omitempty"`
 	Content     json.RawMessage `json:"content,omitempty"`
 	binary      []byte          // in place of Content; nil if there is none
+}
+
+type position = realtime.Position
+
+// since is a position as a member of a request, nil if it is none.
+func since(at position) *position {
+	if at.Epoch == "" {
+		return nil
+	}
+	return &at
 }
 
 // encode returns an error that matches realtime.ErrMessage for content that is not JSON.
@@ -100,7 +121,17 @@ type incoming struct {
 	ID      json.RawMessage `json:"id"`
 	Room    string          `json:"room"`
 	Method  string          `json:"method"`
-	binary  []byte          // in place of Content; nil if there is none
+
+	Offset    uint64          `json:"offset"`
+	Prev      uint64          `json:"prev"`
+	Epoch     string          `json:"epoch"`
+	From      uint64          `json:"from"`
+	To        uint64          `json:"to"`
+	Recovered *bool           `json:"recovered"`
+	Reason    realtime.Reason `json:"reason"`
+	Encoding  string          `json:"encoding"`
+
+	binary []byte // in place of Content; nil if there is none
 }
 
 // decode reports false for what is nothing that the protocol knows, such as pong. What it
@@ -121,8 +152,7 @@ func decode(f frame) (in incoming, ok bool) {
 	return in, !f.binary || in.isMessage()
 }
 
-// isMessage reports whether it is for the application. The types of the protocol itself are not,
-// those that it keeps for later neither.
+// isMessage reports whether it is for the application. The types of the protocol itself are not.
 func (in *incoming) isMessage() bool {
 	switch in.Type {
 	case "welcome", "reply", "error", "call", "left", "ping", "pong", "position", "skipped":
@@ -138,6 +168,9 @@ func (in *incoming) message() Message {
 	}
 	if in.binary != nil {
 		m.Content = nil
+	}
+	if in.Epoch != "" && in.Offset > 0 {
+		m.Position = position{Epoch: in.Epoch, Offset: in.Offset}
 	}
 	_ = json.Unmarshal(in.ID, &m.ID) // what is not a string is none of ours
 	return m
@@ -164,8 +197,10 @@ func (in *incoming) fault() *realtime.Error {
 
 // welcome is the content of the first frame.
 type welcome struct {
-	MaxMessageBytes int   `json:"max_message_bytes"`
-	ReconnectMS     int64 `json:"reconnect_ms"`
+	MaxMessageBytes int       `json:"max_message_bytes"`
+	ReconnectMS     int64     `json:"reconnect_ms"`
+	Inbox           *position `json:"inbox"`   // how far it has been acknowledged; nil: there is none
+	Session         string    `json:"session"` // that the next connection may resume; empty: none
 }
 
 // welcome returns nil if the server does not speak realtime.v1.

@@ -1,12 +1,16 @@
 package client
 
 import (
+	"cmp"
 	"encoding/json"
+	"math"
 	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
 )
 
 // vector is one of the frames in testdata/wire.
@@ -26,12 +30,17 @@ type vector struct {
 		Time    int64
 		ID      string
 		Room    string
+		Prev    uint64
+		realtime.Position
 	}
-	ID      json.RawMessage
-	Content json.RawMessage
-	Method  string
-	Room    string
-	Error   json.RawMessage
+	Position realtime.Position
+	From     uint64
+	Reason   realtime.Reason
+	ID       json.RawMessage
+	Content  json.RawMessage
+	Method   string
+	Room     string
+	Error    json.RawMessage
 }
 
 func (v *vector) frame() frame {
@@ -99,6 +108,11 @@ func TestVectorsAreUnderstood(t *testing.T) {
 			require.Nil(t, in.fault(), v.Name)
 			require.Equal(t, string(v.ID), string(in.ID), v.Name)
 			requireContent(t, &v, &in)
+		case "position", "skipped":
+			m := in.move()
+			require.False(t, in.isMessage(), v.Name)
+			require.Equal(t, []any{v.Room, v.Position, v.Reason}, []any{in.Room, m.to, m.reason}, v.Name)
+			require.Equal(t, cmp.Or(v.From, math.MaxUint64), m.from, v.Name)
 		case "left":
 			require.Equal(t, []any{"left", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
 		case "error":
@@ -123,15 +137,20 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 	t.Helper()
 	want := v.Message
 	if want.Type == "welcome" {
-		require.Equal(t, &welcome{MaxMessageBytes: 65536, ReconnectMS: 500}, in.welcome())
+		hello := &welcome{MaxMessageBytes: 65536, ReconnectMS: 500}
+		if v.Name != "welcome" {
+			hello.Inbox, hello.Session = &realtime.Position{Epoch: "i1", Offset: 3}, "s1"
+		}
+		require.Equal(t, hello, in.welcome())
 		return
 	}
 	require.True(t, in.isMessage(), v.Name)
 	got := in.message()
 	require.Equal(t, Message{
 		Type: want.Type, Sender: want.Sender, Room: want.Room, ID: want.ID,
-		Content: got.Content, Binary: want.Binary, Time: time.Unix(want.Time, 0),
+		Content: got.Content, Binary: want.Binary, Time: time.Unix(want.Time, 0), Position: want.Position,
 	}, got, v.Name)
+	require.Equal(t, want.Prev, in.Prev, v.Name)
 	if want.Binary == nil {
 		require.JSONEq(t, string(want.Content), string(got.Content), v.Name)
 	} else {
@@ -183,6 +202,34 @@ func TestOddAnswers(t *testing.T) {
 	require.Equal(t, Message{Type: "chat", Binary: []byte("b"), Time: time.Unix(0, 0)}, in.message())
 }
 
+// A page of history has the messages that it would have as they are sent.
+func TestHistoryIsAsInTheVectors(t *testing.T) {
+	var want []Message
+	var got History
+	for _, v := range vectors(t, "server.json") {
+		in, _ := decode(v.frame())
+		switch v.Name {
+		case "kept by a room", "binary, kept by a room":
+			want = append(want, in.message())
+		case "history":
+			var err error
+			got, err = decodeHistory(in.Content)
+			require.NoError(t, err)
+		}
+	}
+	require.Len(t, want, 2)
+	require.Equal(t, History{Messages: want, More: true, Top: realtime.Position{Epoch: "r1", Offset: 9}}, got)
+	for _, s := range []string{"", "7", `{"top":-1}`, `{"messages":{}}`} {
+		_, err := decodeHistory(json.RawMessage(s))
+		require.Error(t, err, s)
+	}
+	got, err := decodeHistory(json.RawMessage(`{"messages":[7,{"message_type":"reply"},` +
+		`{"message_type":"chat","content":"?","encoding":"base64"}]}`))
+	require.NoError(t, err)
+	require.Len(t, got.Messages, 1)
+	require.Nil(t, got.Messages[0].Binary)
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, file := range []string{"server.json", "client.json"} {
 		for _, v := range vectors(f, file) {
@@ -198,8 +245,16 @@ func FuzzDecode(f *testing.F) {
 		_ = in.welcome()
 		_ = in.number()
 		_ = in.fault()
+		for _, at := range []position{{}, {Epoch: "r1", Offset: 7}} {
+			m := in.move()
+			require.False(t, m.reason == "" && m.leads(at) && passed(at, m.to))
+		}
+		h, err := decodeHistory(in.Content)
+		require.True(t, err == nil || h.Messages == nil)
+		in.unpack()
 		m := in.message()
 		require.LessOrEqual(t, len(m.Binary), len(data))
+		require.True(t, m.Epoch != "" || m.Offset == 0)
 		require.True(t, m.Binary == nil || m.Content == nil)
 		if m.Content != nil {
 			require.True(t, json.Valid(m.Content))

@@ -1,0 +1,133 @@
+package client
+
+import (
+	"cmp"
+	"encoding/json"
+
+	"github.com/realtime-go/realtime"
+)
+
+// joinAnswer is the content of the answer to a join.
+type joinAnswer struct {
+	realtime.Position
+	Top       uint64          `json:"top"`
+	Lossy     bool            `json:"lossy"`
+	Recovered bool            `json:"recovered"`
+	Reason    realtime.Reason `json:"reason"`
+}
+
+// enter takes in the answer to a join that began at from.
+func (ms *members) enter(r *room, from position, why occasion, content json.RawMessage) {
+	var a joinAnswer
+	_ = json.Unmarshal(content, &a) // of a room that keeps nothing it is empty
+	r.at, r.top, r.lossy = a.Position, a.Top, a.Lossy
+	switch {
+	case from.Epoch == "": // a beginning, or a part of the gap of the connection
+	case a.Recovered:
+		r.owes = r.owes || why != drained
+	default:
+		gap := GapError{Reason: cmp.Or(a.Reason, realtime.ReasonUnknown), From: from, To: a.Position}
+		if why == reconnected {
+			gap.Err = ms.lost
+		}
+		ms.miss(r, gap)
+	}
+	ms.arrive(r)
+}
+
+// miss tells of messages of a room that are missing for good, in place of a recovery.
+func (ms *members) miss(r *room, gap GapError) {
+	gap.Room = r.name
+	ms.stream.miss(gap)
+	r.owes, r.caught = false, 0
+}
+
+// arrive notes the recovery if it is complete.
+func (ms *members) arrive(r *room) {
+	if !r.owes || r.at.Offset < r.top {
+		return
+	}
+	ms.recovered = append(ms.recovered, Recovery{Room: r.name, Messages: r.caught})
+	r.owes, r.caught = false, 0
+}
+
+// news returns the recoveries since the last call.
+func (ms *members) news() []Recovery {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	news := ms.recovered
+	ms.recovered = nil
+	return news
+}
+
+// take gives a message that is kept to the consumer, if it is the next one. Otherwise it has come
+// before, or is going to come again.
+func (ms *members) take(m Message, prev uint64) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	r := ms.find(m.Room)
+	switch {
+	case r == nil || r.at.Epoch == "" && r.anew == 0 && r.again == nil: // nobody can tell
+		ms.stream.give(m, false)
+	case r.again != nil, r.full, r.at.Epoch == "", passed(r.at, m.Position):
+	case r.at != position{Epoch: m.Epoch, Offset: prev} && !ms.leap(r, m.Position, prev):
+	default:
+		ms.give(r, m)
+	}
+}
+
+// give gives the next message.
+func (ms *members) give(r *room, m Message) {
+	outcome := ms.stream.give(m, true)
+	if outcome == declined {
+		r.full = true
+		return
+	}
+	r.at = m.Position
+	if r.owes && outcome == given {
+		r.caught++
+	}
+	ms.arrive(r)
+}
+
+// leap deals with what is missing in front of a message. It reports whether to go on with that.
+func (ms *members) leap(r *room, to position, prev uint64) bool {
+	if !r.lossy || to.Epoch != r.at.Epoch {
+		ms.ask(r, hole)
+		return false
+	}
+	before := position{Epoch: to.Epoch, Offset: prev}
+	ms.miss(r, GapError{Reason: ReasonSlow, From: r.at, To: before})
+	r.at = before
+	return true
+}
+
+// move goes on without messages.
+func (ms *members) move(name string, m move) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	r := ms.find(name)
+	if r == nil || r.again != nil || r.full || !m.leads(r.at) {
+		return
+	}
+	switch {
+	case m.reason != "":
+		ms.miss(r, GapError{Reason: m.reason, From: r.at, To: m.to})
+	case m.to.Epoch != r.at.Epoch:
+		ms.ask(r, hole)
+		return
+	}
+	r.at = m.to
+	ms.arrive(r)
+}
+
+// drained has what was not taken asked for again.
+func (ms *members) drained() {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	for _, r := range ms.all {
+		if r.full {
+			ms.ask(r, drained)
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package client_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestHoles(t *testing.T) {
+	lobby(t, func(s *stage) {
+		s.kept(9, 7)
+		join := s.expects(joinLobby5)
+		s.kept(10, 9, 12, 11) // come again
+		s.says(`{"message_type":"chat","sender_id":"bob","content":0,"room":"lobby"}`)
+		s.answers(join, `{"epoch":"r1","offset":5,"top":10,"recovered":true}`)
+		s.kept(7, 5, 9, 7, 10, 9)
+	})(func(t *testing.T, _ *world, alice *rig) {
+		require.Equal(t, []string{chat(0), chat(7), chat(9), chat(10)}, alice.got())
+		require.Equal(t, []string{"lobby 3"}, alice.recovered())
+	})
+}
+
+// Another epoch is a hole, in messages and in positions.
+func TestOtherEpoch(t *testing.T) {
+	for _, first := range []string{
+		`{"message_type":"chat","sender_id":"bob","content":1,"room":"lobby","offset":1,"prev":0,"epoch":"r2"}`,
+		`{"message_type":"position","room":"lobby","offset":1,"epoch":"r2"}`,
+	} {
+		requireHeard(t, func(s *stage) {
+			s.says(first)
+			s.answers(s.expects(joinLobby5), `{"epoch":"r2","offset":1,"top":1,"recovered":false,"reason":"epoch"}`)
+			s.keptIn(`"room":"lobby",`, "r2", 2, 1)
+		}, "gap lobby epoch 5-1", chat(2))
+	}
+}
+
+func TestHoleInLossyRoom(t *testing.T) {
+	served(t, greeted(t, empty, func(s *stage, _ int) {
+		s.answers(s.hears(), `{"epoch":"r1","offset":5,"top":5,"lossy":true}`)
+		s.kept(9, 7, 10, 9)
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		alice.join("lobby")
+		require.Equal(t, []string{"gap lobby slow 5-7", chat(9), chat(10)}, alice.got())
+	})
+}
+
+func TestDuplicates(t *testing.T) {
+	requireHeard(t, func(s *stage) { s.kept(7, 5, 7, 5, 5, 4, 8, 7) }, chat(7), chat(8))
+}
+
+// A message that is known by its id is not shown again, and not missed.
+func TestDuplicatesOfSenders(t *testing.T) {
+	requireHeard(t, func(s *stage) {
+		s.chats("m", "hi")
+		s.says(`{"message_type":"chat","sender_id":"bob","content":7,"id":"m","room":"lobby",` +
+			`"offset":7,"prev":5,"epoch":"r1"}`)
+		s.kept(8, 7)
+	}, `bob@lobby: "hi"`, chat(8))
+}
+
+func TestPositions(t *testing.T) {
+	at := func(offset int) string {
+		return fmt.Sprintf(`{"message_type":"position","room":"lobby","offset":%d,"epoch":"r1"}`, offset)
+	}
+	requireHeard(t, func(s *stage) {
+		s.says(at(8))
+		s.kept(9, 8)
+		s.says(at(6))
+		s.says(`{"message_type":"position","room":"elsewhere","offset":6,"epoch":"r1"}`)
+		s.kept(10, 9)
+	}, chat(9), chat(10))
+	requireHeard(t, func(s *stage) {
+		s.says(`{"message_type":"position","room":"lobby","offset":8,"epoch":"r1","recovered":false,"reason":"expired"}`)
+		s.kept(9, 8)
+	}, "gap lobby expired 5-8", chat(9))
+	lobby(t, func(s *stage) {
+		s.kept(9, 8)
+		join := s.expects(joinLobby5)
+		s.says(at(9)) // means nothing now
+		s.answers(join, `{"epoch":"r1","offset":5,"top":9,"recovered":true}`)
+		s.says(at(9))
+	})(func(t *testing.T, _ *world, alice *rig) {
+		require.Equal(t, []string{"lobby 0"}, alice.recovered())
+		require.Empty(t, alice.got())
+	})
+}
+
+func TestSkipped(t *testing.T) {
+	skips := func(s *stage, from, to int) {
+		s.says(fmt.Sprintf(
+			`{"message_type":"skipped","room":"lobby","from":%d,"to":%d,"epoch":"r1","reason":"slow"}`, from, to))
+	}
+	requireHeard(t, func(s *stage) {
+		skips(s, 5, 8)
+		s.kept(9, 8)
+		skips(s, 5, 8)
+		skips(s, 10, 11)
+		s.kept(12, 11)
+	}, "gap lobby slow 5-8", chat(9), "gap lobby slow 9-11", chat(12))
+}
+
+// A hole whose room is refused is the end of the room.
+func TestHoleIsRefused(t *testing.T) {
+	requireHeard(t, func(s *stage) {
+		s.kept(9, 7)
+		s.refuses(s.expects(joinLobby5), "forbidden")
+		s.kept(11, 10) // nobody knows what is in front of it
+	}, "room lobby: forbidden", chat(11))
+}
+
+// A leave that is on its way is not undone by a hole.
+func TestHoleWhileLeaving(t *testing.T) {
+	lobby(t, func(s *stage) {
+		leave := s.expects(`{"type":"leave","room":"lobby"}`)
+		s.kept(9, 7)
+		s.replies(leave)
+	})(func(t *testing.T, _ *world, alice *rig) {
+		require.NoError(t, alice.Leave(t.Context(), "lobby"))
+		require.Empty(t, alice.got())
+	})
+}

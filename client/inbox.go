@@ -1,0 +1,210 @@
+package client
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"github.com/realtime-go/realtime"
+)
+
+// inbox is how far the client has come in what the server keeps for the user. It acknowledges what
+// the application is done with, one request at a time: the next one covers what was done meanwhile.
+type inbox struct {
+	requests *requests
+	stream   *stream
+
+	mu    sync.Mutex
+	cut   func()     // ends the connection; nil if there is none
+	at    position   // without an epoch: there is no inbox
+	full  bool       // what came was not taken, because the consumer is behind
+	out   []handed   // what the consumer is not done with, in order
+	done  uint64     // the offset up to which he is
+	acked uint64     // the offset up to which the server knows
+	ack   *request   // is not answered
+	left  []position // what he had when he left
+}
+
+// handed is a message of the inbox, by its offset.
+type handed struct {
+	offset uint64
+	done   bool
+}
+
+// begin is called with each new connection. The cursor is what has been acknowledged, nil if there
+// is no inbox, lost is how the last connection ended, and cut ends this one.
+func (b *inbox) begin(cursor *position, lost error, cut func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.requests.forget(b.ack)
+	b.cut, b.ack, b.full = cut, nil, false
+	switch {
+	case cursor == nil:
+		b.enter(position{})
+	case cursor.Epoch != b.at.Epoch:
+		if b.at.Epoch != "" {
+			b.stream.miss(GapError{Reason: realtime.ReasonEpoch, From: b.at, To: *cursor, Err: lost})
+		}
+		b.enter(*cursor)
+	case cursor.Offset > b.at.Offset: // another client of the user's is faster
+		b.at = *cursor
+	}
+	if cursor != nil {
+		b.acked, b.done = cursor.Offset, max(b.done, cursor.Offset)
+	}
+	b.acknowledge()
+}
+
+// enter begins anew. b.mu is held, for this and the following.
+func (b *inbox) enter(at position) {
+	b.at, b.out, b.done, b.acked = at, nil, at.Offset, at.Offset
+}
+
+// end is called when a connection has ended.
+func (b *inbox) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut = nil
+}
+
+// take gives a message to the consumer, if it has not come before.
+func (b *inbox) take(m Message, prev uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.at.Epoch == "":
+		b.stream.give(m, false)
+		return
+	case b.full, passed(b.at, m.Position):
+		return
+	case b.at != position{Epoch: m.Epoch, Offset: prev}:
+		b.leap(position{Epoch: m.Epoch, Offset: prev})
+	}
+	outcome := b.stream.give(m, true)
+	if outcome == declined {
+		b.full = true
+		return
+	}
+	b.pass(m.Position, outcome == known)
+}
+
+// leap tells that what is in front of a message is missing. Nothing can bring it back.
+func (b *inbox) leap(before position) {
+	gap := GapError{Reason: realtime.ReasonUnknown, From: b.at, To: before}
+	if before.Epoch == b.at.Epoch {
+		b.at = before
+	} else {
+		gap.Reason = realtime.ReasonEpoch
+		b.enter(before)
+	}
+	b.stream.miss(gap)
+}
+
+func (b *inbox) pass(at position, done bool) {
+	b.at = at
+	b.out = append(b.out, handed{at.Offset, done})
+	b.advance()
+}
+
+// move goes on without messages.
+func (b *inbox) move(m move) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.full || !m.leads(b.at) {
+		return
+	}
+	if m.reason != "" {
+		b.stream.miss(GapError{Reason: m.reason, From: b.at, To: m.to})
+	}
+	if m.to.Epoch != b.at.Epoch || m.to.Offset < b.at.Offset {
+		b.enter(m.to)
+		return
+	}
+	b.pass(m.to, true)
+}
+
+// took is told that the application is done with a message. It may be any.
+func (b *inbox) took(m *Message) {
+	if !m.inInbox() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.finish(m.Position)
+}
+
+func (b *inbox) finish(at position) {
+	i, ok := slices.BinarySearchFunc(b.out, at.Offset, func(h handed, offset uint64) int {
+		return cmp.Compare(h.offset, offset)
+	})
+	if ok && at.Epoch == b.at.Epoch {
+		b.out[i].done = true
+		b.advance()
+	}
+}
+
+// leave is told what the application had when it stopped to ask for more. It may be any message.
+func (b *inbox) leave(m *Message) {
+	if !m.inInbox() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = append(b.left, m.Position)
+}
+
+// resume is told that it asks again: it is done with what it had.
+func (b *inbox) resume() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, at := range b.left {
+		b.finish(at)
+	}
+	b.left = nil
+}
+
+// advance acknowledges what has been done without anything in front of it that has not.
+func (b *inbox) advance() {
+	n := 0
+	for n < len(b.out) && b.out[n].done {
+		b.done = max(b.done, b.out[n].offset)
+		n++
+	}
+	if b.out = b.out[n:]; len(b.out) == 0 {
+		b.out = nil
+	}
+	b.acknowledge()
+}
+
+func (b *inbox) acknowledge() {
+	if b.cut == nil || b.ack != nil || b.done <= b.acked {
+		return
+	}
+	upTo := b.done
+	o := outgoing{Type: "ack", Offset: upTo, Epoch: b.at.Epoch}
+	q, err := b.requests.prepare(o, false, func(res result) { b.answered(upTo, res.err) })
+	if err == nil && b.requests.add(q) == nil {
+		b.ack = q
+	}
+}
+
+// answered is called by the reader.
+func (b *inbox) answered(upTo uint64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ack = nil
+	if err != nil && !isCode(err, "position") {
+		return // it is asked again with the next one, or the next connection
+	}
+	b.acked = max(b.acked, upTo)
+	b.acknowledge()
+}
+
+// drained has what was not taken sent again: by the next connection, as there is no other way.
+func (b *inbox) drained() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.full && b.cut != nil {
+		b.cut()
+	}
+}

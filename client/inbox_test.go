@@ -1,0 +1,216 @@
+package client_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/client"
+)
+
+// cursor is an inbox that has been acknowledged up to an offset.
+func cursor(offset int) string {
+	return fmt.Sprintf(`,"inbox":{"epoch":"i1","offset":%d,"top":%d}`, offset, offset)
+}
+
+func ack(offset int) string { return fmt.Sprintf(`{"type":"ack","offset":%d,"epoch":"i1"}`, offset) }
+
+// A message is acknowledged when the loop asks for the next one, and one request at a time.
+func TestAck(t *testing.T) {
+	var acks []string
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, _ int) {
+		s.inboxed(5, 3, 6, 5, 8, 6)
+		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+			if a.Type == "ack" {
+				acks = append(acks, fmt.Sprint(a.Offset))
+				if a.Offset == 5 {
+					s.hears() // a ping in between
+				}
+			}
+			s.replies(a)
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.deaf("alice", client.DialOptions{})
+		var got []string
+		for m, err := range alice.Messages() {
+			synctest.Wait()
+			got = append(got, shorthand(m, err))
+			switch len(got) {
+			case 1:
+				require.Empty(t, acks)
+			case 2:
+				require.Equal(t, []string{"5"}, acks)
+			}
+			if len(got) == 3 {
+				break
+			}
+		}
+		require.Equal(t, []string{"bob: 5", "bob: 6", "bob: 8"}, got)
+		go func() { _, _ = alice.Ping(t.Context()) }()
+		synctest.Wait()
+		require.Equal(t, []string{"5", "6"}, acks, "the loop was left at the third")
+		alice.listen()
+		require.Empty(t, alice.got())
+		require.Equal(t, []string{"5", "6", "8"}, acks)
+	})
+}
+
+// Receive says by being called that what it returned before has been taken.
+func TestAckOfReceive(t *testing.T) {
+	var acks []int
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, _ int) {
+		s.inboxed(5, 3, 6, 5)
+		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+			acks = append(acks, a.Offset)
+			s.replies(a)
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.deaf("alice", client.DialOptions{})
+		for _, want := range [][]int{nil, {5}} {
+			_, err := alice.Receive(t.Context())
+			require.NoError(t, err)
+			synctest.Wait()
+			require.Equal(t, want, acks)
+		}
+	})
+}
+
+// Two loops: what one has is not acknowledged because the other one asks for more.
+func TestAckOfTwoLoops(t *testing.T) {
+	var acks []int
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, _ int) {
+		s.inboxed(5, 3, 6, 5, 7, 6)
+		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+			acks = append(acks, a.Offset)
+			s.replies(a)
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.deaf("alice", client.DialOptions{})
+		synctest.Wait()
+		held := make(chan struct{})
+		alice.read.Go(func() {
+			for range alice.Messages() {
+				<-held
+			}
+		})
+		synctest.Wait()
+		alice.listen()
+		require.Equal(t, []string{"bob: 6", "bob: 7"}, alice.got())
+		require.Empty(t, acks, "the first one is not done")
+		close(held)
+		synctest.Wait()
+		require.Equal(t, []int{7}, acks)
+	})
+}
+
+// What was not acknowledged before the connection ended comes again, is dropped, and acknowledged.
+func TestAckOverConnections(t *testing.T) {
+	served(t, greeted(t, func(n int) string { return cursor([]int{3, 3, 7}[n-1]) }, func(s *stage, n int) {
+		switch n {
+		case 1:
+			s.inboxed(5, 3, 6, 5)
+			s.expects(ack(5)) // is not answered
+		case 2:
+			s.inboxed(5, 3, 6, 5, 7, 6)
+			last := s.expects(ack(6))
+			for last.Offset < 7 {
+				s.replies(last)
+				last = s.hears()
+			}
+		default:
+			s.inboxed(8, 7)
+			s.replies(s.expects(ack(8)))
+			s.lasts()
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		alice.back()
+		alice.back()
+		require.Equal(t, []string{"bob: 5", "bob: 6", "bob: 7", "bob: 8"}, alice.got(), "and no gap")
+	})
+}
+
+// An inbox that is another one is a gap, and so is what is missing in it.
+func TestGapsOfTheInbox(t *testing.T) {
+	inbox := func(n int) string { return fmt.Sprintf(`,"inbox":{"epoch":"i%d","offset":0,"top":0}`, n) }
+	served(t, greeted(t, inbox, func(s *stage, n int) {
+		if n == 1 {
+			s.inboxed(2, 0)
+			s.hears()
+			return
+		}
+		s.keptIn("", "i2", 1, 0, 4, 3)
+		s.says(`{"message_type":"position","offset":6,"epoch":"i2"}`)
+		s.keptIn("", "i2", 7, 6)
+		s.says(`{"message_type":"position","offset":9,"epoch":"i2","recovered":false,"reason":"overflow"}`)
+		s.keptIn("", "i2", 10, 9)
+		s.says(`{"message_type":"skipped","from":10,"to":12,"epoch":"i2","reason":"slow"}`)
+		s.keptIn("", "i2", 13, 12)
+		s.keptIn("", "i3", 3, 2)
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		alice.back()
+		require.Equal(t, []string{
+			"bob: 2", "gap  epoch 2-0", "bob: 1", "gap  unknown 1-3", "bob: 4", "bob: 7",
+			"gap  overflow 7-9", "bob: 10", "gap  slow 10-12", "bob: 13", "gap  epoch 13-2", "bob: 3",
+		}, alice.got())
+	})
+}
+
+// Another client of the user may have acknowledged more.
+func TestInboxOfTwoClients(t *testing.T) {
+	served(t, greeted(t, func(n int) string { return cursor(3 * n) }, func(s *stage, n int) {
+		if n > 1 {
+			s.inboxed(8, 6)
+			s.replies(s.expects(ack(8)))
+			s.lasts()
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		alice.back()
+		require.Equal(t, []string{"bob: 8"}, alice.got())
+	})
+}
+
+// What the server refuses is not asked for again and again.
+func TestAckRefused(t *testing.T) {
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, _ int) {
+		s.inboxed(5, 3)
+		s.refuses(s.expects(ack(5)), "position")
+		s.inboxed(6, 5)
+		s.refuses(s.expects(ack(6)), "internal")
+		s.inboxed(7, 6)
+		s.replies(s.expects(ack(6)))
+		s.replies(s.expects(ack(7)))
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		require.Equal(t, []string{"bob: 5", "bob: 6", "bob: 7"}, alice.got())
+	})
+}
+
+// What a consumer that is behind has no room for comes again over the next connection.
+func TestSlowConsumerOfTheInbox(t *testing.T) {
+	acked := 0
+	served(t, greeted(t, func(int) string { return cursor(acked) }, func(s *stage, _ int) {
+		for at := acked; at < 9; at++ {
+			s.inboxed(at+1, at)
+		}
+		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+			acked = a.Offset
+			s.replies(a)
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.deaf("alice", client.DialOptions{QueueMessages: 4})
+		for offset := 1; offset <= 9; offset++ {
+			synctest.Wait()
+			msg, err := alice.Receive(t.Context())
+			require.Equal(t, fmt.Sprint("bob: ", offset), shorthand(msg, err))
+		}
+		synctest.Wait()
+		require.Equal(t, 8, acked)
+	})
+}

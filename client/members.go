@@ -1,0 +1,199 @@
+package client
+
+import (
+	"encoding/json"
+	"slices"
+	"sync"
+
+	"github.com/realtime-go/realtime"
+)
+
+// room is one that the client is in, or asks for, and how far it has come there.
+type room struct {
+	name    string
+	joined  bool
+	asked   int // calls of Join that are not answered
+	anew    int // of these, how many begin with what was sent before: what comes meanwhile comes again
+	leaving int // calls of Leave that are not answered
+
+	at    position // without an epoch: nothing is kept, as far as is known
+	lossy bool     // what the server has left out is not to be had again
+	again *request // a join from at that is not answered: what is kept comes behind the answer
+	full  bool     // what came was not taken, because the consumer is behind
+
+	owes   bool   // OnRecover, when at has come to top
+	top    uint64 // offset
+	caught int    // messages meanwhile
+}
+
+// members are the rooms of a client, in the order of their joins.
+type members struct {
+	requests *requests
+	stream   *stream
+
+	mu        sync.Mutex
+	all       []*room
+	lost      error      // how the last connection ended
+	online    bool       // there is a connection
+	rejoining int        // rooms that the connection has not joined again yet
+	recovered []Recovery // that OnRecover is not told of yet
+}
+
+// occasion is why a room is joined from the position on.
+type occasion uint8
+
+const (
+	reconnected occasion = iota
+	hole                 // in front of a message
+	drained              // the consumer has caught up
+)
+
+// find needs ms.mu, like all that begins with a room.
+func (ms *members) find(name string) *room {
+	i := slices.IndexFunc(ms.all, func(r *room) bool { return r.name == name })
+	if i < 0 {
+		return nil
+	}
+	return ms.all[i]
+}
+
+func (ms *members) drop(r *room) {
+	ms.all = slices.DeleteFunc(ms.all, func(other *room) bool { return other == r })
+}
+
+// begin has the rooms joined again over a new connection: it returns the requests for that, and
+// whether all that is missing meanwhile is kept. What comes of a room before is not taken.
+func (ms *members) begin(lost error) (joins []*request, kept bool) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	ms.online, ms.lost, kept = true, lost, true
+	for _, r := range ms.all {
+		ms.requests.forget(r.again)
+		r.again, r.full = nil, false
+		if r.joined {
+			joins = append(joins, ms.rejoin(r, reconnected))
+			kept = kept && r.at.Epoch != ""
+		}
+	}
+	ms.rejoining = len(joins)
+	return joins, kept
+}
+
+// end is called when a connection has ended.
+func (ms *members) end() {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	ms.online = false
+}
+
+// rejoin makes the request for a join from the position on.
+func (ms *members) rejoin(r *room, why occasion) *request {
+	o := outgoing{Type: "join", Room: r.name, Since: since(r.at)}
+	// A name that was joined can be encoded.
+	r.again, _ = ms.requests.prepare(o, false, func(res result) { ms.rejoined(r, why, res) })
+	r.full = false
+	return r.again
+}
+
+// ask sends it.
+func (ms *members) ask(r *room, why occasion) {
+	if r.leaving > 0 || !ms.online {
+		return
+	}
+	if ms.requests.add(ms.rejoin(r, why)) != nil {
+		r.again = nil
+	}
+}
+
+// rejoined is called by the reader with the answer.
+func (ms *members) rejoined(r *room, why occasion, res result) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	r.again = nil
+	switch {
+	case !slices.Contains(ms.all, r): // it was taken away meanwhile
+	case res.err != nil:
+		ms.drop(r)
+		ms.stream.fail(&RoomError{Room: r.name, Err: res.err})
+	default:
+		ms.enter(r, r.at, why, res.content)
+	}
+	if why != reconnected {
+		return
+	}
+	if ms.rejoining--; ms.rejoining == 0 {
+		ms.stream.release()
+	}
+}
+
+// asks notes that a join is on its way, until the returned function is called.
+func (ms *members) asks(name string, from realtime.From) (answered func()) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	r := ms.find(name)
+	if r == nil {
+		r = &room{name: name}
+		ms.all = append(ms.all, r)
+	}
+	anew := 0
+	if from != (realtime.From{}) {
+		anew = 1
+	}
+	r.asked++
+	r.anew += anew
+	return func() {
+		ms.mu.Lock()
+		defer ms.mu.Unlock()
+		r.anew -= anew
+		if r.asked--; r.asked == 0 && !r.joined {
+			ms.drop(r)
+		}
+	}
+}
+
+// joined is called by the reader when a join is answered that began at from.
+func (ms *members) joined(name string, from position, content json.RawMessage) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	r := ms.find(name)
+	if r == nil { // nobody waits for the answer any more
+		return
+	}
+	r.joined = true
+	if r.at.Epoch == "" {
+		ms.enter(r, from, hole, content)
+	}
+}
+
+// leaves notes that a leave is on its way, until the returned function is called.
+func (ms *members) leaves(name string) (answered func()) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	r := ms.find(name)
+	if r == nil {
+		return func() {}
+	}
+	r.leaving++
+	return func() {
+		ms.mu.Lock()
+		defer ms.mu.Unlock()
+		r.leaving--
+	}
+}
+
+// left is called by the reader when the client is not in a room any more, and reports whether it
+// was. A join that is on its way begins anew.
+func (ms *members) left(name string) bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	r := ms.find(name)
+	if r == nil || !r.joined {
+		return false
+	}
+	ms.drop(r)
+	if r.asked > 0 {
+		*r = room{name: name, asked: r.asked, anew: r.anew, leaving: r.leaving}
+		ms.all = append(ms.all, r)
+	}
+	return true
+}
