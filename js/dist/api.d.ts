@@ -29,8 +29,18 @@ export interface Outbox {
     /** Bytes of these. Default: 1 MiB. */
     bytes?: number;
 }
-/** A message as it was received. */
-export interface Message<Content = any> {
+/**
+ * A place in what the server keeps of a room, or for us. Those of messages, gaps and receipts are
+ * good for {@link HistoryQuery}.
+ */
+export interface Position {
+    /** Grows from one message to the next, and may leave numbers out. */
+    readonly offset: number | undefined;
+    /** Another one: what was kept has been lost, and offsets have begun anew. */
+    readonly epoch: string | undefined;
+}
+/** A message as it was received. Its position is undefined if it is not kept. */
+export interface Message<Content = any> extends Position {
     readonly type: string;
     /** JSON, or a `Uint8Array` if it was sent as bytes. */
     readonly content: Content;
@@ -57,14 +67,76 @@ export interface Sender<Events extends object = Record<string, any>> {
      *
      * @throws RealtimeError `outbox_full`, `too_large`, `closed`, or what the server answers.
      */
-    send<Type extends keyof Events & string>(type: Type, ...content: Arguments<Events[Type]>): Promise<void>;
+    send<Type extends keyof Events & string>(type: Type, content: Events[Type], options: SendOptions & {
+        receipt: true;
+    }): Promise<Receipt>;
+    send<Type extends keyof Events & string>(type: Type, ...content: Arguments<Events[Type], [options?: SendOptions]>): Promise<void>;
+}
+/** Options of {@link Sender.send}. */
+export interface SendOptions {
+    /** A name of at most 64 bytes: of kept messages with the same one the latest is enough. */
+    key?: string;
+    /**
+     * Milliseconds for which the message is of use, from when the server gets it. Default: as long as
+     * it is kept.
+     */
+    ttl?: number;
+    /** Whether to tell what has become of the message. Default: false. */
+    receipt?: boolean;
+}
+/** What has become of a message. What does not apply is not there. */
+export interface Receipt {
+    /** Where a room keeps it. */
+    readonly offset?: number;
+    readonly epoch?: string;
+    /** Whether the user will get it even if none of his connections does now. */
+    readonly kept?: boolean;
+    /** How many connections of the user it is on its way to. */
+    readonly queued?: number;
+    /** Whether it had been sent before, with the connection that ended before the answer. */
+    readonly duplicate?: boolean;
 }
 /** What happened when a room was joined. */
 export interface Join {
-    /** Whether it is the first time, not a return with a new connection. */
+    /** Whether it is the first time, not a return. */
     readonly first: boolean;
-    /** Whether messages may have been missed since the last time. */
+    /** Whether messages may have been missed since the last time. {@link Room.onGap} says which. */
     readonly gap: boolean;
+    /** How many messages were missed, and have come since: the handlers have had them already. */
+    readonly recovered: number;
+}
+/** Where messages are missing, or may be. */
+export interface Gap {
+    /** The room whose messages they are. undefined: those to us, as a user. */
+    readonly room: string | undefined;
+    /**
+     * Why: `expired` if they were too old, `overflow` if they were too many, `epoch` if what was kept
+     * has been lost, `ahead` if the server knows less than we do, `slow` if they were left out as we
+     * are too slow, and `unknown` if nothing is kept.
+     */
+    readonly reason: string;
+    /** They are behind this one, if that is known. */
+    readonly from: Position | undefined;
+    /** And this one is the last of them. */
+    readonly to: Position | undefined;
+}
+/** What to ask a room's history for. */
+export interface HistoryQuery {
+    /** How many messages, 1 to 1,000. Default: 50. */
+    limit?: number;
+    /** The newest before this one, such as the oldest message that is shown. Default: of all. */
+    before?: Position | undefined;
+    /** Instead of that, the first behind this one. */
+    after?: Position | undefined;
+}
+/** A part of a room's history. */
+export interface History<Events extends object = Record<string, any>> {
+    /** The oldest first. */
+    readonly messages: readonly Message<Events[keyof Events]>[];
+    /** Whether there is more in the direction that was asked for. */
+    readonly more: boolean;
+    /** That of the newest message of the room. */
+    readonly top: Position;
 }
 /** A room that was joined, and is joined again with every new connection. */
 export interface Room<Events extends object = Record<string, any>> extends Sender<Events> {
@@ -83,14 +155,27 @@ export interface Room<Events extends object = Record<string, any>> extends Sende
     on<Type extends keyof Events & string>(type: Type, handler: (content: Events[Type], message: Message<Events[Type]>) => void): () => void;
     /** Calls the handler when members have come or gone. Returns what ends that. */
     onMembers(handler: (members: readonly string[]) => void): () => void;
-    /** Calls the handler when the room has been joined, also again. Returns what ends that. */
+    /**
+     * Calls the handler when the room has been joined, also again. A room that keeps history gives
+     * what was missed first: then the handler is called behind that. Returns what ends that.
+     */
     onJoin(handler: (join: Join) => void): () => void;
+    /** Calls the handler where messages of the room are missing. Returns what ends that. */
+    onGap(handler: (gap: Gap) => void): () => void;
     /**
      * Calls the handler when the server refuses us the room or its members, or takes us out of it. A
      * room that was refused is left alone until it is joined again. An error without a handler is reported like one that
      * nobody caught. Returns what ends that.
      */
     onError(handler: (error: RealtimeError) => void): () => void;
+    /**
+     * Asks for messages that the room keeps, and gives them to no handler. For the page before what
+     * is shown, ask for those `before` the oldest message. Without a connection it waits for one.
+     *
+     * @throws RealtimeError `no_history` if the room keeps none, `epoch` if the position is one of
+     * messages that have been lost, `outbox_full`, `closed`, or what else the server answers.
+     */
+    history(query?: HistoryQuery): Promise<History<Events>>;
     /** Leaves, as soon as all have left who joined the same room. A macrotask later, see `close`. */
     leave(): void;
 }
@@ -98,6 +183,12 @@ export interface Room<Events extends object = Record<string, any>> extends Sende
 export interface JoinOptions {
     /** Whether to know who is in the room. Default: false. */
     members?: boolean;
+    /**
+     * How many of the newest messages to begin with, up to 1,000, if the room keeps history: the
+     * handlers get them first. It counts for the first join only; later ones go on where we are.
+     * Default: none.
+     */
+    history?: number;
 }
 /** Options of {@link Client.call}. */
 export interface CallOptions {
@@ -137,6 +228,11 @@ export interface Status {
  * stop the others; what it threw is reported like an error that nobody caught. All that take a
  * handler return a function that takes it off again; it stays over connections.
  *
+ * If the application has an inbox for each user, messages to the user are acknowledged by
+ * themselves when all of their handlers are done, and what these return, if it is a promise, has
+ * settled, one way or the other. What was not acknowledged comes again, to this client or the next
+ * one. So set the handlers right after `connect`: a message without any is done at once.
+ *
  * `Events` has the content for each message type, `Calls` a request and a response for each method:
  *
  * ```ts
@@ -165,6 +261,11 @@ export interface Client<Events extends object = Record<string, any>, Calls exten
     join(name: string, options?: JoinOptions): Room<Events>;
     /** Calls the handler with each message of this type, of rooms too. */
     on<Type extends keyof Events & string>(type: Type, handler: (content: Events[Type], message: Message<Events[Type]>) => void): () => void;
+    /**
+     * Calls the handler where messages are missing, of rooms too. Those to us as a user may be
+     * missing after each reconnect, unless the application has an inbox. Returns what ends that.
+     */
+    onGap(handler: (gap: Gap) => void): () => void;
     /** Calls the handler with each new status. */
     onStatus(handler: (status: Status) => void): () => void;
     /**

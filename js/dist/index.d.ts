@@ -4,6 +4,6 @@
  *
  * @packageDocumentation
  */
-export type { Arguments, CallOptions, Client, Join, JoinOptions, Message, Options, Outbox, Room, Sender, State, Status, Token, Url, } from "./api.js";
+export type { Arguments, CallOptions, Client, Gap, History, HistoryQuery, Join, JoinOptions, Message, Options, Outbox, Position, Receipt, Room, SendOptions, Sender, State, Status, Token, Url, } from "./api.js";
 export { connect } from "./connect.js";
 export { RealtimeError } from "./errors.js";

@@ -2,8 +2,8 @@
  * Why a request failed: an answer of the server, or a reason of the client's own.
  *
  * The server's codes are `bad_request`, `unknown_type`, `unknown_event`, `unknown_method`,
- * `forbidden`, `denied`, `limit`, `too_large`, `expired` and `internal`, and those of the
- * application. The client's own:
+ * `forbidden`, `denied`, `limit`, `too_large`, `expired`, `no_history`, `epoch` and `internal`, and
+ * those of the application. The client's own:
  *
  * - `outbox_full`: too much waits for a connection already.
  * - `too_large`: the server would not take a message of this size, so it was not sent.

@@ -6,8 +6,8 @@
  */
 
 export type {
-  Arguments, CallOptions, Client, Join, JoinOptions, Message, Options, Outbox, Room, Sender, State,
-  Status, Token, Url,
+  Arguments, CallOptions, Client, Gap, History, HistoryQuery, Join, JoinOptions, Message, Options,
+  Outbox, Position, Receipt, Room, SendOptions, Sender, State, Status, Token, Url,
 } from "./api.js";
 export { connect } from "./connect.js";
 export { RealtimeError } from "./errors.js";

@@ -44,11 +44,11 @@ export class World {
     return client;
   }
 
-  /** A client that has been welcomed. */
-  async open(options, url) {
+  /** A client that has been welcomed, with this in the welcome. */
+  async open(options, url, content) {
     const client = this.connect(options, url);
     await settled();
-    this.socket.welcome();
+    this.socket.welcome(content);
     await settled();
     return client;
   }
@@ -78,11 +78,11 @@ export class World {
     return retryIn;
   }
 
-  /** Ends the connection, and opens the next one. */
-  async comeBack() {
-    this.socket.end(1006);
+  /** Ends the connection, and opens the next one, with this in the welcome. */
+  async comeBack(content, code = 1006) {
+    this.socket.end(code);
     await this.nextAttempt();
-    this.socket.welcome();
+    this.socket.welcome(content);
     await settled();
   }
 }
@@ -150,7 +150,15 @@ class FakeSocket {
 
 function requestOf(data) {
   if (typeof data === "string") return JSON.parse(data);
-  return JSON.parse(Buffer.from(data).subarray(1, 1 + data[0])); // long enough for tests
+  return JSON.parse(partsOf(data)[0]);
+}
+
+/** The header and the content of a binary frame, which is long enough for tests. */
+export function partsOf(data) {
+  const bytes = Buffer.from(data);
+  const [low, high] = bytes;
+  const [start, length] = low < 0x80 ? [1, low] : [2, (low & 0x7f) + high * 0x80];
+  return [bytes.subarray(start, start + length), bytes.subarray(start + length)];
 }
 
 export function welcome(content = {}) {

@@ -19,6 +19,21 @@ room.on("chat", ({ text }, { sender }) => [text satisfies string, sender satisfi
 client.on("frame", (bytes) => bytes.length satisfies number);
 room.send("chat", { text: "hi" }) satisfies Promise<void>;
 room.send("poke");
+room.send("poke", undefined, { ttl: 1_000 }) satisfies Promise<void>;
+room.send("chat", { text: "hi" }, { key: "k", ttl: 1_000 }) satisfies Promise<void>;
+room.send("chat", { text: "hi" }, { receipt: true }).then(({ offset }) => {
+  offset satisfies number | undefined;
+});
+room.onJoin(({ first, gap, recovered }) => first && gap ? 0 : recovered satisfies number);
+room.onGap(({ reason, from }) => room.history({ after: from, limit: reason.length }));
+room.onGap(({ to }) => room.history({ before: to }));
+room.history({ before: undefined }).then(async ({ messages, more, top }) => {
+  const [oldest] = messages;
+  if (more) await room.history({ before: oldest, limit: 10 });
+  top.offset satisfies number | undefined;
+});
+client.onGap((gap) => gap.room satisfies string | undefined);
+client.join("lobby", { history: 50 });
 client.user("bob").send("frame", new Uint8Array(1));
 client.call("add", { a: 1, b: 2 }, { timeout: 1 }) satisfies Promise<number>;
 client.call("now") satisfies Promise<string>;
@@ -32,6 +47,8 @@ room.on("chats", () => {});
 room.send("chat", "hi");
 // @ts-expect-error: no content
 room.send("chat");
+// @ts-expect-error: options in place of content
+room.send("chat", { ttl: 1_000 });
 // @ts-expect-error: no request
 client.call("add");
 // @ts-expect-error: wrong request

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { RealtimeError } from "../dist/realtime.js";
-import { codeOf, expired, outcome, settled, World } from "./kit.js";
+import { codeOf, expired, message, outcome, partsOf, settled, World } from "./kit.js";
 
 const vectors = (name) =>
   JSON.parse(readFileSync(new URL(`../../testdata/wire/${name}.json`, import.meta.url)));
@@ -16,6 +16,15 @@ function dataOf({ frame, frame_base64: base64 }) {
   if (frame !== undefined) return frame;
   const { buffer, byteOffset, byteLength } = Buffer.from(base64, "base64");
   return buffer.slice(byteOffset, byteOffset + byteLength);
+}
+
+const contentOf = ({ binary, content }) => binary === undefined ? content : bytesOf(binary);
+
+/** A message as the application gets it. */
+function messageOf(message) {
+  const { type, sender, time, id, room, offset, epoch } = message;
+  const content = contentOf(message);
+  return { type, sender, content, time: new Date(time * 1_000), id, room, offset, epoch };
 }
 
 const bytesOf = (base64) => new Uint8Array(Buffer.from(base64, "base64"));
@@ -31,10 +40,7 @@ for (const vector of fromServer("message")) {
     world.socket.open();
     world.socket.receive(dataOf(vector));
 
-    const { type, sender, binary, time, id, room } = vector.message;
-    const content = binary === undefined ? vector.message.content : bytesOf(binary);
-    const message = { type, sender, content, time: new Date(time * 1_000), id, room };
-    assert.deepEqual(got, [{ content, message }]);
+    assert.deepEqual(got, [{ content: contentOf(vector.message), message: messageOf(vector.message) }]);
   });
 }
 
@@ -94,6 +100,33 @@ for (const vector of fromServer("left")) {
   });
 }
 
+for (const vector of [...fromServer("position"), ...fromServer("skipped")]) {
+  test(`a move is understood: ${vector.name}`, async (t) => {
+    const world = new World(t);
+    const inbox = { epoch: "i1", offset: 7, top: 7 };
+    const client = await world.open({}, undefined, { inbox });
+    client.on(vector.kind, () => assert.fail("it is no message"));
+    client.join("lobby");
+    world.socket.reply("join", { epoch: "r1", offset: 7, top: 7 });
+    const gaps = [];
+    client.onGap((gap) => gaps.push(gap));
+    world.socket.receive(vector.frame);
+    await settled();
+
+    const { room, position, reason } = vector;
+    const from = { ...position, offset: 7 };
+    assert.deepEqual(gaps, reason ? [{ room, reason, from, to: position }] : []);
+    const got = [];
+    client.on("chat", (content) => got.push(content));
+    const { epoch, offset } = position;
+    const next = (content, at, prev) =>
+      world.socket.receive(message("chat", content, { room, offset: at, prev, epoch }));
+    next("old", offset, 7);
+    next("new", offset + 1, offset);
+    assert.deepEqual(got, ["new"]);
+  });
+}
+
 for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
   test(`this does nothing: ${vector.name}`, async (t) => {
     const world = new World(t);
@@ -107,32 +140,65 @@ for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
 
 test("every kind of frame of the server is tried above", () => {
   const kinds = new Set(vectors("server").map(({ kind }) => kind));
-  assert.deepEqual([...kinds].sort(), ["call", "error", "ignored", "left", "message", "pong", "reply"]);
+  assert.deepEqual([...kinds].sort(), [
+    "call", "error", "ignored", "left", "message", "pong", "position", "reply", "skipped",
+  ]);
 });
 
-/** What the application does to have a request sent. */
+test("a page of history is understood", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const [{ content }] = fromServer("reply").filter(({ name }) => name === "history");
+  client.on("chat", () => assert.fail("it was asked for"));
+  const page = client.join("lobby").history();
+  world.socket.reply("history", content);
+  const kept = fromServer("message").filter(({ name }) => / by a room$/.test(name));
+  assert.deepEqual(await outcome(page), {
+    messages: kept.map(({ message }) => messageOf(message)),
+    more: true,
+    top: { epoch: "r1", offset: 9 },
+  });
+});
+
+/** What the application does, or the world, to have a request sent. */
 const ways = {
-  join: (client, { room }) => client.join(room),
+  join: (client, { room, history, since }, { socket }) => {
+    client.join(room, { history });
+    if (!since) return;
+    const { epoch, offset } = since;
+    socket.reply("join", { epoch, offset, top: offset });
+    socket.receive(message("chat", "behind a hole", { room, offset: 99, prev: 98, epoch }));
+  },
+  history: (client, { room, limit, before, after, epoch }) => {
+    const bound = before ? { before: { offset: before, epoch } } : { after: { offset: after, epoch } };
+    client.join(room).history({ limit, ...bound }).catch(() => {});
+  },
+  ack: async (client, { offset, epoch }, { socket }) => {
+    socket.receive(message("chat", "hi", { offset, prev: 3, epoch }));
+    await settled();
+  },
+  resume: (client, request, world) => world.comeBack(),
   leave: (client, { room }) => client.join(room).leave(),
   presence: (client, { room }) => client.join(room, { members: true }),
   call: (client, { method, content }) => void client.call(method, content).catch(() => {}),
-  refresh: (client, request, socket) => socket.receive(expired),
+  refresh: (client, request, { socket }) => socket.receive(expired),
   ping: (client) => void client.ping().catch(() => {}),
-  send: (client, { message_type: type, content, ...to }) => {
+  send: (client, { message_type: type, content, key, ttl_ms: ttl, receipt, ...to }) => {
     const target = to.all ? client.all
       : to.user ? client.user(to.user)
       : to.conn ? client.conn(to.conn)
       : client.join(to.room);
-    target.send(type, content).catch(() => {});
+    target.send(type, content, { key, ttl, receipt }).catch(() => {});
   },
 };
 
 for (const vector of fromClient("request")) {
   test(`a request is made: ${vector.name}`, async (t) => {
     const world = new World(t);
-    const client = await world.open({ token: () => "t" });
+    const inbox = { epoch: "i1", offset: 3, top: 5 };
+    const client = await world.open({ token: () => "t" }, undefined, { inbox, session: "s1" });
     const content = vector.binary === undefined ? vector.request.content : bytesOf(vector.binary);
-    ways[vector.request.type](client, { ...vector.request, content }, world.socket);
+    await ways[vector.request.type](client, { ...vector.request, content }, world);
     await world.pass(1);
 
     const sent = world.socket.sent.at(-1);
@@ -146,13 +212,11 @@ for (const vector of fromClient("request")) {
 
 /** A frame with other ids, as text and bytes: so that the order of its members counts too. */
 function framesWith(made, data, { id, message_id }) {
-  const binary = typeof data !== "string";
-  const bytes = Buffer.from(data);
-  const header = binary ? bytes.subarray(1, 1 + bytes[0]) : bytes;
+  const [header, bytes] = typeof data === "string" ? [data, []] : partsOf(data);
   const request = { ...JSON.parse(header), id };
   if (message_id) request.message_id = message_id;
   else delete request.message_id;
-  return { text: JSON.stringify(request), bytes: binary ? [...bytes.subarray(1 + bytes[0])] : [] };
+  return { text: JSON.stringify(request), bytes: [...bytes] };
 }
 
 for (const vector of fromClient("answer")) {
@@ -187,6 +251,16 @@ const nonsense = [
   '{"message_type":"systemnotification","room":"lobby"}',
   '{"message_type":"systemnotification","room":"lobby","content":{"type":"room_join","user_id":7}}',
   '{"message_type":"chat","sender_id":{},"timestamp":{},"id":[],"room":7,"__proto__":{"x":1}}',
+  '{"message_type":"welcome","content":{"inbox":7,"session":{}}}',
+  '{"message_type":"position"}', '{"message_type":"position","room":7,"offset":{},"epoch":7}',
+  '{"message_type":"position","room":"lobby","offset":9}',
+  '{"message_type":"position","room":"never joined","offset":9,"epoch":"r1"}',
+  '{"message_type":"position","offset":9,"epoch":"i1","recovered":false,"reason":7}',
+  '{"message_type":"skipped","room":"lobby","epoch":"r1"}',
+  '{"message_type":"skipped","room":"lobby","from":{},"to":9,"epoch":"r1"}',
+  '{"message_type":"chat","room":"lobby","offset":"9","epoch":"r1"}',
+  '{"message_type":"chat","room":"lobby","offset":9,"epoch":7}',
+  '{"message_type":"chat","offset":9,"prev":{},"epoch":"i1"}',
   new ArrayBuffer(0), new Uint8Array([0x80]).buffer, new Uint8Array([0x7f, 0x7b, 0x7d]).buffer,
   new Uint8Array([0xff, 0xff, 0xff, 0xff, 0xff, 0x01]).buffer,
   new Uint8Array([2, 0x7b, 0xff]).buffer,

@@ -1,16 +1,21 @@
-import type { CallOptions, Client, JoinOptions, Message, Outbox, Sender, Status } from "../api.js";
+import type {
+  CallOptions, Client, Gap, History, HistoryQuery, JoinOptions, Message, Outbox, Sender,
+  SendOptions, Status,
+} from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Connection } from "./connection.js";
 import { Handlers, MessageHandlers } from "./handlers.js";
 import { randomId } from "./id.js";
+import { Inbox } from "./inbox.js";
 import type { Socket, Welcome } from "./link.js";
 import { Methods, type Call } from "./methods.js";
+import type { Place } from "./place.js";
 import { References } from "./references.js";
 import { Requests, type Body, type Line, type Manner } from "./requests.js";
 import { ClientRoom } from "./room.js";
 import { Seen } from "./seen.js";
 import type { Source } from "./source.js";
-import type { Frame } from "./wire.js";
+import { toHistory, toMark, type Frame } from "./wire.js";
 
 const CALL_TIMEOUT = 10_000; // milliseconds
 
@@ -28,12 +33,17 @@ export class RealtimeClient implements Client {
   readonly #methods = new Methods();
   readonly #messages = new MessageHandlers();
   readonly #statuses = new Handlers<[Status]>();
+  readonly #gaps = new Handlers<[Gap]>();
+  readonly #inbox: Inbox;
   readonly #seen = new Seen();
+  #session: string | undefined; // that the next connection may resume
+  #first = true; // connection
   #line: Line | undefined; // while it is open
 
   constructor(source: Source, Socket: Socket, outbox: Outbox | undefined, forget: () => void) {
     this.#source = source;
     this.#requests = new Requests(outbox);
+    this.#inbox = new Inbox(this.#requests, (gap) => this.#missing(gap));
     this.references = new References(() => {
       forget();
       this.#connection.close();
@@ -41,7 +51,7 @@ export class RealtimeClient implements Client {
     this.#connection = new Connection(source, Socket, {
       welcome: (welcome) => this.#opened(welcome),
       frame: (frame) => this.#receive(frame),
-      lost: () => this.#lost(),
+      lost: (resumable) => this.#lost(resumable),
       status: (status) => this.#report(status),
     });
   }
@@ -66,6 +76,10 @@ export class RealtimeClient implements Client {
 
   on(type: string, handler: (content: any, message: Message) => void): () => void {
     return this.#messages.add(type, handler);
+  }
+
+  onGap(handler: (gap: Gap) => void): () => void {
+    return this.#gaps.add(handler);
   }
 
   onStatus(handler: (status: Status) => void): () => void {
@@ -96,19 +110,37 @@ export class RealtimeClient implements Client {
   }
 
   #newRoom(name: string): ClientRoom {
-    const { send } = this.#sender({ room: name });
-    const room = new ClientRoom(name, this.#requests, send, () => this.#rooms.delete(name));
+    const room = new ClientRoom(name, {
+      ...this.#sender({ room: name }),
+      history: (query) => this.#history(name, query),
+      requests: this.#requests,
+      gap: (gap) => this.#missing(gap),
+      forget: () => this.#rooms.delete(name),
+    });
     this.#rooms.set(name, room);
     return room;
   }
 
   #sender(to: object): Sender {
     return {
-      send: (type: string, content?: unknown) => this.#ask(
-        { type: "send", ...to, message_type: type, content, message_id: randomId() },
-        { repeat: true },
-      ),
+      send: async (
+        type: string, content?: unknown, { key, ttl, receipt = false }: SendOptions = {},
+      ): Promise<any> => {
+        const message = { message_type: type, content, message_id: randomId() };
+        const wishes = { key, ttl_ms: ttl && Math.ceil(ttl), receipt: receipt || undefined };
+        const body = { type: "send", ...to, ...message, ...wishes };
+        const answer = await this.#ask(body, { repeat: true });
+        return receipt ? answer ?? {} : undefined;
+      },
     };
+  }
+
+  async #history(
+    room: string, { limit, before, after }: HistoryQuery = {},
+  ): Promise<History> {
+    const { offset, epoch } = before ?? after ?? {};
+    const bound = before ? { before: offset, epoch } : { after: offset, epoch };
+    return toHistory(await this.#ask({ type: "history", room, limit, ...bound }, { repeat: true }));
   }
 
   #ask(body: Body, manner: Manner): Promise<any> {
@@ -121,18 +153,36 @@ export class RealtimeClient implements Client {
     });
   }
 
-  #opened({ userId, connectionId, maxMessageBytes }: Welcome): void {
+  #opened({ userId, connectionId, maxMessageBytes, inbox, session }: Welcome): void {
     this.userId = userId;
     this.connectionId = connectionId;
     this.#line = { write: (data) => this.#connection.write(data), maxBytes: maxMessageBytes };
     this.#requests.open(this.#line);
+    this.#resume(session);
     for (const room of this.#rooms.values()) room.enter(); // before what waits, which may be for them
     this.#requests.flush();
+    if (!inbox && !this.#first) {
+      this.#missing({ room: undefined, reason: "unknown", from: undefined, to: undefined });
+    }
+    this.#first = false;
+    this.#inbox.open(inbox);
   }
 
-  #lost(): void {
+  /** Takes up the place of the last connection, if the server has kept it. */
+  #resume(next: string | undefined): void {
+    const session = this.#session;
+    this.#session = next;
+    if (session) this.#requests.make({ type: "resume", session }, () => {}); // or does without
+  }
+
+  #missing(gap: Gap): void {
+    this.#gaps.call(gap);
+  }
+
+  #lost(resumable: boolean): void {
     this.connectionId = null;
     this.#line = undefined;
+    if (!resumable) this.#session = undefined;
     this.#requests.cut();
     for (const room of this.#rooms.values()) room.lost();
   }
@@ -145,11 +195,13 @@ export class RealtimeClient implements Client {
   #receive(frame: Frame): void {
     switch (frame.kind) {
       case "message":
-        return this.#deliver(frame.message);
+        return this.#deliver(frame.message, frame.prev);
       case "call":
         return void this.#serve(frame);
       case "left":
         return this.#rooms.get(frame.room ?? "")?.removed();
+      case "jump":
+        return this.#placeOf(frame.room)?.jump(frame);
       case "reply":
         return this.#requests.answer(frame.id, null, frame.content);
       case "error":
@@ -158,11 +210,24 @@ export class RealtimeClient implements Client {
     }
   }
 
-  #deliver(message: Message): void {
+  #deliver(message: Message, prev: unknown): void {
+    const mark = toMark(message);
+    const place = mark && this.#placeOf(message.room);
+    if (mark && place && !place.comesTo(mark, prev)) return;
+    const work = this.#show(message);
+    if (mark) place?.took(mark, work);
+  }
+
+  /** Calls the handlers of a message, unless it has been shown already. */
+  #show(message: Message): Promise<void>[] {
     const { id, room, sender } = message;
-    if (id !== undefined && !this.#seen.add(sender, id)) return;
-    if (room !== undefined) this.#rooms.get(room)?.receive(message);
-    this.#messages.call(message);
+    if (id !== undefined && !this.#seen.add(sender, id)) return [];
+    const work = room === undefined ? [] : this.#rooms.get(room)?.receive(message) ?? [];
+    return [...work, ...this.#messages.call(message)];
+  }
+
+  #placeOf(room: string | undefined): Place | undefined {
+    return room === undefined ? this.#inbox : this.#rooms.get(room);
   }
 
   async #serve(call: Call): Promise<void> {

@@ -14,6 +14,11 @@ export function comesBack(code: number): boolean {
     (code >= 1011 && code <= 1014) || (code >= 3000 && code <= 4399);
 }
 
+/** Whether the server keeps our place for a while: not if it said goodbye. */
+export function mayResume(code: number): boolean {
+  return code !== AWAY && comesBack(code);
+}
+
 /** Whether all clients of the server are likely to have lost it at once. */
 export function endsAll(code: number): boolean {
   return code === AWAY || code === LOST || code === RESTART;

@@ -1,7 +1,7 @@
 import type { Status } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Backoff } from "./backoff.js";
-import { comesBack, endsAll, EXPIRED, LOST, NORMAL } from "./closecode.js";
+import { comesBack, endsAll, EXPIRED, LOST, mayResume, NORMAL } from "./closecode.js";
 import { explain } from "./explain.js";
 import { Link, type End, type Socket, type Welcome } from "./link.js";
 import type { Credentials, Source } from "./source.js";
@@ -15,7 +15,8 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 export interface ConnectionHandler {
   welcome(welcome: Welcome): void;
   frame(frame: Frame): void;
-  lost(): void;
+  /** resumable: whether the next connection may go on as this one. */
+  lost(resumable: boolean): void;
   status(status: Status): void;
 }
 
@@ -69,7 +70,7 @@ export class Connection {
     clearTimeout(this.#timer);
     this.#stopWaking();
     this.#link?.close();
-    if (state === "open") this.#handler.lost();
+    if (state === "open") this.#handler.lost(false);
     if (state !== "closed") this.#stop({ code: NORMAL, reason: "closed by the application" });
   }
 
@@ -115,7 +116,7 @@ export class Connection {
   #ended(end: End, credentials: Credentials): void {
     const wasOpen = this.#status.state === "open";
     this.#link = undefined;
-    if (wasOpen) this.#lost();
+    if (wasOpen) this.#lost(end.code);
     if (end.code === EXPIRED && this.#source.renews && !this.#renewed) {
       this.#renewed = true;
       this.#wait(end, 0);
@@ -128,12 +129,12 @@ export class Connection {
     }
   }
 
-  #lost(): void {
+  #lost(code: number): void {
     if (Date.now() - this.#openSince >= STABLE) {
       this.#backoff.reset();
       this.#renewed = false;
     }
-    this.#handler.lost();
+    this.#handler.lost(mayResume(code));
   }
 
   async #explain({ code }: End, { url, token }: Credentials): Promise<void> {

@@ -15,10 +15,13 @@ export class Handlers<Argument extends unknown[]> {
     return () => void this.#all.delete(own);
   }
 
-  call(...args: Argument): void {
+  /** Calls all, and returns what settles as they do. None of it fails. */
+  call(...args: Argument): Promise<void>[] {
+    const work = [];
     for (const handler of [...this.#all]) { // not those that are added meanwhile
-      if (this.#all.has(handler)) void attempt(handler, args);
+      if (this.#all.has(handler)) work.push(attempt(handler, args));
     }
+    return work;
   }
 }
 
@@ -32,8 +35,8 @@ export class MessageHandlers {
     return handlers.add(handler);
   }
 
-  call(message: Message): void {
-    this.#types.get(message.type)?.call(message.content, message);
+  call(message: Message): Promise<void>[] {
+    return this.#types.get(message.type)?.call(message.content, message) ?? [];
   }
 }
 

@@ -2,7 +2,9 @@ import { RealtimeError } from "../errors.js";
 import { LOST, NORMAL, PROTOCOL_ERROR } from "./closecode.js";
 import type { Credentials } from "./source.js";
 import { Watchdog } from "./watchdog.js";
-import { asNumber, asString, decode, PING, PROTOCOL, type Data, type Frame } from "./wire.js";
+import {
+  asNumber, asString, decode, PING, PROTOCOL, toMark, type Data, type Frame, type Mark,
+} from "./wire.js";
 
 const CONNECT_PATIENCE = 10_000; // milliseconds, until the server has said welcome
 
@@ -14,6 +16,10 @@ export interface Welcome {
   readonly maxMessageBytes: number;
   /** Over how many milliseconds all clients should come back if they lose it. */
   readonly reconnectMs: number;
+  /** How far our inbox has been acknowledged; undefined: there is none. */
+  readonly inbox: Mark | undefined;
+  /** By which the next connection is known to be the same user agent; undefined: by nothing. */
+  readonly session: string | undefined;
 }
 
 /** How a link ended. */
@@ -116,11 +122,15 @@ function open(Socket: Socket, url: URL, protocols: string[]): WebSocket {
 }
 
 function toWelcome(content: unknown): Welcome {
-  const { connection_id, user_id, max_message_bytes, reconnect_ms } = Object(content);
+  const {
+    connection_id, user_id, max_message_bytes, reconnect_ms, inbox, session,
+  } = Object(content);
   return {
     connectionId: asString(connection_id) ?? null,
     userId: asString(user_id) ?? null,
     maxMessageBytes: asNumber(max_message_bytes) ?? Infinity,
     reconnectMs: asNumber(reconnect_ms) ?? 0,
+    inbox: toMark(inbox),
+    session: asString(session),
   };
 }

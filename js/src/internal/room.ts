@@ -1,34 +1,55 @@
-import type { Join, JoinOptions, Message, Room, Sender } from "../api.js";
+import type { Gap, Join, JoinOptions, Message, Room } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Handlers, MessageHandlers, report } from "./handlers.js";
+import { before, follows, isOld, leadsOn, type Place } from "./place.js";
 import { References } from "./references.js";
 import type { Requests } from "./requests.js";
 import { Roster } from "./roster.js";
+import { asNumber, asString, toMark, type Jump, type Mark } from "./wire.js";
+
+/** What a room has of its client. */
+export interface RoomClient extends Pick<Room, "send" | "history"> {
+  readonly requests: Requests;
+  gap(gap: Gap): void;
+  /** Nobody wants the room any more. */
+  forget(): void;
+}
 
 /** ClientRoom is a room of a client, from the first join to the last leave. */
-export class ClientRoom implements Room {
+export class ClientRoom implements Room, Place {
   readonly name: string;
-  readonly send: Sender["send"];
+  readonly send: Room["send"];
+  readonly history: Room["history"];
   joined = false;
 
+  readonly #client: RoomClient;
   readonly #requests: Requests;
   readonly #references: References;
   readonly #roster = new Roster();
   readonly #messages = new MessageHandlers();
   readonly #joins = new Handlers<[Join]>();
+  readonly #gaps = new Handlers<[Gap]>();
   readonly #errors = new Handlers<[RealtimeError]>();
   readonly #changes = new Handlers<[readonly string[]]>();
   #wanted = false; // until it is refused
   #withMembers = false;
+  #newest: number | undefined; // how many messages to begin with
   #first = true;
-  #asking = 0; // joins that are not answered
+  #asking = false; // a join is not answered: what is kept comes again behind the answer
+  #at: Mark | undefined; // undefined: nothing is kept, as far as we know
+  #lossy = false; // what is left out for us is not to be had again
+  #top = 0; // caught up from this offset on
+  #catchingUp = false; // and onJoin is told when it is done
+  #recovered = 0; // messages meanwhile
 
-  constructor(name: string, requests: Requests, send: Sender["send"], forget: () => void) {
+  constructor(name: string, client: RoomClient) {
     this.name = name;
-    this.send = send;
-    this.#requests = requests;
+    this.send = client.send;
+    this.history = client.history;
+    this.#client = client;
+    this.#requests = client.requests;
     this.#references = new References(() => {
-      forget();
+      client.forget();
       this.#left();
     });
   }
@@ -53,6 +74,10 @@ export class ClientRoom implements Room {
     return this.#joins.add(handler);
   }
 
+  onGap(handler: (gap: Gap) => void): () => void {
+    return this.#gaps.add(handler);
+  }
+
   onError(handler: (error: RealtimeError) => void): () => void {
     return this.#errors.add(handler);
   }
@@ -62,28 +87,25 @@ export class ClientRoom implements Room {
   }
 
   /** One more wants it. */
-  want({ members = false }: JoinOptions): void {
+  want({ members = false, history }: JoinOptions): void {
     this.#references.add();
-    const more = !this.#wanted || (members && !this.#withMembers);
+    const anew = !this.#wanted;
+    const list = members && !this.#withMembers;
     this.#wanted = true;
     this.#withMembers ||= members;
-    if (more) this.enter();
+    if (anew) {
+      this.#newest = history;
+      this.enter();
+    } else if (list && this.#requests.connected) {
+      this.#list();
+    }
   }
 
-  /** Asks to be let in, if there is a connection. If it is in already that changes nothing. */
+  /** Asks to be let in, if there is a connection. */
   enter(): void {
     if (!this.#wanted || !this.#requests.connected) return;
-    this.#asking++;
-    this.#requests.make({ type: "join", room: this.name }, (error, content) => {
-      this.#asking--;
-      if (error) this.#refused(error);
-      else this.#entered(content);
-    });
-    if (!this.#withMembers) return;
-    this.#requests.make({ type: "presence", room: this.name }, (error, content) => {
-      if (error) this.#unlisted(error);
-      else this.#listed(content);
-    });
+    this.#ask();
+    if (this.#withMembers) this.#list();
   }
 
   /** The connection is gone. */
@@ -95,22 +117,103 @@ export class ClientRoom implements Room {
   /** The server has taken us out. */
   removed(): void {
     this.joined = false;
-    if (this.#asking > 0) return; // the answer says how it goes on
+    if (this.#asking) return; // the answer says how it goes on
     this.#refused(new RealtimeError("removed", "the server has taken us out of the room"));
   }
 
-  /** Takes a message to the room. */
-  receive(message: Message): void {
-    if (this.#roster.follow(message)) this.#changes.call(this.members);
-    this.#messages.call(message);
+  comesTo(mark: Mark, prev: unknown): boolean {
+    const at = this.#at;
+    if (this.#asking) return !at && !(this.#first && this.#newest); // else it comes again
+    if (!at || !this.#wanted) return true;
+    if (isOld(mark, at)) return false;
+    if (!follows(mark, prev, at)) {
+      if (!this.#lossy || mark.epoch !== at.epoch) {
+        this.#ask(); // for what is missing, and this one again
+        return false;
+      }
+      this.#missed("slow", at, before(mark, prev));
+    }
+    this.#at = mark;
+    return true;
   }
 
-  #entered(content: unknown): void {
-    if (this.joined || !this.#wanted) return;
+  took(): void {
+    this.#caughtUp();
+  }
+
+  jump(jump: Jump): void {
+    const at = this.#at;
+    if (this.#asking || !this.#wanted || !at || !leadsOn(jump, at)) return;
+    const { to, reason } = jump;
+    if (!reason && to.epoch !== at.epoch) return this.#ask();
+    this.#at = to;
+    if (reason) this.#missed(reason, at, to);
+    this.#caughtUp();
+  }
+
+  /** Takes a message to the room. */
+  receive(message: Message): Promise<void>[] {
+    if (this.#catchingUp && message.offset !== undefined) this.#recovered++;
+    if (this.#roster.follow(message)) this.#changes.call(this.members);
+    return this.#messages.call(message);
+  }
+
+  /** Asks to be let in, or once more for what is behind the position. */
+  #ask(): void {
+    const since = this.#at;
+    const history = this.#first ? this.#newest : undefined;
+    this.#asking = true;
+    this.#requests.make({ type: "join", room: this.name, history, since }, (error, content) => {
+      this.#asking = false;
+      if (error) this.#refused(error);
+      else this.#entered(content, since);
+    });
+  }
+
+  #list(): void {
+    this.#requests.make({ type: "presence", room: this.name }, (error, content) => {
+      if (error) this.#unlisted(error);
+      else this.#listed(content);
+    });
+  }
+
+  #entered(content: unknown, since: Mark | undefined): void {
+    if (!this.#wanted) return;
+    const { top, recovered, reason, lossy } = Object(content);
     const first = this.#first;
     this.joined = true;
     this.#first = false;
-    this.#joins.call({ first, gap: !first && Object(content).recovered !== true });
+    this.#at = toMark(content);
+    this.#top = asNumber(top) ?? 0;
+    this.#lossy = lossy === true;
+    this.#catchingUp = !first && recovered === true;
+    if (this.#catchingUp) return this.#caughtUp();
+    this.#in(first, !first, 0);
+    if (!first) this.#missing(asString(reason) ?? "unknown", since, this.#at);
+  }
+
+  /** Says so, if it is the case. */
+  #caughtUp(): void {
+    if (!this.#catchingUp || (this.#at && this.#at.offset < this.#top)) return;
+    this.#in(false, false, this.#recovered);
+  }
+
+  /** What was to come is lost. */
+  #missed(reason: string, from: Mark, to: Mark | undefined): void {
+    if (this.#catchingUp) this.#in(false, true, 0);
+    this.#missing(reason, from, to);
+  }
+
+  #in(first: boolean, gap: boolean, recovered: number): void {
+    this.#catchingUp = false;
+    this.#recovered = 0;
+    this.#joins.call({ first, gap, recovered });
+  }
+
+  #missing(reason: string, from: Mark | undefined, to: Mark | undefined): void {
+    const gap = { room: this.name, reason, from, to };
+    this.#gaps.call(gap);
+    this.#client.gap(gap);
   }
 
   #listed(content: unknown): void {

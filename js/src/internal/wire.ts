@@ -1,6 +1,6 @@
 // What goes over the wire, see docs/PROTOCOL.md.
 
-import type { Message } from "../api.js";
+import type { History, Message } from "../api.js";
 import { RealtimeError } from "../errors.js";
 
 /** The subprotocol that is spoken here. */
@@ -11,11 +11,29 @@ export const PING = "ping";
 
 /** What the server sends. */
 export type Frame =
-  | { kind: "message"; message: Message }
+  | { kind: "message"; message: Message; prev: unknown }
   | { kind: "reply"; id: unknown; content: unknown }
   | { kind: "error"; id: unknown; error: RealtimeError }
   | { kind: "call"; id: unknown; method: string; content: unknown }
-  | { kind: "left"; room: string | undefined };
+  | { kind: "left"; room: string | undefined }
+  | Jump;
+
+/** A position that is known. */
+export interface Mark {
+  readonly epoch: string;
+  readonly offset: number;
+}
+
+/** A move to another position, because what is in between is not for us, or is lost. */
+export interface Jump {
+  readonly kind: "jump";
+  readonly room: string | undefined;
+  readonly to: Mark;
+  /** Who is behind this offset already is not meant; undefined: everybody is. */
+  readonly from: number | undefined;
+  /** Why it is lost; undefined: it is not. */
+  readonly reason: string | undefined;
+}
 
 /** What a WebSocket sends: text or bytes. */
 export type Data = string | Uint8Array<ArrayBuffer>;
@@ -67,8 +85,48 @@ function toFrame(raw: Record<string, unknown>): Frame | undefined {
       return { kind: "call", id, method: asString(method) ?? "", content };
     case "left":
       return { kind: "left", room: asString(raw.room) };
+    case "position":
+      return toJump(raw, raw.offset, raw.recovered === false);
+    case "skipped":
+      return toJump(raw, raw.to, true);
     default:
-      return { kind: "message", message: toMessage(type, raw) };
+      return { kind: "message", message: toMessage(type, raw), prev: raw.prev };
+  }
+}
+
+function toJump(raw: Record<string, unknown>, offset: unknown, lost: boolean): Frame | undefined {
+  const to = toMark({ epoch: raw.epoch, offset });
+  if (!to) return undefined;
+  const reason = lost ? asString(raw.reason) ?? "unknown" : undefined;
+  return { kind: "jump", room: asString(raw.room), to, from: asNumber(raw.from), reason };
+}
+
+/** The position that something has, if it is known. */
+export function toMark(raw: unknown): Mark | undefined {
+  const { epoch, offset } = Object(raw);
+  return typeof epoch === "string" && typeof offset === "number" ? { epoch, offset } : undefined;
+}
+
+/** Reads the answer to a request for history. */
+export function toHistory(content: unknown): History {
+  const { epoch, top, more, messages } = Object(content);
+  const frames = (Array.isArray(messages) ? messages : []).map((raw) => toFrame(withBytes(raw)));
+  return {
+    messages: frames.flatMap((frame) => frame?.kind === "message" ? [frame.message] : []),
+    more: more === true,
+    top: { epoch: asString(epoch), offset: asNumber(top) },
+  };
+}
+
+/** An envelope in which binary content is what it was. */
+function withBytes(raw: unknown): Record<string, unknown> {
+  const envelope = Object(raw);
+  if (envelope.encoding !== "base64") return envelope;
+  try {
+    const content = Uint8Array.from(atob(envelope.content), (char) => char.charCodeAt(0));
+    return { ...envelope, content };
+  } catch {
+    return envelope;
   }
 }
 
@@ -80,6 +138,8 @@ function toMessage(type: string, raw: Record<string, unknown>): Message {
     time: new Date((asNumber(raw.timestamp) ?? 0) * 1_000),
     id: asString(raw.id),
     room: asString(raw.room),
+    offset: asNumber(raw.offset),
+    epoch: asString(raw.epoch),
   };
 }
 

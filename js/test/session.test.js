@@ -1,0 +1,44 @@
+// Sessions, which the next connection goes on with.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { joined, lobby } from "./lobby.js";
+
+for (const [code, resumes] of [
+  [1006, true], [1011, true], [1012, true], [4300, true], [1001, false],
+]) {
+  test(`after ${code} the session is ${resumes ? "" : "not "}resumed`, async (t) => {
+    const { world } = await lobby(t, 5, { welcome: { session: "s1" } });
+    assert.equal(world.socket.last("resume"), undefined);
+    await world.comeBack({ session: "s2" }, code);
+    const types = world.socket.requests.map(({ type, session }) => session ?? type);
+    assert.deepEqual(types, resumes ? ["s1", "join"] : ["join"]);
+    if (!resumes) return;
+    world.socket.refuse("resume", "session");
+    world.socket.reply("join", joined(5, 5, { recovered: true }));
+    await world.comeBack({}, code);
+    assert.equal(world.socket.last("resume").session, "s2");
+    await world.comeBack({}, code);
+    assert.equal(world.socket.last("resume"), undefined, "it is good for once");
+  });
+}
+
+test("an attempt that fails does not lose the session", async (t) => {
+  const { world } = await lobby(t, 5, { welcome: { session: "s1" } });
+  world.socket.end(1006);
+  await world.nextAttempt();
+  world.socket.end(1006);
+  await world.pass(1);
+  await world.nextAttempt();
+  world.socket.welcome();
+  assert.equal(world.socket.last("resume").session, "s1");
+});
+
+test("after a final end nothing is resumed", async (t) => {
+  const { world, client } = await lobby(t, 5, { welcome: { session: "s1" } });
+  world.socket.end(4403);
+  client.reconnect();
+  await world.pass(1);
+  world.socket.welcome();
+  assert.equal(world.socket.last("resume"), undefined);
+});
