@@ -53,14 +53,7 @@ func find(t *testing.T, name, what string) string {
 }
 
 func TestNode(t *testing.T) {
-	node := find(t, "node", "Node's WebSocket")
-	for _, flag := range []string{"--no-warnings", "--experimental-websocket"} { // which 20 needs
-		if exec.CommandContext(t.Context(), node, flag, "-e", "WebSocket").Run() == nil {
-			requireSpeaks(t, ".", node, flag, "native.mjs")
-			return
-		}
-	}
-	t.Skip("this Node has no WebSocket: it is not tested")
+	requireSpeaks(t, ".", append(browser.Node(t), "native.mjs")...)
 }
 
 func TestWS(t *testing.T) {

@@ -28,11 +28,12 @@ type site struct {
 }
 
 func serve(t *testing.T) *site {
-	rt := realtime.New(&realtime.Options{
-		Authenticate: realtime.InsecureQueryUser,
-		Authorize:    realtime.InsecureAllowAll,
-		Announce:     realtime.AnnounceRooms,
-	})
+	return serveWith(t, realtime.Options{Announce: realtime.AnnounceRooms})
+}
+
+func serveWith(t *testing.T, o realtime.Options) *site {
+	o.Authenticate, o.Authorize = realtime.InsecureQueryUser, realtime.InsecureAllowAll
+	rt := realtime.New(&o)
 	mux := http.NewServeMux()
 	mux.Handle("/ws", rt)
 	mux.Handle("/realtime.js", rt.ClientJS())

@@ -48,3 +48,18 @@ func RequireOnline(t *testing.T, out []byte, err error) {
 		t.Skipf("no network: this is not tested: %s", offline.Find(out))
 	}
 }
+
+// Node returns the command of a Node that has a WebSocket, or skips the test if there is none.
+func Node(t *testing.T) (command []string) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("no node in PATH: its WebSocket is not tested")
+	}
+	for _, flag := range []string{"--no-warnings", "--experimental-websocket"} { // which 20 needs
+		if exec.CommandContext(t.Context(), node, flag, "-e", "WebSocket").Run() == nil {
+			return []string{node, flag}
+		}
+	}
+	t.Skip("this Node has no WebSocket: it is not tested")
+	return nil
+}
