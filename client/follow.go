@@ -20,9 +20,10 @@ type joinAnswer struct {
 func (ms *members) enter(r *room, from position, why occasion, content json.RawMessage) {
 	var a joinAnswer
 	_ = json.Unmarshal(content, &a) // of a room that keeps nothing it is empty
-	r.at, r.top, r.lossy = a.Position, a.Top, a.Lossy
+	r.at, r.top, r.lossy, r.past = a.Position, a.Top, a.Lossy, 0
 	switch {
 	case from.Epoch == "": // a beginning, or a part of the gap of the connection
+		r.past = a.Top
 	case a.Recovered:
 		r.owes = r.owes || why != drained
 	default:
@@ -68,7 +69,7 @@ func (ms *members) take(m Message, prev uint64) {
 	r := ms.find(m.Room)
 	switch {
 	case r == nil || r.at.Epoch == "" && r.anew == 0 && r.again == nil: // nobody can tell
-		ms.stream.give(m, false)
+		ms.stream.give(m, false, false)
 	case r.again != nil, r.full, r.at.Epoch == "", passed(r.at, m.Position):
 	case r.at != position{Epoch: m.Epoch, Offset: prev} && !ms.leap(r, m.Position, prev):
 	default:
@@ -78,7 +79,7 @@ func (ms *members) take(m Message, prev uint64) {
 
 // give gives the next message.
 func (ms *members) give(r *room, m Message) {
-	outcome := ms.stream.give(m, true)
+	outcome := ms.stream.give(m, true, m.Offset <= r.past)
 	if outcome == declined {
 		r.full = true
 		return

@@ -174,3 +174,19 @@ func TestReceipts(t *testing.T) {
 		require.ErrorIs(t, err, realtime.ErrName)
 	})
 }
+
+// Who comes to a room anew and asks for what was said gets it, also what he has had before.
+func TestLeaveAndComeAgain(t *testing.T) {
+	bubble(t, realtime.Options{History: realtime.Retention{Messages: 10}}, func(t *testing.T, w *world) {
+		alice, bob := w.dial("alice"), w.dial("bob")
+		require.NoError(t, bob.say("lobby", "hi"))
+		for range 2 {
+			require.NoError(t, alice.JoinFrom(t.Context(), "lobby", realtime.From{Last: 5}))
+			require.NoError(t, bob.say("lobby", "there"))
+			require.NoError(t, alice.Leave(t.Context(), "lobby"))
+		}
+		require.Equal(t, []string{
+			`bob@lobby: "hi"`, `bob@lobby: "there"`, `bob@lobby: "hi"`, `bob@lobby: "there"`, `bob@lobby: "there"`,
+		}, alice.got())
+	})
+}

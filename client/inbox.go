@@ -73,14 +73,14 @@ func (b *inbox) take(m Message, prev uint64) {
 	defer b.mu.Unlock()
 	switch {
 	case b.at.Epoch == "":
-		b.stream.give(m, false)
+		b.stream.give(m, false, false)
 		return
 	case b.full, passed(b.at, m.Position):
 		return
 	case b.at != position{Epoch: m.Epoch, Offset: prev}:
 		b.leap(position{Epoch: m.Epoch, Offset: prev})
 	}
-	outcome := b.stream.give(m, true)
+	outcome := b.stream.give(m, true, false)
 	if outcome == declined {
 		b.full = true
 		return

@@ -21,6 +21,7 @@ type room struct {
 	again *request // a join from at that is not answered: what is kept comes behind the answer
 	full  bool     // what came was not taken, because the consumer is behind
 
+	past   uint64 // offset up to which what comes was asked for, and is given anew
 	owes   bool   // OnRecover, when at has come to top
 	top    uint64 // offset
 	caught int    // messages meanwhile

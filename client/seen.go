@@ -20,7 +20,7 @@ func (s *seen) has(m *Message) bool {
 
 // add forgets the oldest for it.
 func (s *seen) add(m *Message) {
-	if m.ID == "" {
+	if m.ID == "" || s.has(m) {
 		return
 	}
 	if s.set == nil {

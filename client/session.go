@@ -191,7 +191,7 @@ func (s *session) take(in *incoming) {
 	m := in.message()
 	switch {
 	case m.Epoch == "":
-		s.stream.give(m, false)
+		s.stream.give(m, false, false)
 	case m.inInbox():
 		s.inbox.take(m, in.Prev)
 	default:

@@ -46,10 +46,11 @@ const (
 	declined         // the stream is full
 )
 
-// give appends a message, unless it was given before or the stream is full. What is kept can be had
-// again, when drained is called; else it is dropped, and the consumer told. It is for the reader.
-func (s *stream) give(m Message, kept bool) outcome {
-	if s.seen.has(&m) {
+// give appends a message, unless the stream is full, or it was given before and is not to be anew.
+// What is kept can be had again, when drained is called; else it is dropped, and the consumer told.
+// It is for the reader.
+func (s *stream) give(m Message, kept, anew bool) outcome {
+	if s.seen.has(&m) && !anew {
 		return known
 	}
 	if !s.push(m, kept) {

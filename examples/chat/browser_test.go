@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -23,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/client"
 	"github.com/realtime-go/realtime/examples/internal/browser"
 )
 
@@ -34,12 +37,18 @@ func TestPage(t *testing.T) {
 	command := build(t)
 	against := func(name string, test func(*testing.T, *site)) {
 		t.Run(name, func(t *testing.T) {
-			s := &site{t: t, profile: chromium.Profile(t), command: command, addr: freeAddr(t)}
+			s := &site{
+				t: t, profile: chromium.Profile(t), command: command, addr: freeAddr(t),
+				data: filepath.Join(t.TempDir(), "streams.db"),
+			}
 			s.start()
 			test(t, s)
 		})
 	}
 	against("room", testRoom)
+	against("history", testHistory)
+	against("away", testAway)
+	against("cuts", testCuts)
 	against("private", testPrivate)
 	against("two tabs", testTwoTabs)
 	against("crash", func(t *testing.T, s *site) { testRestart(t, s, syscall.SIGKILL) })
@@ -147,12 +156,152 @@ func testRestart(_ *testing.T, s *site, how syscall.Signal) {
 		p.state("open")
 		p.inRoom("lobby")
 		p.people("alice", "bob")
-		p.notes("What was said meanwhile is not shown here.")
+		p.notes("Some of what was said is not here: the server has lost it.")
 	}
 	alice.Click("#send")
 	bob.reads("alice", "are you back?")
 	bob.say("yes")
 	alice.reads("bob", "yes")
+}
+
+// testHistory has somebody come to a room in which much was said before.
+func testHistory(t *testing.T, s *site) {
+	s.speak("lobby", 1, 120)
+	alice := s.enter("alice", "lobby")
+	alice.reads("bot", "no 120.")
+	alice.hasNot("no 70.")
+	alice.shows("bot", 71, 120)
+	alice.Run(`document.querySelector("#timeline").scrollTop = 0`)
+	alice.shows("bot", 21, 120)
+	alice.Run(`document.querySelector("#timeline").scrollTop = 0`)
+	alice.shows("bot", 1, 120)
+	require.Equal(t, "true", alice.Eval(`String(document.querySelector("#older").hidden)`))
+
+	alice.Types("#next-room", "attic"+kb.Enter)
+	alice.inRoom("attic")
+	alice.hasNot("no 120")
+	alice.Types("#next-room", "lobby"+kb.Enter)
+	alice.shows("bot", 71, 120)
+}
+
+// testAway has alice write to bob, who is away. The server is killed and comes back before he does.
+func testAway(t *testing.T, s *site) {
+	s.stop(syscall.SIGKILL)
+	s.durable = true
+	s.start()
+	alice := s.enter("alice", "lobby")
+	alice.say("before")
+	alice.reads("alice", "before")
+	alice.Click("[name=to][value=user]")
+	alice.Types("#person", "bob")
+	alice.say("read this")
+	alice.Waits("the fate", `document.querySelector(".fate")?.textContent.includes("kept for later")`)
+	s.stop(syscall.SIGKILL)
+	s.start()
+	alice.state("open")
+	alice.inRoom("lobby")
+
+	bob := s.enter("bob", "lobby")
+	bob.reads("alice", "read this")
+	bob.reads("alice", "before")
+	bob.Waits("once", `document.querySelectorAll(".chat-line .private").length === 1`)
+	alice.say("and this")
+	bob.reads("alice", "and this")
+	alice.Waits("the fate", `[...document.querySelectorAll(".fate")].at(-1).textContent.includes("delivered")`)
+	bob.Close()
+	again := s.enter("bob", "lobby")
+	again.reads("alice", "before")
+	require.Equal(t, "0", again.Eval(`String(document.querySelectorAll(".chat-line .private").length)`))
+}
+
+// testCuts has somebody read a thousand messages while his network is cut again and again.
+func testCuts(t *testing.T, s *site) {
+	line := cuttable(t, s.addr)
+	p := &tab{s.profile.Open(t, "http://"+line.Addr().String()+"/?name=alice&room=lobby"), t}
+	p.inRoom("lobby")
+	p.Run(`window.read = [];
+		new MutationObserver((changes) => {
+			for (const { addedNodes } of changes) for (const line of addedNodes) {
+				if (line.dataset.from === "bot") window.read.push(line.querySelector(".text").textContent);
+			}
+		}).observe(document.querySelector("#timeline"), { childList: true })`)
+	const all, cuts = 1000, 10
+	for i := range cuts {
+		s.speak("lobby", i*all/cuts+1, (i+1)*all/cuts)
+		line.cut()
+		p.state("open")
+	}
+	p.Waits("all of them", fmt.Sprintf(`window.read.length >= %d`, all))
+	p.notes("Recovered ")
+	var want []string
+	for i := range all {
+		want = append(want, fmt.Sprintf("no %d.", i+1))
+	}
+	require.Equal(t, strings.Join(want, " "), p.Eval(`window.read.join(" ")`))
+}
+
+// speak has a bot say something to a room so many times.
+func (s *site) speak(room string, from, to int) {
+	s.t.Helper()
+	bot, err := client.Dial(s.t.Context(), "ws://"+s.addr+"/ws?user_id=bot", nil)
+	require.NoError(s.t, err)
+	defer bot.Close()
+	for i := from; i <= to; i++ {
+		content := fmt.Appendf(nil, `{"content":"no %d."}`, i)
+		require.NoError(s.t, bot.Send(s.t.Context(), realtime.ToRoom(room), realtime.Message{Content: content}))
+	}
+}
+
+// lineTo is a way to a server that can be cut.
+type lineTo struct {
+	net.Listener
+	mu   sync.Mutex
+	open []net.Conn
+}
+
+func cuttable(t *testing.T, addr string) *lineTo {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	line := &lineTo{Listener: l}
+	t.Cleanup(func() {
+		_ = l.Close()
+		line.cut()
+	})
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", addr)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			line.mu.Lock()
+			line.open = append(line.open, near, far)
+			line.mu.Unlock()
+			go pass(near, far)
+			go pass(far, near)
+		}
+	}()
+	return line
+}
+
+func pass(to, from net.Conn) {
+	_, _ = io.Copy(to, from)
+	_ = to.Close()
+	_ = from.Close()
+}
+
+// cut ends all connections, without a word.
+func (l *lineTo) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.open {
+		_ = c.Close()
+	}
+	l.open = nil
 }
 
 func testKeyboard(t *testing.T, s *site) {
@@ -326,6 +475,8 @@ type site struct {
 	profile *browser.Profile
 	command string
 	addr    string
+	data    string // the file that keeps what is kept, if durable
+	durable bool
 	running *exec.Cmd
 }
 
@@ -346,7 +497,11 @@ func freeAddr(t *testing.T) string {
 
 // start starts the command and waits until it answers.
 func (s *site) start() {
-	s.running = exec.Command(s.command, "-addr", s.addr)
+	args := []string{"-addr", s.addr}
+	if s.durable {
+		args = append(args, "-data", s.data)
+	}
+	s.running = exec.Command(s.command, args...)
 	s.running.Stderr = s.t.Output()
 	require.NoError(s.t, s.running.Start())
 	s.t.Cleanup(func() { s.stop(syscall.SIGKILL) })
@@ -486,6 +641,14 @@ func (p *tab) notes(text string) {
 	p.t.Helper()
 	p.Waits("notice "+text, fmt.Sprintf(`[...document.querySelectorAll("#timeline .note")]
 		.some((e) => e.textContent.includes(%q))`, text))
+}
+
+// shows waits until the timeline has what the bot said, each once and in order, and nothing else of it.
+func (p *tab) shows(from string, first, last int) {
+	p.t.Helper()
+	p.Waits(fmt.Sprint("no ", first, " to ", last), fmt.Sprintf(`[...document.querySelectorAll(
+		"#timeline .chat-line[data-from=%s] .text")].map((e) => e.textContent).join(" ") ===
+		Array.from({ length: %d }, (_, i) => "no " + (i + %d) + ".").join(" ")`, from, last-first+1, first))
 }
 
 // hasNot checks that a text is not in the timeline.

@@ -1,5 +1,6 @@
 // Command chat is a chat with rooms, private messages and a list of who is there, on one page
-// without a build step. A second page, /plain, does with a bare WebSocket.
+// without a build step. A second page, /plain, does with a bare WebSocket. Rooms keep what was said,
+// and messages wait for who is away; with -data FILE they outlive the process.
 //
 // It is a demonstration: anybody can take any name, and anybody may do anything.
 package main
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker/bolt"
 )
 
 //go:embed page.html plain.html
@@ -27,12 +29,18 @@ func main() {
 	opts := realtime.Options{
 		Authenticate: realtime.InsecureQueryUser,
 		Authorize:    realtime.InsecureAllowAll,
+		History:      realtime.Retention{Messages: 1000},
+		Inbox:        realtime.InboxOptions{Keep: realtime.Retention{Messages: 100}},
 	}
 	flag.DurationVar(&opts.StaleAfter, "stale-after", 300*time.Second, "silence that ends a connection")
 	flag.DurationVar(&opts.SweepInterval, "sweep", 60*time.Second, "how often to look for that")
 	flag.IntVar(&opts.InboundRate, "inbound-rate", 200, "messages a second from each; negative is off")
 	announce := flag.Bool("announce", true, "tell everybody who comes and goes")
+	data := flag.String("data", "", "file for what is kept (default: it ends with the process)")
 	flag.Parse()
+	if *data != "" {
+		opts.Broker = open(*data)
+	}
 	if *announce {
 		opts.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
 	}
@@ -68,4 +76,14 @@ func main() {
 		slog.Error("cannot serve", "error", err)
 		os.Exit(1)
 	}
+}
+
+// open opens the file in which streams are kept.
+func open(path string) *bolt.Broker {
+	b, err := bolt.Open(path, nil)
+	if err != nil {
+		slog.Error("cannot open what is kept", "error", err)
+		os.Exit(1)
+	}
+	return b
 }

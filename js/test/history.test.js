@@ -41,6 +41,18 @@ test("who leaves and comes again begins anew", async (t) => {
   assert.equal(world.socket.last("join").since, undefined);
 });
 
+test("who leaves, comes again and asks for the past is shown it again", async (t) => {
+  const { world, client, room, log } = await lobby(t, 5);
+  receive(world, kept(6, 5, { id: "a" }));
+  room.leave();
+  await world.pass(1);
+  const again = client.join("lobby", { history: 50 });
+  again.on("chat", (content) => log.push(content));
+  world.socket.reply("join", joined(5, 6));
+  receive(world, kept(6, 5, { id: "a" }), kept(7, 6, { id: "b" }), message("chat", 7, { id: "b" }));
+  assert.deepEqual(take(log), [6, 6, 7]);
+});
+
 test("who is taken out and comes again gets what he has missed", async (t) => {
   const { world, client, room, log } = await lobby(t, 5);
   room.onError(() => {});

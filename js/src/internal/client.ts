@@ -214,14 +214,14 @@ export class RealtimeClient implements Client {
     const mark = toMark(message);
     const place = mark && this.#placeOf(message.room);
     if (mark && place && !place.comesTo(mark, prev)) return;
-    const work = this.#show(message);
+    const work = this.#show(message, !!mark && !!place?.asked(mark));
     if (mark) place?.took(mark, work);
   }
 
-  /** Calls the handlers of a message, unless it has been shown already. */
-  #show(message: Message): Promise<void>[] {
+  /** Calls the handlers of a message, unless it has been shown already and is not asked for anew. */
+  #show(message: Message, asked: boolean): Promise<void>[] {
     const { id, room, sender } = message;
-    if (id !== undefined && !this.#seen.add(sender, id)) return [];
+    if (id !== undefined && !this.#seen.add(sender, id) && !asked) return [];
     const work = room === undefined ? [] : this.#rooms.get(room)?.receive(message) ?? [];
     return [...work, ...this.#messages.call(message)];
   }

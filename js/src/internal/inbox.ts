@@ -41,6 +41,10 @@ export class Inbox implements Place {
     return true;
   }
 
+  asked(): boolean {
+    return false;
+  }
+
   took(mark: Mark, work: Promise<void>[]): void {
     this.#work = Promise.all([this.#work, ...work]).then(() => {
       this.#done = mark;

@@ -4,6 +4,8 @@ import type { Jump, Mark } from "./wire.js";
 export interface Place {
   /** Comes to a message that is kept, and reports whether it is to be shown. */
   comesTo(mark: Mark, prev: unknown): boolean;
+  /** Whether a message is of the past that was asked for, so that it is shown anew. */
+  asked(mark: Mark): boolean;
   /** It has been shown, or had been before; the work for it ends with the last of these. */
   took(mark: Mark, work: Promise<void>[]): void;
   jump(jump: Jump): void;

@@ -39,6 +39,7 @@ export class ClientRoom implements Room, Place {
   #at: Mark | undefined; // undefined: nothing is kept, as far as we know
   #lossy = false; // what is left out for us is not to be had again
   #top = 0; // caught up from this offset on
+  #past = 0; // up to here we asked for it when we came
   #catchingUp = false; // and onJoin is told when it is done
   #recovered = 0; // messages meanwhile
 
@@ -137,6 +138,10 @@ export class ClientRoom implements Room, Place {
     return true;
   }
 
+  asked({ offset }: Mark): boolean {
+    return offset <= this.#past;
+  }
+
   took(): void {
     this.#caughtUp();
   }
@@ -185,6 +190,7 @@ export class ClientRoom implements Room, Place {
     this.#first = false;
     this.#at = toMark(content);
     this.#top = asNumber(top) ?? 0;
+    this.#past = first ? this.#top : 0;
     this.#lossy = lossy === true;
     this.#catchingUp = !first && recovered === true;
     if (this.#catchingUp) return this.#caughtUp();
