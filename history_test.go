@@ -279,6 +279,51 @@ func (m *member) requireAll(n int, seed uint64) {
 	require.Equal(m.t, want, m.words, "seed %d, %s, gaps %v", seed, m.user, m.spans)
 }
 
+// A client with 50 rooms and 10,000 missed messages asks for all at once. It is neither flooded nor
+// ended, and a room with much does not keep the others waiting.
+func TestRecoveryOfManyRooms(t *testing.T) {
+	const rooms, each = 50, 200
+	o := keeping(each)
+	o.QueueMessages, o.InboundRate = 100, -1
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		var asks []string
+		for i := range rooms {
+			room := fmt.Sprint("r", i)
+			alice.hush()
+			var r reader
+			r.t = t
+			r.hear(alice.asks(fmt.Sprintf(`{"type":"join","id":1,"room":%q}`, room)))
+			asks = append(asks, fmt.Sprintf(`{"type":"join","id":%d,"room":%q%s}`, i, room, since(r.at)))
+		}
+		alice.Drop()
+		for i := range each {
+			for k := range rooms {
+				b.news(realtime.ToRoom(fmt.Sprint("r", k)), fmt.Sprint("m", i+1))
+			}
+		}
+		alice = b.openV1(realtime.Identity{UserID: "alice"})
+		for _, ask := range asks {
+			require.NoError(t, alice.Write([]byte(ask)))
+		}
+		got, most := map[string][]string{}, 0
+		for _, text := range alice.raw() {
+			var f keptFrame
+			require.NoError(t, json.Unmarshal([]byte(text), &f))
+			if f.Offset > 0 {
+				got[f.Room] = append(got[f.Room], strings.Trim(string(f.Content), `"`))
+				most = max(most, len(got[f.Room])-len(got["r0"]))
+			}
+		}
+		require.Nil(t, alice.ended())
+		require.Len(t, got, rooms)
+		for room, said := range got {
+			require.Equal(t, words(1, each), said, room)
+		}
+		require.Less(t, most, each/2, "they take turns")
+	})
+}
+
 // Under any order of events a member gets everything once and in order, or is told of what is missing.
 func TestRecoveryUnderRandomSchedules(t *testing.T) {
 	for seed := range *schedules {
