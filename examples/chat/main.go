@@ -10,7 +10,7 @@ import (
 	"embed"
 	"errors"
 	"flag"
-	"log/slog"
+	"log"
 	"net/http"
 	"os"
 	"os/signal"
@@ -39,7 +39,11 @@ func main() {
 	data := flag.String("data", "", "file for what is kept (default: it ends with the process)")
 	flag.Parse()
 	if *data != "" {
-		opts.Broker = open(*data)
+		store, err := bolt.Open(*data, nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		opts.Broker = store
 	}
 	if *announce {
 		opts.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
@@ -49,16 +53,15 @@ func main() {
 	api := rt.API(realtime.InsecureAllowRequests)
 	mux := http.NewServeMux()
 	mux.Handle("/ws", rt)
-	mux.Handle("/connections/", api)
-	mux.Handle("/rooms/", api)
-	mux.Handle("/stats", api)
+	for _, path := range []string{"/connections/", "/rooms/", "/stats"} {
+		mux.Handle(path, api)
+	}
 	mux.Handle("GET /realtime.js", rt.ClientJS())
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFileFS(w, r, pages, "page.html")
-	})
-	mux.HandleFunc("GET /plain", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFileFS(w, r, pages, "plain.html")
-	})
+	for pattern, page := range map[string]string{"GET /{$}": "page.html", "GET /plain": "plain.html"} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			http.ServeFileFS(w, r, pages, page)
+		})
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -67,23 +70,11 @@ func main() {
 		<-ctx.Done()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = rt.Shutdown(ctx)
-		_ = srv.Shutdown(ctx)
+		_ = errors.Join(rt.Shutdown(ctx), srv.Shutdown(ctx)) // in this order
 	}()
-	slog.Warn("a demonstration: it runs with InsecureQueryUser and InsecureAllowAll")
-	slog.Info("open http://" + *addr + " in two tabs")
+	log.Print("a demonstration: it runs with InsecureQueryUser and InsecureAllowAll")
+	log.Print("open http://" + *addr + " in two tabs")
 	if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		slog.Error("cannot serve", "error", err)
-		os.Exit(1)
+		log.Fatal(err)
 	}
-}
-
-// open opens the file in which streams are kept.
-func open(path string) *bolt.Broker {
-	b, err := bolt.Open(path, nil)
-	if err != nil {
-		slog.Error("cannot open what is kept", "error", err)
-		os.Exit(1)
-	}
-	return b
 }
