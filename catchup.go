@@ -49,7 +49,7 @@ func (k *catcher) recheck(f *feed) {
 // served.
 func (k *catcher) step(f *feed) (finished bool) {
 	f.mu.Lock()
-	from := f.done
+	from, losses := f.done, f.losses
 	finished = k.arrived(f)
 	f.mu.Unlock()
 	if finished {
@@ -65,6 +65,7 @@ func (k *catcher) step(f *feed) (finished bool) {
 	parts := f.encode(page.Publications)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.found(page.Top, losses)
 	if f.done != from { // it was sent back meanwhile
 		return f.closed
 	}
@@ -76,7 +77,7 @@ func (k *catcher) arrived(f *feed) bool {
 	if f.closed || !f.behind || f.ahead {
 		return true
 	}
-	if f.lost || f.done != f.last {
+	if f.lost() || f.done != f.last {
 		return false
 	}
 	if f.inform(f.last.Offset, k.tally) {
@@ -90,9 +91,6 @@ func (k *catcher) arrived(f *feed) bool {
 func (k *catcher) hand(f *feed, page *Page, parts []part) (finished bool) {
 	if f.closed || !f.behind {
 		return true
-	}
-	if f.lost && page.Top.Epoch != "" {
-		f.last, f.lost = page.Top, false
 	}
 	if why := page.gap(f.done); why != "" {
 		return k.lose(f, page, why)

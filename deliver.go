@@ -293,7 +293,7 @@ func (x *index) reread(s *source, feeds func(func(*feed))) {
 	if s == nil {
 		return
 	}
-	s.lost = true
+	s.losses++
 	feeds(func(f *feed) {
 		switch at := s.last; {
 		case f.behind:

@@ -93,7 +93,7 @@ func (ib *inboxes) open(ctx context.Context, c *Conn, s *source, mu *sync.Mutex)
 
 // begin lets a connection get what is in its inbox. Its user is locked.
 func (ib *inboxes) begin(f *feed) {
-	if f.done != f.last {
+	if f.done != f.last || f.lost() {
 		f.fallBehind(f.done)
 		ib.catcher.pull(f)
 	}

@@ -164,11 +164,13 @@ func (x *index) place(m *membership, e *entry) {
 		at := f.last
 		switch {
 		case e.start != nil:
-			if at = *e.start; at != f.last || f.behind {
+			if at = *e.start; at != f.last || f.behind || f.lost() {
 				f.fallBehind(at)
 			}
 		case f.behind:
 			at = f.done
+		case f.lost():
+			f.fallBehind(at)
 		}
 		e.joined.At, e.joined.Top = at, max(at.Offset, f.last.Offset)
 	} else if e.joined.Recovered { // the room came into being when it kept nothing

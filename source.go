@@ -12,7 +12,9 @@ type source struct {
 	room   string // that it is of; empty for an inbox
 	traits traits
 	last   Position // of the newest that was delivered here
-	lost   bool     // more may have come behind that
+
+	losses uint64 // how often more may have come behind that
+	reread uint64 // of these, how many somebody has looked into
 
 	opening *subscription // nil before the first one
 }
@@ -61,6 +63,21 @@ func (s *source) subscribe(ctx context.Context, mu *sync.Mutex, k *carrier, open
 		s.last = at
 	}
 	return nil
+}
+
+// lost reports whether more may have come behind last.
+func (s *source) lost() bool { return s.reread != s.losses }
+
+// found notes where the stream was for a read that began after so many losses. What was delivered
+// since then is further on, and a loss since then has to be looked into by another read.
+func (s *source) found(top Position, losses uint64) {
+	if !s.lost() || losses != s.losses {
+		return
+	}
+	s.reread = losses
+	if top.Epoch != "" && (top.Epoch != s.last.Epoch || top.Offset > s.last.Offset) {
+		s.last = top
+	}
 }
 
 // close ends the subscription, if there is one. It does not wait for the broker.

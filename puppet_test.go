@@ -1,0 +1,200 @@
+package realtime_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// puppet is a broker that a test holds up, and that can keep to itself what it should deliver.
+type puppet struct {
+	*realtime.Memory
+	sink realtime.Sink
+
+	mu     sync.Mutex
+	mute   bool
+	before map[string]func() // a method is called
+	after  map[string]func() // it has done its work, and has not returned
+	page   func(*realtime.Page)
+}
+
+func newPuppet() *puppet {
+	return &puppet{
+		Memory: realtime.NewMemory(nil), before: map[string]func(){}, after: map[string]func(){},
+	}
+}
+
+func (p *puppet) Open(ctx context.Context, s realtime.Sink) error {
+	p.sink = s
+	return p.Memory.Open(ctx, p)
+}
+
+func (p *puppet) Deliver(pub realtime.Publication) {
+	p.mu.Lock()
+	mute := p.mute
+	p.mu.Unlock()
+	if !mute {
+		p.sink.Deliver(pub)
+	}
+}
+
+func (p *puppet) Lost(stream string) { p.sink.Lost(stream) }
+
+// silently runs f, and nothing is delivered meanwhile.
+func (p *puppet) silently(f func()) {
+	p.quiet(true)
+	defer p.quiet(false)
+	f()
+}
+
+func (p *puppet) quiet(yes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = yes
+}
+
+// once has f called the next time that a method has done its work.
+func (p *puppet) once(method string, f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.after[method] = func() {
+		p.mu.Lock()
+		delete(p.after, method)
+		p.mu.Unlock()
+		f()
+	}
+}
+
+// hold makes a method wait until release is called.
+func (p *puppet) hold(method string) (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held := make(chan struct{})
+	p.before[method] = func() { <-held }
+	return func() {
+		close(held)
+		synctest.Wait()
+	}
+}
+
+func (p *puppet) play(hooks map[string]func(), method string) {
+	p.mu.Lock()
+	f := hooks[method]
+	p.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+func (p *puppet) Subscribe(ctx context.Context, stream string) (realtime.Position, error) {
+	p.play(p.before, "subscribe")
+	return p.Memory.Subscribe(ctx, stream)
+}
+
+func (p *puppet) Unsubscribe(ctx context.Context, stream string) error {
+	p.play(p.before, "unsubscribe")
+	return p.Memory.Unsubscribe(ctx, stream)
+}
+
+func (p *puppet) Read(ctx context.Context, stream string, q realtime.Query) (realtime.Page, error) {
+	page, err := p.Memory.Read(ctx, stream, q)
+	if p.page != nil {
+		p.page(&page)
+	}
+	p.play(p.after, "read")
+	return page, err
+}
+
+// puppetry runs a test with alice, who is in the hall and has heard two messages.
+func puppetry(t *testing.T, test func(t *testing.T, b *bed, p *puppet, alice *client, r *reader)) {
+	o := keeping(100)
+	p := newPuppet()
+	o.Broker = p
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice, r := b.follow("alice", "")
+		b.tell(1, 2)
+		r.hear(alice.raw())
+		require.Equal(t, words(1, 2), r.said())
+		test(t, b, p, alice, r)
+	})
+}
+
+var hall = realtime.RoomStream("hall")
+
+// What comes live while a member reads what was lost is not lost for that.
+func TestLossAndDelivery(t *testing.T) {
+	puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {
+		p.silently(func() { b.tell(3, 3) })
+		p.once("read", func() { b.tell(4, 4) })
+		p.Lost(hall)
+		r.hear(alice.raw())
+		require.Equal(t, words(3, 4), r.said())
+	})
+}
+
+// A second loss while a member looks into the first is looked into too.
+func TestLossDuringALoss(t *testing.T) {
+	puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {
+		p.once("read", func() {
+			p.silently(func() { b.tell(3, 3) })
+			p.Lost(hall)
+		})
+		p.Lost(hall)
+		r.hear(alice.raw())
+		require.Equal(t, words(3, 3), r.said())
+	})
+}
+
+// A broker that has forgotten the stream is asked once, and the client is told once.
+func TestLossOfEverything(t *testing.T) {
+	puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, _ *reader) {
+		reads := 0
+		p.page = func(page *realtime.Page) {
+			reads++
+			require.Less(t, reads, 10)
+			*page = realtime.Page{}
+		}
+		p.Lost(hall)
+		frames := alice.raw()
+		require.Len(t, frames, 1)
+		require.Contains(t, frames[0], `"reason":"unknown"`)
+	})
+}
+
+// Nobody was there to look into a loss when it was reported.
+func TestLossDuringAJoin(t *testing.T) {
+	o := keeping(100)
+	p := newPuppet()
+	o.Broker = p
+	bubble(t, o, func(t *testing.T, b *bed) {
+		p.once("read", func() {
+			p.silently(func() { b.tell(1, 1) })
+			p.Lost(hall)
+		})
+		_, r := b.follow("alice", `,"history":5`)
+		require.Equal(t, words(1, 1), r.said())
+	})
+}
+
+func TestLossDuringOnConnect(t *testing.T) {
+	o := inboxes(100)
+	p := newPuppet()
+	o.Broker = p
+	var lose func()
+	o.OnConnect = func(context.Context, *realtime.Conn) error {
+		lose()
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		lose = func() {
+			p.silently(func() { b.write("bob", 1, 1) })
+			p.Lost(realtime.InboxStream("bob"))
+		}
+		require.Equal(t, words(1, 1), b.check(realtime.Identity{UserID: "bob"}).said())
+	})
+}
