@@ -198,3 +198,20 @@ func TestLossDuringOnConnect(t *testing.T) {
 		require.Equal(t, words(1, 1), b.check(realtime.Identity{UserID: "bob"}).said())
 	})
 }
+
+// The last member has left, and somebody comes back before the broker knows: what is delivered to
+// the old subscription is not the end of the stream for the new one.
+func TestJoinBetweenTwoSubscriptions(t *testing.T) {
+	puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {
+		unsubscribed, subscribed := p.hold("unsubscribe"), p.hold("subscribe")
+		alice.asks(`{"type":"leave","id":2,"room":"hall"}`)
+		r.at.Offset = 3
+		require.Empty(t, alice.asks(`{"type":"join","id":3,"room":"hall"`+since(r.at)+`}`))
+		b.tell(3, 3)
+		unsubscribed()
+		b.tell(4, 4)
+		subscribed()
+		r.hear(alice.raw())
+		require.Equal(t, words(4, 4), r.said())
+	})
+}

@@ -59,7 +59,8 @@ func (s *source) subscribe(ctx context.Context, mu *sync.Mutex, k *carrier, open
 		opening.err, s.opening = err, nil // the next one tries again
 		return err
 	}
-	if s.last.Epoch == "" { // nothing has come meanwhile
+	// What has come meanwhile may be from an older subscription, and that may have ended before at.
+	if s.last.Epoch != at.Epoch || s.last.Offset < at.Offset {
 		s.last = at
 	}
 	return nil
