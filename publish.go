@@ -98,8 +98,9 @@ func (x *index) publish(ctx context.Context, p Publication) (Result, error) {
 		}
 	}
 	for i := range kept {
+		before := f.result
 		if err := x.keep(ctx, p, &kept[i], f); err != nil {
-			return f.result, err
+			return before, err // it may still be delivered, which f is for
 		}
 	}
 	if rest.Target.nobody() {
@@ -107,9 +108,13 @@ func (x *index) publish(ctx context.Context, p Publication) (Result, error) {
 	}
 	f.result.Position = Position{} // it is not the only one
 	rest.flight = f
+	before := f.result
 	res, err := x.pass(ctx, rest)
+	if err != nil {
+		return before, err
+	}
 	f.result.sum(res)
-	return f.result, err
+	return f.result, nil
 }
 
 // keep publishes the part of a message that is kept in one stream.

@@ -215,3 +215,29 @@ func TestJoinBetweenTwoSubscriptions(t *testing.T) {
 		require.Equal(t, words(4, 4), r.said())
 	})
 }
+
+// lateBroker takes what its publisher has given up.
+type lateBroker struct {
+	*realtime.Memory
+	work sync.WaitGroup
+}
+
+func (l *lateBroker) Publish(_ context.Context, p realtime.Publication) (realtime.Published, error) {
+	l.work.Go(func() { _, _ = l.Memory.Publish(context.Background(), p) })
+	return realtime.Published{}, context.DeadlineExceeded
+}
+
+// Meant for the race detector.
+func TestSendThatGaveUp(t *testing.T) {
+	o := keeping(100)
+	l := &lateBroker{Memory: realtime.NewMemory(nil)}
+	o.Broker = l
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.follow("alice", "")
+		for range 20 {
+			_, err := b.Send(t.Context(), realtime.ToRoom("hall", "vip"), realtime.Message{Type: "news"})
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+		l.work.Wait()
+	})
+}
