@@ -408,3 +408,16 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 		})
 	}
 }
+
+// The broker knows it longer than this process, which may be a new one.
+func TestReceiptOfARepeat(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		m := realtime.Message{Type: "chat", Sender: "alice", ID: "x", Content: []byte(`1`)}
+		_, err := b.Send(t.Context(), realtime.ToUser("bob"), m)
+		require.NoError(t, err)
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		answer := alice.asks(`{"type":"send","id":1,"user":"bob","message_id":"x","content":1,"receipt":true}`)
+		require.Equal(t, []string{`{"message_type":"reply","id":1,"content":{"kept":true,"queued":0}}`}, answer)
+	})
+}

@@ -55,7 +55,8 @@ func (d *requester) pass(c *Conn, r *request, to Target) (json.RawMessage, error
 // receiptFor says what became of a message.
 func receiptFor(res *Result, user bool) []byte {
 	if user {
-		buf := strconv.AppendBool([]byte(`{"kept":`), res.Kept > 0)
+		kept := res.Kept > 0 || res.Duplicate // the first one was
+		buf := strconv.AppendBool([]byte(`{"kept":`), kept)
 		buf = strconv.AppendInt(append(buf, `,"queued":`...), int64(res.Queued), 10)
 		return append(buf, '}')
 	}
