@@ -69,11 +69,16 @@ func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *Publication) error 
 	k.tally.add(cSetAside, 1)
 	k.notes.write(ctx, slog.LevelWarn, "inbox", "realtime: a message was set aside: connections broke down with it",
 		slog.String("user", c.UserID()), slog.String("id", p.Message.ID), slog.Uint64("offset", p.Position.Offset))
-	if ib.OnSetAside == nil {
-		return nil
+	if ib.OnSetAside != nil {
+		c.duties.run(func() { ib.tellAside(c, p.Message) })
 	}
-	return guard(k.notes, k.tally, c, func() error {
-		ib.OnSetAside(ctx, c.UserID(), p.Message)
+	return nil
+}
+
+// tellAside tells the application.
+func (ib *inboxes) tellAside(c *Conn, m Message) {
+	_ = guard(ib.catcher.notes, ib.catcher.tally, c, func() error {
+		ib.OnSetAside(context.WithoutCancel(c.ctx), c.UserID(), m)
 		return nil
 	})
 }
