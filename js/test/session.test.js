@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { message, World } from "./kit.js";
 import { joined, lobby } from "./lobby.js";
 
 for (const [code, resumes] of [
@@ -22,6 +23,27 @@ for (const [code, resumes] of [
     assert.equal(world.socket.last("resume"), undefined, "it is good for once");
   });
 }
+
+test("what comes before the room is joined again comes behind the gap", async (t) => {
+  const world = new World(t);
+  const client = await world.open({}, undefined, { session: "s1" });
+  const room = client.join("lobby");
+  const log = [];
+  room.on("chat", (content) => log.push(content));
+  room.onJoin(({ gap }) => log.push(gap ? "back" : "in"));
+  room.onGap(({ reason }) => log.push(reason));
+  world.socket.reply("join");
+  await world.comeBack({ session: "s2" });
+  world.socket.receive(message("chat", 1, { room: "lobby" })); // the session is in the room already
+  world.socket.reply("resume", { rooms: ["lobby"] });
+  world.socket.reply("join");
+  world.socket.receive(message("chat", 2, { room: "lobby" }));
+  assert.deepEqual(log, ["in", "back", "unknown", 1, 2]);
+  await world.comeBack({ session: "s3" });
+  world.socket.reply("resume", { rooms: ["lobby"] });
+  world.socket.reply("join");
+  assert.deepEqual(log.slice(5), ["back", "unknown"]);
+});
 
 test("an attempt that fails does not lose the session", async (t) => {
   const { world } = await lobby(t, 5, { welcome: { session: "s1" } });

@@ -36,6 +36,7 @@ export class ClientRoom implements Room, Place {
   #newest: number | undefined; // how many messages to begin with
   #first = true;
   #asking = false; // a join is not answered: what is kept comes again behind the answer
+  #resumed = false; // and we are in already
   #at: Mark | undefined; // undefined: nothing is kept, as far as we know
   #lossy = false; // what is left out for us is not to be had again
   #top = 0; // caught up from this offset on
@@ -158,9 +159,20 @@ export class ClientRoom implements Room, Place {
 
   /** Takes a message to the room. */
   receive(message: Message): Promise<void>[] {
+    this.#resume();
     if (this.#catchingUp && message.offset !== undefined) this.#recovered++;
     if (this.#roster.follow(message)) this.#changes.call(this.members);
     return this.#messages.call(message);
+  }
+
+  /**
+   * A session that goes on is in the room before the join is answered. Of a room that keeps nothing
+   * that has to be told now: what was missed lies in front of what comes.
+   */
+  #resume(): void {
+    if (this.joined || this.#first || !this.#wanted || !this.#asking || this.#at) return;
+    this.#entered(undefined, undefined);
+    this.#resumed = true;
   }
 
   /** Asks to be let in, or once more for what is behind the position. */
@@ -168,6 +180,7 @@ export class ClientRoom implements Room, Place {
     const since = this.#at;
     const history = this.#first ? this.#newest : undefined;
     this.#asking = true;
+    this.#resumed = false;
     this.#requests.make({ type: "join", room: this.name, history, since }, (error, content) => {
       this.#asking = false;
       if (error) this.#refused(error);
@@ -183,7 +196,7 @@ export class ClientRoom implements Room, Place {
   }
 
   #entered(content: unknown, since: Mark | undefined): void {
-    if (!this.#wanted) return;
+    if (!this.#wanted || this.#resumed) return;
     const { top, recovered, reason, lossy } = Object(content);
     const first = this.#first;
     this.joined = true;
