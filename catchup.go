@@ -80,7 +80,7 @@ func (k *catcher) arrived(f *feed) bool {
 	if f.lost() || f.done != f.last {
 		return false
 	}
-	if f.inform(f.last.Offset, k.tally) {
+	if f.inform(f.last.Offset, pulled, k.tally) {
 		f.live()
 		return true
 	}
@@ -149,7 +149,7 @@ func (k *catcher) lose(f *feed, page *Page, why Reason) (finished bool) {
 	if !missing {
 		why = ""
 	}
-	if f.proto == protoV1 && !f.offer(positionFrame(f.room, at, why), k.tally) {
+	if f.proto == protoV1 && !f.offer(positionFrame(f.room, at, why), pulled, k.tally) {
 		return false
 	}
 	if missing {

@@ -15,6 +15,9 @@ const (
 	// maxLeftOut is after how many publications that were not for it a connection is told where
 	// it is. Until then the next one that is for it does that.
 	maxLeftOut = 16
+	// pulled is the policy for what a connection has missed, whatever that of the room is: what
+	// finds no room comes later, and is no reason to end the connection or to drop something else.
+	pulled = engine.DropNewest
 )
 
 // client is the connection of a feed.
@@ -102,14 +105,14 @@ func (f *feed) pass(p *Publication, dropped bool) {
 
 // inform tells the client where it is, if it does not know: everything up to offset is dealt with.
 // It reports false if the queue has no room for that.
-func (f *feed) inform(offset uint64, t *tally) bool {
+func (f *feed) inform(offset uint64, policy engine.Policy, t *tally) bool {
 	if f.told != offset && f.proto == protoV1 {
 		at := Position{f.last.Epoch, offset}
 		frame := positionFrame(f.room, at, "")
 		if f.skipped {
 			frame = skippedFrame(f.room, f.told, at)
 		}
-		if !f.offer(frame, t) {
+		if !f.offer(frame, policy, t) {
 			return false
 		}
 	}
@@ -145,9 +148,9 @@ func (f *feed) encode(pubs []Publication) []part {
 	return parts
 }
 
-// give gives the client a publication, and what it must know before.
+// give gives the client a publication that it has missed, and what it must know before.
 func (f *feed) give(frame *engine.Frame, at Position, prev uint64, t *tally) bool {
-	if !f.inform(prev, t) || !f.offer(frame, t) {
+	if !f.inform(prev, pulled, t) || !f.offer(frame, pulled, t) {
 		return false
 	}
 	f.gave(at)
@@ -166,15 +169,11 @@ func (f *feed) gave(at Position) {
 }
 
 // offer gives the client what is for it alone, if its queue has room.
-func (f *feed) offer(frame *engine.Frame, t *tally) bool {
-	return f.say(frame, f.traits.class, t) == engine.Queued
-}
-
-func (f *feed) say(frame *engine.Frame, class engine.Class, t *tally) engine.Outcome {
+func (f *feed) offer(frame *engine.Frame, policy engine.Policy, t *tally) bool {
 	t.add(cMatched, 1)
-	out := f.link.Push(frame, class, f.traits.policy)
+	out := f.link.Push(frame, f.traits.class, policy)
 	t.frames.Budget.Settle(frame)
-	return out
+	return out == engine.Queued
 }
 
 // pulls are the feeds of one connection that are behind. The zero value is ready.

@@ -241,3 +241,24 @@ func TestSendThatGaveUp(t *testing.T) {
 		l.work.Wait()
 	})
 }
+
+// What has come while a member read the end of the history is more than its queue takes at once:
+// that is no reason to end it, also where being slow is.
+func TestCatchingUpEndsNobody(t *testing.T) {
+	o := keeping(1000)
+	o.QueueMessages, o.Slow = 16, realtime.SlowDisconnect
+	p := newPuppet()
+	o.Broker = p
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 3)
+		p.once("read", func() { // of the join
+			p.once("read", func() {
+				b.tell(4, 4)
+				p.once("read", func() { b.tell(5, 40) })
+			})
+		})
+		alice, r := b.follow("alice", `,"history":3`)
+		require.Nil(t, alice.ended())
+		require.Equal(t, words(1, 40), r.said())
+	})
+}
