@@ -119,7 +119,7 @@ func (k *catcher) connect(f *feed) bool {
 		f.ahead = true // what it has read is about to be delivered
 		return true
 	}
-	f.holding, f.held = true, nil
+	f.catch(true)
 	return false
 }
 

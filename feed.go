@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// maxHeld bounds what is held for a connection that reads the end of a stream.
-	maxHeld = 256
+	// What is held at most for a connection that reads the end of a stream. It may do so for long.
+	maxHeld      = 256
+	maxHeldBytes = 256 << 10
 	// maxLeftOut is after how many publications that were not for it a connection is told where
 	// it is. Until then the next one that is for it does that.
 	maxLeftOut = 16
@@ -53,6 +54,7 @@ type feed struct {
 	ahead   bool     // of what was delivered here, which it waits for
 	holding bool     // what comes live, because it reads what is in front of that
 	held    []Publication
+	weight  int // of held, in bytes
 
 	given  Position // the last that the client was given, if acks is set
 	acks   func()   // begins to acknowledge for a client that does not do so; may be nil
@@ -66,31 +68,40 @@ func (f *feed) fallBehind(at Position) {
 		return
 	}
 	f.behind, f.done, f.told = true, at, at.Offset
-	f.leftOut, f.skipped, f.ahead, f.holding, f.held = 0, false, false, false, nil
+	f.leftOut, f.skipped, f.ahead = 0, false, false
+	f.catch(false)
 	f.set(true)
 }
 
 // live ends being behind.
 func (f *feed) live() {
-	f.behind, f.ahead, f.holding, f.held = false, false, false, nil
-	f.leftOut = 0
+	f.behind, f.ahead, f.leftOut = false, false, 0
+	f.catch(false)
 	if f.set(f.told != f.last.Offset); f.told != f.last.Offset {
 		f.leftOut = 1
 	}
 }
 
 // leave ends the feed.
-func (f *feed) leave() { f.closed, f.holding, f.held = true, false, nil }
+func (f *feed) leave() {
+	f.closed = true
+	f.catch(false)
+	f.conn.behind().remove(f)
+}
+
+// catch begins or ends to hold what comes live.
+func (f *feed) catch(yes bool) { f.holding, f.held, f.weight = yes, nil, 0 }
 
 // hold keeps what comes live, as long as it is not too much.
 func (f *feed) hold(p *Publication) {
-	switch {
-	case !f.holding:
-	case len(f.held) < maxHeld:
-		f.held = append(f.held, *p)
-	default:
-		f.holding, f.held = false, nil
+	if !f.holding {
+		return
 	}
+	if f.weight += p.Size(); len(f.held) == maxHeld || f.weight > maxHeldBytes {
+		f.catch(false)
+		return
+	}
+	f.held = append(f.held, *p)
 }
 
 // pass notes a publication that a connection which is not behind does not get.
