@@ -238,6 +238,13 @@ func (c *Conn) expel(cause Cause, code CloseCode, reason string) {
 
 func (c *Conn) ended() bool { return c.end.Load() != nil }
 
+// absent reports whether the connection was lost and may come back.
+func (c *Conn) absent() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.phase == absent
+}
+
 func (c *Conn) behind() *pulls { return &c.pulls }
 
 // now returns the time since the connection opened. It is never zero.

@@ -67,8 +67,11 @@ func lost(why *CloseError) bool {
 // keep makes a connection absent that was lost, and reports false if it is to be cleaned up after
 // now.
 func (a *absences) keep(c *Conn, why *CloseError) bool {
-	if a.grace == 0 || c.proto != protoV1 || !lost(why) || a.gate.isShut() || a.n.Load() >= maxAbsent {
+	if a.grace == 0 || c.proto != protoV1 || !lost(why) || a.gate.isShut() {
 		return false
+	}
+	if a.n.Load() >= maxAbsent {
+		return c.absent() // those who are may come back nevertheless
 	}
 	was := a.index.suspend(c)
 	if was == live {
