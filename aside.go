@@ -8,8 +8,8 @@ import (
 // ended looks at a connection that has ended: a message that it could not cope with must not be
 // what the next one begins with for ever. It does not wait for the broker.
 func (ib *inboxes) ended(c *Conn, why *CloseError) {
-	if c.inbox == nil || c.proto != protoV1 || ib.strikes.max == 0 || !brokenDown(why) {
-		return
+	if ib.strikes.max == 0 || c.proto != protoV1 || !brokenDown(why) || c.inbox == nil {
+		return // the inbox of one that did not break down may be about to be opened
 	}
 	ib.carrier().spawn(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), inboxTime)

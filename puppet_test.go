@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -260,5 +261,34 @@ func TestCatchingUpEndsNobody(t *testing.T) {
 		alice, r := b.follow("alice", `,"history":3`)
 		require.Nil(t, alice.ended())
 		require.Equal(t, words(1, 40), r.said())
+	})
+}
+
+// stuckBroker knows nobody's place in an inbox, for as long as it may.
+type stuckBroker struct{ *realtime.Memory }
+
+func (s stuckBroker) Cursor(ctx context.Context, _, _ string) (realtime.Position, error) {
+	<-ctx.Done()
+	return realtime.Position{}, context.Cause(ctx)
+}
+
+func TestCloseWhileAnInboxIsOpened(t *testing.T) {
+	o := inboxes(100)
+	o.Broker = stuckBroker{realtime.NewMemory(nil)}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		var bob *client
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			bob = b.dial("bob")
+		}()
+		synctest.Wait()
+		start := time.Now()
+		require.NoError(t, b.Close())
+		require.LessOrEqual(t, time.Since(start), time.Second)
+		<-done
+		require.ErrorIs(t, bob.err, realtime.ErrClosed)
+		bob.requireEnd(realtime.CloseAway)
+		require.Zero(t, b.Stats().Failed)
 	})
 }

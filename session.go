@@ -40,12 +40,13 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 	ss.first.Do(ss.begin)
 	s := ss.newSession(ctx, t, id, e)
 	c := &s.conn
-	top, err := ss.open(ctx, c)
-	ss.greet(c, top)
+	// Before it can end, which takes it out again.
 	ss.index.conns.getOrPut(c.id, func() *Conn { return c })
 	if ss.gate.isShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
 	}
+	top, err := ss.open(c)
+	ss.greet(c, top)
 	if err := ss.admit(s, err); err != nil {
 		return nil, err
 	}
@@ -58,9 +59,9 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 }
 
 // open opens the inbox of a connection, if there are any, and returns the offset of the newest
-// message in it.
-func (ss *sessions) open(ctx context.Context, c *Conn) (top uint64, err error) {
-	if top, err = ss.index.openInbox(ctx, c); err != nil {
+// message in it. It waits for the broker until the connection ends, which the Manager may do.
+func (ss *sessions) open(c *Conn) (top uint64, err error) {
+	if top, err = ss.index.openInbox(c.ctx, c); err != nil && !c.ended() {
 		ss.index.catcher.broken(c, err)
 		c.finish(&CloseError{Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err}, closeGrace)
 	}
