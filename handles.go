@@ -124,6 +124,8 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 	for _, c := range u.conns() {
 		if c.Close(code, reason) == nil {
 			n++
+		} else {
+			u.m.sessions.absences.end(c) // it was lost, and is about to become absent
 		}
 	}
 	for _, c := range u.m.index.users.away(u.id) {

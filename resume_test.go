@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -335,4 +336,27 @@ func (b *bed) comeAndGo(dice *rand.Rand, user string) {
 		}
 		far.Drop()
 	}
+}
+
+// Who is thrown out at the moment at which he is lost does not stay.
+func TestThrowingOutWhoIsBeingLost(t *testing.T) {
+	o := announced()
+	o.ResumeGrace = time.Hour
+	b := newBed(t, o)
+	for range 300 {
+		transport, far := realtime.Pipe(realtime.V1)
+		c, err := b.Register(t.Context(), transport, realtime.Identity{UserID: "alice"})
+		require.NoError(t, err)
+		_, err = b.Join(t.Context(), c.ID(), "lobby")
+		require.NoError(t, err)
+		go far.Drop()
+		for b.Conn(c.ID()) != nil {
+			runtime.Gosched()
+		}
+		_, err = b.User("alice").Disconnect(t.Context(), realtime.CloseRefused, "")
+		require.NoError(t, err)
+		require.Empty(t, b.members("lobby"))
+	}
+	require.NoError(t, b.Close())
+	requireConserved(t, b.Stats())
 }
