@@ -360,3 +360,36 @@ func TestThrowingOutWhoIsBeingLost(t *testing.T) {
 	require.NoError(t, b.Close())
 	requireConserved(t, b.Stats())
 }
+
+// A connection that is lost while it resumes another one leaves both places to the next.
+func TestResumeIsLost(t *testing.T) {
+	o := announced()
+	asked := make(chan chan struct{}, 1)
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		select {
+		case answer := <-asked:
+			<-answer
+		default:
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		watcher, alice, token := scene(t, b)
+		alice.Drop()
+		synctest.Wait()
+		again, w := b.session("alice")
+		answer := make(chan struct{})
+		asked <- answer
+		require.NoError(t, again.Write(fmt.Appendf(nil, `{"type":"resume","id":1,"session":%q}`, token)))
+		time.Sleep(6 * time.Second) // it is read meanwhile
+		again.Drop()
+		synctest.Wait()
+		close(answer)
+		synctest.Wait()
+		third, _ := b.session("alice")
+		require.Equal(t, rooms("lobby", "vip"), third.resumes(w.Session))
+		require.Empty(t, watcher.got())
+		third.Close(realtime.CloseNormal, "")
+		require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
+	})
+}

@@ -184,10 +184,12 @@ func (r *room) suspend(m *membership) {
 	r.pins++
 }
 
-// inherit gives the place of an absent connection to a member.
+// inherit gives the place of an absent connection to a member, or to one that is absent by now.
 func (r *room) inherit(m, heir *membership) {
-	r.pins--
-	r.add(heir)
+	if !heir.absent {
+		r.pins--
+		r.add(heir)
+	}
 	if heir.shown = m.shown; !heir.shown {
 		r.show(heir, nil)
 	}

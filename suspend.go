@@ -29,7 +29,7 @@ func (x *index) suspend(c *Conn) (was phase) {
 	return was
 }
 
-// adopt gives a live connection the rooms of an absent one of the same user, which it takes the
+// adopt gives a connection the rooms of an absent one of the same user, which it takes the
 // place of: nobody is told. It leaves those that may says no to, or for which there is no place.
 // It reports false if the other is not absent any more.
 func (x *index) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
@@ -60,7 +60,7 @@ func (x *index) settleIn(c *Conn, places []*membership, rest string, may func(ro
 		notice := x.roomNotice(roomLeft, m.conn, m.room)
 		r := x.rooms.find(m.room)
 		if x.free(c, m.room) && may(m.room) {
-			heir := &membership{conn: c, room: m.room, asked: m.asked}
+			heir := &membership{conn: c, room: m.room, asked: m.asked, absent: c.phase == absent}
 			c.joined(heir)
 			r.inherit(m, heir)
 		} else {
@@ -73,9 +73,10 @@ func (x *index) settleIn(c *Conn, places []*membership, rest string, may func(ro
 	}
 }
 
-// free reports whether a connection may take a place in a room. c.mu is held.
+// free reports whether a connection may take a place in a room, also one that has ended meanwhile:
+// then it is cleaned up after, or kept for the next one. c.mu is held.
 func (x *index) free(c *Conn, room string) bool {
-	return c.phase == live && !c.ended() && c.membership(room) == nil && (x.maxRooms == 0 || c.in < x.maxRooms)
+	return c.phase != gone && c.membership(room) == nil && (x.maxRooms == 0 || c.in < x.maxRooms)
 }
 
 // vacate takes its rooms from an absent connection, in order of joining, and its REST room. It is
