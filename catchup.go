@@ -58,6 +58,10 @@ func (k *catcher) step(f *feed) (finished bool) {
 	q := k.page
 	q.After = from.Offset
 	page, err := k.carrier.read(f.conn.Context(), f.stream, q)
+	var anew Position // where an inbox begins that has another epoch
+	if err == nil && f.begin != nil && page.gap(from) == ReasonEpoch {
+		anew, err = f.begin(f.conn.Context())
+	}
 	if err != nil {
 		k.failed(f, err)
 		return true
@@ -69,7 +73,7 @@ func (k *catcher) step(f *feed) (finished bool) {
 	if f.done != from { // it was sent back meanwhile
 		return f.closed
 	}
-	return k.hand(f, &page, parts)
+	return k.hand(f, &page, parts, anew)
 }
 
 // arrived makes a feed live that has nothing left to get. f.mu is held, as for the following.
@@ -88,12 +92,12 @@ func (k *catcher) arrived(f *feed) bool {
 }
 
 // hand gives a page.
-func (k *catcher) hand(f *feed, page *Page, parts []part) (finished bool) {
+func (k *catcher) hand(f *feed, page *Page, parts []part, anew Position) (finished bool) {
 	if f.closed || !f.behind {
 		return true
 	}
 	if why := page.gap(f.done); why != "" {
-		return k.lose(f, page, why)
+		return k.lose(f, page, why, anew)
 	}
 	if !k.giveAll(f, parts) || page.More {
 		return false // the rest comes with the next page
@@ -139,11 +143,14 @@ func (k *catcher) giveAll(f *feed, parts []part) bool {
 }
 
 // lose gives up what cannot be recovered, and tells the client. It goes on with what is kept, or in
-// another life of the stream with what is live.
-func (k *catcher) lose(f *feed, page *Page, why Reason) (finished bool) {
+// another life of the stream with what is live, and of an inbox with what is not acknowledged.
+func (k *catcher) lose(f *feed, page *Page, why Reason, anew Position) (finished bool) {
 	at := f.last
-	if why == ReasonExpired || why == ReasonOverflow || why == ReasonTaken {
+	switch {
+	case why == ReasonExpired || why == ReasonOverflow || why == ReasonTaken:
 		at = Position{page.Top.Epoch, page.Floor}
+	case anew.Epoch != "":
+		at = anew
 	}
 	missing := why != ReasonTaken
 	if !missing {

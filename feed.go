@@ -56,6 +56,9 @@ type feed struct {
 	held    []Publication
 	weight  int // of held, in bytes
 
+	// begin says where the client begins in another life of an inbox; nil for a room.
+	begin func(ctx context.Context) (Position, error)
+
 	given  Position // the last that the client was given, if acks is set
 	acks   func()   // begins to acknowledge for a client that does not do so; may be nil
 	acking bool

@@ -77,11 +77,17 @@ func (ib *inboxes) open(ctx context.Context, c *Conn, s *source, mu *sync.Mutex)
 	if err := s.open(ctx, mu, ib.carrier()); err != nil {
 		return 0, err
 	}
-	at, err := ib.carrier().cursor(ctx, s.stream, ib.reader(c))
+	begin := func(ctx context.Context) (Position, error) {
+		return ib.carrier().cursor(ctx, s.stream, ib.reader(c))
+	}
+	at, err := begin(ctx)
 	if err != nil {
 		return 0, err
 	}
-	f := &feed{source: s, receiver: c.plain(), conn: c, mu: mu, set: func(bool) {}, done: at, told: at.Offset}
+	f := &feed{
+		source: s, receiver: c.plain(), conn: c, mu: mu, set: func(bool) {}, begin: begin,
+		done: at, told: at.Offset,
+	}
 	if c.proto == protoPlain {
 		f.acks = func() { ib.carrier().spawn(func() { ib.acknowledge(c) }) }
 	}

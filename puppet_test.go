@@ -2,6 +2,8 @@ package realtime_test
 
 import (
 	"context"
+	"encoding/json"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -291,4 +293,49 @@ func TestCloseWhileAnInboxIsOpened(t *testing.T) {
 		bob.requireEnd(realtime.CloseAway)
 		require.Zero(t, b.Stats().Failed)
 	})
+}
+
+// anew loses what is kept of a stream that is subscribed to, which begins with another epoch.
+func (p *puppet) anew(t *testing.T, stream string) {
+	p.Memory = realtime.NewMemory(nil)
+	require.NoError(t, p.Memory.Open(t.Context(), p))
+	_, err := p.Memory.Subscribe(t.Context(), stream)
+	require.NoError(t, err)
+}
+
+// An inbox that has lost what was kept begins anew for who is connected, as for who comes.
+func TestInboxWithAnotherEpoch(t *testing.T) {
+	for _, proto := range [][]string{{realtime.V1}, nil} {
+		o := inboxes(100)
+		p := newPuppet()
+		o.Broker = p
+		bubble(t, o, func(t *testing.T, b *bed) {
+			transport, far := realtime.Pipe(proto...)
+			bob := b.attach(transport, far, realtime.Identity{UserID: "bob"})
+			bob.unstall()
+			b.write("bob", 1, 2)
+			bob.hush()
+			stream := realtime.InboxStream("bob")
+			p.silently(func() {
+				p.anew(t, stream)
+				b.write("bob", 3, 4)
+			})
+			p.Lost(stream)
+			b.write("bob", 5, 5)
+			var said []string
+			frames := bob.raw()
+			for _, frame := range frames {
+				var f keptFrame
+				require.NoError(t, json.Unmarshal([]byte(frame), &f))
+				if f.Type == "news" {
+					said = append(said, strings.Trim(string(f.Content), `"`))
+				}
+			}
+			require.Equal(t, words(3, 5), said)
+			if proto != nil {
+				require.Contains(t, frames[0], `"offset":0`)
+				require.Contains(t, frames[0], `"reason":"epoch"`)
+			}
+		})
+	}
 }
