@@ -14,6 +14,8 @@ type catcher struct {
 	tally   *tally
 	notes   *notes
 	page    Query
+
+	maxBytes int // of a message
 }
 
 // pull begins to serve a feed that has fallen behind. Locks may be held.
@@ -66,7 +68,7 @@ func (k *catcher) step(f *feed) (finished bool) {
 		k.failed(f, err)
 		return true
 	}
-	parts := f.encode(page.Publications)
+	parts := f.encode(page.Publications, k.maxBytes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.found(page.Top, losses)
@@ -112,7 +114,7 @@ func (k *catcher) connect(f *feed) bool {
 		for len(f.held) > 0 && f.held[0].Position.Offset <= f.done.Offset {
 			f.held = f.held[1:]
 		}
-		if k.giveAll(f, f.encode(f.held)) {
+		if k.giveAll(f, f.encode(f.held, k.maxBytes)) {
 			f.done = f.last
 		}
 	}
@@ -137,7 +139,7 @@ func (k *catcher) giveAll(f *feed, parts []part) bool {
 			}
 			k.tally.add(cCaughtUp, 1)
 		}
-		f.done = p.at
+		f.done, f.skipped = p.at, f.skipped || p.large
 	}
 	return true
 }

@@ -139,11 +139,12 @@ type part struct {
 	frame *engine.Frame // nil if it does not
 	at    Position
 	prev  uint64
+	large bool // too large for a queue: it was kept by a process with larger ones
 }
 
 // encode makes what a client gets of publications: without those that are not for it, and of
 // those with one key the last. No lock need be held.
-func (f *feed) encode(pubs []Publication) []part {
+func (f *feed) encode(pubs []Publication, maxBytes int) []part {
 	parts, latest, now := make([]part, len(pubs)), map[string]bool{}, time.Now()
 	for i := len(pubs) - 1; i >= 0; i-- {
 		p := &pubs[i]
@@ -156,6 +157,9 @@ func (f *feed) encode(pubs []Publication) []part {
 				continue
 			}
 			latest[key] = true
+		}
+		if parts[i].large = p.Message.checkSize(maxBytes) != nil; parts[i].large {
+			continue
 		}
 		parts[i].frame = encodeIn(f.proto, &p.Message, &spot{room: f.room, at: p.Position, prev: p.Prev})
 	}

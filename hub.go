@@ -50,7 +50,7 @@ func New(o *Options) *Manager {
 	m.carrier = newCarrier(m.opts.Broker)
 	m.index = newIndex(&m.opts, &m.tally, &catcher{
 		carrier: m.carrier, tally: &m.tally, notes: &m.notes,
-		page: Query{Limit: max(1, m.opts.QueueMessages/4)},
+		page: Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
 	})
 	m.sessions = sessions{
 		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate, begin: m.watchStale,

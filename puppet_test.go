@@ -339,3 +339,29 @@ func TestInboxWithAnotherEpoch(t *testing.T) {
 		})
 	}
 }
+
+// What was kept by a process with larger queues, which this one cannot give to anybody.
+func TestKeptButTooLarge(t *testing.T) {
+	o := keeping(100)
+	o.QueueBytes = 8 << 10
+	p := newPuppet()
+	o.Broker = p
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 1)
+		_, err := p.Memory.Publish(t.Context(), realtime.Publication{
+			Stream: hall, Target: realtime.ToRoom("hall"), Keep: realtime.Retention{Messages: 100, Bytes: 1 << 20},
+			Message: realtime.Message{Type: "news", Content: []byte(`"` + strings.Repeat("x", 8<<10) + `"`)},
+		})
+		require.NoError(t, err)
+		b.tell(3, 3)
+		reads := 0
+		p.page = func(*realtime.Page) {
+			if reads++; reads > 20 {
+				panic("it reads without end")
+			}
+		}
+		_, r := b.follow("alice", `,"history":5`)
+		require.Equal(t, []string{"m1", "m3"}, r.said())
+		require.Equal(t, []span{{1, 2}}, r.spans, "and is told so")
+	})
+}
