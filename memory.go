@@ -10,8 +10,9 @@ import (
 
 // MemoryOptions configures [NewMemory]. Zero values are the defaults, negative ones without bound.
 type MemoryOptions struct {
-	// Bytes bounds what all streams keep together, as [Publication.Size] counts: 256 MiB. Beyond it
-	// the rooms to which nothing was published for the longest time lose what they keep, and
+	// Bytes bounds what all streams keep together, as [Publication.Size] counts, with some hundred
+	// bytes for each stream and each id: 256 MiB. Beyond it the rooms to which nothing was published
+	// for the longest time lose what they keep, those that nobody is in are forgotten, and
 	// publications to inboxes are refused with ErrFull.
 	Bytes int
 	// Inboxes bounds how many users have something kept for them: 100,000. Beyond it those to
@@ -23,6 +24,8 @@ const (
 	sweepInterval = time.Minute
 	// evictTo is how full memory is, of 10, once rooms have lost what they keep.
 	evictTo = 9
+	// evictPause is how long it is left alone if not enough could be forgotten: to look takes long.
+	evictPause = time.Second
 )
 
 // Memory is the [Broker] that keeps streams in the memory of this process, and loses them with it.
@@ -30,7 +33,9 @@ type Memory struct {
 	maxBytes, maxInboxes int64
 	streams              *shards[*memoryStream]
 	bytes, inboxes       atomic.Int64
-	evicting             sync.Mutex
+	evicting             sync.Mutex // held while something is forgotten; guards the next two
+
+	evictAfter, forgetAfter time.Time
 
 	mu      sync.RWMutex // of the rest; held for reading while something is delivered
 	sink    Sink
@@ -109,6 +114,7 @@ func (b *Memory) enter(name string) *memoryStream {
 
 // began counts a stream, and makes sure that somebody looks after it.
 func (b *Memory) began(s *memoryStream) {
+	b.bytes.Add(streamBytes)
 	if s.inbox {
 		b.inboxes.Add(1)
 	}
@@ -149,9 +155,9 @@ func (b *Memory) Publish(ctx context.Context, p Publication) (Published, error) 
 	}
 	s := b.enter(p.Stream)
 	defer s.mu.Unlock()
-	before := s.bytes
+	before := s.weight()
 	out := s.take(&p, time.Now())
-	b.bytes.Add(int64(s.bytes - before))
+	b.bytes.Add(int64(s.weight() - before))
 	if !out.Duplicate && s.subscribers > 0 {
 		b.sink.Deliver(p)
 	}
@@ -226,17 +232,17 @@ func (b *Memory) Ack(ctx context.Context, stream, reader string, at Position) er
 		return ErrPosition
 	}
 	defer s.mu.Unlock()
-	before := s.bytes
+	before := s.weight()
 	err = s.ack(reader, at)
-	b.bytes.Add(int64(s.bytes - before))
+	b.bytes.Add(int64(s.weight() - before))
 	return err
 }
 
 // trim forgets what is too old. s is locked.
 func (b *Memory) trim(s *memoryStream, now time.Time) {
-	before := s.bytes
+	before := s.weight()
 	s.expire(now)
-	b.bytes.Add(int64(s.bytes - before))
+	b.bytes.Add(int64(s.weight() - before))
 }
 
 // makeRoom sees to it that one more publication may be kept in a stream.
@@ -254,43 +260,64 @@ func (b *Memory) makeRoom(stream string) error {
 	if _, known := b.streams.get(stream); known {
 		return nil
 	}
-	b.forget(func(s *memoryStream) bool { return s.inbox && len(s.kept) == 0 })
+	b.forgetInboxes()
 	if b.inboxes.Load() >= b.maxInboxes {
 		return ErrFull
 	}
 	return nil
 }
 
-// evict takes what they keep from the rooms to which nothing was published for the longest time.
+// forgetInboxes forgets those that are empty, because there are too many.
+func (b *Memory) forgetInboxes() {
+	b.evicting.Lock()
+	defer b.evicting.Unlock()
+	now := time.Now()
+	if b.inboxes.Load() < b.maxInboxes || now.Before(b.forgetAfter) {
+		return
+	}
+	b.forget(func(s *memoryStream) bool { return s.inbox })
+	if b.inboxes.Load() >= b.maxInboxes {
+		b.forgetAfter = now.Add(evictPause)
+	}
+}
+
+// evict takes what they keep from the rooms to which nothing was published for the longest time, and
+// forgets the streams that nobody needs.
 func (b *Memory) evict() {
 	b.evicting.Lock()
 	defer b.evicting.Unlock()
-	if b.bytes.Load() < b.maxBytes { // somebody else has
+	now := time.Now()
+	if b.bytes.Load() < b.maxBytes || now.Before(b.evictAfter) { // somebody else has, or could not
 		return
 	}
-	type room struct {
+	type stream struct {
 		*memoryStream
 		used time.Time
 	}
-	var rooms []room
+	var streams []stream
 	for _, s := range b.streams.snapshot() {
 		s.mu.Lock()
-		if !s.inbox && len(s.kept) > 0 {
-			rooms = append(rooms, room{s, s.used})
+		if !s.inbox || len(s.kept) == 0 {
+			streams = append(streams, stream{s, s.used})
 		}
 		s.mu.Unlock()
 	}
-	slices.SortFunc(rooms, func(x, y room) int { return x.used.Compare(y.used) })
-	for _, r := range rooms {
+	slices.SortFunc(streams, func(x, y stream) int { return x.used.Compare(y.used) })
+	for _, s := range streams {
 		if b.bytes.Load() <= b.maxBytes/10*evictTo {
 			return
 		}
-		r.mu.Lock()
-		before := r.bytes
-		r.drop(len(r.kept), ReasonOverflow)
-		b.bytes.Add(int64(r.bytes - before))
-		r.mu.Unlock()
+		s.mu.Lock()
+		if before := s.weight(); !s.inbox {
+			s.drop(len(s.kept), ReasonOverflow)
+			b.bytes.Add(int64(s.weight() - before))
+		}
+		if now.Sub(s.memoryStream.used) >= idTime {
+			b.end(s.memoryStream)
+		}
+		s.mu.Unlock()
 	}
+	b.evictAfter = now.Add(evictPause)
 }
 
 // sweep forgets what is too old, and streams that nobody has used for long.
@@ -310,17 +337,26 @@ func (b *Memory) sweep() {
 	b.sweeper.Reset(sweepInterval)
 }
 
-// forget drops empty streams that nobody is subscribed to and that may go.
+// forget drops streams that nobody needs and that may go.
 func (b *Memory) forget(may func(*memoryStream) bool) {
 	for _, s := range b.streams.snapshot() {
 		s.mu.Lock()
-		if s.subscribers == 0 && len(s.kept) == 0 && !s.dead && may(s) {
-			s.dead = true
-			if s.inbox {
-				b.inboxes.Add(-1)
-			}
-			b.streams.drop(s.name, s)
+		if may(s) {
+			b.end(s)
 		}
 		s.mu.Unlock()
 	}
+}
+
+// end drops a stream that keeps nothing, if nobody is subscribed to it. It is locked.
+func (b *Memory) end(s *memoryStream) {
+	if s.subscribers > 0 || len(s.kept) > 0 || s.dead {
+		return
+	}
+	s.dead = true
+	b.bytes.Add(int64(-streamBytes - s.weight()))
+	if s.inbox {
+		b.inboxes.Add(-1)
+	}
+	b.streams.drop(s.name, s)
 }

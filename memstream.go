@@ -16,6 +16,9 @@ const (
 	keptIDs = 1000
 	// maxReaders bounds the cursors of a stream.
 	maxReaders = 100
+	// What a stream takes beside what it keeps, and an id that is known, in bytes.
+	streamBytes = 512
+	idBytes     = 192
 	// idleTime is how long a stream is remembered to which nothing was ever published.
 	idleTime = 5 * time.Minute
 )
@@ -73,6 +76,9 @@ func (s *memoryStream) take(p *Publication, now time.Time) Published {
 	}
 	return Published{Position: p.Position, Prev: p.Prev}
 }
+
+// weight is what it takes, in bytes.
+func (s *memoryStream) weight() int { return s.bytes + idBytes*len(s.idOrder) }
 
 func (s *memoryStream) push(p *Publication) {
 	stored := *p
