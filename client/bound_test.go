@@ -7,6 +7,30 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// Gaps of different kinds are told apart, those of one kind are one until there is a message.
+func TestGapsAreGathered(t *testing.T) {
+	lost := errors.New("lost")
+	at := func(offset uint64) position { return position{Epoch: "r1", Offset: offset} }
+	s := newStream(1000)
+	s.gap(lost)
+	s.release()
+	s.miss(GapError{Reason: "expired", From: at(1), To: at(2)})
+	s.miss(GapError{Room: "lobby", Reason: "expired", From: at(1), To: at(3)})
+	s.miss(GapError{Room: "lobby", Reason: "overflow", From: at(3), To: at(9), Err: lost})
+	s.push(Message{}, true)
+	s.miss(GapError{Room: "lobby", Reason: "expired", From: at(10), To: at(12)})
+	for _, want := range []error{
+		&GapError{Err: lost},
+		&GapError{Reason: "expired", From: at(1), To: at(2)},
+		&GapError{Room: "lobby", Reason: "overflow", From: at(1), To: at(9), Err: lost},
+		nil,
+		&GapError{Room: "lobby", Reason: "expired", From: at(10), To: at(12)},
+	} {
+		it, _ := s.next(t.Context())
+		require.Equal(t, want, it.err)
+	}
+}
+
 // What waits is bounded in bytes, whatever the number of messages.
 func TestStreamIsBoundedInBytes(t *testing.T) {
 	s := newStream(1000)

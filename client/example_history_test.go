@@ -20,12 +20,12 @@ func historyServer() (rt *realtime.Manager, url string, stop func()) {
 		History:      realtime.Retention{Messages: 100},
 	})
 	s := httptest.NewServer(rt)
-	write(rt, "one", "two", "three")
+	publish(rt, "one", "two", "three")
 	return rt, s.URL + "/?user_id=alice", func() { _ = rt.Close(); s.Close() }
 }
 
-// write sends messages to the lobby.
-func write(rt *realtime.Manager, words ...string) {
+// publish sends messages to the lobby.
+func publish(rt *realtime.Manager, words ...string) {
 	for _, word := range words {
 		content, _ := json.Marshal(word)
 		_, _ = rt.Send(context.Background(), realtime.ToRoom("lobby"), realtime.Message{Content: content})
@@ -48,7 +48,7 @@ func ExampleClient_JoinFrom() {
 		fmt.Println(err)
 		return
 	}
-	write(rt, "four")
+	publish(rt, "four")
 	for range 3 {
 		msg, err := c.Receive(ctx)
 		fmt.Println(string(msg.Content), err)
@@ -134,7 +134,7 @@ func ExampleRecovery() {
 	}
 
 	_, _ = rt.User("alice").Disconnect(ctx, realtime.CloseRestart, "")
-	write(rt, "four", "five")
+	publish(rt, "four", "five")
 	fmt.Println(<-recovered)
 	for range 3 {
 		msg, err := c.Receive(ctx)

@@ -68,7 +68,7 @@ func (ms *members) take(m Message, prev uint64) {
 	defer ms.mu.Unlock()
 	r := ms.find(m.Room)
 	switch {
-	case r == nil || r.at.Epoch == "" && r.anew == 0 && r.again == nil: // nobody can tell
+	case r == nil || r.at.Epoch == "" && r.anew == 0: // nobody can tell
 		ms.stream.give(m, false, false)
 	case r.again != nil, r.full, r.at.Epoch == "", passed(r.at, m.Position):
 	case r.at != position{Epoch: m.Epoch, Offset: prev} && !ms.leap(r, m.Position, prev):

@@ -3,6 +3,7 @@ package client_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -66,6 +67,30 @@ func TestJoinFrom(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A join that is on its way when a leave is answered counts, also over the next connection.
+func TestJoinBehindLeave(t *testing.T) {
+	served(t, greeted(t, empty, func(s *stage, n int) {
+		if n == 1 {
+			s.answers(s.expects(joinLobby), at5)
+			leave, join := s.expects(`{"type":"leave","room":"lobby"}`), s.expects(joinLobby)
+			s.replies(leave)
+			s.answers(join, `{"epoch":"r1","offset":8,"top":8}`)
+			s.kept(9, 8)
+			return
+		}
+		s.answers(s.expects(`{"type":"join","room":"lobby","since":{"epoch":"r1","offset":9}}`), at5)
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		alice.join("lobby")
+		alice.read.Go(func() { _ = alice.Leave(t.Context(), "lobby") })
+		synctest.Wait()
+		alice.join("lobby")
+		alice.back()
+		require.Equal(t, []string{chat(9), "gap lobby unknown 9-5"}, alice.got())
+	})
 }
 
 // Who joins, leaves and joins begins anew.

@@ -3,6 +3,7 @@ package client_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -39,6 +40,8 @@ func TestHoleInLossyRoom(t *testing.T) {
 	served(t, greeted(t, empty, func(s *stage, _ int) {
 		s.answers(s.hears(), `{"epoch":"r1","offset":5,"top":5,"lossy":true}`)
 		s.kept(9, 7, 10, 9)
+		s.keptIn(`"room":"lobby",`, "r2", 3, 2)
+		s.expects(`{"type":"join","room":"lobby","since":{"epoch":"r1","offset":10}}`)
 		s.lasts()
 	}), func(t *testing.T, w *world) {
 		alice := w.dial("alice")
@@ -61,6 +64,50 @@ func TestDuplicatesOfSenders(t *testing.T) {
 	}, `bob@lobby: "hi"`, chat(8))
 }
 
+// Nor is it counted as recovered.
+func TestDuplicatesOfSendersInRecovery(t *testing.T) {
+	lobby(t, func(s *stage) {
+		s.chats("m", "hi")
+		s.kept(9, 8)
+		s.answers(s.expects(joinLobby5), `{"epoch":"r1","offset":5,"top":9,"recovered":true}`)
+		s.says(`{"message_type":"chat","sender_id":"bob","content":8,"id":"m","room":"lobby",` +
+			`"offset":8,"prev":5,"epoch":"r1"}`)
+		s.kept(9, 8)
+	})(func(t *testing.T, _ *world, alice *rig) {
+		require.Equal(t, []string{`bob@lobby: "hi"`, chat(9)}, alice.got())
+		require.Equal(t, []string{"lobby 1"}, alice.recovered())
+	})
+}
+
+// What was about to be asked when the connection ended is not asked over the next one, which asks by
+// itself.
+func TestHoleAsTheConnectionEnds(t *testing.T) {
+	hall := `"room":"hall",`
+	served(t, greeted(t, empty, func(s *stage, n int) {
+		s.answers(s.hears(), at5)
+		s.answers(s.hears(), at5)
+		if n == 1 { // and nothing is read any more
+			s.kept(9, 7)
+			s.keptIn(hall, "r1", 9, 7)
+			s.inboxed(2, 0)
+			time.Sleep(time.Second)
+			return
+		}
+		s.replies(s.expects(ack(2)))
+		s.replies(s.expects(`{"type":"ping"}`))
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		alice.join("lobby", "hall")
+		alice.back()
+		_, err := alice.Ping(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{
+			"bob: 2", "gap lobby unknown 5-5", "gap hall unknown 5-5",
+		}, alice.got())
+	})
+}
+
 func TestPositions(t *testing.T) {
 	at := func(offset int) string {
 		return fmt.Sprintf(`{"message_type":"position","room":"lobby","offset":%d,"epoch":"r1"}`, offset)
@@ -79,7 +126,8 @@ func TestPositions(t *testing.T) {
 	lobby(t, func(s *stage) {
 		s.kept(9, 8)
 		join := s.expects(joinLobby5)
-		s.says(at(9)) // means nothing now
+		s.says(at(9)) // means nothing now, nor does this
+		s.says(`{"message_type":"position","room":"lobby","offset":9,"epoch":"r1","recovered":false}`)
 		s.answers(join, `{"epoch":"r1","offset":5,"top":9,"recovered":true}`)
 		s.says(at(9))
 	})(func(t *testing.T, _ *world, alice *rig) {
@@ -111,14 +159,40 @@ func TestHoleIsRefused(t *testing.T) {
 	}, "room lobby: forbidden", chat(11))
 }
 
+// Whoever is taken out while he asks for what is missing is told once, and does not slip in again.
+func TestHoleWhileTakenOut(t *testing.T) {
+	for _, code := range []string{"", "denied"} {
+		lobby(t, func(s *stage) {
+			s.replies(s.expects(`{"type":"ping"}`))
+			s.kept(9, 7)
+			join := s.expects(joinLobby5)
+			s.says(`{"message_type":"left","room":"lobby"}`)
+			if code == "" {
+				s.answers(join, `{"epoch":"r1","offset":5,"top":9,"recovered":true}`)
+			} else {
+				s.refuses(join, code)
+			}
+			s.replies(s.expects(`{"type":"leave","room":"lobby"}`))
+		})(func(t *testing.T, _ *world, alice *rig) {
+			_, err := alice.Ping(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, []string{"room lobby: removed"}, alice.got())
+			require.Empty(t, alice.recovered())
+		})
+	}
+}
+
 // A leave that is on its way is not undone by a hole.
 func TestHoleWhileLeaving(t *testing.T) {
 	lobby(t, func(s *stage) {
 		leave := s.expects(`{"type":"leave","room":"lobby"}`)
 		s.kept(9, 7)
 		s.replies(leave)
+		s.replies(s.expects(`{"type":"ping"}`))
 	})(func(t *testing.T, _ *world, alice *rig) {
 		require.NoError(t, alice.Leave(t.Context(), "lobby"))
+		_, err := alice.Ping(t.Context())
+		require.NoError(t, err)
 		require.Empty(t, alice.got())
 	})
 }

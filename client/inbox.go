@@ -15,7 +15,7 @@ type inbox struct {
 	stream   *stream
 
 	mu    sync.Mutex
-	cut   func()     // ends the connection; nil if there is none
+	cut   func()     // ends the connection, the last one if there is none
 	at    position   // without an epoch: there is no inbox
 	full  bool       // what came was not taken, because the consumer is behind
 	out   []handed   // what the consumer is not done with, in order
@@ -58,13 +58,6 @@ func (b *inbox) begin(cursor *position, lost error, cut func()) {
 // enter begins anew. b.mu is held, for this and the following.
 func (b *inbox) enter(at position) {
 	b.at, b.out, b.done, b.acked = at, nil, at.Offset, at.Offset
-}
-
-// end is called when a connection has ended.
-func (b *inbox) end() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.cut = nil
 }
 
 // take gives a message to the consumer, if it has not come before.
@@ -167,7 +160,7 @@ func (b *inbox) resume() {
 func (b *inbox) advance() {
 	n := 0
 	for n < len(b.out) && b.out[n].done {
-		b.done = max(b.done, b.out[n].offset)
+		b.done = b.out[n].offset
 		n++
 	}
 	if b.out = b.out[n:]; len(b.out) == 0 {
@@ -177,7 +170,7 @@ func (b *inbox) advance() {
 }
 
 func (b *inbox) acknowledge() {
-	if b.cut == nil || b.ack != nil || b.done <= b.acked {
+	if b.ack != nil || b.done <= b.acked {
 		return
 	}
 	upTo := b.done
@@ -204,7 +197,7 @@ func (b *inbox) answered(upTo uint64, err error) {
 func (b *inbox) drained() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.full && b.cut != nil {
+	if b.full {
 		b.cut()
 	}
 }

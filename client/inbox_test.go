@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -160,6 +161,57 @@ func TestGapsOfTheInbox(t *testing.T) {
 	})
 }
 
+// To be done with a message of another inbox says nothing about this one.
+func TestAckOfAnotherInbox(t *testing.T) {
+	var acks []int
+	inbox := func(n int) string {
+		return fmt.Sprintf(`,"inbox":{"epoch":"i%d","offset":0,"top":0}`, n)
+	}
+	served(t, greeted(t, inbox, func(s *stage, n int) {
+		s.keptIn("", fmt.Sprint("i", n), 2, 0)
+		for a := s.hears(); n > 1 && a.Type != "gone"; a = s.hears() {
+			acks = append(acks, a.Offset)
+			s.replies(a)
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.deaf("alice", client.DialOptions{})
+		for i, want := range []string{"bob: 2", "gap  epoch 2-0", "bob: 2"} {
+			msg, err := alice.Receive(t.Context())
+			require.Equal(t, want, shorthand(msg, err))
+			if i == 0 {
+				w.cut()
+				alice.back()
+			}
+			synctest.Wait()
+			require.Empty(t, acks)
+		}
+	})
+}
+
+// A message that is known by its id is not shown again, but acknowledged.
+func TestAckOfDuplicates(t *testing.T) {
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, _ int) {
+		s.chats("m", "hi")
+		s.says(`{"message_type":"chat","sender_id":"bob","content":5,"id":"m",` +
+			`"offset":5,"prev":3,"epoch":"i1"}`)
+		s.replies(s.expects(ack(5)))
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		require.Equal(t, []string{`bob@lobby: "hi"`}, w.dial("alice").got())
+	})
+}
+
+// What is not for the client is acknowledged as if it had been.
+func TestAckOfPositions(t *testing.T) {
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, _ int) {
+		s.says(`{"message_type":"position","offset":7,"epoch":"i1"}`)
+		s.replies(s.expects(ack(7)))
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		require.Empty(t, w.dial("alice").got())
+	})
+}
+
 // Another client of the user may have acknowledged more.
 func TestInboxOfTwoClients(t *testing.T) {
 	served(t, greeted(t, func(n int) string { return cursor(3 * n) }, func(s *stage, n int) {
@@ -194,14 +246,15 @@ func TestAckRefused(t *testing.T) {
 
 // What a consumer that is behind has no room for comes again over the next connection.
 func TestSlowConsumerOfTheInbox(t *testing.T) {
-	acked := 0
-	served(t, greeted(t, func(int) string { return cursor(acked) }, func(s *stage, _ int) {
-		for at := acked; at < 9; at++ {
+	var acked atomic.Int64
+	served(t, greeted(t, func(int) string { return cursor(int(acked.Load())) }, func(s *stage, _ int) {
+		for at := int(acked.Load()); at < 9; at++ {
 			s.inboxed(at+1, at)
 		}
+		s.says(`{"message_type":"position","offset":9,"epoch":"i1"}`) // it is not there yet
 		for a := s.hears(); a.Type != "gone"; a = s.hears() {
-			acked = a.Offset
-			s.replies(a)
+			acked.Store(int64(a.Offset))
+			s.tries(fmt.Sprintf(`{"message_type":"reply","id":%d}`, a.ID))
 		}
 	}), func(t *testing.T, w *world) {
 		alice := w.deaf("alice", client.DialOptions{QueueMessages: 4})
@@ -211,6 +264,7 @@ func TestSlowConsumerOfTheInbox(t *testing.T) {
 			require.Equal(t, fmt.Sprint("bob: ", offset), shorthand(msg, err))
 		}
 		synctest.Wait()
-		require.Equal(t, 8, acked)
+		require.EqualValues(t, 8, acked.Load())
+		require.Zero(t, alice.longest(), "nobody else is waited for")
 	})
 }

@@ -35,7 +35,6 @@ type members struct {
 	mu        sync.Mutex
 	all       []*room
 	lost      error      // how the last connection ended
-	online    bool       // there is a connection
 	rejoining int        // rooms that the connection has not joined again yet
 	recovered []Recovery // that OnRecover is not told of yet
 }
@@ -67,10 +66,9 @@ func (ms *members) drop(r *room) {
 func (ms *members) begin(lost error) (joins []*request, kept bool) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	ms.online, ms.lost, kept = true, lost, true
+	ms.lost, kept = lost, true
 	for _, r := range ms.all {
 		ms.requests.forget(r.again)
-		r.again, r.full = nil, false
 		if r.joined {
 			joins = append(joins, ms.rejoin(r, reconnected))
 			kept = kept && r.at.Epoch != ""
@@ -78,13 +76,6 @@ func (ms *members) begin(lost error) (joins []*request, kept bool) {
 	}
 	ms.rejoining = len(joins)
 	return joins, kept
-}
-
-// end is called when a connection has ended.
-func (ms *members) end() {
-	ms.mu.Lock()
-	defer ms.mu.Unlock()
-	ms.online = false
 }
 
 // rejoin makes the request for a join from the position on.
@@ -98,7 +89,7 @@ func (ms *members) rejoin(r *room, why occasion) *request {
 
 // ask sends it.
 func (ms *members) ask(r *room, why occasion) {
-	if r.leaving > 0 || !ms.online {
+	if r.leaving > 0 {
 		return
 	}
 	if ms.requests.add(ms.rejoin(r, why)) != nil {
@@ -112,7 +103,7 @@ func (ms *members) rejoined(r *room, why occasion, res result) {
 	defer ms.mu.Unlock()
 	r.again = nil
 	switch {
-	case !slices.Contains(ms.all, r): // it was taken away meanwhile
+	case !slices.Contains(ms.all, r), !r.joined: // it was taken away meanwhile
 	case res.err != nil:
 		ms.drop(r)
 		ms.stream.fail(&RoomError{Room: r.name, Err: res.err})
@@ -183,7 +174,7 @@ func (ms *members) leaves(name string) (answered func()) {
 }
 
 // left is called by the reader when the client is not in a room any more, and reports whether it
-// was. A join that is on its way begins anew.
+// was. A join of the application that is on its way begins anew. One of our own does not count.
 func (ms *members) left(name string) bool {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -192,9 +183,13 @@ func (ms *members) left(name string) bool {
 		return false
 	}
 	ms.drop(r)
-	if r.asked > 0 {
+	switch {
+	case r.asked > 0:
 		*r = room{name: name, asked: r.asked, anew: r.anew, leaving: r.leaving}
 		ms.all = append(ms.all, r)
+	case r.again != nil:
+		leave, _ := ms.requests.prepare(outgoing{Type: "leave", Room: name}, false, nil)
+		_ = ms.requests.add(leave) // else everything has ended
 	}
 	return true
 }

@@ -39,6 +39,9 @@ func (p *pace) lasted(d time.Duration) {
 // after returns how long to wait after an attempt or a connection has ended like this, and
 // whether to come back at all.
 func (p *pace) after(end error) (wait time.Duration, comeBack bool) {
+	if end == errBehind { // the client's own doing, as often as its consumer has taken a lot
+		return 0, true
+	}
 	base := cmp.Or(p.limit, firstLimit)
 	limit, atLeast := base, time.Duration(0)
 	switch e := end.(type) {

@@ -89,6 +89,7 @@ func TestRecoveryOverConnections(t *testing.T) {
 		case 2:
 			s.answers(join, `{"epoch":"r1","offset":5,"top":9,"recovered":true}`)
 			s.kept(7, 5)
+			s.lasts()
 		default:
 			s.answers(join, `{"epoch":"r1","offset":7,"top":9,"recovered":true}`)
 			s.kept(9, 7)
@@ -99,6 +100,7 @@ func TestRecoveryOverConnections(t *testing.T) {
 		alice.join("lobby")
 		alice.back()
 		require.Empty(t, alice.recovered())
+		w.cut()
 		alice.back()
 		require.Equal(t, []string{chat(7), chat(9)}, alice.got())
 		require.Equal(t, []string{"lobby 2"}, alice.recovered())

@@ -98,8 +98,6 @@ func (s *session) once(ctx context.Context) error {
 	err = l.run(ctx, s.requests, func(f frame) { s.hear(l, f) })
 	s.pace.lasted(time.Since(began))
 	s.lost = err
-	s.members.end()
-	s.inbox.end()
 	if !resumable(err) {
 		s.resumes = ""
 	}
@@ -145,7 +143,7 @@ func (s *session) begin(l *link, hello *welcome) {
 }
 
 // errBehind ends a connection whose inbox has to be read again.
-var errBehind = &realtime.CloseError{
+var errBehind error = &realtime.CloseError{
 	Cause: realtime.CauseClient, Code: realtime.CloseLost, Reason: "the consumer was behind",
 }
 

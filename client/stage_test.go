@@ -71,6 +71,11 @@ func (s *stage) says(frame string) {
 	}
 }
 
+// tries is says to a client that may be gone.
+func (s *stage) tries(frame string) {
+	_ = s.ws.Write(context.Background(), websocket.MessageText, []byte(frame))
+}
+
 // asked is a request that the server has got.
 type asked struct {
 	Type    string          `json:"type"`
@@ -112,7 +117,7 @@ func (s *stage) refuses(a asked, code string) {
 // expects waits for a request, and checks it but for its id.
 func (s *stage) expects(want string) asked {
 	a := s.hears()
-	if got := regexp.MustCompile(`"id":\d+,?`).ReplaceAllString(a.raw, ""); got != want {
+	if got := regexp.MustCompile(`,"id":\d+`).ReplaceAllString(a.raw, ""); got != want {
 		s.t.Errorf("server got %s, want %s", got, want)
 	}
 	return a

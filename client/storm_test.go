@@ -23,26 +23,37 @@ import (
 const stormEnv = "REALTIME_TEST_STORM"
 
 // Connections of readers and of a writer end again and again, in the middle of whatever they are
-// at, while others write. Of a room that keeps enough every reader gets everything, once and in
-// order; of one that keeps little, what he does not get is told, and nothing else is.
+// at, and are slow, while others write. Of a room that keeps enough every reader gets everything,
+// once and in order; of one that keeps little, or drops what is too much for a slow reader, what he
+// does not get is told, and nothing else is.
 func TestStorm(t *testing.T) {
 	cuts, deliveries := 40, 4000
 	if os.Getenv(stormEnv) != "" {
 		cuts, deliveries = 600, 60_000
 	}
-	for _, kept := range []int{1000, 3} {
-		t.Run(fmt.Sprint("history ", kept), func(t *testing.T) {
-			o := realtime.Options{History: realtime.Retention{Messages: kept}, QueueMessages: 20}
+	for name, test := range map[string]struct {
+		kept  int
+		slow  realtime.SlowPolicy
+		loses bool
+	}{
+		"history 1000": {kept: 1000},
+		"history 3":    {kept: 3, loses: true},
+		"drop newest":  {kept: 1000, slow: realtime.SlowDropNewest, loses: true},
+		"drop oldest":  {kept: 1000, slow: realtime.SlowDropOldest, loses: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			keep := realtime.Retention{Messages: test.kept}
+			o := realtime.Options{History: keep, QueueMessages: 20, Slow: test.slow}
 			bubble(t, o, func(t *testing.T, w *world) {
-				s := newStorm(w, uint64(kept))
+				s := newStorm(w, 1)
 				s.rage(cuts, deliveries)
 				s.calm()
 				lost, recovered := s.check()
 				t.Logf("%d messages, %d cuts, %d deliveries, %d recovered, %d lost within %d gaps",
 					len(s.said), s.cuts(), s.deliveries(), recovered, lost, s.gaps())
 				require.Positive(t, recovered)
-				require.Equal(t, kept == 3, lost > 0)
-				require.Equal(t, kept == 3, s.gaps() > 0)
+				require.Equal(t, test.loses, lost > 0)
+				require.Equal(t, test.loses, s.gaps() > 0)
 			})
 		})
 	}
@@ -93,10 +104,26 @@ func newStorm(w *world, seed uint64) *storm {
 	}
 	bytes := rand.New(rand.NewPCG(seed, 1)) // seconds to minutes
 	w.setWrap(func(c net.Conn) net.Conn {
-		return &fragile{Conn: c, left: 300 + bytes.IntN(1024<<bytes.IntN(8))}
+		lazy := &lazy{Conn: c, random: rand.New(rand.NewPCG(seed, bytes.Uint64()))}
+		return &fragile{Conn: lazy, left: 300 + bytes.IntN(1024<<bytes.IntN(8))}
 	})
 	w.cut()
 	return s
+}
+
+// lazy is a connection that is not read for a while, now and then, but not for so long that the
+// server gives it up.
+type lazy struct {
+	net.Conn
+	random *rand.Rand
+}
+
+// Read is net.Conn.
+func (l *lazy) Read(p []byte) (int, error) {
+	if l.random.IntN(30) == 0 {
+		time.Sleep(time.Duration(l.random.Int64N(int64(8 * time.Second))))
+	}
+	return l.Conn.Read(p)
 }
 
 func (f *follower) follow() {

@@ -198,6 +198,8 @@ func TestOddAnswers(t *testing.T) {
 	}
 	in, _ := decode(frame{data: []byte(`{"message_type":"chat","sender_id":null,"id":7,"room":null}`)})
 	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message())
+	in, _ = decode(frame{data: []byte(`{"message_type":"chat","epoch":"r1"}`)})
+	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message(), "it is not kept")
 	in, _ = decode(frame{binary: true, data: []byte("\x23" + `{"message_type":"chat","content":1}` + "b")})
 	require.Equal(t, Message{Type: "chat", Binary: []byte("b"), Time: time.Unix(0, 0)}, in.message())
 }

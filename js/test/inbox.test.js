@@ -130,14 +130,41 @@ test("what is not for us is acknowledged, and what is lost is told", async (t) =
 
 test("a refusal is not asked for again and again", async (t) => {
   const { world } = await open(t, 3);
-  await receive(world, kept(5, 3));
+  await receive(world, kept(5, 3), kept(6, 5));
+  assert.deepEqual(acks(world), [5]);
   world.socket.refuse("ack", "position");
-  await receive(world, kept(6, 5));
-  assert.deepEqual(acks(world), [5, 6]);
+  assert.deepEqual(acks(world), [5, 6], "of this one it may know");
+  await receive(world, kept(7, 6));
   world.socket.refuse("ack", "internal");
   assert.deepEqual(acks(world), [5, 6]);
-  await receive(world, kept(7, 6));
-  assert.deepEqual(acks(world), [5, 6, 7]);
+  await receive(world, kept(8, 7));
+  assert.deepEqual(acks(world), [5, 6, 8]);
+});
+
+for (const [cursorAfter, want] of [[3, [5]], [5, []]]) {
+  test(`what is done without a connection, with the server at ${cursorAfter}`, async (t) => {
+    const { world, client } = await open(t, 3);
+    let finish;
+    client.on("chat", () => new Promise((resolve) => { finish = resolve; }));
+    await receive(world, kept(5, 3));
+    world.socket.end(1006);
+    finish();
+    await world.nextAttempt();
+    world.socket.welcome(cursor(cursorAfter));
+    await settled();
+    assert.deepEqual(acks(world), want);
+  });
+}
+
+test("the first connection has no gap", async (t) => {
+  const world = new World(t);
+  const client = world.connect();
+  const gaps = [];
+  client.onGap((gap) => gaps.push(gap));
+  await settled();
+  world.socket.welcome();
+  await settled();
+  assert.deepEqual(gaps, []);
 });
 
 test("without an inbox nothing is acknowledged", async (t) => {

@@ -13,8 +13,12 @@ test("what was missed comes behind a return, and then it is said that nothing is
   assert.deepEqual(join, { type: "join", room: "lobby", since: since(7) });
   receive(world, kept(9, 7)); // comes again
   world.socket.reply("join", joined(7, 12, { recovered: true }));
-  receive(world, kept(9, 7), kept(12, 9), kept(13, 12));
-  assert.deepEqual(take(log), [7, 9, 12, "got 2", 13]);
+  receive(world, kept(9, 7), message("chat", "not kept", { room: "lobby" }), kept(12, 9), kept(13, 12));
+  assert.deepEqual(take(log), [7, 9, "not kept", 12, "got 2", 13]);
+  await world.comeBack();
+  world.socket.reply("join", joined(13, 14, { recovered: true }));
+  receive(world, kept(14, 13));
+  assert.deepEqual(take(log), [14, "got 1"]);
 });
 
 test("where nothing was missed that is said at once", async (t) => {
@@ -80,6 +84,15 @@ test("a hole is filled", async (t) => {
   assert.deepEqual(take(log), ["not kept", 7, 9, 10, 12, "got 4"]);
 });
 
+test("who is taken out while he asks for what is missing does not slip in again", async (t) => {
+  const { world, room, log } = await lobby(t, 5);
+  room.onError(({ code }) => log.push(code));
+  receive(world, kept(9, 7), { message_type: "left", room: "lobby" });
+  assert.equal(world.socket.requests.at(-1).type, "leave");
+  world.socket.reply("join", joined(5, 9, { recovered: true }));
+  assert.deepEqual([room.joined, take(log)], [false, ["removed"]]);
+});
+
 test("a message of another life of the room is a hole", async (t) => {
   const { world, log } = await lobby(t, 5);
   receive(world, kept(1, 0, { epoch: "r2" }));
@@ -94,6 +107,8 @@ test("in a room that drops messages a hole is one", async (t) => {
   receive(world, kept(9, 7), kept(10, 9));
   assert.equal(joins(world).length, 1);
   assert.deepEqual(take(log), ["slow 5-7", 9, 10]);
+  receive(world, kept(3, 2, { epoch: "r2" })); // nobody knows what is missing there
+  assert.deepEqual(world.socket.last("join").since, since(10));
 });
 
 test("what comes twice is dropped, whatever its id is", async (t) => {
@@ -117,6 +132,8 @@ test("a position may say that something is lost", async (t) => {
   const { world, log } = await lobby(t, 5);
   receive(world, frame("position", { offset: 8, recovered: false, reason: "expired" }), kept(9, 8));
   assert.deepEqual(take(log), ["expired 5-8", 9]);
+  receive(world, frame("position", { offset: 12, recovered: false }));
+  assert.deepEqual(take(log), ["unknown 9-12"], "it need not say why");
 });
 
 for (const lost of [
@@ -148,7 +165,7 @@ test("what was skipped is told, if it is news", async (t) => {
 test("positions mean nothing while a join is not answered, nor where there is none", async (t) => {
   const { world, log } = await lobby(t, 5);
   await world.comeBack();
-  receive(world, frame("position", { offset: 8 }), frame("skipped", { from: 5, to: 9, reason: "slow" }));
+  receive(world, frame("skipped", { from: 5, to: 9, reason: "slow" }), frame("position", { offset: 12 }));
   world.socket.reply("join", joined(5, 5, { recovered: true }));
   receive(world, kept(6, 5));
   assert.deepEqual(take(log), ["got 0", 6]);

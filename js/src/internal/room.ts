@@ -118,8 +118,11 @@ export class ClientRoom implements Room, Place {
 
   /** The server has taken us out. */
   removed(): void {
+    if (this.#asking) {
+      if (!this.joined) return; // the answer says how it goes on
+      this.#part(); // we have not asked to be let in again
+    }
     this.joined = false;
-    if (this.#asking) return; // the answer says how it goes on
     this.#refused(new RealtimeError("removed", "the server has taken us out of the room"));
   }
 
@@ -205,7 +208,7 @@ export class ClientRoom implements Room, Place {
     this.#top = asNumber(top) ?? 0;
     this.#past = first ? this.#top : 0;
     this.#lossy = lossy === true;
-    this.#catchingUp = !first && recovered === true;
+    this.#catchingUp = recovered === true;
     if (this.#catchingUp) return this.#caughtUp();
     this.#in(first, !first, 0);
     if (!first) this.#missing(asString(reason) ?? "unknown", since, this.#at);
@@ -264,8 +267,10 @@ export class ClientRoom implements Room, Place {
   #left(): void {
     this.#wanted = false;
     this.lost();
-    if (this.#requests.connected) {
-      this.#requests.make({ type: "leave", room: this.name }, () => {}); // left it is in any case
-    }
+    if (this.#requests.connected) this.#part();
+  }
+
+  #part(): void {
+    this.#requests.make({ type: "leave", room: this.name }, () => {}); // left it is in any case
   }
 }
