@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -373,4 +374,27 @@ func TestRecoveryUnderRandomSchedules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A join that asks for history counts like a message to so many: it can be asked for again and again.
+func TestHistoryAtJoinHasItsPrice(t *testing.T) {
+	o := keeping(100)
+	o.InboundFanout = 10
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 100)
+		alice, r := b.follow("alice", `,"history":100`)
+		require.Equal(t, words(1, 100), r.said())
+		start := time.Now()
+		for range 3 {
+			require.NoError(t, alice.Write([]byte(`{"type":"join","id":1,"room":"hall","history":100}`)))
+		}
+		for answers := 0; answers < 3; time.Sleep(time.Second) {
+			for _, frame := range alice.raw() {
+				if strings.Contains(frame, `"reply"`) {
+					answers++
+				}
+			}
+		}
+		require.Greater(t, time.Since(start), 5*time.Second)
+	})
 }

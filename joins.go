@@ -42,6 +42,7 @@ type entry struct {
 	traits traits
 	pinned *room     // nil if it keeps nothing
 	start  *Position // where to begin; nil: live
+	looked int       // through so many messages, to find that out
 	joined Joined
 }
 
@@ -112,7 +113,8 @@ func (x *index) locate(ctx context.Context, e *entry) error {
 	}
 	q := Query{Backwards: true, Limit: e.from.Last, Bytes: math.MaxInt}
 	page, err := x.catcher.carrier.read(ctx, stream, q)
-	if n := len(page.Publications); err == nil && n > 0 {
+	e.looked = len(page.Publications)
+	if n := e.looked; err == nil && n > 0 {
 		e.start = &Position{page.Top.Epoch, page.Publications[n-1].Prev}
 	}
 	return err

@@ -281,8 +281,8 @@ func (b *Memory) forgetInboxes() {
 	}
 }
 
-// evict takes what they keep from the rooms to which nothing was published for the longest time, and
-// forgets the streams that nobody needs.
+// evict takes what they keep from the rooms to which nothing was published for the longest time,
+// and forgets the streams that nobody needs.
 func (b *Memory) evict() {
 	b.evicting.Lock()
 	defer b.evicting.Unlock()

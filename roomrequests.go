@@ -34,6 +34,7 @@ func (d *requester) joinRequest(c *Conn, r *request) error {
 		return reply(r.id, joinedContent(e), nil)
 	}
 	err := d.rooms.join(c.ctx, c, e)
+	c.reached.Add(int64(e.looked)) // it costs as much as a message to so many
 	r.answered = err == nil
 	return err
 }
