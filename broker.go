@@ -60,5 +60,7 @@ type Sink interface {
 	Deliver(p Publication)
 	// Lost says that publications of a stream may not be delivered that came behind the position
 	// that the Sink has got last. It is given them by Read from then on, and goes on with Deliver.
+	// A stream that begins anew with another epoch while it is subscribed to is lost too, before
+	// anything of the new epoch is delivered.
 	Lost(stream string)
 }

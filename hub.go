@@ -144,7 +144,7 @@ func (m *Manager) startBackground() {
 
 // Register makes a connection of a transport, as ServeHTTP does with a WebSocket: it
 // calls OnConnect, announces the connection and begins to read. It blocks only on
-// OnConnect. The connection's context has the values of ctx, but does not end with
+// OnConnect, and where there are inboxes for up to ten seconds on the broker. The connection's context has the values of ctx, but does not end with
 // it. Register takes over the transport, also when it fails.
 //
 // It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
