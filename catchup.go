@@ -114,14 +114,14 @@ func (k *catcher) connect(f *feed) bool {
 		for len(f.held) > 0 && f.held[0].Position.Offset <= f.done.Offset {
 			f.held = f.held[1:]
 		}
-		if k.giveAll(f, f.encode(f.held, k.maxBytes)) {
-			f.done = f.last
+		if len(f.held) > 0 && f.held[0].follows(f.done) {
+			k.giveAll(f, f.encode(f.held, k.maxBytes))
 		}
 	}
 	if k.arrived(f) {
 		return true
 	}
-	if f.done.Epoch == f.last.Epoch && f.done.Offset > f.last.Offset {
+	if !f.lost() && f.done.Epoch == f.last.Epoch && f.done.Offset > f.last.Offset {
 		f.ahead = true // what it has read is about to be delivered
 		return true
 	}

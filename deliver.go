@@ -182,6 +182,9 @@ func (d *delivery) history(name string, p *Publication) {
 		d.room(r)
 		return
 	}
+	if r.source.has(p.Position) {
+		return
+	}
 	d.class = r.traits.class
 	anyone := d.anyone()
 	for i := range r.members {
@@ -210,6 +213,9 @@ func (d *delivery) inbox(id string, p *Publication) {
 		for _, c := range u.conns {
 			d.give(c)
 		}
+		return
+	}
+	if u.source.has(p.Position) {
 		return
 	}
 	d.class = u.source.traits.class

@@ -95,12 +95,14 @@ func (f *feed) leave() {
 // catch begins or ends to hold what comes live.
 func (f *feed) catch(yes bool) { f.holding, f.held, f.weight = yes, nil, 0 }
 
-// hold keeps what comes live, as long as it is not too much.
+// hold keeps what comes live, as long as it is not too much and nothing is missing.
 func (f *feed) hold(p *Publication) {
 	if !f.holding {
 		return
 	}
-	if f.weight += p.Size(); len(f.held) == maxHeld || f.weight > maxHeldBytes {
+	n := len(f.held)
+	gap := n > 0 && !p.follows(f.held[n-1].Position)
+	if f.weight += p.Size(); gap || n == maxHeld || f.weight > maxHeldBytes {
 		f.catch(false)
 		return
 	}

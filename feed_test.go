@@ -40,7 +40,7 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 		f := newFeed(&follower{})
 		f.fallBehind(Position{"e", 0})
 		f.catch(true)
-		p := &Publication{Message: Message{Content: make([]byte, bytes)}}
+		p := &Publication{Message: Message{Content: make([]byte, bytes)}} // at no position
 		for range most {
 			f.hold(p)
 		}

@@ -81,6 +81,12 @@ func (s *source) found(top Position, losses uint64) {
 	}
 }
 
+// has reports whether what is delivered is not behind last: it was read after a loss, or comes from
+// an older subscription, and who is to get it has it or reads it.
+func (s *source) has(at Position) bool {
+	return at.Epoch == s.last.Epoch && at.Offset <= s.last.Offset
+}
+
 // close ends the subscription, if there is one. It does not wait for the broker.
 func (s *source) close(k *carrier) {
 	if s.opening != nil {

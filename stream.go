@@ -110,6 +110,11 @@ func (p *Publication) Size() int {
 	return publicationBytes + len(m.Content) + len(m.Binary) + len(m.Type) + len(m.Sender) + len(m.ID) + len(m.Key)
 }
 
+// follows reports whether p is the next one behind at.
+func (p *Publication) follows(at Position) bool {
+	return p.Prev == at.Offset && p.Position.Epoch == at.Epoch
+}
+
 // Expired reports whether its time to live is over.
 func (p *Publication) Expired(now time.Time) bool {
 	return p.Message.TTL > 0 && now.Sub(p.At) >= p.Message.TTL
