@@ -16,7 +16,9 @@ const (
 	ActionMembers ActionKind = "members" // list the users of Room
 	ActionStats   ActionKind = "stats"   // read the statistics
 	ActionCall    ActionKind = "call"    // call Method
-	ActionHistory ActionKind = "history" // read what Room has kept
+	// ActionHistory is to read what Room has kept, and to join it from a position on: without leave
+	// for that who joins gets what comes from then on, and is told of a gap.
+	ActionHistory ActionKind = "history"
 )
 
 // Action is something that a client or a REST caller has asked for and that is done

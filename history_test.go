@@ -1,6 +1,7 @@
 package realtime_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -396,5 +397,62 @@ func TestHistoryAtJoinHasItsPrice(t *testing.T) {
 			}
 		}
 		require.Greater(t, time.Since(start), 5*time.Second)
+	})
+}
+
+// Who may not read history may join, and is told that something may be missing.
+func TestRecoveryNeedsLeave(t *testing.T) {
+	o := keeping(100)
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		if a.Kind == realtime.ActionHistory {
+			return realtime.ErrForbidden
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 3)
+		_, r := b.follow("alice", "")
+		at := realtime.Position{Epoch: r.at.Epoch}
+		alice, r := b.follow("alice", since(at))
+		require.Empty(t, r.said())
+		require.Equal(t, []string{"unknown"}, r.gaps)
+		b.tell(4, 4)
+		r.hear(alice.raw())
+		require.Equal(t, words(4, 4), r.said())
+	})
+}
+
+// A page has something on it, if there is anything for the one who asks.
+func TestHistoryBehindWhatIsForOthers(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		b.tell(1, 2)
+		for range 30 {
+			b.news(realtime.ToRoom("hall").ExceptUser("alice"), "not for alice")
+		}
+		b.tell(33, 33)
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		ask := func(how string) string {
+			return alice.asks(`{"type":"history","id":1,"room":"hall","limit":3` + how + `}`)[0]
+		}
+		require.Contains(t, ask(`,"before":33`), `"m2"`)
+		require.Contains(t, ask(`,"after":2`), `"m33"`)
+		require.NotContains(t, ask(`,"before":33`), "not for")
+		require.Contains(t, ask(`,"after":33`), `"more":false,"messages":[]`)
+	})
+}
+
+// Who joins again is where he knows to be, and is told later of what he was left out of.
+func TestJoinAgainBehindWhatWasForOthers(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, r := b.follow("alice", "")
+		b.tell(1, 1)
+		b.news(realtime.ToRoom("hall").ExceptUser("alice"), "not for alice")
+		r.hear(alice.raw())
+		r.hear(alice.asks(`{"type":"join","id":2,"room":"hall"}`))
+		require.Equal(t, uint64(1), r.at.Offset)
+		b.tell(3, 3)
+		r.hear(alice.raw())
+		require.Equal(t, []string{"m1", "m3"}, r.said())
 	})
 }

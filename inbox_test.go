@@ -418,7 +418,7 @@ func TestReceiptOfARepeat(t *testing.T) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.hush()
 		answer := alice.asks(`{"type":"send","id":1,"user":"bob","message_id":"x","content":1,"receipt":true}`)
-		require.Equal(t, []string{`{"message_type":"reply","id":1,"content":{"kept":true,"queued":0}}`}, answer)
+		require.Equal(t, []string{`{"message_type":"reply","id":1,"content":{"kept":true,"queued":0,"duplicate":true}}`}, answer)
 	})
 }
 

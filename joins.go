@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/realtime-go/realtime/internal/engine"
 )
@@ -43,6 +42,7 @@ type entry struct {
 	pinned *room     // nil if it keeps nothing
 	start  *Position // where to begin; nil: live
 	looked int       // through so many messages, to find that out
+	blind  bool      // who joins may not know what was sent before
 	joined Joined
 }
 
@@ -95,9 +95,17 @@ func (x *index) finish(e *entry) {
 	}
 }
 
+// maxLookBack is how many bytes of messages a join begins behind at most: they are all read to find
+// out where the first of them is.
+const maxLookBack = 16 << 20
+
 // locate turns what is asked for into a position.
 func (x *index) locate(ctx context.Context, e *entry) error {
 	stream := RoomStream(e.room)
+	if e.blind {
+		e.joined.Why = ReasonUnknown
+		return nil
+	}
 	if since := e.from.Since; since != (Position{}) {
 		page, err := x.catcher.carrier.read(ctx, stream, Query{After: since.Offset, Limit: 1})
 		if err != nil {
@@ -111,7 +119,7 @@ func (x *index) locate(ctx context.Context, e *entry) error {
 	if e.from.Last <= 0 {
 		return nil
 	}
-	q := Query{Backwards: true, Limit: e.from.Last, Bytes: math.MaxInt}
+	q := Query{Backwards: true, Limit: e.from.Last, Bytes: maxLookBack}
 	page, err := x.catcher.carrier.read(ctx, stream, q)
 	e.looked = len(page.Publications)
 	if n := e.looked; err == nil && n > 0 {
@@ -173,6 +181,8 @@ func (x *index) place(m *membership, e *entry) {
 			at = f.done
 		case f.lost():
 			f.fallBehind(at)
+		case f.leftOut > 0: // it is told so, some time, from where it knows to be
+			at.Offset = f.told
 		}
 		e.joined.At, e.joined.Top = at, max(at.Offset, f.last.Offset)
 	} else if e.joined.Recovered { // the room came into being when it kept nothing

@@ -23,10 +23,12 @@ func (d *requester) joinRequest(c *Conn, r *request) error {
 	if !d.mayJoin(c, r.room) {
 		return ErrForbidden
 	}
-	if r.history > 0 && !d.allowed(c, Action{Kind: ActionHistory, Room: r.room}) {
+	past := r.history > 0 || r.since != (Position{})
+	blind := past && !d.allowed(c, Action{Kind: ActionHistory, Room: r.room})
+	if blind && r.history > 0 {
 		return ErrForbidden
 	}
-	e := &entry{room: r.room, from: From{Last: r.history, Since: r.since}, began: began, asked: true}
+	e := &entry{room: r.room, from: From{Last: r.history, Since: r.since}, began: began, asked: true, blind: blind}
 	e.answer = func(e *entry) *engine.Frame {
 		if r.id == nil {
 			return nil
@@ -113,7 +115,7 @@ func (d *requester) historyRequest(c *Conn, r *request) (json.RawMessage, error)
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
-	page, err := d.rooms.history(c.ctx, r.room, q)
+	page, err := d.pageFor(c, r.room, q)
 	switch {
 	case err != nil:
 		return nil, err
@@ -123,29 +125,45 @@ func (d *requester) historyRequest(c *Conn, r *request) (json.RawMessage, error)
 	if q.Backwards {
 		slices.Reverse(page.Publications)
 	}
-	c.reached.Add(int64(len(page.Publications))) // it costs as much as a message to so many
-	return historyContent(c, r.room, &page), nil
+	return historyContent(r.room, &page), nil
+}
+
+// pageFor returns the first page that has something for a client, without what is not for it.
+func (d *requester) pageFor(c *Conn, room string, q Query) (page Page, err error) {
+	for {
+		if page, err = d.rooms.history(c.ctx, room, q); err != nil || len(page.Publications) == 0 {
+			return page, err
+		}
+		c.reached.Add(int64(len(page.Publications))) // it costs as much as a message to so many
+		last := page.Publications[len(page.Publications)-1].Position.Offset
+		page.Publications = slices.DeleteFunc(page.Publications, func(p Publication) bool {
+			return p.Target.leavesOut(c.id, c.UserID())
+		})
+		if len(page.Publications) > 0 || !page.More {
+			return page, nil
+		}
+		if q.Backwards {
+			q.Before = last
+		} else {
+			q.After = last
+		}
+	}
 }
 
 // defaultHistory is how many messages a client gets that does not say how many.
 const defaultHistory = 50
 
 // historyContent is the content of the answer: what a member would have got.
-func historyContent(c *Conn, room string, page *Page) []byte {
+func historyContent(room string, page *Page) []byte {
 	buf := appendString([]byte(`{"epoch":`), page.Top.Epoch)
 	buf = strconv.AppendUint(append(buf, `,"top":`...), page.Top.Offset, 10)
 	buf = strconv.AppendBool(append(buf, `,"more":`...), page.More)
 	buf = append(buf, `,"messages":[`...)
-	first := true
 	for i := range page.Publications {
 		p := &page.Publications[i]
-		if p.Target.leavesOut(c.id, c.UserID()) {
-			continue
-		}
-		if !first {
+		if i > 0 {
 			buf = append(buf, ',')
 		}
-		first = false
 		buf = appendKept(buf, &p.Message, &spot{room: room, at: p.Position, prev: p.Prev})
 	}
 	return append(buf, ']', '}')

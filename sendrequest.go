@@ -58,12 +58,18 @@ func receiptFor(res *Result, user bool) []byte {
 		kept := res.Kept > 0 || res.Duplicate // the first one was
 		buf := strconv.AppendBool([]byte(`{"kept":`), kept)
 		buf = strconv.AppendInt(append(buf, `,"queued":`...), int64(res.Queued), 10)
-		return append(buf, '}')
+		return appendDuplicate(buf, res)
 	}
-	buf := []byte{'{'}
-	if res.Position.Epoch != "" {
-		buf = strconv.AppendUint(append(buf, `"offset":`...), res.Position.Offset, 10)
-		buf = appendString(append(buf, `,"epoch":`...), res.Position.Epoch)
+	if res.Position.Epoch == "" {
+		return []byte("{}")
+	}
+	buf := strconv.AppendUint([]byte(`{"offset":`), res.Position.Offset, 10)
+	return appendDuplicate(appendString(append(buf, `,"epoch":`...), res.Position.Epoch), res)
+}
+
+func appendDuplicate(buf []byte, res *Result) []byte {
+	if res.Duplicate {
+		buf = append(buf, `,"duplicate":true`...)
 	}
 	return append(buf, '}')
 }

@@ -39,7 +39,9 @@ func FuzzRecord(f *testing.F) {
 			_ = r.expired(time.Now())
 		}
 		if st, ok := readState(key, value); ok && st.number != 0 {
-			require.Equal(t, value, st.value(key))
+			again, ok := readState(key, st.value(key))
+			require.True(t, ok)
+			require.Equal(t, st, again)
 		}
 		require.Equal(t, before, value)
 	})
