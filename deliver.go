@@ -233,7 +233,8 @@ func (d *delivery) hand(f *feed, c *Conn, p *Publication) {
 	case f.behind:
 		f.hold(p)
 	case !d.wants(c):
-		if f.pass(p, false); f.leftOut >= maxLeftOut && f.inform(p.Position.Offset, f.traits.policy, d.x.tally) {
+		f.pass(p, false)
+		if f.leftOut >= maxLeftOut && f.inform(p.Position.Offset, f.traits.policy, d.x.tally) {
 			f.set(false)
 		}
 	case f.inform(p.Prev, f.traits.policy, d.x.tally) && d.push(&f.receiver, f.traits.policy):

@@ -71,8 +71,8 @@ var (
 	ErrPublication = errors.New("realtime: not a publication")
 )
 
-// Error is what a handler tells the client that asked. Where a handler returns another error, the client learns no more than "internal error",
-// or "forbidden" for [ErrForbidden].
+// Error is what a handler tells the client that asked. Where a handler returns another error, the
+// client learns no more than "internal error", or "forbidden" for [ErrForbidden].
 type Error struct {
 	// Code is the word by which programs tell errors apart. The library has its own, see
 	// docs/PROTOCOL.md. 1 to 64 bytes, rules of [ValidName]; any other counts as "internal".
@@ -89,4 +89,6 @@ func (e *Error) Error() string { return "realtime: " + e.Code + ": " + e.Message
 type ClientError struct{ Code, Message string }
 
 // Error returns code and message.
-func (e *ClientError) Error() string { return "realtime: client answers " + e.Code + ": " + e.Message }
+func (e *ClientError) Error() string {
+	return "realtime: client answers " + e.Code + ": " + e.Message
+}

@@ -67,7 +67,8 @@ func (l *languages) encode(m *Message, at spot) frames {
 }
 
 func encodeIn(p protocol, m *Message, at *spot) *engine.Frame {
-	buf := engine.Grow(envelope + len(m.Type) + len(m.Sender) + len(m.Content) + len(m.ID) + len(m.Binary) + at.size())
+	size := envelope + len(m.Type) + len(m.Sender) + len(m.Content) + len(m.ID) + len(m.Binary)
+	buf := engine.Grow(size + at.size())
 	switch {
 	case p == protoPlain:
 		return engine.Seal(engine.OpText, appendPlain(buf, m))

@@ -144,8 +144,9 @@ func (m *Manager) startBackground() {
 
 // Register makes a connection of a transport, as ServeHTTP does with a WebSocket: it
 // calls OnConnect, announces the connection and begins to read. It blocks only on
-// OnConnect, and where there are inboxes for up to ten seconds on the broker. The connection's context has the values of ctx, but does not end with
-// it. Register takes over the transport, also when it fails.
+// OnConnect, and where there are inboxes for up to ten seconds on the broker. The
+// connection's context has the values of ctx, but does not end with it. Register takes
+// over the transport, also when it fails.
 //
 // It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
 // ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules,
@@ -273,8 +274,8 @@ func (s sink) Deliver(p Publication) {
 	}
 	if err := p.Message.check(s.m.opts.QueueBytes / 2); err != nil {
 		s.m.tally.add(cFailed, 1)
-		s.m.notes.write(context.Background(), slog.LevelWarn, "broker", "realtime: the broker delivered what "+
-			"is no message", slog.Any("error", err))
+		s.m.notes.write(context.Background(), slog.LevelWarn, "broker",
+			"realtime: the broker delivered what is no message", slog.Any("error", err))
 		return
 	}
 	s.m.index.deliver(&p)

@@ -83,7 +83,9 @@ func (x *index) enter(c *Conn) bool {
 	u := x.users.enter(user)
 	defer x.users.leave(u)
 	if err := x.denials.check(c.began, ban{user: user}); err != nil {
-		c.finish(&CloseError{Cause: CauseRefused, Code: CloseRefused, Reason: "denied", Err: err}, closeGrace)
+		c.finish(&CloseError{
+			Cause: CauseRefused, Code: CloseRefused, Reason: "denied", Err: err,
+		}, closeGrace)
 	}
 	if !x.settle(c) {
 		u.pending--

@@ -90,7 +90,10 @@ func (s *memoryStream) push(p *Publication) {
 // bound forgets what is too much.
 func (s *memoryStream) bound() {
 	n, bytes := 0, s.bytes
-	for n < len(s.kept) && (len(s.kept)-n > s.keep.Messages || s.keep.Bytes > 0 && bytes > s.keep.Bytes) {
+	tooMuch := func() bool {
+		return len(s.kept)-n > s.keep.Messages || s.keep.Bytes > 0 && bytes > s.keep.Bytes
+	}
+	for n < len(s.kept) && tooMuch() {
 		bytes -= s.kept[n].Size()
 		n++
 	}

@@ -21,5 +21,5 @@ const (
 	ReasonEpoch    Reason = "epoch"    // what was kept has been lost meanwhile
 	ReasonAhead    Reason = "ahead"    // the position is one that the stream has never had
 	ReasonUnknown  Reason = "unknown"  // nothing is kept
-	ReasonTaken    Reason = "taken"    // it is in another device's hands: all readers have acknowledged it
+	ReasonTaken    Reason = "taken"    // it is not lost: all readers have acknowledged it
 )

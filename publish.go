@@ -47,7 +47,9 @@ func others(names, without []string) []string {
 	if len(without) == 0 {
 		return names
 	}
-	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(without, name) })
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.Contains(without, name)
+	})
 }
 
 // keepsFor reports whether a message is kept for a user.

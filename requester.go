@@ -33,7 +33,7 @@ type requester struct {
 	rooms   roomKeeper
 	denials *denials
 	renew   func(c *Conn, token string) error
-	resume  func(c *Conn, token string, may func(c *Conn, room string) bool) (rooms []string, err error)
+	resume  func(c *Conn, token string, may roomCheck) (rooms []string, err error)
 
 	receipts  *receipts
 	onCall    Handler
@@ -45,6 +45,9 @@ func (d *requester) mayJoin(c *Conn, room string) bool {
 	return d.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id})
 }
 
+// roomCheck decides whether a connection may be in a room that its client had asked for.
+type roomCheck func(c *Conn, room string) bool
+
 // target is whom a message is for.
 func (r *request) target() (to Target, err error) {
 	named := 0
@@ -53,7 +56,9 @@ func (r *request) target() (to Target, err error) {
 		valid        func(string) error
 		to           func(...string) Target
 	}{
-		{"room", r.room, ValidName, ToRoom}, {"user", r.user, validUser, ToUser}, {"conn", r.conn, ValidName, ToConn},
+		{"room", r.room, ValidName, ToRoom},
+		{"user", r.user, validUser, ToUser},
+		{"conn", r.conn, ValidName, ToConn},
 	} {
 		if kind.name == "" {
 			continue

@@ -113,7 +113,8 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 		return nil, errSession
 	}
 	old.finish(&CloseError{
-		Cause: CauseReplaced, Code: CloseReplaced, Reason: "resumed by another connection", Err: errResumed,
+		Cause: CauseReplaced, Code: CloseReplaced, Reason: "resumed by another connection",
+		Err: errResumed,
 	}, closeGrace)
 	if !a.keep(old, old.end.Load()) {
 		return nil, errSession
@@ -123,7 +124,7 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 
 // resume gives a connection the place of the one that a token is for, as far as may says yes, and
 // returns the rooms that it is in then.
-func (a *absences) resume(c *Conn, token string, may func(c *Conn, room string) bool) ([]string, error) {
+func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error) {
 	began := a.index.denials.begin()
 	defer a.index.denials.end()
 	old, err := a.find(c, token)

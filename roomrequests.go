@@ -28,7 +28,8 @@ func (d *requester) joinRequest(c *Conn, r *request) error {
 	if blind && r.history > 0 {
 		return ErrForbidden
 	}
-	e := &entry{room: r.room, from: From{Last: r.history, Since: r.since}, began: began, asked: true, blind: blind}
+	e := &entry{room: r.room, began: began, asked: true, blind: blind}
+	e.from = From{Last: r.history, Since: r.since}
 	e.answer = func(e *entry) *engine.Frame {
 		if r.id == nil {
 			return nil
@@ -89,8 +90,8 @@ func (d *requester) presenceRequest(c *Conn, r *request) error {
 		return ErrForbidden
 	}
 	if !d.announced {
-		d.notes.hint(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, and will not "+
-			"hear who comes and goes: set Options.Announce to AnnounceRooms")
+		d.notes.hint(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
+			"and will not hear who comes and goes: set Options.Announce to AnnounceRooms")
 	}
 	if r.id == nil {
 		return nil

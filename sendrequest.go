@@ -35,8 +35,8 @@ func (d *requester) sendRequest(c *Conn, r *request) (json.RawMessage, error) {
 // pass gives a message to the application, or sends it.
 func (d *requester) pass(c *Conn, r *request, to Target) (json.RawMessage, error) {
 	msg := Message{
-		Type: cmp.Or(r.typ, typeChat), Sender: c.UserID(), ID: r.messageID, Content: r.content, Binary: r.binary,
-		Key: r.key, TTL: r.ttl,
+		Type: cmp.Or(r.typ, typeChat), Sender: c.UserID(), ID: r.messageID,
+		Content: r.content, Binary: r.binary, Key: r.key, TTL: r.ttl,
 	}
 	if d.onMessage != nil { // the application may keep it
 		msg.Content, msg.Binary = bytes.Clone(msg.Content), bytes.Clone(msg.Binary)

@@ -63,7 +63,9 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 func (ss *sessions) open(c *Conn) (top uint64, err error) {
 	if top, err = ss.index.openInbox(c.ctx, c); err != nil && !c.ended() {
 		ss.index.catcher.broken(c, err)
-		c.finish(&CloseError{Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err}, closeGrace)
+		c.finish(&CloseError{
+			Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
+		}, closeGrace)
 	}
 	return top, err
 }

@@ -107,7 +107,8 @@ const publicationBytes = 256
 // Size is about how much memory it takes, in bytes.
 func (p *Publication) Size() int {
 	m := &p.Message
-	return publicationBytes + len(m.Content) + len(m.Binary) + len(m.Type) + len(m.Sender) + len(m.ID) + len(m.Key)
+	names := len(m.Type) + len(m.Sender) + len(m.ID) + len(m.Key)
+	return publicationBytes + names + len(m.Content) + len(m.Binary)
 }
 
 // follows reports whether p is the next one behind at.
