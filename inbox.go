@@ -29,7 +29,8 @@ type InboxOptions struct {
 	// another, with the same message unacknowledged, before that is set aside, so that what is
 	// behind it can be read: 3. Negative: any number.
 	Attempts int
-	// OnSetAside is given what was set aside: nobody else is. It may keep m, but not change it.
+	// OnSetAside is given what was set aside: nobody else is. It may keep m, but not change it. It may
+	// call Close, and not Shutdown, which waits for it.
 	OnSetAside func(ctx context.Context, user string, m Message)
 }
 

@@ -423,27 +423,20 @@ func TestReceiptOfARepeat(t *testing.T) {
 }
 
 func TestClosingWhenSomethingIsSetAside(t *testing.T) {
-	for name, end := range map[string]func(ctx context.Context, b *bed) error{
-		"close":    func(_ context.Context, b *bed) error { return b.Close() },
-		"shutdown": func(ctx context.Context, b *bed) error { return b.Shutdown(ctx) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			o := inboxes(100)
-			o.Inbox.Attempts = 1
-			var b *bed
-			var d diary
-			o.Inbox.OnSetAside = func(ctx context.Context, _ string, m realtime.Message) {
-				d.write(string(m.Content))
-				if err := end(ctx, b); err != nil {
-					t.Error(err)
-				}
-			}
-			bubble(t, o, func(t *testing.T, bed *bed) {
-				b = bed
-				b.write("bob", 1, 1)
-				b.read(realtime.Identity{UserID: "bob"})
-				require.Equal(t, []string{`"m1"`}, d.read())
-			})
-		})
+	o := inboxes(100)
+	o.Inbox.Attempts = 1
+	var b *bed
+	var d diary
+	o.Inbox.OnSetAside = func(_ context.Context, _ string, m realtime.Message) {
+		d.write(string(m.Content))
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
 	}
+	bubble(t, o, func(t *testing.T, bed *bed) {
+		b = bed
+		b.write("bob", 1, 1)
+		b.read(realtime.Identity{UserID: "bob"})
+		require.Equal(t, []string{`"m1"`}, d.read())
+	})
 }
