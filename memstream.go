@@ -31,6 +31,7 @@ type memoryStream struct {
 
 	mu          sync.Mutex
 	kept        []Publication // in the order of their offsets, without gaps
+	store       []Publication // the memory of kept
 	bytes       int           // of kept
 	top, floor  uint64
 	why         Reason // for floor
@@ -83,8 +84,24 @@ func (s *memoryStream) weight() int { return s.bytes + idBytes*len(s.idOrder) }
 func (s *memoryStream) push(p *Publication) {
 	stored := *p
 	stored.flight = nil
+	if len(s.kept) == cap(s.kept) {
+		s.shift()
+	}
 	s.kept = append(s.kept, stored)
 	s.bytes += p.Size()
+}
+
+// shift makes room behind what is kept: by moving it to the front of its memory, if as much is free
+// there, so that a stream that keeps as many as it may needs no more; or else to twice as much.
+func (s *memoryStream) shift() {
+	n, free := len(s.kept), cap(s.store)-cap(s.kept)
+	if n == 0 || free < n {
+		s.store = make([]Publication, 0, max(1, 2*n))
+		s.kept = append(s.store, s.kept...)
+		return
+	}
+	s.kept = append(s.store[:0], s.kept...)
+	clear(s.store[n : free+n])
 }
 
 // bound forgets what is too much.
@@ -120,7 +137,7 @@ func (s *memoryStream) drop(n int, why Reason) {
 	s.floor, s.why = s.kept[n-1].Position.Offset, why
 	clear(s.kept[:n])
 	if s.kept = s.kept[n:]; len(s.kept) == 0 {
-		s.kept = nil
+		s.kept, s.store = nil, nil
 	}
 }
 
