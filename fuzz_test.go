@@ -355,7 +355,7 @@ func FuzzHandshake(f *testing.F) {
 // requireHandshake checks an answer of the endpoint.
 func requireHandshake(t *testing.T, r *http.Request, w stage, allowed []int) {
 	t.Helper()
-	out, closed := w.conn.heard()
+	out, closed := w.conn.(*script).heard()
 	require.Equal(t, closed, out != "")
 	if out == "" {
 		require.Contains(t, allowed, w.Code)

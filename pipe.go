@@ -109,6 +109,9 @@ func (p *pipe) Write(batch []*engine.Frame) error {
 // SetWriteDeadline is engine.Wire.
 func (p *pipe) SetWriteDeadline(t time.Time) error { return p.down.setDeadline(t) }
 
+// CloseWrite is engine.Wire. What was put into a pipe that is closed can still be read.
+func (p *pipe) CloseWrite() error { return nil }
+
 // Close is engine.Wire.
 func (p *pipe) Close() error {
 	p.down.close()

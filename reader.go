@@ -204,7 +204,8 @@ func (r *reader) park() bool {
 // hear deals with how the connection ended.
 func (r *reader) hear(why *CloseError) {
 	r.c.finish(why, closeGrace)
-	if why.Cause != CauseClient && why.Cause != CauseLost {
+	if why.Cause != CauseLost {
+		r.c.link.HeardAll()
 		r.c.transport.discard()
 	}
 	r.c.link.ReadEnded()

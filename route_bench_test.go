@@ -25,6 +25,7 @@ func (deaf) discard()                         {}
 func (deaf) release()                         {}
 func (deaf) Write([]*engine.Frame) error      { return nil }
 func (deaf) SetWriteDeadline(time.Time) error { return nil }
+func (deaf) CloseWrite() error                { return nil }
 func (deaf) Close() error                     { return nil }
 
 func (deaf) receive([]byte, bool) (engine.Op, []byte, error) { panic("nothing comes") }

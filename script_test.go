@@ -89,7 +89,7 @@ func (*script) SetWriteDeadline(time.Time) error { return nil } // and never wai
 // stage is an http.ResponseWriter that can be hijacked.
 type stage struct {
 	*httptest.ResponseRecorder
-	conn  *script
+	conn  net.Conn
 	early string // what the server has read of the connection already
 }
 
@@ -135,4 +135,48 @@ func TestClientThatSaysOneThingAndLeaves(t *testing.T) {
 			require.Equal(t, i+1, heard, fmt.Sprint("visit ", i))
 		}
 	})
+}
+
+// halves is a connection that can be closed by halves.
+type halves struct {
+	net.Conn
+	said chan struct{} // closed with the half that is written
+}
+
+func (h halves) CloseWrite() error {
+	close(h.said)
+	return nil
+}
+
+// RFC 6455 section 7.1.1: whoever has said goodbye may not have read all of what was said to
+// him before, and loses it if the connection is closed while he still says something.
+func TestServerHearsOutWhoSaysMoreAfterGoodbye(t *testing.T) {
+	for name, last := range map[string]string{
+		"goodbye":  goodbye(1000, ""),
+		"nonsense": say("hi") + "\x81\x01x", // not masked
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, realtime.Options{Authenticate: realtime.InsecureQueryUser}, func(t *testing.T, b *bed) {
+				client, server := net.Pipe()
+				said := make(chan struct{})
+				go b.ServeHTTP(stage{httptest.NewRecorder(), halves{server, said}, ""}, upgradeRequest(false))
+				br := bufio.NewReader(client)
+				_, err := http.ReadResponse(br, nil)
+				require.NoError(t, err)
+				go func() { _, _ = io.WriteString(client, last) }()
+				for op := byte(0); op != opClose; {
+					op, _ = readFrame(t, br)
+				}
+				<-said
+				for range 3 {
+					_, err = io.WriteString(client, ping("are you there?"))
+					require.NoError(t, err)
+				}
+				start := time.Now()
+				_, err = br.ReadByte()
+				require.ErrorIs(t, err, io.EOF, "whoever does not hang up is hung up on")
+				require.Equal(t, time.Second, time.Since(start))
+			})
+		})
+	}
 }

@@ -44,7 +44,7 @@ type Transport interface {
 	// park has the ears woken once there is something to receive, and reports true; nobody
 	// may call receive until then. False means that it cannot be done now.
 	park() bool
-	// discard reads what the peer still sends after a receive that failed, until it ends,
+	// discard reads what the peer still sends after a receive that failed, until it hangs up,
 	// closeGrace has passed or it is too much: closing a socket with unread input resets
 	// it, and what was written last may not arrive.
 	discard()

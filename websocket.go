@@ -105,6 +105,14 @@ func (s *socket) wire() engine.Wire                  { return s }
 func (s *socket) SetWriteDeadline(t time.Time) error { return s.nc.SetWriteDeadline(t) }
 func (s *socket) Close() error                       { return s.nc.Close() }
 
+// CloseWrite is engine.Wire. A connection that cannot be closed by halves is closed.
+func (s *socket) CloseWrite() error {
+	if half, ok := s.nc.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return s.nc.Close()
+}
+
 func (s *socket) attach(l *engine.Link, e ears, maxMessage int) {
 	s.link, s.ears, s.maxMessage = l, e, maxMessage
 	l.Begin(s.answer)

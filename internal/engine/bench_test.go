@@ -12,6 +12,7 @@ type nullWire struct{}
 
 func (nullWire) Write([]*Frame) error             { return nil }
 func (nullWire) SetWriteDeadline(time.Time) error { return nil }
+func (nullWire) CloseWrite() error                { return nil }
 func (nullWire) Close() error                     { return nil }
 func (nullWire) RawConn() syscall.RawConn         { return nullRaw{} }
 

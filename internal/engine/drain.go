@@ -207,17 +207,16 @@ func (l *Link) landed() {
 	l.tell()
 }
 
-// farewell waits for the peer's answer to the close frame, so that closing the
-// wire does not destroy what the peer has not read yet, RFC 6455 section 7.1.1.
+// farewell waits for the peer's answer to the close frame and for it to hang up, as a socket
+// that is closed with unread input, or gets some later, destroys what the peer has not read
+// yet: RFC 6455 section 7.1.1.
 func (l *Link) farewell() {
 	l.mu.Lock()
-	timer := time.NewTimer(min(answerTime, time.Until(l.endBy)))
-	readEnded := l.readEnded.wait()
+	timer := time.AfterFunc(min(answerTime, time.Until(l.endBy)), l.Kill)
 	l.mu.Unlock()
-	defer timer.Stop()
-	select {
-	case <-readEnded:
-	case <-timer.C:
-	}
+	l.waitEars(heardAll)
+	_ = l.wire.CloseWrite()
+	l.waitEars(deaf)
+	timer.Stop()
 	l.Kill()
 }

@@ -47,6 +47,8 @@ type Wire interface {
 	Write(batch []*Frame) error
 	// SetWriteDeadline ends a Write that is still blocked at t, also one under way.
 	SetWriteDeadline(t time.Time) error
+	// CloseWrite tells the peer that nothing more comes. What the peer still says can be read.
+	CloseWrite() error
 	// Close ends reading and writing at once.
 	Close() error
 }
@@ -122,6 +124,7 @@ type Link struct {
 	sealed  bool  // nothing more is taken in
 	said    bool  // the close frame was written
 	turns   uint8 // that it had, up to 2; the flusher's
+	ears    ears
 	cfg     *Config
 	flusher *flusher // of a link with raw
 	ringed  int64    // what the budget knows of the ring, in bytes
@@ -145,9 +148,19 @@ type Link struct {
 	answer  int           // bytes of the replies
 	news    chan struct{} // for who waits for some of this to change, see wait
 
-	readEnded event
-	done      event
+	done    event
+
+	_ [2]uint64 // a link is a number of whole cache lines
 }
+
+// ears says what is still expected of the peer.
+type ears uint8
+
+const (
+	listening ears = iota
+	heardAll       // that it hangs up
+	deaf           // nothing
+)
 
 // event happens once, and has a channel only if somebody waits for it. The lock of its
 // link guards it.
@@ -356,8 +369,8 @@ func (l *Link) slot(slot **Frame, f *Frame) {
 }
 
 // Close ends the link within the given time: what is queued goes out, then the
-// close frame, then the peer may answer, see [Link.ReadEnded]; then the wire is
-// closed. Only the first close frame counts. It never waits: [Link.Done] tells.
+// close frame, then the peer may answer, see [Link.HeardAll] and [Link.ReadEnded]; then the
+// wire is closed. Only the first close frame counts. It never waits: [Link.Done] tells.
 func (l *Link) Close(goodbye *Frame, within time.Duration) {
 	l.end(goodbye, within, false)
 }
@@ -427,12 +440,26 @@ func (l *Link) Done() <-chan struct{} {
 	return l.done.wait()
 }
 
+// HeardAll tells the link that nothing the peer still says matters, because it has said
+// goodbye or nonsense. A link that has said goodbye then closes the wire for writing, and
+// waits for the peer to do the same.
+func (l *Link) HeardAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hear(heardAll)
+}
+
 // ReadEnded tells the link that nobody reads from the wire any more, because the
-// peer has said goodbye or is gone. A link that is closing then hangs up at once.
+// peer has hung up or is gone. A link that is closing then hangs up at once.
 func (l *Link) ReadEnded() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.readEnded.happen()
+	l.hear(deaf)
+}
+
+func (l *Link) hear(e ears) {
+	l.ears = max(l.ears, e)
+	l.tell()
 }
 
 // Counts returns what became of the frames given to this link.

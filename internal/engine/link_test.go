@@ -19,6 +19,7 @@ type testWire struct {
 	mu       sync.Mutex
 	changed  sync.Cond
 	stalled  bool
+	halved   bool
 	closed   bool
 	writing  int
 	deadline time.Time
@@ -70,6 +71,19 @@ func (w *testWire) SetWriteDeadline(t time.Time) error {
 	w.deadline = t
 	w.changed.Broadcast()
 	return nil
+}
+
+func (w *testWire) CloseWrite() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.halved = true
+	return nil
+}
+
+func (w *testWire) isHalved() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.halved
 }
 
 func (w *testWire) Close() error {
@@ -345,6 +359,34 @@ func TestLinkAbortDropsTheQueue(t *testing.T) {
 		<-r.Done()
 		require.Equal(t, "close", r.wire.words())
 	})
+}
+
+func TestLinkThatHasHeardAllHangsUpByHalves(t *testing.T) {
+	for name, half := range map[string]struct {
+		peer  func(r *rig) // after it was heard out
+		takes time.Duration
+	}{
+		"the peer hangs up":         {func(r *rig) { time.AfterFunc(300*time.Millisecond, r.ReadEnded) }, 300 * time.Millisecond},
+		"the peer does not hang up": {func(*rig) {}, answerTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.Uncork()
+				r.HeardAll()
+				synctest.Wait()
+				require.False(t, r.wire.isHalved(), "nothing was said yet")
+				start := time.Now()
+				r.Close(CloseFrame(1000, ""), 10*time.Second)
+				synctest.Wait()
+				require.True(t, r.wire.isHalved())
+				require.False(t, r.wire.isClosed(), "the peer may not have read all")
+				half.peer(r)
+				<-r.Done()
+				require.Equal(t, half.takes, time.Since(start))
+			})
+		})
+	}
 }
 
 func TestLinkWaitsForTheAnswerToItsGoodbye(t *testing.T) {

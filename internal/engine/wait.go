@@ -38,6 +38,11 @@ func (l *Link) WaitWritten() bool {
 	return complete
 }
 
+// waitEars blocks until no more is expected of the peer than this, or the link has ended.
+func (l *Link) waitEars(e ears) {
+	l.wait(func() bool { return l.ears >= e || l.state == Dead })
+}
+
 // wait blocks until ready, which is called with l.mu held.
 func (l *Link) wait(ready func() bool) {
 	l.mu.Lock()
