@@ -148,7 +148,7 @@ type Link struct {
 	answer  int           // bytes of the replies
 	news    chan struct{} // for who waits for some of this to change, see wait
 
-	done    event
+	done event
 
 	_ [2]uint64 // a link is a number of whole cache lines
 }
