@@ -140,10 +140,10 @@ func (l *Link) take(b *batch) {
 		}
 	}
 	if l.replies == 0 && l.queue.bytes <= batchBytes {
-		b.data = l.queue.n
+		b.data = l.queue.len()
 		b.frames = l.queue.popAll(b.frames)
 	}
-	for bytes := 0; l.queue.n > 0; b.data++ {
+	for bytes := 0; l.queue.len() > 0; b.data++ {
 		n := l.queue.at(0).Len()
 		if bytes += n; bytes > batchBytes && b.data > 0 {
 			break
@@ -155,7 +155,7 @@ func (l *Link) take(b *batch) {
 		}
 		b.frames = append(b.frames, f)
 	}
-	if l.goodbye != nil && !l.said && l.queue.n == 0 {
+	if l.goodbye != nil && !l.said && l.queue.len() == 0 {
 		l.said, b.last = true, true
 		b.frames = append(b.frames, l.goodbye)
 	}

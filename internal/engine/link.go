@@ -109,29 +109,29 @@ const (
 
 // Counts is what one link counted.
 type Counts struct {
-	Pushed, Written, Dropped, Lost uint64
-	Queued, QueuedBytes            int
+	Written, Dropped, Lost uint64
+	Queued, QueuedBytes    int
 }
 
 // Link is the send side of one connection: a bounded queue, one slot each for a
 // ping, a pong and a close frame, and the right to write.
 // All methods are safe for concurrent use, and none but WaitReplies blocks.
 type Link struct {
-	// A push touches these fields and no others, two cache lines of the processor: in a
-	// room of thousands it waits for memory most of the time.
-	mu      sync.Mutex
-	state   State
-	sealed  bool  // nothing more is taken in
-	said    bool  // the close frame was written
-	turns   uint8 // that it had, up to 2; the flusher's
-	ears    ears
-	cfg     *Config
+	// A push on a link that has been woken touches these fields, up to the bytes of the queue,
+	// and no others, one cache line of the processor: in a room of thousands it waits for memory
+	// most of the time.
+	mu     sync.Mutex
+	state  State
+	sealed bool  // nothing more is taken in
+	said   bool  // the close frame was written
+	turns  uint8 // that it had, up to 2; the flusher's
+	ears   ears
+	cfg    *Config
+	queue  queue
+
 	flusher *flusher // of a link with raw
 	ringed  int64    // what the budget knows of the ring, in bytes
-	pushed  uint64
-	queue   queue
-	goodbye *Frame // the close frame, nil until Close
-
+	goodbye *Frame   // the close frame, nil until Close
 	wire    Wire
 	failed  func(error)
 	raw     syscall.RawConn // nil: the wire is written by a goroutine
@@ -150,7 +150,7 @@ type Link struct {
 
 	done event
 
-	_ [2]uint64 // a link is a number of whole cache lines
+	_ [4]uint64 // a link is a number of whole cache lines
 }
 
 // ears says what is still expected of the peer.
@@ -234,7 +234,7 @@ func (l *Link) wake() {
 }
 
 func (l *Link) pending() bool {
-	return l.queue.n > 0 || l.pong != nil || l.ping != nil || l.goodbye != nil && !l.said
+	return l.queue.len() > 0 || l.pong != nil || l.ping != nil || l.goodbye != nil && !l.said
 }
 
 // Push appends a frame to the queue. policy holds for the classes Message
@@ -243,7 +243,6 @@ func (l *Link) pending() bool {
 func (l *Link) Push(f *Frame, class Class, policy Policy) Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pushed++
 	if l.sealed {
 		l.lose(1)
 		return Refused
@@ -255,8 +254,9 @@ func (l *Link) Push(f *Frame, class Class, policy Policy) Outcome {
 		return out
 	}
 	f.give(class)
-	l.queue.push(f)
-	l.weighRing()
+	if l.queue.push(f) {
+		l.weighRing()
+	}
 	l.wake()
 	return Queued
 }
@@ -319,7 +319,7 @@ func (l *Link) weighRing() {
 // fits reports whether f leaves the queue within the given part of its bounds. A corked
 // link cannot be blamed for what waits: it is bounded in bytes only.
 func (l *Link) fits(f *Frame, share int) bool {
-	return (l.state == Corked || l.queue.n+1 <= max(1, l.cfg.maxMessages()/share)) &&
+	return (l.state == Corked || l.queue.len()+1 <= max(1, l.cfg.maxMessages()/share)) &&
 		l.queue.bytes+f.Len() <= l.cfg.maxBytes()/share
 }
 
@@ -327,7 +327,7 @@ func (l *Link) fits(f *Frame, share int) bool {
 func (l *Link) seal() {
 	l.sealed = true
 	freed := int64(0)
-	for i := range l.queue.n {
+	for i := range l.queue.len() {
 		freed += l.queue.at(i).release(1)
 	}
 	l.cfg.Totals.Budget.add(-freed)
@@ -467,8 +467,8 @@ func (l *Link) Counts() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Counts{
-		Pushed: l.pushed, Written: l.written, Dropped: l.dropped, Lost: l.lost,
-		Queued: l.queue.n + l.flying, QueuedBytes: l.queue.bytes,
+		Written: l.written, Dropped: l.dropped, Lost: l.lost,
+		Queued: l.queue.len() + l.flying, QueuedBytes: l.queue.bytes,
 	}
 }
 
@@ -479,7 +479,7 @@ func (l *Link) Weight() float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := float64(l.ringed)
-	for i := range l.queue.n {
+	for i := range l.queue.len() {
 		w += l.queue.at(i).share()
 	}
 	for _, f := range l.writing {

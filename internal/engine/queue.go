@@ -33,11 +33,11 @@ const (
 // queue is a ring of frames, in the order in which they were pushed. Its zero value is
 // empty. It must not be copied once it is used.
 type queue struct {
-	ring  []*Frame  // length is a power of two, or zero
-	one   [2]*Frame // the first ring: most queues never hold more
-	head  int
-	n     int
+	ring  []*Frame // length is a power of two, or zero
+	head  int32
+	n     int32
 	bytes int
+	one   [2]*Frame // the first ring: most queues never hold more
 }
 
 const (
@@ -47,14 +47,18 @@ const (
 	keepRing = 64
 )
 
-func (q *queue) push(f *Frame) {
-	if q.n == len(q.ring) {
+// push reports whether the ring has grown.
+func (q *queue) push(f *Frame) (grown bool) {
+	if grown = q.len() == len(q.ring); grown {
 		q.grow()
 	}
-	q.ring[q.slot(q.n)] = f
+	q.ring[q.slot(q.len())] = f
 	q.n++
 	q.bytes += f.Len()
+	return grown
 }
+
+func (q *queue) len() int { return int(q.n) }
 
 func (q *queue) grow() {
 	if len(q.ring) == 0 {
@@ -62,7 +66,7 @@ func (q *queue) grow() {
 		return
 	}
 	bigger := make([]*Frame, max(firstRing, 2*len(q.ring)))
-	for i := range q.n {
+	for i := range q.len() {
 		bigger[i] = q.at(i)
 	}
 	q.ring, q.head = bigger, 0
@@ -71,12 +75,12 @@ func (q *queue) grow() {
 // at returns the i-th frame from the front.
 func (q *queue) at(i int) *Frame { return q.ring[q.slot(i)] }
 
-func (q *queue) slot(i int) int { return (q.head + i) & (len(q.ring) - 1) }
+func (q *queue) slot(i int) int { return (int(q.head) + i) & (len(q.ring) - 1) }
 
 func (q *queue) pop() *Frame {
 	f := q.ring[q.head]
 	q.ring[q.head] = nil
-	q.head = (q.head + 1) & (len(q.ring) - 1)
+	q.head = int32(q.slot(1))
 	q.n--
 	q.bytes -= f.Len()
 	if q.n == 0 && len(q.ring) > keepRing {
@@ -88,8 +92,10 @@ func (q *queue) pop() *Frame {
 // popAll appends all frames to frames and empties the queue. It does not look at them, as pop does:
 // where many wait, that is most of the work.
 func (q *queue) popAll(frames []*Frame) []*Frame {
-	end := q.head + q.n
-	for _, part := range [2][]*Frame{q.ring[q.head:min(end, len(q.ring))], q.ring[:max(0, end-len(q.ring))]} {
+	head := int(q.head)
+	end := head + q.len()
+	size := len(q.ring)
+	for _, part := range [2][]*Frame{q.ring[head:min(end, size)], q.ring[:max(0, end-size)]} {
 		frames = append(frames, part...)
 		clear(part)
 	}
@@ -104,10 +110,10 @@ func (q *queue) popAll(frames []*Frame) []*Frame {
 // or nil if there is none. Those in front of it that may not be keep their order.
 func (q *queue) dropOldest() *Frame {
 	i := 0
-	for i < q.n && q.at(i).class >= Reply {
+	for i < q.len() && q.at(i).class >= Reply {
 		i++
 	}
-	if i == q.n {
+	if i == q.len() {
 		return nil
 	}
 	victim := q.at(i)
@@ -123,7 +129,7 @@ func (q *queue) burden() int64 { return entryBytes * int64(max(0, len(q.ring)-ke
 
 // clear empties the queue and returns how many frames it held.
 func (q *queue) clear() int {
-	n := q.n
+	n := q.len()
 	*q = queue{}
 	return n
 }

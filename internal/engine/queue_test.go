@@ -55,7 +55,7 @@ func twinDropOldest(t *testing.T, q *queue, twin []*Frame) []*Frame {
 
 func requireSame(t *testing.T, twin []*Frame, q *queue) {
 	t.Helper()
-	require.Equal(t, len(twin), q.n)
+	require.Equal(t, len(twin), q.len())
 	bytes := 0
 	for i, f := range twin {
 		require.Same(t, f, q.at(i))

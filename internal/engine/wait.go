@@ -17,7 +17,8 @@ func (l *Link) WaitReplies() {
 func (l *Link) WaitSpace() bool {
 	space := false
 	l.wait(func() bool {
-		space = !l.sealed && l.queue.n <= l.cfg.maxMessages()/4 && l.queue.bytes <= l.cfg.maxBytes()/4
+		space = !l.sealed && l.queue.len() <= l.cfg.maxMessages()/4 &&
+			l.queue.bytes <= l.cfg.maxBytes()/4
 		return space || l.sealed
 	})
 	return space
@@ -27,11 +28,11 @@ func (l *Link) WaitSpace() bool {
 // not going to be.
 func (l *Link) WaitWritten() bool {
 	l.mu.Lock()
-	at, lost := l.written+uint64(l.flying)+uint64(l.queue.n), l.lost
+	at, lost := l.written+uint64(l.flying)+uint64(l.queue.len()), l.lost
 	l.mu.Unlock()
 	complete := false
 	l.wait(func() bool {
-		over := l.flying == 0 && l.queue.n == 0
+		over := l.flying == 0 && l.queue.len() == 0
 		complete = l.written >= at || over && l.lost == lost
 		return complete || over
 	})
