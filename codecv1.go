@@ -18,10 +18,11 @@ const V1 = "realtime.v1"
 // requestKeys are the members of a request's object, in the order of the constants.
 var requestKeys = [numKeys]string{
 	keyType: "type", keyID: "id", keyRoom: "room", keyUser: "user", keyConn: "conn", keyAll: "all",
-	keyMessageType: "message_type", keyMessageID: "message_id", keyMethod: "method", keyContent: "content",
-	keyToken: "token", keyKey: "key", keyTTL: "ttl_ms", keyReceipt: "receipt", keyHistory: "history",
-	keySince: "since", keyLimit: "limit", keyBefore: "before", keyAfter: "after", keyEpoch: "epoch",
-	keyOffset: "offset", keySession: "session",
+	keyMessageType: "message_type", keyMessageID: "message_id", keyMethod: "method",
+	keyContent: "content", keyToken: "token", keyKey: "key", keyTTL: "ttl_ms",
+	keyReceipt: "receipt", keyHistory: "history", keySince: "since", keyLimit: "limit",
+	keyBefore: "before", keyAfter: "after", keyEpoch: "epoch", keyOffset: "offset",
+	keySession: "session",
 }
 
 const (

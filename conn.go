@@ -129,7 +129,8 @@ func (c *Conn) Renew(id Identity) error {
 		return ErrClosed
 	}
 	c.mu.Lock()
-	c.identity.Data, c.identity.ExpiresAt = id.Data, id.ExpiresAt // the user's id is read without the lock
+	// Not the user's id, which is read without the lock.
+	c.identity.Data, c.identity.ExpiresAt = id.Data, id.ExpiresAt
 	c.mu.Unlock()
 	c.duties.renewed()
 	return nil

@@ -53,7 +53,8 @@ func New(o *Options) *Manager {
 		page: Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
 	})
 	m.sessions = sessions{
-		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate, begin: m.watchStale,
+		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate,
+		begin: m.watchStale,
 	}
 	m.wheel = engine.NewWheel(m.background.Go)
 	m.sessions.absences = newAbsences(m.opts.ResumeGrace, m.index, &m.gate)
@@ -99,8 +100,8 @@ func (m *Manager) buildDispatch() {
 		tally: &m.tally, notes: &m.notes,
 	}
 	requests := requester{
-		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials, renew: m.sessions.expiries.renew,
-		onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(),
+		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials,
+		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(),
 		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
 	requests.resume = m.sessions.absences.resume
@@ -192,9 +193,9 @@ func (m *Manager) Join(ctx context.Context, connID, room string) (joined bool, e
 }
 
 // JoinFrom is Join of a room that keeps history, see Options.History: the connection gets first
-// what the room has kept, and then what is sent to it, with nothing missing or twice in between. It
-// may wait for the broker, until ctx ends, and not for the client, who gets what was kept as fast as
-// he reads it. A member who joins again goes back to where from says, unless it is zero.
+// what the room has kept, and then what is sent to it, with nothing missing or twice in between.
+// It may wait for the broker, until ctx ends, and not for the client, who gets what was kept as
+// fast as he reads it. A member who joins again goes back to where from says, unless it is zero.
 //
 // It returns what Join returns, and the broker's error.
 func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) (Joined, error) {

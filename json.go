@@ -18,10 +18,10 @@ var (
 	errDepth     = errors.New("nested too deep")
 )
 
-// members finds the members of the JSON object p that have these exact names, and
-// puts their raw values into values, nil where there is none, also if it returns an error. Members with other
-// names are ignored; a wanted name that comes twice is an error, because two readers
-// of the same text could then see different things.
+// members finds the members of the JSON object p that have these exact names, and puts their raw
+// values into values, nil where there is none, also if it returns an error. Members with other
+// names are ignored; a wanted name that comes twice is an error, because two readers of the same
+// text could then see different things.
 //
 // encoding/json decides what is JSON. It cannot be asked for exact names (it folds
 // case) nor about duplicates (the last wins), so this walks what it found valid.

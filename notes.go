@@ -85,7 +85,9 @@ func (n *notes) room(now time.Time) bool {
 		return false
 	}
 	n.purged = now
-	maps.DeleteFunc(n.recent, func(_ occasion, last *note) bool { return now.Sub(last.at) >= notePause })
+	maps.DeleteFunc(n.recent, func(_ occasion, last *note) bool {
+		return now.Sub(last.at) >= notePause
+	})
 	return len(n.recent) < maxSources
 }
 

@@ -101,7 +101,8 @@ type Options struct {
 	// to one user. What OnMessage sends does not count. Ten seconds' worth may come at once,
 	// but not more messages and bytes than half of QueueMessages and QueueBytes. What comes
 	// faster waits, so nothing is lost; a client that does not wait for the answers meanwhile
-	// and for which that goes on for ten seconds is ended with code 4429. 200 messages, 1 MiB, 250,000 receivers.
+	// and for which that goes on for ten seconds is ended with code 4429. 200 messages, 1 MiB,
+	// 250,000 receivers.
 	InboundRate   int
 	InboundBytes  int
 	InboundFanout int

@@ -68,8 +68,9 @@ func (d *requester) callRequest(c *Conn, r *request) (json.RawMessage, error) {
 	if d.onCall == nil {
 		return nil, noMethod(r.method)
 	}
-	in := Inbound{Method: r.method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.content)}}
-	content, err := d.onCall(c.ctx, c, in)
+	content, err := d.onCall(c.ctx, c, Inbound{
+		Method: r.method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.content)},
+	})
 	if err == nil {
 		err = (&Message{Content: content}).check(d.maxBytes)
 	}

@@ -140,8 +140,8 @@ func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e 
 	return s
 }
 
-// ended, yield, busy, renewed, run, ask, limit and failed are what the connection and its link ask of
-// those above.
+// ended, yield, busy, renewed, run, ask, limit and failed are what the connection and its link ask
+// of those above.
 func (s *session) ended(why *CloseError) { go s.farewell(s, why) }
 func (s *session) yield()                { s.reader.yield() }
 func (s *session) busy() bool            { return s.reader.handling() }

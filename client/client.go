@@ -70,8 +70,8 @@ func (c *Client) Close() error {
 // that is not acknowledged comes again, to this client or the next one of the user.
 //
 // When the client has ended, and what it has received was yielded, the last error is yielded: it
-// matches realtime.ErrClosed, and says as a *realtime.CloseError or *[DialError] why the client is to
-// stay away. After Close it is realtime.ErrClosed itself.
+// matches realtime.ErrClosed, and says as a *realtime.CloseError or *[DialError] why the client is
+// to stay away. After Close it is realtime.ErrClosed itself.
 //
 // The rest of the client does not wait for the loop, so it may call anything. A loop that is
 // slower than the messages has DialOptions.QueueMessages of them wait for it, beyond which the
