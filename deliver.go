@@ -8,12 +8,12 @@ import (
 
 // delivery is one message on its way to its receivers.
 type delivery struct {
-	x      *index
-	frames frames
-	class  engine.Class
-	except exceptions
-	seen   map[*engine.Link]struct{} // receivers so far, where the target may name one twice
-	result Result
+	x        *index
+	frames   frames
+	class    engine.Class
+	except   exceptions
+	audience *audience // where the target may name a receiver twice
+	result   Result
 }
 
 // exceptions are the receivers that are left out.
@@ -42,8 +42,10 @@ func (x *index) deliver(p *Publication) Result {
 		}
 	}
 	d.except.users = t.ExceptUsers
-	if p.flight != nil {
-		d.seen = p.flight.seen
+	if p.flight != nil && p.flight.audience != nil {
+		d.audience = p.flight.audience
+		d.audience.mu.Lock()
+		defer d.audience.mu.Unlock()
 	}
 	switch {
 	case p.Stream != "":
@@ -67,8 +69,8 @@ func (x *index) deliver(p *Publication) Result {
 // union delivers to a target of several parts.
 func (d *delivery) union(t *Target) {
 	users, rooms := d.lock(sorted(t.Users), sorted(t.Rooms))
-	if d.seen == nil && (t.All || len(users)+len(rooms)+len(t.Conns) > 1) {
-		d.seen = make(map[*engine.Link]struct{})
+	if d.audience == nil && (t.All || len(users)+len(rooms)+len(t.Conns) > 1) {
+		d.audience = new(audience)
 	}
 	if t.All {
 		d.all()
@@ -136,21 +138,12 @@ func (d *delivery) give(c *Conn) {
 
 // anyone reports whether nobody is left out, and nobody named twice.
 func (d *delivery) anyone() bool {
-	return d.seen == nil && len(d.except.conns)+len(d.except.users) == 0
+	return d.audience == nil && len(d.except.conns)+len(d.except.users) == 0
 }
 
 // wants reports whether c is not left out and has not had the message.
 func (d *delivery) wants(c *Conn) bool {
-	if d.except.has(c) {
-		return false
-	}
-	if d.seen != nil {
-		if _, twice := d.seen[c.link]; twice {
-			return false
-		}
-		d.seen[c.link] = struct{}{}
-	}
-	return true
+	return !d.except.has(c) && (d.audience == nil || d.audience.admit(c.link))
 }
 
 func (d *delivery) push(r *receiver, policy engine.Policy) (queued bool) {

@@ -270,3 +270,12 @@ func (x *index) roomNotice(what func(user, room string) Message, c *Conn, room s
 	f := x.languages.encode(&m, spot{room: room})
 	return &f
 }
+
+// traitsOf returns what is special about a room: as it was when its first member came, or would be
+// now.
+func (x *index) traitsOf(name string) traits {
+	if r, ok := x.rooms.index.get(name); ok {
+		return r.traits
+	}
+	return x.traits(name)
+}

@@ -17,7 +17,7 @@ import (
 // layers says which files stand on which: a file uses declarations of its own layer's
 // lower files only. docs/ARCHITECTURE.md shows the same table.
 var layers = [][]string{
-	{"doc", "errors", "target", "position", "limit", "json", "slow", "notes", "tails", "shard", "proxy", "receipts"},
+	{"doc", "errors", "target", "position", "limit", "json", "slow", "notes", "tails", "shard", "proxy", "receipts", "audience"},
 	{"closecode", "name", "denials", "host", "result", "strikes"},
 	{"identity", "message", "stats", "command"},
 	{"codec", "transport", "stream", "observe", "tickets"},
@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"options", "relief", "router"},
 	{"visitors"},
 	{"reader", "heartbeat", "expiry", "dispatch", "gate"},
-	{"index", "joins", "deliver", "publish", "requester", "sendrequest", "roomrequests", "requests", "suspend"},
+	{"index", "joins", "deliver", "shelf", "publish", "requester", "sendrequest", "roomrequests", "requests", "suspend"},
 	{"resume"},
 	{"session"},
 	{"hub"},
@@ -45,7 +45,8 @@ var sideways = map[string][]string{
 	"joins":        {"index"},
 	"suspend":      {"index"},
 	"deliver":      {"index"},
-	"publish":      {"index", "deliver"},
+	"shelf":        {"index"},
+	"publish":      {"index", "deliver", "shelf"},
 	"requester":    {"joins", "index"},
 	"sendrequest":  {"requester"},
 	"roomrequests": {"requester", "joins", "index"},

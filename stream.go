@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/realtime-go/realtime/internal/engine"
 )
 
 // Retention says how much of a stream is kept. What is beyond any of the bounds is forgotten, the
@@ -83,22 +81,9 @@ type Publication struct {
 
 // flight is what a publication leaves behind in the process that sends it.
 type flight struct {
-	result Result
-	online bool                      // the user whose inbox it is has a connection
-	seen   map[*engine.Link]struct{} // who has had it: it may be in several streams
-}
-
-// count counts a part that a broker has taken.
-func (f *flight) count(p Published) {
-	if p.Duplicate {
-		f.result.Duplicate = true
-	} else {
-		f.result.Kept++
-	}
-	f.result.Position = Position{}
-	if f.result.Kept <= 1 {
-		f.result.Position = p.Position
-	}
+	result   Result
+	online   bool      // the user whose inbox it is has a connection
+	audience *audience // who has had it, if it has several parts
 }
 
 // publicationBytes is about what a publication takes beside its content.
