@@ -36,7 +36,8 @@ type Broker interface {
 	// Read returns a part of a stream. One that is not there has an empty page.
 	Read(ctx context.Context, stream string, q Query) (Page, error)
 	// Cursor returns how far the reader of this name has come in a stream: what is behind that has
-	// not been acknowledged. One who is new is in front of what is kept, and known from then on.
+	// not been acknowledged. One who is new is in front of what is kept, and known from then on;
+	// the one without a name is as old as the stream, and has missed what is not kept any more.
 	Cursor(ctx context.Context, stream, reader string) (Position, error)
 	// Ack moves a reader's cursor forward to at; it never goes back. What all readers of the stream
 	// have acknowledged need not be kept any more; the broker may forget the one of more than 100

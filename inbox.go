@@ -14,8 +14,8 @@ type InboxOptions struct {
 	// Keep is how much is kept for one user. Zero Messages: nothing, there are no inboxes.
 	Keep Retention
 	// PerDevice keeps a message until each device of the user has taken it, as Identity.Device
-	// names them. A device that is not known yet gets what is kept then. Without it, what one
-	// connection has taken need not be given to the next.
+	// names them. A device that is not known yet gets what is kept then, and does not hear of what
+	// was kept before. Without it, what one connection has taken need not be given to the next.
 	PerDevice bool
 	// Exists decides whether there is such a user, before something is kept for one who has no
 	// connection in this process. It is called by the goroutine that sends, which gets its error.

@@ -206,7 +206,9 @@ func (s *memoryStream) find(offset uint64) int {
 func (s *memoryStream) cursor(reader string) uint64 {
 	at, known := s.readers[reader]
 	if !known {
-		at = s.floor
+		if reader != "" {
+			at = s.floor
+		}
 		s.know(reader, at)
 	}
 	return at

@@ -11,6 +11,7 @@ import (
 func cursorRules() []rule {
 	return []rule{
 		{"a new reader is in front of what is kept", newReader},
+		{"the reader without a name is in front of all", firstReader},
 		{"a cursor goes forward only", cursorForward},
 		{"a position of another epoch is refused", cursorEpoch},
 		{"a position ahead of the stream is refused", cursorAhead},
@@ -51,6 +52,19 @@ func newReader(s *stage) {
 	floor := s.read("user/b", realtime.Query{}).Floor
 	require.Equal(s.t, floor, s.cursor("user/b", "r").Offset)
 	require.Equal(s.t, []int{2, 3}, s.unread("user/b", "r"))
+}
+
+func firstReader(s *stage) {
+	for n := range 3 {
+		p := note("user/a", n+1)
+		p.Keep.Messages = 2
+		s.publish(p)
+	}
+	require.Zero(s.t, s.cursor("user/a", "").Offset)
+	require.Equal(s.t, []int{2, 3}, s.unread("user/a", ""))
+	at := s.read("user/a", realtime.Query{}).Publications[0].Position
+	s.ack("user/a", "", at)
+	require.Equal(s.t, at, s.cursor("user/a", ""))
 }
 
 func cursorForward(s *stage) {

@@ -58,5 +58,6 @@ func readers(s *stage) {
 	}
 	require.Zero(s.t, s.cursor("user/ab", "a").Offset)
 	floor := s.read("user/a", realtime.Query{}).Floor
-	require.Equal(s.t, floor, s.cursor("user/a", "").Offset, "nobody yet")
+	require.Equal(s.t, floor, s.cursor("user/a", "nobody yet").Offset)
+	require.Zero(s.t, s.cursor("user/a", "").Offset, "he has no name")
 }

@@ -31,9 +31,13 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Po
 		}
 		key := nameKey(r.number, reader)
 		value := tx.Bucket([]byte(bucketCursors)).Get(key)
-		if offset, ok := b.readCursor(stream, key, value); ok {
+		offset, ok := b.readCursor(stream, key, value)
+		switch {
+		case ok:
 			at.Offset = min(at.Offset, offset)
-		} else {
+		case reader == "" && value == nil:
+			at.Offset = 0
+		default:
 			at.Offset = r.page.Floor
 		}
 		return nil
