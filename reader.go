@@ -19,11 +19,6 @@ const (
 	// quietTime is after how much silence a connection gives up the goroutine that reads
 	// it. One that comes back sooner is cheaper to leave alone.
 	quietTime = 10 * time.Second
-	// ratePatience is how long a client may be slowed down without a break.
-	ratePatience = 10 * time.Second
-	// What is read ahead while a handler runs.
-	maxBacklog      = 64
-	maxBacklogBytes = 256 << 10
 )
 
 // reader reads one connection and runs what its messages ask for, in order.
@@ -40,10 +35,8 @@ type reader struct {
 	*readers
 	c *Conn
 
-	messages, bytes, fanout, pings bucket
-
-	slowSince time.Duration // since when the buckets have been in debt, as c.now(); or 0
-	late      int           // bytes that came in after the end
+	used allowance
+	late int // bytes that came in after the end
 
 	watch   engine.Timer // looks after a handler, a message or a silence that takes long
 	armed   atomic.Bool
@@ -55,8 +48,7 @@ type reader struct {
 	changed sync.Cond
 	busy    bool // somebody runs messages
 	yielded bool // and somebody else reads
-	backlog []command
-	pending int // bytes of the backlog
+	backlog backlog
 	loops   int // goroutines
 	inUser  int // of those, how many run code of the application
 	closed  bool
@@ -68,20 +60,6 @@ type readers struct {
 	wheel  *engine.Wheel
 	run    func(*Conn, command)
 	limits limits
-}
-
-// limits is how much clients may send.
-type limits struct{ messages, bytes, fanout, pings limit }
-
-// newLimits lets nobody send at once what would fill half of a receiver's queue: a client
-// could end the others in his room with it, who have had no time to read.
-func newLimits(o *Options) limits {
-	return limits{
-		messages: newLimit(o.InboundRate, min(burstSeconds*o.InboundRate, o.QueueMessages/2)),
-		bytes:    newLimit(o.InboundBytes, min(burstSeconds*o.InboundBytes, o.QueueBytes/2)),
-		fanout:   newLimit(o.InboundFanout, burstSeconds*o.InboundFanout),
-		pings:    newLimit(pingRate, pingBurst),
-	}
 }
 
 // init makes a zero reader ready.
@@ -124,7 +102,7 @@ func (r *reader) wake() {
 
 // ping takes the leave to answer a ping.
 func (r *reader) ping() bool {
-	if r.pings.take(r.limits.pings, 1, r.c.now()) == 0 {
+	if r.used.ping(&r.limits, r.c.now()) {
 		return true
 	}
 	r.c.expel(CauseRate, ClosePolicy, "too many pings")
@@ -232,18 +210,12 @@ func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 
 // throttle waits until the client may have sent what it has sent.
 func (r *reader) throttle(n int) bool {
-	now := r.c.now()
-	wait := max(r.messages.take(r.limits.messages, 1, now), r.bytes.take(r.limits.bytes, n, now),
-		r.fanout.take(r.limits.fanout, int(r.c.reached.Swap(0)), now))
+	wait, tooLong := r.used.message(&r.limits, n, int(r.c.reached.Swap(0)), r.c.now())
 	if wait == 0 {
-		r.slowSince = 0
 		return true
 	}
 	r.tally.add(cThrottled, 1)
-	if r.slowSince == 0 {
-		r.slowSince = now
-	}
-	if now-r.slowSince >= ratePatience {
+	if tooLong {
 		r.c.expel(CauseRate, CloseRate, "sent too much")
 		return false
 	}
@@ -252,7 +224,7 @@ func (r *reader) throttle(n int) bool {
 	select {
 	case <-t.C:
 		if !r.c.transport.ahead() { // it goes on when it is answered, and that is slow enough
-			r.slowSince = 0
+			r.used.rested()
 		}
 		return true
 	case <-r.c.ctx.Done():
@@ -277,9 +249,7 @@ func (r *reader) offer(cmd command) (mine bool) {
 		return false
 	}
 	if r.busy {
-		cmd.keep()
-		r.backlog = append(r.backlog, cmd)
-		r.pending += cmd.size()
+		r.backlog.add(cmd)
 		return false
 	}
 	r.busy = true
@@ -289,8 +259,7 @@ func (r *reader) offer(cmd command) (mine bool) {
 
 // full reports whether there is no room for cmd, and somebody will make some. r.mu is held.
 func (r *reader) full(cmd command) bool {
-	return r.busy && !r.c.ended() && !r.closed &&
-		(len(r.backlog) >= maxBacklog || r.pending+cmd.size() > maxBacklogBytes && r.pending > 0)
+	return r.busy && !r.c.ended() && !r.closed && !r.backlog.fits(cmd)
 }
 
 func (r *reader) deafen(yes bool) {
@@ -322,7 +291,7 @@ func (r *reader) work(cmd command) (kept bool) {
 func (r *reader) abandon() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.backlog, r.pending, r.busy = nil, 0, false
+	r.backlog, r.busy = backlog{}, false
 	r.inUser--
 	r.loops--
 	r.changed.Broadcast()
@@ -335,18 +304,14 @@ func (r *reader) following() (cmd command, more, kept bool) {
 	defer r.mu.Unlock()
 	defer r.changed.Broadcast()
 	if r.c.ended() {
-		r.backlog = nil
+		r.backlog = backlog{}
 	}
-	if len(r.backlog) == 0 {
+	if cmd, more = r.backlog.next(); !more {
 		kept = !r.yielded && !r.closed
-		r.backlog, r.pending, r.busy, r.yielded = nil, 0, false, false
+		r.busy, r.yielded = false, false
 		r.inUser--
-		return command{}, false, kept
 	}
-	cmd = r.backlog[0]
-	r.backlog = r.backlog[1:]
-	r.pending -= cmd.size()
-	return cmd, true, false
+	return cmd, more, kept
 }
 
 // hold makes whatever comes in wait for open. The caller runs code of the application until

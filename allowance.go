@@ -1,0 +1,49 @@
+package realtime
+
+import "time"
+
+// ratePatience is how long a client may be slowed down without a break.
+const ratePatience = 10 * time.Second
+
+// limits is how much clients may send.
+type limits struct{ messages, bytes, fanout, pings limit }
+
+// newLimits lets nobody send at once what would fill half of a receiver's queue: a client
+// could end the others in his room with it, who have had no time to read.
+func newLimits(o *Options) limits {
+	return limits{
+		messages: newLimit(o.InboundRate, min(burstSeconds*o.InboundRate, o.QueueMessages/2)),
+		bytes:    newLimit(o.InboundBytes, min(burstSeconds*o.InboundBytes, o.QueueBytes/2)),
+		fanout:   newLimit(o.InboundFanout, burstSeconds*o.InboundFanout),
+		pings:    newLimit(pingRate, pingBurst),
+	}
+}
+
+// allowance is how much of the limits one client has used.
+type allowance struct {
+	messages, bytes, fanout, pings bucket
+
+	slowSince time.Duration // since when there has been a debt, on the clock of now; or 0
+}
+
+// ping takes a ping, and reports whether there was one left.
+func (a *allowance) ping(l *limits, now time.Duration) bool {
+	return a.pings.take(l.pings, 1, now) == 0
+}
+
+// message takes a message of n bytes, of one whose messages have reached so many receivers since
+// the last. It returns how long the client has to wait, and whether it has had to for too long.
+func (a *allowance) message(l *limits, n, reached int, now time.Duration) (wait time.Duration, tooLong bool) {
+	wait = max(a.messages.take(l.messages, 1, now), a.bytes.take(l.bytes, n, now),
+		a.fanout.take(l.fanout, reached, now))
+	switch {
+	case wait == 0:
+		a.slowSince = 0
+	case a.slowSince == 0:
+		a.slowSince = now
+	}
+	return wait, wait > 0 && now-a.slowSince >= ratePatience
+}
+
+// rested says that the client has waited, and not sent on meanwhile.
+func (a *allowance) rested() { a.slowSince = 0 }
