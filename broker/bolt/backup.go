@@ -14,21 +14,10 @@ import (
 // It costs two commits. While it runs the file grows, since nothing that the copy needs is
 // overwritten; once it would grow beyond 1 GiB, or beyond twice its size, publications wait for w.
 func (b *Broker) Backup(ctx context.Context, w io.Writer) error {
-	var snapshot *bbolt.Tx
-	err := b.submit(context.WithoutCancel(ctx), &task{ // snapshot must not be lost
-		do: func(bt *batch) error { return bt.label(true) },
-		committed: func() (err error) {
-			snapshot, err = b.store.snapshot()
-			return err
-		},
-	})
-	if err != nil {
-		return err
+	snapshot, err := b.snapshotToCopy(context.WithoutCancel(ctx)) // it must not be lost
+	if snapshot != nil {
+		defer func() { _ = snapshot.Rollback() }() // it can only say that it has ended
 	}
-	defer func() { _ = snapshot.Rollback() }() // it can only say that it has ended
-	err = b.submit(context.WithoutCancel(ctx), &task{
-		do: func(bt *batch) error { return bt.label(false) },
-	})
 	if err != nil {
 		return err
 	}
@@ -36,6 +25,24 @@ func (b *Broker) Backup(ctx context.Context, w io.Writer) error {
 		_, err := snapshot.WriteTo(patient{ctx, w})
 		return err
 	})
+}
+
+// snapshotToCopy returns a snapshot in which the file says that it is a copy. One is made at a
+// time: in a batch with the end of another one the file would not say so.
+func (b *Broker) snapshotToCopy(ctx context.Context) (snapshot *bbolt.Tx, err error) {
+	b.labelling.Lock()
+	defer b.labelling.Unlock()
+	err = b.submit(ctx, &task{
+		do: func(bt *batch) error { return bt.label(true) },
+		committed: func() (err error) {
+			snapshot, err = b.store.snapshot()
+			return err
+		},
+	})
+	if err != nil {
+		return snapshot, err
+	}
+	return snapshot, b.submit(ctx, &task{do: func(bt *batch) error { return bt.label(false) }})
 }
 
 // label says in the file that it is a copy. For the moment between two commits it says so of the

@@ -25,6 +25,8 @@ type Broker struct {
 	sink  atomic.Pointer[realtime.Sink]
 	carry sync.Mutex // held while what is not kept is delivered
 
+	labelling sync.Mutex // held while the file says that it is a copy
+
 	tasks   chan *task   // to the writer
 	landing chan []*task // from the writer, what is committed, in order
 

@@ -1,14 +1,17 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -328,4 +331,46 @@ func TestCloseFails(t *testing.T) {
 	require.NotEqual(t, first.Position.Epoch, page.Top.Epoch)
 	require.EqualValues(t, 1, page.Top.Offset)
 	require.NoError(t, f.Close(t.Context()))
+}
+
+// Each of several backups at once says that it is a copy.
+func TestBackupsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	b, err := Open(filepath.Join(dir, "streams.db"), nil)
+	require.NoError(t, err)
+	copies := make([]bytes.Buffer, 64)
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(copies)); i = next.Add(1) - 1 {
+				if err := b.Backup(t.Context(), &copies[i]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := range copies {
+		path := filepath.Join(dir, "copy.db")
+		require.NoError(t, os.WriteFile(path, copies[i].Bytes(), 0o600))
+		require.True(t, headerIn(t, path).copied, "copy %d", i)
+	}
+	require.NoError(t, b.Close(t.Context()))
+	require.False(t, headerIn(t, filepath.Join(dir, "streams.db")).copied)
+}
+
+// headerIn returns the header of a store that is closed.
+func headerIn(t *testing.T, path string) (h header) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+	require.NoError(t, err)
+	require.NoError(t, db.View(func(tx *bbolt.Tx) error {
+		var ok bool
+		h, ok = readHeader(tx)
+		require.True(t, ok)
+		return nil
+	}))
+	require.NoError(t, db.Close())
+	return h
 }
