@@ -61,7 +61,7 @@ func (k *catcher) step(f *feed) (finished bool) {
 	q.After = from.Offset
 	page, err := k.carrier.read(f.conn.Context(), f.stream, q)
 	var anew Position // where an inbox begins that has another epoch
-	if err == nil && f.begin != nil && page.gap(from) == ReasonEpoch {
+	if err == nil && f.begin != nil && page.gap(from) == ReasonEpoch && page.Top.Epoch != from.Epoch {
 		anew, err = f.begin(f.conn.Context())
 	}
 	if err != nil {
@@ -149,7 +149,7 @@ func (k *catcher) giveAll(f *feed, parts []part) bool {
 func (k *catcher) lose(f *feed, page *Page, why Reason, anew Position) (finished bool) {
 	at := f.last
 	switch {
-	case why == ReasonExpired || why == ReasonOverflow || why == ReasonTaken:
+	case f.done.Epoch == page.Top.Epoch && f.done.Offset < page.Floor:
 		at = Position{page.Top.Epoch, page.Floor}
 	case anew.Epoch != "":
 		at = anew

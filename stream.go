@@ -207,7 +207,7 @@ type Page struct {
 	// what is behind Floor is complete.
 	Floor uint64
 	// Why says what took those up to Floor away: [ReasonExpired], [ReasonOverflow] or
-	// [ReasonTaken]. Empty if Floor is zero.
+	// [ReasonTaken], or [ReasonEpoch] if they were damaged. Empty if Floor is zero.
 	Why Reason
 }
 
