@@ -57,6 +57,8 @@ func (b *inbox) begin(cursor *position, lost error, cut func()) {
 
 // enter begins anew. b.mu is held, for this and the following.
 func (b *inbox) enter(at position) {
+	b.requests.forget(b.ack) // it is about the inbox before
+	b.ack = nil
 	b.at, b.out, b.done, b.acked = at, nil, at.Offset, at.Offset
 }
 

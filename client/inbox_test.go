@@ -268,3 +268,17 @@ func TestSlowConsumerOfTheInbox(t *testing.T) {
 		require.Zero(t, alice.longest(), "nobody else is waited for")
 	})
 }
+
+// An acknowledgement that is on its way when the inbox begins anew says nothing about the new one.
+func TestAckAsTheInboxBeginsAnew(t *testing.T) {
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, _ int) {
+		s.inboxed(5, 3)
+		old := s.expects(ack(5))
+		s.keptIn("", "i2", 1, 0)
+		s.replies(old)
+		s.replies(s.expects(`{"type":"ack","offset":1,"epoch":"i2"}`))
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		require.Equal(t, []string{"bob: 5", "gap  epoch 5-0", "bob: 1"}, w.dial("alice").got())
+	})
+}
