@@ -282,3 +282,24 @@ func TestAckAsTheInboxBeginsAnew(t *testing.T) {
 		require.Equal(t, []string{"bob: 5", "gap  epoch 5-0", "bob: 1"}, w.dial("alice").got())
 	})
 }
+
+// The server may have lost what the client has got already: then nothing is missing.
+func TestInboxIsTrimmed(t *testing.T) {
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, n int) {
+		if n == 1 {
+			s.inboxed(5, 3, 6, 5, 7, 6)
+			s.hears()
+			return
+		}
+		s.says(`{"message_type":"position","offset":6,"epoch":"i1","recovered":false,"reason":"overflow"}`)
+		s.inboxed(7, 6, 8, 7)
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		alice := w.deaf("alice", client.DialOptions{})
+		synctest.Wait()
+		w.cut()
+		alice.back()
+		alice.listen()
+		require.Equal(t, []string{"bob: 5", "bob: 6", "bob: 7", "bob: 8"}, alice.got())
+	})
+}

@@ -38,8 +38,8 @@ func (m *move) leads(at position) bool {
 		return false
 	case m.reason == "":
 		return !passed(at, m.to)
-	case m.from == math.MaxUint64:
-		return true
+	case m.from == math.MaxUint64: // back only to what there is
+		return m.reason == realtime.ReasonAhead || !passed(at, m.to)
 	default:
 		return m.to.Epoch == at.Epoch && at.Offset <= m.from
 	}

@@ -175,3 +175,16 @@ test("without an inbox nothing is acknowledged", async (t) => {
   await receive(world, kept(5, 3));
   assert.deepEqual([got, acks(world)], [[5], []]);
 });
+
+test("what the server has lost, and we have, is not missing", async (t) => {
+  const { world, client, log } = await open(t, 3);
+  client.on("chat", (content) => {
+    log.push(content);
+    return new Promise(() => {});
+  });
+  await receive(world, kept(5, 3), kept(6, 5), kept(7, 6));
+  await world.comeBack(cursor(3));
+  const lost = { message_type: "position", epoch: "i1", offset: 6, recovered: false, reason: "overflow" };
+  await receive(world, lost, kept(7, 6), kept(8, 7));
+  assert.deepEqual(log, [5, 6, 7, 8]);
+});

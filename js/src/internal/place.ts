@@ -23,8 +23,8 @@ export function follows(mark: Mark, prev: unknown, at: Mark): boolean {
 
 /** Whether a jump leads away from a place. */
 export function leadsOn({ to, from = Infinity, reason }: Jump, at: Mark): boolean {
-  if (reason === undefined) return !isOld(to, at);
-  return from === Infinity || (to.epoch === at.epoch && at.offset <= from);
+  if (from !== Infinity && reason) return to.epoch === at.epoch && at.offset <= from;
+  return reason === "ahead" || !isOld(to, at); // back only to what there is
 }
 
 /** The mark of the message before one, if that is known. */
