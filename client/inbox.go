@@ -19,6 +19,7 @@ type inbox struct {
 	at    position   // without an epoch: there is no inbox
 	full  bool       // what came was not taken, because the consumer is behind
 	out   []handed   // what the consumer is not done with, in order
+	old   []position // what he is not done with of what was before enter, and may have come again
 	done  uint64     // the offset up to which he is
 	acked uint64     // the offset up to which the server knows
 	ack   *request   // is not answered
@@ -59,6 +60,11 @@ func (b *inbox) begin(cursor *position, lost error, cut func()) {
 func (b *inbox) enter(at position) {
 	b.requests.forget(b.ack) // it is about the inbox before
 	b.ack = nil
+	for _, h := range b.out {
+		if !h.done {
+			b.old = append(b.old, position{Epoch: b.at.Epoch, Offset: h.offset})
+		}
+	}
 	b.at, b.out, b.done, b.acked = at, nil, at.Offset, at.Offset
 }
 
@@ -129,13 +135,14 @@ func (b *inbox) took(m *Message) {
 }
 
 func (b *inbox) finish(at position) {
+	b.old = slices.DeleteFunc(b.old, func(old position) bool { return old == at })
 	i, ok := slices.BinarySearchFunc(b.out, at.Offset, func(h handed, offset uint64) int {
 		return cmp.Compare(h.offset, offset)
 	})
 	if ok && at.Epoch == b.at.Epoch {
 		b.out[i].done = true
-		b.advance()
 	}
+	b.advance()
 }
 
 // leave is told what the application had when it stopped to ask for more. It may be any message.
@@ -161,7 +168,7 @@ func (b *inbox) resume() {
 // advance acknowledges what has been done without anything in front of it that has not.
 func (b *inbox) advance() {
 	n := 0
-	for n < len(b.out) && b.out[n].done {
+	for len(b.old) == 0 && n < len(b.out) && b.out[n].done {
 		b.done = b.out[n].offset
 		n++
 	}

@@ -303,3 +303,30 @@ func TestInboxIsTrimmed(t *testing.T) {
 		require.Equal(t, []string{"bob: 5", "bob: 6", "bob: 7", "bob: 8"}, alice.got())
 	})
 }
+
+// What comes again in another life of the inbox is not acknowledged while it waits for the application.
+func TestAckOfWhatComesAgainAnew(t *testing.T) {
+	var acks []int
+	inbox := func(n int) string { return fmt.Sprintf(`,"inbox":{"epoch":"i%d","offset":0,"top":2}`, n) }
+	served(t, greeted(t, inbox, func(s *stage, n int) {
+		s.says(fmt.Sprintf(`{"message_type":"chat","sender_id":"bob","content":2,"id":"m",`+
+			`"offset":2,"prev":0,"epoch":"i%d"}`, n))
+		for a := s.hears(); n > 1 && a.Type != "gone"; a = s.hears() {
+			acks = append(acks, a.Offset)
+			s.replies(a)
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.deaf("alice", client.DialOptions{})
+		synctest.Wait()
+		w.cut()
+		alice.back()
+		for i, want := range []string{"bob: 2", "gap  epoch 2-0"} {
+			synctest.Wait()
+			require.Empty(t, acks, "%d: the application is not done with it", i)
+			msg, err := alice.Receive(t.Context())
+			require.Equal(t, want, shorthand(msg, err))
+		}
+		synctest.Wait()
+		require.Equal(t, []int{2}, acks)
+	})
+}
