@@ -101,7 +101,7 @@ test("an inbox that is another one is a gap", async (t) => {
   assert.deepEqual(acks(world), [], "it does not know the old one");
   await receive(world, kept(1, 0, { epoch: "i2" }), kept(2, 0, { epoch: "i3" }));
   assert.deepEqual(log, [5, "undefined epoch 5-0", 1, "undefined epoch 1-0", 2]);
-  assert.equal(world.socket.last("ack").epoch, "i2");
+  assert.equal(world.socket.last("ack").epoch, "i3");
 });
 
 test("another client of the user may be faster", async (t) => {
@@ -187,4 +187,17 @@ test("what the server has lost, and we have, is not missing", async (t) => {
   const lost = { message_type: "position", epoch: "i1", offset: 6, recovered: false, reason: "overflow" };
   await receive(world, lost, kept(7, 6), kept(8, 7));
   assert.deepEqual(log, [5, 6, 7, 8]);
+});
+
+test("an inbox that begins anew is acknowledged over the same connection", async (t) => {
+  const { world } = await open(t, 3);
+  await receive(world, kept(5, 3));
+  world.socket.reply("ack");
+  await receive(world, kept(1, 0, { epoch: "i2" }));
+  assert.equal(world.socket.last("ack").epoch, "i2");
+  const anew = { message_type: "position", epoch: "i3", offset: 4, recovered: false, reason: "epoch" };
+  await receive(world, anew, kept(5, 4, { epoch: "i3" }));
+  world.socket.reply("ack");
+  const { epoch, offset } = world.socket.last("ack");
+  assert.deepEqual([epoch, offset], ["i3", 5]);
 });

@@ -64,7 +64,7 @@ export class Inbox implements Place {
   #ack(): void {
     const done = this.#done;
     if (this.#asking || !this.#requests.connected || !done || !this.#acked) return;
-    if (done.epoch !== this.#acked.epoch || done.offset <= this.#acked.offset) return;
+    if (done.epoch !== this.#at?.epoch || isOld(done, this.#acked)) return;
     this.#asking = true;
     const { offset, epoch } = done;
     this.#requests.make({ type: "ack", offset, epoch }, (error) => {
