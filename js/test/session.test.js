@@ -64,3 +64,41 @@ test("after a final end nothing is resumed", async (t) => {
   world.socket.welcome();
   assert.equal(world.socket.last("resume"), undefined);
 });
+
+const asked = ({ socket }) => socket.requests.map(({ type, room }) => room ? `${type} ${room}` : type);
+
+test("a session that goes on is not in a room that was left meanwhile", async (t) => {
+  const { world, client, room } = await lobby(t, 5, { welcome: { session: "s1" } });
+  world.socket.end(1006);
+  room.leave();
+  client.join("hall").leave();
+  client.join("kitchen").leave();
+  await world.pass(1);
+  client.join("kitchen");
+  await world.nextAttempt();
+  world.socket.welcome({ session: "s2" });
+  assert.deepEqual(asked(world), ["resume", "leave lobby", "leave hall", "join kitchen"]);
+  await world.comeBack({ session: "s3" });
+  assert.deepEqual(asked(world), ["resume", "leave lobby", "leave hall", "join kitchen"], "not answered");
+});
+
+test("a leave that was not answered is asked for again if the session goes on", async (t) => {
+  const { world, room } = await lobby(t, 5, { welcome: { session: "s1" } });
+  room.leave();
+  await world.pass(1);
+  assert.equal(world.socket.last("leave").room, "lobby");
+  await world.comeBack({ session: "s2" });
+  assert.deepEqual(asked(world), ["resume", "leave lobby"]);
+  world.socket.reply("leave");
+  await world.comeBack({});
+  assert.deepEqual(asked(world), ["resume"]);
+});
+
+test("without a session a room that was left is not left again", async (t) => {
+  const { world, room } = await lobby(t, 5);
+  world.socket.end(1006);
+  room.leave();
+  await world.nextAttempt();
+  world.socket.welcome();
+  assert.deepEqual(asked(world), []);
+});

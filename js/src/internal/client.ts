@@ -36,6 +36,7 @@ export class RealtimeClient implements Client {
   readonly #gaps = new Handlers<[Gap]>();
   readonly #inbox: Inbox;
   readonly #seen = new Seen();
+  readonly #left = new Set<string>(); // rooms that a session may still be in
   #session: string | undefined; // that the next connection may resume
   #first = true; // connection
   #line: Line | undefined; // while it is open
@@ -115,10 +116,20 @@ export class RealtimeClient implements Client {
       history: (query) => this.#history(name, query),
       requests: this.#requests,
       gap: (gap) => this.#missing(gap),
+      part: () => this.#part(name),
       forget: () => this.#rooms.delete(name),
     });
     this.#rooms.set(name, room);
     return room;
+  }
+
+  /** Leaves a room: now, or when a session goes on that has not heard of it. */
+  #part(room: string): void {
+    this.#left.add(room);
+    if (!this.#line) return;
+    this.#requests.make({ type: "leave", room }, (error) => {
+      if (error?.code !== "disconnected") this.#left.delete(room); // left it is in any case
+    });
   }
 
   #sender(to: object): Sender {
@@ -168,11 +179,18 @@ export class RealtimeClient implements Client {
     this.#inbox.open(inbox);
   }
 
-  /** Takes up the place of the last connection, if the server has kept it. */
+  /**
+   * Takes up the place of the last connection, if the server has kept it, but for the rooms that
+   * were left meanwhile.
+   */
   #resume(next: string | undefined): void {
     const session = this.#session;
     this.#session = next;
-    if (session) this.#requests.make({ type: "resume", session }, () => {}); // or does without
+    const left = [...this.#left].filter((room) => !this.#rooms.has(room));
+    this.#left.clear();
+    if (!session) return;
+    this.#requests.make({ type: "resume", session }, () => {}); // or does without
+    for (const room of left) this.#part(room);
   }
 
   #missing(gap: Gap): void {

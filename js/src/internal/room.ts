@@ -11,6 +11,8 @@ import { asNumber, asString, toMark, type Jump, type Mark } from "./wire.js";
 export interface RoomClient extends Pick<Room, "send" | "history"> {
   readonly requests: Requests;
   gap(gap: Gap): void;
+  /** Tells the server that we are not in the room. */
+  part(): void;
   /** Nobody wants the room any more. */
   forget(): void;
 }
@@ -120,7 +122,7 @@ export class ClientRoom implements Room, Place {
   removed(): void {
     if (this.#asking) {
       if (!this.joined) return; // the answer says how it goes on
-      this.#part(); // we have not asked to be let in again
+      this.#client.part(); // we have not asked to be let in again
     }
     this.joined = false;
     this.#refused(new RealtimeError("removed", "the server has taken us out of the room"));
@@ -267,10 +269,6 @@ export class ClientRoom implements Room, Place {
   #left(): void {
     this.#wanted = false;
     this.lost();
-    if (this.#requests.connected) this.#part();
-  }
-
-  #part(): void {
-    this.#requests.make({ type: "leave", room: this.name }, () => {}); // left it is in any case
+    this.#client.part();
   }
 }
