@@ -3,9 +3,12 @@ package client_test
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/client"
 )
 
 func TestHoles(t *testing.T) {
@@ -194,5 +197,45 @@ func TestHoleWhileLeaving(t *testing.T) {
 		_, err := alice.Ping(t.Context())
 		require.NoError(t, err)
 		require.Empty(t, alice.got())
+	})
+}
+
+// A hole that is found while a leave is on its way is asked for if that is refused, as is what a
+// consumer had no room for.
+func TestHoleWhileLeavingInVain(t *testing.T) {
+	lobby(t, func(s *stage) {
+		leave := s.expects(`{"type":"leave","room":"lobby"}`)
+		s.kept(9, 7)
+		s.refuses(leave, "forbidden")
+		s.answers(s.expects(joinLobby5), `{"epoch":"r1","offset":5,"top":9,"recovered":true}`)
+		s.kept(7, 5, 9, 7)
+	})(func(t *testing.T, _ *world, alice *rig) {
+		require.Equal(t, "forbidden", code(alice.Leave(t.Context(), "lobby")))
+		require.Equal(t, []string{chat(7), chat(9)}, alice.got())
+	})
+}
+
+func TestSlowConsumerWhileLeavingInVain(t *testing.T) {
+	served(t, greeted(t, empty, func(s *stage, _ int) {
+		s.answers(s.expects(joinLobby), at5)
+		s.kept(6, 5, 7, 6)
+		leave := s.expects(`{"type":"leave","room":"lobby"}`)
+		time.Sleep(time.Second)
+		s.refuses(leave, "forbidden")
+		s.answers(s.expects(`{"type":"join","room":"lobby","since":{"epoch":"r1","offset":6}}`),
+			`{"epoch":"r1","offset":6,"top":7,"recovered":true}`)
+		s.kept(7, 6)
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		alice := w.deaf("alice", client.DialOptions{QueueMessages: 1})
+		alice.join("lobby")
+		alice.read.Go(func() { _ = alice.Leave(t.Context(), "lobby") })
+		synctest.Wait()
+		msg, err := alice.Receive(t.Context())
+		require.Equal(t, chat(6), shorthand(msg, err))
+		alice.listen()
+		time.Sleep(time.Second)
+		require.Equal(t, []string{chat(7)}, alice.got())
+		require.Empty(t, alice.recovered())
 	})
 }

@@ -20,6 +20,7 @@ type room struct {
 	lossy bool     // what the server has left out is not to be had again
 	again *request // a join from at that is not answered: what is kept comes behind the answer
 	full  bool     // what came was not taken, because the consumer is behind
+	due   bool     // a join from at, if it turns out that the client does not leave
 
 	past   uint64 // offset up to which what comes was asked for, and is given anew
 	owes   bool   // OnRecover, when at has come to top
@@ -83,13 +84,13 @@ func (ms *members) rejoin(r *room, why occasion) *request {
 	o := outgoing{Type: "join", Room: r.name, Since: since(r.at)}
 	// A name that was joined can be encoded.
 	r.again, _ = ms.requests.prepare(o, false, func(res result) { ms.rejoined(r, why, res) })
-	r.full = false
+	r.full, r.due = false, false
 	return r.again
 }
 
 // ask sends it.
 func (ms *members) ask(r *room, why occasion) {
-	if r.leaving > 0 {
+	if r.due = r.leaving > 0; r.due {
 		return
 	}
 	if ms.requests.add(ms.rejoin(r, why)) != nil {
@@ -169,7 +170,13 @@ func (ms *members) leaves(name string) (answered func()) {
 	return func() {
 		ms.mu.Lock()
 		defer ms.mu.Unlock()
-		r.leaving--
+		if r.leaving--; r.due && r.joined && slices.Contains(ms.all, r) {
+			why := hole
+			if r.full {
+				why = drained
+			}
+			ms.ask(r, why)
+		}
 	}
 }
 
