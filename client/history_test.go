@@ -216,3 +216,19 @@ func TestLeaveAndComeAgain(t *testing.T) {
 		}, alice.got())
 	})
 }
+
+// So does who asks for it from a position on.
+func TestLeaveAndComeAgainSince(t *testing.T) {
+	bubble(t, realtime.Options{History: realtime.Retention{Messages: 10}}, func(t *testing.T, w *world) {
+		alice, bob := w.dial("alice"), w.dial("bob")
+		alice.join("lobby")
+		hi, err := bob.SendReceipt(t.Context(), realtime.ToRoom("lobby"), realtime.Message{Content: []byte(`"hi"`)})
+		require.NoError(t, err)
+		require.NoError(t, bob.say("lobby", "there"))
+		require.Equal(t, []string{`bob@lobby: "hi"`, `bob@lobby: "there"`}, alice.got())
+		require.NoError(t, alice.Leave(t.Context(), "lobby"))
+		require.NoError(t, alice.JoinFrom(t.Context(), "lobby", realtime.From{Since: hi.Position}))
+		require.Equal(t, []string{`bob@lobby: "there"`}, alice.got())
+		require.Equal(t, []string{"lobby 1"}, alice.recovered())
+	})
+}

@@ -155,6 +155,7 @@ func (ms *members) joined(name string, from position, content json.RawMessage) {
 	r.joined = true
 	if r.at.Epoch == "" {
 		ms.enter(r, from, hole, content)
+		r.past = r.top // the application has asked for it
 	}
 }
 
