@@ -11,6 +11,7 @@ import (
 func cursorRules() []rule {
 	return []rule{
 		{"a new reader is in front of what is kept", newReader},
+		{"a new reader is known from then on", knownReader},
 		{"the reader without a name is in front of all", firstReader},
 		{"a cursor goes forward only", cursorForward},
 		{"a position of another epoch is refused", cursorEpoch},
@@ -52,6 +53,19 @@ func newReader(s *stage) {
 	floor := s.read("user/b", realtime.Query{}).Floor
 	require.Equal(s.t, floor, s.cursor("user/b", "r").Offset)
 	require.Equal(s.t, []int{2, 3}, s.unread("user/b", "r"))
+}
+
+func knownReader(s *stage) {
+	at := s.fill("user/a", 2)
+	require.Zero(s.t, s.cursor("user/a", "r").Offset)
+	for n := range 3 {
+		p := note("user/a", n+3)
+		p.Keep.Messages = 2
+		s.publish(p)
+	}
+	require.Equal(s.t, realtime.Position{Epoch: at[0].Epoch}, s.cursor("user/a", "r"),
+		"it has missed what is not kept any more")
+	require.Equal(s.t, []int{4, 5}, s.unread("user/a", "r"))
 }
 
 func firstReader(s *stage) {

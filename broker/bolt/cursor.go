@@ -10,8 +10,12 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Cursor returns how far a reader has come. It is the zero Position if there is no such stream.
+// Cursor returns how far a reader has come. It is the zero Position if there is no such stream. It
+// waits for the disk if the reader is new.
 func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Position, error) {
+	if err := checkKey("reader", len(reader)); err != nil {
+		return realtime.Position{}, err
+	}
 	if err := b.err(ctx); err != nil {
 		return realtime.Position{}, err
 	}
@@ -25,6 +29,7 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Po
 	if r.page.Top = at; at.Epoch == "" {
 		return at, nil
 	}
+	known := true
 	err = b.store.view(func(tx *bbolt.Tx) error {
 		if err := r.read(tx); err != nil {
 			return err
@@ -38,14 +43,32 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Po
 		case reader == "" && value == nil:
 			at.Offset = 0
 		default:
-			at.Offset = r.page.Floor
+			at.Offset, known = r.page.Floor, value != nil
 		}
 		return nil
 	})
+	if err == nil && !known {
+		err = b.meet(ctx, h, reader, at)
+	}
 	if err != nil {
 		return realtime.Position{}, err
 	}
 	return at, nil
+}
+
+// meet notes where a reader begins who is new: what is not kept for long enough, he has missed.
+func (b *Broker) meet(ctx context.Context, h *head, reader string, at realtime.Position) error {
+	b.cache.again(h)
+	return b.submit(ctx, &task{head: h, size: len(reader), do: func(bt *batch) error {
+		st := bt.state(h)
+		key := nameKey(st.number, reader)
+		if at != st.position(bt.era, at.Offset) || bt.cursors.Get(key) != nil {
+			return nil // the stream has begun anew, or somebody else was faster
+		}
+		bt.seatReader(h.name, st.number)
+		bt.put(bt.cursors, key, sealNumber(key, at.Offset))
+		return nil
+	}})
 }
 
 // readCursor returns the offset in a cursor. Whose cursor is damaged, gets everything again.
