@@ -27,7 +27,8 @@ func brokenDown(why *CloseError) bool {
 	case CauseLost, CauseProtocol:
 		return true
 	case CauseClient:
-		return why.Code != CloseNormal && why.Code != CloseAway && why.Code != CloseNone
+		return why.Code != CloseNormal && why.Code != CloseAway && why.Code != CloseNone &&
+			why.Code != CloseSlow
 	}
 	return false
 }

@@ -60,6 +60,8 @@ func lost(why *CloseError) bool {
 	switch why.Cause {
 	case CauseLost, CauseTimeout, CauseSlow:
 		return true
+	case CauseClient:
+		return why.Code == CloseSlow // it is behind, and comes back at once
 	}
 	return why.Err == errResumed
 }

@@ -1,13 +1,16 @@
 package client_test
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/client"
 )
 
@@ -328,5 +331,35 @@ func TestAckOfWhatComesAgainAnew(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Equal(t, []int{2}, acks)
+	})
+}
+
+// A consumer that is behind has not broken down with what he works on.
+func TestSlowConsumerHasNotBrokenDown(t *testing.T) {
+	var aside atomic.Int64
+	bubble(t, realtime.Options{Inbox: realtime.InboxOptions{
+		Keep:       realtime.Retention{Messages: 100},
+		OnSetAside: func(context.Context, string, realtime.Message) { aside.Add(1) },
+	}}, func(t *testing.T, w *world) {
+		for i := range 60 {
+			_, err := w.rt.Send(t.Context(), realtime.ToUser("alice"), realtime.Message{
+				Type: "chat", Content: fmt.Append(nil, i),
+			})
+			require.NoError(t, err)
+		}
+		alice := w.deaf("alice", client.DialOptions{QueueMessages: 8})
+		busy := make(chan struct{})
+		defer close(busy)
+		alice.read.Go(func() {
+			for range alice.Messages() {
+				<-busy
+			}
+		})
+		synctest.Wait()
+		alice.listen()
+		time.Sleep(time.Minute)
+		require.Len(t, alice.got(), 59)
+		require.Zero(t, aside.Load())
+		require.NotZero(t, w.rt.Stats().Resumed)
 	})
 }

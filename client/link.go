@@ -50,9 +50,12 @@ func (l *link) run(ctx context.Context, q *requests, hear func(frame)) error {
 	work.Go(l.watch)
 	select {
 	case <-l.ctx.Done():
+		if context.Cause(l.ctx) == errBehind { // the server must not think that it broke down
+			l.goodbye(realtime.CloseSlow)
+		}
 	case <-ctx.Done():
 		l.end(context.Cause(ctx))
-		l.goodbye()
+		l.goodbye(realtime.CloseNormal)
 	}
 	l.drop()
 	work.Wait()
@@ -155,10 +158,10 @@ func (l *link) watch() {
 }
 
 // goodbye closes the link as WebSocket wants it, with the server's answer, for a second at most.
-func (l *link) goodbye() {
+func (l *link) goodbye(code realtime.CloseCode) {
 	late := time.AfterFunc(goodbyeTime, func() { _ = l.socket.Close() })
 	defer late.Stop()
-	_ = l.ws.Close(websocket.StatusNormalClosure, "")
+	_ = l.ws.Close(websocket.StatusCode(code), "")
 }
 
 // drop closes the link at once. It may be called again.
