@@ -1,13 +1,16 @@
 package client_test
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/client"
 )
 
@@ -153,13 +156,40 @@ func TestSkipped(t *testing.T) {
 	}, "gap lobby slow 5-8", chat(9), "gap lobby slow 9-11", chat(12))
 }
 
-// A hole whose room is refused is the end of the room.
+// A hole whose room is refused is the end of the room, of which the server has to be told.
 func TestHoleIsRefused(t *testing.T) {
 	requireHeard(t, func(s *stage) {
 		s.kept(9, 7)
 		s.refuses(s.expects(joinLobby5), "forbidden")
+		leave := s.expects(`{"type":"leave","room":"lobby"}`)
 		s.kept(11, 10) // nobody knows what is in front of it
+		s.replies(leave)
 	}, "room lobby: forbidden", chat(11))
+}
+
+// A room that the client may not come back to, to get what it had no room for, says nothing any more.
+func TestRefusedRoomIsLeft(t *testing.T) {
+	var shut atomic.Bool
+	bubble(t, realtime.Options{
+		History: realtime.Retention{Messages: 10},
+		Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+			if a.Kind == realtime.ActionJoin && shut.Load() {
+				return realtime.ErrForbidden
+			}
+			return nil
+		},
+	}, func(t *testing.T, w *world) {
+		alice, bob := w.deaf("alice", client.DialOptions{QueueMessages: 1}), w.dial("bob")
+		alice.join("lobby")
+		require.NoError(t, bob.say("lobby", "one"))
+		require.NoError(t, bob.say("lobby", "two"))
+		synctest.Wait()
+		shut.Store(true)
+		alice.listen()
+		require.Equal(t, []string{`bob@lobby: "one"`, "room lobby: forbidden"}, alice.got())
+		require.NoError(t, bob.say("lobby", "three"))
+		require.Empty(t, alice.got())
+	})
 }
 
 // Whoever is taken out while he asks for what is missing is told once, and does not slip in again.

@@ -108,6 +108,9 @@ func (ms *members) rejoined(r *room, why occasion, res result) {
 	case res.err != nil:
 		ms.drop(r)
 		ms.stream.fail(&RoomError{Room: r.name, Err: res.err})
+		if why != reconnected { // it is a member, and knows no position any more
+			ms.part(r.name)
+		}
 	default:
 		ms.enter(r, r.at, why, res.content)
 	}
@@ -196,8 +199,13 @@ func (ms *members) left(name string) bool {
 		*r = room{name: name, asked: r.asked, anew: r.anew, leaving: r.leaving}
 		ms.all = append(ms.all, r)
 	case r.again != nil:
-		leave, _ := ms.requests.prepare(outgoing{Type: "leave", Room: name}, false, nil)
-		_ = ms.requests.add(leave) // else everything has ended
+		ms.part(name)
 	}
 	return true
+}
+
+// part leaves a room for which the application has not asked.
+func (ms *members) part(name string) {
+	leave, _ := ms.requests.prepare(outgoing{Type: "leave", Room: name}, false, nil)
+	_ = ms.requests.add(leave) // else everything has ended
 }

@@ -190,3 +190,12 @@ test("the client hears of the gaps of all rooms, and of its own", async (t) => {
   assert.deepEqual(await comeBack({ inbox }, false), ["lobby expired", "hall unknown"]);
   assert.deepEqual(await comeBack({}, true), ["undefined unknown", "hall unknown"]);
 });
+
+test("a room that is refused while we are in it is left", async (t) => {
+  const { world, room, log } = await lobby(t, 5);
+  room.onError(({ code }) => log.push(code));
+  receive(world, kept(9, 7));
+  world.socket.refuse("join", "forbidden");
+  assert.equal(world.socket.requests.at(-1).type, "leave");
+  assert.deepEqual([room.joined, take(log)], [false, ["forbidden"]]);
+});

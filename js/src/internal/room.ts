@@ -247,6 +247,7 @@ export class ClientRoom implements Room, Place {
 
   #refused(error: RealtimeError): void {
     if (!this.#concerns(error)) return;
+    if (this.joined) this.#client.part(); // the server does not do it
     this.#wanted = false;
     this.lost();
     this.#report(error);
