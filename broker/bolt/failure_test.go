@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,8 @@ type flaky struct {
 	next int
 	got  map[string][]uint64 // what was delivered
 	lost map[string]int
+
+	onLost func() // may be nil
 }
 
 func openFlaky(t *testing.T, path string, o *Options) *flaky {
@@ -70,7 +73,12 @@ func (f *flaky) Deliver(p realtime.Publication) {
 	f.got[p.Stream] = append(f.got[p.Stream], p.Position.Offset)
 }
 
-func (f *flaky) Lost(stream string) { f.lost[stream]++ }
+func (f *flaky) Lost(stream string) {
+	f.lost[stream]++
+	if f.onLost != nil {
+		f.onLost()
+	}
+}
 
 // counting returns a publication whose id and content are a number.
 func counting(stream string, n, keep int) realtime.Publication {
@@ -373,4 +381,57 @@ func headerIn(t *testing.T, path string) (h header) {
 	}))
 	require.NoError(t, db.Close())
 	return h
+}
+
+// The sweeper wants streams that have lost something while the Manager is told of that.
+func TestForgetWhatIsLost(t *testing.T) {
+	f := openFlaky(t, filepath.Join(t.TempDir(), "streams.db"), &Options{
+		LossWindow: -1, Logger: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	sync := func() error {
+		return f.submit(ctx, &task{do: func(bt *batch) error { bt.sync = true; return nil }})
+	}
+	_, err := f.Subscribe(ctx, "room/told")
+	require.NoError(t, err)
+	quiet := []string{"room/a", "room/b", "room/c", "room/d", "room/e", "room/f", "room/g"}
+	for _, stream := range append(quiet, "room/told") {
+		_, err := f.Publish(ctx, counting(stream, 1, 10))
+		require.NoError(t, err)
+	}
+	f.fail(nothing)
+	require.ErrorIs(t, sync(), errDisk)
+	f.onLost = func() {
+		for _, stream := range quiet {
+			forgotten := make(chan struct{})
+			go func() {
+				defer close(forgotten)
+				_ = f.forgetStream(stream)
+			}()
+			awaitClaim(&f.cache, stream, forgotten)
+		}
+	}
+	f.fail(fine)
+	require.NoError(t, sync())
+	require.NoError(t, f.Close(ctx))
+}
+
+// awaitClaim waits until a stream is claimed, or cannot be.
+func awaitClaim(c *cache, stream string, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		h := c.find(stream)
+		if h != nil && !h.mu.TryLock() {
+			return
+		}
+		if h != nil {
+			h.mu.Unlock()
+		}
+		runtime.Gosched()
+	}
 }

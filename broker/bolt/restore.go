@@ -57,17 +57,31 @@ func (b *Broker) forfeit(bt *batch) *task {
 		}
 		told[h] = bt.state(h).position(bt.era, bt.state(h).top)
 	}
-	return &task{done: make(chan error, 1), land: func() {
-		for h, at := range told {
-			h.mu.Lock()
-			h.seen = at
-			listens := h.subs > 0
-			h.mu.Unlock()
-			if listens {
-				b.lost(h.name)
-			}
+	t := &task{done: make(chan error, 1)}
+	t.committed = func() error { // so that nobody waits for this with one of them locked
+		for h := range told {
+			b.cache.again(h)
 		}
-	}}
+		return nil
+	}
+	t.land = func() {
+		for h, at := range told {
+			b.tellLoss(h, at)
+			b.cache.unpin(h)
+		}
+	}
+	return t
+}
+
+// tellLoss tells the world where a stream is that has lost something.
+func (b *Broker) tellLoss(h *head, at realtime.Position) {
+	h.mu.Lock()
+	h.seen = at
+	listens := h.subs > 0
+	h.mu.Unlock()
+	if listens {
+		b.lost(h.name)
+	}
 }
 
 // repair takes what nobody was told of out of a stream again.

@@ -100,16 +100,16 @@ func (b *Broker) transact(tasks []*task, full bool) (synced bool) {
 func (b *Broker) succeed(bt *batch, tasks []*task, synced bool) {
 	bt.adopt()
 	b.broken = false
+	for _, t := range tasks {
+		if t.err == nil && t.committed != nil {
+			t.err = t.committed()
+		}
+	}
 	if synced {
 		b.stats.commits.Add(1)
 		b.trust()
 	} else {
 		b.suspect(bt)
-	}
-	for _, t := range tasks {
-		if t.err == nil && t.committed != nil {
-			t.err = t.committed()
-		}
 	}
 	b.landing <- tasks
 }
