@@ -143,6 +143,7 @@ func (r *request) decodeNumbers(values *[numKeys][]byte) bool {
 	r.ttl = time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
 	r.history, r.limit = int(min(n[keyHistory], maxAsked)), int(min(n[keyLimit], maxAsked))
 	r.before, r.after, r.offset = n[keyBefore], n[keyAfter], n[keyOffset]
+	r.forward = values[keyAfter] != nil
 	return true
 }
 

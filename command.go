@@ -93,6 +93,7 @@ type request struct {
 	limit         int
 	since         Position // the zero one is none
 	after, before uint64
+	forward       bool // after is there; it may be 0
 	epoch         string
 	offset        uint64
 	session       string

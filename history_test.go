@@ -442,6 +442,19 @@ func TestHistoryBehindWhatIsForOthers(t *testing.T) {
 	})
 }
 
+// Who knows an empty room is in front of its first message.
+func TestHistoryFromTheFirstOn(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		b.tell(1, 5)
+		page := alice.asks(`{"type":"history","id":1,"room":"hall","limit":2,"after":0}`)[0]
+		require.Contains(t, page, `"more":true`)
+		require.Contains(t, page, `"m1"`)
+		require.NotContains(t, page, `"m5"`)
+	})
+}
+
 // Who joins again is where he knows to be, and is told later of what he was left out of.
 func TestJoinAgainBehindWhatWasForOthers(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {

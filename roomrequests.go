@@ -112,7 +112,7 @@ func (d *requester) historyRequest(c *Conn, r *request) (json.RawMessage, error)
 	if !d.allowed(c, Action{Kind: ActionHistory, Room: r.room}) {
 		return nil, ErrForbidden
 	}
-	q := Query{After: r.after, Before: r.before, Backwards: r.after == 0, Limit: r.limit}
+	q := Query{After: r.after, Before: r.before, Backwards: !r.forward, Limit: r.limit}
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}

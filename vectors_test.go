@@ -148,7 +148,8 @@ func TestVectorsOfClients(t *testing.T) {
 				receipt: v.Request.Receipt,
 				ttl:     time.Duration(v.Request.TTL) * time.Millisecond,
 				history: v.Request.History, since: v.Request.Since, limit: v.Request.Limit,
-				before: v.Request.Before, after: v.Request.After, epoch: v.Request.Epoch,
+				before: v.Request.Before, after: v.Request.After, forward: v.Request.After > 0,
+				epoch:  v.Request.Epoch,
 				offset: v.Request.Offset, session: v.Request.Session,
 			}, *r)
 		})

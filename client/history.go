@@ -37,8 +37,11 @@ func (c *Client) History(ctx context.Context, room string, q HistoryQuery) (Hist
 		return History{}, err
 	}
 	o := outgoing{
-		Type: "history", Room: room, Limit: q.Limit, Before: q.Before.Offset, After: q.After.Offset,
+		Type: "history", Room: room, Limit: q.Limit, Before: q.Before.Offset,
 		Epoch: cmp.Or(q.Before.Epoch, q.After.Epoch),
+	}
+	if q.After != (realtime.Position{}) {
+		o.After = &q.After.Offset
 	}
 	content, err := c.ask(ctx, o, true, nil)
 	if err != nil {

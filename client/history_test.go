@@ -147,6 +147,7 @@ func TestHistory(t *testing.T) {
 		s.answers(s.expects(`{"type":"history","room":"lobby"}`), page)
 		s.answers(s.expects(`{"type":"history","room":"lobby","limit":2,"before":7,"epoch":"r1"}`), `{"epoch":"r1"}`)
 		s.answers(s.expects(`{"type":"history","room":"lobby","after":7,"epoch":"r1"}`), `7`)
+		s.answers(s.expects(`{"type":"history","room":"lobby","after":0,"epoch":"r1"}`), page)
 		s.refuses(s.hears(), "no_history")
 	})(func(t *testing.T, _ *world, alice *rig) {
 		got, err := alice.History(t.Context(), "lobby", client.HistoryQuery{})
@@ -162,6 +163,8 @@ func TestHistory(t *testing.T) {
 		require.Equal(t, client.History{Top: realtime.Position{Epoch: "r1"}}, got)
 		_, err = alice.History(t.Context(), "lobby", client.HistoryQuery{After: oldest.Position})
 		require.ErrorContains(t, err, "history")
+		_, err = alice.History(t.Context(), "lobby", client.HistoryQuery{After: realtime.Position{Epoch: "r1"}})
+		require.NoError(t, err)
 		_, err = alice.History(t.Context(), "lobby", client.HistoryQuery{})
 		require.Equal(t, "no_history", code(err))
 		_, err = alice.History(t.Context(), "", client.HistoryQuery{})

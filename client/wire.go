@@ -42,7 +42,7 @@ type outgoing struct {
 	Since       *position       `json:"since,omitempty"`
 	Limit       int             `json:"limit,omitempty"`
 	Before      uint64          `json:"before,omitempty"`
-	After       uint64          `json:"after,omitempty"`
+	After       *uint64         `json:"after,omitempty"` // 0 is in front of all
 	Offset      uint64          `json:"offset,omitempty"`
 	Epoch       string          `json:"epoch,omitempty"`
 	Content     json.RawMessage `json:"content,omitempty"`
