@@ -53,12 +53,20 @@ func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 		if p.Target.leavesOut(c.id, c.UserID()) {
 			continue
 		}
-		if !ib.strikes.add(cursorName{f.stream, reader}, p.Position) {
+		if !ib.strikes.add(cursorName{f.stream, reader}, p.Position, c.id, &c.cameBack) {
 			return nil
 		}
 		return ib.setAside(ctx, c, p)
 	}
 	return nil
+}
+
+// forgive takes back what counts against a connection whose client goes on over another one: what
+// broke down was not the client.
+func (ib *inboxes) forgive(c *Conn) {
+	if c.inbox != nil {
+		ib.strikes.forgive(cursorName{c.inbox.stream, ib.reader(c)}, c.id, &c.cameBack)
+	}
 }
 
 // setAside goes on behind a message.

@@ -34,7 +34,8 @@ type Conn struct {
 	pings    pings
 	calls    calls
 	pulls    pulls
-	inbox    *feed // nil if it has none
+	inbox    *feed  // nil if it has none
+	cameBack excuse // its client goes on over another connection
 
 	mu       sync.Mutex
 	phase    phase

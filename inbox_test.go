@@ -318,6 +318,32 @@ func TestInboxSetsAside(t *testing.T) {
 	})
 }
 
+// A client that loses one connection after another and lives on has not broken down.
+func TestResumedHasNotBrokenDown(t *testing.T) {
+	var d diary
+	o := inboxes(100)
+	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
+		d.write(user + " " + string(m.Content))
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.write("bob", 1, 1)
+		bob, w := b.session("bob")
+		for range 10 {
+			bob.Drop()
+			synctest.Wait()
+			next, its := b.session("bob")
+			require.NotContains(t, next.resumes(w.Session), noSession)
+			bob, w = next, its
+		}
+		bob.Drop()
+		synctest.Wait()
+		b.read(realtime.Identity{UserID: "bob"})
+		require.Empty(t, d.read(), "two")
+		b.read(realtime.Identity{UserID: "bob"})
+		require.Equal(t, []string{`bob "m1"`}, d.read())
+	})
+}
+
 // read reads what is in an inbox, and breaks down.
 func (b *bed) read(id realtime.Identity) *mailbox {
 	b.t.Helper()

@@ -143,6 +143,7 @@ func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error
 		return nil, errSession
 	}
 	a.over(old)
+	a.index.users.inboxes.forgive(old)
 	a.index.tally.add(cResumed, 1)
 	return c.Rooms(), nil
 }

@@ -20,12 +20,19 @@ type cursorName struct{ stream, reader string }
 type strike struct {
 	at Position // of the message
 	n  int
+	by string // the id of the last connection
 }
 
-// add counts one more, and reports whether that is enough.
-func (s *strikes) add(who cursorName, at Position) bool {
+// excuse is of a connection: its strike does not count. The strikes guard it.
+type excuse bool
+
+// add counts a connection unless it is excused, and reports whether that is enough.
+func (s *strikes) add(who cursorName, at Position, by string, not *excuse) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if *not {
+		return false
+	}
 	if s.seen == nil {
 		s.seen = make(map[cursorName]strike)
 	}
@@ -33,6 +40,7 @@ func (s *strikes) add(who cursorName, at Position) bool {
 	if one.at != at {
 		one = strike{at: at}
 	}
+	one.by = by
 	if one.n++; one.n >= s.max {
 		delete(s.seen, who)
 		return true
@@ -45,4 +53,15 @@ func (s *strikes) add(who cursorName, at Position) bool {
 	}
 	s.seen[who] = one
 	return false
+}
+
+// forgive excuses a connection, also one that has been counted, if it was the last.
+func (s *strikes) forgive(who cursorName, by string, its *excuse) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*its = true
+	if one, ok := s.seen[who]; ok && one.by == by {
+		one.n, one.by = one.n-1, ""
+		s.seen[who] = one
+	}
 }
