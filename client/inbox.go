@@ -183,11 +183,28 @@ func (b *inbox) acknowledge() {
 		return
 	}
 	upTo := b.done
-	o := outgoing{Type: "ack", Offset: upTo, Epoch: b.at.Epoch}
-	q, err := b.requests.prepare(o, false, func(res result) { b.answered(upTo, res.err) })
+	q, err := b.prepare(func(res result) { b.answered(upTo, res.err) })
 	if err == nil && b.requests.add(q) == nil {
 		b.ack = q
 	}
+}
+
+func (b *inbox) prepare(settle func(result)) (*request, error) {
+	return b.requests.prepare(outgoing{Type: "ack", Offset: b.done, Epoch: b.at.Epoch}, false, settle)
+}
+
+// last returns the acknowledgement of what has been done, if the server does not know it yet.
+func (b *inbox) last() (frame, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.done <= b.acked {
+		return frame{}, false
+	}
+	q, err := b.prepare(nil)
+	if err != nil {
+		return frame{}, false
+	}
+	return q.frame, true
 }
 
 // answered is called by the reader.

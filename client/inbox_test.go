@@ -61,6 +61,26 @@ func TestAck(t *testing.T) {
 	})
 }
 
+// What has been taken when the client is closed does not come again, however quick it was.
+func TestCloseAcknowledges(t *testing.T) {
+	bubble(t, realtime.Options{Inbox: realtime.InboxOptions{Keep: realtime.Retention{Messages: 100}}}, func(t *testing.T, w *world) {
+		for i := range 100 {
+			_, err := w.rt.Send(t.Context(), realtime.ToUser("alice"), realtime.Message{Content: fmt.Append(nil, i)})
+			require.NoError(t, err)
+		}
+		for n := 0; n < 99; n += 24 {
+			alice := w.deaf("alice", client.DialOptions{})
+			for i := n; i < min(n+25, 100); i++ {
+				m, err := alice.Receive(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, fmt.Sprint(i), string(m.Content), "only the last one comes again")
+			}
+			require.NoError(t, alice.Close())
+			synctest.Wait()
+		}
+	})
+}
+
 // Receive says by being called that what it returned before has been taken.
 func TestAckOfReceive(t *testing.T) {
 	var acks []int

@@ -42,8 +42,9 @@ type link struct {
 // alive is called for each frame.
 func (l *link) alive() { l.heard.Store(int64(time.Since(l.began))) }
 
-// run reads, writes and watches until the link or ctx ends, and returns how it ended.
-func (l *link) run(ctx context.Context, q *requests, hear func(frame)) error {
+// run reads, writes and watches until the link or ctx ends, and returns how it ended. If ctx ends,
+// it still says what last returns.
+func (l *link) run(ctx context.Context, q *requests, hear func(frame), last func() (frame, bool)) error {
 	var work sync.WaitGroup
 	work.Go(func() { l.read(hear) })
 	work.Go(func() { l.write(q) })
@@ -51,11 +52,11 @@ func (l *link) run(ctx context.Context, q *requests, hear func(frame)) error {
 	select {
 	case <-l.ctx.Done():
 		if context.Cause(l.ctx) == errBehind { // the server must not think that it broke down
-			l.goodbye(realtime.CloseSlow)
+			l.goodbye(realtime.CloseSlow, nil)
 		}
 	case <-ctx.Done():
 		l.end(context.Cause(ctx))
-		l.goodbye(realtime.CloseNormal)
+		l.goodbye(realtime.CloseNormal, last)
 	}
 	l.drop()
 	work.Wait()
@@ -158,9 +159,15 @@ func (l *link) watch() {
 }
 
 // goodbye closes the link as WebSocket wants it, with the server's answer, for a second at most.
-func (l *link) goodbye(code realtime.CloseCode) {
+// last, if not nil, returns what is said before, if anything is.
+func (l *link) goodbye(code realtime.CloseCode, last func() (frame, bool)) {
 	late := time.AfterFunc(goodbyeTime, func() { _ = l.socket.Close() })
 	defer late.Stop()
+	if last != nil {
+		if f, ok := last(); ok {
+			_ = l.put(f)
+		}
+	}
 	_ = l.ws.Close(websocket.StatusCode(code), "")
 }
 

@@ -95,7 +95,7 @@ func (s *session) once(ctx context.Context) error {
 	}
 	began := time.Now()
 	s.begin(l, hello)
-	err = l.run(ctx, s.requests, func(f frame) { s.hear(l, f) })
+	err = l.run(ctx, s.requests, func(f frame) { s.hear(l, f) }, s.inbox.last)
 	s.pace.lasted(time.Since(began))
 	s.lost = err
 	if !resumable(err) {
