@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -169,7 +170,11 @@ func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, erro
 	case errors.Is(err, ErrUnauthenticated):
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
 	case err != nil:
-		return id, newRefusal(http.StatusBadRequest, "invalid user id", cRefusedAuth)
+		message := "invalid user id"
+		if validUser(cmp.Or(id.UserID, "none")) == nil {
+			message = "invalid device"
+		}
+		return id, newRefusal(http.StatusBadRequest, message, cRefusedAuth)
 	}
 	return id, nil
 }

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,8 +20,14 @@ type hosts struct {
 
 func newHosts(list []string, ps *proxies) hosts {
 	h := hosts{proxies: ps}
-	for _, name := range list {
-		h.allowed = append(h.allowed, strings.TrimPrefix(strings.ToLower(name), "*"))
+	for _, entry := range list {
+		name := strings.ToLower(entry)
+		rest := strings.TrimPrefix(name, "*.")
+		if rest == "" || rest != hostname(rest) || strings.ContainsAny(rest, "*/@ ") {
+			panic(fmt.Sprintf("realtime: Options.AllowedHosts: %q is not a name such as "+
+				`"app.example.com" or "*.example.com", without a port`, entry))
+		}
+		h.allowed = append(h.allowed, strings.TrimPrefix(name, "*"))
 	}
 	return h
 }

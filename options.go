@@ -56,7 +56,8 @@ type Options struct {
 	// AllowedHosts lists the names under which the server may be asked for, without
 	// ports: "app.example.com", "*.example.com". It keeps pages out that were made to
 	// resolve to this server (DNS rebinding). Nil: every name, but on a loopback address
-	// only the machine's own, unless the request came through a proxy.
+	// only the machine's own, unless the request came through a proxy. New panics if one
+	// is not such a name.
 	AllowedHosts []string
 	// TrustProxies lists the proxies in front of the server by address, "10.0.0.7" or
 	// "10.0.0.0/8", or "unix" for all who connect through a Unix socket. Their

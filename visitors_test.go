@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -252,6 +253,26 @@ func TestHosts(t *testing.T) {
 		require.Contains(t, message, "add it to Options.AllowedHosts")
 		require.EqualValues(t, 1, rt.Stats().RefusedHost)
 	}
+}
+
+func TestInvalidDevice(t *testing.T) {
+	rt := newManager(t, realtime.Options{
+		Authenticate: func(*http.Request) (realtime.Identity, error) {
+			return realtime.Identity{UserID: "alice", Device: strings.Repeat("x", 300)}, nil
+		},
+	})
+	code, message, _ := knock(t, rt, func(*http.Request) {})
+	require.Equal(t, http.StatusBadRequest, code)
+	require.Equal(t, "invalid device", message)
+}
+
+func TestHostsThatNeverMatch(t *testing.T) {
+	for _, entry := range []string{"", "*", "*.", "localhost:8080", "http://a.com", "a.*", "[::1]", "a b"} {
+		require.PanicsWithValue(t, "realtime: Options.AllowedHosts: "+strconv.Quote(entry)+
+			` is not a name such as "app.example.com" or "*.example.com", without a port`,
+			func() { realtime.New(&realtime.Options{AllowedHosts: []string{entry}}) })
+	}
+	newManager(t, realtime.Options{AllowedHosts: []string{"a.com", "*.a.com", "LOCALHOST", "10.0.0.1", "::1"}})
 }
 
 // A page can add headers to its other requests, so there they prove nothing.
