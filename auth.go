@@ -8,7 +8,7 @@ import (
 // ActionKind is what a client or a REST caller wants to do.
 type ActionKind string
 
-// The kinds of actions.
+// The kinds of actions. A client needs leave for all that it asks for: also to leave a room.
 const (
 	ActionSend    ActionKind = "send"    // Target says to whom
 	ActionJoin    ActionKind = "join"    // put the connection Conn into Room

@@ -12,8 +12,12 @@ import "context"
 // its Publish calls. What is not a message is not carried: announcements, rosters, counts and
 // statistics are each process's own. Managers of one application must have the same Options.
 //
+// A broker may have one more method, Local() bool. If that reports true, it serves one process
+// alone: what is not kept does not go through it, and the numbers of [Result] are complete.
+//
 // All methods are safe for concurrent use, and return an error that matches ErrClosed after
-// Close. The suite in brokertest holds a broker to all that is said here.
+// Close. A broker serves one Manager of a process. The suite in brokertest holds a broker to all
+// that is said here.
 type Broker interface {
 	// Open starts delivery to s, before any other method is called. New calls it in a
 	// goroutine of its own, and ctx ends when the Manager closes.
@@ -49,8 +53,6 @@ type Broker interface {
 	Close(ctx context.Context) error
 }
 
-// A Broker may have a method Local() bool. If that reports true, it serves one process alone: what
-// is not kept does not go through it, and the numbers of [Result] are complete.
 type localBroker interface{ Local() bool }
 
 // Sink is where a Broker delivers: a Manager.

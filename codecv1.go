@@ -130,6 +130,9 @@ func (r *request) decodeStrings(values *[numKeys][]byte) bool {
 }
 
 func (r *request) decodeNumbers(values *[numKeys][]byte) bool {
+	if string(values[keyTTL]) == "-1" { // it is not to be kept
+		r.ttl, values[keyTTL] = -1, nil
+	}
 	var n [numKeys]uint64
 	for _, i := range []int{keyTTL, keyHistory, keyLimit, keyBefore, keyAfter, keyOffset} {
 		if values[i] == nil {
@@ -140,7 +143,7 @@ func (r *request) decodeNumbers(values *[numKeys][]byte) bool {
 			return false
 		}
 	}
-	r.ttl = time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
+	r.ttl += time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
 	r.history, r.limit = int(min(n[keyHistory], maxAsked)), int(min(n[keyLimit], maxAsked))
 	r.before, r.after, r.offset = n[keyBefore], n[keyAfter], n[keyOffset]
 	r.forward = values[keyAfter] != nil

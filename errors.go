@@ -72,7 +72,9 @@ var (
 )
 
 // Error is what a handler tells the client that asked. Where a handler returns another error, the
-// client learns no more than "internal error", or "forbidden" for [ErrForbidden].
+// client learns no more than "internal error"; or what it would learn if the library had returned
+// it, of ErrForbidden, ErrUnauthenticated, ErrDenied, ErrTooManyRooms, ErrTooLarge, ErrFull,
+// ErrNoHistory and ErrPosition.
 type Error struct {
 	// Code is the word by which programs tell errors apart. The library has its own, see
 	// docs/PROTOCOL.md. 1 to 64 bytes, rules of [ValidName]; any other counts as "internal".

@@ -41,8 +41,9 @@ type Manager struct {
 }
 
 // New returns a Manager with these options, nil for the defaults. It copies them and
-// does no I/O. It panics if Options.Origins has an entry that is not an origin, or
-// Options.TrustProxies one that is not an address.
+// does no I/O. It panics if Options.Origins has an entry that is not an origin,
+// Options.AllowedHosts one that is not a name, or Options.TrustProxies one that is not an address.
+//
 // The caller must end it with Shutdown or Close.
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
@@ -228,8 +229,9 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // A message to several such rooms is kept in each, under one ID.
 //
 // It returns ErrName for a reserved or invalid message type, ErrMessage for content
-// that is not JSON, ErrTooLarge, ErrClosed after Close, and the broker's error: then it may have
-// gone to some of several rooms. That nobody was there is not an error: see Result.
+// that is not JSON, ErrTooLarge, also if it is larger than all that a room or an inbox keeps,
+// ErrClosed after Close, and the broker's error: then it may have gone to some of several rooms.
+// That nobody was there is not an error: see Result.
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := msg.check(m.opts.QueueBytes / 2); err != nil {
 		return Result{}, err

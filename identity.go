@@ -13,7 +13,8 @@ type Identity struct {
 	UserID string
 	// ExpiresAt is until when this holds, as of a token or a session. Then
 	// Options.Revalidate is asked, and a connection that is not renewed is closed with code
-	// 4401. Zero means for as long as the connection lasts.
+	// 4401: a client that has no token to renew, but a cookie, stays away then, unless
+	// Revalidate looks the session up itself. Zero means for as long as the connection lasts.
 	ExpiresAt time.Time
 	// Device names the device, for users each of whose devices has its own place in their inbox,
 	// see InboxOptions.PerDevice: a random name that the device keeps. Rules of [ValidName].

@@ -22,15 +22,19 @@ type InboxOptions struct {
 	// Nil: everybody exists, and whoever may send to users can fill inboxes of nobody.
 	Exists func(ctx context.Context, user string) (bool, error)
 	// OnOffline hears of a message that was kept for a user who has no connection in this process:
-	// to send a push notification, for example. It is called by the goroutine that sends: what
-	// takes long is for another one. It may keep m, but not change it.
+	// to send a push notification, for example. It does not hear of one that came while a
+	// connection was dead and the heartbeat had not found out: that waits in the inbox. While
+	// Options.ResumeGrace lasts, the user has no connection. It is called by the goroutine that
+	// sends: what takes long is for another one. It may keep m, but not change it.
 	OnOffline func(ctx context.Context, user string, m Message)
 	// Attempts is how many connections of a client of realtime.v1 may break down, one after
 	// another, with the same message unacknowledged, before that is set aside, so that what is
-	// behind it can be read: 3. Negative: any number.
+	// behind it can be read: 3. To break down is to end without a goodbye, and not to be resumed.
+	// Negative: any number.
 	Attempts int
-	// OnSetAside is given what was set aside: nobody else is. It may keep m, but not change it. It may
-	// call Close, and not Shutdown, which waits for it.
+	// OnSetAside is given what was set aside: nobody else is, and without it that is lost but for
+	// a line in the log. It may keep m, but not change it. It may call Close, and not Shutdown,
+	// which waits for it.
 	OnSetAside func(ctx context.Context, user string, m Message)
 }
 

@@ -31,11 +31,12 @@ type Message struct {
 	// Time is when it was sent, to the second. Zero means now.
 	Time time.Time `json:"time,omitzero"`
 	// TTL is for how long it is of use: who catches up later does not get it. Zero: for as long as
-	// it is kept. Negative: it is not kept at all, and who misses it never learns of it.
+	// it is kept. Negative: it is not kept at all, and who misses it never learns of it: typing
+	// notices and cursors, which would take the place of what counts in a room's history.
 	TTL time.Duration `json:"ttl,omitempty"`
 	// Key names what it is about, where only the latest counts: who has fallen behind gets, of
-	// those with one key that wait for him, the newest alone. 1 to 64 bytes, rules of [ValidName].
-	// Empty: each counts.
+	// those with one key that wait for him, the newest alone. Each is kept nevertheless, and takes
+	// a place. 1 to 64 bytes, rules of [ValidName]. Empty: each counts.
 	Key string `json:"key,omitempty"`
 }
 

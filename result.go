@@ -16,10 +16,11 @@ type Result struct {
 	Position Position
 	// Kept is how many rooms and inboxes keep it.
 	Kept int
-	// Duplicate says that it was sent before, with the same Sender and ID, and nobody got it now.
+	// Duplicate says that it was sent before, with the same Sender and ID, and nobody got it now;
+	// if it was sent to several rooms, that this is so in one of them.
 	Duplicate bool
 	// Local says that the numbers are complete: no broker carries the message to
-	// other processes. Without it they are all zero.
+	// other processes. Without it they may be less than what is true.
 	Local bool
 }
 

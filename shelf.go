@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,7 @@ type shelf struct {
 func (x *index) shelve(ctx context.Context, t Target) (kept []shelf, rest Target, err error) {
 	var rooms, users []string // of which it is kept
 	for _, name := range sorted(t.Rooms) {
-		if own := x.traitsOf(name); own.keeps() {
+		if own := x.traitsOf(name); own.keeps() && ValidName(name) == nil {
 			rooms = append(rooms, name)
 			kept = append(kept, shelf{stream: RoomStream(name), target: ToRoom(name), keep: own.keep})
 		}
@@ -133,6 +134,10 @@ func (x *index) put(ctx context.Context, p *Publication, s *shelf) (ok bool) {
 	part := *p
 	part.Stream, part.Keep, part.Target, part.flight = s.stream, s.keep, s.target, &s.flight
 	part.Target.ExceptConns, part.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers
+	if size := part.Size(); s.keep.Bytes > 0 && size > s.keep.Bytes { // and everything else would go
+		s.err = fmt.Errorf("%w to be kept: %d bytes, limit %d", ErrTooLarge, size, s.keep.Bytes)
+		return false
+	}
 	s.took, s.err = x.catcher.carrier.publish(ctx, part)
 	s.done = s.err == nil
 	return s.done

@@ -2,8 +2,10 @@ package realtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -84,5 +86,44 @@ func TestManyInboxesAndARoom(t *testing.T) {
 		for _, tab := range tabs {
 			require.Equal(t, []string{"welcome", "news null"}, tab.got())
 		}
+	})
+}
+
+// What can never be kept is refused, or not kept, and takes nothing else away.
+func TestWhatCannotBeKept(t *testing.T) {
+	o := keeping(100)
+	o.History.Bytes = 4 << 10
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 3)
+		large := json.RawMessage(`"` + strings.Repeat("x", 4<<10) + `"`)
+		_, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Content: large})
+		require.ErrorIs(t, err, realtime.ErrTooLarge)
+		for _, name := range []string{"", " hall", "\xff", strings.Repeat("x", 300)} {
+			require.Zero(t, b.news(realtime.ToRoom(name), "nobody").Kept, "%q", name)
+		}
+		page, err := b.Room("hall").History(t.Context(), realtime.Query{})
+		require.NoError(t, err)
+		require.Len(t, page.Publications, 3)
+	})
+}
+
+// A client may send what is of use only now.
+func TestClientSendsWhatIsNotKept(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
+		for _, c := range []*client{alice, bob} {
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+			c.hush()
+		}
+		for _, ttl := range []string{"-1", "-2", "-1.0", `"-1"`} {
+			require.NoError(t, alice.Write([]byte(
+				`{"type":"send","id":1,"room":"hall","message_type":"typing","ttl_ms":`+ttl+`}`)))
+			require.Equal(t, ttl != "-1", strings.Contains(alice.raw()[0], "bad_request"), ttl)
+		}
+		require.Equal(t, []string{"typing null"}, bob.got())
+		page, err := b.Room("hall").History(t.Context(), realtime.Query{})
+		require.NoError(t, err)
+		require.Empty(t, page.Publications)
 	})
 }

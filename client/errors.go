@@ -78,6 +78,9 @@ const ReasonSlow realtime.Reason = "slow"
 // else: rooms that keep nothing, messages to all, to a connection and, without an inbox, to the
 // user. After a reconnect there is none of these where all rooms keep history and there is an
 // inbox; notices and messages to all may be missing all the same.
+//
+// A room that is joined again goes on with what is new: what it still keeps of what is missing is
+// to be had by [Client.History].
 type GapError struct {
 	// Room is the room that the messages were sent to. Empty: with a Reason those of the inbox,
 	// without one anything else.

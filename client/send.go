@@ -103,9 +103,12 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 	}, nil
 }
 
-// milliseconds rounds up.
+// milliseconds rounds up. What is negative is -1.
 func milliseconds(d time.Duration) int64 {
-	return int64((max(d, 0) + time.Millisecond - 1) / time.Millisecond)
+	if d < 0 {
+		return -1
+	}
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
 func only(names []string) string {
