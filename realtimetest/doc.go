@@ -12,4 +12,7 @@
 //			bob.Expect("chat")
 //		})
 //	}
+//
+// What is waited for has ten seconds to come. A message of an inbox is acknowledged as client.Client
+// does it: when the one behind it is read, also if Expect has passed over it.
 package realtimetest
