@@ -16,11 +16,11 @@ import "context"
 // alone: what is not kept does not go through it, and the numbers of [Result] are complete.
 //
 // All methods are safe for concurrent use, and return an error that matches ErrClosed after
-// Close. A broker serves one Manager of a process. The suite in brokertest holds a broker to all
-// that is said here.
+// Close. The suite in brokertest holds a broker to all that is said here.
 type Broker interface {
 	// Open starts delivery to s, before any other method is called. New calls it in a
-	// goroutine of its own, and ctx ends when the Manager closes.
+	// goroutine of its own, and ctx ends when the Manager closes. The second call is refused with
+	// an error: then that is what the second Manager's sends return.
 	Open(ctx context.Context, s Sink) error
 	// Publish keeps p, if it has a stream, and delivers it. When it has returned, p is as durable
 	// as the broker promises, and Sinks of this process have had it. It may block until ctx ends:

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,9 @@ func (b *Memory) Local() bool { return true }
 func (b *Memory) Open(_ context.Context, s Sink) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.sink != nil {
+		return errors.New("realtime: the broker serves another Manager")
+	}
 	b.sink = s
 	return nil
 }

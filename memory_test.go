@@ -91,3 +91,16 @@ func TestMemoryIsFull(t *testing.T) {
 		require.NoError(t, b.Close(t.Context()))
 	})
 }
+
+func TestTwoManagersOfOneBroker(t *testing.T) {
+	o := keeping(10)
+	o.Broker = realtime.NewMemory(nil)
+	bubble(t, o, func(t *testing.T, b *bed) {
+		synctest.Wait() // the broker is its
+		other := newBed(t, o)
+		_, err := other.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{})
+		require.ErrorContains(t, err, "serves another Manager")
+		require.NoError(t, other.Close())
+		require.Equal(t, 1, b.news(realtime.ToRoom("hall"), "still here").Kept)
+	})
+}

@@ -13,11 +13,19 @@ import (
 
 func endRules() []rule {
 	return []rule{
+		{"a second Sink is refused", secondSink},
 		{"everything returns ErrClosed after Close", closed},
 		{"Close waits for Deliver", closeWaits},
 		{"a context that has ended ends everything", ended},
 		{"Close while others publish", closeRace},
 	}
+}
+
+func secondSink(s *stage) {
+	s.subscribe("room/a")
+	require.Error(s.t, s.b.Open(s.t.Context(), &stage{t: s.t}))
+	s.fill("room/a", 1)
+	require.Len(s.t, s.delivered("room/a"), 1, "the first has it")
 }
 
 // calls are all methods that a context ends.

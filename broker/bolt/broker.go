@@ -131,7 +131,9 @@ func (b *Broker) end() error {
 
 // Open starts delivery to s. A Broker has one Sink.
 func (b *Broker) Open(_ context.Context, s realtime.Sink) error {
-	b.sink.Store(&s)
+	if !b.sink.CompareAndSwap(nil, &s) {
+		return errors.New("bolt: the broker serves another Manager")
+	}
 	return b.err(context.Background())
 }
 
