@@ -198,3 +198,12 @@ func TestFull(t *testing.T) {
 	require.Empty(t, read(t, b, "room/toomuch").Top.Epoch)
 	require.NoError(t, b.Close(t.Context()))
 }
+
+func TestOpenNothing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	_, err := bolt.Open("", nil)
+	require.EqualError(t, err, "bolt: no path")
+	left, err := os.ReadDir(".")
+	require.NoError(t, err)
+	require.Empty(t, left)
+}

@@ -43,6 +43,9 @@ type store struct {
 
 // openStore opens the file, and makes it if it is not there.
 func openStore(path string, window bool) (*store, error) {
+	if path == "" {
+		return nil, errors.New("bolt: no path")
+	}
 	s := &store{path: path, window: window}
 	if err := s.create(); err != nil {
 		return nil, err
