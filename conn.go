@@ -137,8 +137,9 @@ func (c *Conn) Renew(id Identity) error {
 	return nil
 }
 
-// Context returns the context of the connection. It has the values of the request
-// that opened it, and ends with the connection; its cause is a *CloseError then.
+// Context returns the context of the connection. It ends with the connection; its cause is a
+// *CloseError then. Its values are those that Options.ConnContext chose, or those of the
+// context that was given to Register.
 func (c *Conn) Context() context.Context { return c.ctx }
 
 // source is where the connection comes from as far as the log goes: its address, or itself.

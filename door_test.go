@@ -2,15 +2,19 @@ package realtime_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
@@ -274,4 +278,55 @@ func TestNewServer(t *testing.T) {
 	require.NotZero(t, srv.ReadHeaderTimeout)
 	require.Equal(t, 16<<10, srv.MaxHeaderBytes)
 	require.Zero(t, srv.ReadTimeout+srv.WriteTimeout, "they would cut long answers")
+}
+
+// TestConnContext checks what of a request the context of its connection has: what
+// Options.ConnContext chose, and nothing else.
+func TestConnContext(t *testing.T) {
+	type kept struct{}
+	type other struct{}
+	conns := make(chan *realtime.Conn, 1)
+	serve := func(choose func(context.Context, *http.Request) context.Context) *httptest.Server {
+		rt := newManager(t, realtime.Options{
+			ConnContext: choose,
+			OnConnect: func(ctx context.Context, c *realtime.Conn) error {
+				require.Equal(t, c.Context(), ctx)
+				conns <- c
+				return nil
+			},
+		})
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx := context.WithValue(context.WithValue(r.Context(), kept{}, "mine"), other{}, "another's")
+			rt.ServeHTTP(w, r.WithContext(ctx))
+		}))
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+		srv.Start()
+		t.Cleanup(srv.Close)
+		return srv
+	}
+	dial := func(srv *httptest.Server) error {
+		ws, _, err := websocket.Dial(t.Context(), srv.URL, nil)
+		if err == nil {
+			t.Cleanup(func() { _ = ws.CloseNow() })
+		}
+		return err
+	}
+
+	require.NoError(t, dial(serve(func(ctx context.Context, r *http.Request) context.Context {
+		return context.WithValue(ctx, kept{}, r.Context().Value(kept{}))
+	})))
+	c := <-conns
+	require.Equal(t, "mine", c.Context().Value(kept{}))
+	require.Nil(t, c.Context().Value(other{}))
+	require.Nil(t, c.Context().Value(http.ServerContextKey))
+
+	require.NoError(t, dial(serve(nil)))
+	require.Nil(t, (<-conns).Context().Value(kept{}))
+
+	for name, choose := range map[string]func(context.Context, *http.Request) context.Context{
+		"the request's": func(_ context.Context, r *http.Request) context.Context { return r.Context() },
+		"none":          func(context.Context, *http.Request) context.Context { return nil },
+	} {
+		require.Error(t, dial(serve(choose)), name)
+	}
 }

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -71,8 +72,8 @@ func (e *refusal) Error() string { return e.message }
 // ServeHTTP is the WebSocket endpoint. It checks origin, limits and identity before
 // the upgrade, and answers what it refuses with plain HTTP and a JSON error: 400,
 // 401, 403, 426, 429, 431 or 503. It returns when the connection is open, so that
-// middleware is done with it; the connection keeps the values of the request's
-// context, but not its end.
+// middleware is done with it; the connection keeps nothing of the request's context, see
+// Options.ConnContext.
 //
 // It can be mounted under any path, on net/http and on every router that hands
 // through a ResponseWriter which can be hijacked.
@@ -85,11 +86,13 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer m.index.denials.end()
 	from := m.proxies.source(r)
 	id, err := m.doorkeep(w, r, from)
-	e := entrant{user: id.UserID, place: place(from), began: began}
-	if err == nil {
-		err = admission(m.gate.enter(e))
-	}
 	if err != nil {
+		m.refuseVisitor(w, r, err)
+		return
+	}
+	ctx := m.connContext(r) // before a place is taken: it may panic
+	e := entrant{user: id.UserID, place: place(from), began: began}
+	if err := admission(m.gate.enter(e)); err != nil {
 		m.refuseVisitor(w, r, err)
 		return
 	}
@@ -108,7 +111,25 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			slog.Any("error", err))
 		return
 	}
-	_, _ = m.sessions.register(r.Context(), s, id, e) // whoever ended it has logged why
+	_, _ = m.sessions.register(ctx, s, id, e) // whoever ended it has logged why
+}
+
+// derivedKey marks the context that ConnContext is given.
+type derivedKey struct{}
+
+// connContext returns the context of the connection that r opens. The request's own is not kept:
+// routers put it back into a pool when the handler has returned, and fill it with the values of
+// other requests.
+func (m *Manager) connContext(r *http.Request) context.Context {
+	ctx := context.Background()
+	if m.opts.ConnContext == nil {
+		return ctx
+	}
+	ctx = m.opts.ConnContext(context.WithValue(ctx, derivedKey{}, true), r)
+	if ctx == nil || ctx.Value(derivedKey{}) == nil {
+		panic("realtime: Options.ConnContext returned a context that is not derived from its ctx")
+	}
+	return ctx
 }
 
 // hurry bounds how long the body of a request may take. A server for long-lived connections

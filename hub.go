@@ -147,8 +147,9 @@ func (m *Manager) startBackground() {
 // Register makes a connection of a transport, as ServeHTTP does with a WebSocket: it
 // calls OnConnect, announces the connection and begins to read. It blocks only on
 // OnConnect, and where there are inboxes for up to ten seconds on the broker. The
-// connection's context has the values of ctx, but does not end with it. Register takes
-// over the transport, also when it fails.
+// connection's context has the values of ctx, but does not end with it: so ctx must not be the
+// context of a request, which routers use again for other requests. Register takes over the
+// transport, also when it fails.
 //
 // It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
 // ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules,

@@ -20,6 +20,12 @@ type Options struct {
 	// block: only this request waits. A user who is thrown out by User.Disconnect while it
 	// runs is refused. Nil: everybody is anonymous.
 	Authenticate func(*http.Request) (Identity, error)
+	// ConnContext chooses the values that the context of a connection carries. It is called after
+	// Authenticate with the request that opens the connection, and returns a context derived from
+	// ctx; with another one it panics. What it takes out of the request it must copy: r and
+	// r.Context() are the request's, and routers use them again for others. The connection's
+	// context ends with the connection, and has no other values of the request. Nil: none.
+	ConnContext func(ctx context.Context, r *http.Request) context.Context
 	// Revalidate renews an identity: when it has expired, with an empty token, and when a
 	// client of realtime.v1 sends a new token. Any error refuses that. What it returns must be
 	// of the same user. Rooms that the client has asked for are authorised anew when it sent
