@@ -235,6 +235,9 @@ func (p *spot) size() int {
 // appendPlace appends what realtime.v1 adds to the envelope. What changes with the place comes
 // last.
 func appendPlace(buf []byte, m *Message, at *spot) []byte {
+	if m.Guest != "" {
+		buf = appendString(append(buf, `,"guest":`...), m.Guest)
+	}
 	if m.ID != "" {
 		buf = appendString(append(buf, `,"id":`...), m.ID)
 	}

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"crypto/rand"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,7 @@ type Conn struct {
 	rooms    map[string]*membership // the same by name; nil while they are few
 	newest   *membership            // of the rooms, the one joined last
 	restRoom string                 // the room that the REST handler put it into, or empty
+	guest    string                 // what tells it from other anonymous ones; empty until it sends
 
 	seat seat // its place among all connections
 }
@@ -141,6 +143,19 @@ func (c *Conn) Renew(id Identity) error {
 // *CloseError then. Its values are those that Options.ConnContext chose, or those of the
 // context that was given to Register.
 func (c *Conn) Context() context.Context { return c.ctx }
+
+// sender is whose ids those of its messages are.
+func (c *Conn) sender() sender {
+	if user := c.UserID(); user != "" {
+		return sender{user: user}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.guest == "" {
+		c.guest = rand.Text()[:16] // 80 bits
+	}
+	return sender{guest: c.guest}
+}
 
 // source is where the connection comes from as far as the log goes: its address, or itself.
 func (c *Conn) source() string {

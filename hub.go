@@ -48,6 +48,7 @@ type Manager struct {
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
 	m.notes.log = m.opts.Logger
+	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
 	m.carrier = newCarrier(m.opts.Broker)
 	m.index = newIndex(&m.opts, &m.tally, &catcher{
 		carrier: m.carrier, tally: &m.tally, notes: &m.notes,
@@ -102,7 +103,7 @@ func (m *Manager) buildDispatch() {
 	}
 	requests := requester{
 		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials,
-		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(),
+		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(&m.tally.frames.Budget, m.wheel),
 		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
 	requests.resume = m.sessions.absences.resume
@@ -123,7 +124,6 @@ func (m *Manager) buildTimers() {
 		wheel: m.wheel, grace: m.opts.ExpiryGrace, revalidate: m.opts.Revalidate,
 		notes: &m.notes, tally: &m.tally,
 	}
-	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
 	m.relief = relief{
 		budget: &m.tally.frames.Budget, wheel: m.wheel, conns: m.index.conns,
 	}

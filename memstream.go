@@ -46,7 +46,10 @@ type memoryStream struct {
 }
 
 // senderID is an id of a message.
-type senderID struct{ sender, id string }
+type senderID struct {
+	by sender
+	id string
+}
 
 type usedID struct {
 	senderID
@@ -61,7 +64,7 @@ func newMemoryStream(name string) *memoryStream {
 // take gives p its place and keeps it, unless it is a duplicate. s.mu is held, as for all of the
 // methods.
 func (s *memoryStream) take(p *Publication, now time.Time) Published {
-	key := senderID{p.Message.Sender, p.Message.ID}
+	key := senderID{p.Message.scope(), p.Message.ID}
 	if first, ok := s.ids[key]; ok && key.id != "" {
 		return Published{Position: Position{s.epoch, first}, Duplicate: true}
 	}

@@ -17,9 +17,14 @@ type Message struct {
 	Type string `json:"type,omitempty"`
 	// Sender is the user on whose behalf it is sent. Empty means the server.
 	Sender string `json:"sender,omitempty"`
+	// Guest tells the messages of one anonymous client from those of others, and from the
+	// application's, which have no Sender either. A Manager makes it up for each anonymous
+	// connection that sends, and a client that resumes its session keeps it. It is no secret and
+	// no credential. Rules of [ValidName]. Empty for the application and for users.
+	Guest string `json:"guest,omitempty"`
 	// ID is how clients of realtime.v1 recognise a message that comes twice: of two with the
-	// same Sender and ID they show the first. 1 to 64 bytes, rules of [ValidName], and unlike
-	// any other of the sender's. Empty: none.
+	// same Sender, Guest and ID they show the first. 1 to 64 bytes, rules of [ValidName], and
+	// unlike any other of the sender's. Empty: none.
 	ID string `json:"id,omitempty"`
 	// Content is any JSON value. Empty means null. Send does not change it, and does
 	// not keep it after it has returned.
@@ -80,6 +85,9 @@ func chatContent[T string | []byte](sender string, text T, at time.Time) []byte 
 	return append(buf, '}')
 }
 
+// scope is whose ids the message's id is one of.
+func (m *Message) scope() sender { return sender{m.Sender, m.Guest} }
+
 // checkSize returns an error that matches ErrTooLarge.
 func (m *Message) checkSize(maxBytes int) error {
 	if n := len(m.Content) + len(m.Binary); n > maxBytes {
@@ -100,6 +108,11 @@ func (m *Message) check(maxBytes int) error {
 	if m.Sender != "" {
 		if err := ValidName(m.Sender); err != nil {
 			return fmt.Errorf("sender: %w", err)
+		}
+	}
+	if m.Guest != "" {
+		if err := ValidName(m.Guest); err != nil {
+			return fmt.Errorf("guest: %w", err)
 		}
 	}
 	if err := validID(m.ID); err != nil {

@@ -120,7 +120,8 @@ type Options struct {
 	QueueBytes    int
 	Slow          SlowPolicy
 	// MemoryBudget bounds what waits to be written over all connections, in bytes of
-	// memory; what many wait for counts once: 256 MiB. Beyond it announcements are dropped,
+	// memory; what many wait for counts once: 256 MiB. The ids of messages that clients have sent
+	// within two minutes count too, and take at most a quarter. Beyond it announcements are dropped,
 	// new connections are refused with 503 or ErrOverloaded, and after a tenth of a second
 	// the connections with the largest backlogs are ended with code 4300, no more than
 	// needed, until the rest is within it. A message is not refused, so that what is sent

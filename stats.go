@@ -27,6 +27,9 @@ type Stats struct {
 	// QueuedBytes is the memory that waits to be written takes, each message once
 	// however many connections wait for it: what Options.MemoryBudget bounds.
 	QueuedBytes int64
+	// MemoryBytes is all that Options.MemoryBudget bounds: QueuedBytes, and the ids of messages
+	// that clients have sent in the last two minutes.
+	MemoryBytes int64
 	// Rate is the number of messages a second, over the last ten seconds.
 	Rate float64
 	// Updated is when a connection last opened or ended or a message was last sent;
@@ -226,7 +229,7 @@ func (t *tally) snapshot() Stats {
 		Conns: int(t.conns.Load()), PeakConns: int(t.peak.Load()),
 		Direct: int(t.frames.Direct.Load()), Deflating: int(t.deflating.Load()),
 		Users: int(t.users.Load()), Rooms: int(t.rooms.Load()),
-		QueuedBytes: t.frames.Budget.Used(), Rate: t.rate.perSecond(time.Now()),
+		QueuedBytes: t.frames.Budget.Used(), MemoryBytes: t.frames.Budget.Total(), Rate: t.rate.perSecond(time.Now()),
 	}
 	if at := t.updated.Load(); at != 0 {
 		s.Updated = time.Unix(0, at)
