@@ -56,6 +56,7 @@ func TestOrigin(t *testing.T) {
 	plain := func(*http.Request) {}
 	host := func(h string) func(*http.Request) { return func(r *http.Request) { r.Host = h } }
 	listed := []string{"https://app.example.com", "https://*.example.org", "http://localhost:5173"}
+	files, views := []string{"null"}, []string{"file://", "capacitor://localhost"}
 	for _, test := range []struct {
 		origin  string
 		request func(*http.Request)
@@ -79,6 +80,13 @@ func TestOrigin(t *testing.T) {
 		{"null", plain, nil, false},
 		{"file://", plain, nil, false},
 		{"ftp://site.example", plain, nil, false},
+		{"null", plain, files, true},
+		{"file://", plain, files, false},
+		{"file://", plain, views, true},
+		{"null", plain, views, false},
+		{"file:///etc", plain, views, false},
+		{"capacitor://localhost", plain, views, true},
+		{"http://evil.example", plain, files, false},
 		{"https://app.example.com", plain, listed, true},
 		{"https://APP.example.com:443", plain, listed, true},
 		{"http://app.example.com", plain, listed, false},
@@ -117,6 +125,16 @@ func TestOriginOptions(t *testing.T) {
 		r.Header["Origin"] = []string{"http://site.example", "http://evil.example"}
 	})
 	require.Equal(t, http.StatusForbidden, code)
+
+	// A request of a page that names no origin: for a picture, or a script.
+	for site, want := range map[string]int{
+		"same-origin": passed, "none": passed, "same-site": http.StatusForbidden, "cross-site": http.StatusForbidden,
+	} {
+		code, _, _ = knock(t, newManager(t, realtime.Options{}), func(r *http.Request) {
+			r.Header.Set("Sec-Fetch-Site", site)
+		})
+		require.Equal(t, want, code, site)
+	}
 
 	for _, bad := range []string{"example.com", "localhost:5173", "*", "https://a.example/path", ""} {
 		require.PanicsWithValue(t, `realtime: Options.Origins: "`+bad+`" is not an origin such as `+

@@ -164,7 +164,7 @@ func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Ad
 	if name, ok := m.hosts.check(r, true); !ok {
 		return Identity{}, m.refuseHost(name)
 	}
-	if page, ok := m.origins.check(r); !ok {
+	if page, ok := m.origins.check(r); !ok || m.opts.RequireOrigin && r.Header.Get("Origin") == "" {
 		return Identity{}, m.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {

@@ -77,7 +77,7 @@ func (m *Manager) buildDoor() {
 	}
 	m.proxies = newProxies(m.opts.TrustProxies)
 	m.hosts = newHosts(m.opts.AllowedHosts, &m.proxies)
-	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin, &m.proxies)
+	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, &m.proxies)
 }
 
 // buildSockets makes what reads and writes.

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -163,20 +165,39 @@ func validMessageKey(key string) error {
 	}
 }
 
-// validClientType is validType for a message of a client, which must not look like a notice.
+// validClientType is validType for a message of a client, which must not look like what only the
+// server sends: "User_Joined" is as little a client's as "userjoined".
 func validClientType(t string) error {
-	if t == typeNotice {
+	if t == "" || t == typeChat {
+		return nil
+	}
+	letters := strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, t)
+	if letters != "" && (letters == typeNotice || reserved(letters)) {
 		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
 	}
 	return validType(t)
 }
 
-func validType(t string) error {
+// reserved reports whether a type is one of the protocol itself.
+func reserved(t string) bool {
 	switch t {
-	case "", typeChat:
-		return nil
 	case typeHello, typeJoined, typeLeft,
 		"ping", "pong", "reply", "error", "call", "left", "position", "skipped":
+		return true
+	}
+	return false
+}
+
+func validType(t string) error {
+	if t == "" || t == typeChat {
+		return nil
+	}
+	if reserved(t) {
 		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
 	}
 	if len(t) > maxType {

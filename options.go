@@ -52,12 +52,14 @@ type Options struct {
 	Announce Announce
 
 	// Origins lists the pages that may connect beside those of the same host, as full
-	// origins: "https://app.example.com", "https://*.example.com". New panics if one
-	// is not an origin. The REST handler goes by the same list.
+	// origins: "https://app.example.com", "https://*.example.com". "null" and "file://" are what
+	// browsers and web views say of pages that were opened from files; any page on the web can
+	// make itself one of "null", by a sandboxed frame. New panics if one is not an origin. The
+	// REST handler goes by the same list.
 	Origins []string
 	// InsecureAnyOrigin lets any page on the web connect with your users' cookies.
 	InsecureAnyOrigin bool
-	// RequireOrigin refuses clients that name no origin, which only browsers must.
+	// RequireOrigin refuses connections of clients that name no origin, which only browsers must.
 	RequireOrigin bool
 	// AllowedHosts lists the names under which the server may be asked for, without
 	// ports: "app.example.com", "*.example.com". It keeps pages out that were made to
@@ -68,8 +70,8 @@ type Options struct {
 	// TrustProxies lists the proxies in front of the server by address, "10.0.0.7" or
 	// "10.0.0.0/8", or "unix" for all who connect through a Unix socket. Their
 	// X-Forwarded-For says whom limits for an address are for and what RemoteAddr
-	// is, and their X-Forwarded-Proto whether a page must come over TLS. They must set or
-	// extend both. New panics if an entry is not an address. Nil: nobody is believed.
+	// is, and their X-Forwarded-Proto ("https" or "wss") whether a page must come over TLS.
+	// They must set or extend both. New panics if an entry is not an address. Nil: nobody is believed.
 	TrustProxies []string
 
 	MaxConns        int // connections in all: 100,000

@@ -136,7 +136,7 @@ func errorReply(err error) *Error {
 	}
 	for _, wrong := range []error{
 		ErrName, ErrMessage, errTarget, errToken, errMember, errNoRequest, errID,
-		errNotObject, errDuplicate, errDepth, errHeader, errBinary,
+		errNotObject, errDuplicate, errDepth, errSurrogate, errHeader, errBinary,
 	} {
 		if errors.Is(err, wrong) {
 			return &Error{codeBadRequest, strings.Replace(err.Error(), "realtime: ", "", 1)}

@@ -115,6 +115,16 @@ func TestV1Errors(t *testing.T) {
 			`message_type: invalid name: message type \"welcome\" is reserved`)
 		fails(`{"type":"send","id":1,"all":true,"message_type":"systemnotification"}`, "1", "bad_request",
 			`message_type: invalid name: message type \"systemnotification\" is reserved`)
+		for _, word := range []string{"Welcome", "user_joined", "System Notification", "P-O-S-I-T-I-O-N", "pong!"} {
+			fails(`{"type":"send","id":1,"all":true,"message_type":"`+word+`"}`, "1", "bad_request",
+				`message_type: invalid name: message type \"`+word+`\" is reserved`)
+		}
+		for _, content := range []string{`"\ud800"`, `{"a":["\\\"\uDBFF x"]}`, `{"\udc00":1}`} {
+			fails(`{"type":"send","id":1,"all":true,"content":`+content+`}`, "1", "bad_request",
+				"content has half of a surrogate pair")
+			fails(`{"type":"call","id":1,"method":"m","content":`+content+`}`, "1", "bad_request",
+				"content has half of a surrogate pair")
+		}
 		fails(`{"type":"send","id":1,"user":"all"}`, "1", "bad_request", `user: invalid name: \"all\" is reserved`)
 		fails(`{"type":"join","id":1,"room":"a","room":"b"}`, "1", "bad_request", "duplicate key")
 		fails(`{"content":`+strings.Repeat("[", 64)+strings.Repeat("]", 64)+`,"type":"send","id":"late"}`, `"late"`,
