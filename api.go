@@ -176,7 +176,7 @@ func (a *api) users(r *http.Request, room string) (any, error) {
 	}
 	users, err := a.m.Room(room).Members(r.Context())
 	if err != nil {
-		return nil, err
+		return nil, newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
 	}
 	return usersBody{RoomID: room, Users: users, UserCount: len(users)}, nil
 }

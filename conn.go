@@ -40,6 +40,7 @@ type Conn struct {
 
 	mu       sync.Mutex
 	phase    phase
+	expires  time.Time              // when the identity does, by a clock that does not step
 	in       int                    // rooms that it is in
 	rooms    map[string]*membership // the same by name; nil while they are few
 	newest   *membership            // of the rooms, the one joined last
@@ -134,9 +135,17 @@ func (c *Conn) Renew(id Identity) error {
 	c.mu.Lock()
 	// Not the user's id, which is read without the lock.
 	c.identity.Data, c.identity.ExpiresAt = id.Data, id.ExpiresAt
+	c.expires = id.deadline(time.Now())
 	c.mu.Unlock()
 	c.duties.renewed()
 	return nil
+}
+
+// deadline is when the identity expires, zero for never.
+func (c *Conn) deadline() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.expires
 }
 
 // Context returns the context of the connection. It ends with the connection; its cause is a

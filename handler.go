@@ -336,7 +336,11 @@ func (m *Manager) refuse(w http.ResponseWriter, err error) {
 		m.notes.hint(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
 	}
 	if no.wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int((no.wait+time.Second-1)/time.Second)))
+		seconds := int64(no.wait / time.Second)
+		if no.wait%time.Second > 0 {
+			seconds++
+		}
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
 	writeJSON(w, no.status, map[string]string{"error": no.message})
 }

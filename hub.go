@@ -212,8 +212,12 @@ func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) 
 
 // Leave takes a connection out of a room, and reports false if it was not in it. When
 // it returns, no message that is sent to the room reaches the connection any more. It
-// does not block. It returns ErrNotFound if there is no such connection.
+// does not block. It returns ErrName for an invalid room, and ErrNotFound if there is no such
+// connection.
 func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err error) {
+	if err := ValidName(room); err != nil {
+		return false, about("room", err)
+	}
 	c := m.Conn(connID)
 	if c == nil {
 		return false, ErrNotFound
@@ -229,12 +233,16 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // A message with an ID is not sent again to a room that keeps history: Result.Duplicate says so.
 // A message to several such rooms is kept in each, under one ID.
 //
-// It returns ErrName for a reserved or invalid message type, ErrMessage for content
+// It returns ErrName for a reserved or invalid message type and for a room, user or connection
+// whose name cannot exist, ErrMessage for content
 // that is not JSON, ErrTooLarge, also if it is larger than all that a room or an inbox keeps,
 // ErrClosed after Close, and the broker's error: then it may have gone to some of several rooms.
 // That nobody was there is not an error: see Result.
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := msg.check(m.opts.QueueBytes / 2); err != nil {
+		return Result{}, err
+	}
+	if err := to.check(); err != nil {
 		return Result{}, err
 	}
 	return m.send(ctx, to, msg)

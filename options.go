@@ -201,8 +201,6 @@ const (
 	second = time.Second
 	// pingRate and pingBurst are how many pings a client may send each second.
 	pingRate, pingBurst = 20, 50
-	// burstSeconds is how many seconds' worth of input may come at once.
-	burstSeconds = 10
 )
 
 // resolved returns a copy in which every default is filled in, and a number that
