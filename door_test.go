@@ -287,7 +287,7 @@ func TestEndpointWhileShuttingDown(t *testing.T) {
 	code, message, header := knock(t, rt, func(*http.Request) {})
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Equal(t, "shutting down", message)
-	require.NotEmpty(t, header.Get("Retry-After"))
+	require.Empty(t, header.Get("Retry-After"), "a server that takes over may be there at once")
 	require.EqualValues(t, 1, rt.Stats().RefusedShutdown)
 }
 

@@ -276,7 +276,8 @@ func admission(err error) error {
 	case errors.Is(err, ErrDenied):
 		return forbidden(err)
 	case errors.Is(err, ErrClosed):
-		return later(http.StatusServiceUnavailable, "shutting down", cRefusedShutdown, retryAfter)
+		// Without Retry-After: the next server may be up before a whole second is over.
+		return newRefusal(http.StatusServiceUnavailable, "shutting down", cRefusedShutdown)
 	case errors.Is(err, errUserFull), errors.Is(err, errPlaceFull):
 		return later(http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit, retryAfter)
 	case errors.Is(err, ErrOverloaded):

@@ -36,7 +36,7 @@ type Manager struct {
 	sessions sessions
 	closed   atomic.Bool // nothing is sent any more
 
-	background sync.WaitGroup // wheel, observer, broker
+	background sync.WaitGroup // wheel, flushers, intakes, broker
 	rest       context.CancelFunc
 }
 
@@ -134,9 +134,6 @@ func (m *Manager) buildTimers() {
 func (m *Manager) startBackground() {
 	var ctx context.Context
 	ctx, m.rest = context.WithCancel(context.Background())
-	if m.opts.Observer != nil {
-		m.background.Go(func() { observe(ctx, m.opts.Observer, &m.tally) })
-	}
 	if m.opts.Broker == nil {
 		m.carrier.open(ctx, sink{m})
 	} else {
