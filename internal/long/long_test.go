@@ -11,7 +11,7 @@ func TestForms(t *testing.T) {
 		t.Setenv(Env, form)
 		require.Equal(t, want, Of(1, 2, 3))
 		require.Equal(t, form != "", Enabled())
-		require.True(t, t.Run("only", func(t *testing.T) {
+		require.True(t, t.Run("only "+form, func(t *testing.T) {
 			defer func() { require.Equal(t, form == "", t.Skipped()) }()
 			Only(t, "it is a test")
 		}))
