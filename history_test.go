@@ -328,7 +328,7 @@ func TestRecoveryOfManyRooms(t *testing.T) {
 
 // Under any order of events a member gets everything once and in order, or is told of what is missing.
 func TestRecoveryUnderRandomSchedules(t *testing.T) {
-	for seed := range *schedules {
+	for seed := range schedules() {
 		kept := []int{3, 20, 1000}[seed%3]
 		o := keeping(kept)
 		o.QueueMessages, o.InboundRate = 8, -1
