@@ -181,9 +181,14 @@ func TestRecovery(t *testing.T) {
 
 		_, r = b.follow("alice", since(realtime.Position{Epoch: "other", Offset: 3}))
 		require.Equal(t, []string{"epoch"}, r.gaps)
+		require.Equal(t, words(5, 104), r.said(), "all that is kept")
+		_, r = b.follow("alice", since(realtime.Position{Epoch: "other", Offset: 3})+`,"history":2`)
+		require.Equal(t, []string{"epoch"}, r.gaps)
+		require.Equal(t, words(103, 104), r.said())
 		at.Offset = 1000
 		_, r = b.follow("alice", since(at))
 		require.Equal(t, []string{"ahead"}, r.gaps)
+		require.Empty(t, r.said())
 	})
 }
 

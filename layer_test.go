@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"doc", "errors", "position", "limit", "json", "slow", "notes", "tails", "shard", "proxy", "receipts", "audience"},
 	{"closecode", "name", "denials", "host", "result", "strikes"},
 	{"identity", "message", "target", "stats", "command"},
-	{"codec", "transport", "stream", "tickets", "backlog"},
+	{"codec", "transport", "stream", "tickets", "backlog", "memkind"},
 	{"codecv1", "broker", "memstream", "traits"},
 	{"frame", "hijack", "memory"},
 	{"decoder", "receiver", "carrier"},

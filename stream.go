@@ -226,3 +226,6 @@ func (pg *Page) gap(p Position) Reason {
 	}
 	return ""
 }
+
+// bottom is the position in front of all that is kept.
+func (pg *Page) bottom() Position { return Position{pg.Top.Epoch, pg.Floor} }

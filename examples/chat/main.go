@@ -45,13 +45,10 @@ func main() {
 		}
 		opts.Broker = store
 	}
-	if opts.InboundRate < 0 {
-		opts.InboundBytes, opts.InboundFanout = -1, -1
-	}
+	opts.InboundBytes, opts.InboundFanout = min(opts.InboundRate, 0), min(opts.InboundRate, 0)
 	if *announce {
 		opts.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
 	}
-
 	rt := realtime.New(&opts)
 	api := rt.API(realtime.InsecureAllowRequests)
 	mux := http.NewServeMux()
