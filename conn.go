@@ -31,7 +31,7 @@ type Conn struct {
 	seen     atomic.Int64 // when the last frame came in, as a c.now()
 	reading  atomic.Int64 // since when it is being read, as a c.now(); 0 while it is not
 	received atomic.Uint64
-	reached  atomic.Int64 // receivers of its messages, of which the reader does not know yet
+	bill     bill
 	pings    pings
 	calls    calls
 	pulls    pulls
@@ -273,6 +273,9 @@ func (c *Conn) absent() bool {
 }
 
 func (c *Conn) behind() *pulls { return &c.pulls }
+
+// charge counts bytes that the client has asked for.
+func (c *Conn) charge(bytes int) { c.bill.bytes.Add(int64(bytes)) }
 
 // now returns the time since the connection opened. It is never zero.
 func (c *Conn) now() time.Duration { return max(1, time.Since(c.opened)) }

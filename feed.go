@@ -27,6 +27,7 @@ type client interface {
 	UserID() string
 	Context() context.Context
 	behind() *pulls
+	charge(bytes int)
 	ended() bool
 	finish(e *CloseError, within time.Duration) bool
 }
@@ -49,6 +50,7 @@ type feed struct {
 	leftOut int    // publications that were not for it since then
 	skipped bool   // of these some were, and were dropped
 
+	asked   bool     // the client has asked for what it gets, and pays for the first page
 	behind  bool     // it gets what it has missed, and nothing else until it has
 	done    Position // if it is behind: up to there it has
 	ahead   bool     // of what was delivered here, which it waits for
@@ -70,7 +72,7 @@ func (f *feed) fallBehind(at Position) {
 	if f.closed {
 		return
 	}
-	f.behind, f.done, f.told = true, at, at.Offset
+	f.behind, f.done, f.told, f.asked = true, at, at.Offset, false
 	f.leftOut, f.skipped, f.ahead = 0, false, false
 	f.catch(false)
 	f.set(true)

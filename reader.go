@@ -204,7 +204,7 @@ func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 
 // throttle waits until the client may have sent what it has sent.
 func (r *reader) throttle(n int) bool {
-	wait, tooLong := r.used.message(&r.limits, n, int(r.c.reached.Swap(0)), r.c.now())
+	wait, tooLong := r.used.message(&r.limits, n, &r.c.bill, r.c.now())
 	if wait == 0 {
 		return true
 	}

@@ -134,7 +134,9 @@ func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error
 		return nil, err
 	}
 	refused := make(map[string]bool)
-	for _, room := range old.askedFor() {
+	rooms := old.askedFor()
+	c.bill.messages.Add(int64(len(rooms)))
+	for _, room := range rooms {
 		refused[room] = !may(c, room)
 	}
 	if !a.index.adopt(c, old, func(room string) bool {
