@@ -13,10 +13,12 @@ import (
 
 // How much of what takes long is done. The defaults are for every push.
 var (
-	kills  = flag.Int("kills", 20, "how often a process that publishes is killed")
-	flips  = flag.Int("flips", 200, "how many bits of a file are turned over, one at a time")
-	cuts   = flag.Int("cuts", 5, "how often the power of a disk is cut")
-	faults = flag.Int("faults", 8, "up to which system call of a kind the disk fails")
+	kills    = flag.Int("kills", 20, "how often a process that publishes is killed")
+	flips    = flag.Int("flips", 200, "how many bits of a file are turned over, one at a time")
+	anywhere = flag.Int("anywhere", 300, "how many bits anywhere in a file are turned over, one at a time")
+	cutoffs  = flag.Int("cutoffs", 60, "how many files are cut off")
+	cuts     = flag.Int("cuts", 5, "how often the power of a disk is cut")
+	faults   = flag.Int("faults", 8, "up to which system call of a kind the disk fails")
 )
 
 // TestMain publishes if it is told to, as the process that is killed. Else it runs the tests, and
