@@ -205,19 +205,19 @@ func TestOfTwoCopiesOneIsShown(t *testing.T) {
 	})
 }
 
-func TestTheLastThousandAreRemembered(t *testing.T) {
+func TestTheLastTenThousandAreRemembered(t *testing.T) {
 	served(t, play(t, func(s *stage, _ int) {
-		for range 2 {
-			for i := range 1000 {
-				s.chats(strconv.Itoa(i), "x")
-			}
+		for i := range 10_000 {
+			s.chats(strconv.Itoa(i), "x")
 		}
-		s.chats("1000", "new, and 0 is forgotten for it")
+		s.chats("0", "remembered")
+		s.chats("10000", "new, and 0 is forgotten for it")
 		s.chats("0", "shown again, and 1 is forgotten for it")
 		s.chats("2", "remembered")
 		s.lasts()
 	}), func(t *testing.T, w *world) {
 		alice := w.dialWith("alice", client.DialOptions{QueueMessages: -1})
-		require.Len(t, alice.got(), 1002)
+		n := len(alice.got())
+		require.Equal(t, 10_002, n)
 	})
 }
