@@ -12,7 +12,7 @@ js:
 	cd js && npm ci --no-audit --no-fund && npm run check && npm run build && npm run size && npm test
 
 test:
-	go test -race -count=1 work
+	REALTIME_TEST=long go test -race -count=1 -timeout 20m $(ARGS) work
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./ ./client ./internal/... ./broker/bolt

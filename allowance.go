@@ -12,9 +12,9 @@ type limits struct{ messages, bytes, fanout, pings limit }
 // could end the others in his room with it, who have had no time to read.
 func newLimits(o *Options) limits {
 	return limits{
-		messages: newLimit(o.InboundRate, min(burstSeconds*o.InboundRate, o.QueueMessages/2)),
-		bytes:    newLimit(o.InboundBytes, min(burstSeconds*o.InboundBytes, o.QueueBytes/2)),
-		fanout:   newLimit(o.InboundFanout, burstSeconds*o.InboundFanout),
+		messages: newLimit(o.InboundRate, min(burst(o.InboundRate), float64(o.QueueMessages/2))),
+		bytes:    newLimit(o.InboundBytes, min(burst(o.InboundBytes), float64(o.QueueBytes/2))),
+		fanout:   newLimit(o.InboundFanout, burst(o.InboundFanout)),
 		pings:    newLimit(pingRate, pingBurst),
 	}
 }

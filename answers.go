@@ -70,7 +70,11 @@ func (q *questions) settle(number uint64, r response) bool {
 }
 
 // pings are the calls of Ping that wait for a pong.
-type pings struct{ questions }
+type pings struct {
+	questions
+	heard   uint64 // the newest that was answered
+	expects bool   // the answer to a heartbeat
+}
 
 // begin sends the next ping. It is numbered and sent in one step: only the newest goes
 // out, and its answer has to answer all before it.
@@ -80,20 +84,34 @@ func (p *pings) begin(l *engine.Link) (answered <-chan response, number uint64) 
 	})
 }
 
-// answer ends the wait for the ping that the pong answers and for all before it: a
-// peer may answer only the newest.
-func (p *pings) answer(payload string) {
-	number, err := strconv.ParseUint(payload, 10, 64)
-	if err != nil {
-		return // the answer to a heartbeat, or unasked for
-	}
+// beat notes that a heartbeat has been sent, whose payload is empty.
+func (p *pings) beat() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.expects = true
+}
+
+// answer ends the wait for the ping that the pong answers and for all before it: a
+// peer may answer only the newest. It reports whether the pong answers a ping at all, for the
+// first time.
+func (p *pings) answer(payload string) (asked bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if payload == "" {
+		asked, p.expects = p.expects, false
+		return asked
+	}
+	number, err := strconv.ParseUint(payload, 10, 64)
+	if err != nil || number <= p.heard || number > p.last {
+		return false
+	}
+	p.heard = number
 	for n := range p.waiting {
 		if n <= number {
 			p.settle(n, response{})
 		}
 	}
+	return true
 }
 
 // calls are the calls of the peer that wait for its answer. Their number is the id on the wire.

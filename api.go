@@ -20,8 +20,10 @@ const maxBody = 4 << 10
 //
 //	POST …/connections/{connection_id}/join    {"room_id":"…"}
 //	POST …/connections/{connection_id}/leave
-//	GET  …/rooms/{room_id}/users
+//	GET  …/rooms/{room_id}/users    or …/rooms/users?room_id=…
 //	GET  …/stats
+//
+// A proxy may decode what is escaped in a path: a name with a slash is safe in the query.
 //
 // Each request is done only if allow returns nil; otherwise the answer is 403. A nil
 // allow refuses all. Requests that a browser sends from a foreign page are refused
@@ -69,7 +71,7 @@ type (
 
 // serve finds out what is asked for and does it.
 func (a *api) serve(r *http.Request) (any, error) {
-	method, do := a.route(r.URL.EscapedPath())
+	method, do := a.route(r)
 	switch {
 	case do == nil:
 		return nil, newRefusal(http.StatusNotFound, "not found", cRefusedRequest)
@@ -82,9 +84,9 @@ func (a *api) serve(r *http.Request) (any, error) {
 	return do(r)
 }
 
-// route looks at the last segments of a path that is still escaped.
-func (a *api) route(path string) (method string, do func(*http.Request) (any, error)) {
-	segments := strings.Split(path, "/")
+// route looks at the last segments of the path, which is still escaped.
+func (a *api) route(r *http.Request) (method string, do func(*http.Request) (any, error)) {
+	segments := strings.Split(r.URL.EscapedPath(), "/")
 	last := func(i int) string { // the i-th from the end, unescaped
 		if i > len(segments) {
 			return ""
@@ -98,6 +100,14 @@ func (a *api) route(path string) (method string, do func(*http.Request) (any, er
 	switch {
 	case last(1) == "stats":
 		return http.MethodGet, a.stats
+	case last(2) == "rooms" && last(1) == "users" && r.URL.Query().Has("room_id"):
+		return http.MethodGet, func(r *http.Request) (any, error) {
+			names := r.URL.Query()["room_id"]
+			if len(names) > 1 { // two readers could take either
+				return nil, newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
+			}
+			return a.users(r, names[0])
+		}
 	case last(3) == "rooms" && last(1) == "users":
 		return http.MethodGet, func(r *http.Request) (any, error) { return a.users(r, last(2)) }
 	case last(3) == "connections" && last(1) == "join":
@@ -115,16 +125,11 @@ func (a *api) checkPage(r *http.Request) error {
 	if name, ok := a.m.hosts.check(r, false); !ok {
 		return a.m.refuseHost(name)
 	}
-	site := r.Header.Get("Sec-Fetch-Site")
-	hasOrigin := r.Header.Get("Origin") != ""
-	if hasOrigin {
-		if from, ok := a.m.origins.check(r); !ok {
-			return a.m.refuseOrigin(from)
-		}
-	} else if site == "cross-site" && !a.m.opts.InsecureAnyOrigin {
-		return a.m.refuseOrigin("cross-site")
+	if from, ok := a.m.origins.check(r); !ok {
+		return a.m.refuseOrigin(from)
 	}
-	if r.Method == http.MethodPost && (hasOrigin || site != "") {
+	page := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
+	if r.Method == http.MethodPost && page {
 		kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		if err != nil || kind != "application/json" {
 			const message = "content type must be application/json"
@@ -171,7 +176,7 @@ func (a *api) users(r *http.Request, room string) (any, error) {
 	}
 	users, err := a.m.Room(room).Members(r.Context())
 	if err != nil {
-		return nil, err
+		return nil, newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
 	}
 	return usersBody{RoomID: room, Users: users, UserCount: len(users)}, nil
 }

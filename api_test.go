@@ -46,6 +46,8 @@ func TestRestContract(t *testing.T) {
 		require.Equal(t, []string{"alice in A"}, bob.got())
 		require.Equal(t, []string{"alice in A"}, alice.got())
 		require.Equal(t, `{"room_id":"A","users":["alice","bob"],"user_count":2}`, get(t, h, "/rooms/A/users"))
+		require.Equal(t, `{"room_id":"A","users":["alice","bob"],"user_count":2}`, get(t, h, "/rooms/users?room_id=A"))
+		require.Equal(t, `{"room_id":"a/../b","users":[],"user_count":0}`, get(t, h, "/x/rooms/users?room_id=a%2F..%2fb"))
 		require.Equal(t, `{"status":"joined"}`, post(t, h, id, "join", `{"room_id":"A"}`))
 		require.Empty(t, bob.got(), "she is in already")
 
@@ -122,6 +124,7 @@ func TestRestFailures(t *testing.T) {
 			{call{"DELETE", "/stats", ``, nil}, 405, `{"error":"use GET"}`},
 			{call{"GET", "/", ``, nil}, 404, `{"error":"not found"}`},
 			{call{"GET", "/rooms/x", ``, nil}, 404, `{"error":"not found"}`},
+			{call{"GET", "/rooms/users?room_id=a&room_id=b", ``, nil}, 400, `{"error":"invalid room_id"}`},
 			{call{"GET", "/rooms/%zz/users", ``, nil}, 200, ``},
 		} {
 			if strings.Contains(test.call.path, "%zz") {
@@ -225,6 +228,8 @@ func TestRestFromForeignPages(t *testing.T) {
 			{map[string]string{"Content-Type": json, "Origin": "http://evil.example"}, 403},
 			{map[string]string{"Content-Type": json, "Origin": "null"}, 403},
 			{map[string]string{"Content-Type": json, "Sec-Fetch-Site": "cross-site"}, 403},
+			{map[string]string{"Content-Type": json, "Sec-Fetch-Site": "same-site"}, 403},
+			{map[string]string{"Content-Type": json, "Sec-Fetch-Site": "none"}, 200},
 		} {
 			code, _, _ := rest(h, call{"POST", path, `{"room_id":"A"}`, test.header})
 			require.Equal(t, test.code, code, "%v", test.header)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 // attack is what somebody may do to a server on purpose.
@@ -44,6 +45,9 @@ func TestAttacks(t *testing.T) {
 		})
 	}
 }
+
+// crowded returns how many take part in an attack of n. The short form has a tenth.
+func crowded(n int) int { return long.Of(n/10, n, n) }
 
 // ends is an attack with these bytes, which end the connection with this code.
 func ends(code realtime.CloseCode, bytes string) func(*arena) {

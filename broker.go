@@ -33,15 +33,29 @@ type Broker interface {
 	// A Sink is never given what is not yet as durable as the broker promises.
 	Publish(ctx context.Context, p Publication) (Published, error)
 	// Subscribe has the publications of a stream delivered that come behind the position that it
-	// returns. They may come before it has returned. A stream that is not there begins with that.
-	// A stream may be subscribed to several times; each ends by one Unsubscribe.
+	// returns. They may come before it has returned. A stream may be subscribed to several times;
+	// each ends by one Unsubscribe.
+	//
+	// A stream begins with its first publication. Before, it has the offset zero and the epoch with
+	// which it will begin. That epoch stays the same while the process lasts, also if nobody is
+	// subscribed meanwhile, and a broker that finds again what it has kept has it after a restart
+	// too: a receiver at offset zero has missed nothing. The epoch is another one only if
+	// publications may have been forgotten meanwhile. Apart from that, names leave nothing behind,
+	// in memory or on a disk: to subscribe, to read or to ask for a cursor keeps nothing for longer
+	// than the subscription lasts. Only publications take part in the bounds of a broker; the
+	// streams of rooms and of inboxes have different ones, so that those of one kind neither evict
+	// nor refuse those of the other. Where a broker evicts, streams without a subscription go first.
 	Subscribe(ctx context.Context, stream string) (Position, error)
 	Unsubscribe(ctx context.Context, stream string) error
-	// Read returns a part of a stream. One that is not there has an empty page.
+	// Read returns a part of a stream. One that is not there has an empty page, which says where it
+	// begins if it is subscribed to.
 	Read(ctx context.Context, stream string, q Query) (Page, error)
 	// Cursor returns how far the reader of this name has come in a stream: what is behind that has
-	// not been acknowledged. One who is new is in front of what is kept, and known from then on;
-	// the one without a name is as old as the stream, and has missed what is not kept any more.
+	// not been acknowledged. A reader that is new is in front of what is kept, and known from then
+	// on; the one without a name is as old as the stream, and has missed what is not kept any more.
+	// Before the first publication a reader is in front of all, and known as long as the stream is
+	// subscribed to. It returns the zero Position for a stream that is not there and not subscribed
+	// to.
 	Cursor(ctx context.Context, stream, reader string) (Position, error)
 	// Ack moves a reader's cursor forward to at; it never goes back. What all readers of the stream
 	// have acknowledged need not be kept any more; the broker may forget the one of more than 100

@@ -144,15 +144,15 @@ func (k *catcher) giveAll(f *feed, parts []part) bool {
 	return true
 }
 
-// lose gives up what cannot be recovered, and tells the client. It goes on with what is kept, or in
-// another life of the stream with what is live, and of an inbox with what is not acknowledged.
+// lose gives up what cannot be recovered, and tells the client. It goes on with what is kept, and in
+// another life of an inbox with what is not acknowledged.
 func (k *catcher) lose(f *feed, page *Page, why Reason, anew Position) (finished bool) {
 	at := f.last
 	switch {
-	case f.done.Epoch == page.Top.Epoch && f.done.Offset < page.Floor:
-		at = Position{page.Top.Epoch, page.Floor}
 	case anew.Epoch != "":
 		at = anew
+	case why == ReasonEpoch, f.done.Epoch == page.Top.Epoch && f.done.Offset < page.Floor:
+		at = page.bottom()
 	}
 	missing := why != ReasonTaken
 	if !missing {

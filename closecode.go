@@ -96,6 +96,9 @@ func (c Cause) String() string {
 	return fmt.Sprintf("cause(%d)", uint8(c))
 }
 
+// MarshalText returns what String does, so that a log in JSON has the word too.
+func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
 // CloseError says how a connection ended. OnDisconnect is given it, and it is the
 // cause of [Conn.Context] then. It matches [ErrClosed] with errors.Is.
 type CloseError struct {

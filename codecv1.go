@@ -55,6 +55,7 @@ var (
 	errNoRequest = errors.New("not a JSON object with a type")
 	errID        = errors.New("id must be a string or a number of at most 64 bytes")
 	errMember    = errors.New("a member has the wrong type")
+	errSurrogate = errors.New("content has half of a surrogate pair")
 	errHeader    = errors.New("binary message without the length of its header, or shorter than that")
 	errBinary    = errors.New("want a send without content in front of binary content")
 )
@@ -104,7 +105,9 @@ func (r *request) decode(p []byte) error {
 	if values[keyType] == nil {
 		return errNoRequest
 	}
-	r.content = values[keyContent]
+	if r.content = values[keyContent]; loneSurrogate(r.content) {
+		return errSurrogate
+	}
 	if !r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
 		!jsonBool(values[keyAll], &r.all) || !jsonBool(values[keyReceipt], &r.receipt) {
 		return errMember
@@ -235,6 +238,9 @@ func (p *spot) size() int {
 // appendPlace appends what realtime.v1 adds to the envelope. What changes with the place comes
 // last.
 func appendPlace(buf []byte, m *Message, at *spot) []byte {
+	if m.Guest != "" {
+		buf = appendString(append(buf, `,"guest":`...), m.Guest)
+	}
 	if m.ID != "" {
 		buf = appendString(append(buf, `,"id":`...), m.ID)
 	}

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"crypto/rand"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -39,10 +40,12 @@ type Conn struct {
 
 	mu       sync.Mutex
 	phase    phase
+	expires  time.Time              // when the identity does, by a clock that does not step
 	in       int                    // rooms that it is in
 	rooms    map[string]*membership // the same by name; nil while they are few
 	newest   *membership            // of the rooms, the one joined last
 	restRoom string                 // the room that the REST handler put it into, or empty
+	guest    string                 // what tells it from other anonymous ones; empty until it sends
 
 	seat seat // its place among all connections
 }
@@ -132,14 +135,36 @@ func (c *Conn) Renew(id Identity) error {
 	c.mu.Lock()
 	// Not the user's id, which is read without the lock.
 	c.identity.Data, c.identity.ExpiresAt = id.Data, id.ExpiresAt
+	c.expires = id.deadline(time.Now())
 	c.mu.Unlock()
 	c.duties.renewed()
 	return nil
 }
 
-// Context returns the context of the connection. It has the values of the request
-// that opened it, and ends with the connection; its cause is a *CloseError then.
+// deadline is when the identity expires, zero for never.
+func (c *Conn) deadline() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.expires
+}
+
+// Context returns the context of the connection. It ends with the connection; its cause is a
+// *CloseError then. Its values are those that Options.ConnContext chose, or those of the
+// context that was given to Register.
 func (c *Conn) Context() context.Context { return c.ctx }
+
+// sender is whose ids those of its messages are.
+func (c *Conn) sender() sender {
+	if user := c.UserID(); user != "" {
+		return sender{user: user}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.guest == "" {
+		c.guest = rand.Text()[:16] // 80 bits
+	}
+	return sender{guest: c.guest}
+}
 
 // source is where the connection comes from as far as the log goes: its address, or itself.
 func (c *Conn) source() string {

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 // crowdSize returns how many connections of n there can be.
@@ -122,11 +123,9 @@ func (c crowd) run() error {
 }
 
 // 10,000 clients that never read while their room talks, and 5,000 half handshakes, leave
-// everybody else at full service, in the same room and in another.
+// everybody else at full service, in the same room and in another. The short form has a tenth of
+// both.
 func TestCrowdOfTheDead(t *testing.T) {
-	if testing.Short() {
-		t.Skip("thousands of connections")
-	}
 	f := loopback(t)
 	f.pace = 200 * time.Millisecond // each word goes to all of the crowd
 	a := newArena(t, realtime.Options{}, f)
@@ -137,11 +136,11 @@ func TestCrowdOfTheDead(t *testing.T) {
 	}
 	a.measure()
 	heap := heapBytes()
-	n := crowdSize(t, 15_000)
+	n := crowdSize(t, long.Of(1500, 15_000, 15_000))
 	dead := crowd{Addr: f.Addr().String(), Silent: n * 2 / 3, Torn: n / 30, Half: n / 3}
 	gathering := dead.gather(t)
 
-	const messages = 100
+	messages := long.Of(30, 100, 100)
 	for i := range messages {
 		for _, room := range []string{"lobby", "hall"} {
 			_, err := a.rt.Send(t.Context(), realtime.ToRoom(room), note(fmt.Sprint(i)))

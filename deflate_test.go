@@ -104,8 +104,8 @@ func inflate(t *testing.T, payload string) string {
 	return string(p)
 }
 
-// long is a word that is worth compressing.
-func long(word string) string { return strings.Repeat(word+" ", 400) }
+// lengthy is a word that is worth compressing.
+func lengthy(word string) string { return strings.Repeat(word+" ", 400) }
 
 func note(word string) realtime.Message {
 	return realtime.Message{Type: "n", Content: fmt.Appendf(nil, "%q", word)}
@@ -144,9 +144,9 @@ func TestCompressionIsNegotiated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := test.s.offer(t, "alice", test.offer)
 			require.Equal(t, test.want, c.extensions)
-			test.s.news(t, realtime.ToUser("alice"), long("x"))
+			test.s.news(t, realtime.ToUser("alice"), lengthy("x"))
 			text, compressed := c.next()
-			require.Equal(t, `n "`+long("x")+`"`, text)
+			require.Equal(t, `n "`+lengthy("x")+`"`, text)
 			require.Equal(t, test.want != "", compressed)
 			_, err := c.Write([]byte(masked(0x81, "ping")))
 			require.NoError(t, err)
@@ -204,7 +204,7 @@ func TestCompressionInAMixedRoom(t *testing.T) {
 				for i := range each {
 					word := fmt.Sprintf("%d-%d", sender, i)
 					if i%3 > 0 {
-						word = long(word)
+						word = lengthy(word)
 					}
 					_, _ = s.rt.Send(context.Background(), realtime.ToRoom("lobby"), note(word))
 				}
@@ -243,15 +243,15 @@ func TestCompressedFromClients(t *testing.T) {
 	} {
 		ws := s.dialMode(t, "alice", mode)
 		for range 3 {
-			p := []byte(chat(long("hi")))
+			p := []byte(chat(lengthy("hi")))
 			require.NoError(t, ws.Write(t.Context(), websocket.MessageText, p))
-			require.Equal(t, "alice: "+long("hi"), s.next(t, ws))
+			require.Equal(t, "alice: "+lengthy("hi"), s.next(t, ws))
 		}
 		require.NoError(t, ws.Close(1000, ""))
 	}
 	c := s.offer(t, "bob", browserOffer)
 	full := strings.Repeat("x", o.MaxMessageBytes-len(chat("")))
-	for _, text := range []string{"hi", long("hi"), full} {
+	for _, text := range []string{"hi", lengthy("hi"), full} {
 		p := deflate(t, chat(text))
 		parts := masked(0x41, p[:5]) + masked(0x89, "in between") + masked(0x80, p[5:])
 		_, err := c.Write([]byte(parts))
@@ -304,7 +304,7 @@ func TestCompressedOnceForAll(t *testing.T) {
 	s := newSite(t, compressing(), false)
 	plain := s.offer(t, "plain", "")
 	s.joinUser(t, "plain", "lobby")
-	s.news(t, realtime.ToRoom("lobby"), long("x"))
+	s.news(t, realtime.ToRoom("lobby"), lengthy("x"))
 	_, compressed := plain.next()
 	require.False(t, compressed)
 	require.Zero(t, s.rt.Stats().Compressed, "nobody would want it")
@@ -317,13 +317,13 @@ func TestCompressedOnceForAll(t *testing.T) {
 	}
 	require.Equal(t, 10, s.rt.Stats().Deflating)
 	for range 3 {
-		s.news(t, realtime.ToRoom("lobby"), long("x"))
+		s.news(t, realtime.ToRoom("lobby"), lengthy("x"))
 		s.news(t, realtime.ToRoom("lobby"), "short")
 	}
 	for range 3 {
 		for _, c := range append(members, plain) {
 			text, compressed := c.next()
-			require.Equal(t, `n "`+long("x")+`"`, text)
+			require.Equal(t, `n "`+lengthy("x")+`"`, text)
 			require.Equal(t, c != plain, compressed)
 			text, compressed = c.next()
 			require.Equal(t, `n "short"`, text)
@@ -337,7 +337,7 @@ func TestCompressedOnceForAll(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return s.rt.Stats().Deflating == 0 },
 		5*time.Second, time.Millisecond)
-	s.news(t, realtime.ToRoom("lobby"), long("x"))
+	s.news(t, realtime.ToRoom("lobby"), lengthy("x"))
 	require.EqualValues(t, 3, s.rt.Stats().Compressed, "the last who wanted it has left")
 }
 

@@ -40,6 +40,7 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 		}
 	}
 	msg := chat(c.UserID(), cmd.text)
+	msg.Guest = c.sender().guest
 	err := guard(d.notes, d.tally, c, func() error {
 		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 			return nil // and a plain client is not told

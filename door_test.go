@@ -2,15 +2,19 @@ package realtime_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
@@ -52,6 +56,7 @@ func TestOrigin(t *testing.T) {
 	plain := func(*http.Request) {}
 	host := func(h string) func(*http.Request) { return func(r *http.Request) { r.Host = h } }
 	listed := []string{"https://app.example.com", "https://*.example.org", "http://localhost:5173"}
+	files, views := []string{"null"}, []string{"file://", "capacitor://localhost"}
 	for _, test := range []struct {
 		origin  string
 		request func(*http.Request)
@@ -75,6 +80,13 @@ func TestOrigin(t *testing.T) {
 		{"null", plain, nil, false},
 		{"file://", plain, nil, false},
 		{"ftp://site.example", plain, nil, false},
+		{"null", plain, files, true},
+		{"file://", plain, files, false},
+		{"file://", plain, views, true},
+		{"null", plain, views, false},
+		{"file:///etc", plain, views, false},
+		{"capacitor://localhost", plain, views, true},
+		{"http://evil.example", plain, files, false},
 		{"https://app.example.com", plain, listed, true},
 		{"https://APP.example.com:443", plain, listed, true},
 		{"http://app.example.com", plain, listed, false},
@@ -113,6 +125,16 @@ func TestOriginOptions(t *testing.T) {
 		r.Header["Origin"] = []string{"http://site.example", "http://evil.example"}
 	})
 	require.Equal(t, http.StatusForbidden, code)
+
+	// A request of a page that names no origin: for a picture, or a script.
+	for site, want := range map[string]int{
+		"same-origin": passed, "none": passed, "same-site": http.StatusForbidden, "cross-site": http.StatusForbidden,
+	} {
+		code, _, _ = knock(t, newManager(t, realtime.Options{}), func(r *http.Request) {
+			r.Header.Set("Sec-Fetch-Site", site)
+		})
+		require.Equal(t, want, code, site)
+	}
 
 	for _, bad := range []string{"example.com", "localhost:5173", "*", "https://a.example/path", ""} {
 		require.PanicsWithValue(t, `realtime: Options.Origins: "`+bad+`" is not an origin such as `+
@@ -265,7 +287,7 @@ func TestEndpointWhileShuttingDown(t *testing.T) {
 	code, message, header := knock(t, rt, func(*http.Request) {})
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Equal(t, "shutting down", message)
-	require.NotEmpty(t, header.Get("Retry-After"))
+	require.Empty(t, header.Get("Retry-After"), "a server that takes over may be there at once")
 	require.EqualValues(t, 1, rt.Stats().RefusedShutdown)
 }
 
@@ -274,4 +296,55 @@ func TestNewServer(t *testing.T) {
 	require.NotZero(t, srv.ReadHeaderTimeout)
 	require.Equal(t, 16<<10, srv.MaxHeaderBytes)
 	require.Zero(t, srv.ReadTimeout+srv.WriteTimeout, "they would cut long answers")
+}
+
+// TestConnContext checks what of a request the context of its connection has: what
+// Options.ConnContext chose, and nothing else.
+func TestConnContext(t *testing.T) {
+	type kept struct{}
+	type other struct{}
+	conns := make(chan *realtime.Conn, 1)
+	serve := func(choose func(context.Context, *http.Request) context.Context) *httptest.Server {
+		rt := newManager(t, realtime.Options{
+			ConnContext: choose,
+			OnConnect: func(ctx context.Context, c *realtime.Conn) error {
+				require.Equal(t, c.Context(), ctx)
+				conns <- c
+				return nil
+			},
+		})
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx := context.WithValue(context.WithValue(r.Context(), kept{}, "mine"), other{}, "another's")
+			rt.ServeHTTP(w, r.WithContext(ctx))
+		}))
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+		srv.Start()
+		t.Cleanup(srv.Close)
+		return srv
+	}
+	dial := func(srv *httptest.Server) error {
+		ws, _, err := websocket.Dial(t.Context(), srv.URL, nil)
+		if err == nil {
+			t.Cleanup(func() { _ = ws.CloseNow() })
+		}
+		return err
+	}
+
+	require.NoError(t, dial(serve(func(ctx context.Context, r *http.Request) context.Context {
+		return context.WithValue(ctx, kept{}, r.Context().Value(kept{}))
+	})))
+	c := <-conns
+	require.Equal(t, "mine", c.Context().Value(kept{}))
+	require.Nil(t, c.Context().Value(other{}))
+	require.Nil(t, c.Context().Value(http.ServerContextKey))
+
+	require.NoError(t, dial(serve(nil)))
+	require.Nil(t, (<-conns).Context().Value(kept{}))
+
+	for name, choose := range map[string]func(context.Context, *http.Request) context.Context{
+		"the request's": func(_ context.Context, r *http.Request) context.Context { return r.Context() },
+		"none":          func(context.Context, *http.Request) context.Context { return nil },
+	} {
+		require.Error(t, dial(serve(choose)), name)
+	}
 }

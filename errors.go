@@ -94,3 +94,6 @@ type ClientError struct{ Code, Message string }
 func (e *ClientError) Error() string {
 	return "realtime: client answers " + e.Code + ": " + e.Message
 }
+
+// about says what an error is about.
+func about(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }

@@ -289,10 +289,11 @@ func ExamplePipe() {
 	// Output: pong
 }
 
-// An *expvar.Map publishes the counters of Stats as they are.
-func ExampleObserver() {
-	rt := realtime.New(&realtime.Options{Observer: expvar.NewMap("realtime")})
+// Numbers are read when they are asked for: by expvar here, which serves them at /debug/vars.
+func ExampleManager_Stats() {
+	rt := realtime.New(nil)
 	defer rt.Close()
+	expvar.Publish("realtime", expvar.Func(func() any { return rt.Stats() }))
 }
 
 // Only the latest position of each player counts; a chat must not lose a line.

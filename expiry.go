@@ -29,7 +29,7 @@ type expiries struct {
 
 // of returns the expiry of a connection that is kept there, or nil if it needs none.
 func (es *expiries) of(c *Conn, kept *atomic.Pointer[expiry]) *expiry {
-	if kept.Load() == nil && !c.Identity().ExpiresAt.IsZero() {
+	if kept.Load() == nil && !c.deadline().IsZero() {
 		e := &expiry{expiries: es, c: c}
 		e.timer.Fire = e.look
 		kept.CompareAndSwap(nil, e)
@@ -53,7 +53,7 @@ func (es *expiries) renew(c *Conn, token string) error {
 
 // watch looks after the identity that the connection has now.
 func (e *expiry) watch() {
-	at := e.c.Identity().ExpiresAt
+	at := e.c.deadline()
 	if at.IsZero() || e.c.ended() {
 		e.stop()
 		return
@@ -68,7 +68,7 @@ func (e *expiry) stop() { e.wheel.Stop(&e.timer) }
 
 // look runs in the goroutine of the wheel.
 func (e *expiry) look() {
-	at := e.c.Identity().ExpiresAt
+	at := e.c.deadline()
 	late := time.Since(at)
 	switch {
 	case at.IsZero() || e.c.ended():

@@ -58,7 +58,7 @@ func closeAttacks() []attack {
 			a.gone()
 		}},
 		{name: "2,000 that come and close", run: func(a *arena) {
-			err := together(2000, func(i int) error {
+			err := together(crowded(2000), func(i int) error {
 				res, c, err := a.ask(handshake(fmt.Sprint("m", i)))
 				if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
 					return fmt.Errorf("%v: %w", res, err)

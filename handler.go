@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -71,8 +72,8 @@ func (e *refusal) Error() string { return e.message }
 // ServeHTTP is the WebSocket endpoint. It checks origin, limits and identity before
 // the upgrade, and answers what it refuses with plain HTTP and a JSON error: 400,
 // 401, 403, 426, 429, 431 or 503. It returns when the connection is open, so that
-// middleware is done with it; the connection keeps the values of the request's
-// context, but not its end.
+// middleware is done with it; the connection keeps nothing of the request's context, see
+// Options.ConnContext.
 //
 // It can be mounted under any path, on net/http and on every router that hands
 // through a ResponseWriter which can be hijacked.
@@ -85,11 +86,13 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer m.index.denials.end()
 	from := m.proxies.source(r)
 	id, err := m.doorkeep(w, r, from)
-	e := entrant{user: id.UserID, place: place(from), began: began}
-	if err == nil {
-		err = admission(m.gate.enter(e))
-	}
 	if err != nil {
+		m.refuseVisitor(w, r, err)
+		return
+	}
+	ctx := m.connContext(r) // before a place is taken: it may panic
+	e := entrant{user: id.UserID, place: place(from), began: began}
+	if err := admission(m.gate.enter(e)); err != nil {
 		m.refuseVisitor(w, r, err)
 		return
 	}
@@ -108,7 +111,25 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			slog.Any("error", err))
 		return
 	}
-	_, _ = m.sessions.register(r.Context(), s, id, e) // whoever ended it has logged why
+	_, _ = m.sessions.register(ctx, s, id, e) // whoever ended it has logged why
+}
+
+// derivedKey marks the context that ConnContext is given.
+type derivedKey struct{}
+
+// connContext returns the context of the connection that r opens. The request's own is not kept:
+// routers put it back into a pool when the handler has returned, and fill it with the values of
+// other requests.
+func (m *Manager) connContext(r *http.Request) context.Context {
+	ctx := context.Background()
+	if m.opts.ConnContext == nil {
+		return ctx
+	}
+	ctx = m.opts.ConnContext(context.WithValue(ctx, derivedKey{}, true), r)
+	if ctx == nil || ctx.Value(derivedKey{}) == nil {
+		panic("realtime: Options.ConnContext returned a context that is not derived from its ctx")
+	}
+	return ctx
 }
 
 // hurry bounds how long the body of a request may take. A server for long-lived connections
@@ -143,7 +164,7 @@ func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Ad
 	if name, ok := m.hosts.check(r, true); !ok {
 		return Identity{}, m.refuseHost(name)
 	}
-	if page, ok := m.origins.check(r); !ok {
+	if page, ok := m.origins.check(r); !ok || m.opts.RequireOrigin && r.Header.Get("Origin") == "" {
 		return Identity{}, m.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {
@@ -255,7 +276,8 @@ func admission(err error) error {
 	case errors.Is(err, ErrDenied):
 		return forbidden(err)
 	case errors.Is(err, ErrClosed):
-		return later(http.StatusServiceUnavailable, "shutting down", cRefusedShutdown, retryAfter)
+		// Without Retry-After: the next server may be up before a whole second is over.
+		return newRefusal(http.StatusServiceUnavailable, "shutting down", cRefusedShutdown)
 	case errors.Is(err, errUserFull), errors.Is(err, errPlaceFull):
 		return later(http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit, retryAfter)
 	case errors.Is(err, ErrOverloaded):
@@ -315,7 +337,11 @@ func (m *Manager) refuse(w http.ResponseWriter, err error) {
 		m.notes.hint(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
 	}
 	if no.wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int((no.wait+time.Second-1)/time.Second)))
+		seconds := int64(no.wait / time.Second)
+		if no.wait%time.Second > 0 {
+			seconds++
+		}
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
 	writeJSON(w, no.status, map[string]string{"error": no.message})
 }

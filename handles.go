@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -8,7 +9,8 @@ import (
 )
 
 // Room is a handle on a room, whether or not anybody is in it: a small value, made
-// by [Manager.Room].
+// by [Manager.Room]. Its methods return ErrName for a room that cannot exist, see [ValidName]:
+// also those of the zero Room.
 type Room struct {
 	m    *Manager
 	name string
@@ -20,10 +22,21 @@ func (m *Manager) Room(name string) Room { return Room{m, name} }
 // Name returns the room's name.
 func (r Room) Name() string { return r.name }
 
+// check returns an error if there can be no such room, as of a zero Room.
+func (r Room) check() error {
+	if err := ValidName(r.name); err != nil {
+		return about("room", err)
+	}
+	return nil
+}
+
 // Members returns the users in the room, each once and in order. Anonymous
 // connections are not among them. It does not block; ctx and the error, which is
 // nil, are for brokers that know the rosters of other processes.
 func (r Room) Members(context.Context) ([]string, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
 	found := r.m.index.rooms.find(r.name)
 	if found == nil {
 		return []string{}, nil
@@ -37,6 +50,9 @@ func (r Room) Members(context.Context) ([]string, error) {
 // Count returns how many are in the room. It is as cheap for a large room as for a
 // small one. ctx and error are as for Members.
 func (r Room) Count(context.Context) (Count, error) {
+	if err := r.check(); err != nil {
+		return Count{}, err
+	}
 	found := r.m.index.rooms.find(r.name)
 	if found == nil {
 		return Count{}, nil
@@ -50,11 +66,17 @@ func (r Room) Count(context.Context) (Count, error) {
 // broker, until ctx ends. It returns ErrNoHistory for a room that keeps nothing, and the broker's
 // error.
 func (r Room) History(ctx context.Context, q Query) (Page, error) {
+	if err := r.check(); err != nil {
+		return Page{}, err
+	}
 	return r.m.index.history(ctx, r.name, q)
 }
 
 // LocalConns returns the room's connections in this process, as of the call.
 func (r Room) LocalConns() iter.Seq[*Conn] {
+	if r.check() != nil {
+		return slices.Values[[]*Conn](nil)
+	}
 	found := r.m.index.rooms.find(r.name)
 	if found == nil {
 		return slices.Values[[]*Conn](nil)
@@ -68,6 +90,9 @@ func (r Room) LocalConns() iter.Seq[*Conn] {
 // ErrDenied; one that is asked for after that is up to the authorizer. When it returns, the
 // user is no member, unless [Manager.Join] is called. ctx is for brokers to come.
 func (r Room) Remove(_ context.Context, user string) (int, error) {
+	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
+		return 0, err
+	}
 	x := r.m.index
 	x.denials.throw(ban{user, r.name})
 	n := 0
@@ -83,6 +108,9 @@ func (r Room) Remove(_ context.Context, user string) (int, error) {
 // way to join returns ErrDenied, that of the application too. Zero or less lifts it. It holds
 // in this process, until that ends.
 func (r Room) Deny(ctx context.Context, user string, how time.Duration) (int, error) {
+	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
+		return 0, err
+	}
 	r.m.index.denials.deny(ban{user, r.name}, how)
 	if how <= 0 {
 		return 0, nil
@@ -91,7 +119,8 @@ func (r Room) Deny(ctx context.Context, user string, how time.Duration) (int, er
 }
 
 // User is a handle on a user, connected or not: a small value, made by
-// [Manager.User].
+// [Manager.User]. Its methods return ErrName for a user who cannot exist, see [ValidName]: also
+// those of the zero User.
 type User struct {
 	m  *Manager
 	id string
@@ -103,9 +132,22 @@ func (m *Manager) User(id string) User { return User{m, id} }
 // ID returns the user's id.
 func (u User) ID() string { return u.id }
 
+// checkUser returns an error if there can be no such user, as of a zero User.
+func checkUser(id string) error {
+	if err := validUser(id); err != nil {
+		return about("user", err)
+	}
+	return nil
+}
+
 // Count returns how many connections the user has. It does not block; ctx and the
 // error, which is nil, are for brokers that know the users of other processes.
-func (u User) Count(context.Context) (int, error) { return len(u.conns()), nil }
+func (u User) Count(context.Context) (int, error) {
+	if err := checkUser(u.id); err != nil {
+		return 0, err
+	}
+	return len(u.conns()), nil
+}
 
 // LocalConns returns the user's connections in this process, as of the call.
 func (u User) LocalConns() iter.Seq[*Conn] { return slices.Values(u.conns()) }
@@ -118,6 +160,9 @@ func (u User) LocalConns() iter.Seq[*Conn] { return slices.Values(u.conns()) }
 // connections.
 // ctx is for brokers to come. It returns ErrCloseCode for a code that may not be sent.
 func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int, error) {
+	if err := checkUser(u.id); err != nil {
+		return 0, err
+	}
 	if !code.sendable() {
 		return 0, ErrCloseCode
 	}
@@ -141,6 +186,9 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 // Retry-After, or with ErrDenied by Register. Zero or less lifts it. It holds in this process,
 // until that ends.
 func (u User) Deny(ctx context.Context, how time.Duration) (int, error) {
+	if err := checkUser(u.id); err != nil {
+		return 0, err
+	}
 	u.m.index.denials.deny(ban{user: u.id}, how)
 	if how <= 0 {
 		return 0, nil
@@ -149,6 +197,9 @@ func (u User) Deny(ctx context.Context, how time.Duration) (int, error) {
 }
 
 func (u User) conns() []*Conn {
+	if checkUser(u.id) != nil {
+		return nil
+	}
 	found := u.m.index.users.find(u.id)
 	if found == nil {
 		return nil

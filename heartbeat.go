@@ -56,6 +56,7 @@ func (h *heartbeat) beat() {
 		return
 	}
 	h.pinged = h.c.now()
+	h.c.pings.beat()
 	h.c.link.Heartbeat(h.ping)
 	h.wheel.Set(&h.timer, min(cmp.Or(h.timeout, h.interval), h.interval))
 }

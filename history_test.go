@@ -181,9 +181,14 @@ func TestRecovery(t *testing.T) {
 
 		_, r = b.follow("alice", since(realtime.Position{Epoch: "other", Offset: 3}))
 		require.Equal(t, []string{"epoch"}, r.gaps)
+		require.Equal(t, words(5, 104), r.said(), "all that is kept")
+		_, r = b.follow("alice", since(realtime.Position{Epoch: "other", Offset: 3})+`,"history":2`)
+		require.Equal(t, []string{"epoch"}, r.gaps)
+		require.Equal(t, words(103, 104), r.said())
 		at.Offset = 1000
 		_, r = b.follow("alice", since(at))
 		require.Equal(t, []string{"ahead"}, r.gaps)
+		require.Empty(t, r.said())
 	})
 }
 
@@ -328,7 +333,7 @@ func TestRecoveryOfManyRooms(t *testing.T) {
 
 // Under any order of events a member gets everything once and in order, or is told of what is missing.
 func TestRecoveryUnderRandomSchedules(t *testing.T) {
-	for seed := range *schedules {
+	for seed := range schedules() {
 		kept := []int{3, 20, 1000}[seed%3]
 		o := keeping(kept)
 		o.QueueMessages, o.InboundRate = 8, -1

@@ -36,7 +36,7 @@ type Manager struct {
 	sessions sessions
 	closed   atomic.Bool // nothing is sent any more
 
-	background sync.WaitGroup // wheel, observer, broker
+	background sync.WaitGroup // wheel, flushers, intakes, broker
 	rest       context.CancelFunc
 }
 
@@ -48,6 +48,7 @@ type Manager struct {
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
 	m.notes.log = m.opts.Logger
+	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
 	m.carrier = newCarrier(m.opts.Broker)
 	m.index = newIndex(&m.opts, &m.tally, &catcher{
 		carrier: m.carrier, tally: &m.tally, notes: &m.notes,
@@ -76,7 +77,7 @@ func (m *Manager) buildDoor() {
 	}
 	m.proxies = newProxies(m.opts.TrustProxies)
 	m.hosts = newHosts(m.opts.AllowedHosts, &m.proxies)
-	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, m.opts.RequireOrigin, &m.proxies)
+	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, &m.proxies)
 }
 
 // buildSockets makes what reads and writes.
@@ -102,7 +103,7 @@ func (m *Manager) buildDispatch() {
 	}
 	requests := requester{
 		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials,
-		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(),
+		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(&m.tally.frames.Budget, m.wheel),
 		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
 	requests.resume = m.sessions.absences.resume
@@ -123,7 +124,6 @@ func (m *Manager) buildTimers() {
 		wheel: m.wheel, grace: m.opts.ExpiryGrace, revalidate: m.opts.Revalidate,
 		notes: &m.notes, tally: &m.tally,
 	}
-	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
 	m.relief = relief{
 		budget: &m.tally.frames.Budget, wheel: m.wheel, conns: m.index.conns,
 	}
@@ -134,9 +134,6 @@ func (m *Manager) buildTimers() {
 func (m *Manager) startBackground() {
 	var ctx context.Context
 	ctx, m.rest = context.WithCancel(context.Background())
-	if m.opts.Observer != nil {
-		m.background.Go(func() { observe(ctx, m.opts.Observer, &m.tally) })
-	}
 	if m.opts.Broker == nil {
 		m.carrier.open(ctx, sink{m})
 	} else {
@@ -147,8 +144,9 @@ func (m *Manager) startBackground() {
 // Register makes a connection of a transport, as ServeHTTP does with a WebSocket: it
 // calls OnConnect, announces the connection and begins to read. It blocks only on
 // OnConnect, and where there are inboxes for up to ten seconds on the broker. The
-// connection's context has the values of ctx, but does not end with it. Register takes
-// over the transport, also when it fails.
+// connection's context has the values of ctx, but does not end with it: so ctx must not be the
+// context of a request, which routers use again for other requests. Register takes over the
+// transport, also when it fails.
 //
 // It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
 // ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules,
@@ -211,8 +209,12 @@ func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) 
 
 // Leave takes a connection out of a room, and reports false if it was not in it. When
 // it returns, no message that is sent to the room reaches the connection any more. It
-// does not block. It returns ErrNotFound if there is no such connection.
+// does not block. It returns ErrName for an invalid room, and ErrNotFound if there is no such
+// connection.
 func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err error) {
+	if err := ValidName(room); err != nil {
+		return false, about("room", err)
+	}
 	c := m.Conn(connID)
 	if c == nil {
 		return false, ErrNotFound
@@ -228,12 +230,16 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // A message with an ID is not sent again to a room that keeps history: Result.Duplicate says so.
 // A message to several such rooms is kept in each, under one ID.
 //
-// It returns ErrName for a reserved or invalid message type, ErrMessage for content
+// It returns ErrName for a reserved or invalid message type and for a room, user or connection
+// whose name cannot exist, ErrMessage for content
 // that is not JSON, ErrTooLarge, also if it is larger than all that a room or an inbox keeps,
 // ErrClosed after Close, and the broker's error: then it may have gone to some of several rooms.
 // That nobody was there is not an error: see Result.
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := msg.check(m.opts.QueueBytes / 2); err != nil {
+		return Result{}, err
+	}
+	if err := to.check(); err != nil {
 		return Result{}, err
 	}
 	return m.send(ctx, to, msg)

@@ -14,7 +14,9 @@ type Identity struct {
 	// ExpiresAt is until when this holds, as of a token or a session. Then
 	// Options.Revalidate is asked, and a connection that is not renewed is closed with code
 	// 4401: a client that has no token to renew, but a cookie, stays away then, unless
-	// Revalidate looks the session up itself. Zero means for as long as the connection lasts.
+	// Revalidate looks the session up itself. How long that is gets measured once, when the
+	// connection opens or is renewed: a clock that is set later neither shortens nor extends it.
+	// Zero means for as long as the connection lasts.
 	ExpiresAt time.Time
 	// Device names the device, for users each of whose devices has its own place in their inbox,
 	// see InboxOptions.PerDevice: a random name that the device keeps. Rules of [ValidName].
@@ -25,6 +27,14 @@ type Identity struct {
 
 func (id Identity) expired(now time.Time) bool {
 	return !id.ExpiresAt.IsZero() && !now.Before(id.ExpiresAt)
+}
+
+// deadline is ExpiresAt as so much time from now on, which no step of the wall clock moves.
+func (id Identity) deadline(now time.Time) time.Time {
+	if id.ExpiresAt.IsZero() {
+		return time.Time{}
+	}
+	return now.Add(id.ExpiresAt.Sub(now))
 }
 
 // validate returns an error that matches ErrName or ErrUnauthenticated.

@@ -15,7 +15,8 @@ type InboxOptions struct {
 	Keep Retention
 	// PerDevice keeps a message until each device of the user has taken it, as Identity.Device
 	// names them. A device that is not known yet gets what is kept then, and does not hear of what
-	// was kept before. Without it, what one connection has taken need not be given to the next.
+	// was kept before. A device that left before the first message to its user is not known.
+	// Without it, what one connection has taken need not be given to the next.
 	PerDevice bool
 	// Exists decides whether there is such a user, before something is kept for one who has no
 	// connection in this process. It is called by the goroutine that sends, which gets its error.

@@ -388,7 +388,7 @@ func TestInboxThatCannotBeOpened(t *testing.T) {
 
 // Under any order of events each device gets everything once and in order, until it is acknowledged.
 func TestInboxUnderRandomSchedules(t *testing.T) {
-	for seed := range *schedules {
+	for seed := range schedules() {
 		o := inboxes(10_000)
 		o.Inbox.PerDevice, o.Inbox.Attempts = true, -1
 		o.QueueMessages, o.InboundRate = 8, -1

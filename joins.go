@@ -12,7 +12,9 @@ import (
 type From struct {
 	// Last is how many of the newest messages it gets first.
 	Last int
-	// Since is the position behind which it gets everything. If that is not to be had, Last counts.
+	// Since is the position behind which it gets everything. If that is not to be had, Last counts;
+	// with a Last of zero it begins in front of all that is kept if Since has another epoch, and
+	// else in the present.
 	Since Position
 }
 
@@ -114,6 +116,10 @@ func (x *index) locate(ctx context.Context, e *entry) error {
 		if e.joined.Why = page.gap(since); e.joined.Why == "" {
 			e.joined.Recovered, e.start = true, &since
 			return nil
+		}
+		if e.joined.Why == ReasonEpoch && e.from.Last <= 0 {
+			bottom := page.bottom()
+			e.start = &bottom
 		}
 	}
 	if e.from.Last <= 0 {

@@ -156,13 +156,15 @@ func jsonText(raw []byte) ([]byte, bool) {
 	return []byte(s), true
 }
 
+// loneSurrogate reports whether a string in JSON that is valid has half of a surrogate pair in it,
+// which its readers replace, refuse or keep, each as it likes: RFC 8259 section 8.2.
 func loneSurrogate(raw []byte) bool {
-	for i := 0; i < len(raw); i++ {
-		if raw[i] != '\\' {
-			continue
+	for i := 0; ; i++ {
+		next := bytes.IndexByte(raw[min(i, len(raw)):], '\\')
+		if next < 0 {
+			return false
 		}
-		i++
-		if raw[i] != 'u' {
+		if i += next + 1; raw[i] != 'u' {
 			continue
 		}
 		switch u := hex4(raw, i+1); {
@@ -179,7 +181,6 @@ func loneSurrogate(raw []byte) bool {
 		}
 		i += 4
 	}
-	return false
 }
 
 func hex4(raw []byte, i int) uint64 {

@@ -213,17 +213,14 @@ func FuzzValidName(f *testing.F) {
 	})
 }
 
-// The names of counters are part of what an Observer sees, and each counter of Stats
-// has one.
+// Each counter of Stats is one of counters, once.
 func TestCountersCoverStats(t *testing.T) {
 	var s Stats
 	seen := map[*uint64]bool{}
-	namesSeen := map[string]bool{}
 	for i, c := range s.counters() {
-		require.NotNil(t, c.value, "counter %d", i)
-		require.False(t, seen[c.value], c.name)
-		require.False(t, namesSeen[c.name], c.name)
-		seen[c.value], namesSeen[c.name] = true, true
+		require.NotNil(t, c, "counter %d", i)
+		require.False(t, seen[c], "counter %d", i)
+		seen[c] = true
 	}
 	fields := 0
 	for _, v := range []reflect.Value{reflect.ValueOf(s), reflect.ValueOf(s.Ended)} {
@@ -234,9 +231,6 @@ func TestCountersCoverStats(t *testing.T) {
 		}
 	}
 	require.Len(t, seen, fields)
-	for c := range numCauses {
-		require.Equal(t, "ended."+c.String(), s.counters()[c].name)
-	}
 	require.Equal(t, "cause(99)", Cause(99).String())
 }
 
@@ -246,6 +240,7 @@ func FuzzDecodeV1(f *testing.F) {
 		"ping", `{"type":"join","id":1,"room":"lobby"}`, `{"type":"send","id":"a","all":true,"content":{"x":[1,2]}}`,
 		`{"type":"send","user":"bob","content":"\ud83d\ude00","message_type":"m"}`, `{"id":-1.5e3}`, `{"id":null}`,
 		`{"type":"refresh","token":"x","token":"y"}`, `{"all":false,"conn":"c"}`, `[]`, `{"type":1}`, `{"type":"\ud800"}`,
+		`{"type":"send","content":{"\ud800":["\\ud800","\ud83d\ude00\udc00"]}}`,
 	}
 	decode := func(p []byte) command { return decodeV1(engine.OpText, p) }
 	fuzzDecoder(f, decode, seeds, func(t *testing.T, p []byte, cmd command) {
@@ -341,5 +336,13 @@ func naiveRequest(p []byte) (r request, ok bool) {
 	if content := members["content"]; content != nil {
 		r.content = content[0]
 	}
-	return r, members["type"] != nil
+	return r, members["type"] != nil && !naiveHalf(r.content)
+}
+
+// naiveHalf reports whether there is half of a surrogate pair: without the pairs that are whole
+// and what is escaped otherwise, some \ud8.. to \udf.. is left.
+func naiveHalf(raw []byte) bool {
+	raw = regexp.MustCompile(`\\[^u]`).ReplaceAll(raw, []byte("."))
+	raw = regexp.MustCompile(`(?i)\\ud[89ab]..\\ud[c-f]..`).ReplaceAll(raw, []byte("."))
+	return regexp.MustCompile(`(?i)\\ud[89a-f]`).Match(raw)
 }

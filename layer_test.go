@@ -17,10 +17,10 @@ import (
 // layers says which files stand on which: a file uses declarations of its own layer's
 // lower files only. docs/ARCHITECTURE.md shows the same table.
 var layers = [][]string{
-	{"doc", "errors", "target", "position", "limit", "json", "slow", "notes", "tails", "shard", "proxy", "receipts", "audience"},
+	{"doc", "errors", "position", "limit", "json", "slow", "notes", "tails", "shard", "proxy", "receipts", "audience"},
 	{"closecode", "name", "denials", "host", "result", "strikes"},
-	{"identity", "message", "stats", "command"},
-	{"codec", "transport", "stream", "observe", "tickets", "backlog"},
+	{"identity", "message", "target", "stats", "command"},
+	{"codec", "transport", "stream", "tickets", "backlog", "memkind"},
 	{"codecv1", "broker", "memstream", "traits"},
 	{"frame", "hijack", "memory"},
 	{"decoder", "receiver", "carrier"},

@@ -6,9 +6,15 @@ import "time"
 // value is without limit.
 type limit struct{ rate, burst float64 }
 
-func newLimit(rate, burst int) limit {
-	return limit{rate: float64(max(rate, 0)), burst: float64(burst)}
+func newLimit(rate int, burst float64) limit {
+	return limit{rate: float64(max(rate, 0)), burst: burst}
 }
+
+// burstSeconds is how many seconds' worth of something may come at once.
+const burstSeconds = 10
+
+// burst is how much of something with this rate may come at once.
+func burst(rate int) float64 { return burstSeconds * float64(rate) }
 
 // bucket is how much somebody has used of a limit: a token bucket, told by what is missing,
 // so that the zero value is full. It may go into debt, and says how long the debt takes to

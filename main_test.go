@@ -2,7 +2,6 @@ package realtime_test
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"log"
 	"net"
@@ -11,10 +10,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 // schedules is how many random orders of events what keeps messages is put through.
-var schedules = flag.Uint64("schedules", 300, "random orders of events")
+func schedules() uint64 { return long.Of[uint64](100, 300, 10_000) }
 
 // TestMain fails if the tests leave a goroutine or a descriptor behind.
 func TestMain(m *testing.M) {

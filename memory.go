@@ -1,21 +1,27 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // MemoryOptions configures [NewMemory]. Zero values are the defaults, negative ones without bound.
+// Rooms and inboxes have a bound each: what is sent to the ones takes no place from the others.
 type MemoryOptions struct {
-	// Bytes bounds what all streams keep together, as [Publication.Size] counts, with some hundred
-	// bytes for each stream and each id: 256 MiB. Beyond it the rooms to which nothing was published
-	// for the longest time lose what they keep, those that nobody is in are forgotten, and
-	// publications to inboxes are refused with ErrFull.
+	// Bytes bounds what rooms keep together, as [Publication.Size] counts, with the names, some
+	// hundred bytes for each room and each cursor, and 192 for each id: 128 MiB. Beyond it rooms
+	// lose what they keep: first those that nobody is in, and of these first the one to which
+	// nothing was published for the longest time. If that is not enough, because of the ids that
+	// are known for two minutes, ErrFull refuses publications to rooms that keep nothing yet, and
+	// beyond a quarter more those to any room.
 	Bytes int
+	// InboxBytes bounds in the same way what inboxes keep together: as much as Bytes. Beyond it
+	// ErrFull refuses publications to inboxes. What was taken is kept.
+	InboxBytes int
 	// Inboxes bounds how many users have something kept for them: 100,000. Beyond it those to
 	// others are refused with ErrFull.
 	Inboxes int
@@ -30,18 +36,20 @@ const (
 )
 
 // Memory is the [Broker] that keeps streams in the memory of this process, and loses them with it.
+//
+// A stream to which nothing was published takes memory only while somebody is subscribed to it:
+// about 500 bytes and its name.
 type Memory struct {
-	maxBytes, maxInboxes int64
-	streams              *shards[*memoryStream]
-	bytes, inboxes       atomic.Int64
-	evicting             sync.Mutex // held while something is forgotten; guards the next two
+	rooms, inboxes *memoryKind
+	streams        *shards[*memoryStream]
+	lives          lives
 
-	evictAfter, forgetAfter time.Time
+	mu     sync.RWMutex // of the next two; held for reading while something is delivered
+	sink   Sink
+	closed bool
 
-	mu      sync.RWMutex // of the rest; held for reading while something is delivered
-	sink    Sink
-	closed  bool
-	sweeper *time.Timer // nil before the first stream
+	sweeping sync.Mutex
+	sweeper  *time.Timer // nil before the first publication
 }
 
 // NewMemory returns a broker that keeps streams in memory, nil for the default options. One
@@ -50,11 +58,14 @@ func NewMemory(o *MemoryOptions) *Memory {
 	if o == nil {
 		o = &MemoryOptions{}
 	}
-	bytes, inboxes := o.Bytes, o.Inboxes
-	number(&bytes, 256<<20)
+	bytes, inboxBytes, inboxes := o.Bytes, cmp.Or(o.InboxBytes, o.Bytes), o.Inboxes
+	number(&bytes, 128<<20)
+	number(&inboxBytes, 128<<20)
 	number(&inboxes, 100_000)
 	return &Memory{
-		maxBytes: int64(bytes), maxInboxes: int64(inboxes), streams: newShards[*memoryStream](),
+		rooms:   &memoryKind{maxBytes: int64(bytes)},
+		inboxes: &memoryKind{maxBytes: int64(inboxBytes), maxStreams: int64(inboxes)},
+		streams: newShards[*memoryStream](), lives: newLives(),
 	}
 }
 
@@ -77,6 +88,8 @@ func (b *Memory) Close(context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	b.sweeping.Lock()
+	defer b.sweeping.Unlock()
 	if b.sweeper != nil {
 		b.sweeper.Stop()
 	}
@@ -99,14 +112,9 @@ func (b *Memory) use(ctx context.Context) (done func(), err error) {
 // enter locks a stream, which begins if it is not there. b.mu is held for reading.
 func (b *Memory) enter(name string) *memoryStream {
 	for {
-		fresh := false
 		s := b.streams.getOrPut(name, func() *memoryStream {
-			fresh = true
-			return newMemoryStream(name)
+			return newMemoryStream(name, b.lives.epoch(name), b.kind(name))
 		})
-		if fresh {
-			b.began(s)
-		}
 		s.mu.Lock()
 		if !s.dead {
 			return s
@@ -116,14 +124,18 @@ func (b *Memory) enter(name string) *memoryStream {
 	}
 }
 
-// began counts a stream, and makes sure that somebody looks after it.
-func (b *Memory) began(s *memoryStream) {
-	b.bytes.Add(streamBytes)
-	if s.inbox {
-		b.inboxes.Add(1)
+// kind returns the bounds of a stream.
+func (b *Memory) kind(stream string) *memoryKind {
+	if _, inbox := streamUser(stream); inbox {
+		return b.inboxes
 	}
-	b.evicting.Lock()
-	defer b.evicting.Unlock()
+	return b.rooms
+}
+
+// began makes sure that somebody looks after what is kept.
+func (b *Memory) began() {
+	b.sweeping.Lock()
+	defer b.sweeping.Unlock()
 	if b.sweeper == nil {
 		b.sweeper = time.AfterFunc(sweepInterval, b.sweep)
 	}
@@ -159,9 +171,11 @@ func (b *Memory) Publish(ctx context.Context, p Publication) (Published, error) 
 	}
 	s := b.enter(p.Stream)
 	defer s.mu.Unlock()
-	before := s.weight()
-	out := s.take(&p, time.Now())
-	b.bytes.Add(int64(s.weight() - before))
+	if s.top == 0 {
+		b.began()
+	}
+	var out Published
+	s.weighed(func() { out = s.take(&p, time.Now()) })
 	if !out.Duplicate && s.subscribers > 0 {
 		b.sink.Deliver(p)
 	}
@@ -190,7 +204,9 @@ func (b *Memory) Unsubscribe(ctx context.Context, stream string) error {
 	defer done()
 	if s := b.find(stream); s != nil {
 		s.subscribers = max(0, s.subscribers-1)
-		s.used = time.Now()
+		if s.used = time.Now(); s.top == 0 {
+			b.end(s)
+		}
 		s.mu.Unlock()
 	}
 	return nil
@@ -208,7 +224,7 @@ func (b *Memory) Read(ctx context.Context, stream string, q Query) (Page, error)
 		return Page{}, nil
 	}
 	defer s.mu.Unlock()
-	b.trim(s, time.Now())
+	s.weighed(func() { s.expire(time.Now()) })
 	return s.read(q.Resolved(), time.Now()), nil
 }
 
@@ -219,9 +235,14 @@ func (b *Memory) Cursor(ctx context.Context, stream, reader string) (Position, e
 		return Position{}, err
 	}
 	defer done()
-	s := b.enter(stream)
+	s := b.find(stream)
+	if s == nil {
+		return Position{}, nil
+	}
 	defer s.mu.Unlock()
-	return Position{s.epoch, s.cursor(reader)}, nil
+	at := Position{Epoch: s.epoch}
+	s.weighed(func() { at.Offset = s.cursor(reader) })
+	return at, nil
 }
 
 // Ack moves a reader's cursor.
@@ -236,92 +257,102 @@ func (b *Memory) Ack(ctx context.Context, stream, reader string, at Position) er
 		return ErrPosition
 	}
 	defer s.mu.Unlock()
-	before := s.weight()
-	err = s.ack(reader, at)
-	b.bytes.Add(int64(s.weight() - before))
+	s.weighed(func() { err = s.ack(reader, at) })
 	return err
-}
-
-// trim forgets what is too old. s is locked.
-func (b *Memory) trim(s *memoryStream, now time.Time) {
-	before := s.weight()
-	s.expire(now)
-	b.bytes.Add(int64(s.weight() - before))
 }
 
 // makeRoom sees to it that one more publication may be kept in a stream.
 func (b *Memory) makeRoom(stream string) error {
-	_, inbox := streamUser(stream)
-	if b.maxBytes > 0 && b.bytes.Load() >= b.maxBytes {
-		b.evict()
-		if inbox && b.bytes.Load() >= b.maxBytes {
+	k := b.kind(stream)
+	known := func() bool {
+		s := b.find(stream)
+		if s == nil {
+			return false
+		}
+		defer s.mu.Unlock()
+		return s.top > 0 || s.subscribers > 0
+	}
+	switch {
+	case k.full() && k == b.inboxes:
+		if b.forgetUnused(k); k.full() {
+			return ErrFull
+		}
+	case k.full():
+		if b.evict(); k.full() && (k.overfull() || !known()) {
 			return ErrFull
 		}
 	}
-	if !inbox || b.maxInboxes == 0 || b.inboxes.Load() < b.maxInboxes {
-		return nil
-	}
-	if _, known := b.streams.get(stream); known {
-		return nil
-	}
-	b.forgetInboxes()
-	if b.inboxes.Load() >= b.maxInboxes {
-		return ErrFull
+	if k.crowded() && !known() {
+		if b.forgetUnused(k); k.crowded() {
+			return ErrFull
+		}
 	}
 	return nil
 }
 
-// forgetInboxes forgets those that are empty, because there are too many.
-func (b *Memory) forgetInboxes() {
-	b.evicting.Lock()
-	defer b.evicting.Unlock()
+// forgetUnused forgets inboxes in which nothing waits, because there are too many.
+func (b *Memory) forgetUnused(k *memoryKind) {
+	k.evicting.Lock()
+	defer k.evicting.Unlock()
 	now := time.Now()
-	if b.inboxes.Load() < b.maxInboxes || now.Before(b.forgetAfter) {
+	if !k.full() && !k.crowded() || now.Before(k.evictAfter) { // somebody else has, or could not
 		return
 	}
-	b.forget(func(s *memoryStream) bool { return s.inbox })
-	if b.inboxes.Load() >= b.maxInboxes {
-		b.forgetAfter = now.Add(evictPause)
+	b.forget(func(s *memoryStream) bool {
+		return s.kind == k && (k.crowded() || now.Sub(s.used) >= idTime)
+	})
+	if k.full() || k.crowded() {
+		k.evictAfter = now.Add(evictPause)
 	}
 }
 
-// evict takes what they keep from the rooms to which nothing was published for the longest time,
-// and forgets the streams that nobody needs.
+// evict takes what they keep from the rooms that need it least, and forgets those that nobody is in.
 func (b *Memory) evict() {
-	b.evicting.Lock()
-	defer b.evicting.Unlock()
+	k := b.rooms
+	k.evicting.Lock()
+	defer k.evicting.Unlock()
 	now := time.Now()
-	if b.bytes.Load() < b.maxBytes || now.Before(b.evictAfter) { // somebody else has, or could not
+	if !k.full() || now.Before(k.evictAfter) { // somebody else has, or could not
 		return
 	}
-	type stream struct {
-		*memoryStream
-		used time.Time
-	}
-	var streams []stream
-	for _, s := range b.streams.snapshot() {
-		s.mu.Lock()
-		if !s.inbox || len(s.kept) == 0 {
-			streams = append(streams, stream{s, s.used})
-		}
-		s.mu.Unlock()
-	}
-	slices.SortFunc(streams, func(x, y stream) int { return x.used.Compare(y.used) })
-	for _, s := range streams {
-		if b.bytes.Load() <= b.maxBytes/10*evictTo {
+	for _, s := range b.leastUsed(k) {
+		if k.bytes.Load() <= k.maxBytes/10*evictTo {
 			return
 		}
 		s.mu.Lock()
-		if before := s.weight(); !s.inbox {
-			s.drop(len(s.kept), ReasonOverflow)
-			b.bytes.Add(int64(s.weight() - before))
-		}
-		if now.Sub(s.memoryStream.used) >= idTime {
-			b.end(s.memoryStream)
+		s.weighed(func() { s.drop(len(s.kept), ReasonOverflow) })
+		if now.Sub(s.used) >= idTime {
+			b.end(s)
 		}
 		s.mu.Unlock()
 	}
-	b.evictAfter = now.Add(evictPause)
+	k.evictAfter = now.Add(evictPause)
+}
+
+// leastUsed returns the streams of a kind: those that nobody is subscribed to come first, and of
+// these the one to which nothing was published for the longest time.
+func (b *Memory) leastUsed(k *memoryKind) []*memoryStream {
+	type stream struct {
+		*memoryStream
+		live int
+		used time.Time
+	}
+	var all []stream
+	for _, s := range b.streams.snapshot() {
+		s.mu.Lock()
+		if s.kind == k && s.top > 0 {
+			all = append(all, stream{s, min(s.subscribers, 1), s.used})
+		}
+		s.mu.Unlock()
+	}
+	slices.SortFunc(all, func(x, y stream) int {
+		return cmp.Or(cmp.Compare(x.live, y.live), x.used.Compare(y.used))
+	})
+	streams := make([]*memoryStream, len(all))
+	for i := range all {
+		streams[i] = all[i].memoryStream
+	}
+	return streams
 }
 
 // sweep forgets what is too old, and streams that nobody has used for long.
@@ -334,10 +365,12 @@ func (b *Memory) sweep() {
 	now := time.Now()
 	for _, s := range b.streams.snapshot() {
 		s.mu.Lock()
-		b.trim(s, now)
+		s.weighed(func() { s.expire(now) })
 		s.mu.Unlock()
 	}
 	b.forget(func(s *memoryStream) bool { return now.Sub(s.used) > s.memory() })
+	b.sweeping.Lock()
+	defer b.sweeping.Unlock()
 	b.sweeper.Reset(sweepInterval)
 }
 
@@ -358,9 +391,10 @@ func (b *Memory) end(s *memoryStream) {
 		return
 	}
 	s.dead = true
-	b.bytes.Add(int64(-streamBytes - s.weight()))
-	if s.inbox {
-		b.inboxes.Add(-1)
+	if s.top > 0 {
+		s.kind.bytes.Add(int64(-s.weight()))
+		s.kind.streams.Add(-1)
+		b.lives.ended(s.name)
 	}
 	b.streams.drop(s.name, s)
 }

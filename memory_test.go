@@ -42,8 +42,21 @@ func TestMemoryOfManyStreamsIsBounded(t *testing.T) {
 		}
 		require.Less(t, heap()-before, int64(4<<20))
 		require.NoError(t, publish(realtime.InboxStream("bob"), ""))
+		for i := range 50_000 { // all at once: their ids have to be known for a while
+			if err := publish(realtime.RoomStream(fmt.Sprint("x", i)), "id"); err != nil {
+				require.ErrorIs(t, err, realtime.ErrFull)
+				require.Greater(t, i, 500)
+				break
+			}
+		}
+		require.Less(t, heap()-before, int64(4<<20))
+		require.ErrorIs(t, publish(realtime.RoomStream("new"), ""), realtime.ErrFull)
+		require.NoError(t, publish(realtime.RoomStream("49999"), "other"), "it is there")
+		require.NoError(t, publish(realtime.InboxStream("carol"), ""))
+		time.Sleep(5 * time.Minute)
+		require.NoError(t, publish(realtime.RoomStream("new"), ""))
 
-		page, err := b.Read(t.Context(), realtime.RoomStream("49999"), realtime.Query{})
+		page, err := b.Read(t.Context(), realtime.RoomStream("new"), realtime.Query{})
 		require.NoError(t, err)
 		require.Len(t, page.Publications, 1, "the newest stay")
 		require.NoError(t, b.Close(t.Context()))
@@ -57,37 +70,150 @@ func heap() int64 {
 	return int64(s.HeapAlloc)
 }
 
+// lump publishes 10 KiB.
+func lump(t *testing.T, b realtime.Broker, stream string) (realtime.Published, error) {
+	t.Helper()
+	return b.Publish(t.Context(), realtime.Publication{
+		Stream: stream, Keep: realtime.Retention{Messages: 100},
+		Message: realtime.Message{Type: "news", Content: make([]byte, 10<<10)},
+	})
+}
+
+func keptIn(t *testing.T, b realtime.Broker, stream string) realtime.Page {
+	t.Helper()
+	page, err := b.Read(t.Context(), stream, realtime.Query{Bytes: 1 << 20})
+	require.NoError(t, err)
+	return page
+}
+
 func TestMemoryIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := realtime.NewMemory(&realtime.MemoryOptions{Bytes: 100 << 10})
 		require.NoError(t, b.Open(t.Context(), nobody{}))
-		publish := func(stream string) (realtime.Published, error) {
-			return b.Publish(t.Context(), realtime.Publication{
-				Stream: stream, Keep: realtime.Retention{Messages: 100},
-				Message: realtime.Message{Type: "news", Content: make([]byte, 10<<10)},
-			})
+		inbox, room := realtime.InboxStream("bob"), realtime.RoomStream("hall")
+		for range 5 {
+			_, err := lump(t, b, room)
+			require.NoError(t, err)
 		}
-		inbox, old := realtime.InboxStream("bob"), realtime.RoomStream("old")
-		_, err := publish(old)
-		require.NoError(t, err)
-		time.Sleep(time.Second)
 		var last realtime.Published
+		var err error
 		for err == nil {
 			var out realtime.Published
-			if out, err = publish(inbox); err == nil {
+			if out, err = lump(t, b, inbox); err == nil {
 				last = out
 			}
 		}
 		require.ErrorIs(t, err, realtime.ErrFull)
 		require.Equal(t, uint64(10), last.Position.Offset)
-		page, err := b.Read(t.Context(), old, realtime.Query{})
-		require.NoError(t, err)
-		require.Equal(t, realtime.ReasonOverflow, page.Why, "a room makes room")
-		_, err = b.Cursor(t.Context(), inbox, "")
-		require.NoError(t, err)
+		require.Len(t, keptIn(t, b, room).Publications, 5, "inboxes take nothing from rooms")
+		for i := range 20 {
+			_, err := lump(t, b, realtime.RoomStream(fmt.Sprint(i)))
+			require.NoError(t, err)
+		}
+		require.Equal(t, realtime.ReasonOverflow, keptIn(t, b, room).Why, "a room makes room")
+		require.Len(t, keptIn(t, b, inbox).Publications, 10, "rooms take nothing from inboxes")
 		require.NoError(t, b.Ack(t.Context(), inbox, "", last.Position))
-		_, err = publish(inbox)
+		_, err = lump(t, b, inbox)
 		require.NoError(t, err)
+		require.NoError(t, b.Close(t.Context()))
+	})
+}
+
+// Rooms that somebody is in lose what they keep after all others, however old it is.
+func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := realtime.NewMemory(&realtime.MemoryOptions{Bytes: 200 << 10})
+		require.NoError(t, b.Open(t.Context(), nobody{}))
+		live := realtime.RoomStream("live")
+		_, err := b.Subscribe(t.Context(), live)
+		require.NoError(t, err)
+		for range 5 {
+			_, err := lump(t, b, live)
+			require.NoError(t, err)
+		}
+		for i := range 100 {
+			time.Sleep(time.Second)
+			_, err := lump(t, b, realtime.RoomStream(fmt.Sprint(i)))
+			require.NoError(t, err)
+		}
+		require.Len(t, keptIn(t, b, live).Publications, 5)
+		require.Empty(t, keptIn(t, b, realtime.RoomStream("50")).Publications)
+		require.NoError(t, b.Unsubscribe(t.Context(), live))
+		for i := range 20 {
+			time.Sleep(time.Second)
+			_, err := lump(t, b, realtime.RoomStream(fmt.Sprint(i)))
+			require.NoError(t, err)
+		}
+		require.Empty(t, keptIn(t, b, live).Publications)
+		require.NoError(t, b.Close(t.Context()))
+	})
+}
+
+// What somebody only asks for takes memory while it is asked for.
+func TestNamesTakeNoMemory(t *testing.T) {
+	b := realtime.NewMemory(&realtime.MemoryOptions{Bytes: 64 << 10, Inboxes: 10})
+	require.NoError(t, b.Open(t.Context(), nobody{}))
+	room, inbox := realtime.RoomStream("hall"), realtime.InboxStream("bob")
+	for _, stream := range []string{room, inbox} {
+		_, err := lump(t, b, stream)
+		require.NoError(t, err)
+	}
+	before := heap()
+	for i := range 20_000 {
+		for _, stream := range []string{realtime.RoomStream(fmt.Sprint(i)), realtime.InboxStream(fmt.Sprint(i))} {
+			_, err := b.Subscribe(t.Context(), stream)
+			require.NoError(t, err)
+			_, err = b.Cursor(t.Context(), stream, "phone")
+			require.NoError(t, err)
+			if i%20 != 0 { // else somebody stays
+				require.NoError(t, b.Unsubscribe(t.Context(), stream))
+			}
+		}
+	}
+	require.Less(t, heap()-before, int64(2000*1500))
+	for _, stream := range []string{room, inbox} {
+		_, err := lump(t, b, stream)
+		require.NoError(t, err)
+		require.Len(t, keptIn(t, b, stream).Publications, 2)
+	}
+	require.NoError(t, b.Close(t.Context()))
+}
+
+// A stream that has ended and begins again has another epoch, and one that has never begun keeps its.
+func TestLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := realtime.NewMemory(nil)
+		require.NoError(t, b.Open(t.Context(), nobody{}))
+		subscribe := func(room string) realtime.Position {
+			at, err := b.Subscribe(t.Context(), realtime.RoomStream(room))
+			require.NoError(t, err)
+			require.NoError(t, b.Unsubscribe(t.Context(), realtime.RoomStream(room)))
+			return at
+		}
+		names := []string{"a", "b", "c"} // of which one may share the other's slot
+		var quiet []realtime.Position
+		for _, name := range names {
+			quiet = append(quiet, subscribe(name))
+		}
+		was := subscribe("hall")
+		for range 3 {
+			_, err := b.Publish(t.Context(), realtime.Publication{
+				Stream: realtime.RoomStream("hall"), Keep: realtime.Retention{Messages: 1, Age: time.Second},
+			})
+			require.NoError(t, err)
+			time.Sleep(time.Hour)
+			now := subscribe("hall")
+			require.Zero(t, now.Offset)
+			require.NotEqual(t, was.Epoch, now.Epoch)
+			was = now
+		}
+		same := 0
+		for i, name := range names {
+			if subscribe(name) == quiet[i] {
+				same++
+			}
+		}
+		require.GreaterOrEqual(t, same, 2)
 		require.NoError(t, b.Close(t.Context()))
 	})
 }

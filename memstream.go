@@ -4,8 +4,6 @@ import (
 	"sort"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 const (
@@ -16,25 +14,26 @@ const (
 	keptIDs = 1000
 	// maxReaders bounds the cursors of a stream.
 	maxReaders = 100
-	// What a stream takes beside what it keeps, and an id that is known, in bytes.
+	// What a stream takes beside what it keeps, an id that is known and a cursor, in bytes.
 	streamBytes = 512
 	idBytes     = 192
-	// idleTime is how long a stream is remembered to which nothing was ever published.
+	cursorBytes = 64
+	// idleTime is how long a stream is remembered at least that keeps nothing any more.
 	idleTime = 5 * time.Minute
 )
 
 // memoryStream is one stream of a [Memory].
 type memoryStream struct {
 	name  string
-	inbox bool
+	kind  *memoryKind
 	epoch string
 
 	mu          sync.Mutex
 	kept        []Publication // in the order of their offsets, without gaps
 	store       []Publication // the memory of kept
 	bytes       int           // of kept
-	top, floor  uint64
-	why         Reason // for floor
+	top, floor  uint64        // no top: nothing was ever published, and it counts nowhere
+	why         Reason        // for floor
 	keep        Retention
 	subscribers int
 	used        time.Time // when something was last published, or somebody last subscribed
@@ -43,25 +42,28 @@ type memoryStream struct {
 	ids     map[senderID]uint64 // offsets
 	idOrder []usedID            // the oldest first
 	readers map[string]uint64   // cursors
+	names   int                 // how long the names of the readers are together
 }
 
 // senderID is an id of a message.
-type senderID struct{ sender, id string }
+type senderID struct {
+	by sender
+	id string
+}
 
 type usedID struct {
 	senderID
 	at time.Time
 }
 
-func newMemoryStream(name string) *memoryStream {
-	_, inbox := streamUser(name)
-	return &memoryStream{name: name, inbox: inbox, epoch: uuid.NewString()[:8], used: time.Now()}
+func newMemoryStream(name, epoch string, k *memoryKind) *memoryStream {
+	return &memoryStream{name: name, kind: k, epoch: epoch, used: time.Now()}
 }
 
 // take gives p its place and keeps it, unless it is a duplicate. s.mu is held, as for all of the
 // methods.
 func (s *memoryStream) take(p *Publication, now time.Time) Published {
-	key := senderID{p.Message.Sender, p.Message.ID}
+	key := senderID{p.Message.scope(), p.Message.ID}
 	if first, ok := s.ids[key]; ok && key.id != "" {
 		return Published{Position: Position{s.epoch, first}, Duplicate: true}
 	}
@@ -79,7 +81,23 @@ func (s *memoryStream) take(p *Publication, now time.Time) Published {
 }
 
 // weight is what it takes, in bytes.
-func (s *memoryStream) weight() int { return s.bytes + idBytes*len(s.idOrder) }
+func (s *memoryStream) weight() int {
+	return streamBytes + len(s.name) + s.bytes + idBytes*len(s.idOrder) +
+		cursorBytes*len(s.readers) + s.names
+}
+
+// weighed runs what changes the stream, and counts what that does to its weight.
+func (s *memoryStream) weighed(change func()) {
+	before, was := s.weight(), s.top
+	if change(); s.top == 0 {
+		return
+	}
+	if was == 0 {
+		before = 0
+		s.kind.streams.Add(1)
+	}
+	s.kind.bytes.Add(int64(s.weight() - before))
+}
 
 func (s *memoryStream) push(p *Publication) {
 	stored := *p
@@ -219,8 +237,10 @@ func (s *memoryStream) know(reader string, at uint64) {
 	if s.readers == nil {
 		s.readers = make(map[string]uint64)
 	}
-	s.readers[reader] = at
-	if len(s.readers) <= maxReaders {
+	if _, known := s.readers[reader]; !known {
+		s.names += len(reader)
+	}
+	if s.readers[reader] = at; len(s.readers) <= maxReaders {
 		return
 	}
 	last := reader
@@ -230,6 +250,7 @@ func (s *memoryStream) know(reader string, at uint64) {
 		}
 	}
 	delete(s.readers, last)
+	s.names -= len(last)
 }
 
 // ack moves a cursor, and forgets what nobody has to read any more.
@@ -250,9 +271,4 @@ func (s *memoryStream) ack(reader string, at Position) error {
 }
 
 // memory is how long the stream is remembered when nothing is kept.
-func (s *memoryStream) memory() time.Duration {
-	if s.top == 0 {
-		return idleTime
-	}
-	return max(idleTime, s.keep.Age)
-}
+func (s *memoryStream) memory() time.Duration { return max(idleTime, s.keep.Age) }

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -17,9 +19,14 @@ type Message struct {
 	Type string `json:"type,omitempty"`
 	// Sender is the user on whose behalf it is sent. Empty means the server.
 	Sender string `json:"sender,omitempty"`
+	// Guest tells the messages of one anonymous client from those of others, and from the
+	// application's, which have no Sender either. A Manager makes it up for each anonymous
+	// connection that sends, and a client that resumes its session keeps it. It is no secret and
+	// no credential. Rules of [ValidName]. Empty for the application and for users.
+	Guest string `json:"guest,omitempty"`
 	// ID is how clients of realtime.v1 recognise a message that comes twice: of two with the
-	// same Sender and ID they show the first. 1 to 64 bytes, rules of [ValidName], and unlike
-	// any other of the sender's. Empty: none.
+	// same Sender, Guest and ID they show the first. 1 to 64 bytes, rules of [ValidName], and
+	// unlike any other of the sender's. Empty: none.
 	ID string `json:"id,omitempty"`
 	// Content is any JSON value. Empty means null. Send does not change it, and does
 	// not keep it after it has returned.
@@ -80,6 +87,9 @@ func chatContent[T string | []byte](sender string, text T, at time.Time) []byte 
 	return append(buf, '}')
 }
 
+// scope is whose ids the message's id is one of.
+func (m *Message) scope() sender { return sender{m.Sender, m.Guest} }
+
 // checkSize returns an error that matches ErrTooLarge.
 func (m *Message) checkSize(maxBytes int) error {
 	if n := len(m.Content) + len(m.Binary); n > maxBytes {
@@ -100,6 +110,11 @@ func (m *Message) check(maxBytes int) error {
 	if m.Sender != "" {
 		if err := ValidName(m.Sender); err != nil {
 			return fmt.Errorf("sender: %w", err)
+		}
+	}
+	if m.Guest != "" {
+		if err := ValidName(m.Guest); err != nil {
+			return fmt.Errorf("guest: %w", err)
 		}
 	}
 	if err := validID(m.ID); err != nil {
@@ -150,20 +165,39 @@ func validMessageKey(key string) error {
 	}
 }
 
-// validClientType is validType for a message of a client, which must not look like a notice.
+// validClientType is validType for a message of a client, which must not look like what only the
+// server sends: "User_Joined" is as little a client's as "userjoined".
 func validClientType(t string) error {
-	if t == typeNotice {
+	if t == "" || t == typeChat {
+		return nil
+	}
+	letters := strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, t)
+	if letters != "" && (letters == typeNotice || reserved(letters)) {
 		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
 	}
 	return validType(t)
 }
 
-func validType(t string) error {
+// reserved reports whether a type is one of the protocol itself.
+func reserved(t string) bool {
 	switch t {
-	case "", typeChat:
-		return nil
 	case typeHello, typeJoined, typeLeft,
 		"ping", "pong", "reply", "error", "call", "left", "position", "skipped":
+		return true
+	}
+	return false
+}
+
+func validType(t string) error {
+	if t == "" || t == typeChat {
+		return nil
+	}
+	if reserved(t) {
 		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
 	}
 	if len(t) > maxType {

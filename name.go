@@ -26,6 +26,9 @@ const (
 // no control character, no space around it. Names are compared byte by byte and are
 // not normalised. The error matches [ErrName].
 func ValidName(s string) error {
+	if plainName(s) {
+		return nil
+	}
 	switch {
 	case s == "":
 		return fmt.Errorf("%w: empty", ErrName)
@@ -39,6 +42,16 @@ func ValidName(s string) error {
 		return fmt.Errorf("%w: space around it", ErrName)
 	}
 	return nil
+}
+
+// plainName reports whether s is a name of visible ASCII, as most are.
+func plainName(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7F {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxName
 }
 
 // validUser is ValidName for a user id, which must not look like a target.

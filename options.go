@@ -20,6 +20,12 @@ type Options struct {
 	// block: only this request waits. A user who is thrown out by User.Disconnect while it
 	// runs is refused. Nil: everybody is anonymous.
 	Authenticate func(*http.Request) (Identity, error)
+	// ConnContext chooses the values that the context of a connection carries. It is called after
+	// Authenticate with the request that opens the connection, and returns a context derived from
+	// ctx; with another one it panics. What it takes out of the request it must copy: r and
+	// r.Context() are the request's, and routers use them again for others. The connection's
+	// context ends with the connection, and has no other values of the request. Nil: none.
+	ConnContext func(ctx context.Context, r *http.Request) context.Context
 	// Revalidate renews an identity: when it has expired, with an empty token, and when a
 	// client of realtime.v1 sends a new token. Any error refuses that. What it returns must be
 	// of the same user. Rooms that the client has asked for are authorised anew when it sent
@@ -46,12 +52,14 @@ type Options struct {
 	Announce Announce
 
 	// Origins lists the pages that may connect beside those of the same host, as full
-	// origins: "https://app.example.com", "https://*.example.com". New panics if one
-	// is not an origin. The REST handler goes by the same list.
+	// origins: "https://app.example.com", "https://*.example.com". "null" and "file://" are what
+	// browsers and web views say of pages that were opened from files; any page on the web can
+	// make itself one of "null", by a sandboxed frame. New panics if one is not an origin. The
+	// REST handler goes by the same list.
 	Origins []string
 	// InsecureAnyOrigin lets any page on the web connect with your users' cookies.
 	InsecureAnyOrigin bool
-	// RequireOrigin refuses clients that name no origin, which only browsers must.
+	// RequireOrigin refuses connections of clients that name no origin, which only browsers must.
 	RequireOrigin bool
 	// AllowedHosts lists the names under which the server may be asked for, without
 	// ports: "app.example.com", "*.example.com". It keeps pages out that were made to
@@ -62,8 +70,8 @@ type Options struct {
 	// TrustProxies lists the proxies in front of the server by address, "10.0.0.7" or
 	// "10.0.0.0/8", or "unix" for all who connect through a Unix socket. Their
 	// X-Forwarded-For says whom limits for an address are for and what RemoteAddr
-	// is, and their X-Forwarded-Proto whether a page must come over TLS. They must set or
-	// extend both. New panics if an entry is not an address. Nil: nobody is believed.
+	// is, and their X-Forwarded-Proto ("https" or "wss") whether a page must come over TLS.
+	// They must set or extend both. New panics if an entry is not an address. Nil: nobody is believed.
 	TrustProxies []string
 
 	MaxConns        int // connections in all: 100,000
@@ -114,11 +122,13 @@ type Options struct {
 	QueueBytes    int
 	Slow          SlowPolicy
 	// MemoryBudget bounds what waits to be written over all connections, in bytes of
-	// memory; what many wait for counts once: 256 MiB. Beyond it announcements are dropped,
+	// memory; what many wait for counts once: 256 MiB. The ids of messages that clients have sent
+	// within two minutes count too, and take at most a quarter. Beyond it announcements are dropped,
 	// new connections are refused with 503 or ErrOverloaded, and after a tenth of a second
 	// the connections with the largest backlogs are ended with code 4300, no more than
 	// needed, until the rest is within it. A message is not refused, so that what is sent
-	// meanwhile comes on top. Negative: off.
+	// meanwhile comes on top. The process takes more than that: under attack three to five times
+	// as much was measured, with the garbage collector's default. Negative: off.
 	MemoryBudget int
 	// History is how much rooms keep: who joins can have the newest messages first, and a client
 	// that comes back gets what it has missed. Zero Messages: nothing is kept.
@@ -158,10 +168,12 @@ type Options struct {
 	Broker Broker
 	// Logger gets a line for each connection that ended, and for what clients do wrong, but
 	// no more than one of a kind a second for what comes from one address: the next says how
-	// many were left out. It never gets what a message says. Nil: slog.Default().
+	// many were left out. It never gets what a message says. Debug: connections that ended as
+	// connections do, and what was refused to a client. Info: connections that the server ended
+	// for what the client did or did not do. Warn: what the configuration lacks, and messages
+	// that were set aside. Error: panics of handlers, and a broker that fails. Nil:
+	// slog.Default().
 	Logger *slog.Logger
-	// Observer is told the counters of Stats. Nil: nobody.
-	Observer Observer
 }
 
 // Announce says which comings and goings are announced. Values are added with |.
@@ -192,8 +204,6 @@ const (
 	second = time.Second
 	// pingRate and pingBurst are how many pings a client may send each second.
 	pingRate, pingBurst = 20, 50
-	// burstSeconds is how many seconds' worth of input may come at once.
-	burstSeconds = 10
 )
 
 // resolved returns a copy in which every default is filled in, and a number that

@@ -14,8 +14,8 @@ import (
 // keeps foreign pages from using the cookies of your users.
 type origins struct {
 	allowed []origin
+	opaque  []string // of those that have no host: "null", "file://"
 	any     bool
-	require bool
 	proxies *proxies
 }
 
@@ -25,9 +25,13 @@ type origin struct {
 }
 
 // newOrigins panics if an origin is not one, with a message that says which.
-func newOrigins(list []string, any, require bool, ps *proxies) *origins {
-	o := &origins{any: any, require: require, proxies: ps}
+func newOrigins(list []string, any bool, ps *proxies) *origins {
+	o := &origins{any: any, proxies: ps}
 	for _, s := range list {
+		if s == "null" || s == "file://" {
+			o.opaque = append(o.opaque, s)
+			continue
+		}
 		parsed, ok := parseOrigin(s)
 		if !ok {
 			panic(fmt.Sprintf("realtime: Options.Origins: %q is not an origin such as "+
@@ -71,14 +75,23 @@ func defaultPort(scheme string) string {
 	return ""
 }
 
-// check returns the origin that is refused, and false; or true.
+// check returns the origin that is refused, and false; or true. A request without an origin is a
+// program's, or a browser's that asks for its own site or fetches an image or a script: then
+// Sec-Fetch-Site says whose page asks.
 func (o *origins) check(r *http.Request) (refused string, ok bool) {
 	header := r.Header.Values("Origin")
 	switch {
 	case o.any:
 		return "", true
 	case len(header) == 0:
-		return "", !o.require
+		switch site := r.Header.Get("Sec-Fetch-Site"); site {
+		case "", "same-origin", "none": // none: a person has typed the address
+			return "", true
+		default:
+			return site, false
+		}
+	case slices.Contains(o.opaque, header[0]) && len(header) == 1:
+		return "", true
 	case len(header) > 1:
 		return strings.Join(header, ", "), false
 	}

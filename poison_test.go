@@ -99,7 +99,7 @@ func poisonedSend(a *arena) {
 		require.NoError(a.t, err)
 		require.Equal(a.t, 2, res.Queued, "the witnesses see that it is harmless now")
 		_, err = a.rt.Send(a.t.Context(), realtime.ToRoom(p).Union(realtime.ToUser(p)), note("nobody"))
-		require.NoError(a.t, err)
+		require.ErrorIs(a.t, err, realtime.ErrName)
 	}
 	a.bystander.until(a.t, func() bool { return len(a.bystander.heard) == len(poisons) })
 }

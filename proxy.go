@@ -50,35 +50,57 @@ func (ps *proxies) believes(peer netip.Addr) bool {
 // was asked by, so what stands before that is anybody's words. It is the zero address
 // behind a Unix socket that is not believed.
 func (ps *proxies) source(r *http.Request) netip.Addr {
-	from := peer(r)
-	if !ps.believes(from) {
-		return from
-	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, hop := range slices.Backward(hops) {
+	from, _ := ps.trace(r)
+	return from
+}
+
+// trace is source, and returns how many proxies have said by whom they were asked.
+func (ps *proxies) trace(r *http.Request) (from netip.Addr, hops int) {
+	from = peer(r)
+	for _, hop := range slices.Backward(list(r, "X-Forwarded-For")) {
 		if !ps.believes(from) {
 			break
 		}
-		before, err := parseHop(strings.TrimSpace(hop))
+		before, err := parseHop(hop)
 		if err != nil {
 			break
 		}
 		from = before
+		hops++
 	}
-	return from
+	return from, hops
 }
 
 // overTLS reports whether the client speaks TLS to the server or to a proxy in front of it,
-// and whether that is known.
+// and whether that is known. Each proxy appends how it was asked, like by whom, or the last one
+// says it for all; what stands before that is anybody's words.
 func (ps *proxies) overTLS(r *http.Request) (secure, known bool) {
 	if r.TLS != nil {
 		return true, true
 	}
-	said := r.Header.Values("X-Forwarded-Proto")
+	said := list(r, "X-Forwarded-Proto")
 	if len(said) == 0 || !ps.believes(peer(r)) {
 		return false, false
 	}
-	return strings.EqualFold(strings.TrimSpace(said[len(said)-1]), "https"), true
+	_, hops := ps.trace(r)
+	switch strings.ToLower(said[max(0, len(said)-max(1, hops))]) {
+	case "https", "wss":
+		return true, true
+	case "http", "ws":
+		return false, true
+	default:
+		return false, false
+	}
+}
+
+// list returns the elements of a header that is a list, RFC 9110 section 5.6.1.
+func list(r *http.Request, header string) (elements []string) {
+	for _, line := range r.Header.Values(header) {
+		for e := range strings.SplitSeq(line, ",") {
+			elements = append(elements, strings.TrimSpace(e))
+		}
+	}
+	return elements
 }
 
 // peer is the address at the other end of the request's connection.

@@ -365,3 +365,67 @@ func TestKeptButTooLarge(t *testing.T) {
 		require.Equal(t, []span{{1, 2}}, r.spans, "and is told so")
 	})
 }
+
+// A room that has lost what was kept begins anew, and all that it keeps since comes: to who is
+// connected, to who joins again where it was, and to who has resumed its session.
+func TestRoomWithAnotherEpoch(t *testing.T) {
+	for name, how := range map[string]func(b *bed, alice *client, join, session string) *client{
+		"live": func(_ *bed, alice *client, _, _ string) *client { return alice },
+		"joins again": func(b *bed, alice *client, join, _ string) *client {
+			require.NoError(b.t, alice.Write([]byte(join)))
+			return alice
+		},
+		"comes again": func(b *bed, alice *client, join, _ string) *client {
+			alice.Drop()
+			again := b.openV1(realtime.Identity{UserID: "alice"})
+			again.hush()
+			require.NoError(b.t, again.Write([]byte(join)))
+			return again
+		},
+		"resumes": func(b *bed, alice *client, join, session string) *client {
+			alice.Drop()
+			synctest.Wait()
+			again, _ := b.session("alice")
+			require.Contains(b.t, again.resumes(session), "hall")
+			require.NoError(b.t, again.Write([]byte(join)))
+			return again
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPuppet()
+			o := keeping(100)
+			o.Broker = p
+			bubble(t, o, func(t *testing.T, b *bed) {
+				alice, w := b.session("alice")
+				r := &reader{t: t}
+				r.hear(alice.asks(`{"type":"join","id":1,"room":"hall"}`))
+				b.tell(1, 2)
+				r.hear(alice.raw())
+				join := `{"type":"join","id":2,"room":"hall"` + since(r.at) + `}`
+				p.silently(func() {
+					p.anew(t, realtime.RoomStream("hall"))
+					b.tell(3, 4)
+				})
+				p.Lost(realtime.RoomStream("hall"))
+				alice = how(b, alice, join, w.Session)
+				b.tell(5, 5)
+				var said, reasons []string
+				for _, text := range alice.raw() {
+					var f keptFrame
+					require.NoError(t, json.Unmarshal([]byte(text), &f))
+					var a joinAnswer
+					_ = json.Unmarshal(f.Content, &a)
+					if reason := f.Reason + a.Reason; reason != "" {
+						reasons = append(reasons, reason)
+						said = nil // what came before the answer comes again
+					}
+					if f.Type == "news" {
+						said = append(said, strings.Trim(string(f.Content), `"`))
+					}
+				}
+				require.Equal(t, words(3, 5), said)
+				require.Contains(t, reasons, "epoch")
+			})
+		})
+	}
+}

@@ -109,10 +109,10 @@ func (r *reader) ping() bool {
 	return false
 }
 
-// pong counts like a ping: nobody asked for many.
+// pong counts like a ping, unless it was asked for.
 func (r *reader) pong(payload string) {
-	if r.ping() {
-		r.c.pings.answer(payload)
+	if !r.c.pings.answer(payload) {
+		r.ping()
 	}
 }
 
@@ -154,16 +154,7 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 		*buf = nil
 	}
 	cmd, ok := r.accept(op, data)
-	if !ok {
-		return true
-	}
-	if cmd.kind == cmdAnswer { // at once: a handler may wait for it
-		if !r.c.calls.answer(cmd.req) {
-			r.tally.add(cIgnored, 1)
-		}
-		return true
-	}
-	if !r.offer(cmd) {
+	if !ok || !r.offer(cmd) {
 		return true
 	}
 	return r.work(cmd)
@@ -189,7 +180,9 @@ func (r *reader) hear(why *CloseError) {
 	r.c.link.ReadEnded()
 }
 
-// accept checks and decodes a message, after waiting as long as its rate demands.
+// accept checks and decodes a message, and waits as long as its rate demands. It reports whether
+// there is something to run. The answer to a call of the server's is given at once, as a handler
+// may wait for it, and does not count: the server has asked for it.
 func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 	r.c.received.Add(1)
 	r.tally.add(cReceived, 1)
@@ -197,15 +190,16 @@ func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 		r.c.expel(CauseProtocol, CloseText, "text is not UTF-8")
 		return command{}, false
 	}
-	if !r.throttle(len(data)) {
-		return command{}, false
-	}
 	cmd := r.c.proto.decode(op, data)
-	if cmd.kind == cmdNone {
-		r.tally.add(cIgnored, 1)
+	if cmd.kind == cmdAnswer && r.c.calls.answer(cmd.req) {
 		return command{}, false
 	}
-	return cmd, true
+	if cmd.kind == cmdNone || cmd.kind == cmdAnswer {
+		r.tally.add(cIgnored, 1)
+		r.throttle(len(data))
+		return command{}, false
+	}
+	return cmd, r.throttle(len(data))
 }
 
 // throttle waits until the client may have sent what it has sent.

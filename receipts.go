@@ -1,64 +1,115 @@
 package realtime
 
 import (
-	"container/list"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"hash/maphash"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/engine"
 )
 
 const (
 	// receiptTime is for how long it is known that a message has been sent.
-	receiptTime = 2 * time.Minute
-	// receiptShards times maxReceipts bounds how many are known, for all clients.
+	receiptTime   = 2 * time.Minute
 	receiptShards = 64
-	maxReceipts   = 2048
+	// receiptBytes is about what a receipt takes beside its answer, and windowBytes what a window
+	// takes beside its receipts.
+	receiptBytes = 96
+	windowBytes  = 256
+	// receiptMemory is for all receipts, in bytes, if there is no Options.MemoryBudget. If there
+	// is one, a quarter of that. A window takes at most one part in windowShare of it, and, where
+	// there is none left, may have freeReceipts all the same.
+	receiptMemory = 64 << 20
+	windowShare   = 16
+	freeReceipts  = 32
 )
+
+// errReceipts says that a sender has sent too many messages with an id.
+var errReceipts = errors.New("realtime: too many messages with an id within two minutes")
 
 // receipts are the messages that clients have sent with an id. A client that lost its
 // connection before the answer sends them again, and does not know which have arrived. If they
-// went to their receivers again, one who was away for the first time would get them behind
+// went to their receivers again, a receiver that was away for the first time would get them after
 // later ones.
+//
+// Each sender has a window of its own: what others send neither shortens it nor meets its ids. A
+// sender whose window is full is refused until its oldest receipts are old: nothing is forgotten
+// early.
 type receipts struct {
 	seed   maphash.Seed
+	memory int64 // in bytes, for all
+	used   atomic.Int64
+	budget *engine.Budget
+	wheel  *engine.Wheel
+	timer  engine.Timer
+	armed  atomic.Bool // the timer is set
 	shards [receiptShards]receiptShard
 }
 
-func newReceipts() *receipts { return &receipts{seed: maphash.MakeSeed()} }
+// newReceipts returns receipts that count in budget. The wheel sees to it that they are forgotten
+// when no message comes that would.
+func newReceipts(budget *engine.Budget, wheel *engine.Wheel) *receipts {
+	rs := &receipts{
+		seed: maphash.MakeSeed(), budget: budget, wheel: wheel,
+		memory: cmp.Or(budget.Limit/4, receiptMemory),
+	}
+	rs.timer.Fire = rs.sweep
+	return rs
+}
 
-// receiptKey names a message. Anonymous senders have the empty user together: they cannot know
-// each other's ids before they are used.
-type receiptKey struct{ user, id string }
+// sender is whose ids a message's id is one of: a user's, an anonymous client's, or, if both are
+// empty, the application's.
+type sender struct{ user, guest string }
+
+// receiptKey names a message.
+type receiptKey struct {
+	by sender
+	id string
+}
 
 // receipt is one message that was sent, or is being sent.
 type receipt struct {
-	key     receiptKey
-	at      time.Time
+	at      time.Time // when it was settled; before that, when it was begun
 	settled bool
 	answer  []byte        // what the client was told, once settled
 	done    chan struct{} // closed when it is settled; nil as long as nobody waits
 }
 
+func (r *receipt) bytes() int { return receiptBytes + cap(r.answer) }
+
+// window is what one sender has sent. Its ids are known by a hash of 64 bits with a secret seed: a
+// sender that finds two with the same hash loses a message of its own.
+type window struct {
+	known map[uint64]*receipt
+	order []uint64 // the oldest first
+	bytes int
+}
+
+// receiptShard has the windows of some senders.
 type receiptShard struct {
-	mu    sync.Mutex
-	known map[receiptKey]*list.Element // of a *receipt
-	order list.List                    // the oldest first
+	mu      sync.Mutex
+	windows map[sender]*window
 }
 
 // once runs send, unless the message was sent before. If that is under way, it waits for it until
 // ctx ends. What has failed is tried again: it may have failed because its connection ended.
-// The answer is that of the first.
+// The answer is that of the first. It returns errReceipts if the sender's window is full.
 func (rs *receipts) once(
 	ctx context.Context, key receiptKey, send func() (json.RawMessage, error),
 ) (json.RawMessage, error) {
-	shard := &rs.shards[maphash.Comparable(rs.seed, key)%receiptShards]
 	for {
-		mine, first := shard.begin(key, time.Now())
+		mine, first, err := rs.begin(key, time.Now())
 		switch {
+		case err != nil:
+			return nil, err
 		case mine:
-			return shard.run(key, send)
+			return rs.run(key, send)
 		case first.settled:
 			return first.answer, nil
 		}
@@ -71,64 +122,148 @@ func (rs *receipts) once(
 }
 
 // run runs send, and forgets the message if it fails, or does not return.
-func (s *receiptShard) run(key receiptKey, send func() (json.RawMessage, error)) (json.RawMessage, error) {
+func (rs *receipts) run(key receiptKey, send func() (json.RawMessage, error)) (json.RawMessage, error) {
 	sent := false
 	var answer json.RawMessage
-	defer func() { s.settle(key, sent, answer) }()
+	defer func() { rs.settle(key, sent, answer) }()
 	answer, err := send()
 	sent = err == nil
 	return answer, err
 }
 
+func (rs *receipts) shard(by sender) *receiptShard {
+	return &rs.shards[maphash.Comparable(rs.seed, by)%receiptShards]
+}
+
 // begin reports whether the message is new, and the caller's to send. Otherwise first was sent, or
 // is under way until done is closed.
-func (s *receiptShard) begin(key receiptKey, now time.Time) (mine bool, first receipt) {
+func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first receipt, err error) {
+	s, id := rs.shard(key.by), maphash.String(rs.seed, key.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forget(now)
-	if e := s.known[key]; e != nil {
-		r := e.Value.(*receipt)
-		if !r.settled && r.done == nil {
-			r.done = make(chan struct{})
+	w := s.windows[key.by]
+	if w != nil {
+		rs.expire(w, now)
+		if r := w.known[id]; r != nil {
+			if !r.settled && r.done == nil {
+				r.done = make(chan struct{})
+			}
+			return false, *r, nil
 		}
-		return false, *r
+		if !rs.fits(w) {
+			return false, receipt{}, errReceipts
+		}
+	} else {
+		w = &window{known: make(map[uint64]*receipt)}
+		if s.windows == nil {
+			s.windows = make(map[sender]*window)
+		}
+		s.windows[key.by] = w
+		rs.weigh(w, windowBytes+len(key.by.user)+len(key.by.guest))
 	}
-	if s.known == nil {
-		s.known = make(map[receiptKey]*list.Element)
-	}
-	s.known[key] = s.order.PushBack(&receipt{key: key, at: now})
-	return true, receipt{}
+	r := &receipt{at: now}
+	w.known[id], w.order = r, append(w.order, id)
+	rs.weigh(w, r.bytes())
+	rs.watch()
+	return true, receipt{}, nil
 }
 
-// forget forgets the oldest, if they are old or too many, but none that is under way. s.mu is
-// held.
-func (s *receiptShard) forget(now time.Time) {
-	for range s.order.Len() {
-		e := s.order.Front()
-		r := e.Value.(*receipt)
-		switch {
-		case len(s.known) < maxReceipts && now.Sub(r.at) < receiptTime:
-			return
-		case !r.settled:
-			s.order.MoveToBack(e)
-		default:
-			s.order.Remove(e)
-			delete(s.known, r.key)
-		}
-	}
+// fits reports whether there is room for one more receipt in a window.
+func (rs *receipts) fits(w *window) bool {
+	return len(w.order) < freeReceipts ||
+		int64(w.bytes) < rs.memory/windowShare && rs.used.Load() < rs.memory
 }
 
-func (s *receiptShard) settle(key receiptKey, sent bool, answer []byte) {
+func (rs *receipts) settle(key receiptKey, sent bool, answer []byte) {
+	s, id := rs.shard(key.by), maphash.String(rs.seed, key.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.known[key]
-	r := e.Value.(*receipt)
-	r.answer = answer
+	w := s.windows[key.by]
+	r := w.known[id]
 	if r.settled = true; r.done != nil {
 		close(r.done)
 	}
-	if !sent {
-		s.order.Remove(e)
-		delete(s.known, key)
+	if sent {
+		before := r.bytes()
+		r.at, r.answer = time.Now(), answer
+		rs.weigh(w, r.bytes()-before)
+		return
 	}
+	for i := len(w.order) - 1; i >= 0; i-- { // it is one of the newest
+		if w.order[i] == id {
+			w.order = slices.Delete(w.order, i, i+1)
+			break
+		}
+	}
+	rs.forget(w, id)
+	rs.tidy(s, key.by, w)
+}
+
+// expire forgets what is old, but nothing that is under way.
+func (rs *receipts) expire(w *window, now time.Time) {
+	for range len(w.order) {
+		id := w.order[0]
+		r := w.known[id]
+		if now.Sub(r.at) < receiptTime {
+			return
+		}
+		w.order = w.order[1:]
+		if r.settled {
+			rs.forget(w, id)
+		} else {
+			w.order = append(w.order, id)
+		}
+	}
+}
+
+func (rs *receipts) forget(w *window, id uint64) {
+	rs.weigh(w, -w.known[id].bytes())
+	delete(w.known, id)
+}
+
+// tidy forgets a window with nothing in it.
+func (rs *receipts) tidy(s *receiptShard, by sender, w *window) {
+	if len(w.known) > 0 {
+		return
+	}
+	rs.weigh(w, -w.bytes)
+	if delete(s.windows, by); len(s.windows) == 0 {
+		s.windows = nil // a map keeps the memory that it had
+	}
+}
+
+// weigh counts bytes of a window.
+func (rs *receipts) weigh(w *window, bytes int) {
+	w.bytes += bytes
+	rs.used.Add(int64(bytes))
+	rs.budget.Hold(int64(bytes))
+}
+
+// watch makes sure that sweep comes by.
+func (rs *receipts) watch() {
+	if !rs.armed.Load() && !rs.armed.Swap(true) {
+		rs.wheel.Set(&rs.timer, receiptTime/2)
+	}
+}
+
+// sweep forgets what is old everywhere.
+func (rs *receipts) sweep() {
+	rs.armed.Store(false)
+	now, left := time.Now(), false
+	for i := range rs.shards {
+		left = rs.sweepShard(&rs.shards[i], now) || left
+	}
+	if left {
+		rs.watch()
+	}
+}
+
+func (rs *receipts) sweepShard(s *receiptShard, now time.Time) (left bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for by, w := range s.windows {
+		rs.expire(w, now)
+		rs.tidy(s, by, w)
+	}
+	return len(s.windows) > 0
 }

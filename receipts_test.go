@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/engine"
 )
 
 // once is receipts.once of what has no answer.
@@ -19,12 +22,26 @@ func once(ctx context.Context, rs *receipts, key receiptKey, send func() error) 
 	return err
 }
 
-func TestReceipts(t *testing.T) {
+// idOf is the key of a message of a user's.
+func idOf(user, id string) receiptKey { return receiptKey{sender{user: user}, id} }
+
+// receiptBubble runs a test in a bubble, with receipts that have so much memory.
+func receiptBubble(t *testing.T, memory int64, test func(t *testing.T, rs *receipts)) {
 	synctest.Test(t, func(t *testing.T) {
-		rs := newReceipts()
+		var work sync.WaitGroup
+		wheel := engine.NewWheel(work.Go)
+		rs := newReceipts(&engine.Budget{Limit: 4 * memory, Alarm: func() {}}, wheel)
+		test(t, rs)
+		wheel.Close()
+		work.Wait()
+	})
+}
+
+func TestReceipts(t *testing.T) {
+	receiptBubble(t, 1<<20, func(t *testing.T, rs *receipts) {
 		runs := 0
 		send := func(user, id string, err error) error {
-			return once(t.Context(), rs, receiptKey{user, id}, func() error {
+			return once(t.Context(), rs, idOf(user, id), func() error {
 				runs++
 				return err
 			})
@@ -53,13 +70,13 @@ func TestReceipts(t *testing.T) {
 // A repeat that comes while the first is under way waits for it, and is tried if that fails: it
 // may have failed because its connection ended.
 func TestReceiptOfWhatIsUnderWay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	receiptBubble(t, 1<<20, func(t *testing.T, rs *receipts) {
 		for i, end := range []func() error{
 			func() error { return nil },
 			func() error { return errors.New("no") },
 			func() error { runtime.Goexit(); return nil },
 		} {
-			rs, key := newReceipts(), receiptKey{"alice", "1"}
+			key := idOf("alice", fmt.Sprint(i))
 			go func() {
 				_ = once(t.Context(), rs, key, func() error {
 					time.Sleep(time.Second)
@@ -80,42 +97,65 @@ func TestReceiptOfWhatIsUnderWay(t *testing.T) {
 	})
 }
 
-// Others' messages that fail, and one that takes for ever, do not make it forget.
-func TestReceiptsAreNotPushedOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rs, stop := newReceipts(), make(chan struct{})
-		ok := func() error { return nil }
+// What others send, whatever becomes of it, does not make it forget, nor fill another's window; and
+// what is under way is not forgotten either.
+func TestReceiptsOfOthers(t *testing.T) {
+	receiptBubble(t, 1<<20, func(t *testing.T, rs *receipts) {
+		stop, ok := make(chan struct{}), func() error { return nil }
 		never := func() error { panic("it was sent") }
-		require.NoError(t, once(t.Context(), rs, receiptKey{"bob", "1"}, ok))
-		for i := range 2 * receiptShards * maxReceipts {
-			require.Error(t, once(t.Context(), rs, receiptKey{"mallory", fmt.Sprint(i)}, func() error { return errors.New("no") }))
-		}
-		require.NoError(t, once(t.Context(), rs, receiptKey{"bob", "1"}, never))
+		require.NoError(t, once(t.Context(), rs, idOf("bob", "1"), ok))
 		done := make(chan error)
 		go func() {
-			done <- once(t.Context(), rs, receiptKey{"slow", "1"}, func() error {
+			done <- once(t.Context(), rs, idOf("slow", "1"), func() error {
 				<-stop
 				return nil
 			})
 		}()
 		synctest.Wait()
-		for i := range 2 * receiptShards * maxReceipts {
-			require.NoError(t, once(t.Context(), rs, receiptKey{"alice", fmt.Sprint(i)}, ok))
+		flood := func(user string) (n int) {
+			for {
+				require.Error(t, once(t.Context(), rs, idOf(user, "no"), func() error { return errors.New("no") }))
+				if err := once(t.Context(), rs, idOf(user, fmt.Sprint(n)), ok); err != nil {
+					require.ErrorIs(t, err, errReceipts, "a sender that goes on is refused")
+					return n
+				}
+				n++
+			}
 		}
+		require.InDelta(t, 1<<16/receiptBytes, flood("mallory"), 4, "at its share of the memory")
+		require.NoError(t, once(t.Context(), rs, idOf("mallory", "1"), never), "which forgets nothing")
+		for i := range 20 { // together they take all, and each may have a few nevertheless
+			require.GreaterOrEqual(t, flood(fmt.Sprint("mallory", i)), freeReceipts)
+		}
+		require.InDelta(t, 1<<20, rs.used.Load(), 1<<16)
+		require.NoError(t, once(t.Context(), rs, idOf("bob", "1"), never))
+		require.NoError(t, once(t.Context(), rs, idOf("bob", "2"), ok))
+		require.NoError(t, once(t.Context(), rs, idOf("carol", "1"), ok))
+
+		time.Sleep(receiptTime)
 		close(stop)
 		require.NoError(t, <-done)
-		require.NoError(t, once(t.Context(), rs, receiptKey{"slow", "1"}, never))
+		require.NoError(t, once(t.Context(), rs, idOf("slow", "1"), never))
 	})
 }
 
-func TestReceiptsAreBounded(t *testing.T) {
-	rs := newReceipts()
-	for i := range 3 * receiptShards * maxReceipts {
-		key := receiptKey{"alice", fmt.Sprint(i)}
-		require.NoError(t, once(t.Context(), rs, key, func() error { return nil }))
-	}
-	for i := range rs.shards {
-		require.LessOrEqual(t, len(rs.shards[i].known), maxReceipts)
-		require.Len(t, rs.shards[i].known, rs.shards[i].order.Len())
-	}
+// What is old is forgotten, also if nobody sends any more, and takes nothing of the budget.
+func TestReceiptsAreForgotten(t *testing.T) {
+	receiptBubble(t, 1<<20, func(t *testing.T, rs *receipts) {
+		for i := range 1000 {
+			key := idOf(fmt.Sprint("user", i%100), fmt.Sprint(i))
+			_, err := rs.once(t.Context(), key, func() (json.RawMessage, error) { return json.RawMessage("{}"), nil })
+			require.NoError(t, err)
+			require.Error(t, once(t.Context(), rs, idOf("clumsy", "1"), func() error { return errors.New("no") }))
+		}
+		require.Greater(t, rs.budget.Total(), int64(1000*receiptBytes))
+		time.Sleep(2 * receiptTime)
+		synctest.Wait()
+		require.Zero(t, rs.budget.Total())
+		require.Zero(t, rs.used.Load())
+		for i := range rs.shards {
+			require.Nil(t, rs.shards[i].windows)
+		}
+		require.False(t, rs.armed.Load())
+	})
 }

@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"errors"
-	"fmt"
 )
 
 // roomKeeper is what requests need of the index.
@@ -78,9 +77,6 @@ func (r *request) target() (to Target, err error) {
 	}
 	return to, nil
 }
-
-// about says which member of a request an error is about.
-func about(name string, err error) error { return fmt.Errorf("%s: %w", name, err) }
 
 // applicationError is an error of code of the application, whose words are for the log.
 type applicationError struct{ error }

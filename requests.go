@@ -123,7 +123,7 @@ func errorReply(err error) *Error {
 		code string
 	}{
 		{ErrForbidden, codeForbidden}, {ErrUnauthenticated, codeForbidden}, {ErrDenied, codeDenied},
-		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {ErrFull, codeLimit},
+		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {ErrFull, codeLimit}, {errReceipts, codeLimit},
 		{ErrNoHistory, codeNoHistory},
 		{ErrPosition, codePosition}, {errEpoch, codeEpoch}, {errSession, codeSession},
 	} {
@@ -136,7 +136,7 @@ func errorReply(err error) *Error {
 	}
 	for _, wrong := range []error{
 		ErrName, ErrMessage, errTarget, errToken, errMember, errNoRequest, errID,
-		errNotObject, errDuplicate, errDepth, errHeader, errBinary,
+		errNotObject, errDuplicate, errDepth, errSurrogate, errHeader, errBinary,
 	} {
 		if errors.Is(err, wrong) {
 			return &Error{codeBadRequest, strings.Replace(err.Error(), "realtime: ", "", 1)}

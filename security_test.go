@@ -67,6 +67,7 @@ var threats = []struct {
 	{"34-supply-chain", tests(testSupplyChain)},
 	{"35-pipelining", tests(TestSocketPipelinedFrames)},
 	{"36-sessions", tests(TestResumeRefuses, TestThrowingOutWhoIsAbsent, TestResumeAndDeny, TestResumeAuthorizesAnew)},
+	{"37-request-values", tests(TestConnContext)},
 }
 
 func tests(list ...func(*testing.T)) []func(*testing.T) { return list }

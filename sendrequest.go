@@ -28,14 +28,15 @@ func (d *requester) sendRequest(c *Conn, r *request) (json.RawMessage, error) {
 	if r.messageID == "" {
 		return d.pass(c, r, to)
 	}
-	key := receiptKey{c.UserID(), r.messageID}
+	key := receiptKey{c.sender(), r.messageID}
 	return d.receipts.once(c.ctx, key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
 }
 
 // pass gives a message to the application, or sends it.
 func (d *requester) pass(c *Conn, r *request, to Target) (json.RawMessage, error) {
+	by := c.sender()
 	msg := Message{
-		Type: cmp.Or(r.typ, typeChat), Sender: c.UserID(), ID: r.messageID,
+		Type: cmp.Or(r.typ, typeChat), Sender: by.user, Guest: by.guest, ID: r.messageID,
 		Content: r.content, Binary: r.binary, Key: r.key, TTL: r.ttl,
 	}
 	if d.onMessage != nil { // the application may keep it

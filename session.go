@@ -123,7 +123,7 @@ func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e 
 	s := &session{sessions: ss}
 	c := &s.conn
 	c.id, c.identity, c.opened, c.transport = "conn_"+uuid.NewString(), id, time.Now(), t
-	c.place, c.began = e.place, e.began
+	c.place, c.began, c.expires = e.place, e.began, id.deadline(c.opened)
 	if c.deflates = t.deflates(); c.deflates {
 		ss.tally.deflating.Add(1)
 	}

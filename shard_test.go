@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 func heap() int64 {
@@ -51,7 +53,7 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 func TestShardsGiveMemoryBack(t *testing.T) {
 	s := newShards[*int]()
 	before := heap()
-	values := make([]int, 1_000_000)
+	values := make([]int, long.Of(100_000, 1_000_000, 1_000_000))
 	for i := range values {
 		s.getOrPut(strconv.Itoa(i), func() *int { return &values[i] })
 	}

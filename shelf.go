@@ -28,7 +28,7 @@ type shelf struct {
 func (x *index) shelve(ctx context.Context, t Target) (kept []shelf, rest Target, err error) {
 	var rooms, users []string // of which it is kept
 	for _, name := range sorted(t.Rooms) {
-		if own := x.traitsOf(name); own.keeps() && ValidName(name) == nil {
+		if own := x.traitsOf(name); own.keeps() {
 			rooms = append(rooms, name)
 			kept = append(kept, shelf{stream: RoomStream(name), target: ToRoom(name), keep: own.keep})
 		}
@@ -62,7 +62,7 @@ func others(names, without []string) []string {
 // keepsFor reports whether a message is kept for a user.
 func (x *index) keepsFor(ctx context.Context, id string, t *Target) (bool, error) {
 	ib := x.users.inboxes
-	if !ib.traits.keeps() || validUser(id) != nil || slices.Contains(t.ExceptUsers, id) {
+	if !ib.traits.keeps() || slices.Contains(t.ExceptUsers, id) {
 		return false, nil
 	}
 	if u := x.users.find(id); u != nil {

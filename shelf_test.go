@@ -98,9 +98,6 @@ func TestWhatCannotBeKept(t *testing.T) {
 		large := json.RawMessage(`"` + strings.Repeat("x", 4<<10) + `"`)
 		_, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Content: large})
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
-		for _, name := range []string{"", " hall", "\xff", strings.Repeat("x", 300)} {
-			require.Zero(t, b.news(realtime.ToRoom(name), "nobody").Kept, "%q", name)
-		}
 		page, err := b.Room("hall").History(t.Context(), realtime.Query{})
 		require.NoError(t, err)
 		require.Len(t, page.Publications, 3)

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 // These tests use real sockets: what a bubble cannot show.
@@ -347,7 +348,7 @@ func TestSocketPingFlood(t *testing.T) {
 // client that is killed, one that stalls and one that sends garbage. A bystander in
 // the same room misses nothing, and nothing is left.
 func TestSocketChurn(t *testing.T) {
-	const rounds = 10_000
+	rounds := long.Of(1000, 10_000, 10_000)
 	goroutines, files := runtime.NumGoroutine(), openFiles()
 	s := newSite(t, realtime.Options{InboundRate: -1}, false)
 	join := func(user string) {

@@ -11,6 +11,9 @@ import (
 // Stats is a snapshot of a Manager: gauges first, then counters since New. The
 // counters are read one after another while traffic goes on.
 //
+// It is the one way to read numbers: to publish them, read it when they are asked for, and for
+// what was counted in between see [Stats.Sub].
+//
 // A frame given to a connection is matched, and ends up in exactly one of Written,
 // Dropped… and Lost; what is in none of them is still queued.
 type Stats struct {
@@ -27,6 +30,9 @@ type Stats struct {
 	// QueuedBytes is the memory that waits to be written takes, each message once
 	// however many connections wait for it: what Options.MemoryBudget bounds.
 	QueuedBytes int64
+	// MemoryBytes is all that Options.MemoryBudget bounds: QueuedBytes, and the ids of messages
+	// that clients have sent in the last two minutes.
+	MemoryBytes int64
 	// Rate is the number of messages a second, over the last ten seconds.
 	Rate float64
 	// Updated is when a connection last opened or ended or a message was last sent;
@@ -77,19 +83,9 @@ type EndedStats struct {
 func (s Stats) Sub(old Stats) Stats {
 	now, before := s.counters(), old.counters()
 	for i := range now {
-		*now[i].value -= *before[i].value
+		*now[i] -= *before[i]
 	}
 	return s
-}
-
-// Observer is told what Stats counts, to pass it on to a metrics system.
-// *expvar.Map is one.
-type Observer interface {
-	// Add adds to the counter of this name. It is called about once a second for
-	// each counter that has changed, and a last time when the Manager closes, by one
-	// goroutine at a time, with no lock held. It must not block, and not call Close or
-	// Shutdown, which wait for it.
-	Add(name string, delta int64)
 }
 
 type counter uint8
@@ -126,53 +122,48 @@ const (
 
 func ended(c Cause) counter { return counter(c) }
 
-type namedCounter struct {
-	name  string
-	value *uint64
-}
-
 // counters lists the counters of s in the order of the constants above.
-func (s *Stats) counters() [numCounters]namedCounter {
-	return [numCounters]namedCounter{
-		cAccepted:        {"connections.accepted", &s.Accepted},
-		cMessages:        {"messages.sent", &s.Messages},
-		cCompressed:      {"messages.compressed", &s.Compressed},
-		cCaughtUp:        {"messages.caughtup", &s.CaughtUp},
-		cUnrecovered:     {"gaps", &s.Unrecovered},
-		cSetAside:        {"messages.setaside", &s.SetAside},
-		cResumed:         {"sessions.resumed", &s.Resumed},
-		cReceived:        {"messages.received", &s.Received},
-		cMatched:         {"frames.matched", &s.Matched},
-		cRefusedOrigin:   {"refused.origin", &s.RefusedOrigin},
-		cRefusedHost:     {"refused.host", &s.RefusedHost},
-		cRefusedAuth:     {"refused.auth", &s.RefusedAuth},
-		cRefusedLimit:    {"refused.limit", &s.RefusedLimit},
-		cRefusedShutdown: {"refused.shutdown", &s.RefusedShutdown},
-		cRefusedRequest:  {"refused.request", &s.RefusedRequest},
-		cDenied:          {"actions.denied", &s.Denied},
-		cIgnored:         {"messages.ignored", &s.Ignored},
-		cFailed:          {"messages.failed", &s.Failed},
-		cThrottled:       {"messages.throttled", &s.Throttled},
-		cPanics:          {"panics", &s.Panics},
+func (s *Stats) counters() [numCounters]*uint64 {
+	return [numCounters]*uint64{
+		cAccepted:        &s.Accepted,
+		cMessages:        &s.Messages,
+		cCompressed:      &s.Compressed,
+		cCaughtUp:        &s.CaughtUp,
+		cUnrecovered:     &s.Unrecovered,
+		cSetAside:        &s.SetAside,
+		cResumed:         &s.Resumed,
+		cReceived:        &s.Received,
+		cMatched:         &s.Matched,
+		cRefusedOrigin:   &s.RefusedOrigin,
+		cRefusedHost:     &s.RefusedHost,
+		cRefusedAuth:     &s.RefusedAuth,
+		cRefusedLimit:    &s.RefusedLimit,
+		cRefusedShutdown: &s.RefusedShutdown,
+		cRefusedRequest:  &s.RefusedRequest,
+		cDenied:          &s.Denied,
+		cIgnored:         &s.Ignored,
+		cFailed:          &s.Failed,
+		cThrottled:       &s.Throttled,
+		cPanics:          &s.Panics,
 
-		CauseClient:   {"ended.client", &s.Ended.Client},
-		CauseLost:     {"ended.lost", &s.Ended.Lost},
-		CauseTimeout:  {"ended.timeout", &s.Ended.Timeout},
-		CauseSlow:     {"ended.slow", &s.Ended.Slow},
-		CauseServer:   {"ended.server", &s.Ended.Server},
-		CauseShutdown: {"ended.shutdown", &s.Ended.Shutdown},
-		CauseProtocol: {"ended.protocol", &s.Ended.Protocol},
-		CauseRate:     {"ended.rate", &s.Ended.Rate},
-		CauseRefused:  {"ended.refused", &s.Ended.Refused},
-		CauseExpired:  {"ended.expired", &s.Ended.Expired},
-		CauseReplaced: {"ended.replaced", &s.Ended.Replaced},
-		CausePanic:    {"ended.panic", &s.Ended.Panic},
+		CauseClient:   &s.Ended.Client,
+		CauseLost:     &s.Ended.Lost,
+		CauseTimeout:  &s.Ended.Timeout,
+		CauseSlow:     &s.Ended.Slow,
+		CauseServer:   &s.Ended.Server,
+		CauseShutdown: &s.Ended.Shutdown,
+		CauseProtocol: &s.Ended.Protocol,
+		CauseRate:     &s.Ended.Rate,
+		CauseRefused:  &s.Ended.Refused,
+		CauseExpired:  &s.Ended.Expired,
+		CauseReplaced: &s.Ended.Replaced,
+		CausePanic:    &s.Ended.Panic,
 
-		cWritten:        {"frames.written", &s.Written},
-		cDroppedOldest:  {"frames.dropped.oldest", &s.DroppedOldest},
-		cDroppedNewest:  {"frames.dropped.newest", &s.DroppedNewest},
-		cDroppedNotices: {"frames.dropped.notices", &s.DroppedNotices},
-		cLost:           {"frames.lost", &s.Lost},
+		cWritten:        &s.Written,
+		cDroppedOldest:  &s.DroppedOldest,
+		cDroppedNewest:  &s.DroppedNewest,
+		cDroppedNotices: &s.DroppedNotices,
+		cLost:           &s.Lost,
 	}
 }
 
@@ -226,13 +217,13 @@ func (t *tally) snapshot() Stats {
 		Conns: int(t.conns.Load()), PeakConns: int(t.peak.Load()),
 		Direct: int(t.frames.Direct.Load()), Deflating: int(t.deflating.Load()),
 		Users: int(t.users.Load()), Rooms: int(t.rooms.Load()),
-		QueuedBytes: t.frames.Budget.Used(), Rate: t.rate.perSecond(time.Now()),
+		QueuedBytes: t.frames.Budget.Used(), MemoryBytes: t.frames.Budget.Total(), Rate: t.rate.perSecond(time.Now()),
 	}
 	if at := t.updated.Load(); at != 0 {
 		s.Updated = time.Unix(0, at)
 	}
 	for i, c := range s.counters() {
-		*c.value = t.counts[i].Load()
+		*c = t.counts[i].Load()
 	}
 	s.Written = t.frames.Written.Load()
 	s.DroppedOldest = t.frames.DroppedOldest.Load()

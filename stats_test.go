@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"expvar"
 	"log/slog"
 	"strings"
 	"sync"
@@ -52,23 +51,38 @@ func TestRateSlides(t *testing.T) {
 	})
 }
 
-func TestObserverIsToldEverything(t *testing.T) {
-	var vars expvar.Map // an Observer out of the box
-	bubble(t, realtime.Options{Observer: &vars}, func(t *testing.T, b *bed) {
+// What was counted in between is the difference of two snapshots; gauges are those of the second.
+func TestStatsBetween(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
+		before := b.Stats()
 		for range 5 {
 			alice.say("x", "all")
-			time.Sleep(700 * time.Millisecond)
 		}
+		synctest.Wait()
+		bob := b.open("bob")
 		alice.Drop()
 		synctest.Wait()
-		require.NoError(t, b.Close())
-		require.Equal(t, "5", vars.Get("messages.sent").String())
-		require.Equal(t, "5", vars.Get("messages.received").String())
-		require.Equal(t, "1", vars.Get("ended.lost").String())
-		require.Equal(t, "6", vars.Get("frames.written").String())
-		require.Nil(t, vars.Get("panics"))
+		since := b.Stats().Sub(before)
+		require.EqualValues(t, 5, since.Messages)
+		require.EqualValues(t, 5, since.Received)
+		require.EqualValues(t, 1, since.Accepted)
+		require.EqualValues(t, 1, since.Ended.Lost)
+		require.Equal(t, 1, since.Conns, "bob")
+		bob.hush()
 	})
+}
+
+// A Cause is its word in a log, whatever the handler.
+func TestCauseIsText(t *testing.T) {
+	var log bytes.Buffer
+	why := &realtime.CloseError{Cause: realtime.CauseSlow, Code: realtime.CloseSlow}
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "cause", why.Cause, "why", why)
+	require.Contains(t, log.String(), `"cause":"slow"`)
+	require.Contains(t, log.String(), `"why":"realtime: `)
+	log.Reset()
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "cause", why.Cause)
+	require.Contains(t, log.String(), "cause=slow")
 }
 
 func TestOneLogLineForEachEnd(t *testing.T) {

@@ -92,7 +92,7 @@ const publicationBytes = 256
 // Size is about how much memory it takes, in bytes.
 func (p *Publication) Size() int {
 	m := &p.Message
-	names := len(m.Type) + len(m.Sender) + len(m.ID) + len(m.Key)
+	names := len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) + len(m.Key)
 	return publicationBytes + names + len(m.Content) + len(m.Binary)
 }
 
@@ -226,3 +226,6 @@ func (pg *Page) gap(p Position) Reason {
 	}
 	return ""
 }
+
+// bottom is the position in front of all that is kept.
+func (pg *Page) bottom() Position { return Position{pg.Top.Epoch, pg.Floor} }

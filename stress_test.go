@@ -27,7 +27,7 @@ func stress(t *testing.T, gently bool, budget int) {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
 		Announce: realtime.AnnounceUsers | realtime.AnnounceRooms, Authorize: realtime.InsecureAllowAll,
-		QueueMessages: 32, InboundRate: -1, MaxConnsPerUser: 4, Observer: discard{},
+		QueueMessages: 32, InboundRate: -1, MaxConnsPerUser: 4,
 		MemoryBudget: budget,
 		Logger:       slog.New(slog.DiscardHandler),
 		Room: func(name string) realtime.RoomOptions {
@@ -75,10 +75,6 @@ func stress(t *testing.T, gently bool, budget int) {
 	readers.Wait()
 	requireConserved(t, rt.Stats())
 }
-
-type discard struct{}
-
-func (discard) Add(string, int64) {}
 
 // pot is a collection of connection ids from which many draw.
 type pot struct {

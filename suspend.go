@@ -1,6 +1,9 @@
 package realtime
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // suspend makes a live connection that has ended absent: nothing is given to it any more, and
 // everybody still sees it. It returns what the connection was.
@@ -43,20 +46,26 @@ func (x *index) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
 			}
 		}()
 	}
-	var places []*membership
-	var rest string
-	places, rest, ok = old.vacate()
-	if ok {
-		x.settleIn(c, places, rest, may)
+	var left estate
+	if left, ok = old.vacate(); ok {
+		x.settleIn(c, &left, may)
 	}
 	return ok
 }
 
-// settleIn gives a connection places of one that is no more.
-func (x *index) settleIn(c *Conn, places []*membership, rest string, may func(room string) bool) {
+// estate is what a connection that is no more leaves to the one that takes its place.
+type estate struct {
+	places []*membership // in order of joining
+	rest   string        // its REST room
+	guest  string        // what told it from other anonymous ones
+}
+
+// settleIn gives a connection what another has left.
+func (x *index) settleIn(c *Conn, left *estate, may func(room string) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, m := range places {
+	c.guest = cmp.Or(left.guest, c.guest)
+	for _, m := range left.places {
 		notice := x.roomNotice(roomLeft, m.conn, m.room)
 		r := x.rooms.find(m.room)
 		if x.free(c, m.room) && may(m.room) {
@@ -68,8 +77,8 @@ func (x *index) settleIn(c *Conn, places []*membership, rest string, may func(ro
 		}
 		x.rooms.leave(r)
 	}
-	if c.restRoom == "" && c.membership(rest) != nil {
-		c.restRoom = rest
+	if c.restRoom == "" && c.membership(left.rest) != nil {
+		c.restRoom = left.rest
 	}
 }
 
@@ -79,19 +88,19 @@ func (x *index) free(c *Conn, room string) bool {
 	return c.phase != gone && c.membership(room) == nil && (x.maxRooms == 0 || c.in < x.maxRooms)
 }
 
-// vacate takes its rooms from an absent connection, in order of joining, and its REST room. It is
-// gone then.
-func (c *Conn) vacate() (places []*membership, rest string, ok bool) {
+// vacate takes what it leaves from an absent connection, which is gone then.
+func (c *Conn) vacate() (left estate, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != absent {
-		return nil, "", false
+		return estate{}, false
 	}
 	c.phase = gone
+	left = estate{rest: c.restRoom, guest: c.guest}
 	for m := c.newest; m != nil; m = m.older {
-		places = append(places, m)
+		left.places = append(left.places, m)
 	}
-	slices.Reverse(places)
-	c.newest, c.in, c.rooms, rest, c.restRoom = nil, 0, nil, c.restRoom, ""
-	return places, rest, true
+	slices.Reverse(left.places)
+	c.newest, c.in, c.rooms, c.restRoom = nil, 0, nil, ""
+	return left, true
 }

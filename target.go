@@ -53,6 +53,23 @@ func (t Target) ExceptUser(ids ...string) Target {
 	return t
 }
 
+// check returns an error that matches ErrName if the target names what cannot exist. What it
+// leaves out may be anything.
+func (t *Target) check() error {
+	for _, names := range []struct {
+		of    string
+		names []string
+		valid func(string) error
+	}{{"room", t.Rooms, ValidName}, {"user", t.Users, validUser}, {"conn", t.Conns, ValidName}} {
+		for _, name := range names.names {
+			if err := names.valid(name); err != nil {
+				return about(names.of, err)
+			}
+		}
+	}
+	return nil
+}
+
 // leavesOut reports whether the target leaves out a connection, or its user.
 func (t *Target) leavesOut(conn, user string) bool {
 	return slices.Contains(t.ExceptConns, conn) || user != "" && slices.Contains(t.ExceptUsers, user)

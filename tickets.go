@@ -11,8 +11,11 @@ import (
 const (
 	// ticketTime is for how long a ticket is good.
 	ticketTime = 30 * time.Second
-	// maxTickets bounds how many are out.
-	maxTickets = 100_000
+	// maxTickets bounds how many are out, and maxUserTickets how many of one user. Those for
+	// anonymous connections may be half of all.
+	maxTickets          = 100_000
+	maxUserTickets      = 100
+	maxAnonymousTickets = maxTickets / 2
 )
 
 // Tickets are passwords that open one connection, within 30 seconds. A page cannot send a
@@ -23,33 +26,72 @@ const (
 // The zero value is ready. Tickets are this process's own. All methods are safe for
 // concurrent use and do not block.
 type Tickets struct {
-	mu  sync.Mutex
-	out map[string]ticket
+	mu     sync.Mutex
+	out    map[string]*ticket
+	byUser map[string]int // how many are out
+	order  []*ticket      // in the order of their ends, with those that are used up
 }
 
 type ticket struct {
+	name  string
 	id    Identity
 	until time.Time
 }
 
 // Issue returns a ticket for a connection of id, to be used in a URL as it is. It returns
-// ErrOverloaded while 100,000 are out.
+// ErrOverloaded while 100,000 are out, or 100 of the same user, or 50,000 for anonymous
+// connections.
 func (ts *Tickets) Issue(id Identity) (string, error) {
-	name := rand.Text()
-	now := time.Now()
+	t := &ticket{name: rand.Text(), id: id}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if len(ts.out) >= maxTickets {
-		ts.out = only(ts.out, func(t ticket) bool { return now.Before(t.until) })
+	now := time.Now()
+	ts.expire(now)
+	limit := maxUserTickets
+	if id.UserID == "" {
+		limit = maxAnonymousTickets
 	}
-	if len(ts.out) >= maxTickets {
+	if len(ts.out) >= maxTickets || ts.byUser[id.UserID] >= limit {
 		return "", ErrOverloaded
 	}
 	if ts.out == nil {
-		ts.out = make(map[string]ticket)
+		ts.out, ts.byUser = make(map[string]*ticket), make(map[string]int)
 	}
-	ts.out[name] = ticket{id, now.Add(ticketTime)}
-	return name, nil
+	t.until = now.Add(ticketTime)
+	ts.out[t.name], ts.order = t, append(ts.order, t)
+	ts.byUser[id.UserID]++
+	return t.name, nil
+}
+
+// expire forgets a few of the oldest tickets, if they are over or used up: more than one Issue
+// adds, so that none has to forget many. ts.mu is held.
+func (ts *Tickets) expire(now time.Time) {
+	for range 4 {
+		if len(ts.order) == 0 {
+			ts.order = nil // and the memory that it had
+			return
+		}
+		t := ts.order[0]
+		if ts.out[t.name] != nil && now.Before(t.until) {
+			return
+		}
+		ts.order[0] = nil
+		ts.order = ts.order[1:]
+		ts.take(t)
+	}
+}
+
+// take makes a ticket one that is used up. ts.mu is held.
+func (ts *Tickets) take(t *ticket) {
+	if ts.out[t.name] == nil {
+		return
+	}
+	if delete(ts.out, t.name); len(ts.out) == 0 {
+		ts.out, ts.byUser = nil, nil // maps keep the memory that they had
+	} else if ts.byUser[t.id.UserID]--; ts.byUser[t.id.UserID] == 0 {
+		delete(ts.byUser, t.id.UserID)
+	}
+	t.id = Identity{} // what is used up may wait for those before it
 }
 
 // Authenticate is an Options.Authenticate that takes the ticket in the query. It returns
@@ -58,12 +100,15 @@ func (ts *Tickets) Authenticate(r *http.Request) (Identity, error) {
 	name := r.URL.Query().Get("ticket")
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	t, ok := ts.out[name]
-	delete(ts.out, name)
-	if !ok || !time.Now().Before(t.until) {
+	t := ts.out[name]
+	if t == nil {
 		return Identity{}, ErrUnauthenticated
 	}
-	return t.id, nil
+	id := t.id
+	if ts.take(t); !time.Now().Before(t.until) {
+		return Identity{}, ErrUnauthenticated
+	}
+	return id, nil
 }
 
 // BearerToken returns the token that a request carries, or an empty string: that of the

@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,14 +42,61 @@ func TestTickets(t *testing.T) {
 func TestTicketsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tickets realtime.Tickets
-		for range 100_000 {
+		issue := func(user string, n int) (names []string, err error) {
+			for range n {
+				name, err := tickets.Issue(realtime.Identity{UserID: user})
+				if err != nil {
+					return names, err
+				}
+				names = append(names, name)
+			}
+			return names, nil
+		}
+		names, err := issue("mallory", 1000)
+		require.ErrorIs(t, err, realtime.ErrOverloaded, "a user has a bound")
+		require.Len(t, names, 100)
+		_, err = tickets.Authenticate(withTicket(names[50]))
+		require.NoError(t, err)
+		_, err = issue("mallory", 1)
+		require.NoError(t, err, "one that is used makes room for the next")
+		_, err = issue("mallory", 1)
+		require.ErrorIs(t, err, realtime.ErrOverloaded)
+
+		names, err = issue("", 100_000)
+		require.ErrorIs(t, err, realtime.ErrOverloaded, "so have those without a name together")
+		require.Len(t, names, 50_000)
+		_, err = issue("alice", 1)
+		require.NoError(t, err)
+		for i := range 600 {
+			if _, err = issue(strconv.Itoa(i), 100); err != nil {
+				break
+			}
+		}
+		require.ErrorIs(t, err, realtime.ErrOverloaded)
+		_, err = issue("bob", 1)
+		require.ErrorIs(t, err, realtime.ErrOverloaded, "100,000 are out")
+
+		time.Sleep(30 * time.Second)
+		_, err = issue("bob", 100)
+		require.NoError(t, err)
+		_, err = issue("mallory", 100)
+		require.NoError(t, err)
+	})
+}
+
+// TestTicketsTakeNoTime checks that Issue looks at a few tickets, however many are out and however
+// many have ended.
+func TestTicketsTakeNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tickets realtime.Tickets
+		for range 50_000 {
 			_, err := tickets.Issue(realtime.Identity{})
 			require.NoError(t, err)
 		}
-		_, err := tickets.Issue(realtime.Identity{})
-		require.ErrorIs(t, err, realtime.ErrOverloaded)
+		refused := testing.AllocsPerRun(100, func() { _, _ = tickets.Issue(realtime.Identity{}) })
+		require.LessOrEqual(t, refused, 3.0, "nothing is copied while they are full")
 		time.Sleep(30 * time.Second)
-		_, err = tickets.Issue(realtime.Identity{})
+		_, err := tickets.Issue(realtime.Identity{})
 		require.NoError(t, err)
 	})
 }

@@ -2,6 +2,7 @@ package realtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -114,6 +115,16 @@ func TestV1Errors(t *testing.T) {
 			`message_type: invalid name: message type \"welcome\" is reserved`)
 		fails(`{"type":"send","id":1,"all":true,"message_type":"systemnotification"}`, "1", "bad_request",
 			`message_type: invalid name: message type \"systemnotification\" is reserved`)
+		for _, word := range []string{"Welcome", "user_joined", "System Notification", "P-O-S-I-T-I-O-N", "pong!"} {
+			fails(`{"type":"send","id":1,"all":true,"message_type":"`+word+`"}`, "1", "bad_request",
+				`message_type: invalid name: message type \"`+word+`\" is reserved`)
+		}
+		for _, content := range []string{`"\ud800"`, `{"a":["\\\"\uDBFF x"]}`, `{"\udc00":1}`} {
+			fails(`{"type":"send","id":1,"all":true,"content":`+content+`}`, "1", "bad_request",
+				"content has half of a surrogate pair")
+			fails(`{"type":"call","id":1,"method":"m","content":`+content+`}`, "1", "bad_request",
+				"content has half of a surrogate pair")
+		}
 		fails(`{"type":"send","id":1,"user":"all"}`, "1", "bad_request", `user: invalid name: \"all\" is reserved`)
 		fails(`{"type":"join","id":1,"room":"a","room":"b"}`, "1", "bad_request", "duplicate key")
 		fails(`{"content":`+strings.Repeat("[", 64)+strings.Repeat("]", 64)+`,"type":"send","id":"late"}`, `"late"`,
@@ -174,4 +185,57 @@ func TestV1Compressed(t *testing.T) {
 		require.Len(t, alice.got(), 1)
 		require.Len(t, bob.got(), 1)
 	})
+}
+
+// TestScopesOfIDs checks that an id is its sender's: what an anonymous client sends neither
+// pre-empts the application's messages nor those of users and of other anonymous clients. A
+// client that resumes its session is the same sender as before.
+func TestScopesOfIDs(t *testing.T) {
+	for name, o := range map[string]realtime.Options{"plain room": {}, "history": keeping(100)} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, o, func(t *testing.T, b *bed) {
+				bob := b.openV1(realtime.Identity{UserID: "bob"})
+				eve := b.openV1(realtime.Identity{UserID: "eve"})
+				b.join("lobby", bob, eve)
+				send := func(c *client, content string) string {
+					frames := c.asks(`{"type":"send","id":1,"room":"lobby","message_id":"x","content":` + content + `}`)
+					require.NotEmpty(t, frames)
+					return frames[len(frames)-1]
+				}
+				const ok = `{"message_type":"reply","id":1}`
+				one, w := b.session("")
+				two, _ := b.session("")
+				require.Equal(t, ok, send(one, `"one"`))
+				require.Equal(t, ok, send(two, `"two"`))
+				require.Equal(t, ok, send(bob, `"bob"`))
+				res, err := b.Send(t.Context(), realtime.ToRoom("lobby"),
+					realtime.Message{ID: "x", Content: json.RawMessage(`"server"`)})
+				require.NoError(t, err)
+				require.False(t, res.Duplicate)
+
+				one.Drop()
+				again, _ := b.session("")
+				again.resumes(w.Session)
+				require.Equal(t, ok, send(again, `"one again"`))
+				require.Equal(t, ok, send(bob, `"bob again"`))
+
+				var contents []string
+				guests := map[string]bool{}
+				for _, frame := range eve.raw() {
+					var m struct {
+						ID      string
+						Guest   string
+						Content json.RawMessage
+					}
+					require.NoError(t, json.Unmarshal([]byte(strings.Replace(frame, `"timestamp":T`, `"timestamp":0`, 1)), &m))
+					if m.ID == "x" {
+						contents = append(contents, string(m.Content))
+						guests[m.Guest] = true
+					}
+				}
+				require.Equal(t, []string{`"one"`, `"two"`, `"bob"`, `"server"`}, contents)
+				require.Len(t, guests, 3, "two anonymous ones, and neither bob nor the application is one")
+			})
+		})
+	}
 }

@@ -38,7 +38,7 @@ func newVisitors(o *Options) *visitors {
 	rate, perIP := o.HandshakeRate, o.HandshakeRatePerIP
 	number(&rate, 2000)
 	number(&perIP, 50)
-	v.all, v.each = newLimit(rate, burstSeconds*rate), newLimit(perIP, burstSeconds*perIP)
+	v.all, v.each = newLimit(rate, burst(rate)), newLimit(perIP, burst(perIP))
 	v.max = o.MaxConnsPerIP
 	number(&v.max, 1000)
 	v.privateRate, v.privateMax = o.HandshakeRatePerIP > 0, o.MaxConnsPerIP > 0

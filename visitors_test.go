@@ -162,6 +162,12 @@ func TestOriginSchemeBehindAProxy(t *testing.T) {
 		{"http://site.example", "https", false}, // downgraded page
 		{"https://site.example", "http", false},
 		{"http://site.example", "", true}, // the proxy does not say
+		{"https://site.example", "wss", true},
+		{"http://site.example", "ws", true},
+		{"http://site.example", "WSS", false},
+		{"http://site.example", "gopher", true},       // nor does one that says this
+		{"https://site.example", "http, https", true}, // before what the proxy says is anybody's
+		{"http://site.example", "http, https", false},
 	} {
 		rt := newManager(t, realtime.Options{TrustProxies: []string{"10.0.0.1"}})
 		code, _, _ := knock(t, rt, func(r *http.Request) {
@@ -172,6 +178,29 @@ func TestOriginSchemeBehindAProxy(t *testing.T) {
 			}
 		})
 		require.Equal(t, test.ok, code == passed, "%+v", test)
+	}
+	for _, test := range []struct {
+		hops, protos []string
+		secure       bool
+	}{ // each of two proxies says by whom it was asked, and how
+		{[]string{"203.0.113.7", "10.0.0.2"}, []string{"https", "http"}, true},
+		{[]string{"203.0.113.7, 10.0.0.2"}, []string{"https,http"}, true},
+		{[]string{"198.51.100.1, 203.0.113.7, 10.0.0.2"}, []string{"http,https,http"}, true},
+		{[]string{"198.51.100.1, 203.0.113.7, 10.0.0.2"}, []string{"https,http,http"}, false},
+		{[]string{"203.0.113.7, 10.0.0.2"}, []string{"https"}, true}, // the last one for all
+		{[]string{"203.0.113.7, 10.0.0.2"}, []string{"http"}, false},
+		{[]string{"junk"}, []string{"https"}, true},
+	} {
+		for _, scheme := range []string{"http", "https"} {
+			rt := newManager(t, realtime.Options{TrustProxies: []string{"10.0.0.0/8"}})
+			code, _, _ := knock(t, rt, func(r *http.Request) {
+				r.RemoteAddr = "10.0.0.1:1"
+				r.Header["Origin"] = []string{scheme + "://site.example"}
+				r.Header["X-Forwarded-For"] = test.hops
+				r.Header["X-Forwarded-Proto"] = test.protos
+			})
+			require.Equal(t, test.secure == (scheme == "https"), code == passed, "%+v %s", test, scheme)
+		}
 	}
 	rt := newManager(t, realtime.Options{})
 	code, _, _ := knock(t, rt, func(r *http.Request) {

@@ -13,6 +13,7 @@ func cursorRules() []rule {
 		{"a new reader is in front of what is kept", newReader},
 		{"a new reader is known from then on", knownReader},
 		{"the reader without a name is in front of all", firstReader},
+		{"a reader that waits for the first publication is known", earlyReader},
 		{"a cursor goes forward only", cursorForward},
 		{"a position of another epoch is refused", cursorEpoch},
 		{"a position ahead of the stream is refused", cursorAhead},
@@ -79,6 +80,20 @@ func firstReader(s *stage) {
 	at := s.read("user/a", realtime.Query{}).Publications[0].Position
 	s.ack("user/a", "", at)
 	require.Equal(s.t, at, s.cursor("user/a", ""))
+}
+
+func earlyReader(s *stage) {
+	at := s.subscribe("user/a")
+	require.Equal(s.t, at, s.cursor("user/a", "r"))
+	for n := range 3 {
+		p := note("user/a", n+1)
+		p.Keep.Messages = 2
+		s.publish(p)
+	}
+	require.Equal(s.t, at, s.cursor("user/a", "r"), "it has missed what is not kept any more")
+	require.Equal(s.t, at, s.cursor("user/a", ""))
+	s.ack("user/a", "r", s.all("user/a")[0].Position)
+	require.Equal(s.t, []int{3}, s.unread("user/a", "r"))
 }
 
 func cursorForward(s *stage) {

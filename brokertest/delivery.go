@@ -1,6 +1,8 @@
 package brokertest
 
 import (
+	"fmt"
+
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
@@ -14,7 +16,9 @@ func deliveryRules() []rule {
 		{"subscriptions are counted", counted},
 		{"Unsubscribe without Subscribe is nothing", unsubscribeNothing},
 		{"Subscribe returns where the stream is", subscribePosition},
-		{"Subscribe begins a stream", subscribeBegins},
+		{"Subscribe returns where a stream begins", subscribeBegins},
+		{"a stream that was only subscribed to is not there, and keeps its epoch", onlySubscribedTo},
+		{"names leave nothing behind", onlyNames},
 		{"only streams that are subscribed to are delivered", onlySubscribed},
 		{"what is delivered can be read at once", readInDeliver},
 	}
@@ -76,8 +80,48 @@ func subscribePosition(s *stage) {
 
 func subscribeBegins(s *stage) {
 	at := s.subscribe("room/a")
-	require.Equal(s.t, at, s.read("room/a", realtime.Query{}).Top)
+	require.Equal(s.t, realtime.Page{Top: at}, s.read("room/a", realtime.Query{}))
 	require.Equal(s.t, at.Epoch, s.publish(note("room/a", 1)).Position.Epoch)
+}
+
+func onlySubscribedTo(s *stage) {
+	at := s.subscribe("room/a")
+	require.NotEmpty(s.t, at.Epoch)
+	require.Zero(s.t, at.Offset)
+	require.Equal(s.t, at, s.subscribe("room/a"))
+	s.unsubscribe("room/a")
+	require.Equal(s.t, at, s.read("room/a", realtime.Query{}).Top)
+	s.unsubscribe("room/a")
+	require.Equal(s.t, realtime.Page{}, s.read("room/a", realtime.Query{}))
+	require.Equal(s.t, at, s.subscribe("room/a"))
+	s.unsubscribe("room/a")
+	out := s.publish(note("room/a", 1))
+	require.Equal(s.t, at.Epoch, out.Position.Epoch)
+	require.Equal(s.t, at.Offset, out.Prev)
+	s.unsubscribe("room/a")
+	require.Equal(s.t, out.Position, s.read("room/a", realtime.Query{}).Top)
+}
+
+// Somebody asks for many names. A broker of a few streams would have to forget some, or refuse.
+func onlyNames(s *stage) {
+	rooms, inbox := s.fill("room/a", 3), s.fill("user/a", 3)
+	s.ack("user/a", "r", inbox[0])
+	for i := range 2000 {
+		for _, stream := range []string{fmt.Sprint("room/n", i), fmt.Sprint("user/n", i)} {
+			at := s.subscribe(stream)
+			require.Equal(s.t, at, s.cursor(stream, "r"))
+			require.Equal(s.t, at, s.cursor(stream, ""))
+			s.ack(stream, "r", at)
+			s.unsubscribe(stream)
+			require.Equal(s.t, realtime.Page{}, s.read(stream, realtime.Query{}))
+			require.Equal(s.t, realtime.Position{}, s.cursor(stream, "r"))
+		}
+	}
+	require.Equal(s.t, rooms[2], s.read("room/a", realtime.Query{}).Top)
+	require.Len(s.t, s.all("room/a"), 3)
+	require.Equal(s.t, inbox[0], s.cursor("user/a", "r"))
+	s.publish(note("room/new", 1))
+	s.publish(note("user/new", 1))
 }
 
 func onlySubscribed(s *stage) {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 // fragile is a connection that ends after some bytes, in the middle of whatever they are.
@@ -55,11 +56,7 @@ func (f *fragile) take(n int) int {
 // Whatever is cut whenever: every message is taken by the server, nobody sees one twice or out of
 // order, and where one is missing there is a gap.
 func TestCutAtRandom(t *testing.T) {
-	seeds := 5
-	if testing.Short() {
-		seeds = 2
-	}
-	for seed := range seeds {
+	for seed := range long.Of(2, 5, 5) {
 		for _, senders := range []int{1, 8} {
 			t.Run(fmt.Sprintf("%d of %d", seed, senders), func(t *testing.T) {
 				bubble(t, realtime.Options{}, func(t *testing.T, w *world) {

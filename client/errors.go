@@ -90,7 +90,7 @@ const ReasonSlow realtime.Reason = "slow"
 // inbox; notices and messages to all may be missing all the same.
 //
 // A room that is joined again goes on with what is new: what it still keeps of what is missing is
-// to be had by [Client.History].
+// to be had by [Client.History]. With [realtime.ReasonEpoch] it goes on with all that it keeps.
 type GapError struct {
 	// Room is the room that the messages were sent to. Empty: with a Reason those of the inbox,
 	// without one anything else.

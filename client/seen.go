@@ -9,7 +9,7 @@ import (
 // from each of them, with as much in between as was missed there.
 const remembered = 10_000
 
-// mark is what a message is known by: a hash with a seed that nobody else knows. 0: by nothing.
+// mark is what a message is known by, its sender and id or its place: a hash with a seed that nobody else knows. 0: by nothing.
 type mark uint64
 
 // seen knows the last messages that can be told from others. newSeen makes one.
@@ -27,12 +27,12 @@ func newSeen() seen {
 // mark is safe for concurrent use.
 func (s *seen) mark(m *Message) mark {
 	type known struct {
-		whence, name string
-		offset       uint64 // 0 with an id
+		whence, guest, name string
+		offset              uint64 // 0 with an id
 	}
-	k := known{m.Sender, m.ID, 0}
+	k := known{m.Sender, m.Guest, m.ID, 0}
 	if m.ID == "" {
-		k = known{m.Room, m.Epoch, m.Offset}
+		k = known{m.Room, "", m.Epoch, m.Offset}
 	}
 	if k.name == "" {
 		return 0

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -17,20 +16,15 @@ import (
 
 	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/client"
+	"github.com/realtime-go/realtime/internal/long"
 )
-
-// stormEnv makes TestStorm long: it takes minutes then.
-const stormEnv = "REALTIME_TEST_STORM"
 
 // Connections of readers and of a writer end again and again, in the middle of whatever they are
 // at, and are slow, while others write. Of a room that keeps enough every reader gets everything,
 // once and in order; of one that keeps little, or drops what is too much for a slow reader, what he
 // does not get is told, and nothing else is.
 func TestStorm(t *testing.T) {
-	cuts, deliveries := 40, 4000
-	if os.Getenv(stormEnv) != "" {
-		cuts, deliveries = 600, 60_000
-	}
+	cuts, deliveries := long.Of(40, 40, 600), long.Of(4000, 4000, 60_000)
 	for name, test := range map[string]struct {
 		kept  int
 		slow  realtime.SlowPolicy

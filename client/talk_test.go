@@ -188,6 +188,10 @@ func TestOfTwoCopiesOneIsShown(t *testing.T) {
 			s.says(`{"message_type":"chat","sender_id":"carol","content":"of carol","timestamp":1,"id":"1"}`)
 			s.says(`{"message_type":"chat","sender_id":null,"content":"of the server","timestamp":1,"id":"1"}`)
 			s.says(`{"message_type":"chat","sender_id":null,"content":"of the server","timestamp":1,"id":"1"}`)
+			for _, guest := range []string{"g1", "g2", "g1"} {
+				s.says(fmt.Sprintf(`{"message_type":"chat","sender_id":null,"content":"of a guest","timestamp":1,`+
+					`"guest":%q,"id":"1"}`, guest))
+			}
 			s.says(`{"message_type":"chat","sender_id":"bob","content":"no id","timestamp":1}`)
 			s.says(`{"message_type":"chat","sender_id":"bob","content":"no id","timestamp":1}`)
 			return
@@ -200,7 +204,7 @@ func TestOfTwoCopiesOneIsShown(t *testing.T) {
 		alice.back()
 		require.Equal(t, []string{
 			`bob@lobby: "one"`, `bob@lobby: "two"`, `carol: "of carol"`, `: "of the server"`,
-			`bob: "no id"`, `bob: "no id"`, `gap 1006`, `bob@lobby: "three"`,
+			`: "of a guest"`, `: "of a guest"`, `bob: "no id"`, `bob: "no id"`, `gap 1006`, `bob@lobby: "three"`,
 		}, alice.got())
 	})
 }

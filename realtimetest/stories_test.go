@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -62,6 +63,69 @@ func TestDeploy(t *testing.T) {
 			require.Equal(t, "we are back", realtimetest.Expect[string](c, "chat"))
 			c.ExpectNone("chat")
 		}
+	})
+}
+
+// A server that keeps history in memory is started again: the clients are told that something may be
+// missing, and then get all that the new process keeps, of rooms and of the inbox. So does one that
+// had got nothing yet: who knows what the old process kept.
+func TestRestartInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		open := func() *realtime.Manager {
+			rt := realtime.New(&realtime.Options{
+				Authenticate: realtime.InsecureQueryUser, Authorize: realtime.InsecureAllowAll,
+				History: realtime.Retention{Messages: 100},
+				Inbox:   realtime.InboxOptions{Keep: realtime.Retention{Messages: 100}},
+			})
+			t.Cleanup(func() { _ = rt.Close() })
+			return rt
+		}
+		var current atomic.Pointer[realtime.Manager]
+		current.Store(open())
+		srv := realtimetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			current.Load().ServeHTTP(w, r)
+		}))
+		say := func(to realtime.Target, word string) {
+			_, err := current.Load().Send(t.Context(), to, realtime.Message{
+				Sender: "alice", Content: fmt.Appendf(nil, "%q", word),
+			})
+			require.NoError(t, err)
+		}
+		lobby, bobs := realtime.ToRoom("lobby"), realtime.ToUser("bob")
+		bob := srv.Connect("bob")
+		bob.Join("lobby", "quiet")
+		say(lobby, "old")
+		say(bobs, "old letter")
+		for _, word := range []string{"old", "old letter"} {
+			require.Equal(t, word, realtimetest.Expect[string](bob, "chat"))
+		}
+		bob.DropNetwork()
+		require.NoError(t, current.Swap(open()).Close())
+		for _, to := range []realtime.Target{lobby, bobs, realtime.ToRoom("quiet")} {
+			say(to, "first")
+			say(to, "second")
+		}
+		bob.Reconnect()
+		time.Sleep(time.Minute)
+		say(lobby, "last")
+		said, gaps := map[string][]string{}, map[string]realtime.Reason{}
+		for range 7 {
+			m := bob.Expect("chat")
+			var word string
+			require.NoError(t, json.Unmarshal(m.Content, &word))
+			said[m.Room] = append(said[m.Room], word)
+		}
+		for range 3 {
+			gap := bob.ExpectGap()
+			gaps[gap.Room] = gap.Reason
+		}
+		require.Equal(t, map[string][]string{
+			"lobby": {"first", "second", "last"}, "quiet": {"first", "second"}, "": {"first", "second"},
+		}, said)
+		require.Equal(t, map[string]realtime.Reason{
+			"lobby": realtime.ReasonEpoch, "quiet": realtime.ReasonEpoch, "": realtime.ReasonEpoch,
+		}, gaps)
+		bob.ExpectNone("chat")
 	})
 }
 

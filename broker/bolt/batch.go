@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
@@ -14,7 +15,7 @@ type batch struct {
 	now time.Time
 	era uint64
 
-	streams, records, ids, order, cursors *bbolt.Bucket
+	streams, records, ids, order, cursors, ended *bbolt.Bucket
 
 	states map[*head]*state // of streams that were looked at
 	dirty  map[*head]struct{}
@@ -22,8 +23,8 @@ type batch struct {
 	sync   bool  // it may not wait for others
 	err    error // the first of the file
 
-	used int64 // by how much more is kept
-	more int   // how many more streams there are
+	used [kinds]int64 // by how much more is kept
+	more [kinds]int   // how many more streams there are
 }
 
 func (b *Broker) newBatch(tx *bbolt.Tx) *batch {
@@ -32,6 +33,7 @@ func (b *Broker) newBatch(tx *bbolt.Tx) *batch {
 		b: b, now: time.Now(), era: b.era.Load(),
 		streams: bucket(bucketStreams), records: bucket(bucketRecords),
 		ids: bucket(bucketIDs), order: bucket(bucketOrder), cursors: bucket(bucketCursors),
+		ended:  bucket(bucketEnded),
 		states: map[*head]*state{}, dirty: map[*head]struct{}{},
 	}
 }
@@ -78,9 +80,10 @@ func (bt *batch) mark(h *head) {
 	bt.wrote = true
 }
 
-// begin makes a stream. It returns realtime.ErrFull if there are too many.
+// begin puts a stream into the file. It returns realtime.ErrFull if there are too many.
 func (bt *batch) begin(h *head) error {
-	if bt.b.streams+bt.more >= bt.b.opts.MaxStreams {
+	st := bt.state(h)
+	if int(bt.b.streams[st.kind].Load())+bt.more[st.kind] >= bt.b.opts.MaxStreams {
 		return realtime.ErrFull
 	}
 	number, err := bt.streams.NextSequence()
@@ -88,8 +91,14 @@ func (bt *batch) begin(h *head) error {
 		bt.note(err)
 		return err
 	}
-	*bt.state(h) = state{number: number, epoch: draw(), used: bt.now.UnixNano()}
-	bt.more++
+	*st = state{
+		number: number, epoch: cmp.Or(st.epoch, draw()), used: bt.now.UnixNano(), kind: st.kind,
+	}
+	for reader := range h.readers {
+		key := nameKey(number, reader)
+		bt.put(bt.cursors, key, sealNumber(key, 0))
+	}
+	bt.more[st.kind]++
 	bt.mark(h)
 	return nil
 }
@@ -107,7 +116,13 @@ func (bt *batch) finish() error {
 func (bt *batch) adopt() {
 	for h := range bt.dirty {
 		h.state = *bt.states[h]
+		if h.state.number != 0 {
+			h.readers = nil
+			h.begun.Store(true)
+		}
 	}
-	bt.b.used += bt.used
-	bt.b.streams += bt.more
+	for k := range kinds {
+		bt.b.used[k] += bt.used[k]
+		bt.b.streams[k].Add(int64(bt.more[k]))
+	}
 }

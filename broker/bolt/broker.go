@@ -22,6 +22,11 @@ type Broker struct {
 	cache cache
 	stats counters
 
+	newest struct{ number uint64 } // in the file when it was opened
+
+	epochs  epochs
+	streams [kinds]atomic.Int64 // how many there are; changed by the writer
+
 	sink  atomic.Pointer[realtime.Sink]
 	carry sync.Mutex // held while what is not kept is delivered
 
@@ -34,8 +39,7 @@ type Broker struct {
 	broken   bool               // the last commit has failed
 	suspects map[*head]struct{} // of which the file may not say what memory does; pinned
 	labelled bool               // the file may say that it is a copy
-	used     int64              // bytes that are kept
-	streams  int                // how many there are
+	used     [kinds]int64       // bytes that are kept
 
 	closing  chan struct{}
 	once     sync.Once
@@ -45,8 +49,9 @@ type Broker struct {
 
 // Open opens the store in the file at path, and makes it if there is none. The directory must be
 // there. The file may be opened once at a time: Open waits a second, and returns ErrLocked then.
-// It returns ErrFormat for a file that is none of its own or of another version, and ErrDamaged if
-// one of its own cannot be read. Close the Broker, or the Manager that it is given to.
+// It returns ErrFormat for a file that is none of its own or has a newer format, and ErrDamaged if
+// one of its own cannot be read. A file of an older format gets the newest one: older versions of
+// this package cannot open it any more. Close the Broker, or the Manager that it is given to.
 func Open(path string, o *Options) (*Broker, error) {
 	b := &Broker{
 		opts: o.resolved(), cache: newCache(), suspects: map[*head]struct{}{},
@@ -82,7 +87,13 @@ func (b *Broker) begin() error {
 			now.era = draw()
 		}
 		b.era.Store(now.era)
-		return false, now.write(tx)
+		hurt := b.stats.damaged.Load() > 0 // a stream may be lost, and must not have its epoch again
+		if b.epochs.seed, ok = readSeed(tx); !ok || hurt {
+			b.epochs.seed = draw()
+		}
+		seed := sealNumber(keySeed, b.epochs.seed)
+		meta := tx.Bucket([]byte(bucketMeta))
+		return false, errors.Join(label(tx), meta.Put(keySeed, seed), now.write(tx), b.number(tx))
 	})
 }
 
@@ -90,14 +101,21 @@ func (b *Broker) begin() error {
 func (b *Broker) count(tx *bbolt.Tx) error {
 	return tx.Bucket([]byte(bucketStreams)).ForEach(func(name, value []byte) error {
 		st, ok := readState(name, value)
+		b.newest.number = max(b.newest.number, st.number)
 		if ok {
-			b.streams++
-			b.used += st.bytes
+			b.streams[st.kind].Add(1)
+			b.used[st.kind] += st.bytes
 		} else {
 			b.damaged(Damage{Stream: string(name), What: "stream"})
 		}
 		return nil
 	})
+}
+
+// number sees to it that no stream gets the number of another one: bbolt counts without a checksum.
+func (b *Broker) number(tx *bbolt.Tx) error {
+	streams := tx.Bucket([]byte(bucketStreams))
+	return streams.SetSequence(max(streams.Sequence(), b.newest.number))
 }
 
 // run runs the parts of the broker until Close.

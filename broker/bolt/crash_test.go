@@ -15,7 +15,7 @@ import (
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	l := newLedger()
-	for round := range *kills {
+	for round := range kills() {
 		before := l.count()
 		cmd, wait := l.child(t, filepath.Join(dir, "streams.db"), []string{fmt.Sprint(roundEnv, "=", round)})
 		for end := time.Now().Add(20 * time.Second); l.count() == before; runtime.Gosched() {
@@ -28,5 +28,5 @@ func TestKill(t *testing.T) {
 		l.require(t, b)
 		require.NoError(t, b.Close(t.Context()))
 	}
-	t.Logf("%d kills, %d acknowledgements", *kills, l.count())
+	t.Logf("%d kills, %d acknowledgements", kills(), l.count())
 }

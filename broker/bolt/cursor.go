@@ -11,7 +11,7 @@ import (
 )
 
 // Cursor returns how far a reader has come. It is the zero Position if there is no such stream. It
-// waits for the disk if the reader is new.
+// waits for the disk if the reader is new, and has a name.
 func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Position, error) {
 	if err := checkKey("reader", len(reader)); err != nil {
 		return realtime.Position{}, err
@@ -25,11 +25,15 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Po
 	}
 	defer b.cache.unpin(h)
 	r := reading{stream: stream, now: time.Now()}
-	at := h.position()
-	if r.page.Top = at; at.Epoch == "" {
+	at, there := h.position()
+	switch {
+	case at.Epoch == "", !there && reader == "":
 		return at, nil
+	case !there:
+		return at, b.meet(ctx, h, reader, at)
 	}
 	known := true
+	r.page.Top = at
 	err = b.store.view(func(tx *bbolt.Tx) error {
 		if err := r.read(tx); err != nil {
 			return err
@@ -65,10 +69,24 @@ func (b *Broker) meet(ctx context.Context, h *head, reader string, at realtime.P
 		if at != st.position(bt.era, at.Offset) || bt.cursors.Get(key) != nil {
 			return nil // the stream has begun anew, or somebody else was faster
 		}
+		if st.number == 0 {
+			h.expect(reader)
+			return nil
+		}
 		bt.seatReader(h.name, st.number)
 		bt.put(bt.cursors, key, sealNumber(key, at.Offset))
 		return nil
 	}})
+}
+
+// expect notes a reader of a stream that is not in the file, as long as the head is in use.
+func (h *head) expect(reader string) {
+	if h.readers == nil {
+		h.readers = map[string]struct{}{}
+	}
+	if len(h.readers) < maxReaders {
+		h.readers[reader] = struct{}{}
+	}
 }
 
 // readCursor returns the offset in a cursor. Whose cursor is damaged, gets everything again.
@@ -103,8 +121,11 @@ func (b *Broker) Ack(ctx context.Context, stream, reader string, at realtime.Pos
 
 func (bt *batch) ack(h *head, reader string, at realtime.Position) error {
 	st := bt.state(h)
-	if st.number == 0 || at.Offset > st.top || at != st.position(bt.era, at.Offset) {
+	if at.Offset > st.top || at != st.position(bt.era, at.Offset) {
 		return fmt.Errorf("%w: %d of epoch %q", realtime.ErrPosition, at.Offset, at.Epoch)
+	}
+	if st.number == 0 { // there is nothing in it yet
+		return nil
 	}
 	key := nameKey(st.number, reader)
 	was, ok := bt.b.readCursor(h.name, key, bt.cursors.Get(key))

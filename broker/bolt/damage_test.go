@@ -73,7 +73,7 @@ func TestBitFlips(t *testing.T) {
 	image, want := library(t, dir)
 	all := values(t, path)
 	found := map[string]int{}
-	for range *flips {
+	for range flips() {
 		value := all[rand.N(len(all))]
 		bit := rand.N(8 * len(value))
 		require.NoError(t, os.WriteFile(path, turned(image, value, bit), 0o600))
@@ -92,8 +92,8 @@ func TestBitFlips(t *testing.T) {
 		}
 		require.NoError(t, b.Close(t.Context()))
 	}
-	t.Logf("%d flips: %v", *flips, found)
-	if *flips >= 200 {
+	t.Logf("%d flips: %v", flips(), found)
+	if flips() >= 200 {
 		require.NotZero(t, found["record"])
 		require.NotZero(t, found["stream"])
 		require.NotZero(t, found["id"])

@@ -12,7 +12,8 @@
 //
 // # What survives
 //
-// Streams with their positions and epochs, ids, and the cursors of readers. Streams have new epochs
+// Streams to which something was published with their positions and epochs, ids, and the cursors of
+// readers. Nothing is written for what is only subscribed to. Streams have new epochs
 // if the file is a copy that [Broker.Backup] made, if Options.NewEpochs asks for it, or if a
 // LossWindow was set and the store was not closed: what was acknowledged may be missing then, and
 // a position that was given out might come to name something else.

@@ -11,7 +11,8 @@ import (
 var (
 	// ErrLocked says that another process, or another Broker, has the file open.
 	ErrLocked = errors.New("bolt: file is in use")
-	// ErrFormat says that the file is no store of this package, or one of another version.
+	// ErrFormat says that the file is no store of this package, or one of a newer format: the message
+	// has both numbers then.
 	ErrFormat = errors.New("bolt: not a store that can be read")
 )
 

@@ -58,7 +58,7 @@ func TestDiskFails(t *testing.T) {
 		t.Skipf("strace may not trace here: %v", err)
 	}
 	for _, fault := range []string{"fdatasync:error=EIO", "fsync:error=EIO", "pwrite64:error=ENOSPC"} {
-		for nth := 1; nth <= *faults; nth++ {
+		for nth := 1; nth <= faults(); nth++ {
 			for _, when := range []string{fmt.Sprint(nth), fmt.Sprintf("%d..%d", nth, nth+3)} {
 				t.Run(fault+" "+when, func(t *testing.T) {
 					path := filepath.Join(t.TempDir(), "streams.db")
@@ -158,7 +158,7 @@ func TestPowerCut(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = exec.Command("umount", mount).Run() })
 	l := newLedger()
-	for round := range *cuts {
+	for round := range cuts() {
 		cut(t, l, mount, round)
 		require.NoError(t, exec.Command("umount", mount).Run())
 		out, err := exec.Command("mount", "-o", "loop", image, mount).CombinedOutput()
@@ -167,7 +167,7 @@ func TestPowerCut(t *testing.T) {
 		l.require(t, b)
 		require.NoError(t, b.Close(t.Context()))
 	}
-	t.Logf("%d cuts, %d acknowledgements", *cuts, l.count())
+	t.Logf("%d cuts, %d acknowledgements", cuts(), l.count())
 }
 
 // cut lets a child publish, cuts the power, and waits for the child's end.

@@ -3,16 +3,22 @@ package bolt
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 
 	bbolt "go.etcd.io/bbolt"
 )
 
-// version is that of what the buckets hold.
-const version = "1"
+// The formats of what the buckets hold. In the first one streams that were only subscribed to were
+// kept, and there was no seed. A file of any of them is made one of the newest when it is opened.
+const (
+	firstFormat = 1
+	format      = 2
+)
 
 var (
-	keyVersion = []byte("version")
+	keyVersion = []byte("version") // the format, in decimal
 	keyHeader  = []byte("header")
+	keySeed    = []byte("seed")
 )
 
 // header is what the file says of the store as a whole.
@@ -23,21 +29,25 @@ type header struct {
 	copied bool // this is the file of a Backup
 }
 
-// format makes the buckets of an empty file.
-func format(tx *bbolt.Tx) error {
-	for _, name := range buckets() {
+// formatEmpty makes the buckets of an empty file.
+func formatEmpty(tx *bbolt.Tx) error {
+	for _, name := range append(buckets(), bucketMeta) {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err
 		}
 	}
-	meta, err := tx.CreateBucket([]byte(bucketMeta))
-	if err != nil {
-		return err
-	}
-	if err := meta.Put(keyVersion, []byte(version)); err != nil {
+	if err := label(tx); err != nil {
 		return err
 	}
 	return header{}.write(tx)
+}
+
+// label says that the file has the newest format.
+func label(tx *bbolt.Tx) error {
+	if _, err := tx.CreateBucketIfNotExists([]byte(bucketEnded)); err != nil {
+		return err
+	}
+	return tx.Bucket([]byte(bucketMeta)).Put(keyVersion, strconv.AppendUint(nil, format, 10))
 }
 
 // checkFormat returns an error that matches ErrFormat for what this package has not written.
@@ -46,15 +56,29 @@ func checkFormat(tx *bbolt.Tx) error {
 	if meta == nil {
 		return fmt.Errorf("%w: it is something else", ErrFormat)
 	}
-	if v := meta.Get(keyVersion); string(v) != version {
-		return fmt.Errorf("%w: version %q, not %q", ErrFormat, v, version)
+	version := string(meta.Get(keyVersion))
+	has, err := strconv.ParseUint(version, 10, 64)
+	switch {
+	case err != nil || has < firstFormat:
+		return fmt.Errorf("%w: it has no format, but %q", ErrFormat, version)
+	case has > format:
+		return fmt.Errorf("%w: it has format %d, and %d is the newest one that this package knows",
+			ErrFormat, has, format)
 	}
 	for _, name := range buckets() {
+		if name == bucketEnded && has == firstFormat {
+			continue
+		}
 		if tx.Bucket([]byte(name)) == nil {
 			return fmt.Errorf("%w: no %s", ErrDamaged, name)
 		}
 	}
 	return nil
+}
+
+// readSeed returns the seed of epochs, or reports false if there is none, or it is damaged.
+func readSeed(tx *bbolt.Tx) (seed uint64, ok bool) {
+	return unsealNumber(keySeed, tx.Bucket([]byte(bucketMeta)).Get(keySeed))
 }
 
 // write puts the header into the file.

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"sync"
+	"sync/atomic"
 
 	bbolt "go.etcd.io/bbolt"
 
@@ -16,19 +17,28 @@ type head struct {
 	mu     sync.Mutex // held while the stream's publications are delivered
 	loaded bool
 	subs   int
-	seen   realtime.Position // of what was delivered last; zero: there is no such stream
+	there  bool              // it is in the file, as far as anybody was told
+	seen   realtime.Position // of what was delivered last
 
-	state state // as committed last; the writer's once it is loaded
+	begun atomic.Bool // it is in the file, or may be
+
+	state   state               // as committed last; the writer's once it is loaded
+	readers map[string]struct{} // those that are new while it is not there; the writer's
 }
 
-// position returns where the stream is for those who look at it.
-func (h *head) position() realtime.Position {
+// position returns where the stream is for those who look at it. It is the zero Position if the
+// stream is not there, and nobody is subscribed to it.
+func (h *head) position() (at realtime.Position, there bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.seen
+	if !h.there && h.subs == 0 {
+		return realtime.Position{}, false
+	}
+	return h.seen, h.there
 }
 
-// cacheHeads is how many heads are held that nobody uses.
+// cacheHeads is how many heads are held that nobody uses. They are of streams in the file: anybody
+// may ask for a name.
 const cacheHeads = 4096
 
 // cache holds the heads: those in use, and some more.
@@ -62,7 +72,7 @@ func (c *cache) again(h *head) {
 func (c *cache) unpin(h *head) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h.pins--; h.pins == 0 && len(c.heads) > cacheHeads {
+	if h.pins--; h.pins == 0 && (len(c.heads) > cacheHeads || !h.begun.Load()) {
 		delete(c.heads, h.name)
 	}
 }
@@ -131,7 +141,13 @@ func (b *Broker) load(tx *bbolt.Tx, h *head) error {
 	st, ok := readState(name, tx.Bucket([]byte(bucketStreams)).Get(name))
 	if !ok {
 		b.damaged(Damage{Stream: h.name, What: "stream"}) // it begins anew
+		st.epoch = draw()
 	}
+	h.there = st.number != 0
+	if st.epoch == 0 {
+		st.epoch = b.epochs.of(tx, h.name)
+	}
+	h.begun.Store(h.there)
 	h.state, h.seen, h.loaded = st, st.position(b.era.Load(), st.top), true
 	return nil
 }

@@ -18,11 +18,12 @@ const (
 	bucketIDs     = "ids"      // number, sender, id: the offset of the first publication with it
 	bucketOrder   = "order"    // number, offset: the id that the publication has, and since when
 	bucketCursors = "cursors"  // number, reader: an offset
+	bucketEnded   = "ended"    // slot: drawn when a stream of the slot ended, see epochs
 )
 
 // buckets are those in which streams are.
 func buckets() []string {
-	return []string{bucketStreams, bucketRecords, bucketIDs, bucketOrder, bucketCursors}
+	return []string{bucketStreams, bucketRecords, bucketIDs, bucketOrder, bucketCursors, bucketEnded}
 }
 
 // maxKey is how long a key may be, in bytes, with room for what stands around a name.

@@ -1,7 +1,6 @@
 package bolt_test
 
 import (
-	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -9,15 +8,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/long"
 )
 
-// How much of what takes long is done. The defaults are for every push.
-var (
-	kills  = flag.Int("kills", 20, "how often a process that publishes is killed")
-	flips  = flag.Int("flips", 200, "how many bits of a file are turned over, one at a time")
-	cuts   = flag.Int("cuts", 5, "how often the power of a disk is cut")
-	faults = flag.Int("faults", 8, "up to which system call of a kind the disk fails")
-)
+// How much of what takes long is done.
+
+// kills is how often a process that publishes is killed.
+func kills() int { return long.Of(7, 20, 200) }
+
+// flips is how many bits of a file are turned over, one at a time.
+func flips() int { return long.Of(70, 200, 2000) }
+
+// cuts is how often the power of a disk is cut.
+func cuts() int { return long.Of(2, 5, 100) }
+
+// faults is up to which system call of a kind the disk fails.
+func faults() int { return long.Of(2, 8, 50) }
 
 // TestMain publishes if it is told to, as the process that is killed. Else it runs the tests, and
 // fails if they leave a goroutine or a descriptor behind.

@@ -2,7 +2,9 @@ package bolt_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -45,19 +47,89 @@ func TestNotAStore(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestOtherVersion(t *testing.T) {
-	dir := t.TempDir()
-	require.NoError(t, open(t, dir, nil).Close(t.Context()))
-	path := filepath.Join(dir, "streams.db")
-	db, err := bbolt.Open(path, 0o600, nil)
+func TestOtherFormats(t *testing.T) {
+	for version, why := range map[string]string{
+		"3":         "it has format 3, and 2 is the newest one",
+		"4294":      "it has format 4294, and 2 is the newest one",
+		"0":         `no format, but "0"`,
+		"":          `no format, but ""`,
+		"x\x00\xff": "no format",
+	} {
+		dir := t.TempDir()
+		require.NoError(t, open(t, dir, nil).Close(t.Context()))
+		path := filepath.Join(dir, "streams.db")
+		db, err := bbolt.Open(path, 0o600, nil)
+		require.NoError(t, err)
+		require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte("realtime")).Put([]byte("version"), []byte(version))
+		}))
+		require.NoError(t, db.Close())
+		before, err := os.ReadFile(path)
+		require.NoError(t, err)
+		_, err = bolt.Open(path, nil)
+		require.ErrorIs(t, err, bolt.ErrFormat)
+		require.ErrorContains(t, err, why)
+		after, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, before, after, "it is left alone")
+	}
+}
+
+// unpack writes a file of testdata into a new directory.
+func unpack(t *testing.T, name string) (dir string) {
+	t.Helper()
+	packed, err := os.Open(filepath.Join("testdata", name))
 	require.NoError(t, err)
-	require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte("realtime")).Put([]byte("version"), []byte("2"))
-	}))
-	require.NoError(t, db.Close())
-	_, err = bolt.Open(path, nil)
-	require.ErrorIs(t, err, bolt.ErrFormat)
-	require.ErrorContains(t, err, `version "2", not "1"`)
+	defer packed.Close()
+	unpacked, err := gzip.NewReader(packed)
+	require.NoError(t, err)
+	data, err := io.ReadAll(unpacked)
+	require.NoError(t, err)
+	dir = t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "streams.db"), data, 0o600))
+	return dir
+}
+
+// The file was written when format 1 was the newest.
+func TestFirstFormat(t *testing.T) {
+	dir := unpack(t, "format1.db.gz")
+	for range 2 {
+		b := open(t, dir, nil)
+		page := read(t, b, "room/hall")
+		require.Equal(t, realtime.Position{Epoch: "29nm81l1hw773", Offset: 12}, page.Top)
+		require.EqualValues(t, 2, page.Floor)
+		require.Equal(t, realtime.ReasonOverflow, page.Why)
+		require.Len(t, page.Publications, 10)
+		for i, p := range page.Publications {
+			n := i + 3
+			require.Equal(t, realtime.Message{
+				Type: "chat", Sender: "alice", ID: fmt.Sprint("id", n), Time: time.Unix(1_700_000_000+int64(n), 0).UTC(),
+				Content: fmt.Appendf(nil, "%q", fmt.Sprint("content ", n)),
+			}, p.Message)
+			require.EqualValues(t, n, p.Position.Offset)
+		}
+		require.True(t, publish(t, b, text("room/hall", "id12", "again")).Duplicate)
+
+		page = read(t, b, "user/alice")
+		require.Equal(t, realtime.Position{Epoch: "3vyxl5nshly8h", Offset: 3}, page.Top)
+		require.Equal(t, []byte{0, 0xff, 3}, page.Publications[2].Message.Binary)
+		require.Equal(t, realtime.ToUser("alice").Except("c1"), page.Publications[0].Target)
+		at, err := b.Cursor(t.Context(), "user/alice", "phone")
+		require.NoError(t, err)
+		require.EqualValues(t, 2, at.Offset)
+
+		at, err = b.Subscribe(t.Context(), "room/empty")
+		require.NoError(t, err)
+		require.Equal(t, realtime.Position{Epoch: "3p0qo4kmr8brz"}, at, "it was kept then")
+		require.Zero(t, b.Stats().Damaged)
+		require.NoError(t, b.Close(t.Context()))
+	}
+	b := open(t, dir, nil)
+	p := text("room/hall", "id13", "content 13")
+	p.Keep.Messages = 10
+	require.EqualValues(t, 13, publish(t, b, p).Position.Offset)
+	require.EqualValues(t, 3, read(t, b, "room/hall").Floor)
+	require.NoError(t, b.Close(t.Context()))
 }
 
 func TestNewEpochs(t *testing.T) {
@@ -187,15 +259,43 @@ func TestFull(t *testing.T) {
 	p.Keep.Messages = 5
 	publish(t, b, p)
 	publish(t, b, text("room/b", "", "there is room again"))
-	for i := range 18 {
+	_, err = b.Publish(t.Context(), text("user/alice", "", "inboxes have a bound of their own"))
+	require.NoError(t, err)
+	for i := range 100 {
 		_, err = b.Subscribe(t.Context(), fmt.Sprint("room/more", i))
 		require.NoError(t, err)
 	}
-	_, err = b.Subscribe(t.Context(), "room/toomuch")
-	require.ErrorIs(t, err, realtime.ErrFull)
+	for i := range 18 {
+		p := text(fmt.Sprint("room/more", i), "", "")
+		p.Keep.Messages = 0
+		publish(t, b, p)
+	}
 	_, err = b.Publish(t.Context(), text("room/toomuch", "", "x"))
 	require.ErrorIs(t, err, realtime.ErrFull)
 	require.Empty(t, read(t, b, "room/toomuch").Top.Epoch)
+	for i := range 19 {
+		publish(t, b, text(fmt.Sprint("user/", i), "", "x"))
+	}
+	_, err = b.Publish(t.Context(), text("user/toomuch", "", "x"))
+	require.ErrorIs(t, err, realtime.ErrFull)
+	require.NoError(t, b.Close(t.Context()))
+}
+
+// What is only asked for writes nothing: a user comes for the first time, and nothing was ever sent.
+func TestNamesWriteNothing(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, nil)
+	before := b.Stats()
+	for i := range 3000 {
+		stream := fmt.Sprint("user/", i)
+		at, err := b.Subscribe(t.Context(), stream)
+		require.NoError(t, err)
+		_, err = b.Cursor(t.Context(), stream, fmt.Sprint("phone", i))
+		require.NoError(t, err)
+		require.NoError(t, b.Ack(t.Context(), stream, "phone", at))
+		require.NoError(t, b.Unsubscribe(t.Context(), stream))
+	}
+	require.Equal(t, before, b.Stats())
 	require.NoError(t, b.Close(t.Context()))
 }
 

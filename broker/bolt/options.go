@@ -16,12 +16,14 @@ type Options struct {
 	//
 	// Unless it is zero, a store that was not closed opens with new epochs.
 	LossWindow time.Duration
-	// MaxBytes is how much is kept in all streams together, as [realtime.Publication.Size] counts.
-	// Beyond it Publish returns realtime.ErrFull, but for a stream that is at its own bounds. The
-	// file takes up to about twice as much, and never shrinks. Zero: 4 GiB. Negative: no bound.
+	// MaxBytes is how much is kept in all rooms together, and again in all inboxes, as
+	// [realtime.Publication.Size] counts. Beyond it Publish returns realtime.ErrFull, but for a
+	// stream that is at its own bounds. The file takes up to about twice the sum, and never shrinks.
+	// Zero: 2 GiB. Negative: no bound.
 	MaxBytes int64
-	// MaxStreams is how many streams there are. Beyond it Publish and Subscribe return
-	// realtime.ErrFull for a new one. Zero: 1,000,000. Negative: no bound.
+	// MaxStreams is in how many rooms something was published, and again in how many inboxes. Beyond
+	// it Publish returns realtime.ErrFull for a new one, and those in which nothing is kept end
+	// after two minutes, whatever ForgetAfter says. Zero: 1,000,000. Negative: no bound.
 	MaxStreams int
 	// ForgetAfter is when a stream ends in which nothing is kept any more, and which nobody is
 	// subscribed to: so long after its last publication. Its ids and cursors go with it. Zero: a
@@ -40,7 +42,7 @@ type Options struct {
 
 // The defaults of Options.
 const (
-	defaultMaxBytes   = 4 << 30
+	defaultMaxBytes   = 2 << 30
 	defaultMaxStreams = 1_000_000
 	defaultForget     = 7 * 24 * time.Hour
 )

@@ -65,7 +65,7 @@ func (w *publishing) do(bt *batch) error {
 		return nil
 	}
 	size := w.p.Size()
-	if bt.b.used+bt.used+int64(size) > bt.b.opts.MaxBytes && !st.atBounds(size, w.p.Keep) {
+	if bt.b.used[st.kind]+bt.used[st.kind]+int64(size) > bt.b.opts.MaxBytes && !st.atBounds(size, w.p.Keep) {
 		return realtime.ErrFull
 	}
 	if st.number == 0 {
@@ -88,7 +88,7 @@ func (w *publishing) put(bt *batch, st *state, size int) {
 	}
 	st.count++
 	st.bytes += int64(size)
-	bt.used += int64(size)
+	bt.used[st.kind] += int64(size)
 	key := offsetKey(st.number, st.top)
 	bt.put(bt.records, key, stamp(key, w.value, bt.now))
 	bt.remember(st, &w.p.Message)
@@ -108,7 +108,7 @@ func (w *publishing) land() {
 	h := w.head
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.seen = w.p.Position
+	h.seen, h.there = w.p.Position, true
 	if h.subs > 0 {
 		w.b.deliver(w.p)
 	}

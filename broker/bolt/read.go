@@ -23,9 +23,9 @@ func (b *Broker) Read(ctx context.Context, stream string, q realtime.Query) (rea
 	defer b.cache.unpin(h)
 	for {
 		r := reading{stream: stream, q: q.Resolved(), now: time.Now()}
-		r.page.Top = h.position()
-		if r.page.Top.Epoch == "" {
-			return realtime.Page{}, nil
+		there := false
+		if r.page.Top, there = h.position(); !there {
+			return r.page, nil
 		}
 		if err := b.store.view(r.read); err != nil {
 			return realtime.Page{}, err

@@ -47,8 +47,8 @@ func (b *Broker) forfeit(bt *batch) *task {
 	for h := range b.suspects {
 		name := []byte(h.name)
 		st, _ := readState(name, bt.streams.Get(name))
-		bt.used += st.bytes - h.state.bytes
-		bt.more += present(&st) - present(&h.state)
+		bt.used[st.kind] += st.bytes - h.state.bytes
+		bt.more[st.kind] += present(&st) - present(&h.state)
 		if *bt.state(h) = st; st.number != 0 {
 			bt.state(h).epoch = draw()
 			bt.mark(h)
@@ -76,7 +76,7 @@ func (b *Broker) forfeit(bt *batch) *task {
 // tellLoss tells the world where a stream is that has lost something.
 func (b *Broker) tellLoss(h *head, at realtime.Position) {
 	h.mu.Lock()
-	h.seen = at
+	h.seen, h.there = at, true
 	listens := h.subs > 0
 	h.mu.Unlock()
 	if listens {
@@ -143,7 +143,7 @@ func (bt *batch) recount(st *state) {
 			}
 		}
 	}
-	bt.used += st.bytes - before
+	bt.used[st.kind] += st.bytes - before
 	st.ids = 0
 	c = bt.order.Cursor()
 	for key, _ := c.Seek(nameKey(st.number, "")); ; key, _ = c.Next() {

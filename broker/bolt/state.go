@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/realtime-go/realtime"
@@ -12,7 +13,7 @@ import (
 // state is what the file says of a stream as a whole. The zero state is of one that is not there.
 type state struct {
 	number uint64 // what its keys begin with; never used again
-	epoch  uint64 // drawn when it began
+	epoch  uint64 // of one that is not in the file, that with which it would begin
 	top    uint64 // offset of the newest publication; all have been dense from 1 on
 	floor  uint64 // what is kept is behind it
 	why    why    // what took those up to floor away
@@ -22,6 +23,25 @@ type state struct {
 	oldest int64  // when the first of those that are kept was taken, in Unix nanoseconds
 	used   int64  // when the newest was
 	keep   realtime.Retention
+
+	kind kind // not in the file: the name says it
+}
+
+// kind is what has bounds of its own.
+type kind uint8
+
+const (
+	rooms kind = iota
+	inboxes
+	kinds
+)
+
+// kindOf returns the kind of a stream. What is no inbox counts as a room.
+func kindOf(stream string) kind {
+	if strings.HasPrefix(stream, realtime.InboxStream("")) {
+		return inboxes
+	}
+	return rooms
 }
 
 // why is a realtime.Reason in the file.
@@ -70,26 +90,28 @@ func (s *state) value(key []byte) []byte {
 // state of a stream that is not there.
 func readState(key, value []byte) (state, bool) {
 	if value == nil {
-		return state{}, true
+		return state{kind: kindOf(string(key))}, true
 	}
 	p, ok := unseal(key, value)
 	if !ok || len(p) != stateBytes {
-		return state{}, false
+		return state{kind: kindOf(string(key))}, false
 	}
 	n := func(i int) uint64 { return binary.BigEndian.Uint64(p[8*i:]) }
 	return state{
 		number: n(0), epoch: n(1), top: n(2), floor: n(3), why: why(n(4)),
 		count: int64(n(5)), bytes: int64(n(6)), ids: int64(n(7)), oldest: int64(n(8)), used: int64(n(9)),
 		keep: realtime.Retention{Messages: int(n(10)), Age: time.Duration(n(11)), Bytes: int(n(12))},
+		kind: kindOf(string(key)),
 	}, true
 }
 
 // draw returns a number for an epoch: never zero.
 func draw() uint64 { return rand.Uint64() | 1 }
 
-// position returns a position in the stream. era is drawn anew to give all streams new epochs.
+// position returns a position in the stream, the zero Position if it has no epoch. era is drawn
+// anew to give all streams new epochs.
 func (s *state) position(era, offset uint64) realtime.Position {
-	if s.number == 0 {
+	if s.epoch == 0 {
 		return realtime.Position{}
 	}
 	return realtime.Position{Epoch: strconv.FormatUint(s.epoch^era, 36), Offset: offset}

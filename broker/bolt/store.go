@@ -66,7 +66,7 @@ func (s *store) create() error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(db.Update(format), db.Close()); err != nil {
+	if err := errors.Join(db.Update(formatEmpty), db.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(fresh, s.path); err != nil {

@@ -48,7 +48,7 @@ func (b *Broker) sweepFrom(from []byte) (next []byte, err error) {
 			st, ok := readState(name, value)
 			switch _, due := st.beyond(now); {
 			case !ok:
-			case st.count == 0 && now.UnixNano()-st.used > int64(b.opts.ForgetAfter):
+			case st.count == 0 && now.UnixNano()-st.used > b.forgetAfter(st.kind):
 				forget = append(forget, string(name))
 			case due || st.staleIDs(now):
 				trim = append(trim, string(name))
@@ -65,6 +65,15 @@ func (b *Broker) sweepFrom(from []byte) (next []byte, err error) {
 		err = errors.Join(err, b.forgetStream(name))
 	}
 	return next, err
+}
+
+// forgetAfter is when a stream ends in which nothing is kept, in nanoseconds: as soon as its ids need
+// not be known any more, if there are as many streams as may be.
+func (b *Broker) forgetAfter(k kind) int64 {
+	if int(b.streams[k].Load()) >= b.opts.MaxStreams {
+		return int64(min(b.opts.ForgetAfter, idAge))
+	}
+	return int64(b.opts.ForgetAfter)
 }
 
 // trimStream forgets what a stream has too much of.
@@ -100,7 +109,8 @@ func (b *Broker) forgetStream(name string) error {
 		}
 		bt.removeStream(st.number)
 		bt.remove(bt.streams, key)
-		bt.more--
+		bt.more[st.kind]--
+		bt.end(name)
 		return nil
 	}})
 }

@@ -51,6 +51,7 @@ func TestSweep(t *testing.T) {
 	require.NoError(t, err)
 	_, err = b.Publish(ctx, counting("room/kept", 1, 10))
 	require.NoError(t, err)
+	b.submitForTest(t, "room/used")
 	_, err = b.Subscribe(ctx, "room/used")
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
@@ -95,7 +96,7 @@ func (b *Broker) submitForTest(t *testing.T, stream string) {
 // streamsForTest returns how many streams the writer knows of.
 func (b *Broker) streamsForTest(t *testing.T) (n int) {
 	t.Helper()
-	require.NoError(t, b.submit(t.Context(), &task{do: func(*batch) error { n = b.streams; return nil }}))
+	require.NoError(t, b.submit(t.Context(), &task{do: func(*batch) error { n = int(b.streams[rooms].Load()); return nil }}))
 	return n
 }
 
@@ -152,4 +153,33 @@ func TestCacheIsBounded(t *testing.T) {
 	require.LessOrEqual(t, len(b.cache.heads), cacheHeads+1)
 	require.Empty(t, b.cache.pinned())
 	require.NoError(t, b.Close(t.Context()))
+}
+
+// A stream that has ended does not come again with its epoch, and where there are as many streams as
+// may be, one that keeps nothing ends early.
+func TestCrowded(t *testing.T) {
+	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{MaxStreams: 2})
+	require.NoError(t, err)
+	ctx := t.Context()
+	old := counting("room/old", 1, 0)
+	was, err := b.Publish(ctx, old)
+	require.NoError(t, err)
+	require.EqualValues(t, b.opts.ForgetAfter, b.forgetAfter(rooms))
+	_, err = b.Publish(ctx, counting("room/kept", 1, 1))
+	require.NoError(t, err)
+	_, err = b.Publish(ctx, counting("room/new", 1, 1))
+	require.ErrorIs(t, err, realtime.ErrFull)
+	require.EqualValues(t, idAge, b.forgetAfter(rooms))
+	require.EqualValues(t, b.opts.ForgetAfter, b.forgetAfter(inboxes))
+	require.NoError(t, b.forgetStream("room/old"))
+	require.NoError(t, b.forgetStream("room/kept"))
+	_, err = b.Publish(ctx, counting("room/new", 1, 1))
+	require.NoError(t, err)
+	require.NoError(t, b.forgetStream("room/kept"))
+	require.EqualValues(t, 2, b.streamsForTest(t))
+	at, err := b.Subscribe(ctx, "room/old")
+	require.NoError(t, err)
+	require.NotEqual(t, was.Position.Epoch, at.Epoch)
+	requireWhole(t, b)
+	require.NoError(t, b.Close(ctx))
 }

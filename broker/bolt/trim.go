@@ -27,7 +27,7 @@ func (bt *batch) drop(stream string, st *state, reason why) {
 	st.floor, st.why = offset, reason
 	st.count--
 	st.bytes -= int64(r.size)
-	bt.used -= int64(r.size)
+	bt.used[st.kind] -= int64(r.size)
 	if st.count == 0 {
 		st.oldest = 0
 		return

@@ -27,16 +27,19 @@ import (
 	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/client"
 	"github.com/realtime-go/realtime/examples/internal/browser"
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 // TestPage drives the page in a browser: first against the command, then against
 // servers that do what ours does not do on demand. How the client behaves in trouble is
-// tested with the client, in js and in examples/jsclient.
+// tested with the client, in js and in examples/jsclient. The short form is that people talk, each
+// with several tabs, on any screen, with or without a mouse.
 func TestPage(t *testing.T) {
 	chromium := browser.Start(t)
 	command := build(t)
 	against := func(name string, test func(*testing.T, *site)) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := &site{
 				t: t, profile: chromium.Profile(t), command: command, addr: freeAddr(t),
 				data: filepath.Join(t.TempDir(), "streams.db"),
@@ -46,20 +49,29 @@ func TestPage(t *testing.T) {
 		})
 	}
 	against("room", testRoom)
+	against("two tabs", testTwoTabs)
+	against("small screen and keyboard", testKeyboard)
+	against("accessibility", testAccessibility)
+	if !long.Enabled() {
+		return
+	}
 	against("history", testHistory)
 	against("away", testAway)
 	against("cuts", testCuts)
 	against("private", testPrivate)
-	against("two tabs", testTwoTabs)
 	against("crash", func(t *testing.T, s *site) { testRestart(t, s, syscall.SIGKILL) })
 	against("shutdown", func(t *testing.T, s *site) { testRestart(t, s, syscall.SIGTERM) })
-	against("small screen and keyboard", testKeyboard)
 	against("names", testNames)
 	against("plain", testPlain)
-	against("accessibility", testAccessibility)
-	t.Run("close codes", func(t *testing.T) { testCloseCodes(t, chromium.Profile(t)) })
-	t.Run("refusals", func(t *testing.T) { testRefusals(t, chromium.Profile(t)) })
-	t.Run("odd frames", func(t *testing.T) { testOddFrames(t, chromium.Profile(t)) })
+	pretending := func(name string, test func(*testing.T, *browser.Profile)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, chromium.Profile(t))
+		})
+	}
+	pretending("close codes", testCloseCodes)
+	pretending("refusals", testRefusals)
+	pretending("odd frames", testOddFrames)
 }
 
 func testRoom(t *testing.T, s *site) {
@@ -409,7 +421,7 @@ func testCloseCodes(t *testing.T, profile *browser.Profile) {
 			}}
 			p := f.open(t, profile)
 			if state == "waiting" {
-				f.reaches(t, 2)
+				f.reaches(t, profile, 2)
 				p.state("open")
 				return
 			}
@@ -511,7 +523,7 @@ func (s *site) start() {
 	require.Eventually(s.t, func() bool {
 		resp, err := http.Get("http://" + s.addr)
 		return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
-	}, browser.Patience, 20*time.Millisecond, "the command does not answer")
+	}, s.profile.Patience(), 20*time.Millisecond, "the command does not answer")
 }
 
 // stop ends the command and waits until it has ended.
@@ -536,7 +548,7 @@ func (s *site) connections(n int) {
 			Active int `json:"active_connections"`
 		}
 		return json.NewDecoder(resp.Body).Decode(&stats) == nil && stats.Active == n
-	}, browser.Patience, 20*time.Millisecond, "connections: want %d", n)
+	}, s.profile.Patience(), 20*time.Millisecond, "connections: want %d", n)
 }
 
 func (s *site) open(path string) *tab {
@@ -595,8 +607,8 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // reaches waits for the n-th request.
-func (f *fake) reaches(t *testing.T, n int64) {
-	require.Eventually(t, func() bool { return f.requests.Load() >= n }, browser.Patience, 10*time.Millisecond,
+func (f *fake) reaches(t *testing.T, profile *browser.Profile, n int64) {
+	require.Eventually(t, func() bool { return f.requests.Load() >= n }, profile.Patience(), 10*time.Millisecond,
 		"sockets: want %d", n)
 }
 

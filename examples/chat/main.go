@@ -34,7 +34,7 @@ func main() {
 	}
 	flag.DurationVar(&opts.StaleAfter, "stale-after", 300*time.Second, "silence that ends a connection")
 	flag.DurationVar(&opts.SweepInterval, "sweep", 60*time.Second, "how often to look for that")
-	flag.IntVar(&opts.InboundRate, "inbound-rate", 200, "messages a second from each; negative is off")
+	flag.IntVar(&opts.InboundRate, "inbound-rate", 200, "messages a second from each; negative: no limit of what comes in")
 	announce := flag.Bool("announce", true, "tell everybody who comes and goes")
 	data := flag.String("data", "", "file for what is kept (default: it ends with the process)")
 	flag.Parse()
@@ -45,10 +45,10 @@ func main() {
 		}
 		opts.Broker = store
 	}
+	opts.InboundBytes, opts.InboundFanout = min(opts.InboundRate, 0), min(opts.InboundRate, 0)
 	if *announce {
 		opts.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
 	}
-
 	rt := realtime.New(&opts)
 	api := rt.API(realtime.InsecureAllowRequests)
 	mux := http.NewServeMux()

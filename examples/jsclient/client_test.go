@@ -16,6 +16,7 @@ import (
 	"github.com/realtime-go/realtime/client"
 	"github.com/realtime-go/realtime/examples/internal/browser"
 	"github.com/realtime-go/realtime/examples/internal/flaky"
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 //go:embed page.html
@@ -46,16 +47,20 @@ func serveWith(t *testing.T, o realtime.Options) *site {
 
 func (s *site) addr() string { return strings.TrimPrefix(s.URL, "http://") }
 
+// The short form has no network in it that fails.
 func TestClientInBrowser(t *testing.T) {
 	chromium := browser.Start(t)
-	for name, test := range map[string]func(*testing.T, *browser.Profile){
-		"network gone for 20 s": testGone,
-		"flapping":              testFlapping,
-		"reload":                testReload,
-		"mounted twice":         testMountedTwice,
-		"background":            testBackground,
-		"foreign origin":        testForeignOrigin,
-	} {
+	tests := map[string]func(*testing.T, *browser.Profile){
+		"reload":         testReload,
+		"mounted twice":  testMountedTwice,
+		"foreign origin": testForeignOrigin,
+	}
+	if long.Enabled() {
+		tests["network gone for 20 s"] = testGone
+		tests["flapping"] = testFlapping
+		tests["background"] = testBackground
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, chromium.Profile(t))
@@ -71,9 +76,6 @@ func open(t *testing.T, profile *browser.Profile, addr, name string) *browser.Ta
 
 // Neither side has given up after 20 s, so nothing is lost.
 func testGone(t *testing.T, profile *browser.Profile) {
-	if testing.Short() {
-		t.Skip("-short: it takes 20 s")
-	}
 	s := serve(t)
 	network := flaky.New(t, s.addr())
 	alice, bob := open(t, profile, network.Addr, "alice"), open(t, profile, s.addr(), "bob")
@@ -162,7 +164,7 @@ func testReload(t *testing.T, profile *browser.Profile) {
 	alice.Run(`count(0, 10)`)
 	bob.Waits("all", `said.length === 10`)
 	bob.Waits("both of them once", `room.members.join() === "alice,bob"`)
-	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 2 }, browser.Patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 2 }, profile.Patience(), 10*time.Millisecond)
 }
 
 // What React's strict mode does: mount, unmount, mount.
@@ -188,7 +190,7 @@ func testMountedTwice(t *testing.T, profile *browser.Profile) {
 	p.Waits("once", `window.accepted && said.join() === "1"`)
 	require.EqualValues(t, 1, s.rt.Stats().PeakConns, "it connected once")
 	p.Run(`unmount()`)
-	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 0 }, browser.Patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 0 }, profile.Patience(), 10*time.Millisecond)
 }
 
 // A page in the background, whose timers browsers slow down, gets what comes, and one that was

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"sync"
 	"testing"
@@ -17,10 +16,8 @@ import (
 	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/examples/internal/browser"
 	"github.com/realtime-go/realtime/examples/internal/flaky"
+	"github.com/realtime-go/realtime/internal/long"
 )
-
-// stormEnv makes TestStorm long.
-const stormEnv = "REALTIME_TEST_STORM"
 
 const (
 	stormReaders  = 5
@@ -32,10 +29,7 @@ const (
 // get is told, and nothing else is.
 func TestStorm(t *testing.T) {
 	node := browser.Node(t)
-	cuts, deliveries := 40, 4000
-	if os.Getenv(stormEnv) != "" {
-		cuts, deliveries = 600, 60_000
-	}
+	cuts, deliveries := long.Of(40, 40, 600), long.Of(4000, 4000, 60_000)
 	for kept, ahead := range map[int][]uint64{1000: {20, 500}, 3: {2, 40}} {
 		t.Run(fmt.Sprint("history ", kept), func(t *testing.T) {
 			s := newStorm(t, node, kept)

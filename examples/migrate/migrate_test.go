@@ -13,6 +13,7 @@ import (
 	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/client"
 	"github.com/realtime-go/realtime/examples/internal/browser"
+	"github.com/realtime-go/realtime/internal/long"
 	"github.com/realtime-go/realtime/realtimetest"
 )
 
@@ -48,6 +49,7 @@ var home []byte
 
 // A page like that of gorilla's example, with the two lines changed.
 func TestMigratedPage(t *testing.T) {
+	long.Only(t, "it needs a browser of its own")
 	chromium := browser.Start(t)
 	rt, h := fromGorilla()
 	defer rt.Close()

@@ -69,9 +69,6 @@ func TestReadmeHasTheseFiles(t *testing.T) {
 // TestQuickStart does what the README says, in an empty folder, with the module as others
 // will get it, and chats.
 func TestQuickStart(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short")
-	}
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("no git in PATH: the quick start is not tested")
 	}
@@ -119,7 +116,7 @@ func TestQuickStart(t *testing.T) {
 		require.Eventually(t, func() bool {
 			alice.Types("#text", text+kb.Enter)
 			return strings.Contains(bob.Eval(`said.innerText`), "alice: "+text)
-		}, 2*browser.Patience, 200*time.Millisecond, text)
+		}, chromium.Patience(), 200*time.Millisecond, text)
 	}
 	talk("hello")
 	stop()
@@ -168,7 +165,10 @@ func fileProxy(t *testing.T) string {
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	require.NoError(t, err)
 	var packed bytes.Buffer
-	require.NoError(t, modzip.CreateFromVCS(&packed, version, root, "HEAD", ""))
+	clone := t.TempDir() // modzip knows no work trees
+	out, err := exec.CommandContext(t.Context(), "git", "clone", "-q", "-n", "-s", root, clone).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NoError(t, modzip.CreateFromVCS(&packed, version, clone, "HEAD", ""))
 	requireEmbedded(t, packed.Bytes())
 	put("list", []byte(version.Version+"\n"))
 	put(version.Version+".info", info)

@@ -21,6 +21,7 @@ import (
 	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/client"
 	"github.com/realtime-go/realtime/examples/internal/browser"
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 // script is a page's part of a recipe.
@@ -90,7 +91,7 @@ func TestWhoIsIt(t *testing.T) {
 		p := chromium.Profile(t).Open(t, srv.URL)
 		requireAlice(t, p)
 		id := p.Eval(`client.connectionId`)
-		require.Eventually(t, func() bool { return checked.Load() > 2 }, browser.Patience, 10*time.Millisecond,
+		require.Eventually(t, func() bool { return checked.Load() > 2 }, chromium.Patience(), 10*time.Millisecond,
 			"the client brings a new token when one expires")
 		require.Equal(t, id, p.Eval(`client.connectionId`), "over the same connection")
 		requireRefused(t, srv.URL+"/ws", nil)
@@ -129,7 +130,7 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func requireAnswers(t *testing.T, url string) {
+func requireAnswers(t *testing.T, chromium *browser.Browser, url string) {
 	require.Eventually(t, func() bool {
 		resp, err := http.Get(url)
 		if err != nil {
@@ -137,7 +138,7 @@ func requireAnswers(t *testing.T, url string) {
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		return resp.Body.Close() == nil
-	}, 2*browser.Patience, 50*time.Millisecond, url)
+	}, chromium.Patience(), 50*time.Millisecond, url)
 }
 
 func TestBehindNginx(t *testing.T) {
@@ -169,7 +170,7 @@ func TestBehindNginx(t *testing.T) {
 			server { listen %s; %s location / { proxy_pass http://%s; } } }`,
 		dir, temp.String(), addr, location, backend), 0o600))
 	background(t, dir, nginx, "-p", dir, "-c", config)
-	requireAnswers(t, "http://"+addr+"/")
+	requireAnswers(t, chromium, "http://"+addr+"/")
 
 	requireAlice(t, chromium.Profile(t).Open(t, "http://"+addr))
 	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
@@ -202,6 +203,7 @@ const strictPage = `
 
 // A page of Vite's development server, which imports the client from npm.
 func TestBehindVite(t *testing.T) {
+	long.Only(t, "it installs Vite and React")
 	chromium := browser.Start(t)
 	rt := realtime.New(&realtime.Options{
 		Authenticate: func(*http.Request) (realtime.Identity, error) { return realtime.Identity{UserID: "alice"}, nil },
@@ -221,7 +223,7 @@ func TestBehindVite(t *testing.T) {
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	background(t, dir, "node", "node_modules/vite/bin/vite.js", "--host", "127.0.0.1", "--port", port, "--strictPort")
-	requireAnswers(t, "http://"+addr+"/")
+	requireAnswers(t, chromium, "http://"+addr+"/")
 	p := chromium.Profile(t).Open(t, "http://"+addr)
 	requireAlice(t, p)
 	p.Waits("the room", `window.room?.joined`)

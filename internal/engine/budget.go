@@ -9,7 +9,8 @@ const (
 	entryBytes = 8
 )
 
-// Budget counts the memory of what waits to be written, over all links. A frame counts
+// Budget counts the memory of what waits to be written, over all links, and what else Hold is
+// told of. A frame counts
 // once however many links hold it, from Settle until the last of them has written,
 // dropped or lost it. A ring counts for what it has grown beyond what an idle queue keeps.
 //
@@ -27,14 +28,27 @@ type Budget struct {
 	Alarm func()
 
 	used    atomic.Int64
+	held    atomic.Int64
 	alarmed atomic.Bool
 }
 
 // Used returns how many bytes wait.
 func (b *Budget) Used() int64 { return max(0, b.used.Load()) }
 
+// Total returns how many bytes wait or are held.
+func (b *Budget) Total() int64 { return b.used.Load() + b.held.Load() }
+
+// Hold counts memory that the budget bounds and that does not wait to be written. Negative
+// bytes are given back.
+func (b *Budget) Hold(bytes int64) {
+	b.held.Add(bytes)
+	if bytes > 0 {
+		b.check(b.Total())
+	}
+}
+
 // Over reports whether the limit is passed.
-func (b *Budget) Over() bool { return b.passed(b.used.Load()) }
+func (b *Budget) Over() bool { return b.passed(b.Total()) }
 
 func (b *Budget) passed(used int64) bool { return b.Limit > 0 && used > b.Limit }
 
@@ -54,7 +68,7 @@ func (b *Budget) Settle(f *Frame) {
 // Rearm lets the alarm be raised again, now if the limit is passed.
 func (b *Budget) Rearm() {
 	b.alarmed.Store(false)
-	b.check(b.used.Load())
+	b.check(b.Total())
 }
 
 func (b *Budget) add(bytes int64) {
@@ -62,7 +76,7 @@ func (b *Budget) add(bytes int64) {
 		return
 	}
 	if used := b.used.Add(bytes); bytes > 0 {
-		b.check(used)
+		b.check(used + b.held.Load())
 	}
 }
 

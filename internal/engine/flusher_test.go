@@ -21,6 +21,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/realtime-go/realtime/internal/long"
 	"github.com/realtime-go/realtime/internal/tcptest"
 )
 
@@ -328,7 +329,7 @@ func (w tcpWire) RawConn() syscall.RawConn {
 // pongs all the time, at several numbers of cores: in order, in frame. A second link of
 // the same flushers is served meanwhile.
 func TestFlusherMillionMessages(t *testing.T) {
-	const each = 333_334
+	each := long.Of[uint64](33_334, 333_334, 333_334)
 	for _, cores := range []int{1, 2, 8} {
 		t.Run(fmt.Sprint(cores), func(t *testing.T) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))

@@ -47,6 +47,9 @@ func NewWheel(start func(func())) *Wheel {
 	return &Wheel{start: start, epoch: time.Now(), wake: make(chan struct{}, 1)}
 }
 
+// longest is how long a timer takes at most: 146 years, so that no sum of times wraps.
+const longest = time.Duration(1 << 62)
+
 // Set makes t fire once, d from now or up to a tick later, and forgets what it was
 // set to before. After Close it does nothing.
 func (w *Wheel) Set(t *Timer, d time.Duration) {
@@ -56,7 +59,7 @@ func (w *Wheel) Set(t *Timer, d time.Duration) {
 		return
 	}
 	w.unlink(t)
-	t.due = max(int64((time.Since(w.epoch)+d+tick-1)/tick), w.done+1)
+	t.due = max(int64((time.Since(w.epoch)+min(d, longest)+tick-1)/tick), w.done+1)
 	head := &w.slots[t.due&(slots-1)]
 	if head.next == nil {
 		head.next, head.prev = head, head

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -85,4 +86,21 @@ func TestWheelAfterClose(t *testing.T) {
 	w.Set(&Timer{Fire: func() { t.Error("fired") }}, 0)
 	w.Stop(&Timer{})
 	w.Close()
+}
+
+// The longest durations are far away, and not over.
+func TestWheelDoesNotWrap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var work sync.WaitGroup
+		w := NewWheel(work.Go)
+		fired := 0
+		for _, d := range []time.Duration{math.MaxInt64, math.MaxInt64 - 1, 1 << 62} {
+			w.Set(&Timer{Fire: func() { fired++ }}, d)
+		}
+		time.Sleep(1000 * time.Hour)
+		synctest.Wait()
+		require.Zero(t, fired)
+		w.Close()
+		work.Wait()
+	})
 }

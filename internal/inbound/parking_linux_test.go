@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 // taken returns how many wait.
@@ -80,10 +82,7 @@ func TestNudgeLetsOnlyQuietReadersGo(t *testing.T) {
 // TestDescriptorsAreUsedAgain opens, parks and closes connections in a few descriptors, so
 // that an event for one could reach another. Everybody reads what was meant for him.
 func TestDescriptorsAreUsedAgain(t *testing.T) {
-	rounds := 100_000
-	if testing.Short() {
-		rounds = 5_000
-	}
+	rounds := long.Of(5_000, 100_000, 100_000)
 	const workers = 4
 	is := newIntakes(t)
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))

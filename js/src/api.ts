@@ -68,7 +68,9 @@ export interface Message<Content = any> extends Position {
   readonly sender: string | null;
   /** When the server got it, to the second. */
   readonly time: Date;
-  /** By which one that comes twice is known. */
+  /** Tells somebody anonymous who sent it from others, and from the server. It is no name. */
+  readonly guest: string | undefined;
+  /** By which one that comes twice is known, with its sender and guest. */
   readonly id: string | undefined;
   /** The room that it was sent to. */
   readonly room: string | undefined;

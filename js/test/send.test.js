@@ -400,7 +400,10 @@ test("a message that comes twice is dropped", async (t) => {
   world.socket.receive(message("chat", 4, { id: "m", sender_id: "zoe" }));
   world.socket.receive(message("chat", 5));
   world.socket.receive(message("chat", 6));
-  assert.deepEqual(got, [1, 4, 5, 6]);
+  for (const guest of [undefined, "g1", "g2", "g1", undefined]) { // all without a name
+    world.socket.receive(message("chat", guest, { id: "m", sender_id: null, guest }));
+  }
+  assert.deepEqual(got, [1, 4, 5, 6, undefined, "g1", "g2"]);
 });
 
 test("it remembers the last 10,000", async (t) => {

@@ -15,11 +15,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Patience is how long a test waits for what must come.
-const Patience = 15 * time.Second
-
 // Browser is a browser that runs.
-type Browser struct{ ctx context.Context }
+type Browser struct {
+	ctx      context.Context
+	patience time.Duration
+}
+
+// patience returns how long a test waits for what must come, in a browser that took so long to
+// start. The start is the measure of the machine and of what else it has to do.
+func patience(start time.Duration) time.Duration {
+	return min(max(30*time.Second, 30*start), 2*time.Minute)
+}
 
 // Start starts a browser that ends with the test, or skips the test.
 func Start(t *testing.T) *Browser {
@@ -40,38 +46,46 @@ func Start(t *testing.T) *Browser {
 	if os.Geteuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox) // the sandbox does not run as root
 	}
+	began := time.Now()
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
 	t.Cleanup(cancel)
 	browser, cancel := chromedp.NewContext(allocator)
 	t.Cleanup(cancel)
 	require.NoError(t, chromedp.Do(browser))
 	t.Cleanup(func() { _ = chromedp.Cancel(browser) }) // so that it is gone before its files
-	return &Browser{browser}
+	return &Browser{browser, patience(time.Since(began))}
 }
 
+// Patience returns how long a test waits for what must come.
+func (b *Browser) Patience() time.Duration { return b.patience }
+
 // Profile is a context for tabs that share storage with each other only.
-type Profile struct{ ctx context.Context }
+type Profile struct {
+	*Browser
+	ctx context.Context
+}
 
 // Profile returns a new one.
 func (b *Browser) Profile(t *testing.T) *Profile {
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	require.NoError(t, chromedp.Do(ctx))
-	return &Profile{ctx}
+	return &Profile{b, ctx}
 }
 
 // Tab is one page in the browser. Its methods wait for what they name and fail the
 // test if it does not come.
 type Tab struct {
-	t      *testing.T
-	ctx    context.Context
-	cancel context.CancelFunc
+	t        *testing.T
+	ctx      context.Context
+	cancel   context.CancelFunc
+	patience time.Duration
 }
 
 // Open opens a tab. An exception in the page that nobody catches fails the test.
 func (b *Profile) Open(t *testing.T, address string) *Tab {
 	ctx, cancel := chromedp.NewContext(b.ctx)
-	p := &Tab{t: t, ctx: ctx, cancel: cancel}
+	p := &Tab{t: t, ctx: ctx, cancel: cancel, patience: b.patience}
 	require.NoError(t, chromedp.Do(ctx))
 	var uncaught []string
 	said, read := chromedp.Console(ctx), make(chan struct{})
@@ -124,7 +138,7 @@ func (p *Tab) window(state cdpbrowser.WindowState) {
 // Do does steps, one after another.
 func (p *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, Patience)
+	ctx, cancel := context.WithTimeout(p.ctx, p.patience)
 	defer cancel()
 	require.NoError(p.t, chromedp.Do(ctx, steps...))
 }
@@ -132,7 +146,7 @@ func (p *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
 // Eval returns the value of an expression of the page, which is a string.
 func (p *Tab) Eval(expression string) string {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, Patience)
+	ctx, cancel := context.WithTimeout(p.ctx, p.patience)
 	defer cancel()
 	s, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression))
 	require.NoError(p.t, err)
@@ -148,10 +162,10 @@ func (p *Tab) Run(script string) {
 // Waits waits until an expression of the page is true.
 func (p *Tab) Waits(what, expression string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, Patience+time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, p.patience+time.Second)
 	defer cancel()
 	_, err := chromedp.Run(ctx, chromedp.Poll[chromedp.Void](expression,
-		chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(Patience)))
+		chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(p.patience)))
 	if err != nil {
 		require.NoError(p.t, err, "waiting for %s; the page shows:\n%s", what,
 			p.Eval("document.body.innerText"))

@@ -294,9 +294,9 @@ export class RealtimeClient implements Client {
 }
 
 /** By what a message is known that comes twice: one to several places comes from each. */
-function nameOf({ sender, id, room, epoch, offset }: Message): string | undefined {
-  if (id !== undefined) return JSON.stringify([sender, id]);
-  return toMark({ epoch, offset }) && JSON.stringify([room, epoch, offset]);
+function nameOf({ sender, guest, id, room, epoch, offset }: Message): string | undefined {
+  if (id !== undefined) return JSON.stringify([sender, id, guest ?? ""]);
+  return toMark({ epoch, offset }) && JSON.stringify([room, epoch, offset]); // a number
 }
 
 function closed({ reason }: Status): RealtimeError {
