@@ -48,3 +48,19 @@ func TestStreamIsBoundedInBytes(t *testing.T) {
 	require.Equal(t, &GapError{Err: errors.New("lost"), Dropped: 2}, it.err)
 	require.True(t, s.push(large, false), "there is room again")
 }
+
+// What the server says of the inbox while the application has a message takes no more and more room.
+func TestMovesAreGathered(t *testing.T) {
+	b := &inbox{requests: newRequests(&DialOptions{}), stream: newStream(1000)}
+	at := func(offset uint64) position { return position{Epoch: "i1", Offset: offset} }
+	cursor := at(0)
+	b.begin(&cursor, nil, func() {})
+	b.take(Message{Type: "chat", Position: at(1)}, 0)
+	for i := range uint64(1000) {
+		b.move(move{to: at(i + 2)})
+	}
+	require.Len(t, b.out, 2)
+	b.took(&Message{Type: "chat", Position: at(1)})
+	require.Empty(t, b.out)
+	require.EqualValues(t, 1001, b.done)
+}

@@ -13,8 +13,8 @@ import (
 //
 // It returns a *realtime.Error if the server answers with one, [ErrDisconnected] if the connection
 // ends before the answer, as a call is never repeated, realtime.ErrName and realtime.ErrMessage for
-// what cannot be sent, realtime.ErrTooLarge for what the server would not take, and what matches
-// realtime.ErrClosed after the end.
+// what cannot be sent, realtime.ErrTooLarge for what the server would not take, [ErrFull] if too
+// much waits already, and what matches realtime.ErrClosed after the end.
 func (c *Client) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
 	if err := validWord(method); err != nil {
 		return nil, err

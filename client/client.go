@@ -14,7 +14,6 @@ import (
 // safe for concurrent use.
 type Client struct {
 	session *session
-	slots   chan struct{} // of the sends that wait for their answer
 	cancel  context.CancelCauseFunc
 }
 
@@ -31,7 +30,7 @@ func Dial(ctx context.Context, url string, opts *DialOptions) (*Client, error) {
 	}
 	s := newSession(url, opts)
 	life, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	c := &Client{session: s, slots: make(chan struct{}, s.opts.PendingSends), cancel: cancel}
+	c := &Client{session: s, cancel: cancel}
 	go s.run(life)
 	select {
 	case <-s.opened:
@@ -50,7 +49,8 @@ func Dial(ctx context.Context, url string, opts *DialOptions) (*Client, error) {
 // Close says goodbye and ends the client: what waits for an answer gets realtime.ErrClosed, and
 // [Client.Messages] ends behind what has been received. It waits for everything that the client
 // started, a second for the server, and for functions of DialOptions that run, whose contexts end
-// first. It may be called again. It returns nil.
+// first; for Token a second, so that this may close the client. It may be called again. It returns
+// nil.
 func (c *Client) Close() error {
 	c.cancel(realtime.ErrClosed)
 	<-c.session.done
@@ -102,6 +102,13 @@ func (c *Client) Receive(ctx context.Context) (Message, error) {
 	return it.msg, it.err
 }
 
+// Reconnect tries to connect now: when the network is back, for example. It ends a wait, also one
+// that the server has asked for. An attempt that is under way begins anew, with another token, but
+// not twice within a second. Of a connection it asks for a sign of life, and gives it up if none
+// comes within 5 s. It does nothing after the end, from which there is no way back but [Dial]. It
+// does not block, and may be called anywhere, in functions of DialOptions too.
+func (c *Client) Reconnect() { c.session.nudge.now() }
+
 // Ping returns how long the server takes to answer. When it returns, everything that the server
 // had for this client before has been received. It waits until ctx or the client ends, also for
 // another connection, and returns the cause of ctx, or what matches realtime.ErrClosed.
@@ -116,6 +123,13 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 func (c *Client) ask(
 	ctx context.Context, o outgoing, again bool, settle func(result),
 ) (json.RawMessage, error) {
+	return c.askInTurn(ctx, o, again, settle, nil)
+}
+
+// askInTurn is ask of no more at a time than turn has room for, if it is not nil.
+func (c *Client) askInTurn(
+	ctx context.Context, o outgoing, again bool, settle func(result), turn chan struct{},
+) (json.RawMessage, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -123,6 +137,18 @@ func (c *Client) ask(
 	r, err := q.prepare(o, again, settle)
 	if err != nil {
 		return nil, err
+	}
+	if err := q.admit(r); err != nil {
+		return nil, err
+	}
+	defer q.dismiss(r)
+	if turn != nil {
+		select {
+		case turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		defer func() { <-turn }()
 	}
 	if err := q.add(r); err != nil {
 		return nil, err

@@ -19,7 +19,13 @@
 // A [Client] comes back by itself when its connection is lost, joins its rooms again, and sends
 // again what the server has not answered, until Close or until the server says that it should
 // stay away. What one goroutine sends arrives in order. A message that is sent again has the
-// same id, by which every client drops the second one, so nobody sees it twice.
+// same id, by which every client drops the second one, so nobody sees it twice. A message to
+// several rooms is received once, with the room that it comes from first.
+//
+// A client that is refused before it has had a connection stays away. After that it does so only if
+// the server itself refuses it: while a server is replaced, a proxy answers in its place, see
+// [DialError.ComeBack]. A server can make it wait for an hour at most, and [Client.Reconnect] ends
+// each wait. A DialOptions.Token that does not return is called again after 30 s.
 //
 // What others sent meanwhile to a room that keeps history comes behind a reconnect, in its order
 // and once, and DialOptions.OnRecover is told how much it was. If something of it is kept no

@@ -22,8 +22,9 @@ const attemptTime = 30 * time.Second
 
 // door is where connections come from.
 type door struct {
-	url  string
-	opts *DialOptions
+	url    string
+	opts   *DialOptions
+	tokens *tokens
 }
 
 // checkURL returns an error that does not repeat the URL, which may have secrets in it.
@@ -65,10 +66,7 @@ func (d *door) header(ctx context.Context) (http.Header, error) {
 	if h == nil {
 		h = make(http.Header)
 	}
-	if d.opts.Token == nil {
-		return h, nil
-	}
-	token, err := d.opts.Token(ctx)
+	token, err := d.tokens.next(ctx)
 	if err == nil && token != "" {
 		h.Set("Authorization", "Bearer "+token)
 	}
@@ -78,15 +76,15 @@ func (d *door) header(ctx context.Context) (http.Header, error) {
 func (d *door) dial(ctx context.Context, header http.Header) (*link, error) {
 	l := &link{
 		quiet: d.opts.PingInterval, patience: d.opts.PongTimeout,
-		answers: make(chan frame, maxAnswers), began: time.Now(),
+		answers: make(chan frame, maxAnswers), doubts: make(chan struct{}, 1), began: time.Now(),
 	}
 	through := &tap{transport: d.opts.HTTPClient.Transport}
 	client := *d.opts.HTTPClient
 	client.Transport = through
 	ws, res, err := websocket.Dial(ctx, d.url, &websocket.DialOptions{
 		HTTPClient: &client, HTTPHeader: header, Subprotocols: []string{realtime.V1},
-		OnPingReceived: func(context.Context, []byte) (answer bool) { l.alive(); return true },
-		OnPongReceived: func(context.Context, []byte) { l.alive() },
+		OnPingReceived: func(context.Context, []byte) (answer bool) { l.hears(); return true },
+		OnPongReceived: func(context.Context, []byte) { l.hears() },
 	})
 	if err != nil {
 		return nil, refused(res, err)
@@ -141,14 +139,19 @@ func refused(res *http.Response, err error) *DialError {
 	return e
 }
 
-// retryAfter reads seconds or a date, RFC 9110 section 10.2.3.
+// retryAfter reads seconds or a date, RFC 9110 section 10.2.3. The date is by the clock of the
+// server, as the one of the answer is.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	wait := time.Duration(0)
 	if n, err := strconv.Atoi(value); err == nil {
 		wait = time.Duration(min(n, int(maxWait/time.Second))) * time.Second
 	} else if at, err := http.ParseTime(value); err == nil {
-		wait = time.Until(at)
+		now, err := http.ParseTime(h.Get("Date"))
+		if err != nil {
+			now = time.Now()
+		}
+		wait = at.Sub(now)
 	}
 	return min(max(wait, 0), maxWait)
 }
@@ -159,7 +162,7 @@ func (l *link) welcome(ctx context.Context) (*welcome, error) {
 	if err != nil {
 		return nil, endOf(err)
 	}
-	l.alive()
+	l.hears()
 	in, _ := decode(frame{data: data})
 	hello := in.welcome()
 	if hello == nil {

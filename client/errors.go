@@ -13,6 +13,9 @@ var (
 	// ErrDisconnected says that the connection ended while a call was under way. Whether the
 	// server did what it was asked for is not known.
 	ErrDisconnected = errors.New("realtime: disconnected before the answer")
+	// ErrFull says that so much waits for the server already, for a connection or for answers, that
+	// a request was refused: see DialOptions.PendingRequests and PendingBytes.
+	ErrFull = errors.New("realtime: too much waits for the server already")
 	// ErrTarget says that a target is not exactly one room, user or connection, or all.
 	// Clients cannot name more, and no exceptions.
 	ErrTarget = errors.New("realtime: want one room, user or connection, or all")
@@ -57,6 +60,9 @@ func (e *DialError) Unwrap() error { return e.Err }
 // ComeBack reports whether the next attempt may end in another way. It does if the server says
 // when. Otherwise it does not after the status 400, 401, 403, 404, 405 and 431, if there is no
 // token, and if the server does not speak realtime.v1. Compare [realtime.CloseCode.ComeBack].
+//
+// A [Client] that has had a connection comes back after these too, if there is no Message: while a
+// server is replaced, a proxy may answer anything in its place.
 func (e *DialError) ComeBack() bool {
 	if e.passes {
 		return true
@@ -68,6 +74,10 @@ func (e *DialError) ComeBack() bool {
 	}
 	return !errors.Is(e.Err, realtime.ErrUnauthenticated) && !errors.Is(e.Err, errForeign)
 }
+
+// foreign reports whether it may be another server that refuses, such as a proxy in front of ours
+// while that is replaced: it is not in our words.
+func (e *DialError) foreign() bool { return e.Status != 0 && e.Message == "" }
 
 // ReasonSlow is that of a [GapError] for messages that the server left out because the client was
 // too slow.

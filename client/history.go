@@ -31,7 +31,8 @@ type History struct {
 //
 // It returns a *realtime.Error if the server refuses, with the code "no_history" if the room keeps
 // nothing and "epoch" if the query is about messages that have been lost, realtime.ErrName for what
-// is not a name, and what matches realtime.ErrClosed after the end.
+// is not a name, [ErrFull] if too much waits already, and what matches realtime.ErrClosed after the
+// end.
 func (c *Client) History(ctx context.Context, room string, q HistoryQuery) (History, error) {
 	if err := realtime.ValidName(room); err != nil {
 		return History{}, err

@@ -129,13 +129,23 @@ func TestJoinOfRoomOfTheApplication(t *testing.T) {
 	}
 }
 
-// Of a room that the client did not join itself it knows no positions.
+// Of a room that the client did not join itself it knows no positions. What has no id and comes
+// twice is known by its place all the same.
 func TestRoomOfTheApplication(t *testing.T) {
-	served(t, greeted(t, empty, func(s *stage, _ int) {
+	served(t, greeted(t, empty, func(s *stage, n int) {
 		s.kept(7, 5, 9, 8, 9, 8)
-		s.lasts()
+		s.keptIn(`"room":"hall",`, "r1", 9, 8, 9, 8)
+		s.keptIn(`"room":"lobby",`, "r2", 9, 8, 9, 8)
+		if n == 2 {
+			s.kept(10, 9)
+			s.lasts()
+		}
 	}), func(t *testing.T, w *world) {
-		require.Equal(t, []string{chat(7), chat(9), chat(9)}, w.dial("alice").got())
+		alice := w.dial("alice")
+		alice.back()
+		require.Equal(t, []string{
+			chat(7), chat(9), "bob@hall: 9", chat(9), chat(10),
+		}, alice.got())
 	})
 }
 

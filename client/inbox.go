@@ -23,13 +23,14 @@ type inbox struct {
 	done  uint64     // the offset up to which he is
 	acked uint64     // the offset up to which the server knows
 	ack   *request   // is not answered
-	left  []position // what he had when he left
+	left  []Message  // what he had when he left, without content
 }
 
 // handed is a message of the inbox, by its offset.
 type handed struct {
 	offset uint64
 	done   bool
+	same   mark // as one that came before and that he is not done with; 0: it was given itself
 }
 
 // begin is called with each new connection. The cursor is what has been acknowledged, nil if there
@@ -61,7 +62,7 @@ func (b *inbox) enter(at position) {
 	b.requests.forget(b.ack) // it is about the inbox before
 	b.ack = nil
 	for _, h := range b.out {
-		if !h.done {
+		if !h.done && h.same == 0 {
 			b.old = append(b.old, position{Epoch: b.at.Epoch, Offset: h.offset})
 		}
 	}
@@ -86,7 +87,12 @@ func (b *inbox) take(m Message, prev uint64) {
 		b.full = true
 		return
 	}
-	b.pass(m.Position, outcome == known)
+	h := handed{offset: m.Offset}
+	if outcome == known {
+		h.same = b.stream.seen.mark(&m)
+		h.done = !b.stream.isOpen(h.same)
+	}
+	b.pass(m.Position, h)
 }
 
 // leap tells that what is in front of a message is missing. Nothing can bring it back.
@@ -101,9 +107,12 @@ func (b *inbox) leap(before position) {
 	b.stream.miss(gap)
 }
 
-func (b *inbox) pass(at position, done bool) {
+func (b *inbox) pass(at position, h handed) {
 	b.at = at
-	b.out = append(b.out, handed{at.Offset, done})
+	if n := len(b.out); n > 0 && b.out[n-1].done && h.done { // one is enough, whatever the server says
+		b.out = b.out[:n-1]
+	}
+	b.out = append(b.out, h)
 	b.advance()
 }
 
@@ -121,20 +130,31 @@ func (b *inbox) move(m move) {
 		b.enter(m.to)
 		return
 	}
-	b.pass(m.to, true)
+	b.pass(m.to, handed{offset: m.to.Offset, done: true})
 }
 
 // took is told that the application is done with a message. It may be any.
 func (b *inbox) took(m *Message) {
-	if !m.inInbox() {
-		return
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.finish(m.Position)
+	b.finish(m)
 }
 
-func (b *inbox) finish(at position) {
+func (b *inbox) finish(m *Message) {
+	if k := b.stream.seen.mark(m); k != 0 {
+		b.stream.finish(k)
+		for i := range b.out {
+			b.out[i].done = b.out[i].done || b.out[i].same == k
+		}
+	}
+	if m.inInbox() {
+		b.given(m.Position)
+	}
+	b.advance()
+}
+
+// given is for a message that was given as one of the inbox.
+func (b *inbox) given(at position) {
 	b.old = slices.DeleteFunc(b.old, func(old position) bool { return old == at })
 	i, ok := slices.BinarySearchFunc(b.out, at.Offset, func(h handed, offset uint64) int {
 		return cmp.Compare(h.offset, offset)
@@ -142,25 +162,26 @@ func (b *inbox) finish(at position) {
 	if ok && at.Epoch == b.at.Epoch {
 		b.out[i].done = true
 	}
-	b.advance()
 }
 
 // leave is told what the application had when it stopped to ask for more. It may be any message.
 func (b *inbox) leave(m *Message) {
-	if !m.inInbox() {
+	if m.Type == "" { // an error
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.left = append(b.left, m.Position)
+	had := *m
+	had.Content, had.Binary = nil, nil
+	b.left = append(b.left, had)
 }
 
 // resume is told that it asks again: it is done with what it had.
 func (b *inbox) resume() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, at := range b.left {
-		b.finish(at)
+	for i := range b.left {
+		b.finish(&b.left[i])
 	}
 	b.left = nil
 }

@@ -383,3 +383,62 @@ func TestSlowConsumerHasNotBrokenDown(t *testing.T) {
 		require.NotZero(t, w.rt.Stats().Resumed)
 	})
 }
+
+// A message to the user and to a room is given once, and acknowledged when the application is done
+// with the one that it got.
+func TestAckOfACopy(t *testing.T) {
+	var acks []int
+	both := func(s *stage, place string, offset, prev int) {
+		s.says(fmt.Sprintf(`{"message_type":"chat","sender_id":null,"content":"both","timestamp":1,"id":"m",%s`+
+			`"offset":%d,"prev":%d}`, place, offset, prev))
+	}
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, _ int) {
+		s.chats("x", "before")
+		both(s, `"room":"lobby","epoch":"r1",`, 1, 0)
+		both(s, `"epoch":"i1",`, 5, 3)
+		s.chats("y", "behind")
+		s.inboxed(6, 5)
+		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+			acks = append(acks, a.Offset)
+			s.replies(a)
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.deaf("alice", client.DialOptions{})
+		for _, want := range []struct {
+			message string
+			acks    []int // before it is asked for
+		}{
+			{`bob@lobby: "before"`, nil}, {`@lobby: "both"`, nil}, {`bob@lobby: "behind"`, []int{5}},
+			{`bob: 6`, []int{5}}, {"", []int{5, 6}},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			m, err := alice.Receive(ctx)
+			cancel()
+			if want.message != "" {
+				require.Equal(t, want.message, shorthand(m, err))
+			}
+			synctest.Wait()
+			require.Equal(t, want.acks, acks, want.message)
+		}
+	})
+}
+
+// A copy that comes when the application is done with the message is done with too.
+func TestAckOfALateCopy(t *testing.T) {
+	var acks []int
+	served(t, greeted(t, func(int) string { return cursor(3) }, func(s *stage, _ int) {
+		s.chats("m", "both")
+		s.hears() // a ping: it has been taken
+		s.says(`{"message_type":"chat","sender_id":"bob","content":1,"id":"m","offset":5,"prev":3,"epoch":"i1"}`)
+		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+			acks = append(acks, a.Offset)
+			s.replies(a)
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		require.Equal(t, []string{`bob@lobby: "both"`}, alice.got())
+		go func() { _, _ = alice.Ping(t.Context()) }()
+		require.Empty(t, alice.got())
+		require.Equal(t, []int{5}, acks)
+	})
+}

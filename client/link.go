@@ -19,6 +19,8 @@ const (
 	// goodbyeTime is how long the closing handshake may take, and how long a socket that
 	// cannot be written may still be read.
 	goodbyeTime = time.Second
+	// probeTime is how long a sign of life may take if there is reason to doubt the link.
+	probeTime = 5 * time.Second
 	// maxAnswers is how many answers to the server's calls wait to be written.
 	maxAnswers = 256
 )
@@ -33,14 +35,27 @@ type link struct {
 	quiet, patience time.Duration
 
 	answers chan frame
+	doubts  chan struct{} // has an element when a sign of life is to be asked for at once
 	began   time.Time
 	heard   atomic.Int64 // the last frame, in nanoseconds after began
+	alive   atomic.Bool  // there was one since the last question
 	ctx     context.Context
 	end     context.CancelCauseFunc // ends ctx; the first cause is how the link ended
 }
 
-// alive is called for each frame.
-func (l *link) alive() { l.heard.Store(int64(time.Since(l.began))) }
+// hears is called for each frame.
+func (l *link) hears() {
+	l.heard.Store(int64(time.Since(l.began)))
+	l.alive.Store(true)
+}
+
+// doubt has the link watched closely: it ends soon if there is no sign of life.
+func (l *link) doubt() {
+	select {
+	case l.doubts <- struct{}{}:
+	default:
+	}
+}
 
 // run reads, writes and watches until the link or ctx ends, and returns how it ended. If ctx ends,
 // it still says what last returns.
@@ -71,7 +86,7 @@ func (l *link) read(hear func(frame)) {
 			l.end(endOf(err))
 			return
 		}
-		l.alive()
+		l.hears()
 		hear(frame{kind == websocket.MessageBinary, data})
 	}
 }
@@ -135,25 +150,45 @@ func (l *link) offer(f frame) {
 
 // watch ends a link that is silent.
 func (l *link) watch() {
-	asked := false
-	for wait := l.quiet; wait > 0; {
+	timer := time.NewTimer(l.quiet)
+	defer timer.Stop()
+	if l.quiet <= 0 {
+		timer.Stop()
+	}
+	asked, probing := false, false
+	ask := func(patience time.Duration) {
+		asked = true
+		l.alive.Store(false)
+		l.offer(ping)
+		timer.Reset(patience)
+	}
+	for {
 		select {
 		case <-l.ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-l.doubts: // more of them do not give it more time
+			if !probing || l.alive.Load() {
+				probing = true
+				ask(probeTime)
+			}
+			continue
+		case <-timer.C:
 		}
 		silence := time.Since(l.began) - time.Duration(l.heard.Load())
 		switch {
-		case silence < l.quiet:
-			asked, wait = false, l.quiet-silence
-		case !asked:
-			l.offer(ping)
-			asked, wait = true, l.patience
-		default:
+		case asked && !l.alive.Load():
 			l.end(&realtime.CloseError{
 				Cause: realtime.CauseTimeout, Code: realtime.CloseLost, Reason: "no sign of life",
 			})
 			return
+		case l.quiet <= 0: // only doubts are a reason to ask
+			asked, probing = false, false
+		case silence < l.quiet:
+			asked, probing = false, false
+			timer.Reset(l.quiet - silence)
+		default:
+			probing = false
+			ask(l.patience)
 		}
 	}
 }

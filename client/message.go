@@ -15,6 +15,9 @@ type Message struct {
 	Sender string // the user who sent it; empty for the server and for anonymous ones
 	Room   string // the room that it was sent to; empty if it was not sent to one room
 	ID     string // see realtime.Message; empty if it has none
+	// Guest tells somebody anonymous who sent it from others, and from the server. It is no name.
+	// Empty if there is a Sender, or none.
+	Guest string
 	// Content is JSON. Binary is content that is not, in place of Content; else it is nil.
 	Content json.RawMessage
 	Binary  []byte
@@ -29,6 +32,6 @@ func (m *Message) inInbox() bool { return m.Room == "" && m.Epoch != "" }
 
 // size is what it takes while it waits, in bytes.
 func (m *Message) size() int {
-	return len(m.Type) + len(m.Sender) + len(m.Room) + len(m.ID) + len(m.Content) + len(m.Binary) +
-		len(m.Epoch)
+	return len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.Room) + len(m.ID) + len(m.Content) +
+		len(m.Binary) + len(m.Epoch)
 }

@@ -15,8 +15,11 @@ type DialOptions struct {
 	// Token returns what the client proves with who it is, sent as "Authorization: Bearer …".
 	// It is called for each attempt to connect, and when the server says that the identity has
 	// expired, perhaps at the same time. It may block; ctx ends with the attempt, after 30 s, or
-	// with the connection. An error that matches realtime.ErrUnauthenticated ends the client;
-	// after any other there is another attempt. Nil or an empty token: the header is not sent.
+	// with the connection. What it returns later is ignored, and the next attempt calls it again,
+	// while fewer than 8 calls have not returned. It may use the client, with ctx for what waits for
+	// the connection that the token is for. An error that matches realtime.ErrUnauthenticated ends
+	// the client; after any other there is another attempt. Nil or an empty token: the header is not
+	// sent.
 	Token func(ctx context.Context) (string, error)
 	// Header is sent with each attempt to connect. It must not change any more.
 	Header http.Header
@@ -47,6 +50,11 @@ type DialOptions struct {
 	// PendingSends is how many messages may wait for the server's answer, each a call of
 	// [Client.Send]: 100. More wait for their turn.
 	PendingSends int
+	// PendingRequests is how many requests may wait, for a connection, for their turn or for an
+	// answer: 1000. PendingBytes is how many bytes of them: 16 MiB; the last one may go beyond it.
+	// While so much waits, Send, Call, Join, History and the like return ErrFull.
+	PendingRequests int
+	PendingBytes    int
 	// MaxMessageBytes bounds a message from the server: 16 MiB. A larger one ends the client
 	// with the code 1009.
 	MaxMessageBytes int
@@ -103,6 +111,8 @@ func (o *DialOptions) resolved() DialOptions {
 	}
 	limit(&r.QueueMessages, 1000)
 	limit(&r.PendingSends, 100)
+	limit(&r.PendingRequests, 1000)
+	limit(&r.PendingBytes, 16<<20)
 	limit(&r.MaxMessageBytes, 16<<20)
 	if r.PingInterval == 0 {
 		r.PingInterval = 25 * time.Second

@@ -21,6 +21,7 @@ const (
 // pace says when to come back. The zero value is ready.
 type pace struct {
 	limit   time.Duration // of the next wait; 0 means the first
+	known   bool          // there has been a connection, so the client is one that the server takes
 	renewed bool          // a new token was tried since there was a steady connection
 	// spread is over how much time the server wants its clients to come back that it loses
 	// all at once.
@@ -43,13 +44,13 @@ func (p *pace) after(end error) (wait time.Duration, comeBack bool) {
 		return 0, true
 	}
 	base := cmp.Or(p.limit, firstLimit)
-	limit, atLeast := base, time.Duration(0)
+	limit, asked := base, time.Duration(0)
 	switch e := end.(type) {
 	case *DialError:
-		if !e.ComeBack() {
+		if !e.ComeBack() && !(p.known && e.foreign()) {
 			return 0, false
 		}
-		atLeast = e.RetryAfter
+		asked = e.RetryAfter
 	case *realtime.CloseError:
 		switch {
 		case e.Code == realtime.CloseExpired && p.renewable && !p.renewed:
@@ -62,5 +63,5 @@ func (p *pace) after(end error) (wait time.Duration, comeBack bool) {
 		}
 	}
 	p.limit = min(2*base, lastLimit)
-	return max(atLeast, rand.N(limit)), true
+	return asked + rand.N(limit), true
 }

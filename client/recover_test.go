@@ -2,8 +2,10 @@ package client_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -225,5 +227,43 @@ func TestSlowConsumerOfHistory(t *testing.T) {
 			require.Equal(t, realtime.Position{Epoch: "r1", Offset: uint64(offset)}, msg.Position)
 		}
 		require.Empty(t, alice.recovered(), "it is nothing to be told")
+	})
+}
+
+// A message to two rooms comes from both, far apart: it is given with the one that comes first.
+func TestUnionIsGivenOnce(t *testing.T) {
+	both := func(s *stage, room, epoch string, offset, prev int) {
+		s.says(fmt.Sprintf(`{"message_type":"chat","sender_id":null,"content":"both","timestamp":1,"id":"m",`+
+			`"room":%q,"epoch":%q,"offset":%d,"prev":%d}`, room, epoch, offset, prev))
+	}
+	served(t, greeted(t, empty, func(s *stage, n int) {
+		top, recovered := 1, ""
+		if n > 1 {
+			top, recovered = 3, `,"recovered":true`
+		}
+		for range 2 {
+			join := s.hears()
+			epoch := map[string]string{"lobby": "r1", "hall": "r2"}[join.Room]
+			s.answers(join, fmt.Sprintf(`{"epoch":%q,"offset":1,"top":%d%s}`, epoch, top, recovered))
+		}
+		if n == 1 {
+			time.Sleep(time.Second)
+			return
+		}
+		both(s, "lobby", "r1", 2, 1)
+		for i := range 5000 { // what was missed
+			s.chats(fmt.Sprint("x", i), "")
+		}
+		s.keptIn(`"room":"hall",`, "r2", 2, 1) // in front of it, there
+		both(s, "hall", "r2", 3, 2)
+		s.kept(3, 2)
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		alice := w.dialWith("alice", client.DialOptions{QueueMessages: -1})
+		alice.join("lobby", "hall")
+		alice.back()
+		got := slices.DeleteFunc(alice.got(), func(s string) bool { return s == `bob@lobby: ""` })
+		require.Equal(t, []string{`@lobby: "both"`, "bob@hall: 2", "bob@lobby: 3"}, got)
+		require.ElementsMatch(t, []string{"lobby 2", "hall 1"}, alice.recovered())
 	})
 }

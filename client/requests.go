@@ -37,7 +37,11 @@ type requests struct {
 
 	last atomic.Uint64 // id
 
+	most, mostBytes int // that may wait for the application
+
 	mu     sync.Mutex
+	count  int        // requests of the application that wait, for their turn too
+	bytes  int        // of these
 	limit  int        // the size of a frame that the server takes, in bytes
 	first  []*request // of this connection only, go before the unsent
 	sent   []*request // on this connection, in order
@@ -45,7 +49,35 @@ type requests struct {
 	ended  error      // nil before the end
 }
 
-func newRequests() *requests { return &requests{ready: make(chan struct{}, 1)} }
+func newRequests(o *DialOptions) *requests {
+	return &requests{
+		ready: make(chan struct{}, 1), most: o.PendingRequests, mostBytes: o.PendingBytes,
+	}
+}
+
+// admit counts a request of the application, unless too much waits already: then it returns
+// ErrFull. What keeps a connection as it is, such as a join over a new one, is not counted.
+func (q *requests) admit(r *request) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.ended != nil:
+		return q.ended
+	case q.count >= q.most || q.bytes >= q.mostBytes:
+		return ErrFull
+	}
+	q.count++
+	q.bytes += len(r.frame.data)
+	return nil
+}
+
+// dismiss undoes admit.
+func (q *requests) dismiss(r *request) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.count--
+	q.bytes -= len(r.frame.data)
+}
 
 // prepare makes a request that nobody waits for yet.
 func (q *requests) prepare(o outgoing, again bool, settle func(result)) (*request, error) {

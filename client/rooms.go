@@ -14,8 +14,8 @@ import (
 // until ctx or the client ends. If ctx ends it returns its cause: whether the client is a member is
 // not known then, and Leave makes sure that it is not.
 //
-// It returns a *realtime.Error if the server refuses, realtime.ErrName for what is not a name, and
-// what matches realtime.ErrClosed after the end.
+// It returns a *realtime.Error if the server refuses, realtime.ErrName for what is not a name,
+// [ErrFull] if too much waits already, and what matches realtime.ErrClosed after the end.
 func (c *Client) Join(ctx context.Context, room string) error {
 	return c.JoinFrom(ctx, room, realtime.From{})
 }

@@ -51,7 +51,7 @@ func (c *Client) SendReceipt(
 //
 // It returns a *realtime.Error if the server refuses the message, [ErrTarget], realtime.ErrName or
 // realtime.ErrMessage for what cannot be sent, realtime.ErrTooLarge for what the server would not
-// take, and what matches realtime.ErrClosed after the end.
+// take, [ErrFull] if too much waits already, and what matches realtime.ErrClosed after the end.
 func (c *Client) Send(ctx context.Context, to realtime.Target, msg realtime.Message) error {
 	_, err := c.send(ctx, to, msg, false)
 	return err
@@ -65,13 +65,7 @@ func (c *Client) send(
 		return nil, err
 	}
 	o.Receipt = receipt
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	defer func() { <-c.slots }()
-	return c.ask(ctx, o, true, nil)
+	return c.askInTurn(ctx, o, true, nil, c.session.sends)
 }
 
 func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {

@@ -22,6 +22,8 @@ type session struct {
 	inbox    *inbox
 	calls    *calls
 	pace     pace
+	nudge    nudge
+	sends    chan struct{} // has an element for each send that waits for its answer
 
 	resumes string // the session that the next connection may resume; empty: none
 	limit   int    // the size of a frame that the server takes, in bytes
@@ -36,10 +38,12 @@ type session struct {
 
 func newSession(url string, opts *DialOptions) *session {
 	s := &session{
-		opts: opts.resolved(), requests: newRequests(),
+		opts:   opts.resolved(),
 		opened: make(chan struct{}), done: make(chan struct{}),
 	}
-	s.door = door{url: url, opts: &s.opts}
+	s.requests = newRequests(&s.opts)
+	s.sends = make(chan struct{}, s.opts.PendingSends)
+	s.door = door{url: url, opts: &s.opts, tokens: newTokens(&s.opts)}
 	s.stream = newStream(s.opts.QueueMessages)
 	s.members = &members{requests: s.requests, stream: s.stream}
 	s.inbox = &inbox{requests: s.requests, stream: s.stream}
@@ -63,36 +67,68 @@ func (s *session) run(ctx context.Context) {
 	s.stream.end(err)
 	s.tell(State{Phase: Closed, Err: err})
 	s.work.Wait()
+	s.door.tokens.settle()
 }
 
 // live makes one connection after another, until it is to stay away, and returns why.
 func (s *session) live(ctx context.Context) error {
+	defer s.nudge.set(nil, false)
 	for {
-		s.tell(State{Phase: Connecting, Err: s.why})
 		err := s.once(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if err == errAnew {
+			continue
 		}
 		s.why = err
 		wait, comeBack := s.pace.after(err)
 		if !comeBack {
 			return err
 		}
-		s.tell(State{Phase: Waiting, Err: err, Retry: time.Now().Add(wait)})
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if !s.wait(ctx, wait) {
 			return context.Cause(ctx)
 		}
 	}
 }
 
-// once makes a connection and returns how that failed, or how it ended.
+// wait waits for the next attempt. It reports false if ctx has ended.
+func (s *session) wait(ctx context.Context, wait time.Duration) bool {
+	enough := make(chan struct{}, 1)
+	s.nudge.set(func() {
+		select {
+		case enough <- struct{}{}:
+		default:
+		}
+	}, false)
+	s.tell(State{Phase: Waiting, Err: s.why, Retry: time.Now().Add(wait)})
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-enough:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// once makes a connection and returns how that failed, or how it ended. It returns errAnew if
+// another attempt is to take the place of this one.
 func (s *session) once(ctx context.Context) error {
-	l, hello, err := s.door.enter(ctx)
+	attempt, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.nudge.set(func() { cancel(errAnew) }, true)
+	s.tell(State{Phase: Connecting, Err: s.why})
+	l, hello, err := s.door.enter(attempt)
 	if err != nil {
+		if ctx.Err() == nil && context.Cause(attempt) == errAnew {
+			return errAnew
+		}
 		return err
 	}
+	s.nudge.set(l.doubt, false)
+	s.pace.known = true
 	began := time.Now()
 	s.begin(l, hello)
 	err = l.run(ctx, s.requests, func(f frame) { s.hear(l, f) }, s.inbox.last)
@@ -227,7 +263,9 @@ func (s *session) refresh(l *link) {
 	limit := s.limit
 	s.work.Go(func() {
 		defer s.refreshing.Store(false)
-		token, err := s.opts.Token(l.ctx)
+		ctx, cancel := context.WithTimeout(l.ctx, attemptTime)
+		defer cancel()
+		token, err := s.door.tokens.next(ctx)
 		if err != nil || token == "" {
 			return
 		}

@@ -25,6 +25,7 @@ type stream struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	items   []item
+	open    map[mark]struct{} // messages that the application has not got or is not done with
 	bytes   int
 	full    bool      // something that is kept was refused
 	held    *GapError // is not given out yet, nor what is behind it; may be nil
@@ -32,7 +33,7 @@ type stream struct {
 }
 
 func newStream(limit int) *stream {
-	s := &stream{limit: limit}
+	s := &stream{limit: limit, seen: newSeen(), open: make(map[mark]struct{})}
 	s.changed.L = &s.mu
 	return s
 }
@@ -50,14 +51,30 @@ const (
 // What is kept can be had again, when drained is called; else it is dropped, and the consumer told.
 // It is for the reader.
 func (s *stream) give(m Message, kept, anew bool) outcome {
-	if s.seen.has(&m) && !anew {
+	k := s.seen.mark(&m)
+	if s.seen.has(k) && !anew {
 		return known
 	}
 	if !s.push(m, kept) {
 		return declined
 	}
-	s.seen.add(&m)
+	s.seen.add(k)
 	return given
+}
+
+// isOpen reports whether the application is not done with a message that was given.
+func (s *stream) isOpen(k mark) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.open[k]
+	return ok
+}
+
+// finish is told that the application is done with a message.
+func (s *stream) finish(k mark) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, k)
 }
 
 func (s *stream) push(m Message, kept bool) (taken bool) {
@@ -66,6 +83,9 @@ func (s *stream) push(m Message, kept bool) (taken bool) {
 	switch {
 	case len(s.items) < s.limit && s.bytes+m.size() <= maxStreamBytes:
 		s.bytes += m.size()
+		if k := s.seen.mark(&m); k != 0 {
+			s.open[k] = struct{}{}
+		}
 		s.append(item{msg: m})
 		return true
 	case kept:

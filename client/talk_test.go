@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -188,6 +189,10 @@ func TestOfTwoCopiesOneIsShown(t *testing.T) {
 			s.says(`{"message_type":"chat","sender_id":"carol","content":"of carol","timestamp":1,"id":"1"}`)
 			s.says(`{"message_type":"chat","sender_id":null,"content":"of the server","timestamp":1,"id":"1"}`)
 			s.says(`{"message_type":"chat","sender_id":null,"content":"of the server","timestamp":1,"id":"1"}`)
+			for _, guest := range []string{"g1", "g2", "g1"} {
+				s.says(fmt.Sprintf(`{"message_type":"chat","sender_id":null,"content":"of a guest","timestamp":1,`+
+					`"guest":%q,"id":"1"}`, guest))
+			}
 			s.says(`{"message_type":"chat","sender_id":"bob","content":"no id","timestamp":1}`)
 			s.says(`{"message_type":"chat","sender_id":"bob","content":"no id","timestamp":1}`)
 			return
@@ -200,24 +205,24 @@ func TestOfTwoCopiesOneIsShown(t *testing.T) {
 		alice.back()
 		require.Equal(t, []string{
 			`bob@lobby: "one"`, `bob@lobby: "two"`, `carol: "of carol"`, `: "of the server"`,
-			`bob: "no id"`, `bob: "no id"`, `gap 1006`, `bob@lobby: "three"`,
+			`: "of a guest"`, `: "of a guest"`, `bob: "no id"`, `bob: "no id"`, `gap 1006`, `bob@lobby: "three"`,
 		}, alice.got())
 	})
 }
 
-func TestTheLastThousandAreRemembered(t *testing.T) {
+func TestTheLastTenThousandAreRemembered(t *testing.T) {
 	served(t, play(t, func(s *stage, _ int) {
-		for range 2 {
-			for i := range 1000 {
-				s.chats(strconv.Itoa(i), "x")
-			}
+		for i := range 10_000 {
+			s.chats(strconv.Itoa(i), "x")
 		}
-		s.chats("1000", "new, and 0 is forgotten for it")
+		s.chats("0", "remembered")
+		s.chats("10000", "new, and 0 is forgotten for it")
 		s.chats("0", "shown again, and 1 is forgotten for it")
 		s.chats("2", "remembered")
 		s.lasts()
 	}), func(t *testing.T, w *world) {
 		alice := w.dialWith("alice", client.DialOptions{QueueMessages: -1})
-		require.Len(t, alice.got(), 1002)
+		n := len(alice.got())
+		require.Equal(t, 10_002, n)
 	})
 }

@@ -118,6 +118,7 @@ type incoming struct {
 	Sender  string          `json:"sender_id"`
 	Content json.RawMessage `json:"content"`
 	Time    int64           `json:"timestamp"`
+	Guest   string          `json:"guest"`
 	ID      json.RawMessage `json:"id"`
 	Room    string          `json:"room"`
 	Method  string          `json:"method"`
@@ -163,7 +164,7 @@ func (in *incoming) isMessage() bool {
 
 func (in *incoming) message() Message {
 	m := Message{
-		Type: in.Type, Sender: in.Sender, Room: in.Room,
+		Type: in.Type, Sender: in.Sender, Guest: in.Guest, Room: in.Room,
 		Content: in.Content, Binary: in.binary, Time: time.Unix(in.Time, 0),
 	}
 	if in.binary != nil {

@@ -5,7 +5,7 @@
  * `forbidden`, `denied`, `limit`, `too_large`, `expired`, `no_history`, `epoch` and `internal`, and
  * those of the application. The client's own:
  *
- * - `outbox_full`: too much waits for a connection already.
+ * - `outbox_full`: too much waits already, for a connection or for answers.
  * - `too_large`: the server would not take a message of this size, so it was not sent.
  * - `timeout`: no answer came in time.
  * - `disconnected`: the connection ended before the answer to a call. It may have been done.
@@ -18,7 +18,7 @@ export class RealtimeError extends Error {
   /** For programs; the message is for humans. */
   readonly code: string;
 
-  constructor(code: string, message: string = code, options?: ErrorOptions) {
+  constructor(code: string, message: string = code, options?: { cause?: unknown }) {
     super(message, options);
     this.code = code;
   }

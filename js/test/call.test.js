@@ -99,3 +99,53 @@ test("a token that cannot be renewed is left to expire", async (t) => {
   await settled();
   assert.deepEqual(world.socket.requests, []);
 });
+
+test("100 calls are answered at a time, over one connection", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const finish = [];
+  client.handle("slow", () => new Promise((resolve) => finish.push(resolve)));
+  for (let i = 0; i < 101; i++) world.socket.receive(call(i, "slow"));
+  await settled();
+  const [{ id, content }, ...more] = world.socket.requests;
+  assert.deepEqual([id, content.code, more], [100, "busy", []]);
+  finish[7]();
+  await settled();
+  world.socket.receive(call(101, "slow"));
+  await settled();
+  assert.equal(finish.length, 101, "there is room again");
+  await world.comeBack();
+  world.socket.receive(call(1, "slow"));
+  await settled();
+  assert.deepEqual([finish.length, world.socket.requests], [102, []], "those of before do not count");
+});
+
+test("a newer token is asked for once at a time", async (t) => {
+  const world = new World(t);
+  let calls = 0;
+  let give;
+  await world.open({ token: () => ++calls === 2 ? new Promise((resolve) => { give = resolve; }) : "t" });
+  for (let i = 0; i < 3; i++) world.socket.receive(expired);
+  await settled();
+  assert.equal(calls, 2);
+  give("t2");
+  await settled();
+  assert.deepEqual(world.socket.requests.map(({ type, token }) => [type, token]), [["refresh", "t2"]]);
+  world.socket.receive(expired);
+  await settled();
+  assert.equal(calls, 3);
+});
+
+test("a newer token that hangs does not keep the next connection from asking", async (t) => {
+  const world = new World(t);
+  let calls = 0;
+  await world.open({ token: () => ++calls === 2 ? new Promise(() => {}) : "t" });
+  world.socket.receive(expired);
+  world.socket.end(4401);
+  await world.nextAttempt();
+  world.socket.welcome();
+  world.socket.receive(expired);
+  await settled();
+  assert.equal(calls, 4);
+  assert.equal(world.socket.last("refresh").token, "t");
+});

@@ -148,6 +148,119 @@ test("a token that cannot be had now is asked for later", async (t) => {
   assert.equal(world.sockets.length, 1);
 });
 
+for (const [what, url, token] of [
+  ["token", undefined, () => "t"],
+  ["URL", () => "wss://example.com/ws", undefined],
+]) {
+  test(`a function for the ${what} that hangs is called again, and not waited for`, async (t) => {
+    const world = new World(t);
+    let calls = 0;
+    let late;
+    const hangs = (then) => then && (() => ++calls > 1 ? then() : new Promise((resolve) => {
+      late = () => resolve(then());
+    }));
+    world.connect({ token: hangs(token) }, hangs(url));
+    await world.pass(29_750);
+    assert.equal(world.statuses.length, 0);
+    await world.pass(250);
+    assert.equal(world.status.state, "waiting");
+    assert.match(world.status.reason, /does not answer/);
+    late();
+    await settled();
+    assert.equal(world.sockets.length, 0, "it is too late");
+    await world.nextAttempt();
+    assert.deepEqual([calls, world.sockets.length], [2, 1]);
+    world.socket.welcome();
+    await world.pass(60_000 - 25_001);
+    assert.equal(world.status.state, "open", "nothing is left of the timer");
+  });
+}
+
+test("a function for the URL that hangs when the reason is asked for is given up too", async (t) => {
+  const world = new World(t);
+  let calls = 0;
+  world.connect({}, () => ++calls === 2 ? new Promise(() => {}) : "wss://example.com/ws");
+  await settled();
+  world.socket.end(1006);
+  await world.pass(30_000);
+  assert.equal(world.status.state, "waiting");
+  await world.nextAttempt();
+  assert.equal(world.sockets.length, 2);
+});
+
+test("a token that hangs is asked for again by reconnect", async (t) => {
+  const world = new World(t);
+  let calls = 0;
+  let hangs = true;
+  const client = world.connect({ token: () => ++calls && hangs ? new Promise(() => {}) : "t" });
+  await settled();
+  client.reconnect();
+  await settled();
+  client.reconnect();
+  await settled();
+  assert.equal(calls, 2, "not twice at once");
+  await world.pass(1_000);
+  hangs = false;
+  client.reconnect();
+  await settled();
+  world.socket.welcome();
+  await world.pass(20_000);
+  assert.deepEqual([calls, world.sockets.length, client.status.state], [3, 1, "open"]);
+});
+
+for (const when of ["at once", "later"]) {
+  test(`a function for the token may use the client: ${when}`, async (t) => {
+    const world = new World(t);
+    const lost = [];
+    const log = [];
+    let client;
+    const token = () => {
+      client.reconnect();
+      client.join("lobby");
+      client.all.send("chat", 1).catch((error) => lost.push(error));
+      client.call("add", 1, { timeout: 0 }).catch((error) => lost.push(error));
+      client.ping().catch((error) => lost.push(error));
+      assert.equal(world.connect(), client, "which is the same");
+      client.close();
+      log.push(client.status.state);
+      return "t";
+    };
+    client = world.connect({
+      token: when === "later" ? () => new Promise((resolve) => setTimeout(() => resolve(token()), 1)) : token,
+    });
+    for (let i = 0; i < 3; i++) await world.pass(2);
+    world.socket.welcome();
+    await world.pass(20_000);
+    assert.equal(client.status.state, "open");
+    assert.deepEqual(log, ["connecting", "connecting"]);
+    assert.deepEqual(lost, []);
+    assert.deepEqual(world.socket.requests.map(({ type }) => type),
+      ["join", "send", "call", "ping", "send", "call", "ping"]);
+  });
+}
+
+test("a function for the token may close the client", async (t) => {
+  const world = new World(t);
+  const client = world.connect({ token: () => { client.close(); return "t"; } });
+  await world.pass(60_000);
+  assert.deepEqual([client.status.state, world.sockets.length <= 1], ["closed", true]);
+});
+
+for (const token of ["<html>404", "a b"]) {
+  test(`a token that is none waits for a better one, where there was a connection: ${token}`, async (t) => {
+    const world = new World(t);
+    let next = "t";
+    await world.open({ token: () => next });
+    next = token;
+    world.socket.end(1006);
+    await world.nextAttempt();
+    assert.deepEqual([world.status.state, world.status.error.code], ["waiting", "bad_token"]);
+    next = "t2";
+    await world.nextAttempt();
+    assert.equal(world.socket.protocols[1], "bearer.t2");
+  });
+}
+
 test("an application that gives up says so with a RealtimeError", async (t) => {
   const world = new World(t);
   world.connect({ token: () => { throw new RealtimeError("logged_out"); } });
@@ -278,6 +391,7 @@ test("close ends the wait for an attempt, and an attempt", async (t) => {
 
   let give;
   const other = world.connect({ token: () => new Promise((resolve) => { give = resolve; }) });
+  await settled();
   other.close();
   await world.pass(1);
   give("late");

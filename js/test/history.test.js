@@ -71,8 +71,47 @@ test("a room that we did not join ourselves has no position", async (t) => {
   const client = await world.open();
   const got = [];
   client.on("chat", (content) => got.push(content));
-  receive(world, kept(5, 3), kept(9, 7), kept(9, 7));
-  assert.deepEqual([got, world.socket.requests], [[5, 9, 9], []]);
+  receive(world, kept(5, 3), kept(9, 7));
+  assert.deepEqual([got, world.socket.requests], [[5, 9], []]);
+});
+
+test("what has no id and comes twice is known by its place", async (t) => {
+  const world = new World(t);
+  const client = await world.open(); // and the application has let us into rooms
+  const got = [];
+  client.on("chat", (content, { room, epoch }) => got.push([content, room, epoch]));
+  const hall = { room: "hall" };
+  const anew = { epoch: "r2" };
+  const ours = { room: undefined };
+  for (const more of [{}, hall, anew, ours]) {
+    receive(world, kept(5, 3, more), kept(5, 3, more), kept(7, 5, more));
+  }
+  await world.comeBack();
+  receive(world, kept(5, 3), kept(7, 5, hall), kept(7, 5, anew), kept(5, 3, ours), kept(8, 7));
+  assert.deepEqual(got, [
+    [5, "lobby", EPOCH], [7, "lobby", EPOCH], [5, "hall", EPOCH], [7, "hall", EPOCH],
+    [5, "lobby", "r2"], [7, "lobby", "r2"], [5, undefined, EPOCH], [7, undefined, EPOCH],
+    [8, "lobby", EPOCH],
+  ]);
+});
+
+test("a message to two rooms is shown with the one that it comes from first", async (t) => {
+  const { world, client, room, log } = await lobby(t, 5);
+  const hall = client.join("hall");
+  world.socket.reply("join", joined(1));
+  hall.on("chat", (content) => log.push(`hall ${content}`));
+  const both = { id: "m", sender_id: null };
+  await world.comeBack();
+  const [lobbyJoin, hallJoin] = joins(world);
+  world.socket.receive({ message_type: "reply", id: lobbyJoin.id, content: joined(5, 7, { recovered: true }) });
+  world.socket.receive({ message_type: "reply", id: hallJoin.id, content: joined(1, 3, { recovered: true }) });
+  receive(world, kept(6, 5, both));
+  for (let i = 0; i < 5_000; i++) receive(world, message("other", 0, { id: `${i}` })); // a backlog
+  receive(world, kept(2, 1, { ...both, room: "hall" }), kept(3, 2, { room: "hall" }), kept(7, 6));
+  assert.deepEqual(take(log), [6, "hall 3", 7, "got 2"]);
+  await world.comeBack();
+  assert.deepEqual(joins(world).map((join) => join.since), [since(7), since(3)], "both have come on");
+  assert.equal(room.joined, false);
 });
 
 for (const history of [undefined, 1]) {

@@ -201,3 +201,24 @@ test("an inbox that begins anew is acknowledged over the same connection", async
   const { epoch, offset } = world.socket.last("ack");
   assert.deepEqual([epoch, offset], ["i3", 5]);
 });
+
+test("a message to the user and to a room is done with when it has been shown once", async (t) => {
+  const { world, client, log } = await open(t, 3);
+  let finish;
+  client.on("chat", (content) => {
+    log.push(content);
+    return new Promise((resolve) => { finish = resolve; });
+  });
+  const room = client.join("lobby");
+  room.on("chat", (content) => { log.push(`lobby ${content}`); });
+  world.socket.reply("join", { epoch: "r1", offset: 0, top: 0 });
+  const both = { id: "m", sender_id: null };
+  await receive(world, kept(1, 0, { ...both, room: "lobby", epoch: "r1" }), kept(5, 3, both));
+  assert.deepEqual(log, ["lobby 1", 1]);
+  assert.deepEqual(acks(world), [], "its handler is not done");
+  finish();
+  await settled();
+  assert.deepEqual(acks(world), [5]);
+  await receive(world, kept(6, 5));
+  assert.deepEqual(log, ["lobby 1", 1, 6], "the place has come on");
+});

@@ -10,12 +10,17 @@ let worlds = 0;
 export class World {
   sockets = []; // all that were opened
   statuses = []; // of all clients
+  set = 0; // milliseconds by which the time of day has been set
   #timers;
+  #now;
   #url = `wss://example.com/ws?world=${++worlds}`; // clients of the same URL are one
 
   constructor(t) {
     this.#timers = t.mock.timers;
     this.#timers.enable({ apis: ["setTimeout", "Date"], now: 1_767_225_600_000 });
+    this.#now = Date.now;
+    t.mock.method(Date, "now", () => this.#now() + this.set);
+    t.mock.method(performance, "now", () => this.#now());
     this.random = t.mock.method(Math, "random", () => 0.5).mock;
     this.fetch = t.mock.method(globalThis, "fetch", async () => {
       throw new TypeError("fetch failed");
@@ -68,7 +73,7 @@ export class World {
 
   /** Lets time pass in which no timer runs. */
   sleep(ms) {
-    this.#timers.setTime(Date.now() + ms);
+    this.#timers.setTime(this.#now() + ms);
   }
 
   /** Lets the wait for the next attempt pass, and says how long it was. */

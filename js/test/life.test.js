@@ -162,18 +162,77 @@ for (const sign of ["online", "show", "thaw"]) {
   });
 }
 
-test("a network that comes back does not shorten Retry-After", async (t) => {
+for (const sign of ["online", "show", "thaw"]) {
+  test(`so is one that the server asks for: ${sign}`, async (t) => {
+    const world = new World(t);
+    const browser = page(t);
+    world.answerFetch(429, {}, { "Retry-After": "60" });
+    world.connect();
+    await settled();
+    world.socket.end(1006);
+    await settled();
+    assert.equal(world.status.retryIn, 60_500);
+    browser[sign](true);
+    await settled();
+    assert.equal(world.status.state, "connecting");
+    assert.equal(world.sockets.length, 2);
+  });
+
+  test(`an attempt of which nothing comes is begun anew by: ${sign}`, async (t) => {
+    const world = new World(t);
+    const browser = page(t);
+    let calls = 0;
+    world.connect({ token: () => ++calls === 1 ? new Promise(() => {}) : "t" });
+    await settled();
+    browser[sign](true);
+    await settled();
+    assert.deepEqual([calls, world.sockets.length], [2, 1]);
+    browser[sign](true);
+    await settled();
+    assert.equal(world.sockets.length, 1, "several signs are one");
+  });
+}
+
+for (const by of [-3_600_000, 3_600_000]) {
+  test(`a clock that is set by ${by / 60_000} minutes changes nothing`, async (t) => {
+    const world = new World(t);
+    await world.open();
+    await world.pass(20_000);
+    world.set += by;
+    await world.pass(4_750);
+    assert.equal(world.socket.pings, 0);
+    await world.pass(250);
+    assert.equal(world.socket.pings, 1);
+    world.set -= 2 * by;
+    await world.pass(9_750);
+    assert.equal(world.status.state, "open");
+    await world.pass(250);
+    assert.equal(world.status.state, "waiting");
+  });
+
+  test(`nor does it change how long a connection has lasted: ${by / 60_000} minutes`, async (t) => {
+    const world = new World(t);
+    await world.open();
+    for (const [lasts, wait] of [[100, 500], [100, 1_000], [10_000, 500]]) {
+      await world.pass(lasts);
+      world.set += by;
+      world.socket.end(1011);
+      assert.equal(world.status.retryIn, wait);
+      await world.nextAttempt();
+      world.socket.welcome();
+    }
+  });
+}
+
+test("more doubts do not give a dead server more time", async (t) => {
   const world = new World(t);
-  const { online } = page(t);
-  world.answerFetch(429, {}, { "Retry-After": "60" });
-  world.connect();
-  await settled();
-  world.socket.end(1006);
-  await settled();
-  online();
-  await settled();
+  const client = await world.open();
+  for (let i = 0; i < 5; i++) {
+    client.reconnect();
+    await world.pass(1_000);
+  }
+  assert.equal(world.socket.pings, 1);
   assert.equal(world.status.state, "waiting");
-  assert.equal(world.sockets.length, 1);
 });
 
 test("going offline ends nothing: some networks only seem to be gone", async (t) => {

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { RealtimeError } from "../dist/realtime.js";
 import { settled, World } from "./kit.js";
 
 const protocol = readFileSync(new URL("../../docs/PROTOCOL.md", import.meta.url), "utf8");
@@ -81,15 +82,40 @@ for (const [code, wait] of [
   });
 }
 
-test("a wait is not longer than a timer can be", async (t) => {
-  const world = new World(t);
-  world.answerFetch(503, {}, { "Retry-After": "9999999" });
-  world.connect();
-  await settled();
-  world.socket.end(1006);
-  await settled();
-  assert.equal(world.status.retryIn, 2 ** 31 - 1);
-});
+const date = (ms) => new Date(Date.now() + ms).toUTCString();
+
+for (const [name, headers, want] of [
+  ["a day", () => ({ "Retry-After": "86400" }), 3_600_000],
+  ["for ever", () => ({ "Retry-After": "1e999" }), 3_600_000],
+  ["a date", () => ({ "Retry-After": date(5_000) }), 5_000],
+  ["tomorrow", () => ({ "Retry-After": date(86_400_000) }), 3_600_000],
+  ["a date by another clock", () => ({ "Retry-After": date(86_405_000), Date: date(86_400_000) }), 5_000],
+  ["yesterday", () => ({ "Retry-After": date(-86_400_000) }), 0],
+  ["a negative number", () => ({ "Retry-After": "-5" }), 0],
+  ["what is no time", () => ({ "Retry-After": "soon" }), 0],
+]) {
+  test(`the server may make a client wait, for an hour at most: ${name}`, async (t) => {
+    const world = new World(t);
+    world.answerFetch(503, {}, headers());
+    world.connect();
+    await settled();
+    world.socket.end(1006);
+    await settled();
+    assert.equal(world.status.retryIn, want + 500);
+  });
+}
+
+for (const [ms, want] of [[86_400_000, 1_800_000], ["1e999", 1_800_000], [-5, 500], ['"8"', 500]]) {
+  test(`clients are not spread over more than an hour: ${ms}`, async (t) => {
+    const world = new World(t);
+    world.connect();
+    await settled();
+    world.socket.open();
+    world.socket.receive(`{"message_type":"welcome","content":{"reconnect_ms":${ms}}}`);
+    world.socket.end(1006);
+    assert.equal(world.status.retryIn, want);
+  });
+}
 
 for (const [status, headers, back] of [
   [400, {}, false], [401, {}, false], [403, {}, false], [404, {}, false], [405, {}, false],
@@ -111,6 +137,53 @@ for (const [status, headers, back] of [
     if (status !== 426) assert.equal(world.status.reason, "no");
   });
 }
+
+for (const status of [400, 401, 403, 404, 405, 431]) {
+  for (const [body, back] of [
+    ["404 page not found", true], ["", true], ['{"message":"no"}', true], ['{"error":7}', true],
+    ['{"error":"no"}', false],
+  ]) {
+    test(`where there was a connection, only the server's own ${status} is the end: ${body}`, async (t) => {
+      const world = new World(t);
+      world.fetch.mockImplementation(async () => new Response(body, { status }));
+      const client = await world.open();
+      for (let i = 0; i < 2; i++) {
+        world.socket.end(1006);
+        if (world.status.state === "waiting") await world.nextAttempt();
+        await settled();
+      }
+      world.socket.end(1006);
+      await settled();
+      assert.equal(client.status.state, back ? "waiting" : "closed");
+      assert.equal(client.status.httpStatus, status);
+    });
+  }
+}
+
+test("so it is for one that was told to reconnect, and never came in again", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  world.socket.end(4403);
+  client.reconnect();
+  await settled();
+  world.answerFetch(404, "");
+  world.socket.end(1006);
+  await settled();
+  assert.equal(client.status.state, "waiting");
+});
+
+test("what does not speak the protocol is no reason to stay away from a server that did", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  world.socket.end(1006);
+  await world.nextAttempt();
+  world.socket.open("");
+  assert.equal(client.status.state, "waiting");
+  await world.nextAttempt();
+  world.socket.welcome();
+  world.socket.end(1002);
+  assert.equal(client.status.state, "closed", "what the server itself says counts");
+});
 
 test("a plain request asks for the reason", async (t) => {
   const world = new World(t);
@@ -270,6 +343,8 @@ test("reconnect tries now, and also after the end", async (t) => {
   client.reconnect();
   await settled();
   assert.equal(world.sockets.length, 1, "it is open");
+  assert.equal(world.socket.pings, 1, "and asked for a sign of life");
+  world.socket.receive("pong");
   for (const code of [1011, 4403]) {
     world.socket.end(code);
     client.reconnect();
@@ -280,4 +355,94 @@ test("reconnect tries now, and also after the end", async (t) => {
   await world.pass(10_000);
   assert.equal(world.sockets.length, 3);
   assert.equal(client.status.state, "open");
+});
+
+for (const [name, reach] of [
+  ["a socket that does not open", () => {}],
+  ["a server that says no welcome", ({ socket }) => socket.open()],
+  ["a request for the reason", ({ socket, fetch }) => {
+    fetch.mockImplementation(() => new Promise(() => {}));
+    socket.end(1006);
+  }],
+]) {
+  test(`reconnect begins an attempt anew that is at: ${name}`, async (t) => {
+    const world = new World(t);
+    const client = world.connect();
+    await settled();
+    reach(world);
+    await settled();
+    assert.equal(client.status.state, "connecting");
+    const [old] = world.sockets;
+    client.reconnect();
+    await settled();
+    assert.equal(world.sockets.length, 2);
+    assert.equal(old.onmessage, null, "the old one is let go of");
+    world.socket.welcome();
+    await world.pass(20_000);
+    assert.deepEqual([client.status.state, world.sockets.length], ["open", 2]);
+  });
+}
+
+for (const [name, end] of [
+  ["a close code", (world) => world.socket.end(4403)],
+  ["a refusal", async (world) => {
+    world.answerFetch(403, { error: "no" });
+    world.socket.end(1006);
+    await world.nextAttempt();
+    world.socket.end(1006);
+    await settled();
+  }],
+  ["an error of the application", async (world) => {
+    world.broken = new RealtimeError("logged_out");
+    world.socket.end(1006);
+    await world.nextAttempt();
+    world.broken = undefined;
+  }],
+]) {
+  test(`reconnect revives a client that was ended by: ${name}`, async (t) => {
+    const world = new World(t);
+    const client = await world.open({
+      token: () => {
+        if (world.broken) throw world.broken;
+        return "t";
+      },
+    });
+    const room = client.join("lobby");
+    world.socket.reply("join");
+    await end(world);
+    assert.equal(client.status.state, "closed");
+    const before = world.sockets.length;
+    client.reconnect();
+    const sent = client.all.send("chat", 1);
+    await settled();
+    world.socket.welcome();
+    assert.deepEqual(world.socket.requests.map(({ type }) => type), ["join", "send"]);
+    world.socket.reply("join");
+    world.socket.reply("send");
+    await sent;
+    assert.deepEqual([room.joined, world.sockets.length], [true, before + 1]);
+  });
+}
+
+test("a handler may reconnect, and all handlers are told in order", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const off = client.onStatus(({ state }) => state === "closed" && client.reconnect());
+  const states = [];
+  client.onStatus(({ state }) => states.push(state));
+  world.socket.end(4403);
+  await settled();
+  assert.deepEqual(states, ["closed", "connecting"]);
+  world.socket.welcome();
+  assert.deepEqual(states, ["closed", "connecting", "open"]);
+  assert.equal(client.status.state, "open");
+  off();
+});
+
+test("a handler that reconnects while the server says welcome asks for a sign of life", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  client.onGap(() => client.reconnect());
+  await world.comeBack();
+  assert.deepEqual([client.status.state, world.sockets.length, world.socket.pings], ["open", 2, 1]);
 });

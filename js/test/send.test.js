@@ -68,47 +68,124 @@ test("each message has an id of its own", async (t) => {
   for (const id of ids) assert.match(id, /^[A-Za-z0-9_-]{16}$/);
 });
 
-test("an outbox holds 100 messages", async (t) => {
+const requests = [
+  ["send", (client) => client.all.send("chat", "hi")],
+  ["call", (client) => client.call("add", 1, { timeout: 0 })],
+  ["history", (client) => client.join("lobby").history()],
+  ["ping", (client) => client.ping()],
+];
+
+for (const connected of [false, true]) {
+  const where = connected ? "for answers" : "for a connection";
+
+  for (const [type, request] of requests) {
+    test(`500 may wait ${where}: ${type}`, async (t) => {
+      const world = new World(t);
+      const client = connected ? await world.open() : world.connect();
+      client.join("lobby");
+      if (connected) world.socket.reply("join");
+      const made = Array.from({ length: 501 }, () => request(client));
+      assert.equal(await codeOf(made[500]), "outbox_full");
+      assert.equal(await outcome(made[499]), "pending");
+      if (!connected) {
+        world.socket.welcome();
+        world.socket.reply("join");
+      }
+      const asked = world.socket.requests.filter((asked) => asked.type === type);
+      assert.equal(asked.length, 500);
+      assert.deepEqual(asked, asked.toSorted((a, b) => a.id - b.id));
+      world.socket.receive({ message_type: "reply", id: asked[7].id });
+      assert.equal(await outcome(request(client)), "pending", "there is room again");
+      assert.equal(await codeOf(request(client)), "outbox_full");
+    });
+  }
+
+  test(`2 MiB may wait ${where}, and what is made then`, async (t) => {
+    const world = new World(t);
+    const client = connected
+      ? await world.open({}, undefined, { max_message_bytes: undefined })
+      : world.connect();
+    const large = "é".repeat(1 << 19); // two bytes each
+    const made = Array.from({ length: 3 }, () => client.all.send("chat", large));
+    assert.deepEqual(await Promise.all(made.map(outcome)).then((all) => all.map((it) => it?.code ?? it)),
+      ["pending", "pending", "outbox_full"]);
+    if (!connected) world.socket.welcome({ max_message_bytes: undefined });
+    world.socket.reply("send");
+    assert.equal(await outcome(client.all.send("chat", large)), "pending");
+    world.socket.end(1006);
+    assert.equal(await codeOf(client.ping()), "outbox_full");
+  });
+}
+
+test("what was given up counts until it has left", async (t) => {
   const world = new World(t);
-  const client = world.connect();
-  const sent = Array.from({ length: 101 }, (_, i) => client.all.send("chat", i));
-  assert.equal(await codeOf(sent[100]), "outbox_full");
-  assert.equal(await outcome(sent[99]), "pending");
+  const client = await world.open();
+  world.socket.bufferedAmount = 2_097_152;
+  assert.equal(await codeOf(client.call("add")), "outbox_full");
+  client.handle("large", () => "x");
+  world.socket.receive({ message_type: "call", id: 1, method: "large" });
   await settled();
-  world.socket.welcome();
-  assert.equal(contents(world.socket).length, 100);
+  assert.deepEqual(world.socket.sent, [], "and a server that does not read gets no answers");
+  world.socket.bufferedAmount = 0;
+  assert.equal(await outcome(client.call("add")), "pending");
 });
 
-test("an outbox holds 1 MiB", async (t) => {
+for (const connected of [false, true]) {
+  test(`a room that is one too many is refused, ${connected ? "on a connection" : "without one"}`, async (t) => {
+    const world = new World(t);
+    const client = connected ? await world.open() : world.connect();
+    const errors = [];
+    const join = (i) => {
+      const room = client.join(`r${i}`);
+      room.onError(({ code }) => errors.push(`${room.name} ${code}`));
+      return room;
+    };
+    for (let i = 0; i < 501; i++) join(i);
+    await settled();
+    assert.deepEqual(errors, ["r500 outbox_full"]);
+    if (!connected) world.socket.welcome();
+    const asked = world.socket.requests;
+    assert.equal(asked.length, 500);
+    for (const { id } of asked) world.socket.receive({ message_type: "reply", id });
+    assert.equal(join(500).joined, false);
+    assert.equal(world.socket.last("join").room, "r500", "it may be asked for again");
+  });
+}
+
+test("coming and going on a connection that stalls is bounded", async (t) => {
   const world = new World(t);
-  const client = world.connect();
-  const half = client.all.send("chat", "é".repeat(1 << 18)); // two bytes each
-  assert.equal(await outcome(half), "pending");
-  assert.equal(await codeOf(client.all.send("chat", "é".repeat(1 << 18))), "outbox_full");
-  await settled();
-  world.socket.welcome({ max_message_bytes: undefined });
-  world.socket.reply("send");
+  const client = await world.open();
+  for (let i = 0; i < 2_000; i++) {
+    const room = client.join("lobby", { members: true });
+    room.onError(() => {});
+    room.leave();
+    if (i % 10 === 0) client.join(`r${i}`).leave();
+    await null;
+    t.mock.timers.tick(1);
+  }
+  assert.ok(world.socket.sent.length < 510, `${world.socket.sent.length}`);
+});
+
+test("rooms that were left without a connection are not remembered without end", async (t) => {
+  const world = new World(t);
+  const client = await world.open({}, undefined, { session: "s1" });
   world.socket.end(1006);
-  assert.equal(await outcome(client.all.send("chat", "é".repeat(1 << 18))), "pending");
+  for (let i = 0; i < 1_001; i++) client.join(`r${i}`).leave();
+  await world.nextAttempt();
+  world.socket.welcome();
+  assert.deepEqual(world.socket.requests, [], "the session is not gone on with");
 });
 
 test("the bounds of an outbox can be set", async (t) => {
   const world = new World(t);
   const client = world.connect({ outbox: { messages: 1 } });
-  client.all.send("chat", 1);
+  const first = client.all.send("chat", 1);
   assert.equal(await codeOf(client.all.send("chat", 2)), "outbox_full");
   assert.equal(await codeOf(client.call("anything")), "outbox_full");
-});
-
-test("there is no such bound while there is a connection", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
-  const sent = Array.from({ length: 200 }, (_, i) => client.all.send("chat", i));
-  assert.equal(await outcome(sent[199]), "pending");
-  assert.equal(contents(world.socket).length, 200);
+  await settled();
+  world.socket.welcome();
   world.socket.end(1006);
-  assert.equal(await outcome(sent[199]), "pending", "nor is what was sent given up");
-  assert.equal(await codeOf(client.all.send("chat", 200)), "outbox_full");
+  assert.equal(await outcome(first), "pending", "what waits is not given up");
 });
 
 test("what the server would not take is not sent", async (t) => {
@@ -323,20 +400,23 @@ test("a message that comes twice is dropped", async (t) => {
   world.socket.receive(message("chat", 4, { id: "m", sender_id: "zoe" }));
   world.socket.receive(message("chat", 5));
   world.socket.receive(message("chat", 6));
-  assert.deepEqual(got, [1, 4, 5, 6]);
+  for (const guest of [undefined, "g1", "g2", "g1", undefined]) { // all without a name
+    world.socket.receive(message("chat", guest, { id: "m", sender_id: null, guest }));
+  }
+  assert.deepEqual(got, [1, 4, 5, 6, undefined, "g1", "g2"]);
 });
 
-test("it remembers the last 1,000", async (t) => {
+test("it remembers the last 10,000", async (t) => {
   const world = new World(t);
   const client = await world.open();
   let got = 0;
   client.on("chat", () => got++);
   const receive = (id) => world.socket.receive(message("chat", null, { id: `m${id}` }));
-  for (let id = 0; id < 1_001; id++) receive(id);
+  for (let id = 0; id < 10_001; id++) receive(id);
   receive(1);
-  assert.equal(got, 1_001);
+  assert.equal(got, 10_001);
   receive(0);
-  assert.equal(got, 1_002, "the oldest is forgotten");
+  assert.equal(got, 10_002, "the oldest is forgotten");
 });
 
 test("a handler that another one takes off or adds is not called any more, or yet", async (t) => {

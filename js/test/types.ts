@@ -1,6 +1,6 @@
 // What the compiler must accept and refuse, against the declarations that users get.
 
-import { connect, RealtimeError, type Client, type Room } from "@realtime-go/client";
+import { connect, RealtimeError, type Client, type Notices, type Room } from "@realtime-go/client";
 
 interface Events { // an interface will do as well as a type
   chat: { text: string };
@@ -41,6 +41,18 @@ client.handle("confirm", async ({ text }: { text: string }) => text !== "");
 client.onStatus(({ retryIn }) => retryIn satisfies number | undefined);
 room.onError((error) => error satisfies RealtimeError);
 
+client.on("userjoined", ({ user_id }, { sender }) => [user_id satisfies string, sender]);
+client.on("userleft", ({ message }) => message satisfies string);
+room.on("systemnotification", ({ type, user_id, room_id }, message) => {
+  [type satisfies "room_join" | "room_leave", user_id satisfies string | null, room_id satisfies string];
+  message.content satisfies Notices["systemnotification"];
+});
+connect<{ userleft: number }>("/ws").on("userleft", (n) => n satisfies number); // one's own
+
+// @ts-expect-error: the server's own are not sent
+room.send("systemnotification", {});
+// @ts-expect-error: no such notice
+client.on("userjoined", ({ room_id }) => room_id);
 // @ts-expect-error: no such message
 room.on("chats", () => {});
 // @ts-expect-error: wrong content

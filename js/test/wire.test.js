@@ -22,9 +22,9 @@ const contentOf = ({ binary, content }) => binary === undefined ? content : byte
 
 /** A message as the application gets it. */
 function messageOf(message) {
-  const { type, sender, time, id, room, offset, epoch } = message;
+  const { type, sender, time, guest, id, room, offset, epoch } = message;
   const content = contentOf(message);
-  return { type, sender, content, time: new Date(time * 1_000), id, room, offset, epoch };
+  return { type, sender, content, time: new Date(time * 1_000), guest, id, room, offset, epoch };
 }
 
 const bytesOf = (base64) => new Uint8Array(Buffer.from(base64, "base64"));

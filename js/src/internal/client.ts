@@ -18,6 +18,7 @@ import type { Source } from "./source.js";
 import { toHistory, toMark, type Frame } from "./wire.js";
 
 const CALL_TIMEOUT = 10_000; // milliseconds
+const MOST_LEFT = 1_000;
 
 /** RealtimeClient is what an application has of a connection. Its contents have no types yet. */
 export class RealtimeClient implements Client {
@@ -37,9 +38,11 @@ export class RealtimeClient implements Client {
   readonly #inbox: Inbox;
   readonly #seen = new Seen();
   readonly #left = new Set<string>(); // rooms that a session may still be in
+  readonly #reports: Status[] = []; // that the application is told of now
   #session: string | undefined; // that the next connection may resume
   #first = true; // connection
   #line: Line | undefined; // while it is open
+  #renewing: Line | undefined; // that a newer token is asked for
 
   constructor(source: Source, Socket: Socket, outbox: Outbox | undefined, forget: () => void) {
     this.#source = source;
@@ -71,7 +74,8 @@ export class RealtimeClient implements Client {
 
   join(name: string, options: JoinOptions = {}): ClientRoom {
     const room = this.#rooms.get(name) ?? this.#newRoom(name);
-    room.want(options);
+    const waiting = [...this.#rooms.values()].filter(({ waits }) => waits).length;
+    room.want(options, this.#requests.refusal(waiting));
     return room;
   }
 
@@ -125,7 +129,10 @@ export class RealtimeClient implements Client {
 
   /** Leaves a room: now, or when a session goes on that has not heard of it. */
   #part(room: string): void {
-    this.#left.add(room);
+    if (this.#session && this.#left.add(room).size > MOST_LEFT) { // it is cheaper to begin anew
+      this.#session = undefined;
+      this.#left.clear();
+    }
     if (!this.#line) return;
     this.#requests.make({ type: "leave", room }, (error) => {
       if (error?.code !== "disconnected") this.#left.delete(room); // left it is in any case
@@ -156,7 +163,10 @@ export class RealtimeClient implements Client {
 
   #ask(body: Body, manner: Manner): Promise<any> {
     return new Promise((resolve, reject) => {
-      if (this.status.state === "closed") throw closed(this.status);
+      const refusal = this.status.state === "closed"
+        ? closed(this.status)
+        : this.#requests.refusal();
+      if (refusal) throw refusal;
       this.#requests.make(body, (error, content) => {
         if (error) reject(error);
         else resolve(content);
@@ -167,7 +177,13 @@ export class RealtimeClient implements Client {
   #opened({ userId, connectionId, maxMessageBytes, inbox, session }: Welcome): void {
     this.userId = userId;
     this.connectionId = connectionId;
-    this.#line = { write: (data) => this.#connection.write(data), maxBytes: maxMessageBytes };
+    const connection = this.#connection;
+    this.#line = {
+      write: (data) => connection.write(data),
+      get buffered() { return connection.buffered; },
+      maxBytes: maxMessageBytes,
+      calls: 0,
+    };
     this.#requests.open(this.#line);
     this.#resume(session);
     for (const room of this.#rooms.values()) room.enter(); // before what waits, which may be for them
@@ -207,7 +223,9 @@ export class RealtimeClient implements Client {
 
   #report(status: Status): void {
     if (status.state === "closed") this.#requests.abandon(closed(status));
-    this.#statuses.call(status);
+    if (this.#reports.push(status) > 1) return; // a handler has changed it: told behind this one
+    for (const next of this.#reports) this.#statuses.call(next);
+    this.#reports.length = 0;
   }
 
   #receive(frame: Frame): void {
@@ -236,12 +254,19 @@ export class RealtimeClient implements Client {
     if (mark) place?.took(mark, work);
   }
 
-  /** Calls the handlers of a message, unless it has been shown already and is not asked for anew. */
+  /**
+   * Calls the handlers of a message, unless it has been shown already and is not asked for anew:
+   * then what they do is not done twice, and may still go on.
+   */
   #show(message: Message, asked: boolean): Promise<void>[] {
-    const { id, room, sender } = message;
-    if (id !== undefined && !this.#seen.add(sender, id) && !asked) return [];
+    const { room } = message;
+    const key = nameOf(message);
+    const known = key && this.#seen.get(key);
+    if (known && !asked) return known;
     const work = room === undefined ? [] : this.#rooms.get(room)?.receive(message) ?? [];
-    return [...work, ...this.#messages.call(message)];
+    work.push(...this.#messages.call(message));
+    if (key) this.#seen.add(key, work);
+    return work;
   }
 
   #placeOf(room: string | undefined): Place | undefined {
@@ -251,17 +276,27 @@ export class RealtimeClient implements Client {
   async #serve(call: Call): Promise<void> {
     const line = this.#line;
     if (!line) return;
-    const answer = await this.#methods.answer(call, line.maxBytes);
-    if (line === this.#line) line.write(answer); // another connection has other calls
+    const answer = await this.#methods.answer(call, line);
+    // Another connection has other calls, and a server that does not read gets no answers.
+    if (line === this.#line && !this.#requests.stalled) line.write(answer);
   }
 
   /** Gives the server a newer token. If there is none it ends the connection in a while. */
   async #refresh(): Promise<void> {
     const line = this.#line;
-    const token = this.#source.renews && await this.#source.token().catch(() => undefined);
-    if (!token || line !== this.#line) return;
-    this.#requests.make({ type: "refresh", token }, () => {});
+    if (!this.#source.renews || line === this.#renewing) return; // one at a time
+    this.#renewing = line;
+    const token = await this.#source.token().catch(() => undefined);
+    if (line !== this.#line) return;
+    this.#renewing = undefined;
+    if (token) this.#requests.make({ type: "refresh", token }, () => {});
   }
+}
+
+/** By what a message is known that comes twice: one to several places comes from each. */
+function nameOf({ sender, guest, id, room, epoch, offset }: Message): string | undefined {
+  if (id !== undefined) return JSON.stringify([sender, id, guest ?? ""]);
+  return toMark({ epoch, offset }) && JSON.stringify([room, epoch, offset]); // a number
 }
 
 function closed({ reason }: Status): RealtimeError {

@@ -1,15 +1,19 @@
 import type { Status } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Backoff } from "./backoff.js";
-import { comesBack, endsAll, EXPIRED, LOST, mayResume, NORMAL } from "./closecode.js";
-import { explain } from "./explain.js";
+import {
+  comesBack, endsAll, EXPIRED, LOST, mayResume, NORMAL, PROTOCOL_ERROR,
+} from "./closecode.js";
+import { explain, LONGEST_WAIT } from "./explain.js";
 import { Link, type End, type Socket, type Welcome } from "./link.js";
 import type { Credentials, Source } from "./source.js";
 import { onWake } from "./wake.js";
 import type { Data, Frame } from "./wire.js";
 
-const STABLE = 10_000; // milliseconds, after which a connection counts as a success
-const LONGEST_TIMER = 2 ** 31 - 1;
+// All in milliseconds.
+const STABLE = 10_000; // after which a connection counts as a success
+const PATIENCE = 30_000; // for functions of the application
+const RESTART = 1_000; // before an attempt that reconnect has begun is begun anew
 
 /** Who is told what happens to a connection. */
 export interface ConnectionHandler {
@@ -35,8 +39,9 @@ export class Connection {
   #link: Link | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #openSince = 0;
+  #restarted = -Infinity; // when reconnect last began an attempt
   #spread = 0; // milliseconds over which all clients come back
-  #patient = false; // the server has said when to come back
+  #known = false; // there has been a connection, so this client is one that the server takes
   #renewed = false; // the credentials, and they have not proved to be good yet
   #over = false;
 
@@ -52,14 +57,25 @@ export class Connection {
     return this.#status;
   }
 
+  /** Bytes that were written and have not left yet. */
+  get buffered(): number {
+    return this.#link?.buffered ?? 0;
+  }
+
   write(data: Data): void {
     this.#link?.write(data);
   }
 
-  /** Tries now, if it waits or stays away. */
+  /** Tries now: also if it stays away, and anew if an attempt is under way. Doubts what is open. */
   reconnect(): void {
     const { state } = this.#status;
-    if (!this.#over && (state === "waiting" || state === "closed")) void this.#dial();
+    if (this.#over) return;
+    if (state === "open") return this.#link?.probe();
+    const now = performance.now();
+    // A token function that reconnects would otherwise never be done.
+    if (state === "connecting" && now - this.#restarted < RESTART) return;
+    this.#restarted = now;
+    void this.#dial();
   }
 
   /** Ends it for good. */
@@ -75,14 +91,17 @@ export class Connection {
   }
 
   #wake(): void {
-    if (this.#status.state !== "waiting") this.#link?.probe();
-    else if (!this.#patient) void this.#dial();
+    if (this.#status.state !== "closed") this.reconnect();
   }
 
   async #dial(): Promise<void> {
     const attempt = ++this.#attempt;
-    clearTimeout(this.#timer);
+    this.#link?.close();
+    this.#link = undefined;
+    this.#hurry();
     this.#set({ state: "connecting", willRetry: true });
+    await undefined; // functions of the application are called when it has the client
+    if (attempt !== this.#attempt) return;
     try {
       const credentials = await this.#source.next();
       if (attempt === this.#attempt) this.#open(credentials);
@@ -91,7 +110,21 @@ export class Connection {
     }
   }
 
+  /** Ends an attempt of which nothing comes in time. */
+  #hurry(): void {
+    this.#after(PATIENCE, () => {
+      this.#attempt++; // what is answered now is too late
+      this.#failed(new Error("the function for the token or the URL does not answer"));
+    });
+  }
+
+  #after(ms: number, then: () => void): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(then, ms);
+  }
+
   #open(credentials: Credentials): void {
+    clearTimeout(this.#timer);
     this.#link = new Link(this.#Socket, credentials, {
       welcome: (welcome) => this.#opened(welcome),
       frame: (frame) => this.#handler.frame(frame),
@@ -100,17 +133,24 @@ export class Connection {
   }
 
   #opened(welcome: Welcome): void {
-    this.#openSince = Date.now();
-    this.#spread = welcome.reconnectMs;
+    this.#openSince = performance.now();
+    this.#known = true;
+    this.#spread = Math.min(welcome.reconnectMs, LONGEST_WAIT);
+    this.#status = { state: "open", willRetry: true }; // for what the handler calls
     this.#handler.welcome(welcome);
-    this.#set({ state: "open", willRetry: true });
+    this.#handler.status(this.#status);
   }
 
   /** There was nothing to connect with. */
   #failed(error: unknown): void {
     const why = { reason: error instanceof Error ? error.message : String(error), error };
-    if (error instanceof RealtimeError) this.#stop(why);
+    if (error instanceof RealtimeError && !this.#mayPass(error)) this.#stop(why);
     else this.#wait(why, this.#backoff.next());
+  }
+
+  /** Whether an error may be that of another server than ours, while that is replaced. */
+  #mayPass({ code }: RealtimeError): boolean {
+    return this.#known && (code === "bad_token" || code === "bad_url");
   }
 
   #ended(end: End, credentials: Credentials): void {
@@ -122,7 +162,7 @@ export class Connection {
       this.#wait(end, 0);
     } else if (end.code === LOST && !wasOpen) {
       void this.#explain(end, credentials);
-    } else if (comesBack(end.code)) {
+    } else if (comesBack(end.code) || (end.code === PROTOCOL_ERROR && this.#known && !wasOpen)) {
       this.#wait(end, this.#backoff.next(wasOpen && endsAll(end.code) ? this.#spread : 0));
     } else {
       this.#stop(end);
@@ -130,7 +170,7 @@ export class Connection {
   }
 
   #lost(code: number): void {
-    if (Date.now() - this.#openSince >= STABLE) {
+    if (performance.now() - this.#openSince >= STABLE) {
       this.#backoff.reset();
       this.#renewed = false;
     }
@@ -139,21 +179,22 @@ export class Connection {
 
   async #explain({ code }: End, { url, token }: Credentials): Promise<void> {
     const attempt = this.#attempt;
-    const refusal = await explain(this.#source.again(url), token);
+    this.#hurry();
+    const refusal = await explain(this.#source.again(url), token, this.#known);
     if (attempt !== this.#attempt) return;
     const { final, retryAfter, ...reason } = refusal;
     if (final) this.#stop({ code, ...reason });
-    else this.#wait({ code, ...reason }, retryAfter + this.#backoff.next(), retryAfter > 0);
+    else this.#wait({ code, ...reason }, retryAfter + this.#backoff.next());
   }
 
-  #wait(why: Why, ms: number, patient = false): void {
-    const retryIn = Math.min(Math.round(ms), LONGEST_TIMER);
-    this.#patient = patient;
-    this.#timer = setTimeout(() => void this.#dial(), retryIn);
+  #wait(why: Why, ms: number): void {
+    const retryIn = Math.round(ms);
+    this.#after(retryIn, () => void this.#dial());
     this.#set({ state: "waiting", willRetry: true, retryIn, ...why });
   }
 
   #stop(why: Why): void {
+    clearTimeout(this.#timer);
     this.#link = undefined;
     this.#set({ state: "closed", willRetry: false, ...why });
   }

@@ -1,4 +1,9 @@
+import { asString } from "./wire.js";
+
 const PATIENCE = 5_000; // milliseconds
+
+/** The longest wait that a server can ask for, in milliseconds. */
+export const LONGEST_WAIT = 3_600_000;
 
 /** Why no WebSocket opened. */
 export interface Refusal {
@@ -6,7 +11,7 @@ export interface Refusal {
   readonly reason: string;
   /** Whether the same attempt would be refused again. */
   readonly final: boolean;
-  /** Milliseconds that the server wants us to wait. */
+  /** Milliseconds that the server wants us to wait, an hour at most. */
   readonly retryAfter: number;
   /** Undefined if there was no answer. */
   readonly httpStatus?: number;
@@ -15,8 +20,13 @@ export interface Refusal {
 /**
  * Asks with a plain request why the WebSocket of this URL did not open, which a browser does not
  * tell its page. The server gives the same answer.
+ *
+ * known: whether there has been a connection. Then only the server's own words are final: while it
+ * is replaced, a proxy may answer anything in its place.
  */
-export async function explain(url: Promise<URL>, token: string | undefined): Promise<Refusal> {
+export async function explain(
+  url: Promise<URL>, token: string | undefined, known: boolean,
+): Promise<Refusal> {
   try {
     const { href } = await url;
     const response = await fetch(href.replace(/^ws/, "http"), {
@@ -25,7 +35,7 @@ export async function explain(url: Promise<URL>, token: string | undefined): Pro
       headers: token ? { Authorization: `Bearer ${token}` } : {},
       signal: AbortSignal.timeout(PATIENCE),
     });
-    return understand(response, await response.json().catch(() => null));
+    return understand(response, await response.json().catch(() => null), known);
   } catch {
     return {
       reason: "the server cannot be reached, or does not answer a page of another origin",
@@ -35,27 +45,32 @@ export async function explain(url: Promise<URL>, token: string | undefined): Pro
   }
 }
 
-function understand({ status, headers }: Response, body: unknown): Refusal {
+function understand({ status, headers }: Response, body: unknown, known: boolean): Refusal {
   const said = headers.get("Retry-After");
-  const retryAfter = said === null ? 0 : toWait(said);
+  const error = asString(Object(body).error);
   return {
-    reason: reasonFor(status, Object(body).error),
-    final: [400, 401, 403, 404, 405, 431].includes(status) && said === null,
-    retryAfter,
+    reason: reasonFor(status, error),
+    final: [400, 401, 403, 404, 405, 431].includes(status) && said === null &&
+      (!known || error !== undefined),
+    retryAfter: said === null ? 0 : toWait(said, headers.get("Date")),
     httpStatus: status,
   };
 }
 
-/** Milliseconds of a Retry-After, which is in seconds or a date: RFC 9110, section 10.2.3. */
-function toWait(said: string): number {
+/**
+ * Milliseconds of a Retry-After, which is in seconds or a date: RFC 9110, section 10.2.3. The date
+ * is by the clock of the server, as date is, if we may see that.
+ */
+function toWait(said: string, date: string | null): number {
   const seconds = Number(said);
-  const wait = Number.isNaN(seconds) ? Date.parse(said) - Date.now() : 1_000 * seconds;
-  return Math.max(0, wait) || 0;
+  const now = Date.parse(date ?? "") || Date.now();
+  const wait = Number.isNaN(seconds) ? Date.parse(said) - now : 1_000 * seconds;
+  return Math.min(Math.max(0, wait) || 0, LONGEST_WAIT);
 }
 
-function reasonFor(status: number, error: unknown): string {
+function reasonFor(status: number, error: string | undefined): string {
   if (status === 426) {
     return "the server answers but no WebSocket opens: a proxy does not let it through";
   }
-  return typeof error === "string" ? error : `HTTP ${status}`;
+  return error ?? `HTTP ${status}`;
 }

@@ -59,6 +59,11 @@ export class Link {
     }, CONNECT_PATIENCE);
   }
 
+  /** Bytes that were written and have not left yet. */
+  get buffered(): number {
+    return this.#socket.bufferedAmount;
+  }
+
   write(data: Data): void {
     this.#socket.send(data);
   }

@@ -1,6 +1,9 @@
 import { RealtimeError } from "../errors.js";
 import { report } from "./handlers.js";
+import type { Line } from "./requests.js";
 import { sizeOf, type Frame } from "./wire.js";
+
+const MOST_CALLS = 100;
 
 /** A call of the server's. */
 export type Call = Extract<Frame, { kind: "call" }>;
@@ -19,16 +22,19 @@ export class Methods {
     };
   }
 
-  /** Does what a call asks for, and returns what to write then, of at most so many bytes. */
-  async answer({ id, method, content }: Call, maxBytes: number): Promise<string> {
+  /** Does what a call asks for, and returns what to write to the line then. */
+  async answer({ id, method, content }: Call, line: Line): Promise<string> {
     try {
+      if (++line.calls > MOST_CALLS) throw new RealtimeError("busy", "too many calls");
       const result = await this.#find(method)(content);
       const reply = JSON.stringify({ type: "reply", id, content: result });
-      if (sizeOf(reply) <= maxBytes) return reply;
+      if (sizeOf(reply) <= line.maxBytes) return reply;
       throw new RealtimeError("too_large", "the answer is too large");
     } catch (error) {
       const { code, message } = error instanceof RealtimeError ? error : internal(error);
       return JSON.stringify({ type: "error", id, content: { code, message } });
+    } finally {
+      line.calls--;
     }
   }
 

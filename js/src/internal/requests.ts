@@ -23,8 +23,12 @@ export interface Manner {
 /** A connection that requests can be written to. */
 export interface Line {
   write(data: Data): void;
+  /** Bytes that were written and have not left yet. */
+  readonly buffered: number;
   /** The largest message that may be written. */
   readonly maxBytes: number;
+  /** How many calls of the server are being answered. */
+  calls: number;
 }
 
 interface Request {
@@ -44,8 +48,25 @@ export class Requests {
   #bytes = 0;
   #line: Line | undefined;
 
-  constructor({ messages = 100, bytes = 1_048_576 }: Outbox = {}) {
+  constructor({ messages = 500, bytes = 2_097_152 }: Outbox = {}) {
     this.#most = { messages, bytes };
+  }
+
+  /** Whether what was written does not leave. */
+  get stalled(): boolean {
+    return this.#line !== undefined && this.#line.buffered >= this.#most.bytes;
+  }
+
+  /**
+   * Why the application may ask for nothing more: so much waits already, for a connection or for
+   * answers. rooms is how many of these wait to be joined. What keeps a connection as it is, such
+   * as a leave or an acknowledgement, may be made in any case.
+   */
+  refusal(rooms = 0): RealtimeError | undefined {
+    const { messages, bytes } = this.#most;
+    const few = Math.max(rooms, this.#pending.size) < messages && this.#bytes < bytes;
+    if (few && !this.stalled) return undefined; // what was given up may not have left yet
+    return new RealtimeError("outbox_full", "too much waits for the server already");
   }
 
   get connected(): boolean {
@@ -58,9 +79,6 @@ export class Requests {
     const id = ++this.#lastId;
     const data = encode({ type, id, ...members });
     const size = sizeOf(data);
-    if (!this.#line && this.#isFullFor(size)) {
-      return settle(new RealtimeError("outbox_full", "too much waits for a connection already"));
-    }
     const timer = timeout > 0 && timeout < 2 ** 31
       ? setTimeout(() => this.#giveUp(id, timeout), timeout)
       : undefined;
@@ -104,10 +122,6 @@ export class Requests {
   /** Fails all. */
   abandon(error: RealtimeError): void {
     for (const id of this.#pending.keys()) this.answer(id, error);
-  }
-
-  #isFullFor(size: number): boolean {
-    return this.#pending.size >= this.#most.messages || this.#bytes + size > this.#most.bytes;
   }
 
   #send(line: Line, id: unknown, request: Request): void {

@@ -90,8 +90,13 @@ export class ClientRoom implements Room, Place {
     this.#references.remove();
   }
 
-  /** One more wants it. */
-  want({ members = false, history }: JoinOptions): void {
+  /** Whether it has been asked for and we are not in. */
+  get waits(): boolean {
+    return this.#wanted && !this.joined;
+  }
+
+  /** One more wants it. Of what the server would have to be asked for, refusal says if it cannot. */
+  want({ members = false, history }: JoinOptions, refusal?: RealtimeError): void {
     this.#references.add();
     const anew = !this.#wanted;
     const list = members && !this.#withMembers;
@@ -99,7 +104,8 @@ export class ClientRoom implements Room, Place {
     this.#withMembers ||= members;
     if (anew) {
       this.#newest = history;
-      this.enter();
+      if (refusal) queueMicrotask(() => this.#refused(refusal)); // handlers are set by then
+      else this.enter();
     } else if (list && this.#requests.connected) {
       this.#list();
     }
@@ -268,8 +274,8 @@ export class ClientRoom implements Room, Place {
   }
 
   #left(): void {
+    if (this.#wanted) this.#client.part(); // not if we were refused
     this.#wanted = false;
     this.lost();
-    this.#client.part();
   }
 }

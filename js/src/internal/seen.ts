@@ -1,21 +1,22 @@
-const MOST = 1_000;
+const MOST = 10_000;
 
-/** Seen remembers the last 1,000 messages that had an id. */
+/** Seen remembers the last 10,000 messages that can be told from others, and the work for them. */
 export class Seen {
-  readonly #keys = new Set<string>();
+  readonly #work = new Map<string, Promise<void>[]>();
 
-  /** Notes a message, and reports whether it is new. */
-  add(sender: string | null, id: string): boolean {
-    const key = JSON.stringify([sender, id]);
-    if (this.#keys.has(key)) return false;
-    this.#keys.add(key);
-    if (this.#keys.size > MOST) this.#forgetOldest();
-    return true;
+  /** The work for a message that was shown, undefined if it is new. */
+  get(key: string): Promise<void>[] | undefined {
+    return this.#work.get(key);
+  }
+
+  add(key: string, work: Promise<void>[]): void {
+    this.#work.set(key, work);
+    if (this.#work.size > MOST) this.#forgetOldest();
   }
 
   #forgetOldest(): void {
-    for (const key of this.#keys) {
-      this.#keys.delete(key);
+    for (const key of this.#work.keys()) {
+      this.#work.delete(key);
       return;
     }
   }

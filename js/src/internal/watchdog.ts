@@ -10,8 +10,9 @@ export class Watchdog {
   readonly #ping: () => void;
   readonly #giveUp: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #heard = Date.now();
+  #heard = performance.now(); // not the time of day, which may be set
   #asked = 0; // how often, since something was heard
+  #probing = false;
 
   constructor(ping: () => void, giveUp: () => void) {
     this.#ping = ping;
@@ -21,12 +22,15 @@ export class Watchdog {
 
   /** Something came. The timer is left alone: it looks when it would have been due. */
   heard(): void {
-    this.#heard = Date.now();
+    this.#heard = performance.now();
     this.#asked = 0;
+    this.#probing = false;
   }
 
-  /** Asks at once, with little patience: there is reason to doubt. */
+  /** Asks at once, with little patience: there is reason to doubt. More doubts change nothing. */
   probe(): void {
+    if (this.#probing) return;
+    this.#probing = true;
     this.#ask(PROBE_PATIENCE);
   }
 
@@ -42,14 +46,14 @@ export class Watchdog {
 
   #sleep(ms: number): void {
     clearTimeout(this.#timer);
-    const due = Date.now() + ms;
-    this.#timer = setTimeout(() => this.#look(Date.now() - due > LATE), ms);
+    const due = performance.now() + ms;
+    this.#timer = setTimeout(() => this.#look(performance.now() - due > LATE), ms);
   }
 
   #look(late: boolean): void {
-    const left = this.#heard + QUIET - Date.now();
+    const left = this.#heard + QUIET - performance.now();
     if (this.#asked === 0 && left > 0) {
-      this.#sleep(Math.min(left, QUIET)); // more only if the clock was set back
+      this.#sleep(left);
     } else if (this.#asked === 0 || (late && this.#asked === 1)) {
       // Late means that we have slept, and that an answer may not have been let in yet. A page whose
       // timers are always late has had its chance then.

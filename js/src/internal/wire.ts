@@ -136,6 +136,7 @@ function toMessage(type: string, raw: Record<string, unknown>): Message {
     content: raw.content,
     sender: asString(raw.sender_id) ?? null,
     time: new Date((asNumber(raw.timestamp) ?? 0) * 1_000),
+    guest: asString(raw.guest),
     id: asString(raw.id),
     room: asString(raw.room),
     offset: asNumber(raw.offset),

@@ -1,15 +1,47 @@
-import type { RealtimeError } from "./errors.js";
+/**
+ * The client of realtime for browsers, workers and Node: rooms, messages to users and connections,
+ * and calls in both directions, over one WebSocket that comes back by itself.
+ *
+ * @packageDocumentation
+ */
+/**
+ * Why a request failed: an answer of the server, or a reason of the client's own.
+ *
+ * The server's codes are `bad_request`, `unknown_type`, `unknown_event`, `unknown_method`,
+ * `forbidden`, `denied`, `limit`, `too_large`, `expired`, `no_history`, `epoch` and `internal`, and
+ * those of the application. The client's own:
+ *
+ * - `outbox_full`: too much waits already, for a connection or for answers.
+ * - `too_large`: the server would not take a message of this size, so it was not sent.
+ * - `timeout`: no answer came in time.
+ * - `disconnected`: the connection ended before the answer to a call. It may have been done.
+ * - `removed`: the server has taken us out of the room.
+ * - `closed`: the client was closed, or stays away from the server.
+ * - `bad_token`, `bad_url`: nothing can be connected to with these.
+ */
+export declare class RealtimeError extends Error {
+    readonly name = "RealtimeError";
+    /** For programs; the message is for humans. */
+    readonly code: string;
+    constructor(code: string, message?: string, options?: {
+        cause?: unknown;
+    });
+}
 /**
  * Where the server is: absolute, or relative to the page. `http` and `https` become `ws` and `wss`.
- * A function is called for every attempt to connect, for URLs that are good for one only. If it
+ * A function is called for every attempt to connect, for URLs that are good for one only. It has
+ * 30 s: then the attempt ends, a late answer is ignored, and the next attempt calls it again. If it
  * throws a {@link RealtimeError} the client stays away, and after any other error it tries again.
+ * It may use the client, but it must not wait for an answer of a server that cannot be reached
+ * without it.
  */
 export type Url = string | URL | (() => string | URL | Promise<string | URL>);
 /**
  * Who we are, for a server that asks for a bearer token: letters, digits and `-._~`. A function is
- * called for every attempt to connect and when the server says that the token has expired. It may
- * take its time. Nothing, or an empty string, is no token. Errors are treated like those of
- * a {@link Url}.
+ * called for every attempt to connect and when the server says that the token has expired. The
+ * first call comes after `connect` has returned. Nothing, or an empty string, is no token. For time,
+ * errors and the use of the client the same holds as for a {@link Url}. It must throw if an answer
+ * is no token, for example one with an HTTP status that is not 200.
  */
 export type Token = string | (() => Maybe<string> | Promise<Maybe<string>>);
 type Maybe<T> = T | null | undefined | void;
@@ -17,16 +49,23 @@ type Maybe<T> = T | null | undefined | void;
 export interface Options {
     /** Default: no token. A browser sends the cookies of the server in any case. */
     token?: Token;
-    /** How much may wait for a connection. */
+    /** How much may wait for a connection, or for answers. */
     outbox?: Outbox;
     /** The WebSocket to use. Default: the global one, which Node has from version 22 on. */
     WebSocket?: new (url: string, protocols: string[]) => any;
 }
-/** How much may wait for a connection. What is more is rejected with `outbox_full`. */
+/**
+ * How much may wait for the server: for a connection, or for answers on one. While so much waits,
+ * what is new is rejected with `outbox_full`, and what waits is not changed. The defaults are what
+ * a server takes at once.
+ */
 export interface Outbox {
-    /** Messages and calls. Default: 100. */
+    /**
+     * Messages, calls, pings and requests for history; and, counted for themselves, rooms that are to
+     * be joined. Default: 500.
+     */
     messages?: number;
-    /** Bytes of these. Default: 1 MiB. */
+    /** Bytes of these. The last one may go beyond it. Default: 2 MiB. */
     bytes?: number;
 }
 /**
@@ -48,11 +87,38 @@ export interface Message<Content = any> extends Position {
     readonly sender: string | null;
     /** When the server got it, to the second. */
     readonly time: Date;
-    /** By which one that comes twice is known. */
+    /** Tells somebody anonymous who sent it from others, and from the server. It is no name. */
+    readonly guest: string | undefined;
+    /** By which one that comes twice is known, with its sender and guest. */
     readonly id: string | undefined;
     /** The room that it was sent to. */
     readonly room: string | undefined;
 }
+/**
+ * The server's own messages, which come beside those of the application where it has announcements
+ * switched on. Types of the application with these names take their place.
+ */
+export interface Notices {
+    /** A user's first connection has opened. */
+    userjoined: {
+        user_id: string;
+        message: string;
+    };
+    /** A user's last connection has ended. */
+    userleft: {
+        user_id: string;
+        message: string;
+    };
+    /** A user, or an anonymous connection, has joined a room or left it. */
+    systemnotification: {
+        type: "room_join" | "room_leave";
+        user_id: string | null;
+        room_id: string;
+        message: string;
+    };
+}
+/** What may be received: the application's messages and the server's. */
+export type Received<Events extends object> = Events & Omit<Notices, keyof Events>;
 /** Arguments for a content that may be left out if it may be undefined. */
 export type Arguments<Content, More extends unknown[] = []> = undefined extends Content ? [content?: Content, ...More] : [content: Content, ...More];
 /** Somebody to send to: a room, a user, a connection, or all. */
@@ -62,6 +128,9 @@ export interface Sender<Events extends object = Record<string, any>> {
      * anything else as JSON.
      *
      * The promise is kept when the server has accepted the message; that somebody got it is not said.
+     * It is rejected in the end if the message cannot be sent, so handle that: `await` it, or `catch`
+     * it where nobody waits. A rejection that is not handled is reported by browsers and ends Node.
+     *
      * Without a connection the message waits for one in the outbox. If a connection ends before the
      * answer it is sent again with the next one; clients like this one drop what comes twice.
      *
@@ -152,7 +221,7 @@ export interface Room<Events extends object = Record<string, any>> extends Sende
     /** How many users are in the room; right also for more than 1,000. */
     readonly memberCount: number;
     /** Calls the handler with each message of this type to this room. Returns what ends that. */
-    on<Type extends keyof Events & string>(type: Type, handler: (content: Events[Type], message: Message<Events[Type]>) => void): () => void;
+    on<Type extends keyof Received<Events> & string>(type: Type, handler: (content: Received<Events>[Type], message: Message<Received<Events>[Type]>) => void): () => void;
     /** Calls the handler when members have come or gone. Returns what ends that. */
     onMembers(handler: (members: readonly string[]) => void): () => void;
     /**
@@ -163,9 +232,10 @@ export interface Room<Events extends object = Record<string, any>> extends Sende
     /** Calls the handler where messages of the room are missing. Returns what ends that. */
     onGap(handler: (gap: Gap) => void): () => void;
     /**
-     * Calls the handler when the server refuses us the room or its members, or takes us out of it. A
-     * room that was refused is left alone until it is joined again. An error without a handler is reported like one that
-     * nobody caught. Returns what ends that.
+     * Calls the handler when the server refuses us the room or its members, or takes us out of it, and
+     * with `outbox_full` if too many rooms wait to be joined. A room that was refused is left alone
+     * until it is joined again. An error without a handler is reported like one that nobody caught.
+     * Returns what ends that.
      */
     onError(handler: (error: RealtimeError) => void): () => void;
     /**
@@ -260,7 +330,7 @@ export interface Client<Events extends object = Record<string, any>, Calls exten
      */
     join(name: string, options?: JoinOptions): Room<Events>;
     /** Calls the handler with each message of this type, of rooms too. */
-    on<Type extends keyof Events & string>(type: Type, handler: (content: Events[Type], message: Message<Events[Type]>) => void): () => void;
+    on<Type extends keyof Received<Events> & string>(type: Type, handler: (content: Received<Events>[Type], message: Message<Received<Events>[Type]>) => void): () => void;
     /**
      * Calls the handler where messages are missing, of rooms too. Those to us as a user may be
      * missing after each reconnect, unless the application has an inbox. Returns what ends that.
@@ -289,7 +359,14 @@ export interface Client<Events extends object = Record<string, any>, Calls exten
      * @throws RealtimeError `outbox_full` or `closed`.
      */
     ping(): Promise<number>;
-    /** Tries to connect now, if it waits to, or if it stays away. */
+    /**
+     * Tries to connect now, whatever the state. A wait ends, also one that the server has asked for. A
+     * client that stays away tries again, for whatever reason it does, unless `close` has ended it. An
+     * attempt that is under way is begun anew, with its token and URL, but not twice within a second.
+     * Of an open connection a sign of life is asked for; it is given up if none comes within 5 s. The
+     * page does the same when it is seen again and when the network is back, unless the client stays
+     * away.
+     */
     reconnect(): void;
     /**
      * Ends the connection when each has closed it who got this same client from `connect`. It does so
@@ -298,4 +375,16 @@ export interface Client<Events extends object = Record<string, any>, Calls exten
      */
     close(): void;
 }
+/**
+ * Connects to a server, and comes back whenever that makes sense. It returns at once; what is sent,
+ * called and joined before there is a connection waits for one.
+ *
+ * Connecting twice to the same URL, with the same token if that is a string, gives the same client,
+ * with the options of the first; it is closed when each has closed it. A client that stays away is
+ * made to try again by that. For a client of one's own the URL may be a function.
+ *
+ * @throws TypeError if the URL is none, or is relative where there is no page.
+ * @throws Error if there is no WebSocket.
+ */
+export declare function connect<Events extends object = Record<string, any>, Calls extends Record<keyof Calls, [request: any, response: any]> = Record<string, [any, any]>>(url: Url, options?: Options): Client<Events, Calls>;
 export {};

@@ -1,0 +1,118 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/client"
+)
+
+// asks is what an application may ask for and wait for an answer to.
+var asks = map[string]func(ctx context.Context, c *client.Client, room string) error{
+	"send": func(ctx context.Context, c *client.Client, room string) error {
+		return c.Send(ctx, realtime.ToRoom(room), realtime.Message{})
+	},
+	"call": func(ctx context.Context, c *client.Client, room string) error {
+		_, err := c.Call(ctx, "add", nil)
+		return err
+	},
+	"join":  func(ctx context.Context, c *client.Client, room string) error { return c.Join(ctx, room) },
+	"leave": func(ctx context.Context, c *client.Client, room string) error { return c.Leave(ctx, room) },
+	"history": func(ctx context.Context, c *client.Client, room string) error {
+		_, err := c.History(ctx, room, client.HistoryQuery{})
+		return err
+	},
+	"presence": func(ctx context.Context, c *client.Client, room string) error {
+		_, err := c.Presence(ctx, room)
+		return err
+	},
+	"ping": func(ctx context.Context, c *client.Client, room string) error {
+		_, err := c.Ping(ctx)
+		return err
+	},
+}
+
+// What waits for the server is bounded in number: on a connection that stalls, and without one.
+func TestPendingRequests(t *testing.T) {
+	for name, ask := range asks {
+		for _, connected := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, " ", connected), func(t *testing.T) {
+				served(t, play(t, func(*stage, int) { time.Sleep(5 * time.Second) }), func(t *testing.T, w *world) {
+					c := w.dial("alice").Client
+					if !connected {
+						w.setDown(true)
+						w.cut()
+						synctest.Wait()
+					}
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					ended := make(chan error, 1000)
+					for i := range 1000 {
+						go func() { ended <- ask(ctx, c, fmt.Sprint("r", i)) }()
+					}
+					synctest.Wait()
+					require.Empty(t, ended)
+					for other, ask := range asks {
+						require.ErrorIs(t, ask(ctx, c, "one more"), client.ErrFull, other)
+					}
+					cancel()
+					for range 1000 {
+						require.ErrorIs(t, <-ended, context.Canceled)
+					}
+					short, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					require.ErrorIs(t, ask(short, c, "again"), context.DeadlineExceeded)
+				})
+			})
+		}
+	}
+}
+
+// It is bounded in bytes too, but for the last one, and what waits keeps its order.
+func TestPendingBytes(t *testing.T) {
+	var heard []string
+	served(t, play(t, func(s *stage, n int) {
+		if n == 1 {
+			time.Sleep(time.Minute)
+			return
+		}
+		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+			heard = append(heard, string(a.Content[:2]))
+			s.replies(a)
+		}
+	}), func(t *testing.T, w *world) {
+		alice := w.dialWith("alice", client.DialOptions{PendingBytes: 100_000, PingInterval: -1})
+		sent := make(chan error, 4)
+		var want []string
+		for i := range 4 {
+			msg := realtime.Message{Content: []byte(fmt.Sprintf(`"%d%030000d"`, i, 0))}
+			want = append(want, fmt.Sprintf(`"%d`, i))
+			go func() { sent <- alice.Send(t.Context(), realtime.ToAll(), msg) }()
+			synctest.Wait()
+		}
+		require.ErrorIs(t, alice.Send(t.Context(), realtime.ToAll(), realtime.Message{}), client.ErrFull)
+		for range 4 {
+			require.NoError(t, <-sent)
+		}
+		require.True(t, slices.Equal(want, heard), "%q", heard)
+		require.NoError(t, alice.Send(t.Context(), realtime.ToAll(), realtime.Message{Content: []byte("12")}))
+	})
+}
+
+// After the end that is what is said.
+func TestPendingAfterTheEnd(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+		alice := w.dialWith("alice", client.DialOptions{PendingRequests: 1})
+		require.NoError(t, alice.Close())
+		for name, ask := range asks {
+			require.ErrorIs(t, ask(t.Context(), alice.Client, "lobby"), realtime.ErrClosed, name)
+		}
+	})
+}

@@ -1,9 +1,0 @@
-/**
- * The client of realtime for browsers, workers and Node: rooms, messages to users and connections,
- * and calls in both directions, over one WebSocket that comes back by itself.
- *
- * @packageDocumentation
- */
-export type { Arguments, CallOptions, Client, Gap, History, HistoryQuery, Join, JoinOptions, Message, Options, Outbox, Position, Receipt, Room, SendOptions, Sender, State, Status, Token, Url, } from "./api.js";
-export { connect } from "./connect.js";
-export { RealtimeError } from "./errors.js";

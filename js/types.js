@@ -1,0 +1,20 @@
+// Makes one file of the declarations of what is public, for import and, the same, for require. They
+// have the names of the code that they are about, so that each compiler finds them.
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+
+const read = (name) => readFileSync(new URL(`build/${name}.d.ts`, import.meta.url), "utf8");
+
+const declared = ["errors", "api", "connect"].map(read).join("")
+  .replace(/^import [^;]*;\n/gm, "") // they are in the same file
+  .replace(/^export \{\};\n/gm, "");
+const [about] = read("index").match(/^\/\*\*.*?\*\/\n/s);
+const exported = [...read("index").matchAll(/\{([^}]*)\}/g)].flatMap(([, names]) => names.split(","))
+  .map((name) => name.trim()).filter(Boolean);
+for (const name of exported) {
+  if (!new RegExp(`^export declare (?:class|function) ${name}\\b|^export (?:interface|type) ${name}\\b`, "m")
+    .test(declared)) throw new Error(`no declaration of ${name}`);
+}
+for (const ending of ["d.ts", "d.cts"]) {
+  writeFileSync(new URL(`dist/realtime.${ending}`, import.meta.url), `${about}${declared}export {};\n`);
+}
+rmSync(new URL("build", import.meta.url), { recursive: true });
