@@ -35,8 +35,9 @@ type Conn struct {
 	pings    pings
 	calls    calls
 	pulls    pulls
-	inbox    *feed  // nil if it has none
-	cameBack excuse // its client goes on over another connection
+	inbox    *feed        // nil if it has none
+	over     atomic.Int64 // when it ended, as a c.now(); 0 before
+	heard    atomic.Bool  // anything has come in
 
 	mu       sync.Mutex
 	phase    phase
@@ -243,6 +244,7 @@ func (c *Conn) finish(e *CloseError, within time.Duration) bool {
 	if !c.end.CompareAndSwap(nil, e) {
 		return false
 	}
+	c.over.Store(int64(c.now()))
 	frame := func() *engine.Frame { return engine.CloseFrame(uint16(e.Code), e.Reason) }
 	switch e.Cause {
 	case CauseLost:

@@ -61,6 +61,9 @@ type feed struct {
 	// begin says where the client begins in another life of an inbox; nil for a room.
 	begin func(ctx context.Context) (Position, error)
 
+	first   uint64 // of an inbox: the offset of what the client was given first
+	firstAt uint64 // and how many frames must have been written for that to be
+
 	given  Position // the last that the client was given, if acks is set
 	acks   func()   // begins to acknowledge for a client that does not do so; may be nil
 	acking bool
@@ -181,7 +184,12 @@ func (f *feed) give(frame *engine.Frame, at Position, prev uint64, t *tally) boo
 
 // gave notes what the client was given.
 func (f *feed) gave(at Position) {
-	if f.told = at.Offset; f.acks == nil {
+	f.told = at.Offset
+	if f.begin != nil && f.first == 0 {
+		n := f.link.Counts()
+		f.first, f.firstAt = at.Offset, n.Written+uint64(n.Queued)
+	}
+	if f.acks == nil {
 		return
 	}
 	if f.given = at; !f.acking {

@@ -72,6 +72,9 @@ func (r *reader) init(rs *readers, c *Conn) {
 // alive, waiting, ping, pong and wake are the ears of the transport.
 func (r *reader) alive(n int) {
 	r.c.alive()
+	if !r.c.heard.Load() {
+		r.c.heard.Store(true)
+	}
 	if !r.c.ended() {
 		return
 	}
