@@ -38,6 +38,7 @@ type Conn struct {
 	inbox    *feed        // nil if it has none
 	over     atomic.Int64 // when it ended, as a c.now(); 0 before
 	heard    atomic.Bool  // anything has come in
+	held     atomic.Int64 // bytes of the message that is being read
 
 	mu       sync.Mutex
 	phase    phase

@@ -354,3 +354,38 @@ func TestCompressFrom(t *testing.T) {
 		require.Equal(t, want, compressed, size)
 	}
 }
+
+// What is being read counts: a message that stops in the middle, compressed or not, takes memory
+// of the budget until it is complete or its connection ends.
+func TestWhatIsBeingReadCounts(t *testing.T) {
+	o := compressing()
+	o.PingInterval = -1
+	s := newSite(t, o, false)
+	text := strings.Repeat("x", 60<<10)
+	for name, test := range map[string]struct {
+		extensions, begin, rest string
+		bytes                   int64
+	}{
+		"compressed": {
+			extensions: browserOffer,
+			begin:      masked(0x41, deflate(t, text)[:60]), rest: masked(0x80, deflate(t, text)[60:]),
+			bytes: 48 << 10,
+		},
+		"plain": {begin: masked(0x01, text[:50<<10]), rest: masked(0x80, text[50<<10:]), bytes: 50 << 10},
+		"short": {begin: "\x81", rest: masked(0x81, "ping")[1:], bytes: 16 << 10},
+	} {
+		c := s.offer(t, "bob", test.extensions)
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
+		_, err := c.Write([]byte(test.begin))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes >= test.bytes }, patience, time.Millisecond, name)
+		_, err = c.Write([]byte(test.rest))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
+		_, err = c.Write([]byte(test.begin))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes >= test.bytes }, patience, time.Millisecond, name)
+		require.NoError(t, c.Close())
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
+	}
+}

@@ -104,6 +104,7 @@ func (m *Manager) buildDispatch() {
 	requests := requester{
 		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials,
 		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(&m.tally.frames.Budget, m.wheel),
+		replies:   &m.tally.frames.Replies,
 		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
 	requests.resume = m.sessions.absences.resume
@@ -125,7 +126,8 @@ func (m *Manager) buildTimers() {
 		notes: &m.notes, tally: &m.tally,
 	}
 	m.relief = relief{
-		budget: &m.tally.frames.Budget, wheel: m.wheel, conns: m.index.conns,
+		budget: &m.tally.frames.Budget, replies: &m.tally.frames.Replies,
+		wheel: m.wheel, conns: m.index.conns,
 	}
 	m.relief.begin()
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -74,6 +75,7 @@ type client struct {
 	frames []string
 	end    *realtime.CloseError
 	resume chan struct{} // closed when the client may read
+	pause  time.Duration // between two frames; set before that
 	once   sync.Once
 }
 
@@ -134,7 +136,14 @@ func (c *client) read() {
 		}
 		c.frames = append(c.frames, string(frame))
 		c.mu.Unlock()
+		time.Sleep(c.pause)
 	}
+}
+
+// pace makes a stalled client read one frame after another, with pauses.
+func (c *client) pace(pause time.Duration) {
+	c.pause = pause
+	c.unstall()
 }
 
 // say sends a chat as a plain client does.

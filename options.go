@@ -123,14 +123,18 @@ type Options struct {
 	QueueMessages int
 	QueueBytes    int
 	Slow          SlowPolicy
-	// MemoryBudget bounds what waits to be written over all connections, in bytes of
-	// memory; what many wait for counts once: 256 MiB. The ids of messages that clients have sent
-	// within two minutes count too, and take at most a quarter. Beyond it announcements are dropped,
-	// new connections are refused with 503 or ErrOverloaded, and after a tenth of a second
-	// the connections with the largest backlogs are ended with code 4300, no more than
-	// needed, until the rest is within it. A message is not refused, so that what is sent
-	// meanwhile comes on top. The process takes more than that: under attack three to five times
-	// as much was measured, with the garbage collector's default. Negative: off.
+	// MemoryBudget bounds what waits to be written over all connections, in bytes of memory,
+	// where what many wait for counts once; messages that are being read; and the ids of messages
+	// that clients have sent within two minutes, which take at most a quarter: 256 MiB.
+	//
+	// From seven eighths of it on the connections that would take the longest to read what waits
+	// for them are ended with code 4300, within half a second and no more than needed, until a
+	// quarter is free. Answers that clients have asked for and do not read may take a quarter:
+	// beyond that requests for lists and kept messages wait, and connections that do not read
+	// theirs are ended. Where the whole budget is used up, announcements are dropped, and new
+	// connections are refused with 503 or ErrOverloaded. A message is not refused, so that what
+	// is sent meanwhile comes on top. The process takes more than that: under attack three to
+	// five times as much was measured, with the garbage collector's default. Negative: off.
 	MemoryBudget int
 	// History is how much rooms keep: who joins can have the newest messages first, and a client
 	// that comes back gets what it has missed. Zero Messages: nothing is kept.

@@ -21,6 +21,10 @@ const (
 	quietTime = 10 * time.Second
 )
 
+// halfMessage is about what a connection takes while a small message is half there: a goroutine, a
+// buffer and a decoder.
+const halfMessage = 16 << 10
+
 // reader reads one connection and runs what its messages ask for, in order.
 //
 // The right to read is a token. Usually one goroutine reads a message, runs it and
@@ -83,11 +87,24 @@ func (r *reader) alive(n int) {
 	}
 }
 
+// holds counts the memory of a message that is being read.
+func (r *reader) holds(bytes int) {
+	if n := int64(bytes) - r.c.held.Load(); n != 0 {
+		r.c.held.Add(n)
+		r.tally.frames.Budget.Hold(n)
+	}
+}
+
 // waiting keeps the time since a message or frame has been half there.
 func (r *reader) waiting(inside bool) {
 	if !inside {
 		r.began.Store(0)
-	} else if r.began.CompareAndSwap(0, int64(r.c.now())) {
+		return
+	}
+	if r.c.held.Load() == 0 {
+		r.holds(halfMessage)
+	}
+	if r.began.CompareAndSwap(0, int64(r.c.now())) {
 		r.arm(handlerPatience)
 	}
 }

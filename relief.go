@@ -8,66 +8,141 @@ import (
 	"github.com/realtime-go/realtime/internal/engine"
 )
 
-// reliefPause is how long those who read have to catch up before anybody is ended for
-// want of memory, and again before more are.
-const reliefPause = 100 * time.Millisecond
+const (
+	// reliefPause is the time between two steps.
+	reliefPause = 100 * time.Millisecond
+	// reliefSteps is after how many steps it is looked at how much each connection has read: time
+	// enough for one that is far away. Nobody is ended before.
+	reliefSteps = 3
+)
 
-// relief ends connections while more waits to be written than the budget allows: those
-// that weigh the most, until the others weigh no more than that.
+// relief ends connections while memory is short: those that would take the longest to read what
+// waits for them.
 //
-// A frame that n connections hold is freed with the last of them, so it weighs an n-th
-// part for each: who shares his backlog with a thousand is not ended before one who has a
-// tenth of it for himself, and not all who share it are ended at once. If that did not free
-// enough, because those who are left hold on to the same frames, they weigh more the next
-// time.
+// It begins before the budget is used up, and leaves some of it free, so that newcomers are not
+// refused while it works. A frame that n connections hold is freed with the last of them, so it
+// weighs an n-th part for each: a connection that shares its backlog with a thousand is not ended
+// before one that has a tenth of it for itself, and not all that share it are ended at once. If
+// that did not free enough, because those that are left hold on to the same frames, they weigh
+// more the next time.
+//
+// Answers that are not read have a part of the budget. If that is used up, those go first that
+// have not read the most.
 type relief struct {
-	budget *engine.Budget
-	wheel  *engine.Wheel
-	conns  *shards[*Conn]
-	timer  engine.Timer
+	budget  *engine.Budget
+	replies *engine.Replies
+	wheel   *engine.Wheel
+	conns   *shards[*Conn]
+	timer   engine.Timer
+	// What each connection had read some steps ago, and at least reliefSteps before that.
+	recent, before map[*Conn]uint64
+	steps          int // since memory became short
 }
 
 // begin makes the budget raise its alarm with r. Until the wheel comes by the alarm costs
 // whoever pushes nothing but setting its timer.
 func (r *relief) begin() {
 	r.timer.Fire = r.step
+	r.budget.Mark = r.budget.Limit / 8 * 7
 	r.budget.Alarm = r.again
+	r.replies.Limit = r.budget.Limit / 4
+	r.replies.Alarm = r.again
 }
 
 func (r *relief) again() { r.wheel.Set(&r.timer, reliefPause) }
 
+// load is what one connection weighs.
+type load struct {
+	conn   *Conn
+	weight float64
+	unread int    // bytes of answers
+	read   uint64 // bytes, lately
+}
+
+// slowness is about how many steps it would take to read what waits.
+func (l *load) slowness() float64 { return l.weight / float64(l.read+1) }
+
 // step runs in the goroutine of the wheel, at most once for each reliefPause.
 func (r *relief) step() {
-	if !r.budget.Over() {
+	pressed, short := r.budget.Pressed(), r.replies.Short()
+	if !pressed && !short {
+		r.recent, r.before, r.steps = nil, nil, 0
 		r.budget.Rearm()
 		return
 	}
-	r.lighten(float64(r.budget.Limit))
+	if r.steps%reliefSteps == 0 {
+		r.before, r.recent = r.recent, r.sample()
+	}
+	r.steps++
+	if r.before != nil {
+		loads := r.weigh()
+		if short {
+			r.endUnread(loads, int(r.replies.Limit/2))
+		}
+		if pressed {
+			r.lighten(loads, float64(r.budget.Limit/4*3))
+		}
+	}
 	r.again()
 }
 
-// lighten ends the connections that weigh the most, until the others are within the limit.
-// What others still hold, who have ended or whose flusher has not told the budget yet, is
-// as good as freed.
-func (r *relief) lighten(limit float64) {
-	type load struct {
-		conn   *Conn
-		weight float64
-	}
-	var loads []load
-	total := 0.0
+// sample returns how much each connection has read.
+func (r *relief) sample() map[*Conn]uint64 {
+	moved := make(map[*Conn]uint64)
 	for _, c := range r.conns.snapshot() {
-		if weight := c.link.Weight(); weight > 0 && !c.ended() {
-			loads = append(loads, load{c, weight})
-			total += weight
-		}
+		moved[c] = c.link.Moved()
 	}
-	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.weight, a.weight) })
+	return moved
+}
+
+// weigh returns what the connections weigh that are not about to end. What others still hold, who
+// have ended or whose flusher has not told the budget yet, is as good as freed.
+func (r *relief) weigh() (loads []load) {
+	for _, c := range r.conns.snapshot() {
+		weight := c.link.Weight() + float64(c.held.Load())
+		if weight == 0 || c.ended() {
+			continue
+		}
+		read := c.link.Moved() - r.before[c] // all of it, if the connection is new
+		loads = append(loads, load{conn: c, weight: weight, unread: c.link.Unread(), read: read})
+	}
+	return loads
+}
+
+// endUnread ends connections that do not read what they have asked for, until the others have
+// asked for no more than this, in bytes.
+func (r *relief) endUnread(loads []load, most int) {
+	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.unread, a.unread) })
+	total := 0
 	for _, l := range loads {
-		if total <= limit {
+		total += l.unread
+	}
+	for _, l := range loads {
+		if total <= most {
 			return
 		}
-		l.conn.expel(CauseSlow, CloseSlow, "server is short of memory")
+		if l.read < uint64(l.unread) { // else it is about to be read
+			r.end(l.conn)
+		}
+		total -= l.unread
+	}
+}
+
+// lighten ends the slowest connections, until the others are within so many bytes with all else
+// that is held.
+func (r *relief) lighten(loads []load, most float64) {
+	total := float64(r.budget.Held())
+	for _, l := range loads {
+		total += l.weight - float64(l.conn.held.Load())
+	}
+	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.slowness(), a.slowness()) })
+	for _, l := range loads {
+		if total <= most {
+			return
+		}
+		r.end(l.conn)
 		total -= l.weight
 	}
 }
+
+func (r *relief) end(c *Conn) { c.expel(CauseSlow, CloseSlow, "server is short of memory") }

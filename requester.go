@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"errors"
+
+	"github.com/realtime-go/realtime/internal/engine"
 )
 
 // roomKeeper is what requests need of the index.
@@ -35,6 +37,7 @@ type requester struct {
 	resume  func(c *Conn, token string, may roomCheck) (rooms []string, err error)
 
 	receipts  *receipts
+	replies   *engine.Replies
 	onCall    Handler
 	announced bool // who comes and goes in rooms
 	maxBytes  int  // of an answer

@@ -99,6 +99,12 @@ func (d *requester) presenceRequest(c *Conn, r *request) error {
 		return nil
 	}
 	r.answered = true
+	size := 0
+	d.rooms.inspect(r.room, func(l *listing) { size = len(l.content) })
+	if err := d.replies.Reserve(c.ctx, int64(size)); err != nil {
+		return err
+	}
+	defer d.replies.Release(int64(size))
 	d.rooms.inspect(r.room, func(l *listing) {
 		c.bill.receivers.Add(int64(l.users)) // it costs as much as a message to so many
 		c.charge(len(l.content))
@@ -119,6 +125,10 @@ func (d *requester) historyRequest(c *Conn, r *request) (json.RawMessage, error)
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
+	if err := d.replies.Reserve(c.ctx, defaultPageBytes); err != nil {
+		return nil, err
+	}
+	defer d.replies.Release(defaultPageBytes)
 	page, err := d.pageFor(c, r.room, q)
 	switch {
 	case err != nil:

@@ -30,8 +30,8 @@ type Stats struct {
 	// QueuedBytes is the memory that waits to be written takes, each message once
 	// however many connections wait for it: what Options.MemoryBudget bounds.
 	QueuedBytes int64
-	// MemoryBytes is all that Options.MemoryBudget bounds: QueuedBytes, and the ids of messages
-	// that clients have sent in the last two minutes.
+	// MemoryBytes is all that Options.MemoryBudget bounds: QueuedBytes, messages that are being
+	// read, and the ids of messages that clients have sent in the last two minutes.
 	MemoryBytes int64
 	// Rate is the number of messages a second, over the last ten seconds.
 	Rate float64

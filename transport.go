@@ -57,6 +57,7 @@ type Transport interface {
 // that reads calls.
 type ears interface {
 	alive(n int)         // n bytes came in
+	holds(bytes int)     // so much memory is taken by a message that is not complete
 	waiting(inside bool) // it is about to wait: inside a message, or between two
 	ping() bool          // a ping came in; false: too many
 	pong(payload string) // a pong came in

@@ -187,6 +187,7 @@ func (s *socket) begin(wait bool) (websocket.MessageType, io.Reader, error) {
 }
 
 func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
+	defer s.ears.holds(0)
 	typ, r, err := s.begin(wait)
 	if err != nil {
 		return 0, nil, err
@@ -198,6 +199,7 @@ func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
+		s.holds(buf)
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
@@ -211,6 +213,21 @@ func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 			return 0, nil, s.ended(err)
 		}
 	}
+}
+
+// inflating is about what it takes to inflate a message, beside the message.
+const inflating = 48 << 10
+
+// holds tells how much memory a message takes that is being read.
+func (s *socket) holds(buf []byte) {
+	bytes := 0
+	if cap(buf) > 2*firstBuffer {
+		bytes = cap(buf)
+	}
+	if s.deflate {
+		bytes += inflating
+	}
+	s.ears.holds(bytes)
 }
 
 // ended turns an error of coder/websocket into how the connection ended.

@@ -1,6 +1,9 @@
 package engine
 
-import "sync/atomic"
+import (
+	"cmp"
+	"sync/atomic"
+)
 
 const (
 	// frameOverhead is about what a frame takes beside its bytes.
@@ -23,7 +26,9 @@ const (
 type Budget struct {
 	// Limit is in bytes, 0 is without limit. It bounds nothing by itself, see Alarm.
 	Limit int64
-	// Alarm is called when the limit is passed, and not again before Rearm. Whoever
+	// Mark is at how many bytes the alarm is raised, before the limit is passed. 0 is the limit.
+	Mark int64
+	// Alarm is called when the mark is passed, and not again before Rearm. Whoever
 	// pushes calls it, with locks held: it must neither block nor take the lock of a link.
 	Alarm func()
 
@@ -48,9 +53,15 @@ func (b *Budget) Hold(bytes int64) {
 }
 
 // Over reports whether the limit is passed.
-func (b *Budget) Over() bool { return b.passed(b.Total()) }
+func (b *Budget) Over() bool { return b.Limit > 0 && b.Total() > b.Limit }
 
-func (b *Budget) passed(used int64) bool { return b.Limit > 0 && used > b.Limit }
+// Pressed reports whether the mark is passed.
+func (b *Budget) Pressed() bool { return b.passed(b.Total()) }
+
+func (b *Budget) passed(used int64) bool { return b.Limit > 0 && used > cmp.Or(b.Mark, b.Limit) }
+
+// Held returns how many bytes are held that do not wait to be written.
+func (b *Budget) Held() int64 { return b.held.Load() }
 
 // Settle counts a frame that all have who get it. Whoever has pushed it calls it, once
 // for all pushes. A frame that is never settled is never counted.
@@ -65,7 +76,7 @@ func (b *Budget) Settle(f *Frame) {
 	}
 }
 
-// Rearm lets the alarm be raised again, now if the limit is passed.
+// Rearm lets the alarm be raised again, now if the mark is passed.
 func (b *Budget) Rearm() {
 	b.alarmed.Store(false)
 	b.check(b.Total())

@@ -12,6 +12,21 @@ type batch struct {
 	cut    int  // bytes of the first frame that are on the wire already
 	data   int  // how many of frames were queued
 	last   bool // the close frame is the last of frames
+
+	replies     int // of data, those that answer the peer
+	answer, big int // bytes of these, and of those that Replies counts
+}
+
+// answers notes a frame, if it answers the peer.
+func (b *batch) answers(f *Frame) {
+	if f.class != Reply {
+		return
+	}
+	b.replies++
+	b.answer += f.Len()
+	if f.Len() >= bigReply {
+		b.big += f.Len()
+	}
 }
 
 // rest returns what is to be written.
@@ -63,6 +78,7 @@ func (l *Link) write(frames []*Frame) error {
 		if err := l.wire.Write(frames[:n]); err != nil {
 			return err
 		}
+		l.moved.Add(uint64(bytes))
 		frames = frames[n:]
 	}
 	return nil
@@ -121,7 +137,7 @@ func (l *Link) block(rest batch) {
 	defer l.mu.Unlock()
 	if l.state == Dead {
 		l.lose(rest.data)
-		l.landed()
+		l.landed(&rest)
 		l.cfg.Totals.Budget.release(rest.frames)
 		return
 	}
@@ -149,10 +165,7 @@ func (l *Link) take(b *batch) {
 			break
 		}
 		f := l.queue.pop()
-		if f.class == Reply {
-			l.replies--
-			l.answer -= n
-		}
+		b.answers(f)
 		b.frames = append(b.frames, f)
 	}
 	if l.goodbye != nil && !l.said && l.queue.len() == 0 {
@@ -183,7 +196,7 @@ func (l *Link) wrote(b *batch, err error) bool {
 		return true
 	}
 	l.lose(b.data)
-	l.landed()
+	l.landed(b)
 	dead := l.die()
 	l.mu.Unlock()
 	if dead {
@@ -198,13 +211,24 @@ func (l *Link) wrote(b *batch, err error) bool {
 func (l *Link) account(b *batch) {
 	l.written += uint64(b.data)
 	l.cfg.Totals.Written.Add(uint64(b.data))
-	l.landed()
+	l.landed(b)
 }
 
 // landed says that nothing is being written any more. l.mu is held.
-func (l *Link) landed() {
+func (l *Link) landed(b *batch) {
 	l.flying, l.writing = 0, nil
+	l.answered(b)
 	l.tell()
+}
+
+// answered says that the replies of a batch are no more to be read. l.mu is held.
+func (l *Link) answered(b *batch) {
+	l.replies -= b.replies
+	l.answer -= b.answer
+	if b.big > 0 {
+		l.cfg.Totals.Replies.Release(int64(b.big))
+	}
+	b.replies, b.answer, b.big = 0, 0, 0
 }
 
 // farewell waits for the peer's answer to the close frame and for it to hang up, as a socket

@@ -82,6 +82,7 @@ type flusher struct {
 	p      []byte   // what writeOnce writes
 	n      int
 	err    error
+	took   int // bytes that the socket took of the batch
 }
 
 // add puts a link on the list. Whoever made it Ready calls it, once.
@@ -163,6 +164,7 @@ func (f *flusher) flush(l *Link) {
 	}
 	l.turns = min(l.turns+1, 2)
 	done, cut, err := f.writeBatch(l.raw)
+	l.moved.Add(uint64(f.took))
 	switch {
 	case err != nil:
 		done = len(f.b.frames)
@@ -182,9 +184,11 @@ func (f *flusher) flush(l *Link) {
 // bytes of the next.
 func (f *flusher) writeBatch(raw syscall.RawConn) (done, cut int, err error) {
 	frames := f.b.frames
+	f.took = 0
 	for done < len(frames) {
 		p, next := f.join(frames, done)
 		n, err := f.try(raw, p)
+		f.took += n
 		if err != nil {
 			return 0, 0, err
 		}

@@ -78,8 +78,9 @@ type Totals struct {
 	Lost atomic.Uint64
 	// Direct is how many links are written to by flushers.
 	Direct atomic.Int64
-	// Budget counts what waits.
-	Budget Budget
+	// Budget counts what waits, and Replies what of that peers have asked for.
+	Budget  Budget
+	Replies Replies
 }
 
 // State says who may write to a link's wire.
@@ -144,13 +145,14 @@ type Link struct {
 	lost    uint64
 	flying  int           // data frames of the write under way
 	writing []*Frame      // what is being written; of whoever writes
-	replies int           // to the peer, queued
+	replies int           // to the peer, queued or being written
 	answer  int           // bytes of the replies
+	moved   atomic.Uint64 // bytes that the wire has taken
 	news    chan struct{} // for who waits for some of this to change, see wait
 
 	done event
 
-	_ [4]uint64 // a link is a number of whole cache lines
+	_ [3]uint64 // a link is a number of whole cache lines
 }
 
 // ears says what is still expected of the peer.
@@ -250,6 +252,9 @@ func (l *Link) Push(f *Frame, class Class, policy Policy) Outcome {
 	if class == Reply {
 		l.replies++
 		l.answer += f.Len()
+		if f.Len() >= bigReply {
+			l.cfg.Totals.Replies.add(f.Len())
+		}
 	} else if out, ok := l.admit(f, class, policy); !ok {
 		return out
 	}
@@ -327,10 +332,14 @@ func (l *Link) fits(f *Frame, share int) bool {
 func (l *Link) seal() {
 	l.sealed = true
 	freed := int64(0)
+	var answers batch
 	for i := range l.queue.len() {
-		freed += l.queue.at(i).release(1)
+		f := l.queue.at(i)
+		freed += f.release(1)
+		answers.answers(f)
 	}
 	l.cfg.Totals.Budget.add(-freed)
+	l.answered(&answers)
 	l.lose(l.queue.clear())
 	l.weighRing()
 	l.tell()
@@ -471,6 +480,16 @@ func (l *Link) Counts() Counts {
 		Queued: l.queue.len() + l.flying, QueuedBytes: l.queue.bytes,
 	}
 }
+
+// Unread returns how many bytes the peer has asked for and not read.
+func (l *Link) Unread() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answer
+}
+
+// Moved returns how many bytes the wire has taken.
+func (l *Link) Moved() uint64 { return l.moved.Load() }
 
 // Weight returns for how many bytes of the budget the link is answerable: a frame that n
 // links hold weighs for each of them an n-th part. So closing all links that hold a frame

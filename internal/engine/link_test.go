@@ -160,6 +160,7 @@ func newRigOn(t *testing.T, cfg Config, test *testWire, wire Wire) *rig {
 		require.Equal(t, c.Dropped, r.totals.DroppedOldest.Load()+
 			r.totals.DroppedNewest.Load()+r.totals.DroppedNotices.Load())
 		require.Zero(t, r.totals.Budget.used.Load(), "bytes that nobody holds")
+		require.Zero(t, r.totals.Replies.used, "answers that nobody holds")
 		require.Nil(t, r.writing)
 	})
 	return r

@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestRepliesWaitForTheirTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alarms := 0
+		r := &Replies{Limit: 100, Alarm: func() { alarms++ }}
+		require.NoError(t, r.Reserve(t.Context(), 60))
+		var order []string
+		ask := func(ctx context.Context, name string, bytes int64) {
+			go func() {
+				if err := r.Reserve(ctx, bytes); err != nil {
+					name += " gave up"
+				}
+				order = append(order, name)
+			}()
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		ask(t.Context(), "large", 90)
+		ask(ctx, "impatient", 10)
+		ask(t.Context(), "small", 10)
+		require.Empty(t, order, "the small ones do not pass the large one")
+		require.Equal(t, 3, alarms)
+		require.True(t, r.Short())
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"impatient gave up"}, order)
+		r.Release(60)
+		synctest.Wait()
+		require.ElementsMatch(t, []string{"impatient gave up", "large", "small"}, order)
+		require.False(t, r.Short())
+		r.Release(90)
+		r.Release(10)
+
+		require.NoError(t, r.Reserve(t.Context(), 1000), "alone it may be larger")
+		ask(t.Context(), "next", 1)
+		require.True(t, r.Short())
+		r.Release(1000)
+		synctest.Wait()
+		require.False(t, r.Short())
+		r.Release(1)
+		require.Zero(t, r.used)
+
+		// One that gives up when its turn has come gives it back.
+		require.NoError(t, r.Reserve(t.Context(), 100))
+		late := &turn{10, make(chan struct{})}
+		r.waiting = append(r.waiting, late)
+		r.Release(100)
+		require.EqualValues(t, 10, r.used)
+		r.giveUp(late)
+		require.Zero(t, r.used)
+	})
+}
+
+// What a link takes in counts until the wire has it, or the link ends.
+func TestRepliesOfALinkCount(t *testing.T) {
+	for name, end := range map[string]func(r *rig){
+		"read":   func(r *rig) { r.wire.stall(false) },
+		"killed": func(r *rig) { r.Kill() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Config{})
+				r.wire.stall(true)
+				r.Uncork()
+				for _, size := range []int{1000, 10, 2000} {
+					r.Push(NewFrame(OpText, make([]byte, size)), Reply, Disconnect)
+					synctest.Wait()
+				}
+				totals := &r.totals
+				require.InDelta(t, 3000, totals.Replies.used, 10, "small ones do not count")
+				require.InDelta(t, 3010, r.Unread(), 15, "one that is being written is not read")
+				end(r)
+				synctest.Wait()
+				require.Zero(t, totals.Replies.used)
+				require.Zero(t, r.Unread())
+				r.Kill()
+			})
+		})
+	}
+}
