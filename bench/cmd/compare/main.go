@@ -48,8 +48,8 @@ type options struct {
 
 // What is compared by default: deliver, push, join, and what leads to them.
 const (
-	allocationRows = "^Benchmark(SendToRoom|Route|History|Dispatch|JoinLeave|Decode|Encode|Push|Flush|Scanner)$"
-
+	allocationRows = "^Benchmark(SendToRoom|Route|History|Dispatch|JoinLeave|Decode|Encode|Push|" +
+		"Flush|Scanner)$"
 	instructionRows = "SendToRoom/10,Route/room/10,Dispatch/room,JoinLeave,Push/16,Decode,Encode"
 )
 
@@ -103,7 +103,8 @@ func run(ctx context.Context, o options) error {
 	}
 	var sides [2]*side
 	for i, commit := range []string{o.base, o.head} {
-		if sides[i], err = newSide(ctx, root, filepath.Join(dir, []string{"base", "head"}[i]), commit, o); err != nil {
+		sides[i], err = newSide(ctx, root, filepath.Join(dir, fmt.Sprint(i)), commit, o)
+		if err != nil {
 			return err
 		}
 	}

@@ -91,7 +91,8 @@ func (t *table) instructions(ctx context.Context, o options) error {
 	}
 	count := counter(ctx)
 	if count == nil {
-		t.notes = append(t.notes, "Instructions are not compared: there is neither a perf that counts nor valgrind.")
+		t.notes = append(t.notes,
+			"Instructions are not compared: there is neither a perf that counts nor valgrind.")
 		return nil
 	}
 	turns := 10_000
@@ -114,8 +115,9 @@ func (t *table) instructions(ctx context.Context, o options) error {
 					return fmt.Errorf("%s, %s: %w", name, s.name, err)
 				}
 			}
-			t.add(i, name, "instructions", (counts[1]-counts[0])/float64(turns))
-			fmt.Fprintf(os.Stderr, "%-14s %-12s %8.0f instructions\n", name, s.name, (counts[1]-counts[0])/float64(turns))
+			each := (counts[1] - counts[0]) / float64(turns)
+			t.add(i, name, "instructions", each)
+			fmt.Fprintf(os.Stderr, "%-14s %-12s %8.0f instructions\n", name, s.name, each)
 			return nil
 		})
 		if err != nil {

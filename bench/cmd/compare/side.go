@@ -89,7 +89,8 @@ func (s *side) compile(ctx context.Context, tree, dir string, o options) error {
 				compiled[at] = suite{binary, at}
 			}
 			if other, ok := s.benches[name]; ok && other.dir != at {
-				fmt.Fprintf(os.Stderr, "%s: %s of %s is left out, there is one of %s\n", s.name, name, at, other.dir)
+				fmt.Fprintf(os.Stderr, "%s: %s of %s is left out, there is one of %s\n",
+					s.name, name, at, other.dir)
 				continue
 			}
 			s.benches[name] = compiled[at]

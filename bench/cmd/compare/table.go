@@ -38,7 +38,8 @@ func (t *table) add(side int, name, unit string, value float64) {
 
 // medians are those of base and head.
 func (r *row) medians() (base, head float64) {
-	return trial.Median(slices.Sorted(slices.Values(r.values[0]))), trial.Median(slices.Sorted(slices.Values(r.values[1])))
+	of := func(i int) float64 { return trial.Median(slices.Sorted(slices.Values(r.values[i]))) }
+	return of(0), of(1)
 }
 
 // compared reports whether both have the row.

@@ -11,7 +11,10 @@ import (
 )
 
 func TestTable(t *testing.T) {
-	tab := &table{sides: [2]*side{{name: "old"}, {name: "new"}}, rows: map[string]*row{}, notes: []string{"A note."}}
+	tab := &table{
+		sides: [2]*side{{name: "old"}, {name: "new"}}, rows: map[string]*row{},
+		notes: []string{"A note."},
+	}
 	for i, values := range [][]float64{{10, 11, 30}, {40, 11, 12}} {
 		for _, v := range values {
 			tab.add(i, "push", "µs", v)
@@ -71,7 +74,8 @@ func TestDefaultsAreThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := strings.Split(strings.TrimSuffix(strings.TrimPrefix(allocationRows, "^Benchmark("), ")$"), "|")
+	rows, _ := strings.CutPrefix(allocationRows, "^Benchmark(")
+	names := strings.Split(strings.TrimSuffix(rows, ")$"), "|")
 	for one := range strings.SplitSeq(instructionRows, ",") {
 		top, _, _ := strings.Cut(one, "/")
 		names = append(names, top)
