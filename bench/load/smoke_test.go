@@ -76,6 +76,9 @@ func prove(t *testing.T, server []string, w Workload) {
 	}
 	defer r.end()
 	r.ledger = newLedger()
+	// The seed forgets what a receiver is 1,000 messages behind, which on a machine with much else to
+	// do it may be.
+	r.ledger.losing = filepath.Base(server[len(server)-1]) == "seed"
 	res, err := r.measure()
 	if err != nil {
 		t.Fatal(err)

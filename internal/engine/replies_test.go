@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +15,15 @@ func TestRepliesWaitForTheirTurn(t *testing.T) {
 		alarms := 0
 		r := &Replies{Limit: 100, Alarm: func() { alarms++ }}
 		require.NoError(t, r.Reserve(t.Context(), 60))
+		var mu sync.Mutex
 		var order []string
 		ask := func(ctx context.Context, name string, bytes int64) {
 			go func() {
 				if err := r.Reserve(ctx, bytes); err != nil {
 					name += " gave up"
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				order = append(order, name)
 			}()
 			synctest.Wait()

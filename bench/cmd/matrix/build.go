@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/realtime-go/realtime/bench/trial"
 )
 
 const module = "github.com/realtime-go/realtime/bench"
@@ -42,7 +44,7 @@ func build(ctx context.Context, dir string, o options) ([]peer, error) {
 	}
 	var chosen []peer
 	for _, p := range all {
-		if listed(o.peers, p.name) {
+		if trial.Listed(o.peers, p.name) {
 			chosen = append(chosen, p)
 		}
 	}

@@ -22,7 +22,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -106,9 +105,4 @@ func run(ctx context.Context, o options) (err error) {
 		return fmt.Errorf("%d runs failed, see the report", len(m.failures))
 	}
 	return nil
-}
-
-// listed reports whether name is in a list with commas. An empty list has everything.
-func listed(list, name string) bool {
-	return list == "" || strings.Contains(","+list+",", ","+name+",")
 }

@@ -4,16 +4,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"time"
 
 	"github.com/realtime-go/realtime/bench/load"
+	"github.com/realtime-go/realtime/bench/trial"
 )
 
 // matrix is all runs and what they found out.
@@ -21,8 +19,7 @@ type matrix struct {
 	options
 	peers     []peer
 	workloads []load.Workload
-	generator []string // the beginning of its command line
-	pin       []string // what goes before a server's
+	ground    *trial.Ground
 	results   map[cell][]load.Result
 	failures  []string
 	began     time.Time     // the first run
@@ -34,17 +31,14 @@ type cell struct{ workload, peer string }
 
 func newMatrix(dir string, peers []peer, o options) *matrix {
 	m := &matrix{
-		options:   o,
-		peers:     peers,
-		generator: []string{filepath.Join(dir, "load")},
-		results:   make(map[cell][]load.Result),
+		options: o,
+		peers:   peers,
+		ground:  trial.NewGround(filepath.Join(dir, "load"), o.serverCPU, o.loadCPU),
+		results: make(map[cell][]load.Result),
 	}
-	if taskset, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
-		m.pin = []string{taskset, "-c", o.serverCPU}
-		m.generator = append([]string{taskset, "-c", o.loadCPU}, m.generator...)
-	}
+	m.ground.Small, m.ground.Idle, m.ground.Span = o.quick, o.idle, o.span
 	for _, w := range load.Workloads() {
-		if listed(o.workloads, w.Name) {
+		if trial.Listed(o.workloads, w.Name) {
 			m.workloads = append(m.workloads, w)
 		}
 	}
@@ -80,7 +74,7 @@ func (m *matrix) measure(ctx context.Context, noted journal) error {
 // one does one run. The error is the journal's.
 func (m *matrix) one(ctx context.Context, w load.Workload, p peer, noted journal) error {
 	began := time.Now()
-	res, err := m.generate(ctx, w, p)
+	res, err := m.ground.Try(ctx, w, p.command)
 	if err != nil {
 		m.failures = append(m.failures, fmt.Sprintf("%s, %s: %v", w.Name, p.name, err))
 		fmt.Fprintln(os.Stderr, w.Name, p.name, err)
@@ -88,7 +82,8 @@ func (m *matrix) one(ctx context.Context, w load.Workload, p peer, noted journal
 	}
 	e := entry{Peer: p.name, Began: began, Took: time.Since(began), Result: res}
 	m.add(e)
-	fmt.Fprintf(os.Stderr, "%-14s %-12s %8.2f %s\n", w.Name, p.name, metric(w).of(res), metric(w).unit)
+	k := trial.MetricOf(w)
+	fmt.Fprintf(os.Stderr, "%-14s %-12s %8.2f %s\n", w.Name, p.name, k.Of(res), k.Unit)
 	return noted.note(e)
 }
 
@@ -102,28 +97,12 @@ func (m *matrix) add(e entry) {
 	m.took += e.Took
 }
 
-// generate runs the generator. It and its server end with it, however it ends.
-func (m *matrix) generate(ctx context.Context, w load.Workload, p peer) (load.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute+m.idle)
-	defer cancel()
-	args := append(m.generator[1:len(m.generator):len(m.generator)],
-		"-workload", w.Name, "-idle", m.idle.String(), "-for", m.span.String())
-	if m.quick {
-		args = append(args, "-small")
+// values collects one number of all runs of a cell, in order of size.
+func (m *matrix) values(w load.Workload, name string, of func(load.Result) float64) []float64 {
+	var vs []float64
+	for _, r := range m.results[cell{w.Name, name}] {
+		vs = append(vs, of(r))
 	}
-	if len(m.pin) > 0 && w.Idle == 0 {
-		args = append(args, "-awake")
-	}
-	args = append(args, m.pin...)
-	cmd := exec.CommandContext(ctx, m.generator[0], append(args, p.command...)...)
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
-	var res load.Result
-	out, err := cmd.Output()
-	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
-		return res, fmt.Errorf("%w: %.200s", err, failed.Stderr)
-	}
-	if err != nil {
-		return res, err
-	}
-	return res, json.Unmarshal(out, &res)
+	slices.Sort(vs)
+	return vs
 }

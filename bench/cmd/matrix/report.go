@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/bench/load"
+	"github.com/realtime-go/realtime/bench/trial"
 )
 
 // report writes the page: ratios first, then where they come from, then everything.
@@ -48,11 +49,11 @@ func (m *matrix) ratios(b *strings.Builder) {
 	fmt.Fprintf(b, "| workload | what | %s |\n", strings.Join(others, " | "))
 	fmt.Fprintf(b, "|---|---|%s\n", strings.Repeat("--:|", len(others)))
 	for _, w := range m.workloads {
-		k := metric(w)
-		fmt.Fprintf(b, "| %s | %s |", w.Name, k.title)
+		k := trial.MetricOf(w)
+		fmt.Fprintf(b, "| %s | %s |", w.Name, k.Title)
 		for _, other := range others {
-			own, its := median(m.values(w, ours, k.of)), median(m.values(w, other, k.of))
-			fmt.Fprintf(b, " %s |", ratio(own, its))
+			own, its := trial.Median(m.values(w, ours, k.Of)), trial.Median(m.values(w, other, k.Of))
+			fmt.Fprintf(b, " %s |", trial.Ratio(own, its))
 		}
 		b.WriteString("\n")
 	}
@@ -61,7 +62,7 @@ func (m *matrix) ratios(b *strings.Builder) {
 		"multiple of that\nwithout him", "stalled-1", "stalled-0",
 		func(r load.Result) float64 { return r.P50 })
 	m.multiple(b, "CPU of a compressed delivery, as a multiple of that of one that is not",
-		"compressed", "burst-1k", cpu)
+		"compressed", "burst-1k", func(r load.Result) float64 { return r.CPU })
 }
 
 // multiple says for each server what one workload's number is of another's.
@@ -70,8 +71,8 @@ func (m *matrix) multiple(
 ) {
 	var parts []string
 	for _, p := range m.peers {
-		v := ratio(median(m.values(load.Workload{Name: with}, p.name, of)),
-			median(m.values(load.Workload{Name: without}, p.name, of)))
+		v := trial.Ratio(trial.Median(m.values(load.Workload{Name: with}, p.name, of)),
+			trial.Median(m.values(load.Workload{Name: without}, p.name, of)))
 		if v != "–" {
 			parts = append(parts, p.name+" "+v)
 		}
@@ -90,7 +91,7 @@ func (m *matrix) setting(b *strings.Builder) {
 	for _, line := range machine() {
 		fmt.Fprintf(b, "- %s\n", line)
 	}
-	if len(m.pin) > 0 {
+	if m.ground.Pinned() {
 		fmt.Fprintf(b, "- Server on core %s, generator on core %s, where it never sleeps: the "+
 			"kernel charges waking\n  the receiver to the sender. GOMAXPROCS=1.\n",
 			m.serverCPU, m.loadCPU)
@@ -110,6 +111,7 @@ func (m *matrix) setting(b *strings.Builder) {
 			fmt.Fprintf(b, "- Not measured: %s (%s)\n", p.name, p.missing)
 		}
 	}
+	b.WriteString("- Two commits are compared by `go run ./bench/cmd/compare -base COMMIT`, in turns.\n")
 	b.WriteString("\nCPU is user and system time of the server's process. Latency is from " +
 		"before the sender's\nwrite to after the receiver's read. Lost are deliveries that " +
 		"did not come. Ended are\nconnections that the server closed.\n\n")
@@ -122,25 +124,25 @@ func commandLine() []string {
 
 // details is one workload's table.
 func (m *matrix) details(b *strings.Builder, w load.Workload) {
-	k := metric(w)
+	k := trial.MetricOf(w)
 	fmt.Fprintf(b, "## %s\n\n%s, ", w.Name, describe(w))
-	fmt.Fprintf(b, "%s in %s.\n\n", k.title, k.unit)
+	fmt.Fprintf(b, "%s in %s.\n\n", k.Title, k.Unit)
 	fmt.Fprintf(b, "| server | median | spread | / %s | per second | p50 ms | p99 ms | "+
 		"RSS MiB | lost | ended |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", centrifuge)
-	base := median(m.values(w, centrifuge, k.of))
+	base := trial.Median(m.values(w, centrifuge, k.Of))
 	for _, p := range m.peers {
-		vs := m.values(w, p.name, k.of)
+		vs := m.values(w, p.name, k.Of)
 		if len(vs) == 0 {
 			continue
 		}
 		mid := func(of func(load.Result) float64) float64 {
-			return median(m.values(w, p.name, of))
+			return trial.Median(m.values(w, p.name, of))
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s | %.0f | %s | %s | %.0f | %.0f | %.0f |\n",
-			p.name, number(median(vs)), spread(vs), ratio(median(vs), base),
+			p.name, trial.Number(trial.Median(vs)), trial.Spread(vs), trial.Ratio(trial.Median(vs), base),
 			mid(func(r load.Result) float64 { return r.PerSecond }),
-			number(mid(func(r load.Result) float64 { return r.P50 / 1000 })),
-			number(mid(func(r load.Result) float64 { return r.P99 / 1000 })),
+			trial.Number(mid(func(r load.Result) float64 { return r.P50 / 1000 })),
+			trial.Number(mid(func(r load.Result) float64 { return r.P99 / 1000 })),
 			mid(func(r load.Result) float64 { return float64(r.RSS) / (1 << 20) }),
 			mid(func(r load.Result) float64 { return float64(r.Lost) }),
 			mid(func(r load.Result) float64 { return float64(r.Closed) }))

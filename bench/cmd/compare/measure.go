@@ -1,0 +1,174 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/realtime-go/realtime/bench/load"
+	"github.com/realtime-go/realtime/bench/trial"
+)
+
+// workloads measures the rows of the matrix.
+func (t *table) workloads(ctx context.Context, g *trial.Ground, o options) error {
+	for _, w := range load.Workloads() {
+		if !trial.Listed(o.workloads, w.Name) {
+			continue
+		}
+		metric := trial.MetricOf(w)
+		err := t.turns(o.repeats, func(i int, s *side) error {
+			res, err := g.Try(ctx, w, []string{s.server})
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", w.Name, s.name, err)
+			}
+			t.add(i, w.Name+": "+metric.Title, metric.Unit, metric.Of(res))
+			fmt.Fprintf(os.Stderr, "%-14s %-12s %8.2f %s\n", w.Name, s.name, metric.Of(res), metric.Unit)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turns measures both sides n times, one after the other. The other one begins each time.
+func (t *table) turns(n int, measure func(i int, s *side) error) error {
+	for round := range n {
+		for turn := range t.sides {
+			i := (turn + round) % len(t.sides)
+			if err := measure(i, t.sides[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// allocated is a line of go test -bench -benchmem: name without the number of cores, and allocations.
+var allocated = regexp.MustCompile(`(?m)^(Benchmark\S*?)(?:-\d+)?\s.*\s(\d+) allocs/op$`)
+
+// allocations measures what the benchmarks allocate.
+func (t *table) allocations(ctx context.Context, o options) error {
+	if o.benchmarks == "" {
+		return nil
+	}
+	times := "1000x"
+	if o.quick {
+		times = "10x"
+	}
+	return t.turns(o.repeats, func(i int, s *side) error {
+		fmt.Fprintln(os.Stderr, "allocations", s.name)
+		for _, one := range s.suites {
+			out, err := output(ctx, one.dir, one.binary, "-test.run", "^$", "-test.short", "-test.benchmem",
+				"-test.bench", o.benchmarks, "-test.benchtime", times)
+			if err != nil {
+				return err
+			}
+			for _, m := range allocated.FindAllStringSubmatch(out, -1) {
+				top, _, _ := strings.Cut(m[1], "/")
+				if n, err := strconv.ParseFloat(m[2], 64); err == nil && s.benches[top] == one {
+					t.add(i, strings.TrimPrefix(m[1], "Benchmark"), "allocations", n)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// instructions counts those of one turn of each benchmark. What is before the first turn does not
+// count: it is the difference between many turns and twice as many.
+func (t *table) instructions(ctx context.Context, o options) error {
+	if o.counted == "" {
+		return nil
+	}
+	count := counter(ctx)
+	if count == nil {
+		t.notes = append(t.notes,
+			"Instructions are not compared: there is neither a perf that counts nor valgrind.")
+		return nil
+	}
+	turns := 10_000
+	if o.quick {
+		turns = 100
+	}
+	for name := range strings.SplitSeq(o.counted, ",") {
+		top, _, _ := strings.Cut(name, "/")
+		err := t.turns(o.repeats, func(i int, s *side) error {
+			one, ok := s.benches["Benchmark"+top]
+			if !ok {
+				return nil
+			}
+			var counts [2]float64
+			for k := range counts {
+				var err error
+				if counts[k], err = count(one, name, (k+1)*turns); errors.Is(err, errNoBenchmark) {
+					return nil
+				} else if err != nil {
+					return fmt.Errorf("%s, %s: %w", name, s.name, err)
+				}
+			}
+			each := (counts[1] - counts[0]) / float64(turns)
+			t.add(i, name, "instructions", each)
+			fmt.Fprintf(os.Stderr, "%-14s %-12s %8.0f instructions\n", name, s.name, each)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errNoBenchmark = errors.New("there is no such benchmark")
+
+// counter returns what counts the instructions of a process, or nil if nothing here does.
+func counter(ctx context.Context) func(s suite, name string, turns int) (float64, error) {
+	with := func(found *regexp.Regexp, command ...string) func(suite, string, int) (float64, error) {
+		return func(s suite, name string, turns int) (float64, error) {
+			args := append(command[1:len(command):len(command)], s.binary, "-test.run", "^$", "-test.short",
+				"-test.bench", exactly(name), "-test.benchtime", fmt.Sprint(turns, "x"))
+			cmd := exec.CommandContext(ctx, command[0], args...)
+			cmd.Dir = s.dir
+			// Collections and switches that come by the clock would count, and callgrind breaks on
+			// the signals of the latter.
+			cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1")
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				return 0, fmt.Errorf("%w\n%s", err, out)
+			}
+			if !strings.Contains(string(out), "\nBenchmark") {
+				return 0, errNoBenchmark
+			}
+			m := found.FindSubmatch(out)
+			if m == nil {
+				return 0, fmt.Errorf("no count in\n%s", out)
+			}
+			return strconv.ParseFloat(string(m[1]), 64)
+		}
+	}
+	const event = "instructions:u"
+	perf := []string{"perf", "stat", "-x", ",", "-e", event}
+	counted := regexp.MustCompile(`(?m)^(\d+),[^,]*,` + event)
+	out, err := exec.CommandContext(ctx, perf[0], append(perf[1:], "true")...).CombinedOutput()
+	if err == nil && counted.Match(out) {
+		return with(counted, perf...)
+	}
+	if valgrind, err := exec.LookPath("valgrind"); err == nil {
+		return with(regexp.MustCompile(`Collected : (\d+)`), valgrind,
+			"--tool=callgrind", "--callgrind-out-file=/dev/null")
+	}
+	return nil
+}
+
+// exactly returns the expression for one benchmark, or one part of it.
+func exactly(name string) string {
+	return "^Benchmark" + strings.Join(strings.Split(name, "/"), "$/^") + "$"
+}

@@ -1,0 +1,127 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// worktree is the commit that is none: the tree as it is.
+const worktree = "worktree"
+
+// side is one of the two commits, built.
+type side struct {
+	name    string
+	server  string // file
+	suites  []suite
+	benches map[string]suite // by the name of a benchmark
+}
+
+// suite is the compiled tests of a package.
+type suite struct {
+	binary string
+	dir    string // where they run
+}
+
+// newSide fetches a commit of the repository in root into dir and builds it.
+func newSide(ctx context.Context, root, dir, commit string, o options) (*side, error) {
+	tree, name := root, worktree
+	if commit != worktree {
+		full, err := output(ctx, root, "git", "rev-parse", "--verify", "--end-of-options", commit+"^{commit}")
+		if err != nil {
+			return nil, err
+		}
+		tree, name = filepath.Join(dir, "tree"), full[:12]
+		if _, err := output(ctx, root, "git", "clone", "-q", "-s", "-n", root, tree); err != nil {
+			return nil, err
+		}
+		if _, err := output(ctx, tree, "git", "checkout", "-q", "--detach", full); err != nil {
+			return nil, err
+		}
+	}
+	s := &side{name: name, server: filepath.Join(dir, "server"), benches: map[string]suite{}}
+	fmt.Fprintln(os.Stderr, "building", name)
+	if _, err := output(ctx, tree, "go", "build", "-o", s.server, "./bench/peers/realtime"); err != nil {
+		return nil, err
+	}
+	return s, s.compile(ctx, tree, dir, o)
+}
+
+var benchmark = regexp.MustCompile(`(?m)^func (Benchmark\w*)\(`)
+
+// compile compiles the tests of each package that has a benchmark in question.
+func (s *side) compile(ctx context.Context, tree, dir string, o options) error {
+	wanted, err := regexp.Compile(o.benchmarks)
+	if err != nil {
+		return err
+	}
+	files, err := output(ctx, tree, "git", "ls-files", "-co", "--exclude-standard", "*_test.go")
+	if err != nil {
+		return err
+	}
+	compiled := map[string]suite{}
+	for file := range strings.Lines(files) {
+		path := filepath.Join(tree, strings.TrimSpace(file))
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it is deleted in the tree
+		}
+		for _, m := range benchmark.FindAllSubmatch(text, -1) {
+			name := string(m[1])
+			if !wanted.MatchString(name) && !counted(o, name) {
+				continue
+			}
+			at := filepath.Dir(path)
+			if compiled[at].binary == "" {
+				binary := filepath.Join(dir, fmt.Sprintf("suite%d.test", len(compiled)))
+				if _, err := output(ctx, at, "go", "test", "-c", "-o", binary, "."); err != nil {
+					return err
+				}
+				compiled[at] = suite{binary, at}
+			}
+			if other, ok := s.benches[name]; ok && other.dir != at {
+				fmt.Fprintf(os.Stderr, "%s: %s of %s is left out, there is one of %s\n",
+					s.name, name, at, other.dir)
+				continue
+			}
+			s.benches[name] = compiled[at]
+		}
+	}
+	for _, one := range compiled {
+		s.suites = append(s.suites, one)
+	}
+	slices.SortFunc(s.suites, func(a, b suite) int { return cmp.Compare(a.dir, b.dir) })
+	return nil
+}
+
+// counted reports whether the instructions of a benchmark, or of a part of it, are compared.
+func counted(o options, name string) bool {
+	for one := range strings.SplitSeq(o.counted, ",") {
+		if top, _, _ := strings.Cut(one, "/"); "Benchmark"+top == name {
+			return true
+		}
+	}
+	return false
+}
+
+// output runs a command and returns what it says, without the space around it.
+func output(ctx context.Context, dir, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(append([]string{name}, args...), " "), err, &stderr)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
