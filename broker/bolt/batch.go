@@ -32,7 +32,7 @@ type batch struct {
 func (b *Broker) newBatch(tx *bbolt.Tx) *batch {
 	bucket := func(name string) *bbolt.Bucket { return tx.Bucket([]byte(name)) }
 	return &batch{
-		b: b, now: time.Now(), era: b.era.Load(),
+		b: b, now: b.clock.now(), era: b.era.Load(),
 		streams: bucket(bucketStreams), records: bucket(bucketRecords),
 		ids: bucket(bucketIDs), order: bucket(bucketOrder), cursors: bucket(bucketCursors),
 		ended:  bucket(bucketEnded),

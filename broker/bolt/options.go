@@ -38,6 +38,8 @@ type Options struct {
 	OnDamage func(Damage)
 	// Logger gets what is damaged, and failures of what nobody waits for. Nil: slog.Default().
 	Logger *slog.Logger
+
+	ahead time.Duration // of tests: how far the system's clock is
 }
 
 // The defaults of Options.

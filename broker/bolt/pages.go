@@ -209,7 +209,10 @@ func (p *pages) read(id uint64, l *level) (page []byte, entries []entry, ok bool
 		return nil, nil, false
 	}
 	kind := kindOfPage(page)
-	if entries, ok = parse(l.entries, page, kind); !ok || byteOrder().Uint64(page) != id {
+	if kind != pageLeaf && kind != pageBranch || byteOrder().Uint64(page) != id {
+		return nil, nil, false
+	}
+	if entries, ok = parse(l.entries, page, kind); !ok {
 		return nil, nil, false
 	}
 	l.entries = entries

@@ -93,7 +93,7 @@ func (w *publishing) put(bt *batch, st *state, size int) {
 	bt.put(bt.records, key, stamp(key, w.value, bt.now))
 	bt.remember(st, &w.p.Message)
 	bt.expireIDs(st, idsAtOnce)
-	w.p.At = bt.now
+	w.p.At = bt.b.clock.outside(st.used)
 	w.p.Position, w.p.Prev = st.position(bt.era, st.top), st.top-1
 	w.result = realtime.Published{Position: w.p.Position, Prev: w.p.Prev}
 }
