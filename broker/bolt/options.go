@@ -33,8 +33,8 @@ type Options struct {
 	// It is for a file that was put back from a copy that Backup did not make: positions that were
 	// given out since are refused then, and do not name other publications.
 	NewEpochs bool
-	// OnDamage is told of each piece that a checksum found to be damaged. It must not call the
-	// Broker. Nil: only Logger is.
+	// OnDamage is told of each piece of the file that is damaged. It must not call the Broker. Nil:
+	// only Logger is.
 	OnDamage func(Damage)
 	// Logger gets what is damaged, and failures of what nobody waits for. Nil: slog.Default().
 	Logger *slog.Logger
