@@ -195,3 +195,36 @@ func TestCutOff(t *testing.T) {
 	}
 	t.Logf("%d files that were cut off, %d were refused", *cutoffs, refused)
 }
+
+// Pages that are gone, that are somebody else's, and many bits at once: what is left is there, or
+// the file is refused. Nothing hangs, and nothing comes that was not sent.
+func TestRuins(t *testing.T) {
+	image, want := shelves(t)
+	path := filepath.Join(t.TempDir(), "streams.db")
+	high := len(image) / 4096
+	refused := 0
+	for range *cutoffs {
+		broken := bytes.Clone(image)
+		for range 1 + rand.N(4) {
+			page, other := 4096*rand.N(high), 4096*rand.N(high)
+			switch rand.N(4) {
+			case 0:
+				copy(broken[page:page+4096], make([]byte, 4096))
+			case 1:
+				copy(broken[page:page+4096], image[other:other+4096])
+			case 2:
+				copy(broken[page:page+4096], image[other:other+4096])
+				binary.NativeEndian.PutUint64(broken[page:], uint64(page/4096))
+			default:
+				for range 20 {
+					broken[page+rand.N(4096)] ^= 1 << rand.N(8)
+				}
+			}
+		}
+		require.NoError(t, os.WriteFile(path, broken, 0o600))
+		if _, opened := ruin(t, path, want); !opened {
+			refused++
+		}
+	}
+	t.Logf("%d ruins, %d were refused", *cutoffs, refused)
+}
