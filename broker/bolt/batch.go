@@ -61,7 +61,9 @@ func (bt *batch) removeAll(bucket *bbolt.Bucket, number uint64) {
 
 // removeFrom removes the entries of a bucket from a key on, until one does not belong to them. In a
 // tree that is damaged an entry may be found and not removed: then it is an error.
-func (bt *batch) removeFrom(bucket *bbolt.Bucket, from []byte, belongs func(key, value []byte) bool) {
+func (bt *batch) removeFrom(
+	bucket *bbolt.Bucket, from []byte, belongs func(key, value []byte) bool,
+) {
 	var last []byte
 	for bt.err == nil {
 		key, value := bucket.Cursor().Seek(from)

@@ -97,7 +97,8 @@ func (b *Broker) begin() error {
 			now.era = draw()
 		}
 		b.era.Store(now.era)
-		hurt := b.stats.damaged.Load() > 0 // a stream may be lost, and must not have its epoch again
+		// A stream may be lost, and must not have its epoch again.
+		hurt := b.stats.damaged.Load() > 0
 		if b.epochs.seed, ok = readSeed(tx); !ok || hurt {
 			b.epochs.seed = draw()
 		}

@@ -2,10 +2,10 @@ package bolt
 
 import "time"
 
-// clock is the time of a store. It goes on evenly from when the store is opened, whatever becomes of
-// the system's clock, and never begins before what the store has taken: nothing is lost early, no
-// id is forgotten early, because somebody has set the clock. How long a store was closed, only the
-// system's clock can say.
+// clock is the time of a store. It goes on evenly from when the store is opened, whatever becomes
+// of the system's clock, and never begins before what the store has taken: nothing is lost early,
+// no id is forgotten early, because somebody has set the clock. How long a store was closed, only
+// the system's clock can say.
 type clock struct {
 	origin time.Time // when the store was opened, with the reading that is not set
 	base   int64     // its time then, in Unix nanoseconds

@@ -11,8 +11,8 @@ import (
 var (
 	// ErrLocked says that another process, or another Broker, has the file open.
 	ErrLocked = errors.New("bolt: file is in use")
-	// ErrFormat says that the file is no store of this package, or one of a newer format: the message
-	// has both numbers then.
+	// ErrFormat says that the file is no store of this package, or one of a newer format: the
+	// message has both numbers then.
 	ErrFormat = errors.New("bolt: not a store that can be read")
 )
 
@@ -37,7 +37,7 @@ type Damage struct {
 	Offset uint64
 	// What it is. Its checksum is wrong, or it is missing: "record", "stream", "id", "cursor" or
 	// "header". It does not fit to the rest of the file, which was written anew when it was opened:
-	// "page" or "freelist". One of the two pages that the file begins with: "meta"; all streams have
-	// new epochs then, because the last transaction may be lost.
+	// "page" or "freelist". One of the two pages that the file begins with: "meta"; all streams
+	// have new epochs then, because the last transaction may be lost.
 	What string
 }

@@ -15,7 +15,7 @@ import (
 var (
 	kills    = flag.Int("kills", 20, "how often a process that publishes is killed")
 	flips    = flag.Int("flips", 200, "how many bits of a file are turned over, one at a time")
-	anywhere = flag.Int("anywhere", 150, "how many bits anywhere in a file are turned over, one at a time")
+	anywhere = flag.Int("anywhere", 150, "how many bits anywhere in a file are turned over")
 	cutoffs  = flag.Int("cutoffs", 50, "how many files are cut off")
 	cuts     = flag.Int("cuts", 5, "how often the power of a disk is cut")
 	faults   = flag.Int("faults", 8, "up to which system call of a kind the disk fails")

@@ -65,7 +65,8 @@ func (w *publishing) do(bt *batch) error {
 		return nil
 	}
 	size := w.p.Size()
-	if bt.b.used[st.kind]+bt.used[st.kind]+int64(size) > bt.b.opts.MaxBytes && !st.atBounds(size, w.p.Keep) {
+	used := bt.b.used[st.kind] + bt.used[st.kind] + int64(size)
+	if used > bt.b.opts.MaxBytes && !st.atBounds(size, w.p.Keep) {
 		return realtime.ErrFull
 	}
 	if st.number == 0 {

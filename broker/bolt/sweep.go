@@ -67,8 +67,8 @@ func (b *Broker) sweepFrom(from []byte) (next []byte, err error) {
 	return next, err
 }
 
-// forgetAfter is when a stream ends in which nothing is kept, in nanoseconds: as soon as its ids need
-// not be known any more, if there are as many streams as may be.
+// forgetAfter is when a stream ends in which nothing is kept, in nanoseconds: as soon as its ids
+// need not be known any more, if there are as many streams as may be.
 func (b *Broker) forgetAfter(k kind) int64 {
 	if int(b.streams[k].Load()) >= b.opts.MaxStreams {
 		return int64(min(b.opts.ForgetAfter, idAge))

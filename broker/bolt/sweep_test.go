@@ -96,7 +96,10 @@ func (b *Broker) submitForTest(t *testing.T, stream string) {
 // streamsForTest returns how many streams the writer knows of.
 func (b *Broker) streamsForTest(t *testing.T) (n int) {
 	t.Helper()
-	require.NoError(t, b.submit(t.Context(), &task{do: func(*batch) error { n = int(b.streams[rooms].Load()); return nil }}))
+	require.NoError(t, b.submit(t.Context(), &task{do: func(*batch) error {
+		n = int(b.streams[rooms].Load())
+		return nil
+	}}))
 	return n
 }
 
@@ -155,8 +158,8 @@ func TestCacheIsBounded(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// A stream that has ended does not come again with its epoch, and where there are as many streams as
-// may be, one that keeps nothing ends early.
+// A stream that has ended does not come again with its epoch, and where there are as many streams
+// as may be, one that keeps nothing ends early.
 func TestCrowded(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{MaxStreams: 2})
 	require.NoError(t, err)
@@ -194,7 +197,8 @@ func TestClockSteps(t *testing.T) {
 		step  time.Duration
 		known bool // those that came before: else they are too old
 	}{
-		{0, true}, {time.Hour, true}, {-time.Hour, true}, {-year, true}, {0, true}, {year, false}, {0, true}, {-year, true},
+		{0, true}, {time.Hour, true}, {-time.Hour, true}, {-year, true},
+		{0, true}, {year, false}, {0, true}, {-year, true},
 	} {
 		b, err := Open(path, &Options{ahead: c.step})
 		require.NoError(t, err)
