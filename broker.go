@@ -63,8 +63,9 @@ type Broker interface {
 	// readers who is furthest behind. When it has returned, the move is as durable as
 	// a publication. It returns ErrPosition for another epoch, and for what is ahead of the stream.
 	Ack(ctx context.Context, stream, reader string, at Position) error
-	// Close ends delivery: when it has returned, no Deliver is under way. Close and
-	// Shutdown of the Manager wait for it.
+	// Close ends delivery: when it has returned, no Deliver is under way, unless ctx has ended.
+	// Close and Shutdown of the Manager wait for it, with a ctx of ten seconds: a disk that hangs is
+	// no reason for a process to stay.
 	Close(ctx context.Context) error
 }
 
