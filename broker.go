@@ -27,8 +27,8 @@ type Broker interface {
 	// whether p was taken is not known then. It owns p, but may not change what p refers to.
 	//
 	// A publication with an id that its sender has used in the stream before is a duplicate: it is
-	// not kept again, and nobody gets it. Ids are known for two minutes, if no more than 10,000 came
-	// since, and while the publication is kept if no more than 1,000 did.
+	// not kept again, and nobody gets it. Ids are known for two minutes, if no more than 10,000
+	// came since, and while the publication is kept if no more than 1,000 did.
 	//
 	// A Sink is never given what is not yet as durable as the broker promises.
 	Publish(ctx context.Context, p Publication) (Published, error)
@@ -44,7 +44,8 @@ type Broker interface {
 	// in memory or on a disk: to subscribe, to read or to ask for a cursor keeps nothing for longer
 	// than the subscription lasts. Only publications take part in the bounds of a broker; the
 	// streams of rooms and of inboxes have different ones, so that those of one kind neither evict
-	// nor refuse those of the other. Where a broker evicts, streams without a subscription go first.
+	// nor refuse those of the other. Where a broker evicts, streams without a subscription go
+	// first.
 	Subscribe(ctx context.Context, stream string) (Position, error)
 	Unsubscribe(ctx context.Context, stream string) error
 	// Read returns a part of a stream. One that is not there has an empty page, which says where it
@@ -62,8 +63,9 @@ type Broker interface {
 	// readers who is furthest behind. When it has returned, the move is as durable as
 	// a publication. It returns ErrPosition for another epoch, and for what is ahead of the stream.
 	Ack(ctx context.Context, stream, reader string, at Position) error
-	// Close ends delivery: when it has returned, no Deliver is under way. Close and
-	// Shutdown of the Manager wait for it.
+	// Close ends delivery: when it has returned, no Deliver is under way, unless ctx has ended.
+	// Close and Shutdown of the Manager wait for it, with a ctx of ten seconds: a disk that hangs is
+	// no reason for a process to stay.
 	Close(ctx context.Context) error
 }
 

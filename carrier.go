@@ -9,6 +9,9 @@ import (
 // unsubscribeTime is how long a broker may take to stop a delivery that nobody needs any more.
 const unsubscribeTime = 5 * time.Second
 
+// closeTime is how long a broker may take to end.
+const closeTime = 10 * time.Second
+
 // carrier is a broker with the Manager that uses it.
 type carrier struct {
 	broker Broker
@@ -49,7 +52,9 @@ func (k *carrier) close() {
 		k.mu.Unlock()
 		k.work.Wait()
 		if k.err == nil {
-			_ = k.broker.Close(context.Background())
+			ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+			defer cancel()
+			_ = k.broker.Close(ctx)
 		}
 	})
 }

@@ -148,8 +148,8 @@ func (k *catcher) giveAll(f *feed, parts []part) bool {
 	return true
 }
 
-// lose gives up what cannot be recovered, and tells the client. It goes on with what is kept, and in
-// another life of an inbox with what is not acknowledged.
+// lose gives up what cannot be recovered, and tells the client. It goes on with what is kept, and
+// in another life of an inbox with what is not acknowledged.
 func (k *catcher) lose(f *feed, page *Page, why Reason, anew Position) (finished bool) {
 	at := f.last
 	switch {

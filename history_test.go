@@ -331,7 +331,8 @@ func TestRecoveryOfManyRooms(t *testing.T) {
 	})
 }
 
-// Under any order of events a member gets everything once and in order, or is told of what is missing.
+// Under any order of events a member gets everything once and in order, or is told of what is
+// missing.
 func TestRecoveryUnderRandomSchedules(t *testing.T) {
 	for seed := range schedules() {
 		kept := []int{3, 20, 1000}[seed%3]
@@ -382,7 +383,8 @@ func TestRecoveryUnderRandomSchedules(t *testing.T) {
 	}
 }
 
-// A join that asks for history counts like a message to so many: it can be asked for again and again.
+// A join that asks for history counts like a message to so many: it can be asked for again and
+// again.
 func TestHistoryAtJoinHasItsPrice(t *testing.T) {
 	o := keeping(100)
 	o.InboundFanout = 10

@@ -306,7 +306,8 @@ func (b *Memory) forgetUnused(k *memoryKind) {
 	}
 }
 
-// evict takes what they keep from the rooms that need it least, and forgets those that nobody is in.
+// evict takes what they keep from the rooms that need it least, and forgets those that nobody is
+// in.
 func (b *Memory) evict() {
 	k := b.rooms
 	k.evicting.Lock()

@@ -161,7 +161,8 @@ func TestNamesTakeNoMemory(t *testing.T) {
 	}
 	before := heap()
 	for i := range 20_000 {
-		for _, stream := range []string{realtime.RoomStream(fmt.Sprint(i)), realtime.InboxStream(fmt.Sprint(i))} {
+		name := fmt.Sprint(i)
+		for _, stream := range []string{realtime.RoomStream(name), realtime.InboxStream(name)} {
 			_, err := b.Subscribe(t.Context(), stream)
 			require.NoError(t, err)
 			_, err = b.Cursor(t.Context(), stream, "phone")
@@ -180,7 +181,8 @@ func TestNamesTakeNoMemory(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// A stream that has ended and begins again has another epoch, and one that has never begun keeps its.
+// A stream that has ended and begins again has another epoch, and one that has never begun keeps
+// its.
 func TestLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := realtime.NewMemory(nil)
@@ -199,7 +201,8 @@ func TestLives(t *testing.T) {
 		was := subscribe("hall")
 		for range 3 {
 			_, err := b.Publish(t.Context(), realtime.Publication{
-				Stream: realtime.RoomStream("hall"), Keep: realtime.Retention{Messages: 1, Age: time.Second},
+				Stream: realtime.RoomStream("hall"),
+				Keep:   realtime.Retention{Messages: 1, Age: time.Second},
 			})
 			require.NoError(t, err)
 			time.Sleep(time.Hour)

@@ -295,6 +295,32 @@ func TestCloseWhileAnInboxIsOpened(t *testing.T) {
 	})
 }
 
+// hangingBroker does not come to an end by itself.
+type hangingBroker struct{ *realtime.Memory }
+
+func (b hangingBroker) Close(ctx context.Context) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func TestCloseOfABrokerThatHangs(t *testing.T) {
+	for name, end := range map[string]func(b *bed) error{
+		"Close":    func(b *bed) error { return b.Close() },
+		"Shutdown": func(b *bed) error { return b.Shutdown(b.t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := keeping(10)
+			o.Broker = hangingBroker{realtime.NewMemory(nil)}
+			bubble(t, o, func(t *testing.T, b *bed) {
+				synctest.Wait()
+				start := time.Now()
+				require.NoError(t, end(b))
+				require.Equal(t, 10*time.Second, time.Since(start))
+			})
+		})
+	}
+}
+
 // anew loses what is kept of a stream that is subscribed to, which begins with another epoch.
 func (p *puppet) anew(t *testing.T, stream string) {
 	p.Memory = realtime.NewMemory(nil)

@@ -60,7 +60,8 @@ func streamsAgain(s *reopened) {
 	}
 }
 
-// A stream that was only subscribed to is not there after a restart, and begins where it would have.
+// A stream that was only subscribed to is not there after a restart, and begins where it would
+// have.
 func beginningAgain(s *reopened) {
 	at, other := s.subscribe("room/a"), s.subscribe("user/b")
 	s.again()

@@ -95,9 +95,9 @@ type GapError struct {
 	// Room is the room that the messages were sent to. Empty: with a Reason those of the inbox,
 	// without one anything else.
 	Room string
-	// Reason is why they could not be recovered. From and To are the positions around them: the last
-	// message before the gap, or the position that stood for it, and the last that is missing. To is
-	// zero if the room keeps nothing any more.
+	// Reason is why they could not be recovered. From and To are the positions around them: the
+	// last message before the gap, or the position that stood for it, and the last that is missing.
+	// To is zero if the room keeps nothing any more.
 	Reason   realtime.Reason
 	From, To realtime.Position
 	// Err is how the connection before ended, a *realtime.CloseError. Nil if it did not end:

@@ -66,9 +66,9 @@ func TestDeploy(t *testing.T) {
 	})
 }
 
-// A server that keeps history in memory is started again: the clients are told that something may be
-// missing, and then get all that the new process keeps, of rooms and of the inbox. So does one that
-// had got nothing yet: who knows what the old process kept.
+// A server that keeps history in memory is started again: the clients are told that something may
+// be missing, and then get all that the new process keeps, of rooms and of the inbox. So does one
+// that had got nothing yet: who knows what the old process kept.
 func TestRestartInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := func() *realtime.Manager {
@@ -120,7 +120,8 @@ func TestRestartInMemory(t *testing.T) {
 			gaps[gap.Room] = gap.Reason
 		}
 		require.Equal(t, map[string][]string{
-			"lobby": {"first", "second", "last"}, "quiet": {"first", "second"}, "": {"first", "second"},
+			"lobby": {"first", "second", "last"}, "quiet": {"first", "second"},
+			"": {"first", "second"},
 		}, said)
 		require.Equal(t, map[string]realtime.Reason{
 			"lobby": realtime.ReasonEpoch, "quiet": realtime.ReasonEpoch, "": realtime.ReasonEpoch,

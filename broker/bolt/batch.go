@@ -32,7 +32,7 @@ type batch struct {
 func (b *Broker) newBatch(tx *bbolt.Tx) *batch {
 	bucket := func(name string) *bbolt.Bucket { return tx.Bucket([]byte(name)) }
 	return &batch{
-		b: b, now: time.Now(), era: b.era.Load(),
+		b: b, now: b.clock.now(), era: b.era.Load(),
 		streams: bucket(bucketStreams), records: bucket(bucketRecords),
 		ids: bucket(bucketIDs), order: bucket(bucketOrder), cursors: bucket(bucketCursors),
 		ended:  bucket(bucketEnded),
@@ -61,7 +61,9 @@ func (bt *batch) removeAll(bucket *bbolt.Bucket, number uint64) {
 
 // removeFrom removes the entries of a bucket from a key on, until one does not belong to them. In a
 // tree that is damaged an entry may be found and not removed: then it is an error.
-func (bt *batch) removeFrom(bucket *bbolt.Bucket, from []byte, belongs func(key, value []byte) bool) {
+func (bt *batch) removeFrom(
+	bucket *bbolt.Bucket, from []byte, belongs func(key, value []byte) bool,
+) {
 	var last []byte
 	for bt.err == nil {
 		key, value := bucket.Cursor().Seek(from)

@@ -22,7 +22,11 @@ type Broker struct {
 	cache cache
 	stats counters
 
-	newest struct{ number uint64 } // in the file when it was opened
+	clock  clock
+	newest struct { // in the file when it was opened
+		number uint64
+		used   int64
+	}
 
 	epochs  epochs
 	streams [kinds]atomic.Int64 // how many there are; changed by the writer
@@ -55,6 +59,7 @@ type Broker struct {
 func Open(path string, o *Options) (*Broker, error) {
 	b := &Broker{
 		opts: o.resolved(), cache: newCache(), suspects: map[*head]struct{}{},
+		clock: newClock(0, 0),
 		tasks: make(chan *task), landing: make(chan []*task, 1),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
@@ -81,6 +86,7 @@ func (b *Broker) begin() error {
 	if err := b.store.view(b.count); err != nil {
 		return err
 	}
+	b.clock = newClock(b.opts.ahead, b.newest.used)
 	return b.store.write(func(tx *bbolt.Tx) (bool, error) {
 		was, ok := readHeader(tx)
 		if !ok {
@@ -91,7 +97,8 @@ func (b *Broker) begin() error {
 			now.era = draw()
 		}
 		b.era.Store(now.era)
-		hurt := b.stats.damaged.Load() > 0 // a stream may be lost, and must not have its epoch again
+		// A stream may be lost, and must not have its epoch again.
+		hurt := b.stats.damaged.Load() > 0
 		if b.epochs.seed, ok = readSeed(tx); !ok || hurt {
 			b.epochs.seed = draw()
 		}
@@ -106,6 +113,7 @@ func (b *Broker) count(tx *bbolt.Tx) error {
 	return tx.Bucket([]byte(bucketStreams)).ForEach(func(name, value []byte) error {
 		st, ok := readState(name, value)
 		b.newest.number = max(b.newest.number, st.number)
+		b.newest.used = max(b.newest.used, st.used)
 		if ok {
 			b.streams[st.kind].Add(1)
 			b.used[st.kind] += st.bytes

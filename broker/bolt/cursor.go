@@ -3,7 +3,6 @@ package bolt
 import (
 	"context"
 	"fmt"
-	"time"
 
 	bbolt "go.etcd.io/bbolt"
 
@@ -24,7 +23,7 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Po
 		return realtime.Position{}, err
 	}
 	defer b.cache.unpin(h)
-	r := reading{stream: stream, now: time.Now()}
+	r := reading{stream: stream, clock: &b.clock, now: b.clock.now()}
 	at, there := h.position()
 	switch {
 	case at.Epoch == "", !there && reader == "":

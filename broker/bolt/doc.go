@@ -18,6 +18,10 @@
 // LossWindow was set and the store was not closed: what was acknowledged may be missing then, and
 // a position that was given out might come to name something else.
 //
+// Ages, times to live and the time for which ids are known do not depend on what becomes of the
+// system's clock while the store is open. How long it was closed, that clock says; if it was set
+// back meanwhile, no time has passed.
+//
 // # What fails
 //
 // When a commit fails, its publishers get the error, nobody is given what was in it, and its
@@ -28,4 +32,11 @@
 // Every record has a checksum with its key in it. One that is damaged is never returned: it and
 // what is older in its stream count as lost, with [realtime.ReasonEpoch], and Options.OnDamage and
 // [Stats].Damaged tell. Other streams do not suffer.
+//
+// bbolt's pages have none. Open checks how they hang together, which takes half a second for each
+// GiB that is in memory, and as long as reading it from the disk if it is not. If a page is
+// damaged, everything that can be had is written to a new file, which takes the place of the old
+// one; that is left beside it, with ".damaged" behind its name. If a file that was cut off, or of
+// which more is damaged, has no root any more, Open returns [ErrDamaged]. After Open the structure
+// is trusted: a disk or another program that changes it under an open store may end the process.
 package bolt

@@ -435,3 +435,27 @@ func awaitClaim(c *cache, stream string, done <-chan struct{}) {
 		runtime.Gosched()
 	}
 }
+
+// Close ends with its context while a commit hangs, and goes on in the background.
+func TestCloseEndsWithItsContext(t *testing.T) {
+	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
+	require.NoError(t, err)
+	under, goOn := make(chan struct{}), make(chan struct{})
+	b.store.onCommit = func(commit func() error) error {
+		close(under)
+		<-goOn
+		return commit()
+	}
+	published := make(chan error, 1)
+	go func() {
+		_, err := b.Publish(context.Background(), counting("room/a", 1, 1))
+		published <- err
+	}()
+	<-under
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, b.Close(ctx), context.Canceled)
+	close(goOn)
+	require.NoError(t, <-published)
+	require.ErrorIs(t, b.Close(t.Context()), realtime.ErrClosed)
+}

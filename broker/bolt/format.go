@@ -67,7 +67,8 @@ func checkFormat(tx *bbolt.Tx) error {
 	return nil
 }
 
-// checkVersion returns an error that matches ErrFormat for a format that this package does not know.
+// checkVersion returns an error that matches ErrFormat for a format that this package does not
+// know.
 func checkVersion(version string) error {
 	has, err := strconv.ParseUint(version, 10, 64)
 	switch {

@@ -27,10 +27,10 @@ func cuts() int { return long.Of(2, 5, 100) }
 func faults() int { return long.Of(2, 8, 50) }
 
 // anywhere is how many bits anywhere in a file are turned over, one at a time.
-func anywhere() int { return long.Of(150, 1000, 5000) }
+func anywhere() int { return long.Of(150, 1000, 20000) }
 
 // cutoffs is how many files are cut off.
-func cutoffs() int { return long.Of(30, 200, 2000) }
+func cutoffs() int { return long.Of(50, 200, 5000) }
 
 // TestMain publishes if it is told to, as the process that is killed. Else it runs the tests, and
 // fails if they leave a goroutine or a descriptor behind.

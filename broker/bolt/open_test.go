@@ -103,7 +103,8 @@ func TestFirstFormat(t *testing.T) {
 		for i, p := range page.Publications {
 			n := i + 3
 			require.Equal(t, realtime.Message{
-				Type: "chat", Sender: "alice", ID: fmt.Sprint("id", n), Time: time.Unix(1_700_000_000+int64(n), 0).UTC(),
+				Type: "chat", Sender: "alice", ID: fmt.Sprint("id", n),
+				Time:    time.Unix(1_700_000_000+int64(n), 0).UTC(),
 				Content: fmt.Appendf(nil, "%q", fmt.Sprint("content ", n)),
 			}, p.Message)
 			require.EqualValues(t, n, p.Position.Offset)
@@ -281,7 +282,8 @@ func TestFull(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// What is only asked for writes nothing: a user comes for the first time, and nothing was ever sent.
+// What is only asked for writes nothing: a user comes for the first time, and nothing was ever
+// sent.
 func TestNamesWriteNothing(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, nil)

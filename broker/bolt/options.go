@@ -18,12 +18,12 @@ type Options struct {
 	LossWindow time.Duration
 	// MaxBytes is how much is kept in all rooms together, and again in all inboxes, as
 	// [realtime.Publication.Size] counts. Beyond it Publish returns realtime.ErrFull, but for a
-	// stream that is at its own bounds. The file takes up to about twice the sum, and never shrinks.
-	// Zero: 2 GiB. Negative: no bound.
+	// stream that is at its own bounds. The file takes up to about twice the sum, and never
+	// shrinks. Zero: 2 GiB. Negative: no bound.
 	MaxBytes int64
-	// MaxStreams is in how many rooms something was published, and again in how many inboxes. Beyond
-	// it Publish returns realtime.ErrFull for a new one, and those in which nothing is kept end
-	// after two minutes, whatever ForgetAfter says. Zero: 1,000,000. Negative: no bound.
+	// MaxStreams is in how many rooms something was published, and again in how many inboxes.
+	// Beyond it Publish returns realtime.ErrFull for a new one, and those in which nothing is kept
+	// end after two minutes, whatever ForgetAfter says. Zero: 1,000,000. Negative: no bound.
 	MaxStreams int
 	// ForgetAfter is when a stream ends in which nothing is kept any more, and which nobody is
 	// subscribed to: so long after its last publication. Its ids and cursors go with it. Zero: a
@@ -33,11 +33,13 @@ type Options struct {
 	// It is for a file that was put back from a copy that Backup did not make: positions that were
 	// given out since are refused then, and do not name other publications.
 	NewEpochs bool
-	// OnDamage is told of each piece that a checksum found to be damaged. It must not call the
-	// Broker. Nil: only Logger is.
+	// OnDamage is told of each piece of the file that is damaged. It must not call the Broker. Nil:
+	// only Logger is.
 	OnDamage func(Damage)
 	// Logger gets what is damaged, and failures of what nobody waits for. Nil: slog.Default().
 	Logger *slog.Logger
+
+	ahead time.Duration // of tests: how far the system's clock is
 }
 
 // The defaults of Options.

@@ -12,7 +12,8 @@ import (
 // may panic, run for ever, or give pages away that are in use. So the structure of a file is
 // checked when it is opened, before bbolt reads it. What is in a page follows from the sizes of its
 // keys and values, and each page is either part of a tree, free, or the list of those that are; one
-// wrong bit in any of that is found. What is wrong within keys and values is left to their checksums.
+// wrong bit in any of that is found. What is wrong within keys and values is left to their
+// checksums.
 
 // The kinds of pages.
 const (
@@ -131,7 +132,9 @@ func (p *pages) complete() bool {
 
 // walkRoot calls tree for the buckets that have pages of their own, and inline for what is in the
 // others. It reports false if the page of the buckets is damaged.
-func (p *pages) walkRoot(tree func(name []byte, root uint64), inline func(name []byte, all []entry)) bool {
+func (p *pages) walkRoot(
+	tree func(name []byte, root uint64), inline func(name []byte, all []entry),
+) bool {
 	whole := true
 	p.walk(p.root, 0, func(buckets []entry) {
 		for _, e := range buckets {
@@ -201,15 +204,18 @@ func within(entries []entry, from, to []byte) bool {
 	return n == 0 || to == nil || bytes.Compare(entries[n-1].key, to) < 0
 }
 
-// read returns a page of a tree that was not seen before, and what is in it. It reports false if the
-// page is damaged.
+// read returns a page of a tree that was not seen before, and what is in it. It reports false if
+// the page is damaged.
 func (p *pages) read(id uint64, l *level) (page []byte, entries []entry, ok bool) {
 	page, ok = p.load(id, l)
 	if !ok {
 		return nil, nil, false
 	}
 	kind := kindOfPage(page)
-	if entries, ok = parse(l.entries, page, kind); !ok || byteOrder().Uint64(page) != id {
+	if kind != pageLeaf && kind != pageBranch || byteOrder().Uint64(page) != id {
+		return nil, nil, false
+	}
+	if entries, ok = parse(l.entries, page, kind); !ok {
 		return nil, nil, false
 	}
 	l.entries = entries

@@ -65,7 +65,8 @@ func (w *publishing) do(bt *batch) error {
 		return nil
 	}
 	size := w.p.Size()
-	if bt.b.used[st.kind]+bt.used[st.kind]+int64(size) > bt.b.opts.MaxBytes && !st.atBounds(size, w.p.Keep) {
+	used := bt.b.used[st.kind] + bt.used[st.kind] + int64(size)
+	if used > bt.b.opts.MaxBytes && !st.atBounds(size, w.p.Keep) {
 		return realtime.ErrFull
 	}
 	if st.number == 0 {
@@ -93,7 +94,7 @@ func (w *publishing) put(bt *batch, st *state, size int) {
 	bt.put(bt.records, key, stamp(key, w.value, bt.now))
 	bt.remember(st, &w.p.Message)
 	bt.expireIDs(st, idsAtOnce)
-	w.p.At = bt.now
+	w.p.At = bt.b.clock.outside(st.used)
 	w.p.Position, w.p.Prev = st.position(bt.era, st.top), st.top-1
 	w.result = realtime.Published{Position: w.p.Position, Prev: w.p.Prev}
 }

@@ -22,7 +22,7 @@ func (b *Broker) Read(ctx context.Context, stream string, q realtime.Query) (rea
 	}
 	defer b.cache.unpin(h)
 	for {
-		r := reading{stream: stream, q: q.Resolved(), now: time.Now()}
+		r := reading{stream: stream, q: q.Resolved(), clock: &b.clock, now: b.clock.now()}
 		there := false
 		if r.page.Top, there = h.position(); !there {
 			return r.page, nil
@@ -57,6 +57,7 @@ func (b *Broker) raise(ctx context.Context, h *head, offset uint64) error {
 type reading struct {
 	stream string
 	q      realtime.Query
+	clock  *clock
 	now    time.Time
 	page   realtime.Page
 	broken uint64 // offset of a publication that cannot be read
@@ -166,7 +167,7 @@ func (r *reading) take(offset uint64, key, value []byte) (more bool, err error) 
 	if err != nil {
 		return false, err
 	}
-	p.Stream = r.stream
+	p.Stream, p.At = r.stream, r.clock.outside(rec.at)
 	p.Position = realtime.Position{Epoch: r.page.Top.Epoch, Offset: offset}
 	p.Prev = offset - 1
 	r.bytes += rec.size

@@ -56,10 +56,10 @@ func (r *record) expired(now time.Time) bool {
 	return r.ttl > 0 && now.Sub(time.Unix(0, r.at)) >= r.ttl
 }
 
-// publication decodes the body. It is without what the stream says: its name, position and bounds.
+// publication decodes the body. It is without what the stream says, its name, position and bounds,
+// and without the time.
 func (r *record) publication() (realtime.Publication, error) {
 	var p realtime.Publication
 	err := p.UnmarshalBinary(r.body)
-	p.At = time.Unix(0, r.at)
 	return p, err
 }

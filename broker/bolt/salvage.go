@@ -31,8 +31,8 @@ const putsAtOnce = 10_000
 // newSalvage finds out what is where.
 func newSalvage(p *pages) *salvage {
 	s := &salvage{
-		pages: p, roots: map[string]uint64{}, inlines: map[string][]entry{}, torn: map[string]bool{},
-		known: map[uint64]bool{},
+		pages: p, roots: map[string]uint64{}, inlines: map[string][]entry{},
+		torn: map[string]bool{}, known: map[uint64]bool{},
 	}
 	s.again()
 	free := p.readFreelist()
@@ -73,7 +73,8 @@ func (s *salvage) unreached(f func(id uint64)) {
 
 // isBucket reports whether an entry is a bucket of ours.
 func (s *salvage) isBucket(e entry) bool {
-	return slices.Contains(append(ofStreams(), bucketMeta), string(e.key)) && len(e.value) >= bucketHead
+	names := append(ofStreams(), bucketMeta)
+	return slices.Contains(names, string(e.key)) && len(e.value) >= bucketHead
 }
 
 // bucketsIn takes in buckets, unless they are known.
@@ -107,7 +108,7 @@ func (s *salvage) raw(id uint64) []byte {
 	for n := uint64(1); !s.seen.has(id+n) && id+n < s.high && !s.free.has(id+n); n++ {
 		next := make([]byte, s.size)
 		_, err := s.r.ReadAt(next, int64(id+n)*int64(s.size))
-		if err != nil || byteOrder().Uint64(next) == id+n { // a page that does not continue this one
+		if err != nil || byteOrder().Uint64(next) == id+n { // it does not continue this one
 			break
 		}
 		page = append(page, next...)
@@ -115,14 +116,15 @@ func (s *salvage) raw(id uint64) []byte {
 	return page
 }
 
-// loose returns the entries of a leaf that are good, whatever else is wrong there. Where a number is
-// wrong, it follows from the others.
+// loose returns the entries of a leaf that are good, whatever else is wrong there. Where a number
+// is wrong, it follows from the others.
 func loose(page []byte, good func(entry) bool) (found []entry) {
 	if len(page) < pageHead+entryHead {
 		return nil
 	}
 	o := byteOrder()
-	for _, n := range []int{int(o.Uint16(page[10:])), int(o.Uint32(page[pageHead+4:])) / entryHead} {
+	said, first := int(o.Uint16(page[10:])), int(o.Uint32(page[pageHead+4:]))
+	for _, n := range []int{said, first / entryHead} {
 		if all := looseOf(page, n, good); len(all) > len(found) {
 			found = all
 		}
@@ -134,7 +136,10 @@ func loose(page []byte, good func(entry) bool) (found []entry) {
 func looseOf(page []byte, n int, good func(entry) bool) (found []entry) {
 	o := byteOrder()
 	at := pageHead + n*entryHead
-	starts := func(i int) int { return pageHead + i*entryHead + int(o.Uint32(page[pageHead+i*entryHead+4:])) }
+	starts := func(i int) int {
+		head := pageHead + i*entryHead
+		return head + int(o.Uint32(page[head+4:]))
+	}
 	for i := 0; i < n && pageHead+(i+1)*entryHead <= len(page); i++ {
 		head := page[pageHead+i*entryHead:]
 		key, value := int(o.Uint32(head[8:])), int(o.Uint32(head[12:]))
@@ -143,7 +148,8 @@ func looseOf(page []byte, n int, good func(entry) bool) (found []entry) {
 			end = starts(i + 1)
 		}
 		for _, try := range [][3]int{
-			{starts(i), key, value}, {at, key, value}, {at, end - at - value, value}, {at, key, end - at - key},
+			{starts(i), key, value}, {at, key, value},
+			{at, end - at - value, value}, {at, key, end - at - key},
 		} {
 			e, ok := cutOut(page, try[0], try[1], try[2])
 			if ok && good(e) {
@@ -204,7 +210,8 @@ func (s *salvage) checkFormat() error {
 
 // to writes what can be had to a new file.
 func (s *salvage) to(path string) (err error) {
-	if s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, NoSync: true}); err != nil {
+	s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, NoSync: true})
+	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.db.Close()) }()

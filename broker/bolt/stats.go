@@ -14,7 +14,7 @@ type Stats struct {
 	Duplicates uint64 // publications that were taken before
 	Commits    uint64 // transactions on the disk: Published/Commits is how many share one
 	Failures   uint64 // transactions that were given up
-	Damaged    uint64 // pieces whose checksum was wrong
+	Damaged    uint64 // pieces of the file that were wrong, see Damage
 }
 
 // counters are what Stats counts.

@@ -37,7 +37,7 @@ func (b *Broker) sweep() {
 // sweepFrom sweeps some streams, and returns where to go on.
 func (b *Broker) sweepFrom(from []byte) (next []byte, err error) {
 	var trim, forget []string
-	now := time.Now()
+	now := b.clock.now()
 	err = b.store.view(func(tx *bbolt.Tx) error {
 		c := tx.Bucket([]byte(bucketStreams)).Cursor()
 		name, value := c.Seek(from)
@@ -67,8 +67,8 @@ func (b *Broker) sweepFrom(from []byte) (next []byte, err error) {
 	return next, err
 }
 
-// forgetAfter is when a stream ends in which nothing is kept, in nanoseconds: as soon as its ids need
-// not be known any more, if there are as many streams as may be.
+// forgetAfter is when a stream ends in which nothing is kept, in nanoseconds: as soon as its ids
+// need not be known any more, if there are as many streams as may be.
 func (b *Broker) forgetAfter(k kind) int64 {
 	if int(b.streams[k].Load()) >= b.opts.MaxStreams {
 		return int64(min(b.opts.ForgetAfter, idAge))
@@ -83,11 +83,16 @@ func (b *Broker) trimStream(name string) error {
 		return err
 	}
 	return b.submit(context.Background(), &task{head: h, do: func(bt *batch) error {
-		if st := bt.state(h); st.number != 0 {
-			bt.trim(name, st)
-			bt.expireIDs(st, idsInSweep)
-			bt.mark(h)
+		st := bt.state(h)
+		if st.number == 0 {
+			return nil
 		}
+		before := *st
+		bt.trim(name, st)
+		if bt.expireIDs(st, idsInSweep); *st == before { // its numbers do not agree
+			bt.recount(st)
+		}
+		bt.mark(h)
 		return nil
 	}})
 }

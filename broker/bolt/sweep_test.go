@@ -96,7 +96,10 @@ func (b *Broker) submitForTest(t *testing.T, stream string) {
 // streamsForTest returns how many streams the writer knows of.
 func (b *Broker) streamsForTest(t *testing.T) (n int) {
 	t.Helper()
-	require.NoError(t, b.submit(t.Context(), &task{do: func(*batch) error { n = int(b.streams[rooms].Load()); return nil }}))
+	require.NoError(t, b.submit(t.Context(), &task{do: func(*batch) error {
+		n = int(b.streams[rooms].Load())
+		return nil
+	}}))
 	return n
 }
 
@@ -155,8 +158,8 @@ func TestCacheIsBounded(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// A stream that has ended does not come again with its epoch, and where there are as many streams as
-// may be, one that keeps nothing ends early.
+// A stream that has ended does not come again with its epoch, and where there are as many streams
+// as may be, one that keeps nothing ends early.
 func TestCrowded(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{MaxStreams: 2})
 	require.NoError(t, err)
@@ -182,4 +185,69 @@ func TestCrowded(t *testing.T) {
 	require.NotEqual(t, was.Position.Epoch, at.Epoch)
 	requireWhole(t, b)
 	require.NoError(t, b.Close(ctx))
+}
+
+// The system's clock is set while the store is closed, forward and back: positions grow, ids are
+// known, nothing is lost that is not too old, and the sweeper comes to rest.
+func TestClockSteps(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "streams.db")
+	const year = 365 * 24 * time.Hour
+	var last realtime.Published
+	for i, c := range []struct {
+		step  time.Duration
+		known bool // those that came before: else they are too old
+	}{
+		{0, true}, {time.Hour, true}, {-time.Hour, true}, {-year, true},
+		{0, true}, {year, false}, {0, true}, {-year, true},
+	} {
+		b, err := Open(path, &Options{ahead: c.step})
+		require.NoError(t, err)
+		ctx := t.Context()
+		sweepAll(t, b)
+		if i > 0 {
+			again, err := b.Publish(ctx, counting("room/a", i-1, 100))
+			require.NoError(t, err)
+			require.Equal(t, c.known, again.Duplicate, "step %v", c.step)
+			if !again.Duplicate {
+				last = again
+			}
+		}
+		kept := counting("room/a", i, 100)
+		kept.Keep.Age, kept.Message.TTL = 24*time.Hour, 24*time.Hour
+		out, err := b.Publish(ctx, kept)
+		require.NoError(t, err)
+		require.Equal(t, last.Position.Offset, out.Prev)
+		last = out
+		for range 3 {
+			sweepAll(t, b)
+		}
+		rest := b.Stats().Commits
+		sweepAll(t, b)
+		require.Equal(t, rest, b.Stats().Commits)
+		page, err := b.Read(ctx, "room/a", realtime.Query{Limit: 100})
+		require.NoError(t, err)
+		want := i + 1
+		if i >= 5 {
+			want = i - 3 // and one came again
+		}
+		require.Len(t, page.Publications, want, "step %v", c.step)
+		for _, p := range page.Publications {
+			require.False(t, p.Expired(time.Now()))
+			require.False(t, p.At.After(time.Now()))
+		}
+		require.NoError(t, b.Close(ctx))
+	}
+}
+
+// A store that is open does not look at the system's clock: what it gives out is as old as it is.
+func TestClockIsEven(t *testing.T) {
+	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{ahead: -time.Hour})
+	require.NoError(t, err)
+	_, err = b.Publish(t.Context(), counting("room/a", 1, 100))
+	require.NoError(t, err)
+	page, err := b.Read(t.Context(), "room/a", realtime.Query{})
+	require.NoError(t, err)
+	age := time.Since(page.Publications[0].At)
+	require.True(t, age >= 0 && age < time.Minute, "%v", age)
+	require.NoError(t, b.Close(t.Context()))
 }

@@ -16,10 +16,6 @@ func (bt *batch) trim(stream string, st *state) {
 // drop forgets the oldest publication of a stream.
 func (bt *batch) drop(stream string, st *state, reason why) {
 	offset := st.floor + 1
-	if offset > st.top { // the numbers of the state do not agree
-		bt.recount(st)
-		return
-	}
 	key := offsetKey(st.number, offset)
 	r, ok := readRecord(key, bt.records.Get(key))
 	if !ok {

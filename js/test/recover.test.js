@@ -62,6 +62,14 @@ test("what was kept and is lost as a whole is a gap", async (t) => {
   assert.equal(room.joined, false);
 });
 
+test("all that is kept since it was lost comes behind the gap", async (t) => {
+  const { world, log } = await lobby(t, 50);
+  await world.comeBack();
+  world.socket.reply("join", { epoch: "r2", offset: 0, top: 2, recovered: false, reason: "epoch" });
+  for (const [at, prev] of [[1, 0], [2, 1], [3, 2]]) receive(world, kept(at, prev, { epoch: "r2" }));
+  assert.deepEqual(take(log), ["back", "epoch 50-0", 1, 2, 3]);
+});
+
 test("a room that keeps nothing any more has a gap after each return", async (t) => {
   const { world, log } = await lobby(t, 50);
   await world.comeBack();

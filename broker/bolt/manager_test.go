@@ -1,0 +1,56 @@
+package bolt_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker/bolt"
+)
+
+// A client was in a room in which nothing had been said yet, or was there when something had: after
+// a restart it has missed what was said since, or nothing, and is told so.
+func TestRecoveryAfterRestart(t *testing.T) {
+	dir := t.TempDir()
+	var rt *realtime.Manager
+	restart := func(o *bolt.Options) {
+		if rt != nil {
+			require.NoError(t, rt.Close())
+		}
+		rt = realtime.New(&realtime.Options{
+			Broker: open(t, dir, o), History: realtime.Retention{Messages: 10},
+		})
+	}
+	join := func(since realtime.Position) realtime.Joined {
+		end, client := realtime.Pipe(realtime.V1)
+		conn, err := rt.Register(t.Context(), end, realtime.Identity{UserID: "alice"})
+		require.NoError(t, err)
+		joined, err := rt.JoinFrom(t.Context(), conn.ID(), "lobby", realtime.From{Since: since})
+		require.NoError(t, err)
+		client.Drop()
+		return joined
+	}
+	restart(nil)
+	first := join(realtime.Position{})
+	require.Zero(t, first.At.Offset)
+	restart(nil)
+	again := join(first.At)
+	require.True(t, again.Recovered)
+	require.Equal(t, first.At, again.At)
+	_, err := rt.Send(t.Context(), realtime.ToRoom("lobby"), realtime.Chat("bob", "hi"))
+	require.NoError(t, err)
+	restart(nil)
+	again = join(first.At)
+	require.True(t, again.Recovered)
+	require.Equal(t, first.At, again.At)
+	require.EqualValues(t, 1, again.Top)
+	restart(&bolt.Options{NewEpochs: true})
+	again = join(first.At)
+	require.False(t, again.Recovered, "something may be missing")
+	require.Equal(t, realtime.ReasonEpoch, again.Why)
+	require.NotEqual(t, first.At.Epoch, again.At.Epoch)
+	require.Zero(t, again.At.Offset)
+	require.EqualValues(t, 1, again.Top, "and what is kept comes")
+	require.NoError(t, rt.Close())
+}
