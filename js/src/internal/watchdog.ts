@@ -66,8 +66,9 @@ export class Watchdog {
     } else if (
       this.#asked === 0 || (late && this.#asked === 1) || this.#buffered() < this.#left
     ) {
-      // What we say still leaves, and the question is behind it. Late means that we have slept, and that an answer may not have been let in yet. A page whose
-      // timers are always late has had its chance then.
+      // What we say still leaves, and the question is behind it. Late means that we have slept, and
+      // that an answer may not have been let in yet. A page whose timers are always late has had its
+      // chance then.
       this.#ask(globalThis.document?.hidden ? HIDDEN_PATIENCE : PATIENCE);
     } else {
       this.#giveUp();
