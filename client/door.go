@@ -135,11 +135,10 @@ func refused(res *http.Response, err error) *DialError {
 	case http.StatusForbidden:
 		e.Err = realtime.ErrForbidden
 	}
-	var said struct {
-		Error string `json:"error"`
-	}
+	var said map[string]any
 	if body, err := io.ReadAll(res.Body); err == nil && json.Unmarshal(body, &said) == nil {
-		e.Message = said.Error
+		e.Message, _ = said["error"].(string)
+		e.ours = e.Message != "" && len(said) == 1
 	}
 	return e
 }

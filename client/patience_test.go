@@ -30,6 +30,7 @@ func TestKnownClientComesBack(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 405, 431} {
 		for body, back := range map[string]bool{
 			"404 page not found": true, "": true, `{"message":"no"}`: true, `{"error":7}`: true,
+			`{"status":404,"error":"Not Found","path":"/ws"}`: true,
 			`{"error":"no"}`: false,
 		} {
 			bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
