@@ -31,11 +31,12 @@ func (a *allowance) ping(l *limits, now time.Duration) bool {
 	return a.pings.take(l.pings, 1, now) == 0
 }
 
-// message takes a message of n bytes, of one whose messages have reached so many receivers since
-// the last. It returns how long the client has to wait, and whether it has had to for too long.
-func (a *allowance) message(l *limits, n, reached int, now time.Duration) (wait time.Duration, tooLong bool) {
-	wait = max(a.messages.take(l.messages, 1, now), a.bytes.take(l.bytes, n, now),
-		a.fanout.take(l.fanout, reached, now))
+// message takes a message of n bytes, and what the messages before it have cost. It returns how
+// long the client has to wait, and whether it has had to for too long.
+func (a *allowance) message(l *limits, n int, b *bill, now time.Duration) (wait time.Duration, tooLong bool) {
+	wait = max(a.messages.take(l.messages, 1+int(b.messages.Swap(0)), now),
+		a.bytes.take(l.bytes, n+int(b.bytes.Swap(0)), now),
+		a.fanout.take(l.fanout, int(b.receivers.Swap(0)), now))
 	switch {
 	case wait == 0:
 		a.slowSince = 0

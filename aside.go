@@ -3,12 +3,17 @@ package realtime
 import (
 	"context"
 	"log/slog"
+	"time"
 )
 
-// ended looks at a connection that has ended: a message that it could not cope with must not be
-// what the next one begins with for ever. It does not wait for the broker.
-func (ib *inboxes) ended(c *Conn, why *CloseError) {
-	if ib.strikes.max == 0 || c.proto != protoV1 || !brokenDown(why) || c.inbox == nil {
+// departed looks at a connection that has ended and that no other one takes the place of: a message
+// that it could not cope with must not be what the next one begins with for ever. It does not wait
+// for the broker.
+//
+// A connection whose peer has never been heard says nothing about its peer: it may have been cut
+// before anything was read.
+func (ib *inboxes) departed(c *Conn) {
+	if ib.strikes.max == 0 || c.proto != protoV1 || !brokenDown(c.end.Load()) || c.inbox == nil || !c.heard.Load() {
 		return // the inbox of one that did not break down may be about to be opened
 	}
 	ib.carrier().spawn(func() {
@@ -33,8 +38,8 @@ func brokenDown(why *CloseError) bool {
 	return false
 }
 
-// judge sets the first message aside that the connection has been given and has not acknowledged,
-// if there have been enough before it.
+// judge sets the first message aside that was written to the connection and that is not
+// acknowledged, if there have been enough before it.
 func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 	f, reader := c.inbox, ib.reader(c)
 	f.mu.Lock()
@@ -53,7 +58,9 @@ func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 		if p.Target.leavesOut(c.id, c.UserID()) {
 			continue
 		}
-		if !ib.strikes.add(cursorName{f.stream, reader}, p.Position, c.id, &c.cameBack) {
+		ended := c.opened.Add(time.Duration(c.over.Load()))
+		if !c.wrote(p.Position.Offset) ||
+			!ib.strikes.add(cursorName{f.stream, reader}, p.Position, c.opened, ended) {
 			return nil
 		}
 		return ib.setAside(ctx, c, p)
@@ -61,12 +68,14 @@ func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 	return nil
 }
 
-// forgive takes back what counts against a connection whose client goes on over another one: what
-// broke down was not the client.
-func (ib *inboxes) forgive(c *Conn) {
-	if c.inbox != nil {
-		ib.strikes.forgive(cursorName{c.inbox.stream, ib.reader(c)}, c.id, &c.cameBack)
-	}
+// wrote reports whether a message of its inbox was written to the connection, which has ended. It
+// knows of the first that was given, and of the others if everything was written.
+func (c *Conn) wrote(offset uint64) bool {
+	n := c.link.Counts()
+	f := c.inbox
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return n.Lost == 0 || offset == f.first && n.Written >= f.firstAt
 }
 
 // setAside goes on behind a message.

@@ -71,6 +71,10 @@ func (k *catcher) step(f *feed) (finished bool) {
 	parts := f.encode(page.Publications, k.maxBytes)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.asked {
+		f.asked = false
+		f.conn.charge(page.size())
+	}
 	f.found(page.Top, losses)
 	if f.done != from { // it was sent back meanwhile
 		return f.closed

@@ -31,12 +31,13 @@ type Conn struct {
 	seen     atomic.Int64 // when the last frame came in, as a c.now()
 	reading  atomic.Int64 // since when it is being read, as a c.now(); 0 while it is not
 	received atomic.Uint64
-	reached  atomic.Int64 // receivers of its messages, of which the reader does not know yet
+	bill     bill
 	pings    pings
 	calls    calls
 	pulls    pulls
-	inbox    *feed  // nil if it has none
-	cameBack excuse // its client goes on over another connection
+	inbox    *feed        // nil if it has none
+	over     atomic.Int64 // when it ended, as a c.now(); 0 before
+	heard    atomic.Bool  // anything has come in
 
 	mu       sync.Mutex
 	phase    phase
@@ -243,6 +244,7 @@ func (c *Conn) finish(e *CloseError, within time.Duration) bool {
 	if !c.end.CompareAndSwap(nil, e) {
 		return false
 	}
+	c.over.Store(int64(c.now()))
 	frame := func() *engine.Frame { return engine.CloseFrame(uint16(e.Code), e.Reason) }
 	switch e.Cause {
 	case CauseLost:
@@ -273,6 +275,9 @@ func (c *Conn) absent() bool {
 }
 
 func (c *Conn) behind() *pulls { return &c.pulls }
+
+// charge counts bytes that the client has asked for.
+func (c *Conn) charge(bytes int) { c.bill.bytes.Add(int64(bytes)) }
 
 // now returns the time since the connection opened. It is never zero.
 func (c *Conn) now() time.Duration { return max(1, time.Since(c.opened)) }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,10 +24,8 @@ func crowdSize(t *testing.T, n int) int {
 	if raceDetector {
 		n /= 10
 	}
-	var files syscall.Rlimit
-	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files))
-	if most := int(min(files.Cur, 1<<20)) - 1000; n > most {
-		t.Logf("%d connections in place of %d: %d descriptors are allowed", most, n, files.Cur)
+	if most := mostFiles(t) - 1000; n > most {
+		t.Logf("%d connections in place of %d: so few descriptors are allowed", most, n)
 		n = most
 	}
 	return n

@@ -59,7 +59,7 @@ func (d *dispatcher) chat(c *Conn, cmd command) {
 // send is what becomes of a message if the application does not see it.
 func (d *dispatcher) send(c *Conn, to Target, msg Message) (Result, error) {
 	res, err := d.relay(c.ctx, to, msg)
-	c.reached.Add(int64(res.Matched))
+	c.bill.receivers.Add(int64(res.Matched))
 	return res, err
 }
 

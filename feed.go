@@ -27,6 +27,7 @@ type client interface {
 	UserID() string
 	Context() context.Context
 	behind() *pulls
+	charge(bytes int)
 	ended() bool
 	finish(e *CloseError, within time.Duration) bool
 }
@@ -49,6 +50,7 @@ type feed struct {
 	leftOut int    // publications that were not for it since then
 	skipped bool   // of these some were, and were dropped
 
+	asked   bool     // the client has asked for what it gets, and pays for the first page
 	behind  bool     // it gets what it has missed, and nothing else until it has
 	done    Position // if it is behind: up to there it has
 	ahead   bool     // of what was delivered here, which it waits for
@@ -58,6 +60,9 @@ type feed struct {
 
 	// begin says where the client begins in another life of an inbox; nil for a room.
 	begin func(ctx context.Context) (Position, error)
+
+	first   uint64 // of an inbox: the offset of what the client was given first
+	firstAt uint64 // and how many frames must have been written for that to be
 
 	given  Position // the last that the client was given, if acks is set
 	acks   func()   // begins to acknowledge for a client that does not do so; may be nil
@@ -70,7 +75,7 @@ func (f *feed) fallBehind(at Position) {
 	if f.closed {
 		return
 	}
-	f.behind, f.done, f.told = true, at, at.Offset
+	f.behind, f.done, f.told, f.asked = true, at, at.Offset, false
 	f.leftOut, f.skipped, f.ahead = 0, false, false
 	f.catch(false)
 	f.set(true)
@@ -179,7 +184,12 @@ func (f *feed) give(frame *engine.Frame, at Position, prev uint64, t *tally) boo
 
 // gave notes what the client was given.
 func (f *feed) gave(at Position) {
-	if f.told = at.Offset; f.acks == nil {
+	f.told = at.Offset
+	if f.begin != nil && f.first == 0 {
+		n := f.link.Counts()
+		f.first, f.firstAt = at.Offset, n.Written+uint64(n.Queued)
+	}
+	if f.acks == nil {
 		return
 	}
 	if f.given = at; !f.acking {

@@ -16,6 +16,7 @@ func (f *follower) ID() string                             { return "c" }
 func (f *follower) UserID() string                         { return "u" }
 func (f *follower) Context() context.Context               { return context.Background() }
 func (f *follower) behind() *pulls                         { return &f.pulls }
+func (f *follower) charge(int)                             {}
 func (f *follower) ended() bool                            { return false }
 func (f *follower) finish(*CloseError, time.Duration) bool { return false }
 

@@ -67,7 +67,7 @@ func (l *languages) encode(m *Message, at spot) frames {
 }
 
 func encodeIn(p protocol, m *Message, at *spot) *engine.Frame {
-	size := envelope + len(m.Type) + len(m.Sender) + len(m.Content) + len(m.ID) + len(m.Binary)
+	size := envelope + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.Content) + len(m.ID) + len(m.Binary)
 	buf := engine.Grow(size + at.size())
 	switch {
 	case p == protoPlain:

@@ -219,7 +219,8 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 	if c == nil {
 		return false, ErrNotFound
 	}
-	return m.index.part(c, room, false), nil
+	left, _ = m.index.part(c, room, false)
+	return left, nil
 }
 
 // Send gives a message to the queues of its receivers, and to what is kept. It never waits for a

@@ -30,8 +30,9 @@ type InboxOptions struct {
 	OnOffline func(ctx context.Context, user string, m Message)
 	// Attempts is how many connections of a client of realtime.v1 may break down, one after
 	// another, with the same message unacknowledged, before that is set aside, so that what is
-	// behind it can be read: 3. To break down is to end without a goodbye, and not to be resumed.
-	// Negative: any number.
+	// after it can be read: 3. A connection breaks down if it ends without a goodbye after the
+	// message was written to it, and is not resumed. It counts if its client has ever been heard
+	// over it, and if it opened after the one before had broken down. Negative: any number.
 	Attempts int
 	// OnSetAside is given what was set aside: nobody else is, and without it that is lost but for
 	// a line in the log. It may keep m, but not change it. It may call Close, and not Shutdown,

@@ -162,7 +162,7 @@ func TestInboxOfAPlainClient(t *testing.T) {
 	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
 		var all []string
 		for i := range 5 {
-			word := fmt.Sprint(i) + strings.Repeat("x", 40<<10)
+			word := fmt.Sprint(i) + strings.Repeat("x", 100<<10)
 			b.news(realtime.ToUser("bob"), word)
 			all = append(all, fmt.Sprintf("news %q", word))
 		}
@@ -336,7 +336,7 @@ func TestResumedHasNotBrokenDown(t *testing.T) {
 			bob, w = next, its
 		}
 		bob.Drop()
-		synctest.Wait()
+		time.Sleep(16 * time.Second)
 		b.read(realtime.Identity{UserID: "bob"})
 		require.Empty(t, d.read(), "two")
 		b.read(realtime.Identity{UserID: "bob"})
@@ -348,9 +348,78 @@ func TestResumedHasNotBrokenDown(t *testing.T) {
 func (b *bed) read(id realtime.Identity) *mailbox {
 	b.t.Helper()
 	box := b.check(id)
+	require.NoError(b.t, box.Write([]byte("ping")))
+	synctest.Wait()
 	box.Drop()
+	time.Sleep(16 * time.Second) // until it cannot be resumed
 	synctest.Wait()
 	return box
+}
+
+// Only what a client has seen, one after another, and did not go on from, is set aside.
+func TestInboxKeepsWhatNobodyHasSeen(t *testing.T) {
+	for name, breakDown := range map[string]func(b *bed, id realtime.Identity){
+		"tabs that are cut at once": func(b *bed, id realtime.Identity) {
+			var tabs []*mailbox
+			for range 5 {
+				tab := b.check(id)
+				require.NoError(b.t, tab.Write([]byte("ping")))
+				tabs = append(tabs, tab)
+			}
+			synctest.Wait()
+			for _, tab := range tabs {
+				tab.Drop()
+			}
+		},
+		"connections that are never heard": func(b *bed, id realtime.Identity) {
+			for range 5 {
+				b.openV1(id).Drop()
+				time.Sleep(time.Minute)
+			}
+		},
+		"clients that stop before they read it": func(b *bed, id realtime.Identity) {
+			for range 5 {
+				transport, far := realtime.Pipe(realtime.V1)
+				stuck := b.attach(transport, far, id) // it does not read
+				require.NoError(b.t, stuck.Write([]byte("ping")))
+				synctest.Wait()
+				stuck.Drop()
+				time.Sleep(time.Minute)
+			}
+		},
+		"clients that resume": func(b *bed, id realtime.Identity) {
+			bob, w := b.session(id.UserID)
+			for range 5 {
+				require.NoError(b.t, bob.Write([]byte("ping")))
+				synctest.Wait()
+				bob.Drop()
+				time.Sleep(time.Second)
+				next, its := b.session(id.UserID)
+				require.NotContains(b.t, next.resumes(w.Session), noSession)
+				bob, w = next, its
+			}
+			bob.Drop()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := inboxes(100)
+			var rt *realtime.Manager
+			o.OnConnect = func(ctx context.Context, c *realtime.Conn) error { // more than a pipe takes
+				large := json.RawMessage(`"` + strings.Repeat("x", 100<<10) + `"`)
+				_, err := rt.Send(ctx, realtime.ToConn(c.ID()), realtime.Message{Content: large})
+				return err
+			}
+			bubble(t, o, func(t *testing.T, b *bed) {
+				rt = b.Manager
+				b.write("bob", 1, 3)
+				id := realtime.Identity{UserID: "bob"}
+				breakDown(b, id)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				require.Zero(t, b.Stats().SetAside)
+			})
+		})
+	}
 }
 
 // faultyBroker fails as it is told.

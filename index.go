@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"context"
-	"slices"
 
 	"github.com/realtime-go/realtime/internal/engine"
 )
@@ -177,21 +176,20 @@ func (x *index) showRooms(c *Conn) {
 	}
 }
 
-// part takes a connection out of a room, and reports false if it was not there. Who has not
-// asked for it is told.
-func (x *index) part(c *Conn, name string, asked bool) bool {
+// part takes a connection out of a room, and reports false if it was not there. A client that has
+// not asked for it is told. It returns how many connections were told of the one that left.
+func (x *index) part(c *Conn, name string, asked bool) (left bool, told int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.membership(name)
 	if m == nil {
-		return false
+		return false, 0
 	}
 	if asked {
-		x.leave(c, m)
-	} else {
-		x.takeOut(c, m)
+		return true, x.leave(c, m)
 	}
-	return true
+	x.takeOut(c, m)
+	return true, 0
 }
 
 // takeOut ends a membership, and tells a client of realtime.v1. c.mu is held, so that a join that
@@ -203,34 +201,36 @@ func (x *index) takeOut(c *Conn, m *membership) {
 	}
 }
 
-// leave ends a membership. c.mu is held.
-func (x *index) leave(c *Conn, m *membership) {
+// leave ends a membership, and returns how many connections were told. c.mu is held.
+func (x *index) leave(c *Conn, m *membership) (told int) {
 	notice := x.roomNotice(roomLeft, c, m.room)
 	c.left(m)
 	r := x.rooms.find(m.room)
-	r.remove(m, notice)
+	told = r.remove(m, notice)
 	x.rooms.leave(r)
+	return told
 }
 
-// maxListed is up to how many users a room's are listed for a client: beyond, it gets the
-// numbers.
-const maxListed = 1000
-
-// inspect shows who is in a room, in order, while nobody comes or goes. Users are nil if
-// there are too many.
-func (x *index) inspect(name string, see func(users []string, n Count)) {
-	r := x.rooms.find(name)
-	if r == nil {
-		see([]string{}, Count{})
+// inspect shows who is in a room, while nobody comes or goes. The list is made without the lock,
+// once for all who ask before the roster changes again.
+func (x *index) inspect(name string, see func(l *listing)) {
+	for tries := 1; ; tries++ {
+		r := x.rooms.find(name)
+		if r == nil {
+			see(newListing([]string{}, Count{}))
+			return
+		}
+		if r.list == nil && tries <= maxTries {
+			r.makeList()
+			continue
+		}
+		if r.list == nil { // it changes faster than a list is made
+			r.list = newListing(r.listed())
+		}
+		see(r.list)
+		r.mu.Unlock()
 		return
 	}
-	defer r.mu.Unlock()
-	var users []string
-	if len(r.users) <= maxListed {
-		users = r.roster()
-		slices.Sort(users)
-	}
-	see(users, r.count())
 }
 
 // tellAll announces something to every connection but one.

@@ -44,6 +44,8 @@ type entry struct {
 	pinned *room     // nil if it keeps nothing
 	start  *Position // where to begin; nil: live
 	looked int       // through so many messages, to find that out
+	bytes  int       // of these
+	told   int       // connections of the join
 	blind  bool      // who joins may not know what was sent before
 	joined Joined
 }
@@ -127,7 +129,7 @@ func (x *index) locate(ctx context.Context, e *entry) error {
 	}
 	q := Query{Backwards: true, Limit: e.from.Last, Bytes: maxLookBack}
 	page, err := x.catcher.carrier.read(ctx, stream, q)
-	e.looked = len(page.Publications)
+	e.looked, e.bytes = len(page.Publications), page.size()
 	if n := e.looked; err == nil && n > 0 {
 		e.start = &Position{page.Top.Epoch, page.Publications[n-1].Prev}
 	}
@@ -157,7 +159,7 @@ func (x *index) joinLocked(c *Conn, e *entry) error {
 	r.add(m)
 	e.joined.New = true
 	if c.phase == live {
-		r.show(m, notice)
+		e.told = r.show(m, notice)
 	}
 	x.place(m, e)
 	return nil
@@ -182,6 +184,7 @@ func (x *index) place(m *membership, e *entry) {
 		case e.start != nil:
 			if at = *e.start; at != f.last || f.behind || f.lost() {
 				f.fallBehind(at)
+				f.asked = e.asked
 			}
 		case f.behind:
 			at = f.done

@@ -1,6 +1,9 @@
 package realtime
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // limit is how much of something may be used: rate in a second, and burst at once. The zero
 // value is without limit.
@@ -70,4 +73,12 @@ func number[T int | time.Duration](v *T, def T) {
 	case *v < 0:
 		*v = 0
 	}
+}
+
+// bill is what the messages of a client have cost beside themselves, of which its reader does not
+// know yet. Safe for concurrent use.
+type bill struct {
+	messages  atomic.Int64 // decisions of the application: each as much as a message
+	bytes     atomic.Int64 // that were read or sent because the client asked
+	receivers atomic.Int64
 }

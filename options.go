@@ -107,7 +107,9 @@ type Options struct {
 	// InboundRate is how many messages a second a client may send, InboundBytes how many
 	// bytes, and InboundFanout how many receivers its messages may have together, each
 	// counted as often as it gets one: a message to a room of 10,000 is as much work as 10,000
-	// to one user. What OnMessage sends does not count. Ten seconds' worth may come at once,
+	// to one user. What a client asks the Manager for counts like what it sends: lists of members and
+	// kept messages in bytes and receivers, announcements of its joins as receivers, and each room
+	// that Authorize is asked about again as a message. What OnMessage sends does not count. Ten seconds' worth may come at once,
 	// but not more messages and bytes than half of QueueMessages and QueueBytes. What comes
 	// faster waits, so nothing is lost; a client that does not wait for the answers meanwhile
 	// and for which that goes on for ten seconds is ended with code 4429. 200 messages, 1 MiB,

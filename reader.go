@@ -72,6 +72,9 @@ func (r *reader) init(rs *readers, c *Conn) {
 // alive, waiting, ping, pong and wake are the ears of the transport.
 func (r *reader) alive(n int) {
 	r.c.alive()
+	if !r.c.heard.Load() {
+		r.c.heard.Store(true)
+	}
 	if !r.c.ended() {
 		return
 	}
@@ -204,7 +207,7 @@ func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
 
 // throttle waits until the client may have sent what it has sent.
 func (r *reader) throttle(n int) bool {
-	wait, tooLong := r.used.message(&r.limits, n, int(r.c.reached.Swap(0)), r.c.now())
+	wait, tooLong := r.used.message(&r.limits, n, &r.c.bill, r.c.now())
 	if wait == 0 {
 		return true
 	}

@@ -10,8 +10,8 @@ type roomKeeper interface {
 	join(ctx context.Context, c *Conn, e *entry) error
 	history(ctx context.Context, room string, q Query) (Page, error)
 	ack(ctx context.Context, c *Conn, at Position) error
-	part(c *Conn, room string, asked bool) (left bool)
-	inspect(room string, see func(users []string, n Count))
+	part(c *Conn, room string, asked bool) (left bool, told int)
+	inspect(room string, see func(l *listing))
 }
 
 // errTarget says that a message is for nobody, or for two kinds of receivers at once.

@@ -89,7 +89,9 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 	if err := d.renew(c, token); err != nil {
 		return err
 	}
-	for _, room := range c.askedFor() {
+	rooms := c.askedFor()
+	c.bill.messages.Add(int64(len(rooms)))
+	for _, room := range rooms {
 		if !d.mayJoin(c, room) {
 			d.rooms.part(c, room, false)
 		}

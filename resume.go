@@ -78,17 +78,26 @@ func (a *absences) keep(c *Conn, why *CloseError) bool {
 	was := a.index.suspend(c)
 	if was == live {
 		a.n.Add(1)
-		end := &engine.Timer{Fire: func() { a.spawn(func() { a.end(c) }) }}
+		end := &engine.Timer{Fire: func() { a.spawn(func() { a.timeOut(c) }) }}
 		a.wheel.Set(end, a.grace)
 	}
 	return was == live || was == absent
 }
 
-// end ends an absence, unless somebody has.
-func (a *absences) end(c *Conn) {
-	if a.index.depart(c) == absent {
-		a.over(c)
+// timeOut ends an absence whose time is over.
+func (a *absences) timeOut(c *Conn) {
+	if a.end(c) {
+		a.index.users.inboxes.departed(c)
 	}
+}
+
+// end ends an absence, and reports false if it has ended.
+func (a *absences) end(c *Conn) bool {
+	if a.index.depart(c) != absent {
+		return false
+	}
+	a.over(c)
+	return true
 }
 
 func (a *absences) over(c *Conn) {
@@ -134,7 +143,9 @@ func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error
 		return nil, err
 	}
 	refused := make(map[string]bool)
-	for _, room := range old.askedFor() {
+	rooms := old.askedFor()
+	c.bill.messages.Add(int64(len(rooms)))
+	for _, room := range rooms {
 		refused[room] = !may(c, room)
 	}
 	if !a.index.adopt(c, old, func(room string) bool {
@@ -143,7 +154,6 @@ func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error
 		return nil, errSession
 	}
 	a.over(old)
-	a.index.users.inboxes.forgive(old)
 	a.index.tally.add(cResumed, 1)
 	return c.Rooms(), nil
 }

@@ -502,8 +502,8 @@ func TestRFC6455(t *testing.T) {
 		listen func(net.Listener) net.Listener // nil: as it is
 		speak  func(nc net.Conn, stream string)
 	}{
-		{name: "tcp", direct: 1, speak: atOnce},
-		{name: "tcp, a byte at a time", direct: 1, speak: bytewise},
+		{name: "tcp", direct: realtime.PlainIsDirect, speak: atOnce},
+		{name: "tcp, a byte at a time", direct: realtime.PlainIsDirect, speak: bytewise},
 		{name: "wrapped", speak: atOnce, listen: func(l net.Listener) net.Listener {
 			return wrappingListener{l, new(atomic.Int64)}
 		}},

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -38,6 +39,9 @@ type room struct {
 	users   map[string]int // connections in the roster, by user
 	most    int            // that users has held
 	shown   int            // connections in the roster
+	list    *listing       // of the roster as it is, nil if nobody has asked
+	making  chan struct{}  // closed when the list that is being made is, nil if none is
+	changes int            // of the roster
 	dead    bool           // its last member has left; a new room takes the name
 }
 
@@ -156,10 +160,11 @@ func (r *room) add(m *membership) {
 }
 
 // show puts m into the roster and tells the members, if it is the user's first
-// connection here, or else m alone. A nil notice tells nobody.
-func (r *room) show(m *membership, notice *frames) {
+// connection here, or else m alone. A nil notice tells nobody. It returns how many were told.
+func (r *room) show(m *membership, notice *frames) (told int) {
 	m.shown = true
 	r.shown++
+	r.changed()
 	first := true
 	if user := m.conn.UserID(); user != "" {
 		if r.users == nil {
@@ -170,10 +175,12 @@ func (r *room) show(m *membership, notice *frames) {
 	}
 	switch {
 	case notice == nil:
+		return 0
 	case first:
-		r.announce(notice)
+		return r.announce(notice)
 	default:
 		give(m.conn, r.tally, notice, engine.Notice)
+		return 1
 	}
 }
 
@@ -196,26 +203,28 @@ func (r *room) inherit(m, heir *membership) {
 }
 
 // remove takes m out and tells those who stay, if it was the user's last connection
-// in the roster.
-func (r *room) remove(m *membership, notice *frames) {
+// in the roster. It returns how many were told.
+func (r *room) remove(m *membership, notice *frames) (told int) {
 	if m.absent {
 		r.pins--
 	} else {
 		r.drop(m)
 	}
 	if !m.shown {
-		return
+		return 0
 	}
 	r.shown--
+	r.changed()
 	if user := m.conn.UserID(); user != "" {
 		if r.users[user]--; r.users[user] > 0 {
-			return
+			return 0
 		}
 		r.users = without(r.users, user, &r.most)
 	}
-	if notice != nil {
-		r.announce(notice)
+	if notice == nil {
+		return 0
 	}
+	return r.announce(notice)
 }
 
 // drop takes m out of the receivers.
@@ -229,12 +238,69 @@ func (r *room) drop(m *membership) {
 	}
 }
 
-func (r *room) announce(notice *frames) {
+// announce tells the members something, and returns how many they are.
+func (r *room) announce(notice *frames) (told int) {
 	r.tally.add(cMatched, len(r.members))
 	for i := range r.members {
 		r.members[i].push(notice, engine.Notice, engine.DropNewest)
 	}
 	notice.settle(r.tally)
+	return len(r.members)
+}
+
+// changed notes that the roster is another one now.
+func (r *room) changed() {
+	r.changes++
+	r.list = nil
+}
+
+// listing is who is in a room, as a client is answered.
+type listing struct {
+	users   int // that are listed
+	content []byte
+}
+
+const (
+	// maxListed is up to how many users a room's are listed for a client: beyond, it gets the
+	// numbers.
+	maxListed = 1000
+	// maxTries is how often a list is made anew because the roster has changed meanwhile, before
+	// it is made under the lock.
+	maxTries = 3
+)
+
+// newListing makes a list of users that are in no order. Nil stands for too many.
+func newListing(users []string, n Count) *listing {
+	slices.Sort(users)
+	return &listing{users: len(users), content: presence(users, n.Users, n.Conns)}
+}
+
+// listed returns what a list is made of.
+func (r *room) listed() (users []string, n Count) {
+	if len(r.users) <= maxListed {
+		users = r.roster()
+	}
+	return users, r.count()
+}
+
+// makeList makes the list, or waits for the one that is being made. r.mu is held, and released.
+func (r *room) makeList() {
+	if made := r.making; made != nil {
+		r.mu.Unlock()
+		<-made
+		return
+	}
+	made, changes := make(chan struct{}), r.changes
+	r.making = made
+	users, n := r.listed()
+	r.mu.Unlock()
+	list := newListing(users, n)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.making = nil; changes == r.changes {
+		r.list = list
+	}
+	close(made)
 }
 
 func (r *room) count() Count { return Count{Users: len(r.users), Conns: r.shown} }

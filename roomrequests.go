@@ -37,7 +37,8 @@ func (d *requester) joinRequest(c *Conn, r *request) error {
 		return reply(r.id, joinedContent(e), nil)
 	}
 	err := d.rooms.join(c.ctx, c, e)
-	c.reached.Add(int64(e.looked)) // it costs as much as a message to so many
+	c.bill.receivers.Add(int64(e.looked + e.told)) // it costs as much as a message to so many
+	c.charge(e.bytes)
 	r.answered = err == nil
 	return err
 }
@@ -76,7 +77,8 @@ func (d *requester) leaveRequest(c *Conn, room string) error {
 	if !d.allowed(c, Action{Kind: ActionLeave, Room: room, Conn: c.id}) {
 		return ErrForbidden
 	}
-	d.rooms.part(c, room, true)
+	_, told := d.rooms.part(c, room, true)
+	c.bill.receivers.Add(int64(told))
 	return nil
 }
 
@@ -97,9 +99,10 @@ func (d *requester) presenceRequest(c *Conn, r *request) error {
 		return nil
 	}
 	r.answered = true
-	d.rooms.inspect(r.room, func(users []string, n Count) {
-		c.reached.Add(int64(len(users))) // it costs as much as a message to so many
-		answer(c, d.tally, reply(r.id, presence(users, n.Users, n.Conns), nil))
+	d.rooms.inspect(r.room, func(l *listing) {
+		c.bill.receivers.Add(int64(l.users)) // it costs as much as a message to so many
+		c.charge(len(l.content))
+		answer(c, d.tally, reply(r.id, l.content, nil))
 	})
 	return nil
 }
@@ -135,7 +138,8 @@ func (d *requester) pageFor(c *Conn, room string, q Query) (page Page, err error
 		if page, err = d.rooms.history(c.ctx, room, q); err != nil || len(page.Publications) == 0 {
 			return page, err
 		}
-		c.reached.Add(int64(len(page.Publications))) // it costs as much as a message to so many
+		c.bill.receivers.Add(int64(len(page.Publications))) // it costs as much as a message to so many
+		c.charge(page.size())
 		last := page.Publications[len(page.Publications)-1].Position.Offset
 		page.Publications = slices.DeleteFunc(page.Publications, func(p Publication) bool {
 			return p.Target.leavesOut(c.id, c.UserID())

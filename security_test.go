@@ -41,7 +41,7 @@ var threats = []struct {
 	{"10-slow-handshake", tests(TestNewServer, TestHandshakeRefusals)},
 	{"11-big-message", tests(TestMessageSizeLimit)},
 	{"12-message-flood", tests(TestFastClientWaitsAndLosesNothing, TestClientThatNeverSlowsDownIsEnded, TestFanoutIsLimited,
-		TestPresenceOfManyAndOfNone)},
+		TestPresenceOfManyAndOfNone, TestPrices)},
 	{"13-control-flood", tests(TestSocketPingFlood)},
 	{"14-endless-message", tests(TestSocketProtocolErrors)},
 	{"15-half-open", tests(TestDeadPeerIsFoundOut, TestStaleAfterBoundsThePingInterval)},

@@ -215,8 +215,10 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 	if !stays {
 		ss.index.depart(&s.conn)
 	}
-	ss.index.users.inboxes.ended(&s.conn, why)
 	<-s.conn.link.Done()
+	if !stays {
+		ss.index.users.inboxes.departed(&s.conn)
+	}
 	s.reader.close()
 	s.conn.transport.release()
 	if !stays {

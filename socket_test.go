@@ -452,7 +452,7 @@ func TestOnlyPlainSocketsAreWrittenDirectly(t *testing.T) {
 		require.Equal(t, "alice: hi", s.next(t, ws))
 		return s.rt.Stats().Direct
 	}
-	require.Equal(t, 1, direct(newSite(t, realtime.Options{}, false)))
+	require.Equal(t, realtime.PlainIsDirect, direct(newSite(t, realtime.Options{}, false)))
 	require.Equal(t, 0, direct(newSite(t, realtime.Options{}, true)), "TLS")
 
 	s := newSite(t, realtime.Options{}, false)

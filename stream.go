@@ -211,6 +211,14 @@ type Page struct {
 	Why Reason
 }
 
+// size is about what the publications take, in bytes.
+func (pg *Page) size() (bytes int) {
+	for i := range pg.Publications {
+		bytes += pg.Publications[i].Size()
+	}
+	return bytes
+}
+
 // gap says why what is behind p is not all on the page, or in the pages behind it. It is empty if
 // it is.
 func (pg *Page) gap(p Position) Reason {

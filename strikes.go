@@ -1,6 +1,9 @@
 package realtime
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // maxStrikes bounds for how many readers it is remembered what they broke down with.
 const maxStrikes = 10_000
@@ -18,29 +21,26 @@ type strikes struct {
 type cursorName struct{ stream, reader string }
 
 type strike struct {
-	at Position // of the message
-	n  int
-	by string // the id of the last connection
+	at   Position // of the message
+	n    int
+	last time.Time // when the last of the connections ended
 }
 
-// excuse is of a connection: its strike does not count. The strikes guard it.
-type excuse bool
-
-// add counts a connection unless it is excused, and reports whether that is enough.
-func (s *strikes) add(who cursorName, at Position, by string, not *excuse) bool {
+// add counts a connection that opened and ended then, and reports whether that is enough. It does
+// not count one that had opened when the last one broke down: what broke both may be the network.
+func (s *strikes) add(who cursorName, at Position, opened, ended time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if *not {
-		return false
-	}
 	if s.seen == nil {
 		s.seen = make(map[cursorName]strike)
 	}
 	one := s.seen[who]
 	if one.at != at {
 		one = strike{at: at}
+	} else if !opened.After(one.last) {
+		return false
 	}
-	one.by = by
+	one.last = ended
 	if one.n++; one.n >= s.max {
 		delete(s.seen, who)
 		return true
@@ -53,15 +53,4 @@ func (s *strikes) add(who cursorName, at Position, by string, not *excuse) bool 
 	}
 	s.seen[who] = one
 	return false
-}
-
-// forgive excuses a connection, also one that has been counted, if it was the last.
-func (s *strikes) forgive(who cursorName, by string, its *excuse) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	*its = true
-	if one, ok := s.seen[who]; ok && one.by == by {
-		one.n, one.by = one.n-1, ""
-		s.seen[who] = one
-	}
 }

@@ -1,7 +1,9 @@
 package bolt
 
 import (
+	"bytes"
 	"cmp"
+	"fmt"
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
@@ -51,15 +53,27 @@ func (bt *batch) note(err error) {
 
 // removeAll removes everything of a stream from a bucket.
 func (bt *batch) removeAll(bucket *bbolt.Bucket, number uint64) {
-	prefix := nameKey(number, "")
-	for {
-		key, _ := bucket.Cursor().Seek(prefix)
-		if n, _ := splitKey(key); n != number {
+	bt.removeFrom(bucket, nameKey(number, ""), func(key, _ []byte) bool {
+		n, _ := splitKey(key)
+		return n == number
+	})
+}
+
+// removeFrom removes the entries of a bucket from a key on, until one does not belong to them. In a
+// tree that is damaged an entry may be found and not removed: then it is an error.
+func (bt *batch) removeFrom(bucket *bbolt.Bucket, from []byte, belongs func(key, value []byte) bool) {
+	var last []byte
+	for bt.err == nil {
+		key, value := bucket.Cursor().Seek(from)
+		switch {
+		case key == nil || !belongs(key, value):
+			return
+		case bytes.Equal(key, last):
+			bt.note(fmt.Errorf("%w: an entry cannot be removed", ErrDamaged))
 			return
 		}
-		if bt.remove(bucket, key); bt.err != nil {
-			return
-		}
+		last = bytes.Clone(key)
+		bt.remove(bucket, last)
 	}
 }
 

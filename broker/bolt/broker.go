@@ -74,6 +74,10 @@ func (b *Broker) begin() error {
 	if err := b.store.view(checkFormat); err != nil {
 		return err
 	}
+	b.tellHarm()
+	if err := b.mend(); err != nil {
+		return err
+	}
 	if err := b.store.view(b.count); err != nil {
 		return err
 	}
@@ -83,7 +87,7 @@ func (b *Broker) begin() error {
 			b.damaged(Damage{What: "header"})
 		}
 		now := header{era: was.era, lossy: b.opts.LossWindow != 0}
-		if !ok || was.lossy || was.copied || b.opts.NewEpochs {
+		if !ok || b.store.harm.metaLost || was.lossy || was.copied || b.opts.NewEpochs {
 			now.era = draw()
 		}
 		b.era.Store(now.era)

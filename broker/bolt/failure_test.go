@@ -311,7 +311,7 @@ func TestWindowEnds(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				_, _ = b.Subscribe(t.Context(), fmt.Sprint("room/", i))
+				_, _ = b.Publish(t.Context(), counting(fmt.Sprint("room/", i), i, 1))
 			}
 		}
 	})

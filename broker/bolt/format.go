@@ -31,7 +31,7 @@ type header struct {
 
 // formatEmpty makes the buckets of an empty file.
 func formatEmpty(tx *bbolt.Tx) error {
-	for _, name := range append(buckets(), bucketMeta) {
+	for _, name := range append(ofStreams(), bucketMeta) {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return err
 		}
@@ -56,7 +56,19 @@ func checkFormat(tx *bbolt.Tx) error {
 	if meta == nil {
 		return fmt.Errorf("%w: it is something else", ErrFormat)
 	}
-	version := string(meta.Get(keyVersion))
+	if err := checkVersion(string(meta.Get(keyVersion))); err != nil {
+		return err
+	}
+	for _, name := range ofStreams() {
+		if tx.Bucket([]byte(name)) == nil {
+			return fmt.Errorf("%w: no %s", ErrDamaged, name)
+		}
+	}
+	return nil
+}
+
+// checkVersion returns an error that matches ErrFormat for a format that this package does not know.
+func checkVersion(version string) error {
 	has, err := strconv.ParseUint(version, 10, 64)
 	switch {
 	case err != nil || has < firstFormat:
@@ -64,14 +76,6 @@ func checkFormat(tx *bbolt.Tx) error {
 	case has > format:
 		return fmt.Errorf("%w: it has format %d, and %d is the newest one that this package knows",
 			ErrFormat, has, format)
-	}
-	for _, name := range buckets() {
-		if name == bucketEnded && has == firstFormat {
-			continue
-		}
-		if tx.Bucket([]byte(name)) == nil {
-			return fmt.Errorf("%w: no %s", ErrDamaged, name)
-		}
 	}
 	return nil
 }

@@ -21,9 +21,9 @@ const (
 	bucketEnded   = "ended"    // slot: drawn when a stream of the slot ended, see epochs
 )
 
-// buckets are those in which streams are.
-func buckets() []string {
-	return []string{bucketStreams, bucketRecords, bucketIDs, bucketOrder, bucketCursors, bucketEnded}
+// ofStreams are the buckets in which streams are. Their values have checksums.
+func ofStreams() []string {
+	return []string{bucketStreams, bucketRecords, bucketIDs, bucketOrder, bucketCursors}
 }
 
 // maxKey is how long a key may be, in bytes, with room for what stands around a name.

@@ -26,6 +26,12 @@ func cuts() int { return long.Of(2, 5, 100) }
 // faults is up to which system call of a kind the disk fails.
 func faults() int { return long.Of(2, 8, 50) }
 
+// anywhere is how many bits anywhere in a file are turned over, one at a time.
+func anywhere() int { return long.Of(150, 1000, 5000) }
+
+// cutoffs is how many files are cut off.
+func cutoffs() int { return long.Of(30, 200, 2000) }
+
 // TestMain publishes if it is told to, as the process that is killed. Else it runs the tests, and
 // fails if they leave a goroutine or a descriptor behind.
 func TestMain(m *testing.M) {

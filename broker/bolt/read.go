@@ -47,8 +47,7 @@ func (b *Broker) raise(ctx context.Context, h *head, offset uint64) error {
 		if st.number == 0 || offset <= st.floor || offset > st.top {
 			return nil // somebody else was faster
 		}
-		bt.b.damaged(Damage{Stream: h.name, Offset: offset, What: "record"})
-		bt.cut(st, offset)
+		bt.mend(h.name, st)
 		bt.mark(h)
 		return nil
 	}})

@@ -1,6 +1,8 @@
 package bolt
 
 import (
+	"bytes"
+
 	"github.com/realtime-go/realtime"
 )
 
@@ -106,24 +108,17 @@ func (bt *batch) repair(h *head) {
 
 // cutAbove removes the records behind an offset, and their ids.
 func (bt *batch) cutAbove(st *state, top uint64) {
-	for {
-		key, _ := bt.records.Cursor().Seek(offsetKey(st.number, top+1))
-		if _, ok := offsetOf(key, st.number); !ok {
-			break
+	bt.removeFrom(bt.records, offsetKey(st.number, top+1), func(key, _ []byte) bool {
+		_, ok := offsetOf(key, st.number)
+		return ok
+	})
+	bt.removeFrom(bt.order, offsetKey(st.number, top+1), func(key, value []byte) bool {
+		_, ok := offsetOf(key, st.number)
+		if ok {
+			bt.forgetID(st, bytes.Clone(key), value)
 		}
-		if bt.remove(bt.records, key); bt.err != nil {
-			return
-		}
-	}
-	for {
-		key, value := bt.order.Cursor().Seek(offsetKey(st.number, top+1))
-		if _, ok := offsetOf(key, st.number); !ok {
-			return
-		}
-		if bt.forgetID(st, key, value); bt.err != nil {
-			return
-		}
-	}
+		return ok
+	})
 }
 
 // recount counts what is kept of a stream.
@@ -132,7 +127,7 @@ func (bt *batch) recount(st *state) {
 	st.count, st.bytes, st.oldest = 0, 0, 0
 	c := bt.records.Cursor()
 	for key, value := c.Seek(offsetKey(st.number, st.floor+1)); ; key, value = c.Next() {
-		if _, ok := offsetOf(key, st.number); !ok {
+		if at, ok := offsetOf(key, st.number); !ok || at > st.top {
 			break
 		}
 		st.count++

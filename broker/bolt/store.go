@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
@@ -28,6 +29,7 @@ type store struct {
 	path     string
 	window   bool
 	pageSize int
+	harm     harm
 
 	mu   sync.RWMutex
 	db   *bbolt.DB // nil after Close, and while it cannot be opened again
@@ -48,6 +50,9 @@ func openStore(path string, window bool) (*store, error) {
 	}
 	s := &store{path: path, window: window}
 	if err := s.create(); err != nil {
+		return nil, err
+	}
+	if err := s.inspect(); err != nil {
 		return nil, err
 	}
 	return s, s.connect()
@@ -101,14 +106,8 @@ func (s *store) connect() error {
 		s.db = nil
 		_ = abandon(s.file)
 	}
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("%w: %s", ErrLocked, s.path)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
-		errors.Is(err, berrors.ErrVersionMismatch):
-		return fmt.Errorf("%w: %s: %w", ErrFormat, s.path, err)
-	case err != nil:
-		return err
+	if err != nil {
+		return s.refused(err)
 	}
 	s.db.AllocSize = growBytes
 	s.pageSize = s.db.Info().PageSize
@@ -118,6 +117,24 @@ func (s *store) connect() error {
 			return nil
 		})
 	})
+}
+
+// refused says why bbolt has not opened the file.
+func (s *store) refused(err error) error {
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return fmt.Errorf("%w: %s", ErrLocked, s.path)
+	case errors.Is(err, ErrDamaged), isSystem(err):
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w", ErrFormat, s.path, err)
+}
+
+// isSystem reports whether an error is the operating system's.
+func isSystem(err error) bool {
+	_, path := errors.AsType[*os.PathError](err)
+	_, call := errors.AsType[syscall.Errno](err)
+	return path || call
 }
 
 // mapBytes is how much address space is set aside, so that the file can grow while it is read. It

@@ -16,6 +16,10 @@ func (bt *batch) trim(stream string, st *state) {
 // drop forgets the oldest publication of a stream.
 func (bt *batch) drop(stream string, st *state, reason why) {
 	offset := st.floor + 1
+	if offset > st.top { // the numbers of the state do not agree
+		bt.recount(st)
+		return
+	}
 	key := offsetKey(st.number, offset)
 	r, ok := readRecord(key, bt.records.Get(key))
 	if !ok {
@@ -40,13 +44,10 @@ func (bt *batch) drop(stream string, st *state, reason why) {
 
 // cut forgets everything up to an offset where something is damaged.
 func (bt *batch) cut(st *state, offset uint64) {
-	for bt.err == nil {
-		key, _ := bt.records.Cursor().Seek(offsetKey(st.number, 0))
-		if at, ok := offsetOf(key, st.number); !ok || at > offset {
-			break
-		}
-		bt.remove(bt.records, key)
-	}
+	bt.removeFrom(bt.records, offsetKey(st.number, 0), func(key, _ []byte) bool {
+		at, ok := offsetOf(key, st.number)
+		return ok && at <= offset
+	})
 	st.floor, st.why = max(st.floor, offset), whyDamaged
 	bt.recount(st)
 }

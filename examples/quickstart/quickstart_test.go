@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -86,8 +85,7 @@ func TestQuickStart(t *testing.T) {
 	shell := func(ctx context.Context, line string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, "bash", "-ec", line)
 		cmd.Dir, cmd.Env = dir, env
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+		endTogether(cmd)
 		return cmd
 	}
 	for _, line := range s.commands[:len(s.commands)-1] {

@@ -26,7 +26,8 @@ type RawWire interface {
 // link.
 type Flushers struct {
 	start func(func())
-	write func(fd uintptr, p []byte) (int, error) // the system call; tests replace it
+	// write is the system call, or nil where there is none. Tests replace it.
+	write func(fd uintptr, p []byte) (int, error)
 
 	once sync.Once
 	all  []*flusher
@@ -36,7 +37,7 @@ type Flushers struct {
 // NewFlushers returns flushers, one for each core that Go may use, whose goroutines are
 // started by start.
 func NewFlushers(start func(func())) *Flushers {
-	return &Flushers{start: start, write: sysWrite}
+	return &Flushers{start: start, write: socketWrite()}
 }
 
 // next returns the flusher for a new link.

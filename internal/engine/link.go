@@ -191,7 +191,7 @@ func (e *event) wait() <-chan struct{} {
 // answers with Close or Kill. The owner must end every link.
 func NewLink(cfg *Config, wire Wire, failed func(error)) *Link {
 	l := &Link{cfg: cfg, wire: wire, failed: failed}
-	if w, ok := wire.(RawWire); ok && rawRoad && cfg.Flushers != nil {
+	if w, ok := wire.(RawWire); ok && cfg.Flushers != nil && cfg.Flushers.write != nil {
 		if l.raw = w.RawConn(); l.raw != nil {
 			cfg.Totals.Direct.Add(1)
 			l.flusher = cfg.Flushers.next()

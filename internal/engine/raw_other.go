@@ -1,10 +1,7 @@
-//go:build !unix
+//go:build !unix || realtime_portable
 
 package engine
 
-import "errors"
-
-func sysWrite(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
-
-// rawRoad says that every link has a goroutine while there is something to write.
-const rawRoad = false
+// socketWrite returns nil: there is no such system call, so every link has a goroutine while there
+// is something to write.
+func socketWrite() func(fd uintptr, p []byte) (int, error) { return nil }

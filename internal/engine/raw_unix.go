@@ -1,10 +1,10 @@
-//go:build unix
+//go:build unix && !realtime_portable
 
 package engine
 
 import "syscall"
 
-func sysWrite(fd uintptr, p []byte) (int, error) { return syscall.Write(int(fd), p) }
-
-// rawRoad says that sockets can be written to without blocking.
-const rawRoad = true
+// socketWrite returns the system call that writes to a socket and never waits.
+func socketWrite() func(fd uintptr, p []byte) (int, error) {
+	return func(fd uintptr, p []byte) (int, error) { return syscall.Write(int(fd), p) }
+}

@@ -25,8 +25,9 @@ const chunkBytes = 4 << 10
 
 // Intakes is what the intakes of many connections share.
 type Intakes struct {
-	read    func(fd uintptr, p []byte) (int, error) // the system call; tests replace it
-	buffers sync.Pool                               // of *[]byte, chunkBytes each
+	// read is the system call, or nil where there is none. Tests replace it.
+	read    func(fd uintptr, p []byte) (int, error)
+	buffers sync.Pool // of *[]byte, chunkBytes each
 	parking *parking
 }
 
@@ -34,7 +35,7 @@ type Intakes struct {
 // start with the first socket.
 func NewIntakes(start func(func())) *Intakes {
 	return &Intakes{
-		read:    sysRead,
+		read:    socketRead(),
 		buffers: sync.Pool{New: func() any { return new(make([]byte, chunkBytes)) }},
 		parking: newParking(start),
 	}
@@ -86,8 +87,12 @@ type Intake struct {
 }
 
 // NewIntake returns the intake of a connection. early is what has been read from it
-// already. raw is nil if conn is anything but a plain socket.
+// already. raw is nil if conn is anything but a plain socket. Where sockets cannot be read without
+// waiting, conn is read through its own Read whatever it is.
 func NewIntake(shared *Intakes, conn net.Conn, raw syscall.RawConn, early []byte) *Intake {
+	if shared.read == nil {
+		raw = nil
+	}
 	in := &Intake{shared: shared, conn: conn, raw: raw, rest: early}
 	in.call = in.readOnce
 	return in

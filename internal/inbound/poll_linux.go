@@ -1,3 +1,5 @@
+//go:build !realtime_portable
+
 package inbound
 
 import (

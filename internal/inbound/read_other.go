@@ -1,9 +1,9 @@
-//go:build !unix
+//go:build !unix || realtime_portable
 
 package inbound
 
-import "errors"
-
-func sysRead(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
-
 func sysPeek(uintptr) bool { return true }
+
+// socketRead returns nil: there is no such system call, so every connection is read through its own
+// Read.
+func socketRead() func(fd uintptr, p []byte) (int, error) { return nil }

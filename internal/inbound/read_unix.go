@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !realtime_portable
 
 package inbound
 
@@ -11,4 +11,7 @@ func sysPeek(fd uintptr) bool {
 	return err == nil
 }
 
-func sysRead(fd uintptr, p []byte) (int, error) { return syscall.Read(int(fd), p) }
+// socketRead returns the system call that reads from a socket and never waits.
+func socketRead() func(fd uintptr, p []byte) (int, error) {
+	return func(fd uintptr, p []byte) (int, error) { return syscall.Read(int(fd), p) }
+}

@@ -1,0 +1,197 @@
+package bolt_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker/bolt"
+)
+
+// shelves writes a store of many pages, and returns the part of its file that is in use, and what
+// it keeps.
+func shelves(t *testing.T) (image []byte, want map[string][]string) {
+	t.Helper()
+	dir := t.TempDir()
+	b := open(t, dir, &bolt.Options{LossWindow: -1})
+	want = map[string][]string{}
+	for i := range 1500 {
+		stream := fmt.Sprint("room/", i%15)
+		if i%5 == 0 {
+			stream = fmt.Sprint("user/", i%7)
+		}
+		content := fmt.Sprint("content ", i, " ", string(bytes.Repeat([]byte("x"), i%300)))
+		if i == 700 {
+			content += string(bytes.Repeat([]byte("y"), 20_000)) // several pages
+		}
+		at := publish(t, b, text(stream, fmt.Sprint("id", i), content)).Position
+		if i%3 == 0 {
+			require.NoError(t, b.Ack(t.Context(), stream, fmt.Sprint("device", i%40), at))
+		}
+		want[stream] = append(want[stream], content)
+		want[stream] = want[stream][max(0, len(want[stream])-100):]
+	}
+	require.NoError(t, b.Close(t.Context()))
+	b = open(t, dir, nil) // and there is one that was last
+	publish(t, b, text("room/0", "last", "last"))
+	want["room/0"] = append(want["room/0"], "last")[max(0, len(want["room/0"])-99):]
+	require.NoError(t, b.Close(t.Context()))
+	image, err := os.ReadFile(filepath.Join(dir, "streams.db"))
+	require.NoError(t, err)
+	high := uint64(0)
+	for _, meta := range [][]byte{image[16:], image[4096+16:]} {
+		high = max(high, binary.NativeEndian.Uint64(meta[40:]))
+	}
+	require.Greater(t, high, uint64(150))
+	return image[:high*4096], want
+}
+
+// within runs what must not take long, whatever the file says.
+func within(t *testing.T, what string, f func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	select {
+	case err := <-done:
+		require.NoError(t, err, what)
+	case <-time.After(60 * time.Second):
+		require.Fail(t, what+" hangs")
+	}
+}
+
+// ruin opens a file that is damaged, looks at all streams and uses them. It returns the streams that
+// have lost something, or false if the file is refused.
+func ruin(t *testing.T, path string, want map[string][]string) (hurt []string, opened bool) {
+	t.Helper()
+	told := 0
+	b, err := bolt.Open(path, &bolt.Options{
+		Logger: silent(), OnDamage: func(bolt.Damage) { told++ }, LossWindow: -1, // it is quicker
+	})
+	if err != nil {
+		require.True(t, errors.Is(err, bolt.ErrFormat) || errors.Is(err, bolt.ErrDamaged), "%v", err)
+		return nil, false
+	}
+	for stream, all := range want {
+		within(t, "Read", func(ctx context.Context) error {
+			page, err := b.Read(ctx, stream, realtime.Query{Limit: 1000, Bytes: 16 << 20})
+			got := contents(page)
+			if err != nil || slices.Equal(all, got) {
+				return err
+			}
+			hurt = append(hurt, stream)
+			require.Equal(t, all[len(all)-len(got):], append([]string{}, got...), "the newest without a hole")
+			require.True(t, page.Top.Epoch == "" || page.Why != "")
+			return nil
+		})
+	}
+	for stream := range want {
+		within(t, "use", func(ctx context.Context) error {
+			p := text(stream, "", "new")
+			p.Keep.Messages = 3
+			_, err := b.Publish(ctx, p)
+			_, cursorErr := b.Cursor(ctx, stream, "device3")
+			return errors.Join(err, cursorErr)
+		})
+		page, err := b.Read(t.Context(), stream, realtime.Query{Backwards: true, Limit: 1})
+		require.NoError(t, err)
+		require.Equal(t, []string{"new"}, contents(page))
+		within(t, "forget", func(ctx context.Context) error {
+			p := text(stream, "", "gone")
+			p.Keep.Age = 1
+			_, err := b.Publish(ctx, p)
+			return err
+		})
+	}
+	require.True(t, len(hurt) == 0 || told > 0, "nobody was told")
+	within(t, "Close", b.Close)
+	return hurt, true
+}
+
+// Any bit of the file, in pages or in what says which pages there are: no stream but the one that
+// has lost something suffers, and nothing hangs.
+func TestAnyBit(t *testing.T) {
+	image, want := shelves(t)
+	path := filepath.Join(t.TempDir(), "streams.db")
+	refused, lost := 0, 0
+	for i := range anywhere() {
+		bit := rand.N(8 * len(image))
+		if i%2 == 0 { // in what stands in front of a page
+			bit = 8*4096*rand.N(len(image)/4096) + rand.N(8*128)
+		}
+		broken := bytes.Clone(image)
+		broken[bit/8] ^= 1 << (bit % 8)
+		require.NoError(t, os.WriteFile(path, broken, 0o600))
+		hurt, opened := ruin(t, path, want)
+		require.LessOrEqual(t, len(hurt), 1, "bit %d of page %d, byte %d: %v", bit%8, bit/8/4096, bit/8%4096, hurt)
+		page := bit / 8 / 4096
+		head := binary.NativeEndian.Uint64(image[4096*page:]) == uint64(page) // else it continues another
+		if head && page > 1 && bit/8%4096 < 16 {
+			require.Empty(t, hurt, "bit %d of page %d, byte %d", bit%8, page, bit/8%4096)
+		}
+		lost += len(hurt)
+		if !opened {
+			refused++
+		}
+	}
+	t.Logf("%d bits of %d pages: %d streams have lost something, %d files were refused",
+		anywhere(), len(image)/4096, lost, refused)
+	require.LessOrEqual(t, refused, 1+anywhere()/1000)
+}
+
+// Of a file whose structure is damaged a new one is made, and the old one stays beside it.
+func TestSalvage(t *testing.T) {
+	image, want := shelves(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "streams.db")
+	page := 0 // the first leaf that is in use
+	for page = 2; binary.NativeEndian.Uint16(image[4096*page+8:]) != 2; page++ {
+	}
+	broken := bytes.Clone(image)
+	broken[4096*page+11] ^= 0x80 // how much is in it
+	require.NoError(t, os.WriteFile(path, broken, 0o600))
+	for round := range 2 {
+		b := open(t, dir, &bolt.Options{Logger: silent()})
+		for stream, all := range want {
+			require.Equal(t, all, contents(read(t, b, stream)), stream)
+		}
+		if round == 0 {
+			require.NotZero(t, b.Stats().Damaged)
+		} else {
+			require.Zero(t, b.Stats().Damaged)
+		}
+		require.NoError(t, b.Close(t.Context()))
+	}
+	aside, err := os.ReadFile(path + ".damaged")
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(broken, aside))
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, files, 2)
+}
+
+// A file that was cut off: what is left is there, or it is refused. Nothing hangs.
+func TestCutOff(t *testing.T) {
+	image, want := shelves(t)
+	path := filepath.Join(t.TempDir(), "streams.db")
+	refused := 0
+	for range cutoffs() {
+		require.NoError(t, os.WriteFile(path, image[:rand.N(len(image))], 0o600))
+		if _, opened := ruin(t, path, want); !opened {
+			refused++
+		}
+	}
+	t.Logf("%d files that were cut off, %d were refused", cutoffs(), refused)
+}
