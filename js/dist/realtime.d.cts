@@ -349,7 +349,8 @@ export interface Client<Events extends object = Record<string, any>, Calls exten
     /**
      * Answers what the server asks for by this name, with JSON or nothing. There is one handler for a
      * method, the last. A {@link RealtimeError} that it throws is the answer; any other error is
-     * reported, and answered with `internal`.
+     * reported, and answered with `internal`. Over one connection 100 calls are answered at a time,
+     * more with `busy`.
      */
     handle(method: string, handler: (content: any) => unknown): () => void;
     /**
