@@ -78,13 +78,12 @@ func (d *door) dial(ctx context.Context, header http.Header) (*link, error) {
 		quiet: d.opts.PingInterval, patience: d.opts.PongTimeout,
 		answers: make(chan frame, maxAnswers), doubts: make(chan struct{}, 1), began: time.Now(),
 	}
-	through := &tap{transport: d.opts.HTTPClient.Transport}
+	l.progress = newProgress(l.drop)
+	through := &tap{transport: d.opts.HTTPClient.Transport, link: l}
 	client := *d.opts.HTTPClient
 	client.Transport = through
 	ws, res, err := websocket.Dial(ctx, d.url, &websocket.DialOptions{
 		HTTPClient: &client, HTTPHeader: header, Subprotocols: []string{realtime.V1},
-		OnPingReceived: func(context.Context, []byte) (answer bool) { l.hears(); return true },
-		OnPongReceived: func(context.Context, []byte) { l.hears() },
 	})
 	if err != nil {
 		return nil, refused(res, err)
@@ -95,9 +94,11 @@ func (d *door) dial(ctx context.Context, header http.Header) (*link, error) {
 	return l, nil
 }
 
-// tap is an http.RoundTripper that keeps the socket of the connection that it makes.
+// tap is an http.RoundTripper that keeps the socket of the connection that it makes, and tells its
+// link what flows there.
 type tap struct {
 	transport http.RoundTripper // nil: http.DefaultTransport
+	link      *link
 	socket    io.Closer
 }
 
@@ -108,8 +109,12 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 		transport = http.DefaultTransport
 	}
 	res, err := transport.RoundTrip(r)
-	if err == nil && res.StatusCode == http.StatusSwitchingProtocols {
-		t.socket = res.Body
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		return res, err
+	}
+	t.socket = res.Body
+	if socket, ok := res.Body.(io.ReadWriteCloser); ok { // else it is refused
+		res.Body = &flow{ReadWriteCloser: socket, came: t.link.hears, went: t.link.said}
 	}
 	return res, err
 }
@@ -130,11 +135,10 @@ func refused(res *http.Response, err error) *DialError {
 	case http.StatusForbidden:
 		e.Err = realtime.ErrForbidden
 	}
-	var said struct {
-		Error string `json:"error"`
-	}
+	var said map[string]any
 	if body, err := io.ReadAll(res.Body); err == nil && json.Unmarshal(body, &said) == nil {
-		e.Message = said.Error
+		e.Message, _ = said["error"].(string)
+		e.ours = e.Message != "" && len(said) == 1
 	}
 	return e
 }
@@ -162,7 +166,6 @@ func (l *link) welcome(ctx context.Context) (*welcome, error) {
 	if err != nil {
 		return nil, endOf(err)
 	}
-	l.hears()
 	in, _ := decode(frame{data: data})
 	hello := in.welcome()
 	if hello == nil {

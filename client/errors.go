@@ -40,6 +40,7 @@ type DialError struct {
 	Err error
 
 	passes bool // the server says that it does, whenever
+	ours   bool // it is the server that says so, as far as one can tell by its words
 }
 
 // Error returns the status and the server's words, or the error behind it.
@@ -61,8 +62,8 @@ func (e *DialError) Unwrap() error { return e.Err }
 // when. Otherwise it does not after the status 400, 401, 403, 404, 405 and 431, if there is no
 // token, and if the server does not speak realtime.v1. Compare [realtime.CloseCode.ComeBack].
 //
-// A [Client] that has had a connection comes back after these too, if there is no Message: while a
-// server is replaced, a proxy may answer anything in its place.
+// A [Client] that has had a connection comes back after these too, unless the body is exactly what
+// the server says, {"error":"…"}: while it is replaced, a proxy may answer anything in its place.
 func (e *DialError) ComeBack() bool {
 	if e.passes {
 		return true
@@ -77,7 +78,7 @@ func (e *DialError) ComeBack() bool {
 
 // foreign reports whether it may be another server that refuses, such as a proxy in front of ours
 // while that is replaced: it is not in our words.
-func (e *DialError) foreign() bool { return e.Status != 0 && e.Message == "" }
+func (e *DialError) foreign() bool { return e.Status != 0 && !e.ours }
 
 // ReasonSlow is that of a [GapError] for messages that the server left out because the client was
 // too slow.

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// writeTime is how long a frame may take to be written.
+	// writeTime is how long nothing of a frame that is being written may go.
 	writeTime = 10 * time.Second
 	// goodbyeTime is how long the closing handshake may take, and how long a socket that
 	// cannot be written may still be read.
@@ -34,19 +34,29 @@ type link struct {
 	// and patience how long that may take.
 	quiet, patience time.Duration
 
+	progress *progress
+
 	answers chan frame
 	doubts  chan struct{} // has an element when a sign of life is to be asked for at once
 	began   time.Time
-	heard   atomic.Int64 // the last frame, in nanoseconds after began
+	heard   atomic.Int64 // the last sign of life, in nanoseconds after began
 	alive   atomic.Bool  // there was one since the last question
 	ctx     context.Context
 	end     context.CancelCauseFunc // ends ctx; the first cause is how the link ended
 }
 
-// hears is called for each frame.
+// hears is called for each sign of life: bytes that come, and those of a large frame that go.
+
 func (l *link) hears() {
 	l.heard.Store(int64(time.Since(l.began)))
 	l.alive.Store(true)
+}
+
+// said is called for each portion that goes.
+func (l *link) said() {
+	if l.progress.went() {
+		l.hears()
+	}
 }
 
 // doubt has the link watched closely: it ends soon if there is no sign of life.
@@ -86,7 +96,6 @@ func (l *link) read(hear func(frame)) {
 			l.end(endOf(err))
 			return
 		}
-		l.hears()
 		hear(frame{kind == websocket.MessageBinary, data})
 	}
 }
@@ -113,13 +122,12 @@ func (l *link) write(q *requests) {
 }
 
 func (l *link) put(f frame) error {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
-	defer cancel()
+	defer l.progress.begin()()
 	kind := websocket.MessageText
 	if f.binary {
 		kind = websocket.MessageBinary
 	}
-	return l.ws.Write(ctx, kind, f.data)
+	return l.ws.Write(context.Background(), kind, f.data)
 }
 
 // listen gives the reader time to find a close frame, which says more about the end than that

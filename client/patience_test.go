@@ -30,6 +30,7 @@ func TestKnownClientComesBack(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 405, 431} {
 		for body, back := range map[string]bool{
 			"404 page not found": true, "": true, `{"message":"no"}`: true, `{"error":7}`: true,
+			`{"status":404,"error":"Not Found","path":"/ws"}`: true,
 			`{"error":"no"}`: false,
 		} {
 			bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
@@ -158,28 +159,31 @@ func TestRefreshHangs(t *testing.T) {
 // A Token function may use the client.
 func TestTokenUsesTheClient(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
-		var alice *rig
-		var errs []error
-		var calls int
-		alice = w.dialWith("alice", client.DialOptions{Token: func(ctx context.Context) (string, error) {
-			if calls++; calls == 1 {
+		var c atomic.Pointer[client.Client]
+		var calls atomic.Int32
+		errs := make(chan error, 100)
+		alice := w.dialWith("alice", client.DialOptions{Token: func(ctx context.Context) (string, error) {
+			c := c.Load()
+			if c == nil {
 				return "", nil
 			}
-			alice.Reconnect()
+			calls.Add(1)
+			c.Reconnect()
 			short, cancel := context.WithTimeout(ctx, time.Second/10)
 			defer cancel()
-			errs = append(errs,
-				alice.Send(short, realtime.ToRoom("lobby"), realtime.Message{}),
-				alice.Join(short, "lobby"))
-			_, err := alice.Ping(short)
-			errs = append(errs, err)
+			errs <- c.Send(short, realtime.ToRoom("lobby"), realtime.Message{})
+			errs <- c.Join(short, "lobby")
+			_, err := c.Ping(short)
+			errs <- err
 			return "", nil
 		}})
+		c.Store(alice.Client)
 		w.cut()
 		alice.back()
-		require.NotEmpty(t, errs)
-		for _, err := range errs {
-			require.Error(t, err, "it waits for the connection that the token is for")
+		require.EqualValues(t, 2, calls.Load(), "begun anew once")
+		require.Len(t, errs, 6)
+		for range 6 {
+			require.Error(t, <-errs, "it waits for the connection that the token is for")
 		}
 		require.NoError(t, alice.say("lobby", "hi"))
 	})
@@ -187,18 +191,20 @@ func TestTokenUsesTheClient(t *testing.T) {
 
 func TestTokenClosesTheClient(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
-		var alice *rig
-		var calls int
-		alice = w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
-			if calls++; calls == 1 {
-				return "", nil
+		var c atomic.Pointer[client.Client]
+		var calls atomic.Int32
+		alice := w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
+			if c := c.Load(); c != nil {
+				calls.Add(1)
+				return "", c.Close()
 			}
-			return "", alice.Close()
+			return "", nil
 		}})
+		c.Store(alice.Client)
 		w.cut()
 		time.Sleep(time.Minute)
 		require.Equal(t, []string{"end"}, alice.got())
-		require.Equal(t, 2, calls)
+		require.EqualValues(t, 1, calls.Load())
 	})
 }
 

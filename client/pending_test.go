@@ -92,7 +92,7 @@ func TestPendingBytes(t *testing.T) {
 		sent := make(chan error, 4)
 		var want []string
 		for i := range 4 {
-			msg := realtime.Message{Content: []byte(fmt.Sprintf(`"%d%030000d"`, i, 0))}
+			msg := realtime.Message{Content: fmt.Appendf(nil, `"%d%030000d"`, i, 0)}
 			want = append(want, fmt.Sprintf(`"%d`, i))
 			go func() { sent <- alice.Send(t.Context(), realtime.ToAll(), msg) }()
 			synctest.Wait()

@@ -9,7 +9,8 @@ import (
 // from each of them, with as much in between as was missed there.
 const remembered = 10_000
 
-// mark is what a message is known by, its sender and id or its place: a hash with a seed that nobody else knows. 0: by nothing.
+// mark is what a message is known by, its sender and id or its place: a hash with a seed that
+// nobody else knows. 0: by nothing.
 type mark uint64
 
 // seen knows the last messages that can be told from others. newSeen makes one.

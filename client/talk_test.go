@@ -226,3 +226,14 @@ func TestTheLastTenThousandAreRemembered(t *testing.T) {
 		require.Equal(t, 10_002, n)
 	})
 }
+
+// What the server says about the next message is no message.
+func TestLargeIsNoMessage(t *testing.T) {
+	served(t, play(t, func(s *stage, _ int) {
+		s.says(`{"message_type":"large","bytes":1000}`)
+		s.says(`{"message_type":"large","sender_id":"bob","content":"shirt","timestamp":1}`)
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		require.Equal(t, []string{`large bob: "shirt"`}, w.dial("alice").got())
+	})
+}

@@ -131,6 +131,7 @@ type incoming struct {
 	Recovered *bool           `json:"recovered"`
 	Reason    realtime.Reason `json:"reason"`
 	Encoding  string          `json:"encoding"`
+	Bytes     int64           `json:"bytes"`
 
 	binary []byte // in place of Content; nil if there is none
 }
@@ -158,6 +159,8 @@ func (in *incoming) isMessage() bool {
 	switch in.Type {
 	case "welcome", "reply", "error", "call", "left", "ping", "pong", "position", "skipped":
 		return false
+	case "large": // says how many bytes the next one has, unless it is the application's
+		return in.Bytes == 0
 	}
 	return true
 }

@@ -39,9 +39,9 @@ export type Url = string | URL | (() => string | URL | Promise<string | URL>);
 /**
  * Who we are, for a server that asks for a bearer token: letters, digits and `-._~`. A function is
  * called for every attempt to connect and when the server says that the token has expired. The
- * first call comes after `connect` has returned. Nothing, or an empty string, is no token. For time,
- * errors and the use of the client the same holds as for a {@link Url}. It must throw if an answer
- * is no token, for example one with an HTTP status that is not 200.
+ * first call comes after `connect` has returned. Nothing, or an empty string, is no token. For
+ * time, errors and the use of the client the same holds as for a {@link Url}. It must throw if an
+ * answer is no token, for example one with an HTTP status that is not 200.
  */
 export type Token = string | (() => Maybe<string> | Promise<Maybe<string>>);
 type Maybe<T> = T | null | undefined | void;
@@ -232,10 +232,10 @@ export interface Room<Events extends object = Record<string, any>> extends Sende
     /** Calls the handler where messages of the room are missing. Returns what ends that. */
     onGap(handler: (gap: Gap) => void): () => void;
     /**
-     * Calls the handler when the server refuses us the room or its members, or takes us out of it, and
-     * with `outbox_full` if too many rooms wait to be joined. A room that was refused is left alone
-     * until it is joined again. An error without a handler is reported like one that nobody caught.
-     * Returns what ends that.
+     * Calls the handler when the server refuses us the room or its members, or takes us out of it,
+     * and with `outbox_full` if too many rooms wait to be joined. A room that was refused is left
+     * alone until it is joined again. An error without a handler is reported like one that nobody
+     * caught. Returns what ends that.
      */
     onError(handler: (error: RealtimeError) => void): () => void;
     /**
@@ -349,7 +349,8 @@ export interface Client<Events extends object = Record<string, any>, Calls exten
     /**
      * Answers what the server asks for by this name, with JSON or nothing. There is one handler for a
      * method, the last. A {@link RealtimeError} that it throws is the answer; any other error is
-     * reported, and answered with `internal`.
+     * reported, and answered with `internal`. Over one connection 100 calls are answered at a time,
+     * more with `busy`.
      */
     handle(method: string, handler: (content: any) => unknown): () => void;
     /**
@@ -360,12 +361,12 @@ export interface Client<Events extends object = Record<string, any>, Calls exten
      */
     ping(): Promise<number>;
     /**
-     * Tries to connect now, whatever the state. A wait ends, also one that the server has asked for. A
-     * client that stays away tries again, for whatever reason it does, unless `close` has ended it. An
-     * attempt that is under way is begun anew, with its token and URL, but not twice within a second.
-     * Of an open connection a sign of life is asked for; it is given up if none comes within 5 s. The
-     * page does the same when it is seen again and when the network is back, unless the client stays
-     * away.
+     * Tries to connect now, whatever the state. A wait ends, also one that the server has asked for.
+     * A client that stays away tries again, for whatever reason it does, unless `close` has ended it.
+     * An attempt that is under way is begun anew, with its token and URL, but not twice within a
+     * second. Of an open connection a sign of life is asked for; it is given up if none comes within
+     * 5 s. The page does the same when it is seen again and when the network is back, unless the
+     * client stays away.
      */
     reconnect(): void;
     /**

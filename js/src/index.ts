@@ -7,7 +7,8 @@
 
 export type {
   Arguments, CallOptions, Client, Gap, History, HistoryQuery, Join, JoinOptions, Message, Options,
-  Notices, Outbox, Position, Receipt, Received, Room, SendOptions, Sender, State, Status, Token, Url,
+  Notices, Outbox, Position, Receipt, Received, Room, SendOptions, Sender, State, Status, Token,
+  Url,
 } from "./api.js";
 export { connect } from "./connect.js";
 export { RealtimeError } from "./errors.js";

@@ -224,6 +224,53 @@ for (const by of [-3_600_000, 3_600_000]) {
   });
 }
 
+test("as long as what it says leaves, a server is waited for", async (t) => {
+  const world = new World(t);
+  await world.open();
+  for (let left = 400_000; left > 0; left -= 20_000) { // at 2 KB/s
+    world.socket.bufferedAmount = left;
+    await world.pass(10_000);
+  }
+  assert.equal(world.status.state, "open");
+  await world.pass(20_000);
+  assert.notEqual(world.status.state, "open", "when nothing leaves any more it is given up");
+});
+
+test("a large message that is announced is waited for", async (t) => {
+  const world = new World(t);
+  await world.open();
+  world.socket.receive({ message_type: "large", bytes: 100_000 });
+  await world.pass(124_750);
+  assert.equal(world.socket.pings, 0);
+  world.socket.receive({ message_type: "chat", content: "the large one" });
+  await world.pass(24_750);
+  assert.equal(world.socket.pings, 0);
+  await world.pass(250);
+  assert.equal(world.socket.pings, 1, "and then it is as ever");
+  world.socket.receive({ message_type: "large", bytes: 1e12 });
+  await world.pass(3_600_000 + 35_000);
+  assert.equal(world.status.state, "waiting", "but not for ever");
+});
+
+test("a message of the application may have the same type", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const got = [];
+  client.on("large", (content) => got.push(content));
+  world.socket.receive({ message_type: "large", bytes: 1_000 });
+  world.socket.receive({ message_type: "large", content: "shirt" });
+  assert.deepEqual(got, ["shirt"]);
+});
+
+test("a large message is not waited for when there is reason to doubt", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  world.socket.receive({ message_type: "large", bytes: 100_000 });
+  client.reconnect();
+  await world.pass(5_000);
+  assert.equal(world.status.state, "waiting");
+});
+
 test("more doubts do not give a dead server more time", async (t) => {
   const world = new World(t);
   const client = await world.open();

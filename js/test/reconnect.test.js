@@ -141,6 +141,7 @@ for (const [status, headers, back] of [
 for (const status of [400, 401, 403, 404, 405, 431]) {
   for (const [body, back] of [
     ["404 page not found", true], ["", true], ['{"message":"no"}', true], ['{"error":7}', true],
+    ['{"status":404,"error":"Not Found","path":"/ws"}', true],
     ['{"error":"no"}', false],
   ]) {
     test(`where there was a connection, only the server's own ${status} is the end: ${body}`, async (t) => {

@@ -188,6 +188,19 @@ test("of more than 1,000 members the number is known", async (t) => {
   assert.deepEqual([room.members, room.memberCount], [[], 1_233]);
 });
 
+test("of those that become more than 1,000 the number is known", async (t) => {
+  const world = new World(t);
+  const client = await world.open();
+  const room = client.join("lobby", { members: true });
+  const users = Array.from({ length: 999 }, (_, i) => `user${i}`);
+  world.socket.reply("join");
+  world.socket.reply("presence", { users, user_count: 999 });
+  for (const user of ["a", "b"]) world.socket.receive(notice("room_join", user, "lobby"));
+  assert.deepEqual([room.members, room.memberCount], [[], 1_001]);
+  world.socket.receive(notice("room_leave", "a", "lobby"));
+  assert.deepEqual([room.members, room.memberCount], [[], 1_000]);
+});
+
 test("members can be asked for later, and be refused", async (t) => {
   const world = new World(t);
   const client = await world.open();

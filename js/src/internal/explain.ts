@@ -48,10 +48,11 @@ export async function explain(
 function understand({ status, headers }: Response, body: unknown, known: boolean): Refusal {
   const said = headers.get("Retry-After");
   const error = asString(Object(body).error);
+  const ours = error !== undefined && Object.keys(Object(body)).length === 1;
   return {
     reason: reasonFor(status, error),
     final: [400, 401, 403, 404, 405, 431].includes(status) && said === null &&
-      (!known || error !== undefined),
+      (!known || ours),
     retryAfter: said === null ? 0 : toWait(said, headers.get("Date")),
     httpStatus: status,
   };

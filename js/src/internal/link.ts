@@ -92,6 +92,7 @@ export class Link {
   #receive(data: unknown): void {
     this.#watchdog?.heard();
     const frame = decode(data);
+    if (frame?.kind === "large") return this.#watchdog?.heard(frame.bytes);
     if (!frame) return;
     if (!this.#watchdog && !this.#welcome(frame)) return;
     this.#handler.frame(frame);
@@ -101,7 +102,7 @@ export class Link {
   #welcome(frame: Frame): boolean {
     if (frame.kind !== "message" || frame.message.type !== "welcome") return false;
     clearTimeout(this.#timer);
-    this.#watchdog = new Watchdog(() => this.write(PING), () => {
+    this.#watchdog = new Watchdog(() => this.buffered, () => this.write(PING), () => {
       this.#end(LOST, "the server has fallen silent");
     });
     this.#handler.welcome(toWelcome(frame.message.content));

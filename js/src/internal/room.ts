@@ -95,7 +95,7 @@ export class ClientRoom implements Room, Place {
     return this.#wanted && !this.joined;
   }
 
-  /** One more wants it. Of what the server would have to be asked for, refusal says if it cannot. */
+  /** One more wants it. refusal is why the server cannot be asked now. */
   want({ members = false, history }: JoinOptions, refusal?: RealtimeError): void {
     this.#references.add();
     const anew = !this.#wanted;

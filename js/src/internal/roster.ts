@@ -1,6 +1,8 @@
 import type { Message } from "../api.js";
 import { asNumber } from "./wire.js";
 
+const MOST = 1_000; // whose names a server tells
+
 /** Roster is who is in a room: a list that the server gave, and the notices behind it. */
 export class Roster {
   users: readonly string[] = [];
@@ -35,8 +37,9 @@ export class Roster {
 
   #come(user: string): boolean {
     if (this.users.includes(user)) return false;
-    if (this.#complete) this.users = [...this.users, user].sort();
     this.count++;
+    this.#complete &&= this.users.length < MOST;
+    this.users = this.#complete ? [...this.users, user].sort() : [];
     return true;
   }
 

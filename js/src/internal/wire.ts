@@ -16,6 +16,7 @@ export type Frame =
   | { kind: "error"; id: unknown; error: RealtimeError }
   | { kind: "call"; id: unknown; method: string; content: unknown }
   | { kind: "left"; room: string | undefined }
+  | { kind: "large"; bytes: number } // is what comes next
   | Jump;
 
 /** A position that is known. */
@@ -76,6 +77,8 @@ function decodeBinary(bytes: Uint8Array): Frame | undefined {
 function toFrame(raw: Record<string, unknown>): Frame | undefined {
   const { message_type: type, id, content, method } = raw;
   if (typeof type !== "string") return undefined;
+  const bytes = asNumber(raw.bytes);
+  if (type === "large" && bytes !== undefined) return { kind: "large", bytes };
   switch (type) {
     case "reply":
       return { kind: "reply", id, content };
