@@ -1,7 +1,8 @@
-// Readers of a room that keeps history. It says in lines of JSON what they are told.
+// Readers of a room that keeps history, into which the application puts some. It says in lines of
+// JSON what they are told.
 import { connect } from "../../js/dist/realtime.js"
 
-const [url, readers] = process.argv.slice(2)
+const [url, readers, given] = process.argv.slice(2)
 
 for (let reader = 0; reader < readers; reader++) {
   const say = (line) => console.log(JSON.stringify({ reader, ...line }))
@@ -10,10 +11,14 @@ for (let reader = 0; reader < readers; reader++) {
     if (state === "open") say({ open: true })
     if (state === "waiting") client.reconnect() // waits get long for who fails often
   })
-  const room = client.join("lobby")
-  room.onJoin(({ first, recovered }) => say({ first, recovered }))
-  room.onGap(({ from, to }) => say({ from: from.offset, at: to.offset }))
-  room.on("n", (text, { offset }) => {
+  if (reader < given) {
+    await client.ping() // answered behind what the server does when we connect
+    say({ first: true })
+  } else {
+    client.join("lobby").onJoin(({ first, recovered }) => say({ first, recovered }))
+  }
+  client.onGap(({ room, from, to }) => room && say({ from: from.offset, at: to.offset }))
+  client.on("n", (text, { offset }) => {
     say({ text, at: offset })
     if (text === "last") client.close()
   })

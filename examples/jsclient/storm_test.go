@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 const (
 	stormReaders  = 5
+	stormGiven    = 2 // of these the application puts into the room, the others join it
 	stormPatience = 5 * time.Minute
 )
 
@@ -87,12 +89,23 @@ func (f *follower) at() uint64 {
 func newStorm(t *testing.T, node []string, kept int) *storm {
 	s := &storm{
 		t: t, random: rand.New(rand.NewPCG(uint64(kept), 0)),
-		site: serveWith(t, realtime.Options{History: realtime.Retention{Messages: kept}}),
 	}
+	var rt atomic.Pointer[realtime.Manager]
+	s.site = serveWith(t, realtime.Options{
+		History: realtime.Retention{Messages: kept},
+		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
+			if c.UserID() >= fmt.Sprint("reader", stormGiven) {
+				return nil
+			}
+			_, err := rt.Load().Join(ctx, c.ID(), "lobby")
+			return err
+		},
+	})
+	rt.Store(s.site.rt)
 	s.news.L = &s.mu
 	s.network = flaky.New(t, s.site.addr())
 	ctx, cancel := context.WithTimeout(t.Context(), stormPatience)
-	args := append(node[1:], "storm.mjs", "ws://"+s.network.Addr+"/ws", fmt.Sprint(stormReaders))
+	args := append(node[1:], "storm.mjs", "ws://"+s.network.Addr+"/ws", fmt.Sprint(stormReaders), fmt.Sprint(stormGiven))
 	cmd := exec.CommandContext(ctx, node[0], args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
