@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -69,13 +70,17 @@ type feed struct {
 	acking bool
 }
 
-// fallBehind makes the feed get what is behind a position, of which the client knows. The caller
+// fallBehind makes the feed get what comes after a position, of which the client knows. The caller
 // has a catcher see to that.
-func (f *feed) fallBehind(at Position) {
+func (f *feed) fallBehind(at Position) { f.lag(at, at.Offset) }
+
+// lag is fallBehind of a client that has been told of an older offset: what is in between was not
+// for it, or it had that from another stream.
+func (f *feed) lag(at Position, told uint64) {
 	if f.closed {
 		return
 	}
-	f.behind, f.done, f.told, f.asked = true, at, at.Offset, false
+	f.behind, f.done, f.told, f.asked = true, at, told, false
 	f.leftOut, f.skipped, f.ahead = 0, false, false
 	f.catch(false)
 	f.set(true)
@@ -146,7 +151,8 @@ type part struct {
 	frame *engine.Frame // nil if it does not
 	at    Position
 	prev  uint64
-	large bool // too large for a queue: it was kept by a process with larger ones
+	key   uint64 // of a message to several targets; zero for any other
+	large bool   // too large for a queue: it was kept by a process with larger ones
 }
 
 // encode makes what a client gets of publications: without those that are not for it, and of
@@ -211,6 +217,9 @@ type pulls struct {
 	mu      sync.Mutex
 	feeds   []*feed
 	running bool
+
+	busy  atomic.Bool // there are feeds
+	given given
 }
 
 // add notes a feed, and reports whether somebody has to begin to serve them.
@@ -219,6 +228,7 @@ func (p *pulls) add(f *feed) bool {
 	defer p.mu.Unlock()
 	if !slices.Contains(p.feeds, f) {
 		p.feeds = append(p.feeds, f)
+		p.busy.Store(true)
 	}
 	begin := !p.running
 	p.running = true
@@ -242,4 +252,5 @@ func (p *pulls) remove(f *feed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.feeds = slices.DeleteFunc(p.feeds, func(other *feed) bool { return other == f })
+	p.busy.Store(len(p.feeds) > 0)
 }

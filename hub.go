@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,7 @@ func New(o *Options) *Manager {
 	m.index = newIndex(&m.opts, &m.tally, &catcher{
 		carrier: m.carrier, tally: &m.tally, notes: &m.notes,
 		page: Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
+		seed: maphash.MakeSeed(),
 	})
 	m.sessions = sessions{
 		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate,

@@ -23,7 +23,7 @@ func (x *index) publish(ctx context.Context, p Publication) (Result, error) {
 	p.own()
 	var had *audience
 	if len(kept) > 1 || !others.nobody() {
-		had = new(audience)
+		had, p.Union = new(audience), true
 		if p.Message.ID == "" { // by which a client knows that it is the same
 			p.Message.ID = uuid.NewString()
 		}

@@ -221,6 +221,7 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 	}
 	s.reader.close()
 	s.conn.transport.release()
+	ss.index.catcher.forget(&s.conn.pulls)
 	if !stays {
 		ss.index.conns.drop(s.conn.id, &s.conn)
 	}
