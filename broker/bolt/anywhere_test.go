@@ -144,8 +144,7 @@ func TestAnyBit(t *testing.T) {
 		where := fmt.Sprintf("bit %d of page %d, byte %d", bit%8, page, at)
 		require.LessOrEqual(t, len(hurt), 1, where)
 		head := binary.NativeEndian.Uint64(image[pageBytes*page:]) == uint64(page)
-		if head && // else it continues another one
-			page > 1 && at < 16 {
+		if head && page > 1 && at < 16 { // else it may continue another one
 			require.Empty(t, hurt, where)
 		}
 		lost += len(hurt)
