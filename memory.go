@@ -38,7 +38,7 @@ const (
 // Memory is the [Broker] that keeps streams in the memory of this process, and loses them with it.
 //
 // A stream to which nothing was published takes memory only while somebody is subscribed to it:
-// about 500 bytes and its name.
+// about 350 bytes and its name.
 type Memory struct {
 	rooms, inboxes *memoryKind
 	streams        *shards[*memoryStream]
