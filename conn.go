@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ type Conn struct {
 	reading  atomic.Int64 // since when it is being read, as a c.now(); 0 while it is not
 	received atomic.Uint64
 	bill     bill
+	was      atomic.Pointer[[]string] // ids of connections whose place it has, directly or not; may be nil
 	pings    pings
 	calls    calls
 	pulls    pulls
@@ -166,6 +168,33 @@ func (c *Conn) sender() sender {
 		c.guest = rand.Text()[:16] // 80 bits
 	}
 	return sender{guest: c.guest}
+}
+
+// maxWas bounds how many ids of connections before it a connection is known by.
+const maxWas = 16
+
+// follow notes that the connection has the place of another one.
+func (c *Conn) follow(old *Conn) {
+	ids := []string{old.id}
+	if before := old.was.Load(); before != nil {
+		ids = append(ids, (*before)[:min(len(*before), maxWas-1)]...)
+	}
+	c.was.Store(&ids)
+}
+
+// named reports whether the connection, or one whose place it has, is among the ids.
+func (c *Conn) named(ids []string) bool {
+	if len(ids) == 0 {
+		return false
+	}
+	before := c.was.Load()
+	return slices.Contains(ids, c.id) ||
+		before != nil && slices.ContainsFunc(*before, func(id string) bool { return slices.Contains(ids, id) })
+}
+
+// leftOut reports whether a target leaves the connection out, or its user.
+func (c *Conn) leftOut(t *Target) bool {
+	return c.named(t.ExceptConns) || c.UserID() != "" && slices.Contains(t.ExceptUsers, c.UserID())
 }
 
 // source is where the connection comes from as far as the log goes: its address, or itself.

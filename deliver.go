@@ -20,11 +20,13 @@ type delivery struct {
 // exceptions are the receivers that are left out.
 type exceptions struct {
 	conns []*Conn
+	gone  []string // ids of connections that others may have the place of
 	users []string
 }
 
 func (e *exceptions) has(c *Conn) bool {
 	return len(e.conns) > 0 && slices.Contains(e.conns, c) ||
+		len(e.gone) > 0 && c.named(e.gone) ||
 		len(e.users) > 0 && c.UserID() != "" && slices.Contains(e.users, c.UserID())
 }
 
@@ -43,7 +45,11 @@ func (x *index) deliver(p *Publication) Result {
 	for _, id := range t.ExceptConns {
 		if c, ok := x.conns.get(id); ok { // also one that is about to go
 			d.except.conns = append(d.except.conns, c)
+			if !c.ended() {
+				continue
+			}
 		}
+		d.except.gone = append(d.except.gone, id)
 	}
 	d.except.users = t.ExceptUsers
 	if p.flight != nil && p.flight.audience != nil {
@@ -142,7 +148,8 @@ func (d *delivery) give(c *Conn) {
 
 // anyone reports whether nobody is left out, and nobody named twice.
 func (d *delivery) anyone() bool {
-	return d.audience == nil && d.key == 0 && len(d.except.conns)+len(d.except.users) == 0
+	return d.audience == nil && d.key == 0 &&
+		len(d.except.conns)+len(d.except.gone)+len(d.except.users) == 0
 }
 
 // wants reports whether c is not left out and has not had the message, from another part or where

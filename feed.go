@@ -24,8 +24,7 @@ const (
 
 // client is the connection of a feed.
 type client interface {
-	ID() string
-	UserID() string
+	leftOut(t *Target) bool
 	Context() context.Context
 	behind() *pulls
 	charge(bytes int)
@@ -162,7 +161,7 @@ func (f *feed) encode(pubs []Publication, maxBytes int) []part {
 	for i := len(pubs) - 1; i >= 0; i-- {
 		p := &pubs[i]
 		parts[i] = part{at: p.Position, prev: p.Prev}
-		if p.Target.leavesOut(f.conn.ID(), f.conn.UserID()) || p.Expired(now) {
+		if f.conn.leftOut(&p.Target) || p.Expired(now) {
 			continue
 		}
 		if key := p.Message.Key; key != "" {

@@ -393,3 +393,37 @@ func TestResumeIsLost(t *testing.T) {
 		require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
 	})
 }
+
+// A connection that has resumed a session is left out where the one before it is: of what was kept
+// meanwhile, and of what is sent by a handler that still knows the old id.
+func TestResumeAndExcept(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, w := b.session("alice")
+		bob := b.open("bob")
+		b.join("hall", bob)
+		alice.asks(`{"type":"join","id":1,"room":"hall"}`)
+		first := alice.conn.ID()
+		ids := []string{first}
+		res, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Content: json.RawMessage(`"seen"`)})
+		require.NoError(t, err)
+		for i := range 3 {
+			alice.Drop()
+			synctest.Wait()
+			b.news(realtime.ToRoom("hall").Except(first), fmt.Sprint("kept ", i))
+			b.news(realtime.ToRoom("hall").Except(ids[len(ids)-1]), fmt.Sprint("kept too ", i))
+			next, its := b.session("alice")
+			require.NotContains(t, next.resumes(w.Session), noSession)
+			alice, w = next, its
+			got := alice.asks(fmt.Sprintf(`{"type":"join","id":2,"room":"hall","since":{"epoch":%q,"offset":%d}}`,
+				res.Position.Epoch, res.Position.Offset))
+			require.NotContains(t, strings.Join(got, "\n"), "kept")
+			b.news(realtime.ToRoom("hall").Except(ids...), fmt.Sprint("live ", i))
+			require.Empty(t, alice.raw())
+			page := alice.asks(`{"type":"history","id":3,"room":"hall"}`)
+			require.NotContains(t, page[len(page)-1], "live")
+			ids = append(ids, alice.conn.ID())
+		}
+		b.news(realtime.ToRoom("hall").Except("conn_of somebody else"), "for all")
+		require.Contains(t, strings.Join(alice.raw(), "\n"), "for all")
+	})
+}

@@ -48,6 +48,7 @@ func (x *index) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
 	}
 	var left estate
 	if left, ok = old.vacate(); ok {
+		c.follow(old)
 		x.settleIn(c, &left, may)
 	}
 	return ok

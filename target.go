@@ -41,7 +41,7 @@ func (t Target) Union(u Target) Target {
 }
 
 // Except is t without the connections with these ids: the one, for example, that
-// the message came from.
+// the message came from. A connection that has resumed the session of one of them is left out too.
 func (t Target) Except(connIDs ...string) Target {
 	t.ExceptConns = slices.Concat(t.ExceptConns, connIDs)
 	return t
@@ -68,11 +68,6 @@ func (t *Target) check() error {
 		}
 	}
 	return nil
-}
-
-// leavesOut reports whether the target leaves out a connection, or its user.
-func (t *Target) leavesOut(conn, user string) bool {
-	return slices.Contains(t.ExceptConns, conn) || user != "" && slices.Contains(t.ExceptUsers, user)
 }
 
 // nobody reports whether the target names no receivers.
