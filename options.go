@@ -164,9 +164,9 @@ type Options struct {
 	SweepInterval time.Duration
 	// WriteTimeout is how long one write may block: 10 s. Negative means the default.
 	WriteTimeout time.Duration
-	// DrainWindow is over how much time Shutdown spreads its goodbyes, so that the
-	// clients do not all come back at once: 10 s, or a millisecond for each client if
-	// that is less. Negative: all at once.
+	// DrainWindow is over how much time Shutdown spreads its goodbyes to plain clients, so that
+	// they do not all come back at once: 10 s, or a millisecond for each if that is less.
+	// Negative: all at once. Clients of realtime.v1 spread their return themselves.
 	DrainWindow time.Duration
 
 	// Broker keeps what rooms and inboxes keep, and carries messages between processes. Nil: this
