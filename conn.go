@@ -49,6 +49,7 @@ type Conn struct {
 	rooms    map[string]*membership // the same by name; nil while they are few
 	newest   *membership            // of the rooms, the one joined last
 	restRoom string                 // the room that the REST handler put it into, or empty
+	away     int64                  // bytes that it takes while it is absent
 	guest    string                 // what tells it from other anonymous ones; empty until it sends
 
 	seat seat // its place among all connections

@@ -148,7 +148,8 @@ type Options struct {
 
 	// ResumeGrace is for how long a connection of realtime.v1 that was lost, timed out or was too
 	// slow is still shown in its rooms and among the users: 15 s. A client that comes back within
-	// that time goes on where it was, and nobody hears of it. Negative: off. A user who has as many
+	// that time goes on where it was, and nobody hears of it. What that takes is in the
+	// MemoryBudget; while memory is short it is over at once. Negative: off. A user who has as many
 	// connections as he may can go on only with one that the server knows to be lost.
 	ResumeGrace time.Duration
 	// PingInterval is after how much silence a client is pinged: 25 s, below the 60 s

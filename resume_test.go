@@ -427,3 +427,29 @@ func TestResumeAndExcept(t *testing.T) {
 		require.Contains(t, strings.Join(alice.raw(), "\n"), "for all")
 	})
 }
+
+// What absent connections take is in the budget; while memory is short nobody is waited for.
+func TestAbsencesAreInTheBudget(t *testing.T) {
+	bubble(t, realtime.Options{MemoryBudget: 100_000, MaxConns: -1}, func(t *testing.T, b *bed) {
+		lose := func(n int) {
+			for i := range n {
+				c, _ := b.session(fmt.Sprint("user", n, " ", i))
+				for room := range 20 {
+					_, err := b.Join(t.Context(), c.conn.ID(), fmt.Sprint("room ", room))
+					require.NoError(t, err)
+				}
+				c.Drop()
+				synctest.Wait()
+			}
+		}
+		lose(5)
+		require.Equal(t, 5, b.Stats().Users)
+		require.InDelta(t, 5*(2048+20*256), b.Stats().MemoryBytes, 100)
+		lose(100)
+		require.Less(t, b.Stats().MemoryBytes, int64(100_000), "newcomers are let in all the time")
+		require.InDelta(t, 100_000*7/8/(2048+20*256), b.Stats().Users, 2)
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		require.Zero(t, b.Stats().MemoryBytes)
+	})
+}
