@@ -489,7 +489,10 @@ func TestLeftIsTold(t *testing.T) {
 			code, _, _ := rest(h, ask)
 			require.Equal(t, http.StatusOK, code)
 		}
-		require.Equal(t, []string{left, `{"message_type":"left","room":"attic"}`}, alice.raw())
+		require.Equal(t, []string{
+			`{"message_type":"joined","room":"lobby"}`, left,
+			`{"message_type":"joined","room":"attic"}`, `{"message_type":"left","room":"attic"}`,
+		}, alice.raw())
 
 		_, err = b.Join(ctx, plain.conn.ID(), "lobby")
 		require.NoError(t, err)
@@ -551,12 +554,16 @@ func TestRoomOfRestThatTheClientAsksFor(t *testing.T) {
 			require.Equal(t, http.StatusOK, code)
 		}
 		move("one")
+		require.Equal(t, []string{`{"message_type":"joined","room":"one"}`}, alice.raw())
 		require.Equal(t, []string{`{"message_type":"reply","id":1}`}, alice.asks(`{"type":"join","id":1,"room":"one"}`))
 		move("two")
 		require.Equal(t, []string{"one", "two"}, alice.conn.Rooms())
 		move("three")
 		require.Equal(t, []string{"one", "three"}, alice.conn.Rooms())
-		require.Equal(t, []string{`{"message_type":"left","room":"two"}`}, alice.raw())
+		require.Equal(t, []string{
+			`{"message_type":"joined","room":"two"}`,
+			`{"message_type":"left","room":"two"}`, `{"message_type":"joined","room":"three"}`,
+		}, alice.raw())
 	})
 }
 

@@ -67,6 +67,7 @@ const (
 	codeEpoch      = "epoch"
 	codePosition   = "position"
 	codeSession    = "session"
+	codeNoMember   = "no_member"
 )
 
 // request is what a client of realtime.v1 asks for. Parts of it may be parts of the message

@@ -355,6 +355,12 @@ func (c *Conn) membership(room string) *membership {
 	return m
 }
 
+func (c *Conn) isIn(room string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.membership(room) != nil
+}
+
 // joined records a membership. c.mu is held.
 func (c *Conn) joined(m *membership) {
 	if m.older = c.newest; m.older != nil {

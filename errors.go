@@ -71,6 +71,9 @@ var (
 	ErrPublication = errors.New("realtime: not a publication")
 )
 
+// errNoMember says that a connection is not in a room.
+var errNoMember = errors.New("realtime: not in the room")
+
 // Error is what a handler tells the client that asked. Where a handler returns another error, the
 // client learns no more than "internal error"; or what it would learn if the library had returned
 // it, of ErrForbidden, ErrUnauthenticated, ErrDenied, ErrTooManyRooms, ErrTooLarge, ErrFull,

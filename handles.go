@@ -97,7 +97,7 @@ func (r Room) Remove(_ context.Context, user string) (int, error) {
 	x.denials.throw(ban{user, r.name})
 	n := 0
 	for _, c := range append(x.rooms.conns(r.name, user), x.users.away(user)...) {
-		if left, _ := x.part(c, r.name, false); left {
+		if left, _ := x.part(c, r.name, nil); left {
 			n++
 		}
 	}

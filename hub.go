@@ -187,6 +187,11 @@ func (m *Manager) sweep() {
 // message that is sent to the room. It reports false if the connection was in the
 // room already. It does not block, but for the broker of a room that keeps history.
 //
+// A client of realtime.v1 learns of it. Our clients, if they have been in that room over another
+// connection, then get what they have missed there, as far as the authorizer allows ActionHistory:
+// so who joins clients in Options.OnConnect need not know where they were. Without this call a
+// client does not come back into such a room, unless it resumes its session.
+//
 // It returns ErrNotFound if there is no such connection, ErrClosed if it is about to
 // end, ErrName for an invalid room, ErrTooManyRooms, ErrDenied, see [Room.Deny], and the broker's
 // error.
@@ -223,7 +228,7 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 	if c == nil {
 		return false, ErrNotFound
 	}
-	left, _ = m.index.part(c, room, false)
+	left, _ = m.index.part(c, room, nil)
 	return left, nil
 }
 

@@ -177,19 +177,23 @@ func (x *index) showRooms(c *Conn) {
 }
 
 // part takes a connection out of a room, and reports false if it was not there. A client that has
-// not asked for it is told. It returns how many connections were told of the one that left.
-func (x *index) part(c *Conn, name string, asked bool) (left bool, told int) {
+// asked for it is answered in the same critical section: what puts it in again is told behind that.
+// One that has not, where answered is nil, is told. It returns how many connections were told of
+// the one that left.
+func (x *index) part(c *Conn, name string, answered func()) (left bool, told int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.membership(name)
-	if m == nil {
-		return false, 0
+	switch {
+	case m != nil && answered == nil:
+		x.takeOut(c, m)
+	case m != nil:
+		told = x.leave(c, m)
 	}
-	if asked {
-		return true, x.leave(c, m)
+	if answered != nil {
+		answered()
 	}
-	x.takeOut(c, m)
-	return true, 0
+	return m != nil, told
 }
 
 // takeOut ends a membership, and tells a client of realtime.v1. c.mu is held, so that a join that

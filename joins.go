@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/realtime-go/realtime/internal/engine"
 )
@@ -70,6 +71,26 @@ func (x *index) join(ctx context.Context, c *Conn, e *entry) error {
 			c.restRoom = ""
 		}
 	}
+	return nil
+}
+
+// goBack has a member get what is behind the position that its client is at. It never makes a
+// membership: without one it returns errNoMember.
+func (x *index) goBack(ctx context.Context, c *Conn, e *entry) error {
+	if err := x.prepare(ctx, e); err != nil {
+		return err
+	}
+	defer x.finish(e)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended() {
+		return ErrClosed
+	}
+	m := c.membership(e.room)
+	if m == nil {
+		return errNoMember
+	}
+	x.joinAgain(m, e)
 	return nil
 }
 
@@ -201,9 +222,20 @@ func (x *index) place(m *membership, e *entry) {
 		if frame := e.answer(e); frame != nil {
 			answer(m.conn, x.tally, frame)
 		}
+	} else if e.joined.New && m.conn.proto == protoV1 {
+		// It has not asked, but this must not end it either: it may be in many rooms.
+		answer(m.conn, x.tally, joinedFrame(e))
 	}
 	if m.feed != nil && m.feed.behind {
 		x.catcher.pull(m.feed)
+	}
+}
+
+// given tells a client that it has a place in a room from another connection, and where it begins
+// there. One that has asked for the room says by itself where it is. The room is locked.
+func (x *index) given(m *membership, r *room) {
+	if !m.absent && !m.asked {
+		x.place(m, &entry{room: m.room, traits: r.traits, joined: Joined{New: true}})
 	}
 }
 
@@ -243,4 +275,37 @@ func (x *index) retreat(c *Conn) {
 	if m := c.membership(c.restRoom); m != nil {
 		x.takeOut(c, m)
 	}
+}
+
+// joinedFrame tells a client that it was put into a room, and where it begins there.
+func joinedFrame(e *entry) *engine.Frame {
+	buf := append(engine.Grow(envelope), `{"message_type":"joined","room":`...)
+	return engine.Seal(engine.OpText, appendAnyContent(appendString(buf, e.room), joinedContent(e)))
+}
+
+// joinedContent is the content of the answer to a join, nil for a room that keeps nothing.
+func joinedContent(e *entry) []byte {
+	j := &e.joined
+	buf := []byte{'{'}
+	if j.At.Epoch != "" {
+		buf = appendString(append(buf, `"epoch":`...), j.At.Epoch)
+		buf = strconv.AppendUint(append(buf, `,"offset":`...), j.At.Offset, 10)
+		buf = strconv.AppendUint(append(buf, `,"top":`...), j.Top, 10)
+	}
+	if e.traits.lossy {
+		buf = append(buf, `,"lossy":true`...)
+	}
+	if e.from.Since != (Position{}) {
+		if len(buf) > 1 {
+			buf = append(buf, ',')
+		}
+		buf = strconv.AppendBool(append(buf, `"recovered":`...), j.Recovered)
+		if !j.Recovered {
+			buf = appendString(append(buf, `,"reason":`...), string(j.Why))
+		}
+	}
+	if len(buf) == 1 {
+		return nil
+	}
+	return append(buf, '}')
 }

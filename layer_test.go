@@ -43,7 +43,7 @@ var sideways = map[string][]string{
 	"aside":        {"inbox", "events"},
 	"registry":     {"inbox"},
 	"joins":        {"index"},
-	"suspend":      {"index"},
+	"suspend":      {"joins", "index"},
 	"deliver":      {"index"},
 	"shelf":        {"index"},
 	"publish":      {"index", "deliver", "shelf"},

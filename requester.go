@@ -10,9 +10,10 @@ import (
 // roomKeeper is what requests need of the index.
 type roomKeeper interface {
 	join(ctx context.Context, c *Conn, e *entry) error
+	goBack(ctx context.Context, c *Conn, e *entry) error
 	history(ctx context.Context, room string, q Query) (Page, error)
 	ack(ctx context.Context, c *Conn, at Position) error
-	part(c *Conn, room string, asked bool) (left bool, told int)
+	part(c *Conn, room string, answered func()) (left bool, told int)
 	inspect(room string, see func(l *listing))
 }
 

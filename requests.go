@@ -37,8 +37,10 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 		return d.sendRequest(c, r)
 	case "join":
 		return nil, d.joinRequest(c, r)
+	case "recover":
+		return nil, d.recoverRequest(c, r)
 	case "leave":
-		return nil, d.leaveRequest(c, r.room)
+		return nil, d.leaveRequest(c, r)
 	case "ack":
 		return nil, d.rooms.ack(c.ctx, c, Position{r.epoch, r.offset})
 	case "history":
@@ -93,7 +95,7 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 	c.bill.messages.Add(int64(len(rooms)))
 	for _, room := range rooms {
 		if !d.mayJoin(c, room) {
-			d.rooms.part(c, room, false)
+			d.rooms.part(c, room, nil)
 		}
 	}
 	return nil
@@ -127,7 +129,7 @@ func errorReply(err error) *Error {
 		{ErrForbidden, codeForbidden}, {ErrUnauthenticated, codeForbidden}, {ErrDenied, codeDenied},
 		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {ErrFull, codeLimit}, {errReceipts, codeLimit},
 		{ErrNoHistory, codeNoHistory},
-		{ErrPosition, codePosition}, {errEpoch, codeEpoch}, {errSession, codeSession},
+		{ErrPosition, codePosition}, {errEpoch, codeEpoch}, {errSession, codeSession}, {errNoMember, codeNoMember},
 	} {
 		if errors.Is(err, known.err) {
 			return &Error{known.code, known.err.Error()[len("realtime: "):]}

@@ -23,12 +23,17 @@ type greeted struct {
 	Grace   int    `json:"resume_ms"`
 }
 
-// session opens a connection of realtime.v1 and returns its token.
+// session opens a connection of realtime.v1 and returns its token. What comes behind the welcome is
+// still there.
 func (b *bed) session(user string) (*client, greeted) {
 	b.t.Helper()
 	c := b.openV1(realtime.Identity{UserID: user})
 	var f struct{ Content greeted }
-	welcome := strings.Replace(c.raw()[0], `"timestamp":T`, `"timestamp":0`, 1)
+	frames := c.raw()
+	welcome := strings.Replace(frames[0], `"timestamp":T`, `"timestamp":0`, 1)
+	c.mu.Lock()
+	c.frames = append(frames[1:], c.frames...)
+	c.mu.Unlock()
 	require.NoError(b.t, json.Unmarshal([]byte(welcome), &f))
 	return c, f.Content
 }

@@ -23,19 +23,11 @@ func (d *requester) joinRequest(c *Conn, r *request) error {
 	if !d.mayJoin(c, r.room) {
 		return ErrForbidden
 	}
-	past := r.history > 0 || r.since != (Position{})
-	blind := past && !d.allowed(c, Action{Kind: ActionHistory, Room: r.room})
-	if blind && r.history > 0 {
+	e := d.newEntry(c, r)
+	if e.blind && r.history > 0 {
 		return ErrForbidden
 	}
-	e := &entry{room: r.room, began: began, asked: true, blind: blind}
-	e.from = From{Last: r.history, Since: r.since}
-	e.answer = func(e *entry) *engine.Frame {
-		if r.id == nil {
-			return nil
-		}
-		return reply(r.id, joinedContent(e), nil)
-	}
+	e.began, e.from.Last = began, r.history
 	err := d.rooms.join(c.ctx, c, e)
 	c.bill.receivers.Add(int64(e.looked + e.told)) // it costs as much as a message to so many
 	c.charge(e.bytes)
@@ -43,41 +35,47 @@ func (d *requester) joinRequest(c *Conn, r *request) error {
 	return err
 }
 
-// joinedContent is the content of the answer to a join, empty for a room that keeps nothing.
-func joinedContent(e *entry) []byte {
-	j := &e.joined
-	buf := []byte{'{'}
-	if j.At.Epoch != "" {
-		buf = appendString(append(buf, `"epoch":`...), j.At.Epoch)
-		buf = strconv.AppendUint(append(buf, `,"offset":`...), j.At.Offset, 10)
-		buf = strconv.AppendUint(append(buf, `,"top":`...), j.Top, 10)
-	}
-	if e.traits.lossy {
-		buf = append(buf, `,"lossy":true`...)
-	}
-	if e.from.Since != (Position{}) {
-		if len(buf) > 1 {
-			buf = append(buf, ',')
-		}
-		buf = strconv.AppendBool(append(buf, `"recovered":`...), j.Recovered)
-		if !j.Recovered {
-			buf = appendString(append(buf, `,"reason":`...), string(j.Why))
-		}
-	}
-	if len(buf) == 1 {
-		return nil
-	}
-	return append(buf, '}')
-}
-
-func (d *requester) leaveRequest(c *Conn, room string) error {
-	if err := ValidName(room); err != nil {
+// recoverRequest has a member go back to the position that it names, also in a room that it could
+// not join by itself.
+func (d *requester) recoverRequest(c *Conn, r *request) error {
+	if err := ValidName(r.room); err != nil {
 		return about("room", err)
 	}
-	if !d.allowed(c, Action{Kind: ActionLeave, Room: room, Conn: c.id}) {
+	if !c.isIn(r.room) { // nobody is asked what it may do there
+		return errNoMember
+	}
+	err := d.rooms.goBack(c.ctx, c, d.newEntry(c, r))
+	r.answered = err == nil
+	return err
+}
+
+// newEntry is a client's way into a room, behind the position that it names.
+func (d *requester) newEntry(c *Conn, r *request) *entry {
+	e := &entry{room: r.room, asked: true, from: From{Since: r.since}}
+	past := r.history > 0 || r.since != (Position{})
+	e.blind = past && !d.allowed(c, Action{Kind: ActionHistory, Room: r.room})
+	e.answer = func(e *entry) *engine.Frame {
+		if r.id == nil {
+			return nil
+		}
+		return reply(r.id, joinedContent(e), nil)
+	}
+	return e
+}
+
+func (d *requester) leaveRequest(c *Conn, r *request) error {
+	if err := ValidName(r.room); err != nil {
+		return about("room", err)
+	}
+	if !d.allowed(c, Action{Kind: ActionLeave, Room: r.room, Conn: c.id}) {
 		return ErrForbidden
 	}
-	_, told := d.rooms.part(c, room, true)
+	r.answered = true
+	_, told := d.rooms.part(c, r.room, func() {
+		if r.id != nil {
+			answer(c, d.tally, reply(r.id, nil, nil))
+		}
+	})
 	c.bill.receivers.Add(int64(told))
 	return nil
 }

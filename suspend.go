@@ -80,6 +80,7 @@ func (x *index) settleIn(c *Conn, left *estate, may func(room string) bool) {
 			heir := &membership{conn: c, room: m.room, asked: m.asked, absent: c.phase == absent}
 			c.joined(heir)
 			r.inherit(m, heir)
+			x.given(heir, r)
 		} else {
 			r.remove(m, notice)
 		}

@@ -91,6 +91,17 @@ func TestVectorsOfTheServer(t *testing.T) {
 				got = reply(v.ID, nil, &e)
 			case "call":
 				got = engine.NewFrame(engine.OpText, appendCall(nil, v.ID, v.Method, compact(t, v.Content)))
+			case "joined":
+				e := &entry{room: v.Room}
+				var at struct {
+					Position
+					Top uint64
+				}
+				if v.Content != nil {
+					require.NoError(t, json.Unmarshal(v.Content, &at))
+				}
+				e.joined.At, e.joined.Top = at.Position, at.Top
+				got = joinedFrame(e)
 			case "left":
 				got = left(v.Room)
 			case "pong":

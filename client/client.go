@@ -64,7 +64,8 @@ func (c *Client) Close() error {
 //   - *[GapError]: messages may be missing. After a reconnect the rooms have been joined again when
 //     it is yielded, so what the application reads elsewhere now, and what follows, is
 //     everything.
-//   - *[RoomError]: the server did not let the client into a room again, or took it out of one.
+//   - *[RoomError]: the server did not let the client into a room again, or took it out of one that
+//     it has joined.
 //
 // A message of the user's inbox, if the application has such, is acknowledged when the loop asks
 // for the next one; one at which the loop was left, when a loop or [Client.Receive] goes on. One

@@ -33,6 +33,9 @@
 // client, and a GapError says so too, once for each reconnect. [Client.JoinFrom] begins with what
 // was sent before, [Client.History] turns the pages.
 //
+// All this holds too for rooms that the server's application has put the client into. It does not
+// join these by itself: when the application puts it in again, it goes on where it was.
+//
 // Where the application has an inbox for each user, messages to the user come at least once: until
 // the program has asked for the next one, see [Client.Messages].
 //

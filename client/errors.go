@@ -128,7 +128,7 @@ func (e *GapError) Error() string {
 }
 
 // RoomError is yielded when the server refuses to let the client into a room again after a
-// reconnect, or takes it out of a room. The client has forgotten the room.
+// reconnect, or takes it out of a room that it has joined. The client has forgotten the room.
 type RoomError struct {
 	Room string
 	Err  error // a *realtime.Error, with the code "removed" if the server took the client out

@@ -7,7 +7,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// joinAnswer is the content of the answer to a join.
+// joinAnswer is the content of the answer to a join, or a recover, and of joined.
 type joinAnswer struct {
 	realtime.Position
 	Top       uint64          `json:"top"`
@@ -16,10 +16,13 @@ type joinAnswer struct {
 	Reason    realtime.Reason `json:"reason"`
 }
 
-// enter takes in the answer to a join that began at from.
-func (ms *members) enter(r *room, from position, why occasion, content json.RawMessage) {
-	var a joinAnswer
+func decodeJoin(content json.RawMessage) (a joinAnswer) {
 	_ = json.Unmarshal(content, &a) // of a room that keeps nothing it is empty
+	return a
+}
+
+// enter takes in the answer to a join that began at from.
+func (ms *members) enter(r *room, from position, why occasion, a joinAnswer) {
 	r.at, r.top, r.lossy, r.past = a.Position, a.Top, a.Lossy, 0
 	switch {
 	case from.Epoch == "": // a beginning, or a part of the gap of the connection
@@ -28,12 +31,17 @@ func (ms *members) enter(r *room, from position, why occasion, content json.RawM
 		r.owes = r.owes || why != drained
 	default:
 		gap := GapError{Reason: cmp.Or(a.Reason, realtime.ReasonUnknown), From: from, To: a.Position}
-		if why == reconnected {
-			gap.Err = ms.lost
-		}
-		ms.miss(r, gap)
+		ms.miss(r, ms.gapOf(why, gap))
 	}
 	ms.arrive(r)
+}
+
+// gapOf says of a gap that it comes from the loss of a connection, if it does.
+func (ms *members) gapOf(why occasion, gap GapError) GapError {
+	if why == reconnected || why == regiven {
+		gap.Err = ms.lost
+	}
+	return gap
 }
 
 // miss tells of messages of a room that are missing for good, in place of a recovery.

@@ -8,13 +8,16 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// room is one that the client is in, or asks for, and how far it has come there.
+// room is one that the client is in, or asks for, and how far it has come there; or one that it was
+// given over an older connection.
 type room struct {
 	name    string
 	joined  bool
-	asked   int // calls of Join that are not answered
-	anew    int // of these, how many begin with what was sent before: what comes meanwhile comes again
-	leaving int // calls of Leave that are not answered
+	given   bool        // by the server's application: the client cannot join it by itself
+	offer   *joinAnswer // where it was given while a join is not answered, which decides; may be nil
+	asked   int         // calls of Join that are not answered
+	anew    int         // of these, how many begin with what was sent before: what comes meanwhile comes again
+	leaving int         // calls of Leave that are not answered
 
 	at    position // without an epoch: nothing is kept, as far as is known
 	lossy bool     // what the server has left out is not to be had again
@@ -45,6 +48,7 @@ type occasion uint8
 
 const (
 	reconnected occasion = iota
+	regiven              // it was given over an older connection
 	hole                 // in front of a message
 	drained              // the consumer has caught up
 )
@@ -70,18 +74,26 @@ func (ms *members) begin(lost error) (joins []*request, kept bool) {
 	ms.lost, kept = lost, true
 	for _, r := range ms.all {
 		ms.requests.forget(r.again)
-		if r.joined {
+		r.again, r.offer = nil, nil
+		kept = kept && (!r.joined || r.at.Epoch != "")
+		switch {
+		case r.given: // if it is again, joined says so
+			r.joined, r.full, r.due = false, false, false
+		case r.joined:
 			joins = append(joins, ms.rejoin(r, reconnected))
-			kept = kept && r.at.Epoch != ""
 		}
 	}
 	ms.rejoining = len(joins)
+	ms.forgetAway()
 	return joins, kept
 }
 
 // rejoin makes the request for a join from the position on.
 func (ms *members) rejoin(r *room, why occasion) *request {
 	o := outgoing{Type: "join", Room: r.name, Since: since(r.at)}
+	if r.given {
+		o.Type = "recover"
+	}
 	// A name that was joined can be encoded.
 	r.again, _ = ms.requests.prepare(o, false, func(res result) { ms.rejoined(r, why, res) })
 	r.full, r.due = false, false
@@ -105,6 +117,11 @@ func (ms *members) rejoined(r *room, why occasion, res result) {
 	r.again = nil
 	switch {
 	case !slices.Contains(ms.all, r), !r.joined: // it was taken away meanwhile
+	case res.err != nil && r.given:
+		ms.unrecovered(r, why, res.err)
+	case res.err != nil && r.offer != nil: // it is in nevertheless
+		r.given, r.offer = true, nil
+		ms.ask(r, regiven)
 	case res.err != nil:
 		ms.drop(r)
 		ms.stream.fail(&RoomError{Room: r.name, Err: res.err})
@@ -112,7 +129,8 @@ func (ms *members) rejoined(r *room, why occasion, res result) {
 			ms.part(r.name)
 		}
 	default:
-		ms.enter(r, r.at, why, res.content)
+		r.offer = nil
+		ms.enter(r, r.at, why, decodeJoin(res.content))
 	}
 	if why != reconnected {
 		return
@@ -141,24 +159,38 @@ func (ms *members) asks(name string, from realtime.From) (answered func()) {
 		ms.mu.Lock()
 		defer ms.mu.Unlock()
 		r.anew -= anew
-		if r.asked--; r.asked == 0 && !r.joined {
+		if r.asked--; r.asked > 0 || r.joined {
+			return
+		}
+		switch offer := r.offer; {
+		case offer != nil: // it was not let in, and is in nevertheless
+			r.offer = nil
+			ms.admit(r, *offer)
+		case !r.given:
 			ms.drop(r)
 		}
 	}
 }
 
-// joined is called by the reader when a join is answered that began at from.
-func (ms *members) joined(name string, from position, content json.RawMessage) {
+// joined is called by the reader when a join of the application is answered that began at from.
+func (ms *members) joined(name string, from realtime.From, content json.RawMessage) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
 	if r == nil { // nobody waits for the answer any more
 		return
 	}
-	r.joined = true
-	if r.at.Epoch == "" {
-		ms.enter(r, from, hole, content)
+	away := r.given && !r.joined
+	if away && from != (realtime.From{}) {
+		r.at = position{}
+	}
+	r.joined, r.given, r.offer = true, false, nil
+	switch {
+	case r.at.Epoch == "":
+		ms.enter(r, from.Since, hole, decodeJoin(content))
 		r.past = r.top // the application has asked for it
+	case away:
+		ms.ask(r, regiven)
 	}
 }
 
@@ -184,24 +216,26 @@ func (ms *members) leaves(name string) (answered func()) {
 	}
 }
 
-// left is called by the reader when the client is not in a room any more, and reports whether it
-// was. A join of the application that is on its way begins anew. One of our own does not count.
+// left is called by the reader when the client is not in a room any more, and reports whether that
+// is one that it had asked for. A join of the application that is on its way begins anew. One of our
+// own does not count.
 func (ms *members) left(name string) bool {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
-	if r == nil || !r.joined {
+	if r == nil || !r.joined && !r.given {
 		return false
 	}
 	ms.drop(r)
+	given := r.given
 	switch {
 	case r.asked > 0:
 		*r = room{name: name, asked: r.asked, anew: r.anew, leaving: r.leaving}
 		ms.all = append(ms.all, r)
-	case r.again != nil:
+	case r.again != nil && !r.given:
 		ms.part(name)
 	}
-	return true
+	return !given
 }
 
 // part leaves a room for which the application has not asked.

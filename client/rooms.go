@@ -34,7 +34,7 @@ func (c *Client) JoinFrom(ctx context.Context, room string, from realtime.From) 
 	o := outgoing{Type: "join", Room: room, History: from.Last, Since: since(from.Since)}
 	_, err := c.ask(ctx, o, true, func(res result) {
 		if res.err == nil {
-			rooms.joined(room, from.Since, res.content)
+			rooms.joined(room, from, res.content)
 		}
 	})
 	return err

@@ -203,6 +203,9 @@ func (s *session) hear(l *link, f frame) {
 	case in.Type == "reply", in.Type == "error":
 		s.answered(l, in)
 		s.tellRecoveries()
+	case in.Type == "joined":
+		s.members.put(in.Room, in.Content)
+		s.tellRecoveries()
 	case in.Type == "left":
 		s.removed(in.Room)
 	case in.Type == "position", in.Type == "skipped":

@@ -157,7 +157,7 @@ func decode(f frame) (in incoming, ok bool) {
 // isMessage reports whether it is for the application. The types of the protocol itself are not.
 func (in *incoming) isMessage() bool {
 	switch in.Type {
-	case "welcome", "reply", "error", "call", "left", "ping", "pong", "position", "skipped":
+	case "welcome", "reply", "error", "call", "joined", "left", "ping", "pong", "position", "skipped":
 		return false
 	case "large": // says how many bytes the next one has, unless it is the application's
 		return in.Bytes == 0

@@ -113,6 +113,9 @@ func TestVectorsAreUnderstood(t *testing.T) {
 			require.False(t, in.isMessage(), v.Name)
 			require.Equal(t, []any{v.Room, v.Position, v.Reason}, []any{in.Room, m.to, m.reason}, v.Name)
 			require.Equal(t, cmp.Or(v.From, math.MaxUint64), m.from, v.Name)
+		case "joined":
+			require.Equal(t, []any{"joined", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
+			requireContent(t, &v, &in)
 		case "left":
 			require.Equal(t, []any{"left", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
 		case "error":

@@ -140,7 +140,7 @@ for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
 test("every kind of frame of the server is tried above", () => {
   const kinds = new Set(vectors("server").map(({ kind }) => kind));
   assert.deepEqual([...kinds].sort(), [
-    "call", "error", "ignored", "left", "message", "pong", "position", "reply", "skipped",
+    "call", "error", "ignored", "joined", "left", "message", "pong", "position", "reply", "skipped",
   ]);
 });
 

@@ -15,6 +15,7 @@ export type Frame =
   | { kind: "reply"; id: unknown; content: unknown }
   | { kind: "error"; id: unknown; error: RealtimeError }
   | { kind: "call"; id: unknown; method: string; content: unknown }
+  | { kind: "joined"; room: string | undefined; content: unknown }
   | { kind: "left"; room: string | undefined }
   | { kind: "large"; bytes: number } // is what comes next
   | Jump;
@@ -86,6 +87,8 @@ function toFrame(raw: Record<string, unknown>): Frame | undefined {
       return { kind: "error", id, error: toError(content) };
     case "call":
       return { kind: "call", id, method: asString(method) ?? "", content };
+    case "joined":
+      return { kind: "joined", room: asString(raw.room), content };
     case "left":
       return { kind: "left", room: asString(raw.room) };
     case "position":

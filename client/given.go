@@ -1,0 +1,74 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/realtime-go/realtime"
+)
+
+// maxAway bounds of how many rooms the position is kept that the client is not in any more, because
+// they were given and the connection was lost.
+const maxAway = 1_000
+
+// forgetAway forgets the rooms that were given and have no position, and of the others the oldest.
+func (ms *members) forgetAway() {
+	away := func(r *room) bool { return r.given && !r.joined && r.asked == 0 }
+	surplus := -maxAway
+	for _, r := range ms.all {
+		if away(r) && r.at.Epoch != "" {
+			surplus++
+		}
+	}
+	ms.all = slices.DeleteFunc(ms.all, func(r *room) bool {
+		if !away(r) {
+			return false
+		}
+		if r.at.Epoch != "" {
+			surplus--
+		}
+		return r.at.Epoch == "" || surplus >= 0
+	})
+}
+
+// put is called by the reader when the server's application has put the client into a room.
+func (ms *members) put(name string, content json.RawMessage) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	a := decodeJoin(content)
+	r := ms.find(name)
+	if r == nil {
+		r = &room{name: name}
+		ms.all = append(ms.all, r)
+	}
+	if r.asked > 0 || r.again != nil {
+		r.offer = &a
+		return
+	}
+	ms.admit(r, a)
+}
+
+// admit makes a room one that was given.
+func (ms *members) admit(r *room, a joinAnswer) {
+	r.joined, r.given = true, true
+	switch {
+	case r.at.Epoch == "":
+		ms.enter(r, position{}, regiven, a)
+	case passed(r.at, a.Position) && r.at.Offset <= a.Top: // what is missing comes anyway
+		r.owes, r.top, r.lossy, r.past = true, a.Top, a.Lossy, 0
+		ms.arrive(r)
+	default:
+		ms.ask(r, regiven)
+	}
+}
+
+// unrecovered is for a room that was given and where the server has not gone back.
+func (ms *members) unrecovered(r *room, why occasion, err error) {
+	if e, ok := errors.AsType[*realtime.Error](err); ok && e.Code == "no_member" {
+		r.joined = false
+		return
+	}
+	ms.miss(r, ms.gapOf(why, GapError{Reason: realtime.ReasonUnknown, From: r.at}))
+	r.at = position{}
+}
