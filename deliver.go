@@ -52,6 +52,9 @@ func (x *index) deliver(p *Publication) Result {
 		d.except.gone = append(d.except.gone, id)
 	}
 	d.except.users = t.ExceptUsers
+	if p.Union { // where some of it is kept until it was taken, no queue may drop it for another
+		d.class = engine.Vital
+	}
 	if p.flight != nil && p.flight.audience != nil {
 		d.audience = p.flight.audience
 		d.audience.mu.Lock()
@@ -202,7 +205,9 @@ func (d *delivery) history(name string, p *Publication) {
 	if r.source.has(p.Position) {
 		return
 	}
-	d.class = r.traits.class
+	if !p.Union {
+		d.class = r.traits.class
+	}
 	anyone := d.anyone()
 	for i := range r.members {
 		m := &r.members[i]

@@ -235,7 +235,10 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // Send gives a message to the queues of its receivers, and to what is kept. It never waits for a
 // peer; with a broker it waits for that to take the message, until ctx ends. Messages that
 // one goroutine sends reach each receiver in that order, and all members of a room
-// get the room's messages in one order.
+// get the room's messages in one order, those to several targets too. While a receiver catches up on
+// a room or an inbox, what is sent to it by other targets does not wait: then the order holds for each
+// target by itself. With a broker that serves several processes, messages to several rooms that keep
+// history have the order of each sender only.
 //
 // A message with an ID is not sent again to a room that keeps history: Result.Duplicate says so.
 // A message to several such rooms is kept in each, under one ID.
@@ -243,7 +246,9 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // It returns ErrName for a reserved or invalid message type and for a room, user or connection
 // whose name cannot exist, ErrMessage for content
 // that is not JSON, ErrTooLarge, also if it is larger than all that a room or an inbox keeps,
-// ErrClosed after Close, and the broker's error: then it may have gone to some of several rooms.
+// ErrClosed after Close, and the broker's error. If that is known before something is done, as
+// ErrFull is, all rooms and up to 256 inboxes have it or none; more inboxes have it in steps of
+// 256, and Result.Kept counts those that do.
 // That nobody was there is not an error: see Result.
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := msg.check(m.opts.QueueBytes / 2); err != nil {

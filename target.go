@@ -28,7 +28,9 @@ func ToUser(ids ...string) Target { return Target{Users: ids} }
 // ToConn is the connections with these ids.
 func ToConn(ids ...string) Target { return Target{Conns: ids} }
 
-// Union is the receivers of t and those of u. The exceptions of both hold for all.
+// Union is the receivers of t and those of u. The exceptions of both hold for all. A message to a
+// union has one place among the others of each of its rooms and users, see [Manager.Send]. If some
+// of its targets keep it, no queue drops it for a later message.
 func (t Target) Union(u Target) Target {
 	return Target{
 		All:         t.All || u.All,
@@ -81,6 +83,13 @@ func (t *Target) room() string {
 		return ""
 	}
 	return t.Rooms[0]
+}
+
+// clone returns a target that has nothing in common with t.
+func (t Target) clone() Target {
+	t.Rooms, t.Users, t.Conns = slices.Clone(t.Rooms), slices.Clone(t.Users), slices.Clone(t.Conns)
+	t.ExceptConns, t.ExceptUsers = slices.Clone(t.ExceptConns), slices.Clone(t.ExceptUsers)
+	return t
 }
 
 // sorted returns names in order and each once. It does not change names.

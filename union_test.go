@@ -104,3 +104,30 @@ func unionWhileCatchingUp(t *testing.T, b *bed, to realtime.Target, v1 bool) {
 	}
 	require.True(t, slices.Equal(upTo(n), got), "%.500v", got)
 }
+
+// TestUnionIsNotDroppedForAnother checks that a message which is kept for a user waits until the
+// user's client has taken it, also if that gets it as the member of a room that drops the oldest.
+func TestUnionIsNotDroppedForAnother(t *testing.T) {
+	for _, kept := range []int{-1, 5} {
+		t.Run(fmt.Sprint("room keeps ", kept), func(t *testing.T) {
+			o := inboxes(100)
+			o.QueueMessages, o.WriteTimeout, o.PingInterval = 10, time.Hour, -1
+			o.Room = func(string) realtime.RoomOptions {
+				return realtime.RoomOptions{
+					Slow: realtime.SlowDropOldest, History: realtime.Retention{Messages: kept},
+				}
+			}
+			bubble(t, o, func(t *testing.T, b *bed) {
+				bob := b.stalled("bob")
+				b.joinAll(bob, "hall")
+				b.news(realtime.ToRoom("hall"), "before")
+				b.news(realtime.ToRoom("hall").Union(realtime.ToUser("bob")), "kept")
+				for range 50 {
+					b.news(realtime.ToRoom("hall"), "after")
+				}
+				bob.unstall()
+				require.Contains(t, bob.got(), `news "kept"`)
+			})
+		})
+	}
+}
