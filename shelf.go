@@ -116,7 +116,9 @@ func (x *index) pack(p *Publication, parts []Publication, had *audience) []shelf
 	shelves := make([]shelf, len(parts))
 	for i := range parts {
 		s, pub := &shelves[i], &parts[i]
-		s.user, _ = streamUser(pub.Stream)
+		if user, ok := streamUser(pub.Stream); ok {
+			s.user = user
+		}
 		s.flight = flight{result: Result{Local: x.catcher.carrier.local}, audience: had}
 		pub.Message, pub.Union, pub.flight = p.Message, p.Union, &s.flight
 		pub.Target.ExceptConns, pub.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers
