@@ -187,7 +187,7 @@ func validClientType(t string) error {
 func reserved(t string) bool {
 	switch t {
 	case typeHello, typeJoined, typeLeft,
-		"ping", "pong", "reply", "error", "call", "left", "position", "skipped":
+		"ping", "pong", "reply", "error", "call", "left", "position", "skipped", "large":
 		return true
 	}
 	return false
