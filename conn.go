@@ -283,7 +283,7 @@ func (c *Conn) finish(e *CloseError, within time.Duration) bool {
 	case CauseClient, CauseServer, CauseShutdown:
 		c.link.Close(frame(), within)
 	default:
-		c.link.Abort(frame(), closeGrace)
+		c.link.Abort(frame(), within)
 	}
 	c.cancel(e)
 	c.duties.yield() // somebody has to read the peer's goodbye
@@ -315,14 +315,20 @@ func (c *Conn) now() time.Duration { return max(1, time.Since(c.opened)) }
 
 func (c *Conn) alive() { c.seen.Store(int64(c.now())) }
 
-// silence returns for how long the peer could have been heard and was not. It is
+// lively returns when there was a sign of life last, as a c.now(): a frame came in, or the peer took
+// something that it had been too slow for.
+func (c *Conn) lively() time.Duration {
+	return max(time.Duration(c.seen.Load()), c.link.Flowed().Sub(c.opened))
+}
+
+// silence returns for how long there could have been a sign of life and was none. It is
 // zero while the connection is not read.
 func (c *Conn) silence(since time.Duration) time.Duration {
 	reading := time.Duration(c.reading.Load())
 	if reading == 0 {
 		return 0
 	}
-	return c.now() - max(time.Duration(c.seen.Load()), reading, since)
+	return c.now() - max(c.lively(), reading, since)
 }
 
 // answer gives a connection what is for it alone: the answer to what it sent. It is never

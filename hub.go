@@ -113,6 +113,7 @@ func (m *Manager) buildDispatch() {
 	m.dispatch.request = requests.serve
 	m.sessions.readers = readers{
 		tally: &m.tally, wheel: m.wheel, run: m.dispatch.run, limits: newLimits(&m.opts),
+		most: m.opts.MaxMessageBytes,
 	}
 }
 

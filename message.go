@@ -190,7 +190,7 @@ func reserved(t string) bool {
 	switch t {
 	case typeHello, typeJoined, typeLeft,
 		"ping", "pong", "reply", "error", "call", "joined", "left", "position",
-		"skipped":
+		"skipped", "large":
 		return true
 	}
 	return false
