@@ -197,6 +197,37 @@ func TestNoWayBackByRecover(t *testing.T) {
 	}
 }
 
+// Who is taken out while it is decided about it does not come back, and of a room in which a client is
+// not, nobody is asked.
+func TestRecoverOfARoomThatIsTaken(t *testing.T) {
+	o, made := givesHall(keeping(100), always)
+	var history func()
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		if a.Kind == realtime.ActionHistory {
+			history()
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		made(b)
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		r := &reader{t: t}
+		r.join(alice.raw())
+		asked := 0
+		history = func() {
+			asked++
+			_, err := b.Room("hall").Remove(t.Context(), "alice")
+			require.NoError(t, err)
+		}
+		want := []string{`{"message_type":"left","room":"hall"}`, notMember}
+		require.Equal(t, want, alice.recovers(r.at))
+		require.Equal(t, want[1:], alice.recovers(r.at))
+		require.Equal(t, 1, asked)
+		require.Empty(t, alice.conn.Rooms())
+		require.Zero(t, b.Stats().Rooms)
+	})
+}
+
 // Who may not read what was sent before is told of a gap.
 func TestRecoverWithoutLeave(t *testing.T) {
 	o, made := givesHall(keeping(100), always)

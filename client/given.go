@@ -12,23 +12,21 @@ import (
 // they were given and the connection was lost.
 const maxAway = 1_000
 
-// forgetAway forgets the rooms that were given and have no position, and of the others the oldest.
+// forgetAway forgets the oldest of too many rooms that were given.
 func (ms *members) forgetAway() {
 	away := func(r *room) bool { return r.given && !r.joined && r.asked == 0 }
 	surplus := -maxAway
 	for _, r := range ms.all {
-		if away(r) && r.at.Epoch != "" {
+		if away(r) {
 			surplus++
 		}
 	}
 	ms.all = slices.DeleteFunc(ms.all, func(r *room) bool {
-		if !away(r) {
+		if surplus <= 0 || !away(r) {
 			return false
 		}
-		if r.at.Epoch != "" {
-			surplus--
-		}
-		return r.at.Epoch == "" || surplus >= 0
+		surplus--
+		return true
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -280,6 +281,19 @@ func TestJoinOfARoomThatWasGiven(t *testing.T) {
 	})
 }
 
+// Leave forgets a room that the client was given, also when it is not in it.
+func TestLeaveOfARoomThatWasGiven(t *testing.T) {
+	give(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *giver, alice *rig) {
+		g.say(1)
+		g.gives = false
+		g.away(alice, func() { g.say(2) })
+		require.NoError(t, alice.Leave(t.Context(), "lobby"))
+		g.join()
+		g.say(3)
+		require.Equal(t, []string{chat(1), chat(3)}, alice.got())
+	})
+}
+
 // A client that may not join by itself is in the room that it is given, also if it asks.
 func TestJoinIsRefusedWhereGiven(t *testing.T) {
 	forbid := func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
@@ -322,7 +336,8 @@ func TestGivenFrames(t *testing.T) {
 			s.says(left)
 			s.refuses(recover, "no_member")
 			s.says(given9)
-			s.kept(10, 9)
+			s.kept(10, 9, 12, 11)
+			s.expects(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":10}}`) // and no leave
 		}, []string{chat(10)}},
 		"the server fails": {func(s *stage) {
 			s.says(given5)
@@ -334,6 +349,8 @@ func TestGivenFrames(t *testing.T) {
 			join := s.expects(joinLobby)
 			s.says(given5)
 			s.refuses(join, "forbidden")
+			s.kept(7, 6)
+			s.answers(s.expects(recover5), again5)
 			s.kept(6, 5)
 		}, []string{chat(6)}},
 		"given while a join is answered": {func(s *stage) {
@@ -342,6 +359,12 @@ func TestGivenFrames(t *testing.T) {
 			s.answers(join, at5)
 			s.kept(6, 5)
 		}, []string{chat(6)}},
+		"given while a join with history is answered": {func(s *stage) {
+			join := s.expects(`{"type":"join","room":"lobby","history":2}`)
+			s.says(given5)
+			s.answers(join, `{"epoch":"r1","offset":3,"top":5}`)
+			s.kept(4, 3, 5, 4, 6, 5)
+		}, []string{chat(4), chat(5), chat(6)}},
 		"nobody's": {func(s *stage) {
 			s.says(`{"message_type":"joined"}`)
 			s.says(`{"message_type":"joined","room":"lobby","content":7}`)
@@ -354,13 +377,35 @@ func TestGivenFrames(t *testing.T) {
 				s.lasts()
 			}), func(t *testing.T, w *world) {
 				alice := w.dial("alice")
-				if name == "given while a join is refused" || name == "given while a join is answered" {
+				switch {
+				case strings.Contains(name, "history"):
+					_ = alice.JoinFrom(t.Context(), "lobby", realtime.From{Last: 2})
+				case strings.Contains(name, "a join"):
 					_ = alice.Join(t.Context(), "lobby")
 				}
 				require.Equal(t, c.want, alice.got())
 			})
 		})
 	}
+}
+
+// A position that the room has never had is told to be lost.
+func TestGivenRoomIsBehind(t *testing.T) {
+	served(t, greeted(t, empty, func(s *stage, n int) {
+		if n == 1 {
+			s.says(`{"message_type":"joined","room":"lobby","content":` + at5 + `}`)
+			return
+		}
+		s.says(`{"message_type":"joined","room":"lobby","content":{"epoch":"r1","offset":2,"top":2}}`)
+		s.answers(s.expects(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":5}}`),
+			`{"epoch":"r1","offset":2,"top":2,"recovered":false,"reason":"ahead"}`)
+		s.kept(3, 2)
+		s.lasts()
+	}), func(t *testing.T, w *world) {
+		alice := w.dial("alice")
+		alice.back()
+		require.Equal(t, []string{"gap lobby ahead 5-2", chat(3)}, alice.got())
+	})
 }
 
 // The own join is refused over the next connection, where the room is given.

@@ -327,7 +327,9 @@ export interface Client<
 
   /**
    * Joins a room, now or as soon as there is a connection, and again with each new one. Joining
-   * again gives the same room, which is left when each has left it.
+   * again gives the same room, which is left when each has left it. A room that the server's
+   * application puts us into needs no join: handlers of the client get its messages, and what we
+   * have missed there comes when we are put in again.
    */
   join(name: string, options?: JoinOptions): Room<Events>;
 

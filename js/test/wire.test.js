@@ -170,6 +170,10 @@ const ways = {
     socket.reply("join", { epoch, offset, top: offset });
     socket.receive(message("chat", "behind a hole", { room, offset: 99, prev: 98, epoch }));
   },
+  recover: (client, { room, since: { epoch, offset } }, { socket }) => {
+    socket.receive({ message_type: "joined", room, content: { epoch, offset, top: offset } });
+    socket.receive(message("chat", "behind a hole", { room, offset: 99, prev: 98, epoch }));
+  },
   history: (client, { room, limit, before, after, epoch }) => {
     const bound = before ? { before: { offset: before, epoch } } : { after: { offset: after, epoch } };
     client.join(room).history({ limit, ...bound }).catch(() => {});

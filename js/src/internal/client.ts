@@ -218,7 +218,11 @@ export class RealtimeClient implements Client {
     this.#line = undefined;
     if (!resumable) this.#session = undefined;
     this.#requests.cut();
-    for (const room of this.#rooms.values()) room.lost();
+    let most = MOST_LEFT;
+    for (const [name, room] of [...this.#rooms].reverse()) {
+      room.lost();
+      if (room.idle && most-- <= 0) this.#rooms.delete(name); // of those we were put into, the oldest
+    }
   }
 
   #report(status: Status): void {
@@ -234,6 +238,8 @@ export class RealtimeClient implements Client {
         return this.#deliver(frame.message, frame.prev);
       case "call":
         return void this.#serve(frame);
+      case "joined":
+        return this.#given(frame);
       case "left":
         return this.#rooms.get(frame.room ?? "")?.removed();
       case "jump":
@@ -244,6 +250,10 @@ export class RealtimeClient implements Client {
         if (frame.id === null && frame.error.code === "expired") void this.#refresh();
         return this.#requests.answer(frame.id, frame.error);
     }
+  }
+
+  #given({ room: name, content }: { room: string | undefined; content: unknown }): void {
+    if (name !== undefined) (this.#rooms.get(name) ?? this.#newRoom(name)).put(content);
   }
 
   #deliver(message: Message, prev: unknown): void {

@@ -11,6 +11,10 @@ export class References {
     this.#letGo = letGo;
   }
 
+  get none(): boolean {
+    return this.#count === 0;
+  }
+
   add(): void {
     clearTimeout(this.#timer);
     this.#count++;

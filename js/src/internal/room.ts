@@ -17,7 +17,10 @@ export interface RoomClient extends Pick<Room, "send" | "history"> {
   forget(): void;
 }
 
-/** ClientRoom is a room of a client, from the first join to the last leave. */
+/**
+ * ClientRoom is a room of a client, from the first join to the last leave; or one that the server's
+ * application has put us into, which we do not join by ourselves.
+ */
 export class ClientRoom implements Room, Place {
   readonly name: string;
   readonly send: Room["send"];
@@ -34,9 +37,13 @@ export class ClientRoom implements Room, Place {
   readonly #errors = new Handlers<[RealtimeError]>();
   readonly #changes = new Handlers<[readonly string[]]>();
   #wanted = false; // until it is refused
+  #given = false; // we are in without having asked
+  #offer: object | undefined; // the same, while a join is not answered, which decides
   #withMembers = false;
   #newest: number | undefined; // how many messages to begin with
   #first = true;
+  #told = false; // of a join
+  #asks = 0; // the answer to the last one counts
   #asking = false; // a join is not answered: what is kept comes again behind the answer
   #resumed = false; // and we are in already
   #at: Mark | undefined; // undefined: nothing is kept, as far as we know
@@ -53,6 +60,7 @@ export class ClientRoom implements Room, Place {
     this.#client = client;
     this.#requests = client.requests;
     this.#references = new References(() => {
+      if (this.#given && !this.#wanted) return;
       client.forget();
       this.#left();
     });
@@ -95,6 +103,11 @@ export class ClientRoom implements Room, Place {
     return this.#wanted && !this.joined;
   }
 
+  /** Whether nobody has asked for it. */
+  get idle(): boolean {
+    return !this.#wanted && this.#references.none;
+  }
+
   /** One more wants it. refusal is why the server cannot be asked now. */
   want({ members = false, history }: JoinOptions, refusal?: RealtimeError): void {
     this.#references.add();
@@ -104,6 +117,10 @@ export class ClientRoom implements Room, Place {
     this.#withMembers ||= members;
     if (anew) {
       this.#newest = history;
+      if (history && !this.#told) { // we may have been put in before
+        this.#first = true;
+        this.#at = undefined;
+      }
       if (refusal) queueMicrotask(() => this.#refused(refusal)); // handlers are set by then
       else this.enter();
     } else if (list && this.#requests.connected) {
@@ -120,13 +137,46 @@ export class ClientRoom implements Room, Place {
 
   /** The connection is gone. */
   lost(): void {
-    this.joined = false;
+    this.joined = this.#given = false;
+    this.#offer = undefined;
     this.#roster.pause();
+  }
+
+  /** The server's application has put us in. */
+  put(content: unknown): void {
+    if (this.#wanted && this.#asking) {
+      this.#offer = Object(content);
+      return;
+    }
+    this.#asks++;
+    this.#asking = false;
+    this.#given = true;
+    const at = this.#at;
+    const from = toMark(content);
+    if (!at) {
+      this.#entered(content, undefined);
+    } else if (from && isOld(from, at) && at.offset <= Object(content).top) { // it comes anyway
+      this.#entered({ ...Object(content), ...at, recovered: true }, at);
+    } else {
+      this.joined = true;
+      this.#ask();
+    }
   }
 
   /** The server has taken us out. */
   removed(): void {
+    const given = this.#given;
+    this.#given = false;
+    this.#offer = undefined;
+    if (!this.#wanted) {
+      this.lost();
+      this.#at = undefined;
+      this.#first = true;
+      if (this.idle) this.#client.forget();
+      return;
+    }
     if (this.#asking) {
+      if (given) this.joined = false;
       if (!this.joined) return; // the answer says how it goes on
       this.#client.part(); // we have not asked to be let in again
     }
@@ -137,7 +187,7 @@ export class ClientRoom implements Room, Place {
   comesTo(mark: Mark, prev: unknown): boolean {
     const at = this.#at;
     if (this.#asking) return !at && !(this.#first && this.#newest); // else it comes again
-    if (!at || !this.#wanted) return true;
+    if (!at || !this.#within) return true;
     if (isOld(mark, at)) return false;
     if (!follows(mark, prev, at)) {
       if (!this.#lossy || mark.epoch !== at.epoch) {
@@ -160,7 +210,7 @@ export class ClientRoom implements Room, Place {
 
   jump(jump: Jump): void {
     const at = this.#at;
-    if (this.#asking || !this.#wanted || !at || !leadsOn(jump, at)) return;
+    if (this.#asking || !this.#within || !at || !leadsOn(jump, at)) return;
     const { to, reason } = jump;
     if (!reason && to.epoch !== at.epoch) return this.#ask();
     this.#at = to;
@@ -190,13 +240,23 @@ export class ClientRoom implements Room, Place {
   #ask(): void {
     const since = this.#at;
     const history = this.#first ? this.#newest : undefined;
+    const type = this.#wanted ? "join" : "recover";
+    const ask = ++this.#asks;
     this.#asking = true;
     this.#resumed = false;
-    this.#requests.make({ type: "join", room: this.name, history, since }, (error, content) => {
+    this.#requests.make({ type, room: this.name, history, since }, (error, content) => {
+      if (ask !== this.#asks) return;
       this.#asking = false;
-      if (error) this.#refused(error);
-      else this.#entered(content, since);
+      if (error && type === "recover") return this.#unrecovered(error);
+      if (error) return this.#refused(error);
+      if (this.#wanted) this.#given = false;
+      this.#offer = undefined;
+      this.#entered(content, since);
     });
+  }
+
+  get #within(): boolean {
+    return this.#wanted || this.#given;
   }
 
   #list(): void {
@@ -207,7 +267,7 @@ export class ClientRoom implements Room, Place {
   }
 
   #entered(content: unknown, since: Mark | undefined): void {
-    if (!this.#wanted || this.#resumed) return;
+    if (!this.#within || this.#resumed) return;
     const { top, recovered, reason, lossy } = Object(content);
     const first = this.#first;
     this.joined = true;
@@ -218,23 +278,25 @@ export class ClientRoom implements Room, Place {
     this.#lossy = lossy === true;
     this.#catchingUp = recovered === true;
     if (this.#catchingUp) return this.#caughtUp();
-    this.#in(first, !first, 0);
+    this.#in(!first, 0);
     if (!first) this.#missing(asString(reason) ?? "unknown", since, this.#at);
   }
 
   /** Says so, if it is the case. */
   #caughtUp(): void {
     if (!this.#catchingUp || (this.#at && this.#at.offset < this.#top)) return;
-    this.#in(false, false, this.#recovered);
+    this.#in(false, this.#recovered);
   }
 
   /** What was to come is lost. */
   #missed(reason: string, from: Mark, to: Mark | undefined): void {
-    if (this.#catchingUp) this.#in(false, true, 0);
+    if (this.#catchingUp) this.#in(true, 0);
     this.#missing(reason, from, to);
   }
 
-  #in(first: boolean, gap: boolean, recovered: number): void {
+  #in(gap: boolean, recovered: number): void {
+    const first = !this.#told;
+    this.#told ||= this.#wanted;
     this.#catchingUp = false;
     this.#recovered = 0;
     this.#joins.call({ first, gap, recovered });
@@ -253,10 +315,24 @@ export class ClientRoom implements Room, Place {
 
   #refused(error: RealtimeError): void {
     if (!this.#concerns(error)) return;
-    if (this.joined) this.#client.part(); // the server does not do it
+    const offer = this.#offer;
     this.#wanted = false;
-    this.lost();
+    if (!this.#given && !offer) {
+      if (this.joined) this.#client.part(); // the server does not do it
+      this.lost();
+    }
     this.#report(error);
+    if (offer) this.put(offer); // we are in nevertheless
+    else if (this.#given) this.#ask();
+  }
+
+  /** The server has not gone back to where we are in a room that it has put us into. */
+  #unrecovered({ code }: RealtimeError): void {
+    if (!this.#requests.connected) return; // the next one asks anew
+    if (code === "no_member") return this.lost();
+    const at = this.#at;
+    this.#at = undefined;
+    if (at) this.#missed("unknown", at, undefined);
   }
 
   #unlisted(error: RealtimeError): void {
