@@ -15,7 +15,7 @@ type Message struct {
 	// Type is the word by which clients tell messages apart: 1 to 64 bytes, rules of
 	// [ValidName]. Empty means "chat". The types of the protocol itself are refused:
 	// welcome, userjoined, userleft, ping, pong, reply, error, call,
-	// joined, left, position, skipped.
+	// joined, left, position, skipped, large.
 	Type string `json:"type,omitempty"`
 	// Sender is the user on whose behalf it is sent. Empty means the server.
 	Sender string `json:"sender,omitempty"`

@@ -116,10 +116,10 @@ func (x *index) pack(p *Publication, parts []Publication, had *audience) []shelf
 	shelves := make([]shelf, len(parts))
 	for i := range parts {
 		s, pub := &shelves[i], &parts[i]
-		if user, ok := streamUser(pub.Stream); ok {
+		s.flight = flight{result: Result{Local: x.catcher.carrier.local}, audience: had}
+		if user, inbox := streamUser(pub.Stream); inbox {
 			s.user = user
 		}
-		s.flight = flight{result: Result{Local: x.catcher.carrier.local}, audience: had}
 		pub.Message, pub.Union, pub.flight = p.Message, p.Union, &s.flight
 		pub.Target.ExceptConns, pub.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers
 	}
