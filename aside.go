@@ -55,7 +55,7 @@ func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 	}
 	for i := range page.Publications {
 		p := &page.Publications[i]
-		if p.Target.leavesOut(c.id, c.UserID()) {
+		if c.leftOut(&p.Target) {
 			continue
 		}
 		ended := c.opened.Add(time.Duration(c.over.Load()))

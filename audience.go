@@ -6,13 +6,22 @@ import (
 	"github.com/realtime-go/realtime/internal/engine"
 )
 
-// audience is who has had a message that may be meant for him more than once.
+// audience are the connections that have had a message which may be meant for them more than once.
 type audience struct {
 	mu    sync.Mutex // of whoever delivers a part of the message
 	links map[*engine.Link]struct{}
 }
 
-// admit reports whether it is new to him.
+// has reports whether the connection has had it.
+func (a *audience) has(l *engine.Link) bool {
+	_, had := a.links[l]
+	return had
+}
+
+// retract takes back admit: the connection has not had it.
+func (a *audience) retract(l *engine.Link) { delete(a.links, l) }
+
+// admit reports whether it is new to the connection, which is to get it now.
 func (a *audience) admit(l *engine.Link) bool {
 	if _, twice := a.links[l]; twice {
 		return false

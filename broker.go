@@ -22,16 +22,24 @@ type Broker interface {
 	// goroutine of its own, and ctx ends when the Manager closes. The second call is refused with
 	// an error: then that is what the second Manager's sends return.
 	Open(ctx context.Context, s Sink) error
-	// Publish keeps p, if it has a stream, and delivers it. When it has returned, p is as durable
-	// as the broker promises, and Sinks of this process have had it. It may block until ctx ends:
-	// whether p was taken is not known then. It owns p, but may not change what p refers to.
+	// Publish takes the parts of one message: it keeps those that have a stream, and delivers all.
+	// It returns what became of each, in their order. When it has returned, they are as durable as
+	// the broker promises, and Sinks of this process have had them. It may block until ctx ends:
+	// whether they were taken is not known then. It owns parts, but may not change what they refer
+	// to.
+	//
+	// The parts are in different streams, or it returns an error; one at most has none. They are
+	// taken together: all or none, as far as an error can be known before. A broker of one process
+	// delivers them in the order given, and takes no publication of another call into any of their
+	// streams in between: so streams that share messages have them in one order. One that serves
+	// several processes may deliver each part by itself.
 	//
 	// A publication with an id that its sender has used in the stream before is a duplicate: it is
 	// not kept again, and nobody gets it. Ids are known for two minutes, if no more than 10,000
 	// came since, and while the publication is kept if no more than 1,000 did.
 	//
 	// A Sink is never given what is not yet as durable as the broker promises.
-	Publish(ctx context.Context, p Publication) (Published, error)
+	Publish(ctx context.Context, parts ...Publication) ([]Published, error)
 	// Subscribe has the publications of a stream delivered that come behind the position that it
 	// returns. They may come before it has returned. A stream may be subscribed to several times;
 	// each ends by one Unsubscribe.

@@ -59,7 +59,7 @@ func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage)
 	answered, number := c.calls.begin(func(number uint64) {
 		id := strconv.AppendUint(nil, number, 10)
 		buf := appendCall(engine.Grow(envelope+len(method)+len(content)), id, method, content)
-		c.duties.ask(engine.Seal(engine.OpText, buf))
+		c.duties.ask(announced(engine.Seal(engine.OpText, buf)))
 	})
 	defer c.calls.forget(number)
 	c.duties.yield()

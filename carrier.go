@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -83,11 +84,20 @@ func (k *carrier) await(ctx context.Context) error {
 	}
 }
 
-func (k *carrier) publish(ctx context.Context, p Publication) (Published, error) {
+// publish gives the parts of one message to the broker.
+func (k *carrier) publish(ctx context.Context, parts ...Publication) ([]Published, error) {
 	if err := k.await(ctx); err != nil {
-		return Published{}, err
+		return nil, err
 	}
-	return k.broker.Publish(ctx, p)
+	n := len(parts) // they are the broker's from now on
+	took, err := k.broker.Publish(ctx, parts...)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(took) != n:
+		return nil, fmt.Errorf("realtime: the broker says what became of %d parts of %d", len(took), n)
+	}
+	return took, nil
 }
 
 func (k *carrier) subscribe(ctx context.Context, stream string) (Position, error) {

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"hash/maphash"
 	"log/slog"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -16,6 +17,34 @@ type catcher struct {
 	page    Query
 
 	maxBytes int // of a message
+	seed     maphash.Seed
+}
+
+// key is by what a message to several targets is known, and zero for any other.
+func (k *catcher) key(p *Publication) uint64 {
+	if !p.Union {
+		return 0
+	}
+	return maphash.Comparable(k.seed, receiptKey{p.Message.scope(), p.Message.ID})
+}
+
+// gave notes that a connection which is catching up, or was, has got a message to several targets.
+func (k *catcher) gave(behind *pulls, key uint64) {
+	k.tally.frames.Budget.Hold(int64(behind.given.add(key)))
+}
+
+// forget frees what is remembered of a connection that has ended.
+func (k *catcher) forget(behind *pulls) {
+	k.tally.frames.Budget.Hold(-int64(behind.given.clear()))
+}
+
+// encode is feed.encode, and says which messages have several targets.
+func (k *catcher) encode(f *feed, pubs []Publication) []part {
+	parts := f.encode(pubs, k.maxBytes)
+	for i := range parts {
+		parts[i].key = k.key(&pubs[i])
+	}
+	return parts
 }
 
 // pull begins to serve a feed that has fallen behind. Locks may be held.
@@ -68,7 +97,7 @@ func (k *catcher) step(f *feed) (finished bool) {
 		k.failed(f, err)
 		return true
 	}
-	parts := f.encode(page.Publications, k.maxBytes)
+	parts := k.encode(f, page.Publications)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.asked {
@@ -119,7 +148,7 @@ func (k *catcher) connect(f *feed) bool {
 			f.held = f.held[1:]
 		}
 		if len(f.held) > 0 && f.held[0].follows(f.done) {
-			k.giveAll(f, f.encode(f.held, k.maxBytes))
+			k.giveAll(f, k.encode(f, f.held))
 		}
 	}
 	if k.arrived(f) {
@@ -137,9 +166,13 @@ func (k *catcher) connect(f *feed) bool {
 // has them.
 func (k *catcher) giveAll(f *feed, parts []part) bool {
 	for _, p := range parts {
-		if p.frame != nil {
+		behind := f.conn.behind()
+		if p.frame != nil && (p.key == 0 || !behind.given.has(p.key)) {
 			if !f.give(p.frame, p.at, p.prev, k.tally) {
 				return false
+			}
+			if p.key != 0 {
+				k.gave(behind, p.key)
 			}
 			k.tally.add(cCaughtUp, 1)
 		}

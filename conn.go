@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ type Conn struct {
 	reading  atomic.Int64 // since when it is being read, as a c.now(); 0 while it is not
 	received atomic.Uint64
 	bill     bill
+	was      atomic.Pointer[[]string] // ids of connections whose place it has, directly or not; may be nil
 	pings    pings
 	calls    calls
 	pulls    pulls
@@ -47,6 +49,7 @@ type Conn struct {
 	rooms    map[string]*membership // the same by name; nil while they are few
 	newest   *membership            // of the rooms, the one joined last
 	restRoom string                 // the room that the REST handler put it into, or empty
+	away     int64                  // bytes that it takes while it is absent
 	guest    string                 // what tells it from other anonymous ones; empty until it sends
 
 	seat seat // its place among all connections
@@ -168,6 +171,33 @@ func (c *Conn) sender() sender {
 	return sender{guest: c.guest}
 }
 
+// maxWas bounds how many ids of connections before it a connection is known by.
+const maxWas = 16
+
+// follow notes that the connection has the place of another one.
+func (c *Conn) follow(old *Conn) {
+	ids := []string{old.id}
+	if before := old.was.Load(); before != nil {
+		ids = append(ids, (*before)[:min(len(*before), maxWas-1)]...)
+	}
+	c.was.Store(&ids)
+}
+
+// named reports whether the connection, or one whose place it has, is among the ids.
+func (c *Conn) named(ids []string) bool {
+	if len(ids) == 0 {
+		return false
+	}
+	before := c.was.Load()
+	return slices.Contains(ids, c.id) ||
+		before != nil && slices.ContainsFunc(*before, func(id string) bool { return slices.Contains(ids, id) })
+}
+
+// leftOut reports whether a target leaves the connection out, or its user.
+func (c *Conn) leftOut(t *Target) bool {
+	return c.named(t.ExceptConns) || c.UserID() != "" && slices.Contains(t.ExceptUsers, c.UserID())
+}
+
 // source is where the connection comes from as far as the log goes: its address, or itself.
 func (c *Conn) source() string {
 	if c.place.IsValid() {
@@ -253,7 +283,7 @@ func (c *Conn) finish(e *CloseError, within time.Duration) bool {
 	case CauseClient, CauseServer, CauseShutdown:
 		c.link.Close(frame(), within)
 	default:
-		c.link.Abort(frame(), closeGrace)
+		c.link.Abort(frame(), within)
 	}
 	c.cancel(e)
 	c.duties.yield() // somebody has to read the peer's goodbye
@@ -285,14 +315,20 @@ func (c *Conn) now() time.Duration { return max(1, time.Since(c.opened)) }
 
 func (c *Conn) alive() { c.seen.Store(int64(c.now())) }
 
-// silence returns for how long the peer could have been heard and was not. It is
+// lively returns when there was a sign of life last, as a c.now(): a frame came in, or the peer took
+// something that it had been too slow for.
+func (c *Conn) lively() time.Duration {
+	return max(time.Duration(c.seen.Load()), c.link.Flowed().Sub(c.opened))
+}
+
+// silence returns for how long there could have been a sign of life and was none. It is
 // zero while the connection is not read.
 func (c *Conn) silence(since time.Duration) time.Duration {
 	reading := time.Duration(c.reading.Load())
 	if reading == 0 {
 		return 0
 	}
-	return c.now() - max(time.Duration(c.seen.Load()), reading, since)
+	return c.now() - max(c.lively(), reading, since)
 }
 
 // answer gives a connection what is for it alone: the answer to what it sent. It is never

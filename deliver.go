@@ -13,17 +13,20 @@ type delivery struct {
 	class    engine.Class
 	except   exceptions
 	audience *audience // where the target may name a receiver twice
+	key      uint64    // of a message to several targets, some of which keep it
 	result   Result
 }
 
 // exceptions are the receivers that are left out.
 type exceptions struct {
 	conns []*Conn
+	gone  []string // ids of connections that others may have the place of
 	users []string
 }
 
 func (e *exceptions) has(c *Conn) bool {
 	return len(e.conns) > 0 && slices.Contains(e.conns, c) ||
+		len(e.gone) > 0 && c.named(e.gone) ||
 		len(e.users) > 0 && c.UserID() != "" && slices.Contains(e.users, c.UserID())
 }
 
@@ -34,14 +37,24 @@ func (e *exceptions) has(c *Conn) bool {
 func (x *index) deliver(p *Publication) Result {
 	t := &p.Target
 	at := spot{room: t.room(), at: p.Position, prev: p.Prev}
-	d := delivery{x: x, frames: x.languages.encode(&p.Message, at), result: Result{Local: true}}
+	d := delivery{
+		x: x, frames: x.languages.encode(&p.Message, at), result: Result{Local: true},
+		key: x.catcher.key(p),
+	}
 	x.press.squeeze(&d.frames)
 	for _, id := range t.ExceptConns {
 		if c, ok := x.conns.get(id); ok { // also one that is about to go
 			d.except.conns = append(d.except.conns, c)
+			if !c.ended() {
+				continue
+			}
 		}
+		d.except.gone = append(d.except.gone, id)
 	}
 	d.except.users = t.ExceptUsers
+	if p.Union { // where some of it is kept until it was taken, no queue may drop it for another
+		d.class = engine.Vital
+	}
 	if p.flight != nil && p.flight.audience != nil {
 		d.audience = p.flight.audience
 		d.audience.mu.Lock()
@@ -125,34 +138,48 @@ func (d *delivery) room(r *room) {
 	anyone := d.anyone()
 	for i := range r.members {
 		if m := &r.members[i]; anyone || d.wants(m.conn) {
-			d.push(&m.receiver, r.traits.policy)
+			d.push(&m.receiver, m.conn, r.traits.policy)
 		}
 	}
 }
 
 func (d *delivery) give(c *Conn) {
 	if d.wants(c) {
-		d.push(&c.receiver, d.x.slow)
+		d.push(&c.receiver, c, d.x.slow)
 	}
 }
 
 // anyone reports whether nobody is left out, and nobody named twice.
 func (d *delivery) anyone() bool {
-	return d.audience == nil && len(d.except.conns)+len(d.except.users) == 0
+	return d.audience == nil && d.key == 0 &&
+		len(d.except.conns)+len(d.except.gone)+len(d.except.users) == 0
 }
 
-// wants reports whether c is not left out and has not had the message.
+// wants reports whether c is not left out and has not had the message, from another part or where
+// it has caught up.
 func (d *delivery) wants(c *Conn) bool {
-	return !d.except.has(c) && (d.audience == nil || d.audience.admit(c.link))
+	return !d.except.has(c) && (d.key == 0 || !c.pulls.given.has(d.key)) &&
+		(d.audience == nil || d.audience.admit(c.link))
 }
 
-func (d *delivery) push(r *receiver, policy engine.Policy) (queued bool) {
+func (d *delivery) push(r *receiver, c *Conn, policy engine.Policy) (queued bool) {
 	if queued = r.push(&d.frames, d.class, policy) == engine.Queued; queued {
 		d.result.Queued++
-	} else {
-		d.result.Dropped++
+		d.had(c)
+		return true
 	}
-	return queued
+	d.result.Dropped++
+	if d.audience != nil { // it may have better luck with another part
+		d.audience.retract(r.link)
+	}
+	return false
+}
+
+// had notes that c has got the message, if it may come across it in a stream that it catches up on.
+func (d *delivery) had(c *Conn) {
+	if d.key != 0 && c.pulls.busy.Load() {
+		d.x.catcher.gave(&c.pulls, d.key)
+	}
 }
 
 // stream delivers what is kept.
@@ -178,14 +205,16 @@ func (d *delivery) history(name string, p *Publication) {
 	if r.source.has(p.Position) {
 		return
 	}
-	d.class = r.traits.class
+	if !p.Union {
+		d.class = r.traits.class
+	}
 	anyone := d.anyone()
 	for i := range r.members {
 		m := &r.members[i]
 		switch {
 		case m.aside || !anyone && !d.wants(m.conn):
 			d.hand(m.feed, m.conn, p)
-		case !d.push(&m.receiver, r.traits.policy):
+		case !d.push(&m.receiver, m.conn, r.traits.policy):
 			d.slip(m.feed, p)
 		}
 	}
@@ -224,13 +253,16 @@ func (d *delivery) hand(f *feed, c *Conn, p *Publication) {
 	case f.ahead:
 		d.meet(f, p)
 	case f.behind:
+		if d.audience != nil && d.audience.has(c.link) {
+			d.had(c)
+		}
 		f.hold(p)
 	case !d.wants(c):
 		f.pass(p, false)
 		if f.leftOut >= maxLeftOut && f.inform(p.Position.Offset, f.traits.policy, d.x.tally) {
 			f.set(false)
 		}
-	case f.inform(p.Prev, f.traits.policy, d.x.tally) && d.push(&f.receiver, f.traits.policy):
+	case f.inform(p.Prev, f.traits.policy, d.x.tally) && d.push(&f.receiver, c, f.traits.policy):
 		f.gave(p.Position)
 		f.set(false)
 	default:
@@ -256,11 +288,11 @@ func (d *delivery) slip(f *feed, p *Publication) {
 		f.pass(p, true)
 		return
 	}
-	known := p.Prev
+	told := p.Prev
 	if f.leftOut > 0 {
-		known = f.told
+		told = f.told
 	}
-	f.fallBehind(Position{p.Position.Epoch, known})
+	f.lag(Position{p.Position.Epoch, p.Prev}, told)
 	d.x.catcher.pull(f)
 }
 
@@ -298,8 +330,10 @@ func (x *index) reread(s *source, feeds func(func(*feed))) {
 		switch at := s.last; {
 		case f.behind:
 			f.ahead = false
-		case f.leftOut > 0:
+		case f.skipped: // what was dropped comes now
 			f.fallBehind(Position{at.Epoch, f.told})
+		case f.leftOut > 0:
+			f.lag(at, f.told)
 		default:
 			f.fallBehind(at)
 		}

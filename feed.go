@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -23,8 +24,7 @@ const (
 
 // client is the connection of a feed.
 type client interface {
-	ID() string
-	UserID() string
+	leftOut(t *Target) bool
 	Context() context.Context
 	behind() *pulls
 	charge(bytes int)
@@ -69,13 +69,17 @@ type feed struct {
 	acking bool
 }
 
-// fallBehind makes the feed get what is behind a position, of which the client knows. The caller
+// fallBehind makes the feed get what comes after a position, of which the client knows. The caller
 // has a catcher see to that.
-func (f *feed) fallBehind(at Position) {
+func (f *feed) fallBehind(at Position) { f.lag(at, at.Offset) }
+
+// lag is fallBehind of a client that has been told of an older offset: what is in between was not
+// for it, or it had that from another stream.
+func (f *feed) lag(at Position, told uint64) {
 	if f.closed {
 		return
 	}
-	f.behind, f.done, f.told, f.asked = true, at, at.Offset, false
+	f.behind, f.done, f.told, f.asked = true, at, told, false
 	f.leftOut, f.skipped, f.ahead = 0, false, false
 	f.catch(false)
 	f.set(true)
@@ -146,7 +150,8 @@ type part struct {
 	frame *engine.Frame // nil if it does not
 	at    Position
 	prev  uint64
-	large bool // too large for a queue: it was kept by a process with larger ones
+	key   uint64 // of a message to several targets; zero for any other
+	large bool   // too large for a queue: it was kept by a process with larger ones
 }
 
 // encode makes what a client gets of publications: without those that are not for it, and of
@@ -156,7 +161,7 @@ func (f *feed) encode(pubs []Publication, maxBytes int) []part {
 	for i := len(pubs) - 1; i >= 0; i-- {
 		p := &pubs[i]
 		parts[i] = part{at: p.Position, prev: p.Prev}
-		if p.Target.leavesOut(f.conn.ID(), f.conn.UserID()) || p.Expired(now) {
+		if f.conn.leftOut(&p.Target) || p.Expired(now) {
 			continue
 		}
 		if key := p.Message.Key; key != "" {
@@ -211,6 +216,9 @@ type pulls struct {
 	mu      sync.Mutex
 	feeds   []*feed
 	running bool
+
+	busy  atomic.Bool // there are feeds
+	given given
 }
 
 // add notes a feed, and reports whether somebody has to begin to serve them.
@@ -219,6 +227,7 @@ func (p *pulls) add(f *feed) bool {
 	defer p.mu.Unlock()
 	if !slices.Contains(p.feeds, f) {
 		p.feeds = append(p.feeds, f)
+		p.busy.Store(true)
 	}
 	begin := !p.running
 	p.running = true
@@ -242,4 +251,5 @@ func (p *pulls) remove(f *feed) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.feeds = slices.DeleteFunc(p.feeds, func(other *feed) bool { return other == f })
+	p.busy.Store(len(p.feeds) > 0)
 }

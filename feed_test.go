@@ -12,8 +12,7 @@ import (
 // follower is the connection of a feed.
 type follower struct{ pulls pulls }
 
-func (f *follower) ID() string                             { return "c" }
-func (f *follower) UserID() string                         { return "u" }
+func (f *follower) leftOut(*Target) bool                   { return false }
 func (f *follower) Context() context.Context               { return context.Background() }
 func (f *follower) behind() *pulls                         { return &f.pulls }
 func (f *follower) charge(int)                             {}

@@ -73,10 +73,23 @@ func encodeIn(p protocol, m *Message, at *spot) *engine.Frame {
 	case p == protoPlain:
 		return engine.Seal(engine.OpText, appendPlain(buf, m))
 	case m.Binary != nil:
-		return engine.Seal(engine.OpBinary, appendBinary(buf, m, at))
+		return announced(engine.Seal(engine.OpBinary, appendBinary(buf, m, at)))
 	default:
-		return engine.Seal(engine.OpText, appendV1(buf, m, at))
+		return announced(engine.Seal(engine.OpText, appendV1(buf, m, at)))
 	}
+}
+
+// largeFrame is from how many bytes on a frame of realtime.v1 is announced. A page sees nothing of a
+// message before its end, and would take a slow link for a dead one.
+const largeFrame = 24 << 10
+
+// announced puts a frame that says how large it is in front of a large one.
+func announced(f *engine.Frame) *engine.Frame {
+	if f == nil || f.Len() < largeFrame {
+		return f
+	}
+	buf := append(engine.Grow(envelope), `{"message_type":"large","bytes":`...)
+	return f.Behind(engine.Seal(engine.OpText, append(strconv.AppendInt(buf, int64(f.Len()), 10), '}')))
 }
 
 // settle counts the frames that were pushed against the memory budget. It is called once
@@ -99,7 +112,8 @@ func reply(id, content []byte, e *Error) *engine.Frame {
 	if e != nil {
 		return engine.Seal(engine.OpText, appendError(engine.Grow(envelope), id, e))
 	}
-	return engine.Seal(engine.OpText, appendReply(engine.Grow(envelope+len(content)), id, content))
+	buf := appendReply(engine.Grow(envelope+len(content)), id, content)
+	return announced(engine.Seal(engine.OpText, buf))
 }
 
 // left tells a client that it was taken out of a room.
@@ -152,7 +166,11 @@ func (p *press) squeeze(f *frames) {
 		if form.plain == nil || len(form.plain.Payload()) < p.from {
 			continue
 		}
-		if form.deflated = p.Deflate(form.plain); form.deflated != nil {
+		form.deflated = p.Deflate(form.plain)
+		if protocol(i) != protoPlain {
+			form.deflated = announced(form.deflated)
+		}
+		if form.deflated != nil {
 			p.tally.add(cCompressed, 1)
 		}
 	}

@@ -16,6 +16,7 @@ type heartbeat struct {
 
 	timer  engine.Timer
 	pinged time.Duration // when the ping went out that is not answered yet, or 0
+	ahead  time.Duration // what is in front of it takes the slowest peer
 }
 
 // heartbeats is what the heartbeats of a Manager have in common.
@@ -41,8 +42,8 @@ func (h *heartbeat) beat() {
 	if h.c.ended() {
 		return
 	}
-	if h.timeout > 0 && time.Duration(h.c.seen.Load()) < h.pinged {
-		left := h.timeout - h.c.silence(h.pinged)
+	if h.timeout > 0 && h.c.lively() < h.pinged {
+		left := h.timeout + h.ahead - h.c.silence(h.pinged)
 		if left <= 0 {
 			h.c.expel(CauseTimeout, CloseTimeout, "no sign of life")
 			return
@@ -51,11 +52,11 @@ func (h *heartbeat) beat() {
 		return
 	}
 	h.pinged = 0
-	if left := h.interval - (h.c.now() - time.Duration(h.c.seen.Load())); left > 0 {
+	if left := h.interval - (h.c.now() - h.c.lively()); left > 0 {
 		h.wheel.Set(&h.timer, left)
 		return
 	}
-	h.pinged = h.c.now()
+	h.pinged, h.ahead = h.c.now(), max(0, time.Until(h.c.link.Due()))
 	h.c.pings.beat()
 	h.c.link.Heartbeat(h.ping)
 	h.wheel.Set(&h.timer, min(cmp.Or(h.timeout, h.interval), h.interval))

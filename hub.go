@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,7 @@ func New(o *Options) *Manager {
 	m.index = newIndex(&m.opts, &m.tally, &catcher{
 		carrier: m.carrier, tally: &m.tally, notes: &m.notes,
 		page: Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
+		seed: maphash.MakeSeed(),
 	})
 	m.sessions = sessions{
 		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate,
@@ -111,6 +113,7 @@ func (m *Manager) buildDispatch() {
 	m.dispatch.request = requests.serve
 	m.sessions.readers = readers{
 		tally: &m.tally, wheel: m.wheel, run: m.dispatch.run, limits: newLimits(&m.opts),
+		most: m.opts.MaxMessageBytes,
 	}
 }
 
@@ -233,7 +236,10 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // Send gives a message to the queues of its receivers, and to what is kept. It never waits for a
 // peer; with a broker it waits for that to take the message, until ctx ends. Messages that
 // one goroutine sends reach each receiver in that order, and all members of a room
-// get the room's messages in one order.
+// get the room's messages in one order, those to several targets too. While a receiver catches up on
+// a room or an inbox, what is sent to it by other targets does not wait: then the order holds for each
+// target by itself. With a broker that serves several processes, messages to several rooms that keep
+// history have the order of each sender only.
 //
 // A message with an ID is not sent again to a room that keeps history: Result.Duplicate says so.
 // A message to several such rooms is kept in each, under one ID.
@@ -241,7 +247,9 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // It returns ErrName for a reserved or invalid message type and for a room, user or connection
 // whose name cannot exist, ErrMessage for content
 // that is not JSON, ErrTooLarge, also if it is larger than all that a room or an inbox keeps,
-// ErrClosed after Close, and the broker's error: then it may have gone to some of several rooms.
+// ErrClosed after Close, and the broker's error. If that is known before something is done, as
+// ErrFull is, all rooms and up to 256 inboxes have it or none; more inboxes have it in steps of
+// 256, and Result.Kept counts those that do.
 // That nobody was there is not an error: see Result.
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := msg.check(m.opts.QueueBytes / 2); err != nil {

@@ -25,8 +25,10 @@ func (k *memoryKind) full() bool { return k.maxBytes > 0 && k.bytes.Load() >= k.
 // overfull reports whether they take a quarter more than that.
 func (k *memoryKind) overfull() bool { return k.full() && k.bytes.Load() >= k.maxBytes/4*5 }
 
-// crowded reports whether there are as many as may be.
-func (k *memoryKind) crowded() bool { return k.maxStreams > 0 && k.streams.Load() >= k.maxStreams }
+// crowded reports whether so many more would be too many.
+func (k *memoryKind) crowded(more int) bool {
+	return k.maxStreams > 0 && k.streams.Load()+int64(more) > k.maxStreams
+}
 
 // lives tells the epochs of streams. Nothing is kept for the name of one to which nothing was
 // published, and its epoch stays the same nevertheless: it is a hash of the name. It has to change

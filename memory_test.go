@@ -73,10 +73,10 @@ func heap() int64 {
 // lump publishes 10 KiB.
 func lump(t *testing.T, b realtime.Broker, stream string) (realtime.Published, error) {
 	t.Helper()
-	return b.Publish(t.Context(), realtime.Publication{
+	return one(b.Publish(t.Context(), realtime.Publication{
 		Stream: stream, Keep: realtime.Retention{Messages: 100},
 		Message: realtime.Message{Type: "news", Content: make([]byte, 10<<10)},
-	})
+	}))
 }
 
 func keptIn(t *testing.T, b realtime.Broker, stream string) realtime.Page {
@@ -233,4 +233,34 @@ func TestTwoManagersOfOneBroker(t *testing.T) {
 		require.NoError(t, other.Close())
 		require.Equal(t, 1, b.news(realtime.ToRoom("hall"), "still here").Kept)
 	})
+}
+
+// one returns what became of a publication that was alone.
+func one(out []realtime.Published, err error) (realtime.Published, error) {
+	if err != nil {
+		return realtime.Published{}, err
+	}
+	return out[0], nil
+}
+
+// TestMemoryTakesAllPartsOrNone checks that of a message for which there is no room nothing is kept.
+func TestMemoryTakesAllPartsOrNone(t *testing.T) {
+	b := realtime.NewMemory(&realtime.MemoryOptions{Inboxes: 2})
+	require.NoError(t, b.Open(t.Context(), nobody{}))
+	parts := func(streams ...string) (all []realtime.Publication) {
+		for _, stream := range streams {
+			all = append(all, realtime.Publication{Stream: stream, Keep: realtime.Retention{Messages: 9}})
+		}
+		return all
+	}
+	_, err := b.Publish(t.Context(), parts("room/a", "user/1")...)
+	require.NoError(t, err)
+	_, err = b.Publish(t.Context(), parts("room/a", "user/1", "user/2", "user/3")...)
+	require.ErrorIs(t, err, realtime.ErrFull)
+	require.Len(t, keptIn(t, b, "room/a").Publications, 1)
+	require.Len(t, keptIn(t, b, "user/1").Publications, 1)
+	require.Empty(t, keptIn(t, b, "user/2").Publications)
+	_, err = b.Publish(t.Context(), parts("room/a", "user/1", "user/2")...)
+	require.NoError(t, err)
+	require.NoError(t, b.Close(t.Context()))
 }

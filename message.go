@@ -15,7 +15,7 @@ type Message struct {
 	// Type is the word by which clients tell messages apart: 1 to 64 bytes, rules of
 	// [ValidName]. Empty means "chat". The types of the protocol itself are refused:
 	// welcome, userjoined, userleft, ping, pong, reply, error, call,
-	// joined, left, position, skipped.
+	// joined, left, position, skipped, large.
 	Type string `json:"type,omitempty"`
 	// Sender is the user on whose behalf it is sent. Empty means the server.
 	Sender string `json:"sender,omitempty"`
@@ -41,9 +41,11 @@ type Message struct {
 	// it is kept. Negative: it is not kept at all, and who misses it never learns of it: typing
 	// notices and cursors, which would take the place of what counts in a room's history.
 	TTL time.Duration `json:"ttl,omitempty"`
-	// Key names what it is about, where only the latest counts: who has fallen behind gets, of
-	// those with one key that wait for him, the newest alone. Each is kept nevertheless, and takes
-	// a place. 1 to 64 bytes, rules of [ValidName]. Empty: each counts.
+	// Key names what it is about, where older messages need not be given any more: a client that
+	// catches up on a room is given what it has missed by pages of at most 64 KiB, and of those with
+	// one key on a page the newest alone. So it may get several, in their order, and the last one is
+	// the newest. Each is kept nevertheless, and takes a place. It does not hold for answers to
+	// requests for history. 1 to 64 bytes, rules of [ValidName]. Empty: each counts.
 	Key string `json:"key,omitempty"`
 }
 
@@ -188,7 +190,7 @@ func reserved(t string) bool {
 	switch t {
 	case typeHello, typeJoined, typeLeft,
 		"ping", "pong", "reply", "error", "call", "joined", "left", "position",
-		"skipped":
+		"skipped", "large":
 		return true
 	}
 	return false

@@ -87,7 +87,9 @@ type Options struct {
 	HandshakeRatePerIP int
 	HandshakeRate      int
 	MaxRoomsPerConn    int // rooms that one connection is in: 100
-	MaxMessageBytes    int // of a message from a client: 64 KiB; more ends it with 1009
+	// MaxMessageBytes bounds a message from a client: 64 KiB; more ends it with 1009. It must go on,
+	// at 1 KiB a second: one of which less has come for 10 s ends the connection with 1008.
+	MaxMessageBytes int
 
 	// CompressFrom is from how many bytes on a message is compressed for the clients that
 	// offer it, as browsers do (permessage-deflate, RFC 7692, without context takeover):
@@ -148,25 +150,30 @@ type Options struct {
 
 	// ResumeGrace is for how long a connection of realtime.v1 that was lost, timed out or was too
 	// slow is still shown in its rooms and among the users: 15 s. A client that comes back within
-	// that time goes on where it was, and nobody hears of it. Negative: off. A user who has as many
+	// that time goes on where it was, and nobody hears of it. What that takes is in the
+	// MemoryBudget; while memory is short it is over at once. Negative: off. A user who has as many
 	// connections as he may can go on only with one that the server knows to be lost.
 	ResumeGrace time.Duration
 	// PingInterval is after how much silence a client is pinged: 25 s, below the 60 s
 	// after which common proxies cut a quiet connection, and at most a third of
-	// StaleAfter. PongTimeout is how long the answer may take: 10 s. So a dead peer is
-	// found out after at most PingInterval + PongTimeout.
+	// StaleAfter. PongTimeout is how long the answer may take: 10 s, and a second more for each KiB
+	// in front of the ping, 96 at most. So a dead peer is found out after at most
+	// PingInterval + PongTimeout if it is sent little. One that takes what had to wait for it is alive.
 	PingInterval time.Duration
 	PongTimeout  time.Duration
 	// StaleAfter is after how much silence a connection is ended however it answers:
-	// 300 s. Any frame is a sign of life. SweepInterval is how often that is looked
+	// 300 s. Any frame is a sign of life, and so is taking what had to wait. SweepInterval is how often that is looked
 	// for: 60 s.
 	StaleAfter    time.Duration
 	SweepInterval time.Duration
-	// WriteTimeout is how long one write may block: 10 s. Negative means the default.
+	// WriteTimeout is how long a client may take nothing of what waits for it: 10 s, and a second
+	// more for each KiB that it was sent last, 96 at most, as that much may lie in buffers on
+	// the way. So clients that read 1 KiB a second are not ended, however long a message takes.
+	// Negative means the default.
 	WriteTimeout time.Duration
-	// DrainWindow is over how much time Shutdown spreads its goodbyes, so that the
-	// clients do not all come back at once: 10 s, or a millisecond for each client if
-	// that is less. Negative: all at once.
+	// DrainWindow is over how much time Shutdown spreads its goodbyes to plain clients, so that
+	// they do not all come back at once: 10 s, or a millisecond for each if that is less.
+	// Negative: all at once. Clients of realtime.v1 spread their return themselves.
 	DrainWindow time.Duration
 
 	// Broker keeps what rooms and inboxes keep, and carries messages between processes. Nil: this

@@ -97,10 +97,16 @@ func (p *pipe) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 }
 
 // Write is engine.Wire.
-func (p *pipe) Write(batch []*engine.Frame) error {
-	for _, f := range batch {
-		if err := p.down.put(f); err != nil {
+func (p *pipe) Write(batch []*engine.Frame, m engine.Meter) error {
+	n := 0
+	for i, f := range batch {
+		waited, err := p.down.put(f)
+		if err != nil {
 			return err
+		}
+		if n += f.Len(); waited || i == len(batch)-1 {
+			m.Took(n, waited)
+			n = 0
 		}
 	}
 	return nil
@@ -137,11 +143,11 @@ func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error
 		}
 		switch f.Op() {
 		case engine.OpPing:
-			_ = c.p.up.put(engine.NewFrame(engine.OpPong, f.Payload()))
+			_, _ = c.p.up.put(engine.NewFrame(engine.OpPong, f.Payload()))
 		case engine.OpPong:
 		case engine.OpClose:
 			code, reason := closePayload(f.Payload())
-			_ = c.p.up.put(f)
+			_, _ = c.p.up.put(f)
 			return nil, false, &CloseError{Cause: CauseServer, Code: code, Reason: reason}
 		default:
 			return bytes.Clone(f.Payload()), f.Op() == engine.OpBinary, nil // the frame is shared
@@ -152,18 +158,23 @@ func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error
 // Write sends a text message; it keeps no reference to text. It waits while the
 // server does not read.
 func (c *PipeClient) Write(text []byte) error {
-	return c.p.up.put(engine.NewFrame(engine.OpText, text))
+	return c.put(engine.NewFrame(engine.OpText, text))
 }
 
 // WriteBinary is Write for a binary message.
 func (c *PipeClient) WriteBinary(p []byte) error {
-	return c.p.up.put(engine.NewFrame(engine.OpBinary, p))
+	return c.put(engine.NewFrame(engine.OpBinary, p))
 }
 
 // Close says goodbye, as a page does that calls close. The server's answer and what
 // it had queued can still be read.
 func (c *PipeClient) Close(code CloseCode, reason string) error {
-	return c.p.up.put(engine.CloseFrame(uint16(code), reason))
+	return c.put(engine.CloseFrame(uint16(code), reason))
+}
+
+func (c *PipeClient) put(f *engine.Frame) error {
+	_, err := c.p.up.put(f)
+	return err
 }
 
 // Drop ends the connection without a word, as a process that is killed does.
@@ -187,24 +198,26 @@ func newLane() *lane {
 	return l
 }
 
-// put appends f, or waits until there is room, the deadline passes or the lane closes.
-func (l *lane) put(f *engine.Frame) error {
+// put appends f. It waits until there is room, and reports whether it did, the deadline passes or
+// the lane closes.
+func (l *lane) put(f *engine.Frame) (waited bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !l.closed && l.bytes >= pipeBuffer {
 		wait := time.Until(l.deadline)
 		if !l.deadline.IsZero() && wait <= 0 {
-			return os.ErrDeadlineExceeded
+			return waited, os.ErrDeadlineExceeded
 		}
+		waited = true
 		l.await(wait)
 	}
 	if l.closed {
-		return os.ErrClosed
+		return waited, os.ErrClosed
 	}
 	l.frames = append(l.frames, f)
 	l.bytes += f.Len()
 	l.tell()
-	return nil
+	return waited, nil
 }
 
 // tell says that there is something to get. l.mu is held.

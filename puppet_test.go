@@ -225,9 +225,11 @@ type lateBroker struct {
 	work sync.WaitGroup
 }
 
-func (l *lateBroker) Publish(_ context.Context, p realtime.Publication) (realtime.Published, error) {
-	l.work.Go(func() { _, _ = l.Memory.Publish(context.Background(), p) })
-	return realtime.Published{}, context.DeadlineExceeded
+func (l *lateBroker) Publish(
+	_ context.Context, parts ...realtime.Publication,
+) ([]realtime.Published, error) {
+	l.work.Go(func() { _, _ = l.Memory.Publish(context.Background(), parts...) })
+	return nil, context.DeadlineExceeded
 }
 
 // Meant for the race detector.
@@ -238,7 +240,8 @@ func TestSendThatGaveUp(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.follow("alice", "")
 		for range 20 {
-			_, err := b.Send(t.Context(), realtime.ToRoom("hall", "vip"), realtime.Message{Type: "news"})
+			_, err := b.Send(t.Context(), realtime.ToRoom("hall", "vip").Union(realtime.ToConn("x")),
+				realtime.Message{Type: "news"})
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 		}
 		l.work.Wait()

@@ -14,8 +14,11 @@ import (
 const (
 	// handlerPatience is how long a handler may keep its connection from being read.
 	handlerPatience = 5 * time.Second
-	// messagePatience is how long a message may take from its first byte to its last.
+	// messagePatience is how long a message may take from its first byte to its last, and perKiB by
+	// how much each KiB of it that has come puts off that end: never to more than
+	// messagePatience from then on.
 	messagePatience = 10 * time.Second
+	perKiB          = time.Second
 	// quietTime is after how much silence a connection gives up the goroutine that reads
 	// it. One that comes back sooner is cheaper to leave alone.
 	quietTime = 10 * time.Second
@@ -45,7 +48,8 @@ type reader struct {
 	watch   engine.Timer // looks after a handler, a message or a silence that takes long
 	armed   atomic.Bool
 	started atomic.Int64 // when the handler began, as c.now(); 0 if none runs
-	began   atomic.Int64 // when the message began, as c.now(); 0 if none is read
+	began   atomic.Int64 // when the message began, as c.now(), put off by what came; 0 if none is read
+	credit  int          // bytes that may put that off; of whoever reads
 	parked  atomic.Bool  // the transport has the token
 
 	mu      sync.Mutex
@@ -64,6 +68,7 @@ type readers struct {
 	wheel  *engine.Wheel
 	run    func(*Conn, command)
 	limits limits
+	most   int // bytes of a message
 }
 
 // init makes a zero reader ready.
@@ -79,12 +84,26 @@ func (r *reader) alive(n int) {
 	if !r.c.heard.Load() {
 		r.c.heard.Store(true)
 	}
+	r.putOff(n)
 	if !r.c.ended() {
 		return
 	}
 	if r.late += n; r.late > maxAfterlife { // he does not mean to answer
 		<-r.c.link.Done()
 	}
+}
+
+// putOff gives a message of which n bytes have come more time, but not more than one of the largest
+// would take: frames that come inside of it could go on for ever.
+func (r *reader) putOff(n int) {
+	began := r.began.Load()
+	if began == 0 {
+		return
+	}
+	n = min(n, r.credit)
+	r.credit -= n
+	later := time.Duration(began) + perKiB/1024*time.Duration(n)
+	r.began.Store(int64(min(later, r.c.now())))
 }
 
 // holds counts the memory of a message that is being read.
@@ -105,6 +124,7 @@ func (r *reader) waiting(inside bool) {
 		r.holds(halfMessage)
 	}
 	if r.began.CompareAndSwap(0, int64(r.c.now())) {
+		r.credit = r.most
 		r.arm(handlerPatience)
 	}
 }

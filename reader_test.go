@@ -16,29 +16,71 @@ import (
 type halfway struct {
 	*pipe
 	inside chan bool // what it waits in, now and then
+	came   chan int  // how many bytes come of it
 }
 
 func (h *halfway) park() bool  { return false }
 func (h *halfway) nudge() bool { return false }
 
 func (h *halfway) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
-	for inside := range h.inside {
-		h.ears.waiting(inside)
+	for {
+		select {
+		case n := <-h.came:
+			h.ears.alive(n)
+		case inside, ok := <-h.inside:
+			if !ok {
+				return h.pipe.receive(buf, wait)
+			}
+			h.ears.waiting(inside)
+		}
 	}
-	return h.pipe.receive(buf, wait)
 }
 
-func TestHalfAMessageEndsTheConnection(t *testing.T) {
+// slowly runs a test with a connection of which half a message has come.
+func slowly(t *testing.T, test func(t *testing.T, h *halfway, c *Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(&Options{PingInterval: -1, StaleAfter: -1, Logger: slog.New(slog.DiscardHandler)})
 		defer func() { _ = m.Close() }()
 		transport, far := Pipe()
 		defer far.Drop()
-		h := &halfway{transport.(*pipe), make(chan bool)}
+		h := &halfway{transport.(*pipe), make(chan bool), make(chan int)}
 		defer close(h.inside)
 		c, err := m.Register(context.Background(), h, Identity{})
 		require.NoError(t, err)
 		h.inside <- true
+		test(t, h, c)
+	})
+}
+
+// What counts is what comes: a KiB a second, up to the size of the largest message.
+func TestHalfAMessageThatGoesOn(t *testing.T) {
+	for name, x := range map[string]struct{ bytes, seconds, lasts int }{
+		"a KiB a second":         {1024, 1, 74},
+		"9 KiB in nine seconds":  {9 << 10, 9, 65},
+		"5 KB a second":          {5000, 1, 23}, // nothing puts it off any more after 13
+		"half a KiB a second":    {512, 1, 20},
+		"10 KiB in 11 s":         {10 << 10, 11, 10},
+		"a lot, and nothing":     {64 << 10, 3600, 10},
+		"pings inside a message": {20 * 131, 1, 35},
+	} {
+		t.Run(name, func(t *testing.T) {
+			slowly(t, func(t *testing.T, h *halfway, c *Conn) {
+				for range 100 {
+					h.came <- x.bytes
+					h.inside <- true
+					time.Sleep(time.Duration(x.seconds) * time.Second)
+					if c.ended() {
+						break
+					}
+				}
+				require.InDelta(t, x.lasts, time.Duration(c.over.Load()).Seconds(), 1)
+			})
+		})
+	}
+}
+
+func TestHalfAMessageEndsTheConnection(t *testing.T) {
+	slowly(t, func(t *testing.T, h *halfway, c *Conn) {
 		time.Sleep(9 * time.Second)
 		h.inside <- false // it has come to its end
 		for range 5 {     // and now and then something comes of another

@@ -26,17 +26,18 @@ var errResumed = errors.New("realtime: resumed by another connection")
 // A token is the connection's id with a code that only this process can make (HMAC, RFC 2104), so
 // that none need be kept. It is good once, since it goes with the place.
 type absences struct {
-	index *index
-	gate  *gate
-	wheel *engine.Wheel
-	spawn func(func())
-	grace time.Duration // zero: nobody is absent
-	key   [sha256.Size]byte
-	n     atomic.Int64
+	index  *index
+	gate   *gate
+	wheel  *engine.Wheel
+	spawn  func(func())
+	grace  time.Duration // zero: nobody is absent
+	budget *engine.Budget
+	key    [sha256.Size]byte
+	n      atomic.Int64
 }
 
 func newAbsences(grace time.Duration, x *index, g *gate) *absences {
-	a := &absences{index: x, gate: g, grace: grace}
+	a := &absences{index: x, gate: g, grace: grace, budget: &x.tally.frames.Budget}
 	_, _ = rand.Read(a.key[:]) // it never fails
 	return a
 }
@@ -72,12 +73,13 @@ func (a *absences) keep(c *Conn, why *CloseError) bool {
 	if a.grace == 0 || c.proto != protoV1 || !lost(why) || a.gate.isShut() {
 		return false
 	}
-	if a.n.Load() >= maxAbsent {
-		return c.absent() // those who are may come back nevertheless
+	if a.n.Load() >= maxAbsent || a.budget.Pressed() {
+		return c.absent() // those that are may come back nevertheless
 	}
 	was := a.index.suspend(c)
 	if was == live {
 		a.n.Add(1)
+		a.budget.Hold(c.away)
 		end := &engine.Timer{Fire: func() { a.spawn(func() { a.timeOut(c) }) }}
 		a.wheel.Set(end, a.grace)
 	}
@@ -102,6 +104,7 @@ func (a *absences) end(c *Conn) bool {
 
 func (a *absences) over(c *Conn) {
 	a.n.Add(-1)
+	a.budget.Hold(-c.away)
 	a.index.conns.drop(c.id, c)
 }
 

@@ -398,3 +398,63 @@ func TestResumeIsLost(t *testing.T) {
 		require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
 	})
 }
+
+// A connection that has resumed a session is left out where the one before it is: of what was kept
+// meanwhile, and of what is sent by a handler that still knows the old id.
+func TestResumeAndExcept(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, w := b.session("alice")
+		bob := b.open("bob")
+		b.join("hall", bob)
+		alice.asks(`{"type":"join","id":1,"room":"hall"}`)
+		first := alice.conn.ID()
+		ids := []string{first}
+		res, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Content: json.RawMessage(`"seen"`)})
+		require.NoError(t, err)
+		for i := range 3 {
+			alice.Drop()
+			synctest.Wait()
+			b.news(realtime.ToRoom("hall").Except(first), fmt.Sprint("kept ", i))
+			b.news(realtime.ToRoom("hall").Except(ids[len(ids)-1]), fmt.Sprint("kept too ", i))
+			next, its := b.session("alice")
+			require.NotContains(t, next.resumes(w.Session), noSession)
+			alice, w = next, its
+			got := alice.asks(fmt.Sprintf(`{"type":"join","id":2,"room":"hall","since":{"epoch":%q,"offset":%d}}`,
+				res.Position.Epoch, res.Position.Offset))
+			require.NotContains(t, strings.Join(got, "\n"), "kept")
+			b.news(realtime.ToRoom("hall").Except(ids...), fmt.Sprint("live ", i))
+			require.Empty(t, alice.raw())
+			page := alice.asks(`{"type":"history","id":3,"room":"hall"}`)
+			require.NotContains(t, page[len(page)-1], "live")
+			ids = append(ids, alice.conn.ID())
+		}
+		b.news(realtime.ToRoom("hall").Except("conn_of somebody else"), "for all")
+		require.Contains(t, strings.Join(alice.raw(), "\n"), "for all")
+	})
+}
+
+// What absent connections take is in the budget; while memory is short nobody is waited for.
+func TestAbsencesAreInTheBudget(t *testing.T) {
+	bubble(t, realtime.Options{MemoryBudget: 100_000, MaxConns: -1}, func(t *testing.T, b *bed) {
+		lose := func(n int) {
+			for i := range n {
+				c, _ := b.session(fmt.Sprint("user", n, " ", i))
+				for room := range 20 {
+					_, err := b.Join(t.Context(), c.conn.ID(), fmt.Sprint("room ", room))
+					require.NoError(t, err)
+				}
+				c.Drop()
+				synctest.Wait()
+			}
+		}
+		lose(5)
+		require.Equal(t, 5, b.Stats().Users)
+		require.InDelta(t, 5*(2048+20*256), b.Stats().MemoryBytes, 100)
+		lose(100)
+		require.Less(t, b.Stats().MemoryBytes, int64(100_000), "newcomers are let in all the time")
+		require.InDelta(t, 100_000*7/8/(2048+20*256), b.Stats().Users, 2)
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		require.Zero(t, b.Stats().MemoryBytes)
+	})
+}

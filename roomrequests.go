@@ -150,7 +150,7 @@ func (d *requester) pageFor(c *Conn, room string, q Query) (page Page, err error
 		c.charge(page.size())
 		last := page.Publications[len(page.Publications)-1].Position.Offset
 		page.Publications = slices.DeleteFunc(page.Publications, func(p Publication) bool {
-			return p.Target.leavesOut(c.id, c.UserID())
+			return c.leftOut(&p.Target)
 		})
 		if len(page.Publications) > 0 || !page.More {
 			return page, nil

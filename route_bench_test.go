@@ -13,20 +13,20 @@ import (
 // deaf is a transport that takes everything, and from which nothing comes.
 type deaf struct{}
 
-func (deaf) RemoteAddr() string               { return "nowhere" }
-func (d deaf) wire() engine.Wire              { return d }
-func (deaf) protocol() protocol               { return protoPlain }
-func (deaf) deflates() bool                   { return false }
-func (deaf) attach(*engine.Link, ears, int)   {}
-func (deaf) nudge() bool                      { return true }
-func (deaf) ahead() bool                      { return false }
-func (deaf) park() bool                       { return true }
-func (deaf) discard()                         {}
-func (deaf) release()                         {}
-func (deaf) Write([]*engine.Frame) error      { return nil }
-func (deaf) SetWriteDeadline(time.Time) error { return nil }
-func (deaf) CloseWrite() error                { return nil }
-func (deaf) Close() error                     { return nil }
+func (deaf) RemoteAddr() string                        { return "nowhere" }
+func (d deaf) wire() engine.Wire                       { return d }
+func (deaf) protocol() protocol                        { return protoPlain }
+func (deaf) deflates() bool                            { return false }
+func (deaf) attach(*engine.Link, ears, int)            {}
+func (deaf) nudge() bool                               { return true }
+func (deaf) ahead() bool                               { return false }
+func (deaf) park() bool                                { return true }
+func (deaf) discard()                                  {}
+func (deaf) release()                                  {}
+func (deaf) Write([]*engine.Frame, engine.Meter) error { return nil }
+func (deaf) SetWriteDeadline(time.Time) error          { return nil }
+func (deaf) CloseWrite() error                         { return nil }
+func (deaf) Close() error                              { return nil }
 
 func (deaf) receive([]byte, bool) (engine.Op, []byte, error) { panic("nothing comes") }
 

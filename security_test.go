@@ -164,7 +164,7 @@ func testSenderCannotBeSpoofed(t *testing.T) {
 		v1.asks(`{"sender_id":"alice","timestamp":1,"type":"send","user":"bob","content":"hi"}`)
 		require.Equal(t, []string{`{"message_type":"chat","sender_id":"mallory","content":"hi","timestamp":946684800}`}, bob.raw())
 		for _, typ := range []string{
-			"welcome", "userjoined", "userleft", "ping", "pong", "reply", "error", "position", "skipped",
+			"welcome", "userjoined", "userleft", "ping", "pong", "reply", "error", "position", "skipped", "large",
 		} {
 			answer := v1.asks(`{"type":"send","id":1,"user":"bob","message_type":"` + typ + `"}`)
 			require.Contains(t, answer[0], "bad_request")

@@ -145,7 +145,7 @@ func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e 
 func (s *session) ended(why *CloseError) { go s.farewell(s, why) }
 func (s *session) yield()                { s.reader.yield() }
 func (s *session) busy() bool            { return s.reader.handling() }
-func (s *session) failed(err error)      { s.conn.finish(linkError(err), closeGrace) }
+func (s *session) failed(err error)      { s.conn.finish(linkError(err), slowGrace) }
 
 func (s *session) renewed() {
 	if e := s.expiries.of(&s.conn, &s.expiry); e != nil {
@@ -221,6 +221,7 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 	}
 	s.reader.close()
 	s.conn.transport.release()
+	ss.index.catcher.forget(&s.conn.pulls)
 	if !stays {
 		ss.index.conns.drop(s.conn.id, &s.conn)
 	}

@@ -4,55 +4,61 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 )
 
-// maxAtOnce is how many inboxes a message is put into at the same time.
-const maxAtOnce = 64
+// maxInboxes is how many inboxes a message is put into at once: their streams are held meanwhile.
+const maxInboxes = 256
 
-// shelf is a stream in which a message is kept, and what became of it there.
+// shelf is what becomes of one part of a message.
 type shelf struct {
-	stream string
-	target Target // for whom it is there
-	keep   Retention
-	user   string // whose inbox it is
-
+	user   string // whose inbox it is put into
 	flight flight // may be still up after an error
-	took   Published
-	done   bool
-	err    error
+	missed bool   // it was kept for a user who has no connection
 }
 
-// shelve finds out where a message is kept, rooms first, and returns whom else it is for.
-func (x *index) shelve(ctx context.Context, t Target) (kept []shelf, rest Target, err error) {
+// shelve takes a message apart, if some of it is kept: what is not kept comes first, rooms come
+// before inboxes.
+//
+// Members of a room see one order because of this. What is not kept is not ordered by a stream but
+// by the locks of its rooms, and is delivered while the streams of the others are held: a
+// connection that is in both kinds of rooms gets the message at its place in the plain ones, and
+// nothing else comes in between in the kept ones.
+func (x *index) shelve(ctx context.Context, t Target) (parts []Publication, err error) {
 	var rooms, users []string // of which it is kept
 	for _, name := range sorted(t.Rooms) {
 		if own := x.traitsOf(name); own.keeps() {
 			rooms = append(rooms, name)
-			kept = append(kept, shelf{stream: RoomStream(name), target: ToRoom(name), keep: own.keep})
+			parts = append(parts, Publication{Stream: RoomStream(name), Target: ToRoom(name), Keep: own.keep})
 		}
 	}
 	for _, id := range sorted(t.Users) {
 		keeps, err := x.keepsFor(ctx, id, &t)
 		if err != nil {
-			return nil, t, err
+			return nil, err
 		}
 		if keeps {
 			users = append(users, id)
 			keep := x.users.inboxes.traits.keep
-			kept = append(kept, shelf{stream: InboxStream(id), target: ToUser(id), keep: keep, user: id})
+			parts = append(parts, Publication{Stream: InboxStream(id), Target: ToUser(id), Keep: keep})
 		}
 	}
-	rest = t
-	rest.Rooms, rest.Users = others(t.Rooms, rooms), others(t.Users, users)
-	return kept, rest, nil
+	if len(parts) == 0 {
+		return nil, nil
+	}
+	t.Rooms, t.Users = others(t.Rooms, rooms), others(t.Users, users)
+	if t.nobody() {
+		return parts, nil
+	}
+	return slices.Insert(parts, 0, Publication{Target: t.clone()}), nil
 }
 
 // others returns names without some of them.
 func others(names, without []string) []string {
-	if len(without) == 0 {
+	switch {
+	case len(without) == 0:
 		return names
+	case len(without) == len(names):
+		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		return slices.Contains(without, name)
@@ -72,100 +78,74 @@ func (x *index) keepsFor(ctx context.Context, id string, t *Target) (bool, error
 	return ib.exists(ctx, id)
 }
 
-// keepAll publishes the parts of a message that are kept, and adds them up. had, if there is more
-// than one part, is who has had it.
-func (x *index) keepAll(ctx context.Context, p *Publication, kept []shelf, had *audience) (res Result, err error) {
-	for i := range kept {
-		kept[i].flight = flight{result: Result{Local: x.catcher.carrier.local}, audience: had}
+// put publishes the parts of a message and adds up what became of them. had, if there is more than
+// one part, is who has had it.
+func (x *index) put(
+	ctx context.Context, p *Publication, parts []Publication, had *audience,
+) (res Result, err error) {
+	size := p.Size()
+	for i := range parts { // before anything else would go for it
+		if keep := &parts[i].Keep; keep.Bytes > 0 && size > keep.Bytes {
+			return res, fmt.Errorf("%w to be kept: %d bytes, limit %d", ErrTooLarge, size, keep.Bytes)
+		}
 	}
-	x.putAll(ctx, p, kept)
 	res.Local = x.catcher.carrier.local
-	for i := range kept {
-		s := &kept[i]
-		if s.done {
-			s.count(&res)
-			x.tellOffline(ctx, p, s)
-		} else if err == nil {
-			err = s.err
+	shelves := x.pack(p, parts, had)
+	for done := 0; done < len(parts) && err == nil; {
+		n := atOnce(shelves[done:])
+		var took []Published
+		took, err = x.catcher.carrier.publish(ctx, parts[done:done+n]...)
+		for i := range took {
+			shelves[done+i].count(&res, &took[i])
+		}
+		if len(parts) == 1 && err == nil {
+			res.Position = took[0].Position
+		}
+		done += n
+	}
+	for i := range shelves {
+		if s := &shelves[i]; s.missed {
+			x.users.inboxes.kept(ctx, s.user, &p.Message)
 		}
 	}
 	return res, err
 }
 
-// putAll publishes to rooms one after another, in one order for whoever is in several, and to
-// inboxes at the same time: a broker with a disk writes many as quickly as one.
-func (x *index) putAll(ctx context.Context, p *Publication, kept []shelf) {
-	for len(kept) > 0 && (kept[0].user == "" || len(kept) == 1) {
-		if !x.put(ctx, p, &kept[0]) {
-			return
+// pack fills in what the parts of a message have in common.
+func (x *index) pack(p *Publication, parts []Publication, had *audience) []shelf {
+	shelves := make([]shelf, len(parts))
+	for i := range parts {
+		s, pub := &shelves[i], &parts[i]
+		s.flight = flight{result: Result{Local: x.catcher.carrier.local}, audience: had}
+		if user, inbox := streamUser(pub.Stream); inbox {
+			s.user = user
 		}
-		kept = kept[1:]
+		pub.Message, pub.Union, pub.flight = p.Message, p.Union, &s.flight
+		pub.Target.ExceptConns, pub.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers
 	}
-	if len(kept) > 0 {
-		x.putTogether(ctx, p, kept)
-	}
+	return shelves
 }
 
-func (x *index) putTogether(ctx context.Context, p *Publication, kept []shelf) {
-	var next atomic.Int64
-	var failed atomic.Bool
-	shared := *p
-	work := func() {
-		for !failed.Load() {
-			i := int(next.Add(1)) - 1
-			if i >= len(kept) {
-				return
-			}
-			if !x.put(ctx, &shared, &kept[i]) {
-				failed.Store(true)
-			}
-		}
+// atOnce returns how many parts are published at once: all but inboxes beyond the bound, between
+// which there is no order.
+func atOnce(shelves []shelf) int {
+	n := 0
+	for n < len(shelves) && shelves[n].user == "" {
+		n++
 	}
-	var helpers sync.WaitGroup
-	for range min(len(kept), maxAtOnce) - 1 {
-		helpers.Go(work)
-	}
-	work()
-	helpers.Wait()
+	return min(len(shelves), n+maxInboxes)
 }
 
-// put publishes the part of a message that is kept in one stream.
-func (x *index) put(ctx context.Context, p *Publication, s *shelf) (ok bool) {
-	part := *p
-	part.Stream, part.Keep, part.Target, part.flight = s.stream, s.keep, s.target, &s.flight
-	part.Target.ExceptConns, part.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers
-	if size := part.Size(); s.keep.Bytes > 0 && size > s.keep.Bytes { // and everything else would go
-		s.err = fmt.Errorf("%w to be kept: %d bytes, limit %d", ErrTooLarge, size, s.keep.Bytes)
-		return false
-	}
-	s.took, s.err = x.catcher.carrier.publish(ctx, part)
-	s.done = s.err == nil
-	return s.done
-}
-
-// count adds what became of a message in one stream.
-func (s *shelf) count(r *Result) {
+// count adds what became of one part of a message.
+func (s *shelf) count(r *Result, took *Published) {
 	r.sum(s.flight.result)
-	if s.took.Duplicate {
+	switch {
+	case took.Duplicate:
 		r.Duplicate = true
-	} else {
+	case took.Position.Epoch != "":
 		r.Kept++
-	}
-	r.Position = Position{}
-	if r.Kept <= 1 {
-		r.Position = s.took.Position
-	}
-	if s.offline() {
-		r.Offline++
-	}
-}
-
-// offline reports whether a message was kept for a user who has no connection.
-func (s *shelf) offline() bool { return s.user != "" && !s.flight.online && !s.took.Duplicate }
-
-// tellOffline tells the application.
-func (x *index) tellOffline(ctx context.Context, p *Publication, s *shelf) {
-	if s.offline() {
-		x.users.inboxes.kept(ctx, s.user, &p.Message)
+		if s.missed = s.user != "" && !s.flight.online; s.missed {
+			r.Offline++
+		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,49 +13,55 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// jointly is a broker that takes a message when so many have come, and not the one for refuse.
-type jointly struct {
+// counted is a broker that counts what is published together, and refuses one of the calls.
+type counted struct {
 	*realtime.Memory
-	many    sync.WaitGroup
-	refuse  string
+	calls   []int // parts
+	refuse  int   // the call, from 1 on
 	refusal error
 }
 
-func (b *jointly) Publish(ctx context.Context, p realtime.Publication) (realtime.Published, error) {
-	b.many.Done()
-	b.many.Wait()
-	if p.Stream == b.refuse {
-		return realtime.Published{}, b.refusal
+func (b *counted) Publish(
+	ctx context.Context, parts ...realtime.Publication,
+) ([]realtime.Published, error) {
+	b.calls = append(b.calls, len(parts))
+	if len(b.calls) == b.refuse {
+		return nil, b.refusal
 	}
-	return b.Memory.Publish(ctx, p)
+	return b.Memory.Publish(ctx, parts...)
 }
 
-// A broker that writes to a disk is as quick with many inboxes as with one.
+// TestInboxesAreWrittenTogether checks that a message to many users is put into many inboxes at
+// once, and what Send says if the broker fails on the way.
 func TestInboxesAreWrittenTogether(t *testing.T) {
-	const users = 50
+	const users = 600
 	var all []string
 	for i := range users {
-		all = append(all, fmt.Sprint("user", i))
+		all = append(all, fmt.Sprintf("user%03d", i))
 	}
-	broker := &jointly{
-		Memory: realtime.NewMemory(nil), refuse: realtime.InboxStream("user7"), refusal: errors.New("no"),
-	}
+	broker := &counted{Memory: realtime.NewMemory(nil), refuse: 3, refusal: errors.New("no")}
 	var heard []string
 	o := inboxes(100)
 	o.Broker = broker
 	o.Inbox.OnOffline = func(_ context.Context, user string, _ realtime.Message) { heard = append(heard, user) }
 	bubble(t, o, func(t *testing.T, b *bed) {
-		here := b.open("user3")
+		here, there := b.open("user003"), b.open("user599")
 		here.hush()
-		broker.many.Add(users)
+		there.hush()
 		res, err := b.Send(t.Context(), realtime.ToUser(all...), realtime.Message{Type: "news"})
 		require.ErrorIs(t, err, broker.refusal)
-		require.Equal(t, users-1, res.Kept)
-		require.Equal(t, users-2, res.Offline)
+		require.Equal(t, []int{256, 256, 88}, broker.calls)
+		require.Equal(t, 512, res.Kept)
+		require.Equal(t, 511, res.Offline)
 		require.Equal(t, 1, res.Queued)
-		require.Len(t, heard, users-2)
-		require.NotContains(t, heard, "user7")
+		require.Len(t, heard, 511)
 		require.Equal(t, []string{"news null"}, here.got())
+		require.Empty(t, there.got())
+		broker.calls = nil
+		res, err = b.Send(t.Context(), realtime.ToUser("user003", "user599"), realtime.Message{Type: "news"})
+		require.NoError(t, err)
+		require.Equal(t, []int{2}, broker.calls)
+		require.Equal(t, 2, res.Queued)
 	})
 }
 

@@ -9,8 +9,8 @@ import (
 
 // Shutdown ends the Manager gently. New connections are refused with 503. Each
 // connection is closed with code 1012, after what is queued for it has been written;
-// the goodbyes are spread over Options.DrainWindow, or half of the time that ctx
-// leaves, so that the clients do not all come back at once. It waits until all
+// the goodbyes to plain clients are spread over Options.DrainWindow, or half of the time that ctx
+// leaves, so that they do not all come back at once. It waits until all
 // connections have ended, their handlers have returned and OnDisconnect has been
 // called.
 //
@@ -63,16 +63,24 @@ func (m *Manager) stopBackground() {
 	m.carrier.close()
 }
 
-// drain says goodbye to everybody, one after another.
+// drain says goodbye to everybody: at once to clients of realtime.v1, which have been told over how
+// much time to spread their return, and one after another to plain ones, which may come back at once.
 func (m *Manager) drain(ctx context.Context) {
-	conns := m.index.conns.snapshot()
-	if len(conns) == 0 {
+	var plain []*Conn
+	for _, c := range m.index.conns.snapshot() {
+		if c.proto == protoV1 {
+			m.restart(c)
+		} else {
+			plain = append(plain, c)
+		}
+	}
+	if len(plain) == 0 {
 		return
 	}
-	start, pause, flush := time.Now(), m.pause(ctx, len(conns)), m.opts.WriteTimeout
+	start, pause := time.Now(), m.pause(ctx, len(plain))
 	pace := time.NewTimer(0)
 	defer pace.Stop()
-	for i, c := range conns {
+	for i, c := range plain {
 		if wait := time.Until(start.Add(time.Duration(i) * pause)); wait > 0 {
 			pace.Reset(wait)
 			select {
@@ -81,8 +89,14 @@ func (m *Manager) drain(ctx context.Context) {
 				pause = 0
 			}
 		}
-		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart, Reason: "restart"}, flush)
+		m.restart(c)
 	}
+}
+
+// restart ends a connection whose client is to come back to the next server.
+func (m *Manager) restart(c *Conn) {
+	why := &CloseError{Cause: CauseShutdown, Code: CloseRestart, Reason: "restart"}
+	c.finish(why, m.opts.WriteTimeout)
 }
 
 // pause is the time between two goodbyes.

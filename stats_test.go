@@ -121,21 +121,25 @@ func (b *bus) Open(_ context.Context, s realtime.Sink) error {
 
 func (b *bus) Local() bool { return false }
 
-func (b *bus) Publish(_ context.Context, p realtime.Publication) (out realtime.Published, err error) {
-	wire, err := json.Marshal(p) // a publication is plain data
+func (b *bus) Publish(
+	_ context.Context, parts ...realtime.Publication,
+) ([]realtime.Published, error) {
+	wire, err := json.Marshal(parts) // publications are plain data
 	if err != nil {
-		return out, err
+		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.sinks {
-		var copied realtime.Publication
+		var copied []realtime.Publication
 		if err := json.Unmarshal(wire, &copied); err != nil {
-			return out, err
+			return nil, err
 		}
-		s.Deliver(copied)
+		for _, p := range copied {
+			s.Deliver(p)
+		}
 	}
-	return out, nil
+	return make([]realtime.Published, len(parts)), nil
 }
 
 func (b *bus) Close(context.Context) error { return nil }

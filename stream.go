@@ -66,6 +66,9 @@ type Publication struct {
 	// Keep is how much of the stream is kept from now on, with every default filled in: zero is
 	// without bound.
 	Keep Retention `json:"keep,omitzero"`
+	// Union says that the message has other targets too, in whose streams it may be kept as well,
+	// under the same Sender, Guest and ID. A connection that is one of several gets it once.
+	Union bool `json:"union,omitempty"`
 
 	// The rest is the broker's to say.
 

@@ -5,6 +5,12 @@ import (
 	"slices"
 )
 
+// absentBytes is about what an absent connection takes, and placeBytes what each of its rooms does.
+const (
+	absentBytes = 2 << 10
+	placeBytes  = 256
+)
+
 // suspend makes a live connection that has ended absent: nothing is given to it any more, and
 // everybody still sees it. It returns what the connection was.
 func (x *index) suspend(c *Conn) (was phase) {
@@ -19,6 +25,7 @@ func (x *index) suspend(c *Conn) (was phase) {
 		return was
 	}
 	c.phase = absent
+	c.away = absentBytes + placeBytes*int64(c.in)
 	for m := c.newest; m != nil; m = m.older {
 		r := x.rooms.find(m.room)
 		r.suspend(m)
@@ -48,6 +55,7 @@ func (x *index) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
 	}
 	var left estate
 	if left, ok = old.vacate(); ok {
+		c.follow(old)
 		x.settleIn(c, &left, may)
 	}
 	return ok

@@ -28,7 +28,9 @@ func ToUser(ids ...string) Target { return Target{Users: ids} }
 // ToConn is the connections with these ids.
 func ToConn(ids ...string) Target { return Target{Conns: ids} }
 
-// Union is the receivers of t and those of u. The exceptions of both hold for all.
+// Union is the receivers of t and those of u. The exceptions of both hold for all. A message to a
+// union has one place among the others of each of its rooms and users, see [Manager.Send]. If some
+// of its targets keep it, no queue drops it for a later message.
 func (t Target) Union(u Target) Target {
 	return Target{
 		All:         t.All || u.All,
@@ -41,7 +43,7 @@ func (t Target) Union(u Target) Target {
 }
 
 // Except is t without the connections with these ids: the one, for example, that
-// the message came from.
+// the message came from. A connection that has resumed the session of one of them is left out too.
 func (t Target) Except(connIDs ...string) Target {
 	t.ExceptConns = slices.Concat(t.ExceptConns, connIDs)
 	return t
@@ -70,11 +72,6 @@ func (t *Target) check() error {
 	return nil
 }
 
-// leavesOut reports whether the target leaves out a connection, or its user.
-func (t *Target) leavesOut(conn, user string) bool {
-	return slices.Contains(t.ExceptConns, conn) || user != "" && slices.Contains(t.ExceptUsers, user)
-}
-
 // nobody reports whether the target names no receivers.
 func (t *Target) nobody() bool {
 	return !t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0
@@ -86,6 +83,13 @@ func (t *Target) room() string {
 		return ""
 	}
 	return t.Rooms[0]
+}
+
+// clone returns a target that has nothing in common with t.
+func (t Target) clone() Target {
+	t.Rooms, t.Users, t.Conns = slices.Clone(t.Rooms), slices.Clone(t.Users), slices.Clone(t.Conns)
+	t.ExceptConns, t.ExceptUsers = slices.Clone(t.ExceptConns), slices.Clone(t.ExceptUsers)
+	return t
 }
 
 // sorted returns names in order and each once. It does not change names.

@@ -10,6 +10,10 @@ import (
 // to answer.
 const closeGrace = time.Second
 
+// slowGrace is closeGrace for a link whose peer reads too slowly: it gets all of the frame that is
+// half written and then the close frame, as long as it takes something now and then.
+const slowGrace = 5 * time.Second
+
 // maxAfterlife is how many bytes are read of a peer whose connection has ended. What comes
 // behind is left in the kernel, for as long as the peer has to answer.
 const maxAfterlife = 1 << 20

@@ -2,10 +2,12 @@ package realtime
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +26,10 @@ const firstBuffer = 512
 // ownWrite is how much a goroutine writes at once that may have to wait with it: a record of
 // TLS.
 const ownWrite = 16 << 10
+
+// fullTime is from how much time on a write must have waited for its peer. A write to a socket with
+// room in it takes microseconds, and more on a busy machine.
+const fullTime = 100 * time.Millisecond
 
 // sockets is what the sockets of a Manager have in common.
 type sockets struct {
@@ -69,6 +75,11 @@ func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request, remote st
 	}
 	s := &socket{shared: shared, nc: nc, raw: rawConn(nc), remote: remote}
 	s.in = inbound.NewIntake(shared.intakes, nc, s.raw, early)
+	if secure, ok := nc.(*tls.Conn); ok { // no flusher does that for it
+		if below := rawConn(secure.NetConn()); below != nil {
+			engine.KeepLittle(below)
+		}
+	}
 	agreed := ""
 	if offered := r.Header[extensions]; shared.compress && len(offered) > 0 {
 		agreed = s.negotiate(offered)
@@ -260,15 +271,32 @@ func protocolError(reason string, err error) *CloseError {
 }
 
 // Write is engine.Wire.
-func (s *socket) Write(batch []*engine.Frame) error {
+func (s *socket) Write(batch []*engine.Frame, m engine.Meter) error {
 	buf := s.shared.buffers.Get().(*[]byte)
 	defer s.shared.buffers.Put(buf)
 	for i := 0; i < len(batch); {
 		p, next := engine.Join(batch, i, ownWrite, buf)
-		if _, err := s.nc.Write(p); err != nil {
+		if err := s.pass(p, m); err != nil {
 			return err
 		}
 		i = next
+	}
+	return nil
+}
+
+// pass writes p in portions, each with a deadline of its own. One of which some was taken is no
+// reason to end.
+func (s *socket) pass(p []byte, m engine.Meter) error {
+	for len(p) > 0 {
+		began := time.Now()
+		n, err := s.nc.Write(p[:min(len(p), ownWrite)])
+		if n > 0 {
+			m.Took(n, time.Since(began) >= fullTime)
+		}
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			return err
+		}
+		p = p[n:]
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package brokertest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"sync"
 	"testing"
@@ -102,10 +103,21 @@ func offsets(all []realtime.Publication) []uint64 {
 	return at
 }
 
+// one returns what became of a publication that was alone.
+func one(out []realtime.Published, err error) (realtime.Published, error) {
+	if err == nil && len(out) != 1 {
+		err = fmt.Errorf("brokertest: Publish of one returns %d results", len(out))
+	}
+	if err != nil {
+		return realtime.Published{}, err
+	}
+	return out[0], nil
+}
+
 // publish publishes what must be taken.
 func (s *stage) publish(p realtime.Publication) realtime.Published {
 	s.t.Helper()
-	out, err := s.b.Publish(s.t.Context(), p)
+	out, err := one(s.b.Publish(s.t.Context(), p))
 	require.NoError(s.t, err)
 	return out
 }

@@ -20,7 +20,8 @@ type Client struct {
 // Dial connects to a server: to "wss://example.com/ws", or ws, http or https. Nil options are the
 // default ones. It waits for the server's welcome, and tries again after what passes, until ctx
 // ends. From then on ctx has no meaning, but its values are those of the contexts that
-// functions of opts are given. Call [Client.Close] when you are done.
+// functions of opts are given: so it must not be the context of a request, which routers use again
+// for others. Call [Client.Close] when you are done.
 //
 // It returns a *[DialError] or a *[realtime.CloseError] at once if the server says to stay away. If
 // ctx ends first, the error matches its cause, and the error of the last attempt if there is one.

@@ -119,3 +119,32 @@ func (h *hole) Write(p []byte) (int, error) {
 	}
 	return h.Conn.Write(p)
 }
+
+// A client that reads 4 KB a second stays connected, though it is sent more.
+func TestSteadySlowReader(t *testing.T) {
+	for name, o := range map[string]realtime.Options{
+		"drops":      {Slow: realtime.SlowDropOldest},
+		"catches up": {History: realtime.Retention{Messages: 50}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, o, func(t *testing.T, w *world) {
+				w.setWrap(func(conn net.Conn) net.Conn { return &crawl{Conn: conn, down: 4000} })
+				alice := w.dial("alice")
+				alice.join("lobby")
+				for i := range 1500 {
+					size := 4000
+					if i%100 == 0 {
+						size = 60_000 // which takes 15 s
+					}
+					_, err := w.rt.Send(t.Context(), realtime.ToRoom("lobby"), realtime.Message{
+						Content: []byte(`"` + strings.Repeat("x", size) + `"`),
+					})
+					require.NoError(t, err)
+					time.Sleep(200 * time.Millisecond)
+				}
+				require.Equal(t, 1, w.dialled())
+				require.Greater(t, len(alice.got()), 40)
+			})
+		})
+	}
+}

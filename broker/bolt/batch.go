@@ -96,10 +96,16 @@ func (bt *batch) mark(h *head) {
 	bt.wrote = true
 }
 
+// crowded reports whether there may be no more streams of a kind, when there are so many more than
+// before the batch.
+func (bt *batch) crowded(k kind, more int) bool {
+	return int(bt.b.streams[k].Load())+more >= bt.b.opts.MaxStreams
+}
+
 // begin puts a stream into the file. It returns realtime.ErrFull if there are too many.
 func (bt *batch) begin(h *head) error {
 	st := bt.state(h)
-	if int(bt.b.streams[st.kind].Load())+bt.more[st.kind] >= bt.b.opts.MaxStreams {
+	if bt.crowded(st.kind, bt.more[st.kind]) {
 		return realtime.ErrFull
 	}
 	number, err := bt.streams.NextSequence()

@@ -51,7 +51,7 @@ func childMain(path string) {
 
 // acknowledge publishes, says so, and lets a reader read it.
 func acknowledge(b *bolt.Broker, stream, id string) bool {
-	out, err := b.Publish(context.Background(), numbered(stream, id))
+	out, err := one(b.Publish(context.Background(), numbered(stream, id)))
 	if err != nil {
 		fmt.Printf("error %v\n", err)
 		return false

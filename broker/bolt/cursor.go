@@ -62,7 +62,7 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Po
 // meet notes where a reader begins who is new: what is not kept for long enough, he has missed.
 func (b *Broker) meet(ctx context.Context, h *head, reader string, at realtime.Position) error {
 	b.cache.again(h)
-	return b.submit(ctx, &task{head: h, size: len(reader), do: func(bt *batch) error {
+	return b.submit(ctx, &task{heads: []*head{h}, size: len(reader), do: func(bt *batch) error {
 		st := bt.state(h)
 		key := nameKey(st.number, reader)
 		if at != st.position(bt.era, at.Offset) || bt.cursors.Get(key) != nil {
@@ -113,7 +113,7 @@ func (b *Broker) Ack(ctx context.Context, stream, reader string, at realtime.Pos
 	if err != nil {
 		return err
 	}
-	return b.submit(ctx, &task{head: h, size: len(reader), do: func(bt *batch) error {
+	return b.submit(ctx, &task{heads: []*head{h}, size: len(reader), do: func(bt *batch) error {
 		return bt.ack(h, reader, at)
 	}})
 }

@@ -22,7 +22,7 @@ func text(stream, id, content string) realtime.Publication {
 
 func publish(t *testing.T, b *bolt.Broker, p realtime.Publication) realtime.Published {
 	t.Helper()
-	out, err := b.Publish(t.Context(), p)
+	out, err := one(b.Publish(t.Context(), p))
 	require.NoError(t, err)
 	return out
 }
@@ -43,4 +43,12 @@ func contents(page realtime.Page) []string {
 		all = append(all, s)
 	}
 	return all
+}
+
+// one returns what became of a publication that was alone.
+func one(out []realtime.Published, err error) (realtime.Published, error) {
+	if err != nil {
+		return realtime.Published{}, err
+	}
+	return out[0], nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -279,6 +280,31 @@ func TestFull(t *testing.T) {
 	}
 	_, err = b.Publish(t.Context(), text("user/toomuch", "", "x"))
 	require.ErrorIs(t, err, realtime.ErrFull)
+	require.NoError(t, b.Close(t.Context()))
+}
+
+// TestAllPartsOrNone checks that of a message for which there is no room nothing is kept.
+func TestAllPartsOrNone(t *testing.T) {
+	b := open(t, t.TempDir(), &bolt.Options{MaxBytes: 10_000, MaxStreams: 2})
+	send := func(content string, streams ...string) error {
+		var parts []realtime.Publication
+		for _, stream := range streams {
+			parts = append(parts, text(stream, "", content))
+		}
+		_, err := b.Publish(t.Context(), parts...)
+		return err
+	}
+	require.NoError(t, send("x", "room/a", "user/1"))
+	require.ErrorIs(t, send("x", "room/a", "user/1", "user/2", "user/3"), realtime.ErrFull, "streams")
+	large := strings.Repeat("x", 6000)
+	require.ErrorIs(t, send(large, "user/1", "room/a", "room/b"), realtime.ErrFull, "bytes")
+	for _, stream := range []string{"room/a", "user/1"} {
+		require.Len(t, read(t, b, stream).Publications, 1, stream)
+	}
+	for _, stream := range []string{"room/b", "user/2", "user/3"} {
+		require.Empty(t, read(t, b, stream).Publications, stream)
+	}
+	require.NoError(t, send("x", "room/a", "room/b", "user/1", "user/2"))
 	require.NoError(t, b.Close(t.Context()))
 }
 

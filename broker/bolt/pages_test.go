@@ -66,7 +66,7 @@ func TestPagesAreWhole(t *testing.T) {
 func TestMetaIsLost(t *testing.T) {
 	for page := range 2 {
 		file := fileOf(t, 3, 5)
-		file[4096*page+pageHead+50] ^= 4
+		file[os.Getpagesize()*page+pageHead+50] ^= 4
 		path := filepath.Join(t.TempDir(), "streams.db")
 		require.NoError(t, os.WriteFile(path, file, 0o600))
 		var told []Damage

@@ -2,88 +2,140 @@ package bolt
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/realtime-go/realtime"
 )
 
-// Publish keeps a publication and delivers it, if it has a stream, and else only delivers it. It
-// returns when it is on the disk, unless there is a LossWindow. It returns realtime.ErrFull if it
+// Publish keeps the parts of a message that have a stream, and delivers all. It returns when they are
+// on the disk, unless there is a LossWindow: all of them, or none. It returns realtime.ErrFull if that
 // would be more than the options allow, realtime.ErrName for names of more than 32,000 bytes, and
 // errors of the file.
-func (b *Broker) Publish(ctx context.Context, p realtime.Publication) (realtime.Published, error) {
-	if p.Stream == "" {
-		return realtime.Published{}, b.pass(ctx, p)
-	}
-	if err := checkKey("message id", len(p.Message.Sender)+len(p.Message.ID)); err != nil {
-		return realtime.Published{}, err
-	}
+func (b *Broker) Publish(
+	ctx context.Context, parts ...realtime.Publication,
+) ([]realtime.Published, error) {
 	if err := b.err(ctx); err != nil {
-		return realtime.Published{}, err
+		return nil, err
 	}
-	value, err := newRecord(&p)
-	if err != nil {
-		return realtime.Published{}, err
+	w := &publishing{b: b, parts: make([]part, len(parts))}
+	t := &task{do: w.do, land: w.land}
+	for i := range parts {
+		pt := &w.parts[i]
+		if pt.p = parts[i]; pt.p.Stream == "" {
+			continue
+		}
+		h, size, err := b.prepare(pt)
+		if err == nil && slices.Contains(t.heads, h) {
+			b.cache.unpin(h)
+			err = fmt.Errorf("bolt: two parts of a message in stream %q", h.name)
+		}
+		if err != nil {
+			b.release(t)
+			return nil, err
+		}
+		t.heads, t.size = append(t.heads, h), t.size+size
 	}
-	h, err := b.acquire(p.Stream)
-	if err != nil {
-		return realtime.Published{}, err
+	if len(t.heads) == 0 {
+		return make([]realtime.Published, len(parts)), b.pass(ctx, parts)
 	}
-	w := &publishing{b: b, head: h, p: p, value: value}
-	if err := b.submit(ctx, &task{head: h, size: len(value), do: w.do, land: w.land}); err != nil {
-		return realtime.Published{}, err
+	if err := b.submit(ctx, t); err != nil {
+		return nil, err
 	}
-	return w.result, nil
+	out := make([]realtime.Published, len(parts))
+	for i := range w.parts {
+		out[i] = w.parts[i].result
+	}
+	return out, nil
+}
+
+// prepare makes the record of a part and pins the head of its stream. It returns how much is written.
+func (b *Broker) prepare(pt *part) (h *head, size int, err error) {
+	m := &pt.p.Message
+	if err := checkKey("message id", len(m.Sender)+len(m.ID)); err != nil {
+		return nil, 0, err
+	}
+	if pt.value, err = newRecord(&pt.p); err != nil {
+		return nil, 0, err
+	}
+	pt.head, err = b.acquire(pt.p.Stream)
+	return pt.head, len(pt.value), err
 }
 
 // pass delivers what is not kept.
-func (b *Broker) pass(ctx context.Context, p realtime.Publication) error {
+func (b *Broker) pass(ctx context.Context, parts []realtime.Publication) error {
 	b.carry.Lock()
 	defer b.carry.Unlock()
 	if err := b.err(ctx); err != nil {
 		return err
 	}
-	p.At = time.Now()
-	b.deliver(p)
+	for i := range parts {
+		parts[i].At = time.Now()
+		b.deliver(parts[i])
+	}
 	return nil
 }
 
-// publishing is a publication on its way into the file and from there to the Sink.
+// publishing is a message on its way into the file and from there to the Sink.
 type publishing struct {
-	b      *Broker
-	head   *head
+	b     *Broker
+	parts []part
+}
+
+// part is one of its publications.
+type part struct {
 	p      realtime.Publication
+	head   *head  // nil: it is only delivered
 	value  []byte // its record
 	result realtime.Published
 }
 
-// do runs in the writer.
+// do runs in the writer. It looks at all parts before it writes any.
 func (w *publishing) do(bt *batch) error {
-	st := bt.state(w.head)
-	if offset, ok := bt.known(st, &w.p.Message); ok {
-		w.result = realtime.Published{Position: st.position(bt.era, offset), Duplicate: true}
-		return nil
-	}
-	size := w.p.Size()
-	used := bt.b.used[st.kind] + bt.used[st.kind] + int64(size)
-	if used > bt.b.opts.MaxBytes && !st.atBounds(size, w.p.Keep) {
-		return realtime.ErrFull
-	}
-	if st.number == 0 {
-		if err := bt.begin(w.head); err != nil {
-			return err
+	used, more := bt.used, bt.more
+	for i := range w.parts {
+		pt := &w.parts[i]
+		if pt.head == nil {
+			continue
+		}
+		st := bt.state(pt.head)
+		if offset, ok := bt.known(st, &pt.p.Message); ok {
+			pt.result = realtime.Published{Position: st.position(bt.era, offset), Duplicate: true}
+			continue
+		}
+		size := pt.p.Size()
+		used[st.kind] += int64(size)
+		if bt.b.used[st.kind]+used[st.kind] > bt.b.opts.MaxBytes && !st.atBounds(size, pt.p.Keep) {
+			return realtime.ErrFull
+		}
+		if st.number == 0 {
+			if bt.crowded(st.kind, more[st.kind]) {
+				return realtime.ErrFull
+			}
+			more[st.kind]++
 		}
 	}
-	w.put(bt, st, size)
-	bt.trim(w.head.name, st)
-	bt.mark(w.head)
+	for i := range w.parts {
+		if pt := &w.parts[i]; pt.head != nil && !pt.result.Duplicate {
+			if err := pt.put(bt); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
 // put writes the record and the id, and moves the stream on.
-func (w *publishing) put(bt *batch, st *state, size int) {
+func (pt *part) put(bt *batch) error {
+	st, size := bt.state(pt.head), pt.p.Size()
+	if st.number == 0 {
+		if err := bt.begin(pt.head); err != nil {
+			return err
+		}
+	}
 	st.top++
-	st.used, st.keep = bt.now.UnixNano(), w.p.Keep
+	st.used, st.keep = bt.now.UnixNano(), pt.p.Keep
 	if st.count == 0 {
 		st.oldest = st.used
 	}
@@ -91,26 +143,43 @@ func (w *publishing) put(bt *batch, st *state, size int) {
 	st.bytes += int64(size)
 	bt.used[st.kind] += int64(size)
 	key := offsetKey(st.number, st.top)
-	bt.put(bt.records, key, stamp(key, w.value, bt.now))
-	bt.remember(st, &w.p.Message)
+	bt.put(bt.records, key, stamp(key, pt.value, bt.now))
+	bt.remember(st, &pt.p.Message)
 	bt.expireIDs(st, idsAtOnce)
-	w.p.At = bt.b.clock.outside(st.used)
-	w.p.Position, w.p.Prev = st.position(bt.era, st.top), st.top-1
-	w.result = realtime.Published{Position: w.p.Position, Prev: w.p.Prev}
+	pt.p.At = bt.b.clock.outside(st.used)
+	pt.p.Position, pt.p.Prev = st.position(bt.era, st.top), st.top-1
+	pt.result = realtime.Published{Position: pt.p.Position, Prev: pt.p.Prev}
+	bt.trim(pt.head.name, st)
+	bt.mark(pt.head)
+	return nil
 }
 
-// land runs in the order of the positions. The stream is locked so that Unsubscribe can wait.
+// land runs in the order of the positions, and nothing else is delivered meanwhile.
 func (w *publishing) land() {
-	if w.result.Duplicate {
-		w.b.stats.duplicates.Add(1)
-		return
+	for i := range w.parts {
+		pt := &w.parts[i]
+		switch {
+		case pt.head == nil:
+			w.b.carry.Lock()
+			pt.p.At = time.Now()
+			w.b.deliver(pt.p)
+			w.b.carry.Unlock()
+		case pt.result.Duplicate:
+			w.b.stats.duplicates.Add(1)
+		default:
+			w.b.stats.published.Add(1)
+			pt.land(w.b)
+		}
 	}
-	w.b.stats.published.Add(1)
-	h := w.head
+}
+
+// land delivers a part. The stream is locked so that Unsubscribe can wait.
+func (pt *part) land(b *Broker) {
+	h := pt.head
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.seen, h.there = w.p.Position, true
+	h.seen, h.there = pt.p.Position, true
 	if h.subs > 0 {
-		w.b.deliver(w.p)
+		b.deliver(pt.p)
 	}
 }

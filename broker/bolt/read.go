@@ -42,7 +42,7 @@ func (b *Broker) Read(ctx context.Context, stream string, q realtime.Query) (rea
 // raise forgets what is kept of a stream up to a publication that is damaged.
 func (b *Broker) raise(ctx context.Context, h *head, offset uint64) error {
 	b.cache.again(h)
-	return b.submit(ctx, &task{head: h, do: func(bt *batch) error {
+	return b.submit(ctx, &task{heads: []*head{h}, do: func(bt *batch) error {
 		st := bt.state(h)
 		if st.number == 0 || offset <= st.floor || offset > st.top {
 			return nil // somebody else was faster

@@ -82,7 +82,7 @@ func (b *Broker) trimStream(name string) error {
 	if err != nil {
 		return err
 	}
-	return b.submit(context.Background(), &task{head: h, do: func(bt *batch) error {
+	return b.submit(context.Background(), &task{heads: []*head{h}, do: func(bt *batch) error {
 		st := bt.state(h)
 		if st.number == 0 {
 			return nil

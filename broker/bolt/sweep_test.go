@@ -47,7 +47,7 @@ func TestSweep(t *testing.T) {
 	}
 	p := counting("room/old", 1, 10)
 	p.Keep.Age = time.Millisecond
-	was, err := b.Publish(ctx, p)
+	was, err := one(b.Publish(ctx, p))
 	require.NoError(t, err)
 	_, err = b.Publish(ctx, counting("room/kept", 1, 10))
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestSweep(t *testing.T) {
 	page, err := b.Read(ctx, "room/old", realtime.Query{})
 	require.NoError(t, err)
 	require.Equal(t, realtime.Page{}, page)
-	again, err := b.Publish(ctx, p)
+	again, err := one(b.Publish(ctx, p))
 	require.NoError(t, err)
 	require.NotEqual(t, was.Position.Epoch, again.Position.Epoch, "another life")
 	require.NoError(t, b.Close(ctx))
@@ -77,7 +77,7 @@ func TestAgeIsExact(t *testing.T) {
 	require.NoError(t, err)
 	p := counting("room/a", 1, 10)
 	p.Keep.Age = 1
-	out, err := b.Publish(t.Context(), p)
+	out, err := one(b.Publish(t.Context(), p))
 	require.NoError(t, err)
 	page, err := b.Read(t.Context(), "room/a", realtime.Query{})
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func (b *Broker) submitForTest(t *testing.T, stream string) {
 	t.Helper()
 	h, err := b.acquire(stream)
 	require.NoError(t, err)
-	require.NoError(t, b.submit(t.Context(), &task{head: h, do: func(bt *batch) error { return bt.begin(h) }}))
+	require.NoError(t, b.submit(t.Context(), &task{heads: []*head{h}, do: func(bt *batch) error { return bt.begin(h) }}))
 }
 
 // streamsForTest returns how many streams the writer knows of.
@@ -111,7 +111,7 @@ func TestIDsExpire(t *testing.T) {
 	require.NoError(t, err)
 	do := func(at time.Time, f func(bt *batch, st *state)) {
 		b.cache.again(h)
-		require.NoError(t, b.submit(t.Context(), &task{head: h, do: func(bt *batch) error {
+		require.NoError(t, b.submit(t.Context(), &task{heads: []*head{h}, do: func(bt *batch) error {
 			bt.now = at
 			f(bt, bt.state(h))
 			bt.mark(h)
@@ -123,7 +123,7 @@ func TestIDsExpire(t *testing.T) {
 		p := counting("room/a", n, 5)
 		value, err := newRecord(&p)
 		require.NoError(t, err)
-		return &publishing{b: b, head: h, p: p, value: value}
+		return &publishing{b: b, parts: []part{{head: h, p: p, value: value}}}
 	}
 	for n := range 20 {
 		do(start.Add(time.Duration(n)*time.Second), func(bt *batch, _ *state) { require.NoError(t, publish(n).do(bt)) })
@@ -136,9 +136,9 @@ func TestIDsExpire(t *testing.T) {
 	do(start.Add(time.Hour), func(bt *batch, _ *state) {
 		old, kept := publish(14), publish(15)
 		require.NoError(t, kept.do(bt))
-		require.True(t, kept.result.Duplicate)
+		require.True(t, kept.parts[0].result.Duplicate)
 		require.NoError(t, old.do(bt))
-		require.False(t, old.result.Duplicate)
+		require.False(t, old.parts[0].result.Duplicate)
 	})
 	requireWhole(t, b)
 	b.cache.unpin(h)
@@ -165,7 +165,7 @@ func TestCrowded(t *testing.T) {
 	require.NoError(t, err)
 	ctx := t.Context()
 	old := counting("room/old", 1, 0)
-	was, err := b.Publish(ctx, old)
+	was, err := one(b.Publish(ctx, old))
 	require.NoError(t, err)
 	require.EqualValues(t, b.opts.ForgetAfter, b.forgetAfter(rooms))
 	_, err = b.Publish(ctx, counting("room/kept", 1, 1))
@@ -205,7 +205,7 @@ func TestClockSteps(t *testing.T) {
 		ctx := t.Context()
 		sweepAll(t, b)
 		if i > 0 {
-			again, err := b.Publish(ctx, counting("room/a", i-1, 100))
+			again, err := one(b.Publish(ctx, counting("room/a", i-1, 100)))
 			require.NoError(t, err)
 			require.Equal(t, c.known, again.Duplicate, "step %v", c.step)
 			if !again.Duplicate {
@@ -214,7 +214,7 @@ func TestClockSteps(t *testing.T) {
 		}
 		kept := counting("room/a", i, 100)
 		kept.Keep.Age, kept.Message.TTL = 24*time.Hour, 24*time.Hour
-		out, err := b.Publish(ctx, kept)
+		out, err := one(b.Publish(ctx, kept))
 		require.NoError(t, err)
 		require.Equal(t, last.Position.Offset, out.Prev)
 		last = out

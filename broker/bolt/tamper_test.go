@@ -18,7 +18,7 @@ func tampered(t *testing.T, change func(tx *bbolt.Tx, st *state)) (b *Broker, wa
 	b, err := Open(path, nil)
 	require.NoError(t, err)
 	for n := range 3 {
-		out, err := b.Publish(t.Context(), counting("room/a", n, 10))
+		out, err := one(b.Publish(t.Context(), counting("room/a", n, 10)))
 		require.NoError(t, err)
 		was = out.Position
 	}
@@ -74,7 +74,7 @@ func TestOffsetIsDamaged(t *testing.T) {
 		require.NoError(t, records.Delete(offsetKey(st.number, 3)))
 	})
 	for n := 3; n < 6; n++ {
-		out, err := b.Publish(t.Context(), counting("room/a", n, 1)) // and the others go
+		out, err := one(b.Publish(t.Context(), counting("room/a", n, 1))) // and the others go
 		require.NoError(t, err)
 		require.Equal(t, was.Offset+1, out.Position.Offset)
 		was = out.Position

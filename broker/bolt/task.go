@@ -4,8 +4,8 @@ import "context"
 
 // task is something that is written. Many share a transaction.
 type task struct {
-	head *head // what it is about; pinned until it is done. Nil: nothing in particular.
-	size int   // about how much it writes, in bytes
+	heads []*head // what it is about; pinned until it is done
+	size  int     // about how much it writes, in bytes
 
 	// do writes. What it returns is its own fault, and it has written nothing then; what is the
 	// file's fault, the batch notes itself. Run by the writer, once.
@@ -20,7 +20,7 @@ type task struct {
 }
 
 // submit has the writer do a task, and waits for it. If it returns the error of ctx, the task may
-// have been done, or may still be. It takes over the pin of the task's head.
+// have been done, or may still be. It takes over the pins of the task's heads.
 func (b *Broker) submit(ctx context.Context, t *task) error {
 	t.done = make(chan error, 1)
 	err := b.err(ctx)
@@ -39,17 +39,20 @@ func (b *Broker) submit(ctx context.Context, t *task) error {
 			err = errClosed
 		}
 	}
-	if t.head != nil {
-		b.cache.unpin(t.head)
-	}
+	b.release(t)
 	return err
+}
+
+// release gives up what a task has pinned.
+func (b *Broker) release(t *task) {
+	for _, h := range t.heads {
+		b.cache.unpin(h)
+	}
 }
 
 // finish tells who waits for a task.
 func (b *Broker) finish(t *task) {
-	if t.head != nil {
-		b.cache.unpin(t.head)
-	}
+	b.release(t)
 	t.done <- t.err
 }
 

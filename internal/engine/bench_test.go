@@ -10,7 +10,7 @@ import (
 // nullWire is a socket that takes everything at once and does nothing with it.
 type nullWire struct{}
 
-func (nullWire) Write([]*Frame) error             { return nil }
+func (nullWire) Write([]*Frame, Meter) error      { return nil }
 func (nullWire) SetWriteDeadline(time.Time) error { return nil }
 func (nullWire) CloseWrite() error                { return nil }
 func (nullWire) Close() error                     { return nil }

@@ -12,6 +12,7 @@ type batch struct {
 	cut    int  // bytes of the first frame that are on the wire already
 	data   int  // how many of frames were queued
 	last   bool // the close frame is the last of frames
+	took   int  // bytes that the flusher has written of it
 
 	replies     int // of data, those that answer the peer
 	answer, big int // bytes of these, and of those that Replies counts
@@ -55,7 +56,7 @@ func (l *Link) resume(b batch) {
 
 // writeOut writes a batch, blocking, and reports whether the link goes on.
 func (l *Link) writeOut(b *batch) bool {
-	ok := l.wrote(b, l.write(b.rest()))
+	ok := l.wrote(b, l.write(b))
 	l.cfg.Totals.Budget.release(b.frames)
 	if !ok {
 		return false
@@ -66,22 +67,80 @@ func (l *Link) writeOut(b *batch) bool {
 	return !b.last
 }
 
-// write writes frames, a portion at a time, each with a deadline of its own.
-func (l *Link) write(frames []*Frame) error {
+// write writes a batch, some frames at a time. Once the link is aborted it writes none that it has
+// not begun, but the close frame.
+func (l *Link) write(b *batch) error {
+	frames := b.rest()
+	l.mu.Lock()
+	l.catchUp()
+	l.mu.Unlock()
 	for len(frames) > 0 {
 		n, bytes := 1, frames[0].Len()
 		for n < len(frames) && bytes+frames[n].Len() <= portionBytes {
 			bytes += frames[n].Len()
 			n++
 		}
+		l.mu.Lock()
 		l.deadline()
-		if err := l.wire.Write(frames[:n]); err != nil {
+		l.mu.Unlock()
+		if err := l.wire.Write(frames[:n], l); err != nil {
 			return err
 		}
-		l.moved.Add(uint64(bytes))
-		frames = frames[n:]
+		frames = l.unbegun(b, frames[n:])
 	}
 	return nil
+}
+
+// unbegun returns what of the rest of a batch is still to be written.
+func (l *Link) unbegun(b *batch, rest []*Frame) []*Frame {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.abort {
+		return rest
+	}
+	lost := 0
+	for len(rest) > 0 && rest[0].Op() != OpClose {
+		if !rest[0].control() {
+			lost++
+		}
+		rest = rest[1:]
+	}
+	b.data -= lost
+	l.lose(lost)
+	return rest
+}
+
+// Took is Meter: what the peer takes gives it time for the rest.
+func (l *Link) Took(n int, waited bool) {
+	l.moved.Add(uint64(n))
+	if waited {
+		l.flowed.Store(new(time.Now()))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ahead(n)
+	if l.goodbye != nil {
+		l.goodbye.postpone()
+	}
+	l.deadline()
+}
+
+// catchUp says that the peer may have taken everything long ago. l.mu is held, as for the following.
+func (l *Link) catchUp() {
+	if now := time.Now(); l.due.Before(now) {
+		l.due = now
+	}
+}
+
+// ahead notes that the wire has taken n bytes.
+func (l *Link) ahead(n int) {
+	if n < chunk {
+		return
+	}
+	l.due = l.due.Add(perKiB / 1024 * time.Duration(min(n, maxAhead)))
+	if most := time.Now().Add(perKiB * maxAhead / 1024); l.due.After(most) {
+		l.due = most
+	}
 }
 
 // next takes the next batch of an owned link, or gives the link back.
@@ -119,6 +178,10 @@ func (l *Link) giveBack(b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.account(b)
+	if b.took >= chunk {
+		l.catchUp()
+		l.ahead(b.took)
+	}
 	switch {
 	case l.state == Dead:
 	case b.last:
@@ -142,6 +205,7 @@ func (l *Link) block(rest batch) {
 		return
 	}
 	l.state = Owned
+	l.due = time.Now().Add(perKiB * maxAhead / 1024)
 	l.writing = rest.frames
 	l.cfg.Go(func() { l.resume(rest) })
 }
@@ -170,19 +234,19 @@ func (l *Link) take(b *batch) {
 	}
 	if l.goodbye != nil && !l.said && l.queue.len() == 0 {
 		l.said, b.last = true, true
-		b.frames = append(b.frames, l.goodbye)
+		b.frames = append(b.frames, l.goodbye.frame)
 	}
 	l.flying, l.writing = b.data, b.frames
 	l.weighRing()
 	l.tell()
 }
 
+// deadline bounds how long the wire may take nothing: a peer that is slower than the slowest has
+// used up its time.
 func (l *Link) deadline() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	by := time.Now().Add(l.cfg.writeTimeout())
-	if l.goodbye != nil && l.endBy.Before(by) {
-		by = l.endBy
+	by := l.due.Add(l.cfg.writeTimeout())
+	if l.goodbye != nil && l.goodbye.by.Before(by) {
+		by = l.goodbye.by
 	}
 	_ = l.wire.SetWriteDeadline(by)
 }
@@ -236,7 +300,10 @@ func (l *Link) answered(b *batch) {
 // yet: RFC 6455 section 7.1.1.
 func (l *Link) farewell() {
 	l.mu.Lock()
-	timer := time.AfterFunc(min(answerTime, time.Until(l.endBy)), l.Kill)
+	g := l.goodbye
+	g.postpone()
+	timer := time.AfterFunc(min(max(answerTime, g.grace), time.Until(g.by)), l.Kill)
+	g.timer = timer
 	l.mu.Unlock()
 	l.waitEars(heardAll)
 	_ = l.wire.CloseWrite()

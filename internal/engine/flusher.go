@@ -160,7 +160,7 @@ func (f *flusher) flush(l *Link) {
 		return
 	}
 	if l.turns == 1 { // the first is the greeting; many connections get no more
-		limitKernelBuffer(l.raw)
+		KeepLittle(l.raw)
 	}
 	l.turns = min(l.turns+1, 2)
 	done, cut, err := f.writeBatch(l.raw)
@@ -174,6 +174,7 @@ func (f *flusher) flush(l *Link) {
 		rest.frames, rest.cut = slices.Clone(f.b.frames[done:]), cut
 		l.block(rest)
 	default:
+		f.b.took = f.took
 		l.giveBack(&f.b)
 	}
 	f.out.add(&l.cfg.Totals.Budget, f.b.frames[:done])

@@ -308,11 +308,12 @@ func FuzzFlusher(f *testing.F) {
 // tcpWire is a real socket.
 type tcpWire struct{ *net.TCPConn }
 
-func (w tcpWire) Write(batch []*Frame) error {
+func (w tcpWire) Write(batch []*Frame, m Meter) error {
 	for _, f := range batch {
 		if _, err := w.TCPConn.Write(f.Wire()); err != nil {
 			return err
 		}
+		m.Took(f.Len(), false)
 	}
 	return nil
 }

@@ -30,11 +30,13 @@ const (
 	noCode    = 1005
 )
 
-// Frame is one unmasked WebSocket frame, header included: what a server sends.
+// Frame is one unmasked WebSocket frame, header included: what a server sends. Another one may be
+// in front of it, see [Frame.Behind].
 // Its bytes are immutable, so any number of links share one. One goroutine pushes it, always
 // as the same [Class].
 type Frame struct {
 	wire  []byte
+	front uint8 // bytes of the frame in front
 	head  uint8
 	class Class        // of every push; written by the first
 	given int32        // to so many links since it was last settled; the pusher's own
@@ -76,6 +78,13 @@ func Seal(op Op, buf []byte) *Frame {
 		wire[1] = byte(n)
 	}
 	return &Frame{wire: wire, head: uint8(head)}
+}
+
+// Behind returns f with another frame, of less than 200 bytes, in front of it. They are one on the
+// wire, so nothing comes between them; all else is f's.
+func (f *Frame) Behind(front *Frame) *Frame {
+	wire := append(make([]byte, 0, len(front.wire)+len(f.wire)), front.wire...)
+	return &Frame{wire: append(wire, f.wire...), front: uint8(len(front.wire)), head: f.head}
 }
 
 // CloseFrame returns a close frame. The reason is cut to what fits, at the
@@ -139,7 +148,7 @@ func (f *Frame) give(class Class) {
 }
 
 // Op returns the frame's opcode.
-func (f *Frame) Op() Op { return Op(f.wire[0] & 0x0F) }
+func (f *Frame) Op() Op { return Op(f.wire[f.front] & 0x0F) }
 
 // control reports whether it is a control frame, RFC 6455 section 5.5, or no frame at all.
 func (f *Frame) control() bool { return f.head == 0 || f.wire[0]&0x08 != 0 }
@@ -148,7 +157,7 @@ func (f *Frame) control() bool { return f.head == 0 || f.wire[0]&0x08 != 0 }
 func (f *Frame) Wire() []byte { return f.wire }
 
 // Payload returns what the frame carries. The caller must not change it.
-func (f *Frame) Payload() []byte { return f.wire[f.head:] }
+func (f *Frame) Payload() []byte { return f.wire[f.front+f.head:] }
 
 // Len returns the size of the frame on the wire, in bytes.
 func (f *Frame) Len() int { return len(f.wire) }

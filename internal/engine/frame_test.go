@@ -95,3 +95,16 @@ func TestJoin(t *testing.T) {
 		require.True(t, bytes.Equal(want, got))
 	}
 }
+
+// Two frames that are one on the wire.
+func TestFrameBehind(t *testing.T) {
+	for _, n := range []int{1, 200, 100_000} {
+		f := NewFrame(OpBinary, bytes.Repeat([]byte("x"), n))
+		both := f.Behind(text("announced"))
+		require.Equal(t, OpBinary, both.Op())
+		require.Equal(t, string(f.Payload()), string(both.Payload()))
+		require.False(t, both.control())
+		require.Equal(t, string(text("announced").Wire())+string(f.Wire()), string(both.Wire()))
+		require.Equal(t, len(both.Wire()), both.Len())
+	}
+}

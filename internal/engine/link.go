@@ -21,13 +21,20 @@ const (
 	// batchBytes bounds what is taken from the queue at once. What stays behind is still
 	// subject to the policy of a slow consumer.
 	batchBytes = 256 << 10
-	// portionBytes bounds what has to be written within the write timeout: whoever takes
-	// it in that time is slow, but alive.
-	portionBytes = 64 << 10
+	// portionBytes bounds the frames that are given to the wire at once. A link that is aborted
+	// writes no more of them than these.
+	portionBytes = 16 << 10
 	// At most so much may wait that answers the peer itself, before the peer is
 	// not read any more.
 	maxReplies    = 64
 	maxReplyBytes = 256 << 10
+	// perKiB is how long the slowest peer takes for a KiB.
+	perKiB = time.Second
+	// maxAhead is how much lies at most between a link and its peer: a socket that is full takes
+	// more, 64 KiB at once, when the peer has made room for that and half of notSentLowatBytes.
+	maxAhead = 96 << 10
+	// chunk is from how many bytes on what a wire takes is expected to be on its way for long.
+	chunk = 4 << 10
 	// answerTime is how long the peer has to answer the close frame.
 	answerTime = time.Second
 )
@@ -41,10 +48,11 @@ const (
 
 // Wire is the far side of a link: a socket, or something in memory that is like one.
 type Wire interface {
-	// Write puts whole frames on the wire, in order. One goroutine calls it at a
+	// Write puts whole frames on the wire, in order, and tells m of each portion that the wire
+	// has taken, which may set another deadline. One goroutine calls it at a
 	// time. It blocks until all is written, the deadline passes or Close is called.
-	// It must not keep batch.
-	Write(batch []*Frame) error
+	// It must not keep batch. A portion of which some is taken until the deadline is no error.
+	Write(batch []*Frame, m Meter) error
 	// SetWriteDeadline ends a Write that is still blocked at t, also one under way.
 	SetWriteDeadline(t time.Time) error
 	// CloseWrite tells the peer that nothing more comes. What the peer still says can be read.
@@ -53,11 +61,19 @@ type Wire interface {
 	Close() error
 }
 
+// Meter is told how a write goes on, by the goroutine that writes.
+type Meter interface {
+	// Took says that the wire has taken n bytes more, and whether it was full before that.
+	Took(n int, waited bool)
+}
+
 // Config is what links have in common. Zero values mean the defaults.
 type Config struct {
-	MaxMessages  int           // bound of a queue in frames, 1000
-	MaxBytes     int           // bound of a queue in bytes on the wire, 4 MiB
-	WriteTimeout time.Duration // how long one write may block, 10 s
+	MaxMessages int // bound of a queue in frames, 1000
+	MaxBytes    int // bound of a queue in bytes on the wire, 4 MiB
+	// WriteTimeout is how long a write may block beyond the time that a peer of 1 KiB/s needs for
+	// what the wire has taken, 10 s.
+	WriteTimeout time.Duration
 	// Go starts a goroutine that the owner of the links waits for. Required.
 	Go func(func())
 	// Totals is where all links count together. Required.
@@ -124,6 +140,7 @@ type Link struct {
 	mu     sync.Mutex
 	state  State
 	sealed bool  // nothing more is taken in
+	abort  bool  // what is not begun is not written
 	said   bool  // the close frame was written
 	turns  uint8 // that it had, up to 2; the flusher's
 	ears   ears
@@ -132,14 +149,13 @@ type Link struct {
 
 	flusher *flusher // of a link with raw
 	ringed  int64    // what the budget knows of the ring, in bytes
-	goodbye *Frame   // the close frame, nil until Close
+	goodbye *goodbye // nil until Close
 	wire    Wire
 	failed  func(error)
 	raw     syscall.RawConn // nil: the wire is written by a goroutine
 	first   *Frame          // what goes before everything else
 	ping    *Frame
 	pong    *Frame
-	endBy   time.Time
 	written uint64
 	dropped uint64
 	lost    uint64
@@ -148,11 +164,22 @@ type Link struct {
 	replies int           // to the peer, queued or being written
 	answer  int           // bytes of the replies
 	moved   atomic.Uint64 // bytes that the wire has taken
+	flowed  atomic.Pointer[time.Time]
+	due     time.Time     // when the slowest peer has taken what the wire has
 	news    chan struct{} // for who waits for some of this to change, see wait
 
 	done event
 
-	_ [3]uint64 // a link is a number of whole cache lines
+	_ [2]uint64 // a link is a number of whole cache lines
+}
+
+// goodbye is how a link ends.
+type goodbye struct {
+	frame *Frame
+	by    time.Time
+	grace time.Duration // what progress of the write makes of the time until by
+	slack time.Duration // by how much it may do so, together
+	timer *time.Timer   // ends the wait for the peer's answer
 }
 
 // ears says what is still expected of the peer.
@@ -380,13 +407,15 @@ func (l *Link) slot(slot **Frame, f *Frame) {
 // Close ends the link within the given time: what is queued goes out, then the
 // close frame, then the peer may answer, see [Link.HeardAll] and [Link.ReadEnded]; then the
 // wire is closed. Only the first close frame counts. It never waits: [Link.Done] tells.
-func (l *Link) Close(goodbye *Frame, within time.Duration) {
-	l.end(goodbye, within, false)
+func (l *Link) Close(frame *Frame, within time.Duration) {
+	l.end(frame, within, false)
 }
 
-// Abort is Close without what is queued.
-func (l *Link) Abort(goodbye *Frame, within time.Duration) {
-	l.end(goodbye, within, true)
+// Abort is Close without what is queued. A frame of which a part is on the wire has to be written
+// to its end, so the time begins anew whenever the peer takes some of it, up to five times as long
+// in all. Then the peer has as long to answer.
+func (l *Link) Abort(frame *Frame, within time.Duration) {
+	l.end(frame, within, true)
 }
 
 // Kill closes the wire now, without a word.
@@ -399,26 +428,49 @@ func (l *Link) Kill() {
 	}
 }
 
-func (l *Link) end(goodbye *Frame, within time.Duration, abort bool) {
+func (l *Link) end(frame *Frame, within time.Duration, abort bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if abort {
 		l.seal()
+		l.abort = true
 	}
 	l.sealed = true
 	l.tell()
 	by := time.Now().Add(within)
 	if l.goodbye == nil {
-		l.goodbye, l.endBy = goodbye, by
-	} else if by.Before(l.endBy) {
-		l.endBy = by
+		l.goodbye = &goodbye{frame: frame, by: by}
+		if abort {
+			l.goodbye.grace, l.goodbye.slack = within, 4*within
+		}
+	} else {
+		l.goodbye.hurry(by)
 	}
 	switch l.state {
 	case Owned:
-		_ = l.wire.SetWriteDeadline(l.endBy)
+		_ = l.wire.SetWriteDeadline(l.goodbye.by)
 	case Corked, Idle:
 		l.state = Idle
 		l.wake()
+	}
+}
+
+// hurry makes the end come no later than by. The lock of the link is held, as for the following.
+func (g *goodbye) hurry(by time.Time) {
+	g.slack = max(0, min(g.slack, by.Sub(g.by)))
+	if !by.Before(g.by) {
+		return
+	}
+	g.by = by
+	if g.timer != nil && g.timer.Stop() {
+		g.timer.Reset(time.Until(by))
+	}
+}
+
+// postpone gives the peer, which has taken something, more time.
+func (g *goodbye) postpone() {
+	if more := min(g.slack, g.grace-time.Until(g.by)); more > 0 {
+		g.by, g.slack = g.by.Add(more), g.slack-more
 	}
 }
 
@@ -490,6 +542,22 @@ func (l *Link) Unread() int {
 
 // Moved returns how many bytes the wire has taken.
 func (l *Link) Moved() uint64 { return l.moved.Load() }
+
+// Flowed returns when the wire has last taken something after it had been full, zero if it never
+// has: then the peer must have read.
+func (l *Link) Flowed() time.Time {
+	if at := l.flowed.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
+// Due returns by when a peer of 1 KiB/s has taken what the wire has, as far as that is not little.
+func (l *Link) Due() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.due
+}
 
 // Weight returns for how many bytes of the budget the link is answerable: a frame that n
 // links hold weighs for each of them an n-th part. So closing all links that hold a frame

@@ -35,7 +35,20 @@ func newTestWire() *testWire {
 	return w
 }
 
-func (w *testWire) Write(batch []*Frame) error {
+func (w *testWire) Write(batch []*Frame, m Meter) error {
+	waited, err := w.write(batch)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, f := range batch {
+		n += f.Len()
+	}
+	m.Took(n, waited)
+	return nil
+}
+
+func (w *testWire) write(batch []*Frame) (waited bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.writing++; w.writing > 1 {
@@ -45,8 +58,9 @@ func (w *testWire) Write(batch []*Frame) error {
 	for w.stalled && !w.closed {
 		wait := time.Until(w.deadline)
 		if wait <= 0 {
-			return os.ErrDeadlineExceeded
+			return waited, os.ErrDeadlineExceeded
 		}
+		waited = true
 		timer := time.AfterFunc(wait, func() {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -56,14 +70,14 @@ func (w *testWire) Write(batch []*Frame) error {
 		timer.Stop()
 	}
 	if w.closed {
-		return os.ErrClosed
+		return waited, os.ErrClosed
 	}
 	w.writes++
 	w.frames = append(w.frames, batch...)
 	for _, f := range batch {
 		w.wire = append(w.wire, f.Wire()...)
 	}
-	return nil
+	return waited, nil
 }
 
 func (w *testWire) SetWriteDeadline(t time.Time) error {

@@ -11,11 +11,11 @@ const (
 	notSentLowatBytes = 64 << 10
 )
 
-// limitKernelBuffer makes the kernel keep little for a peer that does not read: what
+// KeepLittle makes the kernel keep little for a peer that does not read: what
 // waits is to wait in the queue, where it is counted and subject to the policy. The
 // window may still grow as the path needs it. Errors do not matter: it is an
 // optimisation.
-func limitKernelBuffer(raw syscall.RawConn) {
+func KeepLittle(raw syscall.RawConn) {
 	_ = raw.Control(func(fd uintptr) {
 		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, notSentLowat, notSentLowatBytes)
 	})

@@ -4,4 +4,5 @@ package engine
 
 import "syscall"
 
-func limitKernelBuffer(syscall.RawConn) {}
+// KeepLittle is for Linux only.
+func KeepLittle(syscall.RawConn) {}

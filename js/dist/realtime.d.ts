@@ -143,7 +143,7 @@ export interface Sender<Events extends object = Record<string, any>> {
 }
 /** Options of {@link Sender.send}. */
 export interface SendOptions {
-    /** A name of at most 64 bytes: of kept messages with the same one the latest is enough. */
+    /** A name of at most 64 bytes: of kept messages with the same one, a client that has missed several may get only the newest. */
     key?: string;
     /**
      * Milliseconds for which the message is of use, from when the server gets it. Default: as long as
