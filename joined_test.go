@@ -318,3 +318,26 @@ func TestLeaveIsAnsweredInOrder(t *testing.T) {
 	}
 	require.NoError(t, b.Close())
 }
+
+// Who goes back gets what comes from there on, also a message to several rooms that it has been given
+// already: it may not have taken it.
+func TestGoingBackToAUnion(t *testing.T) {
+	for _, how := range []string{"join", "recover"} {
+		t.Run(how, func(t *testing.T) {
+			puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {
+				alice.asks(`{"type":"join","id":2,"room":"other"}`)
+				b.news(realtime.ToRoom("other"), "older")
+				alice.hush()
+				p.once("read", func() { // to find out where it begins
+					p.once("read", func() { // to catch up
+						b.news(realtime.ToRoom("hall", "other"), "both")
+					})
+				})
+				frames := alice.asks(`{"type":"join","id":3,"room":"other","since":{"epoch":"old","offset":1}}`)
+				require.Contains(t, strings.Join(frames, "\n"), `"both"`)
+				r.hear(alice.asks(`{"type":"` + how + `","id":4,"room":"hall"` + since(r.at) + `}`))
+				require.Equal(t, []string{"both"}, r.said())
+			})
+		})
+	}
+}

@@ -207,6 +207,9 @@ func (x *index) place(m *membership, e *entry) {
 				f.fallBehind(at)
 				f.asked = e.asked
 			}
+			if e.asked { // what it was given elsewhere it may not have taken, and it knows what it has
+				x.catcher.forget(m.conn.behind())
+			}
 		case f.behind:
 			at = f.done
 		case f.lost():
