@@ -7,10 +7,9 @@ import (
 )
 
 const (
-	// idTime is for how long it is known that an id was used in a stream, and maxIDs how many are
-	// at most. keptIDs are known for as long as their publications are kept.
+	// idTime is for how long it is known that an id was used in a stream. keptIDs are known for as
+	// long as their publications are kept.
 	idTime  = 2 * time.Minute
-	maxIDs  = 10_000
 	keptIDs = 1000
 	// maxReaders bounds the cursors of a stream.
 	maxReaders = 100
@@ -67,10 +66,15 @@ func (s *memoryStream) take(p *Publication, now time.Time) Published {
 	if first, ok := s.ids[key]; ok && key.id != "" {
 		return Published{Position: Position{s.epoch, first}, Duplicate: true}
 	}
+	if s.keep = p.Keep; p.Shared {
+		if s.expire(now); !s.hasShare(p, now) {
+			return Published{Full: true}
+		}
+	}
 	p.Prev, p.At = s.top, now
 	s.top++
 	p.Position = Position{s.epoch, s.top}
-	s.keep, s.used = p.Keep, now
+	s.used = now
 	s.push(p)
 	s.bound()
 	s.expire(now)
@@ -78,6 +82,33 @@ func (s *memoryStream) take(p *Publication, now time.Time) Published {
 		s.remember(key, now)
 	}
 	return Published{Position: p.Position, Prev: p.Prev}
+}
+
+// hasShare reports whether the sender of p may have one more: what it has then must not be more than
+// what is free now. It counts only in a stream that is half full. What has been acknowledged is not
+// there any more; what has expired counts where it is behind something that has not.
+func (s *memoryStream) hasShare(p *Publication, now time.Time) bool {
+	size := p.Size()
+	leaves := func(n, bytes, all, allBytes int) bool {
+		return n+1 <= p.Keep.Messages-all && (p.Keep.Bytes <= 0 || bytes+size <= p.Keep.Bytes-allBytes)
+	}
+	if len(s.kept) == 0 || leaves(len(s.kept), s.bytes, len(s.kept), s.bytes) {
+		return true
+	}
+	by := p.Message.scope()
+	n, bytes, all, allBytes := 0, 0, 0, 0
+	for i := range s.kept {
+		other := &s.kept[i]
+		if all == 0 && other.Expired(now) {
+			continue
+		}
+		size := other.Size()
+		all, allBytes = all+1, allBytes+size
+		if other.Message.scope() == by {
+			n, bytes = n+1, bytes+size
+		}
+	}
+	return all == 0 || leaves(n, bytes, all, allBytes)
 }
 
 // weight is what it takes, in bytes.
@@ -176,8 +207,6 @@ func (s *memoryStream) remember(key senderID, now time.Time) {
 func (s *memoryStream) mayForget(now time.Time) bool {
 	oldest := s.idOrder[0]
 	switch n := len(s.idOrder); {
-	case n > maxIDs:
-		return true
 	case now.Sub(oldest.at) < idTime:
 		return false
 	default:
