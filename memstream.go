@@ -4,6 +4,8 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/share"
 )
 
 const (
@@ -35,7 +37,8 @@ type memoryStream struct {
 	why         Reason        // for floor
 	keep        Retention
 	subscribers int
-	used        time.Time // when something was last published, or somebody last subscribed
+	ledger      *share.Ledger[sender] // nil: it is not half full, or its senders share nothing
+	used        time.Time             // when something was last published, or somebody last subscribed
 	dead        bool
 
 	ids     map[senderID]uint64 // offsets
@@ -84,37 +87,40 @@ func (s *memoryStream) take(p *Publication, now time.Time) Published {
 	return Published{Position: p.Position, Prev: p.Prev}
 }
 
-// hasShare reports whether the sender of p may have one more: what it has then must not be more than
-// what is free now. It counts only in a stream that is half full. What has been acknowledged is not
-// there any more; what has expired counts where it is behind something that has not.
+// hasShare reports whether the sender of p may have one more. As long as the stream is not half
+// full, it may, and nothing is counted.
 func (s *memoryStream) hasShare(p *Publication, now time.Time) bool {
 	size := p.Size()
-	leaves := func(n, bytes, all, allBytes int) bool {
-		return n+1 <= p.Keep.Messages-all && (p.Keep.Bytes <= 0 || bytes+size <= p.Keep.Bytes-allBytes)
-	}
-	if len(s.kept) == 0 || leaves(len(s.kept), s.bytes, len(s.kept), s.bytes) {
+	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}
+	kept := share.Usage{Messages: int64(len(s.kept)), Bytes: int64(s.bytes)}
+	if bounds.Leaves(kept, kept, int64(size)) {
+		s.ledger = nil
 		return true
 	}
-	by := p.Message.scope()
-	n, bytes, all, allBytes := 0, 0, 0, 0
-	for i := range s.kept {
-		other := &s.kept[i]
-		if all == 0 && other.Expired(now) {
-			continue
-		}
-		size := other.Size()
-		all, allBytes = all+1, allBytes+size
-		if other.Message.scope() == by {
-			n, bytes = n+1, bytes+size
+	if s.ledger == nil {
+		s.ledger = share.NewLedger[sender](s.kept[0].Position.Offset)
+		for i := range s.kept {
+			s.enter(&s.kept[i])
 		}
 	}
-	return all == 0 || leaves(n, bytes, all, allBytes)
+	s.ledger.Pass(s.floor, now)
+	return s.ledger.Leaves(p.Message.scope(), size, bounds)
+}
+
+// enter notes in the ledger what is kept.
+func (s *memoryStream) enter(p *Publication) {
+	until := share.Expiry(p.At.UnixNano(), p.Message.TTL, s.keep.Age)
+	s.ledger.Add(p.Message.scope(), p.Size(), until)
 }
 
 // weight is what it takes, in bytes.
 func (s *memoryStream) weight() int {
+	counted := 0
+	if s.ledger != nil {
+		counted = share.EntryBytes * s.ledger.Len()
+	}
 	return streamBytes + len(s.name) + s.bytes + idBytes*len(s.idOrder) +
-		cursorBytes*len(s.readers) + s.names
+		cursorBytes*len(s.readers) + s.names + counted
 }
 
 // weighed runs what changes the stream, and counts what that does to its weight.
@@ -137,6 +143,9 @@ func (s *memoryStream) push(p *Publication) {
 		s.shift()
 	}
 	s.kept = append(s.kept, stored)
+	if s.ledger != nil {
+		s.enter(p)
+	}
 	s.bytes += p.Size()
 }
 
@@ -186,7 +195,7 @@ func (s *memoryStream) drop(n int, why Reason) {
 	s.floor, s.why = s.kept[n-1].Position.Offset, why
 	clear(s.kept[:n])
 	if s.kept = s.kept[n:]; len(s.kept) == 0 {
-		s.kept, s.store = nil, nil
+		s.kept, s.store, s.ledger = nil, nil, nil
 	}
 }
 

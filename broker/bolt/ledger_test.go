@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -73,35 +72,6 @@ func TestLedgersAreBounded(t *testing.T) {
 		require.Equal(t, 5, b.entries)
 	})
 	require.NoError(t, b.Close(t.Context()))
-}
-
-// TestLedger checks what leaves a ledger.
-func TestLedger(t *testing.T) {
-	l := &ledger{first: 1, of: map[sender]*account{}}
-	a, b := sender{user: "a"}, sender{guest: "a"}
-	now := time.Now()
-	past, future := now.Add(-1).UnixNano(), now.Add(time.Hour).UnixNano()
-	for _, e := range []struct {
-		by    sender
-		until int64
-	}{{a, past}, {b, past}, {b, future}, {a, past}, {a, 0}} {
-		l.add(e.by, 100, e.until)
-	}
-	l.pass(0, now)
-	require.Equal(t, usage{3, 300}, l.all)
-	require.Equal(t, usage{2, 200}, l.of[a].usage)
-	require.Equal(t, usage{1, 100}, l.of[b].usage)
-	l.pass(3, now)
-	require.EqualValues(t, 5, l.first)
-	require.Equal(t, usage{1, 100}, l.all)
-	l.pass(5, now)
-	require.Empty(t, l.entries)
-	require.Zero(t, l.all)
-	require.Empty(t, l.of)
-	require.Equal(t, int64(0), expiry(1, 0, 0))
-	require.Equal(t, int64(3), expiry(1, 2, 5))
-	require.Equal(t, int64(6), expiry(1, 0, 5))
-	require.Equal(t, int64(0), expiry(5, 1<<63-1, 0), "never, and not in the past")
 }
 
 // TestIDNames checks that ids of senders are where they always were, and those of anonymous
