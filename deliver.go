@@ -169,10 +169,16 @@ func (d *delivery) push(r *receiver, c *Conn, policy engine.Policy) (queued bool
 		return true
 	}
 	d.result.Dropped++
-	if d.audience != nil { // it may have better luck with another part
-		d.audience.retract(r.link)
-	}
+	d.missed(r.link)
 	return false
+}
+
+// missed notes that a connection has not got the message after all: it may have better luck with
+// another part, and must not be taken for one that has it when it catches up.
+func (d *delivery) missed(l *engine.Link) {
+	if d.audience != nil {
+		d.audience.retract(l)
+	}
 }
 
 // had notes that c has got the message, if it may come across it in a stream that it catches up on.
@@ -266,6 +272,7 @@ func (d *delivery) hand(f *feed, c *Conn, p *Publication) {
 		f.gave(p.Position)
 		f.set(false)
 	default:
+		d.missed(c.link)
 		d.slip(f, p)
 	}
 }
