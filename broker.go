@@ -35,8 +35,15 @@ type Broker interface {
 	// several processes may deliver each part by itself.
 	//
 	// A publication with an id that its sender has used in the stream before is a duplicate: it is
-	// not kept again, and nobody gets it. Ids are known for two minutes, if no more than 10,000
-	// came since, and while the publication is kept if no more than 1,000 did.
+	// not kept again, and nobody gets it. Ids are known for two minutes, however many come, and
+	// while the publication is kept if no more than 1,000 came since. A sender is Sender and Guest
+	// together.
+	//
+	// A part that is Shared must not push out what another sender has there and some reader has not
+	// acknowledged. It is kept if its sender has no more then than was free before, in messages and
+	// in bytes: one sender alone gets half of a stream, each of n gets one of n + 1 parts. Otherwise
+	// that part is Full, and nobody gets it. What all readers have acknowledged and what has expired
+	// does not count, unless it is behind something that does and could not go without that.
 	//
 	// A Sink is never given what is not yet as durable as the broker promises.
 	Publish(ctx context.Context, parts ...Publication) ([]Published, error)

@@ -65,7 +65,8 @@ var (
 var (
 	// ErrPosition says that a position is not one of the stream.
 	ErrPosition = errors.New("realtime: no such position")
-	// ErrFull says that the broker has as much as it may keep.
+	// ErrFull says that the broker has as much as it may keep, or that a user's inbox has as much
+	// of one sender as it may.
 	ErrFull = errors.New("realtime: broker full")
 	// ErrPublication says that what a broker has kept is not a publication.
 	ErrPublication = errors.New("realtime: not a publication")

@@ -249,7 +249,8 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // that is not JSON, ErrTooLarge, also if it is larger than all that a room or an inbox keeps,
 // ErrClosed after Close, and the broker's error. If that is known before something is done, as
 // ErrFull is, all rooms and up to 256 inboxes have it or none; more inboxes have it in steps of
-// 256, and Result.Kept counts those that do.
+// 256, and Result.Kept counts those that do. An inbox in which the Sender or Guest has its share is
+// left out and counted by Result.Full; if there are only such receivers, that is ErrFull too.
 // That nobody was there is not an error: see Result.
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := msg.check(m.opts.QueueBytes / 2); err != nil {

@@ -12,6 +12,15 @@ import (
 // it has taken; for another one it counts as taken once it is written.
 type InboxOptions struct {
 	// Keep is how much is kept for one user. Zero Messages: nothing, there are no inboxes.
+	//
+	// Senders share it. A message with a Sender or a Guest never pushes out what another one has
+	// sent: it is kept if its sender has no more in the inbox then than was free before. So one
+	// sender alone gets half of Messages and Bytes, each of n gets one of n + 1 parts, and the rest
+	// waits for others. Beyond it [Manager.Send] returns ErrFull, or Result.Full counts the inbox.
+	// What was acknowledged and what has expired does not count, but for what has expired behind
+	// a message that waits. Messages of the application, with neither Sender nor Guest, have no
+	// such bound, and push out the oldest. With PerDevice a message waits for each known device, or
+	// until Keep.Age: a device that does not come any more takes up its senders' shares until then.
 	Keep Retention
 	// PerDevice keeps a message until each device of the user has taken it, as Identity.Device
 	// names them. A device that is not known yet gets what is kept then, and does not hear of what

@@ -187,7 +187,7 @@ func (b *Memory) Publish(ctx context.Context, parts ...Publication) ([]Published
 		s.weighed(func() { out[i] = s.take(&parts[i], now) })
 	}
 	for i, s := range streams {
-		if s == nil || !out[i].Duplicate && s.subscribers > 0 {
+		if s == nil || !out[i].Duplicate && !out[i].Full && s.subscribers > 0 {
 			b.sink.Deliver(parts[i])
 		}
 	}

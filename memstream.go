@@ -4,13 +4,14 @@ import (
 	"sort"
 	"sync"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/share"
 )
 
 const (
-	// idTime is for how long it is known that an id was used in a stream, and maxIDs how many are
-	// at most. keptIDs are known for as long as their publications are kept.
+	// idTime is for how long it is known that an id was used in a stream. keptIDs are known for as
+	// long as their publications are kept.
 	idTime  = 2 * time.Minute
-	maxIDs  = 10_000
 	keptIDs = 1000
 	// maxReaders bounds the cursors of a stream.
 	maxReaders = 100
@@ -36,7 +37,8 @@ type memoryStream struct {
 	why         Reason        // for floor
 	keep        Retention
 	subscribers int
-	used        time.Time // when something was last published, or somebody last subscribed
+	ledger      *share.Ledger[sender] // nil: it is not half full, or its senders share nothing
+	used        time.Time             // when something was last published, or somebody last subscribed
 	dead        bool
 
 	ids     map[senderID]uint64 // offsets
@@ -67,10 +69,15 @@ func (s *memoryStream) take(p *Publication, now time.Time) Published {
 	if first, ok := s.ids[key]; ok && key.id != "" {
 		return Published{Position: Position{s.epoch, first}, Duplicate: true}
 	}
+	if s.keep = p.Keep; p.Shared {
+		if s.expire(now); !s.hasShare(p, now) {
+			return Published{Full: true}
+		}
+	}
 	p.Prev, p.At = s.top, now
 	s.top++
 	p.Position = Position{s.epoch, s.top}
-	s.keep, s.used = p.Keep, now
+	s.used = now
 	s.push(p)
 	s.bound()
 	s.expire(now)
@@ -80,10 +87,40 @@ func (s *memoryStream) take(p *Publication, now time.Time) Published {
 	return Published{Position: p.Position, Prev: p.Prev}
 }
 
+// hasShare reports whether the sender of p may have one more. As long as the stream is not half
+// full, it may, and nothing is counted.
+func (s *memoryStream) hasShare(p *Publication, now time.Time) bool {
+	size := p.Size()
+	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}
+	kept := share.Usage{Messages: int64(len(s.kept)), Bytes: int64(s.bytes)}
+	if bounds.Leaves(kept, kept, int64(size)) {
+		s.ledger = nil
+		return true
+	}
+	if s.ledger == nil {
+		s.ledger = share.NewLedger[sender](s.kept[0].Position.Offset)
+		for i := range s.kept {
+			s.enter(&s.kept[i])
+		}
+	}
+	s.ledger.Pass(s.floor, now)
+	return s.ledger.Leaves(p.Message.scope(), size, bounds)
+}
+
+// enter notes in the ledger what is kept.
+func (s *memoryStream) enter(p *Publication) {
+	until := share.Expiry(p.At.UnixNano(), p.Message.TTL, s.keep.Age)
+	s.ledger.Add(p.Message.scope(), p.Size(), until)
+}
+
 // weight is what it takes, in bytes.
 func (s *memoryStream) weight() int {
+	counted := 0
+	if s.ledger != nil {
+		counted = share.EntryBytes * s.ledger.Len()
+	}
 	return streamBytes + len(s.name) + s.bytes + idBytes*len(s.idOrder) +
-		cursorBytes*len(s.readers) + s.names
+		cursorBytes*len(s.readers) + s.names + counted
 }
 
 // weighed runs what changes the stream, and counts what that does to its weight.
@@ -106,6 +143,9 @@ func (s *memoryStream) push(p *Publication) {
 		s.shift()
 	}
 	s.kept = append(s.kept, stored)
+	if s.ledger != nil {
+		s.enter(p)
+	}
 	s.bytes += p.Size()
 }
 
@@ -155,7 +195,7 @@ func (s *memoryStream) drop(n int, why Reason) {
 	s.floor, s.why = s.kept[n-1].Position.Offset, why
 	clear(s.kept[:n])
 	if s.kept = s.kept[n:]; len(s.kept) == 0 {
-		s.kept, s.store = nil, nil
+		s.kept, s.store, s.ledger = nil, nil, nil
 	}
 }
 
@@ -176,8 +216,6 @@ func (s *memoryStream) remember(key senderID, now time.Time) {
 func (s *memoryStream) mayForget(now time.Time) bool {
 	oldest := s.idOrder[0]
 	switch n := len(s.idOrder); {
-	case n > maxIDs:
-		return true
 	case now.Sub(oldest.at) < idTime:
 		return false
 	default:

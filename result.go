@@ -16,6 +16,9 @@ type Result struct {
 	Position Position
 	// Kept is how many rooms and inboxes keep it.
 	Kept int
+	// Full is how many inboxes did not take it, because its Sender or Guest has as much in them
+	// as it may, see InboxOptions.Keep: their users do not get it.
+	Full int
 	// Duplicate says that it was sent before, with the same Sender and ID, and nobody got it now;
 	// if it was sent to several rooms, that this is so in one of them.
 	Duplicate bool

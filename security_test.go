@@ -49,7 +49,7 @@ var threats = []struct {
 		TestAnswersThatAreNotRead)},
 	{"17-compression", tests(TestCompressionIsNegotiated, TestCompressedFromClients)},
 	{"18-utf8", tests(TestBadTextEndsOneConnection, TestSendChecksTheMessage)},
-	{"19-stored-messages", tests(TestInboxSetsAside, TestInboxesAreBounded, TestInboxExists)},
+	{"19-stored-messages", tests(TestInboxSetsAside, TestInboxesAreBounded, TestInboxExists, TestInboxIsShared)},
 	{"20-ambiguous-json", tests(TestTextThatIsNoCommandIsIgnored, TestV1Errors, TestV1Vectors)},
 	{"21-names", tests(TestWireRefusesReservedNames, TestRestFailures)},
 	{"22-keys", tests(TestMemoryKeepsThePromises)},

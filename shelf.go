@@ -9,6 +9,9 @@ import (
 // maxInboxes is how many inboxes a message is put into at once: their streams are held meanwhile.
 const maxInboxes = 256
 
+// errShare says that a message is kept nowhere, because its sender has its share everywhere.
+var errShare = fmt.Errorf("%w: an inbox has the sender's share already", ErrFull)
+
 // shelf is what becomes of one part of a message.
 type shelf struct {
 	user   string // whose inbox it is put into
@@ -103,6 +106,9 @@ func (x *index) put(
 		}
 		done += n
 	}
+	if err == nil && res.Full == len(parts) {
+		err = errShare
+	}
 	for i := range shelves {
 		if s := &shelves[i]; s.missed {
 			x.users.inboxes.kept(ctx, s.user, &p.Message)
@@ -119,6 +125,7 @@ func (x *index) pack(p *Publication, parts []Publication, had *audience) []shelf
 		s.flight = flight{result: Result{Local: x.catcher.carrier.local}, audience: had}
 		if user, inbox := streamUser(pub.Stream); inbox {
 			s.user = user
+			pub.Shared = p.Message.scope() != sender{}
 		}
 		pub.Message, pub.Union, pub.flight = p.Message, p.Union, &s.flight
 		pub.Target.ExceptConns, pub.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers
@@ -142,6 +149,8 @@ func (s *shelf) count(r *Result, took *Published) {
 	switch {
 	case took.Duplicate:
 		r.Duplicate = true
+	case took.Full:
+		r.Full++
 	case took.Position.Epoch != "":
 		r.Kept++
 		if s.missed = s.user != "" && !s.flight.online; s.missed {

@@ -69,6 +69,9 @@ type Publication struct {
 	// Union says that the message has other targets too, in whose streams it may be kept as well,
 	// under the same Sender, Guest and ID. A connection that is one of several gets it once.
 	Union bool `json:"union,omitempty"`
+	// Shared says that the stream is shared by senders that must not push out what is kept of each
+	// other's, see [Broker.Publish].
+	Shared bool `json:"shared,omitempty"`
 
 	// The rest is the broker's to say.
 
@@ -167,6 +170,9 @@ type Published struct {
 	// Duplicate says that one of the same sender with the same id was taken before, and nothing
 	// was done. The position is that of the first.
 	Duplicate bool
+	// Full says that the publication was Shared and its sender has as much in the stream as it may:
+	// it was not taken, and nobody gets it.
+	Full bool
 }
 
 // Query asks for a part of a stream.

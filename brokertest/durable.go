@@ -33,6 +33,7 @@ func durableRules() []struct {
 		{"who was in front of all has missed nothing", beginningAgain},
 		{"streams go on where they were", streamsGoOn},
 		{"ids are known", idsAgain},
+		{"shares are known", sharesAgain},
 		{"cursors are known", cursorsAgain},
 		{"what was forgotten stays so", forgottenAgain},
 		{"the age is counted from the publication", ageAgain},

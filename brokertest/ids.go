@@ -47,6 +47,12 @@ func idOfSender(s *stage) {
 	require.False(s.t, s.publish(identified("room/a", "", "1")).Duplicate)
 	require.True(s.t, s.publish(identified("room/a", "", "1")).Duplicate)
 	require.Len(s.t, s.all("room/a"), 3)
+	for _, guest := range []string{"alice", "g1", "g2"} {
+		p := identified("room/a", "", "1")
+		p.Message.Guest = guest
+		require.False(s.t, s.publish(p).Duplicate, "of guest %s", guest)
+		require.True(s.t, s.publish(p).Duplicate, "of guest %s", guest)
+	}
 }
 
 func idOfStream(s *stage) {

@@ -19,7 +19,8 @@ import (
 func Run(t *testing.T, open func(t *testing.T) realtime.Broker) {
 	for _, r := range slices.Concat(
 		positionRules(), deliveryRules(), readingRules(), retentionRules(), idRules(), contentRules(),
-		nameRules(), cursorRules(), concurrencyRules(), togetherRules(), endRules(),
+		nameRules(), cursorRules(), concurrencyRules(), togetherRules(), shareRules(),
+		endRules(),
 	) {
 		t.Run(r.name, func(t *testing.T) { r.test(newStage(t, open(t))) })
 	}

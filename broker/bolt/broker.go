@@ -44,6 +44,8 @@ type Broker struct {
 	suspects map[*head]struct{} // of which the file may not say what memory does; pinned
 	labelled bool               // the file may say that it is a copy
 	used     [kinds]int64       // bytes that are kept
+	ledgers  map[*head]*ledger
+	entries  int // of all ledgers, about
 
 	closing  chan struct{}
 	once     sync.Once
@@ -59,8 +61,9 @@ type Broker struct {
 func Open(path string, o *Options) (*Broker, error) {
 	b := &Broker{
 		opts: o.resolved(), cache: newCache(), suspects: map[*head]struct{}{},
-		clock: newClock(0, 0),
-		tasks: make(chan *task), landing: make(chan []*task, 1),
+		ledgers: map[*head]*ledger{},
+		clock:   newClock(0, 0),
+		tasks:   make(chan *task), landing: make(chan []*task, 1),
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
 	var err error

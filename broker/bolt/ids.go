@@ -7,11 +7,10 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// How long an id is known: for so long, if no more than maxIDs came since, and while its
-// publication is kept and no more than idPublications are behind it.
+// How long an id is known: for so long, and while its publication is kept and no more than
+// idPublications are behind it.
 const (
 	idAge          = 2 * time.Minute
-	maxIDs         = 10_000
 	idPublications = 1000
 )
 
@@ -26,7 +25,7 @@ func (bt *batch) known(st *state, m *realtime.Message) (offset uint64, ok bool) 
 	if m.ID == "" || st.number == 0 {
 		return 0, false
 	}
-	key := nameKey(st.number, idName(m.Sender, m.ID))
+	key := nameKey(st.number, idName(m))
 	value := bt.ids.Get(key)
 	if value == nil {
 		return 0, false
@@ -42,7 +41,7 @@ func (bt *batch) remember(st *state, m *realtime.Message) {
 	if m.ID == "" {
 		return
 	}
-	name := idName(m.Sender, m.ID)
+	name := idName(m)
 	key := nameKey(st.number, name)
 	bt.put(bt.ids, key, sealNumber(key, st.top))
 	key = offsetKey(st.number, st.top)
@@ -69,7 +68,7 @@ func (bt *batch) expireIDs(st *state, n int) {
 			since := int64(binary.BigEndian.Uint64(p))
 			recent := bt.now.UnixNano()-since < int64(idAge)
 			kept := offset > st.floor && st.top-offset <= idPublications
-			if st.ids <= maxIDs && (recent || kept) {
+			if recent || kept {
 				return
 			}
 		}

@@ -39,9 +39,16 @@ func nameKey(number uint64, name string) []byte {
 	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 16+len(name)), number), name...)
 }
 
-// idName is what an id is known by: no two pairs have the same.
-func idName(sender, id string) string {
-	return string(binary.AppendUvarint(nil, uint64(len(sender)))) + sender + id
+// idName is what a message's id is known by: no two of different senders have the same. That of an
+// anonymous client begins with a length that no sender has.
+func idName(m *realtime.Message) string {
+	var name []byte
+	if m.Guest != "" {
+		name = binary.AppendUvarint(binary.AppendUvarint(nil, maxKey+1), uint64(len(m.Guest)))
+		name = append(name, m.Guest...)
+	}
+	name = append(binary.AppendUvarint(name, uint64(len(m.Sender))), m.Sender...)
+	return string(append(name, m.ID...))
 }
 
 // splitKey returns the stream's number and the rest of a key.

@@ -53,7 +53,7 @@ func (b *Broker) Publish(
 // prepare makes the record of a part and pins the head of its stream. It returns how much is written.
 func (b *Broker) prepare(pt *part) (h *head, size int, err error) {
 	m := &pt.p.Message
-	if err := checkKey("message id", len(m.Sender)+len(m.ID)); err != nil {
+	if err := checkKey("message id", len(m.Sender)+len(m.Guest)+len(m.ID)); err != nil {
 		return nil, 0, err
 	}
 	if pt.value, err = newRecord(&pt.p); err != nil {
@@ -104,6 +104,10 @@ func (w *publishing) do(bt *batch) error {
 			pt.result = realtime.Published{Position: st.position(bt.era, offset), Duplicate: true}
 			continue
 		}
+		if pt.p.Shared && !bt.hasShare(pt.head, st, &pt.p) {
+			pt.result = realtime.Published{Full: true}
+			continue
+		}
 		size := pt.p.Size()
 		used[st.kind] += int64(size)
 		if bt.b.used[st.kind]+used[st.kind] > bt.b.opts.MaxBytes && !st.atBounds(size, pt.p.Keep) {
@@ -117,7 +121,7 @@ func (w *publishing) do(bt *batch) error {
 		}
 	}
 	for i := range w.parts {
-		if pt := &w.parts[i]; pt.head != nil && !pt.result.Duplicate {
+		if pt := &w.parts[i]; pt.head != nil && !pt.result.Duplicate && !pt.result.Full {
 			if err := pt.put(bt); err != nil {
 				return err
 			}
@@ -146,6 +150,7 @@ func (pt *part) put(bt *batch) error {
 	bt.put(bt.records, key, stamp(key, pt.value, bt.now))
 	bt.remember(st, &pt.p.Message)
 	bt.expireIDs(st, idsAtOnce)
+	bt.enter(pt.head, st, &pt.p, size)
 	pt.p.At = bt.b.clock.outside(st.used)
 	pt.p.Position, pt.p.Prev = st.position(bt.era, st.top), st.top-1
 	pt.result = realtime.Published{Position: pt.p.Position, Prev: pt.p.Prev}
@@ -166,6 +171,7 @@ func (w *publishing) land() {
 			w.b.carry.Unlock()
 		case pt.result.Duplicate:
 			w.b.stats.duplicates.Add(1)
+		case pt.result.Full:
 		default:
 			w.b.stats.published.Add(1)
 			pt.land(w.b)

@@ -26,7 +26,7 @@ func newRecord(p *realtime.Publication) ([]byte, error) {
 	binary.BigEndian.PutUint64(value[sumBytes+8:], uint64(p.Message.TTL))
 	binary.BigEndian.PutUint64(value[sumBytes+16:], uint64(p.Size()))
 	bare := *p
-	bare.Stream, bare.Keep = "", realtime.Retention{}
+	bare.Stream, bare.Keep, bare.Shared = "", realtime.Retention{}, false
 	bare.Position, bare.Prev, bare.At = realtime.Position{}, 0, time.Time{}
 	return bare.AppendBinary(value)
 }

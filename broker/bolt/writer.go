@@ -118,6 +118,7 @@ func (b *Broker) succeed(bt *batch, tasks []*task, synced bool) {
 func (b *Broker) fail(bt *batch, tasks []*task, err error) {
 	b.stats.failures.Add(1)
 	b.broken = true
+	b.forgetLedgers()
 	if bt != nil {
 		b.suspect(bt)
 	}

@@ -1,0 +1,93 @@
+package bolt
+
+import (
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/share"
+)
+
+// maxLedger is how many entries all ledgers have together. Beyond it all are forgotten: they are
+// made anew from the file.
+const maxLedger = 1 << 19
+
+// sender is what shares a stream with others.
+type sender struct{ user, guest string }
+
+func senderOf(m *realtime.Message) sender { return sender{m.Sender, m.Guest} }
+
+// ledger says which sender has how much of what waits in a stream. It is the writer's, and made
+// when a stream is half full.
+type ledger struct {
+	*share.Ledger[sender]
+	number uint64 // of the stream
+}
+
+// hasShare reports whether p's sender may have one more in the stream. As long as the stream is not
+// half full, it may, whoever it is.
+func (bt *batch) hasShare(h *head, st *state, p *realtime.Publication) bool {
+	by, size := senderOf(&p.Message), p.Size()
+	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}
+	kept := share.Usage{Messages: st.count, Bytes: st.bytes}
+	if bounds.Leaves(kept, kept, int64(size)) {
+		return true
+	}
+	l := bt.ledger(h, st)
+	l.Pass(st.floor, bt.now)
+	if l.Leaves(by, size, bounds) {
+		return true
+	}
+	l.Pass(bt.acked(h.name, st), bt.now)
+	return l.Leaves(by, size, bounds)
+}
+
+// ledger returns the ledger of a stream, and makes it if there is none.
+func (bt *batch) ledger(h *head, st *state) *ledger {
+	b := bt.b
+	l := b.ledgers[h]
+	if l != nil && l.number == st.number && l.Next() == st.top+1 {
+		return l
+	}
+	l = &ledger{share.NewLedger[sender](st.floor + 1), st.number}
+	for l.Next() <= st.top {
+		key := offsetKey(st.number, l.Next())
+		r, ok := readRecord(key, bt.records.Get(key))
+		if !ok { // it is found when it is read
+			l.Add(sender{}, 0, 0)
+			continue
+		}
+		p, _ := r.publication()
+		l.Add(senderOf(&p.Message), r.size, share.Expiry(r.at, r.ttl, st.keep.Age))
+	}
+	if b.entries += l.Len(); b.entries > maxLedger {
+		b.forgetLedgers()
+		b.entries = l.Len()
+	}
+	b.ledgers[h] = l
+	return l
+}
+
+// enter notes what was put into a stream.
+func (bt *batch) enter(h *head, st *state, p *realtime.Publication, size int) {
+	if l := bt.b.ledgers[h]; l != nil {
+		l.Add(senderOf(&p.Message), size, share.Expiry(st.used, p.Message.TTL, p.Keep.Age))
+		bt.b.entries++
+	}
+}
+
+// acked returns up to which offset all readers of a stream have acknowledged.
+func (bt *batch) acked(stream string, st *state) (offset uint64) {
+	c := bt.cursors.Cursor()
+	n := 0
+	for key, value := c.Seek(nameKey(st.number, "")); ; key, value = c.Next() {
+		if at, _ := splitKey(key); key == nil || at != st.number {
+			return offset
+		}
+		if at, _ := bt.b.readCursor(stream, key, value); n == 0 || at < offset {
+			offset = at
+		}
+		n++
+	}
+}
+
+// forgetLedgers makes all ledgers be made anew: what they say was not committed, or they are too
+// many.
+func (b *Broker) forgetLedgers() { b.ledgers, b.entries = map[*head]*ledger{}, 0 }
