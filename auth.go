@@ -16,8 +16,9 @@ const (
 	ActionMembers ActionKind = "members" // list the users of Room
 	ActionStats   ActionKind = "stats"   // read the statistics
 	ActionCall    ActionKind = "call"    // call Method
-	// ActionHistory is to read what Room has kept, and to join it from a position on: without leave
-	// for that who joins gets what comes from then on, and is told of a gap.
+	// ActionHistory is to read what Room has kept, and to join it from a position on, or to go back to
+	// one after the application has joined the connection: without permission for that it gets what
+	// comes from then on, and its client is told of a gap.
 	ActionHistory ActionKind = "history"
 )
 
