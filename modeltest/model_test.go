@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"net/http"
 	"strings"
 	"testing"
@@ -292,6 +293,11 @@ func (w *world) Send(r *rapid.T) {
 	}
 	if content == "" {
 		content = "null"
+	}
+	if slices.Contains(to.Users, "") {
+		_, err := w.rt.Send(context.Background(), to, msg)
+		require.ErrorIs(r, err, realtime.ErrName)
+		return
 	}
 	want := w.twin.send(to, envelopeAt(typ, msg.Sender, content, at))
 	got, err := w.rt.Send(context.Background(), to, msg)
