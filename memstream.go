@@ -138,7 +138,7 @@ func (s *memoryStream) weighed(change func()) {
 
 func (s *memoryStream) push(p *Publication) {
 	stored := *p
-	stored.flight = nil
+	stored.flight, stored.Shared = nil, false
 	if len(s.kept) == cap(s.kept) {
 		s.shift()
 	}

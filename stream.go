@@ -70,7 +70,7 @@ type Publication struct {
 	// under the same Sender, Guest and ID. A connection that is one of several gets it once.
 	Union bool `json:"union,omitempty"`
 	// Shared says that the stream is shared by senders that must not push out what is kept of each
-	// other's, see [Broker.Publish].
+	// other's, see [Broker.Publish]. It is not kept with the publication.
 	Shared bool `json:"shared,omitempty"`
 
 	// The rest is the broker's to say.

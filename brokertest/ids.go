@@ -18,6 +18,7 @@ func idRules() []rule {
 		{"senders and ids do not run together", idsDoNotMix},
 		{"an id is known when its publication is not kept", idOutlives},
 		{"an id is known while 999 others follow", idKept},
+		{"an id is known for a while, however many follow", idInFlood},
 		{"of repeats at once one is taken", repeatsAtOnce},
 	}
 }
@@ -127,4 +128,26 @@ func repeatsAtOnce(s *stage) {
 		require.Len(s.t, s.delivered("room/a"), round+1)
 	}
 	require.Len(s.t, s.all("room/a"), 10)
+}
+
+// idInFlood has another sender use so many ids that a bound of ten thousand would be passed.
+func idInFlood(s *stage) {
+	brief := func(sender, id string) realtime.Publication {
+		p := identified("room/a", sender, id)
+		p.Keep.Messages = 1
+		return p
+	}
+	first := s.publish(brief("alice", "first"))
+	var all sync.WaitGroup
+	for worker := range 505 {
+		all.Go(func() {
+			for i := range 20 {
+				_, _ = s.b.Publish(s.t.Context(), brief("mallory", strconv.Itoa(worker*20+i)))
+			}
+		})
+	}
+	all.Wait()
+	out := s.publish(brief("alice", "first"))
+	require.True(s.t, out.Duplicate)
+	require.Equal(s.t, first.Position, out.Position)
 }

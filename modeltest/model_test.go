@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -292,6 +293,11 @@ func (w *world) Send(r *rapid.T) {
 	}
 	if content == "" {
 		content = "null"
+	}
+	if slices.Contains(to.Users, "") {
+		_, err := w.rt.Send(context.Background(), to, msg)
+		require.ErrorIs(r, err, realtime.ErrName)
+		return
 	}
 	want := w.twin.send(to, envelopeAt(typ, msg.Sender, content, at))
 	got, err := w.rt.Send(context.Background(), to, msg)

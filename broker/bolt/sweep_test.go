@@ -140,14 +140,6 @@ func TestIDsExpire(t *testing.T) {
 		require.NoError(t, old.do(bt))
 		require.False(t, old.parts[0].result.Duplicate)
 	})
-	do(start.Add(2*time.Hour), func(bt *batch, _ *state) {
-		for n := range 10_100 { // and nobody makes it forget those of others
-			require.NoError(t, publish(1000+n).do(bt))
-		}
-		first := publish(1000)
-		require.NoError(t, first.do(bt))
-		require.True(t, first.parts[0].result.Duplicate)
-	})
 	requireWhole(t, b)
 	b.cache.unpin(h)
 	require.NoError(t, b.Close(t.Context()))
