@@ -7,9 +7,11 @@ import (
 	"expvar"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/realtime-go/realtime"
 )
 
@@ -336,4 +338,31 @@ func connect(rt *realtime.Manager, user string) *realtime.Conn {
 		panic(err)
 	}
 	return c
+}
+
+// tenantKey is the key of the tenant in the context of a connection.
+type tenantKey struct{}
+
+// A handler reads what the request that opened the connection said: here, a part of its path.
+func ExampleOptions_connContext() {
+	rt := realtime.New(&realtime.Options{
+		ConnContext: func(ctx context.Context, r *http.Request) context.Context {
+			return context.WithValue(ctx, tenantKey{}, r.PathValue("tenant")) // or chi.URLParam(r, "tenant")
+		},
+		OnConnect: func(ctx context.Context, _ *realtime.Conn) error {
+			fmt.Println("tenant", ctx.Value(tenantKey{}))
+			return nil
+		},
+	})
+	defer rt.Close()
+	mux := http.NewServeMux()
+	mux.Handle("/ws/{tenant}", rt)
+	srv := httptest.NewServer(mux)
+	defer srv.Close()
+
+	ws, _, err := websocket.Dial(context.Background(), srv.URL+"/ws/acme", nil)
+	if err == nil {
+		_ = ws.CloseNow()
+	}
+	// Output: tenant acme
 }
