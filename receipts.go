@@ -23,11 +23,9 @@ const (
 	receiptBytes = 96
 	windowBytes  = 256
 	// receiptMemory is for all receipts, in bytes, if there is no Options.MemoryBudget. If there
-	// is one, a quarter of that. A window takes at most one part in windowShare of it, and, where
-	// there is none left, may have freeReceipts all the same.
-	receiptMemory = 64 << 20
-	windowShare   = 16
-	freeReceipts  = 32
+	// is one, an eighth of that. Windows of less than freeReceipts are always let grow.
+	receiptMemory = 32 << 20
+	freeReceipts  = 200
 )
 
 // errReceipts says that a sender has sent too many messages with an id.
@@ -39,12 +37,16 @@ var errReceipts = errors.New("realtime: too many messages with an id within two 
 // later ones.
 //
 // Each sender has a window of its own: what others send neither shortens it nor meets its ids. A
-// sender whose window is full is refused until its oldest receipts are old: nothing is forgotten
-// early.
+// window may be as large as what is free of the memory of all (dynamic thresholds: Choudhury and
+// Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). Where little is
+// free, it may be as large as its fair share, until they take twice that memory together, and have
+// freeReceipts in any case: a few that send as much as they can do not stop the others. A sender
+// whose window is full is refused until its oldest receipts are old: nothing is forgotten early.
 type receipts struct {
 	seed   maphash.Seed
 	memory int64 // in bytes, for all
 	used   atomic.Int64
+	n      atomic.Int64 // windows
 	budget *engine.Budget
 	wheel  *engine.Wheel
 	timer  engine.Timer
@@ -57,7 +59,7 @@ type receipts struct {
 func newReceipts(budget *engine.Budget, wheel *engine.Wheel) *receipts {
 	rs := &receipts{
 		seed: maphash.MakeSeed(), budget: budget, wheel: wheel,
-		memory: cmp.Or(budget.Limit/4, receiptMemory),
+		memory: cmp.Or(budget.Limit/8, receiptMemory),
 	}
 	rs.timer.Fire = rs.sweep
 	return rs
@@ -159,6 +161,7 @@ func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first recei
 			s.windows = make(map[sender]*window)
 		}
 		s.windows[key.by] = w
+		rs.n.Add(1)
 		rs.weigh(w, windowBytes+len(key.by.user)+len(key.by.guest))
 	}
 	r := &receipt{at: now}
@@ -170,8 +173,9 @@ func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first recei
 
 // fits reports whether there is room for one more receipt in a window.
 func (rs *receipts) fits(w *window) bool {
-	return len(w.order) < freeReceipts ||
-		int64(w.bytes) < rs.memory/windowShare && rs.used.Load() < rs.memory
+	used, own := rs.used.Load(), int64(w.bytes)
+	return len(w.order) < freeReceipts || own < rs.memory-used ||
+		used < 2*rs.memory && own < rs.memory/max(1, rs.n.Load())
 }
 
 func (rs *receipts) settle(key receiptKey, sent bool, answer []byte) {
@@ -227,6 +231,7 @@ func (rs *receipts) tidy(s *receiptShard, by sender, w *window) {
 		return
 	}
 	rs.weigh(w, -w.bytes)
+	rs.n.Add(-1)
 	if delete(s.windows, by); len(s.windows) == 0 {
 		s.windows = nil // a map keeps the memory that it had
 	}
