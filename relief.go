@@ -55,6 +55,7 @@ func (r *relief) again() { r.wheel.Set(&r.timer, reliefPause) }
 type load struct {
 	conn   *Conn
 	weight float64
+	held   float64 // of the weight, what the budget holds
 	unread int    // bytes of answers
 	read   uint64 // bytes, lately
 }
@@ -99,12 +100,15 @@ func (r *relief) sample() map[*Conn]uint64 {
 // have ended or whose flusher has not told the budget yet, is as good as freed.
 func (r *relief) weigh() (loads []load) {
 	for _, c := range r.conns.snapshot() {
-		weight := c.link.Weight() + float64(c.held.Load())
+		held := float64(c.held.Load() + c.pulls.given.bytes())
+		weight := c.link.Weight() + held
 		if weight == 0 || c.ended() {
 			continue
 		}
 		read := c.link.Moved() - r.before[c] // all of it, if the connection is new
-		loads = append(loads, load{conn: c, weight: weight, unread: c.link.Unread(), read: read})
+		loads = append(loads, load{
+			conn: c, weight: weight, held: held, unread: c.link.Unread(), read: read,
+		})
 	}
 	return loads
 }
@@ -129,12 +133,15 @@ func (r *relief) endUnread(loads []load, most int) {
 }
 
 // lighten ends the slowest connections, until the others are within so many bytes with all else
-// that is held.
+// that is held. Of that, absent connections and ids, no more counts than half of the budget: they
+// are forgotten in time, and it would not help if all others were ended for them.
 func (r *relief) lighten(loads []load, most float64) {
-	total := float64(r.budget.Held())
+	others, total := float64(r.budget.Held()), 0.0
 	for _, l := range loads {
-		total += l.weight - float64(l.conn.held.Load())
+		others -= l.held
+		total += l.weight
 	}
+	total += min(others, float64(r.budget.Limit/2))
 	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.slowness(), a.slowness()) })
 	for _, l := range loads {
 		if total <= most {
