@@ -309,7 +309,9 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 			b.swamp(realtime.ToUser(user), 1, 100_000)
 		}
 		require.False(t, b.Stats().MemoryBytes > 4<<20, "it is not used up")
-		fast.pace(100 * time.Millisecond) // a message each: it reads a megabyte in a second
+		// A message each: it reads a megabyte in two seconds, too slowly to end what is short before
+		// anybody is ended.
+		fast.pace(200 * time.Millisecond)
 		time.Sleep(10 * time.Second)
 		require.NoError(t, fast.conn.Context().Err(), "it has the most, and reads")
 		require.Len(t, fast.got(), 1+1+10)
@@ -325,7 +327,7 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 	})
 }
 
-// Answers that are not read have a part of the memory: whoever asks for more waits, and those go
+// Answers that are not read have a part of the memory: one that asks for more waits, and those go
 // that have not read the most. Nobody else is refused or ended.
 func TestAnswersThatAreNotRead(t *testing.T) {
 	o := glut(8 << 20) // 2 MiB for answers
