@@ -56,8 +56,8 @@ type load struct {
 	conn   *Conn
 	weight float64
 	held   float64 // of the weight, what the budget holds
-	unread int    // bytes of answers
-	read   uint64 // bytes, lately
+	unread int     // bytes of answers
+	read   uint64  // bytes, lately
 }
 
 // slowness is about how many steps it would take to read what waits.

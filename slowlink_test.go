@@ -87,7 +87,7 @@ func TestPingBehindALot(t *testing.T) {
 	}
 }
 
-// Whoever reads and reads too slowly gets everything in order, or is told why not.
+// A client that reads too slowly gets everything in order, or is told why not.
 func TestCrawlerIsTold(t *testing.T) {
 	roads(t, func(t *testing.T, secure bool) {
 		s := newSite(t, realtime.Options{}, secure)
