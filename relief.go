@@ -3,6 +3,7 @@ package realtime
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -34,6 +35,7 @@ type relief struct {
 	wheel   *engine.Wheel
 	conns   *shards[*Conn]
 	timer   engine.Timer
+	armed   atomic.Bool // the timer is set
 	// What each connection had read some steps ago, and at least reliefSteps before that.
 	recent, before map[*Conn]uint64
 	steps          int // since memory became short
@@ -49,7 +51,12 @@ func (r *relief) begin() {
 	r.replies.Alarm = r.again
 }
 
-func (r *relief) again() { r.wheel.Set(&r.timer, reliefPause) }
+// again has step come by after a pause. To ask for it again meanwhile does not put it off.
+func (r *relief) again() {
+	if !r.armed.Load() && !r.armed.Swap(true) {
+		r.wheel.Set(&r.timer, reliefPause)
+	}
+}
 
 // load is what one connection weighs.
 type load struct {
@@ -65,6 +72,7 @@ func (l *load) slowness() float64 { return l.weight / float64(l.read+1) }
 
 // step runs in the goroutine of the wheel, at most once for each reliefPause.
 func (r *relief) step() {
+	r.armed.Store(false)
 	pressed, short := r.budget.Pressed(), r.replies.Short()
 	if !pressed && !short {
 		r.recent, r.before, r.steps = nil, nil, 0

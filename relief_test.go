@@ -350,7 +350,14 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 			require.Less(t, b.Stats().MemoryBytes, int64(4<<20), "round %d", round)
 		}
 		require.Len(t, reader.asks(ask), 0, "it waits for its turn")
-		time.Sleep(5 * time.Second)
+		for i := range 100 { // and others who begin to wait put nothing off
+			transport, far := realtime.Pipe(realtime.V1)
+			c := b.attach(transport, far, realtime.Identity{UserID: fmt.Sprint("late", i)})
+			require.NoError(t, c.err)
+			require.NoError(t, c.Write([]byte(ask)))
+			time.Sleep(50 * time.Millisecond)
+			c.Drop()
+		}
 		require.Len(t, reader.raw(), 1, "and that comes")
 		require.NoError(t, reader.conn.Context().Err())
 		require.Positive(t, b.Stats().Ended.Slow)
