@@ -33,7 +33,9 @@ func (a *allowance) ping(l *limits, now time.Duration) bool {
 
 // message takes a message of n bytes, and what the messages before it have cost. It returns how
 // long the client has to wait, and whether it has had to for too long.
-func (a *allowance) message(l *limits, n int, b *bill, now time.Duration) (wait time.Duration, tooLong bool) {
+func (a *allowance) message(
+	l *limits, n int, b *bill, now time.Duration,
+) (wait time.Duration, tooLong bool) {
 	wait = max(a.messages.take(l.messages, 1+int(b.messages.Swap(0)), now),
 		a.bytes.take(l.bytes, n+int(b.bytes.Swap(0)), now),
 		a.fanout.take(l.fanout, int(b.receivers.Swap(0)), now))

@@ -13,7 +13,8 @@ import (
 // A connection whose peer has never been heard says nothing about its peer: it may have been cut
 // before anything was read.
 func (ib *inboxes) departed(c *Conn) {
-	if ib.strikes.max == 0 || c.proto != protoV1 || !brokenDown(c.end.Load()) || c.inbox == nil || !c.heard.Load() {
+	if ib.strikes.max == 0 || c.proto != protoV1 || !brokenDown(c.end.Load()) || c.inbox == nil ||
+		!c.heard.Load() {
 		return // the inbox of one that did not break down may be about to be opened
 	}
 	ib.carrier().spawn(func() {

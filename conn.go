@@ -33,7 +33,7 @@ type Conn struct {
 	reading  atomic.Int64 // since when it is being read, as a c.now(); 0 while it is not
 	received atomic.Uint64
 	bill     bill
-	was      atomic.Pointer[[]string] // ids of connections whose place it has, directly or not; may be nil
+	was      atomic.Pointer[[]string] // ids of connections whose place it has, or they had; may be nil
 	pings    pings
 	calls    calls
 	pulls    pulls
@@ -188,9 +188,12 @@ func (c *Conn) named(ids []string) bool {
 	if len(ids) == 0 {
 		return false
 	}
+	if slices.Contains(ids, c.id) {
+		return true
+	}
 	before := c.was.Load()
-	return slices.Contains(ids, c.id) ||
-		before != nil && slices.ContainsFunc(*before, func(id string) bool { return slices.Contains(ids, id) })
+	return before != nil &&
+		slices.ContainsFunc(*before, func(id string) bool { return slices.Contains(ids, id) })
 }
 
 // leftOut reports whether a target leaves the connection out, or its user.
@@ -315,8 +318,8 @@ func (c *Conn) now() time.Duration { return max(1, time.Since(c.opened)) }
 
 func (c *Conn) alive() { c.seen.Store(int64(c.now())) }
 
-// lively returns when there was a sign of life last, as a c.now(): a frame came in, or the peer took
-// something that it had been too slow for.
+// lively returns when there was a sign of life last, as a c.now(): a frame came in, or the peer
+// took something that it had been too slow for.
 func (c *Conn) lively() time.Duration {
 	return max(time.Duration(c.seen.Load()), c.link.Flowed().Sub(c.opened))
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,5 +162,17 @@ func TestWhatTheServerAsksForIsFree(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		alice.requireEnd(realtime.CloseRate)
+	})
+}
+
+// TestLongestPongTimeout checks that a client whose answer may take for ever is not ended because
+// something lies in front of the ping.
+func TestLongestPongTimeout(t *testing.T) {
+	o := realtime.Options{PongTimeout: math.MaxInt64, PingInterval: time.Second, StaleAfter: -1}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		c := b.stalled("alice")
+		b.news(realtime.ToUser("alice"), strings.Repeat("x", 32<<10))
+		time.Sleep(time.Hour)
+		require.NoError(t, c.conn.Context().Err())
 	})
 }

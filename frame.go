@@ -67,7 +67,8 @@ func (l *languages) encode(m *Message, at spot) frames {
 }
 
 func encodeIn(p protocol, m *Message, at *spot) *engine.Frame {
-	size := envelope + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.Content) + len(m.ID) + len(m.Binary)
+	size := envelope + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) +
+		len(m.Content) + len(m.Binary)
 	buf := engine.Grow(size + at.size())
 	switch {
 	case p == protoPlain:
@@ -79,8 +80,8 @@ func encodeIn(p protocol, m *Message, at *spot) *engine.Frame {
 	}
 }
 
-// largeFrame is from how many bytes on a frame of realtime.v1 is announced. A page sees nothing of a
-// message before its end, and would take a slow link for a dead one.
+// largeFrame is from how many bytes on a frame of realtime.v1 is announced. A page sees nothing of
+// a message before its end, and would take a slow link for a dead one.
 const largeFrame = 24 << 10
 
 // announced puts a frame that says how large it is in front of a large one.
@@ -89,7 +90,8 @@ func announced(f *engine.Frame) *engine.Frame {
 		return f
 	}
 	buf := append(engine.Grow(envelope), `{"message_type":"large","bytes":`...)
-	return f.Behind(engine.Seal(engine.OpText, append(strconv.AppendInt(buf, int64(f.Len()), 10), '}')))
+	buf = append(strconv.AppendInt(buf, int64(f.Len()), 10), '}')
+	return f.Behind(engine.Seal(engine.OpText, buf))
 }
 
 // settle counts the frames that were pushed against the memory budget. It is called once

@@ -57,6 +57,16 @@ func (g *given) has(key uint64) bool {
 	return known
 }
 
+// bytes returns how many bytes they take.
+func (g *given) bytes() int64 {
+	if !g.any.Load() {
+		return 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return givenBytes * int64(len(g.ring))
+}
+
 // clear forgets all, and returns how many bytes they have taken.
 func (g *given) clear() (bytes int) {
 	g.mu.Lock()

@@ -111,7 +111,7 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			slog.Any("error", err))
 		return
 	}
-	_, _ = m.sessions.register(ctx, s, id, e) // whoever ended it has logged why
+	_, _ = m.sessions.register(ctx, s, id, e) // what ended it has been logged
 }
 
 // derivedKey marks the context that ConnContext is given.

@@ -43,7 +43,7 @@ func (h *heartbeat) beat() {
 		return
 	}
 	if h.timeout > 0 && h.c.lively() < h.pinged {
-		left := h.timeout + h.ahead - h.c.silence(h.pinged)
+		left := h.timeout - max(0, h.c.silence(h.pinged)-h.ahead)
 		if left <= 0 {
 			h.c.expel(CauseTimeout, CloseTimeout, "no sign of life")
 			return

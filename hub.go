@@ -105,7 +105,8 @@ func (m *Manager) buildDispatch() {
 	}
 	requests := requester{
 		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials,
-		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2, receipts: newReceipts(&m.tally.frames.Budget, m.wheel),
+		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2,
+		receipts:  newReceipts(&m.tally.frames.Budget, m.wheel),
 		replies:   &m.tally.frames.Replies,
 		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
@@ -236,10 +237,10 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // Send gives a message to the queues of its receivers, and to what is kept. It never waits for a
 // peer; with a broker it waits for that to take the message, until ctx ends. Messages that
 // one goroutine sends reach each receiver in that order, and all members of a room
-// get the room's messages in one order, those to several targets too. While a receiver catches up on
-// a room or an inbox, what is sent to it by other targets does not wait: then the order holds for each
-// target by itself. With a broker that serves several processes, messages to several rooms that keep
-// history have the order of each sender only.
+// get the room's messages in one order, those to several targets too. While a receiver catches up
+// on a room or an inbox, what is sent to it by other targets does not wait: then the order holds
+// for each target by itself. With a broker that serves several processes, messages to several
+// rooms that keep history have the order of each sender only.
 //
 // A message with an ID is not sent again to a room that keeps history: Result.Duplicate says so.
 // A message to several such rooms is kept in each, under one ID.

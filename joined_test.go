@@ -38,8 +38,8 @@ func always() bool { return true }
 
 const notMember = `{"message_type":"error","id":2,"content":{"code":"no_member","message":"not in the room"}}`
 
-// A client learns of each room that it is put into, whoever does that, and where it begins there, in
-// front of everything of that room. It knows what it has asked for itself.
+// A client learns of each room that it is put into, and where it begins there, in front of
+// everything of that room. It knows what it has asked for itself.
 func TestJoinedIsTold(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		b.tell(1, 2)
@@ -103,8 +103,8 @@ func TestJoinedWithoutHistory(t *testing.T) {
 	})
 }
 
-// Whoever is put into a room again goes on where it was, also with a session that is resumed, and
-// nothing is missing or twice.
+// A client that is put into a room again goes on where it was, also with a session that is resumed,
+// and nothing is missing or twice.
 func TestRecoveryOfAGivenRoom(t *testing.T) {
 	for _, resumes := range []bool{false, true} {
 		t.Run(fmt.Sprint(resumes), func(t *testing.T) {
@@ -197,8 +197,8 @@ func TestNoWayBackByRecover(t *testing.T) {
 	}
 }
 
-// Who is taken out while it is decided about it does not come back, and of a room in which a client is
-// not, nobody is asked.
+// A client that is taken out while it is decided about it does not come back, and of a room in which
+// a client is not, nobody is asked.
 func TestRecoverOfARoomThatIsTaken(t *testing.T) {
 	o, made := givesHall(keeping(100), always)
 	var history func()
@@ -228,7 +228,7 @@ func TestRecoverOfARoomThatIsTaken(t *testing.T) {
 	})
 }
 
-// Who may not read what was sent before is told of a gap.
+// One that may not read what was sent before is told of a gap.
 func TestRecoverWithoutLeave(t *testing.T) {
 	o, made := givesHall(keeping(100), always)
 	o.Authorize = func(context.Context, *realtime.Conn, realtime.Action) error { return realtime.ErrForbidden }
@@ -319,8 +319,8 @@ func TestLeaveIsAnsweredInOrder(t *testing.T) {
 	require.NoError(t, b.Close())
 }
 
-// Who goes back gets what comes from there on, also a message to several rooms that it has been given
-// already: it may not have taken it.
+// One that goes back gets what comes from there on, also a message to several rooms that it has been
+// given already: it may not have taken it.
 func TestGoingBackToAUnion(t *testing.T) {
 	for _, how := range []string{"join", "recover"} {
 		t.Run(how, func(t *testing.T) {

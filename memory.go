@@ -156,8 +156,8 @@ func (b *Memory) find(name string) *memoryStream {
 	return s
 }
 
-// Publish keeps the parts and delivers them while it holds the locks of their streams, which is what
-// the order is.
+// Publish keeps the parts and delivers them while it holds the locks of their streams, which is
+// what the order is.
 func (b *Memory) Publish(ctx context.Context, parts ...Publication) ([]Published, error) {
 	done, err := b.use(ctx)
 	if err != nil {

@@ -109,10 +109,11 @@ type Options struct {
 	// InboundRate is how many messages a second a client may send, InboundBytes how many
 	// bytes, and InboundFanout how many receivers its messages may have together, each
 	// counted as often as it gets one: a message to a room of 10,000 is as much work as 10,000
-	// to one user. What a client asks the Manager for counts like what it sends: lists of members and
-	// kept messages in bytes and receivers, announcements of its joins as receivers, and each room
-	// that Authorize is asked about again as a message. What OnMessage sends does not count. Ten seconds' worth may come at once,
-	// but not more messages and bytes than half of QueueMessages and QueueBytes. What comes
+	// to one user. What a client asks the Manager for counts like what it sends: lists of members
+	// and kept messages in bytes and receivers, announcements of its joins as receivers, and each
+	// room that Authorize is asked about again as a message. What OnMessage sends does not count.
+	// Ten seconds' worth may come at once, but not more messages and bytes than half of
+	// QueueMessages and QueueBytes. What comes
 	// faster waits, so nothing is lost; a client that does not wait for the answers meanwhile
 	// and for which that goes on for ten seconds is ended with code 4429. 200 messages, 1 MiB,
 	// 250,000 receivers.
@@ -126,8 +127,10 @@ type Options struct {
 	QueueBytes    int
 	Slow          SlowPolicy
 	// MemoryBudget bounds what waits to be written over all connections, in bytes of memory,
-	// where what many wait for counts once; messages that are being read; and the ids of messages
-	// that clients have sent within two minutes, which take at most a quarter: 256 MiB.
+	// where what many wait for counts once; messages that are being read; the ids of messages
+	// that clients have sent within two minutes, which take at most a quarter; connections that
+	// were lost and may come back, see ResumeGrace; and which messages to several targets a
+	// connection that catches up has got: 256 MiB.
 	//
 	// From seven eighths of it on the connections that would take the longest to read what waits
 	// for them are ended with code 4300, within half a second and no more than needed, until a
@@ -151,19 +154,20 @@ type Options struct {
 	// ResumeGrace is for how long a connection of realtime.v1 that was lost, timed out or was too
 	// slow is still shown in its rooms and among the users: 15 s. A client that comes back within
 	// that time goes on where it was, and nobody hears of it. What that takes is in the
-	// MemoryBudget; while memory is short it is over at once. Negative: off. A user who has as many
+	// MemoryBudget; a connection that is lost while memory is short is gone at once. Negative: off. A user who has as many
 	// connections as he may can go on only with one that the server knows to be lost.
 	ResumeGrace time.Duration
 	// PingInterval is after how much silence a client is pinged: 25 s, below the 60 s
 	// after which common proxies cut a quiet connection, and at most a third of
 	// StaleAfter. PongTimeout is how long the answer may take: 10 s, and a second more for each KiB
 	// in front of the ping, 96 at most. So a dead peer is found out after at most
-	// PingInterval + PongTimeout if it is sent little. One that takes what had to wait for it is alive.
+	// PingInterval + PongTimeout if it is sent little. One that takes what had to wait for it is
+	// alive.
 	PingInterval time.Duration
 	PongTimeout  time.Duration
 	// StaleAfter is after how much silence a connection is ended however it answers:
-	// 300 s. Any frame is a sign of life, and so is taking what had to wait. SweepInterval is how often that is looked
-	// for: 60 s.
+	// 300 s. Any frame is a sign of life, and so is taking what had to wait. SweepInterval is how
+	// often that is looked for: 60 s.
 	StaleAfter    time.Duration
 	SweepInterval time.Duration
 	// WriteTimeout is how long a client may take nothing of what waits for it: 10 s, and a second

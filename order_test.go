@@ -26,7 +26,7 @@ func targetOf(place string) realtime.Target {
 }
 
 // TestOrderOfUnions has senders send to one place and to several at the same time, and checks that
-// whoever is in a room gets what is sent to it once, and all in one order.
+// a member of a room gets what is sent to it once, and all in one order.
 func TestOrderOfUnions(t *testing.T) {
 	for _, keeps := range []bool{true, false} {
 		t.Run(fmt.Sprint("kept ", keeps), func(t *testing.T) {
@@ -96,7 +96,7 @@ func orderOfUnions(t *testing.T, b *bed) {
 		})
 	}
 	all.Wait()
-	time.Sleep(time.Minute) // whoever has fallen behind has caught up
+	time.Sleep(time.Minute) // those that have fallen behind have caught up
 	got := map[*client][]int{}
 	for _, place := range places {
 		for _, c := range in[place] {

@@ -92,7 +92,7 @@ func TestPrices(t *testing.T) {
 }
 
 // TestPresenceOfARoomThatChanges checks that the answer has its place among the notices, though
-// the list is made while users come and go: whoever follows both knows who is there.
+// the list is made while users come and go: a client that follows both knows who is there.
 func TestPresenceOfARoomThatChanges(t *testing.T) {
 	o := realtime.Options{
 		Announce: realtime.AnnounceRooms, InboundRate: -1, QueueMessages: 1 << 20, QueueBytes: -1, PingInterval: -1,

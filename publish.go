@@ -6,9 +6,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// publish gives a message to its receivers. If some of it is kept, all of it goes through the broker,
-// a part for each stream, and comes back by Deliver. Otherwise it is delivered from here, or by a
-// broker that serves other processes too. If it returns an error, some parts may have been taken.
+// publish gives a message to its receivers. If some of it is kept, all of it goes through the
+// broker, a part for each stream, and comes back by Deliver. Otherwise it is delivered from here,
+// or by a broker that serves other processes too. If it returns an error, some parts may have been
+// taken.
 func (x *index) publish(ctx context.Context, p Publication) (Result, error) {
 	if !x.kept || p.Message.TTL < 0 {
 		return x.pass(ctx, p)

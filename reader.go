@@ -49,7 +49,7 @@ type reader struct {
 	armed   atomic.Bool
 	started atomic.Int64 // when the handler began, as c.now(); 0 if none runs
 	began   atomic.Int64 // when the message began, as c.now(), put off by what came; 0 if none is read
-	credit  int          // bytes that may put that off; of whoever reads
+	credit  int          // bytes that may put that off; of the goroutine that reads
 	parked  atomic.Bool  // the transport has the token
 
 	mu      sync.Mutex

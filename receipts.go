@@ -124,7 +124,9 @@ func (rs *receipts) once(
 }
 
 // run runs send, and forgets the message if it fails, or does not return.
-func (rs *receipts) run(key receiptKey, send func() (json.RawMessage, error)) (json.RawMessage, error) {
+func (rs *receipts) run(
+	key receiptKey, send func() (json.RawMessage, error),
+) (json.RawMessage, error) {
 	sent := false
 	var answer json.RawMessage
 	defer func() { rs.settle(key, sent, answer) }()

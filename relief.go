@@ -3,6 +3,7 @@ package realtime
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -34,6 +35,7 @@ type relief struct {
 	wheel   *engine.Wheel
 	conns   *shards[*Conn]
 	timer   engine.Timer
+	armed   atomic.Bool // the timer is set
 	// What each connection had read some steps ago, and at least reliefSteps before that.
 	recent, before map[*Conn]uint64
 	steps          int // since memory became short
@@ -49,14 +51,20 @@ func (r *relief) begin() {
 	r.replies.Alarm = r.again
 }
 
-func (r *relief) again() { r.wheel.Set(&r.timer, reliefPause) }
+// again has step come by after a pause. To ask for it again meanwhile does not put it off.
+func (r *relief) again() {
+	if !r.armed.Load() && !r.armed.Swap(true) {
+		r.wheel.Set(&r.timer, reliefPause)
+	}
+}
 
 // load is what one connection weighs.
 type load struct {
 	conn   *Conn
 	weight float64
-	unread int    // bytes of answers
-	read   uint64 // bytes, lately
+	held   float64 // of the weight, what the budget holds
+	unread int     // bytes of answers
+	read   uint64  // bytes, lately
 }
 
 // slowness is about how many steps it would take to read what waits.
@@ -64,6 +72,7 @@ func (l *load) slowness() float64 { return l.weight / float64(l.read+1) }
 
 // step runs in the goroutine of the wheel, at most once for each reliefPause.
 func (r *relief) step() {
+	r.armed.Store(false)
 	pressed, short := r.budget.Pressed(), r.replies.Short()
 	if !pressed && !short {
 		r.recent, r.before, r.steps = nil, nil, 0
@@ -99,12 +108,15 @@ func (r *relief) sample() map[*Conn]uint64 {
 // have ended or whose flusher has not told the budget yet, is as good as freed.
 func (r *relief) weigh() (loads []load) {
 	for _, c := range r.conns.snapshot() {
-		weight := c.link.Weight() + float64(c.held.Load())
+		held := float64(c.held.Load() + c.pulls.given.bytes())
+		weight := c.link.Weight() + held
 		if weight == 0 || c.ended() {
 			continue
 		}
 		read := c.link.Moved() - r.before[c] // all of it, if the connection is new
-		loads = append(loads, load{conn: c, weight: weight, unread: c.link.Unread(), read: read})
+		loads = append(loads, load{
+			conn: c, weight: weight, held: held, unread: c.link.Unread(), read: read,
+		})
 	}
 	return loads
 }
@@ -129,12 +141,15 @@ func (r *relief) endUnread(loads []load, most int) {
 }
 
 // lighten ends the slowest connections, until the others are within so many bytes with all else
-// that is held.
+// that is held. Of that, absent connections and ids, no more counts than half of the budget: they
+// are forgotten in time, and it would not help if all others were ended for them.
 func (r *relief) lighten(loads []load, most float64) {
-	total := float64(r.budget.Held())
+	others, total := float64(r.budget.Held()), 0.0
 	for _, l := range loads {
-		total += l.weight - float64(l.conn.held.Load())
+		others -= l.held
+		total += l.weight
 	}
+	total += min(others, float64(r.budget.Limit/2))
 	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.slowness(), a.slowness()) })
 	for _, l := range loads {
 		if total <= most {

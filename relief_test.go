@@ -309,7 +309,9 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 			b.swamp(realtime.ToUser(user), 1, 100_000)
 		}
 		require.False(t, b.Stats().MemoryBytes > 4<<20, "it is not used up")
-		fast.pace(100 * time.Millisecond) // a message each: it reads a megabyte in a second
+		// A message each: it reads a megabyte in two seconds, too slowly to end what is short before
+		// anybody is ended.
+		fast.pace(200 * time.Millisecond)
 		time.Sleep(10 * time.Second)
 		require.NoError(t, fast.conn.Context().Err(), "it has the most, and reads")
 		require.Len(t, fast.got(), 1+1+10)
@@ -325,7 +327,7 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 	})
 }
 
-// Answers that are not read have a part of the memory: whoever asks for more waits, and those go
+// Answers that are not read have a part of the memory: one that asks for more waits, and those go
 // that have not read the most. Nobody else is refused or ended.
 func TestAnswersThatAreNotRead(t *testing.T) {
 	o := glut(8 << 20) // 2 MiB for answers
@@ -348,10 +350,48 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 			require.Less(t, b.Stats().MemoryBytes, int64(4<<20), "round %d", round)
 		}
 		require.Len(t, reader.asks(ask), 0, "it waits for its turn")
-		time.Sleep(5 * time.Second)
+		for i := range 100 { // and others who begin to wait put nothing off
+			transport, far := realtime.Pipe(realtime.V1)
+			c := b.attach(transport, far, realtime.Identity{UserID: fmt.Sprint("late", i)})
+			require.NoError(t, c.err)
+			require.NoError(t, c.Write([]byte(ask)))
+			time.Sleep(50 * time.Millisecond)
+			c.Drop()
+		}
 		require.Len(t, reader.raw(), 1, "and that comes")
 		require.NoError(t, reader.conn.Context().Err())
 		require.Positive(t, b.Stats().Ended.Slow)
 		require.Zero(t, b.Stats().RefusedLimit)
+	})
+}
+
+// What absent connections take comes back by itself, and not from those that are there: only the
+// one with a large backlog is ended.
+func TestAbsencesEndNoOthers(t *testing.T) {
+	bubble(t, glut(1<<20), func(t *testing.T, b *bed) {
+		var small []*client
+		for user := range strings.SplitSeq("abcde", "") {
+			c := b.stalled(user)
+			b.swamp(realtime.ToUser(user), 3, 1000)
+			small = append(small, c)
+		}
+		hog := b.stalled("hog")
+		synctest.Wait()
+		for i := 0; b.Stats().MemoryBytes < 820_000; i++ {
+			c, _ := b.session(fmt.Sprint("gone ", i))
+			for room := range 20 {
+				_, err := b.Join(t.Context(), c.conn.ID(), fmt.Sprint("room ", room))
+				require.NoError(t, err)
+			}
+			c.Drop()
+			synctest.Wait()
+		}
+		b.swamp(realtime.ToUser("hog"), 4, 100_000)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		require.Error(t, hog.conn.Context().Err())
+		for _, c := range small {
+			require.NoError(t, c.conn.Context().Err())
+		}
 	})
 }

@@ -127,9 +127,9 @@ func errorReply(err error) *Error {
 		code string
 	}{
 		{ErrForbidden, codeForbidden}, {ErrUnauthenticated, codeForbidden}, {ErrDenied, codeDenied},
-		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {ErrFull, codeLimit}, {errReceipts, codeLimit},
-		{ErrNoHistory, codeNoHistory},
-		{ErrPosition, codePosition}, {errEpoch, codeEpoch}, {errSession, codeSession}, {errNoMember, codeNoMember},
+		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {ErrFull, codeLimit},
+		{errReceipts, codeLimit}, {ErrNoHistory, codeNoHistory}, {ErrPosition, codePosition},
+		{errEpoch, codeEpoch}, {errSession, codeSession}, {errNoMember, codeNoMember},
 	} {
 		if errors.Is(err, known.err) {
 			return &Error{known.code, known.err.Error()[len("realtime: "):]}

@@ -31,7 +31,9 @@ func (x *index) shelve(ctx context.Context, t Target) (parts []Publication, err 
 	for _, name := range sorted(t.Rooms) {
 		if own := x.traitsOf(name); own.keeps() {
 			rooms = append(rooms, name)
-			parts = append(parts, Publication{Stream: RoomStream(name), Target: ToRoom(name), Keep: own.keep})
+			parts = append(parts, Publication{
+				Stream: RoomStream(name), Target: ToRoom(name), Keep: own.keep,
+			})
 		}
 	}
 	for _, id := range sorted(t.Users) {

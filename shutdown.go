@@ -64,7 +64,8 @@ func (m *Manager) stopBackground() {
 }
 
 // drain says goodbye to everybody: at once to clients of realtime.v1, which have been told over how
-// much time to spread their return, and one after another to plain ones, which may come back at once.
+// much time to spread their return, and one after another to plain ones, which may come back at
+// once.
 func (m *Manager) drain(ctx context.Context) {
 	var plain []*Conn
 	for _, c := range m.index.conns.snapshot() {

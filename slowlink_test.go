@@ -87,7 +87,7 @@ func TestPingBehindALot(t *testing.T) {
 	}
 }
 
-// Whoever reads and reads too slowly gets everything in order, or is told why not.
+// A client that reads too slowly gets everything in order, or is told why not.
 func TestCrawlerIsTold(t *testing.T) {
 	if realtime.PlainIsDirect == 0 {
 		t.Skip("on the roads of other systems a code comes after all that the kernel has taken: megabytes")

@@ -31,7 +31,8 @@ type Stats struct {
 	// however many connections wait for it: what Options.MemoryBudget bounds.
 	QueuedBytes int64
 	// MemoryBytes is all that Options.MemoryBudget bounds: QueuedBytes, messages that are being
-	// read, and the ids of messages that clients have sent in the last two minutes.
+	// read, the ids of messages that clients have sent in the last two minutes, connections that
+	// were lost and may come back, and what is remembered of those that catch up.
 	MemoryBytes int64
 	// Rate is the number of messages a second, over the last ten seconds.
 	Rate float64
@@ -217,7 +218,8 @@ func (t *tally) snapshot() Stats {
 		Conns: int(t.conns.Load()), PeakConns: int(t.peak.Load()),
 		Direct: int(t.frames.Direct.Load()), Deflating: int(t.deflating.Load()),
 		Users: int(t.users.Load()), Rooms: int(t.rooms.Load()),
-		QueuedBytes: t.frames.Budget.Used(), MemoryBytes: t.frames.Budget.Total(), Rate: t.rate.perSecond(time.Now()),
+		QueuedBytes: t.frames.Budget.Used(), MemoryBytes: t.frames.Budget.Total(),
+		Rate: t.rate.perSecond(time.Now()),
 	}
 	if at := t.updated.Load(); at != 0 {
 		s.Updated = time.Unix(0, at)

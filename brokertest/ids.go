@@ -114,7 +114,8 @@ func repeatsAtOnce(s *stage) {
 		outs := make([]realtime.Published, 16)
 		var all sync.WaitGroup
 		for i := range outs {
-			all.Go(func() { outs[i], _ = one(s.b.Publish(s.t.Context(), identified("room/a", "alice", id))) })
+			p := identified("room/a", "alice", id)
+			all.Go(func() { outs[i], _ = one(s.b.Publish(s.t.Context(), p)) })
 		}
 		all.Wait()
 		taken := 0

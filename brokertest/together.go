@@ -61,8 +61,8 @@ func partDuplicates(s *stage) {
 	s.subscribe("room/a")
 	s.subscribe("room/b")
 	first := s.publish(identified("room/a", "alice", "1"))
-	out, err := s.b.Publish(s.t.Context(),
-		identified("", "alice", "1"), identified("room/a", "alice", "1"), identified("room/b", "alice", "1"))
+	out, err := s.b.Publish(s.t.Context(), identified("", "alice", "1"),
+		identified("room/a", "alice", "1"), identified("room/b", "alice", "1"))
 	require.NoError(s.t, err)
 	require.False(s.t, out[0].Duplicate)
 	require.True(s.t, out[1].Duplicate)

@@ -77,8 +77,8 @@ func (g *giver) away(alice *rig, do func()) {
 	alice.back()
 }
 
-// Everything that was sent to a room meanwhile comes, whoever has put the client into it, however,
-// and with whatever else the server keeps.
+// Everything that was sent to a room meanwhile comes, also if the application has put the client
+// into it, however, and with whatever else the server keeps.
 func TestGivenRoomRecovers(t *testing.T) {
 	for name, change := range map[string]func(o *realtime.Options){
 		"with inbox":     nothing,

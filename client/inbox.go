@@ -19,18 +19,18 @@ type inbox struct {
 	at    position   // without an epoch: there is no inbox
 	full  bool       // what came was not taken, because the consumer is behind
 	out   []handed   // what the consumer is not done with, in order
-	old   []position // what he is not done with of what was before enter, and may have come again
-	done  uint64     // the offset up to which he is
+	old   []position // what it is not done with of what was before enter, and may have come again
+	done  uint64     // the offset up to which it is
 	acked uint64     // the offset up to which the server knows
 	ack   *request   // is not answered
-	left  []Message  // what he had when he left, without content
+	left  []Message  // what it had when it was left, without content
 }
 
 // handed is a message of the inbox, by its offset.
 type handed struct {
 	offset uint64
 	done   bool
-	same   mark // as one that came before and that he is not done with; 0: it was given itself
+	same   mark // as one that came before and that it is not done with; 0: it was given itself
 }
 
 // begin is called with each new connection. The cursor is what has been acknowledged, nil if there

@@ -46,7 +46,6 @@ type link struct {
 }
 
 // hears is called for each sign of life: bytes that come, and those of a large frame that go.
-
 func (l *link) hears() {
 	l.heard.Store(int64(time.Since(l.began)))
 	l.alive.Store(true)

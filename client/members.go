@@ -16,7 +16,7 @@ type room struct {
 	given   bool        // by the server's application: the client cannot join it by itself
 	offer   *joinAnswer // where it was given while a join is not answered, which decides; may be nil
 	asked   int         // calls of Join that are not answered
-	anew    int         // of these, how many begin with what was sent before: what comes meanwhile comes again
+	anew    int         // of these, how many begin with what was sent before, which comes again
 	leaving int         // calls of Leave that are not answered
 
 	at    position // without an epoch: nothing is kept, as far as is known
@@ -217,8 +217,8 @@ func (ms *members) leaves(name string) (answered func()) {
 }
 
 // left is called by the reader when the client is not in a room any more, and reports whether that
-// is one that it had asked for. A join of the application that is on its way begins anew. One of our
-// own does not count.
+// is one that it had asked for. A join of the application that is on its way begins anew. One of
+// our own does not count.
 func (ms *members) left(name string) bool {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 const maxTokens = 8
 
 // tokens asks the application for tokens. A function that does not return holds up nothing: what
-// it says after its context has ended is ignored, and it is called anew by whoever asks next.
+// it says after its context has ended is ignored, and for the next attempt it is called anew.
 type tokens struct {
 	fetch func(context.Context) (string, error) // nil: there are none
 	slots chan struct{}

@@ -13,7 +13,7 @@ import (
 )
 
 // Each server gives each member of a room each message exactly once and nobody else
-// any, and a message to a user to him alone. So all that the benchmark compares is done. The
+// any, and a message to a user to that user alone. So all that the benchmark compares is done. The
 // short form has our server only.
 func TestEveryoneGetsEverythingOnce(t *testing.T) {
 	bin := t.TempDir()

@@ -22,7 +22,7 @@ type ledger struct {
 }
 
 // hasShare reports whether p's sender may have one more in the stream. As long as the stream is not
-// half full, it may, whoever it is.
+// half full, each may.
 func (bt *batch) hasShare(h *head, st *state, p *realtime.Publication) bool {
 	by, size := senderOf(&p.Message), p.Size()
 	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}

@@ -9,10 +9,10 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Publish keeps the parts of a message that have a stream, and delivers all. It returns when they are
-// on the disk, unless there is a LossWindow: all of them, or none. It returns realtime.ErrFull if that
-// would be more than the options allow, realtime.ErrName for names of more than 32,000 bytes, and
-// errors of the file.
+// Publish keeps the parts of a message that have a stream, and delivers all. It returns when they
+// are on the disk, unless there is a LossWindow: all of them, or none. It returns realtime.ErrFull
+// if that would be more than the options allow, realtime.ErrName for names of more than 32,000
+// bytes, and errors of the file.
 func (b *Broker) Publish(
 	ctx context.Context, parts ...realtime.Publication,
 ) ([]realtime.Published, error) {
@@ -50,7 +50,8 @@ func (b *Broker) Publish(
 	return out, nil
 }
 
-// prepare makes the record of a part and pins the head of its stream. It returns how much is written.
+// prepare makes the record of a part and pins the head of its stream. It returns how much is
+// written.
 func (b *Broker) prepare(pt *part) (h *head, size int, err error) {
 	m := &pt.p.Message
 	if err := checkKey("message id", len(m.Sender)+len(m.Guest)+len(m.ID)); err != nil {

@@ -34,7 +34,7 @@ func main() {
 	}
 	flag.DurationVar(&opts.StaleAfter, "stale-after", 300*time.Second, "silence that ends a connection")
 	flag.DurationVar(&opts.SweepInterval, "sweep", 60*time.Second, "how often to look for that")
-	flag.IntVar(&opts.InboundRate, "inbound-rate", 200, "messages a second from each; negative: no limit of what comes in")
+	flag.IntVar(&opts.InboundRate, "inbound-rate", 200, "messages a second; negative: no limit of input")
 	announce := flag.Bool("announce", true, "tell everybody who comes and goes")
 	data := flag.String("data", "", "file for what is kept (default: it ends with the process)")
 	flag.Parse()

@@ -13,9 +13,8 @@ const (
 )
 
 // Budget counts the memory of what waits to be written, over all links, and what else Hold is
-// told of. A frame counts
-// once however many links hold it, from Settle until the last of them has written,
-// dropped or lost it. A ring counts for what it has grown beyond what an idle queue keeps.
+// told of. A frame counts once however many links hold it, from Settle until the last of them has
+// written, dropped or lost it. A ring counts for what it has grown beyond what an idle queue keeps.
 //
 // No delivery pays for it with an atomic of its own: whoever pushes a frame counts its
 // receivers by himself and settles once, and a flusher adds up what it has written in a
@@ -28,7 +27,7 @@ type Budget struct {
 	Limit int64
 	// Mark is at how many bytes the alarm is raised, before the limit is passed. 0 is the limit.
 	Mark int64
-	// Alarm is called when the mark is passed, and not again before Rearm. Whoever
+	// Alarm is called when the mark is passed, and not again before Rearm. The goroutine that
 	// pushes calls it, with locks held: it must neither block nor take the lock of a link.
 	Alarm func()
 
@@ -41,7 +40,7 @@ type Budget struct {
 func (b *Budget) Used() int64 { return max(0, b.used.Load()) }
 
 // Total returns how many bytes wait or are held.
-func (b *Budget) Total() int64 { return b.used.Load() + b.held.Load() }
+func (b *Budget) Total() int64 { return b.Used() + b.held.Load() }
 
 // Hold counts memory that the budget bounds and that does not wait to be written. Negative
 // bytes are given back.

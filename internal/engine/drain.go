@@ -125,7 +125,8 @@ func (l *Link) Took(n int, waited bool) {
 	l.deadline()
 }
 
-// catchUp says that the peer may have taken everything long ago. l.mu is held, as for the following.
+// catchUp says that the peer may have taken everything long ago. l.mu is held, as for the
+// following.
 func (l *Link) catchUp() {
 	if now := time.Now(); l.due.Before(now) {
 		l.due = now

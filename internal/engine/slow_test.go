@@ -162,7 +162,7 @@ func TestLinkAbortAfterClose(t *testing.T) {
 	})
 }
 
-// Whoever cannot wait does not.
+// One that cannot wait does not.
 func TestLinkAbortIsHurried(t *testing.T) {
 	for name, size := range map[string]int{"writing": 100 << 10, "waiting for the answer": 1} {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,10 @@ const EntryBytes = 32
 // Usage is how much of a stream is taken.
 type Usage struct{ Messages, Bytes int64 }
 
-func (u *Usage) add(messages, bytes int64) { u.Messages, u.Bytes = u.Messages+messages, u.Bytes+bytes }
+func (u *Usage) add(messages, bytes int64) {
+	u.Messages += messages
+	u.Bytes += bytes
+}
 
 // Bounds are those of a stream. Bytes of zero are without bound.
 type Bounds struct{ Messages, Bytes int64 }

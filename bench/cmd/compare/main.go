@@ -7,8 +7,8 @@
 // It clones both into a temporary folder, builds each once, and measures them in turns: the
 // workloads of the matrix with one generator, which is that of this tree, allocations of the
 // benchmarks, and the instructions of some of them. So whatever the machine does meanwhile, it does
-// to both. It prints medians and ratios, head to base. A row that only one of them has is listed and
-// not compared; benchmarks are found by their names, in whatever package they are.
+// to both. It prints medians and ratios, head to base. A row that only one of them has is listed
+// and not compared; benchmarks are found by their names, in whatever package they are.
 //
 // Instructions are counted by perf or else by callgrind. They are the number that a loaded machine
 // changes the least.
@@ -56,7 +56,8 @@ const (
 func flags() options {
 	var o options
 	flag.StringVar(&o.base, "base", "", "commit to compare with")
-	flag.StringVar(&o.head, "head", worktree, "commit that is compared; worktree is this tree as it is")
+	flag.StringVar(&o.head, "head", worktree,
+		"commit that is compared; worktree is this tree as it is")
 	flag.StringVar(&o.workloads, "workloads", "", "names, with commas (default all, none for none)")
 	flag.StringVar(&o.benchmarks, "bench", allocationRows, "benchmarks whose allocations are compared")
 	flag.StringVar(&o.counted, "instructions", instructionRows,

@@ -52,7 +52,8 @@ func (t *table) turns(n int, measure func(i int, s *side) error) error {
 	return nil
 }
 
-// allocated is a line of go test -bench -benchmem: name without the number of cores, and allocations.
+// allocated is a line of go test -bench -benchmem: name without the number of cores, and
+// allocations.
 var allocated = regexp.MustCompile(`(?m)^(Benchmark\S*?)(?:-\d+)?\s.*\s(\d+) allocs/op$`)
 
 // allocations measures what the benchmarks allocate.

@@ -36,7 +36,8 @@ type suite struct {
 func newSide(ctx context.Context, root, dir, commit string, o options) (*side, error) {
 	tree, name := root, worktree
 	if commit != worktree {
-		full, err := output(ctx, root, "git", "rev-parse", "--verify", "--end-of-options", commit+"^{commit}")
+		full, err := output(ctx, root,
+			"git", "rev-parse", "--verify", "--end-of-options", commit+"^{commit}")
 		if err != nil {
 			return nil, err
 		}
@@ -50,7 +51,8 @@ func newSide(ctx context.Context, root, dir, commit string, o options) (*side, e
 	}
 	s := &side{name: name, server: filepath.Join(dir, "server"), benches: map[string]suite{}}
 	fmt.Fprintln(os.Stderr, "building", name)
-	if _, err := output(ctx, tree, "go", "build", "-o", s.server, "./bench/peers/realtime"); err != nil {
+	_, err := output(ctx, tree, "go", "build", "-o", s.server, "./bench/peers/realtime")
+	if err != nil {
 		return nil, err
 	}
 	return s, s.compile(ctx, tree, dir, o)
@@ -121,7 +123,8 @@ func output(ctx context.Context, dir, name string, args ...string) (string, erro
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", strings.Join(append([]string{name}, args...), " "), err, &stderr)
+		command := strings.Join(append([]string{name}, args...), " ")
+		return "", fmt.Errorf("%s: %w\n%s", command, err, &stderr)
 	}
 	return strings.TrimSpace(string(out)), nil
 }

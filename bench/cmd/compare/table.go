@@ -64,7 +64,8 @@ func (t *table) over(limit float64) (n int) {
 // report writes the table.
 func (t *table) report(limit float64) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| what | %s | %s | ratio |\n|---|--:|--:|--:|\n", t.sides[0].name, t.sides[1].name)
+	fmt.Fprintf(&b, "| what | %s | %s | ratio |\n|---|--:|--:|--:|\n",
+		t.sides[0].name, t.sides[1].name)
 	alone := [2][]string{}
 	for _, key := range t.order {
 		r := t.rows[key]

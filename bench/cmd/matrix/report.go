@@ -111,7 +111,8 @@ func (m *matrix) setting(b *strings.Builder) {
 			fmt.Fprintf(b, "- Not measured: %s (%s)\n", p.name, p.missing)
 		}
 	}
-	b.WriteString("- Two commits are compared by `go run ./bench/cmd/compare -base COMMIT`, in turns.\n")
+	b.WriteString("- Two commits are compared by " +
+		"`go run ./bench/cmd/compare -base COMMIT`, in turns.\n")
 	b.WriteString("\nCPU is user and system time of the server's process. Latency is from " +
 		"before the sender's\nwrite to after the receiver's read. Lost are deliveries that " +
 		"did not come. Ended are\nconnections that the server closed.\n\n")

@@ -36,7 +36,8 @@ func main() {
 	clients := flag.Int("clients", 1000, "how many clients are connected")
 	repeats := flag.Int("repeats", 3, "how often each way is measured, in turns")
 	serves := flag.Bool("serve", false, "be the server")
-	limit := flag.Float64("limit", 0, "fail if a graceful restart takes so many times as long; 0 is off")
+	limit := flag.Float64("limit", 0,
+		"fail if a graceful restart takes so many times as long; 0 is off")
 	flag.Parse()
 	if *serves {
 		serve()
