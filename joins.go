@@ -207,7 +207,8 @@ func (x *index) place(m *membership, e *entry) {
 				f.fallBehind(at)
 				f.asked = e.asked
 			}
-			if e.asked { // what it was given elsewhere it may not have taken, and it knows what it has
+			// What a member was given elsewhere it may not have taken, and it knows what it has.
+			if e.asked && !e.joined.New {
 				x.catcher.forget(m.conn.behind())
 			}
 		case f.behind:
