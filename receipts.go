@@ -24,7 +24,8 @@ const (
 	windowBytes  = 256
 	// receiptMemory is for all receipts, in bytes, if there is no Options.MemoryBudget. If there
 	// is one, a quarter of that. A window takes at most one part in windowShare of it, and, where
-	// there is none left, may have freeReceipts all the same.
+	// there is none left, may have freeReceipts all the same, for which there is as much again:
+	// senders can be made up.
 	receiptMemory = 64 << 20
 	windowShare   = 16
 	freeReceipts  = 32
@@ -153,6 +154,8 @@ func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first recei
 		if !rs.fits(w) {
 			return false, receipt{}, errReceipts
 		}
+	} else if rs.exhausted() {
+		return false, receipt{}, errReceipts
 	} else {
 		w = &window{known: make(map[uint64]*receipt)}
 		if s.windows == nil {
@@ -170,9 +173,12 @@ func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first recei
 
 // fits reports whether there is room for one more receipt in a window.
 func (rs *receipts) fits(w *window) bool {
-	return len(w.order) < freeReceipts ||
+	return len(w.order) < freeReceipts && !rs.exhausted() ||
 		int64(w.bytes) < rs.memory/windowShare && rs.used.Load() < rs.memory
 }
+
+// exhausted reports whether there is no room for anything any more.
+func (rs *receipts) exhausted() bool { return rs.used.Load() >= 2*rs.memory }
 
 func (rs *receipts) settle(key receiptKey, sent bool, answer []byte) {
 	s, id := rs.shard(key.by), maphash.String(rs.seed, key.id)

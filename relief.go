@@ -129,12 +129,14 @@ func (r *relief) endUnread(loads []load, most int) {
 }
 
 // lighten ends the slowest connections, until the others are within so many bytes with all else
-// that is held.
+// that is held. That does not become less, so an eighth of the limit is theirs in any case.
 func (r *relief) lighten(loads []load, most float64) {
-	total := float64(r.budget.Held())
+	total, other := 0.0, float64(r.budget.Held())
 	for _, l := range loads {
-		total += l.weight - float64(l.conn.held.Load())
+		total += l.weight
+		other -= float64(l.conn.held.Load())
 	}
+	most = max(most-other, float64(r.budget.Limit/8))
 	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.slowness(), a.slowness()) })
 	for _, l := range loads {
 		if total <= most {
