@@ -207,8 +207,8 @@ func (x *index) place(m *membership, e *entry) {
 				f.fallBehind(at)
 				f.asked = e.asked
 			}
-			// What a member was given elsewhere it may not have taken, and it knows what it has.
-			if e.asked && !e.joined.New {
+			// Who goes back knows what it has: what it was given already it may not have taken.
+			if e.asked && (!e.joined.New || m.conn.parted) {
 				x.catcher.forget(m.conn.behind())
 			}
 		case f.behind:
