@@ -128,10 +128,13 @@ func (m *mingler) join(kind string, together bool) {
 	m.listen()
 }
 
+// fewSchedules is schedules of tests that take longer.
+func fewSchedules() uint64 { return schedules() / 5 }
+
 // TestUnionsUnderRandomSchedules checks that under any order of events each member of several rooms,
 // with an inbox, gets each message, and no connection gets one twice.
 func TestUnionsUnderRandomSchedules(t *testing.T) {
-	for seed := range schedules() / 5 {
+	for seed := range fewSchedules() {
 		o := keeping(10_000)
 		o.History.Bytes = -1
 		o.Inbox.Keep = realtime.Retention{Messages: 10_000, Bytes: -1}
@@ -244,4 +247,75 @@ func unionsUnderARandomSchedule(t *testing.T, b *bed, seed uint64) {
 			require.Empty(t, r.gaps, "%s", room)
 		}
 	}
+}
+
+// TestUnionsToPlainClients checks that a plain client, which can neither say where it is nor
+// acknowledge, gets each message to its rooms and its user once that was sent while it was there.
+func TestUnionsToPlainClients(t *testing.T) {
+	for seed := range fewSchedules() {
+		o := keeping(10_000)
+		o.History.Bytes = -1
+		o.Inbox.Keep = realtime.Retention{Messages: 10_000, Bytes: -1}
+		o.Inbox.Attempts = -1
+		o.Slow = realtime.SlowCatchUp
+		o.QueueMessages, o.WriteTimeout, o.PingInterval = 8, time.Hour, -1
+		bubble(t, o, func(t *testing.T, b *bed) { unionsToAPlainClient(t, b, seed) })
+	}
+}
+
+func unionsToAPlainClient(t *testing.T, b *bed, seed uint64) {
+	dice, n := rand.New(rand.NewPCG(seed, 4)), 0
+	var c *client
+	var here, present []string // over this connection: what came, and what was sent meanwhile
+	open := func() {
+		c, here, present = b.stalled("bob"), nil, nil
+		b.joinAll(c, "a", "b")
+		c.pace(time.Duration(dice.IntN(3)) * time.Millisecond)
+	}
+	listen := func() {
+		for _, text := range c.got() {
+			word, ok := strings.CutPrefix(text, "news ")
+			if !ok {
+				continue
+			}
+			require.NotContains(t, here, word, "seed %d", seed)
+			here = append(here, word)
+		}
+	}
+	open()
+	for range 60 {
+		switch dice.IntN(6) {
+		case 0, 1, 2:
+			for range 1 + dice.IntN(25) {
+				n++
+				k, to, word := 1+dice.IntN(7), realtime.Target{}, fmt.Sprintf(`"m%d"`, n)
+				for i, part := range []realtime.Target{
+					realtime.ToRoom("a"), realtime.ToRoom("b"), realtime.ToUser("bob"),
+				} {
+					if k&(1<<i) != 0 {
+						to = to.Union(part)
+					}
+				}
+				present = append(present, word)
+				b.news(to, strings.Trim(word, `"`))
+			}
+		case 3:
+			listen()
+		case 4:
+			time.Sleep(time.Duration(dice.IntN(20)) * time.Millisecond)
+		default:
+			if dice.IntN(2) == 0 { // it has read everything
+				time.Sleep(time.Minute)
+				listen()
+				require.Subset(t, here, present, "seed %d", seed)
+			}
+			listen()
+			c.Drop()
+			synctest.Wait() // else what the old connection takes is taken
+			open()
+		}
+	}
+	time.Sleep(time.Minute)
+	listen()
+	require.Subset(t, here, present, "seed %d", seed)
 }
