@@ -49,6 +49,7 @@ type Conn struct {
 	rooms    map[string]*membership // the same by name; nil while they are few
 	newest   *membership            // of the rooms, the one joined last
 	restRoom string                 // the room that the REST handler put it into, or empty
+	parted   bool                   // from a room that it was in
 	away     int64                  // bytes that it takes while it is absent
 	guest    string                 // what tells it from other anonymous ones; empty until it sends
 
@@ -391,6 +392,7 @@ func (c *Conn) joined(m *membership) {
 
 // left forgets a membership. c.mu is held.
 func (c *Conn) left(m *membership) {
+	c.parted = true
 	c.in--
 	delete(c.rooms, m.room)
 	if m.older != nil {

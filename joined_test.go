@@ -322,7 +322,7 @@ func TestLeaveIsAnsweredInOrder(t *testing.T) {
 // One that goes back gets what comes from there on, also a message to several rooms that it has been
 // given already: it may not have taken it.
 func TestGoingBackToAUnion(t *testing.T) {
-	for _, how := range []string{"join", "recover"} {
+	for _, how := range []string{"join", "recover", "leave and join"} {
 		t.Run(how, func(t *testing.T) {
 			puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {
 				alice.asks(`{"type":"join","id":2,"room":"other"}`)
@@ -335,6 +335,10 @@ func TestGoingBackToAUnion(t *testing.T) {
 				})
 				frames := alice.asks(`{"type":"join","id":3,"room":"other","since":{"epoch":"old","offset":1}}`)
 				require.Contains(t, strings.Join(frames, "\n"), `"both"`)
+				if how == "leave and join" {
+					alice.asks(`{"type":"leave","id":4,"room":"hall"}`)
+					how = "join"
+				}
 				r.hear(alice.asks(`{"type":"` + how + `","id":4,"room":"hall"` + since(r.at) + `}`))
 				require.Equal(t, []string{"both"}, r.said())
 			})

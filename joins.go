@@ -207,7 +207,8 @@ func (x *index) place(m *membership, e *entry) {
 				f.fallBehind(at)
 				f.asked = e.asked
 			}
-			if e.asked { // what it was given elsewhere it may not have taken, and it knows what it has
+			// Who goes back knows what it has: what it was given already it may not have taken.
+			if e.asked && (!e.joined.New || m.conn.parted) {
 				x.catcher.forget(m.conn.behind())
 			}
 		case f.behind:

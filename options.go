@@ -128,9 +128,9 @@ type Options struct {
 	Slow          SlowPolicy
 	// MemoryBudget bounds what waits to be written over all connections, in bytes of memory,
 	// where what many wait for counts once; messages that are being read; the ids of messages
-	// that clients have sent within two minutes, which take at most a quarter; connections that
-	// were lost and may come back, see ResumeGrace; and which messages to several targets a
-	// connection that catches up has got: 256 MiB.
+	// that clients have sent within two minutes, which take a quarter, and at most a half if they
+	// come from very many senders; connections that were lost and may come back, see ResumeGrace;
+	// and which messages to several targets a connection that catches up has got: 256 MiB.
 	//
 	// From seven eighths of it on the connections that would take the longest to read what waits
 	// for them are ended with code 4300, within half a second and no more than needed, until a
@@ -154,7 +154,8 @@ type Options struct {
 	// ResumeGrace is for how long a connection of realtime.v1 that was lost, timed out or was too
 	// slow is still shown in its rooms and among the users: 15 s. A client that comes back within
 	// that time goes on where it was, and nobody hears of it. What that takes is in the
-	// MemoryBudget; a connection that is lost while memory is short is gone at once. Negative: off. A user who has as many
+	// MemoryBudget, a quarter of it at most; beyond that, and while memory is short, a connection
+	// that is lost is gone at once. Negative: off. A user who has as many
 	// connections as he may can go on only with one that the server knows to be lost.
 	ResumeGrace time.Duration
 	// PingInterval is after how much silence a client is pinged: 25 s, below the 60 s

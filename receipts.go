@@ -23,7 +23,8 @@ const (
 	receiptBytes = 96
 	windowBytes  = 256
 	// receiptMemory is for all receipts, in bytes, if there is no Options.MemoryBudget. If there
-	// is one, an eighth of that. Windows of less than freeReceipts are always let grow.
+	// is one, an eighth of that. Windows of less than freeReceipts are let grow until there are four
+	// times as many: senders can be made up.
 	receiptMemory = 32 << 20
 	freeReceipts  = 200
 )
@@ -157,6 +158,8 @@ func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first recei
 		if !rs.fits(w) {
 			return false, receipt{}, errReceipts
 		}
+	} else if rs.exhausted() {
+		return false, receipt{}, errReceipts
 	} else {
 		w = &window{known: make(map[uint64]*receipt)}
 		if s.windows == nil {
@@ -176,9 +179,12 @@ func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first recei
 // fits reports whether there is room for one more receipt in a window.
 func (rs *receipts) fits(w *window) bool {
 	used, own := rs.used.Load(), int64(w.bytes)
-	return len(w.order) < freeReceipts || own < rs.memory-used ||
+	return len(w.order) < freeReceipts && !rs.exhausted() || own < rs.memory-used ||
 		used < 2*rs.memory && own < rs.memory/max(1, rs.n.Load())
 }
+
+// exhausted reports whether there is no room for anything any more.
+func (rs *receipts) exhausted() bool { return rs.used.Load() >= 4*rs.memory }
 
 func (rs *receipts) settle(key receiptKey, sent bool, answer []byte) {
 	s, id := rs.shard(key.by), maphash.String(rs.seed, key.id)

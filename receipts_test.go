@@ -139,6 +139,31 @@ func TestReceiptsOfOthers(t *testing.T) {
 	})
 }
 
+// However many senders somebody makes up, they take a bounded part of the memory, and what has been
+// sent is known all the same.
+func TestReceiptsOfManySenders(t *testing.T) {
+	receiptBubble(t, 1<<18, func(t *testing.T, rs *receipts) {
+		ok := func() error { return nil }
+		refused := 0
+		for i := range 10_000 {
+			by := receiptKey{sender{guest: fmt.Sprint(i)}, "1"}
+			if err := once(t.Context(), rs, by, ok); err != nil {
+				require.ErrorIs(t, err, errReceipts)
+				refused++
+			}
+		}
+		require.Positive(t, refused)
+		require.InDelta(t, 4<<18, rs.used.Load(), 1<<10)
+		require.NoError(t, once(t.Context(), rs, receiptKey{sender{guest: "0"}, "1"}, func() error {
+			panic("it was sent")
+		}))
+		time.Sleep(2 * receiptTime)
+		synctest.Wait()
+		require.Zero(t, rs.budget.Total())
+		require.NoError(t, once(t.Context(), rs, idOf("bob", "1"), ok))
+	})
+}
+
 // What is old is forgotten, also if nobody sends any more, and takes nothing of the budget.
 func TestReceiptsAreForgotten(t *testing.T) {
 	receiptBubble(t, 1<<20, func(t *testing.T, rs *receipts) {

@@ -141,15 +141,15 @@ func (r *relief) endUnread(loads []load, most int) {
 }
 
 // lighten ends the slowest connections, until the others are within so many bytes with all else
-// that is held. Of that, absent connections and ids, no more counts than half of the budget: they
-// are forgotten in time, and it would not help if all others were ended for them.
+// that is held. Of that, absent connections and ids are forgotten in time, and it would not help if
+// all others were ended for them: an eighth of the limit is for those in any case.
 func (r *relief) lighten(loads []load, most float64) {
 	others, total := float64(r.budget.Held()), 0.0
 	for _, l := range loads {
 		others -= l.held
 		total += l.weight
 	}
-	total += min(others, float64(r.budget.Limit/2))
+	most = max(most-others, float64(r.budget.Limit/8))
 	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.slowness(), a.slowness()) })
 	for _, l := range loads {
 		if total <= most {

@@ -395,3 +395,32 @@ func TestAbsencesEndNoOthers(t *testing.T) {
 		}
 	})
 }
+
+// What is held for those who are absent, whom nobody could end, is no reason to end those that read.
+func TestAbsencesEndNobody(t *testing.T) {
+	o := glut(2 << 20)
+	o.MaxConns, o.ResumeGrace = -1, time.Hour
+	bubble(t, o, func(t *testing.T, b *bed) {
+		var rooms []string
+		for room := range 90 {
+			rooms = append(rooms, fmt.Sprint("room ", room))
+		}
+		reader := b.stalled("reader")
+		reader.pace(100 * time.Millisecond)
+		for i := range 150 { // 25 KiB each
+			c, _ := b.session(fmt.Sprint("mallory", i))
+			b.joinAll(c, rooms...)
+			c.Drop()
+			synctest.Wait()
+		}
+		for range 10 {
+			for range 20 {
+				b.news(realtime.ToUser("reader"), strings.Repeat("x", 10_000))
+			}
+			time.Sleep(2 * time.Second)
+		}
+		synctest.Wait()
+		require.NoError(t, reader.conn.Context().Err(), "it reads as fast as it gets")
+		b.open("newcomer")
+	})
+}

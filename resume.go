@@ -34,6 +34,7 @@ type absences struct {
 	budget *engine.Budget
 	key    [sha256.Size]byte
 	n      atomic.Int64
+	bytes  atomic.Int64 // that they take
 }
 
 func newAbsences(grace time.Duration, x *index, g *gate) *absences {
@@ -73,17 +74,25 @@ func (a *absences) keep(c *Conn, why *CloseError) bool {
 	if a.grace == 0 || c.proto != protoV1 || !lost(why) || a.gate.isShut() {
 		return false
 	}
-	if a.n.Load() >= maxAbsent || a.budget.Pressed() {
+	if a.full() {
 		return c.absent() // those that are may come back nevertheless
 	}
 	was := a.index.suspend(c)
 	if was == live {
 		a.n.Add(1)
+		a.bytes.Add(c.away)
 		a.budget.Hold(c.away)
 		end := &engine.Timer{Fire: func() { a.spawn(func() { a.timeOut(c) }) }}
 		a.wheel.Set(end, a.grace)
 	}
 	return was == live || was == absent
+}
+
+// full reports whether nobody else may be absent. They have a part of the budget, so that they are
+// no reason to end those that are here.
+func (a *absences) full() bool {
+	return a.n.Load() >= maxAbsent || a.budget.Pressed() ||
+		a.budget.Limit > 0 && a.bytes.Load() >= a.budget.Limit/4
 }
 
 // timeOut ends an absence whose time is over.
@@ -104,6 +113,7 @@ func (a *absences) end(c *Conn) bool {
 
 func (a *absences) over(c *Conn) {
 	a.n.Add(-1)
+	a.bytes.Add(-c.away)
 	a.budget.Hold(-c.away)
 	a.index.conns.drop(c.id, c)
 }

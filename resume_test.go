@@ -447,12 +447,12 @@ func TestAbsencesAreInTheBudget(t *testing.T) {
 				synctest.Wait()
 			}
 		}
-		lose(5)
-		require.Equal(t, 5, b.Stats().Users)
-		require.InDelta(t, 5*(2048+20*256), b.Stats().MemoryBytes, 100)
+		lose(3)
+		require.Equal(t, 3, b.Stats().Users)
+		require.InDelta(t, 3*(2048+20*256), b.Stats().MemoryBytes, 100)
 		lose(100)
 		require.Less(t, b.Stats().MemoryBytes, int64(100_000), "newcomers are let in all the time")
-		require.InDelta(t, 100_000*7/8/(2048+20*256), b.Stats().Users, 2)
+		require.InDelta(t, 100_000/4/(2048+20*256), b.Stats().Users, 2)
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
 		require.Zero(t, b.Stats().MemoryBytes)

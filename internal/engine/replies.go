@@ -61,6 +61,7 @@ func (r *Replies) giveUp(t *turn) {
 	for i, other := range r.waiting {
 		if other == t {
 			r.waiting = append(r.waiting[:i], r.waiting[i+1:]...)
+			r.free(0) // those behind it may be smaller
 			return
 		}
 	}

@@ -66,6 +66,26 @@ func TestRepliesWaitForTheirTurn(t *testing.T) {
 	})
 }
 
+// Those behind one that gives up need not wait for what it has waited for.
+func TestRepliesBehindOneThatGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Replies{Limit: 100, Alarm: func() {}}
+		require.NoError(t, r.Reserve(t.Context(), 60))
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _ = r.Reserve(ctx, 90) }()
+		synctest.Wait()
+		served := false
+		go func() { served = r.Reserve(t.Context(), 10) == nil }()
+		synctest.Wait()
+		require.False(t, served)
+		cancel()
+		synctest.Wait()
+		require.True(t, served)
+		require.False(t, r.Short())
+		require.EqualValues(t, 70, r.used)
+	})
+}
+
 // What a link takes in counts until the wire has it, or the link ends.
 func TestRepliesOfALinkCount(t *testing.T) {
 	for name, end := range map[string]func(r *rig){
