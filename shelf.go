@@ -10,7 +10,7 @@ import (
 const maxInboxes = 256
 
 // errShare says that a message is kept nowhere, because its sender has its share everywhere.
-var errShare = fmt.Errorf("%w: an inbox has the sender's share already", ErrFull)
+var errShare = fmt.Errorf("%w: the inbox has the sender's share", ErrFull)
 
 // shelf is what becomes of one part of a message.
 type shelf struct {
