@@ -72,6 +72,9 @@ var (
 	ErrPublication = errors.New("realtime: not a publication")
 )
 
+// errShare says that a message is kept nowhere, because its sender has its share everywhere.
+var errShare = fmt.Errorf("%w: the inbox has the sender's share", ErrFull)
+
 // errNoMember says that a connection is not in a room.
 var errNoMember = errors.New("realtime: not in the room")
 
