@@ -48,7 +48,8 @@ func (c *Conn) await(ctx context.Context, answered <-chan response) (json.RawMes
 // 256 KiB Call returns ErrBacklog. It keeps no reference to content. See the function [Call] for
 // one with types.
 //
-// It returns a *ClientError if the client answers with an error, ErrPlain for a client that does
+// It returns a *ClientError if the client answers with an error, as our clients do with the code
+// "busy" beyond 16 calls at a time in Go and 100 in JavaScript, ErrPlain for a client that does
 // not speak realtime.v1, ErrNotOpen in OnConnect, ErrName for an invalid method, ErrMessage for
 // content that is not JSON, ErrTooLarge, and ErrClosed if the connection has ended. A client whose
 // queue is full is ended with code 4300, whatever Options.Slow is.

@@ -67,10 +67,13 @@ var (
 	ErrPosition = errors.New("realtime: no such position")
 	// ErrFull says that the broker has as much as it may keep, or that a user's inbox has as much
 	// of one sender as it may.
-	ErrFull = errors.New("realtime: broker full")
+	ErrFull = errors.New("realtime: no more may be kept")
 	// ErrPublication says that what a broker has kept is not a publication.
 	ErrPublication = errors.New("realtime: not a publication")
 )
+
+// errShare says that a message is kept nowhere, because its sender has its share everywhere.
+var errShare = fmt.Errorf("%w: the inbox has the sender's share", ErrFull)
 
 // errNoMember says that a connection is not in a room.
 var errNoMember = errors.New("realtime: not in the room")

@@ -209,6 +209,9 @@ func (m *Manager) Join(ctx context.Context, connID, room string) (joined bool, e
 //
 // It returns what Join returns, and the broker's error.
 func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) (Joined, error) {
+	if err := ValidName(room); err != nil {
+		return Joined{}, about("room", err)
+	}
 	c := m.Conn(connID)
 	if c == nil {
 		return Joined{}, ErrNotFound

@@ -127,7 +127,8 @@ func errorReply(err error) *Error {
 		code string
 	}{
 		{ErrForbidden, codeForbidden}, {ErrUnauthenticated, codeForbidden}, {ErrDenied, codeDenied},
-		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {ErrFull, codeLimit},
+		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {errShare, codeLimit},
+		{ErrFull, codeLimit},
 		{errReceipts, codeLimit}, {ErrNoHistory, codeNoHistory}, {ErrPosition, codePosition},
 		{errEpoch, codeEpoch}, {errSession, codeSession}, {errNoMember, codeNoMember},
 	} {

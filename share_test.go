@@ -46,6 +46,8 @@ func TestInboxIsShared(t *testing.T) {
 		b.write("bob", 1, 2)
 		before := offline
 		require.Zero(t, mallory.floods("bob", 3, 60_000))
+		refused := mallory.asks(`{"type":"send","id":1,"user":"bob","content":"` + strings.Repeat("x", 60_000) + `"}`)
+		require.Contains(t, strings.Join(refused, ""), `"message":"no more may be kept: the inbox has the sender's share"`)
 		require.Equal(t, before, offline, "nobody hears of what is not kept")
 
 		bob := b.openV1(realtime.Identity{UserID: "bob"})

@@ -9,9 +9,6 @@ import (
 // maxInboxes is how many inboxes a message is put into at once: their streams are held meanwhile.
 const maxInboxes = 256
 
-// errShare says that a message is kept nowhere, because its sender has its share everywhere.
-var errShare = fmt.Errorf("%w: an inbox has the sender's share already", ErrFull)
-
 // shelf is what becomes of one part of a message.
 type shelf struct {
 	user   string // whose inbox it is put into

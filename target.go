@@ -49,7 +49,8 @@ func (t Target) Except(connIDs ...string) Target {
 	return t
 }
 
-// ExceptUser is t without all connections of these users.
+// ExceptUser is t without all connections of these users. A name that cannot exist leaves nobody
+// out, here and in Except: so it may be that of an anonymous connection, which is empty.
 func (t Target) ExceptUser(ids ...string) Target {
 	t.ExceptUsers = slices.Concat(t.ExceptUsers, ids)
 	return t

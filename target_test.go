@@ -169,6 +169,10 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 		for _, bad := range []string{"", " a", "a\n", "\xff", string(make([]byte, 256)), "a\u0085b"} {
 			_, err = b.Join(t.Context(), id, bad)
 			require.ErrorIs(t, err, realtime.ErrName, "%q", bad)
+			_, err = b.Join(t.Context(), "conn_x", bad)
+			require.ErrorIs(t, err, realtime.ErrName, "%q, and no connection either", bad)
+			_, err = b.Leave(t.Context(), "conn_x", bad)
+			require.ErrorIs(t, err, realtime.ErrName, "%q, and no connection either", bad)
 		}
 		for _, good := range []string{"all", "ü/%"} {
 			_, err = b.Join(t.Context(), id, good)
@@ -182,6 +186,17 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 		require.NoError(t, alice.conn.Close(1000, ""))
 		_, err = b.Join(t.Context(), id, "c")
 		require.Error(t, err)
+	})
+}
+
+// TestExceptNobody checks that an exception of a name that cannot exist, such as the empty user id of
+// an anonymous connection, leaves nobody out.
+func TestExceptNobody(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		b.open("alice")
+		guest := b.open("")
+		require.Equal(t, 2, b.news(realtime.ToAll().ExceptUser(guest.conn.UserID()), "x").Matched)
+		require.Equal(t, 2, b.news(realtime.ToAll().Except("").ExceptUser("all"), "x").Matched)
 	})
 }
 

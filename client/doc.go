@@ -25,7 +25,8 @@
 // A client that is refused before it has had a connection stays away. After that it does so only if
 // the server itself refuses it: while a server is replaced, a proxy answers in its place, see
 // [DialError.ComeBack]. A server can make it wait for an hour at most, and [Client.Reconnect] ends
-// each wait. A DialOptions.Token that does not return is called again after 30 s.
+// each wait. An attempt has 30 s: then a server that does not answer is asked again, and so is a
+// DialOptions.Token that does not return.
 //
 // What others sent meanwhile to a room that keeps history comes behind a reconnect, in its order
 // and once, and DialOptions.OnRecover is told how much it was. If something of it is kept no

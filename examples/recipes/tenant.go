@@ -1,0 +1,53 @@
+package recipes
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/realtime-go/realtime"
+)
+
+// tenantKey is the key of the tenant in the context of a connection.
+type tenantKey struct{}
+
+func tenant(ctx context.Context) string {
+	name, _ := ctx.Value(tenantKey{}).(string)
+	return name
+}
+
+// withTenants keeps tenants apart: each has the rooms whose names begin with its own and a slash. member
+// says which users it has, and no name of a tenant has a slash.
+func withTenants(s sessions, member func(tenant, user string) bool, r chi.Router) *realtime.Manager {
+	var rt *realtime.Manager
+	rt = realtime.New(&realtime.Options{
+		Authenticate: func(r *http.Request) (realtime.Identity, error) {
+			id, err := s.authenticate(r)
+			if err == nil && !member(chi.URLParam(r, "tenant"), id.UserID) {
+				err = realtime.ErrForbidden
+			}
+			return id, err
+		},
+		ConnContext: func(ctx context.Context, r *http.Request) context.Context {
+			return context.WithValue(ctx, tenantKey{}, chi.URLParam(r, "tenant"))
+		},
+		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
+			_, err := rt.Join(ctx, c.ID(), tenant(ctx)+"/news")
+			return err
+		},
+		Authorize: func(ctx context.Context, _ *realtime.Conn, a realtime.Action) error {
+			room := a.Room
+			if a.Kind == realtime.ActionSend && len(a.Target.Rooms) == 1 {
+				room = a.Target.Rooms[0]
+			}
+			if !strings.HasPrefix(room, tenant(ctx)+"/") {
+				return realtime.ErrForbidden // so is what is about no room
+			}
+			return nil
+		},
+	})
+	r.Handle("/ws/{tenant}", rt)
+	return rt
+}
