@@ -44,7 +44,7 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 	case "ack":
 		return nil, d.rooms.ack(c.ctx, c, Position{r.epoch, r.offset})
 	case "history":
-		return d.historyRequest(c, r)
+		return nil, d.historyRequest(c, r)
 	case "presence":
 		return nil, d.presenceRequest(c, r)
 	case "call":

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"slices"
@@ -112,32 +111,36 @@ func (d *requester) presenceRequest(c *Conn, r *request) error {
 }
 
 // historyRequest answers with messages that a room has kept, in their order.
-func (d *requester) historyRequest(c *Conn, r *request) (json.RawMessage, error) {
+func (d *requester) historyRequest(c *Conn, r *request) error {
 	if err := ValidName(r.room); err != nil {
-		return nil, about("room", err)
+		return about("room", err)
 	}
 	if !d.allowed(c, Action{Kind: ActionHistory, Room: r.room}) {
-		return nil, ErrForbidden
+		return ErrForbidden
 	}
 	q := Query{After: r.after, Before: r.before, Backwards: !r.forward, Limit: r.limit}
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
 	if err := d.replies.Reserve(c.ctx, defaultPageBytes); err != nil {
-		return nil, err
+		return err
 	}
-	defer d.replies.Release(defaultPageBytes)
+	defer d.replies.Release(defaultPageBytes) // behind the answer, which counts itself
 	page, err := d.pageFor(c, r.room, q)
 	switch {
 	case err != nil:
-		return nil, err
+		return err
 	case r.epoch != "" && r.epoch != page.Top.Epoch:
-		return nil, errEpoch
+		return errEpoch
+	case r.id == nil:
+		return nil
 	}
 	if q.Backwards {
 		slices.Reverse(page.Publications)
 	}
-	return historyContent(r.room, &page), nil
+	r.answered = true
+	answer(c, d.tally, reply(r.id, historyContent(r.room, &page), nil))
+	return nil
 }
 
 // pageFor returns the first page that has something for a client, without what is not for it.
