@@ -36,13 +36,6 @@ func numbered(t *testing.T, frames []string) (ns []int) {
 	return ns
 }
 
-func upTo(n int) (ns []int) {
-	for i := range n {
-		ns = append(ns, i)
-	}
-	return ns
-}
-
 // TestUnionWhileCatchingUp checks that a connection gets a message to several of its rooms and to
 // its user once, though it reads each of their streams, because it has read slowly for a while.
 func TestUnionWhileCatchingUp(t *testing.T) {
