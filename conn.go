@@ -37,10 +37,11 @@ type Conn struct {
 	pings    pings
 	calls    calls
 	pulls    pulls
-	inbox    *feed        // nil if it has none
-	over     atomic.Int64 // when it ended, as a c.now(); 0 before
-	heard    atomic.Bool  // anything has come in
-	held     atomic.Int64 // bytes of the message that is being read
+	inbox    *feed         // nil if it has none
+	over     atomic.Int64  // when it ended, as a c.now(); 0 before
+	heard    atomic.Bool   // anything has come in
+	held     atomic.Int64  // bytes of the message that is being read
+	sent     atomic.Uint64 // bytes from the peer
 
 	mu       sync.Mutex
 	phase    phase

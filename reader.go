@@ -81,6 +81,7 @@ func (r *reader) init(rs *readers, c *Conn) {
 // alive, waiting, ping, pong and wake are the ears of the transport.
 func (r *reader) alive(n int) {
 	r.c.alive()
+	r.c.sent.Add(uint64(n))
 	if !r.c.heard.Load() {
 		r.c.heard.Store(true)
 	}

@@ -36,8 +36,8 @@ type relief struct {
 	conns   *shards[*Conn]
 	timer   engine.Timer
 	armed   atomic.Bool // the timer is set
-	// What each connection had read some steps ago, and at least reliefSteps before that.
-	recent, before map[*Conn]uint64
+	// What each connection had moved some steps ago, and at least reliefSteps before that.
+	recent, before map[*Conn]progress
 	steps          int // since memory became short
 }
 
@@ -58,17 +58,24 @@ func (r *relief) again() {
 	}
 }
 
+// progress is how many bytes a peer has read, and sent.
+type progress struct{ read, sent uint64 }
+
 // load is what one connection weighs.
 type load struct {
 	conn   *Conn
-	weight float64
-	held   float64 // of the weight, what the budget holds
+	weight float64 // of what waits to be read by the peer, and of what is known of it
+	half   float64 // and of the message that it sends
+	held   float64 // of both, what the budget holds
 	unread int     // bytes of answers
-	read   uint64  // bytes, lately
+	lately progress
 }
 
-// slowness is about how many steps it would take to read what waits.
-func (l *load) slowness() float64 { return l.weight / float64(l.read+1) }
+// slowness is about how many steps it would take to read what waits, and to send what is half
+// there.
+func (l *load) slowness() float64 {
+	return l.weight/float64(l.lately.read+1) + l.half/float64(l.lately.sent+1)
+}
 
 // step runs in the goroutine of the wheel, at most once for each reliefPause.
 func (r *relief) step() {
@@ -95,11 +102,11 @@ func (r *relief) step() {
 	r.again()
 }
 
-// sample returns how much each connection has read.
-func (r *relief) sample() map[*Conn]uint64 {
-	moved := make(map[*Conn]uint64)
+// sample returns how much each connection has moved.
+func (r *relief) sample() map[*Conn]progress {
+	moved := make(map[*Conn]progress)
 	for _, c := range r.conns.snapshot() {
-		moved[c] = c.link.Moved()
+		moved[c] = progress{c.link.Moved(), c.sent.Load()}
 	}
 	return moved
 }
@@ -108,15 +115,17 @@ func (r *relief) sample() map[*Conn]uint64 {
 // have ended or whose flusher has not told the budget yet, is as good as freed.
 func (r *relief) weigh() (loads []load) {
 	for _, c := range r.conns.snapshot() {
-		held := float64(c.held.Load() + c.pulls.given.bytes())
-		weight := c.link.Weight() + held
-		if weight == 0 || c.ended() {
+		half, given := float64(c.held.Load()), float64(c.pulls.given.bytes())
+		l := load{
+			conn: c, weight: c.link.Weight() + given, half: half, held: half + given,
+			unread: c.link.Unread(),
+		}
+		if l.weight+l.half == 0 || c.ended() {
 			continue
 		}
-		read := c.link.Moved() - r.before[c] // all of it, if the connection is new
-		loads = append(loads, load{
-			conn: c, weight: weight, held: held, unread: c.link.Unread(), read: read,
-		})
+		before := r.before[c] // zero, if the connection is new
+		l.lately = progress{c.link.Moved() - before.read, c.sent.Load() - before.sent}
+		loads = append(loads, l)
 	}
 	return loads
 }
@@ -133,7 +142,7 @@ func (r *relief) endUnread(loads []load, most int) {
 		if total <= most {
 			return
 		}
-		if l.read < uint64(l.unread) { // else it is about to be read
+		if l.lately.read < uint64(l.unread) { // else it is about to be read
 			r.end(l.conn)
 		}
 		total -= l.unread
@@ -147,7 +156,7 @@ func (r *relief) lighten(loads []load, most float64) {
 	others, total := float64(r.budget.Held()), 0.0
 	for _, l := range loads {
 		others -= l.held
-		total += l.weight
+		total += l.weight + l.half
 	}
 	most = max(most-others, float64(r.budget.Limit/8))
 	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.slowness(), a.slowness()) })
@@ -156,7 +165,7 @@ func (r *relief) lighten(loads []load, most float64) {
 			return
 		}
 		r.end(l.conn)
-		total -= l.weight
+		total -= l.weight + l.half
 	}
 }
 

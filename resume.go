@@ -74,7 +74,7 @@ func (a *absences) keep(c *Conn, why *CloseError) bool {
 	if a.grace == 0 || c.proto != protoV1 || !lost(why) || a.gate.isShut() {
 		return false
 	}
-	if a.full() {
+	if a.full() && why.Err != errResumed { // that one is taken the place of at once
 		return c.absent() // those that are may come back nevertheless
 	}
 	was := a.index.suspend(c)
