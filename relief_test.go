@@ -365,37 +365,6 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 	})
 }
 
-// What absent connections take comes back by itself, and not from those that are there: only the
-// one with a large backlog is ended.
-func TestAbsencesEndNoOthers(t *testing.T) {
-	bubble(t, glut(1<<20), func(t *testing.T, b *bed) {
-		var small []*client
-		for user := range strings.SplitSeq("abcde", "") {
-			c := b.stalled(user)
-			b.swamp(realtime.ToUser(user), 3, 1000)
-			small = append(small, c)
-		}
-		hog := b.stalled("hog")
-		synctest.Wait()
-		for i := 0; b.Stats().MemoryBytes < 820_000; i++ {
-			c, _ := b.session(fmt.Sprint("gone ", i))
-			for room := range 20 {
-				_, err := b.Join(t.Context(), c.conn.ID(), fmt.Sprint("room ", room))
-				require.NoError(t, err)
-			}
-			c.Drop()
-			synctest.Wait()
-		}
-		b.swamp(realtime.ToUser("hog"), 4, 100_000)
-		time.Sleep(2 * time.Second)
-		synctest.Wait()
-		require.Error(t, hog.conn.Context().Err())
-		for _, c := range small {
-			require.NoError(t, c.conn.Context().Err())
-		}
-	})
-}
-
 // What is held for those who are absent, whom nobody could end, is no reason to end those that read.
 func TestAbsencesEndNobody(t *testing.T) {
 	o := glut(2 << 20)
