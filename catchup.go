@@ -33,7 +33,12 @@ func (k *catcher) gave(behind *pulls, key uint64) {
 	k.tally.frames.Budget.Hold(int64(behind.given.add(key)))
 }
 
-// forget frees what is remembered of a connection that has ended.
+// end frees what is remembered of a connection that has ended.
+func (k *catcher) end(behind *pulls) {
+	k.tally.frames.Budget.Hold(-int64(behind.given.end()))
+}
+
+// forget has a connection get again what it has got.
 func (k *catcher) forget(behind *pulls) {
 	k.tally.frames.Budget.Hold(-int64(behind.given.clear()))
 }

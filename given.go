@@ -23,13 +23,14 @@ type given struct {
 	keys map[uint64]struct{}
 	ring []uint64 // the oldest is at next, once it is full
 	next int
+	over bool // the connection has ended
 }
 
 // add notes a message, and returns how many bytes that takes.
 func (g *given) add(key uint64) (bytes int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, known := g.keys[key]; known {
+	if _, known := g.keys[key]; known || g.over {
 		return 0
 	}
 	if g.keys == nil {
@@ -65,6 +66,14 @@ func (g *given) bytes() int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return givenBytes * int64(len(g.ring))
+}
+
+// end is clear for good: a delivery that is under way adds nothing any more.
+func (g *given) end() (bytes int) {
+	g.mu.Lock()
+	g.over = true
+	g.mu.Unlock()
+	return g.clear()
 }
 
 // clear forgets all, and returns how many bytes they have taken.

@@ -212,16 +212,14 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 	}
 	ss.tally.add(ended(why.Cause), 1)
 	stays := ss.absences.keep(&s.conn, why)
-	if !stays {
-		ss.index.depart(&s.conn)
-	}
+	departs := !stays && ss.index.depart(&s.conn) != gone // else another one has its place already
 	<-s.conn.link.Done()
-	if !stays {
+	if departs {
 		ss.index.users.inboxes.departed(&s.conn)
 	}
 	s.reader.close()
 	s.conn.transport.release()
-	ss.index.catcher.forget(&s.conn.pulls)
+	ss.index.catcher.end(&s.conn.pulls)
 	if !stays {
 		ss.index.conns.drop(s.conn.id, &s.conn)
 	}
