@@ -14,7 +14,7 @@ import (
 // before anything was read.
 func (ib *inboxes) departed(c *Conn) {
 	if ib.strikes.max == 0 || c.proto != protoV1 || !brokenDown(c.end.Load()) || c.inbox == nil ||
-		!c.heard.Load() {
+		c.sent.Load() == 0 {
 		return // the inbox of one that did not break down may be about to be opened
 	}
 	ib.carrier().spawn(func() {

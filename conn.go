@@ -39,7 +39,6 @@ type Conn struct {
 	pulls    pulls
 	inbox    *feed         // nil if it has none
 	over     atomic.Int64  // when it ended, as a c.now(); 0 before
-	heard    atomic.Bool   // anything has come in
 	held     atomic.Int64  // bytes of the message that is being read
 	sent     atomic.Uint64 // bytes from the peer
 

@@ -82,9 +82,6 @@ func (r *reader) init(rs *readers, c *Conn) {
 func (r *reader) alive(n int) {
 	r.c.alive()
 	r.c.sent.Add(uint64(n))
-	if !r.c.heard.Load() {
-		r.c.heard.Store(true)
-	}
 	r.putOff(n)
 	if !r.c.ended() {
 		return
