@@ -23,12 +23,7 @@ func (m *Manager) Room(name string) Room { return Room{m, name} }
 func (r Room) Name() string { return r.name }
 
 // check returns an error if there can be no such room, as of a zero Room.
-func (r Room) check() error {
-	if err := ValidName(r.name); err != nil {
-		return about("room", err)
-	}
-	return nil
-}
+func (r Room) check() error { return checkRoom(r.name) }
 
 // Members returns the users in the room, each once and in order. Anonymous
 // connections are not among them. It does not block; ctx and the error, which is
@@ -131,14 +126,6 @@ func (m *Manager) User(id string) User { return User{m, id} }
 
 // ID returns the user's id.
 func (u User) ID() string { return u.id }
-
-// checkUser returns an error if there can be no such user, as of a zero User.
-func checkUser(id string) error {
-	if err := validUser(id); err != nil {
-		return about("user", err)
-	}
-	return nil
-}
 
 // Count returns how many connections the user has. It does not block; ctx and the
 // error, which is nil, are for brokers that know the users of other processes.

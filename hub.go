@@ -209,8 +209,8 @@ func (m *Manager) Join(ctx context.Context, connID, room string) (joined bool, e
 //
 // It returns what Join returns, and the broker's error.
 func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) (Joined, error) {
-	if err := ValidName(room); err != nil {
-		return Joined{}, about("room", err)
+	if err := checkRoom(room); err != nil {
+		return Joined{}, err
 	}
 	c := m.Conn(connID)
 	if c == nil {
@@ -226,8 +226,8 @@ func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) 
 // does not block. It returns ErrName for an invalid room, and ErrNotFound if there is no such
 // connection.
 func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err error) {
-	if err := ValidName(room); err != nil {
-		return false, about("room", err)
+	if err := checkRoom(room); err != nil {
+		return false, err
 	}
 	c := m.Conn(connID)
 	if c == nil {

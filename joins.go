@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"github.com/realtime-go/realtime/internal/engine"
@@ -96,8 +95,8 @@ func (x *index) goBack(ctx context.Context, c *Conn, e *entry) error {
 
 // prepare finds out where the connection begins. If it returns no error, finish has to be called.
 func (x *index) prepare(ctx context.Context, e *entry) (err error) {
-	if err := ValidName(e.room); err != nil {
-		return fmt.Errorf("room: %w", err)
+	if err := checkRoom(e.room); err != nil {
+		return err
 	}
 	if e.traits = x.traits(e.room); !e.traits.keeps() {
 		if e.from.Since != (Position{}) {

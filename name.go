@@ -62,6 +62,22 @@ func validUser(id string) error {
 	return ValidName(id)
 }
 
+// checkRoom and checkUser return an error that says what it is about, if there can be no such room
+// or user.
+func checkRoom(name string) error {
+	if err := ValidName(name); err != nil {
+		return about("room", err)
+	}
+	return nil
+}
+
+func checkUser(id string) error {
+	if err := validUser(id); err != nil {
+		return about("user", err)
+	}
+	return nil
+}
+
 // validMethod is ValidName for a method, which is at most as long as a message type.
 func validMethod(s string) error {
 	if len(s) > maxMethod {

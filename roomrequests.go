@@ -14,8 +14,8 @@ var errEpoch = errors.New("realtime: the room has another epoch")
 
 // joinRequest makes the client a member, at the position that it names.
 func (d *requester) joinRequest(c *Conn, r *request) error {
-	if err := ValidName(r.room); err != nil {
-		return about("room", err)
+	if err := checkRoom(r.room); err != nil {
+		return err
 	}
 	began := d.denials.begin()
 	defer d.denials.end()
@@ -37,8 +37,8 @@ func (d *requester) joinRequest(c *Conn, r *request) error {
 // recoverRequest has a member go back to the position that it names, also in a room that it could
 // not join by itself.
 func (d *requester) recoverRequest(c *Conn, r *request) error {
-	if err := ValidName(r.room); err != nil {
-		return about("room", err)
+	if err := checkRoom(r.room); err != nil {
+		return err
 	}
 	if !c.isIn(r.room) { // nobody is asked what it may do there
 		return errNoMember
@@ -63,8 +63,8 @@ func (d *requester) newEntry(c *Conn, r *request) *entry {
 }
 
 func (d *requester) leaveRequest(c *Conn, r *request) error {
-	if err := ValidName(r.room); err != nil {
-		return about("room", err)
+	if err := checkRoom(r.room); err != nil {
+		return err
 	}
 	if !d.allowed(c, Action{Kind: ActionLeave, Room: r.room, Conn: c.id}) {
 		return ErrForbidden
@@ -82,8 +82,8 @@ func (d *requester) leaveRequest(c *Conn, r *request) error {
 // presenceRequest answers with who is in a room. The answer takes its place among the
 // announcements of the room: what is announced behind it, it does not know.
 func (d *requester) presenceRequest(c *Conn, r *request) error {
-	if err := ValidName(r.room); err != nil {
-		return about("room", err)
+	if err := checkRoom(r.room); err != nil {
+		return err
 	}
 	if !d.allowed(c, Action{Kind: ActionMembers, Room: r.room}) {
 		return ErrForbidden
@@ -112,8 +112,8 @@ func (d *requester) presenceRequest(c *Conn, r *request) error {
 
 // historyRequest answers with messages that a room has kept, in their order.
 func (d *requester) historyRequest(c *Conn, r *request) error {
-	if err := ValidName(r.room); err != nil {
-		return about("room", err)
+	if err := checkRoom(r.room); err != nil {
+		return err
 	}
 	if !d.allowed(c, Action{Kind: ActionHistory, Room: r.room}) {
 		return ErrForbidden
