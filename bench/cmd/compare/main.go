@@ -7,8 +7,9 @@
 // It clones both into a temporary folder, builds each once, and measures them in turns: the
 // workloads of the matrix with one generator, which is that of this tree, allocations of the
 // benchmarks, and the instructions of some of them. So whatever the machine does meanwhile, it does
-// to both. It prints medians and ratios, head to base. A row that only one of them has is listed
-// and not compared; benchmarks are found by their names, in whatever package they are.
+// to both. It prints the medians of each, and the median of the ratios of head to base within the
+// pairs. A row that only one of them has is listed and not compared; benchmarks are found by their
+// names, in whatever package they are.
 //
 // Instructions are counted by perf or else by callgrind. They are the number that a loaded machine
 // changes the least.

@@ -42,13 +42,27 @@ func (r *row) medians() (base, head float64) {
 	return of(0), of(1)
 }
 
+// ratio is the median of what the pairs say, each measured one right after the other: what the
+// machine does meanwhile changes the two of a pair alike, and medians of all less alike. It is zero
+// if base is.
+func (r *row) ratio() float64 {
+	var rs []float64
+	for i := range min(len(r.values[0]), len(r.values[1])) {
+		if base := r.values[0][i]; base != 0 {
+			rs = append(rs, r.values[1][i]/base)
+		}
+	}
+	slices.Sort(rs)
+	return trial.Median(rs)
+}
+
 // compared reports whether both have the row.
 func (r *row) compared() bool { return len(r.values[0]) > 0 && len(r.values[1]) > 0 }
 
 // exceeds reports whether head takes more than limit times what base takes.
 func (r *row) exceeds(limit float64) bool {
 	base, head := r.medians()
-	return limit > 0 && r.compared() && head > base*limit
+	return limit > 0 && r.compared() && (r.ratio() > limit || base == 0 && head > 0)
 }
 
 // over returns how many rows exceed a limit.
@@ -83,7 +97,7 @@ func (t *table) report(limit float64) string {
 			mark = " (!)"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s%s |\n", key, trial.Number(base), trial.Number(head),
-			trial.Ratio(head, base), mark)
+			trial.Ratio(r.ratio(), 1), mark)
 	}
 	for i, keys := range alone {
 		if len(keys) > 0 {

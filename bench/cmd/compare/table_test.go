@@ -15,7 +15,7 @@ func TestTable(t *testing.T) {
 		sides: [2]*side{{name: "old"}, {name: "new"}}, rows: map[string]*row{},
 		notes: []string{"A note."},
 	}
-	for i, values := range [][]float64{{10, 11, 30}, {40, 11, 12}} {
+	for i, values := range [][]float64{{10, 20, 30}, {11, 21, 33}} {
 		for _, v := range values {
 			tab.add(i, "push", "µs", v)
 		}
@@ -26,7 +26,7 @@ func TestTable(t *testing.T) {
 	tab.add(1, "born", "µs", 1)
 	const want = `| what | old | new | ratio |
 |---|--:|--:|--:|
-| push, µs | 11.0 | 12.0 | 1.09 (!) |
+| push, µs | 20.0 | 21.0 | 1.10 (!) |
 | none, allocations | – | 1.00 | – (!) |
 
 Only old has: gone, µs
@@ -38,7 +38,7 @@ A note.
 	if got := tab.report(1.05); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	for limit, want := range map[float64]int{0: 0, 1.05: 2, 1.1: 1} {
+	for limit, want := range map[float64]int{0: 0, 1.05: 2, 1.11: 1} {
 		if got := tab.over(limit); got != want {
 			t.Errorf("above %g: %d, want %d", limit, got, want)
 		}
