@@ -1,6 +1,9 @@
 package realtime
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // ratePatience is how long a client may be slowed down without a break.
 const ratePatience = 10 * time.Second
@@ -50,3 +53,11 @@ func (a *allowance) message(
 
 // rested says that the client has waited, and not sent on meanwhile.
 func (a *allowance) rested() { a.slowSince = 0 }
+
+// bill is what the messages of a client have cost beside themselves, of which its reader does not
+// know yet. Safe for concurrent use.
+type bill struct {
+	messages  atomic.Int64 // decisions of the application: each as much as a message
+	bytes     atomic.Int64 // that were read or sent because the client asked
+	receivers atomic.Int64
+}

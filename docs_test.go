@@ -133,16 +133,6 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 	require.ElementsMatch(t, slices.Collect(maps.Values(constants(t, "command.go", "code"))), documented)
 }
 
-// The table of layers in ARCHITECTURE.md is the one that TestLayers holds.
-func TestLayersAreDocumented(t *testing.T) {
-	var documented [][]string
-	row := regexp.MustCompile(`(?m)^\| \d+ \| ([a-z0-9 ]+) \|$`)
-	for _, m := range row.FindAllStringSubmatch(read(t, "docs/ARCHITECTURE.md"), -1) {
-		documented = append(documented, strings.Fields(m[1]))
-	}
-	require.Equal(t, layers, documented)
-}
-
 // Every file that a document links to exists, and no document is long-winded.
 func TestLinksInDocs(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)

@@ -1,9 +1,6 @@
 package realtime
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // limit is how much of something may be used: rate in a second, and burst at once. The zero
 // value is without limit.
@@ -63,22 +60,4 @@ func (b *bucket) owed(l limit) time.Duration {
 		return 0
 	}
 	return time.Duration((b.missing - l.burst) / l.rate * float64(time.Second))
-}
-
-// number fills in a default, and makes zero of a negative number.
-func number[T int | time.Duration](v *T, def T) {
-	switch {
-	case *v == 0:
-		*v = def
-	case *v < 0:
-		*v = 0
-	}
-}
-
-// bill is what the messages of a client have cost beside themselves, of which its reader does not
-// know yet. Safe for concurrent use.
-type bill struct {
-	messages  atomic.Int64 // decisions of the application: each as much as a message
-	bytes     atomic.Int64 // that were read or sent because the client asked
-	receivers atomic.Int64
 }

@@ -1,0 +1,13 @@
+package realtime
+
+import "time"
+
+// number fills in a default, and makes zero of a negative number.
+func number[T int | time.Duration](v *T, def T) {
+	switch {
+	case *v == 0:
+		*v = def
+	case *v < 0:
+		*v = 0
+	}
+}

@@ -1,0 +1,36 @@
+package realtime_test
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The table of packages in ARCHITECTURE.md is what the compiler sees: what each package of this
+// module says of itself, and which others it imports.
+func TestImports(t *testing.T) {
+	const module = "github.com/realtime-go/realtime"
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}|{{.Doc}}|{{join .Imports " "}}`, "./...").Output()
+	require.NoError(t, err)
+	table := "| package | what it is | imports |\n|---|---|---|\n"
+	for line := range strings.Lines(string(out)) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		path, doc, imports := cells[0], cells[1], strings.Fields(cells[2])
+		if strings.HasPrefix(path, module+"/examples/") {
+			continue
+		}
+		var own []string
+		for _, one := range imports {
+			require.NotEqual(t, "unsafe", one, path)
+			if one == module || strings.HasPrefix(one, module+"/") {
+				own = append(own, strings.TrimPrefix(one, "github.com/realtime-go/"))
+			}
+		}
+		name := strings.TrimPrefix(path, "github.com/realtime-go/")
+		table += fmt.Sprintf("| %s | %s | %s |\n", name, doc, strings.ReplaceAll(strings.Join(own, ", "), "realtime/", ""))
+	}
+	require.Contains(t, read(t, "docs/ARCHITECTURE.md"), table)
+}
