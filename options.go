@@ -88,7 +88,8 @@ type Options struct {
 	HandshakeRate      int
 	MaxRoomsPerConn    int // rooms that one connection is in: 100
 	// MaxMessageBytes bounds a message from a client: 64 KiB; more ends it with 1009. It must go on,
-	// at 1 KiB a second: one of which less has come for 10 s ends the connection with 1008.
+	// at 1 KiB a second: one of which less has come for 10 s ends the connection with 1008. Over
+	// TLS 26 s, as nothing of a record is seen before all of it has come.
 	MaxMessageBytes int
 
 	// CompressFrom is from how many bytes on a message is compressed for the clients that
@@ -173,7 +174,8 @@ type Options struct {
 	SweepInterval time.Duration
 	// WriteTimeout is how long a client may take nothing of what waits for it: 10 s, and a second
 	// more for each KiB that it was sent last, 96 at most, as that much may lie in buffers on
-	// the way. So clients that read 1 KiB a second are not ended, however long a message takes.
+	// the way, and over TLS 16 s more, for a record. So clients that read 1 KiB a second are not
+	// ended, however long a message takes.
 	// Negative means the default.
 	WriteTimeout time.Duration
 	// DrainWindow is over how much time Shutdown spreads its goodbyes to plain clients, so that
