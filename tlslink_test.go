@@ -91,6 +91,35 @@ func TestSlowSenderOverTLS(t *testing.T) {
 	})
 }
 
+// Whoever waits for the answers is slowed down, and kept, also where it cannot be seen without
+// reading whether more has come.
+func TestClientThatWaitsForItsAnswersIsKeptOverTLS(t *testing.T) {
+	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
+		_, _, err := nextFrame(c.br)
+		require.NoError(t, err)
+		for range 500 {
+			c.send(masked(0x81, "ping"))
+			_, payload, err := nextFrame(c.br)
+			require.NoError(t, err)
+			require.Equal(t, "pong", payload)
+		}
+	})
+}
+
+// Whoever does not wait for them is ended there too.
+func TestClientThatNeverSlowsDownIsEndedOverTLS(t *testing.T) {
+	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
+		start, end := time.Now(), c.fate()
+		go func() {
+			for err := error(nil); err == nil; {
+				_, err = io.WriteString(c, masked(0x81, "ping"))
+			}
+		}()
+		require.Equal(t, realtime.CloseRate, <-end)
+		require.InDelta(t, 10, time.Since(start).Seconds(), 1)
+	})
+}
+
 // A client that reads a KiB a second over TLS stays, however long a message takes.
 func TestSlowReaderOverTLS(t *testing.T) {
 	for name, rate := range map[string]int{"a KiB a second": 1100, "4 KB a second": 4000} {
