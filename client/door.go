@@ -148,8 +148,8 @@ func refused(res *http.Response, err error) *DialError {
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	wait := time.Duration(0)
-	if n, err := strconv.Atoi(value); err == nil {
-		wait = time.Duration(min(n, int(maxWait/time.Second))) * time.Second
+	if n, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {
+		wait = time.Duration(min(max(n, 0), int(maxWait/time.Second))) * time.Second
 	} else if at, err := http.ParseTime(value); err == nil {
 		now, err := http.ParseTime(h.Get("Date"))
 		if err != nil {
