@@ -15,7 +15,7 @@ import { Requests, type Body, type Line, type Manner } from "./requests.js";
 import { ClientRoom } from "./room.js";
 import { Seen } from "./seen.js";
 import type { Source } from "./source.js";
-import { toHistory, toMark, type Frame } from "./wire.js";
+import { toCount, toHistory, toMark, toMilliseconds, type Frame } from "./wire.js";
 
 const CALL_TIMEOUT = 10_000; // milliseconds
 const MOST_LEFT = 1_000;
@@ -145,7 +145,7 @@ export class RealtimeClient implements Client {
         type: string, content?: unknown, { key, ttl, receipt = false }: SendOptions = {},
       ): Promise<any> => {
         const message = { message_type: type, content, message_id: randomId() };
-        const wishes = { key, ttl_ms: ttl && Math.ceil(ttl), receipt: receipt || undefined };
+        const wishes = { key, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
         const body = { type: "send", ...to, ...message, ...wishes };
         const answer = await this.#ask(body, { repeat: true });
         return receipt ? answer ?? {} : undefined;
@@ -158,7 +158,8 @@ export class RealtimeClient implements Client {
   ): Promise<History> {
     const { offset, epoch } = before ?? after ?? {};
     const bound = before ? { before: offset, epoch } : { after: offset, epoch };
-    return toHistory(await this.#ask({ type: "history", room, limit, ...bound }, { repeat: true }));
+    const body = { type: "history", room, limit: toCount(limit), ...bound };
+    return toHistory(await this.#ask(body, { repeat: true }));
   }
 
   #ask(body: Body, manner: Manner): Promise<any> {
