@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"math"
+	"reflect"
 	"testing"
 	"time"
 
@@ -32,4 +33,30 @@ func TestLargestNumbers(t *testing.T) {
 		require.NoError(t, carol.JoinFrom(t.Context(), "lobby", realtime.From{Last: -1}))
 		require.Empty(t, carol.got())
 	})
+}
+
+// TestExtremeOptions has a conversation, and a loss in it, with the largest and smallest numbers.
+func TestExtremeOptions(t *testing.T) {
+	for _, n := range []int64{math.MaxInt64, math.MinInt64, 1} {
+		bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+			var o client.DialOptions
+			for _, f := range reflect.ValueOf(&o).Elem().Fields() {
+				if f.CanInt() {
+					f.SetInt(n)
+				}
+			}
+			if n == 1 { // room for the conversation
+				o.MaxMessageBytes, o.PingInterval, o.PongTimeout = 1<<10, time.Second, time.Second
+			}
+			alice := w.dialWith("alice", o)
+			require.NoError(t, alice.Join(t.Context(), "lobby"))
+			require.NoError(t, alice.say("lobby", "hi"))
+			require.Equal(t, []string{`alice@lobby: "hi"`}, alice.got())
+			time.Sleep(time.Hour)
+			w.cut()
+			alice.back()
+			require.NoError(t, alice.say("lobby", "again"))
+			require.Contains(t, alice.got(), `alice@lobby: "again"`)
+		})
+	}
 }
