@@ -174,8 +174,7 @@ type Options struct {
 	SweepInterval time.Duration
 	// WriteTimeout is how long a client may take nothing of what waits for it: 10 s, and a second
 	// more for each KiB that it was sent last, 96 at most, as that much may lie in buffers on
-	// the way, and over TLS 16 s more, for a record. So clients that read 1 KiB a second are not
-	// ended, however long a message takes.
+	// the way. So clients that read 1 KiB a second are not ended, however long a message takes.
 	// Negative means the default.
 	WriteTimeout time.Duration
 	// DrainWindow is over how much time Shutdown spreads its goodbyes to plain clients, so that

@@ -26,8 +26,10 @@ const firstBuffer = 512
 // tlsRecord is how many bytes a record of TLS has at most, RFC 8446 section 5.1.
 const tlsRecord = 16 << 10
 
-// ownWrite is how much a goroutine writes at once that may have to wait with it.
-const ownWrite = tlsRecord
+// ownWrite is how much a goroutine writes at once that may have to wait with it. Over TLS that is a
+// record, of which neither side sees anything before all of it has gone: so a peer of 1 KiB/s must
+// take it within the time that either waits, which is 10 s.
+const ownWrite = 8 << 10
 
 // fullTime is from how much time on a write must have waited for its peer. A write to a socket with
 // room in it takes microseconds, and more on a busy machine.
@@ -152,9 +154,6 @@ func (s *socket) unseen() int {
 	}
 	return tlsRecord
 }
-
-// Unseen is engine.CoarseWire.
-func (s *socket) Unseen() int { return s.unseen() }
 
 func (s *socket) discard() {
 	_ = s.nc.SetReadDeadline(time.Now().Add(closeGrace))

@@ -246,9 +246,6 @@ func (l *Link) take(b *batch) {
 // used up its time.
 func (l *Link) deadline() {
 	by := l.due.Add(l.cfg.writeTimeout())
-	if w, ok := l.wire.(CoarseWire); ok {
-		by = by.Add(perKiB / 1024 * time.Duration(w.Unseen()))
-	}
 	if l.goodbye != nil && l.goodbye.by.Before(by) {
 		by = l.goodbye.by
 	}

@@ -61,14 +61,6 @@ type Wire interface {
 	Close() error
 }
 
-// CoarseWire is a Wire of which some bytes are taken as a whole or not at all: records of TLS. Until
-// then nothing tells a peer that takes them slowly from one that takes none.
-type CoarseWire interface {
-	Wire
-	// Unseen returns how many bytes these are.
-	Unseen() int
-}
-
 // Meter is told how a write goes on, by the goroutine that writes.
 type Meter interface {
 	// Took says that the wire has taken n bytes more, and whether it was full before that.
