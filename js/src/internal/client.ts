@@ -19,6 +19,7 @@ import { toCount, toHistory, toMark, toMilliseconds, type Frame } from "./wire.j
 
 const CALL_TIMEOUT = 10_000; // milliseconds
 const MOST_LEFT = 1_000;
+const TOKEN_PATIENCE = 30_000; // milliseconds, for a newer one
 
 /** RealtimeClient is what an application has of a connection. Its contents have no types yet. */
 export class RealtimeClient implements Client {
@@ -43,6 +44,7 @@ export class RealtimeClient implements Client {
   #first = true; // connection
   #line: Line | undefined; // while it is open
   #renewing: Line | undefined; // that a newer token is asked for
+  #renewedAt = 0; // when that was
 
   constructor(source: Source, Socket: Socket, outbox: Outbox | undefined, forget: () => void) {
     this.#source = source;
@@ -295,10 +297,13 @@ export class RealtimeClient implements Client {
   /** Gives the server a newer token. If there is none it ends the connection in a while. */
   async #refresh(): Promise<void> {
     const line = this.#line;
-    if (!this.#source.renews || line === this.#renewing) return; // one at a time
+    const now = performance.now();
+    const hangs = () => performance.now() - this.#renewedAt >= TOKEN_PATIENCE;
+    if (!this.#source.renews || (line === this.#renewing && !hangs())) return; // one at a time
     this.#renewing = line;
+    this.#renewedAt = now;
     const token = await this.#source.token().catch(() => undefined);
-    if (line !== this.#line) return;
+    if (line !== this.#line || now !== this.#renewedAt || hangs()) return; // too late
     this.#renewing = undefined;
     if (token) this.#requests.make({ type: "refresh", token }, () => {});
   }
