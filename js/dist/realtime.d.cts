@@ -146,8 +146,8 @@ export interface SendOptions {
     /** A name of at most 64 bytes: of kept messages with the same one, a client that has missed several may get only the newest. */
     key?: string;
     /**
-     * Milliseconds for which the message is of use, from when the server gets it. Default: as long as
-     * it is kept.
+     * Milliseconds for which the message is of use, from when the server gets it. Negative: it is not
+     * kept. Default: as long as it is kept.
      */
     ttl?: number;
     /** Whether to tell what has become of the message. Default: false. */
