@@ -265,6 +265,7 @@ export class RealtimeClient implements Client {
     if (mark && place && !place.comesTo(mark, prev)) return;
     const work = this.#show(message, !!mark && !!place?.asked(mark));
     if (mark) place?.took(mark, work);
+    if (message.id !== undefined && place !== this.#inbox) this.#inbox.shown(work);
   }
 
   /**
