@@ -44,13 +44,15 @@ func brokenDown(why *CloseError) bool {
 func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 	f, reader := c.inbox, ib.reader(c)
 	f.mu.Lock()
-	told := Position{f.last.Epoch, f.told}
+	told, first := Position{f.last.Epoch, f.told}, f.first
 	f.mu.Unlock()
 	at, err := ib.carrier().cursor(ctx, f.stream, reader)
-	if err != nil || at.Epoch != told.Epoch || at.Offset >= told.Offset {
+	if err != nil || first == 0 || at.Epoch != told.Epoch || at.Offset >= told.Offset {
 		return err
 	}
-	page, err := ib.carrier().read(ctx, f.stream, Query{After: at.Offset, Before: told.Offset + 1})
+	// What is in front of the first was not given: there is a newer message of its key, for example.
+	after := max(at.Offset, first-1)
+	page, err := ib.carrier().read(ctx, f.stream, Query{After: after, Before: told.Offset + 1})
 	if err != nil {
 		return err
 	}

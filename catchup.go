@@ -33,6 +33,11 @@ func (k *catcher) gave(behind *pulls, key uint64) {
 	k.tally.frames.Budget.Hold(int64(behind.given.add(key)))
 }
 
+// settle is given.settle.
+func (k *catcher) settle(behind *pulls, key uint64, got bool) {
+	k.tally.frames.Budget.Hold(int64(behind.given.settle(key, got)))
+}
+
 // end frees what is remembered of a connection that has ended.
 func (k *catcher) end(behind *pulls) {
 	k.tally.frames.Budget.Hold(-int64(behind.given.end()))
@@ -170,20 +175,32 @@ func (k *catcher) connect(f *feed) bool {
 // giveAll gives what is for the client. It reports false if the queue had no room; up to done it
 // has them.
 func (k *catcher) giveAll(f *feed, parts []part) bool {
-	for _, p := range parts {
-		behind := f.conn.behind()
-		if p.frame != nil && (p.key == 0 || !behind.given.has(p.key)) {
-			if !f.give(p.frame, p.at, p.prev, k.tally) {
-				return false
-			}
-			if p.key != 0 {
-				k.gave(behind, p.key)
-			}
-			k.tally.add(cCaughtUp, 1)
+	for i := range parts {
+		p := &parts[i]
+		if p.frame != nil && !k.give(f, p) {
+			return false
 		}
 		f.done, f.skipped = p.at, f.skipped || p.large
 	}
 	return true
+}
+
+// give gives a part, unless the client has it from another stream. It reports false if the queue
+// had no room.
+func (k *catcher) give(f *feed, p *part) bool {
+	behind := f.conn.behind()
+	if p.key != 0 && !behind.given.begin(p.key) {
+		f.dealt(p.at)
+		return true
+	}
+	got := f.give(p.frame, p.at, p.prev, k.tally)
+	if p.key != 0 {
+		k.settle(behind, p.key, got)
+	}
+	if got {
+		k.tally.add(cCaughtUp, 1)
+	}
+	return got
 }
 
 // lose gives up what cannot be recovered, and tells the client. It goes on with what is kept, and

@@ -156,35 +156,34 @@ func (d *delivery) anyone() bool {
 }
 
 // wants reports whether c is not left out and has not had the message, from another part or where
-// it has caught up.
+// it has caught up. If so, push or missed has to be called: until then c does not get the message
+// where it catches up.
 func (d *delivery) wants(c *Conn) bool {
-	return !d.except.has(c) && (d.key == 0 || !c.pulls.given.has(d.key)) &&
-		(d.audience == nil || d.audience.admit(c.link))
+	return !d.except.has(c) && (d.audience == nil || d.audience.admit(c.link)) &&
+		(d.key == 0 || c.pulls.given.begin(d.key))
 }
 
 func (d *delivery) push(r *receiver, c *Conn, policy engine.Policy) (queued bool) {
-	if queued = r.push(&d.frames, d.class, policy) == engine.Queued; queued {
-		d.result.Queued++
-		d.had(c)
-		return true
+	if queued = r.push(&d.frames, d.class, policy) == engine.Queued; !queued {
+		d.result.Dropped++
+		d.missed(c)
+		return false
 	}
-	d.result.Dropped++
-	d.missed(r.link)
-	return false
+	d.result.Queued++
+	if d.key != 0 { // it may come across it in a stream that it catches up on
+		d.x.catcher.settle(&c.pulls, d.key, c.pulls.busy.Load())
+	}
+	return true
 }
 
 // missed notes that a connection has not got the message after all: it may have better luck with
 // another part, and must not be taken for one that has it when it catches up.
-func (d *delivery) missed(l *engine.Link) {
+func (d *delivery) missed(c *Conn) {
 	if d.audience != nil {
-		d.audience.retract(l)
+		d.audience.retract(c.link)
 	}
-}
-
-// had notes that c has got the message, if it may come across it in a stream that it catches up on.
-func (d *delivery) had(c *Conn) {
-	if d.key != 0 && c.pulls.busy.Load() {
-		d.x.catcher.gave(&c.pulls, d.key)
+	if d.key != 0 {
+		d.x.catcher.settle(&c.pulls, d.key, false)
 	}
 }
 
@@ -218,8 +217,10 @@ func (d *delivery) history(name string, p *Publication) {
 	for i := range r.members {
 		m := &r.members[i]
 		switch {
-		case m.aside || !anyone && !d.wants(m.conn):
+		case m.aside:
 			d.hand(m.feed, m.conn, p)
+		case !anyone && !d.wants(m.conn):
+			d.pass(m.feed, m.conn, p)
 		case !d.push(&m.receiver, m.conn, r.traits.policy):
 			d.slip(m.feed, p)
 		}
@@ -259,21 +260,31 @@ func (d *delivery) hand(f *feed, c *Conn, p *Publication) {
 	case f.ahead:
 		d.meet(f, p)
 	case f.behind:
-		if d.audience != nil && d.audience.has(c.link) {
-			d.had(c)
+		if d.key != 0 && d.audience != nil && d.audience.has(c.link) {
+			d.x.catcher.gave(&c.pulls, d.key) // it comes across it
 		}
 		f.hold(p)
 	case !d.wants(c):
-		f.pass(p, false)
-		if f.leftOut >= maxLeftOut && f.inform(p.Position.Offset, f.traits.policy, d.x.tally) {
-			f.set(false)
-		}
-	case f.inform(p.Prev, f.traits.policy, d.x.tally) && d.push(&f.receiver, c, f.traits.policy):
+		d.pass(f, c, p)
+	case !f.inform(p.Prev, f.traits.policy, d.x.tally):
+		d.missed(c)
+		d.slip(f, p)
+	case d.push(&f.receiver, c, f.traits.policy):
 		f.gave(p.Position)
 		f.set(false)
 	default:
-		d.missed(c.link)
 		d.slip(f, p)
+	}
+}
+
+// pass is for a feed whose client does not get p here.
+func (d *delivery) pass(f *feed, c *Conn, p *Publication) {
+	f.pass(p, false)
+	if !d.except.has(c) { // it has it
+		f.dealt(p.Position)
+	}
+	if f.leftOut >= maxLeftOut && f.inform(p.Position.Offset, f.traits.policy, d.x.tally) {
+		f.set(false)
 	}
 }
 

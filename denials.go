@@ -31,6 +31,8 @@ const (
 	// that takes longer is a no.
 	maxThrown = 10_000
 	minBans   = 64
+	// unsureTime is after how long he may try again of whom it is not known whether he was thrown out.
+	unsureTime = time.Second
 )
 
 // decision is the number of whoever was thrown out last when it began, plus one. Zero
@@ -98,6 +100,14 @@ func (d *denials) deny(b ban, how time.Duration) {
 
 // check returns an error if somebody must stay outside: one that matches ErrDenied.
 func (d *denials) check(began decision, b ban) error {
+	if e := d.find(began, b); e != nil {
+		return e
+	}
+	return nil
+}
+
+// find returns why somebody must stay outside, nil if he need not.
+func (d *denials) find(began decision, b ban) *deniedError {
 	if b.user == "" {
 		return nil
 	}
@@ -105,15 +115,15 @@ func (d *denials) check(began decision, b ban) error {
 	defer d.mu.Unlock()
 	if until, ok := d.until[b]; ok {
 		if left := time.Until(until); left > 0 {
-			return &deniedError{left}
+			return &deniedError{left: left}
 		}
 		delete(d.until, b)
 	}
 	if began == 0 {
 		return nil
 	}
-	if uint64(began) < d.first { // who knows
-		return &deniedError{}
+	if uint64(began) < d.first { // who knows: not for good, since it may be for what others did
+		return &deniedError{left: unsureTime, unsure: true}
 	}
 	if slices.Contains(d.thrown[uint64(began)-d.first:], b) {
 		return &deniedError{}
@@ -121,8 +131,12 @@ func (d *denials) check(began decision, b ban) error {
 	return nil
 }
 
-// deniedError is ErrDenied with how long it will be so, zero if he may try again.
-type deniedError struct{ left time.Duration }
+// deniedError is ErrDenied with how long it will be so, zero if he may try again. unsure says that
+// it may be a mistake.
+type deniedError struct {
+	left   time.Duration
+	unsure bool
+}
 
 func (e *deniedError) Error() string        { return ErrDenied.Error() }
 func (e *deniedError) Is(target error) bool { return target == ErrDenied }

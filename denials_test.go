@@ -2,6 +2,7 @@ package realtime_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -300,5 +301,36 @@ func TestUserFullReplaceOnlyByWhoeverOpens(t *testing.T) {
 		refuse = true
 		require.Error(t, b.dial("alice").err)
 		require.Nil(t, alice.ended())
+	})
+}
+
+// While somebody is let in, so many may be thrown out that it is not known any more whether he is
+// one of them. He is told to come again, and does not stay away for what others did.
+func TestWhoIsNotKnownToBeDeniedComesAgain(t *testing.T) {
+	var rt *realtime.Manager
+	throwMany := func() {
+		for i := range 10_001 {
+			_, err := rt.User(fmt.Sprint("mallory", i)).Disconnect(t.Context(), realtime.ClosePolicy, "")
+			require.NoError(t, err)
+		}
+	}
+	rt = newManager(t, realtime.Options{Authenticate: func(*http.Request) (realtime.Identity, error) {
+		throwMany()
+		return realtime.Identity{UserID: "alice"}, nil
+	}})
+	code, _, header := knock(t, rt, func(*http.Request) {})
+	require.Equal(t, http.StatusForbidden, code)
+	require.Equal(t, "1", header.Get("Retry-After"))
+
+	o := realtime.Options{OnConnect: func(context.Context, *realtime.Conn) error {
+		throwMany()
+		return nil
+	}}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		rt = b.Manager
+		alice := b.dial("alice")
+		require.ErrorIs(t, alice.err, realtime.ErrClosed)
+		alice.requireEnd(realtime.CloseInternal)
+		require.True(t, realtime.CloseInternal.ComeBack())
 	})
 }

@@ -194,6 +194,44 @@ func TestPagesReadRefusals(t *testing.T) {
 	require.NotEmpty(t, h.Get("Access-Control-Allow-Origin"))
 }
 
+// A browser asks before its page may ask, for each page that may: also for one whose origin has no
+// host, and where all may.
+func TestPreflight(t *testing.T) {
+	for origin, o := range map[string]realtime.Options{
+		"https://app.example.com": {Origins: []string{"https://app.example.com"}},
+		"http://site.example":     {},
+		"null":                    {Origins: []string{"null"}},
+		"file://":                 {Origins: []string{"file://"}},
+		"http://evil.example":     {InsecureAnyOrigin: true},
+	} {
+		r := httptest.NewRequest(http.MethodOptions, "http://site.example/ws", nil)
+		r.Header.Set("Origin", origin)
+		r.Header.Set("Access-Control-Request-Method", "GET")
+		r.Header.Set("Access-Control-Request-Headers", "authorization")
+		w := httptest.NewRecorder()
+		newManager(t, o).ServeHTTP(w, r)
+		require.Equal(t, http.StatusNoContent, w.Code, origin)
+		require.Equal(t, "Authorization", w.Header().Get("Access-Control-Allow-Headers"), origin)
+		require.Equal(t, origin, w.Header().Get("Access-Control-Allow-Origin"))
+	}
+}
+
+// A browser names no origin where a page asks its own server by a plain request, so a page that
+// asks why its WebSocket did not open is told that, and not that it has to name one.
+func TestRequiredOriginAndPlainRequests(t *testing.T) {
+	rt := newManager(t, realtime.Options{RequireOrigin: true})
+	code, message, _ := knock(t, rt, func(r *http.Request) {
+		r.Header.Del("Connection")
+		r.Header.Del("Upgrade")
+	})
+	require.Equal(t, http.StatusUpgradeRequired, code, message)
+	code, _, _ = knock(t, rt, func(r *http.Request) {
+		r.Header.Del("Connection")
+		r.Header.Set("Upgrade", "h2c, WebSocket")
+	})
+	require.Equal(t, http.StatusForbidden, code)
+}
+
 func TestRefusedOriginIsLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
 	rt := newManager(t, realtime.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})

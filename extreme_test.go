@@ -17,14 +17,14 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// fill sets every number and duration of a struct, and of those in it, to the largest there is.
-func fill(v reflect.Value) {
+// fill sets every number and duration of a struct, and of those in it, to n.
+func fill(v reflect.Value, n int64) {
 	for _, f := range v.Fields() {
 		switch {
 		case f.Kind() == reflect.Struct:
-			fill(f)
+			fill(f, n)
 		case f.CanInt():
-			f.SetInt(math.MaxInt64)
+			f.SetInt(n)
 		}
 	}
 }
@@ -36,7 +36,7 @@ var largest = time.Unix(1<<63-62135596801, 999999999)
 // there is: none wraps, and nothing spins.
 func TestLargestOptions(t *testing.T) {
 	var o realtime.Options
-	fill(reflect.ValueOf(&o).Elem())
+	fill(reflect.ValueOf(&o).Elem(), math.MaxInt64)
 	o.Slow, o.CompressFrom = realtime.SlowDisconnect, 0
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice", ExpiresAt: largest})
@@ -67,6 +67,40 @@ func TestLargestOptions(t *testing.T) {
 		time.Sleep(1000 * time.Hour)
 		require.Contains(t, b.members("lobby"), "alice", "it may come back for as long as that")
 	})
+}
+
+// TestSmallestOptions has a conversation while every number and every duration is the smallest that
+// there is, which means off or the default, and while it is one. Nothing spins, and nothing panics.
+func TestSmallestOptions(t *testing.T) {
+	for _, n := range []int64{math.MinInt64, -1, 1} {
+		var o realtime.Options
+		fill(reflect.ValueOf(&o).Elem(), n)
+		o.Slow, o.CompressFrom = realtime.SlowDisconnect, 0
+		if n == 1 { // room for the conversation
+			o.MaxConns, o.MemoryBudget, o.QueueBytes, o.MaxMessageBytes = 10, 1<<20, 1<<20, 1<<10
+			o.InboundBytes, o.QueueMessages, o.Inbox.Keep.Messages = 1<<10, 10, 0
+			o.StaleAfter, o.PongTimeout, o.History.Bytes = time.Minute, time.Second, 1<<10
+		}
+		bubble(t, o, func(t *testing.T, b *bed) {
+			alice := b.openV1(realtime.Identity{UserID: "alice", ExpiresAt: time.Now().Add(time.Hour)})
+			bob := b.open("bob")
+			b.join("lobby", alice, bob)
+			alice.hush()
+			bob.hush()
+			b.news(realtime.ToRoom("lobby"), "hi")
+			require.Len(t, alice.raw(), 1)
+			require.Len(t, bob.got(), 1)
+			require.NotEmpty(t, alice.asks(`{"type":"send","id":2,"room":"lobby","ttl_ms":1}`))
+			time.Sleep(50 * time.Minute)
+			synctest.Wait()
+			require.NoError(t, alice.conn.Context().Err(), n)
+			require.NoError(t, bob.conn.Context().Err(), n)
+			time.Sleep(11 * time.Minute)
+			synctest.Wait()
+			require.Error(t, alice.conn.Context().Err(), n)
+			alice.requireEnd(realtime.CloseExpired)
+		})
+	}
 }
 
 func TestRetryAfterIsNotNegative(t *testing.T) {

@@ -64,9 +64,10 @@ type feed struct {
 	first   uint64 // of an inbox: the offset of what the client was given first
 	firstAt uint64 // and how many frames must have been written for that to be
 
-	given  Position // the last that the client was given, if acks is set
-	acks   func()   // begins to acknowledge for a client that does not do so; may be nil
-	acking bool
+	given   Position // the last that the client was given, if acks is set
+	givenAt uint64   // and how many frames must have been written for that to be
+	acks    func()   // begins to acknowledge for a client that does not do so; may be nil
+	acking  bool
 }
 
 // fallBehind makes the feed get what comes after a position, of which the client knows. The caller
@@ -191,13 +192,19 @@ func (f *feed) give(frame *engine.Frame, at Position, prev uint64, t *tally) boo
 func (f *feed) gave(at Position) {
 	f.told = at.Offset
 	if f.begin != nil && f.first == 0 {
-		n := f.link.Counts()
-		f.first, f.firstAt = at.Offset, n.Written+uint64(n.Queued)
+		f.first, f.firstAt = at.Offset, f.link.Counts().Through()
 	}
+	f.dealt(at)
+}
+
+// dealt notes that the client was given everything up to a position that it is to get, here or from
+// another stream. Once it is written, that counts as taken if the client does not acknowledge.
+func (f *feed) dealt(at Position) {
 	if f.acks == nil {
 		return
 	}
-	if f.given = at; !f.acking {
+	f.given, f.givenAt = at, f.link.Counts().Through()
+	if !f.acking {
 		f.acking = true
 		f.acks()
 	}

@@ -81,8 +81,9 @@ func encodeIn(p protocol, m *Message, at *spot) *engine.Frame {
 }
 
 // largeFrame is from how many bytes on a frame of realtime.v1 is announced. A page sees nothing of
-// a message before its end, and would take a slow link for a dead one.
-const largeFrame = 24 << 10
+// a message before its end, and would take a slow link for a dead one: it may have asked for a sign
+// of life just when the message was on its way, and waits 10 s then.
+const largeFrame = 8 << 10
 
 // announced puts a frame that says how large it is in front of a large one.
 func announced(f *engine.Frame) *engine.Frame {

@@ -73,3 +73,10 @@ func TestLargeFramesAreAnnounced(t *testing.T) {
 	m := Message{Content: json.RawMessage(`"` + large + `"`)}
 	require.NotContains(t, string(encodeIn(protoPlain, &m, &spot{}).Wire()), `"large"`)
 }
+
+// A page that has asked for a sign of life while a message was on its way waits 10 s for it: what
+// takes longer at 1 KB/s is announced.
+func TestAPageIsToldOfWhatItWouldNotWaitFor(t *testing.T) {
+	m := Message{Content: json.RawMessage(`"` + strings.Repeat("x", 10_000) + `"`)}
+	require.Contains(t, string(encodeIn(protoV1, &m, &spot{}).Wire()), `"large"`)
+}

@@ -26,10 +26,36 @@ type given struct {
 	over bool // the connection has ended
 }
 
+// begin reports whether a message is new to the connection. If it is, whoever has asked gives it,
+// and calls settle: until then others wait, who have come across it in another stream.
+func (g *given) begin(key uint64) (isNew bool) {
+	g.mu.Lock()
+	if _, known := g.keys[key]; known {
+		g.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// settle ends what begin has begun, and notes the message if got. It returns how many bytes that
+// takes.
+func (g *given) settle(key uint64, got bool) (bytes int) {
+	defer g.mu.Unlock()
+	if !got {
+		return 0
+	}
+	return g.note(key)
+}
+
 // add notes a message, and returns how many bytes that takes.
 func (g *given) add(key uint64) (bytes int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.note(key)
+}
+
+// note is add while g.mu is held.
+func (g *given) note(key uint64) (bytes int) {
 	if _, known := g.keys[key]; known || g.over {
 		return 0
 	}
@@ -46,16 +72,6 @@ func (g *given) add(key uint64) (bytes int) {
 	g.ring[g.next] = key
 	g.next = (g.next + 1) % maxGiven
 	return 0
-}
-
-func (g *given) has(key uint64) bool {
-	if !g.any.Load() {
-		return false
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_, known := g.keys[key]
-	return known
 }
 
 // bytes returns how many bytes they take.

@@ -164,7 +164,7 @@ func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Ad
 	if name, ok := m.hosts.check(r, true); !ok {
 		return Identity{}, m.refuseHost(name)
 	}
-	if page, ok := m.origins.check(r); !ok || m.opts.RequireOrigin && r.Header.Get("Origin") == "" {
+	if page, ok := m.origins.check(r); !ok || m.opts.RequireOrigin && nameless(r) {
 		return Identity{}, m.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {
@@ -172,6 +172,12 @@ func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Ad
 		return Identity{}, newRefusal(http.StatusMethodNotAllowed, "use GET", cRefusedRequest)
 	}
 	return m.authenticate(r, from)
+}
+
+// nameless reports whether a request would open a connection and names no origin. One that would
+// not is a page's that asks why: a browser names none where it asks the server that it came from.
+func nameless(r *http.Request) bool {
+	return r.Header.Get("Origin") == "" && hasToken(r.Header, "Upgrade", "websocket")
 }
 
 func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, error) {
@@ -293,11 +299,12 @@ func (m *Manager) preflight(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") != http.MethodGet {
 		return false
 	}
-	if from, ok := m.origins.check(r); !ok || from == "" {
+	from := r.Header.Get("Origin")
+	if _, ok := m.origins.check(r); !ok || from == "" {
 		return false
 	}
 	h := w.Header()
-	letRead(h, r.Header.Get("Origin"))
+	letRead(h, from)
 	h.Set("Access-Control-Allow-Methods", http.MethodGet)
 	h.Set("Access-Control-Allow-Headers", "Authorization")
 	h.Set("Access-Control-Max-Age", "600")

@@ -150,9 +150,9 @@ func (ib *inboxes) acknowledge(c *Conn) {
 	f := c.inbox
 	for more := true; more; {
 		f.mu.Lock()
-		at := f.given
+		at, through := f.given, f.givenAt
 		f.mu.Unlock()
-		if !c.link.WaitWritten() {
+		if !c.link.WaitWritten(through) {
 			return
 		}
 		// The connection may have ended by now, and this is what it had.

@@ -356,6 +356,30 @@ func (b *bed) read(id realtime.Identity) *mailbox {
 	return box
 }
 
+// What need not be given because there is a newer message of its key was not what broke a client.
+func TestInboxSetsAsideWhatWasGiven(t *testing.T) {
+	o := inboxes(100)
+	var d diary
+	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
+		d.write(user + " " + string(m.Content))
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		for i := range 3 {
+			_, err := b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
+				Key: "state", Content: json.RawMessage(fmt.Sprintf(`"m%d"`, i)),
+			})
+			require.NoError(t, err)
+		}
+		b.write("bob", 3, 3)
+		id := realtime.Identity{UserID: "bob"}
+		for range 3 {
+			require.Equal(t, words(2, 3), b.read(id).said())
+		}
+		require.Equal(t, []string{`bob "m2"`}, d.read())
+		require.Equal(t, words(3, 3), b.check(id).said())
+	})
+}
+
 // Only what a client has seen, one after another, and did not go on from, is set aside.
 func TestInboxKeepsWhatNobodyHasSeen(t *testing.T) {
 	for name, breakDown := range map[string]func(b *bed, id realtime.Identity){

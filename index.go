@@ -81,9 +81,13 @@ func (x *index) enter(c *Conn) bool {
 	notice := x.userNotice(userJoined, user)
 	u := x.users.enter(user)
 	defer x.users.leave(u)
-	if err := x.denials.check(c.began, ban{user: user}); err != nil {
+	if err := x.denials.find(c.began, ban{user: user}); err != nil {
+		code := CloseRefused
+		if err.unsure { // so that its client comes back
+			code = CloseInternal
+		}
 		c.finish(&CloseError{
-			Cause: CauseRefused, Code: CloseRefused, Reason: "denied", Err: err,
+			Cause: CauseRefused, Code: code, Reason: "denied", Err: err,
 		}, closeGrace)
 	}
 	if !x.settle(c) {

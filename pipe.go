@@ -53,6 +53,8 @@ func (p *pipe) attach(l *engine.Link, e ears, maxMessage int) {
 
 func (p *pipe) ahead() bool { return p.up.waits() }
 
+func (p *pipe) unseen() int { return 0 }
+
 func (p *pipe) nudge() bool {
 	p.up.nudge()
 	return true

@@ -3,6 +3,7 @@ package realtime_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -457,4 +458,37 @@ func TestRoomWithAnotherEpoch(t *testing.T) {
 			})
 		})
 	}
+}
+
+func (p *puppet) Ack(ctx context.Context, stream, reader string, at realtime.Position) error {
+	p.play(p.before, "ack")
+	return p.Memory.Ack(ctx, stream, reader, at)
+}
+
+// A plain client is lost while the broker notes what it has taken: what was not written by then comes
+// again.
+func TestPlainClientIsLostDuringAnAcknowledgement(t *testing.T) {
+	o := inboxes(100)
+	p := newPuppet()
+	o.Broker = p
+	bubble(t, o, func(t *testing.T, b *bed) {
+		bob := b.stalled("bob")
+		release := p.hold("ack")
+		b.write("bob", 1, 1)
+		synctest.Wait()
+		var all []string
+		for i := range 5 {
+			word := fmt.Sprint(i) + strings.Repeat("x", 100<<10)
+			b.news(realtime.ToUser("bob"), word)
+			all = append(all, fmt.Sprintf("news %q", word))
+		}
+		synctest.Wait()
+		bob.Drop()
+		bob.unstall()
+		had := len(bob.got()[2:])
+		require.Less(t, had, len(all))
+		release()
+		again := b.open("bob").got()[1:]
+		require.GreaterOrEqual(t, had+len(again), len(all))
+	})
 }

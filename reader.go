@@ -16,7 +16,7 @@ const (
 	handlerPatience = 5 * time.Second
 	// messagePatience is how long a message may take from its first byte to its last, and perKiB by
 	// how much each KiB of it that has come puts off that end: never to more than
-	// messagePatience from then on.
+	// messagePatience from then on. What has come and cannot be seen yet adds as much.
 	messagePatience = 10 * time.Second
 	perKiB          = time.Second
 	// quietTime is after how much silence a connection gives up the goroutine that reads
@@ -441,7 +441,7 @@ func (r *reader) look() {
 		}
 	}
 	if began := time.Duration(r.began.Load()); began > 0 {
-		left := messagePatience - (now - began)
+		left := messagePatience + perKiB/1024*time.Duration(r.c.transport.unseen()) - (now - began)
 		if left <= 0 {
 			r.c.expel(CauseProtocol, ClosePolicy, "message took too long")
 			return

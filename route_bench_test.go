@@ -20,6 +20,7 @@ func (deaf) deflates() bool                            { return false }
 func (deaf) attach(*engine.Link, ears, int)            {}
 func (deaf) nudge() bool                               { return true }
 func (deaf) ahead() bool                               { return false }
+func (deaf) unseen() int                               { return 0 }
 func (deaf) park() bool                                { return true }
 func (deaf) discard()                                  {}
 func (deaf) release()                                  {}

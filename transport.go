@@ -42,6 +42,8 @@ type Transport interface {
 	// ahead reports whether more has come than receive has returned, as far as it can tell: if
 	// not, true. Whoever receives calls it.
 	ahead() bool
+	// unseen is how many bytes of a message may have come of which alive was told nothing.
+	unseen() int
 	// nudge asks a receive that waits to return inbound.ErrQuiet. It reports false if the
 	// transport cannot park.
 	nudge() bool

@@ -1,6 +1,7 @@
 package realtime_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -125,4 +126,107 @@ func TestUnionIsNotDroppedForAnother(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestUnionToAPlainClientCountsAsTaken checks that what a plain client was written as the member of
+// a room does not come again from its user's inbox, nor take up a place there.
+func TestUnionToAPlainClientCountsAsTaken(t *testing.T) {
+	o := inboxes(10)
+	bubble(t, o, func(t *testing.T, b *bed) {
+		bob := b.open("bob")
+		b.joinAll(bob, "hall")
+		for i := range 20 {
+			res, err := b.Send(t.Context(), realtime.ToRoom("hall").Union(realtime.ToUser("bob")),
+				realtime.Message{Type: "news", Sender: "alice", Content: json.RawMessage(fmt.Sprint(i))})
+			require.NoError(t, err)
+			require.Zero(t, res.Full, "message %d", i)
+			synctest.Wait()
+		}
+		require.Len(t, bob.got(), 21)
+		bob.Drop()
+		synctest.Wait()
+		require.Equal(t, []string{"welcome"}, b.open("bob").got())
+	})
+}
+
+// The same, for one that comes across the message in its inbox while it catches up there.
+func TestUnionToAPlainClientThatIsBehind(t *testing.T) {
+	o := inboxes(100)
+	o.QueueMessages = 8
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.write("bob", 1, 50)
+		bob := b.stalled("bob")
+		b.joinAll(bob, "hall")
+		b.news(realtime.ToRoom("hall").Union(realtime.ToUser("bob")), "both")
+		bob.unstall()
+		require.Len(t, bob.got(), 52)
+		bob.Drop()
+		synctest.Wait()
+		require.Equal(t, []string{"welcome"}, b.open("bob").got())
+	})
+}
+
+// stepwise is a broker that lets one read a part of a message before the next one is delivered, as
+// broker/bolt does.
+type stepwise struct {
+	*realtime.Memory
+	between func()        // two parts; may be nil
+	gate    chan struct{} // readers who catch up wait for it; may be nil
+}
+
+func (b *stepwise) Publish(
+	ctx context.Context, parts ...realtime.Publication,
+) (all []realtime.Published, err error) {
+	for i := range parts {
+		if i > 0 && b.between != nil {
+			b.between()
+		}
+		took, err := b.Memory.Publish(ctx, parts[i])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, took...)
+	}
+	return all, nil
+}
+
+func (b *stepwise) Read(ctx context.Context, stream string, q realtime.Query) (realtime.Page, error) {
+	page, err := b.Memory.Read(ctx, stream, q)
+	if b.gate != nil && !q.Backwards {
+		<-b.gate
+	}
+	return page, err
+}
+
+// TestUnionIsGivenFromTwoSidesAtOnce checks that a connection which comes across a message to two
+// rooms in what it has missed of the one, while the other one delivers it, gets it once.
+func TestUnionIsGivenFromTwoSidesAtOnce(t *testing.T) {
+	const tabs, rounds = 50, 40
+	o := keeping(100)
+	broker := &stepwise{Memory: realtime.NewMemory(nil)}
+	o.Broker = broker
+	bubble(t, o, func(t *testing.T, b *bed) {
+		all := make([]*client, tabs)
+		for i := range all {
+			all[i] = b.open("")
+			b.joinAll(all[i], "b")
+		}
+		for round := range rounds {
+			broker.between = func() {
+				broker.gate = make(chan struct{})
+				for _, c := range all {
+					_, err := b.JoinFrom(t.Context(), c.conn.ID(), "a", realtime.From{Last: 1})
+					require.NoError(t, err)
+				}
+				synctest.Wait() // all have read the message, and have not got it
+				close(broker.gate)
+			}
+			b.news(realtime.ToRoom("a", "b"), fmt.Sprint(round))
+			for _, c := range all {
+				require.Equal(t, []string{fmt.Sprintf("news %q", fmt.Sprint(round))}, c.got()[max(0, 1-round):])
+				_, err := b.Leave(t.Context(), c.conn.ID(), "a")
+				require.NoError(t, err)
+			}
+		}
+	})
 }

@@ -23,9 +23,13 @@ import (
 // up to twice that.
 const firstBuffer = 512
 
-// ownWrite is how much a goroutine writes at once that may have to wait with it: a record of
-// TLS.
-const ownWrite = 16 << 10
+// tlsRecord is how many bytes a record of TLS has at most, RFC 8446 section 5.1.
+const tlsRecord = 16 << 10
+
+// ownWrite is how much a goroutine writes at once that may have to wait with it. Over TLS that is a
+// record, of which neither side sees anything before all of it has gone: so a peer of 1 KiB/s must
+// take it within the time that either waits, which is 10 s.
+const ownWrite = 8 << 10
 
 // fullTime is from how much time on a write must have waited for its peer. A write to a socket with
 // room in it takes microseconds, and more on a busy machine.
@@ -142,6 +146,14 @@ func (s *socket) Wake()               { s.ears.wake() }
 func (s *socket) nudge() bool { return s.in.Nudge() }
 func (s *socket) ahead() bool { return s.in.Ahead() }
 func (s *socket) park() bool  { return s.in.Park() }
+
+// unseen is a record where there may be TLS, which shows nothing of one before all of it has come.
+func (s *socket) unseen() int {
+	if s.raw != nil {
+		return 0
+	}
+	return tlsRecord
+}
 
 func (s *socket) discard() {
 	_ = s.nc.SetReadDeadline(time.Now().Add(closeGrace))

@@ -96,7 +96,9 @@ func TestRetryAfter(t *testing.T) {
 		{says(""), 0},
 		{says("-1"), 0},
 		{says("soon"), 0},
-		{says("9999999999999999999999"), 0},
+		{says("9999999999999999999999"), time.Hour},
+		{says("-9999999999999999999999"), 0},
+		{says("-9223372037"), 0}, // as nanoseconds it wraps
 	} {
 		statuses := []int{429, 503}
 		if test.want > 0 {

@@ -88,10 +88,26 @@ func (d *door) dial(ctx context.Context, header http.Header) (*link, error) {
 	if err != nil {
 		return nil, refused(res, err)
 	}
+	if ws.Subprotocol() != realtime.V1 && !d.asksByQuery() {
+		_ = ws.CloseNow()
+		return nil, newForeign()
+	}
 	ws.SetReadLimit(min(int64(d.opts.MaxMessageBytes), math.MaxInt64-1)) // it adds one
 	l.ws, l.socket = ws, through.socket
 	l.ctx, l.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	return l, nil
+}
+
+// asksByQuery reports whether the URL asks for the protocol too: then a proxy may have kept the
+// server's choice to itself, and its welcome tells.
+func (d *door) asksByQuery() bool {
+	u, err := url.Parse(d.url)
+	return err == nil && u.Query().Get("protocol") == realtime.V1
+}
+
+// newForeign says that the server does not speak the protocol.
+func newForeign() *DialError {
+	return &DialError{Status: http.StatusSwitchingProtocols, Err: errForeign}
 }
 
 // tap is an http.RoundTripper that keeps the socket of the connection that it makes, and tells its
@@ -148,8 +164,8 @@ func refused(res *http.Response, err error) *DialError {
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	wait := time.Duration(0)
-	if n, err := strconv.Atoi(value); err == nil {
-		wait = time.Duration(min(n, int(maxWait/time.Second))) * time.Second
+	if n, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {
+		wait = time.Duration(min(max(n, 0), int(maxWait/time.Second))) * time.Second
 	} else if at, err := http.ParseTime(value); err == nil {
 		now, err := http.ParseTime(h.Get("Date"))
 		if err != nil {
@@ -169,7 +185,7 @@ func (l *link) welcome(ctx context.Context) (*welcome, error) {
 	in, _ := decode(frame{data: data})
 	hello := in.welcome()
 	if hello == nil {
-		return nil, &DialError{Status: http.StatusSwitchingProtocols, Err: errForeign}
+		return nil, newForeign()
 	}
 	return hello, nil
 }

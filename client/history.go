@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"github.com/realtime-go/realtime"
 )
@@ -38,7 +39,7 @@ func (c *Client) History(ctx context.Context, room string, q HistoryQuery) (Hist
 		return History{}, err
 	}
 	o := outgoing{
-		Type: "history", Room: room, Limit: q.Limit, Before: q.Before.Offset,
+		Type: "history", Room: room, Limit: number(q.Limit), Before: q.Before.Offset,
 		Epoch: cmp.Or(q.Before.Epoch, q.After.Epoch),
 	}
 	if q.After != (realtime.Position{}) {
@@ -50,6 +51,9 @@ func (c *Client) History(ctx context.Context, room string, q HistoryQuery) (Hist
 	}
 	return decodeHistory(content)
 }
+
+// number is how many messages are asked for: none for less, and no more than JSON has numbers for.
+func number(n int) int { return min(max(n, 0), math.MaxInt32) }
 
 func decodeHistory(content json.RawMessage) (History, error) {
 	var a struct {

@@ -31,6 +31,9 @@ type handed struct {
 	offset uint64
 	done   bool
 	same   mark // as one that came before and that it is not done with; 0: it was given itself
+
+	moved   bool   // it is none: what is in front of it may have come from elsewhere before,
+	through uint64 // up to the message of the stream with this number
 }
 
 // begin is called with each new connection. The cursor is what has been acknowledged, nil if there
@@ -40,6 +43,7 @@ func (b *inbox) begin(cursor *position, lost error, cut func()) {
 	defer b.mu.Unlock()
 	b.requests.forget(b.ack)
 	b.cut, b.ack, b.full = cut, nil, false
+	b.stream.renew()
 	switch {
 	case cursor == nil:
 		b.enter(position{})
@@ -62,7 +66,7 @@ func (b *inbox) enter(at position) {
 	b.requests.forget(b.ack) // it is about the inbox before
 	b.ack = nil
 	for _, h := range b.out {
-		if !h.done && h.same == 0 {
+		if !h.done && !h.moved && h.same == 0 {
 			b.old = append(b.old, position{Epoch: b.at.Epoch, Offset: h.offset})
 		}
 	}
@@ -109,18 +113,28 @@ func (b *inbox) leap(before position) {
 
 func (b *inbox) pass(at position, h handed) {
 	b.at = at
-	if n := len(b.out); n > 0 && b.out[n-1].done && h.done { // one is enough, whatever the server says
-		b.out = b.out[:n-1]
+	if n := len(b.out); n > 0 { // one is enough, whatever the server says
+		if last := &b.out[n-1]; last.done && h.done || last.moved && h.moved {
+			b.out = b.out[:n-1]
+		}
 	}
 	b.out = append(b.out, h)
 	b.advance()
 }
 
-// move goes on without messages.
+// move goes on without messages. They may have come from a room: then they are acknowledged when the
+// application is done with them, and if they could not be taken there, the next connection is to
+// deliver them here.
 func (b *inbox) move(m move) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.full || !m.leads(b.at) {
+		return
+	}
+	if some, drains := b.stream.lacks(); some && m.reason == "" {
+		if b.full = true; !drains {
+			b.cut()
+		}
 		return
 	}
 	if m.reason != "" {
@@ -130,7 +144,7 @@ func (b *inbox) move(m move) {
 		b.enter(m.to)
 		return
 	}
-	b.pass(m.to, handed{offset: m.to.Offset, done: true})
+	b.pass(m.to, handed{offset: m.to.Offset, moved: true, through: b.stream.through()})
 }
 
 // took is told that the application is done with a message. It may be any.
@@ -189,7 +203,7 @@ func (b *inbox) resume() {
 // advance acknowledges what has been done without anything in front of it that has not.
 func (b *inbox) advance() {
 	n := 0
-	for len(b.old) == 0 && n < len(b.out) && b.out[n].done {
+	for len(b.old) == 0 && n < len(b.out) && b.isDone(&b.out[n]) {
 		b.done = b.out[n].offset
 		n++
 	}
@@ -197,6 +211,13 @@ func (b *inbox) advance() {
 		b.out = nil
 	}
 	b.acknowledge()
+}
+
+func (b *inbox) isDone(h *handed) bool {
+	if h.moved && !h.done {
+		h.done = b.stream.isDone(h.through)
+	}
+	return h.done
 }
 
 func (b *inbox) acknowledge() {

@@ -16,21 +16,33 @@ var errAnew = errors.New("realtime: begun anew")
 type nudge struct {
 	mu   sync.Mutex
 	do   func()    // must not block; nil before the beginning and after the end
-	rude bool      // do ends an attempt
+	what effect    // of do
 	last time.Time // of a Reconnect that began an attempt
 }
 
+// effect is what Reconnect does.
+type effect uint8
+
+const (
+	doubts  effect = iota // asks a connection for a sign of life
+	hurries               // ends a wait
+	renews                // ends an attempt, in whose place another one begins
+)
+
 // set is called by the session when it goes on to something else.
-func (n *nudge) set(do func(), rude bool) {
+func (n *nudge) set(do func(), what effect) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.do, n.rude = do, rude
+	n.do, n.what = do, what
 }
 
-// begins notes that Reconnect begins an attempt. It reports false for one that would end an attempt
+// may notes that Reconnect begins an attempt. It reports false for one that would end an attempt
 // that it has just begun: a Token function that reconnects would otherwise never be done.
-func (n *nudge) begins() bool {
-	if n.rude && !n.last.IsZero() && time.Since(n.last) < restartTime {
+func (n *nudge) may() bool {
+	switch {
+	case n.what == doubts:
+		return true
+	case n.what == renews && !n.last.IsZero() && time.Since(n.last) < restartTime:
 		return false
 	}
 	n.last = time.Now()
@@ -40,7 +52,7 @@ func (n *nudge) begins() bool {
 func (n *nudge) now() {
 	n.mu.Lock()
 	do := n.do
-	if do == nil || !n.begins() {
+	if do == nil || !n.may() {
 		do = func() {}
 	}
 	n.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
@@ -330,5 +331,61 @@ func TestOnStateReconnects(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.Less(t, time.Since(began), 5*time.Second)
+	})
+}
+
+// To doubt a connection begins no attempt: the one that follows can be begun anew at once.
+func TestReconnectBeginsAnewAfterADoubt(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+		attempts := make(chan struct{}, 10)
+		alice := w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
+			attempts <- struct{}{}
+			return "", nil
+		}})
+		<-attempts
+		alice.Reconnect()
+		w.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		w.cut()
+		<-attempts // within a second
+		alice.Reconnect()
+		synctest.Wait()
+		require.Len(t, attempts, 1)
+	})
+}
+
+// A server that has a WebSocket but does not select the subprotocol does not speak it, whether it
+// says anything or not.
+func TestDialRefusesSilentForeigners(t *testing.T) {
+	foreign := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _, _ = ws.Read(context.Background())
+	})
+	served(t, foreign, func(t *testing.T, w *world) {
+		_, err := w.try(t.Context(), "alice", client.DialOptions{})
+		require.ErrorContains(t, err, "does not speak realtime.v1")
+		require.Equal(t, 1, w.dialled())
+	})
+}
+
+// Where the URL asks for the protocol too, the welcome tells.
+func TestDialByQuery(t *testing.T) {
+	quiet := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		(&stage{t, ws}).says(fmt.Sprintf(hello, 65536, 0))
+		_, _, _ = ws.Read(context.Background())
+	})
+	served(t, quiet, func(t *testing.T, w *world) {
+		o := client.DialOptions{HTTPClient: w.client()}
+		c, err := client.Dial(t.Context(), "ws://realtime.test/ws?protocol=realtime.v1", &o)
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
 	})
 }

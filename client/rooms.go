@@ -31,7 +31,7 @@ func (c *Client) JoinFrom(ctx context.Context, room string, from realtime.From) 
 	rooms := c.session.members
 	answered := rooms.asks(room, from)
 	defer answered()
-	o := outgoing{Type: "join", Room: room, History: from.Last, Since: since(from.Since)}
+	o := outgoing{Type: "join", Room: room, History: number(from.Last), Since: since(from.Since)}
 	_, err := c.ask(ctx, o, true, func(res result) {
 		if res.err == nil {
 			rooms.joined(room, from, res.content)

@@ -72,7 +72,7 @@ func (s *session) run(ctx context.Context) {
 
 // live makes one connection after another, until it is to stay away, and returns why.
 func (s *session) live(ctx context.Context) error {
-	defer s.nudge.set(nil, false)
+	defer s.nudge.set(nil, doubts)
 	for {
 		err := s.once(ctx)
 		if ctx.Err() != nil {
@@ -100,7 +100,7 @@ func (s *session) wait(ctx context.Context, wait time.Duration) bool {
 		case enough <- struct{}{}:
 		default:
 		}
-	}, false)
+	}, hurries)
 	s.tell(State{Phase: Waiting, Err: s.why, Retry: time.Now().Add(wait)})
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -118,7 +118,7 @@ func (s *session) wait(ctx context.Context, wait time.Duration) bool {
 func (s *session) once(ctx context.Context) error {
 	attempt, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.nudge.set(func() { cancel(errAnew) }, true)
+	s.nudge.set(func() { cancel(errAnew) }, renews)
 	s.tell(State{Phase: Connecting, Err: s.why})
 	l, hello, err := s.door.enter(attempt)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *session) once(ctx context.Context) error {
 		}
 		return err
 	}
-	s.nudge.set(l.doubt, false)
+	s.nudge.set(l.doubt, doubts)
 	s.pace.known = true
 	began := time.Now()
 	s.begin(l, hello)

@@ -25,15 +25,17 @@ type stream struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	items   []item
-	open    map[mark]struct{} // messages that the application has not got or is not done with
+	open    map[mark]uint64 // messages that the application has not got or is not done with, by number
+	given   uint64          // how many have been given that can be told from others
 	bytes   int
-	full    bool      // something that is kept was refused
+	full    bool      // something was refused, and drained is called
+	lost    bool      // something was dropped of this connection's that may be in the inbox too
 	held    *GapError // is not given out yet, nor what is behind it; may be nil
 	ended   error     // nil before the end
 }
 
 func newStream(limit int) *stream {
-	s := &stream{limit: limit, seen: newSeen(), open: make(map[mark]struct{})}
+	s := &stream{limit: limit, seen: newSeen(), open: make(map[mark]uint64)}
 	s.changed.L = &s.mu
 	return s
 }
@@ -70,6 +72,40 @@ func (s *stream) isOpen(k mark) bool {
 	return ok
 }
 
+// through returns the number of the last message that was given.
+func (s *stream) through() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.given
+}
+
+// isDone reports whether the application is done with everything up to a number.
+func (s *stream) isDone(through uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.open {
+		if n <= through {
+			return false
+		}
+	}
+	return true
+}
+
+// lacks reports whether something was not taken of what this connection has delivered, and whether
+// drained is going to be called.
+func (s *stream) lacks() (some, drains bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.full || s.lost, s.full
+}
+
+// renew says that there is another connection.
+func (s *stream) renew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = false
+}
+
 // finish is told that the application is done with a message.
 func (s *stream) finish(k mark) {
 	s.mu.Lock()
@@ -84,16 +120,25 @@ func (s *stream) push(m Message, kept bool) (taken bool) {
 	case len(s.items) < s.limit && s.bytes+m.size() <= maxStreamBytes:
 		s.bytes += m.size()
 		if k := s.seen.mark(&m); k != 0 {
-			s.open[k] = struct{}{}
+			s.number(k)
 		}
 		s.append(item{msg: m})
 		return true
 	case kept:
 		s.full = true
 	default:
+		s.lost = s.lost || m.ID != ""
 		s.tail("", false).Dropped++
 	}
 	return false
+}
+
+// number notes a message that is given, perhaps for the second time. s.mu is held.
+func (s *stream) number(k mark) {
+	if _, again := s.open[k]; !again {
+		s.given++
+		s.open[k] = s.given
+	}
 }
 
 // miss tells of messages that are missing for good.

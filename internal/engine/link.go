@@ -130,6 +130,9 @@ type Counts struct {
 	Queued, QueuedBytes    int
 }
 
+// Through is how many frames have been written when those that are queued are, if none is dropped.
+func (c Counts) Through() uint64 { return c.Written + uint64(c.Queued) }
+
 // Link is the send side of one connection: a bounded queue, one slot each for a
 // ping, a pong and a close frame, and the right to write.
 // All methods are safe for concurrent use, and none but WaitReplies blocks.

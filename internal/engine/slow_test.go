@@ -97,7 +97,7 @@ func TestLinkSlowPeers(t *testing.T) {
 				}
 				start, large := time.Now(), xs(256<<10)
 				r.say(large, "small")
-				r.WaitWritten()
+				r.WaitWritten(r.Counts().Through())
 				if !x.lives {
 					<-r.Done()
 					require.ErrorIs(t, r.failed[0], os.ErrDeadlineExceeded)

@@ -24,16 +24,13 @@ func (l *Link) WaitSpace() bool {
 	return space
 }
 
-// WaitWritten blocks until what has been pushed is written, and reports false if some of it is
-// not going to be.
-func (l *Link) WaitWritten() bool {
-	l.mu.Lock()
-	at, lost := l.written+uint64(l.flying)+uint64(l.queue.len()), l.lost
-	l.mu.Unlock()
+// WaitWritten blocks until what had been pushed when Counts.Through was n is written, and reports
+// false if some of it is not going to be. What was dropped of it is not waited for.
+func (l *Link) WaitWritten(n uint64) bool {
 	complete := false
 	l.wait(func() bool {
 		over := l.flying == 0 && l.queue.len() == 0
-		complete = l.written >= at || over && l.lost == lost
+		complete = l.written >= n || over && l.lost == 0
 		return complete || over
 	})
 	return complete

@@ -90,18 +90,20 @@ func TestLinkWaitWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				require.True(t, r.WaitWritten(), "nothing is to be written")
+				require.True(t, r.WaitWritten(0), "nothing is to be written")
 				r.Uncork()
 				r.wire.stall(true)
 				r.say("flies")
 				synctest.Wait()
 				r.say("a", "b")
 				written := make(chan bool, 1)
-				go func() { written <- r.WaitWritten() }()
+				through := r.Counts().Through()
+				go func() { written <- r.WaitWritten(through) }()
 				synctest.Wait()
 				require.Empty(t, written)
 				test.end(t, r)
 				require.Equal(t, test.want, <-written)
+				require.Equal(t, test.want, r.WaitWritten(through), "asked late")
 			})
 		})
 	}

@@ -23,6 +23,9 @@ var (
 // there is something to read, and given back when all of it was taken.
 const chunkBytes = 4 << 10
 
+// glanceTime is how long [Intake.Ahead] waits at most.
+const glanceTime = time.Millisecond
+
 // Intakes is what the intakes of many connections share.
 type Intakes struct {
 	// read is the system call, or nil where there is none. Tests replace it.
@@ -136,15 +139,33 @@ func (in *Intake) Await() error {
 	return err
 }
 
-// Ahead reports whether more has come than Read has returned. It is true for a connection that has
-// to be read through its own Read, where that cannot be known.
+// Ahead reports whether more has come than Read has returned. The goroutine that reads calls it. It
+// takes up to glanceTime for a connection that has to be read through its own Read.
 func (in *Intake) Ahead() bool {
-	if in.raw == nil || len(in.chunk)+len(in.rest)+len(in.held) > 0 {
+	if len(in.chunk)+len(in.rest)+len(in.held) > 0 {
 		return true
+	}
+	if in.raw == nil {
+		return in.glance()
 	}
 	more := false
 	err := in.raw.Control(func(fd uintptr) { more = sysPeek(fd) })
 	return err == nil && more
+}
+
+// glance reads what has come: a Read with a deadline that is over already would not even look.
+func (in *Intake) glance() bool {
+	if in.conn.SetReadDeadline(time.Now().Add(glanceTime)) != nil {
+		return true
+	}
+	in.lent = in.shared.buffers.Get().(*[]byte)
+	n, err := in.conn.Read(*in.lent)
+	_ = in.conn.SetReadDeadline(time.Time{})
+	if in.rest = (*in.lent)[:n]; n > 0 {
+		in.ears.Heard(n)
+	}
+	in.giveBack()
+	return n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) // another error comes again
 }
 
 // look has the scanner look at the rest.

@@ -146,8 +146,8 @@ export interface SendOptions {
     /** A name of at most 64 bytes: of kept messages with the same one, a client that has missed several may get only the newest. */
     key?: string;
     /**
-     * Milliseconds for which the message is of use, from when the server gets it. Default: as long as
-     * it is kept.
+     * Milliseconds for which the message is of use, from when the server gets it. Negative: it is not
+     * kept. Default: as long as it is kept.
      */
     ttl?: number;
     /** Whether to tell what has become of the message. Default: false. */
@@ -300,7 +300,8 @@ export interface Status {
  *
  * If the application has an inbox for each user, messages to the user are acknowledged by
  * themselves when all of their handlers are done, and what these return, if it is a promise, has
- * settled, one way or the other. What was not acknowledged comes again, to this client or the next
+ * settled, one way or the other. So are those that came from a room instead, with what else came from
+ * rooms by then. What was not acknowledged comes again, to this client or the next
  * one. So set the handlers right after `connect`: a message without any is done at once.
  *
  * `Events` has the content for each message type, `Calls` a request and a response for each method:

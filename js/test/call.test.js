@@ -149,3 +149,35 @@ test("a newer token that hangs does not keep the next connection from asking", a
   assert.equal(calls, 4);
   assert.equal(world.socket.last("refresh").token, "t");
 });
+
+test("a newer token that hangs is given up after 30 s, and ignored when it comes", async (t) => {
+  const world = new World(t);
+  let calls = 0;
+  let give;
+  await world.open({ token: () => ++calls === 2 ? new Promise((resolve) => { give = resolve; }) : `t${calls}` });
+  world.socket.receive(expired);
+  await world.pass(20_000);
+  world.socket.receive(expired);
+  await world.pass(10_000);
+  assert.equal(calls, 2);
+  world.socket.receive(expired);
+  await settled();
+  assert.equal(world.socket.last("refresh")?.token, "t3");
+  give("t2");
+  await settled();
+  assert.equal(world.socket.requests.length, 1);
+});
+
+test("a newer token that comes after 30 s is ignored", async (t) => {
+  const world = new World(t);
+  let calls = 0;
+  let give;
+  await world.open({ token: () => ++calls === 2 ? new Promise((resolve) => { give = resolve; }) : "t" });
+  world.socket.receive(expired);
+  await world.pass(20_000);
+  world.socket.receive({ message_type: "chat", content: "hi" });
+  await world.pass(10_000);
+  give("t2");
+  await settled();
+  assert.deepEqual(world.socket.requests, []);
+});

@@ -167,6 +167,23 @@ test("a request for history is made again, and may be refused", async (t) => {
   assert.deepEqual(await odd, { messages: [], more: false, top: { epoch: undefined, offset: undefined } });
 });
 
+test("numbers without end are as much as the server takes", async (t) => {
+  const { world, room, client } = await lobby(t, 9);
+  for (const [ttl, want] of [
+    [Infinity, Number.MAX_SAFE_INTEGER], [1e300, Number.MAX_SAFE_INTEGER], [0.5, 1], [0, 0],
+    [-0.5, -1], [-7, -1], [-Infinity, -1],
+  ]) {
+    room.send("chat", "hi", { ttl });
+    assert.equal(world.socket.last("send").ttl_ms, want, String(ttl));
+    world.socket.reply("send");
+  }
+  room.history({ limit: Infinity });
+  assert.equal(world.socket.last("history").limit, 1_000);
+  world.socket.reply("history", {});
+  client.join("hall", { history: Infinity });
+  assert.equal(world.socket.last("join").history, 1_000);
+});
+
 test("a send may have a key, a time to live and a receipt", async (t) => {
   const { world, room, client } = await lobby(t, 9);
   const sent = room.send("chat", "hi", { key: "k", ttl: 1_500.5, receipt: true });

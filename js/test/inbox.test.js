@@ -128,6 +128,18 @@ test("what is not for us is acknowledged, and what is lost is told", async (t) =
   assert.deepEqual(acks(world).at(-1), 15);
 });
 
+test("what came from a room is acknowledged when it is done with", async (t) => {
+  const { world, client } = await open(t, 3);
+  let finish;
+  client.on("chat", (content) => content === "both" && new Promise((resolve) => { finish = resolve; }));
+  await receive(world, message("chat", "both", { id: "m", room: "lobby" }),
+    { message_type: "position", epoch: "i1", offset: 5 }, kept(6, 5));
+  assert.deepEqual(acks(world), []);
+  finish();
+  await settled();
+  assert.deepEqual(acks(world), [5]);
+});
+
 test("a refusal is not asked for again and again", async (t) => {
   const { world } = await open(t, 3);
   await receive(world, kept(5, 3), kept(6, 5));

@@ -15,10 +15,11 @@ import { Requests, type Body, type Line, type Manner } from "./requests.js";
 import { ClientRoom } from "./room.js";
 import { Seen } from "./seen.js";
 import type { Source } from "./source.js";
-import { toHistory, toMark, type Frame } from "./wire.js";
+import { toCount, toHistory, toMark, toMilliseconds, type Frame } from "./wire.js";
 
 const CALL_TIMEOUT = 10_000; // milliseconds
 const MOST_LEFT = 1_000;
+const TOKEN_PATIENCE = 30_000; // milliseconds, for a newer one
 
 /** RealtimeClient is what an application has of a connection. Its contents have no types yet. */
 export class RealtimeClient implements Client {
@@ -43,6 +44,7 @@ export class RealtimeClient implements Client {
   #first = true; // connection
   #line: Line | undefined; // while it is open
   #renewing: Line | undefined; // that a newer token is asked for
+  #renewedAt = 0; // when that was
 
   constructor(source: Source, Socket: Socket, outbox: Outbox | undefined, forget: () => void) {
     this.#source = source;
@@ -145,7 +147,7 @@ export class RealtimeClient implements Client {
         type: string, content?: unknown, { key, ttl, receipt = false }: SendOptions = {},
       ): Promise<any> => {
         const message = { message_type: type, content, message_id: randomId() };
-        const wishes = { key, ttl_ms: ttl && Math.ceil(ttl), receipt: receipt || undefined };
+        const wishes = { key, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
         const body = { type: "send", ...to, ...message, ...wishes };
         const answer = await this.#ask(body, { repeat: true });
         return receipt ? answer ?? {} : undefined;
@@ -158,7 +160,8 @@ export class RealtimeClient implements Client {
   ): Promise<History> {
     const { offset, epoch } = before ?? after ?? {};
     const bound = before ? { before: offset, epoch } : { after: offset, epoch };
-    return toHistory(await this.#ask({ type: "history", room, limit, ...bound }, { repeat: true }));
+    const body = { type: "history", room, limit: toCount(limit), ...bound };
+    return toHistory(await this.#ask(body, { repeat: true }));
   }
 
   #ask(body: Body, manner: Manner): Promise<any> {
@@ -262,6 +265,7 @@ export class RealtimeClient implements Client {
     if (mark && place && !place.comesTo(mark, prev)) return;
     const work = this.#show(message, !!mark && !!place?.asked(mark));
     if (mark) place?.took(mark, work);
+    if (message.id !== undefined && place !== this.#inbox) this.#inbox.shown(work);
   }
 
   /**
@@ -294,10 +298,13 @@ export class RealtimeClient implements Client {
   /** Gives the server a newer token. If there is none it ends the connection in a while. */
   async #refresh(): Promise<void> {
     const line = this.#line;
-    if (!this.#source.renews || line === this.#renewing) return; // one at a time
+    const now = performance.now();
+    const hangs = () => performance.now() - this.#renewedAt >= TOKEN_PATIENCE;
+    if (!this.#source.renews || (line === this.#renewing && !hangs())) return; // one at a time
     this.#renewing = line;
+    this.#renewedAt = now;
     const token = await this.#source.token().catch(() => undefined);
-    if (line !== this.#line) return;
+    if (line !== this.#line || now !== this.#renewedAt || hangs()) return; // too late
     this.#renewing = undefined;
     if (token) this.#requests.make({ type: "refresh", token }, () => {});
   }

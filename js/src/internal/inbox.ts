@@ -15,6 +15,7 @@ export class Inbox implements Place {
   #acked: Mark | undefined; // as far as the server has said
   #asking = false;
   #work: Promise<unknown> = Promise.resolve(); // for all that came
+  #elsewhere: Promise<unknown> = Promise.resolve(); // for what came from rooms, and may be kept here too
 
   constructor(requests: Requests, tell: (gap: Gap) => void) {
     this.#requests = requests;
@@ -45,7 +46,12 @@ export class Inbox implements Place {
     return false;
   }
 
-  took(mark: Mark, work: Promise<void>[]): void {
+  /** Something was shown that did not come from here. */
+  shown(work: Promise<unknown>[]): void {
+    if (this.#at && work.length > 0) this.#elsewhere = Promise.all([this.#elsewhere, ...work]);
+  }
+
+  took(mark: Mark, work: Promise<unknown>[]): void {
     this.#work = Promise.all([this.#work, ...work]).then(() => {
       this.#done = mark;
       this.#ack();
@@ -58,7 +64,7 @@ export class Inbox implements Place {
     const { to, reason } = jump;
     this.#at = to;
     if (reason) this.#missing(reason, at, to);
-    this.took(to, []);
+    this.took(to, [this.#elsewhere]); // what is in front of it may have come from a room
   }
 
   #ack(): void {

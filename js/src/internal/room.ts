@@ -5,7 +5,7 @@ import { before, follows, isOld, leadsOn, type Place } from "./place.js";
 import { References } from "./references.js";
 import type { Requests } from "./requests.js";
 import { Roster } from "./roster.js";
-import { asNumber, asString, toMark, type Jump, type Mark } from "./wire.js";
+import { asNumber, asString, toCount, toMark, type Jump, type Mark } from "./wire.js";
 
 /** What a room has of its client. */
 export interface RoomClient extends Pick<Room, "send" | "history"> {
@@ -239,7 +239,7 @@ export class ClientRoom implements Room, Place {
   /** Asks to be let in, or once more for what is behind the position. */
   #ask(): void {
     const since = this.#at;
-    const history = this.#first ? this.#newest : undefined;
+    const history = this.#first ? toCount(this.#newest) : undefined;
     const type = this.#wanted ? "join" : "recover";
     const ask = ++this.#asks;
     this.#asking = true;

@@ -40,6 +40,8 @@ export interface Jump {
 /** What a WebSocket sends: text or bytes. */
 export type Data = string | Uint8Array<ArrayBuffer>;
 
+const MOST_ASKED = 1_000; // messages, of a server
+
 const utf8 = new TextEncoder();
 
 /** Reads what was received. A pong is nothing, and so is what is no frame. */
@@ -60,6 +62,17 @@ export function encode(request: Record<string, unknown>): Data {
   data.set(header, length.length);
   data.set(bytes, length.length + header.length);
   return data;
+}
+
+/** A time to live as a member of a request, for which JSON has no number without end. */
+export function toMilliseconds(ttl: number | undefined): number | undefined {
+  if (ttl === undefined) return undefined;
+  return ttl < 0 ? -1 : Math.min(Math.ceil(ttl), Number.MAX_SAFE_INTEGER);
+}
+
+/** How many kept messages to ask for. */
+export function toCount(messages: number | undefined): number | undefined {
+  return messages && Math.min(messages, MOST_ASKED);
 }
 
 /** How much it is on the wire, in bytes. */
