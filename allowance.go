@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"github.com/realtime-go/realtime/internal/ratelimit"
 	"sync/atomic"
 	"time"
 )
@@ -9,29 +10,29 @@ import (
 const ratePatience = 10 * time.Second
 
 // limits is how much clients may send.
-type limits struct{ messages, bytes, fanout, pings limit }
+type limits struct{ messages, bytes, fanout, pings ratelimit.Limit }
 
 // newLimits lets nobody send at once what would fill half of a receiver's queue: a client
 // could end the others in his room with it, who have had no time to read.
 func newLimits(o *Options) limits {
 	return limits{
-		messages: newLimit(o.InboundRate, min(burst(o.InboundRate), float64(o.QueueMessages/2))),
-		bytes:    newLimit(o.InboundBytes, min(burst(o.InboundBytes), float64(o.QueueBytes/2))),
-		fanout:   newLimit(o.InboundFanout, burst(o.InboundFanout)),
-		pings:    newLimit(pingRate, pingBurst),
+		messages: ratelimit.NewLimit(o.InboundRate, min(ratelimit.Burst(o.InboundRate), float64(o.QueueMessages/2))),
+		bytes:    ratelimit.NewLimit(o.InboundBytes, min(ratelimit.Burst(o.InboundBytes), float64(o.QueueBytes/2))),
+		fanout:   ratelimit.NewLimit(o.InboundFanout, ratelimit.Burst(o.InboundFanout)),
+		pings:    ratelimit.NewLimit(pingRate, pingBurst),
 	}
 }
 
 // allowance is how much of the limits one client has used.
 type allowance struct {
-	messages, bytes, fanout, pings bucket
+	messages, bytes, fanout, pings ratelimit.Bucket
 
 	slowSince time.Duration // since when there has been a debt, on the clock of now; or 0
 }
 
 // ping takes a ping, and reports whether there was one left.
 func (a *allowance) ping(l *limits, now time.Duration) bool {
-	return a.pings.take(l.pings, 1, now) == 0
+	return a.pings.Take(l.pings, 1, now) == 0
 }
 
 // message takes a message of n bytes, and what the messages before it have cost. It returns how
@@ -39,9 +40,9 @@ func (a *allowance) ping(l *limits, now time.Duration) bool {
 func (a *allowance) message(
 	l *limits, n int, b *bill, now time.Duration,
 ) (wait time.Duration, tooLong bool) {
-	wait = max(a.messages.take(l.messages, 1+int(b.messages.Swap(0)), now),
-		a.bytes.take(l.bytes, n+int(b.bytes.Swap(0)), now),
-		a.fanout.take(l.fanout, int(b.receivers.Swap(0)), now))
+	wait = max(a.messages.Take(l.messages, 1+int(b.messages.Swap(0)), now),
+		a.bytes.Take(l.bytes, n+int(b.bytes.Swap(0)), now),
+		a.fanout.Take(l.fanout, int(b.receivers.Swap(0)), now))
 	switch {
 	case wait == 0:
 		a.slowSince = 0

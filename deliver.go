@@ -43,7 +43,7 @@ func (x *index) deliver(p *Publication) Result {
 	}
 	x.press.squeeze(&d.frames)
 	for _, id := range t.ExceptConns {
-		if c, ok := x.conns.get(id); ok { // also one that is about to go
+		if c, ok := x.conns.Get(id); ok { // also one that is about to go
 			d.except.conns = append(d.except.conns, c)
 			if !c.ended() {
 				continue

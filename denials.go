@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"github.com/realtime-go/realtime/internal/shrink"
 	"slices"
 	"sync"
 	"time"
@@ -89,7 +90,7 @@ func (d *denials) deny(b ban, how time.Duration) {
 	}
 	now := time.Now()
 	if len(d.until) >= max(d.purgeAt, minBans) {
-		d.until = only(d.until, now.Before)
+		d.until = shrink.Only(d.until, now.Before)
 		d.purgeAt = 2 * len(d.until)
 	}
 	if d.until == nil {

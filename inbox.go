@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
+	"github.com/realtime-go/realtime/internal/defaults"
 	"sync"
 	"time"
 )
@@ -61,7 +62,7 @@ type inboxes struct {
 }
 
 func newInboxes(o InboxOptions, k *catcher) *inboxes {
-	number(&o.Attempts, 3)
+	defaults.Number(&o.Attempts, 3)
 	ib := &inboxes{InboxOptions: o, catcher: k, traits: newTraits(SlowCatchUp, o.Keep)}
 	ib.strikes.max = o.Attempts
 	return ib

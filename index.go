@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/shardmap"
 )
 
 // index is who is where: every connection by its id, its user and its rooms. It
@@ -23,7 +24,7 @@ type index struct {
 	press     press
 	denials   denials
 
-	conns    *shards[*Conn]
+	conns    *shardmap.Shards[*Conn]
 	users    users
 	rooms    rooms
 	everyone everyone
@@ -34,18 +35,18 @@ func newIndex(o *Options, t *tally, k *catcher) *index {
 		announce: o.Announce, maxRooms: o.MaxRoomsPerConn, slow: o.Slow.engine(),
 		traits: o.traits, tally: t, catcher: k, kept: o.keeps(),
 		press: press{from: o.CompressFrom, tally: t},
-		conns: newShards[*Conn](),
+		conns: shardmap.NewShards[*Conn](),
 		users: users{
-			index: newShards[*user](), tally: t, inboxes: newInboxes(o.Inbox, k),
+			index: shardmap.NewShards[*user](), tally: t, inboxes: newInboxes(o.Inbox, k),
 			limit: o.MaxConnsPerUser, replace: o.UserFull == UserFullReplace,
 		},
-		rooms: rooms{index: newShards[*room](), tally: t, carrier: k.carrier},
+		rooms: rooms{index: shardmap.NewShards[*room](), tally: t, carrier: k.carrier},
 	}
 }
 
 // conn returns the connection with this id, or nil if there is none or it has ended.
 func (x *index) conn(id string) *Conn {
-	if c, ok := x.conns.get(id); ok && !c.ended() {
+	if c, ok := x.conns.Get(id); ok && !c.ended() {
 		return c
 	}
 	return nil
@@ -282,7 +283,7 @@ func (x *index) roomNotice(what func(user, room string) Message, c *Conn, room s
 // traitsOf returns what is special about a room: as it was when its first member came, or would be
 // now.
 func (x *index) traitsOf(name string) traits {
-	if r, ok := x.rooms.index.get(name); ok {
+	if r, ok := x.rooms.index.Get(name); ok {
 		return r.traits
 	}
 	return x.traits(name)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/realtime-go/realtime/internal/defaults"
+	"github.com/realtime-go/realtime/internal/shardmap"
 	"slices"
 	"sync"
 	"time"
@@ -42,7 +44,7 @@ const (
 // about 350 bytes and its name.
 type Memory struct {
 	rooms, inboxes *memoryKind
-	streams        *shards[*memoryStream]
+	streams        *shardmap.Shards[*memoryStream]
 	lives          lives
 
 	mu     sync.RWMutex // of the next two; held for reading while something is delivered
@@ -60,13 +62,13 @@ func NewMemory(o *MemoryOptions) *Memory {
 		o = &MemoryOptions{}
 	}
 	bytes, inboxBytes, inboxes := o.Bytes, cmp.Or(o.InboxBytes, o.Bytes), o.Inboxes
-	number(&bytes, 128<<20)
-	number(&inboxBytes, 128<<20)
-	number(&inboxes, 100_000)
+	defaults.Number(&bytes, 128<<20)
+	defaults.Number(&inboxBytes, 128<<20)
+	defaults.Number(&inboxes, 100_000)
 	return &Memory{
 		rooms:   &memoryKind{maxBytes: int64(bytes)},
 		inboxes: &memoryKind{maxBytes: int64(inboxBytes), maxStreams: int64(inboxes)},
-		streams: newShards[*memoryStream](), lives: newLives(),
+		streams: shardmap.NewShards[*memoryStream](), lives: newLives(),
 	}
 }
 
@@ -113,7 +115,7 @@ func (b *Memory) use(ctx context.Context) (done func(), err error) {
 // enter locks a stream, which begins if it is not there. b.mu is held for reading.
 func (b *Memory) enter(name string) *memoryStream {
 	for {
-		s := b.streams.getOrPut(name, func() *memoryStream {
+		s := b.streams.GetOrPut(name, func() *memoryStream {
 			return newMemoryStream(name, b.lives.epoch(name), b.kind(name))
 		})
 		s.mu.Lock()
@@ -121,7 +123,7 @@ func (b *Memory) enter(name string) *memoryStream {
 			return s
 		}
 		s.mu.Unlock()
-		b.streams.drop(name, s)
+		b.streams.Drop(name, s)
 	}
 }
 
@@ -144,7 +146,7 @@ func (b *Memory) began() {
 
 // find locks a stream, or returns nil if it is not there.
 func (b *Memory) find(name string) *memoryStream {
-	s, ok := b.streams.get(name)
+	s, ok := b.streams.Get(name)
 	if !ok {
 		return nil
 	}
@@ -408,7 +410,7 @@ func (b *Memory) leastUsed(k *memoryKind) []*memoryStream {
 		used time.Time
 	}
 	var all []stream
-	for _, s := range b.streams.snapshot() {
+	for _, s := range b.streams.Snapshot() {
 		s.mu.Lock()
 		if s.kind == k && s.top > 0 {
 			all = append(all, stream{s, min(s.subscribers, 1), s.used})
@@ -433,7 +435,7 @@ func (b *Memory) sweep() {
 	}
 	defer done()
 	now := time.Now()
-	for _, s := range b.streams.snapshot() {
+	for _, s := range b.streams.Snapshot() {
 		s.mu.Lock()
 		s.weighed(func() { s.expire(now) })
 		s.mu.Unlock()
@@ -446,7 +448,7 @@ func (b *Memory) sweep() {
 
 // forget drops streams that nobody needs and that may go.
 func (b *Memory) forget(may func(*memoryStream) bool) {
-	for _, s := range b.streams.snapshot() {
+	for _, s := range b.streams.Snapshot() {
 		s.mu.Lock()
 		if may(s) {
 			b.end(s)
@@ -466,5 +468,5 @@ func (b *Memory) end(s *memoryStream) {
 		s.kind.streams.Add(-1)
 		b.lives.ended(s.name)
 	}
-	b.streams.drop(s.name, s)
+	b.streams.Drop(s.name, s)
 }

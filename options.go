@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/defaults"
 	"github.com/realtime-go/realtime/internal/engine"
 )
 
@@ -232,24 +233,24 @@ func (o *Options) resolved() Options {
 	if o != nil {
 		r = *o
 	}
-	number(&r.MaxConns, 100_000)
-	number(&r.MaxConnsPerUser, 100)
-	number(&r.MaxRoomsPerConn, 100)
-	number(&r.MaxMessageBytes, 64<<10)
-	number(&r.InboundRate, 200)
-	number(&r.InboundBytes, 1<<20)
-	number(&r.InboundFanout, 250_000)
-	number(&r.CompressFrom, 0)
-	number(&r.QueueMessages, engine.DefaultMaxMessages)
-	number(&r.QueueBytes, engine.DefaultMaxBytes)
-	number(&r.MemoryBudget, 256<<20)
-	number(&r.PingInterval, 25*second)
-	number(&r.PongTimeout, 10*second)
-	number(&r.StaleAfter, 300*second)
-	number(&r.SweepInterval, 60*second)
-	number(&r.DrainWindow, 10*second)
-	number(&r.ExpiryGrace, 10*second)
-	number(&r.ResumeGrace, 15*second)
+	defaults.Number(&r.MaxConns, 100_000)
+	defaults.Number(&r.MaxConnsPerUser, 100)
+	defaults.Number(&r.MaxRoomsPerConn, 100)
+	defaults.Number(&r.MaxMessageBytes, 64<<10)
+	defaults.Number(&r.InboundRate, 200)
+	defaults.Number(&r.InboundBytes, 1<<20)
+	defaults.Number(&r.InboundFanout, 250_000)
+	defaults.Number(&r.CompressFrom, 0)
+	defaults.Number(&r.QueueMessages, engine.DefaultMaxMessages)
+	defaults.Number(&r.QueueBytes, engine.DefaultMaxBytes)
+	defaults.Number(&r.MemoryBudget, 256<<20)
+	defaults.Number(&r.PingInterval, 25*second)
+	defaults.Number(&r.PongTimeout, 10*second)
+	defaults.Number(&r.StaleAfter, 300*second)
+	defaults.Number(&r.SweepInterval, 60*second)
+	defaults.Number(&r.DrainWindow, 10*second)
+	defaults.Number(&r.ExpiryGrace, 10*second)
+	defaults.Number(&r.ResumeGrace, 15*second)
 	if r.StaleAfter > 0 && r.PingInterval > r.StaleAfter/3 {
 		r.PingInterval = r.StaleAfter / 3
 	}

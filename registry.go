@@ -1,6 +1,8 @@
 package realtime
 
 import (
+	"github.com/realtime-go/realtime/internal/shardmap"
+	"github.com/realtime-go/realtime/internal/shrink"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -8,7 +10,7 @@ import (
 
 // users is the index of connections by user.
 type users struct {
-	index   *shards[*user]
+	index   *shardmap.Shards[*user]
 	tally   *tally
 	inboxes *inboxes
 	limit   int  // connections of one user; 0 is without limit
@@ -32,13 +34,13 @@ type user struct {
 // enter locks the user, who is made if there is none.
 func (us *users) enter(id string) *user {
 	for {
-		u := us.index.getOrPut(id, func() *user { return &user{id: id, source: us.inboxes.source(id)} })
+		u := us.index.GetOrPut(id, func() *user { return &user{id: id, source: us.inboxes.source(id)} })
 		u.mu.Lock()
 		if !u.dead {
 			return u
 		}
 		u.mu.Unlock()
-		us.index.drop(id, u)
+		us.index.Drop(id, u)
 	}
 }
 
@@ -54,7 +56,7 @@ func (us *users) find(id string) *user {
 
 // peek locks the user, or returns nil if there is none.
 func (us *users) peek(id string) *user {
-	u, ok := us.index.get(id)
+	u, ok := us.index.Get(id)
 	if !ok {
 		return nil
 	}
@@ -75,7 +77,7 @@ func (us *users) leave(u *user) {
 	}
 	u.mu.Unlock()
 	if dead {
-		us.index.drop(u.id, u)
+		us.index.Drop(u.id, u)
 	}
 }
 
@@ -176,7 +178,7 @@ func (u *user) drop(c *Conn) {
 	last := len(u.conns) - 1
 	u.conns[c.seat.device] = u.conns[last]
 	u.conns[c.seat.device].seat.device = c.seat.device
-	u.conns = shorter(u.conns)
+	u.conns = shrink.Shorter(u.conns)
 	if c.inbox != nil {
 		c.inbox.leave()
 	}
@@ -214,7 +216,7 @@ func (e *everyone) remove(c *Conn) {
 	last := len(s.conns) - 1
 	s.conns[c.seat.index] = s.conns[last]
 	s.conns[c.seat.index].seat.index = c.seat.index
-	s.conns = shorter(s.conns)
+	s.conns = shrink.Shorter(s.conns)
 }
 
 // walk calls f for every connection, with one segment locked.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/shardmap"
 )
 
 const (
@@ -33,7 +34,7 @@ type relief struct {
 	budget  *engine.Budget
 	replies *engine.Replies
 	wheel   *engine.Wheel
-	conns   *shards[*Conn]
+	conns   *shardmap.Shards[*Conn]
 	timer   engine.Timer
 	armed   atomic.Bool // the timer is set
 	// What each connection had moved some steps ago, and at least reliefSteps before that.
@@ -105,7 +106,7 @@ func (r *relief) step() {
 // sample returns how much each connection has moved.
 func (r *relief) sample() map[*Conn]progress {
 	moved := make(map[*Conn]progress)
-	for _, c := range r.conns.snapshot() {
+	for _, c := range r.conns.Snapshot() {
 		moved[c] = progress{c.link.Moved(), c.sent.Load()}
 	}
 	return moved
@@ -114,7 +115,7 @@ func (r *relief) sample() map[*Conn]progress {
 // weigh returns what the connections weigh that are not about to end. What others still hold, who
 // have ended or whose flusher has not told the budget yet, is as good as freed.
 func (r *relief) weigh() (loads []load) {
-	for _, c := range r.conns.snapshot() {
+	for _, c := range r.conns.Snapshot() {
 		half, given := float64(c.held.Load()), float64(c.pulls.given.bytes())
 		l := load{
 			conn: c, weight: c.link.Weight() + given, half: half, held: half + given,

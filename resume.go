@@ -115,12 +115,12 @@ func (a *absences) over(c *Conn) {
 	a.n.Add(-1)
 	a.bytes.Add(-c.away)
 	a.budget.Hold(-c.away)
-	a.index.conns.drop(c.id, c)
+	a.index.conns.Drop(c.id, c)
 }
 
 // endAll ends all absences. None may begin any more.
 func (a *absences) endAll() {
-	for _, c := range a.index.conns.snapshot() {
+	for _, c := range a.index.conns.Snapshot() {
 		a.end(c)
 	}
 }
@@ -132,7 +132,7 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 	if subtle.ConstantTimeCompare([]byte(code), []byte(a.code(id))) == 0 {
 		return nil, errSession
 	}
-	old, ok := a.index.conns.get(id)
+	old, ok := a.index.conns.Get(id)
 	if !ok || old == c || old.UserID() != c.UserID() {
 		return nil, errSession
 	}

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/shardmap"
+	"github.com/realtime-go/realtime/internal/shrink"
 )
 
 // RoomOptions is what Options.Room says about one room.
@@ -53,7 +55,7 @@ type member struct {
 
 // rooms is the index of rooms by name.
 type rooms struct {
-	index   *shards[*room]
+	index   *shardmap.Shards[*room]
 	tally   *tally
 	carrier *carrier
 }
@@ -62,7 +64,7 @@ type rooms struct {
 // none. The caller adds a member and unlocks.
 func (rs *rooms) enter(name string, t traits) *room {
 	for {
-		r := rs.index.getOrPut(name, func() *room {
+		r := rs.index.GetOrPut(name, func() *room {
 			rs.tally.rooms.Add(1)
 			r := &room{name: name, traits: t, tally: rs.tally}
 			if t.keeps() {
@@ -75,13 +77,13 @@ func (rs *rooms) enter(name string, t traits) *room {
 			return r
 		}
 		r.mu.Unlock()
-		rs.index.drop(name, r)
+		rs.index.Drop(name, r)
 	}
 }
 
 // find locks the room of this name, or returns nil. A room with members is found.
 func (rs *rooms) find(name string) *room {
-	r, ok := rs.index.get(name)
+	r, ok := rs.index.Get(name)
 	if !ok {
 		return nil
 	}
@@ -105,7 +107,7 @@ func (rs *rooms) leave(r *room) {
 		r.source.close(rs.carrier)
 	}
 	r.mu.Unlock()
-	rs.index.drop(r.name, r)
+	rs.index.Drop(r.name, r)
 }
 
 // pin keeps the room of this name for a join, until unpin. One that keeps history is subscribed to
@@ -219,7 +221,7 @@ func (r *room) remove(m *membership, notice *frames) (told int) {
 		if r.users[user]--; r.users[user] > 0 {
 			return 0
 		}
-		r.users = without(r.users, user, &r.most)
+		r.users = shrink.Without(r.users, user, &r.most)
 	}
 	if notice == nil {
 		return 0
@@ -232,7 +234,7 @@ func (r *room) drop(m *membership) {
 	last := len(r.members) - 1
 	r.members[m.slot] = r.members[last]
 	r.members[m.slot].slot = m.slot
-	r.members = shorter(r.members)
+	r.members = shrink.Shorter(r.members)
 	if m.feed != nil {
 		m.feed.leave()
 	}

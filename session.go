@@ -41,7 +41,7 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 	s := ss.newSession(ctx, t, id, e)
 	c := &s.conn
 	// Before it can end, which takes it out again.
-	ss.index.conns.getOrPut(c.id, func() *Conn { return c })
+	ss.index.conns.GetOrPut(c.id, func() *Conn { return c })
 	if ss.gate.isShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
 	}
@@ -221,7 +221,7 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 	s.conn.transport.release()
 	ss.index.catcher.end(&s.conn.pulls)
 	if !stays {
-		ss.index.conns.drop(s.conn.id, &s.conn)
+		ss.index.conns.Drop(s.conn.id, &s.conn)
 	}
 	ss.index.languages[s.conn.proto].Add(-1)
 	if s.conn.deflates {

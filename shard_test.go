@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime/internal/long"
+	"github.com/realtime-go/realtime/internal/shardmap"
 )
 
 func heap() int64 {
@@ -51,14 +52,14 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 }
 
 func TestShardsGiveMemoryBack(t *testing.T) {
-	s := newShards[*int]()
+	s := shardmap.NewShards[*int]()
 	before := heap()
 	values := make([]int, long.Of(100_000, 1_000_000, 1_000_000))
 	for i := range values {
-		s.getOrPut(strconv.Itoa(i), func() *int { return &values[i] })
+		s.GetOrPut(strconv.Itoa(i), func() *int { return &values[i] })
 	}
 	for i := range values {
-		s.drop(strconv.Itoa(i), &values[i])
+		s.Drop(strconv.Itoa(i), &values[i])
 	}
 	values = nil
 	require.Less(t, heap()-before, int64(512<<10))

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"github.com/realtime-go/realtime/internal/defaults"
 	"slices"
 	"strings"
 	"time"
@@ -31,8 +32,8 @@ const (
 // resolved fills in the defaults; zero is without bound then, but for Messages.
 func (r Retention) resolved() Retention {
 	r.Messages = max(0, r.Messages)
-	number(&r.Age, defaultAge)
-	number(&r.Bytes, defaultBytes)
+	defaults.Number(&r.Age, defaultAge)
+	defaults.Number(&r.Bytes, defaultBytes)
 	return r
 }
 

@@ -1,6 +1,9 @@
 package realtime
 
 import (
+	"github.com/realtime-go/realtime/internal/defaults"
+	"github.com/realtime-go/realtime/internal/ratelimit"
+	"github.com/realtime-go/realtime/internal/shrink"
 	"net/netip"
 	"sync"
 	"time"
@@ -10,9 +13,9 @@ import (
 // address is an IPv4 address or the /64 of an IPv6 address, which is what one customer of a
 // provider gets.
 type visitors struct {
-	all  limit // handshakes of everybody
-	each limit // handshakes of one address
-	max  int   // connections of one address; 0 is without limit
+	all  ratelimit.Limit // handshakes of everybody
+	each ratelimit.Limit // handshakes of one address
+	max  int             // connections of one address; 0 is without limit
 	// Addresses of private networks are most often a proxy's or the office's. Their rate and
 	// their number are bounded only if the application has said by how much.
 	privateRate, privateMax bool
@@ -20,13 +23,13 @@ type visitors struct {
 	began time.Time
 
 	mu      sync.Mutex
-	used    bucket // of all
+	used    ratelimit.Bucket // of all
 	seen    map[netip.Addr]*visitor
 	purgeAt int // how many may be seen before those are forgotten that need not be known
 }
 
 type visitor struct {
-	used  bucket // of each
+	used  ratelimit.Bucket // of each
 	conns int
 }
 
@@ -36,11 +39,11 @@ const minVisitors = 1 << 10
 func newVisitors(o *Options) *visitors {
 	v := &visitors{began: time.Now(), seen: make(map[netip.Addr]*visitor), purgeAt: minVisitors}
 	rate, perIP := o.HandshakeRate, o.HandshakeRatePerIP
-	number(&rate, 2000)
-	number(&perIP, 50)
-	v.all, v.each = newLimit(rate, burst(rate)), newLimit(perIP, burst(perIP))
+	defaults.Number(&rate, 2000)
+	defaults.Number(&perIP, 50)
+	v.all, v.each = ratelimit.NewLimit(rate, ratelimit.Burst(rate)), ratelimit.NewLimit(perIP, ratelimit.Burst(perIP))
 	v.max = o.MaxConnsPerIP
-	number(&v.max, 1000)
+	defaults.Number(&v.max, 1000)
 	v.privateRate, v.privateMax = o.HandshakeRatePerIP > 0, o.MaxConnsPerIP > 0
 	return v
 }
@@ -57,10 +60,10 @@ func place(a netip.Addr) netip.Addr {
 
 // span is how long it takes to let n in.
 func (v *visitors) span(n int) time.Duration {
-	if v.all.rate == 0 {
+	if v.all.Rate == 0 {
 		return 0
 	}
-	return time.Duration(float64(n) / v.all.rate * float64(time.Second))
+	return time.Duration(float64(n) / v.all.Rate * float64(time.Second))
 }
 
 func private(a netip.Addr) bool {
@@ -75,11 +78,11 @@ func (v *visitors) knock(from netip.Addr) time.Duration {
 	defer v.mu.Unlock()
 	now := time.Since(v.began)
 	if from.IsValid() && (v.privateRate || !private(from)) {
-		if wait := v.visitor(from, now).used.try(v.each, now); wait > 0 {
+		if wait := v.visitor(from, now).used.Try(v.each, now); wait > 0 {
 			return wait
 		}
 	}
-	return v.used.try(v.all, now)
+	return v.used.Try(v.all, now)
 }
 
 // enter counts a connection, unless there are too many.
@@ -123,8 +126,8 @@ func (v *visitors) purge(now time.Duration) {
 	if len(v.seen) < v.purgeAt {
 		return
 	}
-	v.seen = only(v.seen, func(one *visitor) bool {
-		return one.conns > 0 || !one.used.full(v.each, now)
+	v.seen = shrink.Only(v.seen, func(one *visitor) bool {
+		return one.conns > 0 || !one.used.Full(v.each, now)
 	})
 	v.purgeAt = max(minVisitors, 2*len(v.seen))
 }

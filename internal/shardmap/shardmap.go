@@ -1,6 +1,9 @@
-package realtime
+// Package shardmap provides a map that many goroutines use at once.
+package shardmap
 
 import (
+	"github.com/realtime-go/realtime/internal/shrink"
+
 	"hash/maphash"
 	"sync"
 )
@@ -10,7 +13,7 @@ const numShards = 64
 
 // shards is a map from names that many goroutines use at once, cut into parts with
 // a lock each.
-type shards[V comparable] struct {
+type Shards[V comparable] struct {
 	seed  maphash.Seed
 	parts [numShards]shard[V]
 }
@@ -22,19 +25,19 @@ type shard[V comparable] struct {
 	_    [24]byte // a lock to each cache line
 }
 
-func newShards[V comparable]() *shards[V] {
-	s := &shards[V]{seed: maphash.MakeSeed()}
+func NewShards[V comparable]() *Shards[V] {
+	s := &Shards[V]{seed: maphash.MakeSeed()}
 	for i := range s.parts {
 		s.parts[i].m = make(map[string]V)
 	}
 	return s
 }
 
-func (s *shards[V]) of(name string) *shard[V] {
+func (s *Shards[V]) of(name string) *shard[V] {
 	return &s.parts[maphash.String(s.seed, name)&(numShards-1)]
 }
 
-func (s *shards[V]) get(name string) (V, bool) {
+func (s *Shards[V]) Get(name string) (V, bool) {
 	p := s.of(name)
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -43,8 +46,8 @@ func (s *shards[V]) get(name string) (V, bool) {
 }
 
 // getOrPut returns what is there, or puts what fresh returns. fresh must not block.
-func (s *shards[V]) getOrPut(name string, fresh func() V) V {
-	if v, ok := s.get(name); ok {
+func (s *Shards[V]) GetOrPut(name string, fresh func() V) V {
+	if v, ok := s.Get(name); ok {
 		return v
 	}
 	p := s.of(name)
@@ -59,17 +62,17 @@ func (s *shards[V]) getOrPut(name string, fresh func() V) V {
 }
 
 // drop removes name if it is still v.
-func (s *shards[V]) drop(name string, v V) {
+func (s *Shards[V]) Drop(name string, v V) {
 	p := s.of(name)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.m[name] == v {
-		p.m = without(p.m, name, &p.most)
+		p.m = shrink.Without(p.m, name, &p.most)
 	}
 }
 
 // snapshot returns all values, each shard's as of one moment.
-func (s *shards[V]) snapshot() []V {
+func (s *Shards[V]) Snapshot() []V {
 	var all []V
 	for i := range s.parts {
 		p := &s.parts[i]
