@@ -66,7 +66,6 @@ type load struct {
 	conn   *Conn
 	weight float64 // of what waits to be read by the peer, and of what is known of it
 	half   float64 // and of the message that it sends
-	held   float64 // of both, what the budget holds
 	unread int     // bytes of answers
 	lately progress
 }
@@ -91,12 +90,12 @@ func (r *relief) step() {
 	}
 	r.steps++
 	if r.before != nil {
-		loads := r.weigh()
+		loads, others := r.weigh()
 		if short {
 			r.endUnread(loads, int(r.replies.Limit/2))
 		}
 		if pressed {
-			r.lighten(loads, float64(r.budget.Limit/4*3))
+			r.lighten(loads, float64(r.budget.Limit/4*3)-others)
 		}
 	}
 	r.again()
@@ -111,15 +110,15 @@ func (r *relief) sample() map[*Conn]progress {
 	return moved
 }
 
-// weigh returns what the connections weigh that are not about to end. What others still hold, who
-// have ended or whose flusher has not told the budget yet, is as good as freed.
-func (r *relief) weigh() (loads []load) {
+// weigh returns what the connections weigh that are not about to end, and how many bytes are held
+// for no connection. What those hold that have ended, or whose flusher has not told the budget yet,
+// is as good as freed.
+func (r *relief) weigh() (loads []load, others float64) {
+	others = float64(r.budget.Held())
 	for _, c := range r.conns.snapshot() {
 		half, given := float64(c.held.Load()), float64(c.pulls.given.bytes())
-		l := load{
-			conn: c, weight: c.link.Weight() + given, half: half, held: half + given,
-			unread: c.link.Unread(),
-		}
+		others -= half + given
+		l := load{conn: c, weight: c.link.Weight() + given, half: half, unread: c.link.Unread()}
 		if l.weight+l.half == 0 || c.ended() {
 			continue
 		}
@@ -127,7 +126,7 @@ func (r *relief) weigh() (loads []load) {
 		l.lately = progress{c.link.Moved() - before.read, c.sent.Load() - before.sent}
 		loads = append(loads, l)
 	}
-	return loads
+	return loads, others
 }
 
 // endUnread ends connections that do not read what they have asked for, until the others have
@@ -149,16 +148,15 @@ func (r *relief) endUnread(loads []load, most int) {
 	}
 }
 
-// lighten ends the slowest connections, until the others are within so many bytes with all else
-// that is held. Of that, absent connections and ids are forgotten in time, and it would not help if
-// all others were ended for them: an eighth of the limit is for those in any case.
+// lighten ends the slowest connections, until the others are within so many bytes: what is left by
+// absent connections and ids. Those are forgotten in time, and it would not help if all connections
+// were ended for them: an eighth of the limit is for connections in any case.
 func (r *relief) lighten(loads []load, most float64) {
-	others, total := float64(r.budget.Held()), 0.0
+	total := 0.0
 	for _, l := range loads {
-		others -= l.held
 		total += l.weight + l.half
 	}
-	most = max(most-others, float64(r.budget.Limit/8))
+	most = max(most, float64(r.budget.Limit/8))
 	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.slowness(), a.slowness()) })
 	for _, l := range loads {
 		if total <= most {
