@@ -73,7 +73,7 @@ type load struct {
 	conn   *Conn
 	queue  float64  // of what waits to be read by the peer
 	half   float64  // of the message that it sends
-	known  float64  // of what is known of it
+	known  float64  // of what is known of it, and of what it has sent and no handler has taken
 	unread int      // bytes of answers
 	lately progress // since the sample before, with what waited then
 }
@@ -140,7 +140,7 @@ func (r *relief) weigh() (loads []load, others float64) {
 	for _, c := range r.conns.snapshot() {
 		l := load{
 			conn: c, queue: c.link.Weight(), half: float64(c.held.Load()),
-			known: float64(c.pulls.given.bytes()), unread: c.link.Unread(),
+			known: float64(c.pulls.given.bytes() + c.ahead.Load()), unread: c.link.Unread(),
 		}
 		others -= l.half + l.known
 		if l.weight() == 0 || c.ended() {

@@ -182,6 +182,48 @@ func TestWhoWasAnsweredJustNowIsSpared(t *testing.T) {
 	})
 }
 
+// What is read while a handler runs counts until the handler has taken it, or its connection ends,
+// however long the handler takes; and those that hold the most of it are ended.
+func TestWhatWaitsForAHandlerCounts(t *testing.T) {
+	o := glut(1 << 20)
+	var release chan struct{}
+	o.OnMessage = func(_ context.Context, c *realtime.Conn, _ realtime.Inbound) error {
+		if c.UserID() != "quick" {
+			<-release
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		release = make(chan struct{}) // one of the bubble's
+		chat := `{"content":"` + strings.Repeat("x", 40_000) + `","target":"all"}`
+		open := func(user string, chats int) *client {
+			c := b.open(user)
+			go func() {
+				for range chats {
+					_ = c.Write([]byte(chat))
+				}
+			}()
+			return c
+		}
+		quick, slow := open("quick", 5), open("slow", 4)
+		time.Sleep(6 * time.Second) // then another goroutine reads
+		synctest.Wait()
+		require.InDelta(t, 3*40_000, b.Stats().MemoryBytes, 2000)
+		for i := range 5 {
+			open(fmt.Sprint("mallory", i), 7)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.Positive(t, b.Stats().Ended.Slow)
+		require.Less(t, b.Stats().MemoryBytes, int64(1<<20)/8*7)
+		require.NoError(t, quick.conn.Context().Err())
+		require.NoError(t, slow.conn.Context().Err())
+		close(release)
+		time.Sleep(time.Minute)
+		require.Zero(t, b.Stats().MemoryBytes)
+	})
+}
+
 // local returns a user's connections.
 func (b *bed) local(user string) (conns []*realtime.Conn) {
 	for c := range b.User(user).LocalConns() {
