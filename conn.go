@@ -40,6 +40,7 @@ type Conn struct {
 	inbox    *feed         // nil if it has none
 	over     atomic.Int64  // when it ended, as a c.now(); 0 before
 	held     atomic.Int64  // bytes of the message that is being read
+	ahead    atomic.Int64  // bytes of those that wait for a handler
 	sent     atomic.Uint64 // bytes from the peer
 
 	mu       sync.Mutex

@@ -90,7 +90,7 @@ func (d *denials) deny(b ban, how time.Duration) {
 	}
 	now := time.Now()
 	if len(d.until) >= max(d.purgeAt, minBans) {
-		d.until = shrink.Only(d.until, now.Before)
+		d.until = shrink.Filter(d.until, now.Before)
 		d.purgeAt = 2 * len(d.until)
 	}
 	if d.until == nil {

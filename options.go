@@ -129,7 +129,7 @@ type Options struct {
 	QueueBytes    int
 	Slow          SlowPolicy
 	// MemoryBudget bounds what waits to be written over all connections, in bytes of memory,
-	// where what many wait for counts once; messages that are being read; the ids of messages
+	// where what many wait for counts once; messages that are being read, or wait for a handler; the ids of messages
 	// that clients have sent within two minutes, which take a quarter, and at most a half if they
 	// come from very many senders; connections that were lost and may come back, see ResumeGrace;
 	// and which messages to several targets a connection that catches up has got: 256 MiB.

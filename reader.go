@@ -112,6 +112,12 @@ func (r *reader) holds(bytes int) {
 	}
 }
 
+// keeps counts the memory of the backlog, which has changed. r.mu is held.
+func (r *reader) keeps() {
+	n := int64(r.backlog.bytes)
+	r.tally.frames.Budget.Hold(n - r.c.ahead.Swap(n))
+}
+
 // waiting keeps the time since a message or frame has been half there.
 func (r *reader) waiting(inside bool) {
 	if !inside {
@@ -282,6 +288,7 @@ func (r *reader) offer(cmd command) (mine bool) {
 	}
 	if r.busy {
 		r.backlog.add(cmd)
+		r.keeps()
 		return false
 	}
 	r.busy = true
@@ -324,6 +331,7 @@ func (r *reader) abandon() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.backlog, r.busy = backlog{}, false
+	r.keeps()
 	r.inUser--
 	r.loops--
 	r.changed.Broadcast()
@@ -338,7 +346,8 @@ func (r *reader) following() (cmd command, more, kept bool) {
 	if r.c.ended() {
 		r.backlog = backlog{}
 	}
-	if cmd, more = r.backlog.next(); !more {
+	cmd, more = r.backlog.next()
+	if r.keeps(); !more {
 		kept = !r.yielded && !r.closed
 		r.busy, r.yielded = false, false
 		r.inUser--
@@ -468,7 +477,8 @@ func (r *reader) close() {
 	for r.loops > r.inUser {
 		r.changed.Wait()
 	}
-	r.closed = true
+	r.closed, r.backlog = true, backlog{} // nothing of it is run
+	r.keeps()
 }
 
 // wait waits until the last handler has returned.

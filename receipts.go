@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/shrink"
 )
 
 const (
@@ -90,6 +91,7 @@ func (r *receipt) bytes() int { return receiptBytes + cap(r.answer) }
 // sender that finds two with the same hash loses a message of its own.
 type window struct {
 	known map[uint64]*receipt
+	most  int      // that known has held
 	order []uint64 // the oldest first
 	bytes int
 }
@@ -213,11 +215,12 @@ func (rs *receipts) settle(key receiptKey, sent bool, answer []byte) {
 
 // expire forgets what is old, but nothing that is under way.
 func (rs *receipts) expire(w *window, now time.Time) {
-	for range len(w.order) {
+	n := len(w.order)
+	for range n {
 		id := w.order[0]
 		r := w.known[id]
 		if now.Sub(r.at) < receiptTime {
-			return
+			break
 		}
 		w.order = w.order[1:]
 		if r.settled {
@@ -226,11 +229,14 @@ func (rs *receipts) expire(w *window, now time.Time) {
 			w.order = append(w.order, id)
 		}
 	}
+	if n > shrink.Small && len(w.order) < n/2 { // what was in front of the rest is still there
+		w.order = slices.Clone(w.order)
+	}
 }
 
 func (rs *receipts) forget(w *window, id uint64) {
 	rs.weigh(w, -w.known[id].bytes())
-	delete(w.known, id)
+	w.known = shrink.Delete(w.known, id, &w.most)
 }
 
 // tidy forgets a window with nothing in it.

@@ -184,3 +184,32 @@ func TestReceiptsAreForgotten(t *testing.T) {
 		require.False(t, rs.armed.Load())
 	})
 }
+
+// A sender that has sent much, and goes on with little, does not keep the memory of its peak, of
+// which the budget knows nothing.
+func TestReceiptsOfAPeakAreGivenBack(t *testing.T) {
+	receiptBubble(t, 4<<20, func(t *testing.T, rs *receipts) {
+		ok := func() error { return nil }
+		heap := func() int64 {
+			var s runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&s)
+			return int64(s.HeapAlloc)
+		}
+		before := heap()
+		for peak := range 10 {
+			for i := range 20_000 {
+				require.NoError(t, once(t.Context(), rs, idOf(fmt.Sprint(peak), fmt.Sprint(i)), ok))
+			}
+			for minute := range 4 {
+				time.Sleep(time.Minute)
+				for user := range peak + 1 {
+					require.NoError(t, once(t.Context(), rs, idOf(fmt.Sprint(user), fmt.Sprint("then ", minute)), ok))
+				}
+			}
+		}
+		require.Less(t, rs.budget.Total(), int64(20<<10))
+		require.Less(t, heap()-before, int64(1<<20))
+		runtime.KeepAlive(rs)
+	})
+}

@@ -178,7 +178,7 @@ func (u *user) drop(c *Conn) {
 	last := len(u.conns) - 1
 	u.conns[c.seat.device] = u.conns[last]
 	u.conns[c.seat.device].seat.device = c.seat.device
-	u.conns = shrink.Shorter(u.conns)
+	u.conns = shrink.Pop(u.conns)
 	if c.inbox != nil {
 		c.inbox.leave()
 	}
@@ -216,7 +216,7 @@ func (e *everyone) remove(c *Conn) {
 	last := len(s.conns) - 1
 	s.conns[c.seat.index] = s.conns[last]
 	s.conns[c.seat.index].seat.index = c.seat.index
-	s.conns = shrink.Shorter(s.conns)
+	s.conns = shrink.Pop(s.conns)
 }
 
 // walk calls f for every connection, with one segment locked.

@@ -16,10 +16,13 @@ const (
 	// reliefSteps is after how many steps it is looked at how much each connection has read: time
 	// enough for one that is far away. Nobody is ended before.
 	reliefSteps = 3
+	// reliefGuess is how many bytes a peer is taken to move between two samples where nothing shows
+	// how many those are: it had nothing to read or to send.
+	reliefGuess = 16 << 10
 )
 
 // relief ends connections while memory is short: those that would take the longest to read what
-// waits for them.
+// waits for them. One for which nothing had waited some steps ago is not known to be slow.
 //
 // It begins before the budget is used up, and leaves some of it free, so that newcomers are not
 // refused while it works. A frame that n connections hold is freed with the last of them, so it
@@ -59,23 +62,36 @@ func (r *relief) again() {
 	}
 }
 
-// progress is how many bytes a peer has read, and sent.
-type progress struct{ read, sent uint64 }
+// progress is how many bytes a peer has read and sent, and whether it had reason to.
+type progress struct {
+	read, sent  uint64
+	waits, half bool // something waited to be read, or was half sent
+	unread      int  // bytes of answers that waited
+}
 
 // load is what one connection weighs.
 type load struct {
 	conn   *Conn
-	weight float64 // of what waits to be read by the peer, and of what is known of it
-	half   float64 // and of the message that it sends
-	held   float64 // of both, what the budget holds
-	unread int     // bytes of answers
-	lately progress
+	queue  float64  // of what waits to be read by the peer
+	half   float64  // of the message that it sends
+	known  float64  // of what is known of it, and of what it has sent and no handler has taken
+	unread int      // bytes of answers
+	lately progress // since the sample before, with what waited then
 }
 
+func (l *load) weight() float64 { return l.queue + l.half + l.known }
+
 // slowness is about how many steps it would take to read what waits, and to send what is half
-// there.
+// there. Who has had nothing to do until now, is not taken for slow.
 func (l *load) slowness() float64 {
-	return l.weight/float64(l.lately.read+1) + l.half/float64(l.lately.sent+1)
+	reads, sends := float64(reliefGuess), float64(reliefGuess)
+	if l.lately.waits {
+		reads = float64(l.lately.read + 1)
+	}
+	if l.lately.half {
+		sends = float64(l.lately.sent + 1)
+	}
+	return l.queue/reads + l.half/sends + l.known/reliefGuess
 }
 
 // step runs in the goroutine of the wheel, at most once for each reliefPause.
@@ -92,43 +108,51 @@ func (r *relief) step() {
 	}
 	r.steps++
 	if r.before != nil {
-		loads := r.weigh()
+		loads, others := r.weigh()
 		if short {
 			r.endUnread(loads, int(r.replies.Limit/2))
 		}
 		if pressed {
-			r.lighten(loads, float64(r.budget.Limit/4*3))
+			r.lighten(loads, float64(r.budget.Limit/4*3)-others)
 		}
 	}
 	r.again()
 }
 
-// sample returns how much each connection has moved.
+// sample returns how much each connection has moved, and what it could move now. A peer cannot be
+// blamed for what waits before the connection is open.
 func (r *relief) sample() map[*Conn]progress {
 	moved := make(map[*Conn]progress)
 	for _, c := range r.conns.Snapshot() {
-		moved[c] = progress{c.link.Moved(), c.sent.Load()}
+		moved[c] = progress{
+			read: c.link.Moved(), sent: c.sent.Load(),
+			waits: c.link.Counts().Queued > 0 && !c.opening(), half: c.held.Load() > 0,
+			unread: c.link.Unread(),
+		}
 	}
 	return moved
 }
 
-// weigh returns what the connections weigh that are not about to end. What others still hold, who
-// have ended or whose flusher has not told the budget yet, is as good as freed.
-func (r *relief) weigh() (loads []load) {
+// weigh returns what the connections weigh that are not about to end, and how many bytes are held
+// for no connection. What those hold that have ended, or whose flusher has not told the budget yet,
+// is as good as freed.
+func (r *relief) weigh() (loads []load, others float64) {
+	others = float64(r.budget.Held())
 	for _, c := range r.conns.Snapshot() {
-		half, given := float64(c.held.Load()), float64(c.pulls.given.bytes())
 		l := load{
-			conn: c, weight: c.link.Weight() + given, half: half, held: half + given,
-			unread: c.link.Unread(),
+			conn: c, queue: c.link.Weight(), half: float64(c.held.Load()),
+			known: float64(c.pulls.given.bytes() + c.ahead.Load()), unread: c.link.Unread(),
 		}
-		if l.weight+l.half == 0 || c.ended() {
+		others -= l.half + l.known
+		if l.weight() == 0 || c.ended() {
 			continue
 		}
-		before := r.before[c] // zero, if the connection is new
-		l.lately = progress{c.link.Moved() - before.read, c.sent.Load() - before.sent}
+		l.lately = r.before[c] // zero, if the connection is new
+		l.lately.read = c.link.Moved() - l.lately.read
+		l.lately.sent = c.sent.Load() - l.lately.sent
 		loads = append(loads, l)
 	}
-	return loads
+	return loads, others
 }
 
 // endUnread ends connections that do not read what they have asked for, until the others have
@@ -143,30 +167,29 @@ func (r *relief) endUnread(loads []load, most int) {
 		if total <= most {
 			return
 		}
-		if l.lately.read < uint64(l.unread) { // else it is about to be read
+		if l.lately.read < uint64(min(l.unread, l.lately.unread)) { // else it is about to be read
 			r.end(l.conn)
 		}
 		total -= l.unread
 	}
 }
 
-// lighten ends the slowest connections, until the others are within so many bytes with all else
-// that is held. Of that, absent connections and ids are forgotten in time, and it would not help if
-// all others were ended for them: an eighth of the limit is for those in any case.
+// lighten ends the slowest connections, until the others are within so many bytes: what is left by
+// absent connections and ids. Those are forgotten in time, and it would not help if all connections
+// were ended for them: an eighth of the limit is for connections in any case.
 func (r *relief) lighten(loads []load, most float64) {
-	others, total := float64(r.budget.Held()), 0.0
+	total := 0.0
 	for _, l := range loads {
-		others -= l.held
-		total += l.weight + l.half
+		total += l.weight()
 	}
-	most = max(most-others, float64(r.budget.Limit/8))
+	most = max(most, float64(r.budget.Limit/8))
 	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.slowness(), a.slowness()) })
 	for _, l := range loads {
 		if total <= most {
 			return
 		}
 		r.end(l.conn)
-		total -= l.weight + l.half
+		total -= l.weight()
 	}
 }
 

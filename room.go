@@ -221,7 +221,7 @@ func (r *room) remove(m *membership, notice *frames) (told int) {
 		if r.users[user]--; r.users[user] > 0 {
 			return 0
 		}
-		r.users = shrink.Without(r.users, user, &r.most)
+		r.users = shrink.Delete(r.users, user, &r.most)
 	}
 	if notice == nil {
 		return 0
@@ -234,7 +234,7 @@ func (r *room) drop(m *membership) {
 	last := len(r.members) - 1
 	r.members[m.slot] = r.members[last]
 	r.members[m.slot].slot = m.slot
-	r.members = shrink.Shorter(r.members)
+	r.members = shrink.Pop(r.members)
 	if m.feed != nil {
 		m.feed.leave()
 	}

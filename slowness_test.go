@@ -9,11 +9,27 @@ import (
 // Who sends a message is as slow as it sends, not as it reads what nobody sends to it; and sending
 // does not help one that does not read.
 func TestSlownessOfWhoSends(t *testing.T) {
-	sends := load{half: halfMessage, lately: progress{sent: 5 << 10}}
-	stops := load{half: halfMessage}
-	reads := load{weight: 1 << 20, lately: progress{read: 300}}
-	talks := load{weight: 1 << 20, lately: progress{sent: 1 << 20}}
+	sends := load{half: halfMessage, lately: progress{sent: 5 << 10, half: true}}
+	stops := load{half: halfMessage, lately: progress{half: true}}
+	reads := load{queue: 1 << 20, lately: progress{read: 300, waits: true}}
+	talks := load{queue: 1 << 20, lately: progress{sent: 1 << 20, waits: true}}
 	require.Less(t, sends.slowness(), reads.slowness())
 	require.Greater(t, stops.slowness(), reads.slowness())
 	require.Greater(t, talks.slowness(), stops.slowness())
+}
+
+// Who had nothing to read or to send until now, or is only known to have got much, is not slower
+// than one that reads a kilobyte a second; and of such, more is slower.
+func TestSlownessOfWhoHadNothingToDo(t *testing.T) {
+	slow := load{queue: 50 << 10, lately: progress{read: 400, waits: true}}
+	loud := load{queue: 1 << 10, lately: progress{waits: true}}
+	for _, idle := range []load{
+		{queue: 64 << 10}, {half: 80 << 10}, {known: maxGiven * givenBytes},
+		{queue: 300, lately: progress{half: true}}, {half: halfMessage, lately: progress{waits: true}},
+	} {
+		require.Less(t, idle.slowness(), slow.slowness(), "%+v", idle)
+		require.Less(t, idle.slowness(), loud.slowness(), "%+v", idle)
+		more := load{queue: 2 * idle.queue, half: 2 * idle.half, known: 2 * idle.known, lately: idle.lately}
+		require.Less(t, idle.slowness(), more.slowness())
+	}
 }

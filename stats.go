@@ -31,7 +31,7 @@ type Stats struct {
 	// however many connections wait for it: what Options.MemoryBudget bounds.
 	QueuedBytes int64
 	// MemoryBytes is all that Options.MemoryBudget bounds: QueuedBytes, messages that are being
-	// read, the ids of messages that clients have sent in the last two minutes, connections that
+	// read or wait for a handler, the ids of messages that clients have sent in the last two minutes, connections that
 	// were lost and may come back, and what is remembered of those that catch up.
 	MemoryBytes int64
 	// Rate is the number of messages a second, over the last ten seconds.

@@ -126,7 +126,7 @@ func (v *visitors) purge(now time.Duration) {
 	if len(v.seen) < v.purgeAt {
 		return
 	}
-	v.seen = shrink.Only(v.seen, func(one *visitor) bool {
+	v.seen = shrink.Filter(v.seen, func(one *visitor) bool {
 		return one.conns > 0 || !one.used.Full(v.each, now)
 	})
 	v.purgeAt = max(minVisitors, 2*len(v.seen))

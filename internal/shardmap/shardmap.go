@@ -67,7 +67,7 @@ func (s *Shards[V]) Drop(name string, v V) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.m[name] == v {
-		p.m = shrink.Without(p.m, name, &p.most)
+		p.m = shrink.Delete(p.m, name, &p.most)
 	}
 }
 
