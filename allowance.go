@@ -10,16 +10,16 @@ import (
 const ratePatience = 10 * time.Second
 
 // limits is how much clients may send.
-type limits struct{ messages, bytes, fanout, pings ratelimit.Limit }
+type limits struct{ messages, bytes, fanout, pings ratelimit.Rate }
 
 // newLimits lets nobody send at once what would fill half of a receiver's queue: a client
 // could end the others in his room with it, who have had no time to read.
 func newLimits(o *Options) limits {
 	return limits{
-		messages: ratelimit.NewLimit(o.InboundRate, min(ratelimit.Burst(o.InboundRate), float64(o.QueueMessages/2))),
-		bytes:    ratelimit.NewLimit(o.InboundBytes, min(ratelimit.Burst(o.InboundBytes), float64(o.QueueBytes/2))),
-		fanout:   ratelimit.NewLimit(o.InboundFanout, ratelimit.Burst(o.InboundFanout)),
-		pings:    ratelimit.NewLimit(pingRate, pingBurst),
+		messages: ratelimit.PerSecond(o.InboundRate).WithBurst(o.QueueMessages / 2),
+		bytes:    ratelimit.PerSecond(o.InboundBytes).WithBurst(o.QueueBytes / 2),
+		fanout:   ratelimit.PerSecond(o.InboundFanout),
+		pings:    ratelimit.PerSecond(pingRate).WithBurst(pingBurst),
 	}
 }
 

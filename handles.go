@@ -204,7 +204,7 @@ func (m *Manager) LocalConns() iter.Seq[*Conn] {
 // order, as of the call.
 func (m *Manager) LocalRooms() iter.Seq[string] {
 	var names []string
-	for _, r := range m.index.rooms.index.Snapshot() {
+	for _, r := range m.index.rooms.index.Values() {
 		names = append(names, r.name)
 	}
 	slices.Sort(names)

@@ -62,7 +62,7 @@ type inboxes struct {
 }
 
 func newInboxes(o InboxOptions, k *catcher) *inboxes {
-	defaults.Number(&o.Attempts, 3)
+	defaults.Set(&o.Attempts, 3)
 	ib := &inboxes{InboxOptions: o, catcher: k, traits: newTraits(SlowCatchUp, o.Keep)}
 	ib.strikes.max = o.Attempts
 	return ib

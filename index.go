@@ -24,7 +24,7 @@ type index struct {
 	press     press
 	denials   denials
 
-	conns    *shardmap.Shards[*Conn]
+	conns    *shardmap.Map[*Conn]
 	users    users
 	rooms    rooms
 	everyone everyone
@@ -35,12 +35,12 @@ func newIndex(o *Options, t *tally, k *catcher) *index {
 		announce: o.Announce, maxRooms: o.MaxRoomsPerConn, slow: o.Slow.engine(),
 		traits: o.traits, tally: t, catcher: k, kept: o.keeps(),
 		press: press{from: o.CompressFrom, tally: t},
-		conns: shardmap.NewShards[*Conn](),
+		conns: shardmap.New[*Conn](),
 		users: users{
-			index: shardmap.NewShards[*user](), tally: t, inboxes: newInboxes(o.Inbox, k),
+			index: shardmap.New[*user](), tally: t, inboxes: newInboxes(o.Inbox, k),
 			limit: o.MaxConnsPerUser, replace: o.UserFull == UserFullReplace,
 		},
-		rooms: rooms{index: shardmap.NewShards[*room](), tally: t, carrier: k.carrier},
+		rooms: rooms{index: shardmap.New[*room](), tally: t, carrier: k.carrier},
 	}
 }
 

@@ -65,7 +65,7 @@ func TestRegisterRacingWithTheEnd(t *testing.T) {
 	defer far.Drop()
 	_, err := m.Register(t.Context(), transport, Identity{})
 	require.ErrorIs(t, err, ErrClosed)
-	for _, c := range m.index.conns.Snapshot() { // and goes on
+	for _, c := range m.index.conns.Values() { // and goes on
 		c.link.Kill()
 		c.cancel(why)
 		c.duties.ended(why)

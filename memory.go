@@ -44,7 +44,7 @@ const (
 // about 350 bytes and its name.
 type Memory struct {
 	rooms, inboxes *memoryKind
-	streams        *shardmap.Shards[*memoryStream]
+	streams        *shardmap.Map[*memoryStream]
 	lives          lives
 
 	mu     sync.RWMutex // of the next two; held for reading while something is delivered
@@ -62,13 +62,13 @@ func NewMemory(o *MemoryOptions) *Memory {
 		o = &MemoryOptions{}
 	}
 	bytes, inboxBytes, inboxes := o.Bytes, cmp.Or(o.InboxBytes, o.Bytes), o.Inboxes
-	defaults.Number(&bytes, 128<<20)
-	defaults.Number(&inboxBytes, 128<<20)
-	defaults.Number(&inboxes, 100_000)
+	defaults.Set(&bytes, 128<<20)
+	defaults.Set(&inboxBytes, 128<<20)
+	defaults.Set(&inboxes, 100_000)
 	return &Memory{
 		rooms:   &memoryKind{maxBytes: int64(bytes)},
 		inboxes: &memoryKind{maxBytes: int64(inboxBytes), maxStreams: int64(inboxes)},
-		streams: shardmap.NewShards[*memoryStream](), lives: newLives(),
+		streams: shardmap.New[*memoryStream](), lives: newLives(),
 	}
 }
 
@@ -123,7 +123,7 @@ func (b *Memory) enter(name string) *memoryStream {
 			return s
 		}
 		s.mu.Unlock()
-		b.streams.Drop(name, s)
+		b.streams.CompareAndDelete(name, s)
 	}
 }
 
@@ -410,7 +410,7 @@ func (b *Memory) leastUsed(k *memoryKind) []*memoryStream {
 		used time.Time
 	}
 	var all []stream
-	for _, s := range b.streams.Snapshot() {
+	for _, s := range b.streams.Values() {
 		s.mu.Lock()
 		if s.kind == k && s.top > 0 {
 			all = append(all, stream{s, min(s.subscribers, 1), s.used})
@@ -435,7 +435,7 @@ func (b *Memory) sweep() {
 	}
 	defer done()
 	now := time.Now()
-	for _, s := range b.streams.Snapshot() {
+	for _, s := range b.streams.Values() {
 		s.mu.Lock()
 		s.weighed(func() { s.expire(now) })
 		s.mu.Unlock()
@@ -448,7 +448,7 @@ func (b *Memory) sweep() {
 
 // forget drops streams that nobody needs and that may go.
 func (b *Memory) forget(may func(*memoryStream) bool) {
-	for _, s := range b.streams.Snapshot() {
+	for _, s := range b.streams.Values() {
 		s.mu.Lock()
 		if may(s) {
 			b.end(s)
@@ -468,5 +468,5 @@ func (b *Memory) end(s *memoryStream) {
 		s.kind.streams.Add(-1)
 		b.lives.ended(s.name)
 	}
-	b.streams.Drop(s.name, s)
+	b.streams.CompareAndDelete(s.name, s)
 }

@@ -10,7 +10,7 @@ import (
 
 // users is the index of connections by user.
 type users struct {
-	index   *shardmap.Shards[*user]
+	index   *shardmap.Map[*user]
 	tally   *tally
 	inboxes *inboxes
 	limit   int  // connections of one user; 0 is without limit
@@ -40,7 +40,7 @@ func (us *users) enter(id string) *user {
 			return u
 		}
 		u.mu.Unlock()
-		us.index.Drop(id, u)
+		us.index.CompareAndDelete(id, u)
 	}
 }
 
@@ -77,7 +77,7 @@ func (us *users) leave(u *user) {
 	}
 	u.mu.Unlock()
 	if dead {
-		us.index.Drop(u.id, u)
+		us.index.CompareAndDelete(u.id, u)
 	}
 }
 

@@ -37,7 +37,7 @@ type relief struct {
 	budget  *engine.Budget
 	replies *engine.Replies
 	wheel   *engine.Wheel
-	conns   *shardmap.Shards[*Conn]
+	conns   *shardmap.Map[*Conn]
 	timer   engine.Timer
 	armed   atomic.Bool // the timer is set
 	// What each connection had moved some steps ago, and at least reliefSteps before that.
@@ -123,7 +123,7 @@ func (r *relief) step() {
 // blamed for what waits before the connection is open.
 func (r *relief) sample() map[*Conn]progress {
 	moved := make(map[*Conn]progress)
-	for _, c := range r.conns.Snapshot() {
+	for _, c := range r.conns.Values() {
 		moved[c] = progress{
 			read: c.link.Moved(), sent: c.sent.Load(),
 			waits: c.link.Counts().Queued > 0 && !c.opening(), half: c.held.Load() > 0,
@@ -138,7 +138,7 @@ func (r *relief) sample() map[*Conn]progress {
 // is as good as freed.
 func (r *relief) weigh() (loads []load, others float64) {
 	others = float64(r.budget.Held())
-	for _, c := range r.conns.Snapshot() {
+	for _, c := range r.conns.Values() {
 		l := load{
 			conn: c, queue: c.link.Weight(), half: float64(c.held.Load()),
 			known: float64(c.pulls.given.bytes() + c.ahead.Load()), unread: c.link.Unread(),

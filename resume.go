@@ -115,12 +115,12 @@ func (a *absences) over(c *Conn) {
 	a.n.Add(-1)
 	a.bytes.Add(-c.away)
 	a.budget.Hold(-c.away)
-	a.index.conns.Drop(c.id, c)
+	a.index.conns.CompareAndDelete(c.id, c)
 }
 
 // endAll ends all absences. None may begin any more.
 func (a *absences) endAll() {
-	for _, c := range a.index.conns.Snapshot() {
+	for _, c := range a.index.conns.Values() {
 		a.end(c)
 	}
 }

@@ -55,7 +55,7 @@ type member struct {
 
 // rooms is the index of rooms by name.
 type rooms struct {
-	index   *shardmap.Shards[*room]
+	index   *shardmap.Map[*room]
 	tally   *tally
 	carrier *carrier
 }
@@ -77,7 +77,7 @@ func (rs *rooms) enter(name string, t traits) *room {
 			return r
 		}
 		r.mu.Unlock()
-		rs.index.Drop(name, r)
+		rs.index.CompareAndDelete(name, r)
 	}
 }
 
@@ -107,7 +107,7 @@ func (rs *rooms) leave(r *room) {
 		r.source.close(rs.carrier)
 	}
 	r.mu.Unlock()
-	rs.index.Drop(r.name, r)
+	rs.index.CompareAndDelete(r.name, r)
 }
 
 // pin keeps the room of this name for a join, until unpin. One that keeps history is subscribed to

@@ -221,7 +221,7 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 	s.conn.transport.release()
 	ss.index.catcher.end(&s.conn.pulls)
 	if !stays {
-		ss.index.conns.Drop(s.conn.id, &s.conn)
+		ss.index.conns.CompareAndDelete(s.conn.id, &s.conn)
 	}
 	ss.index.languages[s.conn.proto].Add(-1)
 	if s.conn.deflates {

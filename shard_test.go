@@ -52,14 +52,14 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 }
 
 func TestShardsGiveMemoryBack(t *testing.T) {
-	s := shardmap.NewShards[*int]()
+	s := shardmap.New[*int]()
 	before := heap()
 	values := make([]int, long.Of(100_000, 1_000_000, 1_000_000))
 	for i := range values {
 		s.GetOrPut(strconv.Itoa(i), func() *int { return &values[i] })
 	}
 	for i := range values {
-		s.Drop(strconv.Itoa(i), &values[i])
+		s.CompareAndDelete(strconv.Itoa(i), &values[i])
 	}
 	values = nil
 	require.Less(t, heap()-before, int64(512<<10))

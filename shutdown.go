@@ -42,7 +42,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 func (m *Manager) Close() error {
 	m.gate.close()
 	m.closed.Store(true)
-	for _, c := range m.index.conns.Snapshot() {
+	for _, c := range m.index.conns.Values() {
 		if !c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, closeGrace) {
 			// It is about to end, but perhaps it has more time than that.
 			c.link.Close(engine.CloseFrame(uint16(CloseAway), ""), closeGrace)
@@ -68,7 +68,7 @@ func (m *Manager) stopBackground() {
 // once.
 func (m *Manager) drain(ctx context.Context) {
 	var plain []*Conn
-	for _, c := range m.index.conns.Snapshot() {
+	for _, c := range m.index.conns.Values() {
 		if c.proto == protoV1 {
 			m.restart(c)
 		} else {
@@ -121,7 +121,7 @@ func (m *Manager) await(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	for _, c := range m.index.conns.Snapshot() {
+	for _, c := range m.index.conns.Values() {
 		c.link.Kill()
 	}
 	<-done

@@ -32,8 +32,8 @@ const (
 // resolved fills in the defaults; zero is without bound then, but for Messages.
 func (r Retention) resolved() Retention {
 	r.Messages = max(0, r.Messages)
-	defaults.Number(&r.Age, defaultAge)
-	defaults.Number(&r.Bytes, defaultBytes)
+	defaults.Set(&r.Age, defaultAge)
+	defaults.Set(&r.Bytes, defaultBytes)
 	return r
 }
 

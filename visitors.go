@@ -13,8 +13,8 @@ import (
 // address is an IPv4 address or the /64 of an IPv6 address, which is what one customer of a
 // provider gets.
 type visitors struct {
-	all  ratelimit.Limit // handshakes of everybody
-	each ratelimit.Limit // handshakes of one address
+	all  ratelimit.Rate // handshakes of everybody
+	each ratelimit.Rate // handshakes of one address
 	max  int             // connections of one address; 0 is without limit
 	// Addresses of private networks are most often a proxy's or the office's. Their rate and
 	// their number are bounded only if the application has said by how much.
@@ -39,11 +39,11 @@ const minVisitors = 1 << 10
 func newVisitors(o *Options) *visitors {
 	v := &visitors{began: time.Now(), seen: make(map[netip.Addr]*visitor), purgeAt: minVisitors}
 	rate, perIP := o.HandshakeRate, o.HandshakeRatePerIP
-	defaults.Number(&rate, 2000)
-	defaults.Number(&perIP, 50)
-	v.all, v.each = ratelimit.NewLimit(rate, ratelimit.Burst(rate)), ratelimit.NewLimit(perIP, ratelimit.Burst(perIP))
+	defaults.Set(&rate, 2000)
+	defaults.Set(&perIP, 50)
+	v.all, v.each = ratelimit.PerSecond(rate), ratelimit.PerSecond(perIP)
 	v.max = o.MaxConnsPerIP
-	defaults.Number(&v.max, 1000)
+	defaults.Set(&v.max, 1000)
 	v.privateRate, v.privateMax = o.HandshakeRatePerIP > 0, o.MaxConnsPerIP > 0
 	return v
 }
@@ -60,10 +60,10 @@ func place(a netip.Addr) netip.Addr {
 
 // span is how long it takes to let n in.
 func (v *visitors) span(n int) time.Duration {
-	if v.all.Rate == 0 {
+	if v.all.PerSecond == 0 {
 		return 0
 	}
-	return time.Duration(float64(n) / v.all.Rate * float64(time.Second))
+	return time.Duration(float64(n) / v.all.PerSecond * float64(time.Second))
 }
 
 func private(a netip.Addr) bool {
@@ -78,11 +78,11 @@ func (v *visitors) knock(from netip.Addr) time.Duration {
 	defer v.mu.Unlock()
 	now := time.Since(v.began)
 	if from.IsValid() && (v.privateRate || !private(from)) {
-		if wait := v.visitor(from, now).used.Try(v.each, now); wait > 0 {
+		if wait := v.visitor(from, now).used.TryTake(v.each, now); wait > 0 {
 			return wait
 		}
 	}
-	return v.used.Try(v.all, now)
+	return v.used.TryTake(v.all, now)
 }
 
 // enter counts a connection, unless there are too many.

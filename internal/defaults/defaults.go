@@ -3,8 +3,9 @@ package defaults
 
 import "time"
 
-// number fills in a default, and makes zero of a negative number.
-func Number[T int | time.Duration](v *T, def T) {
+// Set sets a zero *v to def and a negative *v to zero, which means "without limit" or "off" from
+// then on.
+func Set[T int | time.Duration](v *T, def T) {
 	switch {
 	case *v == 0:
 		*v = def

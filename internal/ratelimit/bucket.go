@@ -3,62 +3,66 @@ package ratelimit
 
 import "time"
 
-// limit is how much of something may be used: rate in a second, and burst at once. The zero
-// value is without limit.
-type Limit struct{ Rate, burst float64 }
-
-func NewLimit(rate int, burst float64) Limit {
-	return Limit{Rate: float64(max(rate, 0)), burst: burst}
+// Rate is how much of something may be used. The zero value is without limit.
+type Rate struct {
+	PerSecond float64
+	Burst     float64 // at once, on top
 }
 
-// burstSeconds is how many seconds' worth of something may come at once.
+// burstSeconds is how many seconds' worth the usual burst is.
 const burstSeconds = 10
 
-// burst is how much of something with this rate may come at once.
-func Burst(rate int) float64 { return burstSeconds * float64(rate) }
-
-// bucket is how much somebody has used of a limit: a token bucket, told by what is missing,
-// so that the zero value is full. It may go into debt, and says how long the debt takes to
-// be paid. Not safe for concurrent use.
-type Bucket struct {
-	missing float64
-	at      time.Duration
+// PerSecond returns a rate of n a second with a burst of ten seconds' worth, or the zero Rate if n
+// is zero or less.
+func PerSecond(n int) Rate {
+	n = max(n, 0)
+	return Rate{PerSecond: float64(n), Burst: burstSeconds * float64(n)}
 }
 
-// take takes n and returns how long to wait until none is owed. now is the time since
-// whatever moment the caller counts from.
-func (b *Bucket) Take(l Limit, n int, now time.Duration) time.Duration {
-	if l.Rate == 0 {
+// WithBurst returns r with a burst of n at most.
+func (r Rate) WithBurst(n int) Rate {
+	r.Burst = min(r.Burst, float64(n))
+	return r
+}
+
+// Bucket is a token bucket: how much one user of a Rate has used. It may go into debt, and tells how
+// long the debt takes to be paid. The zero value is full. Times are durations since any fixed moment
+// that the caller chooses. A Bucket is not safe for concurrent use.
+type Bucket struct {
+	used float64 // stored instead of what is left, so that the zero value is full
+	at   time.Duration
+}
+
+// Take takes n and returns how long it takes until nothing is owed.
+func (b *Bucket) Take(r Rate, n int, now time.Duration) time.Duration {
+	if r.PerSecond == 0 {
 		return 0
 	}
-	b.refill(l, now)
-	b.missing += float64(n)
-	return b.owed(l)
+	b.refill(r, now)
+	b.used += float64(n)
+	if b.used <= r.Burst {
+		return 0
+	}
+	return time.Duration((b.used - r.Burst) / r.PerSecond * float64(time.Second))
 }
 
-// try is take of one that takes nothing if it would have to wait.
-func (b *Bucket) Try(l Limit, now time.Duration) time.Duration {
-	wait := b.Take(l, 1, now)
+// TryTake takes one if it is there, and returns zero. Otherwise it takes nothing and returns how
+// long to wait.
+func (b *Bucket) TryTake(r Rate, now time.Duration) time.Duration {
+	wait := b.Take(r, 1, now)
 	if wait > 0 {
-		b.missing--
+		b.used--
 	}
 	return wait
 }
 
-// full reports whether nothing is missing.
-func (b *Bucket) Full(l Limit, now time.Duration) bool {
-	b.refill(l, now)
-	return b.missing == 0
+// Full reports whether nothing is used.
+func (b *Bucket) Full(r Rate, now time.Duration) bool {
+	b.refill(r, now)
+	return b.used == 0
 }
 
-func (b *Bucket) refill(l Limit, now time.Duration) {
-	b.missing = max(0, b.missing-l.Rate*(now-b.at).Seconds())
+func (b *Bucket) refill(r Rate, now time.Duration) {
+	b.used = max(0, b.used-r.PerSecond*(now-b.at).Seconds())
 	b.at = now
-}
-
-func (b *Bucket) owed(l Limit) time.Duration {
-	if b.missing <= l.burst {
-		return 0
-	}
-	return time.Duration((b.missing - l.burst) / l.Rate * float64(time.Second))
 }

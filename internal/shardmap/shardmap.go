@@ -1,86 +1,89 @@
-// Package shardmap provides a map that many goroutines use at once.
+// Package shardmap provides a map from names to values that many goroutines use at once.
 package shardmap
 
 import (
-	"github.com/realtime-go/realtime/internal/shrink"
-
 	"hash/maphash"
 	"sync"
+
+	"github.com/realtime-go/realtime/internal/shrink"
 )
 
 // numShards is a power of two, well above the number of cores that contend.
 const numShards = 64
 
-// shards is a map from names that many goroutines use at once, cut into parts with
-// a lock each.
-type Shards[V comparable] struct {
-	seed  maphash.Seed
-	parts [numShards]shard[V]
+// Map is a map in parts, each with a lock of its own. Make one with [New].
+type Map[V comparable] struct {
+	seed   maphash.Seed
+	shards [numShards]shard[V]
 }
 
 type shard[V comparable] struct {
-	mu   sync.RWMutex
-	m    map[string]V
-	most int      // that m has held
-	_    [24]byte // a lock to each cache line
+	mu     sync.RWMutex
+	values map[string]V
+	peak   int      // see shrink.Delete
+	_      [24]byte // one lock to a cache line
 }
 
-func NewShards[V comparable]() *Shards[V] {
-	s := &Shards[V]{seed: maphash.MakeSeed()}
-	for i := range s.parts {
-		s.parts[i].m = make(map[string]V)
+// New returns an empty map.
+func New[V comparable]() *Map[V] {
+	m := &Map[V]{seed: maphash.MakeSeed()}
+	for i := range m.shards {
+		m.shards[i].values = make(map[string]V)
 	}
-	return s
+	return m
 }
 
-func (s *Shards[V]) of(name string) *shard[V] {
-	return &s.parts[maphash.String(s.seed, name)&(numShards-1)]
+func (m *Map[V]) shard(name string) *shard[V] {
+	return &m.shards[maphash.String(m.seed, name)&(numShards-1)]
 }
 
-func (s *Shards[V]) Get(name string) (V, bool) {
-	p := s.of(name)
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	v, ok := p.m[name]
+// Get returns the value of a name and whether there is one.
+func (m *Map[V]) Get(name string) (V, bool) {
+	s := m.shard(name)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v, ok := s.values[name]
 	return v, ok
 }
 
-// getOrPut returns what is there, or puts what fresh returns. fresh must not block.
-func (s *Shards[V]) GetOrPut(name string, fresh func() V) V {
-	if v, ok := s.Get(name); ok {
+// GetOrPut returns the value of a name. If there is none, it stores the result of create, which
+// must not block: it runs under a lock.
+func (m *Map[V]) GetOrPut(name string, create func() V) V {
+	if v, ok := m.Get(name); ok {
 		return v
 	}
-	p := s.of(name)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	v, ok := p.m[name]
+	s := m.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.values[name]
 	if !ok {
-		v = fresh()
-		p.m[name] = v
+		v = create()
+		s.values[name] = v
 	}
 	return v
 }
 
-// drop removes name if it is still v.
-func (s *Shards[V]) Drop(name string, v V) {
-	p := s.of(name)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.m[name] == v {
-		p.m = shrink.Delete(p.m, name, &p.most)
+// CompareAndDelete deletes name if its value is old.
+func (m *Map[V]) CompareAndDelete(name string, old V) {
+	s := m.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.values[name] == old {
+		s.values = shrink.Delete(s.values, name, &s.peak)
 	}
 }
 
-// snapshot returns all values, each shard's as of one moment.
-func (s *Shards[V]) Snapshot() []V {
+// Values returns all values. Those of one shard are as of one moment, those of different shards
+// need not be.
+func (m *Map[V]) Values() []V {
 	var all []V
-	for i := range s.parts {
-		p := &s.parts[i]
-		p.mu.RLock()
-		for _, v := range p.m {
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.RLock()
+		for _, v := range s.values {
 			all = append(all, v)
 		}
-		p.mu.RUnlock()
+		s.mu.RUnlock()
 	}
 	return all
 }
