@@ -4,7 +4,9 @@ import (
 	"hash/maphash"
 	"log/slog"
 
+	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/ratelog"
 )
 
 // catcher gives connections what they have missed. It pulls: a page at a time, whenever most of
@@ -13,7 +15,7 @@ import (
 type catcher struct {
 	carrier *carrier
 	tally   *tally
-	notes   *notes
+	notes   *ratelog.Notes
 	page    Query
 
 	maxBytes int // of a message
@@ -25,7 +27,7 @@ func (k *catcher) key(p *Publication) uint64 {
 	if !p.Union {
 		return 0
 	}
-	return maphash.Comparable(k.seed, receiptKey{p.Message.scope(), p.Message.ID})
+	return maphash.Comparable(k.seed, dedup.ReceiptKey{By: p.Message.scope(), Id: p.Message.ID})
 }
 
 // gave notes that a connection which is catching up, or was, has got a message to several targets.
@@ -230,7 +232,7 @@ func (k *catcher) lose(f *feed, page *Page, why Reason, anew Position) (finished
 // broken notes that the broker has failed a connection.
 func (k *catcher) broken(c client, err error) {
 	k.tally.add(cFailed, 1)
-	k.notes.write(c.Context(), slog.LevelError, "broker", "realtime: the broker has failed",
+	k.notes.Write(c.Context(), slog.LevelError, "broker", "realtime: the broker has failed",
 		slog.Any("error", err))
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/engine"
 )
 
@@ -161,16 +162,16 @@ func (c *Conn) deadline() time.Time {
 func (c *Conn) Context() context.Context { return c.ctx }
 
 // sender is whose ids those of its messages are.
-func (c *Conn) sender() sender {
+func (c *Conn) sender() dedup.Sender {
 	if user := c.UserID(); user != "" {
-		return sender{user: user}
+		return dedup.Sender{User: user}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.guest == "" {
 		c.guest = rand.Text()[:16] // 80 bits
 	}
-	return sender{guest: c.guest}
+	return dedup.Sender{Guest: c.guest}
 }
 
 // maxWas bounds how many ids of connections before it a connection is known by.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/ratelog"
 )
 
 // expiry ends a connection whose identity is no longer good. The wheel of the Manager comes
@@ -23,7 +24,7 @@ type expiries struct {
 	wheel      *engine.Wheel
 	grace      time.Duration
 	revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
-	notes      *notes
+	notes      *ratelog.Notes
 	tally      *tally
 }
 
@@ -44,7 +45,7 @@ func (es *expiries) renew(c *Conn, token string) error {
 	}
 	id, err := es.revalidate(c.ctx, c, token)
 	if err != nil {
-		es.notes.write(c.ctx, slog.LevelDebug, c.source(), "realtime: identity not renewed",
+		es.notes.Write(c.ctx, slog.LevelDebug, c.source(), "realtime: identity not renewed",
 			slog.String("conn", c.id), slog.Any("error", err))
 		return ErrForbidden
 	}

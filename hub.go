@@ -8,8 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/inbound"
+	"github.com/realtime-go/realtime/internal/ratelog"
 )
 
 // Manager is the hub: it knows the connections, users and rooms of this process and
@@ -20,7 +22,7 @@ import (
 type Manager struct {
 	opts     Options
 	tally    tally
-	notes    notes
+	notes    ratelog.Notes
 	index    *index
 	dispatch dispatcher
 	proxies  proxies
@@ -48,7 +50,7 @@ type Manager struct {
 // The caller must end it with Shutdown or Close.
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
-	m.notes.log = m.opts.Logger
+	m.notes.Base = m.opts.Logger
 	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
 	m.carrier = newCarrier(m.opts.Broker)
 	m.index = newIndex(&m.opts, &m.tally, &catcher{
@@ -106,7 +108,7 @@ func (m *Manager) buildDispatch() {
 	requests := requester{
 		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials,
 		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2,
-		receipts:  newReceipts(&m.tally.frames.Budget, m.wheel),
+		receipts:  dedup.NewReceipts(&m.tally.frames.Budget, m.wheel),
 		replies:   &m.tally.frames.Replies,
 		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
@@ -304,7 +306,7 @@ func (s sink) Deliver(p Publication) {
 	}
 	if err := p.Message.check(s.m.opts.QueueBytes / 2); err != nil {
 		s.m.tally.add(cFailed, 1)
-		s.m.notes.write(context.Background(), slog.LevelWarn, "broker",
+		s.m.notes.Write(context.Background(), slog.LevelWarn, "broker",
 			"realtime: the broker delivered what is no message", slog.Any("error", err))
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/share"
 )
 
@@ -37,8 +38,8 @@ type memoryStream struct {
 	why         Reason        // for floor
 	keep        Retention
 	subscribers int
-	ledger      *share.Ledger[sender] // nil: it is not half full, or its senders share nothing
-	used        time.Time             // when something was last published, or somebody last subscribed
+	ledger      *share.Ledger[dedup.Sender] // nil: it is not half full, or its senders share nothing
+	used        time.Time                   // when something was last published, or somebody last subscribed
 	dead        bool
 
 	ids     map[senderID]uint64 // offsets
@@ -49,7 +50,7 @@ type memoryStream struct {
 
 // senderID is an id of a message.
 type senderID struct {
-	by sender
+	by dedup.Sender
 	id string
 }
 
@@ -98,7 +99,7 @@ func (s *memoryStream) hasShare(p *Publication, now time.Time) bool {
 		return true
 	}
 	if s.ledger == nil {
-		s.ledger = share.NewLedger[sender](s.kept[0].Position.Offset)
+		s.ledger = share.NewLedger[dedup.Sender](s.kept[0].Position.Offset)
 		for i := range s.kept {
 			s.enter(&s.kept[i])
 		}

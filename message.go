@@ -3,6 +3,7 @@ package realtime
 import (
 	"encoding/json"
 	"fmt"
+	"github.com/realtime-go/realtime/internal/dedup"
 	"strconv"
 	"strings"
 	"time"
@@ -90,7 +91,7 @@ func chatContent[T string | []byte](sender string, text T, at time.Time) []byte 
 }
 
 // scope is whose ids the message's id is one of.
-func (m *Message) scope() sender { return sender{m.Sender, m.Guest} }
+func (m *Message) scope() dedup.Sender { return dedup.Sender{User: m.Sender, Guest: m.Guest} }
 
 // checkSize returns an error that matches ErrTooLarge.
 func (m *Message) checkSize(maxBytes int) error {

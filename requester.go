@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/engine"
 )
 
@@ -37,7 +38,7 @@ type requester struct {
 	renew   func(c *Conn, token string) error
 	resume  func(c *Conn, token string, may roomCheck) (rooms []string, err error)
 
-	receipts  *receipts
+	receipts  *dedup.Receipts
 	replies   *engine.Replies
 	onCall    Handler
 	announced bool // who comes and goes in rooms

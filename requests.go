@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/realtime-go/realtime/internal/dedup"
+	"github.com/realtime-go/realtime/internal/ratelog"
 	"strings"
 )
 
@@ -56,7 +58,7 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 	case "ping":
 		return nil, nil
 	}
-	return nil, fmt.Errorf("%w %q", errCommand, cut(r.name))
+	return nil, fmt.Errorf("%w %q", errCommand, ratelog.Cut(r.name))
 }
 
 // callRequest gives a call to the application.
@@ -129,7 +131,7 @@ func errorReply(err error) *Error {
 		{ErrForbidden, codeForbidden}, {ErrUnauthenticated, codeForbidden}, {ErrDenied, codeDenied},
 		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {errShare, codeLimit},
 		{ErrFull, codeLimit},
-		{errReceipts, codeLimit}, {ErrNoHistory, codeNoHistory}, {ErrPosition, codePosition},
+		{dedup.ErrReceipts, codeLimit}, {ErrNoHistory, codeNoHistory}, {ErrPosition, codePosition},
 		{errEpoch, codeEpoch}, {errSession, codeSession}, {errNoMember, codeNoMember},
 	} {
 		if errors.Is(err, known.err) {

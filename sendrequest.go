@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"github.com/realtime-go/realtime/internal/dedup"
 	"strconv"
 )
 
@@ -28,15 +29,15 @@ func (d *requester) sendRequest(c *Conn, r *request) (json.RawMessage, error) {
 	if r.messageID == "" {
 		return d.pass(c, r, to)
 	}
-	key := receiptKey{c.sender(), r.messageID}
-	return d.receipts.once(c.ctx, key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
+	key := dedup.ReceiptKey{By: c.sender(), Id: r.messageID}
+	return d.receipts.Once(c.ctx, key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
 }
 
 // pass gives a message to the application, or sends it.
 func (d *requester) pass(c *Conn, r *request, to Target) (json.RawMessage, error) {
 	by := c.sender()
 	msg := Message{
-		Type: cmp.Or(r.typ, typeChat), Sender: by.user, Guest: by.guest, ID: r.messageID,
+		Type: cmp.Or(r.typ, typeChat), Sender: by.User, Guest: by.Guest, ID: r.messageID,
 		Content: r.content, Binary: r.binary, Key: r.key, TTL: r.ttl,
 	}
 	if d.onMessage != nil { // the application may keep it

@@ -12,13 +12,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/ratelog"
 )
 
 // sessions opens connections that the gate has let in, and cleans up after them.
 type sessions struct {
 	opts  *Options
 	tally *tally
-	notes *notes
+	notes *ratelog.Notes
 	index *index
 	gate  *gate
 
@@ -258,10 +259,10 @@ func (ss *sessions) logEnd(c *Conn, why *CloseError) {
 		return
 	}
 	info := c.Info()
-	ss.notes.write(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
+	ss.notes.Write(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
 		slog.String("conn", c.id), slog.String("user", c.UserID()),
 		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
-		slog.Int("code", int(why.Code)), slog.String("reason", cut(why.Reason)),
+		slog.Int("code", int(why.Code)), slog.String("reason", ratelog.Cut(why.Reason)),
 		slog.Duration("lasted", time.Since(c.opened)),
 		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
 		slog.Uint64("dropped", info.Dropped))

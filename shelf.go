@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"fmt"
+	"github.com/realtime-go/realtime/internal/dedup"
 	"slices"
 )
 
@@ -124,7 +125,7 @@ func (x *index) pack(p *Publication, parts []Publication, had *audience) []shelf
 		s.flight = flight{result: Result{Local: x.catcher.carrier.local}, audience: had}
 		if user, inbox := streamUser(pub.Stream); inbox {
 			s.user = user
-			pub.Shared = p.Message.scope() != sender{}
+			pub.Shared = p.Message.scope() != dedup.Sender{}
 		}
 		pub.Message, pub.Union, pub.flight = p.Message, p.Union, &s.flight
 		pub.Target.ExceptConns, pub.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers

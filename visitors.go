@@ -15,7 +15,7 @@ import (
 type visitors struct {
 	all  ratelimit.Rate // handshakes of everybody
 	each ratelimit.Rate // handshakes of one address
-	max  int             // connections of one address; 0 is without limit
+	max  int            // connections of one address; 0 is without limit
 	// Addresses of private networks are most often a proxy's or the office's. Their rate and
 	// their number are bounded only if the application has said by how much.
 	privateRate, privateMax bool

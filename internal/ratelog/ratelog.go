@@ -1,4 +1,5 @@
-package realtime
+// Package ratelog writes a log that nobody outside can flood.
+package ratelog
 
 import (
 	"context"
@@ -20,8 +21,8 @@ const (
 
 // notes writes the log, and sees to it that nobody outside can flood it. Safe for
 // concurrent use.
-type notes struct {
-	log *slog.Logger
+type Notes struct {
+	Base *slog.Logger
 
 	mu     sync.Mutex
 	seen   map[string]map[string]struct{} // by kind: what is written once
@@ -39,8 +40,8 @@ type note struct {
 
 // write writes a line, at most one of its text for each source in a second: what was left
 // out is counted in the next one. who is an address or a connection.
-func (n *notes) write(ctx context.Context, level slog.Level, who, text string, attrs ...slog.Attr) {
-	if !n.log.Enabled(ctx, level) {
+func (n *Notes) Write(ctx context.Context, level slog.Level, who, text string, attrs ...slog.Attr) {
+	if !n.Base.Enabled(ctx, level) {
 		return
 	}
 	left, ok := n.turn(occasion{text, who}, time.Now())
@@ -50,11 +51,11 @@ func (n *notes) write(ctx context.Context, level slog.Level, who, text string, a
 	if left > 0 {
 		attrs = append(attrs, slog.Int("left_out", left))
 	}
-	n.log.LogAttrs(ctx, level, text, attrs...)
+	n.Base.LogAttrs(ctx, level, text, attrs...)
 }
 
 // turn reports whether it is the source's turn, and how many it has missed.
-func (n *notes) turn(s occasion, now time.Time) (left int, ok bool) {
+func (n *Notes) turn(s occasion, now time.Time) (left int, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	last := n.recent[s]
@@ -74,7 +75,7 @@ func (n *notes) turn(s occasion, now time.Time) (left int, ok bool) {
 }
 
 // room makes room for one more source, if it can. n.mu is held.
-func (n *notes) room(now time.Time) bool {
+func (n *Notes) room(now time.Time) bool {
 	if n.recent == nil {
 		n.recent = make(map[occasion]*note)
 	}
@@ -93,14 +94,14 @@ func (n *notes) room(now time.Time) bool {
 
 // hint writes a line about the configuration, once for what it is about, while there is room
 // to remember that.
-func (n *notes) hint(level slog.Level, kind, what, text string) {
+func (n *Notes) Hint(level slog.Level, kind, what, text string) {
 	if n.first(kind, what) {
-		n.log.Log(context.Background(), level, text)
+		n.Base.Log(context.Background(), level, text)
 	}
 }
 
 // first reports whether what is new of its kind, and there is still room to remember it.
-func (n *notes) first(kind, what string) bool {
+func (n *Notes) first(kind, what string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	of := n.seen[kind]
@@ -119,4 +120,4 @@ func (n *notes) first(kind, what string) bool {
 }
 
 // cut shortens a peer's words for the log and for answers.
-func cut(s string) string { return s[:min(len(s), 64)] }
+func Cut(s string) string { return s[:min(len(s), 64)] }

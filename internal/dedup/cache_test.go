@@ -1,4 +1,4 @@
-package realtime
+package dedup
 
 import (
 	"context"
@@ -17,20 +17,20 @@ import (
 )
 
 // once is receipts.once of what has no answer.
-func once(ctx context.Context, rs *receipts, key receiptKey, send func() error) error {
-	_, err := rs.once(ctx, key, func() (json.RawMessage, error) { return nil, send() })
+func once(ctx context.Context, rs *Receipts, key ReceiptKey, send func() error) error {
+	_, err := rs.Once(ctx, key, func() (json.RawMessage, error) { return nil, send() })
 	return err
 }
 
 // idOf is the key of a message of a user's.
-func idOf(user, id string) receiptKey { return receiptKey{sender{user: user}, id} }
+func idOf(user, id string) ReceiptKey { return ReceiptKey{Sender{User: user}, id} }
 
 // receiptBubble runs a test in a bubble, with receipts that have so much memory.
-func receiptBubble(t *testing.T, memory int64, test func(t *testing.T, rs *receipts)) {
+func receiptBubble(t *testing.T, memory int64, test func(t *testing.T, rs *Receipts)) {
 	synctest.Test(t, func(t *testing.T) {
 		var work sync.WaitGroup
 		wheel := engine.NewWheel(work.Go)
-		rs := newReceipts(&engine.Budget{Limit: 8 * memory, Alarm: func() {}}, wheel)
+		rs := NewReceipts(&engine.Budget{Limit: 8 * memory, Alarm: func() {}}, wheel)
 		test(t, rs)
 		wheel.Close()
 		work.Wait()
@@ -38,7 +38,7 @@ func receiptBubble(t *testing.T, memory int64, test func(t *testing.T, rs *recei
 }
 
 func TestReceipts(t *testing.T) {
-	receiptBubble(t, 1<<20, func(t *testing.T, rs *receipts) {
+	receiptBubble(t, 1<<20, func(t *testing.T, rs *Receipts) {
 		runs := 0
 		send := func(user, id string, err error) error {
 			return once(t.Context(), rs, idOf(user, id), func() error {
@@ -70,7 +70,7 @@ func TestReceipts(t *testing.T) {
 // A repeat that comes while the first is under way waits for it, and is tried if that fails: it
 // may have failed because its connection ended.
 func TestReceiptOfWhatIsUnderWay(t *testing.T) {
-	receiptBubble(t, 1<<20, func(t *testing.T, rs *receipts) {
+	receiptBubble(t, 1<<20, func(t *testing.T, rs *Receipts) {
 		for i, end := range []func() error{
 			func() error { return nil },
 			func() error { return errors.New("no") },
@@ -100,7 +100,7 @@ func TestReceiptOfWhatIsUnderWay(t *testing.T) {
 // What others send, whatever becomes of it, does not make it forget, nor fill another's window; and
 // what is under way is not forgotten either.
 func TestReceiptsOfOthers(t *testing.T) {
-	receiptBubble(t, 1<<20, func(t *testing.T, rs *receipts) {
+	receiptBubble(t, 1<<20, func(t *testing.T, rs *Receipts) {
 		stop, ok := make(chan struct{}), func() error { return nil }
 		never := func() error { panic("it was sent") }
 		require.NoError(t, once(t.Context(), rs, idOf("bob", "1"), ok))
@@ -116,7 +116,7 @@ func TestReceiptsOfOthers(t *testing.T) {
 			for {
 				require.Error(t, once(t.Context(), rs, idOf(user, "no"), func() error { return errors.New("no") }))
 				if err := once(t.Context(), rs, idOf(user, fmt.Sprint(n)), ok); err != nil {
-					require.ErrorIs(t, err, errReceipts, "a sender that goes on is refused")
+					require.ErrorIs(t, err, ErrReceipts, "a sender that goes on is refused")
 					return n
 				}
 				n++
@@ -142,19 +142,19 @@ func TestReceiptsOfOthers(t *testing.T) {
 // However many senders somebody makes up, they take a bounded part of the memory, and what has been
 // sent is known all the same.
 func TestReceiptsOfManySenders(t *testing.T) {
-	receiptBubble(t, 1<<18, func(t *testing.T, rs *receipts) {
+	receiptBubble(t, 1<<18, func(t *testing.T, rs *Receipts) {
 		ok := func() error { return nil }
 		refused := 0
 		for i := range 10_000 {
-			by := receiptKey{sender{guest: fmt.Sprint(i)}, "1"}
+			by := ReceiptKey{Sender{Guest: fmt.Sprint(i)}, "1"}
 			if err := once(t.Context(), rs, by, ok); err != nil {
-				require.ErrorIs(t, err, errReceipts)
+				require.ErrorIs(t, err, ErrReceipts)
 				refused++
 			}
 		}
 		require.Positive(t, refused)
 		require.InDelta(t, 4<<18, rs.used.Load(), 1<<10)
-		require.NoError(t, once(t.Context(), rs, receiptKey{sender{guest: "0"}, "1"}, func() error {
+		require.NoError(t, once(t.Context(), rs, ReceiptKey{Sender{Guest: "0"}, "1"}, func() error {
 			panic("it was sent")
 		}))
 		time.Sleep(2 * receiptTime)
@@ -166,10 +166,10 @@ func TestReceiptsOfManySenders(t *testing.T) {
 
 // What is old is forgotten, also if nobody sends any more, and takes nothing of the budget.
 func TestReceiptsAreForgotten(t *testing.T) {
-	receiptBubble(t, 1<<20, func(t *testing.T, rs *receipts) {
+	receiptBubble(t, 1<<20, func(t *testing.T, rs *Receipts) {
 		for i := range 1000 {
 			key := idOf(fmt.Sprint("user", i%100), fmt.Sprint(i))
-			_, err := rs.once(t.Context(), key, func() (json.RawMessage, error) { return json.RawMessage("{}"), nil })
+			_, err := rs.Once(t.Context(), key, func() (json.RawMessage, error) { return json.RawMessage("{}"), nil })
 			require.NoError(t, err)
 			require.Error(t, once(t.Context(), rs, idOf("clumsy", "1"), func() error { return errors.New("no") }))
 		}
@@ -188,7 +188,7 @@ func TestReceiptsAreForgotten(t *testing.T) {
 // A sender that has sent much, and goes on with little, does not keep the memory of its peak, of
 // which the budget knows nothing.
 func TestReceiptsOfAPeakAreGivenBack(t *testing.T) {
-	receiptBubble(t, 4<<20, func(t *testing.T, rs *receipts) {
+	receiptBubble(t, 4<<20, func(t *testing.T, rs *Receipts) {
 		ok := func() error { return nil }
 		heap := func() int64 {
 			var s runtime.MemStats

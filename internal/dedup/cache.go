@@ -1,4 +1,5 @@
-package realtime
+// Package dedup answers a message that a client sends again, and keeps it from being sent twice.
+package dedup
 
 import (
 	"cmp"
@@ -31,7 +32,7 @@ const (
 )
 
 // errReceipts says that a sender has sent too many messages with an id.
-var errReceipts = errors.New("realtime: too many messages with an id within two minutes")
+var ErrReceipts = errors.New("realtime: too many messages with an id within two minutes")
 
 // receipts are the messages that clients have sent with an id. A client that lost its
 // connection before the answer sends them again, and does not know which have arrived. If they
@@ -44,7 +45,7 @@ var errReceipts = errors.New("realtime: too many messages with an id within two 
 // free, it may be as large as its fair share, until they take twice that memory together, and have
 // freeReceipts in any case: a few that send as much as they can do not stop the others. A sender
 // whose window is full is refused until its oldest receipts are old: nothing is forgotten early.
-type receipts struct {
+type Receipts struct {
 	seed   maphash.Seed
 	memory int64 // in bytes, for all
 	used   atomic.Int64
@@ -58,8 +59,8 @@ type receipts struct {
 
 // newReceipts returns receipts that count in budget. The wheel sees to it that they are forgotten
 // when no message comes that would.
-func newReceipts(budget *engine.Budget, wheel *engine.Wheel) *receipts {
-	rs := &receipts{
+func NewReceipts(budget *engine.Budget, wheel *engine.Wheel) *Receipts {
+	rs := &Receipts{
 		seed: maphash.MakeSeed(), budget: budget, wheel: wheel,
 		memory: cmp.Or(budget.Limit/8, receiptMemory),
 	}
@@ -69,12 +70,12 @@ func newReceipts(budget *engine.Budget, wheel *engine.Wheel) *receipts {
 
 // sender is whose ids a message's id is one of: a user's, an anonymous client's, or, if both are
 // empty, the application's.
-type sender struct{ user, guest string }
+type Sender struct{ User, Guest string }
 
 // receiptKey names a message.
-type receiptKey struct {
-	by sender
-	id string
+type ReceiptKey struct {
+	By Sender
+	Id string
 }
 
 // receipt is one message that was sent, or is being sent.
@@ -99,14 +100,14 @@ type window struct {
 // receiptShard has the windows of some senders.
 type receiptShard struct {
 	mu      sync.Mutex
-	windows map[sender]*window
+	windows map[Sender]*window
 }
 
 // once runs send, unless the message was sent before. If that is under way, it waits for it until
 // ctx ends. What has failed is tried again: it may have failed because its connection ended.
 // The answer is that of the first. It returns errReceipts if the sender's window is full.
-func (rs *receipts) once(
-	ctx context.Context, key receiptKey, send func() (json.RawMessage, error),
+func (rs *Receipts) Once(
+	ctx context.Context, key ReceiptKey, send func() (json.RawMessage, error),
 ) (json.RawMessage, error) {
 	for {
 		mine, first, err := rs.begin(key, time.Now())
@@ -127,8 +128,8 @@ func (rs *receipts) once(
 }
 
 // run runs send, and forgets the message if it fails, or does not return.
-func (rs *receipts) run(
-	key receiptKey, send func() (json.RawMessage, error),
+func (rs *Receipts) run(
+	key ReceiptKey, send func() (json.RawMessage, error),
 ) (json.RawMessage, error) {
 	sent := false
 	var answer json.RawMessage
@@ -138,17 +139,17 @@ func (rs *receipts) run(
 	return answer, err
 }
 
-func (rs *receipts) shard(by sender) *receiptShard {
+func (rs *Receipts) shard(by Sender) *receiptShard {
 	return &rs.shards[maphash.Comparable(rs.seed, by)%receiptShards]
 }
 
 // begin reports whether the message is new, and the caller's to send. Otherwise first was sent, or
 // is under way until done is closed.
-func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first receipt, err error) {
-	s, id := rs.shard(key.by), maphash.String(rs.seed, key.id)
+func (rs *Receipts) begin(key ReceiptKey, now time.Time) (mine bool, first receipt, err error) {
+	s, id := rs.shard(key.By), maphash.String(rs.seed, key.Id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.windows[key.by]
+	w := s.windows[key.By]
 	if w != nil {
 		rs.expire(w, now)
 		if r := w.known[id]; r != nil {
@@ -158,18 +159,18 @@ func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first recei
 			return false, *r, nil
 		}
 		if !rs.fits(w) {
-			return false, receipt{}, errReceipts
+			return false, receipt{}, ErrReceipts
 		}
 	} else if rs.exhausted() {
-		return false, receipt{}, errReceipts
+		return false, receipt{}, ErrReceipts
 	} else {
 		w = &window{known: make(map[uint64]*receipt)}
 		if s.windows == nil {
-			s.windows = make(map[sender]*window)
+			s.windows = make(map[Sender]*window)
 		}
-		s.windows[key.by] = w
+		s.windows[key.By] = w
 		rs.n.Add(1)
-		rs.weigh(w, windowBytes+len(key.by.user)+len(key.by.guest))
+		rs.weigh(w, windowBytes+len(key.By.User)+len(key.By.Guest))
 	}
 	r := &receipt{at: now}
 	w.known[id], w.order = r, append(w.order, id)
@@ -179,20 +180,20 @@ func (rs *receipts) begin(key receiptKey, now time.Time) (mine bool, first recei
 }
 
 // fits reports whether there is room for one more receipt in a window.
-func (rs *receipts) fits(w *window) bool {
+func (rs *Receipts) fits(w *window) bool {
 	used, own := rs.used.Load(), int64(w.bytes)
 	return len(w.order) < freeReceipts && !rs.exhausted() || own < rs.memory-used ||
 		used < 2*rs.memory && own < rs.memory/max(1, rs.n.Load())
 }
 
 // exhausted reports whether there is no room for anything any more.
-func (rs *receipts) exhausted() bool { return rs.used.Load() >= 4*rs.memory }
+func (rs *Receipts) exhausted() bool { return rs.used.Load() >= 4*rs.memory }
 
-func (rs *receipts) settle(key receiptKey, sent bool, answer []byte) {
-	s, id := rs.shard(key.by), maphash.String(rs.seed, key.id)
+func (rs *Receipts) settle(key ReceiptKey, sent bool, answer []byte) {
+	s, id := rs.shard(key.By), maphash.String(rs.seed, key.Id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.windows[key.by]
+	w := s.windows[key.By]
 	r := w.known[id]
 	if r.settled = true; r.done != nil {
 		close(r.done)
@@ -210,11 +211,11 @@ func (rs *receipts) settle(key receiptKey, sent bool, answer []byte) {
 		}
 	}
 	rs.forget(w, id)
-	rs.tidy(s, key.by, w)
+	rs.tidy(s, key.By, w)
 }
 
 // expire forgets what is old, but nothing that is under way.
-func (rs *receipts) expire(w *window, now time.Time) {
+func (rs *Receipts) expire(w *window, now time.Time) {
 	n := len(w.order)
 	for range n {
 		id := w.order[0]
@@ -234,13 +235,13 @@ func (rs *receipts) expire(w *window, now time.Time) {
 	}
 }
 
-func (rs *receipts) forget(w *window, id uint64) {
+func (rs *Receipts) forget(w *window, id uint64) {
 	rs.weigh(w, -w.known[id].bytes())
 	w.known = shrink.Delete(w.known, id, &w.most)
 }
 
 // tidy forgets a window with nothing in it.
-func (rs *receipts) tidy(s *receiptShard, by sender, w *window) {
+func (rs *Receipts) tidy(s *receiptShard, by Sender, w *window) {
 	if len(w.known) > 0 {
 		return
 	}
@@ -252,21 +253,21 @@ func (rs *receipts) tidy(s *receiptShard, by sender, w *window) {
 }
 
 // weigh counts bytes of a window.
-func (rs *receipts) weigh(w *window, bytes int) {
+func (rs *Receipts) weigh(w *window, bytes int) {
 	w.bytes += bytes
 	rs.used.Add(int64(bytes))
 	rs.budget.Hold(int64(bytes))
 }
 
 // watch makes sure that sweep comes by.
-func (rs *receipts) watch() {
+func (rs *Receipts) watch() {
 	if !rs.armed.Load() && !rs.armed.Swap(true) {
 		rs.wheel.Set(&rs.timer, receiptTime/2)
 	}
 }
 
 // sweep forgets what is old everywhere.
-func (rs *receipts) sweep() {
+func (rs *Receipts) sweep() {
 	rs.armed.Store(false)
 	now, left := time.Now(), false
 	for i := range rs.shards {
@@ -277,7 +278,7 @@ func (rs *receipts) sweep() {
 	}
 }
 
-func (rs *receipts) sweepShard(s *receiptShard, now time.Time) (left bool) {
+func (rs *Receipts) sweepShard(s *receiptShard, now time.Time) (left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for by, w := range s.windows {
