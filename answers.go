@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // questions are what the peer was asked and has not answered yet, by number. The zero value
@@ -78,9 +78,9 @@ type pings struct {
 
 // begin sends the next ping. It is numbered and sent in one step: only the newest goes
 // out, and its answer has to answer all before it.
-func (p *pings) begin(l *engine.Link) (answered <-chan response, number uint64) {
+func (p *pings) begin(l *sendqueue.Link) (answered <-chan response, number uint64) {
 	return p.questions.begin(func(number uint64) {
-		l.Ping(engine.NewFrame(engine.OpPing, strconv.AppendUint(nil, number, 10)))
+		l.Ping(sendqueue.NewFrame(sendqueue.OpPing, strconv.AppendUint(nil, number, 10)))
 	})
 }
 

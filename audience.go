@@ -3,31 +3,31 @@ package realtime
 import (
 	"sync"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // audience are the connections that have had a message which may be meant for them more than once.
 type audience struct {
 	mu    sync.Mutex // of whoever delivers a part of the message
-	links map[*engine.Link]struct{}
+	links map[*sendqueue.Link]struct{}
 }
 
 // has reports whether the connection has had it.
-func (a *audience) has(l *engine.Link) bool {
+func (a *audience) has(l *sendqueue.Link) bool {
 	_, had := a.links[l]
 	return had
 }
 
 // retract takes back admit: the connection has not had it.
-func (a *audience) retract(l *engine.Link) { delete(a.links, l) }
+func (a *audience) retract(l *sendqueue.Link) { delete(a.links, l) }
 
 // admit reports whether it is new to the connection, which is to get it now.
-func (a *audience) admit(l *engine.Link) bool {
+func (a *audience) admit(l *sendqueue.Link) bool {
 	if _, twice := a.links[l]; twice {
 		return false
 	}
 	if a.links == nil {
-		a.links = make(map[*engine.Link]struct{})
+		a.links = make(map[*sendqueue.Link]struct{})
 	}
 	a.links[l] = struct{}{}
 	return true

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // benchRoom returns a Manager with a room of n members whose clients read.
@@ -82,7 +82,7 @@ func BenchmarkEncode(b *testing.B) {
 	msg := Chat("alice", "hello, world")
 	b.ReportAllocs()
 	for b.Loop() {
-		if encodeIn(protoPlain, &msg, &spot{}).Op() != engine.OpText {
+		if encodeIn(protoPlain, &msg, &spot{}).Op() != sendqueue.OpText {
 			b.Fatal("not text")
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // Ping sends a ping and returns how long the peer took to answer. It waits until
@@ -59,8 +59,8 @@ func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage)
 	}
 	answered, number := c.calls.begin(func(number uint64) {
 		id := strconv.AppendUint(nil, number, 10)
-		buf := appendCall(engine.Grow(envelope+len(method)+len(content)), id, method, content)
-		c.duties.ask(announced(engine.Seal(engine.OpText, buf)))
+		buf := appendCall(sendqueue.Grow(envelope+len(method)+len(content)), id, method, content)
+		c.duties.ask(announced(sendqueue.Seal(sendqueue.OpText, buf)))
 	})
 	defer c.calls.forget(number)
 	c.duties.yield()

@@ -5,8 +5,8 @@ import (
 	"log/slog"
 
 	"github.com/realtime-go/realtime/internal/dedup"
-	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // catcher gives connections what they have missed. It pulls: a page at a time, whenever most of
@@ -67,7 +67,7 @@ func (k *catcher) pull(f *feed) {
 }
 
 // serve gives a connection a page of each of its feeds in turn, until none is behind.
-func (k *catcher) serve(link *engine.Link, behind *pulls) {
+func (k *catcher) serve(link *sendqueue.Link, behind *pulls) {
 	for f := behind.next(); f != nil; f = behind.next() {
 		open := link.WaitSpace()
 		if !open || k.step(f) {

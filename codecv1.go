@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // V1 is the subprotocol that a client asks for to get replies: with the header
@@ -61,11 +61,11 @@ var (
 )
 
 // decode reads a message of a client. What it returns may be a part of p.
-func (p protocol) decode(op engine.Op, data []byte) command {
+func (p protocol) decode(op sendqueue.Op, data []byte) command {
 	switch {
 	case p == protoV1:
 		return decodeV1(op, data)
-	case op == engine.OpText:
+	case op == sendqueue.OpText:
 		return decodePlain(data)
 	default:
 		return command{}
@@ -74,12 +74,12 @@ func (p protocol) decode(op engine.Op, data []byte) command {
 
 // decodeV1 reads a message of a client of realtime.v1: the four characters ping, a request,
 // or the answer to a call of the server's.
-func decodeV1(op engine.Op, p []byte) command {
-	if op == engine.OpText && string(p) == "ping" {
+func decodeV1(op sendqueue.Op, p []byte) command {
+	if op == sendqueue.OpText && string(p) == "ping" {
 		return command{kind: cmdPing}
 	}
 	r := &request{}
-	if op == engine.OpText {
+	if op == sendqueue.OpText {
 		r.wrong = r.decode(p)
 	} else {
 		r.wrong = r.decodeBinary(p)

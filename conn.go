@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/dedup"
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // Conn is one connection: the session of one device or tab, with its identity, its
@@ -60,13 +60,13 @@ type Conn struct {
 
 // duties are what a connection needs of those above it.
 type duties interface {
-	ended(*CloseError) // begins the clean-up; called once, does not block
-	yield()            // gives the right to read away while a handler runs
-	busy() bool        // whether code of the application runs for it
-	renewed()          // the identity has another time of expiry
-	run(f func())      // runs code of the application in a goroutine of its own
-	ask(*engine.Frame) // gives the peer a message that it must not miss
-	limit() int        // of such a message, in bytes
+	ended(*CloseError)    // begins the clean-up; called once, does not block
+	yield()               // gives the right to read away while a handler runs
+	busy() bool           // whether code of the application runs for it
+	renewed()             // the identity has another time of expiry
+	run(f func())         // runs code of the application in a goroutine of its own
+	ask(*sendqueue.Frame) // gives the peer a message that it must not miss
+	limit() int           // of such a message, in bytes
 }
 
 // connKey is the key of the connection in its context. home is the Manager's tails.
@@ -277,12 +277,12 @@ func (c *Conn) opening() bool {
 // finish ends the connection, unless it has ended. It does not wait, may be called
 // with locks held, and leaves the clean-up to another goroutine.
 func (c *Conn) finish(e *CloseError, within time.Duration) bool {
-	e.Reason = engine.CutReason(e.Reason)
+	e.Reason = sendqueue.CutReason(e.Reason)
 	if !c.end.CompareAndSwap(nil, e) {
 		return false
 	}
 	c.over.Store(int64(c.now()))
-	frame := func() *engine.Frame { return engine.CloseFrame(uint16(e.Code), e.Reason) }
+	frame := func() *sendqueue.Frame { return sendqueue.CloseFrame(uint16(e.Code), e.Reason) }
 	switch e.Cause {
 	case CauseLost:
 		c.link.Kill()
@@ -339,15 +339,15 @@ func (c *Conn) silence(since time.Duration) time.Duration {
 
 // answer gives a connection what is for it alone: the answer to what it sent. It is never
 // dropped.
-func answer(c *Conn, t *tally, frame *engine.Frame) { give(c, t, uniform(frame), engine.Reply) }
+func answer(c *Conn, t *tally, frame *sendqueue.Frame) { give(c, t, uniform(frame), sendqueue.Reply) }
 
 // tell gives a connection what it must not miss and has not asked for.
-func tell(c *Conn, t *tally, frame *engine.Frame) { give(c, t, uniform(frame), engine.Vital) }
+func tell(c *Conn, t *tally, frame *sendqueue.Frame) { give(c, t, uniform(frame), sendqueue.Vital) }
 
 // give gives something to one connection.
-func give(c *Conn, t *tally, f *frames, class engine.Class) {
+func give(c *Conn, t *tally, f *frames, class sendqueue.Class) {
 	t.add(cMatched, 1) // first: Close does not wait for whoever runs this
-	c.push(f, class, engine.Disconnect)
+	c.push(f, class, sendqueue.Disconnect)
 	f.settle(t)
 }
 

@@ -11,8 +11,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/inbound"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 const (
@@ -94,7 +94,7 @@ func (d *decoder) Read(p []byte) (n int, err error) {
 // Write keeps what a close frame says: the end of the connection sends it. coder/websocket
 // writes nothing else: pongs are ours and data goes through the link.
 func (d *decoder) Write(p []byte) (int, error) {
-	if len(p) < 2 || engine.Op(p[0]&0x0F) != engine.OpClose {
+	if len(p) < 2 || sendqueue.Op(p[0]&0x0F) != sendqueue.OpClose {
 		return len(p), nil
 	}
 	code, reason := closePayload(p[2:])

@@ -3,14 +3,14 @@ package realtime
 import (
 	"slices"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // delivery is one message on its way to its receivers.
 type delivery struct {
 	x        *index
 	frames   frames
-	class    engine.Class
+	class    sendqueue.Class
 	except   exceptions
 	audience *audience // where the target may name a receiver twice
 	key      uint64    // of a message to several targets, some of which keep it
@@ -53,7 +53,7 @@ func (x *index) deliver(p *Publication) Result {
 	}
 	d.except.users = t.ExceptUsers
 	if p.Union { // where some of it is kept until it was taken, no queue may drop it for another
-		d.class = engine.Vital
+		d.class = sendqueue.Vital
 	}
 	if p.flight != nil && p.flight.audience != nil {
 		d.audience = p.flight.audience
@@ -163,8 +163,8 @@ func (d *delivery) wants(c *Conn) bool {
 		(d.key == 0 || c.pulls.given.begin(d.key))
 }
 
-func (d *delivery) push(r *receiver, c *Conn, policy engine.Policy) (queued bool) {
-	if queued = r.push(&d.frames, d.class, policy) == engine.Queued; !queued {
+func (d *delivery) push(r *receiver, c *Conn, policy sendqueue.Policy) (queued bool) {
+	if queued = r.push(&d.frames, d.class, policy) == sendqueue.Queued; !queued {
 		d.result.Dropped++
 		d.missed(c)
 		return false

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
 // expiry ends a connection whose identity is no longer good. The wheel of the Manager comes
@@ -16,12 +16,12 @@ import (
 type expiry struct {
 	*expiries
 	c     *Conn
-	timer engine.Timer
+	timer timerwheel.Timer
 }
 
 // expiries is what the expiries of a Manager have in common.
 type expiries struct {
-	wheel      *engine.Wheel
+	wheel      *timerwheel.Wheel
 	grace      time.Duration
 	revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
 	notes      *ratelog.Notes

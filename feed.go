@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 const (
@@ -19,7 +19,7 @@ const (
 	maxLeftOut = 16
 	// pulled is the policy for what a connection has missed, whatever that of the room is: what
 	// finds no room comes later, and is no reason to end the connection or to drop something else.
-	pulled = engine.DropNewest
+	pulled = sendqueue.DropNewest
 )
 
 // client is the connection of a feed.
@@ -131,7 +131,7 @@ func (f *feed) pass(p *Publication, dropped bool) {
 
 // inform tells the client where it is, if it does not know: everything up to offset is dealt with.
 // It reports false if the queue has no room for that.
-func (f *feed) inform(offset uint64, policy engine.Policy, t *tally) bool {
+func (f *feed) inform(offset uint64, policy sendqueue.Policy, t *tally) bool {
 	if f.told != offset && f.proto == protoV1 {
 		at := Position{f.last.Epoch, offset}
 		frame := positionFrame(f.room, at, "")
@@ -148,7 +148,7 @@ func (f *feed) inform(offset uint64, policy engine.Policy, t *tally) bool {
 
 // part is a publication as a feed's client gets it.
 type part struct {
-	frame *engine.Frame // nil if it does not
+	frame *sendqueue.Frame // nil if it does not
 	at    Position
 	prev  uint64
 	key   uint64 // of a message to several targets; zero for any other
@@ -180,7 +180,7 @@ func (f *feed) encode(pubs []Publication, maxBytes int) []part {
 }
 
 // give gives the client a publication that it has missed, and what it must know before.
-func (f *feed) give(frame *engine.Frame, at Position, prev uint64, t *tally) bool {
+func (f *feed) give(frame *sendqueue.Frame, at Position, prev uint64, t *tally) bool {
 	if !f.inform(prev, pulled, t) || !f.offer(frame, pulled, t) {
 		return false
 	}
@@ -211,11 +211,11 @@ func (f *feed) dealt(at Position) {
 }
 
 // offer gives the client what is for it alone, if its queue has room.
-func (f *feed) offer(frame *engine.Frame, policy engine.Policy, t *tally) bool {
+func (f *feed) offer(frame *sendqueue.Frame, policy sendqueue.Policy, t *tally) bool {
 	t.add(cMatched, 1)
 	out := f.link.Push(frame, f.traits.class, policy)
 	t.frames.Budget.Settle(frame)
-	return out == engine.Queued
+	return out == sendqueue.Queued
 }
 
 // pulls are the feeds of one connection that are behind. The zero value is ready.

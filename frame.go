@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"sync/atomic"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // frames is one message on the wire, once for each protocol that a receiver speaks.
@@ -16,7 +16,7 @@ type frames struct {
 }
 
 // of returns the message as a connection understands it.
-func (f *frames) of(p protocol, deflates bool) *engine.Frame {
+func (f *frames) of(p protocol, deflates bool) *sendqueue.Frame {
 	form := &f.forms[p]
 	if form.plain == nil { // the first who speaks it came when the rest was encoded already
 		form.plain = encodeIn(p, &f.m, &f.place)
@@ -25,7 +25,7 @@ func (f *frames) of(p protocol, deflates bool) *engine.Frame {
 }
 
 // uniform is a message that is the same in every protocol.
-func uniform(frame *engine.Frame) *frames {
+func uniform(frame *sendqueue.Frame) *frames {
 	f := &frames{}
 	for p := range f.forms {
 		f.forms[p].plain = frame
@@ -35,13 +35,13 @@ func uniform(frame *engine.Frame) *frames {
 
 // forms is one message of a protocol.
 type forms struct {
-	plain    *engine.Frame
-	deflated *engine.Frame // nil if the plain form is for everybody
+	plain    *sendqueue.Frame
+	deflated *sendqueue.Frame // nil if the plain form is for everybody
 }
 
 // of returns the form for a receiver who negotiated compression, or did not. Each message
 // says whether it is compressed, so the plain form is right for everybody.
-func (f forms) of(deflates bool) *engine.Frame {
+func (f forms) of(deflates bool) *sendqueue.Frame {
 	if deflates && f.deflated != nil {
 		return f.deflated
 	}
@@ -66,17 +66,17 @@ func (l *languages) encode(m *Message, at spot) frames {
 	return f
 }
 
-func encodeIn(p protocol, m *Message, at *spot) *engine.Frame {
+func encodeIn(p protocol, m *Message, at *spot) *sendqueue.Frame {
 	size := envelope + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) +
 		len(m.Content) + len(m.Binary)
-	buf := engine.Grow(size + at.size())
+	buf := sendqueue.Grow(size + at.size())
 	switch {
 	case p == protoPlain:
-		return engine.Seal(engine.OpText, appendPlain(buf, m))
+		return sendqueue.Seal(sendqueue.OpText, appendPlain(buf, m))
 	case m.Binary != nil:
-		return announced(engine.Seal(engine.OpBinary, appendBinary(buf, m, at)))
+		return announced(sendqueue.Seal(sendqueue.OpBinary, appendBinary(buf, m, at)))
 	default:
-		return announced(engine.Seal(engine.OpText, appendV1(buf, m, at)))
+		return announced(sendqueue.Seal(sendqueue.OpText, appendV1(buf, m, at)))
 	}
 }
 
@@ -86,20 +86,20 @@ func encodeIn(p protocol, m *Message, at *spot) *engine.Frame {
 const largeFrame = 8 << 10
 
 // announced puts a frame that says how large it is in front of a large one.
-func announced(f *engine.Frame) *engine.Frame {
+func announced(f *sendqueue.Frame) *sendqueue.Frame {
 	if f == nil || f.Len() < largeFrame {
 		return f
 	}
-	buf := append(engine.Grow(envelope), `{"message_type":"large","bytes":`...)
+	buf := append(sendqueue.Grow(envelope), `{"message_type":"large","bytes":`...)
 	buf = append(strconv.AppendInt(buf, int64(f.Len()), 10), '}')
-	return f.Behind(engine.Seal(engine.OpText, buf))
+	return f.Behind(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
 // settle counts the frames that were pushed against the memory budget. It is called once
 // all have them who get them.
 func (f *frames) settle(t *tally) {
 	for _, forms := range f.forms {
-		for _, form := range []*engine.Frame{forms.plain, forms.deflated} {
+		for _, form := range []*sendqueue.Frame{forms.plain, forms.deflated} {
 			if form != nil {
 				t.frames.Budget.Settle(form)
 			}
@@ -108,27 +108,27 @@ func (f *frames) settle(t *tally) {
 }
 
 // pong answers a client's textual ping.
-func pong() *engine.Frame { return engine.NewFrame(engine.OpText, []byte("pong")) }
+func pong() *sendqueue.Frame { return sendqueue.NewFrame(sendqueue.OpText, []byte("pong")) }
 
 // reply answers a request, or with an error one that failed.
-func reply(id, content []byte, e *Error) *engine.Frame {
+func reply(id, content []byte, e *Error) *sendqueue.Frame {
 	if e != nil {
-		return engine.Seal(engine.OpText, appendError(engine.Grow(envelope), id, e))
+		return sendqueue.Seal(sendqueue.OpText, appendError(sendqueue.Grow(envelope), id, e))
 	}
-	buf := appendReply(engine.Grow(envelope+len(content)), id, content)
-	return announced(engine.Seal(engine.OpText, buf))
+	buf := appendReply(sendqueue.Grow(envelope+len(content)), id, content)
+	return announced(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
 // left tells a client that it was taken out of a room.
-func left(room string) *engine.Frame {
-	buf := append(engine.Grow(envelope), `{"message_type":"left","room":`...)
-	return engine.Seal(engine.OpText, append(appendString(buf, room), '}'))
+func left(room string) *sendqueue.Frame {
+	buf := append(sendqueue.Grow(envelope), `{"message_type":"left","room":`...)
+	return sendqueue.Seal(sendqueue.OpText, append(appendString(buf, room), '}'))
 }
 
 // positionFrame tells a client where it is in a stream: what lies before is not for it, or for a
 // reason is lost.
-func positionFrame(room string, at Position, why Reason) *engine.Frame {
-	buf := append(engine.Grow(envelope), `{"message_type":"position"`...)
+func positionFrame(room string, at Position, why Reason) *sendqueue.Frame {
+	buf := append(sendqueue.Grow(envelope), `{"message_type":"position"`...)
 	if room != "" {
 		buf = appendString(append(buf, `,"room":`...), room)
 	}
@@ -136,26 +136,26 @@ func positionFrame(room string, at Position, why Reason) *engine.Frame {
 	if why != "" {
 		buf = appendString(append(buf, `,"recovered":false,"reason":`...), string(why))
 	}
-	return engine.Seal(engine.OpText, append(buf, '}'))
+	return sendqueue.Seal(sendqueue.OpText, append(buf, '}'))
 }
 
 // skippedFrame tells a client that messages were dropped which it is never given.
-func skippedFrame(room string, from uint64, to Position) *engine.Frame {
-	buf := append(engine.Grow(envelope), `{"message_type":"skipped"`...)
+func skippedFrame(room string, from uint64, to Position) *sendqueue.Frame {
+	buf := append(sendqueue.Grow(envelope), `{"message_type":"skipped"`...)
 	if room != "" {
 		buf = appendString(append(buf, `,"room":`...), room)
 	}
 	buf = strconv.AppendUint(append(buf, `,"from":`...), from, 10)
 	buf = strconv.AppendUint(append(buf, `,"to":`...), to.Offset, 10)
 	buf = appendString(append(buf, `,"epoch":`...), to.Epoch)
-	return engine.Seal(engine.OpText, append(buf, `,"reason":"slow"}`...))
+	return sendqueue.Seal(sendqueue.OpText, append(buf, `,"reason":"slow"}`...))
 }
 
 // press compresses messages for those who negotiated it, each message once.
 type press struct {
 	from  int // bytes; 0 is never
 	tally *tally
-	engine.Deflater
+	sendqueue.Deflater
 }
 
 // squeeze adds the compressed forms, where they are smaller and there may be a receiver

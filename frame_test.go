@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 func plainOnly() *languages {
@@ -41,7 +41,7 @@ func TestSqueezeOnlyIfWanted(t *testing.T) {
 // A page sees nothing of a message before its end, so it is told of a large one.
 func TestLargeFramesAreAnnounced(t *testing.T) {
 	large, small := strings.Repeat("x", largeFrame), strings.Repeat("x", largeFrame-envelope-100)
-	all := func(text string, binary []byte) map[string]*engine.Frame {
+	all := func(text string, binary []byte) map[string]*sendqueue.Frame {
 		m := Message{Type: typeChat, Content: json.RawMessage(`"` + text + `"`)}
 		blob := Message{Type: typeChat, Binary: binary}
 		var tally tally
@@ -55,7 +55,7 @@ func TestLargeFramesAreAnnounced(t *testing.T) {
 		deflated := frames{}
 		deflated.forms[protoV1].plain = encodeIn(protoV1, &random, &spot{})
 		press.squeeze(&deflated)
-		return map[string]*engine.Frame{
+		return map[string]*sendqueue.Frame{
 			"text": encodeIn(protoV1, &m, &spot{}), "binary": encodeIn(protoV1, &blob, &spot{}),
 			"answer": reply([]byte("1"), m.Content, nil), "compressed": deflated.forms[protoV1].deflated,
 		}

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"sync"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // gate lets connections in: up to a limit, up to limits for each user and each address,
@@ -14,7 +14,7 @@ type gate struct {
 	users    *users
 	visitors *visitors
 	denials  *denials
-	budget   *engine.Budget
+	budget   *sendqueue.Budget
 	work     *sync.WaitGroup // counts everyone who is in
 
 	mu   sync.Mutex

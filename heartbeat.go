@@ -4,7 +4,8 @@ import (
 	"cmp"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
 // heartbeat finds out whether a quiet peer is still there. It has no goroutine and
@@ -14,15 +15,15 @@ type heartbeat struct {
 	*heartbeats
 	c *Conn
 
-	timer  engine.Timer
+	timer  timerwheel.Timer
 	pinged time.Duration // when the ping went out that is not answered yet, or 0
 	ahead  time.Duration // what is in front of it takes the slowest peer
 }
 
 // heartbeats is what the heartbeats of a Manager have in common.
 type heartbeats struct {
-	wheel    *engine.Wheel
-	ping     *engine.Frame
+	wheel    *timerwheel.Wheel
+	ping     *sendqueue.Frame
 	interval time.Duration
 	timeout  time.Duration
 }

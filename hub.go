@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/dedup"
-	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
 // Manager is the hub: it knows the connections, users and rooms of this process and
@@ -31,8 +32,8 @@ type Manager struct {
 	sockets  sockets
 	carrier  *carrier
 
-	wheel   *engine.Wheel
-	sweeper engine.Timer
+	wheel   *timerwheel.Wheel
+	sweeper timerwheel.Timer
 	relief  relief
 
 	gate     gate
@@ -62,7 +63,7 @@ func New(o *Options) *Manager {
 		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate,
 		begin: m.watchStale,
 	}
-	m.wheel = engine.NewWheel(m.background.Go)
+	m.wheel = timerwheel.New(m.background.Go)
 	m.sessions.absences = newAbsences(m.opts.ResumeGrace, m.index, &m.gate)
 	m.sessions.absences.wheel, m.sessions.absences.spawn = m.wheel, m.background.Go
 	m.buildDoor()
@@ -89,13 +90,13 @@ func (m *Manager) buildSockets() {
 	m.sockets.intakes = inbound.NewIntakes(m.background.Go)
 	m.sockets.buffers.New = func() any { return new([]byte) }
 	m.sockets.compress = m.opts.CompressFrom > 0
-	m.sessions.links = engine.Config{
+	m.sessions.links = sendqueue.Config{
 		MaxMessages:  m.opts.QueueMessages,
 		MaxBytes:     m.opts.QueueBytes,
 		WriteTimeout: m.opts.WriteTimeout,
 		Go:           m.sessions.work.Go,
 		Totals:       &m.tally.frames,
-		Flushers:     engine.NewFlushers(m.background.Go),
+		Flushers:     sendqueue.NewFlushers(m.background.Go),
 	}
 }
 
@@ -124,7 +125,7 @@ func (m *Manager) buildDispatch() {
 func (m *Manager) buildTimers() {
 	m.sweeper.Fire = m.sweep
 	m.sessions.heartbeats = heartbeats{
-		wheel: m.wheel, ping: engine.NewFrame(engine.OpPing, nil),
+		wheel: m.wheel, ping: sendqueue.NewFrame(sendqueue.OpPing, nil),
 		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,
 	}
 	m.sessions.expiries = expiries{

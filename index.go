@@ -3,7 +3,7 @@ package realtime
 import (
 	"context"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 )
 
@@ -14,7 +14,7 @@ import (
 type index struct {
 	announce Announce
 	maxRooms int // for each connection, 0 is without limit
-	slow     engine.Policy
+	slow     sendqueue.Policy
 	traits   func(room string) traits // application code: called without locks
 	tally    *tally
 	catcher  *catcher
@@ -253,7 +253,7 @@ func (x *index) tellAll(notice *frames, except *Conn) {
 	x.everyone.walk(func(c *Conn) {
 		if c != except {
 			n++
-			c.push(notice, engine.Notice, engine.DropNewest)
+			c.push(notice, sendqueue.Notice, sendqueue.DropNewest)
 		}
 	})
 	notice.settle(x.tally)

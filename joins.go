@@ -4,7 +4,7 @@ import (
 	"context"
 	"strconv"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // From is where a connection begins in a room that keeps history, before it goes on with what is
@@ -38,7 +38,7 @@ type entry struct {
 	from   From
 	began  decision // when it was decided
 	asked  bool     // by the client
-	answer func(*entry) *engine.Frame
+	answer func(*entry) *sendqueue.Frame
 
 	traits traits
 	pinned *room     // nil if it keeps nothing
@@ -281,9 +281,9 @@ func (x *index) retreat(c *Conn) {
 }
 
 // joinedFrame tells a client that it was put into a room, and where it begins there.
-func joinedFrame(e *entry) *engine.Frame {
-	buf := append(engine.Grow(envelope), `{"message_type":"joined","room":`...)
-	return engine.Seal(engine.OpText, appendAnyContent(appendString(buf, e.room), joinedContent(e)))
+func joinedFrame(e *entry) *sendqueue.Frame {
+	buf := append(sendqueue.Grow(envelope), `{"message_type":"joined","room":`...)
+	return sendqueue.Seal(sendqueue.OpText, appendAnyContent(appendString(buf, e.room), joinedContent(e)))
 }
 
 // joinedContent is the content of the answer to a join, nil for a room that keeps nothing.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 var names = []string{"content", "target"}
@@ -242,7 +242,7 @@ func FuzzDecodeV1(f *testing.F) {
 		`{"type":"refresh","token":"x","token":"y"}`, `{"all":false,"conn":"c"}`, `[]`, `{"type":1}`, `{"type":"\ud800"}`,
 		`{"type":"send","content":{"\ud800":["\\ud800","\ud83d\ude00\udc00"]}}`,
 	}
-	decode := func(p []byte) command { return decodeV1(engine.OpText, p) }
+	decode := func(p []byte) command { return decodeV1(sendqueue.OpText, p) }
 	fuzzDecoder(f, decode, seeds, func(t *testing.T, p []byte, cmd command) {
 		if cmd.kind == cmdPing {
 			return
@@ -280,7 +280,7 @@ func FuzzDecodeBinary(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		before := string(p)
-		cmd := decodeV1(engine.OpBinary, p)
+		cmd := decodeV1(sendqueue.OpBinary, p)
 		require.Equal(t, before, string(p), "input is only read")
 		require.Equal(t, cmdRequest, cmd.kind)
 		r := cmd.req

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/defaults"
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // Options configures a Manager. The zero value of every field is its default; for
@@ -241,8 +241,8 @@ func (o *Options) resolved() Options {
 	defaults.Set(&r.InboundBytes, 1<<20)
 	defaults.Set(&r.InboundFanout, 250_000)
 	defaults.Set(&r.CompressFrom, 0)
-	defaults.Set(&r.QueueMessages, engine.DefaultMaxMessages)
-	defaults.Set(&r.QueueBytes, engine.DefaultMaxBytes)
+	defaults.Set(&r.QueueMessages, sendqueue.DefaultMaxMessages)
+	defaults.Set(&r.QueueBytes, sendqueue.DefaultMaxBytes)
 	defaults.Set(&r.MemoryBudget, 256<<20)
 	defaults.Set(&r.PingInterval, 25*second)
 	defaults.Set(&r.PongTimeout, 10*second)
@@ -255,7 +255,7 @@ func (o *Options) resolved() Options {
 		r.PingInterval = r.StaleAfter / 3
 	}
 	if r.WriteTimeout <= 0 {
-		r.WriteTimeout = engine.DefaultWriteTimeout
+		r.WriteTimeout = sendqueue.DefaultWriteTimeout
 	}
 	for _, limit := range []*int{&r.QueueMessages, &r.QueueBytes, &r.MaxMessageBytes} {
 		if *limit == 0 {

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/inbound"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // pipeBuffer is how many bytes each direction of a pipe holds before the writer
@@ -34,7 +34,7 @@ type pipe struct {
 	proto      protocol
 	down, up   *lane
 	ears       ears
-	link       *engine.Link
+	link       *sendqueue.Link
 	maxMessage int
 }
 
@@ -45,9 +45,9 @@ func (p *pipe) protocol() protocol { return p.proto }
 
 func (p *pipe) deflates() bool { return false }
 
-func (p *pipe) wire() engine.Wire { return p }
+func (p *pipe) wire() sendqueue.Wire { return p }
 
-func (p *pipe) attach(l *engine.Link, e ears, maxMessage int) {
+func (p *pipe) attach(l *sendqueue.Link, e ears, maxMessage int) {
 	p.link, p.ears, p.maxMessage = l, e, maxMessage
 }
 
@@ -69,7 +69,7 @@ func (p *pipe) discard() {}
 
 func (p *pipe) release() {}
 
-func (p *pipe) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
+func (p *pipe) receive(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 	for {
 		f, err := p.up.get(context.Background(), wait)
 		if errors.Is(err, inbound.ErrQuiet) {
@@ -80,13 +80,13 @@ func (p *pipe) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 		}
 		p.ears.alive(f.Len())
 		switch f.Op() {
-		case engine.OpPing:
+		case sendqueue.OpPing:
 			if p.ears.ping() {
-				p.link.Pong(engine.NewFrame(engine.OpPong, f.Payload()))
+				p.link.Pong(sendqueue.NewFrame(sendqueue.OpPong, f.Payload()))
 			}
-		case engine.OpPong:
+		case sendqueue.OpPong:
 			p.ears.pong(string(f.Payload()))
-		case engine.OpClose:
+		case sendqueue.OpClose:
 			code, reason := closePayload(f.Payload())
 			return 0, nil, &CloseError{Cause: CauseClient, Code: code, Reason: reason}
 		default:
@@ -98,8 +98,8 @@ func (p *pipe) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 	}
 }
 
-// Write is engine.Wire.
-func (p *pipe) Write(batch []*engine.Frame, m engine.Meter) error {
+// Write is sendqueue.Wire.
+func (p *pipe) Write(batch []*sendqueue.Frame, m sendqueue.Meter) error {
 	n := 0
 	for i, f := range batch {
 		waited, err := p.down.put(f)
@@ -114,13 +114,13 @@ func (p *pipe) Write(batch []*engine.Frame, m engine.Meter) error {
 	return nil
 }
 
-// SetWriteDeadline is engine.Wire.
+// SetWriteDeadline is sendqueue.Wire.
 func (p *pipe) SetWriteDeadline(t time.Time) error { return p.down.setDeadline(t) }
 
-// CloseWrite is engine.Wire. What was put into a pipe that is closed can still be read.
+// CloseWrite is sendqueue.Wire. What was put into a pipe that is closed can still be read.
 func (p *pipe) CloseWrite() error { return nil }
 
-// Close is engine.Wire.
+// Close is sendqueue.Wire.
 func (p *pipe) Close() error {
 	p.down.close()
 	p.up.close()
@@ -144,15 +144,15 @@ func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error
 			return nil, false, &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
 		}
 		switch f.Op() {
-		case engine.OpPing:
-			_, _ = c.p.up.put(engine.NewFrame(engine.OpPong, f.Payload()))
-		case engine.OpPong:
-		case engine.OpClose:
+		case sendqueue.OpPing:
+			_, _ = c.p.up.put(sendqueue.NewFrame(sendqueue.OpPong, f.Payload()))
+		case sendqueue.OpPong:
+		case sendqueue.OpClose:
 			code, reason := closePayload(f.Payload())
 			_, _ = c.p.up.put(f)
 			return nil, false, &CloseError{Cause: CauseServer, Code: code, Reason: reason}
 		default:
-			return bytes.Clone(f.Payload()), f.Op() == engine.OpBinary, nil // the frame is shared
+			return bytes.Clone(f.Payload()), f.Op() == sendqueue.OpBinary, nil // the frame is shared
 		}
 	}
 }
@@ -160,21 +160,21 @@ func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error
 // Write sends a text message; it keeps no reference to text. It waits while the
 // server does not read.
 func (c *PipeClient) Write(text []byte) error {
-	return c.put(engine.NewFrame(engine.OpText, text))
+	return c.put(sendqueue.NewFrame(sendqueue.OpText, text))
 }
 
 // WriteBinary is Write for a binary message.
 func (c *PipeClient) WriteBinary(p []byte) error {
-	return c.put(engine.NewFrame(engine.OpBinary, p))
+	return c.put(sendqueue.NewFrame(sendqueue.OpBinary, p))
 }
 
 // Close says goodbye, as a page does that calls close. The server's answer and what
 // it had queued can still be read.
 func (c *PipeClient) Close(code CloseCode, reason string) error {
-	return c.put(engine.CloseFrame(uint16(code), reason))
+	return c.put(sendqueue.CloseFrame(uint16(code), reason))
 }
 
-func (c *PipeClient) put(f *engine.Frame) error {
+func (c *PipeClient) put(f *sendqueue.Frame) error {
 	_, err := c.p.up.put(f)
 	return err
 }
@@ -186,7 +186,7 @@ func (c *PipeClient) Drop() { _ = c.p.Close() }
 type lane struct {
 	mu       sync.Mutex
 	changed  sync.Cond
-	frames   []*engine.Frame
+	frames   []*sendqueue.Frame
 	bytes    int
 	closed   bool
 	deadline time.Time
@@ -202,7 +202,7 @@ func newLane() *lane {
 
 // put appends f. It waits until there is room, and reports whether it did, the deadline passes or
 // the lane closes.
-func (l *lane) put(f *engine.Frame) (waited bool, err error) {
+func (l *lane) put(f *sendqueue.Frame) (waited bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !l.closed && l.bytes >= pipeBuffer {
@@ -273,7 +273,7 @@ func (l *lane) notify() {
 
 // get takes the first frame. What is in a closed lane can still be taken. With wait
 // false, or after nudge, it returns inbound.ErrQuiet in place of waiting.
-func (l *lane) get(ctx context.Context, wait bool) (*engine.Frame, error) {
+func (l *lane) get(ctx context.Context, wait bool) (*sendqueue.Frame, error) {
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, l.notify)()
 	}

@@ -7,8 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/inbound"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
 const (
@@ -45,7 +46,7 @@ type reader struct {
 	used allowance
 	late int // bytes that came in after the end
 
-	watch   engine.Timer // looks after a handler, a message or a silence that takes long
+	watch   timerwheel.Timer // looks after a handler, a message or a silence that takes long
 	armed   atomic.Bool
 	started atomic.Int64 // when the handler began, as c.now(); 0 if none runs
 	began   atomic.Int64 // when the message began, as c.now(), put off by what came; 0 if none is read
@@ -65,7 +66,7 @@ type reader struct {
 // readers is what the readers of a Manager have in common.
 type readers struct {
 	tally  *tally
-	wheel  *engine.Wheel
+	wheel  *timerwheel.Wheel
 	run    func(*Conn, command)
 	limits limits
 	most   int // bytes of a message
@@ -227,10 +228,10 @@ func (r *reader) hear(why *CloseError) {
 // accept checks and decodes a message, and waits as long as its rate demands. It reports whether
 // there is something to run. The answer to a call of the server's is given at once, as a handler
 // may wait for it, and does not count: the server has asked for it.
-func (r *reader) accept(op engine.Op, data []byte) (command, bool) {
+func (r *reader) accept(op sendqueue.Op, data []byte) (command, bool) {
 	r.c.received.Add(1)
 	r.tally.add(cReceived, 1)
-	if op == engine.OpText && !utf8.Valid(data) {
+	if op == sendqueue.OpText && !utf8.Valid(data) {
 		r.c.expel(CauseProtocol, CloseText, "text is not UTF-8")
 		return command{}, false
 	}

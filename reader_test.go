@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // halfway is a transport on which a frame has begun that never ends.
@@ -22,7 +22,7 @@ type halfway struct {
 func (h *halfway) park() bool  { return false }
 func (h *halfway) nudge() bool { return false }
 
-func (h *halfway) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
+func (h *halfway) receive(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 	for {
 		select {
 		case n := <-h.came:

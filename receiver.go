@@ -1,18 +1,18 @@
 package realtime
 
-import "github.com/realtime-go/realtime/internal/engine"
+import "github.com/realtime-go/realtime/internal/sendqueue"
 
 // receiver is what a connection is to who sends to it. A room has a copy of it for each
 // member, so that its walk through thousands of them waits for less memory.
 type receiver struct {
-	link     *engine.Link
+	link     *sendqueue.Link
 	proto    protocol
 	deflates bool // the transport negotiated compression
 	aside    bool // its feed has to be looked at, see feed
 }
 
 // push gives the connection its form of a message.
-func (r *receiver) push(f *frames, class engine.Class, policy engine.Policy) engine.Outcome {
+func (r *receiver) push(f *frames, class sendqueue.Class, policy sendqueue.Policy) sendqueue.Outcome {
 	return r.link.Push(f.of(r.proto, r.deflates), class, policy)
 }
 

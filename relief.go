@@ -6,8 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
+	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
 const (
@@ -34,11 +35,11 @@ const (
 // Answers that are not read have a part of the budget. If that is used up, those go first that
 // have not read the most.
 type relief struct {
-	budget  *engine.Budget
-	replies *engine.Replies
-	wheel   *engine.Wheel
+	budget  *sendqueue.Budget
+	replies *sendqueue.Replies
+	wheel   *timerwheel.Wheel
 	conns   *shardmap.Map[*Conn]
-	timer   engine.Timer
+	timer   timerwheel.Timer
 	armed   atomic.Bool // the timer is set
 	// What each connection had moved some steps ago, and at least reliefSteps before that.
 	recent, before map[*Conn]progress

@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"github.com/realtime-go/realtime/internal/dedup"
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // roomKeeper is what requests need of the index.
@@ -39,7 +39,7 @@ type requester struct {
 	resume  func(c *Conn, token string, may roomCheck) (rooms []string, err error)
 
 	receipts  *dedup.Receipts
-	replies   *engine.Replies
+	replies   *sendqueue.Replies
 	onCall    Handler
 	announced bool // who comes and goes in rooms
 	maxBytes  int  // of an answer

@@ -11,7 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
 // maxAbsent bounds how many connections are absent. One more is gone at once.
@@ -28,10 +29,10 @@ var errResumed = errors.New("realtime: resumed by another connection")
 type absences struct {
 	index  *index
 	gate   *gate
-	wheel  *engine.Wheel
+	wheel  *timerwheel.Wheel
 	spawn  func(func())
 	grace  time.Duration // zero: nobody is absent
-	budget *engine.Budget
+	budget *sendqueue.Budget
 	key    [sha256.Size]byte
 	n      atomic.Int64
 	bytes  atomic.Int64 // that they take
@@ -82,7 +83,7 @@ func (a *absences) keep(c *Conn, why *CloseError) bool {
 		a.n.Add(1)
 		a.bytes.Add(c.away)
 		a.budget.Hold(c.away)
-		end := &engine.Timer{Fire: func() { a.spawn(func() { a.timeOut(c) }) }}
+		end := &timerwheel.Timer{Fire: func() { a.spawn(func() { a.timeOut(c) }) }}
 		a.wheel.Set(end, a.grace)
 	}
 	return was == live || was == absent

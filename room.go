@@ -5,7 +5,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
 )
@@ -181,7 +181,7 @@ func (r *room) show(m *membership, notice *frames) (told int) {
 	case first:
 		return r.announce(notice)
 	default:
-		give(m.conn, r.tally, notice, engine.Notice)
+		give(m.conn, r.tally, notice, sendqueue.Notice)
 		return 1
 	}
 }
@@ -244,7 +244,7 @@ func (r *room) drop(m *membership) {
 func (r *room) announce(notice *frames) (told int) {
 	r.tally.add(cMatched, len(r.members))
 	for i := range r.members {
-		r.members[i].push(notice, engine.Notice, engine.DropNewest)
+		r.members[i].push(notice, sendqueue.Notice, sendqueue.DropNewest)
 	}
 	notice.settle(r.tally)
 	return len(r.members)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // errEpoch says that a position is one of a stream that is no more.
@@ -53,7 +53,7 @@ func (d *requester) newEntry(c *Conn, r *request) *entry {
 	e := &entry{room: r.room, asked: true, from: From{Since: r.since}}
 	past := r.history > 0 || r.since != (Position{})
 	e.blind = past && !d.allowed(c, Action{Kind: ActionHistory, Room: r.room})
-	e.answer = func(e *entry) *engine.Frame {
+	e.answer = func(e *entry) *sendqueue.Frame {
 		if r.id == nil {
 			return nil
 		}

@@ -7,29 +7,29 @@ import (
 	"testing"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // deaf is a transport that takes everything, and from which nothing comes.
 type deaf struct{}
 
-func (deaf) RemoteAddr() string                        { return "nowhere" }
-func (d deaf) wire() engine.Wire                       { return d }
-func (deaf) protocol() protocol                        { return protoPlain }
-func (deaf) deflates() bool                            { return false }
-func (deaf) attach(*engine.Link, ears, int)            {}
-func (deaf) nudge() bool                               { return true }
-func (deaf) ahead() bool                               { return false }
-func (deaf) unseen() int                               { return 0 }
-func (deaf) park() bool                                { return true }
-func (deaf) discard()                                  {}
-func (deaf) release()                                  {}
-func (deaf) Write([]*engine.Frame, engine.Meter) error { return nil }
-func (deaf) SetWriteDeadline(time.Time) error          { return nil }
-func (deaf) CloseWrite() error                         { return nil }
-func (deaf) Close() error                              { return nil }
+func (deaf) RemoteAddr() string                              { return "nowhere" }
+func (d deaf) wire() sendqueue.Wire                          { return d }
+func (deaf) protocol() protocol                              { return protoPlain }
+func (deaf) deflates() bool                                  { return false }
+func (deaf) attach(*sendqueue.Link, ears, int)               {}
+func (deaf) nudge() bool                                     { return true }
+func (deaf) ahead() bool                                     { return false }
+func (deaf) unseen() int                                     { return 0 }
+func (deaf) park() bool                                      { return true }
+func (deaf) discard()                                        {}
+func (deaf) release()                                        {}
+func (deaf) Write([]*sendqueue.Frame, sendqueue.Meter) error { return nil }
+func (deaf) SetWriteDeadline(time.Time) error                { return nil }
+func (deaf) CloseWrite() error                               { return nil }
+func (deaf) Close() error                                    { return nil }
 
-func (deaf) receive([]byte, bool) (engine.Op, []byte, error) { panic("nothing comes") }
+func (deaf) receive([]byte, bool) (sendqueue.Op, []byte, error) { panic("nothing comes") }
 
 // switchboard is a Manager whose links are emptied by the benchmark itself, now and then:
 // no goroutine runs beside it while it measures.
@@ -155,7 +155,7 @@ func BenchmarkDispatch(b *testing.B) {
 			p, sent := []byte(text), 0
 			b.ReportAllocs()
 			for b.Loop() {
-				cmd, ok := r.accept(engine.OpText, p)
+				cmd, ok := r.accept(sendqueue.OpText, p)
 				if !ok {
 					b.Fatal("not a chat")
 				}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // sessions opens connections that the gate has let in, and cleans up after them.
@@ -23,7 +23,7 @@ type sessions struct {
 	index *index
 	gate  *gate
 
-	links      engine.Config
+	links      sendqueue.Config
 	readers    readers
 	heartbeats heartbeats
 	expiries   expiries
@@ -101,7 +101,7 @@ func (ss *sessions) greet(c *Conn, top uint64) {
 	if c.inbox != nil {
 		g.inbox, g.top = c.inbox.done, top
 	}
-	give(c, ss.tally, &frames{m: welcome(c.proto, g)}, engine.Reply)
+	give(c, ss.tally, &frames{m: welcome(c.proto, g)}, sendqueue.Reply)
 }
 
 // comeBack is how long it takes to let in as many connections as there have been: if all are
@@ -136,7 +136,7 @@ func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e 
 	c.alive()
 	s.reader.init(&ss.readers, c)
 	s.heart = heartbeat{heartbeats: &ss.heartbeats, c: c}
-	c.link = engine.NewLink(&ss.links, t.wire(), s.failed)
+	c.link = sendqueue.NewLink(&ss.links, t.wire(), s.failed)
 	t.attach(c.link, &s.reader, ss.opts.MaxMessageBytes)
 	return s
 }
@@ -162,13 +162,13 @@ func (s *session) run(f func()) {
 	})
 }
 
-func (s *session) ask(frame *engine.Frame) { tell(&s.conn, s.tally, frame) }
-func (s *session) limit() int              { return s.opts.QueueBytes / 2 }
+func (s *session) ask(frame *sendqueue.Frame) { tell(&s.conn, s.tally, frame) }
+func (s *session) limit() int                 { return s.opts.QueueBytes / 2 }
 
 // linkError is how a connection ends whose link gave up.
 func linkError(err error) *CloseError {
 	switch {
-	case errors.Is(err, engine.ErrOverflow):
+	case errors.Is(err, sendqueue.ErrOverflow):
 		return &CloseError{Cause: CauseSlow, Code: CloseSlow, Reason: "reads too slowly", Err: err}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &CloseError{Cause: CauseTimeout, Code: CloseTimeout, Err: err}

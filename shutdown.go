@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // Shutdown ends the Manager gently. New connections are refused with 503. Each
@@ -45,7 +45,7 @@ func (m *Manager) Close() error {
 	for _, c := range m.index.conns.Values() {
 		if !c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, closeGrace) {
 			// It is about to end, but perhaps it has more time than that.
-			c.link.Close(engine.CloseFrame(uint16(CloseAway), ""), closeGrace)
+			c.link.Close(sendqueue.CloseFrame(uint16(CloseAway), ""), closeGrace)
 		}
 	}
 	m.sessions.work.Wait()

@@ -1,6 +1,6 @@
 package realtime
 
-import "github.com/realtime-go/realtime/internal/engine"
+import "github.com/realtime-go/realtime/internal/sendqueue"
 
 // SlowPolicy says what happens to a message for a connection whose queue is full,
 // because its peer reads more slowly than it is written to.
@@ -26,13 +26,13 @@ const (
 	SlowCatchUp
 )
 
-func (p SlowPolicy) engine() engine.Policy {
+func (p SlowPolicy) engine() sendqueue.Policy {
 	switch p {
 	case SlowDropOldest:
-		return engine.DropOldest
+		return sendqueue.DropOldest
 	case SlowDropNewest:
-		return engine.DropNewest
+		return sendqueue.DropNewest
 	default:
-		return engine.Disconnect
+		return sendqueue.Disconnect
 	}
 }

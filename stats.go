@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // Stats is a snapshot of a Manager: gauges first, then counters since New. The
@@ -171,7 +171,7 @@ func (s *Stats) counters() [numCounters]*uint64 {
 // tally is where a Manager counts. Its zero value is ready.
 type tally struct {
 	counts  [numCounters]atomic.Uint64
-	frames  engine.Totals
+	frames  sendqueue.Totals
 	conns   atomic.Int64
 	peak    atomic.Int64
 	users   atomic.Int64

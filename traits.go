@@ -1,11 +1,11 @@
 package realtime
 
-import "github.com/realtime-go/realtime/internal/engine"
+import "github.com/realtime-go/realtime/internal/sendqueue"
 
 // traits are what is special about a room.
 type traits struct {
-	policy engine.Policy
-	class  engine.Class // of messages: what is made up for by history is not dropped for another
+	policy sendqueue.Policy
+	class  sendqueue.Class // of messages: what is made up for by history is not dropped for another
 	// catchUp gives a member for whom policy has dropped a message what he missed from history.
 	catchUp bool
 	// lossy says that policy may drop what is never made up for.
@@ -19,7 +19,7 @@ func newTraits(slow SlowPolicy, history Retention) traits {
 	case t.keep.Messages == 0:
 		t.keep = Retention{}
 	case slow == SlowDefault || slow == SlowCatchUp:
-		t.policy, t.class, t.catchUp = engine.DropNewest, engine.Vital, true
+		t.policy, t.class, t.catchUp = sendqueue.DropNewest, sendqueue.Vital, true
 	case slow != SlowDisconnect:
 		t.lossy = true
 	}

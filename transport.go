@@ -3,7 +3,7 @@ package realtime
 import (
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // closeGrace is how long a link has to say what is queued and goodbye, and the peer
@@ -30,15 +30,15 @@ type Transport interface {
 	// deflates reports whether the peer takes messages that are compressed.
 	deflates() bool
 	// wire is the send side, for the link that is about to be attached.
-	wire() engine.Wire
+	wire() sendqueue.Wire
 	// attach gives the transport its link and the ears of its connection, and says how
 	// many bytes a message may have.
-	attach(l *engine.Link, e ears, maxMessage int)
+	attach(l *sendqueue.Link, e ears, maxMessage int)
 	// receive blocks for the next message and appends it to buf, which it owns until
 	// it returns. With wait false, or after nudge, it may return inbound.ErrQuiet in place
 	// of waiting between two messages. Any other error is a *CloseError. One goroutine
 	// calls it at a time.
-	receive(buf []byte, wait bool) (engine.Op, []byte, error)
+	receive(buf []byte, wait bool) (sendqueue.Op, []byte, error)
 	// ahead reports whether more has come than receive has returned, as far as it can tell: if
 	// not, true. Whoever receives calls it.
 	ahead() bool

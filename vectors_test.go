@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // vector is a frame of testdata/wire, with what it says.
@@ -51,11 +51,11 @@ type vector struct {
 	Reason   Reason
 }
 
-func (v *vector) frame() *engine.Frame {
+func (v *vector) frame() *sendqueue.Frame {
 	if v.Bytes != nil {
-		return engine.NewFrame(engine.OpBinary, v.Bytes)
+		return sendqueue.NewFrame(sendqueue.OpBinary, v.Bytes)
 	}
-	return engine.NewFrame(engine.OpText, []byte(v.Frame))
+	return sendqueue.NewFrame(sendqueue.OpText, []byte(v.Frame))
 }
 
 func vectors(t *testing.T, file string) []vector {
@@ -71,7 +71,7 @@ func vectors(t *testing.T, file string) []vector {
 func TestVectorsOfTheServer(t *testing.T) {
 	for _, v := range vectors(t, "server.json") {
 		t.Run(v.Name, func(t *testing.T) {
-			var got *engine.Frame
+			var got *sendqueue.Frame
 			switch v.Kind {
 			case "message":
 				m := Message{
@@ -90,7 +90,7 @@ func TestVectorsOfTheServer(t *testing.T) {
 				require.NoError(t, json.Unmarshal(v.Error, &e))
 				got = reply(v.ID, nil, &e)
 			case "call":
-				got = engine.NewFrame(engine.OpText, appendCall(nil, v.ID, v.Method, compact(t, v.Content)))
+				got = sendqueue.NewFrame(sendqueue.OpText, appendCall(nil, v.ID, v.Method, compact(t, v.Content)))
 			case "joined":
 				e := &entry{room: v.Room}
 				var at struct {

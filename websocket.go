@@ -15,8 +15,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/realtime-go/realtime/internal/engine"
 	"github.com/realtime-go/realtime/internal/inbound"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // firstBuffer is for the first message of a connection's reader, which keeps a buffer of
@@ -64,7 +64,7 @@ type socket struct {
 	deflate    bool // compression was negotiated, and the decoder is never given back
 	remote     string
 	answer     []byte // to the handshake, until the link has it
-	link       *engine.Link
+	link       *sendqueue.Link
 	ears       ears
 	maxMessage int
 }
@@ -81,7 +81,7 @@ func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request, remote st
 	s.in = inbound.NewIntake(shared.intakes, nc, s.raw, early)
 	if secure, ok := nc.(*tls.Conn); ok { // no flusher does that for it
 		if below := rawConn(secure.NetConn()); below != nil {
-			engine.KeepLittle(below)
+			sendqueue.KeepLittle(below)
 		}
 	}
 	agreed := ""
@@ -116,11 +116,11 @@ func (s *socket) negotiate(offered []string) (agreed string) {
 func (s *socket) RemoteAddr() string                 { return s.remote }
 func (s *socket) protocol() protocol                 { return s.proto }
 func (s *socket) deflates() bool                     { return s.deflate }
-func (s *socket) wire() engine.Wire                  { return s }
+func (s *socket) wire() sendqueue.Wire               { return s }
 func (s *socket) SetWriteDeadline(t time.Time) error { return s.nc.SetWriteDeadline(t) }
 func (s *socket) Close() error                       { return s.nc.Close() }
 
-// CloseWrite is engine.Wire. A connection that cannot be closed by halves is closed.
+// CloseWrite is sendqueue.Wire. A connection that cannot be closed by halves is closed.
 func (s *socket) CloseWrite() error {
 	if half, ok := s.nc.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -128,14 +128,14 @@ func (s *socket) CloseWrite() error {
 	return s.nc.Close()
 }
 
-func (s *socket) attach(l *engine.Link, e ears, maxMessage int) {
+func (s *socket) attach(l *sendqueue.Link, e ears, maxMessage int) {
 	s.link, s.ears, s.maxMessage = l, e, maxMessage
 	l.Begin(s.answer)
 	s.answer = nil
 	s.in.Begin(s, inbound.NewScanner(maxMessage, s.deflate))
 }
 
-// RawConn is engine.RawWire.
+// RawConn is sendqueue.RawWire.
 func (s *socket) RawConn() syscall.RawConn { return s.raw }
 
 // Heard, Waiting and Wake are inbound.Listener.
@@ -172,7 +172,7 @@ func (s *socket) release() {
 
 func (s *socket) onPing(payload []byte) {
 	if s.ears.ping() {
-		s.link.Pong(engine.NewFrame(engine.OpPong, payload))
+		s.link.Pong(sendqueue.NewFrame(sendqueue.OpPong, payload))
 	}
 }
 
@@ -209,7 +209,7 @@ func (s *socket) begin(wait bool) (websocket.MessageType, io.Reader, error) {
 	}
 }
 
-func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
+func (s *socket) receive(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 	defer s.ears.holds(0)
 	typ, r, err := s.begin(wait)
 	if err != nil {
@@ -231,7 +231,7 @@ func (s *socket) receive(buf []byte, wait bool) (engine.Op, []byte, error) {
 		case err == io.EOF && !s.decoder.done():
 			return 0, nil, protocolError("compressed data ends before the message", nil)
 		case err == io.EOF:
-			return engine.Op(typ), buf, nil
+			return sendqueue.Op(typ), buf, nil
 		case err != nil:
 			return 0, nil, s.ended(err)
 		}
@@ -282,12 +282,12 @@ func protocolError(reason string, err error) *CloseError {
 	return &CloseError{Cause: CauseProtocol, Code: CloseProtocol, Reason: reason, Err: err}
 }
 
-// Write is engine.Wire.
-func (s *socket) Write(batch []*engine.Frame, m engine.Meter) error {
+// Write is sendqueue.Wire.
+func (s *socket) Write(batch []*sendqueue.Frame, m sendqueue.Meter) error {
 	buf := s.shared.buffers.Get().(*[]byte)
 	defer s.shared.buffers.Put(buf)
 	for i := 0; i < len(batch); {
-		p, next := engine.Join(batch, i, ownWrite, buf)
+		p, next := sendqueue.Join(batch, i, ownWrite, buf)
 		if err := s.pass(p, m); err != nil {
 			return err
 		}
@@ -298,7 +298,7 @@ func (s *socket) Write(batch []*engine.Frame, m engine.Meter) error {
 
 // pass writes p in portions, each with a deadline of its own. One of which some was taken is no
 // reason to end.
-func (s *socket) pass(p []byte, m engine.Meter) error {
+func (s *socket) pass(p []byte, m sendqueue.Meter) error {
 	for len(p) > 0 {
 		began := time.Now()
 		n, err := s.nc.Write(p[:min(len(p), ownWrite)])

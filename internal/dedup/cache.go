@@ -12,8 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shrink"
+	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
 const (
@@ -50,16 +51,16 @@ type Receipts struct {
 	memory int64 // in bytes, for all
 	used   atomic.Int64
 	n      atomic.Int64 // windows
-	budget *engine.Budget
-	wheel  *engine.Wheel
-	timer  engine.Timer
+	budget *sendqueue.Budget
+	wheel  *timerwheel.Wheel
+	timer  timerwheel.Timer
 	armed  atomic.Bool // the timer is set
 	shards [receiptShards]receiptShard
 }
 
 // newReceipts returns receipts that count in budget. The wheel sees to it that they are forgotten
 // when no message comes that would.
-func NewReceipts(budget *engine.Budget, wheel *engine.Wheel) *Receipts {
+func NewReceipts(budget *sendqueue.Budget, wheel *timerwheel.Wheel) *Receipts {
 	rs := &Receipts{
 		seed: maphash.MakeSeed(), budget: budget, wheel: wheel,
 		memory: cmp.Or(budget.Limit/8, receiptMemory),

@@ -13,7 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime/internal/engine"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
 // once is receipts.once of what has no answer.
@@ -29,8 +30,8 @@ func idOf(user, id string) ReceiptKey { return ReceiptKey{Sender{User: user}, id
 func receiptBubble(t *testing.T, memory int64, test func(t *testing.T, rs *Receipts)) {
 	synctest.Test(t, func(t *testing.T) {
 		var work sync.WaitGroup
-		wheel := engine.NewWheel(work.Go)
-		rs := NewReceipts(&engine.Budget{Limit: 8 * memory, Alarm: func() {}}, wheel)
+		wheel := timerwheel.New(work.Go)
+		rs := NewReceipts(&sendqueue.Budget{Limit: 8 * memory, Alarm: func() {}}, wheel)
 		test(t, rs)
 		wheel.Close()
 		work.Wait()

@@ -1,6 +1,6 @@
 //go:build !realtime_portable
 
-package engine
+package sendqueue
 
 import "syscall"
 

@@ -1,6 +1,6 @@
 //go:build !unix || realtime_portable
 
-package engine
+package sendqueue
 
 // socketWrite returns nil: there is no such system call, so every link has a goroutine while there
 // is something to write.

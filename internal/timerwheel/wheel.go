@@ -1,4 +1,5 @@
-package engine
+// Package timerwheel runs the timers of all connections in one goroutine.
+package timerwheel
 
 import (
 	"sync"
@@ -42,8 +43,8 @@ type Timer struct {
 	due        int64
 }
 
-// NewWheel returns a wheel whose goroutine is started by start, with the first timer.
-func NewWheel(start func(func())) *Wheel {
+// New returns a wheel whose goroutine is started by start, with the first timer.
+func New(start func(func())) *Wheel {
 	return &Wheel{start: start, epoch: time.Now(), wake: make(chan struct{}, 1)}
 }
 

@@ -1,4 +1,4 @@
-package engine
+package sendqueue
 
 import (
 	"bufio"
@@ -34,7 +34,7 @@ type rawWire struct {
 
 func (w *rawWire) RawConn() syscall.RawConn { return w }
 
-// Write is syscall.RawConn, and engine.Wire by another signature: see asWire.
+// Write is syscall.RawConn, and sendqueue.Wire by another signature: see asWire.
 func (w *rawWire) Write(f func(uintptr) bool) error {
 	w.mu.Lock()
 	late, closed := !w.deadline.IsZero() && !time.Now().Before(w.deadline), w.closed

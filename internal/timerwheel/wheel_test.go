@@ -1,4 +1,4 @@
-package engine
+package timerwheel
 
 import (
 	"math"
@@ -13,7 +13,7 @@ import (
 
 func newTestWheel() (*Wheel, func()) {
 	var wg sync.WaitGroup
-	w := NewWheel(wg.Go)
+	w := New(wg.Go)
 	return w, func() {
 		w.Close()
 		wg.Wait()
@@ -92,7 +92,7 @@ func TestWheelAfterClose(t *testing.T) {
 func TestWheelDoesNotWrap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var work sync.WaitGroup
-		w := NewWheel(work.Go)
+		w := New(work.Go)
 		fired := 0
 		for _, d := range []time.Duration{math.MaxInt64, math.MaxInt64 - 1, 1 << 62} {
 			w.Set(&Timer{Fire: func() { fired++ }}, d)

@@ -1,4 +1,4 @@
-package engine
+package sendqueue
 
 // Class says what a queue may do with a frame when it has no room.
 type Class uint8

@@ -1,4 +1,4 @@
-package engine
+package sendqueue
 
 // WaitReplies blocks while too many replies to the peer wait to be written, until
 // some are, or the link ends. Whoever reads from the peer calls it before he reads

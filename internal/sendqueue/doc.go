@@ -1,10 +1,9 @@
-// Package engine moves frames from many senders to many sockets.
+// Package sendqueue moves frames from many senders to many sockets.
 //
 // It knows bytes and connections, not rooms, users or messages: a [Frame] is the
 // immutable wire form of one message, shared by all who receive it; a [Link] is
 // the bounded send queue of one connection together with the state that says who
-// may write to its socket; a [Wheel] keeps the timers of all connections in one
-// goroutine.
+// may write to its socket.
 //
 // # Who writes
 //
@@ -13,4 +12,4 @@
 // gives the link back only after its last write has returned. A push into a link that
 // is not [Idle] appends and leaves; a push into an idle one puts it on the list of its
 // flusher, or starts an owner. Nothing that pushes ever waits for a socket.
-package engine
+package sendqueue

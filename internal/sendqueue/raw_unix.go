@@ -1,6 +1,6 @@
 //go:build unix && !realtime_portable
 
-package engine
+package sendqueue
 
 import "syscall"
 

@@ -1,6 +1,6 @@
 //go:build !linux || realtime_portable
 
-package engine
+package sendqueue
 
 import "syscall"
 
