@@ -78,7 +78,7 @@ type pings struct {
 
 // begin sends the next ping. It is numbered and sent in one step: only the newest goes
 // out, and its answer has to answer all before it.
-func (p *pings) begin(l *sendqueue.Link) (answered <-chan response, number uint64) {
+func (p *pings) begin(l *sendqueue.Queue) (answered <-chan response, number uint64) {
 	return p.questions.begin(func(number uint64) {
 		l.Ping(sendqueue.NewFrame(sendqueue.OpPing, strconv.AppendUint(nil, number, 10)))
 	})

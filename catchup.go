@@ -67,7 +67,7 @@ func (k *catcher) pull(f *feed) {
 }
 
 // serve gives a connection a page of each of its feeds in turn, until none is behind.
-func (k *catcher) serve(link *sendqueue.Link, behind *pulls) {
+func (k *catcher) serve(link *sendqueue.Queue, behind *pulls) {
 	for f := behind.next(); f != nil; f = behind.next() {
 		open := link.WaitSpace()
 		if !open || k.step(f) {

@@ -34,7 +34,7 @@ type pipe struct {
 	proto      protocol
 	down, up   *lane
 	ears       ears
-	link       *sendqueue.Link
+	link       *sendqueue.Queue
 	maxMessage int
 }
 
@@ -47,7 +47,7 @@ func (p *pipe) deflates() bool { return false }
 
 func (p *pipe) wire() sendqueue.Wire { return p }
 
-func (p *pipe) attach(l *sendqueue.Link, e ears, maxMessage int) {
+func (p *pipe) attach(l *sendqueue.Queue, e ears, maxMessage int) {
 	p.link, p.ears, p.maxMessage = l, e, maxMessage
 }
 

@@ -5,7 +5,7 @@ import "github.com/realtime-go/realtime/internal/sendqueue"
 // receiver is what a connection is to who sends to it. A room has a copy of it for each
 // member, so that its walk through thousands of them waits for less memory.
 type receiver struct {
-	link     *sendqueue.Link
+	link     *sendqueue.Queue
 	proto    protocol
 	deflates bool // the transport negotiated compression
 	aside    bool // its feed has to be looked at, see feed

@@ -33,7 +33,7 @@ type Transport interface {
 	wire() sendqueue.Wire
 	// attach gives the transport its link and the ears of its connection, and says how
 	// many bytes a message may have.
-	attach(l *sendqueue.Link, e ears, maxMessage int)
+	attach(l *sendqueue.Queue, e ears, maxMessage int)
 	// receive blocks for the next message and appends it to buf, which it owns until
 	// it returns. With wait false, or after nudge, it may return inbound.ErrQuiet in place
 	// of waiting between two messages. Any other error is a *CloseError. One goroutine

@@ -64,7 +64,7 @@ type socket struct {
 	deflate    bool // compression was negotiated, and the decoder is never given back
 	remote     string
 	answer     []byte // to the handshake, until the link has it
-	link       *sendqueue.Link
+	link       *sendqueue.Queue
 	ears       ears
 	maxMessage int
 }
@@ -128,7 +128,7 @@ func (s *socket) CloseWrite() error {
 	return s.nc.Close()
 }
 
-func (s *socket) attach(l *sendqueue.Link, e ears, maxMessage int) {
+func (s *socket) attach(l *sendqueue.Queue, e ears, maxMessage int) {
 	s.link, s.ears, s.maxMessage = l, e, maxMessage
 	l.Begin(s.answer)
 	s.answer = nil

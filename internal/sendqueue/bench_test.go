@@ -27,12 +27,12 @@ func (nullRaw) Write(f func(uintptr) bool) error {
 
 // benchLinks returns links of one flusher that has no goroutine: the benchmark does its
 // work, so that nothing else runs.
-func benchLinks(n int) (*flusher, []*Link) {
+func benchLinks(n int) (*flusher, []*Queue) {
 	fs := NewFlushers(func(func()) {})
 	fs.write = func(_ uintptr, p []byte) (int, error) { return len(p), nil }
 	cfg := &Config{Go: func(func()) {}, Totals: &Totals{}, Flushers: fs}
 	f := fs.next()
-	links := make([]*Link, n)
+	links := make([]*Queue, n)
 	for i := range links {
 		links[i] = NewLink(cfg, nullWire{}, func(error) {})
 		links[i].flusher = f

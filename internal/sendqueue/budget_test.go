@@ -11,9 +11,9 @@ import (
 )
 
 // fleet is n corked links that count together.
-func fleet(n int) (*Budget, []*Link) {
+func fleet(n int) (*Budget, []*Queue) {
 	cfg := &Config{Go: func(f func()) { go f() }, Totals: &Totals{}}
-	links := make([]*Link, n)
+	links := make([]*Queue, n)
 	for i := range links {
 		links[i] = NewLink(cfg, newTestWire(), func(error) {})
 	}
@@ -41,7 +41,7 @@ func TestBudgetCountsASharedFrameOnce(t *testing.T) {
 func TestBudgetSettlesWhatHasGone(t *testing.T) {
 	b, links := fleet(4)
 	f := text("quick")
-	give := func(l *Link) { l.Push(f, Message, Disconnect) }
+	give := func(l *Queue) { l.Push(f, Message, Disconnect) }
 	give(links[0])
 	give(links[1])
 	links[0].Kill()
@@ -263,7 +263,7 @@ func TestBudgetStress(t *testing.T) {
 	fs := NewFlushers(flushing.Go)
 	cfg := &Config{MaxMessages: 40, Go: links.Go, Totals: &Totals{}, Flushers: fs}
 	fs.write = func(_ uintptr, p []byte) (int, error) { return rand.IntN(len(p) + 1), nil }
-	var all []*Link
+	var all []*Queue
 	for i := range 60 {
 		var wire Wire = nullWire{}
 		if i%3 == 0 {

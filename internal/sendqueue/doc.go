@@ -1,7 +1,7 @@
 // Package sendqueue moves frames from many senders to many sockets.
 //
 // It knows bytes and connections, not rooms, users or messages: a [Frame] is the
-// immutable wire form of one message, shared by all who receive it; a [Link] is
+// immutable wire form of one message, shared by all who receive it; a [Queue] is
 // the bounded send queue of one connection together with the state that says who
 // may write to its socket.
 //

@@ -41,21 +41,21 @@ func (b *batch) rest() []*Frame {
 }
 
 // drain owns the wire until nothing is left to write. It runs in its own goroutine.
-func (l *Link) drain() {
+func (l *Queue) drain() {
 	var b batch
 	for l.next(&b) && l.writeOut(&b) {
 	}
 }
 
 // resume is drain that first writes what the flusher could not.
-func (l *Link) resume(b batch) {
+func (l *Queue) resume(b batch) {
 	if l.writeOut(&b) {
 		l.drain()
 	}
 }
 
 // writeOut writes a batch, blocking, and reports whether the link goes on.
-func (l *Link) writeOut(b *batch) bool {
+func (l *Queue) writeOut(b *batch) bool {
 	ok := l.wrote(b, l.write(b))
 	l.cfg.Totals.Budget.release(b.frames)
 	if !ok {
@@ -69,7 +69,7 @@ func (l *Link) writeOut(b *batch) bool {
 
 // write writes a batch, some frames at a time. Once the link is aborted it writes none that it has
 // not begun, but the close frame.
-func (l *Link) write(b *batch) error {
+func (l *Queue) write(b *batch) error {
 	frames := b.rest()
 	l.mu.Lock()
 	l.catchUp()
@@ -92,7 +92,7 @@ func (l *Link) write(b *batch) error {
 }
 
 // unbegun returns what of the rest of a batch is still to be written.
-func (l *Link) unbegun(b *batch, rest []*Frame) []*Frame {
+func (l *Queue) unbegun(b *batch, rest []*Frame) []*Frame {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.abort {
@@ -111,7 +111,7 @@ func (l *Link) unbegun(b *batch, rest []*Frame) []*Frame {
 }
 
 // Took is Meter: what the peer takes gives it time for the rest.
-func (l *Link) Took(n int, waited bool) {
+func (l *Queue) Took(n int, waited bool) {
 	l.moved.Add(uint64(n))
 	if waited {
 		l.flowed.Store(new(time.Now()))
@@ -127,14 +127,14 @@ func (l *Link) Took(n int, waited bool) {
 
 // catchUp says that the peer may have taken everything long ago. l.mu is held, as for the
 // following.
-func (l *Link) catchUp() {
+func (l *Queue) catchUp() {
 	if now := time.Now(); l.due.Before(now) {
 		l.due = now
 	}
 }
 
 // ahead notes that the wire has taken n bytes.
-func (l *Link) ahead(n int) {
+func (l *Queue) ahead(n int) {
 	if n < chunk {
 		return
 	}
@@ -145,7 +145,7 @@ func (l *Link) ahead(n int) {
 }
 
 // next takes the next batch of an owned link, or gives the link back.
-func (l *Link) next(b *batch) bool {
+func (l *Queue) next(b *batch) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -163,7 +163,7 @@ func (l *Link) next(b *batch) bool {
 }
 
 // lend gives a ready link to its flusher, with its next batch.
-func (l *Link) lend(b *batch) bool {
+func (l *Queue) lend(b *batch) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state != Ready {
@@ -175,7 +175,7 @@ func (l *Link) lend(b *batch) bool {
 }
 
 // giveBack takes a link back from its flusher, which has written all of the batch.
-func (l *Link) giveBack(b *batch) {
+func (l *Queue) giveBack(b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.account(b)
@@ -196,7 +196,7 @@ func (l *Link) giveBack(b *batch) {
 
 // block takes a link over from its flusher, whose socket is full: a goroutine owns it
 // until nothing is left. rest is what the flusher could not write.
-func (l *Link) block(rest batch) {
+func (l *Queue) block(rest batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state == Dead {
@@ -212,7 +212,7 @@ func (l *Link) block(rest batch) {
 }
 
 // take moves what the next write carries out of the link. l.mu is held.
-func (l *Link) take(b *batch) {
+func (l *Queue) take(b *batch) {
 	*b = batch{frames: b.frames[:0]}
 	for _, slot := range []**Frame{&l.first, &l.pong, &l.ping} {
 		if *slot != nil {
@@ -244,7 +244,7 @@ func (l *Link) take(b *batch) {
 
 // deadline bounds how long the wire may take nothing: a peer that is slower than the slowest has
 // used up its time.
-func (l *Link) deadline() {
+func (l *Queue) deadline() {
 	by := l.due.Add(l.cfg.writeTimeout())
 	if l.goodbye != nil && l.goodbye.by.Before(by) {
 		by = l.goodbye.by
@@ -253,7 +253,7 @@ func (l *Link) deadline() {
 }
 
 // wrote accounts for a write and reports whether the link goes on.
-func (l *Link) wrote(b *batch, err error) bool {
+func (l *Queue) wrote(b *batch, err error) bool {
 	l.mu.Lock()
 	if err == nil {
 		l.account(b)
@@ -273,21 +273,21 @@ func (l *Link) wrote(b *batch, err error) bool {
 }
 
 // account counts what a write has carried. l.mu is held.
-func (l *Link) account(b *batch) {
+func (l *Queue) account(b *batch) {
 	l.written += uint64(b.data)
 	l.cfg.Totals.Written.Add(uint64(b.data))
 	l.landed(b)
 }
 
 // landed says that nothing is being written any more. l.mu is held.
-func (l *Link) landed(b *batch) {
+func (l *Queue) landed(b *batch) {
 	l.flying, l.writing = 0, nil
 	l.answered(b)
 	l.tell()
 }
 
 // answered says that the replies of a batch are no more to be read. l.mu is held.
-func (l *Link) answered(b *batch) {
+func (l *Queue) answered(b *batch) {
 	l.replies -= b.replies
 	l.answer -= b.answer
 	if b.big > 0 {
@@ -299,7 +299,7 @@ func (l *Link) answered(b *batch) {
 // farewell waits for the peer's answer to the close frame and for it to hang up, as a socket
 // that is closed with unread input, or gets some later, destroys what the peer has not read
 // yet: RFC 6455 section 7.1.1.
-func (l *Link) farewell() {
+func (l *Queue) farewell() {
 	l.mu.Lock()
 	g := l.goodbye
 	g.postpone()

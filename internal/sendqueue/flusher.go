@@ -68,13 +68,13 @@ type flusher struct {
 	call func(fd uintptr) bool // writeOnce, bound once
 
 	mu     sync.Mutex
-	ready  []*Link
+	ready  []*Queue
 	asleep bool
 	closed bool
 	wake   chan struct{}
 
 	// The rest belongs to the goroutine.
-	turn   []*Link
+	turn   []*Queue
 	out    releases
 	b      batch
 	joined []byte
@@ -86,7 +86,7 @@ type flusher struct {
 }
 
 // add puts a link on the list. Whoever made it Ready calls it, once.
-func (f *flusher) add(l *Link) {
+func (f *flusher) add(l *Queue) {
 	f.mu.Lock()
 	f.ready = append(f.ready, l)
 	wake := f.asleep
@@ -155,7 +155,7 @@ func (f *flusher) take() bool {
 
 // flush writes what has gathered for a link, up to batchBytes, so that a link with a
 // lot does not keep the others waiting.
-func (f *flusher) flush(l *Link) {
+func (f *flusher) flush(l *Queue) {
 	if !l.lend(&f.b) {
 		return
 	}

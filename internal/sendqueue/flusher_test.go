@@ -199,7 +199,7 @@ func TestFlusherIsFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Config{MaxMessages: math.MaxInt, MaxBytes: math.MaxInt}
 		loud := newRawRig(t, cfg, nil)
-		quiet := newRigOn(t, loud.cfg, loud.wire, loud.Link.wire)
+		quiet := newRigOn(t, loud.cfg, loud.wire, loud.Queue.wire)
 		synctest.Wait() // it is asleep
 		loud.flusher.mu.Lock()
 		loud.flusher.asleep = false // hold it back until both have something to write
@@ -207,7 +207,7 @@ func TestFlusherIsFair(t *testing.T) {
 		for range 1000 {
 			loud.give(NewFrame(OpText, bytes.Repeat([]byte("x"), 1000)), Message, Disconnect)
 		}
-		quiet.Link.flusher = loud.flusher
+		quiet.Queue.flusher = loud.flusher
 		loud.Uncork()
 		quiet.say("quiet")
 		quiet.Uncork()
@@ -244,7 +244,7 @@ func TestFlusherKeepsWhatIsLeft(t *testing.T) {
 			return first(fd, p)
 		}
 		two := newRigOn(t, one.cfg, raw.testWire, asWire{raw.testWire, raw})
-		two.Link.flusher = one.flusher
+		two.Queue.flusher = one.flusher
 		one.wire.stall(true)
 		one.say("one", "more", "of", "these")
 		one.Uncork()

@@ -133,10 +133,10 @@ type Counts struct {
 // Through is how many frames have been written when those that are queued are, if none is dropped.
 func (c Counts) Through() uint64 { return c.Written + uint64(c.Queued) }
 
-// Link is the send side of one connection: a bounded queue, one slot each for a
+// Queue is the send side of one connection: a bounded queue, one slot each for a
 // ping, a pong and a close frame, and the right to write.
 // All methods are safe for concurrent use, and none but WaitReplies blocks.
-type Link struct {
+type Queue struct {
 	// A push on a link that has been woken touches these fields, up to the bytes of the queue,
 	// and no others, one cache line of the processor: in a room of thousands it waits for memory
 	// most of the time.
@@ -148,7 +148,7 @@ type Link struct {
 	turns  uint8 // that it had, up to 2; the flusher's
 	ears   ears
 	cfg    *Config
-	queue  queue
+	queue  ring
 
 	flusher *flusher // of a link with raw
 	ringed  int64    // what the budget knows of the ring, in bytes
@@ -221,8 +221,8 @@ func (e *event) wait() <-chan struct{} {
 // NewLink returns a corked link that writes to wire. failed is called once if the
 // link finds out by itself that it cannot go on; it must not block, and the owner
 // answers with Close or Kill. The owner must end every link.
-func NewLink(cfg *Config, wire Wire, failed func(error)) *Link {
-	l := &Link{cfg: cfg, wire: wire, failed: failed}
+func NewLink(cfg *Config, wire Wire, failed func(error)) *Queue {
+	l := &Queue{cfg: cfg, wire: wire, failed: failed}
 	if w, ok := wire.(RawWire); ok && cfg.Flushers != nil && cfg.Flushers.write != nil {
 		if l.raw = w.RawConn(); l.raw != nil {
 			cfg.Totals.Direct.Add(1)
@@ -234,14 +234,14 @@ func NewLink(cfg *Config, wire Wire, failed func(error)) *Link {
 
 // Begin has p written before everything else, as it is: what the protocol says before its
 // first frame. It is called before Uncork, and p must not be changed any more.
-func (l *Link) Begin(p []byte) {
+func (l *Queue) Begin(p []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.first = &Frame{wire: p}
 }
 
 // Uncork lets the link write.
-func (l *Link) Uncork() {
+func (l *Queue) Uncork() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.state != Corked {
@@ -253,7 +253,7 @@ func (l *Link) Uncork() {
 
 // wake sees to it that somebody writes, if there is something to write and nobody
 // does. l.mu is held.
-func (l *Link) wake() {
+func (l *Queue) wake() {
 	switch {
 	case l.state != Idle || !l.pending():
 	case l.flusher != nil:
@@ -265,14 +265,14 @@ func (l *Link) wake() {
 	}
 }
 
-func (l *Link) pending() bool {
+func (l *Queue) pending() bool {
 	return l.queue.len() > 0 || l.pong != nil || l.ping != nil || l.goodbye != nil && !l.said
 }
 
 // Push appends a frame to the queue. policy holds for the classes Message
 // and Vital. Whoever has pushed
 // a frame to all who get it settles it, see [Budget.Settle].
-func (l *Link) Push(f *Frame, class Class, policy Policy) Outcome {
+func (l *Queue) Push(f *Frame, class Class, policy Policy) Outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.sealed {
@@ -297,7 +297,7 @@ func (l *Link) Push(f *Frame, class Class, policy Policy) Outcome {
 }
 
 // admit makes sure that the queue has room for f, or says what becomes of it.
-func (l *Link) admit(f *Frame, class Class, policy Policy) (Outcome, bool) {
+func (l *Queue) admit(f *Frame, class Class, policy Policy) (Outcome, bool) {
 	share := 1
 	if class == Notice {
 		share = 2
@@ -325,13 +325,13 @@ func (l *Link) admit(f *Frame, class Class, policy Policy) (Outcome, bool) {
 	return Queued, true
 }
 
-func (l *Link) dropNotice() (Outcome, bool) {
+func (l *Queue) dropNotice() (Outcome, bool) {
 	l.dropped++
 	l.cfg.Totals.DroppedNotices.Add(1)
 	return Dropped, false
 }
 
-func (l *Link) dropOldest() bool {
+func (l *Queue) dropOldest() bool {
 	f := l.queue.dropOldest()
 	if f == nil {
 		return false
@@ -344,7 +344,7 @@ func (l *Link) dropOldest() bool {
 }
 
 // weighRing tells the budget how the ring has grown or shrunk. l.mu is held.
-func (l *Link) weighRing() {
+func (l *Queue) weighRing() {
 	if now := l.queue.burden(); now != l.ringed {
 		l.cfg.Totals.Budget.add(now - l.ringed)
 		l.ringed = now
@@ -353,13 +353,13 @@ func (l *Link) weighRing() {
 
 // fits reports whether f leaves the queue within the given part of its bounds. A corked
 // link cannot be blamed for what waits: it is bounded in bytes only.
-func (l *Link) fits(f *Frame, share int) bool {
+func (l *Queue) fits(f *Frame, share int) bool {
 	return (l.state == Corked || l.queue.len()+1 <= max(1, l.cfg.maxMessages()/share)) &&
 		l.queue.bytes+f.Len() <= l.cfg.maxBytes()/share
 }
 
 // seal stops intake and gives up what is queued.
-func (l *Link) seal() {
+func (l *Queue) seal() {
 	l.sealed = true
 	freed := int64(0)
 	var answers batch
@@ -375,17 +375,17 @@ func (l *Link) seal() {
 	l.tell()
 }
 
-func (l *Link) lose(n int) {
+func (l *Queue) lose(n int) {
 	l.lost += uint64(n)
 	l.cfg.Totals.Lost.Add(uint64(n))
 }
 
 // Ping puts a ping frame in its slot. It goes out before what is queued, and in place
 // of a ping that still waits.
-func (l *Link) Ping(f *Frame) { l.slot(&l.ping, f) }
+func (l *Queue) Ping(f *Frame) { l.slot(&l.ping, f) }
 
 // Heartbeat is Ping, unless a ping waits already.
-func (l *Link) Heartbeat(f *Frame) {
+func (l *Queue) Heartbeat(f *Frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.sealed && l.ping == nil {
@@ -396,9 +396,9 @@ func (l *Link) Heartbeat(f *Frame) {
 
 // Pong puts a pong frame in its slot. Of several that wait, the newest is sent:
 // RFC 6455 section 5.5.3 asks for no more.
-func (l *Link) Pong(f *Frame) { l.slot(&l.pong, f) }
+func (l *Queue) Pong(f *Frame) { l.slot(&l.pong, f) }
 
-func (l *Link) slot(slot **Frame, f *Frame) {
+func (l *Queue) slot(slot **Frame, f *Frame) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.sealed {
@@ -408,21 +408,21 @@ func (l *Link) slot(slot **Frame, f *Frame) {
 }
 
 // Close ends the link within the given time: what is queued goes out, then the
-// close frame, then the peer may answer, see [Link.HeardAll] and [Link.ReadEnded]; then the
-// wire is closed. Only the first close frame counts. It never waits: [Link.Done] tells.
-func (l *Link) Close(frame *Frame, within time.Duration) {
+// close frame, then the peer may answer, see [Queue.HeardAll] and [Queue.ReadEnded]; then the
+// wire is closed. Only the first close frame counts. It never waits: [Queue.Done] tells.
+func (l *Queue) Close(frame *Frame, within time.Duration) {
 	l.end(frame, within, false)
 }
 
 // Abort is Close without what is queued. A frame of which a part is on the wire has to be written
 // to its end, so the time begins anew whenever the peer takes some of it, up to five times as long
 // in all. Then the peer has as long to answer.
-func (l *Link) Abort(frame *Frame, within time.Duration) {
+func (l *Queue) Abort(frame *Frame, within time.Duration) {
 	l.end(frame, within, true)
 }
 
 // Kill closes the wire now, without a word.
-func (l *Link) Kill() {
+func (l *Queue) Kill() {
 	l.mu.Lock()
 	dead := l.die()
 	l.mu.Unlock()
@@ -431,7 +431,7 @@ func (l *Link) Kill() {
 	}
 }
 
-func (l *Link) end(frame *Frame, within time.Duration, abort bool) {
+func (l *Queue) end(frame *Frame, within time.Duration, abort bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if abort {
@@ -478,7 +478,7 @@ func (g *goodbye) postpone() {
 }
 
 // die marks the link dead; it reports false if it was. l.mu is held.
-func (l *Link) die() bool {
+func (l *Queue) die() bool {
 	if l.state == Dead {
 		return false
 	}
@@ -487,7 +487,7 @@ func (l *Link) die() bool {
 	return true
 }
 
-func (l *Link) hangUp() {
+func (l *Queue) hangUp() {
 	_ = l.wire.Close()
 	if l.raw != nil {
 		l.cfg.Totals.Direct.Add(-1)
@@ -498,7 +498,7 @@ func (l *Link) hangUp() {
 }
 
 // Done is closed when the wire has been closed.
-func (l *Link) Done() <-chan struct{} {
+func (l *Queue) Done() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.done.wait()
@@ -507,7 +507,7 @@ func (l *Link) Done() <-chan struct{} {
 // HeardAll tells the link that nothing the peer still says matters, because it has said
 // goodbye or nonsense. A link that has said goodbye then closes the wire for writing, and
 // waits for the peer to do the same.
-func (l *Link) HeardAll() {
+func (l *Queue) HeardAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.hear(heardAll)
@@ -515,19 +515,19 @@ func (l *Link) HeardAll() {
 
 // ReadEnded tells the link that nobody reads from the wire any more, because the
 // peer has hung up or is gone. A link that is closing then hangs up at once.
-func (l *Link) ReadEnded() {
+func (l *Queue) ReadEnded() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.hear(deaf)
 }
 
-func (l *Link) hear(e ears) {
+func (l *Queue) hear(e ears) {
 	l.ears = max(l.ears, e)
 	l.tell()
 }
 
 // Counts returns what became of the frames given to this link.
-func (l *Link) Counts() Counts {
+func (l *Queue) Counts() Counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Counts{
@@ -537,18 +537,18 @@ func (l *Link) Counts() Counts {
 }
 
 // Unread returns how many bytes the peer has asked for and not read.
-func (l *Link) Unread() int {
+func (l *Queue) Unread() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.answer
 }
 
 // Moved returns how many bytes the wire has taken.
-func (l *Link) Moved() uint64 { return l.moved.Load() }
+func (l *Queue) Moved() uint64 { return l.moved.Load() }
 
 // Flowed returns when the wire has last taken something after it had been full, zero if it never
 // has: then the peer must have read.
-func (l *Link) Flowed() time.Time {
+func (l *Queue) Flowed() time.Time {
 	if at := l.flowed.Load(); at != nil {
 		return *at
 	}
@@ -556,7 +556,7 @@ func (l *Link) Flowed() time.Time {
 }
 
 // Due returns by when a peer of 1 KiB/s has taken what the wire has, as far as that is not little.
-func (l *Link) Due() time.Time {
+func (l *Queue) Due() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.due
@@ -565,7 +565,7 @@ func (l *Link) Due() time.Time {
 // Weight returns for how many bytes of the budget the link is answerable: a frame that n
 // links hold weighs for each of them an n-th part. So closing all links that hold a frame
 // frees what they weigh together. It takes time in proportion to the queue.
-func (l *Link) Weight() float64 {
+func (l *Queue) Weight() float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := float64(l.ringed)

@@ -139,7 +139,7 @@ func (w *testWire) words() string {
 
 // rig is a link under test in a bubble.
 type rig struct {
-	*Link
+	*Queue
 	wire   *testWire
 	cfg    Config
 	totals Totals
@@ -157,7 +157,7 @@ func newRig(t *testing.T, cfg Config) *rig {
 func newRigOn(t *testing.T, cfg Config, test *testWire, wire Wire) *rig {
 	r := &rig{wire: test, cfg: cfg}
 	r.cfg.Go, r.cfg.Totals = r.wg.Go, &r.totals
-	r.Link = NewLink(&r.cfg, wire, func(err error) {
+	r.Queue = NewLink(&r.cfg, wire, func(err error) {
 		if test != nil && errors.Is(err, ErrWrite) {
 			require.False(t, r.wire.isClosed(), "the reader would report another cause first")
 		}
@@ -185,7 +185,7 @@ func text(s string) *Frame { return NewFrame(OpText, []byte(s)) }
 // Push is the link's, counted.
 func (r *rig) Push(f *Frame, class Class, policy Policy) Outcome {
 	r.pushed.Add(1)
-	return r.Link.Push(f, class, policy)
+	return r.Queue.Push(f, class, policy)
 }
 
 // give pushes a frame that nobody else gets.
@@ -520,7 +520,7 @@ func TestLinkBoundsACorkedQueueInBytesOnly(t *testing.T) {
 
 // In a large room a push waits for memory: what it needs of a link is together.
 func TestPushNeedsOneCacheLineOfALink(t *testing.T) {
-	link := reflect.TypeFor[Link]()
+	link := reflect.TypeFor[Queue]()
 	for _, path := range [][]string{
 		{"mu"}, {"state"}, {"sealed"}, {"cfg"}, {"queue", "ring"}, {"queue", "head"}, {"queue", "n"},
 		{"queue", "bytes"},

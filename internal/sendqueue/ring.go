@@ -30,9 +30,9 @@ const (
 	DropNewest
 )
 
-// queue is a ring of frames, in the order in which they were pushed. Its zero value is
+// ring is a ring of frames, in the order in which they were pushed. Its zero value is
 // empty. It must not be copied once it is used.
-type queue struct {
+type ring struct {
 	ring  []*Frame // length is a power of two, or zero
 	head  int32
 	n     int32
@@ -48,7 +48,7 @@ const (
 )
 
 // push reports whether the ring has grown.
-func (q *queue) push(f *Frame) (grown bool) {
+func (q *ring) push(f *Frame) (grown bool) {
 	if grown = q.len() == len(q.ring); grown {
 		q.grow()
 	}
@@ -58,9 +58,9 @@ func (q *queue) push(f *Frame) (grown bool) {
 	return grown
 }
 
-func (q *queue) len() int { return int(q.n) }
+func (q *ring) len() int { return int(q.n) }
 
-func (q *queue) grow() {
+func (q *ring) grow() {
 	if len(q.ring) == 0 {
 		q.ring, q.head = q.one[:], 0
 		return
@@ -73,11 +73,11 @@ func (q *queue) grow() {
 }
 
 // at returns the i-th frame from the front.
-func (q *queue) at(i int) *Frame { return q.ring[q.slot(i)] }
+func (q *ring) at(i int) *Frame { return q.ring[q.slot(i)] }
 
-func (q *queue) slot(i int) int { return (int(q.head) + i) & (len(q.ring) - 1) }
+func (q *ring) slot(i int) int { return (int(q.head) + i) & (len(q.ring) - 1) }
 
-func (q *queue) pop() *Frame {
+func (q *ring) pop() *Frame {
 	f := q.ring[q.head]
 	q.ring[q.head] = nil
 	q.head = int32(q.slot(1))
@@ -91,7 +91,7 @@ func (q *queue) pop() *Frame {
 
 // popAll appends all frames to frames and empties the queue. It does not look at them, as pop does:
 // where many wait, that is most of the work.
-func (q *queue) popAll(frames []*Frame) []*Frame {
+func (q *ring) popAll(frames []*Frame) []*Frame {
 	head := int(q.head)
 	end := head + q.len()
 	size := len(q.ring)
@@ -108,7 +108,7 @@ func (q *queue) popAll(frames []*Frame) []*Frame {
 
 // dropOldest removes and returns the frame that has waited longest and may be dropped,
 // or nil if there is none. Those in front of it that may not be keep their order.
-func (q *queue) dropOldest() *Frame {
+func (q *ring) dropOldest() *Frame {
 	i := 0
 	for i < q.len() && q.at(i).class >= Reply {
 		i++
@@ -125,11 +125,11 @@ func (q *queue) dropOldest() *Frame {
 }
 
 // burden returns how many bytes the ring takes beyond what an empty queue may keep.
-func (q *queue) burden() int64 { return entryBytes * int64(max(0, len(q.ring)-keepRing)) }
+func (q *ring) burden() int64 { return entryBytes * int64(max(0, len(q.ring)-keepRing)) }
 
 // clear empties the queue and returns how many frames it held.
-func (q *queue) clear() int {
+func (q *ring) clear() int {
 	n := q.len()
-	*q = queue{}
+	*q = ring{}
 	return n
 }

@@ -14,7 +14,7 @@ func FuzzQueue(f *testing.F) {
 	f.Add([]byte("push push drop reply clear"))
 	f.Fuzz(func(t *testing.T, program []byte) {
 		program = program[:min(400, len(program))] // each step looks at all that is there
-		var q queue
+		var q ring
 		var twin []*Frame
 		for i, op := range program {
 			switch op % 7 {
@@ -42,7 +42,7 @@ func FuzzQueue(f *testing.F) {
 	})
 }
 
-func twinDropOldest(t *testing.T, q *queue, twin []*Frame) []*Frame {
+func twinDropOldest(t *testing.T, q *ring, twin []*Frame) []*Frame {
 	for i, f := range twin {
 		if f.class != Reply {
 			require.Same(t, f, q.dropOldest())
@@ -53,7 +53,7 @@ func twinDropOldest(t *testing.T, q *queue, twin []*Frame) []*Frame {
 	return twin
 }
 
-func requireSame(t *testing.T, twin []*Frame, q *queue) {
+func requireSame(t *testing.T, twin []*Frame, q *ring) {
 	t.Helper()
 	require.Equal(t, len(twin), q.len())
 	bytes := 0
@@ -65,7 +65,7 @@ func requireSame(t *testing.T, twin []*Frame, q *queue) {
 }
 
 func TestQueueGivesItsPeakBack(t *testing.T) {
-	var q queue
+	var q ring
 	f := NewFrame(OpText, nil)
 	for range 1000 {
 		q.push(f)

@@ -3,7 +3,7 @@ package sendqueue
 // WaitReplies blocks while too many replies to the peer wait to be written, until
 // some are, or the link ends. Whoever reads from the peer calls it before he reads
 // on: a peer that asks and does not read the answers is not read either.
-func (l *Link) WaitReplies() {
+func (l *Queue) WaitReplies() {
 	most, mostBytes := maxReplies, maxReplyBytes
 	l.wait(func() bool {
 		ready := l.sealed || l.replies <= most && l.answer <= mostBytes
@@ -14,7 +14,7 @@ func (l *Link) WaitReplies() {
 
 // WaitSpace blocks until no more than a quarter of the queue is taken, and reports false if the
 // link ends. Whoever has a lot to push, and can push it later too, calls it before each part.
-func (l *Link) WaitSpace() bool {
+func (l *Queue) WaitSpace() bool {
 	space := false
 	l.wait(func() bool {
 		space = !l.sealed && l.queue.len() <= l.cfg.maxMessages()/4 &&
@@ -26,7 +26,7 @@ func (l *Link) WaitSpace() bool {
 
 // WaitWritten blocks until what had been pushed when Counts.Through was n is written, and reports
 // false if some of it is not going to be. What was dropped of it is not waited for.
-func (l *Link) WaitWritten(n uint64) bool {
+func (l *Queue) WaitWritten(n uint64) bool {
 	complete := false
 	l.wait(func() bool {
 		over := l.flying == 0 && l.queue.len() == 0
@@ -37,12 +37,12 @@ func (l *Link) WaitWritten(n uint64) bool {
 }
 
 // waitEars blocks until no more is expected of the peer than this, or the link has ended.
-func (l *Link) waitEars(e ears) {
+func (l *Queue) waitEars(e ears) {
 	l.wait(func() bool { return l.ears >= e || l.state == Dead })
 }
 
 // wait blocks until ready, which is called with l.mu held.
-func (l *Link) wait(ready func() bool) {
+func (l *Queue) wait(ready func() bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !ready() {
@@ -57,7 +57,7 @@ func (l *Link) wait(ready func() bool) {
 }
 
 // tell wakes who waits. l.mu is held.
-func (l *Link) tell() {
+func (l *Queue) tell() {
 	if l.news != nil {
 		close(l.news)
 		l.news = nil
