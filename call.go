@@ -79,7 +79,7 @@ func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	if err := validMethod(method); err != nil {
 		return err
 	}
-	return (&Message{Content: content}).check(c.duties.limit())
+	return checkMessage(&Message{Content: content}, c.duties.limit())
 }
 
 // Call is [Conn.Call] with types: req is sent as what encoding/json makes of it, nil as

@@ -36,7 +36,7 @@ func (e *exceptions) has(c *Conn) bool {
 // target names while it walks. What is kept comes in the order of its stream.
 func (x *index) deliver(p *Publication) Result {
 	t := &p.Target
-	at := spot{room: t.room(), at: p.Position, prev: p.Prev}
+	at := spot{room: onlyRoom(t), at: p.Position, prev: p.Prev}
 	d := delivery{
 		x: x, frames: x.languages.encode(&p.Message, at), result: Result{Local: true},
 		key: x.catcher.key(p),
@@ -55,8 +55,8 @@ func (x *index) deliver(p *Publication) Result {
 	if p.Union { // where some of it is kept until it was taken, no queue may drop it for another
 		d.class = sendqueue.Vital
 	}
-	if p.flight != nil && p.flight.audience != nil {
-		d.audience = p.flight.audience
+	if f, ok := p.Origin.(*flight); ok && f.audience != nil {
+		d.audience = f.audience
 		d.audience.mu.Lock()
 		defer d.audience.mu.Unlock()
 	}
@@ -235,8 +235,8 @@ func (d *delivery) inbox(id string, p *Publication) {
 		return
 	}
 	defer d.x.users.leave(u)
-	if p.flight != nil && len(u.conns) > 0 {
-		p.flight.online = true
+	if f, ok := p.Origin.(*flight); ok && len(u.conns) > 0 {
+		f.online = true
 	}
 	if u.source == nil {
 		for _, c := range u.conns {

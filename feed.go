@@ -171,7 +171,7 @@ func (f *feed) encode(pubs []Publication, maxBytes int) []part {
 			}
 			latest[key] = true
 		}
-		if parts[i].large = p.Message.checkSize(maxBytes) != nil; parts[i].large {
+		if parts[i].large = checkSize(&p.Message, maxBytes) != nil; parts[i].large {
 			continue
 		}
 		parts[i].frame = encodeIn(f.proto, &p.Message, &spot{room: f.room, at: p.Position, prev: p.Prev})

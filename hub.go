@@ -260,10 +260,10 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // left out and counted by Result.Full; if there are only such receivers, that is ErrFull too.
 // That nobody was there is not an error: see Result.
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
-	if err := msg.check(m.opts.QueueBytes / 2); err != nil {
+	if err := checkMessage(&msg, m.opts.QueueBytes/2); err != nil {
 		return Result{}, err
 	}
-	if err := to.check(); err != nil {
+	if err := checkTarget(&to); err != nil {
 		return Result{}, err
 	}
 	return m.send(ctx, to, msg)
@@ -271,7 +271,7 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 
 // relay is Send of a message that a codec has made and checked.
 func (m *Manager) relay(ctx context.Context, to Target, msg Message) (Result, error) {
-	if err := msg.checkSize(m.opts.QueueBytes / 2); err != nil {
+	if err := checkSize(&msg, m.opts.QueueBytes/2); err != nil {
 		return Result{}, err
 	}
 	return m.send(ctx, to, msg)
@@ -300,12 +300,11 @@ func (s sink) Deliver(p Publication) {
 	if s.m.closed.Load() {
 		return
 	}
-	if p.flight != nil { // it comes from here
-		res := s.m.index.deliver(&p)
-		p.flight.result.sum(res)
+	if f, ok := p.Origin.(*flight); ok { // it was sent here
+		f.result.sum(s.m.index.deliver(&p))
 		return
 	}
-	if err := p.Message.check(s.m.opts.QueueBytes / 2); err != nil {
+	if err := checkMessage(&p.Message, s.m.opts.QueueBytes/2); err != nil {
 		s.m.tally.add(cFailed, 1)
 		s.m.notes.Write(context.Background(), slog.LevelWarn, "broker",
 			"realtime: the broker delivered what is no message", slog.Any("error", err))

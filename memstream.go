@@ -139,7 +139,7 @@ func (s *memoryStream) weighed(change func()) {
 
 func (s *memoryStream) push(p *Publication) {
 	stored := *p
-	stored.flight, stored.Shared = nil, false
+	stored.Origin, stored.Shared = nil, false
 	if len(s.kept) == cap(s.kept) {
 		s.shift()
 	}

@@ -1,7 +1,9 @@
 package realtime
 
 import (
+	"bytes"
 	"context"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -21,7 +23,7 @@ func (x *index) publish(ctx context.Context, p Publication) (Result, error) {
 	if len(parts) == 0 {
 		return x.pass(ctx, p)
 	}
-	p.own()
+	own(&p)
 	var had *audience
 	if len(parts) > 1 {
 		had, p.Union = new(audience), true
@@ -37,8 +39,8 @@ func (x *index) pass(ctx context.Context, p Publication) (Result, error) {
 	if x.catcher.carrier.local {
 		return x.deliver(&p), nil
 	}
-	p.own() // it is the caller's, who may use it again
-	p.Target = p.Target.clone()
+	own(&p) // it is the caller's, who may use it again
+	p.Target = cloneTarget(p.Target)
 	_, err := x.catcher.carrier.publish(ctx, p)
 	return Result{}, err
 }
@@ -50,4 +52,12 @@ func (x *index) history(ctx context.Context, room string, q Query) (Page, error)
 		return Page{}, ErrNoHistory
 	}
 	return x.catcher.carrier.read(ctx, RoomStream(room), q)
+}
+
+// own makes the publication independent of what the caller of Send may use again.
+func own(p *Publication) {
+	m := &p.Message
+	m.Content, m.Binary = bytes.Clone(m.Content), bytes.Clone(m.Binary)
+	t := &p.Target
+	t.ExceptConns, t.ExceptUsers = slices.Clone(t.ExceptConns), slices.Clone(t.ExceptUsers)
 }

@@ -76,7 +76,7 @@ func (d *requester) callRequest(c *Conn, r *request) (json.RawMessage, error) {
 		Method: r.method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.content)},
 	})
 	if err == nil {
-		err = (&Message{Content: content}).check(d.maxBytes)
+		err = checkMessage(&Message{Content: content}, d.maxBytes)
 	}
 	if err != nil {
 		return nil, &applicationError{err}

@@ -49,10 +49,10 @@ func (x *index) shelve(ctx context.Context, t Target) (parts []Publication, err 
 		return nil, nil
 	}
 	t.Rooms, t.Users = others(t.Rooms, rooms), others(t.Users, users)
-	if t.nobody() {
+	if nobody(&t) {
 		return parts, nil
 	}
-	return slices.Insert(parts, 0, Publication{Target: t.clone()}), nil
+	return slices.Insert(parts, 0, Publication{Target: cloneTarget(t)}), nil
 }
 
 // others returns names without some of them.
@@ -127,7 +127,7 @@ func (x *index) pack(p *Publication, parts []Publication, had *audience) []shelf
 			s.user = user
 			pub.Shared = p.Message.scope() != dedup.Sender{}
 		}
-		pub.Message, pub.Union, pub.flight = p.Message, p.Union, &s.flight
+		pub.Message, pub.Union, pub.Origin = p.Message, p.Union, &s.flight
 		pub.Target.ExceptConns, pub.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers
 	}
 	return shelves
@@ -157,4 +157,11 @@ func (s *shelf) count(r *Result, took *Published) {
 			r.Offline++
 		}
 	}
+}
+
+// flight is what a publication leaves behind in the process that sends it.
+type flight struct {
+	result   Result
+	online   bool      // the user whose inbox it is has a connection
+	audience *audience // who has had it, if it has several parts
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"github.com/realtime-go/realtime/internal/defaults"
-	"slices"
 	"strings"
 	"time"
 )
@@ -21,20 +19,6 @@ type Retention struct {
 	// Bytes is how much, as [Publication.Size] counts. Zero: 1 MiB. Negative: as long as the other
 	// bounds allow.
 	Bytes int `json:"bytes,omitempty"`
-}
-
-// The defaults of Retention.
-const (
-	defaultAge   = 24 * time.Hour
-	defaultBytes = 1 << 20
-)
-
-// resolved fills in the defaults; zero is without bound then, but for Messages.
-func (r Retention) resolved() Retention {
-	r.Messages = max(0, r.Messages)
-	defaults.Set(&r.Age, defaultAge)
-	defaults.Set(&r.Bytes, defaultBytes)
-	return r
 }
 
 // RoomStream is the name of the stream in which a room is kept. It is any bytes, as a room's name
@@ -83,14 +67,9 @@ type Publication struct {
 	// At is when the broker took it: Keep.Age and Message.TTL count from then.
 	At time.Time `json:"at,omitzero"`
 
-	flight *flight // of one that was sent in this process
-}
-
-// flight is what a publication leaves behind in the process that sends it.
-type flight struct {
-	result   Result
-	online   bool      // the user whose inbox it is has a connection
-	audience *audience // who has had it, if it has several parts
+	// Origin is the publisher's own. A broker hands it on, unchanged, where it delivers the
+	// publication in the process that published it, and does not store it.
+	Origin any `json:"-"`
 }
 
 // publicationBytes is about what a publication takes beside its content.
@@ -154,14 +133,6 @@ func (p *Publication) UnmarshalBinary(data []byte) error {
 		p.Message.Content = bytes.Clone(content)
 	}
 	return nil
-}
-
-// own makes the publication independent of what the caller of Send may use again.
-func (p *Publication) own() {
-	m := &p.Message
-	m.Content, m.Binary = bytes.Clone(m.Content), bytes.Clone(m.Binary)
-	t := &p.Target
-	t.ExceptConns, t.ExceptUsers = slices.Clone(t.ExceptConns), slices.Clone(t.ExceptUsers)
 }
 
 // Published is what a broker says of a publication that it has taken.

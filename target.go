@@ -2,20 +2,6 @@ package realtime
 
 import "slices"
 
-// Target says who is to get a message. It is plain data: make one with [ToAll],
-// [ToRoom], [ToUser] or [ToConn], join them with [Target.Union] and leave receivers
-// out with [Target.Except] and [Target.ExceptUser]. Each connection gets at most one
-// copy. The zero Target is nobody. A Target may be kept and used by many goroutines.
-type Target struct {
-	All   bool     `json:"all,omitempty"`
-	Rooms []string `json:"rooms,omitempty"`
-	Users []string `json:"users,omitempty"`
-	Conns []string `json:"conns,omitempty"` // connection ids
-
-	ExceptConns []string `json:"except_conns,omitempty"`
-	ExceptUsers []string `json:"except_users,omitempty"`
-}
-
 // ToAll is every connection, anonymous ones too.
 func ToAll() Target { return Target{All: true} }
 
@@ -56,9 +42,9 @@ func (t Target) ExceptUser(ids ...string) Target {
 	return t
 }
 
-// check returns an error that matches ErrName if the target names what cannot exist. What it
+// checkTarget returns an error that matches ErrName if the target names what cannot exist. What it
 // leaves out may be anything.
-func (t *Target) check() error {
+func checkTarget(t *Target) error {
 	for _, names := range []struct {
 		of    string
 		names []string
@@ -74,20 +60,20 @@ func (t *Target) check() error {
 }
 
 // nobody reports whether the target names no receivers.
-func (t *Target) nobody() bool {
+func nobody(t *Target) bool {
 	return !t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0
 }
 
-// room is the only room of the target, or empty.
-func (t *Target) room() string {
+// onlyRoom is the only room of the target, or empty.
+func onlyRoom(t *Target) string {
 	if t.All || len(t.Rooms) != 1 || len(t.Users)+len(t.Conns) > 0 {
 		return ""
 	}
 	return t.Rooms[0]
 }
 
-// clone returns a target that has nothing in common with t.
-func (t Target) clone() Target {
+// cloneTarget returns a target that has nothing in common with t.
+func cloneTarget(t Target) Target {
 	t.Rooms, t.Users, t.Conns = slices.Clone(t.Rooms), slices.Clone(t.Users), slices.Clone(t.Conns)
 	t.ExceptConns, t.ExceptUsers = slices.Clone(t.ExceptConns), slices.Clone(t.ExceptUsers)
 	return t

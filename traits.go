@@ -1,6 +1,11 @@
 package realtime
 
-import "github.com/realtime-go/realtime/internal/sendqueue"
+import (
+	"time"
+
+	"github.com/realtime-go/realtime/internal/defaults"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+)
 
 // traits are what is special about a room.
 type traits struct {
@@ -14,7 +19,7 @@ type traits struct {
 }
 
 func newTraits(slow SlowPolicy, history Retention) traits {
-	t := traits{policy: slow.engine(), keep: history.resolved()}
+	t := traits{policy: slow.engine(), keep: resolvedRetention(history)}
 	switch {
 	case t.keep.Messages == 0:
 		t.keep = Retention{}
@@ -28,3 +33,17 @@ func newTraits(slow SlowPolicy, history Retention) traits {
 
 // keeps reports whether the room keeps history.
 func (t *traits) keeps() bool { return t.keep.Messages > 0 }
+
+// The defaults of Retention.
+const (
+	defaultAge   = 24 * time.Hour
+	defaultBytes = 1 << 20
+)
+
+// resolvedRetention fills in the defaults; zero is without bound then, but for Messages.
+func resolvedRetention(r Retention) Retention {
+	r.Messages = max(0, r.Messages)
+	defaults.Set(&r.Age, defaultAge)
+	defaults.Set(&r.Bytes, defaultBytes)
+	return r
+}
