@@ -28,7 +28,7 @@ func TestEachMethodAfterClose(t *testing.T) {
 			"Conn.Ping":  second(c.Ping(ctx)),
 			"Renew":      c.Renew(realtime.Identity{UserID: "alice"}),
 			"Call":       second(realtime.Call[bool](ctx, c, "sure", nil)),
-			"History":    second(room.History(ctx, realtime.Query{})),
+			"History":    second(room.History(ctx, realtime.HistoryQuery{})),
 		} {
 			require.ErrorIs(t, err, realtime.ErrClosed, call)
 		}

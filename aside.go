@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"github.com/realtime-go/realtime/broker"
 	"log/slog"
 	"time"
 )
@@ -44,7 +45,7 @@ func brokenDown(why *CloseError) bool {
 func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 	f, reader := c.inbox, ib.reader(c)
 	f.mu.Lock()
-	told, first := Position{f.last.Epoch, f.told}, f.first
+	told, first := broker.Position{Epoch: f.last.Epoch, Offset: f.told}, f.first
 	f.mu.Unlock()
 	at, err := ib.carrier().cursor(ctx, f.stream, reader)
 	if err != nil || first == 0 || at.Epoch != told.Epoch || at.Offset >= told.Offset {
@@ -52,7 +53,7 @@ func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 	}
 	// What is in front of the first was not given: there is a newer message of its key, for example.
 	after := max(at.Offset, first-1)
-	page, err := ib.carrier().read(ctx, f.stream, Query{After: after, Before: told.Offset + 1})
+	page, err := ib.carrier().read(ctx, f.stream, broker.Query{After: after, Before: told.Offset + 1})
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (c *Conn) wrote(offset uint64) bool {
 }
 
 // setAside goes on behind a message.
-func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *Publication) error {
+func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *broker.Publication) error {
 	if err := ib.ack(ctx, c, p.Position); err != nil {
 		return err
 	}
@@ -99,9 +100,9 @@ func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *Publication) error 
 }
 
 // tellAside tells the application.
-func (ib *inboxes) tellAside(c *Conn, m Message) {
+func (ib *inboxes) tellAside(c *Conn, m broker.Message) {
 	_ = guard(ib.catcher.notes, ib.catcher.tally, c, func() error {
-		ib.OnSetAside(context.WithoutCancel(c.ctx), c.UserID(), m)
+		ib.OnSetAside(context.WithoutCancel(c.ctx), c.UserID(), Message(m))
 		return nil
 	})
 }

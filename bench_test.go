@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -82,7 +83,7 @@ func BenchmarkEncode(b *testing.B) {
 	msg := Chat("alice", "hello, world")
 	b.ReportAllocs()
 	for b.Loop() {
-		if encodeIn(protoPlain, &msg, &spot{}).Op() != sendqueue.OpText {
+		if encodeIn(protoPlain, (*broker.Message)(&msg), &spot{}).Op() != sendqueue.OpText {
 			b.Fatal("not text")
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // wrongs are the frames of testdata/wire that are no requests, with their error codes.
@@ -731,13 +732,13 @@ func TestWhatIsKeptIsOnesOwn(t *testing.T) {
 
 // A broker may carry publications as JSON.
 func TestPublicationAsJSON(t *testing.T) {
-	for _, m := range []realtime.Message{
+	for _, m := range []broker.Message{
 		{Type: "chat", Sender: "alice", ID: "1", Content: json.RawMessage(`{"a":1}`), Time: time.Unix(1, 0).UTC()},
 		{Type: "frame", Binary: []byte{0, 255}}, {Type: "frame", Binary: []byte{}}, {Type: "poke"},
 	} {
-		p, err := json.Marshal(realtime.Publication{Target: realtime.ToRoom("lobby"), Message: m})
+		p, err := json.Marshal(broker.Publication{Target: broker.Target{Rooms: []string{"lobby"}}, Message: m})
 		require.NoError(t, err)
-		var back realtime.Publication
+		var back broker.Publication
 		require.NoError(t, json.Unmarshal(p, &back))
 		require.Equal(t, m, back.Message, "%s", p)
 	}

@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"fmt"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 	"sync"
 	"time"
 )
@@ -15,7 +17,7 @@ const closeTime = 10 * time.Second
 
 // carrier is a broker with the Manager that uses it.
 type carrier struct {
-	broker Broker
+	broker broker.Broker
 	local  bool // it serves this process alone
 
 	ready chan struct{} // closed when Open has returned
@@ -28,18 +30,18 @@ type carrier struct {
 }
 
 // newCarrier returns a carrier for a broker, or for one in this process's memory.
-func newCarrier(b Broker) *carrier {
+func newCarrier(b broker.Broker) *carrier {
 	k := &carrier{broker: b, ready: make(chan struct{})}
 	if b == nil {
-		k.broker = NewMemory(nil)
+		k.broker = memory.New(nil)
 	}
-	if l, ok := k.broker.(localBroker); ok {
+	if l, ok := k.broker.(broker.Local); ok {
 		k.local = l.Local()
 	}
 	return k
 }
 
-func (k *carrier) open(ctx context.Context, s Sink) {
+func (k *carrier) open(ctx context.Context, s broker.Sink) {
 	k.err = k.broker.Open(ctx, s)
 	close(k.ready)
 }
@@ -85,7 +87,7 @@ func (k *carrier) await(ctx context.Context) error {
 }
 
 // publish gives the parts of one message to the broker.
-func (k *carrier) publish(ctx context.Context, parts ...Publication) ([]Published, error) {
+func (k *carrier) publish(ctx context.Context, parts ...broker.Publication) ([]broker.Published, error) {
 	if err := k.await(ctx); err != nil {
 		return nil, err
 	}
@@ -100,9 +102,9 @@ func (k *carrier) publish(ctx context.Context, parts ...Publication) ([]Publishe
 	return took, nil
 }
 
-func (k *carrier) subscribe(ctx context.Context, stream string) (Position, error) {
+func (k *carrier) subscribe(ctx context.Context, stream string) (broker.Position, error) {
 	if err := k.await(ctx); err != nil {
-		return Position{}, err
+		return broker.Position{}, err
 	}
 	return k.broker.Subscribe(ctx, stream)
 }
@@ -117,24 +119,24 @@ func (k *carrier) unsubscribe(stream string) {
 }
 
 // cursor returns how far a reader has come in a stream.
-func (k *carrier) cursor(ctx context.Context, stream, reader string) (Position, error) {
+func (k *carrier) cursor(ctx context.Context, stream, reader string) (broker.Position, error) {
 	if err := k.await(ctx); err != nil {
-		return Position{}, err
+		return broker.Position{}, err
 	}
 	return k.broker.Cursor(ctx, stream, reader)
 }
 
 // ack moves a reader's cursor.
-func (k *carrier) ack(ctx context.Context, stream, reader string, at Position) error {
+func (k *carrier) ack(ctx context.Context, stream, reader string, at broker.Position) error {
 	if err := k.await(ctx); err != nil {
 		return err
 	}
 	return k.broker.Ack(ctx, stream, reader, at)
 }
 
-func (k *carrier) read(ctx context.Context, stream string, q Query) (Page, error) {
+func (k *carrier) read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
 	if err := k.await(ctx); err != nil {
-		return Page{}, err
+		return broker.Page{}, err
 	}
 	return k.broker.Read(ctx, stream, q)
 }

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
@@ -16,18 +17,18 @@ type catcher struct {
 	carrier *carrier
 	tally   *tally
 	notes   *ratelog.Notes
-	page    Query
+	page    broker.Query
 
 	maxBytes int // of a message
 	seed     maphash.Seed
 }
 
 // key is by what a message to several targets is known, and zero for any other.
-func (k *catcher) key(p *Publication) uint64 {
+func (k *catcher) key(p *broker.Publication) uint64 {
 	if !p.Union {
 		return 0
 	}
-	return maphash.Comparable(k.seed, dedup.ReceiptKey{By: p.Message.scope(), Id: p.Message.ID})
+	return maphash.Comparable(k.seed, dedup.ReceiptKey{By: dedup.Sender(p.Message.From()), Id: p.Message.ID})
 }
 
 // gave notes that a connection which is catching up, or was, has got a message to several targets.
@@ -51,7 +52,7 @@ func (k *catcher) forget(behind *pulls) {
 }
 
 // encode is feed.encode, and says which messages have several targets.
-func (k *catcher) encode(f *feed, pubs []Publication) []part {
+func (k *catcher) encode(f *feed, pubs []broker.Publication) []part {
 	parts := f.encode(pubs, k.maxBytes)
 	for i := range parts {
 		parts[i].key = k.key(&pubs[i])
@@ -101,8 +102,8 @@ func (k *catcher) step(f *feed) (finished bool) {
 	q := k.page
 	q.After = from.Offset
 	page, err := k.carrier.read(f.conn.Context(), f.stream, q)
-	var anew Position // where an inbox begins that has another epoch
-	if err == nil && f.begin != nil && page.gap(from) == ReasonEpoch && page.Top.Epoch != from.Epoch {
+	var anew broker.Position // where an inbox begins that has another epoch
+	if err == nil && f.begin != nil && page.GapAfter(from) == ReasonEpoch && page.Top.Epoch != from.Epoch {
 		anew, err = f.begin(f.conn.Context())
 	}
 	if err != nil {
@@ -114,7 +115,7 @@ func (k *catcher) step(f *feed) (finished bool) {
 	defer f.mu.Unlock()
 	if f.asked {
 		f.asked = false
-		f.conn.charge(page.size())
+		f.conn.charge(page.Size())
 	}
 	f.found(page.Top, losses)
 	if f.done != from { // it was sent back meanwhile
@@ -139,11 +140,11 @@ func (k *catcher) arrived(f *feed) bool {
 }
 
 // hand gives a page.
-func (k *catcher) hand(f *feed, page *Page, parts []part, anew Position) (finished bool) {
+func (k *catcher) hand(f *feed, page *broker.Page, parts []part, anew broker.Position) (finished bool) {
 	if f.closed || !f.behind {
 		return true
 	}
-	if why := page.gap(f.done); why != "" {
+	if why := page.GapAfter(f.done); why != "" {
 		return k.lose(f, page, why, anew)
 	}
 	if !k.giveAll(f, parts) || page.More {
@@ -159,7 +160,7 @@ func (k *catcher) connect(f *feed) bool {
 		for len(f.held) > 0 && f.held[0].Position.Offset <= f.done.Offset {
 			f.held = f.held[1:]
 		}
-		if len(f.held) > 0 && f.held[0].follows(f.done) {
+		if len(f.held) > 0 && f.held[0].Follows(f.done) {
 			k.giveAll(f, k.encode(f, f.held))
 		}
 	}
@@ -207,13 +208,13 @@ func (k *catcher) give(f *feed, p *part) bool {
 
 // lose gives up what cannot be recovered, and tells the client. It goes on with what is kept, and
 // in another life of an inbox with what is not acknowledged.
-func (k *catcher) lose(f *feed, page *Page, why Reason, anew Position) (finished bool) {
+func (k *catcher) lose(f *feed, page *broker.Page, why Reason, anew broker.Position) (finished bool) {
 	at := f.last
 	switch {
 	case anew.Epoch != "":
 		at = anew
 	case why == ReasonEpoch, f.done.Epoch == page.Top.Epoch && f.done.Offset < page.Floor:
-		at = page.bottom()
+		at = page.Bottom()
 	}
 	missing := why != ReasonTaken
 	if !missing {

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"encoding/base64"
+	"github.com/realtime-go/realtime/broker"
 	"strconv"
 	"time"
 )
@@ -38,14 +39,14 @@ func jsonTarget(raw []byte) (string, bool) {
 
 // appendPlain appends a message in the envelope of the plain protocol. The order of
 // the members is part of the contract with clients that compare text.
-func appendPlain(buf []byte, m *Message) []byte {
+func appendPlain(buf []byte, m *broker.Message) []byte {
 	buf = appendSender(buf, m)
 	buf = appendContent(buf, m)
 	return append(appendTime(buf, m), '}')
 }
 
 // appendSender appends the beginning of the envelope.
-func appendSender(buf []byte, m *Message) []byte {
+func appendSender(buf []byte, m *broker.Message) []byte {
 	buf = append(buf, `{"message_type":`...)
 	if m.Type == "" {
 		buf = appendString(buf, typeChat)
@@ -56,7 +57,7 @@ func appendSender(buf []byte, m *Message) []byte {
 	return appendStringOrNull(buf, m.Sender)
 }
 
-func appendContent(buf []byte, m *Message) []byte {
+func appendContent(buf []byte, m *broker.Message) []byte {
 	buf = append(buf, `,"content":`...)
 	switch {
 	case m.Binary != nil:
@@ -69,7 +70,7 @@ func appendContent(buf []byte, m *Message) []byte {
 	}
 }
 
-func appendTime(buf []byte, m *Message) []byte {
+func appendTime(buf []byte, m *broker.Message) []byte {
 	at := m.Time
 	if at.IsZero() {
 		at = time.Now()
@@ -81,16 +82,16 @@ func appendTime(buf []byte, m *Message) []byte {
 // greeting is what welcome tells a client.
 type greeting struct {
 	conn, user string
-	maxMessage int           // bytes
-	comeBack   time.Duration // over how much time all clients should come back after a loss
-	session    string        // the token to resume it with, empty if it cannot be
-	grace      time.Duration // for how long it can be
-	inbox      Position      // where it begins; without epoch: there is none
-	top        uint64        // the offset of the newest message in it
+	maxMessage int             // bytes
+	comeBack   time.Duration   // over how much time all clients should come back after a loss
+	session    string          // the token to resume it with, empty if it cannot be
+	grace      time.Duration   // for how long it can be
+	inbox      broker.Position // where it begins; without epoch: there is none
+	top        uint64          // the offset of the newest message in it
 }
 
 // welcome is the first message of every connection.
-func welcome(p protocol, g greeting) Message {
+func welcome(p protocol, g greeting) broker.Message {
 	buf := append([]byte(nil), `{"connection_id":`...)
 	buf = appendString(buf, g.conn)
 	buf = append(buf, `,"message":"Connected successfully"`...)
@@ -110,29 +111,29 @@ func welcome(p protocol, g greeting) Message {
 			buf = append(strconv.AppendUint(append(buf, `,"top":`...), g.top, 10), '}')
 		}
 	}
-	return Message{Type: typeHello, Content: append(buf, '}')}
+	return broker.Message{Type: typeHello, Content: append(buf, '}')}
 }
 
-func userJoined(user string) Message { return userNotice(typeJoined, user, " joined") }
-func userLeft(user string) Message   { return userNotice(typeLeft, user, " left") }
+func userJoined(user string) broker.Message { return userNotice(typeJoined, user, " joined") }
+func userLeft(user string) broker.Message   { return userNotice(typeLeft, user, " left") }
 
-func userNotice(typ, user, verb string) Message {
+func userNotice(typ, user, verb string) broker.Message {
 	buf := append([]byte(nil), `{"user_id":`...)
 	buf = appendString(buf, user)
 	buf = append(buf, `,"message":`...)
 	buf = appendString(buf, "User "+user+verb)
-	return Message{Type: typ, Sender: user, Content: append(buf, '}')}
+	return broker.Message{Type: typ, Sender: user, Content: append(buf, '}')}
 }
 
-func roomJoined(user, room string) Message {
+func roomJoined(user, room string) broker.Message {
 	return roomNotice("room_join", user, room, " joined room ")
 }
 
-func roomLeft(user, room string) Message {
+func roomLeft(user, room string) broker.Message {
 	return roomNotice("room_leave", user, room, " left room ")
 }
 
-func roomNotice(kind, user, room, verb string) Message {
+func roomNotice(kind, user, room, verb string) broker.Message {
 	buf := append([]byte(nil), `{"type":`...)
 	buf = appendString(buf, kind)
 	buf = append(buf, `,"user_id":`...)
@@ -141,5 +142,5 @@ func roomNotice(kind, user, room, verb string) Message {
 	buf = appendString(buf, room)
 	buf = append(buf, `,"message":`...)
 	buf = appendString(buf, "User"+verb+room)
-	return Message{Type: typeNotice, Sender: user, Content: append(buf, '}')}
+	return broker.Message{Type: typeNotice, Sender: user, Content: append(buf, '}')}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -164,7 +165,7 @@ func (r *request) decodeSince(p []byte) bool {
 	}
 	epoch, ok := jsonString(values[0])
 	offset, ok2 := jsonUint(values[1])
-	r.since = Position{epoch, offset}
+	r.since = broker.Position{Epoch: epoch, Offset: offset}
 	return ok && ok2 && epoch != ""
 }
 
@@ -197,13 +198,13 @@ func (r *request) decodeBinary(p []byte) error {
 
 // appendV1 appends a message in the envelope of realtime.v1: that of the plain protocol, with
 // more behind it.
-func appendV1(buf []byte, m *Message, at *spot) []byte {
+func appendV1(buf []byte, m *broker.Message, at *spot) []byte {
 	buf = appendContent(appendSender(buf, m), m)
 	return append(appendPlace(appendTime(buf, m), m, at), '}')
 }
 
 // appendKept appends a message in JSON, whatever its content is.
-func appendKept(buf []byte, m *Message, at *spot) []byte {
+func appendKept(buf []byte, m *broker.Message, at *spot) []byte {
 	buf = appendPlace(appendTime(appendContent(appendSender(buf, m), m), m), m, at)
 	if m.Binary != nil {
 		buf = append(buf, `,"encoding":"base64"`...)
@@ -213,7 +214,7 @@ func appendKept(buf []byte, m *Message, at *spot) []byte {
 
 // appendBinary appends a message with binary content: its envelope without that, behind its
 // length, and the bytes.
-func appendBinary(buf []byte, m *Message, at *spot) []byte {
+func appendBinary(buf []byte, m *broker.Message, at *spot) []byte {
 	header := append(appendPlace(appendTime(appendSender(nil, m), m), m, at), '}')
 	buf = binary.AppendUvarint(buf, uint64(len(header)))
 	return append(append(buf, header...), m.Binary...)
@@ -221,9 +222,9 @@ func appendBinary(buf []byte, m *Message, at *spot) []byte {
 
 // spot is where a message stands.
 type spot struct {
-	room string   // that it is for, or empty
-	at   Position // in its stream; zero if it is not kept
-	prev uint64   // the offset in front of it there
+	room string          // that it is for, or empty
+	at   broker.Position // in its stream; zero if it is not kept
+	prev uint64          // the offset in front of it there
 }
 
 // size is about what it takes on the wire, in bytes.
@@ -237,7 +238,7 @@ func (p *spot) size() int {
 
 // appendPlace appends what realtime.v1 adds to the envelope. What changes with the place comes
 // last.
-func appendPlace(buf []byte, m *Message, at *spot) []byte {
+func appendPlace(buf []byte, m *broker.Message, at *spot) []byte {
 	if m.Guest != "" {
 		buf = appendString(append(buf, `,"guest":`...), m.Guest)
 	}
@@ -256,7 +257,7 @@ func appendPlace(buf []byte, m *Message, at *spot) []byte {
 }
 
 // appendPosition appends a position as members of an object that has others before them.
-func appendPosition(buf []byte, at Position) []byte {
+func appendPosition(buf []byte, at broker.Position) []byte {
 	buf = strconv.AppendUint(append(buf, `,"offset":`...), at.Offset, 10)
 	return appendString(append(buf, `,"epoch":`...), at.Epoch)
 }

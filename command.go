@@ -3,6 +3,7 @@ package realtime
 import (
 	"bytes"
 	"fmt"
+	"github.com/realtime-go/realtime/broker"
 	"time"
 )
 
@@ -92,7 +93,7 @@ type request struct {
 
 	history       int // how many
 	limit         int
-	since         Position // the zero one is none
+	since         broker.Position // the zero one is none
 	after, before uint64
 	forward       bool // after is there; it may be 0
 	epoch         string

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
@@ -200,7 +201,7 @@ func (c *Conn) named(ids []string) bool {
 }
 
 // leftOut reports whether a target leaves the connection out, or its user.
-func (c *Conn) leftOut(t *Target) bool {
+func (c *Conn) leftOut(t *broker.Target) bool {
 	return c.named(t.ExceptConns) || c.UserID() != "" && slices.Contains(t.ExceptUsers, c.UserID())
 }
 

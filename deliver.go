@@ -3,6 +3,7 @@ package realtime
 import (
 	"slices"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -34,7 +35,7 @@ func (e *exceptions) has(c *Conn) bool {
 // never waits for a peer. Each room's members, and each user's connections, get
 // messages in one order, because it holds the lock of every room and user that the
 // target names while it walks. What is kept comes in the order of its stream.
-func (x *index) deliver(p *Publication) Result {
+func (x *index) deliver(p *broker.Publication) Result {
 	t := &p.Target
 	at := spot{room: onlyRoom(t), at: p.Position, prev: p.Prev}
 	d := delivery{
@@ -80,7 +81,7 @@ func (x *index) deliver(p *Publication) Result {
 }
 
 // union delivers to a target of several parts.
-func (d *delivery) union(t *Target) {
+func (d *delivery) union(t *broker.Target) {
 	users, rooms := d.lock(sorted(t.Users), sorted(t.Rooms))
 	if d.audience == nil && (t.All || len(users)+len(rooms)+len(t.Conns) > 1) {
 		d.audience = new(audience)
@@ -188,16 +189,16 @@ func (d *delivery) missed(c *Conn) {
 }
 
 // stream delivers what is kept.
-func (d *delivery) stream(p *Publication) {
-	if name, ok := streamRoom(p.Stream); ok {
+func (d *delivery) stream(p *broker.Publication) {
+	if name, ok := broker.StreamRoom(p.Stream); ok {
 		d.history(name, p)
-	} else if user, ok := streamUser(p.Stream); ok {
+	} else if user, ok := broker.StreamUser(p.Stream); ok {
 		d.inbox(user, p)
 	}
 }
 
 // history delivers what a room keeps to its members.
-func (d *delivery) history(name string, p *Publication) {
+func (d *delivery) history(name string, p *broker.Publication) {
 	r := d.x.rooms.find(name)
 	if r == nil {
 		return
@@ -229,7 +230,7 @@ func (d *delivery) history(name string, p *Publication) {
 }
 
 // inbox delivers what is kept for a user to his connections.
-func (d *delivery) inbox(id string, p *Publication) {
+func (d *delivery) inbox(id string, p *broker.Publication) {
 	u := d.x.users.peek(id)
 	if u == nil {
 		return
@@ -255,7 +256,7 @@ func (d *delivery) inbox(id string, p *Publication) {
 }
 
 // hand delivers to a feed that has to be looked at.
-func (d *delivery) hand(f *feed, c *Conn, p *Publication) {
+func (d *delivery) hand(f *feed, c *Conn, p *broker.Publication) {
 	switch {
 	case f.ahead:
 		d.meet(f, p)
@@ -278,7 +279,7 @@ func (d *delivery) hand(f *feed, c *Conn, p *Publication) {
 }
 
 // pass is for a feed whose client does not get p here.
-func (d *delivery) pass(f *feed, c *Conn, p *Publication) {
+func (d *delivery) pass(f *feed, c *Conn, p *broker.Publication) {
 	f.pass(p, false)
 	if !d.except.has(c) { // it has it
 		f.dealt(p.Position)
@@ -289,7 +290,7 @@ func (d *delivery) pass(f *feed, c *Conn, p *Publication) {
 }
 
 // meet is for a feed that had read what is delivered now.
-func (d *delivery) meet(f *feed, p *Publication) {
+func (d *delivery) meet(f *feed, p *broker.Publication) {
 	switch {
 	case p.Position == f.done:
 		f.last = p.Position // as it will be for all
@@ -301,7 +302,7 @@ func (d *delivery) meet(f *feed, p *Publication) {
 }
 
 // slip is for a feed whose client cannot take p now.
-func (d *delivery) slip(f *feed, p *Publication) {
+func (d *delivery) slip(f *feed, p *broker.Publication) {
 	if !f.traits.catchUp {
 		f.pass(p, true)
 		return
@@ -310,13 +311,13 @@ func (d *delivery) slip(f *feed, p *Publication) {
 	if f.leftOut > 0 {
 		told = f.told
 	}
-	f.lag(Position{p.Position.Epoch, p.Prev}, told)
+	f.lag(broker.Position{Epoch: p.Position.Epoch, Offset: p.Prev}, told)
 	d.x.catcher.pull(f)
 }
 
 // lost makes everybody who gets a stream live read on from where they are.
 func (x *index) lost(stream string) {
-	if name, ok := streamRoom(stream); ok {
+	if name, ok := broker.StreamRoom(stream); ok {
 		if r := x.rooms.find(name); r != nil {
 			defer r.mu.Unlock()
 			x.reread(r.source, func(yield func(*feed)) {
@@ -325,7 +326,7 @@ func (x *index) lost(stream string) {
 				}
 			})
 		}
-	} else if user, ok := streamUser(stream); ok {
+	} else if user, ok := broker.StreamUser(stream); ok {
 		if u := x.users.peek(user); u != nil {
 			defer x.users.leave(u)
 			x.reread(u.source, func(yield func(*feed)) {
@@ -349,7 +350,7 @@ func (x *index) reread(s *source, feeds func(func(*feed))) {
 		case f.behind:
 			f.ahead = false
 		case f.skipped: // what was dropped comes now
-			f.fallBehind(Position{at.Epoch, f.told})
+			f.fallBehind(broker.Position{Epoch: at.Epoch, Offset: f.told})
 		case f.leftOut > 0:
 			f.lag(at, f.told)
 		default:

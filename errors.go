@@ -3,6 +3,7 @@ package realtime
 import (
 	"errors"
 	"fmt"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // At the door: errors of Authenticate, Register and the endpoint.
@@ -26,7 +27,7 @@ var (
 // Of connections and rooms.
 var (
 	// ErrClosed says that the connection or the Manager has ended.
-	ErrClosed = errors.New("realtime: closed")
+	ErrClosed = broker.ErrClosed
 	// ErrNotOpen says that the connection is still in OnConnect.
 	ErrNotOpen = errors.New("realtime: connection not open yet")
 	// ErrNotFound says that there is no such connection.
@@ -50,7 +51,7 @@ var (
 var (
 	// ErrName says that a user id, a room or a message type breaks the rules of
 	// [ValidName], or is reserved.
-	ErrName = errors.New("realtime: invalid name")
+	ErrName = broker.ErrName
 	// ErrMessage says that a message's content is not valid JSON in UTF-8, or not what a
 	// handler wants.
 	ErrMessage = errors.New("realtime: invalid message")
@@ -61,15 +62,13 @@ var (
 	ErrCloseCode = errors.New("realtime: invalid close code")
 )
 
-// Errors of brokers.
+// Of what is kept.
 var (
-	// ErrPosition says that a position is not one of the stream.
-	ErrPosition = errors.New("realtime: no such position")
-	// ErrFull says that the broker has as much as it may keep, or that a user's inbox has as much
-	// of one sender as it may.
-	ErrFull = errors.New("realtime: no more may be kept")
-	// ErrPublication says that what a broker has kept is not a publication.
-	ErrPublication = errors.New("realtime: not a publication")
+	// ErrPosition says that a position is not one of the room's history or of the inbox.
+	ErrPosition = broker.ErrPosition
+	// ErrFull says that the broker keeps as much as it may, or that a user's inbox keeps as much of
+	// one sender as it may.
+	ErrFull = broker.ErrFull
 )
 
 // errShare says that a message is kept nowhere, because its sender has its share everywhere.

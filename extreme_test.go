@@ -138,7 +138,7 @@ func TestNamesThatCannotExist(t *testing.T) {
 				"Leave":      second(b.Leave(ctx, alice.conn.ID(), name)),
 				"Members":    second(room.Members(ctx)),
 				"Room.Count": second(room.Count(ctx)),
-				"History":    second(room.History(ctx, realtime.Query{})),
+				"History":    second(room.History(ctx, realtime.HistoryQuery{})),
 				"Remove":     second(room.Remove(ctx, "alice")),
 				"Remove of":  second(b.Room("lobby").Remove(ctx, name)),
 				"Room.Deny":  second(room.Deny(ctx, "alice", time.Second)),

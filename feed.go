@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -24,7 +25,7 @@ const (
 
 // client is the connection of a feed.
 type client interface {
-	leftOut(t *Target) bool
+	leftOut(t *broker.Target) bool
 	Context() context.Context
 	behind() *pulls
 	charge(bytes int)
@@ -50,33 +51,33 @@ type feed struct {
 	leftOut int    // publications that were not for it since then
 	skipped bool   // of these some were, and were dropped
 
-	asked   bool     // the client has asked for what it gets, and pays for the first page
-	behind  bool     // it gets what it has missed, and nothing else until it has
-	done    Position // if it is behind: up to there it has
-	ahead   bool     // of what was delivered here, which it waits for
-	holding bool     // what comes live, because it reads what is in front of that
-	held    []Publication
+	asked   bool            // the client has asked for what it gets, and pays for the first page
+	behind  bool            // it gets what it has missed, and nothing else until it has
+	done    broker.Position // if it is behind: up to there it has
+	ahead   bool            // of what was delivered here, which it waits for
+	holding bool            // what comes live, because it reads what is in front of that
+	held    []broker.Publication
 	weight  int // of held, in bytes
 
 	// begin says where the client begins in another life of an inbox; nil for a room.
-	begin func(ctx context.Context) (Position, error)
+	begin func(ctx context.Context) (broker.Position, error)
 
 	first   uint64 // of an inbox: the offset of what the client was given first
 	firstAt uint64 // and how many frames must have been written for that to be
 
-	given   Position // the last that the client was given, if acks is set
-	givenAt uint64   // and how many frames must have been written for that to be
-	acks    func()   // begins to acknowledge for a client that does not do so; may be nil
+	given   broker.Position // the last that the client was given, if acks is set
+	givenAt uint64          // and how many frames must have been written for that to be
+	acks    func()          // begins to acknowledge for a client that does not do so; may be nil
 	acking  bool
 }
 
 // fallBehind makes the feed get what comes after a position, of which the client knows. The caller
 // has a catcher see to that.
-func (f *feed) fallBehind(at Position) { f.lag(at, at.Offset) }
+func (f *feed) fallBehind(at broker.Position) { f.lag(at, at.Offset) }
 
 // lag is fallBehind of a client that has been told of an older offset: what is in between was not
 // for it, or it had that from another stream.
-func (f *feed) lag(at Position, told uint64) {
+func (f *feed) lag(at broker.Position, told uint64) {
 	if f.closed {
 		return
 	}
@@ -106,12 +107,12 @@ func (f *feed) leave() {
 func (f *feed) catch(yes bool) { f.holding, f.held, f.weight = yes, nil, 0 }
 
 // hold keeps what comes live, as long as it is not too much and nothing is missing.
-func (f *feed) hold(p *Publication) {
+func (f *feed) hold(p *broker.Publication) {
 	if !f.holding {
 		return
 	}
 	n := len(f.held)
-	gap := n > 0 && !p.follows(f.held[n-1].Position)
+	gap := n > 0 && !p.Follows(f.held[n-1].Position)
 	if f.weight += p.Size(); gap || n == maxHeld || f.weight > maxHeldBytes {
 		f.catch(false)
 		return
@@ -120,7 +121,7 @@ func (f *feed) hold(p *Publication) {
 }
 
 // pass notes a publication that a connection which is not behind does not get.
-func (f *feed) pass(p *Publication, dropped bool) {
+func (f *feed) pass(p *broker.Publication, dropped bool) {
 	if f.leftOut == 0 {
 		f.told = p.Prev
 		f.set(true)
@@ -133,7 +134,7 @@ func (f *feed) pass(p *Publication, dropped bool) {
 // It reports false if the queue has no room for that.
 func (f *feed) inform(offset uint64, policy sendqueue.Policy, t *tally) bool {
 	if f.told != offset && f.proto == protoV1 {
-		at := Position{f.last.Epoch, offset}
+		at := broker.Position{Epoch: f.last.Epoch, Offset: offset}
 		frame := positionFrame(f.room, at, "")
 		if f.skipped {
 			frame = skippedFrame(f.room, f.told, at)
@@ -149,7 +150,7 @@ func (f *feed) inform(offset uint64, policy sendqueue.Policy, t *tally) bool {
 // part is a publication as a feed's client gets it.
 type part struct {
 	frame *sendqueue.Frame // nil if it does not
-	at    Position
+	at    broker.Position
 	prev  uint64
 	key   uint64 // of a message to several targets; zero for any other
 	large bool   // too large for a queue: it was kept by a process with larger ones
@@ -157,7 +158,7 @@ type part struct {
 
 // encode makes what a client gets of publications: without those that are not for it, and of
 // those with one key the last. No lock need be held.
-func (f *feed) encode(pubs []Publication, maxBytes int) []part {
+func (f *feed) encode(pubs []broker.Publication, maxBytes int) []part {
 	parts, latest, now := make([]part, len(pubs)), map[string]bool{}, time.Now()
 	for i := len(pubs) - 1; i >= 0; i-- {
 		p := &pubs[i]
@@ -171,7 +172,7 @@ func (f *feed) encode(pubs []Publication, maxBytes int) []part {
 			}
 			latest[key] = true
 		}
-		if parts[i].large = checkSize(&p.Message, maxBytes) != nil; parts[i].large {
+		if parts[i].large = checkSize((*Message)(&p.Message), maxBytes) != nil; parts[i].large {
 			continue
 		}
 		parts[i].frame = encodeIn(f.proto, &p.Message, &spot{room: f.room, at: p.Position, prev: p.Prev})
@@ -180,7 +181,7 @@ func (f *feed) encode(pubs []Publication, maxBytes int) []part {
 }
 
 // give gives the client a publication that it has missed, and what it must know before.
-func (f *feed) give(frame *sendqueue.Frame, at Position, prev uint64, t *tally) bool {
+func (f *feed) give(frame *sendqueue.Frame, at broker.Position, prev uint64, t *tally) bool {
 	if !f.inform(prev, pulled, t) || !f.offer(frame, pulled, t) {
 		return false
 	}
@@ -189,7 +190,7 @@ func (f *feed) give(frame *sendqueue.Frame, at Position, prev uint64, t *tally) 
 }
 
 // gave notes what the client was given.
-func (f *feed) gave(at Position) {
+func (f *feed) gave(at broker.Position) {
 	f.told = at.Offset
 	if f.begin != nil && f.first == 0 {
 		f.first, f.firstAt = at.Offset, f.link.Counts().Through()
@@ -199,7 +200,7 @@ func (f *feed) gave(at Position) {
 
 // dealt notes that the client was given everything up to a position that it is to get, here or from
 // another stream. Once it is written, that counts as taken if the client does not acknowledge.
-func (f *feed) dealt(at Position) {
+func (f *feed) dealt(at broker.Position) {
 	if f.acks == nil {
 		return
 	}

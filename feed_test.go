@@ -6,13 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/stretchr/testify/require"
 )
 
 // follower is the connection of a feed.
 type follower struct{ pulls pulls }
 
-func (f *follower) leftOut(*Target) bool                   { return false }
+func (f *follower) leftOut(*broker.Target) bool            { return false }
 func (f *follower) Context() context.Context               { return context.Background() }
 func (f *follower) behind() *pulls                         { return &f.pulls }
 func (f *follower) charge(int)                             {}
@@ -28,7 +29,7 @@ func TestWhoLeavesIsNotBehind(t *testing.T) {
 	c := &follower{}
 	for range 100 {
 		f := newFeed(c)
-		f.fallBehind(Position{"e", 1})
+		f.fallBehind(broker.Position{Epoch: "e", Offset: 1})
 		c.pulls.add(f)
 		f.leave()
 	}
@@ -38,9 +39,9 @@ func TestWhoLeavesIsNotBehind(t *testing.T) {
 func TestWhatIsHeldIsBounded(t *testing.T) {
 	for bytes, most := range map[int]int{0: maxHeld, 100 << 10: 2, 1 << 20: 0} {
 		f := newFeed(&follower{})
-		f.fallBehind(Position{"e", 0})
+		f.fallBehind(broker.Position{Epoch: "e", Offset: 0})
 		f.catch(true)
-		p := &Publication{Message: Message{Content: make([]byte, bytes)}} // at no position
+		p := &broker.Publication{Message: broker.Message{Content: make([]byte, bytes)}} // at no position
 		for range most {
 			f.hold(p)
 		}

@@ -4,13 +4,14 @@ import (
 	"strconv"
 	"sync/atomic"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // frames is one message on the wire, once for each protocol that a receiver speaks.
 // All receivers share them.
 type frames struct {
-	m     Message
+	m     broker.Message
 	place spot
 	forms [numProtocols]forms
 }
@@ -56,7 +57,7 @@ type languages [numProtocols]atomic.Int64
 
 // encode builds the frames of a message for the protocols that somebody speaks. No room is locked
 // while it runs.
-func (l *languages) encode(m *Message, at spot) frames {
+func (l *languages) encode(m *broker.Message, at spot) frames {
 	f := frames{m: *m, place: at}
 	for p := range f.forms {
 		if l[p].Load() > 0 {
@@ -66,7 +67,7 @@ func (l *languages) encode(m *Message, at spot) frames {
 	return f
 }
 
-func encodeIn(p protocol, m *Message, at *spot) *sendqueue.Frame {
+func encodeIn(p protocol, m *broker.Message, at *spot) *sendqueue.Frame {
 	size := envelope + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) +
 		len(m.Content) + len(m.Binary)
 	buf := sendqueue.Grow(size + at.size())
@@ -127,7 +128,7 @@ func left(room string) *sendqueue.Frame {
 
 // positionFrame tells a client where it is in a stream: what lies before is not for it, or for a
 // reason is lost.
-func positionFrame(room string, at Position, why Reason) *sendqueue.Frame {
+func positionFrame(room string, at broker.Position, why Reason) *sendqueue.Frame {
 	buf := append(sendqueue.Grow(envelope), `{"message_type":"position"`...)
 	if room != "" {
 		buf = appendString(append(buf, `,"room":`...), room)
@@ -140,7 +141,7 @@ func positionFrame(room string, at Position, why Reason) *sendqueue.Frame {
 }
 
 // skippedFrame tells a client that messages were dropped which it is never given.
-func skippedFrame(room string, from uint64, to Position) *sendqueue.Frame {
+func skippedFrame(room string, from uint64, to broker.Position) *sendqueue.Frame {
 	buf := append(sendqueue.Grow(envelope), `{"message_type":"skipped"`...)
 	if room != "" {
 		buf = appendString(append(buf, `,"room":`...), room)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -20,7 +21,7 @@ func plainOnly() *languages {
 
 // A message costs nothing more as long as nobody wants it compressed.
 func TestSqueezeOnlyIfWanted(t *testing.T) {
-	m := Message{Content: json.RawMessage(`"` + strings.Repeat("word ", 300) + `"`)}
+	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("word ", 300) + `"`)}
 	var tally tally
 	off, on := press{tally: &tally}, press{from: 512, tally: &tally}
 	f := plainOnly().encode(&m, spot{})
@@ -42,8 +43,8 @@ func TestSqueezeOnlyIfWanted(t *testing.T) {
 func TestLargeFramesAreAnnounced(t *testing.T) {
 	large, small := strings.Repeat("x", largeFrame), strings.Repeat("x", largeFrame-envelope-100)
 	all := func(text string, binary []byte) map[string]*sendqueue.Frame {
-		m := Message{Type: typeChat, Content: json.RawMessage(`"` + text + `"`)}
-		blob := Message{Type: typeChat, Binary: binary}
+		m := broker.Message{Type: typeChat, Content: json.RawMessage(`"` + text + `"`)}
+		blob := broker.Message{Type: typeChat, Binary: binary}
 		var tally tally
 		tally.deflating.Store(1)
 		press, random := press{from: 1, tally: &tally}, m
@@ -70,13 +71,13 @@ func TestLargeFramesAreAnnounced(t *testing.T) {
 	for name, f := range all(small[:1000], []byte(small)) {
 		require.NotContains(t, string(f.Wire()), `"large"`, name)
 	}
-	m := Message{Content: json.RawMessage(`"` + large + `"`)}
+	m := broker.Message{Content: json.RawMessage(`"` + large + `"`)}
 	require.NotContains(t, string(encodeIn(protoPlain, &m, &spot{}).Wire()), `"large"`)
 }
 
 // A page that has asked for a sign of life while a message was on its way waits 10 s for it: what
 // takes longer at 1 KB/s is announced.
 func TestAPageIsToldOfWhatItWouldNotWaitFor(t *testing.T) {
-	m := Message{Content: json.RawMessage(`"` + strings.Repeat("x", 10_000) + `"`)}
+	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("x", 10_000) + `"`)}
 	require.Contains(t, string(encodeIn(protoV1, &m, &spot{}).Wire()), `"large"`)
 }

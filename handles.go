@@ -56,17 +56,6 @@ func (r Room) Count(context.Context) (Count, error) {
 	return found.count(), nil
 }
 
-// History returns a part of what the room has kept, see [Query], also what was not for everybody:
-// whoever shows it to a user leaves out the publications whose Target does. It waits for the
-// broker, until ctx ends. It returns ErrNoHistory for a room that keeps nothing, and the broker's
-// error.
-func (r Room) History(ctx context.Context, q Query) (Page, error) {
-	if err := r.check(); err != nil {
-		return Page{}, err
-	}
-	return r.m.index.history(ctx, r.name, q)
-}
-
 // LocalConns returns the room's connections in this process, as of the call.
 func (r Room) LocalConns() iter.Seq[*Conn] {
 	if r.check() != nil {

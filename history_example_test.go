@@ -19,17 +19,17 @@ func ExampleRoom_History() {
 			log.Fatal(err)
 		}
 	}
-	page, err := rt.Room("lobby").History(ctx, realtime.Query{Backwards: true, Limit: 2})
+	page, err := rt.Room("lobby").History(ctx, realtime.HistoryQuery{Limit: 2})
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, p := range page.Publications {
-		fmt.Println(p.Position.Offset, string(p.Message.Content))
+	for _, m := range page.Messages {
+		fmt.Println(m.Position.Offset, string(m.Content))
 	}
 	fmt.Println("more:", page.More)
 	// Output:
-	// 3 "three"
 	// 2 "two"
+	// 3 "three"
 	// more: true
 }
 

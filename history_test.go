@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 // keeping are Options whose rooms keep so many messages.
@@ -474,5 +475,18 @@ func TestJoinAgainBehindWhatWasForOthers(t *testing.T) {
 		b.tell(3, 3)
 		r.hear(alice.raw())
 		require.Equal(t, []string{"m1", "m3"}, r.said())
+	})
+}
+
+func TestTwoManagersOfOneBroker(t *testing.T) {
+	o := keeping(10)
+	o.Broker = memory.New(nil)
+	bubble(t, o, func(t *testing.T, b *bed) {
+		synctest.Wait() // the broker is its
+		other := newBed(t, o)
+		_, err := other.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{})
+		require.ErrorContains(t, err, "serves another Manager")
+		require.NoError(t, other.Close())
+		require.Equal(t, 1, b.news(realtime.ToRoom("hall"), "still here").Kept)
 	})
 }

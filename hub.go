@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/ratelog"
@@ -56,7 +57,7 @@ func New(o *Options) *Manager {
 	m.carrier = newCarrier(m.opts.Broker)
 	m.index = newIndex(&m.opts, &m.tally, &catcher{
 		carrier: m.carrier, tally: &m.tally, notes: &m.notes,
-		page: Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
+		page: broker.Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
 		seed: maphash.MakeSeed(),
 	})
 	m.sessions = sessions{
@@ -285,7 +286,9 @@ func (m *Manager) send(ctx context.Context, to Target, msg Message) (Result, err
 	if msg.Time.IsZero() {
 		msg.Time = now
 	}
-	res, err := m.index.publish(ctx, Publication{Target: to, Message: msg})
+	res, err := m.index.publish(ctx, broker.Publication{
+		Target: broker.Target(to), Message: broker.Message(msg),
+	})
 	if err == nil && !res.Duplicate {
 		m.tally.message(now)
 	}
@@ -296,7 +299,7 @@ func (m *Manager) send(ctx context.Context, to Target, msg Message) (Result, err
 type sink struct{ m *Manager }
 
 // Deliver drops what is not a valid message: a broker is another way in.
-func (s sink) Deliver(p Publication) {
+func (s sink) Deliver(p broker.Publication) {
 	if s.m.closed.Load() {
 		return
 	}
@@ -304,7 +307,7 @@ func (s sink) Deliver(p Publication) {
 		f.result.sum(s.m.index.deliver(&p))
 		return
 	}
-	if err := checkMessage(&p.Message, s.m.opts.QueueBytes/2); err != nil {
+	if err := checkMessage((*Message)(&p.Message), s.m.opts.QueueBytes/2); err != nil {
 		s.m.tally.add(cFailed, 1)
 		s.m.notes.Write(context.Background(), slog.LevelWarn, "broker",
 			"realtime: the broker delivered what is no message", slog.Any("error", err))

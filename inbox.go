@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/defaults"
 	"sync"
 	"time"
@@ -63,7 +64,7 @@ type inboxes struct {
 
 func newInboxes(o InboxOptions, k *catcher) *inboxes {
 	defaults.Set(&o.Attempts, 3)
-	ib := &inboxes{InboxOptions: o, catcher: k, traits: newTraits(SlowCatchUp, o.Keep)}
+	ib := &inboxes{InboxOptions: o, catcher: k, traits: newTraits(SlowCatchUp, broker.Retention(o.Keep))}
 	ib.strikes.max = o.Attempts
 	return ib
 }
@@ -75,7 +76,7 @@ func (ib *inboxes) source(user string) *source {
 	if !ib.traits.keeps() {
 		return nil
 	}
-	return &source{stream: InboxStream(user), traits: ib.traits}
+	return &source{stream: broker.InboxStream(user), traits: ib.traits}
 }
 
 // reader is the name under which a connection acknowledges.
@@ -94,7 +95,7 @@ func (ib *inboxes) open(ctx context.Context, c *Conn, s *source, mu *sync.Mutex)
 	if err := s.open(ctx, mu, ib.carrier()); err != nil {
 		return 0, err
 	}
-	begin := func(ctx context.Context) (Position, error) {
+	begin := func(ctx context.Context) (broker.Position, error) {
 		return ib.carrier().cursor(ctx, s.stream, ib.reader(c))
 	}
 	at, err := begin(ctx)
@@ -131,14 +132,14 @@ func (ib *inboxes) exists(ctx context.Context, user string) (bool, error) {
 }
 
 // kept tells the application what was kept for a user who has no connection.
-func (ib *inboxes) kept(ctx context.Context, user string, m *Message) {
+func (ib *inboxes) kept(ctx context.Context, user string, m *broker.Message) {
 	if ib.OnOffline != nil {
-		ib.OnOffline(ctx, user, *m)
+		ib.OnOffline(ctx, user, Message(*m))
 	}
 }
 
 // ack moves the cursor of a connection's inbox.
-func (ib *inboxes) ack(ctx context.Context, c *Conn, at Position) error {
+func (ib *inboxes) ack(ctx context.Context, c *Conn, at broker.Position) error {
 	if c.inbox == nil {
 		return ErrPosition
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 // inboxes are Options that keep so many messages for each user.
@@ -216,7 +218,7 @@ func TestInboxExists(t *testing.T) {
 
 func TestInboxesAreBounded(t *testing.T) {
 	o := inboxes(3)
-	o.Broker = realtime.NewMemory(&realtime.MemoryOptions{Inboxes: 2})
+	o.Broker = memory.New(&memory.Options{Inboxes: 2})
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.write("bob", 1, 10) // who has never been here
 		b.write("carol", 1, 1)
@@ -448,33 +450,33 @@ func TestInboxKeepsWhatNobodyHasSeen(t *testing.T) {
 
 // faultyBroker fails as it is told.
 type faultyBroker struct {
-	*realtime.Memory
+	*memory.Broker
 	err error
 }
 
-func (f *faultyBroker) Cursor(ctx context.Context, stream, reader string) (realtime.Position, error) {
+func (f *faultyBroker) Cursor(ctx context.Context, stream, reader string) (broker.Position, error) {
 	if f.err != nil {
-		return realtime.Position{}, f.err
+		return broker.Position{}, f.err
 	}
-	return f.Memory.Cursor(ctx, stream, reader)
+	return f.Broker.Cursor(ctx, stream, reader)
 }
 
 func TestInboxThatCannotBeOpened(t *testing.T) {
 	o := inboxes(100)
 	o.MaxConnsPerUser = 1
-	broker := &faultyBroker{Memory: realtime.NewMemory(nil), err: errors.New("no disk")}
-	o.Broker = broker
+	store := &faultyBroker{Broker: memory.New(nil), err: errors.New("no disk")}
+	o.Broker = store
 	o.OnConnect = func(context.Context, *realtime.Conn) error {
-		if broker.err != nil {
+		if store.err != nil {
 			t.Error("OnConnect was called")
 		}
 		return nil
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		bob := b.dial("bob")
-		require.ErrorIs(t, bob.err, broker.err)
+		require.ErrorIs(t, bob.err, store.err)
 		bob.requireEnd(realtime.CloseInternal)
-		broker.err = nil
+		store.err = nil
 		require.Equal(t, []string{"welcome"}, b.open("bob").got(), "the place was given back")
 	})
 }

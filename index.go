@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 )
@@ -64,7 +65,7 @@ func (x *index) openInbox(ctx context.Context, c *Conn) (top uint64, err error) 
 }
 
 // ack moves the cursor of a connection's inbox.
-func (x *index) ack(ctx context.Context, c *Conn, at Position) error {
+func (x *index) ack(ctx context.Context, c *Conn, at broker.Position) error {
 	return x.users.inboxes.ack(ctx, c, at)
 }
 
@@ -261,7 +262,7 @@ func (x *index) tellAll(notice *frames, except *Conn) {
 }
 
 // userNotice encodes an announcement about a user, or returns nil if they are off.
-func (x *index) userNotice(what func(user string) Message, user string) *frames {
+func (x *index) userNotice(what func(user string) broker.Message, user string) *frames {
 	if x.announce&AnnounceUsers == 0 {
 		return nil
 	}
@@ -271,7 +272,7 @@ func (x *index) userNotice(what func(user string) Message, user string) *frames 
 }
 
 // roomNotice encodes an announcement about a room, or returns nil if they are off.
-func (x *index) roomNotice(what func(user, room string) Message, c *Conn, room string) *frames {
+func (x *index) roomNotice(what func(user, room string) broker.Message, c *Conn, room string) *frames {
 	if x.announce&AnnounceRooms == 0 {
 		return nil
 	}

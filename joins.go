@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -41,12 +42,12 @@ type entry struct {
 	answer func(*entry) *sendqueue.Frame
 
 	traits traits
-	pinned *room     // nil if it keeps nothing
-	start  *Position // where to begin; nil: live
-	looked int       // through so many messages, to find that out
-	bytes  int       // of these
-	told   int       // connections of the join
-	blind  bool      // who joins may not know what was sent before
+	pinned *room            // nil if it keeps nothing
+	start  *broker.Position // where to begin; nil: live
+	looked int              // through so many messages, to find that out
+	bytes  int              // of these
+	told   int              // connections of the join
+	blind  bool             // who joins may not know what was sent before
 	joined Joined
 }
 
@@ -125,33 +126,33 @@ const maxLookBack = 16 << 20
 
 // locate turns what is asked for into a position.
 func (x *index) locate(ctx context.Context, e *entry) error {
-	stream := RoomStream(e.room)
+	stream := broker.RoomStream(e.room)
 	if e.blind {
 		e.joined.Why = ReasonUnknown
 		return nil
 	}
-	if since := e.from.Since; since != (Position{}) {
-		page, err := x.catcher.carrier.read(ctx, stream, Query{After: since.Offset, Limit: 1})
+	if since := broker.Position(e.from.Since); since != (broker.Position{}) {
+		page, err := x.catcher.carrier.read(ctx, stream, broker.Query{After: since.Offset, Limit: 1})
 		if err != nil {
 			return err
 		}
-		if e.joined.Why = page.gap(since); e.joined.Why == "" {
+		if e.joined.Why = page.GapAfter(since); e.joined.Why == "" {
 			e.joined.Recovered, e.start = true, &since
 			return nil
 		}
 		if e.joined.Why == ReasonEpoch && e.from.Last <= 0 {
-			bottom := page.bottom()
+			bottom := page.Bottom()
 			e.start = &bottom
 		}
 	}
 	if e.from.Last <= 0 {
 		return nil
 	}
-	q := Query{Backwards: true, Limit: e.from.Last, Bytes: maxLookBack}
+	q := broker.Query{Backwards: true, Limit: e.from.Last, Bytes: maxLookBack}
 	page, err := x.catcher.carrier.read(ctx, stream, q)
-	e.looked, e.bytes = len(page.Publications), page.size()
+	e.looked, e.bytes = len(page.Publications), page.Size()
 	if n := e.looked; err == nil && n > 0 {
-		e.start = &Position{page.Top.Epoch, page.Publications[n-1].Prev}
+		e.start = &broker.Position{Epoch: page.Top.Epoch, Offset: page.Publications[n-1].Prev}
 	}
 	return err
 }
@@ -217,7 +218,7 @@ func (x *index) place(m *membership, e *entry) {
 		case f.leftOut > 0: // it is told so, some time, from where it knows to be
 			at.Offset = f.told
 		}
-		e.joined.At, e.joined.Top = at, max(at.Offset, f.last.Offset)
+		e.joined.At, e.joined.Top = Position(at), max(at.Offset, f.last.Offset)
 	} else if e.joined.Recovered { // the room came into being when it kept nothing
 		e.joined.Recovered, e.joined.Why = false, ReasonUnknown
 	}

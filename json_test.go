@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -185,7 +186,7 @@ func FuzzAppendPlain(f *testing.F) {
 				Content string `json:"content"`
 			} `json:"content"`
 		}
-		frame := appendPlain(nil, &m)
+		frame := appendPlain(nil, (*broker.Message)(&m))
 		require.True(t, utf8.Valid(frame))
 		require.NoError(t, json.Unmarshal(frame, &got))
 		quoted, err := json.Marshal(text)

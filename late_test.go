@@ -13,30 +13,32 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 // distant is a broker that takes its time for everything: what it delivers can be read before, some
 // of it is lost on the way, and it says so.
 type distant struct {
-	*realtime.Memory
-	sink realtime.Sink
+	*memory.Broker
+	sink broker.Sink
 	work sync.WaitGroup
 
 	mu   sync.Mutex
 	dice *rand.Rand
-	late []realtime.Publication
+	late []broker.Publication
 	busy bool
 }
 
-func (d *distant) Open(ctx context.Context, s realtime.Sink) error {
+func (d *distant) Open(ctx context.Context, s broker.Sink) error {
 	d.sink = s
-	return d.Memory.Open(ctx, d)
+	return d.Broker.Open(ctx, d)
 }
 
 func (d *distant) Lost(string) {}
 
-func (d *distant) Deliver(p realtime.Publication) {
-	var far realtime.Publication // as if it came from another process
+func (d *distant) Deliver(p broker.Publication) {
+	var far broker.Publication // as if it came from another process
 	if data, err := p.AppendBinary(nil); err != nil || far.UnmarshalBinary(data) != nil {
 		panic("it is not what was published")
 	}
@@ -64,7 +66,7 @@ func (d *distant) carry() {
 	}
 }
 
-func (d *distant) next() (p realtime.Publication, lost, ok bool) {
+func (d *distant) next() (p broker.Publication, lost, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.busy = len(d.late) > 0; !d.busy {
@@ -81,22 +83,22 @@ func (d *distant) travel() {
 	time.Sleep(takes)
 }
 
-func (d *distant) Read(ctx context.Context, stream string, q realtime.Query) (realtime.Page, error) {
+func (d *distant) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
 	d.travel()
 	defer d.travel()
-	return d.Memory.Read(ctx, stream, q)
+	return d.Broker.Read(ctx, stream, q)
 }
 
-func (d *distant) Subscribe(ctx context.Context, stream string) (realtime.Position, error) {
+func (d *distant) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
 	d.travel()
 	defer d.travel()
-	return d.Memory.Subscribe(ctx, stream)
+	return d.Broker.Subscribe(ctx, stream)
 }
 
 func (d *distant) Unsubscribe(ctx context.Context, stream string) error {
 	d.travel()
 	defer d.travel()
-	return d.Memory.Unsubscribe(ctx, stream)
+	return d.Broker.Unsubscribe(ctx, stream)
 }
 
 // Whatever a broker delivers late or not at all, and whoever comes and goes meanwhile, each member
@@ -108,7 +110,7 @@ func TestRecoveryFromADistantBroker(t *testing.T) {
 		if seed%2 == 0 {
 			o.QueueMessages, o.Slow = 64, realtime.SlowDisconnect
 		}
-		d := &distant{Memory: realtime.NewMemory(nil), dice: rand.New(rand.NewPCG(seed, 3))}
+		d := &distant{Broker: memory.New(nil), dice: rand.New(rand.NewPCG(seed, 3))}
 		o.Broker = d
 		bubble(t, o, func(t *testing.T, b *bed) {
 			dice, n := rand.New(rand.NewPCG(seed, 4)), 0
@@ -159,14 +161,14 @@ func TestRecoveryFromADistantBroker(t *testing.T) {
 
 // damaged is a broker that has lost what it kept up to an offset, and goes on in the same epoch.
 type damaged struct {
-	*realtime.Memory
+	*memory.Broker
 	floor atomic.Uint64
 }
 
-func (d *damaged) Read(ctx context.Context, name string, q realtime.Query) (realtime.Page, error) {
+func (d *damaged) Read(ctx context.Context, name string, q broker.Query) (broker.Page, error) {
 	floor := d.floor.Load()
 	q.After = max(q.After, floor)
-	page, err := d.Memory.Read(ctx, name, q)
+	page, err := d.Broker.Read(ctx, name, q)
 	if floor > page.Floor {
 		page.Floor, page.Why = floor, realtime.ReasonEpoch
 	}
@@ -177,7 +179,7 @@ func (d *damaged) Read(ctx context.Context, name string, q realtime.Query) (real
 func TestDamagedStreams(t *testing.T) {
 	o := keeping(100)
 	o.Inbox = inboxes(100).Inbox
-	d := &damaged{Memory: realtime.NewMemory(nil)}
+	d := &damaged{Broker: memory.New(nil)}
 	o.Broker = d
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.write("bob", 1, 5)

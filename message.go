@@ -10,6 +10,43 @@ import (
 	"unicode/utf8"
 )
 
+// Message is what [Manager.Send] delivers.
+type Message struct {
+	// Type is the word by which clients tell messages apart: 1 to 64 bytes, rules of [ValidName].
+	// Empty means "chat". The types of the protocol itself are refused: welcome, userjoined,
+	// userleft, ping, pong, reply, error, call, joined, left, position, skipped, large.
+	Type string
+	// Sender is the user on whose behalf the message is sent. Empty means the application.
+	Sender string
+	// Guest tells the messages of one anonymous client from those of other anonymous clients and
+	// of the application, which have no Sender either. The Manager makes it up for each anonymous
+	// connection that sends, and a client that resumes its session keeps it. It is neither a secret
+	// nor a credential. Rules of [ValidName]. Empty for the application and for users.
+	Guest string
+	// ID identifies the message among those with the same Sender and Guest: of two with the same
+	// ID, clients of realtime.v1 show the first. 1 to 64 bytes, rules of [ValidName]. Empty: none.
+	ID string
+	// Content is any JSON value. Empty means null. Send neither changes it nor keeps it after it
+	// has returned.
+	Content json.RawMessage
+	// Binary is content that is not JSON, in place of Content: clients of realtime.v1 get the bytes
+	// as they are, plain clients get a string of base64 (RFC 4648, with padding). Send treats it
+	// like Content. Nil means that the content is Content.
+	Binary []byte
+	// Time is when the message was sent, to the second. Zero means now.
+	Time time.Time
+	// TTL is how long the message is useful: a client that catches up later does not get it. Zero
+	// means as long as it is kept. Negative means that it is never kept: a client that misses it is
+	// not told, which suits typing notices and cursors.
+	TTL time.Duration
+	// Key groups messages of which the newest counts. When a client catches up on a room, it
+	// reads pages of at most 64 KiB, and of several messages with one key on a page it gets the
+	// newest alone. So it may get several, in order, the newest last. Each is kept and takes a place
+	// nevertheless, and answers to requests for history have them all. 1 to 64 bytes, rules of
+	// [ValidName]. Empty means that each message counts.
+	Key string
+}
+
 // What bounds the type, the id and the key of a message, in bytes.
 const (
 	maxType = 64

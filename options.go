@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/defaults"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
@@ -185,7 +186,7 @@ type Options struct {
 
 	// Broker keeps what rooms and inboxes keep, and carries messages between processes. Nil: this
 	// process is alone, and keeps them in its memory, see [NewMemory].
-	Broker Broker
+	Broker broker.Broker
 	// Logger gets a line for each connection that ended, and for what clients do wrong, but
 	// no more than one of a kind a second for what comes from one address: the next says how
 	// many were left out. It never gets what a message says. Debug: connections that ended as
@@ -285,5 +286,5 @@ func (o *Options) traits(name string) traits {
 			history = own.History
 		}
 	}
-	return newTraits(slow, history)
+	return newTraits(slow, broker.Retention(history))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func poisonAttacks() []attack {
@@ -147,12 +148,14 @@ func TestPoisonByBroker(t *testing.T) {
 				{Content: json.RawMessage(`"` + p + `"`)}, {Type: p}, {Sender: p},
 				{Content: json.RawMessage("{")}, {Type: "welcome"}, {Type: "userleft"},
 			} {
-				sink.Deliver(realtime.Publication{Target: realtime.ToAll(), Message: msg})
+				sink.Deliver(broker.Publication{Target: broker.Target{All: true}, Message: broker.Message(msg)})
 			}
-			sink.Deliver(realtime.Publication{Target: realtime.ToRoom(p), Message: note("x")})
+			sink.Deliver(broker.Publication{Target: broker.Target{Rooms: []string{p}}, Message: broker.Message(note("x"))})
 		}
 		require.Empty(t, bystander.got())
-		sink.Deliver(realtime.Publication{Target: realtime.ToRoom("lobby"), Message: note("x")})
+		sink.Deliver(broker.Publication{
+			Target: broker.Target{Rooms: []string{"lobby"}}, Message: broker.Message(note("x")),
+		})
 		require.Equal(t, []string{`n "x"`}, bystander.got())
 		require.NoError(t, b.Close())
 		requireConserved(t, b.Stats())

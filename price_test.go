@@ -72,7 +72,7 @@ func TestPrices(t *testing.T) {
 				alice.hush()
 				before := b.Stats().Throttled
 				epoch := ""
-				if page, err := b.Room("hall").History(t.Context(), realtime.Query{}); err == nil {
+				if page, err := b.Room("hall").History(t.Context(), realtime.HistoryQuery{}); err == nil {
 					epoch = page.Top.Epoch
 				}
 				const rounds = 60

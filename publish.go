@@ -6,13 +6,14 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // publish gives a message to its receivers. If some of it is kept, all of it goes through the
 // broker, a part for each stream, and comes back by Deliver. Otherwise it is delivered from here,
 // or by a broker that serves other processes too. If it returns an error, some parts may have been
 // taken.
-func (x *index) publish(ctx context.Context, p Publication) (Result, error) {
+func (x *index) publish(ctx context.Context, p broker.Publication) (Result, error) {
 	if !x.kept || p.Message.TTL < 0 {
 		return x.pass(ctx, p)
 	}
@@ -35,7 +36,7 @@ func (x *index) publish(ctx context.Context, p Publication) (Result, error) {
 }
 
 // pass delivers what is not kept.
-func (x *index) pass(ctx context.Context, p Publication) (Result, error) {
+func (x *index) pass(ctx context.Context, p broker.Publication) (Result, error) {
 	if x.catcher.carrier.local {
 		return x.deliver(&p), nil
 	}
@@ -46,16 +47,16 @@ func (x *index) pass(ctx context.Context, p Publication) (Result, error) {
 }
 
 // history returns a part of what a room has kept.
-func (x *index) history(ctx context.Context, room string, q Query) (Page, error) {
+func (x *index) history(ctx context.Context, room string, q broker.Query) (broker.Page, error) {
 	t := x.traitsOf(room)
 	if !t.keeps() {
-		return Page{}, ErrNoHistory
+		return broker.Page{}, ErrNoHistory
 	}
-	return x.catcher.carrier.read(ctx, RoomStream(room), q)
+	return x.catcher.carrier.read(ctx, broker.RoomStream(room), q)
 }
 
 // own makes the publication independent of what the caller of Send may use again.
-func own(p *Publication) {
+func own(p *broker.Publication) {
 	m := &p.Message
 	m.Content, m.Binary = bytes.Clone(m.Content), bytes.Clone(m.Binary)
 	t := &p.Target

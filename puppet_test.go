@@ -13,32 +13,34 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 // puppet is a broker that a test holds up, and that can keep to itself what it should deliver.
 type puppet struct {
-	*realtime.Memory
-	sink realtime.Sink
+	*memory.Broker
+	sink broker.Sink
 
 	mu     sync.Mutex
 	mute   bool
 	before map[string]func() // a method is called
 	after  map[string]func() // it has done its work, and has not returned
-	page   func(*realtime.Page)
+	page   func(*broker.Page)
 }
 
 func newPuppet() *puppet {
 	return &puppet{
-		Memory: realtime.NewMemory(nil), before: map[string]func(){}, after: map[string]func(){},
+		Broker: memory.New(nil), before: map[string]func(){}, after: map[string]func(){},
 	}
 }
 
-func (p *puppet) Open(ctx context.Context, s realtime.Sink) error {
+func (p *puppet) Open(ctx context.Context, s broker.Sink) error {
 	p.sink = s
-	return p.Memory.Open(ctx, p)
+	return p.Broker.Open(ctx, p)
 }
 
-func (p *puppet) Deliver(pub realtime.Publication) {
+func (p *puppet) Deliver(pub broker.Publication) {
 	p.mu.Lock()
 	mute := p.mute
 	p.mu.Unlock()
@@ -95,18 +97,18 @@ func (p *puppet) play(hooks map[string]func(), method string) {
 	}
 }
 
-func (p *puppet) Subscribe(ctx context.Context, stream string) (realtime.Position, error) {
+func (p *puppet) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
 	p.play(p.before, "subscribe")
-	return p.Memory.Subscribe(ctx, stream)
+	return p.Broker.Subscribe(ctx, stream)
 }
 
 func (p *puppet) Unsubscribe(ctx context.Context, stream string) error {
 	p.play(p.before, "unsubscribe")
-	return p.Memory.Unsubscribe(ctx, stream)
+	return p.Broker.Unsubscribe(ctx, stream)
 }
 
-func (p *puppet) Read(ctx context.Context, stream string, q realtime.Query) (realtime.Page, error) {
-	page, err := p.Memory.Read(ctx, stream, q)
+func (p *puppet) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
+	page, err := p.Broker.Read(ctx, stream, q)
 	if p.page != nil {
 		p.page(&page)
 	}
@@ -128,7 +130,7 @@ func puppetry(t *testing.T, test func(t *testing.T, b *bed, p *puppet, alice *cl
 	})
 }
 
-var hall = realtime.RoomStream("hall")
+var hall = broker.RoomStream("hall")
 
 // What comes live while a member reads what was lost is not lost for that.
 func TestLossAndDelivery(t *testing.T) {
@@ -158,10 +160,10 @@ func TestLossDuringALoss(t *testing.T) {
 func TestLossOfEverything(t *testing.T) {
 	puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, _ *reader) {
 		reads := 0
-		p.page = func(page *realtime.Page) {
+		p.page = func(page *broker.Page) {
 			reads++
 			require.Less(t, reads, 10)
-			*page = realtime.Page{}
+			*page = broker.Page{}
 		}
 		p.Lost(hall)
 		frames := alice.raw()
@@ -197,7 +199,7 @@ func TestLossDuringOnConnect(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		lose = func() {
 			p.silently(func() { b.write("bob", 1, 1) })
-			p.Lost(realtime.InboxStream("bob"))
+			p.Lost(broker.InboxStream("bob"))
 		}
 		require.Equal(t, words(1, 1), b.check(realtime.Identity{UserID: "bob"}).said())
 	})
@@ -222,21 +224,21 @@ func TestJoinBetweenTwoSubscriptions(t *testing.T) {
 
 // lateBroker takes what its publisher has given up.
 type lateBroker struct {
-	*realtime.Memory
+	*memory.Broker
 	work sync.WaitGroup
 }
 
 func (l *lateBroker) Publish(
-	_ context.Context, parts ...realtime.Publication,
-) ([]realtime.Published, error) {
-	l.work.Go(func() { _, _ = l.Memory.Publish(context.Background(), parts...) })
+	_ context.Context, parts ...broker.Publication,
+) ([]broker.Published, error) {
+	l.work.Go(func() { _, _ = l.Broker.Publish(context.Background(), parts...) })
 	return nil, context.DeadlineExceeded
 }
 
 // Meant for the race detector.
 func TestSendThatGaveUp(t *testing.T) {
 	o := keeping(100)
-	l := &lateBroker{Memory: realtime.NewMemory(nil)}
+	l := &lateBroker{Broker: memory.New(nil)}
 	o.Broker = l
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.follow("alice", "")
@@ -271,16 +273,16 @@ func TestCatchingUpEndsNobody(t *testing.T) {
 }
 
 // stuckBroker knows nobody's place in an inbox, for as long as it may.
-type stuckBroker struct{ *realtime.Memory }
+type stuckBroker struct{ *memory.Broker }
 
-func (s stuckBroker) Cursor(ctx context.Context, _, _ string) (realtime.Position, error) {
+func (s stuckBroker) Cursor(ctx context.Context, _, _ string) (broker.Position, error) {
 	<-ctx.Done()
-	return realtime.Position{}, context.Cause(ctx)
+	return broker.Position{}, context.Cause(ctx)
 }
 
 func TestCloseWhileAnInboxIsOpened(t *testing.T) {
 	o := inboxes(100)
-	o.Broker = stuckBroker{realtime.NewMemory(nil)}
+	o.Broker = stuckBroker{memory.New(nil)}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		var bob *client
 		done := make(chan struct{})
@@ -300,7 +302,7 @@ func TestCloseWhileAnInboxIsOpened(t *testing.T) {
 }
 
 // hangingBroker does not come to an end by itself.
-type hangingBroker struct{ *realtime.Memory }
+type hangingBroker struct{ *memory.Broker }
 
 func (b hangingBroker) Close(ctx context.Context) error {
 	<-ctx.Done()
@@ -314,7 +316,7 @@ func TestCloseOfABrokerThatHangs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := keeping(10)
-			o.Broker = hangingBroker{realtime.NewMemory(nil)}
+			o.Broker = hangingBroker{memory.New(nil)}
 			bubble(t, o, func(t *testing.T, b *bed) {
 				synctest.Wait()
 				start := time.Now()
@@ -327,9 +329,9 @@ func TestCloseOfABrokerThatHangs(t *testing.T) {
 
 // anew loses what is kept of a stream that is subscribed to, which begins with another epoch.
 func (p *puppet) anew(t *testing.T, stream string) {
-	p.Memory = realtime.NewMemory(nil)
-	require.NoError(t, p.Memory.Open(t.Context(), p))
-	_, err := p.Memory.Subscribe(t.Context(), stream)
+	p.Broker = memory.New(nil)
+	require.NoError(t, p.Broker.Open(t.Context(), p))
+	_, err := p.Broker.Subscribe(t.Context(), stream)
 	require.NoError(t, err)
 }
 
@@ -345,7 +347,7 @@ func TestInboxWithAnotherEpoch(t *testing.T) {
 			bob.unstall()
 			b.write("bob", 1, 2)
 			bob.hush()
-			stream := realtime.InboxStream("bob")
+			stream := broker.InboxStream("bob")
 			p.silently(func() {
 				p.anew(t, stream)
 				b.write("bob", 3, 4)
@@ -378,14 +380,14 @@ func TestKeptButTooLarge(t *testing.T) {
 	o.Broker = p
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.tell(1, 1)
-		_, err := p.Memory.Publish(t.Context(), realtime.Publication{
-			Stream: hall, Target: realtime.ToRoom("hall"), Keep: realtime.Retention{Messages: 100, Bytes: 1 << 20},
-			Message: realtime.Message{Type: "news", Content: []byte(`"` + strings.Repeat("x", 8<<10) + `"`)},
+		_, err := p.Broker.Publish(t.Context(), broker.Publication{
+			Stream: hall, Target: broker.Target{Rooms: []string{"hall"}}, Keep: broker.Retention{Messages: 100, Bytes: 1 << 20},
+			Message: broker.Message{Type: "news", Content: []byte(`"` + strings.Repeat("x", 8<<10) + `"`)},
 		})
 		require.NoError(t, err)
 		b.tell(3, 3)
 		reads := 0
-		p.page = func(*realtime.Page) {
+		p.page = func(*broker.Page) {
 			if reads++; reads > 20 {
 				panic("it reads without end")
 			}
@@ -433,10 +435,10 @@ func TestRoomWithAnotherEpoch(t *testing.T) {
 				r.hear(alice.raw())
 				join := `{"type":"join","id":2,"room":"hall"` + since(r.at) + `}`
 				p.silently(func() {
-					p.anew(t, realtime.RoomStream("hall"))
+					p.anew(t, broker.RoomStream("hall"))
 					b.tell(3, 4)
 				})
-				p.Lost(realtime.RoomStream("hall"))
+				p.Lost(broker.RoomStream("hall"))
 				alice = how(b, alice, join, w.Session)
 				b.tell(5, 5)
 				var said, reasons []string
@@ -460,9 +462,9 @@ func TestRoomWithAnotherEpoch(t *testing.T) {
 	}
 }
 
-func (p *puppet) Ack(ctx context.Context, stream, reader string, at realtime.Position) error {
+func (p *puppet) Ack(ctx context.Context, stream, reader string, at broker.Position) error {
 	p.play(p.before, "ack")
-	return p.Memory.Ack(ctx, stream, reader, at)
+	return p.Broker.Ack(ctx, stream, reader, at)
 }
 
 // A plain client is lost while the broker notes what it has taken: what was not written by then comes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
@@ -12,8 +13,8 @@ import (
 type roomKeeper interface {
 	join(ctx context.Context, c *Conn, e *entry) error
 	goBack(ctx context.Context, c *Conn, e *entry) error
-	history(ctx context.Context, room string, q Query) (Page, error)
-	ack(ctx context.Context, c *Conn, at Position) error
+	history(ctx context.Context, room string, q broker.Query) (broker.Page, error)
+	ack(ctx context.Context, c *Conn, at broker.Position) error
 	part(c *Conn, room string, answered func()) (left bool, told int)
 	inspect(room string, see func(l *listing))
 }

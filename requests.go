@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"strings"
@@ -44,7 +45,7 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 	case "leave":
 		return nil, d.leaveRequest(c, r)
 	case "ack":
-		return nil, d.rooms.ack(c.ctx, c, Position{r.epoch, r.offset})
+		return nil, d.rooms.ack(c.ctx, c, broker.Position{Epoch: r.epoch, Offset: r.offset})
 	case "history":
 		return nil, d.historyRequest(c, r)
 	case "presence":

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
@@ -68,7 +69,7 @@ func (rs *rooms) enter(name string, t traits) *room {
 			rs.tally.rooms.Add(1)
 			r := &room{name: name, traits: t, tally: rs.tally}
 			if t.keeps() {
-				r.source = &source{stream: RoomStream(name), room: name, traits: t}
+				r.source = &source{stream: broker.RoomStream(name), room: name, traits: t}
 			}
 			return r
 		})

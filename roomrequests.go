@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -50,8 +51,8 @@ func (d *requester) recoverRequest(c *Conn, r *request) error {
 
 // newEntry is a client's way into a room, behind the position that it names.
 func (d *requester) newEntry(c *Conn, r *request) *entry {
-	e := &entry{room: r.room, asked: true, from: From{Since: r.since}}
-	past := r.history > 0 || r.since != (Position{})
+	e := &entry{room: r.room, asked: true, from: From{Since: Position(r.since)}}
+	past := r.history > 0 || r.since != (broker.Position{})
 	e.blind = past && !d.allowed(c, Action{Kind: ActionHistory, Room: r.room})
 	e.answer = func(e *entry) *sendqueue.Frame {
 		if r.id == nil {
@@ -118,14 +119,14 @@ func (d *requester) historyRequest(c *Conn, r *request) error {
 	if !d.allowed(c, Action{Kind: ActionHistory, Room: r.room}) {
 		return ErrForbidden
 	}
-	q := Query{After: r.after, Before: r.before, Backwards: !r.forward, Limit: r.limit}
+	q := broker.Query{After: r.after, Before: r.before, Backwards: !r.forward, Limit: r.limit}
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
-	if err := d.replies.Reserve(c.ctx, defaultPageBytes); err != nil {
+	if err := d.replies.Reserve(c.ctx, broker.DefaultPageBytes); err != nil {
 		return err
 	}
-	defer d.replies.Release(defaultPageBytes) // behind the answer, which counts itself
+	defer d.replies.Release(broker.DefaultPageBytes) // behind the answer, which counts itself
 	page, err := d.pageFor(c, r.room, q)
 	switch {
 	case err != nil:
@@ -144,15 +145,15 @@ func (d *requester) historyRequest(c *Conn, r *request) error {
 }
 
 // pageFor returns the first page that has something for a client, without what is not for it.
-func (d *requester) pageFor(c *Conn, room string, q Query) (page Page, err error) {
+func (d *requester) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
 	for {
 		if page, err = d.rooms.history(c.ctx, room, q); err != nil || len(page.Publications) == 0 {
 			return page, err
 		}
 		c.bill.receivers.Add(int64(len(page.Publications))) // it costs as much as a message to so many
-		c.charge(page.size())
+		c.charge(page.Size())
 		last := page.Publications[len(page.Publications)-1].Position.Offset
-		page.Publications = slices.DeleteFunc(page.Publications, func(p Publication) bool {
+		page.Publications = slices.DeleteFunc(page.Publications, func(p broker.Publication) bool {
 			return c.leftOut(&p.Target)
 		})
 		if len(page.Publications) > 0 || !page.More {
@@ -170,7 +171,7 @@ func (d *requester) pageFor(c *Conn, room string, q Query) (page Page, err error
 const defaultHistory = 50
 
 // historyContent is the content of the answer: what a member would have got.
-func historyContent(room string, page *Page) []byte {
+func historyContent(room string, page *broker.Page) []byte {
 	buf := appendString([]byte(`{"epoch":`), page.Top.Epoch)
 	buf = strconv.AppendUint(append(buf, `,"top":`...), page.Top.Offset, 10)
 	buf = strconv.AppendBool(append(buf, `,"more":`...), page.More)

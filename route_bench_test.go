@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -101,7 +102,9 @@ func BenchmarkRoute(b *testing.B) {
 		{"all/1000", ToAll(), 1000},
 	} {
 		b.Run(test.name, func(b *testing.B) {
-			p := &Publication{Target: test.to, Message: Chat("u0", "hello, world")}
+			p := &broker.Publication{
+				Target: broker.Target(test.to), Message: broker.Message(Chat("u0", "hello, world")),
+			}
 			sent := 0
 			b.ReportAllocs()
 			for b.Loop() {

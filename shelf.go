@@ -3,7 +3,7 @@ package realtime
 import (
 	"context"
 	"fmt"
-	"github.com/realtime-go/realtime/internal/dedup"
+	"github.com/realtime-go/realtime/broker"
 	"slices"
 )
 
@@ -24,13 +24,13 @@ type shelf struct {
 // by the locks of its rooms, and is delivered while the streams of the others are held: a
 // connection that is in both kinds of rooms gets the message at its place in the plain ones, and
 // nothing else comes in between in the kept ones.
-func (x *index) shelve(ctx context.Context, t Target) (parts []Publication, err error) {
+func (x *index) shelve(ctx context.Context, t broker.Target) (parts []broker.Publication, err error) {
 	var rooms, users []string // of which it is kept
 	for _, name := range sorted(t.Rooms) {
 		if own := x.traitsOf(name); own.keeps() {
 			rooms = append(rooms, name)
-			parts = append(parts, Publication{
-				Stream: RoomStream(name), Target: ToRoom(name), Keep: own.keep,
+			parts = append(parts, broker.Publication{
+				Stream: broker.RoomStream(name), Target: broker.Target{Rooms: []string{name}}, Keep: own.keep,
 			})
 		}
 	}
@@ -42,7 +42,7 @@ func (x *index) shelve(ctx context.Context, t Target) (parts []Publication, err 
 		if keeps {
 			users = append(users, id)
 			keep := x.users.inboxes.traits.keep
-			parts = append(parts, Publication{Stream: InboxStream(id), Target: ToUser(id), Keep: keep})
+			parts = append(parts, broker.Publication{Stream: broker.InboxStream(id), Target: broker.Target{Users: []string{id}}, Keep: keep})
 		}
 	}
 	if len(parts) == 0 {
@@ -52,7 +52,7 @@ func (x *index) shelve(ctx context.Context, t Target) (parts []Publication, err 
 	if nobody(&t) {
 		return parts, nil
 	}
-	return slices.Insert(parts, 0, Publication{Target: cloneTarget(t)}), nil
+	return slices.Insert(parts, 0, broker.Publication{Target: cloneTarget(t)}), nil
 }
 
 // others returns names without some of them.
@@ -69,7 +69,7 @@ func others(names, without []string) []string {
 }
 
 // keepsFor reports whether a message is kept for a user.
-func (x *index) keepsFor(ctx context.Context, id string, t *Target) (bool, error) {
+func (x *index) keepsFor(ctx context.Context, id string, t *broker.Target) (bool, error) {
 	ib := x.users.inboxes
 	if !ib.traits.keeps() || slices.Contains(t.ExceptUsers, id) {
 		return false, nil
@@ -84,7 +84,7 @@ func (x *index) keepsFor(ctx context.Context, id string, t *Target) (bool, error
 // put publishes the parts of a message and adds up what became of them. had, if there is more than
 // one part, is who has had it.
 func (x *index) put(
-	ctx context.Context, p *Publication, parts []Publication, had *audience,
+	ctx context.Context, p *broker.Publication, parts []broker.Publication, had *audience,
 ) (res Result, err error) {
 	size := p.Size()
 	for i := range parts { // before anything else would go for it
@@ -96,13 +96,13 @@ func (x *index) put(
 	shelves := x.pack(p, parts, had)
 	for done := 0; done < len(parts) && err == nil; {
 		n := atOnce(shelves[done:])
-		var took []Published
+		var took []broker.Published
 		took, err = x.catcher.carrier.publish(ctx, parts[done:done+n]...)
 		for i := range took {
 			shelves[done+i].count(&res, &took[i])
 		}
 		if len(parts) == 1 && err == nil {
-			res.Position = took[0].Position
+			res.Position = Position(took[0].Position)
 		}
 		done += n
 	}
@@ -118,14 +118,14 @@ func (x *index) put(
 }
 
 // pack fills in what the parts of a message have in common.
-func (x *index) pack(p *Publication, parts []Publication, had *audience) []shelf {
+func (x *index) pack(p *broker.Publication, parts []broker.Publication, had *audience) []shelf {
 	shelves := make([]shelf, len(parts))
 	for i := range parts {
 		s, pub := &shelves[i], &parts[i]
 		s.flight = flight{result: Result{Local: x.catcher.carrier.local}, audience: had}
-		if user, inbox := streamUser(pub.Stream); inbox {
+		if user, inbox := broker.StreamUser(pub.Stream); inbox {
 			s.user = user
-			pub.Shared = p.Message.scope() != dedup.Sender{}
+			pub.Shared = p.Message.From() != broker.Sender{}
 		}
 		pub.Message, pub.Union, pub.Origin = p.Message, p.Union, &s.flight
 		pub.Target.ExceptConns, pub.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers
@@ -144,7 +144,7 @@ func atOnce(shelves []shelf) int {
 }
 
 // count adds what became of one part of a message.
-func (s *shelf) count(r *Result, took *Published) {
+func (s *shelf) count(r *Result, took *broker.Published) {
 	r.sum(s.flight.result)
 	switch {
 	case took.Duplicate:

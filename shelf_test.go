@@ -11,24 +11,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 // counted is a broker that counts what is published together, and refuses one of the calls.
 type counted struct {
-	*realtime.Memory
+	*memory.Broker
 	calls   []int // parts
 	refuse  int   // the call, from 1 on
 	refusal error
 }
 
 func (b *counted) Publish(
-	ctx context.Context, parts ...realtime.Publication,
-) ([]realtime.Published, error) {
+	ctx context.Context, parts ...broker.Publication,
+) ([]broker.Published, error) {
 	b.calls = append(b.calls, len(parts))
 	if len(b.calls) == b.refuse {
 		return nil, b.refusal
 	}
-	return b.Memory.Publish(ctx, parts...)
+	return b.Broker.Publish(ctx, parts...)
 }
 
 // TestInboxesAreWrittenTogether checks that a message to many users is put into many inboxes at
@@ -39,7 +41,7 @@ func TestInboxesAreWrittenTogether(t *testing.T) {
 	for i := range users {
 		all = append(all, fmt.Sprintf("user%03d", i))
 	}
-	broker := &counted{Memory: realtime.NewMemory(nil), refuse: 3, refusal: errors.New("no")}
+	broker := &counted{Broker: memory.New(nil), refuse: 3, refusal: errors.New("no")}
 	var heard []string
 	o := inboxes(100)
 	o.Broker = broker
@@ -103,9 +105,9 @@ func TestWhatCannotBeKept(t *testing.T) {
 		large := json.RawMessage(`"` + strings.Repeat("x", 4<<10) + `"`)
 		_, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Content: large})
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
-		page, err := b.Room("hall").History(t.Context(), realtime.Query{})
+		page, err := b.Room("hall").History(t.Context(), realtime.HistoryQuery{})
 		require.NoError(t, err)
-		require.Len(t, page.Publications, 3)
+		require.Len(t, page.Messages, 3)
 	})
 }
 
@@ -124,8 +126,8 @@ func TestClientSendsWhatIsNotKept(t *testing.T) {
 			require.Equal(t, ttl != "-1", strings.Contains(alice.raw()[0], "bad_request"), ttl)
 		}
 		require.Equal(t, []string{"typing null"}, bob.got())
-		page, err := b.Room("hall").History(t.Context(), realtime.Query{})
+		page, err := b.Room("hall").History(t.Context(), realtime.HistoryQuery{})
 		require.NoError(t, err)
-		require.Empty(t, page.Publications)
+		require.Empty(t, page.Messages)
 	})
 }

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"github.com/realtime-go/realtime/broker"
 	"sync"
 )
 
@@ -11,7 +12,7 @@ type source struct {
 	stream string
 	room   string // that it is of; empty for an inbox
 	traits traits
-	last   Position // of the newest that was delivered here
+	last   broker.Position // of the newest that was delivered here
 
 	losses uint64 // how often more may have come behind that
 	reread uint64 // of these, how many somebody has looked into
@@ -71,7 +72,7 @@ func (s *source) lost() bool { return s.reread != s.losses }
 
 // found notes where the stream was for a read that began after so many losses. What was delivered
 // since then is further on, and a loss since then has to be looked into by another read.
-func (s *source) found(top Position, losses uint64) {
+func (s *source) found(top broker.Position, losses uint64) {
 	if !s.lost() || losses != s.losses {
 		return
 	}
@@ -83,7 +84,7 @@ func (s *source) found(top Position, losses uint64) {
 
 // has reports whether what is delivered is not behind last: it was read after a loss, or comes from
 // an older subscription, and who is to get it has it or reads it.
-func (s *source) has(at Position) bool {
+func (s *source) has(at broker.Position) bool {
 	return at.Epoch == s.last.Epoch && at.Offset <= s.last.Offset
 }
 

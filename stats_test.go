@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 func TestStatsSub(t *testing.T) {
@@ -105,14 +107,14 @@ func TestOneLogLineForEachEnd(t *testing.T) {
 
 // bus is a broker in memory: it makes Managers of one process one.
 type bus struct {
-	realtime.Memory // keeps nothing here
+	memory.Broker // keeps nothing here
 
 	mu    sync.Mutex
-	sinks []realtime.Sink
+	sinks []broker.Sink
 	fail  error
 }
 
-func (b *bus) Open(_ context.Context, s realtime.Sink) error {
+func (b *bus) Open(_ context.Context, s broker.Sink) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sinks = append(b.sinks, s)
@@ -122,8 +124,8 @@ func (b *bus) Open(_ context.Context, s realtime.Sink) error {
 func (b *bus) Local() bool { return false }
 
 func (b *bus) Publish(
-	_ context.Context, parts ...realtime.Publication,
-) ([]realtime.Published, error) {
+	_ context.Context, parts ...broker.Publication,
+) ([]broker.Published, error) {
 	wire, err := json.Marshal(parts) // publications are plain data
 	if err != nil {
 		return nil, err
@@ -131,7 +133,7 @@ func (b *bus) Publish(
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.sinks {
-		var copied []realtime.Publication
+		var copied []broker.Publication
 		if err := json.Unmarshal(wire, &copied); err != nil {
 			return nil, err
 		}
@@ -139,7 +141,7 @@ func (b *bus) Publish(
 			s.Deliver(p)
 		}
 	}
-	return make([]realtime.Published, len(parts)), nil
+	return make([]broker.Published, len(parts)), nil
 }
 
 func (b *bus) Close(context.Context) error { return nil }
@@ -166,8 +168,8 @@ func TestBrokerMakesTwoManagersOne(t *testing.T) {
 		require.Empty(t, bob.got())
 		require.Equal(t, []string{`news "x"`}, bob2.got())
 		alice.hush()
-		_, err := wire.Publish(t.Context(), realtime.Publication{
-			Target: realtime.ToAll(), Message: realtime.Message{Type: "welcome"},
+		_, err := wire.Publish(t.Context(), broker.Publication{
+			Target: broker.Target{All: true}, Message: broker.Message{Type: "welcome"},
 		})
 		require.NoError(t, err)
 		require.Empty(t, alice.got(), "what a broker brings is checked like any other input")

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"github.com/realtime-go/realtime/broker"
 	"sync"
 	"time"
 )
@@ -21,14 +22,14 @@ type strikes struct {
 type cursorName struct{ stream, reader string }
 
 type strike struct {
-	at   Position // of the message
+	at   broker.Position // of the message
 	n    int
 	last time.Time // when the last of the connections ended
 }
 
 // add counts a connection that opened and ended then, and reports whether that is enough. It does
 // not count one that had opened when the last one broke down: what broke both may be the network.
-func (s *strikes) add(who cursorName, at Position, opened, ended time.Time) bool {
+func (s *strikes) add(who cursorName, at broker.Position, opened, ended time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen == nil {

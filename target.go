@@ -1,6 +1,24 @@
 package realtime
 
-import "slices"
+import (
+	"github.com/realtime-go/realtime/broker"
+	"slices"
+)
+
+// Target says which connections get a message. Make one with [ToAll], [ToRoom], [ToUser] or
+// [ToConn], combine several with [Target.Union], and exclude receivers with [Target.Except] and
+// [Target.ExceptUser]. Each connection gets at most one copy. The zero Target is nobody.
+//
+// A Target is plain data. It may be kept and used by many goroutines.
+type Target struct {
+	All   bool
+	Rooms []string
+	Users []string
+	Conns []string // connection ids
+
+	ExceptConns []string
+	ExceptUsers []string
+}
 
 // ToAll is every connection, anonymous ones too.
 func ToAll() Target { return Target{All: true} }
@@ -60,12 +78,12 @@ func checkTarget(t *Target) error {
 }
 
 // nobody reports whether the target names no receivers.
-func nobody(t *Target) bool {
+func nobody(t *broker.Target) bool {
 	return !t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0
 }
 
 // onlyRoom is the only room of the target, or empty.
-func onlyRoom(t *Target) string {
+func onlyRoom(t *broker.Target) string {
 	if t.All || len(t.Rooms) != 1 || len(t.Users)+len(t.Conns) > 0 {
 		return ""
 	}
@@ -73,7 +91,7 @@ func onlyRoom(t *Target) string {
 }
 
 // cloneTarget returns a target that has nothing in common with t.
-func cloneTarget(t Target) Target {
+func cloneTarget(t broker.Target) broker.Target {
 	t.Rooms, t.Users, t.Conns = slices.Clone(t.Rooms), slices.Clone(t.Users), slices.Clone(t.Conns)
 	t.ExceptConns, t.ExceptUsers = slices.Clone(t.ExceptConns), slices.Clone(t.ExceptUsers)
 	return t

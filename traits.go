@@ -3,6 +3,7 @@ package realtime
 import (
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/defaults"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
@@ -15,14 +16,14 @@ type traits struct {
 	catchUp bool
 	// lossy says that policy may drop what is never made up for.
 	lossy bool
-	keep  Retention // of Messages zero: nothing
+	keep  broker.Retention // of Messages zero: nothing
 }
 
-func newTraits(slow SlowPolicy, history Retention) traits {
+func newTraits(slow SlowPolicy, history broker.Retention) traits {
 	t := traits{policy: slow.engine(), keep: resolvedRetention(history)}
 	switch {
 	case t.keep.Messages == 0:
-		t.keep = Retention{}
+		t.keep = broker.Retention{}
 	case slow == SlowDefault || slow == SlowCatchUp:
 		t.policy, t.class, t.catchUp = sendqueue.DropNewest, sendqueue.Vital, true
 	case slow != SlowDisconnect:
@@ -41,7 +42,7 @@ const (
 )
 
 // resolvedRetention fills in the defaults; zero is without bound then, but for Messages.
-func resolvedRetention(r Retention) Retention {
+func resolvedRetention(r broker.Retention) broker.Retention {
 	r.Messages = max(0, r.Messages)
 	defaults.Set(&r.Age, defaultAge)
 	defaults.Set(&r.Bytes, defaultBytes)

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 // numbered returns the numbers that the contents of messages begin with, in the order in which
@@ -169,19 +171,19 @@ func TestUnionToAPlainClientThatIsBehind(t *testing.T) {
 // stepwise is a broker that lets one read a part of a message before the next one is delivered, as
 // broker/bolt does.
 type stepwise struct {
-	*realtime.Memory
+	*memory.Broker
 	between func()        // two parts; may be nil
 	gate    chan struct{} // readers who catch up wait for it; may be nil
 }
 
 func (b *stepwise) Publish(
-	ctx context.Context, parts ...realtime.Publication,
-) (all []realtime.Published, err error) {
+	ctx context.Context, parts ...broker.Publication,
+) (all []broker.Published, err error) {
 	for i := range parts {
 		if i > 0 && b.between != nil {
 			b.between()
 		}
-		took, err := b.Memory.Publish(ctx, parts[i])
+		took, err := b.Broker.Publish(ctx, parts[i])
 		if err != nil {
 			return nil, err
 		}
@@ -190,8 +192,8 @@ func (b *stepwise) Publish(
 	return all, nil
 }
 
-func (b *stepwise) Read(ctx context.Context, stream string, q realtime.Query) (realtime.Page, error) {
-	page, err := b.Memory.Read(ctx, stream, q)
+func (b *stepwise) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
+	page, err := b.Broker.Read(ctx, stream, q)
 	if b.gate != nil && !q.Backwards {
 		<-b.gate
 	}
@@ -203,7 +205,7 @@ func (b *stepwise) Read(ctx context.Context, stream string, q realtime.Query) (r
 func TestUnionIsGivenFromTwoSidesAtOnce(t *testing.T) {
 	const tabs, rounds = 50, 40
 	o := keeping(100)
-	broker := &stepwise{Memory: realtime.NewMemory(nil)}
+	broker := &stepwise{Broker: memory.New(nil)}
 	o.Broker = broker
 	bubble(t, o, func(t *testing.T, b *bed) {
 		all := make([]*client, tabs)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -27,7 +28,7 @@ type vector struct {
 		Binary                 []byte
 		Time                   int64
 		Prev                   uint64
-		Position
+		broker.Position
 	}
 	Request struct {
 		Type, Room, User, Conn string
@@ -37,7 +38,7 @@ type vector struct {
 		TTL                    int64 `json:"ttl_ms"`
 		All, Receipt           bool
 		History, Limit         int
-		Since                  Position
+		Since                  broker.Position
 		Before, After, Offset  uint64
 		Epoch, Session         string
 		ID, Content            json.RawMessage
@@ -46,7 +47,7 @@ type vector struct {
 	Method, Room       string
 	Binary             []byte
 
-	Position Position
+	Position broker.Position
 	From     uint64
 	Reason   Reason
 }
@@ -74,7 +75,7 @@ func TestVectorsOfTheServer(t *testing.T) {
 			var got *sendqueue.Frame
 			switch v.Kind {
 			case "message":
-				m := Message{
+				m := broker.Message{
 					Type: v.Message.Type, Sender: v.Message.Sender, ID: v.Message.ID,
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
 				}
@@ -94,13 +95,13 @@ func TestVectorsOfTheServer(t *testing.T) {
 			case "joined":
 				e := &entry{room: v.Room}
 				var at struct {
-					Position
+					broker.Position
 					Top uint64
 				}
 				if v.Content != nil {
 					require.NoError(t, json.Unmarshal(v.Content, &at))
 				}
-				e.joined.At, e.joined.Top = at.Position, at.Top
+				e.joined.At, e.joined.Top = Position(at.Position), at.Top
 				got = joinedFrame(e)
 			case "left":
 				got = left(v.Room)

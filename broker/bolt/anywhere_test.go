@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
@@ -90,7 +90,7 @@ func ruin(t *testing.T, path string, want map[string][]string) (hurt []string, o
 	}
 	for stream, all := range want {
 		within(t, "Read", func(ctx context.Context) error {
-			page, err := b.Read(ctx, stream, realtime.Query{Limit: 1000, Bytes: 16 << 20})
+			page, err := b.Read(ctx, stream, broker.Query{Limit: 1000, Bytes: 16 << 20})
 			got := contents(page)
 			if err != nil || slices.Equal(all, got) {
 				return err
@@ -110,7 +110,7 @@ func ruin(t *testing.T, path string, want map[string][]string) (hurt []string, o
 			_, cursorErr := b.Cursor(ctx, stream, "device3")
 			return errors.Join(err, cursorErr)
 		})
-		page, err := b.Read(t.Context(), stream, realtime.Query{Backwards: true, Limit: 1})
+		page, err := b.Read(t.Context(), stream, broker.Query{Backwards: true, Limit: 1})
 		require.NoError(t, err)
 		require.Equal(t, []string{"new"}, contents(page))
 		within(t, "forget", func(ctx context.Context) error {

@@ -8,7 +8,7 @@ import (
 
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // batch is what is written at once. Nothing in memory changes before it is committed.
@@ -102,11 +102,11 @@ func (bt *batch) crowded(k kind, more int) bool {
 	return int(bt.b.streams[k].Load())+more >= bt.b.opts.MaxStreams
 }
 
-// begin puts a stream into the file. It returns realtime.ErrFull if there are too many.
+// begin puts a stream into the file. It returns broker.ErrFull if there are too many.
 func (bt *batch) begin(h *head) error {
 	st := bt.state(h)
 	if bt.crowded(st.kind, bt.more[st.kind]) {
-		return realtime.ErrFull
+		return broker.ErrFull
 	}
 	number, err := bt.streams.NextSequence()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
@@ -26,7 +26,7 @@ func BenchmarkPublish(b *testing.B) {
 	for name, streams := range map[string]int{"one": 1, "many": 100} {
 		b.Run(name, func(b *testing.B) {
 			var n atomic.Int64
-			broker, err := bolt.Open(filepath.Join(b.TempDir(), "streams.db"), nil)
+			store, err := bolt.Open(filepath.Join(b.TempDir(), "streams.db"), nil)
 			require.NoError(b, err)
 			b.SetParallelism((benchPublishers + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
 			b.ResetTimer()
@@ -35,16 +35,16 @@ func BenchmarkPublish(b *testing.B) {
 					i := n.Add(1)
 					p := text("room/"+string(rune('a'+i%int64(streams))), "", strings.Repeat("x", 200))
 					p.Keep.Messages = 10_000
-					if _, err := broker.Publish(context.Background(), p); err != nil {
+					if _, err := store.Publish(context.Background(), p); err != nil {
 						b.Error(err)
 					}
 				}
 			})
 			b.StopTimer()
 			ours := b.Elapsed()
-			stats := broker.Stats()
+			stats := store.Stats()
 			batch := max(1, int(stats.Published/max(1, stats.Commits)))
-			require.NoError(b, broker.Close(context.Background()))
+			require.NoError(b, store.Close(context.Background()))
 			alone := bboltAlone(b, b.N, batch, streams)
 			b.ReportMetric(float64(ours)/float64(alone), "x-bbolt")
 			b.ReportMetric(float64(batch), "batch")
@@ -84,18 +84,18 @@ func bboltAlone(b *testing.B, n, batch, streams int) time.Duration {
 
 // BenchmarkRead reads a page of a hundred.
 func BenchmarkRead(b *testing.B) {
-	broker, err := bolt.Open(filepath.Join(b.TempDir(), "streams.db"), &bolt.Options{LossWindow: -1})
+	store, err := bolt.Open(filepath.Join(b.TempDir(), "streams.db"), &bolt.Options{LossWindow: -1})
 	require.NoError(b, err)
 	for range 1000 {
 		p := text("room/a", "", strings.Repeat("x", 200))
 		p.Keep.Messages = 1000
-		_, err := broker.Publish(b.Context(), p)
+		_, err := store.Publish(b.Context(), p)
 		require.NoError(b, err)
 	}
 	for b.Loop() {
-		page, err := broker.Read(b.Context(), "room/a", realtime.Query{After: 500, Limit: 100, Bytes: 1 << 20})
+		page, err := store.Read(b.Context(), "room/a", broker.Query{After: 500, Limit: 100, Bytes: 1 << 20})
 		require.NoError(b, err)
 		require.Len(b, page.Publications, 100)
 	}
-	require.NoError(b, broker.Close(context.Background()))
+	require.NoError(b, store.Close(context.Background()))
 }

@@ -9,10 +9,10 @@ import (
 
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
-var _ realtime.Broker = (*Broker)(nil)
+var _ broker.Broker = (*Broker)(nil)
 
 // Broker keeps streams in a file. All its methods are safe for concurrent use.
 type Broker struct {
@@ -31,7 +31,7 @@ type Broker struct {
 	epochs  epochs
 	streams [kinds]atomic.Int64 // how many there are; changed by the writer
 
-	sink  atomic.Pointer[realtime.Sink]
+	sink  atomic.Pointer[broker.Sink]
 	carry sync.Mutex // held while what is not kept is delivered
 
 	labelling sync.Mutex // held while the file says that it is a copy
@@ -163,7 +163,7 @@ func (b *Broker) end() error {
 }
 
 // Open starts delivery to s. A Broker has one Sink.
-func (b *Broker) Open(_ context.Context, s realtime.Sink) error {
+func (b *Broker) Open(_ context.Context, s broker.Sink) error {
 	if !b.sink.CompareAndSwap(nil, &s) {
 		return errors.New("bolt: the broker serves another Manager")
 	}
@@ -175,7 +175,7 @@ func (b *Broker) Local() bool { return true }
 
 // Close ends delivery, commits what waits, and closes the file. If ctx ends first, it returns
 // that, and goes on in the background. It returns why if the last commit has failed and could not
-// be made good, and realtime.ErrClosed when it is called again.
+// be made good, and broker.ErrClosed when it is called again.
 func (b *Broker) Close(ctx context.Context) error {
 	first := false
 	b.once.Do(func() {
@@ -204,7 +204,7 @@ func (b *Broker) err(ctx context.Context) error {
 }
 
 // deliver gives a publication to the Sink.
-func (b *Broker) deliver(p realtime.Publication) {
+func (b *Broker) deliver(p broker.Publication) {
 	if s := b.sink.Load(); s != nil {
 		(*s).Deliver(p)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
@@ -66,10 +66,10 @@ func acknowledge(b *bolt.Broker, stream, id string) bool {
 }
 
 // numbered returns a publication that says in its content what id it has.
-func numbered(stream, id string) realtime.Publication {
-	return realtime.Publication{
-		Stream: stream, Target: realtime.ToRoom("lobby"), Keep: realtime.Retention{Messages: 1 << 30},
-		Message: realtime.Message{
+func numbered(stream, id string) broker.Publication {
+	return broker.Publication{
+		Stream: stream, Target: broker.Target{Rooms: []string{"lobby"}}, Keep: broker.Retention{Messages: 1 << 30},
+		Message: broker.Message{
 			Type: "chat", Sender: "alice", ID: id,
 			Binary: []byte(id + strings.Repeat("x", len(id)*7%300)),
 		},
@@ -128,7 +128,7 @@ func (l *ledger) require(t *testing.T, b *bolt.Broker) {
 	for stream, acked := range l.acked {
 		var before uint64
 		seen := map[string]uint64{}
-		for q := (realtime.Query{Limit: 1000, Bytes: 1 << 20}); ; q.After = before {
+		for q := (broker.Query{Limit: 1000, Bytes: 1 << 20}); ; q.After = before {
 			page, err := b.Read(t.Context(), stream, q)
 			require.NoError(t, err)
 			require.Equal(t, l.epochs[stream], page.Top.Epoch, "the epoch stays")

@@ -6,21 +6,21 @@ import (
 
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // Cursor returns how far a reader has come. It is the zero Position if there is no such stream. It
 // waits for the disk if the reader is new, and has a name.
-func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Position, error) {
+func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Position, error) {
 	if err := checkKey("reader", len(reader)); err != nil {
-		return realtime.Position{}, err
+		return broker.Position{}, err
 	}
 	if err := b.err(ctx); err != nil {
-		return realtime.Position{}, err
+		return broker.Position{}, err
 	}
 	h, err := b.acquire(stream)
 	if err != nil {
-		return realtime.Position{}, err
+		return broker.Position{}, err
 	}
 	defer b.cache.unpin(h)
 	r := reading{stream: stream, clock: &b.clock, now: b.clock.now()}
@@ -54,13 +54,13 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (realtime.Po
 		err = b.meet(ctx, h, reader, at)
 	}
 	if err != nil {
-		return realtime.Position{}, err
+		return broker.Position{}, err
 	}
 	return at, nil
 }
 
 // meet notes where a reader begins who is new: what is not kept for long enough, he has missed.
-func (b *Broker) meet(ctx context.Context, h *head, reader string, at realtime.Position) error {
+func (b *Broker) meet(ctx context.Context, h *head, reader string, at broker.Position) error {
 	b.cache.again(h)
 	return b.submit(ctx, &task{heads: []*head{h}, size: len(reader), do: func(bt *batch) error {
 		st := bt.state(h)
@@ -102,7 +102,7 @@ func (b *Broker) readCursor(stream string, key, value []byte) (offset uint64, ok
 
 // Ack moves a reader's cursor forward. What all have acknowledged stays until the stream's bounds
 // take it, so that those who come with a position of their own find it.
-func (b *Broker) Ack(ctx context.Context, stream, reader string, at realtime.Position) error {
+func (b *Broker) Ack(ctx context.Context, stream, reader string, at broker.Position) error {
 	if err := checkKey("reader", len(reader)); err != nil {
 		return err
 	}
@@ -118,10 +118,10 @@ func (b *Broker) Ack(ctx context.Context, stream, reader string, at realtime.Pos
 	}})
 }
 
-func (bt *batch) ack(h *head, reader string, at realtime.Position) error {
+func (bt *batch) ack(h *head, reader string, at broker.Position) error {
 	st := bt.state(h)
 	if at.Offset > st.top || at != st.position(bt.era, at.Offset) {
-		return fmt.Errorf("%w: %d of epoch %q", realtime.ErrPosition, at.Offset, at.Epoch)
+		return fmt.Errorf("%w: %d of epoch %q", broker.ErrPosition, at.Offset, at.Epoch)
 	}
 	if st.number == 0 { // there is nothing in it yet
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
@@ -113,7 +113,7 @@ func requireHonest(t *testing.T, b *bolt.Broker, want map[string][]string, damag
 			require.Equal(t, contentsOf[len(contentsOf)-len(got):], append([]string{}, got...), "the newest without a hole")
 			if page.Top.Epoch != "" {
 				require.Equal(t, page.Floor, uint64(len(contentsOf)-len(got)))
-				require.Equal(t, realtime.ReasonEpoch, page.Why)
+				require.Equal(t, broker.ReasonEpoch, page.Why)
 			}
 		}
 		cursor, err := b.Cursor(t.Context(), stream, "phone")
@@ -149,10 +149,10 @@ func TestMissingRecord(t *testing.T) {
 			}))
 			require.NoError(t, db.Close())
 			b := open(t, dir, &bolt.Options{Logger: silent()})
-			page, err := b.Read(t.Context(), "room/a", realtime.Query{Backwards: back})
+			page, err := b.Read(t.Context(), "room/a", broker.Query{Backwards: back})
 			require.NoError(t, err)
 			require.Equal(t, uint64(missing+1), page.Floor)
-			require.Equal(t, realtime.ReasonEpoch, page.Why)
+			require.Equal(t, broker.ReasonEpoch, page.Why)
 			got := contents(page)
 			if back {
 				slices.Reverse(got)
@@ -188,8 +188,8 @@ func TestBrokenFiles(t *testing.T) {
 		}
 		for range 3 {
 			_, _ = b.Publish(t.Context(), text("room/a", "", "x"))
-			_, _ = b.Read(t.Context(), "room/a", realtime.Query{})
-			_, _ = b.Read(t.Context(), "room/b", realtime.Query{Backwards: true})
+			_, _ = b.Read(t.Context(), "room/a", broker.Query{})
+			_, _ = b.Read(t.Context(), "room/b", broker.Query{Backwards: true})
 		}
 		_ = b.Close(t.Context())
 	}

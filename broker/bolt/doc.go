@@ -1,8 +1,8 @@
 // Package bolt keeps streams in one file, on bbolt: what was taken is there after the process
-// has ended, was killed, or lost its power. It is a [realtime.Broker] for one process.
+// has ended, was killed, or lost its power. It is a [broker.Broker] for one process.
 //
-//	broker, err := bolt.Open("streams.db", nil)
-//	rt := realtime.New(&realtime.Options{Broker: broker})
+//	store, err := bolt.Open("streams.db", nil)
+//	rt := realtime.New(&realtime.Options{Broker: store})
 //	defer rt.Close() // closes the broker too
 //
 // Publications of concurrent publishers share a transaction: one is committed and synced while the
@@ -30,7 +30,7 @@
 // answer: give messages ids and send them again.
 //
 // Every record has a checksum with its key in it. One that is damaged is never returned: it and
-// what is older in its stream count as lost, with [realtime.ReasonEpoch], and Options.OnDamage and
+// what is older in its stream count as lost, with [broker.ReasonEpoch], and Options.OnDamage and
 // [Stats].Damaged tell. Other streams do not suffer.
 //
 // bbolt's pages have none. Open checks how they hang together, which takes half a second for each

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // At Open.
@@ -26,7 +26,7 @@ var (
 	ErrChanged = errors.New("bolt: file was changed by somebody else")
 )
 
-var errClosed = fmt.Errorf("bolt: %w", realtime.ErrClosed)
+var errClosed = fmt.Errorf("bolt: %w", broker.ErrClosed)
 
 // Damage is a piece of the file that is wrong.
 type Damage struct {

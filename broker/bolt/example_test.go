@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
@@ -21,27 +21,27 @@ func Example() {
 	defer func() { _ = os.RemoveAll(dir) }()
 	ctx := context.Background()
 	for _, word := range []string{`"hello"`, `"again"`} {
-		broker, err := bolt.Open(filepath.Join(dir, "streams.db"), nil)
+		store, err := bolt.Open(filepath.Join(dir, "streams.db"), nil)
 		if err != nil {
 			log.Fatal(err)
 		}
-		_, err = broker.Publish(ctx, realtime.Publication{
-			Stream:  realtime.RoomStream("lobby"),
-			Target:  realtime.ToRoom("lobby"),
-			Message: realtime.Message{Content: []byte(word)},
-			Keep:    realtime.Retention{Messages: 100},
+		_, err = store.Publish(ctx, broker.Publication{
+			Stream:  broker.RoomStream("lobby"),
+			Target:  broker.Target{Rooms: []string{"lobby"}},
+			Message: broker.Message{Content: []byte(word)},
+			Keep:    broker.Retention{Messages: 100},
 		})
 		if err != nil {
 			log.Fatal(err)
 		}
-		page, err := broker.Read(ctx, realtime.RoomStream("lobby"), realtime.Query{})
+		page, err := store.Read(ctx, broker.RoomStream("lobby"), broker.Query{})
 		if err != nil {
 			log.Fatal(err)
 		}
 		for _, p := range page.Publications {
 			fmt.Println(p.Position.Offset, string(p.Message.Content))
 		}
-		if err := broker.Close(ctx); err != nil {
+		if err := store.Close(ctx); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -58,17 +58,17 @@ func ExampleBroker_Backup() {
 		log.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	broker, err := bolt.Open(filepath.Join(dir, "streams.db"), nil)
+	store, err := bolt.Open(filepath.Join(dir, "streams.db"), nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer func() { _ = broker.Close(context.Background()) }()
+	defer func() { _ = store.Close(context.Background()) }()
 
 	f, err := os.Create(filepath.Join(dir, "copy.db"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := broker.Backup(context.Background(), f); err != nil {
+	if err := store.Backup(context.Background(), f); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(f.Sync(), f.Close())

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 var errDisk = errors.New("disk")
@@ -69,7 +69,7 @@ func (f *flaky) fail(how int) {
 	f.next = how
 }
 
-func (f *flaky) Deliver(p realtime.Publication) {
+func (f *flaky) Deliver(p broker.Publication) {
 	f.got[p.Stream] = append(f.got[p.Stream], p.Position.Offset)
 }
 
@@ -81,10 +81,10 @@ func (f *flaky) Lost(stream string) {
 }
 
 // counting returns a publication whose id and content are a number.
-func counting(stream string, n, keep int) realtime.Publication {
-	return realtime.Publication{
-		Stream: stream, Target: realtime.ToRoom("lobby"), Keep: realtime.Retention{Messages: keep},
-		Message: realtime.Message{
+func counting(stream string, n, keep int) broker.Publication {
+	return broker.Publication{
+		Stream: stream, Target: broker.Target{Rooms: []string{"lobby"}}, Keep: broker.Retention{Messages: keep},
+		Message: broker.Message{
 			Type: "chat", Sender: "alice", ID: strconv.Itoa(n), Content: strconv.AppendInt(nil, int64(n), 10),
 		},
 	}
@@ -106,7 +106,7 @@ func (w *twin) take(n, keep int) {
 
 func (w *twin) require(t *testing.T, b *Broker, stream string) {
 	t.Helper()
-	page, err := b.Read(t.Context(), stream, realtime.Query{Limit: 1000})
+	page, err := b.Read(t.Context(), stream, broker.Query{Limit: 1000})
 	require.NoError(t, err)
 	if w.top == 0 {
 		require.Empty(t, page.Publications)
@@ -218,9 +218,9 @@ func TestRepeatAfterFailure(t *testing.T) {
 	f.fail(phantom)
 	_, err := f.Publish(t.Context(), counting("room/a", 1, 10))
 	require.ErrorIs(t, err, errDisk)
-	page, err := f.Read(t.Context(), "room/a", realtime.Query{})
+	page, err := f.Read(t.Context(), "room/a", broker.Query{})
 	require.NoError(t, err)
-	require.Equal(t, realtime.Page{}, page, "there is no such stream")
+	require.Equal(t, broker.Page{}, page, "there is no such stream")
 	f.fail(fine)
 	out, err := one(f.Publish(t.Context(), counting("room/a", 1, 10)))
 	require.NoError(t, err)
@@ -250,25 +250,25 @@ func TestFailureWithLossWindow(t *testing.T) {
 		require.NoError(t, err)
 		f.fail(how)
 		require.ErrorIs(t, sync(), errDisk)
-		_, err = f.Read(ctx, "room/a", realtime.Query{})
+		_, err = f.Read(ctx, "room/a", broker.Query{})
 		require.ErrorIs(t, err, errDisk, "nobody knows yet")
 		f.fail(fine)
 		require.Eventually(t, func() bool {
-			_, err := f.Read(ctx, "room/a", realtime.Query{})
+			_, err := f.Read(ctx, "room/a", broker.Query{})
 			return err == nil
 		}, 10*time.Second, 5*time.Millisecond)
 		require.NoError(t, sync())
-		page, err := f.Read(ctx, "room/a", realtime.Query{})
+		page, err := f.Read(ctx, "room/a", broker.Query{})
 		require.NoError(t, err)
 		require.NotEqual(t, first.Position.Epoch, page.Top.Epoch)
 		require.Len(t, page.Publications, how)
 		require.Equal(t, map[string]int{"room/a": 1}, f.lost)
 		out, err := one(f.Publish(ctx, counting("room/a", 3, 10)))
 		require.NoError(t, err)
-		require.Equal(t, page.Top, realtime.Position{Epoch: out.Position.Epoch, Offset: out.Prev})
+		require.Equal(t, page.Top, broker.Position{Epoch: out.Position.Epoch, Offset: out.Prev})
 		require.NoError(t, f.Close(ctx))
 		f = openFlaky(t, path, nil)
-		page, err = f.Read(ctx, "room/a", realtime.Query{})
+		page, err = f.Read(ctx, "room/a", broker.Query{})
 		require.NoError(t, err)
 		require.Equal(t, out.Position, page.Top)
 		requireWhole(t, f.Broker)
@@ -334,7 +334,7 @@ func TestCloseFails(t *testing.T) {
 	f.fail(nothing)
 	require.ErrorIs(t, f.Close(t.Context()), errDisk)
 	f = openFlaky(t, path, nil)
-	page, err := f.Read(t.Context(), "room/a", realtime.Query{})
+	page, err := f.Read(t.Context(), "room/a", broker.Query{})
 	require.NoError(t, err)
 	require.NotEqual(t, first.Position.Epoch, page.Top.Epoch)
 	require.EqualValues(t, 1, page.Top.Offset)
@@ -457,13 +457,13 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, b.Close(ctx), context.Canceled)
 	close(goOn)
 	require.NoError(t, <-published)
-	require.ErrorIs(t, b.Close(t.Context()), realtime.ErrClosed)
+	require.ErrorIs(t, b.Close(t.Context()), broker.ErrClosed)
 }
 
 // one returns what became of a publication that was alone.
-func one(out []realtime.Published, err error) (realtime.Published, error) {
+func one(out []broker.Published, err error) (broker.Published, error) {
 	if err != nil {
-		return realtime.Published{}, err
+		return broker.Published{}, err
 	}
 	return out[0], nil
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
@@ -35,7 +35,7 @@ func childRetry(path string) {
 	}
 	for i := range 12 {
 		for try := 0; try < 20 && !acknowledge(b, childStreams()[i%3], fmt.Sprint("id", i)); try++ {
-			page, err := b.Read(context.Background(), childStreams()[i%3], realtime.Query{Limit: 1000, Bytes: 1 << 20})
+			page, err := b.Read(context.Background(), childStreams()[i%3], broker.Query{Limit: 1000, Bytes: 1 << 20})
 			for _, p := range page.Publications { // nobody is shown what has failed
 				if p.Message.ID == fmt.Sprint("id", i) {
 					fmt.Println("panic: it is there", err)
@@ -105,7 +105,7 @@ func childFull(path string) {
 		}
 	}
 	fmt.Println("error full")
-	if errors.Is(big("x"), realtime.ErrClosed) {
+	if errors.Is(big("x"), broker.ErrClosed) {
 		os.Exit(1)
 	}
 	lift()
@@ -130,7 +130,7 @@ func TestDiskFull(t *testing.T) {
 	require.Len(t, l.acked["user/alice"], 4)
 	b := open(t, filepath.Dir(path), nil)
 	l.require(t, b)
-	page, err := b.Read(t.Context(), "room/big", realtime.Query{Limit: 1000, Bytes: 1 << 30})
+	page, err := b.Read(t.Context(), "room/big", broker.Query{Limit: 1000, Bytes: 1 << 30})
 	require.NoError(t, err)
 	require.NotEmpty(t, page.Publications)
 	require.Zero(t, page.Floor)

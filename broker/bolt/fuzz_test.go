@@ -7,14 +7,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // Whatever stands in the file: it is what was written, or it is refused.
 func FuzzRecord(f *testing.F) {
 	key := offsetKey(7, 9)
-	for _, p := range []realtime.Publication{
-		counting("room/a", 1, 10), {}, {Message: realtime.Message{Binary: []byte{}, TTL: time.Second}},
+	for _, p := range []broker.Publication{
+		counting("room/a", 1, 10), {}, {Message: broker.Message{Binary: []byte{}, TTL: time.Second}},
 	} {
 		value, err := newRecord(&p)
 		require.NoError(f, err)
@@ -34,7 +34,7 @@ func FuzzRecord(f *testing.F) {
 				_, ok := readRecord(key, stamp(key, again, p.At))
 				require.True(t, ok)
 			} else {
-				require.ErrorIs(t, err, realtime.ErrPublication)
+				require.ErrorIs(t, err, broker.ErrPublication)
 			}
 			_ = r.expired(time.Now())
 		}

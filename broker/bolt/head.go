@@ -6,7 +6,7 @@ import (
 
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // head is what is held in memory of a stream that is in use.
@@ -17,8 +17,8 @@ type head struct {
 	mu     sync.Mutex // held while the stream's publications are delivered
 	loaded bool
 	subs   int
-	there  bool              // it is in the file, as far as anybody was told
-	seen   realtime.Position // of what was delivered last
+	there  bool            // it is in the file, as far as anybody was told
+	seen   broker.Position // of what was delivered last
 
 	begun atomic.Bool // it is in the file, or may be
 
@@ -28,11 +28,11 @@ type head struct {
 
 // position returns where the stream is for those who look at it. It is the zero Position if the
 // stream is not there, and nobody is subscribed to it.
-func (h *head) position() (at realtime.Position, there bool) {
+func (h *head) position() (at broker.Position, there bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.there && h.subs == 0 {
-		return realtime.Position{}, false
+		return broker.Position{}, false
 	}
 	return h.seen, h.there
 }

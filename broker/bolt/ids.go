@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // How long an id is known: for so long, and while its publication is kept and no more than
@@ -21,7 +21,7 @@ const (
 )
 
 // known returns the offset of the publication that has had a message's id.
-func (bt *batch) known(st *state, m *realtime.Message) (offset uint64, ok bool) {
+func (bt *batch) known(st *state, m *broker.Message) (offset uint64, ok bool) {
 	if m.ID == "" || st.number == 0 {
 		return 0, false
 	}
@@ -37,7 +37,7 @@ func (bt *batch) known(st *state, m *realtime.Message) (offset uint64, ok bool) 
 }
 
 // remember notes the id of the newest publication.
-func (bt *batch) remember(st *state, m *realtime.Message) {
+func (bt *batch) remember(st *state, m *broker.Message) {
 	if m.ID == "" {
 		return
 	}

@@ -6,7 +6,7 @@ import (
 
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // The buckets. A stream's name is a key only in the bucket of streams, and whole; everywhere else
@@ -41,7 +41,7 @@ func nameKey(number uint64, name string) []byte {
 
 // idName is what a message's id is known by: no two of different senders have the same. That of an
 // anonymous client begins with a length that no sender has.
-func idName(m *realtime.Message) string {
+func idName(m *broker.Message) string {
 	var name []byte
 	if m.Guest != "" {
 		name = binary.AppendUvarint(binary.AppendUvarint(nil, maxKey+1), uint64(len(m.Guest)))
@@ -68,10 +68,10 @@ func offsetOf(key []byte, number uint64) (offset uint64, ok bool) {
 	return binary.BigEndian.Uint64(rest), true
 }
 
-// checkKey returns an error that matches realtime.ErrName for what cannot be a key.
+// checkKey returns an error that matches broker.ErrName for what cannot be a key.
 func checkKey(what string, bytes int) error {
 	if bytes > maxKey {
-		return fmt.Errorf("%w: %s of %d bytes", realtime.ErrName, what, bytes)
+		return fmt.Errorf("%w: %s of %d bytes", broker.ErrName, what, bytes)
 	}
 	return nil
 }

@@ -6,36 +6,36 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
 // text returns a publication to a room that keeps a hundred.
-func text(stream, id, content string) realtime.Publication {
-	p := realtime.Publication{
-		Stream: stream, Target: realtime.ToRoom("lobby"), Keep: realtime.Retention{Messages: 100},
-		Message: realtime.Message{Type: "chat", Sender: "alice", ID: id},
+func text(stream, id, content string) broker.Publication {
+	p := broker.Publication{
+		Stream: stream, Target: broker.Target{Rooms: []string{"lobby"}}, Keep: broker.Retention{Messages: 100},
+		Message: broker.Message{Type: "chat", Sender: "alice", ID: id},
 	}
 	p.Message.Content, _ = json.Marshal(content)
 	return p
 }
 
-func publish(t *testing.T, b *bolt.Broker, p realtime.Publication) realtime.Published {
+func publish(t *testing.T, b *bolt.Broker, p broker.Publication) broker.Published {
 	t.Helper()
 	out, err := one(b.Publish(t.Context(), p))
 	require.NoError(t, err)
 	return out
 }
 
-func read(t *testing.T, b *bolt.Broker, stream string) realtime.Page {
+func read(t *testing.T, b *bolt.Broker, stream string) broker.Page {
 	t.Helper()
-	page, err := b.Read(t.Context(), stream, realtime.Query{Limit: 1000, Bytes: 16 << 20})
+	page, err := b.Read(t.Context(), stream, broker.Query{Limit: 1000, Bytes: 16 << 20})
 	require.NoError(t, err)
 	return page
 }
 
 // contents are what a page says.
-func contents(page realtime.Page) []string {
+func contents(page broker.Page) []string {
 	var all []string
 	for _, p := range page.Publications {
 		var s string
@@ -46,9 +46,9 @@ func contents(page realtime.Page) []string {
 }
 
 // one returns what became of a publication that was alone.
-func one(out []realtime.Published, err error) (realtime.Published, error) {
+func one(out []broker.Published, err error) (broker.Published, error) {
 	if err != nil {
-		return realtime.Published{}, err
+		return broker.Published{}, err
 	}
 	return out[0], nil
 }

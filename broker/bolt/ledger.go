@@ -1,7 +1,7 @@
 package bolt
 
 import (
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/share"
 )
 
@@ -12,7 +12,7 @@ const maxLedger = 1 << 19
 // sender is what shares a stream with others.
 type sender struct{ user, guest string }
 
-func senderOf(m *realtime.Message) sender { return sender{m.Sender, m.Guest} }
+func senderOf(m *broker.Message) sender { return sender{m.Sender, m.Guest} }
 
 // ledger says which sender has how much of what waits in a stream. It is the writer's, and made
 // when a stream is half full.
@@ -23,7 +23,7 @@ type ledger struct {
 
 // hasShare reports whether p's sender may have one more in the stream. As long as the stream is not
 // half full, each may.
-func (bt *batch) hasShare(h *head, st *state, p *realtime.Publication) bool {
+func (bt *batch) hasShare(h *head, st *state, p *broker.Publication) bool {
 	by, size := senderOf(&p.Message), p.Size()
 	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}
 	kept := share.Usage{Messages: st.count, Bytes: st.bytes}
@@ -66,7 +66,7 @@ func (bt *batch) ledger(h *head, st *state) *ledger {
 }
 
 // enter notes what was put into a stream.
-func (bt *batch) enter(h *head, st *state, p *realtime.Publication, size int) {
+func (bt *batch) enter(h *head, st *state, p *broker.Publication, size int) {
 	if l := bt.b.ledgers[h]; l != nil {
 		l.Add(senderOf(&p.Message), size, share.Expiry(st.used, p.Message.TTL, p.Keep.Age))
 		bt.b.entries++

@@ -7,11 +7,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // shared returns a message to an inbox that keeps ten.
-func shared(sender string, n int) realtime.Publication {
+func shared(sender string, n int) broker.Publication {
 	p := counting("user/bob", n, 10)
 	p.Message.Sender, p.Shared = sender, true
 	return p
@@ -50,7 +50,7 @@ func TestLedgersAreBounded(t *testing.T) {
 	fill := func(user string) {
 		for n := range 12 {
 			p := shared("mallory", n)
-			p.Stream = realtime.InboxStream(user)
+			p.Stream = broker.InboxStream(user)
 			_, err := b.Publish(t.Context(), p)
 			require.NoError(t, err)
 		}
@@ -77,10 +77,10 @@ func TestLedgersAreBounded(t *testing.T) {
 // TestIDNames checks that ids of senders are where they always were, and those of anonymous
 // clients elsewhere.
 func TestIDNames(t *testing.T) {
-	require.Equal(t, "\x05alice1", idName(&realtime.Message{Sender: "alice", ID: "1"}))
-	require.Equal(t, "\x001", idName(&realtime.Message{ID: "1"}))
-	names := map[string]realtime.Message{}
-	for _, m := range []realtime.Message{
+	require.Equal(t, "\x05alice1", idName(&broker.Message{Sender: "alice", ID: "1"}))
+	require.Equal(t, "\x001", idName(&broker.Message{ID: "1"}))
+	names := map[string]broker.Message{}
+	for _, m := range []broker.Message{
 		{ID: "abc"}, {Sender: "a", ID: "bc"}, {Guest: "a", ID: "bc"}, {Guest: "ab", ID: "c"},
 		{Sender: "a", Guest: "b", ID: "c"}, {Sender: "b", Guest: "a", ID: "c"},
 		{ID: "\x01a\x00bc"}, {Sender: "\x01a", ID: "bc"},

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
@@ -48,7 +49,7 @@ func TestRecoveryAfterRestart(t *testing.T) {
 	restart(&bolt.Options{NewEpochs: true})
 	again = join(first.At)
 	require.False(t, again.Recovered, "something may be missing")
-	require.Equal(t, realtime.ReasonEpoch, again.Why)
+	require.Equal(t, broker.ReasonEpoch, again.Why)
 	require.NotEqual(t, first.At.Epoch, again.At.Epoch)
 	require.Zero(t, again.At.Offset)
 	require.EqualValues(t, 1, again.Top, "and what is kept comes")

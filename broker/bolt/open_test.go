@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
@@ -97,13 +97,13 @@ func TestFirstFormat(t *testing.T) {
 	for range 2 {
 		b := open(t, dir, nil)
 		page := read(t, b, "room/hall")
-		require.Equal(t, realtime.Position{Epoch: "29nm81l1hw773", Offset: 12}, page.Top)
+		require.Equal(t, broker.Position{Epoch: "29nm81l1hw773", Offset: 12}, page.Top)
 		require.EqualValues(t, 2, page.Floor)
-		require.Equal(t, realtime.ReasonOverflow, page.Why)
+		require.Equal(t, broker.ReasonOverflow, page.Why)
 		require.Len(t, page.Publications, 10)
 		for i, p := range page.Publications {
 			n := i + 3
-			require.Equal(t, realtime.Message{
+			require.Equal(t, broker.Message{
 				Type: "chat", Sender: "alice", ID: fmt.Sprint("id", n),
 				Time:    time.Unix(1_700_000_000+int64(n), 0).UTC(),
 				Content: fmt.Appendf(nil, "%q", fmt.Sprint("content ", n)),
@@ -113,16 +113,16 @@ func TestFirstFormat(t *testing.T) {
 		require.True(t, publish(t, b, text("room/hall", "id12", "again")).Duplicate)
 
 		page = read(t, b, "user/alice")
-		require.Equal(t, realtime.Position{Epoch: "3vyxl5nshly8h", Offset: 3}, page.Top)
+		require.Equal(t, broker.Position{Epoch: "3vyxl5nshly8h", Offset: 3}, page.Top)
 		require.Equal(t, []byte{0, 0xff, 3}, page.Publications[2].Message.Binary)
-		require.Equal(t, realtime.ToUser("alice").Except("c1"), page.Publications[0].Target)
+		require.Equal(t, broker.Target{Users: []string{"alice"}, ExceptConns: []string{"c1"}}, page.Publications[0].Target)
 		at, err := b.Cursor(t.Context(), "user/alice", "phone")
 		require.NoError(t, err)
 		require.EqualValues(t, 2, at.Offset)
 
 		at, err = b.Subscribe(t.Context(), "room/empty")
 		require.NoError(t, err)
-		require.Equal(t, realtime.Position{Epoch: "3p0qo4kmr8brz"}, at, "it was kept then")
+		require.Equal(t, broker.Position{Epoch: "3p0qo4kmr8brz"}, at, "it was kept then")
 		require.Zero(t, b.Stats().Damaged)
 		require.NoError(t, b.Close(t.Context()))
 	}
@@ -144,7 +144,7 @@ func TestNewEpochs(t *testing.T) {
 	require.NotEqual(t, was.Epoch, page.Top.Epoch)
 	require.Equal(t, was.Offset, page.Top.Offset)
 	require.Equal(t, []string{"x"}, contents(page), "what is kept stays")
-	require.ErrorIs(t, b.Ack(t.Context(), "room/a", "r", was), realtime.ErrPosition)
+	require.ErrorIs(t, b.Ack(t.Context(), "room/a", "r", was), broker.ErrPosition)
 	require.True(t, publish(t, b, text("room/a", "1", "x")).Duplicate)
 	require.NoError(t, b.Close(t.Context()))
 	b = open(t, dir, nil)
@@ -253,10 +253,10 @@ func TestFull(t *testing.T) {
 	for ; err == nil; n++ {
 		_, err = b.Publish(t.Context(), text("room/a", "", "something"))
 	}
-	require.ErrorIs(t, err, realtime.ErrFull)
+	require.ErrorIs(t, err, broker.ErrFull)
 	require.Greater(t, n, 30)
 	_, err = b.Publish(t.Context(), text("room/b", "", "x"))
-	require.ErrorIs(t, err, realtime.ErrFull)
+	require.ErrorIs(t, err, broker.ErrFull)
 	p := text("room/a", "", "within its own bounds")
 	p.Keep.Messages = 5
 	publish(t, b, p)
@@ -273,13 +273,13 @@ func TestFull(t *testing.T) {
 		publish(t, b, p)
 	}
 	_, err = b.Publish(t.Context(), text("room/toomuch", "", "x"))
-	require.ErrorIs(t, err, realtime.ErrFull)
+	require.ErrorIs(t, err, broker.ErrFull)
 	require.Empty(t, read(t, b, "room/toomuch").Top.Epoch)
 	for i := range 19 {
 		publish(t, b, text(fmt.Sprint("user/", i), "", "x"))
 	}
 	_, err = b.Publish(t.Context(), text("user/toomuch", "", "x"))
-	require.ErrorIs(t, err, realtime.ErrFull)
+	require.ErrorIs(t, err, broker.ErrFull)
 	require.NoError(t, b.Close(t.Context()))
 }
 
@@ -287,7 +287,7 @@ func TestFull(t *testing.T) {
 func TestAllPartsOrNone(t *testing.T) {
 	b := open(t, t.TempDir(), &bolt.Options{MaxBytes: 10_000, MaxStreams: 2})
 	send := func(content string, streams ...string) error {
-		var parts []realtime.Publication
+		var parts []broker.Publication
 		for _, stream := range streams {
 			parts = append(parts, text(stream, "", content))
 		}
@@ -295,9 +295,9 @@ func TestAllPartsOrNone(t *testing.T) {
 		return err
 	}
 	require.NoError(t, send("x", "room/a", "user/1"))
-	require.ErrorIs(t, send("x", "room/a", "user/1", "user/2", "user/3"), realtime.ErrFull, "streams")
+	require.ErrorIs(t, send("x", "room/a", "user/1", "user/2", "user/3"), broker.ErrFull, "streams")
 	large := strings.Repeat("x", 6000)
-	require.ErrorIs(t, send(large, "user/1", "room/a", "room/b"), realtime.ErrFull, "bytes")
+	require.ErrorIs(t, send(large, "user/1", "room/a", "room/b"), broker.ErrFull, "bytes")
 	for _, stream := range []string{"room/a", "user/1"} {
 		require.Len(t, read(t, b, stream).Publications, 1, stream)
 	}

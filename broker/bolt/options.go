@@ -17,12 +17,12 @@ type Options struct {
 	// Unless it is zero, a store that was not closed opens with new epochs.
 	LossWindow time.Duration
 	// MaxBytes is how much is kept in all rooms together, and again in all inboxes, as
-	// [realtime.Publication.Size] counts. Beyond it Publish returns realtime.ErrFull, but for a
+	// [broker.Publication.Size] counts. Beyond it Publish returns broker.ErrFull, but for a
 	// stream that is at its own bounds. The file takes up to about twice the sum, and never
 	// shrinks. Zero: 2 GiB. Negative: no bound.
 	MaxBytes int64
 	// MaxStreams is in how many rooms something was published, and again in how many inboxes.
-	// Beyond it Publish returns realtime.ErrFull for a new one, and those in which nothing is kept
+	// Beyond it Publish returns broker.ErrFull for a new one, and those in which nothing is kept
 	// end after two minutes, whatever ForgetAfter says. Zero: 1,000,000. Negative: no bound.
 	MaxStreams int
 	// ForgetAfter is when a stream ends in which nothing is kept any more, and which nobody is

@@ -6,16 +6,16 @@ import (
 	"slices"
 	"time"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // Publish keeps the parts of a message that have a stream, and delivers all. It returns when they
-// are on the disk, unless there is a LossWindow: all of them, or none. It returns realtime.ErrFull
-// if that would be more than the options allow, realtime.ErrName for names of more than 32,000
+// are on the disk, unless there is a LossWindow: all of them, or none. It returns broker.ErrFull
+// if that would be more than the options allow, broker.ErrName for names of more than 32,000
 // bytes, and errors of the file.
 func (b *Broker) Publish(
-	ctx context.Context, parts ...realtime.Publication,
-) ([]realtime.Published, error) {
+	ctx context.Context, parts ...broker.Publication,
+) ([]broker.Published, error) {
 	if err := b.err(ctx); err != nil {
 		return nil, err
 	}
@@ -38,12 +38,12 @@ func (b *Broker) Publish(
 		t.heads, t.size = append(t.heads, h), t.size+size
 	}
 	if len(t.heads) == 0 {
-		return make([]realtime.Published, len(parts)), b.pass(ctx, parts)
+		return make([]broker.Published, len(parts)), b.pass(ctx, parts)
 	}
 	if err := b.submit(ctx, t); err != nil {
 		return nil, err
 	}
-	out := make([]realtime.Published, len(parts))
+	out := make([]broker.Published, len(parts))
 	for i := range w.parts {
 		out[i] = w.parts[i].result
 	}
@@ -65,7 +65,7 @@ func (b *Broker) prepare(pt *part) (h *head, size int, err error) {
 }
 
 // pass delivers what is not kept.
-func (b *Broker) pass(ctx context.Context, parts []realtime.Publication) error {
+func (b *Broker) pass(ctx context.Context, parts []broker.Publication) error {
 	b.carry.Lock()
 	defer b.carry.Unlock()
 	if err := b.err(ctx); err != nil {
@@ -86,10 +86,10 @@ type publishing struct {
 
 // part is one of its publications.
 type part struct {
-	p      realtime.Publication
+	p      broker.Publication
 	head   *head  // nil: it is only delivered
 	value  []byte // its record
-	result realtime.Published
+	result broker.Published
 }
 
 // do runs in the writer. It looks at all parts before it writes any.
@@ -102,21 +102,21 @@ func (w *publishing) do(bt *batch) error {
 		}
 		st := bt.state(pt.head)
 		if offset, ok := bt.known(st, &pt.p.Message); ok {
-			pt.result = realtime.Published{Position: st.position(bt.era, offset), Duplicate: true}
+			pt.result = broker.Published{Position: st.position(bt.era, offset), Duplicate: true}
 			continue
 		}
 		if pt.p.Shared && !bt.hasShare(pt.head, st, &pt.p) {
-			pt.result = realtime.Published{Full: true}
+			pt.result = broker.Published{Full: true}
 			continue
 		}
 		size := pt.p.Size()
 		used[st.kind] += int64(size)
 		if bt.b.used[st.kind]+used[st.kind] > bt.b.opts.MaxBytes && !st.atBounds(size, pt.p.Keep) {
-			return realtime.ErrFull
+			return broker.ErrFull
 		}
 		if st.number == 0 {
 			if bt.crowded(st.kind, more[st.kind]) {
-				return realtime.ErrFull
+				return broker.ErrFull
 			}
 			more[st.kind]++
 		}
@@ -154,7 +154,7 @@ func (pt *part) put(bt *batch) error {
 	bt.enter(pt.head, st, &pt.p, size)
 	pt.p.At = bt.b.clock.outside(st.used)
 	pt.p.Position, pt.p.Prev = st.position(bt.era, st.top), st.top-1
-	pt.result = realtime.Published{Position: pt.p.Position, Prev: pt.p.Prev}
+	pt.result = broker.Published{Position: pt.p.Position, Prev: pt.p.Prev}
 	bt.trim(pt.head.name, st)
 	bt.mark(pt.head)
 	return nil

@@ -7,18 +7,18 @@ import (
 
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // Read returns a part of a stream. What is damaged there is forgotten, with all that is older, and
 // then it reads again.
-func (b *Broker) Read(ctx context.Context, stream string, q realtime.Query) (realtime.Page, error) {
+func (b *Broker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
 	if err := b.err(ctx); err != nil {
-		return realtime.Page{}, err
+		return broker.Page{}, err
 	}
 	h, err := b.acquire(stream)
 	if err != nil {
-		return realtime.Page{}, err
+		return broker.Page{}, err
 	}
 	defer b.cache.unpin(h)
 	for {
@@ -28,13 +28,13 @@ func (b *Broker) Read(ctx context.Context, stream string, q realtime.Query) (rea
 			return r.page, nil
 		}
 		if err := b.store.view(r.read); err != nil {
-			return realtime.Page{}, err
+			return broker.Page{}, err
 		}
 		if r.broken == 0 {
 			return r.page, nil
 		}
 		if err := b.raise(ctx, h, r.broken); err != nil {
-			return realtime.Page{}, err
+			return broker.Page{}, err
 		}
 	}
 }
@@ -56,10 +56,10 @@ func (b *Broker) raise(ctx context.Context, h *head, offset uint64) error {
 // reading is one look at a stream.
 type reading struct {
 	stream string
-	q      realtime.Query
+	q      broker.Query
 	clock  *clock
 	now    time.Time
-	page   realtime.Page
+	page   broker.Page
 	broken uint64 // offset of a publication that cannot be read
 
 	records *bbolt.Cursor
@@ -168,7 +168,7 @@ func (r *reading) take(offset uint64, key, value []byte) (more bool, err error) 
 		return false, err
 	}
 	p.Stream, p.At = r.stream, r.clock.outside(rec.at)
-	p.Position = realtime.Position{Epoch: r.page.Top.Epoch, Offset: offset}
+	p.Position = broker.Position{Epoch: r.page.Top.Epoch, Offset: offset}
 	p.Prev = offset - 1
 	r.bytes += rec.size
 	r.page.Publications = append(r.page.Publications, p)

@@ -4,16 +4,16 @@ import (
 	"encoding/binary"
 	"time"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // record is a publication as it is kept: a checksum, the times in Unix nanoseconds and nanoseconds,
-// the size, and what realtime.Publication.AppendBinary makes of the rest. What stands in front can
+// the size, and what broker.Publication.AppendBinary makes of the rest. What stands in front can
 // be read without decoding the rest.
 type record struct {
 	at   int64         // when it was taken
 	ttl  time.Duration // zero: it does not expire
-	size int           // as realtime.Publication.Size counts
+	size int           // as broker.Publication.Size counts
 	body []byte        // in the file
 }
 
@@ -21,13 +21,13 @@ type record struct {
 const recordHead = 8 + 8 + 8
 
 // newRecord returns the record of a publication without its checksum: the key is not known yet.
-func newRecord(p *realtime.Publication) ([]byte, error) {
+func newRecord(p *broker.Publication) ([]byte, error) {
 	value := make([]byte, sumBytes+recordHead, sumBytes+recordHead+p.Size())
 	binary.BigEndian.PutUint64(value[sumBytes+8:], uint64(p.Message.TTL))
 	binary.BigEndian.PutUint64(value[sumBytes+16:], uint64(p.Size()))
 	bare := *p
-	bare.Stream, bare.Keep, bare.Shared = "", realtime.Retention{}, false
-	bare.Position, bare.Prev, bare.At = realtime.Position{}, 0, time.Time{}
+	bare.Stream, bare.Keep, bare.Shared = "", broker.Retention{}, false
+	bare.Position, bare.Prev, bare.At = broker.Position{}, 0, time.Time{}
 	return bare.AppendBinary(value)
 }
 
@@ -58,8 +58,8 @@ func (r *record) expired(now time.Time) bool {
 
 // publication decodes the body. It is without what the stream says, its name, position and bounds,
 // and without the time.
-func (r *record) publication() (realtime.Publication, error) {
-	var p realtime.Publication
+func (r *record) publication() (broker.Publication, error) {
+	var p broker.Publication
 	err := p.UnmarshalBinary(r.body)
 	return p, err
 }

@@ -3,7 +3,7 @@ package bolt
 import (
 	"bytes"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // suspect notes the streams of a batch that is not, or not surely, in the file.
@@ -45,7 +45,7 @@ func (b *Broker) restore(bt *batch) *task {
 
 // forfeit takes the streams that have lost something back to what the file has, in new epochs.
 func (b *Broker) forfeit(bt *batch) *task {
-	told := map[*head]realtime.Position{}
+	told := map[*head]broker.Position{}
 	for h := range b.suspects {
 		name := []byte(h.name)
 		st, _ := readState(name, bt.streams.Get(name))
@@ -76,7 +76,7 @@ func (b *Broker) forfeit(bt *batch) *task {
 }
 
 // tellLoss tells the world where a stream is that has lost something.
-func (b *Broker) tellLoss(h *head, at realtime.Position) {
+func (b *Broker) tellLoss(h *head, at broker.Position) {
 	h.mu.Lock()
 	h.seen, h.there = at, true
 	listens := h.subs > 0

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // state is what the file says of a stream as a whole. The zero state is of one that is not there.
@@ -22,7 +22,7 @@ type state struct {
 	ids    int64  // how many ids are known
 	oldest int64  // when the first of those that are kept was taken, in Unix nanoseconds
 	used   int64  // when the newest was
-	keep   realtime.Retention
+	keep   broker.Retention
 
 	kind kind // not in the file: the name says it
 }
@@ -38,13 +38,13 @@ const (
 
 // kindOf returns the kind of a stream. What is no inbox counts as a room.
 func kindOf(stream string) kind {
-	if strings.HasPrefix(stream, realtime.InboxStream("")) {
+	if strings.HasPrefix(stream, broker.InboxStream("")) {
 		return inboxes
 	}
 	return rooms
 }
 
-// why is a realtime.Reason in the file.
+// why is a broker.Reason in the file.
 type why byte
 
 const (
@@ -53,14 +53,14 @@ const (
 	whyDamaged
 )
 
-func (w why) reason() realtime.Reason {
+func (w why) reason() broker.Reason {
 	switch w {
 	case whyExpired:
-		return realtime.ReasonExpired
+		return broker.ReasonExpired
 	case whyOverflow:
-		return realtime.ReasonOverflow
+		return broker.ReasonOverflow
 	case whyDamaged:
-		return realtime.ReasonEpoch // what was kept has been lost meanwhile
+		return broker.ReasonEpoch // what was kept has been lost meanwhile
 	default:
 		return ""
 	}
@@ -100,7 +100,7 @@ func readState(key, value []byte) (state, bool) {
 	return state{
 		number: n(0), epoch: n(1), top: n(2), floor: n(3), why: why(n(4)),
 		count: int64(n(5)), bytes: int64(n(6)), ids: int64(n(7)), oldest: int64(n(8)), used: int64(n(9)),
-		keep: realtime.Retention{Messages: int(n(10)), Age: time.Duration(n(11)), Bytes: int(n(12))},
+		keep: broker.Retention{Messages: int(n(10)), Age: time.Duration(n(11)), Bytes: int(n(12))},
 		kind: kindOf(string(key)),
 	}, true
 }
@@ -110,11 +110,11 @@ func draw() uint64 { return rand.Uint64() | 1 }
 
 // position returns a position in the stream, the zero Position if it has no epoch. era is drawn
 // anew to give all streams new epochs.
-func (s *state) position(era, offset uint64) realtime.Position {
+func (s *state) position(era, offset uint64) broker.Position {
 	if s.epoch == 0 {
-		return realtime.Position{}
+		return broker.Position{}
 	}
-	return realtime.Position{Epoch: strconv.FormatUint(s.epoch^era, 36), Offset: offset}
+	return broker.Position{Epoch: strconv.FormatUint(s.epoch^era, 36), Offset: offset}
 }
 
 // beyond says which of the stream's bounds its oldest publication is beyond, if one.
@@ -131,7 +131,7 @@ func (s *state) beyond(now time.Time) (why, bool) {
 }
 
 // atBounds reports whether one more publication of this size makes another go, with these bounds.
-func (s *state) atBounds(size int, keep realtime.Retention) bool {
+func (s *state) atBounds(size int, keep broker.Retention) bool {
 	return s.count > 0 && (s.count+1 > int64(keep.Messages) ||
 		keep.Bytes > 0 && s.bytes+int64(size) > int64(keep.Bytes))
 }

@@ -3,18 +3,18 @@ package bolt
 import (
 	"context"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // Subscribe has what comes in a stream delivered. It never waits for the disk: a stream that is not
 // there is not kept before the first publication.
-func (b *Broker) Subscribe(ctx context.Context, stream string) (realtime.Position, error) {
+func (b *Broker) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
 	if err := b.err(ctx); err != nil {
-		return realtime.Position{}, err
+		return broker.Position{}, err
 	}
 	h, err := b.acquire(stream) // the pin is the subscription's
 	if err != nil {
-		return realtime.Position{}, err
+		return broker.Position{}, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

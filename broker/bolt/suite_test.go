@@ -7,9 +7,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/bolt"
-	"github.com/realtime-go/realtime/brokertest"
+	"github.com/realtime-go/realtime/broker/brokertest"
 )
 
 // open opens the store in a directory.
@@ -25,9 +25,9 @@ func TestBroker(t *testing.T) {
 		"synced": nil, "window": {LossWindow: 20 * time.Millisecond}, "late": {LossWindow: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			brokertest.Run(t, func(t *testing.T) realtime.Broker { return open(t, t.TempDir(), o) })
+			brokertest.Run(t, func(t *testing.T) broker.Broker { return open(t, t.TempDir(), o) })
 			t.Run("durable", func(t *testing.T) {
-				brokertest.RunDurable(t, func(t *testing.T, dir string) realtime.Broker { return open(t, dir, o) })
+				brokertest.RunDurable(t, func(t *testing.T, dir string) broker.Broker { return open(t, dir, o) })
 			})
 		})
 	}

@@ -7,7 +7,7 @@ import (
 
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // The sweeper looks at so many streams every so often.
@@ -28,7 +28,7 @@ func (b *Broker) sweep() {
 			return
 		}
 		var err error
-		if next, err = b.sweepFrom(next); err != nil && !errors.Is(err, realtime.ErrClosed) {
+		if next, err = b.sweepFrom(next); err != nil && !errors.Is(err, broker.ErrClosed) {
 			b.complain("bolt: sweep", err)
 		}
 	}

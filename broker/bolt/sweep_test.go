@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // sweepAll sweeps all streams once.
@@ -62,9 +62,9 @@ func TestSweep(t *testing.T) {
 	require.NotZero(t, stateOf(t, b, "room/kept").number)
 	require.NotZero(t, stateOf(t, b, "room/used").number)
 	requireWhole(t, b)
-	page, err := b.Read(ctx, "room/old", realtime.Query{})
+	page, err := b.Read(ctx, "room/old", broker.Query{})
 	require.NoError(t, err)
-	require.Equal(t, realtime.Page{}, page)
+	require.Equal(t, broker.Page{}, page)
 	again, err := one(b.Publish(ctx, p))
 	require.NoError(t, err)
 	require.NotEqual(t, was.Position.Epoch, again.Position.Epoch, "another life")
@@ -79,9 +79,9 @@ func TestAgeIsExact(t *testing.T) {
 	p.Keep.Age = 1
 	out, err := one(b.Publish(t.Context(), p))
 	require.NoError(t, err)
-	page, err := b.Read(t.Context(), "room/a", realtime.Query{})
+	page, err := b.Read(t.Context(), "room/a", broker.Query{})
 	require.NoError(t, err)
-	require.Equal(t, realtime.Page{Top: out.Position, Floor: 1, Why: realtime.ReasonExpired}, page)
+	require.Equal(t, broker.Page{Top: out.Position, Floor: 1, Why: broker.ReasonExpired}, page)
 	require.NoError(t, b.Close(t.Context()))
 }
 
@@ -150,7 +150,7 @@ func TestCacheIsBounded(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
 	require.NoError(t, err)
 	for i := range 2 * cacheHeads {
-		_, err := b.Read(t.Context(), fmt.Sprint("room/", i), realtime.Query{})
+		_, err := b.Read(t.Context(), fmt.Sprint("room/", i), broker.Query{})
 		require.NoError(t, err)
 	}
 	require.LessOrEqual(t, len(b.cache.heads), cacheHeads+1)
@@ -171,7 +171,7 @@ func TestCrowded(t *testing.T) {
 	_, err = b.Publish(ctx, counting("room/kept", 1, 1))
 	require.NoError(t, err)
 	_, err = b.Publish(ctx, counting("room/new", 1, 1))
-	require.ErrorIs(t, err, realtime.ErrFull)
+	require.ErrorIs(t, err, broker.ErrFull)
 	require.EqualValues(t, idAge, b.forgetAfter(rooms))
 	require.EqualValues(t, b.opts.ForgetAfter, b.forgetAfter(inboxes))
 	require.NoError(t, b.forgetStream("room/old"))
@@ -192,7 +192,7 @@ func TestCrowded(t *testing.T) {
 func TestClockSteps(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "streams.db")
 	const year = 365 * 24 * time.Hour
-	var last realtime.Published
+	var last broker.Published
 	for i, c := range []struct {
 		step  time.Duration
 		known bool // those that came before: else they are too old
@@ -224,7 +224,7 @@ func TestClockSteps(t *testing.T) {
 		rest := b.Stats().Commits
 		sweepAll(t, b)
 		require.Equal(t, rest, b.Stats().Commits)
-		page, err := b.Read(ctx, "room/a", realtime.Query{Limit: 100})
+		page, err := b.Read(ctx, "room/a", broker.Query{Limit: 100})
 		require.NoError(t, err)
 		want := i + 1
 		if i >= 5 {
@@ -245,7 +245,7 @@ func TestClockIsEven(t *testing.T) {
 	require.NoError(t, err)
 	_, err = b.Publish(t.Context(), counting("room/a", 1, 100))
 	require.NoError(t, err)
-	page, err := b.Read(t.Context(), "room/a", realtime.Query{})
+	page, err := b.Read(t.Context(), "room/a", broker.Query{})
 	require.NoError(t, err)
 	age := time.Since(page.Publications[0].At)
 	require.True(t, age >= 0 && age < time.Minute, "%v", age)

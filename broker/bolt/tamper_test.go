@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 	bbolt "go.etcd.io/bbolt"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // tampered returns a store in which three publications are in room/a, and something was changed since.
-func tampered(t *testing.T, change func(tx *bbolt.Tx, st *state)) (b *Broker, was realtime.Position) {
+func tampered(t *testing.T, change func(tx *bbolt.Tx, st *state)) (b *Broker, was broker.Position) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "streams.db")
 	b, err := Open(path, nil)
@@ -58,7 +58,7 @@ func TestSequenceIsDamaged(t *testing.T) {
 	})
 	_, err := b.Publish(t.Context(), counting("room/b", 7, 10))
 	require.NoError(t, err)
-	page, err := b.Read(t.Context(), "room/a", realtime.Query{})
+	page, err := b.Read(t.Context(), "room/a", broker.Query{})
 	require.NoError(t, err)
 	require.Len(t, page.Publications, 3)
 	require.Equal(t, was, page.Top)
@@ -79,7 +79,7 @@ func TestOffsetIsDamaged(t *testing.T) {
 		require.Equal(t, was.Offset+1, out.Position.Offset)
 		was = out.Position
 	}
-	page, err := b.Read(t.Context(), "room/a", realtime.Query{})
+	page, err := b.Read(t.Context(), "room/a", broker.Query{})
 	require.NoError(t, err)
 	require.Len(t, page.Publications, 1)
 	require.EqualValues(t, 1, stateOf(t, b, "room/a").count)

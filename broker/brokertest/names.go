@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func nameRules() []rule {
@@ -28,7 +28,7 @@ func hostile() []string {
 func names(s *stage) {
 	var streams []string
 	for _, name := range hostile() {
-		streams = append(streams, realtime.RoomStream(name), realtime.InboxStream(name))
+		streams = append(streams, broker.RoomStream(name), broker.InboxStream(name))
 	}
 	for i, stream := range streams {
 		s.subscribe(stream)
@@ -36,7 +36,7 @@ func names(s *stage) {
 	}
 	epochs := map[string]string{}
 	for i, stream := range streams {
-		page := s.read(stream, realtime.Query{})
+		page := s.read(stream, broker.Query{})
 		require.Equal(s.t, []int{i}, numbers(s.t, page.Publications), "%q", stream)
 		require.Equal(s.t, stream, page.Publications[0].Stream)
 		require.Empty(s.t, epochs[page.Top.Epoch], "%q", stream)
@@ -57,7 +57,7 @@ func readers(s *stage) {
 		require.Equal(s.t, at[0].Offset, s.cursor("user/a", reader).Offset, "%q", reader)
 	}
 	require.Zero(s.t, s.cursor("user/ab", "a").Offset)
-	floor := s.read("user/a", realtime.Query{}).Floor
+	floor := s.read("user/a", broker.Query{}).Floor
 	require.Equal(s.t, floor, s.cursor("user/a", "nobody yet").Offset)
 	require.Zero(s.t, s.cursor("user/a", "").Offset, "he has no name")
 }

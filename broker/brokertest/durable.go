@@ -5,13 +5,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // reopened is a stage whose broker can be closed and opened again.
 type reopened struct {
 	*stage
-	open func() realtime.Broker
+	open func() broker.Broker
 }
 
 // again closes the broker and opens it.
@@ -44,12 +44,12 @@ func durableRules() []struct {
 func streamsAgain(s *reopened) {
 	a := s.fill("room/a", 20)
 	p := binary([]byte{0, 0xff})
-	p.Target = realtime.ToRoom("lobby").Except("c1")
+	p.Target = broker.Target{Rooms: []string{"lobby"}, ExceptConns: []string{"c1"}}
 	s.publish(p)
-	before := s.read("room/a", realtime.Query{})
+	before := s.read("room/a", broker.Query{})
 	for range 3 {
 		s.again()
-		after := s.read("room/a", realtime.Query{})
+		after := s.read("room/a", broker.Query{})
 		require.Equal(s.t, before.Top, after.Top)
 		require.Equal(s.t, a[0].Epoch, after.Top.Epoch, "the epoch stays")
 		require.Len(s.t, after.Publications, len(before.Publications))
@@ -66,12 +66,12 @@ func streamsAgain(s *reopened) {
 func beginningAgain(s *reopened) {
 	at, other := s.subscribe("room/a"), s.subscribe("user/b")
 	s.again()
-	require.Equal(s.t, realtime.Page{}, s.read("room/a", realtime.Query{}))
-	require.Equal(s.t, realtime.Position{}, s.cursor("user/b", ""))
+	require.Equal(s.t, broker.Page{}, s.read("room/a", broker.Query{}))
+	require.Equal(s.t, broker.Position{}, s.cursor("user/b", ""))
 	require.Equal(s.t, at, s.subscribe("room/a"))
 	require.Equal(s.t, at.Epoch, s.publish(note("room/a", 1)).Position.Epoch)
 	s.again()
-	require.Equal(s.t, at.Epoch, s.read("room/a", realtime.Query{}).Top.Epoch)
+	require.Equal(s.t, at.Epoch, s.read("room/a", broker.Query{}).Top.Epoch)
 	require.Equal(s.t, []int{1}, numbers(s.t, s.all("room/a")))
 	require.Equal(s.t, other.Epoch, s.publish(note("user/b", 2)).Position.Epoch)
 	require.Equal(s.t, []int{2}, s.unread("user/b", ""))
@@ -115,9 +115,9 @@ func forgottenAgain(s *reopened) {
 		p.Keep.Messages = 2
 		s.publish(p)
 	}
-	before := s.read("room/a", realtime.Query{})
+	before := s.read("room/a", broker.Query{})
 	s.again()
-	after := s.read("room/a", realtime.Query{})
+	after := s.read("room/a", broker.Query{})
 	require.Equal(s.t, []int{3, 4}, numbers(s.t, after.Publications))
 	require.Equal(s.t, before.Floor, after.Floor)
 	require.Equal(s.t, before.Why, after.Why)
@@ -129,9 +129,9 @@ func ageAgain(s *reopened) {
 	at := s.publish(p).Position
 	s.again()
 	s.eventually("it is forgotten", func() bool { return len(s.all("room/a")) == 0 })
-	page := s.read("room/a", realtime.Query{})
+	page := s.read("room/a", broker.Query{})
 	require.Equal(s.t, at, page.Top)
-	require.Equal(s.t, realtime.ReasonExpired, page.Why)
+	require.Equal(s.t, broker.ReasonExpired, page.Why)
 }
 
 func subscriptionsEnd(s *reopened) {

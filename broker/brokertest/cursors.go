@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func cursorRules() []rule {
@@ -23,14 +23,14 @@ func cursorRules() []rule {
 	}
 }
 
-func (s *stage) cursor(stream, reader string) realtime.Position {
+func (s *stage) cursor(stream, reader string) broker.Position {
 	s.t.Helper()
 	at, err := s.b.Cursor(s.t.Context(), stream, reader)
 	require.NoError(s.t, err)
 	return at
 }
 
-func (s *stage) ack(stream, reader string, at realtime.Position) {
+func (s *stage) ack(stream, reader string, at broker.Position) {
 	s.t.Helper()
 	require.NoError(s.t, s.b.Ack(s.t.Context(), stream, reader, at))
 }
@@ -38,20 +38,20 @@ func (s *stage) ack(stream, reader string, at realtime.Position) {
 // unread returns what a reader has not acknowledged.
 func (s *stage) unread(stream, reader string) []int {
 	s.t.Helper()
-	page := s.read(stream, realtime.Query{After: s.cursor(stream, reader).Offset})
+	page := s.read(stream, broker.Query{After: s.cursor(stream, reader).Offset})
 	return numbers(s.t, page.Publications)
 }
 
 func newReader(s *stage) {
 	at := s.fill("user/a", 3)
-	require.Equal(s.t, realtime.Position{Epoch: at[0].Epoch}, s.cursor("user/a", "r"))
+	require.Equal(s.t, broker.Position{Epoch: at[0].Epoch}, s.cursor("user/a", "r"))
 	require.Equal(s.t, []int{1, 2, 3}, s.unread("user/a", "r"))
 	for n := range 3 {
 		p := note("user/b", n+1)
 		p.Keep.Messages = 2
 		s.publish(p)
 	}
-	floor := s.read("user/b", realtime.Query{}).Floor
+	floor := s.read("user/b", broker.Query{}).Floor
 	require.Equal(s.t, floor, s.cursor("user/b", "r").Offset)
 	require.Equal(s.t, []int{2, 3}, s.unread("user/b", "r"))
 }
@@ -64,7 +64,7 @@ func knownReader(s *stage) {
 		p.Keep.Messages = 2
 		s.publish(p)
 	}
-	require.Equal(s.t, realtime.Position{Epoch: at[0].Epoch}, s.cursor("user/a", "r"),
+	require.Equal(s.t, broker.Position{Epoch: at[0].Epoch}, s.cursor("user/a", "r"),
 		"it has missed what is not kept any more")
 	require.Equal(s.t, []int{4, 5}, s.unread("user/a", "r"))
 }
@@ -77,7 +77,7 @@ func firstReader(s *stage) {
 	}
 	require.Zero(s.t, s.cursor("user/a", "").Offset)
 	require.Equal(s.t, []int{2, 3}, s.unread("user/a", ""))
-	at := s.read("user/a", realtime.Query{}).Publications[0].Position
+	at := s.read("user/a", broker.Query{}).Publications[0].Position
 	s.ack("user/a", "", at)
 	require.Equal(s.t, at, s.cursor("user/a", ""))
 }
@@ -113,17 +113,17 @@ func cursorForward(s *stage) {
 func cursorEpoch(s *stage) {
 	at := s.fill("user/a", 2)
 	for _, epoch := range []string{"x" + at[0].Epoch, ""} {
-		other := realtime.Position{Epoch: epoch, Offset: at[0].Offset}
-		require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", other), realtime.ErrPosition)
+		other := broker.Position{Epoch: epoch, Offset: at[0].Offset}
+		require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", other), broker.ErrPosition)
 	}
-	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/none", "r", at[0]), realtime.ErrPosition)
+	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/none", "r", at[0]), broker.ErrPosition)
 	require.Zero(s.t, s.cursor("user/a", "r").Offset)
 }
 
 func cursorAhead(s *stage) {
 	at := s.fill("user/a", 2)[1]
 	at.Offset++
-	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", at), realtime.ErrPosition)
+	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", at), broker.ErrPosition)
 	at.Offset--
 	s.ack("user/a", "r", at)
 }

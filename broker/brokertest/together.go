@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func togetherRules() []rule {
@@ -19,7 +19,7 @@ func togetherRules() []rule {
 }
 
 // parts returns a note for each of some streams. One without a name is only delivered.
-func parts(n int, streams ...string) (all []realtime.Publication) {
+func parts(n int, streams ...string) (all []broker.Publication) {
 	for _, stream := range streams {
 		all = append(all, note(stream, n))
 	}
@@ -27,7 +27,7 @@ func parts(n int, streams ...string) (all []realtime.Publication) {
 }
 
 // streamsOf returns in which streams publications are.
-func streamsOf(all []realtime.Publication) (names []string) {
+func streamsOf(all []broker.Publication) (names []string) {
 	for _, p := range all {
 		names = append(names, p.Stream)
 	}
@@ -49,7 +49,7 @@ func partsInOrder(s *stage) {
 		if stream == "" {
 			continue
 		}
-		page := s.read(stream, realtime.Query{Backwards: true})
+		page := s.read(stream, broker.Query{Backwards: true})
 		require.Equal(s.t, page.Top, out[i].Position, stream)
 		require.Equal(s.t, 2, number(s.t, page.Publications[0]), stream)
 		require.Equal(s.t, out[i].Prev, page.Publications[0].Prev, stream)
@@ -121,7 +121,7 @@ func partsApart(s *stage) {
 	_, err := s.b.Publish(s.t.Context(), parts(1, "room/a", "room/b", "room/a")...)
 	require.Error(s.t, err)
 	for _, stream := range []string{"room/a", "room/b"} {
-		require.Zero(s.t, s.read(stream, realtime.Query{}).Top.Offset, stream)
+		require.Zero(s.t, s.read(stream, broker.Query{}).Top.Offset, stream)
 		require.NotZero(s.t, s.publish(note(stream, 1)).Position, fmt.Sprint(stream, " is not held"))
 	}
 }

@@ -1,11 +1,11 @@
-package realtime
+package memory
 
 import (
 	"sort"
 	"sync"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/dedup"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/share"
 )
 
@@ -31,15 +31,15 @@ type memoryStream struct {
 	epoch string
 
 	mu          sync.Mutex
-	kept        []Publication // in the order of their offsets, without gaps
-	store       []Publication // the memory of kept
-	bytes       int           // of kept
-	top, floor  uint64        // no top: nothing was ever published, and it counts nowhere
-	why         Reason        // for floor
-	keep        Retention
+	kept        []broker.Publication // in the order of their offsets, without gaps
+	store       []broker.Publication // the memory of kept
+	bytes       int                  // of kept
+	top, floor  uint64               // no top: nothing was ever published, and it counts nowhere
+	why         broker.Reason        // for floor
+	keep        broker.Retention
 	subscribers int
-	ledger      *share.Ledger[dedup.Sender] // nil: it is not half full, or its senders share nothing
-	used        time.Time                   // when something was last published, or somebody last subscribed
+	ledger      *share.Ledger[broker.Sender] // nil: it is not half full, or its senders share nothing
+	used        time.Time                    // when something was last published, or somebody last subscribed
 	dead        bool
 
 	ids     map[senderID]uint64 // offsets
@@ -50,7 +50,7 @@ type memoryStream struct {
 
 // senderID is an id of a message.
 type senderID struct {
-	by dedup.Sender
+	by broker.Sender
 	id string
 }
 
@@ -65,19 +65,19 @@ func newMemoryStream(name, epoch string, k *memoryKind) *memoryStream {
 
 // take gives p its place and keeps it, unless it is a duplicate. s.mu is held, as for all of the
 // methods.
-func (s *memoryStream) take(p *Publication, now time.Time) Published {
-	key := senderID{p.Message.scope(), p.Message.ID}
+func (s *memoryStream) take(p *broker.Publication, now time.Time) broker.Published {
+	key := senderID{p.Message.From(), p.Message.ID}
 	if first, ok := s.ids[key]; ok && key.id != "" {
-		return Published{Position: Position{s.epoch, first}, Duplicate: true}
+		return broker.Published{Position: broker.Position{Epoch: s.epoch, Offset: first}, Duplicate: true}
 	}
 	if s.keep = p.Keep; p.Shared {
 		if s.expire(now); !s.hasShare(p, now) {
-			return Published{Full: true}
+			return broker.Published{Full: true}
 		}
 	}
 	p.Prev, p.At = s.top, now
 	s.top++
-	p.Position = Position{s.epoch, s.top}
+	p.Position = broker.Position{Epoch: s.epoch, Offset: s.top}
 	s.used = now
 	s.push(p)
 	s.bound()
@@ -85,12 +85,12 @@ func (s *memoryStream) take(p *Publication, now time.Time) Published {
 	if key.id != "" {
 		s.remember(key, now)
 	}
-	return Published{Position: p.Position, Prev: p.Prev}
+	return broker.Published{Position: p.Position, Prev: p.Prev}
 }
 
 // hasShare reports whether the sender of p may have one more. As long as the stream is not half
 // full, it may, and nothing is counted.
-func (s *memoryStream) hasShare(p *Publication, now time.Time) bool {
+func (s *memoryStream) hasShare(p *broker.Publication, now time.Time) bool {
 	size := p.Size()
 	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}
 	kept := share.Usage{Messages: int64(len(s.kept)), Bytes: int64(s.bytes)}
@@ -99,19 +99,19 @@ func (s *memoryStream) hasShare(p *Publication, now time.Time) bool {
 		return true
 	}
 	if s.ledger == nil {
-		s.ledger = share.NewLedger[dedup.Sender](s.kept[0].Position.Offset)
+		s.ledger = share.NewLedger[broker.Sender](s.kept[0].Position.Offset)
 		for i := range s.kept {
 			s.enter(&s.kept[i])
 		}
 	}
 	s.ledger.Pass(s.floor, now)
-	return s.ledger.Leaves(p.Message.scope(), size, bounds)
+	return s.ledger.Leaves(p.Message.From(), size, bounds)
 }
 
 // enter notes in the ledger what is kept.
-func (s *memoryStream) enter(p *Publication) {
+func (s *memoryStream) enter(p *broker.Publication) {
 	until := share.Expiry(p.At.UnixNano(), p.Message.TTL, s.keep.Age)
-	s.ledger.Add(p.Message.scope(), p.Size(), until)
+	s.ledger.Add(p.Message.From(), p.Size(), until)
 }
 
 // weight is what it takes, in bytes.
@@ -137,7 +137,7 @@ func (s *memoryStream) weighed(change func()) {
 	s.kind.bytes.Add(int64(s.weight() - before))
 }
 
-func (s *memoryStream) push(p *Publication) {
+func (s *memoryStream) push(p *broker.Publication) {
 	stored := *p
 	stored.Origin, stored.Shared = nil, false
 	if len(s.kept) == cap(s.kept) {
@@ -155,7 +155,7 @@ func (s *memoryStream) push(p *Publication) {
 func (s *memoryStream) shift() {
 	n, free := len(s.kept), cap(s.store)-cap(s.kept)
 	if n == 0 || free < n {
-		s.store = make([]Publication, 0, max(1, 2*n))
+		s.store = make([]broker.Publication, 0, max(1, 2*n))
 		s.kept = append(s.store, s.kept...)
 		return
 	}
@@ -173,7 +173,7 @@ func (s *memoryStream) bound() {
 		bytes -= s.kept[n].Size()
 		n++
 	}
-	s.drop(n, ReasonOverflow)
+	s.drop(n, broker.ReasonOverflow)
 }
 
 // expire forgets what is too old.
@@ -182,11 +182,11 @@ func (s *memoryStream) expire(now time.Time) {
 	for n < len(s.kept) && s.keep.Age > 0 && now.Sub(s.kept[n].At) >= s.keep.Age {
 		n++
 	}
-	s.drop(n, ReasonExpired)
+	s.drop(n, broker.ReasonExpired)
 }
 
 // drop forgets the first n.
-func (s *memoryStream) drop(n int, why Reason) {
+func (s *memoryStream) drop(n int, why broker.Reason) {
 	if n == 0 {
 		return
 	}
@@ -225,8 +225,8 @@ func (s *memoryStream) mayForget(now time.Time) bool {
 }
 
 // read returns what q asks for.
-func (s *memoryStream) read(q Query, now time.Time) Page {
-	page := Page{Top: Position{s.epoch, s.top}, Floor: s.floor}
+func (s *memoryStream) read(q broker.Query, now time.Time) broker.Page {
+	page := broker.Page{Top: broker.Position{Epoch: s.epoch, Offset: s.top}, Floor: s.floor}
 	if s.floor > 0 {
 		page.Why = s.why
 	}
@@ -293,9 +293,9 @@ func (s *memoryStream) know(reader string, at uint64) {
 }
 
 // ack moves a cursor, and forgets what nobody has to read any more.
-func (s *memoryStream) ack(reader string, at Position) error {
+func (s *memoryStream) ack(reader string, at broker.Position) error {
 	if at.Epoch != s.epoch || at.Offset > s.top {
-		return ErrPosition
+		return broker.ErrPosition
 	}
 	if at.Offset <= s.readers[reader] {
 		return nil
@@ -305,7 +305,7 @@ func (s *memoryStream) ack(reader string, at Position) error {
 	for _, other := range s.readers {
 		all = min(all, other)
 	}
-	s.drop(s.find(all+1), ReasonTaken)
+	s.drop(s.find(all+1), broker.ReasonTaken)
 	return nil
 }
 

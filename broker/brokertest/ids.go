@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func idRules() []rule {
@@ -24,7 +24,7 @@ func idRules() []rule {
 }
 
 // identified returns a note with an id.
-func identified(stream, sender, id string) realtime.Publication {
+func identified(stream, sender, id string) broker.Publication {
 	p := note(stream, 1)
 	p.Message.Sender, p.Message.ID = sender, id
 	return p
@@ -111,7 +111,7 @@ func repeatsAtOnce(s *stage) {
 	s.subscribe("room/a")
 	for round := range 10 {
 		id := strconv.Itoa(round)
-		outs := make([]realtime.Published, 16)
+		outs := make([]broker.Published, 16)
 		var all sync.WaitGroup
 		for i := range outs {
 			p := identified("room/a", "alice", id)
@@ -133,7 +133,7 @@ func repeatsAtOnce(s *stage) {
 
 // idInFlood has another sender use so many ids that a bound of ten thousand would be passed.
 func idInFlood(s *stage) {
-	brief := func(sender, id string) realtime.Publication {
+	brief := func(sender, id string) broker.Publication {
 		p := identified("room/a", sender, id)
 		p.Keep.Messages = 1
 		return p

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func endRules() []rule {
@@ -30,12 +30,12 @@ func secondSink(s *stage) {
 
 // calls are all methods that a context ends.
 func (s *stage) calls(ctx context.Context, stream string) map[string]error {
-	at := realtime.Position{}
+	at := broker.Position{}
 	errs := map[string]error{}
 	_, errs["Publish"] = s.b.Publish(ctx, note(stream, 1))
 	_, errs["Publish without a stream"] = s.b.Publish(ctx, note("", 1))
 	_, errs["Subscribe"] = s.b.Subscribe(ctx, stream)
-	_, errs["Read"] = s.b.Read(ctx, stream, realtime.Query{})
+	_, errs["Read"] = s.b.Read(ctx, stream, broker.Query{})
 	_, errs["Cursor"] = s.b.Cursor(ctx, stream, "r")
 	errs["Ack"] = s.b.Ack(ctx, stream, "r", at)
 	return errs
@@ -48,18 +48,18 @@ func closed(s *stage) {
 	errs := s.calls(s.t.Context(), "room/a")
 	errs["Unsubscribe"] = s.b.Unsubscribe(s.t.Context(), "room/a")
 	for name, err := range errs {
-		require.ErrorIs(s.t, err, realtime.ErrClosed, name)
+		require.ErrorIs(s.t, err, broker.ErrClosed, name)
 	}
 	require.Len(s.t, s.delivered("room/a"), 3)
 	if err := s.close(); err != nil {
-		require.ErrorIs(s.t, err, realtime.ErrClosed)
+		require.ErrorIs(s.t, err, broker.ErrClosed)
 	}
 }
 
 func closeWaits(s *stage) {
 	under, goOn := make(chan struct{}), make(chan struct{})
 	var delivered atomic.Bool
-	s.on = func(realtime.Publication) {
+	s.on = func(broker.Publication) {
 		close(under)
 		<-goOn
 		delivered.Store(true)
@@ -99,7 +99,7 @@ func closeRace(s *stage) {
 			for {
 				_, err := s.b.Publish(context.Background(), note("room/a", n))
 				if err != nil {
-					if !errors.Is(err, realtime.ErrClosed) {
+					if !errors.Is(err, broker.ErrClosed) {
 						s.t.Errorf("publish: %v", err)
 					}
 					done <- n

@@ -1,4 +1,4 @@
-package realtime
+package broker
 
 // Target says who is to get a message. It is plain data: make one with [ToAll],
 // [ToRoom], [ToUser] or [ToConn], join them with [Target.Union] and leave receivers

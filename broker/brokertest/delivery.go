@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func deliveryRules() []rule {
@@ -80,7 +80,7 @@ func subscribePosition(s *stage) {
 
 func subscribeBegins(s *stage) {
 	at := s.subscribe("room/a")
-	require.Equal(s.t, realtime.Page{Top: at}, s.read("room/a", realtime.Query{}))
+	require.Equal(s.t, broker.Page{Top: at}, s.read("room/a", broker.Query{}))
 	require.Equal(s.t, at.Epoch, s.publish(note("room/a", 1)).Position.Epoch)
 }
 
@@ -90,16 +90,16 @@ func onlySubscribedTo(s *stage) {
 	require.Zero(s.t, at.Offset)
 	require.Equal(s.t, at, s.subscribe("room/a"))
 	s.unsubscribe("room/a")
-	require.Equal(s.t, at, s.read("room/a", realtime.Query{}).Top)
+	require.Equal(s.t, at, s.read("room/a", broker.Query{}).Top)
 	s.unsubscribe("room/a")
-	require.Equal(s.t, realtime.Page{}, s.read("room/a", realtime.Query{}))
+	require.Equal(s.t, broker.Page{}, s.read("room/a", broker.Query{}))
 	require.Equal(s.t, at, s.subscribe("room/a"))
 	s.unsubscribe("room/a")
 	out := s.publish(note("room/a", 1))
 	require.Equal(s.t, at.Epoch, out.Position.Epoch)
 	require.Equal(s.t, at.Offset, out.Prev)
 	s.unsubscribe("room/a")
-	require.Equal(s.t, out.Position, s.read("room/a", realtime.Query{}).Top)
+	require.Equal(s.t, out.Position, s.read("room/a", broker.Query{}).Top)
 }
 
 // Somebody asks for many names. A broker of a few streams would have to forget some, or refuse.
@@ -113,11 +113,11 @@ func onlyNames(s *stage) {
 			require.Equal(s.t, at, s.cursor(stream, ""))
 			s.ack(stream, "r", at)
 			s.unsubscribe(stream)
-			require.Equal(s.t, realtime.Page{}, s.read(stream, realtime.Query{}))
-			require.Equal(s.t, realtime.Position{}, s.cursor(stream, "r"))
+			require.Equal(s.t, broker.Page{}, s.read(stream, broker.Query{}))
+			require.Equal(s.t, broker.Position{}, s.cursor(stream, "r"))
 		}
 	}
-	require.Equal(s.t, rooms[2], s.read("room/a", realtime.Query{}).Top)
+	require.Equal(s.t, rooms[2], s.read("room/a", broker.Query{}).Top)
 	require.Len(s.t, s.all("room/a"), 3)
 	require.Equal(s.t, inbox[0], s.cursor("user/a", "r"))
 	s.publish(note("room/new", 1))
@@ -134,10 +134,10 @@ func onlySubscribed(s *stage) {
 
 // A receiver may look at the stream as soon as it has got something.
 func readInDeliver(s *stage) {
-	read := make(chan realtime.Page, 20)
-	s.on = func(realtime.Publication) {
+	read := make(chan broker.Page, 20)
+	s.on = func(broker.Publication) {
 		go func() {
-			page, _ := s.b.Read(s.t.Context(), "room/a", realtime.Query{Backwards: true, Limit: 1})
+			page, _ := s.b.Read(s.t.Context(), "room/a", broker.Query{Backwards: true, Limit: 1})
 			read <- page
 		}()
 	}

@@ -1,10 +1,13 @@
-package realtime
+// Package memory keeps streams in the memory of one process: it is the broker of a Manager that has
+// no other.
+package memory
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/defaults"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"slices"
@@ -14,7 +17,7 @@ import (
 
 // MemoryOptions configures [NewMemory]. Zero values are the defaults, negative ones without bound.
 // Rooms and inboxes have a bound each: what is sent to the ones takes no place from the others.
-type MemoryOptions struct {
+type Options struct {
 	// Bytes bounds what rooms keep together, as [Publication.Size] counts, with the names, some
 	// hundred bytes for each room and each cursor, and 192 for each id: 128 MiB. Beyond it rooms
 	// lose what they keep: first those that nobody is in, and of these first the one to which
@@ -42,13 +45,13 @@ const (
 //
 // A stream to which nothing was published takes memory only while somebody is subscribed to it:
 // about 350 bytes and its name.
-type Memory struct {
+type Broker struct {
 	rooms, inboxes *memoryKind
 	streams        *shardmap.Map[*memoryStream]
 	lives          lives
 
 	mu     sync.RWMutex // of the next two; held for reading while something is delivered
-	sink   Sink
+	sink   broker.Sink
 	closed bool
 
 	sweeping sync.Mutex
@@ -57,15 +60,15 @@ type Memory struct {
 
 // NewMemory returns a broker that keeps streams in memory, nil for the default options. One
 // Manager can use it.
-func NewMemory(o *MemoryOptions) *Memory {
+func New(o *Options) *Broker {
 	if o == nil {
-		o = &MemoryOptions{}
+		o = &Options{}
 	}
 	bytes, inboxBytes, inboxes := o.Bytes, cmp.Or(o.InboxBytes, o.Bytes), o.Inboxes
 	defaults.Set(&bytes, 128<<20)
 	defaults.Set(&inboxBytes, 128<<20)
 	defaults.Set(&inboxes, 100_000)
-	return &Memory{
+	return &Broker{
 		rooms:   &memoryKind{maxBytes: int64(bytes)},
 		inboxes: &memoryKind{maxBytes: int64(inboxBytes), maxStreams: int64(inboxes)},
 		streams: shardmap.New[*memoryStream](), lives: newLives(),
@@ -73,10 +76,10 @@ func NewMemory(o *MemoryOptions) *Memory {
 }
 
 // Local reports true, see [Broker].
-func (b *Memory) Local() bool { return true }
+func (b *Broker) Local() bool { return true }
 
 // Open starts delivery.
-func (b *Memory) Open(_ context.Context, s Sink) error {
+func (b *Broker) Open(_ context.Context, s broker.Sink) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.sink != nil {
@@ -87,7 +90,7 @@ func (b *Memory) Open(_ context.Context, s Sink) error {
 }
 
 // Close forgets everything.
-func (b *Memory) Close(context.Context) error {
+func (b *Broker) Close(context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
@@ -100,20 +103,20 @@ func (b *Memory) Close(context.Context) error {
 }
 
 // use keeps the broker open until done is called.
-func (b *Memory) use(ctx context.Context) (done func(), err error) {
+func (b *Broker) use(ctx context.Context) (done func(), err error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	b.mu.RLock()
 	if b.closed {
 		b.mu.RUnlock()
-		return nil, ErrClosed
+		return nil, broker.ErrClosed
 	}
 	return b.mu.RUnlock, nil
 }
 
 // enter locks a stream, which begins if it is not there. b.mu is held for reading.
-func (b *Memory) enter(name string) *memoryStream {
+func (b *Broker) enter(name string) *memoryStream {
 	for {
 		s := b.streams.GetOrPut(name, func() *memoryStream {
 			return newMemoryStream(name, b.lives.epoch(name), b.kind(name))
@@ -128,15 +131,15 @@ func (b *Memory) enter(name string) *memoryStream {
 }
 
 // kind returns the bounds of a stream.
-func (b *Memory) kind(stream string) *memoryKind {
-	if _, inbox := streamUser(stream); inbox {
+func (b *Broker) kind(stream string) *memoryKind {
+	if _, inbox := broker.StreamUser(stream); inbox {
 		return b.inboxes
 	}
 	return b.rooms
 }
 
 // began makes sure that somebody looks after what is kept.
-func (b *Memory) began() {
+func (b *Broker) began() {
 	b.sweeping.Lock()
 	defer b.sweeping.Unlock()
 	if b.sweeper == nil {
@@ -145,7 +148,7 @@ func (b *Memory) began() {
 }
 
 // find locks a stream, or returns nil if it is not there.
-func (b *Memory) find(name string) *memoryStream {
+func (b *Broker) find(name string) *memoryStream {
 	s, ok := b.streams.Get(name)
 	if !ok {
 		return nil
@@ -160,7 +163,7 @@ func (b *Memory) find(name string) *memoryStream {
 
 // Publish keeps the parts and delivers them while it holds the locks of their streams, which is
 // what the order is.
-func (b *Memory) Publish(ctx context.Context, parts ...Publication) ([]Published, error) {
+func (b *Broker) Publish(ctx context.Context, parts ...broker.Publication) ([]broker.Published, error) {
 	done, err := b.use(ctx)
 	if err != nil {
 		return nil, err
@@ -177,7 +180,7 @@ func (b *Memory) Publish(ctx context.Context, parts ...Publication) ([]Published
 		return nil, err
 	}
 	defer leaveAll(streams)
-	out := make([]Published, len(parts))
+	out := make([]broker.Published, len(parts))
 	now := time.Now()
 	for i, s := range streams {
 		if s == nil {
@@ -198,7 +201,7 @@ func (b *Memory) Publish(ctx context.Context, parts ...Publication) ([]Published
 
 // enterAll locks the streams of some publications in the order of their names, and appends them in
 // the order of the publications, nil for one that has none.
-func (b *Memory) enterAll(streams []*memoryStream, parts []Publication) ([]*memoryStream, error) {
+func (b *Broker) enterAll(streams []*memoryStream, parts []broker.Publication) ([]*memoryStream, error) {
 	if len(parts) == 1 {
 		if parts[0].Stream == "" {
 			return append(streams, nil), nil
@@ -233,20 +236,20 @@ func leaveAll(streams []*memoryStream) {
 }
 
 // Subscribe has the stream delivered.
-func (b *Memory) Subscribe(ctx context.Context, stream string) (Position, error) {
+func (b *Broker) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
 	done, err := b.use(ctx)
 	if err != nil {
-		return Position{}, err
+		return broker.Position{}, err
 	}
 	defer done()
 	s := b.enter(stream)
 	defer s.mu.Unlock()
 	s.subscribers++
-	return Position{s.epoch, s.top}, nil
+	return broker.Position{Epoch: s.epoch, Offset: s.top}, nil
 }
 
 // Unsubscribe undoes one Subscribe.
-func (b *Memory) Unsubscribe(ctx context.Context, stream string) error {
+func (b *Broker) Unsubscribe(ctx context.Context, stream string) error {
 	done, err := b.use(ctx)
 	if err != nil {
 		return err
@@ -263,15 +266,15 @@ func (b *Memory) Unsubscribe(ctx context.Context, stream string) error {
 }
 
 // Read returns a part of a stream.
-func (b *Memory) Read(ctx context.Context, stream string, q Query) (Page, error) {
+func (b *Broker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
 	done, err := b.use(ctx)
 	if err != nil {
-		return Page{}, err
+		return broker.Page{}, err
 	}
 	defer done()
 	s := b.find(stream)
 	if s == nil {
-		return Page{}, nil
+		return broker.Page{}, nil
 	}
 	defer s.mu.Unlock()
 	s.weighed(func() { s.expire(time.Now()) })
@@ -279,24 +282,24 @@ func (b *Memory) Read(ctx context.Context, stream string, q Query) (Page, error)
 }
 
 // Cursor returns how far a reader has come.
-func (b *Memory) Cursor(ctx context.Context, stream, reader string) (Position, error) {
+func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Position, error) {
 	done, err := b.use(ctx)
 	if err != nil {
-		return Position{}, err
+		return broker.Position{}, err
 	}
 	defer done()
 	s := b.find(stream)
 	if s == nil {
-		return Position{}, nil
+		return broker.Position{}, nil
 	}
 	defer s.mu.Unlock()
-	at := Position{Epoch: s.epoch}
+	at := broker.Position{Epoch: s.epoch}
 	s.weighed(func() { at.Offset = s.cursor(reader) })
 	return at, nil
 }
 
 // Ack moves a reader's cursor.
-func (b *Memory) Ack(ctx context.Context, stream, reader string, at Position) error {
+func (b *Broker) Ack(ctx context.Context, stream, reader string, at broker.Position) error {
 	done, err := b.use(ctx)
 	if err != nil {
 		return err
@@ -304,7 +307,7 @@ func (b *Memory) Ack(ctx context.Context, stream, reader string, at Position) er
 	defer done()
 	s := b.find(stream)
 	if s == nil {
-		return ErrPosition
+		return broker.ErrPosition
 	}
 	defer s.mu.Unlock()
 	s.weighed(func() { err = s.ack(reader, at) })
@@ -312,7 +315,7 @@ func (b *Memory) Ack(ctx context.Context, stream, reader string, at Position) er
 }
 
 // makeRoom sees to it that those of the parts may be kept that are of this kind.
-func (b *Memory) makeRoom(k *memoryKind, parts []Publication) error {
+func (b *Broker) makeRoom(k *memoryKind, parts []broker.Publication) error {
 	n := 0
 	for i := range parts {
 		if parts[i].Stream != "" && b.kind(parts[i].Stream) == k {
@@ -324,17 +327,17 @@ func (b *Memory) makeRoom(k *memoryKind, parts []Publication) error {
 		return nil
 	case k.full() && k == b.inboxes:
 		if b.forgetUnused(k, n); k.full() {
-			return ErrFull
+			return broker.ErrFull
 		}
 	case k.full():
 		if b.evict(); k.full() && (k.overfull() || b.unknown(k, parts) > 0) {
-			return ErrFull
+			return broker.ErrFull
 		}
 	}
 	if k.crowded(n) {
 		if n = b.unknown(k, parts); n > 0 && k.crowded(n) {
 			if b.forgetUnused(k, n); k.crowded(n) {
-				return ErrFull
+				return broker.ErrFull
 			}
 		}
 	}
@@ -342,7 +345,7 @@ func (b *Memory) makeRoom(k *memoryKind, parts []Publication) error {
 }
 
 // unknown returns how many of the parts are of this kind and in streams that keep nothing yet.
-func (b *Memory) unknown(k *memoryKind, parts []Publication) (n int) {
+func (b *Broker) unknown(k *memoryKind, parts []broker.Publication) (n int) {
 	for i := range parts {
 		name := parts[i].Stream
 		if name == "" || b.kind(name) != k {
@@ -362,7 +365,7 @@ func (b *Memory) unknown(k *memoryKind, parts []Publication) (n int) {
 }
 
 // forgetUnused forgets inboxes in which nothing waits, because there is no room for so many more.
-func (b *Memory) forgetUnused(k *memoryKind, n int) {
+func (b *Broker) forgetUnused(k *memoryKind, n int) {
 	k.evicting.Lock()
 	defer k.evicting.Unlock()
 	now := time.Now()
@@ -379,7 +382,7 @@ func (b *Memory) forgetUnused(k *memoryKind, n int) {
 
 // evict takes what they keep from the rooms that need it least, and forgets those that nobody is
 // in.
-func (b *Memory) evict() {
+func (b *Broker) evict() {
 	k := b.rooms
 	k.evicting.Lock()
 	defer k.evicting.Unlock()
@@ -392,7 +395,7 @@ func (b *Memory) evict() {
 			return
 		}
 		s.mu.Lock()
-		s.weighed(func() { s.drop(len(s.kept), ReasonOverflow) })
+		s.weighed(func() { s.drop(len(s.kept), broker.ReasonOverflow) })
 		if now.Sub(s.used) >= idTime {
 			b.end(s)
 		}
@@ -403,7 +406,7 @@ func (b *Memory) evict() {
 
 // leastUsed returns the streams of a kind: those that nobody is subscribed to come first, and of
 // these the one to which nothing was published for the longest time.
-func (b *Memory) leastUsed(k *memoryKind) []*memoryStream {
+func (b *Broker) leastUsed(k *memoryKind) []*memoryStream {
 	type stream struct {
 		*memoryStream
 		live int
@@ -428,7 +431,7 @@ func (b *Memory) leastUsed(k *memoryKind) []*memoryStream {
 }
 
 // sweep forgets what is too old, and streams that nobody has used for long.
-func (b *Memory) sweep() {
+func (b *Broker) sweep() {
 	done, err := b.use(context.Background())
 	if err != nil {
 		return
@@ -447,7 +450,7 @@ func (b *Memory) sweep() {
 }
 
 // forget drops streams that nobody needs and that may go.
-func (b *Memory) forget(may func(*memoryStream) bool) {
+func (b *Broker) forget(may func(*memoryStream) bool) {
 	for _, s := range b.streams.Values() {
 		s.mu.Lock()
 		if may(s) {
@@ -458,7 +461,7 @@ func (b *Memory) forget(may func(*memoryStream) bool) {
 }
 
 // end drops a stream that keeps nothing, if nobody is subscribed to it. It is locked.
-func (b *Memory) end(s *memoryStream) {
+func (b *Broker) end(s *memoryStream) {
 	if s.subscribers > 0 || len(s.kept) > 0 || s.dead {
 		return
 	}

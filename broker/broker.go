@@ -1,4 +1,10 @@
-package realtime
+// Package broker is the contract between a Manager and the store or network that keeps its streams
+// and carries its messages between processes.
+//
+// Applications and clients do not import it: they choose a broker in realtime.Options. It is for
+// authors of brokers, who test them with package brokertest. [github.com/realtime-go/realtime/broker/memory]
+// keeps streams in the memory of one process.
+package broker
 
 import "context"
 
@@ -84,7 +90,7 @@ type Broker interface {
 	Close(ctx context.Context) error
 }
 
-type localBroker interface{ Local() bool }
+type Local interface{ Local() bool }
 
 // Sink is where a Broker delivers: a Manager.
 type Sink interface {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // patience is how long a test waits for what must come.
@@ -20,14 +20,14 @@ const patience = 20 * time.Second
 // stage is a broker with a Sink that remembers what it was given.
 type stage struct {
 	t *testing.T
-	b realtime.Broker
+	b broker.Broker
 
 	mu  sync.Mutex
-	got []realtime.Publication
-	on  func(p realtime.Publication) // called by Deliver too. Nil: nothing.
+	got []broker.Publication
+	on  func(p broker.Publication) // called by Deliver too. Nil: nothing.
 }
 
-func newStage(t *testing.T, b realtime.Broker) *stage {
+func newStage(t *testing.T, b broker.Broker) *stage {
 	s := &stage{t: t, b: b}
 	require.NoError(t, b.Open(t.Context(), s))
 	t.Cleanup(func() { _ = s.close() })
@@ -41,7 +41,7 @@ func (s *stage) close() error {
 }
 
 // Deliver is called by the broker.
-func (s *stage) Deliver(p realtime.Publication) {
+func (s *stage) Deliver(p broker.Publication) {
 	s.mu.Lock()
 	s.got = append(s.got, p)
 	on := s.on
@@ -55,10 +55,10 @@ func (s *stage) Deliver(p realtime.Publication) {
 func (s *stage) Lost(stream string) { s.t.Errorf("brokertest: Lost(%q)", stream) }
 
 // delivered returns what the Sink was given of a stream.
-func (s *stage) delivered(stream string) []realtime.Publication {
+func (s *stage) delivered(stream string) []broker.Publication {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []realtime.Publication
+	var all []broker.Publication
 	for _, p := range s.got {
 		if p.Stream == stream {
 			all = append(all, p)
@@ -68,26 +68,26 @@ func (s *stage) delivered(stream string) []realtime.Publication {
 }
 
 // plenty returns bounds that no test reaches by accident.
-func plenty() realtime.Retention { return realtime.Retention{Messages: 100_000} }
+func plenty() broker.Retention { return broker.Retention{Messages: 100_000} }
 
 // note returns a publication whose content is a number.
-func note(stream string, n int) realtime.Publication {
-	return realtime.Publication{
-		Stream: stream, Target: realtime.ToRoom("lobby"), Keep: plenty(),
-		Message: realtime.Message{
+func note(stream string, n int) broker.Publication {
+	return broker.Publication{
+		Stream: stream, Target: broker.Target{Rooms: []string{"lobby"}}, Keep: plenty(),
+		Message: broker.Message{
 			Type: "chat", Sender: "alice", Content: json.RawMessage(strconv.Itoa(n)),
 		},
 	}
 }
 
 // number returns the content of a note.
-func number(t *testing.T, p realtime.Publication) int {
+func number(t *testing.T, p broker.Publication) int {
 	n, err := strconv.Atoi(string(p.Message.Content))
 	require.NoError(t, err)
 	return n
 }
 
-func numbers(t *testing.T, all []realtime.Publication) []int {
+func numbers(t *testing.T, all []broker.Publication) []int {
 	ns := make([]int, len(all))
 	for i := range all {
 		ns[i] = number(t, all[i])
@@ -95,7 +95,7 @@ func numbers(t *testing.T, all []realtime.Publication) []int {
 	return ns
 }
 
-func offsets(all []realtime.Publication) []uint64 {
+func offsets(all []broker.Publication) []uint64 {
 	at := make([]uint64, len(all))
 	for i := range all {
 		at[i] = all[i].Position.Offset
@@ -104,18 +104,18 @@ func offsets(all []realtime.Publication) []uint64 {
 }
 
 // one returns what became of a publication that was alone.
-func one(out []realtime.Published, err error) (realtime.Published, error) {
+func one(out []broker.Published, err error) (broker.Published, error) {
 	if err == nil && len(out) != 1 {
 		err = fmt.Errorf("brokertest: Publish of one returns %d results", len(out))
 	}
 	if err != nil {
-		return realtime.Published{}, err
+		return broker.Published{}, err
 	}
 	return out[0], nil
 }
 
 // publish publishes what must be taken.
-func (s *stage) publish(p realtime.Publication) realtime.Published {
+func (s *stage) publish(p broker.Publication) broker.Published {
 	s.t.Helper()
 	out, err := one(s.b.Publish(s.t.Context(), p))
 	require.NoError(s.t, err)
@@ -123,16 +123,16 @@ func (s *stage) publish(p realtime.Publication) realtime.Published {
 }
 
 // fill publishes the notes 1 to n, at once if that is much, and returns the positions.
-func (s *stage) fill(stream string, n int) []realtime.Position {
+func (s *stage) fill(stream string, n int) []broker.Position {
 	s.t.Helper()
-	at := make([]realtime.Position, n)
+	at := make([]broker.Position, n)
 	for i := range at {
 		at[i] = s.publish(note(stream, i+1)).Position
 	}
 	return at
 }
 
-func (s *stage) subscribe(stream string) realtime.Position {
+func (s *stage) subscribe(stream string) broker.Position {
 	s.t.Helper()
 	at, err := s.b.Subscribe(s.t.Context(), stream)
 	require.NoError(s.t, err)
@@ -144,7 +144,7 @@ func (s *stage) unsubscribe(stream string) {
 	require.NoError(s.t, s.b.Unsubscribe(s.t.Context(), stream))
 }
 
-func (s *stage) read(stream string, q realtime.Query) realtime.Page {
+func (s *stage) read(stream string, q broker.Query) broker.Page {
 	s.t.Helper()
 	page, err := s.b.Read(s.t.Context(), stream, q)
 	require.NoError(s.t, err)
@@ -152,12 +152,12 @@ func (s *stage) read(stream string, q realtime.Query) realtime.Page {
 }
 
 // all reads a stream to its end, page by page.
-func (s *stage) all(stream string) []realtime.Publication {
+func (s *stage) all(stream string) []broker.Publication {
 	s.t.Helper()
-	var all []realtime.Publication
+	var all []broker.Publication
 	var after uint64
 	for {
-		page := s.read(stream, realtime.Query{After: after, Limit: 1000, Bytes: 1 << 20})
+		page := s.read(stream, broker.Query{After: after, Limit: 1000, Bytes: 1 << 20})
 		all = append(all, page.Publications...)
 		if !page.More {
 			return all

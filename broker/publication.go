@@ -1,4 +1,4 @@
-package realtime
+package broker
 
 import (
 	"bytes"
@@ -34,10 +34,10 @@ const (
 )
 
 // streamRoom returns the room that a stream is of, or reports false.
-func streamRoom(stream string) (string, bool) { return strings.CutPrefix(stream, roomPrefix) }
+func StreamRoom(stream string) (string, bool) { return strings.CutPrefix(stream, roomPrefix) }
 
 // streamUser returns the user whose inbox a stream is, or reports false.
-func streamUser(stream string) (string, bool) { return strings.CutPrefix(stream, inboxPrefix) }
+func StreamUser(stream string) (string, bool) { return strings.CutPrefix(stream, inboxPrefix) }
 
 // Publication is one message on its way to its receivers, or one that is kept. It is plain data,
 // so that a [Broker] can keep it and carry it to other processes. What it refers to must not be
@@ -83,7 +83,7 @@ func (p *Publication) Size() int {
 }
 
 // follows reports whether p is the next one behind at.
-func (p *Publication) follows(at Position) bool {
+func (p *Publication) Follows(at Position) bool {
 	return p.Prev == at.Offset && p.Position.Epoch == at.Epoch
 }
 
@@ -161,7 +161,7 @@ type Query struct {
 // The defaults of Query.
 const (
 	defaultLimit     = 100
-	defaultPageBytes = 64 << 10
+	DefaultPageBytes = 64 << 10
 )
 
 // Resolved returns q with its defaults filled in. It is for brokers.
@@ -170,7 +170,7 @@ func (q Query) Resolved() Query {
 		q.Limit = defaultLimit
 	}
 	if q.Bytes <= 0 {
-		q.Bytes = defaultPageBytes
+		q.Bytes = DefaultPageBytes
 	}
 	return q
 }
@@ -193,7 +193,7 @@ type Page struct {
 }
 
 // size is about what the publications take, in bytes.
-func (pg *Page) size() (bytes int) {
+func (pg *Page) Size() (bytes int) {
 	for i := range pg.Publications {
 		bytes += pg.Publications[i].Size()
 	}
@@ -202,7 +202,7 @@ func (pg *Page) size() (bytes int) {
 
 // gap says why what is behind p is not all on the page, or in the pages behind it. It is empty if
 // it is.
-func (pg *Page) gap(p Position) Reason {
+func (pg *Page) GapAfter(p Position) Reason {
 	switch {
 	case pg.Top.Epoch == "":
 		return ReasonUnknown
@@ -217,4 +217,4 @@ func (pg *Page) gap(p Position) Reason {
 }
 
 // bottom is the position in front of all that is kept.
-func (pg *Page) bottom() Position { return Position{pg.Top.Epoch, pg.Floor} }
+func (pg *Page) Bottom() Position { return Position{pg.Top.Epoch, pg.Floor} }

@@ -1,4 +1,4 @@
-package realtime_test
+package memory_test
 
 import (
 	"fmt"
@@ -9,54 +9,55 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
-	"github.com/realtime-go/realtime/brokertest"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/brokertest"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 func TestMemoryKeepsThePromises(t *testing.T) {
-	brokertest.Run(t, func(*testing.T) realtime.Broker { return realtime.NewMemory(nil) })
+	brokertest.Run(t, func(*testing.T) broker.Broker { return memory.New(nil) })
 }
 
 // nobody is a Sink.
 type nobody struct{}
 
-func (nobody) Deliver(realtime.Publication) {}
-func (nobody) Lost(string)                  {}
+func (nobody) Deliver(broker.Publication) {}
+func (nobody) Lost(string)                {}
 
 // Whoever may send to any room cannot fill memory with rooms that nobody is in.
 func TestMemoryOfManyStreamsIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := realtime.NewMemory(&realtime.MemoryOptions{Bytes: 1 << 20})
+		b := memory.New(&memory.Options{Bytes: 1 << 20})
 		require.NoError(t, b.Open(t.Context(), nobody{}))
 		publish := func(stream, id string) error {
-			_, err := b.Publish(t.Context(), realtime.Publication{
-				Stream: stream, Keep: realtime.Retention{Messages: 10, Age: 24 * time.Hour},
-				Message: realtime.Message{Type: "news", ID: id, Content: []byte("1")},
+			_, err := b.Publish(t.Context(), broker.Publication{
+				Stream: stream, Keep: broker.Retention{Messages: 10, Age: 24 * time.Hour},
+				Message: broker.Message{Type: "news", ID: id, Content: []byte("1")},
 			})
 			return err
 		}
 		before := heap()
 		for i := range 50_000 {
-			require.NoError(t, publish(realtime.RoomStream(fmt.Sprint(i)), "id"))
+			require.NoError(t, publish(broker.RoomStream(fmt.Sprint(i)), "id"))
 			time.Sleep(time.Second)
 		}
 		require.Less(t, heap()-before, int64(4<<20))
-		require.NoError(t, publish(realtime.InboxStream("bob"), ""))
+		require.NoError(t, publish(broker.InboxStream("bob"), ""))
 		for i := range 50_000 { // all at once: their ids have to be known for a while
-			if err := publish(realtime.RoomStream(fmt.Sprint("x", i)), "id"); err != nil {
-				require.ErrorIs(t, err, realtime.ErrFull)
+			if err := publish(broker.RoomStream(fmt.Sprint("x", i)), "id"); err != nil {
+				require.ErrorIs(t, err, broker.ErrFull)
 				require.Greater(t, i, 500)
 				break
 			}
 		}
 		require.Less(t, heap()-before, int64(4<<20))
-		require.ErrorIs(t, publish(realtime.RoomStream("new"), ""), realtime.ErrFull)
-		require.NoError(t, publish(realtime.RoomStream("49999"), "other"), "it is there")
-		require.NoError(t, publish(realtime.InboxStream("carol"), ""))
+		require.ErrorIs(t, publish(broker.RoomStream("new"), ""), broker.ErrFull)
+		require.NoError(t, publish(broker.RoomStream("49999"), "other"), "it is there")
+		require.NoError(t, publish(broker.InboxStream("carol"), ""))
 		time.Sleep(5 * time.Minute)
-		require.NoError(t, publish(realtime.RoomStream("new"), ""))
+		require.NoError(t, publish(broker.RoomStream("new"), ""))
 
-		page, err := b.Read(t.Context(), realtime.RoomStream("new"), realtime.Query{})
+		page, err := b.Read(t.Context(), broker.RoomStream("new"), broker.Query{})
 		require.NoError(t, err)
 		require.Len(t, page.Publications, 1, "the newest stay")
 		require.NoError(t, b.Close(t.Context()))
@@ -71,47 +72,47 @@ func heap() int64 {
 }
 
 // lump publishes 10 KiB.
-func lump(t *testing.T, b realtime.Broker, stream string) (realtime.Published, error) {
+func lump(t *testing.T, b broker.Broker, stream string) (broker.Published, error) {
 	t.Helper()
-	return one(b.Publish(t.Context(), realtime.Publication{
-		Stream: stream, Keep: realtime.Retention{Messages: 100},
-		Message: realtime.Message{Type: "news", Content: make([]byte, 10<<10)},
+	return one(b.Publish(t.Context(), broker.Publication{
+		Stream: stream, Keep: broker.Retention{Messages: 100},
+		Message: broker.Message{Type: "news", Content: make([]byte, 10<<10)},
 	}))
 }
 
-func keptIn(t *testing.T, b realtime.Broker, stream string) realtime.Page {
+func keptIn(t *testing.T, b broker.Broker, stream string) broker.Page {
 	t.Helper()
-	page, err := b.Read(t.Context(), stream, realtime.Query{Bytes: 1 << 20})
+	page, err := b.Read(t.Context(), stream, broker.Query{Bytes: 1 << 20})
 	require.NoError(t, err)
 	return page
 }
 
 func TestMemoryIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := realtime.NewMemory(&realtime.MemoryOptions{Bytes: 100 << 10})
+		b := memory.New(&memory.Options{Bytes: 100 << 10})
 		require.NoError(t, b.Open(t.Context(), nobody{}))
-		inbox, room := realtime.InboxStream("bob"), realtime.RoomStream("hall")
+		inbox, room := broker.InboxStream("bob"), broker.RoomStream("hall")
 		for range 5 {
 			_, err := lump(t, b, room)
 			require.NoError(t, err)
 		}
-		var last realtime.Published
+		var last broker.Published
 		var err error
 		for err == nil {
-			var out realtime.Published
+			var out broker.Published
 			if out, err = lump(t, b, inbox); err == nil {
 				last = out
 			}
 		}
-		require.ErrorIs(t, err, realtime.ErrFull)
+		require.ErrorIs(t, err, broker.ErrFull)
 		require.Equal(t, uint64(10), last.Position.Offset)
 		require.Len(t, keptIn(t, b, room).Publications, 5, "inboxes take nothing from rooms")
 		time.Sleep(time.Second) // the room is the oldest
 		for i := range 20 {
-			_, err := lump(t, b, realtime.RoomStream(fmt.Sprint(i)))
+			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
-		require.Equal(t, realtime.ReasonOverflow, keptIn(t, b, room).Why, "a room makes room")
+		require.Equal(t, broker.ReasonOverflow, keptIn(t, b, room).Why, "a room makes room")
 		require.Len(t, keptIn(t, b, inbox).Publications, 10, "rooms take nothing from inboxes")
 		require.NoError(t, b.Ack(t.Context(), inbox, "", last.Position))
 		_, err = lump(t, b, inbox)
@@ -123,9 +124,9 @@ func TestMemoryIsFull(t *testing.T) {
 // Rooms that somebody is in lose what they keep after all others, however old it is.
 func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := realtime.NewMemory(&realtime.MemoryOptions{Bytes: 200 << 10})
+		b := memory.New(&memory.Options{Bytes: 200 << 10})
 		require.NoError(t, b.Open(t.Context(), nobody{}))
-		live := realtime.RoomStream("live")
+		live := broker.RoomStream("live")
 		_, err := b.Subscribe(t.Context(), live)
 		require.NoError(t, err)
 		for range 5 {
@@ -134,15 +135,15 @@ func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
 		}
 		for i := range 100 {
 			time.Sleep(time.Second)
-			_, err := lump(t, b, realtime.RoomStream(fmt.Sprint(i)))
+			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
 		require.Len(t, keptIn(t, b, live).Publications, 5)
-		require.Empty(t, keptIn(t, b, realtime.RoomStream("50")).Publications)
+		require.Empty(t, keptIn(t, b, broker.RoomStream("50")).Publications)
 		require.NoError(t, b.Unsubscribe(t.Context(), live))
 		for i := range 20 {
 			time.Sleep(time.Second)
-			_, err := lump(t, b, realtime.RoomStream(fmt.Sprint(i)))
+			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
 		require.Empty(t, keptIn(t, b, live).Publications)
@@ -152,9 +153,9 @@ func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
 
 // What somebody only asks for takes memory while it is asked for.
 func TestNamesTakeNoMemory(t *testing.T) {
-	b := realtime.NewMemory(&realtime.MemoryOptions{Bytes: 64 << 10, Inboxes: 10})
+	b := memory.New(&memory.Options{Bytes: 64 << 10, Inboxes: 10})
 	require.NoError(t, b.Open(t.Context(), nobody{}))
-	room, inbox := realtime.RoomStream("hall"), realtime.InboxStream("bob")
+	room, inbox := broker.RoomStream("hall"), broker.InboxStream("bob")
 	for _, stream := range []string{room, inbox} {
 		_, err := lump(t, b, stream)
 		require.NoError(t, err)
@@ -162,7 +163,7 @@ func TestNamesTakeNoMemory(t *testing.T) {
 	before := heap()
 	for i := range 20_000 {
 		name := fmt.Sprint(i)
-		for _, stream := range []string{realtime.RoomStream(name), realtime.InboxStream(name)} {
+		for _, stream := range []string{broker.RoomStream(name), broker.InboxStream(name)} {
 			_, err := b.Subscribe(t.Context(), stream)
 			require.NoError(t, err)
 			_, err = b.Cursor(t.Context(), stream, "phone")
@@ -185,24 +186,24 @@ func TestNamesTakeNoMemory(t *testing.T) {
 // its.
 func TestLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := realtime.NewMemory(nil)
+		b := memory.New(nil)
 		require.NoError(t, b.Open(t.Context(), nobody{}))
-		subscribe := func(room string) realtime.Position {
-			at, err := b.Subscribe(t.Context(), realtime.RoomStream(room))
+		subscribe := func(room string) broker.Position {
+			at, err := b.Subscribe(t.Context(), broker.RoomStream(room))
 			require.NoError(t, err)
-			require.NoError(t, b.Unsubscribe(t.Context(), realtime.RoomStream(room)))
+			require.NoError(t, b.Unsubscribe(t.Context(), broker.RoomStream(room)))
 			return at
 		}
 		names := []string{"a", "b", "c"} // of which one may share the other's slot
-		var quiet []realtime.Position
+		var quiet []broker.Position
 		for _, name := range names {
 			quiet = append(quiet, subscribe(name))
 		}
 		was := subscribe("hall")
 		for range 3 {
-			_, err := b.Publish(t.Context(), realtime.Publication{
-				Stream: realtime.RoomStream("hall"),
-				Keep:   realtime.Retention{Messages: 1, Age: time.Second},
+			_, err := b.Publish(t.Context(), broker.Publication{
+				Stream: broker.RoomStream("hall"),
+				Keep:   broker.Retention{Messages: 1, Age: time.Second},
 			})
 			require.NoError(t, err)
 			time.Sleep(time.Hour)
@@ -222,41 +223,28 @@ func TestLives(t *testing.T) {
 	})
 }
 
-func TestTwoManagersOfOneBroker(t *testing.T) {
-	o := keeping(10)
-	o.Broker = realtime.NewMemory(nil)
-	bubble(t, o, func(t *testing.T, b *bed) {
-		synctest.Wait() // the broker is its
-		other := newBed(t, o)
-		_, err := other.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{})
-		require.ErrorContains(t, err, "serves another Manager")
-		require.NoError(t, other.Close())
-		require.Equal(t, 1, b.news(realtime.ToRoom("hall"), "still here").Kept)
-	})
-}
-
 // one returns what became of a publication that was alone.
-func one(out []realtime.Published, err error) (realtime.Published, error) {
+func one(out []broker.Published, err error) (broker.Published, error) {
 	if err != nil {
-		return realtime.Published{}, err
+		return broker.Published{}, err
 	}
 	return out[0], nil
 }
 
 // TestMemoryTakesAllPartsOrNone checks that of a message for which there is no room nothing is kept.
 func TestMemoryTakesAllPartsOrNone(t *testing.T) {
-	b := realtime.NewMemory(&realtime.MemoryOptions{Inboxes: 2})
+	b := memory.New(&memory.Options{Inboxes: 2})
 	require.NoError(t, b.Open(t.Context(), nobody{}))
-	parts := func(streams ...string) (all []realtime.Publication) {
+	parts := func(streams ...string) (all []broker.Publication) {
 		for _, stream := range streams {
-			all = append(all, realtime.Publication{Stream: stream, Keep: realtime.Retention{Messages: 9}})
+			all = append(all, broker.Publication{Stream: stream, Keep: broker.Retention{Messages: 9}})
 		}
 		return all
 	}
 	_, err := b.Publish(t.Context(), parts("room/a", "user/1")...)
 	require.NoError(t, err)
 	_, err = b.Publish(t.Context(), parts("room/a", "user/1", "user/2", "user/3")...)
-	require.ErrorIs(t, err, realtime.ErrFull)
+	require.ErrorIs(t, err, broker.ErrFull)
 	require.Len(t, keptIn(t, b, "room/a").Publications, 1)
 	require.Len(t, keptIn(t, b, "user/1").Publications, 1)
 	require.Empty(t, keptIn(t, b, "user/2").Publications)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func shareRules() []rule {
@@ -29,14 +29,14 @@ func shareRules() []rule {
 const box = "user/bob"
 
 // shared returns a note to an inbox that keeps ten.
-func shared(sender string) realtime.Publication {
+func shared(sender string) broker.Publication {
 	p := note(box, 1)
 	p.Shared, p.Keep.Messages, p.Message.Sender = true, 10, sender
 	return p
 }
 
 // offer publishes so often what a function returns, and returns how often it was kept.
-func (s *stage) offer(times int, p func() realtime.Publication) (kept int) {
+func (s *stage) offer(times int, p func() broker.Publication) (kept int) {
 	s.t.Helper()
 	for range times {
 		out := s.publish(p())
@@ -48,8 +48,8 @@ func (s *stage) offer(times int, p func() realtime.Publication) (kept int) {
 	return kept
 }
 
-func by(sender string) func() realtime.Publication {
-	return func() realtime.Publication { return shared(sender) }
+func by(sender string) func() broker.Publication {
+	return func() broker.Publication { return shared(sender) }
 }
 
 // senders returns who has sent what is kept.
@@ -73,19 +73,19 @@ func halfOfAll(s *stage) {
 func sharedByMany(s *stage) {
 	for i := range 20 {
 		s.offer(20, by(fmt.Sprint("user", i)))
-		s.offer(20, func() realtime.Publication {
+		s.offer(20, func() broker.Publication {
 			p := shared("")
 			p.Message.Guest = fmt.Sprint("guest", i)
 			return p
 		})
 	}
 	require.Equal(s.t, map[string]int{"user0": 5, "guest0": 3, "user1": 1, "guest1": 1}, s.senders())
-	require.Zero(s.t, s.read(box, realtime.Query{}).Floor)
+	require.Zero(s.t, s.read(box, broker.Query{}).Floor)
 }
 
 func sharedBytes(s *stage) {
-	large := func(sender string) func() realtime.Publication {
-		return func() realtime.Publication {
+	large := func(sender string) func() broker.Publication {
+		return func() broker.Publication {
 			p := shared(sender)
 			p.Message.Content = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`)
 			p.Keep.Messages, p.Keep.Bytes = 1000, 10*p.Size()
@@ -95,12 +95,12 @@ func sharedBytes(s *stage) {
 	require.Equal(s.t, 1, s.offer(1, large("alicia")))
 	require.Equal(s.t, 5, s.offer(20, large("mallor")))
 	require.Equal(s.t, 2, s.offer(20, large("alicia")))
-	require.Zero(s.t, s.read(box, realtime.Query{}).Floor)
+	require.Zero(s.t, s.read(box, broker.Query{}).Floor)
 }
 
 func ownersShare(s *stage) {
 	s.offer(10, by("alice"))
-	own := func() realtime.Publication {
+	own := func() broker.Publication {
 		p := shared("")
 		p.Shared = false
 		return p
@@ -112,7 +112,7 @@ func ownersShare(s *stage) {
 
 func sharedAndAcked(s *stage) {
 	require.Equal(s.t, 5, s.offer(10, by("alice")))
-	require.NoError(s.t, s.b.Ack(s.t.Context(), box, "", s.read(box, realtime.Query{}).Top))
+	require.NoError(s.t, s.b.Ack(s.t.Context(), box, "", s.read(box, broker.Query{}).Top))
 	require.Equal(s.t, 5, s.offer(10, by("alice")))
 	require.Equal(s.t, 3, s.offer(10, by("bob")))
 }
@@ -124,7 +124,7 @@ func sharedByReaders(s *stage) {
 		require.NoError(s.t, err)
 	}
 	require.Equal(s.t, 4, s.offer(10, by("alice")))
-	top := s.read(box, realtime.Query{}).Top
+	top := s.read(box, broker.Query{}).Top
 	require.NoError(s.t, s.b.Ack(s.t.Context(), box, "phone", top))
 	require.Zero(s.t, s.offer(10, by("alice")))
 	top.Offset -= 2
@@ -134,8 +134,8 @@ func sharedByReaders(s *stage) {
 
 const briefTime = 50 * time.Millisecond
 
-func brief(sender string) func() realtime.Publication {
-	return func() realtime.Publication {
+func brief(sender string) func() broker.Publication {
+	return func() broker.Publication {
 		p := shared(sender)
 		p.Message.TTL = briefTime
 		return p
@@ -186,7 +186,7 @@ func fullAndDuplicate(s *stage) {
 	next := shared("alice")
 	next.Message.ID = "2"
 	require.True(s.t, s.publish(next).Full)
-	require.NoError(s.t, s.b.Ack(s.t.Context(), box, "", s.read(box, realtime.Query{}).Top))
+	require.NoError(s.t, s.b.Ack(s.t.Context(), box, "", s.read(box, broker.Query{}).Top))
 	out = s.publish(next)
 	require.False(s.t, out.Full || out.Duplicate, "what was refused was not taken")
 }

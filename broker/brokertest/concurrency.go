@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func concurrencyRules() []rule {
@@ -81,7 +81,7 @@ func manyStreams(s *stage) {
 
 // Who comes while others publish reads up to where Subscribe says, and gets the rest.
 func seam(s *stage) {
-	var at realtime.Position
+	var at broker.Position
 	var joined sync.WaitGroup
 	joined.Go(func() { at = s.subscribe("room/a") })
 	s.crowd(func(int, int) string { return "room/a" })
@@ -104,7 +104,7 @@ func unsubscribeRace(s *stage) {
 		s.subscribe("room/a")
 		s.unsubscribe("room/a")
 		n := len(s.delivered("room/a"))
-		at := s.read("room/a", realtime.Query{}).Top
+		at := s.read("room/a", broker.Query{}).Top
 		require.Equal(s.t, n, len(s.delivered("room/a")), "at %d", at.Offset)
 	}
 }

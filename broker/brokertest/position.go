@@ -3,7 +3,7 @@ package brokertest
 import (
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func positionRules() []rule {
@@ -58,7 +58,7 @@ func epochStays(s *stage) {
 	}
 	s.unsubscribe("room/a")
 	require.Equal(s.t, at.Epoch, s.subscribe("room/a").Epoch)
-	require.Equal(s.t, at.Epoch, s.read("room/a", realtime.Query{}).Top.Epoch)
+	require.Equal(s.t, at.Epoch, s.read("room/a", broker.Query{}).Top.Epoch)
 }
 
 func onePosition(s *stage) {
@@ -67,7 +67,7 @@ func onePosition(s *stage) {
 	delivered, read := s.delivered("room/a"), s.all("room/a")
 	require.Len(s.t, delivered, 1)
 	require.Len(s.t, read, 1)
-	for _, p := range []realtime.Publication{delivered[0], read[0]} {
+	for _, p := range []broker.Publication{delivered[0], read[0]} {
 		require.Equal(s.t, "room/a", p.Stream)
 		require.Equal(s.t, out.Position, p.Position)
 		require.Equal(s.t, out.Prev, p.Prev)
@@ -78,7 +78,7 @@ func onePosition(s *stage) {
 
 func noStream(s *stage) {
 	out := s.publish(note("", 1))
-	require.Equal(s.t, realtime.Published{}, out)
+	require.Equal(s.t, broker.Published{}, out)
 	require.Equal(s.t, []int{1}, numbers(s.t, s.delivered("")), "it is for every Sink")
-	require.Empty(s.t, s.read("", realtime.Query{}).Publications)
+	require.Empty(s.t, s.read("", broker.Query{}).Publications)
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func retentionRules() []rule {
@@ -26,9 +26,9 @@ func keepMessages(s *stage) {
 	var before []uint64
 	for i := 1; i <= 10; i++ {
 		p := note("room/a", i)
-		p.Keep = realtime.Retention{Messages: 3}
+		p.Keep = broker.Retention{Messages: 3}
 		before = append(before, s.publish(p).Position.Offset)
-		page := s.read("room/a", realtime.Query{})
+		page := s.read("room/a", broker.Query{})
 		require.Len(s.t, page.Publications, min(i, 3))
 		if i <= 3 {
 			require.Zero(s.t, page.Floor)
@@ -36,54 +36,54 @@ func keepMessages(s *stage) {
 			continue
 		}
 		require.Equal(s.t, before[i-4], page.Floor)
-		require.Equal(s.t, realtime.ReasonOverflow, page.Why)
+		require.Equal(s.t, broker.ReasonOverflow, page.Why)
 		require.Equal(s.t, page.Floor, page.Publications[0].Prev)
 	}
 }
 
 func keepBytes(s *stage) {
-	big := func(n int) realtime.Publication {
+	big := func(n int) broker.Publication {
 		p := note("room/a", n)
 		p.Message.Content = json.RawMessage(`"` + strings.Repeat("x", 1000) + `"`)
 		return p
 	}
 	p := big(1)
-	keep := realtime.Retention{Messages: 100, Bytes: 3 * p.Size()}
+	keep := broker.Retention{Messages: 100, Bytes: 3 * p.Size()}
 	for range 5 {
 		p := big(1)
 		p.Keep = keep
 		s.publish(p)
 	}
-	page := s.read("room/a", realtime.Query{})
+	page := s.read("room/a", broker.Query{})
 	require.Len(s.t, page.Publications, 3)
 	require.Equal(s.t, page.Publications[0].Prev, page.Floor)
-	require.Equal(s.t, realtime.ReasonOverflow, page.Why)
+	require.Equal(s.t, broker.ReasonOverflow, page.Why)
 }
 
 func keepAge(s *stage) {
 	p := note("room/a", 1)
-	p.Keep = realtime.Retention{Messages: 100, Age: 300 * time.Millisecond}
+	p.Keep = broker.Retention{Messages: 100, Age: 300 * time.Millisecond}
 	before := time.Now()
 	at := s.publish(p).Position
 	s.within(p.Keep.Age, before, 1)
 	s.eventually("it is forgotten", func() bool { return len(s.all("room/a")) == 0 })
-	page := s.read("room/a", realtime.Query{})
+	page := s.read("room/a", broker.Query{})
 	require.Equal(s.t, at, page.Top, "the stream goes on")
 	require.Equal(s.t, at.Offset, page.Floor)
-	require.Equal(s.t, realtime.ReasonExpired, page.Why)
+	require.Equal(s.t, broker.ReasonExpired, page.Why)
 	before = time.Now()
 	out := s.publish(p)
 	require.Equal(s.t, at.Epoch, out.Position.Epoch)
 	require.Equal(s.t, at.Offset, out.Prev)
 	s.within(p.Keep.Age, before, 1)
-	require.GreaterOrEqual(s.t, s.read("room/a", realtime.Query{}).Floor, at.Offset)
+	require.GreaterOrEqual(s.t, s.read("room/a", broker.Query{}).Floor, at.Offset)
 }
 
 // within requires that a room has n publications, unless so much has passed since before that some
 // may be gone: a machine may have a lot else to do.
 func (s *stage) within(age time.Duration, before time.Time, n int) {
 	s.t.Helper()
-	page := s.read("room/a", realtime.Query{})
+	page := s.read("room/a", broker.Query{})
 	if time.Since(before) < age {
 		require.Len(s.t, page.Publications, n, "within the age")
 	}
@@ -103,7 +103,7 @@ func keepNothing(s *stage) {
 	p.Keep.Messages = 0
 	at := s.publish(p).Position
 	require.Len(s.t, s.delivered("room/a"), 1)
-	page := s.read("room/a", realtime.Query{})
+	page := s.read("room/a", broker.Query{})
 	require.Empty(s.t, page.Publications)
 	require.Equal(s.t, at, page.Top)
 	require.Equal(s.t, at.Offset, page.Floor)
@@ -113,10 +113,10 @@ func keepUnbounded(s *stage) {
 	for i := range 3 {
 		p := note("room/a", i)
 		p.Message.Content = json.RawMessage(`"` + strings.Repeat("x", 600<<10) + `"`)
-		p.Keep = realtime.Retention{Messages: 10}
+		p.Keep = broker.Retention{Messages: 10}
 		s.publish(p)
 	}
-	page := s.read("room/a", realtime.Query{Bytes: 4 << 20})
+	page := s.read("room/a", broker.Query{Bytes: 4 << 20})
 	require.Len(s.t, page.Publications, 3)
 	require.Zero(s.t, page.Floor)
 }
@@ -133,7 +133,7 @@ func timeToLive(s *stage) {
 	s.within(age, before, 3)
 	s.publish(note("room/a", 4))
 	for _, back := range []bool{false, true} {
-		q := realtime.Query{Backwards: back}
+		q := broker.Query{Backwards: back}
 		s.eventually("they are left out", func() bool {
 			return len(s.read("room/a", q).Publications) == 2
 		})
@@ -145,6 +145,6 @@ func timeToLive(s *stage) {
 		require.True(s.t, s.read("room/a", q).More)
 	}
 	last := s.all("room/a")[1]
-	page := s.read("room/a", realtime.Query{Before: last.Position.Offset, Limit: 1})
+	page := s.read("room/a", broker.Query{Before: last.Position.Offset, Limit: 1})
 	require.False(s.t, page.More, "there is no more than those that are left out")
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func contentRules() []rule {
@@ -23,30 +23,31 @@ func contentRules() []rule {
 }
 
 // through publishes p and returns it as it was delivered, and as it was read.
-func (s *stage) through(p realtime.Publication) (delivered, read realtime.Publication) {
+func (s *stage) through(p broker.Publication) (delivered, read broker.Publication) {
 	s.t.Helper()
 	s.subscribe(p.Stream)
 	at := s.publish(p).Position
 	got := s.delivered(p.Stream)
-	page := s.read(p.Stream, realtime.Query{After: at.Offset - 1, Bytes: 64 << 20})
+	page := s.read(p.Stream, broker.Query{After: at.Offset - 1, Bytes: 64 << 20})
 	require.Len(s.t, page.Publications, 1)
 	s.unsubscribe(p.Stream)
 	return got[len(got)-1], page.Publications[0]
 }
 
 func wholeMessage(s *stage) {
-	to := realtime.ToRoom("lobby", "attic").Union(realtime.ToUser("bob", "eve"))
-	p := realtime.Publication{
-		Stream: "room/a", Keep: realtime.Retention{Messages: 10, Age: time.Hour, Bytes: 1 << 20},
-		Target: to.Union(realtime.ToConn("c1")),
-		Message: realtime.Message{
+	p := broker.Publication{
+		Stream: "room/a", Keep: broker.Retention{Messages: 10, Age: time.Hour, Bytes: 1 << 20},
+		Target: broker.Target{
+			Rooms: []string{"lobby", "attic"}, Users: []string{"bob", "eve"}, Conns: []string{"c1"},
+		},
+		Message: broker.Message{
 			Type: "order.placed", Sender: "ålice 🙂", ID: "id-1", Key: "order/7", TTL: time.Hour,
 			Time:    time.Unix(1_700_000_000, 123_456_789),
 			Content: json.RawMessage(`{"a": [1, 2.50, "\u00e9", null]}`),
 		},
 	}
 	delivered, read := s.through(p)
-	for _, got := range []realtime.Publication{delivered, read} {
+	for _, got := range []broker.Publication{delivered, read} {
 		require.Equal(s.t, p.Target, got.Target)
 		require.True(s.t, p.Message.Time.Equal(got.Message.Time))
 		got.Message.Time = p.Message.Time
@@ -56,14 +57,17 @@ func wholeMessage(s *stage) {
 
 func excepts(s *stage) {
 	p := note("room/a", 1)
-	p.Target = realtime.ToRoom("lobby").Except("c1", "c2").ExceptUser("eve", "ünlü")
+	p.Target = broker.Target{
+		Rooms:       []string{"lobby"},
+		ExceptConns: []string{"c1", "c2"}, ExceptUsers: []string{"eve", "ünlü"},
+	}
 	delivered, read := s.through(p)
 	require.Equal(s.t, p.Target, delivered.Target)
 	require.Equal(s.t, p.Target, read.Target)
 }
 
 // binary returns a publication whose content is not JSON.
-func binary(content []byte) realtime.Publication {
+func binary(content []byte) broker.Publication {
 	p := note("room/a", 1)
 	p.Message.Content, p.Message.Binary = nil, content
 	return p
@@ -106,7 +110,7 @@ func largeContent(s *stage) {
 
 func notChanged(s *stage) {
 	p := identified("room/a", "alice", "1")
-	p.Target = realtime.ToRoom("lobby").Except("c1")
+	p.Target = broker.Target{Rooms: []string{"lobby"}, ExceptConns: []string{"c1"}}
 	p.Message.Content = append(make(json.RawMessage, 0, 100), `"hello"`...)
 	before := string(p.Message.Content[:cap(p.Message.Content)])
 	s.through(p)

@@ -1,10 +1,8 @@
-package realtime
+package broker
 
 import (
 	"encoding/json"
 	"time"
-
-	"github.com/realtime-go/realtime/internal/dedup"
 )
 
 // Message is what Send delivers.
@@ -46,5 +44,9 @@ type Message struct {
 	Key string `json:"key,omitempty"`
 }
 
-// scope is whose ids the message's id is one of.
-func (m *Message) scope() dedup.Sender { return dedup.Sender{User: m.Sender, Guest: m.Guest} }
+// Sender is what the ids of messages are unique within: a user, an anonymous client, or, if both
+// fields are empty, the application.
+type Sender struct{ User, Guest string }
+
+// From returns the sender of the message.
+func (m *Message) From() Sender { return Sender{m.Sender, m.Guest} }

@@ -1,4 +1,4 @@
-package realtime
+package memory
 
 import (
 	"hash/maphash"

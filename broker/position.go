@@ -1,4 +1,4 @@
-package realtime
+package broker
 
 // Position is a place in a stream: behind the publication with this offset, or in front of all
 // with offset zero.

@@ -1,0 +1,112 @@
+package realtime
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/realtime-go/realtime/broker"
+)
+
+// Position is a place in the history of a room or in an inbox: after the message with this offset,
+// or before all messages if the offset is zero.
+//
+// Offsets grow within one history and may skip numbers. If a history is lost and begins anew, for
+// example because the process restarted and kept it in memory, it has another epoch: so an old
+// position is never mistaken for one of the new history.
+type Position struct {
+	Epoch  string `json:"epoch"`
+	Offset uint64 `json:"offset"`
+}
+
+// Reason says why missed messages could not be recovered.
+type Reason = broker.Reason
+
+// The reasons.
+const (
+	ReasonExpired  = broker.ReasonExpired  // they were too old
+	ReasonOverflow = broker.ReasonOverflow // they were too many
+	ReasonEpoch    = broker.ReasonEpoch    // the history was lost and has begun anew
+	ReasonAhead    = broker.ReasonAhead    // the history never had the position
+	ReasonUnknown  = broker.ReasonUnknown  // nothing is kept
+	ReasonTaken    = broker.ReasonTaken    // nothing is missing: all readers have acknowledged them
+)
+
+// Retention says how many messages a room or an inbox keeps. Messages beyond any of the limits are
+// discarded, the oldest first.
+type Retention struct {
+	// Messages is the number of messages. Zero or negative: none are kept.
+	Messages int
+	// Age is how long a message is kept. Zero: 24 hours. Negative: without limit.
+	Age time.Duration
+	// Bytes is the size of all messages: their content and about 256 bytes each. Zero: 1 MiB.
+	// Negative: without limit.
+	Bytes int
+}
+
+// HistoryQuery asks for a part of a room's history. The zero query asks for the newest messages.
+type HistoryQuery struct {
+	// Limit is the number of messages at most. Zero or negative: 100. There may be fewer, because
+	// one answer has about 64 KiB.
+	Limit int
+	// Before asks for the newest messages before a position. After asks for the oldest messages
+	// after a position instead. Zero: no bound.
+	Before, After Position
+}
+
+// History is a part of what a room keeps.
+type History struct {
+	Messages []KeptMessage // the oldest first
+	// More reports whether there are more messages in the direction of the query.
+	More bool
+	// Top is the position of the newest message.
+	Top Position
+	// Missing says why some messages after HistoryQuery.After are not kept any more. Empty if none
+	// are missing.
+	Missing Reason
+}
+
+// KeptMessage is a message that a room keeps.
+type KeptMessage struct {
+	Message
+	Position Position
+	// Target is where it was sent: a connection that it excludes did not get it.
+	Target Target
+}
+
+// History returns a part of what the room keeps, also messages that were not for everybody: before
+// the application shows one to a user, it checks the message's Target. History waits for the broker
+// until ctx ends. It returns ErrNoHistory for a room that keeps nothing, ErrPosition if Before or
+// After is not a position of the history, and errors of the broker.
+func (r Room) History(ctx context.Context, q HistoryQuery) (History, error) {
+	if err := r.check(); err != nil {
+		return History{}, err
+	}
+	query := broker.Query{Limit: q.Limit, Before: q.Before.Offset, Backwards: true}
+	if q.After != (Position{}) {
+		query.After, query.Backwards = q.After.Offset, false
+	}
+	page, err := r.m.index.history(ctx, r.name, query)
+	if err != nil {
+		return History{}, err
+	}
+	h := History{More: page.More, Top: Position(page.Top)}
+	for _, at := range []Position{q.Before, q.After} {
+		if at != (Position{}) && (at.Epoch != page.Top.Epoch || at.Offset > page.Top.Offset) {
+			return History{}, ErrPosition
+		}
+	}
+	if q.After != (Position{}) {
+		h.Missing = page.GapAfter(broker.Position(q.After))
+	}
+	for i := range page.Publications {
+		p := &page.Publications[i]
+		h.Messages = append(h.Messages, KeptMessage{
+			Message(p.Message), Position(p.Position), Target(p.Target),
+		})
+	}
+	if query.Backwards {
+		slices.Reverse(h.Messages)
+	}
+	return h, nil
+}
