@@ -259,7 +259,7 @@ func (c *Conn) Info() Info {
 // It returns ErrCloseCode for any other code, and ErrClosed if the connection has
 // ended already.
 func (c *Conn) Close(code CloseCode, reason string) error {
-	if !code.sendable() {
+	if !code.Sendable() {
 		return ErrCloseCode
 	}
 	if !c.finish(&CloseError{Cause: CauseServer, Code: code, Reason: reason}, closeGrace) {

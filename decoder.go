@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/realtime-go/realtime/internal/disconnect"
 	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
@@ -97,7 +98,7 @@ func (d *decoder) Write(p []byte) (int, error) {
 	if len(p) < 2 || sendqueue.Op(p[0]&0x0F) != sendqueue.OpClose {
 		return len(p), nil
 	}
-	code, reason := closePayload(p[2:])
+	code, reason := disconnect.ClosePayload(p[2:])
 	d.said = &CloseError{Code: code, Reason: reason}
 	return len(p), nil
 }

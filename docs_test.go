@@ -88,7 +88,7 @@ func TestSnippets(t *testing.T) {
 	}
 }
 
-// The table of close codes in PROTOCOL.md is that of closecode.go.
+// The table of close codes in PROTOCOL.md is that of the code.
 func TestCloseCodesAreDocumented(t *testing.T) {
 	documented := map[string]string{}
 	row := regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \| .* \| (comes back|stays away) \|$`)
@@ -98,7 +98,7 @@ func TestCloseCodesAreDocumented(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, m[3] == "comes back", realtime.CloseCode(code).ComeBack(), m[2])
 	}
-	require.Equal(t, constants(t, "closecode.go", "Close"), documented)
+	require.Equal(t, constants(t, "internal/disconnect/closecode.go", "Close"), documented)
 	for _, code := range []realtime.CloseCode{3000, 4000, 4299, 4399, 1011, 1014} {
 		require.True(t, code.ComeBack(), code)
 	}

@@ -139,7 +139,7 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 	if err := checkUser(u.id); err != nil {
 		return 0, err
 	}
-	if !code.sendable() {
+	if !code.Sendable() {
 		return 0, ErrCloseCode
 	}
 	u.m.index.denials.throw(ban{user: u.id})

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/disconnect"
 	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
@@ -87,7 +88,7 @@ func (p *pipe) receive(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 		case sendqueue.OpPong:
 			p.ears.pong(string(f.Payload()))
 		case sendqueue.OpClose:
-			code, reason := closePayload(f.Payload())
+			code, reason := disconnect.ClosePayload(f.Payload())
 			return 0, nil, &CloseError{Cause: CauseClient, Code: code, Reason: reason}
 		default:
 			if len(f.Payload()) > p.maxMessage {
@@ -148,7 +149,7 @@ func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error
 			_, _ = c.p.up.put(sendqueue.NewFrame(sendqueue.OpPong, f.Payload()))
 		case sendqueue.OpPong:
 		case sendqueue.OpClose:
-			code, reason := closePayload(f.Payload())
+			code, reason := disconnect.ClosePayload(f.Payload())
 			_, _ = c.p.up.put(f)
 			return nil, false, &CloseError{Cause: CauseServer, Code: code, Reason: reason}
 		default:

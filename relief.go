@@ -194,4 +194,6 @@ func (r *relief) lighten(loads []load, most float64) {
 	}
 }
 
-func (r *relief) end(c *Conn) { c.expel(CauseSlow, CloseSlow, "server is short of memory") }
+func (r *relief) end(c *Conn) {
+	c.expel(CauseSlow, CloseSlow, "server is short of memory")
+}

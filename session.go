@@ -196,7 +196,7 @@ func (ss *sessions) connect(s *session) error {
 		return nil
 	}
 	why := &CloseError{Cause: CauseRefused, Code: CloseRefused, Reason: "refused", Err: err}
-	if ce, ok := errors.AsType[*CloseError](err); ok && ce != nil && ce.Code.sendable() {
+	if ce, ok := errors.AsType[*CloseError](err); ok && ce != nil && ce.Code.Sendable() {
 		why.Code, why.Reason = ce.Code, ce.Reason
 	}
 	s.conn.finish(why, closeGrace)

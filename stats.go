@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/disconnect"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -93,7 +94,7 @@ type counter uint8
 
 // The counters of Stats. The first numCauses are the ends, by cause.
 const (
-	cAccepted counter = counter(numCauses) + iota
+	cAccepted counter = counter(disconnect.NumCauses) + iota
 	cMessages
 	cCompressed
 	cCaughtUp

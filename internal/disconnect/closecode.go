@@ -1,8 +1,10 @@
-package realtime
+// Package disconnect says why a connection ended: close codes, causes and the error of both.
+package disconnect
 
 import (
 	"encoding/binary"
 	"fmt"
+	"github.com/realtime-go/realtime/broker"
 )
 
 // CloseCode is the code in a WebSocket close frame, RFC 6455 section 7.4. It tells
@@ -46,8 +48,8 @@ func (c CloseCode) ComeBack() bool {
 	}
 }
 
-// sendable reports whether an application may send the code.
-func (c CloseCode) sendable() bool {
+// Sendable reports whether an application may send the code.
+func (c CloseCode) Sendable() bool {
 	switch c {
 	case CloseNormal, CloseAway, ClosePolicy, CloseInternal, CloseRestart, 1013:
 		return true
@@ -56,8 +58,8 @@ func (c CloseCode) sendable() bool {
 	}
 }
 
-// closePayload is what a close frame says, RFC 6455 section 5.5.1.
-func closePayload(p []byte) (CloseCode, string) {
+// ClosePayload returns what a close frame says, RFC 6455 section 5.5.1.
+func ClosePayload(p []byte) (CloseCode, string) {
 	if len(p) < 2 {
 		return CloseNone, ""
 	}
@@ -81,16 +83,16 @@ const (
 	CauseExpired               // the identity expired and was not renewed
 	CauseReplaced              // a newer connection of the user took the place
 	CausePanic                 // code of the application panicked
-	numCauses
+	NumCauses
 )
 
 // String returns the cause as one lower-case word.
 func (c Cause) String() string {
-	words := [numCauses]string{
+	words := [NumCauses]string{
 		"client", "lost", "timeout", "slow", "server",
 		"shutdown", "protocol", "rate", "refused", "expired", "replaced", "panic",
 	}
-	if c < numCauses {
+	if c < NumCauses {
 		return words[c]
 	}
 	return fmt.Sprintf("cause(%d)", uint8(c))
@@ -100,7 +102,7 @@ func (c Cause) String() string {
 func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // CloseError says how a connection ended. OnDisconnect is given it, and it is the
-// cause of [Conn.Context] then. It matches [ErrClosed] with errors.Is.
+// cause of Conn.Context then. It matches realtime.ErrClosed with errors.Is.
 type CloseError struct {
 	Cause  Cause
 	Code   CloseCode // what was sent or received, or would have been
@@ -120,5 +122,5 @@ func (e *CloseError) Error() string {
 // Unwrap returns the error behind the end.
 func (e *CloseError) Unwrap() error { return e.Err }
 
-// Is reports whether target is [ErrClosed].
-func (e *CloseError) Is(target error) bool { return target == ErrClosed }
+// Is reports whether target is broker.ErrClosed.
+func (e *CloseError) Is(target error) bool { return target == broker.ErrClosed }
