@@ -276,7 +276,7 @@ func appendAnyContent(buf, content []byte) []byte {
 }
 
 // appendError appends the answer to a request that failed.
-func appendError(buf, id []byte, e *Error) []byte {
+func appendError(buf, id []byte, e *wireError) []byte {
 	buf = append(appendAnswer(buf, "error", id), `,"content":{"code":`...)
 	buf = append(appendString(buf, e.Code), `,"message":`...)
 	return append(appendString(buf, e.Message), '}', '}')

@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"bytes"
-	"fmt"
 	"github.com/realtime-go/realtime/broker"
 	"time"
 )
@@ -108,8 +107,4 @@ func (r *request) size() int {
 	return len(r.name) + len(r.id) + len(r.room) + len(r.user) + len(r.conn) +
 		len(r.typ) + len(r.content) + len(r.token) + len(r.messageID) + len(r.method) + len(r.binary) +
 		len(r.key) + len(r.since.Epoch) + len(r.epoch) + len(r.session)
-}
-
-func noMethod(name string) *Error {
-	return &Error{codeNoMethod, fmt.Sprintf("unknown method %q", name)}
 }

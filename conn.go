@@ -349,7 +349,7 @@ func tell(c *Conn, t *tally, frame *sendqueue.Frame) { give(c, t, uniform(frame)
 func give(c *Conn, t *tally, f *frames, class sendqueue.Class) {
 	t.add(cMatched, 1) // first: Close does not wait for whoever runs this
 	c.push(f, class, sendqueue.Disconnect)
-	f.settle(t)
+	t.settle(f)
 }
 
 // fewRooms is up to how many rooms a walk is as quick as a map, which takes more memory than

@@ -74,7 +74,7 @@ func (x *index) deliver(p *broker.Publication) Result {
 	default:
 		d.union(t)
 	}
-	d.frames.settle(x.tally)
+	x.tally.settle(&d.frames)
 	d.result.Matched = d.result.Queued + d.result.Dropped
 	x.tally.add(cMatched, d.result.Matched)
 	return d.result

@@ -90,6 +90,6 @@ func (e *expiry) expired() {
 	}
 	err := guard(e.notes, e.tally, e.c, func() error { return e.renew(e.c, "") })
 	if err != nil && e.c.proto == protoV1 {
-		answer(e.c, e.tally, reply(nil, nil, &Error{codeExpired, "identity expired"}))
+		answer(e.c, e.tally, reply(nil, nil, &wireError{codeExpired, "identity expired"}))
 	}
 }

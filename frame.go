@@ -96,23 +96,14 @@ func announced(f *sendqueue.Frame) *sendqueue.Frame {
 	return f.Behind(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
-// settle counts the frames that were pushed against the memory budget. It is called once
-// all have them who get them.
-func (f *frames) settle(t *tally) {
-	for _, forms := range f.forms {
-		for _, form := range []*sendqueue.Frame{forms.plain, forms.deflated} {
-			if form != nil {
-				t.frames.Budget.Settle(form)
-			}
-		}
-	}
-}
-
 // pong answers a client's textual ping.
 func pong() *sendqueue.Frame { return sendqueue.NewFrame(sendqueue.OpText, []byte("pong")) }
 
+// Error is an answer that says what is wrong.
+type wireError struct{ Code, Message string }
+
 // reply answers a request, or with an error one that failed.
-func reply(id, content []byte, e *Error) *sendqueue.Frame {
+func reply(id, content []byte, e *wireError) *sendqueue.Frame {
 	if e != nil {
 		return sendqueue.Seal(sendqueue.OpText, appendError(sendqueue.Grow(envelope), id, e))
 	}
@@ -150,32 +141,4 @@ func skippedFrame(room string, from uint64, to broker.Position) *sendqueue.Frame
 	buf = strconv.AppendUint(append(buf, `,"to":`...), to.Offset, 10)
 	buf = appendString(append(buf, `,"epoch":`...), to.Epoch)
 	return sendqueue.Seal(sendqueue.OpText, append(buf, `,"reason":"slow"}`...))
-}
-
-// press compresses messages for those who negotiated it, each message once.
-type press struct {
-	from  int // bytes; 0 is never
-	tally *tally
-	sendqueue.Deflater
-}
-
-// squeeze adds the compressed forms, where they are smaller and there may be a receiver
-// for them. It takes long beside a push, so it runs before any lock is taken, as encode does.
-func (p *press) squeeze(f *frames) {
-	if p.from == 0 || p.tally.deflating.Load() == 0 {
-		return
-	}
-	for i := range f.forms {
-		form := &f.forms[i]
-		if form.plain == nil || len(form.plain.Payload()) < p.from {
-			continue
-		}
-		form.deflated = p.Deflate(form.plain)
-		if protocol(i) != protoPlain {
-			form.deflated = announced(form.deflated)
-		}
-		if form.deflated != nil {
-			p.tally.add(cCompressed, 1)
-		}
-	}
 }

@@ -257,7 +257,7 @@ func (x *index) tellAll(notice *frames, except *Conn) {
 			c.push(notice, sendqueue.Notice, sendqueue.DropNewest)
 		}
 	})
-	notice.settle(x.tally)
+	x.tally.settle(notice)
 	x.tally.add(cMatched, n)
 }
 

@@ -50,17 +50,7 @@ type Message struct {
 // What bounds the type, the id and the key of a message, in bytes.
 const (
 	maxType = 64
-	maxID   = 64
 	maxKey  = 64
-)
-
-// The message types of the plain protocol.
-const (
-	typeChat   = "chat"
-	typeNotice = "systemnotification"
-	typeJoined = "userjoined"
-	typeLeft   = "userleft"
-	typeHello  = "welcome"
 )
 
 // Chat returns the message that a chat client's text becomes, in the shape that
@@ -178,17 +168,6 @@ func validClientType(t string) error {
 		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
 	}
 	return validType(t)
-}
-
-// reserved reports whether a type is one of the protocol itself.
-func reserved(t string) bool {
-	switch t {
-	case typeHello, typeJoined, typeLeft,
-		"ping", "pong", "reply", "error", "call", "joined", "left", "position",
-		"skipped", "large":
-		return true
-	}
-	return false
 }
 
 func validType(t string) error {

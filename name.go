@@ -13,14 +13,8 @@ const (
 	maxMethod = 64
 )
 
-// The targets that the plain protocol reserves: no user can be called so. Rooms can.
-const (
-	targetAll  = "all"
-	targetRoom = "room"
-	// DefaultRoom is where a plain client's message to its room goes while it is in
-	// none.
-	DefaultRoom = "general"
-)
+// DefaultRoom is where a plain client's message to its room goes while it is in none.
+const DefaultRoom = "general"
 
 // ValidName returns nil if s can name a user or a room: valid UTF-8, 1 to 255 bytes,
 // no control character, no space around it. Names are compared byte by byte and are

@@ -31,7 +31,7 @@ func (d *requester) serve(c *Conn, r *request) {
 	if e != nil && e.Code == codeInternal {
 		d.failed(c, err)
 	}
-	answer(c, d.tally, reply(r.id, content, e))
+	answer(c, d.tally, reply(r.id, content, (*wireError)(e)))
 }
 
 func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error) {

@@ -247,7 +247,7 @@ func (r *room) announce(notice *frames) (told int) {
 	for i := range r.members {
 		r.members[i].push(notice, sendqueue.Notice, sendqueue.DropNewest)
 	}
-	notice.settle(r.tally)
+	r.tally.settle(notice)
 	return len(r.members)
 }
 

@@ -124,3 +124,7 @@ func (r *Router) OnCall(ctx context.Context, c *Conn, in Inbound) (json.RawMessa
 	}
 	return h(ctx, c, in)
 }
+
+func noMethod(name string) *Error {
+	return &Error{codeNoMethod, fmt.Sprintf("unknown method %q", name)}
+}
