@@ -1,9 +1,10 @@
 package realtime
 
 import (
-	"github.com/realtime-go/realtime/internal/ratelimit"
 	"sync/atomic"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/ratelimit"
 )
 
 // ratePatience is how long a client may be slowed down without a break.

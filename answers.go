@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // questions are what the peer was asked and has not answered yet, by number. The zero value
@@ -118,19 +119,19 @@ func (p *pings) answer(payload string) (asked bool) {
 type calls struct{ questions }
 
 // answer ends the wait for an answer. It reports false if nobody waits for it.
-func (cs *calls) answer(r *request) bool {
-	number, err := strconv.ParseUint(string(r.id), 10, 64)
+func (cs *calls) answer(r *wire.Request) bool {
+	number, err := strconv.ParseUint(string(r.ID), 10, 64)
 	if err != nil {
 		return false
 	}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if r.name == "reply" {
-		return cs.settle(number, response{content: bytes.Clone(r.content)})
+	if r.Name == "reply" {
+		return cs.settle(number, response{content: bytes.Clone(r.Content)})
 	}
-	e := &ClientError{Code: codeInternal, Message: "no reason given"}
+	e := &ClientError{Code: wire.CodeInternal, Message: "no reason given"}
 	var said struct{ Code, Message string }
-	if json.Unmarshal(r.content, &said) == nil && validCode(said.Code) {
+	if json.Unmarshal(r.Content, &said) == nil && validCode(said.Code) {
 		e = &ClientError{Code: said.Code, Message: said.Message}
 	}
 	return cs.settle(number, response{err: e})

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // maxBody bounds the body of a REST request.
@@ -241,10 +243,10 @@ func roomOf(r *http.Request) (string, error) {
 		return "", newRefusal(http.StatusRequestEntityTooLarge, "body too large", cRefusedRequest)
 	}
 	var values [1][]byte
-	if !utf8.Valid(p) || members(p, []string{"room_id"}, values[:]) != nil {
+	if !utf8.Valid(p) || wire.Members(p, []string{"room_id"}, values[:]) != nil {
 		return "", newRefusal(http.StatusBadRequest, "body must be a JSON object", cRefusedRequest)
 	}
-	room, ok := jsonString(values[0])
+	room, ok := wire.JSONString(values[0])
 	if !ok || ValidName(room) != nil {
 		return "", newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
 	}

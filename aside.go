@@ -2,9 +2,11 @@ package realtime
 
 import (
 	"context"
-	"github.com/realtime-go/realtime/broker"
 	"log/slog"
 	"time"
+
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // departed looks at a connection that has ended and that no other one takes the place of: a message
@@ -14,7 +16,7 @@ import (
 // A connection whose peer has never been heard says nothing about its peer: it may have been cut
 // before anything was read.
 func (ib *inboxes) departed(c *Conn) {
-	if ib.strikes.max == 0 || c.proto != protoV1 || !brokenDown(c.end.Load()) || c.inbox == nil ||
+	if ib.strikes.max == 0 || c.proto != wire.ProtoV1 || !brokenDown(c.end.Load()) || c.inbox == nil ||
 		c.sent.Load() == 0 {
 		return // the inbox of one that did not break down may be about to be opened
 	}

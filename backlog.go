@@ -1,5 +1,7 @@
 package realtime
 
+import "github.com/realtime-go/realtime/internal/wire"
+
 // What is read ahead while a handler runs.
 const (
 	maxBacklog      = 64
@@ -8,29 +10,29 @@ const (
 
 // backlog is what was read while a handler ran, in order.
 type backlog struct {
-	waiting []command
+	waiting []wire.Command
 	bytes   int
 }
 
 // fits reports whether there is room for cmd. A backlog without bytes has room for any size.
-func (b *backlog) fits(cmd command) bool {
-	return len(b.waiting) < maxBacklog && (b.bytes == 0 || b.bytes+cmd.size() <= maxBacklogBytes)
+func (b *backlog) fits(cmd wire.Command) bool {
+	return len(b.waiting) < maxBacklog && (b.bytes == 0 || b.bytes+cmd.Size() <= maxBacklogBytes)
 }
 
-func (b *backlog) add(cmd command) {
-	cmd.keep()
+func (b *backlog) add(cmd wire.Command) {
+	cmd.Keep()
 	b.waiting = append(b.waiting, cmd)
-	b.bytes += cmd.size()
+	b.bytes += cmd.Size()
 }
 
 // next takes the first.
-func (b *backlog) next() (cmd command, ok bool) {
+func (b *backlog) next() (cmd wire.Command, ok bool) {
 	if len(b.waiting) == 0 {
 		*b = backlog{}
-		return command{}, false
+		return wire.Command{}, false
 	}
 	cmd = b.waiting[0]
 	b.waiting = b.waiting[1:]
-	b.bytes -= cmd.size()
+	b.bytes -= cmd.Size()
 	return cmd, true
 }

@@ -7,9 +7,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"github.com/realtime-go/realtime/broker"
-	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // benchRoom returns a Manager with a room of n members whose clients read.
@@ -65,26 +62,6 @@ func BenchmarkJoinLeave(b *testing.B) {
 		}
 		if _, err := m.Join(context.Background(), id, "lobby"); err != nil {
 			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkDecode(b *testing.B) {
-	p := []byte(`{"content":"hello, world","target":"room"}`)
-	b.ReportAllocs()
-	for b.Loop() {
-		if decodePlain(p).kind != cmdChat {
-			b.Fatal("not a chat")
-		}
-	}
-}
-
-func BenchmarkEncode(b *testing.B) {
-	msg := Chat("alice", "hello, world")
-	b.ReportAllocs()
-	for b.Loop() {
-		if encodeIn(protoPlain, (*broker.Message)(&msg), &spot{}).Op() != sendqueue.OpText {
-			b.Fatal("not text")
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Ping sends a ping and returns how long the peer took to answer. It waits until
@@ -59,8 +60,8 @@ func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage)
 	}
 	answered, number := c.calls.begin(func(number uint64) {
 		id := strconv.AppendUint(nil, number, 10)
-		buf := appendCall(sendqueue.Grow(envelope+len(method)+len(content)), id, method, content)
-		c.duties.ask(announced(sendqueue.Seal(sendqueue.OpText, buf)))
+		buf := wire.AppendCall(sendqueue.Grow(wire.Envelope+len(method)+len(content)), id, method, content)
+		c.duties.ask(wire.Announced(sendqueue.Seal(sendqueue.OpText, buf)))
 	})
 	defer c.calls.forget(number)
 	c.duties.yield()
@@ -69,7 +70,7 @@ func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage)
 
 func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	switch {
-	case c.proto != protoV1:
+	case c.proto != wire.ProtoV1:
 		return ErrPlain
 	case c.ended():
 		return ErrClosed

@@ -3,10 +3,11 @@ package realtime
 import (
 	"context"
 	"fmt"
-	"github.com/realtime-go/realtime/broker"
-	"github.com/realtime-go/realtime/broker/memory"
 	"sync"
 	"time"
+
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 // unsubscribeTime is how long a broker may take to stop a delivery that nobody needs any more.

@@ -8,6 +8,7 @@ import (
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // catcher gives connections what they have missed. It pulls: a page at a time, whenever most of
@@ -220,7 +221,7 @@ func (k *catcher) lose(f *feed, page *broker.Page, why Reason, anew broker.Posit
 	if !missing {
 		why = ""
 	}
-	if f.proto == protoV1 && !f.offer(positionFrame(f.room, at, why), pulled, k.tally) {
+	if f.proto == wire.ProtoV1 && !f.offer(wire.PositionFrame(f.room, at, why), pulled, k.tally) {
 		return false
 	}
 	if missing {

@@ -1,6 +1,9 @@
 package realtime
 
-import "github.com/realtime-go/realtime/internal/sendqueue"
+import (
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
+)
 
 // press compresses messages for those who negotiated it, each message once.
 type press struct {
@@ -11,20 +14,20 @@ type press struct {
 
 // squeeze adds the compressed forms, where they are smaller and there may be a receiver
 // for them. It takes long beside a push, so it runs before any lock is taken, as encode does.
-func (p *press) squeeze(f *frames) {
+func (p *press) squeeze(f *wire.Frames) {
 	if p.from == 0 || p.tally.deflating.Load() == 0 {
 		return
 	}
-	for i := range f.forms {
-		form := &f.forms[i]
-		if form.plain == nil || len(form.plain.Payload()) < p.from {
+	for i := range f.Forms {
+		form := &f.Forms[i]
+		if form.Plain == nil || len(form.Plain.Payload()) < p.from {
 			continue
 		}
-		form.deflated = p.Deflate(form.plain)
-		if protocol(i) != protoPlain {
-			form.deflated = announced(form.deflated)
+		form.Deflated = p.Deflate(form.Plain)
+		if wire.Protocol(i) != wire.ProtoPlain {
+			form.Deflated = wire.Announced(form.Deflated)
 		}
-		if form.deflated != nil {
+		if form.Deflated != nil {
 			p.tally.add(cCompressed, 1)
 		}
 	}
@@ -32,9 +35,9 @@ func (p *press) squeeze(f *frames) {
 
 // settle counts the frames that were pushed against the memory budget. It is called once
 // all have them who get them.
-func (t *tally) settle(f *frames) {
-	for _, forms := range f.forms {
-		for _, form := range []*sendqueue.Frame{forms.plain, forms.deflated} {
+func (t *tally) settle(f *wire.Frames) {
+	for _, forms := range f.Forms {
+		for _, form := range []*sendqueue.Frame{forms.Plain, forms.Deflated} {
 			if form != nil {
 				t.frames.Budget.Settle(form)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Conn is one connection: the session of one device or tab, with its identity, its
@@ -340,13 +341,17 @@ func (c *Conn) silence(since time.Duration) time.Duration {
 
 // answer gives a connection what is for it alone: the answer to what it sent. It is never
 // dropped.
-func answer(c *Conn, t *tally, frame *sendqueue.Frame) { give(c, t, uniform(frame), sendqueue.Reply) }
+func answer(c *Conn, t *tally, frame *sendqueue.Frame) {
+	give(c, t, wire.Uniform(frame), sendqueue.Reply)
+}
 
 // tell gives a connection what it must not miss and has not asked for.
-func tell(c *Conn, t *tally, frame *sendqueue.Frame) { give(c, t, uniform(frame), sendqueue.Vital) }
+func tell(c *Conn, t *tally, frame *sendqueue.Frame) {
+	give(c, t, wire.Uniform(frame), sendqueue.Vital)
+}
 
 // give gives something to one connection.
-func give(c *Conn, t *tally, f *frames, class sendqueue.Class) {
+func give(c *Conn, t *tally, f *wire.Frames, class sendqueue.Class) {
 	t.add(cMatched, 1) // first: Close does not wait for whoever runs this
 	c.push(f, class, sendqueue.Disconnect)
 	t.settle(f)

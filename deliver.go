@@ -5,12 +5,13 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // delivery is one message on its way to its receivers.
 type delivery struct {
 	x        *index
-	frames   frames
+	frames   wire.Frames
 	class    sendqueue.Class
 	except   exceptions
 	audience *audience // where the target may name a receiver twice
@@ -37,9 +38,9 @@ func (e *exceptions) has(c *Conn) bool {
 // target names while it walks. What is kept comes in the order of its stream.
 func (x *index) deliver(p *broker.Publication) Result {
 	t := &p.Target
-	at := spot{room: onlyRoom(t), at: p.Position, prev: p.Prev}
+	at := wire.Spot{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
 	d := delivery{
-		x: x, frames: x.languages.encode(&p.Message, at), result: Result{Local: true},
+		x: x, frames: x.languages.Encode(&p.Message, at), result: Result{Local: true},
 		key: x.catcher.key(p),
 	}
 	x.press.squeeze(&d.frames)

@@ -1,10 +1,11 @@
 package realtime
 
 import (
-	"github.com/realtime-go/realtime/internal/shrink"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/shrink"
 )
 
 // ban is somebody who must stay outside: of a room, or of everything if room is empty.

@@ -2,8 +2,10 @@ package realtime
 
 import (
 	"context"
-	"github.com/realtime-go/realtime/internal/ratelog"
 	"log/slog"
+
+	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // dispatcher does what clients ask for.
@@ -11,43 +13,43 @@ type dispatcher struct {
 	authorize Authorizer
 	onMessage MessageFunc
 	relay     func(context.Context, Target, Message) (Result, error) // of what a codec made
-	request   func(c *Conn, r *request)
+	request   func(c *Conn, r *wire.Request)
 	tally     *tally
 	notes     *ratelog.Notes
 }
 
 // run does one command of c.
-func (d *dispatcher) run(c *Conn, cmd command) {
-	switch cmd.kind {
-	case cmdPing:
-		answer(c, d.tally, pong())
-	case cmdChat:
+func (d *dispatcher) run(c *Conn, cmd wire.Command) {
+	switch cmd.Kind {
+	case wire.CmdPing:
+		answer(c, d.tally, wire.Pong())
+	case wire.CmdChat:
 		d.chat(c, cmd)
-	case cmdRequest:
-		d.request(c, cmd.req)
+	case wire.CmdRequest:
+		d.request(c, cmd.Req)
 	}
 }
 
-func (d *dispatcher) chat(c *Conn, cmd command) {
+func (d *dispatcher) chat(c *Conn, cmd wire.Command) {
 	var to Target
-	switch cmd.target {
-	case targetAll:
+	switch cmd.Target {
+	case wire.TargetAll:
 		to = ToAll()
-	case targetRoom:
+	case wire.TargetRoom:
 		to = ToRoom(c.currentRoom())
 	default:
-		if validUser(cmd.target) == nil { // else nobody: there can be no such user
-			to = ToUser(cmd.target)
+		if validUser(cmd.Target) == nil { // else nobody: there can be no such user
+			to = ToUser(cmd.Target)
 		}
 	}
-	msg := chat(c.UserID(), cmd.text)
+	msg := chat(c.UserID(), cmd.Text)
 	msg.Guest = c.sender().Guest
 	err := guard(d.notes, d.tally, c, func() error {
 		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 			return nil // and a plain client is not told
 		}
 		if d.onMessage != nil {
-			return d.onMessage(c.ctx, c, Inbound{Text: string(cmd.text), Target: to, Message: msg})
+			return d.onMessage(c.ctx, c, Inbound{Text: string(cmd.Text), Target: to, Message: msg})
 		}
 		_, err := d.send(c, to, msg)
 		return err

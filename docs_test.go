@@ -130,7 +130,7 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z_]+) \| `).FindAllStringSubmatch(table, -1) {
 		documented = append(documented, strconv.Quote(m[1]))
 	}
-	require.ElementsMatch(t, slices.Collect(maps.Values(constants(t, "command.go", "code"))), documented)
+	require.ElementsMatch(t, slices.Collect(maps.Values(constants(t, "internal/wire/command.go", "Code"))), documented)
 }
 
 // Every file that a document links to exists, and no document is long-winded.

@@ -3,6 +3,7 @@ package realtime
 import (
 	"errors"
 	"fmt"
+
 	"github.com/realtime-go/realtime/broker"
 )
 

@@ -4,9 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"github.com/realtime-go/realtime/internal/ratelog"
 	"log/slog"
 	"runtime/debug"
+
+	"github.com/realtime-go/realtime/internal/ratelog"
 )
 
 // Inbound is a message from a client, before it goes anywhere.

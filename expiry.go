@@ -8,6 +8,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/timerwheel"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // expiry ends a connection whose identity is no longer good. The wheel of the Manager comes
@@ -89,7 +90,7 @@ func (e *expiry) expired() {
 		return
 	}
 	err := guard(e.notes, e.tally, e.c, func() error { return e.renew(e.c, "") })
-	if err != nil && e.c.proto == protoV1 {
-		answer(e.c, e.tally, reply(nil, nil, &wireError{codeExpired, "identity expired"}))
+	if err != nil && e.c.proto == wire.ProtoV1 {
+		answer(e.c, e.tally, wire.Reply(nil, nil, &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}))
 	}
 }

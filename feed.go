@@ -9,6 +9,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 const (
@@ -133,11 +134,11 @@ func (f *feed) pass(p *broker.Publication, dropped bool) {
 // inform tells the client where it is, if it does not know: everything up to offset is dealt with.
 // It reports false if the queue has no room for that.
 func (f *feed) inform(offset uint64, policy sendqueue.Policy, t *tally) bool {
-	if f.told != offset && f.proto == protoV1 {
+	if f.told != offset && f.proto == wire.ProtoV1 {
 		at := broker.Position{Epoch: f.last.Epoch, Offset: offset}
-		frame := positionFrame(f.room, at, "")
+		frame := wire.PositionFrame(f.room, at, "")
 		if f.skipped {
-			frame = skippedFrame(f.room, f.told, at)
+			frame = wire.SkippedFrame(f.room, f.told, at)
 		}
 		if !f.offer(frame, policy, t) {
 			return false
@@ -175,7 +176,7 @@ func (f *feed) encode(pubs []broker.Publication, maxBytes int) []part {
 		if parts[i].large = checkSize((*Message)(&p.Message), maxBytes) != nil; parts[i].large {
 			continue
 		}
-		parts[i].frame = encodeIn(f.proto, &p.Message, &spot{room: f.room, at: p.Position, prev: p.Prev})
+		parts[i].frame = wire.EncodeIn(f.proto, &p.Message, &wire.Spot{Room: f.room, At: p.Position, Prev: p.Prev})
 	}
 	return parts
 }

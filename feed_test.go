@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/realtime-go/realtime/broker"
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/broker"
 )
 
 // follower is the connection of a feed.

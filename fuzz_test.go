@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wiretest"
 )
 
 // FuzzRest gives any path and body to the REST handler: it answers JSON, never 500.
@@ -71,7 +72,7 @@ func FuzzRestBody(f *testing.F) {
 	h := rt.API(realtime.InsecureAllowRequests)
 	f.Fuzz(func(t *testing.T, body string) {
 		code, answer, _ := rest(h, call{"POST", "/connections/" + c.ID() + "/join", body, nil})
-		room, ok := realtime.NaiveString(realtime.NaiveMembers([]byte(body))["room_id"])
+		room, ok := wiretest.String(wiretest.Members([]byte(body))["room_id"])
 		switch {
 		case len(body) > 4096:
 			require.Equal(t, 413, code)
@@ -169,9 +170,9 @@ func FuzzInbound(f *testing.F) {
 				require.NoError(t, alice.Write(text))
 			}
 			want := []string{"welcome"}
-			members := realtime.NaiveMembers(text)
-			content, ok := realtime.NaiveString(members["content"])
-			target, ok2 := realtime.NaiveString(members["target"])
+			members := wiretest.Members(text)
+			content, ok := wiretest.String(members["content"])
+			target, ok2 := wiretest.String(members["target"])
 			if !binary && ok && ok2 && utf8.Valid(text) && (target == "all" || target == "bystander") {
 				want = append(want, "alice: "+content)
 			}

@@ -3,10 +3,12 @@ package realtime
 import (
 	"context"
 	"errors"
-	"github.com/realtime-go/realtime/broker"
-	"github.com/realtime-go/realtime/internal/defaults"
 	"sync"
 	"time"
+
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/defaults"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // InboxOptions says what is kept for users: with it a message to a user waits for him if he has no
@@ -106,7 +108,7 @@ func (ib *inboxes) open(ctx context.Context, c *Conn, s *source, mu *sync.Mutex)
 		source: s, receiver: c.plain(), conn: c, mu: mu, set: func(bool) {}, begin: begin,
 		done: at, told: at.Offset,
 	}
-	if c.proto == protoPlain {
+	if c.proto == wire.ProtoPlain {
 		f.acks = func() { ib.carrier().spawn(func() { ib.acknowledge(c) }) }
 	}
 	c.inbox = f

@@ -6,6 +6,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // index is who is where: every connection by its id, its user and its rooms. It
@@ -21,7 +22,7 @@ type index struct {
 	catcher  *catcher
 	kept     bool // anything may be kept
 
-	languages languages
+	languages wire.Languages
 	press     press
 	denials   denials
 
@@ -80,7 +81,7 @@ func (x *index) enter(c *Conn) bool {
 		x.showRooms(c)
 		return true
 	}
-	notice := x.userNotice(userJoined, user)
+	notice := x.userNotice(wire.UserJoined, user)
 	u := x.users.enter(user)
 	defer x.users.leave(u)
 	if err := x.denials.find(c.began, ban{user: user}); err != nil {
@@ -143,7 +144,7 @@ func (x *index) takeLeave(c *Conn, was phase) {
 		x.hide(c, was)
 		return
 	}
-	notice := x.userNotice(userLeft, user)
+	notice := x.userNotice(wire.UserLeft, user)
 	u := x.users.enter(user)
 	defer x.users.leave(u)
 	x.hide(c, was)
@@ -173,7 +174,7 @@ func (x *index) showRooms(c *Conn) {
 		oldest = oldest.older
 	}
 	for m := oldest; m != nil; m = m.newer {
-		notice := x.roomNotice(roomJoined, c, m.room)
+		notice := x.roomNotice(wire.RoomJoined, c, m.room)
 		r := x.rooms.find(m.room)
 		if !m.shown {
 			r.show(m, notice)
@@ -206,14 +207,14 @@ func (x *index) part(c *Conn, name string, answered func()) (left bool, told int
 // follows is answered behind it.
 func (x *index) takeOut(c *Conn, m *membership) {
 	x.leave(c, m)
-	if c.proto == protoV1 {
-		tell(c, x.tally, left(m.room))
+	if c.proto == wire.ProtoV1 {
+		tell(c, x.tally, wire.Left(m.room))
 	}
 }
 
 // leave ends a membership, and returns how many connections were told. c.mu is held.
 func (x *index) leave(c *Conn, m *membership) (told int) {
-	notice := x.roomNotice(roomLeft, c, m.room)
+	notice := x.roomNotice(wire.RoomLeft, c, m.room)
 	c.left(m)
 	r := x.rooms.find(m.room)
 	told = r.remove(m, notice)
@@ -244,7 +245,7 @@ func (x *index) inspect(name string, see func(l *listing)) {
 }
 
 // tellAll announces something to every connection but one.
-func (x *index) tellAll(notice *frames, except *Conn) {
+func (x *index) tellAll(notice *wire.Frames, except *Conn) {
 	if notice == nil {
 		return
 	}
@@ -262,22 +263,22 @@ func (x *index) tellAll(notice *frames, except *Conn) {
 }
 
 // userNotice encodes an announcement about a user, or returns nil if they are off.
-func (x *index) userNotice(what func(user string) broker.Message, user string) *frames {
+func (x *index) userNotice(what func(user string) broker.Message, user string) *wire.Frames {
 	if x.announce&AnnounceUsers == 0 {
 		return nil
 	}
 	m := what(user)
-	f := x.languages.encode(&m, spot{})
+	f := x.languages.Encode(&m, wire.Spot{})
 	return &f
 }
 
 // roomNotice encodes an announcement about a room, or returns nil if they are off.
-func (x *index) roomNotice(what func(user, room string) broker.Message, c *Conn, room string) *frames {
+func (x *index) roomNotice(what func(user, room string) broker.Message, c *Conn, room string) *wire.Frames {
 	if x.announce&AnnounceRooms == 0 {
 		return nil
 	}
 	m := what(c.UserID(), room)
-	f := x.languages.encode(&m, spot{room: room})
+	f := x.languages.Encode(&m, wire.Spot{Room: room})
 	return &f
 }
 

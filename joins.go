@@ -6,6 +6,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // From is where a connection begins in a room that keeps history, before it goes on with what is
@@ -169,7 +170,7 @@ func (x *index) joinLocked(c *Conn, e *entry) error {
 	if x.maxRooms > 0 && c.in >= x.maxRooms {
 		return ErrTooManyRooms
 	}
-	notice := x.roomNotice(roomJoined, c, e.room)
+	notice := x.roomNotice(wire.RoomJoined, c, e.room)
 	r := x.rooms.enter(e.room, e.traits)
 	defer x.rooms.leave(r) // also one that was made for somebody who is denied
 	if err := x.denials.check(e.began, ban{c.UserID(), e.room}); err != nil {
@@ -226,7 +227,7 @@ func (x *index) place(m *membership, e *entry) {
 		if frame := e.answer(e); frame != nil {
 			answer(m.conn, x.tally, frame)
 		}
-	} else if e.joined.New && m.conn.proto == protoV1 {
+	} else if e.joined.New && m.conn.proto == wire.ProtoV1 {
 		// It has not asked, but this must not end it either: it may be in many rooms.
 		answer(m.conn, x.tally, joinedFrame(e))
 	}
@@ -283,8 +284,8 @@ func (x *index) retreat(c *Conn) {
 
 // joinedFrame tells a client that it was put into a room, and where it begins there.
 func joinedFrame(e *entry) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(envelope), `{"message_type":"joined","room":`...)
-	return sendqueue.Seal(sendqueue.OpText, appendAnyContent(appendString(buf, e.room), joinedContent(e)))
+	buf := append(sendqueue.Grow(wire.Envelope), `{"message_type":"joined","room":`...)
+	return sendqueue.Seal(sendqueue.OpText, wire.AppendAnyContent(wire.AppendString(buf, e.room), joinedContent(e)))
 }
 
 // joinedContent is the content of the answer to a join, nil for a room that keeps nothing.
@@ -292,7 +293,7 @@ func joinedContent(e *entry) []byte {
 	j := &e.joined
 	buf := []byte{'{'}
 	if j.At.Epoch != "" {
-		buf = appendString(append(buf, `"epoch":`...), j.At.Epoch)
+		buf = wire.AppendString(append(buf, `"epoch":`...), j.At.Epoch)
 		buf = strconv.AppendUint(append(buf, `,"offset":`...), j.At.Offset, 10)
 		buf = strconv.AppendUint(append(buf, `,"top":`...), j.Top, 10)
 	}
@@ -305,7 +306,7 @@ func joinedContent(e *entry) []byte {
 		}
 		buf = strconv.AppendBool(append(buf, `"recovered":`...), j.Recovered)
 		if !j.Recovered {
-			buf = appendString(append(buf, `,"reason":`...), string(j.Why))
+			buf = wire.AppendString(append(buf, `,"reason":`...), string(j.Why))
 		}
 	}
 	if len(buf) == 1 {

@@ -3,11 +3,12 @@ package realtime
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Message is what [Manager.Send] delivers.
@@ -61,20 +62,9 @@ func Chat(sender, text string) Message { return chat(sender, text) }
 func chat[T string | []byte](sender string, text T) Message {
 	now := time.Now()
 	return Message{
-		Type: typeChat, Sender: sender, Time: now,
-		Content: chatContent(sender, text, now),
+		Type: wire.TypeChat, Sender: sender, Time: now,
+		Content: wire.ChatContent(sender, text, now),
 	}
-}
-
-func chatContent[T string | []byte](sender string, text T, at time.Time) []byte {
-	buf := make([]byte, 0, 80+len(sender)+len(text))
-	buf = append(buf, `{"type":"chat_message","sender_id":`...)
-	buf = appendStringOrNull(buf, sender)
-	buf = append(buf, `,"content":`...)
-	buf = appendString(buf, text)
-	buf = append(buf, `,"timestamp":`...)
-	buf = strconv.AppendInt(buf, at.Unix(), 10)
-	return append(buf, '}')
 }
 
 // checkSize returns an error that matches ErrTooLarge.
@@ -133,8 +123,8 @@ func validID(id string) error {
 	switch {
 	case id == "":
 		return nil
-	case len(id) > maxID:
-		return fmt.Errorf("%w: message id longer than %d bytes", ErrName, maxID)
+	case len(id) > wire.MaxID:
+		return fmt.Errorf("%w: message id longer than %d bytes", ErrName, wire.MaxID)
 	default:
 		return ValidName(id)
 	}
@@ -155,7 +145,7 @@ func validMessageKey(key string) error {
 // validClientType is validType for a message of a client, which must not look like what only the
 // server sends: "User_Joined" is as little a client's as "userjoined".
 func validClientType(t string) error {
-	if t == "" || t == typeChat {
+	if t == "" || t == wire.TypeChat {
 		return nil
 	}
 	letters := strings.Map(func(r rune) rune {
@@ -164,17 +154,17 @@ func validClientType(t string) error {
 		}
 		return -1
 	}, t)
-	if letters != "" && (letters == typeNotice || reserved(letters)) {
+	if letters != "" && (letters == wire.TypeNotice || wire.Reserved(letters)) {
 		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
 	}
 	return validType(t)
 }
 
 func validType(t string) error {
-	if t == "" || t == typeChat {
+	if t == "" || t == wire.TypeChat {
 		return nil
 	}
-	if reserved(t) {
+	if wire.Reserved(t) {
 		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
 	}
 	if len(t) > maxType {

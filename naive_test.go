@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wiretest"
 )
 
 // A second reading of RFC 6455, to compare the server with: everything in memory, one frame
@@ -241,9 +242,9 @@ func closing(payload string) ending {
 
 // chatOf returns the text of a plain client's chat.
 func chatOf(p string) (content string, ok bool) {
-	members := realtime.NaiveMembers([]byte(p))
-	content, ok = realtime.NaiveString(members["content"])
-	_, ok2 := realtime.NaiveString(members["target"])
+	members := wiretest.Members([]byte(p))
+	content, ok = wiretest.String(members["content"])
+	_, ok2 := wiretest.String(members["target"])
 	return content, ok && ok2
 }
 
@@ -347,7 +348,7 @@ func TestNaiveMembers(t *testing.T) {
 		strings.Repeat("[", 65): `null`,
 		`{"a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`: `null`,
 	} {
-		got, err := json.Marshal(realtime.NaiveMembers([]byte(text)))
+		got, err := json.Marshal(wiretest.Members([]byte(text)))
 		require.NoError(t, err)
 		require.Equal(t, want, string(got), text)
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // maxName is the longest name, in bytes, and maxMethod the longest of a method or an error.
@@ -50,7 +52,7 @@ func plainName(s string) bool {
 
 // validUser is ValidName for a user id, which must not look like a target.
 func validUser(id string) error {
-	if id == targetAll || id == targetRoom {
+	if id == wire.TargetAll || id == wire.TargetRoom {
 		return fmt.Errorf("%w: %q is reserved", ErrName, id)
 	}
 	return ValidName(id)
@@ -82,3 +84,7 @@ func validMethod(s string) error {
 
 // validCode reports whether s can be the code of an error.
 func validCode(s string) bool { return len(s) <= maxMethod && ValidName(s) == nil }
+
+// V1 is the subprotocol that a client asks for to get replies: with the header
+// Sec-WebSocket-Protocol or, where it cannot set that, with the query ?protocol=realtime.v1.
+const V1 = "realtime.v1"

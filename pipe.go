@@ -12,6 +12,7 @@ import (
 	"github.com/realtime-go/realtime/internal/disconnect"
 	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // pipeBuffer is how many bytes each direction of a pipe holds before the writer
@@ -25,14 +26,14 @@ const pipeBuffer = 64 << 10
 func Pipe(subprotocols ...string) (Transport, *PipeClient) {
 	p := &pipe{down: newLane(), up: newLane()}
 	if slices.Contains(subprotocols, V1) {
-		p.proto = protoV1
+		p.proto = wire.ProtoV1
 	}
 	return p, &PipeClient{p: p}
 }
 
 // pipe is the server's end.
 type pipe struct {
-	proto      protocol
+	proto      wire.Protocol
 	down, up   *lane
 	ears       ears
 	link       *sendqueue.Queue
@@ -42,7 +43,7 @@ type pipe struct {
 // RemoteAddr returns "pipe".
 func (p *pipe) RemoteAddr() string { return "pipe" }
 
-func (p *pipe) protocol() protocol { return p.proto }
+func (p *pipe) protocol() wire.Protocol { return p.proto }
 
 func (p *pipe) deflates() bool { return false }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 const (
@@ -67,7 +68,7 @@ type reader struct {
 type readers struct {
 	tally  *tally
 	wheel  *timerwheel.Wheel
-	run    func(*Conn, command)
+	run    func(*Conn, wire.Command)
 	limits limits
 	most   int // bytes of a message
 }
@@ -228,21 +229,21 @@ func (r *reader) hear(why *CloseError) {
 // accept checks and decodes a message, and waits as long as its rate demands. It reports whether
 // there is something to run. The answer to a call of the server's is given at once, as a handler
 // may wait for it, and does not count: the server has asked for it.
-func (r *reader) accept(op sendqueue.Op, data []byte) (command, bool) {
+func (r *reader) accept(op sendqueue.Op, data []byte) (wire.Command, bool) {
 	r.c.received.Add(1)
 	r.tally.add(cReceived, 1)
 	if op == sendqueue.OpText && !utf8.Valid(data) {
 		r.c.expel(CauseProtocol, CloseText, "text is not UTF-8")
-		return command{}, false
+		return wire.Command{}, false
 	}
-	cmd := r.c.proto.decode(op, data)
-	if cmd.kind == cmdAnswer && r.c.calls.answer(cmd.req) {
-		return command{}, false
+	cmd := r.c.proto.Decode(op, data)
+	if cmd.Kind == wire.CmdAnswer && r.c.calls.answer(cmd.Req) {
+		return wire.Command{}, false
 	}
-	if cmd.kind == cmdNone || cmd.kind == cmdAnswer {
+	if cmd.Kind == wire.CmdNone || cmd.Kind == wire.CmdAnswer {
 		r.tally.add(cIgnored, 1)
 		r.throttle(len(data))
-		return command{}, false
+		return wire.Command{}, false
 	}
 	return cmd, r.throttle(len(data))
 }
@@ -274,7 +275,7 @@ func (r *reader) throttle(n int) bool {
 // offer makes the caller the one who runs cmd, or leaves cmd to the one who does. It
 // waits while the backlog is full. Once the connection has ended nothing is run, and
 // reading only lets the goodbyes through.
-func (r *reader) offer(cmd command) (mine bool) {
+func (r *reader) offer(cmd wire.Command) (mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.full(cmd) {
@@ -298,7 +299,7 @@ func (r *reader) offer(cmd command) (mine bool) {
 }
 
 // full reports whether there is no room for cmd, and somebody will make some. r.mu is held.
-func (r *reader) full(cmd command) bool {
+func (r *reader) full(cmd wire.Command) bool {
 	return r.busy && !r.c.ended() && !r.closed && !r.backlog.fits(cmd)
 }
 
@@ -309,7 +310,7 @@ func (r *reader) deafen(yes bool) {
 
 // work runs cmd and what has gathered meanwhile. It reports whether the token is
 // still the caller's.
-func (r *reader) work(cmd command) (kept bool) {
+func (r *reader) work(cmd wire.Command) (kept bool) {
 	done := false
 	defer func() {
 		if !done { // the application has ended the goroutine: runtime.Goexit
@@ -340,7 +341,7 @@ func (r *reader) abandon() {
 
 // following takes the next message of the backlog, or ends being busy and says whether the
 // one who was has the token.
-func (r *reader) following() (cmd command, more, kept bool) {
+func (r *reader) following() (cmd wire.Command, more, kept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	defer r.changed.Broadcast()

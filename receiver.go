@@ -1,19 +1,22 @@
 package realtime
 
-import "github.com/realtime-go/realtime/internal/sendqueue"
+import (
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
+)
 
 // receiver is what a connection is to who sends to it. A room has a copy of it for each
 // member, so that its walk through thousands of them waits for less memory.
 type receiver struct {
 	link     *sendqueue.Queue
-	proto    protocol
+	proto    wire.Protocol
 	deflates bool // the transport negotiated compression
 	aside    bool // its feed has to be looked at, see feed
 }
 
 // push gives the connection its form of a message.
-func (r *receiver) push(f *frames, class sendqueue.Class, policy sendqueue.Policy) sendqueue.Outcome {
-	return r.link.Push(f.of(r.proto, r.deflates), class, policy)
+func (r *receiver) push(f *wire.Frames, class sendqueue.Class, policy sendqueue.Policy) sendqueue.Outcome {
+	return r.link.Push(f.Of(r.proto, r.deflates), class, policy)
 }
 
 // plain returns a receiver whose feed is not aside. It may be called without the lock of that.

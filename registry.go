@@ -1,11 +1,12 @@
 package realtime
 
 import (
-	"github.com/realtime-go/realtime/internal/shardmap"
-	"github.com/realtime-go/realtime/internal/shrink"
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/realtime-go/realtime/internal/shardmap"
+	"github.com/realtime-go/realtime/internal/shrink"
 )
 
 // users is the index of connections by user.

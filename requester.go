@@ -7,6 +7,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // roomKeeper is what requests need of the index.
@@ -53,17 +54,17 @@ func (d *requester) mayJoin(c *Conn, room string) bool {
 // roomCheck decides whether a connection may be in a room that its client had asked for.
 type roomCheck func(c *Conn, room string) bool
 
-// target is whom a message is for.
-func (r *request) target() (to Target, err error) {
+// targetOf returns the target of a message.
+func targetOf(r *wire.Request) (to Target, err error) {
 	named := 0
 	for _, kind := range []struct {
 		member, name string
 		valid        func(string) error
 		to           func(...string) Target
 	}{
-		{"room", r.room, ValidName, ToRoom},
-		{"user", r.user, validUser, ToUser},
-		{"conn", r.conn, ValidName, ToConn},
+		{"room", r.Room, ValidName, ToRoom},
+		{"user", r.User, validUser, ToUser},
+		{"conn", r.Conn, ValidName, ToConn},
 	} {
 		if kind.name == "" {
 			continue
@@ -74,7 +75,7 @@ func (r *request) target() (to Target, err error) {
 		to = kind.to(kind.name)
 		named++
 	}
-	if r.all {
+	if r.All {
 		to = ToAll()
 		named++
 	}

@@ -5,37 +5,39 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/ratelog"
-	"strings"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // serve does what a request asks for, and answers.
-func (d *requester) serve(c *Conn, r *request) {
+func (d *requester) serve(c *Conn, r *wire.Request) {
 	var content json.RawMessage
 	var e *Error
 	err := guard(d.notes, d.tally, c, func() (err error) {
-		if err = r.wrong; err == nil {
+		if err = r.Wrong; err == nil {
 			content, err = d.do(c, r)
 		}
 		e = errorReply(err) // asks errors of the application what they match
 		return err
 	})
-	if err == nil && (r.id == nil || r.answered) {
+	if err == nil && (r.ID == nil || r.Answered) {
 		return // the client does not want to know, or knows
 	}
 	if err != nil && e == nil { // it has panicked
-		e = &Error{codeInternal, "internal error"}
+		e = &Error{wire.CodeInternal, "internal error"}
 	}
-	if e != nil && e.Code == codeInternal {
+	if e != nil && e.Code == wire.CodeInternal {
 		d.failed(c, err)
 	}
-	answer(c, d.tally, reply(r.id, content, (*wireError)(e)))
+	answer(c, d.tally, wire.Reply(r.ID, content, (*wire.Error)(e)))
 }
 
-func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error) {
-	switch r.name {
+func (d *requester) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {
+	switch r.Name {
 	case "send":
 		return d.sendRequest(c, r)
 	case "join":
@@ -45,7 +47,7 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 	case "leave":
 		return nil, d.leaveRequest(c, r)
 	case "ack":
-		return nil, d.rooms.ack(c.ctx, c, broker.Position{Epoch: r.epoch, Offset: r.offset})
+		return nil, d.rooms.ack(c.ctx, c, broker.Position{Epoch: r.Epoch, Offset: r.Offset})
 	case "history":
 		return nil, d.historyRequest(c, r)
 	case "presence":
@@ -53,28 +55,28 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 	case "call":
 		return d.callRequest(c, r)
 	case "resume":
-		return d.resumeRequest(c, r.session)
+		return d.resumeRequest(c, r.Session)
 	case "refresh":
-		return nil, d.refreshRequest(c, r.token)
+		return nil, d.refreshRequest(c, r.Token)
 	case "ping":
 		return nil, nil
 	}
-	return nil, fmt.Errorf("%w %q", errCommand, ratelog.Cut(r.name))
+	return nil, fmt.Errorf("%w %q", errCommand, ratelog.Cut(r.Name))
 }
 
 // callRequest gives a call to the application.
-func (d *requester) callRequest(c *Conn, r *request) (json.RawMessage, error) {
-	if err := validMethod(r.method); err != nil {
+func (d *requester) callRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
+	if err := validMethod(r.Method); err != nil {
 		return nil, about("method", err)
 	}
-	if !d.allowed(c, Action{Kind: ActionCall, Method: r.method}) {
+	if !d.allowed(c, Action{Kind: ActionCall, Method: r.Method}) {
 		return nil, ErrForbidden
 	}
 	if d.onCall == nil {
-		return nil, noMethod(r.method)
+		return nil, noMethod(r.Method)
 	}
 	content, err := d.onCall(c.ctx, c, Inbound{
-		Method: r.method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.content)},
+		Method: r.Method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.Content)},
 	})
 	if err == nil {
 		err = checkMessage(&Message{Content: content}, d.maxBytes)
@@ -129,32 +131,32 @@ func errorReply(err error) *Error {
 		err  error
 		code string
 	}{
-		{ErrForbidden, codeForbidden}, {ErrUnauthenticated, codeForbidden}, {ErrDenied, codeDenied},
-		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {errShare, codeLimit},
-		{ErrFull, codeLimit},
-		{dedup.ErrReceipts, codeLimit}, {ErrNoHistory, codeNoHistory}, {ErrPosition, codePosition},
-		{errEpoch, codeEpoch}, {errSession, codeSession}, {errNoMember, codeNoMember},
+		{ErrForbidden, wire.CodeForbidden}, {ErrUnauthenticated, wire.CodeForbidden}, {ErrDenied, wire.CodeDenied},
+		{ErrTooManyRooms, wire.CodeLimit}, {ErrTooLarge, wire.CodeTooLarge}, {errShare, wire.CodeLimit},
+		{ErrFull, wire.CodeLimit},
+		{dedup.ErrReceipts, wire.CodeLimit}, {ErrNoHistory, wire.CodeNoHistory}, {ErrPosition, wire.CodePosition},
+		{errEpoch, wire.CodeEpoch}, {errSession, wire.CodeSession}, {errNoMember, wire.CodeNoMember},
 	} {
 		if errors.Is(err, known.err) {
 			return &Error{known.code, known.err.Error()[len("realtime: "):]}
 		}
 	}
 	if application {
-		return &Error{codeInternal, "internal error"}
+		return &Error{wire.CodeInternal, "internal error"}
 	}
 	for _, wrong := range []error{
-		ErrName, ErrMessage, errTarget, errToken, errMember, errNoRequest, errID,
-		errNotObject, errDuplicate, errDepth, errSurrogate, errHeader, errBinary,
+		ErrName, ErrMessage, errTarget, errToken, wire.ErrMember, wire.ErrNoRequest, wire.ErrID,
+		wire.ErrNotObject, wire.ErrDuplicate, wire.ErrDepth, wire.ErrSurrogate, wire.ErrHeader, wire.ErrBinary,
 	} {
 		if errors.Is(err, wrong) {
-			return &Error{codeBadRequest, strings.Replace(err.Error(), "realtime: ", "", 1)}
+			return &Error{wire.CodeBadRequest, strings.Replace(err.Error(), "realtime: ", "", 1)}
 		}
 	}
 	if errors.Is(err, errCommand) {
-		return &Error{codeUnknown, err.Error()}
+		return &Error{wire.CodeUnknown, err.Error()}
 	}
 	if said, ok := errors.AsType[*Error](err); ok && said != nil {
 		return said
 	}
-	return &Error{codeInternal, "internal error"}
+	return &Error{wire.CodeInternal, "internal error"}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // maxAbsent bounds how many connections are absent. One more is gone at once.
@@ -46,7 +47,7 @@ func newAbsences(grace time.Duration, x *index, g *gate) *absences {
 
 // token returns what a client resumes its session with, empty if it cannot.
 func (a *absences) token(c *Conn) string {
-	if a.grace == 0 || c.proto != protoV1 {
+	if a.grace == 0 || c.proto != wire.ProtoV1 {
 		return ""
 	}
 	return c.id + "." + a.code(c.id)
@@ -72,7 +73,7 @@ func lost(why *CloseError) bool {
 // keep makes a connection absent that was lost, and reports false if it is to be cleaned up after
 // now.
 func (a *absences) keep(c *Conn, why *CloseError) bool {
-	if a.grace == 0 || c.proto != protoV1 || !lost(why) || a.gate.isShut() {
+	if a.grace == 0 || c.proto != wire.ProtoV1 || !lost(why) || a.gate.isShut() {
 		return false
 	}
 	if a.full() && why.Err != errResumed { // that one is taken the place of at once

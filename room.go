@@ -9,6 +9,7 @@ import (
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // RoomOptions is what Options.Room says about one room.
@@ -164,7 +165,7 @@ func (r *room) add(m *membership) {
 
 // show puts m into the roster and tells the members, if it is the user's first
 // connection here, or else m alone. A nil notice tells nobody. It returns how many were told.
-func (r *room) show(m *membership, notice *frames) (told int) {
+func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 	m.shown = true
 	r.shown++
 	r.changed()
@@ -207,7 +208,7 @@ func (r *room) inherit(m, heir *membership) {
 
 // remove takes m out and tells those who stay, if it was the user's last connection
 // in the roster. It returns how many were told.
-func (r *room) remove(m *membership, notice *frames) (told int) {
+func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 	if m.absent {
 		r.pins--
 	} else {
@@ -242,7 +243,7 @@ func (r *room) drop(m *membership) {
 }
 
 // announce tells the members something, and returns how many they are.
-func (r *room) announce(notice *frames) (told int) {
+func (r *room) announce(notice *wire.Frames) (told int) {
 	r.tally.add(cMatched, len(r.members))
 	for i := range r.members {
 		r.members[i].push(notice, sendqueue.Notice, sendqueue.DropNewest)
@@ -275,7 +276,7 @@ const (
 // newListing makes a list of users that are in no order. Nil stands for too many.
 func newListing(users []string, n Count) *listing {
 	slices.Sort(users)
-	return &listing{users: len(users), content: presence(users, n.Users, n.Conns)}
+	return &listing{users: len(users), content: wire.Presence(users, n.Users, n.Conns)}
 }
 
 // listed returns what a list is made of.

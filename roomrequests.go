@@ -8,72 +8,73 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // errEpoch says that a position is one of a stream that is no more.
 var errEpoch = errors.New("realtime: the room has another epoch")
 
 // joinRequest makes the client a member, at the position that it names.
-func (d *requester) joinRequest(c *Conn, r *request) error {
-	if err := checkRoom(r.room); err != nil {
+func (d *requester) joinRequest(c *Conn, r *wire.Request) error {
+	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
 	began := d.denials.begin()
 	defer d.denials.end()
-	if !d.mayJoin(c, r.room) {
+	if !d.mayJoin(c, r.Room) {
 		return ErrForbidden
 	}
 	e := d.newEntry(c, r)
-	if e.blind && r.history > 0 {
+	if e.blind && r.History > 0 {
 		return ErrForbidden
 	}
-	e.began, e.from.Last = began, r.history
+	e.began, e.from.Last = began, r.History
 	err := d.rooms.join(c.ctx, c, e)
 	c.bill.receivers.Add(int64(e.looked + e.told)) // it costs as much as a message to so many
 	c.charge(e.bytes)
-	r.answered = err == nil
+	r.Answered = err == nil
 	return err
 }
 
 // recoverRequest has a member go back to the position that it names, also in a room that it could
 // not join by itself.
-func (d *requester) recoverRequest(c *Conn, r *request) error {
-	if err := checkRoom(r.room); err != nil {
+func (d *requester) recoverRequest(c *Conn, r *wire.Request) error {
+	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	if !c.isIn(r.room) { // nobody is asked what it may do there
+	if !c.isIn(r.Room) { // nobody is asked what it may do there
 		return errNoMember
 	}
 	err := d.rooms.goBack(c.ctx, c, d.newEntry(c, r))
-	r.answered = err == nil
+	r.Answered = err == nil
 	return err
 }
 
 // newEntry is a client's way into a room, behind the position that it names.
-func (d *requester) newEntry(c *Conn, r *request) *entry {
-	e := &entry{room: r.room, asked: true, from: From{Since: Position(r.since)}}
-	past := r.history > 0 || r.since != (broker.Position{})
-	e.blind = past && !d.allowed(c, Action{Kind: ActionHistory, Room: r.room})
+func (d *requester) newEntry(c *Conn, r *wire.Request) *entry {
+	e := &entry{room: r.Room, asked: true, from: From{Since: Position(r.Since)}}
+	past := r.History > 0 || r.Since != (broker.Position{})
+	e.blind = past && !d.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
 	e.answer = func(e *entry) *sendqueue.Frame {
-		if r.id == nil {
+		if r.ID == nil {
 			return nil
 		}
-		return reply(r.id, joinedContent(e), nil)
+		return wire.Reply(r.ID, joinedContent(e), nil)
 	}
 	return e
 }
 
-func (d *requester) leaveRequest(c *Conn, r *request) error {
-	if err := checkRoom(r.room); err != nil {
+func (d *requester) leaveRequest(c *Conn, r *wire.Request) error {
+	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	if !d.allowed(c, Action{Kind: ActionLeave, Room: r.room, Conn: c.id}) {
+	if !d.allowed(c, Action{Kind: ActionLeave, Room: r.Room, Conn: c.id}) {
 		return ErrForbidden
 	}
-	r.answered = true
-	_, told := d.rooms.part(c, r.room, func() {
-		if r.id != nil {
-			answer(c, d.tally, reply(r.id, nil, nil))
+	r.Answered = true
+	_, told := d.rooms.part(c, r.Room, func() {
+		if r.ID != nil {
+			answer(c, d.tally, wire.Reply(r.ID, nil, nil))
 		}
 	})
 	c.bill.receivers.Add(int64(told))
@@ -82,44 +83,44 @@ func (d *requester) leaveRequest(c *Conn, r *request) error {
 
 // presenceRequest answers with who is in a room. The answer takes its place among the
 // announcements of the room: what is announced behind it, it does not know.
-func (d *requester) presenceRequest(c *Conn, r *request) error {
-	if err := checkRoom(r.room); err != nil {
+func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
+	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	if !d.allowed(c, Action{Kind: ActionMembers, Room: r.room}) {
+	if !d.allowed(c, Action{Kind: ActionMembers, Room: r.Room}) {
 		return ErrForbidden
 	}
 	if !d.announced {
 		d.notes.Hint(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
 			"and will not hear who comes and goes: set Options.Announce to AnnounceRooms")
 	}
-	if r.id == nil {
+	if r.ID == nil {
 		return nil
 	}
-	r.answered = true
+	r.Answered = true
 	size := 0
-	d.rooms.inspect(r.room, func(l *listing) { size = len(l.content) })
+	d.rooms.inspect(r.Room, func(l *listing) { size = len(l.content) })
 	if err := d.replies.Reserve(c.ctx, int64(size)); err != nil {
 		return err
 	}
 	defer d.replies.Release(int64(size))
-	d.rooms.inspect(r.room, func(l *listing) {
+	d.rooms.inspect(r.Room, func(l *listing) {
 		c.bill.receivers.Add(int64(l.users)) // it costs as much as a message to so many
 		c.charge(len(l.content))
-		answer(c, d.tally, reply(r.id, l.content, nil))
+		answer(c, d.tally, wire.Reply(r.ID, l.content, nil))
 	})
 	return nil
 }
 
 // historyRequest answers with messages that a room has kept, in their order.
-func (d *requester) historyRequest(c *Conn, r *request) error {
-	if err := checkRoom(r.room); err != nil {
+func (d *requester) historyRequest(c *Conn, r *wire.Request) error {
+	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	if !d.allowed(c, Action{Kind: ActionHistory, Room: r.room}) {
+	if !d.allowed(c, Action{Kind: ActionHistory, Room: r.Room}) {
 		return ErrForbidden
 	}
-	q := broker.Query{After: r.after, Before: r.before, Backwards: !r.forward, Limit: r.limit}
+	q := broker.Query{After: r.After, Before: r.Before, Backwards: !r.Forward, Limit: r.Limit}
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
@@ -127,20 +128,20 @@ func (d *requester) historyRequest(c *Conn, r *request) error {
 		return err
 	}
 	defer d.replies.Release(broker.DefaultPageBytes) // behind the answer, which counts itself
-	page, err := d.pageFor(c, r.room, q)
+	page, err := d.pageFor(c, r.Room, q)
 	switch {
 	case err != nil:
 		return err
-	case r.epoch != "" && r.epoch != page.Top.Epoch:
+	case r.Epoch != "" && r.Epoch != page.Top.Epoch:
 		return errEpoch
-	case r.id == nil:
+	case r.ID == nil:
 		return nil
 	}
 	if q.Backwards {
 		slices.Reverse(page.Publications)
 	}
-	r.answered = true
-	answer(c, d.tally, reply(r.id, historyContent(r.room, &page), nil))
+	r.Answered = true
+	answer(c, d.tally, wire.Reply(r.ID, historyContent(r.Room, &page), nil))
 	return nil
 }
 
@@ -172,7 +173,7 @@ const defaultHistory = 50
 
 // historyContent is the content of the answer: what a member would have got.
 func historyContent(room string, page *broker.Page) []byte {
-	buf := appendString([]byte(`{"epoch":`), page.Top.Epoch)
+	buf := wire.AppendString([]byte(`{"epoch":`), page.Top.Epoch)
 	buf = strconv.AppendUint(append(buf, `,"top":`...), page.Top.Offset, 10)
 	buf = strconv.AppendBool(append(buf, `,"more":`...), page.More)
 	buf = append(buf, `,"messages":[`...)
@@ -181,7 +182,7 @@ func historyContent(room string, page *broker.Page) []byte {
 		if i > 0 {
 			buf = append(buf, ',')
 		}
-		buf = appendKept(buf, &p.Message, &spot{room: room, at: p.Position, prev: p.Prev})
+		buf = wire.AppendKept(buf, &p.Message, &wire.Spot{Room: room, At: p.Position, Prev: p.Prev})
 	}
 	return append(buf, ']', '}')
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // deaf is a transport that takes everything, and from which nothing comes.
@@ -16,7 +17,7 @@ type deaf struct{}
 
 func (deaf) RemoteAddr() string                              { return "nowhere" }
 func (d deaf) wire() sendqueue.Wire                          { return d }
-func (deaf) protocol() protocol                              { return protoPlain }
+func (deaf) protocol() wire.Protocol                         { return wire.ProtoPlain }
 func (deaf) deflates() bool                                  { return false }
 func (deaf) attach(*sendqueue.Queue, ears, int)              {}
 func (deaf) nudge() bool                                     { return true }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Router gives messages and calls of clients to handlers, by the type of the message or the
@@ -89,8 +91,8 @@ func (r *Router) add(to *map[string]Handler, name string, h Handler) {
 // text.
 func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 	raw := in.Message.Content
-	if c.proto == protoPlain {
-		raw = appendString(nil, in.Text)
+	if c.proto == wire.ProtoPlain {
+		raw = wire.AppendString(nil, in.Text)
 	}
 	if len(raw) == 0 {
 		return content, nil
@@ -98,10 +100,10 @@ func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 	err = json.Unmarshal(raw, &content)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		message := fmt.Sprintf("content: %s cannot be a JSON %s", cmp.Or(wrong.Field, "it"), wrong.Value)
-		return content, &Error{codeBadRequest, message}
+		return content, &Error{wire.CodeBadRequest, message}
 	}
 	if err != nil { // in the words of the application
-		return content, &Error{codeBadRequest, "content: not as it should be"}
+		return content, &Error{wire.CodeBadRequest, "content: not as it should be"}
 	}
 	return content, nil
 }
@@ -110,7 +112,7 @@ func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 func (r *Router) OnMessage(ctx context.Context, c *Conn, in Inbound) error {
 	h := r.events[in.Message.Type]
 	if h == nil {
-		return &Error{codeNoEvent, fmt.Sprintf("unknown event %q", in.Message.Type)}
+		return &Error{wire.CodeNoEvent, fmt.Sprintf("unknown event %q", in.Message.Type)}
 	}
 	_, err := h(ctx, c, in)
 	return err
@@ -126,5 +128,5 @@ func (r *Router) OnCall(ctx context.Context, c *Conn, in Inbound) (json.RawMessa
 }
 
 func noMethod(name string) *Error {
-	return &Error{codeNoMethod, fmt.Sprintf("unknown method %q", name)}
+	return &Error{wire.CodeNoMethod, fmt.Sprintf("unknown method %q", name)}
 }

@@ -4,41 +4,43 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"github.com/realtime-go/realtime/internal/dedup"
 	"strconv"
+
+	"github.com/realtime-go/realtime/internal/dedup"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // sendRequest sends a client's message, once if it has an id.
-func (d *requester) sendRequest(c *Conn, r *request) (json.RawMessage, error) {
-	to, err := r.target()
+func (d *requester) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
+	to, err := targetOf(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := validClientType(r.typ); err != nil {
+	if err := validClientType(r.Typ); err != nil {
 		return nil, about("message_type", err)
 	}
-	if err := validID(r.messageID); err != nil {
+	if err := validID(r.MessageID); err != nil {
 		return nil, about("message_id", err)
 	}
-	if err := validMessageKey(r.key); err != nil {
+	if err := validMessageKey(r.Key); err != nil {
 		return nil, about("key", err)
 	}
 	if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 		return nil, ErrForbidden
 	}
-	if r.messageID == "" {
+	if r.MessageID == "" {
 		return d.pass(c, r, to)
 	}
-	key := dedup.ReceiptKey{By: c.sender(), Id: r.messageID}
+	key := dedup.ReceiptKey{By: c.sender(), Id: r.MessageID}
 	return d.receipts.Once(c.ctx, key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
 }
 
 // pass gives a message to the application, or sends it.
-func (d *requester) pass(c *Conn, r *request, to Target) (json.RawMessage, error) {
+func (d *requester) pass(c *Conn, r *wire.Request, to Target) (json.RawMessage, error) {
 	by := c.sender()
 	msg := Message{
-		Type: cmp.Or(r.typ, typeChat), Sender: by.User, Guest: by.Guest, ID: r.messageID,
-		Content: r.content, Binary: r.binary, Key: r.key, TTL: r.ttl,
+		Type: cmp.Or(r.Typ, wire.TypeChat), Sender: by.User, Guest: by.Guest, ID: r.MessageID,
+		Content: r.Content, Binary: r.Binary, Key: r.Key, TTL: r.TTL,
 	}
 	if d.onMessage != nil { // the application may keep it
 		msg.Content, msg.Binary = bytes.Clone(msg.Content), bytes.Clone(msg.Binary)
@@ -48,10 +50,10 @@ func (d *requester) pass(c *Conn, r *request, to Target) (json.RawMessage, error
 		return nil, nil
 	}
 	res, err := d.send(c, to, msg)
-	if err != nil || !r.receipt {
+	if err != nil || !r.Receipt {
 		return nil, err
 	}
-	return receiptFor(&res, r.user != ""), nil
+	return receiptFor(&res, r.User != ""), nil
 }
 
 // receiptFor says what became of a message.
@@ -66,7 +68,7 @@ func receiptFor(res *Result, user bool) []byte {
 		return []byte("{}")
 	}
 	buf := strconv.AppendUint([]byte(`{"offset":`), res.Position.Offset, 10)
-	return appendDuplicate(appendString(append(buf, `,"epoch":`...), res.Position.Epoch), res)
+	return appendDuplicate(wire.AppendString(append(buf, `,"epoch":`...), res.Position.Epoch), res)
 }
 
 func appendDuplicate(buf []byte, res *Result) []byte {

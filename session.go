@@ -13,6 +13,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // sessions opens connections that the gate has let in, and cleans up after them.
@@ -92,16 +93,16 @@ func (ss *sessions) admit(s *session, err error) error {
 
 // greet says welcome.
 func (ss *sessions) greet(c *Conn, top uint64) {
-	g := greeting{
-		conn: c.id, user: c.UserID(), maxMessage: ss.opts.MaxMessageBytes, comeBack: ss.comeBack(),
+	g := wire.Greeting{
+		Conn: c.id, User: c.UserID(), MaxMessage: ss.opts.MaxMessageBytes, ComeBack: ss.comeBack(),
 	}
-	if g.session = ss.absences.token(c); g.session != "" {
-		g.grace = ss.absences.grace
+	if g.Session = ss.absences.token(c); g.Session != "" {
+		g.Grace = ss.absences.grace
 	}
 	if c.inbox != nil {
-		g.inbox, g.top = c.inbox.done, top
+		g.Inbox, g.Top = c.inbox.done, top
 	}
-	give(c, ss.tally, &frames{m: welcome(c.proto, g)}, sendqueue.Reply)
+	give(c, ss.tally, &wire.Frames{M: wire.Welcome(c.proto, g)}, sendqueue.Reply)
 }
 
 // comeBack is how long it takes to let in as many connections as there have been: if all are

@@ -3,8 +3,9 @@ package realtime
 import (
 	"context"
 	"fmt"
-	"github.com/realtime-go/realtime/broker"
 	"slices"
+
+	"github.com/realtime-go/realtime/broker"
 )
 
 // maxInboxes is how many inboxes a message is put into at once: their streams are held meanwhile.

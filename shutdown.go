@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Shutdown ends the Manager gently. New connections are refused with 503. Each
@@ -69,7 +70,7 @@ func (m *Manager) stopBackground() {
 func (m *Manager) drain(ctx context.Context) {
 	var plain []*Conn
 	for _, c := range m.index.conns.Values() {
-		if c.proto == protoV1 {
+		if c.proto == wire.ProtoV1 {
 			m.restart(c)
 		} else {
 			plain = append(plain, c)

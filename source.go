@@ -2,8 +2,9 @@ package realtime
 
 import (
 	"context"
-	"github.com/realtime-go/realtime/broker"
 	"sync"
+
+	"github.com/realtime-go/realtime/broker"
 )
 
 // source is a stream that this process is subscribed to: of a room that has members here, or of

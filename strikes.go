@@ -1,9 +1,10 @@
 package realtime
 
 import (
-	"github.com/realtime-go/realtime/broker"
 	"sync"
 	"time"
+
+	"github.com/realtime-go/realtime/broker"
 )
 
 // maxStrikes bounds for how many readers it is remembered what they broke down with.

@@ -3,6 +3,8 @@ package realtime
 import (
 	"cmp"
 	"slices"
+
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // absentBytes is about what an absent connection takes, and placeBytes what each of its rooms does.
@@ -46,7 +48,7 @@ func (x *index) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
 	if id := c.UserID(); id != "" {
 		u := x.users.enter(id)
 		defer x.users.leave(u)
-		notice := x.userNotice(userLeft, id)
+		notice := x.userNotice(wire.UserLeft, id)
 		defer func() {
 			if ok && x.users.forget(u, old) { // c has departed already
 				x.tellAll(notice, nil)
@@ -74,7 +76,7 @@ func (x *index) settleIn(c *Conn, left *estate, may func(room string) bool) {
 	defer c.mu.Unlock()
 	c.guest = cmp.Or(left.guest, c.guest)
 	for _, m := range left.places {
-		notice := x.roomNotice(roomLeft, m.conn, m.room)
+		notice := x.roomNotice(wire.RoomLeft, m.conn, m.room)
 		r := x.rooms.find(m.room)
 		if x.free(c, m.room) && may(m.room) {
 			heir := &membership{conn: c, room: m.room, asked: m.asked, absent: c.phase == absent}

@@ -1,8 +1,9 @@
 package realtime
 
 import (
-	"github.com/realtime-go/realtime/broker"
 	"slices"
+
+	"github.com/realtime-go/realtime/broker"
 )
 
 // Target says which connections get a message. Make one with [ToAll], [ToRoom], [ToUser] or

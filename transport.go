@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // closeGrace is how long a link has to say what is queued and goodbye, and the peer
@@ -26,7 +27,7 @@ type Transport interface {
 	RemoteAddr() string
 
 	// protocol returns what the peer speaks.
-	protocol() protocol
+	protocol() wire.Protocol
 	// deflates reports whether the peer takes messages that are compressed.
 	deflates() bool
 	// wire is the send side, for the link that is about to be attached.

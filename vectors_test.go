@@ -12,6 +12,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // vector is a frame of testdata/wire, with what it says.
@@ -79,19 +80,19 @@ func TestVectorsOfTheServer(t *testing.T) {
 					Type: v.Message.Type, Sender: v.Message.Sender, ID: v.Message.ID,
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
 				}
-				at := &spot{room: v.Message.Room, at: v.Message.Position, prev: v.Message.Prev}
-				got = encodeIn(protoV1, &m, at)
-				if m.Type != typeHello {
-					require.Equal(t, v.Plain, string(encodeIn(protoPlain, &m, at).Payload()))
+				at := &wire.Spot{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}
+				got = wire.EncodeIn(wire.ProtoV1, &m, at)
+				if m.Type != wire.TypeHello {
+					require.Equal(t, v.Plain, string(wire.EncodeIn(wire.ProtoPlain, &m, at).Payload()))
 				}
 			case "reply":
-				got = reply(v.ID, compact(t, v.Content), nil)
+				got = wire.Reply(v.ID, compact(t, v.Content), nil)
 			case "error":
 				var e Error
 				require.NoError(t, json.Unmarshal(v.Error, &e))
-				got = reply(v.ID, nil, &e)
+				got = wire.Reply(v.ID, nil, (*wire.Error)(&e))
 			case "call":
-				got = sendqueue.NewFrame(sendqueue.OpText, appendCall(nil, v.ID, v.Method, compact(t, v.Content)))
+				got = sendqueue.NewFrame(sendqueue.OpText, wire.AppendCall(nil, v.ID, v.Method, compact(t, v.Content)))
 			case "joined":
 				e := &entry{room: v.Room}
 				var at struct {
@@ -104,14 +105,14 @@ func TestVectorsOfTheServer(t *testing.T) {
 				e.joined.At, e.joined.Top = Position(at.Position), at.Top
 				got = joinedFrame(e)
 			case "left":
-				got = left(v.Room)
+				got = wire.Left(v.Room)
 			case "pong":
-				got = pong()
+				got = wire.Pong()
 			case "position":
-				got = positionFrame(v.Room, v.Position, v.Reason)
+				got = wire.PositionFrame(v.Room, v.Position, v.Reason)
 			case "skipped":
 				require.EqualValues(t, "slow", v.Reason)
-				got = skippedFrame(v.Room, v.From, v.Position)
+				got = wire.SkippedFrame(v.Room, v.From, v.Position)
 			case "ignored":
 				return
 			default:
@@ -134,7 +135,7 @@ func compact(t *testing.T, p json.RawMessage) []byte {
 
 // What clients say is understood as the vectors say. Those that are wrong are in TestV1Vectors.
 func TestVectorsOfClients(t *testing.T) {
-	kinds := map[string]commandKind{"request": cmdRequest, "answer": cmdAnswer, "ping": cmdPing}
+	kinds := map[string]wire.CommandKind{"request": wire.CmdRequest, "answer": wire.CmdAnswer, "ping": wire.CmdPing}
 	for _, v := range vectors(t, "client.json") {
 		kind, ok := kinds[v.Kind]
 		if !ok {
@@ -142,27 +143,27 @@ func TestVectorsOfClients(t *testing.T) {
 		}
 		t.Run(v.Name, func(t *testing.T) {
 			f := v.frame()
-			cmd := decodeV1(f.Op(), f.Payload())
-			require.Equal(t, kind, cmd.kind)
-			if kind == cmdPing {
+			cmd := wire.DecodeV1(f.Op(), f.Payload())
+			require.Equal(t, kind, cmd.Kind)
+			if kind == wire.CmdPing {
 				return
 			}
-			r := cmd.req
-			require.NoError(t, r.wrong)
-			require.JSONEq(t, string(v.Request.ID), string(r.id))
-			require.JSONEq(t, cmp.Or(string(v.Request.Content), "null"), cmp.Or(string(r.content), "null"))
-			require.Equal(t, v.Binary, r.binary)
-			r.id, r.content, r.binary = nil, nil, nil
-			require.Equal(t, request{
-				name: v.Request.Type, room: v.Request.Room, user: v.Request.User, conn: v.Request.Conn,
-				all: v.Request.All, typ: v.Request.MessageType, messageID: v.Request.MessageID,
-				method: v.Request.Method, token: v.Request.Token, key: v.Request.Key,
-				receipt: v.Request.Receipt,
-				ttl:     time.Duration(v.Request.TTL) * time.Millisecond,
-				history: v.Request.History, since: v.Request.Since, limit: v.Request.Limit,
-				before: v.Request.Before, after: v.Request.After, forward: v.Request.After > 0,
-				epoch:  v.Request.Epoch,
-				offset: v.Request.Offset, session: v.Request.Session,
+			r := cmd.Req
+			require.NoError(t, r.Wrong)
+			require.JSONEq(t, string(v.Request.ID), string(r.ID))
+			require.JSONEq(t, cmp.Or(string(v.Request.Content), "null"), cmp.Or(string(r.Content), "null"))
+			require.Equal(t, v.Binary, r.Binary)
+			r.ID, r.Content, r.Binary = nil, nil, nil
+			require.Equal(t, wire.Request{
+				Name: v.Request.Type, Room: v.Request.Room, User: v.Request.User, Conn: v.Request.Conn,
+				All: v.Request.All, Typ: v.Request.MessageType, MessageID: v.Request.MessageID,
+				Method: v.Request.Method, Token: v.Request.Token, Key: v.Request.Key,
+				Receipt: v.Request.Receipt,
+				TTL:     time.Duration(v.Request.TTL) * time.Millisecond,
+				History: v.Request.History, Since: v.Request.Since, Limit: v.Request.Limit,
+				Before: v.Request.Before, After: v.Request.After, Forward: v.Request.After > 0,
+				Epoch:  v.Request.Epoch,
+				Offset: v.Request.Offset, Session: v.Request.Session,
 			}, *r)
 		})
 	}

@@ -1,12 +1,13 @@
 package realtime
 
 import (
-	"github.com/realtime-go/realtime/internal/defaults"
-	"github.com/realtime-go/realtime/internal/ratelimit"
-	"github.com/realtime-go/realtime/internal/shrink"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/defaults"
+	"github.com/realtime-go/realtime/internal/ratelimit"
+	"github.com/realtime-go/realtime/internal/shrink"
 )
 
 // visitors bounds how often connections are opened, and how many each address has. An

@@ -17,6 +17,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // firstBuffer is for the first message of a connection's reader, which keeps a buffer of
@@ -60,7 +61,7 @@ type socket struct {
 	raw        syscall.RawConn // nil if nc is more than a socket
 	in         *inbound.Intake
 	decoder    *decoder // nil while nothing is read
-	proto      protocol
+	proto      wire.Protocol
 	deflate    bool // compression was negotiated, and the decoder is never given back
 	remote     string
 	answer     []byte // to the handshake, until the link has it
@@ -90,7 +91,7 @@ func (shared *sockets) upgrade(w http.ResponseWriter, r *http.Request, remote st
 	}
 	subprotocol := ""
 	if byHeader, ok := asksForV1(r); ok {
-		s.proto = protoV1
+		s.proto = wire.ProtoV1
 		if byHeader {
 			subprotocol = V1
 		}
@@ -114,7 +115,7 @@ func (s *socket) negotiate(offered []string) (agreed string) {
 }
 
 func (s *socket) RemoteAddr() string                 { return s.remote }
-func (s *socket) protocol() protocol                 { return s.proto }
+func (s *socket) protocol() wire.Protocol            { return s.proto }
 func (s *socket) deflates() bool                     { return s.deflate }
 func (s *socket) wire() sendqueue.Wire               { return s }
 func (s *socket) SetWriteDeadline(t time.Time) error { return s.nc.SetWriteDeadline(t) }

@@ -10,8 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/realtime-go/realtime"
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
 )
 
 // TestChurn lets one room and one user come into being and end as often as possible,

@@ -11,9 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/realtime-go/realtime"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/realtime-go/realtime"
 )
 
 // Who and where. Names that need escapes in JSON and in paths are among them, nobody

@@ -6,8 +6,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/realtime-go/realtime"
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
 )
 
 // What must hold after a storm, whatever its order was.

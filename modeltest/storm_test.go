@@ -13,8 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/realtime-go/realtime"
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
 )
 
 const (

@@ -15,9 +15,10 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/realtime-go/realtime"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/realtime-go/realtime"
 )
 
 // world is a Manager and its twin, to which the same happens.

@@ -7,12 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/realtime-go/realtime/broker"
-	"github.com/realtime-go/realtime/internal/defaults"
-	"github.com/realtime-go/realtime/internal/shardmap"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/defaults"
+	"github.com/realtime-go/realtime/internal/shardmap"
 )
 
 // MemoryOptions configures [NewMemory]. Zero values are the defaults, negative ones without bound.

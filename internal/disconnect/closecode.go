@@ -4,6 +4,7 @@ package disconnect
 import (
 	"encoding/binary"
 	"fmt"
+
 	"github.com/realtime-go/realtime/broker"
 )
 

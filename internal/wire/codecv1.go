@@ -1,4 +1,4 @@
-package realtime
+package wire
 
 import (
 	"cmp"
@@ -11,10 +11,6 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
-
-// V1 is the subprotocol that a client asks for to get replies: with the header
-// Sec-WebSocket-Protocol or, where it cannot set that, with the query ?protocol=realtime.v1.
-const V1 = "realtime.v1"
 
 // requestKeys are the members of a request's object, in the order of the constants.
 var requestKeys = [numKeys]string{
@@ -53,89 +49,89 @@ const (
 )
 
 var (
-	errNoRequest = errors.New("not a JSON object with a type")
-	errID        = errors.New("id must be a string or a number of at most 64 bytes")
-	errMember    = errors.New("a member has the wrong type")
-	errSurrogate = errors.New("content has half of a surrogate pair")
-	errHeader    = errors.New("binary message without the length of its header, or shorter than that")
-	errBinary    = errors.New("want a send without content in front of binary content")
+	ErrNoRequest = errors.New("not a JSON object with a type")
+	ErrID        = errors.New("id must be a string or a number of at most 64 bytes")
+	ErrMember    = errors.New("a member has the wrong type")
+	ErrSurrogate = errors.New("content has half of a surrogate pair")
+	ErrHeader    = errors.New("binary message without the length of its header, or shorter than that")
+	ErrBinary    = errors.New("want a send without content in front of binary content")
 )
 
 // decode reads a message of a client. What it returns may be a part of p.
-func (p protocol) decode(op sendqueue.Op, data []byte) command {
+func (p Protocol) Decode(op sendqueue.Op, data []byte) Command {
 	switch {
-	case p == protoV1:
-		return decodeV1(op, data)
+	case p == ProtoV1:
+		return DecodeV1(op, data)
 	case op == sendqueue.OpText:
 		return decodePlain(data)
 	default:
-		return command{}
+		return Command{}
 	}
 }
 
 // decodeV1 reads a message of a client of realtime.v1: the four characters ping, a request,
 // or the answer to a call of the server's.
-func decodeV1(op sendqueue.Op, p []byte) command {
+func DecodeV1(op sendqueue.Op, p []byte) Command {
 	if op == sendqueue.OpText && string(p) == "ping" {
-		return command{kind: cmdPing}
+		return Command{Kind: CmdPing}
 	}
-	r := &request{}
+	r := &Request{}
 	if op == sendqueue.OpText {
-		r.wrong = r.decode(p)
+		r.Wrong = r.decode(p)
 	} else {
-		r.wrong = r.decodeBinary(p)
+		r.Wrong = r.decodeBinary(p)
 	}
-	if r.wrong == nil && (r.name == "reply" || r.name == "error") {
-		return command{kind: cmdAnswer, req: r}
+	if r.Wrong == nil && (r.Name == "reply" || r.Name == "error") {
+		return Command{Kind: CmdAnswer, Req: r}
 	}
-	return command{kind: cmdRequest, req: r}
+	return Command{Kind: CmdRequest, Req: r}
 }
 
-func (r *request) decode(p []byte) error {
+func (r *Request) decode(p []byte) error {
 	var values [numKeys][]byte
-	err := members(p, requestKeys[:], values[:])
+	err := Members(p, requestKeys[:], values[:])
 	if id := values[keyID]; id != nil {
-		if len(id) > maxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
-			return cmp.Or(err, errID)
+		if len(id) > MaxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
+			return cmp.Or(err, ErrID)
 		}
-		r.id = id // the answer has it also if there is something wrong
+		r.ID = id // the answer has it also if there is something wrong
 	}
 	if err != nil {
 		return err
 	}
 	if values[keyType] == nil {
-		return errNoRequest
+		return ErrNoRequest
 	}
-	if r.content = values[keyContent]; loneSurrogate(r.content) {
-		return errSurrogate
+	if r.Content = values[keyContent]; loneSurrogate(r.Content) {
+		return ErrSurrogate
 	}
 	if !r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
-		!jsonBool(values[keyAll], &r.all) || !jsonBool(values[keyReceipt], &r.receipt) {
-		return errMember
+		!jsonBool(values[keyAll], &r.All) || !jsonBool(values[keyReceipt], &r.Receipt) {
+		return ErrMember
 	}
 	return nil
 }
 
-func (r *request) decodeStrings(values *[numKeys][]byte) bool {
+func (r *Request) decodeStrings(values *[numKeys][]byte) bool {
 	for i, s := range [numKeys]*string{
-		keyType: &r.name, keyRoom: &r.room, keyUser: &r.user, keyConn: &r.conn, keyMessageType: &r.typ,
-		keyMessageID: &r.messageID, keyMethod: &r.method, keyToken: &r.token, keyKey: &r.key,
-		keyEpoch: &r.epoch, keySession: &r.session,
+		keyType: &r.Name, keyRoom: &r.Room, keyUser: &r.User, keyConn: &r.Conn, keyMessageType: &r.Typ,
+		keyMessageID: &r.MessageID, keyMethod: &r.Method, keyToken: &r.Token, keyKey: &r.Key,
+		keyEpoch: &r.Epoch, keySession: &r.Session,
 	} {
 		if s == nil || values[i] == nil {
 			continue
 		}
 		var ok bool
-		if *s, ok = jsonString(values[i]); !ok {
+		if *s, ok = JSONString(values[i]); !ok {
 			return false
 		}
 	}
 	return true
 }
 
-func (r *request) decodeNumbers(values *[numKeys][]byte) bool {
+func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {
 	if string(values[keyTTL]) == "-1" { // it is not to be kept
-		r.ttl, values[keyTTL] = -1, nil
+		r.TTL, values[keyTTL] = -1, nil
 	}
 	var n [numKeys]uint64
 	for _, i := range []int{keyTTL, keyHistory, keyLimit, keyBefore, keyAfter, keyOffset} {
@@ -147,25 +143,25 @@ func (r *request) decodeNumbers(values *[numKeys][]byte) bool {
 			return false
 		}
 	}
-	r.ttl += time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
-	r.history, r.limit = int(min(n[keyHistory], maxAsked)), int(min(n[keyLimit], maxAsked))
-	r.before, r.after, r.offset = n[keyBefore], n[keyAfter], n[keyOffset]
-	r.forward = values[keyAfter] != nil
+	r.TTL += time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
+	r.History, r.Limit = int(min(n[keyHistory], maxAsked)), int(min(n[keyLimit], maxAsked))
+	r.Before, r.After, r.Offset = n[keyBefore], n[keyAfter], n[keyOffset]
+	r.Forward = values[keyAfter] != nil
 	return true
 }
 
 // decodeSince reads a position, if there is one.
-func (r *request) decodeSince(p []byte) bool {
+func (r *Request) decodeSince(p []byte) bool {
 	if p == nil {
 		return true
 	}
 	var values [2][]byte
-	if members(p, []string{"epoch", "offset"}, values[:]) != nil {
+	if Members(p, []string{"epoch", "offset"}, values[:]) != nil {
 		return false
 	}
-	epoch, ok := jsonString(values[0])
+	epoch, ok := JSONString(values[0])
 	offset, ok2 := jsonUint(values[1])
-	r.since = broker.Position{Epoch: epoch, Offset: offset}
+	r.Since = broker.Position{Epoch: epoch, Offset: offset}
 	return ok && ok2 && epoch != ""
 }
 
@@ -177,34 +173,34 @@ const maxTTL = 365 * 24 * 3600 * 1000
 
 // decodeBinary reads a request in front of its content: the length of the JSON as an unsigned
 // varint, the JSON, and the bytes.
-func (r *request) decodeBinary(p []byte) error {
+func (r *Request) decodeBinary(p []byte) error {
 	n, size := binary.Uvarint(p)
 	if size <= 0 || n > uint64(len(p)-size) {
-		return errHeader
+		return ErrHeader
 	}
 	header := p[size : size+int(n)]
 	if !utf8.Valid(header) {
-		return errNotObject
+		return ErrNotObject
 	}
 	if err := r.decode(header); err != nil {
 		return err
 	}
-	if r.name != "send" || r.content != nil {
-		return errBinary
+	if r.Name != "send" || r.Content != nil {
+		return ErrBinary
 	}
-	r.binary = p[size+int(n):]
+	r.Binary = p[size+int(n):]
 	return nil
 }
 
 // appendV1 appends a message in the envelope of realtime.v1: that of the plain protocol, with
 // more behind it.
-func appendV1(buf []byte, m *broker.Message, at *spot) []byte {
+func appendV1(buf []byte, m *broker.Message, at *Spot) []byte {
 	buf = appendContent(appendSender(buf, m), m)
 	return append(appendPlace(appendTime(buf, m), m, at), '}')
 }
 
 // appendKept appends a message in JSON, whatever its content is.
-func appendKept(buf []byte, m *broker.Message, at *spot) []byte {
+func AppendKept(buf []byte, m *broker.Message, at *Spot) []byte {
 	buf = appendPlace(appendTime(appendContent(appendSender(buf, m), m), m), m, at)
 	if m.Binary != nil {
 		buf = append(buf, `,"encoding":"base64"`...)
@@ -214,61 +210,61 @@ func appendKept(buf []byte, m *broker.Message, at *spot) []byte {
 
 // appendBinary appends a message with binary content: its envelope without that, behind its
 // length, and the bytes.
-func appendBinary(buf []byte, m *broker.Message, at *spot) []byte {
+func appendBinary(buf []byte, m *broker.Message, at *Spot) []byte {
 	header := append(appendPlace(appendTime(appendSender(nil, m), m), m, at), '}')
 	buf = binary.AppendUvarint(buf, uint64(len(header)))
 	return append(append(buf, header...), m.Binary...)
 }
 
 // spot is where a message stands.
-type spot struct {
-	room string          // that it is for, or empty
-	at   broker.Position // in its stream; zero if it is not kept
-	prev uint64          // the offset in front of it there
+type Spot struct {
+	Room string          // that it is for, or empty
+	At   broker.Position // in its stream; zero if it is not kept
+	Prev uint64          // the offset in front of it there
 }
 
 // size is about what it takes on the wire, in bytes.
-func (p *spot) size() int {
-	n := len(p.room)
-	if p.at.Epoch != "" {
-		n += len(p.at.Epoch) + len(`,"offset":1234567,"prev":1234567,"epoch":""`)
+func (p *Spot) size() int {
+	n := len(p.Room)
+	if p.At.Epoch != "" {
+		n += len(p.At.Epoch) + len(`,"offset":1234567,"prev":1234567,"epoch":""`)
 	}
 	return n
 }
 
 // appendPlace appends what realtime.v1 adds to the envelope. What changes with the place comes
 // last.
-func appendPlace(buf []byte, m *broker.Message, at *spot) []byte {
+func appendPlace(buf []byte, m *broker.Message, at *Spot) []byte {
 	if m.Guest != "" {
-		buf = appendString(append(buf, `,"guest":`...), m.Guest)
+		buf = AppendString(append(buf, `,"guest":`...), m.Guest)
 	}
 	if m.ID != "" {
-		buf = appendString(append(buf, `,"id":`...), m.ID)
+		buf = AppendString(append(buf, `,"id":`...), m.ID)
 	}
-	if at.room != "" {
-		buf = appendString(append(buf, `,"room":`...), at.room)
+	if at.Room != "" {
+		buf = AppendString(append(buf, `,"room":`...), at.Room)
 	}
-	if at.at.Epoch == "" {
+	if at.At.Epoch == "" {
 		return buf
 	}
-	buf = strconv.AppendUint(append(buf, `,"offset":`...), at.at.Offset, 10)
-	buf = strconv.AppendUint(append(buf, `,"prev":`...), at.prev, 10)
-	return appendString(append(buf, `,"epoch":`...), at.at.Epoch)
+	buf = strconv.AppendUint(append(buf, `,"offset":`...), at.At.Offset, 10)
+	buf = strconv.AppendUint(append(buf, `,"prev":`...), at.Prev, 10)
+	return AppendString(append(buf, `,"epoch":`...), at.At.Epoch)
 }
 
 // appendPosition appends a position as members of an object that has others before them.
 func appendPosition(buf []byte, at broker.Position) []byte {
 	buf = strconv.AppendUint(append(buf, `,"offset":`...), at.Offset, 10)
-	return appendString(append(buf, `,"epoch":`...), at.Epoch)
+	return AppendString(append(buf, `,"epoch":`...), at.Epoch)
 }
 
 // appendReply appends the answer to a request, with content if there is any.
 func appendReply(buf, id, content []byte) []byte {
-	return appendAnyContent(appendAnswer(buf, "reply", id), content)
+	return AppendAnyContent(appendAnswer(buf, "reply", id), content)
 }
 
 // appendAnyContent appends content, if there is any, and the end.
-func appendAnyContent(buf, content []byte) []byte {
+func AppendAnyContent(buf, content []byte) []byte {
 	if len(content) > 0 {
 		buf = append(append(buf, `,"content":`...), content...)
 	}
@@ -276,10 +272,10 @@ func appendAnyContent(buf, content []byte) []byte {
 }
 
 // appendError appends the answer to a request that failed.
-func appendError(buf, id []byte, e *wireError) []byte {
+func appendError(buf, id []byte, e *Error) []byte {
 	buf = append(appendAnswer(buf, "error", id), `,"content":{"code":`...)
-	buf = append(appendString(buf, e.Code), `,"message":`...)
-	return append(appendString(buf, e.Message), '}', '}')
+	buf = append(AppendString(buf, e.Code), `,"message":`...)
+	return append(AppendString(buf, e.Message), '}', '}')
 }
 
 func appendAnswer(buf []byte, typ string, id []byte) []byte {
@@ -291,21 +287,21 @@ func appendAnswer(buf []byte, typ string, id []byte) []byte {
 }
 
 // appendCall appends a call of the server's.
-func appendCall(buf, id []byte, method string, content []byte) []byte {
+func AppendCall(buf, id []byte, method string, content []byte) []byte {
 	buf = append(appendAnswer(buf, "call", id), `,"method":`...)
-	return appendAnyContent(appendString(buf, method), content)
+	return AppendAnyContent(AppendString(buf, method), content)
 }
 
 // presence is the content of the answer to a request for who is in a room. Users are nil if
 // there are too many to be listed.
-func presence(users []string, userCount, connCount int) []byte {
+func Presence(users []string, userCount, connCount int) []byte {
 	buf := append([]byte(nil), `{"users":`...)
 	if users == nil {
 		buf = append(buf, "null"...)
 	} else {
 		sep := byte('[')
 		for _, user := range users {
-			buf = appendString(append(buf, sep), user)
+			buf = AppendString(append(buf, sep), user)
 			sep = ','
 		}
 		if len(users) == 0 {

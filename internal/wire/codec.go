@@ -1,40 +1,41 @@
-package realtime
+package wire
 
 import (
 	"encoding/base64"
-	"github.com/realtime-go/realtime/broker"
 	"strconv"
 	"time"
+
+	"github.com/realtime-go/realtime/broker"
 )
 
 // decodePlain reads a text message of a plain client: the four characters ping, or
 // an object with a string content and a string target. Everything else is nothing.
 // What it returns may be a part of p.
-func decodePlain(p []byte) command {
+func decodePlain(p []byte) Command {
 	if string(p) == "ping" {
-		return command{kind: cmdPing}
+		return Command{Kind: CmdPing}
 	}
 	var values [2][]byte
-	if members(p, []string{"content", "target"}, values[:]) != nil {
-		return command{}
+	if Members(p, []string{"content", "target"}, values[:]) != nil {
+		return Command{}
 	}
 	text, ok := jsonText(values[0])
 	target, ok2 := jsonTarget(values[1])
 	if !ok || !ok2 {
-		return command{}
+		return Command{}
 	}
-	return command{kind: cmdChat, text: text, target: target}
+	return Command{Kind: CmdChat, Text: text, Target: target}
 }
 
 // jsonTarget is jsonString without an allocation for the usual targets.
 func jsonTarget(raw []byte) (string, bool) {
 	switch string(raw) {
-	case `"` + targetRoom + `"`:
-		return targetRoom, true
-	case `"` + targetAll + `"`:
-		return targetAll, true
+	case `"` + TargetRoom + `"`:
+		return TargetRoom, true
+	case `"` + TargetAll + `"`:
+		return TargetAll, true
 	}
-	return jsonString(raw)
+	return JSONString(raw)
 }
 
 // appendPlain appends a message in the envelope of the plain protocol. The order of
@@ -49,9 +50,9 @@ func appendPlain(buf []byte, m *broker.Message) []byte {
 func appendSender(buf []byte, m *broker.Message) []byte {
 	buf = append(buf, `{"message_type":`...)
 	if m.Type == "" {
-		buf = appendString(buf, typeChat)
+		buf = AppendString(buf, TypeChat)
 	} else {
-		buf = appendString(buf, m.Type)
+		buf = AppendString(buf, m.Type)
 	}
 	buf = append(buf, `,"sender_id":`...)
 	return appendStringOrNull(buf, m.Sender)
@@ -80,67 +81,67 @@ func appendTime(buf []byte, m *broker.Message) []byte {
 }
 
 // greeting is what welcome tells a client.
-type greeting struct {
-	conn, user string
-	maxMessage int             // bytes
-	comeBack   time.Duration   // over how much time all clients should come back after a loss
-	session    string          // the token to resume it with, empty if it cannot be
-	grace      time.Duration   // for how long it can be
-	inbox      broker.Position // where it begins; without epoch: there is none
-	top        uint64          // the offset of the newest message in it
+type Greeting struct {
+	Conn, User string
+	MaxMessage int             // bytes
+	ComeBack   time.Duration   // over how much time all clients should come back after a loss
+	Session    string          // the token to resume it with, empty if it cannot be
+	Grace      time.Duration   // for how long it can be
+	Inbox      broker.Position // where it begins; without epoch: there is none
+	Top        uint64          // the offset of the newest message in it
 }
 
 // welcome is the first message of every connection.
-func welcome(p protocol, g greeting) broker.Message {
+func Welcome(p Protocol, g Greeting) broker.Message {
 	buf := append([]byte(nil), `{"connection_id":`...)
-	buf = appendString(buf, g.conn)
+	buf = AppendString(buf, g.Conn)
 	buf = append(buf, `,"message":"Connected successfully"`...)
-	if p == protoV1 {
-		buf = appendStringOrNull(append(buf, `,"user_id":`...), g.user)
+	if p == ProtoV1 {
+		buf = appendStringOrNull(append(buf, `,"user_id":`...), g.User)
 		buf = append(buf, `,"max_message_bytes":`...)
-		buf = strconv.AppendInt(buf, int64(g.maxMessage), 10)
+		buf = strconv.AppendInt(buf, int64(g.MaxMessage), 10)
 		buf = append(buf, `,"reconnect_ms":`...)
-		buf = strconv.AppendInt(buf, g.comeBack.Milliseconds(), 10)
-		if g.session != "" {
-			buf = appendString(append(buf, `,"session":`...), g.session)
-			buf = strconv.AppendInt(append(buf, `,"resume_ms":`...), g.grace.Milliseconds(), 10)
+		buf = strconv.AppendInt(buf, g.ComeBack.Milliseconds(), 10)
+		if g.Session != "" {
+			buf = AppendString(append(buf, `,"session":`...), g.Session)
+			buf = strconv.AppendInt(append(buf, `,"resume_ms":`...), g.Grace.Milliseconds(), 10)
 		}
-		if g.inbox.Epoch != "" {
-			buf = appendString(append(buf, `,"inbox":{"epoch":`...), g.inbox.Epoch)
-			buf = strconv.AppendUint(append(buf, `,"offset":`...), g.inbox.Offset, 10)
-			buf = append(strconv.AppendUint(append(buf, `,"top":`...), g.top, 10), '}')
+		if g.Inbox.Epoch != "" {
+			buf = AppendString(append(buf, `,"inbox":{"epoch":`...), g.Inbox.Epoch)
+			buf = strconv.AppendUint(append(buf, `,"offset":`...), g.Inbox.Offset, 10)
+			buf = append(strconv.AppendUint(append(buf, `,"top":`...), g.Top, 10), '}')
 		}
 	}
-	return broker.Message{Type: typeHello, Content: append(buf, '}')}
+	return broker.Message{Type: TypeHello, Content: append(buf, '}')}
 }
 
-func userJoined(user string) broker.Message { return userNotice(typeJoined, user, " joined") }
-func userLeft(user string) broker.Message   { return userNotice(typeLeft, user, " left") }
+func UserJoined(user string) broker.Message { return userNotice(typeJoined, user, " joined") }
+func UserLeft(user string) broker.Message   { return userNotice(typeLeft, user, " left") }
 
 func userNotice(typ, user, verb string) broker.Message {
 	buf := append([]byte(nil), `{"user_id":`...)
-	buf = appendString(buf, user)
+	buf = AppendString(buf, user)
 	buf = append(buf, `,"message":`...)
-	buf = appendString(buf, "User "+user+verb)
+	buf = AppendString(buf, "User "+user+verb)
 	return broker.Message{Type: typ, Sender: user, Content: append(buf, '}')}
 }
 
-func roomJoined(user, room string) broker.Message {
+func RoomJoined(user, room string) broker.Message {
 	return roomNotice("room_join", user, room, " joined room ")
 }
 
-func roomLeft(user, room string) broker.Message {
+func RoomLeft(user, room string) broker.Message {
 	return roomNotice("room_leave", user, room, " left room ")
 }
 
 func roomNotice(kind, user, room, verb string) broker.Message {
 	buf := append([]byte(nil), `{"type":`...)
-	buf = appendString(buf, kind)
+	buf = AppendString(buf, kind)
 	buf = append(buf, `,"user_id":`...)
 	buf = appendStringOrNull(buf, user)
 	buf = append(buf, `,"room_id":`...)
-	buf = appendString(buf, room)
+	buf = AppendString(buf, room)
 	buf = append(buf, `,"message":`...)
-	buf = appendString(buf, "User"+verb+room)
-	return broker.Message{Type: typeNotice, Sender: user, Content: append(buf, '}')}
+	buf = AppendString(buf, "User"+verb+room)
+	return broker.Message{Type: TypeNotice, Sender: user, Content: append(buf, '}')}
 }

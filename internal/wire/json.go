@@ -1,4 +1,4 @@
-package realtime
+package wire
 
 import (
 	"bytes"
@@ -13,9 +13,9 @@ import (
 const maxDepth = 64
 
 var (
-	errNotObject = errors.New("not a JSON object")
-	errDuplicate = errors.New("duplicate key")
-	errDepth     = errors.New("nested too deep")
+	ErrNotObject = errors.New("not a JSON object")
+	ErrDuplicate = errors.New("duplicate key")
+	ErrDepth     = errors.New("nested too deep")
 )
 
 // members finds the members of the JSON object p that have these exact names, and puts their raw
@@ -25,13 +25,13 @@ var (
 //
 // encoding/json decides what is JSON. It cannot be asked for exact names (it folds
 // case) nor about duplicates (the last wins), so this walks what it found valid.
-func members(p []byte, names []string, values [][]byte) (wrong error) {
+func Members(p []byte, names []string, values [][]byte) (wrong error) {
 	if !json.Valid(p) {
-		return errNotObject
+		return ErrNotObject
 	}
 	i := space(p, 0)
 	if p[i] != '{' {
-		return errNotObject
+		return ErrNotObject
 	}
 	for i = space(p, i+1); p[i] != '}'; i = space(p, i) {
 		if p[i] == ',' {
@@ -41,11 +41,11 @@ func members(p []byte, names []string, values [][]byte) (wrong error) {
 		i = space(p, space(p, i+len(key))+1) // past the colon
 		end, deep := pastValue(p, i)
 		if deep {
-			wrong = errDepth
+			wrong = ErrDepth
 		}
 		if k := keyAmong(key, names); k >= 0 {
 			if values[k] != nil {
-				wrong = errDuplicate
+				wrong = ErrDuplicate
 			}
 			values[k] = p[i:end]
 		}
@@ -133,7 +133,7 @@ func jsonUint(raw []byte) (uint64, bool) {
 // jsonString decodes a raw JSON value that is a string. Escapes that are half of a
 // surrogate pair are refused: encoding/json would replace them, and two different
 // names would become one.
-func jsonString(raw []byte) (string, bool) {
+func JSONString(raw []byte) (string, bool) {
 	text, ok := jsonText(raw)
 	return string(text), ok
 }
@@ -189,7 +189,7 @@ func hex4(raw []byte, i int) uint64 {
 }
 
 // appendString appends s as a JSON string. Bytes that are not UTF-8 are replaced.
-func appendString[T string | []byte](buf []byte, s T) []byte {
+func AppendString[T string | []byte](buf []byte, s T) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
 			return appendEscaped(buf, string(s))
@@ -215,7 +215,7 @@ func appendStringOrNull(buf []byte, s string) []byte {
 	if s == "" {
 		return append(buf, "null"...)
 	}
-	return appendString(buf, s)
+	return AppendString(buf, s)
 }
 
 // jsonBool decodes a raw JSON value that is true or false, if there is one.

@@ -1,0 +1,47 @@
+package wire
+
+import (
+	"strconv"
+	"time"
+)
+
+// The message types of the plain protocol.
+const (
+	TypeChat   = "chat"
+	TypeNotice = "systemnotification"
+	typeJoined = "userjoined"
+	typeLeft   = "userleft"
+	TypeHello  = "welcome"
+)
+
+// The targets that the plain protocol reserves: no user can have such a name. Rooms can.
+const (
+	TargetAll  = "all"
+	TargetRoom = "room"
+)
+
+// maxID is the longest id of a message or a request, in bytes.
+const MaxID = 64
+
+// reserved reports whether a type is one of the protocol itself.
+func Reserved(t string) bool {
+	switch t {
+	case TypeHello, typeJoined, typeLeft,
+		"ping", "pong", "reply", "error", "call", "joined", "left", "position",
+		"skipped", "large":
+		return true
+	}
+	return false
+}
+
+// chatContent is the content of a chat in the shape that plain clients know.
+func ChatContent[T string | []byte](sender string, text T, at time.Time) []byte {
+	buf := make([]byte, 0, 80+len(sender)+len(text))
+	buf = append(buf, `{"type":"chat_message","sender_id":`...)
+	buf = appendStringOrNull(buf, sender)
+	buf = append(buf, `,"content":`...)
+	buf = AppendString(buf, text)
+	buf = append(buf, `,"timestamp":`...)
+	buf = strconv.AppendInt(buf, at.Unix(), 10)
+	return append(buf, '}')
+}
