@@ -15,7 +15,7 @@ import (
 type catcher struct {
 	carrier *carrier
 	tally   *tally
-	notes   *ratelog.Notes
+	notes   *ratelog.Logger
 	page    Query
 
 	maxBytes int // of a message
@@ -27,7 +27,7 @@ func (k *catcher) key(p *Publication) uint64 {
 	if !p.Union {
 		return 0
 	}
-	return maphash.Comparable(k.seed, dedup.ReceiptKey{By: p.Message.scope(), Id: p.Message.ID})
+	return maphash.Comparable(k.seed, dedup.Key{Sender: p.Message.scope(), ID: p.Message.ID})
 }
 
 // gave notes that a connection which is catching up, or was, has got a message to several targets.
@@ -232,7 +232,7 @@ func (k *catcher) lose(f *feed, page *Page, why Reason, anew Position) (finished
 // broken notes that the broker has failed a connection.
 func (k *catcher) broken(c client, err error) {
 	k.tally.add(cFailed, 1)
-	k.notes.Write(c.Context(), slog.LevelError, "broker", "realtime: the broker has failed",
+	k.notes.Log(c.Context(), slog.LevelError, "broker", "realtime: the broker has failed",
 		slog.Any("error", err))
 }
 

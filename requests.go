@@ -58,7 +58,7 @@ func (d *requester) do(c *Conn, r *request) (content json.RawMessage, err error)
 	case "ping":
 		return nil, nil
 	}
-	return nil, fmt.Errorf("%w %q", errCommand, ratelog.Cut(r.name))
+	return nil, fmt.Errorf("%w %q", errCommand, ratelog.Clip(r.name))
 }
 
 // callRequest gives a call to the application.
@@ -131,7 +131,7 @@ func errorReply(err error) *Error {
 		{ErrForbidden, codeForbidden}, {ErrUnauthenticated, codeForbidden}, {ErrDenied, codeDenied},
 		{ErrTooManyRooms, codeLimit}, {ErrTooLarge, codeTooLarge}, {errShare, codeLimit},
 		{ErrFull, codeLimit},
-		{dedup.ErrReceipts, codeLimit}, {ErrNoHistory, codeNoHistory}, {ErrPosition, codePosition},
+		{dedup.ErrFull, codeLimit}, {ErrNoHistory, codeNoHistory}, {ErrPosition, codePosition},
 		{errEpoch, codeEpoch}, {errSession, codeSession}, {errNoMember, codeNoMember},
 	} {
 		if errors.Is(err, known.err) {

@@ -17,7 +17,7 @@ func (deaf) RemoteAddr() string                              { return "nowhere" 
 func (d deaf) wire() sendqueue.Wire                          { return d }
 func (deaf) protocol() protocol                              { return protoPlain }
 func (deaf) deflates() bool                                  { return false }
-func (deaf) attach(*sendqueue.Queue, ears, int)               {}
+func (deaf) attach(*sendqueue.Queue, ears, int)              {}
 func (deaf) nudge() bool                                     { return true }
 func (deaf) ahead() bool                                     { return false }
 func (deaf) unseen() int                                     { return 0 }

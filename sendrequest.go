@@ -29,8 +29,8 @@ func (d *requester) sendRequest(c *Conn, r *request) (json.RawMessage, error) {
 	if r.messageID == "" {
 		return d.pass(c, r, to)
 	}
-	key := dedup.ReceiptKey{By: c.sender(), Id: r.messageID}
-	return d.receipts.Once(c.ctx, key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
+	key := dedup.Key{Sender: c.sender(), ID: r.messageID}
+	return d.receipts.Do(c.ctx, key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
 }
 
 // pass gives a message to the application, or sends it.

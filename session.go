@@ -19,7 +19,7 @@ import (
 type sessions struct {
 	opts  *Options
 	tally *tally
-	notes *ratelog.Notes
+	notes *ratelog.Logger
 	index *index
 	gate  *gate
 
@@ -259,10 +259,10 @@ func (ss *sessions) logEnd(c *Conn, why *CloseError) {
 		return
 	}
 	info := c.Info()
-	ss.notes.Write(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
+	ss.notes.Log(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
 		slog.String("conn", c.id), slog.String("user", c.UserID()),
 		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
-		slog.Int("code", int(why.Code)), slog.String("reason", ratelog.Cut(why.Reason)),
+		slog.Int("code", int(why.Code)), slog.String("reason", ratelog.Clip(why.Reason)),
 		slog.Duration("lasted", time.Since(c.opened)),
 		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
 		slog.Uint64("dropped", info.Dropped))
