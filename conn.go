@@ -345,7 +345,7 @@ func answer(c *Conn, t *tally, frame *sendqueue.Frame) { give(c, t, uniform(fram
 func tell(c *Conn, t *tally, frame *sendqueue.Frame) { give(c, t, uniform(frame), sendqueue.Vital) }
 
 // give gives something to one connection.
-func give(c *Conn, t *tally, f *frames, class sendqueue.Class) {
+func give(c *Conn, t *tally, f *frames, class sendqueue.Priority) {
 	t.add(cMatched, 1) // first: Close does not wait for whoever runs this
 	c.push(f, class, sendqueue.Disconnect)
 	f.settle(t)

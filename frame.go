@@ -92,7 +92,7 @@ func announced(f *sendqueue.Frame) *sendqueue.Frame {
 	}
 	buf := append(sendqueue.Grow(envelope), `{"message_type":"large","bytes":`...)
 	buf = append(strconv.AppendInt(buf, int64(f.Len()), 10), '}')
-	return f.Behind(sendqueue.Seal(sendqueue.OpText, buf))
+	return f.After(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
 // settle counts the frames that were pushed against the memory budget. It is called once

@@ -12,7 +12,7 @@ type receiver struct {
 }
 
 // push gives the connection its form of a message.
-func (r *receiver) push(f *frames, class sendqueue.Class, policy sendqueue.Policy) sendqueue.Outcome {
+func (r *receiver) push(f *frames, class sendqueue.Priority, policy sendqueue.Policy) sendqueue.Outcome {
 	return r.link.Push(f.of(r.proto, r.deflates), class, policy)
 }
 

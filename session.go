@@ -53,7 +53,7 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 	}
 	// Now that what comes in is handled at once: whoever is answered may say one thing and
 	// leave, and what is read ahead is dropped then.
-	c.link.Uncork()
+	c.link.Start()
 	s.heart.start()
 	s.renewed()
 	return c, nil
@@ -136,7 +136,7 @@ func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e 
 	c.alive()
 	s.reader.init(&ss.readers, c)
 	s.heart = heartbeat{heartbeats: &ss.heartbeats, c: c}
-	c.link = sendqueue.NewLink(&ss.links, t.wire(), s.failed)
+	c.link = sendqueue.New(&ss.links, t.wire(), s.failed)
 	t.attach(c.link, &s.reader, ss.opts.MaxMessageBytes)
 	return s
 }

@@ -42,12 +42,12 @@ var ErrFull = errors.New("realtime: too many messages with an id within two minu
 // would receive it after newer messages.
 //
 // Each sender has its own window: messages of other senders neither shorten it nor collide with its
-// IDs. A window may grow as large as the free part of the memory of all windows (dynamic thresholds:
-// Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
-// If little is free, it may grow to its fair share until all windows together take twice that
-// memory, and to freeEntries in any case: a few senders that send as much as they can do not block
-// the others. A sender whose window is full is refused until its oldest entries expire. No entry is
-// removed early.
+// IDs. A window may grow as large as the free part of the memory of all windows (dynamic
+// thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+// switches", 1998). If little is free, it may grow to its fair share until all windows together
+// take twice that memory, and to freeEntries in any case: a few senders that send as much as they
+// can do not block the others. A sender whose window is full is refused until its oldest entries
+// expire. No entry is removed early.
 //
 // A Cache is safe for concurrent use.
 type Cache struct {
@@ -111,9 +111,9 @@ type shard struct {
 // Do calls send and returns its answer, unless the message of this key has been sent before: then
 // it returns the first answer.
 //
-// If the message is being sent, Do waits until that ends or ctx is done. A message whose send failed
-// is sent again: it may have failed because the connection ended. Do returns [ErrFull] if the window
-// of the sender is full, and the cause of ctx if ctx is done.
+// If the message is being sent, Do waits until that ends or ctx is done. A message whose send
+// failed is sent again: it may have failed because the connection ended. Do returns [ErrFull] if
+// the window of the sender is full, and the cause of ctx if ctx is done.
 func (c *Cache) Do(
 	ctx context.Context, key Key, send func() (json.RawMessage, error),
 ) (json.RawMessage, error) {

@@ -97,8 +97,8 @@ func TestCacheRepeatWaitsForTheFirst(t *testing.T) {
 	})
 }
 
-// Messages of other senders, sent or failed, neither remove entries of a sender nor fill its window.
-// A message that is being sent is not removed.
+// Messages of other senders, sent or failed, neither remove entries of a sender nor fill its
+// window. A message that is being sent is not removed.
 func TestCacheIsolatesSenders(t *testing.T) {
 	withCache(t, 1<<20, func(t *testing.T, c *Cache) {
 		stop, ok := make(chan struct{}), func() error { return nil }
