@@ -197,7 +197,7 @@ func (c *Cache) fits(w *window) bool {
 // exhausted reports whether even windows with less than freeEntries must not grow.
 func (c *Cache) exhausted() bool { return c.used.Load() >= 4*c.memory }
 
-// finish ends what begin has begun.
+// finish completes an entry made by begin.
 func (c *Cache) finish(key Key, sent bool, answer []byte) {
 	s, id := c.shard(key.Sender), maphash.String(c.seed, key.ID)
 	s.mu.Lock()

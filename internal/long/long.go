@@ -30,7 +30,7 @@ func Of[T any](short, long, proof T) T {
 	}
 }
 
-// Only skips the test in the short form. The reason states what the test needs or takes.
+// Only skips the test in the short form. The reason states why the test is not part of it.
 func Only(t testing.TB, reason string) {
 	t.Helper()
 	if !Enabled() {

@@ -187,7 +187,7 @@ type closing struct {
 	timer *time.Timer   // ends the wait for the peer's answer
 }
 
-// peerState is what the queue expects from its peer. It only increases.
+// peerState describes the input that the peer may still send. It only increases.
 type peerState uint8
 
 const (
@@ -353,7 +353,7 @@ func (q *Queue) accountRing() {
 }
 
 // fits reports whether f fits into 1/share of the bounds. In the state Holding the queue is bounded
-// in bytes only: the peer cannot be blamed for what waits.
+// in bytes only: the peer is not responsible for the frames that wait.
 func (q *Queue) fits(f *Frame, share int) bool {
 	return (q.state == Holding || q.ring.len()+1 <= max(1, q.cfg.maxMessages()/share)) &&
 		q.ring.bytes+f.Len() <= q.cfg.maxBytes()/share

@@ -18,7 +18,7 @@ const (
 	Vital
 )
 
-// Policy says what a queue does with a message that does not fit.
+// Policy determines how a queue handles a message that does not fit.
 type Policy uint8
 
 // The policies for slow consumers.

@@ -181,7 +181,8 @@ func TestQueueCloseShortensAbort(t *testing.T) {
 	}
 }
 
-// After its socket has been full, a peer gets the time in which it may receive what is in transit.
+// After its socket has been full, a peer gets the time in which it may receive the bytes in
+// transit.
 func TestFlusherWriteTimeoutOfAFullSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRawRig(t, Config{}, func(p []byte) (int, error) { return len(p) / 2, nil })
