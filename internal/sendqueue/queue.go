@@ -50,13 +50,12 @@ const (
 type Wire interface {
 	// Write writes whole frames in order and reports each accepted portion to m, which may set
 	// another deadline. It blocks until everything is written, the deadline passes or Close is
-	// called. If the peer accepts part of a portion before the deadline, that is not an error.
-	// Write must not retain batch. Only one goroutine calls it at a time.
+	// called. A deadline that passes after a part of a portion was accepted is not an error. Write
+	// must not retain batch. Only one goroutine calls it at a time.
 	Write(batch []*Frame, m Meter) error
 	// SetWriteDeadline makes Write return at t, even if it is already blocked.
 	SetWriteDeadline(t time.Time) error
 	// CloseWrite signals the end of the stream to the peer. Reading remains possible.
-	// CloseWrite tells the peer that nothing more comes. What the peer still says can be read.
 	CloseWrite() error
 	// Close ends reading and writing immediately.
 	Close() error
@@ -147,7 +146,7 @@ type Queue struct {
 	sealed     bool  // no more frames are accepted
 	abort      bool  // frames whose write has not started are discarded
 	closeTaken bool  // the close frame has been taken for writing
-	flushes    uint8 // by the flusher, at most 2; guarded by it
+	flushes    uint8 // batches of the flusher, counted up to 2; used by it only
 	peer       peerState
 	cfg        *Config
 	ring       ring
@@ -381,8 +380,8 @@ func (q *Queue) countLost(n int) {
 	q.cfg.Totals.Lost.Add(uint64(n))
 }
 
-// Ping puts a ping frame into its slot, in place of a ping that still waits there. Frames in slots
-// are written before queued ones.
+// Ping puts a ping frame into its slot, in place of a ping that still waits there. Pings and pongs
+// are written before queued frames.
 func (q *Queue) Ping(f *Frame) { q.setSlot(&q.ping, f) }
 
 // Heartbeat is like Ping, but keeps a ping that still waits.
@@ -472,7 +471,8 @@ func (c *closing) shorten(by time.Time) {
 	}
 }
 
-// extend gives more time to a peer that has accepted bytes. The lock of the queue is held.
+// extend gives the peer more time, because the wire has accepted bytes. The lock of the queue is
+// held.
 func (c *closing) extend() {
 	if more := min(c.slack, c.grace-time.Until(c.by)); more > 0 {
 		c.by, c.slack = c.by.Add(more), c.slack-more
