@@ -147,7 +147,7 @@ func (a *api) permit(r *http.Request, what Action) error {
 		return nil
 	}
 	if a.allow == nil {
-		a.m.notes.Hint(slog.LevelWarn, "api", "", "realtime: a REST call was refused because "+
+		a.m.notes.Once(slog.LevelWarn, "api", "", "realtime: a REST call was refused because "+
 			"nothing allows it: give Manager.API an authorizer")
 	}
 	return newRefusal(http.StatusForbidden, "forbidden", cDenied)

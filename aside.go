@@ -91,7 +91,7 @@ func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *broker.Publication)
 	}
 	k := ib.catcher
 	k.tally.add(cSetAside, 1)
-	k.notes.Write(ctx, slog.LevelWarn, "inbox",
+	k.notes.Log(ctx, slog.LevelWarn, "inbox",
 		"realtime: a message was set aside: connections broke down with it",
 		slog.String("user", c.UserID()), slog.String("id", p.Message.ID),
 		slog.Uint64("offset", p.Position.Offset))

@@ -17,7 +17,7 @@ import (
 type catcher struct {
 	carrier *carrier
 	tally   *tally
-	notes   *ratelog.Notes
+	notes   *ratelog.Logger
 	page    broker.Query
 
 	maxBytes int // of a message
@@ -29,7 +29,7 @@ func (k *catcher) key(p *broker.Publication) uint64 {
 	if !p.Union {
 		return 0
 	}
-	return maphash.Comparable(k.seed, dedup.ReceiptKey{By: dedup.Sender(p.Message.From()), Id: p.Message.ID})
+	return maphash.Comparable(k.seed, dedup.Key{Sender: dedup.Sender(p.Message.From()), ID: p.Message.ID})
 }
 
 // gave notes that a connection which is catching up, or was, has got a message to several targets.
@@ -234,7 +234,7 @@ func (k *catcher) lose(f *feed, page *broker.Page, why Reason, anew broker.Posit
 // broken notes that the broker has failed a connection.
 func (k *catcher) broken(c client, err error) {
 	k.tally.add(cFailed, 1)
-	k.notes.Write(c.Context(), slog.LevelError, "broker", "realtime: the broker has failed",
+	k.notes.Log(c.Context(), slog.LevelError, "broker", "realtime: the broker has failed",
 		slog.Any("error", err))
 }
 

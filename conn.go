@@ -351,7 +351,7 @@ func tell(c *Conn, t *tally, frame *sendqueue.Frame) {
 }
 
 // give gives something to one connection.
-func give(c *Conn, t *tally, f *wire.Frames, class sendqueue.Class) {
+func give(c *Conn, t *tally, f *wire.Frames, class sendqueue.Priority) {
 	t.add(cMatched, 1) // first: Close does not wait for whoever runs this
 	c.push(f, class, sendqueue.Disconnect)
 	t.settle(f)

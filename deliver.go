@@ -12,7 +12,7 @@ import (
 type delivery struct {
 	x        *index
 	frames   wire.Frames
-	class    sendqueue.Class
+	class    sendqueue.Priority
 	except   exceptions
 	audience *audience // where the target may name a receiver twice
 	key      uint64    // of a message to several targets, some of which keep it

@@ -15,7 +15,7 @@ type dispatcher struct {
 	relay     func(context.Context, Target, Message) (Result, error) // of what a codec made
 	request   func(c *Conn, r *wire.Request)
 	tally     *tally
-	notes     *ratelog.Notes
+	notes     *ratelog.Logger
 }
 
 // run does one command of c.
@@ -69,7 +69,7 @@ func (d *dispatcher) send(c *Conn, to Target, msg Message) (Result, error) {
 // failed counts what failed for another reason than that it may not be.
 func (d *dispatcher) failed(c *Conn, err error) {
 	d.tally.add(cFailed, 1)
-	d.notes.Write(c.ctx, slog.LevelDebug, c.source(), "realtime: message failed",
+	d.notes.Log(c.ctx, slog.LevelDebug, c.source(), "realtime: message failed",
 		slog.String("conn", c.id), slog.Any("error", err))
 }
 
@@ -77,13 +77,13 @@ func (d *dispatcher) failed(c *Conn, err error) {
 func (d *dispatcher) allowed(c *Conn, a Action) bool {
 	if d.authorize == nil {
 		d.tally.add(cDenied, 1)
-		d.notes.Hint(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
+		d.notes.Once(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
 			"because nothing allows it: set Options.Authorize")
 		return false
 	}
 	if err := d.authorize(c.ctx, c, a); err != nil {
 		d.tally.add(cDenied, 1)
-		d.notes.Write(c.ctx, slog.LevelDebug, c.source(), "realtime: action refused",
+		d.notes.Log(c.ctx, slog.LevelDebug, c.source(), "realtime: action refused",
 			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
 			slog.Any("error", err))
 		return false

@@ -60,7 +60,7 @@ type (
 
 // guard runs code of the application. A panic becomes an error, and like the end of the
 // goroutine by runtime.Goexit it ends the connection.
-func guard(n *ratelog.Notes, t *tally, c *Conn, f func() error) (err error) {
+func guard(n *ratelog.Logger, t *tally, c *Conn, f func() error) (err error) {
 	returned := false
 	defer func() {
 		if returned {
@@ -68,7 +68,7 @@ func guard(n *ratelog.Notes, t *tally, c *Conn, f func() error) (err error) {
 		}
 		p := recover() // nil after Goexit
 		t.add(cPanics, 1)
-		n.Write(c.ctx, slog.LevelError, c.source(), "realtime: panic in a handler",
+		n.Log(c.ctx, slog.LevelError, c.source(), "realtime: panic in a handler",
 			slog.String("conn", c.id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		err = fmt.Errorf("realtime: panic: %v", p)
 		c.finish(&CloseError{

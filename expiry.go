@@ -25,7 +25,7 @@ type expiries struct {
 	wheel      *timerwheel.Wheel
 	grace      time.Duration
 	revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
-	notes      *ratelog.Notes
+	notes      *ratelog.Logger
 	tally      *tally
 }
 
@@ -46,7 +46,7 @@ func (es *expiries) renew(c *Conn, token string) error {
 	}
 	id, err := es.revalidate(c.ctx, c, token)
 	if err != nil {
-		es.notes.Write(c.ctx, slog.LevelDebug, c.source(), "realtime: identity not renewed",
+		es.notes.Log(c.ctx, slog.LevelDebug, c.source(), "realtime: identity not renewed",
 			slog.String("conn", c.id), slog.Any("error", err))
 		return ErrForbidden
 	}

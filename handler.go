@@ -109,7 +109,7 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil { // the request has been answered
 		m.gate.cancel(e)
 		m.tally.add(cRefusedRequest, 1)
-		m.notes.Write(r.Context(), slog.LevelDebug, e.place.String(), "realtime: upgrade failed",
+		m.notes.Log(r.Context(), slog.LevelDebug, e.place.String(), "realtime: upgrade failed",
 			slog.Any("error", err))
 		return
 	}
@@ -191,7 +191,7 @@ func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, erro
 	case errors.Is(err, ErrForbidden):
 		return id, newRefusal(http.StatusForbidden, "forbidden", cRefusedAuth)
 	case err != nil:
-		m.notes.Write(r.Context(), slog.LevelDebug, place(from).String(), "realtime: not authenticated",
+		m.notes.Log(r.Context(), slog.LevelDebug, place(from).String(), "realtime: not authenticated",
 			slog.Any("error", err))
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
 	}
@@ -260,19 +260,19 @@ func validKey(keys []string) bool {
 }
 
 func (m *Manager) refuseOrigin(from string) error {
-	from = ratelog.Cut(from)
+	from = ratelog.Clip(from)
 	message := fmt.Sprintf("origin %q is not allowed: add it to Options.Origins", from)
 	if from == "" {
 		message = "an Origin header is required"
 	}
-	m.notes.Hint(slog.LevelWarn, "origin", from, "realtime: refused a request: "+message)
+	m.notes.Once(slog.LevelWarn, "origin", from, "realtime: refused a request: "+message)
 	return newRefusal(http.StatusForbidden, message, cRefusedOrigin)
 }
 
 func (m *Manager) refuseHost(name string) error {
-	name = ratelog.Cut(name)
+	name = ratelog.Clip(name)
 	message := fmt.Sprintf("host %q is not allowed: add it to Options.AllowedHosts", name)
-	m.notes.Hint(slog.LevelWarn, "host", name, "realtime: refused a request: "+message)
+	m.notes.Once(slog.LevelWarn, "host", name, "realtime: refused a request: "+message)
 	return newRefusal(http.StatusForbidden, message, cRefusedHost)
 }
 
@@ -343,7 +343,7 @@ func (m *Manager) refuse(w http.ResponseWriter, err error) {
 	}
 	m.tally.add(no.counter, 1)
 	if no.status == http.StatusInternalServerError {
-		m.notes.Hint(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
+		m.notes.Once(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
 	}
 	if no.wait > 0 {
 		seconds := int64(no.wait / time.Second)

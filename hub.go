@@ -24,7 +24,7 @@ import (
 type Manager struct {
 	opts     Options
 	tally    tally
-	notes    ratelog.Notes
+	notes    *ratelog.Logger
 	index    *index
 	dispatch dispatcher
 	proxies  proxies
@@ -52,16 +52,16 @@ type Manager struct {
 // The caller must end it with Shutdown or Close.
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
-	m.notes.Base = m.opts.Logger
+	m.notes = ratelog.New(m.opts.Logger)
 	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
 	m.carrier = newCarrier(m.opts.Broker)
 	m.index = newIndex(&m.opts, &m.tally, &catcher{
-		carrier: m.carrier, tally: &m.tally, notes: &m.notes,
+		carrier: m.carrier, tally: &m.tally, notes: m.notes,
 		page: broker.Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
 		seed: maphash.MakeSeed(),
 	})
 	m.sessions = sessions{
-		opts: &m.opts, tally: &m.tally, notes: &m.notes, index: m.index, gate: &m.gate,
+		opts: &m.opts, tally: &m.tally, notes: m.notes, index: m.index, gate: &m.gate,
 		begin: m.watchStale,
 	}
 	m.wheel = timerwheel.New(m.background.Go)
@@ -105,12 +105,12 @@ func (m *Manager) buildSockets() {
 func (m *Manager) buildDispatch() {
 	m.dispatch = dispatcher{
 		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
-		tally: &m.tally, notes: &m.notes,
+		tally: &m.tally, notes: m.notes,
 	}
 	requests := requester{
 		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials,
 		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2,
-		receipts:  dedup.NewReceipts(&m.tally.frames.Budget, m.wheel),
+		receipts:  dedup.New(&m.tally.frames.Budget, m.wheel),
 		replies:   &m.tally.frames.Replies,
 		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
@@ -131,7 +131,7 @@ func (m *Manager) buildTimers() {
 	}
 	m.sessions.expiries = expiries{
 		wheel: m.wheel, grace: m.opts.ExpiryGrace, revalidate: m.opts.Revalidate,
-		notes: &m.notes, tally: &m.tally,
+		notes: m.notes, tally: &m.tally,
 	}
 	m.relief = relief{
 		budget: &m.tally.frames.Budget, replies: &m.tally.frames.Replies,
@@ -309,7 +309,7 @@ func (s sink) Deliver(p broker.Publication) {
 	}
 	if err := checkMessage((*Message)(&p.Message), s.m.opts.QueueBytes/2); err != nil {
 		s.m.tally.add(cFailed, 1)
-		s.m.notes.Write(context.Background(), slog.LevelWarn, "broker",
+		s.m.notes.Log(context.Background(), slog.LevelWarn, "broker",
 			"realtime: the broker delivered what is no message", slog.Any("error", err))
 		return
 	}

@@ -15,7 +15,7 @@ type receiver struct {
 }
 
 // push gives the connection its form of a message.
-func (r *receiver) push(f *wire.Frames, class sendqueue.Class, policy sendqueue.Policy) sendqueue.Outcome {
+func (r *receiver) push(f *wire.Frames, class sendqueue.Priority, policy sendqueue.Policy) sendqueue.Outcome {
 	return r.link.Push(f.Of(r.proto, r.deflates), class, policy)
 }
 

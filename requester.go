@@ -40,7 +40,7 @@ type requester struct {
 	renew   func(c *Conn, token string) error
 	resume  func(c *Conn, token string, may roomCheck) (rooms []string, err error)
 
-	receipts  *dedup.Receipts
+	receipts  *dedup.Cache
 	replies   *sendqueue.Replies
 	onCall    Handler
 	announced bool // who comes and goes in rooms

@@ -61,7 +61,7 @@ func (d *requester) do(c *Conn, r *wire.Request) (content json.RawMessage, err e
 	case "ping":
 		return nil, nil
 	}
-	return nil, fmt.Errorf("%w %q", errCommand, ratelog.Cut(r.Name))
+	return nil, fmt.Errorf("%w %q", errCommand, ratelog.Clip(r.Name))
 }
 
 // callRequest gives a call to the application.
@@ -134,7 +134,7 @@ func errorReply(err error) *Error {
 		{ErrForbidden, wire.CodeForbidden}, {ErrUnauthenticated, wire.CodeForbidden}, {ErrDenied, wire.CodeDenied},
 		{ErrTooManyRooms, wire.CodeLimit}, {ErrTooLarge, wire.CodeTooLarge}, {errShare, wire.CodeLimit},
 		{ErrFull, wire.CodeLimit},
-		{dedup.ErrReceipts, wire.CodeLimit}, {ErrNoHistory, wire.CodeNoHistory}, {ErrPosition, wire.CodePosition},
+		{dedup.ErrFull, wire.CodeLimit}, {ErrNoHistory, wire.CodeNoHistory}, {ErrPosition, wire.CodePosition},
 		{errEpoch, wire.CodeEpoch}, {errSession, wire.CodeSession}, {errNoMember, wire.CodeNoMember},
 	} {
 		if errors.Is(err, known.err) {

@@ -91,7 +91,7 @@ func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
 		return ErrForbidden
 	}
 	if !d.announced {
-		d.notes.Hint(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
+		d.notes.Once(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
 			"and will not hear who comes and goes: set Options.Announce to AnnounceRooms")
 	}
 	if r.ID == nil {

@@ -31,8 +31,8 @@ func (d *requester) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if r.MessageID == "" {
 		return d.pass(c, r, to)
 	}
-	key := dedup.ReceiptKey{By: c.sender(), Id: r.MessageID}
-	return d.receipts.Once(c.ctx, key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
+	key := dedup.Key{Sender: c.sender(), ID: r.MessageID}
+	return d.receipts.Do(c.ctx, key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
 }
 
 // pass gives a message to the application, or sends it.

@@ -20,7 +20,7 @@ import (
 type sessions struct {
 	opts  *Options
 	tally *tally
-	notes *ratelog.Notes
+	notes *ratelog.Logger
 	index *index
 	gate  *gate
 
@@ -54,7 +54,7 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 	}
 	// Now that what comes in is handled at once: whoever is answered may say one thing and
 	// leave, and what is read ahead is dropped then.
-	c.link.Uncork()
+	c.link.Start()
 	s.heart.start()
 	s.renewed()
 	return c, nil
@@ -137,7 +137,7 @@ func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e 
 	c.alive()
 	s.reader.init(&ss.readers, c)
 	s.heart = heartbeat{heartbeats: &ss.heartbeats, c: c}
-	c.link = sendqueue.NewLink(&ss.links, t.wire(), s.failed)
+	c.link = sendqueue.New(&ss.links, t.wire(), s.failed)
 	t.attach(c.link, &s.reader, ss.opts.MaxMessageBytes)
 	return s
 }
@@ -260,10 +260,10 @@ func (ss *sessions) logEnd(c *Conn, why *CloseError) {
 		return
 	}
 	info := c.Info()
-	ss.notes.Write(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
+	ss.notes.Log(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
 		slog.String("conn", c.id), slog.String("user", c.UserID()),
 		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
-		slog.Int("code", int(why.Code)), slog.String("reason", ratelog.Cut(why.Reason)),
+		slog.Int("code", int(why.Code)), slog.String("reason", ratelog.Clip(why.Reason)),
 		slog.Duration("lasted", time.Since(c.opened)),
 		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
 		slog.Uint64("dropped", info.Dropped))

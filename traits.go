@@ -11,7 +11,7 @@ import (
 // traits are what is special about a room.
 type traits struct {
 	policy sendqueue.Policy
-	class  sendqueue.Class // of messages: what is made up for by history is not dropped for another
+	class  sendqueue.Priority // of messages: what is made up for by history is not dropped for another
 	// catchUp gives a member for whom policy has dropped a message what he missed from history.
 	catchUp bool
 	// lossy says that policy may drop what is never made up for.

@@ -131,7 +131,7 @@ func (s *socket) CloseWrite() error {
 
 func (s *socket) attach(l *sendqueue.Queue, e ears, maxMessage int) {
 	s.link, s.ears, s.maxMessage = l, e, maxMessage
-	l.Begin(s.answer)
+	l.Prepend(s.answer)
 	s.answer = nil
 	s.in.Begin(s, inbound.NewScanner(maxMessage, s.deflate))
 }

@@ -1,4 +1,4 @@
-// Package dedup answers a message that a client sends again, and keeps it from being sent twice.
+// Package dedup provides a cache that detects messages which a client sends more than once.
 package dedup
 
 import (
@@ -18,106 +18,113 @@ import (
 )
 
 const (
-	// receiptTime is for how long it is known that a message has been sent.
-	receiptTime   = 2 * time.Minute
-	receiptShards = 64
-	// receiptBytes is about what a receipt takes beside its answer, and windowBytes what a window
-	// takes beside its receipts.
-	receiptBytes = 96
-	windowBytes  = 256
-	// receiptMemory is for all receipts, in bytes, if there is no Options.MemoryBudget. If there
-	// is one, an eighth of that. Windows of less than freeReceipts are let grow until there are four
-	// times as many: senders can be made up.
-	receiptMemory = 32 << 20
-	freeReceipts  = 200
+	// lifetime is how long an entry is kept after its message was sent.
+	lifetime  = 2 * time.Minute
+	numShards = 64
+	// entryBytes is the approximate size of an entry without its answer, windowBytes that of a
+	// window without its entries.
+	entryBytes  = 96
+	windowBytes = 256
+	// defaultMemory is the memory for all entries, in bytes, if the budget has no limit.
+	// Otherwise an eighth of the limit is used.
+	defaultMemory = 32 << 20
+	// A window with less than freeEntries may grow until all windows together take four times
+	// the memory: a client can invent any number of senders.
+	freeEntries = 200
 )
 
-// errReceipts says that a sender has sent too many messages with an id.
-var ErrReceipts = errors.New("realtime: too many messages with an id within two minutes")
+// ErrFull means that a sender has sent too many messages with an ID.
+var ErrFull = errors.New("realtime: too many messages with an id within two minutes")
 
-// receipts are the messages that clients have sent with an id. A client that lost its
-// connection before the answer sends them again, and does not know which have arrived. If they
-// went to their receivers again, a receiver that was away for the first time would get them after
-// later ones.
+// Cache holds the messages that clients have sent with an ID. A client that loses its connection
+// before it receives the answer sends its messages again, because it does not know which of them
+// have arrived. If such a message were delivered again, a receiver that missed the first delivery
+// would receive it after newer messages.
 //
-// Each sender has a window of its own: what others send neither shortens it nor meets its ids. A
-// window may be as large as what is free of the memory of all (dynamic thresholds: Choudhury and
-// Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998). Where little is
-// free, it may be as large as its fair share, until they take twice that memory together, and have
-// freeReceipts in any case: a few that send as much as they can do not stop the others. A sender
-// whose window is full is refused until its oldest receipts are old: nothing is forgotten early.
-type Receipts struct {
+// Each sender has its own window: messages of other senders neither shorten it nor collide with its
+// IDs. A window may grow as large as the free part of the memory of all windows (dynamic
+// thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+// switches", 1998). If little is free, it may grow to its fair share until all windows together
+// take twice that memory, and to freeEntries in any case: a few senders that send as much as they
+// can do not block the others. A sender whose window is full is refused until its oldest entries
+// expire. No entry is removed early.
+//
+// A Cache is safe for concurrent use.
+type Cache struct {
 	seed   maphash.Seed
-	memory int64 // in bytes, for all
+	memory int64 // in bytes, for all windows
 	used   atomic.Int64
 	n      atomic.Int64 // windows
 	budget *sendqueue.Budget
 	wheel  *timerwheel.Wheel
 	timer  timerwheel.Timer
 	armed  atomic.Bool // the timer is set
-	shards [receiptShards]receiptShard
+	shards [numShards]shard
 }
 
-// newReceipts returns receipts that count in budget. The wheel sees to it that they are forgotten
-// when no message comes that would.
-func NewReceipts(budget *sendqueue.Budget, wheel *timerwheel.Wheel) *Receipts {
-	rs := &Receipts{
+// New returns an empty Cache that accounts for its memory in budget. The wheel runs the timer that
+// removes expired entries of senders which have stopped sending.
+func New(budget *sendqueue.Budget, wheel *timerwheel.Wheel) *Cache {
+	c := &Cache{
 		seed: maphash.MakeSeed(), budget: budget, wheel: wheel,
-		memory: cmp.Or(budget.Limit/8, receiptMemory),
+		memory: cmp.Or(budget.Limit/8, defaultMemory),
 	}
-	rs.timer.Fire = rs.sweep
-	return rs
+	c.timer.Fire = c.sweep
+	return c
 }
 
-// sender is whose ids a message's id is one of: a user's, an anonymous client's, or, if both are
-// empty, the application's.
+// Sender is the scope of a message ID: a user, an anonymous client or, if both fields are empty,
+// the application.
 type Sender struct{ User, Guest string }
 
-// receiptKey names a message.
-type ReceiptKey struct {
-	By Sender
-	Id string
+// Key identifies a message.
+type Key struct {
+	Sender Sender
+	ID     string
 }
 
-// receipt is one message that was sent, or is being sent.
-type receipt struct {
-	at      time.Time // when it was settled; before that, when it was begun
-	settled bool
-	answer  []byte        // what the client was told, once settled
-	done    chan struct{} // closed when it is settled; nil as long as nobody waits
+// entry is one message that has been sent, or is being sent.
+type entry struct {
+	at     time.Time     // when it was sent; until then, when sending began
+	ended  bool          // sending has ended
+	answer []byte        // to the client, once sending has ended
+	done   chan struct{} // closed when sending ends; nil while no repeat waits
 }
 
-func (r *receipt) bytes() int { return receiptBytes + cap(r.answer) }
+func (e *entry) bytes() int { return entryBytes + cap(e.answer) }
 
-// window is what one sender has sent. Its ids are known by a hash of 64 bits with a secret seed: a
-// sender that finds two with the same hash loses a message of its own.
+// window holds the messages of one sender. IDs are stored as 64-bit hashes with a secret seed: a
+// sender that finds two IDs with the same hash loses only a message of its own.
 type window struct {
-	known map[uint64]*receipt
-	most  int      // that known has held
-	order []uint64 // the oldest first
-	bytes int
+	entries map[uint64]*entry
+	peak    int      // largest length of entries, see shrink.Delete
+	order   []uint64 // oldest first
+	bytes   int
 }
 
-// receiptShard has the windows of some senders.
-type receiptShard struct {
+// shard holds the windows of some of the senders.
+type shard struct {
 	mu      sync.Mutex
 	windows map[Sender]*window
 }
 
-// once runs send, unless the message was sent before. If that is under way, it waits for it until
-// ctx ends. What has failed is tried again: it may have failed because its connection ended.
-// The answer is that of the first. It returns errReceipts if the sender's window is full.
-func (rs *Receipts) Once(
-	ctx context.Context, key ReceiptKey, send func() (json.RawMessage, error),
+// Do calls send and returns its answer, unless the message of this key has been sent before: then
+// it returns the first answer.
+//
+// If the message is being sent, Do waits until that ends or ctx is done. A message whose send
+// failed is sent again: it may have failed because the connection ended. Do returns [ErrFull] if
+// the window of the sender is full, and the cause of ctx if ctx is done.
+func (c *Cache) Do(
+	ctx context.Context, key Key, send func() (json.RawMessage, error),
 ) (json.RawMessage, error) {
 	for {
-		mine, first, err := rs.begin(key, time.Now())
+		isNew, first, err := c.begin(key, time.Now())
 		switch {
 		case err != nil:
 			return nil, err
-		case mine:
-			return rs.run(key, send)
-		case first.settled:
+		case isNew:
+			return c.run(key, send)
+		case first.ended:
 			return first.answer, nil
 		}
 		select {
@@ -128,81 +135,82 @@ func (rs *Receipts) Once(
 	}
 }
 
-// run runs send, and forgets the message if it fails, or does not return.
-func (rs *Receipts) run(
-	key ReceiptKey, send func() (json.RawMessage, error),
+// run calls send, and removes the entry if send fails or does not return.
+func (c *Cache) run(
+	key Key, send func() (json.RawMessage, error),
 ) (json.RawMessage, error) {
 	sent := false
 	var answer json.RawMessage
-	defer func() { rs.settle(key, sent, answer) }()
+	defer func() { c.finish(key, sent, answer) }()
 	answer, err := send()
 	sent = err == nil
 	return answer, err
 }
 
-func (rs *Receipts) shard(by Sender) *receiptShard {
-	return &rs.shards[maphash.Comparable(rs.seed, by)%receiptShards]
+func (c *Cache) shard(sender Sender) *shard {
+	return &c.shards[maphash.Comparable(c.seed, sender)%numShards]
 }
 
-// begin reports whether the message is new, and the caller's to send. Otherwise first was sent, or
-// is under way until done is closed.
-func (rs *Receipts) begin(key ReceiptKey, now time.Time) (mine bool, first receipt, err error) {
-	s, id := rs.shard(key.By), maphash.String(rs.seed, key.Id)
+// begin reports whether the message is new. If so, the caller must send it and call finish.
+// Otherwise first has been sent, or is being sent until done is closed.
+func (c *Cache) begin(key Key, now time.Time) (isNew bool, first entry, err error) {
+	s, id := c.shard(key.Sender), maphash.String(c.seed, key.ID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.windows[key.By]
+	w := s.windows[key.Sender]
 	if w != nil {
-		rs.expire(w, now)
-		if r := w.known[id]; r != nil {
-			if !r.settled && r.done == nil {
-				r.done = make(chan struct{})
+		c.expire(w, now)
+		if e := w.entries[id]; e != nil {
+			if !e.ended && e.done == nil {
+				e.done = make(chan struct{})
 			}
-			return false, *r, nil
+			return false, *e, nil
 		}
-		if !rs.fits(w) {
-			return false, receipt{}, ErrReceipts
+		if !c.fits(w) {
+			return false, entry{}, ErrFull
 		}
-	} else if rs.exhausted() {
-		return false, receipt{}, ErrReceipts
+	} else if c.exhausted() {
+		return false, entry{}, ErrFull
 	} else {
-		w = &window{known: make(map[uint64]*receipt)}
+		w = &window{entries: make(map[uint64]*entry)}
 		if s.windows == nil {
 			s.windows = make(map[Sender]*window)
 		}
-		s.windows[key.By] = w
-		rs.n.Add(1)
-		rs.weigh(w, windowBytes+len(key.By.User)+len(key.By.Guest))
+		s.windows[key.Sender] = w
+		c.n.Add(1)
+		c.account(w, windowBytes+len(key.Sender.User)+len(key.Sender.Guest))
 	}
-	r := &receipt{at: now}
-	w.known[id], w.order = r, append(w.order, id)
-	rs.weigh(w, r.bytes())
-	rs.watch()
-	return true, receipt{}, nil
+	e := &entry{at: now}
+	w.entries[id], w.order = e, append(w.order, id)
+	c.account(w, e.bytes())
+	c.arm()
+	return true, entry{}, nil
 }
 
-// fits reports whether there is room for one more receipt in a window.
-func (rs *Receipts) fits(w *window) bool {
-	used, own := rs.used.Load(), int64(w.bytes)
-	return len(w.order) < freeReceipts && !rs.exhausted() || own < rs.memory-used ||
-		used < 2*rs.memory && own < rs.memory/max(1, rs.n.Load())
+// fits reports whether a window has room for one more entry.
+func (c *Cache) fits(w *window) bool {
+	used, own := c.used.Load(), int64(w.bytes)
+	return len(w.order) < freeEntries && !c.exhausted() || own < c.memory-used ||
+		used < 2*c.memory && own < c.memory/max(1, c.n.Load())
 }
 
-// exhausted reports whether there is no room for anything any more.
-func (rs *Receipts) exhausted() bool { return rs.used.Load() >= 4*rs.memory }
+// exhausted reports whether even windows with less than freeEntries must not grow.
+func (c *Cache) exhausted() bool { return c.used.Load() >= 4*c.memory }
 
-func (rs *Receipts) settle(key ReceiptKey, sent bool, answer []byte) {
-	s, id := rs.shard(key.By), maphash.String(rs.seed, key.Id)
+// finish completes an entry made by begin.
+func (c *Cache) finish(key Key, sent bool, answer []byte) {
+	s, id := c.shard(key.Sender), maphash.String(c.seed, key.ID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.windows[key.By]
-	r := w.known[id]
-	if r.settled = true; r.done != nil {
-		close(r.done)
+	w := s.windows[key.Sender]
+	e := w.entries[id]
+	if e.ended = true; e.done != nil {
+		close(e.done)
 	}
 	if sent {
-		before := r.bytes()
-		r.at, r.answer = time.Now(), answer
-		rs.weigh(w, r.bytes()-before)
+		before := e.bytes()
+		e.at, e.answer = time.Now(), answer
+		c.account(w, e.bytes()-before)
 		return
 	}
 	for i := len(w.order) - 1; i >= 0; i-- { // it is one of the newest
@@ -211,80 +219,80 @@ func (rs *Receipts) settle(key ReceiptKey, sent bool, answer []byte) {
 			break
 		}
 	}
-	rs.forget(w, id)
-	rs.tidy(s, key.By, w)
+	c.remove(w, id)
+	c.removeIfEmpty(s, key.Sender, w)
 }
 
-// expire forgets what is old, but nothing that is under way.
-func (rs *Receipts) expire(w *window, now time.Time) {
+// expire removes the expired entries of a window. A message that is being sent does not expire.
+func (c *Cache) expire(w *window, now time.Time) {
 	n := len(w.order)
 	for range n {
 		id := w.order[0]
-		r := w.known[id]
-		if now.Sub(r.at) < receiptTime {
+		e := w.entries[id]
+		if now.Sub(e.at) < lifetime {
 			break
 		}
 		w.order = w.order[1:]
-		if r.settled {
-			rs.forget(w, id)
+		if e.ended {
+			c.remove(w, id)
 		} else {
 			w.order = append(w.order, id)
 		}
 	}
-	if n > shrink.Small && len(w.order) < n/2 { // what was in front of the rest is still there
+	if n > shrink.Small && len(w.order) < n/2 { // slicing alone frees no memory
 		w.order = slices.Clone(w.order)
 	}
 }
 
-func (rs *Receipts) forget(w *window, id uint64) {
-	rs.weigh(w, -w.known[id].bytes())
-	w.known = shrink.Delete(w.known, id, &w.most)
+func (c *Cache) remove(w *window, id uint64) {
+	c.account(w, -w.entries[id].bytes())
+	w.entries = shrink.Delete(w.entries, id, &w.peak)
 }
 
-// tidy forgets a window with nothing in it.
-func (rs *Receipts) tidy(s *receiptShard, by Sender, w *window) {
-	if len(w.known) > 0 {
+func (c *Cache) removeIfEmpty(s *shard, sender Sender, w *window) {
+	if len(w.entries) > 0 {
 		return
 	}
-	rs.weigh(w, -w.bytes)
-	rs.n.Add(-1)
-	if delete(s.windows, by); len(s.windows) == 0 {
-		s.windows = nil // a map keeps the memory that it had
+	c.account(w, -w.bytes)
+	c.n.Add(-1)
+	if delete(s.windows, sender); len(s.windows) == 0 {
+		s.windows = nil // a map does not shrink
 	}
 }
 
-// weigh counts bytes of a window.
-func (rs *Receipts) weigh(w *window, bytes int) {
+// account adds bytes to the size of a window. Negative bytes are subtracted.
+func (c *Cache) account(w *window, bytes int) {
 	w.bytes += bytes
-	rs.used.Add(int64(bytes))
-	rs.budget.Hold(int64(bytes))
+	c.used.Add(int64(bytes))
+	c.budget.Hold(int64(bytes))
 }
 
-// watch makes sure that sweep comes by.
-func (rs *Receipts) watch() {
-	if !rs.armed.Load() && !rs.armed.Swap(true) {
-		rs.wheel.Set(&rs.timer, receiptTime/2)
+// arm sets the timer of sweep, unless it is set.
+func (c *Cache) arm() {
+	if !c.armed.Load() && !c.armed.Swap(true) {
+		c.wheel.Set(&c.timer, lifetime/2)
 	}
 }
 
-// sweep forgets what is old everywhere.
-func (rs *Receipts) sweep() {
-	rs.armed.Store(false)
+// sweep removes the expired entries of all senders.
+func (c *Cache) sweep() {
+	c.armed.Store(false)
 	now, left := time.Now(), false
-	for i := range rs.shards {
-		left = rs.sweepShard(&rs.shards[i], now) || left
+	for i := range c.shards {
+		left = c.sweepShard(&c.shards[i], now) || left
 	}
 	if left {
-		rs.watch()
+		c.arm()
 	}
 }
 
-func (rs *Receipts) sweepShard(s *receiptShard, now time.Time) (left bool) {
+// sweepShard reports whether the shard still has windows.
+func (c *Cache) sweepShard(s *shard, now time.Time) (left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for by, w := range s.windows {
-		rs.expire(w, now)
-		rs.tidy(s, by, w)
+	for sender, w := range s.windows {
+		c.expire(w, now)
+		c.removeIfEmpty(s, sender, w)
 	}
 	return len(s.windows) > 0
 }

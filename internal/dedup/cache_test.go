@@ -17,32 +17,32 @@ import (
 	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
-// once is receipts.once of what has no answer.
-func once(ctx context.Context, rs *Receipts, key ReceiptKey, send func() error) error {
-	_, err := rs.Once(ctx, key, func() (json.RawMessage, error) { return nil, send() })
+// do calls Cache.Do with a send that has no answer.
+func do(ctx context.Context, c *Cache, key Key, send func() error) error {
+	_, err := c.Do(ctx, key, func() (json.RawMessage, error) { return nil, send() })
 	return err
 }
 
-// idOf is the key of a message of a user's.
-func idOf(user, id string) ReceiptKey { return ReceiptKey{Sender{User: user}, id} }
+// userKey returns the key of a user's message.
+func userKey(user, id string) Key { return Key{Sender{User: user}, id} }
 
-// receiptBubble runs a test in a bubble, with receipts that have so much memory.
-func receiptBubble(t *testing.T, memory int64, test func(t *testing.T, rs *Receipts)) {
+// withCache runs test in a synctest bubble, with a cache that may use memory bytes.
+func withCache(t *testing.T, memory int64, test func(t *testing.T, c *Cache)) {
 	synctest.Test(t, func(t *testing.T) {
 		var work sync.WaitGroup
 		wheel := timerwheel.New(work.Go)
-		rs := NewReceipts(&sendqueue.Budget{Limit: 8 * memory, Alarm: func() {}}, wheel)
-		test(t, rs)
+		c := New(&sendqueue.Budget{Limit: 8 * memory, Alarm: func() {}}, wheel)
+		test(t, c)
 		wheel.Close()
 		work.Wait()
 	})
 }
 
-func TestReceipts(t *testing.T) {
-	receiptBubble(t, 1<<20, func(t *testing.T, rs *Receipts) {
+func TestCacheDo(t *testing.T) {
+	withCache(t, 1<<20, func(t *testing.T, c *Cache) {
 		runs := 0
 		send := func(user, id string, err error) error {
-			return once(t.Context(), rs, idOf(user, id), func() error {
+			return do(t.Context(), c, userKey(user, id), func() error {
 				runs++
 				return err
 			})
@@ -55,31 +55,30 @@ func TestReceipts(t *testing.T) {
 		require.Equal(t, 3, runs)
 
 		require.Error(t, send("alice", "3", errors.New("no")))
-		require.NoError(t, send("alice", "3", nil), "what has failed may be tried again")
+		require.NoError(t, send("alice", "3", nil), "a failed message may be sent again")
 		require.NoError(t, send("alice", "3", errors.New("not run")))
 		require.Equal(t, 5, runs)
 
-		time.Sleep(receiptTime - time.Second)
+		time.Sleep(lifetime - time.Second)
 		require.NoError(t, send("alice", "1", nil))
 		require.Equal(t, 5, runs)
 		time.Sleep(time.Second)
 		require.NoError(t, send("alice", "1", nil))
-		require.Equal(t, 6, runs, "it is known for two minutes")
+		require.Equal(t, 6, runs, "an entry expires after two minutes")
 	})
 }
 
-// A repeat that comes while the first is under way waits for it, and is tried if that fails: it
-// may have failed because its connection ended.
-func TestReceiptOfWhatIsUnderWay(t *testing.T) {
-	receiptBubble(t, 1<<20, func(t *testing.T, rs *Receipts) {
+// A repeat waits while the first message is being sent. If that fails, the repeat is sent.
+func TestCacheRepeatWaitsForTheFirst(t *testing.T) {
+	withCache(t, 1<<20, func(t *testing.T, c *Cache) {
 		for i, end := range []func() error{
 			func() error { return nil },
 			func() error { return errors.New("no") },
 			func() error { runtime.Goexit(); return nil },
 		} {
-			key := idOf("alice", fmt.Sprint(i))
+			key := userKey("alice", fmt.Sprint(i))
 			go func() {
-				_ = once(t.Context(), rs, key, func() error {
+				_ = do(t.Context(), c, key, func() error {
 					time.Sleep(time.Second)
 					return end()
 				})
@@ -89,25 +88,26 @@ func TestReceiptOfWhatIsUnderWay(t *testing.T) {
 			defer cancel()
 			runs := 0
 			again := func() error { runs++; return nil }
-			require.ErrorIs(t, once(ctx, rs, key, again), context.DeadlineExceeded)
+			require.ErrorIs(t, do(ctx, c, key, again), context.DeadlineExceeded)
 			began := time.Now()
-			require.NoError(t, once(t.Context(), rs, key, again))
+			require.NoError(t, do(t.Context(), c, key, again))
 			require.Equal(t, time.Second-time.Millisecond, time.Since(began))
 			require.Equal(t, min(i, 1), runs)
 		}
 	})
 }
 
-// What others send, whatever becomes of it, does not make it forget, nor fill another's window; and
-// what is under way is not forgotten either.
-func TestReceiptsOfOthers(t *testing.T) {
-	receiptBubble(t, 1<<20, func(t *testing.T, rs *Receipts) {
+// Messages of other senders, sent or failed, neither remove entries of a sender nor fill its
+// window. A message that is being sent is not removed.
+func TestCacheIsolatesSenders(t *testing.T) {
+	withCache(t, 1<<20, func(t *testing.T, c *Cache) {
 		stop, ok := make(chan struct{}), func() error { return nil }
+		failing := func() error { return errors.New("no") }
 		never := func() error { panic("it was sent") }
-		require.NoError(t, once(t.Context(), rs, idOf("bob", "1"), ok))
+		require.NoError(t, do(t.Context(), c, userKey("bob", "1"), ok))
 		done := make(chan error)
 		go func() {
-			done <- once(t.Context(), rs, idOf("slow", "1"), func() error {
+			done <- do(t.Context(), c, userKey("slow", "1"), func() error {
 				<-stop
 				return nil
 			})
@@ -115,81 +115,83 @@ func TestReceiptsOfOthers(t *testing.T) {
 		synctest.Wait()
 		flood := func(user string) (n int) {
 			for {
-				require.Error(t, once(t.Context(), rs, idOf(user, "no"), func() error { return errors.New("no") }))
-				if err := once(t.Context(), rs, idOf(user, fmt.Sprint(n)), ok); err != nil {
-					require.ErrorIs(t, err, ErrReceipts, "a sender that goes on is refused")
+				require.Error(t, do(t.Context(), c, userKey(user, "no"), failing))
+				if err := do(t.Context(), c, userKey(user, fmt.Sprint(n)), ok); err != nil {
+					require.ErrorIs(t, err, ErrFull, "a full window refuses messages")
 					return n
 				}
 				n++
 			}
 		}
-		require.InDelta(t, 1<<19/receiptBytes, flood("mallory"), 10, "at half of the memory")
-		require.NoError(t, once(t.Context(), rs, idOf("mallory", "1"), never), "which forgets nothing")
-		for i := range 20 { // together they take all, and each may have some nevertheless
-			require.GreaterOrEqual(t, flood(fmt.Sprint("mallory", i)), freeReceipts)
+		require.InDelta(t, 1<<19/entryBytes, flood("mallory"), 10, "half of the memory")
+		require.NoError(t, do(t.Context(), c, userKey("mallory", "1"), never), "no entry is removed")
+		for i := range 20 { // together they use all memory, and each has freeEntries
+			require.GreaterOrEqual(t, flood(fmt.Sprint("mallory", i)), freeEntries)
 		}
-		require.InDelta(t, 2<<20, rs.used.Load(), 20*freeReceipts*receiptBytes)
-		require.NoError(t, once(t.Context(), rs, idOf("bob", "1"), never))
-		require.NoError(t, once(t.Context(), rs, idOf("bob", "2"), ok))
-		require.NoError(t, once(t.Context(), rs, idOf("carol", "1"), ok))
+		require.InDelta(t, 2<<20, c.used.Load(), 20*freeEntries*entryBytes)
+		require.NoError(t, do(t.Context(), c, userKey("bob", "1"), never))
+		require.NoError(t, do(t.Context(), c, userKey("bob", "2"), ok))
+		require.NoError(t, do(t.Context(), c, userKey("carol", "1"), ok))
 
-		time.Sleep(receiptTime)
+		time.Sleep(lifetime)
 		close(stop)
 		require.NoError(t, <-done)
-		require.NoError(t, once(t.Context(), rs, idOf("slow", "1"), never))
+		require.NoError(t, do(t.Context(), c, userKey("slow", "1"), never))
 	})
 }
 
-// However many senders somebody makes up, they take a bounded part of the memory, and what has been
-// sent is known all the same.
-func TestReceiptsOfManySenders(t *testing.T) {
-	receiptBubble(t, 1<<18, func(t *testing.T, rs *Receipts) {
+// Any number of invented senders uses a bounded amount of memory, and does not remove entries.
+func TestCacheOfManySenders(t *testing.T) {
+	withCache(t, 1<<18, func(t *testing.T, c *Cache) {
 		ok := func() error { return nil }
 		refused := 0
 		for i := range 10_000 {
-			by := ReceiptKey{Sender{Guest: fmt.Sprint(i)}, "1"}
-			if err := once(t.Context(), rs, by, ok); err != nil {
-				require.ErrorIs(t, err, ErrReceipts)
+			key := Key{Sender{Guest: fmt.Sprint(i)}, "1"}
+			if err := do(t.Context(), c, key, ok); err != nil {
+				require.ErrorIs(t, err, ErrFull)
 				refused++
 			}
 		}
 		require.Positive(t, refused)
-		require.InDelta(t, 4<<18, rs.used.Load(), 1<<10)
-		require.NoError(t, once(t.Context(), rs, ReceiptKey{Sender{Guest: "0"}, "1"}, func() error {
+		require.InDelta(t, 4<<18, c.used.Load(), 1<<10)
+		require.NoError(t, do(t.Context(), c, Key{Sender{Guest: "0"}, "1"}, func() error {
 			panic("it was sent")
 		}))
-		time.Sleep(2 * receiptTime)
+		time.Sleep(2 * lifetime)
 		synctest.Wait()
-		require.Zero(t, rs.budget.Total())
-		require.NoError(t, once(t.Context(), rs, idOf("bob", "1"), ok))
+		require.Zero(t, c.budget.Total())
+		require.NoError(t, do(t.Context(), c, userKey("bob", "1"), ok))
 	})
 }
 
-// What is old is forgotten, also if nobody sends any more, and takes nothing of the budget.
-func TestReceiptsAreForgotten(t *testing.T) {
-	receiptBubble(t, 1<<20, func(t *testing.T, rs *Receipts) {
+// Entries expire even if no message follows, and release their part of the budget.
+func TestCacheExpires(t *testing.T) {
+	withCache(t, 1<<20, func(t *testing.T, c *Cache) {
 		for i := range 1000 {
-			key := idOf(fmt.Sprint("user", i%100), fmt.Sprint(i))
-			_, err := rs.Once(t.Context(), key, func() (json.RawMessage, error) { return json.RawMessage("{}"), nil })
+			key := userKey(fmt.Sprint("user", i%100), fmt.Sprint(i))
+			_, err := c.Do(t.Context(), key, func() (json.RawMessage, error) {
+				return json.RawMessage("{}"), nil
+			})
 			require.NoError(t, err)
-			require.Error(t, once(t.Context(), rs, idOf("clumsy", "1"), func() error { return errors.New("no") }))
+			failing := func() error { return errors.New("no") }
+			require.Error(t, do(t.Context(), c, userKey("clumsy", "1"), failing))
 		}
-		require.Greater(t, rs.budget.Total(), int64(1000*receiptBytes))
-		time.Sleep(2 * receiptTime)
+		require.Greater(t, c.budget.Total(), int64(1000*entryBytes))
+		time.Sleep(2 * lifetime)
 		synctest.Wait()
-		require.Zero(t, rs.budget.Total())
-		require.Zero(t, rs.used.Load())
-		for i := range rs.shards {
-			require.Nil(t, rs.shards[i].windows)
+		require.Zero(t, c.budget.Total())
+		require.Zero(t, c.used.Load())
+		for i := range c.shards {
+			require.Nil(t, c.shards[i].windows)
 		}
-		require.False(t, rs.armed.Load())
+		require.False(t, c.armed.Load())
 	})
 }
 
-// A sender that has sent much, and goes on with little, does not keep the memory of its peak, of
-// which the budget knows nothing.
-func TestReceiptsOfAPeakAreGivenBack(t *testing.T) {
-	receiptBubble(t, 4<<20, func(t *testing.T, rs *Receipts) {
+// A sender that slows down after a peak does not keep the memory of the peak. The budget does not
+// count that memory.
+func TestCacheReleasesThePeak(t *testing.T) {
+	withCache(t, 4<<20, func(t *testing.T, c *Cache) {
 		ok := func() error { return nil }
 		heap := func() int64 {
 			var s runtime.MemStats
@@ -200,17 +202,18 @@ func TestReceiptsOfAPeakAreGivenBack(t *testing.T) {
 		before := heap()
 		for peak := range 10 {
 			for i := range 20_000 {
-				require.NoError(t, once(t.Context(), rs, idOf(fmt.Sprint(peak), fmt.Sprint(i)), ok))
+				require.NoError(t, do(t.Context(), c, userKey(fmt.Sprint(peak), fmt.Sprint(i)), ok))
 			}
 			for minute := range 4 {
 				time.Sleep(time.Minute)
 				for user := range peak + 1 {
-					require.NoError(t, once(t.Context(), rs, idOf(fmt.Sprint(user), fmt.Sprint("then ", minute)), ok))
+					key := userKey(fmt.Sprint(user), fmt.Sprint("then ", minute))
+					require.NoError(t, do(t.Context(), c, key, ok))
 				}
 			}
 		}
-		require.Less(t, rs.budget.Total(), int64(20<<10))
+		require.Less(t, c.budget.Total(), int64(20<<10))
 		require.Less(t, heap()-before, int64(1<<20))
-		runtime.KeepAlive(rs)
+		runtime.KeepAlive(c)
 	})
 }

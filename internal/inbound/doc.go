@@ -1,12 +1,12 @@
-// Package inbound reads from many connections, below the WebSocket library.
+// Package inbound provides the receiving side of WebSocket connections, below the WebSocket
+// library.
 //
-// It knows frames by their headers and nothing of what is in them: a [Scanner] follows the
-// headers; an [Intake] reads a socket, with a buffer that it borrows while there is
-// something in it, and has the scanner look first; parking is where connections wait that
-// nobody reads.
+// It interprets frame headers and no payloads. A [Scanner] follows and checks the headers. An
+// [Intake] reads a socket: it passes everything to its scanner first, and holds a buffer only while
+// the buffer contains data. Parked connections wait for input without a goroutine.
 //
-// # Who reads
+// # Read right
 //
-// One goroutine at a time. It gives the right to read away with [Intake.Park], and
-// [Listener.Wake] gives it to somebody else.
+// Only one goroutine reads a connection at a time. It gives up the right to read with
+// [Intake.Park]. When input arrives, [Listener.Wake] passes the right to another goroutine.
 package inbound

@@ -12,30 +12,30 @@ import (
 )
 
 var (
-	// ErrQuiet is what [Intake.Read] returns in place of waiting, between two messages.
+	// ErrQuiet is returned by [Intake.Read] instead of waiting between two messages.
 	ErrQuiet = errors.New("inbound: nothing to read")
-	// ErrTorn is what it returns in place of io.EOF inside a message, which the
-	// WebSocket library would take for the end of the message.
+	// ErrTorn is returned by [Intake.Read] instead of io.EOF inside a message. The WebSocket
+	// library would interpret io.EOF as the end of the message.
 	ErrTorn = errors.New("inbound: connection ended inside a message")
 )
 
-// chunkBytes is how much is read from a socket at once. The buffer is borrowed when
-// there is something to read, and given back when all of it was taken.
+// chunkBytes is the size of a read from a socket. The buffer is borrowed when there is something to
+// read, and returned when everything in it has been taken.
 const chunkBytes = 4 << 10
 
-// glanceTime is how long [Intake.Ahead] waits at most.
-const glanceTime = time.Millisecond
+// aheadTime bounds the wait of [Intake.Ahead].
+const aheadTime = time.Millisecond
 
-// Intakes is what the intakes of many connections share.
+// Intakes holds the resources shared by the intakes of many connections.
 type Intakes struct {
-	// read is the system call, or nil where there is none. Tests replace it.
+	// read is the system call, or nil if the platform has none. Tests replace it.
 	read    func(fd uintptr, p []byte) (int, error)
 	buffers sync.Pool // of *[]byte, chunkBytes each
 	parking *parking
 }
 
-// NewIntakes returns what intakes share. Its goroutine, if it needs one, is started by
-// start with the first socket.
+// NewIntakes returns the shared part of intakes. With the first parked connection it calls start to
+// run a goroutine, if it needs one. The caller must end it with Close.
 func NewIntakes(start func(func())) *Intakes {
 	return &Intakes{
 		read:    socketRead(),
@@ -44,41 +44,41 @@ func NewIntakes(start func(func())) *Intakes {
 	}
 }
 
-// Close ends the goroutine. Nothing can be parked from then on, and nothing may be.
+// Close ends the goroutine. When it is called, no connection may be parked; later none can be
+// parked.
 func (is *Intakes) Close() { is.parking.close() }
 
-// Listener is told by an intake what happens. Where nothing else is said, its methods must
-// not block.
+// Listener receives the events of an Intake. Its methods must not block, except where noted.
 type Listener interface {
-	// Heard says that the peer has sent n bytes. It may block: nothing is read until it
+	// Heard reports n bytes from the peer. It may block: the connection is not read until it
 	// returns.
 	Heard(n int)
-	// Waiting says that Read is about to wait, and whether that is inside a message or
-	// a frame.
+	// Waiting reports that Read is about to wait, and whether it waits inside a message or a
+	// frame.
 	Waiting(inside bool)
-	// Wake says that there is something to read, after [Intake.Park].
+	// Wake reports input on a connection parked by [Intake.Park].
 	Wake()
 }
 
-// Intake is the receiving side of a connection, below the WebSocket library: it has its
-// [Scanner] look at everything first, borrows a buffer only while there is something in
-// it, and lets a quiet connection wait without a goroutine. One goroutine reads at a time.
+// Intake is the receiving side of a connection, below the WebSocket library. It passes all bytes to
+// its [Scanner] first. It borrows a buffer only while there is data in it, and allows a quiet
+// connection to wait without a goroutine. Only one goroutine may read at a time.
 type Intake struct {
-	shared *Intakes
-	conn   net.Conn
-	raw    syscall.RawConn // nil: conn has to be read through its own Read
-	ears   Listener
-	scan   Scanner
+	shared   *Intakes
+	conn     net.Conn
+	raw      syscall.RawConn // nil: use conn.Read
+	listener Listener
+	scanner  Scanner
 
-	lent  *[]byte // what chunk and rest lie in, if it was borrowed
-	chunk []byte  // scanned, and not taken yet: of one message
-	rest  []byte  // behind it, and not scanned yet
-	spill []byte  // what rest lies in otherwise
-	held  []byte  // of a control frame that has not come whole
-	wrong *Violation
-	leave bool // Read may return ErrQuiet at once
-	token uint64
-	known bool // to the poller
+	borrowed   *[]byte // buffer of scanned and unscanned, if it is borrowed
+	scanned    []byte  // not returned by Read yet; never more than one message
+	unscanned  []byte  // after scanned
+	spill      []byte  // buffer of unscanned otherwise
+	partial    []byte  // start of an incomplete control frame
+	violation  *Violation
+	mayLeave   bool // Read returns ErrQuiet instead of waiting
+	token      uint64
+	registered bool // at the poller
 
 	nudged atomic.Bool
 
@@ -89,33 +89,34 @@ type Intake struct {
 	err  error
 }
 
-// NewIntake returns the intake of a connection. early is what has been read from it
-// already. raw is nil if conn is anything but a plain socket. Where sockets cannot be read without
-// waiting, conn is read through its own Read whatever it is.
+// NewIntake returns the intake of a connection. early holds the bytes that have already been read
+// from it. raw must be nil unless conn is a plain socket. With a nil raw, and on platforms without
+// non-blocking reads, the intake uses conn.Read.
 func NewIntake(shared *Intakes, conn net.Conn, raw syscall.RawConn, early []byte) *Intake {
 	if shared.read == nil {
 		raw = nil
 	}
-	in := &Intake{shared: shared, conn: conn, raw: raw, rest: early}
+	in := &Intake{shared: shared, conn: conn, raw: raw, unscanned: early}
 	in.call = in.readOnce
 	return in
 }
 
-// Begin tells the intake who listens and what the scanner holds against. It is called
-// once, before the first Read.
-func (in *Intake) Begin(ears Listener, scan Scanner) { in.ears, in.scan = ears, scan }
+// Begin sets the listener and the scanner. It must be called once, before the first Read.
+func (in *Intake) Begin(listener Listener, scanner Scanner) {
+	in.listener, in.scanner = listener, scanner
+}
 
-// Read is io.Reader. It returns nothing behind the end of a message as long as there is
-// something before it, and control frames only when they have come whole: the WebSocket
-// library waits for the rest of one with a clock of its own. When a frame breaks the rules,
-// Read returns all that came before that, and then a *Violation.
+// Read implements io.Reader. One call never returns bytes from both sides of the end of a message.
+// Control frames are returned only when they are complete: the WebSocket library waits for the rest
+// of one with its own timeout. If a frame violates the protocol, Read returns everything before it,
+// and then a *Violation.
 func (in *Intake) Read(p []byte) (int, error) {
-	for len(in.chunk) == 0 {
-		if in.wrong != nil {
-			return 0, in.wrong
+	for len(in.scanned) == 0 {
+		if in.violation != nil {
+			return 0, in.violation
 		}
-		if len(in.rest) > 0 {
-			in.look()
+		if len(in.unscanned) > 0 {
+			in.scanNext()
 			continue
 		}
 		n, err := in.fill(p)
@@ -123,81 +124,82 @@ func (in *Intake) Read(p []byte) (int, error) {
 			return n, err
 		}
 	}
-	n := copy(p, in.chunk)
-	in.chunk = in.chunk[n:]
-	in.giveBack()
+	n := copy(p, in.scanned)
+	in.scanned = in.scanned[n:]
+	in.returnBuffer()
 	return n, nil
 }
 
-// Await waits until Read has something to return, or returns the error that Read would. It does
-// nothing for a connection that has to be read through its own Read.
+// Await blocks until Read has something to return, or returns the error that Read would return. If
+// the intake uses conn.Read, it does nothing.
 func (in *Intake) Await() error {
-	if in.raw == nil || len(in.chunk) > 0 {
+	if in.raw == nil || len(in.scanned) > 0 {
 		return nil
 	}
 	_, err := in.Read(nil)
 	return err
 }
 
-// Ahead reports whether more has come than Read has returned. The goroutine that reads calls it. It
-// takes up to glanceTime for a connection that has to be read through its own Read.
+// Ahead reports whether the peer has sent more than Read has returned. Only the goroutine that
+// reads may call it. If the intake uses conn.Read, it takes up to aheadTime.
 func (in *Intake) Ahead() bool {
-	if len(in.chunk)+len(in.rest)+len(in.held) > 0 {
+	if len(in.scanned)+len(in.unscanned)+len(in.partial) > 0 {
 		return true
 	}
 	if in.raw == nil {
-		return in.glance()
+		return in.readAhead()
 	}
 	more := false
 	err := in.raw.Control(func(fd uintptr) { more = sysPeek(fd) })
 	return err == nil && more
 }
 
-// glance reads what has come: a Read with a deadline that is over already would not even look.
-func (in *Intake) glance() bool {
-	if in.conn.SetReadDeadline(time.Now().Add(glanceTime)) != nil {
+// readAhead reads bytes that have arrived. A deadline in the past would prevent any read.
+func (in *Intake) readAhead() bool {
+	if in.conn.SetReadDeadline(time.Now().Add(aheadTime)) != nil {
 		return true
 	}
-	in.lent = in.shared.buffers.Get().(*[]byte)
-	n, err := in.conn.Read(*in.lent)
+	in.borrowed = in.shared.buffers.Get().(*[]byte)
+	n, err := in.conn.Read(*in.borrowed)
 	_ = in.conn.SetReadDeadline(time.Time{})
-	if in.rest = (*in.lent)[:n]; n > 0 {
-		in.ears.Heard(n)
+	if in.unscanned = (*in.borrowed)[:n]; n > 0 {
+		in.listener.Heard(n)
 	}
-	in.giveBack()
-	return n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) // another error comes again
+	in.returnBuffer()
+	return n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) // the next Read reports other errors
 }
 
-// look has the scanner look at the rest.
-func (in *Intake) look() {
-	n, wrong := in.scan.Scan(in.rest)
-	in.chunk, in.rest, in.wrong = in.rest[:n], in.rest[n:], wrong
+// scanNext scans the unscanned bytes up to the end of a message or a control frame.
+func (in *Intake) scanNext() {
+	n, wrong := in.scanner.Scan(in.unscanned)
+	in.scanned, in.unscanned, in.violation = in.unscanned[:n], in.unscanned[n:], wrong
 	if wrong != nil {
-		in.rest = nil
+		in.unscanned = nil
 	}
 	switch {
-	case in.scan.InControl() > 0: // so the rest is empty
-		in.chunk = in.hold(in.chunk)
-	case len(in.held) > 0:
-		in.chunk = append(in.held, in.chunk...)
-		in.held = in.held[:0]
+	case in.scanner.InControl() > 0: // everything has been scanned
+		in.scanned = in.holdPartial(in.scanned)
+	case len(in.partial) > 0:
+		in.scanned = append(in.partial, in.scanned...)
+		in.partial = in.partial[:0]
 	}
-	in.giveBack()
+	in.returnBuffer()
 }
 
-// hold keeps back what is at the end of p of a control frame, and returns what is not.
-func (in *Intake) hold(p []byte) []byte {
-	before := len(p) - min(len(p), in.scan.InControl()-len(in.held))
-	in.held = append(in.held, p[before:]...)
+// holdPartial keeps the end of p if it belongs to an incomplete control frame, and returns the
+// rest.
+func (in *Intake) holdPartial(p []byte) []byte {
+	before := len(p) - min(len(p), in.scanner.InControl()-len(in.partial))
+	in.partial = append(in.partial, p[before:]...)
 	return p[:before]
 }
 
-// fill reads from the connection: a lot into p itself, less into the rest.
+// fill reads from the connection: directly into p if p is large, otherwise into unscanned.
 func (in *Intake) fill(p []byte) (n int, err error) {
-	direct := in.raw == nil || len(p) >= chunkBytes && len(in.held) == 0
+	direct := in.raw == nil || len(p) >= chunkBytes && len(in.partial) == 0
 	switch {
 	case in.raw == nil:
-		in.ears.Waiting(!in.scan.Between())
+		in.listener.Waiting(!in.scanner.Between())
 		n, err = in.conn.Read(p)
 	case direct:
 		n, err = in.try(p)
@@ -205,36 +207,36 @@ func (in *Intake) fill(p []byte) (n int, err error) {
 		n, err = in.try(nil)
 	}
 	switch {
-	case n > 0: // an error comes again
+	case n > 0: // the next read reports an error
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return 0, in.roused()
-	case errors.Is(err, io.EOF) && !in.scan.Between():
+		return 0, in.woken()
+	case errors.Is(err, io.EOF) && !in.scanner.Between():
 		return 0, ErrTorn
 	default:
 		return 0, err
 	}
-	in.ears.Heard(n)
+	in.listener.Heard(n)
 	switch {
 	case !direct:
-		in.rest = (*in.lent)[:n]
+		in.unscanned = (*in.borrowed)[:n]
 		return 0, nil
-	case len(in.held) > 0:
+	case len(in.partial) > 0:
 		in.spill = append(in.spill[:0], p[:n]...)
-		in.rest = in.spill
+		in.unscanned = in.spill
 		return 0, nil
 	}
-	good, wrong := in.scan.Scan(p[:n])
-	if in.wrong = wrong; wrong == nil {
+	good, wrong := in.scanner.Scan(p[:n])
+	if in.violation = wrong; wrong == nil {
 		in.spill = append(in.spill[:0], p[good:n]...)
-		in.rest = in.spill
+		in.unscanned = in.spill
 	}
-	if in.scan.InControl() > 0 {
-		good = len(in.hold(p[:good]))
+	if in.scanner.InControl() > 0 {
+		good = len(in.holdPartial(p[:good]))
 	}
 	return good, nil
 }
 
-// try reads into p, or into a borrowed buffer if that is nil.
+// try reads into p, or into a borrowed buffer if p is nil.
 func (in *Intake) try(p []byte) (int, error) {
 	in.into, in.n, in.err = p, 0, nil
 	err := in.raw.Read(in.call)
@@ -245,13 +247,13 @@ func (in *Intake) try(p []byte) (int, error) {
 	return in.n, err
 }
 
-// readOnce is called by the RawConn, whenever there may be something to read. It reports
-// whether Read is to return.
+// readOnce is the callback of RawConn.Read. It is called whenever the socket may be readable, and
+// reports whether RawConn.Read is to return.
 func (in *Intake) readOnce(fd uintptr) bool {
 	buf := in.into
 	if buf == nil {
-		in.lent = in.shared.buffers.Get().(*[]byte)
-		buf = *in.lent
+		in.borrowed = in.shared.buffers.Get().(*[]byte)
+		buf = *in.borrowed
 	}
 	for {
 		in.n, in.err = in.shared.read(fd, buf)
@@ -264,54 +266,54 @@ func (in *Intake) readOnce(fd uintptr) bool {
 		return true
 	}
 	in.n = 0
-	in.giveBack()
+	in.returnBuffer()
 	switch {
 	case in.err == nil:
 		in.err = io.EOF
-	case errors.Is(in.err, syscall.EAGAIN) && in.leave && in.scan.Between():
+	case errors.Is(in.err, syscall.EAGAIN) && in.mayLeave && in.scanner.Between():
 		in.err = ErrQuiet
 	case errors.Is(in.err, syscall.EAGAIN):
-		in.ears.Waiting(!in.scan.Between())
+		in.listener.Waiting(!in.scanner.Between())
 		return false
 	}
 	return true
 }
 
-// giveBack returns a borrowed buffer in which nothing is left.
-func (in *Intake) giveBack() {
-	if in.lent != nil && len(in.chunk) == 0 && len(in.rest) == 0 {
-		in.shared.buffers.Put(in.lent)
-		in.lent, in.chunk, in.rest = nil, nil, nil
+// returnBuffer returns the borrowed buffer if there is no data in it.
+func (in *Intake) returnBuffer() {
+	if in.borrowed != nil && len(in.scanned) == 0 && len(in.unscanned) == 0 {
+		in.shared.buffers.Put(in.borrowed)
+		in.borrowed, in.scanned, in.unscanned = nil, nil, nil
 	}
 }
 
-// Done reports whether what Read has returned ends where a message does. If not, the
-// WebSocket library has taken a part of a message for the whole, and would take the other
-// part for frames.
-func (in *Intake) Done() bool { return len(in.chunk) == 0 && in.scan.Between() }
+// Done reports whether the bytes returned by Read end at the end of a message. If they do not, the
+// WebSocket library has taken a part of a message for the whole message, and would interpret the
+// rest as frames.
+func (in *Intake) Done() bool { return len(in.scanned) == 0 && in.scanner.Between() }
 
-// roused says why Read was woken though nothing came: to leave or, in the middle of
-// something, to go on.
-func (in *Intake) roused() error {
+// woken handles a deadline set by Nudge. It returns ErrQuiet between messages, and nil inside one,
+// where Read goes on.
+func (in *Intake) woken() error {
 	_ = in.conn.SetReadDeadline(time.Time{})
 	in.nudged.Store(false)
-	if in.scan.Between() {
+	if in.scanner.Between() {
 		return ErrQuiet
 	}
 	return nil
 }
 
-// Wrong returns what the peer did wrong, if that is why Read has ended.
-func (in *Intake) Wrong() *Violation { return in.wrong }
+// Wrong returns the violation that has ended Read, or nil.
+func (in *Intake) Wrong() *Violation { return in.violation }
 
-// MayLeave says whether Read returns ErrQuiet at once where it would wait between two
-// messages. The one who reads calls it.
-func (in *Intake) MayLeave(leave bool) { in.leave = leave }
+// MayLeave sets whether Read returns ErrQuiet instead of waiting between two messages. Only the
+// goroutine that reads may call it.
+func (in *Intake) MayLeave(may bool) { in.mayLeave = may }
 
-// Nudge makes a Read that waits between two messages return ErrQuiet. It reports false
-// if there is nowhere to park. Any goroutine may call it.
+// Nudge makes a Read that waits between two messages return ErrQuiet. It reports false if the
+// connection cannot be parked. It is safe for concurrent use.
 func (in *Intake) Nudge() bool {
-	if in.raw == nil || !in.shared.parking.works() {
+	if in.raw == nil || !in.shared.parking.available() {
 		return false
 	}
 	if !in.nudged.Swap(true) {
@@ -320,17 +322,18 @@ func (in *Intake) Nudge() bool {
 	return true
 }
 
-// Park gives up the right to read, and has the listener woken once when there is
-// something to read, at once if there is already. It reports false if that cannot be
-// done; the caller then reads on. It is called before the first Read or after ErrQuiet.
+// Park gives up the right to read. The listener is woken once, as soon as there is input. Park
+// reports false if the connection cannot be parked; then the caller keeps the right to read. It may
+// only be called before the first Read and after ErrQuiet.
 func (in *Intake) Park() bool {
-	return in.raw != nil && len(in.chunk)+len(in.rest) == 0 && in.wrong == nil &&
+	return in.raw != nil && len(in.scanned)+len(in.unscanned) == 0 && in.violation == nil &&
 		in.shared.parking.park(in)
 }
 
-// Release forgets a connection that was parked when it ended. Nobody reads any more.
+// Release removes a connection that has ended from parking, and returns its buffer. The connection
+// must not be read any more.
 func (in *Intake) Release() {
-	in.shared.parking.forget(in)
-	in.chunk, in.rest = nil, nil
-	in.giveBack()
+	in.shared.parking.cancel(in)
+	in.scanned, in.unscanned = nil, nil
+	in.returnBuffer()
 }

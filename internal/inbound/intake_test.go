@@ -16,7 +16,7 @@ import (
 	"github.com/realtime-go/realtime/internal/tcptest"
 )
 
-// listener writes down what an intake says.
+// listener records the events of an intake.
 type listener struct {
 	heard  atomic.Int64
 	waits  chan bool
@@ -45,7 +45,7 @@ func (l *listener) Wake() {
 	l.wakes <- struct{}{}
 }
 
-// newIntakes returns intakes that end with the test.
+// newIntakes returns intakes that are closed when the test ends.
 func newIntakes(t testing.TB) *Intakes {
 	var wg sync.WaitGroup
 	is := NewIntakes(wg.Go)
@@ -56,15 +56,15 @@ func newIntakes(t testing.TB) *Intakes {
 	return is
 }
 
-// begun returns the intake of a real socket, and its far end.
-func begun(t *testing.T, is *Intakes, early string) (*Intake, *listener, *net.TCPConn) {
+// newTestIntake returns the intake of a real socket, and the client's end of the connection.
+func newTestIntake(t *testing.T, is *Intakes, early string) (*Intake, *listener, *net.TCPConn) {
 	server, client := tcptest.Pair(t)
 	raw, err := server.SyscallConn()
 	require.NoError(t, err)
-	in, ears := NewIntake(is, server, raw, []byte(early)), newListener()
-	in.Begin(ears, NewScanner(1<<20, false))
+	in, l := NewIntake(is, server, raw, []byte(early)), newListener()
+	in.Begin(l, NewScanner(1<<20, false))
 	t.Cleanup(in.Release)
-	return in, ears, client
+	return in, l, client
 }
 
 func send(t *testing.T, c net.Conn, p string) {
@@ -72,7 +72,7 @@ func send(t *testing.T, c net.Conn, p string) {
 	require.NoError(t, err)
 }
 
-// expect reads until it has these bytes.
+// expect reads until it has the wanted bytes.
 func expect(t *testing.T, in *Intake, want string, size int) {
 	t.Helper()
 	got, p := "", make([]byte, size)
@@ -84,33 +84,33 @@ func expect(t *testing.T, in *Intake, want string, size int) {
 	require.Equal(t, want, got)
 }
 
-func TestIntakePassesEverythingOn(t *testing.T) {
-	stream := inbound(finText, 5) + inbound(finPing, 0) + inbound(finText, 3*chunkBytes)
+func TestIntakePassesEverything(t *testing.T) {
+	stream := frame(finText, 5) + frame(finPing, 0) + frame(finText, 3*chunkBytes)
 	for _, size := range []int{1, 32, chunkBytes, 2 * chunkBytes} {
-		in, ears, client := begun(t, newIntakes(t), stream[:7])
+		in, l, client := newTestIntake(t, newIntakes(t), stream[:7])
 		send(t, client, stream[7:])
 		expect(t, in, stream, size)
-		require.Nil(t, in.lent, "a buffer was kept")
-		require.Positive(t, ears.heard.Load())
+		require.Nil(t, in.borrowed, "a buffer was kept")
+		require.Positive(t, l.heard.Load())
 		require.NoError(t, client.CloseWrite())
 		_, err := in.Read(make([]byte, size))
 		require.Equal(t, io.EOF, err)
 	}
 }
 
-// TestIntakeStopsAtTheEndOfAMessage: so that whoever has taken a message for shorter than it
-// is can be found out.
+// Stopping at the end of a message makes it possible to detect a reader that takes a part of a
+// message for the whole.
 func TestIntakeStopsAtTheEndOfAMessage(t *testing.T) {
-	first, second := inbound(finPing, 3)+inbound(finText, 50), inbound(finText, 20)
+	first, second := frame(finPing, 3)+frame(finText, 50), frame(finText, 20)
 	for _, early := range []string{"", first[:20], first + second} {
-		in, _, client := begun(t, newIntakes(t), early)
+		in, _, client := newTestIntake(t, newIntakes(t), early)
 		send(t, client, (first + second)[len(early):])
 		got := 0
 		for got < len(first) {
 			n, err := in.Read(make([]byte, 40))
 			require.NoError(t, err)
 			got += n
-			between := got == 9 || got == len(first) // behind the ping, and behind the message
+			between := got == 9 || got == len(first) // after the ping, and after the message
 			require.Equal(t, between, in.Done(), "after %d bytes", got)
 		}
 		require.Equal(t, len(first), got)
@@ -119,7 +119,7 @@ func TestIntakeStopsAtTheEndOfAMessage(t *testing.T) {
 }
 
 func TestIntakeOfAWrappedConnection(t *testing.T) {
-	first, second := inbound(finText, 50), inbound(finText, 2*chunkBytes)
+	first, second := frame(finText, 50), frame(finText, 2*chunkBytes)
 	server, client := tcptest.Pair(t)
 	in := NewIntake(newIntakes(t), server, nil, nil)
 	in.Begin(newListener(), NewScanner(1<<20, false))
@@ -134,15 +134,15 @@ func TestIntakeOfAWrappedConnection(t *testing.T) {
 	require.False(t, in.Nudge())
 }
 
-func TestIntakeStopsBeforeWhatIsWrong(t *testing.T) {
+func TestIntakeStopsBeforeAViolation(t *testing.T) {
 	for _, c := range []struct{ good, bad, reason string }{
-		{inbound(finText, 50), "\x8f\x80", "unknown opcode"},
-		{inbound(opText, 50), "\x09\x80", "control frame is fragmented"},
-		{inbound(opText, 50), inbound(finText, 0), "message begins inside another"},
+		{frame(finText, 50), "\x8f\x80", "unknown opcode"},
+		{frame(opText, 50), "\x09\x80", "control frame is fragmented"},
+		{frame(opText, 50), frame(finText, 0), "message begins inside another"},
 	} {
 		for _, early := range []int{0, 10, len(c.good) + 2} {
 			stream := c.good + c.bad
-			in, _, client := begun(t, newIntakes(t), stream[:early])
+			in, _, client := newTestIntake(t, newIntakes(t), stream[:early])
 			send(t, client, stream[early:]+c.good)
 			expect(t, in, c.good, 33)
 			_, err := in.Read(make([]byte, 10))
@@ -152,9 +152,9 @@ func TestIntakeStopsBeforeWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestIntakeTellsATornMessage(t *testing.T) {
-	for _, torn := range []string{"\x81", inbound(finText, 5)[:8], inbound(1, 5)} {
-		in, _, client := begun(t, newIntakes(t), "")
+func TestIntakeReportsATornMessage(t *testing.T) {
+	for _, torn := range []string{"\x81", frame(finText, 5)[:8], frame(1, 5)} {
+		in, _, client := newTestIntake(t, newIntakes(t), "")
 		send(t, client, torn)
 		require.NoError(t, client.CloseWrite())
 		expect(t, in, torn, 100)
@@ -163,13 +163,12 @@ func TestIntakeTellsATornMessage(t *testing.T) {
 	}
 }
 
-// TestIntakeHoldsControlFrames: the WebSocket library gets them whole, with what comes before
-// and behind them in its place.
-func TestIntakeHoldsControlFrames(t *testing.T) {
-	text, ping := inbound(finText, 5), inbound(finPing, 20)
+// The WebSocket library gets complete control frames, in the right place between the other bytes.
+func TestIntakeHoldsPartialControlFrames(t *testing.T) {
+	text, ping := frame(finText, 5), frame(finPing, 20)
 	stream := text + ping + ping + text
 	for cut := range len(stream) {
-		whole := cut // how much may be passed on before the rest has come
+		whole := cut // how much may be returned before the rest has arrived
 		for _, at := range []int{len(text), len(text + ping)} {
 			if cut >= at+2 && cut < at+len(ping) {
 				whole = at
@@ -184,7 +183,7 @@ func TestIntakeHoldsControlFrames(t *testing.T) {
 		require.Equal(t, stream[:whole], string(got))
 
 		for _, wrapped := range []bool{false, true} {
-			in, _, client := begun(t, newIntakes(t), stream[:cut])
+			in, _, client := newTestIntake(t, newIntakes(t), stream[:cut])
 			if wrapped {
 				in.raw = nil
 			}
@@ -195,7 +194,7 @@ func TestIntakeHoldsControlFrames(t *testing.T) {
 	}
 }
 
-// fakeRaw is a socket whose reads are what a script says.
+// fakeRaw is a socket with scripted reads.
 type fakeRaw struct {
 	late atomic.Bool // the read deadline has passed
 }
@@ -227,12 +226,12 @@ func (c fakeConn) SetReadDeadline(at time.Time) error { return c.fakeRaw.SetRead
 func (c fakeConn) Read([]byte) (int, error)           { panic("not this way") }
 func (c fakeConn) Write([]byte) (int, error)          { panic("not this way") }
 
-// FuzzIntake lets the system call return anything, and callers come and go: what Read
-// returns is the stream, in order and to its end, and it never leaves inside a message.
+// FuzzIntake lets the system call return anything, and lets callers nudge and leave. Read must
+// return the whole stream in order, and ErrQuiet only between messages.
 func FuzzIntake(f *testing.F) {
-	f.Add([]byte(inbound(finText, 3)+inbound(1, 4)+inbound(finCont, 2)), []byte{3, 0, 9, 1, 200, 2})
-	f.Add([]byte(inbound(finText, 300)), []byte{0, 0, 255, 4, 0, 1, 250, 5})
-	f.Add([]byte(inbound(finPing, 3)), []byte{3, 6})
+	f.Add([]byte(frame(finText, 3)+frame(1, 4)+frame(finCont, 2)), []byte{3, 0, 9, 1, 200, 2})
+	f.Add([]byte(frame(finText, 300)), []byte{0, 0, 255, 4, 0, 1, 250, 5})
+	f.Add([]byte(frame(finPing, 3)), []byte{3, 6})
 	f.Fuzz(func(t *testing.T, stream, script []byte) {
 		raw, at, step := &fakeRaw{}, 0, 0
 		var end error
@@ -253,7 +252,7 @@ func FuzzIntake(f *testing.F) {
 				end = syscall.ECONNRESET
 				return -1, end
 			case 3:
-				in.MayLeave(!in.leave)
+				in.MayLeave(!in.mayLeave)
 				return -1, syscall.EAGAIN
 			case 4:
 				in.Nudge()
@@ -278,7 +277,7 @@ func FuzzIntake(f *testing.F) {
 			if errors.Is(err, ErrQuiet) {
 				s := NewScanner(1000, false)
 				_, _ = scanAll(&s, stream[:got])
-				require.True(t, s.Between(), "left inside a message")
+				require.True(t, s.Between(), "ErrQuiet inside a message")
 				continue
 			}
 			if err == nil {
@@ -287,12 +286,12 @@ func FuzzIntake(f *testing.F) {
 			if in.Wrong() != nil {
 				require.Equal(t, wrong, in.Wrong())
 				require.GreaterOrEqual(t, got, good)
-				require.Less(t, got, good+10, "more than its header")
+				require.Less(t, got, good+10, "more than the header of the bad frame")
 			} else {
-				require.Equal(t, at-len(in.held), got, "something was swallowed")
+				require.Equal(t, at-len(in.partial), got, "bytes were lost")
 				require.True(t, errors.Is(err, end) || err == ErrTorn && end == io.EOF, "%v", err)
 			}
-			require.Nil(t, in.lent)
+			require.Nil(t, in.borrowed)
 			return
 		}
 	})

@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// parking is where connections wait for input that have nobody who reads them. A
-// goroutine for each would cost some kilobytes of stack while nothing happens.
+// parking holds the connections that wait for input and that no goroutine reads. A goroutine for
+// each of them would use some kilobytes of stack while nothing happens.
 //
-// Every wait has a number of its own, so an event that comes late, for a connection that
-// has ended or for a descriptor that belongs to another one by now, wakes nobody.
+// Each wait has its own token. Therefore a late event, for a connection that has ended or for a
+// descriptor that has been reused, wakes no other connection.
 type parking struct {
 	start func(func())
 	sys   pollCalls
@@ -19,50 +19,50 @@ type parking struct {
 	broken atomic.Bool
 
 	mu    sync.Mutex
-	spots []spot
-	free  []uint32 // indices of spots
+	slots []slot
+	free  []uint32 // indices of slots
 }
 
-// spot is a place for one who waits. Its number is the index and, above that, the turn.
-type spot struct {
-	in   *Intake // nil if it is free
-	turn uint32
+// slot holds one parked connection. Its token consists of the index and the generation.
+type slot struct {
+	in         *Intake // nil if the slot is free
+	generation uint32
 }
 
-// number returns the number of the spot with this index.
-func (s *spot) number(index int) uint64 { return uint64(s.turn)<<32 | uint64(index) }
+// token returns the token of the slot with this index.
+func (s *slot) token(index int) uint64 { return uint64(s.generation)<<32 | uint64(index) }
 
 func newParking(start func(func())) *parking { return &parking{start: start, sys: sysPoll} }
 
-// works reports whether anything can be parked, as far as is known.
-func (p *parking) works() bool { return canPoll && !p.broken.Load() }
+// available reports whether connections can be parked, as far as is known.
+func (p *parking) available() bool { return canPoll && !p.broken.Load() }
 
-// park waits for input on behalf of in.
+// park waits for input on in. It reports false if in cannot be parked.
 func (p *parking) park(in *Intake) bool {
-	if !p.works() {
+	if !p.available() {
 		return false
 	}
 	p.once.Do(p.open)
 	if p.poller == nil {
 		return false
 	}
-	token, known := p.put(in), in.known
-	in.known = true
+	token, known := p.put(in), in.registered
+	in.registered = true
 	if p.poller.watch(in.raw, token, known) != nil {
 		if p.take(token) == nil {
-			return true // a poller that broke has woken it
+			return true // a broken poller has woken it
 		}
-		in.known = known
+		in.registered = known
 		return false
 	}
-	// From here on somebody else may have been woken and read.
-	if p.broken.Load() { // and may not have seen this one
+	// From here on, another goroutine may have been woken and be reading.
+	if p.broken.Load() { // serve may have missed this connection
 		p.wakeAll()
 	}
 	return true
 }
 
-// open starts the poller, unless close came first.
+// open starts the poller, unless close was called before.
 func (p *parking) open() {
 	poller, err := newPoller(p.sys)
 	if err != nil {
@@ -73,50 +73,50 @@ func (p *parking) open() {
 	p.start(func() { p.serve(poller) })
 }
 
-// serve wakes those for whom there is something, until the poller ends.
+// serve wakes connections with input until the poller ends, and then all others.
 func (p *parking) serve(poller *poller) {
 	poller.run(p.wake)
 	p.broken.Store(true)
 	p.wakeAll()
 }
 
-// put gives in a spot and returns its number.
+// put stores in and returns its token.
 func (p *parking) put(in *Intake) (token uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.free) == 0 {
-		p.free = append(p.free, uint32(len(p.spots)))
-		p.spots = append(p.spots, spot{})
+		p.free = append(p.free, uint32(len(p.slots)))
+		p.slots = append(p.slots, slot{})
 	}
 	i := p.free[len(p.free)-1]
 	p.free = p.free[:len(p.free)-1]
-	s := &p.spots[i]
+	s := &p.slots[i]
 	s.in = in
-	s.turn++ // so 0 is nobody's number
-	in.token = s.number(int(i))
+	s.generation++ // so that 0 is not a token
+	in.token = s.token(int(i))
 	return in.token
 }
 
-// take removes the one who waits under this number, if anybody still does.
+// take removes and returns the connection with this token, or returns nil if it is not parked.
 func (p *parking) take(token uint64) *Intake {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i, turn := uint32(token), uint32(token>>32)
-	if int(i) >= len(p.spots) || p.spots[i].in == nil || p.spots[i].turn != turn {
+	i, generation := uint32(token), uint32(token>>32)
+	if int(i) >= len(p.slots) || p.slots[i].in == nil || p.slots[i].generation != generation {
 		return nil
 	}
-	in := p.spots[i].in
-	p.spots[i].in = nil
+	in := p.slots[i].in
+	p.slots[i].in = nil
 	p.free = append(p.free, i)
 	return in
 }
 
-// wakeAll wakes everybody, because nobody else will.
+// wakeAll wakes all connections, when the poller has ended.
 func (p *parking) wakeAll() {
 	p.mu.Lock()
-	tokens := make([]uint64, len(p.spots))
-	for i := range p.spots {
-		tokens[i] = p.spots[i].number(i)
+	tokens := make([]uint64, len(p.slots))
+	for i := range p.slots {
+		tokens[i] = p.slots[i].token(i)
 	}
 	p.mu.Unlock()
 	for _, token := range tokens {
@@ -124,15 +124,15 @@ func (p *parking) wakeAll() {
 	}
 }
 
-// wake wakes the one who waits under this number, if anybody still does.
+// wake wakes the connection with this token, if it is parked.
 func (p *parking) wake(token uint64) {
 	if in := p.take(token); in != nil {
-		in.ears.Wake()
+		in.listener.Wake()
 	}
 }
 
-// forget makes sure that in is not woken any more, unless it is being woken now.
-func (p *parking) forget(in *Intake) { p.take(in.token) }
+// cancel prevents in from being woken, unless it is being woken now.
+func (p *parking) cancel(in *Intake) { p.take(in.token) }
 
 func (p *parking) close() {
 	p.once.Do(func() { p.broken.Store(true) })

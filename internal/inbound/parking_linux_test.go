@@ -19,44 +19,44 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// taken returns how many wait.
+// taken returns the number of parked connections.
 func (p *parking) taken() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.spots) - len(p.free)
+	return len(p.slots) - len(p.free)
 }
 
 func TestParkedConnectionIsWoken(t *testing.T) {
-	in, ears, client := begun(t, newIntakes(t), "")
-	hello := inbound(finText, 5)
+	in, l, client := newTestIntake(t, newIntakes(t), "")
+	hello := frame(finText, 5)
 	for range 3 {
 		require.True(t, in.Park())
 		send(t, client, hello)
-		<-ears.wakes
+		<-l.wakes
 		expect(t, in, hello, 100)
 	}
 	in.MayLeave(true)
 	_, err := in.Read(make([]byte, 100))
 	require.Equal(t, ErrQuiet, err)
 	send(t, client, hello)
-	require.True(t, in.Park(), "with something to read already")
-	<-ears.wakes
+	require.True(t, in.Park(), "with input already available")
+	<-l.wakes
 	expect(t, in, hello, 100)
 	require.True(t, in.Park())
 	require.NoError(t, client.Close())
-	<-ears.wakes
+	<-l.wakes
 	_, err = in.Read(make([]byte, 100))
 	require.Equal(t, io.EOF, err)
 	require.Zero(t, in.shared.parking.taken())
 }
 
 func TestEarlyBytesAreNotParked(t *testing.T) {
-	in, _, _ := begun(t, newIntakes(t), inbound(finText, 1))
+	in, _, _ := newTestIntake(t, newIntakes(t), frame(finText, 1))
 	require.False(t, in.Park())
 }
 
-func TestNudgeLetsOnlyQuietReadersGo(t *testing.T) {
-	in, ears, client := begun(t, newIntakes(t), "")
+func TestNudgeWakesOnlyQuietReaders(t *testing.T) {
+	in, l, client := newTestIntake(t, newIntakes(t), "")
 	read := make(chan error)
 	p := make([]byte, 100)
 	next := func() {
@@ -64,33 +64,33 @@ func TestNudgeLetsOnlyQuietReadersGo(t *testing.T) {
 		read <- err
 	}
 	go next()
-	require.False(t, <-ears.waits)
+	require.False(t, <-l.waits)
 	require.True(t, in.Nudge())
 	require.Equal(t, ErrQuiet, <-read)
 
 	send(t, client, "\x81") // half a header
 	require.NoError(t, func() error { _, err := in.Read(p); return err }())
 	go next()
-	require.True(t, <-ears.waits)
+	require.True(t, <-l.waits)
 	require.True(t, in.Nudge())
-	require.True(t, <-ears.waits, "it waits again")
+	require.True(t, <-l.waits, "it waits again")
 	require.True(t, in.Nudge(), "and can be nudged again")
-	require.True(t, <-ears.waits)
-	send(t, client, inbound(finText, 5)[1:])
+	require.True(t, <-l.waits)
+	send(t, client, frame(finText, 5)[1:])
 	require.NoError(t, <-read)
-	require.True(t, in.scan.Between())
+	require.True(t, in.scanner.Between())
 }
 
-// TestDescriptorsAreUsedAgain opens, parks and closes connections in a few descriptors, so
-// that an event for one could reach another. Everybody reads what was meant for him.
-func TestDescriptorsAreUsedAgain(t *testing.T) {
+// TestDescriptorReuse opens, parks and closes connections that share a few descriptors, so that an
+// event for one could reach another. Each connection must read only its own bytes.
+func TestDescriptorReuse(t *testing.T) {
 	rounds := long.Of(5_000, 100_000, 100_000)
 	const workers = 4
 	is := newIntakes(t)
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	require.NoError(t, err)
 	defer func() { _ = l.Close() }()
-	var mu sync.Mutex // a dial and its accept belong together
+	var mu sync.Mutex // keeps a dial and its accept together
 	pair := func() (server, client *net.UnixConn) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -115,22 +115,22 @@ func TestDescriptorsAreUsedAgain(t *testing.T) {
 	require.Zero(t, is.parking.taken())
 }
 
-// reuse is the life of one connection.
+// reuse runs the life of one connection.
 func reuse(t *testing.T, is *Intakes, server, client *net.UnixConn, id uint64, read *atomic.Int64) {
 	raw, err := server.SyscallConn()
 	require.NoError(t, err)
-	in, ears := NewIntake(is, server, raw, nil), newListener()
-	in.Begin(ears, NewScanner(1000, false))
+	in, l := NewIntake(is, server, raw, nil), newListener()
+	in.Begin(l, NewScanner(1000, false))
 	require.True(t, in.Park())
 	frame := binary.BigEndian.AppendUint64([]byte{finBit | opBinary, maskBit | 8, 0, 0, 0, 0}, id)
 	switch rand.IntN(3) {
-	case 0: // it ends while it is parked
-	case 1: // and while it is being woken
+	case 0: // the connection ends while it is parked
+	case 1: // the connection ends while it is being woken
 		_, _ = client.Write(frame)
 	default:
 		_, err = client.Write(frame)
 		require.NoError(t, err)
-		<-ears.wakes
+		<-l.wakes
 		expect(t, in, string(frame), 32)
 		read.Add(1)
 		if rand.IntN(2) == 0 {
@@ -147,20 +147,20 @@ func reuse(t *testing.T, is *Intakes, server, client *net.UnixConn, id uint64, r
 
 func TestParkedConnectionsCostNoGoroutine(t *testing.T) {
 	is := newIntakes(t)
-	first, ears, client := begun(t, is, "")
+	first, l, client := newTestIntake(t, is, "")
 	require.True(t, first.Park())
 	before := runtime.NumGoroutine()
 	for range 200 {
-		in, _, _ := begun(t, is, "")
+		in, _, _ := newTestIntake(t, is, "")
 		require.True(t, in.Park())
 	}
 	require.LessOrEqual(t, runtime.NumGoroutine(), before)
 	send(t, client, "x")
-	<-ears.wakes
+	<-l.wakes
 }
 
-// TestBrokenPollerWakesEverybody: whoever is parked goes on with a goroutine of his own.
-func TestBrokenPollerWakesEverybody(t *testing.T) {
+// When the poller breaks, each parked connection continues with its own goroutine.
+func TestBrokenPollerWakesAll(t *testing.T) {
 	is := newIntakes(t)
 	broken := make(chan struct{})
 	is.parking.sys.wait = func(epfd int, events []syscall.EpollEvent, msec int) (int, error) {
@@ -171,16 +171,16 @@ func TestBrokenPollerWakesEverybody(t *testing.T) {
 			return syscall.EpollWait(epfd, events, msec)
 		}
 	}
-	in, ears, client := begun(t, is, "")
-	other, otherEars, _ := begun(t, is, "")
+	in, l, client := newTestIntake(t, is, "")
+	other, otherListener, _ := newTestIntake(t, is, "")
 	require.True(t, in.Park())
 	require.True(t, other.Park())
 	close(broken)
 	send(t, client, "x")
-	<-ears.wakes
-	<-otherEars.wakes
+	<-l.wakes
+	<-otherListener.wakes
 	require.False(t, in.Park())
-	require.False(t, in.Nudge(), "there is nowhere to go")
+	require.False(t, in.Nudge(), "it cannot be parked")
 }
 
 func TestNoPoller(t *testing.T) {
@@ -194,17 +194,17 @@ func TestNoPoller(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			is := newIntakes(t)
 			is.parking.sys = broken
-			in, _, client := begun(t, is, "")
+			in, _, client := newTestIntake(t, is, "")
 			require.False(t, in.Park())
 			require.Zero(t, is.parking.taken())
-			send(t, client, inbound(finText, 5))
-			expect(t, in, inbound(finText, 5), 100)
+			send(t, client, frame(finText, 5))
+			expect(t, in, frame(finText, 5), 100)
 		})
 	}
 }
 
-// FuzzPoller lets epoll return anything: nobody is woken more often than he was parked, and
-// when the poller is gone, everybody has been.
+// FuzzPoller lets epoll return anything. No connection is woken more often than it was parked, and
+// all have been woken when the poller has ended.
 func FuzzPoller(f *testing.F) {
 	f.Add([]byte{1, 1, 0, 0, 2, 0, 3, 9, 9, 9})
 	f.Add([]byte{4, 0, 1, 5, 1, 1, 2})
@@ -225,7 +225,7 @@ func FuzzPoller(f *testing.F) {
 				return -1, syscall.EIO
 			}
 			n := int(op % 8)
-			for i := range n { // late events, of others, twice
+			for i := range n { // late and duplicate events, also for other connections
 				events[i] = syscall.EpollEvent{Fd: int32(rand.Uint32N(12)), Pad: int32(op >> 6)}
 			}
 			return max(n, 1), nil
@@ -239,9 +239,9 @@ func FuzzPoller(f *testing.F) {
 		for i := range ins {
 			raw := &fakeRaw{}
 			ins[i] = NewIntake(is, fakeConn{fakeRaw: raw}, raw, nil)
-			ears := newListener()
-			ears.onWake = func() { woken[i]++ }
-			ins[i].Begin(ears, NewScanner(1000, false))
+			l := newListener()
+			l.onWake = func() { woken[i]++ }
+			ins[i].Begin(l, NewScanner(1000, false))
 			require.True(t, ins[i].Park())
 			parked[i]++
 		}

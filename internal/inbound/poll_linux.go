@@ -10,13 +10,13 @@ import (
 
 const (
 	canPoll = true
-	// pollEvents is how many events are taken from the kernel at once.
+	// pollEvents is the maximum number of events taken from the kernel at once.
 	pollEvents = 128
-	// Input, the end of input, and only once: epoll(7).
+	// Input or the end of input, reported once: epoll(7).
 	pollFor = syscall.EPOLLIN | syscall.EPOLLRDHUP | 1<<30 // EPOLLONESHOT
 )
 
-// pollCalls are the system calls of a poller; tests replace them.
+// pollCalls are the system calls of a poller. Tests replace them.
 type pollCalls struct {
 	create func(flags int) (int, error)
 	ctl    func(epfd, op, fd int, event *syscall.EpollEvent) error
@@ -25,8 +25,8 @@ type pollCalls struct {
 
 var sysPoll = pollCalls{syscall.EpollCreate1, syscall.EpollCtl, syscall.EpollWait}
 
-// poller waits for input on many descriptors with an epoll of its own. That is itself a
-// descriptor which the poller of the Go runtime can wait for, so it takes no thread.
+// poller waits for input on many descriptors with its own epoll instance. The poller of the Go
+// runtime waits for that instance, so it needs no thread.
 type poller struct {
 	sys    pollCalls
 	file   *os.File
@@ -42,7 +42,7 @@ func newPoller(sys pollCalls) (*poller, error) {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
 	p := &poller{sys: sys}
-	err = syscall.SetNonblock(fd, true) // so that os.NewFile gives it to the runtime
+	err = syscall.SetNonblock(fd, true) // so that os.NewFile registers it with the runtime
 	p.file = os.NewFile(uintptr(fd), "epoll")
 	if err == nil {
 		p.raw, err = p.file.SyscallConn()
@@ -53,14 +53,14 @@ func newPoller(sys pollCalls) (*poller, error) {
 	return p, nil
 }
 
-// watch asks for one event with this token. Neither descriptor can be closed, and its
-// number be used again, while Control runs.
+// watch requests one event with this token. While Control runs, neither descriptor can be closed
+// and its number reused.
 func (p *poller) watch(raw syscall.RawConn, token uint64, again bool) error {
 	op := syscall.EPOLL_CTL_ADD
 	if again {
 		op = syscall.EPOLL_CTL_MOD
 	}
-	var w struct { // one piece of memory
+	var w struct { // one allocation
 		event     syscall.EpollEvent
 		gone, err error
 	}
@@ -81,7 +81,7 @@ func (p *poller) run(fired func(token uint64)) {
 	_ = p.file.Close()
 }
 
-// poll is called whenever there may be events.
+// poll is the callback of RawConn.Read, called whenever there may be events.
 func (p *poller) poll(fd uintptr) bool {
 	for {
 		p.n, p.err = p.sys.wait(int(fd), p.events[:], 0)

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// canPoll says that quiet connections keep the goroutine that reads them.
+// canPoll is false: a quiet connection keeps the goroutine that reads it.
 const canPoll = false
 
 type pollCalls struct{}

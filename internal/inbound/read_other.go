@@ -4,6 +4,6 @@ package inbound
 
 func sysPeek(uintptr) bool { return true }
 
-// socketRead returns nil: there is no such system call, so every connection is read through its own
-// Read.
+// socketRead returns nil: without a system call that does not block, connections are read with
+// their own Read.
 func socketRead() func(fd uintptr, p []byte) (int, error) { return nil }

@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inbound is a client's frame with a zero mask, so that its payload can be read.
-func inbound(head byte, n int) string {
+// frame returns a frame of a client. Its mask is zero, so that the payload is readable.
+func frame(head byte, n int) string {
 	p := []byte{head}
 	switch {
 	case n > 0xFFFF:
@@ -40,7 +40,7 @@ const (
 	finPing = finBit | opPing
 )
 
-// scanAll has s scan one message after another.
+// scanAll scans p message by message.
 func scanAll(s *Scanner, p []byte) (n int, wrong *Violation) {
 	for n < len(p) {
 		step, wrong := s.Scan(p[n:])
@@ -53,55 +53,89 @@ func scanAll(s *Scanner, p []byte) (n int, wrong *Violation) {
 
 func TestScannerRules(t *testing.T) {
 	const limit = 70_000
-	hello := inbound(finText, 5)
+	hello := frame(finText, 5)
 	for name, c := range map[string]struct {
-		good, bad string // the violation is seen at the end of bad
+		good, bad string // the violation is detected at the end of bad
 		code      uint16
 		reason    string
 		deflate   bool
 	}{
-		"text":           {good: hello + inbound(finBit|2, 126) + inbound(finText, limit)},
-		"fragments":      {good: inbound(1, 1) + inbound(finPing, 125) + inbound(0, 1) + inbound(finCont, 1) + hello},
-		"empty messages": {good: strings.Repeat(inbound(finText, 0), 2000)},
+		"text": {good: hello + frame(finBit|2, 126) + frame(finText, limit)},
+		"fragments": {
+			good: frame(1, 1) + frame(finPing, 125) + frame(0, 1) + frame(finCont, 1) + hello,
+		},
+		"empty messages": {good: strings.Repeat(frame(finText, 0), 2000)},
 		"not masked":     {good: hello, bad: "\x81\x05", code: 1002, reason: "frame is not masked"},
-		"rsv1":           {good: hello, bad: inbound(finText|0x40, 0)[:2], code: 1002, reason: "reserved bit is set"},
-		"rsv2":           {bad: inbound(finText|0x20, 0)[:2], code: 1002, reason: "reserved bit is set", deflate: true},
-		"rsv3":           {bad: inbound(finText|0x10, 0)[:2], code: 1002, reason: "reserved bit is set", deflate: true},
-		"deflated":       {good: inbound(finText|0x40, 3) + inbound(2|0x40, 3) + inbound(finCont, 3), deflate: true},
-		"deflated continuation": {
-			good: inbound(1|0x40, 3), bad: inbound(finCont|0x40, 0)[:2],
+		"rsv1": {
+			good: hello, bad: frame(finText|0x40, 0)[:2],
+			code: 1002, reason: "reserved bit is set",
+		},
+		"rsv2": {
+			bad:  frame(finText|0x20, 0)[:2],
 			code: 1002, reason: "reserved bit is set", deflate: true,
 		},
-		"deflated ping": {bad: inbound(finPing|0x40, 0)[:2], code: 1002, reason: "reserved bit is set", deflate: true},
+		"rsv3": {
+			bad:  frame(finText|0x10, 0)[:2],
+			code: 1002, reason: "reserved bit is set", deflate: true,
+		},
+		"deflated": {
+			good:    frame(finText|0x40, 3) + frame(2|0x40, 3) + frame(finCont, 3),
+			deflate: true,
+		},
+		"deflated continuation": {
+			good: frame(1|0x40, 3), bad: frame(finCont|0x40, 0)[:2],
+			code: 1002, reason: "reserved bit is set", deflate: true,
+		},
+		"deflated ping": {
+			bad:  frame(finPing|0x40, 0)[:2],
+			code: 1002, reason: "reserved bit is set", deflate: true,
+		},
 		"negative length": {
 			bad: "\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00", code: 1002,
 			reason: "length has its highest bit set",
 		},
-		"opcode 3":           {bad: inbound(finBit|3, 0)[:2], code: 1002, reason: "unknown opcode"},
-		"opcode 11":          {bad: inbound(finBit|11, 0)[:2], code: 1002, reason: "unknown opcode"},
-		"opcode 15":          {bad: inbound(finBit|15, 0)[:2], code: 1002, reason: "unknown opcode"},
-		"opcode 3 in pieces": {good: inbound(1, 0), bad: inbound(finBit|3, 0)[:2], code: 1002, reason: "unknown opcode"},
-		"half a ping":        {bad: inbound(9, 0)[:2], code: 1002, reason: "control frame is fragmented"},
-		"long ping":          {bad: inbound(finPing, 126)[:4], code: 1002, reason: "control frame is too long"},
-		"text in a text":     {good: inbound(1, 1), bad: inbound(finText, 0)[:2], code: 1002, reason: "message begins inside another"},
-		"continuation":       {good: hello, bad: inbound(finCont, 0)[:2], code: 1002, reason: "continuation of nothing"},
-		"too large":          {bad: inbound(finText, limit+1)[:10], code: 1009, reason: "message is too large"},
+		"opcode 3":  {bad: frame(finBit|3, 0)[:2], code: 1002, reason: "unknown opcode"},
+		"opcode 11": {bad: frame(finBit|11, 0)[:2], code: 1002, reason: "unknown opcode"},
+		"opcode 15": {bad: frame(finBit|15, 0)[:2], code: 1002, reason: "unknown opcode"},
+		"opcode 3 in pieces": {
+			good: frame(1, 0), bad: frame(finBit|3, 0)[:2],
+			code: 1002, reason: "unknown opcode",
+		},
+		"half a ping": {bad: frame(9, 0)[:2], code: 1002, reason: "control frame is fragmented"},
+		"long ping": {
+			bad:  frame(finPing, 126)[:4],
+			code: 1002, reason: "control frame is too long",
+		},
+		"text in a text": {
+			good: frame(1, 1), bad: frame(finText, 0)[:2],
+			code: 1002, reason: "message begins inside another",
+		},
+		"continuation": {
+			good: hello, bad: frame(finCont, 0)[:2],
+			code: 1002, reason: "continuation of nothing",
+		},
+		"too large": {
+			bad:  frame(finText, limit+1)[:10],
+			code: 1009, reason: "message is too large",
+		},
 		"compressed": {
-			good: inbound(finText|0x40, limit+limit/1024+64),
-			bad:  inbound(finText, limit+limit/1024+65)[:10], code: 1009, reason: "message is too large",
+			good: frame(finText|0x40, limit+limit/1024+64),
+			bad:  frame(finText, limit+limit/1024+65)[:10], code: 1009, reason: "message is too large",
 			deflate: true,
 		},
 		"too large in pieces": {
-			good: inbound(1, limit) + inbound(0, 0), bad: inbound(finCont, 1)[:2],
+			good: frame(1, limit) + frame(0, 0), bad: frame(finCont, 1)[:2],
 			code: 1009, reason: "message is too large",
 		},
 		"huge": {
-			good: inbound(1, 1), bad: "\x80\xff\x7f\xff\xff\xff\xff\xff\xff\xff",
+			good: frame(1, 1), bad: "\x80\xff\x7f\xff\xff\xff\xff\xff\xff\xff",
 			code: 1009, reason: "message is too large",
 		},
-		"1024 fragments": {good: inbound(1, 0) + strings.Repeat(inbound(0, 0), 1022) + inbound(finCont, 0) + hello},
+		"1024 fragments": {
+			good: frame(1, 0) + strings.Repeat(frame(0, 0), 1022) + frame(finCont, 0) + hello,
+		},
 		"1025 fragments": {
-			good: inbound(1, 0) + strings.Repeat(inbound(0, 0), 1023), bad: inbound(finCont, 0)[:2],
+			good: frame(1, 0) + strings.Repeat(frame(0, 0), 1023), bad: frame(finCont, 0)[:2],
 			code: 1008, reason: "message has too many fragments",
 		},
 	} {
@@ -115,22 +149,22 @@ func TestScannerRules(t *testing.T) {
 			for ; at < len(stream) && found == nil; at++ {
 				_, found = bytewise.Scan(stream[at : at+1])
 			}
-			require.Equal(t, wrong, found, "in pieces")
+			require.Equal(t, wrong, found, "byte by byte")
 			if c.bad == "" {
 				require.Nil(t, wrong)
 				require.True(t, whole.Between())
 				return
 			}
 			require.Equal(t, &Violation{c.code, c.reason}, wrong)
-			require.Equal(t, len(c.good), n, "what comes before it")
-			require.Equal(t, len(stream), at, "seen as early as it can be")
+			require.Equal(t, len(c.good), n, "bytes before the violation")
+			require.Equal(t, len(stream), at, "detected as early as possible")
 		})
 	}
 }
 
 func TestScannerStopsAtTheEndOfAMessage(t *testing.T) {
-	ping, first, last := inbound(finPing, 3), inbound(1, 3), inbound(finCont, 0)
-	stream := ping + first + ping + last + inbound(finText, 1)
+	ping, first, last := frame(finPing, 3), frame(1, 3), frame(finCont, 0)
+	stream := ping + first + ping + last + frame(finText, 1)
 	s, at := NewScanner(1000, false), 0
 	for _, step := range []int{len(ping), len(first + ping), len(last)} {
 		n, wrong := s.Scan([]byte(stream[at:]))
@@ -141,27 +175,28 @@ func TestScannerStopsAtTheEndOfAMessage(t *testing.T) {
 	require.True(t, s.Between())
 }
 
-func TestScannerKnowsWhatIsUnderWay(t *testing.T) {
+func TestScannerState(t *testing.T) {
 	s := NewScanner(1000, false)
 	require.True(t, s.Between())
-	stream := inbound(1, 2) + inbound(finPing, 1) + inbound(finCont, 0)
+	stream := frame(1, 2) + frame(finPing, 1) + frame(finCont, 0)
 	for i := range stream {
 		_, wrong := s.Scan([]byte{stream[i]})
 		require.Nil(t, wrong)
 		require.Equal(t, i == len(stream)-1, s.Between(), "byte %d", i)
 		held := 0
-		if i >= 9 && i < 14 { // the ping's header has come, and not all of it
+		if i >= 9 && i < 14 { // the header of the ping has arrived, its end has not
 			held = i - 7
 		}
 		require.Equal(t, held, s.InControl(), "byte %d", i)
 	}
 }
 
-// A length may be written in more bytes than it needs; what has come of the frame counts all
-// of them.
-func TestScannerKnowsHowLongAControlFrameIs(t *testing.T) {
+// A length may be encoded in more bytes than necessary. All of them count as received.
+func TestScannerCountsReceivedControlBytes(t *testing.T) {
 	payload := strings.Repeat("x", 125)
-	for _, head := range []string{"\x89\xfd", "\x89\xfe\x00\x7d", "\x89\xff\x00\x00\x00\x00\x00\x00\x00\x7d"} {
+	for _, head := range []string{
+		"\x89\xfd", "\x89\xfe\x00\x7d", "\x89\xff\x00\x00\x00\x00\x00\x00\x00\x7d",
+	} {
 		s := NewScanner(1000, false)
 		ping := head + "mask" + payload
 		for i := range len(ping) - 1 {
@@ -176,17 +211,17 @@ func TestScannerKnowsHowLongAControlFrameIs(t *testing.T) {
 	}
 }
 
-// errEnd is the end of a memConn. coder/websocket takes io.EOF for the end of a message.
+// errEnd ends a memConn. coder/websocket takes io.EOF for the end of a message.
 var errEnd = errors.New("end of test data")
 
-// memConn is a net.Conn that gives what it holds, and then errEnd.
+// memConn is a net.Conn that returns the bytes of its Reader, and then errEnd.
 type memConn struct {
 	net.Conn
 	io.Reader
-	said bytes.Buffer
+	written bytes.Buffer
 }
 
-func (c *memConn) Write(p []byte) (int, error)      { return c.said.Write(p) }
+func (c *memConn) Write(p []byte) (int, error)      { return c.written.Write(p) }
 func (c *memConn) Close() error                     { return nil }
 func (c *memConn) SetDeadline(time.Time) error      { return nil }
 func (c *memConn) SetReadDeadline(time.Time) error  { return nil }
@@ -209,9 +244,9 @@ func (h memHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
 }
 
-// theirs is what coder/websocket makes of a client's bytes: the messages, and whether it
-// found fault with them.
-func theirs(t *testing.T, in io.Reader) (messages []string, fault bool) {
+// readWithLibrary reads the bytes of a client with coder/websocket. It returns the messages, and
+// whether the library found a violation.
+func readWithLibrary(t *testing.T, in io.Reader) (messages []string, violation bool) {
 	r := httptest.NewRequest("GET", "/", nil)
 	for k, v := range map[string]string{
 		"Connection": "Upgrade", "Upgrade": "websocket",
@@ -230,18 +265,18 @@ func theirs(t *testing.T, in io.Reader) (messages []string, fault bool) {
 			messages = append(messages, string(p))
 			continue
 		}
-		var goodbye websocket.CloseError
-		over := errors.Is(err, errEnd) || errors.As(err, &goodbye)
+		var closed websocket.CloseError
+		over := errors.Is(err, errEnd) || errors.As(err, &closed)
 		return messages, !over
 	}
 }
 
-// FuzzScanner compares the scanner with coder/websocket: the same bytes pass, and what one
-// objects to the other does too, apart from the limits that only the scanner has.
+// FuzzScanner compares the scanner with coder/websocket. Both must accept the same bytes and reject
+// the same bytes, except for the limits that only the scanner has.
 func FuzzScanner(f *testing.F) {
-	f.Add([]byte(inbound(finText, 5)+inbound(1, 3)+inbound(finPing, 1)+inbound(finCont, 2)), uint8(3))
-	f.Add([]byte(inbound(finText|0x40, 5)), uint8(1))
-	f.Add([]byte(inbound(finBit|opClose, 0)+"junk"), uint8(9))
+	f.Add([]byte(frame(finText, 5)+frame(1, 3)+frame(finPing, 1)+frame(finCont, 2)), uint8(3))
+	f.Add([]byte(frame(finText|0x40, 5)), uint8(1))
+	f.Add([]byte(frame(finBit|opClose, 0)+"junk"), uint8(9))
 	f.Add([]byte("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), uint8(200))
 	f.Add([]byte("\x81\x05hello"), uint8(0))
 	f.Fuzz(func(t *testing.T, stream []byte, step uint8) {
@@ -260,18 +295,18 @@ func FuzzScanner(f *testing.F) {
 		}
 		require.Equal(t, s.Between(), wrong == nil && pieces.Between() || wrong != nil && s.Between())
 
-		all, fault := theirs(t, io.MultiReader(bytes.NewReader(stream), padding(wrong)))
-		passed, _ := theirs(t, bytes.NewReader(stream[:good]))
-		require.Equal(t, all, passed, "messages before the fault")
-		switch said := saysGoodbye(stream[:good]); {
-		case said || wrong != nil && wrong.Code != 1002: // it reads no further; it has no such limits
+		all, violation := readWithLibrary(t, io.MultiReader(bytes.NewReader(stream), padding(wrong)))
+		passed, _ := readWithLibrary(t, bytes.NewReader(stream[:good]))
+		require.Equal(t, all, passed, "messages before the violation")
+		switch closes := hasCloseFrame(stream[:good]); {
+		case closes || wrong != nil && wrong.Code != 1002: // the library stops there, or has no limit
 		default:
-			require.Equal(t, wrong != nil, fault, "%v", wrong)
+			require.Equal(t, wrong != nil, violation, "%v", wrong)
 		}
 	})
 }
 
-// padding completes a header that the scanner has refused before its end.
+// padding completes a header that the scanner has rejected early.
 func padding(wrong *Violation) io.Reader {
 	if wrong == nil {
 		return bytes.NewReader(nil)
@@ -279,8 +314,8 @@ func padding(wrong *Violation) io.Reader {
 	return bytes.NewReader(make([]byte, 14))
 }
 
-// saysGoodbye reports whether there is a close frame among whole frames with a mask.
-func saysGoodbye(p []byte) bool {
+// hasCloseFrame reports whether p has a close frame among complete masked frames.
+func hasCloseFrame(p []byte) bool {
 	for len(p) >= 6 {
 		n, head := uint64(p[1]&^maskBit), 6
 		switch {
@@ -303,7 +338,7 @@ func saysGoodbye(p []byte) bool {
 }
 
 func BenchmarkScanner(b *testing.B) {
-	stream := []byte(strings.Repeat(inbound(finText, 60), 32))
+	stream := []byte(strings.Repeat(frame(finText, 60), 32))
 	s := NewScanner(1000, false)
 	b.SetBytes(int64(len(stream)))
 	b.ReportAllocs()

@@ -3,37 +3,37 @@ package ratelimit
 
 import "time"
 
-// Rate is how much of something may be used. The zero value is without limit.
+// Rate is a permitted rate. The zero value means no limit.
 type Rate struct {
 	PerSecond float64
-	Burst     float64 // at once, on top
+	Burst     float64 // how much may be used at once
 }
 
-// burstSeconds is how many seconds' worth the usual burst is.
+// burstSeconds is the default burst in seconds of the rate.
 const burstSeconds = 10
 
-// PerSecond returns a rate of n a second with a burst of ten seconds' worth, or the zero Rate if n
-// is zero or less.
+// PerSecond returns a rate of n a second with a burst of ten seconds, or the zero Rate if n is zero
+// or negative.
 func PerSecond(n int) Rate {
 	n = max(n, 0)
 	return Rate{PerSecond: float64(n), Burst: burstSeconds * float64(n)}
 }
 
-// WithBurst returns r with a burst of n at most.
+// WithBurst returns r with its burst limited to n.
 func (r Rate) WithBurst(n int) Rate {
 	r.Burst = min(r.Burst, float64(n))
 	return r
 }
 
-// Bucket is a token bucket: how much one user of a Rate has used. It may go into debt, and tells how
-// long the debt takes to be paid. The zero value is full. Times are durations since any fixed moment
-// that the caller chooses. A Bucket is not safe for concurrent use.
+// Bucket is a token bucket, with the usage of one user of a Rate. It may go into debt, and reports
+// how long it takes to repay. The zero value is full. Times are durations since a fixed moment that
+// the caller chooses. A Bucket is not safe for concurrent use.
 type Bucket struct {
-	used float64 // stored instead of what is left, so that the zero value is full
+	used float64 // not the rest, so that the zero value is full
 	at   time.Duration
 }
 
-// Take takes n and returns how long it takes until nothing is owed.
+// Take takes n, and returns how long it takes to repay the debt, or zero if there is none.
 func (b *Bucket) Take(r Rate, n int, now time.Duration) time.Duration {
 	if r.PerSecond == 0 {
 		return 0
@@ -46,7 +46,7 @@ func (b *Bucket) Take(r Rate, n int, now time.Duration) time.Duration {
 	return time.Duration((b.used - r.Burst) / r.PerSecond * float64(time.Second))
 }
 
-// TryTake takes one if it is there, and returns zero. Otherwise it takes nothing and returns how
+// TryTake takes one if it is available and returns zero. Otherwise it takes nothing and returns how
 // long to wait.
 func (b *Bucket) TryTake(r Rate, now time.Duration) time.Duration {
 	wait := b.Take(r, 1, now)
@@ -56,7 +56,7 @@ func (b *Bucket) TryTake(r Rate, now time.Duration) time.Duration {
 	return wait
 }
 
-// Full reports whether nothing is used.
+// Full reports whether nothing is in use.
 func (b *Bucket) Full(r Rate, now time.Duration) bool {
 	b.refill(r, now)
 	return b.used == 0

@@ -1,4 +1,4 @@
-// Package ratelog writes a log that nobody outside can flood.
+// Package ratelog provides a logger that limits the rate of its lines.
 package ratelog
 
 import (
@@ -10,114 +10,121 @@ import (
 )
 
 const (
-	// maxNotes bounds what notes remember of one kind: whoever can make us log can make up
-	// names.
-	maxNotes = 100
-	// notePause is how long the same source is not heard of again.
-	notePause = time.Second
-	// maxSources bounds how many sources are known in that time. More are not heard of.
+	// maxSubjects bounds how many subjects Once remembers of one kind: a client that can cause a
+	// line can invent subjects.
+	maxSubjects = 100
+	// pause is the minimum time between two lines with the same source and text.
+	pause = time.Second
+	// maxSources bounds how many pairs of source and text are known within a pause. Lines of
+	// further pairs are dropped.
 	maxSources = 1000
 )
 
-// notes writes the log, and sees to it that nobody outside can flood it. Safe for
-// concurrent use.
-type Notes struct {
-	Base *slog.Logger
+// Logger writes to a slog.Logger. It limits the number of lines, so that peers cannot flood the
+// log. A Logger is safe for concurrent use.
+type Logger struct {
+	base *slog.Logger
 
 	mu     sync.Mutex
-	seen   map[string]map[string]struct{} // by kind: what is written once
-	recent map[occasion]*note
+	once   map[string]map[string]struct{} // subjects that Once has logged, by kind
+	recent map[origin]*line
 	purged time.Time
 }
 
-// occasion is who gave cause for a line, and what kind of line.
-type occasion struct{ kind, who string }
+// origin identifies the lines that share a limit.
+type origin struct{ text, source string }
 
-type note struct {
-	at   time.Time // of the line
-	more int       // occasions since
+type line struct {
+	at      time.Time // when it was last written
+	skipped int       // how often it has been left out since
 }
 
-// write writes a line, at most one of its text for each source in a second: what was left
-// out is counted in the next one. who is an address or a connection.
-func (n *Notes) Write(ctx context.Context, level slog.Level, who, text string, attrs ...slog.Attr) {
-	if !n.Base.Enabled(ctx, level) {
+// New returns a Logger that writes to base.
+func New(base *slog.Logger) *Logger { return &Logger{base: base} }
+
+// Log writes a line. It writes at most one line with the same source and text a second, and adds
+// the number of lines that it left out to the next one. The source is an address or a connection.
+func (l *Logger) Log(
+	ctx context.Context, level slog.Level, source, text string, attrs ...slog.Attr,
+) {
+	if !l.base.Enabled(ctx, level) {
 		return
 	}
-	left, ok := n.turn(occasion{text, who}, time.Now())
+	skipped, ok := l.allow(origin{text, source}, time.Now())
 	if !ok {
 		return
 	}
-	if left > 0 {
-		attrs = append(attrs, slog.Int("left_out", left))
+	if skipped > 0 {
+		attrs = append(attrs, slog.Int("left_out", skipped))
 	}
-	n.Base.LogAttrs(ctx, level, text, attrs...)
+	l.base.LogAttrs(ctx, level, text, attrs...)
 }
 
-// turn reports whether it is the source's turn, and how many it has missed.
-func (n *Notes) turn(s occasion, now time.Time) (left int, ok bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	last := n.recent[s]
+// allow reports whether a line may be written, and how many were left out since the previous one.
+func (l *Logger) allow(o origin, now time.Time) (skipped int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.recent[o]
 	if last == nil {
-		if !n.room(now) {
+		if !l.makeRoom(now) {
 			return 0, false
 		}
-		n.recent[s] = &note{at: now}
+		l.recent[o] = &line{at: now}
 		return 0, true
 	}
-	if now.Sub(last.at) < notePause {
-		last.more++
+	if now.Sub(last.at) < pause {
+		last.skipped++
 		return 0, false
 	}
-	left, last.at, last.more = last.more, now, 0
-	return left, true
+	skipped, last.at, last.skipped = last.skipped, now, 0
+	return skipped, true
 }
 
-// room makes room for one more source, if it can. n.mu is held.
-func (n *Notes) room(now time.Time) bool {
-	if n.recent == nil {
-		n.recent = make(map[occasion]*note)
+// makeRoom reports whether one more origin can be stored, and removes old ones if necessary.
+// l.mu is held.
+func (l *Logger) makeRoom(now time.Time) bool {
+	if l.recent == nil {
+		l.recent = make(map[origin]*line)
 	}
-	if len(n.recent) < maxSources {
+	if len(l.recent) < maxSources {
 		return true
 	}
-	if now.Sub(n.purged) < notePause {
+	if now.Sub(l.purged) < pause {
 		return false
 	}
-	n.purged = now
-	maps.DeleteFunc(n.recent, func(_ occasion, last *note) bool {
-		return now.Sub(last.at) >= notePause
+	l.purged = now
+	maps.DeleteFunc(l.recent, func(_ origin, last *line) bool {
+		return now.Sub(last.at) >= pause
 	})
-	return len(n.recent) < maxSources
+	return len(l.recent) < maxSources
 }
 
-// hint writes a line about the configuration, once for what it is about, while there is room
-// to remember that.
-func (n *Notes) Hint(level slog.Level, kind, what, text string) {
-	if n.first(kind, what) {
-		n.Base.Log(context.Background(), level, text)
+// Once writes a line about the configuration, once for each kind and subject. It writes nothing
+// if it already remembers 100 subjects of the kind.
+func (l *Logger) Once(level slog.Level, kind, subject, text string) {
+	if l.first(kind, subject) {
+		l.base.Log(context.Background(), level, text)
 	}
 }
 
-// first reports whether what is new of its kind, and there is still room to remember it.
-func (n *Notes) first(kind, what string) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	of := n.seen[kind]
-	if _, old := of[what]; old || len(of) >= maxNotes {
+// first reports whether the subject is new and could be stored.
+func (l *Logger) first(kind, subject string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	subjects := l.once[kind]
+	if _, known := subjects[subject]; known || len(subjects) >= maxSubjects {
 		return false
 	}
-	if of == nil {
-		of = make(map[string]struct{})
-		if n.seen == nil {
-			n.seen = make(map[string]map[string]struct{})
+	if subjects == nil {
+		subjects = make(map[string]struct{})
+		if l.once == nil {
+			l.once = make(map[string]map[string]struct{})
 		}
-		n.seen[kind] = of
+		l.once[kind] = subjects
 	}
-	of[what] = struct{}{}
+	subjects[subject] = struct{}{}
 	return true
 }
 
-// cut shortens a peer's words for the log and for answers.
-func Cut(s string) string { return s[:min(len(s), 64)] }
+// Clip returns the first 64 bytes of a text from a peer, for log lines and answers.
+func Clip(s string) string { return s[:min(len(s), 64)] }

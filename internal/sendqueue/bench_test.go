@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// nullWire is a socket that takes everything at once and does nothing with it.
+// nullWire is a socket that accepts everything at once and discards it.
 type nullWire struct{}
 
 func (nullWire) Write([]*Frame, Meter) error      { return nil }
@@ -25,29 +25,29 @@ func (nullRaw) Write(f func(uintptr) bool) error {
 	return nil
 }
 
-// benchLinks returns links of one flusher that has no goroutine: the benchmark does its
-// work, so that nothing else runs.
-func benchLinks(n int) (*flusher, []*Queue) {
+// benchQueues returns queues of one flusher without a goroutine: the benchmark calls the flusher,
+// so that nothing else runs.
+func benchQueues(n int) (*flusher, []*Queue) {
 	fs := NewFlushers(func(func()) {})
 	fs.write = func(_ uintptr, p []byte) (int, error) { return len(p), nil }
 	cfg := &Config{Go: func(func()) {}, Totals: &Totals{}, Flushers: fs}
 	f := fs.next()
-	links := make([]*Queue, n)
-	for i := range links {
-		links[i] = NewLink(cfg, nullWire{}, func(error) {})
-		links[i].flusher = f
-		links[i].Uncork()
+	queues := make([]*Queue, n)
+	for i := range queues {
+		queues[i] = New(cfg, nullWire{}, func(error) {})
+		queues[i].flusher = f
+		queues[i].Start()
 	}
-	return f, links
+	return f, queues
 }
 
-// Frames go into one link and out again: what a delivery costs beside the write.
+// BenchmarkPush measures a delivery without the write: a frame enters one queue and leaves it.
 func BenchmarkPush(b *testing.B) {
 	for _, n := range []int{1, 16, 256} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			f, links := benchLinks(1)
-			l, out := links[0], &batch{}
-			budget := &l.cfg.Totals.Budget
+			f, queues := benchQueues(1)
+			q, out := queues[0], &batch{}
+			budget := &q.cfg.Totals.Budget
 			frames := make([]*Frame, n)
 			for i := range frames {
 				frames[i] = NewFrame(OpText, make([]byte, 128))
@@ -55,14 +55,14 @@ func BenchmarkPush(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for _, frame := range frames {
-					l.Push(frame, Message, Disconnect)
+					q.Push(frame, Message, Disconnect)
 					budget.Settle(frame)
 				}
 				f.ready = f.ready[:0]
-				if !l.lend(out) || out.data != n {
+				if !q.startFlush(out) || out.data != n {
 					b.Fatal("not taken")
 				}
-				l.giveBack(out)
+				q.endFlush(out)
 				f.out.add(budget, out.frames)
 				f.out.end()
 			}
@@ -71,13 +71,13 @@ func BenchmarkPush(b *testing.B) {
 	}
 }
 
-// Turns of a flusher over many links, each with frames that all share or that are its
-// own. Building the frames and pushing them is included.
+// BenchmarkFlush measures turns of a flusher over many queues, which share all frames or none. It
+// includes building and pushing the frames.
 func BenchmarkFlush(b *testing.B) {
-	for _, links := range []int{1, 100, 10_000} {
+	for _, queues := range []int{1, 100, 10_000} {
 		for _, frames := range []int{1, 16} {
-			b.Run(fmt.Sprintf("shared/%dx%d", links, frames), func(b *testing.B) {
-				benchFlush(b, links, frames, true)
+			b.Run(fmt.Sprintf("shared/%dx%d", queues, frames), func(b *testing.B) {
+				benchFlush(b, queues, frames, true)
 			})
 		}
 	}
@@ -85,19 +85,19 @@ func BenchmarkFlush(b *testing.B) {
 }
 
 func benchFlush(b *testing.B, n, frames int, shared bool) {
-	f, links := benchLinks(n)
-	budget := &links[0].cfg.Totals.Budget
+	f, queues := benchQueues(n)
+	budget := &queues[0].cfg.Totals.Budget
 	payload := make([]byte, 128)
 	b.ReportAllocs()
 	for b.Loop() {
 		for range frames {
 			frame := NewFrame(OpText, payload)
-			for i, l := range links {
+			for i, q := range queues {
 				if i > 0 && !shared {
 					budget.Settle(frame)
 					frame = NewFrame(OpText, payload)
 				}
-				l.Push(frame, Message, Disconnect)
+				q.Push(frame, Message, Disconnect)
 			}
 			budget.Settle(frame)
 		}
@@ -107,7 +107,7 @@ func benchFlush(b *testing.B, n, frames int, shared bool) {
 	perFrame(b, n*frames)
 }
 
-// perFrame reports what one frame cost of an iteration with n.
+// perFrame reports the cost per frame of an iteration with n frames.
 func perFrame(b *testing.B, n int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/frame")
 }

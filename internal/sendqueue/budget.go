@@ -6,29 +6,30 @@ import (
 )
 
 const (
-	// frameOverhead is about what a frame takes beside its bytes.
+	// frameOverhead is the approximate size of a frame without its bytes.
 	frameOverhead = 64
-	// entryBytes is about what one place in a ring takes.
+	// entryBytes is the approximate size of one slot of a ring.
 	entryBytes = 8
 )
 
-// Budget counts the memory of what waits to be written, over all links, and what else Hold is
-// told of. A frame counts once however many links hold it, from Settle until the last of them has
-// written, dropped or lost it. A ring counts for what it has grown beyond what an idle queue keeps.
+// Budget counts the memory of the frames that wait to be written in all queues, and memory added by
+// Hold. A frame counts once, no matter how many queues hold it: from Settle until the last of them
+// has written, dropped or lost it. A ring counts with its size beyond that of an idle queue.
 //
-// No delivery pays for it with an atomic of its own: whoever pushes a frame counts its
-// receivers by himself and settles once, and a flusher adds up what it has written in a
-// turn. So the count runs behind by the messages that are being pushed right now and by
-// the turns of the flushers.
+// Counting costs no atomic operation per receiver: the goroutine that pushes a frame counts the
+// receivers and settles once, and a flusher adds up the frames written in one turn. Therefore the
+// count lags by the messages that are being pushed, and by the current turns of the flushers.
 //
-// The zero value counts and has no limit.
+// The zero value counts without a limit. All methods are safe for concurrent use.
 type Budget struct {
-	// Limit is in bytes, 0 is without limit. It bounds nothing by itself, see Alarm.
+	// Limit is in bytes. Zero means no limit. The budget itself does not enforce it, see Alarm.
 	Limit int64
-	// Mark is at how many bytes the alarm is raised, before the limit is passed. 0 is the limit.
+	// Mark is the number of bytes above which the alarm is raised, below the limit. Zero means
+	// Limit.
 	Mark int64
-	// Alarm is called when the mark is passed, and not again before Rearm. The goroutine that
-	// pushes calls it, with locks held: it must neither block nor take the lock of a link.
+	// Alarm is called when the mark is exceeded, and not again before Rearm. It is called by the
+	// goroutine that pushes, with locks held: it must not block nor use a queue. Required if there
+	// is a limit.
 	Alarm func()
 
 	used    atomic.Int64
@@ -36,14 +37,14 @@ type Budget struct {
 	alarmed atomic.Bool
 }
 
-// Used returns how many bytes wait.
+// Used returns the number of bytes that wait to be written.
 func (b *Budget) Used() int64 { return max(0, b.used.Load()) }
 
-// Total returns how many bytes wait or are held.
+// Total returns the sum of Used and Held.
 func (b *Budget) Total() int64 { return b.Used() + b.held.Load() }
 
-// Hold counts memory that the budget bounds and that does not wait to be written. Negative
-// bytes are given back.
+// Hold adds memory that does not wait to be written but counts towards the limit. Negative bytes
+// are subtracted.
 func (b *Budget) Hold(bytes int64) {
 	b.held.Add(bytes)
 	if bytes > 0 {
@@ -51,22 +52,22 @@ func (b *Budget) Hold(bytes int64) {
 	}
 }
 
-// Over reports whether the limit is passed.
+// Over reports whether the limit is exceeded.
 func (b *Budget) Over() bool { return b.Limit > 0 && b.Total() > b.Limit }
 
-// Pressed reports whether the mark is passed.
+// Pressed reports whether the mark is exceeded.
 func (b *Budget) Pressed() bool { return b.passed(b.Total()) }
 
 func (b *Budget) passed(used int64) bool { return b.Limit > 0 && used > cmp.Or(b.Mark, b.Limit) }
 
-// Held returns how many bytes are held that do not wait to be written.
+// Held returns the number of bytes added by Hold.
 func (b *Budget) Held() int64 { return b.held.Load() }
 
-// Settle counts a frame that all have who get it. Whoever has pushed it calls it, once
-// for all pushes. A frame that is never settled is never counted.
+// Settle counts a frame. The goroutine that pushes it must call Settle once after the last push. A
+// frame that is never settled is never counted.
 func (b *Budget) Settle(f *Frame) {
-	n := f.given
-	f.given = 0
+	n := f.unsettled
+	f.unsettled = 0
 	if n == 0 {
 		return
 	}
@@ -75,7 +76,7 @@ func (b *Budget) Settle(f *Frame) {
 	}
 }
 
-// Rearm lets the alarm be raised again, now if the mark is passed.
+// Rearm allows the alarm to be raised again, which happens at once if the mark is exceeded.
 func (b *Budget) Rearm() {
 	b.alarmed.Store(false)
 	b.check(b.Total())
@@ -96,21 +97,21 @@ func (b *Budget) check(used int64) {
 	}
 }
 
-// release lets go of frames that one link held.
+// release subtracts frames that one queue held.
 func (b *Budget) release(frames []*Frame) {
 	freed := int64(0)
 	for _, f := range frames {
-		if !f.control() { // those were never counted
+		if !f.control() { // control frames are not counted
 			freed += f.release(1)
 		}
 	}
 	b.add(-freed)
 }
 
-// cost returns what the frame counts for, in bytes.
+// cost returns the size of the frame in the budget, in bytes.
 func (f *Frame) cost() int64 { return int64(cap(f.wire)) + frameOverhead }
 
-// share returns the part of its cost that each who holds the frame is answerable for.
+// share returns the part of the cost that falls to each queue that holds the frame.
 func (f *Frame) share() float64 {
 	if held := f.held.Load(); held > 0 {
 		return float64(f.cost()) / float64(held)
@@ -118,9 +119,9 @@ func (f *Frame) share() float64 {
 	return 0
 }
 
-// release says that n links less hold the frame, and returns how many bytes that frees. A
-// frame is counted while held is positive: releases that are quicker than Settle make it
-// negative, so that they free nothing, and Settle knows of them.
+// release subtracts n queues from those that hold the frame, and returns the number of bytes freed.
+// A frame counts while held is positive. Releases that come before Settle make held negative: they
+// free nothing, and Settle takes them into account.
 func (f *Frame) release(n int32) (freed int64) {
 	if held := f.held.Add(-n); held <= 0 && held+n > 0 {
 		return f.cost()
@@ -128,11 +129,11 @@ func (f *Frame) release(n int32) (freed int64) {
 	return 0
 }
 
-// releases adds up what a flusher has written in a turn. Members of a room have the same
-// frames waiting, so most links let go of the frames that the one before let go of.
+// releases adds up the frames written in one turn of a flusher. Members of a room mostly have the
+// same frames queued, so that most queues release the same frames as the previous one.
 type releases struct {
 	budget *Budget
-	run    []heldFrame // what the links just now have let go of, in this order
+	run    []heldFrame // the frames that the last queues have released, in order
 	freed  int64
 }
 
@@ -141,7 +142,7 @@ type heldFrame struct {
 	n     int32
 }
 
-// add lets go of what a link has written.
+// add releases the frames that one queue has written.
 func (r *releases) add(b *Budget, frames []*Frame) {
 	if b != r.budget {
 		r.end()
@@ -172,7 +173,7 @@ func (r *releases) flush() {
 	r.run = r.run[:0]
 }
 
-// end makes the budget know.
+// end reports the sum to the budget.
 func (r *releases) end() {
 	r.flush()
 	if r.freed > 0 {

@@ -10,79 +10,79 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fleet is n corked links that count together.
-func fleet(n int) (*Budget, []*Queue) {
+// newQueues returns n queues in the state Holding, and their common budget.
+func newQueues(n int) (*Budget, []*Queue) {
 	cfg := &Config{Go: func(f func()) { go f() }, Totals: &Totals{}}
-	links := make([]*Queue, n)
-	for i := range links {
-		links[i] = NewLink(cfg, newTestWire(), func(error) {})
+	queues := make([]*Queue, n)
+	for i := range queues {
+		queues[i] = New(cfg, newTestWire(), func(error) {})
 	}
-	return &cfg.Totals.Budget, links
+	return &cfg.Totals.Budget, queues
 }
 
 func TestBudgetCountsASharedFrameOnce(t *testing.T) {
-	b, links := fleet(1000)
+	b, queues := newQueues(1000)
 	f := NewFrame(OpText, make([]byte, 10_000))
-	for _, l := range links {
-		require.Equal(t, Queued, l.Push(f, Message, Disconnect))
+	for _, q := range queues {
+		require.Equal(t, Queued, q.Push(f, Message, Disconnect))
 	}
 	b.Settle(f)
 	require.Equal(t, f.cost(), b.Used())
 	require.InDelta(t, 10_000, b.Used(), 100)
-	for _, l := range links[1:] {
-		l.Kill()
+	for _, q := range queues[1:] {
+		q.Kill()
 	}
-	require.Equal(t, f.cost(), b.Used(), "one still holds it")
-	links[0].Kill()
+	require.Equal(t, f.cost(), b.Used(), "one queue still holds it")
+	queues[0].Kill()
 	require.Zero(t, b.Used())
 }
 
-// A frame may be written before its pusher has settled it, and settled more than once.
-func TestBudgetSettlesWhatHasGone(t *testing.T) {
-	b, links := fleet(4)
+// A frame may be written before it is settled, and may be settled more than once.
+func TestBudgetSettlesWrittenFrames(t *testing.T) {
+	b, queues := newQueues(4)
 	f := text("quick")
-	give := func(l *Queue) { l.Push(f, Message, Disconnect) }
-	give(links[0])
-	give(links[1])
-	links[0].Kill()
+	give := func(q *Queue) { q.Push(f, Message, Disconnect) }
+	give(queues[0])
+	give(queues[1])
+	queues[0].Kill()
 	require.Zero(t, b.Used(), "not settled yet")
 	b.Settle(f)
 	require.Equal(t, f.cost(), b.Used())
-	give(links[2])
-	give(links[3])
-	links[1].Kill() // the last one of those that were settled
-	links[2].Kill()
+	give(queues[2])
+	give(queues[3])
+	queues[1].Kill() // the last settled holder
+	queues[2].Kill()
 	b.Settle(f)
 	require.Equal(t, f.cost(), b.Used())
-	links[3].Kill()
+	queues[3].Kill()
 	require.Zero(t, b.Used())
 	b.Settle(f)
-	require.Zero(t, b.Used(), "nobody got it")
+	require.Zero(t, b.Used(), "no queue holds it")
 }
 
 func TestBudgetCountsRings(t *testing.T) {
-	b, links := fleet(1)
-	l := links[0]
+	b, queues := newQueues(1)
+	q := queues[0]
 	f := text("tiny")
-	for range keepRing {
-		l.Push(f, Message, Disconnect)
+	for range keepSize {
+		q.Push(f, Message, Disconnect)
 	}
 	b.Settle(f)
-	require.Equal(t, f.cost(), b.Used(), "what an idle queue keeps is free")
-	for range keepRing {
-		l.Push(f, Message, Disconnect)
+	require.Equal(t, f.cost(), b.Used(), "the ring of an idle queue is not counted")
+	for range keepSize {
+		q.Push(f, Message, Disconnect)
 	}
 	b.Settle(f)
-	require.Equal(t, f.cost()+keepRing*entryBytes, b.Used())
-	require.InDelta(t, b.Used(), l.Weight(), 0.001)
-	l.Kill()
+	require.Equal(t, f.cost()+keepSize*entryBytes, b.Used())
+	require.InDelta(t, b.Used(), q.Weight(), 0.001)
+	q.Kill()
 	require.Zero(t, b.Used())
 }
 
 func TestBudgetDropOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 100})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		r.say("is being written")
 		synctest.Wait()
@@ -91,22 +91,21 @@ func TestBudgetDropOldest(t *testing.T) {
 		}
 		one := text("the same size").cost()
 		writing := text("is being written").cost()
-		require.EqualValues(t, 100*one+writing+(128-keepRing)*entryBytes, r.totals.Budget.Used())
-		require.InDelta(t, r.totals.Budget.Used(), r.Weight(), 0.001, "it is answerable for all")
+		require.EqualValues(t, 100*one+writing+(128-keepSize)*entryBytes, r.totals.Budget.Used())
+		require.InDelta(t, r.totals.Budget.Used(), r.Weight(), 0.001, "all memory is its own")
 		r.wire.stall(false)
 		synctest.Wait()
 		require.Zero(t, r.totals.Budget.Used())
 	})
 }
 
-// The flusher's socket takes one frame and a half: what is left stays counted until it is
-// written, and once.
-func TestBudgetOfWhatTheSocketDidNotTake(t *testing.T) {
+// The socket accepts one frame and a half. The rest stays counted, once, until it is written.
+func TestBudgetOfAPartialWrite(t *testing.T) {
 	for _, end := range []string{"written", "killed", "too late"} {
 		synctest.Test(t, func(t *testing.T) {
 			a, b, c := text("first"), text("second"), text("third")
 			r := newRawRig(t, Config{WriteTimeout: time.Minute}, func([]byte) (int, error) {
-				return a.Len() + 3, nil // behind a ping
+				return a.Len() + 3, nil // after a ping
 			})
 			r.wire.stall(true)
 			for _, f := range []*Frame{a, b, c} {
@@ -115,7 +114,7 @@ func TestBudgetOfWhatTheSocketDidNotTake(t *testing.T) {
 			all := a.cost() + b.cost() + c.cost()
 			require.Equal(t, all, r.totals.Budget.Used())
 			r.Heartbeat(NewFrame(OpPing, nil))
-			r.Uncork()
+			r.Start()
 			synctest.Wait()
 			switch end {
 			case "written":
@@ -123,7 +122,7 @@ func TestBudgetOfWhatTheSocketDidNotTake(t *testing.T) {
 				require.InDelta(t, r.totals.Budget.Used(), r.Weight(), 0.001)
 				r.wire.stall(false)
 				synctest.Wait()
-				require.Equal(t, " first second third", r.wire.heard(t))
+				require.Equal(t, " first second third", r.wire.payloads(t))
 			case "killed":
 				r.Kill()
 			case "too late":
@@ -136,13 +135,13 @@ func TestBudgetOfWhatTheSocketDidNotTake(t *testing.T) {
 }
 
 func TestBudgetAlarm(t *testing.T) {
-	b, links := fleet(2)
+	b, queues := newQueues(2)
 	alarms := 0
 	f := NewFrame(OpText, make([]byte, 1000))
 	b.Limit, b.Alarm = f.cost()+10, func() { alarms++ }
-	give := func(f *Frame, class Class) Outcome {
+	give := func(f *Frame, priority Priority) Outcome {
 		defer b.Settle(f)
-		return links[0].Push(f, class, Disconnect)
+		return queues[0].Push(f, priority, Disconnect)
 	}
 	give(f, Message)
 	require.Zero(t, alarms)
@@ -153,43 +152,43 @@ func TestBudgetAlarm(t *testing.T) {
 	give(text("m"), Message)
 	require.Equal(t, 1, alarms, "once until it is armed again")
 	require.Equal(t, Dropped, give(text("n"), Notice))
-	require.EqualValues(t, 1, links[0].cfg.Totals.DroppedNotices.Load())
+	require.EqualValues(t, 1, queues[0].cfg.Totals.DroppedNotices.Load())
 	b.Rearm()
 	require.Equal(t, 2, alarms)
-	links[0].Kill()
+	queues[0].Kill()
 	b.Rearm()
 	require.Equal(t, 2, alarms)
 	require.False(t, b.Over())
 }
 
-// A link's weight is its part of what it shares, and all of what it has for itself.
+// The weight of a queue is its share of shared frames, and all of its own frames.
 func TestWeight(t *testing.T) {
-	b, links := fleet(4)
+	b, queues := newQueues(4)
 	shared, own := NewFrame(OpText, make([]byte, 4000)), NewFrame(OpText, make([]byte, 100))
-	for _, l := range links {
-		l.Push(shared, Message, Disconnect)
+	for _, q := range queues {
+		q.Push(shared, Message, Disconnect)
 	}
-	require.Zero(t, links[0].Weight(), "not settled: not counted")
-	links[0].Push(own, Message, Disconnect)
+	require.Zero(t, queues[0].Weight(), "not settled: not counted")
+	queues[0].Push(own, Message, Disconnect)
 	b.Settle(shared)
 	b.Settle(own)
 	part := float64(shared.cost()) / 4
-	require.InDelta(t, part+float64(own.cost()), links[0].Weight(), 0.001)
-	require.InDelta(t, part, links[1].Weight(), 0.001)
-	links[2].Kill()
-	links[3].Kill()
-	require.InDelta(t, 2*part, links[1].Weight(), 0.001)
-	require.Zero(t, links[3].Weight())
-	links[0].Kill()
-	links[1].Kill()
+	require.InDelta(t, part+float64(own.cost()), queues[0].Weight(), 0.001)
+	require.InDelta(t, part, queues[1].Weight(), 0.001)
+	queues[2].Kill()
+	queues[3].Kill()
+	require.InDelta(t, 2*part, queues[1].Weight(), 0.001)
+	require.Zero(t, queues[3].Weight())
+	queues[0].Kill()
+	queues[1].Kill()
 }
 
-// Links with the same frames let go of them together, in whatever company.
-func TestReleasesAreAddedUp(t *testing.T) {
+// Queues with the same frames release them together, in any order.
+func TestReleasesAddUp(t *testing.T) {
 	var b, other Budget
 	hold := func(b *Budget, word string, n int32) *Frame {
 		f := text(word)
-		f.given = n
+		f.unsettled = n
 		b.Settle(f)
 		return f
 	}
@@ -200,20 +199,20 @@ func TestReleasesAreAddedUp(t *testing.T) {
 	r.add(&b, []*Frame{ping, x, y})
 	r.add(&b, []*Frame{x, y})
 	require.Equal(t, []heldFrame{{x, 3}, {y, 2}}, r.run)
-	require.EqualValues(t, 4, x.held.Load(), "nothing has been told yet")
+	require.EqualValues(t, 4, x.held.Load(), "nothing has been released yet")
 	r.add(&b, []*Frame{x, z})
 	require.Equal(t, []heldFrame{{z, 1}}, r.run)
 	require.Zero(t, x.held.Load())
 	require.Equal(t, x.cost()+y.cost()+z.cost(), b.Used(), "at the end of the turn")
 	r.add(&other, []*Frame{hold(&other, "far", 1)})
-	require.Equal(t, y.cost(), b.Used(), "each to its own")
+	require.Equal(t, y.cost(), b.Used(), "each frame counts in its own budget")
 	r.end()
 	require.Zero(t, other.Used())
 	r.add(&b, []*Frame{y})
 	r.end()
 	require.Zero(t, b.Used())
 	w := hold(&b, "one settled, one not", 1)
-	w.given = 1
+	w.unsettled = 1
 	r.add(&b, []*Frame{w})
 	r.add(&b, []*Frame{w})
 	r.end()
@@ -224,30 +223,30 @@ func TestReleasesAreAddedUp(t *testing.T) {
 	require.Empty(t, r.run)
 }
 
-// The link is killed while its flusher is in the system call, which takes a part.
-func TestBudgetOfALinkThatDiesInAWrite(t *testing.T) {
-	f, links := benchLinks(1)
-	l := links[0]
+// The queue is killed while its flusher is in the system call, which accepts a part of the frame.
+func TestBudgetOfAQueueKilledInAWrite(t *testing.T) {
+	f, queues := benchQueues(1)
+	q := queues[0]
 	f.sys = func(uintptr, []byte) (int, error) {
-		l.Kill()
+		q.Kill()
 		return 3, nil
 	}
-	b := &l.cfg.Totals.Budget
+	b := &q.cfg.Totals.Budget
 	frame := text("half of it")
-	l.Push(frame, Message, Disconnect)
+	q.Push(frame, Message, Disconnect)
 	b.Settle(frame)
 	f.take()
 	f.serve()
 	require.Zero(t, b.used.Load())
-	require.EqualValues(t, 1, l.Counts().Lost)
+	require.EqualValues(t, 1, q.Counts().Lost)
 }
 
-// Control frames were never counted, and one is shared by all for ever.
-func TestBudgetLeavesControlFramesAlone(t *testing.T) {
+// Control frames are not counted: all queues share one heartbeat forever.
+func TestBudgetIgnoresControlFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		beat := NewFrame(OpPing, nil)
 		for _, r := range []*rig{newRig(t, Config{}), newRawRig(t, Config{}, nil)} {
-			r.Uncork()
+			r.Start()
 			r.Heartbeat(beat)
 			synctest.Wait()
 			require.Zero(t, beat.held.Load())
@@ -256,12 +255,12 @@ func TestBudgetLeavesControlFramesAlone(t *testing.T) {
 	})
 }
 
-// Several goroutines give frames to all links of two flushers and of the blocking road,
-// while sockets are full and links end: in the end nothing is counted.
+// Several goroutines push frames to all queues, with flushers and without, while sockets are full
+// and queues end. At the end nothing is counted.
 func TestBudgetStress(t *testing.T) {
-	var workers, flushing, links sync.WaitGroup
+	var workers, flushing, owners sync.WaitGroup
 	fs := NewFlushers(flushing.Go)
-	cfg := &Config{MaxMessages: 40, Go: links.Go, Totals: &Totals{}, Flushers: fs}
+	cfg := &Config{MaxMessages: 40, Go: owners.Go, Totals: &Totals{}, Flushers: fs}
 	fs.write = func(_ uintptr, p []byte) (int, error) { return rand.IntN(len(p) + 1), nil }
 	var all []*Queue
 	for i := range 60 {
@@ -269,11 +268,11 @@ func TestBudgetStress(t *testing.T) {
 		if i%3 == 0 {
 			wire = newTestWire()
 		}
-		l := NewLink(cfg, wire, func(error) {})
+		q := New(cfg, wire, func(error) {})
 		if i%10 > 0 {
-			l.Uncork()
+			q.Start()
 		}
-		all = append(all, l)
+		all = append(all, q)
 	}
 	b := &cfg.Totals.Budget
 	b.Limit, b.Alarm = 20_000, func() {}
@@ -281,8 +280,8 @@ func TestBudgetStress(t *testing.T) {
 		workers.Go(func() {
 			for i := range 500 {
 				f := NewFrame(OpText, make([]byte, rand.IntN(300)))
-				for _, l := range all {
-					l.Push(f, Class(i%3), Policy(rand.IntN(2)+1))
+				for _, q := range all {
+					q.Push(f, Priority(i%3), Policy(rand.IntN(2)+1))
 				}
 				b.Settle(f)
 				all[i%len(all)].Pong(NewFrame(OpPong, nil))
@@ -294,12 +293,12 @@ func TestBudgetStress(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	for _, l := range all {
-		l.Abort(CloseFrame(1000, ""), 0)
-		l.ReadEnded()
-		l.Kill()
+	for _, q := range all {
+		q.Abort(CloseFrame(1000, ""), 0)
+		q.ReadEnded()
+		q.Kill()
 	}
-	links.Wait()
+	owners.Wait()
 	fs.Close()
 	flushing.Wait()
 	require.Zero(t, b.used.Load())

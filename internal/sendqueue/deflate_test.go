@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// inflate does what a receiver does, RFC 7692 section 7.2.2. The second mark is a last,
-// empty block, which ends the stream.
+// inflate decompresses a frame as a receiver does, RFC 7692 section 7.2.2. The second mark is an
+// empty last block, which ends the stream.
 func inflate(t *testing.T, f *Frame) string {
 	t.Helper()
 	const end = flushMark + "\x01\x00\x00\xff\xff"
@@ -20,8 +20,8 @@ func inflate(t *testing.T, f *Frame) string {
 	return string(p)
 }
 
-// A compressed message ends with the header of the block whose rest is not sent, as in the
-// examples of RFC 7692 section 7.2.3.
+// A compressed message ends with the header of the block whose rest is not sent, see the examples
+// in RFC 7692 section 7.2.3.
 func TestDeflate(t *testing.T) {
 	var d Deflater
 	text := strings.Repeat(`{"user":"alice"},`, 100)
@@ -33,12 +33,12 @@ func TestDeflate(t *testing.T) {
 	require.Equal(t, byte(0), f.Payload()[len(f.Payload())-1])
 	require.NotContains(t, string(f.Payload()), flushMark)
 	require.Equal(t, text, inflate(t, f))
-	require.Equal(t, byte(0x81), plain.Wire()[0], "the plain form stays plain")
+	require.Equal(t, byte(0x81), plain.Wire()[0], "the plain frame does not change")
 	require.Equal(t, text, string(plain.Payload()))
 	require.Equal(t, byte(0xC2), d.Deflate(NewFrame(OpBinary, []byte(text))).Wire()[0])
 }
 
-func TestDeflateOnlyWhatGetsSmaller(t *testing.T) {
+func TestDeflateReturnsNilUnlessSmaller(t *testing.T) {
 	var d Deflater
 	require.Nil(t, d.Deflate(NewFrame(OpText, nil)))
 	require.Nil(t, d.Deflate(NewFrame(OpText, []byte("abc"))))
@@ -51,9 +51,9 @@ func TestDeflateOnlyWhatGetsSmaller(t *testing.T) {
 	require.Nil(t, d.Deflate(NewFrame(OpBinary, noise)))
 }
 
-// A compressor that is used again remembers nothing: what it wrote stands by itself, and
-// what it wrote before does not change.
-func TestDeflateAgain(t *testing.T) {
+// A reused compressor keeps no state: each output is independent, and earlier output does not
+// change.
+func TestDeflateReuse(t *testing.T) {
 	var d Deflater
 	var texts [200]string
 	var frames [len(texts)]*Frame

@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// batch is what one write carries: control frames first, then data.
+// batch is the content of one write: frames from the slots first, then queued frames.
 type batch struct {
 	frames []*Frame
-	cut    int  // bytes of the first frame that are on the wire already
-	data   int  // how many of frames were queued
-	last   bool // the close frame is the last of frames
-	took   int  // bytes that the flusher has written of it
+	cut    int  // bytes of the first frame that the wire has accepted already
+	data   int  // number of frames from the ring
+	last   bool // the last frame is the close frame
+	took   int  // bytes that the flusher has written
 
-	replies     int // of data, those that answer the peer
-	answer, big int // bytes of these, and of those that Replies counts
+	replies                   int // number of replies among data
+	replyBytes, bigReplyBytes int // bytes of these, and of those counted in Replies
 }
 
-// answers notes a frame, if it answers the peer.
-func (b *batch) answers(f *Frame) {
-	if f.class != Reply {
+// countReply counts f if it is a reply.
+func (b *batch) countReply(f *Frame) {
+	if f.priority != Reply {
 		return
 	}
 	b.replies++
-	b.answer += f.Len()
+	b.replyBytes += f.Len()
 	if f.Len() >= bigReply {
-		b.big += f.Len()
+		b.bigReplyBytes += f.Len()
 	}
 }
 
-// rest returns what is to be written.
+// rest returns the frames that remain to be written.
 func (b *batch) rest() []*Frame {
 	if b.cut == 0 {
 		return b.frames
@@ -40,62 +40,62 @@ func (b *batch) rest() []*Frame {
 	return rest
 }
 
-// drain owns the wire until nothing is left to write. It runs in its own goroutine.
-func (l *Queue) drain() {
+// drain writes until nothing is left. It runs in the goroutine that owns the wire.
+func (q *Queue) drain() {
 	var b batch
-	for l.next(&b) && l.writeOut(&b) {
+	for q.nextBatch(&b) && q.writeOut(&b) {
 	}
 }
 
-// resume is drain that first writes what the flusher could not.
-func (l *Queue) resume(b batch) {
-	if l.writeOut(&b) {
-		l.drain()
+// drainFrom writes the rest of a batch from the flusher, then drains.
+func (q *Queue) drainFrom(b batch) {
+	if q.writeOut(&b) {
+		q.drain()
 	}
 }
 
-// writeOut writes a batch, blocking, and reports whether the link goes on.
-func (l *Queue) writeOut(b *batch) bool {
-	ok := l.wrote(b, l.write(b))
-	l.cfg.Totals.Budget.release(b.frames)
+// writeOut writes a batch, and may block. It reports whether the queue is to write more.
+func (q *Queue) writeOut(b *batch) bool {
+	ok := q.finishWrite(b, q.write(b))
+	q.cfg.Totals.Budget.release(b.frames)
 	if !ok {
 		return false
 	}
 	if b.last {
-		l.farewell()
+		q.closeHandshake()
 	}
 	return !b.last
 }
 
-// write writes a batch, some frames at a time. Once the link is aborted it writes none that it has
-// not begun, but the close frame.
-func (l *Queue) write(b *batch) error {
+// write writes a batch in portions. After Abort, of the frames that remain, it writes only the
+// close frame.
+func (q *Queue) write(b *batch) error {
 	frames := b.rest()
-	l.mu.Lock()
-	l.catchUp()
-	l.mu.Unlock()
+	q.mu.Lock()
+	q.advanceDue()
+	q.mu.Unlock()
 	for len(frames) > 0 {
 		n, bytes := 1, frames[0].Len()
 		for n < len(frames) && bytes+frames[n].Len() <= portionBytes {
 			bytes += frames[n].Len()
 			n++
 		}
-		l.mu.Lock()
-		l.deadline()
-		l.mu.Unlock()
-		if err := l.wire.Write(frames[:n], l); err != nil {
+		q.mu.Lock()
+		q.setDeadline()
+		q.mu.Unlock()
+		if err := q.wire.Write(frames[:n], q); err != nil {
 			return err
 		}
-		frames = l.unbegun(b, frames[n:])
+		frames = q.dropUnstarted(b, frames[n:])
 	}
 	return nil
 }
 
-// unbegun returns what of the rest of a batch is still to be written.
-func (l *Queue) unbegun(b *batch, rest []*Frame) []*Frame {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.abort {
+// dropUnstarted returns the part of rest that is still to be written.
+func (q *Queue) dropUnstarted(b *batch, rest []*Frame) []*Frame {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.abort {
 		return rest
 	}
 	lost := 0
@@ -106,209 +106,208 @@ func (l *Queue) unbegun(b *batch, rest []*Frame) []*Frame {
 		rest = rest[1:]
 	}
 	b.data -= lost
-	l.lose(lost)
+	q.countLost(lost)
 	return rest
 }
 
-// Took is Meter: what the peer takes gives it time for the rest.
-func (l *Queue) Took(n int, waited bool) {
-	l.moved.Add(uint64(n))
+// Took implements [Meter]: each byte that the wire accepts gives the peer time for the rest.
+func (q *Queue) Took(n int, waited bool) {
+	q.moved.Add(uint64(n))
 	if waited {
-		l.flowed.Store(new(time.Now()))
+		q.flowed.Store(new(time.Now()))
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ahead(n)
-	if l.goodbye != nil {
-		l.goodbye.postpone()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.extendDue(n)
+	if q.closing != nil {
+		q.closing.extend()
 	}
-	l.deadline()
+	q.setDeadline()
 }
 
-// catchUp says that the peer may have taken everything long ago. l.mu is held, as for the
-// following.
-func (l *Queue) catchUp() {
-	if now := time.Now(); l.due.Before(now) {
-		l.due = now
+// advanceDue moves due to now if it has passed: the peer may have received everything long ago.
+// q.mu is held.
+func (q *Queue) advanceDue() {
+	if now := time.Now(); q.due.Before(now) {
+		q.due = now
 	}
 }
 
-// ahead notes that the wire has taken n bytes.
-func (l *Queue) ahead(n int) {
-	if n < chunk {
+// extendDue adds n bytes that the wire has accepted. q.mu is held.
+func (q *Queue) extendDue(n int) {
+	if n < minTransit {
 		return
 	}
-	l.due = l.due.Add(perKiB / 1024 * time.Duration(min(n, maxAhead)))
-	if most := time.Now().Add(perKiB * maxAhead / 1024); l.due.After(most) {
-		l.due = most
+	q.due = q.due.Add(perKiB / 1024 * time.Duration(min(n, maxInTransit)))
+	if most := time.Now().Add(perKiB * maxInTransit / 1024); q.due.After(most) {
+		q.due = most
 	}
 }
 
-// next takes the next batch of an owned link, or gives the link back.
-func (l *Queue) next(b *batch) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// nextBatch takes the next batch of an owned queue. If there is none, the queue becomes idle.
+func (q *Queue) nextBatch(b *batch) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	switch {
-	case l.state == Dead:
+	case q.state == Dead:
 		return false
-	case l.pending():
-		l.take(b)
+	case q.pending():
+		q.takeBatch(b)
 		return true
 	}
-	if l.raw != nil { // an old deadline would fail the flusher's writes
-		_ = l.wire.SetWriteDeadline(time.Time{})
+	if q.raw != nil { // the deadline of a past write would fail the writes of the flusher
+		_ = q.wire.SetWriteDeadline(time.Time{})
 	}
-	l.state = Idle
+	q.state = Idle
 	return false
 }
 
-// lend gives a ready link to its flusher, with its next batch.
-func (l *Queue) lend(b *batch) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.state != Ready {
-		return false // it is dead
+// startFlush lets the flusher write a ready queue, and takes its next batch.
+func (q *Queue) startFlush(b *batch) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state != Ready {
+		return false // the queue is dead
 	}
-	l.state = Flushing
-	l.take(b)
+	q.state = Flushing
+	q.takeBatch(b)
 	return true
 }
 
-// giveBack takes a link back from its flusher, which has written all of the batch.
-func (l *Queue) giveBack(b *batch) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.account(b)
-	if b.took >= chunk {
-		l.catchUp()
-		l.ahead(b.took)
+// endFlush ends the right of the flusher to write, after it has written the whole batch.
+func (q *Queue) endFlush(b *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.account(b)
+	if b.took >= minTransit {
+		q.advanceDue()
+		q.extendDue(b.took)
 	}
 	switch {
-	case l.state == Dead:
+	case q.state == Dead:
 	case b.last:
-		l.state = Owned
-		l.cfg.Go(l.farewell)
+		q.state = Owned
+		q.cfg.Go(q.closeHandshake)
 	default:
-		l.state = Idle
-		l.wake()
+		q.state = Idle
+		q.schedule()
 	}
 }
 
-// block takes a link over from its flusher, whose socket is full: a goroutine owns it
-// until nothing is left. rest is what the flusher could not write.
-func (l *Queue) block(rest batch) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.state == Dead {
-		l.lose(rest.data)
-		l.landed(&rest)
-		l.cfg.Totals.Budget.release(rest.frames)
+// switchToOwner moves the right to write from the flusher to a goroutine, because the socket is
+// full. The goroutine owns the wire until nothing is left. rest is the unwritten part of the batch.
+func (q *Queue) switchToOwner(rest batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state == Dead {
+		q.countLost(rest.data)
+		q.writeEnded(&rest)
+		q.cfg.Totals.Budget.release(rest.frames)
 		return
 	}
-	l.state = Owned
-	l.due = time.Now().Add(perKiB * maxAhead / 1024)
-	l.writing = rest.frames
-	l.cfg.Go(func() { l.resume(rest) })
+	q.state = Owned
+	q.due = time.Now().Add(perKiB * maxInTransit / 1024)
+	q.writing = rest.frames
+	q.cfg.Go(func() { q.drainFrom(rest) })
 }
 
-// take moves what the next write carries out of the link. l.mu is held.
-func (l *Queue) take(b *batch) {
+// takeBatch moves the frames of the next write out of the queue. q.mu is held.
+func (q *Queue) takeBatch(b *batch) {
 	*b = batch{frames: b.frames[:0]}
-	for _, slot := range []**Frame{&l.first, &l.pong, &l.ping} {
+	for _, slot := range []**Frame{&q.prefix, &q.pong, &q.ping} {
 		if *slot != nil {
 			b.frames = append(b.frames, *slot)
 			*slot = nil
 		}
 	}
-	if l.replies == 0 && l.queue.bytes <= batchBytes {
-		b.data = l.queue.len()
-		b.frames = l.queue.popAll(b.frames)
+	if q.replies == 0 && q.ring.bytes <= batchBytes {
+		b.data = q.ring.len()
+		b.frames = q.ring.popAll(b.frames)
 	}
-	for bytes := 0; l.queue.len() > 0; b.data++ {
-		n := l.queue.at(0).Len()
+	for bytes := 0; q.ring.len() > 0; b.data++ {
+		n := q.ring.at(0).Len()
 		if bytes += n; bytes > batchBytes && b.data > 0 {
 			break
 		}
-		f := l.queue.pop()
-		b.answers(f)
+		f := q.ring.pop()
+		b.countReply(f)
 		b.frames = append(b.frames, f)
 	}
-	if l.goodbye != nil && !l.said && l.queue.len() == 0 {
-		l.said, b.last = true, true
-		b.frames = append(b.frames, l.goodbye.frame)
+	if q.closing != nil && !q.closeTaken && q.ring.len() == 0 {
+		q.closeTaken, b.last = true, true
+		b.frames = append(b.frames, q.closing.frame)
 	}
-	l.flying, l.writing = b.data, b.frames
-	l.weighRing()
-	l.tell()
+	q.inFlight, q.writing = b.data, b.frames
+	q.accountRing()
+	q.notify()
 }
 
-// deadline bounds how long the wire may take nothing: a peer that is slower than the slowest has
-// used up its time.
-func (l *Queue) deadline() {
-	by := l.due.Add(l.cfg.writeTimeout())
-	if l.goodbye != nil && l.goodbye.by.Before(by) {
-		by = l.goodbye.by
+// setDeadline limits how long the wire may accept nothing. q.mu is held.
+func (q *Queue) setDeadline() {
+	by := q.due.Add(q.cfg.writeTimeout())
+	if q.closing != nil && q.closing.by.Before(by) {
+		by = q.closing.by
 	}
-	_ = l.wire.SetWriteDeadline(by)
+	_ = q.wire.SetWriteDeadline(by)
 }
 
-// wrote accounts for a write and reports whether the link goes on.
-func (l *Queue) wrote(b *batch, err error) bool {
-	l.mu.Lock()
+// finishWrite accounts for a write and reports whether the queue goes on.
+func (q *Queue) finishWrite(b *batch, err error) bool {
+	q.mu.Lock()
 	if err == nil {
-		l.account(b)
-		l.mu.Unlock()
+		q.account(b)
+		q.mu.Unlock()
 		return true
 	}
-	l.lose(b.data)
-	l.landed(b)
-	dead := l.die()
-	l.mu.Unlock()
+	q.countLost(b.data)
+	q.writeEnded(b)
+	dead := q.markDead()
+	q.mu.Unlock()
 	if dead {
-		// First the cause, then what the reader would take for another one.
-		l.failed(fmt.Errorf("%w: %w", ErrWrite, err))
-		l.hangUp()
+		// The cause first: closing the wire makes the reader report a different one.
+		q.failed(fmt.Errorf("%w: %w", ErrWrite, err))
+		q.closeWire()
 	}
 	return false
 }
 
-// account counts what a write has carried. l.mu is held.
-func (l *Queue) account(b *batch) {
-	l.written += uint64(b.data)
-	l.cfg.Totals.Written.Add(uint64(b.data))
-	l.landed(b)
+// account counts the frames of a completed write. q.mu is held.
+func (q *Queue) account(b *batch) {
+	q.written += uint64(b.data)
+	q.cfg.Totals.Written.Add(uint64(b.data))
+	q.writeEnded(b)
 }
 
-// landed says that nothing is being written any more. l.mu is held.
-func (l *Queue) landed(b *batch) {
-	l.flying, l.writing = 0, nil
-	l.answered(b)
-	l.tell()
+// writeEnded ends the current write. q.mu is held.
+func (q *Queue) writeEnded(b *batch) {
+	q.inFlight, q.writing = 0, nil
+	q.releaseReplies(b)
+	q.notify()
 }
 
-// answered says that the replies of a batch are no more to be read. l.mu is held.
-func (l *Queue) answered(b *batch) {
-	l.replies -= b.replies
-	l.answer -= b.answer
-	if b.big > 0 {
-		l.cfg.Totals.Replies.Release(int64(b.big))
+// releaseReplies subtracts the replies of a batch, which wait no longer. q.mu is held.
+func (q *Queue) releaseReplies(b *batch) {
+	q.replies -= b.replies
+	q.replyBytes -= b.replyBytes
+	if b.bigReplyBytes > 0 {
+		q.cfg.Totals.Replies.Release(int64(b.bigReplyBytes))
 	}
-	b.replies, b.answer, b.big = 0, 0, 0
+	b.replies, b.replyBytes, b.bigReplyBytes = 0, 0, 0
 }
 
-// farewell waits for the peer's answer to the close frame and for it to hang up, as a socket
-// that is closed with unread input, or gets some later, destroys what the peer has not read
-// yet: RFC 6455 section 7.1.1.
-func (l *Queue) farewell() {
-	l.mu.Lock()
-	g := l.goodbye
-	g.postpone()
-	timer := time.AfterFunc(min(max(answerTime, g.grace), time.Until(g.by)), l.Kill)
-	g.timer = timer
-	l.mu.Unlock()
-	l.waitEars(heardAll)
-	_ = l.wire.CloseWrite()
-	l.waitEars(deaf)
+// closeHandshake waits for the peer to answer the close frame and to close the connection. Closing
+// a socket with unread input, or with input that arrives later, destroys data that the peer has not
+// read yet: RFC 6455 section 7.1.1.
+func (q *Queue) closeHandshake() {
+	q.mu.Lock()
+	c := q.closing
+	c.extend()
+	timer := time.AfterFunc(min(max(answerTime, c.grace), time.Until(c.by)), q.Kill)
+	c.timer = timer
+	q.mu.Unlock()
+	q.waitPeer(peerFinished)
+	_ = q.wire.CloseWrite()
+	q.waitPeer(peerGone)
 	timer.Stop()
-	l.Kill()
+	q.Kill()
 }

@@ -9,63 +9,62 @@ import (
 	"syscall"
 )
 
-// RawWire is a Wire on a socket that can be written without blocking.
+// RawWire is a Wire whose socket may support writing without blocking.
 type RawWire interface {
 	Wire
-	// RawConn returns the socket, or nil if it must not be written to directly: TLS, a
-	// wrapped connection, anything that is not plainly a socket.
+	// RawConn returns the socket, or nil if it must not be written to directly: with TLS, with a
+	// wrapped connection, or if it is not a socket.
 	RawConn() syscall.RawConn
 }
 
-// Flushers write to the sockets of many links. A delivery wakes no goroutine of its
-// receiver: it puts the receiver's link on the list of a flusher, which takes all that
-// has gathered for a link by then and writes it with one system call. Under load
-// batching comes by itself; without load there is nothing to wait for.
+// Flushers write to the sockets of many queues. A push wakes no goroutine of the receiver. It puts
+// the queue on the list of a flusher, which takes all frames queued until then and writes them with
+// one system call. Under load, frames are batched in this way; without load, a frame is written at
+// once.
 //
-// The zero value is not ready, see [NewFlushers]. The goroutines start with the first
-// link.
+// The zero value is not usable, see [NewFlushers]. The goroutines start when the first queue is
+// made.
 type Flushers struct {
 	start func(func())
-	// write is the system call, or nil where there is none. Tests replace it.
+	// write is the system call, or nil if the platform has none. Tests replace it.
 	write func(fd uintptr, p []byte) (int, error)
 
-	once sync.Once
-	all  []*flusher
-	turn atomic.Uint32
+	once      sync.Once
+	flushers  []*flusher
+	nextIndex atomic.Uint32
 }
 
-// NewFlushers returns flushers, one for each core that Go may use, whose goroutines are
-// started by start.
+// NewFlushers returns GOMAXPROCS flushers, whose goroutines are started by start.
 func NewFlushers(start func(func())) *Flushers {
 	return &Flushers{start: start, write: socketWrite()}
 }
 
-// next returns the flusher for a new link.
+// next returns the flusher of a new queue.
 func (fs *Flushers) next() *flusher {
 	fs.once.Do(func() {
-		fs.all = make([]*flusher, runtime.GOMAXPROCS(0))
-		for i := range fs.all {
+		fs.flushers = make([]*flusher, runtime.GOMAXPROCS(0))
+		for i := range fs.flushers {
 			f := &flusher{sys: fs.write, wake: make(chan struct{}, 1)}
 			f.call = f.writeOnce
-			fs.all[i] = f
+			fs.flushers[i] = f
 			fs.start(f.run)
 		}
 	})
-	return fs.all[int(fs.turn.Add(1))%len(fs.all)]
+	return fs.flushers[int(fs.nextIndex.Add(1))%len(fs.flushers)]
 }
 
-// Close ends the goroutines. All links must have ended.
+// Close ends the goroutines. All queues must have ended.
 func (fs *Flushers) Close() {
 	fs.once.Do(func() {})
-	for _, f := range fs.all {
+	for _, f := range fs.flushers {
 		f.close()
 	}
 }
 
-// flusher is one of the goroutines, with the links that it writes to.
+// flusher is one goroutine and its queues.
 type flusher struct {
 	sys  func(fd uintptr, p []byte) (int, error)
-	call func(fd uintptr) bool // writeOnce, bound once
+	call func(fd uintptr) bool // writeOnce, bound once to save an allocation
 
 	mu     sync.Mutex
 	ready  []*Queue
@@ -73,22 +72,22 @@ type flusher struct {
 	closed bool
 	wake   chan struct{}
 
-	// The rest belongs to the goroutine.
-	turn   []*Queue
-	out    releases
-	b      batch
-	joined []byte
-	same   []*Frame // whose bytes joined has
-	p      []byte   // what writeOnce writes
-	n      int
-	err    error
-	took   int // bytes that the socket took of the batch
+	// Only the goroutine uses the following fields.
+	turn         []*Queue
+	out          releases
+	b            batch
+	joined       []byte
+	joinedFrames []*Frame // the frames whose bytes are in joined
+	p            []byte   // the argument of writeOnce
+	n            int
+	err          error
+	took         int // bytes of the batch that the socket has accepted
 }
 
-// add puts a link on the list. Whoever made it Ready calls it, once.
-func (f *flusher) add(l *Queue) {
+// add puts q on the list. Only the goroutine that moved q to Ready may call it, once.
+func (f *flusher) add(q *Queue) {
 	f.mu.Lock()
-	f.ready = append(f.ready, l)
+	f.ready = append(f.ready, q)
 	wake := f.asleep
 	f.asleep = false
 	f.mu.Unlock()
@@ -114,22 +113,23 @@ func (f *flusher) run() {
 	}
 }
 
-// serve is one turn: it writes to every link that was on the list.
+// serve writes to each queue that was on the list.
 func (f *flusher) serve() {
-	for i, l := range f.turn {
-		f.flush(l)
+	for i, q := range f.turn {
+		f.flush(q)
 		f.turn[i] = nil
 	}
-	clear(f.same)
-	f.same = f.same[:0]
+	clear(f.joinedFrames)
+	f.joinedFrames = f.joinedFrames[:0]
 	f.out.end()
 }
 
-// longTurn is from how many links on a turn is expensive enough to let others push
-// first what would cost as many system calls again.
+// longTurn is the number of queues from which a turn is expensive enough to let other goroutines
+// push first: frames pushed later would cost as many system calls again.
 const longTurn = 64
 
-// take swaps the list for an empty one, or sleeps until there is something on it.
+// take swaps the list for an empty one. It sleeps while the list is empty, and reports false after
+// close.
 func (f *flusher) take() bool {
 	for yielded := false; ; {
 		f.mu.Lock()
@@ -153,36 +153,36 @@ func (f *flusher) take() bool {
 	}
 }
 
-// flush writes what has gathered for a link, up to batchBytes, so that a link with a
-// lot does not keep the others waiting.
-func (f *flusher) flush(l *Queue) {
-	if !l.lend(&f.b) {
+// flush writes the next batch of q. The batch is bounded, so that a long queue does not delay the
+// others.
+func (f *flusher) flush(q *Queue) {
+	if !q.startFlush(&f.b) {
 		return
 	}
-	if l.turns == 1 { // the first is the greeting; many connections get no more
-		KeepLittle(l.raw)
+	if q.flushes == 1 { // the first write is the welcome; many connections get no other
+		KeepLittle(q.raw)
 	}
-	l.turns = min(l.turns+1, 2)
-	done, cut, err := f.writeBatch(l.raw)
-	l.moved.Add(uint64(f.took))
+	q.flushes = min(q.flushes+1, 2)
+	done, cut, err := f.writeBatch(q.raw)
+	q.moved.Add(uint64(f.took))
 	switch {
 	case err != nil:
 		done = len(f.b.frames)
-		l.wrote(&f.b, err)
+		q.finishWrite(&f.b, err)
 	case done < len(f.b.frames):
 		rest := f.b
 		rest.frames, rest.cut = slices.Clone(f.b.frames[done:]), cut
-		l.block(rest)
+		q.switchToOwner(rest)
 	default:
 		f.b.took = f.took
-		l.giveBack(&f.b)
+		q.endFlush(&f.b)
 	}
-	f.out.add(&l.cfg.Totals.Budget, f.b.frames[:done])
+	f.out.add(&q.cfg.Totals.Budget, f.b.frames[:done])
 	clear(f.b.frames)
 }
 
-// writeBatch writes the frames and returns how many of them the socket took, and how many
-// bytes of the next.
+// writeBatch writes the frames. It returns how many the socket has accepted completely, and how
+// many bytes of the next one.
 func (f *flusher) writeBatch(raw syscall.RawConn) (done, cut int, err error) {
 	frames := f.b.frames
 	f.took = 0
@@ -205,19 +205,20 @@ func (f *flusher) writeBatch(raw syscall.RawConn) (done, cut int, err error) {
 	return done, 0, nil
 }
 
-// join is Join that need not be done again: members of a room have the same frames waiting.
+// join is like Join, but reuses the previous result: members of a room mostly have the same frames
+// queued.
 func (f *flusher) join(frames []*Frame, i int) (p []byte, next int) {
-	if slices.Equal(f.same, frames[i:]) {
+	if slices.Equal(f.joinedFrames, frames[i:]) {
 		return f.joined, len(frames)
 	}
 	p, next = Join(frames, i, batchBytes, &f.joined)
-	if f.same = f.same[:0]; next > i+1 {
-		f.same = append(f.same, frames[i:next]...)
+	if f.joinedFrames = f.joinedFrames[:0]; next > i+1 {
+		f.joinedFrames = append(f.joinedFrames, frames[i:next]...)
 	}
 	return p, next
 }
 
-// try writes p without blocking and returns how much of it the socket took.
+// try writes p without blocking and returns the number of bytes that the socket has accepted.
 func (f *flusher) try(raw syscall.RawConn, p []byte) (int, error) {
 	f.p, f.n, f.err = p, 0, nil
 	err := raw.Write(f.call)
@@ -228,8 +229,8 @@ func (f *flusher) try(raw syscall.RawConn, p []byte) (int, error) {
 	return f.n, err
 }
 
-// writeOnce is called by the RawConn. It always reports true: it never waits for the
-// socket, because that would keep every other link waiting too.
+// writeOnce is the callback of RawConn.Write. It always reports true: waiting for one socket would
+// delay all other queues.
 func (f *flusher) writeOnce(fd uintptr) bool {
 	for f.n < len(f.p) {
 		n, err := f.sys(fd, f.p[f.n:])
@@ -244,7 +245,7 @@ func (f *flusher) writeOnce(fd uintptr) bool {
 		}
 		f.n += n
 		if f.n < len(f.p) {
-			return true // a short write: the buffer is full now
+			return true // a short write means that the buffer is full
 		}
 	}
 	return true

@@ -25,16 +25,16 @@ import (
 	"github.com/realtime-go/realtime/internal/tcptest"
 )
 
-// rawWire is a testWire with a socket in memory: what the script says, a write takes.
+// rawWire is a testWire with a socket in memory. The script decides how much a write accepts.
 type rawWire struct {
 	*testWire
 	fd     uintptr
-	script func(p []byte) (int, error) // nil: takes everything
+	script func(p []byte) (int, error) // nil: accepts everything
 }
 
 func (w *rawWire) RawConn() syscall.RawConn { return w }
 
-// Write is syscall.RawConn, and sendqueue.Wire by another signature: see asWire.
+// Write implements syscall.RawConn. sendqueue.Wire needs another signature, see asWire.
 func (w *rawWire) Write(f func(uintptr) bool) error {
 	w.mu.Lock()
 	late, closed := !w.deadline.IsZero() && !time.Now().Before(w.deadline), w.closed
@@ -43,7 +43,7 @@ func (w *rawWire) Write(f func(uintptr) bool) error {
 	case closed:
 		return os.ErrClosed
 	case late:
-		return os.ErrDeadlineExceeded // as the runtime's poller does
+		return os.ErrDeadlineExceeded // like the poller of the runtime
 	}
 	f(w.fd)
 	return nil
@@ -52,7 +52,7 @@ func (w *rawWire) Write(f func(uintptr) bool) error {
 func (w *rawWire) Read(func(uintptr) bool) error { return errors.ErrUnsupported }
 func (w *rawWire) Control(func(uintptr)) error   { return nil }
 
-// sys is the system call.
+// sys replaces the system call.
 func (w *rawWire) sys(_ uintptr, p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -67,7 +67,7 @@ func (w *rawWire) sys(_ uintptr, p []byte) (int, error) {
 	return n, err
 }
 
-// asWire gives a rawWire the Write of a Wire.
+// asWire is a rawWire with the Write of a Wire.
 type asWire struct {
 	*testWire
 	raw *rawWire
@@ -75,7 +75,7 @@ type asWire struct {
 
 func (w asWire) RawConn() syscall.RawConn { return w.raw }
 
-// newRawRig is a rig with a flusher.
+// newRawRig returns a rig with a flusher.
 func newRawRig(t *testing.T, cfg Config, script func([]byte) (int, error)) *rig {
 	wire := newTestWire()
 	raw := &rawWire{testWire: wire, script: script}
@@ -91,8 +91,8 @@ func newRawRig(t *testing.T, cfg Config, script func([]byte) (int, error)) *rig 
 	return r
 }
 
-// heard returns what is on the wire, frame by frame.
-func (w *testWire) heard(t *testing.T) string {
+// payloads returns the payloads on the wire.
+func (w *testWire) payloads(t *testing.T) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	words, rest := parseFrames(w.wire)
@@ -100,7 +100,7 @@ func (w *testWire) heard(t *testing.T) string {
 	return strings.Join(words, " ")
 }
 
-// parseFrames is a naive decoder of a server's frames.
+// parseFrames is a simple decoder of server frames.
 func parseFrames(p []byte) (words []string, rest []byte) {
 	for len(p) >= 2 {
 		n, head := int(p[1]), 2
@@ -128,26 +128,26 @@ func TestFlusherJoinsWhatWaits(t *testing.T) {
 		r := newRawRig(t, Config{}, nil)
 		r.say("a", "b")
 		synctest.Wait()
-		require.Empty(t, r.wire.heard(t), "corked")
-		r.Uncork()
+		require.Empty(t, r.wire.payloads(t), "before Start")
+		r.Start()
 		synctest.Wait()
 		r.say("c")
 		r.say("d")
 		synctest.Wait()
-		require.Equal(t, "a b c d", r.wire.heard(t))
+		require.Equal(t, "a b c d", r.wire.payloads(t))
 		require.LessOrEqual(t, r.wire.writes, 3)
 		require.EqualValues(t, 1, r.totals.Direct.Load())
 		r.Close(CloseFrame(1000, "bye"), time.Second)
 		r.ReadEnded()
 		<-r.Done()
-		require.Equal(t, "a b c d close", r.wire.heard(t))
+		require.Equal(t, "a b c d close", r.wire.payloads(t))
 		require.Zero(t, r.totals.Direct.Load())
 	})
 }
 
-// The socket takes half a frame and is full. Nothing may land inside that frame,
-// whatever is pushed meanwhile, and in the end the link is its flusher's again.
-func TestFlusherHandsOverWhenTheSocketIsFull(t *testing.T) {
+// The socket accepts half a frame and is full. Nothing may be written inside that frame. At the
+// end, the flusher writes to the queue again.
+func TestFlusherSwitchesToOwnerWhenTheSocketIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := false
 		r := newRawRig(t, Config{WriteTimeout: time.Second}, func(p []byte) (int, error) {
@@ -157,8 +157,8 @@ func TestFlusherHandsOverWhenTheSocketIsFull(t *testing.T) {
 			}
 			return len(p), nil
 		})
-		r.Uncork()
-		r.wire.stall(true) // of the blocking road
+		r.Start()
+		r.wire.stall(true) // blocks the goroutine that owns the wire
 		full = true
 		r.say("half of this")
 		synctest.Wait()
@@ -170,12 +170,12 @@ func TestFlusherHandsOverWhenTheSocketIsFull(t *testing.T) {
 		require.NotEmpty(t, rest)
 		r.wire.stall(false)
 		synctest.Wait()
-		require.Equal(t, "half of this ping later", r.wire.heard(t))
+		require.Equal(t, "half of this ping later", r.wire.payloads(t))
 
-		time.Sleep(time.Minute) // the deadline of the blocking writes is long past
+		time.Sleep(time.Minute) // the deadline of the blocking writes has passed
 		r.say("and raw again")
 		synctest.Wait()
-		require.Equal(t, "half of this ping later and raw again", r.wire.heard(t))
+		require.Equal(t, "half of this ping later and raw again", r.wire.payloads(t))
 		require.Empty(t, r.failed)
 	})
 }
@@ -183,7 +183,7 @@ func TestFlusherHandsOverWhenTheSocketIsFull(t *testing.T) {
 func TestFlusherErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRawRig(t, Config{}, func([]byte) (int, error) { return 0, syscall.ECONNRESET })
-		r.Uncork()
+		r.Start()
 		r.say("a", "b")
 		<-r.Done()
 		synctest.Wait()
@@ -194,23 +194,23 @@ func TestFlusherErrors(t *testing.T) {
 	})
 }
 
-// One link has a lot to say. The other of the same flusher waits for one turn.
+// One queue holds a lot of data. The other queue of the same flusher waits for one turn only.
 func TestFlusherIsFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Config{MaxMessages: math.MaxInt, MaxBytes: math.MaxInt}
 		loud := newRawRig(t, cfg, nil)
 		quiet := newRigOn(t, loud.cfg, loud.wire, loud.Queue.wire)
-		synctest.Wait() // it is asleep
+		synctest.Wait() // the flusher sleeps
 		loud.flusher.mu.Lock()
-		loud.flusher.asleep = false // hold it back until both have something to write
+		loud.flusher.asleep = false // do not wake it before both have something to write
 		loud.flusher.mu.Unlock()
 		for range 1000 {
 			loud.give(NewFrame(OpText, bytes.Repeat([]byte("x"), 1000)), Message, Disconnect)
 		}
 		quiet.Queue.flusher = loud.flusher
-		loud.Uncork()
+		loud.Start()
 		quiet.say("quiet")
-		quiet.Uncork()
+		quiet.Start()
 		loud.flusher.wake <- struct{}{}
 		synctest.Wait()
 		words, _ := parseFrames(loud.wire.wire)
@@ -224,8 +224,8 @@ func TestFlusherIsFair(t *testing.T) {
 	})
 }
 
-// What a socket did not take is kept while the flusher's buffer serves other links.
-func TestFlusherKeepsWhatIsLeft(t *testing.T) {
+// The unwritten rest is kept while the buffer of the flusher serves other queues.
+func TestFlusherKeepsTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := true
 		one := newRawRig(t, Config{}, func(p []byte) (int, error) {
@@ -247,20 +247,20 @@ func TestFlusherKeepsWhatIsLeft(t *testing.T) {
 		two.Queue.flusher = one.flusher
 		one.wire.stall(true)
 		one.say("one", "more", "of", "these")
-		one.Uncork()
+		one.Start()
 		synctest.Wait()
 		two.say("overwrites", "the", "buffer")
-		two.Uncork()
+		two.Start()
 		synctest.Wait()
 		one.wire.stall(false)
 		synctest.Wait()
-		require.Equal(t, "one more of these", one.wire.heard(t))
-		require.Equal(t, "overwrites the buffer", two.wire.heard(t))
+		require.Equal(t, "one more of these", one.wire.payloads(t))
+		require.Equal(t, "overwrites the buffer", two.wire.payloads(t))
 	})
 }
 
-// FuzzFlusher pushes frames of many sizes while the system call returns whatever a
-// system call can: the bytes on the wire are the frames, whole and in order.
+// FuzzFlusher pushes frames of many sizes while the system call returns any permitted result. The
+// wire must have all frames, complete and in order.
 func FuzzFlusher(f *testing.F) {
 	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8})
 	f.Add([]byte("the socket is full now and then"))
@@ -287,7 +287,7 @@ func FuzzFlusher(f *testing.F) {
 						return len(p), nil
 					}
 				})
-			r.Uncork()
+			r.Start()
 			var want []string
 			for i, op := range program {
 				word := fmt.Sprint(i) + strings.Repeat("x", int(op)*200)
@@ -300,7 +300,7 @@ func FuzzFlusher(f *testing.F) {
 			r.Close(CloseFrame(1000, ""), time.Second)
 			r.ReadEnded()
 			<-r.Done()
-			require.Equal(t, strings.Join(append(want, "close"), " "), r.wire.heard(t))
+			require.Equal(t, strings.Join(append(want, "close"), " "), r.wire.payloads(t))
 		})
 	})
 }
@@ -326,9 +326,9 @@ func (w tcpWire) RawConn() syscall.RawConn {
 	return raw
 }
 
-// A million messages on real sockets with small buffers, a reader that pauses, and
-// pongs all the time, at several numbers of cores: in order, in frame. A second link of
-// the same flushers is served meanwhile.
+// A million messages on real sockets with small buffers, with a reader that pauses and with pongs,
+// at several numbers of cores, arrive complete and in order. The same flushers also serve a second
+// queue.
 func TestFlusherMillionMessages(t *testing.T) {
 	each := long.Of[uint64](33_334, 333_334, 333_334)
 	for _, cores := range []int{1, 2, 8} {
@@ -339,7 +339,7 @@ func TestFlusherMillionMessages(t *testing.T) {
 	}
 }
 
-// window is how many messages are pushed for each sign from the reader.
+// window is the number of messages pushed for each signal from the reader.
 const window = 1000
 
 func million(t *testing.T, messages uint64) {
@@ -349,17 +349,17 @@ func million(t *testing.T, messages uint64) {
 	server, client := tcptest.Pair(t)
 	require.NoError(t, server.SetWriteBuffer(16<<10))
 	r := newRigOn(t, cfg, nil, tcpWire{server})
-	r.Uncork()
+	r.Start()
 	server2, client2 := tcptest.Pair(t)
 	other := newRigOn(t, cfg, nil, tcpWire{server2})
-	other.Uncork()
+	other.Start()
 	t.Cleanup(func() {
 		fs.Close()
 		wg.Wait()
 	})
 
 	done := make(chan struct{})
-	read := make(chan struct{}, messages/window+2) // as many as the reader is behind
+	read := make(chan struct{}, messages/window+2) // the reader never blocks
 	for range 5 {
 		read <- struct{}{}
 	}
@@ -382,7 +382,7 @@ func million(t *testing.T, messages uint64) {
 	readEchoes(t, client2, messages/1000)
 }
 
-// echoes pushes numbers into the other link.
+// echoes pushes numbers to the other queue.
 func echoes(r *rig, n uint64) {
 	for i := range n {
 		r.give(NewFrame(OpBinary, binary.BigEndian.AppendUint64(nil, i)), Message, Disconnect)
@@ -414,7 +414,7 @@ func readMillion(t *testing.T, client *net.TCPConn, messages uint64, read chan<-
 		}
 		if next++; rand.IntN(2000) == 0 {
 			for range 50 {
-				runtime.Gosched() // a pause: the buffers fill
+				runtime.Gosched() // a pause, in which the buffers fill
 			}
 		}
 	}
@@ -433,20 +433,21 @@ func readOne(t *testing.T, br *bufio.Reader) (Op, []byte) {
 	return Op(p[0] & 0x0F), p[2:]
 }
 
-// A peer that never reads makes the kernel take little: what waits is in the queue.
-func TestKernelTakesLittle(t *testing.T) {
+// For a peer that never reads, the kernel buffers little. The rest waits in the queue.
+func TestKeepLittle(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("TCP_NOTSENT_LOWAT is set on Linux only")
 	}
 	var wg sync.WaitGroup
 	fs := NewFlushers(wg.Go)
 	server, _ := tcptest.Pair(t)
-	r := newRigOn(t, Config{MaxMessages: math.MaxInt, MaxBytes: 64 << 20, Flushers: fs}, nil, tcpWire{server})
+	cfg := Config{MaxMessages: math.MaxInt, MaxBytes: 64 << 20, Flushers: fs}
+	r := newRigOn(t, cfg, nil, tcpWire{server})
 	t.Cleanup(func() {
 		fs.Close()
 		wg.Wait()
 	})
-	r.Uncork()
+	r.Start()
 	frame := NewFrame(OpBinary, make([]byte, 8<<10))
 	for range 1000 {
 		r.give(frame, Message, Disconnect)
@@ -459,5 +460,5 @@ func TestKernelTakesLittle(t *testing.T) {
 	}
 	r.mu.Unlock()
 	taken := 1000*frame.Len() - r.Counts().QueuedBytes
-	require.Less(t, taken, 3<<20, "bytes taken for a peer that does not read")
+	require.Less(t, taken, 3<<20, "bytes accepted for a peer that does not read")
 }

@@ -21,26 +21,26 @@ const (
 
 const (
 	finBit = 0x80
-	// headroom is the longest header of an unmasked frame: two bytes and a
-	// 64-bit length.
+	// headroom is the longest header of an unmasked frame: two bytes and a 64-bit length.
 	headroom = 10
-	// maxReason is what a control frame's 125 bytes leave behind the code,
-	// RFC 6455 section 5.5.1.
+	// maxReason is the longest reason of a close frame: the 125 bytes of a control frame without
+	// the code, RFC 6455 section 5.5.1.
 	maxReason = 123
 	noCode    = 1005
 )
 
-// Frame is one unmasked WebSocket frame, header included: what a server sends. Another one may be
-// in front of it, see [Frame.Behind].
-// Its bytes are immutable, so any number of links share one. One goroutine pushes it, always
-// as the same [Class].
+// Frame is one unmasked WebSocket frame with its header, as a server sends it. Another frame may
+// precede it, see [Frame.After].
+//
+// The bytes of a frame are immutable, so that any number of queues can share it. Only one goroutine
+// may push a frame, always with the same [Priority].
 type Frame struct {
-	wire  []byte
-	front uint8 // bytes of the frame in front
-	head  uint8
-	class Class        // of every push; written by the first
-	given int32        // to so many links since it was last settled; the pusher's own
-	held  atomic.Int32 // by so many links, see release
+	wire      []byte
+	frontLen  uint8 // bytes of the preceding frame
+	headerLen uint8
+	priority  Priority     // set by the first push
+	unsettled int32        // pushes since the last Settle; used by the pushing goroutine only
+	held      atomic.Int32 // settled pushes minus releases, see release
 }
 
 // NewFrame returns a frame that holds a copy of payload.
@@ -48,26 +48,27 @@ func NewFrame(op Op, payload []byte) *Frame {
 	return Seal(op, append(Grow(len(payload)), payload...))
 }
 
-// Grow returns an empty buffer for a payload of about n bytes, to be appended to
-// and given to [Seal]. It leaves room for the header in front, so that a frame
-// is built without a second copy.
+// Grow returns an empty buffer for a payload of about n bytes. The caller appends the payload and
+// passes the buffer to [Seal]. The buffer has room for the header, so that the payload is not
+// copied again.
 func Grow(n int) []byte {
 	return make([]byte, headroom, headroom+n)
 }
 
-// Seal makes a frame of a buffer that began with [Grow], and owns it from then on.
+// Seal returns a frame with the payload in buf, which must have been made by [Grow]. The frame owns
+// buf.
 func Seal(op Op, buf []byte) *Frame {
 	n := len(buf) - headroom
-	head := 2
+	header := 2
 	switch {
 	case n > 0xFFFF:
-		head = 10
+		header = 10
 	case n > 125:
-		head = 4
+		header = 4
 	}
-	wire := buf[headroom-head:]
+	wire := buf[headroom-header:]
 	wire[0] = finBit | byte(op)
-	switch head {
+	switch header {
 	case 10:
 		wire[1] = 127
 		binary.BigEndian.PutUint64(wire[2:], uint64(n))
@@ -77,19 +78,19 @@ func Seal(op Op, buf []byte) *Frame {
 	default:
 		wire[1] = byte(n)
 	}
-	return &Frame{wire: wire, head: uint8(head)}
+	return &Frame{wire: wire, headerLen: uint8(header)}
 }
 
-// Behind returns f with another frame, of less than 200 bytes, in front of it. They are one on the
-// wire, so nothing comes between them; all else is f's.
-func (f *Frame) Behind(front *Frame) *Frame {
+// After returns a copy of f that follows front immediately: nothing can come between the two on the
+// wire. front must be shorter than 200 bytes. Op and Payload are those of f.
+func (f *Frame) After(front *Frame) *Frame {
 	wire := append(make([]byte, 0, len(front.wire)+len(f.wire)), front.wire...)
-	return &Frame{wire: append(wire, f.wire...), front: uint8(len(front.wire)), head: f.head}
+	wire = append(wire, f.wire...)
+	return &Frame{wire: wire, frontLen: uint8(len(front.wire)), headerLen: f.headerLen}
 }
 
-// CloseFrame returns a close frame. The reason is cut to what fits, at the
-// boundary of a character, and bytes that are not UTF-8 are replaced. Code 1005
-// means a frame without a code, RFC 6455 section 7.4.1.
+// CloseFrame returns a close frame. It shortens the reason with [CutReason]. Code 1005 means a
+// frame without a code, RFC 6455 section 7.4.1.
 func CloseFrame(code uint16, reason string) *Frame {
 	if code == noCode {
 		return NewFrame(OpClose, nil)
@@ -99,7 +100,8 @@ func CloseFrame(code uint16, reason string) *Frame {
 	return Seal(OpClose, append(buf, reason...))
 }
 
-// CutReason returns what of a close reason fits into a close frame.
+// CutReason returns the part of a close reason that fits into a close frame. It cuts between
+// characters, and replaces bytes that are not valid UTF-8.
 func CutReason(reason string) string {
 	reason = strings.ToValidUTF8(reason, "\uFFFD")
 	if len(reason) <= maxReason {
@@ -112,14 +114,14 @@ func CutReason(reason string) string {
 	return reason[:cut]
 }
 
-// directFrame is the size from which a frame is written from where it is. A system call
-// costs as much as copying some tens of kilobytes: with 16 KiB here, bursts of messages of
-// that size cost half as much again.
+// directFrame is the size from which a frame is written without copying. A system call costs as
+// much as copying some tens of kilobytes: with 16 KiB here, bursts of messages of that size cost
+// half as much again.
 const directFrame = 64 << 10
 
-// Join returns the bytes of the next write, which begins with frame i, and the frame behind
-// them. A write costs a system call whatever its size, so smaller frames that follow each
-// other are joined, up to limit bytes, in buf, which the next call uses again.
+// Join returns the bytes of the next write, which starts with frame i, and the index of the first
+// frame after it. A system call has a fixed cost, so Join copies consecutive small frames, up to
+// limit bytes, into buf, which the next call uses again. The caller must not change p.
 func Join(frames []*Frame, i, limit int, buf *[]byte) (p []byte, next int) {
 	direct := min(directFrame, limit)
 	total := 0
@@ -128,7 +130,7 @@ func Join(frames []*Frame, i, limit int, buf *[]byte) (p []byte, next int) {
 			break
 		}
 	}
-	if next <= i+1 { // alone, or too large for company
+	if next <= i+1 { // a single frame, or a large one
 		return frames[i].wire, i + 1
 	}
 	p = (*buf)[:0]
@@ -139,25 +141,25 @@ func Join(frames []*Frame, i, limit int, buf *[]byte) (p []byte, next int) {
 	return p, next
 }
 
-// give notes that one more link gets the frame. Links that have it read its class, so it is
-// written before any has.
-func (f *Frame) give(class Class) {
-	if f.given++; f.class != class {
-		f.class = class
+// notePush counts a push to one more queue. It must be called before the queue has the frame, since
+// the queue reads the priority.
+func (f *Frame) notePush(priority Priority) {
+	if f.unsettled++; f.priority != priority {
+		f.priority = priority
 	}
 }
 
 // Op returns the frame's opcode.
-func (f *Frame) Op() Op { return Op(f.wire[f.front] & 0x0F) }
+func (f *Frame) Op() Op { return Op(f.wire[f.frontLen] & 0x0F) }
 
-// control reports whether it is a control frame, RFC 6455 section 5.5, or no frame at all.
-func (f *Frame) control() bool { return f.head == 0 || f.wire[0]&0x08 != 0 }
+// control reports whether f is a control frame, RFC 6455 section 5.5, or not a frame at all.
+func (f *Frame) control() bool { return f.headerLen == 0 || f.wire[0]&0x08 != 0 }
 
-// Wire returns the frame as it goes onto a socket. The caller must not change it.
+// Wire returns the bytes of the frame on the wire. The caller must not change them.
 func (f *Frame) Wire() []byte { return f.wire }
 
-// Payload returns what the frame carries. The caller must not change it.
-func (f *Frame) Payload() []byte { return f.wire[f.front+f.head:] }
+// Payload returns the payload of the frame. The caller must not change it.
+func (f *Frame) Payload() []byte { return f.wire[f.frontLen+f.headerLen:] }
 
-// Len returns the size of the frame on the wire, in bytes.
+// Len returns the size of the frame on the wire in bytes.
 func (f *Frame) Len() int { return len(f.wire) }

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The lengths around which RFC 6455 section 5.2 changes the form of the header.
+// The lengths at which RFC 6455 section 5.2 changes the form of the header.
 func TestFrameHeaders(t *testing.T) {
 	for _, n := range []int{0, 1, 125, 126, 127, 0xFFFF, 0x10000, 200_000} {
 		payload := bytes.Repeat([]byte("x"), n)
@@ -52,7 +52,7 @@ func TestCloseFrame(t *testing.T) {
 
 func TestCutReason(t *testing.T) {
 	require.Equal(t, strings.Repeat("a", 123), CutReason(strings.Repeat("a", 200)))
-	cut := CutReason(strings.Repeat("ü", 100)) // two bytes each: 123 is inside one
+	cut := CutReason(strings.Repeat("ü", 100)) // two bytes each, so that byte 123 is inside one
 	require.Len(t, cut, 122)
 	require.True(t, utf8.ValidString(cut))
 	require.Equal(t, "a\uFFFDb", CutReason("a\xffb"))
@@ -96,11 +96,11 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// Two frames that are one on the wire.
-func TestFrameBehind(t *testing.T) {
+// Two frames are one on the wire.
+func TestFrameAfter(t *testing.T) {
 	for _, n := range []int{1, 200, 100_000} {
 		f := NewFrame(OpBinary, bytes.Repeat([]byte("x"), n))
-		both := f.Behind(text("announced"))
+		both := f.After(text("announced"))
 		require.Equal(t, OpBinary, both.Op())
 		require.Equal(t, string(f.Payload()), string(both.Payload()))
 		require.False(t, both.control())

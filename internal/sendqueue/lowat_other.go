@@ -4,5 +4,5 @@ package sendqueue
 
 import "syscall"
 
-// KeepLittle is for Linux only.
+// KeepLittle does nothing: the option exists on Linux only.
 func KeepLittle(syscall.RawConn) {}

@@ -9,33 +9,33 @@ import (
 	"time"
 )
 
-// Errors with which a link ends by itself, given to [Config].Failed.
+// Errors that end a queue, passed to the failed function of [New].
 var (
-	// ErrOverflow says that the peer reads too slowly for the queue's bound.
-	ErrOverflow = errors.New("engine: send queue overflow")
-	// ErrWrite wraps the error of a write that failed or took too long.
-	ErrWrite = errors.New("engine: write failed")
+	// ErrOverflow means that the peer reads too slowly for the bounds of the queue.
+	ErrOverflow = errors.New("sendqueue: queue overflow")
+	// ErrWrite wraps the error of a write that failed or timed out.
+	ErrWrite = errors.New("sendqueue: write failed")
 )
 
 const (
-	// batchBytes bounds what is taken from the queue at once. What stays behind is still
-	// subject to the policy of a slow consumer.
+	// batchBytes bounds the frames of one batch. Frames that remain in the ring are still
+	// subject to the policy for slow consumers.
 	batchBytes = 256 << 10
-	// portionBytes bounds the frames that are given to the wire at once. A link that is aborted
-	// writes no more of them than these.
+	// portionBytes bounds the frames passed to one call of Wire.Write. After Abort, at most the
+	// frames of the current portion are still written.
 	portionBytes = 16 << 10
-	// At most so much may wait that answers the peer itself, before the peer is
-	// not read any more.
+	// While more replies than these wait, the peer is not read.
 	maxReplies    = 64
 	maxReplyBytes = 256 << 10
-	// perKiB is how long the slowest peer takes for a KiB.
+	// perKiB is the time in which the slowest permitted peer receives one KiB.
 	perKiB = time.Second
-	// maxAhead is how much lies at most between a link and its peer: a socket that is full takes
-	// more, 64 KiB at once, when the peer has made room for that and half of notSentLowatBytes.
-	maxAhead = 96 << 10
-	// chunk is from how many bytes on what a wire takes is expected to be on its way for long.
-	chunk = 4 << 10
-	// answerTime is how long the peer has to answer the close frame.
+	// maxInTransit bounds the bytes that a wire has accepted and the peer has not received. A
+	// full socket accepts up to 64 KiB more at once, when the peer has made room for them and for
+	// half of notSentLowatBytes.
+	maxInTransit = 96 << 10
+	// minTransit is the size from which the bytes of a write count as in transit.
+	minTransit = 4 << 10
+	// answerTime is the time in which the peer must answer the close frame.
 	answerTime = time.Second
 )
 
@@ -46,169 +46,170 @@ const (
 	DefaultWriteTimeout = 10 * time.Second
 )
 
-// Wire is the far side of a link: a socket, or something in memory that is like one.
+// Wire is the transport below a queue: a socket, or a pipe in memory that behaves like one.
 type Wire interface {
-	// Write puts whole frames on the wire, in order, and tells m of each portion that the wire
-	// has taken, which may set another deadline. One goroutine calls it at a
-	// time. It blocks until all is written, the deadline passes or Close is called.
-	// It must not keep batch. A portion of which some is taken until the deadline is no error.
+	// Write writes whole frames in order and reports each accepted portion to m, which may set
+	// another deadline. It blocks until everything is written, the deadline passes or Close is
+	// called. A deadline that passes after a part of a portion was accepted is not an error. Write
+	// must not retain batch. Only one goroutine calls it at a time.
 	Write(batch []*Frame, m Meter) error
-	// SetWriteDeadline ends a Write that is still blocked at t, also one under way.
+	// SetWriteDeadline makes Write return at t, even if it is already blocked.
 	SetWriteDeadline(t time.Time) error
-	// CloseWrite tells the peer that nothing more comes. What the peer still says can be read.
+	// CloseWrite signals the end of the stream to the peer. Reading remains possible.
 	CloseWrite() error
-	// Close ends reading and writing at once.
+	// Close ends reading and writing immediately.
 	Close() error
 }
 
-// Meter is told how a write goes on, by the goroutine that writes.
+// Meter receives the progress of a write. The goroutine that writes calls it.
 type Meter interface {
-	// Took says that the wire has taken n bytes more, and whether it was full before that.
+	// Took reports that the wire has accepted n more bytes, and whether it was full before.
 	Took(n int, waited bool)
 }
 
-// Config is what links have in common. Zero values mean the defaults.
+// Config is the common configuration of many queues. A zero bound means its default.
 type Config struct {
 	MaxMessages int // bound of a queue in frames, 1000
 	MaxBytes    int // bound of a queue in bytes on the wire, 4 MiB
-	// WriteTimeout is how long a write may block beyond the time that a peer of 1 KiB/s needs for
-	// what the wire has taken, 10 s.
+	// WriteTimeout is how long a write may block in addition to the time in which a peer of
+	// 1 KiB/s receives what the wire has accepted, 10 s.
 	WriteTimeout time.Duration
-	// Go starts a goroutine that the owner of the links waits for. Required.
+	// Go starts a goroutine. The owner of the queues must wait for these goroutines. Required.
 	Go func(func())
-	// Totals is where all links count together. Required.
+	// Totals counts for all queues together. Required.
 	Totals *Totals
-	// Flushers write to sockets. Nil: every link has a goroutine of its own while there
-	// is something to write.
+	// Flushers write to sockets. If nil, each queue starts a goroutine whenever it has something
+	// to write.
 	Flushers *Flushers
 }
 
-// Totals counts what becomes of the frames given to all links. Frames of the
-// classes Message, Notice and Reply are counted; pings, pongs and closes are not.
+// Totals counts the outcomes of the frames pushed to all queues. Pings, pongs and close frames are
+// not counted.
 type Totals struct {
 	Written        atomic.Uint64
 	DroppedOldest  atomic.Uint64
 	DroppedNewest  atomic.Uint64
 	DroppedNotices atomic.Uint64
-	// Lost frames were queued, being written or on their way when the link ended.
+	// Lost frames were queued or being written when their queue ended, or were pushed later.
 	Lost atomic.Uint64
-	// Direct is how many links are written to by flushers.
+	// Direct is the number of queues that use flushers.
 	Direct atomic.Int64
-	// Budget counts what waits, and Replies what of that peers have asked for.
+	// Budget counts the memory of waiting frames, and Replies the part that peers have asked for.
 	Budget  Budget
 	Replies Replies
 }
 
-// State says who may write to a link's wire.
+// State says which goroutine may write to the wire of a queue.
 type State uint8
 
-// The states of a link. A link is born Corked and ends Dead. With a socket that can be
-// written without blocking it goes Idle, Ready, Flushing and back; when the socket is
-// full, and with every other wire, it is Owned until nothing is left.
+// The states of a queue. The package documentation shows the transitions.
 const (
-	Corked   State = iota // frames are collected, nothing is written yet
+	Holding  State = iota // before Start: frames are collected and not written
 	Idle                  // nothing to write
 	Ready                 // on the list of its flusher
 	Flushing              // its flusher writes
-	Owned                 // a goroutine writes, and may block
-	Dead                  // the wire is closed
+	Owned                 // a goroutine of its own writes, and may block
+	Dead                  // the wire is closed, or about to be
 )
 
-// Outcome says what became of a pushed frame.
+// Outcome is the result of a push.
 type Outcome uint8
 
 // The outcomes of a push.
 const (
-	Queued  Outcome = iota // it will be written, unless the link ends first
+	Queued  Outcome = iota // it will be written, unless the queue ends first or drops it
 	Dropped                // the queue had no room for it
-	Refused                // the link has ended or is about to
+	Refused                // the queue has ended or is about to
 )
 
-// Counts is what one link counted.
+// Counts are the counters of one queue.
 type Counts struct {
 	Written, Dropped, Lost uint64
 	Queued, QueuedBytes    int
 }
 
-// Through is how many frames have been written when those that are queued are, if none is dropped.
+// Through returns the value of Written at which all frames queued now are written, if none is
+// dropped.
 func (c Counts) Through() uint64 { return c.Written + uint64(c.Queued) }
 
-// Queue is the send side of one connection: a bounded queue, one slot each for a
-// ping, a pong and a close frame, and the right to write.
-// All methods are safe for concurrent use, and none but WaitReplies blocks.
+// Queue is the send side of one connection: a bounded queue of frames, one slot each for a ping, a
+// pong and a close frame, and the right to write. The owner must end each queue with Close, Abort
+// or Kill.
+//
+// All methods are safe for concurrent use. Only WaitReplies, WaitSpace and WaitWritten block.
 type Queue struct {
-	// A push on a link that has been woken touches these fields, up to the bytes of the queue,
-	// and no others, one cache line of the processor: in a room of thousands it waits for memory
-	// most of the time.
-	mu     sync.Mutex
-	state  State
-	sealed bool  // nothing more is taken in
-	abort  bool  // what is not begun is not written
-	said   bool  // the close frame was written
-	turns  uint8 // that it had, up to 2; the flusher's
-	ears   ears
-	cfg    *Config
-	queue  ring
+	// If the queue is not idle, Push uses the fields up to and including the start of ring, and no
+	// others. They share one cache line of the processor: in a room with thousands of members a
+	// push mostly waits for memory.
+	mu         sync.Mutex
+	state      State
+	sealed     bool  // no more frames are accepted
+	abort      bool  // frames whose write has not started are discarded
+	closeTaken bool  // the close frame has been taken for writing
+	flushes    uint8 // batches of the flusher, counted up to 2; used by it only
+	peer       peerState
+	cfg        *Config
+	ring       ring
 
-	flusher *flusher // of a link with raw
-	ringed  int64    // what the budget knows of the ring, in bytes
-	goodbye *goodbye // nil until Close
-	wire    Wire
-	failed  func(error)
-	raw     syscall.RawConn // nil: the wire is written by a goroutine
-	first   *Frame          // what goes before everything else
-	ping    *Frame
-	pong    *Frame
-	written uint64
-	dropped uint64
-	lost    uint64
-	flying  int           // data frames of the write under way
-	writing []*Frame      // what is being written; of whoever writes
-	replies int           // to the peer, queued or being written
-	answer  int           // bytes of the replies
-	moved   atomic.Uint64 // bytes that the wire has taken
-	flowed  atomic.Pointer[time.Time]
-	due     time.Time     // when the slowest peer has taken what the wire has
-	news    chan struct{} // for who waits for some of this to change, see wait
+	flusher    *flusher // nil without raw
+	ringBytes  int64    // size of the ring known to the budget
+	closing    *closing // nil until Close
+	wire       Wire
+	failed     func(error)
+	raw        syscall.RawConn // nil: a goroutine writes
+	prefix     *Frame          // written before everything else
+	ping       *Frame
+	pong       *Frame
+	written    uint64
+	dropped    uint64
+	lost       uint64
+	inFlight   int           // data frames of the current write
+	writing    []*Frame      // frames of the current write, owned by the writing goroutine
+	replies    int           // to the peer, queued or being written
+	replyBytes int           // bytes of the replies
+	moved      atomic.Uint64 // bytes that the wire has accepted
+	flowed     atomic.Pointer[time.Time]
+	due        time.Time     // when the slowest permitted peer has received these bytes
+	changed    chan struct{} // closed when fields change, nil unless wait needs it
 
 	done event
 
-	_ [2]uint64 // a link is a number of whole cache lines
+	_ [2]uint64 // fills the last cache line
 }
 
-// goodbye is how a link ends.
-type goodbye struct {
+// closing is the end of a queue that is being closed.
+type closing struct {
 	frame *Frame
-	by    time.Time
-	grace time.Duration // what progress of the write makes of the time until by
-	slack time.Duration // by how much it may do so, together
+	by    time.Time     // when the wire is closed at the latest
+	grace time.Duration // progress of the write moves by to this time from now
+	slack time.Duration // by how much by may still be moved
 	timer *time.Timer   // ends the wait for the peer's answer
 }
 
-// ears says what is still expected of the peer.
-type ears uint8
+// peerState describes the input that the peer may still send. It only increases.
+type peerState uint8
 
 const (
-	listening ears = iota
-	heardAll       // that it hangs up
-	deaf           // nothing
+	peerActive   peerState = iota
+	peerFinished           // the peer only has to close the connection
+	peerGone               // nothing more can be received
 )
 
-// event happens once, and has a channel only if somebody waits for it. The lock of its
-// link guards it.
+// event happens once. It allocates a channel only if a goroutine waits. The lock of the queue
+// guards it.
 type event struct {
 	happened bool
 	waiting  chan struct{}
 }
 
-func (e *event) happen() {
+func (e *event) fire() {
 	if !e.happened && e.waiting != nil {
 		close(e.waiting)
 	}
 	e.happened = true
 }
 
-func (e *event) wait() <-chan struct{} {
+func (e *event) channel() <-chan struct{} {
 	if e.waiting == nil {
 		e.waiting = make(chan struct{})
 		if e.happened {
@@ -218,361 +219,365 @@ func (e *event) wait() <-chan struct{} {
 	return e.waiting
 }
 
-// NewLink returns a corked link that writes to wire. failed is called once if the
-// link finds out by itself that it cannot go on; it must not block, and the owner
-// answers with Close or Kill. The owner must end every link.
-func NewLink(cfg *Config, wire Wire, failed func(error)) *Queue {
-	l := &Queue{cfg: cfg, wire: wire, failed: failed}
+// New returns a queue in the state [Holding] that writes to wire. The queue calls failed if it
+// overflows, with an error that is ErrOverflow, and if a write fails, with one that wraps ErrWrite.
+// failed must not block; the owner must then end the queue.
+func New(cfg *Config, wire Wire, failed func(error)) *Queue {
+	q := &Queue{cfg: cfg, wire: wire, failed: failed}
 	if w, ok := wire.(RawWire); ok && cfg.Flushers != nil && cfg.Flushers.write != nil {
-		if l.raw = w.RawConn(); l.raw != nil {
+		if q.raw = w.RawConn(); q.raw != nil {
 			cfg.Totals.Direct.Add(1)
-			l.flusher = cfg.Flushers.next()
+			q.flusher = cfg.Flushers.next()
 		}
 	}
-	return l
+	return q
 }
 
-// Begin has p written before everything else, as it is: what the protocol says before its
-// first frame. It is called before Uncork, and p must not be changed any more.
-func (l *Queue) Begin(p []byte) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.first = &Frame{wire: p}
+// Prepend makes the queue write p, unchanged, before everything else: the handshake, which is not a
+// frame. It must be called before Start. The queue owns p.
+func (q *Queue) Prepend(p []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.prefix = &Frame{wire: p}
 }
 
-// Uncork lets the link write.
-func (l *Queue) Uncork() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.state != Corked {
+// Start allows the queue to write.
+func (q *Queue) Start() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.state != Holding {
 		return
 	}
-	l.state = Idle
-	l.wake()
+	q.state = Idle
+	q.schedule()
 }
 
-// wake sees to it that somebody writes, if there is something to write and nobody
-// does. l.mu is held.
-func (l *Queue) wake() {
+// schedule makes a goroutine write, if there is something to write and the queue is idle. q.mu is
+// held.
+func (q *Queue) schedule() {
 	switch {
-	case l.state != Idle || !l.pending():
-	case l.flusher != nil:
-		l.state = Ready
-		l.flusher.add(l)
+	case q.state != Idle || !q.pending():
+	case q.flusher != nil:
+		q.state = Ready
+		q.flusher.add(q)
 	default:
-		l.state = Owned
-		l.cfg.Go(l.drain)
+		q.state = Owned
+		q.cfg.Go(q.drain)
 	}
 }
 
-func (l *Queue) pending() bool {
-	return l.queue.len() > 0 || l.pong != nil || l.ping != nil || l.goodbye != nil && !l.said
+func (q *Queue) pending() bool {
+	return q.ring.len() > 0 || q.pong != nil || q.ping != nil || q.closing != nil && !q.closeTaken
 }
 
-// Push appends a frame to the queue. policy holds for the classes Message
-// and Vital. Whoever has pushed
-// a frame to all who get it settles it, see [Budget.Settle].
-func (l *Queue) Push(f *Frame, class Class, policy Policy) Outcome {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sealed {
-		l.lose(1)
+// Push appends a frame to the queue. policy applies to frames of the priorities Message and Vital.
+// After the last push of a frame, the caller must settle it, see [Budget.Settle].
+func (q *Queue) Push(f *Frame, priority Priority, policy Policy) Outcome {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sealed {
+		q.countLost(1)
 		return Refused
 	}
-	if class == Reply {
-		l.replies++
-		l.answer += f.Len()
+	if priority == Reply {
+		q.replies++
+		q.replyBytes += f.Len()
 		if f.Len() >= bigReply {
-			l.cfg.Totals.Replies.add(f.Len())
+			q.cfg.Totals.Replies.add(f.Len())
 		}
-	} else if out, ok := l.admit(f, class, policy); !ok {
+	} else if out, ok := q.admit(f, priority, policy); !ok {
 		return out
 	}
-	f.give(class)
-	if l.queue.push(f) {
-		l.weighRing()
+	f.notePush(priority)
+	if q.ring.push(f) {
+		q.accountRing()
 	}
-	l.wake()
+	q.schedule()
 	return Queued
 }
 
-// admit makes sure that the queue has room for f, or says what becomes of it.
-func (l *Queue) admit(f *Frame, class Class, policy Policy) (Outcome, bool) {
+// admit makes room for f, or returns the outcome and false. q.mu is held.
+func (q *Queue) admit(f *Frame, priority Priority, policy Policy) (Outcome, bool) {
 	share := 1
-	if class == Notice {
+	if priority == Notice {
 		share = 2
 	}
-	if class == Notice && l.cfg.Totals.Budget.Over() {
-		return l.dropNotice()
+	if priority == Notice && q.cfg.Totals.Budget.Over() {
+		return q.dropNotice()
 	}
-	for !l.fits(f, share) {
+	for !q.fits(f, share) {
 		switch {
-		case class == Notice:
-			return l.dropNotice()
-		case policy == DropOldest && l.dropOldest():
-			// and look again
+		case priority == Notice:
+			return q.dropNotice()
+		case policy == DropOldest && q.dropOldest():
+			// check again
 		case policy == Disconnect:
-			l.seal()
-			l.lose(1)
-			l.cfg.Go(func() { l.failed(ErrOverflow) })
+			q.seal()
+			q.countLost(1)
+			q.cfg.Go(func() { q.failed(ErrOverflow) })
 			return Refused, false
 		default:
-			l.dropped++
-			l.cfg.Totals.DroppedNewest.Add(1)
+			q.dropped++
+			q.cfg.Totals.DroppedNewest.Add(1)
 			return Dropped, false
 		}
 	}
 	return Queued, true
 }
 
-func (l *Queue) dropNotice() (Outcome, bool) {
-	l.dropped++
-	l.cfg.Totals.DroppedNotices.Add(1)
+func (q *Queue) dropNotice() (Outcome, bool) {
+	q.dropped++
+	q.cfg.Totals.DroppedNotices.Add(1)
 	return Dropped, false
 }
 
-func (l *Queue) dropOldest() bool {
-	f := l.queue.dropOldest()
+func (q *Queue) dropOldest() bool {
+	f := q.ring.dropOldest()
 	if f == nil {
 		return false
 	}
-	l.cfg.Totals.Budget.add(-f.release(1))
-	l.weighRing()
-	l.dropped++
-	l.cfg.Totals.DroppedOldest.Add(1)
+	q.cfg.Totals.Budget.add(-f.release(1))
+	q.accountRing()
+	q.dropped++
+	q.cfg.Totals.DroppedOldest.Add(1)
 	return true
 }
 
-// weighRing tells the budget how the ring has grown or shrunk. l.mu is held.
-func (l *Queue) weighRing() {
-	if now := l.queue.burden(); now != l.ringed {
-		l.cfg.Totals.Budget.add(now - l.ringed)
-		l.ringed = now
+// accountRing reports a change of the size of the ring to the budget. q.mu is held.
+func (q *Queue) accountRing() {
+	if now := q.ring.extraBytes(); now != q.ringBytes {
+		q.cfg.Totals.Budget.add(now - q.ringBytes)
+		q.ringBytes = now
 	}
 }
 
-// fits reports whether f leaves the queue within the given part of its bounds. A corked
-// link cannot be blamed for what waits: it is bounded in bytes only.
-func (l *Queue) fits(f *Frame, share int) bool {
-	return (l.state == Corked || l.queue.len()+1 <= max(1, l.cfg.maxMessages()/share)) &&
-		l.queue.bytes+f.Len() <= l.cfg.maxBytes()/share
+// fits reports whether f fits into 1/share of the bounds. In the state Holding the queue is bounded
+// in bytes only: the peer is not responsible for the frames that wait.
+func (q *Queue) fits(f *Frame, share int) bool {
+	return (q.state == Holding || q.ring.len()+1 <= max(1, q.cfg.maxMessages()/share)) &&
+		q.ring.bytes+f.Len() <= q.cfg.maxBytes()/share
 }
 
-// seal stops intake and gives up what is queued.
-func (l *Queue) seal() {
-	l.sealed = true
+// seal stops accepting frames and discards the queued ones. q.mu is held.
+func (q *Queue) seal() {
+	q.sealed = true
 	freed := int64(0)
-	var answers batch
-	for i := range l.queue.len() {
-		f := l.queue.at(i)
+	var replies batch
+	for i := range q.ring.len() {
+		f := q.ring.at(i)
 		freed += f.release(1)
-		answers.answers(f)
+		replies.countReply(f)
 	}
-	l.cfg.Totals.Budget.add(-freed)
-	l.answered(&answers)
-	l.lose(l.queue.clear())
-	l.weighRing()
-	l.tell()
+	q.cfg.Totals.Budget.add(-freed)
+	q.releaseReplies(&replies)
+	q.countLost(q.ring.clear())
+	q.accountRing()
+	q.notify()
 }
 
-func (l *Queue) lose(n int) {
-	l.lost += uint64(n)
-	l.cfg.Totals.Lost.Add(uint64(n))
+func (q *Queue) countLost(n int) {
+	q.lost += uint64(n)
+	q.cfg.Totals.Lost.Add(uint64(n))
 }
 
-// Ping puts a ping frame in its slot. It goes out before what is queued, and in place
-// of a ping that still waits.
-func (l *Queue) Ping(f *Frame) { l.slot(&l.ping, f) }
+// Ping puts a ping frame into its slot, in place of a ping that still waits there. Pings and pongs
+// are written before queued frames.
+func (q *Queue) Ping(f *Frame) { q.setSlot(&q.ping, f) }
 
-// Heartbeat is Ping, unless a ping waits already.
-func (l *Queue) Heartbeat(f *Frame) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.sealed && l.ping == nil {
-		l.ping = f
-		l.wake()
+// Heartbeat is like Ping, but keeps a ping that still waits.
+func (q *Queue) Heartbeat(f *Frame) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.sealed && q.ping == nil {
+		q.ping = f
+		q.schedule()
 	}
 }
 
-// Pong puts a pong frame in its slot. Of several that wait, the newest is sent:
-// RFC 6455 section 5.5.3 asks for no more.
-func (l *Queue) Pong(f *Frame) { l.slot(&l.pong, f) }
+// Pong puts a pong frame into its slot, in place of a pong that still waits there: RFC 6455
+// section 5.5.3 permits answering only the most recent ping.
+func (q *Queue) Pong(f *Frame) { q.setSlot(&q.pong, f) }
 
-func (l *Queue) slot(slot **Frame, f *Frame) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.sealed {
+func (q *Queue) setSlot(slot **Frame, f *Frame) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.sealed {
 		*slot = f
-		l.wake()
+		q.schedule()
 	}
 }
 
-// Close ends the link within the given time: what is queued goes out, then the
-// close frame, then the peer may answer, see [Queue.HeardAll] and [Queue.ReadEnded]; then the
-// wire is closed. Only the first close frame counts. It never waits: [Queue.Done] tells.
-func (l *Queue) Close(frame *Frame, within time.Duration) {
-	l.end(frame, within, false)
+// Close ends the queue. The queue writes the queued frames, then the close frame. It waits for the
+// answer of the peer, see [Queue.HeardAll] and [Queue.ReadEnded], and closes the wire after the
+// given time at the latest. Close does not block, see [Queue.Done]. Only the first close frame is
+// used; a later call can shorten the time.
+func (q *Queue) Close(frame *Frame, within time.Duration) {
+	q.startClose(frame, within, false)
 }
 
-// Abort is Close without what is queued. A frame of which a part is on the wire has to be written
-// to its end, so the time begins anew whenever the peer takes some of it, up to five times as long
-// in all. Then the peer has as long to answer.
-func (l *Queue) Abort(frame *Frame, within time.Duration) {
-	l.end(frame, within, true)
+// Abort is like Close, but discards the queued frames. A frame whose write has started must be
+// written completely. Therefore the time starts again whenever the wire accepts bytes, and again
+// for the answer of the peer. In total it is at most five times the given time.
+func (q *Queue) Abort(frame *Frame, within time.Duration) {
+	q.startClose(frame, within, true)
 }
 
-// Kill closes the wire now, without a word.
-func (l *Queue) Kill() {
-	l.mu.Lock()
-	dead := l.die()
-	l.mu.Unlock()
+// Kill closes the wire immediately, without a close frame.
+func (q *Queue) Kill() {
+	q.mu.Lock()
+	dead := q.markDead()
+	q.mu.Unlock()
 	if dead {
-		l.hangUp()
+		q.closeWire()
 	}
 }
 
-func (l *Queue) end(frame *Frame, within time.Duration, abort bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (q *Queue) startClose(frame *Frame, within time.Duration, abort bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	if abort {
-		l.seal()
-		l.abort = true
+		q.seal()
+		q.abort = true
 	}
-	l.sealed = true
-	l.tell()
+	q.sealed = true
+	q.notify()
 	by := time.Now().Add(within)
-	if l.goodbye == nil {
-		l.goodbye = &goodbye{frame: frame, by: by}
+	if q.closing == nil {
+		q.closing = &closing{frame: frame, by: by}
 		if abort {
-			l.goodbye.grace, l.goodbye.slack = within, 4*within
+			q.closing.grace, q.closing.slack = within, 4*within
 		}
 	} else {
-		l.goodbye.hurry(by)
+		q.closing.shorten(by)
 	}
-	switch l.state {
+	switch q.state {
 	case Owned:
-		_ = l.wire.SetWriteDeadline(l.goodbye.by)
-	case Corked, Idle:
-		l.state = Idle
-		l.wake()
+		_ = q.wire.SetWriteDeadline(q.closing.by)
+	case Holding, Idle:
+		q.state = Idle
+		q.schedule()
 	}
 }
 
-// hurry makes the end come no later than by. The lock of the link is held, as for the following.
-func (g *goodbye) hurry(by time.Time) {
-	g.slack = max(0, min(g.slack, by.Sub(g.by)))
-	if !by.Before(g.by) {
+// shorten makes the queue end no later than by. The lock of the queue is held.
+func (c *closing) shorten(by time.Time) {
+	c.slack = max(0, min(c.slack, by.Sub(c.by)))
+	if !by.Before(c.by) {
 		return
 	}
-	g.by = by
-	if g.timer != nil && g.timer.Stop() {
-		g.timer.Reset(time.Until(by))
+	c.by = by
+	if c.timer != nil && c.timer.Stop() {
+		c.timer.Reset(time.Until(by))
 	}
 }
 
-// postpone gives the peer, which has taken something, more time.
-func (g *goodbye) postpone() {
-	if more := min(g.slack, g.grace-time.Until(g.by)); more > 0 {
-		g.by, g.slack = g.by.Add(more), g.slack-more
+// extend gives the peer more time, because the wire has accepted bytes. The lock of the queue is
+// held.
+func (c *closing) extend() {
+	if more := min(c.slack, c.grace-time.Until(c.by)); more > 0 {
+		c.by, c.slack = c.by.Add(more), c.slack-more
 	}
 }
 
-// die marks the link dead; it reports false if it was. l.mu is held.
-func (l *Queue) die() bool {
-	if l.state == Dead {
+// markDead reports whether the queue was alive. If so, the caller must call closeWire after it has
+// released q.mu, which is held.
+func (q *Queue) markDead() bool {
+	if q.state == Dead {
 		return false
 	}
-	l.state = Dead
-	l.seal()
+	q.state = Dead
+	q.seal()
 	return true
 }
 
-func (l *Queue) hangUp() {
-	_ = l.wire.Close()
-	if l.raw != nil {
-		l.cfg.Totals.Direct.Add(-1)
+func (q *Queue) closeWire() {
+	_ = q.wire.Close()
+	if q.raw != nil {
+		q.cfg.Totals.Direct.Add(-1)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.done.happen()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.done.fire()
 }
 
-// Done is closed when the wire has been closed.
-func (l *Queue) Done() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.done.wait()
+// Done returns a channel that is closed when the wire has been closed.
+func (q *Queue) Done() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.done.channel()
 }
 
-// HeardAll tells the link that nothing the peer still says matters, because it has said
-// goodbye or nonsense. A link that has said goodbye then closes the wire for writing, and
-// waits for the peer to do the same.
-func (l *Queue) HeardAll() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.hear(heardAll)
+// HeardAll tells the queue that further input from the peer is irrelevant, because the peer has
+// sent a close frame or violated the protocol. After its own close frame, the queue then closes the
+// wire for writing and waits for the peer to close the connection.
+func (q *Queue) HeardAll() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.setPeer(peerFinished)
 }
 
-// ReadEnded tells the link that nobody reads from the wire any more, because the
-// peer has hung up or is gone. A link that is closing then hangs up at once.
-func (l *Queue) ReadEnded() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.hear(deaf)
+// ReadEnded tells the queue that nothing more can be read, because the peer has closed the
+// connection or the connection is broken. After its close frame, the queue then closes the wire at
+// once.
+func (q *Queue) ReadEnded() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.setPeer(peerGone)
 }
 
-func (l *Queue) hear(e ears) {
-	l.ears = max(l.ears, e)
-	l.tell()
+func (q *Queue) setPeer(s peerState) {
+	q.peer = max(q.peer, s)
+	q.notify()
 }
 
-// Counts returns what became of the frames given to this link.
-func (l *Queue) Counts() Counts {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// Counts returns the counters of this queue.
+func (q *Queue) Counts() Counts {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	return Counts{
-		Written: l.written, Dropped: l.dropped, Lost: l.lost,
-		Queued: l.queue.len() + l.flying, QueuedBytes: l.queue.bytes,
+		Written: q.written, Dropped: q.dropped, Lost: q.lost,
+		Queued: q.ring.len() + q.inFlight, QueuedBytes: q.ring.bytes,
 	}
 }
 
-// Unread returns how many bytes the peer has asked for and not read.
-func (l *Queue) Unread() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.answer
+// Unread returns the size in bytes of the replies that the peer has not taken yet.
+func (q *Queue) Unread() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.replyBytes
 }
 
-// Moved returns how many bytes the wire has taken.
-func (l *Queue) Moved() uint64 { return l.moved.Load() }
+// Moved returns the number of bytes that the wire has accepted.
+func (q *Queue) Moved() uint64 { return q.moved.Load() }
 
-// Flowed returns when the wire has last taken something after it had been full, zero if it never
-// has: then the peer must have read.
-func (l *Queue) Flowed() time.Time {
-	if at := l.flowed.Load(); at != nil {
+// Flowed returns the time at which the wire last accepted bytes after it had been full, or zero. At
+// that time the peer must have read.
+func (q *Queue) Flowed() time.Time {
+	if at := q.flowed.Load(); at != nil {
 		return *at
 	}
 	return time.Time{}
 }
 
-// Due returns by when a peer of 1 KiB/s has taken what the wire has, as far as that is not little.
-func (l *Queue) Due() time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.due
+// Due returns the time at which a peer of 1 KiB/s has received the bytes accepted by the wire.
+// Small writes do not count.
+func (q *Queue) Due() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.due
 }
 
-// Weight returns for how many bytes of the budget the link is answerable: a frame that n
-// links hold weighs for each of them an n-th part. So closing all links that hold a frame
-// frees what they weigh together. It takes time in proportion to the queue.
-func (l *Queue) Weight() float64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	w := float64(l.ringed)
-	for i := range l.queue.len() {
-		w += l.queue.at(i).share()
+// Weight returns the queue's share of the budget in bytes: a frame held by n queues counts 1/n for
+// each of them. Closing all queues that hold a frame frees the sum of their weights. The time it
+// takes is proportional to the number of queued frames.
+func (q *Queue) Weight() float64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	w := float64(q.ringBytes)
+	for i := range q.ring.len() {
+		w += q.ring.at(i).share()
 	}
-	for _, f := range l.writing {
+	for _, f := range q.writing {
 		w += f.share()
 	}
 	return w

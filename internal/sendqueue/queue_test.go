@@ -15,18 +15,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testWire is a wire in memory. While stalled, Write blocks until the deadline.
+// testWire is a wire in memory. While it is stalled, Write blocks until the deadline.
 type testWire struct {
-	mu       sync.Mutex
-	changed  sync.Cond
-	stalled  bool
-	halved   bool
-	closed   bool
-	writing  int
-	deadline time.Time
-	frames   []*Frame
-	writes   int
-	wire     []byte // everything as bytes
+	mu          sync.Mutex
+	changed     sync.Cond
+	stalled     bool
+	writeClosed bool
+	closed      bool
+	writing     int
+	deadline    time.Time
+	frames      []*Frame
+	writes      int
+	wire        []byte // all bytes written
 }
 
 func newTestWire() *testWire {
@@ -91,14 +91,14 @@ func (w *testWire) SetWriteDeadline(t time.Time) error {
 func (w *testWire) CloseWrite() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.halved = true
+	w.writeClosed = true
 	return nil
 }
 
-func (w *testWire) isHalved() bool {
+func (w *testWire) isWriteClosed() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.halved
+	return w.writeClosed
 }
 
 func (w *testWire) Close() error {
@@ -122,7 +122,7 @@ func (w *testWire) stall(on bool) {
 	w.changed.Broadcast()
 }
 
-// words returns the payloads that were written.
+// words returns the payloads written.
 func (w *testWire) words() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -137,7 +137,7 @@ func (w *testWire) words() string {
 	return strings.Join(s, " ")
 }
 
-// rig is a link under test in a bubble.
+// rig is a queue under test.
 type rig struct {
 	*Queue
 	wire   *testWire
@@ -153,13 +153,13 @@ func newRig(t *testing.T, cfg Config) *rig {
 	return newRigOn(t, cfg, wire, wire)
 }
 
-// newRigOn is a rig on any wire; test is that behind it, nil for a real socket.
+// newRigOn returns a rig on any wire. test is the testWire below it, nil for a real socket.
 func newRigOn(t *testing.T, cfg Config, test *testWire, wire Wire) *rig {
 	r := &rig{wire: test, cfg: cfg}
 	r.cfg.Go, r.cfg.Totals = r.wg.Go, &r.totals
-	r.Queue = NewLink(&r.cfg, wire, func(err error) {
+	r.Queue = New(&r.cfg, wire, func(err error) {
 		if test != nil && errors.Is(err, ErrWrite) {
-			require.False(t, r.wire.isClosed(), "the reader would report another cause first")
+			require.False(t, r.wire.isClosed(), "the reader would report a different cause first")
 		}
 		r.failed = append(r.failed, err)
 	})
@@ -173,8 +173,8 @@ func newRigOn(t *testing.T, cfg Config, test *testWire, wire Wire) *rig {
 		require.Equal(t, c.Lost, r.totals.Lost.Load())
 		require.Equal(t, c.Dropped, r.totals.DroppedOldest.Load()+
 			r.totals.DroppedNewest.Load()+r.totals.DroppedNotices.Load())
-		require.Zero(t, r.totals.Budget.used.Load(), "bytes that nobody holds")
-		require.Zero(t, r.totals.Replies.used, "answers that nobody holds")
+		require.Zero(t, r.totals.Budget.used.Load(), "bytes that no queue holds")
+		require.Zero(t, r.totals.Replies.used, "replies that no queue holds")
 		require.Nil(t, r.writing)
 	})
 	return r
@@ -182,16 +182,16 @@ func newRigOn(t *testing.T, cfg Config, test *testWire, wire Wire) *rig {
 
 func text(s string) *Frame { return NewFrame(OpText, []byte(s)) }
 
-// Push is the link's, counted.
-func (r *rig) Push(f *Frame, class Class, policy Policy) Outcome {
+// Push counts the push.
+func (r *rig) Push(f *Frame, priority Priority, policy Policy) Outcome {
 	r.pushed.Add(1)
-	return r.Queue.Push(f, class, policy)
+	return r.Queue.Push(f, priority, policy)
 }
 
-// give pushes a frame that nobody else gets.
-func (r *rig) give(f *Frame, class Class, policy Policy) Outcome {
+// give pushes a frame that no other queue gets.
+func (r *rig) give(f *Frame, priority Priority, policy Policy) Outcome {
 	defer r.totals.Budget.Settle(f)
-	return r.Push(f, class, policy)
+	return r.Push(f, priority, policy)
 }
 
 func (r *rig) say(words ...string) {
@@ -200,23 +200,23 @@ func (r *rig) say(words ...string) {
 	}
 }
 
-func TestLinkKeepsCorkedFrames(t *testing.T) {
+func TestQueueHoldsFramesUntilStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.say("a", "b")
 		synctest.Wait()
 		require.Empty(t, r.wire.words())
-		r.Uncork()
+		r.Start()
 		r.say("c")
 		synctest.Wait()
 		require.Equal(t, "a b c", r.wire.words())
 	})
 }
 
-func TestLinkJoinsWhatWaits(t *testing.T) {
+func TestQueueBatchesWaitingFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		for i := range 500 {
 			r.say(strconv.Itoa(i))
@@ -225,24 +225,24 @@ func TestLinkJoinsWhatWaits(t *testing.T) {
 		r.wire.stall(false)
 		synctest.Wait()
 		require.EqualValues(t, 500, r.Counts().Written)
-		require.LessOrEqual(t, r.wire.writes, 3, "what waits goes out in one write")
+		require.LessOrEqual(t, r.wire.writes, 3, "waiting frames are written together")
 	})
 }
 
-func TestLinkControlFramesGoFirst(t *testing.T) {
+func TestQueueControlFramesGoFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.say("data")
 		r.Ping(NewFrame(OpPing, []byte("ping")))
 		r.Pong(NewFrame(OpPong, []byte("old")))
 		r.Pong(NewFrame(OpPong, []byte("new")))
-		r.Uncork()
+		r.Start()
 		synctest.Wait()
-		require.Equal(t, "new ping data", r.wire.words(), "the newest pong is enough")
+		require.Equal(t, "new ping data", r.wire.words(), "only the newest pong is sent")
 	})
 }
 
-func TestLinkPolicies(t *testing.T) {
+func TestQueuePolicies(t *testing.T) {
 	for name, test := range map[string]struct {
 		policy Policy
 		want   string
@@ -253,7 +253,7 @@ func TestLinkPolicies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{MaxMessages: 3})
-				r.Uncork()
+				r.Start()
 				r.wire.stall(true)
 				r.say("first")
 				synctest.Wait() // it is being written
@@ -273,7 +273,7 @@ func TestLinkPolicies(t *testing.T) {
 	}
 }
 
-func TestLinkBoundsBytes(t *testing.T) {
+func TestQueueBoundsBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxBytes: 1000})
 		r.wire.stall(true)
@@ -285,31 +285,31 @@ func TestLinkBoundsBytes(t *testing.T) {
 	})
 }
 
-func TestLinkOverflowEndsIt(t *testing.T) {
+func TestQueueOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 2})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		r.say("first")
 		synctest.Wait()
 		r.say("a", "b", "c", "d")
 		synctest.Wait()
 		require.ErrorIs(t, errors.Join(r.failed...), ErrOverflow)
-		require.Len(t, r.failed, 1, "told once")
+		require.Len(t, r.failed, 1, "reported once")
 		require.EqualValues(t, 4, r.Counts().Lost)
 
 		start := time.Now()
 		r.Abort(CloseFrame(4300, "slow"), time.Second)
 		<-r.Done()
-		require.Equal(t, time.Second, time.Since(start), "a stuck socket is given a second")
+		require.Equal(t, time.Second, time.Since(start), "a blocked socket gets a second")
 		require.Empty(t, r.wire.words())
 	})
 }
 
-func TestLinkOverflowStillSaysGoodbye(t *testing.T) {
+func TestQueueSendsTheCloseFrameAfterAnOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 2})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		r.say("first")
 		synctest.Wait()
@@ -322,10 +322,10 @@ func TestLinkOverflowStillSaysGoodbye(t *testing.T) {
 	})
 }
 
-func TestLinkDropsNoticesFirst(t *testing.T) {
+func TestQueueDropsNoticesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 10})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		r.say("being written")
 		synctest.Wait()
@@ -340,7 +340,7 @@ func TestLinkDropsNoticesFirst(t *testing.T) {
 	})
 }
 
-func TestLinkNeverDropsReplies(t *testing.T) {
+func TestQueueNeverDropsReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 2})
 		for range 2 {
@@ -348,16 +348,16 @@ func TestLinkNeverDropsReplies(t *testing.T) {
 		}
 		require.Equal(t, Queued, r.give(text("r1"), Reply, Disconnect))
 		require.Equal(t, Queued, r.give(text("x"), Message, DropOldest))
-		r.Uncork()
+		r.Start()
 		synctest.Wait()
 		require.Contains(t, r.wire.words(), "r1")
 	})
 }
 
-func TestLinkCloseFlushesAndSeals(t *testing.T) {
+func TestQueueCloseFlushesAndSeals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		r.say("a", "b")
 		r.Close(CloseFrame(1000, "bye"), time.Second)
@@ -367,13 +367,13 @@ func TestLinkCloseFlushesAndSeals(t *testing.T) {
 		r.wire.stall(false)
 		r.ReadEnded()
 		<-r.Done()
-		require.Equal(t, "a b close", r.wire.words(), "nothing behind a close frame")
+		require.Equal(t, "a b close", r.wire.words(), "nothing follows the close frame")
 		require.Equal(t, string(CloseFrame(1000, "bye").Wire()),
 			string(r.wire.frames[2].Wire()), "the first close frame counts")
 	})
 }
 
-func TestLinkAbortDropsTheQueue(t *testing.T) {
+func TestQueueAbortDiscardsQueuedFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.say("welcome")
@@ -384,38 +384,40 @@ func TestLinkAbortDropsTheQueue(t *testing.T) {
 	})
 }
 
-func TestLinkThatHasHeardAllHangsUpByHalves(t *testing.T) {
-	for name, half := range map[string]struct {
-		peer  func(r *rig) // after it was heard out
+func TestQueueHeardAllClosesTheWriteSideFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		peer  func(r *rig) // called after HeardAll and Close
 		takes time.Duration
 	}{
-		"the peer hangs up":         {func(r *rig) { time.AfterFunc(300*time.Millisecond, r.ReadEnded) }, 300 * time.Millisecond},
+		"the peer hangs up": {
+			func(r *rig) { time.AfterFunc(300*time.Millisecond, r.ReadEnded) }, 300 * time.Millisecond,
+		},
 		"the peer does not hang up": {func(*rig) {}, answerTime},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
-				r.Uncork()
+				r.Start()
 				r.HeardAll()
 				synctest.Wait()
-				require.False(t, r.wire.isHalved(), "nothing was said yet")
+				require.False(t, r.wire.isWriteClosed(), "no close frame was written")
 				start := time.Now()
 				r.Close(CloseFrame(1000, ""), 10*time.Second)
 				synctest.Wait()
-				require.True(t, r.wire.isHalved())
-				require.False(t, r.wire.isClosed(), "the peer may not have read all")
-				half.peer(r)
+				require.True(t, r.wire.isWriteClosed())
+				require.False(t, r.wire.isClosed(), "the peer may not have read everything")
+				c.peer(r)
 				<-r.Done()
-				require.Equal(t, half.takes, time.Since(start))
+				require.Equal(t, c.takes, time.Since(start))
 			})
 		})
 	}
 }
 
-func TestLinkWaitsForTheAnswerToItsGoodbye(t *testing.T) {
+func TestQueueWaitsForTheAnswerToItsCloseFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.Uncork()
+		r.Start()
 		start := time.Now()
 		r.Close(CloseFrame(1000, ""), 10*time.Second)
 		time.AfterFunc(300*time.Millisecond, r.ReadEnded)
@@ -424,18 +426,18 @@ func TestLinkWaitsForTheAnswerToItsGoodbye(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.Uncork()
+		r.Start()
 		start := time.Now()
 		r.Close(CloseFrame(1000, ""), 10*time.Second)
 		<-r.Done()
-		require.Equal(t, answerTime, time.Since(start), "a silent peer is not waited for")
+		require.Equal(t, answerTime, time.Since(start), "the wait is bounded")
 	})
 }
 
-func TestLinkWriteTimeout(t *testing.T) {
+func TestQueueWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{WriteTimeout: 3 * time.Second})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		start := time.Now()
 		r.say("a", "b")
@@ -449,10 +451,10 @@ func TestLinkWriteTimeout(t *testing.T) {
 	})
 }
 
-func TestLinkKill(t *testing.T) {
+func TestQueueKill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		r.say("a", "b")
 		synctest.Wait()
@@ -460,25 +462,25 @@ func TestLinkKill(t *testing.T) {
 		r.Kill()
 		<-r.Done()
 		require.Equal(t, Refused, r.give(text("c"), Message, Disconnect))
-		r.Uncork()
+		r.Start()
 		r.Close(CloseFrame(1000, ""), time.Second)
 		synctest.Wait()
-		require.Empty(t, r.failed, "the owner knows")
+		require.Empty(t, r.failed, "Kill is not reported")
 		require.Empty(t, r.wire.words())
 	})
 }
 
-// Many goroutines push, close and kill at once: one writer at a time (the wire
-// panics otherwise), everything accounted for (the rig checks).
-func TestLinkStress(t *testing.T) {
+// Many goroutines push, close and kill at once. Only one goroutine writes at a time, otherwise the
+// wire panics. All frames are accounted for, which the rig checks.
+func TestQueueStress(t *testing.T) {
 	for round := range 50 {
 		r := newRig(t, Config{MaxMessages: 16})
-		r.Uncork()
+		r.Start()
 		var pushers sync.WaitGroup
 		for p := range 4 {
 			pushers.Go(func() {
 				for i := range 200 {
-					r.give(text("m"), Class(i%3), Policy(i%2+1))
+					r.give(text("m"), Priority(i%3), Policy(i%2+1))
 					if i%50 == 0 {
 						r.Ping(NewFrame(OpPing, nil))
 					}
@@ -496,12 +498,12 @@ func TestLinkStress(t *testing.T) {
 	}
 }
 
-func TestLinkHeartbeatLeavesAPingThatWaits(t *testing.T) {
+func TestQueueHeartbeatKeepsAWaitingPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		r.Ping(NewFrame(OpPing, []byte("7")))
 		r.Heartbeat(NewFrame(OpPing, []byte("heartbeat")))
-		r.Uncork()
+		r.Start()
 		synctest.Wait()
 		r.Heartbeat(NewFrame(OpPing, []byte("heartbeat")))
 		synctest.Wait()
@@ -509,7 +511,7 @@ func TestLinkHeartbeatLeavesAPingThatWaits(t *testing.T) {
 	})
 }
 
-func TestLinkBoundsACorkedQueueInBytesOnly(t *testing.T) {
+func TestQueueInHoldingIsBoundedInBytesOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 2, MaxBytes: 100})
 		r.say("a", "b", "c", "d")
@@ -518,14 +520,14 @@ func TestLinkBoundsACorkedQueueInBytesOnly(t *testing.T) {
 	})
 }
 
-// In a large room a push waits for memory: what it needs of a link is together.
-func TestPushNeedsOneCacheLineOfALink(t *testing.T) {
-	link := reflect.TypeFor[Queue]()
+// In a large room a push mostly waits for memory, so its fields must be together.
+func TestPushNeedsOneCacheLineOfAQueue(t *testing.T) {
+	queue := reflect.TypeFor[Queue]()
 	for _, path := range [][]string{
-		{"mu"}, {"state"}, {"sealed"}, {"cfg"}, {"queue", "ring"}, {"queue", "head"}, {"queue", "n"},
-		{"queue", "bytes"},
+		{"mu"}, {"state"}, {"sealed"}, {"cfg"}, {"ring", "slots"}, {"ring", "head"}, {"ring", "n"},
+		{"ring", "bytes"},
 	} {
-		within, end := link, uintptr(0)
+		within, end := queue, uintptr(0)
 		for _, name := range path {
 			field, ok := within.FieldByName(name)
 			require.True(t, ok, name)
@@ -533,5 +535,5 @@ func TestPushNeedsOneCacheLineOfALink(t *testing.T) {
 		}
 		require.LessOrEqual(t, end+within.Size(), uintptr(64), path)
 	}
-	require.Zero(t, link.Size()%64, "so that the allocator begins each with a cache line")
+	require.Zero(t, queue.Size()%64, "so that the allocator aligns each queue to a cache line")
 }

@@ -2,6 +2,6 @@
 
 package sendqueue
 
-// socketWrite returns nil: there is no such system call, so every link has a goroutine while there
-// is something to write.
+// socketWrite returns nil: without a system call that does not block, each queue starts a goroutine
+// whenever it has something to write.
 func socketWrite() func(fd uintptr, p []byte) (int, error) { return nil }

@@ -4,7 +4,7 @@ package sendqueue
 
 import "syscall"
 
-// socketWrite returns the system call that writes to a socket and never waits.
+// socketWrite returns the system call that writes to a socket without blocking.
 func socketWrite() func(fd uintptr, p []byte) (int, error) {
 	return func(fd uintptr, p []byte) (int, error) { return syscall.Write(int(fd), p) }
 }

@@ -5,35 +5,35 @@ import (
 	"sync"
 )
 
-// bigReply is from how many bytes on a reply counts in [Replies]. Smaller ones are bounded for
-// each link, see maxReplies.
+// bigReply is the size from which a reply counts in [Replies]. Smaller ones are bounded per queue,
+// see maxReplies.
 const bigReply = 512
 
-// Replies counts the answers that peers have asked for and not read, over all links. What a peer
-// asks for is memory that it can take at no cost to itself, so there is a bound for all of them
-// together, and one that is about to make a large answer waits for its turn.
+// Replies counts the replies that peers have asked for and not read, over all queues. A peer can
+// cause replies at no cost to itself. Therefore all replies together are bounded, and a goroutine
+// that is about to make a large reply waits until there is room.
 //
-// The zero value counts and has no limit. All methods are safe for concurrent use.
+// The zero value counts without a limit. All methods are safe for concurrent use.
 type Replies struct {
-	// Limit is in bytes, 0 is without limit.
+	// Limit is in bytes. Zero means no limit.
 	Limit int64
-	// Alarm is called when somebody has to wait. It must not block. Required if there is a Limit.
+	// Alarm is called when Reserve has to wait. It must not block. Required if there is a limit.
 	Alarm func()
 
 	mu      sync.Mutex
 	used    int64
-	waiting []*turn // the first comes next
+	waiting []*waiter // served in this order
 }
 
-// turn is one that waits.
-type turn struct {
+// waiter is a call of Reserve that waits.
+type waiter struct {
 	bytes int64
-	come  chan struct{} // closed when the bytes are counted
+	ready chan struct{} // closed when the bytes are counted
 }
 
-// Reserve counts bytes for an answer that is about to be made, and waits until there is room for
-// them, or until ctx ends. The caller gives them back by Release when the answer has been pushed.
-// One that is larger than all that there is waits until it is alone.
+// Reserve counts bytes for a reply that is about to be made. It waits until there is room or ctx is
+// done, and returns the cause of ctx then. The caller must call Release after it has pushed the
+// reply. A reply larger than the limit waits until it is the only one.
 func (r *Replies) Reserve(ctx context.Context, bytes int64) error {
 	r.mu.Lock()
 	if len(r.waiting) == 0 && r.fits(bytes) {
@@ -41,48 +41,48 @@ func (r *Replies) Reserve(ctx context.Context, bytes int64) error {
 		r.mu.Unlock()
 		return nil
 	}
-	t := &turn{bytes, make(chan struct{})}
-	r.waiting = append(r.waiting, t)
+	w := &waiter{bytes, make(chan struct{})}
+	r.waiting = append(r.waiting, w)
 	r.mu.Unlock()
 	r.Alarm()
 	select {
-	case <-t.come:
+	case <-w.ready:
 		return nil
 	case <-ctx.Done():
-		r.giveUp(t)
+		r.cancel(w)
 		return context.Cause(ctx)
 	}
 }
 
-// giveUp ends a wait, also one that has just come to its end.
-func (r *Replies) giveUp(t *turn) {
+// cancel ends a wait, even if the bytes have just been counted.
+func (r *Replies) cancel(w *waiter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, other := range r.waiting {
-		if other == t {
+		if other == w {
 			r.waiting = append(r.waiting[:i], r.waiting[i+1:]...)
-			r.free(0) // those behind it may be smaller
+			r.free(0) // later waiters may ask for less
 			return
 		}
 	}
-	r.free(t.bytes)
+	r.free(w.bytes)
 }
 
-// Release gives back what Reserve has counted.
+// Release subtracts bytes counted by Reserve.
 func (r *Replies) Release(bytes int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.free(bytes)
 }
 
-// Short reports whether anybody waits.
+// Short reports whether a call of Reserve waits.
 func (r *Replies) Short() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.waiting) > 0
 }
 
-// add counts what a link has taken in.
+// add counts a reply that has been pushed.
 func (r *Replies) add(bytes int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,13 +93,13 @@ func (r *Replies) fits(bytes int64) bool {
 	return r.Limit == 0 || r.used == 0 || r.used+bytes <= r.Limit
 }
 
-// free lets those go on whose turn has come. r.mu is held.
+// free subtracts bytes, and lets waiters go on for which there is room. r.mu is held.
 func (r *Replies) free(bytes int64) {
 	r.used -= bytes
 	for len(r.waiting) > 0 && r.fits(r.waiting[0].bytes) {
-		t := r.waiting[0]
+		w := r.waiting[0]
 		r.waiting = r.waiting[1:]
-		r.used += t.bytes
-		close(t.come)
+		r.used += w.bytes
+		close(w.ready)
 	}
 }

@@ -33,7 +33,7 @@ func TestRepliesWaitForTheirTurn(t *testing.T) {
 		ask(t.Context(), "large", 90)
 		ask(ctx, "impatient", 10)
 		ask(t.Context(), "small", 10)
-		require.Empty(t, order, "the small ones do not pass the large one")
+		require.Empty(t, order, "a small reply does not overtake a large one")
 		require.Equal(t, 3, alarms)
 		require.True(t, r.Short())
 		time.Sleep(time.Second)
@@ -46,7 +46,7 @@ func TestRepliesWaitForTheirTurn(t *testing.T) {
 		r.Release(90)
 		r.Release(10)
 
-		require.NoError(t, r.Reserve(t.Context(), 1000), "alone it may be larger")
+		require.NoError(t, r.Reserve(t.Context(), 1000), "a single reply may exceed the limit")
 		ask(t.Context(), "next", 1)
 		require.True(t, r.Short())
 		r.Release(1000)
@@ -55,19 +55,19 @@ func TestRepliesWaitForTheirTurn(t *testing.T) {
 		r.Release(1)
 		require.Zero(t, r.used)
 
-		// One that gives up when its turn has come gives it back.
+		// A waiter that is cancelled after its bytes were counted releases them.
 		require.NoError(t, r.Reserve(t.Context(), 100))
-		late := &turn{10, make(chan struct{})}
+		late := &waiter{10, make(chan struct{})}
 		r.waiting = append(r.waiting, late)
 		r.Release(100)
 		require.EqualValues(t, 10, r.used)
-		r.giveUp(late)
+		r.cancel(late)
 		require.Zero(t, r.used)
 	})
 }
 
-// Those behind one that gives up need not wait for what it has waited for.
-func TestRepliesBehindOneThatGivesUp(t *testing.T) {
+// If a waiter is cancelled, the ones after it need not wait for its room.
+func TestRepliesAfterACancelledWaiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &Replies{Limit: 100, Alarm: func() {}}
 		require.NoError(t, r.Reserve(t.Context(), 60))
@@ -86,8 +86,8 @@ func TestRepliesBehindOneThatGivesUp(t *testing.T) {
 	})
 }
 
-// What a link takes in counts until the wire has it, or the link ends.
-func TestRepliesOfALinkCount(t *testing.T) {
+// A reply counts from the push until the wire has accepted it, or the queue ends.
+func TestRepliesOfAQueueCount(t *testing.T) {
 	for name, end := range map[string]func(r *rig){
 		"read":   func(r *rig) { r.wire.stall(false) },
 		"killed": func(r *rig) { r.Kill() },
@@ -96,14 +96,14 @@ func TestRepliesOfALinkCount(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
 				r.wire.stall(true)
-				r.Uncork()
+				r.Start()
 				for _, size := range []int{1000, 10, 2000} {
 					r.Push(NewFrame(OpText, make([]byte, size)), Reply, Disconnect)
 					synctest.Wait()
 				}
 				totals := &r.totals
-				require.InDelta(t, 3000, totals.Replies.used, 10, "small ones do not count")
-				require.InDelta(t, 3010, r.Unread(), 15, "one that is being written is not read")
+				require.InDelta(t, 3000, totals.Replies.used, 10, "small replies do not count")
+				require.InDelta(t, 3010, r.Unread(), 15, "a reply being written counts as unread")
 				end(r)
 				synctest.Wait()
 				require.Zero(t, totals.Replies.used)

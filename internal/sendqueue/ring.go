@@ -1,135 +1,135 @@
 package sendqueue
 
-// Class says what a queue may do with a frame when it has no room.
-type Class uint8
+// Priority says which frames a queue may drop when it is full.
+type Priority uint8
 
-// The classes of frames in a queue.
+// The priorities of queued frames.
 const (
-	// Message is subject to the link's [Policy].
-	Message Class = iota
-	// Notice is dropped as soon as the queue is half full, and never ends a link.
+	// Message is subject to the [Policy] of the queue.
+	Message Priority = iota
+	// Notice is dropped as soon as the queue is half full or the budget is exceeded. It never
+	// ends a queue.
 	Notice
-	// Reply answers the peer itself. It is never dropped; the peer is not read
-	// while too many wait, see [Link.WaitReplies].
+	// Reply answers a request of the peer. It is never dropped. While too many replies wait, the
+	// peer must not be read, see [Queue.WaitReplies].
 	Reply
-	// Vital is what a connection must not miss and has not asked for: like a Message it is
-	// subject to the link's Policy, but never dropped for another frame.
+	// Vital is a frame that the peer must receive and has not asked for. If it does not fit it is
+	// subject to the Policy. Once queued, it is never dropped to make room for another frame.
 	Vital
 )
 
-// Policy says what happens to a message for which a queue has no room.
+// Policy determines how a queue handles a message that does not fit.
 type Policy uint8
 
-// The policies of a slow consumer.
+// The policies for slow consumers.
 const (
-	// Disconnect ends the link with [ErrOverflow].
+	// Disconnect ends the queue with [ErrOverflow].
 	Disconnect Policy = iota
-	// DropOldest makes room by dropping what has waited longest.
+	// DropOldest drops the oldest queued messages to make room.
 	DropOldest
-	// DropNewest drops the message at hand.
+	// DropNewest drops the message that does not fit.
 	DropNewest
 )
 
-// ring is a ring of frames, in the order in which they were pushed. Its zero value is
-// empty. It must not be copied once it is used.
+// ring is a FIFO of frames. The zero value is empty. A ring must not be copied after its first use.
 type ring struct {
-	ring  []*Frame // length is a power of two, or zero
+	slots []*Frame // the length is zero or a power of two
 	head  int32
 	n     int32
 	bytes int
-	one   [2]*Frame // the first ring: most queues never hold more
+	first [2]*Frame // the first slots: most queues never hold more frames
 }
 
 const (
-	firstRing = 8
-	// keepRing is the largest ring that an empty queue holds on to: a burst must
-	// not pin its peak for the rest of the connection's life.
-	keepRing = 64
+	firstSize = 8
+	// keepSize is the largest size that an empty ring keeps: a burst must not hold memory for the
+	// rest of the life of a connection.
+	keepSize = 64
 )
 
 // push reports whether the ring has grown.
-func (q *ring) push(f *Frame) (grown bool) {
-	if grown = q.len() == len(q.ring); grown {
-		q.grow()
+func (r *ring) push(f *Frame) (grown bool) {
+	if grown = r.len() == len(r.slots); grown {
+		r.grow()
 	}
-	q.ring[q.slot(q.len())] = f
-	q.n++
-	q.bytes += f.Len()
+	r.slots[r.index(r.len())] = f
+	r.n++
+	r.bytes += f.Len()
 	return grown
 }
 
-func (q *ring) len() int { return int(q.n) }
+func (r *ring) len() int { return int(r.n) }
 
-func (q *ring) grow() {
-	if len(q.ring) == 0 {
-		q.ring, q.head = q.one[:], 0
+func (r *ring) grow() {
+	if len(r.slots) == 0 {
+		r.slots, r.head = r.first[:], 0
 		return
 	}
-	bigger := make([]*Frame, max(firstRing, 2*len(q.ring)))
-	for i := range q.len() {
-		bigger[i] = q.at(i)
+	bigger := make([]*Frame, max(firstSize, 2*len(r.slots)))
+	for i := range r.len() {
+		bigger[i] = r.at(i)
 	}
-	q.ring, q.head = bigger, 0
+	r.slots, r.head = bigger, 0
 }
 
-// at returns the i-th frame from the front.
-func (q *ring) at(i int) *Frame { return q.ring[q.slot(i)] }
+// at returns the i-th frame, the oldest being 0.
+func (r *ring) at(i int) *Frame { return r.slots[r.index(i)] }
 
-func (q *ring) slot(i int) int { return (int(q.head) + i) & (len(q.ring) - 1) }
+func (r *ring) index(i int) int { return (int(r.head) + i) & (len(r.slots) - 1) }
 
-func (q *ring) pop() *Frame {
-	f := q.ring[q.head]
-	q.ring[q.head] = nil
-	q.head = int32(q.slot(1))
-	q.n--
-	q.bytes -= f.Len()
-	if q.n == 0 && len(q.ring) > keepRing {
-		q.ring, q.head = nil, 0
+func (r *ring) pop() *Frame {
+	f := r.slots[r.head]
+	r.slots[r.head] = nil
+	r.head = int32(r.index(1))
+	r.n--
+	r.bytes -= f.Len()
+	if r.n == 0 && len(r.slots) > keepSize {
+		r.slots, r.head = nil, 0
 	}
 	return f
 }
 
-// popAll appends all frames to frames and empties the queue. It does not look at them, as pop does:
-// where many wait, that is most of the work.
-func (q *ring) popAll(frames []*Frame) []*Frame {
-	head := int(q.head)
-	end := head + q.len()
-	size := len(q.ring)
-	for _, part := range [2][]*Frame{q.ring[head:min(end, size)], q.ring[:max(0, end-size)]} {
+// popAll appends all frames to frames and empties the ring. Unlike pop it does not read the frames:
+// in a long queue, that is most of the work.
+func (r *ring) popAll(frames []*Frame) []*Frame {
+	head := int(r.head)
+	end := head + r.len()
+	size := len(r.slots)
+	for _, part := range [2][]*Frame{r.slots[head:min(end, size)], r.slots[:max(0, end-size)]} {
 		frames = append(frames, part...)
 		clear(part)
 	}
-	q.head, q.n, q.bytes = 0, 0, 0
-	if len(q.ring) > keepRing {
-		q.ring = nil
+	r.head, r.n, r.bytes = 0, 0, 0
+	if len(r.slots) > keepSize {
+		r.slots = nil
 	}
 	return frames
 }
 
-// dropOldest removes and returns the frame that has waited longest and may be dropped,
-// or nil if there is none. Those in front of it that may not be keep their order.
-func (q *ring) dropOldest() *Frame {
+// dropOldest removes and returns the oldest frame that may be dropped, or returns nil if there is
+// none. The order of the other frames does not change.
+func (r *ring) dropOldest() *Frame {
 	i := 0
-	for i < q.len() && q.at(i).class >= Reply {
+	for i < r.len() && r.at(i).priority >= Reply {
 		i++
 	}
-	if i == q.len() {
+	if i == r.len() {
 		return nil
 	}
-	victim := q.at(i)
+	victim := r.at(i)
 	for ; i > 0; i-- {
-		q.ring[q.slot(i)] = q.at(i - 1)
+		r.slots[r.index(i)] = r.at(i - 1)
 	}
-	q.ring[q.head] = victim
-	return q.pop()
+	r.slots[r.head] = victim
+	return r.pop()
 }
 
-// burden returns how many bytes the ring takes beyond what an empty queue may keep.
-func (q *ring) burden() int64 { return entryBytes * int64(max(0, len(q.ring)-keepRing)) }
+// extraBytes returns the size of the ring beyond keepSize.
+func (r *ring) extraBytes() int64 { return entryBytes * int64(max(0, len(r.slots)-keepSize)) }
 
-// clear empties the queue and returns how many frames it held.
-func (q *ring) clear() int {
-	n := q.len()
-	*q = ring{}
+// clear empties the ring and returns the number of frames removed.
+func (r *ring) clear() int {
+	n := r.len()
+	*r = ring{}
 	return n
 }

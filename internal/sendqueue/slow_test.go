@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// slowWire is a wire to a peer that makes room for so many bytes now and then.
+// slowWire is a wire to a slow peer, which makes room for some bytes at regular times.
 type slowWire struct {
 	*testWire
 	room  int
@@ -40,7 +40,7 @@ func (w slowWire) Write(batch []*Frame, m Meter) error {
 	return nil
 }
 
-// pass waits, unless the deadline comes first.
+// pass waits for d. It reports false if the deadline comes first.
 func (w slowWire) pass(d time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -70,14 +70,14 @@ func (w slowWire) pass(d time.Duration) bool {
 func newSlowRig(t *testing.T, room int, every time.Duration) *rig {
 	wire := newTestWire()
 	r := newRigOn(t, Config{}, wire, slowWire{wire, room, every})
-	r.Uncork()
+	r.Start()
 	return r
 }
 
 func xs(n int) string { return strings.Repeat("x", n) }
 
-// It does not matter how long a frame takes, as long as the peer takes a KiB a second.
-func TestLinkSlowPeers(t *testing.T) {
+// A frame may take any time, if the peer accepts at least one KiB a second.
+func TestQueueSlowPeers(t *testing.T) {
 	for name, x := range map[string]struct {
 		room  int
 		every time.Duration
@@ -92,8 +92,8 @@ func TestLinkSlowPeers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newSlowRig(t, x.room, x.every)
-				if x.room > portionBytes { // it took as much at once before
-					r.due = time.Now().Add(perKiB * maxAhead / 1024)
+				if x.room > portionBytes { // the wire accepted as much at once before
+					r.due = time.Now().Add(perKiB * maxInTransit / 1024)
 				}
 				start, large := time.Now(), xs(256<<10)
 				r.say(large, "small")
@@ -107,17 +107,17 @@ func TestLinkSlowPeers(t *testing.T) {
 				require.Empty(t, r.failed)
 				require.EqualValues(t, r.Moved(), len(large)+10+2+5)
 				require.Equal(t, time.Now(), r.Flowed())
-				require.False(t, r.Due().After(time.Now().Add(perKiB*maxAhead/1024)))
+				require.False(t, r.Due().After(time.Now().Add(perKiB*maxInTransit/1024)))
 			})
 		})
 	}
 }
 
-// A frame of which a part is on the wire is written to its end, so that the peer learns why the
-// link ended. What is not begun is lost.
-func TestLinkAbortOfASlowPeer(t *testing.T) {
+// A frame whose write has started is written completely, so that the peer receives the close frame.
+// The other frames are lost.
+func TestQueueAbortOfASlowPeer(t *testing.T) {
 	for name, x := range map[string]struct {
-		every time.Duration // for a KiB
+		every time.Duration // time for one KiB
 		size  int
 		code  bool
 	}{
@@ -148,8 +148,8 @@ func TestLinkAbortOfASlowPeer(t *testing.T) {
 	}
 }
 
-// The batch that is being written may have the close frame already.
-func TestLinkAbortAfterClose(t *testing.T) {
+// The batch that is being written may contain the close frame already.
+func TestQueueAbortAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSlowRig(t, 1<<10, 100*time.Millisecond)
 		r.say(xs(20<<10), xs(20<<10))
@@ -157,13 +157,13 @@ func TestLinkAbortAfterClose(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		r.Abort(CloseFrame(4300, "slow"), 3*time.Second)
 		<-r.Done()
-		require.Equal(t, xs(20<<10)+" close", r.wire.heard(t))
+		require.Equal(t, xs(20<<10)+" close", r.wire.payloads(t))
 		require.EqualValues(t, 1, r.Counts().Lost)
 	})
 }
 
-// One that cannot wait does not.
-func TestLinkAbortIsHurried(t *testing.T) {
+// A later Close shortens the time of an Abort.
+func TestQueueCloseShortensAbort(t *testing.T) {
 	for name, size := range map[string]int{"writing": 100 << 10, "waiting for the answer": 1} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -181,24 +181,25 @@ func TestLinkAbortIsHurried(t *testing.T) {
 	}
 }
 
-// A socket that has been full gets as much time as its peer may take for what is in it.
-func TestFlusherGivesTimeToAFullSocket(t *testing.T) {
+// After its socket has been full, a peer gets the time in which it may receive the bytes in
+// transit.
+func TestFlusherWriteTimeoutOfAFullSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRawRig(t, Config{}, func(p []byte) (int, error) { return len(p) / 2, nil })
-		r.Uncork()
-		r.wire.stall(true) // of the blocking road
+		r.Start()
+		r.wire.stall(true) // blocks the goroutine that owns the wire
 		start := time.Now()
 		r.say("half of this")
 		<-r.Done()
-		require.Equal(t, DefaultWriteTimeout+perKiB*maxAhead/1024, time.Since(start))
+		require.Equal(t, DefaultWriteTimeout+perKiB*maxInTransit/1024, time.Since(start))
 	})
 }
 
-// What goes out in little portions is as good as taken.
-func TestLinkDue(t *testing.T) {
+// Small writes do not count as in transit.
+func TestQueueDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRawRig(t, Config{}, nil)
-		r.Uncork()
+		r.Start()
 		for range 100 {
 			r.say(xs(100))
 			synctest.Wait()

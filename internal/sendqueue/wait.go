@@ -1,65 +1,65 @@
 package sendqueue
 
-// WaitReplies blocks while too many replies to the peer wait to be written, until
-// some are, or the link ends. Whoever reads from the peer calls it before he reads
-// on: a peer that asks and does not read the answers is not read either.
-func (l *Queue) WaitReplies() {
+// WaitReplies blocks while too many replies wait to be written, until at most half of that number
+// wait or the queue is closed. The goroutine that reads from the peer must call it before each
+// read: a peer that sends requests and does not read the replies is not read either.
+func (q *Queue) WaitReplies() {
 	most, mostBytes := maxReplies, maxReplyBytes
-	l.wait(func() bool {
-		ready := l.sealed || l.replies <= most && l.answer <= mostBytes
-		most, mostBytes = maxReplies/2, maxReplyBytes/2 // it is worth while to go on then
+	q.wait(func() bool {
+		ready := q.sealed || q.replies <= most && q.replyBytes <= mostBytes
+		most, mostBytes = maxReplies/2, maxReplyBytes/2 // do not wake for a single reply
 		return ready
 	})
 }
 
-// WaitSpace blocks until no more than a quarter of the queue is taken, and reports false if the
-// link ends. Whoever has a lot to push, and can push it later too, calls it before each part.
-func (l *Queue) WaitSpace() bool {
+// WaitSpace blocks until at most a quarter of the queue is in use, and reports false if the queue
+// is closed. A sender of many frames that are not urgent should call it before each part.
+func (q *Queue) WaitSpace() bool {
 	space := false
-	l.wait(func() bool {
-		space = !l.sealed && l.queue.len() <= l.cfg.maxMessages()/4 &&
-			l.queue.bytes <= l.cfg.maxBytes()/4
-		return space || l.sealed
+	q.wait(func() bool {
+		space = !q.sealed && q.ring.len() <= q.cfg.maxMessages()/4 &&
+			q.ring.bytes <= q.cfg.maxBytes()/4
+		return space || q.sealed
 	})
 	return space
 }
 
-// WaitWritten blocks until what had been pushed when Counts.Through was n is written, and reports
-// false if some of it is not going to be. What was dropped of it is not waited for.
-func (l *Queue) WaitWritten(n uint64) bool {
+// WaitWritten blocks until all frames that had been pushed when Counts.Through returned n are
+// written, and reports false if some of them are lost. It does not wait for dropped frames.
+func (q *Queue) WaitWritten(n uint64) bool {
 	complete := false
-	l.wait(func() bool {
-		over := l.flying == 0 && l.queue.len() == 0
-		complete = l.written >= n || over && l.lost == 0
+	q.wait(func() bool {
+		over := q.inFlight == 0 && q.ring.len() == 0
+		complete = q.written >= n || over && q.lost == 0
 		return complete || over
 	})
 	return complete
 }
 
-// waitEars blocks until no more is expected of the peer than this, or the link has ended.
-func (l *Queue) waitEars(e ears) {
-	l.wait(func() bool { return l.ears >= e || l.state == Dead })
+// waitPeer blocks until the peer has reached the state s or the queue is dead.
+func (q *Queue) waitPeer(s peerState) {
+	q.wait(func() bool { return q.peer >= s || q.state == Dead })
 }
 
-// wait blocks until ready, which is called with l.mu held.
-func (l *Queue) wait(ready func() bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// wait blocks until ready returns true. It calls ready with q.mu held.
+func (q *Queue) wait(ready func() bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	for !ready() {
-		if l.news == nil {
-			l.news = make(chan struct{})
+		if q.changed == nil {
+			q.changed = make(chan struct{})
 		}
-		news := l.news
-		l.mu.Unlock()
-		<-news
-		l.mu.Lock()
+		changed := q.changed
+		q.mu.Unlock()
+		<-changed
+		q.mu.Lock()
 	}
 }
 
-// tell wakes who waits. l.mu is held.
-func (l *Queue) tell() {
-	if l.news != nil {
-		close(l.news)
-		l.news = nil
+// notify makes all waiting goroutines check again. q.mu is held.
+func (q *Queue) notify() {
+	if q.changed != nil {
+		close(q.changed)
+		q.changed = nil
 	}
 }

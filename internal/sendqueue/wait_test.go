@@ -8,10 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestLinkWaitReplies(t *testing.T) {
+func TestQueueWaitReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		for range maxReplies + 2 { // the first is being written
 			r.give(text("r"), Reply, Disconnect)
@@ -23,14 +23,14 @@ func TestLinkWaitReplies(t *testing.T) {
 			read = true
 		}()
 		synctest.Wait()
-		require.False(t, read, "who does not read the answers is not read")
+		require.False(t, read, "a peer that does not read its replies is not read")
 		r.wire.stall(false)
 		synctest.Wait()
 		require.True(t, read)
 	})
 }
 
-func TestLinkWaitRepliesEndsWithTheLink(t *testing.T) {
+func TestQueueWaitRepliesEndsWithTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{})
 		for range maxReplies + 1 {
@@ -41,10 +41,10 @@ func TestLinkWaitRepliesEndsWithTheLink(t *testing.T) {
 	})
 }
 
-func TestLinkWaitSpace(t *testing.T) {
+func TestQueueWaitSpace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 8})
-		r.Uncork()
+		r.Start()
 		require.True(t, r.WaitSpace())
 		r.wire.stall(true)
 		r.say("flies")
@@ -68,7 +68,7 @@ func TestLinkWaitSpace(t *testing.T) {
 	})
 }
 
-func TestLinkWaitWritten(t *testing.T) {
+func TestQueueWaitWritten(t *testing.T) {
 	for name, test := range map[string]struct {
 		end  func(t *testing.T, r *rig)
 		want bool
@@ -91,7 +91,7 @@ func TestLinkWaitWritten(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, Config{})
 				require.True(t, r.WaitWritten(0), "nothing is to be written")
-				r.Uncork()
+				r.Start()
 				r.wire.stall(true)
 				r.say("flies")
 				synctest.Wait()
@@ -109,11 +109,11 @@ func TestLinkWaitWritten(t *testing.T) {
 	}
 }
 
-// What must not be missed is refused if there is no room, and not dropped for what comes later.
-func TestVitalIsNotDroppedForAnother(t *testing.T) {
+// A vital frame is refused if it does not fit. Once queued, it is not dropped for a later frame.
+func TestQueueNeverDropsQueuedVitalFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{MaxMessages: 2})
-		r.Uncork()
+		r.Start()
 		r.wire.stall(true)
 		r.say("flies")
 		synctest.Wait()

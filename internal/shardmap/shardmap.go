@@ -1,4 +1,4 @@
-// Package shardmap provides a map from names to values that many goroutines use at once.
+// Package shardmap provides a concurrent map whose keys are names.
 package shardmap
 
 import (
@@ -8,10 +8,11 @@ import (
 	"github.com/realtime-go/realtime/internal/shrink"
 )
 
-// numShards is a power of two, well above the number of cores that contend.
+// numShards is a power of two, much larger than the number of cores.
 const numShards = 64
 
-// Map is a map in parts, each with a lock of its own. Make one with [New].
+// Map is a map divided into shards, each with its own lock. It is safe for concurrent use. Use
+// [New] to make one.
 type Map[V comparable] struct {
 	seed   maphash.Seed
 	shards [numShards]shard[V]
@@ -21,7 +22,7 @@ type shard[V comparable] struct {
 	mu     sync.RWMutex
 	values map[string]V
 	peak   int      // see shrink.Delete
-	_      [24]byte // one lock to a cache line
+	_      [24]byte // puts each lock on its own cache line
 }
 
 // New returns an empty map.
@@ -37,7 +38,7 @@ func (m *Map[V]) shard(name string) *shard[V] {
 	return &m.shards[maphash.String(m.seed, name)&(numShards-1)]
 }
 
-// Get returns the value of a name and whether there is one.
+// Get returns the value of a name and whether the name exists.
 func (m *Map[V]) Get(name string) (V, bool) {
 	s := m.shard(name)
 	s.mu.RLock()
@@ -46,8 +47,8 @@ func (m *Map[V]) Get(name string) (V, bool) {
 	return v, ok
 }
 
-// GetOrPut returns the value of a name. If there is none, it stores the result of create, which
-// must not block: it runs under a lock.
+// GetOrPut returns the value of a name. If the name does not exist, GetOrPut stores the result of
+// create, which is called with a lock held: it must not block nor use the map.
 func (m *Map[V]) GetOrPut(name string, create func() V) V {
 	if v, ok := m.Get(name); ok {
 		return v
@@ -63,7 +64,7 @@ func (m *Map[V]) GetOrPut(name string, create func() V) V {
 	return v
 }
 
-// CompareAndDelete deletes name if its value is old.
+// CompareAndDelete deletes a name if its value is old.
 func (m *Map[V]) CompareAndDelete(name string, old V) {
 	s := m.shard(name)
 	s.mu.Lock()
@@ -73,8 +74,8 @@ func (m *Map[V]) CompareAndDelete(name string, old V) {
 	}
 }
 
-// Values returns all values. Those of one shard are as of one moment, those of different shards
-// need not be.
+// Values returns all values. The values of one shard are a consistent snapshot, those of different
+// shards are not.
 func (m *Map[V]) Values() []V {
 	var all []V
 	for i := range m.shards {

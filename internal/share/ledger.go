@@ -1,13 +1,14 @@
-// Package share divides what a stream may keep among those who send to it, by dynamic thresholds: a
-// sender may have as much as is free.
+// Package share provides a ledger that divides the capacity of a stream between its senders.
+//
+// It uses dynamic thresholds: a sender may use as much as is free.
 package share
 
 import "time"
 
-// EntryBytes is about how much memory a Ledger takes for an entry.
+// EntryBytes is the approximate size of an entry of a Ledger.
 const EntryBytes = 32
 
-// Usage is how much of a stream is taken.
+// Usage is the used part of a stream.
 type Usage struct{ Messages, Bytes int64 }
 
 func (u *Usage) add(messages, bytes int64) {
@@ -15,88 +16,91 @@ func (u *Usage) add(messages, bytes int64) {
 	u.Bytes += bytes
 }
 
-// Bounds are those of a stream. Bytes of zero are without bound.
+// Bounds are the bounds of a stream. Zero or negative Bytes mean no bound in bytes.
 type Bounds struct{ Messages, Bytes int64 }
 
-// Leaves reports whether a sender that has own of all may have one more message of a size: what it
-// has then must not be more than what is free now.
+// Leaves reports whether the bounds leave room for one more message of a sender, of the given size
+// in bytes. With this message the sender must not have more than is free now. own is the usage of
+// the sender, all that of all senders. An empty stream has room for any message.
 func (b Bounds) Leaves(own, all Usage, size int64) bool {
 	return all.Messages == 0 || own.Messages+1 <= b.Messages-all.Messages &&
 		(b.Bytes <= 0 || own.Bytes+size <= b.Bytes-all.Bytes)
 }
 
-// Ledger says which sender has how much of what waits in a stream whose offsets are dense. It is
-// not safe for concurrent use.
+// Ledger records the usage of each sender of the messages that wait in a stream. The offsets of the
+// stream must have no gaps. A Ledger is not safe for concurrent use.
 type Ledger[S comparable] struct {
-	first   uint64 // the offset of the first entry
-	entries []entry[S]
-	of      map[S]*account[S]
-	all     Usage
+	first    uint64 // the offset of the first entry
+	entries  []entry[S]
+	accounts map[S]*account[S]
+	all      Usage
 }
 
-// account is what one sender has.
+// account is the usage of one sender.
 type account[S comparable] struct {
 	Usage
-	by S
+	sender S
 }
 
-// entry is one message that waits.
+// entry is one waiting message.
 type entry[S comparable] struct {
-	by    *account[S]
-	size  int64
-	until int64 // when it expires, in Unix nanoseconds. Zero: never
+	account *account[S]
+	size    int64
+	expires int64 // in Unix nanoseconds; zero means never
 }
 
-// NewLedger returns the ledger of a stream in which nothing waits and first is the next offset.
+// NewLedger returns an empty Ledger. first is the offset of the first message to be added.
 func NewLedger[S comparable](first uint64) *Ledger[S] {
-	return &Ledger[S]{first: first, of: make(map[S]*account[S])}
+	return &Ledger[S]{first: first, accounts: make(map[S]*account[S])}
 }
 
-// Next returns the offset of what is to be added.
+// Next returns the offset of the next message to be added.
 func (l *Ledger[S]) Next() uint64 { return l.first + uint64(len(l.entries)) }
 
-// Len returns how many entries there are.
+// Len returns the number of entries.
 func (l *Ledger[S]) Len() int { return len(l.entries) }
 
-// Add notes the next message, and when it expires, in Unix nanoseconds; zero is never.
-func (l *Ledger[S]) Add(by S, size int, until int64) {
-	a := l.of[by]
+// Add adds the next message. expires is in Unix nanoseconds; zero means never.
+func (l *Ledger[S]) Add(sender S, size int, expires int64) {
+	a := l.accounts[sender]
 	if a == nil {
-		a = &account[S]{by: by}
-		l.of[by] = a
+		a = &account[S]{sender: sender}
+		l.accounts[sender] = a
 	}
 	a.add(1, int64(size))
 	l.all.add(1, int64(size))
-	l.entries = append(l.entries, entry[S]{a, int64(size), until})
+	l.entries = append(l.entries, entry[S]{a, int64(size), expires})
 }
 
-// Pass takes out what is not behind an offset, and then what has expired, up to the first that has
-// not: what is behind that could not go without it.
+// Pass removes the entries up to and including offset, and then expired entries up to the first
+// that has not expired. Expired entries after that one remain, because the order is kept.
 func (l *Ledger[S]) Pass(offset uint64, now time.Time) {
 	for len(l.entries) > 0 {
 		e := l.entries[0]
-		if l.first > offset && (e.until == 0 || e.until > now.UnixNano()) {
+		if l.first > offset && (e.expires == 0 || e.expires > now.UnixNano()) {
 			return
 		}
 		l.all.add(-1, -e.size)
-		if e.by.add(-1, -e.size); e.by.Messages == 0 {
-			delete(l.of, e.by.by)
+		if e.account.add(-1, -e.size); e.account.Messages == 0 {
+			delete(l.accounts, e.account.sender)
 		}
 		l.entries, l.first = l.entries[1:], l.first+1
 	}
 }
 
-// Leaves reports whether a sender may have one more message of a size.
-func (l *Ledger[S]) Leaves(by S, size int, b Bounds) bool {
+// Leaves reports whether the bounds leave room for one more message of the sender, see
+// [Bounds.Leaves].
+func (l *Ledger[S]) Leaves(sender S, size int, b Bounds) bool {
 	var own Usage
-	if a := l.of[by]; a != nil {
+	if a := l.accounts[sender]; a != nil {
 		own = a.Usage
 	}
 	return b.Leaves(own, l.all, int64(size))
 }
 
-// Expiry returns when a message expires that was taken at a time, in Unix nanoseconds, and has a
-// time to live in a stream that keeps for an age. Zero is without bound, and never.
+// Expiry returns the time at which a message expires, in Unix nanoseconds, or zero for never. at is
+// the time of publishing, ttl the time to live of the message, and age the maximum age in the
+// stream. Zero or negative durations mean no bound.
 func Expiry(at int64, ttl, age time.Duration) int64 {
 	if ttl <= 0 || age > 0 && age < ttl {
 		ttl = age

@@ -7,22 +7,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestLedger checks what leaves a ledger.
+// TestLedger checks which entries Pass removes.
 func TestLedger(t *testing.T) {
 	l := NewLedger[string](1)
 	now := time.Now()
 	past, future := now.Add(-1).UnixNano(), now.Add(time.Hour).UnixNano()
 	for _, e := range []struct {
-		by    string
-		until int64
+		sender  string
+		expires int64
 	}{{"a", past}, {"b", past}, {"b", future}, {"a", past}, {"a", 0}} {
-		l.Add(e.by, 100, e.until)
+		l.Add(e.sender, 100, e.expires)
 	}
 	require.EqualValues(t, 6, l.Next())
 	l.Pass(0, now)
 	require.Equal(t, Usage{3, 300}, l.all)
-	require.Equal(t, Usage{2, 200}, l.of["a"].Usage)
-	require.Equal(t, Usage{1, 100}, l.of["b"].Usage)
+	require.Equal(t, Usage{2, 200}, l.accounts["a"].Usage)
+	require.Equal(t, Usage{1, 100}, l.accounts["b"].Usage)
 	l.Pass(3, now)
 	require.EqualValues(t, 5, l.first)
 	require.Equal(t, Usage{1, 100}, l.all)
@@ -30,7 +30,7 @@ func TestLedger(t *testing.T) {
 	require.Zero(t, l.Len())
 	require.EqualValues(t, 6, l.Next())
 	require.Zero(t, l.all)
-	require.Empty(t, l.of)
+	require.Empty(t, l.accounts)
 }
 
 func TestExpiry(t *testing.T) {
@@ -38,11 +38,11 @@ func TestExpiry(t *testing.T) {
 	require.Equal(t, int64(3), Expiry(1, 2, 5))
 	require.Equal(t, int64(6), Expiry(1, 0, 5))
 	require.Equal(t, int64(6), Expiry(1, 7, 5))
-	require.Equal(t, int64(0), Expiry(5, 1<<63-1, 0), "never, and not in the past")
+	require.Equal(t, int64(0), Expiry(5, 1<<63-1, 0), "an overflow means never")
 }
 
-// TestLeaves checks that a sender may have what is free, and that one message has a place in a
-// stream in which nothing waits.
+// TestLeaves checks that a sender may use as much as is free, and that an empty stream has room for
+// any message.
 func TestLeaves(t *testing.T) {
 	b := Bounds{Messages: 10, Bytes: 1000}
 	for _, c := range []struct {

@@ -1,4 +1,4 @@
-// Package tcptest has what tests of real sockets share.
+// Package tcptest provides TCP connections for tests.
 package tcptest
 
 import (
@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Pair returns the two ends of a connection on loopback, which end with the test.
+// Pair returns both ends of a connection on the loopback interface. They are closed when the test
+// ends.
 func Pair(t *testing.T) (server, client *net.TCPConn) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

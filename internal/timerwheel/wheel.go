@@ -1,4 +1,4 @@
-// Package timerwheel runs the timers of all connections in one goroutine.
+// Package timerwheel provides a timer wheel, which runs many timers in one goroutine.
 package timerwheel
 
 import (
@@ -7,52 +7,54 @@ import (
 )
 
 const (
-	// tick is the resolution of a wheel. Its timers watch over peers that are quiet
-	// for seconds, so a tenth of a second is fine enough.
+	// tick is the resolution of a wheel. Its timers watch peers that are silent for seconds, so a
+	// tenth of a second is sufficient.
 	tick  = 100 * time.Millisecond
 	slots = 512 // a power of two
 )
 
-// Wheel runs the timers of all connections in one goroutine: setting, moving and
-// stopping one costs the same whatever their number. It sleeps while none is set.
+// Wheel runs many timers in one goroutine. The cost of setting, moving and stopping a timer does
+// not depend on their number. The goroutine sleeps until the next tick that has timers. A Wheel is
+// safe for concurrent use.
 //
-// It is the hashed wheel of Varghese and Lauck, "Hashed and Hierarchical Timing
-// Wheels" (1987), scheme 6: a timer hangs in the slot of its tick modulo the number
-// of slots, and waits there for its round.
+// It is the hashed wheel of Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987),
+// scheme 6: a timer is stored in the slot of its tick modulo the number of slots, until its round
+// comes.
 type Wheel struct {
 	start func(func())
 
 	mu      sync.Mutex
-	slots   [slots]Timer // heads of rings
+	slots   [slots]Timer // heads of circular lists
 	n       int
 	epoch   time.Time
-	done    int64 // the last tick that was run
-	next    int64 // the tick that the goroutine sleeps for
+	done    int64 // last tick that was run
+	next    int64 // tick at which the goroutine wakes up
 	running bool
 	closed  bool
 	wake    chan struct{}
 }
 
-// Timer is one timer of a wheel. Its zero value with Fire set is ready for Set.
+// Timer is a timer of a wheel. A zero Timer with Fire set is ready for Set.
 type Timer struct {
-	// Fire is called without any lock held, in the goroutine of the wheel, and must
-	// not block. It may set its timer again.
+	// Fire is called in the goroutine of the wheel, without locks held. It must not block. It may
+	// set its timer again.
 	Fire func()
 
 	next, prev *Timer
 	due        int64
 }
 
-// New returns a wheel whose goroutine is started by start, with the first timer.
+// New returns a wheel. It calls start to run the goroutine when the first timer is set. The caller
+// must end it with Close.
 func New(start func(func())) *Wheel {
 	return &Wheel{start: start, epoch: time.Now(), wake: make(chan struct{}, 1)}
 }
 
-// longest is how long a timer takes at most: 146 years, so that no sum of times wraps.
+// longest bounds the duration of a timer to 146 years, so that no sum of times overflows.
 const longest = time.Duration(1 << 62)
 
-// Set makes t fire once, d from now or up to a tick later, and forgets what it was
-// set to before. After Close it does nothing.
+// Set makes t fire once, d from now or up to a tick later. It replaces an earlier setting of t.
+// After Close it does nothing.
 func (w *Wheel) Set(t *Timer, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -72,26 +74,26 @@ func (w *Wheel) Set(t *Timer, d time.Duration) {
 		w.running = true
 		w.start(w.run)
 	} else if t.due < w.next {
-		w.nudge()
+		w.wakeUp()
 	}
 }
 
-// Stop makes sure that t does not fire any more, unless it is firing now.
+// Stop prevents t from firing, unless it is already firing.
 func (w *Wheel) Stop(t *Timer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unlink(t)
 }
 
-// Close stops all timers and ends the goroutine.
+// Close stops all timers and ends the goroutine. It does not wait for it.
 func (w *Wheel) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	w.nudge()
+	w.wakeUp()
 }
 
-func (w *Wheel) nudge() {
+func (w *Wheel) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -128,8 +130,8 @@ func (w *Wheel) run() {
 	}
 }
 
-// advance runs the ticks that have passed. It returns what to fire or, if that is
-// nothing, how long nothing will be; and false after Close.
+// advance runs the ticks that have passed. It returns the functions to call or, if there are none,
+// how long to sleep. ok is false after Close.
 func (w *Wheel) advance() (fire []func(), wait time.Duration, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -137,19 +139,19 @@ func (w *Wheel) advance() (fire []func(), wait time.Duration, ok bool) {
 		return nil, 0, false
 	}
 	now := int64(time.Since(w.epoch) / tick)
-	from := max(w.done, now-slots) + 1 // one turn passes every slot
+	from := max(w.done, now-slots) + 1 // one round passes every slot
 	for at := from; at <= now; at++ {
 		head := &w.slots[at&(slots-1)]
 		if head.next == nil {
 			continue
 		}
 		for t := head.next; t != head; {
-			following := t.next
+			next := t.next
 			if t.due <= now {
 				w.unlink(t)
 				fire = append(fire, t.Fire)
 			}
-			t = following
+			t = next
 		}
 	}
 	w.done = now
@@ -157,8 +159,8 @@ func (w *Wheel) advance() (fire []func(), wait time.Duration, ok bool) {
 	return fire, time.Until(w.epoch.Add(time.Duration(w.next) * tick)), true
 }
 
-// nextDue returns the next tick in whose slot anything hangs, or the end of the
-// turn, whatever round that is for.
+// nextDue returns the next tick whose slot is not empty, for whichever round, or the end of the
+// round.
 func (w *Wheel) nextDue(now int64) int64 {
 	if w.n == 0 {
 		return now + int64(time.Hour/tick)

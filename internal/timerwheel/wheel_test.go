@@ -51,7 +51,7 @@ func TestWheelStopAndMove(t *testing.T) {
 		start := time.Now()
 		timer := &Timer{Fire: func() { at = append(at, time.Since(start)) }}
 		w.Set(timer, time.Minute)
-		w.Set(timer, time.Second) // sooner than the wheel sleeps
+		w.Set(timer, time.Second) // before the wheel would wake up
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		require.Equal(t, []time.Duration{time.Second}, at)
@@ -88,7 +88,7 @@ func TestWheelAfterClose(t *testing.T) {
 	w.Close()
 }
 
-// The longest durations are far away, and not over.
+// The longest durations do not overflow into the past.
 func TestWheelDoesNotWrap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var work sync.WaitGroup

@@ -93,7 +93,7 @@ func Announced(f *sendqueue.Frame) *sendqueue.Frame {
 	}
 	buf := append(sendqueue.Grow(Envelope), `{"message_type":"large","bytes":`...)
 	buf = append(strconv.AppendInt(buf, int64(f.Len()), 10), '}')
-	return f.Behind(sendqueue.Seal(sendqueue.OpText, buf))
+	return f.After(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
 // pong answers a client's textual ping.
