@@ -6,15 +6,18 @@ import (
 	"fmt"
 )
 
-// Call asks the server for something by name, with any JSON or none, and returns what it answers:
-// JSON that the caller owns, or nil if that is empty. While there is no connection it waits for
-// one. It waits until ctx or the client ends, and returns the cause of ctx then. It keeps no
-// reference to content. See the function [Call] for one with types.
+// Call asks the server to run a method. Content is JSON, or nil for none. Call returns the server's
+// answer: JSON that the caller owns, or nil if the answer is empty. It keeps no reference to
+// content. See the function [Call] for a typed version.
 //
-// It returns a *realtime.Error if the server answers with one, [ErrDisconnected] if the connection
-// ends before the answer, as a call is never repeated, realtime.ErrName and realtime.ErrMessage for
-// what cannot be sent, realtime.ErrTooLarge for what the server would not take, [ErrFull] if too
-// much waits already, and what matches realtime.ErrClosed after the end.
+// It waits for a connection if there is none, and for the answer, until ctx or the client ends. If
+// ctx ends, it returns the cause of ctx.
+//
+// It returns a *realtime.Error if the server answers with one, and [ErrDisconnected] if the
+// connection ends before the answer, because a call is never repeated. It returns realtime.ErrName
+// or realtime.ErrMessage if the method or the content cannot be sent, realtime.ErrTooLarge if the
+// request is larger than the server accepts, [ErrFull] if too many requests are pending, and an
+// error that matches realtime.ErrClosed after the client has ended.
 func (c *Client) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
 	if err := validWord(method); err != nil {
 		return nil, err
@@ -22,8 +25,9 @@ func (c *Client) Call(ctx context.Context, method string, content json.RawMessag
 	return c.ask(ctx, outgoing{Type: "call", Method: method, Content: content}, false, nil)
 }
 
-// Call is [Client.Call] with types: req is sent as what encoding/json makes of it, nil as nothing,
-// and the answer is decoded into a Res. It returns an error of encoding/json if either fails.
+// Call is [Client.Call] with types. It encodes req with encoding/json, sends no content if req is
+// nil, and decodes the answer into a Res. It returns an error of encoding/json if encoding or
+// decoding fails.
 func Call[Res any](ctx context.Context, c *Client, method string, req any) (res Res, err error) {
 	var content json.RawMessage
 	if req != nil {

@@ -9,10 +9,10 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// maxCalls is how many calls of the server run at a time.
+// maxCalls is the number of calls from the server that run at the same time.
 const maxCalls = 16
 
-// calls are those of the server.
+// calls answers calls from the server.
 type calls struct {
 	handle func(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error)
 	work   *sync.WaitGroup
@@ -23,7 +23,7 @@ func newCalls(o *DialOptions, work *sync.WaitGroup) *calls {
 	return &calls{handle: o.OnCall, work: work, slots: make(chan struct{}, maxCalls)}
 }
 
-// serve answers a call, later. The answer is no larger than limit.
+// serve answers a call and does not block. limit is the size of the largest answer, in bytes.
 func (c *calls) serve(l *link, in incoming, limit int) {
 	if c.handle == nil {
 		l.offer(newAnswer(in.ID, nil, &realtime.Error{

@@ -10,21 +10,25 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Client is a program's place on a server, over as many connections as it takes. All methods are
-// safe for concurrent use.
+// Client is a program's connection to a server. It lasts until it is closed and uses as many
+// network connections as it needs, one after the other. All methods are safe for concurrent use.
 type Client struct {
 	session *session
 	cancel  context.CancelCauseFunc
 }
 
-// Dial connects to a server: to "wss://example.com/ws", or ws, http or https. Nil options are the
-// default ones. It waits for the server's welcome, and tries again after what passes, until ctx
-// ends. From then on ctx has no meaning, but its values are those of the contexts that
-// functions of opts are given: so it must not be the context of a request, which routers use again
-// for others. Call [Client.Close] when you are done.
+// Dial connects to a server. The URL has the scheme ws, wss, http or https, for example
+// "wss://example.com/ws". Nil options are the default ones. Call [Client.Close] when the client is
+// no longer needed.
 //
-// It returns a *[DialError] or a *[realtime.CloseError] at once if the server says to stay away. If
-// ctx ends first, the error matches its cause, and the error of the last attempt if there is one.
+// Dial waits for the server's welcome, and repeats an attempt that failed for a temporary reason,
+// until ctx ends. After Dial has returned, the end of ctx has no effect on the client. The values
+// of ctx stay available in the contexts that functions of opts receive. So ctx must not be the
+// context of an HTTP request, which routers reuse for other requests.
+//
+// It returns a *[DialError] or a *[realtime.CloseError] at once if the server tells the client not
+// to reconnect. If ctx ends first, the error matches the cause of ctx and the error of the last
+// attempt, if there was one.
 func Dial(ctx context.Context, url string, opts *DialOptions) (*Client, error) {
 	if err := checkURL(url); err != nil {
 		return nil, err
@@ -47,38 +51,42 @@ func Dial(ctx context.Context, url string, opts *DialOptions) (*Client, error) {
 	}
 }
 
-// Close says goodbye and ends the client: what waits for an answer gets realtime.ErrClosed, and
-// [Client.Messages] ends behind what has been received. It waits for everything that the client
-// started, a second for the server, and for functions of DialOptions that run, whose contexts end
-// first; for Token a second, so that this may close the client. It may be called again. It returns
-// nil.
+// Close ends the client with a closing handshake. Pending requests return realtime.ErrClosed, and
+// [Client.Messages] ends after the messages that have been received.
+//
+// Close waits for everything that the client started: for the server, one second at most, and for
+// the functions of DialOptions that are running, whose contexts end first. It waits for Token one
+// second at most, so Token may call Close. Close may be called more than once. It returns nil.
 func (c *Client) Close() error {
 	c.cancel(realtime.ErrClosed)
 	<-c.session.done
 	return nil
 }
 
-// Messages is the stream of what comes unasked: messages and notices. It waits for each. Between
-// two messages there is an error, with a zero Message, where something has happened:
+// Messages returns the stream of messages and notices that the server sends. The loop waits for
+// each of them. Between two messages the stream yields an error with a zero Message if one of these
+// events has happened:
 //
-//   - *[GapError]: messages may be missing. After a reconnect the rooms have been joined again when
-//     it is yielded, so what the application reads elsewhere now, and what follows, is
-//     everything.
-//   - *[RoomError]: the server did not let the client into a room again, or took it out of one that
-//     it has joined.
+//   - *[GapError]: messages may be missing. After a reconnect it is yielded once the rooms have
+//     been joined again, so state that the application then reads from elsewhere is complete
+//     together with the messages that follow.
+//   - *[RoomError]: the server refused to let the client join a room again, or removed it from a
+//     room that it had joined.
 //
-// A message of the user's inbox, if the application has such, is acknowledged when the loop asks
-// for the next one; one at which the loop was left, when a loop or [Client.Receive] goes on. One
-// that is not acknowledged comes again, to this client or the next one of the user.
+// If the application keeps inboxes, a message from the user's inbox is acknowledged when the loop
+// asks for the next one. If the loop ends at such a message, the message is acknowledged when
+// another loop or [Client.Receive] continues. A message that is not acknowledged is delivered
+// again, to this client or to the user's next one.
 //
-// When the client has ended, and what it has received was yielded, the last error is yielded: it
-// matches realtime.ErrClosed, and says as a *realtime.CloseError or *[DialError] why the client is
-// to stay away. After Close it is realtime.ErrClosed itself.
+// When the client has ended and everything that it received has been yielded, the last error is
+// yielded. It matches realtime.ErrClosed, and contains the *realtime.CloseError or *[DialError]
+// that says why the client must not reconnect. After Close it is realtime.ErrClosed itself.
 //
-// The rest of the client does not wait for the loop, so it may call anything. A loop that is
-// slower than the messages has DialOptions.QueueMessages of them wait for it, beyond which the
-// newest are dropped, or got again later if they are kept. One that was left can be gone on with by
-// another call. Of several loops each gets a part of the stream.
+// The rest of the client does not wait for the loop, so the loop may call any method. If the loop
+// is slower than the messages arrive, DialOptions.QueueMessages of them wait for it. After that,
+// kept messages are fetched again later, and others are dropped, newest first. After a loop has
+// ended, another call continues the stream. If several loops run, each receives a part of the
+// stream.
 func (c *Client) Messages() iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		inbox := c.session.inbox
@@ -94,9 +102,9 @@ func (c *Client) Messages() iter.Seq2[Message, error] {
 	}
 }
 
-// Receive returns what [Client.Messages] would yield next. It waits for that until ctx ends, and
-// returns its cause then; what has been received already it returns in any case. To call it again
-// says that the application is done with what it has returned before.
+// Receive returns the message or error that [Client.Messages] would yield next. It waits until ctx
+// ends and then returns the cause of ctx. It returns what has already been received even if ctx has
+// ended. A call of Receive acknowledges the message that the previous call returned.
 func (c *Client) Receive(ctx context.Context) (Message, error) {
 	c.session.inbox.resume()
 	it, _ := c.session.stream.next(ctx)
@@ -104,31 +112,32 @@ func (c *Client) Receive(ctx context.Context) (Message, error) {
 	return it.msg, it.err
 }
 
-// Reconnect tries to connect now: when the network is back, for example. It ends a wait, also one
-// that the server has asked for. An attempt that is under way begins anew, with another token, but
-// not twice within a second. Of a connection it asks for a sign of life, and gives it up if none
-// comes within 5 s. It does nothing after the end, from which there is no way back but [Dial]. It
-// does not block, and may be called anywhere, in functions of DialOptions too.
+// Reconnect tries to connect now, for example when the network is available again. It ends a wait,
+// also one that the server has asked for. It starts an attempt that is in progress again, with a
+// new token, but not twice within a second. If there is a connection, it sends a ping and closes
+// the connection if there is no sign of life within 5 s. It does nothing after the client has
+// ended; then only [Dial] makes a new client. It does not block, and may be called anywhere, also
+// in functions of DialOptions.
 func (c *Client) Reconnect() { c.session.nudge.now() }
 
-// Ping returns how long the server takes to answer. When it returns, everything that the server
-// had for this client before has been received. It waits until ctx or the client ends, also for
-// another connection, and returns the cause of ctx, or what matches realtime.ErrClosed.
+// Ping returns how long the server takes to answer. When it returns, the client has received
+// everything that the server had for it before the answer. Ping waits until ctx or the client ends,
+// over reconnects, and then returns the cause of ctx or an error that matches realtime.ErrClosed.
 func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
 	_, err := c.ask(ctx, outgoing{Type: "ping"}, true, nil)
 	return time.Since(start), err
 }
 
-// ask sends a request and waits for the answer, until ctx or the client ends. See request for
-// again and settle.
+// ask sends a request and waits for the answer until ctx or the client ends. For again and settle
+// see request.
 func (c *Client) ask(
 	ctx context.Context, o outgoing, again bool, settle func(result),
 ) (json.RawMessage, error) {
 	return c.askInTurn(ctx, o, again, settle, nil)
 }
 
-// askInTurn is ask of no more at a time than turn has room for, if it is not nil.
+// askInTurn is ask for at most cap(turn) requests at a time. A nil turn sets no limit.
 func (c *Client) askInTurn(
 	ctx context.Context, o outgoing, again bool, settle func(result), turn chan struct{},
 ) (json.RawMessage, error) {

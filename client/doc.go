@@ -1,5 +1,5 @@
-// Package client connects a Go program to a server that is built with package realtime. It
-// joins rooms, sends and receives messages, calls the server and is called by it:
+// Package client connects a Go program to a server that is built with package realtime. A
+// [Client] joins rooms, sends and receives messages, calls the server and answers its calls:
 //
 //	c, err := client.Dial(ctx, "wss://example.com/ws", &client.DialOptions{Token: newToken})
 //	if err != nil {
@@ -14,31 +14,35 @@
 //		…
 //	}
 //
-// # What is promised
+// # Guarantees
 //
-// A [Client] comes back by itself when its connection is lost, joins its rooms again, and sends
-// again what the server has not answered, until Close or until the server says that it should
-// stay away. What one goroutine sends arrives in order. A message that is sent again has the
-// same id, by which every client drops the second one, so nobody sees it twice. A message to
-// several rooms is received once, with the room that it comes from first.
+// A [Client] reconnects by itself when its connection is lost. It then joins its rooms again and
+// repeats the requests that the server has not answered, except calls. It does so until Close is
+// called or the server tells it not to reconnect. Messages sent by one goroutine arrive in order.
+// A message that is sent again keeps its ID, and every client drops a message whose ID it has
+// already received, so no application sees it twice. A message to several rooms is received once,
+// with the room through which it arrived first.
 //
-// A client that is refused before it has had a connection stays away. After that it does so only if
-// the server itself refuses it: while a server is replaced, a proxy answers in its place, see
-// [DialError.ComeBack]. A server can make it wait for an hour at most, and [Client.Reconnect] ends
-// each wait. An attempt has 30 s: then a server that does not answer is asked again, and so is a
-// DialOptions.Token that does not return.
+// Before the first connection, a refusal ends the client if [DialError.ComeBack] reports false.
+// After that, such a refusal ends the client only if the server itself sent it, because a proxy
+// may answer for a server that is being replaced. A server can make the client wait for an hour at
+// most, and [Client.Reconnect] ends every wait. An attempt to connect takes 30 s at most. If the
+// server does not answer or DialOptions.Token does not return within that time, the client tries
+// again.
 //
-// What others sent meanwhile to a room that keeps history comes behind a reconnect, in its order
-// and once, and DialOptions.OnRecover is told how much it was. If something of it is kept no
-// longer, the stream has a [*GapError] there that says why. What nobody keeps is lost to this
-// client, and a GapError says so too, once for each reconnect. [Client.JoinFrom] begins with what
-// was sent before, [Client.History] turns the pages.
+// If a room keeps history, messages that were sent to it during an interruption arrive after the
+// reconnect, once and in order, and DialOptions.OnRecover reports how many there were. If some of
+// them are no longer kept, the stream has a [*GapError] with the reason in their place. Messages
+// that are kept nowhere are lost to this client; a GapError reports that too, once for each
+// reconnect. [Client.JoinFrom] begins with messages from before the join, and [Client.History]
+// reads history page by page.
 //
-// All this holds too for rooms that the server's application has put the client into. It does not
-// join these by itself: when the application puts it in again, it goes on where it was.
+// All this also holds for rooms to which the server's application has added the client. The client
+// does not join these by itself: when the application adds it again, it continues where it was.
 //
-// Where the application has an inbox for each user, messages to the user come at least once: until
-// the program has asked for the next one, see [Client.Messages].
+// If the application keeps an inbox for each user, messages to the user are delivered at least
+// once: a message is delivered again unless the program has asked for the next one, see
+// [Client.Messages].
 //
-// docs/PROTOCOL.md says what goes over the wire.
+// docs/PROTOCOL.md specifies the wire protocol.
 package client

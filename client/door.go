@@ -20,14 +20,14 @@ import (
 // attemptTime is how long an attempt to connect may take, from the token to the welcome.
 const attemptTime = 30 * time.Second
 
-// door is where connections come from.
+// door makes connections.
 type door struct {
 	url    string
 	opts   *DialOptions
 	tokens *tokens
 }
 
-// checkURL returns an error that does not repeat the URL, which may have secrets in it.
+// checkURL returns an error without the URL, which may contain secrets.
 func checkURL(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -41,7 +41,7 @@ func checkURL(raw string) error {
 }
 
 // enter makes a connection and waits for the welcome. It returns a *DialError, or a
-// *realtime.CloseError if the server closed it again.
+// *realtime.CloseError if the server closed the connection before the welcome.
 func (d *door) enter(ctx context.Context) (*link, *welcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
@@ -92,33 +92,33 @@ func (d *door) dial(ctx context.Context, header http.Header) (*link, error) {
 		_ = ws.CloseNow()
 		return nil, newForeign()
 	}
-	ws.SetReadLimit(min(int64(d.opts.MaxMessageBytes), math.MaxInt64-1)) // it adds one
+	ws.SetReadLimit(min(int64(d.opts.MaxMessageBytes), math.MaxInt64-1)) // the library adds one
 	l.ws, l.socket = ws, through.socket
 	l.ctx, l.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	return l, nil
 }
 
-// asksByQuery reports whether the URL asks for the protocol too: then a proxy may have kept the
-// server's choice to itself, and its welcome tells.
+// asksByQuery reports whether the URL also asks for the protocol. In that case a proxy may have
+// removed the protocol from the response, and the welcome shows whether the server speaks it.
 func (d *door) asksByQuery() bool {
 	u, err := url.Parse(d.url)
 	return err == nil && u.Query().Get("protocol") == realtime.V1
 }
 
-// newForeign says that the server does not speak the protocol.
+// newForeign returns the error for a server that does not speak the protocol.
 func newForeign() *DialError {
 	return &DialError{Status: http.StatusSwitchingProtocols, Err: errForeign}
 }
 
-// tap is an http.RoundTripper that keeps the socket of the connection that it makes, and tells its
-// link what flows there.
+// tap is an http.RoundTripper. It keeps the socket of the connection and reports reads and writes
+// to its link.
 type tap struct {
 	transport http.RoundTripper // nil: http.DefaultTransport
 	link      *link
 	socket    io.Closer
 }
 
-// RoundTrip is http.RoundTripper.
+// RoundTrip implements http.RoundTripper.
 func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	transport := t.transport
 	if transport == nil {
@@ -129,17 +129,17 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 		return res, err
 	}
 	t.socket = res.Body
-	if socket, ok := res.Body.(io.ReadWriteCloser); ok { // else it is refused
+	if socket, ok := res.Body.(io.ReadWriteCloser); ok { // else websocket.Dial refuses it
 		res.Body = &flow{ReadWriteCloser: socket, came: t.link.hears, went: t.link.said}
 	}
 	return res, err
 }
 
-// refused says why there is no connection. res may be nil.
+// refused returns the error of a failed attempt. res may be nil.
 func refused(res *http.Response, err error) *DialError {
 	if res == nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // without the URL, which may have secrets in it
+			err = e.Err // omits the URL, which may contain secrets
 		}
 		return &DialError{Err: err}
 	}
@@ -159,8 +159,8 @@ func refused(res *http.Response, err error) *DialError {
 	return e
 }
 
-// retryAfter reads seconds or a date, RFC 9110 section 10.2.3. The date is by the clock of the
-// server, as the one of the answer is.
+// retryAfter parses a Retry-After header: seconds or a date, RFC 9110 section 10.2.3. A date is
+// compared with the Date header, so that the server's clock applies.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	wait := time.Duration(0)

@@ -10,40 +10,40 @@ import (
 )
 
 var (
-	// ErrDisconnected says that the connection ended while a call was under way. Whether the
-	// server did what it was asked for is not known.
+	// ErrDisconnected is returned by a call if the connection ended before the answer. The server
+	// may or may not have run the method.
 	ErrDisconnected = errors.New("realtime: disconnected before the answer")
-	// ErrFull says that so much waits for the server already, for a connection or for answers, that
-	// a request was refused: see DialOptions.PendingRequests and PendingBytes.
-	ErrFull = errors.New("realtime: too much waits for the server already")
-	// ErrTarget says that a target is not exactly one room, user or connection, or all.
-	// Clients cannot name more, and no exceptions.
+	// ErrFull is returned if too many requests wait for a connection or for an answer. See
+	// DialOptions.PendingRequests and PendingBytes.
+	ErrFull = errors.New("realtime: too many pending requests")
+	// ErrTarget is returned for a target that is not exactly one room, user or connection, or all.
+	// Clients cannot name several of these, nor exceptions.
 	ErrTarget = errors.New("realtime: want one room, user or connection, or all")
 )
 
-// isCode reports whether err is what a server answers with this code.
+// isCode reports whether err is a server's answer with this code.
 func isCode(err error, code string) bool {
 	e, ok := errors.AsType[*realtime.Error](err)
 	return ok && e.Code == code
 }
 
-// errForeign says that somebody else answers at the URL.
+// errForeign is the error of an attempt that reached a server of another kind.
 var errForeign = errors.New("the server does not speak realtime.v1")
 
-// DialError says why an attempt to connect failed.
+// DialError describes why an attempt to connect failed.
 type DialError struct {
-	Status     int           // of the HTTP answer, 0 if there was none
-	Message    string        // the server's words, not to be trusted; may be empty
-	RetryAfter time.Duration // how long the server asks to wait; 0 if it does not say
-	// Err is the error behind it: of the network, of DialOptions.Token, or
-	// [realtime.ErrUnauthenticated] and [realtime.ErrForbidden] for the status 401 and 403.
+	Status     int           // status of the HTTP response, 0 if there was none
+	Message    string        // message of the server, not to be trusted; may be empty
+	RetryAfter time.Duration // wait that the server asked for; 0 if it named none
+	// Err is the cause: an error of the network or of DialOptions.Token, or
+	// [realtime.ErrUnauthenticated] or [realtime.ErrForbidden] for the statuses 401 and 403.
 	Err error
 
-	passes bool // the server says that it does, whenever
-	ours   bool // it is the server that says so, as far as one can tell by its words
+	passes bool // the response has a Retry-After header
+	ours   bool // the response has the form of our server's errors
 }
 
-// Error returns the status and the server's words, or the error behind it.
+// Error returns the status and the server's message, or the cause.
 func (e *DialError) Error() string {
 	switch {
 	case e.Status == 0 || e.Status == http.StatusSwitchingProtocols:
@@ -55,15 +55,17 @@ func (e *DialError) Error() string {
 	}
 }
 
-// Unwrap returns the error behind it.
+// Unwrap returns the cause.
 func (e *DialError) Unwrap() error { return e.Err }
 
-// ComeBack reports whether the next attempt may end in another way. It does if the server says
-// when. Otherwise it does not after the status 400, 401, 403, 404, 405 and 431, if there is no
-// token, and if the server does not speak realtime.v1. Compare [realtime.CloseCode.ComeBack].
+// ComeBack reports whether another attempt may have another outcome. It reports true if the server
+// sent a Retry-After header. Otherwise it reports false for the statuses 400, 401, 403, 404, 405
+// and 431, for an error of DialOptions.Token that matches [realtime.ErrUnauthenticated], and for a
+// server that does not speak realtime.v1. Compare [realtime.CloseCode.ComeBack].
 //
-// A [Client] that has had a connection comes back after these too, unless the body is exactly what
-// the server says, {"error":"…"}: while it is replaced, a proxy may answer anything in its place.
+// A [Client] that has had a connection tries again after these too, unless the body has exactly the
+// form that the server sends, {"error":"…"}: a proxy may send any response for a server that is
+// being replaced.
 func (e *DialError) ComeBack() bool {
 	if e.passes {
 		return true
@@ -76,40 +78,43 @@ func (e *DialError) ComeBack() bool {
 	return !errors.Is(e.Err, realtime.ErrUnauthenticated) && !errors.Is(e.Err, errForeign)
 }
 
-// foreign reports whether it may be another server that refuses, such as a proxy in front of ours
-// while that is replaced: it is not in our words.
+// foreign reports whether the refusal may come from another server, such as a proxy whose upstream
+// is being replaced, because it does not have the form of our server's errors.
 func (e *DialError) foreign() bool { return e.Status != 0 && !e.ours }
 
-// ReasonSlow is that of a [GapError] for messages that the server left out because the client was
-// too slow.
+// ReasonSlow is the Reason of a [GapError] for messages that the server dropped because the client
+// was too slow.
 const ReasonSlow realtime.Reason = "slow"
 
-// GapError is yielded between two messages where some may be missing. With a Reason it says what
-// is missing of one room that keeps history, or of the inbox. Without one it concerns everything
-// else: rooms that keep nothing, messages to all, to a connection and, without an inbox, to the
-// user. After a reconnect there is none of these where all rooms keep history and there is an
-// inbox; notices and messages to all may be missing all the same.
+// GapError is yielded between two messages where messages may be missing.
 //
-// A room that is joined again goes on with what is new: what it still keeps of what is missing is
-// to be had by [Client.History]. With [realtime.ReasonEpoch] it goes on with all that it keeps.
+// With a Reason it describes what is missing of one room that keeps history, or of the inbox.
+// Without a Reason it concerns everything else: rooms without history, messages to all, messages to
+// a connection and, without an inbox, messages to the user. After a reconnect there is no GapError
+// without a Reason if all rooms keep history and there is an inbox. Notices and messages to all may
+// be missing nevertheless.
+//
+// After a gap with a Reason, a room continues with the messages that follow it. If the room still
+// keeps some of the missing messages, [Client.History] returns them. With [realtime.ReasonEpoch]
+// the room continues with all messages that it keeps.
 type GapError struct {
-	// Room is the room that the messages were sent to. Empty: with a Reason those of the inbox,
-	// without one anything else.
+	// Room is the room to which the messages were sent. If it is empty, a gap with a Reason is one
+	// of the inbox, and a gap without a Reason concerns everything else.
 	Room string
-	// Reason is why they could not be recovered. From and To are the positions around them: the
-	// last message before the gap, or the position that stood for it, and the last that is missing.
-	// To is zero if the room keeps nothing any more.
+	// Reason says why the messages could not be recovered. From is the position of the last message
+	// before the gap, or the position that stood for it. To is the position of the last missing
+	// message, and zero if the room no longer keeps anything.
 	Reason   realtime.Reason
 	From, To realtime.Position
-	// Err is how the connection before ended, a *realtime.CloseError. Nil if it did not end:
-	// then the messages came too fast, or were not kept for long enough.
+	// Err is the *realtime.CloseError that ended the previous connection. Nil if no connection
+	// ended: then messages arrived too fast, or were not kept for long enough.
 	Err error
-	// Dropped is how many messages were dropped because nobody took those before them.
+	// Dropped is the number of messages that the client dropped because its queue was full.
 	Dropped int
 }
 
-// Error returns all reasons. There is no Unwrap: the end of a connection matches
-// realtime.ErrClosed, and a gap is not the end of a Client.
+// Error describes the gap with all its reasons. There is no Unwrap method because the close error
+// of a connection matches realtime.ErrClosed, and a gap does not end the Client.
 func (e *GapError) Error() string {
 	s := "realtime: messages may be missing"
 	if e.Room != "" {
@@ -127,11 +132,12 @@ func (e *GapError) Error() string {
 	return s
 }
 
-// RoomError is yielded when the server refuses to let the client into a room again after a
-// reconnect, or takes it out of a room that it has joined. The client has forgotten the room.
+// RoomError is yielded when the server refuses to let the client join a room again after a
+// reconnect, or removes it from a room that it had joined. The client is no longer a member of the
+// room, and does not join it again by itself.
 type RoomError struct {
 	Room string
-	Err  error // a *realtime.Error, with the code "removed" if the server took the client out
+	Err  error // a *realtime.Error, with the code "removed" if the server removed the client
 }
 
 // Error names the room.

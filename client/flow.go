@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// portions is how many writes of a frame are no sign of life yet: what the kernel takes of a small
-// frame says nothing about the peer. Each is of 4 KiB at most.
+// portions is the number of writes of a frame, each of 4 KiB at most, that are no sign of life. The
+// kernel buffers them even if the peer receives nothing.
 const portions = 4
 
-// flow is a socket that says when something has come through or gone.
+// flow is a socket that reports each successful read and write.
 type flow struct {
 	io.ReadWriteCloser
 	came, went func()
 }
 
-// Read is io.Reader.
+// Read implements io.Reader.
 func (f *flow) Read(p []byte) (n int, err error) {
 	if n, err = f.ReadWriteCloser.Read(p); n > 0 {
 		f.came()
@@ -24,7 +24,7 @@ func (f *flow) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// Write is io.Writer.
+// Write implements io.Writer.
 func (f *flow) Write(p []byte) (n int, err error) {
 	if n, err = f.ReadWriteCloser.Write(p); n > 0 {
 		f.went()
@@ -32,8 +32,8 @@ func (f *flow) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// progress ends a frame that is being written and of which nothing goes any more, however long it
-// takes as a whole. newProgress makes one.
+// progress calls stuck if no byte of the frame that is being written has left for writeTime. A slow
+// frame that makes progress may take any time. newProgress makes one.
 type progress struct {
 	timer *time.Timer
 	stuck func()
@@ -41,19 +41,19 @@ type progress struct {
 	mu      sync.Mutex
 	writing int
 	wrote   int // portions since begin
-	looked  int // wrote, when the timer ran last
+	looked  int // value of wrote when the timer last ran
 }
 
 func newProgress(stuck func()) *progress {
 	p := &progress{stuck: stuck}
-	p.mu.Lock() // the timer must not run before it is here
+	p.mu.Lock() // look must not run before p.timer is set
 	defer p.mu.Unlock()
 	p.timer = time.AfterFunc(writeTime, p.look)
 	p.timer.Stop()
 	return p
 }
 
-// begin begins to watch a frame, until the returned function is called.
+// begin watches a frame until the returned function is called.
 func (p *progress) begin() (end func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -71,7 +71,7 @@ func (p *progress) end() {
 	}
 }
 
-// went notes a portion, and reports whether the peer must have taken one before.
+// went counts a portion. It reports whether the peer must have received an earlier one.
 func (p *progress) went() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// joinAnswer is the content of the answer to a join, or a recover, and of joined.
+// joinAnswer is the content of the answer to a join or a recover request, and of a joined frame.
 type joinAnswer struct {
 	realtime.Position
 	Top       uint64          `json:"top"`
@@ -17,15 +17,15 @@ type joinAnswer struct {
 }
 
 func decodeJoin(content json.RawMessage) (a joinAnswer) {
-	_ = json.Unmarshal(content, &a) // of a room that keeps nothing it is empty
+	_ = json.Unmarshal(content, &a) // content is empty for a room without history
 	return a
 }
 
-// enter takes in the answer to a join that began at from.
+// enter applies the answer to a join that began at from.
 func (ms *members) enter(r *room, from position, why occasion, a joinAnswer) {
 	r.at, r.top, r.lossy, r.past = a.Position, a.Top, a.Lossy, 0
 	switch {
-	case from.Epoch == "": // a beginning, or a part of the gap of the connection
+	case from.Epoch == "": // the first join, or covered by the gap of the connection
 		r.past = a.Top
 	case a.Recovered:
 		r.owes = r.owes || why != drained
@@ -36,7 +36,7 @@ func (ms *members) enter(r *room, from position, why occasion, a joinAnswer) {
 	ms.arrive(r)
 }
 
-// gapOf says of a gap that it comes from the loss of a connection, if it does.
+// gapOf adds the error of the lost connection to a gap that was caused by it.
 func (ms *members) gapOf(why occasion, gap GapError) GapError {
 	if why == reconnected || why == regiven {
 		gap.Err = ms.lost
@@ -44,14 +44,14 @@ func (ms *members) gapOf(why occasion, gap GapError) GapError {
 	return gap
 }
 
-// miss tells of messages of a room that are missing for good, in place of a recovery.
+// miss reports that messages of a room are lost for good. It replaces the report of a recovery.
 func (ms *members) miss(r *room, gap GapError) {
 	gap.Room = r.name
 	ms.stream.miss(gap)
 	r.owes, r.caught = false, 0
 }
 
-// arrive notes the recovery if it is complete.
+// arrive notes a recovery when it is complete.
 func (ms *members) arrive(r *room) {
 	if !r.owes || r.at.Offset < r.top {
 		return
@@ -69,14 +69,14 @@ func (ms *members) news() []Recovery {
 	return news
 }
 
-// take gives a message that is kept to the consumer, if it is the next one. Otherwise it has come
-// before, or is going to come again.
+// take queues a kept message for the consumer if it is the next one of its room. Any other message
+// has already been received, or will be received again.
 func (ms *members) take(m Message, prev uint64) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(m.Room)
 	switch {
-	case r == nil || r.at.Epoch == "" && r.anew == 0: // nobody can tell
+	case r == nil || r.at.Epoch == "" && r.anew == 0: // no position to compare with
 		ms.stream.give(m, false, false)
 	case r.again != nil, r.full, r.at.Epoch == "", passed(r.at, m.Position):
 	case r.at != position{Epoch: m.Epoch, Offset: prev} && !ms.leap(r, m.Position, prev):
@@ -85,7 +85,7 @@ func (ms *members) take(m Message, prev uint64) {
 	}
 }
 
-// give gives the next message.
+// give queues the next message of a room.
 func (ms *members) give(r *room, m Message) {
 	outcome := ms.stream.give(m, true, m.Offset <= r.past)
 	if outcome == declined {
@@ -99,7 +99,7 @@ func (ms *members) give(r *room, m Message) {
 	ms.arrive(r)
 }
 
-// leap deals with what is missing in front of a message. It reports whether to go on with that.
+// leap handles a gap before a message. It reports whether the room continues with that message.
 func (ms *members) leap(r *room, to position, prev uint64) bool {
 	if !r.lossy || to.Epoch != r.at.Epoch {
 		ms.ask(r, hole)
@@ -111,7 +111,7 @@ func (ms *members) leap(r *room, to position, prev uint64) bool {
 	return true
 }
 
-// move goes on without messages.
+// move advances the position of a room without a message.
 func (ms *members) move(name string, m move) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -130,7 +130,7 @@ func (ms *members) move(name string, m move) {
 	ms.arrive(r)
 }
 
-// drained has what was not taken asked for again.
+// drained asks again for the messages that did not fit into the queue.
 func (ms *members) drained() {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()

@@ -8,11 +8,11 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// maxAway bounds of how many rooms the position is kept that the client is not in any more, because
-// they were given and the connection was lost.
+// maxAway is the number of rooms whose position is kept although the client is no longer a member:
+// rooms to which the application had added it before the connection was lost.
 const maxAway = 1_000
 
-// forgetAway forgets the oldest of too many rooms that were given.
+// forgetAway forgets the oldest of these rooms if there are more than maxAway.
 func (ms *members) forgetAway() {
 	away := func(r *room) bool { return r.given && !r.joined && r.asked == 0 }
 	surplus := -maxAway
@@ -30,7 +30,7 @@ func (ms *members) forgetAway() {
 	})
 }
 
-// put is called by the reader when the server's application has put the client into a room.
+// put is called by the reader when the server's application has added the client to a room.
 func (ms *members) put(name string, content json.RawMessage) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -47,13 +47,13 @@ func (ms *members) put(name string, content json.RawMessage) {
 	ms.admit(r, a)
 }
 
-// admit makes a room one that was given.
+// admit makes the client a member of a room to which the application has added it.
 func (ms *members) admit(r *room, a joinAnswer) {
 	r.joined, r.given = true, true
 	switch {
 	case r.at.Epoch == "":
 		ms.enter(r, position{}, regiven, a)
-	case passed(r.at, a.Position) && r.at.Offset <= a.Top: // what is missing comes anyway
+	case passed(r.at, a.Position) && r.at.Offset <= a.Top: // the server sends what is missing
 		r.owes, r.top, r.lossy, r.past = true, a.Top, a.Lossy, 0
 		ms.arrive(r)
 	default:
@@ -61,7 +61,7 @@ func (ms *members) admit(r *room, a joinAnswer) {
 	}
 }
 
-// unrecovered is for a room that was given and where the server has not gone back.
+// unrecovered handles a refused recover request.
 func (ms *members) unrecovered(r *room, why occasion, err error) {
 	if e, ok := errors.AsType[*realtime.Error](err); ok && e.Code == "no_member" {
 		r.joined = false

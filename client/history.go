@@ -10,30 +10,32 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// HistoryQuery asks for a part of what a room keeps. The zero query asks for the newest messages.
+// HistoryQuery asks for a page of the messages that a room keeps. The zero query asks for the
+// newest messages.
 type HistoryQuery struct {
-	// Limit is how many messages, up to 1,000. Zero: 50. They may be fewer, as an answer has about
-	// 64 KiB.
+	// Limit is the largest number of messages, up to 1,000. Zero means 50. The answer may have
+	// fewer, because its size is limited to about 64 KiB.
 	Limit int
-	// Before asks for the newest before this position, and After, in place of that, for the first
-	// behind it: the Position of a [Message] for example. Zero: no bound.
+	// Before asks for the newest messages before this position, for example that of a [Message].
+	// After asks for the first messages after it; it is an alternative to Before. Zero sets no
+	// bound.
 	Before, After realtime.Position
 }
 
-// History is a part of what a room keeps.
+// History is a page of the messages that a room keeps.
 type History struct {
-	Messages []Message // the oldest first
-	More     bool      // there is more in the direction that was asked for
+	Messages []Message // oldest first
+	More     bool      // there are more messages in the direction of the query
 	Top      realtime.Position
 }
 
-// History asks for messages that a room keeps. They are not given to [Client.Messages]. It waits
+// History returns messages that a room keeps. [Client.Messages] does not yield them. History waits
 // like [Client.Join].
 //
 // It returns a *realtime.Error if the server refuses, with the code "no_history" if the room keeps
-// nothing and "epoch" if the query is about messages that have been lost, realtime.ErrName for what
-// is not a name, [ErrFull] if too much waits already, and what matches realtime.ErrClosed after the
-// end.
+// nothing, and "epoch" if the query refers to messages that have been lost. It returns
+// realtime.ErrName if room is not a name, [ErrFull] if too many requests are pending, and an error
+// that matches realtime.ErrClosed after the client has ended.
 func (c *Client) History(ctx context.Context, room string, q HistoryQuery) (History, error) {
 	if err := realtime.ValidName(room); err != nil {
 		return History{}, err
@@ -52,7 +54,7 @@ func (c *Client) History(ctx context.Context, room string, q HistoryQuery) (Hist
 	return decodeHistory(content)
 }
 
-// number is how many messages are asked for: none for less, and no more than JSON has numbers for.
+// number limits the number of messages in a request to what the protocol accepts.
 func number(n int) int { return min(max(n, 0), math.MaxInt32) }
 
 func decodeHistory(content json.RawMessage) (History, error) {
@@ -75,7 +77,7 @@ func decodeHistory(content json.RawMessage) (History, error) {
 	return h, nil
 }
 
-// unpack makes binary content what it was, which has to be base64 in JSON.
+// unpack decodes binary content, which JSON carries as base64.
 func (in *incoming) unpack() {
 	var content []byte
 	if in.Encoding == "base64" && json.Unmarshal(in.Content, &content) == nil && content != nil {

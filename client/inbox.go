@@ -8,36 +8,39 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// inbox is how far the client has come in what the server keeps for the user. It acknowledges what
-// the application is done with, one request at a time: the next one covers what was done meanwhile.
+// inbox is the client's position in the user's inbox. It acknowledges the messages that the
+// application has processed, with one request at a time. The next request covers the messages that
+// were processed meanwhile.
 type inbox struct {
 	requests *requests
 	stream   *stream
 
 	mu    sync.Mutex
-	cut   func()     // ends the connection, the last one if there is none
+	cut   func()     // ends the current connection, or between two the last one
 	at    position   // without an epoch: there is no inbox
-	full  bool       // what came was not taken, because the consumer is behind
-	out   []handed   // what the consumer is not done with, in order
-	old   []position // what it is not done with of what was before enter, and may have come again
-	done  uint64     // the offset up to which it is
-	acked uint64     // the offset up to which the server knows
-	ack   *request   // is not answered
-	left  []Message  // what it had when it was left, without content
+	full  bool       // a message did not fit into the queue
+	out   []handed   // messages after done, in order
+	old   []position // unprocessed messages from before enter, which may be delivered again
+	done  uint64     // all messages up to this offset are processed
+	acked uint64     // all messages up to this offset are acknowledged
+	ack   *request   // the pending acknowledgement; may be nil
+	left  []Message  // the messages that a reader had when it stopped, without content
 }
 
-// handed is a message of the inbox, by its offset.
+// handed is a message of the inbox, or a jump over some.
 type handed struct {
 	offset uint64
 	done   bool
-	same   mark // as one that came before and that it is not done with; 0: it was given itself
+	same   mark // of an unprocessed message that is the same and was queued before; 0: none
 
-	moved   bool   // it is none: what is in front of it may have come from elsewhere before,
-	through uint64 // up to the message of the stream with this number
+	// moved is true for a jump. The messages before it may have been received through a room, up to
+	// the message of the stream with the number through.
+	moved   bool
+	through uint64
 }
 
-// begin is called with each new connection. The cursor is what has been acknowledged, nil if there
-// is no inbox, lost is how the last connection ended, and cut ends this one.
+// begin is called for each new connection. cursor is the acknowledged position, or nil if there is
+// no inbox. lost is the error that ended the last connection, and cut ends the new one.
 func (b *inbox) begin(cursor *position, lost error, cut func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,7 +55,7 @@ func (b *inbox) begin(cursor *position, lost error, cut func()) {
 			b.stream.miss(GapError{Reason: realtime.ReasonEpoch, From: b.at, To: *cursor, Err: lost})
 		}
 		b.enter(*cursor)
-	case cursor.Offset > b.at.Offset: // another client of the user's is faster
+	case cursor.Offset > b.at.Offset: // another client of the user is ahead
 		b.at = *cursor
 	}
 	if cursor != nil {
@@ -61,9 +64,9 @@ func (b *inbox) begin(cursor *position, lost error, cut func()) {
 	b.acknowledge()
 }
 
-// enter begins anew. b.mu is held, for this and the following.
+// enter starts again at a position. b.mu is held, for this method and those below.
 func (b *inbox) enter(at position) {
-	b.requests.forget(b.ack) // it is about the inbox before
+	b.requests.forget(b.ack) // it acknowledges the previous inbox
 	b.ack = nil
 	for _, h := range b.out {
 		if !h.done && !h.moved && h.same == 0 {
@@ -73,7 +76,7 @@ func (b *inbox) enter(at position) {
 	b.at, b.out, b.done, b.acked = at, nil, at.Offset, at.Offset
 }
 
-// take gives a message to the consumer, if it has not come before.
+// take queues a message for the consumer if it has not been received before.
 func (b *inbox) take(m Message, prev uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,7 +102,7 @@ func (b *inbox) take(m Message, prev uint64) {
 	b.pass(m.Position, h)
 }
 
-// leap tells that what is in front of a message is missing. Nothing can bring it back.
+// leap reports a gap before a message. The missing messages cannot be recovered.
 func (b *inbox) leap(before position) {
 	gap := GapError{Reason: realtime.ReasonUnknown, From: b.at, To: before}
 	if before.Epoch == b.at.Epoch {
@@ -113,7 +116,7 @@ func (b *inbox) leap(before position) {
 
 func (b *inbox) pass(at position, h handed) {
 	b.at = at
-	if n := len(b.out); n > 0 { // one is enough, whatever the server says
+	if n := len(b.out); n > 0 { // merge, so that no server can make b.out grow
 		if last := &b.out[n-1]; last.done && h.done || last.moved && h.moved {
 			b.out = b.out[:n-1]
 		}
@@ -122,9 +125,9 @@ func (b *inbox) pass(at position, h handed) {
 	b.advance()
 }
 
-// move goes on without messages. They may have come from a room: then they are acknowledged when the
-// application is done with them, and if they could not be taken there, the next connection is to
-// deliver them here.
+// move advances the position without a message. The skipped messages may have been received through
+// a room. In that case they are acknowledged once the application has processed them. If the queue
+// had no space for them there, the next connection must deliver them through the inbox.
 func (b *inbox) move(m move) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -147,7 +150,7 @@ func (b *inbox) move(m move) {
 	b.pass(m.to, handed{offset: m.to.Offset, moved: true, through: b.stream.through()})
 }
 
-// took is told that the application is done with a message. It may be any.
+// took notes that the application has processed a message, which may be of any kind.
 func (b *inbox) took(m *Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -167,7 +170,7 @@ func (b *inbox) finish(m *Message) {
 	b.advance()
 }
 
-// given is for a message that was given as one of the inbox.
+// given notes that a message was processed which the inbox has delivered.
 func (b *inbox) given(at position) {
 	b.old = slices.DeleteFunc(b.old, func(old position) bool { return old == at })
 	i, ok := slices.BinarySearchFunc(b.out, at.Offset, func(h handed, offset uint64) int {
@@ -178,7 +181,7 @@ func (b *inbox) given(at position) {
 	}
 }
 
-// leave is told what the application had when it stopped to ask for more. It may be any message.
+// leave notes the message that a reader had when it stopped. It may be of any kind.
 func (b *inbox) leave(m *Message) {
 	if m.Type == "" { // an error
 		return
@@ -190,7 +193,7 @@ func (b *inbox) leave(m *Message) {
 	b.left = append(b.left, had)
 }
 
-// resume is told that it asks again: it is done with what it had.
+// resume notes that reading continues, so the messages noted by leave are processed.
 func (b *inbox) resume() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -200,7 +203,7 @@ func (b *inbox) resume() {
 	b.left = nil
 }
 
-// advance acknowledges what has been done without anything in front of it that has not.
+// advance acknowledges the processed messages that have no unprocessed one before them.
 func (b *inbox) advance() {
 	n := 0
 	for len(b.old) == 0 && n < len(b.out) && b.isDone(&b.out[n]) {
@@ -235,7 +238,7 @@ func (b *inbox) prepare(settle func(result)) (*request, error) {
 	return b.requests.prepare(outgoing{Type: "ack", Offset: b.done, Epoch: b.at.Epoch}, false, settle)
 }
 
-// last returns the acknowledgement of what has been done, if the server does not know it yet.
+// last returns a frame that acknowledges the processed messages, unless the server already knows.
 func (b *inbox) last() (frame, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -255,13 +258,14 @@ func (b *inbox) answered(upTo uint64, err error) {
 	defer b.mu.Unlock()
 	b.ack = nil
 	if err != nil && !isCode(err, "position") {
-		return // it is asked again with the next one, or the next connection
+		return // the next message or connection asks again
 	}
 	b.acked = max(b.acked, upTo)
 	b.acknowledge()
 }
 
-// drained has what was not taken sent again: by the next connection, as there is no other way.
+// drained ends the connection if a message did not fit into the queue. Only a new connection makes
+// the server send it again.
 func (b *inbox) drained() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

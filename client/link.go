@@ -14,51 +14,53 @@ import (
 )
 
 const (
-	// writeTime is how long nothing of a frame that is being written may go.
+
+	// writeTime is the time after which a write counts as stuck if no byte of the frame has left.
 	writeTime = 10 * time.Second
-	// goodbyeTime is how long the closing handshake may take, and how long a socket that
-	// cannot be written may still be read.
+	// goodbyeTime limits the closing handshake, and the time for which a socket that cannot be
+	// written is still read.
 	goodbyeTime = time.Second
-	// probeTime is how long a sign of life may take if there is reason to doubt the link.
+	// probeTime is the time for a sign of life if the connection may be dead.
 	probeTime = 5 * time.Second
-	// maxAnswers is how many answers to the server's calls wait to be written.
+	// maxAnswers is the number of answers to calls of the server that wait to be written.
 	maxAnswers = 256
 )
 
 // link is one connection.
 type link struct {
 	ws *websocket.Conn
-	// socket is what ws reads and writes. Closing it ends ws.Close, which nothing else does.
+	// socket is the socket below ws. Only closing it ends ws.Close early.
 	socket io.Closer
-	// quiet is after how much silence the server is asked for a sign of life, 0 for never,
-	// and patience how long that may take.
+	// quiet is the time of silence after which the client sends a ping; 0 or less means never.
+	// patience is the time for a sign of life after that.
 	quiet, patience time.Duration
 
 	progress *progress
 
 	answers chan frame
-	doubts  chan struct{} // has an element when a sign of life is to be asked for at once
+	doubts  chan struct{} // has an element when a ping must be sent at once
 	began   time.Time
-	heard   atomic.Int64 // the last sign of life, in nanoseconds after began
-	alive   atomic.Bool  // there was one since the last question
+	heard   atomic.Int64 // time of the last sign of life, in nanoseconds after began
+	alive   atomic.Bool  // there was a sign of life since the last ping
 	ctx     context.Context
 	end     context.CancelCauseFunc // ends ctx; the first cause is how the link ended
 }
 
-// hears is called for each sign of life: bytes that come, and those of a large frame that go.
+// hears is called for each sign of life: bytes that were received, and progress of a large frame
+// that is being written.
 func (l *link) hears() {
 	l.heard.Store(int64(time.Since(l.began)))
 	l.alive.Store(true)
 }
 
-// said is called for each portion that goes.
+// said is called for each successful write to the socket.
 func (l *link) said() {
 	if l.progress.went() {
 		l.hears()
 	}
 }
 
-// doubt has the link watched closely: it ends soon if there is no sign of life.
+// doubt sends a ping. The link ends if there is no sign of life within probeTime.
 func (l *link) doubt() {
 	select {
 	case l.doubts <- struct{}{}:
@@ -66,8 +68,8 @@ func (l *link) doubt() {
 	}
 }
 
-// run reads, writes and watches until the link or ctx ends, and returns how it ended. If ctx ends,
-// it still says what last returns.
+// run reads, writes and watches until the link or ctx ends, and returns how the link ended. If ctx
+// ends, it writes the frame that last returns before it closes the link.
 func (l *link) run(ctx context.Context, q *requests, hear func(frame), last func() (frame, bool)) error {
 	var work sync.WaitGroup
 	work.Go(func() { l.read(hear) })
@@ -75,7 +77,7 @@ func (l *link) run(ctx context.Context, q *requests, hear func(frame), last func
 	work.Go(l.watch)
 	select {
 	case <-l.ctx.Done():
-		if context.Cause(l.ctx) == errBehind { // the server must not think that it broke down
+		if context.Cause(l.ctx) == errBehind { // the server must not count it as a failure
 			l.goodbye(realtime.CloseSlow, nil)
 		}
 	case <-ctx.Done():
@@ -87,7 +89,7 @@ func (l *link) run(ctx context.Context, q *requests, hear func(frame), last func
 	return context.Cause(l.ctx)
 }
 
-// read hands on what comes until nothing does. hear must not block.
+// read passes received frames to hear until reading fails. hear must not block.
 func (l *link) read(hear func(frame)) {
 	for {
 		kind, data, err := l.ws.Read(context.Background())
@@ -129,8 +131,8 @@ func (l *link) put(f frame) error {
 	return l.ws.Write(context.Background(), kind, f.data)
 }
 
-// listen gives the reader time to find a close frame, which says more about the end than that
-// nothing can be written.
+// listen gives the reader time to receive a close frame, which says more about the end than a write
+// error.
 func (l *link) listen() {
 	select {
 	case <-l.ctx.Done():
@@ -147,7 +149,8 @@ func (l *link) answer(f frame) {
 	}
 }
 
-// offer is answer that does not wait: a server that calls and does not read gets no answers.
+// offer is answer without waiting. If the server sends calls and does not read, answers are
+// dropped.
 func (l *link) offer(f frame) {
 	select {
 	case l.answers <- f:
@@ -155,7 +158,7 @@ func (l *link) offer(f frame) {
 	}
 }
 
-// watch ends a link that is silent.
+// watch ends a silent link.
 func (l *link) watch() {
 	timer := time.NewTimer(l.quiet)
 	defer timer.Stop()
@@ -173,7 +176,7 @@ func (l *link) watch() {
 		select {
 		case <-l.ctx.Done():
 			return
-		case <-l.doubts: // more of them do not give it more time
+		case <-l.doubts: // further doubts do not extend the time
 			if !probing || l.alive.Load() {
 				probing = true
 				ask(probeTime)
@@ -188,7 +191,7 @@ func (l *link) watch() {
 				Cause: realtime.CauseTimeout, Code: realtime.CloseLost, Reason: "no sign of life",
 			})
 			return
-		case l.quiet <= 0: // only doubts are a reason to ask
+		case l.quiet <= 0: // pings are sent in doubt only
 			asked, probing = false, false
 		case silence < l.quiet:
 			asked, probing = false, false
@@ -200,8 +203,8 @@ func (l *link) watch() {
 	}
 }
 
-// goodbye closes the link as WebSocket wants it, with the server's answer, for a second at most.
-// last, if not nil, returns what is said before, if anything is.
+// goodbye performs the WebSocket closing handshake, for one second at most. last, if not nil,
+// returns a frame to be written before it, if there is one.
 func (l *link) goodbye(code realtime.CloseCode, last func() (frame, bool)) {
 	late := time.AfterFunc(goodbyeTime, func() { _ = l.socket.Close() })
 	defer late.Stop()
@@ -218,7 +221,7 @@ func (l *link) drop() {
 	_ = l.ws.CloseNow()
 }
 
-// endOf says how a link ended whose socket failed with err.
+// endOf returns how a link ended whose socket failed with err.
 func endOf(err error) *realtime.CloseError {
 	if said, ok := errors.AsType[websocket.CloseError](err); ok {
 		return &realtime.CloseError{

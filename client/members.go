@@ -8,30 +8,30 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// room is one that the client is in, or asks for, and how far it has come there; or one that it was
-// given over an older connection.
+// room is a room that the client is in or has asked to join, with its position there. It may also
+// be one to which the application added the client over an earlier connection.
 type room struct {
 	name    string
 	joined  bool
-	given   bool        // by the server's application: the client cannot join it by itself
-	offer   *joinAnswer // where it was given while a join is not answered, which decides; may be nil
-	asked   int         // calls of Join that are not answered
-	anew    int         // of these, how many begin with what was sent before, which comes again
-	leaving int         // calls of Leave that are not answered
+	given   bool        // the application added the client, which cannot join by itself
+	offer   *joinAnswer // of an addition during a join, whose answer decides; may be nil
+	asked   int         // pending calls of Join
+	anew    int         // of these, calls that ask for earlier messages, which are received again
+	leaving int         // pending calls of Leave
 
-	at    position // without an epoch: nothing is kept, as far as is known
-	lossy bool     // what the server has left out is not to be had again
-	again *request // a join from at that is not answered: what is kept comes behind the answer
-	full  bool     // what came was not taken, because the consumer is behind
-	due   bool     // a join from at, if it turns out that the client does not leave
+	at    position // without an epoch: no history, as far as known
+	lossy bool     // messages that the server dropped for this client cannot be fetched
+	again *request // pending join from at; kept messages follow its answer
+	full  bool     // a message did not fit into the queue
+	due   bool     // join from at unless the client leaves
 
-	past   uint64 // offset up to which what comes was asked for, and is given anew
-	owes   bool   // OnRecover, when at has come to top
+	past   uint64 // messages up to this offset were asked for, so duplicates are delivered
+	owes   bool   // call OnRecover when at has reached top
 	top    uint64 // offset
-	caught int    // messages meanwhile
+	caught int    // messages recovered so far
 }
 
-// members are the rooms of a client, in the order of their joins.
+// members are the rooms of a client, in the order in which it joined them.
 type members struct {
 	requests *requests
 	stream   *stream
@@ -39,21 +39,21 @@ type members struct {
 	mu        sync.Mutex
 	all       []*room
 	lost      error      // how the last connection ended
-	rejoining int        // rooms that the connection has not joined again yet
-	recovered []Recovery // that OnRecover is not told of yet
+	rejoining int        // rooms that this connection has not joined again yet
+	recovered []Recovery // not yet reported to OnRecover
 }
 
-// occasion is why a room is joined from the position on.
+// occasion is the reason for a join that continues from a position.
 type occasion uint8
 
 const (
 	reconnected occasion = iota
-	regiven              // it was given over an older connection
-	hole                 // in front of a message
+	regiven              // the application had added the client over an earlier connection
+	hole                 // messages before a received one are missing
 	drained              // the consumer has caught up
 )
 
-// find needs ms.mu, like all that begins with a room.
+// find requires that ms.mu is held, like all functions that take a *room.
 func (ms *members) find(name string) *room {
 	i := slices.IndexFunc(ms.all, func(r *room) bool { return r.name == name })
 	if i < 0 {
@@ -66,8 +66,9 @@ func (ms *members) drop(r *room) {
 	ms.all = slices.DeleteFunc(ms.all, func(other *room) bool { return other == r })
 }
 
-// begin has the rooms joined again over a new connection: it returns the requests for that, and
-// whether all that is missing meanwhile is kept. What comes of a room before is not taken.
+// begin returns the requests that join the rooms again over a new connection. It reports whether
+// all messages that are missing are kept. Kept messages of a room are ignored until its join is
+// answered.
 func (ms *members) begin(lost error) (joins []*request, kept bool) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -77,7 +78,7 @@ func (ms *members) begin(lost error) (joins []*request, kept bool) {
 		r.again, r.offer = nil, nil
 		kept = kept && (!r.joined || r.at.Epoch != "")
 		switch {
-		case r.given: // if it is again, joined says so
+		case r.given: // a joined frame follows if the application adds it again
 			r.joined, r.full, r.due = false, false, false
 		case r.joined:
 			joins = append(joins, ms.rejoin(r, reconnected))
@@ -88,19 +89,20 @@ func (ms *members) begin(lost error) (joins []*request, kept bool) {
 	return joins, kept
 }
 
-// rejoin makes the request for a join from the position on.
+// rejoin prepares a join that continues from the position.
 func (ms *members) rejoin(r *room, why occasion) *request {
 	o := outgoing{Type: "join", Room: r.name, Since: since(r.at)}
 	if r.given {
 		o.Type = "recover"
 	}
-	// A name that was joined can be encoded.
+
+	// The error is ignored because a name that was joined can be encoded.
 	r.again, _ = ms.requests.prepare(o, false, func(res result) { ms.rejoined(r, why, res) })
 	r.full, r.due = false, false
 	return r.again
 }
 
-// ask sends it.
+// ask sends a join that continues from the position.
 func (ms *members) ask(r *room, why occasion) {
 	if r.due = r.leaving > 0; r.due {
 		return
@@ -116,16 +118,16 @@ func (ms *members) rejoined(r *room, why occasion, res result) {
 	defer ms.mu.Unlock()
 	r.again = nil
 	switch {
-	case !slices.Contains(ms.all, r), !r.joined: // it was taken away meanwhile
+	case !slices.Contains(ms.all, r), !r.joined: // removed meanwhile
 	case res.err != nil && r.given:
 		ms.unrecovered(r, why, res.err)
-	case res.err != nil && r.offer != nil: // it is in nevertheless
+	case res.err != nil && r.offer != nil: // the application has added the client
 		r.given, r.offer = true, nil
 		ms.ask(r, regiven)
 	case res.err != nil:
 		ms.drop(r)
 		ms.stream.fail(&RoomError{Room: r.name, Err: res.err})
-		if why != reconnected { // it is a member, and knows no position any more
+		if why != reconnected { // the client is still a member, but has no position
 			ms.part(r.name)
 		}
 	default:
@@ -140,7 +142,7 @@ func (ms *members) rejoined(r *room, why occasion, res result) {
 	}
 }
 
-// asks notes that a join is on its way, until the returned function is called.
+// asks notes that a join is pending until the returned function is called.
 func (ms *members) asks(name string, from realtime.From) (answered func()) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -163,7 +165,7 @@ func (ms *members) asks(name string, from realtime.From) (answered func()) {
 			return
 		}
 		switch offer := r.offer; {
-		case offer != nil: // it was not let in, and is in nevertheless
+		case offer != nil: // the join failed, but the application has added the client
 			r.offer = nil
 			ms.admit(r, *offer)
 		case !r.given:
@@ -172,12 +174,12 @@ func (ms *members) asks(name string, from realtime.From) (answered func()) {
 	}
 }
 
-// joined is called by the reader when a join of the application is answered that began at from.
+// joined is called by the reader with the answer to a call of Join that began at from.
 func (ms *members) joined(name string, from realtime.From, content json.RawMessage) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
-	if r == nil { // nobody waits for the answer any more
+	if r == nil { // no call waits for the answer any more
 		return
 	}
 	away := r.given && !r.joined
@@ -188,13 +190,13 @@ func (ms *members) joined(name string, from realtime.From, content json.RawMessa
 	switch {
 	case r.at.Epoch == "":
 		ms.enter(r, from.Since, hole, decodeJoin(content))
-		r.past = r.top // the application has asked for it
+		r.past = r.top // the application has asked for these messages
 	case away:
 		ms.ask(r, regiven)
 	}
 }
 
-// leaves notes that a leave is on its way, until the returned function is called.
+// leaves notes that a leave is pending until the returned function is called.
 func (ms *members) leaves(name string) (answered func()) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -216,9 +218,9 @@ func (ms *members) leaves(name string) (answered func()) {
 	}
 }
 
-// left is called by the reader when the client is not in a room any more, and reports whether that
-// is one that it had asked for. A join of the application that is on its way begins anew. One of
-// our own does not count.
+// left is called by the reader when the client is no longer in a room. It reports whether the
+// client had joined the room itself. A pending call of Join starts again. A join that the client
+// repeats by itself is undone.
 func (ms *members) left(name string) bool {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -238,8 +240,8 @@ func (ms *members) left(name string) bool {
 	return !given
 }
 
-// part leaves a room for which the application has not asked.
+// part leaves a room that the application has not asked for.
 func (ms *members) part(name string) {
 	leave, _ := ms.requests.prepare(outgoing{Type: "leave", Room: name}, false, nil)
-	_ = ms.requests.add(leave) // else everything has ended
+	_ = ms.requests.add(leave) // fails only after the client has ended
 }

@@ -6,38 +6,39 @@ import (
 	"time"
 )
 
-// restartTime is for how long an attempt that [Client.Reconnect] has begun is left alone.
+// restartTime is the time for which an attempt that [Client.Reconnect] has begun is not restarted.
 const restartTime = time.Second
 
-// errAnew ends an attempt in whose place another one begins at once.
-var errAnew = errors.New("realtime: begun anew")
+// errAnew ends an attempt that is replaced by another one at once.
+var errAnew = errors.New("realtime: attempt restarted")
 
-// nudge knows what Reconnect does at each moment of a session.
+// nudge implements Reconnect, whose effect depends on the state of the session.
 type nudge struct {
 	mu   sync.Mutex
-	do   func()    // must not block; nil before the beginning and after the end
+	do   func()    // must not block; nil before the start and after the end
 	what effect    // of do
-	last time.Time // of a Reconnect that began an attempt
+	last time.Time // when Reconnect last began an attempt
 }
 
-// effect is what Reconnect does.
+// effect is the effect of Reconnect.
 type effect uint8
 
 const (
-	doubts  effect = iota // asks a connection for a sign of life
+	doubts  effect = iota // sends a ping over the connection
 	hurries               // ends a wait
-	renews                // ends an attempt, in whose place another one begins
+	renews                // replaces an attempt by another one
 )
 
-// set is called by the session when it goes on to something else.
+// set is called when the session changes its state.
 func (n *nudge) set(do func(), what effect) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.do, n.what = do, what
 }
 
-// may notes that Reconnect begins an attempt. It reports false for one that would end an attempt
-// that it has just begun: a Token function that reconnects would otherwise never be done.
+// may reports whether Reconnect has an effect, and notes an attempt that it begins. An attempt that
+// has just been begun by Reconnect is not replaced: otherwise a Token function that calls Reconnect
+// would never finish.
 func (n *nudge) may() bool {
 	switch {
 	case n.what == doubts:

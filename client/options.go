@@ -9,88 +9,92 @@ import (
 	"time"
 )
 
-// DialOptions configures a Client. The zero value of every field is its default; for numbers and
-// durations a negative value means off or without limit, where nothing else is said.
+// DialOptions configures a Client. The zero value of every field selects its default. For numbers
+// and durations a negative value means off or unlimited, unless stated otherwise.
 type DialOptions struct {
-	// Token returns what the client proves with who it is, sent as "Authorization: Bearer …".
-	// It is called for each attempt to connect, and when the server says that the identity has
-	// expired, perhaps at the same time. It may block; ctx ends with the attempt, after 30 s, or
-	// with the connection. What it returns later is ignored, and the next attempt calls it again,
-	// while fewer than 8 calls have not returned. It may use the client, with ctx for what waits for
-	// the connection that the token is for. An error that matches realtime.ErrUnauthenticated ends
-	// the client; after any other there is another attempt. Nil or an empty token: the header is not
-	// sent.
+	// Token returns the credential that is sent as "Authorization: Bearer …". It is called for each
+	// attempt to connect, and when the server reports that the identity has expired; calls may
+	// overlap. It may block. ctx ends with the attempt, after 30 s, or with the connection; a token
+	// that is returned later is ignored. The next attempt calls Token again, unless 8 earlier calls
+	// are still running.
+	//
+	// Token may use the client, with ctx for everything that waits for the connection for which the
+	// token is needed. An error that matches realtime.ErrUnauthenticated ends the client; after any
+	// other error there is another attempt. Nil, or an empty token: the header is not sent.
 	Token func(ctx context.Context) (string, error)
-	// Header is sent with each attempt to connect. It must not change any more.
+	// Header is sent with each attempt to connect. It must not be changed after Dial.
 	Header http.Header
-	// HTTPClient makes the connections: its Transport has TLS and proxies, its Jar the cookies.
-	// Nil: http.DefaultClient.
+	// HTTPClient makes the connections. Its Transport determines TLS and proxies, its Jar the
+	// cookies. Nil means http.DefaultClient.
 	HTTPClient *http.Client
 
-	// OnCall answers the calls of the server, each in a goroutine of its own. Content is JSON,
-	// or nil if there is none, and its own; so is the answer. The server gets an error that is
-	// a *realtime.Error, and "internal" of any other. ctx ends with the connection, which the
-	// answer has to take. 16 run at a time: more are answered with the code "busy". A panic is
-	// not contained. It must not call Close, which waits for it. Nil: the answer is
-	// "unknown_method".
+	// OnCall answers a call from the server, each in its own goroutine. Content and the answer are
+	// JSON, or nil for none. OnCall owns content. The server receives a *realtime.Error as it is,
+	// and any other error as the code "internal". ctx ends with the connection, which must carry
+	// the answer. 16 calls run at the same time; further ones are answered with the code "busy". A
+	// panic is not recovered. OnCall must not call Close, which waits for it. Nil: calls are
+	// answered with the code "unknown_method".
 	OnCall func(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error)
-	// OnState is told of each change, one at a time and in order. Nothing goes on until it has
-	// returned, so it must not wait for the client, nor close it. Nil: nobody is told.
+	// OnState is called with each new state, one call at a time and in order. The client does
+	// nothing else until it returns, so it must not wait for the client, nor close it. May be nil.
 	OnState func(State)
 
-	// OnRecover is told, once for each room that keeps history and each time, that the client has
-	// received all that it had missed there; what it could not get is a *GapError. It is called like
-	// OnState, by which the consumer need not have had the messages yet. Nil: nobody is told.
+	// OnRecover is called, for each room that keeps history, each time the client has received all
+	// messages that it had missed there. If some cannot be recovered, a *GapError reports that
+	// instead. The consumer of Messages may not have read the messages yet. The rules of OnState
+	// apply. May be nil.
 	OnRecover func(Recovery)
 
-	// QueueMessages bounds what waits for the consumer of [Client.Messages]: 1000 messages, and
-	// 64 MiB in any case. What is kept is not lost by it: it is got again when the consumer has taken
-	// half of that.
+	// QueueMessages limits the messages that wait for the consumer of [Client.Messages]. Default:
+	// 1000. They take 64 MiB at most in any case. Kept messages are not lost if the queue is full:
+	// the client fetches them again when the consumer has read half of it.
 	QueueMessages int
-	// PendingSends is how many messages may wait for the server's answer, each a call of
-	// [Client.Send]: 100. More wait for their turn.
+	// PendingSends is the number of messages that may wait for the server's answer at the same
+	// time, each in a call of [Client.Send]. Further calls wait for their turn. Default: 100.
 	PendingSends int
-	// PendingRequests is how many requests may wait, for a connection, for their turn or for an
-	// answer: 1000. PendingBytes is how many bytes of them: 16 MiB; the last one may go beyond it.
-	// While so much waits, Send, Call, Join, History and the like return ErrFull.
+	// PendingRequests is the number of requests that may wait for a connection, for their turn or
+	// for an answer. Default: 1000. PendingBytes is the number of bytes that these requests may
+	// have; the last request may exceed it. Default: 16 MiB. If a limit is reached, Send, Call,
+	// Join, History and similar methods return ErrFull.
 	PendingRequests int
 	PendingBytes    int
-	// MaxMessageBytes bounds a message from the server: 16 MiB. A larger one ends the client
-	// with the code 1009.
+	// MaxMessageBytes limits the size of a message from the server. A larger message ends the
+	// client with the code 1009. Default: 16 MiB.
 	MaxMessageBytes int
 
-	// PingInterval is after how much silence the server is asked for a sign of life: 25 s.
-	// PongTimeout is how long that may take before the connection counts as lost: 10 s. Negative
-	// means the default.
+	// PingInterval is the time of silence after which the client sends a ping. Default: 25 s.
+	// PongTimeout is the time for an answer, after which the connection counts as lost. Zero or
+	// negative: 10 s.
 	PingInterval time.Duration
 	PongTimeout  time.Duration
 }
 
-// Recovery is what a client has got that it had missed, after a reconnect in most cases.
+// Recovery reports how many missed messages of a room a client has received, in most cases after a
+// reconnect.
 type Recovery struct {
 	Room     string
 	Messages int
 }
 
-// State is what a client is doing.
+// State is the state of a client's connection.
 type State struct {
 	Phase Phase
-	// Err is why there is no connection: how the last one ended, or the last attempt to make
-	// one. Nil if there is one, and before the first attempt.
+	// Err is the reason for which there is no connection: how the last connection or the last
+	// attempt ended. Nil if there is a connection, and before the first attempt.
 	Err error
-	// Retry is when the next attempt begins. Zero unless the phase is Waiting.
+	// Retry is the time of the next attempt. Zero unless the phase is Waiting.
 	Retry time.Time
 }
 
-// Phase is a part of a client's life.
+// Phase is the main part of a State.
 type Phase uint8
 
 // The phases. A client begins with Connecting and ends with Closed.
 const (
-	Connecting Phase = iota // an attempt is under way
+	Connecting Phase = iota // an attempt is in progress
 	Open                    // there is a connection
-	Waiting                 // for the next attempt
-	Closed                  // for good
+	Waiting                 // the next attempt begins later
+	Closed                  // the client has ended
 )
 
 // String returns the phase as one lower-case word.
@@ -102,8 +106,8 @@ func (p Phase) String() string {
 	return fmt.Sprintf("phase(%d)", uint8(p))
 }
 
-// resolved returns a copy in which every default is filled in, and every number that means
-// "without limit" is large.
+// resolved returns a copy with all defaults filled in. A number that means "unlimited" becomes
+// large.
 func (o *DialOptions) resolved() DialOptions {
 	var r DialOptions
 	if o != nil {

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// The wait before an attempt is random, below a limit that doubles from the first to the
-	// last with each attempt, and begins anew after a connection that was steady.
+	// The wait before an attempt is random, with an upper limit. The limit doubles with each
+	// attempt, from firstLimit to lastLimit, and is reset after a connection that lasted for
+	// steady.
 	firstLimit = time.Second
 	lastLimit  = 30 * time.Second
 	steady     = 10 * time.Second
@@ -18,29 +19,29 @@ const (
 	maxWait = time.Hour
 )
 
-// pace says when to come back. The zero value is ready.
+// pace determines the wait before the next attempt. The zero value is ready for use.
 type pace struct {
-	limit   time.Duration // of the next wait; 0 means the first
-	known   bool          // there has been a connection, so the client is one that the server takes
-	renewed bool          // a new token was tried since there was a steady connection
-	// spread is over how much time the server wants its clients to come back that it loses
-	// all at once.
+	limit   time.Duration // upper limit of the next wait; 0 means firstLimit
+	known   bool          // there has been a connection, so the server accepts this client
+	renewed bool          // a new token was tried since the last steady connection
+	// spread is the period over which the server's clients reconnect if it loses all of them at
+	// once.
 	spread time.Duration
-	// renewable says that there can be a new token.
+	// renewable is true if the client can get a new token.
 	renewable bool
 }
 
-// lasted is told for how long a connection was open.
+// lasted notes for how long a connection was open.
 func (p *pace) lasted(d time.Duration) {
 	if d >= steady {
 		p.limit, p.renewed = 0, false
 	}
 }
 
-// after returns how long to wait after an attempt or a connection has ended like this, and
-// whether to come back at all.
+// after returns how long to wait after an attempt or a connection has ended with this error, and
+// whether to reconnect at all.
 func (p *pace) after(end error) (wait time.Duration, comeBack bool) {
-	if end == errBehind { // the client's own doing, as often as its consumer has taken a lot
+	if end == errBehind { // rare: the consumer has read half a queue before each
 		return 0, true
 	}
 	base := cmp.Or(p.limit, firstLimit)

@@ -7,16 +7,16 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// passed reports whether a client that is at a place has had what is at another one.
+// passed reports whether a client at a position has already received the message at another one.
 func passed(at, other position) bool {
 	return at.Epoch == other.Epoch && other.Offset <= at.Offset
 }
 
-// move is what the server says in place of messages that a client does not get.
+// move is a change of a client's position without a message.
 type move struct {
 	to     position
-	from   uint64          // a client that is behind this offset already is not meant
-	reason realtime.Reason // why they are lost; empty: they were not for it
+	from   uint64          // the move does not apply to a client after this offset
+	reason realtime.Reason // why messages are lost; empty: they were not for this client
 }
 
 func (in *incoming) move() move {
@@ -31,14 +31,14 @@ func (in *incoming) move() move {
 	return m
 }
 
-// leads reports whether the move leads anywhere from a place.
+// leads reports whether the move changes the position.
 func (m *move) leads(at position) bool {
 	switch {
 	case m.to.Epoch == "" || at.Epoch == "":
 		return false
 	case m.reason == "":
 		return !passed(at, m.to)
-	case m.from == math.MaxUint64: // back only to what there is
+	case m.from == math.MaxUint64: // only ReasonAhead moves the position back
 		return m.reason == realtime.ReasonAhead || !passed(at, m.to)
 	default:
 		return m.to.Epoch == at.Epoch && at.Offset <= m.from

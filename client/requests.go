@@ -10,17 +10,17 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// request is something asked of the server.
+// request is a request to the server.
 type request struct {
 	id    uint64
 	frame frame
-	// again says that it is asked again on the next connection if this one ends before the
-	// answer. Otherwise it fails with ErrDisconnected.
+	// again is true if the next connection repeats the request when this one ends before the
+	// answer. Otherwise the request fails with ErrDisconnected.
 	again bool
-	// settle, if not nil, is told what the server answers, before anything is looked at that
-	// came behind the answer. It is not told of requests that end in another way.
+	// settle, if not nil, is called with the server's answer before any frame after the answer is
+	// handled. It is not called for requests that end in another way.
 	settle func(result)
-	result chan result // gets one; has room for it
+	result chan result // receives one result, and has space for it
 }
 
 // result is how a request ended.
@@ -31,22 +31,22 @@ type result struct {
 
 func (r *request) fail(err error) { r.result <- result{err: err} }
 
-// requests are those that are not answered, over all connections.
+// requests are the pending requests, over all connections.
 type requests struct {
-	ready chan struct{} // has an element when there may be something to take
+	ready chan struct{} // has an element when take may return a frame
 
-	last atomic.Uint64 // id
+	last atomic.Uint64 // the last id
 
-	most, mostBytes int // that may wait for the application
+	most, mostBytes int // limits for the requests of the application
 
 	mu     sync.Mutex
-	count  int        // requests of the application that wait, for their turn too
-	bytes  int        // of these
-	limit  int        // the size of a frame that the server takes, in bytes
-	first  []*request // of this connection only, go before the unsent
-	sent   []*request // on this connection, in order
+	count  int        // pending requests of the application, including those that wait for their turn
+	bytes  int        // size of these
+	limit  int        // the largest frame that the server accepts, in bytes
+	first  []*request // requests of this connection, sent before unsent
+	sent   []*request // sent over this connection, in order
 	unsent []*request // in order
-	ended  error      // nil before the end
+	ended  error      // nil until end
 }
 
 func newRequests(o *DialOptions) *requests {
@@ -55,8 +55,8 @@ func newRequests(o *DialOptions) *requests {
 	}
 }
 
-// admit counts a request of the application, unless too much waits already: then it returns
-// ErrFull. What keeps a connection as it is, such as a join over a new one, is not counted.
+// admit counts a request of the application. It returns ErrFull if too many are pending. Requests
+// of the client itself, such as a join over a new connection, are not counted.
 func (q *requests) admit(r *request) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -71,7 +71,7 @@ func (q *requests) admit(r *request) error {
 	return nil
 }
 
-// dismiss undoes admit.
+// dismiss reverses admit.
 func (q *requests) dismiss(r *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -79,7 +79,7 @@ func (q *requests) dismiss(r *request) {
 	q.bytes -= len(r.frame.data)
 }
 
-// prepare makes a request that nobody waits for yet.
+// prepare makes a request without sending it.
 func (q *requests) prepare(o outgoing, again bool, settle func(result)) (*request, error) {
 	o.ID = q.last.Add(1)
 	f, err := o.encode()
@@ -91,7 +91,7 @@ func (q *requests) prepare(o outgoing, again bool, settle func(result)) (*reques
 	}, nil
 }
 
-// add has a request sent, as soon as there is a connection. It returns an error that matches
+// add sends a request as soon as there is a connection. It returns an error that matches
 // realtime.ErrTooLarge or, after the end, realtime.ErrClosed.
 func (q *requests) add(r *request) error {
 	q.mu.Lock()
@@ -121,7 +121,7 @@ func (q *requests) wake() {
 	}
 }
 
-// forget is for a request whose answer nobody waits for any more. It may be nil.
+// forget removes a request whose answer is no longer needed. The request may be nil.
 func (q *requests) forget(r *request) {
 	is := func(other *request) bool { return other == r }
 	q.mu.Lock()
@@ -130,14 +130,14 @@ func (q *requests) forget(r *request) {
 	q.unsent = slices.DeleteFunc(q.unsent, is)
 }
 
-// begin is called before a new connection is written to, which takes frames up to limit. The
-// requests in first go before all others, and end with the connection.
+// begin is called before the first request is written to a new connection, which accepts frames of
+// limit bytes. The requests in first are sent before all others, and only over this connection.
 func (q *requests) begin(limit int, first []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.limit, q.first = limit, first
 	q.unsent = slices.DeleteFunc(q.unsent, func(r *request) bool {
-		err := q.check(r) // it was made for another limit
+		err := q.check(r) // the previous connection may have had another limit
 		if err != nil {
 			r.fail(err)
 		}
@@ -164,7 +164,7 @@ func (q *requests) take() (f frame, ok bool) {
 	return r.frame, true
 }
 
-// answer ends the wait for an answer, if anybody waits for it.
+// answer settles a request, unless its answer is no longer needed.
 func (q *requests) answer(id uint64, res result) {
 	q.mu.Lock()
 	i := slices.IndexFunc(q.sent, func(r *request) bool { return r.id == id })
@@ -195,7 +195,7 @@ func (q *requests) cut() {
 	q.sent = nil
 }
 
-// end lets all fail with err, and those that are added later.
+// end fails all pending requests with err, and all requests that are added later.
 func (q *requests) end(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

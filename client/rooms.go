@@ -8,22 +8,25 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Join makes the client a member of a room, now and after every reconnect: it gets everything that
-// is sent to the room after Join has returned, and after a reconnect what it has missed, if the
-// room keeps history. Joining twice is no error. It waits for the server's answer, over reconnects,
-// until ctx or the client ends. If ctx ends it returns its cause: whether the client is a member is
-// not known then, and Leave makes sure that it is not.
+// Join makes the client a member of a room, now and after every reconnect. The client receives
+// everything that is sent to the room after Join has returned. If the room keeps history, it also
+// receives after a reconnect what it has missed. Joining a room twice is not an error.
 //
-// It returns a *realtime.Error if the server refuses, realtime.ErrName for what is not a name,
-// [ErrFull] if too much waits already, and what matches realtime.ErrClosed after the end.
+// Join waits for the server's answer, over reconnects, until ctx or the client ends. If ctx ends,
+// it returns the cause of ctx. The client may or may not be a member then; Leave makes sure that it
+// is not.
+//
+// It returns a *realtime.Error if the server refuses, realtime.ErrName if room is not a name,
+// [ErrFull] if too many requests are pending, and an error that matches realtime.ErrClosed after
+// the client has ended.
 func (c *Client) Join(ctx context.Context, room string) error {
 	return c.JoinFrom(ctx, room, realtime.From{})
 }
 
-// JoinFrom is Join of a room that keeps history, of which [Client.Messages] yields first what from
-// asks for. What is missing behind from.Since is a *[GapError], and DialOptions.OnRecover is told
-// when nothing is. In a room that the client is in already, which gives it everything anyway, it is
-// Join.
+// JoinFrom is Join for a room that keeps history. [Client.Messages] first yields the earlier
+// messages that from selects. If messages after from.Since are missing, the stream has a
+// *[GapError]; if none are, DialOptions.OnRecover is called. If the client is already in the room,
+// JoinFrom is the same as Join, because the client receives everything anyway.
 func (c *Client) JoinFrom(ctx context.Context, room string, from realtime.From) error {
 	if err := realtime.ValidName(room); err != nil {
 		return err
@@ -40,7 +43,8 @@ func (c *Client) JoinFrom(ctx context.Context, room string, from realtime.From) 
 	return err
 }
 
-// Leave undoes Join, and waits like it. Leaving a room that the client is not in is no error.
+// Leave ends the membership in a room, and waits like [Client.Join]. Leaving a room that the client
+// is not in is not an error.
 func (c *Client) Leave(ctx context.Context, room string) error {
 	if err := realtime.ValidName(room); err != nil {
 		return err
@@ -56,15 +60,15 @@ func (c *Client) Leave(ctx context.Context, room string) error {
 	return err
 }
 
-// Presence is who is in a room.
+// Presence lists the members of a room.
 type Presence struct {
 	Users           []string `json:"users"`      // nil if there are more than 1,000
-	UserCount       int      `json:"user_count"` // anonymous connections do not count
+	UserCount       int      `json:"user_count"` // without anonymous connections
 	ConnectionCount int      `json:"connection_count"`
 }
 
-// Presence asks who is in a room. Notices of the room that come after the answer are news to it. It
-// waits like [Client.Join], and returns the same errors.
+// Presence returns the members of a room. Notices of the room that arrive after the answer describe
+// later changes. It waits like [Client.Join] and returns the same errors.
 func (c *Client) Presence(ctx context.Context, room string) (Presence, error) {
 	if err := realtime.ValidName(room); err != nil {
 		return Presence{}, err

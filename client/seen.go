@@ -5,15 +5,15 @@ import (
 	"hash/maphash"
 )
 
-// remembered is how many messages a client can tell that come twice. One to several rooms comes
-// from each of them, with as much in between as was missed there.
+// remembered is the number of messages whose repetition the client recognises. A message to several
+// rooms arrives through each of them, with the missed messages of these rooms in between.
 const remembered = 10_000
 
-// mark is what a message is known by, its sender and id or its place: a hash with a seed that
-// nobody else knows. 0: by nothing.
+// mark identifies a message by its sender and ID, or by its position. It is a hash with a secret
+// seed. 0 means that the message cannot be identified.
 type mark uint64
 
-// seen knows the last messages that can be told from others. newSeen makes one.
+// seen holds the marks of the last messages. newSeen makes one.
 type seen struct {
 	seed maphash.Seed
 	set  map[mark]struct{}
@@ -46,7 +46,7 @@ func (s *seen) has(k mark) bool {
 	return ok
 }
 
-// add forgets the oldest for it.
+// add replaces the oldest mark if the set is full.
 func (s *seen) add(k mark) {
 	if k == 0 || s.has(k) {
 		return

@@ -12,20 +12,21 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Receipt is what has become of a message.
+// Receipt describes what the server did with a message.
 type Receipt struct {
-	// Position is its place in the room that keeps it.
+	// Position is the position of the message in the room, if the room keeps it.
 	realtime.Position
-	// Kept says that the inbox of the user keeps it, and Queued how many of his connections it is on
-	// its way to. Both are zero for anybody else.
+	// Kept reports whether the user's inbox keeps the message. Queued is the number of the user's
+	// connections for which it was queued. Both are zero for targets other than a user.
 	Kept   bool `json:"kept"`
 	Queued int  `json:"queued"`
-	// Duplicate says that it was sent before, over the connection that ended before the answer.
+	// Duplicate reports that the message had already been sent, over a connection that ended before
+	// the answer.
 	Duplicate bool `json:"duplicate"`
 }
 
-// SendReceipt is [Client.Send] that says what has become of the message: as far as the server knows
-// when it has taken it. If the application decides itself what becomes of messages, all is zero.
+// SendReceipt is [Client.Send] with a receipt, which contains what the server knows when it accepts
+// the message. The receipt is zero if the application handles messages itself.
 func (c *Client) SendReceipt(
 	ctx context.Context, to realtime.Target, msg realtime.Message,
 ) (Receipt, error) {
@@ -40,18 +41,20 @@ func (c *Client) SendReceipt(
 	return r, nil
 }
 
-// Send sends a message to one room, user or connection, or to all, and waits until the server
-// has taken it. If the connection ends first, it is sent again on the next one, with the same
-// id: every receiver shows it once, but the server's own code may see it twice. Without an ID it
-// gets a random one. Sender and Time are the server's to say. Send keeps no reference to Content
-// and Binary.
+// Send sends a message to one room, user or connection, or to all, and waits until the server has
+// accepted it. If the connection ends first, Send sends the message again over the next one, with
+// the same ID. Every receiver then shows it once, but handlers of the server may see it twice. A
+// message without ID gets a random one. The server determines Sender and Time. Send keeps no
+// reference to Content and Binary.
 //
-// It waits until ctx or the client ends, and for its turn if DialOptions.PendingSends messages wait
-// already. If ctx ends it returns its cause, and the message may still arrive.
+// Send waits until ctx or the client ends. It also waits for its turn if DialOptions.PendingSends
+// messages are already waiting. If ctx ends, it returns the cause of ctx, and the message may still
+// arrive.
 //
-// It returns a *realtime.Error if the server refuses the message, [ErrTarget], realtime.ErrName or
-// realtime.ErrMessage for what cannot be sent, realtime.ErrTooLarge for what the server would not
-// take, [ErrFull] if too much waits already, and what matches realtime.ErrClosed after the end.
+// It returns a *realtime.Error if the server refuses the message; [ErrTarget], realtime.ErrName or
+// realtime.ErrMessage if the message cannot be sent; realtime.ErrTooLarge if it is larger than the
+// server accepts; [ErrFull] if too many requests are pending; and an error that matches
+// realtime.ErrClosed after the client has ended.
 func (c *Client) Send(ctx context.Context, to realtime.Target, msg realtime.Message) error {
 	_, err := c.send(ctx, to, msg, false)
 	return err
@@ -97,7 +100,7 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 	}, nil
 }
 
-// milliseconds rounds up. What is negative is -1.
+// milliseconds rounds up. It returns -1 for a negative duration.
 func milliseconds(d time.Duration) int64 {
 	if d < 0 {
 		return -1
@@ -116,7 +119,7 @@ func only(names []string) string {
 	return names[0]
 }
 
-// maxWord bounds message types, ids and methods, in bytes.
+// maxWord limits message types, IDs, keys and methods, in bytes.
 const maxWord = 64
 
 func validWord(s string) error {

@@ -11,8 +11,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// session is what a client has over all of its connections. What has no lock of its own is used
-// by one goroutine at a time: that of run and, while a connection lasts, its reader.
+// session is the state of a client over all of its connections. Fields without a lock of their own
+// are used by one goroutine at a time: the one of run and, while a connection lasts, its reader.
 type session struct {
 	opts     DialOptions
 	door     door
@@ -25,15 +25,15 @@ type session struct {
 	nudge    nudge
 	sends    chan struct{} // has an element for each send that waits for its answer
 
-	resumes string // the session that the next connection may resume; empty: none
-	limit   int    // the size of a frame that the server takes, in bytes
+	resumes string // token of the session that the next connection may resume; may be empty
+	limit   int    // the largest frame that the server accepts, in bytes
 	why     error  // how the last attempt or connection ended
 	lost    error  // how the last connection ended
 
-	work       sync.WaitGroup // code of the application that runs
+	work       sync.WaitGroup // running code of the application
 	refreshing atomic.Bool
 	opened     chan struct{} // closed by the first welcome
-	done       chan struct{} // closed when nothing runs any more
+	done       chan struct{} // closed when everything has ended
 }
 
 func newSession(url string, opts *DialOptions) *session {
@@ -56,7 +56,7 @@ func newSession(url string, opts *DialOptions) *session {
 	return s
 }
 
-// run is the life of a client. ctx ends it, with its cause.
+// run is the life of a client. It ends with ctx, whose cause it uses as the error.
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
 	err := s.live(ctx)
@@ -70,7 +70,8 @@ func (s *session) run(ctx context.Context) {
 	s.door.tokens.settle()
 }
 
-// live makes one connection after another, until it is to stay away, and returns why.
+// live makes one connection after another until the client must not reconnect, and returns the
+// reason.
 func (s *session) live(ctx context.Context) error {
 	defer s.nudge.set(nil, doubts)
 	for {
@@ -113,8 +114,8 @@ func (s *session) wait(ctx context.Context, wait time.Duration) bool {
 	return true
 }
 
-// once makes a connection and returns how that failed, or how it ended. It returns errAnew if
-// another attempt is to take the place of this one.
+// once makes a connection, and returns why the attempt failed or how the connection ended. It
+// returns errAnew if another attempt must replace this one.
 func (s *session) once(ctx context.Context) error {
 	attempt, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -137,23 +138,24 @@ func (s *session) once(ctx context.Context) error {
 	if !resumable(err) {
 		s.resumes = ""
 	}
-	if ctx.Err() == nil { // else they get the client's end
+	if ctx.Err() == nil { // otherwise run fails them with the client's error
 		s.requests.cut()
 	}
 	s.stream.release()
 	return err
 }
 
-// resumable reports whether the server keeps the place of a connection that has ended like this:
-// not if it said goodbye, or will not have the client back.
+// resumable reports whether the server keeps the session of a connection that has ended in this
+// way. It does not if it closed the connection because it goes away, or if the client must not
+// reconnect.
 func resumable(end error) bool {
 	said, ok := errors.AsType[*realtime.CloseError](end)
 	return ok && said.Code != realtime.CloseAway && said.Code.ComeBack()
 }
 
-// begin has the session resumed, and the rooms joined again. What comes meanwhile is held back if
-// something is missing that nobody keeps, so that a consumer that is told of the gap and fetches
-// what it missed, misses nothing more.
+// begin resumes the session and joins the rooms again. If messages are missing that are not kept,
+// received messages are held back until the rooms are joined. So a consumer that fetches the
+// missing messages when it reads the GapError does not miss any others.
 func (s *session) begin(l *link, hello *welcome) {
 	s.limit, s.pace.spread = hello.MaxMessageBytes, hello.spread()
 	first, kept := s.members.begin(s.lost)
@@ -163,7 +165,7 @@ func (s *session) begin(l *link, hello *welcome) {
 	if len(first) == 0 {
 		s.stream.release()
 	}
-	if s.resumes != "" { // whatever the answer is, the joins follow
+	if s.resumes != "" { // the joins follow even if the server refuses
 		resume, err := s.requests.prepare(outgoing{Type: "resume", Session: s.resumes}, false, nil)
 		if err == nil {
 			first = append([]*request{resume}, first...)
@@ -178,18 +180,18 @@ func (s *session) begin(l *link, hello *welcome) {
 	}
 }
 
-// errBehind ends a connection whose inbox has to be read again.
+// errBehind ends a connection in order to receive messages of the inbox again.
 var errBehind error = &realtime.CloseError{
-	Cause: realtime.CauseClient, Code: realtime.CloseLost, Reason: "the consumer was behind",
+	Cause: realtime.CauseClient, Code: realtime.CloseLost, Reason: "the consumer was too slow",
 }
 
-// removed is called by the reader, when the server has taken the client out of a room.
+// removed is called by the reader when the server has removed the client from a room.
 func (s *session) removed(room string) {
 	if !s.members.left(room) {
 		return
 	}
 	s.stream.fail(&RoomError{Room: room, Err: &realtime.Error{
-		Code: "removed", Message: "the server has taken the client out of the room",
+		Code: "removed", Message: "the server has removed the client from the room",
 	}})
 }
 
@@ -257,8 +259,8 @@ func (s *session) answered(l *link, in incoming) {
 	}
 }
 
-// refresh sends a new token. If there is none, the server will close the connection, and the
-// next attempt asks for one again.
+// refresh sends a new token. If there is none, the server closes the connection, and the next
+// attempt asks for a token again.
 func (s *session) refresh(l *link) {
 	if s.opts.Token == nil || !s.refreshing.CompareAndSwap(false, true) {
 		return

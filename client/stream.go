@@ -7,31 +7,31 @@ import (
 	"sync"
 )
 
-// maxStreamBytes bounds what waits for the consumer, whatever its number.
+// maxStreamBytes limits the size of the messages that wait for the consumer.
 const maxStreamBytes = 64 << 20
 
-// item is a message, or an error between messages.
+// item is a message, or an error between two messages.
 type item struct {
 	msg Message
 	err error
 }
 
-// stream is what waits for the consumer. Whoever fills it never waits.
+// stream is the queue of messages for the consumer. Adding to it never blocks.
 type stream struct {
-	limit   int    // messages
-	drained func() // called when half of a full stream has been taken; may be nil
-	seen    seen   // the reader's
+	limit   int    // largest number of messages
+	drained func() // called when the consumer has read half of a full queue; may be nil
+	seen    seen   // used by the reader only, except mark
 
 	mu      sync.Mutex
 	changed sync.Cond
 	items   []item
-	open    map[mark]uint64 // messages that the application has not got or is not done with, by number
-	given   uint64          // how many have been given that can be told from others
+	open    map[mark]uint64 // identifiable messages that are queued or not processed, by number
+	given   uint64          // number of identifiable messages that have been queued
 	bytes   int
-	full    bool      // something was refused, and drained is called
-	lost    bool      // something was dropped of this connection's that may be in the inbox too
-	held    *GapError // is not given out yet, nor what is behind it; may be nil
-	ended   error     // nil before the end
+	full    bool      // a kept message was refused, so drained will be called
+	lost    bool      // a message of this connection was dropped that the inbox may keep too
+	held    *GapError // held back, with everything after it; may be nil
+	ended   error     // nil until end
 }
 
 func newStream(limit int) *stream {
@@ -40,18 +40,18 @@ func newStream(limit int) *stream {
 	return s
 }
 
-// outcome is what becomes of a message.
+// outcome is the result of give.
 type outcome uint8
 
 const (
 	given    outcome = iota
-	known            // it was given before
-	declined         // the stream is full
+	known            // it was queued before
+	declined         // the queue is full
 )
 
-// give appends a message, unless the stream is full, or it was given before and is not to be anew.
-// What is kept can be had again, when drained is called; else it is dropped, and the consumer told.
-// It is for the reader.
+// give queues a message. If the queue is full, a kept message is declined and can be fetched when
+// drained is called; any other message is dropped and counted in a gap. A message that was queued
+// before is ignored unless anew is true. give is called by the reader.
 func (s *stream) give(m Message, kept, anew bool) outcome {
 	k := s.seen.mark(&m)
 	if s.seen.has(k) && !anew {
@@ -64,7 +64,7 @@ func (s *stream) give(m Message, kept, anew bool) outcome {
 	return given
 }
 
-// isOpen reports whether the application is not done with a message that was given.
+// isOpen reports whether a message has been queued and not been processed yet.
 func (s *stream) isOpen(k mark) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,14 +72,14 @@ func (s *stream) isOpen(k mark) bool {
 	return ok
 }
 
-// through returns the number of the last message that was given.
+// through returns the number of the message that was queued last.
 func (s *stream) through() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.given
 }
 
-// isDone reports whether the application is done with everything up to a number.
+// isDone reports whether all messages up to a number have been processed.
 func (s *stream) isDone(through uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,22 +91,22 @@ func (s *stream) isDone(through uint64) bool {
 	return true
 }
 
-// lacks reports whether something was not taken of what this connection has delivered, and whether
-// drained is going to be called.
+// lacks reports whether a message of this connection did not fit, and whether drained will be
+// called.
 func (s *stream) lacks() (some, drains bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.full || s.lost, s.full
 }
 
-// renew says that there is another connection.
+// renew notes that there is a new connection.
 func (s *stream) renew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lost = false
 }
 
-// finish is told that the application is done with a message.
+// finish notes that the application has processed a message.
 func (s *stream) finish(k mark) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +133,7 @@ func (s *stream) push(m Message, kept bool) (taken bool) {
 	return false
 }
 
-// number notes a message that is given, perhaps for the second time. s.mu is held.
+// number numbers a message that is queued, unless it has a number. s.mu is held.
 func (s *stream) number(k mark) {
 	if _, again := s.open[k]; !again {
 		s.given++
@@ -141,7 +141,7 @@ func (s *stream) number(k mark) {
 	}
 }
 
-// miss tells of messages that are missing for good.
+// miss queues a gap of messages that are lost for good.
 func (s *stream) miss(gap GapError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,8 +152,8 @@ func (s *stream) miss(gap GapError) {
 	}
 }
 
-// gap marks a gap after a connection that ended with err. It is held back, with everything that
-// comes after it, until release.
+// gap queues a gap after a connection that ended with err. The gap and everything after it are held
+// back until release.
 func (s *stream) gap(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +161,7 @@ func (s *stream) gap(err error) {
 	s.held.Err = err
 }
 
-// release ends what gap began.
+// release ends the holding back that gap began.
 func (s *stream) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,14 +169,14 @@ func (s *stream) release() {
 	s.changed.Broadcast()
 }
 
-// fail appends an error.
+// fail queues an error.
 func (s *stream) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.append(item{err: err})
 }
 
-// end lets the consumer have what is left, and then err. Nothing is held back any more.
+// end makes next return the queued items and then err. Nothing is held back any more.
 func (s *stream) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,9 +184,9 @@ func (s *stream) end(err error) {
 	s.changed.Broadcast()
 }
 
-// tail returns the gap of a room, or of none, at the end of what waits, which it makes if there is
-// none: two gaps without a message between them are one. kept says that it is one with a Reason.
-// s.mu is held.
+// tail returns the gap of a room, or of none, at the end of the queue. If there is none it adds
+// one: two gaps without a message between them become one. kept selects a gap with a Reason. s.mu
+// is held.
 func (s *stream) tail(room string, kept bool) *GapError {
 	for _, it := range slices.Backward(s.items) {
 		if it.err == nil {
@@ -201,14 +201,14 @@ func (s *stream) tail(room string, kept bool) *GapError {
 	return gap
 }
 
-// append needs s.mu.
+// append requires that s.mu is held.
 func (s *stream) append(it item) {
 	s.items = append(s.items, it)
 	s.changed.Broadcast()
 }
 
-// next waits for the next item until ctx ends, whose cause is an item then. After the end it
-// returns what is left, and then the final error with last true.
+// next waits for the next item. If ctx ends first, it returns the cause of ctx as an item. After
+// the end it returns the queued items, and then the final error with last set.
 func (s *stream) next(ctx context.Context) (it item, last bool) {
 	defer context.AfterFunc(ctx, s.notify)()
 	it, last, drained := s.wait(ctx)
@@ -233,7 +233,7 @@ func (s *stream) wait(ctx context.Context) (it item, last, drained bool) {
 	it = s.items[0]
 	s.items[0] = item{}
 	if s.items = s.items[1:]; len(s.items) == 0 {
-		s.items = nil // gives the array back that is used up
+		s.items = nil // releases the array
 	}
 	s.bytes -= it.msg.size()
 	drained = s.full && len(s.items) <= s.limit/2 && s.bytes <= maxStreamBytes/2
@@ -247,7 +247,7 @@ func (s *stream) notify() {
 	s.changed.Broadcast()
 }
 
-// mayGo reports whether there is something for next. s.mu is held.
+// mayGo reports whether next can return. s.mu is held.
 func (s *stream) mayGo() bool {
 	if len(s.items) == 0 {
 		return s.ended != nil

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// maxTokens is how many calls of DialOptions.Token may run that nobody waits for any more.
+// maxTokens is the number of calls of DialOptions.Token that may run at the same time.
 const maxTokens = 8
 
-// tokens asks the application for tokens. A function that does not return holds up nothing: what
-// it says after its context has ended is ignored, and for the next attempt it is called anew.
+// tokens gets tokens from the application. A function that does not return blocks nothing: its
+// result is ignored after its context has ended, and the next attempt calls it again.
 type tokens struct {
-	fetch func(context.Context) (string, error) // nil: there are none
+	fetch func(context.Context) (string, error) // nil: there are no tokens
 	slots chan struct{}
 }
 
@@ -19,7 +19,7 @@ func newTokens(o *DialOptions) *tokens {
 	return &tokens{fetch: o.Token, slots: make(chan struct{}, maxTokens)}
 }
 
-// next waits until ctx ends. No lock is held meanwhile, so the function may use the client.
+// next waits until ctx ends. It holds no lock while fetch runs, so fetch may use the client.
 func (t *tokens) next(ctx context.Context) (string, error) {
 	type answer struct {
 		token string
@@ -47,7 +47,7 @@ func (t *tokens) next(ctx context.Context) (string, error) {
 	}
 }
 
-// settle waits until no call runs, for a second at most: the function may be what waits for us.
+// settle waits until no call runs, for one second at most, because a call may be waiting for Close.
 func (t *tokens) settle() {
 	late := time.NewTimer(goodbyeTime)
 	defer late.Stop()

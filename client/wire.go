@@ -42,16 +42,16 @@ type outgoing struct {
 	Since       *position       `json:"since,omitempty"`
 	Limit       int             `json:"limit,omitempty"`
 	Before      uint64          `json:"before,omitempty"`
-	After       *uint64         `json:"after,omitempty"` // 0 is in front of all
+	After       *uint64         `json:"after,omitempty"` // 0 is before all messages
 	Offset      uint64          `json:"offset,omitempty"`
 	Epoch       string          `json:"epoch,omitempty"`
 	Content     json.RawMessage `json:"content,omitempty"`
-	binary      []byte          // in place of Content; nil if there is none
+	binary      []byte          // used instead of Content; nil if there is none
 }
 
 type position = realtime.Position
 
-// since is a position as a member of a request, nil if it is none.
+// since returns a position as a member of a request, or nil if the position has no epoch.
 func since(at position) *position {
 	if at.Epoch == "" {
 		return nil
@@ -59,7 +59,7 @@ func since(at position) *position {
 	return &at
 }
 
-// encode returns an error that matches realtime.ErrMessage for content that is not JSON.
+// encode returns an error that matches realtime.ErrMessage if the content is not JSON.
 func (o *outgoing) encode() (frame, error) {
 	data, err := marshal(o)
 	if err != nil || o.binary == nil {
@@ -69,21 +69,21 @@ func (o *outgoing) encode() (frame, error) {
 	return frame{binary: true, data: append(append(buf, data...), o.binary...)}, nil
 }
 
-// answer is what the client says to a call of the server's.
+// answer is the client's answer to a call from the server.
 type answer struct {
 	Type    string          `json:"type"`
 	ID      json.RawMessage `json:"id"`
 	Content json.RawMessage `json:"content,omitempty"`
 }
 
-// complaint is the content of an error.
+// complaint is the content of an error frame.
 type complaint struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// newAnswer returns the reply to a call, or an error if err is not nil or content not JSON. The
-// server learns what a *realtime.Error says, and no more than "internal error" of any other.
+// newAnswer returns a reply, or an error frame if err is not nil or content is not JSON. The server
+// receives the code and the message of a *realtime.Error. Any other error becomes "internal error".
 func newAnswer(id, content json.RawMessage, err error) frame {
 	if err == nil {
 		var data []byte
@@ -95,13 +95,13 @@ func newAnswer(id, content json.RawMessage, err error) frame {
 	if e, ok := errors.AsType[*realtime.Error](err); ok {
 		said = complaint{e.Code, e.Message}
 	}
-	what, _ := json.Marshal(said) // two strings
+	what, _ := json.Marshal(said) // cannot fail for two strings
 	data, _ := marshal(&answer{"error", id, what})
 	return frame{data: data}
 }
 
-// marshal is json.Marshal without the escapes for HTML, which would make content longer than
-// the caller made it. It refuses what is not UTF-8, for which a server ends the connection.
+// marshal is json.Marshal without escapes for HTML, which would make content longer. It refuses
+// invalid UTF-8, for which a server would close the connection.
 func marshal(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -112,7 +112,7 @@ func marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }
 
-// incoming is what the server sends.
+// incoming is a frame from the server.
 type incoming struct {
 	Type    string          `json:"message_type"`
 	Sender  string          `json:"sender_id"`
@@ -133,11 +133,11 @@ type incoming struct {
 	Encoding  string          `json:"encoding"`
 	Bytes     int64           `json:"bytes"`
 
-	binary []byte // in place of Content; nil if there is none
+	binary []byte // used instead of Content; nil if there is none
 }
 
-// decode reports false for what is nothing that the protocol knows, such as pong. What it
-// returns may be a part of f.
+// decode reports false for a frame that the client ignores, such as pong. The result may refer to
+// f.data.
 func decode(f frame) (in incoming, ok bool) {
 	header := f.data
 	if f.binary {
@@ -154,12 +154,13 @@ func decode(f frame) (in incoming, ok bool) {
 	return in, !f.binary || in.isMessage()
 }
 
-// isMessage reports whether it is for the application. The types of the protocol itself are not.
+// isMessage reports whether the frame is a message for the application, not a frame of the
+// protocol.
 func (in *incoming) isMessage() bool {
 	switch in.Type {
 	case "welcome", "reply", "error", "call", "joined", "left", "ping", "pong", "position", "skipped":
 		return false
-	case "large": // says how many bytes the next one has, unless it is the application's
+	case "large": // the size of the next message, or an application's message without size
 		return in.Bytes == 0
 	}
 	return true
@@ -176,11 +177,11 @@ func (in *incoming) message() Message {
 	if in.Epoch != "" && in.Offset > 0 {
 		m.Position = position{Epoch: in.Epoch, Offset: in.Offset}
 	}
-	_ = json.Unmarshal(in.ID, &m.ID) // what is not a string is none of ours
+	_ = json.Unmarshal(in.ID, &m.ID) // an ID that is not a string is ignored
 	return m
 }
 
-// number is the id of the request that is answered, 0 if there is none.
+// number returns the ID of the answered request, or 0 if there is none.
 func (in *incoming) number() uint64 {
 	n, err := strconv.ParseUint(string(in.ID), 10, 64)
 	if err != nil {
@@ -189,7 +190,7 @@ func (in *incoming) number() uint64 {
 	return n
 }
 
-// fault is what an error says, nil for a reply.
+// fault returns the error of an error frame, and nil for a reply.
 func (in *incoming) fault() *realtime.Error {
 	if in.Type != "error" {
 		return nil
@@ -203,8 +204,8 @@ func (in *incoming) fault() *realtime.Error {
 type welcome struct {
 	MaxMessageBytes int       `json:"max_message_bytes"`
 	ReconnectMS     int64     `json:"reconnect_ms"`
-	Inbox           *position `json:"inbox"`   // how far it has been acknowledged; nil: there is none
-	Session         string    `json:"session"` // that the next connection may resume; empty: none
+	Inbox           *position `json:"inbox"`   // acknowledged position; nil if there is no inbox
+	Session         string    `json:"session"` // for resuming; may be empty
 }
 
 // welcome returns nil if the server does not speak realtime.v1.
@@ -216,7 +217,7 @@ func (in *incoming) welcome() *welcome {
 	return &w
 }
 
-// spread is over how much time clients come back.
+// spread returns the period over which the server's clients should reconnect.
 func (w *welcome) spread() time.Duration {
 	return time.Duration(min(max(w.ReconnectMS, 0), maxWait.Milliseconds())) * time.Millisecond
 }

@@ -1,5 +1,5 @@
-// Makes one file of the declarations of what is public, for import and, the same, for require. They
-// have the names of the code that they are about, so that each compiler finds them.
+// Writes the public declarations into one file for import, and into an identical one for require.
+// Each has the name of the code that it describes, so that every compiler finds it.
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 
 const read = (name) => readFileSync(new URL(`build/${name}.d.ts`, import.meta.url), "utf8");

@@ -14,12 +14,13 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// patience is how long a test waits for what must come. In a synctest bubble it takes no time.
+// patience is the time for which a test waits for an expected event. In a synctest bubble it passes
+// at once.
 const patience = 10 * time.Second
 
-// Client is a client under the control of a test. What it is asked for that fails, fails the
-// test; use the embedded client for what may fail, but not for receiving. What comes in waits
-// to be expected. Its own methods are for the goroutine of the test.
+// Client is a client under the control of a test. A failing method fails the test. Use the embedded
+// client for requests that may fail, but not for receiving. Received messages wait until they are
+// expected. The methods of Client itself must be called by the goroutine of the test.
 type Client struct {
 	*client.Client
 
@@ -36,7 +37,7 @@ func (c *Client) close() {
 	_ = c.Client.Close()
 }
 
-// ctx is for what must not take long.
+// ctx returns a context for an operation that must not take long.
 func (c *Client) ctx() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(c.t.Context(), patience)
 }
@@ -53,8 +54,8 @@ func (c *Client) Join(rooms ...string) {
 	}
 }
 
-// Send sends what encoding/json makes of content. When it returns, the server has given the
-// message to whom it is for.
+// Send sends content, encoded by encoding/json. When it returns, the server has queued the message
+// for all receivers.
 func (c *Client) Send(to realtime.Target, typ string, content any) {
 	c.t.Helper()
 	p, err := json.Marshal(content)
@@ -68,8 +69,8 @@ func (c *Client) Send(to realtime.Target, typ string, content any) {
 	}
 }
 
-// Expect returns the first message of a type that has not been expected yet, and waits for it
-// if it has not come. Messages of other types stay where they are.
+// Expect returns the first message of a type that has not been expected yet. It waits if there is
+// none. Messages of other types are kept for later calls.
 func (c *Client) Expect(typ string) client.Message {
 	c.t.Helper()
 	i := -1
@@ -86,7 +87,7 @@ func (c *Client) find(typ string) int {
 	return slices.IndexFunc(c.inbox, func(m client.Message) bool { return m.Type == typ })
 }
 
-// Expect is [Client.Expect] of a message whose content is decoded into a T.
+// Expect is [Client.Expect] for a message whose content is decoded into a T.
 func Expect[T any](c *Client, typ string) T {
 	c.t.Helper()
 	var content T
@@ -96,8 +97,8 @@ func Expect[T any](c *Client, typ string) T {
 	return content
 }
 
-// ExpectNone fails the test if a message of the type has come that was not expected. What the
-// server has accepted before the call has come by then, so it waits for nothing else.
+// ExpectNone fails the test if a message of the type has arrived that was not expected. It waits
+// only for messages that the server accepted before the call.
 func (c *Client) ExpectNone(typ string) {
 	c.t.Helper()
 	c.settle()
@@ -106,7 +107,7 @@ func (c *Client) ExpectNone(typ string) {
 	}
 }
 
-// ExpectGap waits until the client has been told that messages may be missing.
+// ExpectGap waits until the client reports that messages may be missing.
 func (c *Client) ExpectGap() *client.GapError {
 	c.t.Helper()
 	c.await("no gap", func() bool { return len(c.gaps) > 0 })
@@ -115,7 +116,7 @@ func (c *Client) ExpectGap() *client.GapError {
 	return gap
 }
 
-// ExpectRoomLost waits until the client has been told that it is not in a room any more.
+// ExpectRoomLost waits until the client reports that it is no longer in a room.
 func (c *Client) ExpectRoomLost() *client.RoomError {
 	c.t.Helper()
 	c.await("no room was lost", func() bool { return len(c.rooms) > 0 })
@@ -124,25 +125,25 @@ func (c *Client) ExpectRoomLost() *client.RoomError {
 	return room
 }
 
-// ExpectEnd waits until the client has ended for good, and returns why.
+// ExpectEnd waits until the client has ended for good, and returns the reason.
 func (c *Client) ExpectEnd() error {
 	c.t.Helper()
 	c.await("the client has not ended", func() bool { return c.end != nil })
 	return c.end
 }
 
-// Stall makes the client read nothing any more, until Resume, as a machine that is
-// suspended: what the server sends waits on the way, and then in the server.
+// Stall stops the client from reading until Resume, like a suspended machine. Data from the server
+// waits in the network, and then in the server.
 func (c *Client) Stall() { c.up.stall(true) }
 
 // Resume ends Stall.
 func (c *Client) Resume() { c.up.stall(false) }
 
-// DropNetwork lets everything that the client and the server say to each other vanish, and
-// neither is told. Outside of a synctest bubble it takes both half a minute to find out.
+// DropNetwork discards everything that the client and the server send to each other, without an
+// error on either side. Outside of a synctest bubble it takes both half a minute to detect this.
 func (c *Client) DropNetwork() { c.up.drop() }
 
-// Reconnect brings the network back, and waits until the client is connected anew, with its
+// Reconnect restores the network and waits until the client is connected again and has joined its
 // rooms.
 func (c *Client) Reconnect() {
 	c.t.Helper()
@@ -150,10 +151,10 @@ func (c *Client) Reconnect() {
 	c.settle()
 }
 
-// settle waits until everything that the server had for the client has come.
+// settle waits until the client has received everything that the server had for it.
 func (c *Client) settle() {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 4*patience) // there may be attempts to connect
+	ctx, cancel := context.WithTimeout(c.t.Context(), 4*patience) // it may have to reconnect
 	defer cancel()
 	_, err := c.Ping(ctx)
 	now, cancel := context.WithCancel(ctx)
@@ -165,7 +166,7 @@ func (c *Client) settle() {
 	}
 }
 
-// receive takes in what comes next, until ctx ends.
+// receive receives the next message or error. It reports false when ctx or the client has ended.
 func (c *Client) receive(ctx context.Context) bool {
 	if c.end != nil {
 		return false
@@ -188,19 +189,19 @@ func (c *Client) receive(ctx context.Context) bool {
 	return true
 }
 
-// await receives until done.
+// await receives until done reports true.
 func (c *Client) await(problem string, done func() bool) {
 	c.t.Helper()
 	ctx, cancel := c.ctx()
 	defer cancel()
 	for !done() {
 		if !c.receive(ctx) && !done() {
-			c.t.Fatalf("realtimetest: %s; there is: %s", problem, c.contents())
+			c.t.Fatalf("realtimetest: %s; received: %s", problem, c.contents())
 		}
 	}
 }
 
-// contents describes what has come and was not expected.
+// contents describes the messages that were received and not expected.
 func (c *Client) contents() string {
 	var all []string
 	for _, m := range c.inbox {

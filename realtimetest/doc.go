@@ -1,6 +1,6 @@
-// Package realtimetest tests applications of package realtime: their real handlers, and
-// clients that are under the control of the test, on a network in memory. There are no ports
-// and no sleeps, and in a testing/synctest bubble time takes no time.
+// Package realtimetest tests applications of package realtime. It connects their real handlers with
+// clients under the control of the test, over a network in memory. There are no ports and no
+// sleeps, and in a testing/synctest bubble waiting takes no time.
 //
 //	func TestChat(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
@@ -13,6 +13,6 @@
 //		})
 //	}
 //
-// What is waited for has ten seconds to come. A message of an inbox is acknowledged as client.Client
-// does it: when the one behind it is read, also if Expect has passed over it.
+// An expected event must happen within ten seconds. A message of an inbox is acknowledged by the
+// rules of client.Client: when the next message is received, also if Expect has skipped it.
 package realtimetest

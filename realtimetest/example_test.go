@@ -8,8 +8,8 @@ import (
 	"github.com/realtime-go/realtime/realtimetest"
 )
 
-// What a test of an application looks like. It takes no time: DropNetwork is found out about
-// after half a minute, in the bubble.
+// A test of an application takes no time in a bubble, although it takes half a minute until the
+// loss of the network is detected.
 func Example() {
 	_ = func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

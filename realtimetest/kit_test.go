@@ -17,7 +17,7 @@ import (
 	"github.com/realtime-go/realtime/realtimetest"
 )
 
-// bubble runs a test in a bubble and on the clock.
+// bubble runs a test in a synctest bubble and again in real time.
 func bubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	t.Run("bubble", func(t *testing.T) { synctest.Test(t, test) })
@@ -40,8 +40,8 @@ func TestChat(t *testing.T) {
 	})
 }
 
-// The network is back before anybody has found out that it was gone: what was said meanwhile is
-// lost, the rooms are not, and the client says so.
+// The network is restored before either side has detected the loss: messages from the interruption
+// are lost, rooms are kept, and the client reports a gap.
 func TestDropNetwork(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
@@ -59,7 +59,7 @@ func TestDropNetwork(t *testing.T) {
 	})
 }
 
-// Both sides find out that the network is gone, and nobody can connect.
+// Both sides detect that the network is down, and no client can connect.
 func TestDropNetworkForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
@@ -160,7 +160,7 @@ func TestServeAnyHandler(t *testing.T) {
 	})
 }
 
-// judge is a testing.TB that remembers how a test failed.
+// judge is a testing.TB that records how a test failed.
 type judge struct {
 	testing.TB
 	verdict string
@@ -173,7 +173,7 @@ func (j *judge) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// fails returns how a test fails.
+// fails returns the failure of a test.
 func fails(t *testing.T, test func(t testing.TB)) string {
 	t.Helper()
 	j := &judge{TB: t}
@@ -195,21 +195,21 @@ func TestFailures(t *testing.T) {
 		}{
 			"nothing came": {
 				func(_ *realtimetest.Server, bob *realtimetest.Client) { bob.Expect("chat") },
-				`no message of type "chat"; there is: nothing`,
+				`no message of type "chat"; received: nothing`,
 			},
 			"something else came": {
 				func(srv *realtimetest.Server, bob *realtimetest.Client) {
 					bob.Send(realtime.ToUser("bob"), "news", 7)
 					bob.Expect("chat")
 				},
-				`no message of type "chat"; there is: news 7`,
+				`no message of type "chat"; received: news 7`,
 			},
 			"it ended": {
 				func(srv *realtimetest.Server, bob *realtimetest.Client) {
 					_, _ = srv.Manager.User("bob").Disconnect(context.Background(), 4999, "bye")
 					bob.Expect("chat")
 				},
-				`there is: the end: realtime: connection ended: server, code 4999, "bye"`,
+				`received: the end: realtime: connection ended: server, code 4999, "bye"`,
 			},
 			"something came": {
 				func(srv *realtimetest.Server, bob *realtimetest.Client) {

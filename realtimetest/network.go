@@ -9,24 +9,24 @@ import (
 	"sync"
 )
 
-var errNoNetwork = errors.New("realtimetest: the network is gone")
+var errNoNetwork = errors.New("realtimetest: the network is down")
 
-// network is a net.Listener in memory. Its connections behave like sockets, need no port, and
-// wait in ways that testing/synctest knows.
+// network is a net.Listener in memory. Its connections behave like sockets, need no port, and wait
+// in ways that testing/synctest recognises.
 type network struct {
 	arrived chan net.Conn
 	done    chan struct{}
 	once    sync.Once
 
 	mu   sync.Mutex
-	last int // number of a client's address
+	last int // port of the last client's address
 }
 
 func newNetwork() *network {
 	return &network{arrived: make(chan net.Conn), done: make(chan struct{})}
 }
 
-// Accept is net.Listener.
+// Accept implements net.Listener.
 func (n *network) Accept() (net.Conn, error) {
 	select {
 	case c := <-n.arrived:
@@ -36,16 +36,16 @@ func (n *network) Accept() (net.Conn, error) {
 	}
 }
 
-// Close is net.Listener.
+// Close implements net.Listener.
 func (n *network) Close() error {
 	n.once.Do(func() { close(n.done) })
 	return nil
 }
 
-// Addr is net.Listener.
+// Addr implements net.Listener.
 func (n *network) Addr() net.Addr { return address("10.0.0.1:80") }
 
-// dial connects to whoever accepts.
+// dial connects to the server that accepts.
 func (n *network) dial(ctx context.Context) (*conn, error) {
 	n.mu.Lock()
 	n.last++
@@ -62,13 +62,13 @@ func (n *network) dial(ctx context.Context) (*conn, error) {
 	}
 }
 
-// address is that of a private network, for which there are no limits by default.
+// address is an address of a private network, to which no limits apply by default.
 type address string
 
 func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
 
-// uplink is a client's way into the network, which can be cut.
+// uplink is a client's connection to the network, which can be cut.
 type uplink struct {
 	net *network
 
@@ -82,12 +82,12 @@ func newUplink(n *network) *uplink {
 	return &uplink{net: n, conns: make(map[*conn]struct{})}
 }
 
-// client makes requests by this way.
+// client makes requests over the uplink.
 func (u *uplink) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: u.dial, DisableKeepAlives: true}}
 }
 
-// dial is for an http.Transport.
+// dial is the DialContext of an http.Transport.
 func (u *uplink) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	u.mu.Lock()
 	gone := u.gone
@@ -106,7 +106,7 @@ func (u *uplink) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return c, nil
 }
 
-// stall makes the client read nothing, or go on.
+// stall stops the client from reading, or lets it continue.
 func (u *uplink) stall(yes bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -116,7 +116,7 @@ func (u *uplink) stall(yes bool) {
 	}
 }
 
-// drop lets everything vanish from now on. Nobody is told.
+// drop discards all data from now on. Neither side gets an error.
 func (u *uplink) drop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -127,8 +127,8 @@ func (u *uplink) drop() {
 	}
 }
 
-// restore brings the network back. What was connected before is not: the client is told, as by
-// a router that does not know its connections any more.
+// restore restores the network. Connections from before are reset on the client's side, as by a
+// router that no longer knows them.
 func (u *uplink) restore() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -11,21 +11,21 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// keep is how many messages a client keeps that are not expected yet.
+// keep is the number of unexpected messages that a client keeps.
 const keep = 1 << 16
 
 // Server serves an application on a network in memory, for one test.
 type Server struct {
-	// Manager is that of New, and nil from Serve.
+	// Manager is the Manager that New made, and nil after Serve.
 	Manager *realtime.Manager
 
 	t   testing.TB
 	net *network
 }
 
-// New serves a Manager with these options. Nil is for a test that is about something else:
-// everybody may do everything. If there is no Options.Authenticate, clients are who they say,
-// as with [realtime.InsecureQueryUser]. Manager and server are closed when the test ends.
+// New serves a Manager with these options. If o is nil, everyone may do everything, for tests of
+// something else. If Options.Authenticate is nil, the user is the one that the client names, see
+// [realtime.InsecureQueryUser]. The Manager and the server are closed when the test ends.
 func New(t testing.TB, o *realtime.Options) *Server {
 	t.Helper()
 	opts := realtime.Options{Authorize: realtime.InsecureAllowAll}
@@ -42,8 +42,8 @@ func New(t testing.TB, o *realtime.Options) *Server {
 	return s
 }
 
-// Serve serves any handler, such as the router of an application with all its middleware. The
-// server is closed when the test ends.
+// Serve serves a handler, such as the router of an application with all its middleware. The server
+// is closed when the test ends.
 func Serve(t testing.TB, h http.Handler) *Server {
 	t.Helper()
 	s := &Server{t: t, net: newNetwork()}
@@ -60,16 +60,16 @@ func Serve(t testing.TB, h http.Handler) *Server {
 	return s
 }
 
-// Connect connects a user to the Manager of New, see [Server.Dial].
+// Connect connects a user to the Manager that New made, see [Server.Dial].
 func (s *Server) Connect(user string) *Client {
 	s.t.Helper()
 	return s.Dial("/?"+url.Values{"user_id": {user}}.Encode(), nil)
 }
 
-// Dial connects a client to the endpoint with this path, which begins with a slash and may
-// have a query. The options are as for [client.Dial]; their HTTPClient is replaced. It waits
-// until the connection is open, and fails the test if it is refused. The client is closed when
-// the test ends.
+// Dial connects a client to the endpoint with this path, which begins with a slash and may have a
+// query. The options are those of [client.Dial]; their HTTPClient is replaced. Dial waits until the
+// connection is open, and fails the test if the server refuses it. The client is closed when the
+// test ends.
 func (s *Server) Dial(path string, o *client.DialOptions) *Client {
 	s.t.Helper()
 	c, err := s.TryDial(path, o)
@@ -79,7 +79,7 @@ func (s *Server) Dial(path string, o *client.DialOptions) *Client {
 	return c
 }
 
-// TryDial is Dial that returns the error of [client.Dial].
+// TryDial is Dial, but returns the error of [client.Dial].
 func (s *Server) TryDial(path string, o *client.DialOptions) (*Client, error) {
 	s.t.Helper()
 	up := newUplink(s.net)
@@ -100,11 +100,11 @@ func (s *Server) TryDial(path string, o *client.DialOptions) (*Client, error) {
 	return c, nil
 }
 
-// URL is that of a path, for code of the application that dials by itself, with the options of
+// URL returns the URL of a path, for code of the application that dials by itself with
 // [Server.DialOptions].
 func (s *Server) URL(path string) string { return "ws://realtime.test" + path }
 
-// DialOptions are those with which [client.Dial] reaches the server.
+// DialOptions returns options with which [client.Dial] reaches the server.
 func (s *Server) DialOptions() *client.DialOptions {
 	return &client.DialOptions{HTTPClient: newUplink(s.net).client()}
 }

@@ -18,10 +18,10 @@ import (
 	"github.com/realtime-go/realtime/realtimetest"
 )
 
-// These are stories of a server and its clients, with the handshake between them.
+// The tests of this file run a server and its clients through one scenario each.
 
-// A deploy: one server says goodbye, another one takes its place, and the clients come back with
-// their rooms, not all at once.
+// A deployment: one server closes, another one replaces it, and the clients reconnect spread over
+// time and join their rooms again.
 func TestDeploy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := func() *realtime.Manager {
@@ -66,9 +66,10 @@ func TestDeploy(t *testing.T) {
 	})
 }
 
-// A server that keeps history in memory is started again: the clients are told that something may
-// be missing, and then get all that the new process keeps, of rooms and of the inbox. So does one
-// that had got nothing yet: who knows what the old process kept.
+// A server that keeps history in memory is restarted: the clients report that messages may be
+// missing, and then receive everything that the new process keeps of rooms and of the inbox. The
+// same holds for a client that had not received anything, because it cannot know what the old
+// process kept.
 func TestRestartInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := func() *realtime.Manager {
@@ -130,7 +131,8 @@ func TestRestartInMemory(t *testing.T) {
 	})
 }
 
-// A token expires, and the client brings a new one over the same connection, until there is none.
+// When a token expires the client sends a new one over the same connection, as long as there is
+// one.
 func TestTokenThatExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		identify := func(token string) (realtime.Identity, error) {
@@ -166,7 +168,7 @@ func TestTokenThatExpires(t *testing.T) {
 	})
 }
 
-// Who is denied for a time comes back when it is over; who is replaced stays away.
+// A client whose user is denied for a time reconnects afterwards; a replaced client does not.
 func TestDeniedAndReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := realtimetest.New(t, &realtime.Options{
@@ -194,7 +196,7 @@ func TestDeniedAndReplaced(t *testing.T) {
 	})
 }
 
-// A handler calls its client, which answers while its own call waits.
+// A handler calls its client, which answers while its own call is pending.
 func TestCallsBothWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r realtime.Router

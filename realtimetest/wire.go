@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// socketBuffer is how many bytes wait in one direction before a writer does.
+// socketBuffer is the number of bytes in one direction after which a writer waits.
 const socketBuffer = 64 << 10
 
 // conn is one end of a connection in memory.
@@ -48,9 +48,9 @@ type wire struct {
 	readBy  time.Time
 	writeBy time.Time
 	paused  bool // nothing can be read
-	void    bool // what is written vanishes
-	ended   bool // the writer is gone: what waits can be read
-	closed  bool // the reader is gone
+	void    bool // written bytes are discarded
+	ended   bool // the writer has closed: the buffered bytes can still be read
+	closed  bool // the reader has closed
 }
 
 func newWire() *wire {
@@ -127,10 +127,10 @@ func (w *wire) pause(yes bool) { w.do(func() { w.paused = yes }) }
 func (w *wire) vanish()        { w.do(func() { w.void, w.paused = true, true }) }
 func (w *wire) shut()          { w.do(func() { w.closed = true }) }
 
-// end lets what waits be read, and then the end, which may vanish like anything else.
+// end ends the stream after the buffered bytes, unless the wire discards everything.
 func (w *wire) end() { w.do(func() { w.ended = w.ended || !w.void }) }
 
-// reset lets the end be read at once.
+// reset ends the stream at once.
 func (w *wire) reset() { w.do(func() { w.ended, w.buf = true, nil }) }
 
 func (w *wire) do(change func()) {

@@ -1,23 +1,23 @@
 /**
  * The client of realtime for browsers, workers and Node: rooms, messages to users and connections,
- * and calls in both directions, over one WebSocket that comes back by itself.
+ * and calls in both directions, over one WebSocket that reconnects by itself.
  *
  * @packageDocumentation
  */
 /**
- * Why a request failed: an answer of the server, or a reason of the client's own.
+ * The error of a failed request: an answer of the server, or an error of the client itself.
  *
- * The server's codes are `bad_request`, `unknown_type`, `unknown_event`, `unknown_method`,
+ * Codes of the server are `bad_request`, `unknown_type`, `unknown_event`, `unknown_method`,
  * `forbidden`, `denied`, `limit`, `too_large`, `expired`, `no_history`, `epoch` and `internal`, and
- * those of the application. The client's own:
+ * those of the application. Codes of the client:
  *
- * - `outbox_full`: too much waits already, for a connection or for answers.
- * - `too_large`: the server would not take a message of this size, so it was not sent.
- * - `timeout`: no answer came in time.
- * - `disconnected`: the connection ended before the answer to a call. It may have been done.
- * - `removed`: the server has taken us out of the room.
- * - `closed`: the client was closed, or stays away from the server.
- * - `bad_token`, `bad_url`: nothing can be connected to with these.
+ * - `outbox_full`: too many requests wait for a connection or for answers.
+ * - `too_large`: the message is larger than the server accepts, so it was not sent.
+ * - `timeout`: the answer did not arrive in time.
+ * - `disconnected`: the connection ended before the answer to a call. The server may have run it.
+ * - `removed`: the server has removed the client from the room.
+ * - `closed`: the client was closed, or has stopped connecting.
+ * - `bad_token`, `bad_url`: the token or the URL cannot be used.
  */
 export declare class RealtimeError extends Error {
     readonly name = "RealtimeError";
@@ -28,88 +28,93 @@ export declare class RealtimeError extends Error {
     });
 }
 /**
- * Where the server is: absolute, or relative to the page. `http` and `https` become `ws` and `wss`.
- * A function is called for every attempt to connect, for URLs that are good for one only. It has
- * 30 s: then the attempt ends, a late answer is ignored, and the next attempt calls it again. If it
- * throws a {@link RealtimeError} the client stays away, and after any other error it tries again.
- * It may use the client, but it must not wait for an answer of a server that cannot be reached
- * without it.
+ * The URL of the server: absolute, or relative to the page. `http` and `https` become `ws` and
+ * `wss`.
+ *
+ * A function is called for each attempt to connect, so it can return URLs that are valid only once.
+ * It has 30 s. After that the attempt ends, a late result is ignored, and the next attempt calls
+ * the function again. If it throws a {@link RealtimeError} the client stops connecting; after any
+ * other error it tries again. It may use the client, but it must not wait for an answer from a
+ * server that the client cannot reach before the function returns.
  */
 export type Url = string | URL | (() => string | URL | Promise<string | URL>);
 /**
- * Who we are, for a server that asks for a bearer token: letters, digits and `-._~`. A function is
- * called for every attempt to connect and when the server says that the token has expired. The
- * first call comes after `connect` has returned. Nothing, or an empty string, is no token. For
- * time, errors and the use of the client the same holds as for a {@link Url}. It must throw if an
- * answer is no token, for example one with an HTTP status that is not 200.
+ * The bearer token of the client, for a server that requires one: letters, digits and `-._~`.
+ * `undefined`, `null` or an empty string means no token.
+ *
+ * A function is called for each attempt to connect, and when the server reports that the token has
+ * expired. The first call happens after `connect` has returned. The rules for time, errors and the
+ * use of the client are those of a {@link Url}. The function must throw if it does not get a token,
+ * for example if the HTTP status is not 200.
  */
 export type Token = string | (() => Maybe<string> | Promise<Maybe<string>>);
 type Maybe<T> = T | null | undefined | void;
 /** Options of `connect`. All have defaults. */
 export interface Options {
-    /** Default: no token. A browser sends the cookies of the server in any case. */
+    /** Default: no token. A browser sends the server's cookies in any case. */
     token?: Token;
-    /** How much may wait for a connection, or for answers. */
+    /** Limits for the requests that wait for a connection or for answers. */
     outbox?: Outbox;
-    /** The WebSocket to use. Default: the global one, which Node has from version 22 on. */
+    /** The WebSocket class to use. Default: the global one, which Node has from version 22. */
     WebSocket?: new (url: string, protocols: string[]) => any;
 }
 /**
- * How much may wait for the server: for a connection, or for answers on one. While so much waits,
- * what is new is rejected with `outbox_full`, and what waits is not changed. The defaults are what
- * a server takes at once.
+ * Limits for the requests that wait for a connection or for an answer. When a limit is reached, new
+ * requests are rejected with `outbox_full`, and waiting ones stay. The defaults are what a server
+ * accepts at once.
  */
 export interface Outbox {
     /**
-     * Messages, calls, pings and requests for history; and, counted for themselves, rooms that are to
-     * be joined. Default: 500.
+     * The number of messages, calls, pings and requests for history. Rooms that wait to be joined are
+     * counted separately, with the same limit. Default: 500.
      */
     messages?: number;
-    /** Bytes of these. The last one may go beyond it. Default: 2 MiB. */
+    /** The size of these requests in bytes. The last request may exceed it. Default: 2 MiB. */
     bytes?: number;
 }
 /**
- * A place in what the server keeps of a room, or for us. Those of messages, gaps and receipts are
- * good for {@link HistoryQuery}.
+ * A position among the messages that the server keeps of a room, or in the user's inbox. The
+ * positions of messages, gaps and receipts can be used in a {@link HistoryQuery}.
  */
 export interface Position {
-    /** Grows from one message to the next, and may leave numbers out. */
+    /** Grows from one message to the next, and may skip numbers. */
     readonly offset: number | undefined;
-    /** Another one: what was kept has been lost, and offsets have begun anew. */
+    /** If it differs, the kept messages were lost and offsets have started again. */
     readonly epoch: string | undefined;
 }
-/** A message as it was received. Its position is undefined if it is not kept. */
+/** A received message. Its position is undefined if the server does not keep it. */
 export interface Message<Content = any> extends Position {
     readonly type: string;
     /** JSON, or a `Uint8Array` if it was sent as bytes. */
     readonly content: Content;
-    /** The user who sent it. null is the server, or somebody anonymous. */
+    /** The user that sent it. null for the server, and for an anonymous sender. */
     readonly sender: string | null;
-    /** When the server got it, to the second. */
+    /** When the server received it, in whole seconds. */
     readonly time: Date;
-    /** Tells somebody anonymous who sent it from others, and from the server. It is no name. */
+    /** Distinguishes an anonymous sender from others and from the server. It is not a name. */
     readonly guest: string | undefined;
-    /** By which one that comes twice is known, with its sender and guest. */
+    /** Identifies, with sender and guest, a message that arrives twice. */
     readonly id: string | undefined;
-    /** The room that it was sent to. */
+    /** The room to which it was sent. */
     readonly room: string | undefined;
 }
 /**
- * The server's own messages, which come beside those of the application where it has announcements
- * switched on. Types of the application with these names take their place.
+ * Messages of the server itself, which arrive beside those of the application if the server has
+ * announcements enabled. If the application defines types with these names, they replace the
+ * notices.
  */
 export interface Notices {
-    /** A user's first connection has opened. */
+    /** The first connection of a user has opened. */
     userjoined: {
         user_id: string;
         message: string;
     };
-    /** A user's last connection has ended. */
+    /** The last connection of a user has ended. */
     userleft: {
         user_id: string;
         message: string;
     };
-    /** A user, or an anonymous connection, has joined a room or left it. */
+    /** A user or an anonymous connection has joined or left a room. */
     systemnotification: {
         type: "room_join" | "room_leave";
         user_id: string | null;
@@ -117,24 +122,26 @@ export interface Notices {
         message: string;
     };
 }
-/** What may be received: the application's messages and the server's. */
+/** The messages that a client may receive: those of the application, and notices. */
 export type Received<Events extends object> = Events & Omit<Notices, keyof Events>;
-/** Arguments for a content that may be left out if it may be undefined. */
+/** Arguments with a content that is optional if it may be undefined. */
 export type Arguments<Content, More extends unknown[] = []> = undefined extends Content ? [content?: Content, ...More] : [content: Content, ...More];
-/** Somebody to send to: a room, a user, a connection, or all. */
+/** A target of messages: a room, a user, a connection, or all. */
 export interface Sender<Events extends object = Record<string, any>> {
     /**
-     * Sends a message. An `ArrayBuffer`, or a view of one such as a `Uint8Array`, goes as bytes, and
-     * anything else as JSON.
+     * Sends a message. An `ArrayBuffer`, or a view such as a `Uint8Array`, is sent as bytes; anything
+     * else is sent as JSON.
      *
-     * The promise is kept when the server has accepted the message; that somebody got it is not said.
-     * It is rejected in the end if the message cannot be sent, so handle that: `await` it, or `catch`
-     * it where nobody waits. A rejection that is not handled is reported by browsers and ends Node.
+     * The promise is fulfilled when the server has accepted the message. This does not mean that a
+     * client has received it. The promise is rejected if the message cannot be sent, so `await` it,
+     * or `catch` the error if nothing waits for it. Browsers report an unhandled rejection, and Node
+     * exits.
      *
-     * Without a connection the message waits for one in the outbox. If a connection ends before the
-     * answer it is sent again with the next one; clients like this one drop what comes twice.
+     * If there is no connection, the message waits for one in the outbox. If a connection ends before
+     * the answer, the message is sent again over the next one. Clients like this one drop a message
+     * that arrives twice.
      *
-     * @throws RealtimeError `outbox_full`, `too_large`, `closed`, or what the server answers.
+     * @throws RealtimeError `outbox_full`, `too_large`, `closed`, or the server's error.
      */
     send<Type extends keyof Events & string>(type: Type, content: Events[Type], options: SendOptions & {
         receipt: true;
@@ -143,168 +150,194 @@ export interface Sender<Events extends object = Record<string, any>> {
 }
 /** Options of {@link Sender.send}. */
 export interface SendOptions {
-    /** A name of at most 64 bytes: of kept messages with the same one, a client that has missed several may get only the newest. */
+    /**
+     * A name of at most 64 bytes. If a client has missed several kept messages with the same key, it
+     * may receive only the newest of them.
+     */
     key?: string;
     /**
-     * Milliseconds for which the message is of use, from when the server gets it. Negative: it is not
-     * kept. Default: as long as it is kept.
+     * The time in milliseconds for which the message is useful, from when the server receives it.
+     * Negative: the message is not kept. Default: as long as the server keeps it.
      */
     ttl?: number;
-    /** Whether to tell what has become of the message. Default: false. */
+    /** Whether to return a receipt. Default: false. */
     receipt?: boolean;
 }
-/** What has become of a message. What does not apply is not there. */
+/** What the server did with a message. Members that do not apply are missing. */
 export interface Receipt {
-    /** Where a room keeps it. */
+    /** The position in the room, if the room keeps the message. */
     readonly offset?: number;
     readonly epoch?: string;
-    /** Whether the user will get it even if none of his connections does now. */
+    /** Whether the inbox keeps the message, so that the user receives it later if not now. */
     readonly kept?: boolean;
-    /** How many connections of the user it is on its way to. */
+    /** The number of the user's connections for which the message was queued. */
     readonly queued?: number;
-    /** Whether it had been sent before, with the connection that ended before the answer. */
+    /** Whether the message had already been sent, over a connection that ended before the answer. */
     readonly duplicate?: boolean;
 }
-/** What happened when a room was joined. */
+/** Describes how a room was joined. */
 export interface Join {
-    /** Whether it is the first time, not a return. */
+    /** Whether this is the first join, not one after a reconnect. */
     readonly first: boolean;
-    /** Whether messages may have been missed since the last time. {@link Room.onGap} says which. */
+    /**
+     * Whether messages may have been missed since the last time. {@link Room.onGap} reports which.
+     */
     readonly gap: boolean;
-    /** How many messages were missed, and have come since: the handlers have had them already. */
+    /**
+     * The number of missed messages that were recovered. Handlers have already been called with them.
+     */
     readonly recovered: number;
 }
-/** Where messages are missing, or may be. */
+/** A place where messages are missing or may be missing. */
 export interface Gap {
-    /** The room whose messages they are. undefined: those to us, as a user. */
+    /** The room of the messages. undefined: messages to the user. */
     readonly room: string | undefined;
     /**
-     * Why: `expired` if they were too old, `overflow` if they were too many, `epoch` if what was kept
-     * has been lost, `ahead` if the server knows less than we do, `slow` if they were left out as we
-     * are too slow, and `unknown` if nothing is kept.
+     * The reason: `expired` if the messages were too old, `overflow` if they were too many, `epoch`
+     * if the kept messages were lost, `ahead` if the server knows less than the client, `slow` if the
+     * server dropped them because the client was too slow, and `unknown` if nothing is kept.
      */
     readonly reason: string;
-    /** They are behind this one, if that is known. */
+    /** The position after which messages are missing, if known. */
     readonly from: Position | undefined;
-    /** And this one is the last of them. */
+    /** The position of the last missing message, if known. */
     readonly to: Position | undefined;
 }
-/** What to ask a room's history for. */
+/** Selects messages from the history of a room. */
 export interface HistoryQuery {
-    /** How many messages, 1 to 1,000. Default: 50. */
+    /** The largest number of messages, 1 to 1,000. Default: 50. */
     limit?: number;
-    /** The newest before this one, such as the oldest message that is shown. Default: of all. */
+    /**
+     * The newest messages before this position, for example that of the oldest message that is shown.
+     * Default: the newest messages of all.
+     */
     before?: Position | undefined;
-    /** Instead of that, the first behind this one. */
+    /** An alternative to `before`: the first messages after this position. */
     after?: Position | undefined;
 }
-/** A part of a room's history. */
+/** A page of the history of a room. */
 export interface History<Events extends object = Record<string, any>> {
-    /** The oldest first. */
+    /** Oldest first. */
     readonly messages: readonly Message<Events[keyof Events]>[];
-    /** Whether there is more in the direction that was asked for. */
+    /** Whether there are more messages in the direction of the query. */
     readonly more: boolean;
-    /** That of the newest message of the room. */
+    /** The position of the newest message of the room. */
     readonly top: Position;
 }
-/** A room that was joined, and is joined again with every new connection. */
+/** A room that was joined, and is joined again over each new connection. */
 export interface Room<Events extends object = Record<string, any>> extends Sender<Events> {
     readonly name: string;
-    /** Whether the server has let us in, on the connection that there is now. */
+    /** Whether the client is a member of the room over the current connection. */
     readonly joined: boolean;
     /**
-     * The users in the room, sorted, each once. It is kept current if the room was joined with
-     * `members`, and else empty; so it is for more than 1,000. Each change makes a new array.
-     * Between two connections it is what was known last.
+     * The users in the room, sorted and without duplicates. The list is kept current if the room was
+     * joined with `members`; otherwise it is empty. It is also empty for more than 1,000 users. Each
+     * change makes a new array. Between two connections it is the last known list.
      */
     readonly members: readonly string[];
-    /** How many users are in the room; right also for more than 1,000. */
+    /** The number of users in the room; correct also for more than 1,000. */
     readonly memberCount: number;
-    /** Calls the handler with each message of this type to this room. Returns what ends that. */
+    /**
+     * Calls the handler with each message of this type to this room. Returns a function that removes
+     * the handler.
+     */
     on<Type extends keyof Received<Events> & string>(type: Type, handler: (content: Received<Events>[Type], message: Message<Received<Events>[Type]>) => void): () => void;
-    /** Calls the handler when members have come or gone. Returns what ends that. */
+    /**
+     * Calls the handler when the members have changed. Returns a function that removes the handler.
+     */
     onMembers(handler: (members: readonly string[]) => void): () => void;
     /**
-     * Calls the handler when the room has been joined, also again. A room that keeps history gives
-     * what was missed first: then the handler is called behind that. Returns what ends that.
+     * Calls the handler each time the room has been joined. If the room keeps history, the missed
+     * messages are delivered first. Returns a function that removes the handler.
      */
     onJoin(handler: (join: Join) => void): () => void;
-    /** Calls the handler where messages of the room are missing. Returns what ends that. */
+    /**
+     * Calls the handler when messages of the room are missing. Returns a function that removes the
+     * handler.
+     */
     onGap(handler: (gap: Gap) => void): () => void;
     /**
-     * Calls the handler when the server refuses us the room or its members, or takes us out of it,
-     * and with `outbox_full` if too many rooms wait to be joined. A room that was refused is left
-     * alone until it is joined again. An error without a handler is reported like one that nobody
-     * caught. Returns what ends that.
+     * Calls the handler when the server refuses the join or the member list, when it removes the
+     * client from the room, and with `outbox_full` when too many rooms wait to be joined. A refused
+     * room stays unjoined until `join` is called again. An error without a handler is reported like
+     * an uncaught error. Returns a function that removes the handler.
      */
     onError(handler: (error: RealtimeError) => void): () => void;
     /**
-     * Asks for messages that the room keeps, and gives them to no handler. For the page before what
-     * is shown, ask for those `before` the oldest message. Without a connection it waits for one.
+     * Returns messages that the room keeps. Handlers are not called with them. To get the page before
+     * the shown messages, ask for those `before` the oldest one. If there is no connection, the
+     * request waits for one.
      *
-     * @throws RealtimeError `no_history` if the room keeps none, `epoch` if the position is one of
-     * messages that have been lost, `outbox_full`, `closed`, or what else the server answers.
+     * @throws RealtimeError `no_history` if the room keeps none, `epoch` if the position belongs to
+     * messages that have been lost, `outbox_full`, `closed`, or another error of the server.
      */
     history(query?: HistoryQuery): Promise<History<Events>>;
-    /** Leaves, as soon as all have left who joined the same room. A macrotask later, see `close`. */
+    /**
+     * Leaves the room once `leave` has been called for each `join`. The client leaves one macrotask
+     * later, see `close`.
+     */
     leave(): void;
 }
 /** Options of {@link Client.join}. */
 export interface JoinOptions {
-    /** Whether to know who is in the room. Default: false. */
+    /** Whether to keep track of the members. Default: false. */
     members?: boolean;
     /**
-     * How many of the newest messages to begin with, up to 1,000, if the room keeps history: the
-     * handlers get them first. It counts for the first join only; later ones go on where we are.
-     * Default: none.
+     * The number of the newest messages to begin with, up to 1,000, if the room keeps history.
+     * Handlers are called with them first. It applies to the first join only; later joins continue at
+     * the current position. Default: none.
      */
     history?: number;
 }
 /** Options of {@link Client.call}. */
 export interface CallOptions {
     /**
-     * Milliseconds for the answer, including the wait for a connection. 0 or Infinity: no limit.
-     * Default: 10,000.
+     * The time for the answer in milliseconds, including the wait for a connection. 0 or Infinity: no
+     * limit. Default: 10,000.
      */
     timeout?: number;
 }
 /**
- * - `connecting`: an attempt is under way.
- * - `open`: the server has said welcome.
+ * - `connecting`: an attempt is in progress.
+ * - `open`: the server has sent its welcome.
  * - `waiting`: the last connection or attempt has ended; another attempt follows.
- * - `closed`: it has ended, and no attempt follows.
+ * - `closed`: the client has ended or stopped; no attempt follows.
  */
 export type State = "connecting" | "open" | "waiting" | "closed";
-/** How the connection is, and what ended the last one. */
+/** The state of the connection, and the reason for which the last one ended. */
 export interface Status {
     readonly state: State;
-    /** Whether the client goes on by itself: false if closed. */
+    /** Whether the client continues by itself: false if closed. */
     readonly willRetry: boolean;
     /** Milliseconds until the next attempt, if waiting. */
     readonly retryIn?: number;
     /** The close code, if waiting or closed. 1006: no close frame, or no connection at all. */
     readonly code?: number;
-    /** Why, for humans, if waiting or closed. */
+    /** The reason for humans, if waiting or closed. */
     readonly reason?: string;
-    /** What the server answered to a plain request for the same URL after an upgrade failed. */
+    /**
+     * The status of the server's answer to a plain request for the same URL, sent after an upgrade
+     * failed.
+     */
     readonly httpStatus?: number;
-    /** What was thrown, if that was the end. */
+    /** The error that ended the attempt, if something was thrown. */
     readonly error?: unknown;
 }
 /**
- * A connection to the server that comes back by itself.
+ * A connection to the server that reconnects by itself.
  *
- * Handlers are called one after another, in the order of the messages. One that throws does not
- * stop the others; what it threw is reported like an error that nobody caught. All that take a
- * handler return a function that takes it off again; it stays over connections.
+ * Handlers are called one after another, in the order of the messages. If a handler throws, the
+ * others are called nevertheless, and the error is reported like an uncaught error. Each method
+ * that takes a handler returns a function that removes it. Handlers stay over reconnects.
  *
- * If the application has an inbox for each user, messages to the user are acknowledged by
- * themselves when all of their handlers are done, and what these return, if it is a promise, has
- * settled, one way or the other. So are those that came from a room instead, with what else came from
- * rooms by then. What was not acknowledged comes again, to this client or the next
- * one. So set the handlers right after `connect`: a message without any is done at once.
+ * If the application keeps an inbox for each user, the client acknowledges a message to the user
+ * when all of its handlers have returned and their promises, if they return any, have settled,
+ * whether fulfilled or rejected. If such a message arrived from a room instead, it is acknowledged
+ * when all messages that had come from rooms by then are done. A message that was not acknowledged
+ * is delivered again, to this client or to the user's next one. So set the handlers directly after
+ * `connect`: a message without handlers is done at once.
  *
- * `Events` has the content for each message type, `Calls` a request and a response for each method:
+ * `Events` maps each message type to its content, `Calls` each method to a request and a response:
  *
  * ```ts
  * type Events = { chat: { text: string } };
@@ -313,81 +346,85 @@ export interface Status {
  * ```
  */
 export interface Client<Events extends object = Record<string, any>, Calls extends Record<keyof Calls, [request: any, response: any]> = Record<string, [any, any]>> {
-    /** How the connection is. A new object with each change. */
+    /** The state of the connection. Each change makes a new object. */
     readonly status: Status;
-    /** Who the server says we are; null if anonymous, or before the first connection. */
+    /**
+     * The user that the server has authenticated; null if anonymous, or before the first connection.
+     */
     readonly userId: string | null;
-    /** The id of the connection that there is now, or null. */
+    /** The ID of the current connection, or null. */
     readonly connectionId: string | null;
-    /** Everybody who is connected. */
+    /** All connections. */
     readonly all: Sender<Events>;
     /** All connections of a user. */
     user(id: string): Sender<Events>;
-    /** One connection, by its id. */
+    /** One connection, by its ID. */
     conn(id: string): Sender<Events>;
     /**
-     * Joins a room, now or as soon as there is a connection, and again with each new one. Joining
-     * again gives the same room, which is left when each has left it. A room that the server's
-     * application puts us into needs no join: handlers of the client get its messages, and what we
-     * have missed there comes when we are put in again.
+     * Joins a room, now or as soon as there is a connection, and again over each new one. Another
+     * `join` of the same name returns the same room, which is left when each caller has left it. A
+     * room to which the server's application adds the client needs no join: handlers of the client
+     * receive its messages. If the application adds the client to it again, the missed messages are
+     * delivered.
      */
     join(name: string, options?: JoinOptions): Room<Events>;
-    /** Calls the handler with each message of this type, of rooms too. */
+    /** Calls the handler with each message of this type, including messages to rooms. */
     on<Type extends keyof Received<Events> & string>(type: Type, handler: (content: Received<Events>[Type], message: Message<Received<Events>[Type]>) => void): () => void;
     /**
-     * Calls the handler where messages are missing, of rooms too. Those to us as a user may be
-     * missing after each reconnect, unless the application has an inbox. Returns what ends that.
+     * Calls the handler when messages are missing, also those of rooms. Without an inbox, messages to
+     * the user may be missing after each reconnect. Returns a function that removes the handler.
      */
     onGap(handler: (gap: Gap) => void): () => void;
     /** Calls the handler with each new status. */
     onStatus(handler: (status: Status) => void): () => void;
     /**
-     * Asks the server for something by name, with JSON or nothing. Without a connection it waits for
-     * one. It is never sent twice.
+     * Asks the server to run a method, with JSON or no content. If there is no connection, the call
+     * waits for one. It is never sent twice.
      *
-     * @throws RealtimeError `timeout`, `disconnected`, `outbox_full`, `too_large`, `closed`, or what
-     * the server answers.
+     * @throws RealtimeError `timeout`, `disconnected`, `outbox_full`, `too_large`, `closed`, or the
+     * server's error.
      */
     call<Method extends keyof Calls & string>(method: Method, ...request: Arguments<Calls[Method][0], [options?: CallOptions]>): Promise<Calls[Method][1]>;
     /**
-     * Answers what the server asks for by this name, with JSON or nothing. There is one handler for a
-     * method, the last. A {@link RealtimeError} that it throws is the answer; any other error is
-     * reported, and answered with `internal`. Over one connection 100 calls are answered at a time,
-     * more with `busy`.
+     * Answers calls from the server of this method, with JSON or no content. A method has one
+     * handler, the one that was set last. If the handler throws a {@link RealtimeError}, that is the
+     * answer; any other error is reported, and answered with `internal`. One connection answers 100
+     * calls at the same time, and further ones with `busy`.
      */
     handle(method: string, handler: (content: any) => unknown): () => void;
     /**
-     * Milliseconds until the server answers. When the promise is kept, everything that the server had
-     * for this client before has come. Without a connection it waits for one.
+     * Returns the time until the server answers, in milliseconds. When the promise is fulfilled, the
+     * client has received everything that the server had for it before the answer. If there is no
+     * connection, the ping waits for one.
      *
      * @throws RealtimeError `outbox_full` or `closed`.
      */
     ping(): Promise<number>;
     /**
-     * Tries to connect now, whatever the state. A wait ends, also one that the server has asked for.
-     * A client that stays away tries again, for whatever reason it does, unless `close` has ended it.
-     * An attempt that is under way is begun anew, with its token and URL, but not twice within a
-     * second. Of an open connection a sign of life is asked for; it is given up if none comes within
-     * 5 s. The page does the same when it is seen again and when the network is back, unless the
-     * client stays away.
+     * Tries to connect now, in any state. It ends a wait, also one that the server has asked for. A
+     * client that has stopped for any reason tries again, unless `close` has ended it. An attempt
+     * that is in progress starts again, with a new token and URL, but not twice within a second. If
+     * there is an open connection, the client sends a ping and gives the connection up if nothing
+     * arrives within 5 s. The page does the same when it becomes visible and when the network is
+     * available again, unless the client has stopped.
      */
     reconnect(): void;
     /**
-     * Ends the connection when each has closed it who got this same client from `connect`. It does so
-     * one macrotask later, so that a component that is mounted again at once goes on with it. What
-     * waits then is rejected with `closed`.
+     * Ends the connection once `close` has been called for each `connect` that returned this client.
+     * The connection ends one macrotask later, so a component that is mounted again at once continues
+     * with it. Pending requests are then rejected with `closed`.
      */
     close(): void;
 }
 /**
- * Connects to a server, and comes back whenever that makes sense. It returns at once; what is sent,
- * called and joined before there is a connection waits for one.
+ * Connects to a server, and reconnects as long as that makes sense. It returns at once. Messages,
+ * calls and joins that are made before there is a connection wait for one.
  *
- * Connecting twice to the same URL, with the same token if that is a string, gives the same client,
- * with the options of the first; it is closed when each has closed it. A client that stays away is
- * made to try again by that. For a client of one's own the URL may be a function.
+ * A second call with the same URL, and the same token if that is a string, returns the same client,
+ * with the options of the first call. That client ends when each caller has closed it. If it has
+ * stopped connecting, the call makes it try again. Use a function as URL to get a separate client.
  *
- * @throws TypeError if the URL is none, or is relative where there is no page.
+ * @throws TypeError if the URL is invalid, or is relative and there is no page.
  * @throws Error if there is no WebSocket.
  */
 export declare function connect<Events extends object = Record<string, any>, Calls extends Record<keyof Calls, [request: any, response: any]> = Record<string, [any, any]>>(url: Url, options?: Options): Client<Events, Calls>;

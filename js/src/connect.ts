@@ -6,14 +6,14 @@ import { Source } from "./internal/source.js";
 const shared = new Map<string, RealtimeClient>();
 
 /**
- * Connects to a server, and comes back whenever that makes sense. It returns at once; what is sent,
- * called and joined before there is a connection waits for one.
+ * Connects to a server, and reconnects as long as that makes sense. It returns at once. Messages,
+ * calls and joins that are made before there is a connection wait for one.
  *
- * Connecting twice to the same URL, with the same token if that is a string, gives the same client,
- * with the options of the first; it is closed when each has closed it. A client that stays away is
- * made to try again by that. For a client of one's own the URL may be a function.
+ * A second call with the same URL, and the same token if that is a string, returns the same client,
+ * with the options of the first call. That client ends when each caller has closed it. If it has
+ * stopped connecting, the call makes it try again. Use a function as URL to get a separate client.
  *
- * @throws TypeError if the URL is none, or is relative where there is no page.
+ * @throws TypeError if the URL is invalid, or is relative and there is no page.
  * @throws Error if there is no WebSocket.
  */
 export function connect<
@@ -45,6 +45,6 @@ function keyOf(url: URL, token: Token | undefined): string {
 
 function create(url: Url, options: Options, forget: () => void): RealtimeClient {
   const Socket = options.WebSocket ?? globalThis.WebSocket;
-  if (!Socket) throw new Error("there is no WebSocket here: give one as an option");
+  if (!Socket) throw new Error("no WebSocket available: pass one as an option");
   return new RealtimeClient(new Source(url, options.token), Socket, options.outbox, forget);
 }

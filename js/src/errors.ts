@@ -1,17 +1,17 @@
 /**
- * Why a request failed: an answer of the server, or a reason of the client's own.
+ * The error of a failed request: an answer of the server, or an error of the client itself.
  *
- * The server's codes are `bad_request`, `unknown_type`, `unknown_event`, `unknown_method`,
+ * Codes of the server are `bad_request`, `unknown_type`, `unknown_event`, `unknown_method`,
  * `forbidden`, `denied`, `limit`, `too_large`, `expired`, `no_history`, `epoch` and `internal`, and
- * those of the application. The client's own:
+ * those of the application. Codes of the client:
  *
- * - `outbox_full`: too much waits already, for a connection or for answers.
- * - `too_large`: the server would not take a message of this size, so it was not sent.
- * - `timeout`: no answer came in time.
- * - `disconnected`: the connection ended before the answer to a call. It may have been done.
- * - `removed`: the server has taken us out of the room.
- * - `closed`: the client was closed, or stays away from the server.
- * - `bad_token`, `bad_url`: nothing can be connected to with these.
+ * - `outbox_full`: too many requests wait for a connection or for answers.
+ * - `too_large`: the message is larger than the server accepts, so it was not sent.
+ * - `timeout`: the answer did not arrive in time.
+ * - `disconnected`: the connection ended before the answer to a call. The server may have run it.
+ * - `removed`: the server has removed the client from the room.
+ * - `closed`: the client was closed, or has stopped connecting.
+ * - `bad_token`, `bad_url`: the token or the URL cannot be used.
  */
 export class RealtimeError extends Error {
   override readonly name = "RealtimeError";

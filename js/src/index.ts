@@ -1,6 +1,6 @@
 /**
  * The client of realtime for browsers, workers and Node: rooms, messages to users and connections,
- * and calls in both directions, over one WebSocket that comes back by itself.
+ * and calls in both directions, over one WebSocket that reconnects by itself.
  *
  * @packageDocumentation
  */

@@ -55,7 +55,7 @@ test("without a WebSocket that is said", (t) => {
   const { WebSocket } = globalThis;
   delete globalThis.WebSocket;
   t.after(() => { if (WebSocket) globalThis.WebSocket = WebSocket; });
-  assert.throws(() => connect("ws://localhost/none"), /give one as an option/);
+  assert.throws(() => connect("ws://localhost/none"), /pass one as an option/);
 });
 
 test("a URL that the WebSocket does not take is the end", async (t) => {
@@ -164,7 +164,7 @@ for (const [what, url, token] of [
     assert.equal(world.statuses.length, 0);
     await world.pass(250);
     assert.equal(world.status.state, "waiting");
-    assert.match(world.status.reason, /does not answer/);
+    assert.match(world.status.reason, /did not return in time/);
     late();
     await settled();
     assert.equal(world.sockets.length, 0, "it is too late");

@@ -50,7 +50,7 @@ test("a server that falls silent is asked after 25 s and given up 10 s later", a
   await world.pass(250);
   const { state, code, reason } = world.status;
   assert.deepEqual({ state, code, reason },
-    { state: "waiting", code: 1006, reason: "the server has fallen silent" });
+    { state: "waiting", code: 1006, reason: "no sign of life from the server" });
   const [dead] = world.sockets;
   assert.equal(dead.closed, 1000);
   assert.equal(dead.onmessage, null, "it is let go of, not waited for");

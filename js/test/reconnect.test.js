@@ -209,7 +209,7 @@ test("426 means that a proxy is in the way", async (t) => {
   await settled();
   world.socket.end(1006);
   await settled();
-  assert.match(world.status.reason, /answers but no WebSocket opens: a proxy/);
+  assert.match(world.status.reason, /answers, but no WebSocket opens: a proxy/);
 });
 
 test("an answer without a reason has a status at least", async (t) => {

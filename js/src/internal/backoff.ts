@@ -2,13 +2,13 @@ const FIRST = 1_000;
 const LONGEST = 30_000;
 
 /**
- * Backoff is how long to wait before the next attempt, in milliseconds. It is random from zero on,
- * so that clients that lost their server together do not come back together.
+ * Backoff computes the wait before the next attempt, in milliseconds. The wait is random, starting
+ * at zero, so that clients that lost their server together do not reconnect together.
  */
 export class Backoff {
   #limit = FIRST;
 
-  /** The next wait, spread over at least this much. */
+  /** Returns the next wait, from a range of at least `spread`. */
   next(spread = 0): number {
     const wait = Math.random() * Math.max(this.#limit, spread);
     this.#limit = Math.min(2 * this.#limit, LONGEST);

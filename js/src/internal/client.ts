@@ -19,9 +19,9 @@ import { toCount, toHistory, toMark, toMilliseconds, type Frame } from "./wire.j
 
 const CALL_TIMEOUT = 10_000; // milliseconds
 const MOST_LEFT = 1_000;
-const TOKEN_PATIENCE = 30_000; // milliseconds, for a newer one
+const TOKEN_PATIENCE = 30_000; // milliseconds, for a new token
 
-/** RealtimeClient is what an application has of a connection. Its contents have no types yet. */
+/** RealtimeClient implements the public Client. Its message contents are untyped. */
 export class RealtimeClient implements Client {
   readonly all = this.#sender({ all: true });
   readonly references: References;
@@ -38,13 +38,13 @@ export class RealtimeClient implements Client {
   readonly #gaps = new Handlers<[Gap]>();
   readonly #inbox: Inbox;
   readonly #seen = new Seen();
-  readonly #left = new Set<string>(); // rooms that a session may still be in
-  readonly #reports: Status[] = []; // that the application is told of now
-  #session: string | undefined; // that the next connection may resume
-  #first = true; // connection
-  #line: Line | undefined; // while it is open
-  #renewing: Line | undefined; // that a newer token is asked for
-  #renewedAt = 0; // when that was
+  readonly #left = new Set<string>(); // rooms of which a resumed session may still be a member
+  readonly #reports: Status[] = []; // statuses that handlers have not been called with
+  #session: string | undefined; // token with which the next connection may resume
+  #first = true; // no connection has opened yet
+  #line: Line | undefined; // undefined; // undefined while there is no open connection
+  #renewing: Line | undefined; // the connection for which a new token is requested
+  #renewedAt = 0; // when that request began
 
   constructor(source: Source, Socket: Socket, outbox: Outbox | undefined, forget: () => void) {
     this.#source = source;
@@ -129,15 +129,15 @@ export class RealtimeClient implements Client {
     return room;
   }
 
-  /** Leaves a room: now, or when a session goes on that has not heard of it. */
+  /** Leaves a room: now, or when a session is resumed that may still be a member. */
   #part(room: string): void {
-    if (this.#session && this.#left.add(room).size > MOST_LEFT) { // it is cheaper to begin anew
+    if (this.#session && this.#left.add(room).size > MOST_LEFT) { // a new session costs less
       this.#session = undefined;
       this.#left.clear();
     }
     if (!this.#line) return;
     this.#requests.make({ type: "leave", room }, (error) => {
-      if (error?.code !== "disconnected") this.#left.delete(room); // left it is in any case
+      if (error?.code !== "disconnected") this.#left.delete(room); // any other answer: out
     });
   }
 
@@ -189,7 +189,7 @@ export class RealtimeClient implements Client {
     };
     this.#requests.open(this.#line);
     this.#resume(session);
-    for (const room of this.#rooms.values()) room.enter(); // before what waits, which may be for them
+    for (const room of this.#rooms.values()) room.enter(); // before requests that may need them
     this.#requests.flush();
     if (!inbox && !this.#first) {
       this.#missing({ room: undefined, reason: "unknown", from: undefined, to: undefined });
@@ -199,7 +199,7 @@ export class RealtimeClient implements Client {
   }
 
   /**
-   * Takes up the place of the last connection, if the server has kept it, but for the rooms that
+   * Resumes the session of the last connection if the server has kept it, and leaves the rooms that
    * were left meanwhile.
    */
   #resume(next: string | undefined): void {
@@ -208,7 +208,7 @@ export class RealtimeClient implements Client {
     const left = [...this.#left].filter((room) => !this.#rooms.has(room));
     this.#left.clear();
     if (!session) return;
-    this.#requests.make({ type: "resume", session }, () => {}); // or does without
+    this.#requests.make({ type: "resume", session }, () => {}); // a refusal is ignored
     for (const room of left) this.#part(room);
   }
 
@@ -224,13 +224,13 @@ export class RealtimeClient implements Client {
     let most = MOST_LEFT;
     for (const [name, room] of [...this.#rooms].reverse()) {
       room.lost();
-      if (room.idle && most-- <= 0) this.#rooms.delete(name); // of those we were put into, the oldest
+      if (room.idle && most-- <= 0) this.#rooms.delete(name); // the oldest without a join
     }
   }
 
   #report(status: Status): void {
     if (status.state === "closed") this.#requests.abandon(closed(status));
-    if (this.#reports.push(status) > 1) return; // a handler has changed it: told behind this one
+    if (this.#reports.push(status) > 1) return; // called by a handler: the loop below continues
     for (const next of this.#reports) this.#statuses.call(next);
     this.#reports.length = 0;
   }
@@ -269,8 +269,8 @@ export class RealtimeClient implements Client {
   }
 
   /**
-   * Calls the handlers of a message, unless it has been shown already and is not asked for anew:
-   * then what they do is not done twice, and may still go on.
+   * Calls the handlers of a message. If the message was shown before and is not requested again, it
+   * returns the earlier work, which may still be running.
    */
   #show(message: Message, asked: boolean): Promise<void>[] {
     const { room } = message;
@@ -291,11 +291,13 @@ export class RealtimeClient implements Client {
     const line = this.#line;
     if (!line) return;
     const answer = await this.#methods.answer(call, line);
-    // Another connection has other calls, and a server that does not read gets no answers.
+    // An answer is valid only on its connection. A server that does not read gets none.
     if (line === this.#line && !this.#requests.stalled) line.write(answer);
   }
 
-  /** Gives the server a newer token. If there is none it ends the connection in a while. */
+  /**
+   * Sends a new token to the server. Without one the server ends the connection some time later.
+   */
   async #refresh(): Promise<void> {
     const line = this.#line;
     const now = performance.now();
@@ -310,10 +312,14 @@ export class RealtimeClient implements Client {
   }
 }
 
-/** By what a message is known that comes twice: one to several places comes from each. */
+/**
+ * Returns the key of a message that can be recognised when it arrives twice: a message to several
+ * targets arrives through each of them.
+ */
 function nameOf({ sender, guest, id, room, epoch, offset }: Message): string | undefined {
   if (id !== undefined) return JSON.stringify([sender, id, guest ?? ""]);
-  return toMark({ epoch, offset }) && JSON.stringify([room, epoch, offset]); // a number
+  // There is no key without a numeric offset.
+  return toMark({ epoch, offset }) && JSON.stringify([room, epoch, offset]);
 }
 
 function closed({ reason }: Status): RealtimeError {

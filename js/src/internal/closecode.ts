@@ -1,4 +1,4 @@
-// The close codes that mean something of their own here, see docs/PROTOCOL.md.
+// The close codes that the client treats specially, see docs/PROTOCOL.md.
 
 export const NORMAL = 1000;
 export const PROTOCOL_ERROR = 1002;
@@ -8,18 +8,21 @@ export const EXPIRED = 4401;
 const AWAY = 1001;
 const RESTART = 1012;
 
-/** Whether the same attempt may succeed later. */
+/** Reports whether the same attempt may succeed later. */
 export function comesBack(code: number): boolean {
   return code === AWAY || code === LOST ||
     (code >= 1011 && code <= 1014) || (code >= 3000 && code <= 4399);
 }
 
-/** Whether the server keeps our place for a while: not if it said goodbye. */
+/**
+ * Reports whether the server keeps the session for a while. It does not if it has announced that it
+ * goes away.
+ */
 export function mayResume(code: number): boolean {
   return code !== AWAY && comesBack(code);
 }
 
-/** Whether all clients of the server are likely to have lost it at once. */
+/** Reports whether all clients of the server are likely to have lost it at once. */
 export function endsAll(code: number): boolean {
   return code === AWAY || code === LOST || code === RESTART;
 }

@@ -11,20 +11,20 @@ import { onWake } from "./wake.js";
 import type { Data, Frame } from "./wire.js";
 
 // All in milliseconds.
-const STABLE = 10_000; // after which a connection counts as a success
-const PATIENCE = 30_000; // for functions of the application
-const RESTART = 1_000; // before an attempt that reconnect has begun is begun anew
+const STABLE = 10_000; // time after which a connection counts as a success
+const PATIENCE = 30_000; // time for functions of the application
+const RESTART = 1_000; // time for which an attempt begun by reconnect is not restarted
 
-/** Who is told what happens to a connection. */
+/** ConnectionHandler is called with the events of a connection. */
 export interface ConnectionHandler {
   welcome(welcome: Welcome): void;
   frame(frame: Frame): void;
-  /** resumable: whether the next connection may go on as this one. */
+  /** resumable: whether the next connection may resume the session. */
   lost(resumable: boolean): void;
   status(status: Status): void;
 }
 
-/** What is said about an end. */
+/** Describes how a connection or an attempt ended. */
 type Why = Pick<Status, "code" | "reason" | "httpStatus" | "error">;
 
 /** Connection opens one link after another, as long as that makes sense. */
@@ -35,14 +35,14 @@ export class Connection {
   readonly #stopWaking: () => void;
   readonly #backoff = new Backoff();
   #status: Status = { state: "connecting", willRetry: true };
-  #attempt = 0; // the number of the last one: answers to an older one come too late
+  #attempt = 0; // number of the last attempt; answers to earlier ones are ignored
   #link: Link | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #openSince = 0;
   #restarted = -Infinity; // when reconnect last began an attempt
-  #spread = 0; // milliseconds over which all clients come back
-  #known = false; // there has been a connection, so this client is one that the server takes
-  #renewed = false; // the credentials, and they have not proved to be good yet
+  #spread = 0; // milliseconds over which all clients reconnect
+  #known = false; // there has been a connection, so the server accepts this client
+  #renewed = false; // the credentials are new and not proven by a stable connection
   #over = false;
 
   constructor(source: Source, Socket: Socket, handler: ConnectionHandler) {
@@ -57,7 +57,7 @@ export class Connection {
     return this.#status;
   }
 
-  /** Bytes that were written and have not left yet. */
+  /** The number of bytes that were written and not sent yet. */
   get buffered(): number {
     return this.#link?.buffered ?? 0;
   }
@@ -66,19 +66,22 @@ export class Connection {
     this.#link?.write(data);
   }
 
-  /** Tries now: also if it stays away, and anew if an attempt is under way. Doubts what is open. */
+  /**
+   * Tries to connect now, also if the client has stopped. Restarts an attempt in progress. Checks
+   * an open connection.
+   */
   reconnect(): void {
     const { state } = this.#status;
     if (this.#over) return;
     if (state === "open") return this.#link?.probe();
     const now = performance.now();
-    // A token function that reconnects would otherwise never be done.
+    // Otherwise a token function that calls reconnect would never finish.
     if (state === "connecting" && now - this.#restarted < RESTART) return;
     this.#restarted = now;
     void this.#dial();
   }
 
-  /** Ends it for good. */
+  /** Ends the connection for good. */
   close(): void {
     const { state } = this.#status;
     this.#over = true;
@@ -100,7 +103,7 @@ export class Connection {
     this.#link = undefined;
     this.#hurry();
     this.#set({ state: "connecting", willRetry: true });
-    await undefined; // functions of the application are called when it has the client
+    await undefined; // let the application get the client before its functions run
     if (attempt !== this.#attempt) return;
     try {
       const credentials = await this.#source.next();
@@ -110,11 +113,11 @@ export class Connection {
     }
   }
 
-  /** Ends an attempt of which nothing comes in time. */
+  /** Ends an attempt that takes too long. */
   #hurry(): void {
     this.#after(PATIENCE, () => {
-      this.#attempt++; // what is answered now is too late
-      this.#failed(new Error("the function for the token or the URL does not answer"));
+      this.#attempt++; // later answers are ignored
+      this.#failed(new Error("the token or URL function did not return in time"));
     });
   }
 
@@ -148,7 +151,7 @@ export class Connection {
     else this.#wait(why, this.#backoff.next());
   }
 
-  /** Whether an error may be that of another server than ours, while that is replaced. */
+  /** Reports whether an error may come from another server that answers while ours is replaced. */
   #mayPass({ code }: RealtimeError): boolean {
     return this.#known && (code === "bad_token" || code === "bad_url");
   }

@@ -5,24 +5,24 @@ const PATIENCE = 5_000; // milliseconds
 /** The longest wait that a server can ask for, in milliseconds. */
 export const LONGEST_WAIT = 3_600_000;
 
-/** Why no WebSocket opened. */
+/** Refusal describes why no WebSocket opened. */
 export interface Refusal {
   /** For humans. */
   readonly reason: string;
   /** Whether the same attempt would be refused again. */
   readonly final: boolean;
-  /** Milliseconds that the server wants us to wait, an hour at most. */
+  /** The wait in milliseconds that the server asks for, one hour at most. */
   readonly retryAfter: number;
-  /** Undefined if there was no answer. */
+  /** Undefined if there was no response. */
   readonly httpStatus?: number;
 }
 
 /**
- * Asks with a plain request why the WebSocket of this URL did not open, which a browser does not
- * tell its page. The server gives the same answer.
+ * Finds out with a plain request why the WebSocket of this URL did not open, which a browser does
+ * not tell the page. The server answers both in the same way.
  *
- * known: whether there has been a connection. Then only the server's own words are final: while it
- * is replaced, a proxy may answer anything in its place.
+ * known: whether there has been a connection. If so, only a refusal in the form of our server's
+ * errors is final, because a proxy may send any response while the server is replaced.
  */
 export async function explain(
   url: Promise<URL>, token: string | undefined, known: boolean,
@@ -38,7 +38,7 @@ export async function explain(
     return understand(response, await response.json().catch(() => null), known);
   } catch {
     return {
-      reason: "the server cannot be reached, or does not answer a page of another origin",
+      reason: "the server cannot be reached, or refuses requests from this origin",
       final: false,
       retryAfter: 0,
     };
@@ -59,8 +59,9 @@ function understand({ status, headers }: Response, body: unknown, known: boolean
 }
 
 /**
- * Milliseconds of a Retry-After, which is in seconds or a date: RFC 9110, section 10.2.3. The date
- * is by the clock of the server, as date is, if we may see that.
+ * Returns the milliseconds of a Retry-After header, which is a number of seconds or a date: RFC
+ * 9110, section 10.2.3. A date is compared with the Date header if the page may read it, so that
+ * the server's clock applies.
  */
 function toWait(said: string, date: string | null): number {
   const seconds = Number(said);
@@ -71,7 +72,7 @@ function toWait(said: string, date: string | null): number {
 
 function reasonFor(status: number, error: string | undefined): string {
   if (status === 426) {
-    return "the server answers but no WebSocket opens: a proxy does not let it through";
+    return "the server answers, but no WebSocket opens: a proxy blocks it";
   }
   return error ?? `HTTP ${status}`;
 }

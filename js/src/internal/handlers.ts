@@ -1,6 +1,6 @@
 import type { Message } from "../api.js";
 
-/** Handlers are functions of the application that are called with the same thing. */
+/** Handlers is a set of functions of the application that are called with the same arguments. */
 export class Handlers<Argument extends unknown[]> {
   readonly #all = new Set<(...args: Argument) => unknown>();
 
@@ -8,24 +8,26 @@ export class Handlers<Argument extends unknown[]> {
     return this.#all.size;
   }
 
-  /** Adds a handler, and returns what takes it off again. */
+  /** Adds a handler, and returns a function that removes it. */
   add(handler: (...args: Argument) => unknown): () => void {
-    const own = (...args: Argument) => handler(...args); // one that is added twice is called twice
+    const own = (...args: Argument) => handler(...args); // so that one added twice is called twice
     this.#all.add(own);
     return () => void this.#all.delete(own);
   }
 
-  /** Calls all, and returns what settles as they do. None of it fails. */
+  /**
+   * Calls all handlers. Returns promises that settle when the handlers are done, and never reject.
+   */
   call(...args: Argument): Promise<void>[] {
     const work = [];
-    for (const handler of [...this.#all]) { // not those that are added meanwhile
+    for (const handler of [...this.#all]) { // without those that are added meanwhile
       if (this.#all.has(handler)) work.push(attempt(handler, args));
     }
     return work;
   }
 }
 
-/** MessageHandlers are handlers by type of message. */
+/** MessageHandlers groups handlers by message type. */
 export class MessageHandlers {
   readonly #types = new Map<string, Handlers<[content: any, message: Message]>>();
 
@@ -40,12 +42,12 @@ export class MessageHandlers {
   }
 }
 
-/** Reports an error as if nobody had caught it, behind what is going on. */
+/** Reports an error as uncaught, after the current task. */
 export function report(error: unknown): void {
   queueMicrotask(() => (globalThis.reportError ?? console.error)(error));
 }
 
-// Up to its first await it runs at once.
+// Runs synchronously up to the first await.
 async function attempt<A extends unknown[]>(handler: (...args: A) => unknown, args: A) {
   try {
     await handler(...args);

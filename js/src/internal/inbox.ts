@@ -4,25 +4,27 @@ import type { Requests } from "./requests.js";
 import type { Jump, Mark } from "./wire.js";
 
 /**
- * Inbox is where we are in what the server keeps for the user. It acknowledges what the
- * application is done with, one request at a time: the next one covers what was done meanwhile.
+ * Inbox is the client's position in the user's inbox. It acknowledges the messages that the
+ * application has processed, with one request at a time. The next request covers the messages that
+ * were processed meanwhile.
  */
 export class Inbox implements Place {
   readonly #requests: Requests;
   readonly #tell: (gap: Gap) => void;
-  #at: Mark | undefined; // undefined: there is none
-  #done: Mark | undefined; // with all up to here
-  #acked: Mark | undefined; // as far as the server has said
+  #at: Mark | undefined; // undefined; // undefined: there is no inbox
+  #done: Mark | undefined; // all messages up to this position are processed
+  #acked: Mark | undefined; // the position that the server has confirmed
   #asking = false;
-  #work: Promise<unknown> = Promise.resolve(); // for all that came
-  #elsewhere: Promise<unknown> = Promise.resolve(); // for what came from rooms, and may be kept here too
+  #work: Promise<unknown> = Promise.resolve(); // settles when all received messages are processed
+  /** The same for messages received from rooms, which the inbox may keep too. */
+  #elsewhere: Promise<unknown> = Promise.resolve();
 
   constructor(requests: Requests, tell: (gap: Gap) => void) {
     this.#requests = requests;
     this.#tell = tell;
   }
 
-  /** There is a new connection, and this is where the server is. */
+  /** Starts a connection with the position that the server has stored. */
   open(cursor: Mark | undefined): void {
     const at = this.#at;
     this.#acked = cursor;
@@ -46,7 +48,7 @@ export class Inbox implements Place {
     return false;
   }
 
-  /** Something was shown that did not come from here. */
+  /** Notes work for a message that did not arrive through the inbox. */
   shown(work: Promise<unknown>[]): void {
     if (this.#at && work.length > 0) this.#elsewhere = Promise.all([this.#elsewhere, ...work]);
   }
@@ -64,7 +66,7 @@ export class Inbox implements Place {
     const { to, reason } = jump;
     this.#at = to;
     if (reason) this.#missing(reason, at, to);
-    this.took(to, [this.#elsewhere]); // what is in front of it may have come from a room
+    this.took(to, [this.#elsewhere]); // skipped messages may have arrived from a room
   }
 
   #ack(): void {
@@ -75,7 +77,7 @@ export class Inbox implements Place {
     const { offset, epoch } = done;
     this.#requests.make({ type: "ack", offset, epoch }, (error) => {
       this.#asking = false;
-      if (error && error.code !== "position") return; // asked again with the next message
+      if (error && error.code !== "position") return; // the next message acknowledges again
       this.#acked = done;
       this.#ack();
     });

@@ -6,44 +6,48 @@ import {
   asNumber, asString, decode, PING, PROTOCOL, toMark, type Data, type Frame, type Mark,
 } from "./wire.js";
 
-const CONNECT_PATIENCE = 10_000; // milliseconds, until the server has said welcome
+const CONNECT_PATIENCE = 10_000; // milliseconds until the welcome
 
-/** What the server says first. */
+/** Welcome is the content of the server's first frame. */
 export interface Welcome {
   readonly connectionId: string | null;
   readonly userId: string | null;
-  /** The largest message that it takes. */
+  /** The size of the largest message that the server accepts. */
   readonly maxMessageBytes: number;
-  /** Over how many milliseconds all clients should come back if they lose it. */
+  /** The milliseconds over which all clients should reconnect if they lose the server. */
   readonly reconnectMs: number;
-  /** How far our inbox has been acknowledged; undefined: there is none. */
+  /** The acknowledged position of the inbox; undefined if there is none. */
   readonly inbox: Mark | undefined;
-  /** By which the next connection is known to be the same user agent; undefined: by nothing. */
+  /**
+   * The token with which the next connection may resume the session; undefined if there is none.
+   */
   readonly session: string | undefined;
 }
 
-/** How a link ended. */
+/** End describes how a link ended. */
 export interface End {
   readonly code: number;
   readonly reason: string;
 }
 
-/** Who is told what happens to a link. Nothing comes before the welcome or after the end. */
+/**
+ * LinkHandler is called with the events of a link. None comes before the welcome or after the end.
+ */
 export interface LinkHandler {
   welcome(welcome: Welcome): void;
   frame(frame: Frame): void;
   end(end: End): void;
 }
 
-/** A class like the WebSocket of browsers. */
+/** A class with the interface of the browsers' WebSocket. */
 export type Socket = new (url: string, protocols: string[]) => WebSocket;
 
-/** Link is one WebSocket, from its opening to its end. */
+/** Link is one WebSocket connection, from its opening to its end. */
 export class Link {
   readonly #socket: WebSocket;
   readonly #handler: LinkHandler;
   readonly #timer: ReturnType<typeof setTimeout>;
-  #watchdog: Watchdog | undefined; // from the welcome on
+  #watchdog: Watchdog | undefined; // undefined before the welcome
 
   /** @throws RealtimeError `bad_url` */
   constructor(Socket: Socket, { url, token }: Credentials, handler: LinkHandler) {
@@ -53,13 +57,13 @@ export class Link {
     this.#socket.onopen = () => this.#opened();
     this.#socket.onmessage = ({ data }) => this.#receive(data);
     this.#socket.onclose = ({ code, reason }) => this.#end(code, reason);
-    this.#socket.onerror = () => this.#end(LOST); // some have no close event then
+    this.#socket.onerror = () => this.#end(LOST); // some implementations send no close event then
     this.#timer = setTimeout(() => {
-      this.#end(LOST, "the server did not say welcome in time");
+      this.#end(LOST, "the server did not send its welcome in time");
     }, CONNECT_PATIENCE);
   }
 
-  /** Bytes that were written and have not left yet. */
+  /** The number of bytes that were written and not sent yet. */
   get buffered(): number {
     return this.#socket.bufferedAmount;
   }
@@ -68,23 +72,25 @@ export class Link {
     this.#socket.send(data);
   }
 
-  /** Finds out soon whether it is still alive. */
+  /** Sends a ping, and ends the link soon if nothing arrives. */
   probe(): void {
     this.#watchdog?.probe();
   }
 
-  /** Lets go of the socket, and does not wait for it: a dead one would take minutes. */
+  /**
+   * Closes the socket without waiting for it, which could take minutes if the connection is dead.
+   */
   close(): void {
     clearTimeout(this.#timer);
     this.#watchdog?.stop();
     const socket = this.#socket;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.onerror = ignore; // some throw if nobody listens
+    socket.onerror = ignore; // some implementations throw without a handler
     socket.close(NORMAL);
   }
 
   #opened(): void {
-    this.#socket.onerror = ignore; // a close follows, and says more
+    this.#socket.onerror = ignore; // a close event follows with more information
     if (this.#socket.protocol === PROTOCOL) return;
     this.#end(PROTOCOL_ERROR, `the server does not speak ${PROTOCOL}`);
   }
@@ -98,12 +104,12 @@ export class Link {
     this.#handler.frame(frame);
   }
 
-  /** Reports whether this frame is the welcome. */
+  /** Handles the welcome. Reports whether this frame is one. */
   #welcome(frame: Frame): boolean {
     if (frame.kind !== "message" || frame.message.type !== "welcome") return false;
     clearTimeout(this.#timer);
     this.#watchdog = new Watchdog(() => this.buffered, () => this.write(PING), () => {
-      this.#end(LOST, "the server has fallen silent");
+      this.#end(LOST, "no sign of life from the server");
     });
     this.#handler.welcome(toWelcome(frame.message.content));
     return true;
@@ -111,7 +117,7 @@ export class Link {
 
   #end(code: number, reason = ""): void {
     this.close();
-    const said = code === LOST ? "the connection was lost" : ""; // if nothing is
+    const said = code === LOST ? "the connection was lost" : ""; // used if there is no reason
     this.#handler.end({ code, reason: reason || said });
   }
 }

@@ -5,16 +5,16 @@ import { sizeOf, type Frame } from "./wire.js";
 
 const MOST_CALLS = 100;
 
-/** A call of the server's. */
+/** A call from the server. */
 export type Call = Extract<Frame, { kind: "call" }>;
 
 type Method = (content: any) => unknown;
 
-/** Methods are what the server may ask the application for. */
+/** Methods holds the functions with which the application answers calls from the server. */
 export class Methods {
   readonly #methods = new Map<string, Method>();
 
-  /** Sets a method, and returns what takes it off again. */
+  /** Sets a method, and returns a function that removes it. */
   set(name: string, method: Method): () => void {
     this.#methods.set(name, method);
     return () => {
@@ -22,7 +22,7 @@ export class Methods {
     };
   }
 
-  /** Does what a call asks for, and returns what to write to the line then. */
+  /** Runs the method of a call, and returns the frame with the answer. */
   async answer({ id, method, content }: Call, line: Line): Promise<string> {
     try {
       if (++line.calls > MOST_CALLS) throw new RealtimeError("busy", "too many calls");
@@ -45,7 +45,9 @@ export class Methods {
   }
 }
 
-/** What the server learns of an error that was not meant for it. */
+/**
+ * Reports an error that is not meant for the server, and returns the one that the server receives.
+ */
 function internal(error: unknown): RealtimeError {
   report(error);
   return new RealtimeError("internal", "internal error");

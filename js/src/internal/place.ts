@@ -1,33 +1,41 @@
 import type { Jump, Mark } from "./wire.js";
 
-/** Place is where we are in what the server keeps: of a room, or for us in our inbox. */
+/**
+ * Place is the client's position among kept messages: those of a room, or those of the user's
+ * inbox.
+ */
 export interface Place {
-  /** Comes to a message that is kept, and reports whether it is to be shown. */
+  /** Moves to a kept message. Reports whether the message is to be shown. */
   comesTo(mark: Mark, prev: unknown): boolean;
-  /** Whether a message is of the past that was asked for, so that it is shown anew. */
+  /**
+   * Reports whether the message belongs to the requested history, so it is shown even if it is
+   * known.
+   */
   asked(mark: Mark): boolean;
-  /** It has been shown, or had been before; the work for it ends with the last of these. */
+  /**
+   * Notes that a message was shown, now or before. Its work is done when all promises have settled.
+   */
   took(mark: Mark, work: Promise<void>[]): void;
   jump(jump: Jump): void;
 }
 
-/** Whether a mark is not behind another one. */
+/** Reports whether a position is at or before another one. */
 export function isOld(mark: Mark, at: Mark): boolean {
   return mark.epoch === at.epoch && mark.offset <= at.offset;
 }
 
-/** Whether nothing is missing between a place and a message. */
+/** Reports whether no message is missing between a position and a message. */
 export function follows(mark: Mark, prev: unknown, at: Mark): boolean {
   return mark.epoch === at.epoch && prev === at.offset;
 }
 
-/** Whether a jump leads away from a place. */
+/** Reports whether a jump changes the position. */
 export function leadsOn({ to, from = Infinity, reason }: Jump, at: Mark): boolean {
   if (from !== Infinity && reason) return to.epoch === at.epoch && at.offset <= from;
-  return reason === "ahead" || !isOld(to, at); // back only to what there is
+  return reason === "ahead" || !isOld(to, at); // only "ahead" moves the position back
 }
 
-/** The mark of the message before one, if that is known. */
+/** Returns the position before a message, if known. */
 export function before({ epoch }: Mark, prev: unknown): Mark | undefined {
   return typeof prev === "number" ? { epoch, offset: prev } : undefined;
 }

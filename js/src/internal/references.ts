@@ -1,6 +1,7 @@
 /**
- * References counts who uses something. It is let go one macrotask after the last one has gone:
- * components of a page are taken off and put back at once, and should find it as it was.
+ * References counts the users of an object. The object is released one macrotask after the last
+ * user has gone, because components of a page are unmounted and mounted again at once and should
+ * find it unchanged.
  */
 export class References {
   readonly #letGo: () => void;

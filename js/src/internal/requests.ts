@@ -2,32 +2,32 @@ import type { Outbox } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { encode, sizeOf, type Data } from "./wire.js";
 
-/** What a request asks for. */
+/** Body is the content of a request. */
 export interface Body {
   type: string;
   content?: unknown;
   [member: string]: unknown;
 }
 
-/** Called once with the answer, at once when that comes. */
+/** Called once, synchronously with the arrival of the answer. */
 export type Settle = (error: RealtimeError | null, content?: unknown) => void;
 
-/** How a request is made. */
+/** Options of a request. */
 export interface Manner {
-  /** Whether the next connection sends it again, if this one ends before the answer. */
+  /** Whether the next connection sends the request again if this one ends before the answer. */
   repeat?: boolean;
-  /** Milliseconds for the answer. 0, or more than a timer can: no limit. */
+  /** The time for the answer in milliseconds. 0, or more than a timer can wait: no limit. */
   timeout?: number;
 }
 
-/** A connection that requests can be written to. */
+/** An open connection to which requests can be written. */
 export interface Line {
   write(data: Data): void;
-  /** Bytes that were written and have not left yet. */
+  /** The number of bytes that were written and not sent yet. */
   readonly buffered: number;
-  /** The largest message that may be written. */
+  /** The size of the largest message that the server accepts. */
   readonly maxBytes: number;
-  /** How many calls of the server are being answered. */
+  /** The number of calls from the server that are being answered. */
   calls: number;
 }
 
@@ -40,10 +40,10 @@ interface Request {
   sent: boolean;
 }
 
-/** Requests are those that wait for a connection, and those that wait for their answer. */
+/** Requests holds the requests that wait for a connection or for an answer. */
 export class Requests {
   readonly #most: Required<Outbox>;
-  readonly #pending = new Map<unknown, Request>(); // by id, in the order in which they were made
+  readonly #pending = new Map<unknown, Request>(); // by ID, in the order of their creation
   #lastId = 0;
   #bytes = 0;
   #line: Line | undefined;
@@ -52,21 +52,21 @@ export class Requests {
     this.#most = { messages, bytes };
   }
 
-  /** Whether what was written does not leave. */
+  /** Whether too many written bytes have not been sent yet. */
   get stalled(): boolean {
     return this.#line !== undefined && this.#line.buffered >= this.#most.bytes;
   }
 
   /**
-   * Why the application may ask for nothing more: so much waits already, for a connection or for
-   * answers. rooms is how many of these wait to be joined. What keeps a connection as it is, such
-   * as a leave or an acknowledgement, may be made in any case.
+   * Returns an error if the application must make no further requests because too many wait for a
+   * connection or for answers. rooms is the number of rooms that wait to be joined. Requests that
+   * the client makes by itself, such as a leave or an acknowledgement, are always allowed.
    */
   refusal(rooms = 0): RealtimeError | undefined {
     const { messages, bytes } = this.#most;
     const few = Math.max(rooms, this.#pending.size) < messages && this.#bytes < bytes;
-    if (few && !this.stalled) return undefined; // what was given up may not have left yet
-    return new RealtimeError("outbox_full", "too much waits for the server already");
+    if (few && !this.stalled) return undefined; // abandoned requests may still be buffered
+    return new RealtimeError("outbox_full", "too many pending requests");
   }
 
   get connected(): boolean {
@@ -88,7 +88,7 @@ export class Requests {
     if (this.#line) this.#send(this.#line, id, request);
   }
 
-  /** Writes to this connection from now on. What has waited for it goes out with flush. */
+  /** Sends requests over this connection from now on. flush sends those that have waited for it. */
   open(line: Line): void {
     this.#line = line;
   }
@@ -99,7 +99,7 @@ export class Requests {
     }
   }
 
-  /** Ends what must not be sent again, now that the connection is gone. */
+  /** Fails the requests that must not be repeated after the connection was lost. */
   cut(): void {
     this.#line = undefined;
     const error = new RealtimeError("disconnected", "the connection ended before the answer");
@@ -109,7 +109,7 @@ export class Requests {
     }
   }
 
-  /** Settles a request. An id that nobody waits for is ignored. */
+  /** Settles a request. An unknown ID is ignored. */
   answer(id: unknown, error: RealtimeError | null, content?: unknown): void {
     const request = this.#pending.get(id);
     if (!request) return;
@@ -119,14 +119,14 @@ export class Requests {
     request.settle(error, content);
   }
 
-  /** Fails all. */
+  /** Fails all requests. */
   abandon(error: RealtimeError): void {
     for (const id of this.#pending.keys()) this.answer(id, error);
   }
 
   #send(line: Line, id: unknown, request: Request): void {
-    if (request.size > line.maxBytes) { // the server would end the connection for it
-      const message = `a message of ${request.size} bytes, the server takes ${line.maxBytes}`;
+    if (request.size > line.maxBytes) { // otherwise the server would end the connection
+      const message = `the message has ${request.size} bytes, the limit is ${line.maxBytes}`;
       return this.answer(id, new RealtimeError("too_large", message));
     }
     request.sent = true;

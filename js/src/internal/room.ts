@@ -7,19 +7,20 @@ import type { Requests } from "./requests.js";
 import { Roster } from "./roster.js";
 import { asNumber, asString, toCount, toMark, type Jump, type Mark } from "./wire.js";
 
-/** What a room has of its client. */
+/** RoomClient is the part of a client that its rooms use. */
 export interface RoomClient extends Pick<Room, "send" | "history"> {
   readonly requests: Requests;
   gap(gap: Gap): void;
-  /** Tells the server that we are not in the room. */
+  /** Tells the server that the client is not in the room. */
   part(): void;
-  /** Nobody wants the room any more. */
+  /** Removes the room, which is no longer used. */
   forget(): void;
 }
 
 /**
- * ClientRoom is a room of a client, from the first join to the last leave; or one that the server's
- * application has put us into, which we do not join by ourselves.
+ * ClientRoom is a room of a client, from the first join to the last leave. It may also be a room to
+ * which the server's application has added the client, and which the client does not join by
+ * itself.
  */
 export class ClientRoom implements Room, Place {
   readonly name: string;
@@ -36,22 +37,22 @@ export class ClientRoom implements Room, Place {
   readonly #gaps = new Handlers<[Gap]>();
   readonly #errors = new Handlers<[RealtimeError]>();
   readonly #changes = new Handlers<[readonly string[]]>();
-  #wanted = false; // until it is refused
-  #given = false; // we are in without having asked
-  #offer: object | undefined; // the same, while a join is not answered, which decides
+  #wanted = false; // the application has joined it, and was not refused
+  #given = false; // the server's application has added the client
+  #offer: object | undefined; // an addition during a join, whose answer decides
   #withMembers = false;
-  #newest: number | undefined; // how many messages to begin with
+  #newest: number | undefined; // number of earlier messages to begin with
   #first = true;
-  #told = false; // of a join
-  #asks = 0; // the answer to the last one counts
-  #asking = false; // a join is not answered: what is kept comes again behind the answer
-  #resumed = false; // and we are in already
-  #at: Mark | undefined; // undefined: nothing is kept, as far as we know
-  #lossy = false; // what is left out for us is not to be had again
-  #top = 0; // caught up from this offset on
-  #past = 0; // up to here we asked for it when we came
-  #catchingUp = false; // and onJoin is told when it is done
-  #recovered = 0; // messages meanwhile
+  #told = false; // onJoin has been called after a join
+  #asks = 0; // only the answer to the last join counts
+  #asking = false; // a join is pending; kept messages follow its answer
+  #resumed = false; // the resumed session is already a member
+  #at: Mark | undefined; // undefined: no history, as far as known
+  #lossy = false; // messages that the server drops for this client cannot be fetched
+  #top = 0; // the client has caught up at this offset
+  #past = 0; // messages up to this offset were requested with the first join
+  #catchingUp = false; // onJoin must be called when it has caught up
+  #recovered = 0; // messages recovered so far
 
   constructor(name: string, client: RoomClient) {
     this.name = name;
@@ -98,17 +99,17 @@ export class ClientRoom implements Room, Place {
     this.#references.remove();
   }
 
-  /** Whether it has been asked for and we are not in. */
+  /** Whether the application has joined the room and the client is not a member yet. */
   get waits(): boolean {
     return this.#wanted && !this.joined;
   }
 
-  /** Whether nobody has asked for it. */
+  /** Whether the application has not joined the room. */
   get idle(): boolean {
     return !this.#wanted && this.#references.none;
   }
 
-  /** One more wants it. refusal is why the server cannot be asked now. */
+  /** Adds one user of the room. refusal is the reason for which no request can be made now. */
   want({ members = false, history }: JoinOptions, refusal?: RealtimeError): void {
     this.#references.add();
     const anew = !this.#wanted;
@@ -117,32 +118,32 @@ export class ClientRoom implements Room, Place {
     this.#withMembers ||= members;
     if (anew) {
       this.#newest = history;
-      if (history && !this.#told) { // we may have been put in before
+      if (history && !this.#told) { // the client may have been added before
         this.#first = true;
         this.#at = undefined;
       }
-      if (refusal) queueMicrotask(() => this.#refused(refusal)); // handlers are set by then
+      if (refusal) queueMicrotask(() => this.#refused(refusal)); // once handlers are set
       else this.enter();
     } else if (list && this.#requests.connected) {
       this.#list();
     }
   }
 
-  /** Asks to be let in, if there is a connection. */
+  /** Joins the room if there is a connection. */
   enter(): void {
     if (!this.#wanted || !this.#requests.connected) return;
     this.#ask();
     if (this.#withMembers) this.#list();
   }
 
-  /** The connection is gone. */
+  /** Notes that the connection was lost. */
   lost(): void {
     this.joined = this.#given = false;
     this.#offer = undefined;
     this.#roster.pause();
   }
 
-  /** The server's application has put us in. */
+  /** Notes that the server's application has added the client. */
   put(content: unknown): void {
     if (this.#wanted && this.#asking) {
       this.#offer = Object(content);
@@ -155,7 +156,7 @@ export class ClientRoom implements Room, Place {
     const from = toMark(content);
     if (!at) {
       this.#entered(content, undefined);
-    } else if (from && isOld(from, at) && at.offset <= Object(content).top) { // it comes anyway
+    } else if (from && isOld(from, at) && at.offset <= Object(content).top) { // the rest follows
       this.#entered({ ...Object(content), ...at, recovered: true }, at);
     } else {
       this.joined = true;
@@ -163,7 +164,7 @@ export class ClientRoom implements Room, Place {
     }
   }
 
-  /** The server has taken us out. */
+  /** Notes that the server has removed the client. */
   removed(): void {
     const given = this.#given;
     this.#given = false;
@@ -177,21 +178,21 @@ export class ClientRoom implements Room, Place {
     }
     if (this.#asking) {
       if (given) this.joined = false;
-      if (!this.joined) return; // the answer says how it goes on
-      this.#client.part(); // we have not asked to be let in again
+      if (!this.joined) return; // the answer to the join decides
+      this.#client.part(); // undo the join that the client repeated by itself
     }
     this.joined = false;
-    this.#refused(new RealtimeError("removed", "the server has taken us out of the room"));
+    this.#refused(new RealtimeError("removed", "the server has removed the client from the room"));
   }
 
   comesTo(mark: Mark, prev: unknown): boolean {
     const at = this.#at;
-    if (this.#asking) return !at && !(this.#first && this.#newest); // else it comes again
+    if (this.#asking) return !at && !(this.#first && this.#newest); // else it arrives again
     if (!at || !this.#within) return true;
     if (isOld(mark, at)) return false;
     if (!follows(mark, prev, at)) {
       if (!this.#lossy || mark.epoch !== at.epoch) {
-        this.#ask(); // for what is missing, and this one again
+        this.#ask(); // for the missing messages and this one
         return false;
       }
       this.#missed("slow", at, before(mark, prev));
@@ -218,7 +219,7 @@ export class ClientRoom implements Room, Place {
     this.#caughtUp();
   }
 
-  /** Takes a message to the room. */
+  /** Calls the handlers of the room with a message. */
   receive(message: Message): Promise<void>[] {
     this.#resume();
     if (this.#catchingUp && message.offset !== undefined) this.#recovered++;
@@ -227,8 +228,8 @@ export class ClientRoom implements Room, Place {
   }
 
   /**
-   * A session that goes on is in the room before the join is answered. Of a room that keeps nothing
-   * that has to be told now: what was missed lies in front of what comes.
+   * A resumed session is a member before the join is answered. If the room keeps no history,
+   * handlers must learn this now, because the missed messages precede the one that has arrived.
    */
   #resume(): void {
     if (this.joined || this.#first || !this.#wanted || !this.#asking || this.#at) return;
@@ -236,7 +237,7 @@ export class ClientRoom implements Room, Place {
     this.#resumed = true;
   }
 
-  /** Asks to be let in, or once more for what is behind the position. */
+  /** Sends a join, or a request for the messages after the position. */
   #ask(): void {
     const since = this.#at;
     const history = this.#first ? toCount(this.#newest) : undefined;
@@ -282,13 +283,13 @@ export class ClientRoom implements Room, Place {
     if (!first) this.#missing(asString(reason) ?? "unknown", since, this.#at);
   }
 
-  /** Says so, if it is the case. */
+  /** Reports that the missed messages were recovered, once they have been. */
   #caughtUp(): void {
     if (!this.#catchingUp || (this.#at && this.#at.offset < this.#top)) return;
     this.#in(false, this.#recovered);
   }
 
-  /** What was to come is lost. */
+  /** Reports that messages are lost that were to be recovered. */
   #missed(reason: string, from: Mark, to: Mark | undefined): void {
     if (this.#catchingUp) this.#in(true, 0);
     this.#missing(reason, from, to);
@@ -318,17 +319,17 @@ export class ClientRoom implements Room, Place {
     const offer = this.#offer;
     this.#wanted = false;
     if (!this.#given && !offer) {
-      if (this.joined) this.#client.part(); // the server does not do it
+      if (this.joined) this.#client.part(); // a refusal does not end the membership
       this.lost();
     }
     this.#report(error);
-    if (offer) this.put(offer); // we are in nevertheless
+    if (offer) this.put(offer); // the client is a member nevertheless
     else if (this.#given) this.#ask();
   }
 
-  /** The server has not gone back to where we are in a room that it has put us into. */
+  /** Handles a refused recover request for a room to which the application has added the client. */
   #unrecovered({ code }: RealtimeError): void {
-    if (!this.#requests.connected) return; // the next one asks anew
+    if (!this.#requests.connected) return; // the next connection asks again
     if (code === "no_member") return this.lost();
     const at = this.#at;
     this.#at = undefined;
@@ -339,7 +340,10 @@ export class ClientRoom implements Room, Place {
     if (this.#concerns(error)) this.#report(error);
   }
 
-  /** Whether an error is news: not if the next connection asks anew, or nobody asks any more. */
+  /**
+   * Reports whether an error matters. It does not if the next connection asks again, or if the
+   * application has left the room.
+   */
   #concerns({ code }: RealtimeError): boolean {
     return this.#wanted && code !== "disconnected";
   }
@@ -350,7 +354,7 @@ export class ClientRoom implements Room, Place {
   }
 
   #left(): void {
-    if (this.#wanted) this.#client.part(); // not if we were refused
+    if (this.#wanted) this.#client.part(); // a refused room has no membership
     this.#wanted = false;
     this.lost();
   }

@@ -1,16 +1,16 @@
 import type { Message } from "../api.js";
 import { asNumber } from "./wire.js";
 
-const MOST = 1_000; // whose names a server tells
+const MOST = 1_000; // the server lists no more users
 
-/** Roster is who is in a room: a list that the server gave, and the notices behind it. */
+/** Roster is the list of a room's users: the server's list, updated by later notices. */
 export class Roster {
   users: readonly string[] = [];
   count = 0;
-  #follows = false; // whether notices are news
-  #complete = true; // whether users has all
+  #follows = false; // notices update the list
+  #complete = true; // users is complete
 
-  /** Takes the answer to a request for presence. */
+  /** Handles the answer to a request for presence. */
   list(content: unknown): void {
     const { users, user_count: count } = Object(content);
     const all = Array.isArray(users) ? users.filter((user) => typeof user === "string") : null;
@@ -20,16 +20,16 @@ export class Roster {
     this.#follows = true;
   }
 
-  /** The notices from now on are not about this list. */
+  /** Ignores notices until the next list. */
   pause(): void {
     this.#follows = false;
   }
 
-  /** Takes a message, and reports whether it was news. */
+  /** Handles a message. Reports whether it changed the list. */
   follow({ type, content }: Message): boolean {
     if (!this.#follows || type !== "systemnotification") return false;
     const { type: what, user_id: user } = Object(content);
-    if (typeof user !== "string") return false; // anonymous connections are no users
+    if (typeof user !== "string") return false; // anonymous connections are not users
     if (what === "room_join") return this.#come(user);
     if (what === "room_leave") return this.#go(user);
     return false;

@@ -1,10 +1,10 @@
 const MOST = 10_000;
 
-/** Seen remembers the last 10,000 messages that can be told from others, and the work for them. */
+/** Seen remembers the last 10,000 identifiable messages and the work for them. */
 export class Seen {
   readonly #work = new Map<string, Promise<void>[]>();
 
-  /** The work for a message that was shown, undefined if it is new. */
+  /** Returns the work for a message that was shown, undefined if it is new. */
   get(key: string): Promise<void>[] | undefined {
     return this.#work.get(key);
   }

@@ -2,13 +2,13 @@ import type { Token, Url } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { address } from "./address.js";
 
-/** What one attempt to connect is made with. */
+/** The URL and the token of one attempt to connect. */
 export interface Credentials {
   readonly url: URL;
   readonly token: string | undefined;
 }
 
-/** Source knows where to connect to, and as whom. */
+/** Source provides the URL and the token for attempts to connect. */
 export class Source {
   readonly #url: Url;
   readonly #token: Token | undefined;
@@ -18,21 +18,24 @@ export class Source {
     this.#token = token;
   }
 
-  /** Whether it may know something newer than the last time. */
+  /** Whether the next attempt may get a new URL or token. */
   get renews(): boolean {
     return typeof this.#url === "function" || typeof this.#token === "function";
   }
 
-  /** What to make the next attempt with. */
+  /** Returns the credentials for the next attempt. */
   async next(): Promise<Credentials> {
     const [url, token] = await Promise.all([this.#askUrl(), this.token()]);
     if (token && !/^[\w.~-]+$/.test(token)) {
-      throw new RealtimeError("bad_token", "a token may have letters, digits and -._~ only");
+      throw new RealtimeError("bad_token", "a token may contain only letters, digits and -._~");
     }
     return { url, token };
   }
 
-  /** The URL for one request more: the one that was used, unless it was good for one only. */
+  /**
+   * Returns the URL for one more request: the one that was used, or a new one if URLs may be valid
+   * only once.
+   */
   async again(used: URL): Promise<URL> {
     return typeof this.#url === "function" ? this.#askUrl() : used;
   }
@@ -47,7 +50,7 @@ export class Source {
     try {
       return address(url);
     } catch (cause) {
-      throw new RealtimeError("bad_url", `${url} is no URL`, { cause });
+      throw new RealtimeError("bad_url", `${url} is not a valid URL`, { cause });
     }
   }
 }

@@ -1,6 +1,7 @@
 /**
- * Calls back when the network or the user has returned: a reason to try now, and to doubt that a
- * connection has survived. Does nothing where there is no page. Returns what ends it.
+ * Calls wake when the network is available again or the page becomes visible: a reason to connect
+ * now, and to check an existing connection. Does nothing where there is no page. Returns a function
+ * that ends this.
  */
 export function onWake(wake: () => void): () => void {
   const end = new AbortController();
@@ -8,7 +9,7 @@ export function onWake(wake: () => void): () => void {
   const { document } = globalThis;
   globalThis.addEventListener?.("online", wake, { signal });
   globalThis.addEventListener?.("pageshow", (event) => {
-    if (event.persisted) wake(); // the page was frozen when it was left
+    if (event.persisted) wake(); // the page comes from the back/forward cache
   }, { signal });
   document?.addEventListener("visibilitychange", () => {
     if (!document.hidden) wake();

@@ -1,23 +1,23 @@
 // All in milliseconds.
-const QUIET = 25_000; // before it asks
-const PATIENCE = 10_000; // for the answer
-const HIDDEN_PATIENCE = 70_000; // a hidden page may run its timers once a minute
+const QUIET = 25_000; // silence before a ping
+const PATIENCE = 10_000; // for an answer
+const HIDDEN_PATIENCE = 70_000; // timers of a hidden page may run once a minute
 const PROBE_PATIENCE = 5_000;
 const LATE = 5_000;
 const LONGEST = 3_600_000; // for one message
 
-/** Watchdog asks for a sign of life when nothing comes, and gives up if none comes then. */
+/** Watchdog sends a ping when nothing arrives, and gives up if nothing arrives after that. */
 export class Watchdog {
   readonly #buffered: () => number;
   readonly #ping: () => void;
   readonly #giveUp: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #heard = performance.now(); // not the time of day, which may be set
-  #asked = 0; // how often, since something was heard
+  #heard = performance.now(); // monotonic, unlike Date.now()
+  #asked = 0; // pings since something was received
   #probing = false;
-  #left = 0; // bytes that had not left when it asked
+  #left = 0; // unsent bytes at the last ping
 
-  /** buffered: bytes that were written and have not left yet. */
+  /** buffered returns the number of bytes that were written and not sent yet. */
   constructor(buffered: () => number, ping: () => void, giveUp: () => void) {
     this.#buffered = buffered;
     this.#ping = ping;
@@ -26,8 +26,9 @@ export class Watchdog {
   }
 
   /**
-   * Something came. The timer is left alone: it looks when it would have been due. What comes next
-   * has so many bytes, of which nothing is seen before the last: a millisecond each is enough.
+   * Notes that something was received. The timer is not reset; it checks when it fires. bytes is
+   * the size of the next message, of which nothing is seen before it is complete: one millisecond
+   * for each byte is enough.
    */
   heard(bytes = 0): void {
     this.#heard = performance.now() + Math.min(bytes, LONGEST);
@@ -35,7 +36,10 @@ export class Watchdog {
     this.#probing = false;
   }
 
-  /** Asks at once, with little patience: there is reason to doubt. More doubts change nothing. */
+  /**
+   * Sends a ping at once, with little time for an answer, because the connection may be dead. While
+   * one is pending, further calls do nothing.
+   */
   probe(): void {
     if (this.#probing) return;
     this.#probing = true;
@@ -66,9 +70,9 @@ export class Watchdog {
     } else if (
       this.#asked === 0 || (late && this.#asked === 1) || this.#buffered() < this.#left
     ) {
-      // What we say still leaves, and the question is behind it. Late means that we have slept, and
-      // that an answer may not have been let in yet. A page whose timers are always late has had its
-      // chance then.
+      // Data still leaves, so the ping may not have been sent yet. If the timer was late, the page
+      // was suspended, and an answer may not have been delivered yet. This counts only for the
+      // first ping, because the timers of some pages are always late.
       this.#ask(globalThis.document?.hidden ? HIDDEN_PATIENCE : PATIENCE);
     } else {
       this.#giveUp();

@@ -1,15 +1,15 @@
-// What goes over the wire, see docs/PROTOCOL.md.
+// The wire protocol, see docs/PROTOCOL.md.
 
 import type { History, Message } from "../api.js";
 import { RealtimeError } from "../errors.js";
 
-/** The subprotocol that is spoken here. */
+/** The WebSocket subprotocol. */
 export const PROTOCOL = "realtime.v1";
 
-/** The whole text of a message that asks for a sign of life. */
+/** The complete text of a ping. */
 export const PING = "ping";
 
-/** What the server sends. */
+/** A frame from the server. */
 export type Frame =
   | { kind: "message"; message: Message; prev: unknown }
   | { kind: "reply"; id: unknown; content: unknown }
@@ -17,41 +17,44 @@ export type Frame =
   | { kind: "call"; id: unknown; method: string; content: unknown }
   | { kind: "joined"; room: string | undefined; content: unknown }
   | { kind: "left"; room: string | undefined }
-  | { kind: "large"; bytes: number } // is what comes next
+  | { kind: "large"; bytes: number } // the size of the next frame
   | Jump;
 
-/** A position that is known. */
+/** A known position. */
 export interface Mark {
   readonly epoch: string;
   readonly offset: number;
 }
 
-/** A move to another position, because what is in between is not for us, or is lost. */
+/**
+ * A change of the position without a message, because the messages in between are lost or not for
+ * this client.
+ */
 export interface Jump {
   readonly kind: "jump";
   readonly room: string | undefined;
   readonly to: Mark;
-  /** Who is behind this offset already is not meant; undefined: everybody is. */
+  /** A client after this offset ignores the jump; undefined: it applies to every client. */
   readonly from: number | undefined;
-  /** Why it is lost; undefined: it is not. */
+  /** Why messages are lost; undefined: they are not. */
   readonly reason: string | undefined;
 }
 
-/** What a WebSocket sends: text or bytes. */
+/** The data of a WebSocket message: text or bytes. */
 export type Data = string | Uint8Array<ArrayBuffer>;
 
-const MOST_ASKED = 1_000; // messages, of a server
+const MOST_ASKED = 1_000; // messages that a server returns at most
 
 const utf8 = new TextEncoder();
 
-/** Reads what was received. A pong is nothing, and so is what is no frame. */
+/** Decodes a received frame. Returns undefined for a pong and for an invalid frame. */
 export function decode(data: unknown): Frame | undefined {
   if (typeof data === "string") return toFrame(parse(data));
   const bytes = asBytes(data);
   return bytes && decodeBinary(bytes);
 }
 
-/** Writes a request. With bytes as content it becomes their header. */
+/** Encodes a request. If the content is bytes, the rest of the request becomes their header. */
 export function encode(request: Record<string, unknown>): Data {
   const bytes = asBytes(request.content);
   if (!bytes) return JSON.stringify(request);
@@ -64,18 +67,18 @@ export function encode(request: Record<string, unknown>): Data {
   return data;
 }
 
-/** A time to live as a member of a request, for which JSON has no number without end. */
+/** Converts a time to live for a request, because JSON has no infinite numbers. */
 export function toMilliseconds(ttl: number | undefined): number | undefined {
   if (ttl === undefined) return undefined;
   return ttl < 0 ? -1 : Math.min(Math.ceil(ttl), Number.MAX_SAFE_INTEGER);
 }
 
-/** How many kept messages to ask for. */
+/** Limits the number of messages to ask for. */
 export function toCount(messages: number | undefined): number | undefined {
   return messages && Math.min(messages, MOST_ASKED);
 }
 
-/** How much it is on the wire, in bytes. */
+/** Returns the size on the wire in bytes. */
 export function sizeOf(data: Data): number {
   return typeof data === "string" ? utf8.encode(data).length : data.length;
 }
@@ -120,13 +123,13 @@ function toJump(raw: Record<string, unknown>, offset: unknown, lost: boolean): F
   return { kind: "jump", room: asString(raw.room), to, from: asNumber(raw.from), reason };
 }
 
-/** The position that something has, if it is known. */
+/** Returns the position of an object, if it has one. */
 export function toMark(raw: unknown): Mark | undefined {
   const { epoch, offset } = Object(raw);
   return typeof epoch === "string" && typeof offset === "number" ? { epoch, offset } : undefined;
 }
 
-/** Reads the answer to a request for history. */
+/** Decodes the answer to a request for history. */
 export function toHistory(content: unknown): History {
   const { epoch, top, more, messages } = Object(content);
   const frames = (Array.isArray(messages) ? messages : []).map((raw) => toFrame(withBytes(raw)));
@@ -137,7 +140,7 @@ export function toHistory(content: unknown): History {
   };
 }
 
-/** An envelope in which binary content is what it was. */
+/** Decodes the binary content of an envelope. */
 function withBytes(raw: unknown): Record<string, unknown> {
   const envelope = Object(raw);
   if (envelope.encoding !== "base64") return envelope;
@@ -168,7 +171,7 @@ function toError(content: unknown): RealtimeError {
   return new RealtimeError(asString(code) ?? "internal", asString(message));
 }
 
-/** The members of an object, or none. */
+/** Parses the members of an object. Returns none if the text is invalid. */
 function parse(text: string): Record<string, unknown> {
   try {
     return Object(JSON.parse(text));
