@@ -15,7 +15,7 @@ func TestImports(t *testing.T) {
 	const module = "github.com/realtime-go/realtime"
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}|{{.Doc}}|{{join .Imports " "}}`, "./...").Output()
 	require.NoError(t, err)
-	table := "| package | what it is | imports |\n|---|---|---|\n"
+	rows := []string{"| package | what it is | imports |", "|---|---|---|"}
 	for line := range strings.Lines(string(out)) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
 		path, doc, imports := cells[0], cells[1], strings.Fields(cells[2])
@@ -30,7 +30,9 @@ func TestImports(t *testing.T) {
 			}
 		}
 		name := strings.TrimPrefix(path, "github.com/realtime-go/")
-		table += fmt.Sprintf("| %s | %s | %s |\n", name, doc, strings.ReplaceAll(strings.Join(own, ", "), "realtime/", ""))
+		list := strings.ReplaceAll(strings.Join(own, ", "), "realtime/", "")
+		rows = append(rows, fmt.Sprintf("| %s | %s | %s |", name, doc, list))
 	}
+	table := strings.Join(rows, "\n") + "\n"
 	require.True(t, strings.Contains(read(t, "docs/ARCHITECTURE.md"), table), "the table should be\n\n%s", table)
 }
