@@ -1,5 +1,5 @@
-// Command bot is a program that chats: it greets who comes into a room, and echoes what is said
-// to it. Run it beside examples/chat.
+// Command bot is a chat bot. It greets each user that joins its room, and echoes messages that are
+// addressed to it. Run it together with examples/chat.
 package main
 
 import (
@@ -27,7 +27,7 @@ func main() {
 	}
 }
 
-// run chats until ctx ends or the server says to stay away.
+// run chats until ctx ends or the server tells the client not to reconnect.
 func run(ctx context.Context, url, room string, o *client.DialOptions) error {
 	c, err := client.Dial(ctx, url, o)
 	if err != nil {
@@ -40,7 +40,7 @@ func run(ctx context.Context, url, room string, o *client.DialOptions) error {
 	}
 	for msg, err := range c.Messages() {
 		if err != nil {
-			log.Print(err) // a gap, or the end, behind which the loop ends
+			log.Print(err) // a gap, or the last error, after which the loop ends
 			continue
 		}
 		if text := answer(msg); text != "" {
@@ -56,7 +56,7 @@ func run(ctx context.Context, url, room string, o *client.DialOptions) error {
 	return realtime.ErrClosed
 }
 
-// answer is what the bot says to a message, or empty.
+// answer returns the bot's answer to a message, or an empty string.
 func answer(msg client.Message) string {
 	var said struct{ Type, Content string }
 	if json.Unmarshal(msg.Content, &said) != nil || msg.Sender == "bot" {

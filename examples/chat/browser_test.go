@@ -168,7 +168,7 @@ func testRestart(_ *testing.T, s *site, how syscall.Signal) {
 		p.state("open")
 		p.inRoom("lobby")
 		p.people("alice", "bob")
-		p.notes("Some of what was said is not here: the server has lost it.")
+		p.notes("Some messages are missing: the server has lost them.")
 	}
 	alice.Click("#send")
 	bob.reads("alice", "are you back?")

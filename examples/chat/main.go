@@ -1,8 +1,8 @@
-// Command chat is a chat with rooms, private messages and a list of who is there, on one page
-// without a build step. A second page, /plain, does with a bare WebSocket. Rooms keep what was said,
-// and messages wait for who is away; with -data FILE they outlive the process.
+// Command chat is a chat with rooms, private messages and a list of members, on one page without a
+// build step. A second page, /plain, uses no library. Rooms keep history, and inboxes keep messages
+// for absent users. With -data FILE both survive a restart.
 //
-// It is a demonstration: anybody can take any name, and anybody may do anything.
+// It is a demonstration: any user can take any name and may do anything.
 package main
 
 import (
@@ -33,10 +33,10 @@ func main() {
 		Inbox:        realtime.InboxOptions{Keep: realtime.Retention{Messages: 100}},
 	}
 	flag.DurationVar(&opts.StaleAfter, "stale-after", 300*time.Second, "silence that ends a connection")
-	flag.DurationVar(&opts.SweepInterval, "sweep", 60*time.Second, "how often to look for that")
-	flag.IntVar(&opts.InboundRate, "inbound-rate", 200, "messages a second; negative: no limit of input")
-	announce := flag.Bool("announce", true, "tell everybody who comes and goes")
-	data := flag.String("data", "", "file for what is kept (default: it ends with the process)")
+	flag.DurationVar(&opts.SweepInterval, "sweep", 60*time.Second, "how often to check for silence")
+	flag.IntVar(&opts.InboundRate, "inbound-rate", 200, "messages per second; negative: no limits on input")
+	announce := flag.Bool("announce", true, "announce joins and leaves")
+	data := flag.String("data", "", "file for history and inboxes (default: in memory)")
 	flag.Parse()
 	if *data != "" {
 		store, err := bolt.Open(*data, nil)
@@ -72,7 +72,7 @@ func main() {
 		defer cancel()
 		_ = errors.Join(rt.Shutdown(ctx), srv.Shutdown(ctx)) // in this order
 	}()
-	log.Print("a demonstration: it runs with InsecureQueryUser and InsecureAllowAll")
+	log.Print("this is a demonstration: it uses InsecureQueryUser and InsecureAllowAll")
 	log.Print("open http://" + *addr + " in two tabs")
 	if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		log.Fatal(err)

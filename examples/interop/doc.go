@@ -1,2 +1,2 @@
-// Package interop has clients that others wrote speak the plain protocol.
+// Package interop tests the plain protocol with clients of other projects.
 package interop

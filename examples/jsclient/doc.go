@@ -1,3 +1,3 @@
-// Package jsclient tests the browser client in a browser and in Node, against a real server and
-// over a network that fails. Its unit tests are in js/test.
+// Package jsclient tests the browser client in a browser and in Node, with a real server and a
+// network that fails. The unit tests of the client are in js/test.
 package jsclient

@@ -1,5 +1,5 @@
-// Readers of a room that keeps history, into which the application puts some. It says in lines of
-// JSON what they are told.
+// Clients that read a room with history; the application adds some of them to it. The script prints
+// the events of each client as lines of JSON.
 import { connect } from "../../js/dist/realtime.js"
 
 const [url, readers, given] = process.argv.slice(2)
@@ -9,10 +9,10 @@ for (let reader = 0; reader < readers; reader++) {
   const client = connect(`${url}?user_id=reader${reader}`)
   client.onStatus(({ state }) => {
     if (state === "open") say({ open: true })
-    if (state === "waiting") client.reconnect() // waits get long for who fails often
+    if (state === "waiting") client.reconnect() // the waits grow with each failure
   })
   if (reader < given) {
-    await client.ping() // answered behind what the server does when we connect
+    await client.ping() // answered after the server's OnConnect
     say({ first: true })
   } else {
     client.join("lobby").onJoin(({ first, recovered }) => say({ first, recovered }))

@@ -1,2 +1,2 @@
-// Package migrate holds what docs/MIGRATION.md shows, so that it is compiled and tested.
+// Package migrate contains the code of docs/MIGRATION.md, so that it is compiled and tested.
 package migrate

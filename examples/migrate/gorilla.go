@@ -12,7 +12,7 @@ func fromGorilla() (*realtime.Manager, http.Handler) {
 		MaxMessageBytes: 512,
 		Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 			if a.Kind == realtime.ActionSend && a.Target.All {
-				return nil // as the hub did: what one says, all hear
+				return nil // like the hub: each message goes to all
 			}
 			return realtime.ErrForbidden
 		},

@@ -8,7 +8,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// verify stands for the check of a token, such as a JWT, and says whose it is until when.
+// verify stands for the check of a token, such as a JWT. It returns the user and the time of expiry.
 type verify func(token string) (user string, until time.Time, err error)
 
 func withBearer(check verify) *realtime.Manager {

@@ -1,7 +1,7 @@
 const client = connect("/ws", {
-  token: async () => { // asked for each attempt, and when it expires
+  token: async () => { // called for each attempt, and when the token expires
     const answer = await fetch("/token")
-    if (!answer.ok) throw new Error("no token") // then it tries again later
+    if (!answer.ok) throw new Error("no token") // the client tries again later
     return answer.text()
   },
 })

@@ -6,7 +6,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// sessions stands for the sessions that an application has anyway: users by cookie.
+// sessions stands for the sessions of the application: it maps cookies to users.
 type sessions map[string]string
 
 func (s sessions) authenticate(r *http.Request) (realtime.Identity, error) {

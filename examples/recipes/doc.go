@@ -1,2 +1,2 @@
-// Package recipes holds what docs/RECIPES.md shows, so that it is compiled and tested.
+// Package recipes contains the code of docs/RECIPES.md, so that it is compiled and tested.
 package recipes

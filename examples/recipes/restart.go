@@ -9,7 +9,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// serveUntil serves until ctx ends: that of signal.NotifyContext, for example.
+// serveUntil serves until ctx ends, for example a context of signal.NotifyContext.
 func serveUntil(ctx context.Context, rt *realtime.Manager, srv *http.Server) error {
 	failed := make(chan error, 1)
 	go func() { failed <- srv.ListenAndServe() }()

@@ -18,8 +18,8 @@ func tenant(ctx context.Context) string {
 	return name
 }
 
-// withTenants keeps tenants apart: each has the rooms whose names begin with its own and a slash. member
-// says which users it has, and no name of a tenant has a slash.
+// withTenants separates tenants: the name of a room begins with the name of its tenant and a slash.
+// member reports whether a user belongs to a tenant. No tenant has a slash in its name.
 func withTenants(s sessions, member func(tenant, user string) bool, r chi.Router) *realtime.Manager {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
@@ -43,7 +43,7 @@ func withTenants(s sessions, member func(tenant, user string) bool, r chi.Router
 				room = a.Target.Rooms[0]
 			}
 			if !strings.HasPrefix(room, tenant(ctx)+"/") {
-				return realtime.ErrForbidden // so is what is about no room
+				return realtime.ErrForbidden // also for actions without a room
 			}
 			return nil
 		},

@@ -10,7 +10,7 @@ import (
 func withTicket(s sessions, mux *http.ServeMux) *realtime.Manager {
 	var tickets realtime.Tickets
 	mux.HandleFunc("POST /ticket", func(w http.ResponseWriter, r *http.Request) {
-		id, err := s.authenticate(r) // as for any other request
+		id, err := s.authenticate(r) // as for any other request of the application
 		if err != nil {
 			http.Error(w, "log in first", http.StatusUnauthorized)
 			return

@@ -15,14 +15,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Browser is a browser that runs.
+// Browser is a running browser.
 type Browser struct {
 	ctx      context.Context
 	patience time.Duration
 }
 
-// patience returns how long a test waits for what must come, in a browser that took so long to
-// start. The start is the measure of the machine and of what else it has to do.
+// patience returns how long a test waits for an event in a browser that took so long to start. The
+// time of the start reflects the speed and the load of the machine.
 func patience(start time.Duration) time.Duration {
 	return min(max(30*time.Second, 30*start), 2*time.Minute)
 }
@@ -56,16 +56,16 @@ func Start(t *testing.T) *Browser {
 	return &Browser{browser, patience(time.Since(began))}
 }
 
-// Patience returns how long a test waits for what must come.
+// Patience returns how long a test waits for an event.
 func (b *Browser) Patience() time.Duration { return b.patience }
 
-// Profile is a context for tabs that share storage with each other only.
+// Profile is a context for tabs that share storage only with each other.
 type Profile struct {
 	*Browser
 	ctx context.Context
 }
 
-// Profile returns a new one.
+// Profile returns a new profile.
 func (b *Browser) Profile(t *testing.T) *Profile {
 	ctx, cancel := chromedp.NewContext(b.ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
@@ -73,8 +73,8 @@ func (b *Browser) Profile(t *testing.T) *Profile {
 	return &Profile{b, ctx}
 }
 
-// Tab is one page in the browser. Its methods wait for what they name and fail the
-// test if it does not come.
+// Tab is one page in the browser. Its methods wait for the named condition, and fail the test if it
+// does not occur.
 type Tab struct {
 	t        *testing.T
 	ctx      context.Context
@@ -82,7 +82,7 @@ type Tab struct {
 	patience time.Duration
 }
 
-// Open opens a tab. An exception in the page that nobody catches fails the test.
+// Open opens a tab. An uncaught exception in the page fails the test.
 func (b *Profile) Open(t *testing.T, address string) *Tab {
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	p := &Tab{t: t, ctx: ctx, cancel: cancel, patience: b.patience}
@@ -106,7 +106,7 @@ func (b *Profile) Open(t *testing.T, address string) *Tab {
 	return p
 }
 
-// Reload loads the page anew.
+// Reload loads the page again.
 func (p *Tab) Reload() {
 	p.t.Helper()
 	p.Do(chromedp.Reload())
@@ -115,7 +115,7 @@ func (p *Tab) Reload() {
 // Close closes the tab.
 func (p *Tab) Close() { p.cancel() }
 
-// Hide minimises the tab's window, and Show brings it back.
+// Hide minimises the tab's window. Show restores it.
 func (p *Tab) Hide() { p.window(cdpbrowser.WindowStateMinimized) }
 
 // Show ends Hide.
@@ -135,7 +135,7 @@ func (p *Tab) window(state cdpbrowser.WindowState) {
 	}))
 }
 
-// Do does steps, one after another.
+// Do runs actions, one after another.
 func (p *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, p.patience)
@@ -143,7 +143,7 @@ func (p *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
 	require.NoError(p.t, chromedp.Do(ctx, steps...))
 }
 
-// Eval returns the value of an expression of the page, which is a string.
+// Eval returns the value of an expression in the page, which must be a string.
 func (p *Tab) Eval(expression string) string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, p.patience)
@@ -153,13 +153,13 @@ func (p *Tab) Eval(expression string) string {
 	return s
 }
 
-// Run runs a script of the page, and does not wait for what it promises.
+// Run runs a script in the page, and does not wait for a promise that it returns.
 func (p *Tab) Run(script string) {
 	p.t.Helper()
 	p.Eval("(() => {" + script + "})(), ''")
 }
 
-// Waits waits until an expression of the page is true.
+// Waits waits until an expression in the page is true.
 func (p *Tab) Waits(what, expression string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, p.patience+time.Second)
@@ -172,20 +172,20 @@ func (p *Tab) Waits(what, expression string) {
 	}
 }
 
-// Value returns what is in a field.
+// Value returns the value of a field.
 func (p *Tab) Value(css string) string {
 	p.t.Helper()
 	return p.Eval(fmt.Sprintf(`document.querySelector(%q).value`, css))
 }
 
-// Click clicks.
+// Click clicks an element.
 func (p *Tab) Click(css string) {
 	p.t.Helper()
 	p.Do(chromedp.Click(chromedp.CSS(css)))
 }
 
-// Types clicks a field and types. It is not chromedp.SendKeys, which in v0.23.0 races
-// with changes of the field's attributes.
+// Types clicks a field and types. It does not use chromedp.SendKeys, which in v0.23.0 races with
+// changes of the field's attributes.
 func (p *Tab) Types(css, keys string) {
 	p.t.Helper()
 	p.Click(css)

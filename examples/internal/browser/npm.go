@@ -12,11 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// minNode is what the packages need.
+// minNode is the oldest version of Node that the packages support.
 const minNode = 20
 
-// Install installs packages of npm into a new folder and returns that, or skips the test if there
-// is no npm, or too old a Node.
+// Install installs npm packages into a new folder and returns it. It skips the test if there is no
+// npm, or if Node is too old.
 func Install(t *testing.T, packages ...string) (dir string) {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
@@ -42,14 +42,15 @@ func Install(t *testing.T, packages ...string) (dir string) {
 var offline = regexp.MustCompile(
 	`ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ENETUNREACH|ETIMEDOUT|no such host|connection refused|network is unreachable`)
 
-// RequireOnline skips the test if a command that failed says that it did not reach the network.
+// RequireOnline skips the test if the output of a failed command says that the network is
+// unreachable.
 func RequireOnline(t *testing.T, out []byte, err error) {
 	if err != nil && offline.Match(out) {
 		t.Skipf("no network: this is not tested: %s", offline.Find(out))
 	}
 }
 
-// Node returns the command of a Node that has a WebSocket, or skips the test if there is none.
+// Node returns the command of a Node with a WebSocket, or skips the test if there is none.
 func Node(t *testing.T) (command []string) {
 	node, err := exec.LookPath("node")
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Proxy passes TCP connections on to a server, on loopback.
+// Proxy forwards TCP connections to a server over loopback.
 type Proxy struct {
-	// Addr is where it listens.
+	// Addr is the address on which the proxy listens.
 	Addr string
 
 	to string
@@ -25,7 +25,7 @@ type Proxy struct {
 	conns map[net.Conn]struct{}
 }
 
-// New starts a proxy to an address, until the test ends.
+// New starts a proxy to an address. The proxy ends with the test.
 func New(t testing.TB, to string) *Proxy {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -85,7 +85,7 @@ func (p *Proxy) copy(to, from net.Conn) {
 	}
 }
 
-// wait waits while the network is gone.
+// wait waits while the network is down.
 func (p *Proxy) wait() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,7 +111,7 @@ func (p *Proxy) forget(conns ...net.Conn) {
 	}
 }
 
-// Cut ends all connections, in the middle of whatever they are at.
+// Cut closes all connections, even in the middle of a message.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,10 +123,10 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Drop lets nothing pass any more, and nobody is told, until Restore.
+// Drop stops all traffic until Restore, without an error on either side.
 func (p *Proxy) Drop() { p.set(true) }
 
-// Restore lets pass what has waited since Drop, and all that follows.
+// Restore forwards the data that has waited since Drop, and all later data.
 func (p *Proxy) Restore() { p.set(false) }
 
 func (p *Proxy) set(gone bool) {
