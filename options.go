@@ -185,7 +185,7 @@ type Options struct {
 	DrainWindow time.Duration
 
 	// Broker keeps what rooms and inboxes keep, and carries messages between processes. Nil: this
-	// process is alone, and keeps them in its memory, see [NewMemory].
+	// process is alone, and keeps them in its memory, see package broker/memory.
 	Broker broker.Broker
 	// Logger gets a line for each connection that ended, and for what clients do wrong, but
 	// no more than one of a kind a second for what comes from one address: the next says how

@@ -9,8 +9,8 @@ package broker
 import "context"
 
 // Broker keeps streams, and carries publications between the Managers of one application. It is
-// what survives a process, and what makes several processes one. [NewMemory] is the one that a
-// Manager has if it is given none.
+// what survives a process, and what makes several processes one. Package memory has the one that
+// a Manager has if it is given none.
 //
 // A publication with a stream is kept there: it gets the next position, and is given to each Sink
 // that has subscribed to the stream, in the order of the positions. One without a stream is kept
@@ -18,8 +18,7 @@ import "context"
 // its Publish calls. What is not a message is not carried: announcements, rosters, counts and
 // statistics are each process's own. Managers of one application must have the same Options.
 //
-// A broker may have one more method, Local() bool. If that reports true, it serves one process
-// alone: what is not kept does not go through it, and the numbers of [Result] are complete.
+// A broker may implement [Local] too. If that reports true, it serves one process alone: what is not kept does not go through it, and the numbers of its results are complete.
 //
 // All methods are safe for concurrent use, and return an error that matches ErrClosed after
 // Close. The suite in brokertest holds a broker to all that is said here.
@@ -90,6 +89,7 @@ type Broker interface {
 	Close(ctx context.Context) error
 }
 
+// Local is implemented by a broker that serves one process alone, if it returns true.
 type Local interface{ Local() bool }
 
 // Sink is where a Broker delivers: a Manager.

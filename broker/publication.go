@@ -33,10 +33,10 @@ const (
 	inboxPrefix = "user/"
 )
 
-// streamRoom returns the room that a stream is of, or reports false.
+// StreamRoom returns the room that a stream is of, or reports false.
 func StreamRoom(stream string) (string, bool) { return strings.CutPrefix(stream, roomPrefix) }
 
-// streamUser returns the user whose inbox a stream is, or reports false.
+// StreamUser returns the user whose inbox a stream is, or reports false.
 func StreamUser(stream string) (string, bool) { return strings.CutPrefix(stream, inboxPrefix) }
 
 // Publication is one message on its way to its receivers, or one that is kept. It is plain data,
@@ -82,7 +82,7 @@ func (p *Publication) Size() int {
 	return publicationBytes + names + len(m.Content) + len(m.Binary)
 }
 
-// follows reports whether p is the next one behind at.
+// Follows reports whether p is the next one behind at.
 func (p *Publication) Follows(at Position) bool {
 	return p.Prev == at.Offset && p.Position.Epoch == at.Epoch
 }
@@ -192,7 +192,7 @@ type Page struct {
 	Why Reason
 }
 
-// size is about what the publications take, in bytes.
+// Size is about what the publications take, in bytes.
 func (pg *Page) Size() (bytes int) {
 	for i := range pg.Publications {
 		bytes += pg.Publications[i].Size()
@@ -200,7 +200,7 @@ func (pg *Page) Size() (bytes int) {
 	return bytes
 }
 
-// gap says why what is behind p is not all on the page, or in the pages behind it. It is empty if
+// GapAfter says why what is behind p is not all on the page, or in the pages behind it. It is empty if
 // it is.
 func (pg *Page) GapAfter(p Position) Reason {
 	switch {
@@ -216,5 +216,5 @@ func (pg *Page) GapAfter(p Position) Reason {
 	return ""
 }
 
-// bottom is the position in front of all that is kept.
+// Bottom is the position in front of all that is kept.
 func (pg *Page) Bottom() Position { return Position{pg.Top.Epoch, pg.Floor} }

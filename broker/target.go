@@ -1,9 +1,7 @@
 package broker
 
-// Target says who is to get a message. It is plain data: make one with [ToAll],
-// [ToRoom], [ToUser] or [ToConn], join them with [Target.Union] and leave receivers
-// out with [Target.Except] and [Target.ExceptUser]. Each connection gets at most one
-// copy. The zero Target is nobody. A Target may be kept and used by many goroutines.
+// Target says which connections get a message: the fields of realtime.Target. For a broker it is
+// plain data.
 type Target struct {
 	All   bool     `json:"all,omitempty"`
 	Rooms []string `json:"rooms,omitempty"`

@@ -16,10 +16,10 @@ import (
 	"github.com/realtime-go/realtime/internal/shardmap"
 )
 
-// MemoryOptions configures [NewMemory]. Zero values are the defaults, negative ones without bound.
+// Options configures [New]. Zero values are the defaults, negative ones without bound.
 // Rooms and inboxes have a bound each: what is sent to the ones takes no place from the others.
 type Options struct {
-	// Bytes bounds what rooms keep together, as [Publication.Size] counts, with the names, some
+	// Bytes bounds what rooms keep together, as [broker.Publication.Size] counts, with the names, some
 	// hundred bytes for each room and each cursor, and 192 for each id: 128 MiB. Beyond it rooms
 	// lose what they keep: first those that nobody is in, and of these first the one to which
 	// nothing was published for the longest time. If that is not enough, because of the ids that
@@ -42,7 +42,7 @@ const (
 	evictPause = time.Second
 )
 
-// Memory is the [Broker] that keeps streams in the memory of this process, and loses them with it.
+// Broker is the [broker.Broker] that keeps streams in the memory of this process, and loses them with it.
 //
 // A stream to which nothing was published takes memory only while somebody is subscribed to it:
 // about 350 bytes and its name.
@@ -59,7 +59,7 @@ type Broker struct {
 	sweeper  *time.Timer // nil before the first publication
 }
 
-// NewMemory returns a broker that keeps streams in memory, nil for the default options. One
+// New returns a broker that keeps streams in memory, nil for the default options. One
 // Manager can use it.
 func New(o *Options) *Broker {
 	if o == nil {

@@ -80,7 +80,7 @@ func appendTime(buf []byte, m *broker.Message) []byte {
 	return strconv.AppendInt(buf, at.Unix(), 10)
 }
 
-// greeting is what welcome tells a client.
+// Greeting is what welcome tells a client.
 type Greeting struct {
 	Conn, User string
 	MaxMessage int             // bytes
@@ -91,7 +91,7 @@ type Greeting struct {
 	Top        uint64          // the offset of the newest message in it
 }
 
-// welcome is the first message of every connection.
+// Welcome is the first message of every connection.
 func Welcome(p Protocol, g Greeting) broker.Message {
 	buf := append([]byte(nil), `{"connection_id":`...)
 	buf = AppendString(buf, g.Conn)
@@ -115,6 +115,7 @@ func Welcome(p Protocol, g Greeting) broker.Message {
 	return broker.Message{Type: TypeHello, Content: append(buf, '}')}
 }
 
+// UserJoined and UserLeft are the notices about a user.
 func UserJoined(user string) broker.Message { return userNotice(typeJoined, user, " joined") }
 func UserLeft(user string) broker.Message   { return userNotice(typeLeft, user, " left") }
 
@@ -126,6 +127,7 @@ func userNotice(typ, user, verb string) broker.Message {
 	return broker.Message{Type: typ, Sender: user, Content: append(buf, '}')}
 }
 
+// RoomJoined and RoomLeft are the notices about a member of a room.
 func RoomJoined(user, room string) broker.Message {
 	return roomNotice("room_join", user, room, " joined room ")
 }

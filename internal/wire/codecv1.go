@@ -57,7 +57,7 @@ var (
 	ErrBinary    = errors.New("want a send without content in front of binary content")
 )
 
-// decode reads a message of a client. What it returns may be a part of p.
+// Decode reads a message of a client. What it returns may be a part of p.
 func (p Protocol) Decode(op sendqueue.Op, data []byte) Command {
 	switch {
 	case p == ProtoV1:
@@ -69,7 +69,7 @@ func (p Protocol) Decode(op sendqueue.Op, data []byte) Command {
 	}
 }
 
-// decodeV1 reads a message of a client of realtime.v1: the four characters ping, a request,
+// DecodeV1 reads a message of a client of realtime.v1: the four characters ping, a request,
 // or the answer to a call of the server's.
 func DecodeV1(op sendqueue.Op, p []byte) Command {
 	if op == sendqueue.OpText && string(p) == "ping" {
@@ -199,7 +199,7 @@ func appendV1(buf []byte, m *broker.Message, at *Spot) []byte {
 	return append(appendPlace(appendTime(buf, m), m, at), '}')
 }
 
-// appendKept appends a message in JSON, whatever its content is.
+// AppendKept appends a message in JSON, whatever its content is.
 func AppendKept(buf []byte, m *broker.Message, at *Spot) []byte {
 	buf = appendPlace(appendTime(appendContent(appendSender(buf, m), m), m), m, at)
 	if m.Binary != nil {
@@ -216,7 +216,7 @@ func appendBinary(buf []byte, m *broker.Message, at *Spot) []byte {
 	return append(append(buf, header...), m.Binary...)
 }
 
-// spot is where a message stands.
+// Spot is where a message stands.
 type Spot struct {
 	Room string          // that it is for, or empty
 	At   broker.Position // in its stream; zero if it is not kept
@@ -263,7 +263,7 @@ func appendReply(buf, id, content []byte) []byte {
 	return AppendAnyContent(appendAnswer(buf, "reply", id), content)
 }
 
-// appendAnyContent appends content, if there is any, and the end.
+// AppendAnyContent appends content, if there is any, and the end.
 func AppendAnyContent(buf, content []byte) []byte {
 	if len(content) > 0 {
 		buf = append(append(buf, `,"content":`...), content...)
@@ -286,13 +286,13 @@ func appendAnswer(buf []byte, typ string, id []byte) []byte {
 	return append(append(buf, `","id":`...), id...)
 }
 
-// appendCall appends a call of the server's.
+// AppendCall appends a call of the server's.
 func AppendCall(buf, id []byte, method string, content []byte) []byte {
 	buf = append(appendAnswer(buf, "call", id), `,"method":`...)
 	return AppendAnyContent(AppendString(buf, method), content)
 }
 
-// presence is the content of the answer to a request for who is in a room. Users are nil if
+// Presence is the content of the answer to a request for who is in a room. Users are nil if
 // there are too many to be listed.
 func Presence(users []string, userCount, connCount int) []byte {
 	buf := append([]byte(nil), `{"users":`...)

@@ -8,7 +8,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// protocol is the language that a connection speaks on the wire.
+// Protocol is the language that a connection speaks on the wire.
 type Protocol uint8
 
 // The protocols, see docs/PROTOCOL.md.
@@ -18,7 +18,7 @@ const (
 	numProtocols
 )
 
-// command is what a client's message asks for.
+// Command is what a client's message asks for.
 type Command struct {
 	Kind   CommandKind
 	Text   []byte // may be a part of the message that it was decoded from
@@ -26,7 +26,7 @@ type Command struct {
 	Req    *Request // of a client of realtime.v1
 }
 
-// keep makes the command independent of the message that it was decoded from.
+// Keep makes the command independent of the message that it was decoded from.
 func (c *Command) Keep() {
 	c.Text = bytes.Clone(c.Text)
 	if r := c.Req; r != nil {
@@ -34,7 +34,7 @@ func (c *Command) Keep() {
 	}
 }
 
-// size is what it takes while it waits, in bytes.
+// Size is what it takes while it waits, in bytes.
 func (c *Command) Size() int {
 	n := len(c.Text) + len(c.Target)
 	if c.Req != nil {
@@ -43,6 +43,7 @@ func (c *Command) Size() int {
 	return n
 }
 
+// CommandKind tells commands apart.
 type CommandKind uint8
 
 const (
@@ -72,7 +73,7 @@ const (
 	CodeNoMember   = "no_member"
 )
 
-// request is what a client of realtime.v1 asks for. Parts of it may be parts of the message
+// Request is what a client of realtime.v1 asks for. Parts of it may be parts of the message
 // that it was decoded from.
 type Request struct {
 	Name    string // the command

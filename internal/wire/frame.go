@@ -8,7 +8,7 @@ import (
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
-// frames is one message on the wire, once for each protocol that a receiver speaks.
+// Frames is one message on the wire, once for each protocol that a receiver speaks.
 // All receivers share them.
 type Frames struct {
 	M     broker.Message
@@ -16,7 +16,7 @@ type Frames struct {
 	Forms [numProtocols]forms
 }
 
-// of returns the message as a connection understands it.
+// Of returns the message as a connection understands it.
 func (f *Frames) Of(p Protocol, deflates bool) *sendqueue.Frame {
 	form := &f.Forms[p]
 	if form.Plain == nil { // the first who speaks it came when the rest was encoded already
@@ -25,7 +25,7 @@ func (f *Frames) Of(p Protocol, deflates bool) *sendqueue.Frame {
 	return form.Of(deflates)
 }
 
-// uniform is a message that is the same in every protocol.
+// Uniform is a message that is the same in every protocol.
 func Uniform(frame *sendqueue.Frame) *Frames {
 	f := &Frames{}
 	for p := range f.Forms {
@@ -40,7 +40,7 @@ type forms struct {
 	Deflated *sendqueue.Frame // nil if the plain form is for everybody
 }
 
-// of returns the form for a receiver who negotiated compression, or did not. Each message
+// Of returns the form for a receiver who negotiated compression, or did not. Each message
 // says whether it is compressed, so the plain form is right for everybody.
 func (f forms) Of(deflates bool) *sendqueue.Frame {
 	if deflates && f.Deflated != nil {
@@ -49,13 +49,13 @@ func (f forms) Of(deflates bool) *sendqueue.Frame {
 	return f.Plain
 }
 
-// envelope is about what the members around a message's content take.
+// Envelope is about what the members around a message's content take.
 const Envelope = 96
 
-// languages counts the connections that speak each protocol.
+// Languages counts the connections that speak each protocol.
 type Languages [numProtocols]atomic.Int64
 
-// encode builds the frames of a message for the protocols that somebody speaks. No room is locked
+// Encode builds the frames of a message for the protocols that somebody speaks. No room is locked
 // while it runs.
 func (l *Languages) Encode(m *broker.Message, at Spot) Frames {
 	f := Frames{M: *m, place: at}
@@ -67,6 +67,7 @@ func (l *Languages) Encode(m *broker.Message, at Spot) Frames {
 	return f
 }
 
+// EncodeIn returns the frame of a message in one protocol.
 func EncodeIn(p Protocol, m *broker.Message, at *Spot) *sendqueue.Frame {
 	size := Envelope + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) +
 		len(m.Content) + len(m.Binary)
@@ -81,12 +82,12 @@ func EncodeIn(p Protocol, m *broker.Message, at *Spot) *sendqueue.Frame {
 	}
 }
 
-// largeFrame is from how many bytes on a frame of realtime.v1 is announced. A page sees nothing of
+// LargeFrame is from how many bytes on a frame of realtime.v1 is announced. A page sees nothing of
 // a message before its end, and would take a slow link for a dead one: it may have asked for a sign
 // of life just when the message was on its way, and waits 10 s then.
 const LargeFrame = 8 << 10
 
-// announced puts a frame that says how large it is in front of a large one.
+// Announced puts a frame that says how large it is in front of a large one.
 func Announced(f *sendqueue.Frame) *sendqueue.Frame {
 	if f == nil || f.Len() < LargeFrame {
 		return f
@@ -96,13 +97,13 @@ func Announced(f *sendqueue.Frame) *sendqueue.Frame {
 	return f.After(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
-// pong answers a client's textual ping.
+// Pong answers a client's textual ping.
 func Pong() *sendqueue.Frame { return sendqueue.NewFrame(sendqueue.OpText, []byte("pong")) }
 
 // Error is an answer that says what is wrong.
 type Error struct{ Code, Message string }
 
-// reply answers a request, or with an error one that failed.
+// Reply answers a request, or with an error one that failed.
 func Reply(id, content []byte, e *Error) *sendqueue.Frame {
 	if e != nil {
 		return sendqueue.Seal(sendqueue.OpText, appendError(sendqueue.Grow(Envelope), id, e))
@@ -111,13 +112,13 @@ func Reply(id, content []byte, e *Error) *sendqueue.Frame {
 	return Announced(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
-// left tells a client that it was taken out of a room.
+// Left tells a client that it was taken out of a room.
 func Left(room string) *sendqueue.Frame {
 	buf := append(sendqueue.Grow(Envelope), `{"message_type":"left","room":`...)
 	return sendqueue.Seal(sendqueue.OpText, append(AppendString(buf, room), '}'))
 }
 
-// positionFrame tells a client where it is in a stream: what lies before is not for it, or for a
+// PositionFrame tells a client where it is in a stream: what lies before is not for it, or for a
 // reason is lost.
 func PositionFrame(room string, at broker.Position, why broker.Reason) *sendqueue.Frame {
 	buf := append(sendqueue.Grow(Envelope), `{"message_type":"position"`...)
@@ -131,7 +132,7 @@ func PositionFrame(room string, at broker.Position, why broker.Reason) *sendqueu
 	return sendqueue.Seal(sendqueue.OpText, append(buf, '}'))
 }
 
-// skippedFrame tells a client that messages were dropped which it is never given.
+// SkippedFrame tells a client that messages were dropped which it is never given.
 func SkippedFrame(room string, from uint64, to broker.Position) *sendqueue.Frame {
 	buf := append(sendqueue.Grow(Envelope), `{"message_type":"skipped"`...)
 	if room != "" {

@@ -18,7 +18,7 @@ var (
 	ErrDepth     = errors.New("nested too deep")
 )
 
-// members finds the members of the JSON object p that have these exact names, and puts their raw
+// Members finds the members of the JSON object p that have these exact names, and puts their raw
 // values into values, nil where there is none, also if it returns an error. Members with other
 // names are ignored; a wanted name that comes twice is an error, because two readers of the same
 // text could then see different things.
@@ -130,7 +130,7 @@ func jsonUint(raw []byte) (uint64, bool) {
 	return n, err == nil && n <= maxInt
 }
 
-// jsonString decodes a raw JSON value that is a string. Escapes that are half of a
+// JSONString decodes a raw JSON value that is a string. Escapes that are half of a
 // surrogate pair are refused: encoding/json would replace them, and two different
 // names would become one.
 func JSONString(raw []byte) (string, bool) {
@@ -188,7 +188,7 @@ func hex4(raw []byte, i int) uint64 {
 	return u
 }
 
-// appendString appends s as a JSON string. Bytes that are not UTF-8 are replaced.
+// AppendString appends s as a JSON string. Bytes that are not UTF-8 are replaced.
 func AppendString[T string | []byte](buf []byte, s T) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {

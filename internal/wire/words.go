@@ -20,10 +20,10 @@ const (
 	TargetRoom = "room"
 )
 
-// maxID is the longest id of a message or a request, in bytes.
+// MaxID is the longest id of a message or a request, in bytes.
 const MaxID = 64
 
-// reserved reports whether a type is one of the protocol itself.
+// Reserved reports whether a type is one of the protocol itself.
 func Reserved(t string) bool {
 	switch t {
 	case TypeHello, typeJoined, typeLeft,
@@ -34,7 +34,7 @@ func Reserved(t string) bool {
 	return false
 }
 
-// chatContent is the content of a chat in the shape that plain clients know.
+// ChatContent is the content of a chat in the shape that plain clients know.
 func ChatContent[T string | []byte](sender string, text T, at time.Time) []byte {
 	buf := make([]byte, 0, 80+len(sender)+len(text))
 	buf = append(buf, `{"type":"chat_message","sender_id":`...)
