@@ -29,7 +29,7 @@ func (k *catcher) key(p *broker.Publication) uint64 {
 	if !p.Union {
 		return 0
 	}
-	return maphash.Comparable(k.seed, dedup.Key{Sender: dedup.Sender(p.Message.From()), ID: p.Message.ID})
+	return maphash.Comparable(k.seed, dedup.Key{Sender: p.Message.From(), ID: p.Message.ID})
 }
 
 // gave notes that a connection which is catching up, or was, has got a message to several targets.

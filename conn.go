@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
-	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -164,16 +163,16 @@ func (c *Conn) deadline() time.Time {
 func (c *Conn) Context() context.Context { return c.ctx }
 
 // sender is whose ids those of its messages are.
-func (c *Conn) sender() dedup.Sender {
+func (c *Conn) sender() broker.Sender {
 	if user := c.UserID(); user != "" {
-		return dedup.Sender{User: user}
+		return broker.Sender{User: user}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.guest == "" {
 		c.guest = rand.Text()[:16] // 80 bits
 	}
-	return dedup.Sender{Guest: c.guest}
+	return broker.Sender{Guest: c.guest}
 }
 
 // maxWas bounds how many ids of connections before it a connection is known by.

@@ -490,3 +490,42 @@ func TestTwoManagersOfOneBroker(t *testing.T) {
 		require.Equal(t, 1, b.news(realtime.ToRoom("hall"), "still here").Kept)
 	})
 }
+
+// A part of the history is asked for from either side, and a position that is none is refused.
+func TestHistoryQuery(t *testing.T) {
+	bubble(t, keeping(3), func(t *testing.T, b *bed) {
+		b.tell(1, 5) // two of them are not kept any more
+		room := b.Room("hall")
+		ask := func(q realtime.HistoryQuery) (offsets []uint64, h realtime.History) {
+			h, err := room.History(t.Context(), q)
+			require.NoError(t, err)
+			for _, m := range h.Messages {
+				offsets = append(offsets, m.Position.Offset)
+				require.Equal(t, realtime.ToRoom("hall"), m.Target)
+			}
+			return offsets, h
+		}
+		got, h := ask(realtime.HistoryQuery{})
+		require.Equal(t, []uint64{3, 4, 5}, got)
+		require.False(t, h.More)
+		require.EqualValues(t, 5, h.Top.Offset)
+		at := func(offset uint64) realtime.Position {
+			return realtime.Position{Epoch: h.Top.Epoch, Offset: offset}
+		}
+		got, page := ask(realtime.HistoryQuery{Limit: 1, Before: at(5)})
+		require.Equal(t, []uint64{4}, got)
+		require.True(t, page.More)
+		got, page = ask(realtime.HistoryQuery{After: at(3)})
+		require.Equal(t, []uint64{4, 5}, got)
+		require.Empty(t, page.Missing)
+		got, page = ask(realtime.HistoryQuery{After: at(1), Limit: 1})
+		require.Equal(t, []uint64{3}, got)
+		require.Equal(t, realtime.ReasonOverflow, page.Missing)
+		for _, no := range []realtime.Position{at(6), {Epoch: "other", Offset: 3}} {
+			for _, q := range []realtime.HistoryQuery{{Before: no}, {After: no}} {
+				_, err := room.History(t.Context(), q)
+				require.ErrorIs(t, err, realtime.ErrPosition)
+			}
+		}
+	})
+}

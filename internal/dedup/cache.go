@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shrink"
 	"github.com/realtime-go/realtime/internal/timerwheel"
@@ -73,13 +74,9 @@ func New(budget *sendqueue.Budget, wheel *timerwheel.Wheel) *Cache {
 	return c
 }
 
-// Sender is the scope of a message ID: a user, an anonymous client or, if both fields are empty,
-// the application.
-type Sender struct{ User, Guest string }
-
 // Key identifies a message.
 type Key struct {
-	Sender Sender
+	Sender broker.Sender
 	ID     string
 }
 
@@ -105,7 +102,7 @@ type window struct {
 // shard holds the windows of some of the senders.
 type shard struct {
 	mu      sync.Mutex
-	windows map[Sender]*window
+	windows map[broker.Sender]*window
 }
 
 // Do calls send and returns its answer, unless the message of this key has been sent before: then
@@ -147,7 +144,7 @@ func (c *Cache) run(
 	return answer, err
 }
 
-func (c *Cache) shard(sender Sender) *shard {
+func (c *Cache) shard(sender broker.Sender) *shard {
 	return &c.shards[maphash.Comparable(c.seed, sender)%numShards]
 }
 
@@ -174,7 +171,7 @@ func (c *Cache) begin(key Key, now time.Time) (isNew bool, first entry, err erro
 	} else {
 		w = &window{entries: make(map[uint64]*entry)}
 		if s.windows == nil {
-			s.windows = make(map[Sender]*window)
+			s.windows = make(map[broker.Sender]*window)
 		}
 		s.windows[key.Sender] = w
 		c.n.Add(1)
@@ -249,7 +246,7 @@ func (c *Cache) remove(w *window, id uint64) {
 	w.entries = shrink.Delete(w.entries, id, &w.peak)
 }
 
-func (c *Cache) removeIfEmpty(s *shard, sender Sender, w *window) {
+func (c *Cache) removeIfEmpty(s *shard, sender broker.Sender, w *window) {
 	if len(w.entries) > 0 {
 		return
 	}

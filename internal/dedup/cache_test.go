@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 )
@@ -24,7 +25,7 @@ func do(ctx context.Context, c *Cache, key Key, send func() error) error {
 }
 
 // userKey returns the key of a user's message.
-func userKey(user, id string) Key { return Key{Sender{User: user}, id} }
+func userKey(user, id string) Key { return Key{broker.Sender{User: user}, id} }
 
 // withCache runs test in a synctest bubble, with a cache that may use memory bytes.
 func withCache(t *testing.T, memory int64, test func(t *testing.T, c *Cache)) {
@@ -146,7 +147,7 @@ func TestCacheOfManySenders(t *testing.T) {
 		ok := func() error { return nil }
 		refused := 0
 		for i := range 10_000 {
-			key := Key{Sender{Guest: fmt.Sprint(i)}, "1"}
+			key := Key{broker.Sender{Guest: fmt.Sprint(i)}, "1"}
 			if err := do(t.Context(), c, key, ok); err != nil {
 				require.ErrorIs(t, err, ErrFull)
 				refused++
@@ -154,7 +155,7 @@ func TestCacheOfManySenders(t *testing.T) {
 		}
 		require.Positive(t, refused)
 		require.InDelta(t, 4<<18, c.used.Load(), 1<<10)
-		require.NoError(t, do(t.Context(), c, Key{Sender{Guest: "0"}, "1"}, func() error {
+		require.NoError(t, do(t.Context(), c, Key{broker.Sender{Guest: "0"}, "1"}, func() error {
 			panic("it was sent")
 		}))
 		time.Sleep(2 * lifetime)
