@@ -49,11 +49,11 @@ func TestLargeFramesAreAnnounced(t *testing.T) {
 		var tally tally
 		tally.deflating.Store(1)
 		press, random := press{from: 1, tally: &tally}, m
-		noise := make([]byte, len(text))
+		noise := make([]byte, 3*len(text)) // which compress to more than half
 		for i := range noise {
 			noise[i] = 'a' + byte(rand.IntN(26))
 		}
-		random.Content = json.RawMessage(`"` + string(noise) + string(noise) + `"`)
+		random.Content = json.RawMessage(`"` + string(noise) + `"`)
 		deflated := wire.Frames{}
 		deflated.Forms[wire.ProtoV1].Plain = wire.EncodeIn(wire.ProtoV1, &random, &wire.Spot{})
 		press.squeeze(&deflated)
