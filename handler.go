@@ -94,20 +94,20 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx := m.connContext(r) // before a place is taken: it may panic
 	e := entrant{user: id.UserID, place: place(from), began: began}
-	if err := admission(m.gate.enter(e)); err != nil {
+	if err := admission(m.sessions.enter(e)); err != nil {
 		m.refuseVisitor(w, r, err)
 		return
 	}
 	// Last, so that a plain request learns what an upgrade would be refused for: a
 	// browser does not tell its page.
 	if err := checkUpgrade(w, r); err != nil {
-		m.gate.cancel(e)
+		m.sessions.cancel(e)
 		m.refuseVisitor(w, r, err)
 		return
 	}
 	s, err := m.sockets.upgrade(w, r, m.remote(r, from))
 	if err != nil { // the request has been answered
-		m.gate.cancel(e)
+		m.sessions.cancel(e)
 		m.tally.add(cRefusedRequest, 1)
 		m.notes.Log(r.Context(), slog.LevelDebug, e.place.String(), "realtime: upgrade failed",
 			slog.Any("error", err))

@@ -78,8 +78,11 @@ func New(o *Options) *Manager {
 // buildDoor makes what decides who comes in.
 func (m *Manager) buildDoor() {
 	m.gate = gate{
-		limit: m.opts.MaxConns, users: &m.index.users, visitors: newVisitors(&m.opts),
-		denials: &m.index.denials, work: &m.sessions.work, budget: &m.tally.frames.Budget,
+		limit: m.opts.MaxConns, work: &m.sessions.work, budget: &m.tally.frames.Budget,
+		visitors: newVisitors(visitorLimits{
+			rate: m.opts.HandshakeRate, ratePerIP: m.opts.HandshakeRatePerIP,
+			connsPerIP: m.opts.MaxConnsPerIP,
+		}),
 	}
 	m.proxies = newProxies(m.opts.TrustProxies)
 	m.hosts = newHosts(m.opts.AllowedHosts, &m.proxies)
@@ -167,7 +170,7 @@ func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn
 	e := entrant{user: id.UserID, began: began}
 	err := id.validate()
 	if err == nil {
-		err = m.gate.enter(e)
+		err = m.sessions.enter(e)
 	}
 	if err != nil {
 		_ = t.wire().Close()

@@ -11,7 +11,7 @@ import (
 
 func TestVisitorsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := newVisitors(&Options{HandshakeRate: -1})
+		v := newVisitors(visitorLimits{rate: -1})
 		stays := place(netip.MustParseAddr("203.0.113.7"))
 		require.True(t, v.enter(stays))
 		flood := func(net byte) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,35 @@ import (
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
+
+// entrant is who wants in.
+type entrant struct {
+	user  string
+	place netip.Addr
+	began decision // to let him in
+}
+
+// enter keeps a place for a connection, which cancel gives back, or gate.leave once it is open. It
+// waits for the user's lock, and nobody else waits for it meanwhile.
+func (ss *sessions) enter(e entrant) error {
+	if err := ss.index.denials.check(e.began, ban{user: e.user}); err != nil {
+		return err
+	}
+	if err := ss.gate.enter(e.place); err != nil {
+		return err
+	}
+	if !ss.index.users.reserve(e.user) {
+		ss.gate.leave(e.place)
+		return errUserFull
+	}
+	return nil
+}
+
+// cancel gives back the place of a connection that never came to be.
+func (ss *sessions) cancel(e entrant) {
+	ss.index.users.unreserve(e.user)
+	ss.gate.leave(e.place)
+}
 
 // sessions opens connections that the gate has let in, and cleans up after them.
 type sessions struct {

@@ -37,15 +37,20 @@ type visitor struct {
 // minVisitors are remembered before any is forgotten.
 const minVisitors = 1 << 10
 
-func newVisitors(o *Options) *visitors {
+// visitorLimits are options; zero is the default, and negative is without limit.
+type visitorLimits struct {
+	rate, ratePerIP int // handshakes in a second
+	connsPerIP      int
+}
+
+func newVisitors(l visitorLimits) *visitors {
 	v := &visitors{began: time.Now(), seen: make(map[netip.Addr]*visitor), purgeAt: minVisitors}
-	rate, perIP := o.HandshakeRate, o.HandshakeRatePerIP
-	defaults.Set(&rate, 2000)
-	defaults.Set(&perIP, 50)
-	v.all, v.each = ratelimit.PerSecond(rate), ratelimit.PerSecond(perIP)
-	v.max = o.MaxConnsPerIP
-	defaults.Set(&v.max, 1000)
-	v.privateRate, v.privateMax = o.HandshakeRatePerIP > 0, o.MaxConnsPerIP > 0
+	v.privateRate, v.privateMax = l.ratePerIP > 0, l.connsPerIP > 0
+	defaults.Set(&l.rate, 2000)
+	defaults.Set(&l.ratePerIP, 50)
+	defaults.Set(&l.connsPerIP, 1000)
+	v.all, v.each = ratelimit.PerSecond(l.rate), ratelimit.PerSecond(l.ratePerIP)
+	v.max = l.connsPerIP
 	return v
 }
 
