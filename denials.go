@@ -100,7 +100,7 @@ func (d *denials) deny(b ban, how time.Duration) {
 	d.until[b] = now.Add(how)
 }
 
-// check returns an error if somebody must stay outside: one that matches ErrDenied.
+// check returns an error if somebody must stay outside: one that matches errDenied.
 func (d *denials) check(began decision, b ban) error {
 	if e := d.find(began, b); e != nil {
 		return e
@@ -133,12 +133,12 @@ func (d *denials) find(began decision, b ban) *deniedError {
 	return nil
 }
 
-// deniedError is ErrDenied with how long it will be so, zero if he may try again. unsure says that
+// deniedError is errDenied with how long it will be so, zero if he may try again. unsure says that
 // it may be a mistake.
 type deniedError struct {
 	left   time.Duration
 	unsure bool
 }
 
-func (e *deniedError) Error() string        { return ErrDenied.Error() }
-func (e *deniedError) Is(target error) bool { return target == ErrDenied }
+func (e *deniedError) Error() string        { return errDenied.Error() }
+func (e *deniedError) Is(target error) bool { return target == errDenied }

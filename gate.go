@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -37,11 +38,11 @@ func (g *gate) squeeze() error {
 	defer g.mu.Unlock()
 	switch {
 	case g.shut:
-		return ErrClosed
+		return broker.ErrClosed
 	case g.limit > 0 && g.in >= g.limit:
-		return ErrTooManyConns
+		return errTooManyConns
 	case g.budget.Over():
-		return ErrOverloaded
+		return errOverloaded
 	}
 	g.in++
 	g.work.Add(1)
