@@ -124,10 +124,10 @@ func (a *api) route(r *http.Request) (method string, do func(*http.Request) (any
 // request comes from; other clients say nothing and carry no cookies that a page could
 // misuse.
 func (a *api) checkPage(r *http.Request) error {
-	if name, ok := a.m.hosts.check(r, false); !ok {
+	if name, ok := a.m.hosts.Check(r, false); !ok {
 		return a.m.refuseHost(name)
 	}
-	if from, ok := a.m.origins.check(r); !ok {
+	if from, ok := a.m.origins.Check(r); !ok {
 		return a.m.refuseOrigin(from)
 	}
 	page := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
@@ -188,8 +188,8 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	began := a.m.index.denials.begin()
-	defer a.m.index.denials.end()
+	began := a.m.index.denials.Begin()
+	defer a.m.index.denials.End()
 	if err := a.permit(r, Action{Kind: ActionJoin, Room: room, Conn: connID}); err != nil {
 		return nil, err
 	}

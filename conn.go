@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -22,7 +23,7 @@ type Conn struct {
 	identity Identity
 	receiver
 	place  netip.Addr
-	began  decision // to let it in
+	began  admission.Decision // to let it in
 	opened time.Time
 	ctx    context.Context
 	cancel context.CancelCauseFunc

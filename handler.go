@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/ratelog"
 )
 
@@ -63,8 +64,8 @@ func later(status int, message string, c counter, wait time.Duration) *refusal {
 // forbidden is the refusal of somebody who is denied.
 func forbidden(err error) *refusal {
 	no := newRefusal(http.StatusForbidden, "denied", cRefusedAuth)
-	if denied, ok := errors.AsType[*deniedError](err); ok {
-		no.wait = denied.left
+	if denied, ok := errors.AsType[*admission.DeniedError](err); ok {
+		no.wait = denied.Left
 	}
 	return no
 }
@@ -84,17 +85,17 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if m.preflight(w, r) {
 		return
 	}
-	began := m.index.denials.begin()
-	defer m.index.denials.end()
-	from := m.proxies.source(r)
+	began := m.index.denials.Begin()
+	defer m.index.denials.End()
+	from := m.proxies.Source(r)
 	id, err := m.doorkeep(w, r, from)
 	if err != nil {
 		m.refuseVisitor(w, r, err)
 		return
 	}
 	ctx := m.connContext(r) // before a place is taken: it may panic
-	e := entrant{user: id.UserID, place: place(from), began: began}
-	if err := admission(m.sessions.enter(e)); err != nil {
+	e := entrant{user: id.UserID, place: admission.Place(from), began: began}
+	if err := refusalOf(m.sessions.enter(e)); err != nil {
 		m.refuseVisitor(w, r, err)
 		return
 	}
@@ -145,7 +146,7 @@ func hurry(w http.ResponseWriter, r *http.Request) {
 
 // remote is the address of a client for humans: with its port, unless a proxy has it.
 func (m *Manager) remote(r *http.Request, from netip.Addr) string {
-	if from == peer(r) {
+	if from == admission.Peer(r) {
 		return r.RemoteAddr
 	}
 	return from.String()
@@ -154,19 +155,19 @@ func (m *Manager) remote(r *http.Request, from netip.Addr) string {
 // doorkeep checks everything about a request before anybody is let in, what costs the
 // least first, and finds out who it is.
 func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Addr) (Identity, error) {
-	if m.gate.isShut() {
-		return Identity{}, admission(ErrClosed)
+	if m.gate.IsShut() {
+		return Identity{}, refusalOf(ErrClosed)
 	}
-	if wait := m.gate.visitors.knock(place(from)); wait > 0 {
+	if wait := m.gate.Visitors.Knock(admission.Place(from)); wait > 0 {
 		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", cRefusedLimit, wait)
 	}
 	if err := checkHeaders(r.Header); err != nil {
 		return Identity{}, err
 	}
-	if name, ok := m.hosts.check(r, true); !ok {
+	if name, ok := m.hosts.Check(r, true); !ok {
 		return Identity{}, m.refuseHost(name)
 	}
-	if page, ok := m.origins.check(r); !ok || m.opts.RequireOrigin && nameless(r) {
+	if page, ok := m.origins.Check(r); !ok || m.opts.RequireOrigin && nameless(r) {
 		return Identity{}, m.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {
@@ -191,7 +192,7 @@ func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, erro
 	case errors.Is(err, ErrForbidden):
 		return id, newRefusal(http.StatusForbidden, "forbidden", cRefusedAuth)
 	case err != nil:
-		m.notes.Log(r.Context(), slog.LevelDebug, place(from).String(), "realtime: not authenticated",
+		m.notes.Log(r.Context(), slog.LevelDebug, admission.Place(from).String(), "realtime: not authenticated",
 			slog.Any("error", err))
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
 	}
@@ -276,8 +277,8 @@ func (m *Manager) refuseHost(name string) error {
 	return newRefusal(http.StatusForbidden, message, cRefusedHost)
 }
 
-// admission is the refusal for an error of the gate.
-func admission(err error) error {
+// refusalOf is the refusal for an error of the gate.
+func refusalOf(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -286,7 +287,7 @@ func admission(err error) error {
 	case errors.Is(err, ErrClosed):
 		// Without Retry-After: the next server may be up before a whole second is over.
 		return newRefusal(http.StatusServiceUnavailable, "shutting down", cRefusedShutdown)
-	case errors.Is(err, errUserFull), errors.Is(err, errPlaceFull):
+	case errors.Is(err, errUserFull), errors.Is(err, admission.ErrPlaceFull):
 		return later(http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit, retryAfter)
 	case errors.Is(err, ErrOverloaded):
 		return later(http.StatusServiceUnavailable, "short of memory", cRefusedLimit, retryAfter)
@@ -302,7 +303,7 @@ func (m *Manager) preflight(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	from := r.Header.Get("Origin")
-	if _, ok := m.origins.check(r); !ok || from == "" {
+	if _, ok := m.origins.Check(r); !ok || from == "" {
 		return false
 	}
 	h := w.Header()
@@ -327,7 +328,7 @@ func letRead(h http.Header, origin string) {
 func (m *Manager) refuseVisitor(w http.ResponseWriter, r *http.Request, err error) {
 	no, _ := errors.AsType[*refusal](err)
 	if from := r.Header.Values("Origin"); len(from) == 1 && no != nil {
-		if _, ok := m.origins.check(r); ok || no.counter == cRefusedOrigin {
+		if _, ok := m.origins.Check(r); ok || no.counter == cRefusedOrigin {
 			letRead(w.Header(), from[0])
 			w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 		}

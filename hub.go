@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/ratelog"
@@ -27,9 +28,9 @@ type Manager struct {
 	notes    *ratelog.Logger
 	index    *index
 	dispatch dispatcher
-	proxies  proxies
-	hosts    hosts
-	origins  *origins
+	proxies  admission.Proxies
+	hosts    admission.Hosts
+	origins  *admission.Origins
 	sockets  sockets
 	carrier  *carrier
 
@@ -37,7 +38,7 @@ type Manager struct {
 	sweeper timerwheel.Timer
 	relief  relief
 
-	gate     gate
+	gate     admission.Gate
 	sessions sessions
 	closed   atomic.Bool // nothing is sent any more
 
@@ -77,16 +78,16 @@ func New(o *Options) *Manager {
 
 // buildDoor makes what decides who comes in.
 func (m *Manager) buildDoor() {
-	m.gate = gate{
-		limit: m.opts.MaxConns, work: &m.sessions.work, budget: &m.tally.frames.Budget,
-		visitors: newVisitors(visitorLimits{
-			rate: m.opts.HandshakeRate, ratePerIP: m.opts.HandshakeRatePerIP,
-			connsPerIP: m.opts.MaxConnsPerIP,
+	m.gate = admission.Gate{
+		Limit: m.opts.MaxConns, Work: &m.sessions.work, Budget: &m.tally.frames.Budget,
+		Visitors: admission.NewVisitors(admission.VisitorLimits{
+			Rate: m.opts.HandshakeRate, RatePerIP: m.opts.HandshakeRatePerIP,
+			ConnsPerIP: m.opts.MaxConnsPerIP,
 		}),
 	}
-	m.proxies = newProxies(m.opts.TrustProxies)
-	m.hosts = newHosts(m.opts.AllowedHosts, &m.proxies)
-	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, &m.proxies)
+	m.proxies = admission.NewProxies(m.opts.TrustProxies)
+	m.hosts = admission.NewHosts(m.opts.AllowedHosts, &m.proxies)
+	m.origins = admission.NewOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, &m.proxies)
 }
 
 // buildSockets makes what reads and writes.
@@ -165,8 +166,8 @@ func (m *Manager) startBackground() {
 // ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules,
 // ErrUnauthenticated for an identity that has expired, and the error of OnConnect.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
-	began := m.index.denials.begin()
-	defer m.index.denials.end()
+	began := m.index.denials.Begin()
+	defer m.index.denials.End()
 	e := entrant{user: id.UserID, began: began}
 	err := id.validate()
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -24,7 +25,7 @@ type index struct {
 
 	languages wire.Languages
 	press     press
-	denials   denials
+	denials   admission.Denials
 
 	conns    *shardmap.Map[*Conn]
 	users    users
@@ -84,9 +85,9 @@ func (x *index) enter(c *Conn) bool {
 	notice := x.userNotice(wire.UserJoined, user)
 	u := x.users.enter(user)
 	defer x.users.leave(u)
-	if err := x.denials.find(c.began, ban{user: user}); err != nil {
+	if err := x.denials.Find(c.began, admission.Ban{User: user}); err != nil {
 		code := CloseRefused
-		if err.unsure { // so that its client comes back
+		if err.Unsure { // so that its client comes back
 			code = CloseInternal
 		}
 		c.finish(&CloseError{

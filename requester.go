@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -36,7 +37,7 @@ var errCommand = errors.New("unknown type")
 type requester struct {
 	*dispatcher
 	rooms   roomKeeper
-	denials *denials
+	denials *admission.Denials
 	renew   func(c *Conn, token string) error
 	resume  func(c *Conn, token string, may roomCheck) (rooms []string, err error)
 

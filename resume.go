@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -29,7 +30,7 @@ var errResumed = errors.New("realtime: resumed by another connection")
 // that none need be kept. It is good once, since it goes with the place.
 type absences struct {
 	index  *index
-	gate   *gate
+	gate   *admission.Gate
 	wheel  *timerwheel.Wheel
 	spawn  func(func())
 	grace  time.Duration // zero: nobody is absent
@@ -39,7 +40,7 @@ type absences struct {
 	bytes  atomic.Int64 // that they take
 }
 
-func newAbsences(grace time.Duration, x *index, g *gate) *absences {
+func newAbsences(grace time.Duration, x *index, g *admission.Gate) *absences {
 	a := &absences{index: x, gate: g, grace: grace, budget: &x.tally.frames.Budget}
 	_, _ = rand.Read(a.key[:]) // it never fails
 	return a
@@ -73,7 +74,7 @@ func lost(why *CloseError) bool {
 // keep makes a connection absent that was lost, and reports false if it is to be cleaned up after
 // now.
 func (a *absences) keep(c *Conn, why *CloseError) bool {
-	if a.grace == 0 || c.proto != wire.ProtoV1 || !lost(why) || a.gate.isShut() {
+	if a.grace == 0 || c.proto != wire.ProtoV1 || !lost(why) || a.gate.IsShut() {
 		return false
 	}
 	if a.full() && why.Err != errResumed { // that one is taken the place of at once
@@ -151,8 +152,8 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 // resume gives a connection the place of the one that a token is for, as far as may says yes, and
 // returns the rooms that it is in then.
 func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error) {
-	began := a.index.denials.begin()
-	defer a.index.denials.end()
+	began := a.index.denials.Begin()
+	defer a.index.denials.End()
 	old, err := a.find(c, token)
 	if err != nil {
 		return nil, err
@@ -164,7 +165,7 @@ func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error
 		refused[room] = !may(c, room)
 	}
 	if !a.index.adopt(c, old, func(room string) bool {
-		return !refused[room] && a.index.denials.check(began, ban{c.UserID(), room}) == nil
+		return !refused[room] && a.index.denials.Check(began, admission.Ban{User: c.UserID(), Room: room}) == nil
 	}) {
 		return nil, errSession
 	}

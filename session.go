@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -21,20 +22,20 @@ import (
 type entrant struct {
 	user  string
 	place netip.Addr
-	began decision // to let him in
+	began admission.Decision // to let him in
 }
 
 // enter keeps a place for a connection, which cancel gives back, or gate.leave once it is open. It
 // waits for the user's lock, and nobody else waits for it meanwhile.
 func (ss *sessions) enter(e entrant) error {
-	if err := ss.index.denials.check(e.began, ban{user: e.user}); err != nil {
+	if err := ss.index.denials.Check(e.began, admission.Ban{User: e.user}); err != nil {
 		return err
 	}
-	if err := ss.gate.enter(e.place); err != nil {
+	if err := ss.gate.Enter(e.place); err != nil {
 		return err
 	}
 	if !ss.index.users.reserve(e.user) {
-		ss.gate.leave(e.place)
+		ss.gate.Leave(e.place)
 		return errUserFull
 	}
 	return nil
@@ -43,7 +44,7 @@ func (ss *sessions) enter(e entrant) error {
 // cancel gives back the place of a connection that never came to be.
 func (ss *sessions) cancel(e entrant) {
 	ss.index.users.unreserve(e.user)
-	ss.gate.leave(e.place)
+	ss.gate.Leave(e.place)
 }
 
 // sessions opens connections that the gate has let in, and cleans up after them.
@@ -52,7 +53,7 @@ type sessions struct {
 	tally *tally
 	notes *ratelog.Logger
 	index *index
-	gate  *gate
+	gate  *admission.Gate
 
 	links      sendqueue.Config
 	readers    readers
@@ -74,7 +75,7 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 	c := &s.conn
 	// Before it can end, which takes it out again.
 	ss.index.conns.GetOrPut(c.id, func() *Conn { return c })
-	if ss.gate.isShut() { // Close may have looked before c could be found
+	if ss.gate.IsShut() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
 	}
 	top, err := ss.open(c)
@@ -138,7 +139,7 @@ func (ss *sessions) greet(c *Conn, top uint64) {
 // comeBack is how long it takes to let in as many connections as there have been: if all are
 // lost at once, they should not come back sooner.
 func (ss *sessions) comeBack() time.Duration {
-	return ss.gate.visitors.span(int(ss.tally.peak.Load()))
+	return ss.gate.Visitors.Span(int(ss.tally.peak.Load()))
 }
 
 // session is a connection with those who look after it, in one piece of memory.
@@ -237,7 +238,7 @@ func (ss *sessions) connect(s *session) error {
 // farewell cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
 func (ss *sessions) farewell(s *session, why *CloseError) {
-	defer ss.gate.leave(s.conn.place)
+	defer ss.gate.Leave(s.conn.place)
 	s.heart.stop()
 	if e := s.expiry.Load(); e != nil {
 		e.stop()

@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"fmt"
@@ -13,13 +13,13 @@ import (
 // the server for its own site: its author has the name of his site resolve to the server's
 // address, and to the browser page and server are then of one origin (DNS rebinding). What
 // gives it away is the Host header.
-type hosts struct {
+type Hosts struct {
 	allowed []string // lower case; "*.example.com" is kept as ".example.com"
-	proxies *proxies
+	proxies *Proxies
 }
 
-func newHosts(list []string, ps *proxies) hosts {
-	h := hosts{proxies: ps}
+func NewHosts(list []string, ps *Proxies) Hosts {
+	h := Hosts{proxies: ps}
 	for _, entry := range list {
 		name := strings.ToLower(entry)
 		rest := strings.TrimPrefix(name, "*.")
@@ -38,14 +38,14 @@ func newHosts(list []string, ps *proxies) hosts {
 // connect: there it is the names of the machine itself. A proxy on the same machine asks for
 // other names; handshake says that the request is for the endpoint, where the proxy's own
 // headers tell it from a browser, because no page can add headers to a handshake.
-func (h *hosts) check(r *http.Request, handshake bool) (refused string, ok bool) {
+func (h *Hosts) Check(r *http.Request, handshake bool) (refused string, ok bool) {
 	name := hostname(r.Host)
 	switch {
 	case len(h.allowed) > 0:
 		return name, slices.ContainsFunc(h.allowed, func(a string) bool {
 			return a == name || strings.HasPrefix(a, ".") && strings.HasSuffix(name, a)
 		})
-	case !listensToItself(r) || isLoopback(name) || h.proxies.believes(peer(r)):
+	case !listensToItself(r) || isLoopback(name) || h.proxies.believes(Peer(r)):
 		return "", true
 	}
 	return name, handshake && forwarded(r.Header)

@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"slices"
@@ -9,7 +9,7 @@ import (
 )
 
 // ban is somebody who must stay outside: of a room, or of everything if room is empty.
-type ban struct{ user, room string }
+type Ban struct{ User, Room string }
 
 // denials are who must stay outside for a time, and who was just thrown out.
 //
@@ -19,12 +19,12 @@ type ban struct{ user, room string }
 // user or the room, it looks at those who came after. Throwing out comes in two steps: first
 // the note, then, under the same lock, everybody who is in. So nobody slips through: either
 // his decision sees the note, or he is in before those inside are looked at.
-type denials struct {
+type Denials struct {
 	mu      sync.Mutex
 	first   uint64 // number of the first of thrown; they begin with 1
-	thrown  []ban
+	thrown  []Ban
 	pending int // decisions under way
-	until   map[ban]time.Time
+	until   map[Ban]time.Time
 	purgeAt int // how many bans may be known before those are forgotten that are over
 }
 
@@ -39,19 +39,19 @@ const (
 
 // decision is the number of whoever was thrown out last when it began, plus one. Zero
 // stands for what the application itself decides when it does it.
-type decision uint64
+type Decision uint64
 
 // begin notes that a decision has begun. It is to be ended.
-func (d *denials) begin() decision {
+func (d *Denials) Begin() Decision {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.first = max(d.first, 1)
 	d.pending++
-	return decision(d.first + uint64(len(d.thrown)))
+	return Decision(d.first + uint64(len(d.thrown)))
 }
 
 // end says that a decision has taken effect, or not.
-func (d *denials) end() {
+func (d *Denials) End() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.pending--; d.pending == 0 {
@@ -60,7 +60,7 @@ func (d *denials) end() {
 }
 
 // forget forgets the first n who were thrown out. d.mu is held.
-func (d *denials) forget(n int) {
+func (d *Denials) forget(n int) {
 	d.first += uint64(n)
 	d.thrown = d.thrown[n:]
 	if len(d.thrown) == 0 {
@@ -69,7 +69,7 @@ func (d *denials) forget(n int) {
 }
 
 // throw notes that somebody is thrown out now.
-func (d *denials) throw(b ban) {
+func (d *Denials) Throw(b Ban) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.pending == 0 {
@@ -82,7 +82,7 @@ func (d *denials) throw(b ban) {
 }
 
 // deny keeps somebody outside for a time, or no longer if that is not positive.
-func (d *denials) deny(b ban, how time.Duration) {
+func (d *Denials) Deny(b Ban, how time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if how <= 0 {
@@ -95,29 +95,29 @@ func (d *denials) deny(b ban, how time.Duration) {
 		d.purgeAt = 2 * len(d.until)
 	}
 	if d.until == nil {
-		d.until = make(map[ban]time.Time)
+		d.until = make(map[Ban]time.Time)
 	}
 	d.until[b] = now.Add(how)
 }
 
 // check returns an error if somebody must stay outside: one that matches errDenied.
-func (d *denials) check(began decision, b ban) error {
-	if e := d.find(began, b); e != nil {
+func (d *Denials) Check(began Decision, b Ban) error {
+	if e := d.Find(began, b); e != nil {
 		return e
 	}
 	return nil
 }
 
 // find returns why somebody must stay outside, nil if he need not.
-func (d *denials) find(began decision, b ban) *deniedError {
-	if b.user == "" {
+func (d *Denials) Find(began Decision, b Ban) *DeniedError {
+	if b.User == "" {
 		return nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if until, ok := d.until[b]; ok {
 		if left := time.Until(until); left > 0 {
-			return &deniedError{left: left}
+			return &DeniedError{Left: left}
 		}
 		delete(d.until, b)
 	}
@@ -125,20 +125,20 @@ func (d *denials) find(began decision, b ban) *deniedError {
 		return nil
 	}
 	if uint64(began) < d.first { // who knows: not for good, since it may be for what others did
-		return &deniedError{left: unsureTime, unsure: true}
+		return &DeniedError{Left: unsureTime, Unsure: true}
 	}
 	if slices.Contains(d.thrown[uint64(began)-d.first:], b) {
-		return &deniedError{}
+		return &DeniedError{}
 	}
 	return nil
 }
 
 // deniedError is errDenied with how long it will be so, zero if he may try again. unsure says that
 // it may be a mistake.
-type deniedError struct {
-	left   time.Duration
-	unsure bool
+type DeniedError struct {
+	Left   time.Duration
+	Unsure bool
 }
 
-func (e *deniedError) Error() string        { return errDenied.Error() }
-func (e *deniedError) Is(target error) bool { return target == errDenied }
+func (e *DeniedError) Error() string        { return ErrDenied.Error() }
+func (e *DeniedError) Is(target error) bool { return target == ErrDenied }

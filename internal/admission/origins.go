@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"cmp"
@@ -12,11 +12,11 @@ import (
 // origins is the list of origins that may open connections, RFC 6454. Browsers name
 // the origin of the page in every WebSocket handshake, and that header is all that
 // keeps foreign pages from using the cookies of your users.
-type origins struct {
+type Origins struct {
 	allowed []origin
 	opaque  []string // of those that have no host: "null", "file://"
 	any     bool
-	proxies *proxies
+	proxies *Proxies
 }
 
 type origin struct {
@@ -25,8 +25,8 @@ type origin struct {
 }
 
 // newOrigins panics if an origin is not one, with a message that says which.
-func newOrigins(list []string, any bool, ps *proxies) *origins {
-	o := &origins{any: any, proxies: ps}
+func NewOrigins(list []string, any bool, ps *Proxies) *Origins {
+	o := &Origins{any: any, proxies: ps}
 	for _, s := range list {
 		if s == "null" || s == "file://" {
 			o.opaque = append(o.opaque, s)
@@ -78,7 +78,7 @@ func defaultPort(scheme string) string {
 // check returns the origin that is refused, and false; or true. A request without an origin is a
 // program's, or a browser's that asks for its own site or fetches an image or a script: then
 // Sec-Fetch-Site says whose page asks.
-func (o *origins) check(r *http.Request) (refused string, ok bool) {
+func (o *Origins) Check(r *http.Request) (refused string, ok bool) {
 	header := r.Header.Values("Origin")
 	switch {
 	case o.any:
@@ -106,7 +106,7 @@ func (o *origins) check(r *http.Request) (refused string, ok bool) {
 // by the same scheme: a page that came without TLS may have been written by anybody on the
 // way. Without TLS here there may be a proxy that ends it; unless that is believed to say
 // so, both schemes will do.
-func (o *origins) same(from origin, r *http.Request) bool {
+func (o *Origins) same(from origin, r *http.Request) bool {
 	if from.scheme != "http" && from.scheme != "https" {
 		return false
 	}

@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"net/netip"
@@ -11,12 +11,12 @@ import (
 
 func TestVisitorsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		v := newVisitors(visitorLimits{rate: -1})
-		stays := place(netip.MustParseAddr("203.0.113.7"))
+		v := NewVisitors(VisitorLimits{Rate: -1})
+		stays := Place(netip.MustParseAddr("203.0.113.7"))
 		require.True(t, v.enter(stays))
 		flood := func(net byte) {
 			for i := range 4000 {
-				v.knock(place(netip.AddrFrom16([16]byte{0x20, 1, net, byte(i >> 8), byte(i)})))
+				v.Knock(Place(netip.AddrFrom16([16]byte{0x20, 1, net, byte(i >> 8), byte(i)})))
 			}
 		}
 		flood(1)
@@ -34,25 +34,25 @@ func TestVisitorsAreForgotten(t *testing.T) {
 
 func TestDenialsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var d denials
+		var d Denials
 		for i := range 100_000 {
-			d.deny(ban{user: string(rune('a' + i))}, time.Second)
+			d.Deny(Ban{User: string(rune('a' + i))}, time.Second)
 			time.Sleep(10 * time.Millisecond)
 		}
 		require.LessOrEqual(t, len(d.until), 500)
-		d.throw(ban{user: "nobody decides anything"})
+		d.Throw(Ban{User: "nobody decides anything"})
 		require.Empty(t, d.thrown)
-		began := d.begin()
+		began := d.Begin()
 		for range 3 * maxThrown {
-			d.throw(ban{user: "mallory"})
+			d.Throw(Ban{User: "mallory"})
 		}
 		require.LessOrEqual(t, len(d.thrown), maxThrown)
-		require.ErrorIs(t, d.check(began, ban{user: "alice"}), ErrDenied, "who knows, after so many")
-		late := d.begin()
-		require.NoError(t, d.check(late, ban{user: "mallory"}), "it is decided after all that")
-		d.end()
-		d.end()
+		require.ErrorIs(t, d.Check(began, Ban{User: "alice"}), ErrDenied, "who knows, after so many")
+		late := d.Begin()
+		require.NoError(t, d.Check(late, Ban{User: "mallory"}), "it is decided after all that")
+		d.End()
+		d.End()
 		require.Empty(t, d.thrown)
-		require.NoError(t, d.check(d.begin(), ban{user: "mallory"}))
+		require.NoError(t, d.Check(d.Begin(), Ban{User: "mallory"}))
 	})
 }

@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"net/netip"
@@ -38,25 +38,25 @@ type visitor struct {
 const minVisitors = 1 << 10
 
 // visitorLimits are options; zero is the default, and negative is without limit.
-type visitorLimits struct {
-	rate, ratePerIP int // handshakes in a second
-	connsPerIP      int
+type VisitorLimits struct {
+	Rate, RatePerIP int // handshakes in a second
+	ConnsPerIP      int
 }
 
-func newVisitors(l visitorLimits) *visitors {
+func NewVisitors(l VisitorLimits) *visitors {
 	v := &visitors{began: time.Now(), seen: make(map[netip.Addr]*visitor), purgeAt: minVisitors}
-	v.privateRate, v.privateMax = l.ratePerIP > 0, l.connsPerIP > 0
-	defaults.Set(&l.rate, 2000)
-	defaults.Set(&l.ratePerIP, 50)
-	defaults.Set(&l.connsPerIP, 1000)
-	v.all, v.each = ratelimit.PerSecond(l.rate), ratelimit.PerSecond(l.ratePerIP)
-	v.max = l.connsPerIP
+	v.privateRate, v.privateMax = l.RatePerIP > 0, l.ConnsPerIP > 0
+	defaults.Set(&l.Rate, 2000)
+	defaults.Set(&l.RatePerIP, 50)
+	defaults.Set(&l.ConnsPerIP, 1000)
+	v.all, v.each = ratelimit.PerSecond(l.Rate), ratelimit.PerSecond(l.RatePerIP)
+	v.max = l.ConnsPerIP
 	return v
 }
 
 // place is where a request comes from, as far as limits go: the first address of a /64, or
 // an IPv4 address. The zero address has none.
-func place(a netip.Addr) netip.Addr {
+func Place(a netip.Addr) netip.Addr {
 	if a = a.WithZone(""); a.Is4() || a.IsLoopback() {
 		return a
 	}
@@ -65,7 +65,7 @@ func place(a netip.Addr) netip.Addr {
 }
 
 // span is how long it takes to let n in.
-func (v *visitors) span(n int) time.Duration {
+func (v *visitors) Span(n int) time.Duration {
 	if v.all.PerSecond == 0 {
 		return 0
 	}
@@ -79,7 +79,7 @@ func private(a netip.Addr) bool {
 // knock counts a handshake, and returns 0 or how long to wait until one is welcome. One
 // that is not welcome is not counted, and one address that knocks too often does not use
 // up what is for all.
-func (v *visitors) knock(from netip.Addr) time.Duration {
+func (v *visitors) Knock(from netip.Addr) time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Since(v.began)

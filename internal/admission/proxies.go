@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"fmt"
@@ -10,14 +10,14 @@ import (
 
 // proxies are the servers in front of this one that are believed what they say about a
 // request: whom it comes from, and whether it came over TLS.
-type proxies struct {
+type Proxies struct {
 	trusted []netip.Prefix
 	unix    bool // whoever speaks through a Unix socket
 }
 
 // newProxies panics if an entry is not an address, with a message that says which.
-func newProxies(list []string) proxies {
-	var ps proxies
+func NewProxies(list []string) Proxies {
+	var ps Proxies
 	for _, s := range list {
 		if s == "unix" {
 			ps.unix = true
@@ -38,7 +38,7 @@ func newProxies(list []string) proxies {
 
 // believes reports whether the peer of a request is one of them. The zero address is that
 // of a Unix socket.
-func (ps *proxies) believes(peer netip.Addr) bool {
+func (ps *Proxies) believes(peer netip.Addr) bool {
 	if !peer.IsValid() {
 		return ps.unix
 	}
@@ -49,14 +49,14 @@ func (ps *proxies) believes(peer netip.Addr) bool {
 // proxy, the last one in X-Forwarded-For that is not a proxy's. Each proxy appends whom it
 // was asked by, so what stands before that is anybody's words. It is the zero address
 // behind a Unix socket that is not believed.
-func (ps *proxies) source(r *http.Request) netip.Addr {
+func (ps *Proxies) Source(r *http.Request) netip.Addr {
 	from, _ := ps.trace(r)
 	return from
 }
 
 // trace is source, and returns how many proxies have said by whom they were asked.
-func (ps *proxies) trace(r *http.Request) (from netip.Addr, hops int) {
-	from = peer(r)
+func (ps *Proxies) trace(r *http.Request) (from netip.Addr, hops int) {
+	from = Peer(r)
 	for _, hop := range slices.Backward(list(r, "X-Forwarded-For")) {
 		if !ps.believes(from) {
 			break
@@ -74,12 +74,12 @@ func (ps *proxies) trace(r *http.Request) (from netip.Addr, hops int) {
 // overTLS reports whether the client speaks TLS to the server or to a proxy in front of it,
 // and whether that is known. Each proxy appends how it was asked, like by whom, or the last one
 // says it for all; what stands before that is anybody's words.
-func (ps *proxies) overTLS(r *http.Request) (secure, known bool) {
+func (ps *Proxies) overTLS(r *http.Request) (secure, known bool) {
 	if r.TLS != nil {
 		return true, true
 	}
 	said := list(r, "X-Forwarded-Proto")
-	if len(said) == 0 || !ps.believes(peer(r)) {
+	if len(said) == 0 || !ps.believes(Peer(r)) {
 		return false, false
 	}
 	_, hops := ps.trace(r)
@@ -104,7 +104,7 @@ func list(r *http.Request, header string) (elements []string) {
 }
 
 // peer is the address at the other end of the request's connection.
-func peer(r *http.Request) netip.Addr {
+func Peer(r *http.Request) netip.Addr {
 	addr, _ := parseHop(r.RemoteAddr)
 	return addr
 }

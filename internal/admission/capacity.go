@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"net/netip"
@@ -10,11 +10,11 @@ import (
 
 // gate lets connections in: up to a limit, up to a limit for each address, none while memory is
 // short, and none once it is shut.
-type gate struct {
-	limit    int // connections in all, 0 is without limit
-	visitors *visitors
-	budget   *sendqueue.Budget
-	work     *sync.WaitGroup // counts everyone who is in
+type Gate struct {
+	Limit    int // connections in all, 0 is without limit
+	Visitors *visitors
+	Budget   *sendqueue.Budget
+	Work     *sync.WaitGroup // counts everyone who is in
 
 	mu   sync.Mutex
 	shut bool
@@ -22,54 +22,54 @@ type gate struct {
 }
 
 // enter keeps a place for a connection, which leave gives back.
-func (g *gate) enter(from netip.Addr) error {
+func (g *Gate) Enter(from netip.Addr) error {
 	if err := g.squeeze(); err != nil {
 		return err
 	}
-	if !g.visitors.enter(from) {
+	if !g.Visitors.enter(from) {
 		g.release()
-		return errPlaceFull
+		return ErrPlaceFull
 	}
 	return nil
 }
 
-func (g *gate) squeeze() error {
+func (g *Gate) squeeze() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case g.shut:
 		return broker.ErrClosed
-	case g.limit > 0 && g.in >= g.limit:
-		return errTooManyConns
-	case g.budget.Over():
-		return errOverloaded
+	case g.Limit > 0 && g.in >= g.Limit:
+		return ErrTooManyConns
+	case g.Budget.Over():
+		return ErrOverloaded
 	}
 	g.in++
-	g.work.Add(1)
+	g.Work.Add(1)
 	return nil
 }
 
 // leave gives back the place of a connection that has been cleaned up after.
-func (g *gate) leave(from netip.Addr) {
-	g.visitors.leave(from)
+func (g *Gate) Leave(from netip.Addr) {
+	g.Visitors.leave(from)
 	g.release()
 }
 
-func (g *gate) release() {
+func (g *Gate) release() {
 	g.mu.Lock()
 	g.in--
 	g.mu.Unlock()
-	g.work.Done()
+	g.Work.Done()
 }
 
 // close shuts the gate for good.
-func (g *gate) close() {
+func (g *Gate) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.shut = true
 }
 
-func (g *gate) isShut() bool {
+func (g *Gate) IsShut() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.shut
