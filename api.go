@@ -188,8 +188,8 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	began := a.m.index.denials.Begin()
-	defer a.m.index.denials.End()
+	began := a.m.index.revocations.Begin()
+	defer a.m.index.revocations.End()
 	if err := a.permit(r, Action{Kind: ActionJoin, Room: room, Conn: connID}); err != nil {
 		return nil, err
 	}

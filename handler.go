@@ -85,8 +85,8 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if m.preflight(w, r) {
 		return
 	}
-	began := m.index.denials.Begin()
-	defer m.index.denials.End()
+	began := m.index.revocations.Begin()
+	defer m.index.revocations.End()
 	from := m.proxies.Source(r)
 	id, err := m.doorkeep(w, r, from)
 	if err != nil {
@@ -94,7 +94,7 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := m.connContext(r) // before a place is taken: it may panic
-	e := entrant{user: id.UserID, place: admission.Place(from), began: began}
+	e := entrant{user: id.UserID, place: admission.AddrKey(from), began: began}
 	if err := refusalOf(m.sessions.enter(e)); err != nil {
 		m.refuseVisitor(w, r, err)
 		return
@@ -155,10 +155,10 @@ func (m *Manager) remote(r *http.Request, from netip.Addr) string {
 // doorkeep checks everything about a request before anybody is let in, what costs the
 // least first, and finds out who it is.
 func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Addr) (Identity, error) {
-	if m.gate.IsShut() {
+	if m.capacity.Closed() {
 		return Identity{}, refusalOf(ErrClosed)
 	}
-	if wait := m.gate.Visitors.Knock(admission.Place(from)); wait > 0 {
+	if wait := m.addresses.Attempt(admission.AddrKey(from)); wait > 0 {
 		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", cRefusedLimit, wait)
 	}
 	if err := checkHeaders(r.Header); err != nil {
@@ -192,7 +192,7 @@ func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, erro
 	case errors.Is(err, ErrForbidden):
 		return id, newRefusal(http.StatusForbidden, "forbidden", cRefusedAuth)
 	case err != nil:
-		m.notes.Log(r.Context(), slog.LevelDebug, admission.Place(from).String(), "realtime: not authenticated",
+		m.notes.Log(r.Context(), slog.LevelDebug, admission.AddrKey(from).String(), "realtime: not authenticated",
 			slog.Any("error", err))
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
 	}
@@ -287,7 +287,7 @@ func refusalOf(err error) error {
 	case errors.Is(err, ErrClosed):
 		// Without Retry-After: the next server may be up before a whole second is over.
 		return newRefusal(http.StatusServiceUnavailable, "shutting down", cRefusedShutdown)
-	case errors.Is(err, errUserFull), errors.Is(err, admission.ErrPlaceFull):
+	case errors.Is(err, errUserFull), errors.Is(err, admission.ErrAddressFull):
 		return later(http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit, retryAfter)
 	case errors.Is(err, ErrOverloaded):
 		return later(http.StatusServiceUnavailable, "short of memory", cRefusedLimit, retryAfter)

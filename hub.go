@@ -38,9 +38,10 @@ type Manager struct {
 	sweeper timerwheel.Timer
 	relief  relief
 
-	gate     admission.Gate
-	sessions sessions
-	closed   atomic.Bool // nothing is sent any more
+	addresses *admission.Addresses
+	capacity  *admission.Capacity
+	sessions  sessions
+	closed    atomic.Bool // nothing is sent any more
 
 	background sync.WaitGroup // wheel, flushers, intakes, broker
 	rest       context.CancelFunc
@@ -56,17 +57,23 @@ func New(o *Options) *Manager {
 	m.notes = ratelog.New(m.opts.Logger)
 	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
 	m.carrier = newCarrier(m.opts.Broker)
+	m.addresses = admission.NewAddresses(admission.Limits{
+		Rate: m.opts.HandshakeRate, RatePerIP: m.opts.HandshakeRatePerIP,
+		ConnsPerIP: m.opts.MaxConnsPerIP,
+	})
+	m.capacity = admission.NewCapacity(m.opts.MaxConns, m.addresses,
+		&m.tally.frames.Budget, &m.sessions.work)
 	m.index = newIndex(&m.opts, &m.tally, &catcher{
 		carrier: m.carrier, tally: &m.tally, notes: m.notes,
 		page: broker.Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
 		seed: maphash.MakeSeed(),
 	})
 	m.sessions = sessions{
-		opts: &m.opts, tally: &m.tally, notes: m.notes, index: m.index, gate: &m.gate,
+		opts: &m.opts, tally: &m.tally, notes: m.notes, index: m.index, capacity: m.capacity, addresses: m.addresses,
 		begin: m.watchStale,
 	}
 	m.wheel = timerwheel.New(m.background.Go)
-	m.sessions.absences = newAbsences(m.opts.ResumeGrace, m.index, &m.gate)
+	m.sessions.absences = newAbsences(m.opts.ResumeGrace, m.index, m.capacity)
 	m.sessions.absences.wheel, m.sessions.absences.spawn = m.wheel, m.background.Go
 	m.buildDoor()
 	m.buildSockets()
@@ -78,13 +85,6 @@ func New(o *Options) *Manager {
 
 // buildDoor makes what decides who comes in.
 func (m *Manager) buildDoor() {
-	m.gate = admission.Gate{
-		Limit: m.opts.MaxConns, Work: &m.sessions.work, Budget: &m.tally.frames.Budget,
-		Visitors: admission.NewVisitors(admission.VisitorLimits{
-			Rate: m.opts.HandshakeRate, RatePerIP: m.opts.HandshakeRatePerIP,
-			ConnsPerIP: m.opts.MaxConnsPerIP,
-		}),
-	}
 	m.proxies = admission.NewProxies(m.opts.TrustProxies)
 	m.hosts = admission.NewHosts(m.opts.AllowedHosts, &m.proxies)
 	m.origins = admission.NewOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, &m.proxies)
@@ -112,7 +112,7 @@ func (m *Manager) buildDispatch() {
 		tally: &m.tally, notes: m.notes,
 	}
 	requests := requester{
-		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials,
+		dispatcher: &m.dispatch, rooms: m.index, revocations: &m.index.revocations,
 		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2,
 		receipts:  dedup.New(&m.tally.frames.Budget, m.wheel),
 		replies:   &m.tally.frames.Replies,
@@ -166,8 +166,8 @@ func (m *Manager) startBackground() {
 // ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules,
 // ErrUnauthenticated for an identity that has expired, and the error of OnConnect.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
-	began := m.index.denials.Begin()
-	defer m.index.denials.End()
+	began := m.index.revocations.Begin()
+	defer m.index.revocations.End()
 	e := entrant{user: id.UserID, began: began}
 	err := id.validate()
 	if err == nil {

@@ -23,9 +23,9 @@ type index struct {
 	catcher  *catcher
 	kept     bool // anything may be kept
 
-	languages wire.Languages
-	press     press
-	denials   admission.Denials
+	languages   wire.Languages
+	press       press
+	revocations admission.Revocations
 
 	conns    *shardmap.Map[*Conn]
 	users    users
@@ -85,7 +85,7 @@ func (x *index) enter(c *Conn) bool {
 	notice := x.userNotice(wire.UserJoined, user)
 	u := x.users.enter(user)
 	defer x.users.leave(u)
-	if err := x.denials.Find(c.began, admission.Ban{User: user}); err != nil {
+	if err := x.revocations.Find(c.began, admission.Subject{User: user}); err != nil {
 		code := CloseRefused
 		if err.Unsure { // so that its client comes back
 			code = CloseInternal

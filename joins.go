@@ -174,7 +174,7 @@ func (x *index) joinLocked(c *Conn, e *entry) error {
 	notice := x.roomNotice(wire.RoomJoined, c, e.room)
 	r := x.rooms.enter(e.room, e.traits)
 	defer x.rooms.leave(r) // also one that was made for somebody who is denied
-	if err := x.denials.Check(e.began, admission.Ban{User: c.UserID(), Room: e.room}); err != nil {
+	if err := x.revocations.Check(e.began, admission.Subject{User: c.UserID(), Room: e.room}); err != nil {
 		return err
 	}
 	m := &membership{conn: c, room: e.room}
@@ -261,7 +261,7 @@ func (x *index) move(ctx context.Context, c *Conn, name string, began admission.
 	if c.restRoom == name {
 		return nil
 	}
-	if err := x.denials.Check(began, admission.Ban{User: c.UserID(), Room: name}); err != nil {
+	if err := x.revocations.Check(began, admission.Subject{User: c.UserID(), Room: name}); err != nil {
 		return err // and it stays where it is
 	}
 	if m := c.membership(c.restRoom); m != nil {

@@ -19,8 +19,8 @@ func (d *requester) joinRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	began := d.denials.Begin()
-	defer d.denials.End()
+	began := d.revocations.Begin()
+	defer d.revocations.End()
 	if !d.mayJoin(c, r.Room) {
 		return ErrForbidden
 	}

@@ -28,14 +28,14 @@ type entrant struct {
 // enter keeps a place for a connection, which cancel gives back, or gate.leave once it is open. It
 // waits for the user's lock, and nobody else waits for it meanwhile.
 func (ss *sessions) enter(e entrant) error {
-	if err := ss.index.denials.Check(e.began, admission.Ban{User: e.user}); err != nil {
+	if err := ss.index.revocations.Check(e.began, admission.Subject{User: e.user}); err != nil {
 		return err
 	}
-	if err := ss.gate.Enter(e.place); err != nil {
+	if err := ss.capacity.Reserve(e.place); err != nil {
 		return err
 	}
 	if !ss.index.users.reserve(e.user) {
-		ss.gate.Leave(e.place)
+		ss.capacity.Release(e.place)
 		return errUserFull
 	}
 	return nil
@@ -44,16 +44,17 @@ func (ss *sessions) enter(e entrant) error {
 // cancel gives back the place of a connection that never came to be.
 func (ss *sessions) cancel(e entrant) {
 	ss.index.users.unreserve(e.user)
-	ss.gate.Leave(e.place)
+	ss.capacity.Release(e.place)
 }
 
 // sessions opens connections that the gate has let in, and cleans up after them.
 type sessions struct {
-	opts  *Options
-	tally *tally
-	notes *ratelog.Logger
-	index *index
-	gate  *admission.Gate
+	opts      *Options
+	tally     *tally
+	notes     *ratelog.Logger
+	index     *index
+	capacity  *admission.Capacity
+	addresses *admission.Addresses
 
 	links      sendqueue.Config
 	readers    readers
@@ -75,7 +76,7 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 	c := &s.conn
 	// Before it can end, which takes it out again.
 	ss.index.conns.GetOrPut(c.id, func() *Conn { return c })
-	if ss.gate.IsShut() { // Close may have looked before c could be found
+	if ss.capacity.Closed() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
 	}
 	top, err := ss.open(c)
@@ -139,7 +140,7 @@ func (ss *sessions) greet(c *Conn, top uint64) {
 // comeBack is how long it takes to let in as many connections as there have been: if all are
 // lost at once, they should not come back sooner.
 func (ss *sessions) comeBack() time.Duration {
-	return ss.gate.Visitors.Span(int(ss.tally.peak.Load()))
+	return ss.addresses.Span(int(ss.tally.peak.Load()))
 }
 
 // session is a connection with those who look after it, in one piece of memory.
@@ -238,7 +239,7 @@ func (ss *sessions) connect(s *session) error {
 // farewell cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
 func (ss *sessions) farewell(s *session, why *CloseError) {
-	defer ss.gate.Leave(s.conn.place)
+	defer ss.capacity.Release(s.conn.place)
 	s.heart.stop()
 	if e := s.expiry.Load(); e != nil {
 		e.stop()

@@ -10,53 +10,55 @@ import (
 	"github.com/realtime-go/realtime/internal/shrink"
 )
 
-// visitors bounds how often connections are opened, and how many each address has. An
-// address is an IPv4 address or the /64 of an IPv6 address, which is what one customer of a
-// provider gets.
-type visitors struct {
-	all  ratelimit.Rate // handshakes of everybody
+// Addresses bounds the rate of handshakes, of all addresses and of each, and the number of
+// connections from each. All methods are safe for concurrent use.
+type Addresses struct {
+	all  ratelimit.Rate // handshakes of all addresses
 	each ratelimit.Rate // handshakes of one address
-	max  int            // connections of one address; 0 is without limit
-	// Addresses of private networks are most often a proxy's or the office's. Their rate and
-	// their number are bounded only if the application has said by how much.
+	max  int            // connections of one address; zero is no limit
+	// An address of a private network most often belongs to a proxy or an office. Its rate and
+	// its number of connections are bounded only if the application has set the bound.
 	privateRate, privateMax bool
 
 	began time.Time
 
 	mu      sync.Mutex
 	used    ratelimit.Bucket // of all
-	seen    map[netip.Addr]*visitor
-	purgeAt int // how many may be seen before those are forgotten that need not be known
+	known   map[netip.Addr]*address
+	purgeAt int // the size of known at which purge looks for addresses to forget
 }
 
-type visitor struct {
+type address struct {
 	used  ratelimit.Bucket // of each
 	conns int
 }
 
-// minVisitors are remembered before any is forgotten.
-const minVisitors = 1 << 10
+// minKnown is how many addresses are remembered before any is forgotten.
+const minKnown = 1 << 10
 
-// visitorLimits are options; zero is the default, and negative is without limit.
-type VisitorLimits struct {
-	Rate, RatePerIP int // handshakes in a second
-	ConnsPerIP      int
+// Limits are the limits of Addresses. Zero is the default, a negative number is no limit.
+type Limits struct {
+	Rate       int // handshakes of all addresses a second: 2000
+	RatePerIP  int // handshakes of one address a second: 50
+	ConnsPerIP int // connections of one address: 1000
 }
 
-func NewVisitors(l VisitorLimits) *visitors {
-	v := &visitors{began: time.Now(), seen: make(map[netip.Addr]*visitor), purgeAt: minVisitors}
-	v.privateRate, v.privateMax = l.RatePerIP > 0, l.ConnsPerIP > 0
+// NewAddresses returns an Addresses with these limits.
+func NewAddresses(l Limits) *Addresses {
+	a := &Addresses{began: time.Now(), known: make(map[netip.Addr]*address), purgeAt: minKnown}
+	a.privateRate, a.privateMax = l.RatePerIP > 0, l.ConnsPerIP > 0
 	defaults.Set(&l.Rate, 2000)
 	defaults.Set(&l.RatePerIP, 50)
 	defaults.Set(&l.ConnsPerIP, 1000)
-	v.all, v.each = ratelimit.PerSecond(l.Rate), ratelimit.PerSecond(l.RatePerIP)
-	v.max = l.ConnsPerIP
-	return v
+	a.all, a.each = ratelimit.PerSecond(l.Rate), ratelimit.PerSecond(l.RatePerIP)
+	a.max = l.ConnsPerIP
+	return a
 }
 
-// place is where a request comes from, as far as limits go: the first address of a /64, or
-// an IPv4 address. The zero address has none.
-func Place(a netip.Addr) netip.Addr {
+// AddrKey returns the address that the limits of a count for: an IPv4 address itself, and the
+// first address of its /64 for an IPv6 address, because a provider gives a /64 to each
+// customer. The zero address, which has no limits, is its own key.
+func AddrKey(a netip.Addr) netip.Addr {
 	if a = a.WithZone(""); a.Is4() || a.IsLoopback() {
 		return a
 	}
@@ -64,76 +66,76 @@ func Place(a netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// span is how long it takes to let n in.
-func (v *visitors) Span(n int) time.Duration {
-	if v.all.PerSecond == 0 {
+// Span returns how long the rate of all addresses needs for n handshakes.
+func (a *Addresses) Span(n int) time.Duration {
+	if a.all.PerSecond == 0 {
 		return 0
 	}
-	return time.Duration(float64(n) / v.all.PerSecond * float64(time.Second))
+	return time.Duration(float64(n) / a.all.PerSecond * float64(time.Second))
 }
 
-func private(a netip.Addr) bool {
-	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast()
+func private(addr netip.Addr) bool {
+	return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
 }
 
-// knock counts a handshake, and returns 0 or how long to wait until one is welcome. One
-// that is not welcome is not counted, and one address that knocks too often does not use
-// up what is for all.
-func (v *visitors) Knock(from netip.Addr) time.Duration {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	now := time.Since(v.began)
-	if from.IsValid() && (v.privateRate || !private(from)) {
-		if wait := v.visitor(from, now).used.TryTake(v.each, now); wait > 0 {
+// Attempt counts a handshake from an AddrKey and returns zero, or returns how long to wait until
+// one is allowed. A refused handshake is not counted. An address over its own rate uses up
+// nothing of the rate of all.
+func (a *Addresses) Attempt(from netip.Addr) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Since(a.began)
+	if from.IsValid() && (a.privateRate || !private(from)) {
+		if wait := a.find(from, now).used.TryTake(a.each, now); wait > 0 {
 			return wait
 		}
 	}
-	return v.used.TryTake(v.all, now)
+	return a.used.TryTake(a.all, now)
 }
 
-// enter counts a connection, unless there are too many.
-func (v *visitors) enter(from netip.Addr) bool {
+// add counts a connection, unless its address has too many.
+func (a *Addresses) add(from netip.Addr) bool {
 	if !from.IsValid() {
 		return true
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	one := v.visitor(from, time.Since(v.began))
-	if v.max > 0 && one.conns >= v.max && (v.privateMax || !private(from)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	one := a.find(from, time.Since(a.began))
+	if a.max > 0 && one.conns >= a.max && (a.privateMax || !private(from)) {
 		return false
 	}
 	one.conns++
 	return true
 }
 
-func (v *visitors) leave(from netip.Addr) {
+func (a *Addresses) remove(from netip.Addr) {
 	if !from.IsValid() {
 		return
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.seen[from].conns--
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known[from].conns--
 }
 
-// visitor returns what is known of an address. v.mu is held.
-func (v *visitors) visitor(from netip.Addr, now time.Duration) *visitor {
-	one := v.seen[from]
+// find returns the entry of an address. a.mu is held.
+func (a *Addresses) find(from netip.Addr, now time.Duration) *address {
+	one := a.known[from]
 	if one == nil {
-		v.purge(now)
-		one = &visitor{}
-		v.seen[from] = one
+		a.purge(now)
+		one = &address{}
+		a.known[from] = one
 	}
 	return one
 }
 
-// purge forgets the addresses that have no connection and have not knocked lately, once
-// there are many. It looks at all of them no more often than their number has doubled.
-func (v *visitors) purge(now time.Duration) {
-	if len(v.seen) < v.purgeAt {
+// purge forgets the addresses without connections whose bucket is full again. It walks the map
+// only after its size has doubled, so the cost for each new address is constant. a.mu is held.
+func (a *Addresses) purge(now time.Duration) {
+	if len(a.known) < a.purgeAt {
 		return
 	}
-	v.seen = shrink.Filter(v.seen, func(one *visitor) bool {
-		return one.conns > 0 || !one.used.Full(v.each, now)
+	a.known = shrink.Filter(a.known, func(one *address) bool {
+		return one.conns > 0 || !one.used.Full(a.each, now)
 	})
-	v.purgeAt = max(minVisitors, 2*len(v.seen))
+	a.purgeAt = max(minKnown, 2*len(a.known))
 }

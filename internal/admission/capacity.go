@@ -8,69 +8,77 @@ import (
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
-// gate lets connections in: up to a limit, up to a limit for each address, none while memory is
-// short, and none once it is shut.
-type Gate struct {
-	Limit    int // connections in all, 0 is without limit
-	Visitors *visitors
-	Budget   *sendqueue.Budget
-	Work     *sync.WaitGroup // counts everyone who is in
+// Capacity bounds how many connections are open: in all, from each address, and while memory
+// is short. All methods are safe for concurrent use.
+type Capacity struct {
+	limit     int // connections in all; zero is no limit
+	addresses *Addresses
+	budget    *sendqueue.Budget
+	open      *sync.WaitGroup
 
-	mu   sync.Mutex
-	shut bool
-	in   int // connections that are open or about to be
+	mu     sync.Mutex
+	closed bool
+	conns  int // reserved
 }
 
-// enter keeps a place for a connection, which leave gives back.
-func (g *Gate) Enter(from netip.Addr) error {
-	if err := g.squeeze(); err != nil {
+// NewCapacity returns a Capacity for limit connections, zero for any number. Each reserved
+// place counts in open until it is released.
+func NewCapacity(limit int, a *Addresses, b *sendqueue.Budget, open *sync.WaitGroup) *Capacity {
+	return &Capacity{limit: limit, addresses: a, budget: b, open: open}
+}
+
+// Reserve takes a place for a connection from an address, until Release. It returns
+// broker.ErrClosed after Close, ErrTooManyConns, ErrAddressFull or ErrOverloaded.
+func (c *Capacity) Reserve(from netip.Addr) error {
+	if err := c.reserve(); err != nil {
 		return err
 	}
-	if !g.Visitors.enter(from) {
-		g.release()
-		return ErrPlaceFull
+	if !c.addresses.add(from) {
+		c.release()
+		return ErrAddressFull
 	}
 	return nil
 }
 
-func (g *Gate) squeeze() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (c *Capacity) reserve() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
-	case g.shut:
+	case c.closed:
 		return broker.ErrClosed
-	case g.Limit > 0 && g.in >= g.Limit:
+	case c.limit > 0 && c.conns >= c.limit:
 		return ErrTooManyConns
-	case g.Budget.Over():
+	case c.budget.Over():
 		return ErrOverloaded
 	}
-	g.in++
-	g.Work.Add(1)
+	c.conns++
+	c.open.Add(1)
 	return nil
 }
 
-// leave gives back the place of a connection that has been cleaned up after.
-func (g *Gate) Leave(from netip.Addr) {
-	g.Visitors.leave(from)
-	g.release()
+// Release gives the place of a connection from an address back.
+func (c *Capacity) Release(from netip.Addr) {
+	c.addresses.remove(from)
+	c.release()
 }
 
-func (g *Gate) release() {
-	g.mu.Lock()
-	g.in--
-	g.mu.Unlock()
-	g.Work.Done()
+func (c *Capacity) release() {
+	c.mu.Lock()
+	c.conns--
+	c.mu.Unlock()
+	c.open.Done()
 }
 
-// close shuts the gate for good.
-func (g *Gate) Close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.shut = true
+// Close makes every later Reserve fail.
+func (c *Capacity) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
 }
 
-func (g *Gate) IsShut() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.shut
+// Closed reports whether Close was called.
+func (c *Capacity) Closed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }

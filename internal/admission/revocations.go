@@ -8,137 +8,127 @@ import (
 	"github.com/realtime-go/realtime/internal/shrink"
 )
 
-// ban is somebody who must stay outside: of a room, or of everything if room is empty.
-type Ban struct{ User, Room string }
+// Subject is a user who is kept out: of a room, or of the server if Room is empty.
+type Subject struct{ User, Room string }
 
-// denials are who must stay outside for a time, and who was just thrown out.
+// Revocations keeps users out, for a time or while decisions about them are under way. The zero
+// value is ready. All methods are safe for concurrent use.
 //
-// Whoever decides that somebody may come in takes his time: he asks a database, and by the
-// time he says yes that may no longer be true. So each such decision notes at its beginning
-// how many have been thrown out so far, and before it takes effect, under the lock of the
-// user or the room, it looks at those who came after. Throwing out comes in two steps: first
-// the note, then, under the same lock, everybody who is in. So nobody slips through: either
-// his decision sees the note, or he is in before those inside are looked at.
-type Denials struct {
+// A decision to let a user in may be slow, because it may ask a database, so the user can be
+// revoked while it is under way. Therefore each decision takes a number when it begins. Before
+// it takes effect, under the lock of the user or the room, it looks for revocations after that
+// number. A revocation is recorded first, and then removes the user under the same lock. So
+// either the decision finds the revocation, or the revocation finds the user inside.
+type Revocations struct {
 	mu      sync.Mutex
-	first   uint64 // number of the first of thrown; they begin with 1
-	thrown  []Ban
+	first   uint64 // number of revoked[0]; numbers begin with 1
+	revoked []Subject
 	pending int // decisions under way
-	until   map[Ban]time.Time
-	purgeAt int // how many bans may be known before those are forgotten that are over
+	denied  map[Subject]time.Time
+	purgeAt int // the size of denied at which entries that have ended are forgotten
 }
 
 const (
-	// maxThrown bounds how many are remembered who were thrown out during a decision. One
-	// that takes longer is a no.
-	maxThrown = 10_000
-	minBans   = 64
-	// unsureTime is after how long he may try again of whom it is not known whether he was thrown out.
+	// maxRevoked bounds how many revocations are remembered for the decisions under way. A
+	// decision that is older than all of them fails.
+	maxRevoked = 10_000
+	minDenied  = 64
+	// unsureTime is when a client may try again whose decision was too old to tell.
 	unsureTime = time.Second
 )
 
-// decision is the number of whoever was thrown out last when it began, plus one. Zero
-// stands for what the application itself decides when it does it.
+// Decision is the number of the first revocation after its beginning. Zero stands for a
+// decision that takes effect at once, such as a call of the application.
 type Decision uint64
 
-// begin notes that a decision has begun. It is to be ended.
-func (d *Denials) Begin() Decision {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.first = max(d.first, 1)
-	d.pending++
-	return Decision(d.first + uint64(len(d.thrown)))
+// Begin begins a decision. The caller must call End once.
+func (r *Revocations) Begin() Decision {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.first = max(r.first, 1)
+	r.pending++
+	return Decision(r.first + uint64(len(r.revoked)))
 }
 
-// end says that a decision has taken effect, or not.
-func (d *Denials) End() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.pending--; d.pending == 0 {
-		d.forget(len(d.thrown))
+// End ends a decision, whether or not it took effect.
+func (r *Revocations) End() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pending--; r.pending == 0 {
+		r.forget(len(r.revoked))
 	}
 }
 
-// forget forgets the first n who were thrown out. d.mu is held.
-func (d *Denials) forget(n int) {
-	d.first += uint64(n)
-	d.thrown = d.thrown[n:]
-	if len(d.thrown) == 0 {
-		d.thrown = nil
+// forget forgets the n oldest revocations. r.mu is held.
+func (r *Revocations) forget(n int) {
+	r.first += uint64(n)
+	r.revoked = r.revoked[n:]
+	if len(r.revoked) == 0 {
+		r.revoked = nil
 	}
 }
 
-// throw notes that somebody is thrown out now.
-func (d *Denials) Throw(b Ban) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.pending == 0 {
+// Revoke makes the decisions about s that are under way fail.
+func (r *Revocations) Revoke(s Subject) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pending == 0 {
 		return
 	}
-	if len(d.thrown) >= maxThrown {
-		d.forget(len(d.thrown) / 2)
+	if len(r.revoked) >= maxRevoked {
+		r.forget(len(r.revoked) / 2)
 	}
-	d.thrown = append(d.thrown, b)
+	r.revoked = append(r.revoked, s)
 }
 
-// deny keeps somebody outside for a time, or no longer if that is not positive.
-func (d *Denials) Deny(b Ban, how time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if how <= 0 {
-		delete(d.until, b)
+// Deny makes decisions about s fail for a time. Zero or less ends an earlier Deny.
+func (r *Revocations) Deny(s Subject, d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d <= 0 {
+		delete(r.denied, s)
 		return
 	}
 	now := time.Now()
-	if len(d.until) >= max(d.purgeAt, minBans) {
-		d.until = shrink.Filter(d.until, now.Before)
-		d.purgeAt = 2 * len(d.until)
+	if len(r.denied) >= max(r.purgeAt, minDenied) {
+		r.denied = shrink.Filter(r.denied, now.Before)
+		r.purgeAt = 2 * len(r.denied)
 	}
-	if d.until == nil {
-		d.until = make(map[Ban]time.Time)
+	if r.denied == nil {
+		r.denied = make(map[Subject]time.Time)
 	}
-	d.until[b] = now.Add(how)
+	r.denied[s] = now.Add(d)
 }
 
-// check returns an error if somebody must stay outside: one that matches errDenied.
-func (d *Denials) Check(began Decision, b Ban) error {
-	if e := d.Find(began, b); e != nil {
+// Check returns an error that matches ErrDenied if s is kept out, or nil.
+func (r *Revocations) Check(began Decision, s Subject) error {
+	if e := r.Find(began, s); e != nil {
 		return e
 	}
 	return nil
 }
 
-// find returns why somebody must stay outside, nil if he need not.
-func (d *Denials) Find(began Decision, b Ban) *DeniedError {
-	if b.User == "" {
+// Find is Check with the details: it returns nil if s may come in.
+func (r *Revocations) Find(began Decision, s Subject) *DeniedError {
+	if s.User == "" {
 		return nil
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if until, ok := d.until[b]; ok {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if until, ok := r.denied[s]; ok {
 		if left := time.Until(until); left > 0 {
 			return &DeniedError{Left: left}
 		}
-		delete(d.until, b)
+		delete(r.denied, s)
 	}
 	if began == 0 {
 		return nil
 	}
-	if uint64(began) < d.first { // who knows: not for good, since it may be for what others did
+	if uint64(began) < r.first {
 		return &DeniedError{Left: unsureTime, Unsure: true}
 	}
-	if slices.Contains(d.thrown[uint64(began)-d.first:], b) {
+	if slices.Contains(r.revoked[uint64(began)-r.first:], s) {
 		return &DeniedError{}
 	}
 	return nil
 }
-
-// deniedError is errDenied with how long it will be so, zero if he may try again. unsure says that
-// it may be a mistake.
-type DeniedError struct {
-	Left   time.Duration
-	Unsure bool
-}
-
-func (e *DeniedError) Error() string        { return ErrDenied.Error() }
-func (e *DeniedError) Is(target error) bool { return target == ErrDenied }
