@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 )
 
@@ -48,22 +49,22 @@ func NewServer(addr string, h http.Handler) *http.Server {
 type refusal struct {
 	status  int
 	message string // for the client; no secrets
-	counter counter
+	counter metrics.Counter
 	wait    time.Duration // before it may be different, 0 if that is not known
 }
 
-func newRefusal(status int, message string, c counter) *refusal {
+func newRefusal(status int, message string, c metrics.Counter) *refusal {
 	return &refusal{status: status, message: message, counter: c}
 }
 
 // later returns a refusal that passes.
-func later(status int, message string, c counter, wait time.Duration) *refusal {
+func later(status int, message string, c metrics.Counter, wait time.Duration) *refusal {
 	return &refusal{status, message, c, wait}
 }
 
 // forbidden is the refusal of somebody who is denied.
 func forbidden(err error) *refusal {
-	no := newRefusal(http.StatusForbidden, "denied", cRefusedAuth)
+	no := newRefusal(http.StatusForbidden, "denied", metrics.RefusedAuth)
 	if denied, ok := errors.AsType[*admission.DeniedError](err); ok {
 		no.wait = denied.Left
 	}
@@ -109,7 +110,7 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s, err := m.sockets.upgrade(w, r, m.remote(r, from))
 	if err != nil { // the request has been answered
 		m.sessions.cancel(e)
-		m.tally.add(cRefusedRequest, 1)
+		m.counters.Add(metrics.RefusedRequest, 1)
 		m.notes.Log(r.Context(), slog.LevelDebug, e.place.String(), "realtime: upgrade failed",
 			slog.Any("error", err))
 		return
@@ -159,7 +160,7 @@ func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Ad
 		return Identity{}, refusalOf(ErrClosed)
 	}
 	if wait := m.addresses.Attempt(admission.AddrKey(from)); wait > 0 {
-		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", cRefusedLimit, wait)
+		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", metrics.RefusedLimit, wait)
 	}
 	if err := checkHeaders(r.Header); err != nil {
 		return Identity{}, err
@@ -172,7 +173,7 @@ func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Ad
 	}
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
-		return Identity{}, newRefusal(http.StatusMethodNotAllowed, "use GET", cRefusedRequest)
+		return Identity{}, newRefusal(http.StatusMethodNotAllowed, "use GET", metrics.RefusedRequest)
 	}
 	return m.authenticate(r, from)
 }
@@ -190,21 +191,21 @@ func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, erro
 	id, err := m.opts.Authenticate(r)
 	switch {
 	case errors.Is(err, ErrForbidden):
-		return id, newRefusal(http.StatusForbidden, "forbidden", cRefusedAuth)
+		return id, newRefusal(http.StatusForbidden, "forbidden", metrics.RefusedAuth)
 	case err != nil:
 		m.notes.Log(r.Context(), slog.LevelDebug, admission.AddrKey(from).String(), "realtime: not authenticated",
 			slog.Any("error", err))
-		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
+		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	}
 	switch err := id.validate(); {
 	case errors.Is(err, ErrUnauthenticated):
-		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
+		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	case err != nil:
 		message := "invalid user id"
 		if validUser(cmp.Or(id.UserID, "none")) == nil {
 			message = "invalid device"
 		}
-		return id, newRefusal(http.StatusBadRequest, message, cRefusedAuth)
+		return id, newRefusal(http.StatusBadRequest, message, metrics.RefusedAuth)
 	}
 	return id, nil
 }
@@ -219,7 +220,7 @@ func checkHeaders(h http.Header) error {
 		}
 	}
 	if n > maxHeaders || bytes > maxHeaderBytes {
-		return newRefusal(http.StatusRequestHeaderFieldsTooLarge, "too many headers", cRefusedRequest)
+		return newRefusal(http.StatusRequestHeaderFieldsTooLarge, "too many headers", metrics.RefusedRequest)
 	}
 	return nil
 }
@@ -233,15 +234,15 @@ func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Upgrade", "websocket")
 			w.Header().Set("Connection", "Upgrade")
 		}
-		return newRefusal(http.StatusUpgradeRequired, hintUpgrade, cRefusedRequest)
+		return newRefusal(http.StatusUpgradeRequired, hintUpgrade, metrics.RefusedRequest)
 	case r.Header.Get(headerVersion) != "13":
 		w.Header().Set(headerVersion, "13")
-		return newRefusal(http.StatusBadRequest, "WebSocket version must be 13", cRefusedRequest)
+		return newRefusal(http.StatusBadRequest, "WebSocket version must be 13", metrics.RefusedRequest)
 	case !validKey(r.Header.Values(headerKey)):
-		return newRefusal(http.StatusBadRequest, "invalid Sec-WebSocket-Key", cRefusedRequest)
+		return newRefusal(http.StatusBadRequest, "invalid Sec-WebSocket-Key", metrics.RefusedRequest)
 	case !canHijack(w):
 		hint := fmt.Sprintf(hintHijack, w)
-		return newRefusal(http.StatusInternalServerError, hint, cRefusedRequest)
+		return newRefusal(http.StatusInternalServerError, hint, metrics.RefusedRequest)
 	}
 	return nil
 }
@@ -267,14 +268,14 @@ func (m *Manager) refuseOrigin(from string) error {
 		message = "an Origin header is required"
 	}
 	m.notes.Once(slog.LevelWarn, "origin", from, "realtime: refused a request: "+message)
-	return newRefusal(http.StatusForbidden, message, cRefusedOrigin)
+	return newRefusal(http.StatusForbidden, message, metrics.RefusedOrigin)
 }
 
 func (m *Manager) refuseHost(name string) error {
 	name = ratelog.Clip(name)
 	message := fmt.Sprintf("host %q is not allowed: add it to Options.AllowedHosts", name)
 	m.notes.Once(slog.LevelWarn, "host", name, "realtime: refused a request: "+message)
-	return newRefusal(http.StatusForbidden, message, cRefusedHost)
+	return newRefusal(http.StatusForbidden, message, metrics.RefusedHost)
 }
 
 // refusalOf is the refusal for an error of the gate.
@@ -286,13 +287,13 @@ func refusalOf(err error) error {
 		return forbidden(err)
 	case errors.Is(err, ErrClosed):
 		// Without Retry-After: the next server may be up before a whole second is over.
-		return newRefusal(http.StatusServiceUnavailable, "shutting down", cRefusedShutdown)
+		return newRefusal(http.StatusServiceUnavailable, "shutting down", metrics.RefusedShutdown)
 	case errors.Is(err, errUserFull), errors.Is(err, admission.ErrAddressFull):
-		return later(http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit, retryAfter)
+		return later(http.StatusTooManyRequests, "too many connections of yours", metrics.RefusedLimit, retryAfter)
 	case errors.Is(err, ErrOverloaded):
-		return later(http.StatusServiceUnavailable, "short of memory", cRefusedLimit, retryAfter)
+		return later(http.StatusServiceUnavailable, "short of memory", metrics.RefusedLimit, retryAfter)
 	default:
-		return later(http.StatusServiceUnavailable, "too many connections", cRefusedLimit, retryAfter)
+		return later(http.StatusServiceUnavailable, "too many connections", metrics.RefusedLimit, retryAfter)
 	}
 }
 
@@ -328,7 +329,7 @@ func letRead(h http.Header, origin string) {
 func (m *Manager) refuseVisitor(w http.ResponseWriter, r *http.Request, err error) {
 	no, _ := errors.AsType[*refusal](err)
 	if from := r.Header.Values("Origin"); len(from) == 1 && no != nil {
-		if _, ok := m.origins.Check(r); ok || no.counter == cRefusedOrigin {
+		if _, ok := m.origins.Check(r); ok || no.counter == metrics.RefusedOrigin {
 			letRead(w.Header(), from[0])
 			w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 		}
@@ -340,9 +341,9 @@ func (m *Manager) refuseVisitor(w http.ResponseWriter, r *http.Request, err erro
 func (m *Manager) refuse(w http.ResponseWriter, err error) {
 	no, ok := errors.AsType[*refusal](err)
 	if !ok {
-		no = newRefusal(http.StatusInternalServerError, "internal error", cRefusedRequest)
+		no = newRefusal(http.StatusInternalServerError, "internal error", metrics.RefusedRequest)
 	}
-	m.tally.add(no.counter, 1)
+	m.counters.Add(no.counter, 1)
 	if no.status == http.StatusInternalServerError {
 		m.notes.Once(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
 	}

@@ -226,11 +226,11 @@ func (x *index) place(m *membership, e *entry) {
 	}
 	if e.answer != nil {
 		if frame := e.answer(e); frame != nil {
-			answer(m.conn, x.tally, frame)
+			answer(m.conn, x.counters, frame)
 		}
 	} else if e.joined.New && m.conn.proto == wire.ProtoV1 {
 		// It has not asked, but this must not end it either: it may be in many rooms.
-		answer(m.conn, x.tally, joinedFrame(e))
+		answer(m.conn, x.counters, joinedFrame(e))
 	}
 	if m.feed != nil && m.feed.behind {
 		x.catcher.pull(m.feed)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -41,7 +42,7 @@ type absences struct {
 }
 
 func newAbsences(grace time.Duration, x *index, g *admission.Capacity) *absences {
-	a := &absences{index: x, capacity: g, grace: grace, budget: &x.tally.frames.Budget}
+	a := &absences{index: x, capacity: g, grace: grace, budget: &x.counters.Queues.Budget}
 	_, _ = rand.Read(a.key[:]) // it never fails
 	return a
 }
@@ -170,6 +171,6 @@ func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error
 		return nil, errSession
 	}
 	a.over(old)
-	a.index.tally.add(cResumed, 1)
+	a.index.counters.Add(metrics.Resumed, 1)
 	return c.Rooms(), nil
 }
