@@ -8,6 +8,7 @@ import (
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -94,7 +95,7 @@ func (x *index) enter(c *Conn) bool {
 		}
 		c.finish(&CloseError{
 			Cause: CauseRefused, Code: code, Reason: "denied", Err: err,
-		}, closeGrace)
+		}, transport.CloseGrace)
 	}
 	if !x.settle(c) {
 		u.pending--

@@ -45,3 +45,6 @@ func ChatContent[T string | []byte](sender string, text T, at time.Time) []byte 
 	buf = strconv.AppendInt(buf, at.Unix(), 10)
 	return append(buf, '}')
 }
+
+// V1 is the subprotocol of realtime.v1.
+const V1 = "realtime.v1"

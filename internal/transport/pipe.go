@@ -1,4 +1,4 @@
-package realtime
+package transport
 
 import (
 	"bytes"
@@ -15,17 +15,14 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// pipeBuffer is how many bytes each direction of a pipe holds before the writer
-// waits, as a socket's buffers would.
+// pipeBuffer is how many bytes each direction of a pipe holds before its writer waits.
 const pipeBuffer = 64 << 10
 
-// Pipe returns a connection in memory: a Transport for [Manager.Register], and the
-// client's end. It behaves like a WebSocket whose client answers pings while it
-// reads, needs no port, and works in a testing/synctest bubble. With [V1] among the
-// subprotocols that it offers, the client speaks realtime.v1.
+// Pipe returns the two ends of a connection in memory. It behaves like a WebSocket whose client
+// answers pings while it reads. The client speaks realtime.v1 if that is among the subprotocols.
 func Pipe(subprotocols ...string) (Transport, *PipeClient) {
 	p := &pipe{down: newLane(), up: newLane()}
-	if slices.Contains(subprotocols, V1) {
+	if slices.Contains(subprotocols, wire.V1) {
 		p.proto = wire.ProtoV1
 	}
 	return p, &PipeClient{p: p}
@@ -35,62 +32,62 @@ func Pipe(subprotocols ...string) (Transport, *PipeClient) {
 type pipe struct {
 	proto      wire.Protocol
 	down, up   *lane
-	ears       ears
-	link       *sendqueue.Queue
+	events     Events
+	queue      *sendqueue.Queue
 	maxMessage int
 }
 
 // RemoteAddr returns "pipe".
 func (p *pipe) RemoteAddr() string { return "pipe" }
 
-func (p *pipe) protocol() wire.Protocol { return p.proto }
+func (p *pipe) Protocol() wire.Protocol { return p.proto }
 
-func (p *pipe) deflates() bool { return false }
+func (p *pipe) Deflates() bool { return false }
 
-func (p *pipe) wire() sendqueue.Wire { return p }
+func (p *pipe) Wire() sendqueue.Wire { return p }
 
-func (p *pipe) attach(l *sendqueue.Queue, e ears, maxMessage int) {
-	p.link, p.ears, p.maxMessage = l, e, maxMessage
+func (p *pipe) Attach(q *sendqueue.Queue, e Events, maxMessage int) {
+	p.queue, p.events, p.maxMessage = q, e, maxMessage
 }
 
-func (p *pipe) ahead() bool { return p.up.waits() }
+func (p *pipe) Ahead() bool { return p.up.waits() }
 
-func (p *pipe) unseen() int { return 0 }
+func (p *pipe) Unseen() int { return 0 }
 
-func (p *pipe) nudge() bool {
-	p.up.nudge()
+func (p *pipe) Interrupt() bool {
+	p.up.interrupt()
 	return true
 }
 
-func (p *pipe) park() bool {
-	p.up.whenReady(p.ears.wake)
+func (p *pipe) Park() bool {
+	p.up.whenReady(p.events.Wake)
 	return true
 }
 
-func (p *pipe) discard() {}
+func (p *pipe) Discard() {}
 
-func (p *pipe) release() {}
+func (p *pipe) Release() {}
 
-func (p *pipe) receive(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
+func (p *pipe) Next(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 	for {
 		f, err := p.up.get(context.Background(), wait)
 		if errors.Is(err, inbound.ErrQuiet) {
 			return 0, nil, err
 		}
 		if err != nil {
-			return 0, nil, &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
+			return 0, nil, &disconnect.CloseError{Cause: disconnect.CauseLost, Code: disconnect.CloseLost, Err: err}
 		}
-		p.ears.alive(f.Len())
+		p.events.Alive(f.Len())
 		switch f.Op() {
 		case sendqueue.OpPing:
-			if p.ears.ping() {
-				p.link.Pong(sendqueue.NewFrame(sendqueue.OpPong, f.Payload()))
+			if p.events.Ping() {
+				p.queue.Pong(sendqueue.NewFrame(sendqueue.OpPong, f.Payload()))
 			}
 		case sendqueue.OpPong:
-			p.ears.pong(string(f.Payload()))
+			p.events.Pong(string(f.Payload()))
 		case sendqueue.OpClose:
 			code, reason := disconnect.ClosePayload(f.Payload())
-			return 0, nil, &CloseError{Cause: CauseClient, Code: code, Reason: reason}
+			return 0, nil, &disconnect.CloseError{Cause: disconnect.CauseClient, Code: code, Reason: reason}
 		default:
 			if len(f.Payload()) > p.maxMessage {
 				return 0, nil, tooBig()
@@ -100,7 +97,7 @@ func (p *pipe) receive(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 	}
 }
 
-// Write is sendqueue.Wire.
+// Write implements sendqueue.Wire.
 func (p *pipe) Write(batch []*sendqueue.Frame, m sendqueue.Meter) error {
 	n := 0
 	for i, f := range batch {
@@ -116,26 +113,26 @@ func (p *pipe) Write(batch []*sendqueue.Frame, m sendqueue.Meter) error {
 	return nil
 }
 
-// SetWriteDeadline is sendqueue.Wire.
+// SetWriteDeadline implements sendqueue.Wire.
 func (p *pipe) SetWriteDeadline(t time.Time) error { return p.down.setDeadline(t) }
 
-// CloseWrite is sendqueue.Wire. What was put into a pipe that is closed can still be read.
+// CloseWrite implements sendqueue.Wire. Frames in a closed pipe can still be read.
 func (p *pipe) CloseWrite() error { return nil }
 
-// Close is sendqueue.Wire.
+// Close implements sendqueue.Wire.
 func (p *pipe) Close() error {
 	p.down.close()
 	p.up.close()
 	return nil
 }
 
-// PipeClient is the client's end of a [Pipe]. Read may be called by one goroutine
-// at a time; the rest is safe for concurrent use.
+// PipeClient is the client's end of a Pipe. One goroutine at a time may call Read; the other methods
+// are safe for concurrent use.
 type PipeClient struct{ p *pipe }
 
-// Read returns the next message, which the caller owns, and whether it is a binary one. It
-// waits for one until ctx ends, answering pings as it goes. When the connection has ended it
-// returns a *CloseError, whose code is CloseLost if there was no close frame.
+// Read returns the next message, which the caller owns, and whether it is a binary one. It waits for
+// one until ctx ends, and answers pings meanwhile. After the end of the connection it returns a
+// *disconnect.CloseError, with code CloseLost if there was no close frame.
 func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error) {
 	for {
 		f, err := c.p.down.get(ctx, true)
@@ -143,7 +140,7 @@ func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error
 			if ctx.Err() != nil {
 				return nil, false, ctx.Err()
 			}
-			return nil, false, &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
+			return nil, false, &disconnect.CloseError{Cause: disconnect.CauseLost, Code: disconnect.CloseLost, Err: err}
 		}
 		switch f.Op() {
 		case sendqueue.OpPing:
@@ -152,15 +149,14 @@ func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error
 		case sendqueue.OpClose:
 			code, reason := disconnect.ClosePayload(f.Payload())
 			_, _ = c.p.up.put(f)
-			return nil, false, &CloseError{Cause: CauseServer, Code: code, Reason: reason}
+			return nil, false, &disconnect.CloseError{Cause: disconnect.CauseServer, Code: code, Reason: reason}
 		default:
 			return bytes.Clone(f.Payload()), f.Op() == sendqueue.OpBinary, nil // the frame is shared
 		}
 	}
 }
 
-// Write sends a text message; it keeps no reference to text. It waits while the
-// server does not read.
+// Write sends a text message and keeps no reference to it. It waits while the server does not read.
 func (c *PipeClient) Write(text []byte) error {
 	return c.put(sendqueue.NewFrame(sendqueue.OpText, text))
 }
@@ -170,9 +166,8 @@ func (c *PipeClient) WriteBinary(p []byte) error {
 	return c.put(sendqueue.NewFrame(sendqueue.OpBinary, p))
 }
 
-// Close says goodbye, as a page does that calls close. The server's answer and what
-// it had queued can still be read.
-func (c *PipeClient) Close(code CloseCode, reason string) error {
+// Close sends a close frame. The answer of the server and the messages before it can still be read.
+func (c *PipeClient) Close(code disconnect.CloseCode, reason string) error {
 	return c.put(sendqueue.CloseFrame(uint16(code), reason))
 }
 
@@ -181,19 +176,19 @@ func (c *PipeClient) put(f *sendqueue.Frame) error {
 	return err
 }
 
-// Drop ends the connection without a word, as a process that is killed does.
+// Drop ends the connection without a close frame.
 func (c *PipeClient) Drop() { _ = c.p.Close() }
 
 // lane is one direction of a pipe: frames in order, bounded in bytes.
 type lane struct {
-	mu       sync.Mutex
-	changed  sync.Cond
-	frames   []*sendqueue.Frame
-	bytes    int
-	closed   bool
-	deadline time.Time
-	nudged   bool   // whoever waits in get is to return
-	ready    func() // to be called when there is something to get
+	mu          sync.Mutex
+	changed     sync.Cond
+	frames      []*sendqueue.Frame
+	bytes       int
+	closed      bool
+	deadline    time.Time
+	interrupted bool   // a get that waits must return
+	ready       func() // to be called when there is something to get
 }
 
 func newLane() *lane {
@@ -202,8 +197,8 @@ func newLane() *lane {
 	return l
 }
 
-// put appends f. It waits until there is room, and reports whether it did, the deadline passes or
-// the lane closes.
+// put appends f. It waits for space until the deadline passes or the lane closes, and reports
+// whether it had to wait.
 func (l *lane) put(f *sendqueue.Frame) (waited bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -224,7 +219,7 @@ func (l *lane) put(f *sendqueue.Frame) (waited bool, err error) {
 	return waited, nil
 }
 
-// tell says that there is something to get. l.mu is held.
+// tell announces that there is something to get. l.mu is held.
 func (l *lane) tell() {
 	l.changed.Broadcast()
 	if l.ready != nil {
@@ -233,7 +228,7 @@ func (l *lane) tell() {
 	}
 }
 
-// whenReady has f called once there is something to get. f must not call the lane.
+// whenReady makes the lane call f once there is something to get. f must not call the lane.
 func (l *lane) whenReady(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -250,11 +245,11 @@ func (l *lane) waits() bool {
 	return len(l.frames) > 0
 }
 
-// nudge makes a get that waits return inbound.ErrQuiet.
-func (l *lane) nudge() {
+// interrupt makes a get that waits return inbound.ErrQuiet.
+func (l *lane) interrupt() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.nudged = true
+	l.interrupted = true
 	l.changed.Broadcast()
 }
 
@@ -273,8 +268,8 @@ func (l *lane) notify() {
 	l.changed.Broadcast()
 }
 
-// get takes the first frame. What is in a closed lane can still be taken. With wait
-// false, or after nudge, it returns inbound.ErrQuiet in place of waiting.
+// get returns the next frame, also from a closed lane. It waits for one until ctx ends. With wait
+// false, or after interrupt, it returns inbound.ErrQuiet in place of waiting.
 func (l *lane) get(ctx context.Context, wait bool) (*sendqueue.Frame, error) {
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, l.notify)()
@@ -282,8 +277,8 @@ func (l *lane) get(ctx context.Context, wait bool) (*sendqueue.Frame, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.frames) == 0 && !l.closed && ctx.Err() == nil {
-		if !wait || l.nudged {
-			l.nudged = false
+		if !wait || l.interrupted {
+			l.interrupted = false
 			return nil, inbound.ErrQuiet
 		}
 		l.changed.Wait()

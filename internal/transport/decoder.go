@@ -1,4 +1,4 @@
-package realtime
+package transport
 
 import (
 	"bufio"
@@ -17,36 +17,36 @@ import (
 )
 
 const (
-	// The buffers that coder/websocket reads and writes through: just enough for the
-	// headers of frames, as the intake has a larger one while there is something to read,
-	// and for a close frame, which is all that it writes.
+	// The sizes of the buffers that coder/websocket reads and writes through. The headers of
+	// frames fit in, because the intake has a larger buffer while there is input. A close frame
+	// fits in, and nothing else is written.
 	readBuffer, writeBuffer = 32, 128
-	// spareDecoders is how many decoders are kept that nobody has.
+	// spareDecoders bounds the decoders that are kept while no connection borrows them.
 	spareDecoders = 1024
 )
 
-// decoder is coder/websocket, which puts messages together and checks them, for whoever
-// reads right now. Between two messages it has nothing of a connection's, so a connection
-// that is quiet needs none: decoders are lent.
+// decoder is a websocket.Conn of coder/websocket, which assembles and checks messages for the
+// connection that reads right now. Between two messages it holds no state of that connection, so
+// decoders are lent and a quiet connection has none.
 //
 // It is the net.Conn of its websocket.Conn.
 type decoder struct {
 	ws   *websocket.Conn
 	br   *bufio.Reader
-	in   *inbound.Intake // of who has it
-	ctrl controls        // the same one's
-	said *CloseError     // in a close frame that coder/websocket wanted to write
-	err  error           // of the last Read
-	took bool            // something since the last message
+	in   *inbound.Intake        // of the borrower
+	ctrl controls               // of the borrower
+	said *disconnect.CloseError // of the close frame that coder/websocket wrote
+	err  error                  // of the last Read
+	took bool                   // Read has returned input since the last message
 }
 
-// controls is told of control frames.
+// controls receives the control frames.
 type controls interface {
 	onPing(payload []byte)
 	onPong(payload []byte)
 }
 
-// newDecoder returns a decoder, and what it agrees to of the extensions that are offered.
+// newDecoder returns a decoder, and the extensions that it agrees to among the offered ones.
 func newDecoder(offered []string) (d *decoder, agreed string) {
 	d = &decoder{}
 	d.br = bufio.NewReaderSize(d, readBuffer)
@@ -54,34 +54,33 @@ func newDecoder(offered []string) (d *decoder, agreed string) {
 	if len(offered) > 0 {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	b := birth{d, make(http.Header)}
-	ws, err := websocket.Accept(b, birthRequest(offered), &websocket.AcceptOptions{
+	b := fakeWriter{d, make(http.Header)}
+	ws, err := websocket.Accept(b, fakeRequest(offered), &websocket.AcceptOptions{
 		InsecureSkipVerify: true,
 		CompressionMode:    mode,
 		OnPingReceived: func(_ context.Context, p []byte) bool {
 			d.ctrl.onPing(p)
-			return false // the pong is ours
+			return false // the queue sends the pong
 		},
 		OnPongReceived: func(_ context.Context, p []byte) { d.ctrl.onPong(p) },
 	})
-	if err != nil { // the request is always the same, and nothing is written
+	if err != nil { // cannot happen: the request is always the same, and nothing is written
 		panic("realtime: no decoder: " + err.Error())
 	}
-	ws.SetReadLimit(-1) // receive and the scanner have their own
+	ws.SetReadLimit(-1) // Next and the scanner have limits
 	d.ws = ws
 	d.br.Reset(d) // Accept has put something in between
 	return d, b.header.Get(extensions)
 }
 
-// done reports whether all of the message has been read that coder/websocket says it has
-// read. It leaves out what comes behind the final block of compressed data, and would then
-// take that for frames.
+// done reports whether all of the message was read that coder/websocket has returned. It does not
+// read input after the last block of compressed data, and would take that for frames.
 func (d *decoder) done() bool { return d.br.Buffered() == 0 && d.in.Done() }
 
-// worn reports whether an error of coder/websocket is nobody's fault: a timer that it keeps
-// for control frames has gone off late, as happens when the process was stopped for some
-// seconds. Whoever has the decoder can go on with another.
-func (d *decoder) worn(err error) bool {
+// staleTimer reports whether err comes from a timer of coder/websocket that fired late, which
+// happens if the process was stopped for some seconds. The connection is sound then and can
+// continue with another decoder.
+func (d *decoder) staleTimer(err error) bool {
 	return errors.Is(err, net.ErrClosed) && d.err == nil && d.said == nil && !d.took
 }
 
@@ -92,18 +91,19 @@ func (d *decoder) Read(p []byte) (n int, err error) {
 	return n, d.err
 }
 
-// Write keeps what a close frame says: the end of the connection sends it. coder/websocket
-// writes nothing else: pongs are ours and data goes through the link.
+// Write keeps the content of a close frame, and drops the frame: the end of the connection sends one.
+// coder/websocket writes nothing else here, because pongs and data go through the queue.
 func (d *decoder) Write(p []byte) (int, error) {
 	if len(p) < 2 || sendqueue.Op(p[0]&0x0F) != sendqueue.OpClose {
 		return len(p), nil
 	}
 	code, reason := disconnect.ClosePayload(p[2:])
-	d.said = &CloseError{Code: code, Reason: reason}
+	d.said = &disconnect.CloseError{Code: code, Reason: reason}
 	return len(p), nil
 }
 
-// Close does nothing: the connection is the link's. The rest of net.Conn is not used.
+// Close does nothing, because the queue closes the connection. The other methods of net.Conn are not
+// used.
 func (d *decoder) Close() error                   { return nil }
 func (*decoder) LocalAddr() net.Addr              { return nil }
 func (*decoder) RemoteAddr() net.Addr             { return nil }
@@ -111,23 +111,23 @@ func (*decoder) SetDeadline(time.Time) error      { return nil }
 func (*decoder) SetReadDeadline(time.Time) error  { return nil }
 func (*decoder) SetWriteDeadline(time.Time) error { return nil }
 
-// birth is the http.ResponseWriter from which coder/websocket takes over a decoder.
-type birth struct {
+// fakeWriter is the http.ResponseWriter from which coder/websocket takes a decoder over.
+type fakeWriter struct {
 	d      *decoder
 	header http.Header
 }
 
-func (b birth) Header() http.Header         { return b.header }
-func (b birth) Write(p []byte) (int, error) { return len(p), nil }
-func (b birth) WriteHeader(int)             {}
+func (b fakeWriter) Header() http.Header         { return b.header }
+func (b fakeWriter) Write(p []byte) (int, error) { return len(p), nil }
+func (b fakeWriter) WriteHeader(int)             {}
 
-func (b birth) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (b fakeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return b.d, bufio.NewReadWriter(b.d.br, bufio.NewWriterSize(b.d, writeBuffer)), nil
 }
 
-// birthRequest is a handshake to the liking of coder/websocket. The client's own has been
-// checked and is answered elsewhere.
-func birthRequest(offered []string) *http.Request {
+// fakeRequest is a handshake that coder/websocket accepts. The client's own handshake was checked
+// and is answered elsewhere.
+func fakeRequest(offered []string) *http.Request {
 	return &http.Request{
 		Method: http.MethodGet, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{
@@ -140,15 +140,15 @@ func birthRequest(offered []string) *http.Request {
 	}
 }
 
-// decoders are those that nobody has. Not a sync.Pool: what coder/websocket is not told to
-// close is never freed.
+// decoders are those that no connection borrows. A sync.Pool would not do, because a websocket.Conn
+// that is not closed is never freed.
 type decoders struct {
 	mu    sync.Mutex
 	spare []*decoder
 }
 
-// lend returns a decoder without extensions.
-func (ds *decoders) lend(in *inbound.Intake, ctrl controls) *decoder {
+// borrow returns a decoder without extensions.
+func (ds *decoders) borrow(in *inbound.Intake, ctrl controls) *decoder {
 	ds.mu.Lock()
 	var d *decoder
 	if last := len(ds.spare) - 1; last >= 0 {
@@ -164,8 +164,8 @@ func (ds *decoders) lend(in *inbound.Intake, ctrl controls) *decoder {
 	return d
 }
 
-// giveBack takes a decoder back between two messages.
-func (ds *decoders) giveBack(d *decoder) {
+// put takes a decoder back between two messages.
+func (ds *decoders) put(d *decoder) {
 	d.in, d.ctrl, d.err = nil, nil, nil
 	d.br.Reset(d)
 	ds.mu.Lock()
