@@ -11,9 +11,9 @@ import (
 
 func concurrencyRules() []rule {
 	return []rule{
-		{"publishers to one stream have one order", oneStream},
-		{"publishers to many streams have an order in each", manyStreams},
-		{"what is delivered and what is read behind Subscribe is all, once", seam},
+		{"all publishers to one stream have one order", oneStream},
+		{"publishers to many streams have one order in each", manyStreams},
+		{"deliveries after Subscribe and reads before it give everything once", subscribeRace},
 		{"Unsubscribe ends delivery while others publish", unsubscribeRace},
 	}
 }
@@ -40,8 +40,8 @@ func (s *stage) crowd(stream func(publisher, i int) string) {
 	all.Wait()
 }
 
-// requireOrdered requires that a stream was delivered as it is kept, and that each publisher's
-// are in its order.
+// requireOrdered requires that a stream was delivered in the order in which it is kept, and that the
+// publications of each publisher are in its order.
 func (s *stage) requireOrdered(stream string) {
 	read, delivered := s.all(stream), s.delivered(stream)
 	require.Equal(s.t, offsets(read), offsets(delivered), stream)
@@ -79,8 +79,9 @@ func manyStreams(s *stage) {
 	require.Equal(s.t, publishers*each, n)
 }
 
-// Who comes while others publish reads up to where Subscribe says, and gets the rest.
-func seam(s *stage) {
+// A receiver that subscribes during publishing reads up to the position that Subscribe returns, and
+// the rest is delivered.
+func subscribeRace(s *stage) {
 	var at broker.Position
 	var joined sync.WaitGroup
 	joined.Go(func() { at = s.subscribe("room/a") })

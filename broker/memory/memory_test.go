@@ -14,17 +14,17 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-func TestMemoryKeepsThePromises(t *testing.T) {
+func TestConformance(t *testing.T) {
 	brokertest.Run(t, func(*testing.T) broker.Broker { return memory.New(nil) })
 }
 
-// nobody is a Sink.
+// nobody is a Sink that ignores everything.
 type nobody struct{}
 
 func (nobody) Deliver(broker.Publication) {}
 func (nobody) Lost(string)                {}
 
-// Whoever may send to any room cannot fill memory with rooms that nobody is in.
+// A client that may send to any room cannot fill memory with rooms without members.
 func TestMemoryOfManyStreamsIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(&memory.Options{Bytes: 1 << 20})
@@ -43,7 +43,7 @@ func TestMemoryOfManyStreamsIsBounded(t *testing.T) {
 		}
 		require.Less(t, heap()-before, int64(4<<20))
 		require.NoError(t, publish(broker.InboxStream("bob"), ""))
-		for i := range 50_000 { // all at once: their ids have to be known for a while
+		for i := range 50_000 { // at one moment, so no id may be forgotten yet
 			if err := publish(broker.RoomStream(fmt.Sprint("x", i)), "id"); err != nil {
 				require.ErrorIs(t, err, broker.ErrFull)
 				require.Greater(t, i, 500)
@@ -52,14 +52,14 @@ func TestMemoryOfManyStreamsIsBounded(t *testing.T) {
 		}
 		require.Less(t, heap()-before, int64(4<<20))
 		require.ErrorIs(t, publish(broker.RoomStream("new"), ""), broker.ErrFull)
-		require.NoError(t, publish(broker.RoomStream("49999"), "other"), "it is there")
+		require.NoError(t, publish(broker.RoomStream("49999"), "other"), "the room exists")
 		require.NoError(t, publish(broker.InboxStream("carol"), ""))
 		time.Sleep(5 * time.Minute)
 		require.NoError(t, publish(broker.RoomStream("new"), ""))
 
 		page, err := b.Read(t.Context(), broker.RoomStream("new"), broker.Query{})
 		require.NoError(t, err)
-		require.Len(t, page.Publications, 1, "the newest stay")
+		require.Len(t, page.Publications, 1, "the newest are kept")
 		require.NoError(t, b.Close(t.Context()))
 	})
 }
@@ -106,14 +106,14 @@ func TestMemoryIsFull(t *testing.T) {
 		}
 		require.ErrorIs(t, err, broker.ErrFull)
 		require.Equal(t, uint64(10), last.Position.Offset)
-		require.Len(t, keptIn(t, b, room).Publications, 5, "inboxes take nothing from rooms")
-		time.Sleep(time.Second) // the room is the oldest
+		require.Len(t, keptIn(t, b, room).Publications, 5, "inboxes do not evict rooms")
+		time.Sleep(time.Second) // makes the room the least recently used
 		for i := range 20 {
 			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
-		require.Equal(t, broker.ReasonOverflow, keptIn(t, b, room).Why, "a room makes room")
-		require.Len(t, keptIn(t, b, inbox).Publications, 10, "rooms take nothing from inboxes")
+		require.Equal(t, broker.ReasonOverflow, keptIn(t, b, room).Why, "the least recently used room is evicted")
+		require.Len(t, keptIn(t, b, inbox).Publications, 10, "rooms do not evict inboxes")
 		require.NoError(t, b.Ack(t.Context(), inbox, "", last.Position))
 		_, err = lump(t, b, inbox)
 		require.NoError(t, err)
@@ -121,8 +121,8 @@ func TestMemoryIsFull(t *testing.T) {
 	})
 }
 
-// Rooms that somebody is in lose what they keep after all others, however old it is.
-func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
+// Rooms with a subscription are evicted after all others, however old their publications are.
+func TestMemoryEvictsSubscribedRoomsLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(&memory.Options{Bytes: 200 << 10})
 		require.NoError(t, b.Open(t.Context(), nobody{}))
@@ -151,7 +151,7 @@ func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
 	})
 }
 
-// What somebody only asks for takes memory while it is asked for.
+// A name that is only subscribed to or asked for takes memory only during the subscription.
 func TestNamesTakeNoMemory(t *testing.T) {
 	b := memory.New(&memory.Options{Bytes: 64 << 10, Inboxes: 10})
 	require.NoError(t, b.Open(t.Context(), nobody{}))
@@ -168,7 +168,7 @@ func TestNamesTakeNoMemory(t *testing.T) {
 			require.NoError(t, err)
 			_, err = b.Cursor(t.Context(), stream, "phone")
 			require.NoError(t, err)
-			if i%20 != 0 { // else somebody stays
+			if i%20 != 0 { // otherwise the subscription stays
 				require.NoError(t, b.Unsubscribe(t.Context(), stream))
 			}
 		}
@@ -182,9 +182,9 @@ func TestNamesTakeNoMemory(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// A stream that has ended and begins again has another epoch, and one that has never begun keeps
-// its.
-func TestLives(t *testing.T) {
+// A stream that has ended and begins again gets another epoch. A stream that has never begun keeps
+// its epoch.
+func TestEpochs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
 		require.NoError(t, b.Open(t.Context(), nobody{}))
@@ -194,7 +194,7 @@ func TestLives(t *testing.T) {
 			require.NoError(t, b.Unsubscribe(t.Context(), broker.RoomStream(room)))
 			return at
 		}
-		names := []string{"a", "b", "c"} // of which one may share the other's slot
+		names := []string{"a", "b", "c"} // one of them may be in the slot of "hall"
 		var quiet []broker.Position
 		for _, name := range names {
 			quiet = append(quiet, subscribe(name))
@@ -223,7 +223,7 @@ func TestLives(t *testing.T) {
 	})
 }
 
-// one returns what became of a publication that was alone.
+// one returns the result of a single publication.
 func one(out []broker.Published, err error) (broker.Published, error) {
 	if err != nil {
 		return broker.Published{}, err
@@ -231,7 +231,7 @@ func one(out []broker.Published, err error) (broker.Published, error) {
 	return out[0], nil
 }
 
-// TestMemoryTakesAllPartsOrNone checks that of a message for which there is no room nothing is kept.
+// If one part of a message finds no room, no part is kept.
 func TestMemoryTakesAllPartsOrNone(t *testing.T) {
 	b := memory.New(&memory.Options{Inboxes: 2})
 	require.NoError(t, b.Open(t.Context(), nobody{}))
