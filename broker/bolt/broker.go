@@ -84,7 +84,7 @@ func (b *Broker) begin() error {
 	if err := b.store.view(checkFormat); err != nil {
 		return err
 	}
-	b.tellHarm()
+	b.reportHarm()
 	if err := b.mend(); err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (b *Broker) damaged(d Damage) {
 	}
 }
 
-// complain logs an error that is returned to no caller.
-func (b *Broker) complain(what string, err error) {
+// logError logs an error that is returned to no caller.
+func (b *Broker) logError(what string, err error) {
 	b.opts.Logger.LogAttrs(context.Background(), slog.LevelError, what, slog.Any("error", err))
 }

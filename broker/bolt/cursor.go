@@ -29,7 +29,7 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Posi
 	case at.Epoch == "", !there && reader == "":
 		return at, nil
 	case !there:
-		return at, b.meet(ctx, h, reader, at)
+		return at, b.addReader(ctx, h, reader, at)
 	}
 	known := true
 	r.page.Top = at
@@ -51,7 +51,7 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Posi
 		return nil
 	})
 	if err == nil && !known {
-		err = b.meet(ctx, h, reader, at)
+		err = b.addReader(ctx, h, reader, at)
 	}
 	if err != nil {
 		return broker.Position{}, err
@@ -59,9 +59,9 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Posi
 	return at, nil
 }
 
-// meet records where a new reader begins. Publications that are discarded later and before the
+// addReader records where a new reader begins. Publications that are discarded later and before the
 // reader reads them are missing for it.
-func (b *Broker) meet(ctx context.Context, h *head, reader string, at broker.Position) error {
+func (b *Broker) addReader(ctx context.Context, h *head, reader string, at broker.Position) error {
 	b.cache.again(h)
 	return b.submit(ctx, &task{heads: []*head{h}, size: len(reader), do: func(bt *batch) error {
 		st := bt.state(h)
@@ -73,7 +73,7 @@ func (b *Broker) meet(ctx context.Context, h *head, reader string, at broker.Pos
 			h.expect(reader)
 			return nil
 		}
-		bt.seatReader(h.name, st.number)
+		bt.evictReader(h.name, st.number)
 		bt.put(bt.cursors, key, sealNumber(key, at.Offset))
 		return nil
 	}})
@@ -133,7 +133,7 @@ func (bt *batch) ack(h *head, reader string, at broker.Position) error {
 	was, ok := bt.b.readCursor(h.name, key, bt.cursors.Get(key))
 	switch {
 	case !ok:
-		bt.seatReader(h.name, st.number)
+		bt.evictReader(h.name, st.number)
 	case was >= at.Offset:
 		return nil
 	}
@@ -144,9 +144,8 @@ func (bt *batch) ack(h *head, reader string, at broker.Position) error {
 // maxReaders is how many cursors a stream has at most.
 const maxReaders = 100
 
-// seatReader makes room for one more reader: if there are too many, it forgets the one with the
-// lowest cursor.
-func (bt *batch) seatReader(stream string, number uint64) {
+// evictReader forgets the reader with the lowest cursor, if there is no room for one more.
+func (bt *batch) evictReader(stream string, number uint64) {
 	var last []byte
 	var behind uint64
 	n := 0

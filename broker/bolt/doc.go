@@ -11,7 +11,7 @@
 // publications. No publication is delivered, and no Publish returns, before the publication is on
 // disk. [Options.LossWindow] gives this up for speed; its name says what it costs.
 //
-// # What survives
+// # Durability
 //
 // The file keeps streams that have had a publication, with their positions and epochs, and the ids
 // and the cursors of readers. Nothing is written for a stream that is only subscribed to. All
@@ -23,7 +23,7 @@
 // system's clock while the store is open. The time for which the store was closed is taken from
 // that clock; if it was set back in between, no time has passed.
 //
-// # What fails
+// # Failures
 //
 // If a commit fails, its publishers get the error, none of its publications are delivered, and its
 // offsets are used again. Before the next commit the file is closed and opened again, which

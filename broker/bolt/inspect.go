@@ -110,8 +110,8 @@ func (s *store) replace(fresh string) error {
 	return syncDir(filepath.Dir(s.path))
 }
 
-// tellHarm reports what was wrong with the structure.
-func (b *Broker) tellHarm() {
+// reportHarm reports what was wrong with the structure.
+func (b *Broker) reportHarm() {
 	h := &b.store.harm
 	if h.metaLost {
 		b.damaged(Damage{What: "meta"})

@@ -65,8 +65,8 @@ func (bt *batch) ledger(h *head, st *state) *ledger {
 	return l
 }
 
-// enter adds a publication to the ledger of its stream, if there is one.
-func (bt *batch) enter(h *head, st *state, p *broker.Publication, size int) {
+// addToLedger adds a publication to the ledger of its stream, if there is one.
+func (bt *batch) addToLedger(h *head, st *state, p *broker.Publication, size int) {
 	if l := bt.b.ledgers[h]; l != nil {
 		l.Add(senderOf(&p.Message), size, share.Expiry(st.used, p.Message.TTL, p.Keep.Age))
 		bt.b.entries++

@@ -38,7 +38,7 @@ func (b *Broker) Publish(
 		t.heads, t.size = append(t.heads, h), t.size+size
 	}
 	if len(t.heads) == 0 {
-		return make([]broker.Published, len(parts)), b.pass(ctx, parts)
+		return make([]broker.Published, len(parts)), b.deliverUnkept(ctx, parts)
 	}
 	if err := b.submit(ctx, t); err != nil {
 		return nil, err
@@ -64,8 +64,8 @@ func (b *Broker) prepare(pt *part) (h *head, size int, err error) {
 	return pt.head, len(pt.value), err
 }
 
-// pass delivers publications without a stream.
-func (b *Broker) pass(ctx context.Context, parts []broker.Publication) error {
+// deliverUnkept delivers publications without a stream.
+func (b *Broker) deliverUnkept(ctx context.Context, parts []broker.Publication) error {
 	b.carry.Lock()
 	defer b.carry.Unlock()
 	if err := b.err(ctx); err != nil {
@@ -151,7 +151,7 @@ func (pt *part) put(bt *batch) error {
 	bt.put(bt.records, key, stamp(key, pt.value, bt.now))
 	bt.remember(st, &pt.p.Message)
 	bt.expireIDs(st, idsAtOnce)
-	bt.enter(pt.head, st, &pt.p, size)
+	bt.addToLedger(pt.head, st, &pt.p, size)
 	pt.p.At = bt.b.clock.outside(st.used)
 	pt.p.Position, pt.p.Prev = st.position(bt.era, st.top), st.top-1
 	pt.result = broker.Published{Position: pt.p.Position, Prev: pt.p.Prev}

@@ -33,14 +33,14 @@ func (b *Broker) Read(ctx context.Context, stream string, q broker.Query) (broke
 		if r.broken == 0 {
 			return r.page, nil
 		}
-		if err := b.raise(ctx, h, r.broken); err != nil {
+		if err := b.discardDamaged(ctx, h, r.broken); err != nil {
 			return broker.Page{}, err
 		}
 	}
 }
 
-// raise discards the publications of a stream up to a damaged one.
-func (b *Broker) raise(ctx context.Context, h *head, offset uint64) error {
+// discardDamaged discards the publications of a stream up to a damaged one.
+func (b *Broker) discardDamaged(ctx context.Context, h *head, offset uint64) error {
 	b.cache.again(h)
 	return b.submit(ctx, &task{heads: []*head{h}, do: func(bt *batch) error {
 		st := bt.state(h)

@@ -68,15 +68,15 @@ func (b *Broker) forfeit(bt *batch) *task {
 	}
 	t.land = func() {
 		for h, at := range told {
-			b.tellLoss(h, at)
+			b.reportLoss(h, at)
 			b.cache.unpin(h)
 		}
 	}
 	return t
 }
 
-// tellLoss reports the new position of a stream that has lost publications.
-func (b *Broker) tellLoss(h *head, at broker.Position) {
+// reportLoss reports the new position of a stream that has lost publications.
+func (b *Broker) reportLoss(h *head, at broker.Position) {
 	h.mu.Lock()
 	h.seen, h.there = at, true
 	listens := h.subs > 0

@@ -28,14 +28,14 @@ func (b *Broker) Unsubscribe(_ context.Context, stream string) error {
 	if err := b.err(context.Background()); err != nil {
 		return err
 	}
-	if h := b.cache.find(stream); h != nil && h.leave() {
+	if h := b.cache.find(stream); h != nil && h.unsubscribe() {
 		b.cache.unpin(h)
 	}
 	return nil
 }
 
-// leave ends a subscription. It reports false if there is none.
-func (h *head) leave() bool {
+// unsubscribe ends a subscription. It reports false if there is none.
+func (h *head) unsubscribe() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.subs == 0 {

@@ -30,7 +30,7 @@ func (b *Broker) sweep() {
 		}
 		var err error
 		if next, err = b.sweepFrom(next); err != nil && !errors.Is(err, broker.ErrClosed) {
-			b.complain("bolt: sweep", err)
+			b.logError("bolt: sweep", err)
 		}
 	}
 }

@@ -128,7 +128,7 @@ func (b *Broker) fail(bt *batch, tasks []*task, err error) {
 	}
 	b.landing <- tasks // after what was acknowledged before
 	if b.opts.LossWindow != 0 {
-		b.complain("bolt: acknowledged publications are lost", err)
+		b.logError("bolt: acknowledged publications are lost", err)
 	}
 }
 

@@ -38,7 +38,7 @@ func duplicate(s *stage) {
 	again := s.publish(identified("room/a", "alice", "1"))
 	require.True(s.t, again.Duplicate)
 	require.Equal(s.t, first.Position, again.Position)
-	require.Len(s.t, s.delivered("room/a"), 2, "nobody gets it")
+	require.Len(s.t, s.delivered("room/a"), 2, "it is not delivered")
 	require.Len(s.t, s.all("room/a"), 2, "it is not kept")
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// Run tests a broker of one process. open returns a broker that is empty, or whose streams nobody
-// else uses. Run calls its Open and Close.
+// Run tests a broker of one process. open returns a broker that is empty, or whose streams no other
+// test uses. Run calls its Open and Close.
 func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 	for _, r := range slices.Concat(
 		positionRules(), deliveryRules(), readingRules(), retentionRules(), idRules(), contentRules(),

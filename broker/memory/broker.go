@@ -52,7 +52,7 @@ const (
 type Broker struct {
 	rooms, inboxes *memoryKind
 	streams        *shardmap.Map[*memoryStream]
-	lives          lives
+	epochs         epochs
 
 	mu     sync.RWMutex // guards sink and closed; held for reading during a delivery
 	sink   broker.Sink
@@ -75,7 +75,7 @@ func New(o *Options) *Broker {
 	return &Broker{
 		rooms:   &memoryKind{maxBytes: int64(bytes)},
 		inboxes: &memoryKind{maxBytes: int64(inboxBytes), maxStreams: int64(inboxes)},
-		streams: shardmap.New[*memoryStream](), lives: newLives(),
+		streams: shardmap.New[*memoryStream](), epochs: newEpochs(),
 	}
 }
 
@@ -120,11 +120,11 @@ func (b *Broker) use(ctx context.Context) (done func(), err error) {
 	return b.mu.RUnlock, nil
 }
 
-// enter returns the stream, locked, and creates it if it does not exist. b.mu is held for reading.
-func (b *Broker) enter(name string) *memoryStream {
+// lock returns the stream, locked, and creates it if it does not exist. b.mu is held for reading.
+func (b *Broker) lock(name string) *memoryStream {
 	for {
 		s := b.streams.GetOrPut(name, func() *memoryStream {
-			return newMemoryStream(name, b.lives.epoch(name), b.kind(name))
+			return newMemoryStream(name, b.epochs.of(name), b.kind(name))
 		})
 		s.mu.Lock()
 		if !s.dead {
@@ -168,7 +168,9 @@ func (b *Broker) find(name string) *memoryStream {
 
 // Publish keeps the parts and delivers them while it holds the locks of all their streams: this
 // gives streams that share messages one order.
-func (b *Broker) Publish(ctx context.Context, parts ...broker.Publication) ([]broker.Published, error) {
+func (b *Broker) Publish(
+	ctx context.Context, parts ...broker.Publication,
+) ([]broker.Published, error) {
 	done, err := b.use(ctx)
 	if err != nil {
 		return nil, err
@@ -180,11 +182,11 @@ func (b *Broker) Publish(ctx context.Context, parts ...broker.Publication) ([]br
 		}
 	}
 	var few [4]*memoryStream
-	streams, err := b.enterAll(few[:0], parts)
+	streams, err := b.lockAll(few[:0], parts)
 	if err != nil {
 		return nil, err
 	}
-	defer leaveAll(streams)
+	defer unlockAll(streams)
 	out := make([]broker.Published, len(parts))
 	now := time.Now()
 	for i, s := range streams {
@@ -204,14 +206,16 @@ func (b *Broker) Publish(ctx context.Context, parts ...broker.Publication) ([]br
 	return out, nil
 }
 
-// enterAll locks the streams of the parts in the order of their names, and appends them in the
+// lockAll locks the streams of the parts in the order of their names, and appends them in the
 // order of the parts, with nil for a part without a stream.
-func (b *Broker) enterAll(streams []*memoryStream, parts []broker.Publication) ([]*memoryStream, error) {
+func (b *Broker) lockAll(
+	streams []*memoryStream, parts []broker.Publication,
+) ([]*memoryStream, error) {
 	if len(parts) == 1 {
 		if parts[0].Stream == "" {
 			return append(streams, nil), nil
 		}
-		return append(streams, b.enter(parts[0].Stream)), nil
+		return append(streams, b.lock(parts[0].Stream)), nil
 	}
 	order := make([]int, len(parts))
 	for i := range order {
@@ -226,13 +230,13 @@ func (b *Broker) enterAll(streams []*memoryStream, parts []broker.Publication) (
 	streams = append(streams, make([]*memoryStream, len(parts))...)
 	for _, i := range order {
 		if parts[i].Stream != "" {
-			streams[i] = b.enter(parts[i].Stream)
+			streams[i] = b.lock(parts[i].Stream)
 		}
 	}
 	return streams, nil
 }
 
-func leaveAll(streams []*memoryStream) {
+func unlockAll(streams []*memoryStream) {
 	for _, s := range streams {
 		if s != nil {
 			s.mu.Unlock()
@@ -247,7 +251,7 @@ func (b *Broker) Subscribe(ctx context.Context, stream string) (broker.Position,
 		return broker.Position{}, err
 	}
 	defer done()
-	s := b.enter(stream)
+	s := b.lock(stream)
 	defer s.mu.Unlock()
 	s.subscribers++
 	return broker.Position{Epoch: s.epoch, Offset: s.top}, nil
@@ -476,7 +480,7 @@ func (b *Broker) end(s *memoryStream) {
 	if s.top > 0 {
 		s.kind.bytes.Add(int64(-s.weight()))
 		s.kind.streams.Add(-1)
-		b.lives.ended(s.name)
+		b.epochs.ended(s.name)
 	}
 	b.streams.CompareAndDelete(s.name, s)
 }

@@ -30,29 +30,29 @@ func (k *memoryKind) crowded(n int) bool {
 	return k.maxStreams > 0 && k.streams.Load()+int64(n) > k.maxStreams
 }
 
-// lives determines the epochs of streams. A stream without a publication must keep its epoch
+// epochs determines the epochs of streams. A stream without a publication must keep its epoch
 // although nothing is stored for its name: so the epoch is a hash of the name. The epoch must
 // change when a stream that had publications ends. This is counted in a slot that several names
 // share, so the epochs of the other names in the slot may change too.
-type lives struct {
+type epochs struct {
 	seed  maphash.Seed
 	slots *[4096]atomic.Uint32 // the number of streams that have ended
 }
 
-func newLives() lives { return lives{maphash.MakeSeed(), new([4096]atomic.Uint32)} }
+func newEpochs() epochs { return epochs{maphash.MakeSeed(), new([4096]atomic.Uint32)} }
 
-func (l *lives) slot(stream string) *atomic.Uint32 {
-	return &l.slots[maphash.String(l.seed, stream)%uint64(len(l.slots))]
+func (e *epochs) slot(stream string) *atomic.Uint32 {
+	return &e.slots[maphash.String(e.seed, stream)%uint64(len(e.slots))]
 }
 
-// epoch returns the epoch of a stream that is about to begin.
-func (l *lives) epoch(stream string) string {
+// of returns the epoch of a stream that is about to begin.
+func (e *epochs) of(stream string) string {
 	life := struct {
 		stream string
 		nth    uint32
-	}{stream, l.slot(stream).Load()}
-	return strconv.FormatUint(maphash.Comparable(l.seed, life), 36)
+	}{stream, e.slot(stream).Load()}
+	return strconv.FormatUint(maphash.Comparable(e.seed, life), 36)
 }
 
 // ended records that a stream has ended.
-func (l *lives) ended(stream string) { l.slot(stream).Add(1) }
+func (e *epochs) ended(stream string) { e.slot(stream).Add(1) }

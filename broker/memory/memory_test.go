@@ -71,8 +71,8 @@ func heap() int64 {
 	return int64(s.HeapAlloc)
 }
 
-// lump publishes 10 KiB.
-func lump(t *testing.T, b broker.Broker, stream string) (broker.Published, error) {
+// publish10K publishes 10 KiB.
+func publish10K(t *testing.T, b broker.Broker, stream string) (broker.Published, error) {
 	t.Helper()
 	return one(b.Publish(t.Context(), broker.Publication{
 		Stream: stream, Keep: broker.Retention{Messages: 100},
@@ -93,14 +93,14 @@ func TestMemoryIsFull(t *testing.T) {
 		require.NoError(t, b.Open(t.Context(), nobody{}))
 		inbox, room := broker.InboxStream("bob"), broker.RoomStream("hall")
 		for range 5 {
-			_, err := lump(t, b, room)
+			_, err := publish10K(t, b, room)
 			require.NoError(t, err)
 		}
 		var last broker.Published
 		var err error
 		for err == nil {
 			var out broker.Published
-			if out, err = lump(t, b, inbox); err == nil {
+			if out, err = publish10K(t, b, inbox); err == nil {
 				last = out
 			}
 		}
@@ -109,13 +109,13 @@ func TestMemoryIsFull(t *testing.T) {
 		require.Len(t, keptIn(t, b, room).Publications, 5, "inboxes do not evict rooms")
 		time.Sleep(time.Second) // makes the room the least recently used
 		for i := range 20 {
-			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
+			_, err := publish10K(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
-		require.Equal(t, broker.ReasonOverflow, keptIn(t, b, room).Why, "the least recently used room is evicted")
+		require.Equal(t, broker.ReasonOverflow, keptIn(t, b, room).Why, "the oldest room is evicted")
 		require.Len(t, keptIn(t, b, inbox).Publications, 10, "rooms do not evict inboxes")
 		require.NoError(t, b.Ack(t.Context(), inbox, "", last.Position))
-		_, err = lump(t, b, inbox)
+		_, err = publish10K(t, b, inbox)
 		require.NoError(t, err)
 		require.NoError(t, b.Close(t.Context()))
 	})
@@ -130,12 +130,12 @@ func TestMemoryEvictsSubscribedRoomsLast(t *testing.T) {
 		_, err := b.Subscribe(t.Context(), live)
 		require.NoError(t, err)
 		for range 5 {
-			_, err := lump(t, b, live)
+			_, err := publish10K(t, b, live)
 			require.NoError(t, err)
 		}
 		for i := range 100 {
 			time.Sleep(time.Second)
-			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
+			_, err := publish10K(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
 		require.Len(t, keptIn(t, b, live).Publications, 5)
@@ -143,7 +143,7 @@ func TestMemoryEvictsSubscribedRoomsLast(t *testing.T) {
 		require.NoError(t, b.Unsubscribe(t.Context(), live))
 		for i := range 20 {
 			time.Sleep(time.Second)
-			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
+			_, err := publish10K(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
 		require.Empty(t, keptIn(t, b, live).Publications)
@@ -157,7 +157,7 @@ func TestNamesTakeNoMemory(t *testing.T) {
 	require.NoError(t, b.Open(t.Context(), nobody{}))
 	room, inbox := broker.RoomStream("hall"), broker.InboxStream("bob")
 	for _, stream := range []string{room, inbox} {
-		_, err := lump(t, b, stream)
+		_, err := publish10K(t, b, stream)
 		require.NoError(t, err)
 	}
 	before := heap()
@@ -175,7 +175,7 @@ func TestNamesTakeNoMemory(t *testing.T) {
 	}
 	require.Less(t, heap()-before, int64(2000*1500))
 	for _, stream := range []string{room, inbox} {
-		_, err := lump(t, b, stream)
+		_, err := publish10K(t, b, stream)
 		require.NoError(t, err)
 		require.Len(t, keptIn(t, b, stream).Publications, 2)
 	}

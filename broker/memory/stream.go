@@ -101,15 +101,15 @@ func (s *memoryStream) hasShare(p *broker.Publication, now time.Time) bool {
 	if s.ledger == nil {
 		s.ledger = share.NewLedger[broker.Sender](s.kept[0].Position.Offset)
 		for i := range s.kept {
-			s.enter(&s.kept[i])
+			s.addToLedger(&s.kept[i])
 		}
 	}
 	s.ledger.Pass(s.floor, now)
 	return s.ledger.Leaves(p.Message.From(), size, bounds)
 }
 
-// enter adds p to the ledger.
-func (s *memoryStream) enter(p *broker.Publication) {
+// addToLedger adds p to the ledger.
+func (s *memoryStream) addToLedger(p *broker.Publication) {
 	until := share.Expiry(p.At.UnixNano(), p.Message.TTL, s.keep.Age)
 	s.ledger.Add(p.Message.From(), p.Size(), until)
 }
@@ -145,7 +145,7 @@ func (s *memoryStream) push(p *broker.Publication) {
 	}
 	s.kept = append(s.kept, stored)
 	if s.ledger != nil {
-		s.enter(p)
+		s.addToLedger(p)
 	}
 	s.bytes += p.Size()
 }
