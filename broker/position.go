@@ -17,7 +17,7 @@ type Reason string
 // The reasons.
 const (
 	ReasonExpired  Reason = "expired"  // they were too old
-	ReasonOverflow Reason = "overflow" // there were too many
+	ReasonOverflow Reason = "overflow" // they were too many or too large
 	ReasonEpoch    Reason = "epoch"    // the kept publications were lost in the meantime
 	ReasonAhead    Reason = "ahead"    // the stream has never had this position
 	ReasonUnknown  Reason = "unknown"  // nothing is kept

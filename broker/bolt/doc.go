@@ -16,8 +16,8 @@
 // The file keeps streams that have had a publication, with their positions and epochs, and the ids
 // and the cursors of readers. Nothing is written for a stream that is only subscribed to. All
 // streams get new epochs if the file is a copy that [Broker.Backup] made, if Options.NewEpochs asks
-// for it, or if LossWindow was set and the store was not closed: then acknowledged publications may
-// be missing, and an old position could denote another publication.
+// for it, or if LossWindow was set and the store was not closed: in these cases acknowledged
+// publications may be missing, and with its old epoch a position could denote another publication.
 //
 // Ages, times to live and the time for which ids are remembered do not depend on changes of the
 // system's clock while the store is open. The time for which the store was closed is taken from
