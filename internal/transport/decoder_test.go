@@ -25,7 +25,7 @@ type echoServer struct {
 	queues     sendqueue.Config
 	conns      sync.WaitGroup
 	background sync.WaitGroup // of the queues and the upgrader
-	ended      chan error // how connections ended
+	ended      chan error     // how connections ended
 }
 
 func newEchoServer(t *testing.T) (s *echoServer, url string) {
