@@ -272,7 +272,7 @@ func (x *index) userNotice(what func(user string) broker.Message, user string) *
 		return nil
 	}
 	m := what(user)
-	f := x.speakers.Encode(&m, wire.Spot{})
+	f := x.speakers.Encode(&m, wire.Envelope{})
 	return &f
 }
 
@@ -282,7 +282,7 @@ func (x *index) roomNotice(what func(user, room string) broker.Message, c *Conn,
 		return nil
 	}
 	m := what(c.UserID(), room)
-	f := x.speakers.Encode(&m, wire.Spot{Room: room})
+	f := x.speakers.Encode(&m, wire.Envelope{Room: room})
 	return &f
 }
 

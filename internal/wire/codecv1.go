@@ -194,13 +194,13 @@ func (r *Request) decodeBinary(p []byte) error {
 
 // appendV1 appends a message in the envelope of realtime.v1: the envelope of the plain protocol
 // with more members at the end.
-func appendV1(buf []byte, m *broker.Message, at *Spot) []byte {
+func appendV1(buf []byte, m *broker.Message, at *Envelope) []byte {
 	buf = appendContent(appendSender(buf, m), m)
 	return append(appendPlace(appendTime(buf, m), m, at), '}')
 }
 
 // AppendKept appends a message in JSON, also if its content is binary.
-func AppendKept(buf []byte, m *broker.Message, at *Spot) []byte {
+func AppendKept(buf []byte, m *broker.Message, at *Envelope) []byte {
 	buf = appendPlace(appendTime(appendContent(appendSender(buf, m), m), m), m, at)
 	if m.Binary != nil {
 		buf = append(buf, `,"encoding":"base64"`...)
@@ -210,21 +210,21 @@ func AppendKept(buf []byte, m *broker.Message, at *Spot) []byte {
 
 // appendBinary appends a message with binary content: the length of its envelope, the envelope
 // without content, and the bytes.
-func appendBinary(buf []byte, m *broker.Message, at *Spot) []byte {
+func appendBinary(buf []byte, m *broker.Message, at *Envelope) []byte {
 	header := append(appendPlace(appendTime(appendSender(nil, m), m), m, at), '}')
 	buf = binary.AppendUvarint(buf, uint64(len(header)))
 	return append(append(buf, header...), m.Binary...)
 }
 
-// Spot is the room and the position of a message.
-type Spot struct {
+// Envelope is the room and the position of a message.
+type Envelope struct {
 	Room string          // the room to which the message is sent, or empty
 	At   broker.Position // in its stream; zero if the message is not kept
 	Prev uint64          // the offset of the previous message in the stream
 }
 
 // size returns approximately how many bytes the spot takes on the wire.
-func (p *Spot) size() int {
+func (p *Envelope) size() int {
 	n := len(p.Room)
 	if p.At.Epoch != "" {
 		n += len(p.At.Epoch) + len(`,"offset":1234567,"prev":1234567,"epoch":""`)
@@ -234,7 +234,7 @@ func (p *Spot) size() int {
 
 // appendPlace appends the members that realtime.v1 adds to the envelope. Those that depend on the
 // position come last.
-func appendPlace(buf []byte, m *broker.Message, at *Spot) []byte {
+func appendPlace(buf []byte, m *broker.Message, at *Envelope) []byte {
 	if m.Guest != "" {
 		buf = AppendString(append(buf, `,"guest":`...), m.Guest)
 	}

@@ -10,51 +10,51 @@ import (
 
 // Frames is one message with its frames, one for each protocol in use. All receivers share them.
 type Frames struct {
-	M     broker.Message
-	place Spot
-	Forms [numProtocols]forms
+	M         broker.Message
+	at        Envelope
+	encodings [numProtocols]encoding
 }
 
-// Of returns the frame for a connection.
-func (f *Frames) Of(p Protocol, deflates bool) *sendqueue.Frame {
-	form := &f.Forms[p]
+// For returns the frame for a connection.
+func (f *Frames) For(p Protocol, deflates bool) *sendqueue.Frame {
+	form := &f.encodings[p]
 	if form.Plain == nil { // the first connection of the protocol came after Encode
-		form.Plain = EncodeIn(p, &f.M, &f.place)
+		form.Plain = EncodeIn(p, &f.M, &f.at)
 	}
-	return form.Of(deflates)
+	return form.For(deflates)
 }
 
 // Uniform returns a message with the same frame in every protocol.
 func Uniform(frame *sendqueue.Frame) *Frames {
 	f := &Frames{}
-	for p := range f.Forms {
-		f.Forms[p].Plain = frame
+	for p := range f.encodings {
+		f.encodings[p].Plain = frame
 	}
 	return f
 }
 
-// forms are the frames of one message in one protocol.
-type forms struct {
+// encoding are the frames of one message in one protocol.
+type encoding struct {
 	Plain    *sendqueue.Frame
 	Deflated *sendqueue.Frame // nil: all receivers get Plain
 }
 
-// Of returns the frame for a receiver that has or has not negotiated compression. Each frame says
+// For returns the frame for a receiver that has or has not negotiated compression. Each frame says
 // whether it is compressed, so Plain is right for every receiver.
-func (f forms) Of(deflates bool) *sendqueue.Frame {
+func (f encoding) For(deflates bool) *sendqueue.Frame {
 	if deflates && f.Deflated != nil {
 		return f.Deflated
 	}
 	return f.Plain
 }
 
-// Envelope is approximately the size of the members around a message's content, in bytes.
-const Envelope = 96
+// Overhead is approximately the size of the members around a message's content, in bytes.
+const Overhead = 96
 
 // Settle counts the frames that were pushed against a budget. It is called once, after the last
 // push.
 func (f *Frames) Settle(b *sendqueue.Budget) {
-	for _, form := range f.Forms {
+	for _, form := range f.encodings {
 		for _, frame := range []*sendqueue.Frame{form.Plain, form.Deflated} {
 			if frame != nil {
 				b.Settle(frame)
@@ -83,19 +83,19 @@ func (s *Speakers) Deflating() int { return int(s.deflating.Load()) }
 
 // Encode returns the frames of a message for the protocols in use. It is called without the lock of
 // a room.
-func (s *Speakers) Encode(m *broker.Message, at Spot) Frames {
-	f := Frames{M: *m, place: at}
-	for p := range f.Forms {
+func (s *Speakers) Encode(m *broker.Message, at Envelope) Frames {
+	f := Frames{M: *m, at: at}
+	for p := range f.encodings {
 		if s.conns[p].Load() > 0 {
-			f.Forms[p].Plain = EncodeIn(Protocol(p), m, &f.place)
+			f.encodings[p].Plain = EncodeIn(Protocol(p), m, &f.at)
 		}
 	}
 	return f
 }
 
 // EncodeIn returns the frame of a message in one protocol.
-func EncodeIn(p Protocol, m *broker.Message, at *Spot) *sendqueue.Frame {
-	size := Envelope + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) +
+func EncodeIn(p Protocol, m *broker.Message, at *Envelope) *sendqueue.Frame {
+	size := Overhead + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) +
 		len(m.Content) + len(m.Binary)
 	buf := sendqueue.Grow(size + at.size())
 	switch {
@@ -118,7 +118,7 @@ func Announced(f *sendqueue.Frame) *sendqueue.Frame {
 	if f == nil || f.Len() < LargeFrame {
 		return f
 	}
-	buf := append(sendqueue.Grow(Envelope), `{"message_type":"large","bytes":`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"large","bytes":`...)
 	buf = append(strconv.AppendInt(buf, int64(f.Len()), 10), '}')
 	return f.After(sendqueue.Seal(sendqueue.OpText, buf))
 }
@@ -132,22 +132,22 @@ type Error struct{ Code, Message string }
 // Reply returns the answer to a request. If e is not nil, it is an error reply.
 func Reply(id, content []byte, e *Error) *sendqueue.Frame {
 	if e != nil {
-		return sendqueue.Seal(sendqueue.OpText, appendError(sendqueue.Grow(Envelope), id, e))
+		return sendqueue.Seal(sendqueue.OpText, appendError(sendqueue.Grow(Overhead), id, e))
 	}
-	buf := appendReply(sendqueue.Grow(Envelope+len(content)), id, content)
+	buf := appendReply(sendqueue.Grow(Overhead+len(content)), id, content)
 	return Announced(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
 // Left tells a client that its connection was removed from a room.
 func Left(room string) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Envelope), `{"message_type":"left","room":`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"left","room":`...)
 	return sendqueue.Seal(sendqueue.OpText, append(AppendString(buf, room), '}'))
 }
 
 // PositionFrame tells a client its position in a stream. Messages before the position are not for
 // the client or, if why is not empty, are lost for that reason.
 func PositionFrame(room string, at broker.Position, why broker.Reason) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Envelope), `{"message_type":"position"`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"position"`...)
 	if room != "" {
 		buf = AppendString(append(buf, `,"room":`...), room)
 	}
@@ -160,7 +160,7 @@ func PositionFrame(room string, at broker.Position, why broker.Reason) *sendqueu
 
 // SkippedFrame tells a client that messages were dropped and will not be sent again.
 func SkippedFrame(room string, from uint64, to broker.Position) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Envelope), `{"message_type":"skipped"`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"skipped"`...)
 	if room != "" {
 		buf = AppendString(append(buf, `,"room":`...), room)
 	}
