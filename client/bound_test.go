@@ -12,13 +12,13 @@ func TestGapsAreGathered(t *testing.T) {
 	lost := errors.New("lost")
 	at := func(offset uint64) position { return position{Epoch: "r1", Offset: offset} }
 	s := newStream(1000)
-	s.gap(lost)
+	s.holdGap(lost)
 	s.release()
-	s.miss(GapError{Reason: "expired", From: at(1), To: at(2)})
-	s.miss(GapError{Room: "lobby", Reason: "expired", From: at(1), To: at(3)})
-	s.miss(GapError{Room: "lobby", Reason: "overflow", From: at(3), To: at(9), Err: lost})
-	s.push(Message{}, true)
-	s.miss(GapError{Room: "lobby", Reason: "expired", From: at(10), To: at(12)})
+	s.addGap(GapError{Reason: "expired", From: at(1), To: at(2)})
+	s.addGap(GapError{Room: "lobby", Reason: "expired", From: at(1), To: at(3)})
+	s.addGap(GapError{Room: "lobby", Reason: "overflow", From: at(3), To: at(9), Err: lost})
+	s.enqueue(Message{}, true)
+	s.addGap(GapError{Room: "lobby", Reason: "expired", From: at(10), To: at(12)})
 	for _, want := range []error{
 		&GapError{Err: lost},
 		&GapError{Reason: "expired", From: at(1), To: at(2)},
@@ -36,9 +36,9 @@ func TestStreamIsBoundedInBytes(t *testing.T) {
 	s := newStream(1000)
 	large := Message{Content: make([]byte, maxStreamBytes/4)}
 	for i := range 6 {
-		require.Equal(t, i < 4, s.push(large, false))
+		require.Equal(t, i < 4, s.enqueue(large, false))
 	}
-	s.gap(errors.New("lost"))
+	s.holdGap(errors.New("lost"))
 	s.release()
 	for range 4 {
 		it, _ := s.next(t.Context())
@@ -46,7 +46,7 @@ func TestStreamIsBoundedInBytes(t *testing.T) {
 	}
 	it, _ := s.next(t.Context())
 	require.Equal(t, &GapError{Err: errors.New("lost"), Dropped: 2}, it.err)
-	require.True(t, s.push(large, false), "there is room again")
+	require.True(t, s.enqueue(large, false), "there is room again")
 }
 
 // What the server says of the inbox while the application has a message takes no more and more room.
@@ -55,12 +55,12 @@ func TestMovesAreGathered(t *testing.T) {
 	at := func(offset uint64) position { return position{Epoch: "i1", Offset: offset} }
 	cursor := at(0)
 	b.begin(&cursor, nil, func() {})
-	b.take(Message{Type: "chat", Position: at(1)}, 0)
+	b.receive(Message{Type: "chat", Position: at(1)}, 0)
 	for i := range uint64(1000) {
-		b.move(move{to: at(i + 2)})
+		b.updatePosition(positionUpdate{to: at(i + 2)})
 	}
-	require.Len(t, b.out, 2)
-	b.took(&Message{Type: "chat", Position: at(1)})
-	require.Empty(t, b.out)
+	require.Len(t, b.deliveries, 2)
+	b.markProcessed(&Message{Type: "chat", Position: at(1)})
+	require.Empty(t, b.deliveries)
 	require.EqualValues(t, 1001, b.done)
 }

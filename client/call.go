@@ -22,7 +22,7 @@ func (c *Client) Call(ctx context.Context, method string, content json.RawMessag
 	if err := validWord(method); err != nil {
 		return nil, err
 	}
-	return c.ask(ctx, outgoing{Type: "call", Method: method, Content: content}, false, nil)
+	return c.request(ctx, outgoing{Type: "call", Method: method, Content: content}, false, nil)
 }
 
 // Call is [Client.Call] with types. It encodes req with encoding/json, sends no content if req is

@@ -26,7 +26,7 @@ func newCalls(o *DialOptions, work *sync.WaitGroup) *calls {
 // serve answers a call and does not block. limit is the size of the largest answer, in bytes.
 func (c *calls) serve(l *link, in incoming, limit int) {
 	if c.handle == nil {
-		l.offer(newAnswer(in.ID, nil, &realtime.Error{
+		l.tryAnswer(newAnswer(in.ID, nil, &realtime.Error{
 			Code: "unknown_method", Message: fmt.Sprintf("unknown method %q", in.Method),
 		}))
 		return
@@ -34,7 +34,7 @@ func (c *calls) serve(l *link, in incoming, limit int) {
 	select {
 	case c.slots <- struct{}{}:
 	default:
-		l.offer(newAnswer(in.ID, nil, &realtime.Error{Code: "busy", Message: "too many calls"}))
+		l.tryAnswer(newAnswer(in.ID, nil, &realtime.Error{Code: "busy", Message: "too many calls"}))
 		return
 	}
 	c.work.Go(func() {
@@ -44,6 +44,6 @@ func (c *calls) serve(l *link, in incoming, limit int) {
 		if len(f.data) > limit {
 			f = newAnswer(in.ID, nil, &realtime.Error{Code: "too_large", Message: "answer too large"})
 		}
-		l.answer(f)
+		l.sendAnswer(f)
 	})
 }

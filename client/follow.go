@@ -21,113 +21,113 @@ func decodeJoin(content json.RawMessage) (a joinAnswer) {
 	return a
 }
 
-// enter applies the answer to a join that began at from.
-func (ms *members) enter(r *room, from position, why occasion, a joinAnswer) {
-	r.at, r.top, r.lossy, r.past = a.Position, a.Top, a.Lossy, 0
+// applyJoin applies the answer to a join that began at from.
+func (ms *members) applyJoin(r *room, from position, why joinCause, a joinAnswer) {
+	r.at, r.top, r.lossy, r.requestedUpTo = a.Position, a.Top, a.Lossy, 0
 	switch {
 	case from.Epoch == "": // the first join, or covered by the gap of the connection
-		r.past = a.Top
+		r.requestedUpTo = a.Top
 	case a.Recovered:
-		r.owes = r.owes || why != drained
+		r.recovering = r.recovering || why != drained
 	default:
 		gap := GapError{Reason: cmp.Or(a.Reason, realtime.ReasonUnknown), From: from, To: a.Position}
-		ms.miss(r, ms.gapOf(why, gap))
+		ms.reportGap(r, ms.withLoss(why, gap))
 	}
-	ms.arrive(r)
+	ms.finishRecovery(r)
 }
 
-// gapOf adds the error of the lost connection to a gap that was caused by it.
-func (ms *members) gapOf(why occasion, gap GapError) GapError {
-	if why == reconnected || why == regiven {
-		gap.Err = ms.lost
+// withLoss adds the error of the lost connection to a gap that was caused by it.
+func (ms *members) withLoss(why joinCause, gap GapError) GapError {
+	if why == reconnected || why == readded {
+		gap.Err = ms.lastLoss
 	}
 	return gap
 }
 
-// miss reports that messages of a room are lost for good. It replaces the report of a recovery.
-func (ms *members) miss(r *room, gap GapError) {
+// reportGap reports that messages of a room are lost for good. It replaces the report of a recovery.
+func (ms *members) reportGap(r *room, gap GapError) {
 	gap.Room = r.name
-	ms.stream.miss(gap)
-	r.owes, r.caught = false, 0
+	ms.stream.addGap(gap)
+	r.recovering, r.recovered = false, 0
 }
 
-// arrive notes a recovery when it is complete.
-func (ms *members) arrive(r *room) {
-	if !r.owes || r.at.Offset < r.top {
+// finishRecovery notes a recovery when it is complete.
+func (ms *members) finishRecovery(r *room) {
+	if !r.recovering || r.at.Offset < r.top {
 		return
 	}
-	ms.recovered = append(ms.recovered, Recovery{Room: r.name, Messages: r.caught})
-	r.owes, r.caught = false, 0
+	ms.recoveries = append(ms.recoveries, Recovery{Room: r.name, Messages: r.recovered})
+	r.recovering, r.recovered = false, 0
 }
 
-// news returns the recoveries since the last call.
-func (ms *members) news() []Recovery {
+// takeRecoveries returns the recoveries since the last call.
+func (ms *members) takeRecoveries() []Recovery {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	news := ms.recovered
-	ms.recovered = nil
+	news := ms.recoveries
+	ms.recoveries = nil
 	return news
 }
 
-// take queues a kept message for the consumer if it is the next one of its room. Any other message
+// receive queues a kept message for the consumer if it is the next one of its room. Any other message
 // has already been received, or will be received again.
-func (ms *members) take(m Message, prev uint64) {
+func (ms *members) receive(m Message, prev uint64) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(m.Room)
 	switch {
-	case r == nil || r.at.Epoch == "" && r.anew == 0: // no position to compare with
-		ms.stream.give(m, false, false)
-	case r.again != nil, r.full, r.at.Epoch == "", passed(r.at, m.Position):
-	case r.at != position{Epoch: m.Epoch, Offset: prev} && !ms.leap(r, m.Position, prev):
+	case r == nil || r.at.Epoch == "" && r.historyJoins == 0: // no position to compare with
+		ms.stream.push(m, false, false)
+	case r.pendingJoin != nil, r.full, r.at.Epoch == "", covers(r.at, m.Position):
+	case r.at != position{Epoch: m.Epoch, Offset: prev} && !ms.handleGap(r, m.Position, prev):
 	default:
-		ms.give(r, m)
+		ms.enqueue(r, m)
 	}
 }
 
-// give queues the next message of a room.
-func (ms *members) give(r *room, m Message) {
-	outcome := ms.stream.give(m, true, m.Offset <= r.past)
-	if outcome == declined {
+// enqueue queues the next message of a room.
+func (ms *members) enqueue(r *room, m Message) {
+	outcome := ms.stream.push(m, true, m.Offset <= r.requestedUpTo)
+	if outcome == refused {
 		r.full = true
 		return
 	}
 	r.at = m.Position
-	if r.owes && outcome == given {
-		r.caught++
+	if r.recovering && outcome == queued {
+		r.recovered++
 	}
-	ms.arrive(r)
+	ms.finishRecovery(r)
 }
 
-// leap handles a gap before a message. It reports whether the room continues with that message.
-func (ms *members) leap(r *room, to position, prev uint64) bool {
+// handleGap handles a gap before a message. It reports whether the room continues with that message.
+func (ms *members) handleGap(r *room, to position, prev uint64) bool {
 	if !r.lossy || to.Epoch != r.at.Epoch {
-		ms.ask(r, hole)
+		ms.requestJoin(r, gapFound)
 		return false
 	}
 	before := position{Epoch: to.Epoch, Offset: prev}
-	ms.miss(r, GapError{Reason: ReasonSlow, From: r.at, To: before})
+	ms.reportGap(r, GapError{Reason: ReasonSlow, From: r.at, To: before})
 	r.at = before
 	return true
 }
 
-// move advances the position of a room without a message.
-func (ms *members) move(name string, m move) {
+// updatePosition advances the position of a room without a message.
+func (ms *members) updatePosition(name string, u positionUpdate) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
-	if r == nil || r.again != nil || r.full || !m.leads(r.at) {
+	if r == nil || r.pendingJoin != nil || r.full || !u.applies(r.at) {
 		return
 	}
 	switch {
-	case m.reason != "":
-		ms.miss(r, GapError{Reason: m.reason, From: r.at, To: m.to})
-	case m.to.Epoch != r.at.Epoch:
-		ms.ask(r, hole)
+	case u.reason != "":
+		ms.reportGap(r, GapError{Reason: u.reason, From: r.at, To: u.to})
+	case u.to.Epoch != r.at.Epoch:
+		ms.requestJoin(r, gapFound)
 		return
 	}
-	r.at = m.to
-	ms.arrive(r)
+	r.at = u.to
+	ms.finishRecovery(r)
 }
 
 // drained asks again for the messages that did not fit into the queue.
@@ -136,7 +136,7 @@ func (ms *members) drained() {
 	defer ms.mu.Unlock()
 	for _, r := range ms.all {
 		if r.full {
-			ms.ask(r, drained)
+			ms.requestJoin(r, drained)
 		}
 	}
 }

@@ -68,7 +68,7 @@ func (c *Client) send(
 		return nil, err
 	}
 	o.Receipt = receipt
-	return c.askInTurn(ctx, o, true, nil, c.session.sends)
+	return c.requestLimited(ctx, o, true, nil, c.session.sends)
 }
 
 func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {

@@ -69,15 +69,15 @@ func (o *outgoing) encode() (frame, error) {
 	return frame{binary: true, data: append(append(buf, data...), o.binary...)}, nil
 }
 
-// answer is the client's answer to a call from the server.
-type answer struct {
+// answerFrame is the client's answer to a call from the server.
+type answerFrame struct {
 	Type    string          `json:"type"`
 	ID      json.RawMessage `json:"id"`
 	Content json.RawMessage `json:"content,omitempty"`
 }
 
-// complaint is the content of an error frame.
-type complaint struct {
+// errorContent is the content of an error frame.
+type errorContent struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
@@ -87,16 +87,16 @@ type complaint struct {
 func newAnswer(id, content json.RawMessage, err error) frame {
 	if err == nil {
 		var data []byte
-		if data, err = marshal(&answer{"reply", id, content}); err == nil {
+		if data, err = marshal(&answerFrame{"reply", id, content}); err == nil {
 			return frame{data: data}
 		}
 	}
-	said := complaint{"internal", "internal error"}
+	said := errorContent{"internal", "internal error"}
 	if e, ok := errors.AsType[*realtime.Error](err); ok {
-		said = complaint{e.Code, e.Message}
+		said = errorContent{e.Code, e.Message}
 	}
 	what, _ := json.Marshal(said) // cannot fail for two strings
-	data, _ := marshal(&answer{"error", id, what})
+	data, _ := marshal(&answerFrame{"error", id, what})
 	return frame{data: data}
 }
 
@@ -181,8 +181,8 @@ func (in *incoming) message() Message {
 	return m
 }
 
-// number returns the ID of the answered request, or 0 if there is none.
-func (in *incoming) number() uint64 {
+// requestID returns the ID of the answered request, or 0 if there is none.
+func (in *incoming) requestID() uint64 {
 	n, err := strconv.ParseUint(string(in.ID), 10, 64)
 	if err != nil {
 		return 0
@@ -190,12 +190,12 @@ func (in *incoming) number() uint64 {
 	return n
 }
 
-// fault returns the error of an error frame, and nil for a reply.
-func (in *incoming) fault() *realtime.Error {
+// failure returns the error of an error frame, and nil for a reply.
+func (in *incoming) failure() *realtime.Error {
 	if in.Type != "error" {
 		return nil
 	}
-	said := complaint{"internal", "no reason given"}
+	said := errorContent{"internal", "no reason given"}
 	_ = json.Unmarshal(in.Content, &said)
 	return &realtime.Error{Code: said.Code, Message: said.Message}
 }

@@ -74,7 +74,7 @@ func TestRequestsAreAsInTheVectors(t *testing.T) {
 		case "answer":
 			f := newAnswer(json.RawMessage("7"), v.Request.Content, nil)
 			if v.Request.Type == "error" {
-				e := (&incoming{Type: "error", Content: v.Request.Content}).fault()
+				e := (&incoming{Type: "error", Content: v.Request.Content}).failure()
 				f = newAnswer(json.RawMessage("7"), nil, e)
 			}
 			require.JSONEq(t, v.Frame, string(f.data), v.Name)
@@ -105,11 +105,11 @@ func TestVectorsAreUnderstood(t *testing.T) {
 			require.Equal(t, []any{"call", v.ID, v.Method}, []any{in.Type, in.ID, in.Method}, v.Name)
 			requireContent(t, &v, &in)
 		case "reply":
-			require.Nil(t, in.fault(), v.Name)
+			require.Nil(t, in.failure(), v.Name)
 			require.Equal(t, string(v.ID), string(in.ID), v.Name)
 			requireContent(t, &v, &in)
 		case "position", "skipped":
-			m := in.move()
+			m := in.positionUpdate()
 			require.False(t, in.isMessage(), v.Name)
 			require.Equal(t, []any{v.Room, v.Position, v.Reason}, []any{in.Room, m.to, m.reason}, v.Name)
 			require.Equal(t, cmp.Or(v.From, math.MaxUint64), m.from, v.Name)
@@ -119,7 +119,7 @@ func TestVectorsAreUnderstood(t *testing.T) {
 		case "left":
 			require.Equal(t, []any{"left", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
 		case "error":
-			e := in.fault()
+			e := in.failure()
 			require.JSONEq(t, string(v.Error), `{"code":"`+e.Code+`","message":"`+e.Message+`"}`, v.Name)
 			require.Equal(t, string(v.ID), string(in.ID), v.Name)
 		default:
@@ -196,8 +196,8 @@ func TestOddAnswers(t *testing.T) {
 	} {
 		in, ok := decode(frame{data: []byte(s)})
 		require.True(t, ok, s)
-		require.Equal(t, id, in.number(), s)
-		require.Equal(t, "internal", in.fault().Code, s)
+		require.Equal(t, id, in.requestID(), s)
+		require.Equal(t, "internal", in.failure().Code, s)
 	}
 	in, _ := decode(frame{data: []byte(`{"message_type":"chat","sender_id":null,"id":7,"room":null}`)})
 	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message())
@@ -248,15 +248,15 @@ func FuzzDecode(f *testing.F) {
 		}
 		require.NotEmpty(t, in.Type)
 		_ = in.welcome()
-		_ = in.number()
-		_ = in.fault()
+		_ = in.requestID()
+		_ = in.failure()
 		for _, at := range []position{{}, {Epoch: "r1", Offset: 7}} {
-			m := in.move()
-			require.False(t, m.reason == "" && m.leads(at) && passed(at, m.to))
+			m := in.positionUpdate()
+			require.False(t, m.reason == "" && m.applies(at) && covers(at, m.to))
 		}
 		h, err := decodeHistory(in.Content)
 		require.True(t, err == nil || h.Messages == nil)
-		in.unpack()
+		in.decodeBase64()
 		m := in.message()
 		require.LessOrEqual(t, len(m.Binary), len(data))
 		require.True(t, m.Epoch != "" || m.Offset == 0)

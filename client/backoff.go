@@ -12,18 +12,18 @@ const (
 	// The wait before an attempt is random, with an upper limit. The limit doubles with each
 	// attempt, from firstLimit to lastLimit, and is reset after a connection that lasted for
 	// steady.
-	firstLimit = time.Second
-	lastLimit  = 30 * time.Second
-	steady     = 10 * time.Second
+	firstLimit  = time.Second
+	lastLimit   = 30 * time.Second
+	stableAfter = 10 * time.Second
 	// maxWait is the longest wait that a server can ask for.
 	maxWait = time.Hour
 )
 
-// pace determines the wait before the next attempt. The zero value is ready for use.
-type pace struct {
-	limit   time.Duration // upper limit of the next wait; 0 means firstLimit
-	known   bool          // there has been a connection, so the server accepts this client
-	renewed bool          // a new token was tried since the last steady connection
+// backoff determines the wait before the next attempt. The zero value is ready for use.
+type backoff struct {
+	limit           time.Duration // upper limit of the next wait; 0 means firstLimit
+	connectedBefore bool          // there has been a connection, so the server accepts this client
+	renewed         bool          // a new token was tried since the last steady connection
 	// spread is the period over which the server's clients reconnect if it loses all of them at
 	// once.
 	spread time.Duration
@@ -31,24 +31,24 @@ type pace struct {
 	renewable bool
 }
 
-// lasted notes for how long a connection was open.
-func (p *pace) lasted(d time.Duration) {
-	if d >= steady {
+// noteDuration notes for how long a connection was open.
+func (p *backoff) noteDuration(d time.Duration) {
+	if d >= stableAfter {
 		p.limit, p.renewed = 0, false
 	}
 }
 
-// after returns how long to wait after an attempt or a connection has ended with this error, and
+// next returns how long to wait after an attempt or a connection has ended with this error, and
 // whether to reconnect at all.
-func (p *pace) after(end error) (wait time.Duration, comeBack bool) {
-	if end == errBehind { // rare: the consumer has read half a queue before each
+func (p *backoff) next(end error) (wait time.Duration, retry bool) {
+	if end == errSlowConsumer { // rare: the consumer has read half a queue before each
 		return 0, true
 	}
 	base := cmp.Or(p.limit, firstLimit)
 	limit, asked := base, time.Duration(0)
 	switch e := end.(type) {
 	case *DialError:
-		if !e.ComeBack() && !(p.known && e.foreign()) {
+		if !e.ComeBack() && !(p.connectedBefore && e.maybeProxy()) {
 			return 0, false
 		}
 		asked = e.RetryAfter

@@ -86,7 +86,7 @@ func TestStuckWrites(t *testing.T) {
 			}), func(t *testing.T, w *world) {
 				o := client.DialOptions{PingInterval: -1}
 				if size == 10 { // the kernel takes what it can get
-					w.setWrap(func(conn net.Conn) net.Conn { return &hole{Conn: conn} })
+					w.setWrap(func(conn net.Conn) net.Conn { return &gapFound{Conn: conn} })
 					o.PingInterval = 0
 				}
 				alice := w.dialWith("alice", o)
@@ -107,13 +107,13 @@ func TestStuckWrites(t *testing.T) {
 	}
 }
 
-// hole takes everything behind the handshake and passes on nothing.
-type hole struct {
+// gapFound takes everything behind the handshake and passes on nothing.
+type gapFound struct {
 	net.Conn
 	writes int
 }
 
-func (h *hole) Write(p []byte) (int, error) {
+func (h *gapFound) Write(p []byte) (int, error) {
 	if h.writes++; h.writes > 1 {
 		return len(p), nil
 	}
