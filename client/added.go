@@ -8,21 +8,21 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// maxFormerRooms is the number of rooms whose position is kept although the client is no longer a member:
-// rooms to which the application had added it before the connection was lost.
+// maxFormerRooms is the number of rooms whose position is kept although the client is no longer a
+// member: rooms to which the application had added it before the connection was lost.
 const maxFormerRooms = 1_000
 
-// forgetFormer forgets the oldest of these rooms if there are more than maxAway.
+// forgetFormer forgets the oldest of these rooms if there are more than maxFormerRooms.
 func (ms *members) forgetFormer() {
-	away := func(r *room) bool { return r.added && !r.joined && r.joining == 0 }
+	former := func(r *room) bool { return r.added && !r.joined && r.joining == 0 }
 	surplus := -maxFormerRooms
 	for _, r := range ms.all {
-		if away(r) {
+		if former(r) {
 			surplus++
 		}
 	}
 	ms.all = slices.DeleteFunc(ms.all, func(r *room) bool {
-		if surplus <= 0 || !away(r) {
+		if surplus <= 0 || !former(r) {
 			return false
 		}
 		surplus--
@@ -30,7 +30,8 @@ func (ms *members) forgetFormer() {
 	})
 }
 
-// addedByServer is called by the reader when the server's application has added the client to a room.
+// addedByServer is called by the reader when the server's application has added the client to a
+// room.
 func (ms *members) addedByServer(name string, content json.RawMessage) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()

@@ -147,8 +147,8 @@ func TestGivenRoomLater(t *testing.T) {
 	}
 }
 
-// Only the application puts a client into a room again that it has given, and a client that was taken
-// out begins anew.
+// Only the application puts a client into a room again that it has given, and a client that was
+// taken out begins anew.
 func TestGivenRoomIsTakenAway(t *testing.T) {
 	for name, take := range map[string]func(g *giver){
 		"removed":    func(g *giver) { _, _ = g.w.rt.Room("lobby").Remove(g.w.t.Context(), "alice") },

@@ -49,7 +49,8 @@ func TestStreamIsBoundedInBytes(t *testing.T) {
 	require.True(t, s.enqueue(large, false), "there is room again")
 }
 
-// What the server says of the inbox while the application has a message takes no more and more room.
+// What the server says of the inbox while the application has a message takes no more and more
+// room.
 func TestMovesAreGathered(t *testing.T) {
 	b := &inbox{requests: newRequests(&DialOptions{}), stream: newStream(1000)}
 	at := func(offset uint64) position { return position{Epoch: "i1", Offset: offset} }

@@ -18,7 +18,9 @@ import (
 // or realtime.ErrMessage if the method or the content cannot be sent, realtime.ErrTooLarge if the
 // request is larger than the server accepts, [ErrFull] if too many requests are pending, and an
 // error that matches realtime.ErrClosed after the client has ended.
-func (c *Client) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
+func (c *Client) Call(
+	ctx context.Context, method string, content json.RawMessage,
+) (json.RawMessage, error) {
 	if err := validWord(method); err != nil {
 		return nil, err
 	}

@@ -34,9 +34,9 @@ func Dial(ctx context.Context, url string, opts *DialOptions) (*Client, error) {
 		return nil, err
 	}
 	s := newSession(url, opts)
-	life, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	clientCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &Client{session: s, cancel: cancel}
-	go s.run(life)
+	go s.run(clientCtx)
 	select {
 	case <-s.opened:
 		return c, nil
@@ -129,15 +129,15 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// request sends a request and waits for the answer until ctx or the client ends. For again and settle
-// see request.
+// request sends a request and waits for the answer until ctx or the client ends. For repeat and
+// settle see the type request.
 func (c *Client) request(
 	ctx context.Context, o outgoing, repeat bool, settle func(result),
 ) (json.RawMessage, error) {
 	return c.requestLimited(ctx, o, repeat, settle, nil)
 }
 
-// requestLimited is ask for at most cap(turn) requests at a time. A nil turn sets no limit.
+// requestLimited is request for at most cap(slots) requests at a time. Nil slots set no limit.
 func (c *Client) requestLimited(
 	ctx context.Context, o outgoing, repeat bool, settle func(result), slots chan struct{},
 ) (json.RawMessage, error) {

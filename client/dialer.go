@@ -110,8 +110,8 @@ func newProtocolError() *DialError {
 	return &DialError{Status: http.StatusSwitchingProtocols, Err: errProtocol}
 }
 
-// roundTripper is an http.RoundTripper. It keeps the socket of the connection and reports reads and writes
-// to its link.
+// roundTripper is an http.RoundTripper. It keeps the socket of the connection, and reports its
+// reads and writes to the link.
 type roundTripper struct {
 	transport http.RoundTripper // nil: http.DefaultTransport
 	link      *link
@@ -130,7 +130,9 @@ func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	t.socket = res.Body
 	if socket, ok := res.Body.(io.ReadWriteCloser); ok { // else websocket.Dial refuses it
-		res.Body = &observedSocket{ReadWriteCloser: socket, onRead: t.link.noteAlive, onWrite: t.link.noteWrite}
+		res.Body = &observedSocket{
+			ReadWriteCloser: socket, onRead: t.link.noteAlive, onWrite: t.link.noteWrite,
+		}
 	}
 	return res, err
 }
@@ -151,10 +153,10 @@ func newDialError(res *http.Response, err error) *DialError {
 	case http.StatusForbidden:
 		e.Err = realtime.ErrForbidden
 	}
-	var said map[string]any
-	if body, err := io.ReadAll(res.Body); err == nil && json.Unmarshal(body, &said) == nil {
-		e.Message, _ = said["error"].(string)
-		e.ownFormat = e.Message != "" && len(said) == 1
+	var fields map[string]any
+	if body, err := io.ReadAll(res.Body); err == nil && json.Unmarshal(body, &fields) == nil {
+		e.Message, _ = fields["error"].(string)
+		e.ownFormat = e.Message != "" && len(fields) == 1
 	}
 	return e
 }

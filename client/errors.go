@@ -27,7 +27,7 @@ func isCode(err error, code string) bool {
 	return ok && e.Code == code
 }
 
-// errProtocol is the error of an attempt that reached a server of another kind.
+// errProtocol is the error of an attempt that reached a server without the protocol.
 var errProtocol = errors.New("the server does not speak realtime.v1")
 
 // DialError describes why an attempt to connect failed.
@@ -78,8 +78,8 @@ func (e *DialError) ComeBack() bool {
 	return !errors.Is(e.Err, realtime.ErrUnauthenticated) && !errors.Is(e.Err, errProtocol)
 }
 
-// maybeProxy reports whether the refusal may come from another server, such as a proxy whose upstream
-// is being replaced, because it does not have the form of our server's errors.
+// maybeProxy reports whether the refusal may come from another server, such as a proxy whose
+// upstream is being replaced, because it does not have the form of our server's errors.
 func (e *DialError) maybeProxy() bool { return e.Status != 0 && !e.ownFormat }
 
 // ReasonSlow is the Reason of a [GapError] for messages that the server dropped because the client

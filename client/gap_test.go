@@ -85,8 +85,8 @@ func TestDuplicatesOfSendersInRecovery(t *testing.T) {
 	})
 }
 
-// What was about to be asked when the connection ended is not asked over the next one, which asks by
-// itself.
+// What was about to be asked when the connection ended is not asked over the next one, which asks
+// by itself.
 func TestHoleAsTheConnectionEnds(t *testing.T) {
 	hall := `"room":"hall",`
 	served(t, greeted(t, empty, func(s *stage, n int) {
@@ -167,7 +167,8 @@ func TestHoleIsRefused(t *testing.T) {
 	}, "room lobby: forbidden", chat(11))
 }
 
-// A room that the client may not come back to, to get what it had no room for, says nothing any more.
+// A room that the client may not come back to, to get what it had no room for, says nothing any
+// more.
 func TestRefusedRoomIsLeft(t *testing.T) {
 	var shut atomic.Bool
 	bubble(t, realtime.Options{

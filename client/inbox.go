@@ -20,33 +20,33 @@ type inbox struct {
 	at            position   // without an epoch: there is no inbox
 	full          bool       // a message did not fit into the queue
 	deliveries    []delivery // messages after done, in order
-	redelivered   []position // unprocessed messages from before enter, which may be delivered again
+	redelivered   []position // unprocessed messages from before reset, which may come again
 	done          uint64     // all messages up to this offset are processed
 	acked         uint64     // all messages up to this offset are acknowledged
 	ack           *request   // the pending acknowledgement; may be nil
-	paused        []Message  // the messages that a reader had when it stopped, without content
+	paused        []Message  // the last messages of readers that have stopped, without content
 }
 
-// delivery is a message of the inbox, or a jump over some.
+// delivery is a message of the inbox, or a change of the position without a message.
 type delivery struct {
 	offset uint64
 	done   bool
-	sameAs dedupKey // of an unprocessed message that is the same and was queued before; 0: none
+	sameAs dedupKey // the key of a message that had been queued before; 0: it had not
 
-	// positionOnly is true for a jump. The messages before it may have been received through a room, up to
-	// the message of the stream with the number through.
+	// positionOnly is true for a change without a message. The skipped messages may have been
+	// received through a room, up to the message of the stream with the number queuedUpTo.
 	positionOnly bool
 	queuedUpTo   uint64
 }
 
 // begin is called for each new connection. cursor is the acknowledged position, or nil if there is
-// no inbox. lost is the error that ended the last connection, and cut ends the new one.
+// no inbox. lastLoss is the error that ended the last connection. endConnection ends the new one.
 func (b *inbox) begin(cursor *position, lastLoss error, endConnection func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.requests.cancel(b.ack)
 	b.endConnection, b.ack, b.full = endConnection, nil, false
-	b.stream.connected()
+	b.stream.beginConnection()
 	switch {
 	case cursor == nil:
 		b.reset(position{})
@@ -68,9 +68,9 @@ func (b *inbox) begin(cursor *position, lastLoss error, endConnection func()) {
 func (b *inbox) reset(at position) {
 	b.requests.cancel(b.ack) // it acknowledges the previous inbox
 	b.ack = nil
-	for _, h := range b.deliveries {
-		if !h.done && !h.positionOnly && h.sameAs == 0 {
-			b.redelivered = append(b.redelivered, position{Epoch: b.at.Epoch, Offset: h.offset})
+	for _, d := range b.deliveries {
+		if !d.done && !d.positionOnly && d.sameAs == 0 {
+			b.redelivered = append(b.redelivered, position{Epoch: b.at.Epoch, Offset: d.offset})
 		}
 	}
 	b.at, b.deliveries, b.done, b.acked = at, nil, at.Offset, at.Offset
@@ -94,12 +94,12 @@ func (b *inbox) receive(m Message, prev uint64) {
 		b.full = true
 		return
 	}
-	h := delivery{offset: m.Offset}
+	d := delivery{offset: m.Offset}
 	if outcome == duplicate {
-		h.sameAs = b.stream.seen.keyOf(&m)
-		h.done = !b.stream.isUnprocessed(h.sameAs)
+		d.sameAs = b.stream.seen.keyOf(&m)
+		d.done = !b.stream.isUnprocessed(d.sameAs)
 	}
-	b.appendDelivery(m.Position, h)
+	b.appendDelivery(m.Position, d)
 }
 
 // handleGap reports a gap before a message. The missing messages cannot be recovered.
@@ -114,27 +114,28 @@ func (b *inbox) handleGap(before position) {
 	b.stream.addGap(gap)
 }
 
-func (b *inbox) appendDelivery(at position, h delivery) {
+func (b *inbox) appendDelivery(at position, d delivery) {
 	b.at = at
-	if n := len(b.deliveries); n > 0 { // merge, so that no server can make b.out grow
-		if last := &b.deliveries[n-1]; last.done && h.done || last.positionOnly && h.positionOnly {
+	if n := len(b.deliveries); n > 0 { // merge, so that no server can make b.deliveries grow
+		if last := &b.deliveries[n-1]; last.done && d.done || last.positionOnly && d.positionOnly {
 			b.deliveries = b.deliveries[:n-1]
 		}
 	}
-	b.deliveries = append(b.deliveries, h)
+	b.deliveries = append(b.deliveries, d)
 	b.advance()
 }
 
-// updatePosition advances the position without a message. The skipped messages may have been received through
-// a room. In that case they are acknowledged once the application has processed them. If the queue
-// had no space for them there, the next connection must deliver them through the inbox.
+// updatePosition changes the position without a message. The skipped messages may have been
+// received through a room. In that case they are acknowledged once the application has processed
+// them. If the queue had no space for them there, the next connection must deliver them through the
+// inbox.
 func (b *inbox) updatePosition(u positionUpdate) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.full || !u.applies(b.at) {
 		return
 	}
-	if some, drains := b.stream.overflowed(); some && u.reason == "" {
+	if overflowed, drains := b.stream.overflowed(); overflowed && u.reason == "" {
 		if b.full = true; !drains {
 			b.endConnection()
 		}
@@ -147,7 +148,9 @@ func (b *inbox) updatePosition(u positionUpdate) {
 		b.reset(u.to)
 		return
 	}
-	b.appendDelivery(u.to, delivery{offset: u.to.Offset, positionOnly: true, queuedUpTo: b.stream.lastNumber()})
+	b.appendDelivery(u.to, delivery{
+		offset: u.to.Offset, positionOnly: true, queuedUpTo: b.stream.lastNumber(),
+	})
 }
 
 // markProcessed notes that the application has processed a message, which may be of any kind.
@@ -157,6 +160,7 @@ func (b *inbox) markProcessed(m *Message) {
 	b.markProcessedLocked(m)
 }
 
+// markProcessedLocked is markProcessed for a caller that holds b.mu.
 func (b *inbox) markProcessedLocked(m *Message) {
 	if k := b.stream.seen.keyOf(m); k != 0 {
 		b.stream.markProcessed(k)
@@ -170,11 +174,11 @@ func (b *inbox) markProcessedLocked(m *Message) {
 	b.advance()
 }
 
-// markDeliveryDone notes that a message was processed which the inbox has delivered.
+// markDeliveryDone notes that the application has processed a message that the inbox delivered.
 func (b *inbox) markDeliveryDone(at position) {
 	b.redelivered = slices.DeleteFunc(b.redelivered, func(old position) bool { return old == at })
-	i, ok := slices.BinarySearchFunc(b.deliveries, at.Offset, func(h delivery, offset uint64) int {
-		return cmp.Compare(h.offset, offset)
+	i, ok := slices.BinarySearchFunc(b.deliveries, at.Offset, func(d delivery, offset uint64) int {
+		return cmp.Compare(d.offset, offset)
 	})
 	if ok && at.Epoch == b.at.Epoch {
 		b.deliveries[i].done = true
@@ -188,12 +192,12 @@ func (b *inbox) pause(m *Message) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	had := *m
-	had.Content, had.Binary = nil, nil
-	b.paused = append(b.paused, had)
+	noted := *m
+	noted.Content, noted.Binary = nil, nil
+	b.paused = append(b.paused, noted)
 }
 
-// resume notes that reading continues, so the messages noted by leave are processed.
+// resume notes that reading continues, so the messages noted by pause are processed.
 func (b *inbox) resume() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -216,11 +220,11 @@ func (b *inbox) advance() {
 	b.acknowledge()
 }
 
-func (b *inbox) isDone(h *delivery) bool {
-	if h.positionOnly && !h.done {
-		h.done = b.stream.processedUpTo(h.queuedUpTo)
+func (b *inbox) isDone(d *delivery) bool {
+	if d.positionOnly && !d.done {
+		d.done = b.stream.processedUpTo(d.queuedUpTo)
 	}
-	return h.done
+	return d.done
 }
 
 func (b *inbox) acknowledge() {
@@ -228,9 +232,9 @@ func (b *inbox) acknowledge() {
 		return
 	}
 	upTo := b.done
-	q, err := b.prepareAck(func(res result) { b.acknowledged(upTo, res.err) })
-	if err == nil && b.requests.add(q) == nil {
-		b.ack = q
+	r, err := b.prepareAck(func(res result) { b.acknowledged(upTo, res.err) })
+	if err == nil && b.requests.add(r) == nil {
+		b.ack = r
 	}
 }
 
@@ -238,21 +242,22 @@ func (b *inbox) prepareAck(settle func(result)) (*request, error) {
 	return b.requests.prepare(outgoing{Type: "ack", Offset: b.done, Epoch: b.at.Epoch}, false, settle)
 }
 
-// finalAck returns a frame that acknowledges the processed messages, unless the server already knows.
+// finalAck returns a frame that acknowledges the processed messages. It reports false if the server
+// has confirmed all of them.
 func (b *inbox) finalAck() (frame, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.done <= b.acked {
 		return frame{}, false
 	}
-	q, err := b.prepareAck(nil)
+	r, err := b.prepareAck(nil)
 	if err != nil {
 		return frame{}, false
 	}
-	return q.frame, true
+	return r.frame, true
 }
 
-// acknowledged is called by the reader.
+// acknowledged is called by the reader with the answer to an acknowledgement up to an offset.
 func (b *inbox) acknowledged(upTo uint64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

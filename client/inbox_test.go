@@ -327,7 +327,8 @@ func TestInboxIsTrimmed(t *testing.T) {
 	})
 }
 
-// What comes again in another life of the inbox is not acknowledged while it waits for the application.
+// What comes again in another life of the inbox is not acknowledged while it waits for the
+// application.
 func TestAckOfWhatComesAgainAnew(t *testing.T) {
 	var acks []int
 	inbox := func(n int) string { return fmt.Sprintf(`,"inbox":{"epoch":"i%d","offset":0,"top":2}`, n) }

@@ -185,8 +185,8 @@ func shorthand(m client.Message, err error) string {
 	return s + ": " + string(m.Content)
 }
 
-// brief is "gap 1006", "gap dropped 3", "gap lobby expired 5-9", "room lobby: forbidden", "end 1000"
-// or "end".
+// brief is "gap 1006", "gap dropped 3", "gap lobby expired 5-9", "room lobby: forbidden", "end
+// 1000" or "end".
 func brief(err error) string {
 	if gap, ok := err.(*client.GapError); ok {
 		s := "gap"

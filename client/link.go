@@ -15,7 +15,8 @@ import (
 
 const (
 
-	// writeTimeout is the time after which a write counts as stuck if no byte of the frame has left.
+	// writeTimeout is the time after which a write counts as stuck if no byte of the frame has
+	// left.
 	writeTimeout = 10 * time.Second
 	// closeTimeout limits the closing handshake, and the time for which a socket that cannot be
 	// written is still read.
@@ -31,8 +32,8 @@ type link struct {
 	ws *websocket.Conn
 	// socket is the socket below ws. Only closing it ends ws.Close early.
 	socket io.Closer
-	// pingInterval is the time of silence after which the client sends a ping; 0 or less means never.
-	// patience is the time for a sign of life after that.
+	// pingInterval is the time of silence after which the client sends a ping; 0 or less means
+	// never. pongTimeout is the time for a sign of life after that.
 	pingInterval, pongTimeout time.Duration
 
 	progress *writeProgress
@@ -46,8 +47,8 @@ type link struct {
 	end            context.CancelCauseFunc // ends ctx; the first cause is how the link ended
 }
 
-// noteAlive is called for each sign of life: bytes that were received, and progress of a large frame
-// that is being written.
+// noteAlive is called for each sign of life: bytes that were received, and progress of a large
+// frame that is being written.
 func (l *link) noteAlive() {
 	l.lastAlive.Store(int64(time.Since(l.began)))
 	l.aliveSincePing.Store(true)
@@ -60,7 +61,7 @@ func (l *link) noteWrite() {
 	}
 }
 
-// probe sends a ping. The link ends if there is no sign of life within probeTime.
+// probe sends a ping. The link ends if there is no sign of life within probeTimeout.
 func (l *link) probe() {
 	select {
 	case l.probes <- struct{}{}:
@@ -69,8 +70,10 @@ func (l *link) probe() {
 }
 
 // run reads, writes and watches until the link or ctx ends, and returns how the link ended. If ctx
-// ends, it writes the frame that last returns before it closes the link.
-func (l *link) run(ctx context.Context, q *requests, receive func(frame), finalFrame func() (frame, bool)) error {
+// ends, it writes the frame that finalFrame returns before it closes the link.
+func (l *link) run(
+	ctx context.Context, q *requests, receive func(frame), finalFrame func() (frame, bool),
+) error {
 	var work sync.WaitGroup
 	work.Go(func() { l.read(receive) })
 	work.Go(func() { l.write(q) })
@@ -89,7 +92,7 @@ func (l *link) run(ctx context.Context, q *requests, receive func(frame), finalF
 	return context.Cause(l.ctx)
 }
 
-// read passes received frames to hear until reading fails. hear must not block.
+// read passes received frames to receive until reading fails. receive must not block.
 func (l *link) read(receive func(frame)) {
 	for {
 		kind, data, err := l.ws.Read(context.Background())
@@ -131,8 +134,8 @@ func (l *link) writeFrame(f frame) error {
 	return l.ws.Write(context.Background(), kind, f.data)
 }
 
-// awaitCloseFrame gives the reader time to receive a close frame, which says more about the end than a write
-// error.
+// awaitCloseFrame gives the reader time to receive a close frame, which says more about the end
+// than a write error.
 func (l *link) awaitCloseFrame() {
 	select {
 	case <-l.ctx.Done():
@@ -149,7 +152,7 @@ func (l *link) sendAnswer(f frame) {
 	}
 }
 
-// tryAnswer is answer without waiting. If the server sends calls and does not read, answers are
+// tryAnswer is sendAnswer without waiting. If the server sends calls and does not read, answers are
 // dropped.
 func (l *link) tryAnswer(f frame) {
 	select {
@@ -176,7 +179,7 @@ func (l *link) watch() {
 		select {
 		case <-l.ctx.Done():
 			return
-		case <-l.probes: // further doubts do not extend the time
+		case <-l.probes: // further probes do not extend the time
 			if !probing || l.aliveSincePing.Load() {
 				probing = true
 				sendPing(probeTimeout)
@@ -191,7 +194,7 @@ func (l *link) watch() {
 				Cause: realtime.CauseTimeout, Code: realtime.CloseLost, Reason: "no sign of life",
 			})
 			return
-		case l.pingInterval <= 0: // pings are sent in doubt only
+		case l.pingInterval <= 0: // pings are sent by probe only
 			pinged, probing = false, false
 		case silence < l.pingInterval:
 			pinged, probing = false, false
@@ -203,8 +206,8 @@ func (l *link) watch() {
 	}
 }
 
-// closeHandshake performs the WebSocket closing handshake, for one second at most. last, if not nil,
-// returns a frame to be written before it, if there is one.
+// closeHandshake performs the WebSocket closing handshake, for closeTimeout at most. finalFrame, if
+// not nil, returns a frame to be written before it, if there is one.
 func (l *link) closeHandshake(code realtime.CloseCode, finalFrame func() (frame, bool)) {
 	deadline := time.AfterFunc(closeTimeout, func() { _ = l.socket.Close() })
 	defer deadline.Stop()
@@ -223,9 +226,9 @@ func (l *link) closeNow() {
 
 // closeErrorOf returns how a link ended whose socket failed with err.
 func closeErrorOf(err error) *realtime.CloseError {
-	if said, ok := errors.AsType[websocket.CloseError](err); ok {
+	if e, ok := errors.AsType[websocket.CloseError](err); ok {
 		return &realtime.CloseError{
-			Cause: realtime.CauseServer, Code: realtime.CloseCode(said.Code), Reason: said.Reason,
+			Cause: realtime.CauseServer, Code: realtime.CloseCode(e.Code), Reason: e.Reason,
 		}
 	}
 	if errors.Is(err, websocket.ErrMessageTooBig) {

@@ -47,10 +47,10 @@ type members struct {
 type joinCause uint8
 
 const (
-	reconnected joinCause = iota
-	readded               // the application had added the client over an earlier connection
-	gapFound              // messages before a received one are missing
-	drained               // the consumer has caught up
+	reconnected joinCause = iota // there is a new connection
+	readded                      // the application had added the client over an earlier connection
+	gapFound                     // messages before a received one are missing
+	drained                      // the consumer has caught up
 )
 
 // find requires that ms.mu is held, like all functions that take a *room.
@@ -62,7 +62,7 @@ func (ms *members) find(name string) *room {
 	return ms.all[i]
 }
 
-func (ms *members) drop(r *room) {
+func (ms *members) remove(r *room) {
 	ms.all = slices.DeleteFunc(ms.all, func(other *room) bool { return other == r })
 }
 
@@ -125,7 +125,7 @@ func (ms *members) rejoined(r *room, why joinCause, res result) {
 		r.added, r.addition = true, nil
 		ms.requestJoin(r, readded)
 	case res.err != nil:
-		ms.drop(r)
+		ms.remove(r)
 		ms.stream.addError(&RoomError{Room: r.name, Err: res.err})
 		if why != reconnected { // the client is still a member, but has no position
 			ms.sendLeave(r.name)
@@ -143,7 +143,7 @@ func (ms *members) rejoined(r *room, why joinCause, res result) {
 }
 
 // beginJoin notes that a join is pending until the returned function is called.
-func (ms *members) beginJoin(name string, from realtime.From) (answered func()) {
+func (ms *members) beginJoin(name string, from realtime.From) (end func()) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
@@ -151,25 +151,25 @@ func (ms *members) beginJoin(name string, from realtime.From) (answered func()) 
 		r = &room{name: name}
 		ms.all = append(ms.all, r)
 	}
-	anew := 0
+	historyJoins := 0
 	if from != (realtime.From{}) {
-		anew = 1
+		historyJoins = 1
 	}
 	r.joining++
-	r.historyJoins += anew
+	r.historyJoins += historyJoins
 	return func() {
 		ms.mu.Lock()
 		defer ms.mu.Unlock()
-		r.historyJoins -= anew
+		r.historyJoins -= historyJoins
 		if r.joining--; r.joining > 0 || r.joined {
 			return
 		}
-		switch offer := r.addition; {
-		case offer != nil: // the join failed, but the application has added the client
+		switch addition := r.addition; {
+		case addition != nil: // the join failed, but the application has added the client
 			r.addition = nil
-			ms.admit(r, *offer)
+			ms.admit(r, *addition)
 		case !r.added:
-			ms.drop(r)
+			ms.remove(r)
 		}
 	}
 }
@@ -182,8 +182,8 @@ func (ms *members) joined(name string, from realtime.From, content json.RawMessa
 	if r == nil { // no call waits for the answer any more
 		return
 	}
-	away := r.added && !r.joined
-	if away && from != (realtime.From{}) {
+	former := r.added && !r.joined
+	if former && from != (realtime.From{}) {
 		r.at = position{}
 	}
 	r.joined, r.added, r.addition = true, false, nil
@@ -191,13 +191,13 @@ func (ms *members) joined(name string, from realtime.From, content json.RawMessa
 	case r.at.Epoch == "":
 		ms.applyJoin(r, from.Since, gapFound, decodeJoin(content))
 		r.requestedUpTo = r.top // the application has asked for these messages
-	case away:
+	case former:
 		ms.requestJoin(r, readded)
 	}
 }
 
 // beginLeave notes that a leave is pending until the returned function is called.
-func (ms *members) beginLeave(name string) (answered func()) {
+func (ms *members) beginLeave(name string) (end func()) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
@@ -228,7 +228,7 @@ func (ms *members) left(name string) bool {
 	if r == nil || !r.joined && !r.added {
 		return false
 	}
-	ms.drop(r)
+	ms.remove(r)
 	given := r.added
 	switch {
 	case r.joining > 0:

@@ -7,15 +7,17 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// covers reports whether a client at a position has already received the message at another one.
+// covers reports whether a client at a position has already received the message at another one:
+// whether the other position is the same or an older one.
 func covers(at, other position) bool {
 	return at.Epoch == other.Epoch && other.Offset <= at.Offset
 }
 
-// positionUpdate is a change of a client's position without a message.
+// positionUpdate is a change of a client's position without a message: a position frame or a
+// skipped frame.
 type positionUpdate struct {
 	to     position
-	from   uint64          // the move does not apply to a client after this offset
+	from   uint64          // the update does not apply to a client after this offset
 	reason realtime.Reason // why messages are lost; empty: they were not for this client
 }
 
@@ -31,7 +33,7 @@ func (in *incoming) positionUpdate() positionUpdate {
 	return u
 }
 
-// applies reports whether the move changes the position.
+// applies reports whether the update changes the position.
 func (u *positionUpdate) applies(at position) bool {
 	switch {
 	case u.to.Epoch == "" || at.Epoch == "":

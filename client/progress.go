@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// bufferedWrites is the number of writes of a frame, each of 4 KiB at most, that are no sign of life. The
-// kernel buffers them even if the peer receives nothing.
+// bufferedWrites is the number of writes of a frame, each of 4 KiB at most, that are no sign of
+// life. The kernel buffers them even if the peer receives nothing.
 const bufferedWrites = 4
 
 // observedSocket is a socket that reports each successful read and write.
@@ -32,21 +32,21 @@ func (f *observedSocket) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// writeProgress calls stuck if no byte of the frame that is being written has left for writeTime. A slow
-// frame that makes progress may take any time. newProgress makes one.
+// writeProgress calls onStuck if no byte of the frame that is being written has left for
+// writeTimeout. A slow frame that makes progress may take any time. newWriteProgress makes one.
 type writeProgress struct {
 	timer   *time.Timer
 	onStuck func()
 
 	mu            sync.Mutex
 	writing       int
-	writes        int // portions since begin
-	checkedWrites int // value of wrote when the timer last ran
+	writes        int // since begin
+	checkedWrites int // value of writes when the timer last ran
 }
 
 func newWriteProgress(stuck func()) *writeProgress {
 	p := &writeProgress{onStuck: stuck}
-	p.mu.Lock() // look must not run before p.timer is set
+	p.mu.Lock() // check must not run before p.timer is set
 	defer p.mu.Unlock()
 	p.timer = time.AfterFunc(writeTimeout, p.check)
 	p.timer.Stop()
@@ -71,7 +71,7 @@ func (p *writeProgress) end() {
 	}
 }
 
-// noteWrite counts a portion. It reports whether the peer must have received an earlier one.
+// noteWrite counts a write. It reports whether the peer must have received an earlier one.
 func (p *writeProgress) noteWrite() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

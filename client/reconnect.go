@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// restartInterval is the time for which an attempt that [Client.Reconnect] has begun is not restarted.
+// restartInterval is the time for which an attempt that [Client.Reconnect] has begun is not
+// restarted.
 const restartInterval = time.Second
 
 // errRestart ends an attempt that is replaced by another one at once.
 var errRestart = errors.New("realtime: attempt restarted")
 
-// reconnectAction implements Reconnect, whose effect depends on the state of the session.
+// reconnectAction is what Reconnect does. It depends on the state of the session.
 type reconnectAction struct {
-	mu          sync.Mutex
-	run         func()     // must not block; nil before the start and after the end
-	kind        actionKind // of do
-	lastAttempt time.Time  // when Reconnect last began an attempt
+	mu   sync.Mutex
+	run  func()     // must not block; nil before the start and after the end
+	kind actionKind // of run
+	last time.Time  // when Reconnect last began an attempt
 }
 
-// actionKind is the effect of Reconnect.
+// actionKind is the kind of a reconnectAction.
 type actionKind uint8
 
 const (
@@ -30,32 +31,32 @@ const (
 )
 
 // set is called when the session changes its state.
-func (n *reconnectAction) set(run func(), kind actionKind) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.run, n.kind = run, kind
+func (r *reconnectAction) set(run func(), kind actionKind) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.run, r.kind = run, kind
 }
 
-// allowed reports whether Reconnect has an effect, and notes an attempt that it begins. An attempt that
-// has just been begun by Reconnect is not replaced: otherwise a Token function that calls Reconnect
-// would never finish.
-func (n *reconnectAction) allowed() bool {
+// allowed reports whether Reconnect has an effect, and notes an attempt that it begins. An attempt
+// that has just been begun by Reconnect is not replaced: otherwise a Token function that calls
+// Reconnect would never finish.
+func (r *reconnectAction) allowed() bool {
 	switch {
-	case n.kind == actionProbe:
+	case r.kind == actionProbe:
 		return true
-	case n.kind == actionRestart && !n.lastAttempt.IsZero() && time.Since(n.lastAttempt) < restartInterval:
+	case r.kind == actionRestart && !r.last.IsZero() && time.Since(r.last) < restartInterval:
 		return false
 	}
-	n.lastAttempt = time.Now()
+	r.last = time.Now()
 	return true
 }
 
-func (n *reconnectAction) trigger() {
-	n.mu.Lock()
-	run := n.run
-	if run == nil || !n.allowed() {
+func (r *reconnectAction) trigger() {
+	r.mu.Lock()
+	run := r.run
+	if run == nil || !r.allowed() {
 		run = func() {}
 	}
-	n.mu.Unlock()
+	r.mu.Unlock()
 	run()
 }

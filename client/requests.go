@@ -33,7 +33,7 @@ func (r *request) fail(err error) { r.result <- result{err: err} }
 
 // requests are the pending requests, over all connections.
 type requests struct {
-	ready chan struct{} // has an element when take may return a frame
+	ready chan struct{} // has an element when next may return a frame
 
 	last atomic.Uint64 // the last id
 
@@ -71,7 +71,7 @@ func (q *requests) reserve(r *request) error {
 	return nil
 }
 
-// release reverses admit.
+// release reverses reserve.
 func (q *requests) release(r *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -32,8 +32,8 @@ func (c *Client) JoinFrom(ctx context.Context, room string, from realtime.From) 
 		return err
 	}
 	rooms := c.session.members
-	answered := rooms.beginJoin(room, from)
-	defer answered()
+	endJoin := rooms.beginJoin(room, from)
+	defer endJoin()
 	o := outgoing{Type: "join", Room: room, History: clampCount(from.Last), Since: since(from.Since)}
 	_, err := c.request(ctx, o, true, func(res result) {
 		if res.err == nil {
@@ -50,8 +50,8 @@ func (c *Client) Leave(ctx context.Context, room string) error {
 		return err
 	}
 	rooms := c.session.members
-	answered := rooms.beginLeave(room)
-	defer answered()
+	endLeave := rooms.beginLeave(room)
+	defer endLeave()
 	_, err := c.request(ctx, outgoing{Type: "leave", Room: room}, true, func(res result) {
 		if res.err == nil {
 			rooms.left(room)

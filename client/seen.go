@@ -9,11 +9,11 @@ import (
 // rooms arrives through each of them, with the missed messages of these rooms in between.
 const maxSeen = 10_000
 
-// dedupKey identifies a message by its sender and ID, or by its position. It is a hash with a secret
-// seed. 0 means that the message cannot be identified.
+// dedupKey identifies a message by its sender and ID, or by its position. It is a hash with a
+// secret seed. 0 means that the message cannot be identified.
 type dedupKey uint64
 
-// seen holds the marks of the last messages. newSeen makes one.
+// seen holds the keys of the last messages that were received. newSeen makes one.
 type seen struct {
 	seed maphash.Seed
 	set  map[dedupKey]struct{}
@@ -28,7 +28,7 @@ func newSeen() seen {
 // keyOf is safe for concurrent use.
 func (s *seen) keyOf(m *Message) dedupKey {
 	type identity struct {
-		whence, guest, name string
+		origin, guest, name string
 		offset              uint64 // 0 with an id
 	}
 	k := identity{m.Sender, m.Guest, m.ID, 0}
@@ -46,7 +46,7 @@ func (s *seen) has(k dedupKey) bool {
 	return ok
 }
 
-// add replaces the oldest mark if the set is full.
+// add replaces the oldest key if the set is full.
 func (s *seen) add(k dedupKey) {
 	if k == 0 || s.has(k) {
 		return

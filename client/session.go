@@ -70,8 +70,8 @@ func (s *session) run(ctx context.Context) {
 	s.dialer.tokens.wait()
 }
 
-// runConnections makes one connection after another until the client must not reconnect, and returns the
-// reason.
+// runConnections makes one connection after another until the client must not reconnect, and
+// returns the reason.
 func (s *session) runConnections(ctx context.Context) error {
 	defer s.reconnect.set(nil, actionProbe)
 	for {
@@ -114,8 +114,8 @@ func (s *session) wait(ctx context.Context, wait time.Duration) bool {
 	return true
 }
 
-// connectOnce makes a connection, and returns why the attempt failed or how the connection ended. It
-// returns errAnew if another attempt must replace this one.
+// connectOnce makes a connection, and returns why the attempt failed or how the connection ended.
+// It returns errAnew if another attempt must replace this one.
 func (s *session) connectOnce(ctx context.Context) error {
 	attempt, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -149,8 +149,8 @@ func (s *session) connectOnce(ctx context.Context) error {
 // way. It does not if it closed the connection because it goes away, or if the client must not
 // reconnect.
 func resumable(end error) bool {
-	said, ok := errors.AsType[*realtime.CloseError](end)
-	return ok && said.Code != realtime.CloseAway && said.Code.ComeBack()
+	e, ok := errors.AsType[*realtime.CloseError](end)
+	return ok && e.Code != realtime.CloseAway && e.Code.ComeBack()
 }
 
 // begin resumes the session and joins the rooms again. If messages are missing that are not kept,

@@ -20,12 +20,12 @@ type item struct {
 type stream struct {
 	limit   int    // largest number of messages
 	drained func() // called when the consumer has read half of a full queue; may be nil
-	seen    seen   // used by the reader only, except mark
+	seen    seen   // used by the reader only, except keyOf
 
 	mu            sync.Mutex
 	changed       sync.Cond
 	items         []item
-	unprocessed   map[dedupKey]uint64 // identifiable messages that are queued or not processed, by number
+	unprocessed   map[dedupKey]uint64 // numbers of identifiable messages that are not processed
 	numbered      uint64              // number of identifiable messages that have been queued
 	bytes         int
 	full          bool      // a kept message was refused, so drained will be called
@@ -40,7 +40,7 @@ func newStream(limit int) *stream {
 	return s
 }
 
-// outcome is the result of give.
+// outcome is the result of push.
 type outcome uint8
 
 const (
@@ -49,12 +49,12 @@ const (
 	refused           // the queue is full
 )
 
-// push queues a message. If the queue is full, a kept message is declined and can be fetched when
+// push queues a message. If the queue is full, a kept message is refused and can be fetched when
 // drained is called; any other message is dropped and counted in a gap. A message that was queued
-// before is ignored unless anew is true. give is called by the reader.
-func (s *stream) push(m Message, kept, anew bool) outcome {
+// before is ignored unless requested is true. push is called by the reader.
+func (s *stream) push(m Message, kept, requested bool) outcome {
 	k := s.seen.keyOf(&m)
-	if s.seen.has(k) && !anew {
+	if s.seen.has(k) && !requested {
 		return duplicate
 	}
 	if !s.enqueue(m, kept) {
@@ -93,14 +93,14 @@ func (s *stream) processedUpTo(through uint64) bool {
 
 // overflowed reports whether a message of this connection did not fit, and whether drained will be
 // called.
-func (s *stream) overflowed() (some, drains bool) {
+func (s *stream) overflowed() (overflowed, drains bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.full || s.droppedWithID, s.full
 }
 
-// connected notes that there is a new connection.
-func (s *stream) connected() {
+// beginConnection notes that there is a new connection.
+func (s *stream) beginConnection() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.droppedWithID = false
@@ -152,8 +152,8 @@ func (s *stream) addGap(gap GapError) {
 	}
 }
 
-// holdGap queues a gap after a connection that ended with err. The gap and everything after it are held
-// back until release.
+// holdGap queues a gap after a connection that ended with err. The gap and everything after it are
+// held back until release.
 func (s *stream) holdGap(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +161,7 @@ func (s *stream) holdGap(err error) {
 	s.held.Err = err
 }
 
-// release ends the holding back that gap began.
+// release ends the holding back that holdGap began.
 func (s *stream) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,9 +184,9 @@ func (s *stream) end(err error) {
 	s.changed.Broadcast()
 }
 
-// trailingGap returns the gap of a room, or of none, at the end of the queue. If there is none it adds
-// one: two gaps without a message between them become one. kept selects a gap with a Reason. s.mu
-// is held.
+// trailingGap returns the gap of a room, or of none, at the end of the queue. If there is none it
+// adds one: two gaps without a message between them become one. kept selects a gap with a Reason.
+// s.mu is held.
 func (s *stream) trailingGap(room string, kept bool) *GapError {
 	for _, it := range slices.Backward(s.items) {
 		if it.err == nil {

@@ -91,12 +91,12 @@ func newAnswer(id, content json.RawMessage, err error) frame {
 			return frame{data: data}
 		}
 	}
-	said := errorContent{"internal", "internal error"}
+	reason := errorContent{"internal", "internal error"}
 	if e, ok := errors.AsType[*realtime.Error](err); ok {
-		said = errorContent{e.Code, e.Message}
+		reason = errorContent{e.Code, e.Message}
 	}
-	what, _ := json.Marshal(said) // cannot fail for two strings
-	data, _ := marshal(&answerFrame{"error", id, what})
+	encoded, _ := json.Marshal(reason) // cannot fail for two strings
+	data, _ := marshal(&answerFrame{"error", id, encoded})
 	return frame{data: data}
 }
 
@@ -195,9 +195,9 @@ func (in *incoming) failure() *realtime.Error {
 	if in.Type != "error" {
 		return nil
 	}
-	said := errorContent{"internal", "no reason given"}
-	_ = json.Unmarshal(in.Content, &said)
-	return &realtime.Error{Code: said.Code, Message: said.Message}
+	content := errorContent{"internal", "no reason given"}
+	_ = json.Unmarshal(in.Content, &content)
+	return &realtime.Error{Code: content.Code, Message: content.Message}
 }
 
 // welcome is the content of the first frame.

@@ -44,7 +44,8 @@ func (ms *members) withLoss(why joinCause, gap GapError) GapError {
 	return gap
 }
 
-// reportGap reports that messages of a room are lost for good. It replaces the report of a recovery.
+// reportGap reports that messages of a room are lost for good. It replaces the report of a
+// recovery.
 func (ms *members) reportGap(r *room, gap GapError) {
 	gap.Room = r.name
 	ms.stream.addGap(gap)
@@ -64,13 +65,13 @@ func (ms *members) finishRecovery(r *room) {
 func (ms *members) takeRecoveries() []Recovery {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	news := ms.recoveries
+	recoveries := ms.recoveries
 	ms.recoveries = nil
-	return news
+	return recoveries
 }
 
-// receive queues a kept message for the consumer if it is the next one of its room. Any other message
-// has already been received, or will be received again.
+// receive queues a kept message for the consumer if it is the next one of its room. Any other
+// message has already been received, or will be received again.
 func (ms *members) receive(m Message, prev uint64) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
@@ -99,7 +100,8 @@ func (ms *members) enqueue(r *room, m Message) {
 	ms.finishRecovery(r)
 }
 
-// handleGap handles a gap before a message. It reports whether the room continues with that message.
+// handleGap handles a gap before a message. It reports whether the room continues with that
+// message.
 func (ms *members) handleGap(r *room, to position, prev uint64) bool {
 	if !r.lossy || to.Epoch != r.at.Epoch {
 		ms.requestJoin(r, gapFound)
