@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // maxFormerRooms is the number of rooms whose position is kept although the client is no longer a
@@ -64,7 +65,7 @@ func (ms *members) admit(r *room, a joinAnswer) {
 
 // recoverRefused handles a refused recover request.
 func (ms *members) recoverRefused(r *room, why joinCause, err error) {
-	if e, ok := errors.AsType[*realtime.Error](err); ok && e.Code == "no_member" {
+	if e, ok := errors.AsType[*realtime.Error](err); ok && e.Code == wire.CodeNoMember {
 		r.joined = false
 		return
 	}

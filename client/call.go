@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Call asks the server to run a method. Content is JSON, or nil for none. Call returns the server's
@@ -24,7 +26,7 @@ func (c *Client) Call(
 	if err := validWord(method); err != nil {
 		return nil, err
 	}
-	return c.request(ctx, outgoing{Type: "call", Method: method, Content: content}, false, nil)
+	return c.request(ctx, outgoing{Type: wire.FrameCall, Method: method, Content: content}, false, nil)
 }
 
 // Call is [Client.Call] with types. It encodes req with encoding/json, sends no content if req is

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // maxCalls is the number of calls from the server that run at the same time.
@@ -27,7 +28,7 @@ func newCalls(o *DialOptions, work *sync.WaitGroup) *calls {
 func (c *calls) serve(l *link, in incoming, limit int) {
 	if c.handle == nil {
 		l.tryAnswer(newAnswer(in.ID, nil, &realtime.Error{
-			Code: "unknown_method", Message: fmt.Sprintf("unknown method %q", in.Method),
+			Code: wire.CodeNoMethod, Message: fmt.Sprintf("unknown method %q", in.Method),
 		}))
 		return
 	}
@@ -42,7 +43,7 @@ func (c *calls) serve(l *link, in incoming, limit int) {
 		content, err := c.handle(l.ctx, in.Method, in.Content)
 		f := newAnswer(in.ID, content, err)
 		if len(f.data) > limit {
-			f = newAnswer(in.ID, nil, &realtime.Error{Code: "too_large", Message: "answer too large"})
+			f = newAnswer(in.ID, nil, &realtime.Error{Code: wire.CodeTooLarge, Message: "answer too large"})
 		}
 		l.sendAnswer(f)
 	})

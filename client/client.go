@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Client is a program's connection to a server. It lasts until it is closed and uses as many
@@ -125,7 +126,7 @@ func (c *Client) Reconnect() { c.session.reconnect.trigger() }
 // over reconnects, and then returns the cause of ctx or an error that matches realtime.ErrClosed.
 func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
-	_, err := c.request(ctx, outgoing{Type: "ping"}, true, nil)
+	_, err := c.request(ctx, outgoing{Type: wire.FramePing}, true, nil)
 	return time.Since(start), err
 }
 

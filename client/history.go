@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // HistoryQuery asks for a page of the messages that a room keeps. The zero query asks for the
@@ -41,7 +42,7 @@ func (c *Client) History(ctx context.Context, room string, q HistoryQuery) (Hist
 		return History{}, err
 	}
 	o := outgoing{
-		Type: "history", Room: room, Limit: clampCount(q.Limit), Before: q.Before.Offset,
+		Type: wire.RequestHistory, Room: room, Limit: clampCount(q.Limit), Before: q.Before.Offset,
 		Epoch: cmp.Or(q.Before.Epoch, q.After.Epoch),
 	}
 	if q.After != (realtime.Position{}) {
@@ -80,7 +81,10 @@ func decodeHistory(content json.RawMessage) (History, error) {
 // decodeBase64 decodes binary content, which JSON carries as base64.
 func (in *incoming) decodeBase64() {
 	var content []byte
-	if in.Encoding == "base64" && json.Unmarshal(in.Content, &content) == nil && content != nil {
+	if in.Encoding != wire.EncodingBase64 {
+		return
+	}
+	if json.Unmarshal(in.Content, &content) == nil && content != nil {
 		in.binary = content
 	}
 }

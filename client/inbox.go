@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // inbox is the client's position in the user's inbox. It acknowledges the messages that the
@@ -239,7 +240,8 @@ func (b *inbox) acknowledge() {
 }
 
 func (b *inbox) prepareAck(settle func(result)) (*request, error) {
-	return b.requests.prepare(outgoing{Type: "ack", Offset: b.done, Epoch: b.at.Epoch}, false, settle)
+	o := outgoing{Type: wire.RequestAck, Offset: b.done, Epoch: b.at.Epoch}
+	return b.requests.prepare(o, false, settle)
 }
 
 // finalAck returns a frame that acknowledges the processed messages. It reports false if the server
@@ -262,7 +264,7 @@ func (b *inbox) acknowledged(upTo uint64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ack = nil
-	if err != nil && !isCode(err, "position") {
+	if err != nil && !isCode(err, wire.CodePosition) {
 		return // the next message or connection asks again
 	}
 	b.acked = max(b.acked, upTo)

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // room is a room that the client is in or has asked to join, with its position there. It may also
@@ -91,9 +92,9 @@ func (ms *members) begin(lastLoss error) (joins []*request, kept bool) {
 
 // rejoin prepares a join that continues from the position.
 func (ms *members) rejoin(r *room, why joinCause) *request {
-	o := outgoing{Type: "join", Room: r.name, Since: since(r.at)}
+	o := outgoing{Type: wire.RequestJoin, Room: r.name, Since: since(r.at)}
 	if r.added {
-		o.Type = "recover"
+		o.Type = wire.RequestRecover
 	}
 
 	// The error is ignored because a name that was joined can be encoded.
@@ -242,6 +243,6 @@ func (ms *members) left(name string) bool {
 
 // sendLeave leaves a room that the application has not asked for.
 func (ms *members) sendLeave(name string) {
-	leave, _ := ms.requests.prepare(outgoing{Type: "leave", Room: name}, false, nil)
+	leave, _ := ms.requests.prepare(outgoing{Type: wire.RequestLeave, Room: name}, false, nil)
 	_ = ms.requests.add(leave) // fails only after the client has ended
 }

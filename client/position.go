@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // covers reports whether a client at a position has already received the message at another one:
@@ -24,7 +25,7 @@ type positionUpdate struct {
 func (in *incoming) positionUpdate() positionUpdate {
 	u := positionUpdate{to: position{Epoch: in.Epoch, Offset: in.Offset}, from: math.MaxUint64}
 	switch {
-	case in.Type == "skipped":
+	case in.Type == wire.FrameSkipped:
 		u.to.Offset, u.from = in.To, in.From
 		u.reason = cmp.Or(in.Reason, ReasonSlow)
 	case in.Recovered != nil && !*in.Recovered:

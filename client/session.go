@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // session is the state of a client over all of its connections. Fields without a lock of their own
@@ -166,7 +167,8 @@ func (s *session) begin(l *link, w *welcome) {
 		s.stream.release()
 	}
 	if s.resumeToken != "" { // the joins follow even if the server refuses
-		resume, err := s.requests.prepare(outgoing{Type: "resume", Session: s.resumeToken}, false, nil)
+		o := outgoing{Type: wire.RequestResume, Session: s.resumeToken}
+		resume, err := s.requests.prepare(o, false, nil)
 		if err == nil {
 			first = append([]*request{resume}, first...)
 		}
@@ -200,17 +202,17 @@ func (s *session) receive(l *link, f frame) {
 	in, ok := decode(f)
 	switch {
 	case !ok:
-	case in.Type == "call":
+	case in.Type == wire.FrameCall:
 		s.calls.serve(l, in, s.limit)
-	case in.Type == "reply", in.Type == "error":
+	case in.Type == wire.FrameReply, in.Type == wire.FrameError:
 		s.handleAnswer(l, in)
 		s.reportRecoveries()
-	case in.Type == "joined":
+	case in.Type == wire.FrameJoined:
 		s.members.addedByServer(in.Room, in.Content)
 		s.reportRecoveries()
-	case in.Type == "left":
+	case in.Type == wire.FrameLeft:
 		s.removed(in.Room)
-	case in.Type == "position", in.Type == "skipped":
+	case in.Type == wire.FramePosition, in.Type == wire.FrameSkipped:
 		s.updatePosition(&in)
 	case in.isMessage():
 		s.deliver(&in)
@@ -252,7 +254,7 @@ func (s *session) handleAnswer(l *link, in incoming) {
 	switch {
 	case failure == nil:
 		s.requests.answer(id, result{content: in.Content})
-	case id == 0 && failure.Code == "expired":
+	case id == 0 && failure.Code == wire.CodeExpired:
 		s.refresh(l)
 	default:
 		s.requests.answer(id, result{err: failure})
@@ -274,7 +276,7 @@ func (s *session) refresh(l *link) {
 		if err != nil || token == "" {
 			return
 		}
-		o := outgoing{Type: "refresh", Token: token}
+		o := outgoing{Type: wire.RequestRefresh, Token: token}
 		if f, err := o.encode(); err == nil && len(f.data) <= limit {
 			l.sendAnswer(f)
 		}

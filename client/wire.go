@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // frame is a WebSocket message.
@@ -20,7 +21,7 @@ type frame struct {
 }
 
 // ping is answered with pong by every server.
-var ping = frame{data: []byte("ping")}
+var ping = frame{data: []byte(wire.FramePing)}
 
 // outgoing is a request.
 type outgoing struct {
@@ -87,16 +88,16 @@ type errorContent struct {
 func newAnswer(id, content json.RawMessage, err error) frame {
 	if err == nil {
 		var data []byte
-		if data, err = marshal(&answerFrame{"reply", id, content}); err == nil {
+		if data, err = marshal(&answerFrame{wire.FrameReply, id, content}); err == nil {
 			return frame{data: data}
 		}
 	}
-	reason := errorContent{"internal", "internal error"}
+	reason := errorContent{wire.CodeInternal, "internal error"}
 	if e, ok := errors.AsType[*realtime.Error](err); ok {
 		reason = errorContent{e.Code, e.Message}
 	}
 	encoded, _ := json.Marshal(reason) // cannot fail for two strings
-	data, _ := marshal(&answerFrame{"error", id, encoded})
+	data, _ := marshal(&answerFrame{wire.FrameError, id, encoded})
 	return frame{data: data}
 }
 
@@ -157,13 +158,7 @@ func decode(f frame) (in incoming, ok bool) {
 // isMessage reports whether the frame is a message for the application, not a frame of the
 // protocol.
 func (in *incoming) isMessage() bool {
-	switch in.Type {
-	case "welcome", "reply", "error", "call", "joined", "left", "ping", "pong", "position", "skipped":
-		return false
-	case "large": // the size of the next message, or an application's message without size
-		return in.Bytes == 0
-	}
-	return true
+	return wire.IsMessage(in.Type) && (in.Type != wire.FrameLarge || in.Bytes == 0)
 }
 
 func (in *incoming) message() Message {
@@ -192,10 +187,10 @@ func (in *incoming) requestID() uint64 {
 
 // failure returns the error of an error frame, and nil for a reply.
 func (in *incoming) failure() *realtime.Error {
-	if in.Type != "error" {
+	if in.Type != wire.FrameError {
 		return nil
 	}
-	content := errorContent{"internal", "no reason given"}
+	content := errorContent{wire.CodeInternal, "no reason given"}
 	_ = json.Unmarshal(in.Content, &content)
 	return &realtime.Error{Code: content.Code, Message: content.Message}
 }
@@ -211,7 +206,7 @@ type welcome struct {
 // welcome returns nil if the server does not speak realtime.v1.
 func (in *incoming) welcome() *welcome {
 	var w welcome
-	if in.Type != "welcome" || json.Unmarshal(in.Content, &w) != nil || w.MaxMessageBytes <= 0 {
+	if in.Type != wire.TypeHello || json.Unmarshal(in.Content, &w) != nil || w.MaxMessageBytes <= 0 {
 		return nil
 	}
 	return &w

@@ -3,14 +3,20 @@ package client
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // vector is one of the frames in testdata/wire.
@@ -56,6 +62,43 @@ func vectors(t testing.TB, file string) (vs []vector) {
 	require.NoError(t, json.Unmarshal(p, &vs))
 	require.NotEmpty(t, vs)
 	return vs
+}
+
+// TestMemberNames tests that the client and package wire give the members of requests and frames the
+// same names.
+func TestMemberNames(t *testing.T) {
+	require.ElementsMatch(t, wire.RequestMembers(), memberNames(reflect.TypeFor[outgoing]()))
+
+	m := broker.Message{Type: "chat", Guest: "g", ID: "i", Content: json.RawMessage("1")}
+	at := &wire.Spot{Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
+	binary := m
+	binary.Content, binary.Binary = nil, []byte("x")
+	sent := map[string]bool{}
+	for _, p := range [][]byte{
+		wire.EncodeIn(wire.ProtoV1, &m, at).Payload(),
+		wire.AppendKept(nil, &binary, at),
+		wire.AppendCall(nil, []byte("1"), "method", nil),
+		wire.PositionFrame("lobby", at.At, realtime.ReasonExpired).Payload(),
+		wire.SkippedFrame("lobby", 1, at.At).Payload(),
+		[]byte(`{"bytes":1}`), // of a large frame, see the vectors
+	} {
+		var frame map[string]any
+		require.NoError(t, json.Unmarshal(p, &frame))
+		for name := range frame {
+			sent[name] = true
+		}
+	}
+	require.ElementsMatch(t, slices.Collect(maps.Keys(sent)), memberNames(reflect.TypeFor[incoming]()))
+}
+
+// memberNames returns the names that encoding/json gives the fields of a struct.
+func memberNames(t reflect.Type) (names []string) {
+	for field := range t.Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func TestRequestsAreAsInTheVectors(t *testing.T) {
