@@ -15,73 +15,73 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// giver is a server whose application puts connections into the lobby.
-type giver struct {
+// addingServer is a server whose application adds connections to the lobby.
+type addingServer struct {
 	realtime.Options
-	w     *world
-	gives bool // in OnConnect
+	env          *testEnv
+	addOnConnect bool // when a connection opens
 }
 
-// give runs a test with a client that is in the lobby and with what gives it.
-func give(t *testing.T, change func(o *realtime.Options), test func(t *testing.T, g *giver, alice *rig)) {
+// runWithAddedClient runs a test with a client that the application has added to the lobby.
+func runWithAddedClient(t *testing.T, change func(o *realtime.Options), test func(t *testing.T, g *addingServer, alice *testClient)) {
 	t.Helper()
-	g := &giver{gives: true}
+	g := &addingServer{addOnConnect: true}
 	keep := realtime.Retention{Messages: 100}
 	g.History, g.Inbox = keep, realtime.InboxOptions{Keep: keep}
 	g.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
-		if !g.gives {
+		if !g.addOnConnect {
 			return nil
 		}
-		_, err := g.w.rt.Join(ctx, c.ID(), "lobby")
+		_, err := g.env.rt.Join(ctx, c.ID(), "lobby")
 		return err
 	}
 	change(&g.Options)
 	synctest.Test(t, func(t *testing.T) {
-		g.w = newWorld(t)
-		g.w.restart(g.Options)
-		alice := g.w.dial("alice")
+		g.env = newTestEnv(t)
+		g.env.restart(g.Options)
+		alice := g.env.dial("alice")
 		synctest.Wait()
 		test(t, g, alice)
 	})
 }
 
-func nothing(*realtime.Options) {}
+func noChange(*realtime.Options) {}
 
-// say sends a message of bob's to the lobby.
-func (g *giver) say(offsets ...int) {
-	g.w.t.Helper()
+// send sends messages of bob to the lobby.
+func (g *addingServer) send(offsets ...int) {
+	g.env.t.Helper()
 	for _, n := range offsets {
-		_, err := g.w.rt.Send(g.w.t.Context(), realtime.ToRoom("lobby"), realtime.Message{
+		_, err := g.env.rt.Send(g.env.t.Context(), realtime.ToRoom("lobby"), realtime.Message{
 			Sender: "bob", Content: json.RawMessage(fmt.Sprint(n)),
 		})
-		require.NoError(g.w.t, err)
+		require.NoError(g.env.t, err)
 	}
 	synctest.Wait()
 }
 
-// join puts all connections of alice into the lobby.
-func (g *giver) join() {
-	g.w.t.Helper()
-	for c := range g.w.rt.User("alice").LocalConns() {
-		_, err := g.w.rt.Join(g.w.t.Context(), c.ID(), "lobby")
-		require.NoError(g.w.t, err)
+// add adds all connections of alice to the lobby.
+func (g *addingServer) add() {
+	g.env.t.Helper()
+	for c := range g.env.rt.User("alice").LocalConns() {
+		_, err := g.env.rt.Join(g.env.t.Context(), c.ID(), "lobby")
+		require.NoError(g.env.t, err)
 	}
 }
 
-// away cuts alice off while something happens.
-func (g *giver) away(alice *rig, do func()) {
-	g.w.t.Helper()
-	g.w.cut()
+// whileDisconnected calls do while alice is disconnected, and waits until alice has reconnected.
+func (g *addingServer) whileDisconnected(alice *testClient, do func()) {
+	g.env.t.Helper()
+	g.env.cutAll()
 	synctest.Wait()
 	do()
-	alice.back()
+	alice.awaitReconnect()
 }
 
-// Everything that was sent to a room meanwhile comes, also if the application has put the client
-// into it, however, and with whatever else the server keeps.
-func TestGivenRoomRecovers(t *testing.T) {
+// TestAddedRoomRecovers tests that a client receives what it has missed in a room to which the
+// application had added it, whatever else the server keeps.
+func TestAddedRoomRecovers(t *testing.T) {
 	for name, change := range map[string]func(o *realtime.Options){
-		"with inbox":     nothing,
+		"with inbox":     noChange,
 		"without inbox":  func(o *realtime.Options) { o.Inbox = realtime.InboxOptions{} },
 		"without resume": func(o *realtime.Options) { o.ResumeGrace = -1 },
 		"with neither": func(o *realtime.Options) {
@@ -90,70 +90,72 @@ func TestGivenRoomRecovers(t *testing.T) {
 		"catching up": func(o *realtime.Options) { o.Slow = realtime.SlowCatchUp },
 	} {
 		t.Run(name, func(t *testing.T) {
-			give(t, change, func(t *testing.T, g *giver, alice *rig) {
-				g.say(1)
-				require.Equal(t, []string{chat(1)}, alice.got())
+			runWithAddedClient(t, change, func(t *testing.T, g *addingServer, alice *testClient) {
+				g.send(1)
+				require.Equal(t, []string{chat(1)}, alice.received())
 				for round := range 3 {
 					n := 1 + 3*round
-					g.away(alice, func() { g.say(n+1, n+2) })
-					g.say(n + 3)
-					got := alice.got()
+					g.whileDisconnected(alice, func() { g.send(n+1, n+2) })
+					g.send(n + 3)
+					got := alice.received()
 					if g.Inbox.Keep.Messages == 0 {
 						require.Equal(t, "gap 1006", got[0])
 						got = got[1:]
 					}
 					require.Equal(t, []string{chat(n + 1), chat(n + 2), chat(n + 3)}, got)
-					require.Len(t, alice.recovered(), 1)
+					require.Len(t, alice.takeRecoveries(), 1)
 				}
 			})
 		})
 	}
 }
 
-// A session that is resumed goes on where it was, though nobody joins it anew.
-func TestGivenRoomIsResumed(t *testing.T) {
-	give(t, nothing, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1)
-		g.gives = false
-		g.away(alice, func() { g.say(2) })
-		g.away(alice, func() { g.say(3) })
-		g.say(4)
-		require.Equal(t, []string{chat(1), chat(2), chat(3), chat(4)}, alice.got())
-		require.Equal(t, []string{"lobby 1", "lobby 1"}, alice.recovered())
+// TestAddedRoomIsResumed tests that a resumed session continues in its room although the
+// application does not add the client again.
+func TestAddedRoomIsResumed(t *testing.T) {
+	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1)
+		g.addOnConnect = false
+		g.whileDisconnected(alice, func() { g.send(2) })
+		g.whileDisconnected(alice, func() { g.send(3) })
+		g.send(4)
+		require.Equal(t, []string{chat(1), chat(2), chat(3), chat(4)}, alice.received())
+		require.Equal(t, []string{"lobby 1", "lobby 1"}, alice.takeRecoveries())
 	})
 }
 
-// The application joins it some time later, and begins where it likes.
-func TestGivenRoomLater(t *testing.T) {
+// TestAddedRoomLater tests that a client continues where it was if the application adds it again
+// some time after the reconnect, whatever earlier messages the application asks for.
+func TestAddedRoomLater(t *testing.T) {
 	for name, from := range map[string]realtime.From{"now": {}, "before": {Last: 100}, "between": {Last: 1}} {
 		t.Run(name, func(t *testing.T) {
-			give(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *giver, alice *rig) {
-				g.say(1)
-				g.gives = false
-				g.away(alice, func() { g.say(2, 3) })
+			runWithAddedClient(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *addingServer, alice *testClient) {
+				g.send(1)
+				g.addOnConnect = false
+				g.whileDisconnected(alice, func() { g.send(2, 3) })
 				time.Sleep(time.Minute)
-				g.say(4)
-				require.Equal(t, []string{chat(1)}, alice.got())
-				for c := range g.w.rt.User("alice").LocalConns() {
-					_, err := g.w.rt.JoinFrom(t.Context(), c.ID(), "lobby", from)
+				g.send(4)
+				require.Equal(t, []string{chat(1)}, alice.received())
+				for c := range g.env.rt.User("alice").LocalConns() {
+					_, err := g.env.rt.JoinFrom(t.Context(), c.ID(), "lobby", from)
 					require.NoError(t, err)
 				}
 				synctest.Wait()
-				g.say(5)
-				require.Equal(t, []string{chat(2), chat(3), chat(4), chat(5)}, alice.got())
-				require.Equal(t, []string{"lobby 3"}, alice.recovered())
+				g.send(5)
+				require.Equal(t, []string{chat(2), chat(3), chat(4), chat(5)}, alice.received())
+				require.Equal(t, []string{"lobby 3"}, alice.takeRecoveries())
 			})
 		})
 	}
 }
 
-// Only the application puts a client into a room again that it has given, and a client that was
-// taken out begins anew.
-func TestGivenRoomIsTakenAway(t *testing.T) {
-	for name, take := range map[string]func(g *giver){
-		"removed":    func(g *giver) { _, _ = g.w.rt.Room("lobby").Remove(g.w.t.Context(), "alice") },
-		"denied":     func(g *giver) { _, _ = g.w.rt.Room("lobby").Deny(g.w.t.Context(), "alice", time.Second) },
-		"no session": func(*giver) {},
+// TestAddedRoomIsRemoved tests that a client does not join a room again by itself if the
+// application had added it, and that it starts again after a removal.
+func TestAddedRoomIsRemoved(t *testing.T) {
+	for name, take := range map[string]func(g *addingServer){
+		"removed":    func(g *addingServer) { _, _ = g.env.rt.Room("lobby").Remove(g.env.t.Context(), "alice") },
+		"denied":     func(g *addingServer) { _, _ = g.env.rt.Room("lobby").Deny(g.env.t.Context(), "alice", time.Second) },
+		"no session": func(*addingServer) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			change := func(o *realtime.Options) {
@@ -161,158 +163,164 @@ func TestGivenRoomIsTakenAway(t *testing.T) {
 					o.ResumeGrace = -1
 				}
 			}
-			give(t, change, func(t *testing.T, g *giver, alice *rig) {
-				g.gives = false
-				g.away(alice, func() {
+			runWithAddedClient(t, change, func(t *testing.T, g *addingServer, alice *testClient) {
+				g.addOnConnect = false
+				g.whileDisconnected(alice, func() {
 					take(g)
-					g.say(1)
+					g.send(1)
 				})
-				g.say(2)
-				require.Empty(t, alice.got())
-				users, err := g.w.rt.Room("lobby").Members(t.Context())
+				g.send(2)
+				require.Empty(t, alice.received())
+				users, err := g.env.rt.Room("lobby").Members(t.Context())
 				require.NoError(t, err)
 				require.Empty(t, users)
-				g.away(alice, func() { g.say(3) })
-				require.Empty(t, alice.got())
+				g.whileDisconnected(alice, func() { g.send(3) })
+				require.Empty(t, alice.received())
 			})
 		})
 	}
-	give(t, nothing, func(t *testing.T, g *giver, alice *rig) {
-		_, err := g.w.rt.Room("lobby").Remove(t.Context(), "alice")
+	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+		_, err := g.env.rt.Room("lobby").Remove(t.Context(), "alice")
 		require.NoError(t, err)
-		g.say(1)
-		g.join()
-		g.say(2)
-		require.Equal(t, []string{chat(2)}, alice.got(), "and nobody is told: it has not joined by itself")
+		g.send(1)
+		g.add()
+		g.send(2)
+		require.Equal(t, []string{chat(2)}, alice.received(), "and nobody is told: it has not joined by itself")
 	})
 }
 
-// A client that may not read what was sent before is told of a gap, and so is one of whose position
-// nothing is left, which then gets all that is kept.
-func TestGivenRoomIsLost(t *testing.T) {
+// TestAddedRoomReportsGaps tests that a client reports a gap if it may not read earlier messages,
+// or if they are no longer kept.
+func TestAddedRoomReportsGaps(t *testing.T) {
 	forbid := func(context.Context, *realtime.Conn, realtime.Action) error { return realtime.ErrForbidden }
-	give(t, func(o *realtime.Options) { o.Authorize = forbid }, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1)
-		g.away(alice, func() { g.say(2) })
-		g.say(3)
-		require.Equal(t, []string{chat(1), "gap lobby unknown 1-2", chat(3)}, alice.got())
+	runWithAddedClient(t, func(o *realtime.Options) { o.Authorize = forbid }, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1)
+		g.whileDisconnected(alice, func() { g.send(2) })
+		g.send(3)
+		require.Equal(t, []string{chat(1), "gap lobby unknown 1-2", chat(3)}, alice.received())
 	})
-	give(t, nothing, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1, 2, 3)
+	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1, 2, 3)
 		synctest.Wait()
-		g.w.restart(g.Options)
-		g.say(4)
-		alice.back()
-		g.say(5)
+		g.env.restart(g.Options)
+		g.send(4)
+		alice.awaitReconnect()
+		g.send(5)
 		require.Equal(t, []string{
 			chat(1), chat(2), chat(3), "gap  epoch 0-0", "gap lobby epoch 3-0", chat(4), chat(5),
-		}, alice.got())
+		}, alice.received())
 	})
-	give(t, func(o *realtime.Options) { o.History.Messages = 2 }, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1)
-		g.away(alice, func() { g.say(2, 3, 4) })
-		g.say(5)
-		require.Equal(t, []string{chat(1), "gap lobby overflow 1-4", chat(5)}, alice.got())
-	})
-}
-
-// Of a room that keeps nothing a gap is told.
-func TestGivenRoomWithoutHistory(t *testing.T) {
-	give(t, func(o *realtime.Options) { o.History = realtime.Retention{} }, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1)
-		g.away(alice, func() { g.say(2) })
-		g.say(3)
-		require.Equal(t, []string{chat(1), "gap 1006", chat(3)}, alice.got())
+	runWithAddedClient(t, func(o *realtime.Options) { o.History.Messages = 2 }, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1)
+		g.whileDisconnected(alice, func() { g.send(2, 3, 4) })
+		g.send(5)
+		require.Equal(t, []string{chat(1), "gap lobby overflow 1-4", chat(5)}, alice.received())
 	})
 }
 
-// A room that was given and that the client joins is its own, and the other way round.
-func TestGivenAndJoined(t *testing.T) {
-	give(t, nothing, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1)
+// TestAddedRoomWithoutHistory tests that a gap without a reason is reported for a room that keeps
+// nothing.
+func TestAddedRoomWithoutHistory(t *testing.T) {
+	runWithAddedClient(t, func(o *realtime.Options) { o.History = realtime.Retention{} }, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1)
+		g.whileDisconnected(alice, func() { g.send(2) })
+		g.send(3)
+		require.Equal(t, []string{chat(1), "gap 1006", chat(3)}, alice.received())
+	})
+}
+
+// TestAddedAndJoined tests a client that joins a room to which the application has added it, or
+// leaves it.
+func TestAddedAndJoined(t *testing.T) {
+	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1)
 		alice.join("lobby")
-		g.gives = false
+		g.addOnConnect = false
 		for round := range 2 {
 			n := 1 + 2*round
-			g.away(alice, func() { g.say(n + 1) })
-			g.say(n + 2)
-			g.gives = true
+			g.whileDisconnected(alice, func() { g.send(n + 1) })
+			g.send(n + 2)
+			g.addOnConnect = true
 		}
-		require.Equal(t, []string{chat(1), chat(2), chat(3), chat(4), chat(5)}, alice.got())
-		_, err := g.w.rt.Room("lobby").Remove(t.Context(), "alice")
+		require.Equal(t, []string{chat(1), chat(2), chat(3), chat(4), chat(5)}, alice.received())
+		_, err := g.env.rt.Room("lobby").Remove(t.Context(), "alice")
 		require.NoError(t, err)
-		require.Equal(t, []string{"room lobby: removed"}, alice.got())
+		require.Equal(t, []string{"room lobby: removed"}, alice.received())
 	})
-	give(t, nothing, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1)
+	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1)
 		require.NoError(t, alice.Leave(t.Context(), "lobby"))
-		g.gives = false
-		g.away(alice, func() { g.say(2) })
-		g.say(3)
-		require.Equal(t, []string{chat(1)}, alice.got())
-		g.say(4)
-		g.join()
-		g.say(5)
-		require.Equal(t, []string{chat(5)}, alice.got(), "what it left is forgotten")
+		g.addOnConnect = false
+		g.whileDisconnected(alice, func() { g.send(2) })
+		g.send(3)
+		require.Equal(t, []string{chat(1)}, alice.received())
+		g.send(4)
+		g.add()
+		g.send(5)
+		require.Equal(t, []string{chat(5)}, alice.received(), "what it left is forgotten")
 	})
-	give(t, nothing, func(t *testing.T, g *giver, alice *rig) { // asks for it while it is out
-		g.say(1)
-		g.gives = false
-		g.away(alice, func() { g.say(2) })
-		_, err := g.w.rt.Room("lobby").Remove(t.Context(), "alice")
+	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) { // the client joins after it was removed
+		g.send(1)
+		g.addOnConnect = false
+		g.whileDisconnected(alice, func() { g.send(2) })
+		_, err := g.env.rt.Room("lobby").Remove(t.Context(), "alice")
 		require.NoError(t, err)
-		alice.got()
-		g.say(3)
+		alice.received()
+		g.send(3)
 		require.NoError(t, alice.JoinFrom(t.Context(), "lobby", realtime.From{Last: 2}))
-		require.Equal(t, []string{chat(2), chat(3)}, alice.got())
+		require.Equal(t, []string{chat(2), chat(3)}, alice.received())
 	})
 }
 
-// A client asks for a room itself whose position it still has from when it was given.
-func TestJoinOfARoomThatWasGiven(t *testing.T) {
-	give(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1)
-		g.gives = false
-		g.away(alice, func() { g.say(2) })
+// TestJoinAfterAdded tests that a join continues from the position that the client had in a room to
+// which the application had added it.
+func TestJoinAfterAdded(t *testing.T) {
+	runWithAddedClient(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1)
+		g.addOnConnect = false
+		g.whileDisconnected(alice, func() { g.send(2) })
 		alice.join("lobby")
-		require.Equal(t, []string{chat(1), chat(2)}, alice.got())
-		g.away(alice, func() { g.say(3) })
-		require.Equal(t, []string{chat(3)}, alice.got())
+		require.Equal(t, []string{chat(1), chat(2)}, alice.received())
+		g.whileDisconnected(alice, func() { g.send(3) })
+		require.Equal(t, []string{chat(3)}, alice.received())
 	})
 }
 
-// Leave forgets a room that the client was given, also when it is not in it.
-func TestLeaveOfARoomThatWasGiven(t *testing.T) {
-	give(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1)
-		g.gives = false
-		g.away(alice, func() { g.say(2) })
+// TestLeaveAfterAdded tests that Leave removes the position in a room to which the application had
+// added the client, even if the client is no longer a member.
+func TestLeaveAfterAdded(t *testing.T) {
+	runWithAddedClient(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1)
+		g.addOnConnect = false
+		g.whileDisconnected(alice, func() { g.send(2) })
 		require.NoError(t, alice.Leave(t.Context(), "lobby"))
-		g.join()
-		g.say(3)
-		require.Equal(t, []string{chat(1), chat(3)}, alice.got())
+		g.add()
+		g.send(3)
+		require.Equal(t, []string{chat(1), chat(3)}, alice.received())
 	})
 }
 
-// A client that may not join by itself is in the room that it is given, also if it asks.
-func TestJoinIsRefusedWhereGiven(t *testing.T) {
+// TestJoinRefusedWhileAdded tests that a refused join does not end the membership of a client that
+// the application has added.
+func TestJoinRefusedWhileAdded(t *testing.T) {
 	forbid := func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 		if a.Kind == realtime.ActionJoin {
 			return realtime.ErrForbidden
 		}
 		return nil
 	}
-	give(t, func(o *realtime.Options) { o.Authorize = forbid }, func(t *testing.T, g *giver, alice *rig) {
-		g.say(1)
+	runWithAddedClient(t, func(o *realtime.Options) { o.Authorize = forbid }, func(t *testing.T, g *addingServer, alice *testClient) {
+		g.send(1)
 		require.ErrorContains(t, alice.Join(t.Context(), "lobby"), "forbidden")
-		g.away(alice, func() { g.say(2) })
-		g.say(3)
-		require.Equal(t, []string{chat(1), chat(2), chat(3)}, alice.got())
+		g.whileDisconnected(alice, func() { g.send(2) })
+		g.send(3)
+		require.Equal(t, []string{chat(1), chat(2), chat(3)}, alice.received())
 	})
 }
 
-// What the server's frames do to a room that is given, whatever comes between them.
-func TestGivenFrames(t *testing.T) {
+// TestAddedFrames tests how a client handles frames about a room to which the application adds it,
+// in different orders.
+func TestAddedFrames(t *testing.T) {
 	const (
 		given5   = `{"message_type":"joined","room":"lobby","content":` + at5 + `}`
 		given9   = `{"message_type":"joined","room":"lobby","content":{"epoch":"r1","offset":9,"top":9}}`
@@ -320,62 +328,62 @@ func TestGivenFrames(t *testing.T) {
 		left     = `{"message_type":"left","room":"lobby"}`
 	)
 	for name, c := range map[string]struct {
-		do   func(s *stage)
+		do   func(s *scriptedConn)
 		want []string
 	}{
-		"a hole": {func(s *stage) {
-			s.says(given5)
-			s.kept(7, 6)
-			s.answers(s.expects(recover5), again5)
-			s.kept(6, 5, 7, 6)
+		"a hole": {func(s *scriptedConn) {
+			s.send(given5)
+			s.sendKept(7, 6)
+			s.reply(s.expect(recover5), recovered5)
+			s.sendKept(6, 5, 7, 6)
 		}, []string{chat(6), chat(7)}},
-		"not a member any more": {func(s *stage) {
-			s.says(given5)
-			s.kept(7, 6)
-			recover := s.expects(recover5)
-			s.says(left)
-			s.refuses(recover, "no_member")
-			s.says(given9)
-			s.kept(10, 9, 12, 11)
-			s.expects(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":10}}`) // and no leave
+		"not a member any more": {func(s *scriptedConn) {
+			s.send(given5)
+			s.sendKept(7, 6)
+			recover := s.expect(recover5)
+			s.send(left)
+			s.replyError(recover, "no_member")
+			s.send(given9)
+			s.sendKept(10, 9, 12, 11)
+			s.expect(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":10}}`) // and no leave before it
 		}, []string{chat(10)}},
-		"the server fails": {func(s *stage) {
-			s.says(given5)
-			s.kept(7, 6)
-			s.refuses(s.expects(recover5), "internal")
-			s.kept(8, 7)
+		"the server fails": {func(s *scriptedConn) {
+			s.send(given5)
+			s.sendKept(7, 6)
+			s.replyError(s.expect(recover5), "internal")
+			s.sendKept(8, 7)
 		}, []string{"gap lobby unknown 5-0", chat(8)}},
-		"given while a join is refused": {func(s *stage) {
-			join := s.expects(joinLobby)
-			s.says(given5)
-			s.refuses(join, "forbidden")
-			s.kept(7, 6)
-			s.answers(s.expects(recover5), again5)
-			s.kept(6, 5)
+		"given while a join is refused": {func(s *scriptedConn) {
+			join := s.expect(joinLobby)
+			s.send(given5)
+			s.replyError(join, "forbidden")
+			s.sendKept(7, 6)
+			s.reply(s.expect(recover5), recovered5)
+			s.sendKept(6, 5)
 		}, []string{chat(6)}},
-		"given while a join is answered": {func(s *stage) {
-			join := s.expects(joinLobby)
-			s.says(given5)
-			s.answers(join, at5)
-			s.kept(6, 5)
+		"given while a join is answered": {func(s *scriptedConn) {
+			join := s.expect(joinLobby)
+			s.send(given5)
+			s.reply(join, at5)
+			s.sendKept(6, 5)
 		}, []string{chat(6)}},
-		"given while a join with history is answered": {func(s *stage) {
-			join := s.expects(`{"type":"join","room":"lobby","history":2}`)
-			s.says(given5)
-			s.answers(join, `{"epoch":"r1","offset":3,"top":5}`)
-			s.kept(4, 3, 5, 4, 6, 5)
+		"given while a join with history is answered": {func(s *scriptedConn) {
+			join := s.expect(`{"type":"join","room":"lobby","history":2}`)
+			s.send(given5)
+			s.reply(join, `{"epoch":"r1","offset":3,"top":5}`)
+			s.sendKept(4, 3, 5, 4, 6, 5)
 		}, []string{chat(4), chat(5), chat(6)}},
-		"nobody's": {func(s *stage) {
-			s.says(`{"message_type":"joined"}`)
-			s.says(`{"message_type":"joined","room":"lobby","content":7}`)
-			s.kept(6, 5)
+		"nobody's": {func(s *scriptedConn) {
+			s.send(`{"message_type":"joined"}`)
+			s.send(`{"message_type":"joined","room":"lobby","content":7}`)
+			s.sendKept(6, 5)
 		}, []string{chat(6)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			served(t, greeted(t, empty, func(s *stage, n int) {
+			runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
 				c.do(s)
-				s.lasts()
-			}), func(t *testing.T, w *world) {
+				s.serveUntilClosed()
+			}), func(t *testing.T, w *testEnv) {
 				alice := w.dial("alice")
 				switch {
 				case strings.Contains(name, "history"):
@@ -383,74 +391,76 @@ func TestGivenFrames(t *testing.T) {
 				case strings.Contains(name, "a join"):
 					_ = alice.Join(t.Context(), "lobby")
 				}
-				require.Equal(t, c.want, alice.got())
+				require.Equal(t, c.want, alice.received())
 			})
 		})
 	}
 }
 
-// A position that the room has never had is told to be lost.
-func TestGivenRoomIsBehind(t *testing.T) {
-	served(t, greeted(t, empty, func(s *stage, n int) {
+// TestAddedRoomAhead tests that a gap is reported if the room has never had the client's position.
+func TestAddedRoomAhead(t *testing.T) {
+	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
 		if n == 1 {
-			s.says(`{"message_type":"joined","room":"lobby","content":` + at5 + `}`)
+			s.send(`{"message_type":"joined","room":"lobby","content":` + at5 + `}`)
 			return
 		}
-		s.says(`{"message_type":"joined","room":"lobby","content":{"epoch":"r1","offset":2,"top":2}}`)
-		s.answers(s.expects(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":5}}`),
+		s.send(`{"message_type":"joined","room":"lobby","content":{"epoch":"r1","offset":2,"top":2}}`)
+		s.reply(s.expect(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":5}}`),
 			`{"epoch":"r1","offset":2,"top":2,"recovered":false,"reason":"ahead"}`)
-		s.kept(3, 2)
-		s.lasts()
-	}), func(t *testing.T, w *world) {
+		s.sendKept(3, 2)
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
-		alice.back()
-		require.Equal(t, []string{"gap lobby ahead 5-2", chat(3)}, alice.got())
+		alice.awaitReconnect()
+		require.Equal(t, []string{"gap lobby ahead 5-2", chat(3)}, alice.received())
 	})
 }
 
-// The own join is refused over the next connection, where the room is given.
-func TestRejoinIsRefusedWhereGiven(t *testing.T) {
-	served(t, greeted(t, empty, func(s *stage, n int) {
-		join := s.hears()
+// TestRejoinRefusedWhileAdded tests that a client continues in a room if its join over a new
+// connection is refused but the application has added it.
+func TestRejoinRefusedWhileAdded(t *testing.T) {
+	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+		join := s.receive()
 		if n == 1 {
-			s.answers(join, at5)
+			s.reply(join, at5)
 			return
 		}
-		s.says(`{"message_type":"joined","room":"lobby","content":{"epoch":"r1","offset":7,"top":7}}`)
-		s.refuses(join, "forbidden")
-		s.answers(s.expects(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":5}}`), again5)
-		s.kept(7, 5)
-		s.lasts()
-	}), func(t *testing.T, w *world) {
+		s.send(`{"message_type":"joined","room":"lobby","content":{"epoch":"r1","offset":7,"top":7}}`)
+		s.replyError(join, "forbidden")
+		s.reply(s.expect(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":5}}`), recovered5)
+		s.sendKept(7, 5)
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("lobby")
-		alice.back()
-		require.Equal(t, []string{chat(7)}, alice.got())
+		alice.awaitReconnect()
+		require.Equal(t, []string{chat(7)}, alice.received())
 	})
 }
 
-// A client keeps the positions of so many rooms that it was given and is not in any more.
-func TestManyRoomsThatWereGiven(t *testing.T) {
+// TestManyFormerRooms tests that the number of rooms whose positions a client keeps after their
+// memberships ended is limited.
+func TestManyFormerRooms(t *testing.T) {
 	const rooms = 1100
-	served(t, greeted(t, empty, func(s *stage, n int) {
+	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
 		for i := range rooms {
 			if n > 1 && i > 0 && i < rooms-1 {
 				continue
 			}
-			if n == 2 { // away
+			if n == 2 { // is not added again
 				return
 			}
-			s.says(fmt.Sprintf(`{"message_type":"joined","room":"r%d","content":{"epoch":"r","offset":%d,"top":%d}}`, i, n, n))
+			s.send(fmt.Sprintf(`{"message_type":"joined","room":"r%d","content":{"epoch":"r","offset":%d,"top":%d}}`, i, n, n))
 		}
 		if n == 1 {
 			return
 		}
-		s.expects(fmt.Sprintf(`{"type":"recover","room":"r%d","since":{"epoch":"r","offset":1}}`, rooms-1))
-		s.lasts()
-	}), func(t *testing.T, w *world) {
+		s.expect(fmt.Sprintf(`{"type":"recover","room":"r%d","since":{"epoch":"r","offset":1}}`, rooms-1))
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dialWith("alice", client.DialOptions{})
-		alice.back()
-		alice.back()
-		require.Empty(t, alice.got())
+		alice.awaitReconnect()
+		alice.awaitReconnect()
+		require.Empty(t, alice.received())
 	})
 }

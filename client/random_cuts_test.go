@@ -16,17 +16,17 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// fragile is a connection that ends after some bytes, in the middle of whatever they are.
-type fragile struct {
+// breakingConn is a connection that ends after a number of bytes, even inside a frame.
+type breakingConn struct {
 	net.Conn
-	mu   sync.Mutex
-	left int
+	mu        sync.Mutex
+	remaining int
 }
 
-// Read is net.Conn.
-func (f *fragile) Read(p []byte) (int, error) {
-	n, err := f.Conn.Read(p[:min(len(p), f.take(0)+1)])
-	if err == nil && f.take(n) == 0 {
+// Read implements net.Conn.
+func (f *breakingConn) Read(p []byte) (int, error) {
+	n, err := f.Conn.Read(p[:min(len(p), f.consume(0)+1)])
+	if err == nil && f.consume(n) == 0 {
 		err = f.Close()
 		if err == nil {
 			err = io.ErrUnexpectedEOF
@@ -35,9 +35,9 @@ func (f *fragile) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write is net.Conn.
-func (f *fragile) Write(p []byte) (int, error) {
-	if left := f.take(len(p)); left > 0 {
+// Write implements net.Conn.
+func (f *breakingConn) Write(p []byte) (int, error) {
+	if left := f.consume(len(p)); left > 0 {
 		return f.Conn.Write(p)
 	}
 	n, _ := f.Conn.Write(p[:len(p)/2])
@@ -45,35 +45,35 @@ func (f *fragile) Write(p []byte) (int, error) {
 	return n, io.ErrClosedPipe
 }
 
-// take returns what is left after n bytes.
-func (f *fragile) take(n int) int {
+// consume returns the number of bytes that remain after n more.
+func (f *breakingConn) consume(n int) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.left = max(0, f.left-n)
-	return f.left
+	f.remaining = max(0, f.remaining-n)
+	return f.remaining
 }
 
-// Whatever is cut whenever: every message is taken by the server, nobody sees one twice or out of
-// order, and where one is missing there is a gap.
-func TestCutAtRandom(t *testing.T) {
+// TestRandomCuts tests that every message is accepted, that no client receives one twice or out of
+// order, and that every missing message is covered by a gap, while connections end at random.
+func TestRandomCuts(t *testing.T) {
 	for seed := range long.Of(2, 5, 5) {
 		for _, senders := range []int{1, 8} {
 			t.Run(fmt.Sprintf("%d of %d", seed, senders), func(t *testing.T) {
-				bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+				runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 					w.randomCuts(uint64(seed))
 					alice, bob := w.dial("alice"), w.dial("bob")
 					alice.join("lobby")
 					bob.join("lobby")
-					alice.sayAll(senders, 500/senders)
-					w.setWrap(nil)
-					w.cut()
-					bob.back()
+					alice.sendNumbered(senders, 500/senders)
+					w.wrapConns(nil)
+					w.cutAll()
+					bob.awaitReconnect()
 					time.Sleep(time.Minute)
-					require.NoError(t, alice.say("lobby", "last"))
-					require.Greater(t, w.dialled(), 20)
-					for _, r := range []*rig{alice, bob} {
-						log := r.got()
-						requireStory(t, log, senders)
+					require.NoError(t, alice.sendChat("lobby", "last"))
+					require.Greater(t, w.dialCount(), 20)
+					for _, r := range []*testClient{alice, bob} {
+						log := r.received()
+						requireInOrder(t, log, senders)
 						require.Equal(t, `alice@lobby: "last"`, log[len(log)-1])
 					}
 				})
@@ -82,19 +82,19 @@ func TestCutAtRandom(t *testing.T) {
 	}
 }
 
-func (w *world) randomCuts(seed uint64) {
+func (w *testEnv) randomCuts(seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 0))
-	w.setWrap(func(c net.Conn) net.Conn { return &fragile{Conn: c, left: 300 + random.IntN(6000)} })
+	w.wrapConns(func(c net.Conn) net.Conn { return &breakingConn{Conn: c, remaining: 300 + random.IntN(6000)} })
 }
 
-// sayAll sends "sender.number", each sender's one after another.
-func (r *rig) sayAll(senders, each int) {
+// sendNumbered sends messages "sender.number" from several senders, those of each sender in order.
+func (r *testClient) sendNumbered(senders, each int) {
 	r.t.Helper()
 	var work sync.WaitGroup
 	for sender := range senders {
 		work.Go(func() {
 			for n := range each {
-				if err := r.say("lobby", fmt.Sprintf("%d.%d", sender, n)); err != nil {
+				if err := r.sendChat("lobby", fmt.Sprintf("%d.%d", sender, n)); err != nil {
 					r.t.Errorf("%d.%d: %v", sender, n, err)
 				}
 			}
@@ -103,10 +103,10 @@ func (r *rig) sayAll(senders, each int) {
 	work.Wait()
 }
 
-// requireStory checks what one receiver was told.
-func requireStory(t *testing.T, log []string, senders int) {
+// requireInOrder checks the messages and gaps of one receiver.
+func requireInOrder(t *testing.T, log []string, senders int) {
 	t.Helper()
-	next := make([]int, senders) // number that is due
+	next := make([]int, senders) // next number expected
 	missing := make([]bool, senders)
 	for i, line := range log {
 		if strings.HasPrefix(line, "gap") {

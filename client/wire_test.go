@@ -101,7 +101,7 @@ func memberNames(t reflect.Type) (names []string) {
 	return names
 }
 
-func TestRequestsAreAsInTheVectors(t *testing.T) {
+func TestEncodeVectors(t *testing.T) {
 	for _, v := range vectors(t, "client.json") {
 		switch v.Kind {
 		case "request":
@@ -129,7 +129,7 @@ func TestRequestsAreAsInTheVectors(t *testing.T) {
 	}
 }
 
-func TestVectorsAreUnderstood(t *testing.T) {
+func TestDecodeVectors(t *testing.T) {
 	for _, v := range vectors(t, "server.json") {
 		in, ok := decode(v.frame())
 		switch v.Kind {
@@ -205,7 +205,7 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 }
 
 // What is not understood is nothing.
-func TestDecodeRubbish(t *testing.T) {
+func TestDecodeInvalid(t *testing.T) {
 	for _, v := range vectors(t, "client.json") {
 		if in, ok := decode(v.frame()); v.Kind == "wrong" {
 			require.False(t, ok && in.isMessage(), v.Name)
@@ -228,7 +228,7 @@ func TestDecodeRubbish(t *testing.T) {
 }
 
 // Members that have another type than they should do no harm.
-func TestOddAnswers(t *testing.T) {
+func TestDecodeWrongTypes(t *testing.T) {
 	for s, id := range map[string]uint64{
 		`{"message_type":"error"}`:                               0,
 		`{"message_type":"error","id":null,"content":7}`:         0,
@@ -251,7 +251,7 @@ func TestOddAnswers(t *testing.T) {
 }
 
 // A page of history has the messages that it would have as they are sent.
-func TestHistoryIsAsInTheVectors(t *testing.T) {
+func TestDecodeHistoryVectors(t *testing.T) {
 	var want []Message
 	var got History
 	for _, v := range vectors(t, "server.json") {

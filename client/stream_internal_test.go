@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Gaps of different kinds are told apart, those of one kind are one until there is a message.
-func TestGapsAreGathered(t *testing.T) {
+// TestStreamMergesGaps tests that gaps of the same kind without a message between them are merged.
+func TestStreamMergesGaps(t *testing.T) {
 	lost := errors.New("lost")
 	at := func(offset uint64) position { return position{Epoch: "r1", Offset: offset} }
 	s := newStream(1000)
@@ -31,8 +31,8 @@ func TestGapsAreGathered(t *testing.T) {
 	}
 }
 
-// What waits is bounded in bytes, whatever the number of messages.
-func TestStreamIsBoundedInBytes(t *testing.T) {
+// TestStreamByteLimit tests that the size of waiting messages is limited, whatever their number.
+func TestStreamByteLimit(t *testing.T) {
 	s := newStream(1000)
 	large := Message{Content: make([]byte, maxStreamBytes/4)}
 	for i := range 6 {
@@ -49,9 +49,9 @@ func TestStreamIsBoundedInBytes(t *testing.T) {
 	require.True(t, s.enqueue(large, false), "there is room again")
 }
 
-// What the server says of the inbox while the application has a message takes no more and more
-// room.
-func TestMovesAreGathered(t *testing.T) {
+// TestInboxMergesPositionUpdates tests that position frames that arrive while the application
+// processes a message take constant memory.
+func TestInboxMergesPositionUpdates(t *testing.T) {
 	b := &inbox{requests: newRequests(&DialOptions{}), stream: newStream(1000)}
 	at := func(offset uint64) position { return position{Epoch: "i1", Offset: offset} }
 	cursor := at(0)
