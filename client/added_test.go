@@ -15,17 +15,20 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// addingServer is a server whose application adds connections to the lobby.
-type addingServer struct {
+// adder is a server whose application adds connections to the lobby.
+type adder struct {
 	realtime.Options
 	env          *testEnv
 	addOnConnect bool // when a connection opens
 }
 
-// runWithAddedClient runs a test with a client that the application has added to the lobby.
-func runWithAddedClient(t *testing.T, change func(o *realtime.Options), test func(t *testing.T, g *addingServer, alice *testClient)) {
+// withAddedClient runs a test with a client that the application has added to the lobby.
+func withAddedClient(
+	t *testing.T, change func(o *realtime.Options),
+	test func(t *testing.T, g *adder, alice *testClient),
+) {
 	t.Helper()
-	g := &addingServer{addOnConnect: true}
+	g := &adder{addOnConnect: true}
 	keep := realtime.Retention{Messages: 100}
 	g.History, g.Inbox = keep, realtime.InboxOptions{Keep: keep}
 	g.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
@@ -45,10 +48,11 @@ func runWithAddedClient(t *testing.T, change func(o *realtime.Options), test fun
 	})
 }
 
-func noChange(*realtime.Options) {}
+func noChange(*realtime.Options)   {}
+func noResume(o *realtime.Options) { o.ResumeGrace = -1 }
 
 // send sends messages of bob to the lobby.
-func (g *addingServer) send(offsets ...int) {
+func (g *adder) send(offsets ...int) {
 	g.env.t.Helper()
 	for _, n := range offsets {
 		_, err := g.env.rt.Send(g.env.t.Context(), realtime.ToRoom("lobby"), realtime.Message{
@@ -60,7 +64,7 @@ func (g *addingServer) send(offsets ...int) {
 }
 
 // add adds all connections of alice to the lobby.
-func (g *addingServer) add() {
+func (g *adder) add() {
 	g.env.t.Helper()
 	for c := range g.env.rt.User("alice").LocalConns() {
 		_, err := g.env.rt.Join(g.env.t.Context(), c.ID(), "lobby")
@@ -69,7 +73,7 @@ func (g *addingServer) add() {
 }
 
 // whileDisconnected calls do while alice is disconnected, and waits until alice has reconnected.
-func (g *addingServer) whileDisconnected(alice *testClient, do func()) {
+func (g *adder) whileDisconnected(alice *testClient, do func()) {
 	g.env.t.Helper()
 	g.env.cutAll()
 	synctest.Wait()
@@ -83,14 +87,14 @@ func TestAddedRoomRecovers(t *testing.T) {
 	for name, change := range map[string]func(o *realtime.Options){
 		"with inbox":     noChange,
 		"without inbox":  func(o *realtime.Options) { o.Inbox = realtime.InboxOptions{} },
-		"without resume": func(o *realtime.Options) { o.ResumeGrace = -1 },
+		"without resume": noResume,
 		"with neither": func(o *realtime.Options) {
 			o.ResumeGrace, o.Inbox = -1, realtime.InboxOptions{}
 		},
 		"catching up": func(o *realtime.Options) { o.Slow = realtime.SlowCatchUp },
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithAddedClient(t, change, func(t *testing.T, g *addingServer, alice *testClient) {
+			withAddedClient(t, change, func(t *testing.T, g *adder, alice *testClient) {
 				g.send(1)
 				require.Equal(t, []string{chat(1)}, alice.received())
 				for round := range 3 {
@@ -113,7 +117,7 @@ func TestAddedRoomRecovers(t *testing.T) {
 // TestAddedRoomIsResumed tests that a resumed session continues in its room although the
 // application does not add the client again.
 func TestAddedRoomIsResumed(t *testing.T) {
-	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+	withAddedClient(t, noChange, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		g.addOnConnect = false
 		g.whileDisconnected(alice, func() { g.send(2) })
@@ -129,7 +133,7 @@ func TestAddedRoomIsResumed(t *testing.T) {
 func TestAddedRoomLater(t *testing.T) {
 	for name, from := range map[string]realtime.From{"now": {}, "before": {Last: 100}, "between": {Last: 1}} {
 		t.Run(name, func(t *testing.T) {
-			runWithAddedClient(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *addingServer, alice *testClient) {
+			withAddedClient(t, noResume, func(t *testing.T, g *adder, alice *testClient) {
 				g.send(1)
 				g.addOnConnect = false
 				g.whileDisconnected(alice, func() { g.send(2, 3) })
@@ -152,10 +156,10 @@ func TestAddedRoomLater(t *testing.T) {
 // TestAddedRoomIsRemoved tests that a client does not join a room again by itself if the
 // application had added it, and that it starts again after a removal.
 func TestAddedRoomIsRemoved(t *testing.T) {
-	for name, take := range map[string]func(g *addingServer){
-		"removed":    func(g *addingServer) { _, _ = g.env.rt.Room("lobby").Remove(g.env.t.Context(), "alice") },
-		"denied":     func(g *addingServer) { _, _ = g.env.rt.Room("lobby").Deny(g.env.t.Context(), "alice", time.Second) },
-		"no session": func(*addingServer) {},
+	for name, take := range map[string]func(g *adder){
+		"removed":    func(g *adder) { _, _ = g.env.rt.Room("lobby").Remove(g.env.t.Context(), "alice") },
+		"denied":     func(g *adder) { _, _ = g.env.rt.Room("lobby").Deny(g.env.t.Context(), "alice", time.Second) },
+		"no session": func(*adder) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			change := func(o *realtime.Options) {
@@ -163,7 +167,7 @@ func TestAddedRoomIsRemoved(t *testing.T) {
 					o.ResumeGrace = -1
 				}
 			}
-			runWithAddedClient(t, change, func(t *testing.T, g *addingServer, alice *testClient) {
+			withAddedClient(t, change, func(t *testing.T, g *adder, alice *testClient) {
 				g.addOnConnect = false
 				g.whileDisconnected(alice, func() {
 					take(g)
@@ -179,27 +183,30 @@ func TestAddedRoomIsRemoved(t *testing.T) {
 			})
 		})
 	}
-	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+	withAddedClient(t, noChange, func(t *testing.T, g *adder, alice *testClient) {
 		_, err := g.env.rt.Room("lobby").Remove(t.Context(), "alice")
 		require.NoError(t, err)
 		g.send(1)
 		g.add()
 		g.send(2)
-		require.Equal(t, []string{chat(2)}, alice.received(), "and nobody is told: it has not joined by itself")
+		require.Equal(t, []string{chat(2)}, alice.received(), "no error: the client had not joined by itself")
 	})
 }
 
 // TestAddedRoomReportsGaps tests that a client reports a gap if it may not read earlier messages,
 // or if they are no longer kept.
 func TestAddedRoomReportsGaps(t *testing.T) {
-	forbid := func(context.Context, *realtime.Conn, realtime.Action) error { return realtime.ErrForbidden }
-	runWithAddedClient(t, func(o *realtime.Options) { o.Authorize = forbid }, func(t *testing.T, g *addingServer, alice *testClient) {
+	forbid := func(context.Context, *realtime.Conn, realtime.Action) error {
+		return realtime.ErrForbidden
+	}
+	forbidAll := func(o *realtime.Options) { o.Authorize = forbid }
+	withAddedClient(t, forbidAll, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		g.whileDisconnected(alice, func() { g.send(2) })
 		g.send(3)
 		require.Equal(t, []string{chat(1), "gap lobby unknown 1-2", chat(3)}, alice.received())
 	})
-	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+	withAddedClient(t, noChange, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1, 2, 3)
 		synctest.Wait()
 		g.env.restart(g.Options)
@@ -210,7 +217,8 @@ func TestAddedRoomReportsGaps(t *testing.T) {
 			chat(1), chat(2), chat(3), "gap  epoch 0-0", "gap lobby epoch 3-0", chat(4), chat(5),
 		}, alice.received())
 	})
-	runWithAddedClient(t, func(o *realtime.Options) { o.History.Messages = 2 }, func(t *testing.T, g *addingServer, alice *testClient) {
+	keepTwo := func(o *realtime.Options) { o.History.Messages = 2 }
+	withAddedClient(t, keepTwo, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		g.whileDisconnected(alice, func() { g.send(2, 3, 4) })
 		g.send(5)
@@ -221,7 +229,8 @@ func TestAddedRoomReportsGaps(t *testing.T) {
 // TestAddedRoomWithoutHistory tests that a gap without a reason is reported for a room that keeps
 // nothing.
 func TestAddedRoomWithoutHistory(t *testing.T) {
-	runWithAddedClient(t, func(o *realtime.Options) { o.History = realtime.Retention{} }, func(t *testing.T, g *addingServer, alice *testClient) {
+	keepNothing := func(o *realtime.Options) { o.History = realtime.Retention{} }
+	withAddedClient(t, keepNothing, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		g.whileDisconnected(alice, func() { g.send(2) })
 		g.send(3)
@@ -232,7 +241,7 @@ func TestAddedRoomWithoutHistory(t *testing.T) {
 // TestAddedAndJoined tests a client that joins a room to which the application has added it, or
 // leaves it.
 func TestAddedAndJoined(t *testing.T) {
-	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+	withAddedClient(t, noChange, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		alice.join("lobby")
 		g.addOnConnect = false
@@ -247,7 +256,7 @@ func TestAddedAndJoined(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"room lobby: removed"}, alice.received())
 	})
-	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) {
+	withAddedClient(t, noChange, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		require.NoError(t, alice.Leave(t.Context(), "lobby"))
 		g.addOnConnect = false
@@ -257,9 +266,10 @@ func TestAddedAndJoined(t *testing.T) {
 		g.send(4)
 		g.add()
 		g.send(5)
-		require.Equal(t, []string{chat(5)}, alice.received(), "what it left is forgotten")
+		require.Equal(t, []string{chat(5)}, alice.received(), "no position is kept after a leave")
 	})
-	runWithAddedClient(t, noChange, func(t *testing.T, g *addingServer, alice *testClient) { // the client joins after it was removed
+	// The client joins after it was removed.
+	withAddedClient(t, noChange, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		g.addOnConnect = false
 		g.whileDisconnected(alice, func() { g.send(2) })
@@ -275,7 +285,7 @@ func TestAddedAndJoined(t *testing.T) {
 // TestJoinAfterAdded tests that a join continues from the position that the client had in a room to
 // which the application had added it.
 func TestJoinAfterAdded(t *testing.T) {
-	runWithAddedClient(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *addingServer, alice *testClient) {
+	withAddedClient(t, noResume, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		g.addOnConnect = false
 		g.whileDisconnected(alice, func() { g.send(2) })
@@ -289,7 +299,7 @@ func TestJoinAfterAdded(t *testing.T) {
 // TestLeaveAfterAdded tests that Leave removes the position in a room to which the application had
 // added the client, even if the client is no longer a member.
 func TestLeaveAfterAdded(t *testing.T) {
-	runWithAddedClient(t, func(o *realtime.Options) { o.ResumeGrace = -1 }, func(t *testing.T, g *addingServer, alice *testClient) {
+	withAddedClient(t, noResume, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		g.addOnConnect = false
 		g.whileDisconnected(alice, func() { g.send(2) })
@@ -309,7 +319,8 @@ func TestJoinRefusedWhileAdded(t *testing.T) {
 		}
 		return nil
 	}
-	runWithAddedClient(t, func(o *realtime.Options) { o.Authorize = forbid }, func(t *testing.T, g *addingServer, alice *testClient) {
+	forbidJoin := func(o *realtime.Options) { o.Authorize = forbid }
+	withAddedClient(t, forbidJoin, func(t *testing.T, g *adder, alice *testClient) {
 		g.send(1)
 		require.ErrorContains(t, alice.Join(t.Context(), "lobby"), "forbidden")
 		g.whileDisconnected(alice, func() { g.send(2) })
@@ -328,16 +339,16 @@ func TestAddedFrames(t *testing.T) {
 		left     = `{"message_type":"left","room":"lobby"}`
 	)
 	for name, c := range map[string]struct {
-		do   func(s *scriptedConn)
+		do   func(s *script)
 		want []string
 	}{
-		"a hole": {func(s *scriptedConn) {
+		"a gap": {func(s *script) {
 			s.send(given5)
 			s.sendKept(7, 6)
 			s.reply(s.expect(recover5), recovered5)
 			s.sendKept(6, 5, 7, 6)
 		}, []string{chat(6), chat(7)}},
-		"not a member any more": {func(s *scriptedConn) {
+		"no longer a member": {func(s *script) {
 			s.send(given5)
 			s.sendKept(7, 6)
 			recover := s.expect(recover5)
@@ -345,15 +356,15 @@ func TestAddedFrames(t *testing.T) {
 			s.replyError(recover, "no_member")
 			s.send(given9)
 			s.sendKept(10, 9, 12, 11)
-			s.expect(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":10}}`) // and no leave before it
+			s.expect(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":10}}`) // no leave
 		}, []string{chat(10)}},
-		"the server fails": {func(s *scriptedConn) {
+		"recover is refused": {func(s *script) {
 			s.send(given5)
 			s.sendKept(7, 6)
 			s.replyError(s.expect(recover5), "internal")
 			s.sendKept(8, 7)
 		}, []string{"gap lobby unknown 5-0", chat(8)}},
-		"given while a join is refused": {func(s *scriptedConn) {
+		"added while a join is refused": {func(s *script) {
 			join := s.expect(joinLobby)
 			s.send(given5)
 			s.replyError(join, "forbidden")
@@ -361,26 +372,26 @@ func TestAddedFrames(t *testing.T) {
 			s.reply(s.expect(recover5), recovered5)
 			s.sendKept(6, 5)
 		}, []string{chat(6)}},
-		"given while a join is answered": {func(s *scriptedConn) {
+		"added while a join is answered": {func(s *script) {
 			join := s.expect(joinLobby)
 			s.send(given5)
 			s.reply(join, at5)
 			s.sendKept(6, 5)
 		}, []string{chat(6)}},
-		"given while a join with history is answered": {func(s *scriptedConn) {
+		"added while a join with history is answered": {func(s *script) {
 			join := s.expect(`{"type":"join","room":"lobby","history":2}`)
 			s.send(given5)
 			s.reply(join, `{"epoch":"r1","offset":3,"top":5}`)
 			s.sendKept(4, 3, 5, 4, 6, 5)
 		}, []string{chat(4), chat(5), chat(6)}},
-		"nobody's": {func(s *scriptedConn) {
+		"invalid": {func(s *script) {
 			s.send(`{"message_type":"joined"}`)
 			s.send(`{"message_type":"joined","room":"lobby","content":7}`)
 			s.sendKept(6, 5)
 		}, []string{chat(6)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+			withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 				c.do(s)
 				s.serveUntilClosed()
 			}), func(t *testing.T, w *testEnv) {
@@ -399,7 +410,7 @@ func TestAddedFrames(t *testing.T) {
 
 // TestAddedRoomAhead tests that a gap is reported if the room has never had the client's position.
 func TestAddedRoomAhead(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		if n == 1 {
 			s.send(`{"message_type":"joined","room":"lobby","content":` + at5 + `}`)
 			return
@@ -419,7 +430,7 @@ func TestAddedRoomAhead(t *testing.T) {
 // TestRejoinRefusedWhileAdded tests that a client continues in a room if its join over a new
 // connection is refused but the application has added it.
 func TestRejoinRefusedWhileAdded(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		join := s.receive()
 		if n == 1 {
 			s.reply(join, at5)
@@ -442,7 +453,7 @@ func TestRejoinRefusedWhileAdded(t *testing.T) {
 // memberships ended is limited.
 func TestManyFormerRooms(t *testing.T) {
 	const rooms = 1100
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		for i := range rooms {
 			if n > 1 && i > 0 && i < rooms-1 {
 				continue

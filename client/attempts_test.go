@@ -35,7 +35,7 @@ func TestReconnectAfterRefusals(t *testing.T) {
 			`{"status":404,"error":"Not Found","path":"/ws"}`: true,
 			`{"error":"no"}`: false,
 		} {
-			runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+			withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 				alice := w.dial("alice")
 				w.setHandler(respondWith(status, body))
 				w.cutAll()
@@ -59,9 +59,9 @@ func TestReconnectAfterRefusals(t *testing.T) {
 // TestReconnectAfterOtherServer tests that a client that has had a connection does not give up when
 // it reaches a server that does not speak the protocol.
 func TestReconnectAfterOtherServer(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
-		w.setHandler(scriptedRaw(t, func(s *scriptedConn, _ int) { s.trySend("hello") }))
+		w.setHandler(scriptedRaw(t, func(s *script, _ int) { s.trySend("hello") }))
 		w.cutAll()
 		time.Sleep(time.Minute)
 		w.setHandler(w.rt)
@@ -79,7 +79,7 @@ func TestTokenHangs(t *testing.T) {
 		seen = append(seen, realtime.BearerToken(r))
 		return realtime.Identity{UserID: "alice"}, nil
 	}}
-	runWithManager(t, o, func(t *testing.T, w *testEnv) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		release := make(chan struct{})
 		alice := w.dialWith("", client.DialOptions{Token: func(context.Context) (string, error) {
 			n := calls.Add(1)
@@ -106,7 +106,7 @@ func TestTokenHangs(t *testing.T) {
 // TestTokenNeverReturns tests that the number of calls of Token that do not return is limited, and
 // that Close waits for them one second at most.
 func TestTokenNeverReturns(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		var calls, running atomic.Int32
 		release := make(chan struct{})
 		alice := w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
@@ -135,7 +135,7 @@ func TestRefreshHangs(t *testing.T) {
 	var calls atomic.Int32
 	var token atomic.Value
 	expired := `{"message_type":"error","id":null,"content":{"code":"expired","message":""}}`
-	runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		s.send(expired)
 		if n == 1 {
 			s.send(expired) // only one call of Token runs at a time
@@ -164,7 +164,7 @@ func TestRefreshHangs(t *testing.T) {
 
 // TestTokenUsesTheClient tests that a Token function may call methods of the client.
 func TestTokenUsesTheClient(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		var c atomic.Pointer[client.Client]
 		var calls atomic.Int32
 		errs := make(chan error, 100)
@@ -186,17 +186,17 @@ func TestTokenUsesTheClient(t *testing.T) {
 		c.Store(alice.Client)
 		w.cutAll()
 		alice.awaitReconnect()
-		require.EqualValues(t, 2, calls.Load(), "begun anew once")
+		require.EqualValues(t, 2, calls.Load(), "the attempt was restarted once")
 		require.Len(t, errs, 6)
 		for range 6 {
-			require.Error(t, <-errs, "it waits for the connection that the token is for")
+			require.Error(t, <-errs, "the call waits for the connection for which the token is needed")
 		}
 		require.NoError(t, alice.sendChat("lobby", "hi"))
 	})
 }
 
 func TestTokenClosesTheClient(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		var c atomic.Pointer[client.Client]
 		var calls atomic.Int32
 		alice := w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
@@ -217,7 +217,7 @@ func TestTokenClosesTheClient(t *testing.T) {
 // TestReconnectEndsTheWait tests that Reconnect ends a wait, also one that the server has asked
 // for.
 func TestReconnectEndsTheWait(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		w.setHandler(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 			out.Header().Set("Retry-After", "86400")
@@ -244,10 +244,10 @@ func TestReconnectRestartsAttempt(t *testing.T) {
 	}{
 		"the token":   {nil, true},
 		"the upgrade": {http.HandlerFunc(hang), false},
-		"the welcome": {scriptedRaw(t, func(s *scriptedConn, _ int) { s.receive() }), false},
+		"the welcome": {scriptedRaw(t, func(s *script, _ int) { s.receive() }), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+			withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 				var hangs atomic.Bool
 				var calls atomic.Int32
 				alice := w.dialWith("alice", client.DialOptions{
@@ -270,7 +270,7 @@ func TestReconnectRestartsAttempt(t *testing.T) {
 					alice.Reconnect()
 					synctest.Wait()
 				}
-				require.EqualValues(t, 3, calls.Load(), "one attempt more")
+				require.EqualValues(t, 3, calls.Load(), "the attempt was restarted once")
 				hangs.Store(false)
 				w.setHandler(w.rt)
 				time.Sleep(time.Second)
@@ -287,7 +287,7 @@ func TestReconnectRestartsAttempt(t *testing.T) {
 // calls do not extend the time for the answer.
 func TestReconnectProbes(t *testing.T) {
 	for _, interval := range []time.Duration{0, -1} {
-		runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+		withHandler(t, scripted(t, func(s *script, n int) {
 			for a := s.receive(); a.Type != "gone"; a = s.receive() {
 				if n > 1 {
 					s.trySend("pong")
@@ -307,18 +307,18 @@ func TestReconnectProbes(t *testing.T) {
 				alice.Reconnect()
 				time.Sleep(time.Second)
 			}
-			require.Equal(t, 2, w.dialCount(), "it lives")
+			require.Equal(t, 2, w.dialCount(), "the connection lasts")
 			require.NoError(t, alice.Close())
 			alice.Reconnect()
 			time.Sleep(time.Minute)
-			require.Equal(t, 2, w.dialCount(), "after the end there is nothing to do")
+			require.Equal(t, 2, w.dialCount(), "Reconnect has no effect after the end")
 		})
 	}
 }
 
 // TestReconnectInOnState tests that OnState may call Reconnect.
 func TestReconnectInOnState(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		var alice atomic.Pointer[client.Client]
 		began := time.Now()
 		c, err := client.Dial(t.Context(), "ws://realtime.test/ws?user_id=alice", &client.DialOptions{
@@ -345,7 +345,7 @@ func TestReconnectInOnState(t *testing.T) {
 // TestReconnectRestartsAttemptAfterProbe tests that a probe does not count as the start of an
 // attempt: Reconnect can restart the attempt that follows at once.
 func TestReconnectRestartsAttemptAfterProbe(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		attempts := make(chan struct{}, 10)
 		alice := w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
 			attempts <- struct{}{}
@@ -373,7 +373,7 @@ func TestDialWithoutSubprotocol(t *testing.T) {
 		}
 		_, _, _ = ws.Read(context.Background())
 	})
-	runWithHandler(t, foreign, func(t *testing.T, w *testEnv) {
+	withHandler(t, foreign, func(t *testing.T, w *testEnv) {
 		_, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 		require.ErrorContains(t, err, "does not speak realtime.v1")
 		require.Equal(t, 1, w.dialCount())
@@ -388,10 +388,10 @@ func TestDialByQuery(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		(&scriptedConn{t, ws}).send(fmt.Sprintf(welcomeFormat, 65536, 0))
+		(&script{t, ws}).send(fmt.Sprintf(welcomeFormat, 65536, 0))
 		_, _, _ = ws.Read(context.Background())
 	})
-	runWithHandler(t, quiet, func(t *testing.T, w *testEnv) {
+	withHandler(t, quiet, func(t *testing.T, w *testEnv) {
 		o := client.DialOptions{HTTPClient: w.client()}
 		c, err := client.Dial(t.Context(), "ws://realtime.test/ws?protocol=realtime.v1", &o)
 		require.NoError(t, err)

@@ -45,7 +45,7 @@ func callOptions() realtime.Options {
 }
 
 func TestCall(t *testing.T) {
-	runWithManager(t, callOptions(), func(t *testing.T, w *testEnv) {
+	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		n, err := client.Call[int](t.Context(), alice.Client, "add", addRequest{1, 2})
 		require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestCall(t *testing.T) {
 // TestCallWhenConnectionEnds tests that a call fails if the connection ends before the answer, and
 // that a call without a connection waits for one.
 func TestCallWhenConnectionEnds(t *testing.T) {
-	runWithManager(t, callOptions(), func(t *testing.T, w *testEnv) {
+	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		failed := make(chan error)
 		go func() { _, err := alice.Call(t.Context(), "slow", nil); failed <- err }()
@@ -101,7 +101,7 @@ func TestServerCalls(t *testing.T) {
 		}
 		return nil, errors.New("a secret")
 	}}
-	runWithManager(t, callOptions(), func(t *testing.T, w *testEnv) {
+	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice, deaf := w.dialWith("alice", o), w.dial("bob")
 		for method, want := range map[string]string{
 			"echo": `{"a":1}`, "nothing": `null`, "busy": "away", "rubbish": "internal", "large": "too_large",
@@ -128,7 +128,7 @@ func TestServerCallsAreLimited(t *testing.T) {
 		time.Sleep(time.Second)
 		return json.RawMessage(`1`), nil
 	}}
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		w.dialWith("alice", o)
 		for range 2 {
 			answers := make(chan string, 100)
@@ -161,7 +161,7 @@ func (w *testEnv) callClient(method string) string {
 // TestServerCallEndsWithConnection tests that the context of a call from the server ends with the
 // connection, and that Close waits for the call.
 func TestServerCallEndsWithConnection(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		ended := make(chan error, 1)
 		alice := w.dialWith("alice", client.DialOptions{
 			OnCall: func(ctx context.Context, _ string, _ json.RawMessage) (json.RawMessage, error) {
@@ -179,11 +179,11 @@ func TestServerCallEndsWithConnection(t *testing.T) {
 		began := time.Now()
 		w.cutAll()
 		alice.awaitReconnect()
-		require.Less(t, time.Since(began), time.Minute, "nobody waits for it")
+		require.Less(t, time.Since(began), time.Minute, "the client does not wait for the call")
 		require.Equal(t, "end 1006", describeError(<-ended))
 		call()
 		require.NoError(t, alice.Close())
-		require.Len(t, ended, 1, "Close has waited")
+		require.Len(t, ended, 1, "Close waits for the call")
 		require.Equal(t, realtime.ErrClosed, <-ended)
 	})
 }

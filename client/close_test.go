@@ -25,7 +25,7 @@ func TestCloseHandshake(t *testing.T) {
 	o := realtime.Options{OnDisconnect: func(_ context.Context, _ *realtime.Conn, why *realtime.CloseError) {
 		ends = append(ends, why.Code)
 	}}
-	runWithManager(t, o, func(t *testing.T, w *testEnv) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		_, err := w.rt.Send(t.Context(), realtime.ToAll(), realtime.Message{Content: []byte(`"last"`)})
 		require.NoError(t, err)
@@ -43,20 +43,20 @@ func TestCloseHandshake(t *testing.T) {
 // TestCloseReturnsInTime tests that Close takes one second at most, whatever the server does.
 func TestCloseReturnsInTime(t *testing.T) {
 	for name, h := range map[string]http.Handler{
-		"a server that reads nothing": scripted(t, func(*scriptedConn, int) { time.Sleep(time.Minute) }),
-		"one that goes on talking": scripted(t, func(s *scriptedConn, _ int) {
+		"the server reads nothing": scripted(t, func(*script, int) { time.Sleep(time.Minute) }),
+		"the server keeps sending": scripted(t, func(s *script, _ int) {
 			for s.ws.Write(context.Background(), 1, []byte(`{"message_type":"chat","sender_id":null}`)) == nil {
 				time.Sleep(time.Millisecond)
 			}
 		}),
-		"one that stops inside a message": scripted(t, func(s *scriptedConn, _ int) {
+		"the server stops inside a message": scripted(t, func(s *script, _ int) {
 			out, _ := s.ws.Writer(context.Background(), 1)
 			_, _ = out.Write(make([]byte, 1<<20))
 			time.Sleep(time.Minute)
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithHandler(t, h, func(t *testing.T, w *testEnv) {
+			withHandler(t, h, func(t *testing.T, w *testEnv) {
 				alice := w.dial("alice")
 				time.Sleep(time.Second)
 				began := time.Now()
@@ -71,7 +71,7 @@ func TestCloseReturnsInTime(t *testing.T) {
 // TestCloseInEveryState tests that all waiting methods return when the client is closed, in every
 // phase.
 func TestCloseInEveryState(t *testing.T) {
-	quiet := scripted(t, func(s *scriptedConn, n int) {
+	quiet := scripted(t, func(s *script, n int) {
 		for n == 1 && s.receive().Type != "gone" {
 		}
 	})
@@ -79,13 +79,13 @@ func TestCloseInEveryState(t *testing.T) {
 		"open":    func(*testEnv) {},
 		"waiting": func(w *testEnv) { w.setDown(true); w.cutAll() },
 		"connecting": func(w *testEnv) {
-			w.setHandler(scriptedRaw(t, func(s *scriptedConn, _ int) { s.receive() }))
+			w.setHandler(scriptedRaw(t, func(s *script, _ int) { s.receive() }))
 			w.cutAll()
 			time.Sleep(2 * time.Second)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithHandler(t, quiet, func(t *testing.T, w *testEnv) {
+			withHandler(t, quiet, func(t *testing.T, w *testEnv) {
 				alice := w.dialWith("alice", client.DialOptions{PendingSends: 1})
 				prepare(w)
 				synctest.Wait()
@@ -133,7 +133,7 @@ func (r *testClient) requireAllReturnClosed() *sync.WaitGroup {
 func TestWatchdog(t *testing.T) {
 	var asked []time.Duration
 	began := time.Now()
-	h := scripted(t, func(s *scriptedConn, n int) {
+	h := scripted(t, func(s *script, n int) {
 		if n == 1 {
 			for s.receive().Type == "ping" {
 				asked = append(asked, time.Since(began))
@@ -150,7 +150,7 @@ func TestWatchdog(t *testing.T) {
 		s.send("pong")
 		s.serveUntilClosed()
 	})
-	runWithHandler(t, h, func(t *testing.T, w *testEnv) {
+	withHandler(t, h, func(t *testing.T, w *testEnv) {
 		began = time.Now()
 		alice := w.dial("alice")
 		alice.takeStates()
@@ -166,14 +166,14 @@ func TestWatchdog(t *testing.T) {
 		time.Sleep(time.Second)
 		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases())
 		time.Sleep(time.Hour)
-		require.Empty(t, alice.takeStates(), "any frame is a sign of life, and pong is one")
+		require.Empty(t, alice.takeStates(), "any frame is a sign of life, also a pong")
 		require.Equal(t, []time.Duration{25 * time.Second, 25 * time.Second}, asked)
 	})
 }
 
 // TestWebSocketPings tests that a WebSocket ping counts as a sign of life, and is answered.
 func TestWebSocketPings(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		var pings sync.WaitGroup
 		defer pings.Wait()
 		pings.Go(func() {
@@ -182,7 +182,7 @@ func TestWebSocketPings(t *testing.T) {
 			}
 		})
 		if a := s.receive(); a.Type != "gone" {
-			t.Errorf("asked for %s", a.raw)
+			t.Errorf("unexpected request %s", a.raw)
 		}
 	}), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
@@ -209,7 +209,7 @@ func (m *failingConn) Write(p []byte) (int, error) {
 // server takes precedence as the cause.
 func TestWriteFails(t *testing.T) {
 	for code, want := range map[websocket.StatusCode]string{0: "gap 1006", 4403: "end 4403"} {
-		runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+		withHandler(t, scripted(t, func(s *script, n int) {
 			time.Sleep(500 * time.Millisecond)
 			if n == 1 && code != 0 {
 				_ = s.ws.Close(code, "")
@@ -232,7 +232,7 @@ func TestWriteFails(t *testing.T) {
 // TestServerDoesNotRead tests that a connection ends if the server does not read, even if the
 // server keeps sending.
 func TestServerDoesNotRead(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		for n == 1 && s.ws.Write(context.Background(), 1, []byte("pong")) == nil {
 			time.Sleep(time.Second)
 		}

@@ -26,7 +26,7 @@ func refuseWith(status int) http.HandlerFunc {
 
 func TestDialRefused(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 405, 431} {
-		runWithHandler(t, refuseWith(status), func(t *testing.T, w *testEnv) {
+		withHandler(t, refuseWith(status), func(t *testing.T, w *testEnv) {
 			began := time.Now()
 			_, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 			no, ok := errors.AsType[*client.DialError](err)
@@ -36,7 +36,7 @@ func TestDialRefused(t *testing.T) {
 			require.ErrorContains(t, err, no.Message)
 			require.Equal(t, status == 401, errors.Is(err, realtime.ErrUnauthenticated))
 			require.Equal(t, status == 403, errors.Is(err, realtime.ErrForbidden))
-			require.Zero(t, time.Since(began), "at once")
+			require.Zero(t, time.Since(began), "Dial returns at once")
 			require.Equal(t, 1, w.dialCount())
 		})
 	}
@@ -44,7 +44,7 @@ func TestDialRefused(t *testing.T) {
 
 func TestDialRetries(t *testing.T) {
 	for _, status := range []int{200, 302, 426, 429, 500, 502, 503} {
-		runWithHandler(t, refuseWith(status), func(t *testing.T, w *testEnv) {
+		withHandler(t, refuseWith(status), func(t *testing.T, w *testEnv) {
 			rt := realtime.New(&realtime.Options{})
 			defer rt.Close()
 			time.AfterFunc(time.Minute, func() { w.setHandler(rt) })
@@ -106,7 +106,7 @@ func TestRetryAfter(t *testing.T) {
 			statuses = append(statuses, 403) // denied for some time
 		}
 		for _, status := range statuses {
-			runWithHandler(t, refuseOnce(status, test.says), func(t *testing.T, w *testEnv) {
+			withHandler(t, refuseOnce(status, test.says), func(t *testing.T, w *testEnv) {
 				began := time.Now()
 				_, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 				require.ErrorIs(t, err, realtime.ErrUnauthenticated)
@@ -114,7 +114,7 @@ func TestRetryAfter(t *testing.T) {
 					require.Less(t, time.Since(began), time.Second)
 				} else {
 					require.GreaterOrEqual(t, time.Since(began), test.want)
-					require.Less(t, time.Since(began), test.want+time.Second, "not all at once")
+					require.Less(t, time.Since(began), test.want+time.Second, "a random part below 1 s")
 				}
 			})
 		}
@@ -130,17 +130,17 @@ func TestDialEndsWithItsContext(t *testing.T) {
 		token func(context.Context) (string, error)
 		last  string // error of the last attempt; empty if the first attempt did not end
 	}{
-		"between attempts":  {refuseWith(500), false, nil, "because of 500"},
-		"without a network": {refuseWith(500), true, nil, errDown.Error()},
-		"without an answer": {http.HandlerFunc(hang), false, nil, ""},
-		"without a welcome": {scriptedRaw(t, func(s *scriptedConn, _ int) { s.receive() }), false, nil, ""},
-		"in Token": {refuseWith(500), false, func(ctx context.Context) (string, error) {
+		"between attempts": {refuseWith(500), false, nil, "because of 500"},
+		"no network":       {refuseWith(500), true, nil, errDown.Error()},
+		"no answer":        {http.HandlerFunc(hang), false, nil, ""},
+		"no welcome":       {scriptedRaw(t, func(s *script, _ int) { s.receive() }), false, nil, ""},
+		"during Token": {refuseWith(500), false, func(ctx context.Context) (string, error) {
 			<-ctx.Done()
 			return "", ctx.Err()
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithHandler(t, test.h, func(t *testing.T, w *testEnv) {
+			withHandler(t, test.h, func(t *testing.T, w *testEnv) {
 				w.setDown(test.down)
 				ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, why)
 				defer cancel()
@@ -149,7 +149,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 				require.Equal(t, 10*time.Second, time.Since(began))
 				require.ErrorIs(t, err, why)
 				require.ErrorContains(t, err, test.last)
-				require.NotContains(t, err.Error(), "user_id", "the URL may have a ticket in it")
+				require.NotContains(t, err.Error(), "user_id", "the URL may contain a ticket")
 				_, failed := errors.AsType[*client.DialError](err)
 				require.Equal(t, test.last != "", failed)
 			})
@@ -159,7 +159,7 @@ func TestDialEndsWithItsContext(t *testing.T) {
 
 // TestAttemptTimesOut tests that an attempt without an answer ends after 30 s.
 func TestAttemptTimesOut(t *testing.T) {
-	runWithHandler(t, scriptedRaw(t, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedRaw(t, func(s *script, n int) {
 		if n > 1 {
 			s.send(fmt.Sprintf(welcomeFormat, 65536, 0))
 		}
@@ -174,12 +174,12 @@ func TestAttemptTimesOut(t *testing.T) {
 
 func TestDialOtherServers(t *testing.T) {
 	for name, frame := range map[string]string{
-		"a plain server": `{"message_type":"welcome","sender_id":null,"content":{"connection_id":"conn_1"},"timestamp":1}`,
-		"another one":    `hello`,
-		"an empty one":   ``,
+		"a plain server":   `{"message_type":"welcome","sender_id":null,"content":{"connection_id":"conn_1"},"timestamp":1}`,
+		"other text":       `hello`,
+		"an empty message": ``,
 	} {
 		gone := false
-		runWithHandler(t, scriptedRaw(t, func(s *scriptedConn, _ int) {
+		withHandler(t, scriptedRaw(t, func(s *script, _ int) {
 			s.send(frame)
 			s.receive()
 			gone = true
@@ -204,7 +204,7 @@ func TestDialClosed(t *testing.T) {
 	o := realtime.Options{OnConnect: func(context.Context, *realtime.Conn) error {
 		return &realtime.CloseError{Code: 4500, Reason: "banned"}
 	}}
-	runWithManager(t, o, func(t *testing.T, w *testEnv) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		r, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 		end, ok := errors.AsType[*realtime.CloseError](err)
 		require.True(t, ok, "%v", err)
@@ -220,7 +220,7 @@ func TestToken(t *testing.T) {
 		seen = append(seen, realtime.BearerToken(r)+r.Header.Get("X-App"))
 		return realtime.Identity{UserID: "alice"}, nil
 	}}
-	runWithManager(t, o, func(t *testing.T, w *testEnv) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		n := 0
 		alice := w.dialWith("", client.DialOptions{
 			Header: http.Header{"X-App": {"!"}},
@@ -257,12 +257,12 @@ func TestExpired(t *testing.T) {
 		attempts int
 		story    []string
 	}{
-		"with a token":       {true, 11 * time.Second, 3, []string{"gap 4401", "gap 4401"}},
-		"and it expires too": {true, time.Second, 2, []string{"gap 4401", "end 4401"}},
-		"without":            {false, 0, 1, []string{"end 4401"}},
+		"new token":             {true, 11 * time.Second, 3, []string{"gap 4401", "gap 4401"}},
+		"new token expires too": {true, time.Second, 2, []string{"gap 4401", "end 4401"}},
+		"without":               {false, 0, 1, []string{"end 4401"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+			withHandler(t, scripted(t, func(s *script, n int) {
 				if n == 2 {
 					time.Sleep(test.lasts)
 				}
@@ -280,7 +280,7 @@ func TestExpired(t *testing.T) {
 				alice := w.dialWith("alice", o)
 				time.Sleep(test.lasts)
 				synctest.Wait()
-				require.Equal(t, test.lasts, time.Since(began), "no waits")
+				require.Equal(t, test.lasts, time.Since(began), "attempts follow at once")
 				require.Equal(t, test.attempts, w.dialCount())
 				require.Equal(t, test.story, alice.received())
 			})
@@ -304,14 +304,14 @@ func TestRefresh(t *testing.T) {
 			return id(), nil
 		},
 	}
-	runWithManager(t, o, func(t *testing.T, w *testEnv) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		n := 0
 		alice := w.dialWith("", client.DialOptions{Token: func(context.Context) (string, error) {
 			n++
 			return fmt.Sprint("t", n), nil
 		}})
 		time.Sleep(150 * time.Second)
-		require.Empty(t, alice.received(), "it is still the same connection")
+		require.Empty(t, alice.received(), "the connection has not changed")
 		require.Equal(t, []string{"t2", "t3"}, tokens)
 		require.Equal(t, 1, w.dialCount())
 	})

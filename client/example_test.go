@@ -39,7 +39,8 @@ func ExampleDial() {
 	defer stop()
 
 	c, err := client.Dial(ctx, url, &client.DialOptions{
-		Token: func(context.Context) (string, error) { return "secret", nil }, // a new one for each attempt
+		// Token is called for each attempt.
+		Token: func(context.Context) (string, error) { return "secret", nil },
 	})
 	if err != nil {
 		fmt.Println(err) // the server refused, or ctx ended

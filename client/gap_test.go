@@ -15,7 +15,7 @@ import (
 )
 
 func TestGapIsRecovered(t *testing.T) {
-	runInLobby(t, func(s *scriptedConn) {
+	inLobby(t, func(s *script) {
 		s.sendKept(9, 7)
 		join := s.expect(joinLobby5)
 		s.sendKept(10, 9, 12, 11) // sent again below
@@ -35,7 +35,7 @@ func TestOtherEpoch(t *testing.T) {
 		`{"message_type":"chat","sender_id":"bob","content":1,"room":"lobby","offset":1,"prev":0,"epoch":"r2"}`,
 		`{"message_type":"position","room":"lobby","offset":1,"epoch":"r2"}`,
 	} {
-		requireReceived(t, func(s *scriptedConn) {
+		requireReceived(t, func(s *script) {
 			s.send(first)
 			s.reply(s.expect(joinLobby5), `{"epoch":"r2","offset":1,"top":1,"recovered":false,"reason":"epoch"}`)
 			s.sendKeptIn(`"room":"lobby",`, "r2", 2, 1)
@@ -44,7 +44,7 @@ func TestOtherEpoch(t *testing.T) {
 }
 
 func TestGapInLossyRoom(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, _ int) {
 		s.reply(s.receive(), `{"epoch":"r1","offset":5,"top":5,"lossy":true}`)
 		s.sendKept(9, 7, 10, 9)
 		s.sendKeptIn(`"room":"lobby",`, "r2", 3, 2)
@@ -58,13 +58,13 @@ func TestGapInLossyRoom(t *testing.T) {
 }
 
 func TestDuplicates(t *testing.T) {
-	requireReceived(t, func(s *scriptedConn) { s.sendKept(7, 5, 7, 5, 5, 4, 8, 7) }, chat(7), chat(8))
+	requireReceived(t, func(s *script) { s.sendKept(7, 5, 7, 5, 5, 4, 8, 7) }, chat(7), chat(8))
 }
 
 // TestDuplicatesByID tests that a kept message whose ID was already received is dropped, and leaves
 // no gap.
 func TestDuplicatesByID(t *testing.T) {
-	requireReceived(t, func(s *scriptedConn) {
+	requireReceived(t, func(s *script) {
 		s.sendChat("m", "hi")
 		s.send(`{"message_type":"chat","sender_id":"bob","content":7,"id":"m","room":"lobby",` +
 			`"offset":7,"prev":5,"epoch":"r1"}`)
@@ -74,7 +74,7 @@ func TestDuplicatesByID(t *testing.T) {
 
 // TestDuplicatesByIDInRecovery tests that such a message does not count as recovered.
 func TestDuplicatesByIDInRecovery(t *testing.T) {
-	runInLobby(t, func(s *scriptedConn) {
+	inLobby(t, func(s *script) {
 		s.sendChat("m", "hi")
 		s.sendKept(9, 8)
 		s.reply(s.expect(joinLobby5), `{"epoch":"r1","offset":5,"top":9,"recovered":true}`)
@@ -91,7 +91,7 @@ func TestDuplicatesByIDInRecovery(t *testing.T) {
 // connection ended is not sent over the next one, in addition to its joins.
 func TestGapWhenConnectionEnds(t *testing.T) {
 	hall := `"room":"hall",`
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		s.reply(s.receive(), at5)
 		s.reply(s.receive(), at5)
 		if n == 1 { // the server reads nothing more
@@ -120,18 +120,18 @@ func TestPositions(t *testing.T) {
 	at := func(offset int) string {
 		return fmt.Sprintf(`{"message_type":"position","room":"lobby","offset":%d,"epoch":"r1"}`, offset)
 	}
-	requireReceived(t, func(s *scriptedConn) {
+	requireReceived(t, func(s *script) {
 		s.send(at(8))
 		s.sendKept(9, 8)
 		s.send(at(6))
 		s.send(`{"message_type":"position","room":"elsewhere","offset":6,"epoch":"r1"}`)
 		s.sendKept(10, 9)
 	}, chat(9), chat(10))
-	requireReceived(t, func(s *scriptedConn) {
+	requireReceived(t, func(s *script) {
 		s.send(`{"message_type":"position","room":"lobby","offset":8,"epoch":"r1","recovered":false,"reason":"expired"}`)
 		s.sendKept(9, 8)
 	}, "gap lobby expired 5-8", chat(9))
-	runInLobby(t, func(s *scriptedConn) {
+	inLobby(t, func(s *script) {
 		s.sendKept(9, 8)
 		join := s.expect(joinLobby5)
 		s.send(at(9)) // has no effect during a join, like the next one
@@ -145,11 +145,11 @@ func TestPositions(t *testing.T) {
 }
 
 func TestSkipped(t *testing.T) {
-	skips := func(s *scriptedConn, from, to int) {
+	skips := func(s *script, from, to int) {
 		s.send(fmt.Sprintf(
 			`{"message_type":"skipped","room":"lobby","from":%d,"to":%d,"epoch":"r1","reason":"slow"}`, from, to))
 	}
-	requireReceived(t, func(s *scriptedConn) {
+	requireReceived(t, func(s *script) {
 		skips(s, 5, 8)
 		s.sendKept(9, 8)
 		skips(s, 5, 8)
@@ -161,7 +161,7 @@ func TestSkipped(t *testing.T) {
 // TestRecoveryRefused tests that a room ends if its missing messages are refused, and that the
 // client then leaves it.
 func TestRecoveryRefused(t *testing.T) {
-	requireReceived(t, func(s *scriptedConn) {
+	requireReceived(t, func(s *script) {
 		s.sendKept(9, 7)
 		s.replyError(s.expect(joinLobby5), "forbidden")
 		leave := s.expect(`{"type":"leave","room":"lobby"}`)
@@ -174,7 +174,7 @@ func TestRecoveryRefused(t *testing.T) {
 // to send the messages that did not fit into the queue.
 func TestRefusedRoomIsLeft(t *testing.T) {
 	var shut atomic.Bool
-	runWithManager(t, realtime.Options{
+	withManager(t, realtime.Options{
 		History: realtime.Retention{Messages: 10},
 		Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 			if a.Kind == realtime.ActionJoin && shut.Load() {
@@ -200,7 +200,7 @@ func TestRefusedRoomIsLeft(t *testing.T) {
 // once, and that the client does not become a member again.
 func TestRemovedDuringRecovery(t *testing.T) {
 	for _, code := range []string{"", "denied"} {
-		runInLobby(t, func(s *scriptedConn) {
+		inLobby(t, func(s *script) {
 			s.replyEmpty(s.expect(`{"type":"ping"}`))
 			s.sendKept(9, 7)
 			join := s.expect(joinLobby5)
@@ -222,7 +222,7 @@ func TestRemovedDuringRecovery(t *testing.T) {
 
 // TestGapDuringLeave tests that a gap does not make a client join again that is leaving.
 func TestGapDuringLeave(t *testing.T) {
-	runInLobby(t, func(s *scriptedConn) {
+	inLobby(t, func(s *script) {
 		leave := s.expect(`{"type":"leave","room":"lobby"}`)
 		s.sendKept(9, 7)
 		s.replyEmpty(leave)
@@ -238,7 +238,7 @@ func TestGapDuringLeave(t *testing.T) {
 // TestGapDuringRefusedLeave tests that a gap found during a leave is recovered if the leave is
 // refused.
 func TestGapDuringRefusedLeave(t *testing.T) {
-	runInLobby(t, func(s *scriptedConn) {
+	inLobby(t, func(s *script) {
 		leave := s.expect(`{"type":"leave","room":"lobby"}`)
 		s.sendKept(9, 7)
 		s.replyError(leave, "forbidden")
@@ -251,7 +251,7 @@ func TestGapDuringRefusedLeave(t *testing.T) {
 }
 
 func TestSlowConsumerDuringRefusedLeave(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, _ int) {
 		s.reply(s.expect(joinLobby), at5)
 		s.sendKept(6, 5, 7, 6)
 		leave := s.expect(`{"type":"leave","room":"lobby"}`)

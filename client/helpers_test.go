@@ -30,8 +30,8 @@ type testEnv struct {
 	clients []*testClient
 }
 
-// runWithManager runs a test against a Manager. By default all users may do everything.
-func runWithManager(t *testing.T, o realtime.Options, test func(t *testing.T, w *testEnv)) {
+// withManager runs a test against a Manager. By default all users may do everything.
+func withManager(t *testing.T, o realtime.Options, test func(t *testing.T, w *testEnv)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestEnv(t)
@@ -40,8 +40,8 @@ func runWithManager(t *testing.T, o realtime.Options, test func(t *testing.T, w 
 	})
 }
 
-// runWithHandler runs a test against any other handler.
-func runWithHandler(t *testing.T, h http.Handler, test func(t *testing.T, w *testEnv)) {
+// withHandler runs a test against any other handler.
+func withHandler(t *testing.T, h http.Handler, test func(t *testing.T, w *testEnv)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newTestEnv(t)
@@ -104,7 +104,7 @@ type testClient struct {
 	mu         sync.Mutex
 	log        []string
 	states     []client.State
-	recoveries []string // reports of OnRecover
+	recoveries []string        // reports of OnRecover
 	waits      []time.Duration // of the states with the phase Waiting
 	reading    sync.WaitGroup
 }
@@ -275,7 +275,7 @@ func (r *testClient) awaitReconnect() {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	r.t.Fatal("the client does not come back")
+	r.t.Fatal("the client does not reconnect")
 }
 
 // takeReconnect removes the states up to the first open one after a waiting one. It reports whether

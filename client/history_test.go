@@ -37,7 +37,7 @@ func TestJoinFrom(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+			withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 				if n == 1 {
 					s.expect(test.request)
 					return
@@ -72,7 +72,7 @@ func TestJoinFrom(t *testing.T) {
 // TestJoinDuringLeave tests that a join that was sent before a leave is answered makes the client a
 // member, also over the next connection.
 func TestJoinDuringLeave(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		if n == 1 {
 			s.reply(s.expect(joinLobby), at5)
 			leave, join := s.expect(`{"type":"leave","room":"lobby"}`), s.expect(joinLobby)
@@ -96,7 +96,7 @@ func TestJoinDuringLeave(t *testing.T) {
 
 // TestJoinAfterLeave tests that a client that leaves a room and joins it again starts again.
 func TestJoinAfterLeave(t *testing.T) {
-	runInLobby(t, func(s *scriptedConn) {
+	inLobby(t, func(s *script) {
 		s.sendKept(7, 5)
 		s.replyEmpty(s.expect(`{"type":"leave","room":"lobby"}`))
 		s.reply(s.expect(joinLobby), `{"epoch":"r1","offset":8,"top":8}`)
@@ -114,7 +114,7 @@ func TestJoinWithReceivedMessages(t *testing.T) {
 	for last, want := range map[int][]string{
 		0: {chat(7), chat(9), chat(10)}, 1: {chat(7), chat(9), chat(10)}, 2: {chat(7), chat(7), chat(9), chat(10)},
 	} {
-		runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, _ int) {
+		withHandler(t, scriptedWith(t, emptyInbox, func(s *script, _ int) {
 			s.sendKept(7, 5)
 			join := s.receive()
 			s.sendKept(9, 7)
@@ -133,7 +133,7 @@ func TestJoinWithReceivedMessages(t *testing.T) {
 // TestRoomWithoutJoin tests that a client knows no position in a room that it has not joined, and
 // that it drops a repeated message without an ID by its position.
 func TestRoomWithoutJoin(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		s.sendKept(7, 5, 9, 8, 9, 8)
 		s.sendKeptIn(`"room":"hall",`, "r1", 9, 8, 9, 8)
 		s.sendKeptIn(`"room":"lobby",`, "r2", 9, 8, 9, 8)
@@ -154,7 +154,7 @@ func TestHistory(t *testing.T) {
 	page := `{"epoch":"r1","top":9,"more":true,"messages":[` +
 		`{"message_type":"chat","sender_id":"bob","content":7,"timestamp":1,"id":"m","room":"lobby",` +
 		`"offset":7,"prev":5,"epoch":"r1"}]}`
-	runInLobby(t, func(s *scriptedConn) {
+	inLobby(t, func(s *script) {
 		s.reply(s.expect(`{"type":"history","room":"lobby"}`), page)
 		s.reply(s.expect(`{"type":"history","room":"lobby","limit":2,"before":7,"epoch":"r1"}`), `{"epoch":"r1"}`)
 		s.reply(s.expect(`{"type":"history","room":"lobby","after":7,"epoch":"r1"}`), `7`)
@@ -180,12 +180,12 @@ func TestHistory(t *testing.T) {
 		require.Equal(t, "no_history", codeOf(err))
 		_, err = alice.History(t.Context(), "", client.HistoryQuery{})
 		require.ErrorIs(t, err, realtime.ErrName)
-		require.Empty(t, alice.received(), "it is nothing that came")
+		require.Empty(t, alice.received(), "history is not delivered to loops")
 	})
 }
 
 func TestReceipts(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, _ int) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
 		for _, content := range []string{
 			`{"offset":9,"epoch":"r1"}`, `{"kept":true,"queued":2}`, `{"duplicate":true}`, `{}`, `[]`,
 		} {
@@ -208,7 +208,7 @@ func TestReceipts(t *testing.T) {
 		require.ErrorContains(t, err, "receipt")
 		got, err := alice.SendReceipt(t.Context(), realtime.ToRoom("lobby"), msg)
 		require.NoError(t, err)
-		require.Zero(t, got, "the application has decided")
+		require.Zero(t, got, "the application has handled the message")
 		_, err = alice.SendReceipt(t.Context(), realtime.ToAll(), realtime.Message{Key: "\n"})
 		require.ErrorIs(t, err, realtime.ErrName)
 	})
@@ -217,7 +217,7 @@ func TestReceipts(t *testing.T) {
 // TestHistoryAfterLeave tests that a client that joins a room again with earlier messages receives
 // them, even those that it has received before.
 func TestHistoryAfterLeave(t *testing.T) {
-	runWithManager(t, realtime.Options{History: realtime.Retention{Messages: 10}}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{History: realtime.Retention{Messages: 10}}, func(t *testing.T, w *testEnv) {
 		alice, bob := w.dial("alice"), w.dial("bob")
 		require.NoError(t, bob.sendChat("lobby", "hi"))
 		for range 2 {
@@ -234,7 +234,7 @@ func TestHistoryAfterLeave(t *testing.T) {
 
 // TestSinceAfterLeave tests the same for a join that continues from a position.
 func TestSinceAfterLeave(t *testing.T) {
-	runWithManager(t, realtime.Options{History: realtime.Retention{Messages: 10}}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{History: realtime.Retention{Messages: 10}}, func(t *testing.T, w *testEnv) {
 		alice, bob := w.dial("alice"), w.dial("bob")
 		alice.join("lobby")
 		hi, err := bob.SendReceipt(t.Context(), realtime.ToRoom("lobby"), realtime.Message{Content: []byte(`"hi"`)})

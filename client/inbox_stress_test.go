@@ -72,7 +72,7 @@ func (p *inboxServer) serve(ctx context.Context, ws *websocket.Conn) bool {
 	}
 	if a.Type == "ack" {
 		if taken := p.processed.Load(); int64(a.Offset) > taken {
-			p.t.Errorf("ack of %d: taken are %d", a.Offset, taken)
+			p.t.Errorf("ack of %d, only %d are processed", a.Offset, taken)
 		}
 		p.acknowledge(int64(a.Offset))
 	}
@@ -97,7 +97,7 @@ func writeText(ctx context.Context, ws *websocket.Conn, frame string) error {
 // acknowledged after the application has processed it, while connections end all the time.
 func TestInboxStress(t *testing.T) {
 	p := &inboxServer{t: t}
-	runWithHandler(t, p, func(t *testing.T, w *testEnv) {
+	withHandler(t, p, func(t *testing.T, w *testEnv) {
 		random, bytes := rand.New(rand.NewPCG(1, 0)), rand.New(rand.NewPCG(1, 1))
 		w.wrapConns(func(c net.Conn) net.Conn {
 			return &breakingConn{Conn: c, remaining: 300 + bytes.IntN(10_000)}

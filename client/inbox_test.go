@@ -19,13 +19,16 @@ func cursor(offset int) string {
 	return fmt.Sprintf(`,"inbox":{"epoch":"i1","offset":%d,"top":%d}`, offset, offset)
 }
 
+// cursor3 is cursor(3) for all connections.
+func cursor3(int) string { return cursor(3) }
+
 func ack(offset int) string { return fmt.Sprintf(`{"type":"ack","offset":%d,"epoch":"i1"}`, offset) }
 
 // TestAck tests that a message is acknowledged when the loop asks for the next one, with one
 // request at a time.
 func TestAck(t *testing.T) {
 	var acks []string
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, _ int) {
 		s.sendInbox(5, 3, 6, 5, 8, 6)
 		for a := s.receive(); a.Type != "gone"; a = s.receive() {
 			if a.Type == "ack" {
@@ -55,7 +58,7 @@ func TestAck(t *testing.T) {
 		require.Equal(t, []string{"bob: 5", "bob: 6", "bob: 8"}, got)
 		go func() { _, _ = alice.Ping(t.Context()) }()
 		synctest.Wait()
-		require.Equal(t, []string{"5", "6"}, acks, "the loop was left at the third")
+		require.Equal(t, []string{"5", "6"}, acks, "the loop ended at the third message")
 		alice.startReading()
 		require.Empty(t, alice.received())
 		require.Equal(t, []string{"5", "6", "8"}, acks)
@@ -65,7 +68,7 @@ func TestAck(t *testing.T) {
 // TestCloseSendsAck tests that processed messages are not delivered again after Close, even if they
 // were processed just before it.
 func TestCloseSendsAck(t *testing.T) {
-	runWithManager(t, realtime.Options{Inbox: realtime.InboxOptions{Keep: realtime.Retention{Messages: 100}}}, func(t *testing.T, w *testEnv) {
+	withManager(t, inboxOptions(), func(t *testing.T, w *testEnv) {
 		for i := range 100 {
 			_, err := w.rt.Send(t.Context(), realtime.ToUser("alice"), realtime.Message{Content: fmt.Append(nil, i)})
 			require.NoError(t, err)
@@ -75,7 +78,7 @@ func TestCloseSendsAck(t *testing.T) {
 			for i := n; i < min(n+25, 100); i++ {
 				m, err := alice.Receive(t.Context())
 				require.NoError(t, err)
-				require.Equal(t, fmt.Sprint(i), string(m.Content), "only the last one comes again")
+				require.Equal(t, fmt.Sprint(i), string(m.Content), "only the last message is delivered again")
 			}
 			require.NoError(t, alice.Close())
 			synctest.Wait()
@@ -87,7 +90,7 @@ func TestCloseSendsAck(t *testing.T) {
 // returned.
 func TestAckByReceive(t *testing.T) {
 	var acks []int
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, _ int) {
 		s.sendInbox(5, 3, 6, 5)
 		for a := s.receive(); a.Type != "gone"; a = s.receive() {
 			acks = append(acks, a.Offset)
@@ -108,7 +111,7 @@ func TestAckByReceive(t *testing.T) {
 // for the next one.
 func TestAckWithTwoLoops(t *testing.T) {
 	var acks []int
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, _ int) {
 		s.sendInbox(5, 3, 6, 5, 7, 6)
 		for a := s.receive(); a.Type != "gone"; a = s.receive() {
 			acks = append(acks, a.Offset)
@@ -126,7 +129,7 @@ func TestAckWithTwoLoops(t *testing.T) {
 		synctest.Wait()
 		alice.startReading()
 		require.Equal(t, []string{"bob: 6", "bob: 7"}, alice.received())
-		require.Empty(t, acks, "the first one is not done")
+		require.Empty(t, acks, "the first message is not processed")
 		close(held)
 		synctest.Wait()
 		require.Equal(t, []int{7}, acks)
@@ -136,7 +139,8 @@ func TestAckWithTwoLoops(t *testing.T) {
 // TestAckOverConnections tests that messages that were not acknowledged before the connection ended
 // are dropped when they arrive again, and acknowledged.
 func TestAckOverConnections(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, func(n int) string { return cursor([]int{3, 3, 7}[n-1]) }, func(s *scriptedConn, n int) {
+	inbox := func(n int) string { return cursor([]int{3, 3, 7}[n-1]) }
+	withHandler(t, scriptedWith(t, inbox, func(s *script, n int) {
 		switch n {
 		case 1:
 			s.sendInbox(5, 3, 6, 5)
@@ -157,14 +161,14 @@ func TestAckOverConnections(t *testing.T) {
 		alice := w.dial("alice")
 		alice.awaitReconnect()
 		alice.awaitReconnect()
-		require.Equal(t, []string{"bob: 5", "bob: 6", "bob: 7", "bob: 8"}, alice.received(), "and no gap")
+		require.Equal(t, []string{"bob: 5", "bob: 6", "bob: 7", "bob: 8"}, alice.received(), "no gap")
 	})
 }
 
 // TestInboxGaps tests that a new epoch of the inbox and missing messages are reported as gaps.
 func TestInboxGaps(t *testing.T) {
 	inbox := func(n int) string { return fmt.Sprintf(`,"inbox":{"epoch":"i%d","offset":0,"top":0}`, n) }
-	runWithHandler(t, scriptedWithWelcome(t, inbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, inbox, func(s *script, n int) {
 		if n == 1 {
 			s.sendInbox(2, 0)
 			s.receive()
@@ -196,7 +200,7 @@ func TestAckOfAnotherInbox(t *testing.T) {
 	inbox := func(n int) string {
 		return fmt.Sprintf(`,"inbox":{"epoch":"i%d","offset":0,"top":0}`, n)
 	}
-	runWithHandler(t, scriptedWithWelcome(t, inbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, inbox, func(s *script, n int) {
 		s.sendKeptIn("", fmt.Sprint("i", n), 2, 0)
 		for a := s.receive(); n > 1 && a.Type != "gone"; a = s.receive() {
 			acks = append(acks, a.Offset)
@@ -220,7 +224,7 @@ func TestAckOfAnotherInbox(t *testing.T) {
 // TestAckOfDuplicates tests that an inbox message whose ID was already received is dropped and
 // acknowledged.
 func TestAckOfDuplicates(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, _ int) {
 		s.sendChat("m", "hi")
 		s.send(`{"message_type":"chat","sender_id":"bob","content":5,"id":"m",` +
 			`"offset":5,"prev":3,"epoch":"i1"}`)
@@ -233,7 +237,7 @@ func TestAckOfDuplicates(t *testing.T) {
 
 // TestAckOfPositionFrames tests that messages that are not for the client are acknowledged.
 func TestAckOfPositionFrames(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, _ int) {
 		s.send(`{"message_type":"position","offset":7,"epoch":"i1"}`)
 		s.replyEmpty(s.expect(ack(7)))
 		s.serveUntilClosed()
@@ -245,7 +249,8 @@ func TestAckOfPositionFrames(t *testing.T) {
 // TestInboxOfTwoClients tests that a client continues after messages that another client of the
 // user has acknowledged.
 func TestInboxOfTwoClients(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, func(n int) string { return cursor(3 * n) }, func(s *scriptedConn, n int) {
+	inbox := func(n int) string { return cursor(3 * n) }
+	withHandler(t, scriptedWith(t, inbox, func(s *script, n int) {
 		if n > 1 {
 			s.sendInbox(8, 6)
 			s.replyEmpty(s.expect(ack(8)))
@@ -260,7 +265,7 @@ func TestInboxOfTwoClients(t *testing.T) {
 
 // TestAckRefused tests that a refused acknowledgement is not repeated until there is a new reason.
 func TestAckRefused(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, _ int) {
 		s.sendInbox(5, 3)
 		s.replyError(s.expect(ack(5)), "position")
 		s.sendInbox(6, 5)
@@ -279,7 +284,8 @@ func TestAckRefused(t *testing.T) {
 // the next connection.
 func TestSlowInboxConsumer(t *testing.T) {
 	var acked atomic.Int64
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(int(acked.Load())) }, func(s *scriptedConn, _ int) {
+	inbox := func(int) string { return cursor(int(acked.Load())) }
+	withHandler(t, scriptedWith(t, inbox, func(s *script, _ int) {
 		for at := int(acked.Load()); at < 9; at++ {
 			s.sendInbox(at+1, at)
 		}
@@ -297,14 +303,14 @@ func TestSlowInboxConsumer(t *testing.T) {
 		}
 		synctest.Wait()
 		require.EqualValues(t, 8, acked.Load())
-		require.Zero(t, alice.longestWait(), "nobody else is waited for")
+		require.Zero(t, alice.longestWait(), "the client reconnects at once")
 	})
 }
 
 // TestAckOfPreviousEpoch tests that the answer to an acknowledgement of the previous epoch does not
 // count for the new one.
 func TestAckOfPreviousEpoch(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, _ int) {
 		s.sendInbox(5, 3)
 		old := s.expect(ack(5))
 		s.sendKeptIn("", "i2", 1, 0)
@@ -319,7 +325,7 @@ func TestAckOfPreviousEpoch(t *testing.T) {
 // TestInboxIsTrimmed tests that no gap is reported if the server has lost only messages that the
 // client has received.
 func TestInboxIsTrimmed(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, n int) {
 		if n == 1 {
 			s.sendInbox(5, 3, 6, 5, 7, 6)
 			s.receive()
@@ -343,7 +349,7 @@ func TestInboxIsTrimmed(t *testing.T) {
 func TestAckOfRedeliveryInNewEpoch(t *testing.T) {
 	var acks []int
 	inbox := func(n int) string { return fmt.Sprintf(`,"inbox":{"epoch":"i%d","offset":0,"top":2}`, n) }
-	runWithHandler(t, scriptedWithWelcome(t, inbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, inbox, func(s *script, n int) {
 		s.send(fmt.Sprintf(`{"message_type":"chat","sender_id":"bob","content":2,"id":"m",`+
 			`"offset":2,"prev":0,"epoch":"i%d"}`, n))
 		for a := s.receive(); n > 1 && a.Type != "gone"; a = s.receive() {
@@ -357,7 +363,7 @@ func TestAckOfRedeliveryInNewEpoch(t *testing.T) {
 		alice.awaitReconnect()
 		for i, want := range []string{"bob: 2", "gap  epoch 2-0"} {
 			synctest.Wait()
-			require.Empty(t, acks, "%d: the application is not done with it", i)
+			require.Empty(t, acks, "%d: the message is not processed", i)
 			msg, err := alice.Receive(t.Context())
 			require.Equal(t, want, describe(msg, err))
 		}
@@ -370,7 +376,7 @@ func TestAckOfRedeliveryInNewEpoch(t *testing.T) {
 // failed attempts to process a message.
 func TestSlowConsumerMakesNoDeadLetters(t *testing.T) {
 	var aside atomic.Int64
-	runWithManager(t, realtime.Options{Inbox: realtime.InboxOptions{
+	withManager(t, realtime.Options{Inbox: realtime.InboxOptions{
 		Keep:       realtime.Retention{Messages: 100},
 		OnSetAside: func(context.Context, string, realtime.Message) { aside.Add(1) },
 	}}, func(t *testing.T, w *testEnv) {
@@ -401,11 +407,11 @@ func TestSlowConsumerMakesNoDeadLetters(t *testing.T) {
 // when the application has processed it.
 func TestAckOfUnion(t *testing.T) {
 	var acks []int
-	both := func(s *scriptedConn, place string, offset, prev int) {
+	both := func(s *script, place string, offset, prev int) {
 		s.send(fmt.Sprintf(`{"message_type":"chat","sender_id":null,"content":"both","timestamp":1,"id":"m",%s`+
 			`"offset":%d,"prev":%d}`, place, offset, prev))
 	}
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, _ int) {
 		s.sendChat("x", "before")
 		both(s, `"room":"lobby","epoch":"r1",`, 1, 0)
 		both(s, `"epoch":"i1",`, 5, 3)
@@ -440,7 +446,7 @@ func TestAckOfUnion(t *testing.T) {
 // application has processed the message.
 func TestAckOfLateCopy(t *testing.T) {
 	var acks []int
-	runWithHandler(t, scriptedWithWelcome(t, func(int) string { return cursor(3) }, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, cursor3, func(s *script, _ int) {
 		s.sendChat("m", "both")
 		s.receive() // a ping, after which the message is processed
 		s.send(`{"message_type":"chat","sender_id":"bob","content":1,"id":"m","offset":5,"prev":3,"epoch":"i1"}`)

@@ -15,13 +15,13 @@ import (
 // TestExtremeArguments tests the largest and negative numbers as arguments: the largest count as
 // unlimited, negative ones mean the same as in the server's API.
 func TestExtremeArguments(t *testing.T) {
-	runWithManager(t, realtime.Options{History: realtime.Retention{Messages: 10}}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{History: realtime.Retention{Messages: 10}}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		require.NoError(t, alice.Join(t.Context(), "lobby"))
 		for _, ttl := range []time.Duration{math.MaxInt64, math.MaxInt64 - 1, math.MinInt64, -1} {
 			got, err := alice.SendReceipt(t.Context(), realtime.ToRoom("lobby"), realtime.Message{TTL: ttl})
 			require.NoError(t, err)
-			require.Equal(t, ttl > 0, got.Offset > 0, "it is kept")
+			require.Equal(t, ttl > 0, got.Offset > 0, "whether the message is kept")
 		}
 		page, err := alice.History(t.Context(), "lobby", client.HistoryQuery{Limit: math.MaxInt})
 		require.NoError(t, err)
@@ -39,7 +39,7 @@ func TestExtremeArguments(t *testing.T) {
 // numbers in all options.
 func TestExtremeOptions(t *testing.T) {
 	for _, n := range []int64{math.MaxInt64, math.MinInt64, 1} {
-		runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+		withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 			var o client.DialOptions
 			for _, f := range reflect.ValueOf(&o).Elem().Fields() {
 				if f.CanInt() {

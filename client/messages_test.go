@@ -16,7 +16,7 @@ import (
 )
 
 func TestMessages(t *testing.T) {
-	runWithManager(t, realtime.Options{Announce: realtime.AnnounceRooms}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{Announce: realtime.AnnounceRooms}, func(t *testing.T, w *testEnv) {
 		ctx := t.Context()
 		alice, bob := w.dial("alice"), w.dial("bob")
 		alice.join("lobby", "lobby")
@@ -49,7 +49,7 @@ func TestMessages(t *testing.T) {
 }
 
 func TestMessageFields(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dialPaused("alice", client.DialOptions{})
 		alice.join("lobby")
 		now := time.Now()
@@ -81,7 +81,7 @@ func TestMessageFields(t *testing.T) {
 }
 
 func TestSendRefuses(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		ctx := t.Context()
 		room := realtime.ToRoom("lobby")
@@ -90,7 +90,7 @@ func TestSendRefuses(t *testing.T) {
 			msg  realtime.Message
 			want error
 		}{
-			"nobody":        {realtime.Target{}, realtime.Message{}, client.ErrTarget},
+			"no target":     {realtime.Target{}, realtime.Message{}, client.ErrTarget},
 			"two rooms":     {realtime.ToRoom("a", "b"), realtime.Message{}, client.ErrTarget},
 			"room and user": {room.Union(realtime.ToUser("bob")), realtime.Message{}, client.ErrTarget},
 			"all and user":  {realtime.ToAll().Union(realtime.ToUser("bob")), realtime.Message{}, client.ErrTarget},
@@ -108,7 +108,7 @@ func TestSendRefuses(t *testing.T) {
 		} {
 			require.ErrorIs(t, alice.Send(ctx, test.to, test.msg), test.want, name)
 		}
-		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "nothing of it ended anything")
+		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "the connection is still open")
 	})
 }
 
@@ -119,7 +119,7 @@ func TestServerRefuses(t *testing.T) {
 		}
 		return nil
 	}}
-	runWithManager(t, o, func(t *testing.T, w *testEnv) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		ctx := t.Context()
 		room := realtime.ToRoom("lobby")
@@ -137,14 +137,14 @@ func TestServerRefuses(t *testing.T) {
 		require.ErrorIs(t, err, realtime.ErrMessage)
 		_, err = alice.Call(ctx, "dance", []byte(`"`+strings.Repeat("x", 65536)+`"`))
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
-		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "nothing of it ended anything")
+		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "the connection is still open")
 	})
 }
 
 // TestLargestMessage tests that the client sends a message of exactly the size that the server
 // accepts.
 func TestLargestMessage(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		size := 65536
 		send := func() error {
@@ -160,7 +160,7 @@ func TestLargestMessage(t *testing.T) {
 
 // TestContextEndsWait tests that waiting methods return the cause of their context when it ends.
 func TestContextEndsWait(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, _ int) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
 		for s.receive().Type != "gone" {
 		}
 	}), func(t *testing.T, w *testEnv) {
@@ -182,7 +182,7 @@ func TestContextEndsWait(t *testing.T) {
 }
 
 func TestDuplicatesAreDropped(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		if n == 1 {
 			s.sendChat("1", "one")
 			s.sendChat("1", "one")
@@ -212,7 +212,7 @@ func TestDuplicatesAreDropped(t *testing.T) {
 }
 
 func TestDeduplicationLimit(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, _ int) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
 		for i := range 10_000 {
 			s.sendChat(strconv.Itoa(i), "x")
 		}
@@ -231,7 +231,7 @@ func TestDeduplicationLimit(t *testing.T) {
 // TestLargeFrameIsNoMessage tests that the announcement of a large frame is not delivered as a
 // message.
 func TestLargeFrameIsNoMessage(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, _ int) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
 		s.send(`{"message_type":"large","bytes":1000}`)
 		s.send(`{"message_type":"large","sender_id":"bob","content":"shirt","timestamp":1}`)
 		s.serveUntilClosed()

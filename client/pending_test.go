@@ -45,7 +45,8 @@ func TestPendingRequests(t *testing.T) {
 	for name, ask := range operations {
 		for _, connected := range []bool{true, false} {
 			t.Run(fmt.Sprint(name, " ", connected), func(t *testing.T) {
-				runWithHandler(t, scripted(t, func(*scriptedConn, int) { time.Sleep(5 * time.Second) }), func(t *testing.T, w *testEnv) {
+				stalled := scripted(t, func(*script, int) { time.Sleep(5 * time.Second) })
+				withHandler(t, stalled, func(t *testing.T, w *testEnv) {
 					c := w.dial("alice").Client
 					if !connected {
 						w.setDown(true)
@@ -80,7 +81,7 @@ func TestPendingRequests(t *testing.T) {
 // that they keep their order.
 func TestPendingBytes(t *testing.T) {
 	var heard []string
-	runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		if n == 1 {
 			time.Sleep(time.Minute)
 			return
@@ -110,7 +111,7 @@ func TestPendingBytes(t *testing.T) {
 
 // TestRequestsAfterClose tests that all methods return realtime.ErrClosed after Close.
 func TestRequestsAfterClose(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dialWith("alice", client.DialOptions{PendingRequests: 1})
 		require.NoError(t, alice.Close())
 		for name, ask := range operations {

@@ -48,7 +48,7 @@ func TestSlowConnections(t *testing.T) {
 	large := strings.Repeat("x", 32_000)
 	for name, link := range map[string]slowConn{"down": {down: 800}, "up": {up: 800}} {
 		t.Run(name, func(t *testing.T) {
-			runWithHandler(t, scripted(t, func(s *scriptedConn, _ int) {
+			withHandler(t, scripted(t, func(s *script, _ int) {
 				if link.down > 0 {
 					s.sendChat("m", large)
 				}
@@ -80,7 +80,7 @@ func TestSlowConnections(t *testing.T) {
 func TestStuckWrites(t *testing.T) {
 	for name, size := range map[string]int{"large": 30_000, "small": 10} {
 		t.Run(name, func(t *testing.T) {
-			runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+			withHandler(t, scripted(t, func(s *script, n int) {
 				if n > 1 {
 					s.serveUntilClosed()
 				}
@@ -130,7 +130,7 @@ func TestSteadySlowReader(t *testing.T) {
 		"catches up": {History: realtime.Retention{Messages: 50}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithManager(t, o, func(t *testing.T, w *testEnv) {
+			withManager(t, o, func(t *testing.T, w *testEnv) {
 				w.wrapConns(func(conn net.Conn) net.Conn { return &slowConn{Conn: conn, down: 4000} })
 				alice := w.dial("alice")
 				alice.join("lobby")

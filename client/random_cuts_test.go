@@ -59,7 +59,7 @@ func TestRandomCuts(t *testing.T) {
 	for seed := range long.Of(2, 5, 5) {
 		for _, senders := range []int{1, 8} {
 			t.Run(fmt.Sprintf("%d of %d", seed, senders), func(t *testing.T) {
-				runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+				withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 					w.randomCuts(uint64(seed))
 					alice, bob := w.dial("alice"), w.dial("bob")
 					alice.join("lobby")
@@ -84,7 +84,9 @@ func TestRandomCuts(t *testing.T) {
 
 func (w *testEnv) randomCuts(seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 0))
-	w.wrapConns(func(c net.Conn) net.Conn { return &breakingConn{Conn: c, remaining: 300 + random.IntN(6000)} })
+	w.wrapConns(func(c net.Conn) net.Conn {
+		return &breakingConn{Conn: c, remaining: 300 + random.IntN(6000)}
+	})
 }
 
 // sendNumbered sends messages "sender.number" from several senders, those of each sender in order.
@@ -119,7 +121,7 @@ func requireInOrder(t *testing.T, log []string, senders int) {
 		if _, err := fmt.Sscanf(line, `alice@lobby: "%d.%d"`, &s, &n); err != nil {
 			continue
 		}
-		require.GreaterOrEqual(t, n, next[s], "twice or out of order: %v", log[max(0, i-5):i+1])
+		require.GreaterOrEqual(t, n, next[s], "duplicate or out of order: %v", log[max(0, i-5):i+1])
 		if !missing[s] {
 			require.Equal(t, next[s], n, "missing without a gap: %v", log[max(0, i-5):i+1])
 		}

@@ -14,7 +14,7 @@ import (
 // TestPingAndReceive tests that after a ping everything that the server had before is received, and
 // that Receive returns it without waiting.
 func TestPingAndReceive(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		c, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 		require.NoError(t, err)
 		defer c.Close()

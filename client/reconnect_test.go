@@ -30,7 +30,7 @@ func TestCloseCodes(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(test.code), func(t *testing.T) {
 			require.Equal(t, test.comeBack, realtime.CloseCode(test.code).ComeBack())
-			runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+			withHandler(t, scripted(t, func(s *script, n int) {
 				time.Sleep(time.Second)
 				switch {
 				case n > 1:
@@ -56,7 +56,7 @@ func TestCloseCodes(t *testing.T) {
 
 // TestBackoff tests that waits are random, below a limit that doubles.
 func TestBackoff(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, _ int) { s.serveUntilClosed() }), func(t *testing.T, w *testEnv) {
+	withHandler(t, scripted(t, func(s *script, _ int) { s.serveUntilClosed() }), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		time.Sleep(time.Minute)
 		w.setDown(true)
@@ -73,14 +73,14 @@ func TestBackoff(t *testing.T) {
 		}
 		n := len(waits)
 		require.InDelta(t, 3600/15, n, 60, "the mean is 15 s")
-		require.InDelta(t, n/2, long, float64(n)/4, "half of them are longer than half of the limit")
+		require.InDelta(t, n/2, long, float64(n)/4, "half of the waits are longer than half of the limit")
 	})
 }
 
 // TestBackoffReset tests that only a connection that lasts for 10 s resets the limit of the wait.
 func TestBackoffReset(t *testing.T) {
 	for lasts, short := range map[time.Duration]bool{10*time.Second - 1: false, 10 * time.Second: true} {
-		runWithHandler(t, scripted(t, func(s *scriptedConn, _ int) {
+		withHandler(t, scripted(t, func(s *script, _ int) {
 			time.Sleep(lasts)
 			_ = s.ws.Close(1011, "")
 		}), func(t *testing.T, w *testEnv) {
@@ -98,7 +98,7 @@ func TestSpread(t *testing.T) {
 	for code, spread := range map[websocket.StatusCode]bool{
 		1001: true, 1006: true, 1012: true, 1011: false, 1013: false, 4300: false, 4308: false,
 	} {
-		runWithHandler(t, scriptedWithSpread(t, 20_000, func(s *scriptedConn, _ int) {
+		withHandler(t, scriptedSpread(t, 20_000, func(s *script, _ int) {
 			time.Sleep(10 * time.Second)
 			if code != 1006 {
 				_ = s.ws.Close(code, "")
@@ -116,7 +116,7 @@ func TestSpread(t *testing.T) {
 }
 
 func TestStates(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		require.NoError(t, w.rt.Shutdown(t.Context()))
 		states := alice.takeStates()
@@ -136,7 +136,7 @@ func TestStates(t *testing.T) {
 
 func TestRoomsAreRejoined(t *testing.T) {
 	o := realtime.Options{}
-	runWithManager(t, o, func(t *testing.T, w *testEnv) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		alice, bob := w.dial("alice"), w.dial("bob")
 		alice.join("one", "two", "three", "two")
 		require.NoError(t, alice.Leave(t.Context(), "three"))
@@ -163,7 +163,7 @@ func TestRejoinRefused(t *testing.T) {
 		}
 		return nil
 	}
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("one", "two")
 		w.restart(realtime.Options{Authorize: no})
@@ -173,12 +173,12 @@ func TestRejoinRefused(t *testing.T) {
 		alice.awaitReconnect()
 		require.NoError(t, alice.sendChat("two", "hi"))
 		require.Equal(t, []string{"gap 1006", `alice@two: "hi"`}, alice.received())
-		require.Len(t, refused, 1, "the room is forgotten")
+		require.Len(t, refused, 1, "the client does not ask again")
 	})
 }
 
 func TestRemovedFromRoom(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("one", "two")
 		for _, room := range []string{"one", "never joined"} {
@@ -202,7 +202,7 @@ func TestRemovedFromRoom(t *testing.T) {
 // TestGapIsReportedAfterRejoin tests that messages received after a gap are complete: the gap is
 // yielded after the rooms are joined again.
 func TestGapIsReportedAfterRejoin(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		join := s.receive()
 		if n == 1 {
 			s.replyEmpty(join)
@@ -226,7 +226,7 @@ func TestGapIsReportedAfterRejoin(t *testing.T) {
 // TestGapWhenRejoinFails tests that a connection that ends before its rooms are joined does not
 // hold messages back.
 func TestGapWhenRejoinFails(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		join := s.receive()
 		switch n {
 		case 1:
@@ -247,7 +247,7 @@ func TestGapWhenRejoinFails(t *testing.T) {
 		w.setDown(false)
 		alice.awaitReconnect()
 		require.NoError(t, alice.Close())
-		require.Equal(t, []string{`gap 1006`, `end`}, alice.received(), "the end holds nothing back")
+		require.Equal(t, []string{`gap 1006`, `end`}, alice.received(), "nothing is held back")
 	})
 }
 
@@ -256,7 +256,7 @@ func TestGapWhenRejoinFails(t *testing.T) {
 // the first connection and of the later ones.
 func answersTwo(t *testing.T) (h http.Handler, first, second *[]clientRequest) {
 	first, second = new([]clientRequest), new([]clientRequest)
-	return scripted(t, func(s *scriptedConn, n int) {
+	return scripted(t, func(s *script, n int) {
 		if n > 1 {
 			for a := s.receive(); a.Type != "gone"; a = s.receive() {
 				*second = append(*second, a)
@@ -279,7 +279,7 @@ func answersTwo(t *testing.T) (h http.Handler, first, second *[]clientRequest) {
 // the same order, with the same IDs.
 func TestRequestsAreRepeated(t *testing.T) {
 	h, first, second := answersTwo(t)
-	runWithHandler(t, h, func(t *testing.T, w *testEnv) {
+	withHandler(t, h, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("lobby")
 		done := make(chan error)
@@ -311,13 +311,13 @@ func TestRequestsAreRepeated(t *testing.T) {
 // sent.
 func TestCancelledRequestIsNotSent(t *testing.T) {
 	var heard []clientRequest
-	h := scripted(t, func(s *scriptedConn, _ int) {
+	h := scripted(t, func(s *script, _ int) {
 		for a := s.receive(); a.Type != "gone"; a = s.receive() {
 			heard = append(heard, a)
 			s.replyEmpty(a)
 		}
 	})
-	runWithHandler(t, h, func(t *testing.T, w *testEnv) {
+	withHandler(t, h, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		w.setDown(true)
 		w.cutAll()
@@ -333,7 +333,7 @@ func TestCancelledRequestIsNotSent(t *testing.T) {
 // TestRepeatedRequestTooLarge tests that a repeated request fails if it is larger than the new
 // connection accepts.
 func TestRepeatedRequestTooLarge(t *testing.T) {
-	runWithHandler(t, scriptedRaw(t, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedRaw(t, func(s *script, n int) {
 		s.send(fmt.Sprintf(welcomeFormat, 1000/n, 0))
 		if n == 1 {
 			s.receive()
@@ -351,7 +351,7 @@ func TestRepeatedRequestTooLarge(t *testing.T) {
 // TestPendingSends tests that calls of Send wait for their turn.
 func TestPendingSends(t *testing.T) {
 	var heard []string
-	runWithHandler(t, scripted(t, func(s *scriptedConn, _ int) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
 		for a := s.receive(); a.Type != "gone"; a = s.receive() {
 			heard = append(heard, string(a.Content))
 			time.Sleep(time.Second)
@@ -368,7 +368,7 @@ func TestPendingSends(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
 		require.ErrorIs(t, alice.Send(ctx, realtime.ToAll(), realtime.Message{}), context.DeadlineExceeded)
-		require.Equal(t, time.Second/2, time.Since(began), "its turn has not come")
+		require.Equal(t, time.Second/2, time.Since(began), "Send waited for its turn")
 		for i := range 5 {
 			require.NoError(t, <-sent)
 			require.Equal(t, time.Duration(i+1)*time.Second, time.Since(began))

@@ -20,11 +20,13 @@ const (
 	recovered5 = `{"epoch":"r1","offset":5,"top":5,"recovered":true}`
 )
 
-// runInLobby runs a test against a server with an inbox. The server lets a client join the lobby at
+// inLobby runs a test against a server with an inbox. The server lets a client join the lobby at
 // offset 5, and then calls do, over one connection.
-func runInLobby(t *testing.T, do func(s *scriptedConn)) func(test func(t *testing.T, w *testEnv, alice *testClient)) {
+func inLobby(
+	t *testing.T, do func(s *script),
+) func(test func(t *testing.T, w *testEnv, alice *testClient)) {
 	return func(test func(t *testing.T, w *testEnv, alice *testClient)) {
-		runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+		withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 			s.reply(s.expect(joinLobby), at5)
 			do(s)
 			s.serveUntilClosed()
@@ -37,9 +39,9 @@ func runInLobby(t *testing.T, do func(s *scriptedConn)) func(test func(t *testin
 }
 
 // requireReceived checks what alice receives after she has joined the lobby.
-func requireReceived(t *testing.T, do func(s *scriptedConn), want ...string) {
+func requireReceived(t *testing.T, do func(s *script), want ...string) {
 	t.Helper()
-	runInLobby(t, do)(func(t *testing.T, _ *testEnv, alice *testClient) {
+	inLobby(t, do)(func(t *testing.T, _ *testEnv, alice *testClient) {
 		t.Helper()
 		require.Equal(t, want, alice.received())
 	})
@@ -54,7 +56,7 @@ func TestRecovery(t *testing.T) {
 		"with inbox": emptyInbox, "without": func(int) string { return "" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			runWithHandler(t, scriptedWithWelcome(t, more, func(s *scriptedConn, n int) {
+			withHandler(t, scriptedWith(t, more, func(s *script, n int) {
 				if n == 1 {
 					s.reply(s.expect(joinLobby), at5)
 					s.sendKept(7, 5)
@@ -84,7 +86,7 @@ func TestRecovery(t *testing.T) {
 // TestRecoveryOverConnections tests that an interrupted recovery continues over the next connection
 // and is reported once.
 func TestRecoveryOverConnections(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		join := s.receive()
 		switch n {
 		case 1:
@@ -123,7 +125,7 @@ func TestNotRecovered(t *testing.T) {
 	} {
 		t.Run(string(reason), func(t *testing.T) {
 			var to realtime.Position
-			runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+			withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 				if n == 1 {
 					s.reply(s.expect(joinLobby), at5)
 					return
@@ -167,7 +169,7 @@ func TestNotRecovered(t *testing.T) {
 // TestGapOfRoomsWithoutHistory tests that a gap without a reason is reported for rooms that keep
 // nothing.
 func TestGapOfRoomsWithoutHistory(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		for range 2 {
 			join := s.receive()
 			switch {
@@ -195,7 +197,7 @@ func TestGapOfRoomsWithoutHistory(t *testing.T) {
 // TestGapDuringRecovery tests that messages lost during a recovery are reported as a gap, and that
 // no recovery is reported.
 func TestGapDuringRecovery(t *testing.T) {
-	runInLobby(t, func(s *scriptedConn) {
+	inLobby(t, func(s *script) {
 		s.sendKept(9, 7)
 		s.reply(s.expect(joinLobby5), `{"epoch":"r1","offset":5,"top":20,"recovered":true}`)
 		s.sendKept(7, 5)
@@ -210,7 +212,7 @@ func TestGapDuringRecovery(t *testing.T) {
 // TestSlowConsumerOfKeptMessages tests that a slow consumer loses no kept message: the client
 // fetches it again when the consumer has caught up.
 func TestSlowConsumerOfKeptMessages(t *testing.T) {
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, _ int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, _ int) {
 		s.reply(s.expect(joinLobby), at5)
 		s.sendKept(6, 5, 7, 6, 8, 7, 9, 8, 10, 9)
 		for _, from := range []int{9, 11, 13} {
@@ -231,18 +233,18 @@ func TestSlowConsumerOfKeptMessages(t *testing.T) {
 			require.Equal(t, chat(offset), describe(msg, err))
 			require.Equal(t, realtime.Position{Epoch: "r1", Offset: uint64(offset)}, msg.Position)
 		}
-		require.Empty(t, alice.takeRecoveries(), "it is nothing to be told")
+		require.Empty(t, alice.takeRecoveries(), "no recovery is reported")
 	})
 }
 
 // TestUnionIsDeliveredOnce tests that a message to two rooms is delivered once, even if its copies
 // arrive far apart.
 func TestUnionIsDeliveredOnce(t *testing.T) {
-	both := func(s *scriptedConn, room, epoch string, offset, prev int) {
+	both := func(s *script, room, epoch string, offset, prev int) {
 		s.send(fmt.Sprintf(`{"message_type":"chat","sender_id":null,"content":"both","timestamp":1,"id":"m",`+
 			`"room":%q,"epoch":%q,"offset":%d,"prev":%d}`, room, epoch, offset, prev))
 	}
-	runWithHandler(t, scriptedWithWelcome(t, emptyInbox, func(s *scriptedConn, n int) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		top, recovered := 1, ""
 		if n > 1 {
 			top, recovered = 3, `,"recovered":true`

@@ -14,7 +14,7 @@ func TestResume(t *testing.T) {
 	sessions := func(n int) string { return fmt.Sprintf(`,"session":"s%d"`, n) }
 	for end, resumes := range map[int]bool{1006: true, 1012: true, 4300: true, 1001: false} {
 		t.Run(fmt.Sprint(end), func(t *testing.T) {
-			runWithHandler(t, scriptedWithWelcome(t, sessions, func(s *scriptedConn, n int) {
+			withHandler(t, scriptedWith(t, sessions, func(s *script, n int) {
 				if n > 1 && resumes {
 					resume := s.expect(fmt.Sprintf(`{"type":"resume","session":"s%d"}`, n-1))
 					if n == 2 {

@@ -18,29 +18,29 @@ import (
 const welcomeFormat = `{"message_type":"welcome","sender_id":null,"content":{"connection_id":"conn_1","message":"",` +
 	`"user_id":"alice","max_message_bytes":%d,"reconnect_ms":%d},"timestamp":1}`
 
-// scriptedConn is one connection of a server whose behaviour the test defines.
-type scriptedConn struct {
+// script is one connection of a server whose behaviour the test defines.
+type script struct {
 	t  *testing.T
 	ws *websocket.Conn
 }
 
 // scripted returns a server that sends a welcome over the n-th connection, counted from 1, calls
 // do, and closes the connection when do returns.
-func scripted(t *testing.T, do func(s *scriptedConn, n int)) http.Handler {
-	return scriptedWithSpread(t, 0, do)
+func scripted(t *testing.T, do func(s *script, n int)) http.Handler {
+	return scriptedSpread(t, 0, do)
 }
 
-// scriptedWithSpread is scripted with a reconnect_ms in the welcome.
-func scriptedWithSpread(t *testing.T, reconnectMS int, do func(s *scriptedConn, n int)) http.Handler {
-	return scriptedRaw(t, func(s *scriptedConn, n int) {
+// scriptedSpread is scripted with a reconnect_ms in the welcome.
+func scriptedSpread(t *testing.T, reconnectMS int, do func(s *script, n int)) http.Handler {
+	return scriptedRaw(t, func(s *script, n int) {
 		s.send(fmt.Sprintf(welcomeFormat, 65536, reconnectMS))
 		do(s, n)
 	})
 }
 
-// scriptedWithWelcome is scripted with additional members in the n-th welcome, such as an inbox.
-func scriptedWithWelcome(t *testing.T, more func(n int) string, do func(s *scriptedConn, n int)) http.Handler {
-	return scriptedRaw(t, func(s *scriptedConn, n int) {
+// scriptedWith is scripted with additional members in the n-th welcome, such as an inbox.
+func scriptedWith(t *testing.T, more func(n int) string, do func(s *script, n int)) http.Handler {
+	return scriptedRaw(t, func(s *script, n int) {
 		s.send(`{"message_type":"welcome","content":{"max_message_bytes":65536` + more(n) + `},"timestamp":1}`)
 		do(s, n)
 	})
@@ -50,7 +50,7 @@ func scriptedWithWelcome(t *testing.T, more func(n int) string, do func(s *scrip
 func emptyInbox(int) string { return `,"inbox":{"epoch":"i1","offset":0,"top":0}` }
 
 // scriptedRaw is scripted without a welcome.
-func scriptedRaw(t *testing.T, do func(s *scriptedConn, n int)) http.Handler {
+func scriptedRaw(t *testing.T, do func(s *script, n int)) http.Handler {
 	var n atomic.Int32
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
@@ -61,18 +61,18 @@ func scriptedRaw(t *testing.T, do func(s *scriptedConn, n int)) http.Handler {
 			return
 		}
 		defer func() { _ = ws.CloseNow() }()
-		do(&scriptedConn{t, ws}, int(n.Add(1)))
+		do(&script{t, ws}, int(n.Add(1)))
 	})
 }
 
-func (s *scriptedConn) send(frame string) {
+func (s *script) send(frame string) {
 	if err := s.ws.Write(context.Background(), websocket.MessageText, []byte(frame)); err != nil {
 		s.t.Errorf("server cannot write %s: %v", frame, err)
 	}
 }
 
 // trySend is send for a connection that may have ended.
-func (s *scriptedConn) trySend(frame string) {
+func (s *script) trySend(frame string) {
 	_ = s.ws.Write(context.Background(), websocket.MessageText, []byte(frame))
 }
 
@@ -89,7 +89,7 @@ type clientRequest struct {
 }
 
 // receive waits for the next request. Its type is "gone" if the connection has ended.
-func (s *scriptedConn) receive() (a clientRequest) {
+func (s *script) receive() (a clientRequest) {
 	kind, p, err := s.ws.Read(context.Background())
 	if err != nil {
 		return clientRequest{Type: "gone", raw: err.Error()}
@@ -106,16 +106,16 @@ func (s *scriptedConn) receive() (a clientRequest) {
 }
 
 // reply answers a request with content.
-func (s *scriptedConn) reply(a clientRequest, content string) {
+func (s *script) reply(a clientRequest, content string) {
 	s.send(fmt.Sprintf(`{"message_type":"reply","id":%d,"content":%s}`, a.ID, content))
 }
 
-func (s *scriptedConn) replyError(a clientRequest, code string) {
+func (s *script) replyError(a clientRequest, code string) {
 	s.send(fmt.Sprintf(`{"message_type":"error","id":%d,"content":{"code":%q,"message":""}}`, a.ID, code))
 }
 
 // expect waits for a request and compares it with want, without its ID.
-func (s *scriptedConn) expect(want string) clientRequest {
+func (s *script) expect(want string) clientRequest {
 	a := s.receive()
 	if got := regexp.MustCompile(`,"id":\d+`).ReplaceAllString(a.raw, ""); got != want {
 		s.t.Errorf("server got %s, want %s", got, want)
@@ -124,29 +124,29 @@ func (s *scriptedConn) expect(want string) clientRequest {
 }
 
 // sendKept sends kept messages to the lobby in the epoch r1. offsets are pairs of offset and prev.
-func (s *scriptedConn) sendKept(offsets ...int) { s.sendKeptIn(`"room":"lobby",`, "r1", offsets...) }
+func (s *script) sendKept(offsets ...int) { s.sendKeptIn(`"room":"lobby",`, "r1", offsets...) }
 
 // sendInbox sends kept messages to the user in the epoch i1.
-func (s *scriptedConn) sendInbox(offsets ...int) { s.sendKeptIn("", "i1", offsets...) }
+func (s *script) sendInbox(offsets ...int) { s.sendKeptIn("", "i1", offsets...) }
 
-func (s *scriptedConn) sendKeptIn(room, epoch string, offsets ...int) {
+func (s *script) sendKeptIn(room, epoch string, offsets ...int) {
 	for pair := range slices.Chunk(offsets, 2) {
 		s.send(fmt.Sprintf(`{"message_type":"chat","sender_id":"bob","content":%d,"timestamp":1,%s`+
 			`"offset":%d,"prev":%d,"epoch":%q}`, pair[0], room, pair[0], pair[1], epoch))
 	}
 }
 
-func (s *scriptedConn) replyEmpty(a clientRequest) {
+func (s *script) replyEmpty(a clientRequest) {
 	s.send(fmt.Sprintf(`{"message_type":"reply","id":%d}`, a.ID))
 }
 
 // sendChat sends a message of bob to the lobby.
-func (s *scriptedConn) sendChat(id, word string) {
+func (s *script) sendChat(id, word string) {
 	s.send(fmt.Sprintf(`{"message_type":"chat","sender_id":"bob","content":%q,"timestamp":1,"id":%q,"room":"lobby"}`, word, id))
 }
 
 // serveUntilClosed answers everything until the connection ends.
-func (s *scriptedConn) serveUntilClosed() {
+func (s *script) serveUntilClosed() {
 	for a := s.receive(); a.Type != "gone"; a = s.receive() {
 		if a.raw == "ping" {
 			s.send("pong")

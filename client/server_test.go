@@ -33,7 +33,7 @@ func (w *testEnv) sendToBob(from, to int) {
 // TestServerInbox tests that a user receives messages sent while disconnected, once, over any
 // number of connections.
 func TestServerInbox(t *testing.T) {
-	runWithManager(t, inboxOptions(), func(t *testing.T, w *testEnv) {
+	withManager(t, inboxOptions(), func(t *testing.T, w *testEnv) {
 		w.sendToBob(1, 3)
 		bob := w.dial("bob")
 		synctest.Wait()
@@ -70,7 +70,7 @@ func TestInboxWithCuts(t *testing.T) {
 	for seed := range uint64(20) {
 		o := inboxOptions()
 		o.QueueMessages, o.InboundRate, o.Inbox.Attempts = 16, -1, -1
-		runWithManager(t, o, func(t *testing.T, w *testEnv) {
+		withManager(t, o, func(t *testing.T, w *testEnv) {
 			dice, n := rand.New(rand.NewPCG(seed, 0)), 0
 			bob := w.dial("bob")
 			for range 30 {
@@ -95,7 +95,7 @@ func TestInboxWithCuts(t *testing.T) {
 // TestServerSession tests that a client that loses its connection and reconnects causes no notices.
 func TestServerSession(t *testing.T) {
 	o := realtime.Options{Announce: realtime.AnnounceUsers | realtime.AnnounceRooms}
-	runWithManager(t, o, func(t *testing.T, w *testEnv) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("lobby")
 		bob := w.dial("bob")

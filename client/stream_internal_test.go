@@ -46,7 +46,7 @@ func TestStreamByteLimit(t *testing.T) {
 	}
 	it, _ := s.next(t.Context())
 	require.Equal(t, &GapError{Err: errors.New("lost"), Dropped: 2}, it.err)
-	require.True(t, s.enqueue(large, false), "there is room again")
+	require.True(t, s.enqueue(large, false), "the queue has space again")
 }
 
 // TestInboxMergesPositionUpdates tests that position frames that arrive while the application

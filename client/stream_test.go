@@ -14,7 +14,7 @@ import (
 // TestSlowConsumer tests that the newest messages are dropped if the consumer is too slow, and that
 // this is reported.
 func TestSlowConsumer(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dialPaused("alice", client.DialOptions{QueueMessages: 3})
 		alice.join("lobby")
 		for i := range 8 {
@@ -32,7 +32,7 @@ func TestSlowConsumer(t *testing.T) {
 
 // TestDroppedMessageIsNotDuplicate tests that a dropped message is delivered if it arrives again.
 func TestDroppedMessageIsNotDuplicate(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, _ int) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
 		s.sendChat("1", "one")
 		s.sendChat("2", "two")
 		s.receive()
@@ -51,7 +51,7 @@ func TestDroppedMessageIsNotDuplicate(t *testing.T) {
 
 // TestGapsAreMerged tests that the queue stays bounded however often the connection is lost.
 func TestGapsAreMerged(t *testing.T) {
-	runWithHandler(t, scripted(t, func(s *scriptedConn, n int) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		if n < 5 {
 			s.sendChat(fmt.Sprint(n), fmt.Sprint(n))
 			return
@@ -70,7 +70,7 @@ func TestGapsAreMerged(t *testing.T) {
 // TestLoopContinues tests that another loop continues after one that was left, and that each later
 // loop yields the final error.
 func TestLoopContinues(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dialPaused("alice", client.DialOptions{})
 		alice.join("lobby")
 		for i := range 3 {
@@ -97,7 +97,7 @@ func TestLoopContinues(t *testing.T) {
 
 // TestTwoLoops tests that two loops share the messages, and that both yield the final error.
 func TestTwoLoops(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.startReading()
 		alice.join("lobby")
@@ -114,7 +114,7 @@ func TestTwoLoops(t *testing.T) {
 // TestCallsInTheLoop tests that the loop may call any method, because the client does not wait for
 // the loop.
 func TestCallsInTheLoop(t *testing.T) {
-	runWithManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dialPaused("alice", client.DialOptions{})
 		alice.join("lobby")
 		require.NoError(t, alice.sendChat("lobby", "0"))

@@ -46,7 +46,7 @@ func TestRecoveryStress(t *testing.T) {
 				_, err := w.rt.Join(ctx, c.ID(), "lobby")
 				return err
 			}
-			runWithManager(t, o, func(t *testing.T, made *testEnv) {
+			withManager(t, o, func(t *testing.T, made *testEnv) {
 				w = made
 				s := newStressRun(w, 1)
 				s.run(cuts, deliveries)
@@ -229,11 +229,11 @@ func (s *stressRun) check() (lost, recovered int) {
 			}
 			if it.text != "" {
 				require.NotEmpty(t, due)
-				require.Equal(t, due[0], it, "lost, twice or out of order: %v", f.events[max(0, i-5):i+1])
+				require.Equal(t, due[0], it, "lost, duplicate or out of order: %v", f.events[max(0, i-5):i+1])
 				due = due[1:]
 			}
 		}
-		require.Empty(t, due, "lost at the end")
+		require.Empty(t, due, "messages are lost at the end")
 		for _, line := range f.takeRecoveries() {
 			var n int
 			_, err := fmt.Sscanf(line, "lobby %d", &n)

@@ -12,14 +12,17 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// runKeptAndNot runs a test in a lobby that keeps history and in one that does not, with a client
+// keptAndNot runs a test in a lobby that keeps history and in one that does not, with a client
 // of alice that reads nothing and a function that sends messages of bob.
-func runKeptAndNot(t *testing.T, queue int, test func(t *testing.T, w *testEnv, alice *testClient, say func(to realtime.Target, words ...string))) {
+func keptAndNot(
+	t *testing.T, queue int,
+	test func(t *testing.T, w *testEnv, alice *testClient, say func(to realtime.Target, words ...string)),
+) {
 	keep := realtime.Retention{Messages: 100}
 	for name, history := range map[string]realtime.Retention{"kept": keep, "not kept": {}} {
 		t.Run(name, func(t *testing.T) {
 			o := realtime.Options{History: history, Inbox: realtime.InboxOptions{Keep: keep}}
-			runWithManager(t, o, func(t *testing.T, w *testEnv) {
+			withManager(t, o, func(t *testing.T, w *testEnv) {
 				alice := w.dialPaused("alice", client.DialOptions{QueueMessages: queue})
 				require.NoError(t, alice.Join(t.Context(), "lobby"))
 				test(t, w, alice, func(to realtime.Target, words ...string) {
@@ -44,7 +47,7 @@ var (
 // TestUnionNotProcessed tests that a message to a room and a user stays in the inbox until the
 // application has processed the copy from the room.
 func TestUnionNotProcessed(t *testing.T) {
-	runKeptAndNot(t, 0, func(t *testing.T, w *testEnv, alice *testClient, say func(realtime.Target, ...string)) {
+	keptAndNot(t, 0, func(t *testing.T, w *testEnv, alice *testClient, say func(realtime.Target, ...string)) {
 		say(toLobby.Union(toAlice), "1")
 		say(toAlice, "2")
 		other := w.dialPaused("alice", client.DialOptions{})
@@ -64,7 +67,7 @@ func TestUnionNotProcessed(t *testing.T) {
 // TestUnionNotQueued tests that a message that did not fit into the queue when it arrived through
 // the room is received from the inbox.
 func TestUnionNotQueued(t *testing.T) {
-	runKeptAndNot(t, 4, func(t *testing.T, w *testEnv, alice *testClient, say func(realtime.Target, ...string)) {
+	keptAndNot(t, 4, func(t *testing.T, w *testEnv, alice *testClient, say func(realtime.Target, ...string)) {
 		say(toLobby, "1", "2", "3", "4")
 		say(toLobby.Union(toAlice), "5")
 		say(toAlice, "6")

@@ -64,8 +64,8 @@ func vectors(t testing.TB, file string) (vs []vector) {
 	return vs
 }
 
-// TestMemberNames tests that the client and package wire give the members of requests and frames the
-// same names.
+// TestMemberNames tests that the client and package wire give the members of requests and frames
+// the same names.
 func TestMemberNames(t *testing.T) {
 	require.ElementsMatch(t, wire.RequestMembers(), memberNames(reflect.TypeFor[outgoing]()))
 
@@ -101,6 +101,7 @@ func memberNames(t reflect.Type) (names []string) {
 	return names
 }
 
+// TestEncodeVectors tests that requests and answers are encoded like the vectors.
 func TestEncodeVectors(t *testing.T) {
 	for _, v := range vectors(t, "client.json") {
 		switch v.Kind {
@@ -129,6 +130,7 @@ func TestEncodeVectors(t *testing.T) {
 	}
 }
 
+// TestDecodeVectors tests that frames from the server are decoded like the vectors.
 func TestDecodeVectors(t *testing.T) {
 	for _, v := range vectors(t, "server.json") {
 		in, ok := decode(v.frame())
@@ -152,10 +154,10 @@ func TestDecodeVectors(t *testing.T) {
 			require.Equal(t, string(v.ID), string(in.ID), v.Name)
 			requireContent(t, &v, &in)
 		case "position", "skipped":
-			m := in.positionUpdate()
+			u := in.positionUpdate()
 			require.False(t, in.isMessage(), v.Name)
-			require.Equal(t, []any{v.Room, v.Position, v.Reason}, []any{in.Room, m.to, m.reason}, v.Name)
-			require.Equal(t, cmp.Or(v.From, math.MaxUint64), m.from, v.Name)
+			require.Equal(t, []any{v.Room, v.Position, v.Reason}, []any{in.Room, u.to, u.reason}, v.Name)
+			require.Equal(t, cmp.Or(v.From, math.MaxUint64), u.from, v.Name)
 		case "joined":
 			require.Equal(t, []any{"joined", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
 			requireContent(t, &v, &in)
@@ -166,7 +168,7 @@ func TestDecodeVectors(t *testing.T) {
 			require.JSONEq(t, string(v.Error), `{"code":"`+e.Code+`","message":"`+e.Message+`"}`, v.Name)
 			require.Equal(t, string(v.ID), string(in.ID), v.Name)
 		default:
-			require.Fail(t, "what is it?", v.Kind)
+			require.Fail(t, "unknown kind", v.Kind)
 		}
 	}
 }
@@ -183,11 +185,11 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 	t.Helper()
 	want := v.Message
 	if want.Type == "welcome" {
-		hello := &welcome{MaxMessageBytes: 65536, ReconnectMS: 500}
+		w := &welcome{MaxMessageBytes: 65536, ReconnectMS: 500}
 		if v.Name != "welcome" {
-			hello.Inbox, hello.Session = &realtime.Position{Epoch: "i1", Offset: 3}, "s1"
+			w.Inbox, w.Session = &realtime.Position{Epoch: "i1", Offset: 3}, "s1"
 		}
-		require.Equal(t, hello, in.welcome())
+		require.Equal(t, w, in.welcome())
 		return
 	}
 	require.True(t, in.isMessage(), v.Name)
@@ -204,7 +206,7 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 	}
 }
 
-// What is not understood is nothing.
+// TestDecodeInvalid tests that invalid frames are ignored.
 func TestDecodeInvalid(t *testing.T) {
 	for _, v := range vectors(t, "client.json") {
 		if in, ok := decode(v.frame()); v.Kind == "wrong" {
@@ -227,7 +229,7 @@ func TestDecodeInvalid(t *testing.T) {
 	}
 }
 
-// Members that have another type than they should do no harm.
+// TestDecodeWrongTypes tests that members of a wrong type are ignored.
 func TestDecodeWrongTypes(t *testing.T) {
 	for s, id := range map[string]uint64{
 		`{"message_type":"error"}`:                               0,
@@ -245,12 +247,13 @@ func TestDecodeWrongTypes(t *testing.T) {
 	in, _ := decode(frame{data: []byte(`{"message_type":"chat","sender_id":null,"id":7,"room":null}`)})
 	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message())
 	in, _ = decode(frame{data: []byte(`{"message_type":"chat","epoch":"r1"}`)})
-	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message(), "it is not kept")
+	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message(), "no position")
 	in, _ = decode(frame{binary: true, data: []byte("\x23" + `{"message_type":"chat","content":1}` + "b")})
 	require.Equal(t, Message{Type: "chat", Binary: []byte("b"), Time: time.Unix(0, 0)}, in.message())
 }
 
-// A page of history has the messages that it would have as they are sent.
+// TestDecodeHistoryVectors tests that the messages of a page of history are the same as those that
+// are sent one by one.
 func TestDecodeHistoryVectors(t *testing.T) {
 	var want []Message
 	var got History
@@ -294,8 +297,8 @@ func FuzzDecode(f *testing.F) {
 		_ = in.requestID()
 		_ = in.failure()
 		for _, at := range []position{{}, {Epoch: "r1", Offset: 7}} {
-			m := in.positionUpdate()
-			require.False(t, m.reason == "" && m.applies(at) && covers(at, m.to))
+			u := in.positionUpdate()
+			require.False(t, u.reason == "" && u.applies(at) && covers(at, u.to))
 		}
 		h, err := decodeHistory(in.Content)
 		require.True(t, err == nil || h.Messages == nil)
