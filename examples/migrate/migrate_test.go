@@ -61,10 +61,10 @@ func TestMigratedPage(t *testing.T) {
 	profile := chromium.Profile(t)
 	a, b := profile.Open(t, srv.URL), profile.Open(t, srv.URL)
 	for _, p := range []*browser.Tab{a, b} {
-		p.Waits("the connection", `conn.readyState === WebSocket.OPEN`)
+		p.WaitFor("the connection", `conn.readyState === WebSocket.OPEN`)
 	}
-	a.Types("#msg", "hello"+kb.Enter)
+	a.Type("#msg", "hello"+kb.Enter)
 	for _, p := range []*browser.Tab{a, b} {
-		p.Waits("the message", `document.querySelector("#log").innerText.trim() === "hello"`)
+		p.WaitFor("the message", `document.querySelector("#log").innerText.trim() === "hello"`)
 	}
 }

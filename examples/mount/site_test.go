@@ -71,9 +71,9 @@ func start(t *testing.T, m mounting) *site {
 	return s
 }
 
-// returned waits until the handler of one more request has returned: then middleware
+// awaitHandler waits until the handler of one more request has returned: then middleware
 // that counts requests is done with it too.
-func (s *site) returned() {
+func (s *site) awaitHandler() {
 	select {
 	case <-s.served:
 	case <-s.ctx.Done():
@@ -87,10 +87,10 @@ func (s *site) dial(user string) (*websocket.Conn, string) {
 		HTTPClient: s.server.Client(),
 	})
 	require.NoError(s.t, err)
-	s.returned()
-	hello := s.read(ws)
-	require.Equal(s.t, "welcome", hello.Type)
-	return ws, hello.Content.ConnectionID
+	s.awaitHandler()
+	welcome := s.read(ws)
+	require.Equal(s.t, "welcome", welcome.Type)
+	return ws, welcome.Content.ConnectionID
 }
 
 // frame is what a client understands of what it reads.
@@ -133,7 +133,7 @@ func (s *site) call(method, path, body string) (answer string) {
 	p, err := io.ReadAll(resp.Body)
 	require.NoError(s.t, err)
 	require.Equal(s.t, http.StatusOK, resp.StatusCode, "%s %s: %s", method, path, p)
-	s.returned()
+	s.awaitHandler()
 	return string(p)
 }
 

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// endTogether has the end of a command's context end what the command has started, too.
-func endTogether(cmd *exec.Cmd) {
+// killGroup has the end of a command's context end what the command has started, too.
+func killGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }

@@ -54,7 +54,7 @@ func readSteps(t *testing.T) (s steps) {
 }
 
 // The files are those of this folder, which are compiled with the rest.
-func TestReadmeHasTheseFiles(t *testing.T) {
+func TestReadmeFiles(t *testing.T) {
 	s := readSteps(t)
 	require.Len(t, s.commands, 4, "%q", s.commands)
 	require.Len(t, s.files, 2)
@@ -85,7 +85,7 @@ func TestQuickStart(t *testing.T) {
 	shell := func(ctx context.Context, line string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, "bash", "-ec", line)
 		cmd.Dir, cmd.Env = dir, env
-		endTogether(cmd)
+		killGroup(cmd)
 		return cmd
 	}
 	for _, line := range s.commands[:len(s.commands)-1] {
@@ -108,13 +108,13 @@ func TestQuickStart(t *testing.T) {
 	alice, bob := open("alice"), open("bob")
 	talk := func(text string) {
 		for _, tab := range []*browser.Tab{alice, bob} {
-			tab.Waits("who is here", `people.textContent === "alice, bob"`)
+			tab.WaitFor("who is here", `people.textContent === "alice, bob"`)
 		}
 		// What is said before both are back is not heard by both: nothing keeps it yet.
 		require.Eventually(t, func() bool {
-			alice.Types("#text", text+kb.Enter)
+			alice.Type("#text", text+kb.Enter)
 			return strings.Contains(bob.Eval(`said.innerText`), "alice: "+text)
-		}, chromium.Patience(), 200*time.Millisecond, text)
+		}, chromium.Timeout(), 200*time.Millisecond, text)
 	}
 	talk("hello")
 	stop()

@@ -24,8 +24,8 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// script is a page's part of a recipe.
-func script(t *testing.T, name string) string {
+// readFile is a page's part of a recipe.
+func readFile(t *testing.T, name string) string {
 	p, err := os.ReadFile(name)
 	require.NoError(t, err)
 	return string(p)
@@ -52,7 +52,7 @@ func serve(t *testing.T, mux *http.ServeMux, rt *realtime.Manager, script string
 
 func requireAlice(t *testing.T, p *browser.Tab) {
 	t.Helper()
-	p.Waits("the connection", `window.client?.status.state === "open" && client.userId === "alice"`)
+	p.WaitFor("the connection", `window.client?.status.state === "open" && client.userId === "alice"`)
 }
 
 func requireRefused(t *testing.T, url string, header http.Header) {
@@ -63,12 +63,12 @@ func requireRefused(t *testing.T, url string, header http.Header) {
 	require.Equal(t, http.StatusUnauthorized, refused.Status)
 }
 
-func TestWhoIsIt(t *testing.T) {
+func TestAuthentication(t *testing.T) {
 	chromium := browser.Start(t)
 	logins := sessions{"abc": "alice"}
 
 	t.Run("cookie", func(t *testing.T) {
-		srv := serve(t, http.NewServeMux(), withCookie(logins), script(t, "cookie.js"))
+		srv := serve(t, http.NewServeMux(), withCookie(logins), readFile(t, "cookie.js"))
 		requireAlice(t, chromium.Profile(t).Open(t, srv.URL))
 		requireRefused(t, srv.URL+"/ws", nil)
 		requireRefused(t, srv.URL+"/ws", http.Header{"Cookie": {"session=wrong"}})
@@ -87,11 +87,11 @@ func TestWhoIsIt(t *testing.T) {
 		mux.HandleFunc("GET /token", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = fmt.Fprintf(w, "token-%d", issued.Add(1))
 		})
-		srv := serve(t, mux, withBearer(check), script(t, "bearer.js"))
+		srv := serve(t, mux, withBearer(check), readFile(t, "bearer.js"))
 		p := chromium.Profile(t).Open(t, srv.URL)
 		requireAlice(t, p)
 		id := p.Eval(`client.connectionId`)
-		require.Eventually(t, func() bool { return checked.Load() > 2 }, chromium.Patience(), 10*time.Millisecond,
+		require.Eventually(t, func() bool { return checked.Load() > 2 }, chromium.Timeout(), 10*time.Millisecond,
 			"the client brings a new token when one expires")
 		require.Equal(t, id, p.Eval(`client.connectionId`), "over the same connection")
 		requireRefused(t, srv.URL+"/ws", nil)
@@ -99,7 +99,7 @@ func TestWhoIsIt(t *testing.T) {
 
 	t.Run("ticket", func(t *testing.T) {
 		mux := http.NewServeMux()
-		srv := serve(t, mux, withTicket(logins, mux), script(t, "ticket.js"))
+		srv := serve(t, mux, withTicket(logins, mux), readFile(t, "ticket.js"))
 		requireAlice(t, chromium.Profile(t).Open(t, srv.URL))
 		requireRefused(t, srv.URL+"/ws?ticket=guessed", nil)
 		resp, err := http.Post(srv.URL+"/ticket", "", nil)
@@ -138,7 +138,7 @@ func requireAnswers(t *testing.T, chromium *browser.Browser, url string) {
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		return resp.Body.Close() == nil
-	}, chromium.Patience(), 50*time.Millisecond, url)
+	}, chromium.Timeout(), 50*time.Millisecond, url)
 }
 
 func TestBehindNginx(t *testing.T) {
@@ -156,7 +156,7 @@ func TestBehindNginx(t *testing.T) {
 	srv := serve(t, http.NewServeMux(), rt, `const client = connect("/ws?user_id=alice")`)
 	backend := strings.TrimPrefix(srv.URL, "http://")
 	addr, dir := freeAddr(t), t.TempDir()
-	location := strings.ReplaceAll(script(t, "nginx.conf"), "127.0.0.1:8080", backend)
+	location := strings.ReplaceAll(readFile(t, "nginx.conf"), "127.0.0.1:8080", backend)
 	require.Contains(t, location, backend)
 	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
@@ -216,9 +216,9 @@ func TestBehindVite(t *testing.T) {
 	put := func(name, content string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
-	put("vite.config.js", strings.ReplaceAll(script(t, "vite.config.js"), "http://localhost:8080", srv.URL))
+	put("vite.config.js", strings.ReplaceAll(readFile(t, "vite.config.js"), "http://localhost:8080", srv.URL))
 	put("index.html", `<!doctype html><title>vite</title><body><script type="module" src="/main.js"></script>`)
-	put("main.js", fmt.Sprintf(strictPage, script(t, "react.js")))
+	put("main.js", fmt.Sprintf(strictPage, readFile(t, "react.js")))
 	addr := freeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
@@ -226,8 +226,8 @@ func TestBehindVite(t *testing.T) {
 	requireAnswers(t, chromium, "http://"+addr+"/")
 	p := chromium.Profile(t).Open(t, "http://"+addr)
 	requireAlice(t, p)
-	p.Waits("the room", `window.room?.joined`)
+	p.WaitFor("the room", `window.room?.joined`)
 	p.Run(`room.send("n", 1)`)
-	p.Waits("the message once", `said.join() === "1"`)
+	p.WaitFor("the message once", `said.join() === "1"`)
 	require.EqualValues(t, 1, rt.Stats().PeakConns, "it connected once")
 }

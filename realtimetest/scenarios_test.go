@@ -22,7 +22,7 @@ import (
 
 // A deployment: one server closes, another one replaces it, and the clients reconnect spread over
 // time and join their rooms again.
-func TestDeploy(t *testing.T) {
+func TestDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := func() *realtime.Manager {
 			rt := realtime.New(&realtime.Options{
@@ -133,7 +133,7 @@ func TestRestartInMemory(t *testing.T) {
 
 // When a token expires the client sends a new one over the same connection, as long as there is
 // one.
-func TestTokenThatExpires(t *testing.T) {
+func TestExpiringToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		identify := func(token string) (realtime.Identity, error) {
 			if token != "good" {

@@ -54,9 +54,9 @@ func tenants() map[string]func(rt http.Handler) http.Handler {
 	}
 }
 
-// TestValues checks that a handler reads the values of the request that opened its
+// TestRequestValues checks that a handler reads the values of the request that opened its
 // connection, whatever requests the router has served since, and no others.
-func TestValues(t *testing.T) {
+func TestRequestValues(t *testing.T) {
 	for name, mount := range tenants() {
 		t.Run(name, func(t *testing.T) {
 			defer goleak.VerifyNone(t)

@@ -21,25 +21,25 @@ import (
 )
 
 const (
-	stormReaders  = 5
-	stormGiven    = 2 // of these the application puts into the room, the others join it
-	stormPatience = 5 * time.Minute
+	stressReaders = 5
+	addedReaders  = 2 // of these the application puts into the room, the others join it
+	stressTimeout = 5 * time.Minute
 )
 
 // Readers in Node lose their connections again and again, while somebody writes. Of a room that
 // keeps enough each gets everything, once and in order; of one that keeps little, what he does not
 // get is told, and nothing else is.
-func TestStorm(t *testing.T) {
+func TestRecoveryStress(t *testing.T) {
 	node := browser.Node(t)
 	cuts, deliveries := long.Of(40, 40, 600), long.Of(4000, 4000, 60_000)
 	for kept, ahead := range map[int][]uint64{1000: {20, 500}, 3: {2, 40}} {
 		t.Run(fmt.Sprint("history ", kept), func(t *testing.T) {
-			s := newStorm(t, node, kept)
-			s.rage(cuts, deliveries, ahead)
-			s.calm()
+			s := newStressRun(t, node, kept)
+			s.run(cuts, deliveries, ahead)
+			s.finish()
 			lost := s.check()
 			t.Logf("%d messages, %d cuts, %d deliveries, %d recovered, %d lost",
-				len(s.said), s.cuts(), s.deliveries, s.recovered, lost)
+				len(s.published), s.reconnects(), s.deliveries, s.recovered, lost)
 			require.Equal(t, kept == 3, lost > 0)
 			require.Positive(t, s.recovered)
 			require.Greater(t, s.deliveries, s.recovered)
@@ -47,54 +47,54 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// storm is a room that keeps history, and its readers.
-type storm struct {
-	t       *testing.T
-	site    *site
-	network *flaky.Proxy
-	random  *rand.Rand
-	said    []told
-	process sync.WaitGroup
+// stressRun is a room that keeps history, and its readers.
+type stressRun struct {
+	t         *testing.T
+	site      *site
+	network   *flaky.Proxy
+	random    *rand.Rand
+	published []event
+	process   sync.WaitGroup
 
 	mu         sync.Mutex
-	news       sync.Cond
+	changed    sync.Cond
 	ended      bool // the process has
-	readers    [stormReaders]follower
+	readers    [stressReaders]reader
 	joined     int
 	opened     int
 	deliveries int
 	recovered  int
 }
 
-// told is what a reader is told: a message, or a gap if it has no text.
-type told struct {
+// event is what a reader is told: a message, or a gap if it has no text.
+type event struct {
 	text     string
 	from, at uint64 // offsets; a gap is behind from, up to at
 }
 
-// follower is a reader.
-type follower struct {
-	story []told
-	open  bool
+// reader is a reader.
+type reader struct {
+	events []event
+	open   bool
 }
 
 // at returns up to which offset he has come.
-func (f *follower) at() uint64 {
-	if len(f.story) == 0 {
+func (f *reader) at() uint64 {
+	if len(f.events) == 0 {
 		return 0
 	}
-	return f.story[len(f.story)-1].at
+	return f.events[len(f.events)-1].at
 }
 
-func newStorm(t *testing.T, node []string, kept int) *storm {
-	s := &storm{
+func newStressRun(t *testing.T, node []string, kept int) *stressRun {
+	s := &stressRun{
 		t: t, random: rand.New(rand.NewPCG(uint64(kept), 0)),
 	}
 	var rt atomic.Pointer[realtime.Manager]
-	s.site = serveWith(t, realtime.Options{
+	s.site = startSiteWith(t, realtime.Options{
 		History: realtime.Retention{Messages: kept},
 		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
-			if c.UserID() >= fmt.Sprint("reader", stormGiven) {
+			if c.UserID() >= fmt.Sprint("reader", addedReaders) {
 				return nil
 			}
 			_, err := rt.Load().Join(ctx, c.ID(), "lobby")
@@ -102,10 +102,10 @@ func newStorm(t *testing.T, node []string, kept int) *storm {
 		},
 	})
 	rt.Store(s.site.rt)
-	s.news.L = &s.mu
+	s.changed.L = &s.mu
 	s.network = flaky.New(t, s.site.addr())
-	ctx, cancel := context.WithTimeout(t.Context(), stormPatience)
-	args := append(node[1:], "storm.mjs", "ws://"+s.network.Addr+"/ws", fmt.Sprint(stormReaders), fmt.Sprint(stormGiven))
+	ctx, cancel := context.WithTimeout(t.Context(), stressTimeout)
+	args := append(node[1:], "readers.mjs", "ws://"+s.network.Addr+"/ws", fmt.Sprint(stressReaders), fmt.Sprint(addedReaders))
 	cmd := exec.CommandContext(ctx, node[0], args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -113,7 +113,7 @@ func newStorm(t *testing.T, node []string, kept int) *storm {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	s.process.Go(func() {
-		for in := json.NewDecoder(out); s.hear(in); {
+		for in := json.NewDecoder(out); s.readLine(in); {
 		}
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%v: %s", err, &stderr)
@@ -121,12 +121,12 @@ func newStorm(t *testing.T, node []string, kept int) *storm {
 		s.update(func() { s.ended = true })
 	})
 	t.Cleanup(func() { cancel(); s.process.Wait() })
-	s.await(func() bool { return s.joined == stormReaders })
+	s.await(func() bool { return s.joined == stressReaders })
 	return s
 }
 
-// hear takes in what the process says, and reports whether there was something.
-func (s *storm) hear(in *json.Decoder) bool {
+// readLine takes in what the process says, and reports whether there was something.
+func (s *stressRun) readLine(in *json.Decoder) bool {
 	var line struct {
 		Reader    int
 		Open      bool
@@ -147,7 +147,7 @@ func (s *storm) hear(in *json.Decoder) bool {
 		case line.First:
 			s.joined++
 		case line.At > 0:
-			f.story = append(f.story, told{line.Text, line.From, line.At})
+			f.events = append(f.events, event{line.Text, line.From, line.At})
 			if line.Text != "" {
 				s.deliveries++
 			}
@@ -157,30 +157,30 @@ func (s *storm) hear(in *json.Decoder) bool {
 	return true
 }
 
-func (s *storm) update(do func()) {
+func (s *stressRun) update(do func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	do()
-	s.news.Broadcast()
+	s.changed.Broadcast()
 }
 
 // await waits until a condition holds.
-func (s *storm) await(is func() bool) {
+func (s *stressRun) await(is func() bool) {
 	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !is() {
 		require.False(s.t, s.ended, "the process has ended")
-		s.news.Wait()
+		s.changed.Wait()
 	}
 }
 
-// rage writes until there were enough cuts and deliveries: little ahead of the slowest reader, or
+// run writes until there were enough cuts and deliveries: little ahead of the slowest reader, or
 // much.
-func (s *storm) rage(cuts, deliveries int, ahead []uint64) {
+func (s *stressRun) run(cuts, deliveries int, ahead []uint64) {
 	lead := ahead[0]
-	for n, next := 0, 0; s.cuts() < cuts || s.delivered() < deliveries; n++ {
-		top := s.say(fmt.Sprint(n))
+	for n, next := 0, 0; s.reconnects() < cuts || s.delivered() < deliveries; n++ {
+		top := s.publish(fmt.Sprint(n))
 		s.await(func() bool { return top < s.slowest()+lead })
 		if n >= next && s.cut() {
 			next = n + 20 + s.random.IntN(100)
@@ -189,18 +189,18 @@ func (s *storm) rage(cuts, deliveries int, ahead []uint64) {
 	}
 }
 
-func (s *storm) say(text string) (at uint64) {
+func (s *stressRun) publish(text string) (at uint64) {
 	content, err := json.Marshal(text)
 	require.NoError(s.t, err)
 	msg := realtime.Message{Type: "n", Content: content}
 	res, err := s.site.rt.Send(s.t.Context(), realtime.ToRoom("lobby"), msg)
 	require.NoError(s.t, err)
-	s.said = append(s.said, told{text: text, at: res.Position.Offset})
+	s.published = append(s.published, event{text: text, at: res.Position.Offset})
 	return res.Position.Offset
 }
 
 // slowest returns up to which offset all readers have come. s.mu is held.
-func (s *storm) slowest() uint64 {
+func (s *stressRun) slowest() uint64 {
 	at := s.readers[0].at()
 	for i := range s.readers {
 		at = min(at, s.readers[i].at())
@@ -209,7 +209,7 @@ func (s *storm) slowest() uint64 {
 }
 
 // cut ends all connections, if there are all, and reports whether it did.
-func (s *storm) cut() bool {
+func (s *stressRun) cut() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.readers {
@@ -224,19 +224,19 @@ func (s *storm) cut() bool {
 	return true
 }
 
-// calm lets all readers come to the end, and end.
-func (s *storm) calm() {
-	s.say("last")
+// finish lets all readers come to the end, and end.
+func (s *stressRun) finish() {
+	s.publish("last")
 	s.process.Wait()
 }
 
 // check compares what each reader was told with what was said, and returns how much was lost to
 // them.
-func (s *storm) check() (lost int) {
+func (s *stressRun) check() (lost int) {
 	t := s.t
 	for _, f := range s.readers {
-		due := s.said
-		for i, it := range f.story {
+		due := s.published
+		for i, it := range f.events {
 			for it.text == "" && len(due) > 0 && due[0].at <= it.at {
 				require.Greater(t, due[0].at, it.from, "%s: no part of the gap %v", due[0].text, it)
 				due = due[1:]
@@ -244,7 +244,7 @@ func (s *storm) check() (lost int) {
 			}
 			if it.text != "" {
 				require.NotEmpty(t, due)
-				require.Equal(t, due[0], it, "lost, twice or out of order: %v", f.story[max(0, i-5):i+1])
+				require.Equal(t, due[0], it, "lost, twice or out of order: %v", f.events[max(0, i-5):i+1])
 				due = due[1:]
 			}
 		}
@@ -253,14 +253,14 @@ func (s *storm) check() (lost int) {
 	return lost
 }
 
-// cuts returns how often a reader has come back.
-func (s *storm) cuts() int {
+// reconnects returns how often a reader has come back.
+func (s *stressRun) reconnects() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.opened - stormReaders
+	return s.opened - stressReaders
 }
 
-func (s *storm) delivered() int {
+func (s *stressRun) delivered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.deliveries
