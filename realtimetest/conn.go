@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// socketBuffer is the number of bytes in one direction after which a writer waits.
+// socketBuffer is the number of bytes that one direction buffers before a writer waits.
 const socketBuffer = 64 << 10
 
 // conn is one end of a connection in memory.

@@ -68,7 +68,7 @@ type address string
 func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
 
-// uplink is a client's connection to the network, which can be cut.
+// uplink is the connection of a client to the network. It can be interrupted.
 type uplink struct {
 	net *network
 
@@ -82,7 +82,7 @@ func newUplink(n *network) *uplink {
 	return &uplink{net: n, conns: make(map[*conn]struct{})}
 }
 
-// client makes requests over the uplink.
+// client returns an http.Client that makes requests over the uplink.
 func (u *uplink) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: u.dial, DisableKeepAlives: true}}
 }

@@ -40,8 +40,8 @@ func TestChat(t *testing.T) {
 	})
 }
 
-// The network is restored before either side has detected the loss: messages from the interruption
-// are lost, rooms are kept, and the client reports a gap.
+// TestDropNetwork restores the network before either side has detected the loss. Messages from the
+// interruption are lost, rooms are kept, and the client reports a gap.
 func TestDropNetwork(t *testing.T) {
 	runInBubbleAndRealTime(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
@@ -59,7 +59,8 @@ func TestDropNetwork(t *testing.T) {
 	})
 }
 
-// Both sides detect that the network is down, and no client can connect.
+// TestNetworkLossIsDetected tests that both sides detect that the network is down, and that no
+// client can connect meanwhile.
 func TestNetworkLossIsDetected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
@@ -78,7 +79,7 @@ func TestStall(t *testing.T) {
 		srv := realtimetest.New(t, &realtime.Options{Authorize: realtime.InsecureAllowAll, QueueMessages: 16})
 		bob := srv.Connect("bob")
 		bob.Stall()
-		for range 4 { // fits into the socket and the queue
+		for range 4 { // fit into the socket and the queue
 			_, err := srv.Manager.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Binary: make([]byte, 32<<10)})
 			require.NoError(t, err)
 		}

@@ -20,8 +20,8 @@ import (
 
 // The tests of this file run a server and its clients through one scenario each.
 
-// A deployment: one server closes, another one replaces it, and the clients reconnect spread over
-// time and join their rooms again.
+// TestDeployment replaces a server by another one. The clients reconnect spread over time and join
+// their rooms again.
 func TestDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := func() *realtime.Manager {
@@ -37,7 +37,7 @@ func TestDeployment(t *testing.T) {
 		srv := realtimetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			current.Load().ServeHTTP(w, r)
 		}))
-		const clients = 40 // twice as many as it lets in at once
+		const clients = 40 // twice as many as the server admits at once
 		all := make([]*realtimetest.Client, clients)
 		for i := range all {
 			all[i] = srv.Connect("alice")
@@ -66,10 +66,10 @@ func TestDeployment(t *testing.T) {
 	})
 }
 
-// A server that keeps history in memory is restarted: the clients report that messages may be
-// missing, and then receive everything that the new process keeps of rooms and of the inbox. The
-// same holds for a client that had not received anything, because it cannot know what the old
-// process kept.
+// TestRestartInMemory restarts a server that keeps history in memory. The clients report that
+// messages may be missing, and then receive everything that the new process keeps of rooms and of
+// the inbox. This is also true for a client that has received nothing yet, because it cannot know
+// what the old process kept.
 func TestRestartInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := func() *realtime.Manager {
@@ -131,8 +131,8 @@ func TestRestartInMemory(t *testing.T) {
 	})
 }
 
-// When a token expires the client sends a new one over the same connection, as long as there is
-// one.
+// TestExpiringToken tests that the client sends a new token over the same connection when a token
+// expires, as long as it gets one.
 func TestExpiringToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		identify := func(token string) (realtime.Identity, error) {
@@ -168,7 +168,8 @@ func TestExpiringToken(t *testing.T) {
 	})
 }
 
-// A client whose user is denied for a time reconnects afterwards; a replaced client does not.
+// TestDeniedAndReplaced tests that a client whose user is denied for some time can connect
+// afterwards, and that a replaced client does not reconnect.
 func TestDeniedAndReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := realtimetest.New(t, &realtime.Options{
@@ -196,7 +197,8 @@ func TestDeniedAndReplaced(t *testing.T) {
 	})
 }
 
-// A handler calls its client, which answers while its own call is pending.
+// TestCallsBothWays tests a handler that calls its client, which answers while its own call is
+// pending.
 func TestCallsBothWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r realtime.Router

@@ -30,10 +30,10 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// TestPage drives the page in a browser: first against the command, then against
-// servers that do what ours does not do on demand. How the client behaves in trouble is
-// tested with the client, in js and in examples/jsclient. The short form is that people talk, each
-// with several tabs, on any screen, with or without a mouse.
+// TestPage drives the page in a browser, with the command as the server, and with servers that send
+// what the command does not send on demand. The tests in js and examples/jsclient test how the
+// client handles failures. The short form tests a conversation of users with several tabs, on small
+// and large screens, with a mouse and with the keyboard.
 func TestPage(t *testing.T) {
 	chromium := browser.Start(t)
 	command := buildCommand(t)
@@ -84,7 +84,8 @@ func testRoom(t *testing.T, s *site) {
 	bob.send("<b>hi</b>")
 	alice.awaitMessage("bob", "<b>hi</b>")
 
-	// Who goes elsewhere is seen to go, and no longer reads the room.
+	// A user that joins another room is seen to leave, and no longer receives the messages of the
+	// room.
 	bob.Type("#next-room", "attic"+kb.Enter)
 	bob.awaitRoom("attic")
 	alice.awaitNotice("bob left lobby")
@@ -96,7 +97,8 @@ func testRoom(t *testing.T, s *site) {
 	bob.awaitMessage("alice", "everybody")
 	bob.requireAbsent("alone")
 
-	// Who has left is in no room, so what he writes to it stays where it is.
+	// A user that has left is in no room, so a message to the room is not sent and stays in the
+	// field.
 	bob.Click("#leave")
 	bob.awaitNotice("You have left attic")
 	bob.awaitRoom("")
@@ -114,17 +116,17 @@ func testPrivate(t *testing.T, s *site) {
 	alice.Click("#people [data-user=bob]")
 	alice.send("between us")
 	bob.awaitMessage("alice", "between us")
-	alice.awaitMessage("alice", "between us") // its own copy
+	alice.awaitMessage("alice", "between us") // added by the page
 	alice.WaitFor("the copy says to whom", `document.querySelector(".own .private")
 		?.textContent.includes("to bob only")`)
 
-	// What alice says next comes next, so then carol would have had it.
+	// Messages of alice arrive in order, so carol would have received the earlier one by now.
 	alice.Click("[name=to][value=room]")
 	alice.send("to all of you")
 	carol.awaitMessage("alice", "to all of you")
 	carol.requireAbsent("between us")
 
-	// A word of the protocol is no person: it would go to everybody.
+	// A reserved word is not a user name: the server would send the message to all.
 	alice.Click("[name=to][value=user]")
 	alice.Type("#person", strings.Repeat(kb.Backspace, len("bob"))+"all")
 	alice.WaitFor("the reason", `document.querySelector("#send-hint").textContent.includes("reserved")`)
@@ -147,7 +149,7 @@ func testTwoTabs(t *testing.T, s *site) {
 	bob.requireAbsent("alice left lobby")
 	bob.requireAbsent("alice went offline")
 
-	alice.Close() // her last one is seen
+	alice.Close() // the last tab of alice
 	bob.awaitNotice("alice left lobby")
 	bob.awaitNotice("alice went offline")
 	bob.awaitMembers("bob")
@@ -161,7 +163,7 @@ func testRestart(_ *testing.T, s *site, how syscall.Signal) {
 		p.WaitFor("the word", `document.querySelector("#status").innerText.includes("Offline")`)
 		p.WaitFor("no room", `document.querySelector("#room").dataset.room === ""`)
 	}
-	// What is written meanwhile is kept, and not sent to nobody.
+	// A message written meanwhile stays in the field.
 	alice.send("are you back?")
 	s.start()
 	for _, p := range []*tab{alice, bob} {
@@ -176,7 +178,7 @@ func testRestart(_ *testing.T, s *site, how syscall.Signal) {
 	alice.awaitMessage("bob", "yes")
 }
 
-// testHistory has somebody come to a room in which much was said before.
+// testHistory opens a room that keeps many messages.
 func testHistory(t *testing.T, s *site) {
 	s.sendAsBot("lobby", 1, 120)
 	alice := s.openRoom("alice", "lobby")
@@ -196,7 +198,8 @@ func testHistory(t *testing.T, s *site) {
 	alice.awaitHistory("bot", 71, 120)
 }
 
-// testAbsentUser has alice write to bob, who is away. The server is killed and comes back before he does.
+// testAbsentUser sends a private message to bob, who is absent. The server is killed and restarted
+// before bob returns.
 func testAbsentUser(t *testing.T, s *site) {
 	s.stop(syscall.SIGKILL)
 	s.durable = true
@@ -226,7 +229,7 @@ func testAbsentUser(t *testing.T, s *site) {
 	require.Equal(t, "0", again.Eval(`String(document.querySelectorAll(".chat-line .private").length)`))
 }
 
-// testLostConnections has somebody read a thousand messages while his network is cut again and again.
+// testLostConnections sends 1,000 messages to a page whose connections end again and again.
 func testLostConnections(t *testing.T, s *site) {
 	line := newBreakableProxy(t, s.addr)
 	p := &tab{s.profile.Open(t, "http://"+line.Addr().String()+"/?name=alice&room=lobby"), t}
@@ -237,7 +240,7 @@ func testLostConnections(t *testing.T, s *site) {
 				if (line.dataset.from === "bot") window.read.push(line.querySelector(".text").textContent);
 			}
 		}).observe(document.querySelector("#timeline"), { childList: true });
-		setInterval(() => { // or it waits longer after each cut
+		setInterval(() => { // otherwise the waits grow with each failure
 			if (!document.querySelector("#retry").hidden) document.querySelector("#retry").click();
 		}, 200)`)
 	const all, cuts = 1000, 10
@@ -255,7 +258,7 @@ func testLostConnections(t *testing.T, s *site) {
 	require.Equal(t, strings.Join(want, " "), p.Eval(`window.read.join(" ")`))
 }
 
-// sendAsBot has a bot say something to a room so many times.
+// sendAsBot sends numbered messages of a bot to a room.
 func (s *site) sendAsBot(room string, from, to int) {
 	s.t.Helper()
 	bot, err := client.Dial(s.t.Context(), "ws://"+s.addr+"/ws?user_id=bot", nil)
@@ -267,7 +270,7 @@ func (s *site) sendAsBot(room string, from, to int) {
 	}
 }
 
-// breakableProxy is a way to a server that can be cut.
+// breakableProxy is a TCP proxy whose connections can be closed.
 type breakableProxy struct {
 	net.Listener
 	mu    sync.Mutex
@@ -309,7 +312,7 @@ func forward(to, from net.Conn) {
 	_ = from.Close()
 }
 
-// cutAll ends all connections, without a word.
+// cutAll closes all connections without a closing handshake.
 func (l *breakableProxy) cutAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -324,7 +327,7 @@ func testKeyboard(t *testing.T, s *site) {
 	p := s.open("/?room=lobby")
 	p.Do(chromedp.EmulateViewport(320, 640))
 	p.requireFits()
-	p.Keys("dora" + kb.Tab + kb.Enter) // past the room, which is filled in already
+	p.Keys("dora" + kb.Tab + kb.Enter) // skips the room, which is filled in
 	p.awaitRoom("lobby")
 	p.Keys("typed" + kb.Enter)
 	bob.awaitMessage("dora", "typed")
@@ -362,7 +365,7 @@ func testNames(t *testing.T, s *site) {
 	anonymous.awaitNotice("eve went offline")
 }
 
-// testPlain has the page without a library talk to the one with it.
+// testPlain sends messages between the page without a library and the page with it.
 func testPlain(_ *testing.T, s *site) {
 	alice, plain := s.openRoom("alice", "lobby"), s.open("/plain?name=bob")
 	alice.awaitNotice("bob came online")
@@ -373,7 +376,7 @@ func testPlain(_ *testing.T, s *site) {
 	plain.WaitFor("the answer", `document.querySelector("#said").innerText.includes("alice: hello, bob")`)
 }
 
-// testAccessibility has axe-core look at the page in each of its states.
+// testAccessibility checks the page with axe-core in each of its states.
 func testAccessibility(t *testing.T, s *site) {
 	dir := browser.Install(t, "axe-core@4.14.1")
 	axe, err := os.ReadFile(filepath.Join(dir, "node_modules/axe-core/axe.min.js"))
@@ -407,7 +410,7 @@ func testAccessibility(t *testing.T, s *site) {
 	look(p, "offline")
 }
 
-// testCloseCodes closes the socket of a page that is online.
+// testCloseCodes closes the connection of an open page with different codes.
 func testCloseCodes(t *testing.T, profile *browser.Profile) {
 	for code, state := range map[websocket.StatusCode]string{
 		1000: "closed", 1008: "closed", 4403: "closed", 4429: "closed",
@@ -435,7 +438,7 @@ func testCloseCodes(t *testing.T, profile *browser.Profile) {
 	}
 }
 
-// testRefusals refuses the handshake.
+// testRefusals refuses the handshake in different ways.
 func testRefusals(t *testing.T, profile *browser.Profile) {
 	for _, tt := range []struct {
 		status      int
@@ -460,7 +463,7 @@ func testRefusals(t *testing.T, profile *browser.Profile) {
 	}
 }
 
-// testUnknownFrames sends what a server may learn to send, and more than the page keeps.
+// testUnknownFrames sends frames that the page does not know, and more messages than it keeps.
 func testUnknownFrames(t *testing.T, profile *browser.Profile) {
 	f := &fakeServer{opened: func(_ int64, c *websocket.Conn) {
 		chat := func(text string) string {
@@ -484,13 +487,13 @@ func testUnknownFrames(t *testing.T, profile *browser.Profile) {
 
 // ------------------------------------------------------------ the command
 
-// site is the command, running.
+// site is a running command.
 type site struct {
 	t       *testing.T
 	profile *browser.Profile
 	command string
 	addr    string
-	data    string // the file that keeps what is kept, if durable
+	data    string // file for history and inboxes, used if durable
 	durable bool
 	running *exec.Cmd
 }
@@ -536,7 +539,7 @@ func (s *site) stop(how syscall.Signal) {
 	s.running = nil
 }
 
-// awaitConnections waits until the server has so many.
+// awaitConnections waits until the server has n connections.
 func (s *site) awaitConnections(n int) {
 	require.Eventually(s.t, func() bool {
 		resp, err := http.Get("http://" + s.addr + "/stats")
@@ -555,7 +558,7 @@ func (s *site) open(path string) *tab {
 	return &tab{s.profile.Open(s.t, "http://"+s.addr+path), s.t}
 }
 
-// openRoom opens the page as this user in this room, and waits until he is there.
+// openRoom opens the page as a user and waits until the user is in the room.
 func (s *site) openRoom(user, room string) *tab {
 	p := s.open("/?" + url.Values{"name": {user}, "room": {room}}.Encode())
 	p.awaitState("open")
@@ -563,11 +566,11 @@ func (s *site) openRoom(user, room string) *tab {
 	return p
 }
 
-// ------------------------------------------------------------ a server that pretends
+// ------------------------------------------------------------ a fake server
 
-// fakeServer serves the page, and a WebSocket endpoint that refuses, or welcomes and then
-// does with the n-th socket what the test wants. It keeps the socket when that is
-// done.
+// fakeServer serves the page and a WebSocket endpoint. The endpoint refuses the handshake if
+// refused is set. Otherwise it sends a welcome, calls opened with the n-th connection, and keeps
+// the connection open.
 type fakeServer struct {
 	refused  func(http.ResponseWriter)
 	opened   func(n int64, c *websocket.Conn)
@@ -601,7 +604,7 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	welcome := `{"message_type":"welcome","content":{"connection_id":"conn_x"},"timestamp":1}`
 	_ = c.Write(r.Context(), websocket.MessageText, []byte(welcome))
 	f.opened(n, c)
-	for err == nil { // until the page goes
+	for err == nil { // until the page closes the connection
 		_, _, err = c.Read(context.Background())
 	}
 }
@@ -612,7 +615,7 @@ func (f *fakeServer) awaitRequests(t *testing.T, profile *browser.Profile, n int
 		"sockets: want %d", n)
 }
 
-// tab is one page in the browser, with the chat in it.
+// tab is a tab of the browser with the chat page.
 type tab struct {
 	*browser.Tab
 	t *testing.T
@@ -625,7 +628,7 @@ func (p *tab) send(text string) {
 	p.Click("#send")
 }
 
-// awaitState waits for a state of the connection.
+// awaitState waits until the connection has a state.
 func (p *tab) awaitState(name string) {
 	p.t.Helper()
 	p.WaitFor(name, fmt.Sprintf(`document.querySelector("#status").dataset.state === %q`, name))
@@ -636,7 +639,7 @@ func (p *tab) awaitRoom(room string) {
 	p.WaitFor("room "+room, fmt.Sprintf(`document.querySelector("#room").dataset.room === %q`, room))
 }
 
-// awaitMembers waits until the list shows exactly these.
+// awaitMembers waits until the list shows exactly these users.
 func (p *tab) awaitMembers(names ...string) {
 	p.t.Helper()
 	want := strings.Join(names, " ")
@@ -658,7 +661,8 @@ func (p *tab) awaitNotice(text string) {
 		.some((e) => e.textContent.includes(%q))`, text))
 }
 
-// awaitHistory waits until the timeline has what the bot said, each once and in order, and nothing else of it.
+// awaitHistory waits until the timeline shows the bot's messages from first to last, once and in
+// order, and no others of the bot.
 func (p *tab) awaitHistory(from string, first, last int) {
 	p.t.Helper()
 	p.WaitFor(fmt.Sprint("no ", first, " to ", last), fmt.Sprintf(`[...document.querySelectorAll(
@@ -684,7 +688,7 @@ func (p *tab) requireFits() {
 		document.querySelector("#timeline")].every((e) => e.scrollWidth <= e.clientWidth))`))
 }
 
-// pressTabUntil presses the tabulator key until a condition holds.
+// pressTabUntil presses the tab key until a condition holds.
 func (p *tab) pressTabUntil(condition string) {
 	p.t.Helper()
 	for range 30 {

@@ -15,7 +15,8 @@ import (
 	"github.com/realtime-go/realtime/examples/internal/browser"
 )
 
-// expectedOutput is what a client prints that was welcomed, answered, heard and let go.
+// expectedOutput is the output of a client that receives a welcome, a pong, its own chat message
+// and the close code.
 var expectedOutput = regexp.MustCompile(`^\{"message_type":"welcome",.*\}
 pong
 \{"message_type":"chat","sender_id":"alice","content":\{"type":"chat_message","sender_id":"alice","content":"hi",.*\}
@@ -66,7 +67,7 @@ func TestWS(t *testing.T) {
 }
 
 func TestPython(t *testing.T) {
-	// Debian's package is for Debian's Python, which need not be the first in PATH.
+	// Debian's package belongs to Debian's Python, which may not be the first one in PATH.
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
 		if exec.CommandContext(t.Context(), python, "-c", "import websockets").Run() == nil {
 			requireConversation(t, ".", python, "client.py")

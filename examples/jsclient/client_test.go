@@ -22,7 +22,7 @@ import (
 //go:embed page.html
 var page []byte
 
-// site serves the page.
+// site is a server with a Manager and the page.
 type site struct {
 	*httptest.Server
 	rt *realtime.Manager
@@ -47,7 +47,7 @@ func startSiteWith(t *testing.T, o realtime.Options) *site {
 
 func (s *site) addr() string { return strings.TrimPrefix(s.URL, "http://") }
 
-// The short form has no network in it that fails.
+// TestClientInBrowser tests the client in a browser. The short form has no failing network.
 func TestClientInBrowser(t *testing.T) {
 	chromium := browser.Start(t)
 	tests := map[string]func(*testing.T, *browser.Profile){
@@ -74,7 +74,8 @@ func openPage(t *testing.T, profile *browser.Profile, addr, name string) *browse
 	return p
 }
 
-// Neither side has given up after 20 s, so nothing is lost.
+// testNetworkGone interrupts the network for 20 s. Neither side has given up by then, so no message
+// is lost.
 func testNetworkGone(t *testing.T, profile *browser.Profile) {
 	s := startSite(t)
 	network := flaky.New(t, s.addr())
@@ -82,7 +83,7 @@ func testNetworkGone(t *testing.T, profile *browser.Profile) {
 	network.Drop()
 	alice.Run(`count(0, 50)`)
 	bob.Run(`count(100, 150)`)
-	time.Sleep(20 * time.Second) // the time is what is tested
+	time.Sleep(20 * time.Second) // the duration of the interruption is tested
 	network.Restore()
 	for _, p := range []*browser.Tab{alice, bob} {
 		p.WaitFor("all", `said.length === 100`)
@@ -92,8 +93,9 @@ func testNetworkGone(t *testing.T, profile *browser.Profile) {
 	require.Equal(t, "", alice.Eval(`failures.join()`))
 }
 
-// A thousand messages go from one connection that is cut again and again to another one.
-// Nothing is doubled or reordered, all are accepted, and nothing is missing without a gap.
+// testFlapping sends 1,000 messages while the connections of the sender and of a receiver are cut
+// again and again. All messages are accepted, none is delivered twice or out of order, and every
+// missing message is covered by a gap.
 func testFlapping(t *testing.T, profile *browser.Profile) {
 	const messages = 1000
 	s := startSite(t)
@@ -131,7 +133,7 @@ func testFlapping(t *testing.T, profile *browser.Profile) {
 	requireGapsReported(t, bob, 3)
 }
 
-// requireGapsReported checks that numbers only grow, and that each gap in them was told.
+// requireGapsReported checks that numbers only grow, and that every gap in them was reported.
 func requireGapsReported(t *testing.T, p *browser.Tab, atLeast int) {
 	t.Helper()
 	var received []any
@@ -167,7 +169,7 @@ func testReload(t *testing.T, profile *browser.Profile) {
 	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 2 }, profile.Timeout(), 10*time.Millisecond)
 }
 
-// What React's strict mode does: mount, unmount, mount.
+// testMountedTwice mounts, unmounts and mounts a component, like React's strict mode.
 func testMountedTwice(t *testing.T, profile *browser.Profile) {
 	s := startSite(t)
 	p := profile.Open(t, "http://"+s.addr()+"/?name=alice&idle")
@@ -193,8 +195,8 @@ func testMountedTwice(t *testing.T, profile *browser.Profile) {
 	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 0 }, profile.Timeout(), 10*time.Millisecond)
 }
 
-// A page in the background, whose timers browsers slow down, gets what comes, and one that was
-// cut there comes back.
+// testBackground tests that a page in the background, whose timers browsers slow down, receives
+// messages and reconnects.
 func testBackground(t *testing.T, profile *browser.Profile) {
 	s := startSite(t)
 	network := flaky.New(t, s.addr())
@@ -212,7 +214,7 @@ func testBackground(t *testing.T, profile *browser.Profile) {
 	alice.WaitFor("visible", `!document.hidden`)
 }
 
-// A page of another origin is told what is to be done about it.
+// testForeignOrigin tests that a page of another origin gets a reason that says what to do.
 func testForeignOrigin(t *testing.T, profile *browser.Profile) {
 	s, other := startSite(t), startSite(t)
 	p := profile.Open(t, s.URL+"/?name=alice&idle")

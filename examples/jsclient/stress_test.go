@@ -22,13 +22,13 @@ import (
 
 const (
 	stressReaders = 5
-	addedReaders  = 2 // of these the application puts into the room, the others join it
+	addedReaders  = 2 // the application adds these to the room, the others join it
 	stressTimeout = 5 * time.Minute
 )
 
-// Readers in Node lose their connections again and again, while somebody writes. Of a room that
-// keeps enough each gets everything, once and in order; of one that keeps little, what he does not
-// get is told, and nothing else is.
+// TestRecoveryStress tests the recovery of clients in Node whose connections end again and again,
+// while messages are sent. In a room that keeps enough messages every client receives all of them
+// once and in order. In a room that keeps few, every lost message is reported, and no other.
 func TestRecoveryStress(t *testing.T) {
 	node := browser.Node(t)
 	cuts, deliveries := long.Of(40, 40, 600), long.Of(4000, 4000, 60_000)
@@ -47,7 +47,7 @@ func TestRecoveryStress(t *testing.T) {
 	}
 }
 
-// stressRun is a room that keeps history, and its readers.
+// stressRun is a room that keeps history, with its readers.
 type stressRun struct {
 	t         *testing.T
 	site      *site
@@ -58,7 +58,7 @@ type stressRun struct {
 
 	mu         sync.Mutex
 	changed    sync.Cond
-	ended      bool // the process has
+	ended      bool // the process has ended
 	readers    [stressReaders]reader
 	joined     int
 	opened     int
@@ -66,19 +66,19 @@ type stressRun struct {
 	recovered  int
 }
 
-// event is what a reader is told: a message, or a gap if it has no text.
+// event is a message that a reader has received, or a gap if text is empty.
 type event struct {
 	text     string
-	from, at uint64 // offsets; a gap is behind from, up to at
+	from, at uint64 // offsets; a gap has the messages after from up to at
 }
 
-// reader is a reader.
+// reader records the events of one client.
 type reader struct {
 	events []event
 	open   bool
 }
 
-// at returns up to which offset he has come.
+// at returns the offset of the last event.
 func (f *reader) at() uint64 {
 	if len(f.events) == 0 {
 		return 0
@@ -125,7 +125,7 @@ func newStressRun(t *testing.T, node []string, kept int) *stressRun {
 	return s
 }
 
-// readLine takes in what the process says, and reports whether there was something.
+// readLine reads a line of the process. It reports whether there was one.
 func (s *stressRun) readLine(in *json.Decoder) bool {
 	var line struct {
 		Reader    int
@@ -175,8 +175,8 @@ func (s *stressRun) await(is func() bool) {
 	}
 }
 
-// run writes until there were enough cuts and deliveries: little ahead of the slowest reader, or
-// much.
+// run sends messages until there were enough reconnects and deliveries. ahead has the numbers of
+// messages by which the sender may be ahead of the slowest reader.
 func (s *stressRun) run(cuts, deliveries int, ahead []uint64) {
 	lead := ahead[0]
 	for n, next := 0, 0; s.reconnects() < cuts || s.delivered() < deliveries; n++ {
@@ -199,7 +199,7 @@ func (s *stressRun) publish(text string) (at uint64) {
 	return res.Position.Offset
 }
 
-// slowest returns up to which offset all readers have come. s.mu is held.
+// slowest returns the lowest offset of all readers. s.mu is held.
 func (s *stressRun) slowest() uint64 {
 	at := s.readers[0].at()
 	for i := range s.readers {
@@ -208,7 +208,7 @@ func (s *stressRun) slowest() uint64 {
 	return at
 }
 
-// cut ends all connections, if there are all, and reports whether it did.
+// cut closes all connections if every reader has one. It reports whether it did.
 func (s *stressRun) cut() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,14 +224,14 @@ func (s *stressRun) cut() bool {
 	return true
 }
 
-// finish lets all readers come to the end, and end.
+// finish sends the last message and waits until all readers have received it and the process ends.
 func (s *stressRun) finish() {
 	s.publish("last")
 	s.process.Wait()
 }
 
-// check compares what each reader was told with what was said, and returns how much was lost to
-// them.
+// check compares what each reader received with the published messages. It returns the number of
+// lost messages.
 func (s *stressRun) check() (lost int) {
 	t := s.t
 	for _, f := range s.readers {
@@ -253,7 +253,7 @@ func (s *stressRun) check() (lost int) {
 	return lost
 }
 
-// reconnects returns how often a reader has come back.
+// reconnects returns the number of reconnects of all readers.
 func (s *stressRun) reconnects() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

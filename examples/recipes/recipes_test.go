@@ -24,15 +24,14 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// readFile is a page's part of a recipe.
+// readFile returns a file of this folder.
 func readFile(t *testing.T, name string) string {
 	p, err := os.ReadFile(name)
 	require.NoError(t, err)
 	return string(p)
 }
 
-// serve serves a Manager, its client, and a page with a script on it. A visit to the page logs
-// alice in.
+// serve serves a Manager, its client, and a page with a script. A visit to the page logs alice in.
 func serve(t *testing.T, mux *http.ServeMux, rt *realtime.Manager, script string) *httptest.Server {
 	mux.Handle("/ws", rt)
 	mux.Handle("/realtime.js", rt.ClientJS())
@@ -144,7 +143,7 @@ func requireAnswers(t *testing.T, chromium *browser.Browser, url string) {
 func TestBehindNginx(t *testing.T) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
-		if nginx = "/usr/sbin/nginx"; exec.Command(nginx, "-v").Run() != nil { // as on Debian
+		if nginx = "/usr/sbin/nginx"; exec.Command(nginx, "-v").Run() != nil { // the path on Debian
 			t.Skip("no nginx: its recipe is not tested")
 		}
 	}
@@ -176,7 +175,7 @@ func TestBehindNginx(t *testing.T) {
 	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	c, err := client.Dial(t.Context(), "ws://"+addr+"/ws?user_id=bob", &client.DialOptions{
 		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: from.DialContext}},
-		Header:     http.Header{"X-Forwarded-For": {"198.51.100.7"}}, // which nginx adds to
+		Header:     http.Header{"X-Forwarded-For": {"198.51.100.7"}}, // nginx adds to it
 	})
 	require.NoError(t, err)
 	defer c.Close()
@@ -185,7 +184,7 @@ func TestBehindNginx(t *testing.T) {
 	}
 }
 
-// strictPage is a page of React in strict mode, where all is mounted twice.
+// strictPage is a page with React in strict mode, which mounts components twice.
 const strictPage = `
 	import { connect } from "@realtime-go/client"
 	import { createElement, StrictMode, useEffect, useState } from "react"
@@ -201,7 +200,7 @@ const strictPage = `
 	createRoot(document.body).render(createElement(StrictMode, null, createElement(App)))
 `
 
-// A page of Vite's development server, which imports the client from npm.
+// TestBehindVite tests a page of Vite's development server that imports the client from npm.
 func TestBehindVite(t *testing.T) {
 	long.Only(t, "it installs Vite and React")
 	chromium := browser.Start(t)
