@@ -223,7 +223,7 @@ func (s *stressRun) check() (lost, recovered int) {
 		due := s.published
 		for i, it := range f.events {
 			for it.text == "" && len(due) > 0 && due[0].at <= it.at {
-				require.Greater(t, due[0].at, it.from, "%s: no part of the gap %v", due[0].text, it)
+				require.Greater(t, due[0].at, it.from, "%s: not in the gap %v", due[0].text, it)
 				due = due[1:]
 				lost++
 			}

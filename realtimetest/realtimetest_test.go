@@ -184,7 +184,7 @@ func failureOf(t *testing.T, test func(t testing.TB)) string {
 		test(j)
 	}()
 	<-done
-	require.NotEmpty(t, j.failure, "it should have failed")
+	require.NotEmpty(t, j.failure, "the test did not fail")
 	return j.failure
 }
 

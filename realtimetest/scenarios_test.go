@@ -57,7 +57,7 @@ func TestDeployment(t *testing.T) {
 		count, err := current.Load().Room("lobby").Count(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, clients, count.Conns)
-		require.Less(t, current.Load().Stats().RefusedLimit, uint64(10), "they did not come all at once")
+		require.Less(t, current.Load().Stats().RefusedLimit, uint64(10), "the clients reconnected at different times")
 		all[0].Send(realtime.ToRoom("lobby"), "chat", "we are back")
 		for _, c := range all {
 			require.Equal(t, "we are back", realtimetest.Expect[string](c, "chat"))
@@ -191,7 +191,7 @@ func TestDeniedAndReplaced(t *testing.T) {
 		require.NoError(t, err)
 		second.ExpectEnd()
 		_, err = srv.TryDial("/?user_id=alice", nil)
-		require.Error(t, err, "for as long as the test has patience")
+		require.Error(t, err, "the user is still denied")
 		time.Sleep(time.Minute)
 		srv.Connect("alice").Join("lobby")
 	})

@@ -117,7 +117,7 @@ func testPrivate(t *testing.T, s *site) {
 	alice.send("between us")
 	bob.awaitMessage("alice", "between us")
 	alice.awaitMessage("alice", "between us") // added by the page
-	alice.WaitFor("the copy says to whom", `document.querySelector(".own .private")
+	alice.WaitFor("the name of the receiver", `document.querySelector(".own .private")
 		?.textContent.includes("to bob only")`)
 
 	// Messages of alice arrive in order, so carol would have received the earlier one by now.
@@ -160,7 +160,7 @@ func testRestart(_ *testing.T, s *site, how syscall.Signal) {
 	s.stop(how)
 	for _, p := range []*tab{alice, bob} {
 		p.awaitState("waiting")
-		p.WaitFor("the word", `document.querySelector("#status").innerText.includes("Offline")`)
+		p.WaitFor("the state", `document.querySelector("#status").innerText.includes("Offline")`)
 		p.WaitFor("no room", `document.querySelector("#room").dataset.room === ""`)
 	}
 	// A message written meanwhile stays in the field.
@@ -210,7 +210,7 @@ func testAbsentUser(t *testing.T, s *site) {
 	alice.Click("[name=to][value=user]")
 	alice.Type("#person", "bob")
 	alice.send("read this")
-	alice.WaitFor("the fate", `document.querySelector(".fate")?.textContent.includes("kept for later")`)
+	alice.WaitFor("the receipt", `document.querySelector(".receipt")?.textContent.includes("kept for later")`)
 	s.stop(syscall.SIGKILL)
 	s.start()
 	alice.awaitState("open")
@@ -219,10 +219,10 @@ func testAbsentUser(t *testing.T, s *site) {
 	bob := s.openRoom("bob", "lobby")
 	bob.awaitMessage("alice", "read this")
 	bob.awaitMessage("alice", "before")
-	bob.WaitFor("once", `document.querySelectorAll(".chat-line .private").length === 1`)
+	bob.WaitFor("one message", `document.querySelectorAll(".chat-line .private").length === 1`)
 	alice.send("and this")
 	bob.awaitMessage("alice", "and this")
-	alice.WaitFor("the fate", `[...document.querySelectorAll(".fate")].at(-1).textContent.includes("delivered")`)
+	alice.WaitFor("the receipt", `[...document.querySelectorAll(".receipt")].at(-1).textContent.includes("delivered")`)
 	bob.Close()
 	again := s.openRoom("bob", "lobby")
 	again.awaitMessage("alice", "before")
@@ -249,7 +249,7 @@ func testLostConnections(t *testing.T, s *site) {
 		line.cutAll()
 		p.awaitState("open")
 	}
-	p.WaitFor("all of them", fmt.Sprintf(`window.read.length >= %d`, all))
+	p.WaitFor("all messages", fmt.Sprintf(`window.read.length >= %d`, all))
 	p.awaitNotice("Recovered ")
 	var want []string
 	for i := range all {
@@ -433,7 +433,7 @@ func testCloseCodes(t *testing.T, profile *browser.Profile) {
 				(s) => document.querySelector("#why").innerText.includes(s))`, code))
 			p.Click("#retry")
 			p.awaitState("open")
-			require.EqualValues(t, 2, f.requests.Load(), "it came back by itself")
+			require.EqualValues(t, 2, f.requests.Load(), "number of connections")
 		})
 	}
 }
@@ -480,8 +480,8 @@ func testUnknownFrames(t *testing.T, profile *browser.Profile) {
 	}}
 	p := f.open(t, profile)
 	p.awaitMessage("x", `<img src="x" onerror="alert(1)">`)
-	p.WaitFor("an end", `document.querySelectorAll("#timeline > *").length === 500`)
-	p.WaitFor("the newest in sight", `(({scrollTop, clientHeight, scrollHeight}) =>
+	p.WaitFor("the limit of entries", `document.querySelectorAll("#timeline > *").length === 500`)
+	p.WaitFor("the newest message", `(({scrollTop, clientHeight, scrollHeight}) =>
 		scrollTop + clientHeight > scrollHeight - 48)(document.querySelector("#timeline"))`)
 }
 
@@ -697,5 +697,5 @@ func (p *tab) pressTabUntil(condition string) {
 		}
 		p.Keys(kb.Tab)
 	}
-	require.Fail(p.t, "not in reach of the keyboard", condition)
+	require.Fail(p.t, "the keyboard cannot reach it", condition)
 }

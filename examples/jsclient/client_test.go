@@ -86,10 +86,10 @@ func testNetworkGone(t *testing.T, profile *browser.Profile) {
 	time.Sleep(20 * time.Second) // the duration of the interruption is tested
 	network.Restore()
 	for _, p := range []*browser.Tab{alice, bob} {
-		p.WaitFor("all", `said.length === 100`)
+		p.WaitFor("all messages", `said.length === 100`)
 		p.WaitFor("the open connection", `client.status.state === "open"`)
 	}
-	alice.WaitFor("its own in order", `said.filter((n) => n < 100).join() === [...Array(50).keys()].join()`)
+	alice.WaitFor("its own messages in order", `said.filter((n) => n < 100).join() === [...Array(50).keys()].join()`)
 	require.Equal(t, "", alice.Eval(`failures.join()`))
 }
 
@@ -113,7 +113,7 @@ func testFlapping(t *testing.T, profile *browser.Profile) {
 		if msg.Type != "n" {
 			continue
 		}
-		require.Equal(t, fmt.Sprint(seen), string(msg.Content), "who is not cut gets each once, in order")
+		require.Equal(t, fmt.Sprint(seen), string(msg.Content), "a stable connection receives each message once and in order")
 		if seen++; seen == messages {
 			break
 		}
@@ -124,11 +124,11 @@ func testFlapping(t *testing.T, profile *browser.Profile) {
 			down.Cut()
 		}
 	}
-	alice.WaitFor("all are accepted", fmt.Sprintf(`window.counted === %d`, messages))
+	alice.WaitFor("all receipts", fmt.Sprintf(`window.counted === %d`, messages))
 	require.Equal(t, "", alice.Eval(`failures.join()`))
 	bob.WaitFor("the connection", `room.joined`)
 	alice.Run(`room.send("n", 1000)`)
-	bob.WaitFor("the last", `said.at(-1) === 1000`)
+	bob.WaitFor("the last message", `said.at(-1) === 1000`)
 	requireGapsReported(t, alice, 3)
 	requireGapsReported(t, bob, 3)
 }
@@ -146,13 +146,13 @@ func requireGapsReported(t *testing.T, p *browser.Tab, atLeast int) {
 			gaps++
 			continue
 		}
-		require.Greater(t, n, last, "doubled or reordered: %v", received)
+		require.Greater(t, n, last, "duplicate or out of order: %v", received)
 		if n > last+1 {
-			require.True(t, reported, "%v is behind %v, and nobody said so", n, last)
+			require.True(t, reported, "no gap was reported before %v, after %v", n, last)
 		}
 		last, reported = n, false
 	}
-	require.GreaterOrEqual(t, gaps, atLeast, "it was cut more often")
+	require.GreaterOrEqual(t, gaps, atLeast, "the connection was cut more often")
 }
 
 func testReload(t *testing.T, profile *browser.Profile) {
@@ -164,8 +164,8 @@ func testReload(t *testing.T, profile *browser.Profile) {
 		alice.WaitFor("the room again", `window.room?.joined`)
 	}
 	alice.Run(`count(0, 10)`)
-	bob.WaitFor("all", `said.length === 10`)
-	bob.WaitFor("both of them once", `room.members.join() === "alice,bob"`)
+	bob.WaitFor("all messages", `said.length === 10`)
+	bob.WaitFor("each user once", `room.members.join() === "alice,bob"`)
 	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 2 }, profile.Timeout(), 10*time.Millisecond)
 }
 
@@ -189,8 +189,8 @@ func testMountedTwice(t *testing.T, profile *browser.Profile) {
 	`)
 	p.WaitFor("in the room", `room.joined`)
 	p.Run(`room.send("n", 1).then(() => window.accepted = true)`)
-	p.WaitFor("once", `window.accepted && said.join() === "1"`)
-	require.EqualValues(t, 1, s.rt.Stats().PeakConns, "it connected once")
+	p.WaitFor("one message", `window.accepted && said.join() === "1"`)
+	require.EqualValues(t, 1, s.rt.Stats().PeakConns, "number of connections")
 	p.Run(`unmount()`)
 	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 0 }, profile.Timeout(), 10*time.Millisecond)
 }
@@ -205,11 +205,11 @@ func testBackground(t *testing.T, profile *browser.Profile) {
 	alice.Hide()
 	alice.WaitFor("hidden", `document.hidden`)
 	bob.Run(`count(0, 10)`)
-	alice.WaitFor("all", `said.length === 10`)
+	alice.WaitFor("all messages", `said.length === 10`)
 	network.Cut()
 	alice.WaitFor("the connection", `states.at(-1) === "open" && states.length > 3 && room.joined`)
 	bob.Run(`count(10, 20)`)
-	alice.WaitFor("all", `said.at(-1) === 19`)
+	alice.WaitFor("all messages", `said.at(-1) === 19`)
 	alice.Show()
 	alice.WaitFor("visible", `!document.hidden`)
 }

@@ -238,17 +238,17 @@ func (s *stressRun) check() (lost int) {
 		due := s.published
 		for i, it := range f.events {
 			for it.text == "" && len(due) > 0 && due[0].at <= it.at {
-				require.Greater(t, due[0].at, it.from, "%s: no part of the gap %v", due[0].text, it)
+				require.Greater(t, due[0].at, it.from, "%s: not in the gap %v", due[0].text, it)
 				due = due[1:]
 				lost++
 			}
 			if it.text != "" {
 				require.NotEmpty(t, due)
-				require.Equal(t, due[0], it, "lost, twice or out of order: %v", f.events[max(0, i-5):i+1])
+				require.Equal(t, due[0], it, "lost, duplicate or out of order: %v", f.events[max(0, i-5):i+1])
 				due = due[1:]
 			}
 		}
-		require.Empty(t, due, "lost at the end")
+		require.Empty(t, due, "messages are lost at the end")
 	}
 	return lost
 }

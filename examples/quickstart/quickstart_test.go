@@ -108,7 +108,7 @@ func TestQuickStart(t *testing.T) {
 	alice, bob := open("alice"), open("bob")
 	talk := func(text string) {
 		for _, tab := range []*browser.Tab{alice, bob} {
-			tab.WaitFor("who is here", `people.textContent === "alice, bob"`)
+			tab.WaitFor("the members", `people.textContent === "alice, bob"`)
 		}
 		// Messages sent before both clients have reconnected are lost, because nothing keeps them.
 		require.Eventually(t, func() bool {

@@ -180,7 +180,7 @@ func TestBehindNginx(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	for conn := range rt.User("bob").LocalConns() {
-		require.Equal(t, "127.0.0.2", conn.Info().RemoteAddr, "who asked nginx")
+		require.Equal(t, "127.0.0.2", conn.Info().RemoteAddr, "the address of nginx's client")
 	}
 }
 
@@ -228,5 +228,5 @@ func TestBehindVite(t *testing.T) {
 	p.WaitFor("the room", `window.room?.joined`)
 	p.Run(`room.send("n", 1)`)
 	p.WaitFor("the message once", `said.join() === "1"`)
-	require.EqualValues(t, 1, rt.Stats().PeakConns, "it connected once")
+	require.EqualValues(t, 1, rt.Stats().PeakConns, "number of connections")
 }
