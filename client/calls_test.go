@@ -155,7 +155,7 @@ func (w *testEnv) callClient(method string) string {
 		}
 		return string(content)
 	}
-	return "nobody"
+	return "no client"
 }
 
 // TestServerCallEndsWithConnection tests that the context of a call from the server ends with the

@@ -99,11 +99,11 @@ func ExampleGapError() {
 	})
 	if gap, ok := errors.AsType[*client.GapError](err); ok {
 		fmt.Println(gap)
-		fmt.Printf("%s: lost behind %d, up to %d\n", gap.Room, gap.From.Offset, gap.To.Offset)
+		fmt.Printf("%s: lost after %d, up to %d\n", gap.Room, gap.From.Offset, gap.To.Offset)
 	}
 	// Output:
 	// realtime: messages may be missing in room "lobby": expired
-	// lobby: lost behind 7, up to 9
+	// lobby: lost after 7, up to 9
 }
 
 // A call returns a value, or an error with a code.

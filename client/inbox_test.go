@@ -415,7 +415,7 @@ func TestAckOfUnion(t *testing.T) {
 		s.sendChat("x", "before")
 		both(s, `"room":"lobby","epoch":"r1",`, 1, 0)
 		both(s, `"epoch":"i1",`, 5, 3)
-		s.sendChat("y", "behind")
+		s.sendChat("y", "after")
 		s.sendInbox(6, 5)
 		for a := s.receive(); a.Type != "gone"; a = s.receive() {
 			acks = append(acks, a.Offset)
@@ -427,7 +427,7 @@ func TestAckOfUnion(t *testing.T) {
 			message string
 			acks    []int // before this call of Receive
 		}{
-			{`bob@lobby: "before"`, nil}, {`@lobby: "both"`, nil}, {`bob@lobby: "behind"`, []int{5}},
+			{`bob@lobby: "before"`, nil}, {`@lobby: "both"`, nil}, {`bob@lobby: "after"`, []int{5}},
 			{`bob: 6`, []int{5}}, {"", []int{5, 6}},
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)

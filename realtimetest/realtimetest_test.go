@@ -194,25 +194,25 @@ func TestFailures(t *testing.T) {
 			do   func(srv *realtimetest.Server, bob *realtimetest.Client)
 			want string
 		}{
-			"nothing came": {
+			"no message": {
 				func(_ *realtimetest.Server, bob *realtimetest.Client) { bob.Expect("chat") },
 				`no message of type "chat"; received: nothing`,
 			},
-			"something else came": {
+			"another message": {
 				func(srv *realtimetest.Server, bob *realtimetest.Client) {
 					bob.Send(realtime.ToUser("bob"), "news", 7)
 					bob.Expect("chat")
 				},
 				`no message of type "chat"; received: news 7`,
 			},
-			"it ended": {
+			"the client ended": {
 				func(srv *realtimetest.Server, bob *realtimetest.Client) {
 					_, _ = srv.Manager.User("bob").Disconnect(context.Background(), 4999, "bye")
 					bob.Expect("chat")
 				},
 				`received: the end: realtime: connection ended: server, code 4999, "bye"`,
 			},
-			"something came": {
+			"unexpected message": {
 				func(srv *realtimetest.Server, bob *realtimetest.Client) {
 					bob.Send(realtime.ToUser("bob"), "chat", "x")
 					bob.ExpectNone("chat")

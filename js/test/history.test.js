@@ -81,13 +81,13 @@ test("a repeated message without an ID is recognised by its position", async (t)
   const got = [];
   client.on("chat", (content, { room, epoch }) => got.push([content, room, epoch]));
   const hall = { room: "hall" };
-  const anew = { epoch: "r2" };
+  const newEpoch = { epoch: "r2" };
   const ours = { room: undefined };
-  for (const more of [{}, hall, anew, ours]) {
+  for (const more of [{}, hall, newEpoch, ours]) {
     receive(env, kept(5, 3, more), kept(5, 3, more), kept(7, 5, more));
   }
   await env.reopen();
-  receive(env, kept(5, 3), kept(7, 5, hall), kept(7, 5, anew), kept(5, 3, ours), kept(8, 7));
+  receive(env, kept(5, 3), kept(7, 5, hall), kept(7, 5, newEpoch), kept(5, 3, ours), kept(8, 7));
   assert.deepEqual(got, [
     [5, "lobby", EPOCH], [7, "lobby", EPOCH], [5, "hall", EPOCH], [7, "hall", EPOCH],
     [5, "lobby", "r2"], [7, "lobby", "r2"], [5, undefined, EPOCH], [7, undefined, EPOCH],

@@ -207,8 +207,8 @@ test("a new epoch is acknowledged over the same connection", async (t) => {
   env.socket.reply("ack");
   await receive(env, kept(1, 0, { epoch: "i2" }));
   assert.equal(env.socket.last("ack").epoch, "i2");
-  const anew = { message_type: "position", epoch: "i3", offset: 4, recovered: false, reason: "epoch" };
-  await receive(env, anew, kept(5, 4, { epoch: "i3" }));
+  const newEpoch = { message_type: "position", epoch: "i3", offset: 4, recovered: false, reason: "epoch" };
+  await receive(env, newEpoch, kept(5, 4, { epoch: "i3" }));
   env.socket.reply("ack");
   const { epoch, offset } = env.socket.last("ack");
   assert.deepEqual([epoch, offset], ["i3", 5]);

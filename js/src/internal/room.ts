@@ -13,7 +13,7 @@ import {
 export interface RoomClient extends Pick<Room, "send" | "history"> {
   readonly requests: Requests;
   reportGap(gap: Gap): void;
-  /** Tells the server that the client is not in the room. */
+  /** Sends a leave for the room. */
   sendLeave(): void;
   /** Removes the room, which is no longer used. */
   remove(): void;
