@@ -14,7 +14,6 @@ import (
 )
 
 const (
-
 	// writeTimeout is the time after which a write counts as stuck if no byte of the frame has
 	// left.
 	writeTimeout = 10 * time.Second
