@@ -9,18 +9,19 @@ import (
 	"time"
 )
 
-// TestMain fails if the tests leave a goroutine behind.
+// TestMain fails if goroutines still run after the tests.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if left := leftovers(); code == 0 && left != "" {
+	if left := leakedGoroutines(); code == 0 && left != "" {
 		fmt.Fprintln(os.Stderr, "leaked goroutines:\n"+left)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-// leftovers waits for what is ending anyway, and returns the stacks that are left.
-func leftovers() string {
+// leakedGoroutines waits for goroutines that are about to end, and returns the stacks of the
+// others.
+func leakedGoroutines() string {
 	var left []string
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
 		buf := make([]byte, 16<<20)

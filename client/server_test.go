@@ -13,13 +13,13 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// inboxes are Options that keep messages for users.
-func inboxes() realtime.Options {
+// inboxOptions returns options with which the server keeps messages for users.
+func inboxOptions() realtime.Options {
 	return realtime.Options{Inbox: realtime.InboxOptions{Keep: realtime.Retention{Messages: 10_000}}}
 }
 
-// write sends messages to bob.
-func (w *world) write(from, to int) {
+// sendToBob sends numbered messages to bob.
+func (w *testEnv) sendToBob(from, to int) {
 	w.t.Helper()
 	for i := from; i <= to; i++ {
 		res, err := w.rt.Send(w.t.Context(), realtime.ToUser("bob"), realtime.Message{
@@ -30,31 +30,33 @@ func (w *world) write(from, to int) {
 	}
 }
 
-// Bob gets what was written to him while he was away, once, over however many connections.
-func TestInboxOfTheServer(t *testing.T) {
-	bubble(t, inboxes(), func(t *testing.T, w *world) {
-		w.write(1, 3)
+// TestServerInbox tests that a user receives messages sent while disconnected, once, over any
+// number of connections.
+func TestServerInbox(t *testing.T) {
+	withManager(t, inboxOptions(), func(t *testing.T, w *testEnv) {
+		w.sendToBob(1, 3)
 		bob := w.dial("bob")
 		synctest.Wait()
-		require.Equal(t, []string{"alice: 1", "alice: 2", "alice: 3"}, bob.got())
-		w.write(4, 4)
-		w.cut()
-		w.write(5, 6)
-		bob.back()
+		require.Equal(t, []string{"alice: 1", "alice: 2", "alice: 3"}, bob.received())
+		w.sendToBob(4, 4)
+		w.cutAll()
+		w.sendToBob(5, 6)
+		bob.awaitReconnect()
 		synctest.Wait()
-		require.Equal(t, []string{"alice: 4", "alice: 5", "alice: 6"}, bob.kept())
+		require.Equal(t, []string{"alice: 4", "alice: 5", "alice: 6"}, bob.receivedKept())
 		require.NoError(t, bob.Close())
 		synctest.Wait()
-		w.write(7, 7)
+		w.sendToBob(7, 7)
 		again := w.dial("bob")
 		synctest.Wait()
-		require.Equal(t, []string{"alice: 7"}, again.got(), "the rest was acknowledged")
+		require.Equal(t, []string{"alice: 7"}, again.received(), "the rest was acknowledged")
 	})
 }
 
-// kept is got without gaps of connections, which are about what nobody keeps.
-func (r *rig) kept() (lines []string) {
-	for _, line := range r.got() {
+// receivedKept is received without gaps of connections, which concern only messages that are not
+// kept.
+func (r *testClient) receivedKept() (lines []string) {
+	for _, line := range r.received() {
 		if line != "gap 1006" {
 			lines = append(lines, line)
 		}
@@ -62,58 +64,59 @@ func (r *rig) kept() (lines []string) {
 	return lines
 }
 
-// However often the line is cut, bob gets everything once and in order.
+// TestInboxWithCuts tests that a user receives everything once and in order however often the
+// connection is lost.
 func TestInboxWithCuts(t *testing.T) {
 	for seed := range uint64(20) {
-		o := inboxes()
+		o := inboxOptions()
 		o.QueueMessages, o.InboundRate, o.Inbox.Attempts = 16, -1, -1
-		bubble(t, o, func(t *testing.T, w *world) {
+		withManager(t, o, func(t *testing.T, w *testEnv) {
 			dice, n := rand.New(rand.NewPCG(seed, 0)), 0
 			bob := w.dial("bob")
 			for range 30 {
 				k := dice.IntN(40)
-				w.write(n+1, n+k)
+				w.sendToBob(n+1, n+k)
 				n += k
 				if dice.IntN(2) == 0 {
 					time.Sleep(time.Duration(dice.IntN(3000)) * time.Millisecond)
 				}
-				w.cut()
+				w.cutAll()
 			}
 			time.Sleep(time.Minute)
 			var want []string
 			for i := range n {
 				want = append(want, fmt.Sprint("alice: ", i+1))
 			}
-			require.Equal(t, want, bob.kept(), "seed %d", seed)
+			require.Equal(t, want, bob.receivedKept(), "seed %d", seed)
 		})
 	}
 }
 
-// Somebody whose line is cut comes back, and nobody hears of it.
-func TestSessionOfTheServer(t *testing.T) {
+// TestServerSession tests that a client that loses its connection and reconnects causes no notices.
+func TestServerSession(t *testing.T) {
 	o := realtime.Options{Announce: realtime.AnnounceUsers | realtime.AnnounceRooms}
-	bubble(t, o, func(t *testing.T, w *world) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("lobby")
 		bob := w.dial("bob")
 		bob.join("lobby")
 		_, err := bob.Ping(t.Context())
 		require.NoError(t, err)
-		bob.got()
-		alice.got()
-		w.cut()
-		alice.back()
-		bob.back()
-		for _, r := range []*rig{alice, bob} {
+		bob.received()
+		alice.received()
+		w.cutAll()
+		alice.awaitReconnect()
+		bob.awaitReconnect()
+		for _, r := range []*testClient{alice, bob} {
 			_, err := r.Ping(t.Context())
 			require.NoError(t, err)
-			require.Empty(t, r.kept())
+			require.Empty(t, r.receivedKept())
 		}
 		require.Equal(t, uint64(2), w.rt.Stats().Resumed)
 		time.Sleep(time.Minute)
 		users, err := w.rt.Room("lobby").Members(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, []string{"alice", "bob"}, users)
-		require.Empty(t, bob.got())
+		require.Empty(t, bob.received())
 	})
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// crawl is a connection with so many bytes a second in each direction, in portions of 512; 0: as
-// many as there are.
-type crawl struct {
+// slowConn is a connection with a limited number of bytes per second in each direction, in portions
+// of 512 bytes. 0 means unlimited.
+type slowConn struct {
 	net.Conn
 	down, up int
 }
 
-func (c *crawl) Read(p []byte) (int, error) {
+func (c *slowConn) Read(p []byte) (int, error) {
 	if c.down == 0 {
 		return c.Conn.Read(p)
 	}
@@ -29,7 +29,7 @@ func (c *crawl) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *crawl) Write(p []byte) (n int, err error) {
+func (c *slowConn) Write(p []byte) (n int, err error) {
 	if c.up == 0 {
 		return c.Conn.Write(p)
 	}
@@ -42,18 +42,19 @@ func (c *crawl) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// What counts is that something flows, not how long a message takes.
-func TestSlowLinks(t *testing.T) {
+// TestSlowConnections tests that a connection lasts while data flows, however long one message
+// takes.
+func TestSlowConnections(t *testing.T) {
 	large := strings.Repeat("x", 32_000)
-	for name, link := range map[string]crawl{"down": {down: 800}, "up": {up: 800}} {
+	for name, link := range map[string]slowConn{"down": {down: 800}, "up": {up: 800}} {
 		t.Run(name, func(t *testing.T) {
-			served(t, play(t, func(s *stage, _ int) {
+			withHandler(t, scripted(t, func(s *script, _ int) {
 				if link.down > 0 {
-					s.chats("m", large)
+					s.sendChat("m", large)
 				}
-				s.lasts()
-			}), func(t *testing.T, w *world) {
-				w.setWrap(func(conn net.Conn) net.Conn {
+				s.serveUntilClosed()
+			}), func(t *testing.T, w *testEnv) {
+				w.wrapConns(func(conn net.Conn) net.Conn {
 					slow := link
 					slow.Conn = conn
 					return &slow
@@ -65,33 +66,34 @@ func TestSlowLinks(t *testing.T) {
 					require.NoError(t, alice.Send(t.Context(), realtime.ToAll(), msg))
 				} else {
 					time.Sleep(50 * time.Second)
-					require.Len(t, alice.got(), 1)
+					require.Len(t, alice.received(), 1)
 				}
 				require.Greater(t, time.Since(began), 39*time.Second)
-				require.Equal(t, 1, w.dialled())
+				require.Equal(t, 1, w.dialCount())
 			})
 		})
 	}
 }
 
-// A frame of which nothing goes any more ends its connection, and small ones are no sign of life.
+// TestStuckWrites tests that a connection ends if no byte of a frame leaves any more, and that
+// small writes are no sign of life.
 func TestStuckWrites(t *testing.T) {
 	for name, size := range map[string]int{"large": 30_000, "small": 10} {
 		t.Run(name, func(t *testing.T) {
-			served(t, play(t, func(s *stage, n int) {
+			withHandler(t, scripted(t, func(s *script, n int) {
 				if n > 1 {
-					s.lasts()
+					s.serveUntilClosed()
 				}
-				time.Sleep(time.Hour) // it does not read
-			}), func(t *testing.T, w *world) {
+				time.Sleep(time.Hour) // the server does not read
+			}), func(t *testing.T, w *testEnv) {
 				o := client.DialOptions{PingInterval: -1}
-				if size == 10 { // the kernel takes what it can get
-					w.setWrap(func(conn net.Conn) net.Conn { return &hole{Conn: conn} })
+				if size == 10 { // the kernel buffers small frames
+					w.wrapConns(func(conn net.Conn) net.Conn { return &blackHoleConn{Conn: conn} })
 					o.PingInterval = 0
 				}
 				alice := w.dialWith("alice", o)
 				synctest.Wait()
-				w.setWrap(nil)
+				w.wrapConns(nil)
 				began := time.Now()
 				for range 10 {
 					go func() {
@@ -100,41 +102,42 @@ func TestStuckWrites(t *testing.T) {
 					}()
 					time.Sleep(time.Second)
 				}
-				alice.back()
+				alice.awaitReconnect()
 				require.Less(t, time.Since(began), 40*time.Second)
 			})
 		})
 	}
 }
 
-// hole takes everything behind the handshake and passes on nothing.
-type hole struct {
+// blackHoleConn accepts everything after the handshake and discards it.
+type blackHoleConn struct {
 	net.Conn
 	writes int
 }
 
-func (h *hole) Write(p []byte) (int, error) {
+func (h *blackHoleConn) Write(p []byte) (int, error) {
 	if h.writes++; h.writes > 1 {
 		return len(p), nil
 	}
 	return h.Conn.Write(p)
 }
 
-// A client that reads 4 KB a second stays connected, though it is sent more.
+// TestSteadySlowReader tests that a client that reads 4 KB per second stays connected although more
+// is sent.
 func TestSteadySlowReader(t *testing.T) {
 	for name, o := range map[string]realtime.Options{
 		"drops":      {Slow: realtime.SlowDropOldest},
 		"catches up": {History: realtime.Retention{Messages: 50}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, o, func(t *testing.T, w *world) {
-				w.setWrap(func(conn net.Conn) net.Conn { return &crawl{Conn: conn, down: 4000} })
+			withManager(t, o, func(t *testing.T, w *testEnv) {
+				w.wrapConns(func(conn net.Conn) net.Conn { return &slowConn{Conn: conn, down: 4000} })
 				alice := w.dial("alice")
 				alice.join("lobby")
 				for i := range 1500 {
 					size := 4000
 					if i%100 == 0 {
-						size = 60_000 // which takes 15 s
+						size = 60_000 // takes 15 s
 					}
 					_, err := w.rt.Send(t.Context(), realtime.ToRoom("lobby"), realtime.Message{
 						Content: []byte(`"` + strings.Repeat("x", size) + `"`),
@@ -142,8 +145,8 @@ func TestSteadySlowReader(t *testing.T) {
 					require.NoError(t, err)
 					time.Sleep(200 * time.Millisecond)
 				}
-				require.Equal(t, 1, w.dialled())
-				require.Greater(t, len(alice.got()), 40)
+				require.Equal(t, 1, w.dialCount())
+				require.Greater(t, len(alice.received()), 40)
 			})
 		})
 	}

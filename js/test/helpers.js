@@ -1,19 +1,19 @@
-// What the tests have in common: a server, a network and a clock that do as they are told.
+// A server, a network and a clock under the control of the tests.
 
 import { connect } from "../dist/realtime.js";
 
-const STEP = 250; // milliseconds between looks at what has happened meanwhile
+const STEP = 250; // milliseconds after which pending work runs
 
-let worlds = 0;
+let envs = 0;
 
-/** World is everything around a client in one test. */
-export class World {
-  sockets = []; // all that were opened
+/** TestEnv is the environment of the clients in one test. */
+export class TestEnv {
+  sockets = []; // all sockets that were opened
   statuses = []; // of all clients
-  set = 0; // milliseconds by which the time of day has been set
+  set = 0; // milliseconds by which the clock was set
   #timers;
   #now;
-  #url = `wss://example.com/ws?world=${++worlds}`; // clients of the same URL are one
+  #url = `wss://example.com/ws?env=${++envs}`; // clients with the same URL are shared
 
   constructor(t) {
     this.#timers = t.mock.timers;
@@ -34,7 +34,7 @@ export class World {
     };
   }
 
-  /** The socket that was opened last. */
+  /** The last socket that was opened. */
   get socket() {
     return this.sockets.at(-1);
   }
@@ -49,7 +49,7 @@ export class World {
     return client;
   }
 
-  /** A client that has been welcomed, with this in the welcome. */
+  /** Returns an open client. content has additional members of the welcome. */
   async open(options, url, content) {
     const client = this.connect(options, url);
     await settled();
@@ -58,12 +58,12 @@ export class World {
     return client;
   }
 
-  /** Lets a plain request be answered. */
+  /** Sets the response to plain requests. */
   answerFetch(status, body = {}, headers = {}) {
     this.fetch.mockImplementation(async () => Response.json(body, { status, headers }));
   }
 
-  /** Lets time pass, with everything that happens in it. */
+  /** Lets time pass, and runs timers and pending work. */
   async pass(ms) {
     for (let left = ms; left > 0; left -= STEP) {
       this.#timers.tick(Math.min(left, STEP));
@@ -71,20 +71,20 @@ export class World {
     }
   }
 
-  /** Lets time pass in which no timer runs. */
+  /** Lets time pass without running timers, like a suspended computer. */
   sleep(ms) {
     this.#timers.setTime(this.#now() + ms);
   }
 
-  /** Lets the wait for the next attempt pass, and says how long it was. */
+  /** Lets the wait before the next attempt pass, and returns its length. */
   async nextAttempt() {
     const { retryIn } = this.status;
     await this.pass(retryIn + 1);
     return retryIn;
   }
 
-  /** Ends the connection, and opens the next one, with this in the welcome. */
-  async comeBack(content, code = 1006) {
+  /** Ends the connection and opens the next one. content has additional members of the welcome. */
+  async reopen(content, code = 1006) {
     this.socket.end(code);
     await this.nextAttempt();
     this.socket.welcome(content);
@@ -92,11 +92,11 @@ export class World {
   }
 }
 
-/** FakeSocket is a WebSocket of which the test is the server. */
+/** FakeSocket is a WebSocket whose server is the test. */
 class FakeSocket {
   protocol = "";
-  sent = []; // all frames
-  closed; // the code that it was closed with
+  sent = []; // all frames of the client
+  closed; // the code with which the client closed it
 
   constructor(url, protocols) {
     this.url = url;
@@ -130,7 +130,7 @@ class FakeSocket {
     this.onclose?.({ code, reason });
   }
 
-  /** The requests that came, without pings. */
+  /** The requests of the client, without pings. */
   get requests() {
     return this.sent.filter((data) => data !== "ping").map(requestOf);
   }
@@ -158,7 +158,7 @@ function requestOf(data) {
   return JSON.parse(partsOf(data)[0]);
 }
 
-/** The header and the content of a binary frame, which is long enough for tests. */
+/** Returns the header and the content of a binary frame. The header has less than 16 KiB. */
 export function partsOf(data) {
   const bytes = Buffer.from(data);
   const [low, high] = bytes;
@@ -186,12 +186,12 @@ export function notice(what, user, room) {
   return message("systemnotification", { type: what, user_id: user, room_id: room }, { room });
 }
 
-/** Lets everything happen that waits for nothing but its turn. */
+/** Runs all pending promise callbacks. */
 export function settled() {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** What became of a promise: its value, its error, or "pending". */
+/** Returns the value or the error of a promise, or "pending". */
 export async function outcome(promise) {
   let result = "pending";
   promise.then((value) => { result = value; }, (error) => { result = error; });
@@ -199,12 +199,12 @@ export async function outcome(promise) {
   return result;
 }
 
-/** The code of the error that a promise was broken with. */
+/** Returns the code of the error with which a promise was rejected. */
 export async function codeOf(promise) {
   return (await outcome(promise))?.code;
 }
 
-/** What the server says when the token is no longer good. */
+/** The frame that the server sends when the identity has expired. */
 export const expired = {
   message_type: "error", id: null, content: { code: "expired", message: "identity expired" },
 };

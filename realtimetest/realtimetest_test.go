@@ -17,15 +17,15 @@ import (
 	"github.com/realtime-go/realtime/realtimetest"
 )
 
-// bubble runs a test in a synctest bubble and again in real time.
-func bubble(t *testing.T, test func(t *testing.T)) {
+// runInBubbleAndRealTime runs a test in a synctest bubble and again in real time.
+func runInBubbleAndRealTime(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	t.Run("bubble", func(t *testing.T) { synctest.Test(t, test) })
 	t.Run("clock", test)
 }
 
 func TestChat(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	runInBubbleAndRealTime(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
 		alice, bob := srv.Connect("alice"), srv.Connect("bob")
 		alice.Join("lobby")
@@ -40,10 +40,10 @@ func TestChat(t *testing.T) {
 	})
 }
 
-// The network is restored before either side has detected the loss: messages from the interruption
-// are lost, rooms are kept, and the client reports a gap.
+// TestDropNetwork restores the network before either side has detected the loss. Messages from the
+// interruption are lost, rooms are kept, and the client reports a gap.
 func TestDropNetwork(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	runInBubbleAndRealTime(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
 		alice, bob := srv.Connect("alice"), srv.Connect("bob")
 		alice.Join("lobby")
@@ -59,8 +59,9 @@ func TestDropNetwork(t *testing.T) {
 	})
 }
 
-// Both sides detect that the network is down, and no client can connect.
-func TestDropNetworkForLong(t *testing.T) {
+// TestNetworkLossIsDetected tests that both sides detect that the network is down, and that no
+// client can connect meanwhile.
+func TestNetworkLossIsDetected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
 		bob := srv.Connect("bob")
@@ -74,11 +75,11 @@ func TestDropNetworkForLong(t *testing.T) {
 }
 
 func TestStall(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	runInBubbleAndRealTime(t, func(t *testing.T) {
 		srv := realtimetest.New(t, &realtime.Options{Authorize: realtime.InsecureAllowAll, QueueMessages: 16})
 		bob := srv.Connect("bob")
 		bob.Stall()
-		for range 4 { // fits into the socket and the queue
+		for range 4 { // fit into the socket and the queue
 			_, err := srv.Manager.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Binary: make([]byte, 32<<10)})
 			require.NoError(t, err)
 		}
@@ -99,7 +100,7 @@ func TestStall(t *testing.T) {
 }
 
 func TestExpectEnd(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	runInBubbleAndRealTime(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
 		bob := srv.Connect("bob")
 		_, err := srv.Manager.User("bob").Disconnect(t.Context(), 4999, "bye")
@@ -111,8 +112,8 @@ func TestExpectEnd(t *testing.T) {
 	})
 }
 
-func TestRoomIsLost(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+func TestExpectRoomLost(t *testing.T) {
+	runInBubbleAndRealTime(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
 		bob := srv.Connect("bob")
 		bob.Join("lobby")
@@ -124,8 +125,8 @@ func TestRoomIsLost(t *testing.T) {
 	})
 }
 
-func TestExpectNoneAfterTheEnd(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+func TestExpectNoneAfterEnd(t *testing.T) {
+	runInBubbleAndRealTime(t, func(t *testing.T) {
 		srv := realtimetest.New(t, nil)
 		bob := srv.Connect("bob")
 		_, err := srv.Manager.User("bob").Disconnect(t.Context(), 4999, "bye")
@@ -136,7 +137,7 @@ func TestExpectNoneAfterTheEnd(t *testing.T) {
 }
 
 func TestServeAnyHandler(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	runInBubbleAndRealTime(t, func(t *testing.T) {
 		rt := realtime.New(&realtime.Options{
 			Authenticate: func(r *http.Request) (realtime.Identity, error) {
 				if r.Header.Get("X-User") == "" {
@@ -160,31 +161,31 @@ func TestServeAnyHandler(t *testing.T) {
 	})
 }
 
-// judge is a testing.TB that records how a test failed.
-type judge struct {
+// recorder is a testing.TB that records how a test failed.
+type recorder struct {
 	testing.TB
-	verdict string
+	failure string
 }
 
-func (j *judge) Helper() {}
+func (j *recorder) Helper() {}
 
-func (j *judge) Fatalf(format string, args ...any) {
-	j.verdict = fmt.Sprintf(format, args...)
+func (j *recorder) Fatalf(format string, args ...any) {
+	j.failure = fmt.Sprintf(format, args...)
 	runtime.Goexit()
 }
 
-// fails returns the failure of a test.
-func fails(t *testing.T, test func(t testing.TB)) string {
+// failureOf returns the failure of a test.
+func failureOf(t *testing.T, test func(t testing.TB)) string {
 	t.Helper()
-	j := &judge{TB: t}
+	j := &recorder{TB: t}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		test(j)
 	}()
 	<-done
-	require.NotEmpty(t, j.verdict, "it should have failed")
-	return j.verdict
+	require.NotEmpty(t, j.failure, "the test did not fail")
+	return j.failure
 }
 
 func TestFailures(t *testing.T) {
@@ -193,25 +194,25 @@ func TestFailures(t *testing.T) {
 			do   func(srv *realtimetest.Server, bob *realtimetest.Client)
 			want string
 		}{
-			"nothing came": {
+			"no message": {
 				func(_ *realtimetest.Server, bob *realtimetest.Client) { bob.Expect("chat") },
 				`no message of type "chat"; received: nothing`,
 			},
-			"something else came": {
+			"another message": {
 				func(srv *realtimetest.Server, bob *realtimetest.Client) {
 					bob.Send(realtime.ToUser("bob"), "news", 7)
 					bob.Expect("chat")
 				},
 				`no message of type "chat"; received: news 7`,
 			},
-			"it ended": {
+			"the client ended": {
 				func(srv *realtimetest.Server, bob *realtimetest.Client) {
 					_, _ = srv.Manager.User("bob").Disconnect(context.Background(), 4999, "bye")
 					bob.Expect("chat")
 				},
 				`received: the end: realtime: connection ended: server, code 4999, "bye"`,
 			},
-			"something came": {
+			"unexpected message": {
 				func(srv *realtimetest.Server, bob *realtimetest.Client) {
 					bob.Send(realtime.ToUser("bob"), "chat", "x")
 					bob.ExpectNone("chat")
@@ -242,7 +243,7 @@ func TestFailures(t *testing.T) {
 				"400",
 			},
 		} {
-			verdict := fails(t, func(t testing.TB) {
+			verdict := failureOf(t, func(t testing.TB) {
 				srv := realtimetest.New(t, &realtime.Options{
 					Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 						if a.Room == "secret" {

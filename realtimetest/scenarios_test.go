@@ -20,9 +20,9 @@ import (
 
 // The tests of this file run a server and its clients through one scenario each.
 
-// A deployment: one server closes, another one replaces it, and the clients reconnect spread over
-// time and join their rooms again.
-func TestDeploy(t *testing.T) {
+// TestDeployment replaces a server by another one. The clients reconnect spread over time and join
+// their rooms again.
+func TestDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := func() *realtime.Manager {
 			rt := realtime.New(&realtime.Options{
@@ -37,7 +37,7 @@ func TestDeploy(t *testing.T) {
 		srv := realtimetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			current.Load().ServeHTTP(w, r)
 		}))
-		const clients = 40 // twice as many as it lets in at once
+		const clients = 40 // twice as many as the server admits at once
 		all := make([]*realtimetest.Client, clients)
 		for i := range all {
 			all[i] = srv.Connect("alice")
@@ -57,7 +57,7 @@ func TestDeploy(t *testing.T) {
 		count, err := current.Load().Room("lobby").Count(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, clients, count.Conns)
-		require.Less(t, current.Load().Stats().RefusedLimit, uint64(10), "they did not come all at once")
+		require.Less(t, current.Load().Stats().RefusedLimit, uint64(10), "the clients reconnected at different times")
 		all[0].Send(realtime.ToRoom("lobby"), "chat", "we are back")
 		for _, c := range all {
 			require.Equal(t, "we are back", realtimetest.Expect[string](c, "chat"))
@@ -66,10 +66,10 @@ func TestDeploy(t *testing.T) {
 	})
 }
 
-// A server that keeps history in memory is restarted: the clients report that messages may be
-// missing, and then receive everything that the new process keeps of rooms and of the inbox. The
-// same holds for a client that had not received anything, because it cannot know what the old
-// process kept.
+// TestRestartInMemory restarts a server that keeps history in memory. The clients report that
+// messages may be missing, and then receive everything that the new process keeps of rooms and of
+// the inbox. This is also true for a client that has received nothing yet, because it cannot know
+// what the old process kept.
 func TestRestartInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		open := func() *realtime.Manager {
@@ -131,9 +131,9 @@ func TestRestartInMemory(t *testing.T) {
 	})
 }
 
-// When a token expires the client sends a new one over the same connection, as long as there is
-// one.
-func TestTokenThatExpires(t *testing.T) {
+// TestExpiringToken tests that the client sends a new token over the same connection when a token
+// expires, as long as it gets one.
+func TestExpiringToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		identify := func(token string) (realtime.Identity, error) {
 			if token != "good" {
@@ -168,7 +168,8 @@ func TestTokenThatExpires(t *testing.T) {
 	})
 }
 
-// A client whose user is denied for a time reconnects afterwards; a replaced client does not.
+// TestDeniedAndReplaced tests that a client whose user is denied for some time can connect
+// afterwards, and that a replaced client does not reconnect.
 func TestDeniedAndReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := realtimetest.New(t, &realtime.Options{
@@ -190,13 +191,14 @@ func TestDeniedAndReplaced(t *testing.T) {
 		require.NoError(t, err)
 		second.ExpectEnd()
 		_, err = srv.TryDial("/?user_id=alice", nil)
-		require.Error(t, err, "for as long as the test has patience")
+		require.Error(t, err, "the user is still denied")
 		time.Sleep(time.Minute)
 		srv.Connect("alice").Join("lobby")
 	})
 }
 
-// A handler calls its client, which answers while its own call is pending.
+// TestCallsBothWays tests a handler that calls its client, which answers while its own call is
+// pending.
 func TestCallsBothWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r realtime.Router

@@ -20,8 +20,8 @@ import (
 // tenantKey is the key of the tenant in the context of a connection.
 type tenantKey struct{}
 
-// tenants mounts a Manager under a path with a parameter, on three routers. The routers
-// that keep parameters in a context of their own copy the parameter into the request's.
+// tenants mounts a Manager under a path with a parameter on three routers. Routers that keep
+// parameters in their own context copy the parameter into the context of the request.
 func tenants() map[string]func(rt http.Handler) http.Handler {
 	withTenant := func(r *http.Request, tenant string) *http.Request {
 		return r.WithContext(context.WithValue(r.Context(), tenantKey{}, tenant))
@@ -54,9 +54,9 @@ func tenants() map[string]func(rt http.Handler) http.Handler {
 	}
 }
 
-// TestValues checks that a handler reads the values of the request that opened its
-// connection, whatever requests the router has served since, and no others.
-func TestValues(t *testing.T) {
+// TestRequestValues tests that a handler reads the values of the request that opened its
+// connection, and not those of later requests of the router.
+func TestRequestValues(t *testing.T) {
 	for name, mount := range tenants() {
 		t.Run(name, func(t *testing.T) {
 			defer goleak.VerifyNone(t)
@@ -100,7 +100,7 @@ func dialTenant(t *testing.T, srv *httptest.Server, tenant string) *websocket.Co
 	return ws
 }
 
-// askTenant asks the server which tenant a connection belongs to.
+// askTenant calls the server to get the tenant of a connection.
 func askTenant(t *testing.T, ws *websocket.Conn) (tenant string) {
 	require.NoError(t, ws.Write(t.Context(), websocket.MessageText, []byte(`{"type":"call","id":1,"method":"tenant"}`)))
 	for {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// socketBuffer is the number of bytes in one direction after which a writer waits.
+// socketBuffer is the number of bytes that one direction buffers before a writer waits.
 const socketBuffer = 64 << 10
 
 // conn is one end of a connection in memory.
@@ -26,8 +26,8 @@ func (c *conn) Read(p []byte) (int, error)         { return c.in.read(p) }
 func (c *conn) Write(p []byte) (int, error)        { return c.out.write(p) }
 func (c *conn) LocalAddr() net.Addr                { return c.local }
 func (c *conn) RemoteAddr() net.Addr               { return c.peer }
-func (c *conn) SetReadDeadline(t time.Time) error  { return c.in.set(&c.in.readBy, t) }
-func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.set(&c.out.writeBy, t) }
+func (c *conn) SetReadDeadline(t time.Time) error  { return c.in.set(&c.in.readDeadline, t) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.set(&c.out.writeDeadline, t) }
 
 func (c *conn) SetDeadline(t time.Time) error {
 	_ = c.SetReadDeadline(t)
@@ -35,27 +35,27 @@ func (c *conn) SetDeadline(t time.Time) error {
 }
 
 func (c *conn) Close() error {
-	c.in.shut()
-	c.out.end()
+	c.in.closeRead()
+	c.out.closeWrite()
 	return nil
 }
 
 // wire is one direction of a connection.
 type wire struct {
-	mu      sync.Mutex
-	change  sync.Cond
-	buf     []byte
-	readBy  time.Time
-	writeBy time.Time
-	paused  bool // nothing can be read
-	void    bool // written bytes are discarded
-	ended   bool // the writer has closed: the buffered bytes can still be read
-	closed  bool // the reader has closed
+	mu            sync.Mutex
+	changed       sync.Cond
+	buf           []byte
+	readDeadline  time.Time
+	writeDeadline time.Time
+	paused        bool // nothing can be read
+	discards      bool // written bytes are discarded
+	ended         bool // the writer has closed: the buffered bytes can still be read
+	closed        bool // the reader has closed
 }
 
 func newWire() *wire {
 	w := &wire{}
-	w.change.L = &w.mu
+	w.changed.L = &w.mu
 	return w
 }
 
@@ -66,17 +66,17 @@ func (w *wire) read(p []byte) (int, error) {
 		switch {
 		case w.closed:
 			return 0, net.ErrClosed
-		case past(w.readBy):
+		case expired(w.readDeadline):
 			return 0, os.ErrDeadlineExceeded
 		case len(w.buf) > 0 && !w.paused:
 			n := copy(p, w.buf)
 			w.buf = w.buf[n:]
-			w.change.Broadcast()
+			w.changed.Broadcast()
 			return n, nil
 		case w.ended && len(w.buf) == 0:
 			return 0, io.EOF
 		}
-		w.wait(w.readBy)
+		w.wait(w.readDeadline)
 	}
 }
 
@@ -89,17 +89,17 @@ func (w *wire) write(p []byte) (n int, err error) {
 			return n, net.ErrClosed
 		case w.closed:
 			return n, io.ErrClosedPipe
-		case past(w.writeBy):
+		case expired(w.writeDeadline):
 			return n, os.ErrDeadlineExceeded
-		case w.void && len(w.buf) < socketBuffer:
+		case w.discards && len(w.buf) < socketBuffer:
 			return len(p), nil
 		case len(w.buf) < socketBuffer:
 			k := min(len(p)-n, socketBuffer-len(w.buf))
 			w.buf = append(w.buf, p[n:n+k]...)
 			n += k
-			w.change.Broadcast()
+			w.changed.Broadcast()
 		default:
-			w.wait(w.writeBy)
+			w.wait(w.writeDeadline)
 		}
 	}
 	return n, nil
@@ -111,31 +111,31 @@ func (w *wire) wait(by time.Time) {
 		t := time.AfterFunc(time.Until(by), w.notify)
 		defer t.Stop()
 	}
-	w.change.Wait()
+	w.changed.Wait()
 }
 
-func past(by time.Time) bool { return !by.IsZero() && !time.Now().Before(by) }
+func expired(by time.Time) bool { return !by.IsZero() && !time.Now().Before(by) }
 
-func (w *wire) notify() { w.do(func() {}) }
+func (w *wire) notify() { w.update(func() {}) }
 
 func (w *wire) set(which *time.Time, t time.Time) error {
-	w.do(func() { *which = t })
+	w.update(func() { *which = t })
 	return nil
 }
 
-func (w *wire) pause(yes bool) { w.do(func() { w.paused = yes }) }
-func (w *wire) vanish()        { w.do(func() { w.void, w.paused = true, true }) }
-func (w *wire) shut()          { w.do(func() { w.closed = true }) }
+func (w *wire) pause(yes bool) { w.update(func() { w.paused = yes }) }
+func (w *wire) discard()       { w.update(func() { w.discards, w.paused = true, true }) }
+func (w *wire) closeRead()     { w.update(func() { w.closed = true }) }
 
-// end ends the stream after the buffered bytes, unless the wire discards everything.
-func (w *wire) end() { w.do(func() { w.ended = w.ended || !w.void }) }
+// closeWrite ends the stream after the buffered bytes, unless the wire discards everything.
+func (w *wire) closeWrite() { w.update(func() { w.ended = w.ended || !w.discards }) }
 
 // reset ends the stream at once.
-func (w *wire) reset() { w.do(func() { w.ended, w.buf = true, nil }) }
+func (w *wire) reset() { w.update(func() { w.ended, w.buf = true, nil }) }
 
-func (w *wire) do(change func()) {
+func (w *wire) update(change func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	change()
-	w.change.Broadcast()
+	w.changed.Broadcast()
 }

@@ -18,30 +18,31 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// instead is what somebody else answers in place of a server that is replaced.
-func instead(status int, body string) http.HandlerFunc {
+// respondWith returns a handler that answers like a proxy while the server is being replaced.
+func respondWith(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
 	}
 }
 
-// A client that has had a connection stays away only if the server itself says so.
-func TestKnownClientComesBack(t *testing.T) {
+// TestReconnectAfterRefusals tests that a client that has had a connection gives up only after an
+// error in the form of the server's own errors.
+func TestReconnectAfterRefusals(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 405, 431} {
 		for body, back := range map[string]bool{
 			"404 page not found": true, "": true, `{"message":"no"}`: true, `{"error":7}`: true,
 			`{"status":404,"error":"Not Found","path":"/ws"}`: true,
 			`{"error":"no"}`: false,
 		} {
-			bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+			withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 				alice := w.dial("alice")
-				w.serve(instead(status, body))
-				w.cut()
+				w.setHandler(respondWith(status, body))
+				w.cutAll()
 				time.Sleep(5 * time.Minute)
-				w.serve(w.rt)
+				w.setHandler(w.rt)
 				time.Sleep(time.Minute)
-				err := alice.say("lobby", "hi")
+				err := alice.sendChat("lobby", "hi")
 				if back {
 					require.NoError(t, err, "%d %s", status, body)
 					return
@@ -55,20 +56,22 @@ func TestKnownClientComesBack(t *testing.T) {
 	}
 }
 
-// Nor does it stay away from another server that does not speak the protocol.
-func TestKnownClientWaitsForItsServer(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+// TestReconnectAfterOtherServer tests that a client that has had a connection does not give up when
+// it reaches a server that does not speak the protocol.
+func TestReconnectAfterOtherServer(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
-		w.serve(bare(t, func(s *stage, _ int) { s.tries("hello") }))
-		w.cut()
+		w.setHandler(scriptedRaw(t, func(s *script, _ int) { s.trySend("hello") }))
+		w.cutAll()
 		time.Sleep(time.Minute)
-		w.serve(w.rt)
-		alice.back()
-		require.NoError(t, alice.say("lobby", "hi"))
+		w.setHandler(w.rt)
+		alice.awaitReconnect()
+		require.NoError(t, alice.sendChat("lobby", "hi"))
 	})
 }
 
-// A Token function that does not return ends its attempt, and is called again by the next one.
+// TestTokenHangs tests that a Token function that does not return fails its attempt, and that the
+// next attempt calls it again.
 func TestTokenHangs(t *testing.T) {
 	var calls atomic.Int32
 	var seen []string
@@ -76,7 +79,7 @@ func TestTokenHangs(t *testing.T) {
 		seen = append(seen, realtime.BearerToken(r))
 		return realtime.Identity{UserID: "alice"}, nil
 	}}
-	bubble(t, o, func(t *testing.T, w *world) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		release := make(chan struct{})
 		alice := w.dialWith("", client.DialOptions{Token: func(context.Context) (string, error) {
 			n := calls.Add(1)
@@ -85,7 +88,7 @@ func TestTokenHangs(t *testing.T) {
 			}
 			return fmt.Sprint("t", n), nil
 		}})
-		w.cut()
+		w.cutAll()
 		at := func(n int32) time.Time {
 			for end := time.Now().Add(time.Minute); calls.Load() < n && time.Now().Before(end); {
 				time.Sleep(time.Second / 10)
@@ -94,15 +97,16 @@ func TestTokenHangs(t *testing.T) {
 		}
 		second, third := at(2), at(3)
 		require.InDelta(t, 31*time.Second, third.Sub(second), float64(2*time.Second))
-		close(release) // of the second, which nobody waits for, and of the third
-		alice.back()
+		close(release) // the second call, whose result is ignored, and the third
+		alice.awaitReconnect()
 		require.Equal(t, []string{"t1", "t3"}, seen)
 	})
 }
 
-// Calls that do not return do not become more and more, and do not keep the client from closing.
-func TestTokenHangsForEver(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+// TestTokenNeverReturns tests that the number of calls of Token that do not return is limited, and
+// that Close waits for them one second at most.
+func TestTokenNeverReturns(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		var calls, running atomic.Int32
 		release := make(chan struct{})
 		alice := w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
@@ -113,7 +117,7 @@ func TestTokenHangsForEver(t *testing.T) {
 			}
 			return "", nil
 		}})
-		w.cut()
+		w.cutAll()
 		time.Sleep(time.Hour)
 		require.EqualValues(t, 8, running.Load())
 		began := time.Now()
@@ -125,22 +129,23 @@ func TestTokenHangsForEver(t *testing.T) {
 	})
 }
 
-// A hanging Token function does not keep a later connection from renewing its identity.
+// TestRefreshHangs tests that a Token function that does not return does not prevent a later
+// connection from refreshing its identity.
 func TestRefreshHangs(t *testing.T) {
 	var calls atomic.Int32
 	var token atomic.Value
 	expired := `{"message_type":"error","id":null,"content":{"code":"expired","message":""}}`
-	served(t, play(t, func(s *stage, n int) {
-		s.says(expired)
+	withHandler(t, scripted(t, func(s *script, n int) {
+		s.send(expired)
 		if n == 1 {
-			s.says(expired) // once at a time
+			s.send(expired) // only one call of Token runs at a time
 			time.Sleep(time.Second)
 			_ = s.ws.Close(4401, "")
 			return
 		}
-		token.Store(s.hears().Token)
-		s.lasts()
-	}), func(t *testing.T, w *world) {
+		token.Store(s.receive().Token)
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
 		release := make(chan struct{})
 		alice := w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
 			n := calls.Add(1)
@@ -149,7 +154,7 @@ func TestRefreshHangs(t *testing.T) {
 			}
 			return fmt.Sprint("t", n), nil
 		}})
-		alice.back()
+		alice.awaitReconnect()
 		synctest.Wait()
 		close(release)
 		require.EqualValues(t, 4, calls.Load())
@@ -157,9 +162,9 @@ func TestRefreshHangs(t *testing.T) {
 	})
 }
 
-// A Token function may use the client.
+// TestTokenUsesTheClient tests that a Token function may call methods of the client.
 func TestTokenUsesTheClient(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		var c atomic.Pointer[client.Client]
 		var calls atomic.Int32
 		errs := make(chan error, 100)
@@ -179,19 +184,19 @@ func TestTokenUsesTheClient(t *testing.T) {
 			return "", nil
 		}})
 		c.Store(alice.Client)
-		w.cut()
-		alice.back()
-		require.EqualValues(t, 2, calls.Load(), "begun anew once")
+		w.cutAll()
+		alice.awaitReconnect()
+		require.EqualValues(t, 2, calls.Load(), "the attempt was restarted once")
 		require.Len(t, errs, 6)
 		for range 6 {
-			require.Error(t, <-errs, "it waits for the connection that the token is for")
+			require.Error(t, <-errs, "the call waits for the connection for which the token is needed")
 		}
-		require.NoError(t, alice.say("lobby", "hi"))
+		require.NoError(t, alice.sendChat("lobby", "hi"))
 	})
 }
 
 func TestTokenClosesTheClient(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		var c atomic.Pointer[client.Client]
 		var calls atomic.Int32
 		alice := w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
@@ -202,45 +207,47 @@ func TestTokenClosesTheClient(t *testing.T) {
 			return "", nil
 		}})
 		c.Store(alice.Client)
-		w.cut()
+		w.cutAll()
 		time.Sleep(time.Minute)
-		require.Equal(t, []string{"end"}, alice.got())
+		require.Equal(t, []string{"end"}, alice.received())
 		require.EqualValues(t, 1, calls.Load())
 	})
 }
 
-// Reconnect ends a wait, also one that the server has asked for.
+// TestReconnectEndsTheWait tests that Reconnect ends a wait, also one that the server has asked
+// for.
 func TestReconnectEndsTheWait(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
-		w.serve(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		w.setHandler(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 			out.Header().Set("Retry-After", "86400")
-			refuse(503)(out, r)
+			refuseWith(503)(out, r)
 		}))
-		w.cut()
+		w.cutAll()
 		time.Sleep(time.Minute)
-		w.serve(w.rt)
+		w.setHandler(w.rt)
 		began := time.Now()
 		alice.Reconnect()
-		alice.back()
+		alice.awaitReconnect()
 		require.Less(t, time.Since(began), time.Second)
-		require.Equal(t, time.Hour, alice.longest().Truncate(time.Minute))
+		require.Equal(t, time.Hour, alice.longestWait().Truncate(time.Minute))
 	})
 }
 
-// Reconnect begins an attempt anew of which nothing comes, and not twice within a second.
-func TestReconnectBeginsAnew(t *testing.T) {
+// TestReconnectRestartsAttempt tests that Reconnect restarts an attempt that makes no progress, but
+// not twice within a second.
+func TestReconnectRestartsAttempt(t *testing.T) {
 	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	for name, test := range map[string]struct {
 		h     http.Handler
-		token bool // hangs
+		token bool // does not return
 	}{
 		"the token":   {nil, true},
 		"the upgrade": {http.HandlerFunc(hang), false},
-		"the welcome": {bare(t, func(s *stage, _ int) { s.hears() }), false},
+		"the welcome": {scriptedRaw(t, func(s *script, _ int) { s.receive() }), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+			withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 				var hangs atomic.Bool
 				var calls atomic.Int32
 				alice := w.dialWith("alice", client.DialOptions{
@@ -254,21 +261,21 @@ func TestReconnectBeginsAnew(t *testing.T) {
 				})
 				hangs.Store(test.token)
 				if test.h != nil {
-					w.serve(test.h)
+					w.setHandler(test.h)
 				}
-				w.cut()
+				w.cutAll()
 				time.Sleep(5 * time.Second)
 				began := time.Now()
 				for range 3 {
 					alice.Reconnect()
 					synctest.Wait()
 				}
-				require.EqualValues(t, 3, calls.Load(), "one attempt more")
+				require.EqualValues(t, 3, calls.Load(), "the attempt was restarted once")
 				hangs.Store(false)
-				w.serve(w.rt)
+				w.setHandler(w.rt)
 				time.Sleep(time.Second)
 				alice.Reconnect()
-				alice.back()
+				alice.awaitReconnect()
 				require.Less(t, time.Since(began), 2*time.Second)
 				require.EqualValues(t, 4, calls.Load())
 			})
@@ -276,41 +283,42 @@ func TestReconnectBeginsAnew(t *testing.T) {
 	}
 }
 
-// Of an open connection Reconnect asks for a sign of life, and more of it gives it no more time.
-func TestReconnectDoubts(t *testing.T) {
+// TestReconnectProbes tests that Reconnect sends a ping over an open connection, and that further
+// calls do not extend the time for the answer.
+func TestReconnectProbes(t *testing.T) {
 	for _, interval := range []time.Duration{0, -1} {
-		served(t, play(t, func(s *stage, n int) {
-			for a := s.hears(); a.Type != "gone"; a = s.hears() {
+		withHandler(t, scripted(t, func(s *script, n int) {
+			for a := s.receive(); a.Type != "gone"; a = s.receive() {
 				if n > 1 {
-					s.tries("pong")
+					s.trySend("pong")
 				}
 			}
-		}), func(t *testing.T, w *world) {
+		}), func(t *testing.T, w *testEnv) {
 			alice := w.dialWith("alice", client.DialOptions{PingInterval: interval})
 			began := time.Now()
 			for range 4 {
 				alice.Reconnect()
 				time.Sleep(time.Second)
 			}
-			require.Equal(t, 1, w.dialled())
-			alice.back()
+			require.Equal(t, 1, w.dialCount())
+			alice.awaitReconnect()
 			require.Less(t, time.Since(began), 7*time.Second)
 			for range 20 {
 				alice.Reconnect()
 				time.Sleep(time.Second)
 			}
-			require.Equal(t, 2, w.dialled(), "it lives")
+			require.Equal(t, 2, w.dialCount(), "the connection lasts")
 			require.NoError(t, alice.Close())
 			alice.Reconnect()
 			time.Sleep(time.Minute)
-			require.Equal(t, 2, w.dialled(), "after the end there is nothing to do")
+			require.Equal(t, 2, w.dialCount(), "Reconnect has no effect after the end")
 		})
 	}
 }
 
-// OnState may reconnect: it waits for nothing.
-func TestOnStateReconnects(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+// TestReconnectInOnState tests that OnState may call Reconnect.
+func TestReconnectInOnState(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		var alice atomic.Pointer[client.Client]
 		began := time.Now()
 		c, err := client.Dial(t.Context(), "ws://realtime.test/ws?user_id=alice", &client.DialOptions{
@@ -325,7 +333,7 @@ func TestOnStateReconnects(t *testing.T) {
 		defer c.Close()
 		alice.Store(c)
 		for range 3 {
-			w.cut()
+			w.cutAll()
 			synctest.Wait()
 			_, err := c.Ping(t.Context())
 			require.NoError(t, err)
@@ -334,9 +342,10 @@ func TestOnStateReconnects(t *testing.T) {
 	})
 }
 
-// To doubt a connection begins no attempt: the one that follows can be begun anew at once.
-func TestReconnectBeginsAnewAfterADoubt(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+// TestReconnectRestartsAttemptAfterProbe tests that a probe does not count as the start of an
+// attempt: Reconnect can restart the attempt that follows at once.
+func TestReconnectRestartsAttemptAfterProbe(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		attempts := make(chan struct{}, 10)
 		alice := w.dialWith("alice", client.DialOptions{Token: func(context.Context) (string, error) {
 			attempts <- struct{}{}
@@ -344,18 +353,18 @@ func TestReconnectBeginsAnewAfterADoubt(t *testing.T) {
 		}})
 		<-attempts
 		alice.Reconnect()
-		w.serve(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-		w.cut()
-		<-attempts // within a second
+		w.setHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		w.cutAll()
+		<-attempts // begins within a second
 		alice.Reconnect()
 		synctest.Wait()
 		require.Len(t, attempts, 1)
 	})
 }
 
-// A server that has a WebSocket but does not select the subprotocol does not speak it, whether it
-// says anything or not.
-func TestDialRefusesSilentForeigners(t *testing.T) {
+// TestDialWithoutSubprotocol tests that a server that does not select the subprotocol does not
+// speak the protocol, even if it sends nothing.
+func TestDialWithoutSubprotocol(t *testing.T) {
 	foreign := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 		if err != nil {
@@ -364,14 +373,14 @@ func TestDialRefusesSilentForeigners(t *testing.T) {
 		}
 		_, _, _ = ws.Read(context.Background())
 	})
-	served(t, foreign, func(t *testing.T, w *world) {
-		_, err := w.try(t.Context(), "alice", client.DialOptions{})
+	withHandler(t, foreign, func(t *testing.T, w *testEnv) {
+		_, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 		require.ErrorContains(t, err, "does not speak realtime.v1")
-		require.Equal(t, 1, w.dialled())
+		require.Equal(t, 1, w.dialCount())
 	})
 }
 
-// Where the URL asks for the protocol too, the welcome tells.
+// TestDialByQuery tests that the welcome decides if the URL also asks for the protocol.
 func TestDialByQuery(t *testing.T) {
 	quiet := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
@@ -379,10 +388,10 @@ func TestDialByQuery(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		(&stage{t, ws}).says(fmt.Sprintf(hello, 65536, 0))
+		(&script{t, ws}).send(fmt.Sprintf(welcomeFormat, 65536, 0))
 		_, _, _ = ws.Read(context.Background())
 	})
-	served(t, quiet, func(t *testing.T, w *world) {
+	withHandler(t, quiet, func(t *testing.T, w *testEnv) {
 		o := client.DialOptions{HTTPClient: w.client()}
 		c, err := client.Dial(t.Context(), "ws://realtime.test/ws?protocol=realtime.v1", &o)
 		require.NoError(t, err)

@@ -15,8 +15,8 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-func TestTalk(t *testing.T) {
-	bubble(t, realtime.Options{Announce: realtime.AnnounceRooms}, func(t *testing.T, w *world) {
+func TestMessages(t *testing.T) {
+	withManager(t, realtime.Options{Announce: realtime.AnnounceRooms}, func(t *testing.T, w *testEnv) {
 		ctx := t.Context()
 		alice, bob := w.dial("alice"), w.dial("bob")
 		alice.join("lobby", "lobby")
@@ -24,10 +24,10 @@ func TestTalk(t *testing.T) {
 		require.Equal(t, []string{
 			`systemnotification alice@lobby: {"type":"room_join","user_id":"alice","room_id":"lobby","message":"User joined room lobby"}`,
 			`systemnotification bob@lobby: {"type":"room_join","user_id":"bob","room_id":"lobby","message":"User joined room lobby"}`,
-		}, alice.got())
-		bob.got()
+		}, alice.received())
+		bob.received()
 
-		require.NoError(t, alice.say("lobby", "<hi> & ü"))
+		require.NoError(t, alice.sendChat("lobby", "<hi> & ü"))
 		require.NoError(t, bob.Send(ctx, realtime.ToUser("alice"), realtime.Message{Type: "poke"}))
 		require.NoError(t, bob.Send(ctx, realtime.ToAll(), realtime.Message{Content: []byte(`[1, 2]`)}))
 		require.NoError(t, alice.Send(ctx, realtime.ToRoom("lobby"),
@@ -35,22 +35,22 @@ func TestTalk(t *testing.T) {
 		require.NoError(t, alice.Send(ctx, realtime.ToRoom("lobby"), realtime.Message{Binary: []byte{}}))
 		require.Equal(t, []string{
 			`alice@lobby: "<hi> & ü"`, `poke bob: null`, `bob: [1,2]`, `frame alice@lobby: 0001ff`, `alice@lobby: `,
-		}, alice.got())
+		}, alice.received())
 
 		p, err := alice.Presence(ctx, "lobby")
 		require.NoError(t, err)
 		require.Equal(t, client.Presence{Users: []string{"alice", "bob"}, UserCount: 2, ConnectionCount: 2}, p)
 		require.NoError(t, bob.Leave(ctx, "lobby"))
 		require.NoError(t, bob.Leave(ctx, "lobby"))
-		bob.got()
-		require.NoError(t, alice.say("lobby", "anybody?"))
-		require.Empty(t, bob.got())
+		bob.received()
+		require.NoError(t, alice.sendChat("lobby", "anybody?"))
+		require.Empty(t, bob.received())
 	})
 }
 
 func TestMessageFields(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
-		alice := w.deaf("alice", client.DialOptions{})
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+		alice := w.dialPaused("alice", client.DialOptions{})
 		alice.join("lobby")
 		now := time.Now()
 		for _, m := range []realtime.Message{
@@ -81,7 +81,7 @@ func TestMessageFields(t *testing.T) {
 }
 
 func TestSendRefuses(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		ctx := t.Context()
 		room := realtime.ToRoom("lobby")
@@ -90,7 +90,7 @@ func TestSendRefuses(t *testing.T) {
 			msg  realtime.Message
 			want error
 		}{
-			"nobody":        {realtime.Target{}, realtime.Message{}, client.ErrTarget},
+			"no target":     {realtime.Target{}, realtime.Message{}, client.ErrTarget},
 			"two rooms":     {realtime.ToRoom("a", "b"), realtime.Message{}, client.ErrTarget},
 			"room and user": {room.Union(realtime.ToUser("bob")), realtime.Message{}, client.ErrTarget},
 			"all and user":  {realtime.ToAll().Union(realtime.ToUser("bob")), realtime.Message{}, client.ErrTarget},
@@ -108,7 +108,7 @@ func TestSendRefuses(t *testing.T) {
 		} {
 			require.ErrorIs(t, alice.Send(ctx, test.to, test.msg), test.want, name)
 		}
-		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.phases(), "nothing of it ended anything")
+		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "the connection is still open")
 	})
 }
 
@@ -119,31 +119,32 @@ func TestServerRefuses(t *testing.T) {
 		}
 		return nil
 	}}
-	bubble(t, o, func(t *testing.T, w *world) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		ctx := t.Context()
 		room := realtime.ToRoom("lobby")
-		require.Equal(t, "forbidden", code(alice.Send(ctx, realtime.ToAll(), realtime.Message{})))
-		require.Equal(t, "bad_request", code(alice.Send(ctx, room, realtime.Message{Type: "welcome"})))
-		require.Equal(t, "forbidden", code(alice.Join(ctx, "secret")))
+		require.Equal(t, "forbidden", codeOf(alice.Send(ctx, realtime.ToAll(), realtime.Message{})))
+		require.Equal(t, "bad_request", codeOf(alice.Send(ctx, room, realtime.Message{Type: "welcome"})))
+		require.Equal(t, "forbidden", codeOf(alice.Join(ctx, "secret")))
 		require.ErrorIs(t, alice.Join(ctx, ""), realtime.ErrName)
 		_, err := alice.Presence(ctx, "secret")
-		require.Equal(t, "forbidden", code(err))
+		require.Equal(t, "forbidden", codeOf(err))
 		_, err = alice.Call(ctx, "dance", nil)
-		require.Equal(t, "unknown_method", code(err))
+		require.Equal(t, "unknown_method", codeOf(err))
 		_, err = alice.Call(ctx, "", nil)
 		require.ErrorIs(t, err, realtime.ErrName)
 		_, err = alice.Call(ctx, "dance", []byte("{"))
 		require.ErrorIs(t, err, realtime.ErrMessage)
 		_, err = alice.Call(ctx, "dance", []byte(`"`+strings.Repeat("x", 65536)+`"`))
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
-		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.phases(), "nothing of it ended anything")
+		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "the connection is still open")
 	})
 }
 
-// What is as large as the server takes is taken.
+// TestLargestMessage tests that the client sends a message of exactly the size that the server
+// accepts.
 func TestLargestMessage(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		size := 65536
 		send := func() error {
@@ -153,16 +154,16 @@ func TestLargestMessage(t *testing.T) {
 			size--
 		}
 		require.Greater(t, size, 65000)
-		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.phases())
+		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases())
 	})
 }
 
-// Whoever gives up waits no longer, with the cause of his context.
-func TestContextEndsAWait(t *testing.T) {
-	served(t, play(t, func(s *stage, _ int) {
-		for s.hears().Type != "gone" {
+// TestContextEndsWait tests that waiting methods return the cause of their context when it ends.
+func TestContextEndsWait(t *testing.T) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
+		for s.receive().Type != "gone" {
 		}
-	}), func(t *testing.T, w *world) {
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dialWith("alice", client.DialOptions{PendingSends: 1})
 		why := errors.New("enough")
 		for name, do := range map[string]func(ctx context.Context) error{
@@ -180,60 +181,61 @@ func TestContextEndsAWait(t *testing.T) {
 	})
 }
 
-func TestOfTwoCopiesOneIsShown(t *testing.T) {
-	served(t, play(t, func(s *stage, n int) {
+func TestDuplicatesAreDropped(t *testing.T) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		if n == 1 {
-			s.chats("1", "one")
-			s.chats("1", "one")
-			s.chats("2", "two")
-			s.says(`{"message_type":"chat","sender_id":"carol","content":"of carol","timestamp":1,"id":"1"}`)
-			s.says(`{"message_type":"chat","sender_id":null,"content":"of the server","timestamp":1,"id":"1"}`)
-			s.says(`{"message_type":"chat","sender_id":null,"content":"of the server","timestamp":1,"id":"1"}`)
+			s.sendChat("1", "one")
+			s.sendChat("1", "one")
+			s.sendChat("2", "two")
+			s.send(`{"message_type":"chat","sender_id":"carol","content":"of carol","timestamp":1,"id":"1"}`)
+			s.send(`{"message_type":"chat","sender_id":null,"content":"of the server","timestamp":1,"id":"1"}`)
+			s.send(`{"message_type":"chat","sender_id":null,"content":"of the server","timestamp":1,"id":"1"}`)
 			for _, guest := range []string{"g1", "g2", "g1"} {
-				s.says(fmt.Sprintf(`{"message_type":"chat","sender_id":null,"content":"of a guest","timestamp":1,`+
+				s.send(fmt.Sprintf(`{"message_type":"chat","sender_id":null,"content":"of a guest","timestamp":1,`+
 					`"guest":%q,"id":"1"}`, guest))
 			}
-			s.says(`{"message_type":"chat","sender_id":"bob","content":"no id","timestamp":1}`)
-			s.says(`{"message_type":"chat","sender_id":"bob","content":"no id","timestamp":1}`)
+			s.send(`{"message_type":"chat","sender_id":"bob","content":"no id","timestamp":1}`)
+			s.send(`{"message_type":"chat","sender_id":"bob","content":"no id","timestamp":1}`)
 			return
 		}
-		s.chats("2", "two")
-		s.chats("3", "three")
-		s.lasts()
-	}), func(t *testing.T, w *world) {
+		s.sendChat("2", "two")
+		s.sendChat("3", "three")
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
-		alice.back()
+		alice.awaitReconnect()
 		require.Equal(t, []string{
 			`bob@lobby: "one"`, `bob@lobby: "two"`, `carol: "of carol"`, `: "of the server"`,
 			`: "of a guest"`, `: "of a guest"`, `bob: "no id"`, `bob: "no id"`, `gap 1006`, `bob@lobby: "three"`,
-		}, alice.got())
+		}, alice.received())
 	})
 }
 
-func TestTheLastTenThousandAreRemembered(t *testing.T) {
-	served(t, play(t, func(s *stage, _ int) {
+func TestDeduplicationLimit(t *testing.T) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
 		for i := range 10_000 {
-			s.chats(strconv.Itoa(i), "x")
+			s.sendChat(strconv.Itoa(i), "x")
 		}
-		s.chats("0", "remembered")
-		s.chats("10000", "new, and 0 is forgotten for it")
-		s.chats("0", "shown again, and 1 is forgotten for it")
-		s.chats("2", "remembered")
-		s.lasts()
-	}), func(t *testing.T, w *world) {
+		s.sendChat("0", "remembered")
+		s.sendChat("10000", "new, and 0 is forgotten for it")
+		s.sendChat("0", "shown again, and 1 is forgotten for it")
+		s.sendChat("2", "remembered")
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dialWith("alice", client.DialOptions{QueueMessages: -1})
-		n := len(alice.got())
+		n := len(alice.received())
 		require.Equal(t, 10_002, n)
 	})
 }
 
-// What the server says about the next message is no message.
-func TestLargeIsNoMessage(t *testing.T) {
-	served(t, play(t, func(s *stage, _ int) {
-		s.says(`{"message_type":"large","bytes":1000}`)
-		s.says(`{"message_type":"large","sender_id":"bob","content":"shirt","timestamp":1}`)
-		s.lasts()
-	}), func(t *testing.T, w *world) {
-		require.Equal(t, []string{`large bob: "shirt"`}, w.dial("alice").got())
+// TestLargeFrameIsNoMessage tests that the announcement of a large frame is not delivered as a
+// message.
+func TestLargeFrameIsNoMessage(t *testing.T) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
+		s.send(`{"message_type":"large","bytes":1000}`)
+		s.send(`{"message_type":"large","sender_id":"bob","content":"shirt","timestamp":1}`)
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
+		require.Equal(t, []string{`large bob: "shirt"`}, w.dial("alice").received())
 	})
 }

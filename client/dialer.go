@@ -17,11 +17,11 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// attemptTime is how long an attempt to connect may take, from the token to the welcome.
-const attemptTime = 30 * time.Second
+// attemptTimeout is how long an attempt to connect may take, from the token to the welcome.
+const attemptTimeout = 30 * time.Second
 
-// door makes connections.
-type door struct {
+// dialer makes connections.
+type dialer struct {
 	url    string
 	opts   *DialOptions
 	tokens *tokens
@@ -40,10 +40,10 @@ func checkURL(raw string) error {
 	return fmt.Errorf("realtime: want a URL with ws or wss, got %q", u.Scheme)
 }
 
-// enter makes a connection and waits for the welcome. It returns a *DialError, or a
+// connect makes a connection and waits for the welcome. It returns a *DialError, or a
 // *realtime.CloseError if the server closed the connection before the welcome.
-func (d *door) enter(ctx context.Context) (*link, *welcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+func (d *dialer) connect(ctx context.Context) (*link, *welcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	header, err := d.header(ctx)
 	if err != nil {
@@ -53,15 +53,15 @@ func (d *door) enter(ctx context.Context) (*link, *welcome, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	hello, err := l.welcome(ctx)
+	w, err := l.readWelcome(ctx)
 	if err != nil {
-		l.drop()
+		l.closeNow()
 		return nil, nil, err
 	}
-	return l, hello, nil
+	return l, w, nil
 }
 
-func (d *door) header(ctx context.Context) (http.Header, error) {
+func (d *dialer) header(ctx context.Context) (http.Header, error) {
 	h := d.opts.Header.Clone()
 	if h == nil {
 		h = make(http.Header)
@@ -73,53 +73,53 @@ func (d *door) header(ctx context.Context) (http.Header, error) {
 	return h, err
 }
 
-func (d *door) dial(ctx context.Context, header http.Header) (*link, error) {
+func (d *dialer) dial(ctx context.Context, header http.Header) (*link, error) {
 	l := &link{
-		quiet: d.opts.PingInterval, patience: d.opts.PongTimeout,
-		answers: make(chan frame, maxAnswers), doubts: make(chan struct{}, 1), began: time.Now(),
+		pingInterval: d.opts.PingInterval, pongTimeout: d.opts.PongTimeout,
+		answers: make(chan frame, maxAnswers), probes: make(chan struct{}, 1), began: time.Now(),
 	}
-	l.progress = newProgress(l.drop)
-	through := &tap{transport: d.opts.HTTPClient.Transport, link: l}
+	l.progress = newWriteProgress(l.closeNow)
+	tripper := &roundTripper{transport: d.opts.HTTPClient.Transport, link: l}
 	client := *d.opts.HTTPClient
-	client.Transport = through
+	client.Transport = tripper
 	ws, res, err := websocket.Dial(ctx, d.url, &websocket.DialOptions{
 		HTTPClient: &client, HTTPHeader: header, Subprotocols: []string{realtime.V1},
 	})
 	if err != nil {
-		return nil, refused(res, err)
+		return nil, newDialError(res, err)
 	}
 	if ws.Subprotocol() != realtime.V1 && !d.asksByQuery() {
 		_ = ws.CloseNow()
-		return nil, newForeign()
+		return nil, newProtocolError()
 	}
 	ws.SetReadLimit(min(int64(d.opts.MaxMessageBytes), math.MaxInt64-1)) // the library adds one
-	l.ws, l.socket = ws, through.socket
+	l.ws, l.socket = ws, tripper.socket
 	l.ctx, l.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	return l, nil
 }
 
 // asksByQuery reports whether the URL also asks for the protocol. In that case a proxy may have
 // removed the protocol from the response, and the welcome shows whether the server speaks it.
-func (d *door) asksByQuery() bool {
+func (d *dialer) asksByQuery() bool {
 	u, err := url.Parse(d.url)
 	return err == nil && u.Query().Get("protocol") == realtime.V1
 }
 
-// newForeign returns the error for a server that does not speak the protocol.
-func newForeign() *DialError {
-	return &DialError{Status: http.StatusSwitchingProtocols, Err: errForeign}
+// newProtocolError returns the error for a server that does not speak the protocol.
+func newProtocolError() *DialError {
+	return &DialError{Status: http.StatusSwitchingProtocols, Err: errProtocol}
 }
 
-// tap is an http.RoundTripper. It keeps the socket of the connection and reports reads and writes
-// to its link.
-type tap struct {
+// roundTripper is an http.RoundTripper. It keeps the socket of the connection, and reports its
+// reads and writes to the link.
+type roundTripper struct {
 	transport http.RoundTripper // nil: http.DefaultTransport
 	link      *link
 	socket    io.Closer
 }
 
 // RoundTrip implements http.RoundTripper.
-func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	transport := t.transport
 	if transport == nil {
 		transport = http.DefaultTransport
@@ -130,13 +130,15 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	t.socket = res.Body
 	if socket, ok := res.Body.(io.ReadWriteCloser); ok { // else websocket.Dial refuses it
-		res.Body = &flow{ReadWriteCloser: socket, came: t.link.hears, went: t.link.said}
+		res.Body = &observedSocket{
+			ReadWriteCloser: socket, onRead: t.link.noteAlive, onWrite: t.link.noteWrite,
+		}
 	}
 	return res, err
 }
 
-// refused returns the error of a failed attempt. res may be nil.
-func refused(res *http.Response, err error) *DialError {
+// newDialError returns the error of a failed attempt. res may be nil.
+func newDialError(res *http.Response, err error) *DialError {
 	if res == nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // omits the URL, which may contain secrets
@@ -144,17 +146,17 @@ func refused(res *http.Response, err error) *DialError {
 		return &DialError{Err: err}
 	}
 	e := &DialError{Status: res.StatusCode, RetryAfter: retryAfter(res.Header), Err: err}
-	e.passes = res.Header.Get("Retry-After") != ""
+	e.hasRetryAfter = res.Header.Get("Retry-After") != ""
 	switch res.StatusCode {
 	case http.StatusUnauthorized:
 		e.Err = realtime.ErrUnauthenticated
 	case http.StatusForbidden:
 		e.Err = realtime.ErrForbidden
 	}
-	var said map[string]any
-	if body, err := io.ReadAll(res.Body); err == nil && json.Unmarshal(body, &said) == nil {
-		e.Message, _ = said["error"].(string)
-		e.ours = e.Message != "" && len(said) == 1
+	var fields map[string]any
+	if body, err := io.ReadAll(res.Body); err == nil && json.Unmarshal(body, &fields) == nil {
+		e.Message, _ = fields["error"].(string)
+		e.ownFormat = e.Message != "" && len(fields) == 1
 	}
 	return e
 }
@@ -176,16 +178,16 @@ func retryAfter(h http.Header) time.Duration {
 	return min(max(wait, 0), maxWait)
 }
 
-// welcome waits for the first frame.
-func (l *link) welcome(ctx context.Context) (*welcome, error) {
+// readWelcome waits for the first frame.
+func (l *link) readWelcome(ctx context.Context) (*welcome, error) {
 	_, data, err := l.ws.Read(ctx)
 	if err != nil {
-		return nil, endOf(err)
+		return nil, closeErrorOf(err)
 	}
 	in, _ := decode(frame{data: data})
-	hello := in.welcome()
-	if hello == nil {
-		return nil, newForeign()
+	w := in.welcome()
+	if w == nil {
+		return nil, newProtocolError()
 	}
-	return hello, nil
+	return w, nil
 }
