@@ -70,7 +70,7 @@ func TestMemberNames(t *testing.T) {
 	require.ElementsMatch(t, wire.RequestMembers(), memberNames(reflect.TypeFor[outgoing]()))
 
 	m := broker.Message{Type: "chat", Guest: "g", ID: "i", Content: json.RawMessage("1")}
-	at := &wire.Spot{Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
+	at := &wire.Envelope{Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
 	binary := m
 	binary.Content, binary.Binary = nil, []byte("x")
 	sent := map[string]bool{}
