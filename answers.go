@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -131,7 +132,7 @@ func (cs *calls) answer(r *wire.Request) bool {
 	}
 	e := &ClientError{Code: wire.CodeInternal, Message: "no reason given"}
 	var said struct{ Code, Message string }
-	if json.Unmarshal(r.Content, &said) == nil && validCode(said.Code) {
+	if json.Unmarshal(r.Content, &said) == nil && names.ValidCode(said.Code) {
 		e = &ClientError{Code: said.Code, Message: said.Message}
 	}
 	return cs.settle(number, response{err: e})

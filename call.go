@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -77,7 +78,7 @@ func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	case c.opening():
 		return ErrNotOpen
 	}
-	if err := validMethod(method); err != nil {
+	if err := names.CheckMethod(method); err != nil {
 		return err
 	}
 	return checkMessage(&Message{Content: content}, c.duties.limit())

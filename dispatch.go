@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -39,7 +40,7 @@ func (d *dispatcher) chat(c *Conn, cmd wire.Command) {
 	case wire.TargetRoom:
 		to = ToRoom(c.currentRoom())
 	default:
-		if validUser(cmd.Target) == nil { // else nobody: there can be no such user
+		if names.CheckUser(cmd.Target) == nil { // else nobody: there can be no such user
 			to = ToUser(cmd.Target)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/transport"
 )
@@ -196,7 +197,7 @@ func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, erro
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	case err != nil:
 		message := "invalid user id"
-		if validUser(cmp.Or(id.UserID, "none")) == nil {
+		if names.CheckUser(cmp.Or(id.UserID, "none")) == nil {
 			message = "invalid device"
 		}
 		return id, newRefusal(http.StatusBadRequest, message, metrics.RefusedAuth)

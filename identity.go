@@ -3,6 +3,8 @@ package realtime
 import (
 	"fmt"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/names"
 )
 
 // Identity is who is behind a connection, as Options.Authenticate found out.
@@ -50,5 +52,5 @@ func (id Identity) validate() error {
 	if id.UserID == "" {
 		return nil
 	}
-	return validUser(id.UserID)
+	return names.CheckUser(id.UserID)
 }

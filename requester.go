@@ -7,6 +7,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/dedup"
+	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -64,7 +65,7 @@ func targetOf(r *wire.Request) (to Target, err error) {
 		to           func(...string) Target
 	}{
 		{"room", r.Room, ValidName, ToRoom},
-		{"user", r.User, validUser, ToUser},
+		{"user", r.User, names.CheckUser, ToUser},
 		{"conn", r.Conn, ValidName, ToConn},
 	} {
 		if kind.name == "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
+	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -66,7 +67,7 @@ func (d *requester) do(c *Conn, r *wire.Request) (content json.RawMessage, err e
 
 // callRequest gives a call to the application.
 func (d *requester) callRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
-	if err := validMethod(r.Method); err != nil {
+	if err := names.CheckMethod(r.Method); err != nil {
 		return nil, about("method", err)
 	}
 	if !d.allowed(c, Action{Kind: ActionCall, Method: r.Method}) {
@@ -124,7 +125,7 @@ func errorReply(err error) *Error {
 		return nil
 	}
 	_, application := errors.AsType[*applicationError](err)
-	if said, ok := errors.AsType[*Error](err); ok && said != nil && application && validCode(said.Code) {
+	if said, ok := errors.AsType[*Error](err); ok && said != nil && application && names.ValidCode(said.Code) {
 		return said
 	}
 	for _, known := range []struct {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -55,7 +56,7 @@ func On[T any](r *Router, typ string, handle func(ctx context.Context, c *Conn, 
 // unknown_method. It panics if method is not a valid name of at most 64 bytes, or has a
 // handler.
 func Handle[Req, Res any](r *Router, method string, handle func(ctx context.Context, c *Conn, req Req) (Res, error)) {
-	if err := validMethod(method); err != nil {
+	if err := names.CheckMethod(method); err != nil {
 		panic(fmt.Sprintf("realtime: Handle(%q): %v", method, err))
 	}
 	if handle == nil {

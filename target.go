@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/names"
 )
 
 // Target says which connections get a message. Make one with [ToAll], [ToRoom], [ToUser] or
@@ -68,7 +69,7 @@ func checkTarget(t *Target) error {
 		of    string
 		names []string
 		valid func(string) error
-	}{{"room", t.Rooms, ValidName}, {"user", t.Users, validUser}, {"conn", t.Conns, ValidName}} {
+	}{{"room", t.Rooms, ValidName}, {"user", t.Users, names.CheckUser}, {"conn", t.Conns, ValidName}} {
 		for _, name := range names.names {
 			if err := names.valid(name); err != nil {
 				return about(names.of, err)
