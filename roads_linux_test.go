@@ -2,9 +2,5 @@
 
 package realtime
 
-const (
-	// PlainIsDirect is how many connections of one plain socket are written to directly.
-	PlainIsDirect = 1
-	// quietIsParked says that a quiet connection has neither a goroutine nor a decoder.
-	quietIsParked = true
-)
+// quietIsParked says that a quiet connection has neither a goroutine nor a decoder.
+const quietIsParked = true

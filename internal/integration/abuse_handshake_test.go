@@ -1,0 +1,257 @@
+package integration_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// doorAttacks are on what stands before a WebSocket: handshakes and the REST interface.
+func doorAttacks() []attack {
+	const get, host = "GET /ws HTTP/1.1\r\n", "Host: arena\r\n"
+	return []attack{
+		{name: "900 KB of headers", run: refused(431, get+host+"X: "+xs(900<<10)+"\r\n\r\n")},
+		{name: "900 KB in one header name", run: refused(431, get+host+xs(900<<10))},
+		{name: "900 KB of request line", run: refused(431, "GET /"+xs(900<<10))},
+		{name: "101 headers", run: refused(431, handshake("mallory", headers(101-4)...))},
+		{name: "many headers", run: refused(431, handshake("mallory", headers(2000)...))},
+		{name: "no HTTP", run: refused(400, "hello\r\n\r\n")},
+		{name: "HTTP/2 preface", run: refused(400, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")},
+		{name: "TLS to the plain port", run: refused(400, tlsHello+"\r\n\r\n")},
+		{name: "NUL in the path", run: refused(400, "GET /\x00 HTTP/1.1\r\n"+host+"\r\n")},
+		{name: "header without a colon", run: refused(400, get+host+"X\r\n\r\n")},
+		{name: "two lengths", run: refused(400, get+host+
+			"Content-Length: 1\r\nContent-Length: 2\r\n\r\n")},
+		{name: "negative length", run: refused(400, get+host+"Content-Length: -1\r\n\r\n")},
+		{name: "line break in the user", run: refused(400, handshake("a%0d%0aX:%20y"))},
+		{name: "NUL in the user", run: refused(400, handshake("a%00"))},
+		{name: "long user", run: refused(400, handshake(xs(256)))},
+		{name: "user called all", run: refused(400, handshake("all"))},
+		{name: "user called room", run: refused(400, handshake("room"))},
+		{name: "no authentication", run: refused(401, handshake("stranger"))},
+		{name: "foreign page", run: refused(403, handshake("mallory", "Origin: http://evil.example"))},
+		{name: "two origins", run: refused(403, handshake("mallory",
+			"Origin: http://arena", "Origin: http://evil.example"))},
+		{name: "upgrade by POST", run: refused(405,
+			"POST"+strings.TrimPrefix(handshake("mallory"), "GET"))},
+		{name: "GET with a body", run: bodies},
+		{name: "150 bad keys", run: badKeys},
+		{name: "5,000 refused handshakes", run: refusedHandshakes},
+		{name: "2,000 connects without a byte", run: func(a *arena) {
+			err := together(crowded(2000), func(int) error {
+				_, err := a.reach()
+				return err
+			})
+			require.NoError(a.t, err)
+			a.hear(20)
+			require.EqualValues(a.t, 2, a.rt.Stats().Accepted)
+		}},
+		{name: "more than MaxConns", opts: realtime.Options{MaxConns: 12}, run: overrun(10, 503)},
+		{name: "more than MaxConnsPerUser", run: overrun(100, 429)},
+		{name: "bad REST calls", run: badCalls},
+		{name: "REST with somebody else's id", run: stolenID},
+		{name: "in and out", opts: announced(), run: inAndOut},
+		{name: "10 MB of body", run: refused(413, "POST /connections/x/join HTTP/1.1\r\n"+host+
+			"Content-Length: 10485760\r\n\r\n"+xs(10<<20))},
+		{name: "10 MB of chunks", run: refused(413, "POST /connections/x/join HTTP/1.1\r\n"+host+
+			"Transfer-Encoding: chunked\r\n\r\n"+strings.Repeat("10000\r\n"+xs(1<<16)+"\r\n", 160))},
+		{name: "answers that are not read", run: func(a *arena) {
+			c, calls := a.socket(), strings.Repeat("GET /stats HTTP/1.1\r\n"+host+"\r\n", 100_000)
+			go func() { _, _ = io.WriteString(c, calls) }()
+			a.hear(50)
+		}},
+	}
+}
+
+func headers(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = "X: y"
+	}
+	return all
+}
+
+// refused is an attack with a request that is answered with this status.
+func refused(status int, request string) func(*arena) {
+	return func(a *arena) {
+		res, _, err := a.ask(request)
+		require.NoError(a.t, err)
+		require.Equal(a.t, status, res.StatusCode)
+		require.EqualValues(a.t, 2, a.rt.Stats().Accepted, "the witnesses")
+	}
+}
+
+// bodies sends handshakes with a body, which is taken for frames and never for a request.
+func bodies(a *arena) {
+	const smuggled = "GET /rooms/lobby/users HTTP/1.1\r\nHost: arena\r\n\r\n"
+	for _, header := range []string{
+		fmt.Sprint("Content-Length: ", len(smuggled)), "Transfer-Encoding: chunked",
+		"Content-Length: 10\r\nExpect: 100-continue",
+	} {
+		res, c, err := a.ask(handshake("mallory", header) + smuggled)
+		require.NoError(a.t, err)
+		require.Equal(a.t, http.StatusSwitchingProtocols, res.StatusCode)
+		require.Equal(a.t, realtime.CloseProtocol, c.closed())
+	}
+	a.bystander.hears(a.t)
+}
+
+// badKeys is refused at the very last, with a place kept for it. It gets the place back.
+func badKeys(a *arena) {
+	bad := strings.Replace(handshake("mallory"), "dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 1)
+	for range 150 {
+		refused(http.StatusBadRequest, bad)(a)
+	}
+	a.enter("mallory").send(chatFrame("a good one"))
+	a.bystander.hears(a.t, "chat mallory: a good one")
+}
+
+// refusedHandshakes knocks again and again, on new connections and on old ones.
+func refusedHandshakes(a *arena) {
+	const each = 20
+	turns := crowded(5000) / each
+	knocks := []struct {
+		request string
+		status  int
+	}{
+		{handshake("mallory", "Origin: http://evil.example"), http.StatusForbidden},
+		{handshake("stranger"), http.StatusUnauthorized},
+	}
+	err := together(turns, func(i int) error {
+		k := knocks[i%2]
+		res, c, err := a.ask(strings.Repeat(k.request, each))
+		for n := range each {
+			if err != nil || res.StatusCode != k.status {
+				return fmt.Errorf("knock %d: %v: %w", n, res, err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			if n < each-1 {
+				res, err = http.ReadResponse(c.br, nil)
+			}
+		}
+		return nil
+	})
+	require.NoError(a.t, err)
+	s := a.rt.Stats()
+	require.EqualValues(a.t, (turns+1)/2*each, s.RefusedOrigin)
+	require.EqualValues(a.t, turns/2*each, s.RefusedAuth)
+	require.EqualValues(a.t, 2, s.Accepted)
+	require.Equal(a.t, 2, s.Conns)
+}
+
+// overrun opens more connections than there are places. The others are refused, and when one
+// leaves there is a place again.
+func overrun(places, status int) func(*arena) {
+	return func(a *arena) {
+		var in, out atomic.Int64
+		err := together(places+50, func(int) error {
+			res, _, err := a.ask(handshake("mallory"))
+			switch {
+			case err != nil:
+				return err
+			case res.StatusCode == http.StatusSwitchingProtocols:
+				in.Add(1)
+			case res.StatusCode == status && res.Header.Get("Retry-After") != "":
+				out.Add(1)
+			}
+			return nil
+		})
+		require.NoError(a.t, err)
+		require.EqualValues(a.t, places, in.Load())
+		require.EqualValues(a.t, 50, out.Load())
+		a.hangUp()
+		a.gone()
+		a.enter("mallory").send(chatFrame("in again"))
+		a.bystander.hears(a.t, "chat mallory: in again")
+	}
+}
+
+// badCalls makes REST calls that make no sense.
+func badCalls(a *arena) {
+	for _, x := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"POST", "/connections/x/join", `{"room_id":"` + xs(5000) + `"}`, 413},
+		{"POST", "/connections/x/join", `{"room_id":"` + xs(256) + `"}`, 400},
+		{"POST", "/connections/x/join", `{"room_id":`, 400},
+		{"POST", "/connections/x/join", strings.Repeat("[", 4000), 400},
+		{"POST", "/connections/x/join", `{"room_id":"a","room_id":"lobby"}`, 400},
+		{"POST", "/connections/x/join", `{"ROOM_ID":"lobby"}`, 400},
+		{"POST", "/connections/x/join", `{"room_id":null}`, 400},
+		{"POST", "/connections/x/join", `{"room_id":"a\u0000"}`, 400},
+		{"POST", "/connections/x/join", `{"room_id":"lobby"}`, 400},
+		{"POST", "/connections/" + xs(10_000) + "/join", `{"room_id":"lobby"}`, 400},
+		{"POST", "/connections/x/leave", ``, 400},
+		{"GET", "/rooms/" + xs(10_000) + "/users", ``, 400},
+		{"GET", "/rooms/" + xs(30_000) + "/users", ``, 431},
+		{"GET", "/" + strings.Repeat("a/", 5000), ``, 404},
+		{"GET", "/rooms/%00/users", ``, 400},
+		{"GET", "/rooms/nobody/users", ``, 200},
+		{"GET", "/rooms/%/users", ``, 400},
+		{"DELETE", "/stats", ``, 405},
+		{"PATCH", "/rooms/lobby/users", ``, 405},
+	} {
+		status, answer := a.rest(x.method, x.path, x.body)
+		require.Equal(a.t, x.status, status, "%s %.100s %.100s", x.method, x.path, x.body)
+		if status == http.StatusOK {
+			require.Contains(a.t, answer, `"user_count":0`)
+		}
+	}
+	require.Equal(a.t, 1, a.rt.Stats().Rooms)
+}
+
+// stolenID is somebody who knows the bystander's connection id and no more.
+func stolenID(a *arena) {
+	for c := range a.rt.User("bystander").LocalConns() {
+		for _, call := range []string{"join", "leave"} {
+			status, _ := a.rest("POST", "/shut/connections/"+c.ID()+"/"+call, `{"room_id":"den"}`)
+			require.Equal(a.t, http.StatusForbidden, status)
+		}
+		require.Equal(a.t, []string{"lobby"}, c.Rooms())
+	}
+}
+
+// inAndOut joins and leaves all the time, and the whole room is told.
+func inAndOut(a *arena) {
+	c := a.enter("mallory@den")
+	c.fate()
+	for conn := range a.rt.User("mallory@den").LocalConns() {
+		for range 500 {
+			for _, call := range []string{"join", "leave"} {
+				status, _ := a.rest("POST", "/connections/"+conn.ID()+"/"+call, `{"room_id":"lobby"}`)
+				require.Equal(a.t, http.StatusOK, status)
+			}
+		}
+	}
+}
+
+// A body is waited for only so long. What is done with it may take longer.
+func TestAuthorizerMayTakeLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt, f := realtime.New(nil), pipes()
+		server := realtime.NewServer("", rt.API(func(r *http.Request, _ realtime.Action) error {
+			time.Sleep(time.Minute)
+			return r.Context().Err()
+		}))
+		go func() { _ = server.Serve(f) }()
+		client := http.Client{Transport: &http.Transport{DialContext: f.dial}}
+		res, err := client.Post("http://arena/connections/x/join", "application/json",
+			strings.NewReader(`{"room_id":"lobby"}`))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusBadRequest, res.StatusCode, "allowed: no such connection")
+		require.NoError(t, res.Body.Close())
+		client.CloseIdleConnections()
+		require.NoError(t, server.Close())
+		require.NoError(t, rt.Close())
+	})
+}

@@ -1,0 +1,141 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// floods has a client send n large messages to a user with receipts, and returns how many are kept.
+func (c *client) floods(user string, n, size int) (kept int) {
+	c.t.Helper()
+	for i := range n {
+		answer := strings.Join(c.asks(fmt.Sprintf(
+			`{"type":"send","id":%d,"user":%q,"content":"%0*d","receipt":true}`, i+1, user, size, i)), "")
+		if strings.Contains(answer, `"kept":true`) {
+			kept++
+		} else {
+			require.Contains(c.t, answer, `"code":"limit"`)
+		}
+	}
+	return kept
+}
+
+// TestInboxIsShared checks that nobody can push out of an inbox what somebody else was told is kept.
+func TestInboxIsShared(t *testing.T) {
+	o := inboxes(1000)
+	o.InboundRate = -1
+	offline := 0
+	o.Inbox.OnOffline = func(context.Context, string, realtime.Message) { offline++ }
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice, mallory := b.openV1(realtime.Identity{UserID: "alice"}), b.openV1(realtime.Identity{UserID: "mallory"})
+		guest := b.openV1(realtime.Identity{})
+		require.Equal(t, 1, alice.floods("bob", 1, 10))
+		n := mallory.floods("bob", 30, 60_000)
+		require.InDelta(t, (1<<20)/2/60_000, n, 1)
+		require.Less(t, guest.floods("bob", 30, 60_000), n)
+		require.NotZero(t, alice.floods("bob", 1, 10), "there is room for others")
+		b.write("bob", 1, 2)
+		before := offline
+		require.Zero(t, mallory.floods("bob", 3, 60_000))
+		refused := mallory.asks(`{"type":"send","id":1,"user":"bob","content":"` + strings.Repeat("x", 60_000) + `"}`)
+		require.Contains(t, strings.Join(refused, ""), `"message":"no more may be kept: the inbox has the sender's share"`)
+		require.Equal(t, before, offline, "nobody hears of what is not kept")
+
+		bob := b.openV1(realtime.Identity{UserID: "bob"})
+		all := strings.Join(bob.raw(), "\n")
+		require.Equal(t, 2, strings.Count(all, `"sender_id":"alice"`))
+		require.Equal(t, n, strings.Count(all, `"sender_id":"mallory"`))
+		require.NotContains(t, all, `"reason"`, "nothing is missing")
+	})
+}
+
+// TestInboxIsFreeAgain checks that what was acknowledged makes room for its sender.
+func TestInboxIsFreeAgain(t *testing.T) {
+	o := inboxes(10)
+	o.InboundRate = -1
+	bubble(t, o, func(t *testing.T, b *bed) {
+		mallory := b.openV1(realtime.Identity{UserID: "mallory"})
+		require.Equal(t, 5, mallory.floods("bob", 10, 10))
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		require.Zero(t, mallory.floods("bob", 1, 10), "it is not acknowledged")
+		require.Empty(t, bob.raw(), "and then nobody gets it")
+		bob.ack(bob.at)
+		require.Equal(t, 5, mallory.floods("bob", 10, 10))
+		plain := b.open("carol")
+		require.Equal(t, 50, mallory.floods("carol", 50, 10), "a client that takes them")
+		require.Len(t, plain.got(), 51)
+	})
+}
+
+// TestUnionWithFullInbox checks that a full inbox of one user does not stop the others.
+func TestUnionWithFullInbox(t *testing.T) {
+	o := inboxes(10)
+	o.History = realtime.Retention{Messages: 100}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		send := func(to realtime.Target) (realtime.Result, error) {
+			return b.Send(t.Context(), to, realtime.Message{
+				Sender: "mallory", Content: json.RawMessage(`"x"`),
+			})
+		}
+		for range 5 {
+			res, err := send(realtime.ToUser("bob"))
+			require.NoError(t, err)
+			require.Equal(t, 1, res.Kept)
+		}
+		res, err := send(realtime.ToUser("bob"))
+		require.ErrorIs(t, err, realtime.ErrFull)
+		require.Equal(t, realtime.Result{Full: 1, Local: true}, res)
+		res, err = send(realtime.ToUser("bob", "carol").Union(realtime.ToRoom("hall")))
+		require.NoError(t, err)
+		require.Equal(t, realtime.Result{Full: 1, Kept: 2, Offline: 1, Local: true}, res)
+		for range 4 {
+			_, err = send(realtime.ToUser("carol"))
+			require.NoError(t, err)
+		}
+		_, err = send(realtime.ToUser("bob", "carol"))
+		require.ErrorIs(t, err, realtime.ErrFull)
+		res, err = send(realtime.ToUser("bob").Union(realtime.ToRoom("hall")))
+		require.NoError(t, err)
+		require.Equal(t, 1, res.Kept)
+		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
+			Sender: "mallory", TTL: -1, Content: json.RawMessage(`"now"`),
+		})
+		require.NoError(t, err, "what is not kept takes no place")
+		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Type: "news"})
+		require.NoError(t, err, "the application's own")
+	})
+}
+
+// TestInboxForgetsIDsOnTime checks that nobody makes a stream forget the ids of others.
+func TestInboxForgetsIDsOnTime(t *testing.T) {
+	o := inboxes(5)
+	bubble(t, o, func(t *testing.T, b *bed) {
+		send := func(sender, id string) bool {
+			res, err := b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Sender: sender, ID: id})
+			require.NoError(t, err)
+			return res.Duplicate
+		}
+		b.open("bob") // takes them
+		require.False(t, send("alice", "1"))
+		for i := range 10_100 {
+			send("mallory", fmt.Sprint(i))
+			if i%3 == 0 {
+				synctest.Wait()
+			}
+		}
+		time.Sleep(2*time.Minute - time.Second)
+		require.True(t, send("alice", "1"))
+		time.Sleep(2 * time.Second)
+		send("mallory", "next")
+		require.False(t, send("alice", "1"))
+	})
+}

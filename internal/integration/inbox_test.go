@@ -1,0 +1,572 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
+)
+
+// inboxes are Options that keep so many messages for each user.
+func inboxes(n int) realtime.Options {
+	return realtime.Options{Inbox: realtime.InboxOptions{Keep: realtime.Retention{Messages: n}}}
+}
+
+// mailbox is a client that reads its user's inbox.
+type mailbox struct {
+	*client
+	reader
+	acks int
+}
+
+// check opens a connection of a client of realtime.v1, and reads what is in the inbox.
+func (b *bed) check(id realtime.Identity) *mailbox {
+	b.t.Helper()
+	box := &mailbox{client: b.openV1(id), reader: reader{t: b.t}}
+	box.listen()
+	return box
+}
+
+// listen takes in what has come.
+func (box *mailbox) listen() { box.hear(box.raw()) }
+
+// ack acknowledges everything, and returns the answer.
+func (box *mailbox) ack(at realtime.Position) string {
+	box.acks++
+	require.NoError(box.reader.t, box.Write(fmt.Appendf(nil,
+		`{"type":"ack","id":%d,"epoch":%q,"offset":%d}`, box.acks, at.Epoch, at.Offset)))
+	frames := box.raw()
+	box.hear(frames)
+	return frames[len(frames)-1]
+}
+
+// write sends messages to a user.
+func (b *bed) write(user string, from, to int) realtime.Result {
+	b.t.Helper()
+	var res realtime.Result
+	for i := from; i <= to; i++ {
+		res = b.news(realtime.ToUser(user), fmt.Sprint("m", i))
+		require.Equal(b.t, 1, res.Kept)
+	}
+	return res
+}
+
+func TestInboxWaitsForWhoIsAway(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		res := b.write("bob", 1, 3)
+		require.Equal(t, 1, res.Offline)
+		require.Equal(t, uint64(3), res.Position.Offset)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(1, 3), bob.said())
+		require.Equal(t, uint64(3), bob.top)
+		res = b.write("bob", 4, 4)
+		require.Zero(t, res.Offline)
+		require.Equal(t, 1, res.Queued)
+		bob.listen()
+		require.Equal(t, words(4, 4), bob.said())
+		bob.Drop()
+
+		bob = b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(1, 4), bob.said(), "he has acknowledged nothing")
+		at := bob.at
+		at.Offset = 3
+		require.Equal(t, `{"message_type":"reply","id":1}`, bob.ack(at))
+		bob.Drop()
+		bob = b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(4, 4), bob.said())
+		require.Contains(t, bob.ack(bob.at), "reply")
+		bob.Drop()
+		require.Empty(t, b.check(realtime.Identity{UserID: "bob"}).said())
+	})
+}
+
+func TestInboxRefusesPositionsThatAreNone(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		b.write("bob", 1, 3)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		for _, at := range []realtime.Position{
+			{Epoch: bob.at.Epoch, Offset: 4}, {Epoch: "x", Offset: 1}, {Offset: 1},
+		} {
+			require.Contains(t, bob.ack(at), `"code":"position"`)
+		}
+		nobody := b.check(realtime.Identity{})
+		require.Contains(t, nobody.ack(bob.at), `"code":"position"`)
+		bob.Drop()
+		require.Equal(t, words(1, 3), b.check(realtime.Identity{UserID: "bob"}).said())
+	})
+}
+
+func TestInboxOfSeveralDevices(t *testing.T) {
+	phone := realtime.Identity{UserID: "bob", Device: "phone"}
+	desk := realtime.Identity{UserID: "bob", Device: "desk"}
+	for _, each := range []bool{false, true} {
+		o := inboxes(100)
+		o.Inbox.PerDevice = each
+		bubble(t, o, func(t *testing.T, b *bed) {
+			a, z := b.check(phone), b.check(desk)
+			b.write("bob", 1, 3)
+			for _, box := range []*mailbox{a, z} {
+				box.listen()
+				require.Equal(t, words(1, 3), box.said())
+			}
+			require.Contains(t, a.ack(a.at), "reply")
+			z.Drop()
+			z = b.check(desk)
+			if each {
+				require.Equal(t, words(1, 3), z.said(), "the desk has not acknowledged")
+			} else {
+				require.Empty(t, z.said(), "it was taken for the user")
+			}
+			b.write("bob", 4, 4)
+			z.listen()
+			require.Equal(t, words(4, 4), z.said())
+			require.Empty(t, z.gaps)
+		})
+	}
+}
+
+// A device that reads slowly while another one acknowledges has no gap.
+func TestInboxTakenByAnotherDevice(t *testing.T) {
+	o := inboxes(5000)
+	o.QueueMessages, o.InboundRate = 8, -1
+	bubble(t, o, func(t *testing.T, b *bed) {
+		transport, far := realtime.Pipe(realtime.V1)
+		slow := b.attach(transport, far, realtime.Identity{UserID: "bob"})
+		quick := b.check(realtime.Identity{UserID: "bob"})
+		for i := 1; i <= 3000; i += 10 {
+			b.write("bob", i, i+9)
+			quick.listen()
+			require.Contains(t, quick.ack(quick.at), "reply")
+		}
+		require.Equal(t, words(1, 3000), quick.said())
+		slow.unstall()
+		r := &reader{t: t}
+		r.hear(slow.raw())
+		require.Empty(t, r.gaps)
+		require.Less(t, len(r.said()), 3000)
+		require.Equal(t, quick.reader.at, r.at)
+	})
+}
+
+// What was written to a plain client, it has; what was not, comes again.
+func TestInboxOfAPlainClient(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		var all []string
+		for i := range 5 {
+			word := fmt.Sprint(i) + strings.Repeat("x", 100<<10)
+			b.news(realtime.ToUser("bob"), word)
+			all = append(all, fmt.Sprintf("news %q", word))
+		}
+		stalled := b.stalled("bob") // is written one or two, and takes in no more
+		synctest.Wait()
+		stalled.Drop()
+		stalled.unstall()
+		has := len(stalled.got()[1:]) // behind the welcome
+		require.Less(t, has, len(all))
+		bob := b.open("bob")
+		again := bob.got()[1:]
+		require.GreaterOrEqual(t, has+len(again), len(all))
+		require.Equal(t, all[len(all)-len(again):], again)
+		b.write("bob", 3, 3)
+		require.Equal(t, []string{`news "m3"`}, bob.got())
+		bob.Drop()
+		synctest.Wait()
+		b.write("bob", 4, 4)
+		bob = b.open("bob")
+		require.Equal(t, []string{"welcome", `news "m4"`}, bob.got())
+	})
+}
+
+func TestInboxExists(t *testing.T) {
+	o := inboxes(100)
+	gone := errors.New("the directory is gone")
+	var d diary
+	o.Inbox.Exists = func(_ context.Context, user string) (bool, error) {
+		if user == "who" {
+			return false, gone
+		}
+		return user == "bob", nil
+	}
+	o.Inbox.OnOffline = func(_ context.Context, user string, m realtime.Message) {
+		d.write(user + " " + string(m.Content))
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.open("online")
+		require.Equal(t, 1, b.news(realtime.ToUser("online"), "a").Kept)
+		res := b.news(realtime.ToUser("bob", "ghost"), "b")
+		require.Equal(t, 1, res.Kept)
+		require.Equal(t, 2, res.Offline)
+		res = b.news(realtime.ToUser("ghost"), "c")
+		require.Zero(t, res.Kept)
+		require.Equal(t, 1, res.Offline)
+		_, err := b.Send(t.Context(), realtime.ToUser("bob", "who"), realtime.Message{})
+		require.ErrorIs(t, err, gone)
+		require.Equal(t, []string{`bob "b"`}, d.read())
+	})
+}
+
+func TestInboxesAreBounded(t *testing.T) {
+	o := inboxes(3)
+	o.Broker = memory.New(&memory.Options{Inboxes: 2})
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.write("bob", 1, 10) // who has never been here
+		b.write("carol", 1, 1)
+		_, err := b.Send(t.Context(), realtime.ToUser("dave"), realtime.Message{})
+		require.ErrorIs(t, err, realtime.ErrFull)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(8, 10), bob.said())
+		require.Equal(t, []string{"overflow"}, bob.gaps)
+		require.Contains(t, bob.asks(`{"type":"send","id":9,"user":"dave","content":1}`)[0], `"code":"limit"`)
+	})
+}
+
+func TestInboxTimeToLive(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		for _, ttl := range []time.Duration{-1, time.Minute, 0} {
+			_, err := b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
+				Type: "news", TTL: ttl, Content: fmt.Appendf(nil, "%q", ttl),
+			})
+			require.NoError(t, err)
+		}
+		time.Sleep(time.Minute)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, []string{"0s"}, bob.said())
+		require.Empty(t, bob.gaps)
+	})
+}
+
+func TestInboxReaderWhoIsSlow(t *testing.T) {
+	o := inboxes(5000)
+	o.QueueMessages = 20
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.write("bob", 1, 1000)
+		bob := b.check(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(1, 1000), bob.said())
+		b.write("bob", 1001, 3000)
+		bob.listen()
+		require.Equal(t, words(1001, 3000), bob.said())
+		require.Empty(t, bob.gaps)
+	})
+}
+
+// Who is named twice gets a message once, and a later connection both copies under one id.
+func TestInboxAndRoomAtOnce(t *testing.T) {
+	o := inboxes(100)
+	o.History = realtime.Retention{Messages: 100}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.check(realtime.Identity{UserID: "alice"})
+		alice.asks(`{"type":"join","id":1,"room":"hall"}`)
+		res := b.news(realtime.ToRoom("hall").Union(realtime.ToUser("alice", "bob")), "once")
+		require.Equal(t, 3, res.Kept)
+		require.Equal(t, 1, res.Offline)
+		require.Equal(t, 1, res.Queued)
+		frames := alice.raw()
+		require.Len(t, frames, 1)
+		var in struct{ ID, Room string }
+		require.NoError(t, json.Unmarshal([]byte(frames[0]), &in))
+		require.Equal(t, "hall", in.Room)
+		alice.Drop()
+		again := b.openV1(realtime.Identity{UserID: "alice"}).raw()
+		require.Len(t, again, 2)
+		require.Contains(t, again[1], in.ID)
+	})
+}
+
+func TestInboxExceptions(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		res := b.news(realtime.ToUser("alice", "bob").ExceptUser("alice"), "m")
+		require.Equal(t, 1, res.Kept)
+		require.Empty(t, b.check(realtime.Identity{UserID: "alice"}).said())
+		require.Equal(t, []string{"m"}, b.check(realtime.Identity{UserID: "bob"}).said())
+		one := b.check(realtime.Identity{UserID: "carol"})
+		b.news(realtime.ToUser("carol").Except(one.conn.ID()), "not here")
+		b.news(realtime.ToUser("carol"), "here")
+		one.listen()
+		require.Equal(t, []string{"here"}, one.said())
+	})
+}
+
+func TestInboxSetsAside(t *testing.T) {
+	o := inboxes(100)
+	var d diary
+	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
+		d.write(user + " " + string(m.Content))
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.write("bob", 1, 3)
+		id := realtime.Identity{UserID: "bob"}
+		for range 2 {
+			require.Equal(t, words(1, 3), b.read(id).said())
+		}
+		bob := b.check(id) // one that ends in good order changes nothing
+		bob.Close(realtime.CloseNormal, "")
+		synctest.Wait()
+		require.Empty(t, d.read())
+		require.Equal(t, words(1, 3), b.read(id).said(), "the third that breaks down with it")
+		require.Equal(t, []string{`bob "m1"`}, d.read())
+		require.Equal(t, uint64(1), b.Stats().SetAside)
+		require.Equal(t, words(2, 3), b.check(id).said())
+	})
+}
+
+// A client that loses one connection after another and lives on has not broken down.
+func TestResumedHasNotBrokenDown(t *testing.T) {
+	var d diary
+	o := inboxes(100)
+	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
+		d.write(user + " " + string(m.Content))
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.write("bob", 1, 1)
+		bob, w := b.session("bob")
+		for range 10 {
+			bob.Drop()
+			synctest.Wait()
+			next, its := b.session("bob")
+			require.NotContains(t, next.resumes(w.Session), noSession)
+			bob, w = next, its
+		}
+		bob.Drop()
+		time.Sleep(16 * time.Second)
+		b.read(realtime.Identity{UserID: "bob"})
+		require.Empty(t, d.read(), "two")
+		b.read(realtime.Identity{UserID: "bob"})
+		require.Equal(t, []string{`bob "m1"`}, d.read())
+	})
+}
+
+// read reads what is in an inbox, and breaks down.
+func (b *bed) read(id realtime.Identity) *mailbox {
+	b.t.Helper()
+	box := b.check(id)
+	require.NoError(b.t, box.Write([]byte("ping")))
+	synctest.Wait()
+	box.Drop()
+	time.Sleep(16 * time.Second) // until it cannot be resumed
+	synctest.Wait()
+	return box
+}
+
+// What need not be given because there is a newer message of its key was not what broke a client.
+func TestInboxSetsAsideWhatWasGiven(t *testing.T) {
+	o := inboxes(100)
+	var d diary
+	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
+		d.write(user + " " + string(m.Content))
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		for i := range 3 {
+			_, err := b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
+				Key: "state", Content: json.RawMessage(fmt.Sprintf(`"m%d"`, i)),
+			})
+			require.NoError(t, err)
+		}
+		b.write("bob", 3, 3)
+		id := realtime.Identity{UserID: "bob"}
+		for range 3 {
+			require.Equal(t, words(2, 3), b.read(id).said())
+		}
+		require.Equal(t, []string{`bob "m2"`}, d.read())
+		require.Equal(t, words(3, 3), b.check(id).said())
+	})
+}
+
+// Only what a client has seen, one after another, and did not go on from, is set aside.
+func TestInboxKeepsWhatNobodyHasSeen(t *testing.T) {
+	for name, breakDown := range map[string]func(b *bed, id realtime.Identity){
+		"tabs that are cut at once": func(b *bed, id realtime.Identity) {
+			var tabs []*mailbox
+			for range 5 {
+				tab := b.check(id)
+				require.NoError(b.t, tab.Write([]byte("ping")))
+				tabs = append(tabs, tab)
+			}
+			synctest.Wait()
+			for _, tab := range tabs {
+				tab.Drop()
+			}
+		},
+		"connections that are never heard": func(b *bed, id realtime.Identity) {
+			for range 5 {
+				b.openV1(id).Drop()
+				time.Sleep(time.Minute)
+			}
+		},
+		"clients that stop before they read it": func(b *bed, id realtime.Identity) {
+			for range 5 {
+				transport, far := realtime.Pipe(realtime.V1)
+				stuck := b.attach(transport, far, id) // it does not read
+				require.NoError(b.t, stuck.Write([]byte("ping")))
+				synctest.Wait()
+				stuck.Drop()
+				time.Sleep(time.Minute)
+			}
+		},
+		"clients that resume": func(b *bed, id realtime.Identity) {
+			bob, w := b.session(id.UserID)
+			for range 5 {
+				require.NoError(b.t, bob.Write([]byte("ping")))
+				synctest.Wait()
+				bob.Drop()
+				time.Sleep(time.Second)
+				next, its := b.session(id.UserID)
+				require.NotContains(b.t, next.resumes(w.Session), noSession)
+				bob, w = next, its
+			}
+			bob.Drop()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := inboxes(100)
+			var rt *realtime.Manager
+			o.OnConnect = func(ctx context.Context, c *realtime.Conn) error { // more than a pipe takes
+				large := json.RawMessage(`"` + strings.Repeat("x", 100<<10) + `"`)
+				_, err := rt.Send(ctx, realtime.ToConn(c.ID()), realtime.Message{Content: large})
+				return err
+			}
+			bubble(t, o, func(t *testing.T, b *bed) {
+				rt = b.Manager
+				b.write("bob", 1, 3)
+				id := realtime.Identity{UserID: "bob"}
+				breakDown(b, id)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				require.Zero(t, b.Stats().SetAside)
+			})
+		})
+	}
+}
+
+// faultyBroker fails as it is told.
+type faultyBroker struct {
+	*memory.Broker
+	err error
+}
+
+func (f *faultyBroker) Cursor(ctx context.Context, stream, reader string) (broker.Position, error) {
+	if f.err != nil {
+		return broker.Position{}, f.err
+	}
+	return f.Broker.Cursor(ctx, stream, reader)
+}
+
+func TestInboxThatCannotBeOpened(t *testing.T) {
+	o := inboxes(100)
+	o.MaxConnsPerUser = 1
+	store := &faultyBroker{Broker: memory.New(nil), err: errors.New("no disk")}
+	o.Broker = store
+	o.OnConnect = func(context.Context, *realtime.Conn) error {
+		if store.err != nil {
+			t.Error("OnConnect was called")
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		bob := b.dial("bob")
+		require.ErrorIs(t, bob.err, store.err)
+		bob.requireEnd(realtime.CloseInternal)
+		store.err = nil
+		require.Equal(t, []string{"welcome"}, b.open("bob").got(), "the place was given back")
+	})
+}
+
+// Under any order of events each device gets everything once and in order, until it is acknowledged.
+func TestInboxUnderRandomSchedules(t *testing.T) {
+	for seed := range schedules() {
+		o := inboxes(10_000)
+		o.Inbox.PerDevice, o.Inbox.Attempts = true, -1
+		o.QueueMessages, o.InboundRate = 8, -1
+		bubble(t, o, func(t *testing.T, b *bed) {
+			dice, n := rand.New(rand.NewPCG(seed, 2)), 0
+			type device struct {
+				box   *mailbox
+				acked int // messages
+				seen  int
+			}
+			devices := make([]device, 3)
+			read := func(i int) {
+				d := &devices[i]
+				d.box.listen()
+				said := d.box.said()
+				require.Equal(t, words(d.seen+1, d.seen+len(said)), said, "seed %d", seed)
+				d.seen += len(said)
+			}
+			open := func(i int) {
+				d := &devices[i]
+				d.seen = d.acked
+				d.box = &mailbox{client: b.openV1(realtime.Identity{
+					UserID: "bob", Device: fmt.Sprint("d", i),
+				}), reader: reader{t: t}}
+			}
+			for i := range devices {
+				open(i)
+			}
+			for range 80 {
+				i := dice.IntN(len(devices))
+				switch dice.IntN(6) {
+				case 0, 1, 2:
+					k := 1 + dice.IntN(12)
+					b.write("bob", n+1, n+k)
+					n += k
+				case 3:
+					read(i)
+				case 4:
+					read(i)
+					require.Contains(t, devices[i].box.ack(devices[i].box.reader.at), `"reply"`)
+					said := devices[i].box.said()
+					devices[i].acked, devices[i].seen = devices[i].seen, devices[i].seen+len(said)
+				default:
+					devices[i].box.Drop()
+					open(i)
+				}
+			}
+			for i := range devices {
+				read(i)
+				require.Equal(t, n, devices[i].seen, "seed %d", seed)
+			}
+		})
+	}
+}
+
+// The broker knows it longer than this process, which may be a new one.
+func TestReceiptOfARepeat(t *testing.T) {
+	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
+		m := realtime.Message{Type: "chat", Sender: "alice", ID: "x", Content: []byte(`1`)}
+		_, err := b.Send(t.Context(), realtime.ToUser("bob"), m)
+		require.NoError(t, err)
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		answer := alice.asks(`{"type":"send","id":1,"user":"bob","message_id":"x","content":1,"receipt":true}`)
+		require.Equal(t, []string{`{"message_type":"reply","id":1,"content":{"kept":true,"queued":0,"duplicate":true}}`}, answer)
+	})
+}
+
+func TestClosingWhenSomethingIsSetAside(t *testing.T) {
+	o := inboxes(100)
+	o.Inbox.Attempts = 1
+	var b *bed
+	var d diary
+	o.Inbox.OnSetAside = func(_ context.Context, _ string, m realtime.Message) {
+		d.write(string(m.Content))
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	bubble(t, o, func(t *testing.T, bed *bed) {
+		b = bed
+		b.write("bob", 1, 1)
+		b.read(realtime.Identity{UserID: "bob"})
+		require.Equal(t, []string{`"m1"`}, d.read())
+	})
+}

@@ -1,0 +1,172 @@
+package integration_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/long"
+)
+
+// crowdSize returns how many connections of n there can be.
+func crowdSize(t *testing.T, n int) int {
+	if raceDetector {
+		n /= 10
+	}
+	if most := mostFiles(t) - 1000; n > most {
+		t.Logf("%d connections in place of %d: so few descriptors are allowed", most, n)
+		n = most
+	}
+	return n
+}
+
+// crowd is clients in a process of their own, which has descriptors of its own.
+type crowd struct {
+	Addr   string
+	Silent int // are open and say nothing
+	Torn   int // of those, how many have begun to
+	Half   int // handshakes that go no further
+}
+
+// crowdEnv has the test binary be a crowd, see TestMain.
+const crowdEnv = "REALTIME_TEST_CROWD"
+
+// gather starts the crowd and waits until all are there.
+func (c crowd) gather(t *testing.T) *gathering {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	plan, err := json.Marshal(c)
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env, cmd.Stderr = append(os.Environ(), crowdEnv+"="+string(plan)), os.Stderr
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	g := &gathering{cmd, stdin, bufio.NewScanner(stdout)}
+	g.says(t, "all are there")
+	return g
+}
+
+// gathering is a crowd as the test sees it.
+type gathering struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	lines *bufio.Scanner
+}
+
+func (g *gathering) says(t *testing.T, line string) {
+	t.Helper()
+	require.True(t, g.lines.Scan(), "the crowd is gone: %v", g.lines.Err())
+	require.Equal(t, line, g.lines.Text())
+}
+
+// leave has the process end, and with it all of its connections.
+func (g *gathering) leave(t *testing.T) {
+	t.Helper()
+	require.NoError(t, g.stdin.Close())
+	require.NoError(t, g.cmd.Wait())
+}
+
+// run is what the process does: it opens the connections, says so, waits until the server has
+// ended the handshakes, says so too, and ends with its input.
+func (c crowd) run() error {
+	all := make([]net.Conn, c.Silent+c.Half)
+	err := together(len(all), func(i int) (err error) {
+		if all[i], err = net.Dial("tcp", c.Addr); err != nil {
+			return err
+		}
+		if i >= c.Silent {
+			_, err = io.WriteString(all[i], "GET /ws HT")
+			return err
+		}
+		if _, err = io.WriteString(all[i], handshake("")); err != nil {
+			return err
+		}
+		answer, err := http.ReadResponse(bufio.NewReaderSize(all[i], 16), nil)
+		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+			return fmt.Errorf("%v: %w", answer, err)
+		}
+		if i < c.Torn {
+			_, err = io.WriteString(all[i], "\x81")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println("all are there")
+	for _, nc := range all[c.Silent:] {
+		if _, err := io.ReadAll(nc); err != nil {
+			return err
+		}
+	}
+	fmt.Println("the handshakes are ended")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// 10,000 clients that never read while their room talks, and 5,000 half handshakes, leave
+// everybody else at full service, in the same room and in another. The short form has a tenth of
+// both.
+func TestCrowdOfTheDead(t *testing.T) {
+	f := loopback(t)
+	f.pace = 200 * time.Millisecond // each word goes to all of the crowd
+	a := newArena(t, realtime.Options{}, f)
+	var witnesses []*witness
+	for i := range 100 {
+		witnesses = append(witnesses, a.witness(fmt.Sprint("near", i), true),
+			a.witness(fmt.Sprint("far", i, "@hall"), true))
+	}
+	a.measure()
+	heap := heapBytes()
+	n := crowdSize(t, long.Of(1500, 15_000, 15_000))
+	dead := crowd{Addr: f.Addr().String(), Silent: n * 2 / 3, Torn: n / 30, Half: n / 3}
+	gathering := dead.gather(t)
+
+	messages := long.Of(30, 100, 100)
+	for i := range messages {
+		for _, room := range []string{"lobby", "hall"} {
+			_, err := a.rt.Send(t.Context(), realtime.ToRoom(room), note(fmt.Sprint(i)))
+			require.NoError(t, err)
+		}
+		for _, w := range witnesses {
+			w.until(t, func() bool { return w.next["server"] == i+1 })
+		}
+	}
+	require.Less(t, heapBytes()-heap, int64(n)*(32<<10))
+	require.Less(t, a.rt.Stats().QueuedBytes, int64(1<<20), "a message counts once")
+
+	gathering.says(t, "the handshakes are ended")
+	a.eventually(func() bool { return a.rt.Stats().Ended.Protocol == uint64(dead.Torn) })
+	for _, w := range witnesses {
+		require.Equal(t, messages, w.due("server"))
+		w.leave(t)
+	}
+	a.peace.Conns -= len(witnesses)
+	a.peace.Users -= len(witnesses)
+	a.peace.Rooms--
+	gathering.leave(t)
+	a.settle()
+}
+
+// heapBytes is what is in use after a collection.
+func heapBytes() int64 {
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return int64(s.HeapAlloc)
+}

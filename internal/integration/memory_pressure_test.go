@@ -1,0 +1,395 @@
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// glut are Options that leave only memory to be short of.
+func glut(budget int) realtime.Options {
+	return realtime.Options{MemoryBudget: budget, WriteTimeout: time.Hour, PingInterval: -1}
+}
+
+// swamp gives a client that does not read what its pipe holds, what is being written, and
+// then messages that wait.
+func (b *bed) swamp(to realtime.Target, messages int, size int) {
+	b.t.Helper()
+	b.news(to, strings.Repeat("x", 64<<10))
+	synctest.Wait()
+	for range messages {
+		b.news(to, strings.Repeat("x", size))
+	}
+	synctest.Wait()
+}
+
+func TestStalledMembersShareTheirBacklog(t *testing.T) {
+	bubble(t, glut(0), func(t *testing.T, b *bed) {
+		var members []*client
+		for range 1000 {
+			c := b.stalled("")
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+			members = append(members, c)
+		}
+		synctest.Wait()
+		require.Zero(t, b.Stats().QueuedBytes, "all is on its way")
+		b.swamp(realtime.ToRoom("hall"), 10, 50_000)
+		require.InDelta(t, 10*50_000, b.Stats().QueuedBytes, 10*1000)
+		for _, c := range members[1:] {
+			c.unstall()
+		}
+		synctest.Wait()
+		require.InDelta(t, 10*50_000, b.Stats().QueuedBytes, 10*1000, "one holds it still")
+		members[0].unstall()
+		synctest.Wait()
+		require.Zero(t, b.Stats().QueuedBytes)
+		require.Zero(t, b.Stats().Lost)
+	})
+}
+
+// Over the budget the connection with the largest backlog is ended, and nobody else
+// notices.
+func TestLargestBacklogIsEnded(t *testing.T) {
+	for name, budget := range map[string]int{"over": 1 << 20, "off": -1} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, glut(budget), func(t *testing.T, b *bed) {
+				var small []*client
+				for user := range strings.SplitSeq("abcdefghij", "") {
+					c := b.stalled(user)
+					b.swamp(realtime.ToUser(user), 5, 1000)
+					small = append(small, c)
+				}
+				hog := b.stalled("hog")
+				synctest.Wait()
+				b.swamp(realtime.ToUser("hog"), 10, 200_000)
+				require.Greater(t, b.Stats().QueuedBytes, int64(2_000_000))
+				time.Sleep(time.Second)
+				synctest.Wait()
+				ended := b.Stats().Ended
+				if budget < 0 {
+					require.Zero(t, ended)
+				} else {
+					require.Equal(t, realtime.EndedStats{Slow: 1}, ended)
+					require.Less(t, b.Stats().QueuedBytes, int64(1<<20))
+					hog.unstall()
+					hog.requireEnd(realtime.CloseSlow)
+					require.Equal(t, "server is short of memory", hog.end.Reason)
+				}
+				for _, c := range small {
+					require.NoError(t, c.conn.Context().Err())
+					c.unstall()
+					require.Len(t, c.got(), 1+1+5, "welcome and all messages")
+				}
+			})
+		})
+	}
+}
+
+func TestWhoReadsInTimeIsNotEnded(t *testing.T) {
+	bubble(t, glut(100_000), func(t *testing.T, b *bed) {
+		c := b.stalled("busy")
+		time.Sleep(50 * time.Millisecond) // between two ticks of the wheel
+		b.swamp(realtime.ToAll(), 10, 20_000)
+		require.Greater(t, b.Stats().QueuedBytes, int64(100_000))
+		time.Sleep(90 * time.Millisecond)
+		c.unstall()
+		time.Sleep(time.Minute)
+		require.Zero(t, b.Stats().Ended)
+		require.Len(t, c.got(), 1+1+10)
+
+		// The alarm is armed again.
+		stuck := b.stalled("stuck")
+		b.swamp(realtime.ToUser("stuck"), 10, 20_000)
+		time.Sleep(time.Second)
+		require.Error(t, stuck.conn.Context().Err())
+		require.NoError(t, c.conn.Context().Err())
+	})
+}
+
+// What many hold is freed with the last of them, so each weighs its part only: one with less, but
+// for itself, is ended first.
+func TestSharedBacklogWeighsLess(t *testing.T) {
+	bubble(t, glut(1_500_000), func(t *testing.T, b *bed) {
+		var members []*client
+		for range 50 {
+			c := b.stalled("")
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+			members = append(members, c)
+		}
+		loner := b.stalled("loner")
+		b.swamp(realtime.ToRoom("hall"), 10, 100_000)
+		b.swamp(realtime.ToUser("loner"), 15, 20_000)
+		require.Zero(t, b.Stats().Ended.Slow)
+		b.news(realtime.ToRoom("hall"), strings.Repeat("x", 30_000))
+		time.Sleep(time.Second)
+		require.Error(t, loner.conn.Context().Err())
+		for _, c := range members {
+			require.NoError(t, c.conn.Context().Err())
+		}
+	})
+}
+
+// Members of one room hold more than the budget together. They are not ended all at once:
+// those who begin to read again meanwhile stay.
+func TestSharedBacklogIsEndedStepByStep(t *testing.T) {
+	bubble(t, glut(800_000), func(t *testing.T, b *bed) {
+		var members []*client
+		for range 100 {
+			c := b.stalled("")
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+			members = append(members, c)
+		}
+		b.swamp(realtime.ToRoom("hall"), 10, 100_000) // two fifths more than is to be left
+		var slow uint64
+		for slow == 0 {
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+			slow = b.Stats().Ended.Slow
+		}
+		require.InDelta(t, 40, slow, 3)
+		for _, c := range members {
+			c.unstall()
+		}
+		time.Sleep(time.Minute)
+		require.Equal(t, realtime.EndedStats{Slow: slow}, b.Stats().Ended)
+	})
+	bubble(t, glut(800_000), func(t *testing.T, b *bed) {
+		for range 100 {
+			c := b.stalled("")
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+		}
+		b.swamp(realtime.ToRoom("hall"), 10, 100_000)
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 100, b.Stats().Ended.Slow, "nothing less frees anything")
+		require.Zero(t, b.Stats().QueuedBytes)
+	})
+}
+
+// What an ended connection's last write holds is on its way to be freed: nobody else is
+// ended for it.
+func TestWhatIsAboutToBeFreedIsFreed(t *testing.T) {
+	bubble(t, glut(450_000), func(t *testing.T, b *bed) {
+		users := strings.Split("abcd", "")
+		for _, user := range append(users, "hog") {
+			b.stalled(user)
+			b.news(realtime.ToUser(user), strings.Repeat("x", 64<<10))
+			synctest.Wait()
+			b.news(realtime.ToUser(user), strings.Repeat("x", 20_000)) // its write blocks
+			synctest.Wait()
+		}
+		for _, user := range users {
+			b.news(realtime.ToUser(user), strings.Repeat("x", 60_000))
+		}
+		b.news(realtime.ToUser("hog"), strings.Repeat("x", 200_000))
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		require.EqualValues(t, 1, b.Stats().Ended.Slow)
+		require.Greater(t, b.Stats().QueuedBytes, int64(340_000), "its write has not returned")
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 1, b.Stats().Ended.Slow)
+	})
+}
+
+func TestNobodyComesInWhileMemoryIsShort(t *testing.T) {
+	o := glut(100_000)
+	o.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
+	bubble(t, o, func(t *testing.T, b *bed) {
+		door := func() *httptest.ResponseRecorder {
+			w := httptest.NewRecorder()
+			b.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/ws", nil))
+			return w
+		}
+		alice := b.open("alice")
+		stuck := b.stalled("stuck")
+		require.Equal(t, http.StatusUpgradeRequired, door().Code)
+		alice.hush()
+		b.swamp(realtime.ToUser("stuck"), 10, 20_000)
+
+		w := door()
+		require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		require.NotEmpty(t, w.Header().Get("Retry-After"))
+		require.Contains(t, w.Body.String(), "short of memory")
+		require.EqualValues(t, 1, b.Stats().RefusedLimit)
+		require.ErrorIs(t, b.dial("bob").err, realtime.ErrOverloaded)
+		_, err := b.Join(t.Context(), alice.conn.ID(), "hall")
+		require.NoError(t, err)
+		require.Empty(t, alice.got(), "announcements are dropped")
+		require.EqualValues(t, 1, b.Stats().DroppedNotices)
+		alice.say("hello", "all")
+		require.Equal(t, []string{"alice: hello"}, alice.got(), "messages are not")
+
+		time.Sleep(3 * time.Second) // what is being written to him is freed with his socket
+		require.Error(t, stuck.conn.Context().Err())
+		require.Equal(t, http.StatusUpgradeRequired, door().Code)
+		bob := b.open("bob")
+		b.join("hall", bob)
+		require.Contains(t, alice.got(), "bob in hall")
+	})
+}
+
+// Whatever is given to a connection counts, by whichever way.
+func TestEverythingThatWaitsCounts(t *testing.T) {
+	var b *bed
+	o := announced()
+	o.PingInterval = -1
+	greeting := int64(0)
+	o.OnConnect = func(context.Context, *realtime.Conn) error {
+		greeting = b.Stats().QueuedBytes
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, bb *bed) {
+		b = bb
+		stuck := b.stalled("stuck")
+		require.Positive(t, greeting, "welcome")
+		reader := b.open("reader")
+		b.join("hall", reader)
+		b.swamp(realtime.ToUser("stuck"), 1, 64<<10)
+		before := b.Stats().QueuedBytes
+		grows := func(what string) {
+			t.Helper()
+			synctest.Wait()
+			now := b.Stats().QueuedBytes
+			require.Greater(t, now, before, what)
+			require.Less(t, now, before+1000, what)
+			before = now
+		}
+		b.news(realtime.ToConn(stuck.conn.ID()), "x")
+		grows("a message")
+		require.NoError(t, stuck.Write([]byte("ping")))
+		grows("an answer")
+		b.open("visitor")
+		grows("a user's coming")
+		_, err := b.Join(t.Context(), stuck.conn.ID(), "hall")
+		require.NoError(t, err)
+		grows("its own joining")
+		_, err = b.Leave(t.Context(), reader.conn.ID(), "hall")
+		require.NoError(t, err)
+		grows("a member's leaving")
+
+		tab := b.stalled("stuck")
+		synctest.Wait()
+		b.news(realtime.ToConn(tab.conn.ID()), strings.Repeat("x", 64<<10))
+		synctest.Wait()
+		b.news(realtime.ToConn(tab.conn.ID()), "its write blocks")
+		synctest.Wait()
+		before = b.Stats().QueuedBytes
+		_, err = b.Join(t.Context(), tab.conn.ID(), "hall")
+		require.NoError(t, err)
+		grows("its user's further joining")
+		stuck.unstall()
+		tab.unstall()
+		synctest.Wait()
+		require.Zero(t, b.Stats().QueuedBytes)
+	})
+}
+
+// Of those that hold too much, the ones go first that would take the longest to read it, not the
+// ones that have the most; and some memory is left, so that nobody is refused meanwhile.
+func TestTheSlowestIsEndedFirst(t *testing.T) {
+	bubble(t, glut(4<<20), func(t *testing.T, b *bed) {
+		fast := b.stalled("fast")
+		b.swamp(realtime.ToUser("fast"), 10, 100_000)
+		var slow []*client
+		for i := range 30 {
+			user := fmt.Sprint("slow", i)
+			slow = append(slow, b.stalled(user))
+			b.swamp(realtime.ToUser(user), 1, 100_000)
+		}
+		require.False(t, b.Stats().MemoryBytes > 4<<20, "it is not used up")
+		// A message each: it reads a megabyte in two seconds, too slowly to end what is short before
+		// anybody is ended.
+		fast.pace(200 * time.Millisecond)
+		time.Sleep(10 * time.Second)
+		require.NoError(t, fast.conn.Context().Err(), "it has the most, and reads")
+		require.Len(t, fast.got(), 1+1+10)
+		ended := 0
+		for _, c := range slow {
+			if c.conn.Context().Err() != nil {
+				ended++
+			}
+		}
+		require.Positive(t, ended)
+		require.Less(t, b.Stats().MemoryBytes, int64(4<<20)/4*3+1)
+		b.open("newcomer")
+	})
+}
+
+// Answers that are not read have a part of the memory: one that asks for more waits, and those go
+// that have not read the most. Nobody else is refused or ended.
+func TestAnswersThatAreNotRead(t *testing.T) {
+	o := glut(8 << 20) // 2 MiB for answers
+	o.MaxConns = -1
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.crowd("hall", 1000) // a list of 200 KiB
+		reader := b.openV1(realtime.Identity{UserID: "reader"})
+		reader.hush()
+		const ask = `{"type":"presence","id":1,"room":"hall"}`
+		for round := range 20 {
+			for i := range 10 {
+				transport, far := realtime.Pipe(realtime.V1)
+				c := b.attach(transport, far, realtime.Identity{UserID: fmt.Sprint("mallory", round, i)})
+				require.NoError(t, c.err)
+				for range 5 {
+					require.NoError(t, c.Write([]byte(ask)))
+				}
+			}
+			synctest.Wait()
+			require.Less(t, b.Stats().MemoryBytes, int64(4<<20), "round %d", round)
+		}
+		require.Len(t, reader.asks(ask), 0, "it waits for its turn")
+		for i := range 100 { // and others who begin to wait put nothing off
+			transport, far := realtime.Pipe(realtime.V1)
+			c := b.attach(transport, far, realtime.Identity{UserID: fmt.Sprint("late", i)})
+			require.NoError(t, c.err)
+			require.NoError(t, c.Write([]byte(ask)))
+			time.Sleep(50 * time.Millisecond)
+			c.Drop()
+		}
+		require.Len(t, reader.raw(), 1, "and that comes")
+		require.NoError(t, reader.conn.Context().Err())
+		require.Positive(t, b.Stats().Ended.Slow)
+		require.Zero(t, b.Stats().RefusedLimit)
+	})
+}
+
+// What is held for those who are absent, whom nobody could end, is no reason to end those that read.
+func TestAbsencesEndNobody(t *testing.T) {
+	o := glut(2 << 20)
+	o.MaxConns, o.ResumeGrace = -1, time.Hour
+	bubble(t, o, func(t *testing.T, b *bed) {
+		var rooms []string
+		for room := range 90 {
+			rooms = append(rooms, fmt.Sprint("room ", room))
+		}
+		reader := b.stalled("reader")
+		reader.pace(100 * time.Millisecond)
+		for i := range 150 { // 25 KiB each
+			c, _ := b.session(fmt.Sprint("mallory", i))
+			b.joinAll(c, rooms...)
+			c.Drop()
+			synctest.Wait()
+		}
+		for range 10 {
+			for range 20 {
+				b.news(realtime.ToUser("reader"), strings.Repeat("x", 10_000))
+			}
+			time.Sleep(2 * time.Second)
+		}
+		synctest.Wait()
+		require.NoError(t, reader.conn.Context().Err(), "it reads as fast as it gets")
+		b.open("newcomer")
+	})
+}

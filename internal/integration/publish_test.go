@@ -1,0 +1,133 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
+)
+
+// counted is a broker that counts what is published together, and refuses one of the calls.
+type counted struct {
+	*memory.Broker
+	calls   []int // parts
+	refuse  int   // the call, from 1 on
+	refusal error
+}
+
+func (b *counted) Publish(
+	ctx context.Context, parts ...broker.Publication,
+) ([]broker.Published, error) {
+	b.calls = append(b.calls, len(parts))
+	if len(b.calls) == b.refuse {
+		return nil, b.refusal
+	}
+	return b.Broker.Publish(ctx, parts...)
+}
+
+// TestInboxesAreWrittenTogether checks that a message to many users is put into many inboxes at
+// once, and what Send says if the broker fails on the way.
+func TestInboxesAreWrittenTogether(t *testing.T) {
+	const users = 600
+	var all []string
+	for i := range users {
+		all = append(all, fmt.Sprintf("user%03d", i))
+	}
+	broker := &counted{Broker: memory.New(nil), refuse: 3, refusal: errors.New("no")}
+	var heard []string
+	o := inboxes(100)
+	o.Broker = broker
+	o.Inbox.OnOffline = func(_ context.Context, user string, _ realtime.Message) { heard = append(heard, user) }
+	bubble(t, o, func(t *testing.T, b *bed) {
+		here, there := b.open("user003"), b.open("user599")
+		here.hush()
+		there.hush()
+		res, err := b.Send(t.Context(), realtime.ToUser(all...), realtime.Message{Type: "news"})
+		require.ErrorIs(t, err, broker.refusal)
+		require.Equal(t, []int{256, 256, 88}, broker.calls)
+		require.Equal(t, 512, res.Kept)
+		require.Equal(t, 511, res.Offline)
+		require.Equal(t, 1, res.Queued)
+		require.Len(t, heard, 511)
+		require.Equal(t, []string{"news null"}, here.got())
+		require.Empty(t, there.got())
+		broker.calls = nil
+		res, err = b.Send(t.Context(), realtime.ToUser("user003", "user599"), realtime.Message{Type: "news"})
+		require.NoError(t, err)
+		require.Equal(t, []int{2}, broker.calls)
+		require.Equal(t, 2, res.Queued)
+	})
+}
+
+// More inboxes than are written at once, of users who are there, also in a room that the message
+// is for: each connection has it once.
+func TestManyInboxesAndARoom(t *testing.T) {
+	o := inboxes(100)
+	o.History = keeping(100).History
+	bubble(t, o, func(t *testing.T, b *bed) {
+		var all []string
+		var tabs []*client
+		for i := range 200 {
+			user := fmt.Sprint("user", i)
+			all = append(all, user)
+			for range 2 {
+				tab := b.open(user)
+				tabs = append(tabs, tab)
+				_, err := b.Join(t.Context(), tab.conn.ID(), "hall")
+				require.NoError(t, err)
+			}
+		}
+		res, err := b.Send(t.Context(), realtime.ToUser(all...).Union(realtime.ToRoom("hall")),
+			realtime.Message{Type: "news"})
+		require.NoError(t, err)
+		require.Equal(t, len(all)+1, res.Kept)
+		require.Equal(t, len(tabs), res.Queued)
+		for _, tab := range tabs {
+			require.Equal(t, []string{"welcome", "news null"}, tab.got())
+		}
+	})
+}
+
+// What can never be kept is refused, or not kept, and takes nothing else away.
+func TestWhatCannotBeKept(t *testing.T) {
+	o := keeping(100)
+	o.History.Bytes = 4 << 10
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 3)
+		large := json.RawMessage(`"` + strings.Repeat("x", 4<<10) + `"`)
+		_, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Content: large})
+		require.ErrorIs(t, err, realtime.ErrTooLarge)
+		page, err := b.Room("hall").History(t.Context(), realtime.HistoryQuery{})
+		require.NoError(t, err)
+		require.Len(t, page.Messages, 3)
+	})
+}
+
+// A client may send what is of use only now.
+func TestClientSendsWhatIsNotKept(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
+		for _, c := range []*client{alice, bob} {
+			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
+			require.NoError(t, err)
+			c.hush()
+		}
+		for _, ttl := range []string{"-1", "-2", "-1.0", `"-1"`} {
+			require.NoError(t, alice.Write([]byte(
+				`{"type":"send","id":1,"room":"hall","message_type":"typing","ttl_ms":`+ttl+`}`)))
+			require.Equal(t, ttl != "-1", strings.Contains(alice.raw()[0], "bad_request"), ttl)
+		}
+		require.Equal(t, []string{"typing null"}, bob.got())
+		page, err := b.Room("hall").History(t.Context(), realtime.HistoryQuery{})
+		require.NoError(t, err)
+		require.Empty(t, page.Messages)
+	})
+}

@@ -1,0 +1,466 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// greeted is the content of a welcome.
+type greeted struct {
+	Session string `json:"session"`
+	Grace   int    `json:"resume_ms"`
+}
+
+// session opens a connection of realtime.v1 and returns its token. What comes behind the welcome is
+// still there.
+func (b *bed) session(user string) (*client, greeted) {
+	b.t.Helper()
+	c := b.openV1(realtime.Identity{UserID: user})
+	var f struct{ Content greeted }
+	frames := c.raw()
+	welcome := strings.Replace(frames[0], `"timestamp":T`, `"timestamp":0`, 1)
+	c.mu.Lock()
+	c.frames = append(frames[1:], c.frames...)
+	c.mu.Unlock()
+	require.NoError(b.t, json.Unmarshal([]byte(welcome), &f))
+	return c, f.Content
+}
+
+// resumes asks for a session and returns the answer.
+func (c *client) resumes(token string) string {
+	c.t.Helper()
+	frames := c.asks(fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, token))
+	require.NotEmpty(c.t, frames)
+	return frames[len(frames)-1]
+}
+
+const noSession = `"code":"session"`
+
+func rooms(names ...string) string {
+	list, _ := json.Marshal(names)
+	return `{"message_type":"reply","id":1,"content":{"rooms":` + string(list) + `}}`
+}
+
+// scene is a room with a watcher, and alice, who has a session and is in two rooms.
+func scene(t *testing.T, b *bed) (watcher, alice *client, token string) {
+	watcher = b.open("watcher")
+	alice, w := b.session("alice")
+	b.join("lobby", watcher)
+	alice.asks(`{"type":"join","id":1,"room":"lobby"}`)
+	b.join("vip", alice)
+	watcher.hush()
+	require.Equal(t, 15_000, w.Grace)
+	return watcher, alice, w.Session
+}
+
+func (b *bed) members(room string) []string {
+	users, err := b.Room(room).Members(b.t.Context())
+	require.NoError(b.t, err)
+	return users
+}
+
+func TestResume(t *testing.T) {
+	bubble(t, announced(), func(t *testing.T, b *bed) {
+		watcher, alice, token := scene(t, b)
+		alice.Drop()
+		time.Sleep(14 * time.Second)
+		require.Empty(t, watcher.got(), "nobody hears of it")
+		require.Equal(t, []string{"alice", "watcher"}, b.members("lobby"))
+		require.Equal(t, 1, b.news(realtime.ToRoom("lobby"), "missed").Matched)
+		require.Equal(t, 1, b.news(realtime.ToUser("alice"), "missed").Offline)
+		watcher.hush()
+
+		again, w := b.session("alice")
+		require.Equal(t, rooms("lobby", "vip"), again.resumes(token))
+		require.Empty(t, watcher.got())
+		require.Equal(t, []string{"lobby", "vip"}, again.conn.Rooms())
+		require.Equal(t, 2, b.news(realtime.ToRoom("lobby"), "back").Queued)
+		require.Len(t, again.raw(), 1)
+		watcher.hush()
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"alice", "watcher"}, b.members("lobby"), "the old one's time is over")
+		require.Equal(t, uint64(1), b.Stats().Resumed)
+		require.Empty(t, watcher.got())
+
+		require.Contains(t, again.resumes(token), noSession, "it is good once")
+		require.NotEqual(t, token, w.Session)
+		again.Close(realtime.CloseNormal, "")
+		require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
+		require.Empty(t, b.members("vip"))
+	})
+}
+
+func TestResumeTooLate(t *testing.T) {
+	bubble(t, announced(), func(t *testing.T, b *bed) {
+		watcher, alice, token := scene(t, b)
+		alice.Drop()
+		time.Sleep(16 * time.Second)
+		require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
+		again, _ := b.session("alice")
+		require.Equal(t, []string{"alice joined"}, watcher.got())
+		require.Contains(t, again.resumes(token), noSession)
+		require.Empty(t, again.conn.Rooms())
+	})
+}
+
+// The server has not noticed yet that the old connection is dead.
+func TestResumeOfAnOpenConnection(t *testing.T) {
+	bubble(t, announced(), func(t *testing.T, b *bed) {
+		watcher, alice, token := scene(t, b)
+		again, _ := b.session("alice")
+		require.Equal(t, rooms("lobby", "vip"), again.resumes(token))
+		alice.requireEnd(realtime.CloseReplaced)
+		require.Empty(t, watcher.got())
+		require.Equal(t, []string{"alice", "watcher"}, b.members("lobby"))
+		time.Sleep(time.Minute)
+		require.Empty(t, watcher.got())
+	})
+}
+
+func TestResumeRefuses(t *testing.T) {
+	bubble(t, announced(), func(t *testing.T, b *bed) {
+		watcher, alice, token := scene(t, b)
+		mallory, own := b.session("mallory")
+		watcher.hush()
+		for _, bad := range []string{
+			token, own.Session, "", ".", "x", token + "x", token[1:], alice.conn.ID() + ".", alice.conn.ID(),
+		} {
+			require.Contains(t, mallory.resumes(bad), noSession, "%q", bad)
+		}
+		require.Nil(t, alice.ended())
+		anonymous, _ := b.session("")
+		require.Contains(t, anonymous.resumes(token), noSession)
+		require.Empty(t, watcher.got())
+	})
+}
+
+func TestResumeOfSomebodyAnonymous(t *testing.T) {
+	bubble(t, announced(), func(t *testing.T, b *bed) {
+		one, w := b.session("")
+		one.asks(`{"type":"join","id":1,"room":"lobby"}`)
+		one.Drop()
+		synctest.Wait()
+		count, _ := b.Room("lobby").Count(t.Context())
+		require.Equal(t, realtime.Count{Conns: 1}, count)
+		again, _ := b.session("")
+		require.Equal(t, rooms("lobby"), again.resumes(w.Session))
+		count, _ = b.Room("lobby").Count(t.Context())
+		require.Equal(t, realtime.Count{Conns: 1}, count)
+	})
+}
+
+func TestResumeAuthorizesAnew(t *testing.T) {
+	o := announced()
+	var lobby bool
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		if a.Room == "lobby" && lobby {
+			return realtime.ErrForbidden
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		watcher, alice, token := scene(t, b)
+		alice.Drop()
+		synctest.Wait()
+		lobby = true
+		again, _ := b.session("alice")
+		require.Equal(t, rooms("vip"), again.resumes(token))
+		require.Equal(t, []string{"alice out lobby"}, watcher.got())
+	})
+}
+
+// Who says goodbye, or is thrown out, is gone at once.
+func TestNoAbsence(t *testing.T) {
+	for name, end := range map[string]func(c *client){
+		"normal": func(c *client) { c.Close(realtime.CloseNormal, "") },
+		"away":   func(c *client) { c.Close(realtime.CloseAway, "") },
+		"thrown": func(c *client) { _ = c.conn.Close(realtime.CloseRefused, "") },
+		"broken": func(c *client) { c.Close(realtime.CloseProtocol, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, announced(), func(t *testing.T, b *bed) {
+				watcher, alice, token := scene(t, b)
+				end(alice)
+				require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
+				again, _ := b.session("alice")
+				require.Contains(t, again.resumes(token), noSession)
+			})
+		})
+	}
+}
+
+func TestResumeOff(t *testing.T) {
+	o := announced()
+	o.ResumeGrace = -1
+	bubble(t, o, func(t *testing.T, b *bed) {
+		watcher := b.open("watcher")
+		alice, w := b.session("alice")
+		require.Equal(t, greeted{}, w)
+		watcher.hush()
+		alice.Drop()
+		require.Equal(t, []string{"alice left"}, watcher.got())
+	})
+}
+
+func TestThrowingOutWhoIsAbsent(t *testing.T) {
+	bubble(t, announced(), func(t *testing.T, b *bed) {
+		watcher, alice, token := scene(t, b)
+		alice.Drop()
+		synctest.Wait()
+		n, err := b.Room("lobby").Remove(t.Context(), "alice")
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		require.Equal(t, []string{"alice out lobby"}, watcher.got())
+		_, err = b.User("alice").Disconnect(t.Context(), realtime.CloseRefused, "")
+		require.NoError(t, err)
+		require.Equal(t, []string{"alice left"}, watcher.got())
+		again, _ := b.session("alice")
+		require.Contains(t, again.resumes(token), noSession)
+	})
+}
+
+// A room that denies the user meanwhile is not inherited.
+func TestResumeAndDeny(t *testing.T) {
+	bubble(t, announced(), func(t *testing.T, b *bed) {
+		_, alice, token := scene(t, b)
+		alice.Drop()
+		synctest.Wait()
+		_, err := b.Room("vip").Deny(t.Context(), "alice", time.Hour)
+		require.NoError(t, err)
+		again, _ := b.session("alice")
+		require.Equal(t, rooms("lobby"), again.resumes(token))
+	})
+}
+
+// A connection that comes without the token does not make the user join again, and when the time is
+// over he has left the rooms of the lost one only.
+func TestAbsenceBesideAnotherConnection(t *testing.T) {
+	bubble(t, announced(), func(t *testing.T, b *bed) {
+		watcher, alice, _ := scene(t, b)
+		alice.Drop()
+		synctest.Wait()
+		b.session("alice")
+		require.Empty(t, watcher.got())
+		time.Sleep(16 * time.Second)
+		require.Equal(t, []string{"alice out lobby"}, watcher.got())
+	})
+}
+
+// With history, a session goes on without a gap.
+func TestResumeAndRecover(t *testing.T) {
+	o := keeping(100)
+	o.Announce = realtime.AnnounceRooms
+	bubble(t, o, func(t *testing.T, b *bed) {
+		watcher := b.open("watcher")
+		b.join("hall", watcher)
+		alice, w := b.session("alice")
+		r := &reader{t: t}
+		r.hear(alice.asks(`{"type":"join","id":1,"room":"hall"}`))
+		b.tell(1, 3)
+		r.hear(alice.raw())
+		watcher.hush()
+		alice.Drop()
+		synctest.Wait()
+		b.tell(4, 6)
+		again, _ := b.session("alice")
+		require.Equal(t, rooms("hall"), again.resumes(w.Session))
+		b.tell(7, 7)
+		again.hush() // ignored: the join is not answered
+		r.hear(again.asks(`{"type":"join","id":2,"room":"hall"` + since(r.at) + `}`))
+		b.tell(8, 8)
+		r.hear(again.raw())
+		require.Equal(t, words(1, 8), r.said())
+		for _, line := range watcher.got() {
+			require.NotContains(t, line, "alice")
+		}
+	})
+}
+
+// However connections are lost and come back, and whoever is thrown out meanwhile, in the end
+// nobody is left, and what was announced adds up.
+func TestResumeUnderStress(t *testing.T) {
+	o := announced()
+	o.ResumeGrace, o.MaxConnsPerUser = time.Millisecond, -1
+	b := newBed(t, o)
+	var all sync.WaitGroup
+	for user := range 4 {
+		for n := range 3 {
+			all.Go(func() { b.comeAndGo(rand.New(rand.NewPCG(uint64(user), uint64(n))), fmt.Sprint("u", user)) })
+		}
+	}
+	all.Go(func() {
+		for i := range 100 {
+			_, _ = b.Room("a").Remove(t.Context(), fmt.Sprint("u", i%4))
+			_, _ = b.User(fmt.Sprint("u", i%4)).Disconnect(t.Context(), realtime.CloseRefused, "")
+		}
+	})
+	all.Wait()
+	require.NoError(t, b.Close())
+	requireConserved(t, b.Stats())
+}
+
+// comeAndGo connects, joins, is lost and comes back.
+func (b *bed) comeAndGo(dice *rand.Rand, user string) {
+	token := ""
+	for range 100 {
+		transport, far := realtime.Pipe(realtime.V1)
+		_, err := b.Register(b.t.Context(), transport, realtime.Identity{UserID: user})
+		if err != nil {
+			continue
+		}
+		last := token
+		if p, _, err := far.Read(b.t.Context()); err == nil {
+			var f struct{ Content greeted }
+			if json.Unmarshal(p, &f) == nil {
+				token = f.Content.Session
+			}
+		}
+		_ = far.Write(fmt.Appendf(nil, `{"type":"resume","id":1,"session":%q}`, last))
+		rooms := []string{"a", "b", "c"}[:dice.IntN(4)]
+		for _, room := range rooms {
+			_ = far.Write(fmt.Appendf(nil, `{"type":"join","id":1,"room":%q}`, room))
+		}
+		for range dice.IntN(2 + len(rooms)) { // so many answers come in any case, or the end does
+			_, _, _ = far.Read(b.t.Context())
+		}
+		if dice.IntN(4) == 0 {
+			far.Close(realtime.CloseNormal, "")
+			_, _, _ = far.Read(b.t.Context())
+		}
+		far.Drop()
+	}
+}
+
+// Who is thrown out at the moment at which he is lost does not stay.
+func TestThrowingOutWhoIsBeingLost(t *testing.T) {
+	o := announced()
+	o.ResumeGrace = time.Hour
+	b := newBed(t, o)
+	for range 300 {
+		transport, far := realtime.Pipe(realtime.V1)
+		c, err := b.Register(t.Context(), transport, realtime.Identity{UserID: "alice"})
+		require.NoError(t, err)
+		_, err = b.Join(t.Context(), c.ID(), "lobby")
+		require.NoError(t, err)
+		go far.Drop()
+		for b.Conn(c.ID()) != nil {
+			runtime.Gosched()
+		}
+		_, err = b.User("alice").Disconnect(t.Context(), realtime.CloseRefused, "")
+		require.NoError(t, err)
+		require.Empty(t, b.members("lobby"))
+	}
+	require.NoError(t, b.Close())
+	requireConserved(t, b.Stats())
+}
+
+// A connection that is lost while it resumes another one leaves both places to the next.
+func TestResumeIsLost(t *testing.T) {
+	o := announced()
+	asked := make(chan chan struct{}, 1)
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		select {
+		case answer := <-asked:
+			<-answer
+		default:
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		watcher, alice, token := scene(t, b)
+		alice.Drop()
+		synctest.Wait()
+		again, w := b.session("alice")
+		answer := make(chan struct{})
+		asked <- answer
+		require.NoError(t, again.Write(fmt.Appendf(nil, `{"type":"resume","id":1,"session":%q}`, token)))
+		time.Sleep(6 * time.Second) // it is read meanwhile
+		again.Drop()
+		synctest.Wait()
+		close(answer)
+		synctest.Wait()
+		third, _ := b.session("alice")
+		require.Equal(t, rooms("lobby", "vip"), third.resumes(w.Session))
+		require.Empty(t, watcher.got())
+		third.Close(realtime.CloseNormal, "")
+		require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
+	})
+}
+
+// A connection that has resumed a session is left out where the one before it is: of what was kept
+// meanwhile, and of what is sent by a handler that still knows the old id.
+func TestResumeAndExcept(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, w := b.session("alice")
+		bob := b.open("bob")
+		b.join("hall", bob)
+		alice.asks(`{"type":"join","id":1,"room":"hall"}`)
+		first := alice.conn.ID()
+		ids := []string{first}
+		res, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Content: json.RawMessage(`"seen"`)})
+		require.NoError(t, err)
+		for i := range 3 {
+			alice.Drop()
+			synctest.Wait()
+			b.news(realtime.ToRoom("hall").Except(first), fmt.Sprint("kept ", i))
+			b.news(realtime.ToRoom("hall").Except(ids[len(ids)-1]), fmt.Sprint("kept too ", i))
+			next, its := b.session("alice")
+			require.NotContains(t, next.resumes(w.Session), noSession)
+			alice, w = next, its
+			got := alice.asks(fmt.Sprintf(`{"type":"join","id":2,"room":"hall","since":{"epoch":%q,"offset":%d}}`,
+				res.Position.Epoch, res.Position.Offset))
+			require.NotContains(t, strings.Join(got, "\n"), "kept")
+			b.news(realtime.ToRoom("hall").Except(ids...), fmt.Sprint("live ", i))
+			require.Empty(t, alice.raw())
+			page := alice.asks(`{"type":"history","id":3,"room":"hall"}`)
+			require.NotContains(t, page[len(page)-1], "live")
+			ids = append(ids, alice.conn.ID())
+		}
+		b.news(realtime.ToRoom("hall").Except("conn_of somebody else"), "for all")
+		require.Contains(t, strings.Join(alice.raw(), "\n"), "for all")
+	})
+}
+
+// What absent connections take is in the budget; while memory is short nobody is waited for.
+func TestAbsencesAreInTheBudget(t *testing.T) {
+	bubble(t, realtime.Options{MemoryBudget: 100_000, MaxConns: -1}, func(t *testing.T, b *bed) {
+		lose := func(n int) {
+			for i := range n {
+				c, _ := b.session(fmt.Sprint("user", n, " ", i))
+				for room := range 20 {
+					_, err := b.Join(t.Context(), c.conn.ID(), fmt.Sprint("room ", room))
+					require.NoError(t, err)
+				}
+				c.Drop()
+				synctest.Wait()
+			}
+		}
+		lose(3)
+		require.Equal(t, 3, b.Stats().Users)
+		require.InDelta(t, 3*(2048+20*256), b.Stats().MemoryBytes, 100)
+		lose(100)
+		alice, w := b.session("alice") // whose client knows more than the server
+		b.join("hall", alice)
+		again, _ := b.session("alice")
+		require.Equal(t, rooms("hall"), again.resumes(w.Session), "nobody has to wait for it")
+		again.Close(realtime.CloseNormal, "")
+		synctest.Wait()
+		require.Less(t, b.Stats().MemoryBytes, int64(100_000), "newcomers are let in all the time")
+		require.InDelta(t, 100_000/4/(2048+20*256), b.Stats().Users, 2)
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		require.Zero(t, b.Stats().MemoryBytes)
+	})
+}

@@ -1,0 +1,153 @@
+package integration_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// narrow is a connection through which so many bytes a second go out and come in, a KiB at once.
+// Zero: at once.
+type narrow struct {
+	net.Conn
+	rate, takes int
+}
+
+func (n *narrow) Read(p []byte) (int, error) {
+	if n.takes == 0 {
+		return n.Conn.Read(p)
+	}
+	return slowly{n.Conn, n.takes}.Read(p)
+}
+
+func (n *narrow) Write(p []byte) (done int, err error) {
+	for done < len(p) && err == nil {
+		part := p[done:min(len(p), done+1<<10)]
+		if n.rate > 0 {
+			time.Sleep(time.Second * time.Duration(len(part)) / time.Duration(n.rate))
+		}
+		var m int
+		m, err = n.Conn.Write(part)
+		done += m
+	}
+	return done, err
+}
+
+// overTLS runs a test with a client that speaks TLS to a Manager, through a connection in memory.
+func overTLS(
+	t *testing.T, o realtime.Options, test func(t *testing.T, rt *realtime.Manager, c *wireClient, wire *narrow),
+) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o.Logger = slog.New(slog.DiscardHandler)
+		o.Authenticate, o.Authorize = realtime.InsecureQueryUser, realtime.InsecureAllowAll
+		o.AllowedHosts = []string{"arena"}
+		rt := realtime.New(&o)
+		f := pipes()
+		server := &httptest.Server{Listener: f.Listener, Config: realtime.NewServer("", rt)}
+		server.StartTLS()
+		defer server.Close()
+		defer func() { require.NoError(t, rt.Close()) }()
+		far, err := f.dial(context.Background(), "", "")
+		require.NoError(t, err)
+		wire := &narrow{Conn: far}
+		secure := tls.Client(wire, &tls.Config{
+			InsecureSkipVerify: true, DynamicRecordSizingDisabled: true, // as browsers do
+		})
+		defer func() { _ = far.Close() }()
+		_, err = io.WriteString(secure, handshake("alice"))
+		require.NoError(t, err)
+		c := &wireClient{Conn: secure, t: t, br: bufio.NewReader(secure)}
+		c.answered()
+		test(t, rt, c, wire)
+	})
+}
+
+// Of what comes over TLS nothing is seen before a record of 16 KiB has come. A client that sends a
+// KiB a second is not ended for that.
+func TestSlowSenderOverTLS(t *testing.T) {
+	got := make(chan int, 1)
+	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+		got <- len(in.Text)
+		return nil
+	}}
+	overTLS(t, o, func(t *testing.T, _ *realtime.Manager, c *wireClient, wire *narrow) {
+		end := c.fate()
+		wire.rate = 1100
+		c.send(chatFrame(xs(64_000)))
+		require.Equal(t, 64_000, <-got)
+		require.Empty(t, end)
+	})
+}
+
+// Whoever waits for the answers is slowed down, and kept, also where it cannot be seen without
+// reading whether more has come.
+func TestClientThatWaitsForItsAnswersIsKeptOverTLS(t *testing.T) {
+	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
+		_, _, err := nextFrame(c.br)
+		require.NoError(t, err)
+		for range 500 {
+			c.send(masked(0x81, "ping"))
+			_, payload, err := nextFrame(c.br)
+			require.NoError(t, err)
+			require.Equal(t, "pong", payload)
+		}
+	})
+}
+
+// Whoever does not wait for them is ended there too.
+func TestClientThatNeverSlowsDownIsEndedOverTLS(t *testing.T) {
+	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
+		start, end := time.Now(), c.fate()
+		go func() {
+			for err := error(nil); err == nil; {
+				_, err = io.WriteString(c, masked(0x81, "ping"))
+			}
+		}()
+		require.Equal(t, realtime.CloseRate, <-end)
+		require.InDelta(t, 10, time.Since(start).Seconds(), 1)
+	})
+}
+
+// A client that reads a KiB a second over TLS stays, however long a message takes.
+func TestSlowReaderOverTLS(t *testing.T) {
+	for name, rate := range map[string]int{"a KiB a second": 1100, "4 KB a second": 4000} {
+		t.Run(name, func(t *testing.T) {
+			overTLS(t, realtime.Options{}, func(t *testing.T, rt *realtime.Manager, c *wireClient, wire *narrow) {
+				_, _, err := nextFrame(c.br)
+				require.NoError(t, err)
+				wire.takes = rate
+				for _, size := range []int{100, 200_000, 100} {
+					_, err = rt.Send(t.Context(), realtime.ToAll(), note(xs(size)))
+					require.NoError(t, err)
+				}
+				for _, size := range []int{100, 200_000, 100} {
+					_, payload, err := nextFrame(c.br)
+					require.NoError(t, err)
+					require.Contains(t, payload, `"`+xs(size)+`"`)
+				}
+			})
+		})
+	}
+}
+
+// What is half there over TLS does not stay for ever.
+func TestHalfAMessageOverTLS(t *testing.T) {
+	overTLS(t, realtime.Options{}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
+		start, end := time.Now(), c.fate()
+		c.send(chatFrame("x")[:10])
+		require.Equal(t, realtime.ClosePolicy, <-end)
+		require.InDelta(t, 26, time.Since(start).Seconds(), 1)
+	})
+}

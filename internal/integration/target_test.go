@@ -1,0 +1,209 @@
+package integration_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+func TestSendTargets(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice, alice2, bob, carol := b.open("alice"), b.open("alice"), b.open("bob"), b.open("carol")
+		anon := b.open("")
+		b.join("x", alice, bob, anon)
+		b.join("y", bob, carol)
+		clients := map[string]*client{
+			"alice": alice, "alice2": alice2, "bob": bob, "carol": carol, "anon": anon,
+		}
+		for _, c := range clients {
+			c.hush()
+		}
+		type names = []string
+		everybody := names{"alice", "alice2", "bob", "carol", "anon"}
+		for _, test := range []struct {
+			name    string
+			to      realtime.Target
+			want    names
+			offline int
+		}{
+			{"nobody", realtime.Target{}, nil, 0},
+			{"all", realtime.ToAll(), everybody, 0},
+			{"room", realtime.ToRoom("x"), names{"alice", "bob", "anon"}, 0},
+			{"empty room", realtime.ToRoom("z"), nil, 0},
+			{"rooms, once each", realtime.ToRoom("x", "y", "x", "z"), names{"alice", "bob", "anon", "carol"}, 0},
+			{"user", realtime.ToUser("alice"), names{"alice", "alice2"}, 0},
+			{"users", realtime.ToUser("alice", "bob", "dave", "dave"), names{"alice", "alice2", "bob"}, 1},
+			{"connection", realtime.ToConn(anon.conn.ID()), names{"anon"}, 0},
+			{"connections", realtime.ToConn(anon.conn.ID(), bob.conn.ID(), "conn_x", bob.conn.ID()),
+				names{"anon", "bob"}, 0},
+			{"union", realtime.ToRoom("y").Union(realtime.ToUser("bob", "alice")),
+				names{"bob", "carol", "alice", "alice2"}, 0},
+			{"union of all kinds", realtime.ToAll().Union(realtime.ToRoom("x")).
+				Union(realtime.ToUser("eve")).Union(realtime.ToConn(bob.conn.ID())), everybody, 1},
+			{"all and users", realtime.ToAll().Union(realtime.ToUser("eve", "bob")), everybody, 1},
+			{"all but a connection", realtime.ToAll().Except(alice.conn.ID(), "conn_x"),
+				names{"alice2", "bob", "carol", "anon"}, 0},
+			{"room but a user", realtime.ToRoom("x").ExceptUser("alice", ""), names{"bob", "anon"}, 0},
+			{"exceptions hold for the whole union",
+				realtime.ToRoom("x").ExceptUser("bob").Union(realtime.ToRoom("y").Except(alice.conn.ID())),
+				names{"anon", "carol"}, 0},
+		} {
+			res := b.news(test.to, "n")
+			got := names{}
+			for name, c := range clients {
+				for range c.got() {
+					got = append(got, name)
+				}
+			}
+			require.ElementsMatch(t, test.want, got, test.name)
+			require.Equal(t, realtime.Result{
+				Matched: len(test.want), Queued: len(test.want), Offline: test.offline, Local: true,
+			}, res, test.name)
+		}
+	})
+}
+
+func TestTargetIsAValue(t *testing.T) {
+	base := realtime.ToRoom("a")
+	one, two := base.Except("1"), base.Except("2")
+	require.Equal(t, []string{"1"}, one.ExceptConns)
+	require.Equal(t, []string{"2"}, two.ExceptConns)
+	require.Empty(t, base.ExceptConns)
+	users := []string{"b", "a", "b"}
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		b.news(realtime.ToUser(users...), "x")
+		require.Equal(t, []string{"b", "a", "b"}, users, "the caller's slice is not written")
+	})
+}
+
+func TestSendChecksTheMessage(t *testing.T) {
+	bubble(t, realtime.Options{QueueBytes: 1000}, func(t *testing.T, b *bed) {
+		alice := b.open("alice")
+		alice.hush()
+		for _, test := range []struct {
+			msg  realtime.Message
+			want error
+		}{
+			{realtime.Message{}, nil},
+			{realtime.Message{Content: []byte(`{"a":[1,"x"]}`)}, nil},
+			{realtime.Message{Type: "news", Sender: "bob"}, nil},
+			{realtime.Message{Type: "userjoined"}, realtime.ErrName},
+			{realtime.Message{Type: "a\nb"}, realtime.ErrName},
+			{realtime.Message{Sender: "a\x00b"}, realtime.ErrName},
+			{realtime.Message{Content: []byte(`{`)}, realtime.ErrMessage},
+			{realtime.Message{Content: []byte("\"\xff\"")}, realtime.ErrMessage},
+			{realtime.Message{Content: make([]byte, 2000)}, realtime.ErrTooLarge},
+		} {
+			_, err := b.Send(t.Context(), realtime.ToAll(), test.msg)
+			require.ErrorIs(t, err, test.want)
+		}
+		require.Equal(t, []string{"chat null", `chat {"a":[1,"x"]}`, "news null"}, alice.got())
+		require.EqualValues(t, 3, b.Stats().Messages)
+	})
+}
+
+func TestHandles(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice, alice2, bob := b.open("alice"), b.open("alice"), b.open("bob")
+		b.join("x", alice, alice2, bob)
+		b.join("y", bob)
+
+		require.Same(t, bob.conn, b.Conn(bob.conn.ID()))
+		require.Nil(t, b.Conn("conn_x"))
+		require.Equal(t, "x", b.Room("x").Name())
+		require.Equal(t, "alice", b.User("alice").ID())
+		require.Equal(t, []string{"x", "y"}, bob.conn.Rooms())
+		require.Equal(t, "alice", alice.conn.Identity().UserID)
+
+		n, err := b.User("alice").Count(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		n, _ = b.User("nobody").Count(t.Context())
+		require.Zero(t, n)
+		members, _ := b.Room("nowhere").Members(t.Context())
+		require.Empty(t, members)
+		count, _ := b.Room("nowhere").Count(t.Context())
+		require.Zero(t, count)
+
+		for c := range b.Room("x").LocalConns() { // no lock is held while it yields
+			_, err := b.Leave(t.Context(), c.ID(), "x")
+			require.NoError(t, err)
+		}
+		for range b.Room("nowhere").LocalConns() {
+			t.Fail()
+		}
+		var rooms []string
+		for name := range b.LocalRooms() {
+			rooms = append(rooms, name)
+		}
+		require.Equal(t, []string{"y"}, rooms)
+		all := 0
+		for range b.LocalConns() {
+			all++
+		}
+		require.Equal(t, 3, all)
+
+		closed, err := b.User("alice").Disconnect(t.Context(), 4500, "banned")
+		require.NoError(t, err)
+		require.Equal(t, 2, closed)
+		alice.requireEnd(4500)
+		alice2.requireEnd(4500)
+		require.Equal(t, "banned", alice.ended().Reason)
+		_, err = b.User("bob").Disconnect(t.Context(), 1006, "")
+		require.ErrorIs(t, err, realtime.ErrCloseCode)
+		require.Nil(t, b.Conn(alice.conn.ID()))
+		require.ErrorIs(t, alice.conn.Close(1000, ""), realtime.ErrClosed)
+	})
+}
+
+func TestJoinAndLeaveErrors(t *testing.T) {
+	bubble(t, realtime.Options{MaxRoomsPerConn: 2}, func(t *testing.T, b *bed) {
+		alice := b.open("alice")
+		id := alice.conn.ID()
+		_, err := b.Join(t.Context(), "conn_x", "a")
+		require.ErrorIs(t, err, realtime.ErrNotFound)
+		_, err = b.Leave(t.Context(), "conn_x", "a")
+		require.ErrorIs(t, err, realtime.ErrNotFound)
+		for _, bad := range []string{"", " a", "a\n", "\xff", string(make([]byte, 256)), "a\u0085b"} {
+			_, err = b.Join(t.Context(), id, bad)
+			require.ErrorIs(t, err, realtime.ErrName, "%q", bad)
+			_, err = b.Join(t.Context(), "conn_x", bad)
+			require.ErrorIs(t, err, realtime.ErrName, "%q, and no connection either", bad)
+			_, err = b.Leave(t.Context(), "conn_x", bad)
+			require.ErrorIs(t, err, realtime.ErrName, "%q, and no connection either", bad)
+		}
+		for _, good := range []string{"all", "ü/%"} {
+			_, err = b.Join(t.Context(), id, good)
+			require.NoError(t, err)
+		}
+		_, err = b.Join(t.Context(), id, "c")
+		require.ErrorIs(t, err, realtime.ErrTooManyRooms)
+		_, err = b.Join(t.Context(), id, "all")
+		require.NoError(t, err, "it is in already")
+
+		require.NoError(t, alice.conn.Close(1000, ""))
+		_, err = b.Join(t.Context(), id, "c")
+		require.Error(t, err)
+	})
+}
+
+// TestExceptNobody checks that an exception of a name that cannot exist, such as the empty user id of
+// an anonymous connection, leaves nobody out.
+func TestExceptNobody(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		b.open("alice")
+		guest := b.open("")
+		require.Equal(t, 2, b.news(realtime.ToAll().ExceptUser(guest.conn.UserID()), "x").Matched)
+		require.Equal(t, 2, b.news(realtime.ToAll().Except("").ExceptUser("all"), "x").Matched)
+	})
+}
+
+func TestExceptHoldsForWhoIsAboutToGo(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.open("alice")
+		require.NoError(t, alice.conn.Close(4000, ""))
+		require.Zero(t, b.news(realtime.ToAll().Except(alice.conn.ID()), "x").Matched)
+	})
+}
