@@ -6,9 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
-	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -233,25 +230,4 @@ func inAndOut(a *arena) {
 			}
 		}
 	}
-}
-
-// A body is waited for only so long. What is done with it may take longer.
-func TestAuthorizerMayTakeLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		rt, f := realtime.New(nil), pipes()
-		server := realtime.NewServer("", rt.API(func(r *http.Request, _ realtime.Action) error {
-			time.Sleep(time.Minute)
-			return r.Context().Err()
-		}))
-		go func() { _ = server.Serve(f) }()
-		client := http.Client{Transport: &http.Transport{DialContext: f.dial}}
-		res, err := client.Post("http://arena/connections/x/join", "application/json",
-			strings.NewReader(`{"room_id":"lobby"}`))
-		require.NoError(t, err)
-		require.Equal(t, http.StatusBadRequest, res.StatusCode, "allowed: no such connection")
-		require.NoError(t, res.Body.Close())
-		client.CloseIdleConnections()
-		require.NoError(t, server.Close())
-		require.NoError(t, rt.Close())
-	})
 }

@@ -1,14 +1,12 @@
 package integration_test
 
 import (
-	"bufio"
 	"bytes"
 	"compress/flate"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -22,66 +20,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-const (
-	browserOffer = "permessage-deflate; client_max_window_bits"
-	accepted     = "permessage-deflate; client_no_context_takeover; server_no_context_takeover"
-)
-
 // compressing are Options that compress what is worth it.
 func compressing() realtime.Options { return realtime.Options{CompressFrom: 512} }
-
-// wireClient is a client that sees frames as they are.
-type wireClient struct {
-	net.Conn
-	t          *testing.T
-	br         *bufio.Reader
-	extensions string // that the server agreed to
-}
-
-// offer opens a WebSocket by hand, offers extensions, and reads the welcome.
-func (s *site) offer(t *testing.T, user, extensions string) *wireClient {
-	t.Helper()
-	nc, err := net.Dial("tcp", s.Listener.Addr().String())
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = nc.Close() })
-	require.NoError(t, nc.SetReadDeadline(time.Now().Add(20*time.Second)))
-	_, err = fmt.Fprintf(nc, "GET /ws?user_id=%s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"+
-		"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: %s\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", user, extensions)
-	require.NoError(t, err)
-	c := &wireClient{Conn: nc, t: t, br: bufio.NewReader(nc)}
-	res, err := http.ReadResponse(c.br, nil)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
-	c.extensions = res.Header.Get("Sec-WebSocket-Extensions")
-	text, compressed := c.next()
-	require.Equal(t, "welcome", text)
-	require.False(t, compressed)
-	return c
-}
-
-// next reads one message in shorthand, and whether it came compressed.
-func (c *wireClient) next() (text string, compressed bool) {
-	c.t.Helper()
-	head, err := c.br.Peek(1)
-	require.NoError(c.t, err)
-	compressed = head[0]&0x40 != 0
-	_, payload := readFrame(c.t, c.br)
-	if compressed {
-		payload = inflate(c.t, payload)
-	}
-	return shorthand(c.t, payload), compressed
-}
-
-// closed reads up to the close frame and returns its code.
-func (c *wireClient) closed() realtime.CloseCode {
-	c.t.Helper()
-	for {
-		if op, payload := readFrame(c.t, c.br); op == 0x8 {
-			return closeCode(payload)
-		}
-	}
-}
 
 // deflate is what a client does to a message, RFC 7692 section 7.2.1.
 func deflate(t testing.TB, text string) string {
@@ -106,16 +46,6 @@ func inflate(t *testing.T, payload string) string {
 
 // lengthy is a word that is worth compressing.
 func lengthy(word string) string { return strings.Repeat(word+" ", 400) }
-
-func note(word string) realtime.Message {
-	return realtime.Message{Type: "n", Content: fmt.Appendf(nil, "%q", word)}
-}
-
-func (s *site) news(t *testing.T, to realtime.Target, word string) {
-	t.Helper()
-	_, err := s.rt.Send(t.Context(), to, note(word))
-	require.NoError(t, err)
-}
 
 func TestCompressionIsNegotiated(t *testing.T) {
 	off, on := newSite(t, realtime.Options{CompressFrom: -1}, false), newSite(t, compressing(), false)
@@ -157,28 +87,6 @@ func TestCompressionIsNegotiated(t *testing.T) {
 			require.Eventually(t, func() bool { return test.s.rt.Stats().Conns == 0 },
 				5*time.Second, time.Millisecond)
 		})
-	}
-}
-
-// dialMode opens a WebSocket with a client of coder/websocket.
-func (s *site) dialMode(t *testing.T, user string, mode websocket.CompressionMode) *websocket.Conn {
-	t.Helper()
-	ws, _, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id="+user, &websocket.DialOptions{
-		HTTPClient: s.Client(), CompressionMode: mode, CompressionThreshold: 1,
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = ws.CloseNow() })
-	ws.SetReadLimit(-1)
-	require.Equal(t, "welcome", s.next(t, ws))
-	return ws
-}
-
-// joinUser puts all connections of a user into a room.
-func (s *site) joinUser(t *testing.T, user, room string) {
-	t.Helper()
-	for c := range s.rt.User(user).LocalConns() {
-		_, err := s.rt.Join(t.Context(), c.ID(), room)
-		require.NoError(t, err)
 	}
 }
 
@@ -352,40 +260,5 @@ func TestCompressFrom(t *testing.T) {
 		text, compressed := c.next()
 		require.Equal(t, `n "`+word+`"`, text)
 		require.Equal(t, want, compressed, size)
-	}
-}
-
-// What is being read counts: a message that stops in the middle, compressed or not, takes memory
-// of the budget until it is complete or its connection ends.
-func TestWhatIsBeingReadCounts(t *testing.T) {
-	o := compressing()
-	o.PingInterval = -1
-	s := newSite(t, o, false)
-	text := strings.Repeat("x", 60<<10)
-	for name, test := range map[string]struct {
-		extensions, begin, rest string
-		bytes                   int64
-	}{
-		"compressed": {
-			extensions: browserOffer,
-			begin:      masked(0x41, deflate(t, text)[:60]), rest: masked(0x80, deflate(t, text)[60:]),
-			bytes: 48 << 10,
-		},
-		"plain": {begin: masked(0x01, text[:50<<10]), rest: masked(0x80, text[50<<10:]), bytes: 50 << 10},
-		"short": {begin: "\x81", rest: masked(0x81, "ping")[1:], bytes: 16 << 10},
-	} {
-		c := s.offer(t, "bob", test.extensions)
-		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
-		_, err := c.Write([]byte(test.begin))
-		require.NoError(t, err)
-		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes >= test.bytes }, patience, time.Millisecond, name)
-		_, err = c.Write([]byte(test.rest))
-		require.NoError(t, err)
-		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
-		_, err = c.Write([]byte(test.begin))
-		require.NoError(t, err)
-		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes >= test.bytes }, patience, time.Millisecond, name)
-		require.NoError(t, c.Close())
-		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
 	}
 }

@@ -2,10 +2,11 @@ package integration_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,19 +16,6 @@ import (
 
 	"github.com/realtime-go/realtime"
 )
-
-var timestamp = regexp.MustCompile(`"timestamp":\d+`)
-
-// asks sends a request and returns the frames that come of it, with T for each time.
-func (c *client) asks(request string) []string {
-	c.t.Helper()
-	require.NoError(c.t, c.Write([]byte(request)))
-	frames := append([]string{}, c.raw()...)
-	for i := range frames {
-		frames[i] = timestamp.ReplaceAllString(frames[i], `"timestamp":T`)
-	}
-	return frames
-}
 
 func TestV1Requests(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
@@ -187,55 +175,60 @@ func TestV1Compressed(t *testing.T) {
 	})
 }
 
-// TestScopesOfIDs checks that an id is its sender's: what an anonymous client sends neither
-// pre-empts the application's messages nor those of users and of other anonymous clients. A
-// client that resumes its session is the same sender as before.
-func TestScopesOfIDs(t *testing.T) {
-	for name, o := range map[string]realtime.Options{"plain room": {}, "history": keeping(100)} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, o, func(t *testing.T, b *bed) {
-				bob := b.openV1(realtime.Identity{UserID: "bob"})
-				eve := b.openV1(realtime.Identity{UserID: "eve"})
-				b.join("lobby", bob, eve)
-				send := func(c *client, content string) string {
-					frames := c.asks(`{"type":"send","id":1,"room":"lobby","message_id":"x","content":` + content + `}`)
-					require.NotEmpty(t, frames)
-					return frames[len(frames)-1]
-				}
-				const ok = `{"message_type":"reply","id":1}`
-				one, w := b.session("")
-				two, _ := b.session("")
-				require.Equal(t, ok, send(one, `"one"`))
-				require.Equal(t, ok, send(two, `"two"`))
-				require.Equal(t, ok, send(bob, `"bob"`))
-				res, err := b.Send(t.Context(), realtime.ToRoom("lobby"),
-					realtime.Message{ID: "x", Content: json.RawMessage(`"server"`)})
-				require.NoError(t, err)
-				require.False(t, res.Duplicate)
+// wrongs are the frames of testdata/wire that are no requests, with their error codes.
+func wrongs(t *testing.T) (all []struct {
+	Name, Kind, Frame string
+	Bytes             []byte `json:"frame_base64"`
+	Error             string
+}) {
+	p, err := os.ReadFile("../../testdata/wire/client.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(p, &all))
+	return all
+}
 
-				one.Drop()
-				again, _ := b.session("")
-				again.resumes(w.Session)
-				require.Equal(t, ok, send(again, `"one again"`))
-				require.Equal(t, ok, send(bob, `"bob again"`))
+func TestV1Vectors(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		n := 0
+		for _, v := range wrongs(t) {
+			if v.Kind != "wrong" {
+				continue
+			}
+			n++
+			if v.Bytes != nil {
+				require.NoError(t, alice.WriteBinary(v.Bytes))
+			} else {
+				require.NoError(t, alice.Write([]byte(v.Frame)))
+			}
+			frames := alice.raw()
+			require.Len(t, frames, 1, v.Name)
+			require.Contains(t, frames[0], `"content":{"code":"`+v.Error+`",`, v.Name)
+		}
+		require.Greater(t, n, 10)
+		require.Nil(t, alice.ended())
+	})
+}
 
-				var contents []string
-				guests := map[string]bool{}
-				for _, frame := range eve.raw() {
-					var m struct {
-						ID      string
-						Guest   string
-						Content json.RawMessage
-					}
-					require.NoError(t, json.Unmarshal([]byte(strings.Replace(frame, `"timestamp":T`, `"timestamp":0`, 1)), &m))
-					if m.ID == "x" {
-						contents = append(contents, string(m.Content))
-						guests[m.Guest] = true
-					}
-				}
-				require.Equal(t, []string{`"one"`, `"two"`, `"bob"`, `"server"`}, contents)
-				require.Len(t, guests, 3, "two anonymous ones, and neither bob nor the application is one")
-			})
-		})
-	}
+func TestBinary(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
+		alice.hush()
+		bob.hush()
+		header := `{"type":"send","id":1,"all":true,"message_type":"frame","message_id":"m1"}`
+		require.NoError(t, alice.WriteBinary(append([]byte{byte(len(header))}, header+"\x00\xff"...)))
+		frames := alice.raw()
+		require.Len(t, frames, 2)
+		require.Equal(t, "L"+`{"message_type":"frame","sender_id":"alice","timestamp":946684800,"id":"m1"}`+"\x00\xff", frames[0])
+		require.Equal(t, `{"message_type":"reply","id":1}`, frames[1])
+		require.Regexp(t, `"content":"`+base64.StdEncoding.EncodeToString([]byte("\x00\xff"))+`"`, bob.raw()[0])
+
+		_, err := b.Send(t.Context(), realtime.ToAll(), realtime.Message{Content: json.RawMessage("1"), Binary: []byte{}})
+		require.ErrorIs(t, err, realtime.ErrMessage)
+		_, err = b.Send(t.Context(), realtime.ToAll(), realtime.Message{ID: strings.Repeat("x", 65)})
+		require.ErrorIs(t, err, realtime.ErrName)
+		_, err = b.Send(t.Context(), realtime.ToAll(), realtime.Message{Binary: make([]byte, 5<<20)})
+		require.ErrorIs(t, err, realtime.ErrTooLarge)
+	})
 }

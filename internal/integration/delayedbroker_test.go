@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,39 +156,4 @@ func TestRecoveryFromADistantBroker(t *testing.T) {
 			}
 		})
 	}
-}
-
-// damaged is a broker that has lost what it kept up to an offset, and goes on in the same epoch.
-type damaged struct {
-	*memory.Broker
-	floor atomic.Uint64
-}
-
-func (d *damaged) Read(ctx context.Context, name string, q broker.Query) (broker.Page, error) {
-	floor := d.floor.Load()
-	q.After = max(q.After, floor)
-	page, err := d.Broker.Read(ctx, name, q)
-	if floor > page.Floor {
-		page.Floor, page.Why = floor, realtime.ReasonEpoch
-	}
-	return page, err
-}
-
-// What a broker has lost in the middle of a stream is a gap, and what is behind it comes.
-func TestDamagedStreams(t *testing.T) {
-	o := keeping(100)
-	o.Inbox = inboxes(100).Inbox
-	d := &damaged{Broker: memory.New(nil)}
-	o.Broker = d
-	bubble(t, o, func(t *testing.T, b *bed) {
-		b.write("bob", 1, 5)
-		d.floor.Store(3)
-		bob := b.check(realtime.Identity{UserID: "bob"})
-		require.Equal(t, words(4, 5), bob.said())
-		require.Equal(t, []string{"epoch"}, bob.gaps)
-		b.write("bob", 6, 6)
-		bob.listen()
-		require.Equal(t, words(6, 6), bob.said())
-		require.Equal(t, []string{"epoch"}, bob.gaps)
-	})
 }

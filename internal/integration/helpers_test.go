@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -283,3 +284,39 @@ func (d *diary) read() []string {
 	d.lines = nil
 	return lines
 }
+
+func (b *bed) joinAll(c *client, rooms ...string) {
+	for _, room := range rooms {
+		_, err := b.Join(b.t.Context(), c.conn.ID(), room)
+		require.NoError(b.t, err)
+	}
+}
+
+func (b *bed) members(room string) []string {
+	users, err := b.Room(room).Members(b.t.Context())
+	require.NoError(b.t, err)
+	return users
+}
+
+// local returns a user's connections.
+func (b *bed) local(user string) (conns []*realtime.Conn) {
+	for c := range b.User(user).LocalConns() {
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// asks sends a request and returns the frames that come of it, with T for each time.
+func (c *client) asks(request string) []string {
+	c.t.Helper()
+	require.NoError(c.t, c.Write([]byte(request)))
+	frames := append([]string{}, c.raw()...)
+	for i := range frames {
+		frames[i] = timestamp.ReplaceAllString(frames[i], `"timestamp":T`)
+	}
+	return frames
+}
+
+var timestamp = regexp.MustCompile(`"timestamp":\d+`)

@@ -2,12 +2,9 @@ package integration_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -73,69 +70,5 @@ func TestInboxIsFreeAgain(t *testing.T) {
 		plain := b.open("carol")
 		require.Equal(t, 50, mallory.floods("carol", 50, 10), "a client that takes them")
 		require.Len(t, plain.got(), 51)
-	})
-}
-
-// TestUnionWithFullInbox checks that a full inbox of one user does not stop the others.
-func TestUnionWithFullInbox(t *testing.T) {
-	o := inboxes(10)
-	o.History = realtime.Retention{Messages: 100}
-	bubble(t, o, func(t *testing.T, b *bed) {
-		send := func(to realtime.Target) (realtime.Result, error) {
-			return b.Send(t.Context(), to, realtime.Message{
-				Sender: "mallory", Content: json.RawMessage(`"x"`),
-			})
-		}
-		for range 5 {
-			res, err := send(realtime.ToUser("bob"))
-			require.NoError(t, err)
-			require.Equal(t, 1, res.Kept)
-		}
-		res, err := send(realtime.ToUser("bob"))
-		require.ErrorIs(t, err, realtime.ErrFull)
-		require.Equal(t, realtime.Result{Full: 1, Local: true}, res)
-		res, err = send(realtime.ToUser("bob", "carol").Union(realtime.ToRoom("hall")))
-		require.NoError(t, err)
-		require.Equal(t, realtime.Result{Full: 1, Kept: 2, Offline: 1, Local: true}, res)
-		for range 4 {
-			_, err = send(realtime.ToUser("carol"))
-			require.NoError(t, err)
-		}
-		_, err = send(realtime.ToUser("bob", "carol"))
-		require.ErrorIs(t, err, realtime.ErrFull)
-		res, err = send(realtime.ToUser("bob").Union(realtime.ToRoom("hall")))
-		require.NoError(t, err)
-		require.Equal(t, 1, res.Kept)
-		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
-			Sender: "mallory", TTL: -1, Content: json.RawMessage(`"now"`),
-		})
-		require.NoError(t, err, "what is not kept takes no place")
-		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Type: "news"})
-		require.NoError(t, err, "the application's own")
-	})
-}
-
-// TestInboxForgetsIDsOnTime checks that nobody makes a stream forget the ids of others.
-func TestInboxForgetsIDsOnTime(t *testing.T) {
-	o := inboxes(5)
-	bubble(t, o, func(t *testing.T, b *bed) {
-		send := func(sender, id string) bool {
-			res, err := b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Sender: sender, ID: id})
-			require.NoError(t, err)
-			return res.Duplicate
-		}
-		b.open("bob") // takes them
-		require.False(t, send("alice", "1"))
-		for i := range 10_100 {
-			send("mallory", fmt.Sprint(i))
-			if i%3 == 0 {
-				synctest.Wait()
-			}
-		}
-		time.Sleep(2*time.Minute - time.Second)
-		require.True(t, send("alice", "1"))
-		time.Sleep(2 * time.Second)
-		send("mallory", "next")
-		require.False(t, send("alice", "1"))
 	})
 }

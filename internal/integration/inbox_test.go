@@ -297,157 +297,6 @@ func TestInboxExceptions(t *testing.T) {
 	})
 }
 
-func TestInboxSetsAside(t *testing.T) {
-	o := inboxes(100)
-	var d diary
-	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
-		d.write(user + " " + string(m.Content))
-	}
-	bubble(t, o, func(t *testing.T, b *bed) {
-		b.write("bob", 1, 3)
-		id := realtime.Identity{UserID: "bob"}
-		for range 2 {
-			require.Equal(t, words(1, 3), b.read(id).said())
-		}
-		bob := b.check(id) // one that ends in good order changes nothing
-		bob.Close(realtime.CloseNormal, "")
-		synctest.Wait()
-		require.Empty(t, d.read())
-		require.Equal(t, words(1, 3), b.read(id).said(), "the third that breaks down with it")
-		require.Equal(t, []string{`bob "m1"`}, d.read())
-		require.Equal(t, uint64(1), b.Stats().SetAside)
-		require.Equal(t, words(2, 3), b.check(id).said())
-	})
-}
-
-// A client that loses one connection after another and lives on has not broken down.
-func TestResumedHasNotBrokenDown(t *testing.T) {
-	var d diary
-	o := inboxes(100)
-	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
-		d.write(user + " " + string(m.Content))
-	}
-	bubble(t, o, func(t *testing.T, b *bed) {
-		b.write("bob", 1, 1)
-		bob, w := b.session("bob")
-		for range 10 {
-			bob.Drop()
-			synctest.Wait()
-			next, its := b.session("bob")
-			require.NotContains(t, next.resumes(w.Session), noSession)
-			bob, w = next, its
-		}
-		bob.Drop()
-		time.Sleep(16 * time.Second)
-		b.read(realtime.Identity{UserID: "bob"})
-		require.Empty(t, d.read(), "two")
-		b.read(realtime.Identity{UserID: "bob"})
-		require.Equal(t, []string{`bob "m1"`}, d.read())
-	})
-}
-
-// read reads what is in an inbox, and breaks down.
-func (b *bed) read(id realtime.Identity) *mailbox {
-	b.t.Helper()
-	box := b.check(id)
-	require.NoError(b.t, box.Write([]byte("ping")))
-	synctest.Wait()
-	box.Drop()
-	time.Sleep(16 * time.Second) // until it cannot be resumed
-	synctest.Wait()
-	return box
-}
-
-// What need not be given because there is a newer message of its key was not what broke a client.
-func TestInboxSetsAsideWhatWasGiven(t *testing.T) {
-	o := inboxes(100)
-	var d diary
-	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
-		d.write(user + " " + string(m.Content))
-	}
-	bubble(t, o, func(t *testing.T, b *bed) {
-		for i := range 3 {
-			_, err := b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
-				Key: "state", Content: json.RawMessage(fmt.Sprintf(`"m%d"`, i)),
-			})
-			require.NoError(t, err)
-		}
-		b.write("bob", 3, 3)
-		id := realtime.Identity{UserID: "bob"}
-		for range 3 {
-			require.Equal(t, words(2, 3), b.read(id).said())
-		}
-		require.Equal(t, []string{`bob "m2"`}, d.read())
-		require.Equal(t, words(3, 3), b.check(id).said())
-	})
-}
-
-// Only what a client has seen, one after another, and did not go on from, is set aside.
-func TestInboxKeepsWhatNobodyHasSeen(t *testing.T) {
-	for name, breakDown := range map[string]func(b *bed, id realtime.Identity){
-		"tabs that are cut at once": func(b *bed, id realtime.Identity) {
-			var tabs []*mailbox
-			for range 5 {
-				tab := b.check(id)
-				require.NoError(b.t, tab.Write([]byte("ping")))
-				tabs = append(tabs, tab)
-			}
-			synctest.Wait()
-			for _, tab := range tabs {
-				tab.Drop()
-			}
-		},
-		"connections that are never heard": func(b *bed, id realtime.Identity) {
-			for range 5 {
-				b.openV1(id).Drop()
-				time.Sleep(time.Minute)
-			}
-		},
-		"clients that stop before they read it": func(b *bed, id realtime.Identity) {
-			for range 5 {
-				transport, far := realtime.Pipe(realtime.V1)
-				stuck := b.attach(transport, far, id) // it does not read
-				require.NoError(b.t, stuck.Write([]byte("ping")))
-				synctest.Wait()
-				stuck.Drop()
-				time.Sleep(time.Minute)
-			}
-		},
-		"clients that resume": func(b *bed, id realtime.Identity) {
-			bob, w := b.session(id.UserID)
-			for range 5 {
-				require.NoError(b.t, bob.Write([]byte("ping")))
-				synctest.Wait()
-				bob.Drop()
-				time.Sleep(time.Second)
-				next, its := b.session(id.UserID)
-				require.NotContains(b.t, next.resumes(w.Session), noSession)
-				bob, w = next, its
-			}
-			bob.Drop()
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			o := inboxes(100)
-			var rt *realtime.Manager
-			o.OnConnect = func(ctx context.Context, c *realtime.Conn) error { // more than a pipe takes
-				large := json.RawMessage(`"` + strings.Repeat("x", 100<<10) + `"`)
-				_, err := rt.Send(ctx, realtime.ToConn(c.ID()), realtime.Message{Content: large})
-				return err
-			}
-			bubble(t, o, func(t *testing.T, b *bed) {
-				rt = b.Manager
-				b.write("bob", 1, 3)
-				id := realtime.Identity{UserID: "bob"}
-				breakDown(b, id)
-				time.Sleep(time.Minute)
-				synctest.Wait()
-				require.Zero(t, b.Stats().SetAside)
-			})
-		})
-	}
-}
-
 // faultyBroker fails as it is told.
 type faultyBroker struct {
 	*memory.Broker
@@ -539,34 +388,30 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 	}
 }
 
-// The broker knows it longer than this process, which may be a new one.
-func TestReceiptOfARepeat(t *testing.T) {
-	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
-		m := realtime.Message{Type: "chat", Sender: "alice", ID: "x", Content: []byte(`1`)}
-		_, err := b.Send(t.Context(), realtime.ToUser("bob"), m)
-		require.NoError(t, err)
-		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
-		answer := alice.asks(`{"type":"send","id":1,"user":"bob","message_id":"x","content":1,"receipt":true}`)
-		require.Equal(t, []string{`{"message_type":"reply","id":1,"content":{"kept":true,"queued":0,"duplicate":true}}`}, answer)
-	})
-}
-
-func TestClosingWhenSomethingIsSetAside(t *testing.T) {
+// A plain client is lost while the broker notes what it has taken: what was not written by then comes
+// again.
+func TestPlainClientIsLostDuringAnAcknowledgement(t *testing.T) {
 	o := inboxes(100)
-	o.Inbox.Attempts = 1
-	var b *bed
-	var d diary
-	o.Inbox.OnSetAside = func(_ context.Context, _ string, m realtime.Message) {
-		d.write(string(m.Content))
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	bubble(t, o, func(t *testing.T, bed *bed) {
-		b = bed
+	p := newPuppet()
+	o.Broker = p
+	bubble(t, o, func(t *testing.T, b *bed) {
+		bob := b.stalled("bob")
+		release := p.hold("ack")
 		b.write("bob", 1, 1)
-		b.read(realtime.Identity{UserID: "bob"})
-		require.Equal(t, []string{`"m1"`}, d.read())
+		synctest.Wait()
+		var all []string
+		for i := range 5 {
+			word := fmt.Sprint(i) + strings.Repeat("x", 100<<10)
+			b.news(realtime.ToUser("bob"), word)
+			all = append(all, fmt.Sprintf("news %q", word))
+		}
+		synctest.Wait()
+		bob.Drop()
+		bob.unstall()
+		had := len(bob.got()[2:])
+		require.Less(t, had, len(all))
+		release()
+		again := b.open("bob").got()[1:]
+		require.GreaterOrEqual(t, had+len(again), len(all))
 	})
 }

@@ -223,11 +223,3 @@ func TestWhatWaitsForAHandlerCounts(t *testing.T) {
 		require.Zero(t, b.Stats().MemoryBytes)
 	})
 }
-
-// local returns a user's connections.
-func (b *bed) local(user string) (conns []*realtime.Conn) {
-	for c := range b.User(user).LocalConns() {
-		conns = append(conns, c)
-	}
-	return conns
-}

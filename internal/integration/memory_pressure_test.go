@@ -393,3 +393,70 @@ func TestAbsencesEndNobody(t *testing.T) {
 		b.open("newcomer")
 	})
 }
+
+// What absent connections take is in the budget; while memory is short nobody is waited for.
+func TestAbsencesAreInTheBudget(t *testing.T) {
+	bubble(t, realtime.Options{MemoryBudget: 100_000, MaxConns: -1}, func(t *testing.T, b *bed) {
+		lose := func(n int) {
+			for i := range n {
+				c, _ := b.session(fmt.Sprint("user", n, " ", i))
+				for room := range 20 {
+					_, err := b.Join(t.Context(), c.conn.ID(), fmt.Sprint("room ", room))
+					require.NoError(t, err)
+				}
+				c.Drop()
+				synctest.Wait()
+			}
+		}
+		lose(3)
+		require.Equal(t, 3, b.Stats().Users)
+		require.InDelta(t, 3*(2048+20*256), b.Stats().MemoryBytes, 100)
+		lose(100)
+		alice, w := b.session("alice") // whose client knows more than the server
+		b.join("hall", alice)
+		again, _ := b.session("alice")
+		require.Equal(t, rooms("hall"), again.resumes(w.Session), "nobody has to wait for it")
+		again.Close(realtime.CloseNormal, "")
+		synctest.Wait()
+		require.Less(t, b.Stats().MemoryBytes, int64(100_000), "newcomers are let in all the time")
+		require.InDelta(t, 100_000/4/(2048+20*256), b.Stats().Users, 2)
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		require.Zero(t, b.Stats().MemoryBytes)
+	})
+}
+
+// What is being read counts: a message that stops in the middle, compressed or not, takes memory
+// of the budget until it is complete or its connection ends.
+func TestWhatIsBeingReadCounts(t *testing.T) {
+	o := compressing()
+	o.PingInterval = -1
+	s := newSite(t, o, false)
+	text := strings.Repeat("x", 60<<10)
+	for name, test := range map[string]struct {
+		extensions, begin, rest string
+		bytes                   int64
+	}{
+		"compressed": {
+			extensions: browserOffer,
+			begin:      masked(0x41, deflate(t, text)[:60]), rest: masked(0x80, deflate(t, text)[60:]),
+			bytes: 48 << 10,
+		},
+		"plain": {begin: masked(0x01, text[:50<<10]), rest: masked(0x80, text[50<<10:]), bytes: 50 << 10},
+		"short": {begin: "\x81", rest: masked(0x81, "ping")[1:], bytes: 16 << 10},
+	} {
+		c := s.offer(t, "bob", test.extensions)
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
+		_, err := c.Write([]byte(test.begin))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes >= test.bytes }, patience, time.Millisecond, name)
+		_, err = c.Write([]byte(test.rest))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
+		_, err = c.Write([]byte(test.begin))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes >= test.bytes }, patience, time.Millisecond, name)
+		require.NoError(t, c.Close())
+		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -130,4 +131,33 @@ func TestClientSendsWhatIsNotKept(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, page.Messages)
 	})
+}
+
+// Meant for the race detector.
+func TestSendThatGaveUp(t *testing.T) {
+	o := keeping(100)
+	l := &lateBroker{Broker: memory.New(nil)}
+	o.Broker = l
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.follow("alice", "")
+		for range 20 {
+			_, err := b.Send(t.Context(), realtime.ToRoom("hall", "vip").Union(realtime.ToConn("x")),
+				realtime.Message{Type: "news"})
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		}
+		l.work.Wait()
+	})
+}
+
+// lateBroker takes what its publisher has given up.
+type lateBroker struct {
+	*memory.Broker
+	work sync.WaitGroup
+}
+
+func (l *lateBroker) Publish(
+	_ context.Context, parts ...broker.Publication,
+) ([]broker.Published, error) {
+	l.work.Go(func() { _, _ = l.Broker.Publish(context.Background(), parts...) })
+	return nil, context.DeadlineExceeded
 }

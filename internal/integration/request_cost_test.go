@@ -2,12 +2,8 @@ package integration_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -91,71 +87,26 @@ func TestPrices(t *testing.T) {
 	}
 }
 
-// TestPresenceOfARoomThatChanges checks that the answer has its place among the notices, though
-// the list is made while users come and go: a client that follows both knows who is there.
-func TestPresenceOfARoomThatChanges(t *testing.T) {
-	o := realtime.Options{
-		Announce: realtime.AnnounceRooms, InboundRate: -1, QueueMessages: 1 << 20, QueueBytes: -1, PingInterval: -1,
-	}
-	bubble(t, o, func(t *testing.T, b *bed) { presenceOfARoomThatChanges(t, b) })
-}
-
-func presenceOfARoomThatChanges(t *testing.T, b *bed) {
-	watcher := b.openV1(realtime.Identity{UserID: "watcher"})
-	b.join("hall", watcher)
-	var conns []*realtime.Conn
-	for i := range 50 {
-		transport, far := realtime.Pipe()
-		t.Cleanup(far.Drop)
-		c, err := b.Register(t.Context(), transport, realtime.Identity{UserID: fmt.Sprint("user", i)})
-		require.NoError(t, err)
-		conns = append(conns, c)
-	}
-	var movers sync.WaitGroup
-	for part := range slices.Chunk(conns, 10) {
-		movers.Go(func() {
-			for range 300 {
-				c := part[rand.IntN(len(part))]
-				if _, err := b.Join(t.Context(), c.ID(), "hall"); err == nil && rand.IntN(3) > 0 {
-					_, _ = b.Leave(t.Context(), c.ID(), "hall")
+// A join that asks for history counts like a message to so many: it can be asked for again and
+// again.
+func TestHistoryAtJoinHasItsPrice(t *testing.T) {
+	o := keeping(100)
+	o.InboundFanout = 10
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 100)
+		alice, r := b.follow("alice", `,"history":100`)
+		require.Equal(t, words(1, 100), r.said())
+		start := time.Now()
+		for range 3 {
+			require.NoError(t, alice.Write([]byte(`{"type":"join","id":1,"room":"hall","history":100}`)))
+		}
+		for answers := 0; answers < 3; time.Sleep(time.Second) {
+			for _, frame := range alice.raw() {
+				if strings.Contains(frame, `"reply"`) {
+					answers++
 				}
-			}
-		})
-	}
-	for i := range 300 {
-		require.NoError(t, watcher.Write(fmt.Appendf(nil, `{"type":"presence","id":%d,"room":"hall"}`, i)))
-	}
-	movers.Wait()
-	require.NoError(t, watcher.Write([]byte(`{"type":"presence","id":"last","room":"hall"}`)))
-
-	here := map[string]bool{}
-	for last := false; !last; {
-		for _, frame := range watcher.raw() {
-			var m struct {
-				Type    string          `json:"message_type"`
-				ID      json.RawMessage `json:"id"`
-				Content struct {
-					Type  string
-					User  string `json:"user_id"`
-					Users []string
-				}
-			}
-			require.NoError(t, json.Unmarshal([]byte(strings.Replace(frame, `"timestamp":T`, `"timestamp":0`, 1)), &m))
-			switch {
-			case m.Type == "reply":
-				now := map[string]bool{}
-				for _, user := range m.Content.Users {
-					now[user] = true
-				}
-				if len(m.ID) > 0 && string(m.ID) != "0" { // the first one says how it begins
-					require.Equal(t, now, here, "answer %s", m.ID)
-				}
-				here, last = now, string(m.ID) == `"last"`
-			case m.Content.Type == "room_join":
-				here[m.Content.User] = true
-			case m.Content.Type == "room_leave":
-				delete(here, m.Content.User)
 			}
 		}
-	}
+		require.Greater(t, time.Since(start), 5*time.Second)
+	})
 }

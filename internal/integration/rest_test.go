@@ -236,3 +236,48 @@ func TestRestFromForeignPages(t *testing.T) {
 		}
 	})
 }
+
+// A room that a client has asked for itself is not the REST interface's to leave.
+func TestRoomOfRestThatTheClientAsksFor(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		h := b.API(realtime.InsecureAllowRequests)
+		move := func(room string) {
+			t.Helper()
+			code, _, _ := rest(h, call{
+				method: "POST", path: "/connections/" + alice.conn.ID() + "/join", body: `{"room_id":"` + room + `"}`,
+			})
+			require.Equal(t, http.StatusOK, code)
+		}
+		move("one")
+		require.Equal(t, []string{`{"message_type":"joined","room":"one"}`}, alice.raw())
+		require.Equal(t, []string{`{"message_type":"reply","id":1}`}, alice.asks(`{"type":"join","id":1,"room":"one"}`))
+		move("two")
+		require.Equal(t, []string{"one", "two"}, alice.conn.Rooms())
+		move("three")
+		require.Equal(t, []string{"one", "three"}, alice.conn.Rooms())
+		require.Equal(t, []string{
+			`{"message_type":"joined","room":"two"}`,
+			`{"message_type":"left","room":"two"}`, `{"message_type":"joined","room":"three"}`,
+		}, alice.raw())
+	})
+}
+
+// A page can add headers to its other requests, so there they prove nothing.
+func TestHostsOfREST(t *testing.T) {
+	ask := func(rt *realtime.Manager, header string) int {
+		r := httptest.NewRequest(http.MethodGet, "http://app.example.com/stats", nil)
+		onLoopback(r)
+		if header != "" {
+			r.Header.Set(header, "203.0.113.7")
+		}
+		w := httptest.NewRecorder()
+		rt.API(realtime.InsecureAllowRequests).ServeHTTP(w, r)
+		return w.Code
+	}
+	require.Equal(t, http.StatusForbidden, ask(newManager(t, realtime.Options{}), ""))
+	require.Equal(t, http.StatusForbidden, ask(newManager(t, realtime.Options{}), "X-Forwarded-For"))
+	require.Equal(t, http.StatusOK, ask(newManager(t, realtime.Options{TrustProxies: []string{"127.0.0.1"}}), ""))
+	require.Equal(t, http.StatusOK, ask(newManager(t, realtime.Options{AllowedHosts: []string{"app.example.com"}}), ""))
+}

@@ -65,12 +65,6 @@ func scene(t *testing.T, b *bed) (watcher, alice *client, token string) {
 	return watcher, alice, w.Session
 }
 
-func (b *bed) members(room string) []string {
-	users, err := b.Room(room).Members(b.t.Context())
-	require.NoError(b.t, err)
-	return users
-}
-
 func TestResume(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher, alice, token := scene(t, b)
@@ -430,37 +424,5 @@ func TestResumeAndExcept(t *testing.T) {
 		}
 		b.news(realtime.ToRoom("hall").Except("conn_of somebody else"), "for all")
 		require.Contains(t, strings.Join(alice.raw(), "\n"), "for all")
-	})
-}
-
-// What absent connections take is in the budget; while memory is short nobody is waited for.
-func TestAbsencesAreInTheBudget(t *testing.T) {
-	bubble(t, realtime.Options{MemoryBudget: 100_000, MaxConns: -1}, func(t *testing.T, b *bed) {
-		lose := func(n int) {
-			for i := range n {
-				c, _ := b.session(fmt.Sprint("user", n, " ", i))
-				for room := range 20 {
-					_, err := b.Join(t.Context(), c.conn.ID(), fmt.Sprint("room ", room))
-					require.NoError(t, err)
-				}
-				c.Drop()
-				synctest.Wait()
-			}
-		}
-		lose(3)
-		require.Equal(t, 3, b.Stats().Users)
-		require.InDelta(t, 3*(2048+20*256), b.Stats().MemoryBytes, 100)
-		lose(100)
-		alice, w := b.session("alice") // whose client knows more than the server
-		b.join("hall", alice)
-		again, _ := b.session("alice")
-		require.Equal(t, rooms("hall"), again.resumes(w.Session), "nobody has to wait for it")
-		again.Close(realtime.CloseNormal, "")
-		synctest.Wait()
-		require.Less(t, b.Stats().MemoryBytes, int64(100_000), "newcomers are let in all the time")
-		require.InDelta(t, 100_000/4/(2048+20*256), b.Stats().Users, 2)
-		time.Sleep(15 * time.Second)
-		synctest.Wait()
-		require.Zero(t, b.Stats().MemoryBytes)
 	})
 }

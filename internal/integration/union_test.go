@@ -232,3 +232,69 @@ func TestUnionIsGivenFromTwoSidesAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// One that goes back gets what comes from there on, also a message to several rooms that it has been
+// given already: it may not have taken it.
+func TestGoingBackToAUnion(t *testing.T) {
+	for _, how := range []string{"join", "recover", "leave and join"} {
+		t.Run(how, func(t *testing.T) {
+			puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {
+				alice.asks(`{"type":"join","id":2,"room":"other"}`)
+				b.news(realtime.ToRoom("other"), "older")
+				alice.hush()
+				p.once("read", func() { // to find out where it begins
+					p.once("read", func() { // to catch up
+						b.news(realtime.ToRoom("hall", "other"), "both")
+					})
+				})
+				frames := alice.asks(`{"type":"join","id":3,"room":"other","since":{"epoch":"old","offset":1}}`)
+				require.Contains(t, strings.Join(frames, "\n"), `"both"`)
+				if how == "leave and join" {
+					alice.asks(`{"type":"leave","id":4,"room":"hall"}`)
+					how = "join"
+				}
+				r.hear(alice.asks(`{"type":"` + how + `","id":4,"room":"hall"` + since(r.at) + `}`))
+				require.Equal(t, []string{"both"}, r.said())
+			})
+		})
+	}
+}
+
+// TestUnionWithFullInbox checks that a full inbox of one user does not stop the others.
+func TestUnionWithFullInbox(t *testing.T) {
+	o := inboxes(10)
+	o.History = realtime.Retention{Messages: 100}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		send := func(to realtime.Target) (realtime.Result, error) {
+			return b.Send(t.Context(), to, realtime.Message{
+				Sender: "mallory", Content: json.RawMessage(`"x"`),
+			})
+		}
+		for range 5 {
+			res, err := send(realtime.ToUser("bob"))
+			require.NoError(t, err)
+			require.Equal(t, 1, res.Kept)
+		}
+		res, err := send(realtime.ToUser("bob"))
+		require.ErrorIs(t, err, realtime.ErrFull)
+		require.Equal(t, realtime.Result{Full: 1, Local: true}, res)
+		res, err = send(realtime.ToUser("bob", "carol").Union(realtime.ToRoom("hall")))
+		require.NoError(t, err)
+		require.Equal(t, realtime.Result{Full: 1, Kept: 2, Offline: 1, Local: true}, res)
+		for range 4 {
+			_, err = send(realtime.ToUser("carol"))
+			require.NoError(t, err)
+		}
+		_, err = send(realtime.ToUser("bob", "carol"))
+		require.ErrorIs(t, err, realtime.ErrFull)
+		res, err = send(realtime.ToUser("bob").Union(realtime.ToRoom("hall")))
+		require.NoError(t, err)
+		require.Equal(t, 1, res.Kept)
+		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
+			Sender: "mallory", TTL: -1, Content: json.RawMessage(`"now"`),
+		})
+		require.NoError(t, err, "what is not kept takes no place")
+		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Type: "news"})
+		require.NoError(t, err, "the application's own")
+	})
+}

@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -9,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
@@ -27,66 +24,6 @@ import (
 	"github.com/realtime-go/realtime/internal/leaktest"
 	"github.com/realtime-go/realtime/internal/long"
 )
-
-// These tests use real sockets: what a bubble cannot show.
-
-type site struct {
-	*httptest.Server
-	rt *realtime.Manager
-}
-
-func newSite(t *testing.T, o realtime.Options, secure bool) *site {
-	t.Helper()
-	o.Logger = slog.New(slog.DiscardHandler)
-	if o.Authenticate == nil {
-		o.Authenticate = realtime.InsecureQueryUser
-	}
-	o.Authorize = realtime.InsecureAllowAll
-	rt := realtime.New(&o)
-	mux := http.NewServeMux()
-	mux.Handle("/ws", rt)
-	mux.Handle("/", rt.API(realtime.InsecureAllowRequests))
-	s := &site{Server: httptest.NewUnstartedServer(mux), rt: rt}
-	if secure {
-		s.StartTLS()
-	} else {
-		s.Start()
-	}
-	t.Cleanup(func() {
-		require.NoError(t, rt.Close())
-		s.Close()
-		require.NoError(t, rt.Shutdown(context.Background())) // waits for handlers, which still count
-		requireConserved(t, rt.Stats())
-	})
-	return s
-}
-
-// dial opens a WebSocket as a well-behaved client does.
-func (s *site) dial(t *testing.T, user string) *websocket.Conn {
-	t.Helper()
-	ws, _, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id="+user, &websocket.DialOptions{
-		HTTPClient: s.Client(),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = ws.CloseNow() })
-	ws.SetReadLimit(-1)
-	require.Equal(t, "welcome", s.next(t, ws))
-	return ws
-}
-
-func (s *site) next(t *testing.T, ws *websocket.Conn) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	_, p, err := ws.Read(ctx)
-	require.NoError(t, err)
-	return shorthand(t, string(p))
-}
-
-func roads(t *testing.T, test func(t *testing.T, secure bool)) {
-	t.Run("tcp", func(t *testing.T) { test(t, false) })
-	t.Run("tls", func(t *testing.T) { test(t, true) })
-}
 
 func TestSocketChat(t *testing.T) {
 	roads(t, func(t *testing.T, secure bool) {
@@ -161,88 +98,6 @@ func TestSocketCloseHandshakes(t *testing.T) {
 			require.EqualValues(t, realtime.CloseText, websocket.CloseStatus(err))
 		})
 	})
-}
-
-// rawDial opens a WebSocket by hand and returns the socket behind the handshake.
-func (s *site) rawDial(t *testing.T, user, early string) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	return s.rawDialWith(t, user, "", early)
-}
-
-// rawDialWith is rawDial with more headers, each a line.
-func (s *site) rawDialWith(t *testing.T, user, headers, early string) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	addr := s.Listener.Addr().String()
-	var nc net.Conn
-	var err error
-	if s.TLS != nil {
-		nc, err = tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
-	} else {
-		nc, err = net.Dial("tcp", addr)
-	}
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = nc.Close() })
-	_, err = fmt.Fprintf(nc, "GET /ws?user_id=%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\n"+
-		"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n%s", user, addr, headers, early)
-	require.NoError(t, err)
-	require.NoError(t, nc.SetReadDeadline(time.Now().Add(20*time.Second)))
-	br := bufio.NewReader(nc)
-	res, err := http.ReadResponse(br, nil)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
-	return nc, br
-}
-
-// masked returns a client frame; the mask is zero, so the payload is as it is.
-func masked(head byte, payload string) string {
-	frame := []byte{head, 0x80 | byte(len(payload))}
-	switch {
-	case len(payload) > 1<<16-1:
-		frame[1] = 0x80 | 127
-		frame = binary.BigEndian.AppendUint64(frame, uint64(len(payload)))
-	case len(payload) > 125:
-		frame[1] = 0x80 | 126
-		frame = binary.BigEndian.AppendUint16(frame, uint16(len(payload)))
-	}
-	return string(append(frame, 0, 0, 0, 0)) + payload
-}
-
-// readFrame reads one frame of the server's.
-func readFrame(t *testing.T, br *bufio.Reader) (op byte, payload string) {
-	t.Helper()
-	op, payload, err := nextFrame(br)
-	require.NoError(t, err)
-	return op, payload
-}
-
-func nextFrame(br *bufio.Reader) (op byte, payload string, err error) {
-	head := make([]byte, 2, 10)
-	if _, err := io.ReadFull(br, head); err != nil {
-		return 0, "", err
-	}
-	n := uint64(head[1])
-	if n >= 126 {
-		long := head[2:map[uint64]int{126: 4, 127: 10}[n]]
-		if _, err := io.ReadFull(br, long); err != nil {
-			return 0, "", err
-		}
-		n = 0
-		for _, b := range long {
-			n = n<<8 | uint64(b)
-		}
-	}
-	p := make([]byte, n)
-	_, err = io.ReadFull(br, p)
-	return head[0] & 0x0F, string(p), err
-}
-
-// closeCode is what the payload of a close frame says, 0 if nothing.
-func closeCode(payload string) realtime.CloseCode {
-	if len(payload) < 2 {
-		return 0
-	}
-	return realtime.CloseCode(binary.BigEndian.Uint16([]byte(payload)))
 }
 
 // Frames that come in one packet with the handshake are not lost.
@@ -406,18 +261,6 @@ func TestSocketChurn(t *testing.T) {
 	}, 5*time.Second, 10*time.Millisecond, "%+v", s.rt.Stats())
 	require.Equal(t, 1, s.rt.Stats().Users)
 	require.Equal(t, 1, s.rt.Stats().Rooms)
-}
-
-// Handshakes that never finish and requests that are refused leave nothing.
-func TestSocketShutdownWithSilentClients(t *testing.T) {
-	s := newSite(t, realtime.Options{}, false)
-	for i := range 20 {
-		s.rawDial(t, fmt.Sprintf("silent%d", i), "") // never answers the close frame
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	require.NoError(t, s.rt.Shutdown(ctx))
-	require.Zero(t, s.rt.Stats().Conns)
 }
 
 // wrapped is a connection that embeds a socket and does something else with what is

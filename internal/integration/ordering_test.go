@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -125,9 +126,38 @@ func orderOfUnions(t *testing.T, b *bed) {
 	}
 }
 
-func (b *bed) joinAll(c *client, rooms ...string) {
-	for _, room := range rooms {
-		_, err := b.Join(b.t.Context(), c.conn.ID(), room)
-		require.NoError(b.t, err)
-	}
+func TestFifoForEachSenderAndOneOrderForEachRoom(t *testing.T) {
+	bubble(t, realtime.Options{InboundRate: -1}, func(t *testing.T, b *bed) {
+		var members []*client
+		for _, name := range []string{"a", "b", "c", "d", "e"} {
+			members = append(members, b.open(name))
+		}
+		b.join("lobby", members...)
+		for _, m := range members {
+			m.hush()
+		}
+		done := make(chan struct{})
+		for _, m := range members {
+			go func() {
+				for i := range 100 {
+					m.say(strings.Repeat("x", i), "room")
+				}
+				done <- struct{}{}
+			}()
+		}
+		for range members {
+			<-done
+		}
+		first := members[0].got()
+		require.Len(t, first, 500)
+		last := map[string]int{}
+		for _, line := range first {
+			sender, text, _ := strings.Cut(line, ": ")
+			require.Equal(t, last[sender], len(text), "each sender's messages in order")
+			last[sender]++
+		}
+		for _, m := range members[1:] {
+			require.Equal(t, first, m.got(), "the same order for every member")
+		}
+	})
 }

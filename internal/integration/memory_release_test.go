@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -116,4 +117,19 @@ func (b *bed) rage(dice *rand.Rand, far *realtime.PipeClient, c *realtime.Conn, 
 			}
 		}
 	}
+}
+
+// TestManyRoomsComeAndGo: what a client joins and leaves is gone.
+func TestManyRoomsComeAndGo(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.hush()
+		for i := range 400 {
+			room := `"room":"` + strings.Repeat("r", i%200+1) + `"`
+			require.NoError(t, alice.Write([]byte(`{"type":"join",`+room+`}`)))
+			require.NoError(t, alice.Write([]byte(`{"type":"leave",`+room+`}`)))
+		}
+		require.Empty(t, alice.raw())
+		require.Zero(t, b.Stats().Rooms)
+	})
 }

@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"context"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -116,87 +115,6 @@ func TestRetryAfterIsNotNegative(t *testing.T) {
 			require.Equal(t, strconv.FormatInt(want, 10), header.Get("Retry-After"))
 		})
 	}
-}
-
-// TestNamesThatCannotExist checks that each call which is about a room, a user or a connection
-// says so if there can be none of that name.
-func TestNamesThatCannotExist(t *testing.T) {
-	bubble(t, keeping(10), func(t *testing.T, b *bed) {
-		ctx := context.Background()
-		alice := b.open("alice")
-		for _, name := range []string{"", "a b\x00", " a", "\xff", "\u0085"} {
-			room, user := b.Room(name), b.User(name)
-			if name == "" {
-				room, user = realtime.Room{}, realtime.User{}
-			}
-			for call, err := range map[string]error{
-				"ToRoom":     second(b.Send(ctx, realtime.ToRoom("lobby", name), realtime.Message{})),
-				"ToUser":     second(b.Send(ctx, realtime.ToUser(name), realtime.Message{})),
-				"ToConn":     second(b.Send(ctx, realtime.ToConn(name), realtime.Message{})),
-				"Union":      second(b.Send(ctx, realtime.ToAll().Union(realtime.ToUser(name)), realtime.Message{})),
-				"Join":       second(b.Join(ctx, alice.conn.ID(), name)),
-				"Leave":      second(b.Leave(ctx, alice.conn.ID(), name)),
-				"Members":    second(room.Members(ctx)),
-				"Room.Count": second(room.Count(ctx)),
-				"History":    second(room.History(ctx, realtime.HistoryQuery{})),
-				"Remove":     second(room.Remove(ctx, "alice")),
-				"Remove of":  second(b.Room("lobby").Remove(ctx, name)),
-				"Room.Deny":  second(room.Deny(ctx, "alice", time.Second)),
-				"Deny of":    second(b.Room("lobby").Deny(ctx, name, time.Second)),
-				"User.Count": second(user.Count(ctx)),
-				"Disconnect": second(user.Disconnect(ctx, realtime.CloseNormal, "")),
-				"User.Deny":  second(user.Deny(ctx, time.Second)),
-			} {
-				require.ErrorIs(t, err, realtime.ErrName, "%s %q", call, name)
-			}
-			for range room.LocalConns() {
-				t.Fatal("a connection in a room that cannot be")
-			}
-			for range user.LocalConns() {
-				t.Fatal("a connection of a user who cannot be")
-			}
-		}
-		_, err := b.Send(ctx, realtime.ToUser("all"), realtime.Message{})
-		require.ErrorIs(t, err, realtime.ErrName)
-		_, err = b.Send(ctx, realtime.ToRoom("lobby").Except("").ExceptUser("", "\x00"), realtime.Message{})
-		require.NoError(t, err, "what is left out need not exist")
-		_, err = b.Send(ctx, realtime.Target{}, realtime.Message{})
-		require.NoError(t, err, "nobody")
-	})
-}
-
-func second[T any](_ T, err error) error { return err }
-
-// TestWhatTheServerAsksForIsFree checks that only what a client starts counts against it: neither
-// its pongs to the application's pings nor its answers to the application's calls do.
-func TestWhatTheServerAsksForIsFree(t *testing.T) {
-	bubble(t, realtime.Options{InboundRate: 1, QueueMessages: 2, PingInterval: time.Second}, func(t *testing.T, b *bed) {
-		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
-		began := time.Now()
-		for range 300 {
-			_, err := alice.conn.Ping(t.Context())
-			require.NoError(t, err)
-		}
-		for range 300 {
-			answered := make(chan error)
-			go func() { answered <- second(alice.conn.Call(t.Context(), "m", nil)) }()
-			var call struct{ ID json.RawMessage }
-			require.NoError(t, json.Unmarshal([]byte(alice.raw()[0]), &call))
-			require.NoError(t, alice.Write([]byte(`{"type":"reply","id":`+string(call.ID)+`}`)))
-			require.NoError(t, <-answered)
-		}
-		require.Zero(t, time.Since(began), "nothing waits")
-		require.Zero(t, b.Stats().Throttled)
-		time.Sleep(5 * time.Minute)
-		require.NoError(t, alice.conn.Context().Err())
-
-		for range 100 { // answers to nothing count
-			require.NoError(t, alice.Write([]byte(`{"type":"reply","id":1}`)))
-		}
-		time.Sleep(time.Minute)
-		alice.requireEnd(realtime.CloseRate)
-	})
 }
 
 // TestLongestPongTimeout checks that a client whose answer may take for ever is not ended because

@@ -1,0 +1,108 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
+)
+
+func TestBrokerMakesTwoManagersOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &bus{}
+		one := newBed(t, realtime.Options{Broker: wire})
+		two := newBed(t, realtime.Options{Broker: wire})
+		alice, bob, bob2 := one.open("alice"), two.open("bob"), one.open("bob")
+		one.join("lobby", alice)
+		two.join("lobby", bob)
+		alice.hush()
+		bob.hush()
+		bob2.hush()
+		alice.say("hi", "room")
+		require.Equal(t, []string{"alice: hi"}, alice.got())
+		require.Equal(t, []string{"alice: hi"}, bob.got())
+		alice.say("psst", "bob")
+		require.Equal(t, []string{"alice: psst"}, bob.got())
+		require.Equal(t, []string{"alice: psst"}, bob2.got())
+		res := one.news(realtime.ToAll().Except(bob.conn.ID()), "x")
+		require.Equal(t, realtime.Result{}, res, "nobody knows the numbers")
+		require.Empty(t, bob.got())
+		require.Equal(t, []string{`news "x"`}, bob2.got())
+		alice.hush()
+		_, err := wire.Publish(t.Context(), broker.Publication{
+			Target: broker.Target{All: true}, Message: broker.Message{Type: "welcome"},
+		})
+		require.NoError(t, err)
+		require.Empty(t, alice.got(), "what a broker brings is checked like any other input")
+	})
+}
+
+func TestBrokerThatDoesNotOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, realtime.Options{Broker: &bus{fail: errors.New("no route")}})
+		_, err := b.Send(t.Context(), realtime.ToAll(), realtime.Message{})
+		require.ErrorContains(t, err, "no route")
+	})
+}
+
+func TestTwoManagersOfOneBroker(t *testing.T) {
+	o := keeping(10)
+	o.Broker = memory.New(nil)
+	bubble(t, o, func(t *testing.T, b *bed) {
+		synctest.Wait() // the broker is its
+		other := newBed(t, o)
+		_, err := other.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{})
+		require.ErrorContains(t, err, "serves another Manager")
+		require.NoError(t, other.Close())
+		require.Equal(t, 1, b.news(realtime.ToRoom("hall"), "still here").Kept)
+	})
+}
+
+// bus is a broker in memory: it makes Managers of one process one.
+type bus struct {
+	memory.Broker // keeps nothing here
+
+	mu    sync.Mutex
+	sinks []broker.Sink
+	fail  error
+}
+
+func (b *bus) Open(_ context.Context, s broker.Sink) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sinks = append(b.sinks, s)
+	return b.fail
+}
+
+func (b *bus) Local() bool { return false }
+
+func (b *bus) Publish(
+	_ context.Context, parts ...broker.Publication,
+) ([]broker.Published, error) {
+	wire, err := json.Marshal(parts) // publications are plain data
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.sinks {
+		var copied []broker.Publication
+		if err := json.Unmarshal(wire, &copied); err != nil {
+			return nil, err
+		}
+		for _, p := range copied {
+			s.Deliver(p)
+		}
+	}
+	return make([]broker.Published, len(parts)), nil
+}
+
+func (b *bus) Close(context.Context) error { return nil }

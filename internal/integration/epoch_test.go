@@ -1,0 +1,123 @@
+package integration_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
+)
+
+// anew loses what is kept of a stream that is subscribed to, which begins with another epoch.
+func (p *puppet) anew(t *testing.T, stream string) {
+	p.Broker = memory.New(nil)
+	require.NoError(t, p.Broker.Open(t.Context(), p))
+	_, err := p.Broker.Subscribe(t.Context(), stream)
+	require.NoError(t, err)
+}
+
+// An inbox that has lost what was kept begins anew for who is connected, as for who comes.
+func TestInboxWithAnotherEpoch(t *testing.T) {
+	for _, proto := range [][]string{{realtime.V1}, nil} {
+		o := inboxes(100)
+		p := newPuppet()
+		o.Broker = p
+		bubble(t, o, func(t *testing.T, b *bed) {
+			transport, far := realtime.Pipe(proto...)
+			bob := b.attach(transport, far, realtime.Identity{UserID: "bob"})
+			bob.unstall()
+			b.write("bob", 1, 2)
+			bob.hush()
+			stream := broker.InboxStream("bob")
+			p.silently(func() {
+				p.anew(t, stream)
+				b.write("bob", 3, 4)
+			})
+			p.Lost(stream)
+			b.write("bob", 5, 5)
+			var said []string
+			frames := bob.raw()
+			for _, frame := range frames {
+				var f keptFrame
+				require.NoError(t, json.Unmarshal([]byte(frame), &f))
+				if f.Type == "news" {
+					said = append(said, strings.Trim(string(f.Content), `"`))
+				}
+			}
+			require.Equal(t, words(3, 5), said)
+			if proto != nil {
+				require.Contains(t, frames[0], `"offset":0`)
+				require.Contains(t, frames[0], `"reason":"epoch"`)
+			}
+		})
+	}
+}
+
+// A room that has lost what was kept begins anew, and all that it keeps since comes: to who is
+// connected, to who joins again where it was, and to who has resumed its session.
+func TestRoomWithAnotherEpoch(t *testing.T) {
+	for name, how := range map[string]func(b *bed, alice *client, join, session string) *client{
+		"live": func(_ *bed, alice *client, _, _ string) *client { return alice },
+		"joins again": func(b *bed, alice *client, join, _ string) *client {
+			require.NoError(b.t, alice.Write([]byte(join)))
+			return alice
+		},
+		"comes again": func(b *bed, alice *client, join, _ string) *client {
+			alice.Drop()
+			again := b.openV1(realtime.Identity{UserID: "alice"})
+			again.hush()
+			require.NoError(b.t, again.Write([]byte(join)))
+			return again
+		},
+		"resumes": func(b *bed, alice *client, join, session string) *client {
+			alice.Drop()
+			synctest.Wait()
+			again, _ := b.session("alice")
+			require.Contains(b.t, again.resumes(session), "hall")
+			require.NoError(b.t, again.Write([]byte(join)))
+			return again
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPuppet()
+			o := keeping(100)
+			o.Broker = p
+			bubble(t, o, func(t *testing.T, b *bed) {
+				alice, w := b.session("alice")
+				r := &reader{t: t}
+				r.hear(alice.asks(`{"type":"join","id":1,"room":"hall"}`))
+				b.tell(1, 2)
+				r.hear(alice.raw())
+				join := `{"type":"join","id":2,"room":"hall"` + since(r.at) + `}`
+				p.silently(func() {
+					p.anew(t, broker.RoomStream("hall"))
+					b.tell(3, 4)
+				})
+				p.Lost(broker.RoomStream("hall"))
+				alice = how(b, alice, join, w.Session)
+				b.tell(5, 5)
+				var said, reasons []string
+				for _, text := range alice.raw() {
+					var f keptFrame
+					require.NoError(t, json.Unmarshal([]byte(text), &f))
+					var a joinAnswer
+					_ = json.Unmarshal(f.Content, &a)
+					if reason := f.Reason + a.Reason; reason != "" {
+						reasons = append(reasons, reason)
+						said = nil // what came before the answer comes again
+					}
+					if f.Type == "news" {
+						said = append(said, strings.Trim(string(f.Content), `"`))
+					}
+				}
+				require.Equal(t, words(3, 5), said)
+				require.Contains(t, reasons, "epoch")
+			})
+		})
+	}
+}

@@ -1,0 +1,104 @@
+package integration_test
+
+import (
+	"context"
+	"regexp"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// labelled marks the goroutine, and those that it will start, for goroutines.
+func labelled(t *testing.T) {
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("test", t.Name())))
+}
+
+var labelledGroup = regexp.MustCompile(`(?m)^(\d+) @.*\n# labels: (.*)$`)
+
+// goroutines counts those that the test has started, and no other test.
+func goroutines(t *testing.T) int {
+	t.Helper()
+	var profile strings.Builder
+	require.NoError(t, pprof.Lookup("goroutine").WriteTo(&profile, 1))
+	n := 0
+	for _, m := range labelledGroup.FindAllStringSubmatch(profile.String(), -1) {
+		if strings.Contains(m[2], strconv.Quote(t.Name())) {
+			group, err := strconv.Atoi(m[1])
+			require.NoError(t, err)
+			n += group
+		}
+	}
+	require.Positive(t, n)
+	return n
+}
+
+func TestHeartbeatCostsNoGoroutine(t *testing.T) {
+	labelled(t)
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		b.open("first")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		one := goroutines(t)
+		for range 100 {
+			b.open("")
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		// A reader of the test's for each, and nothing of ours.
+		require.LessOrEqual(t, goroutines(t), one+105)
+	})
+}
+
+// TestQuietConnectionsCostNoGoroutine: one that talks has a goroutine, and gives it up.
+func TestQuietConnectionsCostNoGoroutine(t *testing.T) {
+	labelled(t)
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		b.open("first")
+		synctest.Wait()
+		one := goroutines(t)
+		clients := make([]*client, 100)
+		for i := range clients {
+			clients[i] = b.open("")
+		}
+		synctest.Wait()
+		require.LessOrEqual(t, goroutines(t), one+105, "they have said nothing yet")
+		for range 3 {
+			for _, c := range clients {
+				c.hush()
+				require.NoError(t, c.Write([]byte("ping")))
+			}
+			synctest.Wait()
+			require.GreaterOrEqual(t, goroutines(t), one+190, "they may go on")
+			for _, c := range clients {
+				require.Equal(t, []string{"pong"}, c.got())
+			}
+			time.Sleep(16 * time.Second)
+			synctest.Wait()
+			require.LessOrEqual(t, goroutines(t), one+105, "they are quiet")
+		}
+	})
+}
+
+// TestTalkingConnectionsKeepTheirGoroutine: giving it up and taking it back is for those
+// who are quiet for long.
+func TestTalkingConnectionsKeepTheirGoroutine(t *testing.T) {
+	labelled(t)
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.open("alice")
+		synctest.Wait()
+		before := goroutines(t)
+		for range 20 {
+			require.NoError(t, alice.Write([]byte("ping")))
+			time.Sleep(9 * time.Second)
+			synctest.Wait()
+			require.Greater(t, goroutines(t), before)
+		}
+	})
+}

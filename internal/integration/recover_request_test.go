@@ -1,0 +1,203 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// recovers asks for what is behind a position in the hall.
+func (c *client) recovers(at realtime.Position) []string {
+	c.t.Helper()
+	return c.asks(`{"type":"recover","id":2,"room":"hall"` + since(at) + `}`)
+}
+
+// givesHall puts each connection into the hall when it opens.
+func givesHall(o realtime.Options, give func() bool) (realtime.Options, func(b *bed)) {
+	var b *bed
+	o.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
+		if !give() {
+			return nil
+		}
+		_, err := b.Join(ctx, c.ID(), "hall")
+		return err
+	}
+	return o, func(made *bed) { b = made }
+}
+
+func always() bool { return true }
+
+const notMember = `{"message_type":"error","id":2,"content":{"code":"no_member","message":"not in the room"}}`
+
+// join takes in where the hall begins for who is put into it.
+func (r *reader) join(frames []string) {
+	r.t.Helper()
+	for _, text := range frames {
+		if rest, ok := strings.CutPrefix(text, `{"message_type":"joined","room":"hall","content":`); ok {
+			require.NoError(r.t, json.Unmarshal([]byte(strings.TrimSuffix(rest, "}")), &r.at))
+			return
+		}
+	}
+	r.t.Fatalf("not told of the hall: %v", frames)
+}
+
+// A client that is put into a room again goes on where it was, also with a session that is resumed,
+// and nothing is missing or twice.
+func TestRecoveryOfAGivenRoom(t *testing.T) {
+	for _, resumes := range []bool{false, true} {
+		t.Run(fmt.Sprint(resumes), func(t *testing.T) {
+			o, made := givesHall(keeping(100), func() bool { return !resumes })
+			bubble(t, o, func(t *testing.T, b *bed) {
+				made(b)
+				alice, w := b.session("alice")
+				if resumes {
+					_, err := b.Join(t.Context(), alice.conn.ID(), "hall")
+					require.NoError(t, err)
+				}
+				r := &reader{t: t}
+				r.join(alice.raw())
+				b.tell(1, 3)
+				r.hear(alice.raw())
+				alice.Drop()
+				synctest.Wait()
+				b.tell(4, 6)
+				again, _ := b.session("alice")
+				if resumes {
+					again.resumes(w.Session)
+				}
+				b.tell(7, 7)
+				again.hush() // ignored: where it begins is not where the client is
+				r.hear(again.recovers(r.at))
+				b.tell(8, 8)
+				r.hear(again.raw())
+				require.Equal(t, words(1, 8), r.said())
+				require.Empty(t, r.gaps)
+			})
+		})
+	}
+}
+
+// A client has no way into a room that only the application may give: not if it was taken out while
+// it was away, nor if it never was in.
+func TestNoWayBackByRecover(t *testing.T) {
+	given := true
+	o, made := givesHall(keeping(100), func() bool { return given })
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		if a.Kind == realtime.ActionJoin {
+			return realtime.ErrForbidden
+		}
+		return nil
+	}
+	for name, out := range map[string]func(b *bed, c *realtime.Conn){
+		"removed": func(b *bed, _ *realtime.Conn) { _, _ = b.Room("hall").Remove(b.t.Context(), "alice") },
+		"denied": func(b *bed, _ *realtime.Conn) {
+			_, _ = b.Room("hall").Deny(b.t.Context(), "alice", time.Hour)
+		},
+		"forgotten": func(b *bed, _ *realtime.Conn) { time.Sleep(time.Minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, o, func(t *testing.T, b *bed) {
+				made(b)
+				given = true
+				alice, w := b.session("alice")
+				r := &reader{t: t}
+				r.join(alice.raw())
+				alice.Drop()
+				synctest.Wait()
+				out(b, alice.conn)
+				b.tell(1, 3)
+				given = false
+				again, _ := b.session("alice")
+				again.resumes(w.Session)
+				require.Equal(t, []string{notMember}, again.recovers(r.at))
+				require.Empty(t, again.conn.Rooms())
+				require.Empty(t, b.members("hall"))
+				b.tell(4, 4)
+				require.Empty(t, again.raw())
+				stranger := b.openV1(realtime.Identity{UserID: "mallory"})
+				stranger.hush()
+				require.Equal(t, []string{notMember}, stranger.recovers(realtime.Position{Epoch: "x"}))
+				require.Equal(t, 0, b.Stats().Rooms, "nothing is made for who is no member")
+			})
+		})
+	}
+}
+
+// A client that is taken out while it is decided about it does not come back, and of a room in which
+// a client is not, nobody is asked.
+func TestRecoverOfARoomThatIsTaken(t *testing.T) {
+	o, made := givesHall(keeping(100), always)
+	var history func()
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		if a.Kind == realtime.ActionHistory {
+			history()
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		made(b)
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		r := &reader{t: t}
+		r.join(alice.raw())
+		asked := 0
+		history = func() {
+			asked++
+			_, err := b.Room("hall").Remove(t.Context(), "alice")
+			require.NoError(t, err)
+		}
+		want := []string{`{"message_type":"left","room":"hall"}`, notMember}
+		require.Equal(t, want, alice.recovers(r.at))
+		require.Equal(t, want[1:], alice.recovers(r.at))
+		require.Equal(t, 1, asked)
+		require.Empty(t, alice.conn.Rooms())
+		require.Zero(t, b.Stats().Rooms)
+	})
+}
+
+// One that may not read what was sent before is told of a gap.
+func TestRecoverWithoutLeave(t *testing.T) {
+	o, made := givesHall(keeping(100), always)
+	o.Authorize = func(context.Context, *realtime.Conn, realtime.Action) error { return realtime.ErrForbidden }
+	bubble(t, o, func(t *testing.T, b *bed) {
+		made(b)
+		b.tell(1, 3)
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		r := &reader{t: t}
+		r.join(alice.raw())
+		at := r.at
+		at.Offset = 1
+		r.hear(alice.recovers(at))
+		require.Equal(t, []string{"unknown"}, r.gaps)
+		require.EqualValues(t, 3, r.at.Offset)
+		b.tell(4, 4)
+		r.hear(alice.raw())
+		require.Equal(t, words(4, 4), r.said())
+	})
+}
+
+// What is lost is told, and all that is kept of another epoch comes.
+func TestRecoverWhatIsLost(t *testing.T) {
+	o, made := givesHall(keeping(3), always)
+	bubble(t, o, func(t *testing.T, b *bed) {
+		made(b)
+		b.tell(1, 5)
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		r := &reader{t: t}
+		r.join(alice.raw())
+		at := r.at
+		at.Offset = 1
+		r.hear(alice.recovers(at))
+		require.Equal(t, []string{"overflow"}, r.gaps)
+		r.hear(alice.recovers(realtime.Position{Epoch: "older", Offset: 9}))
+		require.Equal(t, []string{"overflow", "epoch"}, r.gaps)
+		require.Equal(t, words(3, 5), r.said())
+	})
+}

@@ -1,0 +1,314 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+)
+
+func TestRecovery(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, r := b.follow("alice", "")
+		b.tell(1, 3)
+		r.hear(alice.raw())
+		at := r.at
+		alice.Drop()
+		b.tell(4, 90)
+		_, r = b.follow("alice", since(at))
+		require.Equal(t, words(4, 90), r.said())
+		require.Empty(t, r.gaps)
+		require.Equal(t, r.top, r.at.Offset)
+
+		b.tell(91, 103)
+		_, r = b.follow("alice", since(at))
+		require.Empty(t, r.gaps, "the first that is kept is the next one")
+		require.Equal(t, words(4, 103), r.said())
+		b.tell(104, 104)
+		_, r = b.follow("alice", since(at))
+		require.Equal(t, []string{"overflow"}, r.gaps)
+		require.Empty(t, r.said())
+		_, r = b.follow("alice", since(at)+`,"history":2`)
+		require.Equal(t, []string{"overflow"}, r.gaps)
+		require.Equal(t, words(103, 104), r.said())
+
+		_, r = b.follow("alice", since(realtime.Position{Epoch: "other", Offset: 3}))
+		require.Equal(t, []string{"epoch"}, r.gaps)
+		require.Equal(t, words(5, 104), r.said(), "all that is kept")
+		_, r = b.follow("alice", since(realtime.Position{Epoch: "other", Offset: 3})+`,"history":2`)
+		require.Equal(t, []string{"epoch"}, r.gaps)
+		require.Equal(t, words(103, 104), r.said())
+		at.Offset = 1000
+		_, r = b.follow("alice", since(at))
+		require.Equal(t, []string{"ahead"}, r.gaps)
+		require.Empty(t, r.said())
+	})
+}
+
+// Who is left out is told where he is, and nothing looks like a gap.
+func TestLeftOutIsNoGap(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, r := b.follow("alice", "")
+		bob, rb := b.follow("bob", "")
+		for i := range 50 {
+			to := realtime.ToRoom("hall")
+			if i%10 != 0 {
+				to = to.ExceptUser("alice")
+			}
+			b.news(to, fmt.Sprint(i))
+		}
+		r.hear(alice.raw())
+		rb.hear(bob.raw())
+		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.said())
+		require.Len(t, rb.said(), 50)
+		at := r.at
+		alice.Drop()
+		_, r = b.follow("alice", `,"history":100`)
+		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.said(), "nor is he given it later")
+		require.Equal(t, r.top, r.at.Offset)
+		_, r = b.follow("alice", since(at))
+		require.Empty(t, r.said())
+		require.Equal(t, r.top, r.at.Offset)
+	})
+}
+
+// A member who does not read falls behind and gets everything, as fast as he reads.
+func TestSlowMemberCatchesUp(t *testing.T) {
+	o := keeping(5000)
+	o.QueueMessages = 20
+	bubble(t, o, func(t *testing.T, b *bed) {
+		transport, far := realtime.Pipe(realtime.V1)
+		slow := b.attach(transport, far, realtime.Identity{UserID: "slow"})
+		require.NoError(t, far.Write([]byte(`{"type":"join","id":1,"room":"hall"}`)))
+		synctest.Wait()
+		b.tell(1, 3000)
+		synctest.Wait()
+		slow.unstall()
+		r := &reader{t: t}
+		r.hear(slow.raw()[1:])
+		require.Equal(t, words(1, 3000), r.said())
+		require.Empty(t, r.gaps)
+		b.tell(3001, 3001)
+		r.hear(slow.raw())
+		require.Equal(t, words(3001, 3001), r.said())
+	})
+}
+
+// A client with 50 rooms and 10,000 missed messages asks for all at once. It is neither flooded nor
+// ended, and a room with much does not keep the others waiting.
+func TestRecoveryOfManyRooms(t *testing.T) {
+	const rooms, each = 50, 200
+	o := keeping(each)
+	o.QueueMessages, o.InboundRate = 100, -1
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		var asks []string
+		for i := range rooms {
+			room := fmt.Sprint("r", i)
+			alice.hush()
+			var r reader
+			r.t = t
+			r.hear(alice.asks(fmt.Sprintf(`{"type":"join","id":1,"room":%q}`, room)))
+			asks = append(asks, fmt.Sprintf(`{"type":"join","id":%d,"room":%q%s}`, i, room, since(r.at)))
+		}
+		alice.Drop()
+		for i := range each {
+			for k := range rooms {
+				b.news(realtime.ToRoom(fmt.Sprint("r", k)), fmt.Sprint("m", i+1))
+			}
+		}
+		alice = b.openV1(realtime.Identity{UserID: "alice"})
+		for _, ask := range asks {
+			require.NoError(t, alice.Write([]byte(ask)))
+		}
+		got, most := map[string][]string{}, 0
+		for _, text := range alice.raw() {
+			var f keptFrame
+			require.NoError(t, json.Unmarshal([]byte(text), &f))
+			if f.Offset > 0 {
+				got[f.Room] = append(got[f.Room], strings.Trim(string(f.Content), `"`))
+				most = max(most, len(got[f.Room])-len(got["r0"]))
+			}
+		}
+		require.Nil(t, alice.ended())
+		require.Len(t, got, rooms)
+		for room, said := range got {
+			require.Equal(t, words(1, each), said, room)
+		}
+		require.Less(t, most, each/2, "they take turns")
+	})
+}
+
+// Under any order of events a member gets everything once and in order, or is told of what is
+// missing.
+func TestRecoveryUnderRandomSchedules(t *testing.T) {
+	for seed := range schedules() {
+		kept := []int{3, 20, 1000}[seed%3]
+		o := keeping(kept)
+		o.QueueMessages, o.InboundRate = 8, -1
+		bubble(t, o, func(t *testing.T, b *bed) {
+			dice, n := rand.New(rand.NewPCG(seed, 1)), 0
+			say := func(most int) {
+				k := dice.IntN(most)
+				b.tell(n+1, n+k)
+				n += k
+			}
+			members := make([]member, 3)
+			for i := range members {
+				m := &members[i]
+				m.user = fmt.Sprint("u", i)
+				m.c, m.reader = b.follow(m.user, "")
+			}
+			for range 60 {
+				m := &members[dice.IntN(len(members))]
+				switch dice.IntN(5) {
+				case 0, 1:
+					say(12)
+				case 2:
+					m.listen()
+				case 3: // the loss is noticed at once
+					m.listen()
+					m.c.Drop()
+					synctest.Wait()
+					say(30)
+					m.comeBack(b)
+				default: // or when it has come back
+					m.listen()
+					old := m.c
+					say(30)
+					m.comeBack(b)
+					old.Drop()
+				}
+			}
+			for i := range members {
+				members[i].listen()
+				members[i].requireAll(n, seed)
+				if kept == 1000 {
+					require.Empty(t, members[i].gaps, "all is kept")
+				}
+			}
+		})
+	}
+}
+
+// Who may not read history may join, and is told that something may be missing.
+func TestRecoveryNeedsLeave(t *testing.T) {
+	o := keeping(100)
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		if a.Kind == realtime.ActionHistory {
+			return realtime.ErrForbidden
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 3)
+		_, r := b.follow("alice", "")
+		at := realtime.Position{Epoch: r.at.Epoch}
+		alice, r := b.follow("alice", since(at))
+		require.Empty(t, r.said())
+		require.Equal(t, []string{"unknown"}, r.gaps)
+		b.tell(4, 4)
+		r.hear(alice.raw())
+		require.Equal(t, words(4, 4), r.said())
+	})
+}
+
+// Who joins again is where he knows to be, and is told later of what he was left out of.
+func TestJoinAgainBehindWhatWasForOthers(t *testing.T) {
+	bubble(t, keeping(100), func(t *testing.T, b *bed) {
+		alice, r := b.follow("alice", "")
+		b.tell(1, 1)
+		b.news(realtime.ToRoom("hall").ExceptUser("alice"), "not for alice")
+		r.hear(alice.raw())
+		r.hear(alice.asks(`{"type":"join","id":2,"room":"hall"}`))
+		require.Equal(t, uint64(1), r.at.Offset)
+		b.tell(3, 3)
+		r.hear(alice.raw())
+		require.Equal(t, []string{"m1", "m3"}, r.said())
+	})
+}
+
+// What has come while a member read the end of the history is more than its queue takes at once:
+// that is no reason to end it, also where being slow is.
+func TestCatchingUpEndsNobody(t *testing.T) {
+	o := keeping(1000)
+	o.QueueMessages, o.Slow = 16, realtime.SlowDisconnect
+	p := newPuppet()
+	o.Broker = p
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 3)
+		p.once("read", func() { // of the join
+			p.once("read", func() {
+				b.tell(4, 4)
+				p.once("read", func() { b.tell(5, 40) })
+			})
+		})
+		alice, r := b.follow("alice", `,"history":3`)
+		require.Nil(t, alice.ended())
+		require.Equal(t, words(1, 40), r.said())
+	})
+}
+
+// What was kept by a process with larger queues, which this one cannot give to anybody.
+func TestKeptButTooLarge(t *testing.T) {
+	o := keeping(100)
+	o.QueueBytes = 8 << 10
+	p := newPuppet()
+	o.Broker = p
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.tell(1, 1)
+		_, err := p.Broker.Publish(t.Context(), broker.Publication{
+			Stream: hall, Target: broker.Target{Rooms: []string{"hall"}}, Keep: broker.Retention{Messages: 100, Bytes: 1 << 20},
+			Message: broker.Message{Type: "news", Content: []byte(`"` + strings.Repeat("x", 8<<10) + `"`)},
+		})
+		require.NoError(t, err)
+		b.tell(3, 3)
+		reads := 0
+		p.page = func(*broker.Page) {
+			if reads++; reads > 20 {
+				panic("it reads without end")
+			}
+		}
+		_, r := b.follow("alice", `,"history":5`)
+		require.Equal(t, []string{"m1", "m3"}, r.said())
+		require.Equal(t, []span{{1, 2}}, r.spans, "and is told so")
+	})
+}
+
+// member is somebody in a schedule: a client that is lost and comes back to where it was.
+type member struct {
+	*reader
+	c    *client
+	user string
+}
+
+// listen takes in what has come.
+func (m *member) listen() { m.hear(m.c.raw()) }
+
+// comeBack comes back after a loss.
+func (m *member) comeBack(b *bed) {
+	m.c = b.openV1(realtime.Identity{UserID: m.user})
+	m.c.hush()
+	m.hear(m.c.asks(`{"type":"join","id":1,"room":"hall"` + since(m.at) + `}`))
+}
+
+// requireAll checks that each message up to n came once and in order, but for those that the member
+// was told are missing.
+func (m *member) requireAll(n int, seed uint64) {
+	var want []string
+	for offset := uint64(1); offset <= uint64(n); offset++ {
+		if !slices.ContainsFunc(m.spans, func(s span) bool { return s.from < offset && offset <= s.to }) {
+			want = append(want, fmt.Sprint("m", offset))
+		}
+	}
+	require.Equal(m.t, want, m.words, "seed %d, %s, gaps %v", seed, m.user, m.spans)
+}
