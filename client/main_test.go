@@ -1,40 +1,10 @@
 package client_test
 
 import (
-	"fmt"
-	"os"
-	"runtime"
-	"strings"
 	"testing"
-	"time"
+
+	"github.com/realtime-go/realtime/internal/leaktest"
 )
 
-// TestMain fails if the tests leave a goroutine behind.
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if left := leftovers(); code == 0 && left != "" {
-		fmt.Fprintln(os.Stderr, "leaked goroutines:\n"+left)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// leftovers waits for what is ending anyway, and returns the stacks that are left.
-func leftovers() string {
-	var left []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
-		buf := make([]byte, 16<<20)
-		buf = buf[:runtime.Stack(buf, true)]
-		left = nil
-		for i, stack := range strings.Split(string(buf), "\n\n") {
-			ours := strings.Contains(stack, "realtime") || strings.Contains(stack, "websocket")
-			if i > 0 && ours && !strings.Contains(stack, "fuzz") {
-				left = append(left, stack)
-			}
-		}
-		if left == nil {
-			break
-		}
-	}
-	return strings.Join(left, "\n\n")
-}
+// TestMain fails if the tests leave a goroutine or a descriptor behind.
+func TestMain(m *testing.M) { leaktest.Main(m) }
