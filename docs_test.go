@@ -163,19 +163,21 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 	require.ElementsMatch(t, slices.Collect(maps.Values(constants(t, "internal/wire", "Code"))), documented)
 }
 
-// Each threat in SECURITY.md names tests that exist, and options that exist.
+// Each threat in SECURITY.md names its tests, and the document names only tests and options that
+// exist.
 func TestThreatsAreTested(t *testing.T) {
 	known := testNames(t)
 	text := read(t, "docs/SECURITY.md")
+	name := regexp.MustCompile("`(\\w+\\.(?:Test|Fuzz)\\w+)`")
 	rows := regexp.MustCompile(`(?m)^\| (\d+) \| .* \| ([^|]*) \|$`).FindAllStringSubmatch(text, -1)
 	require.Greater(t, len(rows), 30)
 	for i, row := range rows {
 		require.True(t, i == 0 || rows[i-1][1] < row[1], "row %s is out of order", row[1])
-		named := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[2], -1)
-		require.NotEmpty(t, named, "no test of threat %s", row[1])
-		for _, m := range named {
-			require.True(t, known[m[1]], "threat %s: there is no test %s", row[1], m[1])
-		}
+		require.NotEmpty(t, row[2], "threat %s", row[1])
+		require.Empty(t, strings.TrimSpace(name.ReplaceAllString(row[2], "")), "threat %s", row[1])
+	}
+	for _, m := range name.FindAllStringSubmatch(text, -1) {
+		require.True(t, known[m[1]], "there is no test %s", m[1])
 	}
 	options := reflect.TypeFor[realtime.Options]()
 	for _, m := range regexp.MustCompile("`Options\\.([A-Za-z]+)`").FindAllStringSubmatch(text, -1) {
@@ -184,8 +186,23 @@ func TestThreatsAreTested(t *testing.T) {
 	}
 }
 
-// testNames returns the tests and fuzz targets of this module as package.Name. The name of a package
-// is the last element of its path.
+// The scripts of CI name only tests that exist. go test says nothing about a name that matches none.
+func TestScriptsRunTestsThatExist(t *testing.T) {
+	known := testNames(t)
+	names := regexp.MustCompile(`go test .*-run '?([A-Za-z|]+)'?`).FindAllStringSubmatch(read(t, ".ci/proof"), -1)
+	require.NotEmpty(t, names)
+	for _, m := range names {
+		for part := range strings.SplitSeq(m[1], "|") {
+			found := slices.ContainsFunc(slices.Collect(maps.Keys(known)), func(name string) bool {
+				return strings.Contains(name, part)
+			})
+			require.True(t, found, "no test matches %s", part)
+		}
+	}
+}
+
+// testNames returns the tests and fuzz targets below this folder as package.Name. The name of a
+// package is the last element of its path.
 func testNames(t *testing.T) map[string]bool {
 	t.Helper()
 	known := map[string]bool{}

@@ -136,7 +136,7 @@ func poisonedName(a *arena) {
 }
 
 // What a broker brings is checked like what comes through any other door.
-func TestPoisonByBroker(t *testing.T) {
+func TestInvalidTextFromABroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := &bus{}
 		b := newBed(t, realtime.Options{Broker: wire})

@@ -40,7 +40,7 @@ func TestHandshakeRateOfAnAddress(t *testing.T) {
 	})
 }
 
-func TestAnAddressIsItsNetwork(t *testing.T) {
+func TestHandshakeRateOfANetwork(t *testing.T) {
 	for _, test := range []struct {
 		one, other string
 		same       bool

@@ -156,7 +156,7 @@ func TestForbiddenLooksLikeUnknown(t *testing.T) {
 }
 
 // A body is waited for only so long. What is done with it may take longer.
-func TestAuthorizerMayTakeLong(t *testing.T) {
+func TestSlowAuthorizerOfREST(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt, f := realtime.New(nil), pipes()
 		server := realtime.NewServer("", rt.API(func(r *http.Request, _ realtime.Action) error {

@@ -15,7 +15,7 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-func TestBrokerMakesTwoManagersOne(t *testing.T) {
+func TestBrokerConnectsTwoManagers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := &bus{}
 		one := newBed(t, realtime.Options{Broker: wire})
@@ -45,7 +45,7 @@ func TestBrokerMakesTwoManagersOne(t *testing.T) {
 	})
 }
 
-func TestBrokerThatDoesNotOpen(t *testing.T) {
+func TestBrokerOpenFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, realtime.Options{Broker: &bus{fail: errors.New("no route")}})
 		_, err := b.Send(t.Context(), realtime.ToAll(), realtime.Message{})
@@ -53,7 +53,7 @@ func TestBrokerThatDoesNotOpen(t *testing.T) {
 	})
 }
 
-func TestTwoManagersOfOneBroker(t *testing.T) {
+func TestSecondManagerOfABroker(t *testing.T) {
 	o := keeping(10)
 	o.Broker = memory.New(nil)
 	bubble(t, o, func(t *testing.T, b *bed) {

@@ -165,7 +165,7 @@ func TestCallInsideHandler(t *testing.T) {
 }
 
 // A handler that waits for its client, whose answer is behind more messages than are kept, is told.
-func TestCallBehindAFullBacklog(t *testing.T) {
+func TestCallWithAFullBacklog(t *testing.T) {
 	var failed []error
 	o := realtime.Options{
 		InboundRate: -1,

@@ -17,7 +17,7 @@ import (
 
 // Every exported method at once, with Close in the middle: no panic, no race, no
 // deadlock, and every frame accounted for.
-func TestEverythingAtOnce(t *testing.T) {
+func TestAllMethodsConcurrently(t *testing.T) {
 	for round := range 10 {
 		stress(t, round%2 == 0, round%3*1000)
 	}

@@ -83,7 +83,7 @@ func (s *site) curl(t *testing.T, method, path, body string) string {
 }
 
 // Who gets what, with plain clients and plain HTTP on real sockets.
-func TestWireContract(t *testing.T) {
+func TestPlainProtocolOverSockets(t *testing.T) {
 	s := newSite(t, announced(), false)
 	alice := s.peer(t, "alice")
 	bob := s.peer(t, "bob")
@@ -145,7 +145,7 @@ func TestWireContract(t *testing.T) {
 	require.NotEmpty(t, stats.Updated)
 }
 
-func TestWireRefusesReservedNames(t *testing.T) {
+func TestReservedNamesAreRefused(t *testing.T) {
 	s := newSite(t, realtime.Options{}, false)
 	for _, user := range []string{"all", "room", "a%00b"} {
 		_, res, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id="+user, nil)

@@ -180,7 +180,7 @@ func TestNothingIsMissedAfterWelcome(t *testing.T) {
 	})
 }
 
-func TestDefaultsOfTheContract(t *testing.T) {
+func TestStaleAfterByDefault(t *testing.T) {
 	bubble(t, realtime.Options{PingInterval: -1}, func(t *testing.T, b *bed) {
 		start := time.Now()
 		alice := b.open("alice")

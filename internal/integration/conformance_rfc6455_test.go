@@ -88,8 +88,8 @@ func (c *rfcCase) verdict() (*verdict, string) {
 	return v, c.in + say("still here") + goodbye(1000, "bye")
 }
 
-// TestNaiveReading: the table and the reading that the fuzz target compares with agree.
-func TestNaiveReading(t *testing.T) {
+// TestReferenceModel: the table and the reading that the fuzz target compares with agree.
+func TestReferenceModel(t *testing.T) {
 	names := map[string]bool{}
 	for _, c := range rfcCases(t) {
 		require.False(t, names[c.name], "%s: twice", c.name)

@@ -211,7 +211,7 @@ func TestV1Vectors(t *testing.T) {
 	})
 }
 
-func TestBinary(t *testing.T) {
+func TestV1Binary(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
 		alice.hush()

@@ -14,7 +14,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-func TestInboxSetsAside(t *testing.T) {
+func TestDeadLetter(t *testing.T) {
 	o := inboxes(100)
 	var d diary
 	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
@@ -38,7 +38,7 @@ func TestInboxSetsAside(t *testing.T) {
 }
 
 // A client that loses one connection after another and lives on has not broken down.
-func TestResumedHasNotBrokenDown(t *testing.T) {
+func TestResumedConnectionIsNoFailedAttempt(t *testing.T) {
 	var d diary
 	o := inboxes(100)
 	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
@@ -76,7 +76,7 @@ func (b *bed) read(id realtime.Identity) *mailbox {
 }
 
 // What need not be given because there is a newer message of its key was not what broke a client.
-func TestInboxSetsAsideWhatWasGiven(t *testing.T) {
+func TestReplacedMessageIsNoDeadLetter(t *testing.T) {
 	o := inboxes(100)
 	var d diary
 	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
@@ -100,7 +100,7 @@ func TestInboxSetsAsideWhatWasGiven(t *testing.T) {
 }
 
 // Only what a client has seen, one after another, and did not go on from, is set aside.
-func TestInboxKeepsWhatNobodyHasSeen(t *testing.T) {
+func TestUnseenMessagesAreNoDeadLetters(t *testing.T) {
 	for name, breakDown := range map[string]func(b *bed, id realtime.Identity){
 		"tabs that are cut at once": func(b *bed, id realtime.Identity) {
 			var tabs []*mailbox
@@ -165,7 +165,7 @@ func TestInboxKeepsWhatNobodyHasSeen(t *testing.T) {
 	}
 }
 
-func TestClosingWhenSomethingIsSetAside(t *testing.T) {
+func TestCloseDuringOnSetAside(t *testing.T) {
 	o := inboxes(100)
 	o.Inbox.Attempts = 1
 	var b *bed

@@ -16,7 +16,7 @@ import (
 
 // A message that is sent again over another connection goes to its receivers once, and what the
 // client sends behind it comes behind it, though the first connection is not done with it.
-func TestMessageSentAgain(t *testing.T) {
+func TestResentMessage(t *testing.T) {
 	var rt *realtime.Manager
 	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
 		if string(in.Message.Content) == "1" {
@@ -52,10 +52,10 @@ func TestMessageSentAgain(t *testing.T) {
 	})
 }
 
-// TestScopesOfIDs checks that an id is its sender's: what an anonymous client sends neither
+// TestMessageIDsAreScopedToTheSender checks that an id is its sender's: what an anonymous client sends neither
 // pre-empts the application's messages nor those of users and of other anonymous clients. A
 // client that resumes its session is the same sender as before.
-func TestScopesOfIDs(t *testing.T) {
+func TestMessageIDsAreScopedToTheSender(t *testing.T) {
 	for name, o := range map[string]realtime.Options{"plain room": {}, "history": keeping(100)} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, o, func(t *testing.T, b *bed) {
@@ -106,7 +106,7 @@ func TestScopesOfIDs(t *testing.T) {
 }
 
 // The broker knows it longer than this process, which may be a new one.
-func TestReceiptOfARepeat(t *testing.T) {
+func TestReplyToARepeatedMessage(t *testing.T) {
 	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
 		m := realtime.Message{Type: "chat", Sender: "alice", ID: "x", Content: []byte(`1`)}
 		_, err := b.Send(t.Context(), realtime.ToUser("bob"), m)
@@ -134,8 +134,8 @@ func TestDuplicatesInAStream(t *testing.T) {
 	})
 }
 
-// TestInboxForgetsIDsOnTime checks that nobody makes a stream forget the ids of others.
-func TestInboxForgetsIDsOnTime(t *testing.T) {
+// TestIDsOfOtherSendersAreKept checks that nobody makes a stream forget the ids of others.
+func TestIDsOfOtherSendersAreKept(t *testing.T) {
 	o := inboxes(5)
 	bubble(t, o, func(t *testing.T, b *bed) {
 		send := func(sender, id string) bool {

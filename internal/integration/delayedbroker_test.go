@@ -102,7 +102,7 @@ func (d *distant) Unsubscribe(ctx context.Context, stream string) error {
 
 // Whatever a broker delivers late or not at all, and whoever comes and goes meanwhile, each member
 // gets everything once and in order.
-func TestRecoveryFromADistantBroker(t *testing.T) {
+func TestRecoveryFromADelayedBroker(t *testing.T) {
 	for seed := range schedules() {
 		o := keeping(10_000)
 		o.QueueMessages, o.InboundRate = 8, -1

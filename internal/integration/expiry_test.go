@@ -40,7 +40,7 @@ func TestExpiryWithoutGrace(t *testing.T) {
 	})
 }
 
-func TestExpiredIdentityDoesNotComeIn(t *testing.T) {
+func TestExpiredIdentityIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := newManager(t, realtime.Options{Authenticate: func(*http.Request) (realtime.Identity, error) {
 			return until("alice", 0), nil

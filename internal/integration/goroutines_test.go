@@ -86,9 +86,9 @@ func TestQuietConnectionsCostNoGoroutine(t *testing.T) {
 	})
 }
 
-// TestTalkingConnectionsKeepTheirGoroutine: giving it up and taking it back is for those
+// TestActiveConnectionsKeepTheirGoroutine: giving it up and taking it back is for those
 // who are quiet for long.
-func TestTalkingConnectionsKeepTheirGoroutine(t *testing.T) {
+func TestActiveConnectionsKeepTheirGoroutine(t *testing.T) {
 	labelled(t)
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")

@@ -17,7 +17,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-func TestOnMessageTakesThePlaceOfTheDefault(t *testing.T) {
+func TestOnMessageReplacesTheDefault(t *testing.T) {
 	var b *bed
 	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
 		if in.Text == "bad" {
@@ -93,7 +93,7 @@ func TestSlowHandlerKeepsItsConnection(t *testing.T) {
 	})
 }
 
-func TestHandlerLearnsThatTheClientLeft(t *testing.T) {
+func TestContextOfHandlerEndsWithConnection(t *testing.T) {
 	var order diary
 	o := realtime.Options{
 		OnMessage: func(ctx context.Context, c *realtime.Conn, _ realtime.Inbound) error {
@@ -122,7 +122,7 @@ func TestHandlerLearnsThatTheClientLeft(t *testing.T) {
 	})
 }
 
-func TestHandlerCallsItsOwnClient(t *testing.T) {
+func TestHandlerPingsItsOwnClient(t *testing.T) {
 	var pings diary
 	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, _ realtime.Inbound) error {
 		took, err := c.Ping(ctx)
@@ -227,7 +227,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 
 // A handler that ends its goroutine, as t.FailNow does, ends its connection and nothing
 // else.
-func TestHandlerThatEndsItsGoroutine(t *testing.T) {
+func TestGoexitInHandler(t *testing.T) {
 	var ends diary
 	o := realtime.Options{
 		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
@@ -250,7 +250,7 @@ func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 
 // Nothing of a message that waits for a handler, or that the application keeps, lies in what is
 // read over by the next one.
-func TestWhatIsKeptIsOnesOwn(t *testing.T) {
+func TestInboundMessagesShareNoBuffer(t *testing.T) {
 	var kept []string
 	var calls []json.RawMessage
 	release := make(chan struct{})

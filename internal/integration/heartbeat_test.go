@@ -9,7 +9,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-func TestDeadPeerIsFoundOut(t *testing.T) {
+func TestDeadPeerIsDetected(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		bob := b.open("bob")
 		start := time.Now()
@@ -24,7 +24,7 @@ func TestDeadPeerIsFoundOut(t *testing.T) {
 	})
 }
 
-func TestQuietPeerLives(t *testing.T) {
+func TestQuietPeerIsKept(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		time.Sleep(24 * time.Hour)
@@ -34,7 +34,7 @@ func TestQuietPeerLives(t *testing.T) {
 	})
 }
 
-func TestTalkingPeerIsNotPinged(t *testing.T) {
+func TestActivePeerIsNotPinged(t *testing.T) {
 	bubble(t, realtime.Options{PongTimeout: time.Second}, func(t *testing.T, b *bed) {
 		mute := b.stalled("mute") // would not answer a ping
 		for range 100 {

@@ -28,7 +28,7 @@ func TestHistoryAtJoin(t *testing.T) {
 }
 
 // A page has something on it, if there is anything for the one who asks.
-func TestHistoryBehindWhatIsForOthers(t *testing.T) {
+func TestHistoryPagesSkipExcludedMessages(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		b.tell(1, 2)
 		for range 30 {
@@ -48,7 +48,7 @@ func TestHistoryBehindWhatIsForOthers(t *testing.T) {
 }
 
 // Who knows an empty room is in front of its first message.
-func TestHistoryFromTheFirstOn(t *testing.T) {
+func TestHistoryAfterOffsetZero(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.hush()

@@ -12,7 +12,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-func TestBadTextEndsOneConnection(t *testing.T) {
+func TestInvalidTextEndsOneConnection(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		bad, bystander := b.open("bad"), b.open("bystander")
 		bystander.hush()
@@ -45,7 +45,7 @@ func TestMessageSizeLimit(t *testing.T) {
 	})
 }
 
-func TestFastClientWaitsAndLosesNothing(t *testing.T) {
+func TestInboundRateDelaysWithoutLoss(t *testing.T) {
 	o := realtime.Options{InboundRate: 10} // and 100 at once
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice, bob := b.open("alice"), b.open("bob")
@@ -63,7 +63,7 @@ func TestFastClientWaitsAndLosesNothing(t *testing.T) {
 	})
 }
 
-func TestClientThatNeverSlowsDownIsEnded(t *testing.T) {
+func TestFloodingClientIsEnded(t *testing.T) {
 	for name, o := range map[string]realtime.Options{
 		"messages": {InboundRate: 10},
 		"bytes":    {InboundBytes: 100},
@@ -87,7 +87,7 @@ func TestClientThatNeverSlowsDownIsEnded(t *testing.T) {
 
 // A client that sends one message after another, each when the last was answered, is slowed down
 // and may go on for ever.
-func TestClientThatWaitsForItsAnswersIsKept(t *testing.T) {
+func TestClientThatAwaitsAnswersIsKept(t *testing.T) {
 	bubble(t, realtime.Options{InboundRate: 10}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.hush()
@@ -140,7 +140,7 @@ func TestInboundRateCanBeOff(t *testing.T) {
 	})
 }
 
-func TestAnswersThatAreNotReadStopReading(t *testing.T) {
+func TestUnreadAnswersStopReading(t *testing.T) {
 	bubble(t, realtime.Options{InboundRate: -1, StaleAfter: -1, PingInterval: -1}, func(t *testing.T, b *bed) {
 		alice := b.stalled("alice")
 		done := make(chan struct{})
@@ -163,9 +163,9 @@ func TestAnswersThatAreNotReadStopReading(t *testing.T) {
 	})
 }
 
-// TestWhatTheServerAsksForIsFree checks that only what a client starts counts against it: neither
+// TestAnswersToTheServerAreFree checks that only what a client starts counts against it: neither
 // its pongs to the application's pings nor its answers to the application's calls do.
-func TestWhatTheServerAsksForIsFree(t *testing.T) {
+func TestAnswersToTheServerAreFree(t *testing.T) {
 	bubble(t, realtime.Options{InboundRate: 1, QueueMessages: 2, PingInterval: time.Second}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.hush()

@@ -26,8 +26,8 @@ func (c *client) floods(user string, n, size int) (kept int) {
 	return kept
 }
 
-// TestInboxIsShared checks that nobody can push out of an inbox what somebody else was told is kept.
-func TestInboxIsShared(t *testing.T) {
+// TestInboxIsSharedBySenders checks that nobody can push out of an inbox what somebody else was told is kept.
+func TestInboxIsSharedBySenders(t *testing.T) {
 	o := inboxes(1000)
 	o.InboundRate = -1
 	offline := 0
@@ -55,8 +55,8 @@ func TestInboxIsShared(t *testing.T) {
 	})
 }
 
-// TestInboxIsFreeAgain checks that what was acknowledged makes room for its sender.
-func TestInboxIsFreeAgain(t *testing.T) {
+// TestAcknowledgementFreesInbox checks that what was acknowledged makes room for its sender.
+func TestAcknowledgementFreesInbox(t *testing.T) {
 	o := inboxes(10)
 	o.InboundRate = -1
 	bubble(t, o, func(t *testing.T, b *bed) {

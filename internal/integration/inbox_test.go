@@ -62,7 +62,7 @@ func (b *bed) write(user string, from, to int) realtime.Result {
 	return res
 }
 
-func TestInboxWaitsForWhoIsAway(t *testing.T) {
+func TestInboxOfAnOfflineUser(t *testing.T) {
 	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
 		res := b.write("bob", 1, 3)
 		require.Equal(t, 1, res.Offline)
@@ -91,7 +91,7 @@ func TestInboxWaitsForWhoIsAway(t *testing.T) {
 	})
 }
 
-func TestInboxRefusesPositionsThatAreNone(t *testing.T) {
+func TestInboxRefusesInvalidPositions(t *testing.T) {
 	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
 		b.write("bob", 1, 3)
 		bob := b.check(realtime.Identity{UserID: "bob"})
@@ -137,7 +137,7 @@ func TestInboxOfSeveralDevices(t *testing.T) {
 }
 
 // A device that reads slowly while another one acknowledges has no gap.
-func TestInboxTakenByAnotherDevice(t *testing.T) {
+func TestInboxAcknowledgedByAnotherDevice(t *testing.T) {
 	o := inboxes(5000)
 	o.QueueMessages, o.InboundRate = 8, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -246,7 +246,7 @@ func TestInboxTimeToLive(t *testing.T) {
 	})
 }
 
-func TestInboxReaderWhoIsSlow(t *testing.T) {
+func TestSlowInboxReader(t *testing.T) {
 	o := inboxes(5000)
 	o.QueueMessages = 20
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -310,7 +310,7 @@ func (f *faultyBroker) Cursor(ctx context.Context, stream, reader string) (broke
 	return f.Broker.Cursor(ctx, stream, reader)
 }
 
-func TestInboxThatCannotBeOpened(t *testing.T) {
+func TestInboxOpenFails(t *testing.T) {
 	o := inboxes(100)
 	o.MaxConnsPerUser = 1
 	store := &faultyBroker{Broker: memory.New(nil), err: errors.New("no disk")}

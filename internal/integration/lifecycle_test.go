@@ -111,7 +111,7 @@ func TestOnDisconnectOnceForEachConnection(t *testing.T) {
 	})
 }
 
-func TestOnConnectMaySendALot(t *testing.T) {
+func TestOnConnectSendsMoreThanAQueue(t *testing.T) {
 	var b *bed
 	var pings diary
 	o := realtime.Options{QueueMessages: 4, Slow: realtime.SlowDropOldest}
@@ -134,7 +134,7 @@ func TestOnConnectMaySendALot(t *testing.T) {
 
 // While OnConnect runs the connection is read: its end is seen, and what comes in is handled
 // afterwards, in order.
-func TestWhatComesInDuringOnConnect(t *testing.T) {
+func TestMessagesDuringOnConnect(t *testing.T) {
 	var seen diary
 	var leave chan struct{}
 	o := realtime.Options{
@@ -184,7 +184,7 @@ func TestWhatComesInDuringOnConnect(t *testing.T) {
 }
 
 // OnConnect that ends its goroutine, as t.FailNow does, leaves the place free.
-func TestOnConnectThatEndsItsGoroutine(t *testing.T) {
+func TestGoexitInOnConnect(t *testing.T) {
 	var fail atomic.Bool
 	fail.Store(true)
 	o := realtime.Options{

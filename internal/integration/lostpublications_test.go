@@ -13,7 +13,7 @@ import (
 )
 
 // What comes live while a member reads what was lost is not lost for that.
-func TestLossAndDelivery(t *testing.T) {
+func TestDeliveryDuringRecoveryOfALoss(t *testing.T) {
 	puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {
 		p.silently(func() { b.tell(3, 3) })
 		p.once("read", func() { b.tell(4, 4) })
@@ -24,7 +24,7 @@ func TestLossAndDelivery(t *testing.T) {
 }
 
 // A second loss while a member looks into the first is looked into too.
-func TestLossDuringALoss(t *testing.T) {
+func TestLossDuringRecoveryOfALoss(t *testing.T) {
 	puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {
 		p.once("read", func() {
 			p.silently(func() { b.tell(3, 3) })
@@ -37,7 +37,7 @@ func TestLossDuringALoss(t *testing.T) {
 }
 
 // A broker that has forgotten the stream is asked once, and the client is told once.
-func TestLossOfEverything(t *testing.T) {
+func TestLossOfAStream(t *testing.T) {
 	puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, _ *reader) {
 		reads := 0
 		p.page = func(page *broker.Page) {

@@ -122,7 +122,7 @@ func (c crowd) run() error {
 // 10,000 clients that never read while their room talks, and 5,000 half handshakes, leave
 // everybody else at full service, in the same room and in another. The short form has a tenth of
 // both.
-func TestCrowdOfTheDead(t *testing.T) {
+func TestManySilentConnections(t *testing.T) {
 	f := loopback(t)
 	f.pace = 200 * time.Millisecond // each word goes to all of the crowd
 	a := newArena(t, realtime.Options{}, f)

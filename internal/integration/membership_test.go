@@ -14,7 +14,7 @@ import (
 
 // A client learns of each room that it is put into, and where it begins there, in front of
 // everything of that room. It knows what it has asked for itself.
-func TestJoinedIsTold(t *testing.T) {
+func TestJoinedFrame(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		b.tell(1, 2)
 		alice, w := b.session("alice")
@@ -59,7 +59,7 @@ func TestJoinedIsTold(t *testing.T) {
 }
 
 // A room that keeps nothing has no position, and a plain client is told nothing.
-func TestJoinedWithoutHistory(t *testing.T) {
+func TestJoinedFrameWithoutHistory(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice, plain := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
 		alice.hush()
@@ -78,7 +78,7 @@ func TestJoinedWithoutHistory(t *testing.T) {
 }
 
 // A connection is put into more rooms than its queue takes messages, and lives.
-func TestJoinedEndsNobody(t *testing.T) {
+func TestJoinedFramesEndNoConnection(t *testing.T) {
 	o := keeping(10)
 	o.QueueMessages, o.MaxRoomsPerConn = 16, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -129,7 +129,7 @@ func TestLeaveIsAnsweredInOrder(t *testing.T) {
 }
 
 // A client learns when somebody else takes it out of a room, in the order of what happens.
-func TestLeftIsTold(t *testing.T) {
+func TestLeftFrame(t *testing.T) {
 	allowed := true
 	o := realtime.Options{
 		Authorize: func(context.Context, *realtime.Conn, realtime.Action) error {

@@ -60,7 +60,7 @@ func (b *bed) laggards(n int) {
 
 // What an ended connection holds of a message is on its way to be freed, as what waits for it is:
 // nobody else is ended for it.
-func TestHalfMessagesOfTheEnded(t *testing.T) {
+func TestIncompleteMessagesOfEndedConnections(t *testing.T) {
 	o := glut(1 << 20)
 	o.Authenticate = realtime.InsecureQueryUser
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -101,7 +101,7 @@ func readAfterAWhile(nc net.Conn, pause time.Duration) {
 
 // Who was given something just now has had no time to read it, and is not ended in place of those
 // that are slow.
-func TestWhoHasHadNoTimeIsSpared(t *testing.T) {
+func TestRecentReceiversAreSpared(t *testing.T) {
 	o := glut(4 << 20)
 	o.Authenticate, o.MaxConns = realtime.InsecureQueryUser, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -122,7 +122,7 @@ func TestWhoHasHadNoTimeIsSpared(t *testing.T) {
 }
 
 // A client to which nothing is written yet, because OnConnect takes its time, is not slow.
-func TestWhoIsNotConnectedYetIsSpared(t *testing.T) {
+func TestConnectionsInOnConnectAreSpared(t *testing.T) {
 	o := glut(4 << 20)
 	o.MaxConns = -1
 	var b *bed
@@ -153,7 +153,7 @@ func TestWhoIsNotConnectedYetIsSpared(t *testing.T) {
 }
 
 // Who was answered just now, because others were ended who do not read, has had no time to read it.
-func TestWhoWasAnsweredJustNowIsSpared(t *testing.T) {
+func TestRecentlyAnsweredAreSpared(t *testing.T) {
 	o := glut(8 << 20) // 2 MiB for answers
 	o.Authenticate, o.MaxConns = realtime.InsecureQueryUser, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -184,7 +184,7 @@ func TestWhoWasAnsweredJustNowIsSpared(t *testing.T) {
 
 // What is read while a handler runs counts until the handler has taken it, or its connection ends,
 // however long the handler takes; and those that hold the most of it are ended.
-func TestWhatWaitsForAHandlerCounts(t *testing.T) {
+func TestBacklogCountsInTheBudget(t *testing.T) {
 	o := glut(1 << 20)
 	var release chan struct{}
 	o.OnMessage = func(_ context.Context, c *realtime.Conn, _ realtime.Inbound) error {

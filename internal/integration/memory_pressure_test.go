@@ -32,7 +32,7 @@ func (b *bed) swamp(to realtime.Target, messages int, size int) {
 	synctest.Wait()
 }
 
-func TestStalledMembersShareTheirBacklog(t *testing.T) {
+func TestStalledMembersShareFrames(t *testing.T) {
 	bubble(t, glut(0), func(t *testing.T, b *bed) {
 		var members []*client
 		for range 1000 {
@@ -59,7 +59,7 @@ func TestStalledMembersShareTheirBacklog(t *testing.T) {
 
 // Over the budget the connection with the largest backlog is ended, and nobody else
 // notices.
-func TestLargestBacklogIsEnded(t *testing.T) {
+func TestLargestQueueIsEnded(t *testing.T) {
 	for name, budget := range map[string]int{"over": 1 << 20, "off": -1} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, glut(budget), func(t *testing.T, b *bed) {
@@ -95,7 +95,7 @@ func TestLargestBacklogIsEnded(t *testing.T) {
 	}
 }
 
-func TestWhoReadsInTimeIsNotEnded(t *testing.T) {
+func TestReadersInTimeAreNotEnded(t *testing.T) {
 	bubble(t, glut(100_000), func(t *testing.T, b *bed) {
 		c := b.stalled("busy")
 		time.Sleep(50 * time.Millisecond) // between two ticks of the wheel
@@ -118,7 +118,7 @@ func TestWhoReadsInTimeIsNotEnded(t *testing.T) {
 
 // What many hold is freed with the last of them, so each weighs its part only: one with less, but
 // for itself, is ended first.
-func TestSharedBacklogWeighsLess(t *testing.T) {
+func TestSharedFramesWeighLess(t *testing.T) {
 	bubble(t, glut(1_500_000), func(t *testing.T, b *bed) {
 		var members []*client
 		for range 50 {
@@ -142,7 +142,7 @@ func TestSharedBacklogWeighsLess(t *testing.T) {
 
 // Members of one room hold more than the budget together. They are not ended all at once:
 // those who begin to read again meanwhile stay.
-func TestSharedBacklogIsEndedStepByStep(t *testing.T) {
+func TestSharedQueuesAreEndedStepByStep(t *testing.T) {
 	bubble(t, glut(800_000), func(t *testing.T, b *bed) {
 		var members []*client
 		for range 100 {
@@ -180,7 +180,7 @@ func TestSharedBacklogIsEndedStepByStep(t *testing.T) {
 
 // What an ended connection's last write holds is on its way to be freed: nobody else is
 // ended for it.
-func TestWhatIsAboutToBeFreedIsFreed(t *testing.T) {
+func TestLastWriteOfAnEndedConnection(t *testing.T) {
 	bubble(t, glut(450_000), func(t *testing.T, b *bed) {
 		users := strings.Split("abcd", "")
 		for _, user := range append(users, "hog") {
@@ -203,7 +203,7 @@ func TestWhatIsAboutToBeFreedIsFreed(t *testing.T) {
 	})
 }
 
-func TestNobodyComesInWhileMemoryIsShort(t *testing.T) {
+func TestMemoryPressureRefusesConnections(t *testing.T) {
 	o := glut(100_000)
 	o.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -241,7 +241,7 @@ func TestNobodyComesInWhileMemoryIsShort(t *testing.T) {
 }
 
 // Whatever is given to a connection counts, by whichever way.
-func TestEverythingThatWaitsCounts(t *testing.T) {
+func TestMemoryBudgetCountsAllQueues(t *testing.T) {
 	var b *bed
 	o := announced()
 	o.PingInterval = -1
@@ -329,7 +329,7 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 
 // Answers that are not read have a part of the memory: one that asks for more waits, and those go
 // that have not read the most. Nobody else is refused or ended.
-func TestAnswersThatAreNotRead(t *testing.T) {
+func TestUnreadAnswersAreBounded(t *testing.T) {
 	o := glut(8 << 20) // 2 MiB for answers
 	o.MaxConns = -1
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -366,7 +366,7 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 }
 
 // What is held for those who are absent, whom nobody could end, is no reason to end those that read.
-func TestAbsencesEndNobody(t *testing.T) {
+func TestDetachedSessionsEndNoConnection(t *testing.T) {
 	o := glut(2 << 20)
 	o.MaxConns, o.ResumeGrace = -1, time.Hour
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -395,7 +395,7 @@ func TestAbsencesEndNobody(t *testing.T) {
 }
 
 // What absent connections take is in the budget; while memory is short nobody is waited for.
-func TestAbsencesAreInTheBudget(t *testing.T) {
+func TestDetachedSessionsCountInTheBudget(t *testing.T) {
 	bubble(t, realtime.Options{MemoryBudget: 100_000, MaxConns: -1}, func(t *testing.T, b *bed) {
 		lose := func(n int) {
 			for i := range n {
@@ -428,7 +428,7 @@ func TestAbsencesAreInTheBudget(t *testing.T) {
 
 // What is being read counts: a message that stops in the middle, compressed or not, takes memory
 // of the budget until it is complete or its connection ends.
-func TestWhatIsBeingReadCounts(t *testing.T) {
+func TestIncompleteMessagesCountInTheBudget(t *testing.T) {
 	o := compressing()
 	o.PingInterval = -1
 	s := newSite(t, o, false)

@@ -16,9 +16,9 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// TestNothingIsHeldAfterAStorm checks that whatever connections were in the middle of when they were
+// TestMemoryIsReleasedAfterChurn checks that whatever connections were in the middle of when they were
 // lost, resumed, ended or banned, in the end nothing counts in the memory budget.
-func TestNothingIsHeldAfterAStorm(t *testing.T) {
+func TestMemoryIsReleasedAfterChurn(t *testing.T) {
 	for seed := range uint64(3) {
 		o := keeping(1000)
 		o.Inbox.Keep = realtime.Retention{Messages: 1000}
@@ -119,8 +119,8 @@ func (b *bed) rage(dice *rand.Rand, far *realtime.PipeClient, c *realtime.Conn, 
 	}
 }
 
-// TestManyRoomsComeAndGo: what a client joins and leaves is gone.
-func TestManyRoomsComeAndGo(t *testing.T) {
+// TestEmptyRoomsAreRemoved: what a client joins and leaves is gone.
+func TestEmptyRoomsAreRemoved(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.hush()

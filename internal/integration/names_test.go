@@ -43,9 +43,9 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 	})
 }
 
-// TestNamesThatCannotExist checks that each call which is about a room, a user or a connection
+// TestInvalidNames checks that each call which is about a room, a user or a connection
 // says so if there can be none of that name.
-func TestNamesThatCannotExist(t *testing.T) {
+func TestInvalidNames(t *testing.T) {
 	bubble(t, keeping(10), func(t *testing.T, b *bed) {
 		ctx := context.Background()
 		alice := b.open("alice")

@@ -9,7 +9,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-func TestUsersAreAnnouncedOnce(t *testing.T) {
+func TestUserNoticesOncePerUser(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher := b.open("watcher")
 		tab1 := b.open("alice")
@@ -26,7 +26,7 @@ func TestUsersAreAnnouncedOnce(t *testing.T) {
 	})
 }
 
-func TestAnonymousConnectionsAreNotAnnounced(t *testing.T) {
+func TestAnonymousConnectionsCauseNoNotices(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher := b.open("watcher")
 		anon := b.open("")
@@ -37,7 +37,7 @@ func TestAnonymousConnectionsAreNotAnnounced(t *testing.T) {
 	})
 }
 
-func TestWhoeverIsToldFindsTheStateUpdated(t *testing.T) {
+func TestNoticesFollowTheState(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher, alice := b.open("watcher"), b.open("alice")
 		b.join("lobby", watcher, alice)
@@ -52,7 +52,7 @@ func TestWhoeverIsToldFindsTheStateUpdated(t *testing.T) {
 
 func tail(s []string, n int) []string { return s[max(0, len(s)-n):] }
 
-func TestRoomAnnouncements(t *testing.T) {
+func TestRoomNotices(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		bob, alice := b.open("bob"), b.open("alice")
 		b.join("lobby", bob)
@@ -81,7 +81,7 @@ func TestRoomAnnouncements(t *testing.T) {
 	})
 }
 
-func TestSecondTabIsNoSecondMember(t *testing.T) {
+func TestSecondTabCausesNoNotices(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		bob, tab1, tab2 := b.open("bob"), b.open("alice"), b.open("alice")
 		b.join("lobby", bob, tab1)
@@ -104,7 +104,7 @@ func TestSecondTabIsNoSecondMember(t *testing.T) {
 }
 
 // The last tab closes while the next one opens: what others see alternates.
-func TestLastOutWhileNextComesIn(t *testing.T) {
+func TestNoticesWhileTabsAreReplaced(t *testing.T) {
 	o := announced()
 	bubble(t, o, func(t *testing.T, b *bed) {
 		watcher := b.open("watcher")

@@ -126,7 +126,7 @@ func orderOfUnions(t *testing.T, b *bed) {
 	}
 }
 
-func TestFifoForEachSenderAndOneOrderForEachRoom(t *testing.T) {
+func TestOrderOfSendersAndRooms(t *testing.T) {
 	bubble(t, realtime.Options{InboundRate: -1}, func(t *testing.T, b *bed) {
 		var members []*client
 		for _, name := range []string{"a", "b", "c", "d", "e"} {

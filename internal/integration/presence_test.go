@@ -16,7 +16,7 @@ import (
 
 // The answer to a request for presence has its place among the notices: who puts them together
 // in the order in which they come always knows who is in the room.
-func TestPresenceIsExact(t *testing.T) {
+func TestPresenceFollowsNotices(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher := b.openV1(realtime.Identity{UserID: "watcher"})
 		_, err := b.Join(t.Context(), watcher.conn.ID(), "lobby")
@@ -83,7 +83,7 @@ func requireExact(t *testing.T, frames []string) {
 	require.Greater(t, answers, 10)
 }
 
-func TestPresenceOfManyAndOfNone(t *testing.T) {
+func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
 	o := realtime.Options{MaxConns: -1, InboundFanout: 1000}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
@@ -116,16 +116,16 @@ func TestPresenceOfManyAndOfNone(t *testing.T) {
 	})
 }
 
-// TestPresenceOfARoomThatChanges checks that the answer has its place among the notices, though
+// TestPresenceOfAChangingRoom checks that the answer has its place among the notices, though
 // the list is made while users come and go: a client that follows both knows who is there.
-func TestPresenceOfARoomThatChanges(t *testing.T) {
+func TestPresenceOfAChangingRoom(t *testing.T) {
 	o := realtime.Options{
 		Announce: realtime.AnnounceRooms, InboundRate: -1, QueueMessages: 1 << 20, QueueBytes: -1, PingInterval: -1,
 	}
-	bubble(t, o, func(t *testing.T, b *bed) { presenceOfARoomThatChanges(t, b) })
+	bubble(t, o, func(t *testing.T, b *bed) { presenceOfAChangingRoom(t, b) })
 }
 
-func presenceOfARoomThatChanges(t *testing.T, b *bed) {
+func presenceOfAChangingRoom(t *testing.T, b *bed) {
 	watcher := b.openV1(realtime.Identity{UserID: "watcher"})
 	b.join("hall", watcher)
 	var conns []*realtime.Conn

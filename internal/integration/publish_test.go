@@ -34,9 +34,9 @@ func (b *counted) Publish(
 	return b.Broker.Publish(ctx, parts...)
 }
 
-// TestInboxesAreWrittenTogether checks that a message to many users is put into many inboxes at
+// TestInboxesArePublishedInBatches checks that a message to many users is put into many inboxes at
 // once, and what Send says if the broker fails on the way.
-func TestInboxesAreWrittenTogether(t *testing.T) {
+func TestInboxesArePublishedInBatches(t *testing.T) {
 	const users = 600
 	var all []string
 	for i := range users {
@@ -98,7 +98,7 @@ func TestManyInboxesAndARoom(t *testing.T) {
 }
 
 // What can never be kept is refused, or not kept, and takes nothing else away.
-func TestWhatCannotBeKept(t *testing.T) {
+func TestMessageAboveRetentionBytes(t *testing.T) {
 	o := keeping(100)
 	o.History.Bytes = 4 << 10
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -113,7 +113,7 @@ func TestWhatCannotBeKept(t *testing.T) {
 }
 
 // A client may send what is of use only now.
-func TestClientSendsWhatIsNotKept(t *testing.T) {
+func TestClientSendsAMessageThatIsNotKept(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
 		for _, c := range []*client{alice, bob} {
@@ -134,7 +134,7 @@ func TestClientSendsWhatIsNotKept(t *testing.T) {
 }
 
 // Meant for the race detector.
-func TestSendThatGaveUp(t *testing.T) {
+func TestPublishContinuesAfterSendReturned(t *testing.T) {
 	o := keeping(100)
 	l := &lateBroker{Broker: memory.New(nil)}
 	o.Broker = l

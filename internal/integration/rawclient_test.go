@@ -117,7 +117,7 @@ func upgradeRequest(deflate bool) *http.Request {
 
 // A client that says something as soon as the connection is open, and goodbye at once, is
 // heard.
-func TestClientThatSaysOneThingAndLeaves(t *testing.T) {
+func TestMessageAndCloseAtOnce(t *testing.T) {
 	const visits = 2000
 	heard := 0
 	o := realtime.Options{
@@ -150,7 +150,7 @@ func (h halves) CloseWrite() error {
 
 // RFC 6455 section 7.1.1: whoever has said goodbye may not have read all of what was said to
 // him before, and loses it if the connection is closed while he still says something.
-func TestServerHearsOutWhoSaysMoreAfterGoodbye(t *testing.T) {
+func TestServerReadsAfterTheCloseFrame(t *testing.T) {
 	for name, last := range map[string]string{
 		"goodbye":  goodbye(1000, ""),
 		"nonsense": say("hi") + "\x81\x01x", // not masked

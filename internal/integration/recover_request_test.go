@@ -51,7 +51,7 @@ func (r *reader) join(frames []string) {
 
 // A client that is put into a room again goes on where it was, also with a session that is resumed,
 // and nothing is missing or twice.
-func TestRecoveryOfAGivenRoom(t *testing.T) {
+func TestRecoverOfAnAssignedRoom(t *testing.T) {
 	for _, resumes := range []bool{false, true} {
 		t.Run(fmt.Sprint(resumes), func(t *testing.T) {
 			o, made := givesHall(keeping(100), func() bool { return !resumes })
@@ -87,7 +87,7 @@ func TestRecoveryOfAGivenRoom(t *testing.T) {
 
 // A client has no way into a room that only the application may give: not if it was taken out while
 // it was away, nor if it never was in.
-func TestNoWayBackByRecover(t *testing.T) {
+func TestRecoverNeedsMembership(t *testing.T) {
 	given := true
 	o, made := givesHall(keeping(100), func() bool { return given })
 	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
@@ -133,7 +133,7 @@ func TestNoWayBackByRecover(t *testing.T) {
 
 // A client that is taken out while it is decided about it does not come back, and of a room in which
 // a client is not, nobody is asked.
-func TestRecoverOfARoomThatIsTaken(t *testing.T) {
+func TestRemoveDuringRecover(t *testing.T) {
 	o, made := givesHall(keeping(100), always)
 	var history func()
 	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
@@ -163,7 +163,7 @@ func TestRecoverOfARoomThatIsTaken(t *testing.T) {
 }
 
 // One that may not read what was sent before is told of a gap.
-func TestRecoverWithoutLeave(t *testing.T) {
+func TestRecoverWithoutPermission(t *testing.T) {
 	o, made := givesHall(keeping(100), always)
 	o.Authorize = func(context.Context, *realtime.Conn, realtime.Action) error { return realtime.ErrForbidden }
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -184,7 +184,7 @@ func TestRecoverWithoutLeave(t *testing.T) {
 }
 
 // What is lost is told, and all that is kept of another epoch comes.
-func TestRecoverWhatIsLost(t *testing.T) {
+func TestRecoverReportsGaps(t *testing.T) {
 	o, made := givesHall(keeping(3), always)
 	bubble(t, o, func(t *testing.T, b *bed) {
 		made(b)

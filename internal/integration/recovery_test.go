@@ -55,7 +55,7 @@ func TestRecovery(t *testing.T) {
 }
 
 // Who is left out is told where he is, and nothing looks like a gap.
-func TestLeftOutIsNoGap(t *testing.T) {
+func TestExcludedMessagesAreNoGap(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice, r := b.follow("alice", "")
 		bob, rb := b.follow("bob", "")
@@ -82,7 +82,7 @@ func TestLeftOutIsNoGap(t *testing.T) {
 }
 
 // A member who does not read falls behind and gets everything, as fast as he reads.
-func TestSlowMemberCatchesUp(t *testing.T) {
+func TestLaggingMemberCatchesUp(t *testing.T) {
 	o := keeping(5000)
 	o.QueueMessages = 20
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -201,7 +201,7 @@ func TestRecoveryUnderRandomSchedules(t *testing.T) {
 }
 
 // Who may not read history may join, and is told that something may be missing.
-func TestRecoveryNeedsLeave(t *testing.T) {
+func TestRecoveryNeedsPermission(t *testing.T) {
 	o := keeping(100)
 	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 		if a.Kind == realtime.ActionHistory {
@@ -223,7 +223,7 @@ func TestRecoveryNeedsLeave(t *testing.T) {
 }
 
 // Who joins again is where he knows to be, and is told later of what he was left out of.
-func TestJoinAgainBehindWhatWasForOthers(t *testing.T) {
+func TestRejoinAfterExcludedMessages(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice, r := b.follow("alice", "")
 		b.tell(1, 1)
@@ -239,7 +239,7 @@ func TestJoinAgainBehindWhatWasForOthers(t *testing.T) {
 
 // What has come while a member read the end of the history is more than its queue takes at once:
 // that is no reason to end it, also where being slow is.
-func TestCatchingUpEndsNobody(t *testing.T) {
+func TestBackfillEndsNoConnection(t *testing.T) {
 	o := keeping(1000)
 	o.QueueMessages, o.Slow = 16, realtime.SlowDisconnect
 	p := newPuppet()
@@ -259,7 +259,7 @@ func TestCatchingUpEndsNobody(t *testing.T) {
 }
 
 // What was kept by a process with larger queues, which this one cannot give to anybody.
-func TestKeptButTooLarge(t *testing.T) {
+func TestKeptMessageAboveQueueBytes(t *testing.T) {
 	o := keeping(100)
 	o.QueueBytes = 8 << 10
 	p := newPuppet()

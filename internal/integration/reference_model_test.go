@@ -340,8 +340,8 @@ func chat(content string) string { return `{"content":"` + content + `","target"
 // sized returns the content of a chat that takes n bytes.
 func sized(n int) string { return strings.Repeat("x", n-len(chat(""))) }
 
-// TestNaiveMembers: what the comparisons stand on.
-func TestNaiveMembers(t *testing.T) {
+// TestReferenceMembers: what the comparisons stand on.
+func TestReferenceMembers(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"a":1,"a":[2],"b":"c"}`: `{"a":[1,[2]],"b":["c"]}`,
 		`{}`:                      `{}`, `[]`: `null`, `{"a":1}}`: `null`, ``: `null`, `{"a":1,}`: `null`,

@@ -25,9 +25,9 @@ func (b *bed) crowd(room string, n int) {
 	}
 }
 
-// TestPrices checks that a request costs the client that makes it what it makes the server do: in
+// TestRequestCosts checks that a request costs the client that makes it what it makes the server do: in
 // decisions, in bytes and in receivers.
-func TestPrices(t *testing.T) {
+func TestRequestCosts(t *testing.T) {
 	history := keeping(1000)
 	history.InboundBytes = 100 << 10
 	told := realtime.Options{Announce: realtime.AnnounceRooms, InboundFanout: 100, MaxConnsPerUser: 3}
@@ -89,7 +89,7 @@ func TestPrices(t *testing.T) {
 
 // A join that asks for history counts like a message to so many: it can be asked for again and
 // again.
-func TestHistoryAtJoinHasItsPrice(t *testing.T) {
+func TestHistoryAtJoinCountsInFanout(t *testing.T) {
 	o := keeping(100)
 	o.InboundFanout = 10
 	bubble(t, o, func(t *testing.T, b *bed) {

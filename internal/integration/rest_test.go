@@ -238,7 +238,7 @@ func TestRestFromForeignPages(t *testing.T) {
 }
 
 // A room that a client has asked for itself is not the REST interface's to leave.
-func TestRoomOfRestThatTheClientAsksFor(t *testing.T) {
+func TestRestRoomThatTheClientJoins(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.hush()

@@ -140,7 +140,7 @@ func TestResumeRefuses(t *testing.T) {
 	})
 }
 
-func TestResumeOfSomebodyAnonymous(t *testing.T) {
+func TestResumeOfAnAnonymousSession(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		one, w := b.session("")
 		one.asks(`{"type":"join","id":1,"room":"lobby"}`)
@@ -176,7 +176,7 @@ func TestResumeAuthorizesAnew(t *testing.T) {
 }
 
 // Who says goodbye, or is thrown out, is gone at once.
-func TestNoAbsence(t *testing.T) {
+func TestNoDetachedSessionAfterAClose(t *testing.T) {
 	for name, end := range map[string]func(c *client){
 		"normal": func(c *client) { c.Close(realtime.CloseNormal, "") },
 		"away":   func(c *client) { c.Close(realtime.CloseAway, "") },
@@ -208,7 +208,7 @@ func TestResumeOff(t *testing.T) {
 	})
 }
 
-func TestThrowingOutWhoIsAbsent(t *testing.T) {
+func TestDisconnectOfADetachedSession(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher, alice, token := scene(t, b)
 		alice.Drop()
@@ -240,7 +240,7 @@ func TestResumeAndDeny(t *testing.T) {
 
 // A connection that comes without the token does not make the user join again, and when the time is
 // over he has left the rooms of the lost one only.
-func TestAbsenceBesideAnotherConnection(t *testing.T) {
+func TestDetachedSessionBesideAConnection(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher, alice, _ := scene(t, b)
 		alice.Drop()
@@ -338,7 +338,7 @@ func (b *bed) comeAndGo(dice *rand.Rand, user string) {
 }
 
 // Who is thrown out at the moment at which he is lost does not stay.
-func TestThrowingOutWhoIsBeingLost(t *testing.T) {
+func TestDisconnectWhileTheConnectionIsLost(t *testing.T) {
 	o := announced()
 	o.ResumeGrace = time.Hour
 	b := newBed(t, o)
@@ -361,7 +361,7 @@ func TestThrowingOutWhoIsBeingLost(t *testing.T) {
 }
 
 // A connection that is lost while it resumes another one leaves both places to the next.
-func TestResumeIsLost(t *testing.T) {
+func TestConnectionLostDuringResume(t *testing.T) {
 	o := announced()
 	asked := make(chan chan struct{}, 1)
 	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {

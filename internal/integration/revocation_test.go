@@ -18,7 +18,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-func TestDisconnectWhileItAuthenticates(t *testing.T) {
+func TestDisconnectDuringAuthenticate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked, answer := make(chan struct{}), make(chan struct{})
 		rt := newManager(t, realtime.Options{
@@ -48,7 +48,7 @@ func TestDisconnectWhileItAuthenticates(t *testing.T) {
 	})
 }
 
-func TestDisconnectWhileItConnects(t *testing.T) {
+func TestDisconnectDuringOnConnect(t *testing.T) {
 	connecting := make(chan struct{})
 	o := announced()
 	o.OnConnect = func(_ context.Context, c *realtime.Conn) error {
@@ -78,7 +78,7 @@ func TestDisconnectWhileItConnects(t *testing.T) {
 }
 
 // Who is thrown out is out within a second, whatever still waits for him.
-func TestDisconnectTakesASecond(t *testing.T) {
+func TestDisconnectTakesAtMostASecond(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		mallory := b.stalled("mallory")
 		for range 900 {
@@ -119,7 +119,7 @@ func TestDenyUser(t *testing.T) {
 	})
 }
 
-func TestDeniedUserIsToldForHowLong(t *testing.T) {
+func TestDenialHasRetryAfter(t *testing.T) {
 	rt := newManager(t, realtime.Options{Authenticate: realtime.InsecureQueryUser})
 	_, err := rt.User("mallory").Deny(t.Context(), time.Hour)
 	require.NoError(t, err)
@@ -178,7 +178,7 @@ func TestDenyRoom(t *testing.T) {
 
 // Whoever was thrown out stays out, whatever was being decided about him meanwhile: in
 // random schedules of virtual time, authorisations that began before and end after.
-func TestNobodySlipsBackIn(t *testing.T) {
+func TestRevocationDuringAdmission(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		pause := func() time.Duration { return time.Duration(rng.IntN(20)) * time.Millisecond }
@@ -281,7 +281,7 @@ func TestUserFullReplace(t *testing.T) {
 }
 
 // Who asks and does not get in does not throw anybody out.
-func TestUserFullReplaceOnlyByWhoeverOpens(t *testing.T) {
+func TestUserFullReplaceOnlyByAnAdmittedConnection(t *testing.T) {
 	o := realtime.Options{
 		MaxConnsPerUser: 1, UserFull: realtime.UserFullReplace,
 		Authenticate: realtime.InsecureQueryUser,
@@ -306,7 +306,7 @@ func TestUserFullReplaceOnlyByWhoeverOpens(t *testing.T) {
 
 // While somebody is let in, so many may be thrown out that it is not known any more whether he is
 // one of them. He is told to come again, and does not stay away for what others did.
-func TestWhoIsNotKnownToBeDeniedComesAgain(t *testing.T) {
+func TestRetryAfterManyRevocations(t *testing.T) {
 	var rt *realtime.Manager
 	throwMany := func() {
 		for i := range 10_001 {

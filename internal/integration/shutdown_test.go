@@ -65,7 +65,7 @@ func TestShutdownFromInsideAHandler(t *testing.T) {
 	})
 }
 
-func TestShutdownFlushesAndSaysWhy(t *testing.T) {
+func TestShutdownFlushesQueues(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.stalled("alice")
 		for range 100 {
@@ -84,7 +84,7 @@ func TestShutdownFlushesAndSaysWhy(t *testing.T) {
 	})
 }
 
-func TestShutdownSpreadsItsGoodbyes(t *testing.T) {
+func TestDrainWindow(t *testing.T) {
 	bubble(t, realtime.Options{DrainWindow: 100 * time.Millisecond}, func(t *testing.T, b *bed) {
 		var clients []*client
 		for range 1000 {
@@ -105,7 +105,7 @@ func TestShutdownSpreadsItsGoodbyes(t *testing.T) {
 	})
 }
 
-func TestShutdownCutsWhoeverIsLeft(t *testing.T) {
+func TestShutdownWithAStuckHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
 		o := realtime.Options{OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
@@ -167,7 +167,7 @@ func TestShutdownFromInsideOnDisconnect(t *testing.T) {
 	})
 }
 
-func TestShutdownCutsStuckSockets(t *testing.T) {
+func TestShutdownWithAStuckSocket(t *testing.T) {
 	bubble(t, realtime.Options{WriteTimeout: time.Hour}, func(t *testing.T, b *bed) {
 		b.stalled("stuck")
 		for range 3 {
@@ -233,7 +233,7 @@ func TestShutdownOfAnotherManager(t *testing.T) {
 	})
 }
 
-func TestCloseHurriesAShutdownAlong(t *testing.T) {
+func TestCloseDuringShutdown(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		b.stalled("stuck")
 		for range 3 {
@@ -301,7 +301,7 @@ func TestEachMethodAfterClose(t *testing.T) {
 	})
 }
 
-func TestCloseOfABrokerThatHangs(t *testing.T) {
+func TestCloseOfAHangingBroker(t *testing.T) {
 	for name, end := range map[string]func(b *bed) error{
 		"Close":    func(b *bed) error { return b.Close() },
 		"Shutdown": func(b *bed) error { return b.Shutdown(b.t.Context()) },

@@ -13,7 +13,7 @@ import (
 
 // One member of a thousand stops reading. Every other member has each message at the
 // same instant of virtual time as if all were reading.
-func TestStalledMemberDelaysNobody(t *testing.T) {
+func TestStalledMemberDelaysNoOther(t *testing.T) {
 	const members, messages = 1000, 40
 	arrivals := func(stall bool) (at []time.Duration) {
 		bubble(t, realtime.Options{QueueMessages: 20}, func(t *testing.T, b *bed) {
@@ -123,7 +123,7 @@ func TestSlowPolicies(t *testing.T) {
 	}
 }
 
-func TestSlowConsumerIsToldWhy(t *testing.T) {
+func TestSlowConsumerGetsACloseCode(t *testing.T) {
 	bubble(t, realtime.Options{QueueMessages: 3}, func(t *testing.T, b *bed) {
 		slow := b.stalled("slow")
 		b.news(realtime.ToAll(), strings.Repeat("x", 64<<10))
@@ -140,7 +140,7 @@ func TestSlowConsumerIsToldWhy(t *testing.T) {
 	})
 }
 
-func TestAnnouncementsNeverEndAConnection(t *testing.T) {
+func TestNoticesNeverEndAConnection(t *testing.T) {
 	o := announced()
 	o.QueueMessages = 4
 	bubble(t, o, func(t *testing.T, b *bed) {

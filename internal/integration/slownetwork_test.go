@@ -68,7 +68,7 @@ func TestSteadySlowReaderStays(t *testing.T) {
 }
 
 // What goes out slowly, and at once into the buffers of a link, is waited for at 1 KiB a second.
-func TestPingBehindALot(t *testing.T) {
+func TestPongTimeoutWithALongQueue(t *testing.T) {
 	for name, bytes := range map[string]int{"little": 1000, "a lot": 60_000} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
@@ -88,7 +88,7 @@ func TestPingBehindALot(t *testing.T) {
 }
 
 // A client that reads too slowly gets everything in order, or is told why not.
-func TestCrawlerIsTold(t *testing.T) {
+func TestVerySlowReaderGetsACloseCode(t *testing.T) {
 	if plainIsDirect == 0 {
 		t.Skip("on the roads of other systems a code comes after all that the kernel has taken: megabytes")
 	}

@@ -93,7 +93,7 @@ func TestSlowSenderOverTLS(t *testing.T) {
 
 // Whoever waits for the answers is slowed down, and kept, also where it cannot be seen without
 // reading whether more has come.
-func TestClientThatWaitsForItsAnswersIsKeptOverTLS(t *testing.T) {
+func TestClientThatAwaitsAnswersIsKeptOverTLS(t *testing.T) {
 	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
 		_, _, err := nextFrame(c.br)
 		require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestClientThatWaitsForItsAnswersIsKeptOverTLS(t *testing.T) {
 }
 
 // Whoever does not wait for them is ended there too.
-func TestClientThatNeverSlowsDownIsEndedOverTLS(t *testing.T) {
+func TestFloodingClientIsEndedOverTLS(t *testing.T) {
 	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
 		start, end := time.Now(), c.fate()
 		go func() {
@@ -143,7 +143,7 @@ func TestSlowReaderOverTLS(t *testing.T) {
 }
 
 // What is half there over TLS does not stay for ever.
-func TestHalfAMessageOverTLS(t *testing.T) {
+func TestIncompleteMessageOverTLS(t *testing.T) {
 	overTLS(t, realtime.Options{}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
 		start, end := time.Now(), c.fate()
 		c.send(chatFrame("x")[:10])

@@ -29,7 +29,7 @@ func TestStatsSub(t *testing.T) {
 	})
 }
 
-func TestRateSlides(t *testing.T) {
+func TestStatsRate(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		require.Zero(t, b.Stats().Rate)
 		for range 100 {

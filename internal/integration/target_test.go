@@ -104,9 +104,9 @@ func TestSendChecksTheMessage(t *testing.T) {
 	})
 }
 
-// TestExceptNobody checks that an exception of a name that cannot exist, such as the empty user id of
+// TestExceptInvalidNames checks that an exception of a name that cannot exist, such as the empty user id of
 // an anonymous connection, leaves nobody out.
-func TestExceptNobody(t *testing.T) {
+func TestExceptInvalidNames(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		b.open("alice")
 		guest := b.open("")
@@ -115,7 +115,7 @@ func TestExceptNobody(t *testing.T) {
 	})
 }
 
-func TestExceptHoldsForWhoIsAboutToGo(t *testing.T) {
+func TestExceptClosingConnection(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		require.NoError(t, alice.conn.Close(4000, ""))

@@ -39,9 +39,9 @@ func numbered(t *testing.T, frames []string) (ns []int) {
 	return ns
 }
 
-// TestUnionWhileCatchingUp checks that a connection gets a message to several of its rooms and to
+// TestUnionDuringBackfill checks that a connection gets a message to several of its rooms and to
 // its user once, though it reads each of their streams, because it has read slowly for a while.
-func TestUnionWhileCatchingUp(t *testing.T) {
+func TestUnionDuringBackfill(t *testing.T) {
 	targets := map[string]realtime.Target{
 		"two rooms":             realtime.ToRoom("a", "b"),
 		"a room and a user":     realtime.ToRoom("a").Union(realtime.ToUser("bob")),
@@ -63,13 +63,13 @@ func TestUnionWhileCatchingUp(t *testing.T) {
 					return realtime.RoomOptions{Slow: realtime.SlowCatchUp}
 				}
 				o.Slow = realtime.SlowDropNewest
-				bubble(t, o, func(t *testing.T, b *bed) { unionWhileCatchingUp(t, b, to, v1) })
+				bubble(t, o, func(t *testing.T, b *bed) { unionDuringBackfill(t, b, to, v1) })
 			})
 		}
 	}
 }
 
-func unionWhileCatchingUp(t *testing.T, b *bed, to realtime.Target, v1 bool) {
+func unionDuringBackfill(t *testing.T, b *bed, to realtime.Target, v1 bool) {
 	var protocols []string
 	if v1 {
 		protocols = []string{realtime.V1}
@@ -152,7 +152,7 @@ func TestUnionToAPlainClientCountsAsTaken(t *testing.T) {
 }
 
 // The same, for one that comes across the message in its inbox while it catches up there.
-func TestUnionToAPlainClientThatIsBehind(t *testing.T) {
+func TestUnionToALaggingPlainClient(t *testing.T) {
 	o := inboxes(100)
 	o.QueueMessages = 8
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -200,9 +200,9 @@ func (b *stepwise) Read(ctx context.Context, stream string, q broker.Query) (bro
 	return page, err
 }
 
-// TestUnionIsGivenFromTwoSidesAtOnce checks that a connection which comes across a message to two
+// TestUnionFromTwoStreamsAtOnce checks that a connection which comes across a message to two
 // rooms in what it has missed of the one, while the other one delivers it, gets it once.
-func TestUnionIsGivenFromTwoSidesAtOnce(t *testing.T) {
+func TestUnionFromTwoStreamsAtOnce(t *testing.T) {
 	const tabs, rounds = 50, 40
 	o := keeping(100)
 	broker := &stepwise{Broker: memory.New(nil)}
@@ -235,7 +235,7 @@ func TestUnionIsGivenFromTwoSidesAtOnce(t *testing.T) {
 
 // One that goes back gets what comes from there on, also a message to several rooms that it has been
 // given already: it may not have taken it.
-func TestGoingBackToAUnion(t *testing.T) {
+func TestUnionAfterRejoin(t *testing.T) {
 	for _, how := range []string{"join", "recover", "leave and join"} {
 		t.Run(how, func(t *testing.T) {
 			puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {

@@ -101,7 +101,7 @@ func TestSocketCloseHandshakes(t *testing.T) {
 }
 
 // Frames that come in one packet with the handshake are not lost.
-func TestSocketPipelinedFrames(t *testing.T) {
+func TestFramesInThePacketOfTheHandshake(t *testing.T) {
 	roads(t, func(t *testing.T, secure bool) {
 		s := newSite(t, realtime.Options{}, secure)
 		_, br := s.rawDial(t, "alice", masked(0x81, "ping")+
@@ -156,9 +156,9 @@ func TestSocketProtocolErrors(t *testing.T) {
 	})
 }
 
-// TestSocketTornMessage: what is left of a message when its connection ends is no message,
+// TestIncompleteMessageIsNotDelivered: what is left of a message when its connection ends is no message,
 // however much like one it looks.
-func TestSocketTornMessage(t *testing.T) {
+func TestIncompleteMessageIsNotDelivered(t *testing.T) {
 	roads(t, func(t *testing.T, secure bool) {
 		s := newSite(t, realtime.Options{}, secure)
 		for _, torn := range []string{
