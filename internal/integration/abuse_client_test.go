@@ -17,47 +17,47 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// reach opens a connection for an attacker. It is closed when the attack is over.
-func (a *arena) reach() (net.Conn, error) {
-	nc, err := a.field.dial(context.Background(), "", "")
+// dial opens a connection for an attacker. It is closed when the attack is over.
+func (w *world) dial() (net.Conn, error) {
+	nc, err := w.net.dial(context.Background(), "", "")
 	if err != nil {
 		return nil, err
 	}
-	a.mu.Lock()
-	a.sockets = append(a.sockets, nc)
-	a.mu.Unlock()
+	w.mu.Lock()
+	w.sockets = append(w.sockets, nc)
+	w.mu.Unlock()
 	return nc, nc.SetDeadline(time.Now().Add(2 * patience))
 }
 
-func (a *arena) socket() net.Conn {
-	a.t.Helper()
-	nc, err := a.reach()
-	require.NoError(a.t, err)
+func (w *world) mustDial() net.Conn {
+	w.t.Helper()
+	nc, err := w.dial()
+	require.NoError(w.t, err)
 	return nc
 }
 
 // handshake is a request to open a WebSocket, with more headers.
 func handshake(user string, headers ...string) string {
-	return "GET /ws?user_id=" + user + " HTTP/1.1\r\nHost: arena\r\nConnection: Upgrade\r\n" +
+	return "GET /ws?user_id=" + user + " HTTP/1.1\r\nHost: site.example\r\nConnection: Upgrade\r\n" +
 		"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
 		strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }
 
-// ask sends a request as it is and returns the answer.
-func (a *arena) ask(request string) (*http.Response, *wireClient, error) {
-	nc, err := a.reach()
+// request sends a request as it is and returns the answer.
+func (w *world) request(request string) (*http.Response, *frameClient, error) {
+	nc, err := w.dial()
 	if err != nil {
 		return nil, nil, err
 	}
 	go func() { _, _ = io.WriteString(nc, request) }() // not all of it may be taken
-	c := &wireClient{Conn: nc, t: a.t, br: bufio.NewReader(nc)}
+	c := &frameClient{Conn: nc, t: w.t, br: bufio.NewReader(nc)}
 	res, err := http.ReadResponse(c.br, nil)
 	return res, c, err
 }
 
-// answered reads the answer to a handshake.
-func (c *wireClient) answered() {
+// readHandshake reads the answer to a handshake.
+func (c *frameClient) readHandshake() {
 	c.t.Helper()
 	c.br = bufio.NewReader(c)
 	res, err := http.ReadResponse(c.br, nil)
@@ -73,37 +73,37 @@ func reset(nc net.Conn) error {
 	return nc.Close()
 }
 
-// rest makes a REST call and returns status and body of the answer.
-func (a *arena) rest(method, path, body string) (int, string) {
-	a.t.Helper()
-	res, c, err := a.ask(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: arena\r\nContent-Length: %d\r\n\r\n%s",
+// callREST makes a REST call and returns status and body of the answer.
+func (w *world) callREST(method, path, body string) (int, string) {
+	w.t.Helper()
+	res, c, err := w.request(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: site.example\r\nContent-Length: %d\r\n\r\n%s",
 		method, path, len(body), body))
-	require.NoError(a.t, err)
+	require.NoError(w.t, err)
 	answer, err := io.ReadAll(res.Body)
-	require.NoError(a.t, err)
+	require.NoError(w.t, err)
 	_ = c.Close()
 	return res.StatusCode, string(answer)
 }
 
-// enter opens a WebSocket for an attacker, who has read nothing but the answer.
-func (a *arena) enter(user string, headers ...string) *wireClient {
-	a.t.Helper()
-	res, c, err := a.ask(handshake(user, headers...))
-	require.NoError(a.t, err)
-	require.Equal(a.t, http.StatusSwitchingProtocols, res.StatusCode)
+// connect opens a WebSocket for an attacker, who has read nothing but the answer.
+func (w *world) connect(user string, headers ...string) *frameClient {
+	w.t.Helper()
+	res, c, err := w.request(handshake(user, headers...))
+	require.NoError(w.t, err)
+	require.Equal(w.t, http.StatusSwitchingProtocols, res.StatusCode)
 	c.extensions = res.Header.Get("Sec-WebSocket-Extensions")
 	return c
 }
 
 // send writes bytes as they are.
-func (c *wireClient) send(bytes string) {
+func (c *frameClient) send(bytes string) {
 	c.t.Helper()
 	_, err := io.WriteString(c, bytes)
 	require.NoError(c.t, err)
 }
 
-// fate reads all that comes, and then tells the close code, 0 if there was none.
-func (c *wireClient) fate() <-chan realtime.CloseCode {
+// readToEnd reads all that comes, and then tells the close code, 0 if there was none.
+func (c *frameClient) readToEnd() <-chan realtime.CloseCode {
 	code := make(chan realtime.CloseCode, 1)
 	go func() {
 		for {
@@ -119,8 +119,8 @@ func (c *wireClient) fate() <-chan realtime.CloseCode {
 	return code
 }
 
-// hungUp waits until the server has closed the connection.
-func (c *wireClient) hungUp() {
+// requireClosed waits until the server has closed the connection.
+func (c *frameClient) requireClosed() {
 	c.t.Helper()
 	_, err := io.Copy(io.Discard, c.br)
 	network, ok := errors.AsType[net.Error](err)

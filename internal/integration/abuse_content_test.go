@@ -15,23 +15,23 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-func poisonAttacks() []attack {
+func contentAttacks() []attack {
 	return []attack{
 		{name: "spoofed sender", run: spoofing},
-		{name: "poison by text", run: poisonedText},
-		{name: "poison by Send", run: poisonedSend},
-		{name: "poison by name", run: poisonedName, opts: announced()},
+		{name: "poison by text", run: invalidTextFromClients},
+		{name: "poison by Send", run: invalidTextFromSend},
+		{name: "poison by name", run: invalidTextInNames, opts: announced()},
 	}
 }
 
 // spoofing says that somebody else has said it.
-func spoofing(a *arena) {
-	c := a.enter("mallory")
+func spoofing(w *world) {
+	c := w.connect("mallory")
 	for _, p := range []string{
-		`{"content":"1st","target":"room","sender_id":"herald"}`,
+		`{"content":"1st","target":"room","sender_id":"speaker"}`,
 		`{"message_type":"userjoined","timestamp":1,"target":"room","content":"2nd"}`,
-		`{"content":"{\"sender_id\":\"herald\"}","type":"chat_message","target":"room"}`,
-		`{"content":"x\",\"sender_id\":\"herald\",\"y\":\"","target":"room"}`,
+		`{"content":"{\"sender_id\":\"speaker\"}","type":"chat_message","target":"room"}`,
+		`{"content":"x\",\"sender_id\":\"speaker\",\"y\":\"","target":"room"}`,
 	} {
 		c.send(masked(0x81, p))
 	}
@@ -39,7 +39,7 @@ func spoofing(a *arena) {
 		`{"content":"x","target":"room","content":"y"}`,
 		`{"content":"x","target":"room","t\u0061rget":"all"}`,
 		`{"Content":"x","Target":"room"}`,
-		`{"content":{"sender_id":"herald","content":"0"},"target":"room"}`,
+		`{"content":{"sender_id":"speaker","content":"0"},"target":"room"}`,
 		`{"content":"x","target":["room"]}`,
 		`[{"content":"x","target":"room"}]`,
 		`{"content":"x","target":"room"}{"content":"y","target":"room"}`,
@@ -50,100 +50,100 @@ func spoofing(a *arena) {
 		c.send(masked(0x81, p))
 	}
 	c.send(chatFrame("end"))
-	a.bystander.hears(a.t, "chat mallory: 1st", "chat mallory: 2nd",
-		`chat mallory: {"sender_id":"herald"}`, `chat mallory: x","sender_id":"herald","y":"`,
+	w.bystander.expect(w.t, "chat mallory: 1st", "chat mallory: 2nd",
+		`chat mallory: {"sender_id":"speaker"}`, `chat mallory: x","sender_id":"speaker","y":"`,
 		"chat mallory: end")
-	require.EqualValues(a.t, len(lies), a.rt.Stats().Ignored)
+	require.EqualValues(w.t, len(lies), w.rt.Stats().Ignored)
 }
 
-// poisons are bytes that are no UTF-8, or would be none in another language.
-var poisons = []string{"\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\x80"}
+// invalidTexts are bytes that are no UTF-8, or would be none in another language.
+var invalidTexts = []string{"\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\x80"}
 
-// poisonedText sends poison in all that a client can say.
-func poisonedText(a *arena) {
-	for _, p := range poisons {
+// invalidTextFromClients sends poison in all that a client can say.
+func invalidTextFromClients(w *world) {
+	for _, p := range invalidTexts {
 		for _, text := range []string{
 			p, `{"content":"` + p + `","target":"room"}`, `{"content":"x","target":"` + p + `"}`,
 			`{"content":"x","target":"room","more":"` + p + `"}`,
 		} {
-			c := a.enter("mallory")
+			c := w.connect("mallory")
 			c.send(masked(0x81, text))
-			require.Equal(a.t, realtime.CloseText, c.closed())
+			require.Equal(w.t, realtime.CloseText, c.closed())
 		}
-		c := a.enter("mallory")
+		c := w.connect("mallory")
 		c.send(masked(0x82, p) + masked(0x89, p) + masked(0x8A, p) + chatFrame("alive"))
-		a.bystander.hears(a.t, "chat mallory: alive")
+		w.bystander.expect(w.t, "chat mallory: alive")
 	}
-	c := a.enter("mallory")
+	c := w.connect("mallory")
 	c.send(masked(0x81, `{"content":"\ud800","target":"room"}`) +
 		masked(0x81, `{"content":"x","target":"\udfff"}`) + chatFrame("end"))
-	a.bystander.until(a.t, func() bool { // who checks that what is left of it is harmless
-		n := len(a.bystander.heard)
-		return n > 0 && a.bystander.heard[n-1] == "chat mallory: end"
+	w.bystander.wait(w.t, func() bool { // who checks that what is left of it is harmless
+		n := len(w.bystander.texts)
+		return n > 0 && w.bystander.texts[n-1] == "chat mallory: end"
 	})
 }
 
-// poisonedSend sends poison as the application and as a REST caller would by mistake.
-func poisonedSend(a *arena) {
+// invalidTextFromSend sends poison as the application and as a REST caller would by mistake.
+func invalidTextFromSend(w *world) {
 	to := realtime.ToRoom("lobby")
-	for _, p := range poisons {
+	for _, p := range invalidTexts {
 		for _, msg := range []realtime.Message{
 			{Content: json.RawMessage(`"` + p + `"`)},
 			{Content: json.RawMessage(p)},
 			{Content: json.RawMessage(`{"` + p + `":1}`)},
 			{Type: p}, {Sender: p}, {Type: "a" + p + "b"},
 		} {
-			_, err := a.rt.Send(a.t.Context(), to, msg)
-			require.Error(a.t, err, "%q", msg)
+			_, err := w.rt.Send(w.t.Context(), to, msg)
+			require.Error(w.t, err, "%q", msg)
 		}
-		res, err := a.rt.Send(a.t.Context(), to, realtime.Chat("", "bad "+p))
-		require.NoError(a.t, err)
-		require.Equal(a.t, 2, res.Queued, "the witnesses see that it is harmless now")
-		_, err = a.rt.Send(a.t.Context(), realtime.ToRoom(p).Union(realtime.ToUser(p)), note("nobody"))
-		require.ErrorIs(a.t, err, realtime.ErrName)
+		res, err := w.rt.Send(w.t.Context(), to, realtime.Chat("", "bad "+p))
+		require.NoError(w.t, err)
+		require.Equal(w.t, 2, res.Queued, "the witnesses see that it is harmless now")
+		_, err = w.rt.Send(w.t.Context(), realtime.ToRoom(p).Union(realtime.ToUser(p)), note("nobody"))
+		require.ErrorIs(w.t, err, realtime.ErrName)
 	}
-	a.bystander.until(a.t, func() bool { return len(a.bystander.heard) == len(poisons) })
+	w.bystander.wait(w.t, func() bool { return len(w.bystander.texts) == len(invalidTexts) })
 }
 
-// poisonedName gives poison to users and rooms, of whose comings and goings all are told.
-func poisonedName(a *arena) {
-	c := a.enter("mallory")
+// invalidTextInNames gives poison to users and rooms, of whose comings and goings all are told.
+func invalidTextInNames(w *world) {
+	c := w.connect("mallory")
 	var id string
-	for conn := range a.rt.User("mallory").LocalConns() {
+	for conn := range w.rt.User("mallory").LocalConns() {
 		id = conn.ID()
 	}
-	for _, p := range poisons {
+	for _, p := range invalidTexts {
 		var escaped strings.Builder
 		for i := range len(p) {
 			fmt.Fprintf(&escaped, "%%%02x", p[i])
 		}
-		res, _, err := a.ask(handshake(escaped.String()))
-		require.NoError(a.t, err)
-		require.Equal(a.t, http.StatusBadRequest, res.StatusCode)
-		status, _ := a.rest("POST", "/connections/"+id+"/join", `{"room_id":"`+p+`"}`)
-		require.Equal(a.t, http.StatusBadRequest, status)
-		_, err = a.rt.Join(a.t.Context(), id, p)
-		require.ErrorIs(a.t, err, realtime.ErrName)
-		_, answer := a.rest("GET", "/rooms/"+escaped.String()+"/users", "")
-		require.True(a.t, utf8.ValidString(answer))
+		res, _, err := w.request(handshake(escaped.String()))
+		require.NoError(w.t, err)
+		require.Equal(w.t, http.StatusBadRequest, res.StatusCode)
+		status, _ := w.callREST("POST", "/connections/"+id+"/join", `{"room_id":"`+p+`"}`)
+		require.Equal(w.t, http.StatusBadRequest, status)
+		_, err = w.rt.Join(w.t.Context(), id, p)
+		require.ErrorIs(w.t, err, realtime.ErrName)
+		_, answer := w.callREST("GET", "/rooms/"+escaped.String()+"/users", "")
+		require.True(w.t, utf8.ValidString(answer))
 	}
 	c.send(chatFrame("end"))
-	a.bystander.until(a.t, func() bool {
-		n := len(a.bystander.heard)
-		return n > 0 && a.bystander.heard[n-1] == "chat mallory: end"
+	w.bystander.wait(w.t, func() bool {
+		n := len(w.bystander.texts)
+		return n > 0 && w.bystander.texts[n-1] == "chat mallory: end"
 	})
-	require.Equal(a.t, 1, a.rt.Stats().Rooms)
+	require.Equal(w.t, 1, w.rt.Stats().Rooms)
 }
 
 // What a broker brings is checked like what comes through any other door.
 func TestInvalidTextFromABroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wire := &bus{}
+		wire := &sharedBroker{}
 		b := newBed(t, realtime.Options{Broker: wire})
 		bystander := b.open("bystander")
 		b.join("lobby", bystander)
 		sink := wire.sinks[0]
-		for _, p := range poisons {
+		for _, p := range invalidTexts {
 			for _, msg := range []realtime.Message{
 				{Content: json.RawMessage(`"` + p + `"`)}, {Type: p}, {Sender: p},
 				{Content: json.RawMessage("{")}, {Type: "welcome"}, {Type: "userleft"},

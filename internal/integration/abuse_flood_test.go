@@ -15,62 +15,62 @@ import (
 
 func closeAttacks() []attack {
 	return []attack{
-		{name: "close, then data", run: func(a *arena) {
-			c := a.enter("mallory")
+		{name: "close, then data", run: func(w *world) {
+			c := w.connect("mallory")
 			c.send(masked(0x88, "\x03\xe8") + strings.Repeat(chatFrame("late"), 100))
-			require.EqualValues(a.t, 1000, c.closed())
-			a.gone()
-			a.enter("mallory").send(chatFrame("again"))
-			a.bystander.hears(a.t, "chat mallory: again")
+			require.EqualValues(w.t, 1000, c.closed())
+			w.awaitEnd()
+			w.connect("mallory").send(chatFrame("again"))
+			w.bystander.expect(w.t, "chat mallory: again")
 		}},
-		{name: "close, TCP kept", run: func(a *arena) {
-			c := a.enter("mallory")
+		{name: "close, TCP kept", run: func(w *world) {
+			c := w.connect("mallory")
 			c.send(masked(0x88, "\x03\xe8"))
-			require.EqualValues(a.t, 1000, c.closed())
-			c.hungUp()
+			require.EqualValues(w.t, 1000, c.closed())
+			c.requireClosed()
 		}},
-		{name: "close without reading", slow: true, run: func(a *arena) {
+		{name: "close without reading", slow: true, run: func(w *world) {
 			start := time.Now()
-			a.enter("mallory").send(masked(0x88, "\x03\xe8"))
-			a.gone()
-			require.LessOrEqual(a.t, time.Since(start), 2*time.Second)
+			w.connect("mallory").send(masked(0x88, "\x03\xe8"))
+			w.awaitEnd()
+			require.LessOrEqual(w.t, time.Since(start), 2*time.Second)
 		}},
-		{name: "ignores our close", slow: true, run: func(a *arena) {
-			c := a.enter("mallory")
+		{name: "ignores our close", slow: true, run: func(w *world) {
+			c := w.connect("mallory")
 			start := time.Now()
-			_, err := a.rt.User("mallory").Disconnect(a.t.Context(), 4000, "")
-			require.NoError(a.t, err)
-			require.EqualValues(a.t, 4000, <-c.fate())
+			_, err := w.rt.User("mallory").Disconnect(w.t.Context(), 4000, "")
+			require.NoError(w.t, err)
+			require.EqualValues(w.t, 4000, <-c.readToEnd())
 			_, _ = io.WriteString(c, chatFrame("late"))
-			a.gone()
-			require.LessOrEqual(a.t, time.Since(start), 2*time.Second)
-			a.bystander.hears(a.t)
+			w.awaitEnd()
+			require.LessOrEqual(w.t, time.Since(start), 2*time.Second)
+			w.bystander.expect(w.t)
 		}},
 		{name: "10,000 close frames", run: ends(1000, strings.Repeat(masked(0x88, "\x03\xe8"), 10_000))},
 		{name: "close code out of range", run: ends(1002, masked(0x88, "\xff\xff"))},
 		{name: "half a close code", run: ends(1002, masked(0x88, "\x03"))},
 		{name: "long close frame", run: ends(1002, masked(0x88, "\x03\xe8"+xs(124)))},
 		{name: "close reason is not UTF-8", run: ends(1007, masked(0x88, "\x03\xe8\xff"))},
-		{name: "half-closed TCP", run: func(a *arena) {
-			c := a.enter("mallory")
-			require.NoError(a.t, c.Conn.(*net.TCPConn).CloseWrite())
-			c.hungUp()
-			a.gone()
+		{name: "half-closed TCP", run: func(w *world) {
+			c := w.connect("mallory")
+			require.NoError(w.t, c.Conn.(*net.TCPConn).CloseWrite())
+			c.requireClosed()
+			w.awaitEnd()
 		}},
-		{name: "2,000 that come and close", run: func(a *arena) {
-			err := together(crowded(2000), func(i int) error {
-				res, c, err := a.ask(handshake(fmt.Sprint("m", i)))
+		{name: "2,000 that come and close", run: func(w *world) {
+			err := together(scaled(2000), func(i int) error {
+				res, c, err := w.request(handshake(fmt.Sprint("m", i)))
 				if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
 					return fmt.Errorf("%v: %w", res, err)
 				}
 				_, err = io.WriteString(c, masked(0x88, "\x03\xe8"))
 				if i%2 == 0 {
-					<-c.fate()
+					<-c.readToEnd()
 				}
 				_ = c.Close()
 				return err
 			})
-			require.NoError(a.t, err)
+			require.NoError(w.t, err)
 		}},
 	}
 }
@@ -78,8 +78,8 @@ func closeAttacks() []attack {
 func floodAttacks() []attack {
 	ping, pong := masked(0x89, xs(125)), masked(0x8A, xs(125))
 	return []attack{
-		{name: "2,000,000 empty fragments", run: sparing(func(a *arena) {
-			c := a.enter("mallory")
+		{name: "2,000,000 empty fragments", run: allocatesLittle(func(w *world) {
+			c := w.connect("mallory")
 			go func() {
 				_, _ = io.WriteString(c, masked(0x01, ""))
 				p := strings.Repeat(masked(0x00, ""), 10_000)
@@ -87,7 +87,7 @@ func floodAttacks() []attack {
 					_, _ = io.WriteString(c, p)
 				}
 			}()
-			require.EqualValues(a.t, 1008, c.closed())
+			require.EqualValues(w.t, 1008, c.closed())
 		})},
 		{name: "60,000 one-byte fragments", run: ends(1008, fragments(0x01, xs(60_000), 60_000))},
 		{name: "ping flood", run: ends(1008, strings.Repeat(ping, 10_000))},
@@ -99,31 +99,31 @@ func floodAttacks() []attack {
 		{name: "flood behind an error", run: floods("\x81\x01x")},
 		{name: "flood behind a close", run: floods(masked(0x88, "\x03\xe8"))},
 		{name: "message flood", slow: true, run: messageFlood},
-		{name: "messages in a burst", run: func(a *arena) {
+		{name: "messages in a burst", run: func(w *world) {
 			const n = 900 // 400 have to wait
-			c := a.enter("mallory")
-			c.fate()
+			c := w.connect("mallory")
+			c.readToEnd()
 			var all strings.Builder
 			for i := range n {
 				all.WriteString(chatFrame(fmt.Sprint(i)))
 			}
 			c.send(all.String())
-			a.bystander.until(a.t, func() bool { return a.bystander.next["mallory"] == n })
-			require.Positive(a.t, a.rt.Stats().Throttled)
+			w.bystander.wait(w.t, func() bool { return w.bystander.numbers["mallory"] == n })
+			require.Positive(w.t, w.rt.Stats().Throttled)
 		}},
-		{name: "huge messages", run: func(a *arena) {
+		{name: "huge messages", run: func(w *world) {
 			const n = 40 // 8 have to wait
-			c := a.enter("mallory")
-			c.fate()
+			c := w.connect("mallory")
+			c.readToEnd()
 			for i := range n {
 				word := fmt.Sprint(i, " ")
 				word += xs(limit - len(chatFrame(word)) + len(masked(0x81, "")))
 				c.send(chatFrame(word))
 			}
-			a.bystander.until(a.t, func() bool { return a.bystander.next["mallory"] == n })
+			w.bystander.wait(w.t, func() bool { return w.bystander.numbers["mallory"] == n })
 		}},
-		{name: "asks and does not read", run: func(a *arena) {
-			c := a.enter("mallory@cellar")
+		{name: "asks and does not read", run: func(w *world) {
+			c := w.connect("mallory@cellar")
 			go func() {
 				for p := strings.Repeat(masked(0x81, "ping"), 1000); ; {
 					if _, err := io.WriteString(c, p); err != nil {
@@ -131,17 +131,17 @@ func floodAttacks() []attack {
 					}
 				}
 			}()
-			a.hear(100)
+			w.awaitMessages(100)
 		}},
 		{name: "never reads", run: neverReads},
 	}
 }
 
 // floods is an attack with bytes over and over, which are never read. Hardly any are taken.
-func floods(bytes string) func(*arena) {
-	return func(a *arena) {
+func floods(bytes string) func(*world) {
+	return func(w *world) {
 		const most = 10 << 20
-		c := a.enter("mallory")
+		c := w.connect("mallory")
 		p := []byte(strings.Repeat(bytes, 1+(16<<10)/len(bytes)))
 		taken := 0
 		for taken < most {
@@ -150,16 +150,16 @@ func floods(bytes string) func(*arena) {
 				break
 			}
 		}
-		require.Less(a.t, taken, most)
-		a.gone()
+		require.Less(w.t, taken, most)
+		w.awaitEnd()
 	}
 }
 
 // messageFlood sends messages for as long as they are taken. They are taken at the rate that
 // is allowed, none is lost, and after ten seconds of that the flood is ended.
-func messageFlood(a *arena) {
+func messageFlood(w *world) {
 	start := time.Now()
-	c := a.enter("mallory")
+	c := w.connect("mallory")
 	go func() {
 		for i := 0; ; i++ {
 			if _, err := io.WriteString(c, chatFrame(fmt.Sprint(i))); err != nil {
@@ -167,30 +167,30 @@ func messageFlood(a *arena) {
 			}
 		}
 	}()
-	require.Equal(a.t, realtime.CloseRate, c.closed())
-	require.NoError(a.t, c.Close()) // no time passes while he has something to say
-	require.InDelta(a.t, 10, time.Since(start).Seconds(), 1)
-	a.gone()
-	require.EqualValues(a.t, 1, a.rt.Stats().Ended.Rate)
-	require.InDelta(a.t, 2500, a.bystander.due("mallory"), 100, "500 at once, and ten seconds' worth")
+	require.Equal(w.t, realtime.CloseRate, c.closed())
+	require.NoError(w.t, c.Close()) // no time passes while he has something to say
+	require.InDelta(w.t, 10, time.Since(start).Seconds(), 1)
+	w.awaitEnd()
+	require.EqualValues(w.t, 1, w.rt.Stats().Ended.Rate)
+	require.InDelta(w.t, 2500, w.bystander.expected("mallory"), 100, "500 at once, and ten seconds' worth")
 }
 
 // neverReads does not read while the room talks, until his queue is full.
-func neverReads(a *arena) {
-	a.enter("mallory")
+func neverReads(w *world) {
+	w.connect("mallory")
 	word := xs(1 << 10)
-	for i := 0; a.rt.Stats().Conns > a.peace.Conns; i++ {
-		require.Less(a.t, i, 20_000, "still open")
-		_, err := a.rt.Send(a.t.Context(), realtime.ToRoom("lobby"), note(fmt.Sprint(i, " ", word)))
-		require.NoError(a.t, err)
+	for i := 0; w.rt.Stats().Conns > w.baseline.Conns; i++ {
+		require.Less(w.t, i, 20_000, "still open")
+		_, err := w.rt.Send(w.t.Context(), realtime.ToRoom("lobby"), note(fmt.Sprint(i, " ", word)))
+		require.NoError(w.t, err)
 		if i%50 == 49 { // the others are only as quick as they are
-			for _, w := range []*witness{a.bystander, a.herald} {
-				w.until(a.t, func() bool { return w.next["server"] == i+1 })
+			for _, c := range []*checkedClient{w.bystander, w.speaker} {
+				c.wait(w.t, func() bool { return c.numbers["server"] == i+1 })
 			}
 		}
 	}
-	ended := a.rt.Stats().Ended
-	require.EqualValues(a.t, 1, ended.Slow+ended.Timeout, "a write is stuck, on a slow machine")
+	ended := w.rt.Stats().Ended
+	require.EqualValues(w.t, 1, ended.Slow+ended.Timeout, "a write is stuck, on a slow machine")
 }
 
 func slowAttacks() []attack {
@@ -198,24 +198,24 @@ func slowAttacks() []attack {
 		{name: "half a handshake", run: halfHandshakes},
 		{name: "half a message", run: halfMessages},
 		{name: "half a body", run: halfBodies},
-		{name: "idle between requests", run: func(a *arena) {
+		{name: "idle between requests", run: func(w *world) {
 			start := time.Now()
-			res, c, err := a.ask("GET /stats HTTP/1.1\r\nHost: arena\r\n\r\n")
-			require.NoError(a.t, err)
-			require.Equal(a.t, http.StatusOK, res.StatusCode)
-			require.NoError(a.t, c.SetReadDeadline(start.Add(2*time.Minute)))
-			c.hungUp()
-			require.LessOrEqual(a.t, time.Since(start), 61*time.Second)
+			res, c, err := w.request("GET /stats HTTP/1.1\r\nHost: site.example\r\n\r\n")
+			require.NoError(w.t, err)
+			require.Equal(w.t, http.StatusOK, res.StatusCode)
+			require.NoError(w.t, c.SetReadDeadline(start.Add(2*time.Minute)))
+			c.requireClosed()
+			require.LessOrEqual(w.t, time.Since(start), 61*time.Second)
 		}},
-		{name: "takes nothing", run: func(a *arena) {
+		{name: "takes nothing", run: func(w *world) {
 			start := time.Now()
-			a.enter("mallory@cellar").send(masked(0x81, "ping"))
-			a.gone()
-			require.InDelta(a.t, 10, time.Since(start).Seconds(), 1, "a write is stuck")
-			require.EqualValues(a.t, 1, a.rt.Stats().Ended.Timeout)
+			w.connect("mallory@cellar").send(masked(0x81, "ping"))
+			w.awaitEnd()
+			require.InDelta(w.t, 10, time.Since(start).Seconds(), 1, "a write is stuck")
+			require.EqualValues(w.t, 1, w.rt.Stats().Ended.Timeout)
 		}},
-		{name: "takes little", run: func(a *arena) {
-			c := a.enter("mallory")
+		{name: "takes little", run: func(w *world) {
+			c := w.connect("mallory")
 			go func() {
 				for p := make([]byte, 1); ; time.Sleep(time.Second) {
 					if _, err := c.Read(p); err != nil {
@@ -223,14 +223,14 @@ func slowAttacks() []attack {
 					}
 				}
 			}()
-			a.gone()
-			require.EqualValues(a.t, 1, a.rt.Stats().Ended.Timeout)
+			w.awaitEnd()
+			require.EqualValues(w.t, 1, w.rt.Stats().Ended.Timeout)
 		}},
-		{name: "says nothing", run: func(a *arena) {
-			c := a.enter("mallory")
+		{name: "says nothing", run: func(w *world) {
+			c := w.connect("mallory")
 			start := time.Now()
-			require.Equal(a.t, realtime.CloseTimeout, c.closed(), "not even a pong")
-			require.InDelta(a.t, 35, time.Since(start).Seconds(), 1)
+			require.Equal(w.t, realtime.CloseTimeout, c.closed(), "not even a pong")
+			require.InDelta(w.t, 35, time.Since(start).Seconds(), 1)
 		}},
 	}
 	for i := range attacks {
@@ -250,30 +250,30 @@ func drip(w io.Writer, bytes string, pause time.Duration) {
 }
 
 // halfHandshakes begins handshakes and does not end them.
-func halfHandshakes(a *arena) {
+func halfHandshakes(w *world) {
 	start := time.Now()
 	shake := handshake("mallory")
-	all := []net.Conn{a.socket(), a.socket()} // the first says nothing
+	all := []net.Conn{w.mustDial(), w.mustDial()} // the first says nothing
 	go drip(all[1], shake, 100*time.Millisecond)
 	for _, begin := range []string{
 		"G", shake[:40], shake[:len(shake)-2], "\x16", "PRI * HTTP/2.0\r\n",
 	} {
-		nc := a.socket()
+		nc := w.mustDial()
 		_, err := io.WriteString(nc, begin)
-		require.NoError(a.t, err)
+		require.NoError(w.t, err)
 		all = append(all, nc)
 	}
 	for _, nc := range all {
 		_, err := io.Copy(io.Discard, nc)
-		require.NoError(a.t, err)
+		require.NoError(w.t, err)
 	}
-	require.LessOrEqual(a.t, time.Since(start), 6*time.Second)
-	require.EqualValues(a.t, 2, a.rt.Stats().Accepted)
+	require.LessOrEqual(w.t, time.Since(start), 6*time.Second)
+	require.EqualValues(w.t, 2, w.rt.Stats().Accepted)
 }
 
 // halfMessages begins messages and does not end them. Each has ten seconds, however often it
 // goes on, and sixteen more because the connection may be one of TLS.
-func halfMessages(a *arena) {
+func halfMessages(w *world) {
 	start := time.Now()
 	var ends []<-chan realtime.CloseCode
 	for _, x := range []struct{ begin, more string }{
@@ -285,15 +285,15 @@ func halfMessages(a *arena) {
 		{masked(0x89, xs(100))[:50], ""},                  // half a ping
 		{masked(0x01, "x") + masked(0x89, xs(9))[:9], ""}, // and inside a message
 	} {
-		c := a.enter("mallory")
-		ends = append(ends, c.fate())
+		c := w.connect("mallory")
+		ends = append(ends, c.readToEnd())
 		go func() {
 			_, _ = io.WriteString(c, x.begin)
 			drip(c, strings.Repeat(x.more, 50), 3*time.Second)
 		}()
 	}
-	pinging := a.enter("mallory")
-	ends = append(ends, pinging.fate())
+	pinging := w.connect("mallory")
+	ends = append(ends, pinging.readToEnd())
 	go func() {
 		_, _ = io.WriteString(pinging, masked(0x01, "x"))
 		for {
@@ -304,15 +304,15 @@ func halfMessages(a *arena) {
 		}
 	}()
 	for _, end := range ends {
-		require.EqualValues(a.t, 1008, <-end)
+		require.EqualValues(w.t, 1008, <-end)
 	}
-	require.InDelta(a.t, 26, time.Since(start).Seconds(), 1)
+	require.InDelta(w.t, 26, time.Since(start).Seconds(), 1)
 }
 
 // halfBodies announces bodies and does not send them, or slowly.
-func halfBodies(a *arena) {
+func halfBodies(w *world) {
 	start := time.Now()
-	const head, length = " HTTP/1.1\r\nHost: arena\r\n", "Content-Length: 100\r\n\r\n"
+	const head, length = " HTTP/1.1\r\nHost: site.example\r\n", "Content-Length: 100\r\n\r\n"
 	const chunked = "Transfer-Encoding: chunked\r\n\r\n"
 	shake := strings.TrimSuffix(handshake("mallory", "Origin: http://evil.example"), "\r\n")
 	var all []net.Conn
@@ -328,7 +328,7 @@ func halfBodies(a *arena) {
 		shake + chunked,
 	} {
 		for _, body := range []string{"", "1\r\n1\r\n" + strings.Repeat("1\r\n \r\n", 30)} {
-			nc := a.socket()
+			nc := w.mustDial()
 			go func() {
 				_, _ = io.WriteString(nc, request)
 				drip(nc, body, time.Second)
@@ -338,7 +338,7 @@ func halfBodies(a *arena) {
 	}
 	for _, nc := range all {
 		_, err := io.Copy(io.Discard, nc)
-		require.NoError(a.t, err)
+		require.NoError(w.t, err)
 	}
-	require.LessOrEqual(a.t, time.Since(start), 10*time.Second)
+	require.LessOrEqual(w.t, time.Since(start), 10*time.Second)
 }

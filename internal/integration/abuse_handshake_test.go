@@ -12,9 +12,9 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// doorAttacks are on what stands before a WebSocket: handshakes and the REST interface.
-func doorAttacks() []attack {
-	const get, host = "GET /ws HTTP/1.1\r\n", "Host: arena\r\n"
+// handshakeAttacks are on what stands before a WebSocket: handshakes and the REST interface.
+func handshakeAttacks() []attack {
+	const get, host = "GET /ws HTTP/1.1\r\n", "Host: site.example\r\n"
 	return []attack{
 		{name: "900 KB of headers", run: refused(431, get+host+"X: "+xs(900<<10)+"\r\n\r\n")},
 		{name: "900 KB in one header name", run: refused(431, get+host+xs(900<<10))},
@@ -37,34 +37,34 @@ func doorAttacks() []attack {
 		{name: "no authentication", run: refused(401, handshake("stranger"))},
 		{name: "foreign page", run: refused(403, handshake("mallory", "Origin: http://evil.example"))},
 		{name: "two origins", run: refused(403, handshake("mallory",
-			"Origin: http://arena", "Origin: http://evil.example"))},
+			"Origin: http://site.example", "Origin: http://evil.example"))},
 		{name: "upgrade by POST", run: refused(405,
 			"POST"+strings.TrimPrefix(handshake("mallory"), "GET"))},
 		{name: "GET with a body", run: bodies},
 		{name: "150 bad keys", run: badKeys},
 		{name: "5,000 refused handshakes", run: refusedHandshakes},
-		{name: "2,000 connects without a byte", run: func(a *arena) {
-			err := together(crowded(2000), func(int) error {
-				_, err := a.reach()
+		{name: "2,000 connects without a byte", run: func(w *world) {
+			err := together(scaled(2000), func(int) error {
+				_, err := w.dial()
 				return err
 			})
-			require.NoError(a.t, err)
-			a.hear(20)
-			require.EqualValues(a.t, 2, a.rt.Stats().Accepted)
+			require.NoError(w.t, err)
+			w.awaitMessages(20)
+			require.EqualValues(w.t, 2, w.rt.Stats().Accepted)
 		}},
-		{name: "more than MaxConns", opts: realtime.Options{MaxConns: 12}, run: overrun(10, 503)},
-		{name: "more than MaxConnsPerUser", run: overrun(100, 429)},
-		{name: "bad REST calls", run: badCalls},
+		{name: "more than MaxConns", opts: realtime.Options{MaxConns: 12}, run: tooMany(10, 503)},
+		{name: "more than MaxConnsPerUser", run: tooMany(100, 429)},
+		{name: "bad REST calls", run: invalidCalls},
 		{name: "REST with somebody else's id", run: stolenID},
-		{name: "in and out", opts: announced(), run: inAndOut},
+		{name: "in and out", opts: announced(), run: joinAndLeave},
 		{name: "10 MB of body", run: refused(413, "POST /connections/x/join HTTP/1.1\r\n"+host+
 			"Content-Length: 10485760\r\n\r\n"+xs(10<<20))},
 		{name: "10 MB of chunks", run: refused(413, "POST /connections/x/join HTTP/1.1\r\n"+host+
 			"Transfer-Encoding: chunked\r\n\r\n"+strings.Repeat("10000\r\n"+xs(1<<16)+"\r\n", 160))},
-		{name: "answers that are not read", run: func(a *arena) {
-			c, calls := a.socket(), strings.Repeat("GET /stats HTTP/1.1\r\n"+host+"\r\n", 100_000)
+		{name: "answers that are not read", run: func(w *world) {
+			c, calls := w.mustDial(), strings.Repeat("GET /stats HTTP/1.1\r\n"+host+"\r\n", 100_000)
 			go func() { _, _ = io.WriteString(c, calls) }()
-			a.hear(50)
+			w.awaitMessages(50)
 		}},
 	}
 }
@@ -78,44 +78,44 @@ func headers(n int) []string {
 }
 
 // refused is an attack with a request that is answered with this status.
-func refused(status int, request string) func(*arena) {
-	return func(a *arena) {
-		res, _, err := a.ask(request)
-		require.NoError(a.t, err)
-		require.Equal(a.t, status, res.StatusCode)
-		require.EqualValues(a.t, 2, a.rt.Stats().Accepted, "the witnesses")
+func refused(status int, request string) func(*world) {
+	return func(w *world) {
+		res, _, err := w.request(request)
+		require.NoError(w.t, err)
+		require.Equal(w.t, status, res.StatusCode)
+		require.EqualValues(w.t, 2, w.rt.Stats().Accepted, "the witnesses")
 	}
 }
 
 // bodies sends handshakes with a body, which is taken for frames and never for a request.
-func bodies(a *arena) {
-	const smuggled = "GET /rooms/lobby/users HTTP/1.1\r\nHost: arena\r\n\r\n"
+func bodies(w *world) {
+	const smuggled = "GET /rooms/lobby/users HTTP/1.1\r\nHost: site.example\r\n\r\n"
 	for _, header := range []string{
 		fmt.Sprint("Content-Length: ", len(smuggled)), "Transfer-Encoding: chunked",
 		"Content-Length: 10\r\nExpect: 100-continue",
 	} {
-		res, c, err := a.ask(handshake("mallory", header) + smuggled)
-		require.NoError(a.t, err)
-		require.Equal(a.t, http.StatusSwitchingProtocols, res.StatusCode)
-		require.Equal(a.t, realtime.CloseProtocol, c.closed())
+		res, c, err := w.request(handshake("mallory", header) + smuggled)
+		require.NoError(w.t, err)
+		require.Equal(w.t, http.StatusSwitchingProtocols, res.StatusCode)
+		require.Equal(w.t, realtime.CloseProtocol, c.closed())
 	}
-	a.bystander.hears(a.t)
+	w.bystander.expect(w.t)
 }
 
 // badKeys is refused at the very last, with a place kept for it. It gets the place back.
-func badKeys(a *arena) {
+func badKeys(w *world) {
 	bad := strings.Replace(handshake("mallory"), "dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 1)
 	for range 150 {
-		refused(http.StatusBadRequest, bad)(a)
+		refused(http.StatusBadRequest, bad)(w)
 	}
-	a.enter("mallory").send(chatFrame("a good one"))
-	a.bystander.hears(a.t, "chat mallory: a good one")
+	w.connect("mallory").send(chatFrame("a good one"))
+	w.bystander.expect(w.t, "chat mallory: a good one")
 }
 
 // refusedHandshakes knocks again and again, on new connections and on old ones.
-func refusedHandshakes(a *arena) {
+func refusedHandshakes(w *world) {
 	const each = 20
-	turns := crowded(5000) / each
+	turns := scaled(5000) / each
 	knocks := []struct {
 		request string
 		status  int
@@ -125,7 +125,7 @@ func refusedHandshakes(a *arena) {
 	}
 	err := together(turns, func(i int) error {
 		k := knocks[i%2]
-		res, c, err := a.ask(strings.Repeat(k.request, each))
+		res, c, err := w.request(strings.Repeat(k.request, each))
 		for n := range each {
 			if err != nil || res.StatusCode != k.status {
 				return fmt.Errorf("knock %d: %v: %w", n, res, err)
@@ -137,21 +137,21 @@ func refusedHandshakes(a *arena) {
 		}
 		return nil
 	})
-	require.NoError(a.t, err)
-	s := a.rt.Stats()
-	require.EqualValues(a.t, (turns+1)/2*each, s.RefusedOrigin)
-	require.EqualValues(a.t, turns/2*each, s.RefusedAuth)
-	require.EqualValues(a.t, 2, s.Accepted)
-	require.Equal(a.t, 2, s.Conns)
+	require.NoError(w.t, err)
+	s := w.rt.Stats()
+	require.EqualValues(w.t, (turns+1)/2*each, s.RefusedOrigin)
+	require.EqualValues(w.t, turns/2*each, s.RefusedAuth)
+	require.EqualValues(w.t, 2, s.Accepted)
+	require.Equal(w.t, 2, s.Conns)
 }
 
-// overrun opens more connections than there are places. The others are refused, and when one
+// tooMany opens more connections than there are places. The others are refused, and when one
 // leaves there is a place again.
-func overrun(places, status int) func(*arena) {
-	return func(a *arena) {
+func tooMany(places, status int) func(*world) {
+	return func(w *world) {
 		var in, out atomic.Int64
 		err := together(places+50, func(int) error {
-			res, _, err := a.ask(handshake("mallory"))
+			res, _, err := w.request(handshake("mallory"))
 			switch {
 			case err != nil:
 				return err
@@ -162,18 +162,18 @@ func overrun(places, status int) func(*arena) {
 			}
 			return nil
 		})
-		require.NoError(a.t, err)
-		require.EqualValues(a.t, places, in.Load())
-		require.EqualValues(a.t, 50, out.Load())
-		a.hangUp()
-		a.gone()
-		a.enter("mallory").send(chatFrame("in again"))
-		a.bystander.hears(a.t, "chat mallory: in again")
+		require.NoError(w.t, err)
+		require.EqualValues(w.t, places, in.Load())
+		require.EqualValues(w.t, 50, out.Load())
+		w.closeSockets()
+		w.awaitEnd()
+		w.connect("mallory").send(chatFrame("in again"))
+		w.bystander.expect(w.t, "chat mallory: in again")
 	}
 }
 
-// badCalls makes REST calls that make no sense.
-func badCalls(a *arena) {
+// invalidCalls makes REST calls that make no sense.
+func invalidCalls(w *world) {
 	for _, x := range []struct {
 		method, path, body string
 		status             int
@@ -198,35 +198,35 @@ func badCalls(a *arena) {
 		{"DELETE", "/stats", ``, 405},
 		{"PATCH", "/rooms/lobby/users", ``, 405},
 	} {
-		status, answer := a.rest(x.method, x.path, x.body)
-		require.Equal(a.t, x.status, status, "%s %.100s %.100s", x.method, x.path, x.body)
+		status, answer := w.callREST(x.method, x.path, x.body)
+		require.Equal(w.t, x.status, status, "%s %.100s %.100s", x.method, x.path, x.body)
 		if status == http.StatusOK {
-			require.Contains(a.t, answer, `"user_count":0`)
+			require.Contains(w.t, answer, `"user_count":0`)
 		}
 	}
-	require.Equal(a.t, 1, a.rt.Stats().Rooms)
+	require.Equal(w.t, 1, w.rt.Stats().Rooms)
 }
 
 // stolenID is somebody who knows the bystander's connection id and no more.
-func stolenID(a *arena) {
-	for c := range a.rt.User("bystander").LocalConns() {
+func stolenID(w *world) {
+	for c := range w.rt.User("bystander").LocalConns() {
 		for _, call := range []string{"join", "leave"} {
-			status, _ := a.rest("POST", "/shut/connections/"+c.ID()+"/"+call, `{"room_id":"den"}`)
-			require.Equal(a.t, http.StatusForbidden, status)
+			status, _ := w.callREST("POST", "/shut/connections/"+c.ID()+"/"+call, `{"room_id":"den"}`)
+			require.Equal(w.t, http.StatusForbidden, status)
 		}
-		require.Equal(a.t, []string{"lobby"}, c.Rooms())
+		require.Equal(w.t, []string{"lobby"}, c.Rooms())
 	}
 }
 
-// inAndOut joins and leaves all the time, and the whole room is told.
-func inAndOut(a *arena) {
-	c := a.enter("mallory@den")
-	c.fate()
-	for conn := range a.rt.User("mallory@den").LocalConns() {
+// joinAndLeave joins and leaves all the time, and the whole room is told.
+func joinAndLeave(w *world) {
+	c := w.connect("mallory@den")
+	c.readToEnd()
+	for conn := range w.rt.User("mallory@den").LocalConns() {
 		for range 500 {
 			for _, call := range []string{"join", "leave"} {
-				status, _ := a.rest("POST", "/connections/"+conn.ID()+"/"+call, `{"room_id":"lobby"}`)
-				require.Equal(a.t, http.StatusOK, status)
+				status, _ := w.callREST("POST", "/connections/"+conn.ID()+"/"+call, `{"room_id":"lobby"}`)
+				require.Equal(w.t, http.StatusOK, status)
 			}
 		}
 	}

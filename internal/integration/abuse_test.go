@@ -20,7 +20,7 @@ import (
 // attack is what somebody may do to a server on purpose.
 type attack struct {
 	name string
-	run  func(*arena)
+	run  func(*world)
 	slow bool             // it runs in a bubble, as it takes long
 	opts realtime.Options // where the attack is on something that is off, or takes too many
 }
@@ -29,13 +29,13 @@ type attack struct {
 // out of order, and when he is gone nothing is left of him.
 func TestAttacks(t *testing.T) {
 	attacks := slices.Concat(frameAttacks(), deflateAttacks(), closeAttacks(), floodAttacks(),
-		slowAttacks(), doorAttacks(), poisonAttacks())
+		slowAttacks(), handshakeAttacks(), contentAttacks())
 	for _, x := range attacks {
 		t.Run(x.name, func(t *testing.T) {
-			battle := func(t *testing.T, f field) {
-				a := newArena(t, x.opts, f)
-				x.run(a)
-				a.settle()
+			battle := func(t *testing.T, f network) {
+				w := newWorld(t, x.opts, f)
+				x.run(w)
+				w.finish()
 			}
 			if x.slow {
 				synctest.Test(t, func(t *testing.T) { battle(t, pipes()) })
@@ -46,27 +46,27 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// crowded returns how many take part in an attack of n. The short form has a tenth.
-func crowded(n int) int { return long.Of(n/10, n, n) }
+// scaled returns how many take part in an attack of n. The short form has a tenth.
+func scaled(n int) int { return long.Of(n/10, n, n) }
 
 // ends is an attack with these bytes, which end the connection with this code.
-func ends(code realtime.CloseCode, bytes string) func(*arena) {
-	return func(a *arena) {
-		c := a.enter("mallory")
+func ends(code realtime.CloseCode, bytes string) func(*world) {
+	return func(w *world) {
+		c := w.connect("mallory")
 		go func() { _, _ = c.Write([]byte(bytes)) }()
-		require.Equal(a.t, code, c.closed())
+		require.Equal(w.t, code, c.closed())
 	}
 }
 
-// sparing is an attack in which the server allocates next to nothing. The witnesses do so,
+// allocatesLittle is an attack in which the server allocates next to nothing. The witnesses do so,
 // in small pieces.
-func sparing(run func(*arena)) func(*arena) {
-	return func(a *arena) {
+func allocatesLittle(run func(*world)) func(*world) {
+	return func(w *world) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		run(a)
+		run(w)
 		runtime.ReadMemStats(&after)
-		require.Less(a.t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20))
+		require.Less(w.t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20))
 	}
 }
 
@@ -87,10 +87,10 @@ func frameAttacks() []attack {
 		{name: "reserved control opcode", run: ends(1002, masked(0x8B, "x"))},
 		{name: "long ping", run: ends(1002, masked(0x89, xs(126)))},
 		{name: "fragmented ping", run: ends(1002, masked(0x09, "x")+masked(0x80, "y"))},
-		{name: "claims 2^62 bytes", run: sparing(ends(1009, claim(0x81, 1<<62)))},
-		{name: "2^62 bytes in fragments", run: sparing(ends(1009, masked(0x01, "x")+claim(0x80, 1<<62)))},
-		{name: "claims 2^63 bytes", run: sparing(ends(1002, claim(0x81, 1<<63)))},
-		{name: "claims one byte too many", run: sparing(ends(1009, claim(0x81, limit+1)))},
+		{name: "claims 2^62 bytes", run: allocatesLittle(ends(1009, claim(0x81, 1<<62)))},
+		{name: "2^62 bytes in fragments", run: allocatesLittle(ends(1009, masked(0x01, "x")+claim(0x80, 1<<62)))},
+		{name: "claims 2^63 bytes", run: allocatesLittle(ends(1002, claim(0x81, 1<<63)))},
+		{name: "claims one byte too many", run: allocatesLittle(ends(1009, claim(0x81, limit+1)))},
 		{name: "one byte too many", run: ends(1009, masked(0x01, xs(limit))+masked(0x80, "x"))},
 		{name: "binary above the limit", run: ends(1009, masked(0x82, xs(limit+1)))},
 		{name: "invalid UTF-8", run: ends(1007, masked(0x81, "{\"content\":\"\xff\"}"))},
@@ -103,10 +103,10 @@ func frameAttacks() []attack {
 		{name: "endless number", run: ignored(strings.Repeat("9", limit))},
 		{name: "empty message", run: ignored("")},
 		{name: "many members", run: ignored("{" + strings.Repeat(`"a":0,`, 10_000) + `"a":0}`)},
-		{name: "binary", run: func(a *arena) {
-			c := a.enter("mallory")
+		{name: "binary", run: func(w *world) {
+			c := w.connect("mallory")
 			c.send(masked(0x82, `{"content":"binary","target":"room"}`) + chatFrame("text"))
-			a.bystander.hears(a.t, "chat mallory: text")
+			w.bystander.expect(w.t, "chat mallory: text")
 		}},
 		{name: "cut in every place", run: cutAnywhere},
 		{name: "split in every place", run: splitAnywhere},
@@ -119,20 +119,20 @@ const tlsHello = "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03"
 func xs(n int) string { return strings.Repeat("x", n) }
 
 // ignored is an attack with a message that says nothing. What follows is heard.
-func ignored(message string) func(*arena) {
-	return func(a *arena) {
-		c := a.enter("mallory")
+func ignored(message string) func(*world) {
+	return func(w *world) {
+		c := w.connect("mallory")
 		c.send(strings.Repeat(masked(0x81, message), 10) + chatFrame("after"))
-		a.bystander.hears(a.t, "chat mallory: after")
-		require.EqualValues(a.t, 10, a.rt.Stats().Ignored)
+		w.bystander.expect(w.t, "chat mallory: after")
+		require.EqualValues(w.t, 10, w.rt.Stats().Ignored)
 	}
 }
 
 // cutAnywhere resets connections in the middle of a handshake and of frames.
-func cutAnywhere(a *arena) {
+func cutAnywhere(w *world) {
 	all := handshake("mallory") + chatFrame("") + masked(0x89, "ping")
 	err := together(len(all), func(i int) error {
-		nc, err := a.reach()
+		nc, err := w.dial()
 		if err != nil {
 			return err
 		}
@@ -141,40 +141,40 @@ func cutAnywhere(a *arena) {
 		}
 		return reset(nc)
 	})
-	require.NoError(a.t, err)
-	a.gone()
+	require.NoError(w.t, err)
+	w.awaitEnd()
 }
 
 // splitAnywhere sends a handshake and frames in two packets, in all ways there are, and byte
 // by byte.
-func splitAnywhere(a *arena) {
+func splitAnywhere(w *world) {
 	shake := handshake("") // of nobody, who may come as often as he likes
 	all := shake + masked(0x01, "pi") + masked(0x89, "x") + masked(0x80, "ng")
 	for i := range len(all) {
-		c := &wireClient{Conn: a.socket(), t: a.t}
+		c := &frameClient{Conn: w.mustDial(), t: w.t}
 		c.send(all[:i])
 		early := i >= len(shake)
 		if early { // so the rest comes later for sure
-			c.answered()
+			c.readHandshake()
 		} else {
 			runtime.Gosched()
 		}
 		c.send(all[i:])
 		if !early {
-			c.answered()
+			c.readHandshake()
 		}
 		requireSplit(c)
 	}
-	c := &wireClient{Conn: a.socket(), t: a.t}
+	c := &frameClient{Conn: w.mustDial(), t: w.t}
 	for i := range len(all) {
 		c.send(all[i : i+1])
 	}
-	c.answered()
+	c.readHandshake()
 	requireSplit(c)
 }
 
 // requireSplit checks the answers to what splitAnywhere sends.
-func requireSplit(c *wireClient) {
+func requireSplit(c *frameClient) {
 	c.t.Helper()
 	var pongs []string
 	for len(pongs) < 2 {
@@ -189,12 +189,12 @@ func requireSplit(c *wireClient) {
 func deflateAttacks() []attack {
 	small := bomb(16 << 20)
 	attacks := []attack{
-		{name: "256 MB in 260 KB", run: sparing(deflates(1009, masked(0xC1, bomb(256<<20))))},
-		{name: "60 MB in 60 KB", run: sparing(deflates(1009, masked(0xC1, bomb(60<<20))))},
-		{name: "bomb in fragments", run: sparing(deflates(1009, fragments(0x41, small, 100)))},
-		{name: "many bombs", run: sparing(func(a *arena) {
+		{name: "256 MB in 260 KB", run: allocatesLittle(deflates(1009, masked(0xC1, bomb(256<<20))))},
+		{name: "60 MB in 60 KB", run: allocatesLittle(deflates(1009, masked(0xC1, bomb(60<<20))))},
+		{name: "bomb in fragments", run: allocatesLittle(deflates(1009, fragments(0x41, small, 100)))},
+		{name: "many bombs", run: allocatesLittle(func(w *world) {
 			for range 20 {
-				deflates(1009, masked(0xC1, small))(a)
+				deflates(1009, masked(0xC1, small))(w)
 			}
 		})},
 		{name: "broken deflate data", run: deflates(1002, masked(0xC1, "\xff\xff\xff\xff"))},
@@ -211,12 +211,12 @@ func deflateAttacks() []attack {
 }
 
 // deflates is ends for a client that has negotiated compression.
-func deflates(code realtime.CloseCode, bytes string) func(*arena) {
-	return func(a *arena) {
-		c := a.enter("mallory", "Sec-WebSocket-Extensions: "+browserOffer)
-		require.Equal(a.t, accepted, c.extensions)
+func deflates(code realtime.CloseCode, bytes string) func(*world) {
+	return func(w *world) {
+		c := w.connect("mallory", "Sec-WebSocket-Extensions: "+browserOffer)
+		require.Equal(w.t, accepted, c.extensions)
 		go func() { _, _ = c.Write([]byte(bytes)) }()
-		require.Equal(a.t, code, c.closed())
+		require.Equal(w.t, code, c.closed())
 	}
 }
 
@@ -240,15 +240,15 @@ func fragments(head byte, payload string, n int) string {
 }
 
 // endlessOffers offers extensions that take long to understand.
-func endlessOffers(a *arena) {
+func endlessOffers(w *world) {
 	for _, offer := range []string{
 		strings.Repeat("permessage-deflate,", 500),
 		strings.Repeat(";", 10_000), strings.Repeat(",", 10_000), strings.Repeat(`"`, 10_000),
 		"permessage-deflate" + strings.Repeat("; client_max_window_bits=15", 300),
 		"permessage-deflate; server_max_window_bits=" + strings.Repeat("9", 1000),
 	} {
-		c := a.enter("mallory", "Sec-WebSocket-Extensions: "+offer)
+		c := w.connect("mallory", "Sec-WebSocket-Extensions: "+offer)
 		c.send(chatFrame("open"))
-		a.bystander.hears(a.t, "chat mallory: open")
+		w.bystander.expect(w.t, "chat mallory: open")
 	}
 }

@@ -21,7 +21,7 @@ func TestHandshakeRateOfAnAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := newManager(t, realtime.Options{HandshakeRatePerIP: 2})
 		try := func(addr string) int {
-			code, _, header := knock(t, rt, from(addr))
+			code, _, header := refusedHandshake(t, rt, from(addr))
 			if code == http.StatusTooManyRequests {
 				require.Equal(t, "1", header.Get("Retry-After"))
 			}
@@ -53,9 +53,9 @@ func TestHandshakeRateOfANetwork(t *testing.T) {
 	} {
 		rt := newManager(t, realtime.Options{HandshakeRatePerIP: 1})
 		for range 10 {
-			knock(t, rt, from(test.one))
+			refusedHandshake(t, rt, from(test.one))
 		}
-		code, _, _ := knock(t, rt, from(test.other))
+		code, _, _ := refusedHandshake(t, rt, from(test.other))
 		require.Equal(t, test.same, code == http.StatusTooManyRequests, "%+v", test)
 	}
 }
@@ -64,22 +64,22 @@ func TestHandshakeRateOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := newManager(t, realtime.Options{HandshakeRate: 1, HandshakeRatePerIP: 1})
 		for range 100 { // what one address asks for too much is not missing for others
-			knock(t, rt, from("203.0.113.7:1"))
+			refusedHandshake(t, rt, from("203.0.113.7:1"))
 		}
 		for i := range 20 {
-			code, _, _ := knock(t, rt, from(fmt.Sprintf("203.0.113.%d:1", 10+i)))
+			code, _, _ := refusedHandshake(t, rt, from(fmt.Sprintf("203.0.113.%d:1", 10+i)))
 			require.Equal(t, http.StatusTooManyRequests, code, "the one has taken ten, and that is all")
 		}
 		time.Sleep(10 * time.Second)
 		for i := range 10 {
-			code, _, _ := knock(t, rt, from(fmt.Sprintf("203.0.113.%d:1", 10+i)))
+			code, _, _ := refusedHandshake(t, rt, from(fmt.Sprintf("203.0.113.%d:1", 10+i)))
 			require.Equal(t, passed, code)
 		}
 	})
 }
 
 func TestConnectionsOfAnAddress(t *testing.T) {
-	s := newSite(t, realtime.Options{MaxConnsPerIP: 2}, false)
+	s := newTestServer(t, realtime.Options{MaxConnsPerIP: 2}, false)
 	first := s.dial(t, "a")
 	s.dial(t, "b")
 	resp, err := s.Client().Get(s.URL + "/ws?user_id=c")

@@ -22,8 +22,8 @@ func TestNothingIsAllowedByDefault(t *testing.T) {
 		b := &bed{rt, t}
 		alice, bob := b.open("alice"), b.open("bob")
 		b.join("lobby", alice, bob)
-		alice.hush()
-		bob.hush()
+		alice.discard()
+		bob.discard()
 		for _, target := range []string{"all", "room", "bob", "alice"} {
 			alice.say("x", target)
 		}
@@ -55,8 +55,8 @@ func TestAuthorize(t *testing.T) {
 		alice, bob := b.open("alice"), b.open("bob")
 		b.join("lobby", alice, bob)
 		b.join("secret", bob)
-		alice.hush()
-		bob.hush()
+		alice.discard()
+		bob.discard()
 		alice.say("1", "room")
 		require.Equal(t, []string{"send lobby"}, asked.read(), "the room is resolved")
 		require.Equal(t, []string{"alice: 1"}, bob.got())
@@ -88,8 +88,8 @@ func TestZeroValueRefusesEverything(t *testing.T) {
 func requireAllRefused(t *testing.T, b *bed) {
 	alice, v1, bob := b.open("alice"), b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
 	b.join("hall", bob)
-	v1.hush()
-	bob.hush()
+	v1.discard()
+	bob.discard()
 	for _, target := range []string{"all", "room", "bob"} {
 		alice.say("x", target)
 	}
@@ -101,15 +101,15 @@ func requireAllRefused(t *testing.T, b *bed) {
 		`{"type":"refresh","id":1,"token":"x"}`,
 	} {
 		require.Equal(t, []string{`{"message_type":"error","id":1,"content":{"code":"forbidden","message":"forbidden"}}`},
-			v1.asks(request), request)
+			v1.request(request), request)
 	}
 	h := b.API(nil)
-	for _, ask := range []call{
+	for _, ask := range []restRequest{
 		{method: "POST", path: "/connections/" + alice.conn.ID() + "/join", body: `{"room_id":"hall"}`},
 		{method: "POST", path: "/connections/" + bob.conn.ID() + "/leave"},
 		{method: "GET", path: "/rooms/hall/users"}, {method: "GET", path: "/stats"},
 	} {
-		code, _, _ := rest(h, ask)
+		code, _, _ := callREST(h, ask)
 		require.Equal(t, http.StatusForbidden, code, "%+v", ask)
 	}
 	require.Empty(t, bob.got())
@@ -124,34 +124,34 @@ func TestForbiddenLooksLikeUnknown(t *testing.T) {
 	bubble(t, realtime.Options{Authorize: forbid}, func(t *testing.T, b *bed) {
 		v1, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
 		b.join("hall", bob)
-		v1.hush()
+		v1.discard()
 		h := b.API(func(*http.Request, realtime.Action) error { return realtime.ErrForbidden })
-		same := func(a, z call) {
-			codeA, bodyA, headerA := rest(h, a)
-			codeZ, bodyZ, headerZ := rest(h, z)
+		same := func(a, z restRequest) {
+			codeA, bodyA, headerA := callREST(h, a)
+			codeZ, bodyZ, headerZ := callREST(h, z)
 			require.Equal(t, codeA, codeZ)
 			require.Equal(t, bodyA, bodyZ)
 			require.Equal(t, headerA, headerZ)
 		}
-		same(call{method: "GET", path: "/rooms/hall/users"}, call{method: "GET", path: "/rooms/none/users"})
+		same(restRequest{method: "GET", path: "/rooms/hall/users"}, restRequest{method: "GET", path: "/rooms/none/users"})
 		for _, verb := range []string{"join", "leave"} {
-			same(call{method: "POST", path: "/connections/" + bob.conn.ID() + "/" + verb, body: `{"room_id":"hall"}`},
-				call{method: "POST", path: "/connections/conn_none/" + verb, body: `{"room_id":"none"}`})
+			same(restRequest{method: "POST", path: "/connections/" + bob.conn.ID() + "/" + verb, body: `{"room_id":"hall"}`},
+				restRequest{method: "POST", path: "/connections/conn_none/" + verb, body: `{"room_id":"none"}`})
 		}
 		for _, verb := range []string{"join", "leave"} {
-			require.Equal(t, v1.asks(`{"type":"`+verb+`","id":1,"room":"hall"}`), v1.asks(`{"type":"`+verb+`","id":1,"room":"none"}`))
+			require.Equal(t, v1.request(`{"type":"`+verb+`","id":1,"room":"hall"}`), v1.request(`{"type":"`+verb+`","id":1,"room":"none"}`))
 		}
 		for _, there := range []string{`"room":"hall"`, `"user":"bob"`, `"conn":"` + bob.conn.ID() + `"`} {
 			none := regexp.MustCompile(`:"[^"]+"`).ReplaceAllString(there, `:"none"`)
-			require.Equal(t, v1.asks(`{"type":"send","id":1,`+there+`}`), v1.asks(`{"type":"send","id":1,`+none+`}`))
+			require.Equal(t, v1.request(`{"type":"send","id":1,`+there+`}`), v1.request(`{"type":"send","id":1,`+none+`}`))
 		}
 	})
 	// Nor does he who may send learn whether anybody got it.
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		v1, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
 		b.join("hall", bob)
-		v1.hush()
-		require.Equal(t, v1.asks(`{"type":"send","id":1,"user":"bob"}`), v1.asks(`{"type":"send","id":1,"user":"none"}`))
+		v1.discard()
+		require.Equal(t, v1.request(`{"type":"send","id":1,"user":"bob"}`), v1.request(`{"type":"send","id":1,"user":"none"}`))
 	})
 }
 
@@ -165,7 +165,7 @@ func TestSlowAuthorizerOfREST(t *testing.T) {
 		}))
 		go func() { _ = server.Serve(f) }()
 		client := http.Client{Transport: &http.Transport{DialContext: f.dial}}
-		res, err := client.Post("http://arena/connections/x/join", "application/json",
+		res, err := client.Post("http://site.example/connections/x/join", "application/json",
 			strings.NewReader(`{"room_id":"lobby"}`))
 		require.NoError(t, err)
 		require.Equal(t, http.StatusBadRequest, res.StatusCode, "allowed: no such connection")

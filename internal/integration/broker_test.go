@@ -17,15 +17,15 @@ import (
 
 func TestBrokerConnectsTwoManagers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wire := &bus{}
+		wire := &sharedBroker{}
 		one := newBed(t, realtime.Options{Broker: wire})
 		two := newBed(t, realtime.Options{Broker: wire})
 		alice, bob, bob2 := one.open("alice"), two.open("bob"), one.open("bob")
 		one.join("lobby", alice)
 		two.join("lobby", bob)
-		alice.hush()
-		bob.hush()
-		bob2.hush()
+		alice.discard()
+		bob.discard()
+		bob2.discard()
 		alice.say("hi", "room")
 		require.Equal(t, []string{"alice: hi"}, alice.got())
 		require.Equal(t, []string{"alice: hi"}, bob.got())
@@ -36,7 +36,7 @@ func TestBrokerConnectsTwoManagers(t *testing.T) {
 		require.Equal(t, realtime.Result{}, res, "nobody knows the numbers")
 		require.Empty(t, bob.got())
 		require.Equal(t, []string{`news "x"`}, bob2.got())
-		alice.hush()
+		alice.discard()
 		_, err := wire.Publish(t.Context(), broker.Publication{
 			Target: broker.Target{All: true}, Message: broker.Message{Type: "welcome"},
 		})
@@ -47,7 +47,7 @@ func TestBrokerConnectsTwoManagers(t *testing.T) {
 
 func TestBrokerOpenFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBed(t, realtime.Options{Broker: &bus{fail: errors.New("no route")}})
+		b := newBed(t, realtime.Options{Broker: &sharedBroker{fail: errors.New("no route")}})
 		_, err := b.Send(t.Context(), realtime.ToAll(), realtime.Message{})
 		require.ErrorContains(t, err, "no route")
 	})
@@ -66,8 +66,8 @@ func TestSecondManagerOfABroker(t *testing.T) {
 	})
 }
 
-// bus is a broker in memory: it makes Managers of one process one.
-type bus struct {
+// sharedBroker is a broker in memory: it makes Managers of one process one.
+type sharedBroker struct {
 	memory.Broker // keeps nothing here
 
 	mu    sync.Mutex
@@ -75,16 +75,16 @@ type bus struct {
 	fail  error
 }
 
-func (b *bus) Open(_ context.Context, s broker.Sink) error {
+func (b *sharedBroker) Open(_ context.Context, s broker.Sink) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.sinks = append(b.sinks, s)
 	return b.fail
 }
 
-func (b *bus) Local() bool { return false }
+func (b *sharedBroker) Local() bool { return false }
 
-func (b *bus) Publish(
+func (b *sharedBroker) Publish(
 	_ context.Context, parts ...broker.Publication,
 ) ([]broker.Published, error) {
 	wire, err := json.Marshal(parts) // publications are plain data
@@ -105,4 +105,4 @@ func (b *bus) Publish(
 	return make([]broker.Published, len(parts)), nil
 }
 
-func (b *bus) Close(context.Context) error { return nil }
+func (b *sharedBroker) Close(context.Context) error { return nil }

@@ -18,8 +18,8 @@ import (
 func TestCallsAreRefused(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
-		require.Contains(t, alice.asks(`{"type":"call","id":1,"method":"m"}`)[0], `"code":"unknown_method"`)
+		alice.discard()
+		require.Contains(t, alice.request(`{"type":"call","id":1,"method":"m"}`)[0], `"code":"unknown_method"`)
 	})
 	var asked []realtime.Action
 	o := realtime.Options{
@@ -34,9 +34,9 @@ func TestCallsAreRefused(t *testing.T) {
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
-		require.Contains(t, alice.asks(`{"type":"call","id":1,"method":"m"}`)[0], `"code":"forbidden"`)
-		require.Contains(t, alice.asks(`{"type":"presence","id":1,"room":"r"}`)[0], `"code":"forbidden"`)
+		alice.discard()
+		require.Contains(t, alice.request(`{"type":"call","id":1,"method":"m"}`)[0], `"code":"forbidden"`)
+		require.Contains(t, alice.request(`{"type":"presence","id":1,"room":"r"}`)[0], `"code":"forbidden"`)
 		require.Equal(t, []realtime.Action{
 			{Kind: realtime.ActionCall, Method: "m"}, {Kind: realtime.ActionMembers, Room: "r"},
 		}, asked)
@@ -183,7 +183,7 @@ func TestCallWithAFullBacklog(t *testing.T) {
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		for i := range 200 {
 			require.NoError(t, alice.Write(fmt.Appendf(nil, `{"type":"send","id":%d,"all":true,"content":%d}`, i, i)))
 		}

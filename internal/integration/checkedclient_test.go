@@ -17,62 +17,62 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// witness is a well-behaved client that checks all it gets: it is UTF-8 and JSON, and where
+// checkedClient is a well-behaved client that checks all it gets: it is UTF-8 and JSON, and where
 // it begins with a number, that is the next of its sender.
-type witness struct {
-	ws   *websocket.Conn
-	done chan struct{} // closed when it reads no more
-	late bool          // the senders may have begun before it came
+type checkedClient struct {
+	ws        *websocket.Conn
+	done      chan struct{} // closed when it reads no more
+	joinsLate bool          // the senders may have begun before it came
 
-	mu    sync.Mutex
-	news  chan struct{}  // closed with the next frame
-	next  map[string]int // the number that is due, by sender
-	heard []string       // what has no number, as "type sender: text"
-	wrong error
+	mu      sync.Mutex
+	changed chan struct{}  // closed with the next frame
+	numbers map[string]int // the number that is due, by sender
+	texts   []string       // what has no number, as "type sender: text"
+	err     error
 }
 
-// witness connects a well-behaved client.
-func (a *arena) witness(user string, late bool) *witness {
-	a.t.Helper()
-	client := http.Client{Transport: &http.Transport{DialContext: a.field.dial}}
-	ws, _, err := websocket.Dial(a.t.Context(), "http://arena/ws?user_id="+user,
+// checkedClient connects a well-behaved client.
+func (w *world) checkedClient(user string, late bool) *checkedClient {
+	w.t.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: w.net.dial}}
+	ws, _, err := websocket.Dial(w.t.Context(), "http://site.example/ws?user_id="+user,
 		&websocket.DialOptions{HTTPClient: &client})
-	require.NoError(a.t, err)
-	a.t.Cleanup(func() { _ = ws.CloseNow() })
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { _ = ws.CloseNow() })
 	ws.SetReadLimit(-1)
-	_, p, err := ws.Read(a.t.Context())
-	require.NoError(a.t, err)
-	require.Equal(a.t, "welcome", shorthand(a.t, string(p)))
-	w := &witness{
-		ws: ws, late: late,
-		done: make(chan struct{}), news: make(chan struct{}), next: map[string]int{},
+	_, p, err := ws.Read(w.t.Context())
+	require.NoError(w.t, err)
+	require.Equal(w.t, "welcome", shorthand(w.t, string(p)))
+	c := &checkedClient{
+		ws: ws, joinsLate: late,
+		done: make(chan struct{}), changed: make(chan struct{}), numbers: map[string]int{},
 	}
-	go w.read()
-	return w
+	go c.read()
+	return c
 }
 
-func (w *witness) read() {
-	defer close(w.done)
+func (c *checkedClient) read() {
+	defer close(c.done)
 	for {
-		_, p, err := w.ws.Read(context.Background())
-		w.mu.Lock()
+		_, p, err := c.ws.Read(context.Background())
+		c.mu.Lock()
 		if err == nil {
-			err = w.take(p)
+			err = c.check(p)
 		}
-		w.wrong = err
-		close(w.news)
-		w.news = make(chan struct{})
-		w.mu.Unlock()
+		c.err = err
+		close(c.changed)
+		c.changed = make(chan struct{})
+		c.mu.Unlock()
 		if err != nil {
 			return
 		}
 	}
 }
 
-// take checks one frame and writes it down. w.mu is held.
-func (w *witness) take(p []byte) error {
+// check checks one frame and writes it down. w.mu is held.
+func (c *checkedClient) check(p []byte) error {
 	if string(p) == "pong" {
-		w.heard = append(w.heard, "pong")
+		c.texts = append(c.texts, "pong")
 		return nil
 	}
 	var f plainFrame
@@ -83,43 +83,43 @@ func (w *witness) take(p []byte) error {
 	if f.Sender != nil {
 		from = *f.Sender
 	}
-	var c plainContent
-	if json.Unmarshal(f.Content, &c) == nil && c.Type == "chat_message" {
-		text = c.Content
+	var chat plainContent
+	if json.Unmarshal(f.Content, &chat) == nil && chat.Type == "chat_message" {
+		text = chat.Content
 	} else {
 		_ = json.Unmarshal(f.Content, &text) // what is no string stays as it is
 	}
 	number, _, _ := strings.Cut(text, " ")
 	n, err := strconv.Atoi(number)
-	if _, known := w.next[from]; w.late && !known {
-		w.next[from] = n
+	if _, known := c.numbers[from]; c.joinsLate && !known {
+		c.numbers[from] = n
 	}
 	switch {
 	case err != nil:
-		w.heard = append(w.heard, f.Type+" "+from+": "+text)
-	case n != w.next[from]:
-		return fmt.Errorf("%s says %d, and %d is due", from, n, w.next[from])
+		c.texts = append(c.texts, f.Type+" "+from+": "+text)
+	case n != c.numbers[from]:
+		return fmt.Errorf("%s says %d, and %d is due", from, n, c.numbers[from])
 	default:
-		w.next[from]++
+		c.numbers[from]++
 	}
 	return nil
 }
 
-// say sends a chat to the room.
-func (w *witness) say(text string) error {
+// send sends a chat to the room.
+func (c *checkedClient) send(text string) error {
 	p := fmt.Appendf(nil, `{"content":%q,"target":"room"}`, text)
-	return w.ws.Write(context.Background(), websocket.MessageText, p)
+	return c.ws.Write(context.Background(), websocket.MessageText, p)
 }
 
-// until waits for a condition on what the witness has got.
-func (w *witness) until(t *testing.T, ok func() bool) {
+// wait waits for a condition on what the witness has got.
+func (c *checkedClient) wait(t *testing.T, ok func() bool) {
 	t.Helper()
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
-		w.mu.Lock()
-		yes, wrong, news := ok(), w.wrong, w.news
-		w.mu.Unlock()
+		c.mu.Lock()
+		yes, wrong, news := ok(), c.err, c.changed
+		c.mu.Unlock()
 		require.NoError(t, wrong)
 		if yes {
 			return
@@ -132,28 +132,28 @@ func (w *witness) until(t *testing.T, ok func() bool) {
 	}
 }
 
-// due returns the number that is due from a sender.
-func (w *witness) due(from string) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.next[from]
+// expected returns the number that is due from a sender.
+func (c *checkedClient) expected(from string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.numbers[from]
 }
 
-// hears waits for the last of these, and checks that they are all that has no number.
-func (w *witness) hears(t *testing.T, want ...string) {
+// expect waits for the last of these, and checks that they are all that has no number.
+func (c *checkedClient) expect(t *testing.T, want ...string) {
 	t.Helper()
-	w.until(t, func() bool { return len(w.heard) >= len(want) })
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	require.Equal(t, want, w.heard)
-	w.heard = nil
+	c.wait(t, func() bool { return len(c.texts) >= len(want) })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	require.Equal(t, want, c.texts)
+	c.texts = nil
 }
 
-// leave checks that the witness is still connected and heard, and ends it.
-func (w *witness) leave(t *testing.T) {
+// requireAlive checks that the witness is still connected and heard, and ends it.
+func (c *checkedClient) requireAlive(t *testing.T) {
 	t.Helper()
-	require.NoError(t, w.ws.Write(t.Context(), websocket.MessageText, []byte("ping")))
-	w.until(t, func() bool { return slices.Contains(w.heard, "pong") })
-	_ = w.ws.CloseNow()
-	<-w.done
+	require.NoError(t, c.ws.Write(t.Context(), websocket.MessageText, []byte("ping")))
+	c.wait(t, func() bool { return slices.Contains(c.texts, "pong") })
+	_ = c.ws.CloseNow()
+	<-c.done
 }

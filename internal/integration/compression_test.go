@@ -48,8 +48,8 @@ func inflate(t *testing.T, payload string) string {
 func lengthy(word string) string { return strings.Repeat(word+" ", 400) }
 
 func TestCompressionIsNegotiated(t *testing.T) {
-	off, on := newSite(t, realtime.Options{CompressFrom: -1}, false), newSite(t, compressing(), false)
-	meddling := newSite(t, realtime.Options{}, false)
+	off, on := newTestServer(t, realtime.Options{CompressFrom: -1}, false), newTestServer(t, compressing(), false)
+	meddling := newTestServer(t, realtime.Options{}, false)
 	meddling.Server.Close()
 	meddle := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Sec-WebSocket-Extensions", "permessage-deflate")
@@ -59,7 +59,7 @@ func TestCompressionIsNegotiated(t *testing.T) {
 	defer meddling.Server.Close()
 	const small = "permessage-deflate; server_max_window_bits=10"
 	for name, test := range map[string]struct {
-		s           *site
+		s           *testServer
 		offer, want string
 	}{
 		"not offered":            {on, "", ""},
@@ -93,9 +93,9 @@ func TestCompressionIsNegotiated(t *testing.T) {
 // Members with and without compression see the same messages, long and short, in one
 // order, whoever sends them, and while others come and go.
 func TestCompressionInAMixedRoom(t *testing.T) {
-	roads(t, func(t *testing.T, secure bool) {
+	plainAndTLS(t, func(t *testing.T, secure bool) {
 		const senders, each = 4, 50
-		s := newSite(t, compressing(), secure)
+		s := newTestServer(t, compressing(), secure)
 		members := []*websocket.Conn{
 			s.dialMode(t, "none", websocket.CompressionNoContextTakeover),
 			s.dialMode(t, "takeover", websocket.CompressionContextTakeover),
@@ -140,7 +140,7 @@ func TestCompressionInAMixedRoom(t *testing.T) {
 func TestCompressedFromClients(t *testing.T) {
 	o := compressing()
 	o.MaxMessageBytes = 8 << 10
-	s := newSite(t, o, false)
+	s := newTestServer(t, o, false)
 	chat := func(text string) string {
 		p, err := json.Marshal(map[string]string{"content": text, "target": "all"})
 		require.NoError(t, err)
@@ -173,7 +173,7 @@ func TestCompressedFromClients(t *testing.T) {
 
 // Nothing that comes compressed hurts anybody but its sender.
 func TestCompressedGarbage(t *testing.T) {
-	s := newSite(t, compressing(), false)
+	s := newTestServer(t, compressing(), false)
 	bystander := s.dialMode(t, "bystander", websocket.CompressionNoContextTakeover)
 	bomb, over := deflate(t, strings.Repeat("x", 10<<20)), deflate(t, strings.Repeat("x", 64<<10+1))
 	require.Less(t, len(bomb), 20_000)
@@ -209,7 +209,7 @@ func TestCompressedGarbage(t *testing.T) {
 }
 
 func TestCompressedOnceForAll(t *testing.T) {
-	s := newSite(t, compressing(), false)
+	s := newTestServer(t, compressing(), false)
 	plain := s.offer(t, "plain", "")
 	s.joinUser(t, "plain", "lobby")
 	s.news(t, realtime.ToRoom("lobby"), lengthy("x"))
@@ -217,7 +217,7 @@ func TestCompressedOnceForAll(t *testing.T) {
 	require.False(t, compressed)
 	require.Zero(t, s.rt.Stats().Compressed, "nobody would want it")
 
-	var members []*wireClient
+	var members []*frameClient
 	for i := range 10 {
 		user := fmt.Sprint("u", i)
 		members = append(members, s.offer(t, user, browserOffer))
@@ -252,7 +252,7 @@ func TestCompressedOnceForAll(t *testing.T) {
 // The threshold is the size of the plain message on the wire, without its header.
 func TestCompressFrom(t *testing.T) {
 	const empty = `{"message_type":"n","sender_id":null,"content":"","timestamp":1700000000}`
-	s := newSite(t, compressing(), false)
+	s := newTestServer(t, compressing(), false)
 	c := s.offer(t, "alice", browserOffer)
 	for size, want := range map[int]bool{511: false, 512: true} {
 		word := strings.Repeat("x", size-len(empty))

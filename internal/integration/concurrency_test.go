@@ -19,11 +19,11 @@ import (
 // deadlock, and every frame accounted for.
 func TestAllMethodsConcurrently(t *testing.T) {
 	for round := range 10 {
-		stress(t, round%2 == 0, round%3*1000)
+		callEverything(t, round%2 == 0, round%3*1000)
 	}
 }
 
-func stress(t *testing.T, gently bool, budget int) {
+func callEverything(t *testing.T, gently bool, budget int) {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
 		Announce: realtime.AnnounceUsers | realtime.AnnounceRooms, Authorize: realtime.InsecureAllowAll,
@@ -45,17 +45,17 @@ func stress(t *testing.T, gently bool, budget int) {
 		},
 	})
 	ctx := context.Background()
-	ids := &pot{}
+	ids := &idPool{}
 	var workers, readers sync.WaitGroup
 	for range 4 {
 		workers.Go(func() {
 			for range 50 {
-				visit(rt, ids, &readers)
+				openAndLeave(rt, ids, &readers)
 			}
 		})
 		workers.Go(func() {
 			for range 100 {
-				meddle(ctx, rt, ids)
+				callEachMethod(ctx, rt, ids)
 			}
 		})
 	}
@@ -76,19 +76,19 @@ func stress(t *testing.T, gently bool, budget int) {
 	requireConserved(t, rt.Stats())
 }
 
-// pot is a collection of connection ids from which many draw.
-type pot struct {
+// idPool is a collection of connection ids from which many draw.
+type idPool struct {
 	mu  sync.Mutex
 	ids []string
 }
 
-func (p *pot) put(id string) {
+func (p *idPool) put(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ids = append(p.ids, id)
 }
 
-func (p *pot) any() string {
+func (p *idPool) any() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.ids) == 0 {
@@ -97,8 +97,8 @@ func (p *pot) any() string {
 	return p.ids[rand.IntN(len(p.ids))]
 }
 
-// visit opens a connection, chats, and leaves in one of the ways there are.
-func visit(rt *realtime.Manager, ids *pot, readers *sync.WaitGroup) {
+// openAndLeave opens a connection, chats, and leaves in one of the ways there are.
+func openAndLeave(rt *realtime.Manager, ids *idPool, readers *sync.WaitGroup) {
 	transport, far := realtime.Pipe()
 	user := [...]string{"", "a", "b", "c", "d"}[rand.IntN(5)]
 	c, err := rt.Register(context.Background(), transport, realtime.Identity{UserID: user})
@@ -130,8 +130,8 @@ func visit(rt *realtime.Manager, ids *pot, readers *sync.WaitGroup) {
 	}
 }
 
-// meddle calls one of everything.
-func meddle(ctx context.Context, rt *realtime.Manager, ids *pot) {
+// callEachMethod calls one of everything.
+func callEachMethod(ctx context.Context, rt *realtime.Manager, ids *idPool) {
 	id, room := ids.any(), [...]string{"x", "yy", "zzz", "hall"}[rand.IntN(4)]
 	_, _ = rt.Join(ctx, id, room)
 	_, _ = rt.Send(ctx, realtime.ToRoom("hall", room).Union(realtime.ToUser("a", "b")).

@@ -13,20 +13,20 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// peer is a plain client on a real socket, and curl.
-type peer struct {
+// curlClient is a plain client on a real socket, and curl.
+type curlClient struct {
 	t  *testing.T
-	s  *site
+	s  *testServer
 	ws *websocket.Conn
 	id string
 }
 
-func (s *site) peer(t *testing.T, user string) *peer {
+func (s *testServer) peer(t *testing.T, user string) *curlClient {
 	t.Helper()
 	ws, _, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id="+user, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ws.CloseNow() })
-	p := &peer{t: t, s: s, ws: ws}
+	p := &curlClient{t: t, s: s, ws: ws}
 	_, frame, err := ws.Read(t.Context())
 	require.NoError(t, err)
 	var welcome struct {
@@ -39,9 +39,9 @@ func (s *site) peer(t *testing.T, user string) *peer {
 	return p
 }
 
-// sees checks the next frames. What follows is a ping: its pong shows that nothing
+// expect checks the next frames. What follows is a ping: its pong shows that nothing
 // else came.
-func (p *peer) sees(want ...string) {
+func (p *curlClient) expect(want ...string) {
 	p.t.Helper()
 	require.NoError(p.t, p.ws.Write(p.t.Context(), websocket.MessageText, []byte("ping")))
 	got := []string{}
@@ -55,7 +55,7 @@ func (p *peer) sees(want ...string) {
 	require.Equal(p.t, append([]string{}, want...), got)
 }
 
-func (p *peer) says(text, target string) {
+func (p *curlClient) send(text, target string) {
 	p.t.Helper()
 	frame, err := json.Marshal(map[string]string{"content": text, "target": target})
 	require.NoError(p.t, err)
@@ -65,12 +65,12 @@ func (p *peer) says(text, target string) {
 	}
 }
 
-func (p *peer) posts(verb, body string) string {
+func (p *curlClient) post(verb, body string) string {
 	p.t.Helper()
 	return p.s.curl(p.t, http.MethodPost, "/connections/"+p.id+"/"+verb, body)
 }
 
-func (s *site) curl(t *testing.T, method, path, body string) string {
+func (s *testServer) curl(t *testing.T, method, path, body string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
 	require.NoError(t, err)
@@ -84,47 +84,47 @@ func (s *site) curl(t *testing.T, method, path, body string) string {
 
 // Who gets what, with plain clients and plain HTTP on real sockets.
 func TestPlainProtocolOverSockets(t *testing.T) {
-	s := newSite(t, announced(), false)
+	s := newTestServer(t, announced(), false)
 	alice := s.peer(t, "alice")
 	bob := s.peer(t, "bob")
-	alice.sees("bob joined")
-	bob.sees()
+	alice.expect("bob joined")
+	bob.expect()
 	anon := s.peer(t, "")
 	tab := s.peer(t, "alice")
-	alice.sees()
-	bob.sees()
+	alice.expect()
+	bob.expect()
 
-	require.Equal(t, `{"status":"joined"}`, alice.posts("join", `{"room_id":"R"}`))
-	require.Equal(t, `{"status":"joined"}`, anon.posts("join", `{"room_id":"R"}`))
-	require.Equal(t, `{"status":"joined"}`, anon.posts("join", `{"room_id":"R"}`))
-	alice.sees("alice in R", "nobody in R")
-	anon.sees("nobody in R")
-	bob.sees()
+	require.Equal(t, `{"status":"joined"}`, alice.post("join", `{"room_id":"R"}`))
+	require.Equal(t, `{"status":"joined"}`, anon.post("join", `{"room_id":"R"}`))
+	require.Equal(t, `{"status":"joined"}`, anon.post("join", `{"room_id":"R"}`))
+	alice.expect("alice in R", "nobody in R")
+	anon.expect("nobody in R")
+	bob.expect()
 	require.Equal(t, `{"room_id":"R","users":["alice"],"user_count":1}`,
 		s.curl(t, http.MethodGet, "/rooms/R/users", ""))
 	require.Equal(t, `{"error":"Connection not found"}`,
 		s.curl(t, http.MethodPost, "/connections/conn_x/join", `{"room_id":"R"}`))
 
-	bob.says("to all", "all")
-	alice.sees("bob: to all")
-	anon.sees("bob: to all")
-	tab.sees("bob: to all")
-	anon.says("to the room", "room")
-	alice.sees("nobody: to the room")
-	bob.sees()
-	bob.says("to alice", "alice")
-	alice.sees("bob: to alice")
-	tab.sees("bob: to alice")
-	anon.sees()
-	bob.says("to nobody", "dave")
+	bob.send("to all", "all")
+	alice.expect("bob: to all")
+	anon.expect("bob: to all")
+	tab.expect("bob: to all")
+	anon.send("to the room", "room")
+	alice.expect("nobody: to the room")
+	bob.expect()
+	bob.send("to alice", "alice")
+	alice.expect("bob: to alice")
+	tab.expect("bob: to alice")
+	anon.expect()
+	bob.send("to nobody", "dave")
 	require.NoError(t, bob.ws.Write(t.Context(), websocket.MessageText, []byte("rubbish")))
 
-	require.Equal(t, `{"status":"joined"}`, alice.posts("join", `{"room_id":"Q"}`))
-	anon.sees("alice out R")
-	alice.sees("alice in Q")
-	require.Equal(t, `{"status":"left"}`, alice.posts("leave", ""))
-	require.Equal(t, `{"status":"left"}`, alice.posts("leave", ""))
-	alice.sees()
+	require.Equal(t, `{"status":"joined"}`, alice.post("join", `{"room_id":"Q"}`))
+	anon.expect("alice out R")
+	alice.expect("alice in Q")
+	require.Equal(t, `{"status":"left"}`, alice.post("leave", ""))
+	require.Equal(t, `{"status":"left"}`, alice.post("leave", ""))
+	alice.expect()
 
 	require.NoError(t, tab.ws.CloseNow())
 	require.NoError(t, anon.ws.Close(1000, ""))
@@ -146,7 +146,7 @@ func TestPlainProtocolOverSockets(t *testing.T) {
 }
 
 func TestReservedNamesAreRefused(t *testing.T) {
-	s := newSite(t, realtime.Options{}, false)
+	s := newTestServer(t, realtime.Options{}, false)
 	for _, user := range []string{"all", "room", "a%00b"} {
 		_, res, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id="+user, nil)
 		require.Error(t, err)

@@ -17,7 +17,7 @@ func TestPlainFrames(t *testing.T) {
 		bob := b.open("bob")
 		ann := b.open("ann")
 		b.join("lobby", bob)
-		bob.hush()
+		bob.discard()
 		_, err := b.Join(t.Context(), ann.conn.ID(), "lobby")
 		require.NoError(t, err)
 		anon := b.open("")
@@ -73,7 +73,7 @@ func TestChatTargets(t *testing.T) {
 		b.join("lobby", alice, bob)
 		all := []*client{alice, bob, bob2, carol}
 		for _, c := range all {
-			c.hush()
+			c.discard()
 		}
 		for _, test := range []struct {
 			name, target string
@@ -109,7 +109,7 @@ func TestChatOfNonMemberGoesToGeneral(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		member, stranger := b.open("member"), b.open("stranger")
 		b.join(realtime.DefaultRoom, member)
-		stranger.hush()
+		stranger.discard()
 		stranger.say("hi", "room")
 		require.Equal(t, []string{"stranger: hi"}, member.got())
 		require.Empty(t, stranger.got(), "he is not a member")
@@ -122,7 +122,7 @@ func TestCurrentRoomIsTheOneJoinedLast(t *testing.T) {
 		inA, inB := b.open("a"), b.open("b")
 		b.join("A", inA, alice)
 		b.join("B", inB, alice)
-		inA.hush()
+		inA.discard()
 		alice.say("1", "room")
 		require.Empty(t, inA.got())
 		require.Equal(t, []string{"alice: 1"}, inB.got())
@@ -138,8 +138,8 @@ func TestCurrentRoomIsTheOneJoinedLast(t *testing.T) {
 func TestTextThatIsNoCommandIsIgnored(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		alice, bob := b.open("alice"), b.open("bob")
-		alice.hush()
-		bob.hush()
+		alice.discard()
+		bob.discard()
 		junk := []string{
 			``, ` `, `Ping`, `"ping"`, `ping `, `null`, `[]`, `{}`, `42`, `{"content":"x"}`,
 			`{"target":"all"}`, `{"content":1,"target":"all"}`, `{"content":"x","target":null}`,

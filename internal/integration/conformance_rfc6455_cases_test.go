@@ -49,7 +49,7 @@ func ping(p string) string { return frame(fin|opPing, p) }
 
 func pong(p string) string { return frame(fin|opPong, p) }
 
-func goodbye(code int, why string) string { return frame(fin|opClose, codeOf(code)+why) }
+func closeFrame(code int, why string) string { return frame(fin|opClose, codeOf(code)+why) }
 
 func codeOf(code int) string { return string([]byte{byte(code >> 8), byte(code)}) }
 
@@ -284,7 +284,7 @@ func interleaving() []rfcCase {
 			hears: list("fragments"), pongs: list("1", "2", "3"),
 		},
 		{name: "ping in the middle of a character", in: begin(chat("\xc3")[:13]) + ping("p") + last("\xa4"+chat("")[12:]), hears: list("ä"), pongs: list("p")},
-		{name: "close between fragments", in: begin(hi[:9]) + goodbye(1000, "enough"), end: closes(1000, "enough")},
+		{name: "close between fragments", in: begin(hi[:9]) + closeFrame(1000, "enough"), end: closes(1000, "enough")},
 		{name: "last fragment of nothing", in: last("x"), end: fails(1002)},
 		{name: "fragment of nothing", in: more("x"), end: fails(1002)},
 		{name: "fragment of nothing, and then a text", in: last("x") + say("a"), end: fails(1002)},
@@ -367,9 +367,9 @@ func invalidText() (cases []rfcCase) {
 		rfcCase{name: "good, bad, good fragments", in: begin("a") + more("\xff") + last("b"), end: fails(1007)},
 		rfcCase{name: "bad fragment, ping, good fragment", in: begin("\xff") + ping("p") + last("b"), pongs: list("p"), end: fails(1007)},
 		rfcCase{name: "half a character, empty fragment", in: begin("\xc3") + last(""), end: fails(1007)},
-		rfcCase{name: "and nothing behind it counts", in: text("\xff") + say("a") + ping("p") + goodbye(1000, ""), end: fails(1007)},
+		rfcCase{name: "and nothing behind it counts", in: text("\xff") + say("a") + ping("p") + closeFrame(1000, ""), end: fails(1007)},
 		rfcCase{name: "binary that is not UTF-8", in: blob("\xff") + frame(opBinary, "\xc3") + last("")},
-		rfcCase{name: "bad fragment, and never the last", in: begin("\xff") + more("a"), end: cut},
+		rfcCase{name: "bad fragment, and never the last", in: begin("\xff") + more("a"), end: connectionLost},
 	)
 }
 
@@ -378,26 +378,26 @@ func closeFrames() []rfcCase {
 	full := strings.Repeat("y", 123)
 	big := sized(maxMessage)
 	return []rfcCase{
-		{name: "close behind a text", in: say("a") + goodbye(1000, ""), hears: list("a"), end: closes(1000, "")},
-		{name: "two close frames", in: goodbye(1000, "1") + goodbye(1001, "2"), end: closes(1000, "1")},
-		{name: "ping behind a close", in: goodbye(1000, "") + ping("p"), end: closes(1000, "")},
-		{name: "text behind a close", in: goodbye(1000, "") + say("a"), end: closes(1000, "")},
-		{name: "large text behind a close", in: goodbye(1000, "") + say(big), end: closes(1000, "")},
-		{name: "garbage behind a close", in: goodbye(1000, "") + "\xff\xff\xff", end: closes(1000, "")},
-		{name: "large text, close, ping", in: say(big) + goodbye(1000, "") + ping("p"), hears: list(big), end: closes(1000, "")},
-		{name: "ping, close", in: ping("p") + goodbye(1000, ""), pongs: list("p"), end: closes(1000, "")},
-		{name: "close inside a message, and its end", in: begin("a") + goodbye(1000, "") + last("b"), end: closes(1000, "")},
+		{name: "close behind a text", in: say("a") + closeFrame(1000, ""), hears: list("a"), end: closes(1000, "")},
+		{name: "two close frames", in: closeFrame(1000, "1") + closeFrame(1001, "2"), end: closes(1000, "1")},
+		{name: "ping behind a close", in: closeFrame(1000, "") + ping("p"), end: closes(1000, "")},
+		{name: "text behind a close", in: closeFrame(1000, "") + say("a"), end: closes(1000, "")},
+		{name: "large text behind a close", in: closeFrame(1000, "") + say(big), end: closes(1000, "")},
+		{name: "garbage behind a close", in: closeFrame(1000, "") + "\xff\xff\xff", end: closes(1000, "")},
+		{name: "large text, close, ping", in: say(big) + closeFrame(1000, "") + ping("p"), hears: list(big), end: closes(1000, "")},
+		{name: "ping, close", in: ping("p") + closeFrame(1000, ""), pongs: list("p"), end: closes(1000, "")},
+		{name: "close inside a message, and its end", in: begin("a") + closeFrame(1000, "") + last("b"), end: closes(1000, "")},
 		{name: "close without payload", in: frame(fin|opClose, ""), end: closes(1005, "")},
 		{name: "close with half a code", in: frame(fin|opClose, "\x03"), end: fails(1002)},
-		{name: "close with a code", in: goodbye(1000, ""), end: closes(1000, "")},
-		{name: "close with a reason", in: goodbye(1000, "Hello World!"), end: closes(1000, "Hello World!")},
-		{name: "close with a reason in greek", in: goodbye(4000, "κόσμε"), end: closes(4000, "κόσμε")},
-		{name: "close with a reason of 123 bytes", in: goodbye(1000, full), end: closes(1000, full)},
-		{name: "close with a reason of 124 bytes", in: goodbye(1000, full+"y"), end: fails(1002)},
+		{name: "close with a code", in: closeFrame(1000, ""), end: closes(1000, "")},
+		{name: "close with a reason", in: closeFrame(1000, "Hello World!"), end: closes(1000, "Hello World!")},
+		{name: "close with a reason in greek", in: closeFrame(4000, "κόσμε"), end: closes(4000, "κόσμε")},
+		{name: "close with a reason of 123 bytes", in: closeFrame(1000, full), end: closes(1000, full)},
+		{name: "close with a reason of 124 bytes", in: closeFrame(1000, full+"y"), end: fails(1002)},
 		{name: "close of 64 KiB, announced", in: announce(fin|opClose, 1<<16), end: fails(1002)},
-		{name: "reason is not UTF-8", in: goodbye(1000, "κόσμε\xed\xa0\x80edited"), end: fails(1007)},
-		{name: "reason ends inside a character", in: goodbye(1000, "\xc3"), end: fails(1007)},
-		{name: "neither code nor reason are valid", in: goodbye(1005, "\xff"), end: fails(1002)},
+		{name: "reason is not UTF-8", in: closeFrame(1000, "κόσμε\xed\xa0\x80edited"), end: fails(1007)},
+		{name: "reason ends inside a character", in: closeFrame(1000, "\xc3"), end: fails(1007)},
+		{name: "neither code nor reason are valid", in: closeFrame(1005, "\xff"), end: fails(1002)},
 	}
 }
 
@@ -408,14 +408,14 @@ func closeCodes() (cases []rfcCase) {
 		1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999,
 	} {
 		cases = append(cases, rfcCase{
-			name: fmt.Sprint("code ", code), in: goodbye(code, "why"),
+			name: fmt.Sprint("code ", code), in: closeFrame(code, "why"),
 			end: closes(realtime.CloseCode(code), "why"),
 		})
 	}
 	for _, code := range []int{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535} {
 		cases = append(cases,
-			rfcCase{name: fmt.Sprint("code ", code), in: goodbye(code, ""), end: fails(1002)},
-			rfcCase{name: fmt.Sprint("code ", code, " with a reason"), in: goodbye(code, "why"), end: fails(1002)},
+			rfcCase{name: fmt.Sprint("code ", code), in: closeFrame(code, ""), end: fails(1002)},
+			rfcCase{name: fmt.Sprint("code ", code, " with a reason"), in: closeFrame(code, "why"), end: fails(1002)},
 		)
 	}
 	return cases
@@ -442,16 +442,16 @@ func masks() []rfcCase {
 func broken() []rfcCase {
 	whole := say("a")
 	return []rfcCase{
-		{name: "nothing at all", end: cut},
-		{name: "broken behind a text", in: whole, hears: list("a"), end: cut},
-		{name: "broken inside a header", in: whole + "\x81", hears: list("a"), end: cut},
-		{name: "broken inside a length", in: announce(fin|opText, 500)[:7], end: cut},
-		{name: "broken inside a mask", in: whole[:4], end: cut},
-		{name: "broken before the payload", in: whole[:6], end: cut},
-		{name: "broken before the last byte", in: whole[:len(whole)-1], end: cut},
-		{name: "broken between fragments", in: begin(chat("a")), end: cut},
-		{name: "broken inside a ping", in: ping("hello")[:8], end: cut},
-		{name: "broken inside a close", in: goodbye(1000, "bye")[:8], end: cut},
+		{name: "nothing at all", end: connectionLost},
+		{name: "broken behind a text", in: whole, hears: list("a"), end: connectionLost},
+		{name: "broken inside a header", in: whole + "\x81", hears: list("a"), end: connectionLost},
+		{name: "broken inside a length", in: announce(fin|opText, 500)[:7], end: connectionLost},
+		{name: "broken inside a mask", in: whole[:4], end: connectionLost},
+		{name: "broken before the payload", in: whole[:6], end: connectionLost},
+		{name: "broken before the last byte", in: whole[:len(whole)-1], end: connectionLost},
+		{name: "broken between fragments", in: begin(chat("a")), end: connectionLost},
+		{name: "broken inside a ping", in: ping("hello")[:8], end: connectionLost},
+		{name: "broken inside a close", in: closeFrame(1000, "bye")[:8], end: connectionLost},
 	}
 }
 

@@ -39,13 +39,13 @@ func TestRFC6455(t *testing.T) {
 			return wrappingListener{l, new(atomic.Int64)}
 		}},
 		{name: "wrapped, read a byte at a time", speak: atOnce, listen: func(l net.Listener) net.Listener {
-			return sipping{l}
+			return slowStartListener{l}
 		}},
 		{name: "tls", secure: true, speak: atOnce},
 	} {
 		t.Run(road.name, func(t *testing.T) {
-			s, ends := echo(t, road.secure, road.listen)
-			heard := s.listener(t)
+			s, ends := echoServer(t, road.secure, road.listen)
+			heard := s.bystander(t)
 			require.Equal(t, road.direct, s.rt.Stats().Direct)
 			user := func(i int) string { return fmt.Sprint("user", i) }
 			t.Run("case", func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestRFC6455(t *testing.T) {
 						t.Parallel()
 						v, stream := c.verdict()
 						nc, br := s.rawDialWith(t, user(i), c.headers(), "")
-						out := hearOut(t, nc, br, func() { road.speak(nc, stream) })
+						out := converse(t, nc, br, func() { road.speak(nc, stream) })
 						v.requireAnswers(t, user(i), serverFrames(t, out))
 					})
 				}
@@ -75,8 +75,8 @@ func TestRFC6455(t *testing.T) {
 }
 
 // verdict is what has to come of the case, and of what a connection says that lives.
-func (c *rfcCase) verdict() (*verdict, string) {
-	v := &verdict{pongs: c.pongs, end: c.end}
+func (c *rfcCase) verdict() (*expectation, string) {
+	v := &expectation{pongs: c.pongs, end: c.end}
 	for _, content := range c.hears {
 		v.texts = append(v.texts, chat(content))
 	}
@@ -85,7 +85,7 @@ func (c *rfcCase) verdict() (*verdict, string) {
 	}
 	v.texts = append(v.texts, chat("still here"))
 	v.end = closes(realtime.CloseNormal, "bye")
-	return v, c.in + say("still here") + goodbye(1000, "bye")
+	return v, c.in + say("still here") + closeFrame(1000, "bye")
 }
 
 // TestReferenceModel: the table and the reading that the fuzz target compares with agree.
@@ -95,7 +95,7 @@ func TestReferenceModel(t *testing.T) {
 		require.False(t, names[c.name], "%s: twice", c.name)
 		names[c.name] = true
 		want, stream := c.verdict()
-		got := judge(stream, maxMessage, c.deflate)
+		got := readReference(stream, maxMessage, c.deflate)
 		if got.open {
 			continue
 		}
@@ -108,11 +108,11 @@ func TestReferenceModel(t *testing.T) {
 	}
 }
 
-// echo returns a server that tells what a user says to him and to the bystander, and how
+// echoServer returns a server that tells what a user says to him and to the bystander, and how
 // the users' connections have ended once it has.
-func echo(t *testing.T, secure bool, listen func(net.Listener) net.Listener) (*site, func() map[string]*realtime.CloseError) {
+func echoServer(t *testing.T, secure bool, listen func(net.Listener) net.Listener) (*testServer, func() map[string]*realtime.CloseError) {
 	var mu sync.Mutex
-	var s *site
+	var s *testServer
 	ends := map[string]*realtime.CloseError{}
 	o := compressing()
 	o.OnMessage = func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
@@ -124,7 +124,7 @@ func echo(t *testing.T, secure bool, listen func(net.Listener) net.Listener) (*s
 		defer mu.Unlock()
 		ends[c.UserID()] = why
 	}
-	s = newSite(t, o, secure)
+	s = newTestServer(t, o, secure)
 	if listen != nil {
 		s.Close()
 		s.Server = httptest.NewUnstartedServer(s.Config.Handler)
@@ -139,8 +139,8 @@ func echo(t *testing.T, secure bool, listen func(net.Listener) net.Listener) (*s
 	}
 }
 
-// listener is a bystander. The function that it returns tells what he has heard, by sender.
-func (s *site) listener(t *testing.T) (heard func() map[string][]string) {
+// bystander is a bystander. The function that it returns tells what he has heard, by sender.
+func (s *testServer) bystander(t *testing.T) (heard func() map[string][]string) {
 	ws := s.dial(t, "bystander")
 	said := map[string][]string{}
 	done := make(chan error, 1)
@@ -176,8 +176,8 @@ func atOnce(nc net.Conn, stream string) { _, _ = io.WriteString(nc, stream) }
 func bytewise(nc net.Conn, stream string) {
 	for i := 0; i < len(stream); {
 		n := 1
-		if i > sip && i < len(stream)-sip {
-			n = min(gulp, len(stream)-sip-i)
+		if i > byteUpTo && i < len(stream)-byteUpTo {
+			n = min(chunk, len(stream)-byteUpTo-i)
 		}
 		if _, err := io.WriteString(nc, stream[i:i+n]); err != nil {
 			return
@@ -194,11 +194,11 @@ func (c *rfcCase) headers() string {
 }
 
 // The middle of a long stream goes in gulps: there is only payload.
-const sip, gulp = 8000, 997
+const byteUpTo, chunk = 8000, 997
 
-// hearOut lets a client speak, and then no more, and returns all that the server says. What
+// converse lets a client speak, and then no more, and returns all that the server says. What
 // he says behind his close frame may reset the connection, so how it ends is not looked at.
-func hearOut(t *testing.T, nc net.Conn, br *bufio.Reader, speak func()) string {
+func converse(t *testing.T, nc net.Conn, br *bufio.Reader, speak func()) string {
 	require.NoError(t, nc.SetDeadline(time.Now().Add(time.Minute)))
 	var speaker sync.WaitGroup
 	speaker.Go(func() {
@@ -211,23 +211,23 @@ func hearOut(t *testing.T, nc net.Conn, br *bufio.Reader, speak func()) string {
 	return string(out)
 }
 
-// sipping connections are read a byte at a time, as long as they are young.
-type sipping struct{ net.Listener }
+// slowStartListener connections are read a byte at a time, as long as they are young.
+type slowStartListener struct{ net.Listener }
 
-func (l sipping) Accept() (net.Conn, error) {
+func (l slowStartListener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &sipped{nc, sip}, nil
+	return &slowStartConn{nc, byteUpTo}, nil
 }
 
-type sipped struct {
+type slowStartConn struct {
 	net.Conn
 	left int
 }
 
-func (c *sipped) Read(p []byte) (int, error) {
+func (c *slowStartConn) Read(p []byte) (int, error) {
 	if c.left--; c.left > 0 {
 		p = p[:min(1, len(p))]
 	}

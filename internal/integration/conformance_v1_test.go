@@ -24,7 +24,7 @@ func TestV1Requests(t *testing.T) {
 			`"message":"Connected successfully","user_id":"alice","max_message_bytes":65536,"reconnect_ms":0,`+
 			`"session":"conn_[-0-9a-f]+\.[-_0-9A-Za-z]{22}","resume_ms":15000\},"timestamp":\d+\}$`, alice.raw()[0])
 		bob := b.open("bob")
-		alice.hush()
+		alice.discard()
 		id := alice.conn.ID()
 		const joined = `{"message_type":"systemnotification","sender_id":"alice","content":{"type":"room_join",` +
 			`"user_id":"alice","room_id":"lobby","message":"User joined room lobby"},"timestamp":T,"room":"lobby"}`
@@ -53,7 +53,7 @@ func TestV1Requests(t *testing.T) {
 			{`{"type":"leave","id":3,"room":"lobby"}`, []string{`{"message_type":"reply","id":3}`}},
 			{`{"type":"send","room":"lobby","content":1}`, []string{}},
 		} {
-			require.Equal(t, step.want, alice.asks(step.request), step.request)
+			require.Equal(t, step.want, alice.request(step.request), step.request)
 		}
 		require.Equal(t, []string{
 			"welcome", `chat {"x":[1]}`, "move null",
@@ -75,11 +75,11 @@ func TestV1Errors(t *testing.T) {
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		fails := func(request, id, code, message string) {
 			t.Helper()
 			want := `{"message_type":"error","id":` + id + `,"content":{"code":"` + code + `","message":"` + message + `"}}`
-			require.Equal(t, []string{want}, alice.asks(request))
+			require.Equal(t, []string{want}, alice.request(request))
 		}
 		fails(`{"type":"join","id":1,"room":"secret"}`, "1", "forbidden", "forbidden")
 		fails(`{"type":"send","id":1,"room":"secret"}`, "1", "forbidden", "forbidden")
@@ -120,7 +120,7 @@ func TestV1Errors(t *testing.T) {
 		fails(`{"type":"refresh","id":1}`, "1", "bad_request", "no token")
 		fails(`{"type":"send","id":1,"all":true,"message_type":"fail"}`, "1", "internal", "internal error")
 		require.EqualValues(t, 1, b.Stats().Failed)
-		require.Empty(t, alice.asks(`{"type":"join","room":"one"}`))
+		require.Empty(t, alice.request(`{"type":"join","room":"one"}`))
 		fails(`{"type":"join","id":1,"room":"two"}`, "1", "limit", "too many rooms")
 		_, err := b.Room("one").Deny(t.Context(), "alice", time.Minute)
 		require.NoError(t, err)
@@ -131,8 +131,8 @@ func TestV1Errors(t *testing.T) {
 }
 
 func TestV1IsNegotiated(t *testing.T) {
-	roads(t, func(t *testing.T, secure bool) {
-		s := newSite(t, realtime.Options{}, secure)
+	plainAndTLS(t, func(t *testing.T, secure bool) {
+		s := newTestServer(t, realtime.Options{}, secure)
 		dial := func(query string, offer ...string) (*websocket.Conn, string) {
 			ws, _, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id=alice"+query, &websocket.DialOptions{
 				HTTPClient: s.Client(), Subprotocols: offer,
@@ -167,16 +167,16 @@ func TestV1Compressed(t *testing.T) {
 	bubble(t, realtime.Options{CompressFrom: 64}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		bob := b.open("bob")
-		alice.hush()
-		bob.hush()
+		alice.discard()
+		bob.discard()
 		b.news(realtime.ToAll(), strings.Repeat("x", 100))
 		require.Len(t, alice.got(), 1)
 		require.Len(t, bob.got(), 1)
 	})
 }
 
-// wrongs are the frames of testdata/wire that are no requests, with their error codes.
-func wrongs(t *testing.T) (all []struct {
+// wrongVectors are the frames of testdata/wire that are no requests, with their error codes.
+func wrongVectors(t *testing.T) (all []struct {
 	Name, Kind, Frame string
 	Bytes             []byte `json:"frame_base64"`
 	Error             string
@@ -190,9 +190,9 @@ func wrongs(t *testing.T) (all []struct {
 func TestV1Vectors(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		n := 0
-		for _, v := range wrongs(t) {
+		for _, v := range wrongVectors(t) {
 			if v.Kind != "wrong" {
 				continue
 			}
@@ -214,8 +214,8 @@ func TestV1Vectors(t *testing.T) {
 func TestV1Binary(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
-		alice.hush()
-		bob.hush()
+		alice.discard()
+		bob.discard()
 		header := `{"type":"send","id":1,"all":true,"message_type":"frame","message_id":"m1"}`
 		require.NoError(t, alice.WriteBinary(append([]byte{byte(len(header))}, header+"\x00\xff"...)))
 		frames := alice.raw()

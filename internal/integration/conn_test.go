@@ -19,7 +19,7 @@ func TestConnInfo(t *testing.T) {
 		time.Sleep(time.Minute)
 		alice.say("x", "all")
 		require.NoError(t, alice.Write([]byte("ping")))
-		alice.hush()
+		alice.discard()
 		require.Equal(t, realtime.Info{
 			RemoteAddr: "pipe", ConnectedAt: start, LastSeen: start.Add(time.Minute),
 			Received: 2, Sent: 3,

@@ -21,19 +21,19 @@ func TestDeadLetter(t *testing.T) {
 		d.write(user + " " + string(m.Content))
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.write("bob", 1, 3)
+		b.sendToInbox("bob", 1, 3)
 		id := realtime.Identity{UserID: "bob"}
 		for range 2 {
-			require.Equal(t, words(1, 3), b.read(id).said())
+			require.Equal(t, words(1, 3), b.openInboxAndBreakDown(id).takeWords())
 		}
-		bob := b.check(id) // one that ends in good order changes nothing
+		bob := b.openInbox(id) // one that ends in good order changes nothing
 		bob.Close(realtime.CloseNormal, "")
 		synctest.Wait()
 		require.Empty(t, d.read())
-		require.Equal(t, words(1, 3), b.read(id).said(), "the third that breaks down with it")
+		require.Equal(t, words(1, 3), b.openInboxAndBreakDown(id).takeWords(), "the third that breaks down with it")
 		require.Equal(t, []string{`bob "m1"`}, d.read())
 		require.Equal(t, uint64(1), b.Stats().SetAside)
-		require.Equal(t, words(2, 3), b.check(id).said())
+		require.Equal(t, words(2, 3), b.openInbox(id).takeWords())
 	})
 }
 
@@ -45,7 +45,7 @@ func TestResumedConnectionIsNoFailedAttempt(t *testing.T) {
 		d.write(user + " " + string(m.Content))
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.write("bob", 1, 1)
+		b.sendToInbox("bob", 1, 1)
 		bob, w := b.session("bob")
 		for range 10 {
 			bob.Drop()
@@ -56,17 +56,17 @@ func TestResumedConnectionIsNoFailedAttempt(t *testing.T) {
 		}
 		bob.Drop()
 		time.Sleep(16 * time.Second)
-		b.read(realtime.Identity{UserID: "bob"})
+		b.openInboxAndBreakDown(realtime.Identity{UserID: "bob"})
 		require.Empty(t, d.read(), "two")
-		b.read(realtime.Identity{UserID: "bob"})
+		b.openInboxAndBreakDown(realtime.Identity{UserID: "bob"})
 		require.Equal(t, []string{`bob "m1"`}, d.read())
 	})
 }
 
-// read reads what is in an inbox, and breaks down.
-func (b *bed) read(id realtime.Identity) *mailbox {
+// openInboxAndBreakDown reads what is in an inbox, and breaks down.
+func (b *bed) openInboxAndBreakDown(id realtime.Identity) *inboxClient {
 	b.t.Helper()
-	box := b.check(id)
+	box := b.openInbox(id)
 	require.NoError(b.t, box.Write([]byte("ping")))
 	synctest.Wait()
 	box.Drop()
@@ -89,13 +89,13 @@ func TestReplacedMessageIsNoDeadLetter(t *testing.T) {
 			})
 			require.NoError(t, err)
 		}
-		b.write("bob", 3, 3)
+		b.sendToInbox("bob", 3, 3)
 		id := realtime.Identity{UserID: "bob"}
 		for range 3 {
-			require.Equal(t, words(2, 3), b.read(id).said())
+			require.Equal(t, words(2, 3), b.openInboxAndBreakDown(id).takeWords())
 		}
 		require.Equal(t, []string{`bob "m2"`}, d.read())
-		require.Equal(t, words(3, 3), b.check(id).said())
+		require.Equal(t, words(3, 3), b.openInbox(id).takeWords())
 	})
 }
 
@@ -103,9 +103,9 @@ func TestReplacedMessageIsNoDeadLetter(t *testing.T) {
 func TestUnseenMessagesAreNoDeadLetters(t *testing.T) {
 	for name, breakDown := range map[string]func(b *bed, id realtime.Identity){
 		"tabs that are cut at once": func(b *bed, id realtime.Identity) {
-			var tabs []*mailbox
+			var tabs []*inboxClient
 			for range 5 {
-				tab := b.check(id)
+				tab := b.openInbox(id)
 				require.NoError(b.t, tab.Write([]byte("ping")))
 				tabs = append(tabs, tab)
 			}
@@ -154,7 +154,7 @@ func TestUnseenMessagesAreNoDeadLetters(t *testing.T) {
 			}
 			bubble(t, o, func(t *testing.T, b *bed) {
 				rt = b.Manager
-				b.write("bob", 1, 3)
+				b.sendToInbox("bob", 1, 3)
 				id := realtime.Identity{UserID: "bob"}
 				breakDown(b, id)
 				time.Sleep(time.Minute)
@@ -178,8 +178,8 @@ func TestCloseDuringOnSetAside(t *testing.T) {
 	}
 	bubble(t, o, func(t *testing.T, bed *bed) {
 		b = bed
-		b.write("bob", 1, 1)
-		b.read(realtime.Identity{UserID: "bob"})
+		b.sendToInbox("bob", 1, 1)
+		b.openInboxAndBreakDown(realtime.Identity{UserID: "bob"})
 		require.Equal(t, []string{`"m1"`}, d.read())
 	})
 }

@@ -29,7 +29,7 @@ func TestResentMessage(t *testing.T) {
 		rt = b.Manager
 		id := realtime.Identity{UserID: "alice"}
 		first, bob := b.openV1(id), b.open("bob")
-		bob.hush()
+		bob.discard()
 		send := func(c *client, n int) {
 			require.NoError(t, c.Write(fmt.Appendf(nil, `{"type":"send","id":%d,"user":"bob","content":%d,"message_id":"m%d"}`, n, n, n)))
 		}
@@ -38,7 +38,7 @@ func TestResentMessage(t *testing.T) {
 		synctest.Wait()
 		first.Drop()
 		second := b.openV1(id)
-		second.hush()
+		second.discard()
 		for n := range 3 {
 			send(second, n+1)
 		}
@@ -63,7 +63,7 @@ func TestMessageIDsAreScopedToTheSender(t *testing.T) {
 				eve := b.openV1(realtime.Identity{UserID: "eve"})
 				b.join("lobby", bob, eve)
 				send := func(c *client, content string) string {
-					frames := c.asks(`{"type":"send","id":1,"room":"lobby","message_id":"x","content":` + content + `}`)
+					frames := c.request(`{"type":"send","id":1,"room":"lobby","message_id":"x","content":` + content + `}`)
 					require.NotEmpty(t, frames)
 					return frames[len(frames)-1]
 				}
@@ -112,8 +112,8 @@ func TestReplyToARepeatedMessage(t *testing.T) {
 		_, err := b.Send(t.Context(), realtime.ToUser("bob"), m)
 		require.NoError(t, err)
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
-		answer := alice.asks(`{"type":"send","id":1,"user":"bob","message_id":"x","content":1,"receipt":true}`)
+		alice.discard()
+		answer := alice.request(`{"type":"send","id":1,"user":"bob","message_id":"x","content":1,"receipt":true}`)
 		require.Equal(t, []string{`{"message_type":"reply","id":1,"content":{"kept":true,"queued":0,"duplicate":true}}`}, answer)
 	})
 }
@@ -129,8 +129,8 @@ func TestDuplicatesInAStream(t *testing.T) {
 		require.True(t, again.Duplicate)
 		require.Equal(t, first.Position, again.Position)
 		require.Zero(t, again.Kept)
-		r.hear(alice.raw())
-		require.Equal(t, []string{"once"}, r.said())
+		r.receive(alice.raw())
+		require.Equal(t, []string{"once"}, r.takeWords())
 	})
 }
 

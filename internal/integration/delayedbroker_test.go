@@ -16,43 +16,43 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// distant is a broker that takes its time for everything: what it delivers can be read before, some
+// delayedBroker is a broker that takes its time for everything: what it delivers can be read before, some
 // of it is lost on the way, and it says so.
-type distant struct {
+type delayedBroker struct {
 	*memory.Broker
 	sink broker.Sink
 	work sync.WaitGroup
 
-	mu   sync.Mutex
-	dice *rand.Rand
-	late []broker.Publication
-	busy bool
+	mu      sync.Mutex
+	dice    *rand.Rand
+	pending []broker.Publication
+	busy    bool
 }
 
-func (d *distant) Open(ctx context.Context, s broker.Sink) error {
+func (d *delayedBroker) Open(ctx context.Context, s broker.Sink) error {
 	d.sink = s
 	return d.Broker.Open(ctx, d)
 }
 
-func (d *distant) Lost(string) {}
+func (d *delayedBroker) Lost(string) {}
 
-func (d *distant) Deliver(p broker.Publication) {
+func (d *delayedBroker) Deliver(p broker.Publication) {
 	var far broker.Publication // as if it came from another process
 	if data, err := p.AppendBinary(nil); err != nil || far.UnmarshalBinary(data) != nil {
 		panic("it is not what was published")
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.late = append(d.late, far)
+	d.pending = append(d.pending, far)
 	if !d.busy {
 		d.busy = true
 		d.work.Go(d.carry)
 	}
 }
 
-func (d *distant) carry() {
+func (d *delayedBroker) carry() {
 	for {
-		d.travel()
+		d.delay()
 		p, lost, ok := d.next()
 		switch {
 		case !ok:
@@ -65,38 +65,38 @@ func (d *distant) carry() {
 	}
 }
 
-func (d *distant) next() (p broker.Publication, lost, ok bool) {
+func (d *delayedBroker) next() (p broker.Publication, lost, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.busy = len(d.late) > 0; !d.busy {
+	if d.busy = len(d.pending) > 0; !d.busy {
 		return p, false, false
 	}
-	p, d.late = d.late[0], d.late[1:]
+	p, d.pending = d.pending[0], d.pending[1:]
 	return p, d.dice.IntN(8) == 0, true
 }
 
-func (d *distant) travel() {
+func (d *delayedBroker) delay() {
 	d.mu.Lock()
 	takes := time.Duration(d.dice.IntN(3)) * time.Millisecond
 	d.mu.Unlock()
 	time.Sleep(takes)
 }
 
-func (d *distant) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
-	d.travel()
-	defer d.travel()
+func (d *delayedBroker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
+	d.delay()
+	defer d.delay()
 	return d.Broker.Read(ctx, stream, q)
 }
 
-func (d *distant) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
-	d.travel()
-	defer d.travel()
+func (d *delayedBroker) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
+	d.delay()
+	defer d.delay()
 	return d.Broker.Subscribe(ctx, stream)
 }
 
-func (d *distant) Unsubscribe(ctx context.Context, stream string) error {
-	d.travel()
-	defer d.travel()
+func (d *delayedBroker) Unsubscribe(ctx context.Context, stream string) error {
+	d.delay()
+	defer d.delay()
 	return d.Broker.Unsubscribe(ctx, stream)
 }
 
@@ -109,7 +109,7 @@ func TestRecoveryFromADelayedBroker(t *testing.T) {
 		if seed%2 == 0 {
 			o.QueueMessages, o.Slow = 64, realtime.SlowDisconnect
 		}
-		d := &distant{Broker: memory.New(nil), dice: rand.New(rand.NewPCG(seed, 3))}
+		d := &delayedBroker{Broker: memory.New(nil), dice: rand.New(rand.NewPCG(seed, 3))}
 		o.Broker = d
 		bubble(t, o, func(t *testing.T, b *bed) {
 			dice, n := rand.New(rand.NewPCG(seed, 4)), 0
@@ -123,7 +123,7 @@ func TestRecoveryFromADelayedBroker(t *testing.T) {
 			for i := range members {
 				m := &members[i]
 				m.user = fmt.Sprint("u", i)
-				m.c, m.reader = b.follow(m.user, "")
+				m.c, m.streamClient = b.follow(m.user, "")
 				time.Sleep(20 * time.Millisecond)
 				m.listen()
 			}

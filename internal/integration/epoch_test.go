@@ -13,8 +13,8 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// anew loses what is kept of a stream that is subscribed to, which begins with another epoch.
-func (p *puppet) anew(t *testing.T, stream string) {
+// loseStream loses what is kept of a stream that is subscribed to, which begins with another epoch.
+func (p *fakeBroker) loseStream(t *testing.T, stream string) {
 	p.Broker = memory.New(nil)
 	require.NoError(t, p.Broker.Open(t.Context(), p))
 	_, err := p.Broker.Subscribe(t.Context(), stream)
@@ -25,21 +25,21 @@ func (p *puppet) anew(t *testing.T, stream string) {
 func TestInboxWithAnotherEpoch(t *testing.T) {
 	for _, proto := range [][]string{{realtime.V1}, nil} {
 		o := inboxes(100)
-		p := newPuppet()
+		p := newFakeBroker()
 		o.Broker = p
 		bubble(t, o, func(t *testing.T, b *bed) {
 			transport, far := realtime.Pipe(proto...)
 			bob := b.attach(transport, far, realtime.Identity{UserID: "bob"})
 			bob.unstall()
-			b.write("bob", 1, 2)
-			bob.hush()
+			b.sendToInbox("bob", 1, 2)
+			bob.discard()
 			stream := broker.InboxStream("bob")
-			p.silently(func() {
-				p.anew(t, stream)
-				b.write("bob", 3, 4)
+			p.withoutDelivery(func() {
+				p.loseStream(t, stream)
+				b.sendToInbox("bob", 3, 4)
 			})
 			p.Lost(stream)
-			b.write("bob", 5, 5)
+			b.sendToInbox("bob", 5, 5)
 			var said []string
 			frames := bob.raw()
 			for _, frame := range frames {
@@ -70,7 +70,7 @@ func TestRoomWithAnotherEpoch(t *testing.T) {
 		"comes again": func(b *bed, alice *client, join, _ string) *client {
 			alice.Drop()
 			again := b.openV1(realtime.Identity{UserID: "alice"})
-			again.hush()
+			again.discard()
 			require.NoError(b.t, again.Write([]byte(join)))
 			return again
 		},
@@ -84,23 +84,23 @@ func TestRoomWithAnotherEpoch(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPuppet()
+			p := newFakeBroker()
 			o := keeping(100)
 			o.Broker = p
 			bubble(t, o, func(t *testing.T, b *bed) {
 				alice, w := b.session("alice")
-				r := &reader{t: t}
-				r.hear(alice.asks(`{"type":"join","id":1,"room":"hall"}`))
-				b.tell(1, 2)
-				r.hear(alice.raw())
+				r := &streamClient{t: t}
+				r.receive(alice.request(`{"type":"join","id":1,"room":"hall"}`))
+				b.sendWords(1, 2)
+				r.receive(alice.raw())
 				join := `{"type":"join","id":2,"room":"hall"` + since(r.at) + `}`
-				p.silently(func() {
-					p.anew(t, broker.RoomStream("hall"))
-					b.tell(3, 4)
+				p.withoutDelivery(func() {
+					p.loseStream(t, broker.RoomStream("hall"))
+					b.sendWords(3, 4)
 				})
 				p.Lost(broker.RoomStream("hall"))
 				alice = how(b, alice, join, w.Session)
-				b.tell(5, 5)
+				b.sendWords(5, 5)
 				var said, reasons []string
 				for _, text := range alice.raw() {
 					var f keptFrame

@@ -14,13 +14,13 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-func until(user string, d time.Duration) realtime.Identity {
+func identityUntil(user string, d time.Duration) realtime.Identity {
 	return realtime.Identity{UserID: user, ExpiresAt: time.Now().Add(d)}
 }
 
 func TestExpiry(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
-		alice, bob := b.openV1(until("alice", time.Hour)), b.open("bob")
+		alice, bob := b.openV1(identityUntil("alice", time.Hour)), b.open("bob")
 		time.Sleep(time.Hour + 9*time.Second)
 		require.Nil(t, alice.ended(), "the grace")
 		require.Equal(t, 2, b.news(realtime.ToAll(), "x").Queued)
@@ -34,7 +34,7 @@ func TestExpiry(t *testing.T) {
 
 func TestExpiryWithoutGrace(t *testing.T) {
 	bubble(t, realtime.Options{ExpiryGrace: -1}, func(t *testing.T, b *bed) {
-		alice := b.openV1(until("alice", time.Minute))
+		alice := b.openV1(identityUntil("alice", time.Minute))
 		time.Sleep(time.Minute + 100*time.Millisecond)
 		alice.requireEnd(realtime.CloseExpired)
 	})
@@ -43,13 +43,13 @@ func TestExpiryWithoutGrace(t *testing.T) {
 func TestExpiredIdentityIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := newManager(t, realtime.Options{Authenticate: func(*http.Request) (realtime.Identity, error) {
-			return until("alice", 0), nil
+			return identityUntil("alice", 0), nil
 		}})
-		code, message, _ := knock(t, rt, func(*http.Request) {})
+		code, message, _ := refusedHandshake(t, rt, func(*http.Request) {})
 		require.Equal(t, http.StatusUnauthorized, code)
 		require.Equal(t, "not authenticated", message)
 		transport, _ := realtime.Pipe()
-		_, err := rt.Register(t.Context(), transport, until("alice", 0))
+		_, err := rt.Register(t.Context(), transport, identityUntil("alice", 0))
 		require.ErrorIs(t, err, realtime.ErrUnauthenticated)
 	})
 }
@@ -60,14 +60,14 @@ func TestRevalidate(t *testing.T) {
 		if asked.Add(1) >= 3 || token != "" {
 			return realtime.Identity{}, errors.New("logged out")
 		}
-		return until(c.UserID(), time.Hour), nil
+		return identityUntil(c.UserID(), time.Hour), nil
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		alice := b.openV1(until("alice", time.Hour))
+		alice := b.openV1(identityUntil("alice", time.Hour))
 		time.Sleep(3*time.Hour - time.Minute)
 		require.EqualValues(t, 2, asked.Load())
 		require.Nil(t, alice.ended())
-		alice.hush()
+		alice.discard()
 		time.Sleep(time.Minute + 200*time.Millisecond)
 		require.Equal(t, []string{`{"message_type":"error","id":null,"content":{"code":"expired",` +
 			`"message":"identity expired"}}`}, alice.raw(), "the client has the grace to refresh")
@@ -82,7 +82,7 @@ func TestRevalidateThatTakesTooLong(t *testing.T) {
 		return realtime.Identity{}, context.Cause(ctx)
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		alice := b.openV1(until("alice", time.Hour))
+		alice := b.openV1(identityUntil("alice", time.Hour))
 		time.Sleep(time.Hour + 11*time.Second)
 		alice.requireEnd(realtime.CloseExpired)
 	})
@@ -91,7 +91,7 @@ func TestRevalidateThatTakesTooLong(t *testing.T) {
 func TestRefresh(t *testing.T) {
 	o := realtime.Options{
 		Revalidate: func(_ context.Context, c *realtime.Conn, token string) (realtime.Identity, error) {
-			id := until(c.UserID(), time.Hour)
+			id := identityUntil(c.UserID(), time.Hour)
 			switch id.Data = token; token {
 			case "good", "fewer rooms":
 				return id, nil
@@ -99,7 +99,7 @@ func TestRefresh(t *testing.T) {
 				id.UserID = "bob"
 				return id, nil
 			case "old":
-				return until(c.UserID(), 0), nil
+				return identityUntil(c.UserID(), 0), nil
 			}
 			return realtime.Identity{}, errors.New("bad token")
 		},
@@ -111,14 +111,14 @@ func TestRefresh(t *testing.T) {
 		},
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		alice := b.openV1(until("alice", time.Hour))
-		alice.asks(`{"type":"join","room":"staff"}`)
-		alice.asks(`{"type":"join","room":"lobby"}`)
+		alice := b.openV1(identityUntil("alice", time.Hour))
+		alice.request(`{"type":"join","room":"staff"}`)
+		alice.request(`{"type":"join","room":"lobby"}`)
 		b.join("given", alice)
 		time.Sleep(time.Hour + time.Second) // in the grace
-		alice.hush()
+		alice.discard()
 		refresh := func(token string) string {
-			return alice.asks(`{"type":"refresh","id":1,"token":"` + token + `"}`)[0]
+			return alice.request(`{"type":"refresh","id":1,"token":"` + token + `"}`)[0]
 		}
 		for _, token := range []string{"bad", "of bob", "old"} {
 			require.Contains(t, refresh(token), `"code":"forbidden"`)
@@ -138,17 +138,17 @@ func TestRefresh(t *testing.T) {
 func TestRenew(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
-		require.NoError(t, alice.conn.Renew(until("alice", time.Minute)))
+		require.NoError(t, alice.conn.Renew(identityUntil("alice", time.Minute)))
 		time.Sleep(30 * time.Second)
 		require.NoError(t, alice.conn.Renew(realtime.Identity{UserID: "alice", Data: 7}))
 		require.Equal(t, 7, alice.conn.Identity().Data)
 		time.Sleep(time.Hour)
 		require.Nil(t, alice.ended())
 		require.ErrorIs(t, alice.conn.Renew(realtime.Identity{UserID: "bob"}), realtime.ErrForbidden)
-		require.ErrorIs(t, alice.conn.Renew(until("alice", -time.Second)), realtime.ErrUnauthenticated)
-		require.NoError(t, alice.conn.Renew(until("alice", time.Minute)))
+		require.ErrorIs(t, alice.conn.Renew(identityUntil("alice", -time.Second)), realtime.ErrUnauthenticated)
+		require.NoError(t, alice.conn.Renew(identityUntil("alice", time.Minute)))
 		time.Sleep(time.Minute + 11*time.Second)
 		alice.requireEnd(realtime.CloseExpired)
-		require.ErrorIs(t, alice.conn.Renew(until("alice", time.Minute)), realtime.ErrClosed)
+		require.ErrorIs(t, alice.conn.Renew(identityUntil("alice", time.Minute)), realtime.ErrClosed)
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// puppet is a broker that a test holds up, and that can keep to itself what it should deliver.
-type puppet struct {
+// fakeBroker is a broker that a test holds up, and that can keep to itself what it should deliver.
+type fakeBroker struct {
 	*memory.Broker
 	sink broker.Sink
 
@@ -24,18 +24,18 @@ type puppet struct {
 	page   func(*broker.Page)
 }
 
-func newPuppet() *puppet {
-	return &puppet{
+func newFakeBroker() *fakeBroker {
+	return &fakeBroker{
 		Broker: memory.New(nil), before: map[string]func(){}, after: map[string]func(){},
 	}
 }
 
-func (p *puppet) Open(ctx context.Context, s broker.Sink) error {
+func (p *fakeBroker) Open(ctx context.Context, s broker.Sink) error {
 	p.sink = s
 	return p.Broker.Open(ctx, p)
 }
 
-func (p *puppet) Deliver(pub broker.Publication) {
+func (p *fakeBroker) Deliver(pub broker.Publication) {
 	p.mu.Lock()
 	mute := p.mute
 	p.mu.Unlock()
@@ -44,23 +44,23 @@ func (p *puppet) Deliver(pub broker.Publication) {
 	}
 }
 
-func (p *puppet) Lost(stream string) { p.sink.Lost(stream) }
+func (p *fakeBroker) Lost(stream string) { p.sink.Lost(stream) }
 
-// silently runs f, and nothing is delivered meanwhile.
-func (p *puppet) silently(f func()) {
-	p.quiet(true)
-	defer p.quiet(false)
+// withoutDelivery runs f, and nothing is delivered meanwhile.
+func (p *fakeBroker) withoutDelivery(f func()) {
+	p.setMute(true)
+	defer p.setMute(false)
 	f()
 }
 
-func (p *puppet) quiet(yes bool) {
+func (p *fakeBroker) setMute(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mute = yes
 }
 
-// once has f called the next time that a method has done its work.
-func (p *puppet) once(method string, f func()) {
+// afterNext has f called the next time that a method has done its work.
+func (p *fakeBroker) afterNext(method string, f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.after[method] = func() {
@@ -72,7 +72,7 @@ func (p *puppet) once(method string, f func()) {
 }
 
 // hold makes a method wait until release is called.
-func (p *puppet) hold(method string) (release func()) {
+func (p *fakeBroker) hold(method string) (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	held := make(chan struct{})
@@ -83,7 +83,7 @@ func (p *puppet) hold(method string) (release func()) {
 	}
 }
 
-func (p *puppet) play(hooks map[string]func(), method string) {
+func (p *fakeBroker) runHook(hooks map[string]func(), method string) {
 	p.mu.Lock()
 	f := hooks[method]
 	p.mu.Unlock()
@@ -92,42 +92,42 @@ func (p *puppet) play(hooks map[string]func(), method string) {
 	}
 }
 
-func (p *puppet) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
-	p.play(p.before, "subscribe")
+func (p *fakeBroker) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
+	p.runHook(p.before, "subscribe")
 	return p.Broker.Subscribe(ctx, stream)
 }
 
-func (p *puppet) Unsubscribe(ctx context.Context, stream string) error {
-	p.play(p.before, "unsubscribe")
+func (p *fakeBroker) Unsubscribe(ctx context.Context, stream string) error {
+	p.runHook(p.before, "unsubscribe")
 	return p.Broker.Unsubscribe(ctx, stream)
 }
 
-func (p *puppet) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
+func (p *fakeBroker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
 	page, err := p.Broker.Read(ctx, stream, q)
 	if p.page != nil {
 		p.page(&page)
 	}
-	p.play(p.after, "read")
+	p.runHook(p.after, "read")
 	return page, err
 }
 
-// puppetry runs a test with alice, who is in the hall and has heard two messages.
-func puppetry(t *testing.T, test func(t *testing.T, b *bed, p *puppet, alice *client, r *reader)) {
+// withFakeBroker runs a test with alice, who is in the hall and has heard two messages.
+func withFakeBroker(t *testing.T, test func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient)) {
 	o := keeping(100)
-	p := newPuppet()
+	p := newFakeBroker()
 	o.Broker = p
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice, r := b.follow("alice", "")
-		b.tell(1, 2)
-		r.hear(alice.raw())
-		require.Equal(t, words(1, 2), r.said())
+		b.sendWords(1, 2)
+		r.receive(alice.raw())
+		require.Equal(t, words(1, 2), r.takeWords())
 		test(t, b, p, alice, r)
 	})
 }
 
 var hall = broker.RoomStream("hall")
 
-func (p *puppet) Ack(ctx context.Context, stream, reader string, at broker.Position) error {
-	p.play(p.before, "ack")
+func (p *fakeBroker) Ack(ctx context.Context, stream, reader string, at broker.Position) error {
+	p.runHook(p.before, "ack")
 	return p.Broker.Ack(ctx, stream, reader, at)
 }

@@ -71,24 +71,24 @@ func FuzzRestBody(f *testing.F) {
 	require.NoError(f, err)
 	h := rt.API(realtime.InsecureAllowRequests)
 	f.Fuzz(func(t *testing.T, body string) {
-		code, answer, _ := rest(h, call{"POST", "/connections/" + c.ID() + "/join", body, nil})
+		code, answer, _ := callREST(h, restRequest{"POST", "/connections/" + c.ID() + "/join", body, nil})
 		room, ok := wiretest.String(wiretest.Members([]byte(body))["room_id"])
 		switch {
 		case len(body) > 4096:
 			require.Equal(t, 413, code)
-		case !utf8.ValidString(body) || !ok || !naiveName(room):
+		case !utf8.ValidString(body) || !ok || !validNameReference(room):
 			require.Equal(t, 400, code)
 		default:
 			require.Equal(t, `{"status":"joined"}`, answer)
 			require.Equal(t, []string{room}, c.Rooms())
-			post(t, h, c.ID(), "leave", "")
+			restPost(t, h, c.ID(), "leave", "")
 		}
 		require.Empty(t, c.Rooms())
 	})
 }
 
-// naiveName reports whether s is a name, by what docs/PROTOCOL.md says.
-func naiveName(s string) bool {
+// validNameReference reports whether s is a name, by what docs/PROTOCOL.md says.
+func validNameReference(s string) bool {
 	const spaces = "\u0020\u00A0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" +
 		"\u2009\u200A\u2028\u2029\u202F\u205F\u3000"
 	for _, r := range s {
@@ -109,24 +109,24 @@ func FuzzNames(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
-		valid := naiveName(name)
+		valid := validNameReference(name)
 		require.Equal(t, valid, realtime.ValidName(name) == nil)
 		bubble(t, announced(), func(t *testing.T, b *bed) {
 			h := b.API(realtime.InsecureAllowRequests)
 			alice, other := b.open("alice"), b.dial(name)
 			require.Equal(t, name == "" || valid && name != "all" && name != "room", other.err == nil)
 			if other.err == nil {
-				post(t, h, other.conn.ID(), "join", `{"room_id":"lobby"}`)
+				restPost(t, h, other.conn.ID(), "join", `{"room_id":"lobby"}`)
 				requireUsers(t, h, "lobby", name)
-				post(t, h, other.conn.ID(), "leave", "")
+				restPost(t, h, other.conn.ID(), "leave", "")
 			}
-			alice.hush()
+			alice.discard()
 			body, err := json.Marshal(map[string]string{"room_id": name})
 			require.NoError(t, err)
 			if !utf8.ValidString(name) {
 				body = []byte(`{"room_id":"` + name + `"}`)
 			}
-			code, _, _ := rest(h, call{"POST", "/connections/" + alice.conn.ID() + "/join", string(body), nil})
+			code, _, _ := callREST(h, restRequest{"POST", "/connections/" + alice.conn.ID() + "/join", string(body), nil})
 			require.Equal(t, valid, code == 200)
 			if valid {
 				requireUsers(t, h, name, "alice")
@@ -143,7 +143,7 @@ func requireUsers(t *testing.T, h http.Handler, room, user string) {
 		Room  string   `json:"room_id"`
 		Users []string `json:"users"`
 	}
-	require.NoError(t, json.Unmarshal([]byte(get(t, h, "/rooms/"+url.PathEscape(room)+"/users")), &got))
+	require.NoError(t, json.Unmarshal([]byte(restGet(t, h, "/rooms/"+url.PathEscape(room)+"/users")), &got))
 	require.Equal(t, room, got.Room)
 	require.Equal(t, slices.DeleteFunc([]string{user}, func(s string) bool { return s == "" }), got.Users)
 }
@@ -198,7 +198,7 @@ func FuzzStream(f *testing.F) {
 	}
 	pings := repeat(60, func(i int) string { return ping(string(rune('A' + i))) })
 	pongs := repeat(51, func(int) string { return pong("") })
-	f.Add([]byte(text("ping")+say("a")+text("ping")+goodbye(1000, "")), false, uint8(9), uint8(0), false)
+	f.Add([]byte(text("ping")+say("a")+text("ping")+closeFrame(1000, "")), false, uint8(9), uint8(0), false)
 	f.Add([]byte(pings+say("a")), false, uint8(0), uint8(255), false)
 	f.Add([]byte(pongs+say("a")), false, uint8(0), uint8(255), false)
 	f.Add([]byte(inPieces(chat(sized(1000)), 100)+say(sized(1001))), false, uint8(50), uint8(99), true)
@@ -228,14 +228,14 @@ func FuzzStream(f *testing.F) {
 		bubble(t, o, func(t *testing.T, bubbled *bed) {
 			b = bubbled
 			ahead := min(int(early), len(stream))
-			conn := newScript(string(stream[ahead:]), 1+int(step))
-			b.ServeHTTP(stage{httptest.NewRecorder(), conn, string(stream[:ahead])}, upgradeRequest(deflate))
+			conn := newScriptedConn(string(stream[ahead:]), 1+int(step))
+			b.ServeHTTP(hijackable{httptest.NewRecorder(), conn, string(stream[:ahead])}, upgradeRequest(deflate))
 			synctest.Wait()
 
-			out, closed := conn.heard()
+			out, closed := conn.written()
 			require.True(t, closed, "still open")
 			require.Len(t, ends, 1)
-			v := judge(string(stream), limit, deflate)
+			v := readReference(string(stream), limit, deflate)
 			v.requireSeen(t, seen, ahead > 0)
 			if v.open {
 				return
@@ -270,7 +270,7 @@ func frames(p []byte) (stream []byte) {
 
 // requireSeen checks what the application has seen. What comes ahead of the handshake's answer
 // waits for that, and does not count if the end comes first.
-func (v *verdict) requireSeen(t *testing.T, seen []string, ahead bool) {
+func (v *expectation) requireSeen(t *testing.T, seen []string, ahead bool) {
 	t.Helper()
 	chats := v.chats()
 	if v.open && len(seen) > len(chats) {
@@ -335,7 +335,7 @@ func FuzzHandshake(f *testing.F) {
 				require.NoError(t, b.Close())
 				allowed = []int{503}
 			}
-			w := stage{httptest.NewRecorder(), newScript("", 1), ""}
+			w := hijackable{httptest.NewRecorder(), newScriptedConn("", 1), ""}
 			b.ServeHTTP(w, r)
 			synctest.Wait()
 			requireHandshake(t, r, w, allowed)
@@ -346,7 +346,7 @@ func FuzzHandshake(f *testing.F) {
 			synctest.Wait()
 			require.Zero(t, b.Stats().Conns+b.Stats().Users)
 			if state%4 != 3 { // every place was given back
-				require.True(t, b.dial(user).err == nil || !naiveName(user) || user == "all" || user == "room")
+				require.True(t, b.dial(user).err == nil || !validNameReference(user) || user == "all" || user == "room")
 				b.open("somebody else")
 			}
 		})
@@ -354,9 +354,9 @@ func FuzzHandshake(f *testing.F) {
 }
 
 // requireHandshake checks an answer of the endpoint.
-func requireHandshake(t *testing.T, r *http.Request, w stage, allowed []int) {
+func requireHandshake(t *testing.T, r *http.Request, w hijackable, allowed []int) {
 	t.Helper()
-	out, closed := w.conn.(*script).heard()
+	out, closed := w.conn.(*scriptedConn).written()
 	require.Equal(t, closed, out != "")
 	if out == "" {
 		require.Contains(t, allowed, w.Code)

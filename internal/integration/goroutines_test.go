@@ -15,8 +15,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// labelled marks the goroutine, and those that it will start, for goroutines.
-func labelled(t *testing.T) {
+// labelGoroutines marks the goroutine, and those that it will start, for goroutines.
+func labelGoroutines(t *testing.T) {
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("test", t.Name())))
 }
 
@@ -40,7 +40,7 @@ func goroutines(t *testing.T) int {
 }
 
 func TestHeartbeatCostsNoGoroutine(t *testing.T) {
-	labelled(t)
+	labelGoroutines(t)
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		b.open("first")
 		time.Sleep(time.Minute)
@@ -58,7 +58,7 @@ func TestHeartbeatCostsNoGoroutine(t *testing.T) {
 
 // TestQuietConnectionsCostNoGoroutine: one that talks has a goroutine, and gives it up.
 func TestQuietConnectionsCostNoGoroutine(t *testing.T) {
-	labelled(t)
+	labelGoroutines(t)
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		b.open("first")
 		synctest.Wait()
@@ -71,7 +71,7 @@ func TestQuietConnectionsCostNoGoroutine(t *testing.T) {
 		require.LessOrEqual(t, goroutines(t), one+105, "they have said nothing yet")
 		for range 3 {
 			for _, c := range clients {
-				c.hush()
+				c.discard()
 				require.NoError(t, c.Write([]byte("ping")))
 			}
 			synctest.Wait()
@@ -89,7 +89,7 @@ func TestQuietConnectionsCostNoGoroutine(t *testing.T) {
 // TestActiveConnectionsKeepTheirGoroutine: giving it up and taking it back is for those
 // who are quiet for long.
 func TestActiveConnectionsKeepTheirGoroutine(t *testing.T) {
-	labelled(t)
+	labelGoroutines(t)
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		synctest.Wait()

@@ -30,8 +30,8 @@ func TestOnMessageReplacesTheDefault(t *testing.T) {
 	bubble(t, o, func(t *testing.T, bubbled *bed) {
 		b = bubbled
 		alice, bob := b.open("alice"), b.open("bob")
-		alice.hush()
-		bob.hush()
+		alice.discard()
+		bob.discard()
 		alice.say("bad", "all")
 		alice.say("good", "all")
 		require.Empty(t, alice.got())
@@ -58,7 +58,7 @@ func TestEditedMessagesAreChecked(t *testing.T) {
 	bubble(t, o, func(t *testing.T, bubbled *bed) {
 		b = bubbled
 		alice := b.open("alice")
-		alice.hush()
+		alice.discard()
 		alice.say("x", "all")
 		require.Equal(t, []string{"true", "true"}, sent.read())
 		require.Empty(t, alice.got())
@@ -110,7 +110,7 @@ func TestContextOfHandlerEndsWithConnection(t *testing.T) {
 	o.Announce = realtime.AnnounceUsers
 	bubble(t, o, func(t *testing.T, b *bed) {
 		bob, alice := b.open("bob"), b.open("alice")
-		bob.hush()
+		bob.discard()
 		alice.say("wait for me to go", "all")
 		alice.say("never handled", "all")
 		time.Sleep(20 * time.Second)
@@ -315,8 +315,8 @@ func TestErrorsOfHandlers(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		for method := range errs {
 			alice := b.openV1(realtime.Identity{UserID: "alice"})
-			alice.hush()
-			frames := alice.asks(`{"type":"call","id":1,"method":"` + method + `"}`)
+			alice.discard()
+			frames := alice.request(`{"type":"call","id":1,"method":"` + method + `"}`)
 			if method == "panics" {
 				alice.requireEnd(realtime.CloseInternal)
 				continue
@@ -339,13 +339,13 @@ func TestAnswerOfHandlerIsChecked(t *testing.T) {
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		for text, want := range map[string]string{
 			"": `{"message_type":"reply","id":1}`, "{": `"code":"internal"`, "\"\xff\"": `"code":"internal"`,
 			`"` + strings.Repeat("x", 1023) + `"`: `"code":"too_large"`, "[1]": `"content":[1]`,
 		} {
 			answer = json.RawMessage(text)
-			require.Contains(t, alice.asks(`{"type":"call","id":1,"method":"m"}`)[0], want)
+			require.Contains(t, alice.request(`{"type":"call","id":1,"method":"m"}`)[0], want)
 		}
 	})
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// knock sends a handshake to the endpoint that it refuses, and returns the answer.
-func knock(t *testing.T, rt *realtime.Manager, change func(*http.Request)) (int, string, http.Header) {
+// refusedHandshake sends a handshake to the endpoint that it refuses, and returns the answer.
+func refusedHandshake(t *testing.T, rt *realtime.Manager, change func(*http.Request)) (int, string, http.Header) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "http://site.example/ws", nil)
 	r.Header.Set("Connection", "keep-alive, Upgrade")
@@ -93,7 +93,7 @@ func TestHandshakeRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rt := newManager(t, realtime.Options{Authenticate: who})
-			code, message, header := knock(t, rt, test.change)
+			code, message, header := refusedHandshake(t, rt, test.change)
 			require.Equal(t, test.code, code)
 			require.Contains(t, message, test.error)
 			require.NotContains(t, message, "secret")
@@ -113,7 +113,7 @@ func TestRefusalsLeaveNothing(t *testing.T) {
 		MaxConns: 1, HandshakeRatePerIP: -1, Authenticate: realtime.InsecureQueryUser,
 	})
 	for range 1000 {
-		code, message, _ := knock(t, rt, func(r *http.Request) { r.URL.RawQuery = "user_id=u" })
+		code, message, _ := refusedHandshake(t, rt, func(r *http.Request) { r.URL.RawQuery = "user_id=u" })
 		require.Equal(t, passed, code, "the place was given back")
 		require.Contains(t, message, "*httptest.ResponseRecorder has neither Hijack nor Unwrap")
 	}

@@ -14,7 +14,7 @@ func TestDeadPeerIsDetected(t *testing.T) {
 		bob := b.open("bob")
 		start := time.Now()
 		mute := b.stalled("mute") // neither reads nor answers
-		bob.hush()
+		bob.discard()
 		<-mute.conn.Context().Done()
 		require.InDelta(t, 35, time.Since(start).Seconds(), 1, "25 s until the ping, 10 s for the pong")
 		require.Equal(t, []string{"mute left"}, bob.got())

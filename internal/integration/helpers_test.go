@@ -176,8 +176,8 @@ func (c *client) got() []string {
 	return short
 }
 
-// hush forgets what has come so far.
-func (c *client) hush() { c.raw() }
+// discard forgets what has come so far.
+func (c *client) discard() { c.raw() }
 
 // ended waits until everything is at rest and returns how the connection ended.
 func (c *client) ended() *realtime.CloseError {
@@ -247,7 +247,7 @@ func (b *bed) join(room string, clients ...*client) {
 		require.True(b.t, joined)
 	}
 	for _, c := range clients {
-		c.hush()
+		c.discard()
 	}
 }
 
@@ -298,8 +298,8 @@ func (b *bed) members(room string) []string {
 	return users
 }
 
-// local returns a user's connections.
-func (b *bed) local(user string) (conns []*realtime.Conn) {
+// connsOf returns a user's connections.
+func (b *bed) connsOf(user string) (conns []*realtime.Conn) {
 	for c := range b.User(user).LocalConns() {
 		conns = append(conns, c)
 	}
@@ -308,8 +308,8 @@ func (b *bed) local(user string) (conns []*realtime.Conn) {
 
 func second[T any](_ T, err error) error { return err }
 
-// asks sends a request and returns the frames that come of it, with T for each time.
-func (c *client) asks(request string) []string {
+// request sends a request and returns the frames that come of it, with T for each time.
+func (c *client) request(request string) []string {
 	c.t.Helper()
 	require.NoError(c.t, c.Write([]byte(request)))
 	frames := append([]string{}, c.raw()...)

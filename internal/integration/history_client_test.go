@@ -30,8 +30,8 @@ type keptFrame struct {
 	Lost    *bool           `json:"recovered"`
 }
 
-// reader follows one room as a client does, and fails if its positions do not fit.
-type reader struct {
+// streamClient follows one room as a client does, and fails if its positions do not fit.
+type streamClient struct {
 	t     *testing.T
 	at    realtime.Position
 	top   uint64
@@ -43,7 +43,7 @@ type reader struct {
 // span is the offsets behind from, up to to.
 type span struct{ from, to uint64 }
 
-func (r *reader) gap(to uint64, why string) {
+func (r *streamClient) gap(to uint64, why string) {
 	r.gaps = append(r.gaps, why)
 	r.spans = append(r.spans, span{r.at.Offset, to})
 }
@@ -57,8 +57,8 @@ type joinAnswer struct {
 	Reason    string `json:"reason"`
 }
 
-// hear takes in what came.
-func (r *reader) hear(frames []string) {
+// receive takes in what came.
+func (r *streamClient) receive(frames []string) {
 	r.t.Helper()
 	for _, text := range frames {
 		var f keptFrame
@@ -95,19 +95,19 @@ func (r *reader) hear(frames []string) {
 	}
 }
 
-// said returns what has come since the last call.
-func (r *reader) said() []string {
+// takeWords returns what has come since the last call.
+func (r *streamClient) takeWords() []string {
 	words := r.words
 	r.words = nil
 	return words
 }
 
-func (b *bed) follow(user, how string) (*client, *reader) {
+func (b *bed) follow(user, how string) (*client, *streamClient) {
 	b.t.Helper()
 	c := b.openV1(realtime.Identity{UserID: user})
-	c.hush()
-	r := &reader{t: b.t}
-	r.hear(c.asks(`{"type":"join","id":1,"room":"hall"` + how + `}`))
+	c.discard()
+	r := &streamClient{t: b.t}
+	r.receive(c.request(`{"type":"join","id":1,"room":"hall"` + how + `}`))
 	return c, r
 }
 
@@ -122,7 +122,7 @@ func words(from, to int) (words []string) {
 	return words
 }
 
-func (b *bed) tell(from, to int) {
+func (b *bed) sendWords(from, to int) {
 	b.t.Helper()
 	for i := from; i <= to; i++ {
 		res := b.news(realtime.ToRoom("hall"), fmt.Sprint("m", i))

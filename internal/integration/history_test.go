@@ -10,35 +10,35 @@ import (
 
 func TestHistoryAtJoin(t *testing.T) {
 	bubble(t, keeping(5), func(t *testing.T, b *bed) {
-		b.tell(1, 3)
+		b.sendWords(1, 3)
 		alice, r := b.follow("alice", "")
-		require.Empty(t, r.said(), "who does not ask gets what comes from now on")
-		b.tell(4, 5)
-		r.hear(alice.raw())
-		require.Equal(t, words(4, 5), r.said())
+		require.Empty(t, r.takeWords(), "who does not ask gets what comes from now on")
+		b.sendWords(4, 5)
+		r.receive(alice.raw())
+		require.Equal(t, words(4, 5), r.takeWords())
 
 		_, r = b.follow("bob", `,"history":2`)
-		require.Equal(t, words(4, 5), r.said())
+		require.Equal(t, words(4, 5), r.takeWords())
 		_, r = b.follow("carol", `,"history":1000`)
-		require.Equal(t, words(1, 5), r.said())
-		b.tell(6, 7)
+		require.Equal(t, words(1, 5), r.takeWords())
+		b.sendWords(6, 7)
 		_, r = b.follow("dave", `,"history":1000`)
-		require.Equal(t, words(3, 7), r.said(), "the room keeps five")
+		require.Equal(t, words(3, 7), r.takeWords(), "the room keeps five")
 	})
 }
 
 // A page has something on it, if there is anything for the one who asks.
 func TestHistoryPagesSkipExcludedMessages(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
-		b.tell(1, 2)
+		b.sendWords(1, 2)
 		for range 30 {
 			b.news(realtime.ToRoom("hall").ExceptUser("alice"), "not for alice")
 		}
-		b.tell(33, 33)
+		b.sendWords(33, 33)
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		ask := func(how string) string {
-			return alice.asks(`{"type":"history","id":1,"room":"hall","limit":3` + how + `}`)[0]
+			return alice.request(`{"type":"history","id":1,"room":"hall","limit":3` + how + `}`)[0]
 		}
 		require.Contains(t, ask(`,"before":33`), `"m2"`)
 		require.Contains(t, ask(`,"after":2`), `"m33"`)
@@ -51,9 +51,9 @@ func TestHistoryPagesSkipExcludedMessages(t *testing.T) {
 func TestHistoryAfterOffsetZero(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
-		b.tell(1, 5)
-		page := alice.asks(`{"type":"history","id":1,"room":"hall","limit":2,"after":0}`)[0]
+		alice.discard()
+		b.sendWords(1, 5)
+		page := alice.request(`{"type":"history","id":1,"room":"hall","limit":2,"after":0}`)[0]
 		require.Contains(t, page, `"more":true`)
 		require.Contains(t, page, `"m1"`)
 		require.NotContains(t, page, `"m5"`)
@@ -63,7 +63,7 @@ func TestHistoryAfterOffsetZero(t *testing.T) {
 // A part of the history is asked for from either side, and a position that is none is refused.
 func TestHistoryQuery(t *testing.T) {
 	bubble(t, keeping(3), func(t *testing.T, b *bed) {
-		b.tell(1, 5) // two of them are not kept any more
+		b.sendWords(1, 5) // two of them are not kept any more
 		room := b.Room("hall")
 		ask := func(q realtime.HistoryQuery) (offsets []uint64, h realtime.History) {
 			h, err := room.History(t.Context(), q)

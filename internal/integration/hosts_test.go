@@ -50,7 +50,7 @@ func TestHosts(t *testing.T) {
 		{"app.example.com", nil, true, "Via", true},
 	} {
 		rt := newManager(t, realtime.Options{AllowedHosts: test.allowed})
-		code, message, _ := knock(t, rt, func(r *http.Request) {
+		code, message, _ := refusedHandshake(t, rt, func(r *http.Request) {
 			r.Host = test.host
 			r.Header.Set("Origin", "http://"+test.host) // of the page: the two are the same
 			if test.loopback {

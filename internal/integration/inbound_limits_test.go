@@ -15,7 +15,7 @@ import (
 func TestInvalidTextEndsOneConnection(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		bad, bystander := b.open("bad"), b.open("bystander")
-		bystander.hush()
+		bystander.discard()
 		require.NoError(t, bad.Write([]byte("{\"content\":\"\xff\",\"target\":\"all\"}")))
 		bad.requireEnd(realtime.CloseText)
 		require.Empty(t, bystander.got())
@@ -30,7 +30,7 @@ func TestMessageSizeLimit(t *testing.T) {
 	}
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
-		alice.hush()
+		alice.discard()
 		require.NoError(t, alice.Write(frame(64<<10)))
 		require.Len(t, alice.got(), 1)
 		require.NoError(t, alice.Write(frame(64<<10+1)))
@@ -39,7 +39,7 @@ func TestMessageSizeLimit(t *testing.T) {
 	})
 	bubble(t, realtime.Options{MaxMessageBytes: -1}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
-		alice.hush()
+		alice.discard()
 		require.NoError(t, alice.Write(frame(1<<20)))
 		require.Len(t, alice.got(), 1)
 	})
@@ -49,7 +49,7 @@ func TestInboundRateDelaysWithoutLoss(t *testing.T) {
 	o := realtime.Options{InboundRate: 10} // and 100 at once
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice, bob := b.open("alice"), b.open("bob")
-		bob.hush()
+		bob.discard()
 		start := time.Now()
 		for range 150 {
 			alice.say("x", "bob")
@@ -90,7 +90,7 @@ func TestFloodingClientIsEnded(t *testing.T) {
 func TestClientThatAwaitsAnswersIsKept(t *testing.T) {
 	bubble(t, realtime.Options{InboundRate: 10}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		start := time.Now()
 		for range 700 {
 			require.NoError(t, alice.Write([]byte(`{"type":"send","id":1,"user":"nobody"}`)))
@@ -168,7 +168,7 @@ func TestUnreadAnswersStopReading(t *testing.T) {
 func TestAnswersToTheServerAreFree(t *testing.T) {
 	bubble(t, realtime.Options{InboundRate: 1, QueueMessages: 2, PingInterval: time.Second}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		began := time.Now()
 		for range 300 {
 			_, err := alice.conn.Ping(t.Context())

@@ -11,11 +11,11 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// floods has a client send n large messages to a user with receipts, and returns how many are kept.
-func (c *client) floods(user string, n, size int) (kept int) {
+// sendLarge has a client send n large messages to a user with receipts, and returns how many are kept.
+func (c *client) sendLarge(user string, n, size int) (kept int) {
 	c.t.Helper()
 	for i := range n {
-		answer := strings.Join(c.asks(fmt.Sprintf(
+		answer := strings.Join(c.request(fmt.Sprintf(
 			`{"type":"send","id":%d,"user":%q,"content":"%0*d","receipt":true}`, i+1, user, size, i)), "")
 		if strings.Contains(answer, `"kept":true`) {
 			kept++
@@ -35,15 +35,15 @@ func TestInboxIsSharedBySenders(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice, mallory := b.openV1(realtime.Identity{UserID: "alice"}), b.openV1(realtime.Identity{UserID: "mallory"})
 		guest := b.openV1(realtime.Identity{})
-		require.Equal(t, 1, alice.floods("bob", 1, 10))
-		n := mallory.floods("bob", 30, 60_000)
+		require.Equal(t, 1, alice.sendLarge("bob", 1, 10))
+		n := mallory.sendLarge("bob", 30, 60_000)
 		require.InDelta(t, (1<<20)/2/60_000, n, 1)
-		require.Less(t, guest.floods("bob", 30, 60_000), n)
-		require.NotZero(t, alice.floods("bob", 1, 10), "there is room for others")
-		b.write("bob", 1, 2)
+		require.Less(t, guest.sendLarge("bob", 30, 60_000), n)
+		require.NotZero(t, alice.sendLarge("bob", 1, 10), "there is room for others")
+		b.sendToInbox("bob", 1, 2)
 		before := offline
-		require.Zero(t, mallory.floods("bob", 3, 60_000))
-		refused := mallory.asks(`{"type":"send","id":1,"user":"bob","content":"` + strings.Repeat("x", 60_000) + `"}`)
+		require.Zero(t, mallory.sendLarge("bob", 3, 60_000))
+		refused := mallory.request(`{"type":"send","id":1,"user":"bob","content":"` + strings.Repeat("x", 60_000) + `"}`)
 		require.Contains(t, strings.Join(refused, ""), `"message":"no more may be kept: the inbox has the sender's share"`)
 		require.Equal(t, before, offline, "nobody hears of what is not kept")
 
@@ -61,14 +61,14 @@ func TestAcknowledgementFreesInbox(t *testing.T) {
 	o.InboundRate = -1
 	bubble(t, o, func(t *testing.T, b *bed) {
 		mallory := b.openV1(realtime.Identity{UserID: "mallory"})
-		require.Equal(t, 5, mallory.floods("bob", 10, 10))
-		bob := b.check(realtime.Identity{UserID: "bob"})
-		require.Zero(t, mallory.floods("bob", 1, 10), "it is not acknowledged")
+		require.Equal(t, 5, mallory.sendLarge("bob", 10, 10))
+		bob := b.openInbox(realtime.Identity{UserID: "bob"})
+		require.Zero(t, mallory.sendLarge("bob", 1, 10), "it is not acknowledged")
 		require.Empty(t, bob.raw(), "and then nobody gets it")
 		bob.ack(bob.at)
-		require.Equal(t, 5, mallory.floods("bob", 10, 10))
+		require.Equal(t, 5, mallory.sendLarge("bob", 10, 10))
 		plain := b.open("carol")
-		require.Equal(t, 50, mallory.floods("carol", 50, 10), "a client that takes them")
+		require.Equal(t, 50, mallory.sendLarge("carol", 50, 10), "a client that takes them")
 		require.Len(t, plain.got(), 51)
 	})
 }

@@ -23,36 +23,36 @@ func inboxes(n int) realtime.Options {
 	return realtime.Options{Inbox: realtime.InboxOptions{Keep: realtime.Retention{Messages: n}}}
 }
 
-// mailbox is a client that reads its user's inbox.
-type mailbox struct {
+// inboxClient is a client that reads its user's inbox.
+type inboxClient struct {
 	*client
-	reader
+	streamClient
 	acks int
 }
 
-// check opens a connection of a client of realtime.v1, and reads what is in the inbox.
-func (b *bed) check(id realtime.Identity) *mailbox {
+// openInbox opens a connection of a client of realtime.v1, and reads what is in the inbox.
+func (b *bed) openInbox(id realtime.Identity) *inboxClient {
 	b.t.Helper()
-	box := &mailbox{client: b.openV1(id), reader: reader{t: b.t}}
+	box := &inboxClient{client: b.openV1(id), streamClient: streamClient{t: b.t}}
 	box.listen()
 	return box
 }
 
 // listen takes in what has come.
-func (box *mailbox) listen() { box.hear(box.raw()) }
+func (box *inboxClient) listen() { box.receive(box.raw()) }
 
 // ack acknowledges everything, and returns the answer.
-func (box *mailbox) ack(at realtime.Position) string {
+func (box *inboxClient) ack(at realtime.Position) string {
 	box.acks++
-	require.NoError(box.reader.t, box.Write(fmt.Appendf(nil,
+	require.NoError(box.streamClient.t, box.Write(fmt.Appendf(nil,
 		`{"type":"ack","id":%d,"epoch":%q,"offset":%d}`, box.acks, at.Epoch, at.Offset)))
 	frames := box.raw()
-	box.hear(frames)
+	box.receive(frames)
 	return frames[len(frames)-1]
 }
 
-// write sends messages to a user.
-func (b *bed) write(user string, from, to int) realtime.Result {
+// sendToInbox sends messages to a user.
+func (b *bed) sendToInbox(user string, from, to int) realtime.Result {
 	b.t.Helper()
 	var res realtime.Result
 	for i := from; i <= to; i++ {
@@ -64,46 +64,46 @@ func (b *bed) write(user string, from, to int) realtime.Result {
 
 func TestInboxOfAnOfflineUser(t *testing.T) {
 	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
-		res := b.write("bob", 1, 3)
+		res := b.sendToInbox("bob", 1, 3)
 		require.Equal(t, 1, res.Offline)
 		require.Equal(t, uint64(3), res.Position.Offset)
-		bob := b.check(realtime.Identity{UserID: "bob"})
-		require.Equal(t, words(1, 3), bob.said())
+		bob := b.openInbox(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(1, 3), bob.takeWords())
 		require.Equal(t, uint64(3), bob.top)
-		res = b.write("bob", 4, 4)
+		res = b.sendToInbox("bob", 4, 4)
 		require.Zero(t, res.Offline)
 		require.Equal(t, 1, res.Queued)
 		bob.listen()
-		require.Equal(t, words(4, 4), bob.said())
+		require.Equal(t, words(4, 4), bob.takeWords())
 		bob.Drop()
 
-		bob = b.check(realtime.Identity{UserID: "bob"})
-		require.Equal(t, words(1, 4), bob.said(), "he has acknowledged nothing")
+		bob = b.openInbox(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(1, 4), bob.takeWords(), "he has acknowledged nothing")
 		at := bob.at
 		at.Offset = 3
 		require.Equal(t, `{"message_type":"reply","id":1}`, bob.ack(at))
 		bob.Drop()
-		bob = b.check(realtime.Identity{UserID: "bob"})
-		require.Equal(t, words(4, 4), bob.said())
+		bob = b.openInbox(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(4, 4), bob.takeWords())
 		require.Contains(t, bob.ack(bob.at), "reply")
 		bob.Drop()
-		require.Empty(t, b.check(realtime.Identity{UserID: "bob"}).said())
+		require.Empty(t, b.openInbox(realtime.Identity{UserID: "bob"}).takeWords())
 	})
 }
 
 func TestInboxRefusesInvalidPositions(t *testing.T) {
 	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
-		b.write("bob", 1, 3)
-		bob := b.check(realtime.Identity{UserID: "bob"})
+		b.sendToInbox("bob", 1, 3)
+		bob := b.openInbox(realtime.Identity{UserID: "bob"})
 		for _, at := range []realtime.Position{
 			{Epoch: bob.at.Epoch, Offset: 4}, {Epoch: "x", Offset: 1}, {Offset: 1},
 		} {
 			require.Contains(t, bob.ack(at), `"code":"position"`)
 		}
-		nobody := b.check(realtime.Identity{})
+		nobody := b.openInbox(realtime.Identity{})
 		require.Contains(t, nobody.ack(bob.at), `"code":"position"`)
 		bob.Drop()
-		require.Equal(t, words(1, 3), b.check(realtime.Identity{UserID: "bob"}).said())
+		require.Equal(t, words(1, 3), b.openInbox(realtime.Identity{UserID: "bob"}).takeWords())
 	})
 }
 
@@ -114,23 +114,23 @@ func TestInboxOfSeveralDevices(t *testing.T) {
 		o := inboxes(100)
 		o.Inbox.PerDevice = each
 		bubble(t, o, func(t *testing.T, b *bed) {
-			a, z := b.check(phone), b.check(desk)
-			b.write("bob", 1, 3)
-			for _, box := range []*mailbox{a, z} {
+			a, z := b.openInbox(phone), b.openInbox(desk)
+			b.sendToInbox("bob", 1, 3)
+			for _, box := range []*inboxClient{a, z} {
 				box.listen()
-				require.Equal(t, words(1, 3), box.said())
+				require.Equal(t, words(1, 3), box.takeWords())
 			}
 			require.Contains(t, a.ack(a.at), "reply")
 			z.Drop()
-			z = b.check(desk)
+			z = b.openInbox(desk)
 			if each {
-				require.Equal(t, words(1, 3), z.said(), "the desk has not acknowledged")
+				require.Equal(t, words(1, 3), z.takeWords(), "the desk has not acknowledged")
 			} else {
-				require.Empty(t, z.said(), "it was taken for the user")
+				require.Empty(t, z.takeWords(), "it was taken for the user")
 			}
-			b.write("bob", 4, 4)
+			b.sendToInbox("bob", 4, 4)
 			z.listen()
-			require.Equal(t, words(4, 4), z.said())
+			require.Equal(t, words(4, 4), z.takeWords())
 			require.Empty(t, z.gaps)
 		})
 	}
@@ -143,19 +143,19 @@ func TestInboxAcknowledgedByAnotherDevice(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		transport, far := realtime.Pipe(realtime.V1)
 		slow := b.attach(transport, far, realtime.Identity{UserID: "bob"})
-		quick := b.check(realtime.Identity{UserID: "bob"})
+		quick := b.openInbox(realtime.Identity{UserID: "bob"})
 		for i := 1; i <= 3000; i += 10 {
-			b.write("bob", i, i+9)
+			b.sendToInbox("bob", i, i+9)
 			quick.listen()
 			require.Contains(t, quick.ack(quick.at), "reply")
 		}
-		require.Equal(t, words(1, 3000), quick.said())
+		require.Equal(t, words(1, 3000), quick.takeWords())
 		slow.unstall()
-		r := &reader{t: t}
-		r.hear(slow.raw())
+		r := &streamClient{t: t}
+		r.receive(slow.raw())
 		require.Empty(t, r.gaps)
-		require.Less(t, len(r.said()), 3000)
-		require.Equal(t, quick.reader.at, r.at)
+		require.Less(t, len(r.takeWords()), 3000)
+		require.Equal(t, quick.streamClient.at, r.at)
 	})
 }
 
@@ -178,11 +178,11 @@ func TestInboxOfAPlainClient(t *testing.T) {
 		again := bob.got()[1:]
 		require.GreaterOrEqual(t, has+len(again), len(all))
 		require.Equal(t, all[len(all)-len(again):], again)
-		b.write("bob", 3, 3)
+		b.sendToInbox("bob", 3, 3)
 		require.Equal(t, []string{`news "m3"`}, bob.got())
 		bob.Drop()
 		synctest.Wait()
-		b.write("bob", 4, 4)
+		b.sendToInbox("bob", 4, 4)
 		bob = b.open("bob")
 		require.Equal(t, []string{"welcome", `news "m4"`}, bob.got())
 	})
@@ -220,14 +220,14 @@ func TestInboxesAreBounded(t *testing.T) {
 	o := inboxes(3)
 	o.Broker = memory.New(&memory.Options{Inboxes: 2})
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.write("bob", 1, 10) // who has never been here
-		b.write("carol", 1, 1)
+		b.sendToInbox("bob", 1, 10) // who has never been here
+		b.sendToInbox("carol", 1, 1)
 		_, err := b.Send(t.Context(), realtime.ToUser("dave"), realtime.Message{})
 		require.ErrorIs(t, err, realtime.ErrFull)
-		bob := b.check(realtime.Identity{UserID: "bob"})
-		require.Equal(t, words(8, 10), bob.said())
+		bob := b.openInbox(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(8, 10), bob.takeWords())
 		require.Equal(t, []string{"overflow"}, bob.gaps)
-		require.Contains(t, bob.asks(`{"type":"send","id":9,"user":"dave","content":1}`)[0], `"code":"limit"`)
+		require.Contains(t, bob.request(`{"type":"send","id":9,"user":"dave","content":1}`)[0], `"code":"limit"`)
 	})
 }
 
@@ -240,8 +240,8 @@ func TestInboxTimeToLive(t *testing.T) {
 			require.NoError(t, err)
 		}
 		time.Sleep(time.Minute)
-		bob := b.check(realtime.Identity{UserID: "bob"})
-		require.Equal(t, []string{"0s"}, bob.said())
+		bob := b.openInbox(realtime.Identity{UserID: "bob"})
+		require.Equal(t, []string{"0s"}, bob.takeWords())
 		require.Empty(t, bob.gaps)
 	})
 }
@@ -250,12 +250,12 @@ func TestSlowInboxReader(t *testing.T) {
 	o := inboxes(5000)
 	o.QueueMessages = 20
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.write("bob", 1, 1000)
-		bob := b.check(realtime.Identity{UserID: "bob"})
-		require.Equal(t, words(1, 1000), bob.said())
-		b.write("bob", 1001, 3000)
+		b.sendToInbox("bob", 1, 1000)
+		bob := b.openInbox(realtime.Identity{UserID: "bob"})
+		require.Equal(t, words(1, 1000), bob.takeWords())
+		b.sendToInbox("bob", 1001, 3000)
 		bob.listen()
-		require.Equal(t, words(1001, 3000), bob.said())
+		require.Equal(t, words(1001, 3000), bob.takeWords())
 		require.Empty(t, bob.gaps)
 	})
 }
@@ -265,8 +265,8 @@ func TestInboxAndRoomAtOnce(t *testing.T) {
 	o := inboxes(100)
 	o.History = realtime.Retention{Messages: 100}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		alice := b.check(realtime.Identity{UserID: "alice"})
-		alice.asks(`{"type":"join","id":1,"room":"hall"}`)
+		alice := b.openInbox(realtime.Identity{UserID: "alice"})
+		alice.request(`{"type":"join","id":1,"room":"hall"}`)
 		res := b.news(realtime.ToRoom("hall").Union(realtime.ToUser("alice", "bob")), "once")
 		require.Equal(t, 3, res.Kept)
 		require.Equal(t, 1, res.Offline)
@@ -287,13 +287,13 @@ func TestInboxExceptions(t *testing.T) {
 	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
 		res := b.news(realtime.ToUser("alice", "bob").ExceptUser("alice"), "m")
 		require.Equal(t, 1, res.Kept)
-		require.Empty(t, b.check(realtime.Identity{UserID: "alice"}).said())
-		require.Equal(t, []string{"m"}, b.check(realtime.Identity{UserID: "bob"}).said())
-		one := b.check(realtime.Identity{UserID: "carol"})
+		require.Empty(t, b.openInbox(realtime.Identity{UserID: "alice"}).takeWords())
+		require.Equal(t, []string{"m"}, b.openInbox(realtime.Identity{UserID: "bob"}).takeWords())
+		one := b.openInbox(realtime.Identity{UserID: "carol"})
 		b.news(realtime.ToUser("carol").Except(one.conn.ID()), "not here")
 		b.news(realtime.ToUser("carol"), "here")
 		one.listen()
-		require.Equal(t, []string{"here"}, one.said())
+		require.Equal(t, []string{"here"}, one.takeWords())
 	})
 }
 
@@ -339,7 +339,7 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 		bubble(t, o, func(t *testing.T, b *bed) {
 			dice, n := rand.New(rand.NewPCG(seed, 2)), 0
 			type device struct {
-				box   *mailbox
+				box   *inboxClient
 				acked int // messages
 				seen  int
 			}
@@ -347,16 +347,16 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 			read := func(i int) {
 				d := &devices[i]
 				d.box.listen()
-				said := d.box.said()
+				said := d.box.takeWords()
 				require.Equal(t, words(d.seen+1, d.seen+len(said)), said, "seed %d", seed)
 				d.seen += len(said)
 			}
 			open := func(i int) {
 				d := &devices[i]
 				d.seen = d.acked
-				d.box = &mailbox{client: b.openV1(realtime.Identity{
+				d.box = &inboxClient{client: b.openV1(realtime.Identity{
 					UserID: "bob", Device: fmt.Sprint("d", i),
-				}), reader: reader{t: t}}
+				}), streamClient: streamClient{t: t}}
 			}
 			for i := range devices {
 				open(i)
@@ -366,14 +366,14 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 				switch dice.IntN(6) {
 				case 0, 1, 2:
 					k := 1 + dice.IntN(12)
-					b.write("bob", n+1, n+k)
+					b.sendToInbox("bob", n+1, n+k)
 					n += k
 				case 3:
 					read(i)
 				case 4:
 					read(i)
-					require.Contains(t, devices[i].box.ack(devices[i].box.reader.at), `"reply"`)
-					said := devices[i].box.said()
+					require.Contains(t, devices[i].box.ack(devices[i].box.streamClient.at), `"reply"`)
+					said := devices[i].box.takeWords()
 					devices[i].acked, devices[i].seen = devices[i].seen, devices[i].seen+len(said)
 				default:
 					devices[i].box.Drop()
@@ -392,12 +392,12 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 // again.
 func TestPlainClientIsLostDuringAnAcknowledgement(t *testing.T) {
 	o := inboxes(100)
-	p := newPuppet()
+	p := newFakeBroker()
 	o.Broker = p
 	bubble(t, o, func(t *testing.T, b *bed) {
 		bob := b.stalled("bob")
 		release := p.hold("ack")
-		b.write("bob", 1, 1)
+		b.sendToInbox("bob", 1, 1)
 		synctest.Wait()
 		var all []string
 		for i := range 5 {

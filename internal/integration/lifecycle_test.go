@@ -60,7 +60,7 @@ func TestOnConnectRefuses(t *testing.T) {
 	bubble(t, o, func(t *testing.T, bubbled *bed) {
 		b = bubbled
 		bob := b.open("bob")
-		bob.hush()
+		bob.discard()
 		mallory, eve := b.dial("mallory"), b.dial("eve")
 		require.ErrorContains(t, mallory.err, "secret reason")
 		mallory.requireEnd(realtime.CloseRefused)

@@ -44,20 +44,20 @@ func TestLogCannotBeFlooded(t *testing.T) {
 		}, HandshakeRate: -1, HandshakeRatePerIP: -1}
 		rt := newManager(t, o)
 		for range 1000 {
-			knock(t, rt, from("203.0.113.7:1"))
+			refusedHandshake(t, rt, from("203.0.113.7:1"))
 		}
 		require.Len(t, lines(), 1)
 		require.NotContains(t, lines()[0], "\x1b")
 		time.Sleep(time.Second)
-		knock(t, rt, from("203.0.113.7:1"))
+		refusedHandshake(t, rt, from("203.0.113.7:1"))
 		require.Len(t, lines(), 2)
 		require.Contains(t, lines()[1], "left_out=999")
 		for i := range 5000 {
-			knock(t, rt, from(fmt.Sprintf("[2001:db8:0:%x::1]:1", i)))
+			refusedHandshake(t, rt, from(fmt.Sprintf("[2001:db8:0:%x::1]:1", i)))
 		}
 		require.LessOrEqual(t, len(lines()), 1100)
 		time.Sleep(time.Second)
-		knock(t, rt, from("[2001:db8:1::1]:1"))
+		refusedHandshake(t, rt, from("[2001:db8:1::1]:1"))
 		require.Contains(t, lines()[len(lines())-1], "not authenticated")
 		require.False(t, strings.Contains(strings.Join(lines(), ""), "\x1b"))
 	})
@@ -67,12 +67,12 @@ func TestRefusedOriginIsLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
 	rt := newManager(t, realtime.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	for range 10 {
-		knock(t, rt, func(r *http.Request) { r.Header.Set("Origin", "http://evil.example\n") })
+		refusedHandshake(t, rt, func(r *http.Request) { r.Header.Set("Origin", "http://evil.example\n") })
 	}
 	require.Equal(t, 1, strings.Count(log.String(), "\n"))
 	require.Contains(t, log.String(), "add it to Options.Origins")
 	for i := range 1000 {
-		knock(t, rt, func(r *http.Request) { r.Header.Set("Origin", "http://"+strings.Repeat("x", i)) })
+		refusedHandshake(t, rt, func(r *http.Request) { r.Header.Set("Origin", "http://"+strings.Repeat("x", i)) })
 	}
 	require.Less(t, strings.Count(log.String(), "\n"), 150, "a flood of names does not flood the log")
 }
@@ -97,7 +97,7 @@ func TestTokensAreNotLogged(t *testing.T) {
 	for _, answer = range []error{nil, realtime.ErrForbidden, realtime.ErrUnauthenticated} {
 		for _, put := range places {
 			for _, spoil := range []string{"", "Upgrade", "Sec-WebSocket-Key"} {
-				_, message, header := knock(t, rt, func(r *http.Request) {
+				_, message, header := refusedHandshake(t, rt, func(r *http.Request) {
 					put(r)
 					if spoil != "" {
 						r.Header.Del(spoil)
@@ -115,12 +115,12 @@ func TestTokensAreNotLogged(t *testing.T) {
 	log.Reset()
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		for _, request := range []string{
 			`{"type":"refresh","id":1,"token":"` + secret + `"}`, `{"type":"send","user":"bob","content":"` + secret + `"}`,
 			`{"type":"send","id":1,"content":"` + secret + `"}`, secret,
 		} {
-			require.NotContains(t, strings.Join(alice.asks(request), ""), secret)
+			require.NotContains(t, strings.Join(alice.request(request), ""), secret)
 		}
 	})
 	require.NotContains(t, log.String(), secret)

@@ -16,8 +16,8 @@ func schedules() uint64 { return long.Of[uint64](100, 300, 10_000) }
 // TestMain fails if the tests leave a goroutine or a descriptor behind. In the process that
 // TestCrowdOfTheDead starts, it connects the clients and runs no test.
 func TestMain(m *testing.M) {
-	if plan := os.Getenv(crowdEnv); plan != "" {
-		var c crowd
+	if plan := os.Getenv(clientProcessEnv); plan != "" {
+		var c clientProcess
 		err := json.Unmarshal([]byte(plan), &c)
 		if err == nil {
 			err = c.run()

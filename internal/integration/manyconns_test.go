@@ -19,8 +19,8 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// crowdSize returns how many connections of n there can be.
-func crowdSize(t *testing.T, n int) int {
+// connsWithin returns how many connections of n there can be.
+func connsWithin(t *testing.T, n int) int {
 	if raceDetector {
 		n /= 10
 	}
@@ -31,51 +31,51 @@ func crowdSize(t *testing.T, n int) int {
 	return n
 }
 
-// crowd is clients in a process of their own, which has descriptors of its own.
-type crowd struct {
+// clientProcess is clients in a process of their own, which has descriptors of its own.
+type clientProcess struct {
 	Addr   string
 	Silent int // are open and say nothing
 	Torn   int // of those, how many have begun to
 	Half   int // handshakes that go no further
 }
 
-// crowdEnv has the test binary be a crowd, see TestMain.
-const crowdEnv = "REALTIME_TEST_CROWD"
+// clientProcessEnv has the test binary be a crowd, see TestMain.
+const clientProcessEnv = "REALTIME_TEST_CROWD"
 
-// gather starts the crowd and waits until all are there.
-func (c crowd) gather(t *testing.T) *gathering {
+// start starts the crowd and waits until all are there.
+func (c clientProcess) start(t *testing.T) *runningClients {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	plan, err := json.Marshal(c)
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), self)
-	cmd.Env, cmd.Stderr = append(os.Environ(), crowdEnv+"="+string(plan)), os.Stderr
+	cmd.Env, cmd.Stderr = append(os.Environ(), clientProcessEnv+"="+string(plan)), os.Stderr
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	stdout, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	g := &gathering{cmd, stdin, bufio.NewScanner(stdout)}
-	g.says(t, "all are there")
+	g := &runningClients{cmd, stdin, bufio.NewScanner(stdout)}
+	g.expectLine(t, "all are there")
 	return g
 }
 
-// gathering is a crowd as the test sees it.
-type gathering struct {
+// runningClients is a crowd as the test sees it.
+type runningClients struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	lines *bufio.Scanner
 }
 
-func (g *gathering) says(t *testing.T, line string) {
+func (g *runningClients) expectLine(t *testing.T, line string) {
 	t.Helper()
 	require.True(t, g.lines.Scan(), "the crowd is gone: %v", g.lines.Err())
 	require.Equal(t, line, g.lines.Text())
 }
 
-// leave has the process end, and with it all of its connections.
-func (g *gathering) leave(t *testing.T) {
+// stop has the process end, and with it all of its connections.
+func (g *runningClients) stop(t *testing.T) {
 	t.Helper()
 	require.NoError(t, g.stdin.Close())
 	require.NoError(t, g.cmd.Wait())
@@ -83,7 +83,7 @@ func (g *gathering) leave(t *testing.T) {
 
 // run is what the process does: it opens the connections, says so, waits until the server has
 // ended the handshakes, says so too, and ends with its input.
-func (c crowd) run() error {
+func (c clientProcess) run() error {
 	all := make([]net.Conn, c.Silent+c.Half)
 	err := together(len(all), func(i int) (err error) {
 		if all[i], err = net.Dial("tcp", c.Addr); err != nil {
@@ -125,42 +125,42 @@ func (c crowd) run() error {
 func TestManySilentConnections(t *testing.T) {
 	f := loopback(t)
 	f.pace = 200 * time.Millisecond // each word goes to all of the crowd
-	a := newArena(t, realtime.Options{}, f)
-	var witnesses []*witness
+	w := newWorld(t, realtime.Options{}, f)
+	var witnesses []*checkedClient
 	for i := range 100 {
-		witnesses = append(witnesses, a.witness(fmt.Sprint("near", i), true),
-			a.witness(fmt.Sprint("far", i, "@hall"), true))
+		witnesses = append(witnesses, w.checkedClient(fmt.Sprint("near", i), true),
+			w.checkedClient(fmt.Sprint("far", i, "@hall"), true))
 	}
-	a.measure()
+	w.takeBaseline()
 	heap := heapBytes()
-	n := crowdSize(t, long.Of(1500, 15_000, 15_000))
-	dead := crowd{Addr: f.Addr().String(), Silent: n * 2 / 3, Torn: n / 30, Half: n / 3}
-	gathering := dead.gather(t)
+	n := connsWithin(t, long.Of(1500, 15_000, 15_000))
+	dead := clientProcess{Addr: f.Addr().String(), Silent: n * 2 / 3, Torn: n / 30, Half: n / 3}
+	gathering := dead.start(t)
 
 	messages := long.Of(30, 100, 100)
 	for i := range messages {
 		for _, room := range []string{"lobby", "hall"} {
-			_, err := a.rt.Send(t.Context(), realtime.ToRoom(room), note(fmt.Sprint(i)))
+			_, err := w.rt.Send(t.Context(), realtime.ToRoom(room), note(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
-		for _, w := range witnesses {
-			w.until(t, func() bool { return w.next["server"] == i+1 })
+		for _, c := range witnesses {
+			c.wait(t, func() bool { return c.numbers["server"] == i+1 })
 		}
 	}
 	require.Less(t, heapBytes()-heap, int64(n)*(32<<10))
-	require.Less(t, a.rt.Stats().QueuedBytes, int64(1<<20), "a message counts once")
+	require.Less(t, w.rt.Stats().QueuedBytes, int64(1<<20), "a message counts once")
 
-	gathering.says(t, "the handshakes are ended")
-	a.eventually(func() bool { return a.rt.Stats().Ended.Protocol == uint64(dead.Torn) })
-	for _, w := range witnesses {
-		require.Equal(t, messages, w.due("server"))
-		w.leave(t)
+	gathering.expectLine(t, "the handshakes are ended")
+	w.eventually(func() bool { return w.rt.Stats().Ended.Protocol == uint64(dead.Torn) })
+	for _, c := range witnesses {
+		require.Equal(t, messages, c.expected("server"))
+		c.requireAlive(t)
 	}
-	a.peace.Conns -= len(witnesses)
-	a.peace.Users -= len(witnesses)
-	a.peace.Rooms--
-	gathering.leave(t)
-	a.settle()
+	w.baseline.Conns -= len(witnesses)
+	w.baseline.Users -= len(witnesses)
+	w.baseline.Rooms--
+	gathering.stop(t)
+	w.finish()
 }
 
 // heapBytes is what is in use after a collection.

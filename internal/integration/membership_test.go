@@ -16,12 +16,12 @@ import (
 // everything of that room. It knows what it has asked for itself.
 func TestJoinedFrame(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
-		b.tell(1, 2)
+		b.sendWords(1, 2)
 		alice, w := b.session("alice")
 		joined, err := b.Join(t.Context(), alice.conn.ID(), "hall")
 		require.NoError(t, err)
 		require.True(t, joined)
-		b.tell(3, 3)
+		b.sendWords(3, 3)
 		frames := alice.raw()
 		require.Len(t, frames, 2)
 		require.Regexp(t,
@@ -32,7 +32,7 @@ func TestJoinedFrame(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, joined)
 		require.Empty(t, alice.raw(), "it is no news")
-		require.Len(t, alice.asks(`{"type":"join","id":3,"room":"own"}`), 1, "the answer")
+		require.Len(t, alice.request(`{"type":"join","id":3,"room":"own"}`), 1, "the answer")
 		_, err = b.Leave(t.Context(), alice.conn.ID(), "hall")
 		require.NoError(t, err)
 		require.Equal(t, []string{`{"message_type":"left","room":"hall"}`}, alice.raw())
@@ -43,14 +43,14 @@ func TestJoinedFrame(t *testing.T) {
 		require.Len(t, frames, 3)
 		require.Contains(t, frames[0], `"offset":1,"top":3}}`)
 
-		post(t, b.API(func(*http.Request, realtime.Action) error { return nil }), alice.conn.ID(), "join",
+		restPost(t, b.API(func(*http.Request, realtime.Action) error { return nil }), alice.conn.ID(), "join",
 			`{"room_id":"rest"}`)
 		require.Contains(t, alice.raw()[0], `{"message_type":"joined","room":"rest","content":{"epoch":`)
 		alice.Drop()
 		synctest.Wait()
 
 		again, _ := b.session("alice")
-		frames = again.asks(fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, w.Session))
+		frames = again.request(fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, w.Session))
 		require.Len(t, frames, 3, "of the rooms that it has not asked for, in front of the answer")
 		require.Contains(t, frames[0], `{"message_type":"joined","room":"hall","content":{"epoch":`)
 		require.Contains(t, frames[1], `{"message_type":"joined","room":"rest","content":{"epoch":`)
@@ -62,8 +62,8 @@ func TestJoinedFrame(t *testing.T) {
 func TestJoinedFrameWithoutHistory(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice, plain := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
-		alice.hush()
-		plain.hush()
+		alice.discard()
+		plain.discard()
 		for _, c := range []*client{alice, plain} {
 			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
 			require.NoError(t, err)
@@ -145,33 +145,33 @@ func TestLeftFrame(t *testing.T) {
 	const left, done = `{"message_type":"left","room":"lobby"}`, `{"message_type":"reply","id":1}`
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice, plain := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
-		alice.hush()
-		plain.hush()
+		alice.discard()
+		plain.discard()
 		ctx, join := t.Context(), `{"type":"join","id":1,"room":"lobby"}`
 
-		require.Equal(t, []string{done}, alice.asks(join))
+		require.Equal(t, []string{done}, alice.request(join))
 		_, err := b.Leave(ctx, alice.conn.ID(), "lobby")
 		require.NoError(t, err)
-		require.Equal(t, []string{left, done}, alice.asks(join))
-		require.Equal(t, []string{done}, alice.asks(`{"type":"leave","id":1,"room":"lobby"}`), "its own wish")
+		require.Equal(t, []string{left, done}, alice.request(join))
+		require.Equal(t, []string{done}, alice.request(`{"type":"leave","id":1,"room":"lobby"}`), "its own wish")
 		_, err = b.Leave(ctx, alice.conn.ID(), "lobby")
 		require.NoError(t, err)
-		require.Equal(t, []string{done}, alice.asks(join), "it was not in it")
+		require.Equal(t, []string{done}, alice.request(join), "it was not in it")
 
 		_, err = b.Room("lobby").Remove(ctx, "alice")
 		require.NoError(t, err)
-		require.Equal(t, []string{left, done}, alice.asks(join))
+		require.Equal(t, []string{left, done}, alice.request(join))
 		allowed = false
-		require.Equal(t, []string{left, done}, alice.asks(`{"type":"refresh","id":1,"token":"t"}`))
+		require.Equal(t, []string{left, done}, alice.request(`{"type":"refresh","id":1,"token":"t"}`))
 
 		allowed = true
 		h := b.API(realtime.InsecureAllowRequests)
 		for _, room := range []string{"lobby", "attic", ""} {
-			ask := call{method: "POST", path: "/connections/" + alice.conn.ID() + "/join", body: `{"room_id":"` + room + `"}`}
+			ask := restRequest{method: "POST", path: "/connections/" + alice.conn.ID() + "/join", body: `{"room_id":"` + room + `"}`}
 			if room == "" {
-				ask = call{method: "POST", path: "/connections/" + alice.conn.ID() + "/leave"}
+				ask = restRequest{method: "POST", path: "/connections/" + alice.conn.ID() + "/leave"}
 			}
-			code, _, _ := rest(h, ask)
+			code, _, _ := callREST(h, ask)
 			require.Equal(t, http.StatusOK, code)
 		}
 		require.Equal(t, []string{

@@ -18,21 +18,21 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// street is a way to a bed for sockets without a buffer.
-func (b *bed) street() (dial func(user string) net.Conn) {
+// listenPipes is a way to a bed for sockets without a buffer.
+func (b *bed) listenPipes() (dial func(user string) net.Conn) {
 	f, served := pipes(), make(chan error, 1)
 	server := realtime.NewServer("", b.Manager)
 	go func() { served <- server.Serve(f) }()
 	b.t.Cleanup(func() {
 		_ = server.Close()
 		<-served
-		f.rest()
+		f.settle()
 	})
 	return func(user string) net.Conn {
 		nc, err := f.dial(b.t.Context(), "", "")
 		require.NoError(b.t, err)
 		b.t.Cleanup(func() { _ = nc.Close() })
-		_, err = io.WriteString(nc, strings.Replace(handshake(user), "Host: arena", "Host: site.example", 1))
+		_, err = io.WriteString(nc, handshake(user))
 		require.NoError(b.t, err)
 		p := make([]byte, 4<<10)
 		n, err := nc.Read(p)
@@ -42,8 +42,8 @@ func (b *bed) street() (dial func(user string) net.Conn) {
 	}
 }
 
-// laggards are clients that read a kilobyte a second, and for each of which 180 KB wait.
-func (b *bed) laggards(n int) {
+// slowReaders are clients that read a kilobyte a second, and for each of which 180 KB wait.
+func (b *bed) slowReaders(n int) {
 	b.t.Helper()
 	b.t.Cleanup(func() { time.Sleep(5 * time.Minute) }) // until all is read
 	all := make([]*client, n)
@@ -52,7 +52,7 @@ func (b *bed) laggards(n int) {
 		require.NoError(b.t, all[i].err)
 	}
 	for i, c := range all {
-		b.swamp(realtime.ToUser(fmt.Sprint("slow", i)), 650, 100)
+		b.fillQueue(realtime.ToUser(fmt.Sprint("slow", i)), 650, 100)
 		c.pace(200 * time.Millisecond)
 	}
 	synctest.Wait()
@@ -61,10 +61,10 @@ func (b *bed) laggards(n int) {
 // What an ended connection holds of a message is on its way to be freed, as what waits for it is:
 // nobody else is ended for it.
 func TestIncompleteMessagesOfEndedConnections(t *testing.T) {
-	o := glut(1 << 20)
+	o := memoryOptions(1 << 20)
 	o.Authenticate = realtime.InsecureQueryUser
 	bubble(t, o, func(t *testing.T, b *bed) {
-		dial := b.street()
+		dial := b.listenPipes()
 		reader := b.stalled("reader")
 		for range 35 {
 			b.news(realtime.ToUser("reader"), strings.Repeat("x", 10_000))
@@ -102,28 +102,28 @@ func readAfterAWhile(nc net.Conn, pause time.Duration) {
 // Who was given something just now has had no time to read it, and is not ended in place of those
 // that are slow.
 func TestRecentReceiversAreSpared(t *testing.T) {
-	o := glut(4 << 20)
+	o := memoryOptions(4 << 20)
 	o.Authenticate, o.MaxConns = realtime.InsecureQueryUser, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
-		dial := b.street()
+		dial := b.listenPipes()
 		for i := range 100 {
 			go readAfterAWhile(dial(fmt.Sprint("far", i)), 60*time.Millisecond)
 		}
-		b.laggards(26)
+		b.slowReaders(26)
 		for i := range 100 {
 			b.news(realtime.ToUser(fmt.Sprint("far", i)), strings.Repeat("x", 500))
 			time.Sleep(10 * time.Millisecond)
 		}
 		require.Positive(t, b.Stats().Ended.Slow)
 		for i := range 100 {
-			require.Len(t, b.local(fmt.Sprint("far", i)), 1)
+			require.Len(t, b.connsOf(fmt.Sprint("far", i)), 1)
 		}
 	})
 }
 
 // A client to which nothing is written yet, because OnConnect takes its time, is not slow.
 func TestConnectionsInOnConnectAreSpared(t *testing.T) {
-	o := glut(4 << 20)
+	o := memoryOptions(4 << 20)
 	o.MaxConns = -1
 	var b *bed
 	o.OnConnect = func(_ context.Context, c *realtime.Conn) error {
@@ -144,7 +144,7 @@ func TestConnectionsInOnConnectAreSpared(t *testing.T) {
 			close(done)
 		}()
 		synctest.Wait()
-		b.laggards(26)
+		b.slowReaders(26)
 		<-done
 		require.Positive(t, b.Stats().Ended.Slow)
 		require.NoError(t, late.err)
@@ -154,12 +154,12 @@ func TestConnectionsInOnConnectAreSpared(t *testing.T) {
 
 // Who was answered just now, because others were ended who do not read, has had no time to read it.
 func TestRecentlyAnsweredAreSpared(t *testing.T) {
-	o := glut(8 << 20) // 2 MiB for answers
+	o := memoryOptions(8 << 20) // 2 MiB for answers
 	o.Authenticate, o.MaxConns = realtime.InsecureQueryUser, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.crowd("hall", 1000)
-		b.crowd("lobby", 900)
-		dial := b.street()
+		b.fillRoom("hall", 1000)
+		b.fillRoom("lobby", 900)
+		dial := b.listenPipes()
 		for i := range 100 {
 			transport, far := realtime.Pipe(realtime.V1)
 			c := b.attach(transport, far, realtime.Identity{UserID: fmt.Sprint("mallory", i)})
@@ -177,7 +177,7 @@ func TestRecentlyAnsweredAreSpared(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		require.Positive(t, b.Stats().Ended.Slow)
 		for i := 0; i < 100; i += 10 {
-			require.Len(t, b.local(fmt.Sprint("far", i)), 1)
+			require.Len(t, b.connsOf(fmt.Sprint("far", i)), 1)
 		}
 	})
 }
@@ -185,7 +185,7 @@ func TestRecentlyAnsweredAreSpared(t *testing.T) {
 // What is read while a handler runs counts until the handler has taken it, or its connection ends,
 // however long the handler takes; and those that hold the most of it are ended.
 func TestBacklogCountsInTheBudget(t *testing.T) {
-	o := glut(1 << 20)
+	o := memoryOptions(1 << 20)
 	var release chan struct{}
 	o.OnMessage = func(_ context.Context, c *realtime.Conn, _ realtime.Inbound) error {
 		if c.UserID() != "quick" {

@@ -15,14 +15,14 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// glut are Options that leave only memory to be short of.
-func glut(budget int) realtime.Options {
+// memoryOptions are Options that leave only memory to be short of.
+func memoryOptions(budget int) realtime.Options {
 	return realtime.Options{MemoryBudget: budget, WriteTimeout: time.Hour, PingInterval: -1}
 }
 
-// swamp gives a client that does not read what its pipe holds, what is being written, and
+// fillQueue gives a client that does not read what its pipe holds, what is being written, and
 // then messages that wait.
-func (b *bed) swamp(to realtime.Target, messages int, size int) {
+func (b *bed) fillQueue(to realtime.Target, messages int, size int) {
 	b.t.Helper()
 	b.news(to, strings.Repeat("x", 64<<10))
 	synctest.Wait()
@@ -33,7 +33,7 @@ func (b *bed) swamp(to realtime.Target, messages int, size int) {
 }
 
 func TestStalledMembersShareFrames(t *testing.T) {
-	bubble(t, glut(0), func(t *testing.T, b *bed) {
+	bubble(t, memoryOptions(0), func(t *testing.T, b *bed) {
 		var members []*client
 		for range 1000 {
 			c := b.stalled("")
@@ -43,7 +43,7 @@ func TestStalledMembersShareFrames(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Zero(t, b.Stats().QueuedBytes, "all is on its way")
-		b.swamp(realtime.ToRoom("hall"), 10, 50_000)
+		b.fillQueue(realtime.ToRoom("hall"), 10, 50_000)
 		require.InDelta(t, 10*50_000, b.Stats().QueuedBytes, 10*1000)
 		for _, c := range members[1:] {
 			c.unstall()
@@ -62,16 +62,16 @@ func TestStalledMembersShareFrames(t *testing.T) {
 func TestLargestQueueIsEnded(t *testing.T) {
 	for name, budget := range map[string]int{"over": 1 << 20, "off": -1} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, glut(budget), func(t *testing.T, b *bed) {
+			bubble(t, memoryOptions(budget), func(t *testing.T, b *bed) {
 				var small []*client
 				for user := range strings.SplitSeq("abcdefghij", "") {
 					c := b.stalled(user)
-					b.swamp(realtime.ToUser(user), 5, 1000)
+					b.fillQueue(realtime.ToUser(user), 5, 1000)
 					small = append(small, c)
 				}
 				hog := b.stalled("hog")
 				synctest.Wait()
-				b.swamp(realtime.ToUser("hog"), 10, 200_000)
+				b.fillQueue(realtime.ToUser("hog"), 10, 200_000)
 				require.Greater(t, b.Stats().QueuedBytes, int64(2_000_000))
 				time.Sleep(time.Second)
 				synctest.Wait()
@@ -96,10 +96,10 @@ func TestLargestQueueIsEnded(t *testing.T) {
 }
 
 func TestReadersInTimeAreNotEnded(t *testing.T) {
-	bubble(t, glut(100_000), func(t *testing.T, b *bed) {
+	bubble(t, memoryOptions(100_000), func(t *testing.T, b *bed) {
 		c := b.stalled("busy")
 		time.Sleep(50 * time.Millisecond) // between two ticks of the wheel
-		b.swamp(realtime.ToAll(), 10, 20_000)
+		b.fillQueue(realtime.ToAll(), 10, 20_000)
 		require.Greater(t, b.Stats().QueuedBytes, int64(100_000))
 		time.Sleep(90 * time.Millisecond)
 		c.unstall()
@@ -109,7 +109,7 @@ func TestReadersInTimeAreNotEnded(t *testing.T) {
 
 		// The alarm is armed again.
 		stuck := b.stalled("stuck")
-		b.swamp(realtime.ToUser("stuck"), 10, 20_000)
+		b.fillQueue(realtime.ToUser("stuck"), 10, 20_000)
 		time.Sleep(time.Second)
 		require.Error(t, stuck.conn.Context().Err())
 		require.NoError(t, c.conn.Context().Err())
@@ -119,7 +119,7 @@ func TestReadersInTimeAreNotEnded(t *testing.T) {
 // What many hold is freed with the last of them, so each weighs its part only: one with less, but
 // for itself, is ended first.
 func TestSharedFramesWeighLess(t *testing.T) {
-	bubble(t, glut(1_500_000), func(t *testing.T, b *bed) {
+	bubble(t, memoryOptions(1_500_000), func(t *testing.T, b *bed) {
 		var members []*client
 		for range 50 {
 			c := b.stalled("")
@@ -128,8 +128,8 @@ func TestSharedFramesWeighLess(t *testing.T) {
 			members = append(members, c)
 		}
 		loner := b.stalled("loner")
-		b.swamp(realtime.ToRoom("hall"), 10, 100_000)
-		b.swamp(realtime.ToUser("loner"), 15, 20_000)
+		b.fillQueue(realtime.ToRoom("hall"), 10, 100_000)
+		b.fillQueue(realtime.ToUser("loner"), 15, 20_000)
 		require.Zero(t, b.Stats().Ended.Slow)
 		b.news(realtime.ToRoom("hall"), strings.Repeat("x", 30_000))
 		time.Sleep(time.Second)
@@ -143,7 +143,7 @@ func TestSharedFramesWeighLess(t *testing.T) {
 // Members of one room hold more than the budget together. They are not ended all at once:
 // those who begin to read again meanwhile stay.
 func TestSharedQueuesAreEndedStepByStep(t *testing.T) {
-	bubble(t, glut(800_000), func(t *testing.T, b *bed) {
+	bubble(t, memoryOptions(800_000), func(t *testing.T, b *bed) {
 		var members []*client
 		for range 100 {
 			c := b.stalled("")
@@ -151,7 +151,7 @@ func TestSharedQueuesAreEndedStepByStep(t *testing.T) {
 			require.NoError(t, err)
 			members = append(members, c)
 		}
-		b.swamp(realtime.ToRoom("hall"), 10, 100_000) // two fifths more than is to be left
+		b.fillQueue(realtime.ToRoom("hall"), 10, 100_000) // two fifths more than is to be left
 		var slow uint64
 		for slow == 0 {
 			time.Sleep(10 * time.Millisecond)
@@ -165,13 +165,13 @@ func TestSharedQueuesAreEndedStepByStep(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Equal(t, realtime.EndedStats{Slow: slow}, b.Stats().Ended)
 	})
-	bubble(t, glut(800_000), func(t *testing.T, b *bed) {
+	bubble(t, memoryOptions(800_000), func(t *testing.T, b *bed) {
 		for range 100 {
 			c := b.stalled("")
 			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
 			require.NoError(t, err)
 		}
-		b.swamp(realtime.ToRoom("hall"), 10, 100_000)
+		b.fillQueue(realtime.ToRoom("hall"), 10, 100_000)
 		time.Sleep(time.Minute)
 		require.EqualValues(t, 100, b.Stats().Ended.Slow, "nothing less frees anything")
 		require.Zero(t, b.Stats().QueuedBytes)
@@ -181,7 +181,7 @@ func TestSharedQueuesAreEndedStepByStep(t *testing.T) {
 // What an ended connection's last write holds is on its way to be freed: nobody else is
 // ended for it.
 func TestLastWriteOfAnEndedConnection(t *testing.T) {
-	bubble(t, glut(450_000), func(t *testing.T, b *bed) {
+	bubble(t, memoryOptions(450_000), func(t *testing.T, b *bed) {
 		users := strings.Split("abcd", "")
 		for _, user := range append(users, "hog") {
 			b.stalled(user)
@@ -204,7 +204,7 @@ func TestLastWriteOfAnEndedConnection(t *testing.T) {
 }
 
 func TestMemoryPressureRefusesConnections(t *testing.T) {
-	o := glut(100_000)
+	o := memoryOptions(100_000)
 	o.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
 	bubble(t, o, func(t *testing.T, b *bed) {
 		door := func() *httptest.ResponseRecorder {
@@ -215,8 +215,8 @@ func TestMemoryPressureRefusesConnections(t *testing.T) {
 		alice := b.open("alice")
 		stuck := b.stalled("stuck")
 		require.Equal(t, http.StatusUpgradeRequired, door().Code)
-		alice.hush()
-		b.swamp(realtime.ToUser("stuck"), 10, 20_000)
+		alice.discard()
+		b.fillQueue(realtime.ToUser("stuck"), 10, 20_000)
 
 		w := door()
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
@@ -256,7 +256,7 @@ func TestMemoryBudgetCountsAllQueues(t *testing.T) {
 		require.Positive(t, greeting, "welcome")
 		reader := b.open("reader")
 		b.join("hall", reader)
-		b.swamp(realtime.ToUser("stuck"), 1, 64<<10)
+		b.fillQueue(realtime.ToUser("stuck"), 1, 64<<10)
 		before := b.Stats().QueuedBytes
 		grows := func(what string) {
 			t.Helper()
@@ -299,14 +299,14 @@ func TestMemoryBudgetCountsAllQueues(t *testing.T) {
 // Of those that hold too much, the ones go first that would take the longest to read it, not the
 // ones that have the most; and some memory is left, so that nobody is refused meanwhile.
 func TestTheSlowestIsEndedFirst(t *testing.T) {
-	bubble(t, glut(4<<20), func(t *testing.T, b *bed) {
+	bubble(t, memoryOptions(4<<20), func(t *testing.T, b *bed) {
 		fast := b.stalled("fast")
-		b.swamp(realtime.ToUser("fast"), 10, 100_000)
+		b.fillQueue(realtime.ToUser("fast"), 10, 100_000)
 		var slow []*client
 		for i := range 30 {
 			user := fmt.Sprint("slow", i)
 			slow = append(slow, b.stalled(user))
-			b.swamp(realtime.ToUser(user), 1, 100_000)
+			b.fillQueue(realtime.ToUser(user), 1, 100_000)
 		}
 		require.False(t, b.Stats().MemoryBytes > 4<<20, "it is not used up")
 		// A message each: it reads a megabyte in two seconds, too slowly to end what is short before
@@ -330,12 +330,12 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 // Answers that are not read have a part of the memory: one that asks for more waits, and those go
 // that have not read the most. Nobody else is refused or ended.
 func TestUnreadAnswersAreBounded(t *testing.T) {
-	o := glut(8 << 20) // 2 MiB for answers
+	o := memoryOptions(8 << 20) // 2 MiB for answers
 	o.MaxConns = -1
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.crowd("hall", 1000) // a list of 200 KiB
+		b.fillRoom("hall", 1000) // a list of 200 KiB
 		reader := b.openV1(realtime.Identity{UserID: "reader"})
-		reader.hush()
+		reader.discard()
 		const ask = `{"type":"presence","id":1,"room":"hall"}`
 		for round := range 20 {
 			for i := range 10 {
@@ -349,7 +349,7 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 			synctest.Wait()
 			require.Less(t, b.Stats().MemoryBytes, int64(4<<20), "round %d", round)
 		}
-		require.Len(t, reader.asks(ask), 0, "it waits for its turn")
+		require.Len(t, reader.request(ask), 0, "it waits for its turn")
 		for i := range 100 { // and others who begin to wait put nothing off
 			transport, far := realtime.Pipe(realtime.V1)
 			c := b.attach(transport, far, realtime.Identity{UserID: fmt.Sprint("late", i)})
@@ -367,7 +367,7 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 
 // What is held for those who are absent, whom nobody could end, is no reason to end those that read.
 func TestDetachedSessionsEndNoConnection(t *testing.T) {
-	o := glut(2 << 20)
+	o := memoryOptions(2 << 20)
 	o.MaxConns, o.ResumeGrace = -1, time.Hour
 	bubble(t, o, func(t *testing.T, b *bed) {
 		var rooms []string
@@ -431,7 +431,7 @@ func TestDetachedSessionsCountInTheBudget(t *testing.T) {
 func TestIncompleteMessagesCountInTheBudget(t *testing.T) {
 	o := compressing()
 	o.PingInterval = -1
-	s := newSite(t, o, false)
+	s := newTestServer(t, o, false)
 	text := strings.Repeat("x", 60<<10)
 	for name, test := range map[string]struct {
 		extensions, begin, rest string

@@ -27,7 +27,7 @@ func TestMemoryIsReleasedAfterChurn(t *testing.T) {
 		bubble(t, o, func(t *testing.T, b *bed) {
 			var all sync.WaitGroup
 			for i := range 8 {
-				all.Go(func() { b.storm(rand.New(rand.NewPCG(seed, uint64(i))), i) })
+				all.Go(func() { b.churn(rand.New(rand.NewPCG(seed, uint64(i))), i) })
 			}
 			all.Wait()
 			synctest.Wait()
@@ -40,8 +40,8 @@ func TestMemoryIsReleasedAfterChurn(t *testing.T) {
 	}
 }
 
-// storm connects, asks for much and reads little, again and again.
-func (b *bed) storm(dice *rand.Rand, i int) {
+// churn connects, asks for much and reads little, again and again.
+func (b *bed) churn(dice *rand.Rand, i int) {
 	user := fmt.Sprint("u", i%4)
 	if i >= 6 {
 		user = ""
@@ -55,7 +55,7 @@ func (b *bed) storm(dice *rand.Rand, i int) {
 		}
 		last := token
 		if p, _, err := far.Read(b.t.Context()); err == nil {
-			var f struct{ Content greeted }
+			var f struct{ Content welcomeContent }
 			if json.Unmarshal(p, &f) == nil {
 				token = f.Content.Session
 			}
@@ -72,7 +72,7 @@ func (b *bed) storm(dice *rand.Rand, i int) {
 				time.Sleep(slow)
 			}
 		}()
-		b.rage(dice, far, c, last)
+		b.sendRandomRequests(dice, far, c, last)
 		switch dice.IntN(4) {
 		case 0:
 			far.Close(realtime.CloseNormal, "")
@@ -88,8 +88,8 @@ func (b *bed) storm(dice *rand.Rand, i int) {
 	}
 }
 
-// rage asks for all kinds of things.
-func (b *bed) rage(dice *rand.Rand, far *realtime.PipeClient, c *realtime.Conn, last string) {
+// sendRandomRequests asks for all kinds of things.
+func (b *bed) sendRandomRequests(dice *rand.Rand, far *realtime.PipeClient, c *realtime.Conn, last string) {
 	if dice.IntN(2) == 0 {
 		_ = far.Write(fmt.Appendf(nil, `{"type":"resume","id":1,"session":%q}`, last))
 	}
@@ -123,7 +123,7 @@ func (b *bed) rage(dice *rand.Rand, far *realtime.PipeClient, c *realtime.Conn, 
 func TestEmptyRoomsAreRemoved(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		for i := range 400 {
 			room := `"room":"` + strings.Repeat("r", i%200+1) + `"`
 			require.NoError(t, alice.Write([]byte(`{"type":"join",`+room+`}`)))

@@ -96,7 +96,7 @@ func TestInvalidDevice(t *testing.T) {
 			return realtime.Identity{UserID: "alice", Device: strings.Repeat("x", 300)}, nil
 		},
 	})
-	code, message, _ := knock(t, rt, func(*http.Request) {})
+	code, message, _ := refusedHandshake(t, rt, func(*http.Request) {})
 	require.Equal(t, http.StatusBadRequest, code)
 	require.Equal(t, "invalid device", message)
 }

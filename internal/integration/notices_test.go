@@ -31,7 +31,7 @@ func TestAnonymousConnectionsCauseNoNotices(t *testing.T) {
 		watcher := b.open("watcher")
 		anon := b.open("")
 		anon.say("hello", "all")
-		anon.hush()
+		anon.discard()
 		anon.Drop()
 		require.Equal(t, []string{"welcome", "nobody: hello"}, watcher.got())
 	})
@@ -56,7 +56,7 @@ func TestRoomNotices(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		bob, alice := b.open("bob"), b.open("alice")
 		b.join("lobby", bob)
-		alice.hush()
+		alice.discard()
 		joined, err := b.Join(t.Context(), alice.conn.ID(), "lobby")
 		require.True(t, joined)
 		require.NoError(t, err)
@@ -85,7 +85,7 @@ func TestSecondTabCausesNoNotices(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		bob, tab1, tab2 := b.open("bob"), b.open("alice"), b.open("alice")
 		b.join("lobby", bob, tab1)
-		bob.hush()
+		bob.discard()
 		_, err := b.Join(t.Context(), tab2.conn.ID(), "lobby")
 		require.NoError(t, err)
 		require.Empty(t, bob.got())

@@ -102,7 +102,7 @@ func orderOfUnions(t *testing.T, b *bed) {
 	for _, place := range places {
 		for _, c := range in[place] {
 			if got[c] == nil {
-				got[c] = numbered(t, c.raw())
+				got[c] = leadingNumbers(t, c.raw())
 			}
 		}
 	}
@@ -134,7 +134,7 @@ func TestOrderOfSendersAndRooms(t *testing.T) {
 		}
 		b.join("lobby", members...)
 		for _, m := range members {
-			m.hush()
+			m.discard()
 		}
 		done := make(chan struct{})
 		for _, m := range members {

@@ -58,7 +58,7 @@ func TestOrigin(t *testing.T) {
 		{"http://localhost:5174", plain, listed, false},
 	} {
 		rt := newManager(t, realtime.Options{Origins: test.allowed})
-		code, message, _ := knock(t, rt, func(r *http.Request) {
+		code, message, _ := refusedHandshake(t, rt, func(r *http.Request) {
 			test.request(r)
 			if test.origin != "" {
 				r.Header.Set("Origin", test.origin)
@@ -76,12 +76,12 @@ func TestOrigin(t *testing.T) {
 
 func TestOriginOptions(t *testing.T) {
 	foreign := func(r *http.Request) { r.Header.Set("Origin", "null") }
-	code, _, _ := knock(t, newManager(t, realtime.Options{InsecureAnyOrigin: true}), foreign)
+	code, _, _ := refusedHandshake(t, newManager(t, realtime.Options{InsecureAnyOrigin: true}), foreign)
 	require.Equal(t, passed, code)
-	code, message, _ := knock(t, newManager(t, realtime.Options{RequireOrigin: true}), func(*http.Request) {})
+	code, message, _ := refusedHandshake(t, newManager(t, realtime.Options{RequireOrigin: true}), func(*http.Request) {})
 	require.Equal(t, http.StatusForbidden, code)
 	require.Equal(t, "an Origin header is required", message)
-	code, _, _ = knock(t, newManager(t, realtime.Options{}), func(r *http.Request) {
+	code, _, _ = refusedHandshake(t, newManager(t, realtime.Options{}), func(r *http.Request) {
 		r.Header["Origin"] = []string{"http://site.example", "http://evil.example"}
 	})
 	require.Equal(t, http.StatusForbidden, code)
@@ -90,7 +90,7 @@ func TestOriginOptions(t *testing.T) {
 	for site, want := range map[string]int{
 		"same-origin": passed, "none": passed, "same-site": http.StatusForbidden, "cross-site": http.StatusForbidden,
 	} {
-		code, _, _ = knock(t, newManager(t, realtime.Options{}), func(r *http.Request) {
+		code, _, _ = refusedHandshake(t, newManager(t, realtime.Options{}), func(r *http.Request) {
 			r.Header.Set("Sec-Fetch-Site", site)
 		})
 		require.Equal(t, want, code, site)
@@ -113,7 +113,7 @@ func TestPagesReadRefusals(t *testing.T) {
 		},
 	})
 	from := func(origins ...string) (int, http.Header) {
-		code, _, h := knock(t, rt, func(r *http.Request) { r.Header["Origin"] = origins })
+		code, _, h := refusedHandshake(t, rt, func(r *http.Request) { r.Header["Origin"] = origins })
 		return code, h
 	}
 	for _, origin := range []string{"https://app.example.com", "http://site.example", "http://evil.example"} {
@@ -180,12 +180,12 @@ func TestPreflight(t *testing.T) {
 // asks why its WebSocket did not open is told that, and not that it has to name one.
 func TestRequiredOriginAndPlainRequests(t *testing.T) {
 	rt := newManager(t, realtime.Options{RequireOrigin: true})
-	code, message, _ := knock(t, rt, func(r *http.Request) {
+	code, message, _ := refusedHandshake(t, rt, func(r *http.Request) {
 		r.Header.Del("Connection")
 		r.Header.Del("Upgrade")
 	})
 	require.Equal(t, http.StatusUpgradeRequired, code, message)
-	code, _, _ = knock(t, rt, func(r *http.Request) {
+	code, _, _ = refusedHandshake(t, rt, func(r *http.Request) {
 		r.Header.Del("Connection")
 		r.Header.Set("Upgrade", "h2c, WebSocket")
 	})
@@ -210,7 +210,7 @@ func TestOriginSchemeBehindAProxy(t *testing.T) {
 		{"http://site.example", "http, https", false},
 	} {
 		rt := newManager(t, realtime.Options{TrustProxies: []string{"10.0.0.1"}})
-		code, _, _ := knock(t, rt, func(r *http.Request) {
+		code, _, _ := refusedHandshake(t, rt, func(r *http.Request) {
 			r.RemoteAddr = "10.0.0.1:1"
 			r.Header.Set("Origin", test.origin)
 			if test.proto != "" {
@@ -233,7 +233,7 @@ func TestOriginSchemeBehindAProxy(t *testing.T) {
 	} {
 		for _, scheme := range []string{"http", "https"} {
 			rt := newManager(t, realtime.Options{TrustProxies: []string{"10.0.0.0/8"}})
-			code, _, _ := knock(t, rt, func(r *http.Request) {
+			code, _, _ := refusedHandshake(t, rt, func(r *http.Request) {
 				r.RemoteAddr = "10.0.0.1:1"
 				r.Header["Origin"] = []string{scheme + "://site.example"}
 				r.Header["X-Forwarded-For"] = test.hops
@@ -243,7 +243,7 @@ func TestOriginSchemeBehindAProxy(t *testing.T) {
 		}
 	}
 	rt := newManager(t, realtime.Options{})
-	code, _, _ := knock(t, rt, func(r *http.Request) {
+	code, _, _ := refusedHandshake(t, rt, func(r *http.Request) {
 		r.Header.Set("Origin", "http://site.example")
 		r.Header.Set("X-Forwarded-Proto", "https")
 	})

@@ -87,11 +87,11 @@ func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
 	o := realtime.Options{MaxConns: -1, InboundFanout: 1000}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		ask := `{"type":"presence","id":1,"room":"lobby"}`
 		require.Equal(t, []string{
 			`{"message_type":"reply","id":1,"content":{"users":[],"user_count":0,"connection_count":0}}`,
-		}, alice.asks(ask))
+		}, alice.request(ask))
 		for i := range 1001 {
 			transport, far := realtime.Pipe()
 			defer far.Drop()
@@ -100,17 +100,17 @@ func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
 			_, err = b.Join(t.Context(), c.ID(), "lobby")
 			require.NoError(t, err)
 			if i == 999 {
-				require.Contains(t, alice.asks(ask)[0], `"user999"],"user_count":1000,"connection_count":1000}}`)
+				require.Contains(t, alice.request(ask)[0], `"user999"],"user_count":1000,"connection_count":1000}}`)
 			}
 		}
 		require.Equal(t, []string{
 			`{"message_type":"reply","id":1,"content":{"users":null,"user_count":1001,"connection_count":1001}}`,
-		}, alice.asks(ask))
+		}, alice.request(ask))
 		require.Zero(t, b.Stats().Throttled)
 		for range 11 { // each as much work as a message to 1000
 			_, err := b.Room("lobby").Remove(t.Context(), "user1000")
 			require.NoError(t, err)
-			alice.asks(ask)
+			alice.request(ask)
 		}
 		require.NotZero(t, b.Stats().Throttled)
 	})

@@ -38,9 +38,9 @@ func TestTrustedProxies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rt := newManager(t, realtime.Options{TrustProxies: test.trust, HandshakeRatePerIP: 1})
 			for range 10 {
-				knock(t, rt, from(client+":80"))
+				refusedHandshake(t, rt, from(client+":80"))
 			}
-			code, _, _ := knock(t, rt, test.request)
+			code, _, _ := refusedHandshake(t, rt, test.request)
 			require.Equal(t, test.limited, code == http.StatusTooManyRequests)
 		})
 	}
@@ -50,7 +50,7 @@ func TestTrustedProxies(t *testing.T) {
 }
 
 func TestRemoteAddrBehindAProxy(t *testing.T) {
-	s := newSite(t, realtime.Options{TrustProxies: []string{"127.0.0.1"}}, false)
+	s := newTestServer(t, realtime.Options{TrustProxies: []string{"127.0.0.1"}}, false)
 	nc, err := net.Dial("tcp", s.Listener.Addr().String())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, nc.Close()) }()
@@ -73,7 +73,7 @@ func TestPrivateAddressesAreProxies(t *testing.T) {
 		rt := newManager(t, realtime.Options{HandshakeRate: -1})
 		refused := 0
 		for range 600 {
-			if code, _, _ := knock(t, rt, from(addr)); code == http.StatusTooManyRequests {
+			if code, _, _ := refusedHandshake(t, rt, from(addr)); code == http.StatusTooManyRequests {
 				refused++
 			}
 		}

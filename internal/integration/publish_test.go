@@ -16,15 +16,15 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// counted is a broker that counts what is published together, and refuses one of the calls.
-type counted struct {
+// countingBroker is a broker that counts what is published together, and refuses one of the calls.
+type countingBroker struct {
 	*memory.Broker
 	calls   []int // parts
 	refuse  int   // the call, from 1 on
 	refusal error
 }
 
-func (b *counted) Publish(
+func (b *countingBroker) Publish(
 	ctx context.Context, parts ...broker.Publication,
 ) ([]broker.Published, error) {
 	b.calls = append(b.calls, len(parts))
@@ -42,15 +42,15 @@ func TestInboxesArePublishedInBatches(t *testing.T) {
 	for i := range users {
 		all = append(all, fmt.Sprintf("user%03d", i))
 	}
-	broker := &counted{Broker: memory.New(nil), refuse: 3, refusal: errors.New("no")}
+	broker := &countingBroker{Broker: memory.New(nil), refuse: 3, refusal: errors.New("no")}
 	var heard []string
 	o := inboxes(100)
 	o.Broker = broker
 	o.Inbox.OnOffline = func(_ context.Context, user string, _ realtime.Message) { heard = append(heard, user) }
 	bubble(t, o, func(t *testing.T, b *bed) {
 		here, there := b.open("user003"), b.open("user599")
-		here.hush()
-		there.hush()
+		here.discard()
+		there.discard()
 		res, err := b.Send(t.Context(), realtime.ToUser(all...), realtime.Message{Type: "news"})
 		require.ErrorIs(t, err, broker.refusal)
 		require.Equal(t, []int{256, 256, 88}, broker.calls)
@@ -102,7 +102,7 @@ func TestMessageAboveRetentionBytes(t *testing.T) {
 	o := keeping(100)
 	o.History.Bytes = 4 << 10
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.tell(1, 3)
+		b.sendWords(1, 3)
 		large := json.RawMessage(`"` + strings.Repeat("x", 4<<10) + `"`)
 		_, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Content: large})
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
@@ -119,7 +119,7 @@ func TestClientSendsAMessageThatIsNotKept(t *testing.T) {
 		for _, c := range []*client{alice, bob} {
 			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
 			require.NoError(t, err)
-			c.hush()
+			c.discard()
 		}
 		for _, ttl := range []string{"-1", "-2", "-1.0", `"-1"`} {
 			require.NoError(t, alice.Write([]byte(

@@ -20,9 +20,9 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// script is a net.Conn in memory. Its peer says what is in it as soon as he has been
+// scriptedConn is a net.Conn in memory. Its peer says what is in it as soon as he has been
 // answered, is heard a few bytes at a time, and says no more.
-type script struct {
+type scriptedConn struct {
 	in   string
 	step int // bytes of a Read; 0: he says nothing and stays
 
@@ -32,13 +32,13 @@ type script struct {
 	closed bool
 }
 
-func newScript(in string, step int) *script {
-	c := &script{in: in, step: step}
+func newScriptedConn(in string, step int) *scriptedConn {
+	c := &scriptedConn{in: in, step: step}
 	c.change.L = &c.mu
 	return c
 }
 
-func (c *script) Read(p []byte) (int, error) {
+func (c *scriptedConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for (c.out.Len() == 0 || c.step == 0) && !c.closed {
@@ -55,7 +55,7 @@ func (c *script) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *script) Write(p []byte) (int, error) {
+func (c *scriptedConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.change.Broadcast()
@@ -65,7 +65,7 @@ func (c *script) Write(p []byte) (int, error) {
 	return c.out.Write(p)
 }
 
-func (c *script) Close() error {
+func (c *scriptedConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
@@ -73,27 +73,27 @@ func (c *script) Close() error {
 	return nil
 }
 
-// heard returns what was written until the connection was closed, and whether it was.
-func (c *script) heard() (out string, closed bool) {
+// written returns what was written until the connection was closed, and whether it was.
+func (c *scriptedConn) written() (out string, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.out.String(), c.closed
 }
 
-func (*script) LocalAddr() net.Addr              { return nil }
-func (*script) RemoteAddr() net.Addr             { return nil }
-func (*script) SetDeadline(time.Time) error      { return nil }
-func (*script) SetReadDeadline(time.Time) error  { return nil } // it always ends
-func (*script) SetWriteDeadline(time.Time) error { return nil } // and never waits
+func (*scriptedConn) LocalAddr() net.Addr              { return nil }
+func (*scriptedConn) RemoteAddr() net.Addr             { return nil }
+func (*scriptedConn) SetDeadline(time.Time) error      { return nil }
+func (*scriptedConn) SetReadDeadline(time.Time) error  { return nil } // it always ends
+func (*scriptedConn) SetWriteDeadline(time.Time) error { return nil } // and never waits
 
-// stage is an http.ResponseWriter that can be hijacked.
-type stage struct {
+// hijackable is an http.ResponseWriter that can be hijacked.
+type hijackable struct {
 	*httptest.ResponseRecorder
 	conn  net.Conn
 	early string // what the server has read of the connection already
 }
 
-func (s stage) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (s hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	br := bufio.NewReader(strings.NewReader(s.early))
 	_, err := br.Peek(len(s.early))
 	return s.conn, bufio.NewReadWriter(br, bufio.NewWriter(s.conn)), err
@@ -129,21 +129,21 @@ func TestMessageAndCloseAtOnce(t *testing.T) {
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		for i := range visits {
-			conn := newScript(say("hi")+goodbye(1000, ""), 1000)
-			b.ServeHTTP(stage{httptest.NewRecorder(), conn, ""}, upgradeRequest(false))
+			conn := newScriptedConn(say("hi")+closeFrame(1000, ""), 1000)
+			b.ServeHTTP(hijackable{httptest.NewRecorder(), conn, ""}, upgradeRequest(false))
 			synctest.Wait()
 			require.Equal(t, i+1, heard, fmt.Sprint("visit ", i))
 		}
 	})
 }
 
-// halves is a connection that can be closed by halves.
-type halves struct {
+// halfCloser is a connection that can be closed by halves.
+type halfCloser struct {
 	net.Conn
 	said chan struct{} // closed with the half that is written
 }
 
-func (h halves) CloseWrite() error {
+func (h halfCloser) CloseWrite() error {
 	close(h.said)
 	return nil
 }
@@ -152,14 +152,14 @@ func (h halves) CloseWrite() error {
 // him before, and loses it if the connection is closed while he still says something.
 func TestServerReadsAfterTheCloseFrame(t *testing.T) {
 	for name, last := range map[string]string{
-		"goodbye":  goodbye(1000, ""),
+		"goodbye":  closeFrame(1000, ""),
 		"nonsense": say("hi") + "\x81\x01x", // not masked
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, realtime.Options{Authenticate: realtime.InsecureQueryUser}, func(t *testing.T, b *bed) {
 				client, server := net.Pipe()
 				said := make(chan struct{})
-				go b.ServeHTTP(stage{httptest.NewRecorder(), halves{server, said}, ""}, upgradeRequest(false))
+				go b.ServeHTTP(hijackable{httptest.NewRecorder(), halfCloser{server, said}, ""}, upgradeRequest(false))
 				br := bufio.NewReader(client)
 				_, err := http.ReadResponse(br, nil)
 				require.NoError(t, err)

@@ -17,11 +17,11 @@ import (
 // recovers asks for what is behind a position in the hall.
 func (c *client) recovers(at realtime.Position) []string {
 	c.t.Helper()
-	return c.asks(`{"type":"recover","id":2,"room":"hall"` + since(at) + `}`)
+	return c.request(`{"type":"recover","id":2,"room":"hall"` + since(at) + `}`)
 }
 
-// givesHall puts each connection into the hall when it opens.
-func givesHall(o realtime.Options, give func() bool) (realtime.Options, func(b *bed)) {
+// joinsHall puts each connection into the hall when it opens.
+func joinsHall(o realtime.Options, give func() bool) (realtime.Options, func(b *bed)) {
 	var b *bed
 	o.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
 		if !give() {
@@ -38,7 +38,7 @@ func always() bool { return true }
 const notMember = `{"message_type":"error","id":2,"content":{"code":"no_member","message":"not in the room"}}`
 
 // join takes in where the hall begins for who is put into it.
-func (r *reader) join(frames []string) {
+func (r *streamClient) join(frames []string) {
 	r.t.Helper()
 	for _, text := range frames {
 		if rest, ok := strings.CutPrefix(text, `{"message_type":"joined","room":"hall","content":`); ok {
@@ -54,7 +54,7 @@ func (r *reader) join(frames []string) {
 func TestRecoverOfAnAssignedRoom(t *testing.T) {
 	for _, resumes := range []bool{false, true} {
 		t.Run(fmt.Sprint(resumes), func(t *testing.T) {
-			o, made := givesHall(keeping(100), func() bool { return !resumes })
+			o, made := joinsHall(keeping(100), func() bool { return !resumes })
 			bubble(t, o, func(t *testing.T, b *bed) {
 				made(b)
 				alice, w := b.session("alice")
@@ -62,23 +62,23 @@ func TestRecoverOfAnAssignedRoom(t *testing.T) {
 					_, err := b.Join(t.Context(), alice.conn.ID(), "hall")
 					require.NoError(t, err)
 				}
-				r := &reader{t: t}
+				r := &streamClient{t: t}
 				r.join(alice.raw())
-				b.tell(1, 3)
-				r.hear(alice.raw())
+				b.sendWords(1, 3)
+				r.receive(alice.raw())
 				alice.Drop()
 				synctest.Wait()
-				b.tell(4, 6)
+				b.sendWords(4, 6)
 				again, _ := b.session("alice")
 				if resumes {
 					again.resumes(w.Session)
 				}
-				b.tell(7, 7)
-				again.hush() // ignored: where it begins is not where the client is
-				r.hear(again.recovers(r.at))
-				b.tell(8, 8)
-				r.hear(again.raw())
-				require.Equal(t, words(1, 8), r.said())
+				b.sendWords(7, 7)
+				again.discard() // ignored: where it begins is not where the client is
+				r.receive(again.recovers(r.at))
+				b.sendWords(8, 8)
+				r.receive(again.raw())
+				require.Equal(t, words(1, 8), r.takeWords())
 				require.Empty(t, r.gaps)
 			})
 		})
@@ -89,7 +89,7 @@ func TestRecoverOfAnAssignedRoom(t *testing.T) {
 // it was away, nor if it never was in.
 func TestRecoverNeedsMembership(t *testing.T) {
 	given := true
-	o, made := givesHall(keeping(100), func() bool { return given })
+	o, made := joinsHall(keeping(100), func() bool { return given })
 	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 		if a.Kind == realtime.ActionJoin {
 			return realtime.ErrForbidden
@@ -108,22 +108,22 @@ func TestRecoverNeedsMembership(t *testing.T) {
 				made(b)
 				given = true
 				alice, w := b.session("alice")
-				r := &reader{t: t}
+				r := &streamClient{t: t}
 				r.join(alice.raw())
 				alice.Drop()
 				synctest.Wait()
 				out(b, alice.conn)
-				b.tell(1, 3)
+				b.sendWords(1, 3)
 				given = false
 				again, _ := b.session("alice")
 				again.resumes(w.Session)
 				require.Equal(t, []string{notMember}, again.recovers(r.at))
 				require.Empty(t, again.conn.Rooms())
 				require.Empty(t, b.members("hall"))
-				b.tell(4, 4)
+				b.sendWords(4, 4)
 				require.Empty(t, again.raw())
 				stranger := b.openV1(realtime.Identity{UserID: "mallory"})
-				stranger.hush()
+				stranger.discard()
 				require.Equal(t, []string{notMember}, stranger.recovers(realtime.Position{Epoch: "x"}))
 				require.Equal(t, 0, b.Stats().Rooms, "nothing is made for who is no member")
 			})
@@ -134,7 +134,7 @@ func TestRecoverNeedsMembership(t *testing.T) {
 // A client that is taken out while it is decided about it does not come back, and of a room in which
 // a client is not, nobody is asked.
 func TestRemoveDuringRecover(t *testing.T) {
-	o, made := givesHall(keeping(100), always)
+	o, made := joinsHall(keeping(100), always)
 	var history func()
 	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 		if a.Kind == realtime.ActionHistory {
@@ -145,7 +145,7 @@ func TestRemoveDuringRecover(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		made(b)
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		r := &reader{t: t}
+		r := &streamClient{t: t}
 		r.join(alice.raw())
 		asked := 0
 		history = func() {
@@ -164,40 +164,40 @@ func TestRemoveDuringRecover(t *testing.T) {
 
 // One that may not read what was sent before is told of a gap.
 func TestRecoverWithoutPermission(t *testing.T) {
-	o, made := givesHall(keeping(100), always)
+	o, made := joinsHall(keeping(100), always)
 	o.Authorize = func(context.Context, *realtime.Conn, realtime.Action) error { return realtime.ErrForbidden }
 	bubble(t, o, func(t *testing.T, b *bed) {
 		made(b)
-		b.tell(1, 3)
+		b.sendWords(1, 3)
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		r := &reader{t: t}
+		r := &streamClient{t: t}
 		r.join(alice.raw())
 		at := r.at
 		at.Offset = 1
-		r.hear(alice.recovers(at))
+		r.receive(alice.recovers(at))
 		require.Equal(t, []string{"unknown"}, r.gaps)
 		require.EqualValues(t, 3, r.at.Offset)
-		b.tell(4, 4)
-		r.hear(alice.raw())
-		require.Equal(t, words(4, 4), r.said())
+		b.sendWords(4, 4)
+		r.receive(alice.raw())
+		require.Equal(t, words(4, 4), r.takeWords())
 	})
 }
 
 // What is lost is told, and all that is kept of another epoch comes.
 func TestRecoverReportsGaps(t *testing.T) {
-	o, made := givesHall(keeping(3), always)
+	o, made := joinsHall(keeping(3), always)
 	bubble(t, o, func(t *testing.T, b *bed) {
 		made(b)
-		b.tell(1, 5)
+		b.sendWords(1, 5)
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		r := &reader{t: t}
+		r := &streamClient{t: t}
 		r.join(alice.raw())
 		at := r.at
 		at.Offset = 1
-		r.hear(alice.recovers(at))
+		r.receive(alice.recovers(at))
 		require.Equal(t, []string{"overflow"}, r.gaps)
-		r.hear(alice.recovers(realtime.Position{Epoch: "older", Offset: 9}))
+		r.receive(alice.recovers(realtime.Position{Epoch: "older", Offset: 9}))
 		require.Equal(t, []string{"overflow", "epoch"}, r.gaps)
-		require.Equal(t, words(3, 5), r.said())
+		require.Equal(t, words(3, 5), r.takeWords())
 	})
 }

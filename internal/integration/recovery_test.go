@@ -19,38 +19,38 @@ import (
 func TestRecovery(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice, r := b.follow("alice", "")
-		b.tell(1, 3)
-		r.hear(alice.raw())
+		b.sendWords(1, 3)
+		r.receive(alice.raw())
 		at := r.at
 		alice.Drop()
-		b.tell(4, 90)
+		b.sendWords(4, 90)
 		_, r = b.follow("alice", since(at))
-		require.Equal(t, words(4, 90), r.said())
+		require.Equal(t, words(4, 90), r.takeWords())
 		require.Empty(t, r.gaps)
 		require.Equal(t, r.top, r.at.Offset)
 
-		b.tell(91, 103)
+		b.sendWords(91, 103)
 		_, r = b.follow("alice", since(at))
 		require.Empty(t, r.gaps, "the first that is kept is the next one")
-		require.Equal(t, words(4, 103), r.said())
-		b.tell(104, 104)
+		require.Equal(t, words(4, 103), r.takeWords())
+		b.sendWords(104, 104)
 		_, r = b.follow("alice", since(at))
 		require.Equal(t, []string{"overflow"}, r.gaps)
-		require.Empty(t, r.said())
+		require.Empty(t, r.takeWords())
 		_, r = b.follow("alice", since(at)+`,"history":2`)
 		require.Equal(t, []string{"overflow"}, r.gaps)
-		require.Equal(t, words(103, 104), r.said())
+		require.Equal(t, words(103, 104), r.takeWords())
 
 		_, r = b.follow("alice", since(realtime.Position{Epoch: "other", Offset: 3}))
 		require.Equal(t, []string{"epoch"}, r.gaps)
-		require.Equal(t, words(5, 104), r.said(), "all that is kept")
+		require.Equal(t, words(5, 104), r.takeWords(), "all that is kept")
 		_, r = b.follow("alice", since(realtime.Position{Epoch: "other", Offset: 3})+`,"history":2`)
 		require.Equal(t, []string{"epoch"}, r.gaps)
-		require.Equal(t, words(103, 104), r.said())
+		require.Equal(t, words(103, 104), r.takeWords())
 		at.Offset = 1000
 		_, r = b.follow("alice", since(at))
 		require.Equal(t, []string{"ahead"}, r.gaps)
-		require.Empty(t, r.said())
+		require.Empty(t, r.takeWords())
 	})
 }
 
@@ -66,17 +66,17 @@ func TestExcludedMessagesAreNoGap(t *testing.T) {
 			}
 			b.news(to, fmt.Sprint(i))
 		}
-		r.hear(alice.raw())
-		rb.hear(bob.raw())
-		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.said())
-		require.Len(t, rb.said(), 50)
+		r.receive(alice.raw())
+		rb.receive(bob.raw())
+		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.takeWords())
+		require.Len(t, rb.takeWords(), 50)
 		at := r.at
 		alice.Drop()
 		_, r = b.follow("alice", `,"history":100`)
-		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.said(), "nor is he given it later")
+		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.takeWords(), "nor is he given it later")
 		require.Equal(t, r.top, r.at.Offset)
 		_, r = b.follow("alice", since(at))
-		require.Empty(t, r.said())
+		require.Empty(t, r.takeWords())
 		require.Equal(t, r.top, r.at.Offset)
 	})
 }
@@ -90,16 +90,16 @@ func TestLaggingMemberCatchesUp(t *testing.T) {
 		slow := b.attach(transport, far, realtime.Identity{UserID: "slow"})
 		require.NoError(t, far.Write([]byte(`{"type":"join","id":1,"room":"hall"}`)))
 		synctest.Wait()
-		b.tell(1, 3000)
+		b.sendWords(1, 3000)
 		synctest.Wait()
 		slow.unstall()
-		r := &reader{t: t}
-		r.hear(slow.raw()[1:])
-		require.Equal(t, words(1, 3000), r.said())
+		r := &streamClient{t: t}
+		r.receive(slow.raw()[1:])
+		require.Equal(t, words(1, 3000), r.takeWords())
 		require.Empty(t, r.gaps)
-		b.tell(3001, 3001)
-		r.hear(slow.raw())
-		require.Equal(t, words(3001, 3001), r.said())
+		b.sendWords(3001, 3001)
+		r.receive(slow.raw())
+		require.Equal(t, words(3001, 3001), r.takeWords())
 	})
 }
 
@@ -114,10 +114,10 @@ func TestRecoveryOfManyRooms(t *testing.T) {
 		var asks []string
 		for i := range rooms {
 			room := fmt.Sprint("r", i)
-			alice.hush()
-			var r reader
+			alice.discard()
+			var r streamClient
 			r.t = t
-			r.hear(alice.asks(fmt.Sprintf(`{"type":"join","id":1,"room":%q}`, room)))
+			r.receive(alice.request(fmt.Sprintf(`{"type":"join","id":1,"room":%q}`, room)))
 			asks = append(asks, fmt.Sprintf(`{"type":"join","id":%d,"room":%q%s}`, i, room, since(r.at)))
 		}
 		alice.Drop()
@@ -159,14 +159,14 @@ func TestRecoveryUnderRandomSchedules(t *testing.T) {
 			dice, n := rand.New(rand.NewPCG(seed, 1)), 0
 			say := func(most int) {
 				k := dice.IntN(most)
-				b.tell(n+1, n+k)
+				b.sendWords(n+1, n+k)
 				n += k
 			}
 			members := make([]member, 3)
 			for i := range members {
 				m := &members[i]
 				m.user = fmt.Sprint("u", i)
-				m.c, m.reader = b.follow(m.user, "")
+				m.c, m.streamClient = b.follow(m.user, "")
 			}
 			for range 60 {
 				m := &members[dice.IntN(len(members))]
@@ -210,15 +210,15 @@ func TestRecoveryNeedsPermission(t *testing.T) {
 		return nil
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.tell(1, 3)
+		b.sendWords(1, 3)
 		_, r := b.follow("alice", "")
 		at := realtime.Position{Epoch: r.at.Epoch}
 		alice, r := b.follow("alice", since(at))
-		require.Empty(t, r.said())
+		require.Empty(t, r.takeWords())
 		require.Equal(t, []string{"unknown"}, r.gaps)
-		b.tell(4, 4)
-		r.hear(alice.raw())
-		require.Equal(t, words(4, 4), r.said())
+		b.sendWords(4, 4)
+		r.receive(alice.raw())
+		require.Equal(t, words(4, 4), r.takeWords())
 	})
 }
 
@@ -226,14 +226,14 @@ func TestRecoveryNeedsPermission(t *testing.T) {
 func TestRejoinAfterExcludedMessages(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice, r := b.follow("alice", "")
-		b.tell(1, 1)
+		b.sendWords(1, 1)
 		b.news(realtime.ToRoom("hall").ExceptUser("alice"), "not for alice")
-		r.hear(alice.raw())
-		r.hear(alice.asks(`{"type":"join","id":2,"room":"hall"}`))
+		r.receive(alice.raw())
+		r.receive(alice.request(`{"type":"join","id":2,"room":"hall"}`))
 		require.Equal(t, uint64(1), r.at.Offset)
-		b.tell(3, 3)
-		r.hear(alice.raw())
-		require.Equal(t, []string{"m1", "m3"}, r.said())
+		b.sendWords(3, 3)
+		r.receive(alice.raw())
+		require.Equal(t, []string{"m1", "m3"}, r.takeWords())
 	})
 }
 
@@ -242,19 +242,19 @@ func TestRejoinAfterExcludedMessages(t *testing.T) {
 func TestBackfillEndsNoConnection(t *testing.T) {
 	o := keeping(1000)
 	o.QueueMessages, o.Slow = 16, realtime.SlowDisconnect
-	p := newPuppet()
+	p := newFakeBroker()
 	o.Broker = p
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.tell(1, 3)
-		p.once("read", func() { // of the join
-			p.once("read", func() {
-				b.tell(4, 4)
-				p.once("read", func() { b.tell(5, 40) })
+		b.sendWords(1, 3)
+		p.afterNext("read", func() { // of the join
+			p.afterNext("read", func() {
+				b.sendWords(4, 4)
+				p.afterNext("read", func() { b.sendWords(5, 40) })
 			})
 		})
 		alice, r := b.follow("alice", `,"history":3`)
 		require.Nil(t, alice.ended())
-		require.Equal(t, words(1, 40), r.said())
+		require.Equal(t, words(1, 40), r.takeWords())
 	})
 }
 
@@ -262,16 +262,16 @@ func TestBackfillEndsNoConnection(t *testing.T) {
 func TestKeptMessageAboveQueueBytes(t *testing.T) {
 	o := keeping(100)
 	o.QueueBytes = 8 << 10
-	p := newPuppet()
+	p := newFakeBroker()
 	o.Broker = p
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.tell(1, 1)
+		b.sendWords(1, 1)
 		_, err := p.Broker.Publish(t.Context(), broker.Publication{
 			Stream: hall, Target: broker.Target{Rooms: []string{"hall"}}, Keep: broker.Retention{Messages: 100, Bytes: 1 << 20},
 			Message: broker.Message{Type: "news", Content: []byte(`"` + strings.Repeat("x", 8<<10) + `"`)},
 		})
 		require.NoError(t, err)
-		b.tell(3, 3)
+		b.sendWords(3, 3)
 		reads := 0
 		p.page = func(*broker.Page) {
 			if reads++; reads > 20 {
@@ -279,26 +279,26 @@ func TestKeptMessageAboveQueueBytes(t *testing.T) {
 			}
 		}
 		_, r := b.follow("alice", `,"history":5`)
-		require.Equal(t, []string{"m1", "m3"}, r.said())
+		require.Equal(t, []string{"m1", "m3"}, r.takeWords())
 		require.Equal(t, []span{{1, 2}}, r.spans, "and is told so")
 	})
 }
 
 // member is somebody in a schedule: a client that is lost and comes back to where it was.
 type member struct {
-	*reader
+	*streamClient
 	c    *client
 	user string
 }
 
 // listen takes in what has come.
-func (m *member) listen() { m.hear(m.c.raw()) }
+func (m *member) listen() { m.receive(m.c.raw()) }
 
 // comeBack comes back after a loss.
 func (m *member) comeBack(b *bed) {
 	m.c = b.openV1(realtime.Identity{UserID: m.user})
-	m.c.hush()
-	m.hear(m.c.asks(`{"type":"join","id":1,"room":"hall"` + since(m.at) + `}`))
+	m.c.discard()
+	m.receive(m.c.request(`{"type":"join","id":1,"room":"hall"` + since(m.at) + `}`))
 }
 
 // requireAll checks that each message up to n came once and in order, but for those that the member

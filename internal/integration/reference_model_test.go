@@ -44,11 +44,11 @@ func closes(code realtime.CloseCode, reason string) ending {
 
 func fails(code realtime.CloseCode) ending { return ending{cause: realtime.CauseProtocol, code: code} }
 
-// cut is the end of a connection without a close frame.
-var cut = ending{cause: realtime.CauseLost, code: realtime.CloseLost}
+// connectionLost is the end of a connection without a close frame.
+var connectionLost = ending{cause: realtime.CauseLost, code: realtime.CloseLost}
 
-// verdict is what has to come of what a client has sent.
-type verdict struct {
+// expectation is what has to come of what a client has sent.
+type expectation struct {
 	texts []string // the text messages that came whole
 	count int      // messages of both kinds, and one that was no text but said so
 	pongs []string // payloads of the pings to be answered
@@ -58,7 +58,7 @@ type verdict struct {
 }
 
 // chats returns what an application sees of the texts.
-func (v *verdict) chats() (found []string) {
+func (v *expectation) chats() (found []string) {
 	for _, text := range v.texts {
 		if content, ok := chatOf(text); ok {
 			found = append(found, content)
@@ -68,7 +68,7 @@ func (v *verdict) chats() (found []string) {
 }
 
 // answers returns the messages that come back to a user whose chats come back to him.
-func (v *verdict) answers(user string) (found []string) {
+func (v *expectation) answers(user string) (found []string) {
 	for _, text := range v.texts {
 		if text == "ping" {
 			found = append(found, "pong")
@@ -123,9 +123,9 @@ func (m *message) with(n uint64) uint64 {
 	return n + uint64(len(m.data))
 }
 
-// judge reads what a client sends until the connection has to end. A message may have limit
+// readReference reads what a client sends until the connection has to end. A message may have limit
 // bytes; deflate says that permessage-deflate was agreed on.
-func judge(p string, limit int, deflate bool) (v verdict) {
+func readReference(p string, limit int, deflate bool) (v expectation) {
 	var m *message
 	controls := 0
 	for {
@@ -135,7 +135,7 @@ func judge(p string, limit int, deflate bool) (v verdict) {
 		}
 		h, whole := parseHeader(p)
 		if !whole {
-			v.end = cut
+			v.end = connectionLost
 			return v
 		}
 		if code := h.fault(m, limit, deflate); code != 0 {
@@ -147,7 +147,7 @@ func judge(p string, limit int, deflate bool) (v verdict) {
 		}
 		behind := p[h.size:]
 		if len(behind) < maskSize || uint64(len(behind)-maskSize) < h.payload {
-			v.end = cut
+			v.end = connectionLost
 			return v
 		}
 		payload := unmask(behind[:maskSize], behind[maskSize:maskSize+int(h.payload)])
@@ -283,7 +283,7 @@ func serverFrames(t *testing.T, p string) (frames []serverFrame) {
 // Messages come in their order and all of them, unless the connection was cut, or ended by
 // an error, which gives up what is still queued. Of the pongs the newest is enough (section
 // 5.5.3), and they may overtake messages. The close frame is the last.
-func (v *verdict) requireAnswers(t *testing.T, user string, frames []serverFrame) {
+func (v *expectation) requireAnswers(t *testing.T, user string, frames []serverFrame) {
 	t.Helper()
 	var texts, pongs []string
 	said := ending{cause: v.end.cause, code: realtime.CloseLost}

@@ -12,8 +12,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// crowd puts n users with long names into a room.
-func (b *bed) crowd(room string, n int) {
+// fillRoom puts n users with long names into a room.
+func (b *bed) fillRoom(room string, n int) {
 	for i := range n {
 		transport, far := realtime.Pipe()
 		b.t.Cleanup(far.Drop)
@@ -43,19 +43,19 @@ func TestRequestCosts(t *testing.T) {
 		setUp    func(b *bed, alice *client)
 		requests []string
 	}{
-		"presence": {plenty, func(b *bed, _ *client) { b.crowd("hall", 500) },
+		"presence": {plenty, func(b *bed, _ *client) { b.fillRoom("hall", 500) },
 			[]string{`{"type":"presence","id":1,"room":"hall"}`}},
-		"history": {history, func(b *bed, _ *client) { b.tell(1, 1000) },
+		"history": {history, func(b *bed, _ *client) { b.sendWords(1, 1000) },
 			[]string{`{"type":"history","id":1,"room":"hall","limit":1000}`}},
-		"join with history": {history, func(b *bed, _ *client) { b.tell(1, 1000) },
+		"join with history": {history, func(b *bed, _ *client) { b.sendWords(1, 1000) },
 			[]string{`{"type":"join","id":1,"room":"hall","history":1000}`}},
-		"join with since": {history, func(b *bed, _ *client) { b.tell(1, 1000) },
+		"join with since": {history, func(b *bed, _ *client) { b.sendWords(1, 1000) },
 			[]string{`{"type":"join","id":1,"room":"hall","since":{"epoch":"EPOCH","offset":0}}`}},
-		"join and leave": {told, func(b *bed, _ *client) { b.crowd("hall", 300) },
+		"join and leave": {told, func(b *bed, _ *client) { b.fillRoom("hall", 300) },
 			[]string{`{"type":"join","id":1,"room":"hall"}`, `{"type":"leave","id":1,"room":"hall"}`}},
 		"refresh": {asked, func(b *bed, alice *client) {
 			for i := range 20 {
-				alice.asks(fmt.Sprintf(`{"type":"join","id":1,"room":"room %d"}`, i))
+				alice.request(fmt.Sprintf(`{"type":"join","id":1,"room":"room %d"}`, i))
 				time.Sleep(2 * time.Second)
 			}
 		}, []string{`{"type":"refresh","id":1,"token":"t"}`}},
@@ -65,7 +65,7 @@ func TestRequestCosts(t *testing.T) {
 			bubble(t, test.options, func(t *testing.T, b *bed) {
 				alice := b.openV1(realtime.Identity{UserID: "alice"})
 				test.setUp(b, alice)
-				alice.hush()
+				alice.discard()
 				before := b.Stats().Throttled
 				epoch := ""
 				if page, err := b.Room("hall").History(t.Context(), realtime.HistoryQuery{}); err == nil {
@@ -93,9 +93,9 @@ func TestHistoryAtJoinCountsInFanout(t *testing.T) {
 	o := keeping(100)
 	o.InboundFanout = 10
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.tell(1, 100)
+		b.sendWords(1, 100)
 		alice, r := b.follow("alice", `,"history":100`)
-		require.Equal(t, words(1, 100), r.said())
+		require.Equal(t, words(1, 100), r.takeWords())
 		start := time.Now()
 		for range 3 {
 			require.NoError(t, alice.Write([]byte(`{"type":"join","id":1,"room":"hall","history":100}`)))

@@ -14,13 +14,13 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-type call struct {
+type restRequest struct {
 	method, path, body string
 	header             map[string]string
 }
 
-// rest makes a REST call and returns status and body.
-func rest(h http.Handler, c call) (int, string, http.Header) {
+// callREST makes a REST call and returns status and body.
+func callREST(h http.Handler, c restRequest) (int, string, http.Header) {
 	r := httptest.NewRequest(c.method, "http://site.example"+c.path, strings.NewReader(c.body))
 	for k, v := range c.header {
 		r.Header.Set(k, v)
@@ -34,38 +34,38 @@ func TestRestContract(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		h := b.API(realtime.InsecureAllowRequests)
 		require.Equal(t, `{"total_connections":0,"active_connections":0,"peak_connections":0,`+
-			`"total_messages":0,"messages_per_second":0,"last_stats_update":null}`, get(t, h, "/stats"))
+			`"total_messages":0,"messages_per_second":0,"last_stats_update":null}`, restGet(t, h, "/stats"))
 
 		bob, alice := b.open("bob"), b.open("alice")
 		id := alice.conn.ID()
-		require.Equal(t, `{"status":"joined"}`, post(t, h, bob.conn.ID(), "join", `{"room_id":"A"}`))
-		bob.hush()
-		alice.hush()
+		require.Equal(t, `{"status":"joined"}`, restPost(t, h, bob.conn.ID(), "join", `{"room_id":"A"}`))
+		bob.discard()
+		alice.discard()
 
-		require.Equal(t, `{"status":"joined"}`, post(t, h, id, "join", `{"room_id":"A","more":1}`))
+		require.Equal(t, `{"status":"joined"}`, restPost(t, h, id, "join", `{"room_id":"A","more":1}`))
 		require.Equal(t, []string{"alice in A"}, bob.got())
 		require.Equal(t, []string{"alice in A"}, alice.got())
-		require.Equal(t, `{"room_id":"A","users":["alice","bob"],"user_count":2}`, get(t, h, "/rooms/A/users"))
-		require.Equal(t, `{"room_id":"A","users":["alice","bob"],"user_count":2}`, get(t, h, "/rooms/users?room_id=A"))
-		require.Equal(t, `{"room_id":"a/../b","users":[],"user_count":0}`, get(t, h, "/x/rooms/users?room_id=a%2F..%2fb"))
-		require.Equal(t, `{"status":"joined"}`, post(t, h, id, "join", `{"room_id":"A"}`))
+		require.Equal(t, `{"room_id":"A","users":["alice","bob"],"user_count":2}`, restGet(t, h, "/rooms/A/users"))
+		require.Equal(t, `{"room_id":"A","users":["alice","bob"],"user_count":2}`, restGet(t, h, "/rooms/users?room_id=A"))
+		require.Equal(t, `{"room_id":"a/../b","users":[],"user_count":0}`, restGet(t, h, "/x/rooms/users?room_id=a%2F..%2fb"))
+		require.Equal(t, `{"status":"joined"}`, restPost(t, h, id, "join", `{"room_id":"A"}`))
 		require.Empty(t, bob.got(), "she is in already")
 
-		require.Equal(t, `{"status":"joined"}`, post(t, h, id, "join", `{"room_id":"B"}`))
+		require.Equal(t, `{"status":"joined"}`, restPost(t, h, id, "join", `{"room_id":"B"}`))
 		require.Equal(t, []string{"alice out A"}, bob.got(), "a plain connection has one REST room")
 		require.Equal(t, []string{"B"}, alice.conn.Rooms())
 
-		require.Equal(t, `{"status":"left"}`, post(t, h, id, "leave", ``))
-		require.Equal(t, `{"status":"left"}`, post(t, h, id, "leave", `anything`))
+		require.Equal(t, `{"status":"left"}`, restPost(t, h, id, "leave", ``))
+		require.Equal(t, `{"status":"left"}`, restPost(t, h, id, "leave", `anything`))
 		require.Empty(t, alice.conn.Rooms())
 
 		alice.say("x", "all")
-		alice.hush()
+		alice.discard()
 		require.JSONEq(t, `{"total_connections":2,"active_connections":2,"peak_connections":2,`+
 			`"total_messages":1,"messages_per_second":0.1,"last_stats_update":"2000-01-01T00:00:00Z"}`,
-			get(t, h, "/stats"))
+			restGet(t, h, "/stats"))
 		time.Sleep(time.Minute)
-		require.Contains(t, get(t, h, "/stats"), `"messages_per_second":0,`, "the rate decays")
+		require.Contains(t, restGet(t, h, "/stats"), `"messages_per_second":0,`, "the rate decays")
 	})
 }
 
@@ -74,26 +74,26 @@ func TestRestRoomIsOnlyWhatRestJoined(t *testing.T) {
 		h := b.API(realtime.InsecureAllowRequests)
 		alice := b.open("alice")
 		b.join("own", alice)
-		post(t, h, alice.conn.ID(), "join", `{"room_id":"own"}`)
-		post(t, h, alice.conn.ID(), "leave", ``)
+		restPost(t, h, alice.conn.ID(), "join", `{"room_id":"own"}`)
+		restPost(t, h, alice.conn.ID(), "leave", ``)
 		require.Equal(t, []string{"own"}, alice.conn.Rooms(), "REST did not make it a member")
-		post(t, h, alice.conn.ID(), "join", `{"room_id":"R"}`)
-		post(t, h, alice.conn.ID(), "join", `{"room_id":"own"}`)
+		restPost(t, h, alice.conn.ID(), "join", `{"room_id":"R"}`)
+		restPost(t, h, alice.conn.ID(), "join", `{"room_id":"own"}`)
 		require.Equal(t, []string{"own"}, alice.conn.Rooms(), "R is left, own was joined before")
 	})
 }
 
-func get(t *testing.T, h http.Handler, path string) string {
+func restGet(t *testing.T, h http.Handler, path string) string {
 	t.Helper()
-	code, body, header := rest(h, call{method: "GET", path: path})
+	code, body, header := callREST(h, restRequest{method: "GET", path: path})
 	require.Equal(t, http.StatusOK, code, body)
 	require.Equal(t, "application/json", header.Get("Content-Type"))
 	return body
 }
 
-func post(t *testing.T, h http.Handler, id, verb, body string) string {
+func restPost(t *testing.T, h http.Handler, id, verb, body string) string {
 	t.Helper()
-	code, answer, _ := rest(h, call{method: "POST", path: "/connections/" + id + "/" + verb, body: body})
+	code, answer, _ := callREST(h, restRequest{method: "POST", path: "/connections/" + id + "/" + verb, body: body})
 	require.Equal(t, http.StatusOK, code, answer)
 	return answer
 }
@@ -103,34 +103,34 @@ func TestRestFailures(t *testing.T) {
 		h := b.API(realtime.InsecureAllowRequests)
 		join := "/connections/" + b.open("alice").conn.ID() + "/join"
 		for _, test := range []struct {
-			call call
+			call restRequest
 			code int
 			body string
 		}{
-			{call{"POST", "/connections/conn_x/join", `{"room_id":"A"}`, nil}, 400, `{"error":"Connection not found"}`},
-			{call{"POST", "/connections/conn_x/leave", ``, nil}, 400, `{"error":"Connection not found"}`},
-			{call{"POST", join, ``, nil}, 400, `{"error":"body must be a JSON object"}`},
-			{call{"POST", join, `[]`, nil}, 400, `{"error":"body must be a JSON object"}`},
-			{call{"POST", join, `{"room_id":"a"`, nil}, 400, `{"error":"body must be a JSON object"}`},
-			{call{"POST", join, `{"room_id":"a","room_id":"b"}`, nil}, 400, `{"error":"body must be a JSON object"}`},
-			{call{"POST", join, "{\"room_id\":\"\xff\"}", nil}, 400, `{"error":"body must be a JSON object"}`},
-			{call{"POST", join, `{}`, nil}, 400, `{"error":"invalid room_id"}`},
-			{call{"POST", join, `{"ROOM_ID":"a"}`, nil}, 400, `{"error":"invalid room_id"}`},
-			{call{"POST", join, `{"room_id":""}`, nil}, 400, `{"error":"invalid room_id"}`},
-			{call{"POST", join, `{"room_id":7}`, nil}, 400, `{"error":"invalid room_id"}`},
-			{call{"POST", join, `{"room_id":"a\u0000"}`, nil}, 400, `{"error":"invalid room_id"}`},
-			{call{"POST", join, `{"room_id":"` + strings.Repeat("x", 5000) + `"}`, nil}, 413, `{"error":"body too large"}`},
-			{call{"GET", join, ``, nil}, 405, `{"error":"use POST"}`},
-			{call{"DELETE", "/stats", ``, nil}, 405, `{"error":"use GET"}`},
-			{call{"GET", "/", ``, nil}, 404, `{"error":"not found"}`},
-			{call{"GET", "/rooms/x", ``, nil}, 404, `{"error":"not found"}`},
-			{call{"GET", "/rooms/users?room_id=a&room_id=b", ``, nil}, 400, `{"error":"invalid room_id"}`},
-			{call{"GET", "/rooms/%zz/users", ``, nil}, 200, ``},
+			{restRequest{"POST", "/connections/conn_x/join", `{"room_id":"A"}`, nil}, 400, `{"error":"Connection not found"}`},
+			{restRequest{"POST", "/connections/conn_x/leave", ``, nil}, 400, `{"error":"Connection not found"}`},
+			{restRequest{"POST", join, ``, nil}, 400, `{"error":"body must be a JSON object"}`},
+			{restRequest{"POST", join, `[]`, nil}, 400, `{"error":"body must be a JSON object"}`},
+			{restRequest{"POST", join, `{"room_id":"a"`, nil}, 400, `{"error":"body must be a JSON object"}`},
+			{restRequest{"POST", join, `{"room_id":"a","room_id":"b"}`, nil}, 400, `{"error":"body must be a JSON object"}`},
+			{restRequest{"POST", join, "{\"room_id\":\"\xff\"}", nil}, 400, `{"error":"body must be a JSON object"}`},
+			{restRequest{"POST", join, `{}`, nil}, 400, `{"error":"invalid room_id"}`},
+			{restRequest{"POST", join, `{"ROOM_ID":"a"}`, nil}, 400, `{"error":"invalid room_id"}`},
+			{restRequest{"POST", join, `{"room_id":""}`, nil}, 400, `{"error":"invalid room_id"}`},
+			{restRequest{"POST", join, `{"room_id":7}`, nil}, 400, `{"error":"invalid room_id"}`},
+			{restRequest{"POST", join, `{"room_id":"a\u0000"}`, nil}, 400, `{"error":"invalid room_id"}`},
+			{restRequest{"POST", join, `{"room_id":"` + strings.Repeat("x", 5000) + `"}`, nil}, 413, `{"error":"body too large"}`},
+			{restRequest{"GET", join, ``, nil}, 405, `{"error":"use POST"}`},
+			{restRequest{"DELETE", "/stats", ``, nil}, 405, `{"error":"use GET"}`},
+			{restRequest{"GET", "/", ``, nil}, 404, `{"error":"not found"}`},
+			{restRequest{"GET", "/rooms/x", ``, nil}, 404, `{"error":"not found"}`},
+			{restRequest{"GET", "/rooms/users?room_id=a&room_id=b", ``, nil}, 400, `{"error":"invalid room_id"}`},
+			{restRequest{"GET", "/rooms/%zz/users", ``, nil}, 200, ``},
 		} {
 			if strings.Contains(test.call.path, "%zz") {
 				continue // no client library sends it; see the fuzz target
 			}
-			code, body, header := rest(h, test.call)
+			code, body, header := callREST(h, test.call)
 			require.Equal(t, test.code, code, "%+v", test.call)
 			require.Equal(t, test.body, body, "%+v", test.call)
 			if code == 405 {
@@ -148,7 +148,7 @@ func TestRestPathsUnderAnyPrefix(t *testing.T) {
 		for _, room := range []string{"a/b", "ü", "100%", "a b", "users", "?#"} {
 			b.join(room, alice)
 			for _, prefix := range []string{"", "/rt", "/deep/er", "/rooms/x/users"} {
-				body := get(t, h, prefix+"/rooms/"+url.PathEscape(room)+"/users")
+				body := restGet(t, h, prefix+"/rooms/"+url.PathEscape(room)+"/users")
 				var got struct {
 					RoomID string   `json:"room_id"`
 					Users  []string `json:"users"`
@@ -165,14 +165,14 @@ func TestRestRefusesEverythingWithoutAnAuthorizer(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		h := b.API(nil)
 		id := b.open("alice").conn.ID()
-		for _, c := range []call{
+		for _, c := range []restRequest{
 			{"POST", "/connections/" + id + "/join", `{"room_id":"A"}`, nil},
 			{"POST", "/connections/" + id + "/leave", ``, nil},
 			{"POST", "/connections/conn_x/join", `{"room_id":"A"}`, nil},
 			{"GET", "/rooms/A/users", ``, nil},
 			{"GET", "/stats", ``, nil},
 		} {
-			code, body, _ := rest(h, c)
+			code, body, _ := callREST(h, c)
 			require.Equal(t, http.StatusForbidden, code)
 			require.Equal(t, `{"error":"forbidden"}`, body, "known and unknown look alike")
 		}
@@ -192,15 +192,15 @@ func TestRestAuthorizer(t *testing.T) {
 		})
 		id := b.open("alice").conn.ID()
 		admin := map[string]string{"X-Role": "admin"}
-		code, _, _ := rest(h, call{"POST", "/connections/" + id + "/join", `{"room_id":"A"}`, nil})
+		code, _, _ := callREST(h, restRequest{"POST", "/connections/" + id + "/join", `{"room_id":"A"}`, nil})
 		require.Equal(t, http.StatusForbidden, code)
-		for _, c := range []call{
+		for _, c := range []restRequest{
 			{"POST", "/connections/" + id + "/join", `{"room_id":"A"}`, admin},
 			{"GET", "/rooms/A/users", ``, admin},
 			{"HEAD", "/stats", ``, admin},
 			{"POST", "/connections/" + id + "/leave", ``, admin},
 		} {
-			code, _, _ = rest(h, c)
+			code, _, _ = callREST(h, c)
 			require.Equal(t, http.StatusOK, code)
 		}
 		require.Equal(t, []string{
@@ -231,7 +231,7 @@ func TestRestFromForeignPages(t *testing.T) {
 			{map[string]string{"Content-Type": json, "Sec-Fetch-Site": "same-site"}, 403},
 			{map[string]string{"Content-Type": json, "Sec-Fetch-Site": "none"}, 200},
 		} {
-			code, _, _ := rest(h, call{"POST", path, `{"room_id":"A"}`, test.header})
+			code, _, _ := callREST(h, restRequest{"POST", path, `{"room_id":"A"}`, test.header})
 			require.Equal(t, test.code, code, "%v", test.header)
 		}
 	})
@@ -241,18 +241,18 @@ func TestRestFromForeignPages(t *testing.T) {
 func TestRestRoomThatTheClientJoins(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		h := b.API(realtime.InsecureAllowRequests)
 		move := func(room string) {
 			t.Helper()
-			code, _, _ := rest(h, call{
+			code, _, _ := callREST(h, restRequest{
 				method: "POST", path: "/connections/" + alice.conn.ID() + "/join", body: `{"room_id":"` + room + `"}`,
 			})
 			require.Equal(t, http.StatusOK, code)
 		}
 		move("one")
 		require.Equal(t, []string{`{"message_type":"joined","room":"one"}`}, alice.raw())
-		require.Equal(t, []string{`{"message_type":"reply","id":1}`}, alice.asks(`{"type":"join","id":1,"room":"one"}`))
+		require.Equal(t, []string{`{"message_type":"reply","id":1}`}, alice.request(`{"type":"join","id":1,"room":"one"}`))
 		move("two")
 		require.Equal(t, []string{"one", "two"}, alice.conn.Rooms())
 		move("three")

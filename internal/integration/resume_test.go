@@ -17,18 +17,18 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// greeted is the content of a welcome.
-type greeted struct {
+// welcomeContent is the content of a welcome.
+type welcomeContent struct {
 	Session string `json:"session"`
 	Grace   int    `json:"resume_ms"`
 }
 
 // session opens a connection of realtime.v1 and returns its token. What comes behind the welcome is
 // still there.
-func (b *bed) session(user string) (*client, greeted) {
+func (b *bed) session(user string) (*client, welcomeContent) {
 	b.t.Helper()
 	c := b.openV1(realtime.Identity{UserID: user})
-	var f struct{ Content greeted }
+	var f struct{ Content welcomeContent }
 	frames := c.raw()
 	welcome := strings.Replace(frames[0], `"timestamp":T`, `"timestamp":0`, 1)
 	c.mu.Lock()
@@ -41,7 +41,7 @@ func (b *bed) session(user string) (*client, greeted) {
 // resumes asks for a session and returns the answer.
 func (c *client) resumes(token string) string {
 	c.t.Helper()
-	frames := c.asks(fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, token))
+	frames := c.request(fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, token))
 	require.NotEmpty(c.t, frames)
 	return frames[len(frames)-1]
 }
@@ -53,28 +53,28 @@ func rooms(names ...string) string {
 	return `{"message_type":"reply","id":1,"content":{"rooms":` + string(list) + `}}`
 }
 
-// scene is a room with a watcher, and alice, who has a session and is in two rooms.
-func scene(t *testing.T, b *bed) (watcher, alice *client, token string) {
+// resumeScene is a room with a watcher, and alice, who has a session and is in two rooms.
+func resumeScene(t *testing.T, b *bed) (watcher, alice *client, token string) {
 	watcher = b.open("watcher")
 	alice, w := b.session("alice")
 	b.join("lobby", watcher)
-	alice.asks(`{"type":"join","id":1,"room":"lobby"}`)
+	alice.request(`{"type":"join","id":1,"room":"lobby"}`)
 	b.join("vip", alice)
-	watcher.hush()
+	watcher.discard()
 	require.Equal(t, 15_000, w.Grace)
 	return watcher, alice, w.Session
 }
 
 func TestResume(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
-		watcher, alice, token := scene(t, b)
+		watcher, alice, token := resumeScene(t, b)
 		alice.Drop()
 		time.Sleep(14 * time.Second)
 		require.Empty(t, watcher.got(), "nobody hears of it")
 		require.Equal(t, []string{"alice", "watcher"}, b.members("lobby"))
 		require.Equal(t, 1, b.news(realtime.ToRoom("lobby"), "missed").Matched)
 		require.Equal(t, 1, b.news(realtime.ToUser("alice"), "missed").Offline)
-		watcher.hush()
+		watcher.discard()
 
 		again, w := b.session("alice")
 		require.Equal(t, rooms("lobby", "vip"), again.resumes(token))
@@ -82,7 +82,7 @@ func TestResume(t *testing.T) {
 		require.Equal(t, []string{"lobby", "vip"}, again.conn.Rooms())
 		require.Equal(t, 2, b.news(realtime.ToRoom("lobby"), "back").Queued)
 		require.Len(t, again.raw(), 1)
-		watcher.hush()
+		watcher.discard()
 		time.Sleep(time.Minute)
 		require.Equal(t, []string{"alice", "watcher"}, b.members("lobby"), "the old one's time is over")
 		require.Equal(t, uint64(1), b.Stats().Resumed)
@@ -98,7 +98,7 @@ func TestResume(t *testing.T) {
 
 func TestResumeTooLate(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
-		watcher, alice, token := scene(t, b)
+		watcher, alice, token := resumeScene(t, b)
 		alice.Drop()
 		time.Sleep(16 * time.Second)
 		require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
@@ -112,7 +112,7 @@ func TestResumeTooLate(t *testing.T) {
 // The server has not noticed yet that the old connection is dead.
 func TestResumeOfAnOpenConnection(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
-		watcher, alice, token := scene(t, b)
+		watcher, alice, token := resumeScene(t, b)
 		again, _ := b.session("alice")
 		require.Equal(t, rooms("lobby", "vip"), again.resumes(token))
 		alice.requireEnd(realtime.CloseReplaced)
@@ -125,9 +125,9 @@ func TestResumeOfAnOpenConnection(t *testing.T) {
 
 func TestResumeRefuses(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
-		watcher, alice, token := scene(t, b)
+		watcher, alice, token := resumeScene(t, b)
 		mallory, own := b.session("mallory")
-		watcher.hush()
+		watcher.discard()
 		for _, bad := range []string{
 			token, own.Session, "", ".", "x", token + "x", token[1:], alice.conn.ID() + ".", alice.conn.ID(),
 		} {
@@ -143,7 +143,7 @@ func TestResumeRefuses(t *testing.T) {
 func TestResumeOfAnAnonymousSession(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		one, w := b.session("")
-		one.asks(`{"type":"join","id":1,"room":"lobby"}`)
+		one.request(`{"type":"join","id":1,"room":"lobby"}`)
 		one.Drop()
 		synctest.Wait()
 		count, _ := b.Room("lobby").Count(t.Context())
@@ -165,7 +165,7 @@ func TestResumeAuthorizesAnew(t *testing.T) {
 		return nil
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		watcher, alice, token := scene(t, b)
+		watcher, alice, token := resumeScene(t, b)
 		alice.Drop()
 		synctest.Wait()
 		lobby = true
@@ -185,7 +185,7 @@ func TestNoDetachedSessionAfterAClose(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, announced(), func(t *testing.T, b *bed) {
-				watcher, alice, token := scene(t, b)
+				watcher, alice, token := resumeScene(t, b)
 				end(alice)
 				require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
 				again, _ := b.session("alice")
@@ -201,8 +201,8 @@ func TestResumeOff(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		watcher := b.open("watcher")
 		alice, w := b.session("alice")
-		require.Equal(t, greeted{}, w)
-		watcher.hush()
+		require.Equal(t, welcomeContent{}, w)
+		watcher.discard()
 		alice.Drop()
 		require.Equal(t, []string{"alice left"}, watcher.got())
 	})
@@ -210,7 +210,7 @@ func TestResumeOff(t *testing.T) {
 
 func TestDisconnectOfADetachedSession(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
-		watcher, alice, token := scene(t, b)
+		watcher, alice, token := resumeScene(t, b)
 		alice.Drop()
 		synctest.Wait()
 		n, err := b.Room("lobby").Remove(t.Context(), "alice")
@@ -228,7 +228,7 @@ func TestDisconnectOfADetachedSession(t *testing.T) {
 // A room that denies the user meanwhile is not inherited.
 func TestResumeAndDeny(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
-		_, alice, token := scene(t, b)
+		_, alice, token := resumeScene(t, b)
 		alice.Drop()
 		synctest.Wait()
 		_, err := b.Room("vip").Deny(t.Context(), "alice", time.Hour)
@@ -242,7 +242,7 @@ func TestResumeAndDeny(t *testing.T) {
 // over he has left the rooms of the lost one only.
 func TestDetachedSessionBesideAConnection(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
-		watcher, alice, _ := scene(t, b)
+		watcher, alice, _ := resumeScene(t, b)
 		alice.Drop()
 		synctest.Wait()
 		b.session("alice")
@@ -260,22 +260,22 @@ func TestResumeAndRecover(t *testing.T) {
 		watcher := b.open("watcher")
 		b.join("hall", watcher)
 		alice, w := b.session("alice")
-		r := &reader{t: t}
-		r.hear(alice.asks(`{"type":"join","id":1,"room":"hall"}`))
-		b.tell(1, 3)
-		r.hear(alice.raw())
-		watcher.hush()
+		r := &streamClient{t: t}
+		r.receive(alice.request(`{"type":"join","id":1,"room":"hall"}`))
+		b.sendWords(1, 3)
+		r.receive(alice.raw())
+		watcher.discard()
 		alice.Drop()
 		synctest.Wait()
-		b.tell(4, 6)
+		b.sendWords(4, 6)
 		again, _ := b.session("alice")
 		require.Equal(t, rooms("hall"), again.resumes(w.Session))
-		b.tell(7, 7)
-		again.hush() // ignored: the join is not answered
-		r.hear(again.asks(`{"type":"join","id":2,"room":"hall"` + since(r.at) + `}`))
-		b.tell(8, 8)
-		r.hear(again.raw())
-		require.Equal(t, words(1, 8), r.said())
+		b.sendWords(7, 7)
+		again.discard() // ignored: the join is not answered
+		r.receive(again.request(`{"type":"join","id":2,"room":"hall"` + since(r.at) + `}`))
+		b.sendWords(8, 8)
+		r.receive(again.raw())
+		require.Equal(t, words(1, 8), r.takeWords())
 		for _, line := range watcher.got() {
 			require.NotContains(t, line, "alice")
 		}
@@ -291,7 +291,7 @@ func TestResumeUnderStress(t *testing.T) {
 	var all sync.WaitGroup
 	for user := range 4 {
 		for n := range 3 {
-			all.Go(func() { b.comeAndGo(rand.New(rand.NewPCG(uint64(user), uint64(n))), fmt.Sprint("u", user)) })
+			all.Go(func() { b.connectRepeatedly(rand.New(rand.NewPCG(uint64(user), uint64(n))), fmt.Sprint("u", user)) })
 		}
 	}
 	all.Go(func() {
@@ -305,8 +305,8 @@ func TestResumeUnderStress(t *testing.T) {
 	requireConserved(t, b.Stats())
 }
 
-// comeAndGo connects, joins, is lost and comes back.
-func (b *bed) comeAndGo(dice *rand.Rand, user string) {
+// connectRepeatedly connects, joins, is lost and comes back.
+func (b *bed) connectRepeatedly(dice *rand.Rand, user string) {
 	token := ""
 	for range 100 {
 		transport, far := realtime.Pipe(realtime.V1)
@@ -316,7 +316,7 @@ func (b *bed) comeAndGo(dice *rand.Rand, user string) {
 		}
 		last := token
 		if p, _, err := far.Read(b.t.Context()); err == nil {
-			var f struct{ Content greeted }
+			var f struct{ Content welcomeContent }
 			if json.Unmarshal(p, &f) == nil {
 				token = f.Content.Session
 			}
@@ -373,7 +373,7 @@ func TestConnectionLostDuringResume(t *testing.T) {
 		return nil
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		watcher, alice, token := scene(t, b)
+		watcher, alice, token := resumeScene(t, b)
 		alice.Drop()
 		synctest.Wait()
 		again, w := b.session("alice")
@@ -400,7 +400,7 @@ func TestResumeAndExcept(t *testing.T) {
 		alice, w := b.session("alice")
 		bob := b.open("bob")
 		b.join("hall", bob)
-		alice.asks(`{"type":"join","id":1,"room":"hall"}`)
+		alice.request(`{"type":"join","id":1,"room":"hall"}`)
 		first := alice.conn.ID()
 		ids := []string{first}
 		res, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Content: json.RawMessage(`"seen"`)})
@@ -413,12 +413,12 @@ func TestResumeAndExcept(t *testing.T) {
 			next, its := b.session("alice")
 			require.NotContains(t, next.resumes(w.Session), noSession)
 			alice, w = next, its
-			got := alice.asks(fmt.Sprintf(`{"type":"join","id":2,"room":"hall","since":{"epoch":%q,"offset":%d}}`,
+			got := alice.request(fmt.Sprintf(`{"type":"join","id":2,"room":"hall","since":{"epoch":%q,"offset":%d}}`,
 				res.Position.Epoch, res.Position.Offset))
 			require.NotContains(t, strings.Join(got, "\n"), "kept")
 			b.news(realtime.ToRoom("hall").Except(ids...), fmt.Sprint("live ", i))
 			require.Empty(t, alice.raw())
-			page := alice.asks(`{"type":"history","id":3,"room":"hall"}`)
+			page := alice.request(`{"type":"history","id":3,"room":"hall"}`)
 			require.NotContains(t, page[len(page)-1], "live")
 			ids = append(ids, alice.conn.ID())
 		}

@@ -31,7 +31,7 @@ func TestDisconnectDuringAuthenticate(t *testing.T) {
 		knocked := func() chan int {
 			code := make(chan int, 1)
 			go func() {
-				c, _, _ := knock(t, rt, func(*http.Request) {})
+				c, _, _ := refusedHandshake(t, rt, func(*http.Request) {})
 				code <- c
 			}()
 			<-asked
@@ -123,7 +123,7 @@ func TestDenialHasRetryAfter(t *testing.T) {
 	rt := newManager(t, realtime.Options{Authenticate: realtime.InsecureQueryUser})
 	_, err := rt.User("mallory").Deny(t.Context(), time.Hour)
 	require.NoError(t, err)
-	code, message, header := knock(t, rt, func(r *http.Request) { r.URL.RawQuery = "user_id=mallory" })
+	code, message, header := refusedHandshake(t, rt, func(r *http.Request) { r.URL.RawQuery = "user_id=mallory" })
 	require.Equal(t, http.StatusForbidden, code)
 	require.Equal(t, "denied", message)
 	require.Equal(t, "3600", header.Get("Retry-After"))
@@ -134,7 +134,7 @@ func TestRemoveFromRoom(t *testing.T) {
 		alice, tab1, tab2, anon := b.open("alice"), b.open("mallory"), b.open("mallory"), b.open("")
 		b.join("lobby", alice, tab1, tab2, anon)
 		b.join("other", tab1)
-		alice.hush()
+		alice.discard()
 		n, err := b.Room("lobby").Remove(t.Context(), "mallory")
 		require.NoError(t, err)
 		require.Equal(t, 2, n)
@@ -157,7 +157,7 @@ func TestDenyRoom(t *testing.T) {
 		mallory := b.open("mallory")
 		h := b.API(realtime.InsecureAllowRequests)
 		join := func(room string) int {
-			code, _, _ := rest(h, call{method: "POST", path: "/connections/" + mallory.conn.ID() + "/join",
+			code, _, _ := callREST(h, restRequest{method: "POST", path: "/connections/" + mallory.conn.ID() + "/join",
 				body: `{"room_id":"` + room + `"}`})
 			return code
 		}
@@ -230,7 +230,9 @@ func requireOutIsOut(t *testing.T, schedule []time.Duration) {
 				strings.NewReader(`{"room_id":"lobby"}`))
 			h.ServeHTTP(httptest.NewRecorder(), r)
 		})
-		again(func() { rt.ServeHTTP(stage{httptest.NewRecorder(), newScript("", 0), ""}, upgradeRequest(false)) })
+		again(func() {
+			rt.ServeHTTP(hijackable{httptest.NewRecorder(), newScriptedConn("", 0), ""}, upgradeRequest(false))
+		})
 	}
 	for range 10 {
 		pause()
@@ -296,7 +298,7 @@ func TestUserFullReplaceOnlyByAnAdmittedConnection(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		refuse = false
 		alice := b.open("alice")
-		code, _, _ := knock(t, b.Manager, func(r *http.Request) { r.URL.RawQuery = "user_id=alice" })
+		code, _, _ := refusedHandshake(t, b.Manager, func(r *http.Request) { r.URL.RawQuery = "user_id=alice" })
 		require.Equal(t, passed, code)
 		refuse = true
 		require.Error(t, b.dial("alice").err)
@@ -318,7 +320,7 @@ func TestRetryAfterManyRevocations(t *testing.T) {
 		throwMany()
 		return realtime.Identity{UserID: "alice"}, nil
 	}})
-	code, _, header := knock(t, rt, func(*http.Request) {})
+	code, _, header := refusedHandshake(t, rt, func(*http.Request) {})
 	require.Equal(t, http.StatusForbidden, code)
 	require.Equal(t, "1", header.Get("Retry-After"))
 

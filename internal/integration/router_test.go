@@ -54,7 +54,7 @@ func TestRouter(t *testing.T) {
 	o := realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
-		alice.hush()
+		alice.discard()
 		failure := func(code, message string) string {
 			return `{"message_type":"error","id":1,"content":{"code":"` + code + `","message":"` + message + `"}}`
 		}
@@ -69,13 +69,13 @@ func TestRouter(t *testing.T) {
 			{`{"type":"send","id":1,"all":true,"message_type":"sing"}`, failure("unknown_event", `unknown event \"sing\"`)},
 			{`{"type":"send","id":1,"all":true,"content":"hi"}`, `{"message_type":"reply","id":1}`},
 		} {
-			require.Equal(t, []string{step.want}, alice.asks(step.request), step.request)
+			require.Equal(t, []string{step.want}, alice.request(step.request), step.request)
 		}
 		for _, request := range []string{
 			`{"type":"call","id":1,"method":"add","content":"x"}`,
 			`{"type":"send","id":1,"all":true,"message_type":"move","content":[]}`,
 		} {
-			require.Contains(t, alice.asks(request)[0], `"content":{"code":"bad_request","message":"content: it cannot be a JSON `)
+			require.Contains(t, alice.request(request)[0], `"content":{"code":"bad_request","message":"content: it cannot be a JSON `)
 		}
 		bob := b.open("bob")
 		bob.say("hello", "all")

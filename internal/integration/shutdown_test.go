@@ -296,7 +296,7 @@ func TestEachMethodAfterClose(t *testing.T) {
 		for range b.LocalRooms() {
 			t.Fatal("a room")
 		}
-		code, _, _ := knock(t, b.Manager, func(*http.Request) {})
+		code, _, _ := refusedHandshake(t, b.Manager, func(*http.Request) {})
 		require.Equal(t, http.StatusServiceUnavailable, code)
 	})
 }
@@ -342,7 +342,7 @@ func TestCloseWhileAnInboxIsOpened(t *testing.T) {
 
 // Handshakes that never finish and requests that are refused leave nothing.
 func TestSocketShutdownWithSilentClients(t *testing.T) {
-	s := newSite(t, realtime.Options{}, false)
+	s := newTestServer(t, realtime.Options{}, false)
 	for i := range 20 {
 		s.rawDial(t, fmt.Sprintf("silent%d", i), "") // never answers the close frame
 	}
@@ -355,7 +355,7 @@ func TestSocketShutdownWithSilentClients(t *testing.T) {
 func TestEndpointWhileShuttingDown(t *testing.T) {
 	rt := newManager(t, realtime.Options{})
 	require.NoError(t, rt.Shutdown(t.Context()))
-	code, message, header := knock(t, rt, func(*http.Request) {})
+	code, message, header := refusedHandshake(t, rt, func(*http.Request) {})
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Equal(t, "shutting down", message)
 	require.Empty(t, header.Get("Retry-After"), "a server that takes over may be there at once")

@@ -15,13 +15,13 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// slowly reads so many bytes a second, a KiB at once.
-type slowly struct {
+// throttledReader reads so many bytes a second, a KiB at once.
+type throttledReader struct {
 	io.Reader
 	rate int
 }
 
-func (s slowly) Read(p []byte) (int, error) {
+func (s throttledReader) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p[:min(len(p), 1<<10)])
 	time.Sleep(time.Second * time.Duration(n) / time.Duration(s.rate))
 	return n, err
@@ -36,13 +36,13 @@ func TestSteadySlowReaderStays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o.StaleAfter = 90 * time.Second
-				a := newArena(t, o, pipes())
-				c := a.enter("turtle@cellar")
+				w := newWorld(t, o, pipes())
+				c := w.connect("turtle@cellar")
 				require.NoError(t, c.SetReadDeadline(time.Time{}))
 				var heard atomic.Int64
 				end := make(chan error, 1)
 				go func() {
-					for r := (slowly{c.Conn, 4000}); ; {
+					for r := (throttledReader{c.Conn, 4000}); ; {
 						n, err := io.CopyN(io.Discard, r, 1000)
 						if heard.Add(n); err != nil {
 							end <- err
@@ -55,13 +55,13 @@ func TestSteadySlowReaderStays(t *testing.T) {
 					if i%25 == 0 {
 						size = 100_000 // which takes 25 s
 					}
-					_, err := a.rt.Send(t.Context(), realtime.ToRoom("cellar"), note(xs(size)))
+					_, err := w.rt.Send(t.Context(), realtime.ToRoom("cellar"), note(xs(size)))
 					require.NoError(t, err)
 					time.Sleep(200 * time.Millisecond)
 				}
 				require.Empty(t, end)
 				require.InDelta(t, 300*4000, heard.Load(), 20_000)
-				a.settle()
+				w.finish()
 			})
 		})
 	}
@@ -92,8 +92,8 @@ func TestVerySlowReaderGetsACloseCode(t *testing.T) {
 	if plainIsDirect == 0 {
 		t.Skip("on the roads of other systems a code comes after all that the kernel has taken: megabytes")
 	}
-	roads(t, func(t *testing.T, secure bool) {
-		s := newSite(t, realtime.Options{}, secure)
+	plainAndTLS(t, func(t *testing.T, secure bool) {
+		s := newTestServer(t, realtime.Options{}, secure)
 		nc, br := s.rawDial(t, "crawler", "")
 		if tcp, ok := nc.(*net.TCPConn); ok {
 			require.NoError(t, tcp.SetReadBuffer(4<<10))
@@ -109,7 +109,7 @@ func TestVerySlowReaderGetsACloseCode(t *testing.T) {
 			_, err := s.rt.Send(t.Context(), realtime.ToAll(), note(word))
 			require.NoError(t, err)
 		}
-		crawl := bufio.NewReader(slowly{br, 200_000})
+		crawl := bufio.NewReader(throttledReader{br, 200_000})
 		for next := range 1700 {
 			op, payload := readFrame(t, crawl)
 			if op == 0x8 {

@@ -17,21 +17,21 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// narrow is a connection through which so many bytes a second go out and come in, a KiB at once.
+// throttledConn is a connection through which so many bytes a second go out and come in, a KiB at once.
 // Zero: at once.
-type narrow struct {
+type throttledConn struct {
 	net.Conn
 	rate, takes int
 }
 
-func (n *narrow) Read(p []byte) (int, error) {
+func (n *throttledConn) Read(p []byte) (int, error) {
 	if n.takes == 0 {
 		return n.Conn.Read(p)
 	}
-	return slowly{n.Conn, n.takes}.Read(p)
+	return throttledReader{n.Conn, n.takes}.Read(p)
 }
 
-func (n *narrow) Write(p []byte) (done int, err error) {
+func (n *throttledConn) Write(p []byte) (done int, err error) {
 	for done < len(p) && err == nil {
 		part := p[done:min(len(p), done+1<<10)]
 		if n.rate > 0 {
@@ -46,13 +46,13 @@ func (n *narrow) Write(p []byte) (done int, err error) {
 
 // overTLS runs a test with a client that speaks TLS to a Manager, through a connection in memory.
 func overTLS(
-	t *testing.T, o realtime.Options, test func(t *testing.T, rt *realtime.Manager, c *wireClient, wire *narrow),
+	t *testing.T, o realtime.Options, test func(t *testing.T, rt *realtime.Manager, c *frameClient, wire *throttledConn),
 ) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		o.Logger = slog.New(slog.DiscardHandler)
 		o.Authenticate, o.Authorize = realtime.InsecureQueryUser, realtime.InsecureAllowAll
-		o.AllowedHosts = []string{"arena"}
+		o.AllowedHosts = []string{"site.example"}
 		rt := realtime.New(&o)
 		f := pipes()
 		server := &httptest.Server{Listener: f.Listener, Config: realtime.NewServer("", rt)}
@@ -61,15 +61,15 @@ func overTLS(
 		defer func() { require.NoError(t, rt.Close()) }()
 		far, err := f.dial(context.Background(), "", "")
 		require.NoError(t, err)
-		wire := &narrow{Conn: far}
+		wire := &throttledConn{Conn: far}
 		secure := tls.Client(wire, &tls.Config{
 			InsecureSkipVerify: true, DynamicRecordSizingDisabled: true, // as browsers do
 		})
 		defer func() { _ = far.Close() }()
 		_, err = io.WriteString(secure, handshake("alice"))
 		require.NoError(t, err)
-		c := &wireClient{Conn: secure, t: t, br: bufio.NewReader(secure)}
-		c.answered()
+		c := &frameClient{Conn: secure, t: t, br: bufio.NewReader(secure)}
+		c.readHandshake()
 		test(t, rt, c, wire)
 	})
 }
@@ -82,8 +82,8 @@ func TestSlowSenderOverTLS(t *testing.T) {
 		got <- len(in.Text)
 		return nil
 	}}
-	overTLS(t, o, func(t *testing.T, _ *realtime.Manager, c *wireClient, wire *narrow) {
-		end := c.fate()
+	overTLS(t, o, func(t *testing.T, _ *realtime.Manager, c *frameClient, wire *throttledConn) {
+		end := c.readToEnd()
 		wire.rate = 1100
 		c.send(chatFrame(xs(64_000)))
 		require.Equal(t, 64_000, <-got)
@@ -94,7 +94,7 @@ func TestSlowSenderOverTLS(t *testing.T) {
 // Whoever waits for the answers is slowed down, and kept, also where it cannot be seen without
 // reading whether more has come.
 func TestClientThatAwaitsAnswersIsKeptOverTLS(t *testing.T) {
-	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
+	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
 		_, _, err := nextFrame(c.br)
 		require.NoError(t, err)
 		for range 500 {
@@ -108,8 +108,8 @@ func TestClientThatAwaitsAnswersIsKeptOverTLS(t *testing.T) {
 
 // Whoever does not wait for them is ended there too.
 func TestFloodingClientIsEndedOverTLS(t *testing.T) {
-	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
-		start, end := time.Now(), c.fate()
+	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
+		start, end := time.Now(), c.readToEnd()
 		go func() {
 			for err := error(nil); err == nil; {
 				_, err = io.WriteString(c, masked(0x81, "ping"))
@@ -124,7 +124,7 @@ func TestFloodingClientIsEndedOverTLS(t *testing.T) {
 func TestSlowReaderOverTLS(t *testing.T) {
 	for name, rate := range map[string]int{"a KiB a second": 1100, "4 KB a second": 4000} {
 		t.Run(name, func(t *testing.T) {
-			overTLS(t, realtime.Options{}, func(t *testing.T, rt *realtime.Manager, c *wireClient, wire *narrow) {
+			overTLS(t, realtime.Options{}, func(t *testing.T, rt *realtime.Manager, c *frameClient, wire *throttledConn) {
 				_, _, err := nextFrame(c.br)
 				require.NoError(t, err)
 				wire.takes = rate
@@ -144,8 +144,8 @@ func TestSlowReaderOverTLS(t *testing.T) {
 
 // What is half there over TLS does not stay for ever.
 func TestIncompleteMessageOverTLS(t *testing.T) {
-	overTLS(t, realtime.Options{}, func(t *testing.T, _ *realtime.Manager, c *wireClient, _ *narrow) {
-		start, end := time.Now(), c.fate()
+	overTLS(t, realtime.Options{}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
+		start, end := time.Now(), c.readToEnd()
 		c.send(chatFrame("x")[:10])
 		require.Equal(t, realtime.ClosePolicy, <-end)
 		require.InDelta(t, 26, time.Since(start).Seconds(), 1)

@@ -18,7 +18,7 @@ func TestStatsSub(t *testing.T) {
 		require.EqualValues(t, 2, old.Written, "welcome and chat")
 		bob := b.open("bob")
 		bob.say("2", "all")
-		bob.hush()
+		bob.discard()
 		delta := b.Stats().Sub(old)
 		require.Equal(t, 2, delta.Conns, "gauges are of now")
 		require.EqualValues(t, 1, delta.Accepted)
@@ -62,6 +62,6 @@ func TestStatsBetween(t *testing.T) {
 		require.EqualValues(t, 1, since.Accepted)
 		require.EqualValues(t, 1, since.Ended.Lost)
 		require.Equal(t, 1, since.Conns, "bob")
-		bob.hush()
+		bob.discard()
 	})
 }

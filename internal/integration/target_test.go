@@ -18,7 +18,7 @@ func TestSendTargets(t *testing.T) {
 			"alice": alice, "alice2": alice2, "bob": bob, "carol": carol, "anon": anon,
 		}
 		for _, c := range clients {
-			c.hush()
+			c.discard()
 		}
 		type names = []string
 		everybody := names{"alice", "alice2", "bob", "carol", "anon"}
@@ -81,7 +81,7 @@ func TestTargetIsAValue(t *testing.T) {
 func TestSendChecksTheMessage(t *testing.T) {
 	bubble(t, realtime.Options{QueueBytes: 1000}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
-		alice.hush()
+		alice.discard()
 		for _, test := range []struct {
 			msg  realtime.Message
 			want error

@@ -15,45 +15,45 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// mingler is somebody in a schedule of messages to several targets: a client that reads two rooms and
+// unionMember is somebody in a schedule of messages to several targets: a client that reads two rooms and
 // an inbox, is slow, is lost, and comes back to where it was.
-type mingler struct {
+type unionMember struct {
 	t    *testing.T
 	b    *bed
 	seed uint64
 	user string
 	c    *client
 
-	places map[string]*reader // by room; the inbox has no name
-	asked  int                // the id of the last request
-	joins  map[int]string     // what was asked for, by the id of the request
-	waits  map[string]bool    // the rooms whose messages it ignores, until its join is answered
-	token  string             // of the session
-	here   []string           // what has come over this connection
-	shown  map[string]bool    // what has come
-	back   bool               // it goes back in rooms that it is in, and gets some again
+	places map[string]*streamClient // by room; the inbox has no name
+	asked  int                      // the id of the last request
+	joins  map[int]string           // what was asked for, by the id of the request
+	waits  map[string]bool          // the rooms whose messages it ignores, until its join is answered
+	token  string                   // of the session
+	here   []string                 // what has come over this connection
+	shown  map[string]bool          // what has come
+	back   bool                     // it goes back in rooms that it is in, and gets some again
 	trace  []string
 }
 
-func (b *bed) mingle(seed uint64, user string, open func() *client) *mingler {
-	m := &mingler{t: b.t, b: b, seed: seed, user: user, places: map[string]*reader{}, shown: map[string]bool{}}
+func (b *bed) unionMember(seed uint64, user string, open func() *client) *unionMember {
+	m := &unionMember{t: b.t, b: b, seed: seed, user: user, places: map[string]*streamClient{}, shown: map[string]bool{}}
 	m.connect(open)
 	return m
 }
 
-func (m *mingler) connect(open func() *client) {
+func (m *unionMember) connect(open func() *client) {
 	m.c, m.here, m.back = open(), nil, false
 	m.joins, m.waits = map[int]string{}, map[string]bool{}
-	m.places[""] = &reader{t: m.t}
+	m.places[""] = &streamClient{t: m.t}
 	for _, room := range []string{"a", "b"} {
 		m.waits[room] = true
 		if m.places[room] == nil {
-			m.places[room] = &reader{t: m.t}
+			m.places[room] = &streamClient{t: m.t}
 		}
 	}
 }
 
-func (m *mingler) ask(kind, room string, more string) {
+func (m *unionMember) ask(kind, room string, more string) {
 	m.asked++
 	m.joins[m.asked] = room
 	if kind == "resume" {
@@ -66,7 +66,7 @@ func (m *mingler) ask(kind, room string, more string) {
 }
 
 // listen takes in what has come. Each message comes once over a connection.
-func (m *mingler) listen() {
+func (m *unionMember) listen() {
 	for _, text := range m.c.raw() {
 		m.trace = append(m.trace, text)
 		var f struct {
@@ -77,7 +77,7 @@ func (m *mingler) listen() {
 		room := f.Room
 		switch f.Type {
 		case "welcome":
-			var w greeted
+			var w welcomeContent
 			require.NoError(m.t, json.Unmarshal(f.Content, &w))
 			m.token = w.Session
 		case "error":
@@ -105,16 +105,16 @@ func (m *mingler) listen() {
 			m.here = append(m.here, word)
 			m.shown[word] = true
 		}
-		m.places[room].hear([]string{text})
+		m.places[room].receive([]string{text})
 	}
 }
 
-func (m *mingler) tail() string {
+func (m *unionMember) tail() string {
 	return strings.Join(m.trace[max(0, len(m.trace)-60):], "\n")
 }
 
 // join joins the rooms, behind what it has of them.
-func (m *mingler) join(kind string, together bool) {
+func (m *unionMember) join(kind string, together bool) {
 	for _, room := range []string{"a", "b"} {
 		how := ""
 		if r := m.places[room]; r != nil && r.at.Epoch != "" {
@@ -182,14 +182,14 @@ func unionsUnderARandomSchedule(t *testing.T, b *bed, seed uint64) {
 			}
 		}
 	}
-	members := make([]*mingler, 3)
+	members := make([]*unionMember, 3)
 	opener := func(i int) func() *client {
 		return func() *client {
 			return b.openV1(realtime.Identity{UserID: users[i], Device: "d"})
 		}
 	}
 	for i := range members {
-		members[i] = b.mingle(seed, users[i], opener(i))
+		members[i] = b.unionMember(seed, users[i], opener(i))
 		members[i].join("join", false)
 	}
 	for range 60 {

@@ -17,9 +17,9 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// numbered returns the numbers that the contents of messages begin with, in the order in which
+// leadingNumbers returns the numbers that the contents of messages begin with, in the order in which
 // they came.
-func numbered(t *testing.T, frames []string) (ns []int) {
+func leadingNumbers(t *testing.T, frames []string) (ns []int) {
 	for _, frame := range frames {
 		var m struct {
 			Type    string `json:"message_type"`
@@ -94,7 +94,7 @@ func unionDuringBackfill(t *testing.T, b *bed, to realtime.Target, v1 bool) {
 	}
 	time.Sleep(time.Minute)
 	synctest.Wait()
-	got := numbered(t, bob.raw())
+	got := leadingNumbers(t, bob.raw())
 	if len(to.Rooms) > 0 && to.Rooms[len(to.Rooms)-1] == "plain" || to.All { // a part is not kept
 		slices.Sort(got)
 	}
@@ -156,7 +156,7 @@ func TestUnionToALaggingPlainClient(t *testing.T) {
 	o := inboxes(100)
 	o.QueueMessages = 8
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.write("bob", 1, 50)
+		b.sendToInbox("bob", 1, 50)
 		bob := b.stalled("bob")
 		b.joinAll(bob, "hall")
 		b.news(realtime.ToRoom("hall").Union(realtime.ToUser("bob")), "both")
@@ -168,15 +168,15 @@ func TestUnionToALaggingPlainClient(t *testing.T) {
 	})
 }
 
-// stepwise is a broker that lets one read a part of a message before the next one is delivered, as
+// stepwiseBroker is a broker that lets one read a part of a message before the next one is delivered, as
 // broker/bolt does.
-type stepwise struct {
+type stepwiseBroker struct {
 	*memory.Broker
 	between func()        // two parts; may be nil
 	gate    chan struct{} // readers who catch up wait for it; may be nil
 }
 
-func (b *stepwise) Publish(
+func (b *stepwiseBroker) Publish(
 	ctx context.Context, parts ...broker.Publication,
 ) (all []broker.Published, err error) {
 	for i := range parts {
@@ -192,7 +192,7 @@ func (b *stepwise) Publish(
 	return all, nil
 }
 
-func (b *stepwise) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
+func (b *stepwiseBroker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
 	page, err := b.Broker.Read(ctx, stream, q)
 	if b.gate != nil && !q.Backwards {
 		<-b.gate
@@ -205,7 +205,7 @@ func (b *stepwise) Read(ctx context.Context, stream string, q broker.Query) (bro
 func TestUnionFromTwoStreamsAtOnce(t *testing.T) {
 	const tabs, rounds = 50, 40
 	o := keeping(100)
-	broker := &stepwise{Broker: memory.New(nil)}
+	broker := &stepwiseBroker{Broker: memory.New(nil)}
 	o.Broker = broker
 	bubble(t, o, func(t *testing.T, b *bed) {
 		all := make([]*client, tabs)
@@ -238,23 +238,23 @@ func TestUnionFromTwoStreamsAtOnce(t *testing.T) {
 func TestUnionAfterRejoin(t *testing.T) {
 	for _, how := range []string{"join", "recover", "leave and join"} {
 		t.Run(how, func(t *testing.T) {
-			puppetry(t, func(t *testing.T, b *bed, p *puppet, alice *client, r *reader) {
-				alice.asks(`{"type":"join","id":2,"room":"other"}`)
+			withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient) {
+				alice.request(`{"type":"join","id":2,"room":"other"}`)
 				b.news(realtime.ToRoom("other"), "older")
-				alice.hush()
-				p.once("read", func() { // to find out where it begins
-					p.once("read", func() { // to catch up
+				alice.discard()
+				p.afterNext("read", func() { // to find out where it begins
+					p.afterNext("read", func() { // to catch up
 						b.news(realtime.ToRoom("hall", "other"), "both")
 					})
 				})
-				frames := alice.asks(`{"type":"join","id":3,"room":"other","since":{"epoch":"old","offset":1}}`)
+				frames := alice.request(`{"type":"join","id":3,"room":"other","since":{"epoch":"old","offset":1}}`)
 				require.Contains(t, strings.Join(frames, "\n"), `"both"`)
 				if how == "leave and join" {
-					alice.asks(`{"type":"leave","id":4,"room":"hall"}`)
+					alice.request(`{"type":"leave","id":4,"room":"hall"}`)
 					how = "join"
 				}
-				r.hear(alice.asks(`{"type":"` + how + `","id":4,"room":"hall"` + since(r.at) + `}`))
-				require.Equal(t, []string{"both"}, r.said())
+				r.receive(alice.request(`{"type":"` + how + `","id":4,"room":"hall"` + since(r.at) + `}`))
+				require.Equal(t, []string{"both"}, r.takeWords())
 			})
 		})
 	}

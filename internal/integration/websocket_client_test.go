@@ -20,12 +20,12 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-type site struct {
+type testServer struct {
 	*httptest.Server
 	rt *realtime.Manager
 }
 
-func newSite(t *testing.T, o realtime.Options, secure bool) *site {
+func newTestServer(t *testing.T, o realtime.Options, secure bool) *testServer {
 	t.Helper()
 	o.Logger = slog.New(slog.DiscardHandler)
 	if o.Authenticate == nil {
@@ -36,7 +36,7 @@ func newSite(t *testing.T, o realtime.Options, secure bool) *site {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", rt)
 	mux.Handle("/", rt.API(realtime.InsecureAllowRequests))
-	s := &site{Server: httptest.NewUnstartedServer(mux), rt: rt}
+	s := &testServer{Server: httptest.NewUnstartedServer(mux), rt: rt}
 	if secure {
 		s.StartTLS()
 	} else {
@@ -52,7 +52,7 @@ func newSite(t *testing.T, o realtime.Options, secure bool) *site {
 }
 
 // dial opens a WebSocket as a well-behaved client does.
-func (s *site) dial(t *testing.T, user string) *websocket.Conn {
+func (s *testServer) dial(t *testing.T, user string) *websocket.Conn {
 	t.Helper()
 	ws, _, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id="+user, &websocket.DialOptions{
 		HTTPClient: s.Client(),
@@ -64,7 +64,7 @@ func (s *site) dial(t *testing.T, user string) *websocket.Conn {
 	return ws
 }
 
-func (s *site) next(t *testing.T, ws *websocket.Conn) string {
+func (s *testServer) next(t *testing.T, ws *websocket.Conn) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -73,19 +73,19 @@ func (s *site) next(t *testing.T, ws *websocket.Conn) string {
 	return shorthand(t, string(p))
 }
 
-func roads(t *testing.T, test func(t *testing.T, secure bool)) {
+func plainAndTLS(t *testing.T, test func(t *testing.T, secure bool)) {
 	t.Run("tcp", func(t *testing.T) { test(t, false) })
 	t.Run("tls", func(t *testing.T) { test(t, true) })
 }
 
 // rawDial opens a WebSocket by hand and returns the socket behind the handshake.
-func (s *site) rawDial(t *testing.T, user, early string) (net.Conn, *bufio.Reader) {
+func (s *testServer) rawDial(t *testing.T, user, early string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	return s.rawDialWith(t, user, "", early)
 }
 
 // rawDialWith is rawDial with more headers, each a line.
-func (s *site) rawDialWith(t *testing.T, user, headers, early string) (net.Conn, *bufio.Reader) {
+func (s *testServer) rawDialWith(t *testing.T, user, headers, early string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	addr := s.Listener.Addr().String()
 	var nc net.Conn
@@ -160,8 +160,8 @@ func closeCode(payload string) realtime.CloseCode {
 	return realtime.CloseCode(binary.BigEndian.Uint16([]byte(payload)))
 }
 
-// wireClient is a client that sees frames as they are.
-type wireClient struct {
+// frameClient is a client that sees frames as they are.
+type frameClient struct {
 	net.Conn
 	t          *testing.T
 	br         *bufio.Reader
@@ -169,7 +169,7 @@ type wireClient struct {
 }
 
 // offer opens a WebSocket by hand, offers extensions, and reads the welcome.
-func (s *site) offer(t *testing.T, user, extensions string) *wireClient {
+func (s *testServer) offer(t *testing.T, user, extensions string) *frameClient {
 	t.Helper()
 	nc, err := net.Dial("tcp", s.Listener.Addr().String())
 	require.NoError(t, err)
@@ -179,7 +179,7 @@ func (s *site) offer(t *testing.T, user, extensions string) *wireClient {
 		"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: %s\r\n"+
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", user, extensions)
 	require.NoError(t, err)
-	c := &wireClient{Conn: nc, t: t, br: bufio.NewReader(nc)}
+	c := &frameClient{Conn: nc, t: t, br: bufio.NewReader(nc)}
 	res, err := http.ReadResponse(c.br, nil)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
@@ -191,7 +191,7 @@ func (s *site) offer(t *testing.T, user, extensions string) *wireClient {
 }
 
 // next reads one message in shorthand, and whether it came compressed.
-func (c *wireClient) next() (text string, compressed bool) {
+func (c *frameClient) next() (text string, compressed bool) {
 	c.t.Helper()
 	head, err := c.br.Peek(1)
 	require.NoError(c.t, err)
@@ -204,7 +204,7 @@ func (c *wireClient) next() (text string, compressed bool) {
 }
 
 // closed reads up to the close frame and returns its code.
-func (c *wireClient) closed() realtime.CloseCode {
+func (c *frameClient) closed() realtime.CloseCode {
 	c.t.Helper()
 	for {
 		if op, payload := readFrame(c.t, c.br); op == 0x8 {
@@ -222,14 +222,14 @@ func note(word string) realtime.Message {
 	return realtime.Message{Type: "n", Content: fmt.Appendf(nil, "%q", word)}
 }
 
-func (s *site) news(t *testing.T, to realtime.Target, word string) {
+func (s *testServer) news(t *testing.T, to realtime.Target, word string) {
 	t.Helper()
 	_, err := s.rt.Send(t.Context(), to, note(word))
 	require.NoError(t, err)
 }
 
 // dialMode opens a WebSocket with a client of coder/websocket.
-func (s *site) dialMode(t *testing.T, user string, mode websocket.CompressionMode) *websocket.Conn {
+func (s *testServer) dialMode(t *testing.T, user string, mode websocket.CompressionMode) *websocket.Conn {
 	t.Helper()
 	ws, _, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id="+user, &websocket.DialOptions{
 		HTTPClient: s.Client(), CompressionMode: mode, CompressionThreshold: 1,
@@ -242,7 +242,7 @@ func (s *site) dialMode(t *testing.T, user string, mode websocket.CompressionMod
 }
 
 // joinUser puts all connections of a user into a room.
-func (s *site) joinUser(t *testing.T, user, room string) {
+func (s *testServer) joinUser(t *testing.T, user, room string) {
 	t.Helper()
 	for c := range s.rt.User(user).LocalConns() {
 		_, err := s.rt.Join(t.Context(), c.ID(), room)

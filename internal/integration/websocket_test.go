@@ -26,8 +26,8 @@ import (
 )
 
 func TestSocketChat(t *testing.T) {
-	roads(t, func(t *testing.T, secure bool) {
-		s := newSite(t, announced(), secure)
+	plainAndTLS(t, func(t *testing.T, secure bool) {
+		s := newTestServer(t, announced(), secure)
 		alice := s.dial(t, "alice")
 		bob := s.dial(t, "bob")
 		require.Equal(t, "bob joined", s.next(t, alice))
@@ -49,7 +49,7 @@ func TestSocketChat(t *testing.T) {
 }
 
 func TestSocketAnswersProtocolPings(t *testing.T) {
-	s := newSite(t, realtime.Options{}, false)
+	s := newTestServer(t, realtime.Options{}, false)
 	ws := s.dial(t, "alice")
 	ctx := ws.CloseRead(t.Context())
 	for range 10 {
@@ -64,8 +64,8 @@ func TestSocketAnswersProtocolPings(t *testing.T) {
 }
 
 func TestSocketCloseHandshakes(t *testing.T) {
-	roads(t, func(t *testing.T, secure bool) {
-		s := newSite(t, realtime.Options{}, secure)
+	plainAndTLS(t, func(t *testing.T, secure bool) {
+		s := newTestServer(t, realtime.Options{}, secure)
 		t.Run("ours, behind what is queued", func(t *testing.T) {
 			ws := s.dial(t, "alice")
 			_, err := s.rt.Send(t.Context(), realtime.ToUser("alice"), realtime.Message{Type: "last"})
@@ -102,8 +102,8 @@ func TestSocketCloseHandshakes(t *testing.T) {
 
 // Frames that come in one packet with the handshake are not lost.
 func TestFramesInThePacketOfTheHandshake(t *testing.T) {
-	roads(t, func(t *testing.T, secure bool) {
-		s := newSite(t, realtime.Options{}, secure)
+	plainAndTLS(t, func(t *testing.T, secure bool) {
+		s := newTestServer(t, realtime.Options{}, secure)
 		_, br := s.rawDial(t, "alice", masked(0x81, "ping")+
 			masked(0x81, `{"content":"`+strings.Repeat("x", 3000)+`","target":"alice"}`)+masked(0x81, "ping"))
 		var got []string
@@ -116,8 +116,8 @@ func TestFramesInThePacketOfTheHandshake(t *testing.T) {
 }
 
 func TestSocketProtocolErrors(t *testing.T) {
-	roads(t, func(t *testing.T, secure bool) {
-		s := newSite(t, realtime.Options{}, secure)
+	plainAndTLS(t, func(t *testing.T, secure bool) {
+		s := newTestServer(t, realtime.Options{}, secure)
 		for name, test := range map[string]struct {
 			bytes string
 			code  uint16
@@ -159,8 +159,8 @@ func TestSocketProtocolErrors(t *testing.T) {
 // TestIncompleteMessageIsNotDelivered: what is left of a message when its connection ends is no message,
 // however much like one it looks.
 func TestIncompleteMessageIsNotDelivered(t *testing.T) {
-	roads(t, func(t *testing.T, secure bool) {
-		s := newSite(t, realtime.Options{}, secure)
+	plainAndTLS(t, func(t *testing.T, secure bool) {
+		s := newTestServer(t, realtime.Options{}, secure)
 		for _, torn := range []string{
 			masked(0x01, "ping"),                       // the first of several frames
 			masked(0x81, "pingpong")[:len("......")+4], // half of one
@@ -186,7 +186,7 @@ func TestIncompleteMessageIsNotDelivered(t *testing.T) {
 }
 
 func TestSocketPingFlood(t *testing.T) {
-	s := newSite(t, realtime.Options{}, false)
+	s := newTestServer(t, realtime.Options{}, false)
 	nc, br := s.rawDial(t, "alice", "")
 	_, _ = readFrame(t, br)
 	go func() { _, _ = nc.Write([]byte(strings.Repeat(masked(0x89, "x"), 100))) }()
@@ -206,7 +206,7 @@ func TestSocketPingFlood(t *testing.T) {
 func TestSocketChurn(t *testing.T) {
 	rounds := long.Of(1000, 10_000, 10_000)
 	goroutines, files := runtime.NumGoroutine(), leaktest.OpenFiles()
-	s := newSite(t, realtime.Options{InboundRate: -1}, false)
+	s := newTestServer(t, realtime.Options{InboundRate: -1}, false)
 	join := func(user string) {
 		for c := range s.rt.User(user).LocalConns() {
 			_, err := s.rt.Join(t.Context(), c.ID(), "lobby")
@@ -289,17 +289,17 @@ func (l wrappingListener) Accept() (net.Conn, error) {
 }
 
 func TestOnlyPlainSocketsAreWrittenDirectly(t *testing.T) {
-	direct := func(s *site) int {
+	direct := func(s *testServer) int {
 		ws := s.dial(t, "alice")
 		require.NoError(t, ws.Write(t.Context(), websocket.MessageText,
 			[]byte(`{"content":"hi","target":"all"}`)))
 		require.Equal(t, "alice: hi", s.next(t, ws))
 		return s.rt.Stats().Direct
 	}
-	require.Equal(t, plainIsDirect, direct(newSite(t, realtime.Options{}, false)))
-	require.Equal(t, 0, direct(newSite(t, realtime.Options{}, true)), "TLS")
+	require.Equal(t, plainIsDirect, direct(newTestServer(t, realtime.Options{}, false)))
+	require.Equal(t, 0, direct(newTestServer(t, realtime.Options{}, true)), "TLS")
 
-	s := newSite(t, realtime.Options{}, false)
+	s := newTestServer(t, realtime.Options{}, false)
 	s.Close()
 	var bytes atomic.Int64
 	s.Server = httptest.NewUnstartedServer(s.Config.Handler)

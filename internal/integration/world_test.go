@@ -24,52 +24,52 @@ import (
 // patience is how long an attack waits for what has to happen.
 const patience = 30 * time.Second
 
-// arena is the ready-made server with the default options, and in one room a bystander, a
+// world is the ready-made server with the default options, and in one room a bystander, a
 // herald who says numbers all the time, and whoever attacks them. They meet on loopback or,
 // where an attack takes long, in a bubble.
-type arena struct {
+type world struct {
 	t      *testing.T
 	rt     *realtime.Manager
-	field  field
+	net    network
 	server *http.Server
-	log    scroll
+	log    lockedBuffer
 	served chan error
 
-	bystander, herald *witness
-	hush              context.CancelFunc // has the herald stop
-	said              chan int           // how many numbers he has said
+	bystander, speaker *checkedClient
+	stopSpeaker        context.CancelFunc // has the herald stop
+	spoken             chan int           // how many numbers he has said
 
 	before            int // goroutines before there was anything
 	goroutines, files int // and before the attack
-	peace             realtime.Stats
+	baseline          realtime.Stats
 
 	mu      sync.Mutex
 	sockets []net.Conn // of the attackers
 }
 
-// field is where an arena is: a listener, and the way to it.
-type field struct {
+// network is where an arena is: a listener, and the way to it.
+type network struct {
 	net.Listener
-	dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	pace time.Duration // between two words of the herald
-	rest func()        // lets those end who have nobody to talk to any more
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
+	pace   time.Duration // between two words of the herald
+	settle func()        // lets those end who have nobody to talk to any more
 }
 
 // loopback is the field with real sockets. The herald says as much as a client may for ever.
-func loopback(t *testing.T) field {
+func loopback(t *testing.T) network {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := l.Addr().String()
-	return field{l, func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return network{l, func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	}, 5 * time.Millisecond, func() {}}
 }
 
 // pipes is the field in memory. The connections have no buffer: a peer who does not read
 // takes nothing.
-func pipes() field {
+func pipes() network {
 	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
-	return field{l, l.dial, 50 * time.Millisecond, func() { time.Sleep(time.Minute) }}
+	return network{l, l.dial, 50 * time.Millisecond, func() { time.Sleep(time.Minute) }}
 }
 
 type pipeListener struct {
@@ -104,16 +104,16 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "pipe"} }
 
-// newArena opens an arena. Users enter the lobby or, as user@room, another room. A stranger
+// newWorld opens an arena. Users enter the lobby or, as user@room, another room. A stranger
 // is refused.
-func newArena(t *testing.T, o realtime.Options, f field) *arena {
-	a := &arena{
-		t: t, field: f, served: make(chan error, 1), before: runtime.NumGoroutine(),
-		said: make(chan int, 1),
+func newWorld(t *testing.T, o realtime.Options, f network) *world {
+	w := &world{
+		t: t, net: f, served: make(chan error, 1), before: runtime.NumGoroutine(),
+		spoken: make(chan int, 1),
 	}
 	o.Logger = slog.New(slog.DiscardHandler)
 	o.Authorize = realtime.InsecureAllowAll
-	o.AllowedHosts = []string{"arena", "127.0.0.1"}
+	o.AllowedHosts = []string{"site.example", "127.0.0.1"}
 	o.Authenticate = func(r *http.Request) (realtime.Identity, error) {
 		if r.URL.Query().Get("user_id") == "stranger" {
 			return realtime.Identity{}, errors.New("never seen")
@@ -125,143 +125,143 @@ func newArena(t *testing.T, o realtime.Options, f field) *arena {
 		if !ok {
 			room = "lobby"
 		}
-		_, err := a.rt.Join(ctx, c.ID(), room)
+		_, err := w.rt.Join(ctx, c.ID(), room)
 		return err
 	}
-	a.rt = realtime.New(&o)
+	w.rt = realtime.New(&o)
 	mux := http.NewServeMux()
-	mux.Handle("/ws", a.rt)
-	mux.Handle("/shut/", a.rt.API(nil))
-	mux.Handle("/", a.rt.API(realtime.InsecureAllowRequests))
-	a.server = realtime.NewServer("", mux)
-	a.server.ErrorLog = log.New(&a.log, "", 0)
-	go func() { a.served <- a.server.Serve(f.Listener) }()
-	t.Cleanup(a.abandon)
+	mux.Handle("/ws", w.rt)
+	mux.Handle("/shut/", w.rt.API(nil))
+	mux.Handle("/", w.rt.API(realtime.InsecureAllowRequests))
+	w.server = realtime.NewServer("", mux)
+	w.server.ErrorLog = log.New(&w.log, "", 0)
+	go func() { w.served <- w.server.Serve(f.Listener) }()
+	t.Cleanup(w.cleanUp)
 
-	a.bystander, a.herald = a.witness("bystander", false), a.witness("herald", false)
+	w.bystander, w.speaker = w.checkedClient("bystander", false), w.checkedClient("speaker", false)
 	var ctx context.Context
-	ctx, a.hush = context.WithCancel(context.Background())
-	go a.speak(ctx)
-	a.measure()
-	return a
+	ctx, w.stopSpeaker = context.WithCancel(context.Background())
+	go w.speak(ctx)
+	w.takeBaseline()
+	return w
 }
 
-// measure takes down what there is before the attack.
-func (a *arena) measure() {
-	a.t.Helper()
-	a.hear(1) // whatever starts with the first message has started
-	a.goroutines, a.files, a.peace = runtime.NumGoroutine(), leaktest.OpenFiles(), a.rt.Stats()
+// takeBaseline takes down what there is before the attack.
+func (w *world) takeBaseline() {
+	w.t.Helper()
+	w.awaitMessages(1) // whatever starts with the first message has started
+	w.goroutines, w.files, w.baseline = runtime.NumGoroutine(), leaktest.OpenFiles(), w.rt.Stats()
 }
 
 // speak has the herald say numbers to the room.
-func (a *arena) speak(ctx context.Context) {
-	tick := time.NewTicker(a.field.pace)
+func (w *world) speak(ctx context.Context) {
+	tick := time.NewTicker(w.net.pace)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			a.said <- n
+			w.spoken <- n
 			return
 		}
-		_ = a.herald.say(strconv.Itoa(n)) // the bystander notices if it fails
+		_ = w.speaker.send(strconv.Itoa(n)) // the bystander notices if it fails
 	}
 }
 
-// hear waits until the bystander has heard n more words of the herald.
-func (a *arena) hear(n int) {
-	a.t.Helper()
-	due := a.bystander.due("herald") + n
-	a.bystander.until(a.t, func() bool { return a.bystander.next["herald"] >= due })
+// awaitMessages waits until the bystander has heard n more words of the herald.
+func (w *world) awaitMessages(n int) {
+	w.t.Helper()
+	due := w.bystander.expected("speaker") + n
+	w.bystander.wait(w.t, func() bool { return w.bystander.numbers["speaker"] >= due })
 }
 
-// settle hangs up on the attackers, and checks that nothing is left of them and that the
+// finish hangs up on the attackers, and checks that nothing is left of them and that the
 // witnesses have missed nothing, got nothing twice and nothing out of order, and are still
 // connected.
-func (a *arena) settle() {
-	a.t.Helper()
-	a.hear(10)
-	a.hangUp()
-	a.eventually(func() bool {
-		s := a.rt.Stats()
-		return s.Conns == a.peace.Conns && s.Users == a.peace.Users && s.Rooms == a.peace.Rooms &&
+func (w *world) finish() {
+	w.t.Helper()
+	w.awaitMessages(10)
+	w.closeSockets()
+	w.eventually(func() bool {
+		s := w.rt.Stats()
+		return s.Conns == w.baseline.Conns && s.Users == w.baseline.Users && s.Rooms == w.baseline.Rooms &&
 			// testify has two, and who says nothing may be read by one more.
-			runtime.NumGoroutine() <= a.goroutines+4 && leaktest.OpenFiles() <= a.files
+			runtime.NumGoroutine() <= w.goroutines+4 && leaktest.OpenFiles() <= w.files
 	})
-	a.hush()
-	said := <-a.said
-	for _, w := range []*witness{a.bystander, a.herald} {
-		w.until(a.t, func() bool { return w.next["herald"] >= said })
-		require.Equal(a.t, said, w.due("herald"))
-		w.leave(a.t)
+	w.stopSpeaker()
+	said := <-w.spoken
+	for _, c := range []*checkedClient{w.bystander, w.speaker} {
+		c.wait(w.t, func() bool { return c.numbers["speaker"] >= said })
+		require.Equal(w.t, said, c.expected("speaker"))
+		c.requireAlive(w.t)
 	}
-	a.close()
+	w.close()
 }
 
 // close ends the server and checks the law of a Manager at rest.
-func (a *arena) close() {
-	a.t.Helper()
-	require.NoError(a.t, a.rt.Close())
-	require.NoError(a.t, a.server.Close())
-	require.ErrorIs(a.t, <-a.served, http.ErrServerClosed)
-	require.NoError(a.t, a.rt.Shutdown(context.Background())) // waits for handlers, which still count
-	requireConserved(a.t, a.rt.Stats())
-	require.Zero(a.t, a.rt.Stats().Panics)
-	require.Empty(a.t, a.log.String(), "net/http has something to complain of")
-	a.eventually(func() bool { return runtime.NumGoroutine() <= a.before+2 })
+func (w *world) close() {
+	w.t.Helper()
+	require.NoError(w.t, w.rt.Close())
+	require.NoError(w.t, w.server.Close())
+	require.ErrorIs(w.t, <-w.served, http.ErrServerClosed)
+	require.NoError(w.t, w.rt.Shutdown(context.Background())) // waits for handlers, which still count
+	requireConserved(w.t, w.rt.Stats())
+	require.Zero(w.t, w.rt.Stats().Panics)
+	require.Empty(w.t, w.log.String(), "net/http has something to complain of")
+	w.eventually(func() bool { return runtime.NumGoroutine() <= w.before+2 })
 }
 
-// hangUp closes the attackers' sockets.
-func (a *arena) hangUp() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, nc := range a.sockets {
+// closeSockets closes the attackers' sockets.
+func (w *world) closeSockets() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, nc := range w.sockets {
 		_ = nc.Close()
 	}
 }
 
-// abandon ends what a test that failed has left.
-func (a *arena) abandon() {
-	if a.hush != nil {
-		a.hush()
+// cleanUp ends what a test that failed has left.
+func (w *world) cleanUp() {
+	if w.stopSpeaker != nil {
+		w.stopSpeaker()
 	}
-	a.hangUp()
-	_ = a.server.Close()
-	_ = a.rt.Close()
-	a.field.rest()
+	w.closeSockets()
+	_ = w.server.Close()
+	_ = w.rt.Close()
+	w.net.settle()
 }
 
 // eventually waits for a condition.
-func (a *arena) eventually(ok func() bool) {
-	a.t.Helper()
+func (w *world) eventually(ok func() bool) {
+	w.t.Helper()
 	defer func() {
-		if a.t.Failed() {
-			a.t.Logf("%d goroutines after %d and %d, %d files after %d, %+v", runtime.NumGoroutine(),
-				a.before, a.goroutines, leaktest.OpenFiles(), a.files, a.rt.Stats())
+		if w.t.Failed() {
+			w.t.Logf("%d goroutines after %d and %d, %d files after %d, %+v", runtime.NumGoroutine(),
+				w.before, w.goroutines, leaktest.OpenFiles(), w.files, w.rt.Stats())
 		}
 	}()
-	require.Eventually(a.t, ok, patience, time.Millisecond)
+	require.Eventually(w.t, ok, patience, time.Millisecond)
 }
 
-// gone waits until the server has got rid of all attackers, who are still there.
-func (a *arena) gone() {
-	a.t.Helper()
-	a.eventually(func() bool { return a.rt.Stats().Conns == a.peace.Conns })
+// awaitEnd waits until the server has got rid of all attackers, who are still there.
+func (w *world) awaitEnd() {
+	w.t.Helper()
+	w.eventually(func() bool { return w.rt.Stats().Conns == w.baseline.Conns })
 }
 
-// scroll is a log that many write.
-type scroll struct {
+// lockedBuffer is a log that many write.
+type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (s *scroll) Write(p []byte) (int, error) {
+func (s *lockedBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.buf.Write(p)
 }
 
-func (s *scroll) String() string {
+func (s *lockedBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.buf.String()
