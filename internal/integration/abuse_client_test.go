@@ -36,7 +36,7 @@ func (w *world) mustDial() net.Conn {
 	return nc
 }
 
-// handshake is a request to open a WebSocket, with more headers.
+// handshake is a request to open a WebSocket, with additional headers.
 func handshake(user string, headers ...string) string {
 	return "GET /ws?user_id=" + user + " HTTP/1.1\r\nHost: site.example\r\nConnection: Upgrade\r\n" +
 		"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
@@ -44,13 +44,13 @@ func handshake(user string, headers ...string) string {
 		strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }
 
-// request sends a request as it is and returns the answer.
+// request sends the bytes of a request and returns the answer.
 func (w *world) request(request string) (*http.Response, *frameClient, error) {
 	nc, err := w.dial()
 	if err != nil {
 		return nil, nil, err
 	}
-	go func() { _, _ = io.WriteString(nc, request) }() // not all of it may be taken
+	go func() { _, _ = io.WriteString(nc, request) }() // the server may not read all of it
 	c := &frameClient{Conn: nc, t: w.t, br: bufio.NewReader(nc)}
 	res, err := http.ReadResponse(c.br, nil)
 	return res, c, err
@@ -65,7 +65,7 @@ func (c *frameClient) readHandshake() {
 	require.Equal(c.t, http.StatusSwitchingProtocols, res.StatusCode)
 }
 
-// reset ends a connection as if its host had crashed and come back.
+// reset ends a connection with a TCP reset, as after a crash of its host.
 func reset(nc net.Conn) error {
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
@@ -73,7 +73,7 @@ func reset(nc net.Conn) error {
 	return nc.Close()
 }
 
-// callREST makes a REST call and returns status and body of the answer.
+// callREST makes a REST call and returns the status and the body of the answer.
 func (w *world) callREST(method, path, body string) (int, string) {
 	w.t.Helper()
 	res, c, err := w.request(fmt.Sprintf("%s %s HTTP/1.1\r\nHost: site.example\r\nContent-Length: %d\r\n\r\n%s",
@@ -85,7 +85,7 @@ func (w *world) callREST(method, path, body string) (int, string) {
 	return res.StatusCode, string(answer)
 }
 
-// connect opens a WebSocket for an attacker, who has read nothing but the answer.
+// connect opens a WebSocket for an attacker. Only the answer to the handshake is read.
 func (w *world) connect(user string, headers ...string) *frameClient {
 	w.t.Helper()
 	res, c, err := w.request(handshake(user, headers...))
@@ -95,14 +95,14 @@ func (w *world) connect(user string, headers ...string) *frameClient {
 	return c
 }
 
-// send writes bytes as they are.
+// send writes bytes unchanged.
 func (c *frameClient) send(bytes string) {
 	c.t.Helper()
 	_, err := io.WriteString(c, bytes)
 	require.NoError(c.t, err)
 }
 
-// readToEnd reads all that comes, and then tells the close code, 0 if there was none.
+// readToEnd reads everything and returns the close code, or 0 if there was none.
 func (c *frameClient) readToEnd() <-chan realtime.CloseCode {
 	code := make(chan realtime.CloseCode, 1)
 	go func() {
@@ -127,12 +127,12 @@ func (c *frameClient) requireClosed() {
 	require.False(c.t, ok && network.Timeout(), "still open")
 }
 
-// chatFrame is a chat to the room.
+// chatFrame is a frame with a chat to the room.
 func chatFrame(text string) string {
 	return masked(0x81, fmt.Sprintf(`{"content":%q,"target":"room"}`, text))
 }
 
-// together runs f for 0 to n-1 in a few goroutines, and returns what went wrong.
+// together runs f for 0 to n-1 in a few goroutines, and returns their errors.
 func together(n int, f func(i int) error) error {
 	const workers = 8
 	var turn atomic.Int64

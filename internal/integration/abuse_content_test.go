@@ -18,13 +18,13 @@ import (
 func contentAttacks() []attack {
 	return []attack{
 		{name: "spoofed sender", run: spoofing},
-		{name: "poison by text", run: invalidTextFromClients},
-		{name: "poison by Send", run: invalidTextFromSend},
-		{name: "poison by name", run: invalidTextInNames, opts: announced()},
+		{name: "invalid text from clients", run: invalidTextFromClients},
+		{name: "invalid text from Send", run: invalidTextFromSend},
+		{name: "invalid text in names", run: invalidTextInNames, opts: announced()},
 	}
 }
 
-// spoofing says that somebody else has said it.
+// spoofing claims to be another sender.
 func spoofing(w *world) {
 	c := w.connect("mallory")
 	for _, p := range []string{
@@ -56,10 +56,10 @@ func spoofing(w *world) {
 	require.EqualValues(w.t, len(lies), w.rt.Stats().Ignored)
 }
 
-// invalidTexts are bytes that are no UTF-8, or would be none in another language.
+// invalidTexts are bytes that are not UTF-8, although some decoders accept them.
 var invalidTexts = []string{"\xff", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\x80"}
 
-// invalidTextFromClients sends poison in all that a client can say.
+// invalidTextFromClients sends invalid UTF-8 in each part of a client's message.
 func invalidTextFromClients(w *world) {
 	for _, p := range invalidTexts {
 		for _, text := range []string{
@@ -77,13 +77,13 @@ func invalidTextFromClients(w *world) {
 	c := w.connect("mallory")
 	c.send(masked(0x81, `{"content":"\ud800","target":"room"}`) +
 		masked(0x81, `{"content":"x","target":"\udfff"}`) + chatFrame("end"))
-	w.bystander.wait(w.t, func() bool { // who checks that what is left of it is harmless
+	w.bystander.wait(w.t, func() bool { // the bystander checks that the frames are valid
 		n := len(w.bystander.texts)
 		return n > 0 && w.bystander.texts[n-1] == "chat mallory: end"
 	})
 }
 
-// invalidTextFromSend sends poison as the application and as a REST caller would by mistake.
+// invalidTextFromSend sends invalid UTF-8 as an application and as a REST caller.
 func invalidTextFromSend(w *world) {
 	to := realtime.ToRoom("lobby")
 	for _, p := range invalidTexts {
@@ -105,7 +105,7 @@ func invalidTextFromSend(w *world) {
 	w.bystander.wait(w.t, func() bool { return len(w.bystander.texts) == len(invalidTexts) })
 }
 
-// invalidTextInNames gives poison to users and rooms, of whose comings and goings all are told.
+// invalidTextInNames uses invalid UTF-8 as the names of users and rooms that notices would contain.
 func invalidTextInNames(w *world) {
 	c := w.connect("mallory")
 	var id string
@@ -135,7 +135,7 @@ func invalidTextInNames(w *world) {
 	require.Equal(w.t, 1, w.rt.Stats().Rooms)
 }
 
-// What a broker brings is checked like what comes through any other door.
+// Messages from a broker are checked like other input.
 func TestInvalidTextFromABroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wire := &sharedBroker{}

@@ -137,7 +137,7 @@ func floodAttacks() []attack {
 	}
 }
 
-// floods is an attack with bytes over and over, which are never read. Hardly any are taken.
+// floods is an attack that repeats bytes and does not read. The server takes less than 10 MiB.
 func floods(bytes string) func(*world) {
 	return func(w *world) {
 		const most = 10 << 20
@@ -155,8 +155,8 @@ func floods(bytes string) func(*world) {
 	}
 }
 
-// messageFlood sends messages for as long as they are taken. They are taken at the rate that
-// is allowed, none is lost, and after ten seconds of that the flood is ended.
+// messageFlood sends messages for as long as they are taken. They are taken at the allowed rate,
+// none is lost, and after ten seconds the connection is ended.
 func messageFlood(w *world) {
 	start := time.Now()
 	c := w.connect("mallory")
@@ -168,14 +168,14 @@ func messageFlood(w *world) {
 		}
 	}()
 	require.Equal(w.t, realtime.CloseRate, c.closed())
-	require.NoError(w.t, c.Close()) // no time passes while he has something to say
+	require.NoError(w.t, c.Close()) // no time passes while a write of the client is in progress
 	require.InDelta(w.t, 10, time.Since(start).Seconds(), 1)
 	w.awaitEnd()
 	require.EqualValues(w.t, 1, w.rt.Stats().Ended.Rate)
 	require.InDelta(w.t, 2500, w.bystander.expected("mallory"), 100, "500 at once, and ten seconds' worth")
 }
 
-// neverReads does not read while the room talks, until his queue is full.
+// neverReads does not read while messages are sent to the room, until its send queue is full.
 func neverReads(w *world) {
 	w.connect("mallory")
 	word := xs(1 << 10)
@@ -183,7 +183,7 @@ func neverReads(w *world) {
 		require.Less(w.t, i, 20_000, "still open")
 		_, err := w.rt.Send(w.t.Context(), realtime.ToRoom("lobby"), note(fmt.Sprint(i, " ", word)))
 		require.NoError(w.t, err)
-		if i%50 == 49 { // the others are only as quick as they are
+		if i%50 == 49 { // do not outrun the other members
 			for _, c := range []*checkedClient{w.bystander, w.speaker} {
 				c.wait(w.t, func() bool { return c.numbers["server"] == i+1 })
 			}
@@ -239,7 +239,7 @@ func slowAttacks() []attack {
 	return attacks
 }
 
-// drip writes bytes one by one, a pause before each, until the connection ends.
+// drip writes single bytes, with a pause before each, until the connection ends.
 func drip(w io.Writer, bytes string, pause time.Duration) {
 	for i := range len(bytes) {
 		time.Sleep(pause)
@@ -249,11 +249,11 @@ func drip(w io.Writer, bytes string, pause time.Duration) {
 	}
 }
 
-// halfHandshakes begins handshakes and does not end them.
+// halfHandshakes sends the start of handshakes and does not complete them.
 func halfHandshakes(w *world) {
 	start := time.Now()
 	shake := handshake("mallory")
-	all := []net.Conn{w.mustDial(), w.mustDial()} // the first says nothing
+	all := []net.Conn{w.mustDial(), w.mustDial()} // the first sends nothing
 	go drip(all[1], shake, 100*time.Millisecond)
 	for _, begin := range []string{
 		"G", shake[:40], shake[:len(shake)-2], "\x16", "PRI * HTTP/2.0\r\n",
@@ -271,19 +271,19 @@ func halfHandshakes(w *world) {
 	require.EqualValues(w.t, 2, w.rt.Stats().Accepted)
 }
 
-// halfMessages begins messages and does not end them. Each has ten seconds, however often it
-// goes on, and sixteen more because the connection may be one of TLS.
+// halfMessages sends the start of messages and does not complete them. Each has ten seconds,
+// however often it continues, and sixteen more because the connection may use TLS.
 func halfMessages(w *world) {
 	start := time.Now()
 	var ends []<-chan realtime.CloseCode
 	for _, x := range []struct{ begin, more string }{
-		{"\x81", ""},                                      // of a frame's header
-		{"\x81\xFE\x01", ""},                              // of its length
+		{"\x81", ""},                                      // of a frame header
+		{"\x81\xFE\x01", ""},                              // of the length
 		{masked(0x81, xs(100))[:7], ""},                   // 1 byte of 100
 		{masked(0x81, xs(100))[:7], "x"},                  // and then one every three seconds
 		{masked(0x01, "x"), ""},                           // the first of several frames
 		{masked(0x89, xs(100))[:50], ""},                  // half a ping
-		{masked(0x01, "x") + masked(0x89, xs(9))[:9], ""}, // and inside a message
+		{masked(0x01, "x") + masked(0x89, xs(9))[:9], ""}, // the same inside a message
 	} {
 		c := w.connect("mallory")
 		ends = append(ends, c.readToEnd())
@@ -309,7 +309,7 @@ func halfMessages(w *world) {
 	require.InDelta(w.t, 26, time.Since(start).Seconds(), 1)
 }
 
-// halfBodies announces bodies and does not send them, or slowly.
+// halfBodies announces request bodies and does not send them, or sends them slowly.
 func halfBodies(w *world) {
 	start := time.Now()
 	const head, length = " HTTP/1.1\r\nHost: site.example\r\n", "Content-Length: 100\r\n\r\n"

@@ -12,7 +12,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// handshakeAttacks are on what stands before a WebSocket: handshakes and the REST interface.
+// handshakeAttacks are attacks by HTTP: on the handshake and on the REST interface.
 func handshakeAttacks() []attack {
 	const get, host = "GET /ws HTTP/1.1\r\n", "Host: site.example\r\n"
 	return []attack{
@@ -77,7 +77,7 @@ func headers(n int) []string {
 	return all
 }
 
-// refused is an attack with a request that is answered with this status.
+// refused is an attack with a request that is answered with the given status.
 func refused(status int, request string) func(*world) {
 	return func(w *world) {
 		res, _, err := w.request(request)
@@ -87,7 +87,7 @@ func refused(status int, request string) func(*world) {
 	}
 }
 
-// bodies sends handshakes with a body, which is taken for frames and never for a request.
+// bodies sends handshakes with a body. The body is read as frames and never as a request.
 func bodies(w *world) {
 	const smuggled = "GET /rooms/lobby/users HTTP/1.1\r\nHost: site.example\r\n\r\n"
 	for _, header := range []string{
@@ -102,7 +102,8 @@ func bodies(w *world) {
 	w.bystander.expect(w.t)
 }
 
-// badKeys is refused at the very last, with a place kept for it. It gets the place back.
+// badKeys is refused by the last check of a handshake, and releases the place that was reserved for
+// it.
 func badKeys(w *world) {
 	bad := strings.Replace(handshake("mallory"), "dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ=", 1)
 	for range 150 {
@@ -112,7 +113,7 @@ func badKeys(w *world) {
 	w.bystander.expect(w.t, "chat mallory: a good one")
 }
 
-// refusedHandshakes knocks again and again, on new connections and on old ones.
+// refusedHandshakes sends handshakes that are refused, several over each connection.
 func refusedHandshakes(w *world) {
 	const each = 20
 	turns := scaled(5000) / each
@@ -145,8 +146,8 @@ func refusedHandshakes(w *world) {
 	require.Equal(w.t, 2, s.Conns)
 }
 
-// tooMany opens more connections than there are places. The others are refused, and when one
-// leaves there is a place again.
+// tooMany opens more connections than are allowed. The excess is refused. After the connections are
+// closed, another one is accepted.
 func tooMany(places, status int) func(*world) {
 	return func(w *world) {
 		var in, out atomic.Int64
@@ -172,7 +173,7 @@ func tooMany(places, status int) func(*world) {
 	}
 }
 
-// invalidCalls makes REST calls that make no sense.
+// invalidCalls makes invalid REST calls.
 func invalidCalls(w *world) {
 	for _, x := range []struct {
 		method, path, body string
@@ -207,7 +208,8 @@ func invalidCalls(w *world) {
 	require.Equal(w.t, 1, w.rt.Stats().Rooms)
 }
 
-// stolenID is somebody who knows the bystander's connection id and no more.
+// stolenID calls the REST interface with the connection id of the bystander, but without
+// permission.
 func stolenID(w *world) {
 	for c := range w.rt.User("bystander").LocalConns() {
 		for _, call := range []string{"join", "leave"} {
@@ -218,7 +220,7 @@ func stolenID(w *world) {
 	}
 }
 
-// joinAndLeave joins and leaves all the time, and the whole room is told.
+// joinAndLeave joins and leaves a room again and again. Its members receive the notices.
 func joinAndLeave(w *world) {
 	c := w.connect("mallory@den")
 	c.readToEnd()

@@ -17,16 +17,16 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// attack is what somebody may do to a server on purpose.
+// attack is one kind of abuse of a server.
 type attack struct {
 	name string
 	run  func(*world)
-	slow bool             // it runs in a bubble, as it takes long
-	opts realtime.Options // where the attack is on something that is off, or takes too many
+	slow bool             // it takes long, so it runs in a bubble
+	opts realtime.Options // if the attack needs options that are not the default
 }
 
-// Whatever somebody does, the others in his room miss nothing, get nothing twice and nothing
-// out of order, and when he is gone nothing is left of him.
+// Whatever an attacker does, the other members of the room receive each message once and in order,
+// and in the end nothing is left of the attacker.
 func TestAttacks(t *testing.T) {
 	attacks := slices.Concat(frameAttacks(), deflateAttacks(), closeAttacks(), floodAttacks(),
 		slowAttacks(), handshakeAttacks(), contentAttacks())
@@ -46,10 +46,11 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// scaled returns how many take part in an attack of n. The short form has a tenth.
+// scaled returns the number of participants of an attack with n in the long form. The short form
+// has a tenth.
 func scaled(n int) int { return long.Of(n/10, n, n) }
 
-// ends is an attack with these bytes, which end the connection with this code.
+// ends is an attack with bytes that end the connection with the given code.
 func ends(code realtime.CloseCode, bytes string) func(*world) {
 	return func(w *world) {
 		c := w.connect("mallory")
@@ -58,8 +59,8 @@ func ends(code realtime.CloseCode, bytes string) func(*world) {
 	}
 }
 
-// allocatesLittle is an attack in which the server allocates next to nothing. The witnesses do so,
-// in small pieces.
+// allocatesLittle is an attack during which the process allocates less than 8 MiB, including what
+// the bystander and the speaker allocate.
 func allocatesLittle(run func(*world)) func(*world) {
 	return func(w *world) {
 		var before, after runtime.MemStats
@@ -70,7 +71,7 @@ func allocatesLittle(run func(*world)) func(*world) {
 	}
 }
 
-// claim is the header of a frame that is said to have n bytes.
+// claim is the header of a frame that claims to have n bytes.
 func claim(head byte, n uint64) string {
 	return string(binary.BigEndian.AppendUint64([]byte{head, 0xFF}, n)) + "\x00\x00\x00\x00"
 }
@@ -113,12 +114,12 @@ func frameAttacks() []attack {
 	}
 }
 
-// tlsHello is how a TLS client begins.
+// tlsHello is the start of a TLS handshake.
 const tlsHello = "\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03"
 
 func xs(n int) string { return strings.Repeat("x", n) }
 
-// ignored is an attack with a message that says nothing. What follows is heard.
+// ignored is an attack with a message that has no effect. The message after it is delivered.
 func ignored(message string) func(*world) {
 	return func(w *world) {
 		c := w.connect("mallory")
@@ -145,16 +146,16 @@ func cutAnywhere(w *world) {
 	w.awaitEnd()
 }
 
-// splitAnywhere sends a handshake and frames in two packets, in all ways there are, and byte
-// by byte.
+// splitAnywhere sends a handshake and frames in two packets, split at each position, and byte by
+// byte.
 func splitAnywhere(w *world) {
-	shake := handshake("") // of nobody, who may come as often as he likes
+	shake := handshake("") // anonymous, so that the limit per user does not apply
 	all := shake + masked(0x01, "pi") + masked(0x89, "x") + masked(0x80, "ng")
 	for i := range len(all) {
 		c := &frameClient{Conn: w.mustDial(), t: w.t}
 		c.send(all[:i])
 		early := i >= len(shake)
-		if early { // so the rest comes later for sure
+		if early { // the rest is sent after the answer
 			c.readHandshake()
 		} else {
 			runtime.Gosched()
@@ -173,7 +174,7 @@ func splitAnywhere(w *world) {
 	requireSplit(c)
 }
 
-// requireSplit checks the answers to what splitAnywhere sends.
+// requireSplit checks the answers to the frames of splitAnywhere.
 func requireSplit(c *frameClient) {
 	c.t.Helper()
 	var pongs []string
@@ -210,7 +211,7 @@ func deflateAttacks() []attack {
 	return attacks
 }
 
-// deflates is ends for a client that has negotiated compression.
+// deflates is the same as ends, for a client that has negotiated compression.
 func deflates(code realtime.CloseCode, bytes string) func(*world) {
 	return func(w *world) {
 		c := w.connect("mallory", "Sec-WebSocket-Extensions: "+browserOffer)
@@ -225,7 +226,7 @@ func bomb(n int) string {
 	var out bytes.Buffer
 	w, _ := flate.NewWriter(&out, flate.BestCompression)
 	_, _ = io.WriteString(w, xs(1<<20))
-	_ = w.Flush() // so that it goes on with what can be repeated
+	_ = w.Flush() // so that the output can be repeated
 	return strings.TrimSuffix(strings.Repeat(out.String(), n>>20), "\x00\x00\xff\xff")
 }
 
@@ -239,7 +240,7 @@ func fragments(head byte, payload string, n int) string {
 	return frames.String() + masked(0x80, payload)
 }
 
-// endlessOffers offers extensions that take long to understand.
+// endlessOffers offers extensions that take long to parse.
 func endlessOffers(w *world) {
 	for _, offer := range []string{
 		strings.Repeat("permessage-deflate,", 500),

@@ -69,7 +69,7 @@ func TestAuthorize(t *testing.T) {
 	})
 }
 
-// With nothing set, nothing that a client or a REST caller asks for is done.
+// Without an authorizer, every request of a client and of a REST caller is refused.
 func TestZeroValueRefusesEverything(t *testing.T) {
 	var asked atomic.Int32
 	bubble(t, realtime.Options{Authorize: func(context.Context, *realtime.Conn, realtime.Action) error {
@@ -118,7 +118,7 @@ func requireAllRefused(t *testing.T, b *bed) {
 	require.Zero(t, b.Stats().Messages)
 }
 
-// Who may not ask learns nothing about what there is.
+// A client without permission does not learn whether a room, a user or a connection exists.
 func TestForbiddenLooksLikeUnknown(t *testing.T) {
 	forbid := func(context.Context, *realtime.Conn, realtime.Action) error { return realtime.ErrForbidden }
 	bubble(t, realtime.Options{Authorize: forbid}, func(t *testing.T, b *bed) {
@@ -146,7 +146,7 @@ func TestForbiddenLooksLikeUnknown(t *testing.T) {
 			require.Equal(t, v1.request(`{"type":"send","id":1,`+there+`}`), v1.request(`{"type":"send","id":1,`+none+`}`))
 		}
 	})
-	// Nor does he who may send learn whether anybody got it.
+	// A client with permission does not learn whether a user received the message.
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		v1, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
 		b.join("hall", bob)
@@ -155,7 +155,7 @@ func TestForbiddenLooksLikeUnknown(t *testing.T) {
 	})
 }
 
-// A body is waited for only so long. What is done with it may take longer.
+// The server waits a limited time for a body. The authorizer may take longer.
 func TestSlowAuthorizerOfREST(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt, f := realtime.New(nil), pipes()

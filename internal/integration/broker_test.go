@@ -57,7 +57,7 @@ func TestSecondManagerOfABroker(t *testing.T) {
 	o := keeping(10)
 	o.Broker = memory.New(nil)
 	bubble(t, o, func(t *testing.T, b *bed) {
-		synctest.Wait() // the broker is its
+		synctest.Wait() // the Manager has opened the broker
 		other := newBed(t, o)
 		_, err := other.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{})
 		require.ErrorContains(t, err, "serves another Manager")
@@ -66,9 +66,9 @@ func TestSecondManagerOfABroker(t *testing.T) {
 	})
 }
 
-// sharedBroker is a broker in memory: it makes Managers of one process one.
+// sharedBroker is a broker in memory that connects several Managers of one process.
 type sharedBroker struct {
-	memory.Broker // keeps nothing here
+	memory.Broker // it keeps nothing here
 
 	mu    sync.Mutex
 	sinks []broker.Sink

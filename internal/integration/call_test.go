@@ -14,7 +14,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Without a handler there is no method, and without an authorizer nobody may know.
+// Without OnCall there is no method. A client without permission does not learn that.
 func TestCallsAreRefused(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
@@ -43,7 +43,7 @@ func TestCallsAreRefused(t *testing.T) {
 	})
 }
 
-// answerer is a client that answers calls as told.
+// answers reads the calls that the client receives and answers them.
 func (c *client) answers(answer func(id string, frame string) string) {
 	go func() {
 		for {
@@ -135,7 +135,7 @@ func TestCallOfClient(t *testing.T) {
 	})
 }
 
-// A handler may call its own client, and what comes in meanwhile waits for it.
+// A handler may call its own client. Messages that arrive meanwhile are handled after it.
 func TestCallInsideHandler(t *testing.T) {
 	var order []string
 	o := realtime.Options{
@@ -164,7 +164,8 @@ func TestCallInsideHandler(t *testing.T) {
 	})
 }
 
-// A handler that waits for its client, whose answer is behind more messages than are kept, is told.
+// A handler that calls its client gets ErrBacklog if the answer cannot be read, because the backlog
+// is full.
 func TestCallWithAFullBacklog(t *testing.T) {
 	var failed []error
 	o := realtime.Options{
@@ -198,7 +199,7 @@ func TestCallWithAFullBacklog(t *testing.T) {
 	})
 }
 
-// What a client must not miss is not dropped for messages, and bounded like them.
+// Calls and left frames are not dropped in favour of messages, and their number is bounded.
 func TestCallsAndLeftInAFullQueue(t *testing.T) {
 	o := realtime.Options{QueueMessages: 200, Slow: realtime.SlowDropOldest}
 	bubble(t, o, func(t *testing.T, b *bed) {

@@ -17,21 +17,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// checkedClient is a well-behaved client that checks all it gets: it is UTF-8 and JSON, and where
-// it begins with a number, that is the next of its sender.
+// checkedClient is a client that checks what it receives: each frame is UTF-8 and JSON, and the
+// numbers of each sender have no gap and no repetition.
 type checkedClient struct {
 	ws        *websocket.Conn
-	done      chan struct{} // closed when it reads no more
-	joinsLate bool          // the senders may have begun before it came
+	done      chan struct{} // closed when it stops to read
+	joinsLate bool          // the senders may have started before it connected
 
 	mu      sync.Mutex
 	changed chan struct{}  // closed with the next frame
-	numbers map[string]int // the number that is due, by sender
-	texts   []string       // what has no number, as "type sender: text"
+	numbers map[string]int // the next expected number, by sender
+	texts   []string       // messages without a number, as "type sender: text"
 	err     error
 }
 
-// checkedClient connects a well-behaved client.
+// checkedClient connects a client that checks what it receives.
 func (w *world) checkedClient(user string, late bool) *checkedClient {
 	w.t.Helper()
 	client := http.Client{Transport: &http.Transport{DialContext: w.net.dial}}
@@ -69,7 +69,7 @@ func (c *checkedClient) read() {
 	}
 }
 
-// check checks one frame and writes it down. w.mu is held.
+// check checks one frame and records it. c.mu is held.
 func (c *checkedClient) check(p []byte) error {
 	if string(p) == "pong" {
 		c.texts = append(c.texts, "pong")
@@ -77,7 +77,7 @@ func (c *checkedClient) check(p []byte) error {
 	}
 	var f plainFrame
 	if err := json.Unmarshal(p, &f); err != nil || !utf8.Valid(p) {
-		return fmt.Errorf("a poisoned frame: %q", p)
+		return fmt.Errorf("an invalid frame: %q", p)
 	}
 	from, text := "server", string(f.Content)
 	if f.Sender != nil {
@@ -87,7 +87,7 @@ func (c *checkedClient) check(p []byte) error {
 	if json.Unmarshal(f.Content, &chat) == nil && chat.Type == "chat_message" {
 		text = chat.Content
 	} else {
-		_ = json.Unmarshal(f.Content, &text) // what is no string stays as it is
+		_ = json.Unmarshal(f.Content, &text) // content that is not a string stays unchanged
 	}
 	number, _, _ := strings.Cut(text, " ")
 	n, err := strconv.Atoi(number)
@@ -111,7 +111,7 @@ func (c *checkedClient) send(text string) error {
 	return c.ws.Write(context.Background(), websocket.MessageText, p)
 }
 
-// wait waits for a condition on what the witness has got.
+// wait waits for a condition on what was received.
 func (c *checkedClient) wait(t *testing.T, ok func() bool) {
 	t.Helper()
 	late := time.NewTimer(patience)
@@ -127,19 +127,19 @@ func (c *checkedClient) wait(t *testing.T, ok func() bool) {
 		select {
 		case <-news:
 		case <-late.C:
-			t.Fatal("the witness waits in vain")
+			t.Fatal("timeout")
 		}
 	}
 }
 
-// expected returns the number that is due from a sender.
+// expected returns the next expected number of a sender.
 func (c *checkedClient) expected(from string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.numbers[from]
 }
 
-// expect waits for the last of these, and checks that they are all that has no number.
+// expect waits for texts, and checks that no other text without a number was received.
 func (c *checkedClient) expect(t *testing.T, want ...string) {
 	t.Helper()
 	c.wait(t, func() bool { return len(c.texts) >= len(want) })
@@ -149,7 +149,7 @@ func (c *checkedClient) expect(t *testing.T, want ...string) {
 	c.texts = nil
 }
 
-// requireAlive checks that the witness is still connected and heard, and ends it.
+// requireAlive checks that the client is still connected and is answered, and closes it.
 func (c *checkedClient) requireAlive(t *testing.T) {
 	t.Helper()
 	require.NoError(t, c.ws.Write(t.Context(), websocket.MessageText, []byte("ping")))

@@ -20,10 +20,10 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// compressing are Options that compress what is worth it.
+// compressing returns Options that compress messages from 512 bytes on.
 func compressing() realtime.Options { return realtime.Options{CompressFrom: 512} }
 
-// deflate is what a client does to a message, RFC 7692 section 7.2.1.
+// deflate compresses a message as a client does, RFC 7692 section 7.2.1.
 func deflate(t testing.TB, text string) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -35,7 +35,7 @@ func deflate(t testing.TB, text string) string {
 	return strings.TrimSuffix(out.String(), "\x00\x00\xff\xff")
 }
 
-// inflate is what a client does to a message, section 7.2.2.
+// inflate decompresses a message as a client does, section 7.2.2.
 func inflate(t *testing.T, payload string) string {
 	t.Helper()
 	r := flate.NewReader(strings.NewReader(payload + "\x00\x00\xff\xff\x01\x00\x00\xff\xff"))
@@ -44,7 +44,7 @@ func inflate(t *testing.T, payload string) string {
 	return string(p)
 }
 
-// lengthy is a word that is worth compressing.
+// lengthy is a word that is long enough to be compressed.
 func lengthy(word string) string { return strings.Repeat(word+" ", 400) }
 
 func TestCompressionIsNegotiated(t *testing.T) {
@@ -90,8 +90,8 @@ func TestCompressionIsNegotiated(t *testing.T) {
 	}
 }
 
-// Members with and without compression see the same messages, long and short, in one
-// order, whoever sends them, and while others come and go.
+// Members with and without compression receive the same messages, short and long, in one order,
+// while other connections open and close.
 func TestCompressionInAMixedRoom(t *testing.T) {
 	plainAndTLS(t, func(t *testing.T, secure bool) {
 		const senders, each = 4, 50
@@ -136,7 +136,7 @@ func TestCompressionInAMixedRoom(t *testing.T) {
 	})
 }
 
-// What clients compress is read, also in fragments and up to the limit.
+// Compressed messages of clients are read, also in fragments and up to the limit.
 func TestCompressedFromClients(t *testing.T) {
 	o := compressing()
 	o.MaxMessageBytes = 8 << 10
@@ -171,13 +171,13 @@ func TestCompressedFromClients(t *testing.T) {
 	}
 }
 
-// Nothing that comes compressed hurts anybody but its sender.
+// Invalid compressed data affects only the connection of its sender.
 func TestCompressedGarbage(t *testing.T) {
 	s := newTestServer(t, compressing(), false)
 	bystander := s.dialMode(t, "bystander", websocket.CompressionNoContextTakeover)
 	bomb, over := deflate(t, strings.Repeat("x", 10<<20)), deflate(t, strings.Repeat("x", 64<<10+1))
 	require.Less(t, len(bomb), 20_000)
-	// A final block, RFC 1951 section 3.2.4, and behind what is read of it at once, frames.
+	// A final block, RFC 1951 section 3.2.4. Frames follow after the bytes that are read at once.
 	final := "\x01\x04\x00\xfb\xffping" + strings.Repeat("x", 4<<10-9)
 	forged := strings.Repeat(masked(0x81, `{"content":"forged","target":"bystander"}`), 200)
 	for name, test := range map[string]struct {
@@ -249,7 +249,7 @@ func TestCompressedOnceForAll(t *testing.T) {
 	require.EqualValues(t, 3, s.rt.Stats().Compressed, "the last who wanted it has left")
 }
 
-// The threshold is the size of the plain message on the wire, without its header.
+// The threshold applies to the size of the plain message on the wire, without the frame header.
 func TestCompressFrom(t *testing.T) {
 	const empty = `{"message_type":"n","sender_id":null,"content":"","timestamp":1700000000}`
 	s := newTestServer(t, compressing(), false)

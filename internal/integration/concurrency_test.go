@@ -15,8 +15,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Every exported method at once, with Close in the middle: no panic, no race, no
-// deadlock, and every frame accounted for.
+// All exported methods run concurrently, and Close in the middle. Nothing panics, races or
+// deadlocks, and every frame is accounted for.
 func TestAllMethodsConcurrently(t *testing.T) {
 	for round := range 10 {
 		callEverything(t, round%2 == 0, round%3*1000)
@@ -76,7 +76,7 @@ func callEverything(t *testing.T, gently bool, budget int) {
 	requireConserved(t, rt.Stats())
 }
 
-// idPool is a collection of connection ids from which many draw.
+// idPool is a set of connection ids for concurrent use.
 type idPool struct {
 	mu  sync.Mutex
 	ids []string
@@ -97,7 +97,7 @@ func (p *idPool) any() string {
 	return p.ids[rand.IntN(len(p.ids))]
 }
 
-// openAndLeave opens a connection, chats, and leaves in one of the ways there are.
+// openAndLeave opens a connection, sends messages, and ends the connection in a random way.
 func openAndLeave(rt *realtime.Manager, ids *idPool, readers *sync.WaitGroup) {
 	transport, far := realtime.Pipe()
 	user := [...]string{"", "a", "b", "c", "d"}[rand.IntN(5)]
@@ -107,7 +107,7 @@ func openAndLeave(rt *realtime.Manager, ids *idPool, readers *sync.WaitGroup) {
 		return
 	}
 	ids.put(c.ID())
-	if rand.IntN(4) > 0 { // the others stall
+	if rand.IntN(4) > 0 { // the other connections do not read
 		readers.Go(func() {
 			for {
 				if _, _, err := far.Read(context.Background()); err != nil {
@@ -130,7 +130,7 @@ func openAndLeave(rt *realtime.Manager, ids *idPool, readers *sync.WaitGroup) {
 	}
 }
 
-// callEachMethod calls one of everything.
+// callEachMethod calls each method once.
 func callEachMethod(ctx context.Context, rt *realtime.Manager, ids *idPool) {
 	id, room := ids.any(), [...]string{"x", "yy", "zzz", "hall"}[rand.IntN(4)]
 	_, _ = rt.Join(ctx, id, room)

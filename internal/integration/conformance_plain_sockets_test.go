@@ -13,7 +13,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// curlClient is a plain client on a real socket, and curl.
+// curlClient is a plain client on a real socket, together with REST calls of its connection.
 type curlClient struct {
 	t  *testing.T
 	s  *testServer
@@ -39,8 +39,8 @@ func (s *testServer) peer(t *testing.T, user string) *curlClient {
 	return p
 }
 
-// expect checks the next frames. What follows is a ping: its pong shows that nothing
-// else came.
+// expect checks the next frames. Then it sends a ping: the pong shows that there was no other
+// frame.
 func (p *curlClient) expect(want ...string) {
 	p.t.Helper()
 	require.NoError(p.t, p.ws.Write(p.t.Context(), websocket.MessageText, []byte("ping")))
@@ -61,7 +61,7 @@ func (p *curlClient) send(text, target string) {
 	require.NoError(p.t, err)
 	require.NoError(p.t, p.ws.Write(p.t.Context(), websocket.MessageText, frame))
 	require.NoError(p.t, p.ws.Write(p.t.Context(), websocket.MessageText, []byte("ping")))
-	for p.s.next(p.t, p.ws) != "pong" { // it has been handled; its echo is not looked at
+	for p.s.next(p.t, p.ws) != "pong" { // the message has been handled; expect skips its echo
 	}
 }
 
@@ -82,7 +82,7 @@ func (s *testServer) curl(t *testing.T, method, path, body string) string {
 	return strings.TrimSpace(string(answer))
 }
 
-// Who gets what, with plain clients and plain HTTP on real sockets.
+// The plain protocol and the REST interface over real sockets.
 func TestPlainProtocolOverSockets(t *testing.T) {
 	s := newTestServer(t, announced(), false)
 	alice := s.peer(t, "alice")

@@ -11,7 +11,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// The exact frames of the plain protocol, byte for byte: clients compare.
+// The frames of the plain protocol, byte for byte: clients may compare them.
 func TestPlainFrames(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		bob := b.open("bob")
@@ -31,7 +31,7 @@ func TestPlainFrames(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, ann.Close(1000, ""))
 
-		now := "946684800" // where a bubble's time begins
+		now := "946684800" // the start of the clock in a bubble
 		require.Equal(t, []string{
 			`{"message_type":"systemnotification","sender_id":"ann","content":{"type":"room_join",` +
 				`"user_id":"ann","room_id":"lobby","message":"User joined room lobby"},"timestamp":` + now + `}`,
@@ -112,7 +112,7 @@ func TestChatOfNonMemberGoesToGeneral(t *testing.T) {
 		stranger.discard()
 		stranger.say("hi", "room")
 		require.Equal(t, []string{"stranger: hi"}, member.got())
-		require.Empty(t, stranger.got(), "he is not a member")
+		require.Empty(t, stranger.got(), "not a member")
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// frame is a frame of a client's, with a mask of its own.
+// frame is a frame of a client, with a mask.
 func frame(head byte, payload string) string {
 	size := 1
 	if len(payload) > 0xFFFF {
@@ -21,7 +21,7 @@ func frame(head byte, payload string) string {
 	return longFrame(head, size, payload)
 }
 
-// longFrame is a frame whose length is given in 1, 2 or 8 bytes.
+// longFrame is a frame with its length in 1, 2 or 8 bytes.
 func longFrame(head byte, size int, payload string) string {
 	p := []byte{head}
 	switch n := uint64(len(payload)); size {
@@ -36,7 +36,7 @@ func longFrame(head byte, size int, payload string) string {
 	return string(p) + key + unmask(key, payload)
 }
 
-// announce is the header of a frame of n bytes, without its mask.
+// announce is the header of a frame of n bytes, without the mask.
 func announce(head byte, n uint64) string {
 	return string(binary.BigEndian.AppendUint64([]byte{head, 0x80 | 127}, n))
 }
@@ -84,21 +84,21 @@ func inPieces(p string, n int) string {
 
 // lengths are the cases of group 1: framing.
 func lengths() (cases []rfcCase) {
-	cases = append(cases, rfcCase{name: "text of 0 bytes", in: text("")}) // nothing of the plain protocol
+	cases = append(cases, rfcCase{name: "text of 0 bytes", in: text("")}) // an empty text is no message of the plain protocol
 	for _, n := range []int{125, 126, 127, 128, 65535, 65536} {
 		cases = append(cases, rfcCase{
 			name: fmt.Sprintf("text of %d bytes", n), in: say(sized(n)), hears: list(sized(n)),
 		})
 	}
-	// The plain protocol has no binary messages. They are ignored, whatever is in them.
+	// The plain protocol has no binary messages. They are ignored.
 	for _, n := range []int{0, 125, 126, 127, 128, 65535, 65536} {
 		cases = append(cases, rfcCase{
 			name: fmt.Sprintf("binary of %d bytes", n), in: blob(strings.Repeat("\xfe", n)),
 		})
 	}
-	// Section 5.2: "the minimal number of bytes MUST be used to encode the length". That is
-	// for who sends; what to do about it is not said, and no length is in doubt. Leniency: it
-	// is taken.
+	// Section 5.2: "the minimal number of bytes MUST be used to encode the length". The sender must
+	// do so. The RFC does not say what a receiver does otherwise, and the length is unambiguous.
+	// Leniency: the frame is accepted.
 	for _, c := range []struct{ n, size int }{{29, 2}, {125, 2}, {125, 8}, {126, 8}, {65535, 8}} {
 		cases = append(cases, rfcCase{
 			name:  fmt.Sprintf("length %d in %d bytes", c.n, c.size),
@@ -116,7 +116,8 @@ func lengths() (cases []rfcCase) {
 	)
 }
 
-// limits: what is too long is refused before it comes. Nothing follows these headers.
+// limits has frames that are too long. They are refused before their payload arrives. Nothing
+// follows these headers.
 func limits() []rfcCase {
 	half := strings.Repeat("x", maxMessage/2)
 	return []rfcCase{
@@ -200,8 +201,8 @@ func reservedBits() (cases []rfcCase) {
 	return cases
 }
 
-// negotiatedBits: RFC 7692 section 6 gives the first bit a meaning, for the first frame of a
-// message and for nothing else.
+// negotiatedBits has cases of RFC 7692 section 6, which gives the first bit a meaning in the first
+// frame of a message only.
 func negotiatedBits(t testing.TB) []rfcCase {
 	const rsv1, rsv2, rsv3 = 0x40, 0x20, 0x10
 	squeezed := deflate(t, chat("a"))
@@ -265,7 +266,7 @@ func fragmentation() []rfcCase {
 		{name: "empty fragments inside a text", in: begin(hi[:9]) + more("") + more("") + last(hi[9:]), hears: list("fragments")},
 		{name: "empty last fragment", in: begin(hi) + last(""), hears: list("fragments")},
 		{name: "two messages in fragments", in: inPieces(chat("a"), 7) + inPieces(chat("b"), 11), hears: list("a", "b")},
-		// docs/PROTOCOL.md allows 1,024, which the RFC leaves to the server (section 10.4).
+		// docs/PROTOCOL.md allows 1,024. The RFC leaves the limit to the server (section 10.4).
 		{name: "1,024 fragments", in: begin(hi) + repeat(1022, empty) + last(""), hears: list("fragments")},
 		{name: "1,025 fragments", in: begin(hi) + repeat(1023, empty) + last(""), end: fails(1008)},
 		{name: "1,025 fragments, binary", in: frame(opBinary, "") + repeat(1024, empty), end: fails(1008)},
@@ -324,12 +325,12 @@ func validText() (cases []rfcCase) {
 			rfcCase{name: "UTF-8 in fragments: " + name, in: inPieces(chat(word), 1), hears: list(word)},
 		)
 	}
-	// Nothing that the plain protocol knows, and no reason to end a connection.
+	// The plain protocol does not have such a message. The connection stays open.
 	return append(cases, rfcCase{name: "UTF-8: U+0000", in: text("\x00")})
 }
 
-// invalidText fails with 1007. Leniency: when the message is complete, and not at the first
-// bad byte, about which the RFC says nothing.
+// invalidText has texts that end a connection with 1007. Leniency: the server may check the
+// complete message, and need not do so at the first wrong byte. The RFC does not say.
 func invalidText() (cases []rfcCase) {
 	for name, bad := range map[string]string{
 		"continuation byte":          "\x80",
@@ -403,7 +404,8 @@ func closeFrames() []rfcCase {
 
 // closeCodes are the close codes that may be sent, and those that may not, of section 7.4.
 func closeCodes() (cases []rfcCase) {
-	// Section 7.4.1, what IANA has registered since (1012 to 1014), and the ranges of 7.4.2.
+	// Section 7.4.1, the codes that IANA has registered since (1012 to 1014), and the ranges of
+	// 7.4.2.
 	for _, code := range []int{
 		1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999,
 	} {
@@ -463,17 +465,17 @@ func rfcCases(t testing.TB) []rfcCase {
 	)
 }
 
-// rfcCase is a client that speaks the bytes of in, and what RFC 6455 says about it. The
+// rfcCase is a client that sends the bytes of in, and the behaviour that RFC 6455 requires. The
 // groups are those of the Autobahn test suite.
 //
-// Where there is no end, the connection lives: it says something else, and is answered.
+// Without an end, the connection stays open: another message is answered.
 type rfcCase struct {
 	name    string
 	in      string
-	hears   []string // contents of the chats that get through, in order
+	hears   []string // contents of the delivered chats, in order
 	pongs   []string
 	end     ending
-	deflate bool // permessage-deflate was agreed on
+	deflate bool // permessage-deflate was negotiated
 }
 
 const (

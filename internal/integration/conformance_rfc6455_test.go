@@ -22,15 +22,15 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// TestRFC6455 sends the cases over every kind of connection, whole and in pieces, to one
-// server for each kind. Somebody else there hears all that gets through, and no more.
+// TestRFC6455 sends the cases over each kind of connection, whole and in pieces, to one server for
+// each kind. A bystander receives exactly the chats that are delivered.
 func TestRFC6455(t *testing.T) {
 	cases := rfcCases(t)
 	for _, road := range []struct {
 		name   string
-		direct int // connections that are written to directly, of one
+		direct int // the number of connections, out of one, that are written directly
 		secure bool
-		listen func(net.Listener) net.Listener // nil: as it is
+		listen func(net.Listener) net.Listener // nil: the listener is not wrapped
 		speak  func(nc net.Conn, stream string)
 	}{
 		{name: "tcp", direct: plainIsDirect, speak: atOnce},
@@ -74,7 +74,8 @@ func TestRFC6455(t *testing.T) {
 	}
 }
 
-// verdict is what has to come of the case, and of what a connection says that lives.
+// verdict returns the expected result of the case, and the bytes to send. If the connection stays
+// open, another message is added.
 func (c *rfcCase) verdict() (*expectation, string) {
 	v := &expectation{pongs: c.pongs, end: c.end}
 	for _, content := range c.hears {
@@ -88,7 +89,7 @@ func (c *rfcCase) verdict() (*expectation, string) {
 	return v, c.in + say("still here") + closeFrame(1000, "bye")
 }
 
-// TestReferenceModel: the table and the reading that the fuzz target compares with agree.
+// The table and the reference model, with which the fuzz target compares, agree.
 func TestReferenceModel(t *testing.T) {
 	names := map[string]bool{}
 	for _, c := range rfcCases(t) {
@@ -108,8 +109,8 @@ func TestReferenceModel(t *testing.T) {
 	}
 }
 
-// echoServer returns a server that tells what a user says to him and to the bystander, and how
-// the users' connections have ended once it has.
+// echoServer returns a server that sends each chat to its sender and to the bystander. The function
+// returns how the connections have ended.
 func echoServer(t *testing.T, secure bool, listen func(net.Listener) net.Listener) (*testServer, func() map[string]*realtime.CloseError) {
 	var mu sync.Mutex
 	var s *testServer
@@ -139,7 +140,8 @@ func echoServer(t *testing.T, secure bool, listen func(net.Listener) net.Listene
 	}
 }
 
-// bystander is a bystander. The function that it returns tells what he has heard, by sender.
+// bystander connects a client that only reads. The function returns the texts that it has received,
+// by sender.
 func (s *testServer) bystander(t *testing.T) (heard func() map[string][]string) {
 	ws := s.dial(t, "bystander")
 	said := map[string][]string{}
@@ -169,10 +171,10 @@ func (s *testServer) bystander(t *testing.T) (heard func() map[string][]string) 
 	}
 }
 
-// atOnce and bytewise are how a client speaks. The server may close the connection meanwhile.
-
+// atOnce writes a stream in one piece. The server may close the connection meanwhile.
 func atOnce(nc net.Conn, stream string) { _, _ = io.WriteString(nc, stream) }
 
+// bytewise writes a stream byte by byte. The server may close the connection meanwhile.
 func bytewise(nc net.Conn, stream string) {
 	for i := 0; i < len(stream); {
 		n := 1
@@ -193,11 +195,11 @@ func (c *rfcCase) headers() string {
 	return ""
 }
 
-// The middle of a long stream goes in gulps: there is only payload.
+// The middle of a long stream is written in chunks: it contains only payload.
 const byteUpTo, chunk = 8000, 997
 
-// converse lets a client speak, and then no more, and returns all that the server says. What
-// he says behind his close frame may reset the connection, so how it ends is not looked at.
+// converse runs speak, then ends the sending direction, and returns all that the server sends.
+// Bytes after a close frame may reset the connection, so errors of reading are ignored.
 func converse(t *testing.T, nc net.Conn, br *bufio.Reader, speak func()) string {
 	require.NoError(t, nc.SetDeadline(time.Now().Add(time.Minute)))
 	var speaker sync.WaitGroup
@@ -211,7 +213,7 @@ func converse(t *testing.T, nc net.Conn, br *bufio.Reader, speak func()) string 
 	return string(out)
 }
 
-// slowStartListener connections are read a byte at a time, as long as they are young.
+// slowStartListener accepts connections whose first bytes are read one at a time.
 type slowStartListener struct{ net.Listener }
 
 func (l slowStartListener) Accept() (net.Conn, error) {

@@ -175,7 +175,8 @@ func TestV1Compressed(t *testing.T) {
 	})
 }
 
-// wrongVectors are the frames of testdata/wire that are no requests, with their error codes.
+// wrongVectors returns the frames of testdata/wire. Those of kind "wrong" are not requests and have
+// an error code.
 func wrongVectors(t *testing.T) (all []struct {
 	Name, Kind, Frame string
 	Bytes             []byte `json:"frame_base64"`

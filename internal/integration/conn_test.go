@@ -80,7 +80,7 @@ func TestHandles(t *testing.T) {
 		count, _ := b.Room("nowhere").Count(t.Context())
 		require.Zero(t, count)
 
-		for c := range b.Room("x").LocalConns() { // no lock is held while it yields
+		for c := range b.Room("x").LocalConns() { // no lock is held in the body of the loop
 			_, err := b.Leave(t.Context(), c.ID(), "x")
 			require.NoError(t, err)
 		}

@@ -26,7 +26,7 @@ func TestDeadLetter(t *testing.T) {
 		for range 2 {
 			require.Equal(t, words(1, 3), b.openInboxAndBreakDown(id).takeWords())
 		}
-		bob := b.openInbox(id) // one that ends in good order changes nothing
+		bob := b.openInbox(id) // a connection that ends with a close frame does not count
 		bob.Close(realtime.CloseNormal, "")
 		synctest.Wait()
 		require.Empty(t, d.read())
@@ -37,7 +37,7 @@ func TestDeadLetter(t *testing.T) {
 	})
 }
 
-// A client that loses one connection after another and lives on has not broken down.
+// A client that loses connections and resumes its session each time has no failed attempt.
 func TestResumedConnectionIsNoFailedAttempt(t *testing.T) {
 	var d diary
 	o := inboxes(100)
@@ -63,19 +63,20 @@ func TestResumedConnectionIsNoFailedAttempt(t *testing.T) {
 	})
 }
 
-// openInboxAndBreakDown reads what is in an inbox, and breaks down.
+// openInboxAndBreakDown reads an inbox and is lost without an acknowledgement.
 func (b *bed) openInboxAndBreakDown(id realtime.Identity) *inboxClient {
 	b.t.Helper()
 	box := b.openInbox(id)
 	require.NoError(b.t, box.Write([]byte("ping")))
 	synctest.Wait()
 	box.Drop()
-	time.Sleep(16 * time.Second) // until it cannot be resumed
+	time.Sleep(16 * time.Second) // until the session cannot be resumed
 	synctest.Wait()
 	return box
 }
 
-// What need not be given because there is a newer message of its key was not what broke a client.
+// A message that was replaced by a newer one of its key was not given to the client, and so it is
+// not the dead letter.
 func TestReplacedMessageIsNoDeadLetter(t *testing.T) {
 	o := inboxes(100)
 	var d diary
@@ -99,7 +100,8 @@ func TestReplacedMessageIsNoDeadLetter(t *testing.T) {
 	})
 }
 
-// Only what a client has seen, one after another, and did not go on from, is set aside.
+// A message becomes a dead letter only if a client has received it in each attempt and did not
+// continue after it.
 func TestUnseenMessagesAreNoDeadLetters(t *testing.T) {
 	for name, breakDown := range map[string]func(b *bed, id realtime.Identity){
 		"tabs that are cut at once": func(b *bed, id realtime.Identity) {
@@ -147,7 +149,7 @@ func TestUnseenMessagesAreNoDeadLetters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := inboxes(100)
 			var rt *realtime.Manager
-			o.OnConnect = func(ctx context.Context, c *realtime.Conn) error { // more than a pipe takes
+			o.OnConnect = func(ctx context.Context, c *realtime.Conn) error { // more than a pipe holds
 				large := json.RawMessage(`"` + strings.Repeat("x", 100<<10) + `"`)
 				_, err := rt.Send(ctx, realtime.ToConn(c.ID()), realtime.Message{Content: large})
 				return err

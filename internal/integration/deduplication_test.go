@@ -14,8 +14,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// A message that is sent again over another connection goes to its receivers once, and what the
-// client sends behind it comes behind it, though the first connection is not done with it.
+// A message that is sent again over another connection is delivered once. Messages that the client
+// sends after it are delivered after it, even if the first connection is still handling it.
 func TestResentMessage(t *testing.T) {
 	var rt *realtime.Manager
 	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
@@ -52,9 +52,9 @@ func TestResentMessage(t *testing.T) {
 	})
 }
 
-// TestMessageIDsAreScopedToTheSender checks that an id is its sender's: what an anonymous client sends neither
-// pre-empts the application's messages nor those of users and of other anonymous clients. A
-// client that resumes its session is the same sender as before.
+// A message id is scoped to its sender: an anonymous client cannot use up the ids of the
+// application, of users or of other anonymous clients. A client that resumes its session stays the
+// same sender.
 func TestMessageIDsAreScopedToTheSender(t *testing.T) {
 	for name, o := range map[string]realtime.Options{"plain room": {}, "history": keeping(100)} {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestMessageIDsAreScopedToTheSender(t *testing.T) {
 	}
 }
 
-// The broker knows it longer than this process, which may be a new one.
+// The broker remembers the id longer than this process, which may be a new one.
 func TestReplyToARepeatedMessage(t *testing.T) {
 	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
 		m := realtime.Message{Type: "chat", Sender: "alice", ID: "x", Content: []byte(`1`)}
@@ -134,7 +134,7 @@ func TestDuplicatesInAStream(t *testing.T) {
 	})
 }
 
-// TestIDsOfOtherSendersAreKept checks that nobody makes a stream forget the ids of others.
+// A sender cannot make a stream forget the ids of other senders.
 func TestIDsOfOtherSendersAreKept(t *testing.T) {
 	o := inboxes(5)
 	bubble(t, o, func(t *testing.T, b *bed) {

@@ -16,8 +16,8 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// delayedBroker is a broker that takes its time for everything: what it delivers can be read before, some
-// of it is lost on the way, and it says so.
+// delayedBroker is a broker with a delay in every operation. Publications can be read before they
+// are delivered, and some deliveries are lost and reported as lost.
 type delayedBroker struct {
 	*memory.Broker
 	sink broker.Sink
@@ -37,7 +37,7 @@ func (d *delayedBroker) Open(ctx context.Context, s broker.Sink) error {
 func (d *delayedBroker) Lost(string) {}
 
 func (d *delayedBroker) Deliver(p broker.Publication) {
-	var far broker.Publication // as if it came from another process
+	var far broker.Publication // the same as from another process
 	if data, err := p.AppendBinary(nil); err != nil || far.UnmarshalBinary(data) != nil {
 		panic("it is not what was published")
 	}
@@ -100,8 +100,8 @@ func (d *delayedBroker) Unsubscribe(ctx context.Context, stream string) error {
 	return d.Broker.Unsubscribe(ctx, stream)
 }
 
-// Whatever a broker delivers late or not at all, and whoever comes and goes meanwhile, each member
-// gets everything once and in order.
+// Each member receives each message once and in order, although the broker delivers late or not at
+// all and connections open and close meanwhile.
 func TestRecoveryFromADelayedBroker(t *testing.T) {
 	for seed := range schedules() {
 		o := keeping(10_000)

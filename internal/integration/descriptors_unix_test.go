@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// mostFiles returns how many descriptors a process may have, up to 1<<20.
+// mostFiles returns the limit of descriptors of the process, 1<<20 at most.
 func mostFiles(t *testing.T) int {
 	var files syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files))

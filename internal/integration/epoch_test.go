@@ -13,7 +13,8 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// loseStream loses what is kept of a stream that is subscribed to, which begins with another epoch.
+// loseStream deletes the messages of all streams. A stream that is subscribed starts with another
+// epoch.
 func (p *fakeBroker) loseStream(t *testing.T, stream string) {
 	p.Broker = memory.New(nil)
 	require.NoError(t, p.Broker.Open(t.Context(), p))
@@ -21,7 +22,7 @@ func (p *fakeBroker) loseStream(t *testing.T, stream string) {
 	require.NoError(t, err)
 }
 
-// An inbox that has lost what was kept begins anew for who is connected, as for who comes.
+// After an inbox has lost its messages, its new messages reach the clients that are connected.
 func TestInboxWithAnotherEpoch(t *testing.T) {
 	for _, proto := range [][]string{{realtime.V1}, nil} {
 		o := inboxes(100)
@@ -58,8 +59,8 @@ func TestInboxWithAnotherEpoch(t *testing.T) {
 	}
 }
 
-// A room that has lost what was kept begins anew, and all that it keeps since comes: to who is
-// connected, to who joins again where it was, and to who has resumed its session.
+// After a room has lost its messages, its new messages reach members that stay connected, that join
+// again with their position, and that resume their session.
 func TestRoomWithAnotherEpoch(t *testing.T) {
 	for name, how := range map[string]func(b *bed, alice *client, join, session string) *client{
 		"live": func(_ *bed, alice *client, _, _ string) *client { return alice },
@@ -109,7 +110,7 @@ func TestRoomWithAnotherEpoch(t *testing.T) {
 					_ = json.Unmarshal(f.Content, &a)
 					if reason := f.Reason + a.Reason; reason != "" {
 						reasons = append(reasons, reason)
-						said = nil // what came before the answer comes again
+						said = nil // messages before the answer come again
 					}
 					if f.Type == "news" {
 						said = append(said, strings.Trim(string(f.Content), `"`))

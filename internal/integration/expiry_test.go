@@ -115,7 +115,7 @@ func TestRefresh(t *testing.T) {
 		alice.request(`{"type":"join","room":"staff"}`)
 		alice.request(`{"type":"join","room":"lobby"}`)
 		b.join("given", alice)
-		time.Sleep(time.Hour + time.Second) // in the grace
+		time.Sleep(time.Hour + time.Second) // in the grace period
 		alice.discard()
 		refresh := func(token string) string {
 			return alice.request(`{"type":"refresh","id":1,"token":"` + token + `"}`)[0]

@@ -12,15 +12,15 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// fakeBroker is a broker that a test holds up, and that can keep to itself what it should deliver.
+// fakeBroker is a broker in memory with hooks for a test. It can suppress deliveries.
 type fakeBroker struct {
 	*memory.Broker
 	sink broker.Sink
 
 	mu     sync.Mutex
 	mute   bool
-	before map[string]func() // a method is called
-	after  map[string]func() // it has done its work, and has not returned
+	before map[string]func() // by method: called before it
+	after  map[string]func() // by method: called when its work is done, before it returns
 	page   func(*broker.Page)
 }
 
@@ -46,7 +46,7 @@ func (p *fakeBroker) Deliver(pub broker.Publication) {
 
 func (p *fakeBroker) Lost(stream string) { p.sink.Lost(stream) }
 
-// withoutDelivery runs f, and nothing is delivered meanwhile.
+// withoutDelivery runs f and suppresses deliveries meanwhile.
 func (p *fakeBroker) withoutDelivery(f func()) {
 	p.setMute(true)
 	defer p.setMute(false)
@@ -59,7 +59,7 @@ func (p *fakeBroker) setMute(yes bool) {
 	p.mute = yes
 }
 
-// afterNext has f called the next time that a method has done its work.
+// afterNext calls f once, when the next call of a method has done its work.
 func (p *fakeBroker) afterNext(method string, f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,7 +111,7 @@ func (p *fakeBroker) Read(ctx context.Context, stream string, q broker.Query) (b
 	return page, err
 }
 
-// withFakeBroker runs a test with alice, who is in the hall and has heard two messages.
+// withFakeBroker runs a test with alice, a member of the hall that has received two messages.
 func withFakeBroker(t *testing.T, test func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient)) {
 	o := keeping(100)
 	p := newFakeBroker()

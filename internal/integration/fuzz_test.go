@@ -23,7 +23,8 @@ import (
 	"github.com/realtime-go/realtime/internal/wiretest"
 )
 
-// FuzzRest gives any path and body to the REST handler: it answers JSON, never 500.
+// FuzzRest sends any path and body to the REST handler. The answer is JSON and never has the status
+// 500.
 func FuzzRest(f *testing.F) {
 	f.Add("POST", "/connections/conn_x/join", `{"room_id":"a"}`)
 	f.Add("POST", "/connections//join", `{"room_id":`)
@@ -51,8 +52,8 @@ func FuzzRest(f *testing.F) {
 	})
 }
 
-// FuzzRestBody gives any body to a join: it is done for exactly the bodies in which
-// encoding/json finds one room_id, and for that room.
+// FuzzRestBody sends any body to a join. It succeeds exactly if encoding/json finds one room_id in
+// the body, and then joins that room.
 func FuzzRestBody(f *testing.F) {
 	for _, seed := range []string{
 		`{"room_id":"a"}`, `{"room_id":"a","room_id":"b"}`, `{"room_id":"a","\u0072oom_id":"b"}`,
@@ -62,7 +63,7 @@ func FuzzRestBody(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	// Nobody reads at the far end, so it is not asked for a sign of life.
+	// the far end does not read, so it would not answer a ping
 	rt := realtime.New(&realtime.Options{PingInterval: -1, StaleAfter: -1})
 	f.Cleanup(func() { _ = rt.Close() })
 	transport, far := realtime.Pipe()
@@ -87,7 +88,7 @@ func FuzzRestBody(f *testing.F) {
 	})
 }
 
-// validNameReference reports whether s is a name, by what docs/PROTOCOL.md says.
+// validNameReference reports whether s is a name by the rules of docs/PROTOCOL.md.
 func validNameReference(s string) bool {
 	const spaces = "\u0020\u00A0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" +
 		"\u2009\u200A\u2028\u2029\u202F\u205F\u3000"
@@ -99,8 +100,8 @@ func validNameReference(s string) bool {
 	return len(s) >= 1 && len(s) <= 255 && utf8.ValidString(s) && strings.Trim(s, spaces) == s
 }
 
-// FuzzNames gives any name to a user and to a room: it is taken or refused everywhere, and
-// comes back byte for byte.
+// FuzzNames uses any string as the name of a user and of a room. It is accepted everywhere or
+// refused everywhere, and is returned byte for byte.
 func FuzzNames(f *testing.F) {
 	for _, seed := range []string{
 		"a", "", " a", "a\u00a0", "all", "room", "a\x00", "\u0085", "a\u0080b", "\u202e", "%2F", "a/b", ".", "..", "?#",
@@ -136,7 +137,7 @@ func FuzzNames(f *testing.F) {
 	})
 }
 
-// requireUsers checks the roster of a room by REST. No user is the anonymous one.
+// requireUsers checks the users of a room by REST. An anonymous connection has no user.
 func requireUsers(t *testing.T, h http.Handler, room, user string) {
 	t.Helper()
 	var got struct {
@@ -148,8 +149,8 @@ func requireUsers(t *testing.T, h http.Handler, room, user string) {
 	require.Equal(t, slices.DeleteFunc([]string{user}, func(s string) bool { return s == "" }), got.Users)
 }
 
-// FuzzInbound gives any text to a connection. It is ended only if the text is not
-// UTF-8; a bystander hears what encoding/json takes for a chat to him, and nothing else.
+// FuzzInbound sends any text over a connection. The connection is ended only if the text is not
+// UTF-8. A bystander receives the chat that encoding/json finds, and nothing else.
 func FuzzInbound(f *testing.F) {
 	for _, seed := range []string{
 		"ping", `{"content":"hi","target":"bystander"}`, `{"content":"hi","target":"all"}`, "\xff", "",
@@ -187,9 +188,8 @@ func FuzzInbound(f *testing.F) {
 	})
 }
 
-// FuzzStream gives any bytes to a connection that was opened by ServeHTTP, and compares
-// with a naive reading of RFC 6455: what the application sees, what is answered, and how it
-// ends.
+// FuzzStream sends any bytes over a connection that was opened by ServeHTTP. It compares the calls
+// of the application, the answers and the end of the connection with a reference model of RFC 6455.
 func FuzzStream(f *testing.F) {
 	for _, c := range rfcCases(f) {
 		if _, stream := c.verdict(); len(stream) < 2000 {
@@ -257,8 +257,8 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// frames makes frames of any bytes: the first of a header, a length, and so much payload.
-// Few bytes are frames by themselves.
+// frames turns bytes into frames: one byte of header, one byte of length, and the payload. Without
+// it, few inputs would be frames.
 func frames(p []byte) (stream []byte) {
 	for len(p) >= 2 {
 		n := min(int(p[1]), len(p)-2)
@@ -268,8 +268,8 @@ func frames(p []byte) (stream []byte) {
 	return stream
 }
 
-// requireSeen checks what the application has seen. What comes ahead of the handshake's answer
-// waits for that, and does not count if the end comes first.
+// requireSeen checks the messages that the application has received. Those sent before the answer
+// to the handshake wait for it, and are ignored if the connection ends first.
 func (v *expectation) requireSeen(t *testing.T, seen []string, ahead bool) {
 	t.Helper()
 	chats := v.chats()
@@ -282,8 +282,8 @@ func (v *expectation) requireSeen(t *testing.T, seen []string, ahead bool) {
 	require.True(t, slices.Equal(chats, seen), "%q, not %q", seen, chats)
 }
 
-// FuzzHandshake gives any request to the endpoint, while there is room, while there is
-// none, and when it is closed. It is answered as docs/PROTOCOL.md says, and leaves nothing.
+// FuzzHandshake sends any request to the endpoint: with free places, without free places, and after
+// Close. The answer is as docs/PROTOCOL.md says, and nothing is left of the request.
 func FuzzHandshake(f *testing.F) {
 	const lines = "Host: a.example.com\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
 	const key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + sampleKey + "\r\n"
@@ -321,10 +321,10 @@ func FuzzHandshake(f *testing.F) {
 			var others []*client
 			allowed := []int{101, 400, 403, 405, 426, 431}
 			switch state % 4 {
-			case 1: // no room for anybody
+			case 1: // no place for any connection
 				others = append(others, b.open("x"), b.open("y"))
-				allowed = []int{400, 403, 405, 431, 503} // 400 for a bad name
-			case 2: // none for this one, if he is somebody
+				allowed = []int{400, 403, 405, 431, 503} // 400 for an invalid name
+			case 2: // no place for this user, unless it is anonymous
 				if c := b.dial(user); c.err == nil {
 					others = append(others, c)
 				}
@@ -345,7 +345,7 @@ func FuzzHandshake(f *testing.F) {
 			}
 			synctest.Wait()
 			require.Zero(t, b.Stats().Conns+b.Stats().Users)
-			if state%4 != 3 { // every place was given back
+			if state%4 != 3 { // each place was released
 				require.True(t, b.dial(user).err == nil || !validNameReference(user) || user == "all" || user == "room")
 				b.open("somebody else")
 			}

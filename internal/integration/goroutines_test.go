@@ -15,14 +15,15 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// labelGoroutines marks the goroutine, and those that it will start, for goroutines.
+// labelGoroutines labels the goroutine and those that it starts, for goroutines.
 func labelGoroutines(t *testing.T) {
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("test", t.Name())))
 }
 
 var labelledGroup = regexp.MustCompile(`(?m)^(\d+) @.*\n# labels: (.*)$`)
 
-// goroutines counts those that the test has started, and no other test.
+// goroutines returns the number of goroutines that the test has started. Those of other tests do
+// not count.
 func goroutines(t *testing.T) int {
 	t.Helper()
 	var profile strings.Builder
@@ -51,12 +52,12 @@ func TestHeartbeatCostsNoGoroutine(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		// A reader of the test's for each, and nothing of ours.
+		// The test has one reader for each connection. The Manager has none.
 		require.LessOrEqual(t, goroutines(t), one+105)
 	})
 }
 
-// TestQuietConnectionsCostNoGoroutine: one that talks has a goroutine, and gives it up.
+// A connection has a goroutine while it is active, and releases it later.
 func TestQuietConnectionsCostNoGoroutine(t *testing.T) {
 	labelGoroutines(t)
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
@@ -86,8 +87,7 @@ func TestQuietConnectionsCostNoGoroutine(t *testing.T) {
 	})
 }
 
-// TestActiveConnectionsKeepTheirGoroutine: giving it up and taking it back is for those
-// who are quiet for long.
+// Only a connection that is quiet for long releases its goroutine.
 func TestActiveConnectionsKeepTheirGoroutine(t *testing.T) {
 	labelGoroutines(t)
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {

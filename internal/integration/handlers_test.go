@@ -41,7 +41,7 @@ func TestOnMessageReplacesTheDefault(t *testing.T) {
 	})
 }
 
-// What a handler made of a message is checked like any other.
+// A message that a handler has changed is checked like any other.
 func TestEditedMessagesAreChecked(t *testing.T) {
 	var b *bed
 	var sent diary
@@ -65,8 +65,8 @@ func TestEditedMessagesAreChecked(t *testing.T) {
 	})
 }
 
-// A handler runs for 40 s. Its client answers pings meanwhile and survives; what it
-// sends is handled afterwards, in order.
+// A handler runs for 40 s. Meanwhile the client answers pings and stays connected. Its messages are
+// handled afterwards, in order.
 func TestSlowHandlerKeepsItsConnection(t *testing.T) {
 	var handled diary
 	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
@@ -140,7 +140,8 @@ func TestHandlerPingsItsOwnClient(t *testing.T) {
 	})
 }
 
-// While a handler blocks for good, only so much is read ahead: the client feels it.
+// While a handler blocks, the server reads a bounded number of messages ahead. Then the client has
+// to wait.
 func TestBacklogIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -225,8 +226,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	}
 }
 
-// A handler that ends its goroutine, as t.FailNow does, ends its connection and nothing
-// else.
+// A handler that ends its goroutine, as t.FailNow does, ends its connection and nothing else.
 func TestGoexitInHandler(t *testing.T) {
 	var ends diary
 	o := realtime.Options{
@@ -248,8 +248,8 @@ func TestGoexitInHandler(t *testing.T) {
 	})
 }
 
-// Nothing of a message that waits for a handler, or that the application keeps, lies in what is
-// read over by the next one.
+// A message that waits for a handler, or that the application keeps, shares no memory with the
+// buffer of the next one.
 func TestInboundMessagesShareNoBuffer(t *testing.T) {
 	var kept []string
 	var calls []json.RawMessage
@@ -273,7 +273,7 @@ func TestInboundMessagesShareNoBuffer(t *testing.T) {
 		for i := range 3 {
 			require.NoError(t, alice.WriteBinary(append([]byte{byte(len(header))}, header+strings.Repeat(fmt.Sprint(i), 100)...)))
 		}
-		time.Sleep(10 * time.Second) // the handler has had the right to read for long enough
+		time.Sleep(10 * time.Second) // longer than a handler may delay reading
 		close(release)
 		synctest.Wait()
 		for i := range 3 {
@@ -302,7 +302,7 @@ func TestInboundMessagesShareNoBuffer(t *testing.T) {
 	})
 }
 
-// Whatever error a handler returns, it costs its client an answer and nobody else anything.
+// An error of a handler, of any kind, affects only the client of the handler.
 func TestErrorsOfHandlers(t *testing.T) {
 	var nothing *realtime.Error
 	errs := map[string]error{
@@ -328,7 +328,7 @@ func TestErrorsOfHandlers(t *testing.T) {
 	})
 }
 
-// What a handler answers is JSON, or nobody gets it.
+// The answer of a handler has to be JSON. If it is not, the client gets an error.
 func TestAnswerOfHandlerIsChecked(t *testing.T) {
 	var answer json.RawMessage
 	o := realtime.Options{
@@ -350,7 +350,7 @@ func TestAnswerOfHandlerIsChecked(t *testing.T) {
 	})
 }
 
-// panicky is an error that panics when it is asked what it is.
+// panicky is an error whose methods panic.
 type panicky struct{}
 
 func (panicky) Error() string { return "panicky" }

@@ -18,7 +18,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// refusedHandshake sends a handshake to the endpoint that it refuses, and returns the answer.
+// refusedHandshake sends a handshake that the endpoint refuses, and returns the answer.
 func refusedHandshake(t *testing.T, rt *realtime.Manager, change func(*http.Request)) (int, string, http.Header) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "http://site.example/ws", nil)
@@ -37,7 +37,7 @@ func refusedHandshake(t *testing.T, rt *realtime.Manager, change func(*http.Requ
 	return w.Code, body.Error, w.Header()
 }
 
-// A recorder cannot be hijacked, so a handshake that passes every check ends here.
+// A recorder cannot be hijacked, so a handshake that passes every check has this status.
 const passed = http.StatusInternalServerError
 
 func newManager(t *testing.T, o realtime.Options) *realtime.Manager {
@@ -129,8 +129,8 @@ func TestNewServer(t *testing.T) {
 	require.Zero(t, srv.ReadTimeout+srv.WriteTimeout, "they would cut long answers")
 }
 
-// TestConnContext checks what of a request the context of its connection has: what
-// Options.ConnContext chose, and nothing else.
+// The context of a connection has the values of the request that Options.ConnContext chooses, and
+// no others.
 func TestConnContext(t *testing.T) {
 	type kept struct{}
 	type other struct{}

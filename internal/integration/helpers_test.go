@@ -17,14 +17,14 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// bed is a Manager in a bubble, with clients in memory.
+// bed is a Manager in a synctest bubble, with clients in memory.
 type bed struct {
 	*realtime.Manager
 	t *testing.T
 }
 
-// bubble runs a test in a synctest bubble. Options that say nothing else get a quiet
-// log, open doors and announcements.
+// bubble runs a test in a synctest bubble. Without other options, the log is discarded and every
+// request of a client is allowed. At the end, bubble closes the Manager and checks its counters.
 func bubble(t *testing.T, o realtime.Options, test func(t *testing.T, b *bed)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -47,13 +47,13 @@ func newBed(t *testing.T, o realtime.Options) *bed {
 	return b
 }
 
-// announced are Options with all announcements on.
+// announced returns Options with all notices on.
 func announced() realtime.Options {
 	return realtime.Options{Announce: realtime.AnnounceUsers | realtime.AnnounceRooms}
 }
 
-// requireConserved checks the law of a Manager at rest: what was given to
-// connections was written, dropped or lost, and nothing is unaccounted for.
+// requireConserved checks the counters of a Manager at rest: each frame that was given to a
+// connection was written, dropped or lost.
 func requireConserved(t *testing.T, s realtime.Stats) {
 	t.Helper()
 	gone := s.Written + s.DroppedOldest + s.DroppedNewest + s.DroppedNotices + s.Lost
@@ -65,22 +65,22 @@ func requireConserved(t *testing.T, s realtime.Stats) {
 	require.Zero(t, s.Deflating)
 }
 
-// client is the far end of a connection, read by a goroutine of its own.
+// client is the far end of a connection. A goroutine reads it.
 type client struct {
 	*realtime.PipeClient
 	t    *testing.T
-	conn *realtime.Conn // nil if it was refused
+	conn *realtime.Conn // nil if the connection was refused
 	err  error          // of Register
 
 	mu     sync.Mutex
 	frames []string
 	end    *realtime.CloseError
 	resume chan struct{} // closed when the client may read
-	pause  time.Duration // between two frames; set before that
+	pause  time.Duration // between two frames; set before resume is closed
 	once   sync.Once
 }
 
-// open connects a user and reads what comes.
+// open connects a user and reads.
 func (b *bed) open(user string) *client {
 	b.t.Helper()
 	c := b.dial(user)
@@ -88,7 +88,7 @@ func (b *bed) open(user string) *client {
 	return c
 }
 
-// dial is open that may fail.
+// dial is the same as open, but may fail.
 func (b *bed) dial(user string) *client {
 	c := b.stalled(user)
 	c.unstall()
@@ -98,13 +98,13 @@ func (b *bed) dial(user string) *client {
 // unstall makes a stalled client read.
 func (c *client) unstall() { c.once.Do(func() { close(c.resume) }) }
 
-// stalled connects a client that does not read until unstall.
+// stalled connects a client that does not read until unstall is called.
 func (b *bed) stalled(user string) *client {
 	transport, far := realtime.Pipe()
 	return b.attach(transport, far, realtime.Identity{UserID: user})
 }
 
-// openV1 connects a client that speaks realtime.v1.
+// openV1 connects a client of realtime.v1.
 func (b *bed) openV1(id realtime.Identity) *client {
 	b.t.Helper()
 	transport, far := realtime.Pipe(realtime.V1)
@@ -141,13 +141,13 @@ func (c *client) read() {
 	}
 }
 
-// pace makes a stalled client read one frame after another, with pauses.
+// pace makes a stalled client read, with a pause after each frame.
 func (c *client) pace(pause time.Duration) {
 	c.pause = pause
 	c.unstall()
 }
 
-// say sends a chat as a plain client does.
+// say sends a chat of the plain protocol.
 func (c *client) say(text, target string) {
 	c.t.Helper()
 	p, err := json.Marshal(map[string]string{"content": text, "target": target})
@@ -165,8 +165,8 @@ func (c *client) raw() []string {
 	return frames
 }
 
-// got is raw in short hand: "welcome", "alice joined", "alice left", "alice in lobby",
-// "alice out lobby", "alice: text", "pong", or type and content.
+// got is the same as raw, in a short notation: "welcome", "alice joined", "alice left", "alice in
+// lobby", "alice out lobby", "alice: text", "pong", or type and content.
 func (c *client) got() []string {
 	c.t.Helper()
 	short := []string{}
@@ -176,7 +176,7 @@ func (c *client) got() []string {
 	return short
 }
 
-// discard forgets what has come so far.
+// discard forgets the frames that were received so far.
 func (c *client) discard() { c.raw() }
 
 // ended waits until everything is at rest and returns how the connection ended.
@@ -187,7 +187,7 @@ func (c *client) ended() *realtime.CloseError {
 	return c.end
 }
 
-// requireEnd checks the close code that the client saw.
+// requireEnd checks the close code that the client received.
 func (c *client) requireEnd(code realtime.CloseCode) {
 	c.t.Helper()
 	end := c.ended()
@@ -238,7 +238,7 @@ func shorthand(t *testing.T, frame string) string {
 	return strings.TrimSpace(f.Type + " " + string(f.Content))
 }
 
-// join puts clients into a room and forgets what they were told.
+// join puts clients into a room and discards the notices.
 func (b *bed) join(room string, clients ...*client) {
 	b.t.Helper()
 	for _, c := range clients {
@@ -251,7 +251,7 @@ func (b *bed) join(room string, clients ...*client) {
 	}
 }
 
-// news sends a message of the application's own.
+// news sends a message of the application.
 func (b *bed) news(to realtime.Target, word string) realtime.Result {
 	b.t.Helper()
 	res, err := b.Send(b.t.Context(), to, realtime.Message{
@@ -263,7 +263,7 @@ func (b *bed) news(to realtime.Target, word string) realtime.Result {
 
 func contextCause(ctx context.Context) error { return context.Cause(ctx) }
 
-// diary is what handlers write down for the test. The zero value is empty.
+// diary records lines of handlers. The zero value is empty.
 type diary struct {
 	mu    sync.Mutex
 	lines []string
@@ -298,7 +298,7 @@ func (b *bed) members(room string) []string {
 	return users
 }
 
-// connsOf returns a user's connections.
+// connsOf returns the connections of a user.
 func (b *bed) connsOf(user string) (conns []*realtime.Conn) {
 	for c := range b.User(user).LocalConns() {
 		conns = append(conns, c)
@@ -308,7 +308,7 @@ func (b *bed) connsOf(user string) (conns []*realtime.Conn) {
 
 func second[T any](_ T, err error) error { return err }
 
-// request sends a request and returns the frames that come of it, with T for each time.
+// request sends a request and returns the frames that follow, with T in place of each time.
 func (c *client) request(request string) []string {
 	c.t.Helper()
 	require.NoError(c.t, c.Write([]byte(request)))

@@ -11,12 +11,12 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// keeping are Options whose rooms keep so many messages.
+// keeping returns Options whose rooms keep n messages.
 func keeping(n int) realtime.Options {
 	return realtime.Options{History: realtime.Retention{Messages: n}}
 }
 
-// keptFrame is what a client of realtime.v1 gets of a room that keeps history.
+// keptFrame is a frame of realtime.v1 from a room that keeps history.
 type keptFrame struct {
 	Type    string          `json:"message_type"`
 	Content json.RawMessage `json:"content"`
@@ -30,17 +30,18 @@ type keptFrame struct {
 	Lost    *bool           `json:"recovered"`
 }
 
-// streamClient follows one room as a client does, and fails if its positions do not fit.
+// streamClient follows the stream of one room as a client does, and fails if the positions are
+// inconsistent.
 type streamClient struct {
 	t     *testing.T
 	at    realtime.Position
 	top   uint64
 	words []string
 	gaps  []string
-	spans []span // where something is missing
+	spans []span // the offsets of each gap
 }
 
-// span is the offsets behind from, up to to.
+// span is the offsets after from, including to.
 type span struct{ from, to uint64 }
 
 func (r *streamClient) gap(to uint64, why string) {
@@ -48,7 +49,7 @@ func (r *streamClient) gap(to uint64, why string) {
 	r.spans = append(r.spans, span{r.at.Offset, to})
 }
 
-// answer is the content of the answer to a join.
+// joinAnswer is the content of the answer to a join.
 type joinAnswer struct {
 	Epoch     string `json:"epoch"`
 	Offset    uint64 `json:"offset"`
@@ -57,7 +58,7 @@ type joinAnswer struct {
 	Reason    string `json:"reason"`
 }
 
-// receive takes in what came.
+// receive processes frames.
 func (r *streamClient) receive(frames []string) {
 	r.t.Helper()
 	for _, text := range frames {
@@ -95,7 +96,7 @@ func (r *streamClient) receive(frames []string) {
 	}
 }
 
-// takeWords returns what has come since the last call.
+// takeWords returns the contents of the messages since the last call.
 func (r *streamClient) takeWords() []string {
 	words := r.words
 	r.words = nil

@@ -27,7 +27,7 @@ func TestHistoryAtJoin(t *testing.T) {
 	})
 }
 
-// A page has something on it, if there is anything for the one who asks.
+// A page is empty only if the stream has no message for the client in that direction.
 func TestHistoryPagesSkipExcludedMessages(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		b.sendWords(1, 2)
@@ -47,7 +47,7 @@ func TestHistoryPagesSkipExcludedMessages(t *testing.T) {
 	})
 }
 
-// Who knows an empty room is in front of its first message.
+// A client that has seen an empty room can ask for everything after offset 0.
 func TestHistoryAfterOffsetZero(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
@@ -60,10 +60,10 @@ func TestHistoryAfterOffsetZero(t *testing.T) {
 	})
 }
 
-// A part of the history is asked for from either side, and a position that is none is refused.
+// History can be read in both directions. An invalid position is refused.
 func TestHistoryQuery(t *testing.T) {
 	bubble(t, keeping(3), func(t *testing.T, b *bed) {
-		b.sendWords(1, 5) // two of them are not kept any more
+		b.sendWords(1, 5) // the room keeps the last three
 		room := b.Room("hall")
 		ask := func(q realtime.HistoryQuery) (offsets []uint64, h realtime.History) {
 			h, err := room.History(t.Context(), q)

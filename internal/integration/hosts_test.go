@@ -12,7 +12,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// onLoopback makes a request one that came to a server on a loopback address.
+// onLoopback makes it a request to a server on a loopback address.
 func onLoopback(r *http.Request) {
 	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
 	*r = *r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, local))
@@ -28,7 +28,7 @@ func TestHosts(t *testing.T) {
 		header   string
 		ok       bool
 	}{
-		{"evil.example", nil, false, "", true}, // anybody may ask for anything
+		{"evil.example", nil, false, "", true}, // HTTP/1.0 clients may send any host
 		{"app.example.com", list, false, "", true},
 		{"APP.example.com:8443", list, false, "", true},
 		{"a.example.org", list, false, "", true},

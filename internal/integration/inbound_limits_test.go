@@ -46,7 +46,7 @@ func TestMessageSizeLimit(t *testing.T) {
 }
 
 func TestInboundRateDelaysWithoutLoss(t *testing.T) {
-	o := realtime.Options{InboundRate: 10} // and 100 at once
+	o := realtime.Options{InboundRate: 10} // and a burst of 100
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice, bob := b.open("alice"), b.open("bob")
 		bob.discard()
@@ -85,8 +85,8 @@ func TestFloodingClientIsEnded(t *testing.T) {
 	}
 }
 
-// A client that sends one message after another, each when the last was answered, is slowed down
-// and may go on for ever.
+// A client that sends each message after the answer to the previous one is delayed and stays
+// connected.
 func TestClientThatAwaitsAnswersIsKept(t *testing.T) {
 	bubble(t, realtime.Options{InboundRate: 10}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
@@ -103,7 +103,7 @@ func TestClientThatAwaitsAnswersIsKept(t *testing.T) {
 	})
 }
 
-// What a message costs is up to how many get it.
+// A message costs its sender the number of its receivers.
 func TestFanoutIsLimited(t *testing.T) {
 	bubble(t, realtime.Options{InboundFanout: 10}, func(t *testing.T, b *bed) {
 		alice, bob := b.open("alice"), b.open("bob")
@@ -112,7 +112,7 @@ func TestFanoutIsLimited(t *testing.T) {
 			b.join("hall", b.open(""))
 		}
 		for range 4 {
-			alice.say("x", "room") // 50 receivers; a hundred may be reached at once
+			alice.say("x", "room") // 50 receivers; the burst is 100
 		}
 		require.Len(t, alice.got(), 3, "the second made it a hundred, the third is over it")
 		for range 9 {
@@ -163,8 +163,7 @@ func TestUnreadAnswersStopReading(t *testing.T) {
 	})
 }
 
-// TestAnswersToTheServerAreFree checks that only what a client starts counts against it: neither
-// its pongs to the application's pings nor its answers to the application's calls do.
+// Answers of the client to the server's pings and calls do not count against its limits.
 func TestAnswersToTheServerAreFree(t *testing.T) {
 	bubble(t, realtime.Options{InboundRate: 1, QueueMessages: 2, PingInterval: time.Second}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
@@ -187,7 +186,7 @@ func TestAnswersToTheServerAreFree(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		require.NoError(t, alice.conn.Context().Err())
 
-		for range 100 { // answers to nothing count
+		for range 100 { // answers without a call count
 			require.NoError(t, alice.Write([]byte(`{"type":"reply","id":1}`)))
 		}
 		time.Sleep(time.Minute)

@@ -11,7 +11,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// sendLarge has a client send n large messages to a user with receipts, and returns how many are kept.
+// sendLarge sends n large messages to a user, with receipts, and returns the number of those that
+// are kept.
 func (c *client) sendLarge(user string, n, size int) (kept int) {
 	c.t.Helper()
 	for i := range n {
@@ -26,7 +27,7 @@ func (c *client) sendLarge(user string, n, size int) (kept int) {
 	return kept
 }
 
-// TestInboxIsSharedBySenders checks that nobody can push out of an inbox what somebody else was told is kept.
+// A sender cannot remove a message from an inbox after its sender was told that it is kept.
 func TestInboxIsSharedBySenders(t *testing.T) {
 	o := inboxes(1000)
 	o.InboundRate = -1
@@ -55,7 +56,7 @@ func TestInboxIsSharedBySenders(t *testing.T) {
 	})
 }
 
-// TestAcknowledgementFreesInbox checks that what was acknowledged makes room for its sender.
+// An acknowledged message makes room for another one of its sender.
 func TestAcknowledgementFreesInbox(t *testing.T) {
 	o := inboxes(10)
 	o.InboundRate = -1

@@ -18,19 +18,19 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// inboxes are Options that keep so many messages for each user.
+// inboxes returns Options that keep n messages for each user.
 func inboxes(n int) realtime.Options {
 	return realtime.Options{Inbox: realtime.InboxOptions{Keep: realtime.Retention{Messages: n}}}
 }
 
-// inboxClient is a client that reads its user's inbox.
+// inboxClient is a client that reads the inbox of its user.
 type inboxClient struct {
 	*client
 	streamClient
 	acks int
 }
 
-// openInbox opens a connection of a client of realtime.v1, and reads what is in the inbox.
+// openInbox connects a client of realtime.v1 and reads the inbox.
 func (b *bed) openInbox(id realtime.Identity) *inboxClient {
 	b.t.Helper()
 	box := &inboxClient{client: b.openV1(id), streamClient: streamClient{t: b.t}}
@@ -38,10 +38,10 @@ func (b *bed) openInbox(id realtime.Identity) *inboxClient {
 	return box
 }
 
-// listen takes in what has come.
+// listen processes the frames since the last call.
 func (box *inboxClient) listen() { box.receive(box.raw()) }
 
-// ack acknowledges everything, and returns the answer.
+// ack acknowledges a position and returns the answer.
 func (box *inboxClient) ack(at realtime.Position) string {
 	box.acks++
 	require.NoError(box.streamClient.t, box.Write(fmt.Appendf(nil,
@@ -78,7 +78,7 @@ func TestInboxOfAnOfflineUser(t *testing.T) {
 		bob.Drop()
 
 		bob = b.openInbox(realtime.Identity{UserID: "bob"})
-		require.Equal(t, words(1, 4), bob.takeWords(), "he has acknowledged nothing")
+		require.Equal(t, words(1, 4), bob.takeWords(), "nothing is acknowledged")
 		at := bob.at
 		at.Offset = 3
 		require.Equal(t, `{"message_type":"reply","id":1}`, bob.ack(at))
@@ -159,7 +159,8 @@ func TestInboxAcknowledgedByAnotherDevice(t *testing.T) {
 	})
 }
 
-// What was written to a plain client, it has; what was not, comes again.
+// A plain client does not receive again what was written to it, and receives the rest over its next
+// connection.
 func TestInboxOfAPlainClient(t *testing.T) {
 	bubble(t, inboxes(100), func(t *testing.T, b *bed) {
 		var all []string
@@ -168,11 +169,11 @@ func TestInboxOfAPlainClient(t *testing.T) {
 			b.news(realtime.ToUser("bob"), word)
 			all = append(all, fmt.Sprintf("news %q", word))
 		}
-		stalled := b.stalled("bob") // is written one or two, and takes in no more
+		stalled := b.stalled("bob") // one or two messages are written, and then the pipe is full
 		synctest.Wait()
 		stalled.Drop()
 		stalled.unstall()
-		has := len(stalled.got()[1:]) // behind the welcome
+		has := len(stalled.got()[1:]) // after the welcome
 		require.Less(t, has, len(all))
 		bob := b.open("bob")
 		again := bob.got()[1:]
@@ -220,7 +221,7 @@ func TestInboxesAreBounded(t *testing.T) {
 	o := inboxes(3)
 	o.Broker = memory.New(&memory.Options{Inboxes: 2})
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.sendToInbox("bob", 1, 10) // who has never been here
+		b.sendToInbox("bob", 1, 10) // a user that was never connected
 		b.sendToInbox("carol", 1, 1)
 		_, err := b.Send(t.Context(), realtime.ToUser("dave"), realtime.Message{})
 		require.ErrorIs(t, err, realtime.ErrFull)
@@ -260,7 +261,8 @@ func TestSlowInboxReader(t *testing.T) {
 	})
 }
 
-// Who is named twice gets a message once, and a later connection both copies under one id.
+// A user who is a receiver twice gets a message once. A later connection gets both copies, with the
+// same id.
 func TestInboxAndRoomAtOnce(t *testing.T) {
 	o := inboxes(100)
 	o.History = realtime.Retention{Messages: 100}
@@ -297,7 +299,7 @@ func TestInboxExceptions(t *testing.T) {
 	})
 }
 
-// faultyBroker fails as it is told.
+// faultyBroker returns an error where a test asks for it.
 type faultyBroker struct {
 	*memory.Broker
 	err error
@@ -330,7 +332,8 @@ func TestInboxOpenFails(t *testing.T) {
 	})
 }
 
-// Under any order of events each device gets everything once and in order, until it is acknowledged.
+// In any order of events, each device receives each message once and in order, until it is
+// acknowledged.
 func TestInboxUnderRandomSchedules(t *testing.T) {
 	for seed := range schedules() {
 		o := inboxes(10_000)
@@ -340,7 +343,7 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 			dice, n := rand.New(rand.NewPCG(seed, 2)), 0
 			type device struct {
 				box   *inboxClient
-				acked int // messages
+				acked int // number of messages
 				seen  int
 			}
 			devices := make([]device, 3)
@@ -388,8 +391,8 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 	}
 }
 
-// A plain client is lost while the broker notes what it has taken: what was not written by then comes
-// again.
+// A plain client is lost while the broker records an acknowledgement for it. The messages that were
+// not written by then come again.
 func TestPlainClientIsLostDuringAnAcknowledgement(t *testing.T) {
 	o := inboxes(100)
 	p := newFakeBroker()

@@ -132,7 +132,7 @@ func TestOnConnectSendsMoreThanAQueue(t *testing.T) {
 	})
 }
 
-// While OnConnect runs the connection is read: its end is seen, and what comes in is handled
+// While OnConnect runs, the connection is read: its end is detected, and messages are handled
 // afterwards, in order.
 func TestMessagesDuringOnConnect(t *testing.T) {
 	var seen diary
@@ -183,7 +183,7 @@ func TestMessagesDuringOnConnect(t *testing.T) {
 	})
 }
 
-// OnConnect that ends its goroutine, as t.FailNow does, leaves the place free.
+// If OnConnect ends its goroutine, as t.FailNow does, the place of the connection is released.
 func TestGoexitInOnConnect(t *testing.T) {
 	var fail atomic.Bool
 	fail.Store(true)

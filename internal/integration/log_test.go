@@ -77,7 +77,7 @@ func TestRefusedOriginIsLoggedOnce(t *testing.T) {
 	require.Less(t, strings.Count(log.String(), "\n"), 150, "a flood of names does not flood the log")
 }
 
-// Wherever a client puts its secret, it is neither in the log nor in an answer.
+// The secret of a client is neither in the log nor in an answer, wherever the client sends it.
 func TestTokensAreNotLogged(t *testing.T) {
 	const secret = "SECRET-7d1f"
 	var log bytes.Buffer

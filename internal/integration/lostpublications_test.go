@@ -12,7 +12,7 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// What comes live while a member reads what was lost is not lost for that.
+// A message that is delivered while a member recovers a loss is not lost.
 func TestDeliveryDuringRecoveryOfALoss(t *testing.T) {
 	withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient) {
 		p.withoutDelivery(func() { b.sendWords(3, 3) })
@@ -23,7 +23,7 @@ func TestDeliveryDuringRecoveryOfALoss(t *testing.T) {
 	})
 }
 
-// A second loss while a member looks into the first is looked into too.
+// A loss that is reported while a member recovers another one is recovered as well.
 func TestLossDuringRecoveryOfALoss(t *testing.T) {
 	withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient) {
 		p.afterNext("read", func() {
@@ -36,7 +36,7 @@ func TestLossDuringRecoveryOfALoss(t *testing.T) {
 	})
 }
 
-// A broker that has forgotten the stream is asked once, and the client is told once.
+// If the broker has lost the stream, it is asked once, and the client is told once.
 func TestLossOfAStream(t *testing.T) {
 	withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, _ *streamClient) {
 		reads := 0
@@ -52,7 +52,7 @@ func TestLossOfAStream(t *testing.T) {
 	})
 }
 
-// Nobody was there to look into a loss when it was reported.
+// A loss is reported while a member is joining.
 func TestLossDuringAJoin(t *testing.T) {
 	o := keeping(100)
 	p := newFakeBroker()
@@ -85,8 +85,8 @@ func TestLossDuringOnConnect(t *testing.T) {
 	})
 }
 
-// The last member has left, and somebody comes back before the broker knows: what is delivered to
-// the old subscription is not the end of the stream for the new one.
+// The last member leaves and joins again before the broker has ended the subscription. A delivery
+// to the old subscription is not the end of the stream for the new one.
 func TestJoinBetweenTwoSubscriptions(t *testing.T) {
 	withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient) {
 		unsubscribed, subscribed := p.hold("unsubscribe"), p.hold("subscribe")
@@ -102,7 +102,8 @@ func TestJoinBetweenTwoSubscriptions(t *testing.T) {
 	})
 }
 
-// What a broker has lost in the middle of a stream is a gap, and what is behind it comes.
+// Messages that the broker has lost in the middle of a stream are a gap. The messages after it
+// arrive.
 func TestDamagedStreams(t *testing.T) {
 	o := keeping(100)
 	o.Inbox = inboxes(100).Inbox
@@ -121,7 +122,8 @@ func TestDamagedStreams(t *testing.T) {
 	})
 }
 
-// damagedBroker is a broker that has lost what it kept up to an offset, and goes on in the same epoch.
+// damagedBroker is a broker that has lost the messages up to an offset, and continues in the same
+// epoch.
 type damagedBroker struct {
 	*memory.Broker
 	floor atomic.Uint64

@@ -19,7 +19,7 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// connsWithin returns how many connections of n there can be.
+// connsWithin returns n, or less if the race detector or the limit of descriptors requires it.
 func connsWithin(t *testing.T, n int) int {
 	if raceDetector {
 		n /= 10
@@ -31,18 +31,18 @@ func connsWithin(t *testing.T, n int) int {
 	return n
 }
 
-// clientProcess is clients in a process of their own, which has descriptors of its own.
+// clientProcess is a process with clients. It has its own limit of descriptors.
 type clientProcess struct {
 	Addr   string
-	Silent int // are open and say nothing
-	Torn   int // of those, how many have begun to
-	Half   int // handshakes that go no further
+	Silent int // connections that send nothing
+	Torn   int // of those, the ones that send the first byte of a frame
+	Half   int // incomplete handshakes
 }
 
-// clientProcessEnv has the test binary be a crowd, see TestMain.
-const clientProcessEnv = "REALTIME_TEST_CROWD"
+// clientProcessEnv makes the test binary such a process, see TestMain.
+const clientProcessEnv = "REALTIME_TEST_CLIENTS"
 
-// start starts the crowd and waits until all are there.
+// start starts the process and waits until all clients are connected.
 func (c clientProcess) start(t *testing.T) *runningClients {
 	t.Helper()
 	self, err := os.Executable()
@@ -61,7 +61,7 @@ func (c clientProcess) start(t *testing.T) *runningClients {
 	return g
 }
 
-// runningClients is a crowd as the test sees it.
+// runningClients is a started clientProcess.
 type runningClients struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
@@ -70,19 +70,19 @@ type runningClients struct {
 
 func (g *runningClients) expectLine(t *testing.T, line string) {
 	t.Helper()
-	require.True(t, g.lines.Scan(), "the crowd is gone: %v", g.lines.Err())
+	require.True(t, g.lines.Scan(), "the clients have ended: %v", g.lines.Err())
 	require.Equal(t, line, g.lines.Text())
 }
 
-// stop has the process end, and with it all of its connections.
+// stop ends the process and so all of its connections.
 func (g *runningClients) stop(t *testing.T) {
 	t.Helper()
 	require.NoError(t, g.stdin.Close())
 	require.NoError(t, g.cmd.Wait())
 }
 
-// run is what the process does: it opens the connections, says so, waits until the server has
-// ended the handshakes, says so too, and ends with its input.
+// run is the code of the process. It opens the connections, prints a line, waits until the server
+// has ended the incomplete handshakes, prints another line, and ends when its input ends.
 func (c clientProcess) run() error {
 	all := make([]net.Conn, c.Silent+c.Half)
 	err := together(len(all), func(i int) (err error) {
@@ -119,12 +119,11 @@ func (c clientProcess) run() error {
 	return err
 }
 
-// 10,000 clients that never read while their room talks, and 5,000 half handshakes, leave
-// everybody else at full service, in the same room and in another. The short form has a tenth of
-// both.
+// 10,000 clients that never read, and 5,000 incomplete handshakes, do not affect the other
+// connections, neither in the same room nor in another. The short form has a tenth of both.
 func TestManySilentConnections(t *testing.T) {
 	f := loopback(t)
-	f.pace = 200 * time.Millisecond // each word goes to all of the crowd
+	f.pace = 200 * time.Millisecond // each message goes to all clients
 	w := newWorld(t, realtime.Options{}, f)
 	var witnesses []*checkedClient
 	for i := range 100 {
@@ -163,7 +162,7 @@ func TestManySilentConnections(t *testing.T) {
 	w.finish()
 }
 
-// heapBytes is what is in use after a collection.
+// heapBytes returns the size of the heap after a garbage collection.
 func heapBytes() int64 {
 	runtime.GC()
 	var s runtime.MemStats

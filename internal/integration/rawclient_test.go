@@ -174,7 +174,7 @@ func TestServerReadsAfterTheCloseFrame(t *testing.T) {
 				}
 				start := time.Now()
 				_, err = br.ReadByte()
-				require.ErrorIs(t, err, io.EOF, "whoever does not hang up is hung up on")
+				require.ErrorIs(t, err, io.EOF, "the server closes the connection")
 				require.Equal(t, time.Second, time.Since(start))
 			})
 		})

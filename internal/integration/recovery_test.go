@@ -73,7 +73,7 @@ func TestExcludedMessagesAreNoGap(t *testing.T) {
 		at := r.at
 		alice.Drop()
 		_, r = b.follow("alice", `,"history":100`)
-		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.takeWords(), "nor is he given it later")
+		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.takeWords(), "nor are they sent later")
 		require.Equal(t, r.top, r.at.Offset)
 		_, r = b.follow("alice", since(at))
 		require.Empty(t, r.takeWords())

@@ -43,7 +43,7 @@ func TestDisconnectDuringAuthenticate(t *testing.T) {
 		after := knocked()
 		close(answer)
 		require.Equal(t, http.StatusForbidden, <-before)
-		require.Equal(t, passed, <-after, "he was asked for after that")
+		require.Equal(t, passed, <-after, "the check began after that")
 		require.EqualValues(t, 1, rt.Stats().RefusedAuth)
 	})
 }
@@ -92,7 +92,7 @@ func TestDisconnectTakesAtMostASecond(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, b.Stats().Conns)
 		mallory.unstall()
-		require.Less(t, len(mallory.raw()), 100, "what his side had taken already")
+		require.Less(t, len(mallory.raw()), 100, "the frames that the peer had already received")
 		require.Positive(t, b.Stats().Lost)
 	})
 }

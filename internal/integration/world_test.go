@@ -21,12 +21,12 @@ import (
 	"github.com/realtime-go/realtime/internal/leaktest"
 )
 
-// patience is how long an attack waits for what has to happen.
+// patience is how long an attack waits for a condition.
 const patience = 30 * time.Second
 
-// world is the ready-made server with the default options, and in one room a bystander, a
-// herald who says numbers all the time, and whoever attacks them. They meet on loopback or,
-// where an attack takes long, in a bubble.
+// world is a server with default options. In one room it has a bystander and a speaker, which sends
+// numbers all the time. The attackers connect to the same server. The connections are on the
+// loopback interface or, if an attack takes long, in memory in a synctest bubble.
 type world struct {
 	t      *testing.T
 	rt     *realtime.Manager
@@ -36,10 +36,10 @@ type world struct {
 	served chan error
 
 	bystander, speaker *checkedClient
-	stopSpeaker        context.CancelFunc // has the herald stop
-	spoken             chan int           // how many numbers he has said
+	stopSpeaker        context.CancelFunc // stops the speaker
+	spoken             chan int           // how many numbers the speaker has sent
 
-	before            int // goroutines before there was anything
+	before            int // goroutines before the world was created
 	goroutines, files int // and before the attack
 	baseline          realtime.Stats
 
@@ -47,15 +47,15 @@ type world struct {
 	sockets []net.Conn // of the attackers
 }
 
-// network is where an arena is: a listener, and the way to it.
+// network is a listener and the way to connect to it.
 type network struct {
 	net.Listener
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error)
-	pace   time.Duration // between two words of the herald
-	settle func()        // lets those end who have nobody to talk to any more
+	pace   time.Duration // between two messages of the speaker
+	settle func()        // waits for the end of goroutines whose peer is gone
 }
 
-// loopback is the field with real sockets. The herald says as much as a client may for ever.
+// loopback is a network of real sockets. The speaker sends at the rate that is allowed permanently.
 func loopback(t *testing.T) network {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -65,8 +65,7 @@ func loopback(t *testing.T) network {
 	}, 5 * time.Millisecond, func() {}}
 }
 
-// pipes is the field in memory. The connections have no buffer: a peer who does not read
-// takes nothing.
+// pipes is a network in memory. The connections have no buffer: a write waits for a read.
 func pipes() network {
 	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
 	return network{l, l.dial, 50 * time.Millisecond, func() { time.Sleep(time.Minute) }}
@@ -104,8 +103,8 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "pipe"} }
 
-// newWorld opens an arena. Users enter the lobby or, as user@room, another room. A stranger
-// is refused.
+// newWorld starts the server. Users join the lobby or, if the name is user@room, that room. The
+// user "stranger" is refused.
 func newWorld(t *testing.T, o realtime.Options, f network) *world {
 	w := &world{
 		t: t, net: f, served: make(chan error, 1), before: runtime.NumGoroutine(),
@@ -146,14 +145,14 @@ func newWorld(t *testing.T, o realtime.Options, f network) *world {
 	return w
 }
 
-// takeBaseline takes down what there is before the attack.
+// takeBaseline notes what exists before the attack.
 func (w *world) takeBaseline() {
 	w.t.Helper()
-	w.awaitMessages(1) // whatever starts with the first message has started
+	w.awaitMessages(1) // everything that starts with the first message has started
 	w.goroutines, w.files, w.baseline = runtime.NumGoroutine(), leaktest.OpenFiles(), w.rt.Stats()
 }
 
-// speak has the herald say numbers to the room.
+// speak sends numbers to the room until ctx ends.
 func (w *world) speak(ctx context.Context) {
 	tick := time.NewTicker(w.net.pace)
 	defer tick.Stop()
@@ -164,20 +163,20 @@ func (w *world) speak(ctx context.Context) {
 			w.spoken <- n
 			return
 		}
-		_ = w.speaker.send(strconv.Itoa(n)) // the bystander notices if it fails
+		_ = w.speaker.send(strconv.Itoa(n)) // the bystander notices an error
 	}
 }
 
-// awaitMessages waits until the bystander has heard n more words of the herald.
+// awaitMessages waits until the bystander has received n more messages of the speaker.
 func (w *world) awaitMessages(n int) {
 	w.t.Helper()
 	due := w.bystander.expected("speaker") + n
 	w.bystander.wait(w.t, func() bool { return w.bystander.numbers["speaker"] >= due })
 }
 
-// finish hangs up on the attackers, and checks that nothing is left of them and that the
-// witnesses have missed nothing, got nothing twice and nothing out of order, and are still
-// connected.
+// finish closes the sockets of the attackers, and checks that nothing is left of them. It also
+// checks that the bystander and the speaker are still connected, and have received each message
+// once and in order.
 func (w *world) finish() {
 	w.t.Helper()
 	w.awaitMessages(10)
@@ -185,7 +184,7 @@ func (w *world) finish() {
 	w.eventually(func() bool {
 		s := w.rt.Stats()
 		return s.Conns == w.baseline.Conns && s.Users == w.baseline.Users && s.Rooms == w.baseline.Rooms &&
-			// testify has two, and who says nothing may be read by one more.
+			// testify has two, and a quiet connection may have one that reads.
 			runtime.NumGoroutine() <= w.goroutines+4 && leaktest.OpenFiles() <= w.files
 	})
 	w.stopSpeaker()
@@ -198,7 +197,7 @@ func (w *world) finish() {
 	w.close()
 }
 
-// close ends the server and checks the law of a Manager at rest.
+// close ends the server and checks the counters of a Manager at rest.
 func (w *world) close() {
 	w.t.Helper()
 	require.NoError(w.t, w.rt.Close())
@@ -211,7 +210,7 @@ func (w *world) close() {
 	w.eventually(func() bool { return runtime.NumGoroutine() <= w.before+2 })
 }
 
-// closeSockets closes the attackers' sockets.
+// closeSockets closes the sockets of the attackers.
 func (w *world) closeSockets() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -220,7 +219,7 @@ func (w *world) closeSockets() {
 	}
 }
 
-// cleanUp ends what a test that failed has left.
+// cleanUp ends what a failed test has left.
 func (w *world) cleanUp() {
 	if w.stopSpeaker != nil {
 		w.stopSpeaker()
@@ -243,13 +242,13 @@ func (w *world) eventually(ok func() bool) {
 	require.Eventually(w.t, ok, patience, time.Millisecond)
 }
 
-// awaitEnd waits until the server has got rid of all attackers, who are still there.
+// awaitEnd waits until the server has ended the connections of the attackers.
 func (w *world) awaitEnd() {
 	w.t.Helper()
 	w.eventually(func() bool { return w.rt.Stats().Conns == w.baseline.Conns })
 }
 
-// lockedBuffer is a log that many write.
+// lockedBuffer is a buffer for concurrent writers.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
