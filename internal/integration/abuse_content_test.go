@@ -98,7 +98,7 @@ func invalidTextFromSend(w *world) {
 		}
 		res, err := w.rt.Send(w.t.Context(), to, realtime.Chat("", "bad "+p))
 		require.NoError(w.t, err)
-		require.Equal(w.t, 2, res.Queued, "the witnesses see that it is harmless now")
+		require.Equal(w.t, 2, res.Queued, "the bystander and the speaker check the frame")
 		_, err = w.rt.Send(w.t.Context(), realtime.ToRoom(p).Union(realtime.ToUser(p)), note("nobody"))
 		require.ErrorIs(w.t, err, realtime.ErrName)
 	}

@@ -229,7 +229,7 @@ func slowAttacks() []attack {
 		{name: "says nothing", run: func(w *world) {
 			c := w.connect("mallory")
 			start := time.Now()
-			require.Equal(w.t, realtime.CloseTimeout, c.closed(), "not even a pong")
+			require.Equal(w.t, realtime.CloseTimeout, c.closed(), "no pong either")
 			require.InDelta(w.t, 35, time.Since(start).Seconds(), 1)
 		}},
 	}

@@ -83,7 +83,7 @@ func refused(status int, request string) func(*world) {
 		res, _, err := w.request(request)
 		require.NoError(w.t, err)
 		require.Equal(w.t, status, res.StatusCode)
-		require.EqualValues(w.t, 2, w.rt.Stats().Accepted, "the witnesses")
+		require.EqualValues(w.t, 2, w.rt.Stats().Accepted, "the bystander and the speaker")
 	}
 }
 

@@ -27,7 +27,7 @@ func TestHandshakeRateOfAnAddress(t *testing.T) {
 			}
 			return code
 		}
-		for range 20 { // ten seconds' worth
+		for range 20 { // for ten seconds
 			require.Equal(t, passed, try("203.0.113.7:1000"))
 		}
 		require.Equal(t, http.StatusTooManyRequests, try("203.0.113.7:2000"), "another port")
@@ -63,12 +63,12 @@ func TestHandshakeRateOfANetwork(t *testing.T) {
 func TestHandshakeRateOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rt := newManager(t, realtime.Options{HandshakeRate: 1, HandshakeRatePerIP: 1})
-		for range 100 { // what one address asks for too much is not missing for others
+		for range 100 { // attempts above the limit of an address do not count in the limit of all
 			refusedHandshake(t, rt, from("203.0.113.7:1"))
 		}
 		for i := range 20 {
 			code, _, _ := refusedHandshake(t, rt, from(fmt.Sprintf("203.0.113.%d:1", 10+i)))
-			require.Equal(t, http.StatusTooManyRequests, code, "the one has taken ten, and that is all")
+			require.Equal(t, http.StatusTooManyRequests, code, "the first address has used ten")
 		}
 		time.Sleep(10 * time.Second)
 		for i := range 10 {
@@ -101,7 +101,7 @@ func TestConnLimits(t *testing.T) {
 		require.ErrorIs(t, b.dial("carol").err, realtime.ErrTooManyConns)
 		one.Drop()
 		synctest.Wait()
-		require.NoError(t, b.dial("alice").err, "a place is free again")
+		require.NoError(t, b.dial("alice").err, "a place was released")
 		require.ErrorIs(t, b.dial("all").err, realtime.ErrName, "reserved")
 		require.ErrorIs(t, b.dial("a\nb").err, realtime.ErrName)
 	})

@@ -28,7 +28,7 @@ func TestNothingIsAllowedByDefault(t *testing.T) {
 			alice.say("x", target)
 		}
 		require.Empty(t, bob.got())
-		require.Empty(t, alice.got(), "a refusal is silence")
+		require.Empty(t, alice.got(), "a refusal is not answered")
 		require.EqualValues(t, 4, b.Stats().Denied)
 		require.Zero(t, b.Stats().Messages)
 		require.NoError(t, alice.Write([]byte("ping")))
@@ -58,7 +58,7 @@ func TestAuthorize(t *testing.T) {
 		alice.discard()
 		bob.discard()
 		alice.say("1", "room")
-		require.Equal(t, []string{"send lobby"}, asked.read(), "the room is resolved")
+		require.Equal(t, []string{"send lobby"}, asked.read(), "the current room")
 		require.Equal(t, []string{"alice: 1"}, bob.got())
 		bob.say("2", "room")
 		require.Equal(t, []string{"send secret"}, asked.read())

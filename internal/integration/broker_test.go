@@ -33,7 +33,7 @@ func TestBrokerConnectsTwoManagers(t *testing.T) {
 		require.Equal(t, []string{"alice: psst"}, bob.got())
 		require.Equal(t, []string{"alice: psst"}, bob2.got())
 		res := one.news(realtime.ToAll().Except(bob.conn.ID()), "x")
-		require.Equal(t, realtime.Result{}, res, "nobody knows the numbers")
+		require.Equal(t, realtime.Result{}, res, "the broker does not report numbers")
 		require.Empty(t, bob.got())
 		require.Equal(t, []string{`news "x"`}, bob2.got())
 		alice.discard()
@@ -41,7 +41,7 @@ func TestBrokerConnectsTwoManagers(t *testing.T) {
 			Target: broker.Target{All: true}, Message: broker.Message{Type: "welcome"},
 		})
 		require.NoError(t, err)
-		require.Empty(t, alice.got(), "what a broker brings is checked like any other input")
+		require.Empty(t, alice.got(), "messages of a broker are checked like other input")
 	})
 }
 

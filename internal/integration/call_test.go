@@ -195,7 +195,7 @@ func TestCallWithAFullBacklog(t *testing.T) {
 		}
 		require.Len(t, alice.raw(), 202, "the calls, and an answer for each")
 		_, err := alice.conn.Ping(t.Context())
-		require.NoError(t, err, "and then it is heard again")
+		require.NoError(t, err, "then the connection is read again")
 	})
 }
 

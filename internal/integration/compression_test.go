@@ -215,7 +215,7 @@ func TestCompressedOnceForAll(t *testing.T) {
 	s.news(t, realtime.ToRoom("lobby"), lengthy("x"))
 	_, compressed := plain.next()
 	require.False(t, compressed)
-	require.Zero(t, s.rt.Stats().Compressed, "nobody would want it")
+	require.Zero(t, s.rt.Stats().Compressed, "no member with compression")
 
 	var members []*frameClient
 	for i := range 10 {
@@ -246,7 +246,7 @@ func TestCompressedOnceForAll(t *testing.T) {
 	require.Eventually(t, func() bool { return s.rt.Stats().Deflating == 0 },
 		5*time.Second, time.Millisecond)
 	s.news(t, realtime.ToRoom("lobby"), lengthy("x"))
-	require.EqualValues(t, 3, s.rt.Stats().Compressed, "the last who wanted it has left")
+	require.EqualValues(t, 3, s.rt.Stats().Compressed, "the last member with compression has left")
 }
 
 // The threshold applies to the size of the plain message on the wire, without the frame header.

@@ -84,7 +84,7 @@ func TestChatTargets(t *testing.T) {
 			{"room, the sender too", "room", alice, []*client{alice, bob}},
 			{"a user's every tab, no echo", "bob", alice, []*client{bob, bob2}},
 			{"oneself", "alice", alice, []*client{alice}},
-			{"somebody who is not here", "dave", alice, nil},
+			{"a user that is not connected", "dave", alice, nil},
 			{"nobody can be called so", "\x00", alice, nil},
 			{"nobody at all", "", alice, nil},
 			{"without a room: general, where nobody is", "room", carol, nil},

@@ -165,7 +165,7 @@ func (s *testServer) bystander(t *testing.T) (heard func() map[string][]string) 
 	return func() map[string][]string {
 		_, err := s.rt.Send(t.Context(), realtime.ToUser("bystander"), realtime.Message{Type: "over"})
 		require.NoError(t, err)
-		require.NoError(t, <-done, "the bystander was harmed")
+		require.NoError(t, <-done, "the bystander was disconnected")
 		require.NoError(t, ws.Close(websocket.StatusNormalClosure, ""))
 		return said
 	}

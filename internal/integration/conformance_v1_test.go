@@ -57,7 +57,7 @@ func TestV1Requests(t *testing.T) {
 		}
 		require.Equal(t, []string{
 			"welcome", `chat {"x":[1]}`, "move null",
-		}, bob.got(), "what all get, in the plain protocol")
+		}, bob.got(), "the message to all, in the plain protocol")
 	})
 }
 

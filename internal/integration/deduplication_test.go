@@ -48,7 +48,7 @@ func TestResentMessage(t *testing.T) {
 		mallory := b.openV1(realtime.Identity{UserID: "mallory"})
 		send(mallory, 1)
 		time.Sleep(time.Minute)
-		require.Equal(t, []string{"chat 1"}, bob.got(), "ids of others are others'")
+		require.Equal(t, []string{"chat 1"}, bob.got(), "ids are scoped to the sender")
 	})
 }
 
@@ -99,7 +99,7 @@ func TestMessageIDsAreScopedToTheSender(t *testing.T) {
 					}
 				}
 				require.Equal(t, []string{`"one"`, `"two"`, `"bob"`, `"server"`}, contents)
-				require.Len(t, guests, 3, "two anonymous ones, and neither bob nor the application is one")
+				require.Len(t, guests, 3, "two anonymous senders, bob and the application")
 			})
 		})
 	}

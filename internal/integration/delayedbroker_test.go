@@ -39,7 +39,7 @@ func (d *delayedBroker) Lost(string) {}
 func (d *delayedBroker) Deliver(p broker.Publication) {
 	var far broker.Publication // the same as from another process
 	if data, err := p.AppendBinary(nil); err != nil || far.UnmarshalBinary(data) != nil {
-		panic("it is not what was published")
+		panic("the publication has changed")
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -127,7 +127,7 @@ func TestRefresh(t *testing.T) {
 		require.Equal(t, []string{"staff", "lobby", "given"}, alice.conn.Rooms())
 		time.Sleep(30 * time.Minute)
 		require.Equal(t, `{"message_type":"left","room":"staff"}`, refresh("fewer rooms"))
-		require.Equal(t, []string{"lobby", "given"}, alice.conn.Rooms(), "what the application did stays")
+		require.Equal(t, []string{"lobby", "given"}, alice.conn.Rooms(), "rooms from the application are kept")
 		time.Sleep(time.Hour - time.Second)
 		require.Nil(t, alice.ended())
 		time.Sleep(12 * time.Second)

@@ -391,7 +391,7 @@ func requireHandshake(t *testing.T, r *http.Request, w hijackable, allowed []int
 	offered := strings.Join(r.Header["Sec-Websocket-Extensions"], ",")
 	require.Contains(t, []string{"", accepted}, res.Header.Get("Sec-WebSocket-Extensions"))
 	require.True(t, res.Header.Get("Sec-WebSocket-Extensions") == "" || strings.Contains(offered, "permessage-deflate"))
-	require.Empty(t, res.Header.Get("Sec-WebSocket-Protocol"), "it speaks none")
+	require.Empty(t, res.Header.Get("Sec-WebSocket-Protocol"), "no subprotocol")
 	rest, err := io.ReadAll(br)
 	require.NoError(t, err)
 	frames := serverFrames(t, string(rest))

@@ -69,20 +69,20 @@ func TestQuietConnectionsCostNoGoroutine(t *testing.T) {
 			clients[i] = b.open("")
 		}
 		synctest.Wait()
-		require.LessOrEqual(t, goroutines(t), one+105, "they have said nothing yet")
+		require.LessOrEqual(t, goroutines(t), one+105, "no message was sent yet")
 		for range 3 {
 			for _, c := range clients {
 				c.discard()
 				require.NoError(t, c.Write([]byte("ping")))
 			}
 			synctest.Wait()
-			require.GreaterOrEqual(t, goroutines(t), one+190, "they may go on")
+			require.GreaterOrEqual(t, goroutines(t), one+190, "the connections are active")
 			for _, c := range clients {
 				require.Equal(t, []string{"pong"}, c.got())
 			}
 			time.Sleep(16 * time.Second)
 			synctest.Wait()
-			require.LessOrEqual(t, goroutines(t), one+105, "they are quiet")
+			require.LessOrEqual(t, goroutines(t), one+105, "the connections are quiet")
 		}
 	})
 }

@@ -50,7 +50,7 @@ func newManager(t *testing.T, o realtime.Options) *realtime.Manager {
 }
 
 func TestHandshakeRefusals(t *testing.T) {
-	who := func(r *http.Request) (realtime.Identity, error) {
+	identify := func(r *http.Request) (realtime.Identity, error) {
 		switch user := r.URL.Query().Get("user"); user {
 		case "nobody":
 			return realtime.Identity{}, errors.New("secret detail")
@@ -92,14 +92,14 @@ func TestHandshakeRefusals(t *testing.T) {
 		}, 431, "too many headers"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rt := newManager(t, realtime.Options{Authenticate: who})
+			rt := newManager(t, realtime.Options{Authenticate: identify})
 			code, message, header := refusedHandshake(t, rt, test.change)
 			require.Equal(t, test.code, code)
 			require.Contains(t, message, test.error)
 			require.NotContains(t, message, "secret")
 			require.Equal(t, test.code == 405, header.Get("Allow") == http.MethodGet)
 			if name == "HTTP/2" {
-				require.Empty(t, header.Get("Upgrade"), "it is an error there")
+				require.Empty(t, header.Get("Upgrade"), "an error for HTTP/1.0")
 			}
 			s := rt.Stats()
 			require.EqualValues(t, 1, s.RefusedAuth+s.RefusedRequest)
@@ -114,7 +114,7 @@ func TestRefusalsLeaveNothing(t *testing.T) {
 	})
 	for range 1000 {
 		code, message, _ := refusedHandshake(t, rt, func(r *http.Request) { r.URL.RawQuery = "user_id=u" })
-		require.Equal(t, passed, code, "the place was given back")
+		require.Equal(t, passed, code, "the place was released")
 		require.Contains(t, message, "*httptest.ResponseRecorder has neither Hijack nor Unwrap")
 	}
 	s := rt.Stats()
@@ -126,7 +126,7 @@ func TestNewServer(t *testing.T) {
 	srv := realtime.NewServer("localhost:0", http.NotFoundHandler())
 	require.NotZero(t, srv.ReadHeaderTimeout)
 	require.Equal(t, 16<<10, srv.MaxHeaderBytes)
-	require.Zero(t, srv.ReadTimeout+srv.WriteTimeout, "they would cut long answers")
+	require.Zero(t, srv.ReadTimeout+srv.WriteTimeout, "it would cut long answers")
 }
 
 // The context of a connection has the values of the request that Options.ConnContext chooses, and

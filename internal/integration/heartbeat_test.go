@@ -28,7 +28,7 @@ func TestQuietPeerIsKept(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		time.Sleep(24 * time.Hour)
-		require.Nil(t, alice.ended(), "pongs are life")
+		require.Nil(t, alice.ended(), "a pong is a sign of life")
 		require.Equal(t, []string{"welcome"}, alice.got())
 		require.Less(t, time.Since(alice.conn.Info().LastSeen), time.Minute)
 	})
@@ -54,7 +54,7 @@ func TestPingsCanBeOff(t *testing.T) {
 	bubble(t, realtime.Options{PongTimeout: -1, StaleAfter: -1}, func(t *testing.T, b *bed) {
 		mute := b.stalled("mute")
 		time.Sleep(time.Hour)
-		require.NoError(t, mute.conn.Context().Err(), "pinged, but nobody waits for the pong")
+		require.NoError(t, mute.conn.Context().Err(), "pinged, but no pong is required")
 	})
 }
 

@@ -58,7 +58,7 @@ func requireConserved(t *testing.T, s realtime.Stats) {
 	t.Helper()
 	gone := s.Written + s.DroppedOldest + s.DroppedNewest + s.DroppedNotices + s.Lost
 	require.Equal(t, s.Matched, gone, "frames unaccounted for: %+v", s)
-	require.Zero(t, s.QueuedBytes, "nothing waits, and something is counted")
+	require.Zero(t, s.QueuedBytes, "nothing is queued")
 	require.Zero(t, s.Conns)
 	require.Zero(t, s.Users)
 	require.Zero(t, s.Rooms)

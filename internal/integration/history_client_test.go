@@ -89,7 +89,7 @@ func (r *streamClient) receive(frames []string) {
 			r.gap(f.To, f.Reason)
 			r.at.Offset = f.To
 		case f.Offset > 0:
-			require.Equal(r.t, r.at, realtime.Position{Epoch: f.Epoch, Offset: f.Prev}, "a hole in front of %s", text)
+			require.Equal(r.t, r.at, realtime.Position{Epoch: f.Epoch, Offset: f.Prev}, "a gap before %s", text)
 			r.at.Offset = f.Offset
 			r.words = append(r.words, strings.Trim(string(f.Content), `"`))
 		}

@@ -12,7 +12,7 @@ func TestHistoryAtJoin(t *testing.T) {
 	bubble(t, keeping(5), func(t *testing.T, b *bed) {
 		b.sendWords(1, 3)
 		alice, r := b.follow("alice", "")
-		require.Empty(t, r.takeWords(), "who does not ask gets what comes from now on")
+		require.Empty(t, r.takeWords(), "without a request for history, only new messages arrive")
 		b.sendWords(4, 5)
 		r.receive(alice.raw())
 		require.Equal(t, words(4, 5), r.takeWords())

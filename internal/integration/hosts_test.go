@@ -28,7 +28,7 @@ func TestHosts(t *testing.T) {
 		header   string
 		ok       bool
 	}{
-		{"evil.example", nil, false, "", true}, // HTTP/1.0 clients may send any host
+		{"evil.example", nil, false, "", true}, // without a list, off a loopback address: any host
 		{"app.example.com", list, false, "", true},
 		{"APP.example.com:8443", list, false, "", true},
 		{"a.example.org", list, false, "", true},

@@ -118,7 +118,7 @@ func TestFanoutIsLimited(t *testing.T) {
 		for range 9 {
 			bob.say("x", "bob")
 		}
-		require.Len(t, bob.got(), 10, "and nobody else pays for it")
+		require.Len(t, bob.got(), 10, "no other client is delayed")
 		time.Sleep(5 * time.Second)
 		require.Len(t, alice.got(), 1)
 		for range 20 {

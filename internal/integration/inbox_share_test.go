@@ -46,7 +46,7 @@ func TestInboxIsSharedBySenders(t *testing.T) {
 		require.Zero(t, mallory.sendLarge("bob", 3, 60_000))
 		refused := mallory.request(`{"type":"send","id":1,"user":"bob","content":"` + strings.Repeat("x", 60_000) + `"}`)
 		require.Contains(t, strings.Join(refused, ""), `"message":"no more may be kept: the inbox has the sender's share"`)
-		require.Equal(t, before, offline, "nobody hears of what is not kept")
+		require.Equal(t, before, offline, "no call for a message that is not kept")
 
 		bob := b.openV1(realtime.Identity{UserID: "bob"})
 		all := strings.Join(bob.raw(), "\n")
@@ -65,7 +65,7 @@ func TestAcknowledgementFreesInbox(t *testing.T) {
 		require.Equal(t, 5, mallory.sendLarge("bob", 10, 10))
 		bob := b.openInbox(realtime.Identity{UserID: "bob"})
 		require.Zero(t, mallory.sendLarge("bob", 1, 10), "it is not acknowledged")
-		require.Empty(t, bob.raw(), "and then nobody gets it")
+		require.Empty(t, bob.raw(), "not delivered either")
 		bob.ack(bob.at)
 		require.Equal(t, 5, mallory.sendLarge("bob", 10, 10))
 		plain := b.open("carol")

@@ -126,7 +126,7 @@ func TestInboxOfSeveralDevices(t *testing.T) {
 			if each {
 				require.Equal(t, words(1, 3), z.takeWords(), "the desk has not acknowledged")
 			} else {
-				require.Empty(t, z.takeWords(), "it was taken for the user")
+				require.Empty(t, z.takeWords(), "acknowledged for the user")
 			}
 			b.sendToInbox("bob", 4, 4)
 			z.listen()
@@ -328,7 +328,7 @@ func TestInboxOpenFails(t *testing.T) {
 		require.ErrorIs(t, bob.err, store.err)
 		bob.requireEnd(realtime.CloseInternal)
 		store.err = nil
-		require.Equal(t, []string{"welcome"}, b.open("bob").got(), "the place was given back")
+		require.Equal(t, []string{"welcome"}, b.open("bob").got(), "the place was released")
 	})
 }
 

@@ -69,7 +69,7 @@ func TestOnConnectRefuses(t *testing.T) {
 		eve.requireEnd(4001)
 		require.Equal(t, "pay first", eve.ended().Reason)
 		time.Sleep(time.Minute)
-		require.Empty(t, bob.got(), "nobody was ever told")
+		require.Empty(t, bob.got(), "no notices")
 		require.Empty(t, ends.read())
 		s := b.Stats()
 		require.EqualValues(t, 2, s.Ended.Refused)

@@ -29,7 +29,7 @@ func TestOneLogLineForEachEnd(t *testing.T) {
 		require.Equal(t, "bob", line["user"])
 		require.Equal(t, "client", line["cause"])
 		require.EqualValues(t, 4000, line["code"])
-		require.Len(t, line["reason"], 64, "a peer's words are cut")
+		require.Len(t, line["reason"], 64, "text of peers is cut")
 		require.Equal(t, "DEBUG", line["level"])
 	})
 }

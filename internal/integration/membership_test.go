@@ -12,8 +12,9 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// A client learns of each room that it is put into, and where it begins there, in front of
-// everything of that room. It knows what it has asked for itself.
+// A client receives a joined frame for each room that the application puts it into. The frame has
+// the position in the room and comes before the messages of the room. For its own request the
+// client receives only the answer.
 func TestJoinedFrame(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		b.sendWords(1, 2)
@@ -31,7 +32,7 @@ func TestJoinedFrame(t *testing.T) {
 		joined, err = b.Join(t.Context(), alice.conn.ID(), "hall")
 		require.NoError(t, err)
 		require.False(t, joined)
-		require.Empty(t, alice.raw(), "it is no news")
+		require.Empty(t, alice.raw(), "no second frame")
 		require.Len(t, alice.request(`{"type":"join","id":3,"room":"own"}`), 1, "the answer")
 		_, err = b.Leave(t.Context(), alice.conn.ID(), "hall")
 		require.NoError(t, err)
@@ -51,14 +52,15 @@ func TestJoinedFrame(t *testing.T) {
 
 		again, _ := b.session("alice")
 		frames = again.request(fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, w.Session))
-		require.Len(t, frames, 3, "of the rooms that it has not asked for, in front of the answer")
+		require.Len(t, frames, 3, "rooms from the application, before the answer")
 		require.Contains(t, frames[0], `{"message_type":"joined","room":"hall","content":{"epoch":`)
 		require.Contains(t, frames[1], `{"message_type":"joined","room":"rest","content":{"epoch":`)
 		require.Equal(t, rooms("own", "hall", "rest"), frames[2])
 	})
 }
 
-// A room that keeps nothing has no position, and a plain client is told nothing.
+// The joined frame of a room without history has no position. A plain client receives no joined
+// frame.
 func TestJoinedFrameWithoutHistory(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice, plain := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
@@ -77,7 +79,7 @@ func TestJoinedFrameWithoutHistory(t *testing.T) {
 	})
 }
 
-// A connection is put into more rooms than its queue takes messages, and lives.
+// A connection that is put into more rooms than its send queue has places stays open.
 func TestJoinedFramesEndNoConnection(t *testing.T) {
 	o := keeping(10)
 	o.QueueMessages, o.MaxRoomsPerConn = 16, -1
@@ -94,8 +96,8 @@ func TestJoinedFramesEndNoConnection(t *testing.T) {
 	})
 }
 
-// The answer to a leave comes in front of the news of what the application does next, so that a
-// client knows which of the two holds.
+// The answer to a leave request comes before the frames of what the application does next, so the
+// client knows which membership holds.
 func TestLeaveIsAnsweredInOrder(t *testing.T) {
 	o := realtime.Options{InboundRate: -1}
 	b := newBed(t, o)
@@ -128,7 +130,8 @@ func TestLeaveIsAnsweredInOrder(t *testing.T) {
 	require.NoError(t, b.Close())
 }
 
-// A client learns when somebody else takes it out of a room, in the order of what happens.
+// A client receives a left frame when it is taken out of a room by another party, in the order of
+// the events.
 func TestLeftFrame(t *testing.T) {
 	allowed := true
 	o := realtime.Options{
@@ -153,7 +156,7 @@ func TestLeftFrame(t *testing.T) {
 		_, err := b.Leave(ctx, alice.conn.ID(), "lobby")
 		require.NoError(t, err)
 		require.Equal(t, []string{left, done}, alice.request(join))
-		require.Equal(t, []string{done}, alice.request(`{"type":"leave","id":1,"room":"lobby"}`), "its own wish")
+		require.Equal(t, []string{done}, alice.request(`{"type":"leave","id":1,"room":"lobby"}`), "its own request")
 		_, err = b.Leave(ctx, alice.conn.ID(), "lobby")
 		require.NoError(t, err)
 		require.Equal(t, []string{done}, alice.request(join), "it was not in it")

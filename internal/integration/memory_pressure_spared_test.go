@@ -18,7 +18,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// listenPipes is a way to a bed for sockets without a buffer.
+// listenPipes serves a Manager over connections without a buffer, and returns a function that
+// connects.
 func (b *bed) listenPipes() (dial func(user string) net.Conn) {
 	f, served := pipes(), make(chan error, 1)
 	server := realtime.NewServer("", b.Manager)
@@ -42,10 +43,10 @@ func (b *bed) listenPipes() (dial func(user string) net.Conn) {
 	}
 }
 
-// slowReaders are clients that read a kilobyte a second, and for each of which 180 KB wait.
+// slowReaders connects clients that read a kilobyte a second, each with 180 KB in its send queue.
 func (b *bed) slowReaders(n int) {
 	b.t.Helper()
-	b.t.Cleanup(func() { time.Sleep(5 * time.Minute) }) // until all is read
+	b.t.Cleanup(func() { time.Sleep(5 * time.Minute) }) // until everything is read
 	all := make([]*client, n)
 	for i := range all {
 		all[i] = b.stalled(fmt.Sprint("slow", i))
@@ -58,8 +59,8 @@ func (b *bed) slowReaders(n int) {
 	synctest.Wait()
 }
 
-// What an ended connection holds of a message is on its way to be freed, as what waits for it is:
-// nobody else is ended for it.
+// The incomplete message of an ended connection is about to be freed, so no other connection is
+// ended in place of it.
 func TestIncompleteMessagesOfEndedConnections(t *testing.T) {
 	o := memoryOptions(1 << 20)
 	o.Authenticate = realtime.InsecureQueryUser
@@ -82,12 +83,12 @@ func TestIncompleteMessagesOfEndedConnections(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		require.Positive(t, b.Stats().Ended.Slow)
-		require.NoError(t, reader.conn.Context().Err(), "it reads as fast as it gets")
+		require.NoError(t, reader.conn.Context().Err(), "it reads at the rate of the messages")
 		require.Less(t, b.Stats().Ended.Slow, uint64(8), "no more than needed")
 	})
 }
 
-// readAfterAWhile takes what has come, with pauses.
+// readAfterAWhile reads, with pauses.
 func readAfterAWhile(nc net.Conn, pause time.Duration) {
 	for err := error(nil); err == nil || errors.Is(err, os.ErrDeadlineExceeded); {
 		time.Sleep(pause)
@@ -99,8 +100,7 @@ func readAfterAWhile(nc net.Conn, pause time.Duration) {
 	}
 }
 
-// Who was given something just now has had no time to read it, and is not ended in place of those
-// that are slow.
+// A connection whose messages were queued just now is not ended in place of slow ones.
 func TestRecentReceiversAreSpared(t *testing.T) {
 	o := memoryOptions(4 << 20)
 	o.Authenticate, o.MaxConns = realtime.InsecureQueryUser, -1
@@ -121,7 +121,7 @@ func TestRecentReceiversAreSpared(t *testing.T) {
 	})
 }
 
-// A client to which nothing is written yet, because OnConnect takes its time, is not slow.
+// A connection to which nothing is written yet, because OnConnect takes long, is not slow.
 func TestConnectionsInOnConnectAreSpared(t *testing.T) {
 	o := memoryOptions(4 << 20)
 	o.MaxConns = -1
@@ -152,7 +152,8 @@ func TestConnectionsInOnConnectAreSpared(t *testing.T) {
 	})
 }
 
-// Who was answered just now, because others were ended who do not read, has had no time to read it.
+// Connections that wait for answers receive them after others, which do not read, were ended. They
+// are not ended themselves.
 func TestRecentlyAnsweredAreSpared(t *testing.T) {
 	o := memoryOptions(8 << 20) // 2 MiB for answers
 	o.Authenticate, o.MaxConns = realtime.InsecureQueryUser, -1
@@ -164,7 +165,7 @@ func TestRecentlyAnsweredAreSpared(t *testing.T) {
 			transport, far := realtime.Pipe(realtime.V1)
 			c := b.attach(transport, far, realtime.Identity{UserID: fmt.Sprint("mallory", i)})
 			require.NoError(t, c.err)
-			for range 2 { // one is on the wire
+			for range 2 { // one is being written
 				require.NoError(t, c.Write([]byte(`{"type":"presence","id":1,"room":"lobby"}`)))
 			}
 			if i%10 == 0 {
@@ -182,8 +183,8 @@ func TestRecentlyAnsweredAreSpared(t *testing.T) {
 	})
 }
 
-// What is read while a handler runs counts until the handler has taken it, or its connection ends,
-// however long the handler takes; and those that hold the most of it are ended.
+// Messages that are read while a handler runs count in the memory budget until the handler takes
+// them or the connection ends. The connections with most of them are ended.
 func TestBacklogCountsInTheBudget(t *testing.T) {
 	o := memoryOptions(1 << 20)
 	var release chan struct{}
@@ -194,7 +195,7 @@ func TestBacklogCountsInTheBudget(t *testing.T) {
 		return nil
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		release = make(chan struct{}) // one of the bubble's
+		release = make(chan struct{}) // a channel of the bubble
 		chat := `{"content":"` + strings.Repeat("x", 40_000) + `","target":"all"}`
 		open := func(user string, chats int) *client {
 			c := b.open(user)

@@ -15,13 +15,13 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// memoryOptions are Options that leave only memory to be short of.
+// memoryOptions returns Options with a memory budget and no other limit of the send queue.
 func memoryOptions(budget int) realtime.Options {
 	return realtime.Options{MemoryBudget: budget, WriteTimeout: time.Hour, PingInterval: -1}
 }
 
-// fillQueue gives a client that does not read what its pipe holds, what is being written, and
-// then messages that wait.
+// fillQueue sends messages to a client that does not read: as many as its pipe and the write in
+// progress hold, and then some that wait in the send queue.
 func (b *bed) fillQueue(to realtime.Target, messages int, size int) {
 	b.t.Helper()
 	b.news(to, strings.Repeat("x", 64<<10))
@@ -42,14 +42,14 @@ func TestStalledMembersShareFrames(t *testing.T) {
 			members = append(members, c)
 		}
 		synctest.Wait()
-		require.Zero(t, b.Stats().QueuedBytes, "all is on its way")
+		require.Zero(t, b.Stats().QueuedBytes, "everything is in the pipe")
 		b.fillQueue(realtime.ToRoom("hall"), 10, 50_000)
 		require.InDelta(t, 10*50_000, b.Stats().QueuedBytes, 10*1000)
 		for _, c := range members[1:] {
 			c.unstall()
 		}
 		synctest.Wait()
-		require.InDelta(t, 10*50_000, b.Stats().QueuedBytes, 10*1000, "one holds it still")
+		require.InDelta(t, 10*50_000, b.Stats().QueuedBytes, 10*1000, "one member still holds it")
 		members[0].unstall()
 		synctest.Wait()
 		require.Zero(t, b.Stats().QueuedBytes)
@@ -57,8 +57,7 @@ func TestStalledMembersShareFrames(t *testing.T) {
 	})
 }
 
-// Over the budget the connection with the largest backlog is ended, and nobody else
-// notices.
+// Above the budget, the connection with the largest send queue is ended. Others are not affected.
 func TestLargestQueueIsEnded(t *testing.T) {
 	for name, budget := range map[string]int{"over": 1 << 20, "off": -1} {
 		t.Run(name, func(t *testing.T) {
@@ -98,7 +97,7 @@ func TestLargestQueueIsEnded(t *testing.T) {
 func TestReadersInTimeAreNotEnded(t *testing.T) {
 	bubble(t, memoryOptions(100_000), func(t *testing.T, b *bed) {
 		c := b.stalled("busy")
-		time.Sleep(50 * time.Millisecond) // between two ticks of the wheel
+		time.Sleep(50 * time.Millisecond) // between two ticks of the timer wheel
 		b.fillQueue(realtime.ToAll(), 10, 20_000)
 		require.Greater(t, b.Stats().QueuedBytes, int64(100_000))
 		time.Sleep(90 * time.Millisecond)
@@ -107,7 +106,7 @@ func TestReadersInTimeAreNotEnded(t *testing.T) {
 		require.Zero(t, b.Stats().Ended)
 		require.Len(t, c.got(), 1+1+10)
 
-		// The alarm is armed again.
+		// the budget is checked again
 		stuck := b.stalled("stuck")
 		b.fillQueue(realtime.ToUser("stuck"), 10, 20_000)
 		time.Sleep(time.Second)
@@ -116,8 +115,8 @@ func TestReadersInTimeAreNotEnded(t *testing.T) {
 	})
 }
 
-// What many hold is freed with the last of them, so each weighs its part only: one with less, but
-// for itself, is ended first.
+// A shared frame is freed with its last holder, so each holder counts a part of it. A connection
+// with fewer bytes that are not shared is ended first.
 func TestSharedFramesWeighLess(t *testing.T) {
 	bubble(t, memoryOptions(1_500_000), func(t *testing.T, b *bed) {
 		var members []*client
@@ -140,8 +139,8 @@ func TestSharedFramesWeighLess(t *testing.T) {
 	})
 }
 
-// Members of one room hold more than the budget together. They are not ended all at once:
-// those who begin to read again meanwhile stay.
+// The members of one room exceed the budget together. They are ended in steps: a member that starts
+// to read meanwhile stays.
 func TestSharedQueuesAreEndedStepByStep(t *testing.T) {
 	bubble(t, memoryOptions(800_000), func(t *testing.T, b *bed) {
 		var members []*client
@@ -151,7 +150,7 @@ func TestSharedQueuesAreEndedStepByStep(t *testing.T) {
 			require.NoError(t, err)
 			members = append(members, c)
 		}
-		b.fillQueue(realtime.ToRoom("hall"), 10, 100_000) // two fifths more than is to be left
+		b.fillQueue(realtime.ToRoom("hall"), 10, 100_000) // two fifths more than the target
 		var slow uint64
 		for slow == 0 {
 			time.Sleep(10 * time.Millisecond)
@@ -173,13 +172,13 @@ func TestSharedQueuesAreEndedStepByStep(t *testing.T) {
 		}
 		b.fillQueue(realtime.ToRoom("hall"), 10, 100_000)
 		time.Sleep(time.Minute)
-		require.EqualValues(t, 100, b.Stats().Ended.Slow, "nothing less frees anything")
+		require.EqualValues(t, 100, b.Stats().Ended.Slow, "a frame is freed with its last holder")
 		require.Zero(t, b.Stats().QueuedBytes)
 	})
 }
 
-// What an ended connection's last write holds is on its way to be freed: nobody else is
-// ended for it.
+// The last write of an ended connection is about to be freed, so no other connection is ended in
+// place of it.
 func TestLastWriteOfAnEndedConnection(t *testing.T) {
 	bubble(t, memoryOptions(450_000), func(t *testing.T, b *bed) {
 		users := strings.Split("abcd", "")
@@ -226,12 +225,12 @@ func TestMemoryPressureRefusesConnections(t *testing.T) {
 		require.ErrorIs(t, b.dial("bob").err, realtime.ErrOverloaded)
 		_, err := b.Join(t.Context(), alice.conn.ID(), "hall")
 		require.NoError(t, err)
-		require.Empty(t, alice.got(), "announcements are dropped")
+		require.Empty(t, alice.got(), "notices are dropped")
 		require.EqualValues(t, 1, b.Stats().DroppedNotices)
 		alice.say("hello", "all")
 		require.Equal(t, []string{"alice: hello"}, alice.got(), "messages are not")
 
-		time.Sleep(3 * time.Second) // what is being written to him is freed with his socket
+		time.Sleep(3 * time.Second) // the bytes that are being written are freed with the socket
 		require.Error(t, stuck.conn.Context().Err())
 		require.Equal(t, http.StatusUpgradeRequired, door().Code)
 		bob := b.open("bob")
@@ -240,7 +239,7 @@ func TestMemoryPressureRefusesConnections(t *testing.T) {
 	})
 }
 
-// Whatever is given to a connection counts, by whichever way.
+// Each way to queue bytes for a connection counts in the budget.
 func TestMemoryBudgetCountsAllQueues(t *testing.T) {
 	var b *bed
 	o := announced()
@@ -296,8 +295,8 @@ func TestMemoryBudgetCountsAllQueues(t *testing.T) {
 	})
 }
 
-// Of those that hold too much, the ones go first that would take the longest to read it, not the
-// ones that have the most; and some memory is left, so that nobody is refused meanwhile.
+// The connections that would take longest to read their queue are ended first, not those with the
+// longest queue. Some memory stays free, so no new connection is refused meanwhile.
 func TestTheSlowestIsEndedFirst(t *testing.T) {
 	bubble(t, memoryOptions(4<<20), func(t *testing.T, b *bed) {
 		fast := b.stalled("fast")
@@ -308,12 +307,12 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 			slow = append(slow, b.stalled(user))
 			b.fillQueue(realtime.ToUser(user), 1, 100_000)
 		}
-		require.False(t, b.Stats().MemoryBytes > 4<<20, "it is not used up")
-		// A message each: it reads a megabyte in two seconds, too slowly to end what is short before
-		// anybody is ended.
+		require.False(t, b.Stats().MemoryBytes > 4<<20, "the budget is not used up")
+		// one message at a time: a megabyte takes two seconds, so the shortage lasts until a
+		// connection is ended
 		fast.pace(200 * time.Millisecond)
 		time.Sleep(10 * time.Second)
-		require.NoError(t, fast.conn.Context().Err(), "it has the most, and reads")
+		require.NoError(t, fast.conn.Context().Err(), "the longest queue, but it is read")
 		require.Len(t, fast.got(), 1+1+10)
 		ended := 0
 		for _, c := range slow {
@@ -327,8 +326,8 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 	})
 }
 
-// Answers that are not read have a part of the memory: one that asks for more waits, and those go
-// that have not read the most. Nobody else is refused or ended.
+// Unread answers have a part of the budget. A client that asks for more waits, and the clients with
+// most unread answers are ended. No other connection is refused or ended.
 func TestUnreadAnswersAreBounded(t *testing.T) {
 	o := memoryOptions(8 << 20) // 2 MiB for answers
 	o.MaxConns = -1
@@ -350,7 +349,7 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 			require.Less(t, b.Stats().MemoryBytes, int64(4<<20), "round %d", round)
 		}
 		require.Len(t, reader.request(ask), 0, "it waits for its turn")
-		for i := range 100 { // and others who begin to wait put nothing off
+		for i := range 100 { // clients that start to wait later do not delay it
 			transport, far := realtime.Pipe(realtime.V1)
 			c := b.attach(transport, far, realtime.Identity{UserID: fmt.Sprint("late", i)})
 			require.NoError(t, c.err)
@@ -358,14 +357,14 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 			c.Drop()
 		}
-		require.Len(t, reader.raw(), 1, "and that comes")
+		require.Len(t, reader.raw(), 1, "the answer arrives")
 		require.NoError(t, reader.conn.Context().Err())
 		require.Positive(t, b.Stats().Ended.Slow)
 		require.Zero(t, b.Stats().RefusedLimit)
 	})
 }
 
-// What is held for those who are absent, whom nobody could end, is no reason to end those that read.
+// No connection that reads is ended because of the memory of detached sessions.
 func TestDetachedSessionsEndNoConnection(t *testing.T) {
 	o := memoryOptions(2 << 20)
 	o.MaxConns, o.ResumeGrace = -1, time.Hour
@@ -389,12 +388,13 @@ func TestDetachedSessionsEndNoConnection(t *testing.T) {
 			time.Sleep(2 * time.Second)
 		}
 		synctest.Wait()
-		require.NoError(t, reader.conn.Context().Err(), "it reads as fast as it gets")
+		require.NoError(t, reader.conn.Context().Err(), "it reads at the rate of the messages")
 		b.open("newcomer")
 	})
 }
 
-// What absent connections take is in the budget; while memory is short nobody is waited for.
+// Detached sessions count in the memory budget and use a quarter of it at most. No new connection
+// is refused because of them.
 func TestDetachedSessionsCountInTheBudget(t *testing.T) {
 	bubble(t, realtime.Options{MemoryBudget: 100_000, MaxConns: -1}, func(t *testing.T, b *bed) {
 		lose := func(n int) {
@@ -412,13 +412,13 @@ func TestDetachedSessionsCountInTheBudget(t *testing.T) {
 		require.Equal(t, 3, b.Stats().Users)
 		require.InDelta(t, 3*(2048+20*256), b.Stats().MemoryBytes, 100)
 		lose(100)
-		alice, w := b.session("alice") // whose client knows more than the server
+		alice, w := b.session("alice") // the client detects the loss before the server
 		b.join("hall", alice)
 		again, _ := b.session("alice")
-		require.Equal(t, rooms("hall"), again.resumes(w.Session), "nobody has to wait for it")
+		require.Equal(t, rooms("hall"), again.resumes(w.Session), "it does not wait")
 		again.Close(realtime.CloseNormal, "")
 		synctest.Wait()
-		require.Less(t, b.Stats().MemoryBytes, int64(100_000), "newcomers are let in all the time")
+		require.Less(t, b.Stats().MemoryBytes, int64(100_000), "new connections are accepted")
 		require.InDelta(t, 100_000/4/(2048+20*256), b.Stats().Users, 2)
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
@@ -426,8 +426,8 @@ func TestDetachedSessionsCountInTheBudget(t *testing.T) {
 	})
 }
 
-// What is being read counts: a message that stops in the middle, compressed or not, takes memory
-// of the budget until it is complete or its connection ends.
+// An incomplete message, compressed or not, counts in the memory budget until it is complete or its
+// connection ends.
 func TestIncompleteMessagesCountInTheBudget(t *testing.T) {
 	o := compressing()
 	o.PingInterval = -1

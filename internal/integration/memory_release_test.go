@@ -16,8 +16,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// TestMemoryIsReleasedAfterChurn checks that whatever connections were in the middle of when they were
-// lost, resumed, ended or banned, in the end nothing counts in the memory budget.
+// Connections are lost, resumed, ended and banned in the middle of random requests. In the end
+// nothing counts in the memory budget.
 func TestMemoryIsReleasedAfterChurn(t *testing.T) {
 	for seed := range uint64(3) {
 		o := keeping(1000)
@@ -40,7 +40,7 @@ func TestMemoryIsReleasedAfterChurn(t *testing.T) {
 	}
 }
 
-// churn connects, asks for much and reads little, again and again.
+// churn connects again and again, sends many requests and reads slowly.
 func (b *bed) churn(dice *rand.Rand, i int) {
 	user := fmt.Sprint("u", i%4)
 	if i >= 6 {
@@ -88,7 +88,7 @@ func (b *bed) churn(dice *rand.Rand, i int) {
 	}
 }
 
-// sendRandomRequests asks for all kinds of things.
+// sendRandomRequests sends requests of all kinds.
 func (b *bed) sendRandomRequests(dice *rand.Rand, far *realtime.PipeClient, c *realtime.Conn, last string) {
 	if dice.IntN(2) == 0 {
 		_ = far.Write(fmt.Appendf(nil, `{"type":"resume","id":1,"session":%q}`, last))
@@ -119,7 +119,7 @@ func (b *bed) sendRandomRequests(dice *rand.Rand, far *realtime.PipeClient, c *r
 	}
 }
 
-// TestEmptyRoomsAreRemoved: what a client joins and leaves is gone.
+// Nothing remains of a room after its last member has left.
 func TestEmptyRoomsAreRemoved(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})

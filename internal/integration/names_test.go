@@ -24,9 +24,9 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 			_, err = b.Join(t.Context(), id, bad)
 			require.ErrorIs(t, err, realtime.ErrName, "%q", bad)
 			_, err = b.Join(t.Context(), "conn_x", bad)
-			require.ErrorIs(t, err, realtime.ErrName, "%q, and no connection either", bad)
+			require.ErrorIs(t, err, realtime.ErrName, "%q, and an unknown connection", bad)
 			_, err = b.Leave(t.Context(), "conn_x", bad)
-			require.ErrorIs(t, err, realtime.ErrName, "%q, and no connection either", bad)
+			require.ErrorIs(t, err, realtime.ErrName, "%q, and an unknown connection", bad)
 		}
 		for _, good := range []string{"all", "ü/%"} {
 			_, err = b.Join(t.Context(), id, good)
@@ -35,7 +35,7 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 		_, err = b.Join(t.Context(), id, "c")
 		require.ErrorIs(t, err, realtime.ErrTooManyRooms)
 		_, err = b.Join(t.Context(), id, "all")
-		require.NoError(t, err, "it is in already")
+		require.NoError(t, err, "already a member")
 
 		require.NoError(t, alice.conn.Close(1000, ""))
 		_, err = b.Join(t.Context(), id, "c")
@@ -43,8 +43,7 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 	})
 }
 
-// TestInvalidNames checks that each call which is about a room, a user or a connection
-// says so if there can be none of that name.
+// Each call that names a room, a user or a connection returns ErrName if the name is invalid.
 func TestInvalidNames(t *testing.T) {
 	bubble(t, keeping(10), func(t *testing.T, b *bed) {
 		ctx := context.Background()
@@ -75,16 +74,16 @@ func TestInvalidNames(t *testing.T) {
 				require.ErrorIs(t, err, realtime.ErrName, "%s %q", call, name)
 			}
 			for range room.LocalConns() {
-				t.Fatal("a connection in a room that cannot be")
+				t.Fatal("a connection in a room with an invalid name")
 			}
 			for range user.LocalConns() {
-				t.Fatal("a connection of a user who cannot be")
+				t.Fatal("a connection of a user with an invalid name")
 			}
 		}
 		_, err := b.Send(ctx, realtime.ToUser("all"), realtime.Message{})
 		require.ErrorIs(t, err, realtime.ErrName)
 		_, err = b.Send(ctx, realtime.ToRoom("lobby").Except("").ExceptUser("", "\x00"), realtime.Message{})
-		require.NoError(t, err, "what is left out need not exist")
+		require.NoError(t, err, "an exception need not exist")
 		_, err = b.Send(ctx, realtime.Target{}, realtime.Message{})
 		require.NoError(t, err, "nobody")
 	})

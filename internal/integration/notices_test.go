@@ -15,7 +15,7 @@ func TestUserNoticesOncePerUser(t *testing.T) {
 		tab1 := b.open("alice")
 		tab2 := b.open("alice")
 		require.Equal(t, []string{"welcome", "alice joined"}, watcher.got())
-		require.Equal(t, []string{"welcome"}, tab1.got(), "not to the one who joined")
+		require.Equal(t, []string{"welcome"}, tab1.got(), "not to the user itself")
 		require.Equal(t, []string{"welcome"}, tab2.got())
 		require.Equal(t, 2, b.Stats().Users)
 
@@ -61,18 +61,18 @@ func TestRoomNotices(t *testing.T) {
 		require.True(t, joined)
 		require.NoError(t, err)
 		require.Equal(t, []string{"alice in lobby"}, bob.got())
-		require.Equal(t, []string{"alice in lobby"}, alice.got(), "the joiner too")
+		require.Equal(t, []string{"alice in lobby"}, alice.got(), "also to the user itself")
 
 		joined, err = b.Join(t.Context(), alice.conn.ID(), "lobby")
 		require.False(t, joined)
 		require.NoError(t, err)
-		require.Empty(t, bob.got(), "she is in already")
+		require.Empty(t, bob.got(), "already a member")
 
 		left, err := b.Leave(t.Context(), alice.conn.ID(), "lobby")
 		require.True(t, left)
 		require.NoError(t, err)
 		require.Equal(t, []string{"alice out lobby"}, bob.got())
-		require.Empty(t, alice.got(), "not to the leaver")
+		require.Empty(t, alice.got(), "not to the user itself")
 
 		left, err = b.Leave(t.Context(), alice.conn.ID(), "lobby")
 		require.False(t, left)
@@ -103,7 +103,8 @@ func TestSecondTabCausesNoNotices(t *testing.T) {
 	})
 }
 
-// The last tab closes while the next one opens: what others see alternates.
+// The last tab of a user closes while the next one opens. Notices that the user connected and
+// disconnected alternate.
 func TestNoticesWhileTabsAreReplaced(t *testing.T) {
 	o := announced()
 	bubble(t, o, func(t *testing.T, b *bed) {

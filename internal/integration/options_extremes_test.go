@@ -16,7 +16,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// fill sets every number and duration of a struct, and of those in it, to n.
+// fill sets every number and duration of a struct, and of structs in it, to n.
 func fill(v reflect.Value, n int64) {
 	for _, f := range v.Fields() {
 		switch {
@@ -28,11 +28,11 @@ func fill(v reflect.Value, n int64) {
 	}
 }
 
-// largest is the last moment that a time.Time can be.
+// largest is the latest time.Time.
 var largest = time.Unix(1<<63-62135596801, 999999999)
 
-// TestLargestOptions has a conversation while every number and every duration is the largest that
-// there is: none wraps, and nothing spins.
+// With the largest value in every number and duration, messages are delivered: no value overflows,
+// and nothing loops.
 func TestLargestOptions(t *testing.T) {
 	var o realtime.Options
 	fill(reflect.ValueOf(&o).Elem(), math.MaxInt64)
@@ -64,18 +64,18 @@ func TestLargestOptions(t *testing.T) {
 		}
 		alice.Drop()
 		time.Sleep(1000 * time.Hour)
-		require.Contains(t, b.members("lobby"), "alice", "it may come back for as long as that")
+		require.Contains(t, b.members("lobby"), "alice", "the session can be resumed for as long")
 	})
 }
 
-// TestSmallestOptions has a conversation while every number and every duration is the smallest that
-// there is, which means off or the default, and while it is one. Nothing spins, and nothing panics.
+// The same with the smallest value, which means off or the default, and with one. Nothing loops or
+// panics.
 func TestSmallestOptions(t *testing.T) {
 	for _, n := range []int64{math.MinInt64, -1, 1} {
 		var o realtime.Options
 		fill(reflect.ValueOf(&o).Elem(), n)
 		o.Slow, o.CompressFrom = realtime.SlowDisconnect, 0
-		if n == 1 { // room for the conversation
+		if n == 1 { // enough for the test
 			o.MaxConns, o.MemoryBudget, o.QueueBytes, o.MaxMessageBytes = 10, 1<<20, 1<<20, 1<<10
 			o.InboundBytes, o.QueueMessages, o.Inbox.Keep.Messages = 1<<10, 10, 0
 			o.StaleAfter, o.PongTimeout, o.History.Bytes = time.Minute, time.Second, 1<<10
@@ -117,8 +117,7 @@ func TestRetryAfterIsNotNegative(t *testing.T) {
 	}
 }
 
-// TestLongestPongTimeout checks that a client whose answer may take for ever is not ended because
-// something lies in front of the ping.
+// A client with an unlimited time for its pong is not ended because of the queue before the ping.
 func TestLongestPongTimeout(t *testing.T) {
 	o := realtime.Options{PongTimeout: math.MaxInt64, PingInterval: time.Second, StaleAfter: -1}
 	bubble(t, o, func(t *testing.T, b *bed) {

@@ -15,8 +15,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// places are where messages of TestOrderOfUnions go: rooms that keep history, and some that do not,
-// and a user who has an inbox.
+// places are the targets of the messages in TestOrderOfUnions: rooms with and without history, and
+// a user with an inbox.
 var places = []string{"a", "b", "plain", "other", "bob"}
 
 func targetOf(place string) realtime.Target {
@@ -26,8 +26,8 @@ func targetOf(place string) realtime.Target {
 	return realtime.ToRoom(place)
 }
 
-// TestOrderOfUnions has senders send to one place and to several at the same time, and checks that
-// a member of a room gets what is sent to it once, and all in one order.
+// Several senders send to one place and to unions of places. Each member of a room receives each
+// message to the room once, and all members receive them in one order.
 func TestOrderOfUnions(t *testing.T) {
 	for _, keeps := range []bool{true, false} {
 		t.Run(fmt.Sprint("kept ", keeps), func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestOrderOfUnions(t *testing.T) {
 }
 
 func orderOfUnions(t *testing.T, b *bed) {
-	in := map[string][]*client{} // who is in a place
+	in := map[string][]*client{} // the clients in a place
 	enter := func(user string, rooms ...string) {
 		c := b.open(user)
 		b.joinAll(c, rooms...)
@@ -71,7 +71,7 @@ func orderOfUnions(t *testing.T, b *bed) {
 	enter("bob")
 	const senders, each = 4, 150
 	var mu sync.Mutex
-	sent := map[string]map[int]bool{} // what was sent to a place
+	sent := map[string]map[int]bool{} // the messages to a place
 	for _, place := range places {
 		sent[place] = map[int]bool{}
 	}
@@ -97,7 +97,7 @@ func orderOfUnions(t *testing.T, b *bed) {
 		})
 	}
 	all.Wait()
-	time.Sleep(time.Minute) // those that have fallen behind have caught up
+	time.Sleep(time.Minute) // lagging connections have caught up
 	got := map[*client][]int{}
 	for _, place := range places {
 		for _, c := range in[place] {

@@ -86,7 +86,7 @@ func TestOriginOptions(t *testing.T) {
 	})
 	require.Equal(t, http.StatusForbidden, code)
 
-	// A request of a page that names no origin: for a picture, or a script.
+	// Requests of a page without an Origin header: for an image or a script.
 	for site, want := range map[string]int{
 		"same-origin": passed, "none": passed, "same-site": http.StatusForbidden, "cross-site": http.StatusForbidden,
 	} {
@@ -103,8 +103,8 @@ func TestOriginOptions(t *testing.T) {
 	}
 }
 
-// A page can read why it was refused if it may know: one that is allowed, and any page that it is
-// not allowed.
+// A page of an allowed origin can read why it was refused. Any other page can only read that its
+// origin is not allowed.
 func TestPagesReadRefusals(t *testing.T) {
 	rt := newManager(t, realtime.Options{
 		Origins: []string{"https://app.example.com"},
@@ -148,14 +148,14 @@ func TestPagesReadRefusals(t *testing.T) {
 	require.NoError(t, rt.Close())
 	code, h = from("http://evil.example")
 	require.Equal(t, http.StatusServiceUnavailable, code)
-	require.Empty(t, h.Get("Access-Control-Allow-Origin"), "it is none of its business")
+	require.Empty(t, h.Get("Access-Control-Allow-Origin"), "the reason is not for other origins")
 	code, h = from("https://app.example.com")
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.NotEmpty(t, h.Get("Access-Control-Allow-Origin"))
 }
 
-// A browser asks before its page may ask, for each page that may: also for one whose origin has no
-// host, and where all may.
+// A preflight request is answered for each page that is allowed, also if its origin has no host and
+// if all pages are allowed.
 func TestPreflight(t *testing.T) {
 	for origin, o := range map[string]realtime.Options{
 		"https://app.example.com": {Origins: []string{"https://app.example.com"}},
@@ -176,8 +176,8 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// A browser names no origin where a page asks its own server by a plain request, so a page that
-// asks why its WebSocket did not open is told that, and not that it has to name one.
+// A browser sends no Origin header with a plain request to the same origin. A page that asks why
+// its WebSocket was refused gets the reason, and not that the header is missing.
 func TestRequiredOriginAndPlainRequests(t *testing.T) {
 	rt := newManager(t, realtime.Options{RequireOrigin: true})
 	code, message, _ := refusedHandshake(t, rt, func(r *http.Request) {
@@ -201,12 +201,12 @@ func TestOriginSchemeBehindAProxy(t *testing.T) {
 		{"http://site.example", "http", true},
 		{"http://site.example", "https", false}, // downgraded page
 		{"https://site.example", "http", false},
-		{"http://site.example", "", true}, // the proxy does not say
+		{"http://site.example", "", true}, // the proxy does not send it
 		{"https://site.example", "wss", true},
 		{"http://site.example", "ws", true},
 		{"http://site.example", "WSS", false},
-		{"http://site.example", "gopher", true},       // nor does one that says this
-		{"https://site.example", "http, https", true}, // before what the proxy says is anybody's
+		{"http://site.example", "gopher", true},       // not a scheme of the web: ignored
+		{"https://site.example", "http, https", true}, // the first values are not from the trusted proxy
 		{"http://site.example", "http, https", false},
 	} {
 		rt := newManager(t, realtime.Options{TrustProxies: []string{"10.0.0.1"}})
@@ -222,12 +222,12 @@ func TestOriginSchemeBehindAProxy(t *testing.T) {
 	for _, test := range []struct {
 		hops, protos []string
 		secure       bool
-	}{ // each of two proxies says by whom it was asked, and how
+	}{ // each of two proxies adds the address of its client, and the scheme
 		{[]string{"203.0.113.7", "10.0.0.2"}, []string{"https", "http"}, true},
 		{[]string{"203.0.113.7, 10.0.0.2"}, []string{"https,http"}, true},
 		{[]string{"198.51.100.1, 203.0.113.7, 10.0.0.2"}, []string{"http,https,http"}, true},
 		{[]string{"198.51.100.1, 203.0.113.7, 10.0.0.2"}, []string{"https,http,http"}, false},
-		{[]string{"203.0.113.7, 10.0.0.2"}, []string{"https"}, true}, // the last one for all
+		{[]string{"203.0.113.7, 10.0.0.2"}, []string{"https"}, true}, // the last scheme counts for all
 		{[]string{"203.0.113.7, 10.0.0.2"}, []string{"http"}, false},
 		{[]string{"junk"}, []string{"https"}, true},
 	} {
@@ -247,5 +247,5 @@ func TestOriginSchemeBehindAProxy(t *testing.T) {
 		r.Header.Set("Origin", "http://site.example")
 		r.Header.Set("X-Forwarded-Proto", "https")
 	})
-	require.Equal(t, passed, code, "nobody is believed")
+	require.Equal(t, passed, code, "without trusted proxies")
 }

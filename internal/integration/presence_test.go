@@ -14,8 +14,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// The answer to a request for presence has its place among the notices: who puts them together
-// in the order in which they come always knows who is in the room.
+// The answer to a presence request has its place in the order of the notices: together they always
+// give the members of the room.
 func TestPresenceFollowsNotices(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher := b.openV1(realtime.Identity{UserID: "watcher"})
@@ -46,7 +46,7 @@ func TestPresenceFollowsNotices(t *testing.T) {
 	})
 }
 
-// requireExact follows the notices of a room and compares with each answer.
+// requireExact applies the notices of a room and compares the result with each answer.
 func requireExact(t *testing.T, frames []string) {
 	t.Helper()
 	var in map[string]bool
@@ -107,7 +107,7 @@ func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
 			`{"message_type":"reply","id":1,"content":{"users":null,"user_count":1001,"connection_count":1001}}`,
 		}, alice.request(ask))
 		require.Zero(t, b.Stats().Throttled)
-		for range 11 { // each as much work as a message to 1000
+		for range 11 { // each costs as much as a message to 1000
 			_, err := b.Room("lobby").Remove(t.Context(), "user1000")
 			require.NoError(t, err)
 			alice.request(ask)
@@ -116,8 +116,8 @@ func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
 	})
 }
 
-// TestPresenceOfAChangingRoom checks that the answer has its place among the notices, though
-// the list is made while users come and go: a client that follows both knows who is there.
+// The answer has its place in the order of the notices, also if users join and leave while the list
+// is built.
 func TestPresenceOfAChangingRoom(t *testing.T) {
 	o := realtime.Options{
 		Announce: realtime.AnnounceRooms, InboundRate: -1, QueueMessages: 1 << 20, QueueBytes: -1, PingInterval: -1,
@@ -172,7 +172,7 @@ func presenceOfAChangingRoom(t *testing.T, b *bed) {
 				for _, user := range m.Content.Users {
 					now[user] = true
 				}
-				if len(m.ID) > 0 && string(m.ID) != "0" { // the first one says how it begins
+				if len(m.ID) > 0 && string(m.ID) != "0" { // the first answer
 					require.Equal(t, now, here, "answer %s", m.ID)
 				}
 				here, last = now, string(m.ID) == `"last"`

@@ -22,9 +22,9 @@ func TestTrustedProxies(t *testing.T) {
 	for name, test := range map[string]struct {
 		trust   []string
 		request func(*http.Request)
-		limited bool // as the client's
+		limited bool // whether the request counts for the address of the client
 	}{
-		"nobody is believed":       {nil, through("198.51.100.1:1", client), false},
+		"without trusted proxies":       {nil, through("198.51.100.1:1", client), false},
 		"a proxy is":               {[]string{"10.0.0.0/8"}, through(proxy, client), true},
 		"with a port":              {[]string{"10.0.0.1"}, through(proxy, client+":4711"), true},
 		"and the one before it":    {[]string{"10.0.0.0/8"}, through(proxy, client+", "+outer), true},

@@ -16,11 +16,12 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// countingBroker is a broker that counts what is published together, and refuses one of the calls.
+// countingBroker is a broker that counts the parts of each publish, and returns an error for one of
+// them.
 type countingBroker struct {
 	*memory.Broker
-	calls   []int // parts
-	refuse  int   // the call, from 1 on
+	calls   []int // number of parts
+	refuse  int   // the number of the failing call, starting with 1
 	refusal error
 }
 
@@ -34,8 +35,8 @@ func (b *countingBroker) Publish(
 	return b.Broker.Publish(ctx, parts...)
 }
 
-// TestInboxesArePublishedInBatches checks that a message to many users is put into many inboxes at
-// once, and what Send says if the broker fails on the way.
+// A message to many users is published to their inboxes in batches. If the broker returns an error
+// for one batch, Send reports it together with the result of the others.
 func TestInboxesArePublishedInBatches(t *testing.T) {
 	const users = 600
 	var all []string
@@ -68,8 +69,8 @@ func TestInboxesArePublishedInBatches(t *testing.T) {
 	})
 }
 
-// More inboxes than are written at once, of users who are there, also in a room that the message
-// is for: each connection has it once.
+// A message to more users than a batch takes and to a room: a connection that is a receiver twice
+// gets it once.
 func TestManyInboxesAndARoom(t *testing.T) {
 	o := inboxes(100)
 	o.History = keeping(100).History
@@ -97,7 +98,8 @@ func TestManyInboxesAndARoom(t *testing.T) {
 	})
 }
 
-// What can never be kept is refused, or not kept, and takes nothing else away.
+// A message that is larger than the retention of its room is refused, and no other message is
+// deleted for it.
 func TestMessageAboveRetentionBytes(t *testing.T) {
 	o := keeping(100)
 	o.History.Bytes = 4 << 10
@@ -112,7 +114,7 @@ func TestMessageAboveRetentionBytes(t *testing.T) {
 	})
 }
 
-// A client may send what is of use only now.
+// A client may send a message that is not kept.
 func TestClientSendsAMessageThatIsNotKept(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
@@ -133,7 +135,8 @@ func TestClientSendsAMessageThatIsNotKept(t *testing.T) {
 	})
 }
 
-// Meant for the race detector.
+// A broker that continues to publish after Send has returned does not race with it. The race
+// detector checks this.
 func TestPublishContinuesAfterSendReturned(t *testing.T) {
 	o := keeping(100)
 	l := &lateBroker{Broker: memory.New(nil)}
@@ -149,7 +152,7 @@ func TestPublishContinuesAfterSendReturned(t *testing.T) {
 	})
 }
 
-// lateBroker takes what its publisher has given up.
+// lateBroker publishes after its Publish has returned an error.
 type lateBroker struct {
 	*memory.Broker
 	work sync.WaitGroup

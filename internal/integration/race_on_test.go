@@ -2,5 +2,5 @@
 
 package integration_test
 
-// raceDetector says that everything takes ten times as long.
+// raceDetector reports whether the race detector is on. It makes everything about ten times slower.
 const raceDetector = true

@@ -20,11 +20,11 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// scriptedConn is a net.Conn in memory. Its peer says what is in it as soon as he has been
-// answered, is heard a few bytes at a time, and says no more.
+// scriptedConn is a net.Conn in memory. The peer sends the bytes of in, a few at a time, after the
+// answer to its handshake, and then nothing more.
 type scriptedConn struct {
 	in   string
-	step int // bytes of a Read; 0: he says nothing and stays
+	step int // bytes of a Read; 0: the peer sends nothing and stays connected
 
 	mu     sync.Mutex
 	change sync.Cond
@@ -73,7 +73,8 @@ func (c *scriptedConn) Close() error {
 	return nil
 }
 
-// written returns what was written until the connection was closed, and whether it was.
+// written returns what the server wrote until it closed the connection, and whether it has closed
+// it.
 func (c *scriptedConn) written() (out string, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,14 +84,14 @@ func (c *scriptedConn) written() (out string, closed bool) {
 func (*scriptedConn) LocalAddr() net.Addr              { return nil }
 func (*scriptedConn) RemoteAddr() net.Addr             { return nil }
 func (*scriptedConn) SetDeadline(time.Time) error      { return nil }
-func (*scriptedConn) SetReadDeadline(time.Time) error  { return nil } // it always ends
-func (*scriptedConn) SetWriteDeadline(time.Time) error { return nil } // and never waits
+func (*scriptedConn) SetReadDeadline(time.Time) error  { return nil } // a Read always returns
+func (*scriptedConn) SetWriteDeadline(time.Time) error { return nil } // a Write never waits
 
 // hijackable is an http.ResponseWriter that can be hijacked.
 type hijackable struct {
 	*httptest.ResponseRecorder
 	conn  net.Conn
-	early string // what the server has read of the connection already
+	early string // bytes of the connection that the server has read already
 }
 
 func (s hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
@@ -101,10 +102,10 @@ func (s hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 const sampleKey = "dGhlIHNhbXBsZSBub25jZQ=="
 
-// upgradeRequest is alice's handshake.
+// upgradeRequest is a handshake of alice.
 func upgradeRequest(deflate bool) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, "http://site.example/ws?user_id=alice", nil)
-	r.RemoteAddr = "10.0.0.1:1" // she may come as often as she likes
+	r.RemoteAddr = "10.0.0.1:1" // a private address has no limit
 	r.Header.Set("Connection", "Upgrade")
 	r.Header.Set("Upgrade", "websocket")
 	r.Header.Set("Sec-WebSocket-Version", "13")
@@ -115,8 +116,7 @@ func upgradeRequest(deflate bool) *http.Request {
 	return r
 }
 
-// A client that says something as soon as the connection is open, and goodbye at once, is
-// heard.
+// A message and a close frame that are sent at once are both handled.
 func TestMessageAndCloseAtOnce(t *testing.T) {
 	const visits = 2000
 	heard := 0
@@ -137,10 +137,10 @@ func TestMessageAndCloseAtOnce(t *testing.T) {
 	})
 }
 
-// halfCloser is a connection that can be closed by halves.
+// halfCloser is a connection with CloseWrite.
 type halfCloser struct {
 	net.Conn
-	said chan struct{} // closed with the half that is written
+	said chan struct{} // closed by CloseWrite
 }
 
 func (h halfCloser) CloseWrite() error {
@@ -148,8 +148,8 @@ func (h halfCloser) CloseWrite() error {
 	return nil
 }
 
-// RFC 6455 section 7.1.1: whoever has said goodbye may not have read all of what was said to
-// him before, and loses it if the connection is closed while he still says something.
+// RFC 6455 section 7.1.1: a peer that has sent its close frame may not have read everything yet. It
+// would lose that if the server closed the connection while the peer still sends.
 func TestServerReadsAfterTheCloseFrame(t *testing.T) {
 	for name, last := range map[string]string{
 		"goodbye":  closeFrame(1000, ""),

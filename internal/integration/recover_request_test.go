@@ -14,13 +14,13 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// recovers asks for what is behind a position in the hall.
+// recovers asks for the messages of the hall after a position.
 func (c *client) recovers(at realtime.Position) []string {
 	c.t.Helper()
 	return c.request(`{"type":"recover","id":2,"room":"hall"` + since(at) + `}`)
 }
 
-// joinsHall puts each connection into the hall when it opens.
+// joinsHall puts each connection into the hall when it opens, if give returns true.
 func joinsHall(o realtime.Options, give func() bool) (realtime.Options, func(b *bed)) {
 	var b *bed
 	o.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
@@ -37,7 +37,7 @@ func always() bool { return true }
 
 const notMember = `{"message_type":"error","id":2,"content":{"code":"no_member","message":"not in the room"}}`
 
-// join takes in where the hall begins for who is put into it.
+// join takes the position from the joined frame of the hall.
 func (r *streamClient) join(frames []string) {
 	r.t.Helper()
 	for _, text := range frames {
@@ -49,8 +49,8 @@ func (r *streamClient) join(frames []string) {
 	r.t.Fatalf("not told of the hall: %v", frames)
 }
 
-// A client that is put into a room again goes on where it was, also with a session that is resumed,
-// and nothing is missing or twice.
+// A client that the application puts into a room again continues at its position, also with a
+// resumed session, without gaps and repetitions.
 func TestRecoverOfAnAssignedRoom(t *testing.T) {
 	for _, resumes := range []bool{false, true} {
 		t.Run(fmt.Sprint(resumes), func(t *testing.T) {
@@ -74,7 +74,7 @@ func TestRecoverOfAnAssignedRoom(t *testing.T) {
 					again.resumes(w.Session)
 				}
 				b.sendWords(7, 7)
-				again.discard() // ignored: where it begins is not where the client is
+				again.discard() // ignored: the position of the joined frame is not that of the client
 				r.receive(again.recovers(r.at))
 				b.sendWords(8, 8)
 				r.receive(again.raw())
@@ -85,8 +85,8 @@ func TestRecoverOfAnAssignedRoom(t *testing.T) {
 	}
 }
 
-// A client has no way into a room that only the application may give: not if it was taken out while
-// it was away, nor if it never was in.
+// A recover request does not make a client a member: not after it was taken out of the room while
+// it was away, and not if it never was a member.
 func TestRecoverNeedsMembership(t *testing.T) {
 	given := true
 	o, made := joinsHall(keeping(100), func() bool { return given })
@@ -125,14 +125,14 @@ func TestRecoverNeedsMembership(t *testing.T) {
 				stranger := b.openV1(realtime.Identity{UserID: "mallory"})
 				stranger.discard()
 				require.Equal(t, []string{notMember}, stranger.recovers(realtime.Position{Epoch: "x"}))
-				require.Equal(t, 0, b.Stats().Rooms, "nothing is made for who is no member")
+				require.Equal(t, 0, b.Stats().Rooms, "nothing is created for a client that is not a member")
 			})
 		})
 	}
 }
 
-// A client that is taken out while it is decided about it does not come back, and of a room in which
-// a client is not, nobody is asked.
+// A client that is removed while its recover request is being authorised does not become a member.
+// The authorizer is not asked about a room in which the client is not a member.
 func TestRemoveDuringRecover(t *testing.T) {
 	o, made := joinsHall(keeping(100), always)
 	var history func()
@@ -162,7 +162,7 @@ func TestRemoveDuringRecover(t *testing.T) {
 	})
 }
 
-// One that may not read what was sent before is told of a gap.
+// A client without permission to read history gets a gap report.
 func TestRecoverWithoutPermission(t *testing.T) {
 	o, made := joinsHall(keeping(100), always)
 	o.Authorize = func(context.Context, *realtime.Conn, realtime.Action) error { return realtime.ErrForbidden }
@@ -183,7 +183,7 @@ func TestRecoverWithoutPermission(t *testing.T) {
 	})
 }
 
-// What is lost is told, and all that is kept of another epoch comes.
+// Lost messages are reported as a gap. After a change of the epoch all kept messages arrive.
 func TestRecoverReportsGaps(t *testing.T) {
 	o, made := joinsHall(keeping(3), always)
 	bubble(t, o, func(t *testing.T, b *bed) {

@@ -54,7 +54,7 @@ func TestRecovery(t *testing.T) {
 	})
 }
 
-// Who is left out is told where he is, and nothing looks like a gap.
+// A client that is an exception of some messages receives its position, and no gap report for them.
 func TestExcludedMessagesAreNoGap(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice, r := b.follow("alice", "")
@@ -73,7 +73,7 @@ func TestExcludedMessagesAreNoGap(t *testing.T) {
 		at := r.at
 		alice.Drop()
 		_, r = b.follow("alice", `,"history":100`)
-		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.takeWords(), "nor are they sent later")
+		require.Equal(t, []string{"0", "10", "20", "30", "40"}, r.takeWords(), "not sent later either")
 		require.Equal(t, r.top, r.at.Offset)
 		_, r = b.follow("alice", since(at))
 		require.Empty(t, r.takeWords())
@@ -81,7 +81,7 @@ func TestExcludedMessagesAreNoGap(t *testing.T) {
 	})
 }
 
-// A member who does not read falls behind and gets everything, as fast as he reads.
+// A member that does not read lags, and receives everything at the rate at which it reads.
 func TestLaggingMemberCatchesUp(t *testing.T) {
 	o := keeping(5000)
 	o.QueueMessages = 20
@@ -103,8 +103,8 @@ func TestLaggingMemberCatchesUp(t *testing.T) {
 	})
 }
 
-// A client with 50 rooms and 10,000 missed messages asks for all at once. It is neither flooded nor
-// ended, and a room with much does not keep the others waiting.
+// A client with 50 rooms and 10,000 missed messages recovers all rooms at once. Its connection is
+// not ended, and a room with many messages does not delay the others.
 func TestRecoveryOfManyRooms(t *testing.T) {
 	const rooms, each = 50, 200
 	o := keeping(each)
@@ -144,12 +144,11 @@ func TestRecoveryOfManyRooms(t *testing.T) {
 		for room, said := range got {
 			require.Equal(t, words(1, each), said, room)
 		}
-		require.Less(t, most, each/2, "they take turns")
+		require.Less(t, most, each/2, "the rooms take turns")
 	})
 }
 
-// Under any order of events a member gets everything once and in order, or is told of what is
-// missing.
+// In any order of events a member receives each message once and in order, or a gap report.
 func TestRecoveryUnderRandomSchedules(t *testing.T) {
 	for seed := range schedules() {
 		kept := []int{3, 20, 1000}[seed%3]
@@ -175,13 +174,13 @@ func TestRecoveryUnderRandomSchedules(t *testing.T) {
 					say(12)
 				case 2:
 					m.listen()
-				case 3: // the loss is noticed at once
+				case 3: // the server detects the loss at once
 					m.listen()
 					m.c.Drop()
 					synctest.Wait()
 					say(30)
 					m.comeBack(b)
-				default: // or when it has come back
+				default: // or after the client is connected again
 					m.listen()
 					old := m.c
 					say(30)
@@ -200,7 +199,7 @@ func TestRecoveryUnderRandomSchedules(t *testing.T) {
 	}
 }
 
-// Who may not read history may join, and is told that something may be missing.
+// A client without permission to read history may join, and gets a gap report.
 func TestRecoveryNeedsPermission(t *testing.T) {
 	o := keeping(100)
 	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
@@ -222,7 +221,8 @@ func TestRecoveryNeedsPermission(t *testing.T) {
 	})
 }
 
-// Who joins again is where he knows to be, and is told later of what he was left out of.
+// A member that joins again continues at its position, and is told later of messages that excluded
+// it.
 func TestRejoinAfterExcludedMessages(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice, r := b.follow("alice", "")
@@ -237,8 +237,8 @@ func TestRejoinAfterExcludedMessages(t *testing.T) {
 	})
 }
 
-// What has come while a member read the end of the history is more than its queue takes at once:
-// that is no reason to end it, also where being slow is.
+// More messages arrive during the end of a backfill than the send queue takes. The connection stays
+// open, also with SlowDisconnect.
 func TestBackfillEndsNoConnection(t *testing.T) {
 	o := keeping(1000)
 	o.QueueMessages, o.Slow = 16, realtime.SlowDisconnect
@@ -258,7 +258,7 @@ func TestBackfillEndsNoConnection(t *testing.T) {
 	})
 }
 
-// What was kept by a process with larger queues, which this one cannot give to anybody.
+// A message of a process with larger queues is kept, but exceeds QueueBytes of this one.
 func TestKeptMessageAboveQueueBytes(t *testing.T) {
 	o := keeping(100)
 	o.QueueBytes = 8 << 10
@@ -280,29 +280,29 @@ func TestKeptMessageAboveQueueBytes(t *testing.T) {
 		}
 		_, r := b.follow("alice", `,"history":5`)
 		require.Equal(t, []string{"m1", "m3"}, r.takeWords())
-		require.Equal(t, []span{{1, 2}}, r.spans, "and is told so")
+		require.Equal(t, []span{{1, 2}}, r.spans, "a gap report")
 	})
 }
 
-// member is somebody in a schedule: a client that is lost and comes back to where it was.
+// member is a client in a random schedule. It is lost and recovers.
 type member struct {
 	*streamClient
 	c    *client
 	user string
 }
 
-// listen takes in what has come.
+// listen processes the frames since the last call.
 func (m *member) listen() { m.receive(m.c.raw()) }
 
-// comeBack comes back after a loss.
+// comeBack connects again and recovers.
 func (m *member) comeBack(b *bed) {
 	m.c = b.openV1(realtime.Identity{UserID: m.user})
 	m.c.discard()
 	m.receive(m.c.request(`{"type":"join","id":1,"room":"hall"` + since(m.at) + `}`))
 }
 
-// requireAll checks that each message up to n came once and in order, but for those that the member
-// was told are missing.
+// requireAll checks that each message up to n was received once and in order, except those in
+// reported gaps.
 func (m *member) requireAll(n int, seed uint64) {
 	var want []string
 	for offset := uint64(1); offset <= uint64(n); offset++ {

@@ -14,8 +14,8 @@ import (
 	"github.com/realtime-go/realtime/internal/wiretest"
 )
 
-// A second reading of RFC 6455, to compare the server with: everything in memory, one frame
-// after the other, nothing for speed.
+// The reference model is a second implementation of RFC 6455, with which the server is compared:
+// everything in memory, one frame after the other, and not optimised.
 
 // The opcodes of section 5.2, and the bit that marks the last frame of a message.
 const (
@@ -25,17 +25,17 @@ const (
 )
 
 const (
-	// What docs/PROTOCOL.md adds to the RFC.
+	// Limits of docs/PROTOCOL.md.
 	maxParts    = 1024 // of a message
-	maxControls = 50   // pings and pongs at once
+	maxControls = 50   // pings and pongs in a burst
 	maskSize    = 4
 )
 
-// ending is how a connection ends. The zero value: it does not.
+// ending is the end of a connection. The zero value means that it stays open.
 type ending struct {
 	cause  realtime.Cause
 	code   realtime.CloseCode
-	reason string // what the client gave; that of an error is the server's to choose
+	reason string // of the client; the server may choose the reason of an error
 }
 
 func closes(code realtime.CloseCode, reason string) ending {
@@ -47,17 +47,17 @@ func fails(code realtime.CloseCode) ending { return ending{cause: realtime.Cause
 // connectionLost is the end of a connection without a close frame.
 var connectionLost = ending{cause: realtime.CauseLost, code: realtime.CloseLost}
 
-// expectation is what has to come of what a client has sent.
+// expectation is what the server must do with the bytes of a client.
 type expectation struct {
-	texts []string // the text messages that came whole
-	count int      // messages of both kinds, and one that was no text but said so
+	texts []string // complete text messages
+	count int      // messages of both kinds, and one that is not UTF-8
 	pongs []string // payloads of the pings to be answered
 	end   ending
-	rest  string // behind the end
-	open  bool   // not looked at further: compressed data, which may hold anything
+	rest  string // bytes after the end
+	open  bool   // the model stops at compressed data
 }
 
-// chats returns what an application sees of the texts.
+// chats returns the chats that an application receives.
 func (v *expectation) chats() (found []string) {
 	for _, text := range v.texts {
 		if content, ok := chatOf(text); ok {
@@ -67,7 +67,7 @@ func (v *expectation) chats() (found []string) {
 	return found
 }
 
-// answers returns the messages that come back to a user whose chats come back to him.
+// answers returns the frames for a user that receives its own chats.
 func (v *expectation) answers(user string) (found []string) {
 	for _, text := range v.texts {
 		if text == "ping" {
@@ -79,7 +79,7 @@ func (v *expectation) answers(user string) (found []string) {
 	return found
 }
 
-// header is that of a frame, section 5.2, up to the mask.
+// header is the header of a frame, section 5.2, without the mask.
 type header struct {
 	fin, masked bool
 	rsv, op     byte
@@ -108,7 +108,7 @@ func parseHeader(p string) (h header, whole bool) {
 	return h, true
 }
 
-// message is one that has begun.
+// message is an incomplete message.
 type message struct {
 	op    byte
 	parts int
@@ -123,13 +123,13 @@ func (m *message) with(n uint64) uint64 {
 	return n + uint64(len(m.data))
 }
 
-// readReference reads what a client sends until the connection has to end. A message may have limit
-// bytes; deflate says that permessage-deflate was agreed on.
+// readReference reads the bytes of a client until the connection has to end. limit is the maximum
+// size of a message; deflate means that permessage-deflate was negotiated.
 func readReference(p string, limit int, deflate bool) (v expectation) {
 	var m *message
 	controls := 0
 	for {
-		if len(p) >= 2 && p[1]&0x80 == 0 { // section 5.1: however long it is
+		if len(p) >= 2 && p[1]&0x80 == 0 { // section 5.1: for any length
 			v.end, v.rest = fails(1002), p
 			return v
 		}
@@ -186,7 +186,7 @@ func readReference(p string, limit int, deflate bool) (v expectation) {
 	}
 }
 
-// fault returns the code for a header that must not be. m is the message that it would
+// fault returns the close code for an invalid header, or 0. m is the message that the frame would
 // continue, or nil.
 func (h *header) fault(m *message, limit int, deflate bool) realtime.CloseCode {
 	first := h.op == opText || h.op == opBinary
@@ -202,7 +202,7 @@ func (h *header) fault(m *message, limit int, deflate bool) realtime.CloseCode {
 		return 0
 	}
 	most := uint64(limit)
-	if deflate { // what cannot be compressed grows, so more may be announced
+	if deflate { // data that cannot be compressed grows, so the limit is higher
 		most += most/1024 + 64
 	}
 	switch {
@@ -222,7 +222,7 @@ func unmask(key, p string) string {
 	return string(out)
 }
 
-// closing is what a client's close frame leads to, sections 5.5.1 and 7.4.
+// closing is the end that the close frame of a client leads to, sections 5.5.1 and 7.4.
 func closing(payload string) ending {
 	if payload == "" {
 		return closes(realtime.CloseNone, "")
@@ -240,7 +240,7 @@ func closing(payload string) ending {
 	return closes(code, payload[2:])
 }
 
-// chatOf returns the text of a plain client's chat.
+// chatOf returns the text of a chat of the plain protocol.
 func chatOf(p string) (content string, ok bool) {
 	members := wiretest.Members([]byte(p))
 	content, ok = wiretest.String(members["content"])
@@ -248,14 +248,14 @@ func chatOf(p string) (content string, ok bool) {
 	return content, ok && ok2
 }
 
-// serverFrame is a frame of the server's.
+// serverFrame is a frame of the server.
 type serverFrame struct {
 	op      byte
 	payload string
 }
 
-// serverFrames reads what the server has said. Every frame has come whole, is a message or a
-// control frame of its own, not masked, not compressed, its length in as few bytes as can be.
+// serverFrames reads the frames of the server. Each must be complete, a whole message or a control
+// frame, not masked, not compressed, and have the shortest form of its length.
 func serverFrames(t *testing.T, p string) (frames []serverFrame) {
 	t.Helper()
 	for len(p) > 0 {
@@ -278,11 +278,11 @@ func serverFrames(t *testing.T, p string) (frames []serverFrame) {
 	return frames
 }
 
-// requireAnswers checks what the server has said to a user against what it has to say.
+// requireAnswers checks the frames that the server has sent to a user.
 //
-// Messages come in their order and all of them, unless the connection was cut, or ended by
-// an error, which gives up what is still queued. Of the pongs the newest is enough (section
-// 5.5.3), and they may overtake messages. The close frame is the last.
+// All messages arrive in order, unless the connection was lost, or ended by an error, which
+// discards the queue. Of the pongs the newest is sufficient (section 5.5.3), and they may overtake
+// messages. The close frame is the last.
 func (v *expectation) requireAnswers(t *testing.T, user string, frames []serverFrame) {
 	t.Helper()
 	var texts, pongs []string
@@ -294,8 +294,8 @@ func (v *expectation) requireAnswers(t *testing.T, user string, frames []serverF
 		case opPong:
 			pongs = append(pongs, f.payload)
 		case opClose:
-			require.Equal(t, len(frames)-1, i, "something behind the close frame")
-			sent := closing(f.payload) // what holds for a client's holds for the server's too
+			require.Equal(t, len(frames)-1, i, "bytes after the close frame")
+			sent := closing(f.payload) // the rules for the close frames of clients hold for the server too
 			require.Equal(t, realtime.CauseClient, sent.cause, "%q", f.payload)
 			said.code, said.reason = sent.code, sent.reason
 		default:
@@ -318,7 +318,7 @@ func (v *expectation) requireAnswers(t *testing.T, user string, frames []serverF
 	requireNewest(t, v.pongs, pongs, v.end.cause != realtime.CauseLost)
 }
 
-// requireNewest checks that got is want without some, but with the last.
+// requireNewest checks that got is a part of want and, if last is set, contains its last element.
 func requireNewest(t *testing.T, want, got []string, last bool) {
 	t.Helper()
 	if last && len(want) > 0 {
@@ -329,18 +329,18 @@ func requireNewest(t *testing.T, want, got []string, last bool) {
 		for len(want) > 0 && want[0] != pong {
 			want = want[1:]
 		}
-		require.NotEmpty(t, want, "pong %q was not asked for", pong)
+		require.NotEmpty(t, want, "pong %q without a ping", pong)
 		want = want[1:]
 	}
 }
 
-// chat is what a plain client says to everybody. content goes in as it is.
+// chat is a chat to all in the plain protocol. content is inserted unchanged.
 func chat(content string) string { return `{"content":"` + content + `","target":"all"}` }
 
-// sized returns the content of a chat that takes n bytes.
+// sized returns the content of a chat of n bytes.
 func sized(n int) string { return strings.Repeat("x", n-len(chat(""))) }
 
-// TestReferenceMembers: what the comparisons stand on.
+// The comparisons depend on wiretest.
 func TestReferenceMembers(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"a":1,"a":[2],"b":"c"}`: `{"a":[1,[2]],"b":["c"]}`,

@@ -25,8 +25,8 @@ func (b *bed) fillRoom(room string, n int) {
 	}
 }
 
-// TestRequestCosts checks that a request costs the client that makes it what it makes the server do: in
-// decisions, in bytes and in receivers.
+// A request counts against the limits of its client by the work that it causes: authorisations,
+// bytes and receivers.
 func TestRequestCosts(t *testing.T) {
 	history := keeping(1000)
 	history.InboundBytes = 100 << 10
@@ -61,7 +61,7 @@ func TestRequestCosts(t *testing.T) {
 		}, []string{`{"type":"refresh","id":1,"token":"t"}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.options.PingInterval = -1 // the crowd does not read
+			test.options.PingInterval = -1 // the members do not read
 			bubble(t, test.options, func(t *testing.T, b *bed) {
 				alice := b.openV1(realtime.Identity{UserID: "alice"})
 				test.setUp(b, alice)
@@ -87,8 +87,7 @@ func TestRequestCosts(t *testing.T) {
 	}
 }
 
-// A join that asks for history counts like a message to so many: it can be asked for again and
-// again.
+// A join with history counts like a message to as many receivers, because it can be repeated.
 func TestHistoryAtJoinCountsInFanout(t *testing.T) {
 	o := keeping(100)
 	o.InboundFanout = 10

@@ -19,7 +19,7 @@ type restRequest struct {
 	header             map[string]string
 }
 
-// callREST makes a REST call and returns status and body.
+// callREST makes a REST call and returns status, body and header.
 func callREST(h http.Handler, c restRequest) (int, string, http.Header) {
 	r := httptest.NewRequest(c.method, "http://site.example"+c.path, strings.NewReader(c.body))
 	for k, v := range c.header {
@@ -49,7 +49,7 @@ func TestRestContract(t *testing.T) {
 		require.Equal(t, `{"room_id":"A","users":["alice","bob"],"user_count":2}`, restGet(t, h, "/rooms/users?room_id=A"))
 		require.Equal(t, `{"room_id":"a/../b","users":[],"user_count":0}`, restGet(t, h, "/x/rooms/users?room_id=a%2F..%2fb"))
 		require.Equal(t, `{"status":"joined"}`, restPost(t, h, id, "join", `{"room_id":"A"}`))
-		require.Empty(t, bob.got(), "she is in already")
+		require.Empty(t, bob.got(), "already a member")
 
 		require.Equal(t, `{"status":"joined"}`, restPost(t, h, id, "join", `{"room_id":"B"}`))
 		require.Equal(t, []string{"alice out A"}, bob.got(), "a plain connection has one REST room")
@@ -76,7 +76,7 @@ func TestRestRoomIsOnlyWhatRestJoined(t *testing.T) {
 		b.join("own", alice)
 		restPost(t, h, alice.conn.ID(), "join", `{"room_id":"own"}`)
 		restPost(t, h, alice.conn.ID(), "leave", ``)
-		require.Equal(t, []string{"own"}, alice.conn.Rooms(), "REST did not make it a member")
+		require.Equal(t, []string{"own"}, alice.conn.Rooms(), "not a member by REST")
 		restPost(t, h, alice.conn.ID(), "join", `{"room_id":"R"}`)
 		restPost(t, h, alice.conn.ID(), "join", `{"room_id":"own"}`)
 		require.Equal(t, []string{"own"}, alice.conn.Rooms(), "R is left, own was joined before")
@@ -237,7 +237,7 @@ func TestRestFromForeignPages(t *testing.T) {
 	})
 }
 
-// A room that a client has asked for itself is not the REST interface's to leave.
+// A room that the client has joined by its own request is not left by the REST interface.
 func TestRestRoomThatTheClientJoins(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
@@ -264,7 +264,7 @@ func TestRestRoomThatTheClientJoins(t *testing.T) {
 	})
 }
 
-// A page can add headers to its other requests, so there they prove nothing.
+// A page can add headers to its other requests, so they do not prove an allowed host.
 func TestHostsOfREST(t *testing.T) {
 	ask := func(rt *realtime.Manager, header string) int {
 		r := httptest.NewRequest(http.MethodGet, "http://app.example.com/stats", nil)

@@ -23,8 +23,8 @@ type welcomeContent struct {
 	Grace   int    `json:"resume_ms"`
 }
 
-// session opens a connection of realtime.v1 and returns its token. What comes behind the welcome is
-// still there.
+// session connects a client of realtime.v1 and returns the content of its welcome. Frames after the
+// welcome are still unread.
 func (b *bed) session(user string) (*client, welcomeContent) {
 	b.t.Helper()
 	c := b.openV1(realtime.Identity{UserID: user})
@@ -38,7 +38,7 @@ func (b *bed) session(user string) (*client, welcomeContent) {
 	return c, f.Content
 }
 
-// resumes asks for a session and returns the answer.
+// resumes sends a resume request and returns the answer.
 func (c *client) resumes(token string) string {
 	c.t.Helper()
 	frames := c.request(fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, token))
@@ -53,7 +53,7 @@ func rooms(names ...string) string {
 	return `{"message_type":"reply","id":1,"content":{"rooms":` + string(list) + `}}`
 }
 
-// resumeScene is a room with a watcher, and alice, who has a session and is in two rooms.
+// resumeScene is a room with a watcher and with alice, which has a session and is in two rooms.
 func resumeScene(t *testing.T, b *bed) (watcher, alice *client, token string) {
 	watcher = b.open("watcher")
 	alice, w := b.session("alice")
@@ -70,7 +70,7 @@ func TestResume(t *testing.T) {
 		watcher, alice, token := resumeScene(t, b)
 		alice.Drop()
 		time.Sleep(14 * time.Second)
-		require.Empty(t, watcher.got(), "nobody hears of it")
+		require.Empty(t, watcher.got(), "no notices")
 		require.Equal(t, []string{"alice", "watcher"}, b.members("lobby"))
 		require.Equal(t, 1, b.news(realtime.ToRoom("lobby"), "missed").Matched)
 		require.Equal(t, 1, b.news(realtime.ToUser("alice"), "missed").Offline)
@@ -84,11 +84,11 @@ func TestResume(t *testing.T) {
 		require.Len(t, again.raw(), 1)
 		watcher.discard()
 		time.Sleep(time.Minute)
-		require.Equal(t, []string{"alice", "watcher"}, b.members("lobby"), "the old one's time is over")
+		require.Equal(t, []string{"alice", "watcher"}, b.members("lobby"), "after the timeout of the old connection")
 		require.Equal(t, uint64(1), b.Stats().Resumed)
 		require.Empty(t, watcher.got())
 
-		require.Contains(t, again.resumes(token), noSession, "it is good once")
+		require.Contains(t, again.resumes(token), noSession, "the token is valid once")
 		require.NotEqual(t, token, w.Session)
 		again.Close(realtime.CloseNormal, "")
 		require.Equal(t, []string{"alice out lobby", "alice left"}, watcher.got())
@@ -109,7 +109,7 @@ func TestResumeTooLate(t *testing.T) {
 	})
 }
 
-// The server has not noticed yet that the old connection is dead.
+// The server has not yet detected that the old connection is lost.
 func TestResumeOfAnOpenConnection(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher, alice, token := resumeScene(t, b)
@@ -175,7 +175,7 @@ func TestResumeAuthorizesAnew(t *testing.T) {
 	})
 }
 
-// Who says goodbye, or is thrown out, is gone at once.
+// A connection that is closed by either side leaves no detached session.
 func TestNoDetachedSessionAfterAClose(t *testing.T) {
 	for name, end := range map[string]func(c *client){
 		"normal": func(c *client) { c.Close(realtime.CloseNormal, "") },
@@ -225,7 +225,7 @@ func TestDisconnectOfADetachedSession(t *testing.T) {
 	})
 }
 
-// A room that denies the user meanwhile is not inherited.
+// A room in which the user was denied meanwhile is not taken over.
 func TestResumeAndDeny(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		_, alice, token := resumeScene(t, b)
@@ -238,8 +238,8 @@ func TestResumeAndDeny(t *testing.T) {
 	})
 }
 
-// A connection that comes without the token does not make the user join again, and when the time is
-// over he has left the rooms of the lost one only.
+// A new connection without the token causes no notice that the user connected. After the timeout
+// the user has left the rooms of the lost connection only.
 func TestDetachedSessionBesideAConnection(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
 		watcher, alice, _ := resumeScene(t, b)
@@ -252,7 +252,7 @@ func TestDetachedSessionBesideAConnection(t *testing.T) {
 	})
 }
 
-// With history, a session goes on without a gap.
+// With history, a resumed session continues without a gap.
 func TestResumeAndRecover(t *testing.T) {
 	o := keeping(100)
 	o.Announce = realtime.AnnounceRooms
@@ -282,8 +282,8 @@ func TestResumeAndRecover(t *testing.T) {
 	})
 }
 
-// However connections are lost and come back, and whoever is thrown out meanwhile, in the end
-// nobody is left, and what was announced adds up.
+// Connections are lost and resumed, and users are disconnected, at random. In the end no member is
+// left, and the notices are consistent.
 func TestResumeUnderStress(t *testing.T) {
 	o := announced()
 	o.ResumeGrace, o.MaxConnsPerUser = time.Millisecond, -1
@@ -305,7 +305,7 @@ func TestResumeUnderStress(t *testing.T) {
 	requireConserved(t, b.Stats())
 }
 
-// connectRepeatedly connects, joins, is lost and comes back.
+// connectRepeatedly connects, joins, is lost and resumes.
 func (b *bed) connectRepeatedly(dice *rand.Rand, user string) {
 	token := ""
 	for range 100 {
@@ -326,7 +326,7 @@ func (b *bed) connectRepeatedly(dice *rand.Rand, user string) {
 		for _, room := range rooms {
 			_ = far.Write(fmt.Appendf(nil, `{"type":"join","id":1,"room":%q}`, room))
 		}
-		for range dice.IntN(2 + len(rooms)) { // so many answers come in any case, or the end does
+		for range dice.IntN(2 + len(rooms)) { // so many answers arrive in any case, or the connection ends
 			_, _, _ = far.Read(b.t.Context())
 		}
 		if dice.IntN(4) == 0 {
@@ -337,7 +337,7 @@ func (b *bed) connectRepeatedly(dice *rand.Rand, user string) {
 	}
 }
 
-// Who is thrown out at the moment at which he is lost does not stay.
+// A user that is disconnected while the connection is lost has no detached session.
 func TestDisconnectWhileTheConnectionIsLost(t *testing.T) {
 	o := announced()
 	o.ResumeGrace = time.Hour
@@ -360,7 +360,7 @@ func TestDisconnectWhileTheConnectionIsLost(t *testing.T) {
 	requireConserved(t, b.Stats())
 }
 
-// A connection that is lost while it resumes another one leaves both places to the next.
+// A connection that is lost while it resumes a session leaves both sessions to the next.
 func TestConnectionLostDuringResume(t *testing.T) {
 	o := announced()
 	asked := make(chan chan struct{}, 1)
@@ -380,7 +380,7 @@ func TestConnectionLostDuringResume(t *testing.T) {
 		answer := make(chan struct{})
 		asked <- answer
 		require.NoError(t, again.Write(fmt.Appendf(nil, `{"type":"resume","id":1,"session":%q}`, token)))
-		time.Sleep(6 * time.Second) // it is read meanwhile
+		time.Sleep(6 * time.Second) // the connection is read meanwhile
 		again.Drop()
 		synctest.Wait()
 		close(answer)
@@ -393,8 +393,8 @@ func TestConnectionLostDuringResume(t *testing.T) {
 	})
 }
 
-// A connection that has resumed a session is left out where the one before it is: of what was kept
-// meanwhile, and of what is sent by a handler that still knows the old id.
+// An exception of the old connection also excludes the connection that has resumed its session:
+// from kept messages, and from messages of a handler that knows the old id.
 func TestResumeAndExcept(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		alice, w := b.session("alice")

@@ -77,7 +77,8 @@ func TestDisconnectDuringOnConnect(t *testing.T) {
 	})
 }
 
-// Who is thrown out is out within a second, whatever still waits for him.
+// Disconnect ends connections within a second, even if messages are queued for a client that does
+// not read.
 func TestDisconnectTakesAtMostASecond(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		mallory := b.stalled("mallory")
@@ -169,15 +170,15 @@ func TestDenyRoom(t *testing.T) {
 		_, err = b.Join(t.Context(), mallory.conn.ID(), "lobby")
 		require.ErrorIs(t, err, realtime.ErrDenied)
 		require.Equal(t, http.StatusForbidden, join("lobby"))
-		require.Equal(t, []string{"home"}, mallory.conn.Rooms(), "it stays where it is")
-		require.Equal(t, 1, b.Stats().Rooms, "nothing is left of the room")
+		require.Equal(t, []string{"home"}, mallory.conn.Rooms(), "rooms are kept")
+		require.Equal(t, 1, b.Stats().Rooms, "the room is removed")
 		time.Sleep(time.Minute)
 		require.Equal(t, http.StatusOK, join("lobby"))
 	})
 }
 
-// Whoever was thrown out stays out, whatever was being decided about him meanwhile: in
-// random schedules of virtual time, authorisations that began before and end after.
+// A revoked user stays out, also if an admission was in progress: it starts before the revocation
+// and ends after it, in random schedules of virtual time.
 func TestRevocationDuringAdmission(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -268,7 +269,7 @@ func TestUserFullReplace(t *testing.T) {
 		bob := b.open("bob")
 		third := b.open("alice")
 		first.requireEnd(realtime.CloseReplaced)
-		require.False(t, realtime.CloseReplaced.ComeBack(), "else two tabs take turns for ever")
+		require.False(t, realtime.CloseReplaced.ComeBack(), "otherwise two tabs replace each other for ever")
 		require.Nil(t, second.ended())
 		require.Nil(t, third.ended())
 		require.Nil(t, bob.ended())
@@ -282,7 +283,7 @@ func TestUserFullReplace(t *testing.T) {
 	})
 }
 
-// Who asks and does not get in does not throw anybody out.
+// A connection that is refused does not replace another one.
 func TestUserFullReplaceOnlyByAnAdmittedConnection(t *testing.T) {
 	o := realtime.Options{
 		MaxConnsPerUser: 1, UserFull: realtime.UserFullReplace,
@@ -306,8 +307,8 @@ func TestUserFullReplaceOnlyByAnAdmittedConnection(t *testing.T) {
 	})
 }
 
-// While somebody is let in, so many may be thrown out that it is not known any more whether he is
-// one of them. He is told to come again, and does not stay away for what others did.
+// So many users are revoked during an admission that the Manager does not remember whether this one
+// was among them. The client is told to try again, and not to stay away.
 func TestRetryAfterManyRevocations(t *testing.T) {
 	var rt *realtime.Manager
 	throwMany := func() {

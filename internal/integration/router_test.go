@@ -13,7 +13,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// calc is a Router with a method and an event, and what a middleware has seen.
+// calc is a Router with a method, two events and a middleware that records what it has seen.
 func calc(seen *[]string) *realtime.Router {
 	r := &realtime.Router{}
 	trace := func(name string) func(realtime.Handler) realtime.Handler {
@@ -83,7 +83,7 @@ func TestRouter(t *testing.T) {
 		require.Equal(t, "hello", seen[len(seen)-1], "a plain client's text")
 		bob.say("", "all")
 		synctest.Wait()
-		require.Empty(t, seen[len(seen)-1], "also if that is empty")
+		require.Empty(t, seen[len(seen)-1], "also if the text is empty")
 	})
 	require.Equal(t, []string{"outer add", "inner add"}, seen[:2])
 	require.Contains(t, seen, "alice[r] {1 2}")

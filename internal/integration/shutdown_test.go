@@ -73,7 +73,7 @@ func TestShutdownFlushesQueues(t *testing.T) {
 		}
 		time.AfterFunc(time.Second/2, alice.unstall)
 		require.NoError(t, b.Shutdown(t.Context()))
-		require.Len(t, alice.got(), 101, "what was queued is read first")
+		require.Len(t, alice.got(), 101, "queued messages are read first")
 		alice.requireEnd(realtime.CloseRestart)
 		require.NoError(t, b.Shutdown(t.Context()), "again")
 		_, err := b.Send(t.Context(), realtime.ToAll(), realtime.Message{})
@@ -181,7 +181,7 @@ func TestShutdownWithAStuckSocket(t *testing.T) {
 	})
 }
 
-// Two handlers that shut down at once do not wait for each other.
+// Two handlers that call Shutdown concurrently do not wait for each other.
 func TestShutdownFromTwoHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b *bed
@@ -204,7 +204,7 @@ func TestShutdownFromTwoHandlers(t *testing.T) {
 	})
 }
 
-// The handler of one Manager shuts down another, whose handlers it does wait for.
+// A handler of one Manager shuts down another Manager, and waits for the handlers of that.
 func TestShutdownOfAnotherManager(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -247,7 +247,7 @@ func TestCloseDuringShutdown(t *testing.T) {
 	})
 }
 
-// After Close every method returns, and says what is no longer to be had.
+// After Close, every method returns. Those that need the Manager return an error.
 func TestEachMethodAfterClose(t *testing.T) {
 	bubble(t, keeping(10), func(t *testing.T, b *bed) {
 		ctx := context.Background()
@@ -340,7 +340,7 @@ func TestCloseWhileAnInboxIsOpened(t *testing.T) {
 	})
 }
 
-// Handshakes that never finish and requests that are refused leave nothing.
+// Clients that do not answer the close frame do not delay Shutdown, and nothing is left of them.
 func TestSocketShutdownWithSilentClients(t *testing.T) {
 	s := newTestServer(t, realtime.Options{}, false)
 	for i := range 20 {
@@ -358,11 +358,11 @@ func TestEndpointWhileShuttingDown(t *testing.T) {
 	code, message, header := refusedHandshake(t, rt, func(*http.Request) {})
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Equal(t, "shutting down", message)
-	require.Empty(t, header.Get("Retry-After"), "a server that takes over may be there at once")
+	require.Empty(t, header.Get("Retry-After"), "another server may be ready at once")
 	require.EqualValues(t, 1, rt.Stats().RefusedShutdown)
 }
 
-// stuckBroker knows nobody's place in an inbox, for as long as it may.
+// stuckBroker waits in Cursor until its context ends.
 type stuckBroker struct{ *memory.Broker }
 
 func (s stuckBroker) Cursor(ctx context.Context, _, _ string) (broker.Position, error) {
@@ -370,7 +370,7 @@ func (s stuckBroker) Cursor(ctx context.Context, _, _ string) (broker.Position, 
 	return broker.Position{}, context.Cause(ctx)
 }
 
-// hangingBroker does not come to an end by itself.
+// hangingBroker waits in Close until its context ends.
 type hangingBroker struct{ *memory.Broker }
 
 func (b hangingBroker) Close(ctx context.Context) error {

@@ -11,8 +11,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// One member of a thousand stops reading. Every other member has each message at the
-// same instant of virtual time as if all were reading.
+// One member of a thousand stops reading. Every other member receives each message at the same
+// instant of virtual time as without it.
 func TestStalledMemberDelaysNoOther(t *testing.T) {
 	const members, messages = 1000, 40
 	arrivals := func(stall bool) (at []time.Duration) {
@@ -32,7 +32,7 @@ func TestStalledMemberDelaysNoOther(t *testing.T) {
 			}
 			synctest.Wait()
 			before := b.Stats().Written
-			payload := strings.Repeat("x", 8<<10) // what a pipe holds is soon full
+			payload := strings.Repeat("x", 8<<10) // the buffer of the pipe is soon full
 			for range messages {
 				time.Sleep(time.Second)
 				b.news(realtime.ToRoom("lobby"), payload)
@@ -56,7 +56,7 @@ func TestStalledMemberDelaysNoOther(t *testing.T) {
 }
 
 func TestSlowPolicies(t *testing.T) {
-	payload := strings.Repeat("x", 64<<10) // fills the pipe's buffer: one is on its way
+	payload := strings.Repeat("x", 64<<10) // fills the buffer of the pipe, with one more in the write
 	for _, test := range []struct {
 		name   string
 		opts   realtime.Options
@@ -88,7 +88,7 @@ func TestSlowPolicies(t *testing.T) {
 				_, err := b.Join(t.Context(), slow.conn.ID(), "lobby")
 				require.NoError(t, err)
 				synctest.Wait()
-				b.news(realtime.ToRoom("lobby"), payload) // fills the wire
+				b.news(realtime.ToRoom("lobby"), payload) // fills the buffer
 				synctest.Wait()
 				b.news(realtime.ToRoom("lobby"), "blocked") // its write blocks
 				synctest.Wait()

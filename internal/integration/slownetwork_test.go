@@ -15,7 +15,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// throttledReader reads so many bytes a second, a KiB at once.
+// throttledReader reads a number of bytes a second, a KiB at once.
 type throttledReader struct {
 	io.Reader
 	rate int
@@ -27,7 +27,8 @@ func (s throttledReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A reader of 4 KB a second stays, though it is sent more and answers no ping.
+// A client that reads 4 KB a second stays connected, although more is sent to it and it does not
+// answer pings.
 func TestSteadySlowReaderStays(t *testing.T) {
 	for name, o := range map[string]realtime.Options{
 		"drops":      {Slow: realtime.SlowDropOldest},
@@ -67,12 +68,13 @@ func TestSteadySlowReaderStays(t *testing.T) {
 	}
 }
 
-// What goes out slowly, and at once into the buffers of a link, is waited for at 1 KiB a second.
+// The time for a pong includes the time for the queue before it at 1 KiB a second, also if the
+// buffers of the network take the queue at once.
 func TestPongTimeoutWithALongQueue(t *testing.T) {
 	for name, bytes := range map[string]int{"little": 1000, "a lot": 60_000} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
-				slow := b.stalled("slow") // its pipe takes it
+				slow := b.stalled("slow") // its pipe takes the message
 				time.Sleep(24 * time.Second)
 				b.news(realtime.ToAll(), xs(bytes))
 				start := time.Now()
@@ -87,7 +89,8 @@ func TestPongTimeoutWithALongQueue(t *testing.T) {
 	}
 }
 
-// A client that reads too slowly gets everything in order, or is told why not.
+// A client that reads too slowly receives all messages in order, or some of them and then the code
+// CloseSlow.
 func TestVerySlowReaderGetsACloseCode(t *testing.T) {
 	if plainIsDirect == 0 {
 		t.Skip("on the roads of other systems a code comes after all that the kernel has taken: megabytes")

@@ -17,8 +17,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// throttledConn is a connection through which so many bytes a second go out and come in, a KiB at once.
-// Zero: at once.
+// throttledConn is a connection with a limit of bytes a second in each direction, a KiB at once.
+// Zero means no limit.
 type throttledConn struct {
 	net.Conn
 	rate, takes int
@@ -44,7 +44,8 @@ func (n *throttledConn) Write(p []byte) (done int, err error) {
 	return done, err
 }
 
-// overTLS runs a test with a client that speaks TLS to a Manager, through a connection in memory.
+// overTLS runs a test with a client that is connected to a Manager by TLS, over a connection in
+// memory.
 func overTLS(
 	t *testing.T, o realtime.Options, test func(t *testing.T, rt *realtime.Manager, c *frameClient, wire *throttledConn),
 ) {
@@ -74,8 +75,8 @@ func overTLS(
 	})
 }
 
-// Of what comes over TLS nothing is seen before a record of 16 KiB has come. A client that sends a
-// KiB a second is not ended for that.
+// Over TLS, no byte is visible before a record of 16 KiB is complete. A client that sends a KiB a
+// second stays connected.
 func TestSlowSenderOverTLS(t *testing.T) {
 	got := make(chan int, 1)
 	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
@@ -91,8 +92,8 @@ func TestSlowSenderOverTLS(t *testing.T) {
 	})
 }
 
-// Whoever waits for the answers is slowed down, and kept, also where it cannot be seen without
-// reading whether more has come.
+// A client that waits for its answers is delayed and stays connected, although over TLS the server
+// cannot see without reading whether more has arrived.
 func TestClientThatAwaitsAnswersIsKeptOverTLS(t *testing.T) {
 	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
 		_, _, err := nextFrame(c.br)
@@ -106,7 +107,7 @@ func TestClientThatAwaitsAnswersIsKeptOverTLS(t *testing.T) {
 	})
 }
 
-// Whoever does not wait for them is ended there too.
+// A client that does not wait for its answers is ended over TLS as well.
 func TestFloodingClientIsEndedOverTLS(t *testing.T) {
 	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
 		start, end := time.Now(), c.readToEnd()
@@ -120,7 +121,7 @@ func TestFloodingClientIsEndedOverTLS(t *testing.T) {
 	})
 }
 
-// A client that reads a KiB a second over TLS stays, however long a message takes.
+// A client that reads a KiB a second over TLS stays connected, however long a message takes.
 func TestSlowReaderOverTLS(t *testing.T) {
 	for name, rate := range map[string]int{"a KiB a second": 1100, "4 KB a second": 4000} {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +143,7 @@ func TestSlowReaderOverTLS(t *testing.T) {
 	}
 }
 
-// What is half there over TLS does not stay for ever.
+// An incomplete message over TLS ends the connection in the end.
 func TestIncompleteMessageOverTLS(t *testing.T) {
 	overTLS(t, realtime.Options{}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
 		start, end := time.Now(), c.readToEnd()

@@ -8,7 +8,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Who it comes from, and what the protocol itself says, is never up to a client.
+// A client can choose neither the sender of its messages nor the types of the protocol.
 func TestSenderCannotBeSpoofed(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		mallory, v1, bob := b.open("mallory"), b.openV1(realtime.Identity{UserID: "mallory"}), b.open("bob")

@@ -20,7 +20,7 @@ func TestStatsSub(t *testing.T) {
 		bob.say("2", "all")
 		bob.discard()
 		delta := b.Stats().Sub(old)
-		require.Equal(t, 2, delta.Conns, "gauges are of now")
+		require.Equal(t, 2, delta.Conns, "gauges are not subtracted")
 		require.EqualValues(t, 1, delta.Accepted)
 		require.EqualValues(t, 1, delta.Messages)
 		require.EqualValues(t, 1, delta.Received)
@@ -44,7 +44,7 @@ func TestStatsRate(t *testing.T) {
 	})
 }
 
-// What was counted in between is the difference of two snapshots; gauges are those of the second.
+// The difference of two snapshots has the counts between them, and the gauges of the second.
 func TestStatsBetween(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")

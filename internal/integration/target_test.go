@@ -104,8 +104,8 @@ func TestSendChecksTheMessage(t *testing.T) {
 	})
 }
 
-// TestExceptInvalidNames checks that an exception of a name that cannot exist, such as the empty user id of
-// an anonymous connection, leaves nobody out.
+// An exception with an invalid name, such as the empty user id of an anonymous connection, excludes
+// no connection.
 func TestExceptInvalidNames(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		b.open("alice")

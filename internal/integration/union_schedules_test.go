@@ -15,8 +15,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// unionMember is somebody in a schedule of messages to several targets: a client that reads two rooms and
-// an inbox, is slow, is lost, and comes back to where it was.
+// unionMember is a client in a random schedule of messages to several targets. It reads two rooms
+// and an inbox, is slow, is lost, and continues at its position.
 type unionMember struct {
 	t    *testing.T
 	b    *bed
@@ -24,14 +24,14 @@ type unionMember struct {
 	user string
 	c    *client
 
-	places map[string]*streamClient // by room; the inbox has no name
+	places map[string]*streamClient // by room; the inbox has the empty name
 	asked  int                      // the id of the last request
-	joins  map[int]string           // what was asked for, by the id of the request
-	waits  map[string]bool          // the rooms whose messages it ignores, until its join is answered
+	joins  map[int]string           // the room of each request, by its id
+	waits  map[string]bool          // rooms whose messages are ignored until the join is answered
 	token  string                   // of the session
-	here   []string                 // what has come over this connection
-	shown  map[string]bool          // what has come
-	back   bool                     // it goes back in rooms that it is in, and gets some again
+	here   []string                 // messages over this connection
+	shown  map[string]bool          // messages over all connections
+	back   bool                     // it has rejoined rooms of a resumed session, so messages may repeat
 	trace  []string
 }
 
@@ -65,7 +65,7 @@ func (m *unionMember) ask(kind, room string, more string) {
 	require.NoError(m.t, m.c.Write(fmt.Appendf(nil, `{"type":%q,"id":%d%s}`, kind, m.asked, more)))
 }
 
-// listen takes in what has come. Each message comes once over a connection.
+// listen processes the frames since the last call. Each message comes once over a connection.
 func (m *unionMember) listen() {
 	for _, text := range m.c.raw() {
 		m.trace = append(m.trace, text)
@@ -113,7 +113,7 @@ func (m *unionMember) tail() string {
 	return strings.Join(m.trace[max(0, len(m.trace)-60):], "\n")
 }
 
-// join joins the rooms, behind what it has of them.
+// join joins the rooms at the positions of the client.
 func (m *unionMember) join(kind string, together bool) {
 	for _, room := range []string{"a", "b"} {
 		how := ""
@@ -128,11 +128,11 @@ func (m *unionMember) join(kind string, together bool) {
 	m.listen()
 }
 
-// fewSchedules is schedules of tests that take longer.
+// fewSchedules is schedules for tests that take longer.
 func fewSchedules() uint64 { return schedules() / 5 }
 
-// TestUnionsUnderRandomSchedules checks that under any order of events each member of several rooms,
-// with an inbox, gets each message, and no connection gets one twice.
+// In any order of events, each member of several rooms with an inbox receives each message, and no
+// connection receives a message twice.
 func TestUnionsUnderRandomSchedules(t *testing.T) {
 	for seed := range fewSchedules() {
 		o := keeping(10_000)
@@ -152,7 +152,7 @@ func unionsUnderARandomSchedule(t *testing.T, b *bed, seed uint64) {
 	say := func(most int) {
 		for range 1 + dice.IntN(most) {
 			n++
-			word, to, whom := fmt.Sprint("m", n), realtime.Target{}, map[string]bool{}
+			word, to, receivers := fmt.Sprint("m", n), realtime.Target{}, map[string]bool{}
 			k := 1 + dice.IntN(7)
 			if k&1 != 0 {
 				to = to.Union(realtime.ToRoom("a"))
@@ -162,22 +162,22 @@ func unionsUnderARandomSchedule(t *testing.T, b *bed, seed uint64) {
 			}
 			if k&3 != 0 {
 				for _, u := range users {
-					whom[u] = true
+					receivers[u] = true
 				}
 			}
 			if k&4 != 0 {
 				for _, u := range users[:1+dice.IntN(3)] {
 					to = to.Union(realtime.ToUser(u))
-					whom[u] = true
+					receivers[u] = true
 				}
 			}
 			if dice.IntN(5) == 0 {
 				u := users[dice.IntN(3)]
 				to = to.ExceptUser(u)
-				delete(whom, u)
+				delete(receivers, u)
 			}
 			b.news(to, word)
-			for u := range whom {
+			for u := range receivers {
 				due[u] = append(due[u], word)
 			}
 		}
@@ -249,8 +249,8 @@ func unionsUnderARandomSchedule(t *testing.T, b *bed, seed uint64) {
 	}
 }
 
-// TestUnionsToPlainClients checks that a plain client, which can neither say where it is nor
-// acknowledge, gets each message to its rooms and its user once that was sent while it was there.
+// A plain client, which sends neither positions nor acknowledgements, receives each message to its
+// rooms and its user once, if it was connected when the message was sent.
 func TestUnionsToPlainClients(t *testing.T) {
 	for seed := range fewSchedules() {
 		o := keeping(10_000)
@@ -266,7 +266,7 @@ func TestUnionsToPlainClients(t *testing.T) {
 func unionsToAPlainClient(t *testing.T, b *bed, seed uint64) {
 	dice, n := rand.New(rand.NewPCG(seed, 4)), 0
 	var c *client
-	var here, present []string // over this connection: what came, and what was sent meanwhile
+	var here, present []string // of this connection: messages received, and messages sent meanwhile
 	open := func() {
 		c, here, present = b.stalled("bob"), nil, nil
 		b.joinAll(c, "a", "b")
@@ -304,14 +304,14 @@ func unionsToAPlainClient(t *testing.T, b *bed, seed uint64) {
 		case 4:
 			time.Sleep(time.Duration(dice.IntN(20)) * time.Millisecond)
 		default:
-			if dice.IntN(2) == 0 { // it has read everything
+			if dice.IntN(2) == 0 { // the client has read everything
 				time.Sleep(time.Minute)
 				listen()
 				require.Subset(t, here, present, "seed %d", seed)
 			}
 			listen()
 			c.Drop()
-			synctest.Wait() // else what the old connection takes is taken
+			synctest.Wait() // otherwise messages that the old connection has taken count as acknowledged
 			open()
 		}
 	}

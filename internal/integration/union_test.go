@@ -17,8 +17,7 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-// leadingNumbers returns the numbers that the contents of messages begin with, in the order in which
-// they came.
+// leadingNumbers returns the numbers at the start of the contents, in the order of the messages.
 func leadingNumbers(t *testing.T, frames []string) (ns []int) {
 	for _, frame := range frames {
 		var m struct {
@@ -39,8 +38,8 @@ func leadingNumbers(t *testing.T, frames []string) (ns []int) {
 	return ns
 }
 
-// TestUnionDuringBackfill checks that a connection gets a message to several of its rooms and to
-// its user once, though it reads each of their streams, because it has read slowly for a while.
+// A connection that lags in several streams receives a message to several of its rooms and its user
+// once.
 func TestUnionDuringBackfill(t *testing.T) {
 	targets := map[string]realtime.Target{
 		"two rooms":             realtime.ToRoom("a", "b"),
@@ -98,13 +97,13 @@ func unionDuringBackfill(t *testing.T, b *bed, to realtime.Target, v1 bool) {
 	if len(to.Rooms) > 0 && to.Rooms[len(to.Rooms)-1] == "plain" || to.All { // a part is not kept
 		slices.Sort(got)
 	}
-	for i := range max(n, len(got)) { // all are too many for one line of a log
+	for i := range max(n, len(got)) { // the complete slices are too long for one line of a log
 		require.Equal(t, i, append(got, -1)[min(i, len(got))], "%v", got[max(0, min(i, len(got))-5):min(i+10, len(got))])
 	}
 }
 
-// TestUnionIsNotDroppedForAnother checks that a message which is kept for a user waits until the
-// user's client has taken it, also if that gets it as the member of a room that drops the oldest.
+// A message that is kept in an inbox waits for its client, even if the client receives it as a
+// member of a room with SlowDropOldest.
 func TestUnionIsNotDroppedForAnother(t *testing.T) {
 	for _, kept := range []int{-1, 5} {
 		t.Run(fmt.Sprint("room keeps ", kept), func(t *testing.T) {
@@ -130,8 +129,8 @@ func TestUnionIsNotDroppedForAnother(t *testing.T) {
 	}
 }
 
-// TestUnionToAPlainClientCountsAsTaken checks that what a plain client was written as the member of
-// a room does not come again from its user's inbox, nor take up a place there.
+// A message that was written to a plain client as a member of a room does not come again from the
+// inbox of its user, and takes no place there.
 func TestUnionToAPlainClientCountsAsTaken(t *testing.T) {
 	o := inboxes(10)
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -151,7 +150,7 @@ func TestUnionToAPlainClientCountsAsTaken(t *testing.T) {
 	})
 }
 
-// The same, for one that comes across the message in its inbox while it catches up there.
+// The same for a plain client that finds the message during the backfill of its inbox.
 func TestUnionToALaggingPlainClient(t *testing.T) {
 	o := inboxes(100)
 	o.QueueMessages = 8
@@ -168,12 +167,12 @@ func TestUnionToALaggingPlainClient(t *testing.T) {
 	})
 }
 
-// stepwiseBroker is a broker that lets one read a part of a message before the next one is delivered, as
-// broker/bolt does.
+// stepwiseBroker is a broker in which a part of a message can be read before the next part is
+// delivered, as in broker/bolt.
 type stepwiseBroker struct {
 	*memory.Broker
-	between func()        // two parts; may be nil
-	gate    chan struct{} // readers who catch up wait for it; may be nil
+	between func()        // the deliveries of two parts; may be nil
+	gate    chan struct{} // reads of a backfill wait for it; may be nil
 }
 
 func (b *stepwiseBroker) Publish(
@@ -200,8 +199,8 @@ func (b *stepwiseBroker) Read(ctx context.Context, stream string, q broker.Query
 	return page, err
 }
 
-// TestUnionFromTwoStreamsAtOnce checks that a connection which comes across a message to two
-// rooms in what it has missed of the one, while the other one delivers it, gets it once.
+// A connection receives a message to two rooms once, if it reads it in the backfill of one room
+// while the other delivers it.
 func TestUnionFromTwoStreamsAtOnce(t *testing.T) {
 	const tabs, rounds = 50, 40
 	o := keeping(100)
@@ -220,7 +219,7 @@ func TestUnionFromTwoStreamsAtOnce(t *testing.T) {
 					_, err := b.JoinFrom(t.Context(), c.conn.ID(), "a", realtime.From{Last: 1})
 					require.NoError(t, err)
 				}
-				synctest.Wait() // all have read the message, and have not got it
+				synctest.Wait() // all have read the message and not yet received it
 				close(broker.gate)
 			}
 			b.news(realtime.ToRoom("a", "b"), fmt.Sprint(round))
@@ -233,8 +232,8 @@ func TestUnionFromTwoStreamsAtOnce(t *testing.T) {
 	})
 }
 
-// One that goes back gets what comes from there on, also a message to several rooms that it has been
-// given already: it may not have taken it.
+// A client that joins again at an older position receives the messages after it, including a
+// message to several rooms that it has received before: it may not have processed it.
 func TestUnionAfterRejoin(t *testing.T) {
 	for _, how := range []string{"join", "recover", "leave and join"} {
 		t.Run(how, func(t *testing.T) {
@@ -242,8 +241,8 @@ func TestUnionAfterRejoin(t *testing.T) {
 				alice.request(`{"type":"join","id":2,"room":"other"}`)
 				b.news(realtime.ToRoom("other"), "older")
 				alice.discard()
-				p.afterNext("read", func() { // to find out where it begins
-					p.afterNext("read", func() { // to catch up
+				p.afterNext("read", func() { // for the start position
+					p.afterNext("read", func() { // for the backfill
 						b.news(realtime.ToRoom("hall", "other"), "both")
 					})
 				})
@@ -260,7 +259,7 @@ func TestUnionAfterRejoin(t *testing.T) {
 	}
 }
 
-// TestUnionWithFullInbox checks that a full inbox of one user does not stop the others.
+// A full inbox of one user does not stop the delivery to others.
 func TestUnionWithFullInbox(t *testing.T) {
 	o := inboxes(10)
 	o.History = realtime.Retention{Messages: 100}
@@ -293,8 +292,8 @@ func TestUnionWithFullInbox(t *testing.T) {
 		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
 			Sender: "mallory", TTL: -1, Content: json.RawMessage(`"now"`),
 		})
-		require.NoError(t, err, "what is not kept takes no place")
+		require.NoError(t, err, "an unkept message takes no place")
 		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Type: "news"})
-		require.NoError(t, err, "the application's own")
+		require.NoError(t, err, "of the application")
 	})
 }

@@ -51,7 +51,7 @@ func newTestServer(t *testing.T, o realtime.Options, secure bool) *testServer {
 	return s
 }
 
-// dial opens a WebSocket as a well-behaved client does.
+// dial opens a WebSocket with the client of coder/websocket.
 func (s *testServer) dial(t *testing.T, user string) *websocket.Conn {
 	t.Helper()
 	ws, _, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id="+user, &websocket.DialOptions{
@@ -78,13 +78,13 @@ func plainAndTLS(t *testing.T, test func(t *testing.T, secure bool)) {
 	t.Run("tls", func(t *testing.T) { test(t, true) })
 }
 
-// rawDial opens a WebSocket by hand and returns the socket behind the handshake.
+// rawDial opens a WebSocket by hand and returns the socket after the handshake.
 func (s *testServer) rawDial(t *testing.T, user, early string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	return s.rawDialWith(t, user, "", early)
 }
 
-// rawDialWith is rawDial with more headers, each a line.
+// rawDialWith is the same as rawDial, with additional header lines.
 func (s *testServer) rawDialWith(t *testing.T, user, headers, early string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	addr := s.Listener.Addr().String()
@@ -109,7 +109,7 @@ func (s *testServer) rawDialWith(t *testing.T, user, headers, early string) (net
 	return nc, br
 }
 
-// masked returns a client frame; the mask is zero, so the payload is as it is.
+// masked returns a frame of a client. The mask is zero, so the payload is unchanged.
 func masked(head byte, payload string) string {
 	frame := []byte{head, 0x80 | byte(len(payload))}
 	switch {
@@ -123,7 +123,7 @@ func masked(head byte, payload string) string {
 	return string(append(frame, 0, 0, 0, 0)) + payload
 }
 
-// readFrame reads one frame of the server's.
+// readFrame reads one frame of the server.
 func readFrame(t *testing.T, br *bufio.Reader) (op byte, payload string) {
 	t.Helper()
 	op, payload, err := nextFrame(br)
@@ -152,7 +152,7 @@ func nextFrame(br *bufio.Reader) (op byte, payload string, err error) {
 	return head[0] & 0x0F, string(p), err
 }
 
-// closeCode is what the payload of a close frame says, 0 if nothing.
+// closeCode returns the code in the payload of a close frame, 0 if it has none.
 func closeCode(payload string) realtime.CloseCode {
 	if len(payload) < 2 {
 		return 0
@@ -160,12 +160,12 @@ func closeCode(payload string) realtime.CloseCode {
 	return realtime.CloseCode(binary.BigEndian.Uint16([]byte(payload)))
 }
 
-// frameClient is a client that sees frames as they are.
+// frameClient is a client that reads single frames.
 type frameClient struct {
 	net.Conn
 	t          *testing.T
 	br         *bufio.Reader
-	extensions string // that the server agreed to
+	extensions string // the extensions in the answer
 }
 
 // offer opens a WebSocket by hand, offers extensions, and reads the welcome.
@@ -190,7 +190,7 @@ func (s *testServer) offer(t *testing.T, user, extensions string) *frameClient {
 	return c
 }
 
-// next reads one message in shorthand, and whether it came compressed.
+// next reads one message in short notation, and whether it was compressed.
 func (c *frameClient) next() (text string, compressed bool) {
 	c.t.Helper()
 	head, err := c.br.Peek(1)
@@ -203,7 +203,7 @@ func (c *frameClient) next() (text string, compressed bool) {
 	return shorthand(c.t, payload), compressed
 }
 
-// closed reads up to the close frame and returns its code.
+// closed reads until the close frame and returns its code.
 func (c *frameClient) closed() realtime.CloseCode {
 	c.t.Helper()
 	for {
@@ -228,7 +228,7 @@ func (s *testServer) news(t *testing.T, to realtime.Target, word string) {
 	require.NoError(t, err)
 }
 
-// dialMode opens a WebSocket with a client of coder/websocket.
+// dialMode opens a WebSocket with a mode of compression.
 func (s *testServer) dialMode(t *testing.T, user string, mode websocket.CompressionMode) *websocket.Conn {
 	t.Helper()
 	ws, _, err := websocket.Dial(t.Context(), s.URL+"/ws?user_id="+user, &websocket.DialOptions{

@@ -100,7 +100,7 @@ func TestSocketCloseHandshakes(t *testing.T) {
 	})
 }
 
-// Frames that come in one packet with the handshake are not lost.
+// Frames in the same packet as the handshake are not lost.
 func TestFramesInThePacketOfTheHandshake(t *testing.T) {
 	plainAndTLS(t, func(t *testing.T, secure bool) {
 		s := newTestServer(t, realtime.Options{}, secure)
@@ -156,15 +156,15 @@ func TestSocketProtocolErrors(t *testing.T) {
 	})
 }
 
-// TestIncompleteMessageIsNotDelivered: what is left of a message when its connection ends is no message,
-// however much like one it looks.
+// If a connection ends in the middle of a message, its bytes are not delivered, even if they look
+// like a complete message.
 func TestIncompleteMessageIsNotDelivered(t *testing.T) {
 	plainAndTLS(t, func(t *testing.T, secure bool) {
 		s := newTestServer(t, realtime.Options{}, secure)
 		for _, torn := range []string{
 			masked(0x01, "ping"),                       // the first of several frames
-			masked(0x81, "pingpong")[:len("......")+4], // half of one
-			masked(0x81, "ping")[:6],                   // nothing but the header
+			masked(0x81, "pingpong")[:len("......")+4], // half of a frame
+			masked(0x81, "ping")[:6],                   // only the header
 		} {
 			nc, br := s.rawDial(t, "alice", "")
 			_, _ = readFrame(t, br)
@@ -200,9 +200,8 @@ func TestSocketPingFlood(t *testing.T) {
 	}
 }
 
-// What a hub goes through: thousands of connections that come, join and are cut, a
-// client that is killed, one that stalls and one that sends garbage. A bystander in
-// the same room misses nothing, and nothing is left.
+// Many connections open, join and are lost, one client is killed, one stalls, and one sends
+// garbage. A bystander in the same room receives every message, and in the end nothing is left.
 func TestSocketChurn(t *testing.T) {
 	rounds := long.Of(1000, 10_000, 10_000)
 	goroutines, files := runtime.NumGoroutine(), leaktest.OpenFiles()
@@ -222,7 +221,7 @@ func TestSocketChurn(t *testing.T) {
 	var visitors sync.WaitGroup
 	for worker := range 4 {
 		visitors.Go(func() {
-			for i := range rounds / 4 { // each a handshake, a join and an end of some kind
+			for i := range rounds / 4 { // each is a handshake, a join and an end of some kind
 				user := fmt.Sprintf("v%d-%d", worker, i)
 				nc, br := s.rawDial(t, user, "")
 				_, _ = readFrame(t, br)
@@ -255,7 +254,7 @@ func TestSocketChurn(t *testing.T) {
 	visitors.Wait()
 	_ = stalled.Close()
 	require.Eventually(t, func() bool {
-		// The bystander, the server and its connection are what is left.
+		// The bystander, the server and its connection are left.
 		return s.rt.Stats().Conns == 1 && runtime.NumGoroutine() <= goroutines+10 &&
 			leaktest.OpenFiles() <= files+4
 	}, 5*time.Second, 10*time.Millisecond, "%+v", s.rt.Stats())
@@ -263,8 +262,8 @@ func TestSocketChurn(t *testing.T) {
 	require.Equal(t, 1, s.rt.Stats().Rooms)
 }
 
-// wrapped is a connection that embeds a socket and does something else with what is
-// written: to write to the socket directly would go around it.
+// wrapped is a connection that embeds a socket and changes what is written. Writing to the socket
+// directly would bypass it.
 type wrapped struct {
 	*net.TCPConn
 	bytes *atomic.Int64
@@ -307,5 +306,5 @@ func TestOnlyPlainSocketsAreWrittenDirectly(t *testing.T) {
 	s.Start()
 	defer s.Close()
 	require.Equal(t, 0, direct(s), "a wrapped connection")
-	require.Greater(t, bytes.Load(), int64(200), "and it sees what is written")
+	require.Greater(t, bytes.Load(), int64(200), "the wrapper sees the bytes")
 }

@@ -206,7 +206,7 @@ func (w *world) close() {
 	require.NoError(w.t, w.rt.Shutdown(context.Background())) // waits for handlers, which still count
 	requireConserved(w.t, w.rt.Stats())
 	require.Zero(w.t, w.rt.Stats().Panics)
-	require.Empty(w.t, w.log.String(), "net/http has something to complain of")
+	require.Empty(w.t, w.log.String(), "net/http has logged an error")
 	w.eventually(func() bool { return runtime.NumGoroutine() <= w.before+2 })
 }
 
