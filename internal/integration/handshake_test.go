@@ -99,7 +99,7 @@ func TestHandshakeRefusals(t *testing.T) {
 			require.NotContains(t, message, "secret")
 			require.Equal(t, test.code == 405, header.Get("Allow") == http.MethodGet)
 			if name == "HTTP/2" {
-				require.Empty(t, header.Get("Upgrade"), "an error for HTTP/1.0")
+				require.Empty(t, header.Get("Upgrade"), "that header is an error in HTTP/2")
 			}
 			s := rt.Stats()
 			require.EqualValues(t, 1, s.RefusedAuth+s.RefusedRequest)

@@ -24,7 +24,7 @@ func TestTrustedProxies(t *testing.T) {
 		request func(*http.Request)
 		limited bool // whether the request counts for the address of the client
 	}{
-		"without trusted proxies":       {nil, through("198.51.100.1:1", client), false},
+		"without trusted proxies":  {nil, through("198.51.100.1:1", client), false},
 		"a proxy is":               {[]string{"10.0.0.0/8"}, through(proxy, client), true},
 		"with a port":              {[]string{"10.0.0.1"}, through(proxy, client+":4711"), true},
 		"and the one before it":    {[]string{"10.0.0.0/8"}, through(proxy, client+", "+outer), true},
