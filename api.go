@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -76,9 +77,9 @@ func (a *api) serve(r *http.Request) (any, error) {
 	method, do := a.route(r)
 	switch {
 	case do == nil:
-		return nil, newRefusal(http.StatusNotFound, "not found", cRefusedRequest)
+		return nil, newRefusal(http.StatusNotFound, "not found", metrics.RefusedRequest)
 	case r.Method != method && !(r.Method == http.MethodHead && method == http.MethodGet):
-		return nil, newRefusal(http.StatusMethodNotAllowed, "use "+method, cRefusedRequest)
+		return nil, newRefusal(http.StatusMethodNotAllowed, "use "+method, metrics.RefusedRequest)
 	}
 	if err := a.checkPage(r); err != nil {
 		return nil, err
@@ -106,7 +107,7 @@ func (a *api) route(r *http.Request) (method string, do func(*http.Request) (any
 		return http.MethodGet, func(r *http.Request) (any, error) {
 			names := r.URL.Query()["room_id"]
 			if len(names) > 1 { // two readers could take either
-				return nil, newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
+				return nil, newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
 			}
 			return a.users(r, names[0])
 		}
@@ -124,10 +125,10 @@ func (a *api) route(r *http.Request) (method string, do func(*http.Request) (any
 // request comes from; other clients say nothing and carry no cookies that a page could
 // misuse.
 func (a *api) checkPage(r *http.Request) error {
-	if name, ok := a.m.hosts.check(r, false); !ok {
+	if name, ok := a.m.hosts.Check(r, false); !ok {
 		return a.m.refuseHost(name)
 	}
-	if from, ok := a.m.origins.check(r); !ok {
+	if from, ok := a.m.origins.Check(r); !ok {
 		return a.m.refuseOrigin(from)
 	}
 	page := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
@@ -135,7 +136,7 @@ func (a *api) checkPage(r *http.Request) error {
 		kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		if err != nil || kind != "application/json" {
 			const message = "content type must be application/json"
-			return newRefusal(http.StatusUnsupportedMediaType, message, cRefusedRequest)
+			return newRefusal(http.StatusUnsupportedMediaType, message, metrics.RefusedRequest)
 		}
 	}
 	return nil
@@ -150,7 +151,7 @@ func (a *api) permit(r *http.Request, what Action) error {
 		a.m.notes.Once(slog.LevelWarn, "api", "", "realtime: a REST call was refused because "+
 			"nothing allows it: give Manager.API an authorizer")
 	}
-	return newRefusal(http.StatusForbidden, "forbidden", cDenied)
+	return newRefusal(http.StatusForbidden, "forbidden", metrics.Denied)
 }
 
 func (a *api) stats(r *http.Request) (any, error) {
@@ -178,7 +179,7 @@ func (a *api) users(r *http.Request, room string) (any, error) {
 	}
 	users, err := a.m.Room(room).Members(r.Context())
 	if err != nil {
-		return nil, newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
+		return nil, newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
 	}
 	return usersBody{RoomID: room, Users: users, UserCount: len(users)}, nil
 }
@@ -188,8 +189,8 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	began := a.m.index.denials.begin()
-	defer a.m.index.denials.end()
+	began := a.m.index.revocations.Begin()
+	defer a.m.index.revocations.End()
 	if err := a.permit(r, Action{Kind: ActionJoin, Room: room, Conn: connID}); err != nil {
 		return nil, err
 	}
@@ -216,7 +217,7 @@ func (a *api) leave(r *http.Request, connID string) (any, error) {
 }
 
 func errNoConn() error {
-	return newRefusal(http.StatusBadRequest, "Connection not found", cRefusedRequest)
+	return newRefusal(http.StatusBadRequest, "Connection not found", metrics.RefusedRequest)
 }
 
 // joinRefusal is the answer to a join that failed.
@@ -227,9 +228,9 @@ func joinRefusal(err error) error {
 	case errors.Is(err, ErrDenied):
 		return forbidden(err)
 	case errors.Is(err, ErrTooManyRooms):
-		return later(http.StatusTooManyRequests, "too many rooms", cRefusedLimit, retryAfter)
+		return later(http.StatusTooManyRequests, "too many rooms", metrics.RefusedLimit, retryAfter)
 	default:
-		return newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
+		return newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
 	}
 }
 
@@ -238,17 +239,17 @@ func roomOf(r *http.Request) (string, error) {
 	p, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	switch {
 	case err != nil:
-		return "", newRefusal(http.StatusBadRequest, "cannot read the body", cRefusedRequest)
+		return "", newRefusal(http.StatusBadRequest, "cannot read the body", metrics.RefusedRequest)
 	case len(p) > maxBody:
-		return "", newRefusal(http.StatusRequestEntityTooLarge, "body too large", cRefusedRequest)
+		return "", newRefusal(http.StatusRequestEntityTooLarge, "body too large", metrics.RefusedRequest)
 	}
 	var values [1][]byte
 	if !utf8.Valid(p) || wire.Members(p, []string{"room_id"}, values[:]) != nil {
-		return "", newRefusal(http.StatusBadRequest, "body must be a JSON object", cRefusedRequest)
+		return "", newRefusal(http.StatusBadRequest, "body must be a JSON object", metrics.RefusedRequest)
 	}
 	room, ok := wire.JSONString(values[0])
 	if !ok || ValidName(room) != nil {
-		return "", newRefusal(http.StatusBadRequest, "invalid room_id", cRefusedRequest)
+		return "", newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
 	}
 	return room, nil
 }

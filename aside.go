@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -90,7 +91,7 @@ func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *broker.Publication)
 		return err
 	}
 	k := ib.catcher
-	k.tally.add(cSetAside, 1)
+	k.counters.Add(metrics.SetAside, 1)
 	k.notes.Log(ctx, slog.LevelWarn, "inbox",
 		"realtime: a message was set aside: connections broke down with it",
 		slog.String("user", c.UserID()), slog.String("id", p.Message.ID),
@@ -103,7 +104,7 @@ func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *broker.Publication)
 
 // tellAside tells the application.
 func (ib *inboxes) tellAside(c *Conn, m broker.Message) {
-	_ = guard(ib.catcher.notes, ib.catcher.tally, c, func() error {
+	_ = guard(ib.catcher.notes, ib.catcher.counters, c, func() error {
 		ib.OnSetAside(context.WithoutCancel(c.ctx), c.UserID(), Message(m))
 		return nil
 	})

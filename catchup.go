@@ -6,6 +6,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -15,10 +16,10 @@ import (
 // what waits for a connection has been written. What was missed may be more than a queue takes,
 // and is none of the business of who sends.
 type catcher struct {
-	carrier *carrier
-	tally   *tally
-	notes   *ratelog.Logger
-	page    broker.Query
+	carrier  *carrier
+	counters *metrics.Counters
+	notes    *ratelog.Logger
+	page     broker.Query
 
 	maxBytes int // of a message
 	seed     maphash.Seed
@@ -34,22 +35,22 @@ func (k *catcher) key(p *broker.Publication) uint64 {
 
 // gave notes that a connection which is catching up, or was, has got a message to several targets.
 func (k *catcher) gave(behind *pulls, key uint64) {
-	k.tally.frames.Budget.Hold(int64(behind.given.add(key)))
+	k.counters.Queues.Budget.Hold(int64(behind.given.add(key)))
 }
 
 // settle is given.settle.
 func (k *catcher) settle(behind *pulls, key uint64, got bool) {
-	k.tally.frames.Budget.Hold(int64(behind.given.settle(key, got)))
+	k.counters.Queues.Budget.Hold(int64(behind.given.settle(key, got)))
 }
 
 // end frees what is remembered of a connection that has ended.
 func (k *catcher) end(behind *pulls) {
-	k.tally.frames.Budget.Hold(-int64(behind.given.end()))
+	k.counters.Queues.Budget.Hold(-int64(behind.given.end()))
 }
 
 // forget has a connection get again what it has got.
 func (k *catcher) forget(behind *pulls) {
-	k.tally.frames.Budget.Hold(-int64(behind.given.clear()))
+	k.counters.Queues.Budget.Hold(-int64(behind.given.clear()))
 }
 
 // encode is feed.encode, and says which messages have several targets.
@@ -133,7 +134,7 @@ func (k *catcher) arrived(f *feed) bool {
 	if f.lost() || f.done != f.last {
 		return false
 	}
-	if f.inform(f.last.Offset, pulled, k.tally) {
+	if f.inform(f.last.Offset, pulled, k.counters) {
 		f.live()
 		return true
 	}
@@ -197,12 +198,12 @@ func (k *catcher) give(f *feed, p *part) bool {
 		f.dealt(p.at)
 		return true
 	}
-	got := f.give(p.frame, p.at, p.prev, k.tally)
+	got := f.give(p.frame, p.at, p.prev, k.counters)
 	if p.key != 0 {
 		k.settle(behind, p.key, got)
 	}
 	if got {
-		k.tally.add(cCaughtUp, 1)
+		k.counters.Add(metrics.CaughtUp, 1)
 	}
 	return got
 }
@@ -221,11 +222,11 @@ func (k *catcher) lose(f *feed, page *broker.Page, why Reason, anew broker.Posit
 	if !missing {
 		why = ""
 	}
-	if f.proto == wire.ProtoV1 && !f.offer(wire.PositionFrame(f.room, at, why), pulled, k.tally) {
+	if f.proto == wire.ProtoV1 && !f.offer(wire.PositionFrame(f.room, at, why), pulled, k.counters) {
 		return false
 	}
 	if missing {
-		k.tally.add(cUnrecovered, 1)
+		k.counters.Add(metrics.Unrecovered, 1)
 	}
 	f.told, f.done, f.skipped = at.Offset, at, false
 	return k.arrived(f)
@@ -233,7 +234,7 @@ func (k *catcher) lose(f *feed, page *broker.Page, why Reason, anew broker.Posit
 
 // broken notes that the broker has failed a connection.
 func (k *catcher) broken(c client, err error) {
-	k.tally.add(cFailed, 1)
+	k.counters.Add(metrics.Failed, 1)
 	k.notes.Log(c.Context(), slog.LevelError, "broker", "realtime: the broker has failed",
 		slog.Any("error", err))
 }

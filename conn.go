@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -22,7 +24,7 @@ type Conn struct {
 	identity Identity
 	receiver
 	place  netip.Addr
-	began  decision // to let it in
+	began  admission.Decision // to let it in
 	opened time.Time
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -340,20 +342,20 @@ func (c *Conn) silence(since time.Duration) time.Duration {
 
 // answer gives a connection what is for it alone: the answer to what it sent. It is never
 // dropped.
-func answer(c *Conn, t *tally, frame *sendqueue.Frame) {
+func answer(c *Conn, t *metrics.Counters, frame *sendqueue.Frame) {
 	give(c, t, wire.Uniform(frame), sendqueue.Reply)
 }
 
 // tell gives a connection what it must not miss and has not asked for.
-func tell(c *Conn, t *tally, frame *sendqueue.Frame) {
+func tell(c *Conn, t *metrics.Counters, frame *sendqueue.Frame) {
 	give(c, t, wire.Uniform(frame), sendqueue.Vital)
 }
 
 // give gives something to one connection.
-func give(c *Conn, t *tally, f *wire.Frames, class sendqueue.Priority) {
-	t.add(cMatched, 1) // first: Close does not wait for whoever runs this
+func give(c *Conn, t *metrics.Counters, f *wire.Frames, class sendqueue.Priority) {
+	t.Add(metrics.Matched, 1) // first: Close does not wait for whoever runs this
 	c.push(f, class, sendqueue.Disconnect)
-	t.settle(f)
+	f.Settle(&t.Queues.Budget)
 }
 
 // fewRooms is up to how many rooms a walk is as quick as a map, which takes more memory than

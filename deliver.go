@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -40,10 +41,10 @@ func (x *index) deliver(p *broker.Publication) Result {
 	t := &p.Target
 	at := wire.Spot{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
 	d := delivery{
-		x: x, frames: x.languages.Encode(&p.Message, at), result: Result{Local: true},
+		x: x, frames: x.speakers.Encode(&p.Message, at), result: Result{Local: true},
 		key: x.catcher.key(p),
 	}
-	x.press.squeeze(&d.frames)
+	x.counters.Add(metrics.Compressed, x.compressor.Compress(&d.frames))
 	for _, id := range t.ExceptConns {
 		if c, ok := x.conns.Get(id); ok { // also one that is about to go
 			d.except.conns = append(d.except.conns, c)
@@ -75,9 +76,9 @@ func (x *index) deliver(p *broker.Publication) Result {
 	default:
 		d.union(t)
 	}
-	x.tally.settle(&d.frames)
+	d.frames.Settle(&x.counters.Queues.Budget)
 	d.result.Matched = d.result.Queued + d.result.Dropped
-	x.tally.add(cMatched, d.result.Matched)
+	x.counters.Add(metrics.Matched, d.result.Matched)
 	return d.result
 }
 
@@ -268,7 +269,7 @@ func (d *delivery) hand(f *feed, c *Conn, p *broker.Publication) {
 		f.hold(p)
 	case !d.wants(c):
 		d.pass(f, c, p)
-	case !f.inform(p.Prev, f.traits.policy, d.x.tally):
+	case !f.inform(p.Prev, f.traits.policy, d.x.counters):
 		d.missed(c)
 		d.slip(f, p)
 	case d.push(&f.receiver, c, f.traits.policy):
@@ -285,7 +286,7 @@ func (d *delivery) pass(f *feed, c *Conn, p *broker.Publication) {
 	if !d.except.has(c) { // it has it
 		f.dealt(p.Position)
 	}
-	if f.leftOut >= maxLeftOut && f.inform(p.Position.Offset, f.traits.policy, d.x.tally) {
+	if f.leftOut >= maxLeftOut && f.inform(p.Position.Offset, f.traits.policy, d.x.counters) {
 		f.set(false)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -14,7 +15,7 @@ type dispatcher struct {
 	onMessage MessageFunc
 	relay     func(context.Context, Target, Message) (Result, error) // of what a codec made
 	request   func(c *Conn, r *wire.Request)
-	tally     *tally
+	counters  *metrics.Counters
 	notes     *ratelog.Logger
 }
 
@@ -22,7 +23,7 @@ type dispatcher struct {
 func (d *dispatcher) run(c *Conn, cmd wire.Command) {
 	switch cmd.Kind {
 	case wire.CmdPing:
-		answer(c, d.tally, wire.Pong())
+		answer(c, d.counters, wire.Pong())
 	case wire.CmdChat:
 		d.chat(c, cmd)
 	case wire.CmdRequest:
@@ -44,7 +45,7 @@ func (d *dispatcher) chat(c *Conn, cmd wire.Command) {
 	}
 	msg := chat(c.UserID(), cmd.Text)
 	msg.Guest = c.sender().Guest
-	err := guard(d.notes, d.tally, c, func() error {
+	err := guard(d.notes, d.counters, c, func() error {
 		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 			return nil // and a plain client is not told
 		}
@@ -68,7 +69,7 @@ func (d *dispatcher) send(c *Conn, to Target, msg Message) (Result, error) {
 
 // failed counts what failed for another reason than that it may not be.
 func (d *dispatcher) failed(c *Conn, err error) {
-	d.tally.add(cFailed, 1)
+	d.counters.Add(metrics.Failed, 1)
 	d.notes.Log(c.ctx, slog.LevelDebug, c.source(), "realtime: message failed",
 		slog.String("conn", c.id), slog.Any("error", err))
 }
@@ -76,13 +77,13 @@ func (d *dispatcher) failed(c *Conn, err error) {
 // allowed asks the authorizer.
 func (d *dispatcher) allowed(c *Conn, a Action) bool {
 	if d.authorize == nil {
-		d.tally.add(cDenied, 1)
+		d.counters.Add(metrics.Denied, 1)
 		d.notes.Once(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
 			"because nothing allows it: set Options.Authorize")
 		return false
 	}
 	if err := d.authorize(c.ctx, c, a); err != nil {
-		d.tally.add(cDenied, 1)
+		d.counters.Add(metrics.Denied, 1)
 		d.notes.Log(c.ctx, slog.LevelDebug, c.source(), "realtime: action refused",
 			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
 			slog.Any("error", err))

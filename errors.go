@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 )
 
 // At the door: errors of Authenticate, Register and the endpoint.
@@ -16,13 +17,12 @@ var (
 	// handler answer 403.
 	ErrForbidden = errors.New("realtime: forbidden")
 	// ErrTooManyConns says that Options.MaxConns or MaxConnsPerUser is reached.
-	ErrTooManyConns = errors.New("realtime: too many connections")
+	ErrTooManyConns = admission.ErrTooManyConns
 	// ErrOverloaded says that more waits to be written than Options.MemoryBudget allows.
 	// It passes. The endpoint answers 503.
-	ErrOverloaded = errors.New("realtime: short of memory")
+	ErrOverloaded = admission.ErrOverloaded
 
-	errUserFull  = fmt.Errorf("%w of one user", ErrTooManyConns)
-	errPlaceFull = fmt.Errorf("%w from one address", ErrTooManyConns)
+	errUserFull = fmt.Errorf("%w of one user", ErrTooManyConns)
 )
 
 // Of connections and rooms.
@@ -35,7 +35,7 @@ var (
 	ErrNotFound = errors.New("realtime: connection not found")
 	// ErrDenied says that the user was thrown out meanwhile, or is denied for a time, see
 	// [User.Deny] and [Room.Deny].
-	ErrDenied = errors.New("realtime: denied")
+	ErrDenied = admission.ErrDenied
 	// ErrTooManyRooms says that Options.MaxRoomsPerConn is reached.
 	ErrTooManyRooms = errors.New("realtime: too many rooms")
 	// ErrNoHistory says that the room keeps nothing, see Options.History.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 )
 
@@ -60,14 +61,14 @@ type (
 
 // guard runs code of the application. A panic becomes an error, and like the end of the
 // goroutine by runtime.Goexit it ends the connection.
-func guard(n *ratelog.Logger, t *tally, c *Conn, f func() error) (err error) {
+func guard(n *ratelog.Logger, t *metrics.Counters, c *Conn, f func() error) (err error) {
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
 		p := recover() // nil after Goexit
-		t.add(cPanics, 1)
+		t.Add(metrics.Panics, 1)
 		n.Log(c.ctx, slog.LevelError, c.source(), "realtime: panic in a handler",
 			slog.String("conn", c.id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		err = fmt.Errorf("realtime: panic: %v", p)

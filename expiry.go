@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -26,7 +27,7 @@ type expiries struct {
 	grace      time.Duration
 	revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
 	notes      *ratelog.Logger
-	tally      *tally
+	counters   *metrics.Counters
 }
 
 // of returns the expiry of a connection that is kept there, or nil if it needs none.
@@ -89,8 +90,8 @@ func (e *expiry) expired() {
 	if e.c.ended() {
 		return
 	}
-	err := guard(e.notes, e.tally, e.c, func() error { return e.renew(e.c, "") })
+	err := guard(e.notes, e.counters, e.c, func() error { return e.renew(e.c, "") })
 	if err != nil && e.c.proto == wire.ProtoV1 {
-		answer(e.c, e.tally, wire.Reply(nil, nil, &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}))
+		answer(e.c, e.counters, wire.Reply(nil, nil, &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -133,7 +134,7 @@ func (f *feed) pass(p *broker.Publication, dropped bool) {
 
 // inform tells the client where it is, if it does not know: everything up to offset is dealt with.
 // It reports false if the queue has no room for that.
-func (f *feed) inform(offset uint64, policy sendqueue.Policy, t *tally) bool {
+func (f *feed) inform(offset uint64, policy sendqueue.Policy, t *metrics.Counters) bool {
 	if f.told != offset && f.proto == wire.ProtoV1 {
 		at := broker.Position{Epoch: f.last.Epoch, Offset: offset}
 		frame := wire.PositionFrame(f.room, at, "")
@@ -182,7 +183,7 @@ func (f *feed) encode(pubs []broker.Publication, maxBytes int) []part {
 }
 
 // give gives the client a publication that it has missed, and what it must know before.
-func (f *feed) give(frame *sendqueue.Frame, at broker.Position, prev uint64, t *tally) bool {
+func (f *feed) give(frame *sendqueue.Frame, at broker.Position, prev uint64, t *metrics.Counters) bool {
 	if !f.inform(prev, pulled, t) || !f.offer(frame, pulled, t) {
 		return false
 	}
@@ -213,10 +214,10 @@ func (f *feed) dealt(at broker.Position) {
 }
 
 // offer gives the client what is for it alone, if its queue has room.
-func (f *feed) offer(frame *sendqueue.Frame, policy sendqueue.Policy, t *tally) bool {
-	t.add(cMatched, 1)
+func (f *feed) offer(frame *sendqueue.Frame, policy sendqueue.Policy, t *metrics.Counters) bool {
+	t.Add(metrics.Matched, 1)
 	out := f.link.Push(frame, f.traits.class, policy)
-	t.frames.Budget.Settle(frame)
+	t.Queues.Budget.Settle(frame)
 	return out == sendqueue.Queued
 }
 

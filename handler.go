@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 )
 
@@ -47,24 +49,24 @@ func NewServer(addr string, h http.Handler) *http.Server {
 type refusal struct {
 	status  int
 	message string // for the client; no secrets
-	counter counter
+	counter metrics.Counter
 	wait    time.Duration // before it may be different, 0 if that is not known
 }
 
-func newRefusal(status int, message string, c counter) *refusal {
+func newRefusal(status int, message string, c metrics.Counter) *refusal {
 	return &refusal{status: status, message: message, counter: c}
 }
 
 // later returns a refusal that passes.
-func later(status int, message string, c counter, wait time.Duration) *refusal {
+func later(status int, message string, c metrics.Counter, wait time.Duration) *refusal {
 	return &refusal{status, message, c, wait}
 }
 
 // forbidden is the refusal of somebody who is denied.
 func forbidden(err error) *refusal {
-	no := newRefusal(http.StatusForbidden, "denied", cRefusedAuth)
-	if denied, ok := errors.AsType[*deniedError](err); ok {
-		no.wait = denied.left
+	no := newRefusal(http.StatusForbidden, "denied", metrics.RefusedAuth)
+	if denied, ok := errors.AsType[*admission.DeniedError](err); ok {
+		no.wait = denied.Left
 	}
 	return no
 }
@@ -84,31 +86,31 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if m.preflight(w, r) {
 		return
 	}
-	began := m.index.denials.begin()
-	defer m.index.denials.end()
-	from := m.proxies.source(r)
+	began := m.index.revocations.Begin()
+	defer m.index.revocations.End()
+	from := m.proxies.Source(r)
 	id, err := m.doorkeep(w, r, from)
 	if err != nil {
 		m.refuseVisitor(w, r, err)
 		return
 	}
 	ctx := m.connContext(r) // before a place is taken: it may panic
-	e := entrant{user: id.UserID, place: place(from), began: began}
-	if err := admission(m.gate.enter(e)); err != nil {
+	e := entrant{user: id.UserID, place: admission.AddrKey(from), began: began}
+	if err := refusalOf(m.sessions.enter(e)); err != nil {
 		m.refuseVisitor(w, r, err)
 		return
 	}
 	// Last, so that a plain request learns what an upgrade would be refused for: a
 	// browser does not tell its page.
 	if err := checkUpgrade(w, r); err != nil {
-		m.gate.cancel(e)
+		m.sessions.cancel(e)
 		m.refuseVisitor(w, r, err)
 		return
 	}
 	s, err := m.sockets.upgrade(w, r, m.remote(r, from))
 	if err != nil { // the request has been answered
-		m.gate.cancel(e)
-		m.tally.add(cRefusedRequest, 1)
+		m.sessions.cancel(e)
+		m.counters.Add(metrics.RefusedRequest, 1)
 		m.notes.Log(r.Context(), slog.LevelDebug, e.place.String(), "realtime: upgrade failed",
 			slog.Any("error", err))
 		return
@@ -145,7 +147,7 @@ func hurry(w http.ResponseWriter, r *http.Request) {
 
 // remote is the address of a client for humans: with its port, unless a proxy has it.
 func (m *Manager) remote(r *http.Request, from netip.Addr) string {
-	if from == peer(r) {
+	if from == admission.Peer(r) {
 		return r.RemoteAddr
 	}
 	return from.String()
@@ -154,24 +156,24 @@ func (m *Manager) remote(r *http.Request, from netip.Addr) string {
 // doorkeep checks everything about a request before anybody is let in, what costs the
 // least first, and finds out who it is.
 func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Addr) (Identity, error) {
-	if m.gate.isShut() {
-		return Identity{}, admission(ErrClosed)
+	if m.capacity.Closed() {
+		return Identity{}, refusalOf(ErrClosed)
 	}
-	if wait := m.gate.visitors.knock(place(from)); wait > 0 {
-		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", cRefusedLimit, wait)
+	if wait := m.addresses.Attempt(admission.AddrKey(from)); wait > 0 {
+		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", metrics.RefusedLimit, wait)
 	}
 	if err := checkHeaders(r.Header); err != nil {
 		return Identity{}, err
 	}
-	if name, ok := m.hosts.check(r, true); !ok {
+	if name, ok := m.hosts.Check(r, true); !ok {
 		return Identity{}, m.refuseHost(name)
 	}
-	if page, ok := m.origins.check(r); !ok || m.opts.RequireOrigin && nameless(r) {
+	if page, ok := m.origins.Check(r); !ok || m.opts.RequireOrigin && nameless(r) {
 		return Identity{}, m.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
-		return Identity{}, newRefusal(http.StatusMethodNotAllowed, "use GET", cRefusedRequest)
+		return Identity{}, newRefusal(http.StatusMethodNotAllowed, "use GET", metrics.RefusedRequest)
 	}
 	return m.authenticate(r, from)
 }
@@ -189,21 +191,21 @@ func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, erro
 	id, err := m.opts.Authenticate(r)
 	switch {
 	case errors.Is(err, ErrForbidden):
-		return id, newRefusal(http.StatusForbidden, "forbidden", cRefusedAuth)
+		return id, newRefusal(http.StatusForbidden, "forbidden", metrics.RefusedAuth)
 	case err != nil:
-		m.notes.Log(r.Context(), slog.LevelDebug, place(from).String(), "realtime: not authenticated",
+		m.notes.Log(r.Context(), slog.LevelDebug, admission.AddrKey(from).String(), "realtime: not authenticated",
 			slog.Any("error", err))
-		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
+		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	}
 	switch err := id.validate(); {
 	case errors.Is(err, ErrUnauthenticated):
-		return id, newRefusal(http.StatusUnauthorized, "not authenticated", cRefusedAuth)
+		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	case err != nil:
 		message := "invalid user id"
 		if validUser(cmp.Or(id.UserID, "none")) == nil {
 			message = "invalid device"
 		}
-		return id, newRefusal(http.StatusBadRequest, message, cRefusedAuth)
+		return id, newRefusal(http.StatusBadRequest, message, metrics.RefusedAuth)
 	}
 	return id, nil
 }
@@ -218,7 +220,7 @@ func checkHeaders(h http.Header) error {
 		}
 	}
 	if n > maxHeaders || bytes > maxHeaderBytes {
-		return newRefusal(http.StatusRequestHeaderFieldsTooLarge, "too many headers", cRefusedRequest)
+		return newRefusal(http.StatusRequestHeaderFieldsTooLarge, "too many headers", metrics.RefusedRequest)
 	}
 	return nil
 }
@@ -232,15 +234,15 @@ func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Upgrade", "websocket")
 			w.Header().Set("Connection", "Upgrade")
 		}
-		return newRefusal(http.StatusUpgradeRequired, hintUpgrade, cRefusedRequest)
+		return newRefusal(http.StatusUpgradeRequired, hintUpgrade, metrics.RefusedRequest)
 	case r.Header.Get(headerVersion) != "13":
 		w.Header().Set(headerVersion, "13")
-		return newRefusal(http.StatusBadRequest, "WebSocket version must be 13", cRefusedRequest)
+		return newRefusal(http.StatusBadRequest, "WebSocket version must be 13", metrics.RefusedRequest)
 	case !validKey(r.Header.Values(headerKey)):
-		return newRefusal(http.StatusBadRequest, "invalid Sec-WebSocket-Key", cRefusedRequest)
+		return newRefusal(http.StatusBadRequest, "invalid Sec-WebSocket-Key", metrics.RefusedRequest)
 	case !canHijack(w):
 		hint := fmt.Sprintf(hintHijack, w)
-		return newRefusal(http.StatusInternalServerError, hint, cRefusedRequest)
+		return newRefusal(http.StatusInternalServerError, hint, metrics.RefusedRequest)
 	}
 	return nil
 }
@@ -266,18 +268,18 @@ func (m *Manager) refuseOrigin(from string) error {
 		message = "an Origin header is required"
 	}
 	m.notes.Once(slog.LevelWarn, "origin", from, "realtime: refused a request: "+message)
-	return newRefusal(http.StatusForbidden, message, cRefusedOrigin)
+	return newRefusal(http.StatusForbidden, message, metrics.RefusedOrigin)
 }
 
 func (m *Manager) refuseHost(name string) error {
 	name = ratelog.Clip(name)
 	message := fmt.Sprintf("host %q is not allowed: add it to Options.AllowedHosts", name)
 	m.notes.Once(slog.LevelWarn, "host", name, "realtime: refused a request: "+message)
-	return newRefusal(http.StatusForbidden, message, cRefusedHost)
+	return newRefusal(http.StatusForbidden, message, metrics.RefusedHost)
 }
 
-// admission is the refusal for an error of the gate.
-func admission(err error) error {
+// refusalOf is the refusal for an error of the gate.
+func refusalOf(err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -285,13 +287,13 @@ func admission(err error) error {
 		return forbidden(err)
 	case errors.Is(err, ErrClosed):
 		// Without Retry-After: the next server may be up before a whole second is over.
-		return newRefusal(http.StatusServiceUnavailable, "shutting down", cRefusedShutdown)
-	case errors.Is(err, errUserFull), errors.Is(err, errPlaceFull):
-		return later(http.StatusTooManyRequests, "too many connections of yours", cRefusedLimit, retryAfter)
+		return newRefusal(http.StatusServiceUnavailable, "shutting down", metrics.RefusedShutdown)
+	case errors.Is(err, errUserFull), errors.Is(err, admission.ErrAddressFull):
+		return later(http.StatusTooManyRequests, "too many connections of yours", metrics.RefusedLimit, retryAfter)
 	case errors.Is(err, ErrOverloaded):
-		return later(http.StatusServiceUnavailable, "short of memory", cRefusedLimit, retryAfter)
+		return later(http.StatusServiceUnavailable, "short of memory", metrics.RefusedLimit, retryAfter)
 	default:
-		return later(http.StatusServiceUnavailable, "too many connections", cRefusedLimit, retryAfter)
+		return later(http.StatusServiceUnavailable, "too many connections", metrics.RefusedLimit, retryAfter)
 	}
 }
 
@@ -302,7 +304,7 @@ func (m *Manager) preflight(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	from := r.Header.Get("Origin")
-	if _, ok := m.origins.check(r); !ok || from == "" {
+	if _, ok := m.origins.Check(r); !ok || from == "" {
 		return false
 	}
 	h := w.Header()
@@ -327,7 +329,7 @@ func letRead(h http.Header, origin string) {
 func (m *Manager) refuseVisitor(w http.ResponseWriter, r *http.Request, err error) {
 	no, _ := errors.AsType[*refusal](err)
 	if from := r.Header.Values("Origin"); len(from) == 1 && no != nil {
-		if _, ok := m.origins.check(r); ok || no.counter == cRefusedOrigin {
+		if _, ok := m.origins.Check(r); ok || no.counter == metrics.RefusedOrigin {
 			letRead(w.Header(), from[0])
 			w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 		}
@@ -339,9 +341,9 @@ func (m *Manager) refuseVisitor(w http.ResponseWriter, r *http.Request, err erro
 func (m *Manager) refuse(w http.ResponseWriter, err error) {
 	no, ok := errors.AsType[*refusal](err)
 	if !ok {
-		no = newRefusal(http.StatusInternalServerError, "internal error", cRefusedRequest)
+		no = newRefusal(http.StatusInternalServerError, "internal error", metrics.RefusedRequest)
 	}
-	m.tally.add(no.counter, 1)
+	m.counters.Add(no.counter, 1)
 	if no.status == http.StatusInternalServerError {
 		m.notes.Once(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
 	}

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"slices"
 	"time"
+
+	"github.com/realtime-go/realtime/internal/admission"
 )
 
 // Room is a handle on a room, whether or not anybody is in it: a small value, made
@@ -78,7 +80,7 @@ func (r Room) Remove(_ context.Context, user string) (int, error) {
 		return 0, err
 	}
 	x := r.m.index
-	x.denials.throw(ban{user, r.name})
+	x.revocations.Revoke(admission.Subject{User: user, Room: r.name})
 	n := 0
 	for _, c := range append(x.rooms.conns(r.name, user), x.users.away(user)...) {
 		if left, _ := x.part(c, r.name, nil); left {
@@ -95,7 +97,7 @@ func (r Room) Deny(ctx context.Context, user string, how time.Duration) (int, er
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err
 	}
-	r.m.index.denials.deny(ban{user, r.name}, how)
+	r.m.index.revocations.Deny(admission.Subject{User: user, Room: r.name}, how)
 	if how <= 0 {
 		return 0, nil
 	}
@@ -142,7 +144,7 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 	if !code.Sendable() {
 		return 0, ErrCloseCode
 	}
-	u.m.index.denials.throw(ban{user: u.id})
+	u.m.index.revocations.Revoke(admission.Subject{User: u.id})
 	n := 0
 	for _, c := range u.conns() {
 		if c.Close(code, reason) == nil {
@@ -165,7 +167,7 @@ func (u User) Deny(ctx context.Context, how time.Duration) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
 	}
-	u.m.index.denials.deny(ban{user: u.id}, how)
+	u.m.index.revocations.Deny(admission.Subject{User: u.id}, how)
 	if how <= 0 {
 		return 0, nil
 	}

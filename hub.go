@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/inbound"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
@@ -23,13 +25,13 @@ import (
 // code of the application, a socket or a broker runs.
 type Manager struct {
 	opts     Options
-	tally    tally
+	counters metrics.Counters
 	notes    *ratelog.Logger
 	index    *index
 	dispatch dispatcher
-	proxies  proxies
-	hosts    hosts
-	origins  *origins
+	proxies  admission.Proxies
+	hosts    admission.Hosts
+	origins  *admission.Origins
 	sockets  sockets
 	carrier  *carrier
 
@@ -37,9 +39,10 @@ type Manager struct {
 	sweeper timerwheel.Timer
 	relief  relief
 
-	gate     gate
-	sessions sessions
-	closed   atomic.Bool // nothing is sent any more
+	addresses *admission.Addresses
+	capacity  *admission.Capacity
+	sessions  sessions
+	closed    atomic.Bool // nothing is sent any more
 
 	background sync.WaitGroup // wheel, flushers, intakes, broker
 	rest       context.CancelFunc
@@ -53,19 +56,25 @@ type Manager struct {
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
 	m.notes = ratelog.New(m.opts.Logger)
-	m.tally.frames.Budget.Limit = int64(m.opts.MemoryBudget)
+	m.counters.Queues.Budget.Limit = int64(m.opts.MemoryBudget)
 	m.carrier = newCarrier(m.opts.Broker)
-	m.index = newIndex(&m.opts, &m.tally, &catcher{
-		carrier: m.carrier, tally: &m.tally, notes: m.notes,
+	m.addresses = admission.NewAddresses(admission.Limits{
+		Rate: m.opts.HandshakeRate, RatePerIP: m.opts.HandshakeRatePerIP,
+		ConnsPerIP: m.opts.MaxConnsPerIP,
+	})
+	m.capacity = admission.NewCapacity(m.opts.MaxConns, m.addresses,
+		&m.counters.Queues.Budget, &m.sessions.work)
+	m.index = newIndex(&m.opts, &m.counters, &catcher{
+		carrier: m.carrier, counters: &m.counters, notes: m.notes,
 		page: broker.Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
 		seed: maphash.MakeSeed(),
 	})
 	m.sessions = sessions{
-		opts: &m.opts, tally: &m.tally, notes: m.notes, index: m.index, gate: &m.gate,
+		opts: &m.opts, counters: &m.counters, notes: m.notes, index: m.index, capacity: m.capacity, addresses: m.addresses,
 		begin: m.watchStale,
 	}
 	m.wheel = timerwheel.New(m.background.Go)
-	m.sessions.absences = newAbsences(m.opts.ResumeGrace, m.index, &m.gate)
+	m.sessions.absences = newAbsences(m.opts.ResumeGrace, m.index, m.capacity)
 	m.sessions.absences.wheel, m.sessions.absences.spawn = m.wheel, m.background.Go
 	m.buildDoor()
 	m.buildSockets()
@@ -77,13 +86,9 @@ func New(o *Options) *Manager {
 
 // buildDoor makes what decides who comes in.
 func (m *Manager) buildDoor() {
-	m.gate = gate{
-		limit: m.opts.MaxConns, users: &m.index.users, visitors: newVisitors(&m.opts),
-		denials: &m.index.denials, work: &m.sessions.work, budget: &m.tally.frames.Budget,
-	}
-	m.proxies = newProxies(m.opts.TrustProxies)
-	m.hosts = newHosts(m.opts.AllowedHosts, &m.proxies)
-	m.origins = newOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, &m.proxies)
+	m.proxies = admission.NewProxies(m.opts.TrustProxies)
+	m.hosts = admission.NewHosts(m.opts.AllowedHosts, &m.proxies)
+	m.origins = admission.NewOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, &m.proxies)
 }
 
 // buildSockets makes what reads and writes.
@@ -96,7 +101,7 @@ func (m *Manager) buildSockets() {
 		MaxBytes:     m.opts.QueueBytes,
 		WriteTimeout: m.opts.WriteTimeout,
 		Go:           m.sessions.work.Go,
-		Totals:       &m.tally.frames,
+		Totals:       &m.counters.Queues,
 		Flushers:     sendqueue.NewFlushers(m.background.Go),
 	}
 }
@@ -105,19 +110,19 @@ func (m *Manager) buildSockets() {
 func (m *Manager) buildDispatch() {
 	m.dispatch = dispatcher{
 		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
-		tally: &m.tally, notes: m.notes,
+		counters: &m.counters, notes: m.notes,
 	}
 	requests := requester{
-		dispatcher: &m.dispatch, rooms: m.index, denials: &m.index.denials,
+		dispatcher: &m.dispatch, rooms: m.index, revocations: &m.index.revocations,
 		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2,
-		receipts:  dedup.New(&m.tally.frames.Budget, m.wheel),
-		replies:   &m.tally.frames.Replies,
+		receipts:  dedup.New(&m.counters.Queues.Budget, m.wheel),
+		replies:   &m.counters.Queues.Replies,
 		announced: m.opts.Announce&AnnounceRooms != 0,
 	}
 	requests.resume = m.sessions.absences.resume
 	m.dispatch.request = requests.serve
 	m.sessions.readers = readers{
-		tally: &m.tally, wheel: m.wheel, run: m.dispatch.run, limits: newLimits(&m.opts),
+		counters: &m.counters, wheel: m.wheel, run: m.dispatch.run, limits: newLimits(&m.opts),
 		most: m.opts.MaxMessageBytes,
 	}
 }
@@ -131,10 +136,10 @@ func (m *Manager) buildTimers() {
 	}
 	m.sessions.expiries = expiries{
 		wheel: m.wheel, grace: m.opts.ExpiryGrace, revalidate: m.opts.Revalidate,
-		notes: m.notes, tally: &m.tally,
+		notes: m.notes, counters: &m.counters,
 	}
 	m.relief = relief{
-		budget: &m.tally.frames.Budget, replies: &m.tally.frames.Replies,
+		budget: &m.counters.Queues.Budget, replies: &m.counters.Queues.Replies,
 		wheel: m.wheel, conns: m.index.conns,
 	}
 	m.relief.begin()
@@ -162,12 +167,12 @@ func (m *Manager) startBackground() {
 // ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules,
 // ErrUnauthenticated for an identity that has expired, and the error of OnConnect.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
-	began := m.index.denials.begin()
-	defer m.index.denials.end()
+	began := m.index.revocations.Begin()
+	defer m.index.revocations.End()
 	e := entrant{user: id.UserID, began: began}
 	err := id.validate()
 	if err == nil {
-		err = m.gate.enter(e)
+		err = m.sessions.enter(e)
 	}
 	if err != nil {
 		_ = t.wire().Close()
@@ -290,7 +295,7 @@ func (m *Manager) send(ctx context.Context, to Target, msg Message) (Result, err
 		Target: broker.Target(to), Message: broker.Message(msg),
 	})
 	if err == nil && !res.Duplicate {
-		m.tally.message(now)
+		m.counters.Message(now)
 	}
 	return res, err
 }
@@ -308,7 +313,7 @@ func (s sink) Deliver(p broker.Publication) {
 		return
 	}
 	if err := checkMessage((*Message)(&p.Message), s.m.opts.QueueBytes/2); err != nil {
-		s.m.tally.add(cFailed, 1)
+		s.m.counters.Add(metrics.Failed, 1)
 		s.m.notes.Log(context.Background(), slog.LevelWarn, "broker",
 			"realtime: the broker delivered what is no message", slog.Any("error", err))
 		return
@@ -323,4 +328,4 @@ func (s sink) Lost(stream string) { s.m.index.lost(stream) }
 func (m *Manager) Conn(id string) *Conn { return m.index.conn(id) }
 
 // Stats returns a snapshot.
-func (m *Manager) Stats() Stats { return m.tally.snapshot() }
+func (m *Manager) Stats() Stats { return newStats(&m.counters, m.index.speakers.Deflating()) }

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -18,13 +20,13 @@ type index struct {
 	maxRooms int // for each connection, 0 is without limit
 	slow     sendqueue.Policy
 	traits   func(room string) traits // application code: called without locks
-	tally    *tally
+	counters *metrics.Counters
 	catcher  *catcher
 	kept     bool // anything may be kept
 
-	languages wire.Languages
-	press     press
-	denials   denials
+	speakers    wire.Speakers
+	compressor  *wire.Compressor
+	revocations admission.Revocations
 
 	conns    *shardmap.Map[*Conn]
 	users    users
@@ -32,18 +34,19 @@ type index struct {
 	everyone everyone
 }
 
-func newIndex(o *Options, t *tally, k *catcher) *index {
-	return &index{
+func newIndex(o *Options, t *metrics.Counters, k *catcher) *index {
+	x := &index{
 		announce: o.Announce, maxRooms: o.MaxRoomsPerConn, slow: o.Slow.engine(),
-		traits: o.traits, tally: t, catcher: k, kept: o.keeps(),
-		press: press{from: o.CompressFrom, tally: t},
+		traits: o.traits, counters: t, catcher: k, kept: o.keeps(),
 		conns: shardmap.New[*Conn](),
 		users: users{
-			index: shardmap.New[*user](), tally: t, inboxes: newInboxes(o.Inbox, k),
+			index: shardmap.New[*user](), counters: t, inboxes: newInboxes(o.Inbox, k),
 			limit: o.MaxConnsPerUser, replace: o.UserFull == UserFullReplace,
 		},
-		rooms: rooms{index: shardmap.New[*room](), tally: t, carrier: k.carrier},
+		rooms: rooms{index: shardmap.New[*room](), counters: t, carrier: k.carrier},
 	}
+	x.compressor = wire.NewCompressor(o.CompressFrom, &x.speakers)
+	return x
 }
 
 // conn returns the connection with this id, or nil if there is none or it has ended.
@@ -84,9 +87,9 @@ func (x *index) enter(c *Conn) bool {
 	notice := x.userNotice(wire.UserJoined, user)
 	u := x.users.enter(user)
 	defer x.users.leave(u)
-	if err := x.denials.find(c.began, ban{user: user}); err != nil {
+	if err := x.revocations.Find(c.began, admission.Subject{User: user}); err != nil {
 		code := CloseRefused
-		if err.unsure { // so that its client comes back
+		if err.Unsure { // so that its client comes back
 			code = CloseInternal
 		}
 		c.finish(&CloseError{
@@ -117,7 +120,7 @@ func (x *index) settle(c *Conn) bool {
 	}
 	c.phase = live
 	x.everyone.add(c)
-	x.tally.opened()
+	x.counters.Opened()
 	return true
 }
 
@@ -161,7 +164,7 @@ func (x *index) takeLeave(c *Conn, was phase) {
 func (x *index) hide(c *Conn, was phase) {
 	if was == live {
 		x.everyone.remove(c)
-		x.tally.gone()
+		x.counters.Closed()
 	}
 }
 
@@ -208,7 +211,7 @@ func (x *index) part(c *Conn, name string, answered func()) (left bool, told int
 func (x *index) takeOut(c *Conn, m *membership) {
 	x.leave(c, m)
 	if c.proto == wire.ProtoV1 {
-		tell(c, x.tally, wire.Left(m.room))
+		tell(c, x.counters, wire.Left(m.room))
 	}
 }
 
@@ -258,8 +261,8 @@ func (x *index) tellAll(notice *wire.Frames, except *Conn) {
 			c.push(notice, sendqueue.Notice, sendqueue.DropNewest)
 		}
 	})
-	x.tally.settle(notice)
-	x.tally.add(cMatched, n)
+	notice.Settle(&x.counters.Queues.Budget)
+	x.counters.Add(metrics.Matched, n)
 }
 
 // userNotice encodes an announcement about a user, or returns nil if they are off.
@@ -268,7 +271,7 @@ func (x *index) userNotice(what func(user string) broker.Message, user string) *
 		return nil
 	}
 	m := what(user)
-	f := x.languages.Encode(&m, wire.Spot{})
+	f := x.speakers.Encode(&m, wire.Spot{})
 	return &f
 }
 
@@ -278,7 +281,7 @@ func (x *index) roomNotice(what func(user, room string) broker.Message, c *Conn,
 		return nil
 	}
 	m := what(c.UserID(), room)
-	f := x.languages.Encode(&m, wire.Spot{Room: room})
+	f := x.speakers.Encode(&m, wire.Spot{Room: room})
 	return &f
 }
 

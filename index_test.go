@@ -39,7 +39,7 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 func TestRegisterRacingWithClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(nil)
-		require.NoError(t, m.gate.enter(entrant{user: "alice"}))
+		require.NoError(t, m.sessions.enter(entrant{user: "alice"}))
 		closed := make(chan struct{})
 		go func() {
 			_ = m.Close()

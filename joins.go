@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -38,8 +39,8 @@ type Joined struct {
 type entry struct {
 	room   string
 	from   From
-	began  decision // when it was decided
-	asked  bool     // by the client
+	began  admission.Decision // when it was decided
+	asked  bool               // by the client
 	answer func(*entry) *sendqueue.Frame
 
 	traits traits
@@ -173,7 +174,7 @@ func (x *index) joinLocked(c *Conn, e *entry) error {
 	notice := x.roomNotice(wire.RoomJoined, c, e.room)
 	r := x.rooms.enter(e.room, e.traits)
 	defer x.rooms.leave(r) // also one that was made for somebody who is denied
-	if err := x.denials.check(e.began, ban{c.UserID(), e.room}); err != nil {
+	if err := x.revocations.Check(e.began, admission.Subject{User: c.UserID(), Room: e.room}); err != nil {
 		return err
 	}
 	m := &membership{conn: c, room: e.room}
@@ -225,11 +226,11 @@ func (x *index) place(m *membership, e *entry) {
 	}
 	if e.answer != nil {
 		if frame := e.answer(e); frame != nil {
-			answer(m.conn, x.tally, frame)
+			answer(m.conn, x.counters, frame)
 		}
 	} else if e.joined.New && m.conn.proto == wire.ProtoV1 {
 		// It has not asked, but this must not end it either: it may be in many rooms.
-		answer(m.conn, x.tally, joinedFrame(e))
+		answer(m.conn, x.counters, joinedFrame(e))
 	}
 	if m.feed != nil && m.feed.behind {
 		x.catcher.pull(m.feed)
@@ -246,7 +247,7 @@ func (x *index) given(m *membership, r *room) {
 
 // move is the join of the REST interface, where a plain connection has one room: it
 // leaves the room that the last move put it into and joins the new one, as one step.
-func (x *index) move(ctx context.Context, c *Conn, name string, began decision) error {
+func (x *index) move(ctx context.Context, c *Conn, name string, began admission.Decision) error {
 	e := &entry{room: name, began: began}
 	if err := x.prepare(ctx, e); err != nil {
 		return err
@@ -260,7 +261,7 @@ func (x *index) move(ctx context.Context, c *Conn, name string, began decision) 
 	if c.restRoom == name {
 		return nil
 	}
-	if err := x.denials.check(began, ban{c.UserID(), name}); err != nil {
+	if err := x.revocations.Check(began, admission.Subject{User: c.UserID(), Room: name}); err != nil {
 		return err // and it stays where it is
 	}
 	if m := c.membership(c.restRoom); m != nil {

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/realtime-go/realtime/internal/inbound"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -66,11 +67,11 @@ type reader struct {
 
 // readers is what the readers of a Manager have in common.
 type readers struct {
-	tally  *tally
-	wheel  *timerwheel.Wheel
-	run    func(*Conn, wire.Command)
-	limits limits
-	most   int // bytes of a message
+	counters *metrics.Counters
+	wheel    *timerwheel.Wheel
+	run      func(*Conn, wire.Command)
+	limits   limits
+	most     int // bytes of a message
 }
 
 // init makes a zero reader ready.
@@ -110,14 +111,14 @@ func (r *reader) putOff(n int) {
 func (r *reader) holds(bytes int) {
 	if n := int64(bytes) - r.c.held.Load(); n != 0 {
 		r.c.held.Add(n)
-		r.tally.frames.Budget.Hold(n)
+		r.counters.Queues.Budget.Hold(n)
 	}
 }
 
 // keeps counts the memory of the backlog, which has changed. r.mu is held.
 func (r *reader) keeps() {
 	n := int64(r.backlog.bytes)
-	r.tally.frames.Budget.Hold(n - r.c.ahead.Swap(n))
+	r.counters.Queues.Budget.Hold(n - r.c.ahead.Swap(n))
 }
 
 // waiting keeps the time since a message or frame has been half there.
@@ -231,7 +232,7 @@ func (r *reader) hear(why *CloseError) {
 // may wait for it, and does not count: the server has asked for it.
 func (r *reader) accept(op sendqueue.Op, data []byte) (wire.Command, bool) {
 	r.c.received.Add(1)
-	r.tally.add(cReceived, 1)
+	r.counters.Add(metrics.Received, 1)
 	if op == sendqueue.OpText && !utf8.Valid(data) {
 		r.c.expel(CauseProtocol, CloseText, "text is not UTF-8")
 		return wire.Command{}, false
@@ -241,7 +242,7 @@ func (r *reader) accept(op sendqueue.Op, data []byte) (wire.Command, bool) {
 		return wire.Command{}, false
 	}
 	if cmd.Kind == wire.CmdNone || cmd.Kind == wire.CmdAnswer {
-		r.tally.add(cIgnored, 1)
+		r.counters.Add(metrics.Ignored, 1)
 		r.throttle(len(data))
 		return wire.Command{}, false
 	}
@@ -254,7 +255,7 @@ func (r *reader) throttle(n int) bool {
 	if wait == 0 {
 		return true
 	}
-	r.tally.add(cThrottled, 1)
+	r.counters.Add(metrics.Throttled, 1)
 	if tooLong {
 		r.c.expel(CauseRate, CloseRate, "sent too much")
 		return false

@@ -5,17 +5,18 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
 )
 
 // users is the index of connections by user.
 type users struct {
-	index   *shardmap.Map[*user]
-	tally   *tally
-	inboxes *inboxes
-	limit   int  // connections of one user; 0 is without limit
-	replace bool // one more ends the oldest
+	index    *shardmap.Map[*user]
+	counters *metrics.Counters
+	inboxes  *inboxes
+	limit    int  // connections of one user; 0 is without limit
+	replace  bool // one more ends the oldest
 }
 
 // user is the live connections of one user. It exists while it has any, or while
@@ -120,7 +121,7 @@ func (us *users) add(u *user, c *Conn) (first bool) {
 	if len(u.conns)+len(u.absent) > 1 {
 		return false
 	}
-	us.tally.users.Add(1)
+	us.counters.Users.Add(1)
 	return true
 }
 
@@ -160,7 +161,7 @@ func (us *users) left(u *user) bool {
 	if len(u.conns)+len(u.absent) > 0 {
 		return false
 	}
-	us.tally.users.Add(-1)
+	us.counters.Users.Add(-1)
 	return true
 }
 

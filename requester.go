@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -35,10 +36,10 @@ var errCommand = errors.New("unknown type")
 // requester does what clients of realtime.v1 ask for.
 type requester struct {
 	*dispatcher
-	rooms   roomKeeper
-	denials *denials
-	renew   func(c *Conn, token string) error
-	resume  func(c *Conn, token string, may roomCheck) (rooms []string, err error)
+	rooms       roomKeeper
+	revocations *admission.Revocations
+	renew       func(c *Conn, token string) error
+	resume      func(c *Conn, token string, may roomCheck) (rooms []string, err error)
 
 	receipts  *dedup.Cache
 	replies   *sendqueue.Replies

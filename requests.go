@@ -17,7 +17,7 @@ import (
 func (d *requester) serve(c *Conn, r *wire.Request) {
 	var content json.RawMessage
 	var e *Error
-	err := guard(d.notes, d.tally, c, func() (err error) {
+	err := guard(d.notes, d.counters, c, func() (err error) {
 		if err = r.Wrong; err == nil {
 			content, err = d.do(c, r)
 		}
@@ -33,7 +33,7 @@ func (d *requester) serve(c *Conn, r *wire.Request) {
 	if e != nil && e.Code == wire.CodeInternal {
 		d.failed(c, err)
 	}
-	answer(c, d.tally, wire.Reply(r.ID, content, (*wire.Error)(e)))
+	answer(c, d.counters, wire.Reply(r.ID, content, (*wire.Error)(e)))
 }
 
 func (d *requester) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {

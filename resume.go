@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -28,19 +30,19 @@ var errResumed = errors.New("realtime: resumed by another connection")
 // A token is the connection's id with a code that only this process can make (HMAC, RFC 2104), so
 // that none need be kept. It is good once, since it goes with the place.
 type absences struct {
-	index  *index
-	gate   *gate
-	wheel  *timerwheel.Wheel
-	spawn  func(func())
-	grace  time.Duration // zero: nobody is absent
-	budget *sendqueue.Budget
-	key    [sha256.Size]byte
-	n      atomic.Int64
-	bytes  atomic.Int64 // that they take
+	index    *index
+	capacity *admission.Capacity
+	wheel    *timerwheel.Wheel
+	spawn    func(func())
+	grace    time.Duration // zero: nobody is absent
+	budget   *sendqueue.Budget
+	key      [sha256.Size]byte
+	n        atomic.Int64
+	bytes    atomic.Int64 // that they take
 }
 
-func newAbsences(grace time.Duration, x *index, g *gate) *absences {
-	a := &absences{index: x, gate: g, grace: grace, budget: &x.tally.frames.Budget}
+func newAbsences(grace time.Duration, x *index, g *admission.Capacity) *absences {
+	a := &absences{index: x, capacity: g, grace: grace, budget: &x.counters.Queues.Budget}
 	_, _ = rand.Read(a.key[:]) // it never fails
 	return a
 }
@@ -73,7 +75,7 @@ func lost(why *CloseError) bool {
 // keep makes a connection absent that was lost, and reports false if it is to be cleaned up after
 // now.
 func (a *absences) keep(c *Conn, why *CloseError) bool {
-	if a.grace == 0 || c.proto != wire.ProtoV1 || !lost(why) || a.gate.isShut() {
+	if a.grace == 0 || c.proto != wire.ProtoV1 || !lost(why) || a.capacity.Closed() {
 		return false
 	}
 	if a.full() && why.Err != errResumed { // that one is taken the place of at once
@@ -151,8 +153,8 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 // resume gives a connection the place of the one that a token is for, as far as may says yes, and
 // returns the rooms that it is in then.
 func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error) {
-	began := a.index.denials.begin()
-	defer a.index.denials.end()
+	began := a.index.revocations.Begin()
+	defer a.index.revocations.End()
 	old, err := a.find(c, token)
 	if err != nil {
 		return nil, err
@@ -164,11 +166,11 @@ func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error
 		refused[room] = !may(c, room)
 	}
 	if !a.index.adopt(c, old, func(room string) bool {
-		return !refused[room] && a.index.denials.check(began, ban{c.UserID(), room}) == nil
+		return !refused[room] && a.index.revocations.Check(began, admission.Subject{User: c.UserID(), Room: room}) == nil
 	}) {
 		return nil, errSession
 	}
 	a.over(old)
-	a.index.tally.add(cResumed, 1)
+	a.index.counters.Add(metrics.Resumed, 1)
 	return c.Rooms(), nil
 }

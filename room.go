@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
@@ -31,9 +32,9 @@ type Count struct {
 
 // room is the members of one room. It exists while it has any.
 type room struct {
-	name   string
-	traits traits
-	tally  *tally
+	name     string
+	traits   traits
+	counters *metrics.Counters
 
 	source *source // nil if it keeps nothing
 
@@ -57,9 +58,9 @@ type member struct {
 
 // rooms is the index of rooms by name.
 type rooms struct {
-	index   *shardmap.Map[*room]
-	tally   *tally
-	carrier *carrier
+	index    *shardmap.Map[*room]
+	counters *metrics.Counters
+	carrier  *carrier
 }
 
 // enter locks the room of this name, which it makes with these traits if there is
@@ -67,8 +68,8 @@ type rooms struct {
 func (rs *rooms) enter(name string, t traits) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {
-			rs.tally.rooms.Add(1)
-			r := &room{name: name, traits: t, tally: rs.tally}
+			rs.counters.Rooms.Add(1)
+			r := &room{name: name, traits: t, counters: rs.counters}
 			if t.keeps() {
 				r.source = &source{stream: broker.RoomStream(name), room: name, traits: t}
 			}
@@ -104,7 +105,7 @@ func (rs *rooms) leave(r *room) {
 		return
 	}
 	r.dead = true
-	rs.tally.rooms.Add(-1)
+	rs.counters.Rooms.Add(-1)
 	if r.source != nil {
 		r.source.close(rs.carrier)
 	}
@@ -183,7 +184,7 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 	case first:
 		return r.announce(notice)
 	default:
-		give(m.conn, r.tally, notice, sendqueue.Notice)
+		give(m.conn, r.counters, notice, sendqueue.Notice)
 		return 1
 	}
 }
@@ -244,11 +245,11 @@ func (r *room) drop(m *membership) {
 
 // announce tells the members something, and returns how many they are.
 func (r *room) announce(notice *wire.Frames) (told int) {
-	r.tally.add(cMatched, len(r.members))
+	r.counters.Add(metrics.Matched, len(r.members))
 	for i := range r.members {
 		r.members[i].push(notice, sendqueue.Notice, sendqueue.DropNewest)
 	}
-	r.tally.settle(notice)
+	notice.Settle(&r.counters.Queues.Budget)
 	return len(r.members)
 }
 

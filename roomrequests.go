@@ -19,8 +19,8 @@ func (d *requester) joinRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	began := d.denials.begin()
-	defer d.denials.end()
+	began := d.revocations.Begin()
+	defer d.revocations.End()
 	if !d.mayJoin(c, r.Room) {
 		return ErrForbidden
 	}
@@ -74,7 +74,7 @@ func (d *requester) leaveRequest(c *Conn, r *wire.Request) error {
 	r.Answered = true
 	_, told := d.rooms.part(c, r.Room, func() {
 		if r.ID != nil {
-			answer(c, d.tally, wire.Reply(r.ID, nil, nil))
+			answer(c, d.counters, wire.Reply(r.ID, nil, nil))
 		}
 	})
 	c.bill.receivers.Add(int64(told))
@@ -107,7 +107,7 @@ func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
 	d.rooms.inspect(r.Room, func(l *listing) {
 		c.bill.receivers.Add(int64(l.users)) // it costs as much as a message to so many
 		c.charge(len(l.content))
-		answer(c, d.tally, wire.Reply(r.ID, l.content, nil))
+		answer(c, d.counters, wire.Reply(r.ID, l.content, nil))
 	})
 	return nil
 }
@@ -141,7 +141,7 @@ func (d *requester) historyRequest(c *Conn, r *wire.Request) error {
 		slices.Reverse(page.Publications)
 	}
 	r.Answered = true
-	answer(c, d.tally, wire.Reply(r.ID, historyContent(r.Room, &page), nil))
+	answer(c, d.counters, wire.Reply(r.ID, historyContent(r.Room, &page), nil))
 	return nil
 }
 

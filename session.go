@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -11,18 +12,50 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
+// entrant is who wants in.
+type entrant struct {
+	user  string
+	place netip.Addr
+	began admission.Decision // to let him in
+}
+
+// enter keeps a place for a connection, which cancel gives back, or gate.leave once it is open. It
+// waits for the user's lock, and nobody else waits for it meanwhile.
+func (ss *sessions) enter(e entrant) error {
+	if err := ss.index.revocations.Check(e.began, admission.Subject{User: e.user}); err != nil {
+		return err
+	}
+	if err := ss.capacity.Reserve(e.place); err != nil {
+		return err
+	}
+	if !ss.index.users.reserve(e.user) {
+		ss.capacity.Release(e.place)
+		return errUserFull
+	}
+	return nil
+}
+
+// cancel gives back the place of a connection that never came to be.
+func (ss *sessions) cancel(e entrant) {
+	ss.index.users.unreserve(e.user)
+	ss.capacity.Release(e.place)
+}
+
 // sessions opens connections that the gate has let in, and cleans up after them.
 type sessions struct {
-	opts  *Options
-	tally *tally
-	notes *ratelog.Logger
-	index *index
-	gate  *gate
+	opts      *Options
+	counters  *metrics.Counters
+	notes     *ratelog.Logger
+	index     *index
+	capacity  *admission.Capacity
+	addresses *admission.Addresses
 
 	links      sendqueue.Config
 	readers    readers
@@ -44,7 +77,7 @@ func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e en
 	c := &s.conn
 	// Before it can end, which takes it out again.
 	ss.index.conns.GetOrPut(c.id, func() *Conn { return c })
-	if ss.gate.isShut() { // Close may have looked before c could be found
+	if ss.capacity.Closed() { // Close may have looked before c could be found
 		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
 	}
 	top, err := ss.open(c)
@@ -102,13 +135,13 @@ func (ss *sessions) greet(c *Conn, top uint64) {
 	if c.inbox != nil {
 		g.Inbox, g.Top = c.inbox.done, top
 	}
-	give(c, ss.tally, &wire.Frames{M: wire.Welcome(c.proto, g)}, sendqueue.Reply)
+	give(c, ss.counters, &wire.Frames{M: wire.Welcome(c.proto, g)}, sendqueue.Reply)
 }
 
 // comeBack is how long it takes to let in as many connections as there have been: if all are
 // lost at once, they should not come back sooner.
 func (ss *sessions) comeBack() time.Duration {
-	return ss.gate.visitors.span(int(ss.tally.peak.Load()))
+	return ss.addresses.Span(int(ss.counters.PeakConns()))
 }
 
 // session is a connection with those who look after it, in one piece of memory.
@@ -126,11 +159,8 @@ func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e 
 	c := &s.conn
 	c.id, c.identity, c.opened, c.transport = "conn_"+uuid.NewString(), id, time.Now(), t
 	c.place, c.began, c.expires = e.place, e.began, id.deadline(c.opened)
-	if c.deflates = t.deflates(); c.deflates {
-		ss.tally.deflating.Add(1)
-	}
-	c.proto = t.protocol()
-	ss.index.languages[c.proto].Add(1)
+	c.deflates, c.proto = t.deflates(), t.protocol()
+	ss.index.speakers.Add(c.proto, c.deflates, 1)
 	values := context.WithValue(context.WithoutCancel(ctx), connKey{&ss.tails}, c)
 	c.ctx, c.cancel = context.WithCancelCause(values)
 	c.duties = s
@@ -163,7 +193,7 @@ func (s *session) run(f func()) {
 	})
 }
 
-func (s *session) ask(frame *sendqueue.Frame) { tell(&s.conn, s.tally, frame) }
+func (s *session) ask(frame *sendqueue.Frame) { tell(&s.conn, s.counters, frame) }
 func (s *session) limit() int                 { return s.opts.QueueBytes / 2 }
 
 // linkError is how a connection ends whose link gave up.
@@ -190,7 +220,7 @@ func (ss *sessions) connect(s *session) error {
 			ss.index.enter(c) // gives its user's place back
 		}
 	}()
-	err := guard(ss.notes, ss.tally, c, func() error { return ss.opts.OnConnect(c.ctx, c) })
+	err := guard(ss.notes, ss.counters, c, func() error { return ss.opts.OnConnect(c.ctx, c) })
 	returned = true
 	if err == nil {
 		s.connected.Store(true)
@@ -207,12 +237,12 @@ func (ss *sessions) connect(s *session) error {
 // farewell cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
 func (ss *sessions) farewell(s *session, why *CloseError) {
-	defer ss.gate.leave(s.conn.place)
+	defer ss.capacity.Release(s.conn.place)
 	s.heart.stop()
 	if e := s.expiry.Load(); e != nil {
 		e.stop()
 	}
-	ss.tally.add(ended(why.Cause), 1)
+	ss.counters.Add(metrics.Ended(why.Cause), 1)
 	stays := ss.absences.keep(&s.conn, why)
 	departs := !stays && ss.index.depart(&s.conn) != gone // else another one has its place already
 	<-s.conn.link.Done()
@@ -225,10 +255,7 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 	if !stays {
 		ss.index.conns.CompareAndDelete(s.conn.id, &s.conn)
 	}
-	ss.index.languages[s.conn.proto].Add(-1)
-	if s.conn.deflates {
-		ss.tally.deflating.Add(-1)
-	}
+	ss.index.speakers.Add(s.conn.proto, s.conn.deflates, -1)
 	ss.logEnd(&s.conn, why)
 	ss.tails.run(func() {
 		s.reader.wait()
@@ -242,7 +269,7 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 func (ss *sessions) disconnect(s *session, why *CloseError) {
 	s.reader.enter()
 	defer s.reader.exit()
-	_ = guard(ss.notes, ss.tally, &s.conn, func() error {
+	_ = guard(ss.notes, ss.counters, &s.conn, func() error {
 		ss.opts.OnDisconnect(context.WithoutCancel(s.conn.ctx), &s.conn, why)
 		return nil
 	})

@@ -25,7 +25,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 		defer cancel()
 		ctx = detached
 	}
-	m.gate.close()
+	m.capacity.Close()
 	m.drain(ctx)
 	err := m.await(ctx)
 	m.closed.Store(true)
@@ -41,7 +41,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 // started, but not for code of the application, so handlers may call it. It may be
 // called again. It returns nil.
 func (m *Manager) Close() error {
-	m.gate.close()
+	m.capacity.Close()
 	m.closed.Store(true)
 	for _, c := range m.index.conns.Values() {
 		if !c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, closeGrace) {

@@ -1,12 +1,9 @@
 package realtime
 
 import (
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/disconnect"
-	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/metrics"
 )
 
 // Stats is a snapshot of a Manager: gauges first, then counters since New. The
@@ -90,63 +87,29 @@ func (s Stats) Sub(old Stats) Stats {
 	return s
 }
 
-type counter uint8
-
-// The counters of Stats. The first numCauses are the ends, by cause.
-const (
-	cAccepted counter = counter(disconnect.NumCauses) + iota
-	cMessages
-	cCompressed
-	cCaughtUp
-	cUnrecovered
-	cSetAside
-	cResumed
-	cReceived
-	cMatched
-	cRefusedOrigin
-	cRefusedHost
-	cRefusedAuth
-	cRefusedLimit
-	cRefusedShutdown
-	cRefusedRequest
-	cDenied
-	cIgnored
-	cFailed
-	cThrottled
-	cPanics
-	cWritten
-	cDroppedOldest
-	cDroppedNewest
-	cDroppedNotices
-	cLost
-	numCounters
-)
-
-func ended(c Cause) counter { return counter(c) }
-
-// counters lists the counters of s in the order of the constants above.
-func (s *Stats) counters() [numCounters]*uint64 {
-	return [numCounters]*uint64{
-		cAccepted:        &s.Accepted,
-		cMessages:        &s.Messages,
-		cCompressed:      &s.Compressed,
-		cCaughtUp:        &s.CaughtUp,
-		cUnrecovered:     &s.Unrecovered,
-		cSetAside:        &s.SetAside,
-		cResumed:         &s.Resumed,
-		cReceived:        &s.Received,
-		cMatched:         &s.Matched,
-		cRefusedOrigin:   &s.RefusedOrigin,
-		cRefusedHost:     &s.RefusedHost,
-		cRefusedAuth:     &s.RefusedAuth,
-		cRefusedLimit:    &s.RefusedLimit,
-		cRefusedShutdown: &s.RefusedShutdown,
-		cRefusedRequest:  &s.RefusedRequest,
-		cDenied:          &s.Denied,
-		cIgnored:         &s.Ignored,
-		cFailed:          &s.Failed,
-		cThrottled:       &s.Throttled,
-		cPanics:          &s.Panics,
+// counters returns pointers to the counters of s, indexed by metrics.Counter.
+func (s *Stats) counters() [metrics.NumCounters]*uint64 {
+	return [metrics.NumCounters]*uint64{
+		metrics.Accepted:        &s.Accepted,
+		metrics.Messages:        &s.Messages,
+		metrics.Compressed:      &s.Compressed,
+		metrics.CaughtUp:        &s.CaughtUp,
+		metrics.Unrecovered:     &s.Unrecovered,
+		metrics.SetAside:        &s.SetAside,
+		metrics.Resumed:         &s.Resumed,
+		metrics.Received:        &s.Received,
+		metrics.Matched:         &s.Matched,
+		metrics.RefusedOrigin:   &s.RefusedOrigin,
+		metrics.RefusedHost:     &s.RefusedHost,
+		metrics.RefusedAuth:     &s.RefusedAuth,
+		metrics.RefusedLimit:    &s.RefusedLimit,
+		metrics.RefusedShutdown: &s.RefusedShutdown,
+		metrics.RefusedRequest:  &s.RefusedRequest,
+		metrics.Denied:          &s.Denied,
+		metrics.Ignored:         &s.Ignored,
+		metrics.Failed:          &s.Failed,
+		metrics.Throttled:       &s.Throttled,
+		metrics.Panics:          &s.Panics,
 
 		CauseClient:   &s.Ended.Client,
 		CauseLost:     &s.Ended.Lost,
@@ -161,114 +124,25 @@ func (s *Stats) counters() [numCounters]*uint64 {
 		CauseReplaced: &s.Ended.Replaced,
 		CausePanic:    &s.Ended.Panic,
 
-		cWritten:        &s.Written,
-		cDroppedOldest:  &s.DroppedOldest,
-		cDroppedNewest:  &s.DroppedNewest,
-		cDroppedNotices: &s.DroppedNotices,
-		cLost:           &s.Lost,
+		metrics.Written:        &s.Written,
+		metrics.DroppedOldest:  &s.DroppedOldest,
+		metrics.DroppedNewest:  &s.DroppedNewest,
+		metrics.DroppedNotices: &s.DroppedNotices,
+		metrics.Lost:           &s.Lost,
 	}
 }
 
-// tally is where a Manager counts. Its zero value is ready.
-type tally struct {
-	counts  [numCounters]atomic.Uint64
-	frames  sendqueue.Totals
-	conns   atomic.Int64
-	peak    atomic.Int64
-	users   atomic.Int64
-	rooms   atomic.Int64
-	updated atomic.Int64 // Unix nanoseconds
-	rate    rate
-
-	deflating atomic.Int64 // connections that negotiated compression
-}
-
-func (t *tally) add(c counter, n int) {
-	if n > 0 {
-		t.counts[c].Add(uint64(n))
-	}
-}
-
-func (t *tally) touch(now time.Time) { t.updated.Store(now.UnixNano()) }
-
-func (t *tally) opened() {
-	n := t.conns.Add(1)
-	for {
-		peak := t.peak.Load()
-		if n <= peak || t.peak.CompareAndSwap(peak, n) {
-			break
-		}
-	}
-	t.add(cAccepted, 1)
-	t.touch(time.Now())
-}
-
-func (t *tally) gone() {
-	t.conns.Add(-1)
-	t.touch(time.Now())
-}
-
-func (t *tally) message(now time.Time) {
-	t.add(cMessages, 1)
-	t.rate.add(now)
-	t.touch(now)
-}
-
-func (t *tally) snapshot() Stats {
+// newStats returns a snapshot.
+func newStats(cs *metrics.Counters, deflating int) Stats {
 	s := Stats{
-		Conns: int(t.conns.Load()), PeakConns: int(t.peak.Load()),
-		Direct: int(t.frames.Direct.Load()), Deflating: int(t.deflating.Load()),
-		Users: int(t.users.Load()), Rooms: int(t.rooms.Load()),
-		QueuedBytes: t.frames.Budget.Used(), MemoryBytes: t.frames.Budget.Total(),
-		Rate: t.rate.perSecond(time.Now()),
-	}
-	if at := t.updated.Load(); at != 0 {
-		s.Updated = time.Unix(0, at)
+		Conns: cs.Conns(), PeakConns: cs.PeakConns(),
+		Direct: int(cs.Queues.Direct.Load()), Deflating: deflating,
+		Users: int(cs.Users.Load()), Rooms: int(cs.Rooms.Load()),
+		QueuedBytes: cs.Queues.Budget.Used(), MemoryBytes: cs.Queues.Budget.Total(),
+		Rate: cs.Rate(), Updated: cs.Updated(),
 	}
 	for i, c := range s.counters() {
-		*c = t.counts[i].Load()
+		*c = cs.Get(metrics.Counter(i))
 	}
-	s.Written = t.frames.Written.Load()
-	s.DroppedOldest = t.frames.DroppedOldest.Load()
-	s.DroppedNewest = t.frames.DroppedNewest.Load()
-	s.DroppedNotices = t.frames.DroppedNotices.Load()
-	s.Lost = t.frames.Lost.Load()
 	return s
-}
-
-const (
-	rateWindow = 10 * time.Second
-	rateCells  = 100
-	rateCell   = rateWindow / rateCells
-)
-
-// rate counts events of the last rateWindow, in cells of a tenth of a second that
-// are used in turn. Its zero value is ready.
-type rate struct {
-	mu    sync.Mutex
-	cells [rateCells]struct{ at, n int64 }
-}
-
-func (r *rate) add(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at := now.UnixNano() / int64(rateCell)
-	cell := &r.cells[at%rateCells]
-	if cell.at != at {
-		cell.at, cell.n = at, 0
-	}
-	cell.n++
-}
-
-func (r *rate) perSecond(now time.Time) float64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at := now.UnixNano() / int64(rateCell)
-	var n int64
-	for i := range r.cells {
-		if cell := &r.cells[i]; cell.at > at-rateCells && cell.at <= at {
-			n += cell.n
-		}
-	}
-	return float64(n) / rateWindow.Seconds()
 }

@@ -34,7 +34,7 @@ func (x *index) suspend(c *Conn) (was phase) {
 		r.mu.Unlock()
 	}
 	x.everyone.remove(c)
-	x.tally.gone()
+	x.counters.Closed()
 	if u != nil {
 		x.users.suspend(u, c)
 	}

@@ -52,15 +52,42 @@ func (f forms) Of(deflates bool) *sendqueue.Frame {
 // Envelope is about what the members around a message's content take.
 const Envelope = 96
 
-// Languages counts the connections that speak each protocol.
-type Languages [numProtocols]atomic.Int64
+// Settle counts the frames that were pushed against a budget. It is called once, after the last
+// push.
+func (f *Frames) Settle(b *sendqueue.Budget) {
+	for _, form := range f.Forms {
+		for _, frame := range []*sendqueue.Frame{form.Plain, form.Deflated} {
+			if frame != nil {
+				b.Settle(frame)
+			}
+		}
+	}
+}
+
+// Speakers counts the connections that speak each protocol, and those that take compressed
+// messages. The zero value is ready. It is safe for concurrent use.
+type Speakers struct {
+	conns     [numProtocols]atomic.Int64
+	deflating atomic.Int64
+}
+
+// Add counts n more connections, or fewer if n is negative.
+func (s *Speakers) Add(p Protocol, deflates bool, n int64) {
+	s.conns[p].Add(n)
+	if deflates {
+		s.deflating.Add(n)
+	}
+}
+
+// Deflating returns the number of connections that take compressed messages.
+func (s *Speakers) Deflating() int { return int(s.deflating.Load()) }
 
 // Encode builds the frames of a message for the protocols that somebody speaks. No room is locked
 // while it runs.
-func (l *Languages) Encode(m *broker.Message, at Spot) Frames {
+func (s *Speakers) Encode(m *broker.Message, at Spot) Frames {
 	f := Frames{M: *m, place: at}
 	for p := range f.Forms {
-		if l[p].Load() > 0 {
+		if s.conns[p].Load() > 0 {
 			f.Forms[p].Plain = EncodeIn(Protocol(p), m, &f.place)
 		}
 	}

@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"fmt"
@@ -8,16 +8,17 @@ import (
 	"strings"
 )
 
-// proxies are the servers in front of this one that are believed what they say about a
-// request: whom it comes from, and whether it came over TLS.
-type proxies struct {
+// Proxies is the list of proxies that are trusted to say where a request comes from and whether
+// it came over TLS.
+type Proxies struct {
 	trusted []netip.Prefix
-	unix    bool // whoever speaks through a Unix socket
+	unix    bool // every peer at a Unix socket is trusted
 }
 
-// newProxies panics if an entry is not an address, with a message that says which.
-func newProxies(list []string) proxies {
-	var ps proxies
+// NewProxies returns the list of these addresses, prefixes, or "unix". It panics if an entry is
+// none of these.
+func NewProxies(list []string) Proxies {
+	var ps Proxies
 	for _, s := range list {
 		if s == "unix" {
 			ps.unix = true
@@ -36,29 +37,29 @@ func newProxies(list []string) proxies {
 	return ps
 }
 
-// believes reports whether the peer of a request is one of them. The zero address is that
-// of a Unix socket.
-func (ps *proxies) believes(peer netip.Addr) bool {
+// Trusts reports whether the peer of a request is a trusted proxy. The zero address is the peer
+// at a Unix socket.
+func (ps *Proxies) Trusts(peer netip.Addr) bool {
 	if !peer.IsValid() {
 		return ps.unix
 	}
 	return slices.ContainsFunc(ps.trusted, func(p netip.Prefix) bool { return p.Contains(peer) })
 }
 
-// source returns the address that a request comes from: the peer's or, if that is a
-// proxy, the last one in X-Forwarded-For that is not a proxy's. Each proxy appends whom it
-// was asked by, so what stands before that is anybody's words. It is the zero address
-// behind a Unix socket that is not believed.
-func (ps *proxies) source(r *http.Request) netip.Addr {
+// Source returns the address that a request comes from: the address of the peer or, if that is a
+// trusted proxy, the last address in X-Forwarded-For that is not one. Each proxy appends the
+// address of its own peer, so anybody can have written the addresses before that one. Source
+// returns the zero address for a peer at a Unix socket that is not trusted.
+func (ps *Proxies) Source(r *http.Request) netip.Addr {
 	from, _ := ps.trace(r)
 	return from
 }
 
-// trace is source, and returns how many proxies have said by whom they were asked.
-func (ps *proxies) trace(r *http.Request) (from netip.Addr, hops int) {
-	from = peer(r)
+// trace returns the source and the number of proxies that appended their peer.
+func (ps *Proxies) trace(r *http.Request) (from netip.Addr, hops int) {
+	from = Peer(r)
 	for _, hop := range slices.Backward(list(r, "X-Forwarded-For")) {
-		if !ps.believes(from) {
+		if !ps.Trusts(from) {
 			break
 		}
 		before, err := parseHop(hop)
@@ -71,15 +72,15 @@ func (ps *proxies) trace(r *http.Request) (from netip.Addr, hops int) {
 	return from, hops
 }
 
-// overTLS reports whether the client speaks TLS to the server or to a proxy in front of it,
-// and whether that is known. Each proxy appends how it was asked, like by whom, or the last one
-// says it for all; what stands before that is anybody's words.
-func (ps *proxies) overTLS(r *http.Request) (secure, known bool) {
+// overTLS reports whether the client uses TLS, to this server or to a trusted proxy, and whether
+// that is known. Each proxy may append the protocol of its own peer, or only the last one may set
+// it; anybody can have written the values before that.
+func (ps *Proxies) overTLS(r *http.Request) (secure, known bool) {
 	if r.TLS != nil {
 		return true, true
 	}
 	said := list(r, "X-Forwarded-Proto")
-	if len(said) == 0 || !ps.believes(peer(r)) {
+	if len(said) == 0 || !ps.Trusts(Peer(r)) {
 		return false, false
 	}
 	_, hops := ps.trace(r)
@@ -103,8 +104,8 @@ func list(r *http.Request, header string) (elements []string) {
 	return elements
 }
 
-// peer is the address at the other end of the request's connection.
-func peer(r *http.Request) netip.Addr {
+// Peer returns the address at the other end of the request's connection, zero for a Unix socket.
+func Peer(r *http.Request) netip.Addr {
 	addr, _ := parseHop(r.RemoteAddr)
 	return addr
 }

@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"cmp"
@@ -9,24 +9,24 @@ import (
 	"strings"
 )
 
-// origins is the list of origins that may open connections, RFC 6454. Browsers name
-// the origin of the page in every WebSocket handshake, and that header is all that
-// keeps foreign pages from using the cookies of your users.
-type origins struct {
+// Origins is the list of origins whose pages may connect, see RFC 6454. A browser names the
+// origin of the page in each WebSocket handshake. Nothing but this header keeps foreign pages from
+// connecting with the cookies of a user.
+type Origins struct {
 	allowed []origin
-	opaque  []string // of those that have no host: "null", "file://"
+	opaque  []string // allowed origins without a host: "null", "file://"
 	any     bool
-	proxies *proxies
+	proxies *Proxies
 }
 
 type origin struct {
 	scheme, host, port string
-	subdomains         bool // host is what follows the "*."
+	subdomains         bool // the entry was "*." and host
 }
 
-// newOrigins panics if an origin is not one, with a message that says which.
-func newOrigins(list []string, any bool, ps *proxies) *origins {
-	o := &origins{any: any, proxies: ps}
+// NewOrigins returns the list of these origins. It panics if an entry is not an origin.
+func NewOrigins(list []string, any bool, ps *Proxies) *Origins {
+	o := &Origins{any: any, proxies: ps}
 	for _, s := range list {
 		if s == "null" || s == "file://" {
 			o.opaque = append(o.opaque, s)
@@ -75,10 +75,10 @@ func defaultPort(scheme string) string {
 	return ""
 }
 
-// check returns the origin that is refused, and false; or true. A request without an origin is a
-// program's, or a browser's that asks for its own site or fetches an image or a script: then
-// Sec-Fetch-Site says whose page asks.
-func (o *origins) check(r *http.Request) (refused string, ok bool) {
+// Check reports whether the page behind the request may connect, and returns its origin if it may
+// not. A request without an Origin header comes from a program, or from a browser that asks the
+// page's own site or loads an image or a script. In the second case Sec-Fetch-Site says which.
+func (o *Origins) Check(r *http.Request) (refused string, ok bool) {
 	header := r.Header.Values("Origin")
 	switch {
 	case o.any:
@@ -102,11 +102,11 @@ func (o *origins) check(r *http.Request) (refused string, ok bool) {
 	return header[0], o.same(from, r) || slices.ContainsFunc(o.allowed, from.matches)
 }
 
-// same reports whether a page of this origin came from the host that the request goes to,
-// by the same scheme: a page that came without TLS may have been written by anybody on the
-// way. Without TLS here there may be a proxy that ends it; unless that is believed to say
-// so, both schemes will do.
-func (o *origins) same(from origin, r *http.Request) bool {
+// same reports whether a page of this origin came from the host that the request is for, by the
+// same scheme. A page that came without TLS may have been written by anybody on the way. If this
+// server is not reached over TLS, a proxy before it may end TLS; unless a trusted proxy says
+// which, both schemes are accepted.
+func (o *Origins) same(from origin, r *http.Request) bool {
 	if from.scheme != "http" && from.scheme != "https" {
 		return false
 	}

@@ -1,4 +1,4 @@
-package realtime
+package admission
 
 import (
 	"fmt"
@@ -9,17 +9,19 @@ import (
 	"strings"
 )
 
-// hosts are the names under which the server may be asked for. A page can be made to take
-// the server for its own site: its author has the name of his site resolve to the server's
-// address, and to the browser page and server are then of one origin (DNS rebinding). What
-// gives it away is the Host header.
-type hosts struct {
+// Hosts is the list of host names that requests may be for. It prevents DNS rebinding: the
+// author of a page lets the name of their own site resolve to the address of this server, and
+// the browser then takes page and server for one origin. The Host header still has the name of
+// the foreign site.
+type Hosts struct {
 	allowed []string // lower case; "*.example.com" is kept as ".example.com"
-	proxies *proxies
+	proxies *Proxies
 }
 
-func newHosts(list []string, ps *proxies) hosts {
-	h := hosts{proxies: ps}
+// NewHosts returns the list of these names. It panics if an entry is not a name such as
+// "app.example.com" or "*.example.com".
+func NewHosts(list []string, ps *Proxies) Hosts {
+	h := Hosts{proxies: ps}
 	for _, entry := range list {
 		name := strings.ToLower(entry)
 		rest := strings.TrimPrefix(name, "*.")
@@ -32,20 +34,20 @@ func newHosts(list []string, ps *proxies) hosts {
 	return h
 }
 
-// check returns the host that is refused, and false; or true.
+// Check reports whether the request is for an allowed host, and returns the host if it is not.
 //
-// Without a list all names will do, except where only programs of the same machine can
-// connect: there it is the names of the machine itself. A proxy on the same machine asks for
-// other names; handshake says that the request is for the endpoint, where the proxy's own
-// headers tell it from a browser, because no page can add headers to a handshake.
-func (h *hosts) check(r *http.Request, handshake bool) (refused string, ok bool) {
+// Without a list every name is allowed, unless only programs of the same machine can connect:
+// then the names of the machine itself are. A proxy on the same machine passes other names on.
+// For a handshake the headers of the proxy tell it from a browser, because a page cannot add
+// headers to a handshake.
+func (h *Hosts) Check(r *http.Request, handshake bool) (refused string, ok bool) {
 	name := hostname(r.Host)
 	switch {
 	case len(h.allowed) > 0:
 		return name, slices.ContainsFunc(h.allowed, func(a string) bool {
 			return a == name || strings.HasPrefix(a, ".") && strings.HasSuffix(name, a)
 		})
-	case !listensToItself(r) || isLoopback(name) || h.proxies.believes(peer(r)):
+	case !listensToItself(r) || isLoopback(name) || h.proxies.Trusts(Peer(r)):
 		return "", true
 	}
 	return name, handshake && forwarded(r.Header)
@@ -59,7 +61,7 @@ func hostname(host string) string {
 	return strings.ToLower(strings.Trim(host, "[]"))
 }
 
-// isLoopback reports whether a name always means the machine itself, RFC 6761 section 6.3.
+// isLoopback reports whether a name always means the machine itself, see RFC 6761 section 6.3.
 func isLoopback(name string) bool {
 	if addr, err := netip.ParseAddr(name); err == nil {
 		return addr.Unmap().IsLoopback()
@@ -68,7 +70,7 @@ func isLoopback(name string) bool {
 	return name == "" || name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
-// listensToItself reports whether the request came to an address of the machine itself.
+// listensToItself reports whether the request came in at a loopback address.
 func listensToItself(r *http.Request) bool {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
 	return local != nil && local.IP.IsLoopback()

@@ -1,0 +1,2 @@
+// Package admission decides which requests and connections a server lets in.
+package admission

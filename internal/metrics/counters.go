@@ -1,0 +1,132 @@
+package metrics
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/disconnect"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+)
+
+// Counter names a number that only grows.
+type Counter uint8
+
+// The counters. The first disconnect.NumCauses are the connections that ended, by cause.
+const (
+	Accepted Counter = Counter(disconnect.NumCauses) + iota
+	Messages
+	Compressed
+	CaughtUp
+	Unrecovered
+	SetAside
+	Resumed
+	Received
+	Matched
+	RefusedOrigin
+	RefusedHost
+	RefusedAuth
+	RefusedLimit
+	RefusedShutdown
+	RefusedRequest
+	Denied
+	Ignored
+	Failed
+	Throttled
+	Panics
+	// The following are counted by the send queues, in Counters.Queues.
+	Written
+	DroppedOldest
+	DroppedNewest
+	DroppedNotices
+	Lost
+	NumCounters
+)
+
+// Ended returns the counter of connections that ended by a cause.
+func Ended(c disconnect.Cause) Counter { return Counter(c) }
+
+// Counters are the numbers of a server. The zero value is ready. All methods are safe for
+// concurrent use; the numbers are read one after another while others change.
+type Counters struct {
+	Queues sendqueue.Totals // of all send queues
+	Users  atomic.Int64     // with a connection
+	Rooms  atomic.Int64     // with a member
+
+	counts  [NumCounters]atomic.Uint64
+	conns   atomic.Int64
+	peak    atomic.Int64
+	updated atomic.Int64 // Unix nanoseconds
+	rate    rate
+}
+
+// Add adds n to a counter.
+func (cs *Counters) Add(c Counter, n int) {
+	if n > 0 {
+		cs.counts[c].Add(uint64(n))
+	}
+}
+
+// Get returns the value of a counter.
+func (cs *Counters) Get(c Counter) uint64 {
+	switch c {
+	case Written:
+		return cs.Queues.Written.Load()
+	case DroppedOldest:
+		return cs.Queues.DroppedOldest.Load()
+	case DroppedNewest:
+		return cs.Queues.DroppedNewest.Load()
+	case DroppedNotices:
+		return cs.Queues.DroppedNotices.Load()
+	case Lost:
+		return cs.Queues.Lost.Load()
+	default:
+		return cs.counts[c].Load()
+	}
+}
+
+func (cs *Counters) touch(now time.Time) { cs.updated.Store(now.UnixNano()) }
+
+// Opened counts a connection that has opened.
+func (cs *Counters) Opened() {
+	n := cs.conns.Add(1)
+	for {
+		peak := cs.peak.Load()
+		if n <= peak || cs.peak.CompareAndSwap(peak, n) {
+			break
+		}
+	}
+	cs.Add(Accepted, 1)
+	cs.touch(time.Now())
+}
+
+// Closed counts the end of a connection that had opened.
+func (cs *Counters) Closed() {
+	cs.conns.Add(-1)
+	cs.touch(time.Now())
+}
+
+// Message counts a message that was sent.
+func (cs *Counters) Message(now time.Time) {
+	cs.Add(Messages, 1)
+	cs.rate.add(now)
+	cs.touch(now)
+}
+
+// Conns returns the number of open connections.
+func (cs *Counters) Conns() int { return int(cs.conns.Load()) }
+
+// PeakConns returns the largest number of open connections so far.
+func (cs *Counters) PeakConns() int { return int(cs.peak.Load()) }
+
+// Rate returns the number of messages a second, over the last ten seconds.
+func (cs *Counters) Rate() float64 { return cs.rate.perSecond(time.Now()) }
+
+// Updated returns when a connection last opened or ended or a message was last sent; zero if
+// never.
+func (cs *Counters) Updated() time.Time {
+	at := cs.updated.Load()
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
+}

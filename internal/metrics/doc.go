@@ -1,0 +1,2 @@
+// Package metrics counts what happens in a server.
+package metrics

@@ -1,0 +1,82 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+)
+
+func plainOnly() *Speakers {
+	s := &Speakers{}
+	s.Add(ProtoPlain, false, 1)
+	return s
+}
+
+// A message that no connection takes compressed costs nothing more.
+func TestCompressOnlyIfWanted(t *testing.T) {
+	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("word ", 300) + `"`)}
+	s := plainOnly()
+	off, on := NewCompressor(0, s), NewCompressor(512, s)
+	f := s.Encode(&m, Spot{})
+	s.deflating.Store(1)
+	require.Zero(t, testing.AllocsPerRun(100, func() { off.Compress(&f) }))
+	s.deflating.Store(0)
+	require.Zero(t, testing.AllocsPerRun(100, func() { on.Compress(&f) }))
+	require.Nil(t, f.Forms[ProtoPlain].Deflated)
+	require.Same(t, f.Forms[ProtoPlain].Plain, f.Forms[ProtoPlain].Of(true))
+
+	s.deflating.Store(1)
+	require.Equal(t, 1, on.Compress(&f))
+	require.NotNil(t, f.Forms[ProtoPlain].Deflated)
+	require.Same(t, f.Forms[ProtoPlain].Deflated, f.Forms[ProtoPlain].Of(true))
+	require.Same(t, f.Forms[ProtoPlain].Plain, f.Forms[ProtoPlain].Of(false))
+}
+
+// A page sees nothing of a message before its end, so a large one is announced.
+func TestLargeFramesAreAnnounced(t *testing.T) {
+	large, small := strings.Repeat("x", LargeFrame), strings.Repeat("x", LargeFrame-Envelope-100)
+	all := func(text string, binary []byte) map[string]*sendqueue.Frame {
+		m := broker.Message{Type: TypeChat, Content: json.RawMessage(`"` + text + `"`)}
+		blob := broker.Message{Type: TypeChat, Binary: binary}
+		speakers, random := &Speakers{}, m
+		speakers.Add(ProtoV1, true, 1)
+		noise := make([]byte, 3*len(text)) // which compress to more than half
+		for i := range noise {
+			noise[i] = 'a' + byte(rand.IntN(26))
+		}
+		random.Content = json.RawMessage(`"` + string(noise) + `"`)
+		deflated := Frames{}
+		deflated.Forms[ProtoV1].Plain = EncodeIn(ProtoV1, &random, &Spot{})
+		NewCompressor(1, speakers).Compress(&deflated)
+		return map[string]*sendqueue.Frame{
+			"text": EncodeIn(ProtoV1, &m, &Spot{}), "binary": EncodeIn(ProtoV1, &blob, &Spot{}),
+			"answer": Reply([]byte("1"), m.Content, nil), "compressed": deflated.Forms[ProtoV1].Deflated,
+		}
+	}
+	for name, f := range all(large, []byte(large)) {
+		announcement := fmt.Sprintf(`{"message_type":"large","bytes":%d}`, len(f.Payload())+4)
+		if len(f.Payload()) > 0xFFFF {
+			announcement = fmt.Sprintf(`{"message_type":"large","bytes":%d}`, len(f.Payload())+10)
+		}
+		require.Equal(t, announcement, string(f.Wire()[2:2+len(announcement)]), name)
+	}
+	for name, f := range all(small[:1000], []byte(small)) {
+		require.NotContains(t, string(f.Wire()), `"large"`, name)
+	}
+	m := broker.Message{Content: json.RawMessage(`"` + large + `"`)}
+	require.NotContains(t, string(EncodeIn(ProtoPlain, &m, &Spot{}).Wire()), `"large"`)
+}
+
+// A page waits 10 s for the answer to its ping, so a message that takes longer at 1 KB/s is
+// announced.
+func TestFramesThatOutlastThePingAreAnnounced(t *testing.T) {
+	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("x", 10_000) + `"`)}
+	require.Contains(t, string(EncodeIn(ProtoV1, &m, &Spot{}).Wire()), `"large"`)
+}
