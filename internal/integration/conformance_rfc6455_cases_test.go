@@ -205,25 +205,25 @@ func reservedBits() (cases []rfcCase) {
 // frame of a message only.
 func negotiatedBits(t testing.TB) []rfcCase {
 	const rsv1, rsv2, rsv3 = 0x40, 0x20, 0x10
-	squeezed := deflate(t, chat("a"))
+	compressed := deflate(t, chat("a"))
 	cases := []rfcCase{
-		{name: "text that is compressed", in: frame(fin|rsv1|opText, squeezed), hears: list("a")},
+		{name: "text that is compressed", in: frame(fin|rsv1|opText, compressed), hears: list("a")},
 		{name: "text that is not", in: say("a"), hears: list("a")},
-		{name: "binary that is compressed", in: frame(fin|rsv1|opBinary, squeezed)},
+		{name: "binary that is compressed", in: frame(fin|rsv1|opBinary, compressed)},
 		{
 			name:  "fragments of a text that is compressed",
-			in:    frame(rsv1|opText, squeezed[:5]) + ping("p") + more("") + last(squeezed[5:]),
+			in:    frame(rsv1|opText, compressed[:5]) + ping("p") + more("") + last(compressed[5:]),
 			hears: list("a"), pongs: list("p"),
 		},
 		{name: "compressed, not UTF-8", in: frame(fin|rsv1|opText, deflate(t, "\xff")), end: fails(1007)},
 		{name: "compressed, limit + 1", in: frame(fin|rsv1|opText, deflate(t, chat(sized(maxMessage+1)))), end: fails(1009)},
-		{name: "RSV1 on a continuation", in: frame(rsv1|opText, squeezed[:5]) + frame(fin|rsv1|opCont, squeezed[5:]), end: fails(1002)},
+		{name: "RSV1 on a continuation", in: frame(rsv1|opText, compressed[:5]) + frame(fin|rsv1|opCont, compressed[5:]), end: fails(1002)},
 		{name: "RSV1 on a ping", in: frame(fin|rsv1|opPing, ""), end: fails(1002)},
 		{name: "RSV1 on a pong", in: frame(fin|rsv1|opPong, ""), end: fails(1002)},
 		{name: "RSV1 on a close", in: frame(fin|rsv1|opClose, ""), end: fails(1002)},
-		{name: "RSV2", in: frame(fin|rsv2|opText, squeezed), end: fails(1002)},
-		{name: "RSV3", in: frame(fin|rsv3|opText, squeezed), end: fails(1002)},
-		{name: "RSV1 and RSV2", in: frame(fin|rsv1|rsv2|opText, squeezed), end: fails(1002)},
+		{name: "RSV2", in: frame(fin|rsv2|opText, compressed), end: fails(1002)},
+		{name: "RSV3", in: frame(fin|rsv3|opText, compressed), end: fails(1002)},
+		{name: "RSV1 and RSV2", in: frame(fin|rsv1|rsv2|opText, compressed), end: fails(1002)},
 	}
 	for i := range cases {
 		cases[i].name = "negotiated: " + cases[i].name

@@ -26,7 +26,7 @@ import (
 // each kind. A bystander receives exactly the chats that are delivered.
 func TestRFC6455(t *testing.T) {
 	cases := rfcCases(t)
-	for _, road := range []struct {
+	for _, kind := range []struct {
 		name   string
 		direct int // the number of connections, out of one, that are written directly
 		secure bool
@@ -43,10 +43,10 @@ func TestRFC6455(t *testing.T) {
 		}},
 		{name: "tls", secure: true, speak: atOnce},
 	} {
-		t.Run(road.name, func(t *testing.T) {
-			s, ends := echoServer(t, road.secure, road.listen)
+		t.Run(kind.name, func(t *testing.T) {
+			s, ends := echoServer(t, kind.secure, kind.listen)
 			heard := s.bystander(t)
-			require.Equal(t, road.direct, s.rt.Stats().Direct)
+			require.Equal(t, kind.direct, s.rt.Stats().Direct)
 			user := func(i int) string { return fmt.Sprint("user", i) }
 			t.Run("case", func(t *testing.T) {
 				for i, c := range cases {
@@ -54,7 +54,7 @@ func TestRFC6455(t *testing.T) {
 						t.Parallel()
 						v, stream := c.verdict()
 						nc, br := s.rawDialWith(t, user(i), c.headers(), "")
-						out := converse(t, nc, br, func() { road.speak(nc, stream) })
+						out := converse(t, nc, br, func() { kind.speak(nc, stream) })
 						v.requireAnswers(t, user(i), serverFrames(t, out))
 					})
 				}

@@ -15,10 +15,10 @@ import (
 
 // loseStream deletes the messages of all streams. A stream that is subscribed starts with another
 // epoch.
-func (p *fakeBroker) loseStream(t *testing.T, stream string) {
-	p.Broker = memory.New(nil)
-	require.NoError(t, p.Broker.Open(t.Context(), p))
-	_, err := p.Broker.Subscribe(t.Context(), stream)
+func (fb *fakeBroker) loseStream(t *testing.T, stream string) {
+	fb.Broker = memory.New(nil)
+	require.NoError(t, fb.Broker.Open(t.Context(), fb))
+	_, err := fb.Broker.Subscribe(t.Context(), stream)
 	require.NoError(t, err)
 }
 
@@ -26,8 +26,8 @@ func (p *fakeBroker) loseStream(t *testing.T, stream string) {
 func TestInboxWithAnotherEpoch(t *testing.T) {
 	for _, proto := range [][]string{{realtime.V1}, nil} {
 		o := inboxes(100)
-		p := newFakeBroker()
-		o.Broker = p
+		fb := newFakeBroker()
+		o.Broker = fb
 		bubble(t, o, func(t *testing.T, b *bed) {
 			transport, far := realtime.Pipe(proto...)
 			bob := b.attach(transport, far, realtime.Identity{UserID: "bob"})
@@ -35,11 +35,11 @@ func TestInboxWithAnotherEpoch(t *testing.T) {
 			b.sendToInbox("bob", 1, 2)
 			bob.discard()
 			stream := broker.InboxStream("bob")
-			p.withoutDelivery(func() {
-				p.loseStream(t, stream)
+			fb.withoutDelivery(func() {
+				fb.loseStream(t, stream)
 				b.sendToInbox("bob", 3, 4)
 			})
-			p.Lost(stream)
+			fb.Lost(stream)
 			b.sendToInbox("bob", 5, 5)
 			var said []string
 			frames := bob.raw()
@@ -85,9 +85,9 @@ func TestRoomWithAnotherEpoch(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newFakeBroker()
+			fb := newFakeBroker()
 			o := keeping(100)
-			o.Broker = p
+			o.Broker = fb
 			bubble(t, o, func(t *testing.T, b *bed) {
 				alice, w := b.session("alice")
 				r := &streamClient{t: t}
@@ -95,11 +95,11 @@ func TestRoomWithAnotherEpoch(t *testing.T) {
 				b.sendWords(1, 2)
 				r.receive(alice.raw())
 				join := `{"type":"join","id":2,"room":"hall"` + since(r.at) + `}`
-				p.withoutDelivery(func() {
-					p.loseStream(t, broker.RoomStream("hall"))
+				fb.withoutDelivery(func() {
+					fb.loseStream(t, broker.RoomStream("hall"))
 					b.sendWords(3, 4)
 				})
-				p.Lost(broker.RoomStream("hall"))
+				fb.Lost(broker.RoomStream("hall"))
 				alice = how(b, alice, join, w.Session)
 				b.sendWords(5, 5)
 				var said, reasons []string

@@ -30,104 +30,104 @@ func newFakeBroker() *fakeBroker {
 	}
 }
 
-func (p *fakeBroker) Open(ctx context.Context, s broker.Sink) error {
-	p.sink = s
-	return p.Broker.Open(ctx, p)
+func (fb *fakeBroker) Open(ctx context.Context, s broker.Sink) error {
+	fb.sink = s
+	return fb.Broker.Open(ctx, fb)
 }
 
-func (p *fakeBroker) Deliver(pub broker.Publication) {
-	p.mu.Lock()
-	mute := p.mute
-	p.mu.Unlock()
+func (fb *fakeBroker) Deliver(pub broker.Publication) {
+	fb.mu.Lock()
+	mute := fb.mute
+	fb.mu.Unlock()
 	if !mute {
-		p.sink.Deliver(pub)
+		fb.sink.Deliver(pub)
 	}
 }
 
-func (p *fakeBroker) Lost(stream string) { p.sink.Lost(stream) }
+func (fb *fakeBroker) Lost(stream string) { fb.sink.Lost(stream) }
 
 // withoutDelivery runs f and suppresses deliveries meanwhile.
-func (p *fakeBroker) withoutDelivery(f func()) {
-	p.setMute(true)
-	defer p.setMute(false)
+func (fb *fakeBroker) withoutDelivery(f func()) {
+	fb.setMute(true)
+	defer fb.setMute(false)
 	f()
 }
 
-func (p *fakeBroker) setMute(yes bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mute = yes
+func (fb *fakeBroker) setMute(yes bool) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	fb.mute = yes
 }
 
 // afterNext calls f once, when the next call of a method has done its work.
-func (p *fakeBroker) afterNext(method string, f func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.after[method] = func() {
-		p.mu.Lock()
-		delete(p.after, method)
-		p.mu.Unlock()
+func (fb *fakeBroker) afterNext(method string, f func()) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	fb.after[method] = func() {
+		fb.mu.Lock()
+		delete(fb.after, method)
+		fb.mu.Unlock()
 		f()
 	}
 }
 
 // hold makes a method wait until release is called.
-func (p *fakeBroker) hold(method string) (release func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (fb *fakeBroker) hold(method string) (release func()) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
 	held := make(chan struct{})
-	p.before[method] = func() { <-held }
+	fb.before[method] = func() { <-held }
 	return func() {
 		close(held)
 		synctest.Wait()
 	}
 }
 
-func (p *fakeBroker) runHook(hooks map[string]func(), method string) {
-	p.mu.Lock()
+func (fb *fakeBroker) runHook(hooks map[string]func(), method string) {
+	fb.mu.Lock()
 	f := hooks[method]
-	p.mu.Unlock()
+	fb.mu.Unlock()
 	if f != nil {
 		f()
 	}
 }
 
-func (p *fakeBroker) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
-	p.runHook(p.before, "subscribe")
-	return p.Broker.Subscribe(ctx, stream)
+func (fb *fakeBroker) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
+	fb.runHook(fb.before, "subscribe")
+	return fb.Broker.Subscribe(ctx, stream)
 }
 
-func (p *fakeBroker) Unsubscribe(ctx context.Context, stream string) error {
-	p.runHook(p.before, "unsubscribe")
-	return p.Broker.Unsubscribe(ctx, stream)
+func (fb *fakeBroker) Unsubscribe(ctx context.Context, stream string) error {
+	fb.runHook(fb.before, "unsubscribe")
+	return fb.Broker.Unsubscribe(ctx, stream)
 }
 
-func (p *fakeBroker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
-	page, err := p.Broker.Read(ctx, stream, q)
-	if p.page != nil {
-		p.page(&page)
+func (fb *fakeBroker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
+	page, err := fb.Broker.Read(ctx, stream, q)
+	if fb.page != nil {
+		fb.page(&page)
 	}
-	p.runHook(p.after, "read")
+	fb.runHook(fb.after, "read")
 	return page, err
 }
 
 // withFakeBroker runs a test with alice, a member of the hall that has received two messages.
-func withFakeBroker(t *testing.T, test func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient)) {
+func withFakeBroker(t *testing.T, test func(t *testing.T, b *bed, fb *fakeBroker, alice *client, r *streamClient)) {
 	o := keeping(100)
-	p := newFakeBroker()
-	o.Broker = p
+	fb := newFakeBroker()
+	o.Broker = fb
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice, r := b.follow("alice", "")
 		b.sendWords(1, 2)
 		r.receive(alice.raw())
 		require.Equal(t, words(1, 2), r.takeWords())
-		test(t, b, p, alice, r)
+		test(t, b, fb, alice, r)
 	})
 }
 
 var hall = broker.RoomStream("hall")
 
-func (p *fakeBroker) Ack(ctx context.Context, stream, reader string, at broker.Position) error {
-	p.runHook(p.before, "ack")
-	return p.Broker.Ack(ctx, stream, reader, at)
+func (fb *fakeBroker) Ack(ctx context.Context, stream, reader string, at broker.Position) error {
+	fb.runHook(fb.before, "ack")
+	return fb.Broker.Ack(ctx, stream, reader, at)
 }

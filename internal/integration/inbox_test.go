@@ -205,10 +205,10 @@ func TestInboxExists(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.open("online")
 		require.Equal(t, 1, b.news(realtime.ToUser("online"), "a").Kept)
-		res := b.news(realtime.ToUser("bob", "ghost"), "b")
+		res := b.news(realtime.ToUser("bob", "dave"), "b")
 		require.Equal(t, 1, res.Kept)
 		require.Equal(t, 2, res.Offline)
-		res = b.news(realtime.ToUser("ghost"), "c")
+		res = b.news(realtime.ToUser("dave"), "c")
 		require.Zero(t, res.Kept)
 		require.Equal(t, 1, res.Offline)
 		_, err := b.Send(t.Context(), realtime.ToUser("bob", "who"), realtime.Message{})
@@ -395,11 +395,11 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 // not written by then come again.
 func TestPlainClientIsLostDuringAnAcknowledgement(t *testing.T) {
 	o := inboxes(100)
-	p := newFakeBroker()
-	o.Broker = p
+	fb := newFakeBroker()
+	o.Broker = fb
 	bubble(t, o, func(t *testing.T, b *bed) {
 		bob := b.stalled("bob")
-		release := p.hold("ack")
+		release := fb.hold("ack")
 		b.sendToInbox("bob", 1, 1)
 		synctest.Wait()
 		var all []string

@@ -14,10 +14,10 @@ import (
 
 // A message that is delivered while a member recovers a loss is not lost.
 func TestDeliveryDuringRecoveryOfALoss(t *testing.T) {
-	withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient) {
-		p.withoutDelivery(func() { b.sendWords(3, 3) })
-		p.afterNext("read", func() { b.sendWords(4, 4) })
-		p.Lost(hall)
+	withFakeBroker(t, func(t *testing.T, b *bed, fb *fakeBroker, alice *client, r *streamClient) {
+		fb.withoutDelivery(func() { b.sendWords(3, 3) })
+		fb.afterNext("read", func() { b.sendWords(4, 4) })
+		fb.Lost(hall)
 		r.receive(alice.raw())
 		require.Equal(t, words(3, 4), r.takeWords())
 	})
@@ -25,12 +25,12 @@ func TestDeliveryDuringRecoveryOfALoss(t *testing.T) {
 
 // A loss that is reported while a member recovers another one is recovered as well.
 func TestLossDuringRecoveryOfALoss(t *testing.T) {
-	withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient) {
-		p.afterNext("read", func() {
-			p.withoutDelivery(func() { b.sendWords(3, 3) })
-			p.Lost(hall)
+	withFakeBroker(t, func(t *testing.T, b *bed, fb *fakeBroker, alice *client, r *streamClient) {
+		fb.afterNext("read", func() {
+			fb.withoutDelivery(func() { b.sendWords(3, 3) })
+			fb.Lost(hall)
 		})
-		p.Lost(hall)
+		fb.Lost(hall)
 		r.receive(alice.raw())
 		require.Equal(t, words(3, 3), r.takeWords())
 	})
@@ -38,14 +38,14 @@ func TestLossDuringRecoveryOfALoss(t *testing.T) {
 
 // If the broker has lost the stream, it is asked once, and the client is told once.
 func TestLossOfAStream(t *testing.T) {
-	withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, _ *streamClient) {
+	withFakeBroker(t, func(t *testing.T, b *bed, fb *fakeBroker, alice *client, _ *streamClient) {
 		reads := 0
-		p.page = func(page *broker.Page) {
+		fb.page = func(page *broker.Page) {
 			reads++
 			require.Less(t, reads, 10)
 			*page = broker.Page{}
 		}
-		p.Lost(hall)
+		fb.Lost(hall)
 		frames := alice.raw()
 		require.Len(t, frames, 1)
 		require.Contains(t, frames[0], `"reason":"unknown"`)
@@ -55,12 +55,12 @@ func TestLossOfAStream(t *testing.T) {
 // A loss is reported while a member is joining.
 func TestLossDuringAJoin(t *testing.T) {
 	o := keeping(100)
-	p := newFakeBroker()
-	o.Broker = p
+	fb := newFakeBroker()
+	o.Broker = fb
 	bubble(t, o, func(t *testing.T, b *bed) {
-		p.afterNext("read", func() {
-			p.withoutDelivery(func() { b.sendWords(1, 1) })
-			p.Lost(hall)
+		fb.afterNext("read", func() {
+			fb.withoutDelivery(func() { b.sendWords(1, 1) })
+			fb.Lost(hall)
 		})
 		_, r := b.follow("alice", `,"history":5`)
 		require.Equal(t, words(1, 1), r.takeWords())
@@ -69,8 +69,8 @@ func TestLossDuringAJoin(t *testing.T) {
 
 func TestLossDuringOnConnect(t *testing.T) {
 	o := inboxes(100)
-	p := newFakeBroker()
-	o.Broker = p
+	fb := newFakeBroker()
+	o.Broker = fb
 	var lose func()
 	o.OnConnect = func(context.Context, *realtime.Conn) error {
 		lose()
@@ -78,8 +78,8 @@ func TestLossDuringOnConnect(t *testing.T) {
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		lose = func() {
-			p.withoutDelivery(func() { b.sendToInbox("bob", 1, 1) })
-			p.Lost(broker.InboxStream("bob"))
+			fb.withoutDelivery(func() { b.sendToInbox("bob", 1, 1) })
+			fb.Lost(broker.InboxStream("bob"))
 		}
 		require.Equal(t, words(1, 1), b.openInbox(realtime.Identity{UserID: "bob"}).takeWords())
 	})
@@ -88,8 +88,8 @@ func TestLossDuringOnConnect(t *testing.T) {
 // The last member leaves and joins again before the broker has ended the subscription. A delivery
 // to the old subscription is not the end of the stream for the new one.
 func TestJoinBetweenTwoSubscriptions(t *testing.T) {
-	withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient) {
-		unsubscribed, subscribed := p.hold("unsubscribe"), p.hold("subscribe")
+	withFakeBroker(t, func(t *testing.T, b *bed, fb *fakeBroker, alice *client, r *streamClient) {
+		unsubscribed, subscribed := fb.hold("unsubscribe"), fb.hold("subscribe")
 		alice.request(`{"type":"leave","id":2,"room":"hall"}`)
 		r.at.Offset = 3
 		require.Empty(t, alice.request(`{"type":"join","id":3,"room":"hall"`+since(r.at)+`}`))

@@ -125,9 +125,9 @@ func TestManySilentConnections(t *testing.T) {
 	f := loopback(t)
 	f.pace = 200 * time.Millisecond // each message goes to all clients
 	w := newWorld(t, realtime.Options{}, f)
-	var witnesses []*checkedClient
+	var members []*checkedClient
 	for i := range 100 {
-		witnesses = append(witnesses, w.checkedClient(fmt.Sprint("near", i), true),
+		members = append(members, w.checkedClient(fmt.Sprint("near", i), true),
 			w.checkedClient(fmt.Sprint("far", i, "@hall"), true))
 	}
 	w.takeBaseline()
@@ -142,7 +142,7 @@ func TestManySilentConnections(t *testing.T) {
 			_, err := w.rt.Send(t.Context(), realtime.ToRoom(room), note(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
-		for _, c := range witnesses {
+		for _, c := range members {
 			c.wait(t, func() bool { return c.numbers["server"] == i+1 })
 		}
 	}
@@ -151,12 +151,12 @@ func TestManySilentConnections(t *testing.T) {
 
 	gathering.expectLine(t, "the handshakes are ended")
 	w.eventually(func() bool { return w.rt.Stats().Ended.Protocol == uint64(dead.Torn) })
-	for _, c := range witnesses {
+	for _, c := range members {
 		require.Equal(t, messages, c.expected("server"))
 		c.requireAlive(t)
 	}
-	w.baseline.Conns -= len(witnesses)
-	w.baseline.Users -= len(witnesses)
+	w.baseline.Conns -= len(members)
+	w.baseline.Users -= len(members)
 	w.baseline.Rooms--
 	gathering.stop(t)
 	w.finish()

@@ -68,9 +68,9 @@ func TestLargestQueueIsEnded(t *testing.T) {
 					b.fillQueue(realtime.ToUser(user), 5, 1000)
 					small = append(small, c)
 				}
-				hog := b.stalled("hog")
+				largest := b.stalled("largest")
 				synctest.Wait()
-				b.fillQueue(realtime.ToUser("hog"), 10, 200_000)
+				b.fillQueue(realtime.ToUser("largest"), 10, 200_000)
 				require.Greater(t, b.Stats().QueuedBytes, int64(2_000_000))
 				time.Sleep(time.Second)
 				synctest.Wait()
@@ -80,9 +80,9 @@ func TestLargestQueueIsEnded(t *testing.T) {
 				} else {
 					require.Equal(t, realtime.EndedStats{Slow: 1}, ended)
 					require.Less(t, b.Stats().QueuedBytes, int64(1<<20))
-					hog.unstall()
-					hog.requireEnd(realtime.CloseSlow)
-					require.Equal(t, "server is short of memory", hog.end.Reason)
+					largest.unstall()
+					largest.requireEnd(realtime.CloseSlow)
+					require.Equal(t, "server is short of memory", largest.end.Reason)
 				}
 				for _, c := range small {
 					require.NoError(t, c.conn.Context().Err())
@@ -182,7 +182,7 @@ func TestSharedQueuesAreEndedStepByStep(t *testing.T) {
 func TestLastWriteOfAnEndedConnection(t *testing.T) {
 	bubble(t, memoryOptions(450_000), func(t *testing.T, b *bed) {
 		users := strings.Split("abcd", "")
-		for _, user := range append(users, "hog") {
+		for _, user := range append(users, "largest") {
 			b.stalled(user)
 			b.news(realtime.ToUser(user), strings.Repeat("x", 64<<10))
 			synctest.Wait()
@@ -192,7 +192,7 @@ func TestLastWriteOfAnEndedConnection(t *testing.T) {
 		for _, user := range users {
 			b.news(realtime.ToUser(user), strings.Repeat("x", 60_000))
 		}
-		b.news(realtime.ToUser("hog"), strings.Repeat("x", 200_000))
+		b.news(realtime.ToUser("largest"), strings.Repeat("x", 200_000))
 		time.Sleep(500 * time.Millisecond)
 		synctest.Wait()
 		require.EqualValues(t, 1, b.Stats().Ended.Slow)
@@ -206,18 +206,18 @@ func TestMemoryPressureRefusesConnections(t *testing.T) {
 	o := memoryOptions(100_000)
 	o.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
 	bubble(t, o, func(t *testing.T, b *bed) {
-		door := func() *httptest.ResponseRecorder {
+		get := func() *httptest.ResponseRecorder {
 			w := httptest.NewRecorder()
 			b.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/ws", nil))
 			return w
 		}
 		alice := b.open("alice")
 		stuck := b.stalled("stuck")
-		require.Equal(t, http.StatusUpgradeRequired, door().Code)
+		require.Equal(t, http.StatusUpgradeRequired, get().Code)
 		alice.discard()
 		b.fillQueue(realtime.ToUser("stuck"), 10, 20_000)
 
-		w := door()
+		w := get()
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 		require.NotEmpty(t, w.Header().Get("Retry-After"))
 		require.Contains(t, w.Body.String(), "short of memory")
@@ -232,7 +232,7 @@ func TestMemoryPressureRefusesConnections(t *testing.T) {
 
 		time.Sleep(3 * time.Second) // the bytes that are being written are freed with the socket
 		require.Error(t, stuck.conn.Context().Err())
-		require.Equal(t, http.StatusUpgradeRequired, door().Code)
+		require.Equal(t, http.StatusUpgradeRequired, get().Code)
 		bob := b.open("bob")
 		b.join("hall", bob)
 		require.Contains(t, alice.got(), "bob in hall")

@@ -152,8 +152,8 @@ func (h halfCloser) CloseWrite() error {
 // would lose that if the server closed the connection while the peer still sends.
 func TestServerReadsAfterTheCloseFrame(t *testing.T) {
 	for name, last := range map[string]string{
-		"goodbye":  closeFrame(1000, ""),
-		"nonsense": say("hi") + "\x81\x01x", // not masked
+		"close frame": closeFrame(1000, ""),
+		"nonsense":    say("hi") + "\x81\x01x", // not masked
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, realtime.Options{Authenticate: realtime.InsecureQueryUser}, func(t *testing.T, b *bed) {

@@ -242,14 +242,14 @@ func TestRejoinAfterExcludedMessages(t *testing.T) {
 func TestBackfillEndsNoConnection(t *testing.T) {
 	o := keeping(1000)
 	o.QueueMessages, o.Slow = 16, realtime.SlowDisconnect
-	p := newFakeBroker()
-	o.Broker = p
+	fb := newFakeBroker()
+	o.Broker = fb
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.sendWords(1, 3)
-		p.afterNext("read", func() { // of the join
-			p.afterNext("read", func() {
+		fb.afterNext("read", func() { // of the join
+			fb.afterNext("read", func() {
 				b.sendWords(4, 4)
-				p.afterNext("read", func() { b.sendWords(5, 40) })
+				fb.afterNext("read", func() { b.sendWords(5, 40) })
 			})
 		})
 		alice, r := b.follow("alice", `,"history":3`)
@@ -262,18 +262,18 @@ func TestBackfillEndsNoConnection(t *testing.T) {
 func TestKeptMessageAboveQueueBytes(t *testing.T) {
 	o := keeping(100)
 	o.QueueBytes = 8 << 10
-	p := newFakeBroker()
-	o.Broker = p
+	fb := newFakeBroker()
+	o.Broker = fb
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.sendWords(1, 1)
-		_, err := p.Broker.Publish(t.Context(), broker.Publication{
+		_, err := fb.Broker.Publish(t.Context(), broker.Publication{
 			Stream: hall, Target: broker.Target{Rooms: []string{"hall"}}, Keep: broker.Retention{Messages: 100, Bytes: 1 << 20},
 			Message: broker.Message{Type: "news", Content: []byte(`"` + strings.Repeat("x", 8<<10) + `"`)},
 		})
 		require.NoError(t, err)
 		b.sendWords(3, 3)
 		reads := 0
-		p.page = func(*broker.Page) {
+		fb.page = func(*broker.Page) {
 			if reads++; reads > 20 {
 				panic("it reads without end")
 			}

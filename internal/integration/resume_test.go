@@ -178,10 +178,10 @@ func TestResumeAuthorizesAnew(t *testing.T) {
 // A connection that is closed by either side leaves no detached session.
 func TestNoDetachedSessionAfterAClose(t *testing.T) {
 	for name, end := range map[string]func(c *client){
-		"normal": func(c *client) { c.Close(realtime.CloseNormal, "") },
-		"away":   func(c *client) { c.Close(realtime.CloseAway, "") },
-		"thrown": func(c *client) { _ = c.conn.Close(realtime.CloseRefused, "") },
-		"broken": func(c *client) { c.Close(realtime.CloseProtocol, "") },
+		"normal":               func(c *client) { c.Close(realtime.CloseNormal, "") },
+		"away":                 func(c *client) { c.Close(realtime.CloseAway, "") },
+		"closed by the server": func(c *client) { _ = c.conn.Close(realtime.CloseRefused, "") },
+		"broken":               func(c *client) { c.Close(realtime.CloseProtocol, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, announced(), func(t *testing.T, b *bed) {

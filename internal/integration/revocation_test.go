@@ -311,14 +311,14 @@ func TestUserFullReplaceOnlyByAnAdmittedConnection(t *testing.T) {
 // was among them. The client is told to try again, and not to stay away.
 func TestRetryAfterManyRevocations(t *testing.T) {
 	var rt *realtime.Manager
-	throwMany := func() {
+	disconnectMany := func() {
 		for i := range 10_001 {
 			_, err := rt.User(fmt.Sprint("mallory", i)).Disconnect(t.Context(), realtime.ClosePolicy, "")
 			require.NoError(t, err)
 		}
 	}
 	rt = newManager(t, realtime.Options{Authenticate: func(*http.Request) (realtime.Identity, error) {
-		throwMany()
+		disconnectMany()
 		return realtime.Identity{UserID: "alice"}, nil
 	}})
 	code, _, header := refusedHandshake(t, rt, func(*http.Request) {})
@@ -326,7 +326,7 @@ func TestRetryAfterManyRevocations(t *testing.T) {
 	require.Equal(t, "1", header.Get("Retry-After"))
 
 	o := realtime.Options{OnConnect: func(context.Context, *realtime.Conn) error {
-		throwMany()
+		disconnectMany()
 		return nil
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {

@@ -93,11 +93,11 @@ func TestPongTimeoutWithALongQueue(t *testing.T) {
 // CloseSlow.
 func TestVerySlowReaderGetsACloseCode(t *testing.T) {
 	if plainIsDirect == 0 {
-		t.Skip("on the roads of other systems a code comes after all that the kernel has taken: megabytes")
+		t.Skip("the portable code cannot send a close code before the megabytes in the kernel")
 	}
 	plainAndTLS(t, func(t *testing.T, secure bool) {
 		s := newTestServer(t, realtime.Options{}, secure)
-		nc, br := s.rawDial(t, "crawler", "")
+		nc, br := s.rawDial(t, "slow", "")
 		if tcp, ok := nc.(*net.TCPConn); ok {
 			require.NoError(t, tcp.SetReadBuffer(4<<10))
 		}
@@ -112,9 +112,9 @@ func TestVerySlowReaderGetsACloseCode(t *testing.T) {
 			_, err := s.rt.Send(t.Context(), realtime.ToAll(), note(word))
 			require.NoError(t, err)
 		}
-		crawl := bufio.NewReader(throttledReader{br, 200_000})
+		slow := bufio.NewReader(throttledReader{br, 200_000})
 		for next := range 1700 {
-			op, payload := readFrame(t, crawl)
+			op, payload := readFrame(t, slow)
 			if op == 0x8 {
 				require.Equal(t, realtime.CloseSlow, closeCode(payload))
 				return

@@ -237,12 +237,12 @@ func TestUnionFromTwoStreamsAtOnce(t *testing.T) {
 func TestUnionAfterRejoin(t *testing.T) {
 	for _, how := range []string{"join", "recover", "leave and join"} {
 		t.Run(how, func(t *testing.T) {
-			withFakeBroker(t, func(t *testing.T, b *bed, p *fakeBroker, alice *client, r *streamClient) {
+			withFakeBroker(t, func(t *testing.T, b *bed, fb *fakeBroker, alice *client, r *streamClient) {
 				alice.request(`{"type":"join","id":2,"room":"other"}`)
 				b.news(realtime.ToRoom("other"), "older")
 				alice.discard()
-				p.afterNext("read", func() { // for the start position
-					p.afterNext("read", func() { // for the backfill
+				fb.afterNext("read", func() { // for the start position
+					fb.afterNext("read", func() { // for the backfill
 						b.news(realtime.ToRoom("hall", "other"), "both")
 					})
 				})
