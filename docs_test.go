@@ -35,7 +35,7 @@ func blocks(text, language string) (found []string) {
 	return found
 }
 
-// Every command in the documents is one that CI runs.
+// Each command in the documents runs in CI.
 func TestCommandsInDocsRunInCI(t *testing.T) {
 	ci := read(t, ".ci/run")
 	n := 0
@@ -55,7 +55,7 @@ func TestCommandsInDocsRunInCI(t *testing.T) {
 	require.NotZero(t, n)
 }
 
-// The code in the README is Go, and the quick start is tested where it is compiled.
+// The code in the README is valid Go. The quick start is the program that is tested in examples.
 func TestReadmeCode(t *testing.T) {
 	code := blocks(read(t, "README.md"), "go")
 	require.Equal(t, read(t, "examples/quickstart/main.go"), code[0])
@@ -68,7 +68,7 @@ func TestReadmeCode(t *testing.T) {
 	}
 }
 
-// Recipes and pages for newcomers show files that are compiled and tested.
+// The code in recipes and in the migration guide is in files that are compiled and tested.
 func TestSnippets(t *testing.T) {
 	for doc, from := range map[string]string{
 		"docs/RECIPES.md": "examples/recipes/*.*", "docs/MIGRATION.md": "examples/migrate/*.*",
@@ -230,7 +230,8 @@ func testNames(t *testing.T) map[string]bool {
 	return known
 }
 
-// Every file that a document links to exists, and no document is long-winded.
+// Each file that a document links to exists. The README and the chat example do not exceed their
+// number of lines.
 func TestLinksInDocs(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
 	code := regexp.MustCompile("(?s)```.*?```")

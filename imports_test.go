@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The table of packages in ARCHITECTURE.md is what the compiler sees: what each package of this
-// module says of itself, and which others it imports.
+// The table of packages in ARCHITECTURE.md has, for each package of this module, the first sentence
+// of its documentation and the packages of this module that it imports.
 func TestImports(t *testing.T) {
 	const module = "github.com/realtime-go/realtime"
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}|{{.Doc}}|{{join .Imports " "}}`, "./...").Output()

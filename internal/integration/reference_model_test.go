@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -339,17 +338,3 @@ func chat(content string) string { return `{"content":"` + content + `","target"
 
 // sized returns the content of a chat of n bytes.
 func sized(n int) string { return strings.Repeat("x", n-len(chat(""))) }
-
-// The comparisons depend on wiretest.
-func TestReferenceMembers(t *testing.T) {
-	for text, want := range map[string]string{
-		`{"a":1,"a":[2],"b":"c"}`: `{"a":[1,[2]],"b":["c"]}`,
-		`{}`:                      `{}`, `[]`: `null`, `{"a":1}}`: `null`, ``: `null`, `{"a":1,}`: `null`,
-		strings.Repeat("[", 65): `null`,
-		`{"a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`: `null`,
-	} {
-		got, err := json.Marshal(wiretest.Members([]byte(text)))
-		require.NoError(t, err)
-		require.Equal(t, want, string(got), text)
-	}
-}
