@@ -106,3 +106,35 @@ func (b *sharedBroker) Publish(
 }
 
 func (b *sharedBroker) Close(context.Context) error { return nil }
+
+// unsubscribable is a broker whose Subscribe returns an error as long as fail is set.
+type unsubscribable struct {
+	*memory.Broker
+	fail error
+}
+
+func (u *unsubscribable) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
+	if u.fail != nil {
+		return broker.Position{}, u.fail
+	}
+	return u.Broker.Subscribe(ctx, stream)
+}
+
+// A join fails if the broker does not subscribe to the room, and the next join tries again.
+func TestBrokerSubscribeFails(t *testing.T) {
+	o := keeping(10)
+	u := &unsubscribable{Broker: memory.New(nil), fail: errors.New("no route")}
+	o.Broker = u
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		_, err := b.Join(t.Context(), alice.conn.ID(), "hall")
+		require.ErrorIs(t, err, u.fail)
+		require.Empty(t, alice.conn.Rooms())
+		u.fail = nil
+		_, err = b.Join(t.Context(), alice.conn.ID(), "hall")
+		require.NoError(t, err)
+		alice.discard()
+		b.sendWords(1, 1)
+		require.Len(t, alice.raw(), 1)
+	})
+}
