@@ -60,7 +60,7 @@ func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage)
 	}
 	answered, number := c.calls.begin(func(number uint64) {
 		id := strconv.AppendUint(nil, number, 10)
-		buf := wire.AppendCall(sendqueue.Grow(wire.Envelope+len(method)+len(content)), id, method, content)
+		buf := wire.AppendCall(sendqueue.Grow(wire.Overhead+len(method)+len(content)), id, method, content)
 		c.duties.ask(wire.Announced(sendqueue.Seal(sendqueue.OpText, buf)))
 	})
 	defer c.calls.forget(number)

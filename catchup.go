@@ -9,6 +9,7 @@ import (
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -247,5 +248,5 @@ func (k *catcher) failed(f *feed, err error) {
 	k.broken(f.conn, err)
 	f.conn.finish(&CloseError{
 		Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
-	}, closeGrace)
+	}, transport.CloseGrace)
 }

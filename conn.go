@@ -13,6 +13,7 @@ import (
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -29,7 +30,7 @@ type Conn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	transport Transport
+	transport transport.Transport
 	duties    duties
 	end       atomic.Pointer[CloseError]
 
@@ -264,7 +265,7 @@ func (c *Conn) Close(code CloseCode, reason string) error {
 	if !code.Sendable() {
 		return ErrCloseCode
 	}
-	if !c.finish(&CloseError{Cause: CauseServer, Code: code, Reason: reason}, closeGrace) {
+	if !c.finish(&CloseError{Cause: CauseServer, Code: code, Reason: reason}, transport.CloseGrace) {
 		return ErrClosed
 	}
 	return nil
@@ -302,7 +303,7 @@ func (c *Conn) finish(e *CloseError, within time.Duration) bool {
 
 // expel ends the connection because of what its peer did or did not do.
 func (c *Conn) expel(cause Cause, code CloseCode, reason string) {
-	c.finish(&CloseError{Cause: cause, Code: code, Reason: reason}, closeGrace)
+	c.finish(&CloseError{Cause: cause, Code: code, Reason: reason}, transport.CloseGrace)
 }
 
 func (c *Conn) ended() bool { return c.end.Load() != nil }

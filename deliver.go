@@ -39,7 +39,7 @@ func (e *exceptions) has(c *Conn) bool {
 // target names while it walks. What is kept comes in the order of its stream.
 func (x *index) deliver(p *broker.Publication) Result {
 	t := &p.Target
-	at := wire.Spot{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
+	at := wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
 	d := delivery{
 		x: x, frames: x.speakers.Encode(&p.Message, at), result: Result{Local: true},
 		key: x.catcher.key(p),

@@ -75,6 +75,9 @@ var (
 // errShare says that a message is kept nowhere, because its sender has its share everywhere.
 var errShare = fmt.Errorf("%w: the inbox has the sender's share", ErrFull)
 
+// errNoTransport says that Register was given the zero Transport.
+var errNoTransport = errors.New("realtime: the zero Transport")
+
 // errNoMember says that a connection is not in a room.
 var errNoMember = errors.New("realtime: not in the room")
 

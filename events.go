@@ -9,6 +9,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/transport"
 )
 
 // Inbound is a message from a client, before it goes anywhere.
@@ -74,7 +75,7 @@ func guard(n *ratelog.Logger, t *metrics.Counters, c *Conn, f func() error) (err
 		err = fmt.Errorf("realtime: panic: %v", p)
 		c.finish(&CloseError{
 			Cause: CausePanic, Code: CloseInternal, Reason: "internal error", Err: err,
-		}, closeGrace)
+		}, transport.CloseGrace)
 	}()
 	err = f()
 	returned = true

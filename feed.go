@@ -177,7 +177,7 @@ func (f *feed) encode(pubs []broker.Publication, maxBytes int) []part {
 		if parts[i].large = checkSize((*Message)(&p.Message), maxBytes) != nil; parts[i].large {
 			continue
 		}
-		parts[i].frame = wire.EncodeIn(f.proto, &p.Message, &wire.Spot{Room: f.room, At: p.Position, Prev: p.Prev})
+		parts[i].frame = wire.EncodeIn(f.proto, &p.Message, &wire.Envelope{Room: f.room, At: p.Position, Prev: p.Prev})
 	}
 	return parts
 }

@@ -3,7 +3,6 @@ package realtime
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,12 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/transport"
 )
 
 const (
@@ -26,11 +25,6 @@ const (
 	retryAfter = 5 * time.Second
 	// bodyPatience is how long the body of a request may take.
 	bodyPatience = 5 * time.Second
-
-	hintUpgrade = "this is a WebSocket endpoint; a proxy in between must speak HTTP/1.1 " +
-		"and pass on the headers Upgrade and Connection"
-	hintHijack = "the ResponseWriter %T has neither Hijack nor Unwrap: " +
-		"mount the endpoint outside the middleware that wraps it"
 )
 
 // NewServer returns an http.Server with the limits that a server of long-lived
@@ -102,12 +96,12 @@ func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// Last, so that a plain request learns what an upgrade would be refused for: a
 	// browser does not tell its page.
-	if err := checkUpgrade(w, r); err != nil {
+	if status, hint := transport.CheckHandshake(w, r); status != 0 {
 		m.sessions.cancel(e)
-		m.refuseVisitor(w, r, err)
+		m.refuseVisitor(w, r, newRefusal(status, hint, metrics.RefusedRequest))
 		return
 	}
-	s, err := m.sockets.upgrade(w, r, m.remote(r, from))
+	s, err := m.upgrader.Upgrade(w, r, m.remote(r, from))
 	if err != nil { // the request has been answered
 		m.sessions.cancel(e)
 		m.counters.Add(metrics.RefusedRequest, 1)
@@ -181,7 +175,7 @@ func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Ad
 // nameless reports whether a request would open a connection and names no origin. One that would
 // not is a page's that asks why: a browser names none where it asks the server that it came from.
 func nameless(r *http.Request) bool {
-	return r.Header.Get("Origin") == "" && hasToken(r.Header, "Upgrade", "websocket")
+	return r.Header.Get("Origin") == "" && transport.HasToken(r.Header, "Upgrade", "websocket")
 }
 
 func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, error) {
@@ -223,42 +217,6 @@ func checkHeaders(h http.Header) error {
 		return newRefusal(http.StatusRequestHeaderFieldsTooLarge, "too many headers", metrics.RefusedRequest)
 	}
 	return nil
-}
-
-// checkUpgrade refuses what cannot become a WebSocket, with a hint.
-func checkUpgrade(w http.ResponseWriter, r *http.Request) error {
-	switch {
-	case r.ProtoMajor != 1 || r.ProtoMinor < 1 || !hasToken(r.Header, "Upgrade", "websocket") ||
-		!hasToken(r.Header, "Connection", "upgrade"):
-		if r.ProtoMajor == 1 { // these headers are an error in HTTP/2
-			w.Header().Set("Upgrade", "websocket")
-			w.Header().Set("Connection", "Upgrade")
-		}
-		return newRefusal(http.StatusUpgradeRequired, hintUpgrade, metrics.RefusedRequest)
-	case r.Header.Get(headerVersion) != "13":
-		w.Header().Set(headerVersion, "13")
-		return newRefusal(http.StatusBadRequest, "WebSocket version must be 13", metrics.RefusedRequest)
-	case !validKey(r.Header.Values(headerKey)):
-		return newRefusal(http.StatusBadRequest, "invalid Sec-WebSocket-Key", metrics.RefusedRequest)
-	case !canHijack(w):
-		hint := fmt.Sprintf(hintHijack, w)
-		return newRefusal(http.StatusInternalServerError, hint, metrics.RefusedRequest)
-	}
-	return nil
-}
-
-// validKey reports whether there is one key, of 16 bytes: RFC 6455 section 4.2.1.
-func validKey(keys []string) bool {
-	if len(keys) != 1 {
-		return false
-	}
-	key := strings.TrimSpace(keys[0])
-	if len(key) != 24 {
-		return false
-	}
-	var p [18]byte
-	n, err := base64.StdEncoding.Decode(p[:], []byte(key))
-	return err == nil && n == 16
 }
 
 func (m *Manager) refuseOrigin(from string) error {

@@ -11,11 +11,11 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/dedup"
-	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
+	"github.com/realtime-go/realtime/internal/transport"
 )
 
 // Manager is the hub: it knows the connections, users and rooms of this process and
@@ -32,7 +32,7 @@ type Manager struct {
 	proxies  admission.Proxies
 	hosts    admission.Hosts
 	origins  *admission.Origins
-	sockets  sockets
+	upgrader *transport.Upgrader
 	carrier  *carrier
 
 	wheel   *timerwheel.Wheel
@@ -93,9 +93,7 @@ func (m *Manager) buildDoor() {
 
 // buildSockets makes what reads and writes.
 func (m *Manager) buildSockets() {
-	m.sockets.intakes = inbound.NewIntakes(m.background.Go)
-	m.sockets.buffers.New = func() any { return new([]byte) }
-	m.sockets.compress = m.opts.CompressFrom > 0
+	m.upgrader = transport.NewUpgrader(m.background.Go, m.opts.CompressFrom > 0)
 	m.sessions.links = sendqueue.Config{
 		MaxMessages:  m.opts.QueueMessages,
 		MaxBytes:     m.opts.QueueBytes,
@@ -167,6 +165,9 @@ func (m *Manager) startBackground() {
 // ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules,
 // ErrUnauthenticated for an identity that has expired, and the error of OnConnect.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
+	if t.t == nil {
+		return nil, errNoTransport
+	}
 	began := m.index.revocations.Begin()
 	defer m.index.revocations.End()
 	e := entrant{user: id.UserID, began: began}
@@ -175,11 +176,11 @@ func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn
 		err = m.sessions.enter(e)
 	}
 	if err != nil {
-		_ = t.wire().Close()
-		t.release()
+		_ = t.t.Wire().Close()
+		t.t.Release()
 		return nil, err
 	}
-	return m.sessions.register(ctx, t, id, e)
+	return m.sessions.register(ctx, t.t, id, e)
 }
 
 // watchStale begins to look for stale connections, unless that is off.

@@ -8,6 +8,7 @@ import (
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -94,7 +95,7 @@ func (x *index) enter(c *Conn) bool {
 		}
 		c.finish(&CloseError{
 			Cause: CauseRefused, Code: code, Reason: "denied", Err: err,
-		}, closeGrace)
+		}, transport.CloseGrace)
 	}
 	if !x.settle(c) {
 		u.pending--
@@ -271,7 +272,7 @@ func (x *index) userNotice(what func(user string) broker.Message, user string) *
 		return nil
 	}
 	m := what(user)
-	f := x.speakers.Encode(&m, wire.Spot{})
+	f := x.speakers.Encode(&m, wire.Envelope{})
 	return &f
 }
 
@@ -281,7 +282,7 @@ func (x *index) roomNotice(what func(user, room string) broker.Message, c *Conn,
 		return nil
 	}
 	m := what(c.UserID(), room)
-	f := x.speakers.Encode(&m, wire.Spot{Room: room})
+	f := x.speakers.Encode(&m, wire.Envelope{Room: room})
 	return &f
 }
 

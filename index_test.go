@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/transport"
 )
 
 // A join that has found its connection just before that ends must not leave a member
@@ -15,12 +17,12 @@ import (
 func TestJoinRacingWithTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(nil)
-		transport, _ := Pipe()
-		c, err := m.Register(context.Background(), transport, Identity{UserID: "alice"})
+		near, _ := Pipe()
+		c, err := m.Register(context.Background(), near, Identity{UserID: "alice"})
 		require.NoError(t, err)
 		require.NoError(t, m.index.move(t.Context(), c, "rest", 0))
 
-		c.finish(&CloseError{Cause: CauseServer, Code: CloseNormal}, closeGrace)
+		c.finish(&CloseError{Cause: CauseServer, Code: CloseNormal}, transport.CloseGrace)
 		joinsNothing := func() {
 			require.ErrorIs(t, m.index.join(t.Context(), c, &entry{room: "lobby"}), ErrClosed)
 			require.ErrorIs(t, m.index.move(t.Context(), c, "lobby", 0), ErrClosed)
@@ -46,8 +48,8 @@ func TestRegisterRacingWithClose(t *testing.T) {
 			close(closed)
 		}()
 		synctest.Wait() // Close has looked for connections and waits for this one
-		transport, _ := Pipe()
-		_, err := m.sessions.register(context.Background(), transport, Identity{UserID: "alice"}, entrant{user: "alice"})
+		near, _ := Pipe()
+		_, err := m.sessions.register(context.Background(), near.t, Identity{UserID: "alice"}, entrant{user: "alice"})
 		require.ErrorIs(t, err, ErrClosed)
 		<-closed
 		require.Zero(t, m.Stats().Users)

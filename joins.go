@@ -285,7 +285,7 @@ func (x *index) retreat(c *Conn) {
 
 // joinedFrame tells a client that it was put into a room, and where it begins there.
 func joinedFrame(e *entry) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(wire.Envelope), `{"message_type":"joined","room":`...)
+	buf := append(sendqueue.Grow(wire.Overhead), `{"message_type":"joined","room":`...)
 	return sendqueue.Seal(sendqueue.OpText, wire.AppendAnyContent(wire.AppendString(buf, e.room), joinedContent(e)))
 }
 

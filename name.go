@@ -84,7 +84,3 @@ func validMethod(s string) error {
 
 // validCode reports whether s can be the code of an error.
 func validCode(s string) bool { return len(s) <= maxMethod && ValidName(s) == nil }
-
-// V1 is the subprotocol that a client asks for to get replies: with the header
-// Sec-WebSocket-Protocol or, where it cannot set that, with the query ?protocol=realtime.v1.
-const V1 = "realtime.v1"

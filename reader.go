@@ -11,6 +11,7 @@ import (
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -82,14 +83,14 @@ func (r *reader) init(rs *readers, c *Conn) {
 }
 
 // alive, waiting, ping, pong and wake are the ears of the transport.
-func (r *reader) alive(n int) {
+func (r *reader) Alive(n int) {
 	r.c.alive()
 	r.c.sent.Add(uint64(n))
 	r.putOff(n)
 	if !r.c.ended() {
 		return
 	}
-	if r.late += n; r.late > maxAfterlife { // he does not mean to answer
+	if r.late += n; r.late > transport.MaxAfterEnd { // he does not mean to answer
 		<-r.c.link.Done()
 	}
 }
@@ -108,7 +109,7 @@ func (r *reader) putOff(n int) {
 }
 
 // holds counts the memory of a message that is being read.
-func (r *reader) holds(bytes int) {
+func (r *reader) Holds(bytes int) {
 	if n := int64(bytes) - r.c.held.Load(); n != 0 {
 		r.c.held.Add(n)
 		r.counters.Queues.Budget.Hold(n)
@@ -122,13 +123,13 @@ func (r *reader) keeps() {
 }
 
 // waiting keeps the time since a message or frame has been half there.
-func (r *reader) waiting(inside bool) {
+func (r *reader) Waiting(inside bool) {
 	if !inside {
 		r.began.Store(0)
 		return
 	}
 	if r.c.held.Load() == 0 {
-		r.holds(halfMessage)
+		r.Holds(halfMessage)
 	}
 	if r.began.CompareAndSwap(0, int64(r.c.now())) {
 		r.credit = r.most
@@ -137,7 +138,7 @@ func (r *reader) waiting(inside bool) {
 }
 
 // wake takes the token back.
-func (r *reader) wake() {
+func (r *reader) Wake() {
 	r.parked.Store(false)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -148,7 +149,7 @@ func (r *reader) wake() {
 }
 
 // ping takes the leave to answer a ping.
-func (r *reader) ping() bool {
+func (r *reader) Ping() bool {
 	if r.used.ping(&r.limits, r.c.now()) {
 		return true
 	}
@@ -157,9 +158,9 @@ func (r *reader) ping() bool {
 }
 
 // pong counts like a ping, unless it was asked for.
-func (r *reader) pong(payload string) {
+func (r *reader) Pong(payload string) {
 	if !r.c.pings.answer(payload) {
-		r.ping()
+		r.Ping()
 	}
 }
 
@@ -184,7 +185,7 @@ func (r *reader) leave() {
 func (r *reader) next(buf *[]byte, stay *bool) bool {
 	r.c.link.WaitReplies()
 	r.c.reading.Store(int64(r.c.now()))
-	op, data, err := r.c.transport.receive((*buf)[:0], *stay)
+	op, data, err := r.c.transport.Next((*buf)[:0], *stay)
 	if errors.Is(err, inbound.ErrQuiet) {
 		*stay = true // if it cannot be parked
 		return !r.park()
@@ -197,7 +198,7 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 	}
 	*stay = true
 	*buf = data
-	if cap(data) > 2*firstBuffer { // one large message must not cost memory for ever
+	if cap(data) > 2*transport.FirstBuffer { // one large message must not cost memory for ever
 		*buf = nil
 	}
 	cmd, ok := r.accept(op, data)
@@ -210,7 +211,7 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 // park gives the token to the transport, if that takes it.
 func (r *reader) park() bool {
 	r.parked.Store(true)
-	if r.c.transport.park() {
+	if r.c.transport.Park() {
 		return true
 	}
 	r.parked.Store(false)
@@ -219,10 +220,10 @@ func (r *reader) park() bool {
 
 // hear deals with how the connection ended.
 func (r *reader) hear(why *CloseError) {
-	r.c.finish(why, closeGrace)
+	r.c.finish(why, transport.CloseGrace)
 	if why.Cause != CauseLost {
 		r.c.link.HeardAll()
-		r.c.transport.discard()
+		r.c.transport.Discard()
 	}
 	r.c.link.ReadEnded()
 }
@@ -264,7 +265,7 @@ func (r *reader) throttle(n int) bool {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		if !r.c.transport.ahead() { // it goes on when it is answered, and that is slow enough
+		if !r.c.transport.Ahead() { // it goes on when it is answered, and that is slow enough
 			r.used.rested()
 		}
 		return true
@@ -448,12 +449,12 @@ func (r *reader) look() {
 	now := r.c.now()
 	if reading := time.Duration(r.c.reading.Load()); reading > 0 && !r.parked.Load() {
 		left := quietTime - (now - reading)
-		if left > 0 || r.c.transport.nudge() {
+		if left > 0 || r.c.transport.Interrupt() {
 			r.arm(max(left, handlerPatience))
 		}
 	}
 	if began := time.Duration(r.began.Load()); began > 0 {
-		left := messagePatience + perKiB/1024*time.Duration(r.c.transport.unseen()) - (now - began)
+		left := messagePatience + perKiB/1024*time.Duration(r.c.transport.Unseen()) - (now - began)
 		if left <= 0 {
 			r.c.expel(CauseProtocol, ClosePolicy, "message took too long")
 			return

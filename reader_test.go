@@ -10,28 +10,35 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/transport"
 )
 
 // halfway is a transport on which a frame has begun that never ends.
 type halfway struct {
-	*pipe
+	transport.Transport
+	events transport.Events
 	inside chan bool // what it waits in, now and then
 	came   chan int  // how many bytes come of it
 }
 
-func (h *halfway) park() bool  { return false }
-func (h *halfway) nudge() bool { return false }
+func (h *halfway) Park() bool      { return false }
+func (h *halfway) Interrupt() bool { return false }
 
-func (h *halfway) receive(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
+func (h *halfway) Attach(q *sendqueue.Queue, e transport.Events, most int) {
+	h.events = e
+	h.Transport.Attach(q, e, most)
+}
+
+func (h *halfway) Next(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 	for {
 		select {
 		case n := <-h.came:
-			h.ears.alive(n)
+			h.events.Alive(n)
 		case inside, ok := <-h.inside:
 			if !ok {
-				return h.pipe.receive(buf, wait)
+				return h.Transport.Next(buf, wait)
 			}
-			h.ears.waiting(inside)
+			h.events.Waiting(inside)
 		}
 	}
 }
@@ -41,11 +48,11 @@ func slowly(t *testing.T, test func(t *testing.T, h *halfway, c *Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(&Options{PingInterval: -1, StaleAfter: -1, Logger: slog.New(slog.DiscardHandler)})
 		defer func() { _ = m.Close() }()
-		transport, far := Pipe()
+		near, far := Pipe()
 		defer far.Drop()
-		h := &halfway{transport.(*pipe), make(chan bool), make(chan int)}
+		h := &halfway{Transport: near.t, inside: make(chan bool), came: make(chan int)}
 		defer close(h.inside)
-		c, err := m.Register(context.Background(), h, Identity{})
+		c, err := m.Register(context.Background(), Transport{h}, Identity{})
 		require.NoError(t, err)
 		h.inside <- true
 		test(t, h, c)

@@ -16,7 +16,7 @@ type receiver struct {
 
 // push gives the connection its form of a message.
 func (r *receiver) push(f *wire.Frames, class sendqueue.Priority, policy sendqueue.Policy) sendqueue.Outcome {
-	return r.link.Push(f.Of(r.proto, r.deflates), class, policy)
+	return r.link.Push(f.For(r.proto, r.deflates), class, policy)
 }
 
 // plain returns a receiver whose feed is not aside. It may be called without the lock of that.

@@ -15,6 +15,7 @@ import (
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -143,7 +144,7 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 	old.finish(&CloseError{
 		Cause: CauseReplaced, Code: CloseReplaced, Reason: "resumed by another connection",
 		Err: errResumed,
-	}, closeGrace)
+	}, transport.CloseGrace)
 	if !a.keep(old, old.end.Load()) {
 		return nil, errSession
 	}

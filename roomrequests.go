@@ -182,7 +182,7 @@ func historyContent(room string, page *broker.Page) []byte {
 		if i > 0 {
 			buf = append(buf, ',')
 		}
-		buf = wire.AppendKept(buf, &p.Message, &wire.Spot{Room: room, At: p.Position, Prev: p.Prev})
+		buf = wire.AppendKept(buf, &p.Message, &wire.Envelope{Room: room, At: p.Position, Prev: p.Prev})
 	}
 	return append(buf, ']', '}')
 }

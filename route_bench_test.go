@@ -9,6 +9,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -16,22 +17,22 @@ import (
 type deaf struct{}
 
 func (deaf) RemoteAddr() string                              { return "nowhere" }
-func (d deaf) wire() sendqueue.Wire                          { return d }
-func (deaf) protocol() wire.Protocol                         { return wire.ProtoPlain }
-func (deaf) deflates() bool                                  { return false }
-func (deaf) attach(*sendqueue.Queue, ears, int)              {}
-func (deaf) nudge() bool                                     { return true }
-func (deaf) ahead() bool                                     { return false }
-func (deaf) unseen() int                                     { return 0 }
-func (deaf) park() bool                                      { return true }
-func (deaf) discard()                                        {}
-func (deaf) release()                                        {}
+func (d deaf) Wire() sendqueue.Wire                          { return d }
+func (deaf) Protocol() wire.Protocol                         { return wire.ProtoPlain }
+func (deaf) Deflates() bool                                  { return false }
+func (deaf) Attach(*sendqueue.Queue, transport.Events, int)  {}
+func (deaf) Interrupt() bool                                 { return true }
+func (deaf) Ahead() bool                                     { return false }
+func (deaf) Unseen() int                                     { return 0 }
+func (deaf) Park() bool                                      { return true }
+func (deaf) Discard()                                        {}
+func (deaf) Release()                                        {}
 func (deaf) Write([]*sendqueue.Frame, sendqueue.Meter) error { return nil }
 func (deaf) SetWriteDeadline(time.Time) error                { return nil }
 func (deaf) CloseWrite() error                               { return nil }
 func (deaf) Close() error                                    { return nil }
 
-func (deaf) receive([]byte, bool) (sendqueue.Op, []byte, error) { panic("nothing comes") }
+func (deaf) Next([]byte, bool) (sendqueue.Op, []byte, error) { panic("nothing comes") }
 
 // switchboard is a Manager whose links are emptied by the benchmark itself, now and then:
 // no goroutine runs beside it while it measures.
@@ -55,7 +56,7 @@ func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
 	goOn := s.sessions.links.Go
 	s.sessions.links.Go = func(f func()) { s.waiting = append(s.waiting, f) }
 	for i := range n {
-		c, err := s.Register(context.Background(), deaf{},
+		c, err := s.Register(context.Background(), Transport{deaf{}},
 			Identity{UserID: fmt.Sprint("u", i)})
 		if err != nil {
 			b.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -71,14 +72,14 @@ type sessions struct {
 }
 
 // register opens a connection that the gate has let in.
-func (ss *sessions) register(ctx context.Context, t Transport, id Identity, e entrant) (*Conn, error) {
+func (ss *sessions) register(ctx context.Context, t transport.Transport, id Identity, e entrant) (*Conn, error) {
 	ss.first.Do(ss.begin)
 	s := ss.newSession(ctx, t, id, e)
 	c := &s.conn
 	// Before it can end, which takes it out again.
 	ss.index.conns.GetOrPut(c.id, func() *Conn { return c })
 	if ss.capacity.Closed() { // Close may have looked before c could be found
-		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, closeGrace)
+		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, transport.CloseGrace)
 	}
 	top, err := ss.open(c)
 	ss.greet(c, top)
@@ -100,7 +101,7 @@ func (ss *sessions) open(c *Conn) (top uint64, err error) {
 		ss.index.catcher.broken(c, err)
 		c.finish(&CloseError{
 			Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
-		}, closeGrace)
+		}, transport.CloseGrace)
 	}
 	return top, err
 }
@@ -154,12 +155,12 @@ type session struct {
 	connected atomic.Bool            // OnConnect returned nil
 }
 
-func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e entrant) *session {
+func (ss *sessions) newSession(ctx context.Context, t transport.Transport, id Identity, e entrant) *session {
 	s := &session{sessions: ss}
 	c := &s.conn
 	c.id, c.identity, c.opened, c.transport = "conn_"+uuid.NewString(), id, time.Now(), t
 	c.place, c.began, c.expires = e.place, e.began, id.deadline(c.opened)
-	c.deflates, c.proto = t.deflates(), t.protocol()
+	c.deflates, c.proto = t.Deflates(), t.Protocol()
 	ss.index.speakers.Add(c.proto, c.deflates, 1)
 	values := context.WithValue(context.WithoutCancel(ctx), connKey{&ss.tails}, c)
 	c.ctx, c.cancel = context.WithCancelCause(values)
@@ -167,8 +168,8 @@ func (ss *sessions) newSession(ctx context.Context, t Transport, id Identity, e 
 	c.alive()
 	s.reader.init(&ss.readers, c)
 	s.heart = heartbeat{heartbeats: &ss.heartbeats, c: c}
-	c.link = sendqueue.New(&ss.links, t.wire(), s.failed)
-	t.attach(c.link, &s.reader, ss.opts.MaxMessageBytes)
+	c.link = sendqueue.New(&ss.links, t.Wire(), s.failed)
+	t.Attach(c.link, &s.reader, ss.opts.MaxMessageBytes)
 	return s
 }
 
@@ -195,6 +196,10 @@ func (s *session) run(f func()) {
 
 func (s *session) ask(frame *sendqueue.Frame) { tell(&s.conn, s.counters, frame) }
 func (s *session) limit() int                 { return s.opts.QueueBytes / 2 }
+
+// slowGrace is transport.CloseGrace for a peer that reads too slowly: it gets the rest of the frame
+// that is half written and then the close frame, as long as it takes something now and then.
+const slowGrace = 5 * time.Second
 
 // linkError is how a connection ends whose link gave up.
 func linkError(err error) *CloseError {
@@ -230,7 +235,7 @@ func (ss *sessions) connect(s *session) error {
 	if ce, ok := errors.AsType[*CloseError](err); ok && ce != nil && ce.Code.Sendable() {
 		why.Code, why.Reason = ce.Code, ce.Reason
 	}
-	s.conn.finish(why, closeGrace)
+	s.conn.finish(why, transport.CloseGrace)
 	return err
 }
 
@@ -250,7 +255,7 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 		ss.index.users.inboxes.departed(&s.conn)
 	}
 	s.reader.close()
-	s.conn.transport.release()
+	s.conn.transport.Release()
 	ss.index.catcher.end(&s.conn.pulls)
 	if !stays {
 		ss.index.conns.CompareAndDelete(s.conn.id, &s.conn)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -44,9 +45,9 @@ func (m *Manager) Close() error {
 	m.capacity.Close()
 	m.closed.Store(true)
 	for _, c := range m.index.conns.Values() {
-		if !c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, closeGrace) {
+		if !c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, transport.CloseGrace) {
 			// It is about to end, but perhaps it has more time than that.
-			c.link.Close(sendqueue.CloseFrame(uint16(CloseAway), ""), closeGrace)
+			c.link.Close(sendqueue.CloseFrame(uint16(CloseAway), ""), transport.CloseGrace)
 		}
 	}
 	m.sessions.work.Wait()
@@ -58,7 +59,7 @@ func (m *Manager) stopBackground() {
 	m.sessions.absences.endAll()
 	m.wheel.Close()
 	m.sessions.links.Flushers.Close()
-	m.sockets.close()
+	m.upgrader.Close()
 	m.rest()
 	m.background.Wait()
 	m.carrier.close()

@@ -80,7 +80,7 @@ func TestVectorsOfTheServer(t *testing.T) {
 					Type: v.Message.Type, Sender: v.Message.Sender, ID: v.Message.ID,
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
 				}
-				at := &wire.Spot{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}
+				at := &wire.Envelope{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}
 				got = wire.EncodeIn(wire.ProtoV1, &m, at)
 				if m.Type != wire.TypeHello {
 					require.Equal(t, v.Plain, string(wire.EncodeIn(wire.ProtoPlain, &m, at).Payload()))

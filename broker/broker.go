@@ -2,105 +2,113 @@
 // and carries its messages between processes.
 //
 // Applications and clients do not import it: they choose a broker in realtime.Options. It is for
-// authors of brokers, who test them with package brokertest. [github.com/realtime-go/realtime/broker/memory]
-// keeps streams in the memory of one process.
+// authors of brokers, who test them with package brokertest.
+// [github.com/realtime-go/realtime/broker/memory] keeps streams in the memory of one process.
 package broker
 
 import "context"
 
-// Broker keeps streams, and carries publications between the Managers of one application. It is
-// what survives a process, and what makes several processes one. Package memory has the one that
-// a Manager has if it is given none.
+// Broker keeps streams, and carries publications between the Managers of one application. A stream
+// can outlive a process, and several processes can share it. A Manager without a Broker in its
+// options uses the one of package memory.
 //
-// A publication with a stream is kept there: it gets the next position, and is given to each Sink
-// that has subscribed to the stream, in the order of the positions. One without a stream is kept
-// nowhere and given to every Sink, the publisher's own too, those of one publisher in the order of
-// its Publish calls. What is not a message is not carried: announcements, rosters, counts and
-// statistics are each process's own. Managers of one application must have the same Options.
+// A publication with a stream is kept there: it gets the next position, and is delivered to each
+// Sink that has subscribed to the stream, in the order of the positions. A publication without a
+// stream is not kept, and is delivered to every Sink, including the publisher's own. Those of one
+// publisher are delivered in the order of its Publish calls. Only messages are carried: notices,
+// rosters, counts and statistics stay in each process. All Managers of one application must have
+// the same Options.
 //
-// A broker may implement [Local] too. If that reports true, it serves one process alone: what is not kept does not go through it, and the numbers of its results are complete.
+// A broker may also implement [Local]. If Local returns true, the broker serves one process alone:
+// the Manager does not publish messages without a stream to it, and the counts of a
+// realtime.Result are complete.
 //
-// All methods are safe for concurrent use, and return an error that matches ErrClosed after
-// Close. The suite in brokertest holds a broker to all that is said here.
+// All methods are safe for concurrent use. After Close they return an error that matches ErrClosed.
+// The suite in brokertest tests all of these rules.
 type Broker interface {
-	// Open starts delivery to s, before any other method is called. New calls it in a
-	// goroutine of its own, and ctx ends when the Manager closes. The second call is refused with
-	// an error: then that is what the second Manager's sends return.
+	// Open starts delivery to s. It is called before any other method. realtime.New calls it in its
+	// own goroutine, with a ctx that ends when the Manager closes. A second call returns an error,
+	// which is then returned by the sends of the second Manager.
 	Open(ctx context.Context, s Sink) error
-	// Publish takes the parts of one message: it keeps those that have a stream, and delivers all.
-	// It returns what became of each, in their order. When it has returned, they are as durable as
-	// the broker promises, and Sinks of this process have had them. It may block until ctx ends:
-	// whether they were taken is not known then. It owns parts, but may not change what they refer
-	// to.
+	// Publish takes the parts of one message: it keeps those that have a stream, and delivers all of
+	// them. It returns one result for each part, in their order. When it returns, the parts are as
+	// durable as the broker promises, and the Sinks of this process have received them. It may block
+	// until ctx ends; then it is unknown whether the parts were taken. Publish owns parts, but must
+	// not change what they refer to.
 	//
-	// The parts are in different streams, or it returns an error; one at most has none. They are
-	// taken together: all or none, as far as an error can be known before. A broker of one process
-	// delivers them in the order given, and takes no publication of another call into any of their
-	// streams in between: so streams that share messages have them in one order. One that serves
-	// several processes may deliver each part by itself.
+	// The parts must be in different streams, and at most one may have no stream; otherwise Publish
+	// returns an error. Either all parts are taken or none, as far as an error can be known in
+	// advance. A broker of one process delivers the parts in the given order, and takes no
+	// publication of another call into any of their streams in between: so the messages that
+	// several streams share have the same order in each. A broker of several processes may deliver
+	// each part separately.
 	//
-	// A publication with an id that its sender has used in the stream before is a duplicate: it is
-	// not kept again, and nobody gets it. Ids are known for two minutes, however many come, and
-	// while the publication is kept if no more than 1,000 came since. A sender is Sender and Guest
-	// together.
+	// A publication is a duplicate if its sender has used its id in the stream before. It is neither
+	// kept again nor delivered. An id is remembered for two minutes, whatever the number of ids;
+	// after that, as long as its publication is kept and no more than 1,000 ids came after it. A
+	// sender is Sender and Guest together.
 	//
-	// A part that is Shared must not push out what another sender has there and some reader has not
-	// acknowledged. It is kept if its sender has no more then than was free before, in messages and
-	// in bytes: one sender alone gets half of a stream, each of n gets one of n + 1 parts. Otherwise
-	// that part is Full, and nobody gets it. What all readers have acknowledged and what has expired
-	// does not count, unless it is behind something that does and could not go without that.
+	// A Shared part must not displace publications of other senders that some reader has not
+	// acknowledged. It is kept if its sender, with this part, uses no more than was free before, in
+	// messages and in bytes: one sender alone gets half of a stream, and each of n senders gets one
+	// of n + 1 parts. Otherwise the result of that part is Full, and it is not delivered.
+	// Publications that have expired or that all readers have acknowledged do not count, unless
+	// they come after one that counts and cannot be removed before it.
 	//
-	// A Sink is never given what is not yet as durable as the broker promises.
+	// A Sink never receives a publication that is not yet as durable as the broker promises.
 	Publish(ctx context.Context, parts ...Publication) ([]Published, error)
-	// Subscribe has the publications of a stream delivered that come behind the position that it
-	// returns. They may come before it has returned. A stream may be subscribed to several times;
-	// each ends by one Unsubscribe.
+	// Subscribe starts delivery of the publications of a stream that come after the position that it
+	// returns. They may be delivered before it returns. A stream may be subscribed to several times;
+	// each subscription ends with one Unsubscribe.
 	//
-	// A stream begins with its first publication. Before, it has the offset zero and the epoch with
-	// which it will begin. That epoch stays the same while the process lasts, also if nobody is
-	// subscribed meanwhile, and a broker that finds again what it has kept has it after a restart
-	// too: a receiver at offset zero has missed nothing. The epoch is another one only if
-	// publications may have been forgotten meanwhile. Apart from that, names leave nothing behind,
-	// in memory or on a disk: to subscribe, to read or to ask for a cursor keeps nothing for longer
-	// than the subscription lasts. Only publications take part in the bounds of a broker; the
-	// streams of rooms and of inboxes have different ones, so that those of one kind neither evict
-	// nor refuse those of the other. Where a broker evicts, streams without a subscription go
-	// first.
+	// A stream begins with its first publication. Before that, its offset is zero and its epoch is
+	// the one with which it will begin. That epoch stays the same while the process runs, even if
+	// there is no subscription in between. With a broker that finds its kept publications again
+	// after a restart, it stays the same after the restart too: a receiver at offset zero has missed
+	// nothing. The epoch changes only if publications may have been lost.
+	//
+	// Names leave nothing behind, in memory or on disk: subscribing, reading, or asking for a cursor
+	// keeps nothing for longer than the subscription. Only publications count towards the bounds of
+	// a broker. The streams of rooms and of inboxes have separate bounds, so that those of one kind
+	// neither evict nor refuse those of the other. A broker that evicts begins with streams without
+	// a subscription.
 	Subscribe(ctx context.Context, stream string) (Position, error)
 	Unsubscribe(ctx context.Context, stream string) error
-	// Read returns a part of a stream. One that is not there has an empty page, which says where it
-	// begins if it is subscribed to.
+	// Read returns a part of a stream. For a stream that does not exist the page is empty; if there
+	// is a subscription to the stream, the page has the position at which it will begin.
 	Read(ctx context.Context, stream string, q Query) (Page, error)
-	// Cursor returns how far the reader of this name has come in a stream: what is behind that has
-	// not been acknowledged. A reader that is new is in front of what is kept, and known from then
-	// on; the one without a name is as old as the stream, and has missed what is not kept any more.
-	// Before the first publication a reader is in front of all, and known as long as the stream is
-	// subscribed to. It returns the zero Position for a stream that is not there and not subscribed
-	// to.
+	// Cursor returns the position up to which the named reader has acknowledged a stream. A new
+	// reader starts before all kept publications, and is tracked from then on. The reader with the
+	// empty name is as old as the stream: it has missed the publications that are no longer kept.
+	// Before the first publication, a reader starts before all publications, and is tracked as long
+	// as there is a subscription to the stream. Cursor returns the zero Position for a stream that
+	// does not exist and has no subscription.
 	Cursor(ctx context.Context, stream, reader string) (Position, error)
-	// Ack moves a reader's cursor forward to at; it never goes back. What all readers of the stream
-	// have acknowledged need not be kept any more; the broker may forget the one of more than 100
-	// readers who is furthest behind. When it has returned, the move is as durable as
-	// a publication. It returns ErrPosition for another epoch, and for what is ahead of the stream.
+	// Ack moves the cursor of a reader forward to at; it never moves it back. The broker need not
+	// keep publications that all readers of the stream have acknowledged. If a stream has more than
+	// 100 readers, the broker may forget the one with the lowest cursor. When Ack returns, the move
+	// is as durable as a publication. It returns ErrPosition if at has another epoch, or is after
+	// the newest publication of the stream.
 	Ack(ctx context.Context, stream, reader string, at Position) error
-	// Close ends delivery: when it has returned, no Deliver is under way, unless ctx has ended.
-	// Close and Shutdown of the Manager wait for it, with a ctx of ten seconds: a disk that hangs is
-	// no reason for a process to stay.
+	// Close ends delivery. When it returns, no call of Deliver is in progress, unless ctx has ended.
+	// Close and Shutdown of the Manager wait for it with a ctx of ten seconds, so that a disk that
+	// hangs does not keep the process running.
 	Close(ctx context.Context) error
 }
 
-// Local is implemented by a broker that serves one process alone, if it returns true.
+// Local is implemented by a broker that can serve one process alone. It does so if Local returns
+// true.
 type Local interface{ Local() bool }
 
-// Sink is where a Broker delivers: a Manager.
+// Sink receives the deliveries of a Broker. It is implemented by a Manager.
 type Sink interface {
-	// Deliver gives p to the connections of this process. It never blocks on a
-	// peer. Calls for the same stream must come one at a time, in the order of their positions; so
-	// must those without a stream for the same room.
+	// Deliver passes p to the connections of this process. It never blocks on a peer. Calls for the
+	// same stream must come one at a time, in the order of their positions; so must calls without a
+	// stream for the same room.
 	Deliver(p Publication)
-	// Lost says that publications of a stream may not be delivered that came behind the position
-	// that the Sink has got last. It is given them by Read from then on, and goes on with Deliver.
-	// A stream that begins anew with another epoch while it is subscribed to is lost too, before
-	// anything of the new epoch is delivered.
+	// Lost reports that publications of a stream after the last one that the Sink received may not
+	// be delivered. From then on the Sink obtains them with Read, and continues with Deliver. A
+	// stream that begins anew with another epoch while there is a subscription to it is also lost:
+	// Lost is called before anything of the new epoch is delivered.
 	Lost(stream string)
 }

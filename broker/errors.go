@@ -4,16 +4,16 @@ import "errors"
 
 // Errors of a Broker.
 var (
-	// ErrClosed says that the broker has been closed. Its text is the one that connections and
-	// Managers have, because an application finds it there.
+	// ErrClosed is returned by a broker after Close. Connections and Managers return the same
+	// error: it is defined here so that an application finds one error for all of them.
 	ErrClosed = errors.New("realtime: closed")
-	// ErrPosition says that a position is not one of the stream.
+	// ErrPosition means that a position is not in the stream.
 	ErrPosition = errors.New("realtime: no such position")
-	// ErrFull says that the broker keeps as much as it may, or that an inbox keeps as much of one
+	// ErrFull means that a broker keeps as much as it may, or that an inbox keeps as much of one
 	// sender as it may.
 	ErrFull = errors.New("realtime: no more may be kept")
-	// ErrName says that the broker cannot keep a stream or a reader of this name.
+	// ErrName means that a broker cannot keep a stream or a reader with this name.
 	ErrName = errors.New("realtime: invalid name")
-	// ErrPublication says that stored bytes are not a publication.
+	// ErrPublication means that stored bytes are not a publication.
 	ErrPublication = errors.New("realtime: not a publication")
 )

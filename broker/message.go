@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Message is what an application sends: the fields of realtime.Message, where they are explained. A
-// broker keeps all of them as they are. For itself it needs Sender, Guest, ID and TTL.
+// Message has the fields of realtime.Message, which documents them. A broker keeps all of them
+// unchanged. It uses only Sender, Guest, ID and TTL itself.
 type Message struct {
 	Type    string          `json:"type,omitempty"`
 	Sender  string          `json:"sender,omitempty"` // a user; empty for the application and guests
 	Guest   string          `json:"guest,omitempty"`  // an anonymous client
-	ID      string          `json:"id,omitempty"`     // unique for one Sender and Guest; empty: none
+	ID      string          `json:"id,omitempty"`     // unique for one Sender and Guest; empty: no id
 	Content json.RawMessage `json:"content,omitempty"`
 	Binary  []byte          `json:"binary,omitzero"` // nil and empty are different
 	Time    time.Time       `json:"time,omitzero"`
@@ -19,8 +19,8 @@ type Message struct {
 	Key     string          `json:"key,omitempty"`
 }
 
-// Sender is what the ids of messages are unique within: a user, an anonymous client, or, if both
-// fields are empty, the application.
+// Sender identifies a sender: a user, an anonymous client, or, if both fields are empty, the
+// application. The ids of messages are unique for one Sender.
 type Sender struct{ User, Guest string }
 
 // From returns the sender of the message.

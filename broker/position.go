@@ -1,25 +1,25 @@
 package broker
 
-// Position is a place in a stream: behind the publication with this offset, or in front of all
-// with offset zero.
+// Position is a place in a stream: after the publication with this offset, or before all
+// publications if the offset is zero.
 //
-// Offsets grow within a stream and may leave numbers out. An epoch is the life of a stream: if
-// what was kept is lost, a stream of the same name begins anew with another epoch, so that an old
-// position is never taken for one of the new stream.
+// Offsets increase within a stream and may skip numbers. An epoch identifies one life of a stream:
+// if the kept publications are lost, a stream of the same name begins anew with another epoch, so
+// that an old position is never mistaken for one of the new stream.
 type Position struct {
 	Epoch  string `json:"epoch"`
 	Offset uint64 `json:"offset"`
 }
 
-// Reason says why what was missed could not be recovered.
+// Reason says why missed publications could not be recovered.
 type Reason string
 
 // The reasons.
 const (
-	ReasonExpired  Reason = "expired"  // it was too old
-	ReasonOverflow Reason = "overflow" // it was too much
-	ReasonEpoch    Reason = "epoch"    // what was kept has been lost meanwhile
-	ReasonAhead    Reason = "ahead"    // the position is one that the stream has never had
+	ReasonExpired  Reason = "expired"  // they were too old
+	ReasonOverflow Reason = "overflow" // they were too many or too large
+	ReasonEpoch    Reason = "epoch"    // the kept publications were lost in the meantime
+	ReasonAhead    Reason = "ahead"    // the stream has never had this position
 	ReasonUnknown  Reason = "unknown"  // nothing is kept
-	ReasonTaken    Reason = "taken"    // it is not lost: all readers have acknowledged it
+	ReasonTaken    Reason = "taken"    // nothing is missing: all readers have acknowledged them
 )

@@ -9,23 +9,24 @@ import (
 	"time"
 )
 
-// Retention says how much of a stream is kept. What is beyond any of the bounds is forgotten, the
-// oldest first.
+// Retention says how much of a stream is kept. Publications beyond any of the bounds are discarded,
+// the oldest first.
 type Retention struct {
-	// Messages is how many. Zero or negative: nothing is kept.
+	// Messages is the number of publications. Zero or negative: none are kept.
 	Messages int `json:"messages,omitempty"`
-	// Age is for how long. Zero: 24 hours. Negative: as long as the other bounds allow.
+	// Age is how long a publication is kept. Zero: 24 hours. Negative: without bound.
 	Age time.Duration `json:"age,omitempty"`
-	// Bytes is how much, as [Publication.Size] counts. Zero: 1 MiB. Negative: as long as the other
-	// bounds allow.
+	// Bytes is the size of all publications, as [Publication.Size] counts it. Zero: 1 MiB.
+	// Negative: without bound.
 	Bytes int `json:"bytes,omitempty"`
 }
 
-// RoomStream is the name of the stream in which a room is kept. It is any bytes, as a room's name
-// is: encode it before it becomes a key or a subject of something that has rules for them.
+// RoomStream returns the name of the stream that keeps the history of a room. The name can contain
+// any bytes, like the name of a room: encode it before you use it as a key or a subject in a system
+// that restricts them.
 func RoomStream(room string) string { return roomPrefix + room }
 
-// InboxStream is the name of the stream in which messages to a user are kept.
+// InboxStream returns the name of the stream that keeps the inbox of a user.
 func InboxStream(user string) string { return inboxPrefix + user }
 
 const (
@@ -33,68 +34,69 @@ const (
 	inboxPrefix = "user/"
 )
 
-// StreamRoom returns the room that a stream is of, or reports false.
+// StreamRoom returns the room whose history a stream is. It reports false if the stream is not one.
 func StreamRoom(stream string) (string, bool) { return strings.CutPrefix(stream, roomPrefix) }
 
-// StreamUser returns the user whose inbox a stream is, or reports false.
+// StreamUser returns the user whose inbox a stream is. It reports false if the stream is not one.
 func StreamUser(stream string) (string, bool) { return strings.CutPrefix(stream, inboxPrefix) }
 
-// Publication is one message on its way to its receivers, or one that is kept. It is plain data,
-// so that a [Broker] can keep it and carry it to other processes. What it refers to must not be
-// changed.
+// Publication is one message with its target and, if it is kept, its stream and position. It is
+// plain data, so that a [Broker] can keep it and carry it to other processes. Nobody may change
+// what it refers to.
 type Publication struct {
-	// Stream is where it is kept. Empty: it is only carried.
+	// Stream is the stream that keeps the publication. Empty: it is only carried.
 	Stream string `json:"stream,omitempty"`
-	// Target is for whom it is: who is left out is left out of history and recovery too.
+	// Target says who receives the publication. Its exceptions also apply to history and recovery.
 	Target  Target  `json:"target"`
 	Message Message `json:"message"`
-	// Keep is how much of the stream is kept from now on, with every default filled in: zero is
+	// Keep says how much of the stream is kept from now on. All defaults are filled in: zero means
 	// without bound.
 	Keep Retention `json:"keep,omitzero"`
-	// Union says that the message has other targets too, in whose streams it may be kept as well,
-	// under the same Sender, Guest and ID. A connection that is one of several gets it once.
+	// Union means that the message has other targets too, and that their streams may keep it as
+	// well, with the same Sender, Guest and ID. A connection in several of the targets receives it
+	// once.
 	Union bool `json:"union,omitempty"`
-	// Shared says that the stream is shared by senders that must not push out what is kept of each
-	// other's, see [Broker.Publish]. It is not kept with the publication.
+	// Shared means that the senders that share the stream must not displace each other's kept
+	// publications; see [Broker.Publish]. It is not kept with the publication.
 	Shared bool `json:"shared,omitempty"`
 
-	// The rest is the broker's to say.
+	// The broker sets the rest.
 
-	// Position is its own, and Prev the offset of the one before it in the stream, zero if it is
-	// the first.
+	// Position is the position of the publication, and Prev the offset of the previous one in the
+	// stream, zero if there is none.
 	Position Position `json:"position,omitzero"`
 	Prev     uint64   `json:"prev,omitempty"`
-	// At is when the broker took it: Keep.Age and Message.TTL count from then.
+	// At is when the broker took the publication: Keep.Age and Message.TTL count from then.
 	At time.Time `json:"at,omitzero"`
 
-	// Origin is the publisher's own. A broker hands it on, unchanged, where it delivers the
+	// Origin belongs to the publisher. A broker passes it on unchanged when it delivers the
 	// publication in the process that published it, and does not store it.
 	Origin any `json:"-"`
 }
 
-// publicationBytes is about what a publication takes beside its content.
+// publicationBytes is approximately what a publication takes in addition to its strings.
 const publicationBytes = 256
 
-// Size is about how much memory it takes, in bytes.
+// Size returns approximately how much memory the publication takes, in bytes.
 func (p *Publication) Size() int {
 	m := &p.Message
 	names := len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) + len(m.Key)
 	return publicationBytes + names + len(m.Content) + len(m.Binary)
 }
 
-// Follows reports whether p is the next one behind at.
+// Follows reports whether p is the next publication after at.
 func (p *Publication) Follows(at Position) bool {
 	return p.Prev == at.Offset && p.Position.Epoch == at.Epoch
 }
 
-// Expired reports whether its time to live is over.
+// Expired reports whether the time to live of p has passed.
 func (p *Publication) Expired(now time.Time) bool {
 	return p.Message.TTL > 0 && now.Sub(p.At) >= p.Message.TTL
 }
 
-// AppendBinary appends the publication as UnmarshalBinary reads it: the length of a header as an
-// unsigned varint, the header, which is JSON, and the content as it is. It returns an error of
-// encoding/json for a time that JSON cannot have.
+// AppendBinary appends the encoding that UnmarshalBinary reads: the length of the header as an
+// unsigned varint, the header in JSON, and the content unchanged. It returns an error of
+// encoding/json for a time that JSON cannot represent.
 func (p *Publication) AppendBinary(buf []byte) ([]byte, error) {
 	envelope := *p
 	envelope.Message.Content, envelope.Message.Binary = nil, nil
@@ -109,7 +111,7 @@ func (p *Publication) AppendBinary(buf []byte) ([]byte, error) {
 	return append(append(append(buf, header...), p.Message.Content...), p.Message.Binary...), nil
 }
 
-// UnmarshalBinary reads what AppendBinary has written. It keeps no reference to data. It returns
+// UnmarshalBinary reads the encoding of AppendBinary. It keeps no reference to data. It returns
 // ErrPublication for anything else.
 func (p *Publication) UnmarshalBinary(data []byte) error {
 	n, size := binary.Uvarint(data)
@@ -135,26 +137,27 @@ func (p *Publication) UnmarshalBinary(data []byte) error {
 	return nil
 }
 
-// Published is what a broker says of a publication that it has taken.
+// Published is the result of a broker for one publication.
 type Published struct {
-	Position Position // zero if it is not kept
+	Position Position // zero if the publication is not kept
 	Prev     uint64
-	// Duplicate says that one of the same sender with the same id was taken before, and nothing
-	// was done. The position is that of the first.
+	// Duplicate means that a publication with the same sender and id was taken before, so this one
+	// was ignored. Position is the position of the first one.
 	Duplicate bool
-	// Full says that the publication was Shared and its sender has as much in the stream as it may:
-	// it was not taken, and nobody gets it.
+	// Full means that the publication was Shared and its sender already has as much in the stream
+	// as it may: the publication was neither taken nor delivered.
 	Full bool
 }
 
-// Query asks for a part of a stream.
+// Query selects a part of a stream.
 type Query struct {
-	// After and Before bound the offsets; neither is returned itself. Zero is no bound.
+	// After and Before bound the offsets, both exclusively. Zero: no bound.
 	After, Before uint64
-	// Backwards asks for the newest first.
+	// Backwards returns the newest publications first.
 	Backwards bool
-	// Limit is how many are returned at most, and Bytes how much they take together, as
-	// [Publication.Size] counts; one is returned in any case. Zero: 100, 64 KiB.
+	// Limit is the maximum number of publications, and Bytes their maximum total size, as
+	// [Publication.Size] counts it. The first publication is returned whatever its size. Zero: 100
+	// and 64 KiB.
 	Limit, Bytes int
 }
 
@@ -164,7 +167,7 @@ const (
 	DefaultPageBytes = 64 << 10
 )
 
-// Resolved returns q with its defaults filled in. It is for brokers.
+// Resolved returns q with its defaults filled in. Brokers call it.
 func (q Query) Resolved() Query {
 	if q.Limit <= 0 {
 		q.Limit = defaultLimit
@@ -175,24 +178,24 @@ func (q Query) Resolved() Query {
 	return q
 }
 
-// Page is a part of a stream, as of one moment.
+// Page is a part of a stream, at one moment.
 type Page struct {
-	// Publications are in the order that was asked for, without those past their time to live.
+	// Publications are in the order of the query, without those whose time to live has passed.
 	Publications []Publication
-	// More says that more than these are within the bounds.
+	// More means that there are more publications within the bounds of the query.
 	More bool
-	// Top is the position of the newest publication, also of one that is not kept any more. Its
-	// epoch is empty if there is no such stream.
+	// Top is the position of the newest publication, even if it is no longer kept. Its epoch is
+	// empty if the stream does not exist.
 	Top Position
-	// Floor is the offset of the newest publication that is not kept any more, zero if all are:
-	// what is behind Floor is complete.
+	// Floor is the offset of the newest publication that is no longer kept, zero if all are kept:
+	// the stream is complete after Floor.
 	Floor uint64
-	// Why says what took those up to Floor away: [ReasonExpired], [ReasonOverflow] or
+	// Why says why the publications up to Floor are gone: [ReasonExpired], [ReasonOverflow] or
 	// [ReasonTaken], or [ReasonEpoch] if they were damaged. Empty if Floor is zero.
 	Why Reason
 }
 
-// Size is about what the publications take, in bytes.
+// Size returns approximately how much memory the publications take, in bytes.
 func (pg *Page) Size() (bytes int) {
 	for i := range pg.Publications {
 		bytes += pg.Publications[i].Size()
@@ -200,8 +203,8 @@ func (pg *Page) Size() (bytes int) {
 	return bytes
 }
 
-// GapAfter says why what is behind p is not all on the page, or in the pages behind it. It is empty if
-// it is.
+// GapAfter returns why publications after p are missing from the page and from the pages after it,
+// or "" if none are missing.
 func (pg *Page) GapAfter(p Position) Reason {
 	switch {
 	case pg.Top.Epoch == "":
@@ -216,5 +219,5 @@ func (pg *Page) GapAfter(p Position) Reason {
 	return ""
 }
 
-// Bottom is the position in front of all that is kept.
+// Bottom returns the position before all kept publications.
 func (pg *Page) Bottom() Position { return Position{pg.Top.Epoch, pg.Floor} }

@@ -1,7 +1,7 @@
 package broker
 
-// Target says which connections get a message: the fields of realtime.Target. For a broker it is
-// plain data.
+// Target says which connections receive a message. It has the fields of realtime.Target, which
+// documents them. To a broker it is plain data.
 type Target struct {
 	All   bool     `json:"all,omitempty"`
 	Rooms []string `json:"rooms,omitempty"`

@@ -9,7 +9,7 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// BenchmarkSend has the server's part in it, and loopback's.
+// BenchmarkSend measures a send to oneself over loopback, including the work of the server.
 func BenchmarkSend(b *testing.B) {
 	rt := realtime.New(&realtime.Options{
 		Authenticate: realtime.InsecureQueryUser, Authorize: realtime.InsecureAllowAll, InboundRate: -1,

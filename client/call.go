@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Call asks the server to run a method. Content is JSON, or nil for none. Call returns the server's
@@ -18,11 +20,13 @@ import (
 // or realtime.ErrMessage if the method or the content cannot be sent, realtime.ErrTooLarge if the
 // request is larger than the server accepts, [ErrFull] if too many requests are pending, and an
 // error that matches realtime.ErrClosed after the client has ended.
-func (c *Client) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
+func (c *Client) Call(
+	ctx context.Context, method string, content json.RawMessage,
+) (json.RawMessage, error) {
 	if err := validWord(method); err != nil {
 		return nil, err
 	}
-	return c.ask(ctx, outgoing{Type: "call", Method: method, Content: content}, false, nil)
+	return c.request(ctx, outgoing{Type: wire.FrameCall, Method: method, Content: content}, false, nil)
 }
 
 // Call is [Client.Call] with types. It encodes req with encoding/json, sends no content if req is

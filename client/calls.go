@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // maxCalls is the number of calls from the server that run at the same time.
@@ -26,15 +27,15 @@ func newCalls(o *DialOptions, work *sync.WaitGroup) *calls {
 // serve answers a call and does not block. limit is the size of the largest answer, in bytes.
 func (c *calls) serve(l *link, in incoming, limit int) {
 	if c.handle == nil {
-		l.offer(newAnswer(in.ID, nil, &realtime.Error{
-			Code: "unknown_method", Message: fmt.Sprintf("unknown method %q", in.Method),
+		l.tryAnswer(newAnswer(in.ID, nil, &realtime.Error{
+			Code: wire.CodeNoMethod, Message: fmt.Sprintf("unknown method %q", in.Method),
 		}))
 		return
 	}
 	select {
 	case c.slots <- struct{}{}:
 	default:
-		l.offer(newAnswer(in.ID, nil, &realtime.Error{Code: "busy", Message: "too many calls"}))
+		l.tryAnswer(newAnswer(in.ID, nil, &realtime.Error{Code: "busy", Message: "too many calls"}))
 		return
 	}
 	c.work.Go(func() {
@@ -42,8 +43,8 @@ func (c *calls) serve(l *link, in incoming, limit int) {
 		content, err := c.handle(l.ctx, in.Method, in.Content)
 		f := newAnswer(in.ID, content, err)
 		if len(f.data) > limit {
-			f = newAnswer(in.ID, nil, &realtime.Error{Code: "too_large", Message: "answer too large"})
+			f = newAnswer(in.ID, nil, &realtime.Error{Code: wire.CodeTooLarge, Message: "answer too large"})
 		}
-		l.answer(f)
+		l.sendAnswer(f)
 	})
 }

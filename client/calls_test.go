@@ -17,11 +17,11 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-type sum struct{ A, B int }
+type addRequest struct{ A, B int }
 
-func arithmetic() realtime.Options {
+func callOptions() realtime.Options {
 	var r realtime.Router
-	realtime.Handle(&r, "add", func(_ context.Context, _ *realtime.Conn, s sum) (int, error) {
+	realtime.Handle(&r, "add", func(_ context.Context, _ *realtime.Conn, s addRequest) (int, error) {
 		if s.A < 0 {
 			return 0, &realtime.Error{Code: "negative", Message: "no"}
 		}
@@ -45,13 +45,13 @@ func arithmetic() realtime.Options {
 }
 
 func TestCall(t *testing.T) {
-	bubble(t, arithmetic(), func(t *testing.T, w *world) {
+	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
-		n, err := client.Call[int](t.Context(), alice.Client, "add", sum{1, 2})
+		n, err := client.Call[int](t.Context(), alice.Client, "add", addRequest{1, 2})
 		require.NoError(t, err)
 		require.Equal(t, 3, n)
-		_, err = client.Call[int](t.Context(), alice.Client, "add", sum{A: -1})
-		require.Equal(t, "negative", code(err))
+		_, err = client.Call[int](t.Context(), alice.Client, "add", addRequest{A: -1})
+		require.Equal(t, "negative", codeOf(err))
 		_, err = client.Call[string](t.Context(), alice.Client, "add", nil)
 		require.ErrorContains(t, err, "answer to add")
 		_, err = client.Call[int](t.Context(), alice.Client, "add", func() {})
@@ -62,17 +62,18 @@ func TestCall(t *testing.T) {
 	})
 }
 
-// A call that is under way when the connection ends is not repeated. One that has not begun waits.
-func TestCallAtACut(t *testing.T) {
-	bubble(t, arithmetic(), func(t *testing.T, w *world) {
+// TestCallWhenConnectionEnds tests that a call fails if the connection ends before the answer, and
+// that a call without a connection waits for one.
+func TestCallWhenConnectionEnds(t *testing.T) {
+	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		failed := make(chan error)
 		go func() { _, err := alice.Call(t.Context(), "slow", nil); failed <- err }()
 		synctest.Wait()
 		w.setDown(true)
-		w.cut()
+		w.cutAll()
 		require.Equal(t, client.ErrDisconnected, <-failed)
-		go func() { _, err := client.Call[int](t.Context(), alice.Client, "add", sum{}); failed <- err }()
+		go func() { _, err := client.Call[int](t.Context(), alice.Client, "add", addRequest{}); failed <- err }()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := alice.Call(ctx, "slow", nil)
@@ -100,7 +101,7 @@ func TestServerCalls(t *testing.T) {
 		}
 		return nil, errors.New("a secret")
 	}}
-	bubble(t, arithmetic(), func(t *testing.T, w *world) {
+	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice, deaf := w.dialWith("alice", o), w.dial("bob")
 		for method, want := range map[string]string{
 			"echo": `{"a":1}`, "nothing": `null`, "busy": "away", "rubbish": "internal", "large": "too_large",
@@ -108,18 +109,18 @@ func TestServerCalls(t *testing.T) {
 		} {
 			content, err := alice.Call(t.Context(), "ask", json.RawMessage(`"`+method+`"`))
 			if err != nil {
-				content = json.RawMessage(code(err))
+				content = json.RawMessage(codeOf(err))
 				require.NotContains(t, err.Error(), "secret")
 			}
 			require.Equal(t, want, string(content), method)
 		}
 		_, err := deaf.Call(t.Context(), "ask", json.RawMessage(`"echo"`))
-		require.Equal(t, "unknown_method", code(err))
+		require.Equal(t, "unknown_method", codeOf(err))
 	})
 }
 
-// The client may call in the answer to a call, and no more than 16 run at a time.
-func TestServerCallsAreBounded(t *testing.T) {
+// TestServerCallsAreLimited tests that no more than 16 calls from the server run at the same time.
+func TestServerCallsAreLimited(t *testing.T) {
 	var running atomic.Int32
 	o := client.DialOptions{OnCall: func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
 		running.Add(1)
@@ -127,12 +128,12 @@ func TestServerCallsAreBounded(t *testing.T) {
 		time.Sleep(time.Second)
 		return json.RawMessage(`1`), nil
 	}}
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		w.dialWith("alice", o)
 		for range 2 {
 			answers := make(chan string, 100)
 			for range 100 {
-				go func() { answers <- w.ask("wait") }()
+				go func() { answers <- w.callClient("wait") }()
 			}
 			synctest.Wait()
 			require.EqualValues(t, 16, running.Load())
@@ -145,21 +146,22 @@ func TestServerCallsAreBounded(t *testing.T) {
 	})
 }
 
-// ask calls the only client, and returns its answer or the code of its error.
-func (w *world) ask(method string) string {
+// callClient calls a method of the only client. It returns the answer, or the code of the error.
+func (w *testEnv) callClient(method string) string {
 	for c := range w.rt.LocalConns() {
 		content, err := c.Call(w.t.Context(), method, nil)
 		if err != nil {
-			return code(err)
+			return codeOf(err)
 		}
 		return string(content)
 	}
-	return "nobody"
+	return "no client"
 }
 
-// A call of the server's ends with its connection, and is waited for by Close.
-func TestServerCallEnds(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+// TestServerCallEndsWithConnection tests that the context of a call from the server ends with the
+// connection, and that Close waits for the call.
+func TestServerCallEndsWithConnection(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		ended := make(chan error, 1)
 		alice := w.dialWith("alice", client.DialOptions{
 			OnCall: func(ctx context.Context, _ string, _ json.RawMessage) (json.RawMessage, error) {
@@ -170,18 +172,18 @@ func TestServerCallEnds(t *testing.T) {
 			},
 		})
 		call := func() {
-			go w.ask("wait")
+			go w.callClient("wait")
 			synctest.Wait()
 		}
 		call()
 		began := time.Now()
-		w.cut()
-		alice.back()
-		require.Less(t, time.Since(began), time.Minute, "nobody waits for it")
-		require.Equal(t, "end 1006", brief(<-ended))
+		w.cutAll()
+		alice.awaitReconnect()
+		require.Less(t, time.Since(began), time.Minute, "the client does not wait for the call")
+		require.Equal(t, "end 1006", describeError(<-ended))
 		call()
 		require.NoError(t, alice.Close())
-		require.Len(t, ended, 1, "Close has waited")
+		require.Len(t, ended, 1, "Close waits for the call")
 		require.Equal(t, realtime.ErrClosed, <-ended)
 	})
 }

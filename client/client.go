@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Client is a program's connection to a server. It lasts until it is closed and uses as many
@@ -34,20 +35,20 @@ func Dial(ctx context.Context, url string, opts *DialOptions) (*Client, error) {
 		return nil, err
 	}
 	s := newSession(url, opts)
-	life, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	clientCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &Client{session: s, cancel: cancel}
-	go s.run(life)
+	go s.run(clientCtx)
 	select {
 	case <-s.opened:
 		return c, nil
 	case <-s.done:
-		return nil, s.why
+		return nil, s.lastErr
 	case <-ctx.Done():
 		_ = c.Close()
-		if s.why == nil {
+		if s.lastErr == nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("%w: %w", context.Cause(ctx), s.why)
+		return nil, fmt.Errorf("%w: %w", context.Cause(ctx), s.lastErr)
 	}
 }
 
@@ -92,8 +93,8 @@ func (c *Client) Messages() iter.Seq2[Message, error] {
 		inbox := c.session.inbox
 		inbox.resume()
 		var it item
-		defer func() { inbox.leave(&it.msg) }()
-		for last := false; !last; inbox.took(&it.msg) {
+		defer func() { inbox.pause(&it.msg) }()
+		for last := false; !last; inbox.markProcessed(&it.msg) {
 			it, last = c.session.stream.next(context.Background())
 			if !yield(it.msg, it.err) {
 				return
@@ -108,7 +109,7 @@ func (c *Client) Messages() iter.Seq2[Message, error] {
 func (c *Client) Receive(ctx context.Context) (Message, error) {
 	c.session.inbox.resume()
 	it, _ := c.session.stream.next(ctx)
-	c.session.inbox.leave(&it.msg)
+	c.session.inbox.pause(&it.msg)
 	return it.msg, it.err
 }
 
@@ -118,48 +119,48 @@ func (c *Client) Receive(ctx context.Context) (Message, error) {
 // the connection if there is no sign of life within 5 s. It does nothing after the client has
 // ended; then only [Dial] makes a new client. It does not block, and may be called anywhere, also
 // in functions of DialOptions.
-func (c *Client) Reconnect() { c.session.nudge.now() }
+func (c *Client) Reconnect() { c.session.reconnect.trigger() }
 
 // Ping returns how long the server takes to answer. When it returns, the client has received
 // everything that the server had for it before the answer. Ping waits until ctx or the client ends,
 // over reconnects, and then returns the cause of ctx or an error that matches realtime.ErrClosed.
 func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
-	_, err := c.ask(ctx, outgoing{Type: "ping"}, true, nil)
+	_, err := c.request(ctx, outgoing{Type: wire.FramePing}, true, nil)
 	return time.Since(start), err
 }
 
-// ask sends a request and waits for the answer until ctx or the client ends. For again and settle
-// see request.
-func (c *Client) ask(
-	ctx context.Context, o outgoing, again bool, settle func(result),
+// request sends a request and waits for the answer until ctx or the client ends. For repeat and
+// settle see the type request.
+func (c *Client) request(
+	ctx context.Context, o outgoing, repeat bool, settle func(result),
 ) (json.RawMessage, error) {
-	return c.askInTurn(ctx, o, again, settle, nil)
+	return c.requestLimited(ctx, o, repeat, settle, nil)
 }
 
-// askInTurn is ask for at most cap(turn) requests at a time. A nil turn sets no limit.
-func (c *Client) askInTurn(
-	ctx context.Context, o outgoing, again bool, settle func(result), turn chan struct{},
+// requestLimited is request for at most cap(slots) requests at a time. Nil slots set no limit.
+func (c *Client) requestLimited(
+	ctx context.Context, o outgoing, repeat bool, settle func(result), slots chan struct{},
 ) (json.RawMessage, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	q := c.session.requests
-	r, err := q.prepare(o, again, settle)
+	r, err := q.prepare(o, repeat, settle)
 	if err != nil {
 		return nil, err
 	}
-	if err := q.admit(r); err != nil {
+	if err := q.reserve(r); err != nil {
 		return nil, err
 	}
-	defer q.dismiss(r)
-	if turn != nil {
+	defer q.release(r)
+	if slots != nil {
 		select {
-		case turn <- struct{}{}:
+		case slots <- struct{}{}:
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		defer func() { <-turn }()
+		defer func() { <-slots }()
 	}
 	if err := q.add(r); err != nil {
 		return nil, err
@@ -168,7 +169,7 @@ func (c *Client) askInTurn(
 	case res := <-r.result:
 		return res.content, res.err
 	case <-ctx.Done():
-		q.forget(r)
+		q.cancel(r)
 		return nil, context.Cause(ctx)
 	}
 }

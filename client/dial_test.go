@@ -16,19 +16,19 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// refuse answers all requests with a status and a reason.
-func refuse(status int) http.HandlerFunc {
+// refuseWith returns a handler that answers all requests with this status and a reason.
+func refuseWith(status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		_, _ = fmt.Fprintf(w, `{"error":"because of %d"}`, status)
 	}
 }
 
-func TestDialIsToldToStayAway(t *testing.T) {
+func TestDialRefused(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 405, 431} {
-		served(t, refuse(status), func(t *testing.T, w *world) {
+		withHandler(t, refuseWith(status), func(t *testing.T, w *testEnv) {
 			began := time.Now()
-			_, err := w.try(t.Context(), "alice", client.DialOptions{})
+			_, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 			no, ok := errors.AsType[*client.DialError](err)
 			require.True(t, ok, "%v", err)
 			require.Equal(t, status, no.Status)
@@ -36,20 +36,20 @@ func TestDialIsToldToStayAway(t *testing.T) {
 			require.ErrorContains(t, err, no.Message)
 			require.Equal(t, status == 401, errors.Is(err, realtime.ErrUnauthenticated))
 			require.Equal(t, status == 403, errors.Is(err, realtime.ErrForbidden))
-			require.Zero(t, time.Since(began), "at once")
-			require.Equal(t, 1, w.dialled())
+			require.Zero(t, time.Since(began), "Dial returns at once")
+			require.Equal(t, 1, w.dialCount())
 		})
 	}
 }
 
-func TestDialTriesAgain(t *testing.T) {
+func TestDialRetries(t *testing.T) {
 	for _, status := range []int{200, 302, 426, 429, 500, 502, 503} {
-		served(t, refuse(status), func(t *testing.T, w *world) {
+		withHandler(t, refuseWith(status), func(t *testing.T, w *testEnv) {
 			rt := realtime.New(&realtime.Options{})
 			defer rt.Close()
-			time.AfterFunc(time.Minute, func() { w.serve(rt) })
+			time.AfterFunc(time.Minute, func() { w.setHandler(rt) })
 			began := time.Now()
-			alice, err := w.try(t.Context(), "alice", client.DialOptions{})
+			alice, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 			require.NoError(t, err)
 			require.Greater(t, time.Since(began), time.Minute)
 			require.NoError(t, alice.Close())
@@ -57,12 +57,13 @@ func TestDialTriesAgain(t *testing.T) {
 	}
 }
 
-// later refuses the first request, and all others for good.
-func later(status int, retryAfter func() string) http.HandlerFunc {
+// refuseOnce returns a handler that refuses the first request with this status, and all others with
+// 401.
+func refuseOnce(status int, retryAfter func() string) http.HandlerFunc {
 	var n atomic.Int32
 	return func(w http.ResponseWriter, r *http.Request) {
 		if n.Add(1) > 1 {
-			refuse(401)(w, r)
+			refuseWith(401)(w, r)
 			return
 		}
 		said := retryAfter()
@@ -70,11 +71,11 @@ func later(status int, retryAfter func() string) http.HandlerFunc {
 		if at, err := http.ParseTime(said); err == nil && time.Until(at) > 23*time.Hour {
 			w.Header().Set("Date", time.Now().Add(24*time.Hour).UTC().Format(http.TimeFormat))
 		}
-		refuse(status)(w, r)
+		refuseWith(status)(w, r)
 	}
 }
 
-// The wait is as long as the server says, and no shorter.
+// TestRetryAfter tests that the wait is as long as the server asks for, and not much longer.
 func TestRetryAfter(t *testing.T) {
 	const day = 24 * time.Hour
 	says := func(s string) func() string { return func() string { return s } }
@@ -83,7 +84,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 	for _, test := range []struct {
 		says func() string
-		want time.Duration // 0: what it is without
+		want time.Duration // 0: Retry-After has no effect
 	}{
 		{says("7"), 7 * time.Second},
 		{says("60"), time.Minute},
@@ -91,29 +92,29 @@ func TestRetryAfter(t *testing.T) {
 		{in(time.Minute), time.Minute},
 		{in(2 * time.Hour), time.Hour},
 		{in(-time.Hour), 0},
-		{in(day + time.Minute), time.Minute}, // by the clock of a server that is a day ahead
+		{in(day + time.Minute), time.Minute}, // the clock of the server is a day ahead
 		{in(day - time.Minute), 0},
 		{says(""), 0},
 		{says("-1"), 0},
 		{says("soon"), 0},
 		{says("9999999999999999999999"), time.Hour},
 		{says("-9999999999999999999999"), 0},
-		{says("-9223372037"), 0}, // as nanoseconds it wraps
+		{says("-9223372037"), 0}, // overflows as a number of nanoseconds
 	} {
 		statuses := []int{429, 503}
 		if test.want > 0 {
-			statuses = append(statuses, 403) // denied for a time
+			statuses = append(statuses, 403) // denied for some time
 		}
 		for _, status := range statuses {
-			served(t, later(status, test.says), func(t *testing.T, w *world) {
+			withHandler(t, refuseOnce(status, test.says), func(t *testing.T, w *testEnv) {
 				began := time.Now()
-				_, err := w.try(t.Context(), "alice", client.DialOptions{})
+				_, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 				require.ErrorIs(t, err, realtime.ErrUnauthenticated)
 				if test.want == 0 {
 					require.Less(t, time.Since(began), time.Second)
 				} else {
 					require.GreaterOrEqual(t, time.Since(began), test.want)
-					require.Less(t, time.Since(began), test.want+time.Second, "not all at once")
+					require.Less(t, time.Since(began), test.want+time.Second, "a random part below 1 s")
 				}
 			})
 		}
@@ -127,28 +128,28 @@ func TestDialEndsWithItsContext(t *testing.T) {
 		h     http.Handler
 		down  bool
 		token func(context.Context) (string, error)
-		last  string // of the attempts; empty if the first did not end
+		last  string // error of the last attempt; empty if the first attempt did not end
 	}{
-		"between attempts":  {refuse(500), false, nil, "because of 500"},
-		"without a network": {refuse(500), true, nil, errDown.Error()},
-		"without an answer": {http.HandlerFunc(hang), false, nil, ""},
-		"without a welcome": {bare(t, func(s *stage, _ int) { s.hears() }), false, nil, ""},
-		"in Token": {refuse(500), false, func(ctx context.Context) (string, error) {
+		"between attempts": {refuseWith(500), false, nil, "because of 500"},
+		"no network":       {refuseWith(500), true, nil, errDown.Error()},
+		"no answer":        {http.HandlerFunc(hang), false, nil, ""},
+		"no welcome":       {scriptedRaw(t, func(s *script, _ int) { s.receive() }), false, nil, ""},
+		"during Token": {refuseWith(500), false, func(ctx context.Context) (string, error) {
 			<-ctx.Done()
 			return "", ctx.Err()
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			served(t, test.h, func(t *testing.T, w *world) {
+			withHandler(t, test.h, func(t *testing.T, w *testEnv) {
 				w.setDown(test.down)
 				ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, why)
 				defer cancel()
 				began := time.Now()
-				_, err := w.try(ctx, "alice", client.DialOptions{Token: test.token})
+				_, err := w.tryDial(ctx, "alice", client.DialOptions{Token: test.token})
 				require.Equal(t, 10*time.Second, time.Since(began))
 				require.ErrorIs(t, err, why)
 				require.ErrorContains(t, err, test.last)
-				require.NotContains(t, err.Error(), "user_id", "the URL may have a ticket in it")
+				require.NotContains(t, err.Error(), "user_id", "the URL may contain a ticket")
 				_, failed := errors.AsType[*client.DialError](err)
 				require.Equal(t, test.last != "", failed)
 			})
@@ -156,14 +157,14 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// An attempt that gets no answer is not waited for without end.
-func TestAttemptsEnd(t *testing.T) {
-	served(t, bare(t, func(s *stage, n int) {
+// TestAttemptTimesOut tests that an attempt without an answer ends after 30 s.
+func TestAttemptTimesOut(t *testing.T) {
+	withHandler(t, scriptedRaw(t, func(s *script, n int) {
 		if n > 1 {
-			s.says(fmt.Sprintf(hello, 65536, 0))
+			s.send(fmt.Sprintf(welcomeFormat, 65536, 0))
 		}
-		s.lasts()
-	}), func(t *testing.T, w *world) {
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
 		began := time.Now()
 		w.dial("alice")
 		require.GreaterOrEqual(t, time.Since(began), 30*time.Second)
@@ -171,21 +172,21 @@ func TestAttemptsEnd(t *testing.T) {
 	})
 }
 
-func TestDialRefusesForeigners(t *testing.T) {
+func TestDialOtherServers(t *testing.T) {
 	for name, frame := range map[string]string{
-		"a plain server": `{"message_type":"welcome","sender_id":null,"content":{"connection_id":"conn_1"},"timestamp":1}`,
-		"another one":    `hello`,
-		"an empty one":   ``,
+		"a plain server":   `{"message_type":"welcome","sender_id":null,"content":{"connection_id":"conn_1"},"timestamp":1}`,
+		"other text":       `hello`,
+		"an empty message": ``,
 	} {
 		gone := false
-		served(t, bare(t, func(s *stage, _ int) {
-			s.says(frame)
-			s.hears()
+		withHandler(t, scriptedRaw(t, func(s *script, _ int) {
+			s.send(frame)
+			s.receive()
 			gone = true
-		}), func(t *testing.T, w *world) {
-			_, err := w.try(t.Context(), "alice", client.DialOptions{})
+		}), func(t *testing.T, w *testEnv) {
+			_, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 			require.ErrorContains(t, err, "does not speak realtime.v1", name)
-			require.Equal(t, 1, w.dialled())
+			require.Equal(t, 1, w.dialCount())
 			synctest.Wait()
 			require.True(t, gone, "the connection was closed")
 		})
@@ -197,18 +198,19 @@ func TestDialRefusesForeigners(t *testing.T) {
 	}
 }
 
-// A server may say no after the handshake.
+// TestDialClosed tests that Dial returns the error of a server that closes the connection after the
+// handshake.
 func TestDialClosed(t *testing.T) {
 	o := realtime.Options{OnConnect: func(context.Context, *realtime.Conn) error {
 		return &realtime.CloseError{Code: 4500, Reason: "banned"}
 	}}
-	bubble(t, o, func(t *testing.T, w *world) {
-		r, err := w.try(t.Context(), "alice", client.DialOptions{})
+	withManager(t, o, func(t *testing.T, w *testEnv) {
+		r, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 		end, ok := errors.AsType[*realtime.CloseError](err)
 		require.True(t, ok, "%v", err)
 		require.EqualValues(t, 4500, end.Code)
 		require.Equal(t, "banned", end.Reason)
-		require.Equal(t, []client.Phase{client.Connecting, client.Closed}, r.phases())
+		require.Equal(t, []client.Phase{client.Connecting, client.Closed}, r.takePhases())
 	})
 }
 
@@ -218,7 +220,7 @@ func TestToken(t *testing.T) {
 		seen = append(seen, realtime.BearerToken(r)+r.Header.Get("X-App"))
 		return realtime.Identity{UserID: "alice"}, nil
 	}}
-	bubble(t, o, func(t *testing.T, w *world) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		n := 0
 		alice := w.dialWith("", client.DialOptions{
 			Header: http.Header{"X-App": {"!"}},
@@ -234,33 +236,33 @@ func TestToken(t *testing.T) {
 				return fmt.Sprint("t", n), nil
 			},
 		})
-		w.cut()
-		alice.back()
-		w.cut()
-		alice.back()
-		w.cut()
+		w.cutAll()
+		alice.awaitReconnect()
+		w.cutAll()
+		alice.awaitReconnect()
+		w.cutAll()
 		time.Sleep(time.Minute)
 		require.Equal(t, []string{"t1!", "t3!", "!"}, seen)
-		err := alice.say("lobby", "hi")
+		err := alice.sendChat("lobby", "hi")
 		require.ErrorIs(t, err, realtime.ErrClosed)
 		require.ErrorIs(t, err, realtime.ErrUnauthenticated)
 	})
 }
 
-// Code 4401 is followed by one attempt at once, with a new token.
+// TestExpired tests that one attempt with a new token follows at once after the close code 4401.
 func TestExpired(t *testing.T) {
 	for name, test := range map[string]struct {
 		token    bool
-		lasts    time.Duration // the second connection
+		lasts    time.Duration // how long the second connection lasts
 		attempts int
 		story    []string
 	}{
-		"with a token":       {true, 11 * time.Second, 3, []string{"gap 4401", "gap 4401"}},
-		"and it expires too": {true, time.Second, 2, []string{"gap 4401", "end 4401"}},
-		"without":            {false, 0, 1, []string{"end 4401"}},
+		"new token":             {true, 11 * time.Second, 3, []string{"gap 4401", "gap 4401"}},
+		"new token expires too": {true, time.Second, 2, []string{"gap 4401", "end 4401"}},
+		"without":               {false, 0, 1, []string{"end 4401"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			served(t, play(t, func(s *stage, n int) {
+			withHandler(t, scripted(t, func(s *script, n int) {
 				if n == 2 {
 					time.Sleep(test.lasts)
 				}
@@ -268,8 +270,8 @@ func TestExpired(t *testing.T) {
 					_ = s.ws.Close(4401, "expired")
 					return
 				}
-				s.lasts()
-			}), func(t *testing.T, w *world) {
+				s.serveUntilClosed()
+			}), func(t *testing.T, w *testEnv) {
 				o := client.DialOptions{}
 				if test.token {
 					o.Token = func(context.Context) (string, error) { return "t", nil }
@@ -278,15 +280,15 @@ func TestExpired(t *testing.T) {
 				alice := w.dialWith("alice", o)
 				time.Sleep(test.lasts)
 				synctest.Wait()
-				require.Equal(t, test.lasts, time.Since(began), "no waits")
-				require.Equal(t, test.attempts, w.dialled())
-				require.Equal(t, test.story, alice.got())
+				require.Equal(t, test.lasts, time.Since(began), "attempts follow at once")
+				require.Equal(t, test.attempts, w.dialCount())
+				require.Equal(t, test.story, alice.received())
 			})
 		})
 	}
 }
 
-// An identity that expires is renewed in place.
+// TestRefresh tests that a client refreshes an expiring identity over the same connection.
 func TestRefresh(t *testing.T) {
 	var tokens []string
 	id := func() realtime.Identity {
@@ -302,15 +304,15 @@ func TestRefresh(t *testing.T) {
 			return id(), nil
 		},
 	}
-	bubble(t, o, func(t *testing.T, w *world) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		n := 0
 		alice := w.dialWith("", client.DialOptions{Token: func(context.Context) (string, error) {
 			n++
 			return fmt.Sprint("t", n), nil
 		}})
 		time.Sleep(150 * time.Second)
-		require.Empty(t, alice.got(), "it is still the same connection")
+		require.Empty(t, alice.received(), "the connection has not changed")
 		require.Equal(t, []string{"t2", "t3"}, tokens)
-		require.Equal(t, 1, w.dialled())
+		require.Equal(t, 1, w.dialCount())
 	})
 }

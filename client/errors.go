@@ -27,8 +27,8 @@ func isCode(err error, code string) bool {
 	return ok && e.Code == code
 }
 
-// errForeign is the error of an attempt that reached a server of another kind.
-var errForeign = errors.New("the server does not speak realtime.v1")
+// errProtocol is the error of an attempt that reached a server without the protocol.
+var errProtocol = errors.New("the server does not speak realtime.v1")
 
 // DialError describes why an attempt to connect failed.
 type DialError struct {
@@ -39,8 +39,8 @@ type DialError struct {
 	// [realtime.ErrUnauthenticated] or [realtime.ErrForbidden] for the statuses 401 and 403.
 	Err error
 
-	passes bool // the response has a Retry-After header
-	ours   bool // the response has the form of our server's errors
+	hasRetryAfter bool // the response has a Retry-After header
+	ownFormat     bool // the response has the form of our server's errors
 }
 
 // Error returns the status and the server's message, or the cause.
@@ -67,7 +67,7 @@ func (e *DialError) Unwrap() error { return e.Err }
 // form that the server sends, {"error":"…"}: a proxy may send any response for a server that is
 // being replaced.
 func (e *DialError) ComeBack() bool {
-	if e.passes {
+	if e.hasRetryAfter {
 		return true
 	}
 	switch e.Status {
@@ -75,12 +75,12 @@ func (e *DialError) ComeBack() bool {
 		http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusRequestHeaderFieldsTooLarge:
 		return false
 	}
-	return !errors.Is(e.Err, realtime.ErrUnauthenticated) && !errors.Is(e.Err, errForeign)
+	return !errors.Is(e.Err, realtime.ErrUnauthenticated) && !errors.Is(e.Err, errProtocol)
 }
 
-// foreign reports whether the refusal may come from another server, such as a proxy whose upstream
-// is being replaced, because it does not have the form of our server's errors.
-func (e *DialError) foreign() bool { return e.Status != 0 && !e.ours }
+// maybeProxy reports whether the refusal may come from another server, such as a proxy whose
+// upstream is being replaced, because it does not have the form of our server's errors.
+func (e *DialError) maybeProxy() bool { return e.Status != 0 && !e.ownFormat }
 
 // ReasonSlow is the Reason of a [GapError] for messages that the server dropped because the client
 // was too slow.

@@ -12,7 +12,7 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// historyServer has rooms that keep history, and three messages in the lobby.
+// historyServer starts a server whose rooms keep history, with three messages in the lobby.
 func historyServer() (rt *realtime.Manager, url string, stop func()) {
 	rt = realtime.New(&realtime.Options{
 		Authenticate: realtime.InsecureQueryUser,
@@ -32,7 +32,7 @@ func publish(rt *realtime.Manager, words ...string) {
 	}
 }
 
-// A client begins with the newest messages that a room keeps, and goes on with what follows.
+// A client joins a room with the newest messages that it keeps, and then receives new ones.
 func ExampleClient_JoinFrom() {
 	ctx := context.Background()
 	rt, url, stop := historyServer()
@@ -59,7 +59,7 @@ func ExampleClient_JoinFrom() {
 	// "four" <nil>
 }
 
-// Pages of history go back from the newest message to the oldest.
+// Pages of history go back from the newest message to the oldest one.
 func ExampleClient_History() {
 	ctx := context.Background()
 	_, url, stop := historyServer()
@@ -90,7 +90,7 @@ func ExampleClient_History() {
 	// <nil>
 }
 
-// A receipt says where the room keeps the message.
+// A receipt contains the position of the message in the room.
 func ExampleClient_SendReceipt() {
 	ctx := context.Background()
 	_, url, stop := historyServer()
@@ -113,8 +113,8 @@ func ExampleClient_SendReceipt() {
 	// Output: true <nil>
 }
 
-// What others wrote while there was no connection comes behind the reconnect. A gap of that room
-// would say that something of it is kept no longer; the one here is about what nobody keeps.
+// Messages that were sent while there was no connection arrive after the reconnect. The gap without
+// a room concerns messages that are not kept.
 func ExampleRecovery() {
 	ctx := context.Background()
 	rt, url, stop := historyServer()

@@ -11,7 +11,7 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// exampleServer knows one method, and lets everybody do everything.
+// exampleServer starts a server with one method. Every user may do everything.
 func exampleServer() (url string, stop func()) {
 	var r realtime.Router
 	realtime.Handle(&r, "add", func(_ context.Context, _ *realtime.Conn, terms []int) (sum int, err error) {
@@ -32,17 +32,18 @@ func exampleServer() (url string, stop func()) {
 	return s.URL + "/?user_id=alice", func() { _ = rt.Close(); s.Close() }
 }
 
-// A client joins a room, which it is in after every reconnect too, and talks.
+// A client joins a room and sends a message. It joins the room again after every reconnect.
 func ExampleDial() {
 	ctx := context.Background()
 	url, stop := exampleServer()
 	defer stop()
 
 	c, err := client.Dial(ctx, url, &client.DialOptions{
-		Token: func(context.Context) (string, error) { return "secret", nil }, // anew for each attempt
+		// Token is called for each attempt.
+		Token: func(context.Context) (string, error) { return "secret", nil },
 	})
 	if err != nil {
-		fmt.Println(err) // the server said no, or ctx has ended
+		fmt.Println(err) // the server refused, or ctx ended
 		return
 	}
 	defer c.Close()
@@ -59,7 +60,8 @@ func ExampleDial() {
 	// here: [alice]
 }
 
-// The stream has errors where messages may be missing, and one when the client has ended.
+// The stream yields an error where messages may be missing, and a last one when the client has
+// ended.
 func ExampleClient_Messages() {
 	ctx := context.Background()
 	url, stop := exampleServer()
@@ -89,7 +91,7 @@ func ExampleClient_Messages() {
 	// realtime: closed
 }
 
-// A gap says which room it concerns, and whether anything of it is kept.
+// A gap names its room, and the reason if messages of the room are lost.
 func ExampleGapError() {
 	err := error(&client.GapError{
 		Room: "lobby", Reason: realtime.ReasonExpired,
@@ -97,14 +99,14 @@ func ExampleGapError() {
 	})
 	if gap, ok := errors.AsType[*client.GapError](err); ok {
 		fmt.Println(gap)
-		fmt.Printf("%s: lost behind %d, up to %d\n", gap.Room, gap.From.Offset, gap.To.Offset)
+		fmt.Printf("%s: lost after %d, up to %d\n", gap.Room, gap.From.Offset, gap.To.Offset)
 	}
 	// Output:
 	// realtime: messages may be missing in room "lobby": expired
-	// lobby: lost behind 7, up to 9
+	// lobby: lost after 7, up to 9
 }
 
-// A call is answered with a value or with an error that has a code.
+// A call returns a value, or an error with a code.
 func ExampleCall() {
 	ctx := context.Background()
 	url, stop := exampleServer()

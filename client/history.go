@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // HistoryQuery asks for a page of the messages that a room keeps. The zero query asks for the
@@ -41,21 +42,21 @@ func (c *Client) History(ctx context.Context, room string, q HistoryQuery) (Hist
 		return History{}, err
 	}
 	o := outgoing{
-		Type: "history", Room: room, Limit: number(q.Limit), Before: q.Before.Offset,
+		Type: wire.RequestHistory, Room: room, Limit: clampCount(q.Limit), Before: q.Before.Offset,
 		Epoch: cmp.Or(q.Before.Epoch, q.After.Epoch),
 	}
 	if q.After != (realtime.Position{}) {
 		o.After = &q.After.Offset
 	}
-	content, err := c.ask(ctx, o, true, nil)
+	content, err := c.request(ctx, o, true, nil)
 	if err != nil {
 		return History{}, err
 	}
 	return decodeHistory(content)
 }
 
-// number limits the number of messages in a request to what the protocol accepts.
-func number(n int) int { return min(max(n, 0), math.MaxInt32) }
+// clampCount limits the number of messages in a request to what the protocol accepts.
+func clampCount(n int) int { return min(max(n, 0), math.MaxInt32) }
 
 func decodeHistory(content json.RawMessage) (History, error) {
 	var a struct {
@@ -70,17 +71,20 @@ func decodeHistory(content json.RawMessage) (History, error) {
 	h := History{More: a.More, Top: realtime.Position{Epoch: a.Epoch, Offset: a.Top}}
 	for _, envelope := range a.Messages {
 		if in, ok := decode(frame{data: envelope}); ok && in.isMessage() {
-			in.unpack()
+			in.decodeBase64()
 			h.Messages = append(h.Messages, in.message())
 		}
 	}
 	return h, nil
 }
 
-// unpack decodes binary content, which JSON carries as base64.
-func (in *incoming) unpack() {
+// decodeBase64 decodes binary content, which JSON carries as base64.
+func (in *incoming) decodeBase64() {
 	var content []byte
-	if in.Encoding == "base64" && json.Unmarshal(in.Content, &content) == nil && content != nil {
+	if in.Encoding != wire.EncodingBase64 {
+		return
+	}
+	if json.Unmarshal(in.Content, &content) == nil && content != nil {
 		in.binary = content
 	}
 }

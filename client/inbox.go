@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // inbox is the client's position in the user's inbox. It acknowledges the messages that the
@@ -15,46 +16,46 @@ type inbox struct {
 	requests *requests
 	stream   *stream
 
-	mu    sync.Mutex
-	cut   func()     // ends the current connection, or between two the last one
-	at    position   // without an epoch: there is no inbox
-	full  bool       // a message did not fit into the queue
-	out   []handed   // messages after done, in order
-	old   []position // unprocessed messages from before enter, which may be delivered again
-	done  uint64     // all messages up to this offset are processed
-	acked uint64     // all messages up to this offset are acknowledged
-	ack   *request   // the pending acknowledgement; may be nil
-	left  []Message  // the messages that a reader had when it stopped, without content
+	mu            sync.Mutex
+	endConnection func()     // ends the current connection, or between two the last one
+	at            position   // without an epoch: there is no inbox
+	full          bool       // a message did not fit into the queue
+	deliveries    []delivery // messages after done, in order
+	redelivered   []position // unprocessed messages from before reset, which may come again
+	done          uint64     // all messages up to this offset are processed
+	acked         uint64     // all messages up to this offset are acknowledged
+	ack           *request   // the pending acknowledgement; may be nil
+	paused        []Message  // the last messages of readers that have stopped, without content
 }
 
-// handed is a message of the inbox, or a jump over some.
-type handed struct {
+// delivery is a message of the inbox, or a change of the position without a message.
+type delivery struct {
 	offset uint64
 	done   bool
-	same   mark // of an unprocessed message that is the same and was queued before; 0: none
+	sameAs dedupKey // the key of a message that had been queued before; 0: it had not
 
-	// moved is true for a jump. The messages before it may have been received through a room, up to
-	// the message of the stream with the number through.
-	moved   bool
-	through uint64
+	// positionOnly is true for a change without a message. The skipped messages may have been
+	// received through a room, up to the message of the stream with the number queuedUpTo.
+	positionOnly bool
+	queuedUpTo   uint64
 }
 
 // begin is called for each new connection. cursor is the acknowledged position, or nil if there is
-// no inbox. lost is the error that ended the last connection, and cut ends the new one.
-func (b *inbox) begin(cursor *position, lost error, cut func()) {
+// no inbox. lastLoss is the error that ended the last connection. endConnection ends the new one.
+func (b *inbox) begin(cursor *position, lastLoss error, endConnection func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.requests.forget(b.ack)
-	b.cut, b.ack, b.full = cut, nil, false
-	b.stream.renew()
+	b.requests.cancel(b.ack)
+	b.endConnection, b.ack, b.full = endConnection, nil, false
+	b.stream.beginConnection()
 	switch {
 	case cursor == nil:
-		b.enter(position{})
+		b.reset(position{})
 	case cursor.Epoch != b.at.Epoch:
 		if b.at.Epoch != "" {
-			b.stream.miss(GapError{Reason: realtime.ReasonEpoch, From: b.at, To: *cursor, Err: lost})
+			b.stream.addGap(GapError{Reason: realtime.ReasonEpoch, From: b.at, To: *cursor, Err: lastLoss})
 		}
-		b.enter(*cursor)
+		b.reset(*cursor)
 	case cursor.Offset > b.at.Offset: // another client of the user is ahead
 		b.at = *cursor
 	}
@@ -64,163 +65,167 @@ func (b *inbox) begin(cursor *position, lost error, cut func()) {
 	b.acknowledge()
 }
 
-// enter starts again at a position. b.mu is held, for this method and those below.
-func (b *inbox) enter(at position) {
-	b.requests.forget(b.ack) // it acknowledges the previous inbox
+// reset starts again at a position. b.mu is held, for this method and those below.
+func (b *inbox) reset(at position) {
+	b.requests.cancel(b.ack) // it acknowledges the previous inbox
 	b.ack = nil
-	for _, h := range b.out {
-		if !h.done && !h.moved && h.same == 0 {
-			b.old = append(b.old, position{Epoch: b.at.Epoch, Offset: h.offset})
+	for _, d := range b.deliveries {
+		if !d.done && !d.positionOnly && d.sameAs == 0 {
+			b.redelivered = append(b.redelivered, position{Epoch: b.at.Epoch, Offset: d.offset})
 		}
 	}
-	b.at, b.out, b.done, b.acked = at, nil, at.Offset, at.Offset
+	b.at, b.deliveries, b.done, b.acked = at, nil, at.Offset, at.Offset
 }
 
-// take queues a message for the consumer if it has not been received before.
-func (b *inbox) take(m Message, prev uint64) {
+// receive queues a message for the consumer if it has not been received before.
+func (b *inbox) receive(m Message, prev uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.at.Epoch == "":
-		b.stream.give(m, false, false)
+		b.stream.push(m, false, false)
 		return
-	case b.full, passed(b.at, m.Position):
+	case b.full, covers(b.at, m.Position):
 		return
 	case b.at != position{Epoch: m.Epoch, Offset: prev}:
-		b.leap(position{Epoch: m.Epoch, Offset: prev})
+		b.handleGap(position{Epoch: m.Epoch, Offset: prev})
 	}
-	outcome := b.stream.give(m, true, false)
-	if outcome == declined {
+	outcome := b.stream.push(m, true, false)
+	if outcome == refused {
 		b.full = true
 		return
 	}
-	h := handed{offset: m.Offset}
-	if outcome == known {
-		h.same = b.stream.seen.mark(&m)
-		h.done = !b.stream.isOpen(h.same)
+	d := delivery{offset: m.Offset}
+	if outcome == duplicate {
+		d.sameAs = b.stream.seen.keyOf(&m)
+		d.done = !b.stream.isUnprocessed(d.sameAs)
 	}
-	b.pass(m.Position, h)
+	b.appendDelivery(m.Position, d)
 }
 
-// leap reports a gap before a message. The missing messages cannot be recovered.
-func (b *inbox) leap(before position) {
+// handleGap reports a gap before a message. The missing messages cannot be recovered.
+func (b *inbox) handleGap(before position) {
 	gap := GapError{Reason: realtime.ReasonUnknown, From: b.at, To: before}
 	if before.Epoch == b.at.Epoch {
 		b.at = before
 	} else {
 		gap.Reason = realtime.ReasonEpoch
-		b.enter(before)
+		b.reset(before)
 	}
-	b.stream.miss(gap)
+	b.stream.addGap(gap)
 }
 
-func (b *inbox) pass(at position, h handed) {
+func (b *inbox) appendDelivery(at position, d delivery) {
 	b.at = at
-	if n := len(b.out); n > 0 { // merge, so that no server can make b.out grow
-		if last := &b.out[n-1]; last.done && h.done || last.moved && h.moved {
-			b.out = b.out[:n-1]
+	if n := len(b.deliveries); n > 0 { // merge, so that no server can make b.deliveries grow
+		if last := &b.deliveries[n-1]; last.done && d.done || last.positionOnly && d.positionOnly {
+			b.deliveries = b.deliveries[:n-1]
 		}
 	}
-	b.out = append(b.out, h)
+	b.deliveries = append(b.deliveries, d)
 	b.advance()
 }
 
-// move advances the position without a message. The skipped messages may have been received through
-// a room. In that case they are acknowledged once the application has processed them. If the queue
-// had no space for them there, the next connection must deliver them through the inbox.
-func (b *inbox) move(m move) {
+// updatePosition changes the position without a message. The skipped messages may have been
+// received through a room. In that case they are acknowledged once the application has processed
+// them. If the queue had no space for them there, the next connection must deliver them through the
+// inbox.
+func (b *inbox) updatePosition(u positionUpdate) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.full || !m.leads(b.at) {
+	if b.full || !u.applies(b.at) {
 		return
 	}
-	if some, drains := b.stream.lacks(); some && m.reason == "" {
+	if overflowed, drains := b.stream.overflowed(); overflowed && u.reason == "" {
 		if b.full = true; !drains {
-			b.cut()
+			b.endConnection()
 		}
 		return
 	}
-	if m.reason != "" {
-		b.stream.miss(GapError{Reason: m.reason, From: b.at, To: m.to})
+	if u.reason != "" {
+		b.stream.addGap(GapError{Reason: u.reason, From: b.at, To: u.to})
 	}
-	if m.to.Epoch != b.at.Epoch || m.to.Offset < b.at.Offset {
-		b.enter(m.to)
+	if u.to.Epoch != b.at.Epoch || u.to.Offset < b.at.Offset {
+		b.reset(u.to)
 		return
 	}
-	b.pass(m.to, handed{offset: m.to.Offset, moved: true, through: b.stream.through()})
+	b.appendDelivery(u.to, delivery{
+		offset: u.to.Offset, positionOnly: true, queuedUpTo: b.stream.lastNumber(),
+	})
 }
 
-// took notes that the application has processed a message, which may be of any kind.
-func (b *inbox) took(m *Message) {
+// markProcessed notes that the application has processed a message, which may be of any kind.
+func (b *inbox) markProcessed(m *Message) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.finish(m)
+	b.markProcessedLocked(m)
 }
 
-func (b *inbox) finish(m *Message) {
-	if k := b.stream.seen.mark(m); k != 0 {
-		b.stream.finish(k)
-		for i := range b.out {
-			b.out[i].done = b.out[i].done || b.out[i].same == k
+// markProcessedLocked is markProcessed for a caller that holds b.mu.
+func (b *inbox) markProcessedLocked(m *Message) {
+	if k := b.stream.seen.keyOf(m); k != 0 {
+		b.stream.markProcessed(k)
+		for i := range b.deliveries {
+			b.deliveries[i].done = b.deliveries[i].done || b.deliveries[i].sameAs == k
 		}
 	}
 	if m.inInbox() {
-		b.given(m.Position)
+		b.markDeliveryDone(m.Position)
 	}
 	b.advance()
 }
 
-// given notes that a message was processed which the inbox has delivered.
-func (b *inbox) given(at position) {
-	b.old = slices.DeleteFunc(b.old, func(old position) bool { return old == at })
-	i, ok := slices.BinarySearchFunc(b.out, at.Offset, func(h handed, offset uint64) int {
-		return cmp.Compare(h.offset, offset)
+// markDeliveryDone notes that the application has processed a message that the inbox delivered.
+func (b *inbox) markDeliveryDone(at position) {
+	b.redelivered = slices.DeleteFunc(b.redelivered, func(old position) bool { return old == at })
+	i, ok := slices.BinarySearchFunc(b.deliveries, at.Offset, func(d delivery, offset uint64) int {
+		return cmp.Compare(d.offset, offset)
 	})
 	if ok && at.Epoch == b.at.Epoch {
-		b.out[i].done = true
+		b.deliveries[i].done = true
 	}
 }
 
-// leave notes the message that a reader had when it stopped. It may be of any kind.
-func (b *inbox) leave(m *Message) {
+// pause notes the message that a reader had when it stopped. It may be of any kind.
+func (b *inbox) pause(m *Message) {
 	if m.Type == "" { // an error
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	had := *m
-	had.Content, had.Binary = nil, nil
-	b.left = append(b.left, had)
+	noted := *m
+	noted.Content, noted.Binary = nil, nil
+	b.paused = append(b.paused, noted)
 }
 
-// resume notes that reading continues, so the messages noted by leave are processed.
+// resume notes that reading continues, so the messages noted by pause are processed.
 func (b *inbox) resume() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i := range b.left {
-		b.finish(&b.left[i])
+	for i := range b.paused {
+		b.markProcessedLocked(&b.paused[i])
 	}
-	b.left = nil
+	b.paused = nil
 }
 
 // advance acknowledges the processed messages that have no unprocessed one before them.
 func (b *inbox) advance() {
 	n := 0
-	for len(b.old) == 0 && n < len(b.out) && b.isDone(&b.out[n]) {
-		b.done = b.out[n].offset
+	for len(b.redelivered) == 0 && n < len(b.deliveries) && b.isDone(&b.deliveries[n]) {
+		b.done = b.deliveries[n].offset
 		n++
 	}
-	if b.out = b.out[n:]; len(b.out) == 0 {
-		b.out = nil
+	if b.deliveries = b.deliveries[n:]; len(b.deliveries) == 0 {
+		b.deliveries = nil
 	}
 	b.acknowledge()
 }
 
-func (b *inbox) isDone(h *handed) bool {
-	if h.moved && !h.done {
-		h.done = b.stream.isDone(h.through)
+func (b *inbox) isDone(d *delivery) bool {
+	if d.positionOnly && !d.done {
+		d.done = b.stream.processedUpTo(d.queuedUpTo)
 	}
-	return h.done
+	return d.done
 }
 
 func (b *inbox) acknowledge() {
@@ -228,36 +233,38 @@ func (b *inbox) acknowledge() {
 		return
 	}
 	upTo := b.done
-	q, err := b.prepare(func(res result) { b.answered(upTo, res.err) })
-	if err == nil && b.requests.add(q) == nil {
-		b.ack = q
+	r, err := b.prepareAck(func(res result) { b.acknowledged(upTo, res.err) })
+	if err == nil && b.requests.add(r) == nil {
+		b.ack = r
 	}
 }
 
-func (b *inbox) prepare(settle func(result)) (*request, error) {
-	return b.requests.prepare(outgoing{Type: "ack", Offset: b.done, Epoch: b.at.Epoch}, false, settle)
+func (b *inbox) prepareAck(settle func(result)) (*request, error) {
+	o := outgoing{Type: wire.RequestAck, Offset: b.done, Epoch: b.at.Epoch}
+	return b.requests.prepare(o, false, settle)
 }
 
-// last returns a frame that acknowledges the processed messages, unless the server already knows.
-func (b *inbox) last() (frame, bool) {
+// finalAck returns a frame that acknowledges the processed messages. It reports false if the server
+// has confirmed all of them.
+func (b *inbox) finalAck() (frame, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.done <= b.acked {
 		return frame{}, false
 	}
-	q, err := b.prepare(nil)
+	r, err := b.prepareAck(nil)
 	if err != nil {
 		return frame{}, false
 	}
-	return q.frame, true
+	return r.frame, true
 }
 
-// answered is called by the reader.
-func (b *inbox) answered(upTo uint64, err error) {
+// acknowledged is called by the reader with the answer to an acknowledgement up to an offset.
+func (b *inbox) acknowledged(upTo uint64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ack = nil
-	if err != nil && !isCode(err, "position") {
+	if err != nil && !isCode(err, wire.CodePosition) {
 		return // the next message or connection asks again
 	}
 	b.acked = max(b.acked, upTo)
@@ -270,6 +277,6 @@ func (b *inbox) drained() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.full {
-		b.cut()
+		b.endConnection()
 	}
 }

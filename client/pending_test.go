@@ -14,8 +14,8 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// asks is what an application may ask for and wait for an answer to.
-var asks = map[string]func(ctx context.Context, c *client.Client, room string) error{
+// operations are the methods that wait for an answer of the server.
+var operations = map[string]func(ctx context.Context, c *client.Client, room string) error{
 	"send": func(ctx context.Context, c *client.Client, room string) error {
 		return c.Send(ctx, realtime.ToRoom(room), realtime.Message{})
 	},
@@ -39,16 +39,18 @@ var asks = map[string]func(ctx context.Context, c *client.Client, room string) e
 	},
 }
 
-// What waits for the server is bounded in number: on a connection that stalls, and without one.
+// TestPendingRequests tests that the number of pending requests is limited, on a stalled connection
+// and without a connection.
 func TestPendingRequests(t *testing.T) {
-	for name, ask := range asks {
+	for name, ask := range operations {
 		for _, connected := range []bool{true, false} {
 			t.Run(fmt.Sprint(name, " ", connected), func(t *testing.T) {
-				served(t, play(t, func(*stage, int) { time.Sleep(5 * time.Second) }), func(t *testing.T, w *world) {
+				stalled := scripted(t, func(*script, int) { time.Sleep(5 * time.Second) })
+				withHandler(t, stalled, func(t *testing.T, w *testEnv) {
 					c := w.dial("alice").Client
 					if !connected {
 						w.setDown(true)
-						w.cut()
+						w.cutAll()
 						synctest.Wait()
 					}
 					ctx, cancel := context.WithCancel(t.Context())
@@ -59,7 +61,7 @@ func TestPendingRequests(t *testing.T) {
 					}
 					synctest.Wait()
 					require.Empty(t, ended)
-					for other, ask := range asks {
+					for other, ask := range operations {
 						require.ErrorIs(t, ask(ctx, c, "one more"), client.ErrFull, other)
 					}
 					cancel()
@@ -75,19 +77,20 @@ func TestPendingRequests(t *testing.T) {
 	}
 }
 
-// It is bounded in bytes too, but for the last one, and what waits keeps its order.
+// TestPendingBytes tests that the size of pending requests is limited, except for the last one, and
+// that they keep their order.
 func TestPendingBytes(t *testing.T) {
 	var heard []string
-	served(t, play(t, func(s *stage, n int) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		if n == 1 {
 			time.Sleep(time.Minute)
 			return
 		}
-		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+		for a := s.receive(); a.Type != "gone"; a = s.receive() {
 			heard = append(heard, string(a.Content[:2]))
-			s.replies(a)
+			s.replyEmpty(a)
 		}
-	}), func(t *testing.T, w *world) {
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dialWith("alice", client.DialOptions{PendingBytes: 100_000, PingInterval: -1})
 		sent := make(chan error, 4)
 		var want []string
@@ -106,12 +109,12 @@ func TestPendingBytes(t *testing.T) {
 	})
 }
 
-// After the end that is what is said.
-func TestPendingAfterTheEnd(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+// TestRequestsAfterClose tests that all methods return realtime.ErrClosed after Close.
+func TestRequestsAfterClose(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dialWith("alice", client.DialOptions{PendingRequests: 1})
 		require.NoError(t, alice.Close())
-		for name, ask := range asks {
+		for name, ask := range operations {
 			require.ErrorIs(t, ask(t.Context(), alice.Client, "lobby"), realtime.ErrClosed, name)
 		}
 	})

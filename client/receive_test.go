@@ -11,11 +11,11 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// When the server has answered a ping, all that it had before has been received, and can be had
-// without waiting.
+// TestPingAndReceive tests that after a ping everything that the server had before is received, and
+// that Receive returns it without waiting.
 func TestPingAndReceive(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
-		c, err := w.try(t.Context(), "alice", client.DialOptions{})
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+		c, err := w.tryDial(t.Context(), "alice", client.DialOptions{})
 		require.NoError(t, err)
 		defer c.Close()
 		for range 3 {

@@ -15,7 +15,8 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// Every close code is followed as the table in docs/PROTOCOL.md says.
+// TestCloseCodes tests that a client reconnects after the close codes for which docs/PROTOCOL.md
+// says so.
 func TestCloseCodes(t *testing.T) {
 	for _, test := range []struct {
 		code     int
@@ -29,39 +30,39 @@ func TestCloseCodes(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(test.code), func(t *testing.T) {
 			require.Equal(t, test.comeBack, realtime.CloseCode(test.code).ComeBack())
-			served(t, play(t, func(s *stage, n int) {
+			withHandler(t, scripted(t, func(s *script, n int) {
 				time.Sleep(time.Second)
 				switch {
 				case n > 1:
-					s.lasts()
+					s.serveUntilClosed()
 				case test.code != 1006:
 					_ = s.ws.Close(websocket.StatusCode(test.code), "because")
 				}
-			}), func(t *testing.T, w *world) {
+			}), func(t *testing.T, w *testEnv) {
 				alice := w.dial("alice")
 				time.Sleep(time.Minute)
 				if test.comeBack {
-					require.Equal(t, []string{fmt.Sprint("gap ", test.code)}, alice.got())
+					require.Equal(t, []string{fmt.Sprint("gap ", test.code)}, alice.received())
 					require.NoError(t, alice.Send(t.Context(), realtime.ToAll(), realtime.Message{}))
 					return
 				}
-				require.Equal(t, []string{fmt.Sprint("end ", test.code)}, alice.got())
+				require.Equal(t, []string{fmt.Sprint("end ", test.code)}, alice.received())
 				require.ErrorIs(t, alice.Send(t.Context(), realtime.ToAll(), realtime.Message{}), realtime.ErrClosed)
-				require.Equal(t, 1, w.dialled())
+				require.Equal(t, 1, w.dialCount())
 			})
 		})
 	}
 }
 
-// Waits are random, below a limit that doubles.
+// TestBackoff tests that waits are random, below a limit that doubles.
 func TestBackoff(t *testing.T) {
-	served(t, play(t, func(s *stage, _ int) { s.lasts() }), func(t *testing.T, w *world) {
+	withHandler(t, scripted(t, func(s *script, _ int) { s.serveUntilClosed() }), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		time.Sleep(time.Minute)
 		w.setDown(true)
-		w.cut()
+		w.cutAll()
 		time.Sleep(time.Hour)
-		waits := alice.waited()
+		waits := alice.waitTimes()
 		limit, long := time.Second, 0
 		for i, wait := range waits {
 			require.Less(t, wait, limit, i)
@@ -72,87 +73,88 @@ func TestBackoff(t *testing.T) {
 		}
 		n := len(waits)
 		require.InDelta(t, 3600/15, n, 60, "the mean is 15 s")
-		require.InDelta(t, n/2, long, float64(n)/4, "half of them are longer than half of the limit")
+		require.InDelta(t, n/2, long, float64(n)/4, "half of the waits are longer than half of the limit")
 	})
 }
 
-// Only a connection that lasts for 10 s makes the waits short again.
-func TestBackoffBeginsAnew(t *testing.T) {
+// TestBackoffReset tests that only a connection that lasts for 10 s resets the limit of the wait.
+func TestBackoffReset(t *testing.T) {
 	for lasts, short := range map[time.Duration]bool{10*time.Second - 1: false, 10 * time.Second: true} {
-		served(t, play(t, func(s *stage, _ int) {
+		withHandler(t, scripted(t, func(s *script, _ int) {
 			time.Sleep(lasts)
 			_ = s.ws.Close(1011, "")
-		}), func(t *testing.T, w *world) {
+		}), func(t *testing.T, w *testEnv) {
 			alice := w.dial("alice")
 			time.Sleep(time.Hour)
-			require.Equal(t, short, alice.longest() < time.Second, "%v", alice.longest())
-			require.Less(t, alice.longest(), 30*time.Second)
+			require.Equal(t, short, alice.longestWait() < time.Second, "%v", alice.longestWait())
+			require.Less(t, alice.longestWait(), 30*time.Second)
 		})
 	}
 }
 
-// All whom a server loses at once come back spread over the time that it has asked for.
+// TestSpread tests that clients that a server loses at once reconnect over the period that the
+// server has asked for.
 func TestSpread(t *testing.T) {
 	for code, spread := range map[websocket.StatusCode]bool{
 		1001: true, 1006: true, 1012: true, 1011: false, 1013: false, 4300: false, 4308: false,
 	} {
-		served(t, playWith(t, 20_000, func(s *stage, _ int) {
+		withHandler(t, scriptedSpread(t, 20_000, func(s *script, _ int) {
 			time.Sleep(10 * time.Second)
 			if code != 1006 {
 				_ = s.ws.Close(code, "")
 			}
-		}), func(t *testing.T, w *world) {
+		}), func(t *testing.T, w *testEnv) {
 			alice := w.dial("alice")
 			time.Sleep(20 * time.Minute)
-			require.Equal(t, spread, alice.longest() > 10*time.Second, "%d: %v", code, alice.longest())
-			require.Less(t, alice.longest(), 20*time.Second)
+			require.Equal(t, spread, alice.longestWait() > 10*time.Second, "%d: %v", code, alice.longestWait())
+			require.Less(t, alice.longestWait(), 20*time.Second)
 			if !spread {
-				require.Less(t, alice.longest(), time.Second)
+				require.Less(t, alice.longestWait(), time.Second)
 			}
 		})
 	}
 }
 
 func TestStates(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		require.NoError(t, w.rt.Shutdown(t.Context()))
-		states := alice.been()
+		states := alice.takeStates()
 		require.Len(t, states, 3)
 		require.Equal(t, client.State{Phase: client.Connecting}, states[0])
 		require.Equal(t, client.State{Phase: client.Open}, states[1])
 		require.Equal(t, client.Waiting, states[2].Phase)
-		require.Equal(t, "end 1012", brief(states[2].Err))
+		require.Equal(t, "end 1012", describeError(states[2].Err))
 		require.False(t, states[2].Retry.Before(time.Now()))
 		require.NoError(t, alice.Close())
-		states = alice.been()
+		states = alice.takeStates()
 		require.Equal(t, client.State{Phase: client.Closed, Err: realtime.ErrClosed}, states[len(states)-1])
 		require.Equal(t, "connecting open waiting closed phase(9)", fmt.Sprint(client.Connecting, client.Open,
 			client.Waiting, client.Closed, client.Phase(9)))
 	})
 }
 
-func TestRoomsAreJoinedAgain(t *testing.T) {
+func TestRoomsAreRejoined(t *testing.T) {
 	o := realtime.Options{}
-	bubble(t, o, func(t *testing.T, w *world) {
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		alice, bob := w.dial("alice"), w.dial("bob")
 		alice.join("one", "two", "three", "two")
 		require.NoError(t, alice.Leave(t.Context(), "three"))
-		for _, end := range []func(){w.cut, func() { w.restart(o) }} {
+		for _, end := range []func(){w.cutAll, func() { w.restart(o) }} {
 			end()
-			alice.back()
-			bob.back()
+			alice.awaitReconnect()
+			bob.awaitReconnect()
 			for _, room := range []string{"one", "two", "three"} {
-				require.NoError(t, bob.say(room, "hi"))
+				require.NoError(t, bob.sendChat(room, "hi"))
 			}
 		}
 		require.Equal(t, []string{
 			`gap 1006`, `bob@one: "hi"`, `bob@two: "hi"`, `gap 1012`, `bob@one: "hi"`, `bob@two: "hi"`,
-		}, alice.got())
+		}, alice.received())
 	})
 }
 
-func TestRoomIsRefusedLater(t *testing.T) {
+func TestRejoinRefused(t *testing.T) {
 	var refused []string
 	no := func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 		if a.Room == "one" {
@@ -161,22 +163,22 @@ func TestRoomIsRefusedLater(t *testing.T) {
 		}
 		return nil
 	}
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("one", "two")
 		w.restart(realtime.Options{Authorize: no})
-		alice.back()
-		require.Equal(t, []string{"gap 1012", "room one: forbidden"}, alice.got())
-		w.cut()
-		alice.back()
-		require.NoError(t, alice.say("two", "hi"))
-		require.Equal(t, []string{"gap 1006", `alice@two: "hi"`}, alice.got())
-		require.Len(t, refused, 1, "the room is forgotten")
+		alice.awaitReconnect()
+		require.Equal(t, []string{"gap 1012", "room one: forbidden"}, alice.received())
+		w.cutAll()
+		alice.awaitReconnect()
+		require.NoError(t, alice.sendChat("two", "hi"))
+		require.Equal(t, []string{"gap 1006", `alice@two: "hi"`}, alice.received())
+		require.Len(t, refused, 1, "the client does not ask again")
 	})
 }
 
-func TestRoomIsTakenAway(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+func TestRemovedFromRoom(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("one", "two")
 		for _, room := range []string{"one", "never joined"} {
@@ -185,10 +187,10 @@ func TestRoomIsTakenAway(t *testing.T) {
 		}
 		_, err := alice.Ping(t.Context())
 		require.NoError(t, err)
-		w.cut()
-		alice.back()
+		w.cutAll()
+		alice.awaitReconnect()
 		require.NoError(t, alice.Join(t.Context(), "three"))
-		require.Equal(t, []string{"room one: removed", "gap 1006"}, alice.got())
+		require.Equal(t, []string{"room one: removed", "gap 1006"}, alice.received())
 		for room, want := range map[string]int{"one": 0, "two": 1, "three": 1} {
 			n, err := w.rt.Room(room).Count(t.Context())
 			require.NoError(t, err)
@@ -197,89 +199,93 @@ func TestRoomIsTakenAway(t *testing.T) {
 	})
 }
 
-// A consumer that is told of a gap has not missed anything that comes after it.
-func TestGapIsToldWhenRoomsAreJoined(t *testing.T) {
-	served(t, play(t, func(s *stage, n int) {
-		join := s.hears()
+// TestGapIsReportedAfterRejoin tests that messages received after a gap are complete: the gap is
+// yielded after the rooms are joined again.
+func TestGapIsReportedAfterRejoin(t *testing.T) {
+	withHandler(t, scripted(t, func(s *script, n int) {
+		join := s.receive()
 		if n == 1 {
-			s.replies(join)
-			s.chats("1", "before")
+			s.replyEmpty(join)
+			s.sendChat("1", "before")
 			return
 		}
-		s.chats("2", "early")
+		s.sendChat("2", "early")
 		time.Sleep(20 * time.Second)
-		s.replies(join)
-		s.lasts()
-	}), func(t *testing.T, w *world) {
+		s.replyEmpty(join)
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("lobby")
-		alice.back()
-		require.Equal(t, []string{`bob@lobby: "before"`}, alice.got())
+		alice.awaitReconnect()
+		require.Equal(t, []string{`bob@lobby: "before"`}, alice.received())
 		time.Sleep(20 * time.Second)
-		require.Equal(t, []string{`gap 1006`, `bob@lobby: "early"`}, alice.got())
+		require.Equal(t, []string{`gap 1006`, `bob@lobby: "early"`}, alice.received())
 	})
 }
 
-// A connection that ends before the rooms are joined does not hold anything back.
-func TestGapWithoutRooms(t *testing.T) {
-	served(t, play(t, func(s *stage, n int) {
-		join := s.hears()
+// TestGapWhenRejoinFails tests that a connection that ends before its rooms are joined does not
+// hold messages back.
+func TestGapWhenRejoinFails(t *testing.T) {
+	withHandler(t, scripted(t, func(s *script, n int) {
+		join := s.receive()
 		switch n {
 		case 1:
-			s.replies(join)
+			s.replyEmpty(join)
 		case 2:
-			s.chats("1", "early")
+			s.sendChat("1", "early")
 			time.Sleep(time.Second)
 		default:
 			time.Sleep(time.Minute)
 		}
-	}), func(t *testing.T, w *world) {
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("lobby")
-		alice.back()
+		alice.awaitReconnect()
 		w.setDown(true)
 		time.Sleep(time.Minute)
-		require.Equal(t, []string{`gap 1006`, `bob@lobby: "early"`}, alice.got())
+		require.Equal(t, []string{`gap 1006`, `bob@lobby: "early"`}, alice.received())
 		w.setDown(false)
-		alice.back()
+		alice.awaitReconnect()
 		require.NoError(t, alice.Close())
-		require.Equal(t, []string{`gap 1006`, `end`}, alice.got(), "the end holds nothing back")
+		require.Equal(t, []string{`gap 1006`, `end`}, alice.received(), "nothing is held back")
 	})
 }
 
-// forgetful is a server that reads a join and four messages, answers two of these five requests,
-// and is gone. From then on it answers everything. It returns what it has read, of each connection.
-func forgetful(t *testing.T) (h http.Handler, first, second *[]asked) {
-	first, second = new([]asked), new([]asked)
-	return play(t, func(s *stage, n int) {
+// answersTwo is a server that reads a join and four messages, answers two of these five requests
+// and ends the connection. It answers everything over later connections. It records the requests of
+// the first connection and of the later ones.
+func answersTwo(t *testing.T) (h http.Handler, first, second *[]clientRequest) {
+	first, second = new([]clientRequest), new([]clientRequest)
+	return scripted(t, func(s *script, n int) {
 		if n > 1 {
-			for a := s.hears(); a.Type != "gone"; a = s.hears() {
+			for a := s.receive(); a.Type != "gone"; a = s.receive() {
 				*second = append(*second, a)
-				s.replies(a)
+				s.replyEmpty(a)
 			}
 			return
 		}
 		for i := range 5 {
-			a := s.hears()
+			a := s.receive()
 			*first = append(*first, a)
 			if i < 2 {
-				s.replies(a)
+				s.replyEmpty(a)
 			}
 		}
 		time.Sleep(time.Second)
 	}), first, second
 }
 
-// What was not answered is sent again: after the rooms, in the old order, with the same id.
-func TestSendAgain(t *testing.T) {
-	h, first, second := forgetful(t)
-	served(t, h, func(t *testing.T, w *world) {
+// TestRequestsAreRepeated tests that requests without an answer are sent again: after the joins, in
+// the same order, with the same IDs.
+func TestRequestsAreRepeated(t *testing.T) {
+	h, first, second := answersTwo(t)
+	withHandler(t, h, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("lobby")
 		done := make(chan error)
 		for i := range 7 {
 			synctest.Wait()
-			go func() { done <- alice.say("lobby", fmt.Sprint(i)) }()
+			go func() { done <- alice.sendChat("lobby", fmt.Sprint(i)) }()
 		}
 		synctest.Wait()
 		go func() { done <- alice.Leave(t.Context(), "lobby") }()
@@ -301,19 +307,20 @@ func TestSendAgain(t *testing.T) {
 	})
 }
 
-// What was given up before it was sent is not sent.
-func TestGivenUp(t *testing.T) {
-	var heard []asked
-	h := play(t, func(s *stage, _ int) {
-		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+// TestCancelledRequestIsNotSent tests that a request whose context ends before it is sent is never
+// sent.
+func TestCancelledRequestIsNotSent(t *testing.T) {
+	var heard []clientRequest
+	h := scripted(t, func(s *script, _ int) {
+		for a := s.receive(); a.Type != "gone"; a = s.receive() {
 			heard = append(heard, a)
-			s.replies(a)
+			s.replyEmpty(a)
 		}
 	})
-	served(t, h, func(t *testing.T, w *world) {
+	withHandler(t, h, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		w.setDown(true)
-		w.cut()
+		w.cutAll()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		require.ErrorIs(t, alice.Join(ctx, "lobby"), context.DeadlineExceeded)
@@ -323,16 +330,17 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
-// A server that comes back may take less than the one before.
-func TestSendAgainTooLarge(t *testing.T) {
-	served(t, bare(t, func(s *stage, n int) {
-		s.says(fmt.Sprintf(hello, 1000/n, 0))
+// TestRepeatedRequestTooLarge tests that a repeated request fails if it is larger than the new
+// connection accepts.
+func TestRepeatedRequestTooLarge(t *testing.T) {
+	withHandler(t, scriptedRaw(t, func(s *script, n int) {
+		s.send(fmt.Sprintf(welcomeFormat, 1000/n, 0))
 		if n == 1 {
-			s.hears()
+			s.receive()
 			return
 		}
-		s.lasts()
-	}), func(t *testing.T, w *world) {
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		err := alice.Send(t.Context(), realtime.ToAll(), realtime.Message{Binary: make([]byte, 800)})
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
@@ -340,27 +348,27 @@ func TestSendAgainTooLarge(t *testing.T) {
 	})
 }
 
-// Sends wait their turn, and that is bounded.
+// TestPendingSends tests that calls of Send wait for their turn.
 func TestPendingSends(t *testing.T) {
 	var heard []string
-	served(t, play(t, func(s *stage, _ int) {
-		for a := s.hears(); a.Type != "gone"; a = s.hears() {
+	withHandler(t, scripted(t, func(s *script, _ int) {
+		for a := s.receive(); a.Type != "gone"; a = s.receive() {
 			heard = append(heard, string(a.Content))
 			time.Sleep(time.Second)
-			s.replies(a)
+			s.replyEmpty(a)
 		}
-	}), func(t *testing.T, w *world) {
+	}), func(t *testing.T, w *testEnv) {
 		alice := w.dialWith("alice", client.DialOptions{PendingSends: 2})
 		sent := make(chan error, 5)
 		for i := range 5 {
 			synctest.Wait()
-			go func() { sent <- alice.say("lobby", fmt.Sprint(i)) }()
+			go func() { sent <- alice.sendChat("lobby", fmt.Sprint(i)) }()
 		}
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
 		require.ErrorIs(t, alice.Send(ctx, realtime.ToAll(), realtime.Message{}), context.DeadlineExceeded)
-		require.Equal(t, time.Second/2, time.Since(began), "its turn has not come")
+		require.Equal(t, time.Second/2, time.Since(began), "Send waited for its turn")
 		for i := range 5 {
 			require.NoError(t, <-sent)
 			require.Equal(t, time.Duration(i+1)*time.Second, time.Since(began))

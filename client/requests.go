@@ -14,9 +14,9 @@ import (
 type request struct {
 	id    uint64
 	frame frame
-	// again is true if the next connection repeats the request when this one ends before the
+	// repeat is true if the next connection repeats the request when this one ends before the
 	// answer. Otherwise the request fails with ErrDisconnected.
-	again bool
+	repeat bool
 	// settle, if not nil, is called with the server's answer before any frame after the answer is
 	// handled. It is not called for requests that end in another way.
 	settle func(result)
@@ -33,11 +33,11 @@ func (r *request) fail(err error) { r.result <- result{err: err} }
 
 // requests are the pending requests, over all connections.
 type requests struct {
-	ready chan struct{} // has an element when take may return a frame
+	ready chan struct{} // has an element when next may return a frame
 
 	last atomic.Uint64 // the last id
 
-	most, mostBytes int // limits for the requests of the application
+	maxCount, maxBytes int // limits for the requests of the application
 
 	mu     sync.Mutex
 	count  int        // pending requests of the application, including those that wait for their turn
@@ -51,19 +51,19 @@ type requests struct {
 
 func newRequests(o *DialOptions) *requests {
 	return &requests{
-		ready: make(chan struct{}, 1), most: o.PendingRequests, mostBytes: o.PendingBytes,
+		ready: make(chan struct{}, 1), maxCount: o.PendingRequests, maxBytes: o.PendingBytes,
 	}
 }
 
-// admit counts a request of the application. It returns ErrFull if too many are pending. Requests
+// reserve counts a request of the application. It returns ErrFull if too many are pending. Requests
 // of the client itself, such as a join over a new connection, are not counted.
-func (q *requests) admit(r *request) error {
+func (q *requests) reserve(r *request) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.ended != nil:
 		return q.ended
-	case q.count >= q.most || q.bytes >= q.mostBytes:
+	case q.count >= q.maxCount || q.bytes >= q.maxBytes:
 		return ErrFull
 	}
 	q.count++
@@ -71,8 +71,8 @@ func (q *requests) admit(r *request) error {
 	return nil
 }
 
-// dismiss reverses admit.
-func (q *requests) dismiss(r *request) {
+// release reverses reserve.
+func (q *requests) release(r *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.count--
@@ -80,14 +80,14 @@ func (q *requests) dismiss(r *request) {
 }
 
 // prepare makes a request without sending it.
-func (q *requests) prepare(o outgoing, again bool, settle func(result)) (*request, error) {
+func (q *requests) prepare(o outgoing, repeat bool, settle func(result)) (*request, error) {
 	o.ID = q.last.Add(1)
 	f, err := o.encode()
 	if err != nil {
 		return nil, err
 	}
 	return &request{
-		id: o.ID, frame: f, again: again, settle: settle, result: make(chan result, 1),
+		id: o.ID, frame: f, repeat: repeat, settle: settle, result: make(chan result, 1),
 	}, nil
 }
 
@@ -99,7 +99,7 @@ func (q *requests) add(r *request) error {
 	if q.ended != nil {
 		return q.ended
 	}
-	if err := q.check(r); err != nil {
+	if err := q.checkSize(r); err != nil {
 		return err
 	}
 	q.unsent = append(q.unsent, r)
@@ -107,7 +107,7 @@ func (q *requests) add(r *request) error {
 	return nil
 }
 
-func (q *requests) check(r *request) error {
+func (q *requests) checkSize(r *request) error {
 	if n := len(r.frame.data); n > q.limit {
 		return fmt.Errorf("%w: %d bytes, limit %d", realtime.ErrTooLarge, n, q.limit)
 	}
@@ -121,8 +121,8 @@ func (q *requests) wake() {
 	}
 }
 
-// forget removes a request whose answer is no longer needed. The request may be nil.
-func (q *requests) forget(r *request) {
+// cancel removes a request whose answer is no longer needed. The request may be nil.
+func (q *requests) cancel(r *request) {
 	is := func(other *request) bool { return other == r }
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -137,7 +137,7 @@ func (q *requests) begin(limit int, first []*request) {
 	defer q.mu.Unlock()
 	q.limit, q.first = limit, first
 	q.unsent = slices.DeleteFunc(q.unsent, func(r *request) bool {
-		err := q.check(r) // the previous connection may have had another limit
+		err := q.checkSize(r) // the previous connection may have had another limit
 		if err != nil {
 			r.fail(err)
 		}
@@ -146,8 +146,8 @@ func (q *requests) begin(limit int, first []*request) {
 	q.wake()
 }
 
-// take returns the next frame to be written, if there is one.
-func (q *requests) take() (f frame, ok bool) {
+// next returns the next frame to be written, if there is one.
+func (q *requests) next() (f frame, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	from := &q.first
@@ -181,15 +181,15 @@ func (q *requests) answer(id uint64, res result) {
 	r.result <- res
 }
 
-// cut is called when a connection has ended.
-func (q *requests) cut() {
+// disconnected is called when a connection has ended.
+func (q *requests) disconnected() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	again := slices.DeleteFunc(q.sent, func(r *request) bool {
-		if !r.again {
+		if !r.repeat {
 			r.fail(ErrDisconnected)
 		}
-		return !r.again
+		return !r.repeat
 	})
 	q.unsent = slices.Concat(again, q.unsent)
 	q.sent = nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Join makes the client a member of a room, now and after every reconnect. The client receives
@@ -32,10 +33,12 @@ func (c *Client) JoinFrom(ctx context.Context, room string, from realtime.From) 
 		return err
 	}
 	rooms := c.session.members
-	answered := rooms.asks(room, from)
-	defer answered()
-	o := outgoing{Type: "join", Room: room, History: number(from.Last), Since: since(from.Since)}
-	_, err := c.ask(ctx, o, true, func(res result) {
+	endJoin := rooms.beginJoin(room, from)
+	defer endJoin()
+	o := outgoing{
+		Type: wire.RequestJoin, Room: room, History: clampCount(from.Last), Since: since(from.Since),
+	}
+	_, err := c.request(ctx, o, true, func(res result) {
 		if res.err == nil {
 			rooms.joined(room, from, res.content)
 		}
@@ -50,9 +53,9 @@ func (c *Client) Leave(ctx context.Context, room string) error {
 		return err
 	}
 	rooms := c.session.members
-	answered := rooms.leaves(room)
-	defer answered()
-	_, err := c.ask(ctx, outgoing{Type: "leave", Room: room}, true, func(res result) {
+	endLeave := rooms.beginLeave(room)
+	defer endLeave()
+	_, err := c.request(ctx, outgoing{Type: wire.RequestLeave, Room: room}, true, func(res result) {
 		if res.err == nil {
 			rooms.left(room)
 		}
@@ -73,7 +76,7 @@ func (c *Client) Presence(ctx context.Context, room string) (Presence, error) {
 	if err := realtime.ValidName(room); err != nil {
 		return Presence{}, err
 	}
-	content, err := c.ask(ctx, outgoing{Type: "presence", Room: room}, true, nil)
+	content, err := c.request(ctx, outgoing{Type: wire.RequestPresence, Room: room}, true, nil)
 	if err != nil {
 		return Presence{}, err
 	}

@@ -5,58 +5,58 @@ import (
 	"hash/maphash"
 )
 
-// remembered is the number of messages whose repetition the client recognises. A message to several
+// maxSeen is the number of messages whose repetition the client recognises. A message to several
 // rooms arrives through each of them, with the missed messages of these rooms in between.
-const remembered = 10_000
+const maxSeen = 10_000
 
-// mark identifies a message by its sender and ID, or by its position. It is a hash with a secret
-// seed. 0 means that the message cannot be identified.
-type mark uint64
+// dedupKey identifies a message by its sender and ID, or by its position. It is a hash with a
+// secret seed. 0 means that the message cannot be identified.
+type dedupKey uint64
 
-// seen holds the marks of the last messages. newSeen makes one.
+// seen holds the keys of the last messages that were received. newSeen makes one.
 type seen struct {
 	seed maphash.Seed
-	set  map[mark]struct{}
-	ring []mark
+	set  map[dedupKey]struct{}
+	ring []dedupKey
 	next int
 }
 
 func newSeen() seen {
-	return seen{seed: maphash.MakeSeed(), set: make(map[mark]struct{})}
+	return seen{seed: maphash.MakeSeed(), set: make(map[dedupKey]struct{})}
 }
 
-// mark is safe for concurrent use.
-func (s *seen) mark(m *Message) mark {
-	type known struct {
-		whence, guest, name string
+// keyOf is safe for concurrent use.
+func (s *seen) keyOf(m *Message) dedupKey {
+	type identity struct {
+		origin, guest, name string
 		offset              uint64 // 0 with an id
 	}
-	k := known{m.Sender, m.Guest, m.ID, 0}
+	k := identity{m.Sender, m.Guest, m.ID, 0}
 	if m.ID == "" {
-		k = known{m.Room, "", m.Epoch, m.Offset}
+		k = identity{m.Room, "", m.Epoch, m.Offset}
 	}
 	if k.name == "" {
 		return 0
 	}
-	return cmp.Or(mark(maphash.Comparable(s.seed, k)), 1)
+	return cmp.Or(dedupKey(maphash.Comparable(s.seed, k)), 1)
 }
 
-func (s *seen) has(k mark) bool {
+func (s *seen) has(k dedupKey) bool {
 	_, ok := s.set[k]
 	return ok
 }
 
-// add replaces the oldest mark if the set is full.
-func (s *seen) add(k mark) {
+// add replaces the oldest key if the set is full.
+func (s *seen) add(k dedupKey) {
 	if k == 0 || s.has(k) {
 		return
 	}
 	s.set[k] = struct{}{}
-	if len(s.ring) < remembered {
+	if len(s.ring) < maxSeen {
 		s.ring = append(s.ring, k)
 		return
 	}
 	delete(s.set, s.ring[s.next])
 	s.ring[s.next] = k
-	s.next = (s.next + 1) % remembered
+	s.next = (s.next + 1) % maxSeen
 }

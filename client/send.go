@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Receipt describes what the server did with a message.
@@ -68,7 +69,7 @@ func (c *Client) send(
 		return nil, err
 	}
 	o.Receipt = receipt
-	return c.askInTurn(ctx, o, true, nil, c.session.sends)
+	return c.requestLimited(ctx, o, true, nil, c.session.sends)
 }
 
 func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
@@ -88,13 +89,14 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 			return outgoing{}, err
 		}
 	}
-	for _, name := range []string{msg.ID, cmp.Or(msg.Type, "chat"), cmp.Or(msg.Key, "none")} {
+	for _, name := range []string{msg.ID, cmp.Or(msg.Type, wire.TypeChat), cmp.Or(msg.Key, "none")} {
 		if err := validWord(name); err != nil {
 			return outgoing{}, err
 		}
 	}
 	return outgoing{
-		Type: "send", Room: only(to.Rooms), User: only(to.Users), Conn: only(to.Conns), All: to.All,
+		Type: wire.RequestSend,
+		Room: only(to.Rooms), User: only(to.Users), Conn: only(to.Conns), All: to.All,
 		MessageType: msg.Type, MessageID: msg.ID, Key: msg.Key, TTL: milliseconds(msg.TTL),
 		Content: msg.Content, binary: msg.Binary,
 	}, nil

@@ -9,26 +9,27 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // session is the state of a client over all of its connections. Fields without a lock of their own
 // are used by one goroutine at a time: the one of run and, while a connection lasts, its reader.
 type session struct {
-	opts     DialOptions
-	door     door
-	requests *requests
-	stream   *stream
-	members  *members
-	inbox    *inbox
-	calls    *calls
-	pace     pace
-	nudge    nudge
-	sends    chan struct{} // has an element for each send that waits for its answer
+	opts      DialOptions
+	dialer    dialer
+	requests  *requests
+	stream    *stream
+	members   *members
+	inbox     *inbox
+	calls     *calls
+	backoff   backoff
+	reconnect reconnectAction
+	sends     chan struct{} // has an element for each send that waits for its answer
 
-	resumes string // token of the session that the next connection may resume; may be empty
-	limit   int    // the largest frame that the server accepts, in bytes
-	why     error  // how the last attempt or connection ended
-	lost    error  // how the last connection ended
+	resumeToken string // token of the session that the next connection may resume; may be empty
+	limit       int    // the largest frame that the server accepts, in bytes
+	lastErr     error  // how the last attempt or connection ended
+	lastLoss    error  // how the last connection ended
 
 	work       sync.WaitGroup // running code of the application
 	refreshing atomic.Bool
@@ -43,7 +44,7 @@ func newSession(url string, opts *DialOptions) *session {
 	}
 	s.requests = newRequests(&s.opts)
 	s.sends = make(chan struct{}, s.opts.PendingSends)
-	s.door = door{url: url, opts: &s.opts, tokens: newTokens(&s.opts)}
+	s.dialer = dialer{url: url, opts: &s.opts, tokens: newTokens(&s.opts)}
 	s.stream = newStream(s.opts.QueueMessages)
 	s.members = &members{requests: s.requests, stream: s.stream}
 	s.inbox = &inbox{requests: s.requests, stream: s.stream}
@@ -52,39 +53,39 @@ func newSession(url string, opts *DialOptions) *session {
 		s.inbox.drained()
 	}
 	s.calls = newCalls(&s.opts, &s.work)
-	s.pace.renewable = s.opts.Token != nil
+	s.backoff.renewable = s.opts.Token != nil
 	return s
 }
 
 // run is the life of a client. It ends with ctx, whose cause it uses as the error.
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
-	err := s.live(ctx)
+	err := s.runConnections(ctx)
 	if !errors.Is(err, realtime.ErrClosed) { // a *DialError
 		err = fmt.Errorf("%w: %w", realtime.ErrClosed, err)
 	}
 	s.requests.end(err)
 	s.stream.end(err)
-	s.tell(State{Phase: Closed, Err: err})
+	s.reportState(State{Phase: Closed, Err: err})
 	s.work.Wait()
-	s.door.tokens.settle()
+	s.dialer.tokens.wait()
 }
 
-// live makes one connection after another until the client must not reconnect, and returns the
-// reason.
-func (s *session) live(ctx context.Context) error {
-	defer s.nudge.set(nil, doubts)
+// runConnections makes one connection after another until the client must not reconnect, and
+// returns the reason.
+func (s *session) runConnections(ctx context.Context) error {
+	defer s.reconnect.set(nil, actionProbe)
 	for {
-		err := s.once(ctx)
+		err := s.connectOnce(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err == errAnew {
+		if err == errRestart {
 			continue
 		}
-		s.why = err
-		wait, comeBack := s.pace.after(err)
-		if !comeBack {
+		s.lastErr = err
+		wait, retry := s.backoff.next(err)
+		if !retry {
 			return err
 		}
 		if !s.wait(ctx, wait) {
@@ -95,51 +96,51 @@ func (s *session) live(ctx context.Context) error {
 
 // wait waits for the next attempt. It reports false if ctx has ended.
 func (s *session) wait(ctx context.Context, wait time.Duration) bool {
-	enough := make(chan struct{}, 1)
-	s.nudge.set(func() {
+	endWait := make(chan struct{}, 1)
+	s.reconnect.set(func() {
 		select {
-		case enough <- struct{}{}:
+		case endWait <- struct{}{}:
 		default:
 		}
-	}, hurries)
-	s.tell(State{Phase: Waiting, Err: s.why, Retry: time.Now().Add(wait)})
+	}, actionEndWait)
+	s.reportState(State{Phase: Waiting, Err: s.lastErr, Retry: time.Now().Add(wait)})
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-enough:
+	case <-endWait:
 	case <-ctx.Done():
 		return false
 	}
 	return true
 }
 
-// once makes a connection, and returns why the attempt failed or how the connection ended. It
-// returns errAnew if another attempt must replace this one.
-func (s *session) once(ctx context.Context) error {
+// connectOnce makes a connection, and returns why the attempt failed or how the connection ended.
+// It returns errAnew if another attempt must replace this one.
+func (s *session) connectOnce(ctx context.Context) error {
 	attempt, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.nudge.set(func() { cancel(errAnew) }, renews)
-	s.tell(State{Phase: Connecting, Err: s.why})
-	l, hello, err := s.door.enter(attempt)
+	s.reconnect.set(func() { cancel(errRestart) }, actionRestart)
+	s.reportState(State{Phase: Connecting, Err: s.lastErr})
+	l, welcome, err := s.dialer.connect(attempt)
 	if err != nil {
-		if ctx.Err() == nil && context.Cause(attempt) == errAnew {
-			return errAnew
+		if ctx.Err() == nil && context.Cause(attempt) == errRestart {
+			return errRestart
 		}
 		return err
 	}
-	s.nudge.set(l.doubt, doubts)
-	s.pace.known = true
+	s.reconnect.set(l.probe, actionProbe)
+	s.backoff.connectedBefore = true
 	began := time.Now()
-	s.begin(l, hello)
-	err = l.run(ctx, s.requests, func(f frame) { s.hear(l, f) }, s.inbox.last)
-	s.pace.lasted(time.Since(began))
-	s.lost = err
+	s.begin(l, welcome)
+	err = l.run(ctx, s.requests, func(f frame) { s.receive(l, f) }, s.inbox.finalAck)
+	s.backoff.noteDuration(time.Since(began))
+	s.lastLoss = err
 	if !resumable(err) {
-		s.resumes = ""
+		s.resumeToken = ""
 	}
 	if ctx.Err() == nil { // otherwise run fails them with the client's error
-		s.requests.cut()
+		s.requests.disconnected()
 	}
 	s.stream.release()
 	return err
@@ -149,39 +150,40 @@ func (s *session) once(ctx context.Context) error {
 // way. It does not if it closed the connection because it goes away, or if the client must not
 // reconnect.
 func resumable(end error) bool {
-	said, ok := errors.AsType[*realtime.CloseError](end)
-	return ok && said.Code != realtime.CloseAway && said.Code.ComeBack()
+	e, ok := errors.AsType[*realtime.CloseError](end)
+	return ok && e.Code != realtime.CloseAway && e.Code.ComeBack()
 }
 
 // begin resumes the session and joins the rooms again. If messages are missing that are not kept,
 // received messages are held back until the rooms are joined. So a consumer that fetches the
 // missing messages when it reads the GapError does not miss any others.
-func (s *session) begin(l *link, hello *welcome) {
-	s.limit, s.pace.spread = hello.MaxMessageBytes, hello.spread()
-	first, kept := s.members.begin(s.lost)
-	if s.lost != nil && (!kept || hello.Inbox == nil) {
-		s.stream.gap(s.lost)
+func (s *session) begin(l *link, w *welcome) {
+	s.limit, s.backoff.spread = w.MaxMessageBytes, w.spread()
+	first, kept := s.members.begin(s.lastLoss)
+	if s.lastLoss != nil && (!kept || w.Inbox == nil) {
+		s.stream.holdGap(s.lastLoss)
 	}
 	if len(first) == 0 {
 		s.stream.release()
 	}
-	if s.resumes != "" { // the joins follow even if the server refuses
-		resume, err := s.requests.prepare(outgoing{Type: "resume", Session: s.resumes}, false, nil)
+	if s.resumeToken != "" { // the joins follow even if the server refuses
+		o := outgoing{Type: wire.RequestResume, Session: s.resumeToken}
+		resume, err := s.requests.prepare(o, false, nil)
 		if err == nil {
 			first = append([]*request{resume}, first...)
 		}
 	}
-	s.resumes = hello.Session
+	s.resumeToken = w.Session
 	s.requests.begin(s.limit, first)
-	s.inbox.begin(hello.Inbox, s.lost, func() { l.end(errBehind) })
-	s.tell(State{Phase: Open})
-	if s.lost == nil {
+	s.inbox.begin(w.Inbox, s.lastLoss, func() { l.end(errSlowConsumer) })
+	s.reportState(State{Phase: Open})
+	if s.lastLoss == nil {
 		close(s.opened)
 	}
 }
 
-// errBehind ends a connection in order to receive messages of the inbox again.
-var errBehind error = &realtime.CloseError{
+// errSlowConsumer ends a connection in order to receive messages of the inbox again.
+var errSlowConsumer error = &realtime.CloseError{
 	Cause: realtime.CauseClient, Code: realtime.CloseLost, Reason: "the consumer was too slow",
 }
 
@@ -190,72 +192,72 @@ func (s *session) removed(room string) {
 	if !s.members.left(room) {
 		return
 	}
-	s.stream.fail(&RoomError{Room: room, Err: &realtime.Error{
+	s.stream.addError(&RoomError{Room: room, Err: &realtime.Error{
 		Code: "removed", Message: "the server has removed the client from the room",
 	}})
 }
 
-// hear is called by the reader. It does not block.
-func (s *session) hear(l *link, f frame) {
+// receive is called by the reader. It does not block.
+func (s *session) receive(l *link, f frame) {
 	in, ok := decode(f)
 	switch {
 	case !ok:
-	case in.Type == "call":
+	case in.Type == wire.FrameCall:
 		s.calls.serve(l, in, s.limit)
-	case in.Type == "reply", in.Type == "error":
-		s.answered(l, in)
-		s.tellRecoveries()
-	case in.Type == "joined":
-		s.members.put(in.Room, in.Content)
-		s.tellRecoveries()
-	case in.Type == "left":
+	case in.Type == wire.FrameReply, in.Type == wire.FrameError:
+		s.handleAnswer(l, in)
+		s.reportRecoveries()
+	case in.Type == wire.FrameJoined:
+		s.members.addedByServer(in.Room, in.Content)
+		s.reportRecoveries()
+	case in.Type == wire.FrameLeft:
 		s.removed(in.Room)
-	case in.Type == "position", in.Type == "skipped":
-		s.move(&in)
+	case in.Type == wire.FramePosition, in.Type == wire.FrameSkipped:
+		s.updatePosition(&in)
 	case in.isMessage():
-		s.take(&in)
+		s.deliver(&in)
 	}
 }
 
-func (s *session) move(in *incoming) {
+func (s *session) updatePosition(in *incoming) {
 	if in.Room == "" {
-		s.inbox.move(in.move())
+		s.inbox.updatePosition(in.positionUpdate())
 	} else {
-		s.members.move(in.Room, in.move())
-		s.tellRecoveries()
+		s.members.updatePosition(in.Room, in.positionUpdate())
+		s.reportRecoveries()
 	}
 }
 
-func (s *session) take(in *incoming) {
+func (s *session) deliver(in *incoming) {
 	m := in.message()
 	switch {
 	case m.Epoch == "":
-		s.stream.give(m, false, false)
+		s.stream.push(m, false, false)
 	case m.inInbox():
-		s.inbox.take(m, in.Prev)
+		s.inbox.receive(m, in.Prev)
 	default:
-		s.members.take(m, in.Prev)
-		s.tellRecoveries()
+		s.members.receive(m, in.Prev)
+		s.reportRecoveries()
 	}
 }
 
-func (s *session) tellRecoveries() {
-	for _, r := range s.members.news() {
+func (s *session) reportRecoveries() {
+	for _, r := range s.members.takeRecoveries() {
 		if s.opts.OnRecover != nil {
 			s.opts.OnRecover(r)
 		}
 	}
 }
 
-func (s *session) answered(l *link, in incoming) {
-	id, fault := in.number(), in.fault()
+func (s *session) handleAnswer(l *link, in incoming) {
+	id, failure := in.requestID(), in.failure()
 	switch {
-	case fault == nil:
+	case failure == nil:
 		s.requests.answer(id, result{content: in.Content})
-	case id == 0 && fault.Code == "expired":
+	case id == 0 && failure.Code == wire.CodeExpired:
 		s.refresh(l)
 	default:
-		s.requests.answer(id, result{err: fault})
+		s.requests.answer(id, result{err: failure})
 	}
 }
 
@@ -268,20 +270,20 @@ func (s *session) refresh(l *link) {
 	limit := s.limit
 	s.work.Go(func() {
 		defer s.refreshing.Store(false)
-		ctx, cancel := context.WithTimeout(l.ctx, attemptTime)
+		ctx, cancel := context.WithTimeout(l.ctx, attemptTimeout)
 		defer cancel()
-		token, err := s.door.tokens.next(ctx)
+		token, err := s.dialer.tokens.next(ctx)
 		if err != nil || token == "" {
 			return
 		}
-		o := outgoing{Type: "refresh", Token: token}
+		o := outgoing{Type: wire.RequestRefresh, Token: token}
 		if f, err := o.encode(); err == nil && len(f.data) <= limit {
-			l.answer(f)
+			l.sendAnswer(f)
 		}
 	})
 }
 
-func (s *session) tell(state State) {
+func (s *session) reportState(state State) {
 	if s.opts.OnState != nil {
 		s.opts.OnState(state)
 	}

@@ -20,70 +20,70 @@ type item struct {
 type stream struct {
 	limit   int    // largest number of messages
 	drained func() // called when the consumer has read half of a full queue; may be nil
-	seen    seen   // used by the reader only, except mark
+	seen    seen   // used by the reader only, except keyOf
 
-	mu      sync.Mutex
-	changed sync.Cond
-	items   []item
-	open    map[mark]uint64 // identifiable messages that are queued or not processed, by number
-	given   uint64          // number of identifiable messages that have been queued
-	bytes   int
-	full    bool      // a kept message was refused, so drained will be called
-	lost    bool      // a message of this connection was dropped that the inbox may keep too
-	held    *GapError // held back, with everything after it; may be nil
-	ended   error     // nil until end
+	mu            sync.Mutex
+	changed       sync.Cond
+	items         []item
+	unprocessed   map[dedupKey]uint64 // numbers of identifiable messages that are not processed
+	numbered      uint64              // number of identifiable messages that have been queued
+	bytes         int
+	full          bool      // a kept message was refused, so drained will be called
+	droppedWithID bool      // a message of this connection was dropped that the inbox may keep too
+	held          *GapError // held back, with everything after it; may be nil
+	ended         error     // nil until end
 }
 
 func newStream(limit int) *stream {
-	s := &stream{limit: limit, seen: newSeen(), open: make(map[mark]uint64)}
+	s := &stream{limit: limit, seen: newSeen(), unprocessed: make(map[dedupKey]uint64)}
 	s.changed.L = &s.mu
 	return s
 }
 
-// outcome is the result of give.
+// outcome is the result of push.
 type outcome uint8
 
 const (
-	given    outcome = iota
-	known            // it was queued before
-	declined         // the queue is full
+	queued    outcome = iota
+	duplicate         // it was queued before
+	refused           // the queue is full
 )
 
-// give queues a message. If the queue is full, a kept message is declined and can be fetched when
+// push queues a message. If the queue is full, a kept message is refused and can be fetched when
 // drained is called; any other message is dropped and counted in a gap. A message that was queued
-// before is ignored unless anew is true. give is called by the reader.
-func (s *stream) give(m Message, kept, anew bool) outcome {
-	k := s.seen.mark(&m)
-	if s.seen.has(k) && !anew {
-		return known
+// before is ignored unless requested is true. push is called by the reader.
+func (s *stream) push(m Message, kept, requested bool) outcome {
+	k := s.seen.keyOf(&m)
+	if s.seen.has(k) && !requested {
+		return duplicate
 	}
-	if !s.push(m, kept) {
-		return declined
+	if !s.enqueue(m, kept) {
+		return refused
 	}
 	s.seen.add(k)
-	return given
+	return queued
 }
 
-// isOpen reports whether a message has been queued and not been processed yet.
-func (s *stream) isOpen(k mark) bool {
+// isUnprocessed reports whether a message has been queued and not been processed yet.
+func (s *stream) isUnprocessed(k dedupKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.open[k]
+	_, ok := s.unprocessed[k]
 	return ok
 }
 
-// through returns the number of the message that was queued last.
-func (s *stream) through() uint64 {
+// lastNumber returns the number of the message that was queued last.
+func (s *stream) lastNumber() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.given
+	return s.numbered
 }
 
-// isDone reports whether all messages up to a number have been processed.
-func (s *stream) isDone(through uint64) bool {
+// processedUpTo reports whether all messages up to a number have been processed.
+func (s *stream) processedUpTo(through uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, n := range s.open {
+	for _, n := range s.unprocessed {
 		if n <= through {
 			return false
 		}
@@ -91,77 +91,77 @@ func (s *stream) isDone(through uint64) bool {
 	return true
 }
 
-// lacks reports whether a message of this connection did not fit, and whether drained will be
+// overflowed reports whether a message of this connection did not fit, and whether drained will be
 // called.
-func (s *stream) lacks() (some, drains bool) {
+func (s *stream) overflowed() (overflowed, drains bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.full || s.lost, s.full
+	return s.full || s.droppedWithID, s.full
 }
 
-// renew notes that there is a new connection.
-func (s *stream) renew() {
+// beginConnection notes that there is a new connection.
+func (s *stream) beginConnection() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lost = false
+	s.droppedWithID = false
 }
 
-// finish notes that the application has processed a message.
-func (s *stream) finish(k mark) {
+// markProcessed notes that the application has processed a message.
+func (s *stream) markProcessed(k dedupKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.open, k)
+	delete(s.unprocessed, k)
 }
 
-func (s *stream) push(m Message, kept bool) (taken bool) {
+func (s *stream) enqueue(m Message, kept bool) (taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case len(s.items) < s.limit && s.bytes+m.size() <= maxStreamBytes:
 		s.bytes += m.size()
-		if k := s.seen.mark(&m); k != 0 {
-			s.number(k)
+		if k := s.seen.keyOf(&m); k != 0 {
+			s.assignNumber(k)
 		}
 		s.append(item{msg: m})
 		return true
 	case kept:
 		s.full = true
 	default:
-		s.lost = s.lost || m.ID != ""
-		s.tail("", false).Dropped++
+		s.droppedWithID = s.droppedWithID || m.ID != ""
+		s.trailingGap("", false).Dropped++
 	}
 	return false
 }
 
-// number numbers a message that is queued, unless it has a number. s.mu is held.
-func (s *stream) number(k mark) {
-	if _, again := s.open[k]; !again {
-		s.given++
-		s.open[k] = s.given
+// assignNumber numbers a message that is queued, unless it has a number. s.mu is held.
+func (s *stream) assignNumber(k dedupKey) {
+	if _, again := s.unprocessed[k]; !again {
+		s.numbered++
+		s.unprocessed[k] = s.numbered
 	}
 }
 
-// miss queues a gap of messages that are lost for good.
-func (s *stream) miss(gap GapError) {
+// addGap queues a gap of messages that are lost for good.
+func (s *stream) addGap(gap GapError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	told := s.tail(gap.Room, true)
-	told.Reason, told.To, told.Err = gap.Reason, gap.To, cmp.Or(gap.Err, told.Err)
-	if told.From == (position{}) {
-		told.From = gap.From
+	last := s.trailingGap(gap.Room, true)
+	last.Reason, last.To, last.Err = gap.Reason, gap.To, cmp.Or(gap.Err, last.Err)
+	if last.From == (position{}) {
+		last.From = gap.From
 	}
 }
 
-// gap queues a gap after a connection that ended with err. The gap and everything after it are held
-// back until release.
-func (s *stream) gap(err error) {
+// holdGap queues a gap after a connection that ended with err. The gap and everything after it are
+// held back until release.
+func (s *stream) holdGap(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held = s.tail("", false)
+	s.held = s.trailingGap("", false)
 	s.held.Err = err
 }
 
-// release ends the holding back that gap began.
+// release ends the holding back that holdGap began.
 func (s *stream) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,8 +169,8 @@ func (s *stream) release() {
 	s.changed.Broadcast()
 }
 
-// fail queues an error.
-func (s *stream) fail(err error) {
+// addError queues an error.
+func (s *stream) addError(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.append(item{err: err})
@@ -184,10 +184,10 @@ func (s *stream) end(err error) {
 	s.changed.Broadcast()
 }
 
-// tail returns the gap of a room, or of none, at the end of the queue. If there is none it adds
-// one: two gaps without a message between them become one. kept selects a gap with a Reason. s.mu
-// is held.
-func (s *stream) tail(room string, kept bool) *GapError {
+// trailingGap returns the gap of a room, or of none, at the end of the queue. If there is none it
+// adds one: two gaps without a message between them become one. kept selects a gap with a Reason.
+// s.mu is held.
+func (s *stream) trailingGap(room string, kept bool) *GapError {
 	for _, it := range slices.Backward(s.items) {
 		if it.err == nil {
 			break
@@ -221,7 +221,7 @@ func (s *stream) next(ctx context.Context) (it item, last bool) {
 func (s *stream) wait(ctx context.Context) (it item, last, drained bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.mayGo() {
+	for !s.ready() {
 		if ctx.Err() != nil {
 			return item{err: context.Cause(ctx)}, false, false
 		}
@@ -247,8 +247,8 @@ func (s *stream) notify() {
 	s.changed.Broadcast()
 }
 
-// mayGo reports whether next can return. s.mu is held.
-func (s *stream) mayGo() bool {
+// ready reports whether next can return. s.mu is held.
+func (s *stream) ready() bool {
 	if len(s.items) == 0 {
 		return s.ended != nil
 	}

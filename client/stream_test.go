@@ -11,68 +11,70 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// A consumer that is too slow loses the newest, and is told. Nobody waits for it.
+// TestSlowConsumer tests that the newest messages are dropped if the consumer is too slow, and that
+// this is reported.
 func TestSlowConsumer(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
-		alice := w.deaf("alice", client.DialOptions{QueueMessages: 3})
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+		alice := w.dialPaused("alice", client.DialOptions{QueueMessages: 3})
 		alice.join("lobby")
 		for i := range 8 {
-			require.NoError(t, alice.say("lobby", fmt.Sprint(i)))
+			require.NoError(t, alice.sendChat("lobby", fmt.Sprint(i)))
 		}
 		_, err := alice.Presence(t.Context(), "lobby")
 		require.NoError(t, err)
-		alice.listen()
+		alice.startReading()
 		want := []string{`alice@lobby: "0"`, `alice@lobby: "1"`, `alice@lobby: "2"`, `gap dropped 5`}
-		require.Equal(t, want, alice.got())
-		require.NoError(t, alice.say("lobby", "8"))
-		require.Equal(t, []string{`alice@lobby: "8"`}, alice.got())
+		require.Equal(t, want, alice.received())
+		require.NoError(t, alice.sendChat("lobby", "8"))
+		require.Equal(t, []string{`alice@lobby: "8"`}, alice.received())
 	})
 }
 
-// What was dropped has not been shown.
-func TestDroppedMessageMayComeAgain(t *testing.T) {
-	served(t, play(t, func(s *stage, _ int) {
-		s.chats("1", "one")
-		s.chats("2", "two")
-		s.hears()
-		s.chats("1", "one")
-		s.chats("2", "two")
-		s.lasts()
-	}), func(t *testing.T, w *world) {
-		alice := w.deaf("alice", client.DialOptions{QueueMessages: 1})
+// TestDroppedMessageIsNotDuplicate tests that a dropped message is delivered if it arrives again.
+func TestDroppedMessageIsNotDuplicate(t *testing.T) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
+		s.sendChat("1", "one")
+		s.sendChat("2", "two")
+		s.receive()
+		s.sendChat("1", "one")
+		s.sendChat("2", "two")
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
+		alice := w.dialPaused("alice", client.DialOptions{QueueMessages: 1})
 		synctest.Wait()
-		alice.listen()
-		require.Equal(t, []string{`bob@lobby: "one"`, `gap dropped 1`}, alice.got())
+		alice.startReading()
+		require.Equal(t, []string{`bob@lobby: "one"`, `gap dropped 1`}, alice.received())
 		go func() { _ = alice.Join(t.Context(), "lobby") }()
-		require.Equal(t, []string{`bob@lobby: "two"`}, alice.got())
+		require.Equal(t, []string{`bob@lobby: "two"`}, alice.received())
 	})
 }
 
-// What nobody takes is bounded, however often the connection is lost.
-func TestGapsAreOne(t *testing.T) {
-	served(t, play(t, func(s *stage, n int) {
+// TestGapsAreMerged tests that the queue stays bounded however often the connection is lost.
+func TestGapsAreMerged(t *testing.T) {
+	withHandler(t, scripted(t, func(s *script, n int) {
 		if n < 5 {
-			s.chats(fmt.Sprint(n), fmt.Sprint(n))
+			s.sendChat(fmt.Sprint(n), fmt.Sprint(n))
 			return
 		}
-		s.lasts()
-	}), func(t *testing.T, w *world) {
-		alice := w.deaf("alice", client.DialOptions{QueueMessages: 2})
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
+		alice := w.dialPaused("alice", client.DialOptions{QueueMessages: 2})
 		for range 4 {
-			alice.back()
+			alice.awaitReconnect()
 		}
-		alice.listen()
-		require.Equal(t, []string{`bob@lobby: "1"`, `gap 1006 dropped 3`}, alice.got())
+		alice.startReading()
+		require.Equal(t, []string{`bob@lobby: "1"`, `gap 1006 dropped 3`}, alice.received())
 	})
 }
 
-// A loop that is left can be gone on with, and the end is told to each.
-func TestLoopsGoOn(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
-		alice := w.deaf("alice", client.DialOptions{})
+// TestLoopContinues tests that another loop continues after one that was left, and that each later
+// loop yields the final error.
+func TestLoopContinues(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+		alice := w.dialPaused("alice", client.DialOptions{})
 		alice.join("lobby")
 		for i := range 3 {
-			require.NoError(t, alice.say("lobby", fmt.Sprint(i)))
+			require.NoError(t, alice.sendChat("lobby", fmt.Sprint(i)))
 		}
 		for i := range 3 {
 			for m, err := range alice.Messages() {
@@ -81,40 +83,41 @@ func TestLoopsGoOn(t *testing.T) {
 				break
 			}
 		}
-		require.NoError(t, alice.say("lobby", "last"))
+		require.NoError(t, alice.sendChat("lobby", "last"))
 		require.NoError(t, alice.Close())
 		for _, want := range [][]string{{`alice@lobby: "last"`, "end"}, {"end"}, {"end"}} {
 			var got []string
 			for m, err := range alice.Messages() {
-				got = append(got, shorthand(m, err))
+				got = append(got, describe(m, err))
 			}
 			require.Equal(t, want, got)
 		}
 	})
 }
 
-// Two loops share the messages, and both are told the end.
+// TestTwoLoops tests that two loops share the messages, and that both yield the final error.
 func TestTwoLoops(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
-		alice.listen()
+		alice.startReading()
 		alice.join("lobby")
 		var want []string
 		for i := range 100 {
-			require.NoError(t, alice.say("lobby", fmt.Sprint(i)))
+			require.NoError(t, alice.sendChat("lobby", fmt.Sprint(i)))
 			want = append(want, fmt.Sprintf(`alice@lobby: "%d"`, i))
 		}
 		require.NoError(t, alice.Close())
-		require.ElementsMatch(t, append(want, "end", "end"), alice.got())
+		require.ElementsMatch(t, append(want, "end", "end"), alice.received())
 	})
 }
 
-// The loop may call whatever it likes: nothing waits for it.
+// TestCallsInTheLoop tests that the loop may call any method, because the client does not wait for
+// the loop.
 func TestCallsInTheLoop(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, w *world) {
-		alice := w.deaf("alice", client.DialOptions{})
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+		alice := w.dialPaused("alice", client.DialOptions{})
 		alice.join("lobby")
-		require.NoError(t, alice.say("lobby", "0"))
+		require.NoError(t, alice.sendChat("lobby", "0"))
 		n := 0
 		for m, err := range alice.Messages() {
 			if err != nil {
@@ -128,7 +131,7 @@ func TestCallsInTheLoop(t *testing.T) {
 			require.Equal(t, fmt.Sprintf(`"%d"`, n-1), string(m.Content))
 			_, err := alice.Presence(t.Context(), "lobby")
 			require.NoError(t, err)
-			require.NoError(t, alice.say("lobby", fmt.Sprint(n)))
+			require.NoError(t, alice.sendChat("lobby", fmt.Sprint(n)))
 		}
 		require.Equal(t, 10, n)
 	})

@@ -13,8 +13,8 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// newSite serves a Manager on a loopback address.
-func newSite(t *testing.T, secure bool, o realtime.Options) (*httptest.Server, *realtime.Manager) {
+// startServer serves a Manager on a loopback address.
+func startServer(t *testing.T, secure bool, o realtime.Options) (*httptest.Server, *realtime.Manager) {
 	o.Authenticate, o.Authorize = realtime.InsecureQueryUser, realtime.InsecureAllowAll
 	o.Logger = slog.New(slog.DiscardHandler)
 	rt := realtime.New(&o)
@@ -34,7 +34,7 @@ func newSite(t *testing.T, secure bool, o realtime.Options) (*httptest.Server, *
 func TestOverTCP(t *testing.T) {
 	for name, secure := range map[string]bool{"tcp": false, "tls": true} {
 		t.Run(name, func(t *testing.T) {
-			s, rt := newSite(t, secure, realtime.Options{MaxMessageBytes: 1 << 20})
+			s, rt := startServer(t, secure, realtime.Options{MaxMessageBytes: 1 << 20})
 			dial := func(user string) *client.Client {
 				c, err := client.Dial(t.Context(), s.URL+"?user_id="+user, &client.DialOptions{HTTPClient: s.Client()})
 				require.NoError(t, err)
@@ -48,7 +48,7 @@ func TestOverTCP(t *testing.T) {
 			cuts := 0
 			for m, err := range bob.Messages() {
 				if gap, ok := err.(*client.GapError); ok {
-					require.Equal(t, "gap 1011", brief(gap))
+					require.Equal(t, "gap 1011", describeError(gap))
 					p, err := bob.Presence(t.Context(), "lobby")
 					require.NoError(t, err)
 					require.Contains(t, p.Users, "bob", "the room was joined again")
@@ -65,9 +65,9 @@ func TestOverTCP(t *testing.T) {
 	}
 }
 
-// Nil options and the default http.Client will do.
+// TestDialWithoutOptions tests nil options, and URLs with http and ws.
 func TestDialWithoutOptions(t *testing.T) {
-	s, _ := newSite(t, false, realtime.Options{})
+	s, _ := startServer(t, false, realtime.Options{})
 	for _, url := range []string{s.URL, strings.Replace(s.URL, "http", "ws", 1)} {
 		c, err := client.Dial(t.Context(), url, nil)
 		require.NoError(t, err)
@@ -78,9 +78,10 @@ func TestDialWithoutOptions(t *testing.T) {
 	}
 }
 
-// A server that goes away for good while nobody listens does not keep a client from ending.
-func TestServerIsKilled(t *testing.T) {
-	s, _ := newSite(t, false, realtime.Options{})
+// TestCloseAfterServerEnds tests that Close returns if the server has gone and no loop reads the
+// messages.
+func TestCloseAfterServerEnds(t *testing.T) {
+	s, _ := startServer(t, false, realtime.Options{})
 	c, err := client.Dial(t.Context(), s.URL, nil)
 	require.NoError(t, err)
 	s.CloseClientConnections()

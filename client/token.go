@@ -33,28 +33,28 @@ func (t *tokens) next(ctx context.Context) (string, error) {
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}
-	said := make(chan answer, 1)
+	result := make(chan answer, 1)
 	go func() {
 		defer func() { <-t.slots }()
 		token, err := t.fetch(ctx)
-		said <- answer{token, err}
+		result <- answer{token, err}
 	}()
 	select {
-	case a := <-said:
+	case a := <-result:
 		return a.token, a.err
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}
 }
 
-// settle waits until no call runs, for one second at most, because a call may be waiting for Close.
-func (t *tokens) settle() {
-	late := time.NewTimer(goodbyeTime)
-	defer late.Stop()
+// wait waits until no call runs, for one second at most, because a call may be waiting for Close.
+func (t *tokens) wait() {
+	deadline := time.NewTimer(closeTimeout)
+	defer deadline.Stop()
 	for range maxTokens {
 		select {
 		case t.slots <- struct{}{}:
-		case <-late.C:
+		case <-deadline.C:
 			return
 		}
 	}

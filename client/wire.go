@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // frame is a WebSocket message.
@@ -20,7 +21,7 @@ type frame struct {
 }
 
 // ping is answered with pong by every server.
-var ping = frame{data: []byte("ping")}
+var ping = frame{data: []byte(wire.FramePing)}
 
 // outgoing is a request.
 type outgoing struct {
@@ -69,15 +70,15 @@ func (o *outgoing) encode() (frame, error) {
 	return frame{binary: true, data: append(append(buf, data...), o.binary...)}, nil
 }
 
-// answer is the client's answer to a call from the server.
-type answer struct {
+// answerFrame is the client's answer to a call from the server.
+type answerFrame struct {
 	Type    string          `json:"type"`
 	ID      json.RawMessage `json:"id"`
 	Content json.RawMessage `json:"content,omitempty"`
 }
 
-// complaint is the content of an error frame.
-type complaint struct {
+// errorContent is the content of an error frame.
+type errorContent struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
@@ -87,16 +88,16 @@ type complaint struct {
 func newAnswer(id, content json.RawMessage, err error) frame {
 	if err == nil {
 		var data []byte
-		if data, err = marshal(&answer{"reply", id, content}); err == nil {
+		if data, err = marshal(&answerFrame{wire.FrameReply, id, content}); err == nil {
 			return frame{data: data}
 		}
 	}
-	said := complaint{"internal", "internal error"}
+	reason := errorContent{wire.CodeInternal, "internal error"}
 	if e, ok := errors.AsType[*realtime.Error](err); ok {
-		said = complaint{e.Code, e.Message}
+		reason = errorContent{e.Code, e.Message}
 	}
-	what, _ := json.Marshal(said) // cannot fail for two strings
-	data, _ := marshal(&answer{"error", id, what})
+	encoded, _ := json.Marshal(reason) // cannot fail for two strings
+	data, _ := marshal(&answerFrame{wire.FrameError, id, encoded})
 	return frame{data: data}
 }
 
@@ -157,13 +158,7 @@ func decode(f frame) (in incoming, ok bool) {
 // isMessage reports whether the frame is a message for the application, not a frame of the
 // protocol.
 func (in *incoming) isMessage() bool {
-	switch in.Type {
-	case "welcome", "reply", "error", "call", "joined", "left", "ping", "pong", "position", "skipped":
-		return false
-	case "large": // the size of the next message, or an application's message without size
-		return in.Bytes == 0
-	}
-	return true
+	return wire.IsMessage(in.Type) && (in.Type != wire.FrameLarge || in.Bytes == 0)
 }
 
 func (in *incoming) message() Message {
@@ -181,8 +176,8 @@ func (in *incoming) message() Message {
 	return m
 }
 
-// number returns the ID of the answered request, or 0 if there is none.
-func (in *incoming) number() uint64 {
+// requestID returns the ID of the answered request, or 0 if there is none.
+func (in *incoming) requestID() uint64 {
 	n, err := strconv.ParseUint(string(in.ID), 10, 64)
 	if err != nil {
 		return 0
@@ -190,14 +185,14 @@ func (in *incoming) number() uint64 {
 	return n
 }
 
-// fault returns the error of an error frame, and nil for a reply.
-func (in *incoming) fault() *realtime.Error {
-	if in.Type != "error" {
+// failure returns the error of an error frame, and nil for a reply.
+func (in *incoming) failure() *realtime.Error {
+	if in.Type != wire.FrameError {
 		return nil
 	}
-	said := complaint{"internal", "no reason given"}
-	_ = json.Unmarshal(in.Content, &said)
-	return &realtime.Error{Code: said.Code, Message: said.Message}
+	content := errorContent{wire.CodeInternal, "no reason given"}
+	_ = json.Unmarshal(in.Content, &content)
+	return &realtime.Error{Code: content.Code, Message: content.Message}
 }
 
 // welcome is the content of the first frame.
@@ -211,7 +206,7 @@ type welcome struct {
 // welcome returns nil if the server does not speak realtime.v1.
 func (in *incoming) welcome() *welcome {
 	var w welcome
-	if in.Type != "welcome" || json.Unmarshal(in.Content, &w) != nil || w.MaxMessageBytes <= 0 {
+	if in.Type != wire.TypeHello || json.Unmarshal(in.Content, &w) != nil || w.MaxMessageBytes <= 0 {
 		return nil
 	}
 	return &w

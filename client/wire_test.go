@@ -3,14 +3,20 @@ package client
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // vector is one of the frames in testdata/wire.
@@ -58,7 +64,45 @@ func vectors(t testing.TB, file string) (vs []vector) {
 	return vs
 }
 
-func TestRequestsAreAsInTheVectors(t *testing.T) {
+// TestMemberNames tests that the client and package wire give the members of requests and frames
+// the same names.
+func TestMemberNames(t *testing.T) {
+	require.ElementsMatch(t, wire.RequestMembers(), memberNames(reflect.TypeFor[outgoing]()))
+
+	m := broker.Message{Type: "chat", Guest: "g", ID: "i", Content: json.RawMessage("1")}
+	at := &wire.Envelope{Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
+	binary := m
+	binary.Content, binary.Binary = nil, []byte("x")
+	sent := map[string]bool{}
+	for _, p := range [][]byte{
+		wire.EncodeIn(wire.ProtoV1, &m, at).Payload(),
+		wire.AppendKept(nil, &binary, at),
+		wire.AppendCall(nil, []byte("1"), "method", nil),
+		wire.PositionFrame("lobby", at.At, realtime.ReasonExpired).Payload(),
+		wire.SkippedFrame("lobby", 1, at.At).Payload(),
+		[]byte(`{"bytes":1}`), // of a large frame, see the vectors
+	} {
+		var frame map[string]any
+		require.NoError(t, json.Unmarshal(p, &frame))
+		for name := range frame {
+			sent[name] = true
+		}
+	}
+	require.ElementsMatch(t, slices.Collect(maps.Keys(sent)), memberNames(reflect.TypeFor[incoming]()))
+}
+
+// memberNames returns the names that encoding/json gives the fields of a struct.
+func memberNames(t reflect.Type) (names []string) {
+	for field := range t.Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// TestEncodeVectors tests that requests and answers are encoded like the vectors.
+func TestEncodeVectors(t *testing.T) {
 	for _, v := range vectors(t, "client.json") {
 		switch v.Kind {
 		case "request":
@@ -74,7 +118,7 @@ func TestRequestsAreAsInTheVectors(t *testing.T) {
 		case "answer":
 			f := newAnswer(json.RawMessage("7"), v.Request.Content, nil)
 			if v.Request.Type == "error" {
-				e := (&incoming{Type: "error", Content: v.Request.Content}).fault()
+				e := (&incoming{Type: "error", Content: v.Request.Content}).failure()
 				f = newAnswer(json.RawMessage("7"), nil, e)
 			}
 			require.JSONEq(t, v.Frame, string(f.data), v.Name)
@@ -86,7 +130,8 @@ func TestRequestsAreAsInTheVectors(t *testing.T) {
 	}
 }
 
-func TestVectorsAreUnderstood(t *testing.T) {
+// TestDecodeVectors tests that frames from the server are decoded like the vectors.
+func TestDecodeVectors(t *testing.T) {
 	for _, v := range vectors(t, "server.json") {
 		in, ok := decode(v.frame())
 		switch v.Kind {
@@ -105,25 +150,25 @@ func TestVectorsAreUnderstood(t *testing.T) {
 			require.Equal(t, []any{"call", v.ID, v.Method}, []any{in.Type, in.ID, in.Method}, v.Name)
 			requireContent(t, &v, &in)
 		case "reply":
-			require.Nil(t, in.fault(), v.Name)
+			require.Nil(t, in.failure(), v.Name)
 			require.Equal(t, string(v.ID), string(in.ID), v.Name)
 			requireContent(t, &v, &in)
 		case "position", "skipped":
-			m := in.move()
+			u := in.positionUpdate()
 			require.False(t, in.isMessage(), v.Name)
-			require.Equal(t, []any{v.Room, v.Position, v.Reason}, []any{in.Room, m.to, m.reason}, v.Name)
-			require.Equal(t, cmp.Or(v.From, math.MaxUint64), m.from, v.Name)
+			require.Equal(t, []any{v.Room, v.Position, v.Reason}, []any{in.Room, u.to, u.reason}, v.Name)
+			require.Equal(t, cmp.Or(v.From, math.MaxUint64), u.from, v.Name)
 		case "joined":
 			require.Equal(t, []any{"joined", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
 			requireContent(t, &v, &in)
 		case "left":
 			require.Equal(t, []any{"left", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
 		case "error":
-			e := in.fault()
+			e := in.failure()
 			require.JSONEq(t, string(v.Error), `{"code":"`+e.Code+`","message":"`+e.Message+`"}`, v.Name)
 			require.Equal(t, string(v.ID), string(in.ID), v.Name)
 		default:
-			require.Fail(t, "what is it?", v.Kind)
+			require.Fail(t, "unknown kind", v.Kind)
 		}
 	}
 }
@@ -140,11 +185,11 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 	t.Helper()
 	want := v.Message
 	if want.Type == "welcome" {
-		hello := &welcome{MaxMessageBytes: 65536, ReconnectMS: 500}
+		w := &welcome{MaxMessageBytes: 65536, ReconnectMS: 500}
 		if v.Name != "welcome" {
-			hello.Inbox, hello.Session = &realtime.Position{Epoch: "i1", Offset: 3}, "s1"
+			w.Inbox, w.Session = &realtime.Position{Epoch: "i1", Offset: 3}, "s1"
 		}
-		require.Equal(t, hello, in.welcome())
+		require.Equal(t, w, in.welcome())
 		return
 	}
 	require.True(t, in.isMessage(), v.Name)
@@ -161,8 +206,8 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 	}
 }
 
-// What is not understood is nothing.
-func TestDecodeRubbish(t *testing.T) {
+// TestDecodeInvalid tests that invalid frames are ignored.
+func TestDecodeInvalid(t *testing.T) {
 	for _, v := range vectors(t, "client.json") {
 		if in, ok := decode(v.frame()); v.Kind == "wrong" {
 			require.False(t, ok && in.isMessage(), v.Name)
@@ -184,8 +229,8 @@ func TestDecodeRubbish(t *testing.T) {
 	}
 }
 
-// Members that have another type than they should do no harm.
-func TestOddAnswers(t *testing.T) {
+// TestDecodeWrongTypes tests that members of a wrong type are ignored.
+func TestDecodeWrongTypes(t *testing.T) {
 	for s, id := range map[string]uint64{
 		`{"message_type":"error"}`:                               0,
 		`{"message_type":"error","id":null,"content":7}`:         0,
@@ -196,19 +241,20 @@ func TestOddAnswers(t *testing.T) {
 	} {
 		in, ok := decode(frame{data: []byte(s)})
 		require.True(t, ok, s)
-		require.Equal(t, id, in.number(), s)
-		require.Equal(t, "internal", in.fault().Code, s)
+		require.Equal(t, id, in.requestID(), s)
+		require.Equal(t, "internal", in.failure().Code, s)
 	}
 	in, _ := decode(frame{data: []byte(`{"message_type":"chat","sender_id":null,"id":7,"room":null}`)})
 	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message())
 	in, _ = decode(frame{data: []byte(`{"message_type":"chat","epoch":"r1"}`)})
-	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message(), "it is not kept")
+	require.Equal(t, Message{Type: "chat", Time: time.Unix(0, 0)}, in.message(), "no position")
 	in, _ = decode(frame{binary: true, data: []byte("\x23" + `{"message_type":"chat","content":1}` + "b")})
 	require.Equal(t, Message{Type: "chat", Binary: []byte("b"), Time: time.Unix(0, 0)}, in.message())
 }
 
-// A page of history has the messages that it would have as they are sent.
-func TestHistoryIsAsInTheVectors(t *testing.T) {
+// TestDecodeHistoryVectors tests that the messages of a page of history are the same as those that
+// are sent one by one.
+func TestDecodeHistoryVectors(t *testing.T) {
 	var want []Message
 	var got History
 	for _, v := range vectors(t, "server.json") {
@@ -248,15 +294,15 @@ func FuzzDecode(f *testing.F) {
 		}
 		require.NotEmpty(t, in.Type)
 		_ = in.welcome()
-		_ = in.number()
-		_ = in.fault()
+		_ = in.requestID()
+		_ = in.failure()
 		for _, at := range []position{{}, {Epoch: "r1", Offset: 7}} {
-			m := in.move()
-			require.False(t, m.reason == "" && m.leads(at) && passed(at, m.to))
+			u := in.positionUpdate()
+			require.False(t, u.reason == "" && u.applies(at) && covers(at, u.to))
 		}
 		h, err := decodeHistory(in.Content)
 		require.True(t, err == nil || h.Messages == nil)
-		in.unpack()
+		in.decodeBase64()
 		m := in.message()
 		require.LessOrEqual(t, len(m.Binary), len(data))
 		require.True(t, m.Epoch != "" || m.Offset == 0)

@@ -10,25 +10,24 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// anchored are the rooms that always have a member. What is sent to several rooms at
-// once has its place in the order of each that exists when it is sent; with these
-// there is no doubt about that.
+// anchored are the rooms that always have a member. A message to several rooms at once has a place
+// in the order of each room that exists when it is sent. These rooms always exist.
 var anchored = rooms[:2]
 
-// crowd are the users whose connections come and go in a storm; "" is anonymous.
-var crowd = []string{"ann", "bob", "cem", ""}
+// stormUsers are the users whose connections open and end in a storm; "" is anonymous.
+var stormUsers = []string{"ann", "bob", "cem", ""}
 
-// actor is one goroutine of a storm, with a connection of its own.
+// actor is one goroutine of a storm, with its own connection.
 type actor struct {
-	s      *storm
-	name   string
-	random *rand.Rand
-	home   *end
-	sent   int
-	chats  int
-	rooms  []string // where its home is
-	must   []string // messages that its home has to get
-	mustnt []string
+	s       *storm
+	name    string
+	random  *rand.Rand
+	home    *end
+	sent    int
+	chats   int
+	rooms   []string // the rooms of its home
+	must    []string // messages that its home must receive
+	mustNot []string // messages that its home must not receive
 }
 
 func newActor(s *storm, i int, seed uint64) *actor {
@@ -36,23 +35,23 @@ func newActor(s *storm, i int, seed uint64) *actor {
 		s: s, name: fmt.Sprintf("home%d", i),
 		random: rand.New(rand.NewPCG(seed, uint64(i))),
 	}
-	a.home = s.enlist(&end{user: a.name, home: true})
+	a.home = s.add(&end{user: a.name, home: true})
 	return a
 }
 
-// play does random things.
+// play performs random acts.
 func (a *actor) play() {
 	for range acts {
 		switch a.random.IntN(10) {
 		case 0:
 			stalled := a.s.tight && a.random.IntN(3) == 0
-			a.s.enlist(&end{user: pickOne(a, crowd), stalled: stalled})
+			a.s.add(&end{user: pickOne(a, stormUsers), stalled: stalled})
 		case 1:
 			a.close()
 		case 2:
 			a.moveHome()
 		case 3, 4:
-			a.moveSomebody()
+			a.moveOther()
 		case 5:
 			a.chat()
 		default:
@@ -63,9 +62,9 @@ func (a *actor) play() {
 
 func pickOne[T any](a *actor, from []T) T { return from[a.random.IntN(len(from))] }
 
-// close ends somebody's connection, in one of the ways there are.
+// close ends the connection of another, in a random way.
 func (a *actor) close() {
-	e := a.s.anybody(a.random)
+	e := a.s.randomEnd(a.random)
 	if e == nil {
 		return
 	}
@@ -75,15 +74,16 @@ func (a *actor) close() {
 	case 1, 2:
 		_ = e.conn.Close(4000, "kicked")
 	case 3:
-		a.s.doom(e)
+		a.s.markClosed(e)
 		_ = e.pipe.Close(realtime.CloseNormal, "")
 	default:
-		a.s.doom(e)
+		a.s.markClosed(e)
 		e.pipe.Drop()
 	}
 }
 
-// moveHome changes a room of its own connection, which holds at once.
+// moveHome joins or leaves a room with the actor's own connection. Only the actor does this, so the
+// result is certain.
 func (a *actor) moveHome() {
 	room := pickOne(a, rooms)
 	if i := slices.Index(a.rooms, room); i >= 0 {
@@ -103,9 +103,9 @@ func (a *actor) expect(ok bool, what string, err error) {
 	}
 }
 
-// moveSomebody changes a room of a connection that others change and close too.
-func (a *actor) moveSomebody() {
-	e, room := a.s.anybody(a.random), pickOne(a, rooms)
+// moveOther joins or leaves a room with a connection that others move and close too.
+func (a *actor) moveOther() {
+	e, room := a.s.randomEnd(a.random), pickOne(a, rooms)
 	if e == nil {
 		return
 	}
@@ -125,7 +125,7 @@ func (a *actor) moveSomebody() {
 	a.expect(err == nil || ended, "move", err)
 }
 
-// chat writes to everybody from its own connection.
+// chat writes a chat to all from the actor's own connection.
 func (a *actor) chat() {
 	a.chats++
 	text := fmt.Sprintf("%s-chat/%d/*", a.name, a.chats)
@@ -133,8 +133,8 @@ func (a *actor) chat() {
 	a.expect(a.home.pipe.Write([]byte(line)) == nil, "chat", nil)
 }
 
-// send sends to some rooms, a user or all. Its text says who sent it, which of his
-// messages it is and in which channels it has a place in one order.
+// send sends to some rooms, a user or all. The text contains the actor, the number of the message,
+// and the channels in whose order the message has a place.
 func (a *actor) send() {
 	to, channels := a.target()
 	a.sent++
@@ -154,11 +154,11 @@ func (a *actor) send() {
 	if to.All || slices.ContainsFunc(to.Rooms, in) {
 		a.must = append(a.must, text)
 	} else {
-		a.mustnt = append(a.mustnt, text)
+		a.mustNot = append(a.mustNot, text)
 	}
 }
 
-// target draws a target, and says in which channels that is ordered.
+// target draws a target, and returns the channels in which its messages are ordered.
 func (a *actor) target() (to realtime.Target, channels []string) {
 	room := pickOne(a, rooms)
 	switch a.random.IntN(8) {
@@ -173,13 +173,13 @@ func (a *actor) target() (to realtime.Target, channels []string) {
 	}
 }
 
-// check compares what its own connection has read with where it was at each message.
+// check compares what the actor's own connection has received with its rooms at each message.
 func (a *actor) check() {
 	got := make(map[string]bool)
 	for _, text := range a.home.got {
 		got[text] = true
 	}
-	for _, text := range a.mustnt {
+	for _, text := range a.mustNot {
 		a.expect(!got[text], "not member, but got "+text, nil)
 	}
 	for _, text := range a.must {

@@ -15,8 +15,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// TestChurn lets one room and one user come into being and end as often as possible,
-// which is where one goroutine may find what another has just given up.
+// TestChurn creates and ends one room and one user as often as possible. This finds races between a
+// goroutine that looks one up and a goroutine that removes it.
 func TestChurn(t *testing.T) {
 	tests := map[string]func(*churn){
 		"room": (*churn).room,
@@ -39,7 +39,7 @@ func churns(t *testing.T, play func(*churn)) {
 		OnDisconnect:  c.disconnected,
 	})
 	defer c.rt.Close()
-	witness := c.open(&end{user: "witness"})
+	observer := c.open(&end{user: "observer"})
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() { play(c) })
@@ -50,29 +50,29 @@ func churns(t *testing.T, play func(*churn)) {
 	require.Equal(t, []int{1, 1, 0}, []int{stats.Conns, stats.Users, stats.Rooms})
 	require.NoError(t, c.rt.Close())
 	c.readers.Wait()
-	c.checkWitness(witness)
+	c.checkNotices(observer)
 }
 
 type churn struct {
 	ends
-	n atomic.Int32 // of those who play
+	n atomic.Int32 // number of goroutines started
 }
 
-// room joins and leaves a room that is empty as often as not.
+// room joins and leaves one room, which is often empty.
 func (c *churn) room() {
 	var sent []string
 	e := c.open(&end{user: fmt.Sprint("visitor", c.n.Add(1))})
 	for n := range 4000 {
 		joined, err := c.rt.Join(c.ctx, e.conn.ID(), "inn")
 		c.expect(joined && err == nil, "join")
-		c.expect(c.inside(e), "member after the join")
+		c.expect(c.isMember(e), "member after the join")
 		text := fmt.Sprintf("%s/%d/inn", e.user, n)
 		_, err = c.rt.Send(c.ctx, realtime.ToRoom("inn"), realtime.Chat("", text))
 		c.expect(err == nil, "send")
 		sent = append(sent, text)
 		left, err := c.rt.Leave(c.ctx, e.conn.ID(), "inn")
 		c.expect(left && err == nil, "leave")
-		c.expect(!c.inside(e), "no member after the leave")
+		c.expect(!c.isMember(e), "no member after the leave")
 	}
 	c.ping(e)
 	own := slices.DeleteFunc(slices.Clone(e.got), func(text string) bool {
@@ -83,12 +83,12 @@ func (c *churn) room() {
 	c.await(e)
 }
 
-func (c *churn) inside(e *end) bool {
+func (c *churn) isMember(e *end) bool {
 	members, _ := c.rt.Room("inn").Members(c.ctx)
 	return slices.Contains(members, e.user)
 }
 
-// user comes and goes, in company or alone.
+// user connects and disconnects one user, who often has other connections.
 func (c *churn) user() {
 	for range 1000 {
 		e := c.open(&end{user: "ann"})
@@ -103,14 +103,14 @@ func (c *churn) user() {
 
 func (c *churn) expect(ok bool, what string) {
 	if !ok {
-		c.t.Errorf("not so: %s", what)
+		c.t.Errorf("failed: %s", what)
 	}
 }
 
-// checkWitness checks that ann was said to come and to go by turns.
-func (c *churn) checkWitness(witness *end) {
+// checkNotices checks that the notices about ann alternate between joined and left.
+func (c *churn) checkNotices(observer *end) {
 	told := "userleft"
-	for _, notice := range witness.seen {
+	for _, notice := range observer.seen {
 		if notice.user != "ann" {
 			continue
 		}

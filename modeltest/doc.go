@@ -1,7 +1,7 @@
-// Package modeltest compares the hub with a naive twin: with the same thing written
-// so simply that it is plainly right, after the contract and not after the library.
+// Package modeltest compares the hub with a twin: a naive implementation of the documented
+// behaviour that is so simple that it is obviously correct.
 //
-// TestModel does random steps one at a time, in a bubble with a clock of its own, and
-// wants every connection to get exactly the frames that the twin predicts.
-// TestStorm does everything at once and checks what must hold in any order.
+// TestModel performs random steps one at a time, in a bubble with a fake clock, and requires that
+// every connection receives exactly the frames that the twin predicts. TestStorm performs all kinds
+// of steps concurrently, and checks what must be true in any order.
 package modeltest

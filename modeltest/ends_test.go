@@ -11,24 +11,24 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// ends are the connections of a test in real time, from the client's side.
+// ends are the client sides of the connections of a test in real time.
 type ends struct {
 	t       *testing.T
 	ctx     context.Context
 	rt      *realtime.Manager
 	readers sync.WaitGroup
-	gone    sync.Map // by connection: a channel that OnDisconnect closes
+	gone    sync.Map // by connection id: a channel that OnDisconnect closes
 }
 
-// connected is an OnConnect.
+// connected is the OnConnect of the test.
 func (s *ends) connected(_ context.Context, c *realtime.Conn) error {
 	s.gone.Store(c.ID(), make(chan struct{}))
 	return nil
 }
 
-// disconnected is an OnDisconnect.
+// disconnected is the OnDisconnect of the test.
 func (s *ends) disconnected(_ context.Context, c *realtime.Conn, _ *realtime.CloseError) {
-	close(s.goneOf(c)) // a second time would panic, which is counted
+	close(s.goneOf(c)) // a second call would panic, and panics are counted
 }
 
 func (s *ends) goneOf(c *realtime.Conn) chan struct{} {
@@ -36,12 +36,12 @@ func (s *ends) goneOf(c *realtime.Conn) chan struct{} {
 	return gone.(chan struct{})
 }
 
-// open opens a connection as e, which nobody knows yet, and begins to read. It returns nil
-// if the user is thrown out meanwhile.
+// open opens a connection as e, which no other goroutine knows yet, and starts to read. It returns
+// nil if the user is disconnected in the meantime.
 func (s *ends) open(e *end) *end {
 	transport, pipe := realtime.Pipe()
 	conn, err := s.rt.Register(s.ctx, transport, realtime.Identity{UserID: e.user})
-	if errors.Is(err, realtime.ErrDenied) { // User.Disconnect came in between
+	if errors.Is(err, realtime.ErrDenied) { // User.Disconnect was called during Register
 		return nil
 	}
 	if err != nil {
@@ -62,11 +62,11 @@ func (s *ends) await(e *end) {
 	select {
 	case <-e.gone:
 	case <-s.ctx.Done():
-		s.t.Error("a connection that was closed does not end")
+		s.t.Error("a closed connection does not end")
 	}
 }
 
-// ping makes sure that e has read what it was sent and that what it wrote is done.
+// ping waits until each of e has read what it was sent, and what it wrote has been handled.
 func (s *ends) ping(e ...*end) {
 	for _, e := range e {
 		if err := e.pipe.Write([]byte("ping")); err != nil {
@@ -82,31 +82,31 @@ func (s *ends) ping(e ...*end) {
 	}
 }
 
-// end is the far end of a connection in a storm.
+// end is the client side of one connection.
 type end struct {
 	conn    *realtime.Conn
 	pipe    *realtime.PipeClient
 	user    string
-	home    bool          // an actor's own, which nobody else touches
-	stalled bool          // did not read at first
-	doomed  bool          // its client has ended it; guarded by the storm
+	home    bool          // an actor's own connection, which no other actor uses
+	stalled bool          // does not read at first
+	closed  bool          // its client has ended it; guarded by storm.mu
 	gone    chan struct{} // closed by OnDisconnect
-	reads   chan struct{} // closed when it may read; made by open, as what is above
+	reads   chan struct{} // closed when reading may begin; made by open, like the fields above
 	pongs   chan struct{}
 
-	got  []string // texts of chats, once it has ended or is drained
-	seen []notice // announcements, likewise
-	n    uint64   // frames
+	got  []string // texts of chats; complete after the end or a drain
+	seen []notice // notices; likewise
+	n    uint64   // number of frames
 }
 
-// notice is an announcement.
+// notice is a received notice.
 type notice struct {
 	what string // userjoined, userleft, room_join, room_leave
 	user string
 	room string
 }
 
-// start makes it read, which only one goroutine may do.
+// start allows reading to begin. Only one goroutine may call it.
 func (e *end) start() {
 	select {
 	case <-e.reads:
@@ -119,7 +119,7 @@ func (e *end) start() {
 func (e *end) read(t *testing.T) {
 	select {
 	case <-e.reads:
-	case <-e.gone: // what came before the end can still be read
+	case <-e.gone: // frames that were queued before the end can still be read
 	}
 	for {
 		frame, _, err := e.pipe.Read(context.Background())

@@ -9,8 +9,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// The frames of the contract, byte by byte as docs/PROTOCOL.md has them. Nothing here
-// is shared with the library, so that a slip there cannot excuse itself.
+// These are the frames of docs/PROTOCOL.md, byte by byte. They share no code with the library, so
+// that an error there cannot hide itself.
 
 const pongFrame = "pong"
 
@@ -61,7 +61,7 @@ func quote(s string) string {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(s); err != nil {
-		panic(err) // strings can be encoded
+		panic(err) // strings can always be encoded
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -17,22 +17,23 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Who and where. Names that need escapes in JSON and in paths are among them, nobody
-// never connects.
+// The users and rooms. Some names need escapes in JSON and in paths. The user nobody never
+// connects.
 var (
 	users = []string{"ann", "bob", "cem", `dé"`, "nobody"}
-	// visitors are who connects: nobody by name too, and one of them with many tabs.
+	// visitors are the users that connect: one of them often, with several connections; "" is
+	// anonymous.
 	visitors = []string{"ann", "ann", "ann", "bob", "cem", `dé"`, ""}
 	rooms    = []string{"general", "lobby", "a/b ü", "100%"}
 
 	anyUser = rapid.SampledFrom(users)
 	anyRoom = rapid.SampledFrom(rooms)
-	anyName = rapid.SampledFrom(append([]string{""}, users...)) // of a user, or none
+	anyName = rapid.SampledFrom(append([]string{""}, users...)) // of a user; "": none
 	anyText = rapid.SampledFrom([]string{"hi", "", `say "ü"`, "<b>", "line\nline"})
 )
 
-// TestModel does random steps, and after each compares everything that can be seen
-// from outside with what the twin predicts.
+// TestModel performs random steps, and after each compares everything observable with the
+// prediction of the twin.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		inBubble(t, r, func() {
@@ -40,13 +41,13 @@ func TestModel(t *testing.T) {
 			defer w.rt.Close()
 			steps := w.steps()
 			r.Repeat(steps)
-			r.Repeat(steps) // once is too short to fill the rooms
+			r.Repeat(steps) // one call performs too few steps to fill the rooms
 			w.finish(r)
 		})
 	})
 }
 
-// steps are what may happen, twice where it should happen more often.
+// steps returns the steps. Frequent steps occur twice.
 func (w *world) steps() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"":          w.check,
@@ -70,11 +71,11 @@ func (w *world) steps() map[string]func(*rapid.T) {
 	}
 }
 
-// plan is what OnConnect does with a connection that is about to open.
+// plan is what OnConnect does with the connection that is about to open.
 type plan struct {
-	rooms  []string // joins them
-	say    bool     // and sends to the first
-	refuse bool     // and then says no
+	rooms  []string // joins these rooms
+	say    bool     // then sends to the first room and to the connection
+	refuse bool     // then refuses the connection
 	peer   *peer
 }
 
@@ -126,7 +127,7 @@ func (w *world) Open(r *rapid.T) {
 	w.twin.enter(p)
 }
 
-// End ends a connection in one of the ways there are, or all connections of a user.
+// End ends a connection in a random way, or all connections of a user.
 func (w *world) End(r *rapid.T) {
 	way := rapid.SampledFrom([]string{"close", "drop", "kick", "disconnect"}).Draw(r, "way")
 	if way == "disconnect" {
@@ -135,10 +136,10 @@ func (w *world) End(r *rapid.T) {
 	}
 	c := w.pick(r)
 	switch way {
-	case "close": // the client says goodbye
+	case "close": // the client closes the connection
 		w.end(c, realtime.CloseNormal, realtime.CauseClient)
 		require.NoError(r, c.pipe.Close(realtime.CloseNormal, "bye"))
-	case "drop": // it is gone without a word
+	case "drop": // the connection is lost
 		w.end(c, realtime.CloseLost, realtime.CauseLost)
 		c.pipe.Drop()
 	case "kick":
@@ -148,7 +149,7 @@ func (w *world) End(r *rapid.T) {
 	}
 }
 
-// Disconnect closes all connections of a user. They end side by side.
+// Disconnect closes all connections of a user. They end concurrently.
 func (w *world) Disconnect(r *rapid.T) {
 	user := anyUser.Draw(r, "user")
 	n := 0
@@ -164,7 +165,7 @@ func (w *world) Disconnect(r *rapid.T) {
 	require.Equal(r, n, got)
 }
 
-// Join puts a connection into a room.
+// Join adds a connection to a room.
 func (w *world) Join(r *rapid.T) {
 	c, room := w.pick(r), anyRoom.Draw(r, "room")
 	want, wantErr := w.twin.join(c.peer, room)
@@ -173,8 +174,8 @@ func (w *world) Join(r *rapid.T) {
 	require.Equal(r, want, joined)
 }
 
-// JoinLate puts a connection into a room while it ends. The hub asks what is special
-// about the room when it has found the connection, which ends then.
+// JoinLate adds a connection to a room while it ends: the hub has found the connection and calls
+// Options.Room, during which the connection ends.
 func (w *world) JoinLate(r *rapid.T) {
 	c, room := w.pick(r), anyRoom.Draw(r, "room")
 	w.meanwhile = func() {
@@ -194,7 +195,7 @@ func (w *world) JoinLate(r *rapid.T) {
 	require.False(r, joined)
 }
 
-// Leave takes a connection out of a room.
+// Leave removes a connection from a room.
 func (w *world) Leave(r *rapid.T) {
 	c, room := w.pick(r), anyRoom.Draw(r, "room")
 	want := w.twin.leave(c.peer, room)
@@ -203,7 +204,7 @@ func (w *world) Leave(r *rapid.T) {
 	require.Equal(r, want, left)
 }
 
-// RestJoin moves a connection into a room.
+// RestJoin moves a connection to a room through the REST interface.
 func (w *world) RestJoin(r *rapid.T) {
 	c, room := w.pick(r), anyRoom.Draw(r, "room")
 	status, answer := w.post(r, "/connections/"+c.id+"/join", `{"room_id":`+quote(room)+`}`)
@@ -216,7 +217,7 @@ func (w *world) RestJoin(r *rapid.T) {
 	require.Equal(r, `{"status":"joined"}`, answer)
 }
 
-// RestLeave takes a connection out of its REST room.
+// RestLeave removes a connection from its REST room.
 func (w *world) RestLeave(r *rapid.T) {
 	c := w.pick(r)
 	w.twin.restLeave(c.peer)
@@ -225,7 +226,7 @@ func (w *world) RestLeave(r *rapid.T) {
 	require.Equal(r, `{"status":"left"}`, answer)
 }
 
-// RestNonsense is what the REST interface refuses. Nothing else happens.
+// RestNonsense makes requests that the REST interface refuses. They have no other effect.
 func (w *world) RestNonsense(r *rapid.T) {
 	id := "conn_unknown"
 	if len(w.clients) > 0 && w.clients[0].ended != 0 {
@@ -246,7 +247,7 @@ func (w *world) RestNonsense(r *rapid.T) {
 	w.twin.stats.RefusedRequest++
 }
 
-// Chat is a client that writes a few lines without waiting.
+// Chat writes a few chats without waiting in between.
 func (w *world) Chat(r *rapid.T) {
 	c := w.pick(r)
 	for range rapid.IntRange(1, 3).Draw(r, "lines") {
@@ -259,7 +260,7 @@ func (w *world) Chat(r *rapid.T) {
 	}
 }
 
-// Noise is a client that writes what is no chat.
+// Noise writes a message that is not a chat.
 func (w *world) Noise(r *rapid.T) {
 	c := w.pick(r)
 	text := rapid.SampledFrom([]string{
@@ -275,7 +276,7 @@ func (w *world) Noise(r *rapid.T) {
 	}
 }
 
-// Send is the application, which may name anybody in any combination.
+// Send sends from the application to a random target.
 func (w *world) Send(r *rapid.T) {
 	to := w.target(r)
 	msg := realtime.Message{
@@ -306,7 +307,7 @@ func (w *world) Send(r *rapid.T) {
 	require.Equal(r, want, got)
 }
 
-// target draws one of the plain targets as often as a combination of them.
+// target draws a simple target, or with equal probability a union.
 func (w *world) target(r *rapid.T) realtime.Target {
 	to := [...]realtime.Target{
 		realtime.ToAll(),
@@ -339,7 +340,7 @@ func (w *world) some(r *rapid.T, label string) (ids []string) {
 	return ids
 }
 
-// SendNonsense is what Send refuses. Nobody gets it and it is not counted.
+// SendNonsense calls Send with invalid messages. They are neither delivered nor counted.
 func (w *world) SendNonsense(r *rapid.T) {
 	send := func(m realtime.Message) error {
 		_, err := w.rt.Send(context.Background(), realtime.ToAll(), m)
@@ -350,12 +351,12 @@ func (w *world) SendNonsense(r *rapid.T) {
 	require.ErrorIs(r, send(realtime.Message{Content: []byte("{")}), realtime.ErrMessage)
 }
 
-// Pass lets time go by, in which clients are pinged.
+// Pass lets time pass, in which clients are pinged.
 func (w *world) Pass(r *rapid.T) {
 	time.Sleep(time.Duration(rapid.IntRange(1, 400_000).Draw(r, "ms")) * time.Millisecond)
 }
 
-// finish ends the Manager and checks that nothing is left and nothing unaccounted for.
+// finish closes the Manager, and checks that nothing is left and everything is counted.
 func (w *world) finish(r *rapid.T) {
 	code := realtime.CloseAway
 	if rapid.Bool().Draw(r, "gently") {
@@ -374,10 +375,10 @@ func (w *world) finish(r *rapid.T) {
 		s.Written+s.DroppedOldest+s.DroppedNewest+s.DroppedNotices+s.Lost)
 	written := w.twin.stats.Written
 	for _, c := range w.open() {
-		c.ended, c.byes = code, []realtime.Cause{realtime.CauseShutdown}
+		c.ended, c.causes = code, []realtime.Cause{realtime.CauseShutdown}
 		w.checkEnd(r, c)
 		written += uint64(len(c.got))
-		for _, frame := range c.got { // those who end first are seen by those who end last
+		for _, frame := range c.got { // those that end last receive notices about those that end first
 			require.Regexp(r, `^\{"message_type":"(userleft"|.*"type":"room_leave")`, frame)
 		}
 	}

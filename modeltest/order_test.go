@@ -11,11 +11,11 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// What must hold after a storm, whatever its order was.
+// These checks must succeed after a storm, in whatever order its acts happened.
 
-// checkRosters compares every list of who is where with the connections that are left.
+// checkRosters compares all rosters and counts with the remaining connections.
 func (s *storm) checkRosters() {
-	left := s.survivors()
+	left := s.remaining()
 	users, inRoom := make(map[string]int), make(map[string][]string)
 	usersIn := make(map[string][]string)
 	var all []string
@@ -42,7 +42,7 @@ func (s *storm) checkRosters() {
 		require.ElementsMatch(s.t, inRoom[room],
 			connIDs(slices.Collect(s.rt.Room(room).LocalConns())))
 	}
-	for _, user := range crowd {
+	for _, user := range stormUsers {
 		n, _ := s.rt.User(user).Count(s.ctx)
 		require.Equal(s.t, users[user], n, user)
 	}
@@ -51,14 +51,15 @@ func (s *storm) checkRosters() {
 		[]int{stats.Conns, stats.Users, stats.Rooms})
 }
 
-// checkRooms sends to each room once more: who is in it gets it, and nobody else.
+// checkRooms sends to each room once more: all members receive the message, and no other
+// connection.
 func (s *storm) checkRooms() {
 	for _, room := range rooms {
 		_, err := s.rt.Send(s.ctx, realtime.ToRoom(room), realtime.Chat("", "last/1/"+room))
 		require.NoError(s.t, err)
 	}
 	s.drain()
-	for _, e := range s.survivors() {
+	for _, e := range s.remaining() {
 		for _, room := range rooms {
 			require.Equal(s.t, slices.Contains(e.conn.Rooms(), room),
 				slices.Contains(e.got, "last/1/"+room), "a message to %s", room)
@@ -66,8 +67,8 @@ func (s *storm) checkRooms() {
 	}
 }
 
-// checkBooks checks that every frame is accounted for, and that the storm was one.
-func (s *storm) checkBooks() {
+// checkCounts checks that every frame is counted, and that a tight storm dropped frames.
+func (s *storm) checkCounts() {
 	stats := s.rt.Stats()
 	dropped := stats.DroppedOldest + stats.DroppedNewest + stats.DroppedNotices
 	require.Equal(s.t, stats.Matched, stats.Written+dropped+stats.Lost)
@@ -78,15 +79,15 @@ func (s *storm) checkBooks() {
 	for _, e := range s.all {
 		read += e.n
 	}
-	// A write that the end interrupts is lost for the one and has come for the other.
+	// A write that the end interrupts counts as lost, but may have been read.
 	require.GreaterOrEqual(s.t, read, stats.Written)
 	require.LessOrEqual(s.t, read, stats.Matched)
 }
 
-// checkOrder checks that nobody got anything twice, that each sender's messages came
-// in his order, and that those with a channel in common are in one order for all.
+// checkOrder checks that no message was received twice, that the messages of each sender arrived in
+// its order, and that messages with a common channel have the same order for all receivers.
 func (s *storm) checkOrder() {
-	channels := make(map[string][][]string) // what each connection read of each
+	channels := make(map[string][][]string) // by channel: what each connection has read
 	for _, e := range s.all {
 		last := make(map[string]int)
 		mine := make(map[string][]string)
@@ -117,7 +118,7 @@ func (s *storm) checkOrder() {
 	}
 }
 
-// common returns what of a is in b.
+// common returns the elements of a that are in b.
 func common(a, b []string) (both []string) {
 	in := make(map[string]bool, len(b))
 	for _, text := range b {
@@ -131,21 +132,21 @@ func common(a, b []string) (both []string) {
 	return both
 }
 
-// checkPresence checks what each connection was told of comings and goings. In a
-// tight storm announcements are dropped, so nothing can be said.
+// checkPresence checks the notices that each connection received. A tight storm drops notices, so
+// it checks nothing then.
 func (s *storm) checkPresence() {
 	if s.tight {
 		return
 	}
 	s.drain()
-	for _, e := range s.survivors() {
-		told := make(map[string]string) // the last that was said of each user
+	for _, e := range s.remaining() {
+		told := make(map[string]string) // the last notice about each user
 		for _, n := range e.seen {
 			if n.room != "" {
 				continue
 			}
-			require.NotEqual(s.t, e.user, n.user, "told of itself")
-			require.NotEqual(s.t, told[n.user], n.what, "of %s, twice", n.user)
+			require.NotEqual(s.t, e.user, n.user, "a notice about itself")
+			require.NotEqual(s.t, told[n.user], n.what, "two equal notices about %s", n.user)
 			told[n.user] = n.what
 		}
 		for user, what := range told {
@@ -154,13 +155,13 @@ func (s *storm) checkPresence() {
 		}
 		s.checkRoomsSeen(e)
 	}
-	s.checkVeterans()
+	s.checkHomes()
 }
 
-// checkRoomsSeen checks the announcements of the rooms that e is in: what was said last
-// of a user must be so. What e heard before it last joined does not count.
+// checkRoomsSeen checks the notices of the rooms of e: the last one about a user must be true.
+// Notices before the last join of e do not count.
 func (s *storm) checkRoomsSeen(e *end) {
-	if e.user == "" { // cannot tell its own join from that of another
+	if e.user == "" { // e cannot distinguish its own join from that of another
 		return
 	}
 	last := make(map[notice]string)
@@ -183,9 +184,8 @@ func (s *storm) checkRoomsSeen(e *end) {
 	}
 }
 
-// checkVeterans checks that who was there all the time missed nothing that was sent
-// to all.
-func (s *storm) checkVeterans() {
+// checkHomes checks that the connections that were open all the time received all messages to all.
+func (s *storm) checkHomes() {
 	for _, e := range s.all {
 		if !e.home {
 			continue

@@ -21,27 +21,27 @@ import (
 const (
 	actors = 5
 	acts   = 80 // of each actor
-	// patience is how long anything may take that has to happen.
+	// patience is how long a test waits for an event.
 	patience = 20 * time.Second
 )
 
-// TestStorm lets several goroutines do everything at once. Then those who are left
-// must be where the rosters say, and what everybody has read must be in one order.
+// TestStorm runs several actors concurrently. Afterwards the remaining connections must be where
+// the rosters say, and all receivers must have read the messages in one order.
 func TestStorm(t *testing.T) {
 	tests := map[string]struct {
-		crowd  int  // connections to begin with
-		tight  bool // queues overflow, and some clients do not read for a while
+		conns  int  // connections at the beginning
+		tight  bool // send queues overflow, and some clients do not read at first
 		rounds int
 	}{
 		"quiet":   {rounds: 10},
-		"crowded": {rounds: 3, crowd: 100},
-		"tight":   {rounds: 3, tight: true}, // a second each: to end who does not read takes one
+		"crowded": {rounds: 3, conns: 100},
+		"tight":   {rounds: 3, tight: true}, // a second for each round, to end a stalled client
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			for range test.rounds {
 				seed := rand.Uint64()
-				if !t.Run(fmt.Sprint(seed), func(t *testing.T) { storms(t, seed, test.crowd, test.tight) }) {
+				if !t.Run(fmt.Sprint(seed), func(t *testing.T) { storms(t, seed, test.conns, test.tight) }) {
 					return
 				}
 			}
@@ -55,7 +55,7 @@ func storms(t *testing.T, seed uint64, size int, tight bool) {
 	s := newStorm(t, ctx, tight)
 	defer s.rt.Close()
 	for i := range size {
-		s.enlist(&end{user: crowd[i%len(crowd)]})
+		s.add(&end{user: stormUsers[i%len(stormUsers)]})
 	}
 	var all []*actor
 	for i := range actors {
@@ -66,21 +66,21 @@ func storms(t *testing.T, seed uint64, size int, tight bool) {
 		players.Go(a.play)
 	}
 	players.Wait()
-	s.calm()
+	s.awaitEnds()
 	s.checkRosters()
 	s.checkPresence()
 	s.drain()
 	s.checkRooms()
 	require.NoError(t, s.rt.Close())
 	s.readers.Wait()
-	s.checkBooks()
+	s.checkCounts()
 	s.checkOrder()
 	for _, a := range all {
 		a.check()
 	}
 }
 
-// storm is a Manager with the far ends of all connections that it has had.
+// storm is a Manager with the client sides of all connections that it has had.
 type storm struct {
 	ends
 	tight bool
@@ -88,7 +88,7 @@ type storm struct {
 
 	mu    sync.Mutex
 	all   []*end
-	toAll []string // the messages that everybody was sent
+	toAll []string // all messages to all
 }
 
 func newStorm(t *testing.T, ctx context.Context, tight bool) *storm {
@@ -112,7 +112,7 @@ func newStorm(t *testing.T, ctx context.Context, tight bool) *storm {
 	}
 	s.rt = realtime.New(o)
 	s.api = s.rt.API(realtime.InsecureAllowRequests)
-	anchor := s.enlist(&end{user: "anchor", home: true})
+	anchor := s.add(&end{user: "anchor", home: true})
 	for _, room := range anchored {
 		_, err := s.rt.Join(ctx, anchor.conn.ID(), room)
 		require.NoError(t, err)
@@ -120,7 +120,7 @@ func newStorm(t *testing.T, ctx context.Context, tight bool) *storm {
 	return s
 }
 
-// connected puts every second connection into a room before anybody knows of it.
+// connected adds every second connection to a room, before other goroutines know the connection.
 func (s *storm) connected(ctx context.Context, c *realtime.Conn) error {
 	_ = s.ends.connected(ctx, c)
 	if strings.HasPrefix(c.UserID(), "home") || c.ID()[len("conn_")] < '8' {
@@ -130,10 +130,10 @@ func (s *storm) connected(ctx context.Context, c *realtime.Conn) error {
 	return err
 }
 
-// enlist opens a connection for everybody to use.
-func (s *storm) enlist(e *end) *end {
+// add opens a connection that all actors may use.
+func (s *storm) add(e *end) *end {
 	if s.open(e) == nil {
-		return e // the test has failed
+		return e // open has reported the error
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,13 +141,13 @@ func (s *storm) enlist(e *end) *end {
 	return e
 }
 
-// anybody returns a connection, which may have ended, or nil.
-func (s *storm) anybody(random *rand.Rand) *end {
+// randomEnd returns a connection that all actors may use, which may have ended, or nil.
+func (s *storm) randomEnd(random *rand.Rand) *end {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var open []*end
 	for _, e := range s.all {
-		if !e.doomed && !e.home {
+		if !e.closed && !e.home {
 			open = append(open, e)
 		}
 	}
@@ -157,24 +157,24 @@ func (s *storm) anybody(random *rand.Rand) *end {
 	return open[random.IntN(len(open))]
 }
 
-// doom marks a connection that its client is about to end: the server will see that
-// at some time.
-func (s *storm) doom(e *end) {
+// markClosed records that the client is about to end a connection. The server notices it at some
+// later time.
+func (s *storm) markClosed(e *end) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e.doomed = true
+	e.closed = true
 }
 
-// survivors are those who are still open when all is done.
-func (s *storm) survivors() []*end {
+// remaining returns the connections that are still open after the storm.
+func (s *storm) remaining() []*end {
 	return slices.DeleteFunc(slices.Clone(s.all), func(e *end) bool {
-		return e.doomed || e.conn.Context().Err() != nil
+		return e.closed || e.conn.Context().Err() != nil
 	})
 }
 
-// calm waits until those who must end have ended.
-func (s *storm) calm() {
-	left := s.survivors()
+// awaitEnds waits until all other connections have ended.
+func (s *storm) awaitEnds() {
+	left := s.remaining()
 	for _, e := range s.all {
 		if !slices.Contains(left, e) {
 			s.await(e)
@@ -182,17 +182,17 @@ func (s *storm) calm() {
 	}
 }
 
-// drain waits until all survivors have read what was sent: after the first round all
-// that was written has been sent on, and after the second it has been read.
+// drain waits until all remaining connections have read everything. After the first round
+// everything written has been delivered, and after the second it has been read.
 func (s *storm) drain() {
 	for _, e := range s.all {
 		e.start()
 	}
-	s.ping(s.survivors()...)
-	s.ping(s.survivors()...)
+	s.ping(s.remaining()...)
+	s.ping(s.remaining()...)
 }
 
-// post calls the REST interface, which may find that the connection has just ended.
+// post calls the REST interface. The connection may have just ended.
 func (s *storm) post(path, body string) {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 	w := httptest.NewRecorder()

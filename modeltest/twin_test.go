@@ -7,57 +7,57 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Limits small enough to be met now and then.
+// The limits are small, so that random steps reach them.
 const (
 	maxConns   = 8
 	maxDevices = 3 // connections of one user
 	maxRooms   = 3 // rooms of one connection
 )
 
-// twin is the hub as one would write it for eight connections: a list that is walked
-// from front to back for every question, and no locks.
+// twin is a hub for eight connections: a list that is searched from the beginning for every
+// question, without locks.
 type twin struct {
-	peers []*peer // in order of opening
+	peers []*peer // in the order of opening
 	stats realtime.Stats
 	sent  []time.Time // when each message was sent
 }
 
-// peer is a connection as the twin sees it.
+// peer is a connection of the twin.
 type peer struct {
-	id    string
-	user  string   // empty: anonymous
-	live  bool     // open, and not still in OnConnect
-	rooms []string // in order of joining
-	rest  string   // the REST room, or empty
-	told  []string // the frames that it is to get in this step
+	id       string
+	user     string   // empty: anonymous
+	live     bool     // open, and OnConnect has returned
+	rooms    []string // in the order of joining
+	rest     string   // the REST room, or empty
+	expected []string // the frames that the connection must receive in this step
 }
 
 func (p *peer) in(room string) bool { return slices.Contains(p.rooms, room) }
 
-// tell predicts a frame.
-func (w *twin) tell(p *peer, frame string) {
-	p.told = append(p.told, frame)
+// expect predicts a frame.
+func (w *twin) expect(p *peer, frame string) {
+	p.expected = append(p.expected, frame)
 	w.stats.Matched++
 	w.stats.Written++
 }
 
-func (w *twin) tellAll(frame string, except *peer) {
+func (w *twin) expectAll(frame string, except *peer) {
 	for _, p := range w.peers {
 		if p.live && p != except {
-			w.tell(p, frame)
+			w.expect(p, frame)
 		}
 	}
 }
 
-func (w *twin) tellRoom(room, frame string) {
+func (w *twin) expectRoom(room, frame string) {
 	for _, p := range w.peers {
 		if p.in(room) {
-			w.tell(p, frame)
+			w.expect(p, frame)
 		}
 	}
 }
 
-// devices returns the live connections of a user, in a room if that is not empty.
+// devices returns the live connections of a user, in a room if room is not empty.
 func (w *twin) devices(user, room string) (found []*peer) {
 	for _, p := range w.peers {
 		if p.live && user != "" && p.user == user && (room == "" || p.in(room)) {
@@ -67,20 +67,20 @@ func (w *twin) devices(user, room string) (found []*peer) {
 	return found
 }
 
-// full reports whether one connection more is refused.
+// full reports whether a further connection is refused.
 func (w *twin) full(user string) bool {
 	return len(w.peers) >= maxConns || len(w.devices(user, "")) >= maxDevices
 }
 
-// register takes in a connection of which nobody knows yet.
+// register adds a connection before OnConnect.
 func (w *twin) register(id, user string) *peer {
 	p := &peer{id: id, user: user}
 	w.peers = append(w.peers, p)
-	w.tell(p, welcomeFrame(id))
+	w.expect(p, welcomeFrame(id))
 	return p
 }
 
-// enter makes a registered connection live. What it joined meanwhile is shown now.
+// enter makes a registered connection live. Its joins so far are announced now.
 func (w *twin) enter(p *peer) {
 	first := p.user != "" && len(w.devices(p.user, "")) == 0
 	p.live = true
@@ -89,27 +89,27 @@ func (w *twin) enter(p *peer) {
 	w.stats.PeakConns = max(w.stats.PeakConns, w.stats.Conns)
 	w.stats.Updated = time.Now()
 	if first {
-		w.tellAll(userJoinedFrame(p.user), p)
+		w.expectAll(userJoinedFrame(p.user), p)
 	}
 	for _, room := range p.rooms {
 		w.show(p, room)
 	}
 }
 
-// refuse forgets a registered connection. It does not even get its welcome.
+// refuse removes a registered connection, which does not even receive its welcome.
 func (w *twin) refuse(p *peer) {
 	w.forget(p)
-	w.stats.Written -= uint64(len(p.told))
-	w.stats.Lost += uint64(len(p.told))
+	w.stats.Written -= uint64(len(p.expected))
+	w.stats.Lost += uint64(len(p.expected))
 	w.stats.Ended.Refused++
-	p.told = nil
+	p.expected = nil
 }
 
 func (w *twin) forget(p *peer) {
 	w.peers = slices.DeleteFunc(w.peers, func(q *peer) bool { return q == p })
 }
 
-// end closes a live connection: its rooms, newest first, then the connection.
+// end ends a live connection: it leaves its rooms, newest first, and then ends.
 func (w *twin) end(p *peer, cause realtime.Cause) {
 	switch cause {
 	case realtime.CauseClient:
@@ -126,7 +126,7 @@ func (w *twin) end(p *peer, cause realtime.Cause) {
 	w.stats.Conns--
 	w.stats.Updated = time.Now()
 	if p.user != "" && len(w.devices(p.user, "")) == 0 {
-		w.tellAll(userLeftFrame(p.user), nil)
+		w.expectAll(userLeftFrame(p.user), nil)
 	}
 }
 
@@ -144,14 +144,14 @@ func (w *twin) join(p *peer, room string) (joined bool, err error) {
 	return true, nil
 }
 
-// show announces a join: to the room for the user's first device there, else to
-// that device alone.
+// show announces a join: to the room if it is the user's first device there, and otherwise to that
+// device alone.
 func (w *twin) show(p *peer, room string) {
 	if len(w.devices(p.user, room)) > 1 {
-		w.tell(p, roomJoinFrame(p.user, room))
+		w.expect(p, roomJoinFrame(p.user, room))
 		return
 	}
-	w.tellRoom(room, roomJoinFrame(p.user, room))
+	w.expectRoom(room, roomJoinFrame(p.user, room))
 }
 
 func (w *twin) leave(p *peer, room string) (left bool) {
@@ -163,12 +163,12 @@ func (w *twin) leave(p *peer, room string) (left bool) {
 		p.rest = ""
 	}
 	if len(w.devices(p.user, room)) == 0 {
-		w.tellRoom(room, roomLeaveFrame(p.user, room))
+		w.expectRoom(room, roomLeaveFrame(p.user, room))
 	}
 	return true
 }
 
-// restJoin is the join of the REST interface, which moves.
+// restJoin is the join of the REST interface, which leaves the previous REST room.
 func (w *twin) restJoin(p *peer, room string) error {
 	if p.rest == room {
 		return nil
@@ -189,7 +189,7 @@ func (w *twin) restLeave(p *peer) {
 	}
 }
 
-// chat is what a client wrote.
+// chat handles a chat of a client.
 func (w *twin) chat(p *peer, text, target string) {
 	w.stats.Received++
 	to := realtime.ToUser(target)
@@ -201,29 +201,29 @@ func (w *twin) chat(p *peer, text, target string) {
 	case target == "room":
 		to = realtime.ToRoom(p.rooms[len(p.rooms)-1])
 	}
-	if mute(p.user, to) {
+	if forbidden(p.user, to) {
 		w.stats.Denied++
 		return
 	}
 	w.send(to, chatFrame(p.user, text))
 }
 
-// noise is anything else that a client wrote.
+// noise handles any other message of a client.
 func (w *twin) noise(p *peer, ping bool) {
 	w.stats.Received++
 	if ping {
-		w.tell(p, pongFrame)
+		w.expect(p, pongFrame)
 	} else {
 		w.stats.Ignored++
 	}
 }
 
-// send is what the application sends, and what it returns.
+// send sends a message of the application, and returns the result.
 func (w *twin) send(to realtime.Target, frame string) realtime.Result {
 	result := realtime.Result{Local: true}
 	for _, p := range w.peers {
 		if w.means(to, p) {
-			w.tell(p, frame)
+			w.expect(p, frame)
 			result.Matched++
 			result.Queued++
 		}
@@ -267,7 +267,7 @@ func (w *twin) members(room string) (users []string, conns int) {
 	return users, conns
 }
 
-// snapshot returns the statistics with the gauges, which the twin counts anew.
+// snapshot returns the statistics. The twin counts the gauges anew each time.
 func (w *twin) snapshot() realtime.Stats {
 	s := w.stats
 	var users, rooms []string
@@ -288,7 +288,7 @@ func (w *twin) snapshot() realtime.Stats {
 	return s
 }
 
-// tenth is the resolution of the rate.
+// tenth returns the time in units of the resolution of the rate.
 func tenth(t time.Time) int64 { return t.UnixMilli() / 100 }
 
 func distinct(names []string) int {

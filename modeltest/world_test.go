@@ -21,47 +21,47 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// world is a Manager and its twin, to which the same happens.
+// world is a Manager and its twin, which both go through the same steps.
 type world struct {
 	rt      *realtime.Manager
 	api     http.Handler
 	twin    twin
-	clients []*client // in order of opening, those that have ended too
-	plan    *plan     // of the connection that is about to open
+	clients []*client // in the order of opening, including those that have ended
+	plan    *plan     // for the connection that is about to open
 
-	meanwhile func() // happens in the middle of the next join
+	meanwhile func() // called during the next join
 
-	// The order of what several goroutines announce in one step is theirs.
+	// loose means that several goroutines send notices in this step, in any order.
 	loose bool
 
-	mu   sync.Mutex
-	byes map[string][]realtime.Cause // what OnDisconnect was told, by connection
+	mu     sync.Mutex
+	causes map[string][]realtime.Cause // by connection id: the causes passed to OnDisconnect
 }
 
-// client is the far end of a connection.
+// client is the client side of a connection.
 type client struct {
-	name  string // stands for the id, which differs from run to run
-	id    string
-	conn  *realtime.Conn
-	pipe  *realtime.PipeClient
-	peer  *peer
-	got   []string           // the frames of this step
-	lies  []string           // what the hub said and was not so
-	end   error              // of reading
-	ended realtime.CloseCode // what end must have, 0 while it is open
-	byes  []realtime.Cause   // what OnDisconnect must be told
+	name           string // replaces the id, which differs from run to run
+	id             string
+	conn           *realtime.Conn
+	pipe           *realtime.PipeClient
+	peer           *peer
+	got            []string           // the frames of this step
+	contradictions []string           // notices that were not true when they were received
+	end            error              // the error of Read
+	ended          realtime.CloseCode // the expected close code; 0 while the connection is open
+	causes         []realtime.Cause   // the expected causes of OnDisconnect
 }
 
-// GoString is how rapid prints the client that it has picked.
+// GoString is used by rapid to print the client that it has drawn.
 func (c *client) GoString() string { return c.name + "(" + c.peer.user + ")" }
 
-// mute is whom the authorizer of the world refuses what.
-func mute(user string, to realtime.Target) bool {
+// forbidden reports whether the Authorizer of the world refuses a target.
+func forbidden(user string, to realtime.Target) bool {
 	return user == "" && slices.Contains(to.Users, "bob")
 }
 
 func newWorld() *world {
-	w := &world{byes: make(map[string][]realtime.Cause)}
+	w := &world{causes: make(map[string][]realtime.Cause)}
 	w.rt = realtime.New(&realtime.Options{
 		Announce:        realtime.AnnounceUsers | realtime.AnnounceRooms,
 		MaxConns:        maxConns,
@@ -72,7 +72,7 @@ func newWorld() *world {
 		OnDisconnect: func(_ context.Context, c *realtime.Conn, why *realtime.CloseError) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.byes[c.ID()] = append(w.byes[c.ID()], why.Cause)
+			w.causes[c.ID()] = append(w.causes[c.ID()], why.Cause)
 		},
 		Room: func(string) realtime.RoomOptions {
 			if f := w.meanwhile; f != nil {
@@ -82,7 +82,7 @@ func newWorld() *world {
 			return realtime.RoomOptions{}
 		},
 		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
-			if mute(c.UserID(), a.Target) {
+			if forbidden(c.UserID(), a.Target) {
 				return realtime.ErrForbidden
 			}
 			return nil
@@ -92,8 +92,8 @@ func newWorld() *world {
 	return w
 }
 
-// inBubble runs f in a bubble. rapid ends a run by a panic, and tells runs apart by
-// where that comes from: so it is raised again outside, each kind at a place of its own.
+// inBubble runs f in a bubble. rapid ends a run with a panic, and distinguishes runs by the place
+// of the panic. So the panic is raised again outside of the bubble, each kind at its own place.
 func inBubble(t *testing.T, r *rapid.T, f func()) {
 	var thrown any
 	var stack []byte
@@ -115,7 +115,7 @@ func inBubble(t *testing.T, r *rapid.T, f func()) {
 	}
 }
 
-// listen reads what comes for c until its connection ends.
+// listen reads the frames of c until its connection ends.
 func (w *world) listen(c *client) {
 	for {
 		frame, _, err := c.pipe.Read(context.Background())
@@ -124,24 +124,24 @@ func (w *world) listen(c *client) {
 			return
 		}
 		c.got = append(c.got, string(frame))
-		w.witness(c, string(frame))
+		w.checkUserLeft(c, string(frame))
 	}
 }
 
-// witness checks, at the moment in which c is told that a user has left, that nobody
-// can find him any more.
-func (w *world) witness(c *client, frame string) {
+// checkUserLeft checks, when c receives the notice that a user has left, that the user is no longer
+// connected and in no room.
+func (w *world) checkUserLeft(c *client, frame string) {
 	i := slices.IndexFunc(users, func(u string) bool { return frame == userLeftFrame(u) })
 	if i < 0 {
 		return
 	}
 	if n, _ := w.rt.User(users[i]).Count(context.Background()); n > 0 {
-		c.lies = append(c.lies, users[i]+" has left and is connected")
+		c.contradictions = append(c.contradictions, users[i]+" has left but is connected")
 	}
 	for _, room := range rooms {
 		members, _ := w.rt.Room(room).Members(context.Background())
 		if slices.Contains(members, users[i]) {
-			c.lies = append(c.lies, users[i]+" has left and is in "+room)
+			c.contradictions = append(c.contradictions, users[i]+" has left but is in "+room)
 		}
 	}
 }
@@ -160,14 +160,14 @@ func (w *world) open() (open []*client) {
 func (w *world) pick(r *rapid.T) *client {
 	open := w.open()
 	if len(open) == 0 {
-		r.Skip("nobody is connected")
+		r.Skip("no connection is open")
 	}
 	return rapid.SampledFrom(open).Draw(r, "conn")
 }
 
-// end tells the twin that c ends, and remembers what both ends must be told.
+// end ends c in the twin, and records the code and the cause that are expected.
 func (w *world) end(c *client, code realtime.CloseCode, cause realtime.Cause) {
-	c.ended, c.byes = code, []realtime.Cause{cause}
+	c.ended, c.causes = code, []realtime.Cause{cause}
 	w.twin.end(c.peer, cause)
 }
 
@@ -184,7 +184,7 @@ func (w *world) call(r *rapid.T, method, path, body string) (status int, answer 
 	return rec.Code, strings.TrimSpace(rec.Body.String())
 }
 
-// check waits until all is quiet and compares the Manager with the twin.
+// check waits until all goroutines are blocked, and compares the Manager with the twin.
 func (w *world) check(r *rapid.T) {
 	synctest.Wait()
 	for _, c := range w.clients {
@@ -207,24 +207,24 @@ func (w *world) check(r *rapid.T) {
 }
 
 func (w *world) checkFrames(r *rapid.T, c *client) {
-	want, got := c.peer.told, c.got
-	c.peer.told, c.got = nil, nil
+	want, got := c.peer.expected, c.got
+	c.peer.expected, c.got = nil, nil
 	for i := range got {
 		got[i] = strings.ReplaceAll(got[i], c.id, c.name)
 	}
 	for i := range want {
 		want[i] = strings.ReplaceAll(want[i], c.id, c.name)
 	}
-	if w.loose { // rooms are left in any order, but before the user has left
+	if w.loose { // rooms are left in any order, but before the user's notice
 		slices.Sort(want[:max(0, len(want)-1)])
 		slices.Sort(got[:max(0, len(got)-1)])
 	}
 	require.Equal(r, want, got, "frames of %#v", c)
-	require.Empty(r, c.lies, "%#v", c)
+	require.Empty(r, c.contradictions, "%#v", c)
 }
 
 func (w *world) checkEnd(r *rapid.T, c *client) {
-	require.Equal(r, c.byes, w.byes[c.id], "%#v", c)
+	require.Equal(r, c.causes, w.causes[c.id], "%#v", c)
 	if c.ended == 0 {
 		require.NoError(r, c.end, "%#v", c)
 		return

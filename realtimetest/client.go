@@ -14,9 +14,9 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// patience is the time for which a test waits for an expected event. In a synctest bubble it passes
+// waitTimeout is the time for which a test waits for an expected event. In a synctest bubble it passes
 // at once.
-const patience = 10 * time.Second
+const waitTimeout = 10 * time.Second
 
 // Client is a client under the control of a test. A failing method fails the test. Use the embedded
 // client for requests that may fail, but not for receiving. Received messages wait until they are
@@ -24,22 +24,22 @@ const patience = 10 * time.Second
 type Client struct {
 	*client.Client
 
-	t     testing.TB
-	up    *uplink
-	inbox []client.Message
-	gaps  []*client.GapError
-	rooms []*client.RoomError
-	end   error
+	t      testing.TB
+	uplink *uplink
+	inbox  []client.Message
+	gaps   []*client.GapError
+	rooms  []*client.RoomError
+	end    error
 }
 
 func (c *Client) close() {
-	c.up.restore()
+	c.uplink.restore()
 	_ = c.Client.Close()
 }
 
 // ctx returns a context for an operation that must not take long.
 func (c *Client) ctx() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.t.Context(), patience)
+	return context.WithTimeout(c.t.Context(), waitTimeout)
 }
 
 // Join joins rooms.
@@ -101,7 +101,7 @@ func Expect[T any](c *Client, typ string) T {
 // only for messages that the server accepted before the call.
 func (c *Client) ExpectNone(typ string) {
 	c.t.Helper()
-	c.settle()
+	c.receivePending()
 	if i := c.find(typ); i >= 0 {
 		c.t.Fatalf("realtimetest: unexpected message: %s", describe(c.inbox[i]))
 	}
@@ -134,27 +134,27 @@ func (c *Client) ExpectEnd() error {
 
 // Stall stops the client from reading until Resume, like a suspended machine. Data from the server
 // waits in the network, and then in the server.
-func (c *Client) Stall() { c.up.stall(true) }
+func (c *Client) Stall() { c.uplink.stall(true) }
 
 // Resume ends Stall.
-func (c *Client) Resume() { c.up.stall(false) }
+func (c *Client) Resume() { c.uplink.stall(false) }
 
 // DropNetwork discards everything that the client and the server send to each other, without an
 // error on either side. Outside of a synctest bubble it takes both half a minute to detect this.
-func (c *Client) DropNetwork() { c.up.drop() }
+func (c *Client) DropNetwork() { c.uplink.drop() }
 
 // Reconnect restores the network and waits until the client is connected again and has joined its
 // rooms.
 func (c *Client) Reconnect() {
 	c.t.Helper()
-	c.up.restore()
-	c.settle()
+	c.uplink.restore()
+	c.receivePending()
 }
 
-// settle waits until the client has received everything that the server had for it.
-func (c *Client) settle() {
+// receivePending waits until the client has received everything that the server had for it.
+func (c *Client) receivePending() {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 4*patience) // it may have to reconnect
+	ctx, cancel := context.WithTimeout(c.t.Context(), 4*waitTimeout) // it may have to reconnect
 	defer cancel()
 	_, err := c.Ping(ctx)
 	now, cancel := context.WithCancel(ctx)

@@ -8,8 +8,8 @@ import (
 	"github.com/realtime-go/realtime/realtimetest"
 )
 
-// A test of an application takes no time in a bubble, although it takes half a minute until the
-// loss of the network is detected.
+// In a synctest bubble a test takes no time, although the loss of the network is detected only
+// after half a minute.
 func Example() {
 	_ = func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {

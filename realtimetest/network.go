@@ -14,22 +14,22 @@ var errNoNetwork = errors.New("realtimetest: the network is down")
 // network is a net.Listener in memory. Its connections behave like sockets, need no port, and wait
 // in ways that testing/synctest recognises.
 type network struct {
-	arrived chan net.Conn
-	done    chan struct{}
-	once    sync.Once
+	incoming chan net.Conn
+	done     chan struct{}
+	once     sync.Once
 
 	mu   sync.Mutex
 	last int // port of the last client's address
 }
 
 func newNetwork() *network {
-	return &network{arrived: make(chan net.Conn), done: make(chan struct{})}
+	return &network{incoming: make(chan net.Conn), done: make(chan struct{})}
 }
 
 // Accept implements net.Listener.
 func (n *network) Accept() (net.Conn, error) {
 	select {
-	case c := <-n.arrived:
+	case c := <-n.incoming:
 		return c, nil
 	case <-n.done:
 		return nil, net.ErrClosed
@@ -53,7 +53,7 @@ func (n *network) dial(ctx context.Context) (*conn, error) {
 	n.mu.Unlock()
 	near, far := newPair(from, n.Addr())
 	select {
-	case n.arrived <- far:
+	case n.incoming <- far:
 		return near, nil
 	case <-n.done:
 		return nil, net.ErrClosed
@@ -68,12 +68,12 @@ type address string
 func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
 
-// uplink is a client's connection to the network, which can be cut.
+// uplink is the connection of a client to the network. It can be interrupted.
 type uplink struct {
 	net *network
 
 	mu      sync.Mutex
-	gone    bool
+	down    bool
 	stalled bool
 	conns   map[*conn]struct{}
 }
@@ -82,7 +82,7 @@ func newUplink(n *network) *uplink {
 	return &uplink{net: n, conns: make(map[*conn]struct{})}
 }
 
-// client makes requests over the uplink.
+// client returns an http.Client that makes requests over the uplink.
 func (u *uplink) client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: u.dial, DisableKeepAlives: true}}
 }
@@ -90,7 +90,7 @@ func (u *uplink) client() *http.Client {
 // dial is the DialContext of an http.Transport.
 func (u *uplink) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	u.mu.Lock()
-	gone := u.gone
+	gone := u.down
 	u.mu.Unlock()
 	if gone {
 		return nil, errNoNetwork
@@ -120,10 +120,10 @@ func (u *uplink) stall(yes bool) {
 func (u *uplink) drop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.gone = true
+	u.down = true
 	for c := range u.conns {
-		c.in.vanish()
-		c.out.vanish()
+		c.in.discard()
+		c.out.discard()
 	}
 }
 
@@ -132,7 +132,7 @@ func (u *uplink) drop() {
 func (u *uplink) restore() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.gone = false
+	u.down = false
 	for c := range u.conns {
 		c.in.reset()
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// keep is the number of unexpected messages that a client keeps.
-const keep = 1 << 16
+// maxUnexpected is the number of unexpected messages that a client keeps.
+const maxUnexpected = 1 << 16
 
 // Server serves an application on a network in memory, for one test.
 type Server struct {
@@ -82,20 +82,20 @@ func (s *Server) Dial(path string, o *client.DialOptions) *Client {
 // TryDial is Dial, but returns the error of [client.Dial].
 func (s *Server) TryDial(path string, o *client.DialOptions) (*Client, error) {
 	s.t.Helper()
-	up := newUplink(s.net)
+	uplink := newUplink(s.net)
 	opts := client.DialOptions{}
 	if o != nil {
 		opts = *o
 	}
-	opts.HTTPClient = up.client()
-	opts.QueueMessages = cmp.Or(opts.QueueMessages, keep)
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	opts.HTTPClient = uplink.client()
+	opts.QueueMessages = cmp.Or(opts.QueueMessages, maxUnexpected)
+	ctx, cancel := context.WithTimeout(s.t.Context(), waitTimeout)
 	defer cancel()
-	far, err := client.Dial(ctx, s.URL(path), &opts)
+	dialled, err := client.Dial(ctx, s.URL(path), &opts)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{Client: far, t: s.t, up: up}
+	c := &Client{Client: dialled, t: s.t, uplink: uplink}
 	s.t.Cleanup(c.close)
 	return c, nil
 }

@@ -15,24 +15,24 @@ type client struct {
 	fd      int
 	name    string
 	group   *group
-	greets  int    // frames to come before it is open; the answer to the upgrade is one
-	carry   []byte // the beginning of a frame that has not come whole
-	out     []byte // what the socket did not take
+	greets  int    // frames to receive before it is open, with the answer to the upgrade
+	carry   []byte // the beginning of a frame that has not arrived completely
+	out     []byte // bytes that the socket has not accepted
 	stalled bool
 	closed  bool
 }
 
-// group is who gets a message: the members of a room, or one user.
+// group is a set of receivers: the members of a room, or one user.
 type group struct {
 	senders []*client
 	to      string // the user; empty for a room
-	size    int    // deliveries for each message
-	turn    int    // of the senders
-	sent    int    // messages
-	got     int    // deliveries
+	size    int    // deliveries per message
+	turn    int    // index of the next sender
+	sent    int    // number of messages
+	got     int    // number of deliveries
 }
 
-// dial opens a socket to the server and asks for the upgrade. Its socket does not block.
+// dial opens a non-blocking socket to the server and sends the upgrade request.
 func dial(addr netip.AddrPort, request string, rcvbuf int) (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -56,7 +56,7 @@ func dial(addr netip.AddrPort, request string, rcvbuf int) (fd int, err error) {
 	return fd, nil
 }
 
-// upgrade is the request for a WebSocket. The key is RFC 6455's own example. deflate offers
+// upgrade returns the request for a WebSocket. The key is the example of RFC 6455. deflate offers
 // compression.
 func upgrade(addr netip.AddrPort, target string, deflate bool) string {
 	offer := ""
@@ -68,7 +68,7 @@ func upgrade(addr netip.AddrPort, target string, deflate bool) string {
 		"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" + offer + "\r\n\r\n"
 }
 
-// cutUpgrade takes the answer to the upgrade off buf. ok is false if it is not all there.
+// cutUpgrade removes the answer to the upgrade from buf. ok is false if the answer is incomplete.
 func cutUpgrade(buf []byte) (rest []byte, ok bool, err error) {
 	head, rest, ok := bytes.Cut(buf, []byte("\r\n\r\n"))
 	if !ok {

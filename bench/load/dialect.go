@@ -4,21 +4,21 @@ package load
 
 import "fmt"
 
-// dialect is how a server wants to be spoken to. What it wraps its deliveries in does not
-// matter: they are told by the mark in the body.
+// dialect is the message format that a server expects. The format of its deliveries does not
+// matter: they are recognised by the mark in the body.
 type dialect struct {
 	path   string // before the query
-	hello  string // what the client says first
-	greets int    // frames that come before a client may begin
-	ping   string // a heartbeat in a message, and its answer
+	hello  string // the first message of the client; empty: none
+	greets int    // number of frames that a client must receive before it may send
+	ping   string // text of a heartbeat of the server, and of its answer
 	pong   string
 
-	// room and user append a message for the sender's room and one for a user.
+	// room and user append a message to the sender's room and a message to a user.
 	room func(dst, body []byte) []byte
 	user func(dst []byte, to string, body []byte) []byte
 }
 
-// dialects are known by the name in the server's first line.
+// dialects are keyed by the name in the first line of a server's output.
 var dialects = map[string]dialect{
 	"plain": {
 		path: "/ws?",

@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// The opcodes of RFC 6455 that matter here.
+// The opcodes of RFC 6455 that the generator uses.
 const (
 	opText  = 1
 	opClose = 8
@@ -17,17 +17,17 @@ const (
 	opPong  = 10
 )
 
-// The bits of a frame's first byte beside the opcode.
+// The bits of a frame's first byte.
 const (
 	finBit  = 0x80
 	rsv1Bit = 0x40 // compressed, RFC 7692
 	opBits  = 0x0f
 )
 
-// maskKey is a key like any other: a server has to unmask with it.
+// maskKey is an arbitrary key that is not zero, so that a server has to unmask.
 var maskKey = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
-// appendFrame appends a whole frame as a client sends it.
+// appendFrame appends a complete frame of a client.
 func appendFrame(dst []byte, op byte, payload []byte) []byte {
 	dst = append(dst, finBit|op)
 	switch n := len(payload); {
@@ -47,8 +47,8 @@ func appendFrame(dst []byte, op byte, payload []byte) []byte {
 	return dst
 }
 
-// cutFrame returns the first frame of buf, which a server sent, as its first byte and its
-// payload, and what comes behind it. ok is false if the frame is not all there.
+// cutFrame returns the first byte and the payload of the first frame in buf, which a server has
+// sent, and the bytes after it. ok is false if the frame is incomplete.
 func cutFrame(buf []byte) (first byte, payload, rest []byte, ok bool) {
 	if len(buf) < 2 {
 		return 0, nil, buf, false
@@ -68,16 +68,16 @@ func cutFrame(buf []byte) (first byte, payload, rest []byte, ok bool) {
 	return buf[0], buf[head : head+n], buf[head+n:], true
 }
 
-// A body is what a message carries, padded to its size: the mark, which nothing else in a
-// message contains, the time, the number, and text.
+// A body is the content of a message, padded to a size: the mark, which occurs nowhere else in a
+// message, the time, the number, and text.
 //
-//	~0123456789abcdef.01234567.{'id':583920,'us
+// ~0123456789abcdef.01234567.{'id':583920,'us
 const (
 	mark    = '~'
 	minBody = 1 + 16 + 1 + 8 + 1
 )
 
-// appendBody appends a body of size bytes, or of minBody if that is more.
+// appendBody appends a body of size bytes, but at least minBody.
 func appendBody(dst []byte, at int64, seq uint32, size int) []byte {
 	dst = append(dst, mark)
 	dst = appendHex(dst, uint64(at), 16)
@@ -90,12 +90,11 @@ func appendBody(dst []byte, at int64, seq uint32, size int) []byte {
 	return dst
 }
 
-// text pads bodies. Compressors have about as much trouble and success with it as with
-// JSON, but inside JSON it needs no escapes.
+// text pads bodies. It compresses about as well as JSON, but needs no escapes within JSON.
 var text = makeText(16 << 10)
 
 func makeText(size int) []byte {
-	random := rand.New(rand.NewPCG(1, 2)) // always the same
+	random := rand.New(rand.NewPCG(1, 2)) // the same text in every run
 	words := []string{"filled", "open order", "cancelled by user", "partially filled"}
 	var out []byte
 	for len(out) < size {
@@ -114,7 +113,7 @@ func appendHex(dst []byte, v uint64, digits int) []byte {
 	return dst
 }
 
-// cutBody reads the body that begins at b[0], the mark.
+// cutBody decodes the body that begins with the mark at b[0].
 func cutBody(b []byte) (at int64, seq uint32, ok bool) {
 	if len(b) < minBody {
 		return 0, 0, false

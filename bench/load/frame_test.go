@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What a server sends is found again whole, however it is cut into reads.
+// cutFrame finds a frame however it is split into reads.
 func TestCutFrame(t *testing.T) {
 	for _, size := range []int{minBody, 125, 126, 1 << 15, 1<<16 - 1, 1 << 16} {
 		body := appendBody(nil, 1<<40, 77, size)
@@ -27,7 +27,7 @@ func TestCutFrame(t *testing.T) {
 	}
 }
 
-// unmasked makes a client's frame a server's.
+// unmasked turns a client's frame into a server's.
 func unmasked(frame []byte) []byte {
 	head := 2
 	switch frame[1] & 0x7f {

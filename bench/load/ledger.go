@@ -4,12 +4,12 @@ package load
 
 import "fmt"
 
-// ledger notes who got which message, to prove that nobody cheats.
+// ledger records all deliveries, to prove that each server does its work.
 type ledger struct {
 	sent map[uint32]*group
 	seen map[delivery]int
-	// losing says that the server forgets what is too much for a receiver, so what did not come is
-	// no problem.
+	// losing means that the server drops messages for a slow receiver, so a missing delivery is no
+	// problem.
 	losing bool
 }
 
@@ -25,8 +25,8 @@ func newLedger() *ledger {
 
 func (l *ledger) note(to *client, seq uint32) { l.seen[delivery{to, seq}]++ }
 
-// problems says what is wrong: each message must have come to each member of its group
-// exactly once, and to nobody else.
+// problems returns what is wrong. Each message must have been delivered exactly once to each member
+// of its group, and to no other client.
 func (l *ledger) problems(clients []*client) []string {
 	var wrong []string
 	for seq, g := range l.sent {
@@ -44,7 +44,7 @@ func (l *ledger) problems(clients []*client) []string {
 	}
 	for d := range l.seen {
 		if l.sent[d.seq] == nil {
-			wrong = append(wrong, fmt.Sprintf("%s got message %d that nobody sent",
+			wrong = append(wrong, fmt.Sprintf("%s got message %d, which was not sent",
 				d.to.name, d.seq))
 		}
 	}

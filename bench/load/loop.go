@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loop is the whole generator: one goroutine that waits for all sockets at once, so that
-// it costs little beside the server and needs no locks.
+// loop is the event loop of the generator: one goroutine waits for all sockets, so that the
+// generator costs little compared with the server, and needs no locks.
 type loop struct {
 	epoll   int
-	awake   bool // it never sleeps
+	awake   bool // the loop never sleeps
 	events  []unix.EpollEvent
-	buf     []byte // what is being read, with what was carried over in front
+	buf     []byte // data being read, after the carry of the client
 	start   time.Time
 	clients map[int]*client
 
-	// receive handles what came for c and returns what it could not use yet.
+	// receive handles data for c, and returns the part that is incomplete.
 	receive func(c *client, data []byte) (rest []byte, err error)
-	closed  int
+	closed  int // number of connections that the server has ended
 }
 
 func newLoop(awake bool) (*loop, error) {
@@ -40,7 +40,7 @@ func newLoop(awake bool) (*loop, error) {
 	}, nil
 }
 
-// now is the time since the loop began, by the monotonic clock.
+// now returns the time since the start of the loop, on the monotonic clock.
 func (l *loop) now() time.Duration { return time.Since(l.start) }
 
 func (l *loop) add(c *client) error {
@@ -49,7 +49,7 @@ func (l *loop) add(c *client) error {
 	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, c.fd, &e)
 }
 
-// ignore stops looking at a connection, which stays open.
+// ignore stops watching a connection, which stays open.
 func (l *loop) ignore(c *client) {
 	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, c.fd, nil)
 }
@@ -59,7 +59,7 @@ func (l *loop) watch(c *client, events uint32) {
 	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, c.fd, &e)
 }
 
-// wait handles what happens until then, at least once, and returns after the first events.
+// wait waits for events until the given time, handles them, and returns.
 func (l *loop) wait(until time.Duration) error {
 	left := (until - l.now() + time.Millisecond - 1) / time.Millisecond
 	if l.awake {
@@ -86,7 +86,7 @@ func (l *loop) wait(until time.Duration) error {
 	return nil
 }
 
-// read takes what the socket has, once: a socket that has more is reported again.
+// read reads once. If the socket has more data, epoll reports it again.
 func (l *loop) read(c *client) error {
 	kept := copy(l.buf, c.carry)
 	n, err := unix.Read(c.fd, l.buf[kept:])
@@ -102,7 +102,7 @@ func (l *loop) read(c *client) error {
 	return err
 }
 
-// write sends data behind what waits already.
+// write sends data after the bytes that already wait.
 func (l *loop) write(c *client, data []byte) {
 	if len(c.out) > 0 {
 		c.out = append(c.out, data...)
@@ -133,7 +133,7 @@ func (l *loop) end(c *client) {
 	_ = unix.Close(c.fd)
 }
 
-// close ends all connections with a reset, which leaves nothing behind in the kernel.
+// close resets all connections, so that nothing remains in the kernel.
 func (l *loop) close() {
 	for fd := range l.clients {
 		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// opening is how many connections are on their way at a time.
+// opening is the maximum number of connections that are being opened at the same time.
 const opening = 64
 
-// open opens all connections and waits until the server has come to rest.
+// open opens all connections and waits until the server is idle.
 func (r *run) open() error {
 	if err := raiseFiles(); err != nil {
 		return err
@@ -38,7 +38,7 @@ func (r *run) open() error {
 	return r.settle()
 }
 
-// openOne opens the i-th connection. Those behind the readers are to stall, in room 0.
+// openOne opens the i-th connection. The stalled connections come last, and are in room 0.
 func (r *run) openOne(i int) error {
 	room, stalled, rcvbuf := i/r.Members, i >= r.conns(), 0
 	if stalled {
@@ -59,8 +59,8 @@ func (r *run) openOne(i int) error {
 	return r.add(c)
 }
 
-// introduce makes the groups: rooms, or with Direct each client with his neighbour, or
-// with himself if messages go inbound only, to send to him.
+// introduce creates the groups: one for each room. With Direct there is one group for each client,
+// whose sender is its neighbour, or, for an inbound workload, the client itself.
 func (r *run) introduce() {
 	for i, c := range r.all {
 		switch {
@@ -80,8 +80,8 @@ func (r *run) introduce() {
 	}
 }
 
-// settle waits until the server has done for a while next to nothing: that a client has
-// been let in does not mean that the server is through with him.
+// settle waits until the server has used almost no processor time for a while: it may still be
+// working for clients that are already open.
 func (r *run) settle() error {
 	const pause, nothing = 10 * time.Millisecond, 300 * time.Microsecond
 	for quiet := 0; quiet < 3; {
@@ -94,13 +94,13 @@ func (r *run) settle() error {
 			quiet = 0
 		}
 		if r.now() > 2*time.Minute {
-			return fmt.Errorf("the server does not come to rest")
+			return fmt.Errorf("the server does not become idle")
 		}
 	}
 	return nil
 }
 
-// raiseFiles allows as many open files as the system does, to the server too.
+// raiseFiles raises the limit of open files to the maximum, also for the server.
 func raiseFiles() error {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {

@@ -19,23 +19,22 @@ import (
 	"github.com/realtime-go/realtime/bench/serve"
 )
 
-// hello is what a server says when it listens, see package serve.
+// hello is the first line that a server prints, see package serve.
 type hello struct {
 	Addr     string            `json:"addr"`
 	Dialect  string            `json:"dialect"`
 	Versions map[string]string `json:"versions"`
 }
 
-// process is a server under test. Its standard input is a pipe from here, and it ends with
-// that: so it cannot outlive this process.
+// process is a server under test. Its standard input is a pipe from this process, and it exits when
+// the pipe is closed: so it cannot outlive this process.
 type process struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	hello hello
 }
 
-// startServer runs a command line and waits for its first line. deflate asks the server to
-// compress.
+// startServer starts a server and waits for its first line. deflate asks the server to compress.
 func startServer(command []string, deflate bool) (*process, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stderr = os.Stderr
@@ -63,23 +62,24 @@ func startServer(command []string, deflate bool) (*process, error) {
 	if err != nil {
 		p.stop()
 		p.wait()
-		return nil, fmt.Errorf("server %q does not say where it is: %w", command, err)
+		return nil, fmt.Errorf("server %q prints no address: %w", command, err)
 	}
 	return p, nil
 }
 
-// stop asks the process to end, and gives it time to write its profile.
+// stop asks the process to exit. It may still write its profile.
 func (p *process) stop() { _ = p.stdin.Close() }
 
-// wait is to be called after stop, once.
+// wait waits for the process to exit, and kills it after five seconds. It must be called once,
+// after stop.
 func (p *process) wait() {
 	late := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() })
 	defer late.Stop()
 	_ = p.cmd.Wait()
 }
 
-// cpu returns the processor time that the process has used, by the clock that Linux keeps
-// for each process; the number of that clock is made as the C library makes it.
+// cpu returns the processor time that the process has used, from its clock in Linux. The id of that
+// clock is computed as in the C library.
 func (p *process) cpu() time.Duration {
 	const cpuclockSched = 2
 	var ts unix.Timespec

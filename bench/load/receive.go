@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// receive takes the frames off what a server has sent.
+// receive handles data that a server has sent.
 func (r *run) receive(c *client, data []byte) ([]byte, error) {
 	if c.greets > r.speak.greets {
 		rest, ok, err := cutUpgrade(data)
@@ -37,7 +37,7 @@ func (r *run) receive(c *client, data []byte) ([]byte, error) {
 	return data, nil
 }
 
-// take takes one frame, compressed or not.
+// take handles one frame, compressed or not.
 func (r *run) take(c *client, first byte, payload []byte, now time.Duration) error {
 	before := r.got
 	compressed := first&rsv1Bit != 0
@@ -54,13 +54,13 @@ func (r *run) take(c *client, first byte, payload []byte, now time.Duration) err
 	return nil
 }
 
-// handle handles one frame. Of a message in several frames each is looked at by itself.
+// handle handles one frame. Each frame of a fragmented message is handled separately.
 func (r *run) handle(c *client, op byte, payload []byte, now time.Duration) {
 	switch {
 	case op == opPing:
 		r.reply(c, opPong, payload)
 	case op == opClose, op == opPong:
-		// The socket's end is what counts.
+		// Only the end of the socket counts.
 	case c.greets > 0:
 		r.greeted(c)
 	case r.speak.ping != "" && string(payload) == r.speak.ping:
@@ -70,7 +70,7 @@ func (r *run) handle(c *client, op byte, payload []byte, now time.Duration) {
 	}
 }
 
-// greeted counts down to the moment when a client is open.
+// greeted counts the frames until a client is open.
 func (r *run) greeted(c *client) {
 	c.greets--
 	if c.greets > 0 {
@@ -82,7 +82,7 @@ func (r *run) greeted(c *client) {
 	}
 }
 
-// deliver counts the bodies in a payload: some servers put several messages into a frame.
+// deliver counts the bodies in a payload: some servers put several messages into one frame.
 func (r *run) deliver(c *client, payload []byte, now time.Duration) {
 	n := bytes.Count(payload, []byte{mark})
 	if n == 0 || c.group == nil {
@@ -113,7 +113,7 @@ func (r *run) deliver(c *client, payload []byte, now time.Duration) {
 	}
 }
 
-// reply sends a frame outside of any workload.
+// reply sends a frame that is not part of the workload.
 func (r *run) reply(c *client, op byte, payload []byte) {
 	r.write(c, appendFrame(nil, op, payload))
 }

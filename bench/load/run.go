@@ -1,10 +1,10 @@
 //go:build linux
 
-// Package load is the generator of the benchmark: it starts a server, opens connections to
-// it, sends, counts what comes back, and asks the kernel what that has cost the server.
+// Package load is the load generator of the benchmark: it starts a server, opens connections, sends
+// messages, counts the deliveries, and asks the kernel for the cost to the server.
 //
-// It knows just enough of WebSocket to be cheap, runs in one goroutine, and only on Linux,
-// where a process can be asked for its processor time and its memory.
+// It implements only as much of WebSocket as it needs, runs in one goroutine, and only on Linux,
+// where the processor time and the memory of another process can be read.
 package load
 
 import (
@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Run starts the server, which is a command line, puts the workload on it and ends it. It
-// takes as long as the workload says, and at most a minute or two more.
+// Run starts the server with the given command line, runs the workload, and stops the server. It
+// takes as long as the workload says, and at most two minutes more.
 func Run(server []string, w Workload) (Result, error) {
 	r, err := newRun(server, w)
 	if err != nil {
@@ -33,18 +33,18 @@ type run struct {
 	speak  dialect
 	addr   netip.AddrPort
 
-	all    []*client // those that read
+	all    []*client // clients that read
 	groups []*group
-	// pumping says that an answered message calls for the next one.
+	// pumping means that deliveries trigger the next message.
 	pumping bool
 	seq     uint32
-	turn    int // the group whose turn it is, for a rate
+	turn    int // the next group of a paced workload
 	opened  int
-	got     int // deliveries
-	bare    int // of them, those that did not come compressed
-	want    int // deliveries that are due for what was sent
+	got     int // number of deliveries
+	bare    int // deliveries that were not compressed
+	want    int // number of expected deliveries
 	sampled latencies
-	every   int // deliveries for one sample
+	every   int // deliveries per latency sample
 	ledger  *ledger
 
 	body, text, frame []byte // scratch
@@ -57,7 +57,7 @@ func newRun(server []string, w Workload) (*run, error) {
 	}
 	r := &run{Workload: w, loop: l, every: 1}
 	if w.Rate == 0 {
-		r.every = 16 // the clock and the list are not for nothing
+		r.every = 16 // taking a sample costs time
 	}
 	l.receive = r.receive
 	if r.server, err = startServer(server, w.Deflate); err != nil {
@@ -77,14 +77,14 @@ func newRun(server []string, w Workload) (*run, error) {
 	return r, nil
 }
 
-// end stops the server first: it need not see ten thousand connections end.
+// end stops the server first, so that it does not have to handle the end of all connections.
 func (r *run) end() {
 	r.server.stop()
 	r.loop.close()
 	r.server.wait()
 }
 
-// measure does what the workload says.
+// measure runs the workload.
 func (r *run) measure() (Result, error) {
 	res := Result{Workload: r.Name, Versions: r.server.hello.Versions}
 	before, rss := r.server.cpu(), r.server.rss()
@@ -99,7 +99,7 @@ func (r *run) measure() (Result, error) {
 	return res, err
 }
 
-// load runs the part of the workload that comes when all connections are open.
+// load runs the part of the workload after all connections are open.
 func (r *run) load(res *Result) error {
 	if r.Storm {
 		return nil
@@ -125,17 +125,17 @@ func (r *run) load(res *Result) error {
 	err := r.drain(time.Second)
 	res.Lost = r.want - r.got
 	if err == nil && r.Deflate && r.bare > 0 {
-		err = fmt.Errorf("%d of %d deliveries did not come compressed", r.bare, r.got)
+		err = fmt.Errorf("%d of %d deliveries were not compressed", r.bare, r.got)
 	}
 	return err
 }
 
-// units is what the cost is divided by. Of a batch of inbound messages only the last
-// comes back.
+// units returns the number by which the cost is divided. Of a burst of inbound messages only the
+// last one comes back.
 func (r *run) units() int { return r.got * max(r.Inbound, 1) }
 
-// warm sends for a while, and for a stalled member as fast as the others take it, so that
-// whatever stands between the server and him is full.
+// warm sends for a while before the measurement. For a stalled member it sends as fast as the
+// others receive, so that all buffers between the server and that member are full.
 func (r *run) warm() error {
 	if r.Stalled == 0 {
 		return r.send(r.now() + r.Warm)
@@ -150,7 +150,7 @@ func (r *run) warm() error {
 	return r.drain(10 * time.Second)
 }
 
-// drain waits until all that is due has come, or for so long without anything.
+// drain waits until all expected deliveries have arrived, or none has arrived for the given time.
 func (r *run) drain(patience time.Duration) error {
 	for {
 		got := r.got
@@ -164,7 +164,7 @@ func (r *run) even() bool { return r.got >= r.want }
 
 func never() bool { return false }
 
-// spin handles events until a moment comes or done holds.
+// spin handles events until a time, or until done returns true.
 func (r *run) spin(until time.Duration, done func() bool) error {
 	for !done() && r.now() < until {
 		if err := r.wait(until); err != nil {

@@ -4,7 +4,7 @@ package load
 
 import "time"
 
-// send sends until a moment, in bursts, by the window or by the rate.
+// send sends messages until a time: in bursts, by the window, or at the rate.
 func (r *run) send(until time.Duration) error {
 	if r.Rate > 0 {
 		return r.pace(until)
@@ -18,7 +18,7 @@ func (r *run) send(until time.Duration) error {
 	return err
 }
 
-// pace sends messages at even distances, to one group after another.
+// pace sends messages at equal intervals, to one group after another.
 func (r *run) pace(until time.Duration) error {
 	gap := time.Duration(float64(time.Second) / r.Rate)
 	for due := r.now(); due < until; due += gap {
@@ -31,7 +31,7 @@ func (r *run) pace(until time.Duration) error {
 	return r.spin(until, never)
 }
 
-// pump sends a group what may be in flight.
+// pump sends to a group as many messages as may be in flight.
 func (r *run) pump(g *group) {
 	for r.pumping && r.mayBegin(g) {
 		r.publish(g)
@@ -45,7 +45,7 @@ func (r *run) mayBegin(g *group) bool {
 	return g.got >= g.sent*g.size
 }
 
-// publish sends a group its next messages, from one of its senders after another.
+// publish sends the next burst of a group. The members of the group take turns.
 func (r *run) publish(g *group) {
 	from := g.senders[g.turn%len(g.senders)]
 	g.turn++
@@ -62,7 +62,7 @@ func (r *run) publish(g *group) {
 	r.write(from, r.frame)
 }
 
-// compose writes the next message for a group.
+// compose encodes the next message to a group.
 func (r *run) compose(g *group) {
 	g.sent++
 	r.seq++

@@ -4,50 +4,51 @@ package load
 
 import "time"
 
-// Workload is what a run does. The zero value of a field means that there is none of it.
+// Workload describes a run. In each field, zero means none.
 type Workload struct {
 	Name string
 
-	// Rooms of Members each are opened. With Direct the rooms have nothing to say, and
-	// each client is a group of its own that its neighbour writes to.
+	// There are Rooms rooms with Members members each. With Direct no message goes to a room: each
+	// client is a group that receives messages from its neighbour.
 	Rooms   int
 	Members int
 	Direct  bool
 
-	Size int // bytes in a message
-	// Deflate asks the server to compress what it sends, and its clients offer to take it.
-	// They do not compress. It is an error if a delivery comes as it is.
+	Size int // size of a message in bytes
+	// Deflate asks the server to compress, and makes the clients offer compression. The clients
+	// send uncompressed. An uncompressed delivery is an error.
 	Deflate bool
-	// Burst is how many messages one member of each group sends at once; when all of
-	// them have come to everybody, the next member does the same.
+	// Burst is the number of messages that one member of each group sends at once. When all of them
+	// have been delivered, the next member does the same.
 	Burst int
-	// Window is how many messages are in flight for each group, each sent by another
-	// member: the next one goes out as soon as one has arrived. In place of Burst.
+	// Window is the number of messages in flight for each group. The members take turns: the next
+	// message is sent as soon as one has been delivered. Alternative to Burst.
 	Window int
-	// Rate is how many messages are sent a second in all, at even distances, in place
-	// of Burst.
+	// Rate is the number of messages per second over all groups, at equal intervals. Alternative to
+	// Burst.
 	Rate float64
-	// Inbound is how many messages a client sends to nobody at once; the last of them he
-	// sends to himself, and when that comes he begins again. In place of Burst.
+	// Inbound is the number of messages that a client sends at once, without a receiver except for
+	// the last one, which it sends to itself. When that one arrives, it sends again. Alternative to
+	// Burst.
 	Inbound int
 
-	// Stalled is how many more members of the first room do not read.
+	// Stalled is the number of additional members of the first room that do not read.
 	Stalled int
 
-	Storm bool          // measure the opening of the connections, and nothing else
-	Idle  time.Duration // measure the memory after so long, and nothing else
-	// Awake says that the generator never sleeps. It needs a core of its own for that. A
-	// kernel that has to wake whoever receives charges that to whoever sends, which on one
-	// machine says more about the speed of the generator than about that of the server.
+	Storm bool          // measure only the opening of the connections
+	Idle  time.Duration // measure only the memory after this time
+	// Awake makes the generator poll without sleeping, which needs a separate core. The kernel
+	// charges the sender for waking a sleeping receiver. On one machine this depends more on the
+	// speed of the generator than on that of the server.
 	Awake bool
 	Warm  time.Duration // load before the measured interval
 	For   time.Duration // the measured interval
 }
 
-// conns is how many connections the workload has that read.
+// conns returns the number of connections that read.
 func (w *Workload) conns() int { return w.Rooms * w.Members }
 
-// Workloads are what the matrix runs, in this order.
+// Workloads returns the workloads of the matrix, in order.
 func Workloads() []Workload {
 	const warm, span = time.Second, 4 * time.Second
 	ws := []Workload{
@@ -75,7 +76,7 @@ func Workloads() []Workload {
 	return ws
 }
 
-// Small returns the workload cut to what a smoke run can afford.
+// Small returns a smaller form of the workload, for a smoke test.
 func (w Workload) Small() Workload {
 	w.Rooms = min(w.Rooms, 10)
 	w.Members = min(w.Members, 50)

@@ -2,8 +2,8 @@ package serve
 
 import "sync"
 
-// Index finds rooms and users by name, for the peers that come without. R is a room, made
-// by Make; U is a connection.
+// Index finds rooms and users by name, for servers whose library does not. R is a room, created by
+// Make; U is a connection.
 type Index[R, U any] struct {
 	Make func(name string) R
 
@@ -12,7 +12,7 @@ type Index[R, U any] struct {
 	users map[string]U
 }
 
-// Room returns the room with this name, which it makes if need be.
+// Room returns the room with this name. It creates the room if necessary.
 func (x *Index[R, U]) Room(name string) R {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -27,7 +27,7 @@ func (x *Index[R, U]) Room(name string) R {
 	return r
 }
 
-// Add makes a user known. An empty name is nobody's.
+// Add adds a user. It ignores an empty name.
 func (x *Index[R, U]) Add(name string, u U) {
 	if name == "" {
 		return
@@ -40,7 +40,7 @@ func (x *Index[R, U]) Add(name string, u U) {
 	x.users[name] = u
 }
 
-// Remove forgets a user.
+// Remove removes a user.
 func (x *Index[R, U]) Remove(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -5,20 +5,20 @@ import (
 	"strings"
 )
 
-// Client is what a client says about itself when it opens its connection.
+// Client is the identity in the query of an upgrade request.
 type Client struct {
 	Room   string
 	User   string
-	Direct bool // wants to be found by name
+	Direct bool // the client can be addressed by name
 }
 
-// Who reads the query of an upgrade.
+// Who returns the identity in the query of an upgrade request.
 func Who(r *http.Request) Client {
 	q := r.URL.Query()
 	return Client{Room: q.Get("room"), User: q.Get("user"), Direct: q.Get("direct") == "1"}
 }
 
-// Name is what the client is to be found by, empty if it does not want to be.
+// Name returns the name by which the client can be addressed. It is empty without Direct.
 func (c Client) Name() string {
 	if !c.Direct {
 		return ""
@@ -26,8 +26,8 @@ func (c Client) Name() string {
 	return c.User
 }
 
-// Addressee returns the user to whom a frame of the plain dialect is addressed, and
-// false if it is for the room.
+// Addressee returns the user to whom a frame of the plain dialect is addressed. It reports false
+// for a frame to the room.
 func Addressee(frame string) (string, bool) {
 	if !strings.HasPrefix(frame, "@") {
 		return "", false

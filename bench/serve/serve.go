@@ -1,15 +1,15 @@
-// Package serve is what the servers of the benchmark have in common: a listener on
-// loopback, one line on standard output that says where, and an end with standard input.
+// Package serve is shared by the servers of the benchmark: a listener on the loopback interface,
+// one line on standard output with its address, and an exit at the end of standard input.
 //
 // # The contract
 //
-// A client opens /ws?room=R&user=U and is in room R from then on. With direct=1 it can also
-// be written to by name. In the plain dialect a text frame goes, as it is, to everybody in
-// the room of its sender, the sender too; a frame that begins with "@name " goes to that
-// user alone, or to nobody if there is none. A server may wrap what it delivers.
+// A client that opens /ws?room=R&user=U is in room R. With direct=1 it can also be addressed by
+// name. In the plain dialect the server passes a text frame, unchanged, to all members of the
+// sender's room, including the sender. It passes a frame that begins with "@name " to that user
+// alone, or to nobody if the user is not connected. A server may wrap what it delivers.
 //
-// With BENCH_DEFLATE=1 in its environment a server compresses what it sends to clients that
-// offer permessage-deflate, in the way that its documentation recommends for broadcasts.
+// With BENCH_DEFLATE=1 in its environment, a server compresses messages to clients that offer
+// permessage-deflate, in the way that the documentation of its library recommends for broadcasts.
 package serve
 
 import (
@@ -30,19 +30,19 @@ import (
 // DeflateEnv is the environment variable that asks a server to compress.
 const DeflateEnv = "BENCH_DEFLATE"
 
-// Deflate reports whether the server is to compress.
+// Deflate reports whether the server must compress.
 func Deflate() bool { return os.Getenv(DeflateEnv) != "" }
 
-// Hello is the line that a server writes when it listens.
+// Hello is the line that a server prints when it listens.
 type Hello struct {
 	Addr     string            `json:"addr"`
 	Dialect  string            `json:"dialect"`
 	Versions map[string]string `json:"versions"`
 }
 
-// Run serves h under /ws until standard input ends, and does not return before: the
-// process that started a server cannot leave it behind, however it ends itself. modules are
-// the paths of the modules whose versions are worth telling.
+// Run serves h under /ws until standard input ends, and does not return before that. So a server
+// ends with the process that started it, however that process ends. modules are the paths of the
+// modules whose versions Hello contains.
 func Run(dialect string, h http.Handler, modules ...string) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -66,8 +66,8 @@ func Run(dialect string, h http.Handler, modules ...string) {
 	os.Exit(1)
 }
 
-// profile writes a profile of the processor's time to a file until stop, for
-// go tool pprof. Without a path it does nothing.
+// profile writes a CPU profile for go tool pprof to a file until stop is called. Without a path it
+// does nothing.
 func profile(path string) (stop func()) {
 	if path == "" {
 		return func() {}
@@ -83,7 +83,7 @@ func profile(path string) (stop func()) {
 	return pprof.StopCPUProfile
 }
 
-// versions looks the modules up in what the linker has noted.
+// versions returns the versions of modules from the build information.
 func versions(modules []string) map[string]string {
 	vs := map[string]string{"go": strings.TrimPrefix(runtime.Version(), "go")}
 	info, ok := debug.ReadBuildInfo()
@@ -100,7 +100,8 @@ func versions(modules []string) map[string]string {
 	return vs
 }
 
-// version of a module that is replaced by a directory is that of the checkout.
+// version returns the version of a module. For a module that is replaced by a directory, it is the
+// version of the checkout.
 func version(m *debug.Module) string {
 	if m.Replace != nil {
 		m = m.Replace

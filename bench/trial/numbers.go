@@ -8,14 +8,14 @@ import (
 	"github.com/realtime-go/realtime/bench/load"
 )
 
-// Metric is the number that a workload is there for.
+// Metric is the number that a workload measures.
 type Metric struct {
 	Title string
 	Unit  string
 	Of    func(load.Result) float64
 }
 
-// MetricOf returns it.
+// MetricOf returns the metric of a workload.
 func MetricOf(w load.Workload) Metric {
 	switch {
 	case w.Storm:
@@ -32,7 +32,7 @@ func MetricOf(w load.Workload) Metric {
 
 func cpu(r load.Result) float64 { return r.CPU }
 
-// Median of sorted values; zero if there are none.
+// Median returns the median of sorted values, or zero if there are none.
 func Median(vs []float64) float64 {
 	n := len(vs)
 	if n == 0 {
@@ -41,7 +41,7 @@ func Median(vs []float64) float64 {
 	return (vs[(n-1)/2] + vs[n/2]) / 2
 }
 
-// Spread writes the smallest and the largest of sorted values.
+// Spread formats the smallest and the largest of sorted values.
 func Spread(vs []float64) string {
 	if len(vs) == 0 {
 		return ""
@@ -49,7 +49,7 @@ func Spread(vs []float64) string {
 	return Number(vs[0]) + "–" + Number(vs[len(vs)-1])
 }
 
-// Number writes about three digits.
+// Number formats a number with about three digits.
 func Number(v float64) string {
 	switch {
 	case v == 0:
@@ -62,7 +62,7 @@ func Number(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// Ratio writes how many times b is a.
+// Ratio formats a divided by b.
 func Ratio(a, b float64) string {
 	if a == 0 || b == 0 {
 		return "–"

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package trial is what the commands that measure servers share: one run of the generator against
-// one server, each on a core of its own, and the numbers that come of many.
+// Package trial is shared by the commands that measure servers. It runs the generator against one
+// server, each on its own core, and formats the results.
 package trial
 
 import (
@@ -18,18 +18,18 @@ import (
 	"github.com/realtime-go/realtime/bench/load"
 )
 
-// Ground is where servers are tried.
+// Ground is the configuration of trials.
 type Ground struct {
-	Small bool          // with few connections and a short time
+	Small bool          // few connections and a short time
 	Idle  time.Duration // wait before idle memory is measured
-	Span  time.Duration // measured interval; zero is the workload's
+	Span  time.Duration // measured interval; zero: the workload's
 
-	generator []string // the beginning of its command line
-	pin       []string // what goes before a server's
+	generator []string // beginning of the generator's command line
+	pin       []string // prefix of a server's command line
 }
 
-// NewGround returns a ground with the generator in the file load. Where there is taskset and more
-// than one core, server and generator run on the cores that are named.
+// NewGround returns a Ground with the generator in the file load. If taskset exists and there is
+// more than one core, server and generator run on the given cores.
 func NewGround(load, serverCPU, loadCPU string) *Ground {
 	g := &Ground{generator: []string{load}}
 	if taskset, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
@@ -39,10 +39,11 @@ func NewGround(load, serverCPU, loadCPU string) *Ground {
 	return g
 }
 
-// Pinned reports whether server and generator have a core each.
+// Pinned reports whether server and generator have separate cores.
 func (g *Ground) Pinned() bool { return len(g.pin) > 0 }
 
-// Try runs the generator with a server, which is a command line. Both end with it, however it ends.
+// Try runs the generator with a server, given by its command line. Both processes have ended when
+// Try returns.
 func (g *Ground) Try(ctx context.Context, w load.Workload, server []string) (load.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute+g.Idle)
 	defer cancel()
@@ -68,7 +69,7 @@ func (g *Ground) Try(ctx context.Context, w load.Workload, server []string) (loa
 	return res, json.Unmarshal(out, &res)
 }
 
-// Listed reports whether name is in a list with commas. An empty list has everything.
+// Listed reports whether name is in a list separated by commas. The empty list contains every name.
 func Listed(list, name string) bool {
 	return list == "" || strings.Contains(","+list+",", ","+name+",")
 }

@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// abandon closes a file that bbolt has mapped and lost. The map would keep the lock.
+// abandon closes a file after bbolt has failed while it held it. The mapping that bbolt leaves
+// behind would keep the lock.
 func abandon(f *os.File) error {
 	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }

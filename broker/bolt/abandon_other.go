@@ -4,5 +4,5 @@ package bolt
 
 import "os"
 
-// abandon closes a file that bbolt has mapped and lost.
+// abandon closes a file after bbolt has failed while it held it.
 func abandon(f *os.File) error { return f.Close() }

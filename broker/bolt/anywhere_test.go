@@ -19,12 +19,11 @@ import (
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
-// pageBytes is how large the pages of a file that is made here are.
+// pageBytes is the page size of a file that is made on this machine.
 var pageBytes = os.Getpagesize()
 
-// shelves writes a store of many pages, and returns the part of its file that is in use, and what
-// it keeps.
-func shelves(t *testing.T) (image []byte, want map[string][]string) {
+// manyPages writes a store with many pages. It returns the used part of its file, and its contents.
+func manyPages(t *testing.T) (image []byte, want map[string][]string) {
 	t.Helper()
 	dir := t.TempDir()
 	b := open(t, dir, &bolt.Options{LossWindow: -1})
@@ -46,7 +45,7 @@ func shelves(t *testing.T) (image []byte, want map[string][]string) {
 		want[stream] = want[stream][max(0, len(want[stream])-100):]
 	}
 	require.NoError(t, b.Close(t.Context()))
-	b = open(t, dir, nil) // and there is one that was last
+	b = open(t, dir, nil) // the last stream that was made
 	publish(t, b, text("room/0", "last", "last"))
 	want["room/0"] = append(want["room/0"], "last")[max(0, len(want["room/0"])-99):]
 	require.NoError(t, b.Close(t.Context()))
@@ -60,7 +59,7 @@ func shelves(t *testing.T) (image []byte, want map[string][]string) {
 	return image[:int(high)*pageBytes], want
 }
 
-// within runs what must not take long, whatever the file says.
+// within requires that f returns soon, whatever the file contains.
 func within(t *testing.T, what string, f func(ctx context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -75,13 +74,13 @@ func within(t *testing.T, what string, f func(ctx context.Context) error) {
 	}
 }
 
-// ruin opens a file that is damaged, looks at all streams and uses them. It returns the streams
-// that have lost something, or false if the file is refused.
-func ruin(t *testing.T, path string, want map[string][]string) (hurt []string, opened bool) {
+// openDamaged opens a damaged file, reads all streams and uses them. It returns the streams that
+// have lost publications, and false if the file is refused.
+func openDamaged(t *testing.T, path string, want map[string][]string) (hurt []string, opened bool) {
 	t.Helper()
 	told := 0
 	b, err := bolt.Open(path, &bolt.Options{
-		Logger: silent(), OnDamage: func(bolt.Damage) { told++ }, LossWindow: -1, // it is quicker
+		Logger: silent(), OnDamage: func(bolt.Damage) { told++ }, LossWindow: -1, // faster
 	})
 	if err != nil {
 		named := errors.Is(err, bolt.ErrFormat) || errors.Is(err, bolt.ErrDamaged)
@@ -97,7 +96,7 @@ func ruin(t *testing.T, path string, want map[string][]string) (hurt []string, o
 			}
 			hurt = append(hurt, stream)
 			newest := all[len(all)-len(got):]
-			require.Equal(t, newest, append([]string{}, got...), "the newest without a hole")
+			require.Equal(t, newest, append([]string{}, got...), "the newest without a gap")
 			require.True(t, page.Top.Epoch == "" || page.Why != "")
 			return nil
 		})
@@ -120,31 +119,31 @@ func ruin(t *testing.T, path string, want map[string][]string) (hurt []string, o
 			return err
 		})
 	}
-	require.True(t, len(hurt) == 0 || told > 0, "nobody was told")
+	require.True(t, len(hurt) == 0 || told > 0, "OnDamage was not called")
 	within(t, "Close", b.Close)
 	return hurt, true
 }
 
-// Any bit of the file, in pages or in what says which pages there are: no stream but the one that
-// has lost something suffers, and nothing hangs.
-func TestAnyBit(t *testing.T) {
-	image, want := shelves(t)
+// This flips one bit anywhere in the file, also in the structure of pages. Only the stream that has
+// lost publications is affected, and nothing hangs.
+func TestBitFlipsAnywhere(t *testing.T) {
+	image, want := manyPages(t)
 	path := filepath.Join(t.TempDir(), "streams.db")
 	refused, lost := 0, 0
 	for i := range anywhere() {
 		bit := rand.N(8 * len(image))
-		if i%2 == 0 { // in what stands in front of a page
+		if i%2 == 0 { // a bit in the head of a page
 			bit = 8*pageBytes*rand.N(len(image)/pageBytes) + rand.N(8*128)
 		}
 		broken := bytes.Clone(image)
 		broken[bit/8] ^= 1 << (bit % 8)
 		require.NoError(t, os.WriteFile(path, broken, 0o600))
-		hurt, opened := ruin(t, path, want)
+		hurt, opened := openDamaged(t, path, want)
 		page, at := bit/8/pageBytes, bit/8%pageBytes
 		where := fmt.Sprintf("bit %d of page %d, byte %d", bit%8, page, at)
 		require.LessOrEqual(t, len(hurt), 1, where)
 		head := binary.NativeEndian.Uint64(image[pageBytes*page:]) == uint64(page)
-		if head && page > 1 && at < 16 { // else it may continue another one
+		if head && page > 1 && at < 16 { // a page without a head of its own may continue another one
 			require.Empty(t, hurt, where)
 		}
 		lost += len(hurt)
@@ -152,14 +151,14 @@ func TestAnyBit(t *testing.T) {
 			refused++
 		}
 	}
-	t.Logf("%d bits of %d pages: %d streams have lost something, %d files were refused",
+	t.Logf("%d bits of %d pages: %d streams lost publications, %d files were refused",
 		anywhere(), len(image)/pageBytes, lost, refused)
 	require.LessOrEqual(t, refused, 1+anywhere()/1000)
 }
 
-// Of a file whose structure is damaged a new one is made, and the old one stays beside it.
+// For a file with a damaged structure Open writes a new file, and keeps the old one beside it.
 func TestSalvage(t *testing.T) {
-	image, want := shelves(t)
+	image, want := manyPages(t)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "streams.db")
 	look := func() (damaged uint64) {
@@ -172,18 +171,18 @@ func TestSalvage(t *testing.T) {
 		return damaged
 	}
 	var broken []byte
-	for page := 2; ; page++ { // to the first leaf that is in use
+	for page := 2; ; page++ { // up to the first leaf in use
 		if binary.NativeEndian.Uint16(image[pageBytes*page+8:]) != 2 {
 			continue
 		}
 		broken = bytes.Clone(image)
-		broken[pageBytes*page+11] ^= 0x80 // how much is in it
+		broken[pageBytes*page+11] ^= 0x80 // the number of its entries
 		require.NoError(t, os.WriteFile(path, broken, 0o600))
 		if look() > 0 {
 			break
 		}
 	}
-	require.Zero(t, look(), "it was made anew")
+	require.Zero(t, look(), "the new file is intact")
 	aside, err := os.ReadFile(path + ".damaged")
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(broken, aside))
@@ -192,28 +191,28 @@ func TestSalvage(t *testing.T) {
 	require.Len(t, files, 2)
 }
 
-// A file that was cut off: what is left is there, or it is refused. Nothing hangs.
-func TestCutOff(t *testing.T) {
-	image, want := shelves(t)
+// Open recovers a truncated file or refuses it, and does not hang.
+func TestTruncated(t *testing.T) {
+	image, want := manyPages(t)
 	path := filepath.Join(t.TempDir(), "streams.db")
 	refused := 0
-	for range cutoffs() {
+	for range truncations() {
 		require.NoError(t, os.WriteFile(path, image[:rand.N(len(image))], 0o600))
-		if _, opened := ruin(t, path, want); !opened {
+		if _, opened := openDamaged(t, path, want); !opened {
 			refused++
 		}
 	}
-	t.Logf("%d files that were cut off, %d were refused", cutoffs(), refused)
+	t.Logf("%d truncated files, %d were refused", truncations(), refused)
 }
 
-// Pages that are gone, that are somebody else's, and many bits at once: what is left is there, or
-// the file is refused. Nothing hangs, and nothing comes that was not sent.
-func TestRuins(t *testing.T) {
-	image, want := shelves(t)
+// Pages are zeroed, replaced by others, or have many flipped bits. Open recovers the file or
+// refuses it. It does not hang, and nothing is delivered that was not sent.
+func TestDamagedPages(t *testing.T) {
+	image, want := manyPages(t)
 	path := filepath.Join(t.TempDir(), "streams.db")
 	high := len(image) / pageBytes
 	refused := 0
-	for range cutoffs() {
+	for range truncations() {
 		broken := bytes.Clone(image)
 		for range 1 + rand.N(4) {
 			page, other := pageBytes*rand.N(high), pageBytes*rand.N(high)
@@ -232,9 +231,9 @@ func TestRuins(t *testing.T) {
 			}
 		}
 		require.NoError(t, os.WriteFile(path, broken, 0o600))
-		if _, opened := ruin(t, path, want); !opened {
+		if _, opened := openDamaged(t, path, want); !opened {
 			refused++
 		}
 	}
-	t.Logf("%d ruins, %d were refused", cutoffs(), refused)
+	t.Logf("%d damaged files, %d were refused", truncations(), refused)
 }

@@ -7,16 +7,18 @@ import (
 	bbolt "go.etcd.io/bbolt"
 )
 
-// Backup writes a copy of the store to w, as it is at one moment, while it is used. A store that
-// is opened from the copy has new epochs: positions that were given out after the copy was made
-// are refused, and do not name something else.
+// Backup writes a copy of the store to w, as it is at one moment. The store can be used during the
+// backup. A store that is opened from the copy has new epochs: positions that were handed out after
+// the copy was made are refused, and never denote other publications.
 //
-// It costs two commits. While it runs the file grows, since nothing that the copy needs is
-// overwritten; once it would grow beyond 1 GiB, or beyond twice its size, publications wait for w.
+// A backup costs two commits. During it the file grows, because nothing that the copy needs is
+// overwritten. Once the file would grow beyond 1 GiB, or beyond twice its size, publications wait
+// for w.
 func (b *Broker) Backup(ctx context.Context, w io.Writer) error {
-	snapshot, err := b.snapshotToCopy(context.WithoutCancel(ctx)) // it must not be lost
+	// The label must be removed even if ctx ends.
+	snapshot, err := b.snapshotToCopy(context.WithoutCancel(ctx))
 	if snapshot != nil {
-		defer func() { _ = snapshot.Rollback() }() // it can only say that it has ended
+		defer func() { _ = snapshot.Rollback() }() // an error can only mean that it has ended
 	}
 	if err != nil {
 		return err
@@ -27,8 +29,8 @@ func (b *Broker) Backup(ctx context.Context, w io.Writer) error {
 	})
 }
 
-// snapshotToCopy returns a snapshot in which the file says that it is a copy. One is made at a
-// time: in a batch with the end of another one the file would not say so.
+// snapshotToCopy returns a snapshot in which the file is labelled as a copy. Only one is made at a
+// time: in one batch with the end of another, the label would be missing.
 func (b *Broker) snapshotToCopy(ctx context.Context) (snapshot *bbolt.Tx, err error) {
 	b.labelling.Lock()
 	defer b.labelling.Unlock()
@@ -45,8 +47,8 @@ func (b *Broker) snapshotToCopy(ctx context.Context) (snapshot *bbolt.Tx, err er
 	return snapshot, b.submit(ctx, &task{do: func(bt *batch) error { return bt.label(false) }})
 }
 
-// label says in the file that it is a copy. For the moment between two commits it says so of the
-// original: if the process is killed just then, that has new epochs too.
+// label labels the file as a copy, or removes the label. Between two commits the original has the
+// label too: if the process is killed then, the original also gets new epochs.
 func (bt *batch) label(copied bool) error {
 	h := header{era: bt.era, lossy: bt.b.opts.LossWindow != 0, copied: copied}
 	bt.note(h.write(bt.streams.Tx()))
@@ -54,7 +56,7 @@ func (bt *batch) label(copied bool) error {
 	return nil
 }
 
-// snapshot returns what was committed last. The caller rolls it back.
+// snapshot returns the last committed state. The caller rolls it back.
 func (s *store) snapshot() (tx *bbolt.Tx, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -68,7 +70,7 @@ func (s *store) snapshot() (tx *bbolt.Tx, err error) {
 	return tx, err
 }
 
-// patient is a Writer until its context ends.
+// patient is a Writer that fails once its context has ended.
 type patient struct {
 	ctx context.Context
 	w   io.Writer

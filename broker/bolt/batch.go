@@ -11,7 +11,8 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// batch is what is written at once. Nothing in memory changes before it is committed.
+// batch is a set of changes that is written in one transaction. Nothing in memory changes before
+// the commit.
 type batch struct {
 	b   *Broker
 	now time.Time
@@ -19,14 +20,14 @@ type batch struct {
 
 	streams, records, ids, order, cursors, ended *bbolt.Bucket
 
-	states map[*head]*state // of streams that were looked at
+	states map[*head]*state // of the streams that the batch has read
 	dirty  map[*head]struct{}
-	wrote  bool  // anything
-	sync   bool  // it may not wait for others
-	err    error // the first of the file
+	wrote  bool  // the batch has changed something
+	sync   bool  // the batch must be committed at once
+	err    error // the first error of the file
 
-	used [kinds]int64 // by how much more is kept
-	more [kinds]int   // how many more streams there are
+	used [kinds]int64 // the change of the kept bytes
+	more [kinds]int   // the change of the number of streams
 }
 
 func (b *Broker) newBatch(tx *bbolt.Tx) *batch {
@@ -40,7 +41,7 @@ func (b *Broker) newBatch(tx *bbolt.Tx) *batch {
 	}
 }
 
-// put and remove change the file. Keys and values must not be changed afterwards.
+// put and remove change the file. Keys and values must not be changed after the call.
 func (bt *batch) put(bucket *bbolt.Bucket, key, value []byte) { bt.note(bucket.Put(key, value)) }
 func (bt *batch) remove(bucket *bbolt.Bucket, key []byte)     { bt.note(bucket.Delete(key)) }
 
@@ -51,7 +52,7 @@ func (bt *batch) note(err error) {
 	}
 }
 
-// removeAll removes everything of a stream from a bucket.
+// removeAll removes all entries of a stream from a bucket.
 func (bt *batch) removeAll(bucket *bbolt.Bucket, number uint64) {
 	bt.removeFrom(bucket, nameKey(number, ""), func(key, _ []byte) bool {
 		n, _ := splitKey(key)
@@ -59,8 +60,8 @@ func (bt *batch) removeAll(bucket *bbolt.Bucket, number uint64) {
 	})
 }
 
-// removeFrom removes the entries of a bucket from a key on, until one does not belong to them. In a
-// tree that is damaged an entry may be found and not removed: then it is an error.
+// removeFrom removes the entries of a bucket, beginning at a key, as long as belongs returns true.
+// In a damaged tree an entry may be found but not removed: this is an error.
 func (bt *batch) removeFrom(
 	bucket *bbolt.Bucket, from []byte, belongs func(key, value []byte) bool,
 ) {
@@ -79,8 +80,8 @@ func (bt *batch) removeFrom(
 	}
 }
 
-// state returns the state of a stream as the batch has left it. What is changed there must be
-// marked.
+// state returns the state of a stream after the changes of the batch so far. The caller calls mark
+// after it changes the state.
 func (bt *batch) state(h *head) *state {
 	st := bt.states[h]
 	if st == nil {
@@ -90,19 +91,19 @@ func (bt *batch) state(h *head) *state {
 	return st
 }
 
-// mark says that a stream's state has changed.
+// mark records that the state of a stream has changed.
 func (bt *batch) mark(h *head) {
 	bt.dirty[h] = struct{}{}
 	bt.wrote = true
 }
 
-// crowded reports whether there may be no more streams of a kind, when there are so many more than
-// before the batch.
+// crowded reports whether no further stream of a kind is allowed, if the batch has already added
+// more.
 func (bt *batch) crowded(k kind, more int) bool {
 	return int(bt.b.streams[k].Load())+more >= bt.b.opts.MaxStreams
 }
 
-// begin puts a stream into the file. It returns broker.ErrFull if there are too many.
+// begin adds a stream to the file. It returns broker.ErrFull if there are too many.
 func (bt *batch) begin(h *head) error {
 	st := bt.state(h)
 	if bt.crowded(st.kind, bt.more[st.kind]) {
@@ -125,7 +126,7 @@ func (bt *batch) begin(h *head) error {
 	return nil
 }
 
-// finish writes the states that have changed.
+// finish writes the changed states.
 func (bt *batch) finish() error {
 	for h := range bt.dirty {
 		name := []byte(h.name)
@@ -134,7 +135,8 @@ func (bt *batch) finish() error {
 	return bt.err
 }
 
-// adopt makes what was committed, or waits in an open transaction, what the writer knows.
+// adopt takes over the changes into memory, after the commit, or after they have been added to an
+// open transaction.
 func (bt *batch) adopt() {
 	for h := range bt.dirty {
 		h.state = *bt.states[h]

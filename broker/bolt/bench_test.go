@@ -20,8 +20,8 @@ import (
 
 const benchPublishers = 64
 
-// BenchmarkPublish publishes durably from 64 publishers, and then puts as much into bbolt alone in
-// transactions of as many: x-bbolt is how many times as long we take.
+// BenchmarkPublish publishes durably from 64 publishers, and then writes the same amount with bbolt
+// alone, in transactions of the same size. x-bbolt is the ratio of the times.
 func BenchmarkPublish(b *testing.B) {
 	for name, streams := range map[string]int{"one": 1, "many": 100} {
 		b.Run(name, func(b *testing.B) {
@@ -52,8 +52,8 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// bboltAlone puts n values of the size of our records under as many prefixes as there are streams,
-// and says how long it takes.
+// bboltAlone writes n values of the size of a record under as many prefixes as there are streams,
+// and returns how long it takes.
 func bboltAlone(b *testing.B, n, batch, streams int) time.Duration {
 	b.Helper()
 	db, err := bbolt.Open(filepath.Join(b.TempDir(), "alone.db"), 0o600, nil)
@@ -82,7 +82,7 @@ func bboltAlone(b *testing.B, n, batch, streams int) time.Duration {
 	return took
 }
 
-// BenchmarkRead reads a page of a hundred.
+// BenchmarkRead reads a page of a hundred publications.
 func BenchmarkRead(b *testing.B) {
 	store, err := bolt.Open(filepath.Join(b.TempDir(), "streams.db"), &bolt.Options{LossWindow: -1})
 	require.NoError(b, err)

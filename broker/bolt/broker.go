@@ -14,50 +14,52 @@ import (
 
 var _ broker.Broker = (*Broker)(nil)
 
-// Broker keeps streams in a file. All its methods are safe for concurrent use.
+// Broker is a [broker.Broker] that keeps streams in a file. All methods are safe for concurrent
+// use.
 type Broker struct {
 	opts  Options
 	store *store
-	era   atomic.Uint64 // of all epochs; changed by the writer
+	era   atomic.Uint64 // part of all epochs; changed by the writer
 	cache cache
 	stats counters
 
 	clock  clock
-	newest struct { // in the file when it was opened
+	newest struct { // in the file, when it was opened
 		number uint64
 		used   int64
 	}
 
 	epochs  epochs
-	streams [kinds]atomic.Int64 // how many there are; changed by the writer
+	streams [kinds]atomic.Int64 // the number of streams; changed by the writer
 
 	sink  atomic.Pointer[broker.Sink]
-	carry sync.Mutex // held while what is not kept is delivered
+	carry sync.Mutex // held while publications without a stream are delivered
 
-	labelling sync.Mutex // held while the file says that it is a copy
+	labelling sync.Mutex // held while the file is labelled as a copy
 
 	tasks   chan *task   // to the writer
-	landing chan []*task // from the writer, what is committed, in order
+	landing chan []*task // from the writer: committed tasks, in order
 
-	// The writer's:
+	// These belong to the writer.
 	broken   bool               // the last commit has failed
-	suspects map[*head]struct{} // of which the file may not say what memory does; pinned
-	labelled bool               // the file may say that it is a copy
-	used     [kinds]int64       // bytes that are kept
+	suspects map[*head]struct{} // streams whose state in the file may differ from memory; pinned
+	labelled bool               // the file may be labelled as a copy
+	used     [kinds]int64       // kept bytes
 	ledgers  map[*head]*ledger
-	entries  int // of all ledgers, about
+	entries  int // of all ledgers, approximately
 
 	closing  chan struct{}
 	once     sync.Once
 	closed   chan struct{}
-	closeErr error // once closed is
+	closeErr error // valid once closed is closed
 }
 
-// Open opens the store in the file at path, and makes it if there is none. The directory must be
-// there. The file may be opened once at a time: Open waits a second, and returns ErrLocked then.
-// It returns ErrFormat for a file that is none of its own or has a newer format, and ErrDamaged if
-// one of its own cannot be read. A file of an older format gets the newest one: older versions of
-// this package cannot open it any more. Close the Broker, or the Manager that it is given to.
+// Open opens the store in the file at path, and creates the file if it does not exist. The
+// directory must exist. Only one Broker can have the file open: Open waits for it for a second, and
+// then returns ErrLocked. Open returns ErrFormat for a file that is not a store or has a newer
+// format, and ErrDamaged for a store that cannot be read. A file of an older format is converted to
+// the newest one: older versions of this package cannot open it any more. The caller must close the
+// Broker, or the Manager that uses it.
 func Open(path string, o *Options) (*Broker, error) {
 	b := &Broker{
 		opts: o.resolved(), cache: newCache(), suspects: map[*head]struct{}{},
@@ -77,12 +79,12 @@ func Open(path string, o *Options) (*Broker, error) {
 	return b, nil
 }
 
-// begin checks the file, draws another era if it must, and counts what is there.
+// begin checks the file, draws a new era if necessary, and counts the streams.
 func (b *Broker) begin() error {
 	if err := b.store.view(checkFormat); err != nil {
 		return err
 	}
-	b.tellHarm()
+	b.reportHarm()
 	if err := b.mend(); err != nil {
 		return err
 	}
@@ -100,7 +102,7 @@ func (b *Broker) begin() error {
 			now.era = draw()
 		}
 		b.era.Store(now.era)
-		// A stream may be lost, and must not have its epoch again.
+		// A stream may have been lost, and must not get its old epoch again.
 		hurt := b.stats.damaged.Load() > 0
 		if b.epochs.seed, ok = readSeed(tx); !ok || hurt {
 			b.epochs.seed = draw()
@@ -111,7 +113,7 @@ func (b *Broker) begin() error {
 	})
 }
 
-// count finds out how many streams there are, and how large they are.
+// count counts the streams and their sizes.
 func (b *Broker) count(tx *bbolt.Tx) error {
 	return tx.Bucket([]byte(bucketStreams)).ForEach(func(name, value []byte) error {
 		st, ok := readState(name, value)
@@ -127,7 +129,8 @@ func (b *Broker) count(tx *bbolt.Tx) error {
 	})
 }
 
-// number sees to it that no stream gets the number of another one: bbolt counts without a checksum.
+// number makes sure that no stream gets the number of another one: the counter of bbolt has no
+// checksum.
 func (b *Broker) number(tx *bbolt.Tx) error {
 	streams := tx.Bucket([]byte(bucketStreams))
 	return streams.SetSequence(max(streams.Sequence(), b.newest.number))
@@ -142,13 +145,13 @@ func (b *Broker) run() {
 	parts.Wait()
 	close(b.landing)
 	landing.Wait()
-	b.carry.Lock() // what is under way there
+	b.carry.Lock() // wait for a delivery without a stream
 	b.closeErr = b.end()
 	b.carry.Unlock()
 	close(b.closed)
 }
 
-// end closes the store. It is clean from here on, unless something that was acknowledged is lost.
+// end closes the store and marks it as cleanly closed, unless an acknowledged publication was lost.
 func (b *Broker) end() error {
 	if b.broken {
 		return errors.Join(b.store.failed, b.store.close())
@@ -162,7 +165,7 @@ func (b *Broker) end() error {
 	return errors.Join(err, b.store.close())
 }
 
-// Open starts delivery to s. A Broker has one Sink.
+// Open starts delivery to s. It returns an error if the Broker already has a Sink.
 func (b *Broker) Open(_ context.Context, s broker.Sink) error {
 	if !b.sink.CompareAndSwap(nil, &s) {
 		return errors.New("bolt: the broker serves another Manager")
@@ -170,12 +173,12 @@ func (b *Broker) Open(_ context.Context, s broker.Sink) error {
 	return b.err(context.Background())
 }
 
-// Local reports true: what is kept here is for one process alone.
+// Local returns true: the store serves one process alone.
 func (b *Broker) Local() bool { return true }
 
-// Close ends delivery, commits what waits, and closes the file. If ctx ends first, it returns
-// that, and goes on in the background. It returns why if the last commit has failed and could not
-// be made good, and broker.ErrClosed when it is called again.
+// Close ends delivery, commits the pending changes, and closes the file. If ctx ends first, Close
+// returns its error, and continues in the background. If the last commit failed and could not be
+// repeated, Close returns that error. A second call returns an error that matches broker.ErrClosed.
 func (b *Broker) Close(ctx context.Context) error {
 	first := false
 	b.once.Do(func() {
@@ -193,7 +196,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	return b.closeErr
 }
 
-// err says why nothing may begin any more, if it may not.
+// err returns an error if the broker is closed or ctx has ended.
 func (b *Broker) err(ctx context.Context) error {
 	select {
 	case <-b.closing:
@@ -203,21 +206,21 @@ func (b *Broker) err(ctx context.Context) error {
 	}
 }
 
-// deliver gives a publication to the Sink.
+// deliver passes a publication to the Sink.
 func (b *Broker) deliver(p broker.Publication) {
 	if s := b.sink.Load(); s != nil {
 		(*s).Deliver(p)
 	}
 }
 
-// lost tells the Sink about a stream.
+// lost calls Lost of the Sink.
 func (b *Broker) lost(stream string) {
 	if s := b.sink.Load(); s != nil {
 		(*s).Lost(stream)
 	}
 }
 
-// damaged tells whoever wants to know.
+// damaged counts and reports a damaged piece of the file.
 func (b *Broker) damaged(d Damage) {
 	b.stats.damaged.Add(1)
 	b.opts.Logger.LogAttrs(context.Background(), slog.LevelError, "bolt: damaged",
@@ -227,7 +230,7 @@ func (b *Broker) damaged(d Damage) {
 	}
 }
 
-// complain logs what nobody waits for.
-func (b *Broker) complain(what string, err error) {
+// logError logs an error that is returned to no caller.
+func (b *Broker) logError(what string, err error) {
 	b.opts.Logger.LogAttrs(context.Background(), slog.LevelError, what, slog.Any("error", err))
 }

@@ -17,14 +17,15 @@ import (
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
-// A process that publishes until it is killed, and says on its output what was acknowledged.
+// A child is a process that publishes until it is killed, and writes to its output what was
+// acknowledged.
 const (
 	childEnv = "BOLT_TEST_PUBLISH" // path of the file
 	roundEnv = "BOLT_TEST_ROUND"   // part of the ids
-	tasksEnv = "BOLT_TEST_TASK"    // another task: see childTasks
+	tasksEnv = "BOLT_TEST_TASK"    // another task, see childTasks
 )
 
-// childStreams are what it publishes to.
+// childStreams returns the streams to which a child publishes.
 func childStreams() []string { return []string{"room/a", "room/b\x00", "user/alice"} }
 
 func childMain(path string) {
@@ -49,7 +50,7 @@ func childMain(path string) {
 	all.Wait()
 }
 
-// acknowledge publishes, says so, and lets a reader read it.
+// acknowledge publishes, reports the acknowledgement, and acknowledges the publication to a reader.
 func acknowledge(b *bolt.Broker, stream, id string) bool {
 	out, err := one(b.Publish(context.Background(), numbered(stream, id)))
 	if err != nil {
@@ -57,7 +58,7 @@ func acknowledge(b *bolt.Broker, stream, id string) bool {
 		return false
 	}
 	at := out.Position
-	// One write is one line, whatever happens next.
+	// One write is one line, even if the process is killed.
 	_, _ = io.WriteString(os.Stdout, fmt.Sprintf("ack %q %s %s %d\n", stream, id, at.Epoch, at.Offset))
 	if stream == "user/alice" && b.Ack(context.Background(), stream, "phone", at) == nil {
 		_, _ = io.WriteString(os.Stdout, fmt.Sprintf("cursor %q %s %s %d\n", stream, id, at.Epoch, at.Offset))
@@ -65,7 +66,7 @@ func acknowledge(b *bolt.Broker, stream, id string) bool {
 	return true
 }
 
-// numbered returns a publication that says in its content what id it has.
+// numbered returns a publication with its id as content.
 func numbered(stream, id string) broker.Publication {
 	return broker.Publication{
 		Stream: stream, Target: broker.Target{Rooms: []string{"lobby"}}, Keep: broker.Retention{Messages: 1 << 30},
@@ -76,7 +77,7 @@ func numbered(stream, id string) broker.Publication {
 	}
 }
 
-// ledger is what a child has said.
+// ledger records the output of a child.
 type ledger struct {
 	mu      sync.Mutex
 	acked   map[string]map[string]uint64 // stream: id: offset
@@ -90,7 +91,7 @@ func newLedger() *ledger {
 	return &ledger{acked: map[string]map[string]uint64{}, epochs: map[string]string{}, cursors: map[string]uint64{}}
 }
 
-// note takes in a line. A last line that was cut off is none.
+// note records a line. An incomplete last line is ignored.
 func (l *ledger) note(line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -121,8 +122,8 @@ func (l *ledger) count() int {
 	return l.lines
 }
 
-// require checks a file against what was said: everything acknowledged is there where it was said
-// to be, and whatever is there is there once, whole and without holes.
+// require compares a file with the recorded output: everything acknowledged is in its place, and
+// every publication occurs once, complete, and without gaps between offsets.
 func (l *ledger) require(t *testing.T, b *bolt.Broker) {
 	t.Helper()
 	for stream, acked := range l.acked {
@@ -131,12 +132,12 @@ func (l *ledger) require(t *testing.T, b *bolt.Broker) {
 		for q := (broker.Query{Limit: 1000, Bytes: 1 << 20}); ; q.After = before {
 			page, err := b.Read(t.Context(), stream, q)
 			require.NoError(t, err)
-			require.Equal(t, l.epochs[stream], page.Top.Epoch, "the epoch stays")
+			require.Equal(t, l.epochs[stream], page.Top.Epoch, "the epoch stays the same")
 			require.Zero(t, page.Floor)
 			for _, p := range page.Publications {
 				require.Equal(t, before, p.Prev)
 				before = p.Position.Offset
-				require.Zero(t, seen[p.Message.ID], "%s is there twice", p.Message.ID)
+				require.Zero(t, seen[p.Message.ID], "%s occurs twice", p.Message.ID)
 				seen[p.Message.ID] = before
 				require.Equal(t, numbered(stream, p.Message.ID).Message.Binary, p.Message.Binary)
 			}
@@ -156,7 +157,7 @@ func (l *ledger) require(t *testing.T, b *bolt.Broker) {
 	}
 }
 
-// child starts a process of this test, perhaps under another program. stop waits for its end.
+// child starts a process of this test, optionally under another program. wait waits for its end.
 func (l *ledger) child(t *testing.T, path string, env []string, under ...string) (cmd *exec.Cmd, wait func() error) {
 	t.Helper()
 	args := append(under, os.Args[0])

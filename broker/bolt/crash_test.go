@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever a killed process had acknowledged is there, in order, once.
+// Everything that a killed process had acknowledged is kept, in order, once.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	l := newLedger()
@@ -21,7 +21,7 @@ func TestKill(t *testing.T) {
 		for end := time.Now().Add(20 * time.Second); l.count() == before; runtime.Gosched() {
 			require.True(t, time.Now().Before(end), "the child does not publish")
 		}
-		time.Sleep(rand.N(60 * time.Millisecond)) // anywhere
+		time.Sleep(rand.N(60 * time.Millisecond)) // at a random moment
 		require.NoError(t, cmd.Process.Kill())
 		require.Error(t, wait())
 		b := open(t, dir, nil)

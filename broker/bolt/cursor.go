@@ -9,8 +9,8 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// Cursor returns how far a reader has come. It is the zero Position if there is no such stream. It
-// waits for the disk if the reader is new, and has a name.
+// Cursor returns the position up to which a reader has acknowledged a stream. It returns the zero
+// Position if the stream does not exist. It waits for the disk if the reader is new and has a name.
 func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Position, error) {
 	if err := checkKey("reader", len(reader)); err != nil {
 		return broker.Position{}, err
@@ -29,7 +29,7 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Posi
 	case at.Epoch == "", !there && reader == "":
 		return at, nil
 	case !there:
-		return at, b.meet(ctx, h, reader, at)
+		return at, b.addReader(ctx, h, reader, at)
 	}
 	known := true
 	r.page.Top = at
@@ -51,7 +51,7 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Posi
 		return nil
 	})
 	if err == nil && !known {
-		err = b.meet(ctx, h, reader, at)
+		err = b.addReader(ctx, h, reader, at)
 	}
 	if err != nil {
 		return broker.Position{}, err
@@ -59,26 +59,27 @@ func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Posi
 	return at, nil
 }
 
-// meet notes where a reader begins who is new: what is not kept for long enough, he has missed.
-func (b *Broker) meet(ctx context.Context, h *head, reader string, at broker.Position) error {
+// addReader records where a new reader begins. Publications that are discarded later and before the
+// reader reads them are missing for it.
+func (b *Broker) addReader(ctx context.Context, h *head, reader string, at broker.Position) error {
 	b.cache.again(h)
 	return b.submit(ctx, &task{heads: []*head{h}, size: len(reader), do: func(bt *batch) error {
 		st := bt.state(h)
 		key := nameKey(st.number, reader)
 		if at != st.position(bt.era, at.Offset) || bt.cursors.Get(key) != nil {
-			return nil // the stream has begun anew, or somebody else was faster
+			return nil // the stream has begun anew, or another task has added the reader
 		}
 		if st.number == 0 {
 			h.expect(reader)
 			return nil
 		}
-		bt.seatReader(h.name, st.number)
+		bt.evictReader(h.name, st.number)
 		bt.put(bt.cursors, key, sealNumber(key, at.Offset))
 		return nil
 	}})
 }
 
-// expect notes a reader of a stream that is not in the file, as long as the head is in use.
+// expect remembers a reader of a stream that is not in the file, as long as the head is in use.
 func (h *head) expect(reader string) {
 	if h.readers == nil {
 		h.readers = map[string]struct{}{}
@@ -88,7 +89,8 @@ func (h *head) expect(reader string) {
 	}
 }
 
-// readCursor returns the offset in a cursor. Whose cursor is damaged, gets everything again.
+// readCursor returns the offset in a cursor. A reader whose cursor is damaged receives everything
+// again.
 func (b *Broker) readCursor(stream string, key, value []byte) (offset uint64, ok bool) {
 	if value == nil {
 		return 0, false
@@ -100,8 +102,9 @@ func (b *Broker) readCursor(stream string, key, value []byte) (offset uint64, ok
 	return offset, ok
 }
 
-// Ack moves a reader's cursor forward. What all have acknowledged stays until the stream's bounds
-// take it, so that those who come with a position of their own find it.
+// Ack moves the cursor of a reader forward. Publications that all readers have acknowledged stay
+// until the bounds of the stream discard them, so that a client with its own position still finds
+// them.
 func (b *Broker) Ack(ctx context.Context, stream, reader string, at broker.Position) error {
 	if err := checkKey("reader", len(reader)); err != nil {
 		return err
@@ -123,14 +126,14 @@ func (bt *batch) ack(h *head, reader string, at broker.Position) error {
 	if at.Offset > st.top || at != st.position(bt.era, at.Offset) {
 		return fmt.Errorf("%w: %d of epoch %q", broker.ErrPosition, at.Offset, at.Epoch)
 	}
-	if st.number == 0 { // there is nothing in it yet
+	if st.number == 0 { // the stream has no publication yet
 		return nil
 	}
 	key := nameKey(st.number, reader)
 	was, ok := bt.b.readCursor(h.name, key, bt.cursors.Get(key))
 	switch {
 	case !ok:
-		bt.seatReader(h.name, st.number)
+		bt.evictReader(h.name, st.number)
 	case was >= at.Offset:
 		return nil
 	}
@@ -138,11 +141,11 @@ func (bt *batch) ack(h *head, reader string, at broker.Position) error {
 	return nil
 }
 
-// maxReaders is how many cursors a stream has.
+// maxReaders is how many cursors a stream has at most.
 const maxReaders = 100
 
-// seatReader makes room for one more reader: the one that is furthest behind is forgotten.
-func (bt *batch) seatReader(stream string, number uint64) {
+// evictReader forgets the reader with the lowest cursor, if there is no room for one more.
+func (bt *batch) evictReader(stream string, number uint64) {
 	var last []byte
 	var behind uint64
 	n := 0

@@ -17,11 +17,11 @@ import (
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
-// silent is a logger for what is expected to go wrong.
+// silent returns a logger for tests in which errors are expected.
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// library writes a store with some of everything, and returns its file and what it keeps.
-func library(t *testing.T, dir string) (image []byte, want map[string][]string) {
+// sampleStore writes a store with every kind of entry, and returns its file and its contents.
+func sampleStore(t *testing.T, dir string) (image []byte, want map[string][]string) {
 	t.Helper()
 	b := open(t, dir, nil)
 	want = map[string][]string{}
@@ -57,26 +57,27 @@ func values(t *testing.T, path string) [][]byte {
 	return all
 }
 
-// turned returns the file with one bit of a value turned over, wherever the value stands: older
-// pages have copies of it.
-func turned(image, value []byte, bit int) []byte {
+// flipped returns the file with one bit of a value flipped in every copy of the value: older pages
+// have copies.
+func flipped(image, value []byte, bit int) []byte {
 	wrong := bytes.Clone(value)
 	wrong[bit/8] ^= 1 << (bit % 8)
 	return bytes.ReplaceAll(image, value, wrong)
 }
 
-// Any bit of any value: it is found out, or does not matter. What is read is never wrong, streams
-// have no holes, and only one suffers.
+// One bit of any value is flipped. Either the damage is detected, or it does not matter.
+// Publications that are read are never wrong, streams have no holes, and at most one stream is
+// affected.
 func TestBitFlips(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "streams.db")
-	image, want := library(t, dir)
+	image, want := sampleStore(t, dir)
 	all := values(t, path)
 	found := map[string]int{}
 	for range flips() {
 		value := all[rand.N(len(all))]
 		bit := rand.N(8 * len(value))
-		require.NoError(t, os.WriteFile(path, turned(image, value, bit), 0o600))
+		require.NoError(t, os.WriteFile(path, flipped(image, value, bit), 0o600))
 		var damage []bolt.Damage
 		b, err := bolt.Open(path, &bolt.Options{
 			Logger: silent(), OnDamage: func(d bolt.Damage) { damage = append(damage, d) },
@@ -86,7 +87,7 @@ func TestBitFlips(t *testing.T) {
 			found["version"]++
 			continue
 		}
-		requireHonest(t, b, want, &damage)
+		requireConsistent(t, b, want, &damage)
 		for _, d := range damage {
 			found[d.What]++
 		}
@@ -100,8 +101,9 @@ func TestBitFlips(t *testing.T) {
 	}
 }
 
-// requireHonest requires that what a store says is true, and that it says what is missing.
-func requireHonest(t *testing.T, b *bolt.Broker, want map[string][]string, damage *[]bolt.Damage) {
+// requireConsistent requires that everything a store returns is right, and that losses are
+// reported.
+func requireConsistent(t *testing.T, b *bolt.Broker, want map[string][]string, damage *[]bolt.Damage) {
 	t.Helper()
 	hurt := 0
 	for stream, contentsOf := range want {
@@ -109,8 +111,8 @@ func requireHonest(t *testing.T, b *bolt.Broker, want map[string][]string, damag
 		got := contents(page)
 		if !slices.Equal(contentsOf, got) {
 			hurt++
-			require.NotEmpty(t, *damage, "nobody was told")
-			require.Equal(t, contentsOf[len(contentsOf)-len(got):], append([]string{}, got...), "the newest without a hole")
+			require.NotEmpty(t, *damage, "OnDamage was not called")
+			require.Equal(t, contentsOf[len(contentsOf)-len(got):], append([]string{}, got...), "the newest without a gap")
 			if page.Top.Epoch != "" {
 				require.Equal(t, page.Floor, uint64(len(contentsOf)-len(got)))
 				require.Equal(t, broker.ReasonEpoch, page.Why)
@@ -118,7 +120,7 @@ func requireHonest(t *testing.T, b *bolt.Broker, want map[string][]string, damag
 		}
 		cursor, err := b.Cursor(t.Context(), stream, "phone")
 		require.NoError(t, err)
-		require.LessOrEqual(t, cursor.Offset, uint64(len(contentsOf)), "no cursor is ahead")
+		require.LessOrEqual(t, cursor.Offset, uint64(len(contentsOf)), "no cursor is after the end")
 		for i, content := range contentsOf {
 			out := publish(t, b, text(stream, fmt.Sprint("id", i), content))
 			if out.Duplicate {
@@ -131,17 +133,17 @@ func requireHonest(t *testing.T, b *bolt.Broker, want map[string][]string, damag
 	require.LessOrEqual(t, hurt, 1, "others suffer")
 }
 
-// A record that is not there at all is a damaged one.
+// A missing record counts as damaged.
 func TestMissingRecord(t *testing.T) {
 	for _, back := range []bool{false, true} {
 		for _, missing := range []int{0, 5, 11} {
 			dir := t.TempDir()
-			_, want := library(t, dir)
+			_, want := sampleStore(t, dir)
 			db, err := bbolt.Open(filepath.Join(dir, "streams.db"), 0o600, nil)
 			require.NoError(t, err)
 			require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
 				c := tx.Bucket([]byte("records")).Cursor()
-				key, _ := c.First() // of the first stream that was made
+				key, _ := c.First() // of the stream that was made first
 				for range missing {
 					key, _ = c.Next()
 				}
@@ -165,20 +167,20 @@ func TestMissingRecord(t *testing.T) {
 	}
 }
 
-// A store whose structure is broken is refused, or reports errors: the process lives.
+// A store with a broken structure is refused or returns errors. The process keeps running.
 func TestBrokenFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "streams.db")
-	image, _ := library(t, dir)
+	image, _ := sampleStore(t, dir)
 	for round := range 100 {
 		broken := bytes.Clone(image)
 		switch round % 3 {
-		case 0: // cut off
+		case 0: // truncated
 			broken = broken[:1+rand.N(len(broken)-1)]
-		case 1: // a page of something else
+		case 1: // a page of other data
 			page := 2 + rand.N(20)
 			copy(broken[page*4096:], make([]byte, 4096))
-		case 2: // a bit anywhere in what is in use
+		case 2: // a bit anywhere in the used part
 			broken[rand.N(20*4096)] ^= 1 << rand.N(8)
 		}
 		require.NoError(t, os.WriteFile(path, broken, 0o600))

@@ -1,5 +1,6 @@
-// Package bolt keeps streams in one file, on bbolt: what was taken is there after the process
-// has ended, was killed, or lost its power. It is a [broker.Broker] for one process.
+// Package bolt keeps streams in one file, on bbolt: publications that were taken survive the end of
+// the process, whether it exits, is killed, or loses power. It is a [broker.Broker] for one
+// process.
 //
 //	store, err := bolt.Open("streams.db", nil)
 //	rt := realtime.New(&realtime.Options{Broker: store})
@@ -7,36 +8,36 @@
 //
 // Publications of concurrent publishers share a transaction: one is committed and synced while the
 // next ones gather, so that a disk with a hundred syncs in a second takes thousands of
-// publications. Nobody is given a publication, and no Publish returns, before it is on the disk;
-// [Options.LossWindow] trades that for speed, and its name says what for.
+// publications. No publication is delivered, and no Publish returns, before the publication is on
+// disk. [Options.LossWindow] gives this up for speed; its name says what it costs.
 //
-// # What survives
+// # Durability
 //
-// Streams to which something was published with their positions and epochs, ids, and the cursors of
-// readers. Nothing is written for what is only subscribed to. Streams have new epochs
-// if the file is a copy that [Broker.Backup] made, if Options.NewEpochs asks for it, or if a
-// LossWindow was set and the store was not closed: what was acknowledged may be missing then, and
-// a position that was given out might come to name something else.
+// The file keeps streams that have had a publication, with their positions and epochs, and the ids
+// and the cursors of readers. Nothing is written for a stream that is only subscribed to. All
+// streams get new epochs if the file is a copy that [Broker.Backup] made, if Options.NewEpochs asks
+// for it, or if LossWindow was set and the store was not closed: in these cases acknowledged
+// publications may be missing, and with its old epoch a position could denote another publication.
 //
-// Ages, times to live and the time for which ids are known do not depend on what becomes of the
-// system's clock while the store is open. How long it was closed, that clock says; if it was set
-// back meanwhile, no time has passed.
+// Ages, times to live and the time for which ids are remembered do not depend on changes of the
+// system's clock while the store is open. The time for which the store was closed is taken from
+// that clock; if it was set back in between, no time has passed.
 //
-// # What fails
+// # Failures
 //
-// When a commit fails, its publishers get the error, nobody is given what was in it, and its
-// offsets are used again. The file is closed and opened anew before the next one, which works if
-// the disk does. What a publisher was told had failed may be there after a crash, as after any lost
-// answer: give messages ids and send them again.
+// If a commit fails, its publishers get the error, none of its publications are delivered, and its
+// offsets are used again. Before the next commit the file is closed and opened again, which
+// succeeds if the disk works again. After a crash, a publication that was reported as failed may
+// exist nevertheless, as after any lost answer: give messages ids and send them again.
 //
-// Every record has a checksum with its key in it. One that is damaged is never returned: it and
-// what is older in its stream count as lost, with [broker.ReasonEpoch], and Options.OnDamage and
-// [Stats].Damaged tell. Other streams do not suffer.
+// Every record has a checksum that includes its key. A damaged record is never returned: it and all
+// older ones of its stream count as lost, with [broker.ReasonEpoch], and Options.OnDamage and
+// [Stats].Damaged report it. Other streams are not affected.
 //
-// bbolt's pages have none. Open checks how they hang together, which takes half a second for each
-// GiB that is in memory, and as long as reading it from the disk if it is not. If a page is
-// damaged, everything that can be had is written to a new file, which takes the place of the old
-// one; that is left beside it, with ".damaged" behind its name. If a file that was cut off, or of
-// which more is damaged, has no root any more, Open returns [ErrDamaged]. After Open the structure
-// is trusted: a disk or another program that changes it under an open store may end the process.
+// The pages of bbolt have no checksums. Open checks their structure. This takes half a second for
+// each GiB in memory; for a file that is not in memory it takes as long as reading it from disk. If
+// a page is damaged, everything that can be recovered is written to a new file, which replaces the
+// old one. The old file is kept with ".damaged" appended to its name. If the file was cut off, or
+// so much of it is damaged that it has no root, Open returns [ErrDamaged]. After Open the structure
+// is trusted: a disk or another program that changes it in an open store may end the process.
 package bolt

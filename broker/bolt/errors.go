@@ -7,37 +7,42 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// At Open.
+// Errors of Open.
 var (
-	// ErrLocked says that another process, or another Broker, has the file open.
+	// ErrLocked means that another process, or another Broker, has the file open.
 	ErrLocked = errors.New("bolt: file is in use")
-	// ErrFormat says that the file is no store of this package, or one of a newer format: the
-	// message has both numbers then.
+	// ErrFormat means that the file is not a store of this package, or has a newer format: then the
+	// error text has both format numbers.
 	ErrFormat = errors.New("bolt: not a store that can be read")
 )
 
-// Later.
+// Errors of Open and of a Broker that is open.
 var (
-	// ErrDamaged says that the structure of the file is broken so that Open could not mend it, or
-	// was broken since.
+	// ErrDamaged means that the structure of the file is broken: Open could not repair it, or it
+	// was broken after Open.
 	ErrDamaged = errors.New("bolt: damaged file")
-	// ErrChanged says that somebody else has written to the file while it was closed to recover
-	// from a failure. The Broker does not work any more; open the file anew.
-	ErrChanged = errors.New("bolt: file was changed by somebody else")
+	// ErrChanged means that another program has written to the file while it was closed to recover
+	// from a failure. The Broker no longer works; open the file again.
+	ErrChanged = errors.New("bolt: file was changed by another program")
 )
 
 var errClosed = fmt.Errorf("bolt: %w", broker.ErrClosed)
 
-// Damage is a piece of the file that is wrong.
+// Damage describes a damaged piece of the file.
 type Damage struct {
-	// Stream is whose it is. Empty if that is not known.
+	// Stream is the stream to which the piece belongs, empty if unknown.
 	Stream string
-	// Offset is that of the publication that is lost, or the number of the page, and zero if it is
-	// something else.
+	// Offset is the offset of the lost publication, or the number of the page, or zero for other
+	// pieces.
 	Offset uint64
-	// What it is. Its checksum is wrong, or it is missing: "record", "stream", "id", "cursor" or
-	// "header". It does not fit to the rest of the file, which was written anew when it was opened:
-	// "page" or "freelist". One of the two pages that the file begins with: "meta"; all streams
-	// have new epochs then, because the last transaction may be lost.
+	// What is the kind of the piece.
+	//
+	// A "record", "stream", "id", "cursor" or "header" is missing or has a wrong checksum.
+	//
+	// A "page" or the "freelist" contradicts the rest of the file; Open has then written the file
+	// anew.
+	//
+	// A "meta" is one of the first two pages of the file. All streams have new epochs then, because
+	// the last transaction may be lost.
 	What string
 }

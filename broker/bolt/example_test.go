@@ -11,7 +11,7 @@ import (
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
-// A stream outlives the process. An application does not publish itself: it gives the Broker to a
+// A stream outlives the process. An application does not call Publish: it passes the Broker to a
 // Manager, in realtime.Options.
 func Example() {
 	dir, err := os.MkdirTemp("", "streams")
@@ -51,7 +51,7 @@ func Example() {
 	// 2 "again"
 }
 
-// A copy is made while the store is used. Whoever opens it gets streams with new epochs.
+// Backup makes a copy while the store is used. A store opened from the copy has new epochs.
 func ExampleBroker_Backup() {
 	dir, err := os.MkdirTemp("", "streams")
 	if err != nil {

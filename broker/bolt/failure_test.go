@@ -24,19 +24,19 @@ import (
 
 var errDisk = errors.New("disk")
 
-// How a commit fails.
+// The ways in which a commit ends.
 const (
 	fine    = iota
-	nothing // nothing of it is in the file
-	phantom // all of it is, but the disk has not said so
+	nothing // the file has nothing of it
+	phantom // the file has all of it, but the disk has reported an error
 )
 
-// flaky is a broker whose commits fail as the test wants.
+// flaky is a broker whose commits fail on demand.
 type flaky struct {
 	*Broker
 	mu   sync.Mutex
 	next int
-	got  map[string][]uint64 // what was delivered
+	got  map[string][]uint64 // offsets delivered
 	lost map[string]int
 
 	onLost func() // may be nil
@@ -90,7 +90,7 @@ func counting(stream string, n, keep int) broker.Publication {
 	}
 }
 
-// twin is what a stream must be like.
+// twin is the expected state of a stream.
 type twin struct {
 	top  uint64
 	kept []int
@@ -127,9 +127,9 @@ func (w *twin) require(t *testing.T, b *Broker, stream string) {
 	require.Equal(t, w.top-uint64(len(got)), page.Floor)
 }
 
-// Commits fail now and then, in either way. Nobody ever sees anything of them, offsets are dense,
-// the next one works, and a store that is opened again is the same. What a failed one had
-// forgotten may stay forgotten.
+// Commits fail now and then, in either way. No failed publication is ever delivered or read,
+// offsets are dense, the next commit succeeds, and a store that is opened again has the same
+// contents. Publications discarded in a failed commit may stay discarded.
 func TestFailures(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "streams.db")
 	f := openFlaky(t, path, nil)
@@ -180,7 +180,8 @@ func TestFailures(t *testing.T) {
 	require.NoError(t, f.Close(t.Context()))
 }
 
-// requireWhole checks that what the states say is what is there, and that nothing is left over.
+// requireWhole requires that the states agree with the entries, and that no entry belongs to no
+// stream.
 func requireWhole(t *testing.T, b *Broker) {
 	t.Helper()
 	require.NoError(t, b.store.view(func(tx *bbolt.Tx) error {
@@ -212,7 +213,7 @@ func requireWhole(t *testing.T, b *Broker) {
 	}))
 }
 
-// A publisher that got an error sends again, with the same id: once is kept.
+// A publisher repeats a failed publication with the same id: it is kept once.
 func TestRepeatAfterFailure(t *testing.T) {
 	f := openFlaky(t, filepath.Join(t.TempDir(), "streams.db"), nil)
 	f.fail(phantom)
@@ -220,7 +221,7 @@ func TestRepeatAfterFailure(t *testing.T) {
 	require.ErrorIs(t, err, errDisk)
 	page, err := f.Read(t.Context(), "room/a", broker.Query{})
 	require.NoError(t, err)
-	require.Equal(t, broker.Page{}, page, "there is no such stream")
+	require.Equal(t, broker.Page{}, page, "the stream does not exist")
 	f.fail(fine)
 	out, err := one(f.Publish(t.Context(), counting("room/a", 1, 10)))
 	require.NoError(t, err)
@@ -229,8 +230,8 @@ func TestRepeatAfterFailure(t *testing.T) {
 	require.NoError(t, f.Close(t.Context()))
 }
 
-// With a LossWindow a failed commit takes what was acknowledged: the streams that have lost
-// something begin another life, and the Manager is told.
+// With a LossWindow a failed commit loses acknowledged publications: the affected streams get new
+// epochs, and Lost is called.
 func TestFailureWithLossWindow(t *testing.T) {
 	for _, how := range []int{nothing, phantom} {
 		path := filepath.Join(t.TempDir(), "streams.db")
@@ -251,7 +252,7 @@ func TestFailureWithLossWindow(t *testing.T) {
 		f.fail(how)
 		require.ErrorIs(t, sync(), errDisk)
 		_, err = f.Read(ctx, "room/a", broker.Query{})
-		require.ErrorIs(t, err, errDisk, "nobody knows yet")
+		require.ErrorIs(t, err, errDisk, "readers wait for the next commit")
 		f.fail(fine)
 		require.Eventually(t, func() bool {
 			_, err := f.Read(ctx, "room/a", broker.Query{})
@@ -276,8 +277,8 @@ func TestFailureWithLossWindow(t *testing.T) {
 	}
 }
 
-// Somebody who writes to the file while it is closed to recover is found out.
-func TestChangedMeanwhile(t *testing.T) {
+// A change by another program while the file is closed to recover is detected.
+func TestChangedByOther(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "streams.db")
 	f := openFlaky(t, path, nil)
 	f.fail(nothing)
@@ -299,7 +300,7 @@ func TestChangedMeanwhile(t *testing.T) {
 	_ = f.Close(context.Background())
 }
 
-// Whatever is written is committed when the window is over, large or not.
+// All changes are committed when the window ends, large or small.
 func TestWindowEnds(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{LossWindow: 20 * time.Millisecond})
 	require.NoError(t, err)
@@ -321,8 +322,8 @@ func TestWindowEnds(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// What was acknowledged within the LossWindow and could not be committed at the end either is lost,
-// Close says so, and the next one to open the store has new epochs.
+// Publications acknowledged within the LossWindow are lost if Close cannot commit them either.
+// Close returns the error, and the store gets new epochs when it is opened again.
 func TestCloseFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "streams.db")
 	f := openFlaky(t, path, &Options{LossWindow: -1, Logger: slog.New(slog.DiscardHandler)})
@@ -341,7 +342,7 @@ func TestCloseFails(t *testing.T) {
 	require.NoError(t, f.Close(t.Context()))
 }
 
-// Each of several backups at once says that it is a copy.
+// Each of several concurrent backups is labelled as a copy.
 func TestBackupsAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	b, err := Open(filepath.Join(dir, "streams.db"), nil)
@@ -368,7 +369,7 @@ func TestBackupsAtOnce(t *testing.T) {
 	require.False(t, headerIn(t, filepath.Join(dir, "streams.db")).copied)
 }
 
-// headerIn returns the header of a store that is closed.
+// headerIn returns the header of a closed store.
 func headerIn(t *testing.T, path string) (h header) {
 	t.Helper()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
@@ -383,8 +384,8 @@ func headerIn(t *testing.T, path string) (h header) {
 	return h
 }
 
-// The sweeper wants streams that have lost something while the Manager is told of that.
-func TestForgetWhatIsLost(t *testing.T) {
+// The sweeper claims streams that have lost publications while Lost is called for them.
+func TestSweepDuringLost(t *testing.T) {
 	f := openFlaky(t, filepath.Join(t.TempDir(), "streams.db"), &Options{
 		LossWindow: -1, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -417,7 +418,7 @@ func TestForgetWhatIsLost(t *testing.T) {
 	require.NoError(t, f.Close(ctx))
 }
 
-// awaitClaim waits until a stream is claimed, or cannot be.
+// awaitClaim waits until a stream is claimed, or done is closed.
 func awaitClaim(c *cache, stream string, done <-chan struct{}) {
 	for {
 		select {
@@ -436,7 +437,7 @@ func awaitClaim(c *cache, stream string, done <-chan struct{}) {
 	}
 }
 
-// Close ends with its context while a commit hangs, and goes on in the background.
+// Close returns when its context ends during a commit that hangs, and continues in the background.
 func TestCloseEndsWithItsContext(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
 	require.NoError(t, err)
@@ -460,7 +461,7 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, b.Close(t.Context()), broker.ErrClosed)
 }
 
-// one returns what became of a publication that was alone.
+// one returns the result of a single publication.
 func one(out []broker.Published, err error) (broker.Published, error) {
 	if err != nil {
 		return broker.Published{}, err

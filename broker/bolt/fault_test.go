@@ -18,12 +18,12 @@ import (
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
-// childTasks are what a child may do other than publish for ever.
+// childTasks are what a child can do other than publish forever.
 func childTasks() map[string]func(path string) {
 	return map[string]func(path string){"retry": childRetry, "full": childFull}
 }
 
-// childRetry publishes what must be taken, again and again if it fails.
+// childRetry publishes, and repeats what failed until it succeeds.
 func childRetry(path string) {
 	var b *bolt.Broker
 	var err error
@@ -36,9 +36,9 @@ func childRetry(path string) {
 	for i := range 12 {
 		for try := 0; try < 20 && !acknowledge(b, childStreams()[i%3], fmt.Sprint("id", i)); try++ {
 			page, err := b.Read(context.Background(), childStreams()[i%3], broker.Query{Limit: 1000, Bytes: 1 << 20})
-			for _, p := range page.Publications { // nobody is shown what has failed
+			for _, p := range page.Publications { // failed publications are not returned
 				if p.Message.ID == fmt.Sprint("id", i) {
-					fmt.Println("panic: it is there", err)
+					fmt.Println("panic: a failed publication was read", err)
 					os.Exit(3)
 				}
 			}
@@ -47,14 +47,15 @@ func childRetry(path string) {
 	_ = b.Close(context.Background())
 }
 
-// The disk refuses one call, or all from one on: Publish says so, and goes on when the disk does.
+// The disk refuses one call, or all calls from one on. Publish returns the error, and succeeds
+// again once the disk works.
 func TestDiskFails(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("no strace, which makes system calls fail")
+		t.Skip("no strace to make system calls fail")
 	}
 	if err := exec.Command(strace, "-qq", "-e", "inject=fsync:error=EIO", "true").Run(); err != nil {
-		t.Skipf("strace may not trace here: %v", err)
+		t.Skipf("strace is not permitted: %v", err)
 	}
 	for _, fault := range []string{"fdatasync:error=EIO", "fsync:error=EIO", "pwrite64:error=ENOSPC"} {
 		for nth := 1; nth <= faults(); nth++ {
@@ -78,10 +79,11 @@ func TestDiskFails(t *testing.T) {
 	}
 }
 
-// fileLimit is how large childFull's file may become at first, in bytes.
+// fileLimit is the first limit of the size of childFull's file, in bytes.
 const fileLimit = 12 << 20
 
-// childFull publishes until the system refuses to make the file larger, and again when it may be.
+// childFull publishes until the system refuses to enlarge the file, and again when the limit is
+// lifted.
 func childFull(path string) {
 	b, err := bolt.Open(path, nil)
 	lift := func() {}
@@ -117,10 +119,10 @@ func childFull(path string) {
 	}
 }
 
-// The disk is full, and is not any more.
+// The disk becomes full, and later has space again.
 func TestDiskFull(t *testing.T) {
 	if !canLimitFiles {
-		t.Skip("the size of files cannot be limited here")
+		t.Skip("the size of files cannot be limited on this system")
 	}
 	path := filepath.Join(t.TempDir(), "streams.db")
 	l := newLedger()
@@ -137,11 +139,11 @@ func TestDiskFull(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// A power cut leaves what was synced, and nothing else for sure: the file system is told to stop
-// at once, with what it has not written.
+// After a power cut only synced data is certain to be on disk: the file system is stopped at once,
+// with unwritten data.
 func TestPowerCut(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root may mount a disk, and cut its power")
+		t.Skip("only root can mount a disk and stop it")
 	}
 	dir := t.TempDir()
 	image, mount := filepath.Join(dir, "disk"), filepath.Join(dir, "mnt")
@@ -168,7 +170,7 @@ func TestPowerCut(t *testing.T) {
 	t.Logf("%d cuts, %d acknowledgements", cuts(), l.count())
 }
 
-// cut lets a child publish, cuts the power, and waits for the child's end.
+// cut lets a child publish, cuts the power, and waits for the end of the child.
 func cut(t *testing.T, l *ledger, mount string, round int) {
 	before := l.count()
 	cmd, wait := l.child(t, filepath.Join(mount, "streams.db"), []string{fmt.Sprint(roundEnv, "=", round)})
@@ -186,7 +188,7 @@ func cut(t *testing.T, l *ledger, mount string, round int) {
 	}
 	require.NoError(t, err)
 	acknowledged := l.count()
-	time.Sleep(20 * time.Millisecond) // it goes on, and fails
+	time.Sleep(20 * time.Millisecond) // the child continues, and fails
 	require.NoError(t, cmd.Process.Kill())
 	require.True(t, strings.Contains(wait().Error(), "killed"))
 	t.Logf("round %d: %d acknowledged, %d of them since", round, l.count(), l.count()-acknowledged)

@@ -8,8 +8,8 @@ import (
 	bbolt "go.etcd.io/bbolt"
 )
 
-// The formats of what the buckets hold. In the first one streams that were only subscribed to were
-// kept, and there was no seed. A file of any of them is made one of the newest when it is opened.
+// These are the formats of the buckets' contents. The first format also kept streams that were only
+// subscribed to, and had no seed. Open converts every file to the newest format.
 const (
 	firstFormat = 1
 	format      = 2
@@ -21,15 +21,15 @@ var (
 	keySeed    = []byte("seed")
 )
 
-// header is what the file says of the store as a whole.
+// header is the state of the store as a whole.
 type header struct {
 	era uint64 // part of every epoch
-	// What makes the next Open draw another era:
+	// Each of these makes the next Open draw a new era.
 	lossy  bool // a store with a LossWindow is open, or was not closed
-	copied bool // this is the file of a Backup
+	copied bool // the file was written by Backup
 }
 
-// formatEmpty makes the buckets of an empty file.
+// formatEmpty creates the buckets of an empty file.
 func formatEmpty(tx *bbolt.Tx) error {
 	for _, name := range append(ofStreams(), bucketMeta) {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
@@ -42,7 +42,7 @@ func formatEmpty(tx *bbolt.Tx) error {
 	return header{}.write(tx)
 }
 
-// label says that the file has the newest format.
+// label marks the file as having the newest format.
 func label(tx *bbolt.Tx) error {
 	if _, err := tx.CreateBucketIfNotExists([]byte(bucketEnded)); err != nil {
 		return err
@@ -50,11 +50,11 @@ func label(tx *bbolt.Tx) error {
 	return tx.Bucket([]byte(bucketMeta)).Put(keyVersion, strconv.AppendUint(nil, format, 10))
 }
 
-// checkFormat returns an error that matches ErrFormat for what this package has not written.
+// checkFormat returns an error that matches ErrFormat for a file that this package has not written.
 func checkFormat(tx *bbolt.Tx) error {
 	meta := tx.Bucket([]byte(bucketMeta))
 	if meta == nil {
-		return fmt.Errorf("%w: it is something else", ErrFormat)
+		return fmt.Errorf("%w: no bucket of this package", ErrFormat)
 	}
 	if err := checkVersion(string(meta.Get(keyVersion))); err != nil {
 		return err
@@ -73,27 +73,27 @@ func checkVersion(version string) error {
 	has, err := strconv.ParseUint(version, 10, 64)
 	switch {
 	case err != nil || has < firstFormat:
-		return fmt.Errorf("%w: it has no format, but %q", ErrFormat, version)
+		return fmt.Errorf("%w: its format is %q, not a number", ErrFormat, version)
 	case has > format:
-		return fmt.Errorf("%w: it has format %d, and %d is the newest one that this package knows",
+		return fmt.Errorf("%w: it has format %d; the newest that this package knows is %d",
 			ErrFormat, has, format)
 	}
 	return nil
 }
 
-// readSeed returns the seed of epochs, or reports false if there is none, or it is damaged.
+// readSeed returns the seed of epochs. It reports false if the seed is missing or damaged.
 func readSeed(tx *bbolt.Tx) (seed uint64, ok bool) {
 	return unsealNumber(keySeed, tx.Bucket([]byte(bucketMeta)).Get(keySeed))
 }
 
-// write puts the header into the file.
+// write writes the header to the file.
 func (h header) write(tx *bbolt.Tx) error {
 	value := binary.BigEndian.AppendUint64(make([]byte, sumBytes), h.era)
 	value = append(value, flag(h.lossy), flag(h.copied))
 	return tx.Bucket([]byte(bucketMeta)).Put(keyHeader, seal(keyHeader, value))
 }
 
-// readHeader reports false if the header is damaged.
+// readHeader returns the header. It reports false if the header is damaged.
 func readHeader(tx *bbolt.Tx) (header, bool) {
 	p, ok := unseal(keyHeader, tx.Bucket([]byte(bucketMeta)).Get(keyHeader))
 	if !ok || len(p) != 10 {

@@ -10,7 +10,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// Whatever stands in the file: it is what was written, or it is refused.
+// Any value is either the one that was written, or is refused.
 func FuzzRecord(f *testing.F) {
 	key := offsetKey(7, 9)
 	for _, p := range []broker.Publication{
@@ -47,7 +47,7 @@ func FuzzRecord(f *testing.F) {
 	})
 }
 
-// One bit anywhere in the value or the key is noticed.
+// One flipped bit anywhere in the value or the key is detected.
 func FuzzBit(f *testing.F) {
 	f.Add([]byte("key"), []byte("value"), uint(3))
 	f.Fuzz(func(t *testing.T, key, payload []byte, bit uint) {

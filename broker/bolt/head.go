@@ -9,25 +9,25 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// head is what is held in memory of a stream that is in use.
+// head is the state in memory of a stream that is in use.
 type head struct {
 	name string
-	pins int // who uses it; under the cache's lock
+	pins int // the number of users; guarded by the cache's lock
 
 	mu     sync.Mutex // held while the stream's publications are delivered
 	loaded bool
 	subs   int
-	there  bool            // it is in the file, as far as anybody was told
-	seen   broker.Position // of what was delivered last
+	there  bool            // the stream is in the file, as far as callers know
+	seen   broker.Position // the position of the last delivery
 
-	begun atomic.Bool // it is in the file, or may be
+	begun atomic.Bool // the stream is in the file, or may be
 
-	state   state               // as committed last; the writer's once it is loaded
-	readers map[string]struct{} // those that are new while it is not there; the writer's
+	state   state               // as last committed; belongs to the writer once loaded
+	readers map[string]struct{} // new readers before the stream is in the file; belongs to the writer
 }
 
-// position returns where the stream is for those who look at it. It is the zero Position if the
-// stream is not there, and nobody is subscribed to it.
+// position returns the position of the stream for callers. It is the zero Position if the stream
+// does not exist and has no subscription.
 func (h *head) position() (at broker.Position, there bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -37,11 +37,11 @@ func (h *head) position() (at broker.Position, there bool) {
 	return h.seen, h.there
 }
 
-// cacheHeads is how many heads are held that nobody uses. They are of streams in the file: anybody
-// may ask for a name.
+// cacheHeads is the number of heads above which an unused head is not held. Only heads of streams
+// in the file are held unused, because callers can ask for any name.
 const cacheHeads = 4096
 
-// cache holds the heads: those in use, and some more.
+// cache holds the heads of streams: those in use, and recently used ones.
 type cache struct {
 	mu    sync.Mutex
 	heads map[string]*head
@@ -49,7 +49,7 @@ type cache struct {
 
 func newCache() cache { return cache{heads: map[string]*head{}} }
 
-// pin returns the head of a stream, loaded or not, which stays until unpin.
+// pin returns the head of a stream, which may not be loaded. The head stays until unpin.
 func (c *cache) pin(stream string) *head {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,7 +62,7 @@ func (c *cache) pin(stream string) *head {
 	return h
 }
 
-// again pins a head that is pinned.
+// again pins a head once more that is already pinned.
 func (c *cache) again(h *head) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,15 +77,15 @@ func (c *cache) unpin(h *head) {
 	}
 }
 
-// find returns the head of a stream if it is held. It may be let go at any time.
+// find returns the head of a stream, or nil. The head may be released at any time.
 func (c *cache) find(stream string) *head {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.heads[stream]
 }
 
-// claim returns the head of a stream that nobody uses, pinned and locked: whoever wants to use it
-// waits, and loads it anew. It returns nil if it is in use.
+// claim returns the head of an unused stream, pinned and locked: others that want to use the stream
+// wait, and then load it again. It returns nil if the stream is in use.
 func (c *cache) claim(stream string) *head {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,7 +102,7 @@ func (c *cache) claim(stream string) *head {
 	return h
 }
 
-// pinned returns all heads that are in use.
+// pinned returns all heads in use, and releases the others.
 func (c *cache) pinned() []*head {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,7 +117,7 @@ func (c *cache) pinned() []*head {
 	return all
 }
 
-// acquire returns the head of a stream, which stays until it is unpinned.
+// acquire returns the head of a stream, loaded and pinned.
 func (b *Broker) acquire(stream string) (*head, error) {
 	if err := checkKey("stream", len(stream)); err != nil {
 		return nil, err
@@ -135,12 +135,12 @@ func (b *Broker) acquire(stream string) (*head, error) {
 	return h, nil
 }
 
-// load fills in a head. h is locked.
+// load fills in a head from the file. h is locked.
 func (b *Broker) load(tx *bbolt.Tx, h *head) error {
 	name := []byte(h.name)
 	st, ok := readState(name, tx.Bucket([]byte(bucketStreams)).Get(name))
 	if !ok {
-		b.damaged(Damage{Stream: h.name, What: "stream"}) // it begins anew
+		b.damaged(Damage{Stream: h.name, What: "stream"}) // the stream begins anew
 		st.epoch = draw()
 	}
 	h.there = st.number != 0

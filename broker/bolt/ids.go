@@ -7,20 +7,20 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// How long an id is known: for so long, and while its publication is kept and no more than
-// idPublications are behind it.
+// An id is remembered for idAge; after that, as long as its publication is kept and at most
+// idPublications newer ones exist.
 const (
 	idAge          = 2 * time.Minute
 	idPublications = 1000
 )
 
-// How many ids are looked at with a publication, and by the sweeper.
+// These are how many ids are checked with each publication, and by the sweeper.
 const (
 	idsAtOnce  = 8
 	idsInSweep = 1000
 )
 
-// known returns the offset of the publication that has had a message's id.
+// known returns the offset of the publication that already has the id of m.
 func (bt *batch) known(st *state, m *broker.Message) (offset uint64, ok bool) {
 	if m.ID == "" || st.number == 0 {
 		return 0, false
@@ -36,7 +36,7 @@ func (bt *batch) known(st *state, m *broker.Message) (offset uint64, ok bool) {
 	return offset, ok
 }
 
-// remember notes the id of the newest publication.
+// remember records the id of the newest publication.
 func (bt *batch) remember(st *state, m *broker.Message) {
 	if m.ID == "" {
 		return
@@ -51,7 +51,7 @@ func (bt *batch) remember(st *state, m *broker.Message) {
 	st.ids++
 }
 
-// expireIDs forgets the oldest ids of a stream that need not be known any more, up to n.
+// expireIDs forgets up to n ids of a stream, the oldest first, that need not be remembered.
 func (bt *batch) expireIDs(st *state, n int) {
 	for range n {
 		if st.ids == 0 || bt.err != nil {
@@ -76,7 +76,7 @@ func (bt *batch) expireIDs(st *state, n int) {
 	}
 }
 
-// forgetID removes an entry of the order, and the id that it is of.
+// forgetID removes an entry of the order, and the id that belongs to it.
 func (bt *batch) forgetID(st *state, key, value []byte) {
 	if p, ok := unseal(key, value); ok && len(p) >= 8 {
 		bt.remove(bt.ids, nameKey(st.number, string(p[8:])))

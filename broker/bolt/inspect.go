@@ -9,14 +9,15 @@ import (
 	bbolt "go.etcd.io/bbolt"
 )
 
-// harm is what was wrong with the structure of a file when it was opened.
+// harm describes what was wrong with the structure of a file when it was opened.
 type harm struct {
-	metaLost bool     // one of the meta pages: perhaps the last transaction is gone
-	pages    []uint64 // those that were damaged
+	metaLost bool     // a meta page was damaged: the last transaction may be lost
+	pages    []uint64 // damaged pages
 	salvaged bool     // the file was written anew
 }
 
-// inspect checks the structure of the file, and puts what can be had of a damaged one in its place.
+// inspect checks the structure of the file. It replaces a damaged file by a new one with everything
+// that can be recovered.
 func (s *store) inspect() error {
 	db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: lockWait, ReadOnly: true})
 	if err != nil {
@@ -36,8 +37,8 @@ func (s *store) inspect() error {
 	return err
 }
 
-// look checks the structure of the file. If it is damaged, what can be had of it is in the file
-// whose name it returns.
+// look checks the structure of the file. If it is damaged, look writes everything that can be
+// recovered to a new file, and returns its name.
 func (s *store) look() (fresh string, err error) {
 	file, err := os.Open(s.path)
 	if err != nil {
@@ -56,7 +57,7 @@ func (s *store) look() (fresh string, err error) {
 		s.harm.pages = p.bad
 		found := newSalvage(p)
 		if found.foreign {
-			return nil // and is refused for that
+			return nil // checkFormat refuses the file later
 		}
 		if err := found.checkFormat(); err != nil {
 			return err
@@ -68,7 +69,7 @@ func (s *store) look() (fresh string, err error) {
 	return fresh, err
 }
 
-// salvage writes what was found in a file to a new one, whose name it returns.
+// salvage writes what was found in a file to a new one, and returns its name.
 func (s *store) salvage(file *os.File, found *salvage) (fresh string, err error) {
 	empty, err := os.CreateTemp(filepath.Dir(s.path), filepath.Base(s.path)+".*.new")
 	if err != nil {
@@ -87,18 +88,18 @@ func (s *store) salvage(file *os.File, found *salvage) (fresh string, err error)
 	}
 	now, err := os.Stat(s.path)
 	if err == nil && !os.SameFile(was, now) {
-		err = fmt.Errorf("%w: %s", ErrLocked, s.path) // another process was faster
+		err = fmt.Errorf("%w: %s", ErrLocked, s.path) // another process has replaced the file
 	}
 	return fresh, err
 }
 
-// replace puts another file into the place of the damaged one, which gets another name.
+// replace puts the file fresh in the place of the damaged one, which is renamed.
 func (s *store) replace(fresh string) error {
 	aside := s.path + ".damaged"
 	if err := os.Remove(aside); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := os.Link(s.path, aside); err != nil { // there are file systems that cannot
+	if err := os.Link(s.path, aside); err != nil { // some file systems have no hard links
 		if err := os.Rename(s.path, aside); err != nil {
 			return err
 		}
@@ -109,8 +110,8 @@ func (s *store) replace(fresh string) error {
 	return syncDir(filepath.Dir(s.path))
 }
 
-// tellHarm tells what was wrong with the structure.
-func (b *Broker) tellHarm() {
+// reportHarm reports what was wrong with the structure.
+func (b *Broker) reportHarm() {
 	h := &b.store.harm
 	if h.metaLost {
 		b.damaged(Damage{What: "meta"})
@@ -145,8 +146,7 @@ func (b *Broker) mend() error {
 	})
 }
 
-// mend forgets what is older than the newest publication of a stream that is missing, and counts
-// anew.
+// mend discards what is older than the newest missing publication of a stream, and counts the rest.
 func (bt *batch) mend(name string, st *state) {
 	for offset := st.top; offset > st.floor; offset-- {
 		key := offsetKey(st.number, offset)

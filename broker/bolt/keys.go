@@ -9,8 +9,9 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// The buckets. A stream's name is a key only in the bucket of streams, and whole; everywhere else
-// the stream is a number of eight bytes, so that no name can reach into another's keys.
+// The buckets. The name of a stream is a key only in the bucket of streams, and it is the whole
+// key. In the other buckets the stream is a number of eight bytes, so that no name can be part of
+// the key of another.
 const (
 	bucketMeta    = "realtime" // "version", "header"
 	bucketStreams = "streams"  // name: its state
@@ -18,29 +19,30 @@ const (
 	bucketIDs     = "ids"      // number, sender, id: the offset of the first publication with it
 	bucketOrder   = "order"    // number, offset: the id that the publication has, and since when
 	bucketCursors = "cursors"  // number, reader: an offset
-	bucketEnded   = "ended"    // slot: drawn when a stream of the slot ended, see epochs
+	bucketEnded   = "ended"    // slot: random, drawn when a stream of the slot ended, see epochs
 )
 
-// ofStreams are the buckets in which streams are. Their values have checksums.
+// ofStreams returns the buckets that hold streams. Their values have checksums.
 func ofStreams() []string {
 	return []string{bucketStreams, bucketRecords, bucketIDs, bucketOrder, bucketCursors}
 }
 
-// maxKey is how long a key may be, in bytes, with room for what stands around a name.
+// maxKey is the maximum length of a name in a key, in bytes. It leaves room for the rest of the
+// key.
 const maxKey = bbolt.MaxKeySize - 64
 
-// offsetKey is the key of what belongs to one publication.
+// offsetKey returns the key of what belongs to one publication.
 func offsetKey(number, offset uint64) []byte {
 	return binary.BigEndian.AppendUint64(nameKey(number, ""), offset)
 }
 
-// nameKey is the key of what belongs to a name in a stream.
+// nameKey returns the key of what belongs to a name in a stream.
 func nameKey(number uint64, name string) []byte {
 	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 16+len(name)), number), name...)
 }
 
-// idName is what a message's id is known by: no two of different senders have the same. That of an
-// anonymous client begins with a length that no sender has.
+// idName returns the name under which the id of a message is stored: different senders have
+// different names. The name for an anonymous client begins with a length that no sender has.
 func idName(m *broker.Message) string {
 	var name []byte
 	if m.Guest != "" {
@@ -51,7 +53,7 @@ func idName(m *broker.Message) string {
 	return string(append(name, m.ID...))
 }
 
-// splitKey returns the stream's number and the rest of a key.
+// splitKey returns the number of the stream and the rest of a key.
 func splitKey(key []byte) (number uint64, rest []byte) {
 	if len(key) < 8 {
 		return 0, nil
@@ -59,7 +61,8 @@ func splitKey(key []byte) (number uint64, rest []byte) {
 	return binary.BigEndian.Uint64(key), key[8:]
 }
 
-// offsetOf returns the offset in an offsetKey, if it is one of the stream.
+// offsetOf returns the offset in a key of offsetKey. It reports false if the key is not one of the
+// stream.
 func offsetOf(key []byte, number uint64) (offset uint64, ok bool) {
 	n, rest := splitKey(key)
 	if n != number || len(rest) != 8 {
@@ -68,7 +71,7 @@ func offsetOf(key []byte, number uint64) (offset uint64, ok bool) {
 	return binary.BigEndian.Uint64(rest), true
 }
 
-// checkKey returns an error that matches broker.ErrName for what cannot be a key.
+// checkKey returns an error that matches broker.ErrName if a name is too long for a key.
 func checkKey(what string, bytes int) error {
 	if bytes > maxKey {
 		return fmt.Errorf("%w: %s of %d bytes", broker.ErrName, what, bytes)

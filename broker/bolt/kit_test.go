@@ -34,7 +34,7 @@ func read(t *testing.T, b *bolt.Broker, stream string) broker.Page {
 	return page
 }
 
-// contents are what a page says.
+// contents returns the contents of the publications on a page.
 func contents(page broker.Page) []string {
 	var all []string
 	for _, p := range page.Publications {
@@ -45,7 +45,7 @@ func contents(page broker.Page) []string {
 	return all
 }
 
-// one returns what became of a publication that was alone.
+// one returns the result of a single publication.
 func one(out []broker.Published, err error) (broker.Published, error) {
 	if err != nil {
 		return broker.Published{}, err

@@ -5,24 +5,24 @@ import (
 	"github.com/realtime-go/realtime/internal/share"
 )
 
-// maxLedger is how many entries all ledgers have together. Beyond it all are forgotten: they are
-// made anew from the file.
+// maxLedger is how many entries all ledgers may have together. Beyond it all are discarded, and
+// made again from the file when needed.
 const maxLedger = 1 << 19
 
-// sender is what shares a stream with others.
+// sender is a sender that shares a stream with others.
 type sender struct{ user, guest string }
 
 func senderOf(m *broker.Message) sender { return sender{m.Sender, m.Guest} }
 
-// ledger says which sender has how much of what waits in a stream. It is the writer's, and made
-// when a stream is half full.
+// ledger records how much of the unacknowledged part of a stream belongs to each sender. It belongs
+// to the writer, and is made when the stream is half full.
 type ledger struct {
 	*share.Ledger[sender]
 	number uint64 // of the stream
 }
 
-// hasShare reports whether p's sender may have one more in the stream. As long as the stream is not
-// half full, each may.
+// hasShare reports whether the sender of p may have one more publication in the stream. While the
+// stream is not half full, every sender may.
 func (bt *batch) hasShare(h *head, st *state, p *broker.Publication) bool {
 	by, size := senderOf(&p.Message), p.Size()
 	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}
@@ -50,7 +50,7 @@ func (bt *batch) ledger(h *head, st *state) *ledger {
 	for l.Next() <= st.top {
 		key := offsetKey(st.number, l.Next())
 		r, ok := readRecord(key, bt.records.Get(key))
-		if !ok { // it is found when it is read
+		if !ok { // the damage is reported when the record is read
 			l.Add(sender{}, 0, 0)
 			continue
 		}
@@ -65,15 +65,15 @@ func (bt *batch) ledger(h *head, st *state) *ledger {
 	return l
 }
 
-// enter notes what was put into a stream.
-func (bt *batch) enter(h *head, st *state, p *broker.Publication, size int) {
+// addToLedger adds a publication to the ledger of its stream, if there is one.
+func (bt *batch) addToLedger(h *head, st *state, p *broker.Publication, size int) {
 	if l := bt.b.ledgers[h]; l != nil {
 		l.Add(senderOf(&p.Message), size, share.Expiry(st.used, p.Message.TTL, p.Keep.Age))
 		bt.b.entries++
 	}
 }
 
-// acked returns up to which offset all readers of a stream have acknowledged.
+// acked returns the offset up to which all readers of a stream have acknowledged.
 func (bt *batch) acked(stream string, st *state) (offset uint64) {
 	c := bt.cursors.Cursor()
 	n := 0
@@ -88,6 +88,6 @@ func (bt *batch) acked(stream string, st *state) (offset uint64) {
 	}
 }
 
-// forgetLedgers makes all ledgers be made anew: what they say was not committed, or they are too
-// many.
+// forgetLedgers discards all ledgers, because they contain changes that were not committed, or have
+// too many entries.
 func (b *Broker) forgetLedgers() { b.ledgers, b.entries = map[*head]*ledger{}, 0 }

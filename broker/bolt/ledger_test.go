@@ -17,7 +17,7 @@ func shared(sender string, n int) broker.Publication {
 	return p
 }
 
-// TestLedgerAfterFailure checks that a publication which was not committed counts for nobody.
+// A publication that was not committed counts for no sender.
 func TestLedgerAfterFailure(t *testing.T) {
 	for _, how := range []int{nothing, phantom} {
 		f := openFlaky(t, filepath.Join(t.TempDir(), "streams.db"), nil)
@@ -43,7 +43,7 @@ func TestLedgerAfterFailure(t *testing.T) {
 	}
 }
 
-// TestLedgersAreBounded checks that memory does not grow with the inboxes that are half full.
+// Memory does not grow with the number of half-full inboxes.
 func TestLedgersAreBounded(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
 	require.NoError(t, err)
@@ -74,8 +74,8 @@ func TestLedgersAreBounded(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// TestIDNames checks that ids of senders are where they always were, and those of anonymous
-// clients elsewhere.
+// The names of users' ids are the same as in older versions, and those of anonymous clients differ
+// from them.
 func TestIDNames(t *testing.T) {
 	require.Equal(t, "\x05alice1", idName(&broker.Message{Sender: "alice", ID: "1"}))
 	require.Equal(t, "\x001", idName(&broker.Message{ID: "1"}))

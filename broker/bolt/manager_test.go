@@ -10,8 +10,8 @@ import (
 	"github.com/realtime-go/realtime/broker/bolt"
 )
 
-// A client was in a room in which nothing had been said yet, or was there when something had: after
-// a restart it has missed what was said since, or nothing, and is told so.
+// A client was in a room before the first message, or after it. After a restart the client has
+// missed the messages since then, or none, and it is told which.
 func TestRecoveryAfterRestart(t *testing.T) {
 	dir := t.TempDir()
 	var rt *realtime.Manager
@@ -48,10 +48,10 @@ func TestRecoveryAfterRestart(t *testing.T) {
 	require.EqualValues(t, 1, again.Top)
 	restart(&bolt.Options{NewEpochs: true})
 	again = join(first.At)
-	require.False(t, again.Recovered, "something may be missing")
+	require.False(t, again.Recovered, "messages may be missing")
 	require.Equal(t, broker.ReasonEpoch, again.Why)
 	require.NotEqual(t, first.At.Epoch, again.At.Epoch)
 	require.Zero(t, again.At.Offset)
-	require.EqualValues(t, 1, again.Top, "and what is kept comes")
+	require.EqualValues(t, 1, again.Top, "kept messages are delivered")
 	require.NoError(t, rt.Close())
 }

@@ -50,11 +50,11 @@ func TestNotAStore(t *testing.T) {
 
 func TestOtherFormats(t *testing.T) {
 	for version, why := range map[string]string{
-		"3":         "it has format 3, and 2 is the newest one",
-		"4294":      "it has format 4294, and 2 is the newest one",
-		"0":         `no format, but "0"`,
-		"":          `no format, but ""`,
-		"x\x00\xff": "no format",
+		"3":         "it has format 3; the newest that this package knows is 2",
+		"4294":      "it has format 4294; the newest that this package knows is 2",
+		"0":         `its format is "0", not a number`,
+		"":          `its format is "", not a number`,
+		"x\x00\xff": "not a number",
 	} {
 		dir := t.TempDir()
 		require.NoError(t, open(t, dir, nil).Close(t.Context()))
@@ -72,7 +72,7 @@ func TestOtherFormats(t *testing.T) {
 		require.ErrorContains(t, err, why)
 		after, err := os.ReadFile(path)
 		require.NoError(t, err)
-		require.Equal(t, before, after, "it is left alone")
+		require.Equal(t, before, after, "the file is not changed")
 	}
 }
 
@@ -122,7 +122,7 @@ func TestFirstFormat(t *testing.T) {
 
 		at, err = b.Subscribe(t.Context(), "room/empty")
 		require.NoError(t, err)
-		require.Equal(t, broker.Position{Epoch: "3p0qo4kmr8brz"}, at, "it was kept then")
+		require.Equal(t, broker.Position{Epoch: "3p0qo4kmr8brz"}, at, "format 1 kept this stream")
 		require.Zero(t, b.Stats().Damaged)
 		require.NoError(t, b.Close(t.Context()))
 	}
@@ -143,7 +143,7 @@ func TestNewEpochs(t *testing.T) {
 	page := read(t, b, "room/a")
 	require.NotEqual(t, was.Epoch, page.Top.Epoch)
 	require.Equal(t, was.Offset, page.Top.Offset)
-	require.Equal(t, []string{"x"}, contents(page), "what is kept stays")
+	require.Equal(t, []string{"x"}, contents(page), "publications are kept")
 	require.ErrorIs(t, b.Ack(t.Context(), "room/a", "r", was), broker.ErrPosition)
 	require.True(t, publish(t, b, text("room/a", "1", "x")).Duplicate)
 	require.NoError(t, b.Close(t.Context()))
@@ -152,7 +152,7 @@ func TestNewEpochs(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// A store with a LossWindow that is closed goes on; one that was not has new epochs.
+// A store with a LossWindow keeps its epochs if it is closed, and otherwise gets new ones.
 func TestLossWindow(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "streams.db")
@@ -172,7 +172,7 @@ func TestLossWindow(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(path, killed, 0o600))
 	b = open(t, dir, nil)
-	require.Empty(t, contents(read(t, b, "room/a")), "it was not on the disk")
+	require.Empty(t, contents(read(t, b, "room/a")), "the publication was not on disk")
 	require.NotEqual(t, first.Epoch, publish(t, b, text("room/a", "", "3")).Position.Epoch)
 	require.NoError(t, b.Close(t.Context()))
 
@@ -185,8 +185,8 @@ func TestLossWindow(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, killed, 0o600))
 	b = open(t, dir, nil)
 	page = read(t, b, "room/a")
-	require.Equal(t, []string{"3", "4"}, contents(page), "it was in time")
-	require.NotEqual(t, at.Epoch, page.Top.Epoch, "something may be missing nevertheless")
+	require.Equal(t, []string{"3", "4"}, contents(page), "the publications were on disk")
+	require.NotEqual(t, at.Epoch, page.Top.Epoch, "publications may be missing nevertheless")
 	require.NoError(t, b.Close(t.Context()))
 }
 
@@ -201,7 +201,7 @@ func TestBackup(t *testing.T) {
 			publish(t, b, text("room/a", "2", "y"))
 			require.NoError(t, b.Close(t.Context()))
 			b = open(t, dir, o)
-			require.Equal(t, was.Epoch, read(t, b, "room/a").Top.Epoch, "the original goes on")
+			require.Equal(t, was.Epoch, read(t, b, "room/a").Top.Epoch, "the original keeps its epoch")
 			require.NoError(t, b.Close(t.Context()))
 
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "streams.db"), copied.Bytes(), 0o600))
@@ -217,7 +217,7 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// stuckWriter takes nothing until it is let go.
+// stuckWriter blocks in Write until goOn is closed.
 type stuckWriter struct{ under, goOn chan struct{} }
 
 func (w *stuckWriter) Write(p []byte) (int, error) {
@@ -229,7 +229,7 @@ func (w *stuckWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// While a backup is written, publishers go on.
+// During a backup publishers are not blocked.
 func TestBackupIsOnline(t *testing.T) {
 	b := open(t, t.TempDir(), nil)
 	publish(t, b, text("room/a", "", "x"))
@@ -260,8 +260,8 @@ func TestFull(t *testing.T) {
 	p := text("room/a", "", "within its own bounds")
 	p.Keep.Messages = 5
 	publish(t, b, p)
-	publish(t, b, text("room/b", "", "there is room again"))
-	_, err = b.Publish(t.Context(), text("user/alice", "", "inboxes have a bound of their own"))
+	publish(t, b, text("room/b", "", "below the bound again"))
+	_, err = b.Publish(t.Context(), text("user/alice", "", "inboxes have a separate bound"))
 	require.NoError(t, err)
 	for i := range 100 {
 		_, err = b.Subscribe(t.Context(), fmt.Sprint("room/more", i))
@@ -283,7 +283,7 @@ func TestFull(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// TestAllPartsOrNone checks that of a message for which there is no room nothing is kept.
+// If one part of a message finds no room, no part is kept.
 func TestAllPartsOrNone(t *testing.T) {
 	b := open(t, t.TempDir(), &bolt.Options{MaxBytes: 10_000, MaxStreams: 2})
 	send := func(content string, streams ...string) error {
@@ -308,8 +308,8 @@ func TestAllPartsOrNone(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// What is only asked for writes nothing: a user comes for the first time, and nothing was ever
-// sent.
+// Subscribing and reading write nothing: a user connects for the first time, and nothing was ever
+// sent to them.
 func TestNamesWriteNothing(t *testing.T) {
 	dir := t.TempDir()
 	b := open(t, dir, nil)

@@ -7,39 +7,40 @@ import (
 	"time"
 )
 
-// Options are how a store works. The zero Options and nil are the defaults.
+// Options configures a store. Nil and the zero Options mean the defaults.
 type Options struct {
 	// LossWindow is how long a publication may wait for the disk after it was acknowledged and
-	// delivered: so much is lost if the process is killed or the power fails, or if the disk does.
-	// Zero: nothing is; Publish returns when the disk has it. Negative: what has come since the
-	// last 4 MiB, or the last Close.
+	// delivered. Publications of that time are lost if the process is killed, the power fails, or
+	// the disk fails. Zero: none are lost, because Publish returns when the publication is on disk.
+	// Negative: all since the last 4 MiB, or since the last Close, may be lost.
 	//
-	// Unless it is zero, a store that was not closed opens with new epochs.
+	// Unless LossWindow is zero, a store that was not closed opens with new epochs.
 	LossWindow time.Duration
-	// MaxBytes is how much is kept in all rooms together, and again in all inboxes, as
-	// [broker.Publication.Size] counts. Beyond it Publish returns broker.ErrFull, but for a
+	// MaxBytes bounds the size of all rooms together, and separately of all inboxes, as
+	// [broker.Publication.Size] counts it. Beyond it Publish returns broker.ErrFull, except for a
 	// stream that is at its own bounds. The file takes up to about twice the sum, and never
 	// shrinks. Zero: 2 GiB. Negative: no bound.
 	MaxBytes int64
-	// MaxStreams is in how many rooms something was published, and again in how many inboxes.
-	// Beyond it Publish returns broker.ErrFull for a new one, and those in which nothing is kept
-	// end after two minutes, whatever ForgetAfter says. Zero: 1,000,000. Negative: no bound.
+	// MaxStreams bounds the number of rooms with publications, and separately of inboxes. Beyond it
+	// Publish returns broker.ErrFull for a new stream, and streams that keep nothing end after two
+	// minutes, whatever ForgetAfter is. Zero: 1,000,000. Negative: no bound.
 	MaxStreams int
-	// ForgetAfter is when a stream ends in which nothing is kept any more, and which nobody is
-	// subscribed to: so long after its last publication. Its ids and cursors go with it. Zero: a
-	// week. Negative: never.
+	// ForgetAfter is how long after its last publication a stream ends that keeps nothing and has
+	// no subscription. Its ids and cursors end with it. Zero: a week. Negative: never.
 	ForgetAfter time.Duration
-	// NewEpochs lets all streams begin another life when the store is opened, with what they have.
-	// It is for a file that was put back from a copy that Backup did not make: positions that were
-	// given out since are refused then, and do not name other publications.
+	// NewEpochs gives all streams new epochs when the store is opened; they keep their
+	// publications. Set it for a file that was restored from a copy that Backup did not make: then
+	// positions that were handed out after the copy was made are refused, and never denote other
+	// publications.
 	NewEpochs bool
-	// OnDamage is told of each piece of the file that is damaged. It must not call the Broker. Nil:
-	// only Logger is.
+	// OnDamage is called for each damaged piece of the file. It must not call the Broker. Nil:
+	// damage is only logged.
 	OnDamage func(Damage)
-	// Logger gets what is damaged, and failures of what nobody waits for. Nil: slog.Default().
+	// Logger receives reports of damage, and errors that are returned to no caller. Nil:
+	// slog.Default().
 	Logger *slog.Logger
 
-	ahead time.Duration // of tests: how far the system's clock is
+	ahead time.Duration // for tests: added to the system's clock
 }
 
 // The defaults of Options.
@@ -49,7 +50,7 @@ const (
 	defaultForget     = 7 * 24 * time.Hour
 )
 
-// resolved fills in the defaults.
+// resolved returns the options with the defaults filled in.
 func (o *Options) resolved() Options {
 	if o == nil {
 		o = &Options{}
@@ -62,7 +63,7 @@ func (o *Options) resolved() Options {
 	return r
 }
 
-// bound makes no bound of what is negative.
+// bound replaces a negative number by no bound.
 func bound(n int64) int64 {
 	if n < 0 {
 		return math.MaxInt

@@ -8,12 +8,11 @@ import (
 	"slices"
 )
 
-// bbolt has no checksums but on its two meta pages, and trusts the rest: with a damaged page it
-// may panic, run for ever, or give pages away that are in use. So the structure of a file is
-// checked when it is opened, before bbolt reads it. What is in a page follows from the sizes of its
-// keys and values, and each page is either part of a tree, free, or the list of those that are; one
-// wrong bit in any of that is found. What is wrong within keys and values is left to their
-// checksums.
+// bbolt has checksums only on its two meta pages, and trusts the rest: with a damaged page it may
+// panic, run forever, or reuse pages that are in use. So the structure of a file is checked when it
+// is opened, before bbolt reads it. The layout of a page follows from the sizes of its keys and
+// values, and each page is part of a tree, free, or part of the freelist; the check finds any
+// single wrong bit in this structure. Errors within keys and values are left to their checksums.
 
 // The kinds of pages.
 const (
@@ -23,10 +22,10 @@ const (
 )
 
 const (
-	firstPage    = 2  // behind the meta pages
+	firstPage    = 2  // after the meta pages
 	pageHead     = 16 // id, kind, count, overflow
-	entryHead    = 16 // in front of the keys and values, for each
-	bucketHead   = 16 // the root and the sequence of a bucket, which are its value
+	entryHead    = 16 // before the keys and values, for each entry
+	bucketHead   = 16 // the root and the sequence of a bucket, at the start of its value
 	bucketFlag   = 0x01
 	metaBytes    = 64
 	metaMagic    = 0xED0CDAED
@@ -34,41 +33,41 @@ const (
 	maxTreeDepth = 32
 )
 
-// byteOrder is that of bbolt's files: of the machine that has written them.
+// byteOrder returns the byte order of bbolt's files: that of the machine that wrote them.
 func byteOrder() binary.ByteOrder { return binary.NativeEndian }
 
-// pages is a file of bbolt as it is found.
+// pages is the page structure of a bbolt file.
 type pages struct {
 	r        io.ReaderAt
 	size     int
 	root     uint64
 	freelist uint64
-	high     uint64 // behind the last page
+	high     uint64 // after the last page
 	txid     uint64
 
-	metaLost bool // one of the two meta pages is damaged: perhaps that of the last transaction
+	metaLost bool // one of the two meta pages is damaged; the last transaction may be lost
 
-	seen bitmap // the pages of trees and of the freelist
+	seen bitmap // pages of trees and of the freelist
 	free bitmap
 	bad  []uint64 // damaged pages
 
 	levels [maxTreeDepth]level
 }
 
-// level is memory for one level of a tree, to be used for one page after another.
+// level is the memory for one level of a tree. It is reused from page to page.
 type level struct {
 	page    []byte
 	entries []entry
 }
 
-// entry is a key with its value, or a branch's key with the page behind it.
+// entry is a key with its value, or in a branch a key with its child page.
 type entry struct {
 	key, value []byte
 	bucket     bool
 	child      uint64
 }
 
-// readPages finds the last transaction of a file. It reports false if there is none.
+// readPages reads the meta pages of a file. It reports false if neither is valid.
 func readPages(r io.ReaderAt) (*pages, bool) {
 	for size := 1 << 9; size <= 1<<16; size <<= 1 {
 		p := &pages{r: r, size: size, metaLost: true}
@@ -87,7 +86,8 @@ func readPages(r io.ReaderAt) (*pages, bool) {
 	return nil, false
 }
 
-// readMeta takes in a meta page, if it is good, of this size of pages, and newer.
+// readMeta reads a meta page for this page size. It reports whether the page is valid, and uses its
+// values if it is the newer one.
 func (p *pages) readMeta(at int64) bool {
 	data := make([]byte, pageHead+metaBytes)
 	if _, err := p.r.ReadAt(data, at); err != nil {
@@ -107,7 +107,7 @@ func (p *pages) readMeta(at int64) bool {
 	return true
 }
 
-// check reports whether the structure is whole.
+// check reports whether the structure is intact.
 func (p *pages) check() bool {
 	plain := true
 	whole := p.walkRoot(func(_ []byte, root uint64) {
@@ -120,7 +120,7 @@ func (p *pages) check() bool {
 	return whole && plain && p.readFreelist() && len(p.bad) == 0 && p.complete()
 }
 
-// complete reports whether each page is in use or free, and none both.
+// complete reports whether each page is either in use or free, and none is both.
 func (p *pages) complete() bool {
 	for id := uint64(firstPage); id < p.high; id++ {
 		if p.seen.has(id) == p.free.has(id) {
@@ -130,8 +130,8 @@ func (p *pages) complete() bool {
 	return true
 }
 
-// walkRoot calls tree for the buckets that have pages of their own, and inline for what is in the
-// others. It reports false if the page of the buckets is damaged.
+// walkRoot calls tree for each bucket that has its own pages, and inline for the entries of each
+// other bucket. It reports false if the page of the buckets is damaged.
 func (p *pages) walkRoot(
 	tree func(name []byte, root uint64), inline func(name []byte, all []entry),
 ) bool {
@@ -156,14 +156,14 @@ func (p *pages) walkRoot(
 	return whole && len(p.bad) == 0
 }
 
-// walk visits the leaves of a tree in order: what it gives to visit is good until that returns.
-// Damaged pages are noted, and what is behind them is not visited. Each page is visited once, so it
-// ends whatever the pages say.
+// walk visits the leaves of a tree in order. The entries passed to visit are valid until visit
+// returns. Damaged pages are recorded, and their subtrees are not visited. Each page is visited
+// once, so walk terminates whatever the pages contain.
 func (p *pages) walk(root uint64, depth int, visit func(entries []entry)) {
 	p.walkIn(root, nil, nil, depth, visit)
 }
 
-// walkIn walks a subtree whose keys are to be at least from and, unless to is nil, below to.
+// walkIn walks a subtree whose keys must be at least from and, unless to is nil, less than to.
 func (p *pages) walkIn(id uint64, from, to []byte, depth int, visit func([]entry)) {
 	if depth == maxTreeDepth {
 		p.bad = append(p.bad, id)
@@ -190,7 +190,7 @@ func (p *pages) walkIn(id uint64, from, to []byte, depth int, visit func([]entry
 	}
 }
 
-// within reports whether the keys are in order, and within bounds.
+// within reports whether the keys are in order and within the bounds.
 func within(entries []entry, from, to []byte) bool {
 	for i, e := range entries {
 		if i > 0 {
@@ -204,7 +204,7 @@ func within(entries []entry, from, to []byte) bool {
 	return n == 0 || to == nil || bytes.Compare(entries[n-1].key, to) < 0
 }
 
-// read returns a page of a tree that was not seen before, and what is in it. It reports false if
+// read returns a page of a tree that was not visited before, and its entries. It reports false if
 // the page is damaged.
 func (p *pages) read(id uint64, l *level) (page []byte, entries []entry, ok bool) {
 	page, ok = p.load(id, l)
@@ -220,14 +220,14 @@ func (p *pages) read(id uint64, l *level) (page []byte, entries []entry, ok bool
 	}
 	l.entries = entries
 	if len(entries) == 0 && (kind == pageBranch || slices.ContainsFunc(page[pageHead:], notZero)) {
-		return nil, nil, false // it was not always empty, and bbolt clears pages
+		return nil, nil, false // the page was not always empty, and bbolt clears new pages
 	}
 	return page, entries, (sizeOf(entries)-1)/p.size+1 == len(page)/p.size
 }
 
 func notZero(b byte) bool { return b != 0 }
 
-// sizeOf returns how long a page of these entries is.
+// sizeOf returns the length of a page with these entries.
 func sizeOf(entries []entry) int {
 	n := pageHead
 	for _, e := range entries {
@@ -236,13 +236,13 @@ func sizeOf(entries []entry) int {
 	return n
 }
 
-// parseInline returns what is in the page of a bucket that is part of another page.
+// parseInline returns the entries of a bucket whose page is part of another page.
 func parseInline(page []byte) (all []entry, ok bool) {
 	all, ok = parse(nil, page, pageLeaf)
 	return all, ok && within(all, nil, nil) && sizeOf(all) == len(page)
 }
 
-// load returns the bytes of a page that was not seen before, with those that continue it.
+// load returns the bytes of a page that was not visited before, with its overflow pages.
 func (p *pages) load(id uint64, l *level) (page []byte, ok bool) {
 	if id < firstPage || id >= p.high || p.seen.has(id) {
 		return nil, false
@@ -264,7 +264,7 @@ func (p *pages) load(id uint64, l *level) (page []byte, ok bool) {
 			return nil, false
 		}
 	}
-	if last := int64(id+more+1)*int64(p.size) - 1; !p.exists(last) { // before so much is set aside
+	if last := int64(id+more+1)*int64(p.size) - 1; !p.exists(last) { // check before the allocation
 		return nil, false
 	}
 	page = make([]byte, (1+int(more))*p.size)
@@ -272,7 +272,7 @@ func (p *pages) load(id uint64, l *level) (page []byte, ok bool) {
 	return page, err == nil
 }
 
-// exists reports whether the file has a byte there.
+// exists reports whether the file has a byte at this offset.
 func (p *pages) exists(at int64) bool {
 	_, err := p.r.ReadAt(make([]byte, 1), at)
 	return err == nil
@@ -280,9 +280,9 @@ func (p *pages) exists(at int64) bool {
 
 func kindOfPage(page []byte) uint16 { return byteOrder().Uint16(page[8:]) }
 
-// parse returns what is in a page of a kind, or reports false if that is not as bbolt lays it out:
-// one key and value behind another, in the order of the heads in front of them. It uses the memory
-// of into.
+// parse returns the entries of a page of a kind. It reports false if the page is not laid out as
+// bbolt does it: the keys and values follow each other, in the order of the heads before them. It
+// uses the memory of into.
 func parse(into []entry, page []byte, kind uint16) (entries []entry, ok bool) {
 	if len(page) < pageHead || kindOfPage(page) != kind {
 		return nil, false
@@ -319,7 +319,7 @@ func parse(into []entry, page []byte, kind uint16) (entries []entry, ok bool) {
 	return entries, true
 }
 
-// readFreelist takes in which pages are free, and reports false if that cannot be.
+// readFreelist reads which pages are free. It reports false if the list is damaged.
 func (p *pages) readFreelist() bool {
 	page, ok := p.load(p.freelist, &level{})
 	if !ok || byteOrder().Uint64(page) != p.freelist || kindOfPage(page) != pageFreelist {
@@ -327,7 +327,7 @@ func (p *pages) readFreelist() bool {
 	}
 	o := byteOrder()
 	n, ids := uint64(o.Uint16(page[10:])), page[pageHead:]
-	if n == 0xffff { // there are more, and their number is the first
+	if n == 0xffff { // the number does not fit, and is the first entry
 		n, ids = o.Uint64(ids), ids[8:]
 	}
 	if n > uint64(len(ids)/8) {

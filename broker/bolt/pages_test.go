@@ -12,7 +12,7 @@ import (
 	bbolt "go.etcd.io/bbolt"
 )
 
-// fileOf returns the file of a store, as far as it is in use.
+// fileOf returns the used part of a store's file.
 func fileOf(t testing.TB, streams, each int) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "streams.db")
@@ -30,7 +30,7 @@ func fileOf(t testing.TB, streams, each int) []byte {
 	return file[:p.high*uint64(p.size)]
 }
 
-// Whatever bbolt makes of a store is found to be whole, and so is what is not a store.
+// Every intact file passes the check, both a store and another file of bbolt.
 func TestPagesAreWhole(t *testing.T) {
 	for _, n := range []int{1, 3, 40} {
 		for _, each := range []int{1, 30} {
@@ -43,7 +43,7 @@ func TestPagesAreWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "other.db")
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{PageSize: 1 << 13})
 	require.NoError(t, err)
-	for i := range 100 { // pages come and go, also long ones
+	for i := range 100 { // pages are allocated and freed, also overflow pages
 		require.NoError(t, db.Update(func(tx *bbolt.Tx) error {
 			b, err := tx.CreateBucketIfNotExists([]byte("b"))
 			require.NoError(t, err)
@@ -62,7 +62,7 @@ func TestPagesAreWhole(t *testing.T) {
 	require.NoError(t, file.Close())
 }
 
-// One of the meta pages is the only one that knows the last transaction.
+// If a meta page is damaged, it may have been the only one with the last transaction.
 func TestMetaIsLost(t *testing.T) {
 	for page := range 2 {
 		file := fileOf(t, 3, 5)
@@ -73,12 +73,12 @@ func TestMetaIsLost(t *testing.T) {
 		b, err := Open(path, &Options{OnDamage: func(d Damage) { told = append(told, d) }})
 		require.NoError(t, err)
 		require.Equal(t, []Damage{{What: "meta"}}, told)
-		require.NotZero(t, b.era.Load(), "what was given out last may be gone")
+		require.NotZero(t, b.era.Load(), "the last positions may be lost")
 		require.NoError(t, b.Close(t.Context()))
 	}
 }
 
-// Whatever the pages say, it takes no longer than there are pages.
+// The check reads each page at most once, whatever the pages contain.
 func FuzzPages(f *testing.F) {
 	image := fileOf(f, 20, 20)
 	f.Add(uint32(2*4096+8), []byte{1})

@@ -9,9 +9,9 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// Publish keeps the parts of a message that have a stream, and delivers all. It returns when they
-// are on the disk, unless there is a LossWindow: all of them, or none. It returns broker.ErrFull
-// if that would be more than the options allow, broker.ErrName for names of more than 32,000
+// Publish keeps the parts of a message that have a stream, and delivers all parts. It returns when
+// all are on disk, unless there is a LossWindow; either all are kept or none. It returns
+// broker.ErrFull beyond the bounds of the options, broker.ErrName for names of more than 32,000
 // bytes, and errors of the file.
 func (b *Broker) Publish(
 	ctx context.Context, parts ...broker.Publication,
@@ -38,7 +38,7 @@ func (b *Broker) Publish(
 		t.heads, t.size = append(t.heads, h), t.size+size
 	}
 	if len(t.heads) == 0 {
-		return make([]broker.Published, len(parts)), b.pass(ctx, parts)
+		return make([]broker.Published, len(parts)), b.deliverUnkept(ctx, parts)
 	}
 	if err := b.submit(ctx, t); err != nil {
 		return nil, err
@@ -50,8 +50,8 @@ func (b *Broker) Publish(
 	return out, nil
 }
 
-// prepare makes the record of a part and pins the head of its stream. It returns how much is
-// written.
+// prepare makes the record of a part and pins the head of its stream. It returns the number of
+// bytes to write.
 func (b *Broker) prepare(pt *part) (h *head, size int, err error) {
 	m := &pt.p.Message
 	if err := checkKey("message id", len(m.Sender)+len(m.Guest)+len(m.ID)); err != nil {
@@ -64,8 +64,8 @@ func (b *Broker) prepare(pt *part) (h *head, size int, err error) {
 	return pt.head, len(pt.value), err
 }
 
-// pass delivers what is not kept.
-func (b *Broker) pass(ctx context.Context, parts []broker.Publication) error {
+// deliverUnkept delivers publications without a stream.
+func (b *Broker) deliverUnkept(ctx context.Context, parts []broker.Publication) error {
 	b.carry.Lock()
 	defer b.carry.Unlock()
 	if err := b.err(ctx); err != nil {
@@ -78,21 +78,21 @@ func (b *Broker) pass(ctx context.Context, parts []broker.Publication) error {
 	return nil
 }
 
-// publishing is a message on its way into the file and from there to the Sink.
+// publishing is a message on its way to the file and then to the Sink.
 type publishing struct {
 	b     *Broker
 	parts []part
 }
 
-// part is one of its publications.
+// part is one publication of a message.
 type part struct {
 	p      broker.Publication
-	head   *head  // nil: it is only delivered
+	head   *head  // nil: the part is only delivered
 	value  []byte // its record
 	result broker.Published
 }
 
-// do runs in the writer. It looks at all parts before it writes any.
+// do runs in the writer. It checks all parts before it writes any.
 func (w *publishing) do(bt *batch) error {
 	used, more := bt.used, bt.more
 	for i := range w.parts {
@@ -131,7 +131,7 @@ func (w *publishing) do(bt *batch) error {
 	return nil
 }
 
-// put writes the record and the id, and moves the stream on.
+// put writes the record and the id of a part, and advances the stream.
 func (pt *part) put(bt *batch) error {
 	st, size := bt.state(pt.head), pt.p.Size()
 	if st.number == 0 {
@@ -151,7 +151,7 @@ func (pt *part) put(bt *batch) error {
 	bt.put(bt.records, key, stamp(key, pt.value, bt.now))
 	bt.remember(st, &pt.p.Message)
 	bt.expireIDs(st, idsAtOnce)
-	bt.enter(pt.head, st, &pt.p, size)
+	bt.addToLedger(pt.head, st, &pt.p, size)
 	pt.p.At = bt.b.clock.outside(st.used)
 	pt.p.Position, pt.p.Prev = st.position(bt.era, st.top), st.top-1
 	pt.result = broker.Published{Position: pt.p.Position, Prev: pt.p.Prev}
@@ -160,7 +160,8 @@ func (pt *part) put(bt *batch) error {
 	return nil
 }
 
-// land runs in the order of the positions, and nothing else is delivered meanwhile.
+// land delivers the parts. It runs in the order of the positions, and no other delivery runs at the
+// same time.
 func (w *publishing) land() {
 	for i := range w.parts {
 		pt := &w.parts[i]
@@ -180,7 +181,7 @@ func (w *publishing) land() {
 	}
 }
 
-// land delivers a part. The stream is locked so that Unsubscribe can wait.
+// land delivers a part. It locks the stream so that Unsubscribe can wait for it.
 func (pt *part) land(b *Broker) {
 	h := pt.head
 	h.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// Read returns a part of a stream. What is damaged there is forgotten, with all that is older, and
-// then it reads again.
+// Read returns a part of a stream. If it finds a damaged publication, it discards that one and all
+// older ones, and reads again.
 func (b *Broker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
 	if err := b.err(ctx); err != nil {
 		return broker.Page{}, err
@@ -33,19 +33,19 @@ func (b *Broker) Read(ctx context.Context, stream string, q broker.Query) (broke
 		if r.broken == 0 {
 			return r.page, nil
 		}
-		if err := b.raise(ctx, h, r.broken); err != nil {
+		if err := b.discardDamaged(ctx, h, r.broken); err != nil {
 			return broker.Page{}, err
 		}
 	}
 }
 
-// raise forgets what is kept of a stream up to a publication that is damaged.
-func (b *Broker) raise(ctx context.Context, h *head, offset uint64) error {
+// discardDamaged discards the publications of a stream up to a damaged one.
+func (b *Broker) discardDamaged(ctx context.Context, h *head, offset uint64) error {
 	b.cache.again(h)
 	return b.submit(ctx, &task{heads: []*head{h}, do: func(bt *batch) error {
 		st := bt.state(h)
 		if st.number == 0 || offset <= st.floor || offset > st.top {
-			return nil // somebody else was faster
+			return nil // another task has already discarded it
 		}
 		bt.mend(h.name, st)
 		bt.mark(h)
@@ -53,7 +53,7 @@ func (b *Broker) raise(ctx context.Context, h *head, offset uint64) error {
 	}})
 }
 
-// reading is one look at a stream.
+// reading is one call of Read or Cursor.
 type reading struct {
 	stream string
 	q      broker.Query
@@ -67,7 +67,7 @@ type reading struct {
 	bytes   int
 }
 
-// read fills in the page. What is behind page.Top is not delivered yet, or never will be.
+// read fills in the page. Records after page.Top are not delivered yet, or never will be.
 func (r *reading) read(tx *bbolt.Tx) error {
 	name := []byte(r.stream)
 	st, ok := readState(name, tx.Bucket([]byte(bucketStreams)).Get(name))
@@ -90,7 +90,8 @@ func (r *reading) read(tx *bbolt.Tx) error {
 	return r.forwards(from, to)
 }
 
-// floor is where the stream begins: the sweeper has not seen yet what has just become too old.
+// floor returns the offset before the first kept publication. It also skips expired publications
+// that the sweeper has not discarded yet.
 func (r *reading) floor(st *state) (floor uint64, why why) {
 	floor, why = st.floor, st.why
 	if st.keep.Age <= 0 {
@@ -99,7 +100,7 @@ func (r *reading) floor(st *state) (floor uint64, why why) {
 	for ; floor < r.page.Top.Offset; floor++ {
 		rec, ok := r.seek(floor + 1)
 		if !ok || r.now.UnixNano()-rec.at < int64(st.keep.Age) {
-			break // what is damaged is found when it is asked for
+			break // damage is reported when the record is read
 		}
 		why = whyExpired
 	}
@@ -144,7 +145,7 @@ func (r *reading) backwards(from, to uint64) error {
 	return nil
 }
 
-// take puts a record on the page, and reports whether to go on.
+// take adds a record to the page, and reports whether to continue.
 func (r *reading) take(offset uint64, key, value []byte) (more bool, err error) {
 	at, ok := offsetOf(key, r.number)
 	var rec record

@@ -7,20 +7,21 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// record is a publication as it is kept: a checksum, the times in Unix nanoseconds and nanoseconds,
-// the size, and what broker.Publication.AppendBinary makes of the rest. What stands in front can
-// be read without decoding the rest.
+// record is a publication in the form in which it is kept: a checksum, the time in Unix
+// nanoseconds, the time to live in nanoseconds, the size, and the encoding of
+// broker.Publication.AppendBinary. The numbers can be read without decoding the rest.
 type record struct {
-	at   int64         // when it was taken
+	at   int64         // when the publication was taken
 	ttl  time.Duration // zero: it does not expire
-	size int           // as broker.Publication.Size counts
-	body []byte        // in the file
+	size int           // as counted by broker.Publication.Size
+	body []byte        // points into the file
 }
 
-// recordHead is what stands in front of the body, behind the checksum, in bytes.
+// recordHead is the length of the numbers between the checksum and the body, in bytes.
 const recordHead = 8 + 8 + 8
 
-// newRecord returns the record of a publication without its checksum: the key is not known yet.
+// newRecord returns the record of a publication without its checksum, because the key is not yet
+// known.
 func newRecord(p *broker.Publication) ([]byte, error) {
 	value := make([]byte, sumBytes+recordHead, sumBytes+recordHead+p.Size())
 	binary.BigEndian.PutUint64(value[sumBytes+8:], uint64(p.Message.TTL))
@@ -31,13 +32,13 @@ func newRecord(p *broker.Publication) ([]byte, error) {
 	return bare.AppendBinary(value)
 }
 
-// stamp writes the time into a record, and the checksum.
+// stamp writes the time and the checksum of a record.
 func stamp(key, value []byte, at time.Time) []byte {
 	binary.BigEndian.PutUint64(value[sumBytes:], uint64(at.UnixNano()))
 	return seal(key, value)
 }
 
-// readRecord reads what is kept under key, or reports false if it is damaged.
+// readRecord decodes the value under key. It reports false if the value is damaged.
 func readRecord(key, value []byte) (record, bool) {
 	p, ok := unseal(key, value)
 	if !ok || len(p) < recordHead {
@@ -51,13 +52,12 @@ func readRecord(key, value []byte) (record, bool) {
 	}, true
 }
 
-// expired reports whether the publication's time to live is over.
+// expired reports whether the time to live of the publication has passed.
 func (r *record) expired(now time.Time) bool {
 	return r.ttl > 0 && now.Sub(time.Unix(0, r.at)) >= r.ttl
 }
 
-// publication decodes the body. It is without what the stream says, its name, position and bounds,
-// and without the time.
+// publication decodes the body. The result has no stream, position, bounds or time.
 func (r *record) publication() (broker.Publication, error) {
 	var p broker.Publication
 	err := p.UnmarshalBinary(r.body)

@@ -6,7 +6,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// suspect notes the streams of a batch that is not, or not surely, in the file.
+// suspect records the streams of a batch that is not, or not certainly, in the file.
 func (b *Broker) suspect(bt *batch) {
 	for h := range bt.dirty {
 		if _, known := b.suspects[h]; !known {
@@ -16,7 +16,7 @@ func (b *Broker) suspect(bt *batch) {
 	}
 }
 
-// trust forgets them: the file has what memory has.
+// trust clears the record: the file agrees with memory.
 func (b *Broker) trust() {
 	for h := range b.suspects {
 		delete(b.suspects, h)
@@ -24,12 +24,12 @@ func (b *Broker) trust() {
 	}
 }
 
-// restore makes the file and memory agree after a failure, as part of the next batch. It may
-// return a task that tells the world.
+// restore makes the file and memory agree again after a failure, as part of the next batch. It may
+// return a task that reports losses.
 //
-// Without a LossWindow memory is right: it knows what was acknowledged and delivered, and the
-// file may have a batch more, of which nobody was told. With one the file is right: what it does
-// not have is lost.
+// Without a LossWindow memory is right: it has what was acknowledged and delivered, and the file
+// may contain one more batch, which nobody knows of. With a LossWindow the file is right: what it
+// does not contain is lost.
 func (b *Broker) restore(bt *batch) *task {
 	if !b.broken {
 		return nil
@@ -43,7 +43,7 @@ func (b *Broker) restore(bt *batch) *task {
 	return nil
 }
 
-// forfeit takes the streams that have lost something back to what the file has, in new epochs.
+// forfeit resets the streams with losses to their state in the file, with new epochs.
 func (b *Broker) forfeit(bt *batch) *task {
 	told := map[*head]broker.Position{}
 	for h := range b.suspects {
@@ -55,12 +55,12 @@ func (b *Broker) forfeit(bt *batch) *task {
 			bt.state(h).epoch = draw()
 			bt.mark(h)
 		} else if err := bt.begin(h); err != nil {
-			continue // too many streams; or bt.err
+			continue // too many streams, or an error in bt.err
 		}
 		told[h] = bt.state(h).position(bt.era, bt.state(h).top)
 	}
 	t := &task{done: make(chan error, 1)}
-	t.committed = func() error { // so that nobody waits for this with one of them locked
+	t.committed = func() error { // pinned, they cannot be claimed and block land
 		for h := range told {
 			b.cache.again(h)
 		}
@@ -68,15 +68,15 @@ func (b *Broker) forfeit(bt *batch) *task {
 	}
 	t.land = func() {
 		for h, at := range told {
-			b.tellLoss(h, at)
+			b.reportLoss(h, at)
 			b.cache.unpin(h)
 		}
 	}
 	return t
 }
 
-// tellLoss tells the world where a stream is that has lost something.
-func (b *Broker) tellLoss(h *head, at broker.Position) {
+// reportLoss reports the new position of a stream that has lost publications.
+func (b *Broker) reportLoss(h *head, at broker.Position) {
 	h.mu.Lock()
 	h.seen, h.there = at, true
 	listens := h.subs > 0
@@ -86,7 +86,7 @@ func (b *Broker) tellLoss(h *head, at broker.Position) {
 	}
 }
 
-// repair takes what nobody was told of out of a stream again.
+// repair removes publications from a stream that nobody knows of.
 func (bt *batch) repair(h *head) {
 	name := []byte(h.name)
 	was, ok := readState(name, bt.streams.Get(name))
@@ -99,14 +99,14 @@ func (bt *batch) repair(h *head) {
 	}
 	st := bt.state(h)
 	bt.cutAbove(st, st.top)
-	if ok && was.number == st.number && was.floor > st.floor { // what it had removed stays so
+	if ok && was.number == st.number && was.floor > st.floor { // removals in the file stay
 		st.floor, st.why = min(was.floor, st.top), was.why
 	}
 	bt.recount(st)
 	bt.mark(h)
 }
 
-// cutAbove removes the records behind an offset, and their ids.
+// cutAbove removes the records after an offset, and their ids.
 func (bt *batch) cutAbove(st *state, top uint64) {
 	bt.removeFrom(bt.records, offsetKey(st.number, top+1), func(key, _ []byte) bool {
 		_, ok := offsetOf(key, st.number)
@@ -121,7 +121,7 @@ func (bt *batch) cutAbove(st *state, top uint64) {
 	})
 }
 
-// recount counts what is kept of a stream.
+// recount counts the kept publications and ids of a stream.
 func (bt *batch) recount(st *state) {
 	before := st.bytes
 	st.count, st.bytes, st.oldest = 0, 0, 0
@@ -149,14 +149,14 @@ func (bt *batch) recount(st *state) {
 	}
 }
 
-// removeStream removes all that belongs to a number.
+// removeStream removes all entries with the number of a stream.
 func (bt *batch) removeStream(number uint64) {
 	for _, bucket := range bt.belongings() {
 		bt.removeAll(bucket, number)
 	}
 }
 
-// present is how much a stream counts.
+// present returns 1 if the stream is in the file, otherwise 0.
 func present(st *state) int {
 	if st.number == 0 {
 		return 0

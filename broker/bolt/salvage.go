@@ -8,27 +8,28 @@ import (
 	bbolt "go.etcd.io/bbolt"
 )
 
-// salvage copies what can be had of a file whose structure is damaged to another one. Good pages of
-// a bucket are copied as they are. Of a damaged page, and of the pages that only a damaged one led
-// to, what has a right checksum is copied: they are those that are neither free nor in a tree.
+// salvage copies everything that can be recovered from a file with a damaged structure to a new
+// file. Intact pages of a bucket are copied unchanged. From a damaged page, and from pages that can
+// only be reached through a damaged one, it copies the entries whose checksum is right. The latter
+// are the pages that are neither free nor in a tree.
 type salvage struct {
 	*pages
-	roots   map[string]uint64  // of the buckets that have pages of their own
-	inlines map[string][]entry // what is in the others
-	torn    map[string]bool    // something of the bucket is missing
+	roots   map[string]uint64  // of the buckets with their own pages
+	inlines map[string][]entry // the entries of the other buckets
+	torn    map[string]bool    // a part of the bucket is missing
 	orphans []uint64
-	known   map[uint64]bool // the numbers of streams
-	foreign bool            // it is no store
+	known   map[uint64]bool // numbers of streams
+	foreign bool            // the file is not a store
 
 	db *bbolt.DB
 	tx *bbolt.Tx
-	n  int // puts in tx
+	n  int // number of puts in tx
 }
 
 // putsAtOnce is how many entries are written in one transaction.
 const putsAtOnce = 10_000
 
-// newSalvage finds out what is where.
+// newSalvage finds the buckets and the pages without a parent.
 func newSalvage(p *pages) *salvage {
 	s := &salvage{
 		pages: p, roots: map[string]uint64{}, inlines: map[string][]entry{},
@@ -59,10 +60,10 @@ func newSalvage(p *pages) *salvage {
 	return s
 }
 
-// again lets the trees be walked once more.
+// again resets the walk, so that the trees can be walked once more.
 func (s *salvage) again() { s.seen, s.bad = newBitmap(s.high), nil }
 
-// unreached calls f for the pages that are neither free nor in a tree, as far as was seen.
+// unreached calls f for each page that is neither free nor visited.
 func (s *salvage) unreached(f func(id uint64)) {
 	for id := uint64(firstPage); id < s.high; id++ {
 		if !s.seen.has(id) && !s.free.has(id) {
@@ -71,13 +72,13 @@ func (s *salvage) unreached(f func(id uint64)) {
 	}
 }
 
-// isBucket reports whether an entry is a bucket of ours.
+// isBucket reports whether an entry is a bucket of this package.
 func (s *salvage) isBucket(e entry) bool {
 	names := append(ofStreams(), bucketMeta)
 	return slices.Contains(names, string(e.key)) && len(e.value) >= bucketHead
 }
 
-// bucketsIn takes in buckets, unless they are known.
+// bucketsIn records the buckets among entries that are not yet known.
 func (s *salvage) bucketsIn(entries []entry) {
 	for _, e := range entries {
 		name := string(e.key)
@@ -99,7 +100,7 @@ func (s *salvage) bucketsIn(entries []entry) {
 	}
 }
 
-// raw returns a page without a look at what it says of itself.
+// raw returns a page without checking its head, with the pages that seem to continue it.
 func (s *salvage) raw(id uint64) []byte {
 	page := make([]byte, s.size)
 	if _, err := s.r.ReadAt(page, int64(id)*int64(s.size)); err != nil {
@@ -108,7 +109,7 @@ func (s *salvage) raw(id uint64) []byte {
 	for n := uint64(1); !s.seen.has(id+n) && id+n < s.high && !s.free.has(id+n); n++ {
 		next := make([]byte, s.size)
 		_, err := s.r.ReadAt(next, int64(id+n)*int64(s.size))
-		if err != nil || byteOrder().Uint64(next) == id+n { // it does not continue this one
+		if err != nil || byteOrder().Uint64(next) == id+n { // it is a page of its own
 			break
 		}
 		page = append(page, next...)
@@ -116,8 +117,8 @@ func (s *salvage) raw(id uint64) []byte {
 	return page
 }
 
-// loose returns the entries of a leaf that are good, whatever else is wrong there. Where a number
-// is wrong, it follows from the others.
+// loose returns the good entries of a leaf, whatever else is wrong with it. A wrong number in the
+// page is derived from the other numbers.
 func loose(page []byte, good func(entry) bool) (found []entry) {
 	if len(page) < pageHead+entryHead {
 		return nil
@@ -163,7 +164,7 @@ func looseOf(page []byte, n int, good func(entry) bool) (found []entry) {
 	return found
 }
 
-// cutOut returns the entry at a place, if the page has that.
+// cutOut returns the entry at this place, if it is within the page.
 func cutOut(page []byte, at, key, value int) (e entry, ok bool) {
 	if at < pageHead || key <= 0 || value < 0 || at > len(page) || key > len(page)-at ||
 		value > len(page)-at-key {
@@ -172,13 +173,13 @@ func cutOut(page []byte, at, key, value int) (e entry, ok bool) {
 	return entry{key: page[at : at+key], value: page[at+key : at+key+value]}, true
 }
 
-// sealed reports whether a checksum is right.
+// sealed reports whether the checksum of an entry is right.
 func sealed(e entry) bool {
 	_, ok := unseal(e.key, e.value)
 	return ok || string(e.key) == string(keyVersion)
 }
 
-// fits reports whether an entry may be one of a bucket.
+// fits reports whether an entry may belong to a bucket.
 func fits(bucket string, e entry) bool {
 	p, ok := unseal(e.key, e.value)
 	switch {
@@ -190,12 +191,12 @@ func fits(bucket string, e entry) bool {
 		return len(e.key) == 16 && len(p) >= recordHead
 	case bucket == bucketOrder:
 		return len(e.key) == 16 && len(p) > 8
-	default: // of the two that are alike
+	default: // ids and cursors have the same form
 		return len(e.key) >= 8 && len(p) == 8
 	}
 }
 
-// checkFormat returns an error for a file that is not to be touched.
+// checkFormat returns an error for a file that must not be changed.
 func (s *salvage) checkFormat() error {
 	for _, e := range s.inlines[bucketMeta] {
 		if string(e.key) == string(keyVersion) {
@@ -203,12 +204,12 @@ func (s *salvage) checkFormat() error {
 		}
 	}
 	if last := int64(s.high)*int64(s.size) - 1; !s.exists(last) {
-		return fmt.Errorf("%w: it was cut off, and has no root any more", ErrDamaged)
+		return fmt.Errorf("%w: it was cut off and has no root", ErrDamaged)
 	}
-	return fmt.Errorf("%w: it does not say any more what its format is", ErrDamaged)
+	return fmt.Errorf("%w: its format is unknown", ErrDamaged)
 }
 
-// to writes what can be had to a new file.
+// to writes everything that can be recovered to a new file.
 func (s *salvage) to(path string) (err error) {
 	s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, NoSync: true})
 	if err != nil {
@@ -227,7 +228,7 @@ func (s *salvage) to(path string) (err error) {
 	return errors.Join(s.tx.Commit(), s.db.Sync())
 }
 
-// copy copies the buckets, that of the streams first.
+// copy copies the buckets, the streams first.
 func (s *salvage) copy() error {
 	s.again()
 	for _, e := range s.inlines[bucketMeta] {
@@ -237,13 +238,13 @@ func (s *salvage) copy() error {
 			}
 		}
 	}
-	for _, name := range ofStreams() { // and there will be another seed in place of bucketEnded
+	for _, name := range ofStreams() { // bucketEnded is not copied: there will be a new seed
 		if err := s.copyBucket(name); err != nil {
 			return err
 		}
 	}
 	if len(s.known) == 0 {
-		return fmt.Errorf("%w: no stream is left in it", ErrDamaged)
+		return fmt.Errorf("%w: it has no stream that can be recovered", ErrDamaged)
 	}
 	return nil
 }
@@ -269,7 +270,7 @@ func (s *salvage) copyBucket(name string) (err error) {
 	return err
 }
 
-// owner returns the bucket that is torn and that alone may have had an entry.
+// owner returns the only torn bucket to which an entry can belong, or "".
 func (s *salvage) owner(e entry) (bucket string) {
 	for name, torn := range s.torn {
 		if torn && fits(name, e) {
@@ -282,7 +283,7 @@ func (s *salvage) owner(e entry) (bucket string) {
 	return bucket
 }
 
-// wanted reports whether an entry belongs to a stream that is there.
+// wanted reports whether an entry belongs to a stream that exists.
 func (s *salvage) wanted(bucket string, e entry) bool {
 	if bucket != bucketStreams {
 		number, _ := splitKey(e.key)

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shutDown stops a file system with nothing more written, not even its journal.
+// shutDown stops a file system without writing anything more, not even its journal.
 func shutDown(root *os.File) error {
 	const (
 		goingDown = 0x8004587d // FS_IOC_GOINGDOWN

@@ -10,24 +10,25 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// state is what the file says of a stream as a whole. The zero state is of one that is not there.
+// state is the state of a stream as a whole, as the file has it. The zero state means that the
+// stream does not exist.
 type state struct {
-	number uint64 // what its keys begin with; never used again
-	epoch  uint64 // of one that is not in the file, that with which it would begin
-	top    uint64 // offset of the newest publication; all have been dense from 1 on
-	floor  uint64 // what is kept is behind it
-	why    why    // what took those up to floor away
-	count  int64  // how many are kept
-	bytes  int64  // how large they are
-	ids    int64  // how many ids are known
-	oldest int64  // when the first of those that are kept was taken, in Unix nanoseconds
-	used   int64  // when the newest was
+	number uint64 // prefix of the stream's keys; never used again
+	epoch  uint64 // if the stream is not in the file: the epoch with which it will begin
+	top    uint64 // offset of the newest publication; offsets are dense from 1 on
+	floor  uint64 // offset of the newest publication that is no longer kept
+	why    why    // why the publications up to floor are gone
+	count  int64  // number of kept publications
+	bytes  int64  // their size
+	ids    int64  // number of remembered ids
+	oldest int64  // when the oldest kept publication was taken, in Unix nanoseconds
+	used   int64  // when the newest publication was taken
 	keep   broker.Retention
 
-	kind kind // not in the file: the name says it
+	kind kind // not in the file: it follows from the name
 }
 
-// kind is what has bounds of its own.
+// kind is a class of streams with separate bounds.
 type kind uint8
 
 const (
@@ -36,7 +37,7 @@ const (
 	kinds
 )
 
-// kindOf returns the kind of a stream. What is no inbox counts as a room.
+// kindOf returns the kind of a stream. Every stream that is not an inbox counts as a room.
 func kindOf(stream string) kind {
 	if strings.HasPrefix(stream, broker.InboxStream("")) {
 		return inboxes
@@ -44,7 +45,7 @@ func kindOf(stream string) kind {
 	return rooms
 }
 
-// why is a broker.Reason in the file.
+// why is a broker.Reason, as it is stored in the file.
 type why byte
 
 const (
@@ -60,7 +61,7 @@ func (w why) reason() broker.Reason {
 	case whyOverflow:
 		return broker.ReasonOverflow
 	case whyDamaged:
-		return broker.ReasonEpoch // what was kept has been lost meanwhile
+		return broker.ReasonEpoch // the kept publications were lost
 	default:
 		return ""
 	}
@@ -77,7 +78,7 @@ func (s *state) fields() [13]uint64 {
 	}
 }
 
-// value returns the state as it is kept under key.
+// value returns the encoding of the state under key.
 func (s *state) value(key []byte) []byte {
 	value := make([]byte, sumBytes, sumBytes+stateBytes)
 	for _, n := range s.fields() {
@@ -86,8 +87,8 @@ func (s *state) value(key []byte) []byte {
 	return seal(key, value)
 }
 
-// readState reads what is kept under key, or reports false if it is damaged. Nothing is the
-// state of a stream that is not there.
+// readState decodes the value under key. It reports false if the value is damaged. A nil value is
+// the state of a stream that does not exist.
 func readState(key, value []byte) (state, bool) {
 	if value == nil {
 		return state{kind: kindOf(string(key))}, true
@@ -105,11 +106,11 @@ func readState(key, value []byte) (state, bool) {
 	}, true
 }
 
-// draw returns a number for an epoch: never zero.
+// draw returns a random number for an epoch. It is never zero.
 func draw() uint64 { return rand.Uint64() | 1 }
 
-// position returns a position in the stream, the zero Position if it has no epoch. era is drawn
-// anew to give all streams new epochs.
+// position returns a position in the stream, or the zero Position if the stream has no epoch. A new
+// era gives all streams new epochs.
 func (s *state) position(era, offset uint64) broker.Position {
 	if s.epoch == 0 {
 		return broker.Position{}
@@ -117,7 +118,8 @@ func (s *state) position(era, offset uint64) broker.Position {
 	return broker.Position{Epoch: strconv.FormatUint(s.epoch^era, 36), Offset: offset}
 }
 
-// beyond says which of the stream's bounds its oldest publication is beyond, if one.
+// beyond returns the reason why the oldest publication is beyond the bounds of the stream. It
+// reports false if it is within.
 func (s *state) beyond(now time.Time) (why, bool) {
 	switch {
 	case s.count == 0:
@@ -130,13 +132,13 @@ func (s *state) beyond(now time.Time) (why, bool) {
 	return 0, false
 }
 
-// atBounds reports whether one more publication of this size makes another go, with these bounds.
+// atBounds reports whether one more publication of this size displaces another, with these bounds.
 func (s *state) atBounds(size int, keep broker.Retention) bool {
 	return s.count > 0 && (s.count+1 > int64(keep.Messages) ||
 		keep.Bytes > 0 && s.bytes+int64(size) > int64(keep.Bytes))
 }
 
-// staleIDs reports whether there are ids that need not be known any more.
+// staleIDs reports whether there are ids that need not be remembered.
 func (s *state) staleIDs(now time.Time) bool {
 	return s.ids > min(s.count, idPublications+1) && now.UnixNano()-s.used > int64(idAge)
 }

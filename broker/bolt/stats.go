@@ -6,30 +6,30 @@ import (
 	bbolt "go.etcd.io/bbolt"
 )
 
-// Stats is what a Broker has done since Open, and how large its file is.
+// Stats are counters of a Broker since Open, and the size of its file.
 type Stats struct {
-	FileBytes int64 // of the file, with what is free in it
+	FileBytes int64 // of the file, including free space
 
-	Published  uint64 // publications that were taken
-	Duplicates uint64 // publications that were taken before
-	Commits    uint64 // transactions on the disk: Published/Commits is how many share one
-	Failures   uint64 // transactions that were given up
-	Damaged    uint64 // pieces of the file that were wrong, see Damage
+	Published  uint64 // publications taken
+	Duplicates uint64 // duplicates refused
+	Commits    uint64 // transactions on disk; Published/Commits publications share one
+	Failures   uint64 // transactions that failed
+	Damaged    uint64 // damaged pieces of the file, see Damage
 }
 
-// counters are what Stats counts.
+// counters holds the counters of Stats.
 type counters struct {
 	published, duplicates, commits, failures, damaged atomic.Uint64
 }
 
-// Stats returns them as of now.
+// Stats returns the current statistics.
 func (b *Broker) Stats() Stats {
 	c := &b.stats
 	s := Stats{
 		Published: c.published.Load(), Duplicates: c.duplicates.Load(),
 		Commits: c.commits.Load(), Failures: c.failures.Load(), Damaged: c.damaged.Load(),
 	}
-	_ = b.store.view(func(tx *bbolt.Tx) error { // 0 after Close
+	_ = b.store.view(func(tx *bbolt.Tx) error { // FileBytes is 0 after Close
 		s.FileBytes = tx.Size()
 		return nil
 	})

@@ -18,13 +18,13 @@ import (
 // lockWait is how long Open waits for a file that is in use.
 const lockWait = time.Second
 
-// growBytes is by how much a file grows at a time: each time costs a sync.
+// growBytes is by how much the file grows at a time. Each time costs a sync.
 const growBytes = 4 << 20
 
-// store is the file. One goroutine writes; any number read what was committed last.
+// store is the file. One goroutine writes; any number of goroutines read the last committed state.
 //
-// With a window a transaction stays open over many writes, and readers see what is in it, one at
-// a time: the file never has half of a transaction, whenever the process ends.
+// With a window, a transaction stays open over many writes, and readers see its contents, one
+// reader at a time. Whenever the process ends, the file contains no half of a transaction.
 type store struct {
 	path     string
 	window   bool
@@ -32,18 +32,18 @@ type store struct {
 	harm     harm
 
 	mu   sync.RWMutex
-	db   *bbolt.DB // nil after Close, and while it cannot be opened again
-	file *os.File  // of db, to let go of it if bbolt cannot
-	open *bbolt.Tx // the writer's
-	last int       // id of the last transaction that is known to be committed
+	db   *bbolt.DB // nil after Close, and while reopening fails
+	file *os.File  // the file of db, for abandon
+	open *bbolt.Tx // open transaction; belongs to the writer
+	last int       // id of the last transaction known to be committed
 
-	failed error // why the file must be opened anew before the next transaction
-	stuck  error // why it cannot be
+	failed error // why the file must be reopened before the next transaction
+	stuck  error // why it cannot be reopened
 
-	onCommit func(commit func() error) error // of tests
+	onCommit func(commit func() error) error // for tests
 }
 
-// openStore opens the file, and makes it if it is not there.
+// openStore opens the file, and creates it if it does not exist.
 func openStore(path string, window bool) (*store, error) {
 	if path == "" {
 		return nil, errors.New("bolt: no path")
@@ -58,7 +58,7 @@ func openStore(path string, window bool) (*store, error) {
 	return s, s.connect()
 }
 
-// create makes an empty file under another name first: a crash never leaves half of one.
+// create makes an empty store under another name first, so that a crash never leaves half of one.
 func (s *store) create() error {
 	if info, err := os.Stat(s.path); err == nil && info.Size() > 0 {
 		return nil
@@ -80,7 +80,7 @@ func (s *store) create() error {
 	return syncDir(filepath.Dir(s.path))
 }
 
-// syncDir makes the names in a directory durable, where the system can.
+// syncDir makes the names in a directory durable, if the system supports it.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil || runtime.GOOS == "windows" {
@@ -89,7 +89,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// connect opens the file that is there.
+// connect opens the existing file.
 func (s *store) connect() error {
 	err := guard(func() (err error) {
 		s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
@@ -119,7 +119,7 @@ func (s *store) connect() error {
 	})
 }
 
-// refused says why bbolt has not opened the file.
+// refused explains why bbolt has not opened the file.
 func (s *store) refused(err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
@@ -130,15 +130,15 @@ func (s *store) refused(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrFormat, s.path, err)
 }
 
-// isSystem reports whether an error is the operating system's.
+// isSystem reports whether an error comes from the operating system.
 func isSystem(err error) bool {
 	_, path := errors.AsType[*os.PathError](err)
 	_, call := errors.AsType[syscall.Errno](err)
 	return path || call
 }
 
-// mapBytes is how much address space is set aside, so that the file can grow while it is read. It
-// takes no memory. Windows would make the file as large.
+// mapBytes returns how much address space is reserved, so that the file can grow while it is read.
+// It takes no memory. On Windows the file would become as large.
 func mapBytes() int {
 	if runtime.GOOS == "windows" || ^uint(0)>>32 == 0 {
 		return 0
@@ -146,8 +146,8 @@ func mapBytes() int {
 	return 1 << 30
 }
 
-// guard turns a panic into an error: bbolt trusts what it reads, and a file that was cut off is a
-// fault in the map.
+// guard turns a panic into an error: bbolt trusts what it reads, and reading beyond the end of a
+// truncated file faults.
 func guard(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -158,7 +158,7 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// view runs f on what was written last.
+// view runs f on the last written state.
 func (s *store) view(f func(tx *bbolt.Tx) error) error {
 	if s.window {
 		s.mu.Lock()
@@ -168,7 +168,7 @@ func (s *store) view(f func(tx *bbolt.Tx) error) error {
 		defer s.mu.RUnlock()
 	}
 	switch {
-	case s.db == nil, s.window && s.failed != nil: // what was acknowledged is gone
+	case s.db == nil, s.window && s.failed != nil: // acknowledged publications are lost
 		return s.closedBecause()
 	case s.window && s.open != nil:
 		return guard(func() error { return f(s.open) })
@@ -183,8 +183,8 @@ func (s *store) closedBecause() error {
 	return errClosed
 }
 
-// write runs f in a transaction, and commits it unless f says that it may wait. What f returns an
-// error for is as if it had never been, and so is everything that has waited with it.
+// write runs f in a transaction. It commits the transaction unless f says that it may wait. If f
+// returns an error, its changes and all waiting changes are rolled back.
 func (s *store) write(f func(tx *bbolt.Tx) (wait bool, err error)) error {
 	if s.failed != nil {
 		if err := s.reconnect(); err != nil {
@@ -214,7 +214,7 @@ func (s *store) write(f func(tx *bbolt.Tx) (wait bool, err error)) error {
 	return s.commit()
 }
 
-// commit ends the transaction. With a window, the caller holds the lock.
+// commit commits the open transaction. With a window, the caller holds the lock.
 func (s *store) commit() error {
 	tx := s.open
 	if tx == nil {
@@ -235,13 +235,13 @@ func (s *store) commit() error {
 	return nil
 }
 
-// fail gives the transaction up. bbolt may believe from here on that it is there, and reuse what
-// the last good one needs, so nothing is written before the file was opened anew.
+// fail rolls the transaction back. After a failure bbolt may take the transaction for committed and
+// reuse pages that the last good one needs, so nothing is written before the file is reopened.
 func (s *store) fail(cause error) error {
 	if tx := s.open; tx != nil {
 		err := guard(tx.Rollback)
 		if errors.Is(err, ErrDamaged) {
-			s.stuck = err // it still has bbolt's lock, so Close would wait for ever
+			s.stuck = err // the transaction holds bbolt's lock, so Close would block forever
 		}
 	}
 	s.open = nil
@@ -249,7 +249,7 @@ func (s *store) fail(cause error) error {
 	return s.failed
 }
 
-// prefixed says of what is not this package's own error where it comes from.
+// prefixed adds the prefix of this package to an error that has none.
 func prefixed(err error) error {
 	if errors.Is(err, ErrDamaged) {
 		return err
@@ -257,7 +257,7 @@ func prefixed(err error) error {
 	return fmt.Errorf("bolt: %w", err)
 }
 
-// reconnect opens the file anew after a failure.
+// reconnect reopens the file after a failure.
 func (s *store) reconnect() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,8 +288,8 @@ func (s *store) reconnect() error {
 	return nil
 }
 
-// rewrite writes the head of a file once more, as it is, and syncs it. A sync that has failed may
-// leave pages in memory that the disk does not have and that no later sync writes; which of two
+// rewrite writes the head of the file again, unchanged, and syncs it. After a failed sync, memory
+// may hold pages that the disk does not have and that no later sync writes. Which of two
 // transactions is the last must not depend on that.
 func rewrite(path string, size int) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -307,7 +307,7 @@ func rewrite(path string, size int) error {
 	return errors.Join(err, f.Close())
 }
 
-// close commits what waits, and closes the file once nobody reads it.
+// close commits the waiting changes, and closes the file when no reader uses it.
 func (s *store) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,7 +20,7 @@ func open(t *testing.T, dir string, o *bolt.Options) *bolt.Broker {
 	return b
 }
 
-func TestBroker(t *testing.T) {
+func TestConformance(t *testing.T) {
 	for name, o := range map[string]*bolt.Options{
 		"synced": nil, "window": {LossWindow: 20 * time.Millisecond}, "late": {LossWindow: -1},
 	} {

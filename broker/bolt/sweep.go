@@ -10,13 +10,14 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// The sweeper looks at so many streams every so often.
+// The sweeper looks at sweepStreams streams every sweepEvery.
 const (
 	sweepEvery   = time.Second
 	sweepStreams = 1000
 )
 
-// sweep is the goroutine that forgets what nobody publishes after.
+// sweep is the goroutine that discards publications and ids, and ends streams, without a new
+// publication.
 func (b *Broker) sweep() {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -29,12 +30,12 @@ func (b *Broker) sweep() {
 		}
 		var err error
 		if next, err = b.sweepFrom(next); err != nil && !errors.Is(err, broker.ErrClosed) {
-			b.complain("bolt: sweep", err)
+			b.logError("bolt: sweep", err)
 		}
 	}
 }
 
-// sweepFrom sweeps some streams, and returns where to go on.
+// sweepFrom sweeps some streams, and returns the name at which to continue.
 func (b *Broker) sweepFrom(from []byte) (next []byte, err error) {
 	var trim, forget []string
 	now := b.clock.now()
@@ -67,8 +68,8 @@ func (b *Broker) sweepFrom(from []byte) (next []byte, err error) {
 	return next, err
 }
 
-// forgetAfter is when a stream ends in which nothing is kept, in nanoseconds: as soon as its ids
-// need not be known any more, if there are as many streams as may be.
+// forgetAfter returns after how many nanoseconds a stream ends that keeps nothing. If there are as
+// many streams as allowed, it ends as soon as its ids need not be remembered.
 func (b *Broker) forgetAfter(k kind) int64 {
 	if int(b.streams[k].Load()) >= b.opts.MaxStreams {
 		return int64(min(b.opts.ForgetAfter, idAge))
@@ -76,7 +77,7 @@ func (b *Broker) forgetAfter(k kind) int64 {
 	return int64(b.opts.ForgetAfter)
 }
 
-// trimStream forgets what a stream has too much of.
+// trimStream discards what a stream has beyond its bounds.
 func (b *Broker) trimStream(name string) error {
 	h, err := b.acquire(name)
 	if err != nil {
@@ -89,7 +90,7 @@ func (b *Broker) trimStream(name string) error {
 		}
 		before := *st
 		bt.trim(name, st)
-		if bt.expireIDs(st, idsInSweep); *st == before { // its numbers do not agree
+		if bt.expireIDs(st, idsInSweep); *st == before { // the counters of the state are wrong
 			bt.recount(st)
 		}
 		bt.mark(h)
@@ -97,8 +98,8 @@ func (b *Broker) trimStream(name string) error {
 	}})
 }
 
-// forgetStream ends a stream that nobody uses. Whoever wants to, waits until that is done, and
-// finds that there is none.
+// forgetStream ends an unused stream. Callers that want to use it wait until this is done, and then
+// find no stream.
 func (b *Broker) forgetStream(name string) error {
 	h := b.cache.claim(name)
 	if h == nil {
@@ -110,7 +111,7 @@ func (b *Broker) forgetStream(name string) error {
 		key := []byte(name)
 		st, ok := readState(key, bt.streams.Get(key))
 		if !ok || st.number == 0 || st.count > 0 {
-			return nil // it was used meanwhile
+			return nil // the stream was used in the meantime
 		}
 		bt.removeStream(st.number)
 		bt.remove(bt.streams, key)

@@ -25,7 +25,7 @@ func sweepAll(t *testing.T, b *Broker) {
 	}
 }
 
-// stateOf returns what the file says of a stream.
+// stateOf returns the state of a stream in the file.
 func stateOf(t *testing.T, b *Broker, stream string) state {
 	t.Helper()
 	var st state
@@ -37,7 +37,7 @@ func stateOf(t *testing.T, b *Broker, stream string) state {
 	return st
 }
 
-// What has become too old goes without another publication, and then the stream.
+// Expired publications are discarded without another publication, and later the stream ends.
 func TestSweep(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{ForgetAfter: 100 * time.Millisecond})
 	require.NoError(t, err)
@@ -71,7 +71,7 @@ func TestSweep(t *testing.T) {
 	require.NoError(t, b.Close(ctx))
 }
 
-// What is too old is not read, whether or not it was swept.
+// Expired publications are not returned, whether or not the sweeper has run.
 func TestAgeIsExact(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
 	require.NoError(t, err)
@@ -93,7 +93,7 @@ func (b *Broker) submitForTest(t *testing.T, stream string) {
 	require.NoError(t, b.submit(t.Context(), &task{heads: []*head{h}, do: func(bt *batch) error { return bt.begin(h) }}))
 }
 
-// streamsForTest returns how many streams the writer knows of.
+// streamsForTest returns the number of streams according to the writer.
 func (b *Broker) streamsForTest(t *testing.T) (n int) {
 	t.Helper()
 	require.NoError(t, b.submit(t.Context(), &task{do: func(*batch) error {
@@ -103,7 +103,7 @@ func (b *Broker) streamsForTest(t *testing.T) (n int) {
 	return n
 }
 
-// Ids are known for two minutes, and not for ever.
+// Ids are remembered for two minutes, and not forever.
 func TestIDsExpire(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
 	require.NoError(t, err)
@@ -132,7 +132,7 @@ func TestIDsExpire(t *testing.T) {
 	do(start.Add(2*time.Minute+5*time.Second), func(bt *batch, st *state) { bt.expireIDs(st, 1000) })
 	require.EqualValues(t, 14, stateOf(t, b, "room/a").ids)
 	do(start.Add(time.Hour), func(bt *batch, st *state) { bt.expireIDs(st, 1000) })
-	require.EqualValues(t, 5, stateOf(t, b, "room/a").ids, "of those that are kept")
+	require.EqualValues(t, 5, stateOf(t, b, "room/a").ids, "the ids of kept publications")
 	do(start.Add(time.Hour), func(bt *batch, _ *state) {
 		old, kept := publish(14), publish(15)
 		require.NoError(t, kept.do(bt))
@@ -145,7 +145,7 @@ func TestIDsExpire(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// Memory does not grow with the streams that were ever looked at.
+// Memory does not grow with the number of streams that were ever read.
 func TestCacheIsBounded(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), nil)
 	require.NoError(t, err)
@@ -158,8 +158,8 @@ func TestCacheIsBounded(t *testing.T) {
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// A stream that has ended does not come again with its epoch, and where there are as many streams
-// as may be, one that keeps nothing ends early.
+// A stream that has ended begins again with another epoch. If there are as many streams as allowed,
+// one that keeps nothing ends early.
 func TestCrowded(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{MaxStreams: 2})
 	require.NoError(t, err)
@@ -187,15 +187,15 @@ func TestCrowded(t *testing.T) {
 	require.NoError(t, b.Close(ctx))
 }
 
-// The system's clock is set while the store is closed, forward and back: positions grow, ids are
-// known, nothing is lost that is not too old, and the sweeper comes to rest.
+// The system's clock is set while the store is closed, forward and back: positions increase, ids
+// are remembered, only expired publications are lost, and the sweeper finishes.
 func TestClockSteps(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "streams.db")
 	const year = 365 * 24 * time.Hour
 	var last broker.Published
 	for i, c := range []struct {
 		step  time.Duration
-		known bool // those that came before: else they are too old
+		known bool // ids before are remembered; otherwise they have expired
 	}{
 		{0, true}, {time.Hour, true}, {-time.Hour, true}, {-year, true},
 		{0, true}, {year, false}, {0, true}, {-year, true},
@@ -228,7 +228,7 @@ func TestClockSteps(t *testing.T) {
 		require.NoError(t, err)
 		want := i + 1
 		if i >= 5 {
-			want = i - 3 // and one came again
+			want = i - 3 // one publication was refused as a duplicate
 		}
 		require.Len(t, page.Publications, want, "step %v", c.step)
 		for _, p := range page.Publications {
@@ -239,7 +239,7 @@ func TestClockSteps(t *testing.T) {
 	}
 }
 
-// A store that is open does not look at the system's clock: what it gives out is as old as it is.
+// An open store does not follow the system's clock: publications have their true age.
 func TestClockIsEven(t *testing.T) {
 	b, err := Open(filepath.Join(t.TempDir(), "streams.db"), &Options{ahead: -time.Hour})
 	require.NoError(t, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// tampered returns a store in which three publications are in room/a, and something was changed since.
+// tampered returns a store with three publications in room/a to which change was then applied.
 func tampered(t *testing.T, change func(tx *bbolt.Tx, st *state)) (b *Broker, was broker.Position) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "streams.db")
@@ -37,7 +37,7 @@ func tampered(t *testing.T, change func(tx *bbolt.Tx, st *state)) (b *Broker, wa
 	return b, was
 }
 
-// A stream whose name is damaged begins anew, and positions of the old one are none of the new one.
+// A stream whose name is damaged begins anew, and old positions are refused.
 func TestNameIsDamaged(t *testing.T) {
 	b, was := tampered(t, func(tx *bbolt.Tx, st *state) {
 		streams := tx.Bucket([]byte(bucketStreams))
@@ -51,7 +51,7 @@ func TestNameIsDamaged(t *testing.T) {
 	require.NotZero(t, b.Stats().Damaged)
 }
 
-// The number of the newest stream, which bbolt keeps without a checksum, is damaged.
+// The number of the newest stream is damaged: bbolt keeps it without a checksum.
 func TestSequenceIsDamaged(t *testing.T) {
 	b, was := tampered(t, func(tx *bbolt.Tx, _ *state) {
 		require.NoError(t, tx.Bucket([]byte(bucketStreams)).SetSequence(0))
@@ -65,7 +65,7 @@ func TestSequenceIsDamaged(t *testing.T) {
 	requireWhole(t, b)
 }
 
-// A record has got an offset that will not come for long, and one is missing.
+// A record has an offset far in the future, and another one is missing.
 func TestOffsetIsDamaged(t *testing.T) {
 	b, was := tampered(t, func(tx *bbolt.Tx, st *state) {
 		records := tx.Bucket([]byte(bucketRecords))
@@ -74,7 +74,7 @@ func TestOffsetIsDamaged(t *testing.T) {
 		require.NoError(t, records.Delete(offsetKey(st.number, 3)))
 	})
 	for n := 3; n < 6; n++ {
-		out, err := one(b.Publish(t.Context(), counting("room/a", n, 1))) // and the others go
+		out, err := one(b.Publish(t.Context(), counting("room/a", n, 1))) // the others are discarded
 		require.NoError(t, err)
 		require.Equal(t, was.Offset+1, out.Position.Offset)
 		was = out.Position

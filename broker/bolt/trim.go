@@ -2,7 +2,7 @@ package bolt
 
 import bbolt "go.etcd.io/bbolt"
 
-// trim forgets what a stream has beyond its bounds, the oldest first.
+// trim discards what a stream has beyond its bounds, the oldest first.
 func (bt *batch) trim(stream string, st *state) {
 	for bt.err == nil {
 		reason, ok := st.beyond(bt.now)
@@ -13,7 +13,7 @@ func (bt *batch) trim(stream string, st *state) {
 	}
 }
 
-// drop forgets the oldest publication of a stream.
+// drop discards the oldest publication of a stream.
 func (bt *batch) drop(stream string, st *state, reason why) {
 	offset := st.floor + 1
 	key := offsetKey(st.number, offset)
@@ -38,7 +38,7 @@ func (bt *batch) drop(stream string, st *state, reason why) {
 	}
 }
 
-// cut forgets everything up to an offset where something is damaged.
+// cut discards everything up to an offset at which something is damaged.
 func (bt *batch) cut(st *state, offset uint64) {
 	bt.removeFrom(bt.records, offsetKey(st.number, 0), func(key, _ []byte) bool {
 		at, ok := offsetOf(key, st.number)
@@ -48,7 +48,7 @@ func (bt *batch) cut(st *state, offset uint64) {
 	bt.recount(st)
 }
 
-// belongings are the buckets in which a stream has keys of its number.
+// belongings returns the buckets whose keys begin with the number of a stream.
 func (bt *batch) belongings() []*bbolt.Bucket {
 	return []*bbolt.Bucket{bt.records, bt.ids, bt.order, bt.cursors}
 }

@@ -7,21 +7,21 @@ import (
 	bbolt "go.etcd.io/bbolt"
 )
 
-// The bounds of a batch, and of what waits for the disk with a LossWindow.
+// The bounds of a batch, and of the uncommitted changes with a LossWindow.
 const (
 	batchTasks = 1024
 	batchBytes = 4 << 20
-	taskBytes  = 256 // what any task counts beside its size
+	taskBytes  = 256 // added to the size of each task
 )
 
 const retryAfter = time.Second
 
-// write is the goroutine that writes. What comes while a batch is committed is the next one.
+// write is the goroutine that writes. Tasks that arrive during a commit form the next batch.
 func (b *Broker) write() {
 	due := time.NewTimer(time.Hour)
 	defer due.Stop()
 	due.Stop()
-	waiting := 0 // bytes that were written and not committed
+	waiting := 0 // bytes written but not committed
 	for {
 		select {
 		case t := <-b.tasks:
@@ -44,15 +44,16 @@ func (b *Broker) write() {
 	}
 }
 
-// again has another try soon if a commit with a LossWindow has failed: readers wait for it.
+// again schedules another attempt if a commit with a LossWindow has failed, because readers wait
+// for it.
 func (b *Broker) again(due *time.Timer) {
 	if b.broken && b.opts.LossWindow != 0 {
 		due.Reset(retryAfter)
 	}
 }
 
-// collect returns a task and those that are there too. Publishers who were just told that the last
-// batch is done get a chance to be in this one: half-empty batches would alternate otherwise.
+// collect returns a task and the other tasks that are ready. Publishers whose last batch has just
+// been reported get a chance to be in this one; otherwise half-empty batches would alternate.
 func (b *Broker) collect(first *task) (tasks []*task, size int) {
 	tasks, size = append(tasks, first), first.size+taskBytes
 	for idle := 0; idle < 3 && len(tasks) < batchTasks && size < batchBytes; {
@@ -67,7 +68,7 @@ func (b *Broker) collect(first *task) (tasks []*task, size int) {
 	return tasks, size
 }
 
-// transact does tasks in one transaction, and reports whether everything is on the disk.
+// transact does tasks in one transaction, and reports whether everything is on disk.
 func (b *Broker) transact(tasks []*task, full bool) (synced bool) {
 	var bt *batch
 	var first *task
@@ -96,7 +97,7 @@ func (b *Broker) transact(tasks []*task, full bool) (synced bool) {
 	return synced
 }
 
-// succeed hands a batch over to be delivered.
+// succeed passes a batch on to be delivered.
 func (b *Broker) succeed(bt *batch, tasks []*task, synced bool) {
 	bt.adopt()
 	b.broken = false
@@ -114,7 +115,7 @@ func (b *Broker) succeed(bt *batch, tasks []*task, synced bool) {
 	b.landing <- tasks
 }
 
-// fail tells all of a batch that it has failed. The file may have it nevertheless.
+// fail reports the failure to all tasks of a batch. The file may contain the batch nevertheless.
 func (b *Broker) fail(bt *batch, tasks []*task, err error) {
 	b.stats.failures.Add(1)
 	b.broken = true
@@ -125,13 +126,13 @@ func (b *Broker) fail(bt *batch, tasks []*task, err error) {
 	for _, t := range tasks {
 		t.err = err
 	}
-	b.landing <- tasks // behind what was acknowledged before
+	b.landing <- tasks // after what was acknowledged before
 	if b.opts.LossWindow != 0 {
-		b.complain("bolt: acknowledged publications are lost", err)
+		b.logError("bolt: acknowledged publications are lost", err)
 	}
 }
 
-// flush commits what waits, and what is to be restored.
+// flush commits the waiting changes, and restores after a failure.
 func (b *Broker) flush() {
 	if b.opts.LossWindow != 0 || b.broken {
 		b.transact(nil, true)

@@ -11,9 +11,9 @@ import (
 
 func concurrencyRules() []rule {
 	return []rule{
-		{"publishers to one stream have one order", oneStream},
-		{"publishers to many streams have an order in each", manyStreams},
-		{"what is delivered and what is read behind Subscribe is all, once", seam},
+		{"all publishers to one stream have one order", oneStream},
+		{"publishers to many streams have one order in each", manyStreams},
+		{"deliveries after Subscribe and reads before it give everything once", subscribeRace},
 		{"Unsubscribe ends delivery while others publish", unsubscribeRace},
 	}
 }
@@ -23,8 +23,8 @@ const (
 	each       = 100
 )
 
-// crowd publishes from many goroutines at once.
-func (s *stage) crowd(stream func(publisher, i int) string) {
+// publishAll publishes from many goroutines at once.
+func (s *stage) publishAll(stream func(publisher, i int) string) {
 	var all sync.WaitGroup
 	for publisher := range publishers {
 		all.Go(func() {
@@ -40,8 +40,8 @@ func (s *stage) crowd(stream func(publisher, i int) string) {
 	all.Wait()
 }
 
-// requireOrdered requires that a stream was delivered as it is kept, and that each publisher's
-// are in its order.
+// requireOrdered requires that a stream was delivered in the order in which it is kept, and that
+// the publications of each publisher are in its order.
 func (s *stage) requireOrdered(stream string) {
 	read, delivered := s.all(stream), s.delivered(stream)
 	require.Equal(s.t, offsets(read), offsets(delivered), stream)
@@ -60,7 +60,7 @@ func (s *stage) requireOrdered(stream string) {
 
 func oneStream(s *stage) {
 	s.subscribe("room/a")
-	s.crowd(func(int, int) string { return "room/a" })
+	s.publishAll(func(int, int) string { return "room/a" })
 	require.Len(s.t, s.all("room/a"), publishers*each)
 	s.requireOrdered("room/a")
 }
@@ -69,7 +69,7 @@ func manyStreams(s *stage) {
 	for i := range 10 {
 		s.subscribe(fmt.Sprint("room/", i))
 	}
-	s.crowd(func(publisher, i int) string { return fmt.Sprint("room/", (publisher+i)%10) })
+	s.publishAll(func(publisher, i int) string { return fmt.Sprint("room/", (publisher+i)%10) })
 	n := 0
 	for i := range 10 {
 		stream := fmt.Sprint("room/", i)
@@ -79,12 +79,13 @@ func manyStreams(s *stage) {
 	require.Equal(s.t, publishers*each, n)
 }
 
-// Who comes while others publish reads up to where Subscribe says, and gets the rest.
-func seam(s *stage) {
+// A receiver that subscribes during publishing reads up to the position that Subscribe returns, and
+// the rest is delivered.
+func subscribeRace(s *stage) {
 	var at broker.Position
 	var joined sync.WaitGroup
 	joined.Go(func() { at = s.subscribe("room/a") })
-	s.crowd(func(int, int) string { return "room/a" })
+	s.publishAll(func(int, int) string { return "room/a" })
 	joined.Wait()
 	got := offsets(s.delivered("room/a"))
 	var want []uint64
@@ -98,7 +99,7 @@ func seam(s *stage) {
 
 func unsubscribeRace(s *stage) {
 	var running sync.WaitGroup
-	running.Go(func() { s.crowd(func(int, int) string { return "room/a" }) })
+	running.Go(func() { s.publishAll(func(int, int) string { return "room/a" }) })
 	defer running.Wait()
 	for range 20 {
 		s.subscribe("room/a")

@@ -12,17 +12,17 @@ import (
 
 func contentRules() []rule {
 	return []rule{
-		{"a publication comes as it was sent", wholeMessage},
-		{"who is left out stays left out", excepts},
-		{"binary content stays as it is", binaryContent},
-		{"no binary content is not empty binary content", emptyBinary},
-		{"content may be large", largeContent},
-		{"what a publication refers to is not changed", notChanged},
-		{"what was read is the reader's", readIsOwn},
+		{"a publication is delivered and read as it was sent", wholeMessage},
+		{"exceptions are kept", excepts},
+		{"binary content is not changed", binaryContent},
+		{"nil and empty binary content are different", emptyBinary},
+		{"content can be large", largeContent},
+		{"Publish does not change what a publication refers to", notChanged},
+		{"publications that were read do not change", readIsOwn},
 	}
 }
 
-// through publishes p and returns it as it was delivered, and as it was read.
+// through publishes p and returns it as delivered and as read.
 func (s *stage) through(p broker.Publication) (delivered, read broker.Publication) {
 	s.t.Helper()
 	s.subscribe(p.Stream)
@@ -124,6 +124,6 @@ func readIsOwn(s *stage) {
 		require.Equal(s.t, strconv.Itoa(i+1), string(p.Message.Content))
 	}
 	kept := s.all("room/a")
-	s.fill("room/b", 50) // what was read does not change with what comes
+	s.fill("room/b", 50)
 	require.Equal(s.t, []int{1, 2, 3}, numbers(s.t, kept))
 }

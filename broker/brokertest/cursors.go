@@ -10,16 +10,16 @@ import (
 
 func cursorRules() []rule {
 	return []rule{
-		{"a new reader is in front of what is kept", newReader},
-		{"a new reader is known from then on", knownReader},
-		{"the reader without a name is in front of all", firstReader},
-		{"a reader that waits for the first publication is known", earlyReader},
-		{"a cursor goes forward only", cursorForward},
+		{"a new reader starts before all kept publications", newReader},
+		{"a new reader is tracked from then on", knownReader},
+		{"the reader without a name starts before all publications", firstReader},
+		{"a reader before the first publication is tracked", earlyReader},
+		{"a cursor moves forward only", cursorForward},
 		{"a position of another epoch is refused", cursorEpoch},
-		{"a position ahead of the stream is refused", cursorAhead},
-		{"each reader has a cursor", severalReaders},
-		{"what a reader has not acknowledged is kept", unreadStays},
-		{"there may be a hundred readers", manyReaders},
+		{"a position after the end of the stream is refused", cursorAhead},
+		{"each reader has its own cursor", severalReaders},
+		{"unacknowledged publications are kept", unreadKept},
+		{"a stream can have a hundred readers", manyReaders},
 	}
 }
 
@@ -35,7 +35,7 @@ func (s *stage) ack(stream, reader string, at broker.Position) {
 	require.NoError(s.t, s.b.Ack(s.t.Context(), stream, reader, at))
 }
 
-// unread returns what a reader has not acknowledged.
+// unread returns the numbers that a reader has not acknowledged.
 func (s *stage) unread(stream, reader string) []int {
 	s.t.Helper()
 	page := s.read(stream, broker.Query{After: s.cursor(stream, reader).Offset})
@@ -65,7 +65,7 @@ func knownReader(s *stage) {
 		s.publish(p)
 	}
 	require.Equal(s.t, broker.Position{Epoch: at[0].Epoch}, s.cursor("user/a", "r"),
-		"it has missed what is not kept any more")
+		"it has missed discarded publications")
 	require.Equal(s.t, []int{4, 5}, s.unread("user/a", "r"))
 }
 
@@ -90,7 +90,7 @@ func earlyReader(s *stage) {
 		p.Keep.Messages = 2
 		s.publish(p)
 	}
-	require.Equal(s.t, at, s.cursor("user/a", "r"), "it has missed what is not kept any more")
+	require.Equal(s.t, at, s.cursor("user/a", "r"), "it has missed discarded publications")
 	require.Equal(s.t, at, s.cursor("user/a", ""))
 	s.ack("user/a", "r", s.all("user/a")[0].Position)
 	require.Equal(s.t, []int{3}, s.unread("user/a", "r"))
@@ -139,7 +139,7 @@ func severalReaders(s *stage) {
 	require.Equal(s.t, []int{1, 2, 3, 4}, s.unread("user/a", "late"))
 }
 
-func unreadStays(s *stage) {
+func unreadKept(s *stage) {
 	at := s.fill("user/a", 4)
 	require.Equal(s.t, []int{1, 2, 3, 4}, s.unread("user/a", "slow"))
 	s.ack("user/a", "fast", at[3])
@@ -147,7 +147,7 @@ func unreadStays(s *stage) {
 	s.ack("user/a", "slow", at[2])
 	require.Equal(s.t, []int{4}, s.unread("user/a", "slow"))
 	out := s.publish(note("user/a", 5))
-	require.Equal(s.t, at[3].Offset, out.Prev, "the stream goes on")
+	require.Equal(s.t, at[3].Offset, out.Prev, "the stream continues")
 	require.Equal(s.t, []int{5}, s.unread("user/a", "fast"))
 }
 

@@ -10,17 +10,17 @@ import (
 
 func deliveryRules() []rule {
 	return []rule{
-		{"it is delivered before Publish returns", deliveredFirst},
+		{"a publication is delivered before Publish returns", deliveredFirst},
 		{"nothing is delivered before Subscribe", notBefore},
 		{"nothing is delivered after the last Unsubscribe", notAfter},
 		{"subscriptions are counted", counted},
-		{"Unsubscribe without Subscribe is nothing", unsubscribeNothing},
-		{"Subscribe returns where the stream is", subscribePosition},
-		{"Subscribe returns where a stream begins", subscribeBegins},
+		{"Unsubscribe without Subscribe does nothing", unsubscribeNothing},
+		{"Subscribe returns the end of the stream", subscribePosition},
+		{"Subscribe returns the beginning of a new stream", subscribeBegins},
 		{"a stream that was only subscribed to keeps its epoch", onlySubscribedTo},
 		{"names leave nothing behind", onlyNames},
 		{"only streams that are subscribed to are delivered", onlySubscribed},
-		{"what is delivered can be read at once", readInDeliver},
+		{"a delivered publication can be read at once", readInDeliver},
 	}
 }
 
@@ -102,7 +102,7 @@ func onlySubscribedTo(s *stage) {
 	require.Equal(s.t, out.Position, s.read("room/a", broker.Query{}).Top)
 }
 
-// Somebody asks for many names. A broker of a few streams would have to forget some, or refuse.
+// This uses more names than a small broker may have streams: it must neither forget nor refuse any.
 func onlyNames(s *stage) {
 	rooms, inbox := s.fill("room/a", 3), s.fill("user/a", 3)
 	s.ack("user/a", "r", inbox[0])
@@ -132,7 +132,7 @@ func onlySubscribed(s *stage) {
 	require.Len(s.t, s.delivered("room/a"), 1)
 }
 
-// A receiver may look at the stream as soon as it has got something.
+// A receiver can read the stream as soon as a publication is delivered to it.
 func readInDeliver(s *stage) {
 	read := make(chan broker.Page, 20)
 	s.on = func(broker.Publication) {

@@ -14,7 +14,7 @@ type reopened struct {
 	open func() broker.Broker
 }
 
-// again closes the broker and opens it.
+// again closes the broker and opens it again.
 func (s *reopened) again() {
 	s.t.Helper()
 	require.NoError(s.t, s.close())
@@ -29,15 +29,15 @@ func durableRules() []struct {
 		name string
 		test func(s *reopened)
 	}{
-		{"streams are there again", streamsAgain},
-		{"who was in front of all has missed nothing", beginningAgain},
-		{"streams go on where they were", streamsGoOn},
-		{"ids are known", idsAgain},
-		{"shares are known", sharesAgain},
-		{"cursors are known", cursorsAgain},
-		{"what was forgotten stays so", forgottenAgain},
-		{"the age is counted from the publication", ageAgain},
-		{"subscriptions end", subscriptionsEnd},
+		{"streams are kept", streamsAgain},
+		{"a receiver at offset zero has missed nothing", beginningAgain},
+		{"streams continue", streamsGoOn},
+		{"ids are remembered", idsAgain},
+		{"shares are remembered", sharesAgain},
+		{"cursors are remembered", cursorsAgain},
+		{"discarded publications stay discarded", forgottenAgain},
+		{"the age counts from the publication", ageAgain},
+		{"subscriptions end with Close", subscriptionsEnd},
 	}
 }
 
@@ -51,7 +51,7 @@ func streamsAgain(s *reopened) {
 		s.again()
 		after := s.read("room/a", broker.Query{})
 		require.Equal(s.t, before.Top, after.Top)
-		require.Equal(s.t, a[0].Epoch, after.Top.Epoch, "the epoch stays")
+		require.Equal(s.t, a[0].Epoch, after.Top.Epoch, "the epoch stays the same")
 		require.Len(s.t, after.Publications, len(before.Publications))
 		for i, p := range after.Publications {
 			require.Equal(s.t, before.Publications[i].At.UnixNano(), p.At.UnixNano())
@@ -61,8 +61,8 @@ func streamsAgain(s *reopened) {
 	}
 }
 
-// A stream that was only subscribed to is not there after a restart, and begins where it would
-// have.
+// A stream without a publication does not exist after a restart, and begins at the position that it
+// had before.
 func beginningAgain(s *reopened) {
 	at, other := s.subscribe("room/a"), s.subscribe("user/b")
 	s.again()
@@ -128,7 +128,7 @@ func ageAgain(s *reopened) {
 	p.Keep.Age = 300 * time.Millisecond
 	at := s.publish(p).Position
 	s.again()
-	s.eventually("it is forgotten", func() bool { return len(s.all("room/a")) == 0 })
+	s.eventually("it is discarded", func() bool { return len(s.all("room/a")) == 0 })
 	page := s.read("room/a", broker.Query{})
 	require.Equal(s.t, at, page.Top)
 	require.Equal(s.t, broker.ReasonExpired, page.Why)

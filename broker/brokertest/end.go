@@ -14,9 +14,9 @@ import (
 func endRules() []rule {
 	return []rule{
 		{"a second Sink is refused", secondSink},
-		{"everything returns ErrClosed after Close", closed},
+		{"all methods return ErrClosed after Close", closed},
 		{"Close waits for Deliver", closeWaits},
-		{"a context that has ended ends everything", ended},
+		{"all methods return the error of an ended context", ended},
 		{"Close while others publish", closeRace},
 	}
 }
@@ -25,10 +25,10 @@ func secondSink(s *stage) {
 	s.subscribe("room/a")
 	require.Error(s.t, s.b.Open(s.t.Context(), &stage{t: s.t}))
 	s.fill("room/a", 1)
-	require.Len(s.t, s.delivered("room/a"), 1, "the first has it")
+	require.Len(s.t, s.delivered("room/a"), 1, "the first Sink has it")
 }
 
-// calls are all methods that a context ends.
+// calls calls all methods that an ended context ends, and returns their errors.
 func (s *stage) calls(ctx context.Context, stream string) map[string]error {
 	at := broker.Position{}
 	errs := map[string]error{}
@@ -74,8 +74,8 @@ func closeWaits(s *stage) {
 	}()
 	select {
 	case <-closing:
-		s.t.Fatal("Close has returned while Deliver was under way")
-	case <-time.After(20 * time.Millisecond): // it would have by now
+		s.t.Fatal("Close returned during Deliver")
+	case <-time.After(20 * time.Millisecond):
 	}
 	close(goOn)
 	require.True(s.t, <-closing)
@@ -116,6 +116,6 @@ func closeRace(s *stage) {
 	for range 4 {
 		taken += <-done
 	}
-	require.GreaterOrEqual(s.t, after, taken, "what was acknowledged was delivered")
+	require.GreaterOrEqual(s.t, after, taken, "each publication that was taken was delivered")
 	require.Len(s.t, s.delivered("room/a"), after)
 }

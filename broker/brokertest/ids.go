@@ -12,14 +12,14 @@ import (
 func idRules() []rule {
 	return []rule{
 		{"an id is taken once", duplicate},
-		{"an id is its sender's", idOfSender},
-		{"an id is the stream's", idOfStream},
-		{"no id is no duplicate", noID},
-		{"senders and ids do not run together", idsDoNotMix},
-		{"an id is known when its publication is not kept", idOutlives},
-		{"an id is known while 999 others follow", idKept},
-		{"an id is known for a while, however many follow", idInFlood},
-		{"of repeats at once one is taken", repeatsAtOnce},
+		{"ids of different senders are different", idOfSender},
+		{"ids in different streams are different", idOfStream},
+		{"a publication without an id is no duplicate", noID},
+		{"senders and ids are not concatenated", idsDoNotMix},
+		{"an id is remembered when its publication is not kept", idOutlives},
+		{"an id is remembered while 999 others follow", idKept},
+		{"an id is remembered for a while, however many follow", idInFlood},
+		{"of concurrent repeats one is taken", repeatsAtOnce},
 	}
 }
 
@@ -38,7 +38,7 @@ func duplicate(s *stage) {
 	again := s.publish(identified("room/a", "alice", "1"))
 	require.True(s.t, again.Duplicate)
 	require.Equal(s.t, first.Position, again.Position)
-	require.Len(s.t, s.delivered("room/a"), 2, "nobody gets it")
+	require.Len(s.t, s.delivered("room/a"), 2, "it is not delivered")
 	require.Len(s.t, s.all("room/a"), 2, "it is not kept")
 }
 
@@ -131,7 +131,7 @@ func repeatsAtOnce(s *stage) {
 	require.Len(s.t, s.all("room/a"), 10)
 }
 
-// idInFlood has another sender use so many ids that a bound of ten thousand would be passed.
+// Another sender uses more than ten thousand ids.
 func idInFlood(s *stage) {
 	brief := func(sender, id string) broker.Publication {
 		p := identified("room/a", sender, id)

@@ -10,12 +10,12 @@ import (
 
 func nameRules() []rule {
 	return []rule{
-		{"no name of a stream reaches into another", names},
-		{"no name of a reader reaches into another", readers},
+		{"names of streams are independent", names},
+		{"names of readers are independent", readers},
 	}
 }
 
-// hostile are names that somebody may have thought were something else.
+// hostile are names that a broker might misread as a path, a pattern, a separator or an escape.
 func hostile() []string {
 	return []string{
 		"a", "b", "a/b", "a//b", "a/", "/a", "a\x00b", "a\x00", "\x00", "..", ".", "../a", "*", ">",
@@ -59,5 +59,5 @@ func readers(s *stage) {
 	require.Zero(s.t, s.cursor("user/ab", "a").Offset)
 	floor := s.read("user/a", broker.Query{}).Floor
 	require.Equal(s.t, floor, s.cursor("user/a", "nobody yet").Offset)
-	require.Zero(s.t, s.cursor("user/a", "").Offset, "he has no name")
+	require.Zero(s.t, s.cursor("user/a", "").Offset, "the reader without a name")
 }

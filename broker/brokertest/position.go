@@ -8,12 +8,12 @@ import (
 
 func positionRules() []rule {
 	return []rule{
-		{"positions grow", positionsGrow},
-		{"a publication names the one before it", previous},
+		{"positions increase", positionsGrow},
+		{"Prev is the offset of the previous publication", previous},
 		{"each stream has its own positions and epoch", streamsAreApart},
-		{"the epoch stays", epochStays},
-		{"what is delivered, published and read has one position", onePosition},
-		{"what has no stream has no position", noStream},
+		{"the epoch stays the same", epochStays},
+		{"Publish, Deliver and Read give the same position", onePosition},
+		{"a publication without a stream has no position", noStream},
 	}
 }
 

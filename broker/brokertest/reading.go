@@ -12,14 +12,14 @@ import (
 
 func readingRules() []rule {
 	return []rule{
-		{"a stream that is not there has an empty page", readNothing},
-		{"forwards is the oldest first", forwards},
-		{"backwards is the newest first", backwards},
+		{"a stream that does not exist has an empty page", readNothing},
+		{"the oldest come first", forwards},
+		{"Backwards puts the newest first", backwards},
 		{"After and Before are bounds", bounds},
-		{"pages have what Limit says, and say if there is more", limits},
-		{"pages have what Bytes says, and one in any case", pageBytes},
-		{"the default is a hundred, and 64 KiB", pageDefaults},
-		{"a page has the top and the floor whatever it is of", topAndFloor},
+		{"Limit bounds a page, and More reports the rest", limits},
+		{"Bytes bounds a page, after its first publication", pageBytes},
+		{"the defaults are 100 and 64 KiB", pageDefaults},
+		{"every page has Top and Floor", topAndFloor},
 	}
 }
 
@@ -49,7 +49,7 @@ func backwards(s *stage) {
 func bounds(s *stage) {
 	at := s.fill("room/a", 5)
 	for _, c := range []struct {
-		after, before int // of the notes; zero is none
+		after, before int // the number of a note; zero: no bound
 		want          []int
 	}{
 		{2, 0, []int{3, 4, 5}}, {0, 4, []int{1, 2, 3}}, {1, 4, []int{2, 3}}, {5, 0, nil}, {0, 1, nil},

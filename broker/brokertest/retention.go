@@ -12,13 +12,13 @@ import (
 
 func retentionRules() []rule {
 	return []rule{
-		{"as many are kept as Keep.Messages says", keepMessages},
-		{"as much is kept as Keep.Bytes says", keepBytes},
-		{"as long is kept as Keep.Age says", keepAge},
-		{"the bounds of the newest publication hold", keepChanges},
-		{"nothing is kept of a stream that keeps nothing", keepNothing},
-		{"zero is without bound", keepUnbounded},
-		{"what is past its time to live is left out and is no gap", timeToLive},
+		{"Keep.Messages bounds the number", keepMessages},
+		{"Keep.Bytes bounds the size", keepBytes},
+		{"Keep.Age bounds the age", keepAge},
+		{"the bounds of the newest publication apply", keepChanges},
+		{"with Keep.Messages zero nothing is kept", keepNothing},
+		{"other bounds of zero do not apply", keepUnbounded},
+		{"publications past their time to live are left out and are no gap", timeToLive},
 	}
 }
 
@@ -66,9 +66,9 @@ func keepAge(s *stage) {
 	before := time.Now()
 	at := s.publish(p).Position
 	s.within(p.Keep.Age, before, 1)
-	s.eventually("it is forgotten", func() bool { return len(s.all("room/a")) == 0 })
+	s.eventually("it is discarded", func() bool { return len(s.all("room/a")) == 0 })
 	page := s.read("room/a", broker.Query{})
-	require.Equal(s.t, at, page.Top, "the stream goes on")
+	require.Equal(s.t, at, page.Top, "the stream continues")
 	require.Equal(s.t, at.Offset, page.Floor)
 	require.Equal(s.t, broker.ReasonExpired, page.Why)
 	before = time.Now()
@@ -79,8 +79,8 @@ func keepAge(s *stage) {
 	require.GreaterOrEqual(s.t, s.read("room/a", broker.Query{}).Floor, at.Offset)
 }
 
-// within requires that a room has n publications, unless so much has passed since before that some
-// may be gone: a machine may have a lot else to do.
+// within requires that the room has n publications. On a slow machine, where more than age has
+// passed since before, some may be gone, and it requires nothing.
 func (s *stage) within(age time.Duration, before time.Time, n int) {
 	s.t.Helper()
 	page := s.read("room/a", broker.Query{})
@@ -146,5 +146,5 @@ func timeToLive(s *stage) {
 	}
 	last := s.all("room/a")[1]
 	page := s.read("room/a", broker.Query{Before: last.Position.Offset, Limit: 1})
-	require.False(s.t, page.More, "there is no more than those that are left out")
+	require.False(s.t, page.More, "only publications that are left out remain")
 }

@@ -1,10 +1,10 @@
-// Package brokertest holds a [broker.Broker] to what the interface promises.
+// Package brokertest tests that a [broker.Broker] obeys the rules of the interface.
 //
 //	func TestBroker(t *testing.T) {
 //		brokertest.Run(t, func(t *testing.T) broker.Broker { return mybroker.New() })
 //	}
 //
-// Each rule is a subtest with a broker of its own.
+// Each rule is a subtest with its own broker.
 package brokertest
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// Run tests a broker of one process. open returns one that is empty, or whose streams nobody else
-// uses; Run calls Open and Close of it.
+// Run tests a broker of one process. open returns a broker that is empty, or whose streams no other
+// test uses. Run calls its Open and Close.
 func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 	for _, r := range slices.Concat(
 		positionRules(), deliveryRules(), readingRules(), retentionRules(), idRules(), contentRules(),
@@ -26,8 +26,8 @@ func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 	}
 }
 
-// RunDurable tests that a broker finds again what it has kept. open opens the store in dir, which
-// is empty the first time, and is called again after Close.
+// RunDurable tests that a broker keeps its state when it is closed and opened again. open opens
+// the store in dir, which is empty at first. open is called again after Close.
 func RunDurable(t *testing.T, open func(t *testing.T, dir string) broker.Broker) {
 	for _, r := range durableRules() {
 		t.Run(r.name, func(t *testing.T) {
@@ -37,7 +37,7 @@ func RunDurable(t *testing.T, open func(t *testing.T, dir string) broker.Broker)
 	}
 }
 
-// rule is something that is promised.
+// rule is a rule of [broker.Broker] with its test.
 type rule struct {
 	name string
 	test func(s *stage)

@@ -13,16 +13,16 @@ import (
 
 func shareRules() []rule {
 	return []rule{
-		{"a sender gets half of a stream that is shared", halfOfAll},
-		{"senders share what is free, and push out nothing", sharedByMany},
+		{"one sender gets half of a shared stream", halfOfAll},
+		{"senders share the free part and displace nothing", sharedByMany},
 		{"bytes are shared too", sharedBytes},
-		{"what is not Shared pushes out the oldest", ownersShare},
-		{"what is acknowledged is free", sharedAndAcked},
-		{"the slowest reader says what is acknowledged", sharedByReaders},
-		{"what has expired is free", sharedAndExpired},
-		{"what has expired behind what waits is not free", sharedAndBuried},
-		{"a part that is Full is left out alone", fullAlone},
-		{"a sender that repeats what was taken is told so", fullAndDuplicate},
+		{"a publication that is not Shared displaces the oldest", ownersShare},
+		{"acknowledged publications do not count", sharedAndAcked},
+		{"publications count until all readers have acknowledged them", sharedByReaders},
+		{"expired publications do not count", sharedAndExpired},
+		{"expired publications after unacknowledged ones count", sharedAndBuried},
+		{"a Full part does not affect the other parts", fullAlone},
+		{"a repeat is a duplicate, even if the sender has no share left", fullAndDuplicate},
 	}
 }
 
@@ -35,7 +35,7 @@ func shared(sender string) broker.Publication {
 	return p
 }
 
-// offer publishes so often what a function returns, and returns how often it was kept.
+// offer publishes the result of p that many times, and returns how many were kept.
 func (s *stage) offer(times int, p func() broker.Publication) (kept int) {
 	s.t.Helper()
 	for range times {
@@ -52,7 +52,7 @@ func by(sender string) func() broker.Publication {
 	return func() broker.Publication { return shared(sender) }
 }
 
-// senders returns who has sent what is kept.
+// senders returns the number of kept publications by sender.
 func (s *stage) senders() map[string]int {
 	n := map[string]int{}
 	for _, p := range s.all(box) {
@@ -66,7 +66,7 @@ func halfOfAll(s *stage) {
 	require.Equal(s.t, 1, s.offer(1, by("alice")))
 	require.Equal(s.t, 5, s.offer(50, by("mallory")))
 	require.Equal(s.t, map[string]int{"alice": 1, "mallory": 5}, s.senders())
-	require.Len(s.t, s.delivered(box), 6, "nobody gets what is Full")
+	require.Len(s.t, s.delivered(box), 6, "a Full publication is not delivered")
 	require.Equal(s.t, 2, s.offer(10, by("alice")))
 }
 
@@ -148,7 +148,7 @@ func sharedAndExpired(s *stage) {
 		require.Equal(s.t, 5, n)
 	}
 	s.eventually("they expire", func() bool { return len(s.all(box)) == 0 })
-	require.Equal(s.t, 5, s.offer(10, by("alice")), "what has expired is free")
+	require.Equal(s.t, 5, s.offer(10, by("alice")), "expired publications do not count")
 }
 
 func sharedAndBuried(s *stage) {
@@ -157,7 +157,7 @@ func sharedAndBuried(s *stage) {
 	s.eventually("they expire", func() bool { return len(s.all(box)) == 1 })
 	s.offer(50, brief("mallory"))
 	s.offer(50, by("eve"))
-	require.Equal(s.t, 1, s.senders()["alice"], "they would push it out")
+	require.Equal(s.t, 1, s.senders()["alice"], "others do not displace it")
 }
 
 func fullAlone(s *stage) {
@@ -188,7 +188,7 @@ func fullAndDuplicate(s *stage) {
 	require.True(s.t, s.publish(next).Full)
 	require.NoError(s.t, s.b.Ack(s.t.Context(), box, "", s.read(box, broker.Query{}).Top))
 	out = s.publish(next)
-	require.False(s.t, out.Full || out.Duplicate, "what was refused was not taken")
+	require.False(s.t, out.Full || out.Duplicate, "a refused publication is not a duplicate later")
 }
 
 func sharesAgain(s *reopened) {

@@ -14,17 +14,17 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for an event.
 const patience = 20 * time.Second
 
-// stage is a broker with a Sink that remembers what it was given.
+// stage is a broker with a Sink that records its deliveries.
 type stage struct {
 	t *testing.T
 	b broker.Broker
 
 	mu  sync.Mutex
 	got []broker.Publication
-	on  func(p broker.Publication) // called by Deliver too. Nil: nothing.
+	on  func(p broker.Publication) // called by Deliver, if not nil
 }
 
 func newStage(t *testing.T, b broker.Broker) *stage {
@@ -40,7 +40,7 @@ func (s *stage) close() error {
 	return s.b.Close(ctx)
 }
 
-// Deliver is called by the broker.
+// Deliver implements [broker.Sink].
 func (s *stage) Deliver(p broker.Publication) {
 	s.mu.Lock()
 	s.got = append(s.got, p)
@@ -51,10 +51,10 @@ func (s *stage) Deliver(p broker.Publication) {
 	}
 }
 
-// Lost is called by the broker. Nothing may be lost here.
+// Lost implements [broker.Sink]. No test of a broker of one process may lose a publication.
 func (s *stage) Lost(stream string) { s.t.Errorf("brokertest: Lost(%q)", stream) }
 
-// delivered returns what the Sink was given of a stream.
+// delivered returns the publications of a stream that were delivered.
 func (s *stage) delivered(stream string) []broker.Publication {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,10 +103,10 @@ func offsets(all []broker.Publication) []uint64 {
 	return at
 }
 
-// one returns what became of a publication that was alone.
+// one returns the result of a single publication.
 func one(out []broker.Published, err error) (broker.Published, error) {
 	if err == nil && len(out) != 1 {
-		err = fmt.Errorf("brokertest: Publish of one returns %d results", len(out))
+		err = fmt.Errorf("brokertest: Publish of one part returned %d results", len(out))
 	}
 	if err != nil {
 		return broker.Published{}, err
@@ -114,7 +114,7 @@ func one(out []broker.Published, err error) (broker.Published, error) {
 	return out[0], nil
 }
 
-// publish publishes what must be taken.
+// publish publishes p and requires success.
 func (s *stage) publish(p broker.Publication) broker.Published {
 	s.t.Helper()
 	out, err := one(s.b.Publish(s.t.Context(), p))
@@ -122,7 +122,7 @@ func (s *stage) publish(p broker.Publication) broker.Published {
 	return out
 }
 
-// fill publishes the notes 1 to n, at once if that is much, and returns the positions.
+// fill publishes the notes 1 to n and returns their positions.
 func (s *stage) fill(stream string, n int) []broker.Position {
 	s.t.Helper()
 	at := make([]broker.Position, n)
@@ -162,12 +162,12 @@ func (s *stage) all(stream string) []broker.Publication {
 		if !page.More {
 			return all
 		}
-		require.NotEmpty(s.t, page.Publications, "more than nothing")
+		require.NotEmpty(s.t, page.Publications, "a page with More is not empty")
 		after = all[len(all)-1].Position.Offset
 	}
 }
 
-// eventually waits until what time brings about.
+// eventually waits until done returns true.
 func (s *stage) eventually(what string, done func() bool) {
 	s.t.Helper()
 	require.Eventually(s.t, done, patience, 5*time.Millisecond, what)

@@ -12,13 +12,13 @@ import (
 func togetherRules() []rule {
 	return []rule{
 		{"the parts of a message are delivered in their order", partsInOrder},
-		{"a part is a duplicate by itself", partDuplicates},
+		{"each part is a duplicate or not by itself", partDuplicates},
 		{"streams that share messages have them in one order", sharedOrder},
-		{"two parts of a message are not in one stream", partsApart},
+		{"two parts of a message in one stream are refused", partsApart},
 	}
 }
 
-// parts returns a note for each of some streams. One without a name is only delivered.
+// parts returns a note for each stream. A note to the stream "" is only delivered.
 func parts(n int, streams ...string) (all []broker.Publication) {
 	for _, stream := range streams {
 		all = append(all, note(stream, n))
@@ -26,7 +26,7 @@ func parts(n int, streams ...string) (all []broker.Publication) {
 	return all
 }
 
-// streamsOf returns in which streams publications are.
+// streamsOf returns the streams of publications.
 func streamsOf(all []broker.Publication) (names []string) {
 	for _, p := range all {
 		names = append(names, p.Stream)
@@ -71,8 +71,8 @@ func partDuplicates(s *stage) {
 	require.Equal(s.t, []string{"room/a", "", "room/b"}, streamsOf(s.got))
 }
 
-// sharedOrder has messages to two streams of three, and to one, and requires of each two that they
-// have those which both have in one order.
+// sharedOrder publishes messages to one or two of three streams. It requires that any two streams
+// have the messages that they share in the same order.
 func sharedOrder(s *stage) {
 	streams := []string{"room/a", "room/b", "user/c"}
 	for _, stream := range streams {
@@ -103,7 +103,7 @@ func sharedOrder(s *stage) {
 	}
 }
 
-// common returns what of a is in b.
+// common returns the elements of a that are in b.
 func common(a, b []int) (both []int) {
 	in := make(map[int]bool, len(b))
 	for _, n := range b {

@@ -1,5 +1,5 @@
-// Package memory keeps streams in the memory of one process: it is the broker of a Manager that has
-// no other.
+// Package memory keeps streams in the memory of one process. A Manager without another broker uses
+// it.
 package memory
 
 import (
@@ -16,42 +16,45 @@ import (
 	"github.com/realtime-go/realtime/internal/shardmap"
 )
 
-// Options configures [New]. Zero values are the defaults, negative ones without bound.
-// Rooms and inboxes have a bound each: what is sent to the ones takes no place from the others.
+// Options configures [New]. In each field, zero means the default and negative means without bound.
+// Rooms and inboxes have separate bounds: messages to rooms take no place from inboxes, nor
+// messages to inboxes from rooms.
 type Options struct {
-	// Bytes bounds what rooms keep together, as [broker.Publication.Size] counts, with the names, some
-	// hundred bytes for each room and each cursor, and 192 for each id: 128 MiB. Beyond it rooms
-	// lose what they keep: first those that nobody is in, and of these first the one to which
-	// nothing was published for the longest time. If that is not enough, because of the ids that
-	// are known for two minutes, ErrFull refuses publications to rooms that keep nothing yet, and
-	// beyond a quarter more those to any room.
+	// Bytes bounds the memory of all rooms together, in bytes: the publications as
+	// [broker.Publication.Size] counts them, the names, some hundred bytes for each room and each
+	// cursor, and 192 for each id. Default: 128 MiB. Beyond it rooms lose their kept publications:
+	// first rooms without a subscription, and of these first the one that was used least recently.
+	// If that is not enough, because ids are remembered for two minutes, publications to rooms that
+	// keep nothing yet are refused with ErrFull; beyond a quarter more, publications to any room.
 	Bytes int
-	// InboxBytes bounds in the same way what inboxes keep together: as much as Bytes. Beyond it
-	// ErrFull refuses publications to inboxes. What was taken is kept.
+	// InboxBytes bounds the memory of all inboxes together in the same way. Default: the value of
+	// Bytes. Beyond it publications to inboxes are refused with ErrFull. Publications already taken
+	// are kept.
 	InboxBytes int
-	// Inboxes bounds how many users have something kept for them: 100,000. Beyond it those to
-	// others are refused with ErrFull.
+	// Inboxes bounds how many users have an inbox with publications. Default: 100,000. Beyond it
+	// publications to other users are refused with ErrFull.
 	Inboxes int
 }
 
 const (
 	sweepInterval = time.Minute
-	// evictTo is how full memory is, of 10, once rooms have lost what they keep.
+	// evictTo is how full memory is after an eviction, in tenths.
 	evictTo = 9
-	// evictPause is how long it is left alone if not enough could be forgotten: to look takes long.
+	// evictPause is the pause after an eviction that did not free enough: an eviction takes long.
 	evictPause = time.Second
 )
 
-// Broker is the [broker.Broker] that keeps streams in the memory of this process, and loses them with it.
+// Broker is the [broker.Broker] that keeps streams in the memory of this process, and loses them
+// with it.
 //
-// A stream to which nothing was published takes memory only while somebody is subscribed to it:
-// about 350 bytes and its name.
+// A stream without a publication takes memory only while there is a subscription to it: about 350
+// bytes and its name.
 type Broker struct {
 	rooms, inboxes *memoryKind
 	streams        *shardmap.Map[*memoryStream]
-	lives          lives
+	epochs         epochs
 
-	mu     sync.RWMutex // of the next two; held for reading while something is delivered
+	mu     sync.RWMutex // guards sink and closed; held for reading during a delivery
 	sink   broker.Sink
 	closed bool
 
@@ -59,8 +62,8 @@ type Broker struct {
 	sweeper  *time.Timer // nil before the first publication
 }
 
-// New returns a broker that keeps streams in memory, nil for the default options. One
-// Manager can use it.
+// New returns a broker that keeps streams in memory. Nil means the default options. One broker
+// serves one Manager.
 func New(o *Options) *Broker {
 	if o == nil {
 		o = &Options{}
@@ -72,11 +75,11 @@ func New(o *Options) *Broker {
 	return &Broker{
 		rooms:   &memoryKind{maxBytes: int64(bytes)},
 		inboxes: &memoryKind{maxBytes: int64(inboxBytes), maxStreams: int64(inboxes)},
-		streams: shardmap.New[*memoryStream](), lives: newLives(),
+		streams: shardmap.New[*memoryStream](), epochs: newEpochs(),
 	}
 }
 
-// Local reports true, see [Broker].
+// Local returns true; see [broker.Local].
 func (b *Broker) Local() bool { return true }
 
 // Open starts delivery.
@@ -90,7 +93,7 @@ func (b *Broker) Open(_ context.Context, s broker.Sink) error {
 	return nil
 }
 
-// Close forgets everything.
+// Close ends delivery. The broker cannot be used again.
 func (b *Broker) Close(context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -103,7 +106,8 @@ func (b *Broker) Close(context.Context) error {
 	return nil
 }
 
-// use keeps the broker open until done is called.
+// use keeps the broker open until done is called. It returns an error if ctx has ended or the
+// broker is closed.
 func (b *Broker) use(ctx context.Context) (done func(), err error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -116,11 +120,11 @@ func (b *Broker) use(ctx context.Context) (done func(), err error) {
 	return b.mu.RUnlock, nil
 }
 
-// enter locks a stream, which begins if it is not there. b.mu is held for reading.
-func (b *Broker) enter(name string) *memoryStream {
+// lock returns the stream, locked, and creates it if it does not exist. b.mu is held for reading.
+func (b *Broker) lock(name string) *memoryStream {
 	for {
 		s := b.streams.GetOrPut(name, func() *memoryStream {
-			return newMemoryStream(name, b.lives.epoch(name), b.kind(name))
+			return newMemoryStream(name, b.epochs.of(name), b.kind(name))
 		})
 		s.mu.Lock()
 		if !s.dead {
@@ -131,7 +135,7 @@ func (b *Broker) enter(name string) *memoryStream {
 	}
 }
 
-// kind returns the bounds of a stream.
+// kind returns the kind to which a stream belongs.
 func (b *Broker) kind(stream string) *memoryKind {
 	if _, inbox := broker.StreamUser(stream); inbox {
 		return b.inboxes
@@ -139,7 +143,7 @@ func (b *Broker) kind(stream string) *memoryKind {
 	return b.rooms
 }
 
-// began makes sure that somebody looks after what is kept.
+// began starts the sweeper, if it is not running.
 func (b *Broker) began() {
 	b.sweeping.Lock()
 	defer b.sweeping.Unlock()
@@ -148,7 +152,7 @@ func (b *Broker) began() {
 	}
 }
 
-// find locks a stream, or returns nil if it is not there.
+// find returns the stream, locked, or nil if it does not exist.
 func (b *Broker) find(name string) *memoryStream {
 	s, ok := b.streams.Get(name)
 	if !ok {
@@ -162,9 +166,11 @@ func (b *Broker) find(name string) *memoryStream {
 	return s
 }
 
-// Publish keeps the parts and delivers them while it holds the locks of their streams, which is
-// what the order is.
-func (b *Broker) Publish(ctx context.Context, parts ...broker.Publication) ([]broker.Published, error) {
+// Publish keeps the parts and delivers them while it holds the locks of all their streams: this
+// gives streams that share messages one order.
+func (b *Broker) Publish(
+	ctx context.Context, parts ...broker.Publication,
+) ([]broker.Published, error) {
 	done, err := b.use(ctx)
 	if err != nil {
 		return nil, err
@@ -176,11 +182,11 @@ func (b *Broker) Publish(ctx context.Context, parts ...broker.Publication) ([]br
 		}
 	}
 	var few [4]*memoryStream
-	streams, err := b.enterAll(few[:0], parts)
+	streams, err := b.lockAll(few[:0], parts)
 	if err != nil {
 		return nil, err
 	}
-	defer leaveAll(streams)
+	defer unlockAll(streams)
 	out := make([]broker.Published, len(parts))
 	now := time.Now()
 	for i, s := range streams {
@@ -200,14 +206,16 @@ func (b *Broker) Publish(ctx context.Context, parts ...broker.Publication) ([]br
 	return out, nil
 }
 
-// enterAll locks the streams of some publications in the order of their names, and appends them in
-// the order of the publications, nil for one that has none.
-func (b *Broker) enterAll(streams []*memoryStream, parts []broker.Publication) ([]*memoryStream, error) {
+// lockAll locks the streams of the parts in the order of their names, and appends them in the
+// order of the parts, with nil for a part without a stream.
+func (b *Broker) lockAll(
+	streams []*memoryStream, parts []broker.Publication,
+) ([]*memoryStream, error) {
 	if len(parts) == 1 {
 		if parts[0].Stream == "" {
 			return append(streams, nil), nil
 		}
-		return append(streams, b.enter(parts[0].Stream)), nil
+		return append(streams, b.lock(parts[0].Stream)), nil
 	}
 	order := make([]int, len(parts))
 	for i := range order {
@@ -222,13 +230,13 @@ func (b *Broker) enterAll(streams []*memoryStream, parts []broker.Publication) (
 	streams = append(streams, make([]*memoryStream, len(parts))...)
 	for _, i := range order {
 		if parts[i].Stream != "" {
-			streams[i] = b.enter(parts[i].Stream)
+			streams[i] = b.lock(parts[i].Stream)
 		}
 	}
 	return streams, nil
 }
 
-func leaveAll(streams []*memoryStream) {
+func unlockAll(streams []*memoryStream) {
 	for _, s := range streams {
 		if s != nil {
 			s.mu.Unlock()
@@ -236,20 +244,20 @@ func leaveAll(streams []*memoryStream) {
 	}
 }
 
-// Subscribe has the stream delivered.
+// Subscribe starts delivery of the stream.
 func (b *Broker) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
 	done, err := b.use(ctx)
 	if err != nil {
 		return broker.Position{}, err
 	}
 	defer done()
-	s := b.enter(stream)
+	s := b.lock(stream)
 	defer s.mu.Unlock()
 	s.subscribers++
 	return broker.Position{Epoch: s.epoch, Offset: s.top}, nil
 }
 
-// Unsubscribe undoes one Subscribe.
+// Unsubscribe ends one Subscribe.
 func (b *Broker) Unsubscribe(ctx context.Context, stream string) error {
 	done, err := b.use(ctx)
 	if err != nil {
@@ -282,7 +290,7 @@ func (b *Broker) Read(ctx context.Context, stream string, q broker.Query) (broke
 	return s.read(q.Resolved(), time.Now()), nil
 }
 
-// Cursor returns how far a reader has come.
+// Cursor returns the position up to which a reader has acknowledged the stream.
 func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Position, error) {
 	done, err := b.use(ctx)
 	if err != nil {
@@ -315,7 +323,7 @@ func (b *Broker) Ack(ctx context.Context, stream, reader string, at broker.Posit
 	return err
 }
 
-// makeRoom sees to it that those of the parts may be kept that are of this kind.
+// makeRoom frees memory for the parts of this kind, or returns ErrFull.
 func (b *Broker) makeRoom(k *memoryKind, parts []broker.Publication) error {
 	n := 0
 	for i := range parts {
@@ -365,12 +373,13 @@ func (b *Broker) unknown(k *memoryKind, parts []broker.Publication) (n int) {
 	return n
 }
 
-// forgetUnused forgets inboxes in which nothing waits, because there is no room for so many more.
+// forgetUnused forgets inboxes that keep nothing, to make room for n more.
 func (b *Broker) forgetUnused(k *memoryKind, n int) {
 	k.evicting.Lock()
 	defer k.evicting.Unlock()
 	now := time.Now()
-	if !k.full() && !k.crowded(n) || now.Before(k.evictAfter) { // somebody else has, or could not
+	// Another goroutine may have just evicted, or failed to free enough.
+	if !k.full() && !k.crowded(n) || now.Before(k.evictAfter) {
 		return
 	}
 	b.forget(func(s *memoryStream) bool {
@@ -381,14 +390,15 @@ func (b *Broker) forgetUnused(k *memoryKind, n int) {
 	}
 }
 
-// evict takes what they keep from the rooms that need it least, and forgets those that nobody is
-// in.
+// evict discards the kept publications of the least used rooms, and forgets those rooms that have
+// no subscription.
 func (b *Broker) evict() {
 	k := b.rooms
 	k.evicting.Lock()
 	defer k.evicting.Unlock()
 	now := time.Now()
-	if !k.full() || now.Before(k.evictAfter) { // somebody else has, or could not
+	// Another goroutine may have just evicted, or failed to free enough.
+	if !k.full() || now.Before(k.evictAfter) {
 		return
 	}
 	for _, s := range b.leastUsed(k) {
@@ -405,8 +415,8 @@ func (b *Broker) evict() {
 	k.evictAfter = now.Add(evictPause)
 }
 
-// leastUsed returns the streams of a kind: those that nobody is subscribed to come first, and of
-// these the one to which nothing was published for the longest time.
+// leastUsed returns the streams of a kind: streams without a subscription first, and of these first
+// the one that was used least recently.
 func (b *Broker) leastUsed(k *memoryKind) []*memoryStream {
 	type stream struct {
 		*memoryStream
@@ -431,7 +441,7 @@ func (b *Broker) leastUsed(k *memoryKind) []*memoryStream {
 	return streams
 }
 
-// sweep forgets what is too old, and streams that nobody has used for long.
+// sweep discards expired publications, and forgets streams that were not used for a long time.
 func (b *Broker) sweep() {
 	done, err := b.use(context.Background())
 	if err != nil {
@@ -450,7 +460,7 @@ func (b *Broker) sweep() {
 	b.sweeper.Reset(sweepInterval)
 }
 
-// forget drops streams that nobody needs and that may go.
+// forget forgets the streams for which may is true, if they keep nothing and have no subscription.
 func (b *Broker) forget(may func(*memoryStream) bool) {
 	for _, s := range b.streams.Values() {
 		s.mu.Lock()
@@ -461,7 +471,7 @@ func (b *Broker) forget(may func(*memoryStream) bool) {
 	}
 }
 
-// end drops a stream that keeps nothing, if nobody is subscribed to it. It is locked.
+// end forgets s if it keeps nothing and has no subscription. s is locked.
 func (b *Broker) end(s *memoryStream) {
 	if s.subscribers > 0 || len(s.kept) > 0 || s.dead {
 		return
@@ -470,7 +480,7 @@ func (b *Broker) end(s *memoryStream) {
 	if s.top > 0 {
 		s.kind.bytes.Add(int64(-s.weight()))
 		s.kind.streams.Add(-1)
-		b.lives.ended(s.name)
+		b.epochs.ended(s.name)
 	}
 	b.streams.CompareAndDelete(s.name, s)
 }

@@ -8,51 +8,51 @@ import (
 	"time"
 )
 
-// memoryKind is what the rooms of a [Memory] have in common, or the inboxes: their bounds, and how
-// much they take. Streams to which nothing was published do not count: they are there as long as
-// somebody is subscribed, and the connections are bounded.
+// memoryKind is the common state of all rooms, or of all inboxes: their bounds, and how much they
+// use. Streams without a publication do not count: they exist only while there is a subscription,
+// and the number of connections is bounded.
 type memoryKind struct {
 	maxBytes, maxStreams int64 // zero: without bound
 	bytes, streams       atomic.Int64
 
-	evicting   sync.Mutex // held while something is forgotten
+	evicting   sync.Mutex // held during an eviction
 	evictAfter time.Time  // guarded by evicting
 }
 
-// full reports whether the streams take as much as they may.
+// full reports whether the streams use as much as they may.
 func (k *memoryKind) full() bool { return k.maxBytes > 0 && k.bytes.Load() >= k.maxBytes }
 
-// overfull reports whether they take a quarter more than that.
+// overfull reports whether the streams use a quarter more than they may.
 func (k *memoryKind) overfull() bool { return k.full() && k.bytes.Load() >= k.maxBytes/4*5 }
 
-// crowded reports whether so many more would be too many.
-func (k *memoryKind) crowded(more int) bool {
-	return k.maxStreams > 0 && k.streams.Load()+int64(more) > k.maxStreams
+// crowded reports whether n more streams would be too many.
+func (k *memoryKind) crowded(n int) bool {
+	return k.maxStreams > 0 && k.streams.Load()+int64(n) > k.maxStreams
 }
 
-// lives tells the epochs of streams. Nothing is kept for the name of one to which nothing was
-// published, and its epoch stays the same nevertheless: it is a hash of the name. It has to change
-// when a stream ends that had publications. That is noted for a slot that some names share, so
-// another name of the slot may get another epoch too.
-type lives struct {
+// epochs determines the epochs of streams. A stream without a publication must keep its epoch
+// although nothing is stored for its name: so the epoch is a hash of the name. The epoch must
+// change when a stream that had publications ends. This is counted in a slot that several names
+// share, so the epochs of the other names in the slot may change too.
+type epochs struct {
 	seed  maphash.Seed
-	slots *[4096]atomic.Uint32 // how many streams have ended
+	slots *[4096]atomic.Uint32 // the number of streams that have ended
 }
 
-func newLives() lives { return lives{maphash.MakeSeed(), new([4096]atomic.Uint32)} }
+func newEpochs() epochs { return epochs{maphash.MakeSeed(), new([4096]atomic.Uint32)} }
 
-func (l *lives) slot(stream string) *atomic.Uint32 {
-	return &l.slots[maphash.String(l.seed, stream)%uint64(len(l.slots))]
+func (e *epochs) slot(stream string) *atomic.Uint32 {
+	return &e.slots[maphash.String(e.seed, stream)%uint64(len(e.slots))]
 }
 
-// epoch returns the epoch of a stream that is about to begin.
-func (l *lives) epoch(stream string) string {
+// of returns the epoch of a stream that is about to begin.
+func (e *epochs) of(stream string) string {
 	life := struct {
 		stream string
 		nth    uint32
-	}{stream, l.slot(stream).Load()}
-	return strconv.FormatUint(maphash.Comparable(l.seed, life), 36)
+	}{stream, e.slot(stream).Load()}
+	return strconv.FormatUint(maphash.Comparable(e.seed, life), 36)
 }
 
-// ended notes that a stream has ended.
-func (l *lives) ended(stream string) { l.slot(stream).Add(1) }
+// ended records that a stream has ended.
+func (e *epochs) ended(stream string) { e.slot(stream).Add(1) }

@@ -14,17 +14,17 @@ import (
 	"github.com/realtime-go/realtime/broker/memory"
 )
 
-func TestMemoryKeepsThePromises(t *testing.T) {
+func TestConformance(t *testing.T) {
 	brokertest.Run(t, func(*testing.T) broker.Broker { return memory.New(nil) })
 }
 
-// nobody is a Sink.
+// nobody is a Sink that ignores everything.
 type nobody struct{}
 
 func (nobody) Deliver(broker.Publication) {}
 func (nobody) Lost(string)                {}
 
-// Whoever may send to any room cannot fill memory with rooms that nobody is in.
+// A client that may send to any room cannot fill memory with rooms without members.
 func TestMemoryOfManyStreamsIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(&memory.Options{Bytes: 1 << 20})
@@ -43,7 +43,7 @@ func TestMemoryOfManyStreamsIsBounded(t *testing.T) {
 		}
 		require.Less(t, heap()-before, int64(4<<20))
 		require.NoError(t, publish(broker.InboxStream("bob"), ""))
-		for i := range 50_000 { // all at once: their ids have to be known for a while
+		for i := range 50_000 { // at one moment, so no id may be forgotten yet
 			if err := publish(broker.RoomStream(fmt.Sprint("x", i)), "id"); err != nil {
 				require.ErrorIs(t, err, broker.ErrFull)
 				require.Greater(t, i, 500)
@@ -52,14 +52,14 @@ func TestMemoryOfManyStreamsIsBounded(t *testing.T) {
 		}
 		require.Less(t, heap()-before, int64(4<<20))
 		require.ErrorIs(t, publish(broker.RoomStream("new"), ""), broker.ErrFull)
-		require.NoError(t, publish(broker.RoomStream("49999"), "other"), "it is there")
+		require.NoError(t, publish(broker.RoomStream("49999"), "other"), "the room exists")
 		require.NoError(t, publish(broker.InboxStream("carol"), ""))
 		time.Sleep(5 * time.Minute)
 		require.NoError(t, publish(broker.RoomStream("new"), ""))
 
 		page, err := b.Read(t.Context(), broker.RoomStream("new"), broker.Query{})
 		require.NoError(t, err)
-		require.Len(t, page.Publications, 1, "the newest stay")
+		require.Len(t, page.Publications, 1, "the newest are kept")
 		require.NoError(t, b.Close(t.Context()))
 	})
 }
@@ -71,8 +71,8 @@ func heap() int64 {
 	return int64(s.HeapAlloc)
 }
 
-// lump publishes 10 KiB.
-func lump(t *testing.T, b broker.Broker, stream string) (broker.Published, error) {
+// publish10K publishes 10 KiB.
+func publish10K(t *testing.T, b broker.Broker, stream string) (broker.Published, error) {
 	t.Helper()
 	return one(b.Publish(t.Context(), broker.Publication{
 		Stream: stream, Keep: broker.Retention{Messages: 100},
@@ -93,36 +93,36 @@ func TestMemoryIsFull(t *testing.T) {
 		require.NoError(t, b.Open(t.Context(), nobody{}))
 		inbox, room := broker.InboxStream("bob"), broker.RoomStream("hall")
 		for range 5 {
-			_, err := lump(t, b, room)
+			_, err := publish10K(t, b, room)
 			require.NoError(t, err)
 		}
 		var last broker.Published
 		var err error
 		for err == nil {
 			var out broker.Published
-			if out, err = lump(t, b, inbox); err == nil {
+			if out, err = publish10K(t, b, inbox); err == nil {
 				last = out
 			}
 		}
 		require.ErrorIs(t, err, broker.ErrFull)
 		require.Equal(t, uint64(10), last.Position.Offset)
-		require.Len(t, keptIn(t, b, room).Publications, 5, "inboxes take nothing from rooms")
-		time.Sleep(time.Second) // the room is the oldest
+		require.Len(t, keptIn(t, b, room).Publications, 5, "inboxes do not evict rooms")
+		time.Sleep(time.Second) // makes the room the least recently used
 		for i := range 20 {
-			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
+			_, err := publish10K(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
-		require.Equal(t, broker.ReasonOverflow, keptIn(t, b, room).Why, "a room makes room")
-		require.Len(t, keptIn(t, b, inbox).Publications, 10, "rooms take nothing from inboxes")
+		require.Equal(t, broker.ReasonOverflow, keptIn(t, b, room).Why, "the oldest room is evicted")
+		require.Len(t, keptIn(t, b, inbox).Publications, 10, "rooms do not evict inboxes")
 		require.NoError(t, b.Ack(t.Context(), inbox, "", last.Position))
-		_, err = lump(t, b, inbox)
+		_, err = publish10K(t, b, inbox)
 		require.NoError(t, err)
 		require.NoError(t, b.Close(t.Context()))
 	})
 }
 
-// Rooms that somebody is in lose what they keep after all others, however old it is.
-func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
+// Rooms with a subscription are evicted after all others, however old their publications are.
+func TestMemoryEvictsSubscribedRoomsLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(&memory.Options{Bytes: 200 << 10})
 		require.NoError(t, b.Open(t.Context(), nobody{}))
@@ -130,12 +130,12 @@ func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
 		_, err := b.Subscribe(t.Context(), live)
 		require.NoError(t, err)
 		for range 5 {
-			_, err := lump(t, b, live)
+			_, err := publish10K(t, b, live)
 			require.NoError(t, err)
 		}
 		for i := range 100 {
 			time.Sleep(time.Second)
-			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
+			_, err := publish10K(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
 		require.Len(t, keptIn(t, b, live).Publications, 5)
@@ -143,7 +143,7 @@ func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
 		require.NoError(t, b.Unsubscribe(t.Context(), live))
 		for i := range 20 {
 			time.Sleep(time.Second)
-			_, err := lump(t, b, broker.RoomStream(fmt.Sprint(i)))
+			_, err := publish10K(t, b, broker.RoomStream(fmt.Sprint(i)))
 			require.NoError(t, err)
 		}
 		require.Empty(t, keptIn(t, b, live).Publications)
@@ -151,13 +151,13 @@ func TestMemoryEvictsWhatIsLiveLast(t *testing.T) {
 	})
 }
 
-// What somebody only asks for takes memory while it is asked for.
+// A name that is only subscribed to or asked for takes memory only during the subscription.
 func TestNamesTakeNoMemory(t *testing.T) {
 	b := memory.New(&memory.Options{Bytes: 64 << 10, Inboxes: 10})
 	require.NoError(t, b.Open(t.Context(), nobody{}))
 	room, inbox := broker.RoomStream("hall"), broker.InboxStream("bob")
 	for _, stream := range []string{room, inbox} {
-		_, err := lump(t, b, stream)
+		_, err := publish10K(t, b, stream)
 		require.NoError(t, err)
 	}
 	before := heap()
@@ -168,23 +168,23 @@ func TestNamesTakeNoMemory(t *testing.T) {
 			require.NoError(t, err)
 			_, err = b.Cursor(t.Context(), stream, "phone")
 			require.NoError(t, err)
-			if i%20 != 0 { // else somebody stays
+			if i%20 != 0 { // otherwise the subscription stays
 				require.NoError(t, b.Unsubscribe(t.Context(), stream))
 			}
 		}
 	}
 	require.Less(t, heap()-before, int64(2000*1500))
 	for _, stream := range []string{room, inbox} {
-		_, err := lump(t, b, stream)
+		_, err := publish10K(t, b, stream)
 		require.NoError(t, err)
 		require.Len(t, keptIn(t, b, stream).Publications, 2)
 	}
 	require.NoError(t, b.Close(t.Context()))
 }
 
-// A stream that has ended and begins again has another epoch, and one that has never begun keeps
-// its.
-func TestLives(t *testing.T) {
+// A stream that has ended and begins again gets another epoch. A stream that has never begun keeps
+// its epoch.
+func TestEpochs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := memory.New(nil)
 		require.NoError(t, b.Open(t.Context(), nobody{}))
@@ -194,7 +194,7 @@ func TestLives(t *testing.T) {
 			require.NoError(t, b.Unsubscribe(t.Context(), broker.RoomStream(room)))
 			return at
 		}
-		names := []string{"a", "b", "c"} // of which one may share the other's slot
+		names := []string{"a", "b", "c"} // one of them may be in the slot of "hall"
 		var quiet []broker.Position
 		for _, name := range names {
 			quiet = append(quiet, subscribe(name))
@@ -223,7 +223,7 @@ func TestLives(t *testing.T) {
 	})
 }
 
-// one returns what became of a publication that was alone.
+// one returns the result of a single publication.
 func one(out []broker.Published, err error) (broker.Published, error) {
 	if err != nil {
 		return broker.Published{}, err
@@ -231,7 +231,7 @@ func one(out []broker.Published, err error) (broker.Published, error) {
 	return out[0], nil
 }
 
-// TestMemoryTakesAllPartsOrNone checks that of a message for which there is no room nothing is kept.
+// If one part of a message finds no room, no part is kept.
 func TestMemoryTakesAllPartsOrNone(t *testing.T) {
 	b := memory.New(&memory.Options{Inboxes: 2})
 	require.NoError(t, b.Open(t.Context(), nobody{}))

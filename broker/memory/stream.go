@@ -10,21 +10,21 @@ import (
 )
 
 const (
-	// idTime is for how long it is known that an id was used in a stream. keptIDs are known for as
-	// long as their publications are kept.
+	// An id is remembered for idTime; after that, as long as its publication is kept and no more
+	// than keptIDs ids are remembered.
 	idTime  = 2 * time.Minute
 	keptIDs = 1000
 	// maxReaders bounds the cursors of a stream.
 	maxReaders = 100
-	// What a stream takes beside what it keeps, an id that is known and a cursor, in bytes.
+	// These are the costs in bytes of a stream without its publications, of an id, and of a cursor.
 	streamBytes = 512
 	idBytes     = 192
 	cursorBytes = 64
-	// idleTime is how long a stream is remembered at least that keeps nothing any more.
+	// idleTime is how long a stream that keeps nothing is remembered at least.
 	idleTime = 5 * time.Minute
 )
 
-// memoryStream is one stream of a [Memory].
+// memoryStream is one stream of a [Broker].
 type memoryStream struct {
 	name  string
 	kind  *memoryKind
@@ -34,21 +34,21 @@ type memoryStream struct {
 	kept        []broker.Publication // in the order of their offsets, without gaps
 	store       []broker.Publication // the memory of kept
 	bytes       int                  // of kept
-	top, floor  uint64               // no top: nothing was ever published, and it counts nowhere
+	top, floor  uint64               // top zero: nothing was published, not counted in kind
 	why         broker.Reason        // for floor
 	keep        broker.Retention
 	subscribers int
-	ledger      *share.Ledger[broker.Sender] // nil: it is not half full, or its senders share nothing
-	used        time.Time                    // when something was last published, or somebody last subscribed
+	ledger      *share.Ledger[broker.Sender] // nil: not half full, or nothing is shared
+	used        time.Time                    // last Publish or Unsubscribe; at first: creation
 	dead        bool
 
 	ids     map[senderID]uint64 // offsets
 	idOrder []usedID            // the oldest first
 	readers map[string]uint64   // cursors
-	names   int                 // how long the names of the readers are together
+	names   int                 // the length of the names of all readers
 }
 
-// senderID is an id of a message.
+// senderID is the id of a message with its sender.
 type senderID struct {
 	by broker.Sender
 	id string
@@ -63,8 +63,8 @@ func newMemoryStream(name, epoch string, k *memoryKind) *memoryStream {
 	return &memoryStream{name: name, kind: k, epoch: epoch, used: time.Now()}
 }
 
-// take gives p its place and keeps it, unless it is a duplicate. s.mu is held, as for all of the
-// methods.
+// take gives p its position and keeps it, unless it is a duplicate or its sender has no share left.
+// s.mu is held during this and all other methods.
 func (s *memoryStream) take(p *broker.Publication, now time.Time) broker.Published {
 	key := senderID{p.Message.From(), p.Message.ID}
 	if first, ok := s.ids[key]; ok && key.id != "" {
@@ -88,8 +88,8 @@ func (s *memoryStream) take(p *broker.Publication, now time.Time) broker.Publish
 	return broker.Published{Position: p.Position, Prev: p.Prev}
 }
 
-// hasShare reports whether the sender of p may have one more. As long as the stream is not half
-// full, it may, and nothing is counted.
+// hasShare reports whether the sender of p may keep one more. While the stream is not half full,
+// every sender may, and nothing is counted.
 func (s *memoryStream) hasShare(p *broker.Publication, now time.Time) bool {
 	size := p.Size()
 	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}
@@ -101,20 +101,20 @@ func (s *memoryStream) hasShare(p *broker.Publication, now time.Time) bool {
 	if s.ledger == nil {
 		s.ledger = share.NewLedger[broker.Sender](s.kept[0].Position.Offset)
 		for i := range s.kept {
-			s.enter(&s.kept[i])
+			s.addToLedger(&s.kept[i])
 		}
 	}
 	s.ledger.Pass(s.floor, now)
 	return s.ledger.Leaves(p.Message.From(), size, bounds)
 }
 
-// enter notes in the ledger what is kept.
-func (s *memoryStream) enter(p *broker.Publication) {
+// addToLedger adds p to the ledger.
+func (s *memoryStream) addToLedger(p *broker.Publication) {
 	until := share.Expiry(p.At.UnixNano(), p.Message.TTL, s.keep.Age)
 	s.ledger.Add(p.Message.From(), p.Size(), until)
 }
 
-// weight is what it takes, in bytes.
+// weight returns the memory of the stream, in bytes.
 func (s *memoryStream) weight() int {
 	counted := 0
 	if s.ledger != nil {
@@ -124,7 +124,7 @@ func (s *memoryStream) weight() int {
 		cursorBytes*len(s.readers) + s.names + counted
 }
 
-// weighed runs what changes the stream, and counts what that does to its weight.
+// weighed calls change, and adds the change of the stream's weight to its kind.
 func (s *memoryStream) weighed(change func()) {
 	before, was := s.weight(), s.top
 	if change(); s.top == 0 {
@@ -145,13 +145,14 @@ func (s *memoryStream) push(p *broker.Publication) {
 	}
 	s.kept = append(s.kept, stored)
 	if s.ledger != nil {
-		s.enter(p)
+		s.addToLedger(p)
 	}
 	s.bytes += p.Size()
 }
 
-// shift makes room behind what is kept: by moving it to the front of its memory, if as much is free
-// there, so that a stream that keeps as many as it may needs no more; or else to twice as much.
+// shift makes room for a publication at the end of kept. If at least half of store is free, kept
+// moves to the front of store, so that a stream at its bound allocates nothing more. Otherwise
+// store becomes twice as large.
 func (s *memoryStream) shift() {
 	n, free := len(s.kept), cap(s.store)-cap(s.kept)
 	if n == 0 || free < n {
@@ -163,7 +164,7 @@ func (s *memoryStream) shift() {
 	clear(s.store[n : free+n])
 }
 
-// bound forgets what is too much.
+// bound discards the publications beyond the bounds of s.keep.
 func (s *memoryStream) bound() {
 	n, bytes := 0, s.bytes
 	tooMuch := func() bool {
@@ -176,7 +177,7 @@ func (s *memoryStream) bound() {
 	s.drop(n, broker.ReasonOverflow)
 }
 
-// expire forgets what is too old.
+// expire discards the publications older than s.keep.Age.
 func (s *memoryStream) expire(now time.Time) {
 	n := 0
 	for n < len(s.kept) && s.keep.Age > 0 && now.Sub(s.kept[n].At) >= s.keep.Age {
@@ -185,7 +186,7 @@ func (s *memoryStream) expire(now time.Time) {
 	s.drop(n, broker.ReasonExpired)
 }
 
-// drop forgets the first n.
+// drop discards the first n publications.
 func (s *memoryStream) drop(n int, why broker.Reason) {
 	if n == 0 {
 		return
@@ -200,7 +201,7 @@ func (s *memoryStream) drop(n int, why broker.Reason) {
 	}
 }
 
-// remember notes an id, and forgets others.
+// remember adds an id, and forgets ids that need not be remembered.
 func (s *memoryStream) remember(key senderID, now time.Time) {
 	if s.ids == nil {
 		s.ids = make(map[senderID]uint64)
@@ -213,7 +214,7 @@ func (s *memoryStream) remember(key senderID, now time.Time) {
 	}
 }
 
-// mayForget reports whether the oldest id need not be known any more.
+// mayForget reports whether the oldest id need not be remembered.
 func (s *memoryStream) mayForget(now time.Time) bool {
 	oldest := s.idOrder[0]
 	switch n := len(s.idOrder); {
@@ -224,7 +225,7 @@ func (s *memoryStream) mayForget(now time.Time) bool {
 	}
 }
 
-// read returns what q asks for.
+// read returns the page that q selects.
 func (s *memoryStream) read(q broker.Query, now time.Time) broker.Page {
 	page := broker.Page{Top: broker.Position{Epoch: s.epoch, Offset: s.top}, Floor: s.floor}
 	if s.floor > 0 {
@@ -254,12 +255,13 @@ func (s *memoryStream) read(q broker.Query, now time.Time) broker.Page {
 	return page
 }
 
-// find returns where the first publication is whose offset is at least this.
+// find returns the index in kept of the first publication with at least this offset.
 func (s *memoryStream) find(offset uint64) int {
 	return sort.Search(len(s.kept), func(i int) bool { return s.kept[i].Position.Offset >= offset })
 }
 
-// cursor returns how far a reader has come, who is known from then on.
+// cursor returns the offset up to which reader has acknowledged the stream. A new reader is tracked
+// from then on.
 func (s *memoryStream) cursor(reader string) uint64 {
 	at, known := s.readers[reader]
 	if !known {
@@ -271,7 +273,7 @@ func (s *memoryStream) cursor(reader string) uint64 {
 	return at
 }
 
-// know notes a cursor. Beyond the bound the one that is furthest behind is forgotten.
+// know sets a cursor. Beyond maxReaders it forgets the lowest one.
 func (s *memoryStream) know(reader string, at uint64) {
 	if s.readers == nil {
 		s.readers = make(map[string]uint64)
@@ -292,7 +294,7 @@ func (s *memoryStream) know(reader string, at uint64) {
 	s.names -= len(last)
 }
 
-// ack moves a cursor, and forgets what nobody has to read any more.
+// ack moves a cursor, and discards the publications that all readers have acknowledged.
 func (s *memoryStream) ack(reader string, at broker.Position) error {
 	if at.Epoch != s.epoch || at.Offset > s.top {
 		return broker.ErrPosition
@@ -309,5 +311,5 @@ func (s *memoryStream) ack(reader string, at broker.Position) error {
 	return nil
 }
 
-// memory is how long the stream is remembered when nothing is kept.
+// memory returns how long the stream is remembered after its last use, if it keeps nothing.
 func (s *memoryStream) memory() time.Duration { return max(idleTime, s.keep.Age) }

@@ -43,7 +43,7 @@ func run(ctx context.Context, url, room string, o *client.DialOptions) error {
 			log.Print(err) // a gap, or the last error, after which the loop ends
 			continue
 		}
-		if text := answer(msg); text != "" {
+		if text := answerTo(msg); text != "" {
 			content, err := json.Marshal(map[string]string{"content": text})
 			if err == nil {
 				err = c.Send(ctx, realtime.ToRoom(room), realtime.Message{Content: content})
@@ -56,8 +56,8 @@ func run(ctx context.Context, url, room string, o *client.DialOptions) error {
 	return realtime.ErrClosed
 }
 
-// answer returns the bot's answer to a message, or an empty string.
-func answer(msg client.Message) string {
+// answerTo returns the bot's answer to a message, or an empty string.
+func answerTo(msg client.Message) string {
 	var said struct{ Type, Content string }
 	if json.Unmarshal(msg.Content, &said) != nil || msg.Sender == "bot" {
 		return ""

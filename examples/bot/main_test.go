@@ -22,17 +22,17 @@ func TestBot(t *testing.T) {
 		go func() { done <- run(ctx, srv.URL("/?user_id=bot"), "lobby", srv.DialOptions()) }()
 		synctest.Wait()
 		alice := srv.Connect("alice")
-		hears := func(want string) {
+		expectText := func(want string) {
 			t.Helper()
-			var said struct{ Content string }
-			require.NoError(t, json.Unmarshal(alice.Expect("chat").Content, &said))
-			require.Equal(t, want, said.Content)
+			var content struct{ Content string }
+			require.NoError(t, json.Unmarshal(alice.Expect("chat").Content, &content))
+			require.Equal(t, want, content.Content)
 		}
 		alice.Join("lobby")
-		hears("Hello, alice!")
+		expectText("Hello, alice!")
 		alice.Send(realtime.ToRoom("lobby"), "chat", map[string]string{"content": "bot, hi"})
-		hears("bot, hi")
-		hears("alice says hi")
+		expectText("bot, hi")
+		expectText("alice says hi")
 		alice.ExpectNone("chat")
 		stop()
 		require.ErrorIs(t, <-done, realtime.ErrClosed)

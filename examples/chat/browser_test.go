@@ -30,14 +30,14 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// TestPage drives the page in a browser: first against the command, then against
-// servers that do what ours does not do on demand. How the client behaves in trouble is
-// tested with the client, in js and in examples/jsclient. The short form is that people talk, each
-// with several tabs, on any screen, with or without a mouse.
+// TestPage drives the page in a browser, with the command as the server, and with servers that send
+// what the command does not send on demand. The tests in js and examples/jsclient test how the
+// client handles failures. The short form tests a conversation of users with several tabs, on small
+// and large screens, with a mouse and with the keyboard.
 func TestPage(t *testing.T) {
 	chromium := browser.Start(t)
-	command := build(t)
-	against := func(name string, test func(*testing.T, *site)) {
+	command := buildCommand(t)
+	withCommand := func(name string, test func(*testing.T, *site)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := &site{
@@ -48,206 +48,209 @@ func TestPage(t *testing.T) {
 			test(t, s)
 		})
 	}
-	against("room", testRoom)
-	against("two tabs", testTwoTabs)
-	against("small screen and keyboard", testKeyboard)
-	against("accessibility", testAccessibility)
+	withCommand("room", testRoom)
+	withCommand("two tabs", testTwoTabs)
+	withCommand("small screen and keyboard", testKeyboard)
+	withCommand("accessibility", testAccessibility)
 	if !long.Enabled() {
 		return
 	}
-	against("history", testHistory)
-	against("away", testAway)
-	against("cuts", testCuts)
-	against("private", testPrivate)
-	against("crash", func(t *testing.T, s *site) { testRestart(t, s, syscall.SIGKILL) })
-	against("shutdown", func(t *testing.T, s *site) { testRestart(t, s, syscall.SIGTERM) })
-	against("names", testNames)
-	against("plain", testPlain)
-	pretending := func(name string, test func(*testing.T, *browser.Profile)) {
+	withCommand("history", testHistory)
+	withCommand("away", testAbsentUser)
+	withCommand("cuts", testLostConnections)
+	withCommand("private", testPrivate)
+	withCommand("crash", func(t *testing.T, s *site) { testRestart(t, s, syscall.SIGKILL) })
+	withCommand("shutdown", func(t *testing.T, s *site) { testRestart(t, s, syscall.SIGTERM) })
+	withCommand("names", testNames)
+	withCommand("plain", testPlain)
+	withFakeServer := func(name string, test func(*testing.T, *browser.Profile)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, chromium.Profile(t))
 		})
 	}
-	pretending("close codes", testCloseCodes)
-	pretending("refusals", testRefusals)
-	pretending("odd frames", testOddFrames)
+	withFakeServer("close codes", testCloseCodes)
+	withFakeServer("refusals", testRefusals)
+	withFakeServer("odd frames", testUnknownFrames)
 }
 
 func testRoom(t *testing.T, s *site) {
-	alice, bob := s.enter("alice", "lobby"), s.enter("bob", "lobby")
-	alice.people("alice", "bob")
-	bob.people("alice", "bob")
-	alice.say("hello")
-	bob.reads("alice", "hello")
-	alice.reads("alice", "hello")
-	bob.say("<b>hi</b>")
-	alice.reads("bob", "<b>hi</b>")
+	alice, bob := s.openRoom("alice", "lobby"), s.openRoom("bob", "lobby")
+	alice.awaitMembers("alice", "bob")
+	bob.awaitMembers("alice", "bob")
+	alice.send("hello")
+	bob.awaitMessage("alice", "hello")
+	alice.awaitMessage("alice", "hello")
+	bob.send("<b>hi</b>")
+	alice.awaitMessage("bob", "<b>hi</b>")
 
-	// Who goes elsewhere is seen to go, and no longer reads the room.
-	bob.Types("#next-room", "attic"+kb.Enter)
-	bob.inRoom("attic")
-	alice.notes("bob left lobby")
-	alice.people("alice")
-	alice.say("alone")
-	alice.reads("alice", "alone")
+	// A user that joins another room is seen to leave, and no longer receives the messages of the
+	// room.
+	bob.Type("#next-room", "attic"+kb.Enter)
+	bob.awaitRoom("attic")
+	alice.awaitNotice("bob left lobby")
+	alice.awaitMembers("alice")
+	alice.send("alone")
+	alice.awaitMessage("alice", "alone")
 	alice.Click("[name=to][value=all]")
-	alice.say("everybody")
-	bob.reads("alice", "everybody")
-	bob.hasNot("alone")
+	alice.send("everybody")
+	bob.awaitMessage("alice", "everybody")
+	bob.requireAbsent("alone")
 
-	// Who has left is in no room, so what he writes to it stays where it is.
+	// A user that has left is in no room, so a message to the room is not sent and stays in the
+	// field.
 	bob.Click("#leave")
-	bob.notes("You have left attic")
-	bob.inRoom("")
-	bob.say("to nobody")
+	bob.awaitNotice("You have left attic")
+	bob.awaitRoom("")
+	bob.send("to nobody")
 	require.Equal(t, "to nobody", bob.Value("#message"))
-	alice.Types("#next-room", "attic"+kb.Enter)
-	alice.inRoom("attic")
-	alice.people("alice")
+	alice.Type("#next-room", "attic"+kb.Enter)
+	alice.awaitRoom("attic")
+	alice.awaitMembers("alice")
 }
 
 func testPrivate(t *testing.T, s *site) {
-	alice, bob := s.enter("alice", "lobby"), s.enter("bob", "lobby")
-	carol := s.enter("carol", "lobby")
-	alice.people("alice", "bob", "carol")
+	alice, bob := s.openRoom("alice", "lobby"), s.openRoom("bob", "lobby")
+	carol := s.openRoom("carol", "lobby")
+	alice.awaitMembers("alice", "bob", "carol")
 	alice.Click("#people [data-user=bob]")
-	alice.say("between us")
-	bob.reads("alice", "between us")
-	alice.reads("alice", "between us") // its own copy
-	alice.Waits("the copy says to whom", `document.querySelector(".own .private")
+	alice.send("between us")
+	bob.awaitMessage("alice", "between us")
+	alice.awaitMessage("alice", "between us") // added by the page
+	alice.WaitFor("the name of the receiver", `document.querySelector(".own .private")
 		?.textContent.includes("to bob only")`)
 
-	// What alice says next comes next, so then carol would have had it.
+	// Messages of alice arrive in order, so carol would have received the earlier one by now.
 	alice.Click("[name=to][value=room]")
-	alice.say("to all of you")
-	carol.reads("alice", "to all of you")
-	carol.hasNot("between us")
+	alice.send("to all of you")
+	carol.awaitMessage("alice", "to all of you")
+	carol.requireAbsent("between us")
 
-	// A word of the protocol is no person: it would go to everybody.
+	// A reserved word is not a user name: the server would send the message to all.
 	alice.Click("[name=to][value=user]")
-	alice.Types("#person", strings.Repeat(kb.Backspace, len("bob"))+"all")
-	alice.Waits("the reason", `document.querySelector("#send-hint").textContent.includes("reserved")`)
-	alice.say("oops")
-	alice.hasNot("oops")
+	alice.Type("#person", strings.Repeat(kb.Backspace, len("bob"))+"all")
+	alice.WaitFor("the reason", `document.querySelector("#send-hint").textContent.includes("reserved")`)
+	alice.send("oops")
+	alice.requireAbsent("oops")
 	require.Equal(t, "oops", alice.Value("#message"))
 }
 
 func testTwoTabs(t *testing.T, s *site) {
-	alice, bob := s.enter("alice", "lobby"), s.enter("bob", "lobby")
-	second := s.enter("alice", "lobby")
+	alice, bob := s.openRoom("alice", "lobby"), s.openRoom("bob", "lobby")
+	second := s.openRoom("alice", "lobby")
 	for _, p := range []*tab{alice, bob, second} {
-		p.people("alice", "bob")
+		p.awaitMembers("alice", "bob")
 	}
 	second.Close()
-	s.connections(2)
-	alice.say("still here")
-	bob.reads("alice", "still here")
-	bob.people("alice", "bob")
-	bob.hasNot("alice left lobby")
-	bob.hasNot("alice went offline")
+	s.awaitConnections(2)
+	alice.send("still here")
+	bob.awaitMessage("alice", "still here")
+	bob.awaitMembers("alice", "bob")
+	bob.requireAbsent("alice left lobby")
+	bob.requireAbsent("alice went offline")
 
-	alice.Close() // her last one is seen
-	bob.notes("alice left lobby")
-	bob.notes("alice went offline")
-	bob.people("bob")
+	alice.Close() // the last tab of alice
+	bob.awaitNotice("alice left lobby")
+	bob.awaitNotice("alice went offline")
+	bob.awaitMembers("bob")
 }
 
 func testRestart(_ *testing.T, s *site, how syscall.Signal) {
-	alice, bob := s.enter("alice", "lobby"), s.enter("bob", "lobby")
+	alice, bob := s.openRoom("alice", "lobby"), s.openRoom("bob", "lobby")
 	s.stop(how)
 	for _, p := range []*tab{alice, bob} {
-		p.state("waiting")
-		p.Waits("the word", `document.querySelector("#status").innerText.includes("Offline")`)
-		p.Waits("no room", `document.querySelector("#room").dataset.room === ""`)
+		p.awaitState("waiting")
+		p.WaitFor("the state", `document.querySelector("#status").innerText.includes("Offline")`)
+		p.WaitFor("no room", `document.querySelector("#room").dataset.room === ""`)
 	}
-	// What is written meanwhile is kept, and not sent to nobody.
-	alice.say("are you back?")
+	// A message written meanwhile stays in the field.
+	alice.send("are you back?")
 	s.start()
 	for _, p := range []*tab{alice, bob} {
-		p.state("open")
-		p.inRoom("lobby")
-		p.people("alice", "bob")
-		p.notes("Some messages are missing: the server has lost them.")
+		p.awaitState("open")
+		p.awaitRoom("lobby")
+		p.awaitMembers("alice", "bob")
+		p.awaitNotice("Some messages are missing: the server has lost them.")
 	}
 	alice.Click("#send")
-	bob.reads("alice", "are you back?")
-	bob.say("yes")
-	alice.reads("bob", "yes")
+	bob.awaitMessage("alice", "are you back?")
+	bob.send("yes")
+	alice.awaitMessage("bob", "yes")
 }
 
-// testHistory has somebody come to a room in which much was said before.
+// testHistory opens a room that keeps many messages.
 func testHistory(t *testing.T, s *site) {
-	s.speak("lobby", 1, 120)
-	alice := s.enter("alice", "lobby")
-	alice.reads("bot", "no 120.")
-	alice.hasNot("no 70.")
-	alice.shows("bot", 71, 120)
+	s.sendAsBot("lobby", 1, 120)
+	alice := s.openRoom("alice", "lobby")
+	alice.awaitMessage("bot", "no 120.")
+	alice.requireAbsent("no 70.")
+	alice.awaitHistory("bot", 71, 120)
 	alice.Run(`document.querySelector("#timeline").scrollTop = 0`)
-	alice.shows("bot", 21, 120)
+	alice.awaitHistory("bot", 21, 120)
 	alice.Run(`document.querySelector("#timeline").scrollTop = 0`)
-	alice.shows("bot", 1, 120)
+	alice.awaitHistory("bot", 1, 120)
 	require.Equal(t, "true", alice.Eval(`String(document.querySelector("#older").hidden)`))
 
-	alice.Types("#next-room", "attic"+kb.Enter)
-	alice.inRoom("attic")
-	alice.hasNot("no 120")
-	alice.Types("#next-room", "lobby"+kb.Enter)
-	alice.shows("bot", 71, 120)
+	alice.Type("#next-room", "attic"+kb.Enter)
+	alice.awaitRoom("attic")
+	alice.requireAbsent("no 120")
+	alice.Type("#next-room", "lobby"+kb.Enter)
+	alice.awaitHistory("bot", 71, 120)
 }
 
-// testAway has alice write to bob, who is away. The server is killed and comes back before he does.
-func testAway(t *testing.T, s *site) {
+// testAbsentUser sends a private message to bob, who is absent. The server is killed and restarted
+// before bob returns.
+func testAbsentUser(t *testing.T, s *site) {
 	s.stop(syscall.SIGKILL)
 	s.durable = true
 	s.start()
-	alice := s.enter("alice", "lobby")
-	alice.say("before")
-	alice.reads("alice", "before")
+	alice := s.openRoom("alice", "lobby")
+	alice.send("before")
+	alice.awaitMessage("alice", "before")
 	alice.Click("[name=to][value=user]")
-	alice.Types("#person", "bob")
-	alice.say("read this")
-	alice.Waits("the fate", `document.querySelector(".fate")?.textContent.includes("kept for later")`)
+	alice.Type("#person", "bob")
+	alice.send("read this")
+	alice.WaitFor("the receipt", `document.querySelector(".receipt")?.textContent.includes("kept for later")`)
 	s.stop(syscall.SIGKILL)
 	s.start()
-	alice.state("open")
-	alice.inRoom("lobby")
+	alice.awaitState("open")
+	alice.awaitRoom("lobby")
 
-	bob := s.enter("bob", "lobby")
-	bob.reads("alice", "read this")
-	bob.reads("alice", "before")
-	bob.Waits("once", `document.querySelectorAll(".chat-line .private").length === 1`)
-	alice.say("and this")
-	bob.reads("alice", "and this")
-	alice.Waits("the fate", `[...document.querySelectorAll(".fate")].at(-1).textContent.includes("delivered")`)
+	bob := s.openRoom("bob", "lobby")
+	bob.awaitMessage("alice", "read this")
+	bob.awaitMessage("alice", "before")
+	bob.WaitFor("one message", `document.querySelectorAll(".chat-line .private").length === 1`)
+	alice.send("and this")
+	bob.awaitMessage("alice", "and this")
+	alice.WaitFor("the receipt", `[...document.querySelectorAll(".receipt")].at(-1).textContent.includes("delivered")`)
 	bob.Close()
-	again := s.enter("bob", "lobby")
-	again.reads("alice", "before")
+	again := s.openRoom("bob", "lobby")
+	again.awaitMessage("alice", "before")
 	require.Equal(t, "0", again.Eval(`String(document.querySelectorAll(".chat-line .private").length)`))
 }
 
-// testCuts has somebody read a thousand messages while his network is cut again and again.
-func testCuts(t *testing.T, s *site) {
-	line := cuttable(t, s.addr)
+// testLostConnections sends 1,000 messages to a page whose connections end again and again.
+func testLostConnections(t *testing.T, s *site) {
+	line := newBreakableProxy(t, s.addr)
 	p := &tab{s.profile.Open(t, "http://"+line.Addr().String()+"/?name=alice&room=lobby"), t}
-	p.inRoom("lobby")
+	p.awaitRoom("lobby")
 	p.Run(`window.read = [];
 		new MutationObserver((changes) => {
 			for (const { addedNodes } of changes) for (const line of addedNodes) {
 				if (line.dataset.from === "bot") window.read.push(line.querySelector(".text").textContent);
 			}
 		}).observe(document.querySelector("#timeline"), { childList: true });
-		setInterval(() => { // or it waits longer after each cut
+		setInterval(() => { // otherwise the waits grow with each failure
 			if (!document.querySelector("#retry").hidden) document.querySelector("#retry").click();
 		}, 200)`)
 	const all, cuts = 1000, 10
 	for i := range cuts {
-		s.speak("lobby", i*all/cuts+1, (i+1)*all/cuts)
-		line.cut()
-		p.state("open")
+		s.sendAsBot("lobby", i*all/cuts+1, (i+1)*all/cuts)
+		line.cutAll()
+		p.awaitState("open")
 	}
-	p.Waits("all of them", fmt.Sprintf(`window.read.length >= %d`, all))
-	p.notes("Recovered ")
+	p.WaitFor("all messages", fmt.Sprintf(`window.read.length >= %d`, all))
+	p.awaitNotice("Recovered ")
 	var want []string
 	for i := range all {
 		want = append(want, fmt.Sprintf("no %d.", i+1))
@@ -255,8 +258,8 @@ func testCuts(t *testing.T, s *site) {
 	require.Equal(t, strings.Join(want, " "), p.Eval(`window.read.join(" ")`))
 }
 
-// speak has a bot say something to a room so many times.
-func (s *site) speak(room string, from, to int) {
+// sendAsBot sends numbered messages of a bot to a room.
+func (s *site) sendAsBot(room string, from, to int) {
 	s.t.Helper()
 	bot, err := client.Dial(s.t.Context(), "ws://"+s.addr+"/ws?user_id=bot", nil)
 	require.NoError(s.t, err)
@@ -267,20 +270,20 @@ func (s *site) speak(room string, from, to int) {
 	}
 }
 
-// lineTo is a way to a server that can be cut.
-type lineTo struct {
+// breakableProxy is a TCP proxy whose connections can be closed.
+type breakableProxy struct {
 	net.Listener
-	mu   sync.Mutex
-	open []net.Conn
+	mu    sync.Mutex
+	conns []net.Conn
 }
 
-func cuttable(t *testing.T, addr string) *lineTo {
+func newBreakableProxy(t *testing.T, addr string) *breakableProxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	line := &lineTo{Listener: l}
+	line := &breakableProxy{Listener: l}
 	t.Cleanup(func() {
 		_ = l.Close()
-		line.cut()
+		line.cutAll()
 	})
 	go func() {
 		for {
@@ -294,86 +297,86 @@ func cuttable(t *testing.T, addr string) *lineTo {
 				continue
 			}
 			line.mu.Lock()
-			line.open = append(line.open, near, far)
+			line.conns = append(line.conns, near, far)
 			line.mu.Unlock()
-			go pass(near, far)
-			go pass(far, near)
+			go forward(near, far)
+			go forward(far, near)
 		}
 	}()
 	return line
 }
 
-func pass(to, from net.Conn) {
+func forward(to, from net.Conn) {
 	_, _ = io.Copy(to, from)
 	_ = to.Close()
 	_ = from.Close()
 }
 
-// cut ends all connections, without a word.
-func (l *lineTo) cut() {
+// cutAll closes all connections without a closing handshake.
+func (l *breakableProxy) cutAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, c := range l.open {
+	for _, c := range l.conns {
 		_ = c.Close()
 	}
-	l.open = nil
+	l.conns = nil
 }
 
 func testKeyboard(t *testing.T, s *site) {
-	bob := s.enter("bob", "lobby")
+	bob := s.openRoom("bob", "lobby")
 	p := s.open("/?room=lobby")
 	p.Do(chromedp.EmulateViewport(320, 640))
-	p.fits()
-	p.Keys("dora" + kb.Tab + kb.Enter) // past the room, which is filled in already
-	p.inRoom("lobby")
+	p.requireFits()
+	p.Keys("dora" + kb.Tab + kb.Enter) // skips the room, which is filled in
+	p.awaitRoom("lobby")
 	p.Keys("typed" + kb.Enter)
-	bob.reads("dora", "typed")
-	bob.say(strings.Repeat("unbroken", 50))
-	p.reads("bob", strings.Repeat("unbroken", 50))
-	p.fits()
+	bob.awaitMessage("dora", "typed")
+	bob.send(strings.Repeat("unbroken", 50))
+	p.awaitMessage("bob", strings.Repeat("unbroken", 50))
+	p.requireFits()
 
-	p.tabTo(`document.activeElement.dataset.user === "bob"`)
+	p.pressTabUntil(`document.activeElement.dataset.user === "bob"`)
 	p.Keys(kb.Enter)
 	require.Equal(t, "bob", p.Value("#person"))
 	p.Keys("only you" + kb.Enter)
-	bob.reads("dora", "only you")
-	p.fits()
+	bob.awaitMessage("dora", "only you")
+	p.requireFits()
 }
 
 func testNames(t *testing.T, s *site) {
 	p := s.open("/?name=all")
-	p.Waits("the reason", `document.querySelector("#name-error").innerText.includes("reserved")`)
+	p.WaitFor("the reason", `document.querySelector("#name-error").innerText.includes("reserved")`)
 	p.Do(chromedp.WaitVisible(chromedp.CSS("#name-error")))
 	require.Equal(t, "true", p.Eval(`document.querySelector("#name").ariaInvalid`))
 	p.Keys(strings.Repeat(kb.Backspace, 3) + "eve" + kb.Enter)
-	p.inRoom("general")
-	p.people("eve")
+	p.awaitRoom("general")
+	p.awaitMembers("eve")
 
 	again := s.open("/")
 	require.Equal(t, "eve", again.Value("#name"), "the name is remembered")
 	anonymous := s.open("/?name=&room=general")
-	anonymous.inRoom("general")
-	anonymous.people("eve")
-	anonymous.say("who am I?")
-	p.reads("", "who am I?")
+	anonymous.awaitRoom("general")
+	anonymous.awaitMembers("eve")
+	anonymous.send("who am I?")
+	p.awaitMessage("", "who am I?")
 
 	p.Click("#quit")
 	p.Do(chromedp.WaitVisible(chromedp.CSS("#entrance")))
-	anonymous.notes("eve went offline")
+	anonymous.awaitNotice("eve went offline")
 }
 
-// testPlain has the page without a library talk to the one with it.
+// testPlain sends messages between the page without a library and the page with it.
 func testPlain(_ *testing.T, s *site) {
-	alice, plain := s.enter("alice", "lobby"), s.open("/plain?name=bob")
-	alice.notes("bob came online")
-	plain.Types("[name=text]", "from afar"+kb.Enter)
-	alice.reads("bob", "from afar")
+	alice, plain := s.openRoom("alice", "lobby"), s.open("/plain?name=bob")
+	alice.awaitNotice("bob came online")
+	plain.Type("[name=text]", "from afar"+kb.Enter)
+	alice.awaitMessage("bob", "from afar")
 	alice.Click("[name=to][value=all]")
-	alice.say("hello, bob")
-	plain.Waits("the answer", `document.querySelector("#said").innerText.includes("alice: hello, bob")`)
+	alice.send("hello, bob")
+	plain.WaitFor("the answer", `document.querySelector("#said").innerText.includes("alice: hello, bob")`)
 }
 
-// testAccessibility has axe-core look at the page in each of its states.
+// testAccessibility checks the page with axe-core in each of its states.
 func testAccessibility(t *testing.T, s *site) {
 	dir := browser.Install(t, "axe-core@4.14.1")
 	axe, err := os.ReadFile(filepath.Join(dir, "node_modules/axe-core/axe.min.js"))
@@ -382,7 +385,7 @@ func testAccessibility(t *testing.T, s *site) {
 		p.Run(`window.violations = undefined; axe.run().then((r) => {
 			window.violations = r.violations.map((v) => v.id + ": " + v.nodes[0].html).join()
 		})`)
-		p.Waits("axe-core", `window.violations !== undefined`)
+		p.WaitFor("axe-core", `window.violations !== undefined`)
 		require.Equal(t, "", p.Eval(`window.violations`), state)
 	}
 	plain := s.open("/plain")
@@ -391,51 +394,51 @@ func testAccessibility(t *testing.T, s *site) {
 	p := s.open("/")
 	p.Run(string(axe))
 	look(p, "entrance")
-	p.Types("#name", "all"+kb.Enter)
-	p.Waits("the reason", `document.querySelector("#name-error").innerText !== ""`)
+	p.Type("#name", "all"+kb.Enter)
+	p.WaitFor("the reason", `document.querySelector("#name-error").innerText !== ""`)
 	look(p, "error")
 	p.Keys(strings.Repeat(kb.Backspace, 3) + "eve" + kb.Enter)
-	p.inRoom("general")
-	bob := s.enter("bob", "general")
-	bob.say("hello")
-	p.reads("bob", "hello")
+	p.awaitRoom("general")
+	bob := s.openRoom("bob", "general")
+	bob.send("hello")
+	p.awaitMessage("bob", "hello")
 	look(p, "chat")
 	p.Do(chromedp.EmulateViewport(320, 640))
 	look(p, "small screen")
 	s.stop(syscall.SIGKILL)
-	p.state("waiting")
+	p.awaitState("waiting")
 	look(p, "offline")
 }
 
-// testCloseCodes closes the socket of a page that is online.
+// testCloseCodes closes the connection of an open page with different codes.
 func testCloseCodes(t *testing.T, profile *browser.Profile) {
 	for code, state := range map[websocket.StatusCode]string{
 		1000: "closed", 1008: "closed", 4403: "closed", 4429: "closed",
 		1011: "waiting", 1012: "waiting", 4300: "waiting", 4308: "waiting",
 	} {
 		t.Run(fmt.Sprint(int(code)), func(t *testing.T) {
-			f := &fake{opened: func(n int64, c *websocket.Conn) {
+			f := &fakeServer{opened: func(n int64, c *websocket.Conn) {
 				if n == 1 {
 					_ = c.Close(code, "because")
 				}
 			}}
 			p := f.open(t, profile)
 			if state == "waiting" {
-				f.reaches(t, profile, 2)
-				p.state("open")
+				f.awaitRequests(t, profile, 2)
+				p.awaitState("open")
 				return
 			}
-			p.state("closed")
-			p.Waits("the reason", fmt.Sprintf(`["code %d", "because"].every(
+			p.awaitState("closed")
+			p.WaitFor("the reason", fmt.Sprintf(`["code %d", "because"].every(
 				(s) => document.querySelector("#why").innerText.includes(s))`, code))
 			p.Click("#retry")
-			p.state("open")
-			require.EqualValues(t, 2, f.requests.Load(), "it came back by itself")
+			p.awaitState("open")
+			require.EqualValues(t, 2, f.requests.Load(), "number of connections")
 		})
 	}
 }
 
-// testRefusals refuses the handshake.
+// testRefusals refuses the handshake in different ways.
 func testRefusals(t *testing.T, profile *browser.Profile) {
 	for _, tt := range []struct {
 		status      int
@@ -448,21 +451,21 @@ func testRefusals(t *testing.T, profile *browser.Profile) {
 		{429, `{"error":"too many connections"}`, "waiting", "too many connections (429)"},
 	} {
 		t.Run(fmt.Sprint(tt.status), func(t *testing.T) {
-			f := &fake{refused: func(w http.ResponseWriter) {
+			f := &fakeServer{refused: func(w http.ResponseWriter) {
 				w.WriteHeader(tt.status)
 				_, _ = w.Write([]byte(tt.body))
 			}}
 			p := f.open(t, profile)
-			p.state(tt.state)
-			p.Waits("the reason", fmt.Sprintf(
+			p.awaitState(tt.state)
+			p.WaitFor("the reason", fmt.Sprintf(
 				`document.querySelector("#why").innerText.includes(%q)`, tt.said))
 		})
 	}
 }
 
-// testOddFrames sends what a server may learn to send, and more than the page keeps.
-func testOddFrames(t *testing.T, profile *browser.Profile) {
-	f := &fake{opened: func(_ int64, c *websocket.Conn) {
+// testUnknownFrames sends frames that the page does not know, and more messages than it keeps.
+func testUnknownFrames(t *testing.T, profile *browser.Profile) {
+	f := &fakeServer{opened: func(_ int64, c *websocket.Conn) {
 		chat := func(text string) string {
 			return fmt.Sprintf(`{"message_type":"chat","sender_id":"x","timestamp":1,`+
 				`"content":{"type":"chat_message","content":%q}}`, text)
@@ -476,27 +479,27 @@ func testOddFrames(t *testing.T, profile *browser.Profile) {
 		}
 	}}
 	p := f.open(t, profile)
-	p.reads("x", `<img src="x" onerror="alert(1)">`)
-	p.Waits("an end", `document.querySelectorAll("#timeline > *").length === 500`)
-	p.Waits("the newest in sight", `(({scrollTop, clientHeight, scrollHeight}) =>
+	p.awaitMessage("x", `<img src="x" onerror="alert(1)">`)
+	p.WaitFor("the limit of entries", `document.querySelectorAll("#timeline > *").length === 500`)
+	p.WaitFor("the newest message", `(({scrollTop, clientHeight, scrollHeight}) =>
 		scrollTop + clientHeight > scrollHeight - 48)(document.querySelector("#timeline"))`)
 }
 
 // ------------------------------------------------------------ the command
 
-// site is the command, running.
+// site is a running command.
 type site struct {
 	t       *testing.T
 	profile *browser.Profile
 	command string
 	addr    string
-	data    string // the file that keeps what is kept, if durable
+	data    string // file for history and inboxes, used if durable
 	durable bool
 	running *exec.Cmd
 }
 
-// build compiles the command.
-func build(t *testing.T) string {
+// buildCommand compiles the command.
+func buildCommand(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "chat")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -523,7 +526,7 @@ func (s *site) start() {
 	require.Eventually(s.t, func() bool {
 		resp, err := http.Get("http://" + s.addr)
 		return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
-	}, s.profile.Patience(), 20*time.Millisecond, "the command does not answer")
+	}, s.profile.Timeout(), 20*time.Millisecond, "the command does not answer")
 }
 
 // stop ends the command and waits until it has ended.
@@ -536,8 +539,8 @@ func (s *site) stop(how syscall.Signal) {
 	s.running = nil
 }
 
-// connections waits until the server has so many.
-func (s *site) connections(n int) {
+// awaitConnections waits until the server has n connections.
+func (s *site) awaitConnections(n int) {
 	require.Eventually(s.t, func() bool {
 		resp, err := http.Get("http://" + s.addr + "/stats")
 		if err != nil {
@@ -548,34 +551,34 @@ func (s *site) connections(n int) {
 			Active int `json:"active_connections"`
 		}
 		return json.NewDecoder(resp.Body).Decode(&stats) == nil && stats.Active == n
-	}, s.profile.Patience(), 20*time.Millisecond, "connections: want %d", n)
+	}, s.profile.Timeout(), 20*time.Millisecond, "connections: want %d", n)
 }
 
 func (s *site) open(path string) *tab {
 	return &tab{s.profile.Open(s.t, "http://"+s.addr+path), s.t}
 }
 
-// enter opens the page as this user in this room, and waits until he is there.
-func (s *site) enter(user, room string) *tab {
+// openRoom opens the page as a user and waits until the user is in the room.
+func (s *site) openRoom(user, room string) *tab {
 	p := s.open("/?" + url.Values{"name": {user}, "room": {room}}.Encode())
-	p.state("open")
-	p.inRoom(room)
+	p.awaitState("open")
+	p.awaitRoom(room)
 	return p
 }
 
-// ------------------------------------------------------------ a server that pretends
+// ------------------------------------------------------------ a fake server
 
-// fake serves the page, and a WebSocket endpoint that refuses, or welcomes and then
-// does with the n-th socket what the test wants. It keeps the socket when that is
-// done.
-type fake struct {
+// fakeServer serves the page and a WebSocket endpoint. The endpoint refuses the handshake if
+// refused is set. Otherwise it sends a welcome, calls opened with the n-th connection, and keeps
+// the connection open.
+type fakeServer struct {
 	refused  func(http.ResponseWriter)
 	opened   func(n int64, c *websocket.Conn)
 	requests atomic.Int64
 }
 
 // open opens the page in a tab.
-func (f *fake) open(t *testing.T, profile *browser.Profile) *tab {
+func (f *fakeServer) open(t *testing.T, profile *browser.Profile) *tab {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFileFS(w, r, pages, "page.html")
@@ -587,7 +590,7 @@ func (f *fake) open(t *testing.T, profile *browser.Profile) *tab {
 	return &tab{profile.Open(t, srv.URL+"/?name=alice"), t}
 }
 
-func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
+func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 	n := f.requests.Add(1)
 	if f.refused != nil {
 		f.refused(w)
@@ -601,79 +604,80 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 	welcome := `{"message_type":"welcome","content":{"connection_id":"conn_x"},"timestamp":1}`
 	_ = c.Write(r.Context(), websocket.MessageText, []byte(welcome))
 	f.opened(n, c)
-	for err == nil { // until the page goes
+	for err == nil { // until the page closes the connection
 		_, _, err = c.Read(context.Background())
 	}
 }
 
-// reaches waits for the n-th request.
-func (f *fake) reaches(t *testing.T, profile *browser.Profile, n int64) {
-	require.Eventually(t, func() bool { return f.requests.Load() >= n }, profile.Patience(), 10*time.Millisecond,
+// awaitRequests waits for the n-th request.
+func (f *fakeServer) awaitRequests(t *testing.T, profile *browser.Profile, n int64) {
+	require.Eventually(t, func() bool { return f.requests.Load() >= n }, profile.Timeout(), 10*time.Millisecond,
 		"sockets: want %d", n)
 }
 
-// tab is one page in the browser, with the chat in it.
+// tab is a tab of the browser with the chat page.
 type tab struct {
 	*browser.Tab
 	t *testing.T
 }
 
-// say types a message and sends it.
-func (p *tab) say(text string) {
+// send types a message and sends it.
+func (p *tab) send(text string) {
 	p.t.Helper()
-	p.Types("#message", text)
+	p.Type("#message", text)
 	p.Click("#send")
 }
 
-// state waits for a state of the connection.
-func (p *tab) state(name string) {
+// awaitState waits until the connection has a state.
+func (p *tab) awaitState(name string) {
 	p.t.Helper()
-	p.Waits(name, fmt.Sprintf(`document.querySelector("#status").dataset.state === %q`, name))
+	p.WaitFor(name, fmt.Sprintf(`document.querySelector("#status").dataset.state === %q`, name))
 }
 
-func (p *tab) inRoom(room string) {
+func (p *tab) awaitRoom(room string) {
 	p.t.Helper()
-	p.Waits("room "+room, fmt.Sprintf(`document.querySelector("#room").dataset.room === %q`, room))
+	p.WaitFor("room "+room, fmt.Sprintf(`document.querySelector("#room").dataset.room === %q`, room))
 }
 
-// people waits until the list shows exactly these.
-func (p *tab) people(names ...string) {
+// awaitMembers waits until the list shows exactly these users.
+func (p *tab) awaitMembers(names ...string) {
 	p.t.Helper()
 	want := strings.Join(names, " ")
-	p.Waits("people "+want, fmt.Sprintf(`[...document.querySelectorAll("#people [data-user]")]
+	p.WaitFor("people "+want, fmt.Sprintf(`[...document.querySelectorAll("#people [data-user]")]
 		.map((e) => e.dataset.user).join(" ") === %q`, want))
 }
 
-// reads waits for a message.
-func (p *tab) reads(from, text string) {
+// awaitMessage waits for a message.
+func (p *tab) awaitMessage(from, text string) {
 	p.t.Helper()
-	p.Waits(from+": "+text, fmt.Sprintf(`[...document.querySelectorAll("#timeline .chat-line")]
+	p.WaitFor(from+": "+text, fmt.Sprintf(`[...document.querySelectorAll("#timeline .chat-line")]
 		.some((e) => e.dataset.from === %q && e.querySelector(".text").textContent === %q)`, from, text))
 }
 
-// notes waits for a notice.
-func (p *tab) notes(text string) {
+// awaitNotice waits for a notice.
+func (p *tab) awaitNotice(text string) {
 	p.t.Helper()
-	p.Waits("notice "+text, fmt.Sprintf(`[...document.querySelectorAll("#timeline .note")]
+	p.WaitFor("notice "+text, fmt.Sprintf(`[...document.querySelectorAll("#timeline .note")]
 		.some((e) => e.textContent.includes(%q))`, text))
 }
 
-// shows waits until the timeline has what the bot said, each once and in order, and nothing else of it.
-func (p *tab) shows(from string, first, last int) {
+// awaitHistory waits until the timeline shows the bot's messages from first to last, once and in
+// order, and no others of the bot.
+func (p *tab) awaitHistory(from string, first, last int) {
 	p.t.Helper()
-	p.Waits(fmt.Sprint("no ", first, " to ", last), fmt.Sprintf(`[...document.querySelectorAll(
+	p.WaitFor(fmt.Sprint("no ", first, " to ", last), fmt.Sprintf(`[...document.querySelectorAll(
 		"#timeline .chat-line[data-from=%s] .text")].map((e) => e.textContent).join(" ") ===
 		Array.from({ length: %d }, (_, i) => "no " + (i + %d) + ".").join(" ")`, from, last-first+1, first))
 }
 
-// hasNot checks that a text is not in the timeline.
-func (p *tab) hasNot(text string) {
+// requireAbsent checks that a text is not in the timeline.
+func (p *tab) requireAbsent(text string) {
 	p.t.Helper()
 	require.NotContains(p.t, p.Eval(`document.querySelector("#timeline").textContent`), text)
 }
 
-// fits checks that nothing is wider than the screen.
-func (p *tab) fits() {
+// requireFits checks that nothing is wider than the screen.
+func (p *tab) requireFits() {
 	p.t.Helper()
 	require.Equal(p.t, "", p.Eval(`[...document.querySelectorAll("body, body *")]
 		.filter((e) => e.checkVisibility() && !e.closest("#people")
@@ -684,8 +688,8 @@ func (p *tab) fits() {
 		document.querySelector("#timeline")].every((e) => e.scrollWidth <= e.clientWidth))`))
 }
 
-// tabTo presses the tabulator key until a condition holds.
-func (p *tab) tabTo(condition string) {
+// pressTabUntil presses the tab key until a condition holds.
+func (p *tab) pressTabUntil(condition string) {
 	p.t.Helper()
 	for range 30 {
 		if p.Eval(`String(`+condition+`)`) == "true" {
@@ -693,5 +697,5 @@ func (p *tab) tabTo(condition string) {
 		}
 		p.Keys(kb.Tab)
 	}
-	require.Fail(p.t, "not in reach of the keyboard", condition)
+	require.Fail(p.t, "the keyboard cannot reach it", condition)
 }

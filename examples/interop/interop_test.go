@@ -15,14 +15,15 @@ import (
 	"github.com/realtime-go/realtime/examples/internal/browser"
 )
 
-// said is what a client prints that was welcomed, answered, heard and let go.
-var said = regexp.MustCompile(`^\{"message_type":"welcome",.*\}
+// expectedOutput is the output of a client that receives a welcome, a pong, its own chat message
+// and the close code.
+var expectedOutput = regexp.MustCompile(`^\{"message_type":"welcome",.*\}
 pong
 \{"message_type":"chat","sender_id":"alice","content":\{"type":"chat_message","sender_id":"alice","content":"hi",.*\}
 1000
 $`)
 
-func requireSpeaks(t *testing.T, dir string, command ...string) {
+func requireConversation(t *testing.T, dir string, command ...string) {
 	t.Helper()
 	for name, o := range map[string]realtime.Options{
 		"plain":      {},
@@ -39,12 +40,12 @@ func requireSpeaks(t *testing.T, dir string, command ...string) {
 			cmd.Dir = dir
 			out, err := cmd.CombinedOutput()
 			require.NoError(t, err, "%s", out)
-			require.Regexp(t, said, string(out))
+			require.Regexp(t, expectedOutput, string(out))
 		})
 	}
 }
 
-func find(t *testing.T, name, what string) string {
+func findCommand(t *testing.T, name, what string) string {
 	path, err := exec.LookPath(name)
 	if err != nil {
 		t.Skipf("no %s in PATH: %s is not tested", name, what)
@@ -53,23 +54,23 @@ func find(t *testing.T, name, what string) string {
 }
 
 func TestNode(t *testing.T) {
-	requireSpeaks(t, ".", append(browser.Node(t), "native.mjs")...)
+	requireConversation(t, ".", append(browser.Node(t), "native.mjs")...)
 }
 
 func TestWS(t *testing.T) {
-	node := find(t, "node", "ws")
+	node := findCommand(t, "node", "ws")
 	dir := browser.Install(t, "ws@8.23.0")
 	source, err := os.ReadFile("ws.mjs")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ws.mjs"), source, 0o600))
-	requireSpeaks(t, dir, node, "ws.mjs")
+	requireConversation(t, dir, node, "ws.mjs")
 }
 
 func TestPython(t *testing.T) {
-	// Debian's package is for Debian's Python, which need not be the first in PATH.
+	// Debian's package belongs to Debian's Python, which may not be the first one in PATH.
 	for _, python := range []string{"python3", "/usr/bin/python3"} {
 		if exec.CommandContext(t.Context(), python, "-c", "import websockets").Run() == nil {
-			requireSpeaks(t, ".", python, "client.py")
+			requireConversation(t, ".", python, "client.py")
 			return
 		}
 	}

@@ -22,17 +22,17 @@ import (
 //go:embed page.html
 var page []byte
 
-// site serves the page.
+// site is a server with a Manager and the page.
 type site struct {
 	*httptest.Server
 	rt *realtime.Manager
 }
 
-func serve(t *testing.T) *site {
-	return serveWith(t, realtime.Options{Announce: realtime.AnnounceRooms})
+func startSite(t *testing.T) *site {
+	return startSiteWith(t, realtime.Options{Announce: realtime.AnnounceRooms})
 }
 
-func serveWith(t *testing.T, o realtime.Options) *site {
+func startSiteWith(t *testing.T, o realtime.Options) *site {
 	o.Authenticate, o.Authorize = realtime.InsecureQueryUser, realtime.InsecureAllowAll
 	rt := realtime.New(&o)
 	mux := http.NewServeMux()
@@ -47,7 +47,7 @@ func serveWith(t *testing.T, o realtime.Options) *site {
 
 func (s *site) addr() string { return strings.TrimPrefix(s.URL, "http://") }
 
-// The short form has no network in it that fails.
+// TestClientInBrowser tests the client in a browser. The short form has no failing network.
 func TestClientInBrowser(t *testing.T) {
 	chromium := browser.Start(t)
 	tests := map[string]func(*testing.T, *browser.Profile){
@@ -56,7 +56,7 @@ func TestClientInBrowser(t *testing.T) {
 		"foreign origin": testForeignOrigin,
 	}
 	if long.Enabled() {
-		tests["network gone for 20 s"] = testGone
+		tests["network gone for 20 s"] = testNetworkGone
 		tests["flapping"] = testFlapping
 		tests["background"] = testBackground
 	}
@@ -68,37 +68,39 @@ func TestClientInBrowser(t *testing.T) {
 	}
 }
 
-func open(t *testing.T, profile *browser.Profile, addr, name string) *browser.Tab {
+func openPage(t *testing.T, profile *browser.Profile, addr, name string) *browser.Tab {
 	p := profile.Open(t, "http://"+addr+"/?name="+name)
-	p.Waits("in the room", `window.room?.joined`)
+	p.WaitFor("in the room", `window.room?.joined`)
 	return p
 }
 
-// Neither side has given up after 20 s, so nothing is lost.
-func testGone(t *testing.T, profile *browser.Profile) {
-	s := serve(t)
+// testNetworkGone interrupts the network for 20 s. Neither side has given up by then, so no message
+// is lost.
+func testNetworkGone(t *testing.T, profile *browser.Profile) {
+	s := startSite(t)
 	network := flaky.New(t, s.addr())
-	alice, bob := open(t, profile, network.Addr, "alice"), open(t, profile, s.addr(), "bob")
+	alice, bob := openPage(t, profile, network.Addr, "alice"), openPage(t, profile, s.addr(), "bob")
 	network.Drop()
 	alice.Run(`count(0, 50)`)
 	bob.Run(`count(100, 150)`)
-	time.Sleep(20 * time.Second) // the time is what is tested
+	time.Sleep(20 * time.Second) // the duration of the interruption is tested
 	network.Restore()
 	for _, p := range []*browser.Tab{alice, bob} {
-		p.Waits("all", `said.length === 100`)
-		p.Waits("the open connection", `client.status.state === "open"`)
+		p.WaitFor("all messages", `said.length === 100`)
+		p.WaitFor("the open connection", `client.status.state === "open"`)
 	}
-	alice.Waits("its own in order", `said.filter((n) => n < 100).join() === [...Array(50).keys()].join()`)
+	alice.WaitFor("its own messages in order", `said.filter((n) => n < 100).join() === [...Array(50).keys()].join()`)
 	require.Equal(t, "", alice.Eval(`failures.join()`))
 }
 
-// A thousand messages go from one connection that is cut again and again to another one.
-// Nothing is doubled or reordered, all are accepted, and nothing is missing without a gap.
+// testFlapping sends 1,000 messages while the connections of the sender and of a receiver are cut
+// again and again. All messages are accepted, none is delivered twice or out of order, and every
+// missing message is covered by a gap.
 func testFlapping(t *testing.T, profile *browser.Profile) {
 	const messages = 1000
-	s := serve(t)
+	s := startSite(t)
 	up, down := flaky.New(t, s.addr()), flaky.New(t, s.addr())
-	alice, bob := open(t, profile, up.Addr, "alice&eager"), open(t, profile, down.Addr, "bob&eager")
+	alice, bob := openPage(t, profile, up.Addr, "alice&eager"), openPage(t, profile, down.Addr, "bob&eager")
 	witness, err := client.Dial(t.Context(), s.URL+"/ws?user_id=witness", nil)
 	require.NoError(t, err)
 	defer witness.Close()
@@ -111,7 +113,7 @@ func testFlapping(t *testing.T, profile *browser.Profile) {
 		if msg.Type != "n" {
 			continue
 		}
-		require.Equal(t, fmt.Sprint(seen), string(msg.Content), "who is not cut gets each once, in order")
+		require.Equal(t, fmt.Sprint(seen), string(msg.Content), "a stable connection receives each message once and in order")
 		if seen++; seen == messages {
 			break
 		}
@@ -122,56 +124,56 @@ func testFlapping(t *testing.T, profile *browser.Profile) {
 			down.Cut()
 		}
 	}
-	alice.Waits("all are accepted", fmt.Sprintf(`window.counted === %d`, messages))
+	alice.WaitFor("all receipts", fmt.Sprintf(`window.counted === %d`, messages))
 	require.Equal(t, "", alice.Eval(`failures.join()`))
-	bob.Waits("the connection", `room.joined`)
+	bob.WaitFor("the connection", `room.joined`)
 	alice.Run(`room.send("n", 1000)`)
-	bob.Waits("the last", `said.at(-1) === 1000`)
-	requireHonest(t, alice, 3)
-	requireHonest(t, bob, 3)
+	bob.WaitFor("the last message", `said.at(-1) === 1000`)
+	requireGapsReported(t, alice, 3)
+	requireGapsReported(t, bob, 3)
 }
 
-// requireHonest checks that numbers only grow, and that each gap in them was told.
-func requireHonest(t *testing.T, p *browser.Tab, atLeast int) {
+// requireGapsReported checks that numbers only grow, and that every gap in them was reported.
+func requireGapsReported(t *testing.T, p *browser.Tab, atLeast int) {
 	t.Helper()
-	var said []any
-	require.NoError(t, json.Unmarshal([]byte(p.Eval(`JSON.stringify(said)`)), &said))
-	last, told, gaps := -1.0, false, 0
-	for _, entry := range said {
+	var received []any
+	require.NoError(t, json.Unmarshal([]byte(p.Eval(`JSON.stringify(said)`)), &received))
+	last, reported, gaps := -1.0, false, 0
+	for _, entry := range received {
 		n, ok := entry.(float64)
 		if !ok {
-			told = true
+			reported = true
 			gaps++
 			continue
 		}
-		require.Greater(t, n, last, "doubled or reordered: %v", said)
+		require.Greater(t, n, last, "duplicate or out of order: %v", received)
 		if n > last+1 {
-			require.True(t, told, "%v is behind %v, and nobody said so", n, last)
+			require.True(t, reported, "no gap was reported before %v, after %v", n, last)
 		}
-		last, told = n, false
+		last, reported = n, false
 	}
-	require.GreaterOrEqual(t, gaps, atLeast, "it was cut more often")
+	require.GreaterOrEqual(t, gaps, atLeast, "the connection was cut more often")
 }
 
 func testReload(t *testing.T, profile *browser.Profile) {
-	s := serve(t)
-	alice := open(t, profile, s.addr(), "alice")
-	bob := open(t, profile, s.addr(), "bob")
+	s := startSite(t)
+	alice := openPage(t, profile, s.addr(), "alice")
+	bob := openPage(t, profile, s.addr(), "bob")
 	for range 3 {
 		alice.Reload()
-		alice.Waits("the room again", `window.room?.joined`)
+		alice.WaitFor("the room again", `window.room?.joined`)
 	}
 	alice.Run(`count(0, 10)`)
-	bob.Waits("all", `said.length === 10`)
-	bob.Waits("both of them once", `room.members.join() === "alice,bob"`)
-	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 2 }, profile.Patience(), 10*time.Millisecond)
+	bob.WaitFor("all messages", `said.length === 10`)
+	bob.WaitFor("each user once", `room.members.join() === "alice,bob"`)
+	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 2 }, profile.Timeout(), 10*time.Millisecond)
 }
 
-// What React's strict mode does: mount, unmount, mount.
+// testMountedTwice mounts, unmounts and mounts a component, like React's strict mode.
 func testMountedTwice(t *testing.T, profile *browser.Profile) {
-	s := serve(t)
+	s := startSite(t)
 	p := profile.Open(t, "http://"+s.addr()+"/?name=alice&idle")
-	p.Waits("the page", `window.ready`)
+	p.WaitFor("the page", `window.ready`)
 	p.Run(`
 		const mount = () => {
 			const client = connect(url)
@@ -185,39 +187,39 @@ func testMountedTwice(t *testing.T, profile *browser.Profile) {
 		window.unmount = mount()
 		mount()()
 	`)
-	p.Waits("in the room", `room.joined`)
+	p.WaitFor("in the room", `room.joined`)
 	p.Run(`room.send("n", 1).then(() => window.accepted = true)`)
-	p.Waits("once", `window.accepted && said.join() === "1"`)
-	require.EqualValues(t, 1, s.rt.Stats().PeakConns, "it connected once")
+	p.WaitFor("one message", `window.accepted && said.join() === "1"`)
+	require.EqualValues(t, 1, s.rt.Stats().PeakConns, "number of connections")
 	p.Run(`unmount()`)
-	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 0 }, profile.Patience(), 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 0 }, profile.Timeout(), 10*time.Millisecond)
 }
 
-// A page in the background, whose timers browsers slow down, gets what comes, and one that was
-// cut there comes back.
+// testBackground tests that a page in the background, whose timers browsers slow down, receives
+// messages and reconnects.
 func testBackground(t *testing.T, profile *browser.Profile) {
-	s := serve(t)
+	s := startSite(t)
 	network := flaky.New(t, s.addr())
-	alice := open(t, profile, network.Addr, "alice")
-	bob := open(t, profile, s.addr(), "bob")
+	alice := openPage(t, profile, network.Addr, "alice")
+	bob := openPage(t, profile, s.addr(), "bob")
 	alice.Hide()
-	alice.Waits("hidden", `document.hidden`)
+	alice.WaitFor("hidden", `document.hidden`)
 	bob.Run(`count(0, 10)`)
-	alice.Waits("all", `said.length === 10`)
+	alice.WaitFor("all messages", `said.length === 10`)
 	network.Cut()
-	alice.Waits("the connection", `states.at(-1) === "open" && states.length > 3 && room.joined`)
+	alice.WaitFor("the connection", `states.at(-1) === "open" && states.length > 3 && room.joined`)
 	bob.Run(`count(10, 20)`)
-	alice.Waits("all", `said.at(-1) === 19`)
+	alice.WaitFor("all messages", `said.at(-1) === 19`)
 	alice.Show()
-	alice.Waits("visible", `!document.hidden`)
+	alice.WaitFor("visible", `!document.hidden`)
 }
 
-// A page of another origin is told what is to be done about it.
+// testForeignOrigin tests that a page of another origin gets a reason that says what to do.
 func testForeignOrigin(t *testing.T, profile *browser.Profile) {
-	s, other := serve(t), serve(t)
+	s, other := startSite(t), startSite(t)
 	p := profile.Open(t, s.URL+"/?name=alice&idle")
-	p.Waits("the page", `window.ready`)
+	p.WaitFor("the page", `window.ready`)
 	p.Run(`window.client = connect("` + other.URL + `/ws?user_id=alice")`)
-	p.Waits("the end", `client.status.state === "closed"`)
+	p.WaitFor("the end", `client.status.state === "closed"`)
 	require.Equal(t, `origin "`+s.URL+`" is not allowed: add it to Options.Origins`, p.Eval(`client.status.reason`))
 }

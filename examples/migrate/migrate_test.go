@@ -20,7 +20,7 @@ import (
 func TestMigrated(t *testing.T) {
 	for name, test := range map[string]struct {
 		make func() (*realtime.Manager, http.Handler)
-		echo bool // who speaks hears himself
+		echo bool // the sender receives its own message
 	}{
 		"gorilla": {fromGorilla, true},
 		"melody":  {fromMelody, false},
@@ -47,7 +47,7 @@ func TestMigrated(t *testing.T) {
 //go:embed home.html
 var home []byte
 
-// A page like that of gorilla's example, with the two lines changed.
+// TestMigratedPage tests a page like the one of gorilla's example, with two lines changed.
 func TestMigratedPage(t *testing.T) {
 	long.Only(t, "it needs a browser of its own")
 	chromium := browser.Start(t)
@@ -61,10 +61,10 @@ func TestMigratedPage(t *testing.T) {
 	profile := chromium.Profile(t)
 	a, b := profile.Open(t, srv.URL), profile.Open(t, srv.URL)
 	for _, p := range []*browser.Tab{a, b} {
-		p.Waits("the connection", `conn.readyState === WebSocket.OPEN`)
+		p.WaitFor("the connection", `conn.readyState === WebSocket.OPEN`)
 	}
-	a.Types("#msg", "hello"+kb.Enter)
+	a.Type("#msg", "hello"+kb.Enter)
 	for _, p := range []*browser.Tab{a, b} {
-		p.Waits("the message", `document.querySelector("#log").innerText.trim() === "hello"`)
+		p.WaitFor("the message", `document.querySelector("#log").innerText.trim() === "hello"`)
 	}
 }

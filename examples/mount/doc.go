@@ -1,5 +1,4 @@
-// Package mount shows, as tests, where a Manager can be mounted: on net/http, chi, gin
-// and echo, under prefixes, inside their middleware and over TLS.
-//
-// mountings_test.go has the code for each of them. The package itself has no code.
+// Package mount shows in its tests how to mount a Manager on net/http, chi, gin and echo: under a
+// prefix, inside their middleware and over TLS. See mountings_test.go. The package itself has no
+// code.
 package mount

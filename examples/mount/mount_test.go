@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMountings has the same conversation with a Manager wherever it is mounted.
+// TestMountings runs the same conversation with each mounting.
 func TestMountings(t *testing.T) {
 	for name, m := range mountings() {
 		t.Run(name, func(t *testing.T) {
@@ -22,9 +22,9 @@ func TestMountings(t *testing.T) {
 			ws, id := s.dial("ann")
 			rooms := []string{"lobby", "a/b", "ü", "100%", "a b?c=d#e", "a//b"}
 			for _, room := range rooms {
-				s.talkIn(ws, id, room)
+				s.chatInRoom(ws, id, room)
 			}
-			s.ping(ws) // a message is counted when it has been sent, and then comes the answer to this
+			s.ping(ws) // a message is counted after it was written; the pong comes after that
 			require.JSONEq(t, `{"status":"left"}`, s.call("POST", "/connections/"+id+"/leave", ""))
 
 			var stats struct {
@@ -41,8 +41,8 @@ func TestMountings(t *testing.T) {
 	}
 }
 
-// talkIn moves a connection into a room and says something there.
-func (s *site) talkIn(ws *websocket.Conn, id, room string) {
+// chatInRoom adds a connection to a room and sends a message there.
+func (s *site) chatInRoom(ws *websocket.Conn, id, room string) {
 	body, err := json.Marshal(map[string]string{"room_id": room})
 	require.NoError(s.t, err)
 	answer := s.call("POST", "/connections/"+id+"/join", string(body))
@@ -68,9 +68,9 @@ func (s *site) talkIn(ws *websocket.Conn, id, room string) {
 	require.Equal(s.t, 1, roster.Count)
 }
 
-// TestTimeout checks that a connection lives on when the context of the request that
-// opened it has ended and the timeout of the middleware has passed.
-func TestTimeout(t *testing.T) {
+// TestTimeoutMiddleware tests that a connection lasts after the context of its request has ended
+// and the timeout of the middleware has passed.
+func TestTimeoutMiddleware(t *testing.T) {
 	requests := make(chan context.Context, 1)
 	remember := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -83,7 +83,7 @@ func TestTimeout(t *testing.T) {
 	defer ws.CloseNow()
 
 	request := <-requests
-	<-request.Done() // it ends when the handler returns
+	<-request.Done() // ends when the handler returns
 	deadline, ok := request.Deadline()
 	require.True(t, ok)
 	timeout, cancel := context.WithDeadline(context.Background(), deadline)
@@ -96,9 +96,9 @@ func TestTimeout(t *testing.T) {
 	require.NoError(t, conn.Context().Err())
 }
 
-// TestThrottle checks that middleware which lets through one request at a time lets
-// open many connections: the request is over when the connection is open.
-func TestThrottle(t *testing.T) {
+// TestThrottleMiddleware tests that middleware that admits one request at a time does not limit the
+// number of connections: a request ends when its connection is open.
+func TestThrottleMiddleware(t *testing.T) {
 	s := start(t, mounting{mount: onChi(middleware.Throttle(1))})
 	var all []*websocket.Conn
 	for i := range 5 {
@@ -114,20 +114,20 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
-// bare is the ResponseWriter of middleware that cannot be looked behind. It does not
-// embed what it wraps, so that it has nothing but the three methods.
-type bare struct{ w http.ResponseWriter }
+// opaqueWriter is a ResponseWriter of middleware that offers neither hijacking nor Unwrap. It does
+// not embed the original one, so it has only these three methods.
+type opaqueWriter struct{ w http.ResponseWriter }
 
-func (b bare) Header() http.Header         { return b.w.Header() }
-func (b bare) Write(p []byte) (int, error) { return b.w.Write(p) }
-func (b bare) WriteHeader(status int)      { b.w.WriteHeader(status) }
+func (b opaqueWriter) Header() http.Header         { return b.w.Header() }
+func (b opaqueWriter) Write(p []byte) (int, error) { return b.w.Write(p) }
+func (b opaqueWriter) WriteHeader(status int)      { b.w.WriteHeader(status) }
 
-// TestBare checks that such middleware is named to the one who has to take it away.
-func TestBare(t *testing.T) {
+// TestOpaqueMiddleware tests that the error names the type of such a ResponseWriter.
+func TestOpaqueMiddleware(t *testing.T) {
 	tests := map[string]func(http.Handler) http.Handler{
-		"mount.bare": func(next http.Handler) http.Handler {
+		"mount.opaqueWriter": func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				next.ServeHTTP(bare{w}, r)
+				next.ServeHTTP(opaqueWriter{w}, r)
 			})
 		},
 		"*http.timeoutWriter": func(next http.Handler) http.Handler {
@@ -141,7 +141,7 @@ func TestBare(t *testing.T) {
 				HTTPClient: s.server.Client(),
 			})
 			require.Error(t, err)
-			s.returned()
+			s.awaitHandler()
 			require.Equal(t, http.StatusInternalServerError, resp.StatusCode)
 			var answer struct {
 				Error string `json:"error"`
@@ -149,7 +149,7 @@ func TestBare(t *testing.T) {
 			require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
 			require.Contains(t, answer.Error, name)
 			require.Contains(t, s.log.String(), name)
-			s.call("GET", "/stats", "") // all else works
+			s.call("GET", "/stats", "") // everything else works
 		})
 	}
 }

@@ -15,11 +15,11 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// mounting is one way to put a Manager and its REST interface into an application.
+// mounting is one way to mount a Manager and its REST API.
 type mounting struct {
 	prefix string
 	mount  func(rt, api http.Handler) http.Handler
-	serve  func(*httptest.Server) // nil: Start
+	serve  func(*httptest.Server) // nil means Start
 }
 
 func mountings() map[string]mounting {
@@ -64,8 +64,7 @@ func stripped(rt, api http.Handler) http.Handler {
 	return mux
 }
 
-// kept needs no StripPrefix: the Manager does not look at the path, and the REST
-// interface looks at the end of it.
+// kept needs no StripPrefix: the Manager ignores the path, and the REST API looks only at its end.
 func kept(rt, api http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/a/b/ws", rt)
@@ -131,8 +130,8 @@ func groupedOnGin(rt, api http.Handler) http.Handler {
 	return r
 }
 
-// ginRoutes uses patterns that end in a wildcard: a room's name may have a slash in it,
-// which gin decodes before it looks for the route.
+// ginRoutes uses patterns with a wildcard at the end, because a room name may contain a slash,
+// which gin decodes before it selects the route.
 func ginRoutes(r gin.IRoutes, rt, api http.Handler) {
 	r.GET("/ws", gin.WrapH(rt))
 	r.Any("/connections/*path", gin.WrapH(api))

@@ -22,20 +22,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// site is an application that runs, with its Manager.
+// site is a running application with its Manager.
 type site struct {
 	t      *testing.T
 	ctx    context.Context
 	rt     *realtime.Manager
 	server *httptest.Server
 	url    string
-	served chan struct{} // gets one for each request when its handler has returned
+	served chan struct{} // has an element for each handler that has returned
 	log    *buffer       // of the Manager
-	errors *buffer       // of the server: what handlers do wrong
+	errors *buffer       // of the server: errors in handlers
 }
 
-// start runs an application for as long as the test, and at its end makes sure that it
-// leaves nothing behind.
+// start starts an application. When the test ends, it is shut down, and no goroutine may remain.
 func start(t *testing.T, m mounting) *site {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	s := &site{
@@ -71,9 +70,9 @@ func start(t *testing.T, m mounting) *site {
 	return s
 }
 
-// returned waits until the handler of one more request has returned: then middleware
-// that counts requests is done with it too.
-func (s *site) returned() {
+// awaitHandler waits until one more handler has returned. Middleware that counts requests has
+// finished then, too.
+func (s *site) awaitHandler() {
 	select {
 	case <-s.served:
 	case <-s.ctx.Done():
@@ -81,19 +80,19 @@ func (s *site) returned() {
 	}
 }
 
-// dial opens a connection and returns its id.
+// dial opens a connection and returns its ID.
 func (s *site) dial(user string) (*websocket.Conn, string) {
 	ws, _, err := websocket.Dial(s.ctx, s.url+"/ws?user_id="+user, &websocket.DialOptions{
 		HTTPClient: s.server.Client(),
 	})
 	require.NoError(s.t, err)
-	s.returned()
-	hello := s.read(ws)
-	require.Equal(s.t, "welcome", hello.Type)
-	return ws, hello.Content.ConnectionID
+	s.awaitHandler()
+	welcome := s.read(ws)
+	require.Equal(s.t, "welcome", welcome.Type)
+	return ws, welcome.Content.ConnectionID
 }
 
-// frame is what a client understands of what it reads.
+// frame has the members of received frames that the tests use.
 type frame struct {
 	Type    string `json:"message_type"`
 	Content struct {
@@ -123,7 +122,7 @@ func (s *site) ping(ws *websocket.Conn) {
 	require.Equal(s.t, "pong", string(p))
 }
 
-// call calls the REST interface.
+// call calls the REST API.
 func (s *site) call(method, path, body string) (answer string) {
 	r, err := http.NewRequestWithContext(s.ctx, method, s.url+path, strings.NewReader(body))
 	require.NoError(s.t, err)
@@ -133,11 +132,11 @@ func (s *site) call(method, path, body string) (answer string) {
 	p, err := io.ReadAll(resp.Body)
 	require.NoError(s.t, err)
 	require.Equal(s.t, http.StatusOK, resp.StatusCode, "%s %s: %s", method, path, p)
-	s.returned()
+	s.awaitHandler()
 	return string(p)
 }
 
-// buffer is a bytes.Buffer that several goroutines write to.
+// buffer is a bytes.Buffer that is safe for concurrent use.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

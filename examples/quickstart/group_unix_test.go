@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// endTogether has the end of a command's context end what the command has started, too.
-func endTogether(cmd *exec.Cmd) {
+// killGroup makes the end of the command's context also kill the processes that the command
+// started.
+func killGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }

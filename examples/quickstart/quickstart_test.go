@@ -26,7 +26,7 @@ import (
 
 const root = "../.."
 
-// steps are what the README's quick start says: commands, and files with what is in them.
+// steps are the steps of the quick start in the README: commands, and files with their contents.
 type steps struct {
 	commands []string
 	files    map[string]string
@@ -53,8 +53,8 @@ func readSteps(t *testing.T) (s steps) {
 	return s
 }
 
-// The files are those of this folder, which are compiled with the rest.
-func TestReadmeHasTheseFiles(t *testing.T) {
+// TestReadmeFiles tests that the README contains the files of this folder.
+func TestReadmeFiles(t *testing.T) {
 	s := readSteps(t)
 	require.Len(t, s.commands, 4, "%q", s.commands)
 	require.Len(t, s.files, 2)
@@ -65,8 +65,8 @@ func TestReadmeHasTheseFiles(t *testing.T) {
 	}
 }
 
-// TestQuickStart does what the README says, in an empty folder, with the module as others
-// will get it, and chats.
+// TestQuickStart follows the README in an empty folder, with the module from a module proxy, and
+// chats.
 func TestQuickStart(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("no git in PATH: the quick start is not tested")
@@ -85,7 +85,7 @@ func TestQuickStart(t *testing.T) {
 	shell := func(ctx context.Context, line string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, "bash", "-ec", line)
 		cmd.Dir, cmd.Env = dir, env
-		endTogether(cmd)
+		killGroup(cmd)
 		return cmd
 	}
 	for _, line := range s.commands[:len(s.commands)-1] {
@@ -108,13 +108,13 @@ func TestQuickStart(t *testing.T) {
 	alice, bob := open("alice"), open("bob")
 	talk := func(text string) {
 		for _, tab := range []*browser.Tab{alice, bob} {
-			tab.Waits("who is here", `people.textContent === "alice, bob"`)
+			tab.WaitFor("the members", `people.textContent === "alice, bob"`)
 		}
-		// What is said before both are back is not heard by both: nothing keeps it yet.
+		// Messages sent before both clients have reconnected are lost, because nothing keeps them.
 		require.Eventually(t, func() bool {
-			alice.Types("#text", text+kb.Enter)
+			alice.Type("#text", text+kb.Enter)
 			return strings.Contains(bob.Eval(`said.innerText`), "alice: "+text)
-		}, chromium.Patience(), 200*time.Millisecond, text)
+		}, chromium.Timeout(), 200*time.Millisecond, text)
 	}
 	talk("hello")
 	stop()
@@ -148,8 +148,8 @@ func goEnv(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// fileProxy is a module proxy in files that has this module, as it was committed last.
-// The layout is that of https://go.dev/ref/mod#goproxy-protocol.
+// fileProxy makes a module proxy of files with the last commit of this module, in the layout of
+// https://go.dev/ref/mod#goproxy-protocol.
 func fileProxy(t *testing.T) string {
 	dir := t.TempDir()
 	version := module.Version{Path: "github.com/realtime-go/realtime", Version: "v0.1.0"}
@@ -163,7 +163,7 @@ func fileProxy(t *testing.T) string {
 	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	require.NoError(t, err)
 	var packed bytes.Buffer
-	clone := t.TempDir() // modzip knows no work trees
+	clone := t.TempDir() // modzip does not support work trees
 	out, err := exec.CommandContext(t.Context(), "git", "clone", "-q", "-n", "-s", root, clone).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, modzip.CreateFromVCS(&packed, version, clone, "HEAD", ""))
@@ -175,7 +175,7 @@ func fileProxy(t *testing.T) string {
 	return "file://" + dir
 }
 
-// requireEmbedded checks that the module has what is embedded into the package.
+// requireEmbedded checks that the module contains the embedded files.
 func requireEmbedded(t *testing.T, packed []byte) {
 	r, err := zip.NewReader(bytes.NewReader(packed), int64(len(packed)))
 	require.NoError(t, err)

@@ -24,15 +24,14 @@ import (
 	"github.com/realtime-go/realtime/internal/long"
 )
 
-// script is a page's part of a recipe.
-func script(t *testing.T, name string) string {
+// readFile returns a file of this folder.
+func readFile(t *testing.T, name string) string {
 	p, err := os.ReadFile(name)
 	require.NoError(t, err)
 	return string(p)
 }
 
-// serve serves a Manager, its client, and a page with a script on it. A visit to the page logs
-// alice in.
+// serve serves a Manager, its client, and a page with a script. A visit to the page logs alice in.
 func serve(t *testing.T, mux *http.ServeMux, rt *realtime.Manager, script string) *httptest.Server {
 	mux.Handle("/ws", rt)
 	mux.Handle("/realtime.js", rt.ClientJS())
@@ -52,7 +51,7 @@ func serve(t *testing.T, mux *http.ServeMux, rt *realtime.Manager, script string
 
 func requireAlice(t *testing.T, p *browser.Tab) {
 	t.Helper()
-	p.Waits("the connection", `window.client?.status.state === "open" && client.userId === "alice"`)
+	p.WaitFor("the connection", `window.client?.status.state === "open" && client.userId === "alice"`)
 }
 
 func requireRefused(t *testing.T, url string, header http.Header) {
@@ -63,12 +62,12 @@ func requireRefused(t *testing.T, url string, header http.Header) {
 	require.Equal(t, http.StatusUnauthorized, refused.Status)
 }
 
-func TestWhoIsIt(t *testing.T) {
+func TestAuthentication(t *testing.T) {
 	chromium := browser.Start(t)
 	logins := sessions{"abc": "alice"}
 
 	t.Run("cookie", func(t *testing.T) {
-		srv := serve(t, http.NewServeMux(), withCookie(logins), script(t, "cookie.js"))
+		srv := serve(t, http.NewServeMux(), withCookie(logins), readFile(t, "cookie.js"))
 		requireAlice(t, chromium.Profile(t).Open(t, srv.URL))
 		requireRefused(t, srv.URL+"/ws", nil)
 		requireRefused(t, srv.URL+"/ws", http.Header{"Cookie": {"session=wrong"}})
@@ -87,11 +86,11 @@ func TestWhoIsIt(t *testing.T) {
 		mux.HandleFunc("GET /token", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = fmt.Fprintf(w, "token-%d", issued.Add(1))
 		})
-		srv := serve(t, mux, withBearer(check), script(t, "bearer.js"))
+		srv := serve(t, mux, withBearer(check), readFile(t, "bearer.js"))
 		p := chromium.Profile(t).Open(t, srv.URL)
 		requireAlice(t, p)
 		id := p.Eval(`client.connectionId`)
-		require.Eventually(t, func() bool { return checked.Load() > 2 }, chromium.Patience(), 10*time.Millisecond,
+		require.Eventually(t, func() bool { return checked.Load() > 2 }, chromium.Timeout(), 10*time.Millisecond,
 			"the client brings a new token when one expires")
 		require.Equal(t, id, p.Eval(`client.connectionId`), "over the same connection")
 		requireRefused(t, srv.URL+"/ws", nil)
@@ -99,7 +98,7 @@ func TestWhoIsIt(t *testing.T) {
 
 	t.Run("ticket", func(t *testing.T) {
 		mux := http.NewServeMux()
-		srv := serve(t, mux, withTicket(logins, mux), script(t, "ticket.js"))
+		srv := serve(t, mux, withTicket(logins, mux), readFile(t, "ticket.js"))
 		requireAlice(t, chromium.Profile(t).Open(t, srv.URL))
 		requireRefused(t, srv.URL+"/ws?ticket=guessed", nil)
 		resp, err := http.Post(srv.URL+"/ticket", "", nil)
@@ -138,13 +137,13 @@ func requireAnswers(t *testing.T, chromium *browser.Browser, url string) {
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		return resp.Body.Close() == nil
-	}, chromium.Patience(), 50*time.Millisecond, url)
+	}, chromium.Timeout(), 50*time.Millisecond, url)
 }
 
 func TestBehindNginx(t *testing.T) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
-		if nginx = "/usr/sbin/nginx"; exec.Command(nginx, "-v").Run() != nil { // as on Debian
+		if nginx = "/usr/sbin/nginx"; exec.Command(nginx, "-v").Run() != nil { // the path on Debian
 			t.Skip("no nginx: its recipe is not tested")
 		}
 	}
@@ -156,7 +155,7 @@ func TestBehindNginx(t *testing.T) {
 	srv := serve(t, http.NewServeMux(), rt, `const client = connect("/ws?user_id=alice")`)
 	backend := strings.TrimPrefix(srv.URL, "http://")
 	addr, dir := freeAddr(t), t.TempDir()
-	location := strings.ReplaceAll(script(t, "nginx.conf"), "127.0.0.1:8080", backend)
+	location := strings.ReplaceAll(readFile(t, "nginx.conf"), "127.0.0.1:8080", backend)
 	require.Contains(t, location, backend)
 	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
@@ -176,16 +175,16 @@ func TestBehindNginx(t *testing.T) {
 	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	c, err := client.Dial(t.Context(), "ws://"+addr+"/ws?user_id=bob", &client.DialOptions{
 		HTTPClient: &http.Client{Transport: &http.Transport{DialContext: from.DialContext}},
-		Header:     http.Header{"X-Forwarded-For": {"198.51.100.7"}}, // which nginx adds to
+		Header:     http.Header{"X-Forwarded-For": {"198.51.100.7"}}, // nginx adds to it
 	})
 	require.NoError(t, err)
 	defer c.Close()
 	for conn := range rt.User("bob").LocalConns() {
-		require.Equal(t, "127.0.0.2", conn.Info().RemoteAddr, "who asked nginx")
+		require.Equal(t, "127.0.0.2", conn.Info().RemoteAddr, "the address of nginx's client")
 	}
 }
 
-// strictPage is a page of React in strict mode, where all is mounted twice.
+// strictPage is a page with React in strict mode, which mounts components twice.
 const strictPage = `
 	import { connect } from "@realtime-go/client"
 	import { createElement, StrictMode, useEffect, useState } from "react"
@@ -201,7 +200,7 @@ const strictPage = `
 	createRoot(document.body).render(createElement(StrictMode, null, createElement(App)))
 `
 
-// A page of Vite's development server, which imports the client from npm.
+// TestBehindVite tests a page of Vite's development server that imports the client from npm.
 func TestBehindVite(t *testing.T) {
 	long.Only(t, "it installs Vite and React")
 	chromium := browser.Start(t)
@@ -216,9 +215,9 @@ func TestBehindVite(t *testing.T) {
 	put := func(name, content string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
-	put("vite.config.js", strings.ReplaceAll(script(t, "vite.config.js"), "http://localhost:8080", srv.URL))
+	put("vite.config.js", strings.ReplaceAll(readFile(t, "vite.config.js"), "http://localhost:8080", srv.URL))
 	put("index.html", `<!doctype html><title>vite</title><body><script type="module" src="/main.js"></script>`)
-	put("main.js", fmt.Sprintf(strictPage, script(t, "react.js")))
+	put("main.js", fmt.Sprintf(strictPage, readFile(t, "react.js")))
 	addr := freeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
@@ -226,8 +225,8 @@ func TestBehindVite(t *testing.T) {
 	requireAnswers(t, chromium, "http://"+addr+"/")
 	p := chromium.Profile(t).Open(t, "http://"+addr)
 	requireAlice(t, p)
-	p.Waits("the room", `window.room?.joined`)
+	p.WaitFor("the room", `window.room?.joined`)
 	p.Run(`room.send("n", 1)`)
-	p.Waits("the message once", `said.join() === "1"`)
-	require.EqualValues(t, 1, rt.Stats().PeakConns, "it connected once")
+	p.WaitFor("the message once", `said.join() === "1"`)
+	require.EqualValues(t, 1, rt.Stats().PeakConns, "number of connections")
 }

@@ -62,9 +62,9 @@ func TestServeUntil(t *testing.T) {
 	waits := make(chan error, 1)
 	c, err := client.Dial(t.Context(), "ws://"+srv.Addr+"/?user_id=alice", &client.DialOptions{
 		OnState: func(s client.State) {
-			if goodbye, ok := errors.AsType[*realtime.CloseError](s.Err); ok && s.Phase == client.Waiting {
+			if closed, ok := errors.AsType[*realtime.CloseError](s.Err); ok && s.Phase == client.Waiting {
 				select {
-				case waits <- goodbye:
+				case waits <- closed:
 				default:
 				}
 			}
@@ -74,8 +74,8 @@ func TestServeUntil(t *testing.T) {
 	defer c.Close()
 	stop()
 	require.NoError(t, <-ended)
-	goodbye, _ := errors.AsType[*realtime.CloseError](<-waits)
-	require.Equal(t, realtime.CloseRestart, goodbye.Code)
+	closed, _ := errors.AsType[*realtime.CloseError](<-waits)
+	require.Equal(t, realtime.CloseRestart, closed.Code)
 
 	taken := realtime.NewServer("not an address", nil)
 	require.Error(t, serveUntil(t.Context(), realtime.New(nil), taken))

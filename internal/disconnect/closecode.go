@@ -1,4 +1,4 @@
-// Package disconnect says why a connection ended: close codes, causes and the error of both.
+// Package disconnect defines why a connection ended: close codes, causes, and the error with both.
 package disconnect
 
 import (
@@ -8,38 +8,38 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// CloseCode is the code in a WebSocket close frame, RFC 6455 section 7.4. It tells
-// a client whether to come back: see [CloseCode.ComeBack].
+// CloseCode is the code in a WebSocket close frame, RFC 6455 section 7.4. It tells a client whether
+// to reconnect: see [CloseCode.ComeBack].
 type CloseCode uint16
 
-// The close codes that the library sends. Codes of the application's own are 3000
-// to 4299 and 4500 to 4999; the library keeps 4300 to 4499.
+// The close codes that the library sends. An application can use 3000 to 4299 and 4500 to 4999;
+// 4300 to 4499 are reserved for the library.
 const (
-	CloseNormal   CloseCode = 1000 // all is said
-	CloseAway     CloseCode = 1001 // the Manager was closed, or the page left
+	CloseNormal   CloseCode = 1000 // normal end
+	CloseAway     CloseCode = 1001 // the Manager was closed, or the page was closed
 	CloseProtocol CloseCode = 1002 // broken framing
 	CloseText     CloseCode = 1007 // text that is not UTF-8
 	ClosePolicy   CloseCode = 1008 // too many pings or fragments, or a message that never ends
 	CloseTooBig   CloseCode = 1009 // a message above Options.MaxMessageBytes
-	CloseInternal CloseCode = 1011 // code of the application panicked
-	CloseRestart  CloseCode = 1012 // Shutdown: come back after a random wait
+	CloseInternal CloseCode = 1011 // the application panicked
+	CloseRestart  CloseCode = 1012 // Shutdown: reconnect after a random wait
 
-	CloseSlow     CloseCode = 4300 // the send queue was full, or memory short: read faster
+	CloseSlow     CloseCode = 4300 // the send queue was full, or memory was short
 	CloseTimeout  CloseCode = 4308 // no sign of life
-	CloseExpired  CloseCode = 4401 // the identity is no longer good: authenticate anew
-	CloseRefused  CloseCode = 4403 // OnConnect said no, or the user is denied
-	CloseReplaced CloseCode = 4409 // a newer connection of the user took the place
+	CloseExpired  CloseCode = 4401 // the identity expired: authenticate again
+	CloseRefused  CloseCode = 4403 // OnConnect refused, or the user is denied
+	CloseReplaced CloseCode = 4409 // a newer connection of the user took its place
 	CloseRate     CloseCode = 4429 // sent too much for too long
 
-	// CloseNone and CloseLost are never sent. They stand for a close frame without
-	// a code and for a connection that ended without a close frame.
+	// CloseNone and CloseLost are never sent. They stand for a close frame without a code, and for
+	// an end without a close frame.
 	CloseNone CloseCode = 1005
 	CloseLost CloseCode = 1006
 )
 
-// ComeBack reports whether a client that was closed with this code should connect
-// again, after a wait: 1001, 1006, 1011 to 1014, 3000 to 4399. With any other code
-// the same attempt would end the same way.
+// ComeBack reports whether a client whose connection was closed with this code should reconnect
+// after a wait: 1001, 1006, 1011 to 1014, 3000 to 4399. With any other code a new attempt would end
+// in the same way.
 func (c CloseCode) ComeBack() bool {
 	switch {
 	case c == CloseAway, c == CloseLost:
@@ -59,7 +59,7 @@ func (c CloseCode) Sendable() bool {
 	}
 }
 
-// ClosePayload returns what a close frame says, RFC 6455 section 5.5.1.
+// ClosePayload decodes the payload of a close frame, RFC 6455 section 5.5.1.
 func ClosePayload(p []byte) (CloseCode, string) {
 	if len(p) < 2 {
 		return CloseNone, ""
@@ -75,15 +75,15 @@ const (
 	CauseClient   Cause = iota // the peer closed it
 	CauseLost                  // the socket broke or ended without a close frame
 	CauseTimeout               // no sign of life, or a write that never ended
-	CauseSlow                  // the send queue was full, or memory short
+	CauseSlow                  // the send queue was full, or memory was short
 	CauseServer                // Conn.Close, User.Disconnect or User.Deny
 	CauseShutdown              // Shutdown or Close of the Manager
 	CauseProtocol              // broken framing, text that is not UTF-8, too big
 	CauseRate                  // sent too much for too long
-	CauseRefused               // OnConnect said no, or the user was denied meanwhile
+	CauseRefused               // OnConnect refused, or the user was denied in the meantime
 	CauseExpired               // the identity expired and was not renewed
-	CauseReplaced              // a newer connection of the user took the place
-	CausePanic                 // code of the application panicked
+	CauseReplaced              // a newer connection of the user took its place
+	CausePanic                 // the application panicked
 	NumCauses
 )
 
@@ -99,16 +99,16 @@ func (c Cause) String() string {
 	return fmt.Sprintf("cause(%d)", uint8(c))
 }
 
-// MarshalText returns what String does, so that a log in JSON has the word too.
+// MarshalText returns the word of String, so that a JSON log contains it too.
 func (c Cause) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// CloseError says how a connection ended. OnDisconnect is given it, and it is the
-// cause of Conn.Context then. It matches realtime.ErrClosed with errors.Is.
+// CloseError is the reason why a connection ended. It is passed to OnDisconnect, and is the cause
+// of Conn.Context. It matches realtime.ErrClosed with errors.Is.
 type CloseError struct {
 	Cause  Cause
-	Code   CloseCode // what was sent or received, or would have been
-	Reason string    // the same; a peer's words are not to be trusted
-	Err    error     // the error behind it, or nil
+	Code   CloseCode // sent or received, or what would have been sent
+	Reason string    // likewise; do not trust the text of a peer
+	Err    error     // the underlying error, or nil
 }
 
 // Error returns cause, code and reason.
@@ -120,7 +120,7 @@ func (e *CloseError) Error() string {
 	return s
 }
 
-// Unwrap returns the error behind the end.
+// Unwrap returns the underlying error.
 func (e *CloseError) Unwrap() error { return e.Err }
 
 // Is reports whether target is broker.ErrClosed.

@@ -8,9 +8,9 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// decodePlain reads a text message of a plain client: the four characters ping, or
-// an object with a string content and a string target. Everything else is nothing.
-// What it returns may be a part of p.
+// decodePlain decodes a text message of a plain client: the four characters ping, or an object with
+// a string content and a string target. For everything else it returns the zero Command. The result
+// may refer to p.
 func decodePlain(p []byte) Command {
 	if string(p) == "ping" {
 		return Command{Kind: CmdPing}
@@ -27,7 +27,7 @@ func decodePlain(p []byte) Command {
 	return Command{Kind: CmdChat, Text: text, Target: target}
 }
 
-// jsonTarget is jsonString without an allocation for the usual targets.
+// jsonTarget is JSONString without an allocation for the usual targets.
 func jsonTarget(raw []byte) (string, bool) {
 	switch string(raw) {
 	case `"` + TargetRoom + `"`:
@@ -38,8 +38,8 @@ func jsonTarget(raw []byte) (string, bool) {
 	return JSONString(raw)
 }
 
-// appendPlain appends a message in the envelope of the plain protocol. The order of
-// the members is part of the contract with clients that compare text.
+// appendPlain appends a message in the envelope of the plain protocol. The order of the members
+// must not change, because some clients compare text.
 func appendPlain(buf []byte, m *broker.Message) []byte {
 	buf = appendSender(buf, m)
 	buf = appendContent(buf, m)
@@ -80,18 +80,18 @@ func appendTime(buf []byte, m *broker.Message) []byte {
 	return strconv.AppendInt(buf, at.Unix(), 10)
 }
 
-// Greeting is what welcome tells a client.
+// Greeting is the content of the welcome message.
 type Greeting struct {
 	Conn, User string
-	MaxMessage int             // bytes
-	ComeBack   time.Duration   // over how much time all clients should come back after a loss
-	Session    string          // the token to resume it with, empty if it cannot be
-	Grace      time.Duration   // for how long it can be
-	Inbox      broker.Position // where it begins; without epoch: there is none
-	Top        uint64          // the offset of the newest message in it
+	MaxMessage int             // in bytes
+	ComeBack   time.Duration   // the time over which all clients should reconnect after a loss
+	Session    string          // the token to resume the session with; empty: it cannot be resumed
+	Grace      time.Duration   // how long the session can be resumed
+	Inbox      broker.Position // the position of the inbox; without epoch: no inbox
+	Top        uint64          // the offset of the newest message in the inbox
 }
 
-// Welcome is the first message of every connection.
+// Welcome returns the first message of every connection.
 func Welcome(p Protocol, g Greeting) broker.Message {
 	buf := append([]byte(nil), `{"connection_id":`...)
 	buf = AppendString(buf, g.Conn)
@@ -115,7 +115,7 @@ func Welcome(p Protocol, g Greeting) broker.Message {
 	return broker.Message{Type: TypeHello, Content: append(buf, '}')}
 }
 
-// UserJoined and UserLeft are the notices about a user.
+// UserJoined and UserLeft return the notices about a user.
 func UserJoined(user string) broker.Message { return userNotice(typeJoined, user, " joined") }
 func UserLeft(user string) broker.Message   { return userNotice(typeLeft, user, " left") }
 
@@ -127,7 +127,7 @@ func userNotice(typ, user, verb string) broker.Message {
 	return broker.Message{Type: typ, Sender: user, Content: append(buf, '}')}
 }
 
-// RoomJoined and RoomLeft are the notices about a member of a room.
+// RoomJoined and RoomLeft return the notices about a member of a room.
 func RoomJoined(user, room string) broker.Message {
 	return roomNotice("room_join", user, room, " joined room ")
 }

@@ -25,7 +25,7 @@ func BenchmarkEncode(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if EncodeIn(ProtoPlain, &msg, &Spot{}).Op() != sendqueue.OpText {
+		if EncodeIn(ProtoPlain, &msg, &Envelope{}).Op() != sendqueue.OpText {
 			b.Fatal("not text")
 		}
 	}

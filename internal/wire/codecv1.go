@@ -53,11 +53,11 @@ var (
 	ErrID        = errors.New("id must be a string or a number of at most 64 bytes")
 	ErrMember    = errors.New("a member has the wrong type")
 	ErrSurrogate = errors.New("content has half of a surrogate pair")
-	ErrHeader    = errors.New("binary message without the length of its header, or shorter than that")
-	ErrBinary    = errors.New("want a send without content in front of binary content")
+	ErrHeader    = errors.New("binary message with a missing or wrong header length")
+	ErrBinary    = errors.New("only a send without content can precede binary content")
 )
 
-// Decode reads a message of a client. What it returns may be a part of p.
+// Decode decodes a message of a client. The result may refer to data.
 func (p Protocol) Decode(op sendqueue.Op, data []byte) Command {
 	switch {
 	case p == ProtoV1:
@@ -69,8 +69,8 @@ func (p Protocol) Decode(op sendqueue.Op, data []byte) Command {
 	}
 }
 
-// DecodeV1 reads a message of a client of realtime.v1: the four characters ping, a request,
-// or the answer to a call of the server's.
+// DecodeV1 decodes a message of a client of realtime.v1: the four characters ping, a request, or
+// the answer to a call of the server.
 func DecodeV1(op sendqueue.Op, p []byte) Command {
 	if op == sendqueue.OpText && string(p) == "ping" {
 		return Command{Kind: CmdPing}
@@ -94,7 +94,7 @@ func (r *Request) decode(p []byte) error {
 		if len(id) > MaxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
 			return cmp.Or(err, ErrID)
 		}
-		r.ID = id // the answer has it also if there is something wrong
+		r.ID = id // the error reply needs the id too
 	}
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (r *Request) decodeStrings(values *[numKeys][]byte) bool {
 }
 
 func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {
-	if string(values[keyTTL]) == "-1" { // it is not to be kept
+	if string(values[keyTTL]) == "-1" { // negative: never kept
 		r.TTL, values[keyTTL] = -1, nil
 	}
 	var n [numKeys]uint64
@@ -150,7 +150,7 @@ func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {
 	return true
 }
 
-// decodeSince reads a position, if there is one.
+// decodeSince decodes a position, if there is one.
 func (r *Request) decodeSince(p []byte) bool {
 	if p == nil {
 		return true
@@ -165,14 +165,14 @@ func (r *Request) decodeSince(p []byte) bool {
 	return ok && ok2 && epoch != ""
 }
 
-// maxAsked is how many kept messages a client can ask for at once.
+// maxAsked is the maximum number of kept messages in one request.
 const maxAsked = 1000
 
-// maxTTL is the longest time to live that a client can ask for, in milliseconds: a year.
+// maxTTL is the longest time to live that a client can request, in milliseconds: a year.
 const maxTTL = 365 * 24 * 3600 * 1000
 
-// decodeBinary reads a request in front of its content: the length of the JSON as an unsigned
-// varint, the JSON, and the bytes.
+// decodeBinary decodes a request that is followed by its content: the length of the JSON as an
+// unsigned varint, the JSON, and the bytes.
 func (r *Request) decodeBinary(p []byte) error {
 	n, size := binary.Uvarint(p)
 	if size <= 0 || n > uint64(len(p)-size) {
@@ -192,15 +192,15 @@ func (r *Request) decodeBinary(p []byte) error {
 	return nil
 }
 
-// appendV1 appends a message in the envelope of realtime.v1: that of the plain protocol, with
-// more behind it.
-func appendV1(buf []byte, m *broker.Message, at *Spot) []byte {
+// appendV1 appends a message in the envelope of realtime.v1: the envelope of the plain protocol
+// with more members at the end.
+func appendV1(buf []byte, m *broker.Message, at *Envelope) []byte {
 	buf = appendContent(appendSender(buf, m), m)
 	return append(appendPlace(appendTime(buf, m), m, at), '}')
 }
 
-// AppendKept appends a message in JSON, whatever its content is.
-func AppendKept(buf []byte, m *broker.Message, at *Spot) []byte {
+// AppendKept appends a message in JSON, also if its content is binary.
+func AppendKept(buf []byte, m *broker.Message, at *Envelope) []byte {
 	buf = appendPlace(appendTime(appendContent(appendSender(buf, m), m), m), m, at)
 	if m.Binary != nil {
 		buf = append(buf, `,"encoding":"base64"`...)
@@ -208,23 +208,23 @@ func AppendKept(buf []byte, m *broker.Message, at *Spot) []byte {
 	return append(buf, '}')
 }
 
-// appendBinary appends a message with binary content: its envelope without that, behind its
-// length, and the bytes.
-func appendBinary(buf []byte, m *broker.Message, at *Spot) []byte {
+// appendBinary appends a message with binary content: the length of its envelope, the envelope
+// without content, and the bytes.
+func appendBinary(buf []byte, m *broker.Message, at *Envelope) []byte {
 	header := append(appendPlace(appendTime(appendSender(nil, m), m), m, at), '}')
 	buf = binary.AppendUvarint(buf, uint64(len(header)))
 	return append(append(buf, header...), m.Binary...)
 }
 
-// Spot is where a message stands.
-type Spot struct {
-	Room string          // that it is for, or empty
-	At   broker.Position // in its stream; zero if it is not kept
-	Prev uint64          // the offset in front of it there
+// Envelope is the room and the position of a message.
+type Envelope struct {
+	Room string          // the room to which the message is sent, or empty
+	At   broker.Position // in its stream; zero if the message is not kept
+	Prev uint64          // the offset of the previous message in the stream
 }
 
-// size is about what it takes on the wire, in bytes.
-func (p *Spot) size() int {
+// size returns approximately how many bytes the spot takes on the wire.
+func (p *Envelope) size() int {
 	n := len(p.Room)
 	if p.At.Epoch != "" {
 		n += len(p.At.Epoch) + len(`,"offset":1234567,"prev":1234567,"epoch":""`)
@@ -232,9 +232,9 @@ func (p *Spot) size() int {
 	return n
 }
 
-// appendPlace appends what realtime.v1 adds to the envelope. What changes with the place comes
-// last.
-func appendPlace(buf []byte, m *broker.Message, at *Spot) []byte {
+// appendPlace appends the members that realtime.v1 adds to the envelope. Those that depend on the
+// position come last.
+func appendPlace(buf []byte, m *broker.Message, at *Envelope) []byte {
 	if m.Guest != "" {
 		buf = AppendString(append(buf, `,"guest":`...), m.Guest)
 	}
@@ -252,18 +252,18 @@ func appendPlace(buf []byte, m *broker.Message, at *Spot) []byte {
 	return AppendString(append(buf, `,"epoch":`...), at.At.Epoch)
 }
 
-// appendPosition appends a position as members of an object that has others before them.
+// appendPosition appends a position as members of an object that already has other members.
 func appendPosition(buf []byte, at broker.Position) []byte {
 	buf = strconv.AppendUint(append(buf, `,"offset":`...), at.Offset, 10)
 	return AppendString(append(buf, `,"epoch":`...), at.Epoch)
 }
 
-// appendReply appends the answer to a request, with content if there is any.
+// appendReply appends the answer to a request, with content if it is not empty.
 func appendReply(buf, id, content []byte) []byte {
 	return AppendAnyContent(appendAnswer(buf, "reply", id), content)
 }
 
-// AppendAnyContent appends content, if there is any, and the end.
+// AppendAnyContent appends the content, if it is not empty, and the end of the object.
 func AppendAnyContent(buf, content []byte) []byte {
 	if len(content) > 0 {
 		buf = append(append(buf, `,"content":`...), content...)
@@ -286,14 +286,14 @@ func appendAnswer(buf []byte, typ string, id []byte) []byte {
 	return append(append(buf, `","id":`...), id...)
 }
 
-// AppendCall appends a call of the server's.
+// AppendCall appends a call of the server.
 func AppendCall(buf, id []byte, method string, content []byte) []byte {
 	buf = append(appendAnswer(buf, "call", id), `,"method":`...)
 	return AppendAnyContent(AppendString(buf, method), content)
 }
 
-// Presence is the content of the answer to a request for who is in a room. Users are nil if
-// there are too many to be listed.
+// Presence returns the content of the answer to a request for the presence of a room. Nil users
+// mean that there are too many to list.
 func Presence(users []string, userCount, connCount int) []byte {
 	buf := append([]byte(nil), `{"users":`...)
 	if users == nil {

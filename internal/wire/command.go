@@ -1,4 +1,5 @@
-// Package wire reads what clients send and writes what they get, in the plain protocol and in realtime.v1.
+// Package wire decodes the messages of clients and encodes the messages of the server, in the plain
+// protocol and in realtime.v1.
 package wire
 
 import (
@@ -8,7 +9,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// Protocol is the language that a connection speaks on the wire.
+// Protocol is the protocol of a connection.
 type Protocol uint8
 
 // The protocols, see docs/PROTOCOL.md.
@@ -18,15 +19,15 @@ const (
 	numProtocols
 )
 
-// Command is what a client's message asks for.
+// Command is a decoded message of a client.
 type Command struct {
 	Kind   CommandKind
-	Text   []byte // may be a part of the message that it was decoded from
+	Text   []byte // may refer to the message from which it was decoded
 	Target string
-	Req    *Request // of a client of realtime.v1
+	Req    *Request // only realtime.v1
 }
 
-// Keep makes the command independent of the message that it was decoded from.
+// Keep makes the command independent of the message from which it was decoded.
 func (c *Command) Keep() {
 	c.Text = bytes.Clone(c.Text)
 	if r := c.Req; r != nil {
@@ -34,7 +35,7 @@ func (c *Command) Keep() {
 	}
 }
 
-// Size is what it takes while it waits, in bytes.
+// Size returns how much memory the command takes while it waits, in bytes.
 func (c *Command) Size() int {
 	n := len(c.Text) + len(c.Target)
 	if c.Req != nil {
@@ -43,15 +44,15 @@ func (c *Command) Size() int {
 	return n
 }
 
-// CommandKind tells commands apart.
+// CommandKind is the kind of a command.
 type CommandKind uint8
 
 const (
-	CmdNone CommandKind = iota // nothing that the protocol knows
+	CmdNone CommandKind = iota // unknown to the protocol
 	CmdPing
 	CmdChat
 	CmdRequest
-	CmdAnswer // to a call of the server's
+	CmdAnswer // to a call of the server
 )
 
 // The codes of error replies.
@@ -73,11 +74,11 @@ const (
 	CodeNoMember   = "no_member"
 )
 
-// Request is what a client of realtime.v1 asks for. Parts of it may be parts of the message
-// that it was decoded from.
+// Request is a request of a client of realtime.v1. It may refer to the message from which it was
+// decoded.
 type Request struct {
-	Name    string // the command
-	ID      []byte // a JSON string or number, nil if there is none
+	Name    string // the type of the request
+	ID      []byte // a JSON string or number; nil: none
 	Room    string
 	User    string
 	Conn    string
@@ -88,22 +89,22 @@ type Request struct {
 
 	MessageID string
 	Method    string
-	Binary    []byte // content in place of JSON, nil if there is none
+	Binary    []byte // content instead of JSON; nil: none
 	Key       string
 	TTL       time.Duration
-	Receipt   bool // what became of the message is to be said
+	Receipt   bool // the client wants the result
 
-	History       int // how many
+	History       int // the number of messages
 	Limit         int
-	Since         broker.Position // the zero one is none
+	Since         broker.Position // zero: none
 	After, Before uint64
-	Forward       bool // after is there; it may be 0
+	Forward       bool // after is present; it may be 0
 	Epoch         string
 	Offset        uint64
 	Session       string
 
-	Wrong    error // why it is none
-	Answered bool  // already
+	Wrong    error // why the request is invalid; nil: it is valid
+	Answered bool  // the request has been answered
 }
 
 func (r *Request) size() int {

@@ -15,14 +15,14 @@ func NewCompressor(from int, s *Speakers) *Compressor {
 	return &Compressor{from: from, speakers: s}
 }
 
-// Compress adds compressed forms to f where they are smaller and a receiver may want them, and
+// Compress adds compressed encoding to f where they are smaller and a receiver may want them, and
 // returns their number. It takes long compared with a push, so no lock should be held.
 func (c *Compressor) Compress(f *Frames) (n int) {
 	if c.from == 0 || c.speakers.Deflating() == 0 {
 		return 0
 	}
-	for i := range f.Forms {
-		form := &f.Forms[i]
+	for i := range f.encodings {
+		form := &f.encodings[i]
 		if form.Plain == nil || len(form.Plain.Payload()) < c.from {
 			continue
 		}

@@ -8,54 +8,53 @@ import (
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
-// Frames is one message on the wire, once for each protocol that a receiver speaks.
-// All receivers share them.
+// Frames is one message with its frames, one for each protocol in use. All receivers share them.
 type Frames struct {
-	M     broker.Message
-	place Spot
-	Forms [numProtocols]forms
+	M         broker.Message
+	at        Envelope
+	encodings [numProtocols]encoding
 }
 
-// Of returns the message as a connection understands it.
-func (f *Frames) Of(p Protocol, deflates bool) *sendqueue.Frame {
-	form := &f.Forms[p]
-	if form.Plain == nil { // the first who speaks it came when the rest was encoded already
-		form.Plain = EncodeIn(p, &f.M, &f.place)
+// For returns the frame for a connection.
+func (f *Frames) For(p Protocol, deflates bool) *sendqueue.Frame {
+	form := &f.encodings[p]
+	if form.Plain == nil { // the first connection of the protocol came after Encode
+		form.Plain = EncodeIn(p, &f.M, &f.at)
 	}
-	return form.Of(deflates)
+	return form.For(deflates)
 }
 
-// Uniform is a message that is the same in every protocol.
+// Uniform returns a message with the same frame in every protocol.
 func Uniform(frame *sendqueue.Frame) *Frames {
 	f := &Frames{}
-	for p := range f.Forms {
-		f.Forms[p].Plain = frame
+	for p := range f.encodings {
+		f.encodings[p].Plain = frame
 	}
 	return f
 }
 
-// forms is one message of a protocol.
-type forms struct {
+// encoding are the frames of one message in one protocol.
+type encoding struct {
 	Plain    *sendqueue.Frame
-	Deflated *sendqueue.Frame // nil if the plain form is for everybody
+	Deflated *sendqueue.Frame // nil: all receivers get Plain
 }
 
-// Of returns the form for a receiver who negotiated compression, or did not. Each message
-// says whether it is compressed, so the plain form is right for everybody.
-func (f forms) Of(deflates bool) *sendqueue.Frame {
+// For returns the frame for a receiver that has or has not negotiated compression. Each frame says
+// whether it is compressed, so Plain is right for every receiver.
+func (f encoding) For(deflates bool) *sendqueue.Frame {
 	if deflates && f.Deflated != nil {
 		return f.Deflated
 	}
 	return f.Plain
 }
 
-// Envelope is about what the members around a message's content take.
-const Envelope = 96
+// Overhead is approximately the size of the members around a message's content, in bytes.
+const Overhead = 96
 
 // Settle counts the frames that were pushed against a budget. It is called once, after the last
 // push.
 func (f *Frames) Settle(b *sendqueue.Budget) {
-	for _, form := range f.Forms {
+	for _, form := range f.encodings {
 		for _, frame := range []*sendqueue.Frame{form.Plain, form.Deflated} {
 			if frame != nil {
 				b.Settle(frame)
@@ -82,21 +81,21 @@ func (s *Speakers) Add(p Protocol, deflates bool, n int64) {
 // Deflating returns the number of connections that take compressed messages.
 func (s *Speakers) Deflating() int { return int(s.deflating.Load()) }
 
-// Encode builds the frames of a message for the protocols that somebody speaks. No room is locked
-// while it runs.
-func (s *Speakers) Encode(m *broker.Message, at Spot) Frames {
-	f := Frames{M: *m, place: at}
-	for p := range f.Forms {
+// Encode returns the frames of a message for the protocols in use. It is called without the lock of
+// a room.
+func (s *Speakers) Encode(m *broker.Message, at Envelope) Frames {
+	f := Frames{M: *m, at: at}
+	for p := range f.encodings {
 		if s.conns[p].Load() > 0 {
-			f.Forms[p].Plain = EncodeIn(Protocol(p), m, &f.place)
+			f.encodings[p].Plain = EncodeIn(Protocol(p), m, &f.at)
 		}
 	}
 	return f
 }
 
 // EncodeIn returns the frame of a message in one protocol.
-func EncodeIn(p Protocol, m *broker.Message, at *Spot) *sendqueue.Frame {
-	size := Envelope + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) +
+func EncodeIn(p Protocol, m *broker.Message, at *Envelope) *sendqueue.Frame {
+	size := Overhead + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) +
 		len(m.Content) + len(m.Binary)
 	buf := sendqueue.Grow(size + at.size())
 	switch {
@@ -109,46 +108,46 @@ func EncodeIn(p Protocol, m *broker.Message, at *Spot) *sendqueue.Frame {
 	}
 }
 
-// LargeFrame is from how many bytes on a frame of realtime.v1 is announced. A page sees nothing of
-// a message before its end, and would take a slow link for a dead one: it may have asked for a sign
-// of life just when the message was on its way, and waits 10 s then.
+// LargeFrame is the size in bytes from which a frame of realtime.v1 is announced. A browser sees
+// nothing of a message before its end, and would mistake a slow link for a dead one: if the page
+// sends a ping while the message is on its way, it waits only 10 s for an answer.
 const LargeFrame = 8 << 10
 
-// Announced puts a frame that says how large it is in front of a large one.
+// Announced returns f. If f is large, it is preceded by a frame with its size.
 func Announced(f *sendqueue.Frame) *sendqueue.Frame {
 	if f == nil || f.Len() < LargeFrame {
 		return f
 	}
-	buf := append(sendqueue.Grow(Envelope), `{"message_type":"large","bytes":`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"large","bytes":`...)
 	buf = append(strconv.AppendInt(buf, int64(f.Len()), 10), '}')
 	return f.After(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
-// Pong answers a client's textual ping.
+// Pong returns the answer to a textual ping.
 func Pong() *sendqueue.Frame { return sendqueue.NewFrame(sendqueue.OpText, []byte("pong")) }
 
-// Error is an answer that says what is wrong.
+// Error is the content of an error reply.
 type Error struct{ Code, Message string }
 
-// Reply answers a request, or with an error one that failed.
+// Reply returns the answer to a request. If e is not nil, it is an error reply.
 func Reply(id, content []byte, e *Error) *sendqueue.Frame {
 	if e != nil {
-		return sendqueue.Seal(sendqueue.OpText, appendError(sendqueue.Grow(Envelope), id, e))
+		return sendqueue.Seal(sendqueue.OpText, appendError(sendqueue.Grow(Overhead), id, e))
 	}
-	buf := appendReply(sendqueue.Grow(Envelope+len(content)), id, content)
+	buf := appendReply(sendqueue.Grow(Overhead+len(content)), id, content)
 	return Announced(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
-// Left tells a client that it was taken out of a room.
+// Left tells a client that its connection was removed from a room.
 func Left(room string) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Envelope), `{"message_type":"left","room":`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"left","room":`...)
 	return sendqueue.Seal(sendqueue.OpText, append(AppendString(buf, room), '}'))
 }
 
-// PositionFrame tells a client where it is in a stream: what lies before is not for it, or for a
-// reason is lost.
+// PositionFrame tells a client its position in a stream. Messages before the position are not for
+// the client or, if why is not empty, are lost for that reason.
 func PositionFrame(room string, at broker.Position, why broker.Reason) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Envelope), `{"message_type":"position"`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"position"`...)
 	if room != "" {
 		buf = AppendString(append(buf, `,"room":`...), room)
 	}
@@ -159,9 +158,9 @@ func PositionFrame(room string, at broker.Position, why broker.Reason) *sendqueu
 	return sendqueue.Seal(sendqueue.OpText, append(buf, '}'))
 }
 
-// SkippedFrame tells a client that messages were dropped which it is never given.
+// SkippedFrame tells a client that messages were dropped and will not be sent again.
 func SkippedFrame(room string, from uint64, to broker.Position) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Envelope), `{"message_type":"skipped"`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"skipped"`...)
 	if room != "" {
 		buf = AppendString(append(buf, `,"room":`...), room)
 	}

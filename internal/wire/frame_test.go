@@ -24,24 +24,24 @@ func TestCompressOnlyIfWanted(t *testing.T) {
 	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("word ", 300) + `"`)}
 	s := plainOnly()
 	off, on := NewCompressor(0, s), NewCompressor(512, s)
-	f := s.Encode(&m, Spot{})
+	f := s.Encode(&m, Envelope{})
 	s.deflating.Store(1)
 	require.Zero(t, testing.AllocsPerRun(100, func() { off.Compress(&f) }))
 	s.deflating.Store(0)
 	require.Zero(t, testing.AllocsPerRun(100, func() { on.Compress(&f) }))
-	require.Nil(t, f.Forms[ProtoPlain].Deflated)
-	require.Same(t, f.Forms[ProtoPlain].Plain, f.Forms[ProtoPlain].Of(true))
+	require.Nil(t, f.encodings[ProtoPlain].Deflated)
+	require.Same(t, f.encodings[ProtoPlain].Plain, f.encodings[ProtoPlain].For(true))
 
 	s.deflating.Store(1)
 	require.Equal(t, 1, on.Compress(&f))
-	require.NotNil(t, f.Forms[ProtoPlain].Deflated)
-	require.Same(t, f.Forms[ProtoPlain].Deflated, f.Forms[ProtoPlain].Of(true))
-	require.Same(t, f.Forms[ProtoPlain].Plain, f.Forms[ProtoPlain].Of(false))
+	require.NotNil(t, f.encodings[ProtoPlain].Deflated)
+	require.Same(t, f.encodings[ProtoPlain].Deflated, f.encodings[ProtoPlain].For(true))
+	require.Same(t, f.encodings[ProtoPlain].Plain, f.encodings[ProtoPlain].For(false))
 }
 
 // A page sees nothing of a message before its end, so a large one is announced.
 func TestLargeFramesAreAnnounced(t *testing.T) {
-	large, small := strings.Repeat("x", LargeFrame), strings.Repeat("x", LargeFrame-Envelope-100)
+	large, small := strings.Repeat("x", LargeFrame), strings.Repeat("x", LargeFrame-Overhead-100)
 	all := func(text string, binary []byte) map[string]*sendqueue.Frame {
 		m := broker.Message{Type: TypeChat, Content: json.RawMessage(`"` + text + `"`)}
 		blob := broker.Message{Type: TypeChat, Binary: binary}
@@ -53,11 +53,11 @@ func TestLargeFramesAreAnnounced(t *testing.T) {
 		}
 		random.Content = json.RawMessage(`"` + string(noise) + `"`)
 		deflated := Frames{}
-		deflated.Forms[ProtoV1].Plain = EncodeIn(ProtoV1, &random, &Spot{})
+		deflated.encodings[ProtoV1].Plain = EncodeIn(ProtoV1, &random, &Envelope{})
 		NewCompressor(1, speakers).Compress(&deflated)
 		return map[string]*sendqueue.Frame{
-			"text": EncodeIn(ProtoV1, &m, &Spot{}), "binary": EncodeIn(ProtoV1, &blob, &Spot{}),
-			"answer": Reply([]byte("1"), m.Content, nil), "compressed": deflated.Forms[ProtoV1].Deflated,
+			"text": EncodeIn(ProtoV1, &m, &Envelope{}), "binary": EncodeIn(ProtoV1, &blob, &Envelope{}),
+			"answer": Reply([]byte("1"), m.Content, nil), "compressed": deflated.encodings[ProtoV1].Deflated,
 		}
 	}
 	for name, f := range all(large, []byte(large)) {
@@ -71,12 +71,12 @@ func TestLargeFramesAreAnnounced(t *testing.T) {
 		require.NotContains(t, string(f.Wire()), `"large"`, name)
 	}
 	m := broker.Message{Content: json.RawMessage(`"` + large + `"`)}
-	require.NotContains(t, string(EncodeIn(ProtoPlain, &m, &Spot{}).Wire()), `"large"`)
+	require.NotContains(t, string(EncodeIn(ProtoPlain, &m, &Envelope{}).Wire()), `"large"`)
 }
 
 // A page waits 10 s for the answer to its ping, so a message that takes longer at 1 KB/s is
 // announced.
 func TestFramesThatOutlastThePingAreAnnounced(t *testing.T) {
 	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("x", 10_000) + `"`)}
-	require.Contains(t, string(EncodeIn(ProtoV1, &m, &Spot{}).Wire()), `"large"`)
+	require.Contains(t, string(EncodeIn(ProtoV1, &m, &Envelope{}).Wire()), `"large"`)
 }

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth bounds how deep the objects and arrays of a client's JSON may nest.
+// maxDepth is how deep the objects and arrays in a client's JSON may nest.
 const maxDepth = 64
 
 var (
@@ -18,13 +18,13 @@ var (
 	ErrDepth     = errors.New("nested too deep")
 )
 
-// Members finds the members of the JSON object p that have these exact names, and puts their raw
-// values into values, nil where there is none, also if it returns an error. Members with other
-// names are ignored; a wanted name that comes twice is an error, because two readers of the same
-// text could then see different things.
+// Members finds the members of the JSON object p with these exact names, and puts their raw values
+// into values: nil for a missing member. It does so even if it returns an error. Members with other
+// names are ignored. A duplicate of one of the names is an error, because two readers of the same
+// text could then see different values.
 //
-// encoding/json decides what is JSON. It cannot be asked for exact names (it folds
-// case) nor about duplicates (the last wins), so this walks what it found valid.
+// Package encoding/json validates p. It offers neither exact names (it folds case) nor the
+// detection of duplicates (the last one wins), so Members walks the valid text itself.
 func Members(p []byte, names []string, values [][]byte) (wrong error) {
 	if !json.Valid(p) {
 		return ErrNotObject
@@ -61,7 +61,7 @@ func space(p []byte, i int) int {
 	return i
 }
 
-// pastString returns the index behind the string that begins at i.
+// pastString returns the index after the string that begins at i.
 func pastString(p []byte, i int) int {
 	for i++; p[i] != '"'; i++ {
 		if p[i] == '\\' {
@@ -71,8 +71,8 @@ func pastString(p []byte, i int) int {
 	return i + 1
 }
 
-// pastValue returns the index behind the value that begins at i, and whether it nests too deep
-// for a member of an object.
+// pastValue returns the index after the value that begins at i. It reports whether the value nests
+// too deep for a member of an object.
 func pastValue(p []byte, i int) (end int, deep bool) {
 	depth := 0
 	for ; ; i++ {
@@ -106,7 +106,7 @@ func endsScalar(c byte) bool {
 	return false
 }
 
-// keyAmong returns which of the names a raw key is, or -1.
+// keyAmong returns the index in names of a raw key, or -1.
 func keyAmong(key []byte, names []string) int {
 	said, ok := jsonText(key)
 	if !ok {
@@ -120,7 +120,7 @@ func keyAmong(key []byte, names []string) int {
 	return -1
 }
 
-// maxInt is the largest integer that every reader of JSON knows exactly, RFC 8259 section 6.
+// maxInt is the largest integer that every JSON reader represents exactly, RFC 8259 section 6.
 const maxInt = 1<<53 - 1
 
 // jsonUint decodes a raw JSON value that is an integer from 0 to maxInt, without fraction or
@@ -130,15 +130,14 @@ func jsonUint(raw []byte) (uint64, bool) {
 	return n, err == nil && n <= maxInt
 }
 
-// JSONString decodes a raw JSON value that is a string. Escapes that are half of a
-// surrogate pair are refused: encoding/json would replace them, and two different
-// names would become one.
+// JSONString decodes a raw JSON value that is a string. A string with half of a surrogate pair is
+// refused: encoding/json would replace the half, and two different names would become equal.
 func JSONString(raw []byte) (string, bool) {
 	text, ok := jsonText(raw)
 	return string(text), ok
 }
 
-// jsonText is jsonString whose result is a part of raw if nothing in it is escaped.
+// jsonText is JSONString with a result that refers to raw if raw has no escapes.
 func jsonText(raw []byte) ([]byte, bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return nil, false
@@ -156,8 +155,8 @@ func jsonText(raw []byte) ([]byte, bool) {
 	return []byte(s), true
 }
 
-// loneSurrogate reports whether a string in JSON that is valid has half of a surrogate pair in it,
-// which its readers replace, refuse or keep, each as it likes: RFC 8259 section 8.2.
+// loneSurrogate reports whether valid JSON contains a string with half of a surrogate pair. Readers
+// replace, refuse or keep it: RFC 8259 section 8.2.
 func loneSurrogate(raw []byte) bool {
 	for i := 0; ; i++ {
 		next := bytes.IndexByte(raw[min(i, len(raw)):], '\\')
@@ -200,17 +199,17 @@ func AppendString[T string | []byte](buf []byte, s T) []byte {
 	return append(buf, '"')
 }
 
-// appendEscaped lets encoding/json escape, but not what matters in HTML only: the same
-// character must not look different for what stands next to it.
+// appendEscaped escapes s with encoding/json, except for characters that only HTML requires: a
+// character must look the same whatever else the string contains.
 func appendEscaped(buf []byte, s string) []byte {
 	quoted := bytes.NewBuffer(buf)
 	enc := json.NewEncoder(quoted)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string always encodes, and a buffer takes everything
+	_ = enc.Encode(s) // Encode does not fail for a string and a bytes.Buffer
 	return quoted.Bytes()[:quoted.Len()-1]
 }
 
-// appendStringOrNull appends s, or null for the empty string.
+// appendStringOrNull appends s, or null if s is empty.
 func appendStringOrNull(buf []byte, s string) []byte {
 	if s == "" {
 		return append(buf, "null"...)
@@ -218,7 +217,7 @@ func appendStringOrNull(buf []byte, s string) []byte {
 	return AppendString(buf, s)
 }
 
-// jsonBool decodes a raw JSON value that is true or false, if there is one.
+// jsonBool decodes a raw JSON value that is true or false. A missing value is false.
 func jsonBool(raw []byte, b *bool) bool {
 	*b = string(raw) == "true"
 	return *b || raw == nil || string(raw) == "false"

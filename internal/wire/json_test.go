@@ -79,7 +79,7 @@ func TestAppendString(t *testing.T) {
 	}
 }
 
-// fuzzDecoder checks what holds for the decoder of every protocol, and then the rest.
+// fuzzDecoder checks what is true for the decoder of every protocol, and then calls check.
 func fuzzDecoder(
 	f *testing.F, decode func([]byte) Command, seeds []string, check func(t *testing.T, p []byte, cmd Command),
 ) {
@@ -88,17 +88,17 @@ func fuzzDecoder(
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if !utf8.Valid(p) {
-			return // the reader has refused it
+			return // the reader refuses it
 		}
 		before := string(p)
 		cmd := decode(p)
-		require.Equal(t, before, string(p), "input is only read")
+		require.Equal(t, before, string(p), "the input is not changed")
 		require.Equal(t, before == "ping", cmd.Kind == CmdPing)
 		check(t, p, cmd)
 	})
 }
 
-// FuzzDecodePlain compares with encoding/json: what is a chat, and what it says.
+// FuzzDecodePlain compares the decoder with encoding/json.
 func FuzzDecodePlain(f *testing.F) {
 	seeds := []string{
 		"ping", `{"content":"hi","target":"all"}`, `{"content":"\ud800","target":""}`,
@@ -119,7 +119,7 @@ func FuzzDecodePlain(f *testing.F) {
 	})
 }
 
-// FuzzAppendPlain checks that whatever goes into a frame comes out as valid JSON.
+// FuzzAppendPlain checks that every string in a frame results in valid JSON.
 func FuzzAppendPlain(f *testing.F) {
 	f.Add("chat", "alice", "text")
 	f.Add("a\"b", "\x00", "\xff\u2028")
@@ -146,7 +146,7 @@ func FuzzAppendPlain(f *testing.F) {
 	})
 }
 
-// FuzzDecodeV1 compares with encoding/json: what is a request, and what it says.
+// FuzzDecodeV1 compares the decoder with encoding/json.
 func FuzzDecodeV1(f *testing.F) {
 	seeds := []string{
 		"ping", `{"type":"join","id":1,"room":"lobby"}`, `{"type":"send","id":"a","all":true,"content":{"x":[1,2]}}`,
@@ -169,7 +169,7 @@ func FuzzDecodeV1(f *testing.F) {
 	})
 }
 
-// requireAnswer checks what a client is told of a request that is none.
+// requireAnswer checks that the answer to an invalid request is valid JSON.
 func requireAnswer(t *testing.T, r *Request) {
 	var e *Error
 	if r.Wrong != nil {
@@ -179,7 +179,7 @@ func requireAnswer(t *testing.T, r *Request) {
 	require.True(t, json.Valid(p), "%s", p)
 }
 
-// FuzzDecodeBinary compares with a reader of the header and encoding/json.
+// FuzzDecodeBinary compares the decoder with encoding/binary and encoding/json.
 func FuzzDecodeBinary(f *testing.F) {
 	header := `{"type":"send","id":1,"room":"lobby"}`
 	seeds := []string{
@@ -193,7 +193,7 @@ func FuzzDecodeBinary(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		before := string(p)
 		cmd := DecodeV1(sendqueue.OpBinary, p)
-		require.Equal(t, before, string(p), "input is only read")
+		require.Equal(t, before, string(p), "the input is not changed")
 		require.Equal(t, CmdRequest, cmd.Kind)
 		r := cmd.Req
 		requireAnswer(t, r)
@@ -214,7 +214,7 @@ func FuzzDecodeBinary(f *testing.F) {
 	})
 }
 
-// naiveRequest reads a request as encoding/json does.
+// naiveRequest decodes a request with encoding/json.
 func naiveRequest(p []byte) (r Request, ok bool) {
 	members := wiretest.Members(p)
 	for _, key := range requestKeys {
@@ -251,8 +251,8 @@ func naiveRequest(p []byte) (r Request, ok bool) {
 	return r, members["type"] != nil && !naiveHalf(r.Content)
 }
 
-// naiveHalf reports whether there is half of a surrogate pair: without the pairs that are whole
-// and what is escaped otherwise, some \ud8.. to \udf.. is left.
+// naiveHalf reports whether raw has half of a surrogate pair: it removes complete pairs and other
+// escapes, and looks for \ud8.. to \udf.. in the rest.
 func naiveHalf(raw []byte) bool {
 	raw = regexp.MustCompile(`\\[^u]`).ReplaceAll(raw, []byte("."))
 	raw = regexp.MustCompile(`(?i)\\ud[89ab]..\\ud[c-f]..`).ReplaceAll(raw, []byte("."))

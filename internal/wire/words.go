@@ -14,16 +14,17 @@ const (
 	TypeHello  = "welcome"
 )
 
-// The targets that the plain protocol reserves: no user can have such a name. Rooms can.
+// The targets that the plain protocol reserves. They are not valid names of users, but valid names
+// of rooms.
 const (
 	TargetAll  = "all"
 	TargetRoom = "room"
 )
 
-// MaxID is the longest id of a message or a request, in bytes.
+// MaxID is the maximum length of the id of a message or a request, in bytes.
 const MaxID = 64
 
-// Reserved reports whether a type is one of the protocol itself.
+// Reserved reports whether a message type belongs to the protocol itself.
 func Reserved(t string) bool {
 	switch t {
 	case TypeHello, typeJoined, typeLeft,
@@ -34,7 +35,7 @@ func Reserved(t string) bool {
 	return false
 }
 
-// ChatContent is the content of a chat in the shape that plain clients know.
+// ChatContent returns the content of a chat message in the form that plain clients expect.
 func ChatContent[T string | []byte](sender string, text T, at time.Time) []byte {
 	buf := make([]byte, 0, 80+len(sender)+len(text))
 	buf = append(buf, `{"type":"chat_message","sender_id":`...)
@@ -45,3 +46,6 @@ func ChatContent[T string | []byte](sender string, text T, at time.Time) []byte 
 	buf = strconv.AppendInt(buf, at.Unix(), 10)
 	return append(buf, '}')
 }
+
+// V1 is the subprotocol of realtime.v1.
+const V1 = "realtime.v1"

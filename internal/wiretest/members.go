@@ -1,5 +1,5 @@
-// Package wiretest reads JSON plainly and slowly, with encoding/json: what package wire is compared
-// with.
+// Package wiretest decodes JSON in a simple and slow way, with encoding/json, for comparison with
+// package wire.
 package wiretest
 
 import (
@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// maxDepth is how deep the JSON of a client may nest.
+// maxDepth is how deep a client's JSON may nest.
 const maxDepth = 64
 
-// Members returns the members of a JSON object, all values of each name, as
-// encoding/json reads them; nil if p is no object or nests deeper than a client may.
+// Members returns the members of a JSON object, with all values of each name, as encoding/json
+// decodes them. It returns nil if p is not an object or nests too deep.
 func Members(p []byte) map[string][]json.RawMessage {
 	if !json.Valid(p) || depthOf(p) > maxDepth {
 		return nil
@@ -34,7 +34,7 @@ func Members(p []byte) map[string][]json.RawMessage {
 	return found
 }
 
-// depthOf is how deep valid JSON nests.
+// depthOf returns how deep valid JSON nests.
 func depthOf(p []byte) (deepest int) {
 	dec, depth := json.NewDecoder(bytes.NewReader(p)), 0
 	for {
@@ -56,8 +56,8 @@ var (
 	surrogate     = regexp.MustCompile(`(?i)\\ud[89a-f]`)
 )
 
-// String returns the only one of values, if there is one and it is a string without
-// half a surrogate pair, which encoding/json would replace.
+// String returns the value, if values has exactly one and it is a string without half of a
+// surrogate pair, which encoding/json would replace.
 func String(values []json.RawMessage) (s string, ok bool) {
 	if len(values) != 1 || values[0][0] != '"' || json.Unmarshal(values[0], &s) != nil {
 		return "", false

@@ -1,183 +1,183 @@
-// Calls of the server.
+// Calls from the server, and refreshing the token.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { RealtimeError } from "../dist/realtime.js";
-import { expired, settled, World } from "./kit.js";
+import { expired, settled, TestEnv } from "./helpers.js";
 
 const call = (id, method, content) => ({ message_type: "call", id, method, content });
 
 test("calls are answered in any order", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+  const env = new TestEnv(t);
+  const client = await env.open();
   let finish;
   client.handle("slow", () => new Promise((resolve) => { finish = resolve; }));
   client.handle("double", (n) => 2 * n);
-  world.socket.receive(call(1, "slow"));
-  world.socket.receive(call(2, "double", 21));
+  env.socket.receive(call(1, "slow"));
+  env.socket.receive(call(2, "double", 21));
   await settled();
   finish("done");
   await settled();
-  assert.deepEqual(world.socket.requests, [
+  assert.deepEqual(env.socket.requests, [
     { type: "reply", id: 2, content: 42 }, { type: "reply", id: 1, content: "done" },
   ]);
 });
 
-test("a method that there is not is unknown", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("an unknown method is answered with an error", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   const off = client.handle("known", () => 1);
   client.handle("known", () => 2);
-  off(); // it is not the one any more
-  world.socket.receive(call(1, "known"));
-  world.socket.receive(call(2, "toString"));
+  off(); // no effect: the method was replaced
+  env.socket.receive(call(1, "known"));
+  env.socket.receive(call(2, "toString"));
   await settled();
-  const [known, unknown] = world.socket.requests.toSorted((a, b) => a.id - b.id);
+  const [known, unknown] = env.socket.requests.toSorted((a, b) => a.id - b.id);
   assert.equal(known.content, 2);
   assert.deepEqual([unknown.type, unknown.id], ["error", 2]);
   assert.equal(unknown.content.code, "unknown_method");
 });
 
-test("what a method throws is the answer if it is meant to be, and else not told", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("the server receives a RealtimeError of a method, and no details of other errors", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   const { mock } = t.mock.method(console, "error", () => {});
   client.handle("busy", () => { throw new RealtimeError("busy", "not now"); });
   client.handle("broken", async () => { throw new Error("the password is 1234"); });
   client.handle("no JSON", () => 1n);
   for (const [i, method] of ["busy", "broken", "no JSON"].entries()) {
-    world.socket.receive(call(i, method));
+    env.socket.receive(call(i, method));
     await settled();
   }
   const internal = { code: "internal", message: "internal error" };
-  assert.deepEqual(world.socket.requests.map(({ content }) => content),
+  assert.deepEqual(env.socket.requests.map(({ content }) => content),
     [{ code: "busy", message: "not now" }, internal, internal]);
   assert.equal(mock.calls[0].arguments[0].message, "the password is 1234");
 });
 
-test("an answer that is too large is an error", async (t) => {
-  const world = new World(t);
-  const client = world.connect();
+test("a too large answer is replaced by an error", async (t) => {
+  const env = new TestEnv(t);
+  const client = env.connect();
   await settled();
-  world.socket.welcome({ max_message_bytes: 1_000 });
+  env.socket.welcome({ max_message_bytes: 1_000 });
   client.handle("all", () => "x".repeat(1_000));
-  world.socket.receive(call(1, "all"));
+  env.socket.receive(call(1, "all"));
   await settled();
-  assert.equal(world.socket.requests[0].content.code, "too_large");
+  assert.equal(env.socket.requests[0].content.code, "too_large");
 });
 
-test("a call of an old connection is not answered on a new one", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("a call is not answered over another connection", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   let finish;
   client.handle("slow", () => new Promise((resolve) => { finish = resolve; }));
-  world.socket.receive(call(1, "slow"));
-  await world.comeBack();
+  env.socket.receive(call(1, "slow"));
+  await env.reopen();
   finish("done");
   await settled();
-  assert.deepEqual(world.sockets.map(({ requests }) => requests), [[], []]);
+  assert.deepEqual(env.sockets.map(({ requests }) => requests), [[], []]);
 });
 
-test("a token is renewed when the server asks for it", async (t) => {
-  const world = new World(t);
+test("a token is refreshed when the server asks for it", async (t) => {
+  const env = new TestEnv(t);
   let tokens = 0;
-  await world.open({ token: async () => `t${++tokens}` });
-  world.socket.receive(expired);
+  await env.open({ token: async () => `t${++tokens}` });
+  env.socket.receive(expired);
   await settled();
-  assert.equal(world.socket.last("refresh").token, "t2");
-  world.socket.refuse("refresh", "forbidden");
+  assert.equal(env.socket.last("refresh").token, "t2");
+  env.socket.refuse("refresh", "forbidden");
   await settled();
-  assert.equal(world.status.state, "open", "it is the server that ends it");
+  assert.equal(env.status.state, "open", "a refused refresh does not close the connection");
 });
 
-test("a token that cannot be renewed is left to expire", async (t) => {
-  const world = new World(t);
+test("the connection stays open if the token cannot be refreshed", async (t) => {
+  const env = new TestEnv(t);
   let broken = false;
-  await world.open({ token: () => { if (broken) throw new Error("offline"); return "t"; } });
+  await env.open({ token: () => { if (broken) throw new Error("offline"); return "t"; } });
   broken = true;
-  world.socket.receive(expired);
+  env.socket.receive(expired);
   await settled();
-  assert.deepEqual(world.socket.requests, []);
+  assert.deepEqual(env.socket.requests, []);
 });
 
-test("100 calls are answered at a time, over one connection", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("one connection answers 100 calls at the same time", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   const finish = [];
   client.handle("slow", () => new Promise((resolve) => finish.push(resolve)));
-  for (let i = 0; i < 101; i++) world.socket.receive(call(i, "slow"));
+  for (let i = 0; i < 101; i++) env.socket.receive(call(i, "slow"));
   await settled();
-  const [{ id, content }, ...more] = world.socket.requests;
+  const [{ id, content }, ...more] = env.socket.requests;
   assert.deepEqual([id, content.code, more], [100, "busy", []]);
   finish[7]();
   await settled();
-  world.socket.receive(call(101, "slow"));
+  env.socket.receive(call(101, "slow"));
   await settled();
-  assert.equal(finish.length, 101, "there is room again");
-  await world.comeBack();
-  world.socket.receive(call(1, "slow"));
+  assert.equal(finish.length, 101, "another call is answered");
+  await env.reopen();
+  env.socket.receive(call(1, "slow"));
   await settled();
-  assert.deepEqual([finish.length, world.socket.requests], [102, []], "those of before do not count");
+  assert.deepEqual([finish.length, env.socket.requests], [102, []], "calls of the previous connection do not count");
 });
 
-test("a newer token is asked for once at a time", async (t) => {
-  const world = new World(t);
+test("only one new token is requested at a time", async (t) => {
+  const env = new TestEnv(t);
   let calls = 0;
   let give;
-  await world.open({ token: () => ++calls === 2 ? new Promise((resolve) => { give = resolve; }) : "t" });
-  for (let i = 0; i < 3; i++) world.socket.receive(expired);
+  await env.open({ token: () => ++calls === 2 ? new Promise((resolve) => { give = resolve; }) : "t" });
+  for (let i = 0; i < 3; i++) env.socket.receive(expired);
   await settled();
   assert.equal(calls, 2);
   give("t2");
   await settled();
-  assert.deepEqual(world.socket.requests.map(({ type, token }) => [type, token]), [["refresh", "t2"]]);
-  world.socket.receive(expired);
+  assert.deepEqual(env.socket.requests.map(({ type, token }) => [type, token]), [["refresh", "t2"]]);
+  env.socket.receive(expired);
   await settled();
   assert.equal(calls, 3);
 });
 
-test("a newer token that hangs does not keep the next connection from asking", async (t) => {
-  const world = new World(t);
+test("a pending token function does not prevent the next connection from requesting a token", async (t) => {
+  const env = new TestEnv(t);
   let calls = 0;
-  await world.open({ token: () => ++calls === 2 ? new Promise(() => {}) : "t" });
-  world.socket.receive(expired);
-  world.socket.end(4401);
-  await world.nextAttempt();
-  world.socket.welcome();
-  world.socket.receive(expired);
+  await env.open({ token: () => ++calls === 2 ? new Promise(() => {}) : "t" });
+  env.socket.receive(expired);
+  env.socket.end(4401);
+  await env.nextAttempt();
+  env.socket.welcome();
+  env.socket.receive(expired);
   await settled();
   assert.equal(calls, 4);
-  assert.equal(world.socket.last("refresh").token, "t");
+  assert.equal(env.socket.last("refresh").token, "t");
 });
 
-test("a newer token that hangs is given up after 30 s, and ignored when it comes", async (t) => {
-  const world = new World(t);
+test("a token function that takes more than 30 s can be called again, and its result is ignored", async (t) => {
+  const env = new TestEnv(t);
   let calls = 0;
   let give;
-  await world.open({ token: () => ++calls === 2 ? new Promise((resolve) => { give = resolve; }) : `t${calls}` });
-  world.socket.receive(expired);
-  await world.pass(20_000);
-  world.socket.receive(expired);
-  await world.pass(10_000);
+  await env.open({ token: () => ++calls === 2 ? new Promise((resolve) => { give = resolve; }) : `t${calls}` });
+  env.socket.receive(expired);
+  await env.pass(20_000);
+  env.socket.receive(expired);
+  await env.pass(10_000);
   assert.equal(calls, 2);
-  world.socket.receive(expired);
+  env.socket.receive(expired);
   await settled();
-  assert.equal(world.socket.last("refresh")?.token, "t3");
+  assert.equal(env.socket.last("refresh")?.token, "t3");
   give("t2");
   await settled();
-  assert.equal(world.socket.requests.length, 1);
+  assert.equal(env.socket.requests.length, 1);
 });
 
-test("a newer token that comes after 30 s is ignored", async (t) => {
-  const world = new World(t);
+test("a token that arrives after 30 s is ignored", async (t) => {
+  const env = new TestEnv(t);
   let calls = 0;
   let give;
-  await world.open({ token: () => ++calls === 2 ? new Promise((resolve) => { give = resolve; }) : "t" });
-  world.socket.receive(expired);
-  await world.pass(20_000);
-  world.socket.receive({ message_type: "chat", content: "hi" });
-  await world.pass(10_000);
+  await env.open({ token: () => ++calls === 2 ? new Promise((resolve) => { give = resolve; }) : "t" });
+  env.socket.receive(expired);
+  await env.pass(20_000);
+  env.socket.receive({ message_type: "chat", content: "hi" });
+  await env.pass(10_000);
   give("t2");
   await settled();
-  assert.deepEqual(world.socket.requests, []);
+  assert.deepEqual(env.socket.requests, []);
 });

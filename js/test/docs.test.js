@@ -1,11 +1,11 @@
-// What the documents show.
+// The examples in the documents.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 for (const [page, expected] of [["README.md", 2], ["js/README.md", 9], ["docs/RECIPES.md", 0]]) {
-  test(`${page} handles each promise of the client`, () => {
+  test(`examples in ${page} handle each promise of the client`, () => {
     const text = readFileSync(new URL(`../../${page}`, import.meta.url), "utf8");
     const blocks = [...text.matchAll(/```\w+\n(.*?)```/gs)].map(([, code]) => code);
     const lines = blocks.join("").split("\n")

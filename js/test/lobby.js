@@ -1,11 +1,11 @@
-// What the tests of rooms that keep history have in common.
+// Helpers for tests of rooms that keep history.
 
 import assert from "node:assert/strict";
-import { message, World } from "./kit.js";
+import { message, TestEnv } from "./helpers.js";
 
 export const EPOCH = "r1";
 
-/** A message of the lobby that is kept. */
+/** Returns a kept message of the lobby. */
 export const kept = (offset, prev, more = {}) =>
   message("chat", offset, { room: "lobby", offset, prev, epoch: EPOCH, ...more });
 
@@ -13,21 +13,21 @@ export const joined = (offset, top = offset, more = {}) => ({ epoch: EPOCH, offs
 
 export const since = (offset, epoch = EPOCH) => ({ epoch, offset });
 
-/** A client in the lobby, at an offset, and what it hears. */
+/** Returns a client in the lobby at an offset, and the log of its events. */
 export async function lobby(t, offset, { options, more, welcome } = {}) {
-  const world = new World(t);
-  const client = await world.open({}, undefined, welcome);
+  const env = new TestEnv(t);
+  const client = await env.open({}, undefined, welcome);
   const room = client.join("lobby", options);
   const log = [];
   room.on("chat", (content) => log.push(content));
   room.onJoin(({ first, gap, recovered }) => log.push(first ? "in" : gap ? "back" : `got ${recovered}`));
   room.onGap(({ reason, from, to }) => log.push(`${reason} ${from?.offset}-${to?.offset}`));
-  world.socket.reply("join", joined(offset, offset, more));
+  env.socket.reply("join", joined(offset, offset, more));
   assert.deepEqual(take(log), ["in"]);
-  return { world, client, room, log };
+  return { env, client, room, log };
 }
 
-/** What has been logged since the last time. */
+/** Returns the entries since the last call. */
 export const take = (log) => log.splice(0);
 
 export const receive = ({ socket }, ...frames) => frames.forEach((frame) => socket.receive(frame));

@@ -1,4 +1,4 @@
-// The package as it is published, in the hands of those who use it.
+// The published package in the tools of its users.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -24,7 +24,7 @@ const installed = join(place, "node_modules", "@realtime-go", "client");
 mkdirSync(installed, { recursive: true });
 run("tar", ["xzf", join(place, packed[0].filename), "-C", installed, "--strip-components", "1"]);
 
-/** A program of somebody's, in a folder of its own. */
+/** Creates a program in its own folder. */
 function project(name, type, files) {
   const folder = join(place, name);
   mkdirSync(folder);
@@ -34,7 +34,7 @@ function project(name, type, files) {
   return folder;
 }
 
-test("it has what is used, and nothing else", () => {
+test("the package contains only the files that are used", () => {
   assert.deepEqual(readdirSync(installed).sort(), ["LICENSE", "README.md", "dist", "package.json"]);
   assert.deepEqual(readdirSync(join(installed, "dist")).sort(),
     ["realtime.cjs", "realtime.d.cts", "realtime.d.ts", "realtime.js"]);
@@ -93,7 +93,7 @@ test("Jest", () => {
   const folder = project("jest", "commonjs", {
     "a.test.js": `
       const { connect, RealtimeError } = require("@realtime-go/client");
-      test("it is there", () => { ${check} });
+      test("the client is exported", () => { ${check} });
     `,
   });
   run(process.execPath, [join(modules, "jest", "bin", "jest.js"), "--rootDir", folder, "--runInBand"], folder);

@@ -1,10 +1,10 @@
-// Whether to come back, and when.
+// When the client reconnects, and when it stops.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { RealtimeError } from "../dist/realtime.js";
-import { settled, World } from "./kit.js";
+import { settled, TestEnv } from "./helpers.js";
 
 const protocol = readFileSync(new URL("../../docs/PROTOCOL.md", import.meta.url), "utf8");
 const table = [...protocol.matchAll(/^\| (\d{4}) \| Close\w+ \|.*\| (comes back|stays away) \|$/gm)]
@@ -18,67 +18,67 @@ const ranges = [
 test("the table of close codes was found", () => assert.equal(table.length, 16));
 
 for (const [code, back] of [...table, ...ranges]) {
-  test(`after ${code} the client ${back ? "comes back" : "stays away"}`, async (t) => {
-    const world = new World(t);
-    await world.open();
-    world.socket.end(code, "because");
-    const { state, willRetry, code: said, reason } = world.status;
+  test(`after ${code} the client ${back ? "reconnects" : "stops"}`, async (t) => {
+    const env = new TestEnv(t);
+    await env.open();
+    env.socket.end(code, "because");
+    const { state, willRetry, code: said, reason } = env.status;
     assert.deepEqual({ state, willRetry, said, reason },
       { state: back ? "waiting" : "closed", willRetry: back, said: code, reason: "because" });
-    await world.pass(2_000);
-    assert.equal(world.sockets.length, back ? 2 : 1);
+    await env.pass(2_000);
+    assert.equal(env.sockets.length, back ? 2 : 1);
   });
 }
 
-test("the waits are random, and double up to a limit", async (t) => {
-  const world = new World(t);
-  await world.open();
+test("waits are random, below a limit that doubles", async (t) => {
+  const env = new TestEnv(t);
+  await env.open();
   const waits = [];
-  world.socket.end(1011);
+  env.socket.end(1011);
   for (let i = 0; i < 7; i++) {
-    waits.push(await world.nextAttempt());
-    world.socket.end(1006);
+    waits.push(await env.nextAttempt());
+    env.socket.end(1006);
     await settled();
   }
   assert.deepEqual(waits, [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
-  world.random.mockImplementation(() => 0);
-  await world.nextAttempt();
-  world.socket.end(1006);
+  env.random.mockImplementation(() => 0);
+  await env.nextAttempt();
+  env.socket.end(1006);
   await settled();
-  assert.equal(world.status.retryIn, 0);
+  assert.equal(env.status.retryIn, 0);
 });
 
 for (const [lasted, wait] of [[9_900, 2_000], [10_000, 500]]) {
-  test(`a connection of ${lasted} ms makes the next wait ${wait} ms`, async (t) => {
-    const world = new World(t);
-    await world.open();
-    world.socket.end(1011);
-    await world.nextAttempt();
-    world.socket.end(1006);
+  test(`after a connection of ${lasted} ms the next wait is ${wait} ms`, async (t) => {
+    const env = new TestEnv(t);
+    await env.open();
+    env.socket.end(1011);
+    await env.nextAttempt();
+    env.socket.end(1006);
     await settled();
-    await world.nextAttempt();
-    world.socket.welcome();
-    await world.pass(lasted);
-    world.socket.end(1011);
-    assert.equal(world.status.retryIn, wait);
+    await env.nextAttempt();
+    env.socket.welcome();
+    await env.pass(lasted);
+    env.socket.end(1011);
+    assert.equal(env.status.retryIn, wait);
   });
 }
 
 for (const [code, wait] of [
   [1001, 4_000], [1006, 4_000], [1012, 4_000], [1011, 500], [4300, 500],
 ]) {
-  test(`the first attempt after ${code} is spread as the welcome says, or not`, async (t) => {
-    const world = new World(t);
-    world.connect();
+  test(`the first wait after ${code} depends on reconnect_ms, or not`, async (t) => {
+    const env = new TestEnv(t);
+    env.connect();
     await settled();
-    world.socket.welcome({ reconnect_ms: 8_000 });
+    env.socket.welcome({ reconnect_ms: 8_000 });
     await settled();
-    world.socket.end(code);
-    assert.equal(world.status.retryIn, wait);
-    await world.nextAttempt();
-    world.socket.end(1006);
+    env.socket.end(code);
+    assert.equal(env.status.retryIn, wait);
+    await env.nextAttempt();
+    env.socket.end(1006);
     await settled();
-    assert.equal(world.status.retryIn, 1_000, "only the first");
+    assert.equal(env.status.retryIn, 1_000, "only the first wait");
   });
 }
 
@@ -94,26 +94,26 @@ for (const [name, headers, want] of [
   ["a negative number", () => ({ "Retry-After": "-5" }), 0],
   ["what is no time", () => ({ "Retry-After": "soon" }), 0],
 ]) {
-  test(`the server may make a client wait, for an hour at most: ${name}`, async (t) => {
-    const world = new World(t);
-    world.answerFetch(503, {}, headers());
-    world.connect();
+  test(`Retry-After extends the wait, up to an hour: ${name}`, async (t) => {
+    const env = new TestEnv(t);
+    env.answerFetch(503, {}, headers());
+    env.connect();
     await settled();
-    world.socket.end(1006);
+    env.socket.end(1006);
     await settled();
-    assert.equal(world.status.retryIn, want + 500);
+    assert.equal(env.status.retryIn, want + 500);
   });
 }
 
 for (const [ms, want] of [[86_400_000, 1_800_000], ["1e999", 1_800_000], [-5, 500], ['"8"', 500]]) {
-  test(`clients are not spread over more than an hour: ${ms}`, async (t) => {
-    const world = new World(t);
-    world.connect();
+  test(`reconnect_ms counts up to an hour: ${ms}`, async (t) => {
+    const env = new TestEnv(t);
+    env.connect();
     await settled();
-    world.socket.open();
-    world.socket.receive(`{"message_type":"welcome","content":{"reconnect_ms":${ms}}}`);
-    world.socket.end(1006);
-    assert.equal(world.status.retryIn, want);
+    env.socket.open();
+    env.socket.receive(`{"message_type":"welcome","content":{"reconnect_ms":${ms}}}`);
+    env.socket.end(1006);
+    assert.equal(env.status.retryIn, want);
   });
 }
 
@@ -123,18 +123,18 @@ for (const [status, headers, back] of [
   [502, {}, true], [503, {}, true], [403, { "Retry-After": "7" }, true],
 ]) {
   const after = headers["Retry-After"] ?? 0;
-  test(`an upgrade that fails with ${status} and Retry-After ${after}`, async (t) => {
-    const world = new World(t);
-    world.answerFetch(status, { error: "no" }, headers);
-    world.connect();
+  test(`a failed upgrade with ${status} and Retry-After ${after}`, async (t) => {
+    const env = new TestEnv(t);
+    env.answerFetch(status, { error: "no" }, headers);
+    env.connect();
     await settled();
-    world.socket.end(1006);
+    env.socket.end(1006);
     await settled();
-    const { state, willRetry, code, httpStatus } = world.status;
+    const { state, willRetry, code, httpStatus } = env.status;
     assert.deepEqual({ state, willRetry, code, httpStatus },
       { state: back ? "waiting" : "closed", willRetry: back, code: 1006, httpStatus: status });
-    if (back) assert.equal(world.status.retryIn, 1_000 * after + 500);
-    if (status !== 426) assert.equal(world.status.reason, "no");
+    if (back) assert.equal(env.status.retryIn, 1_000 * after + 500);
+    if (status !== 426) assert.equal(env.status.reason, "no");
   });
 }
 
@@ -144,16 +144,16 @@ for (const status of [400, 401, 403, 404, 405, 431]) {
     ['{"status":404,"error":"Not Found","path":"/ws"}', true],
     ['{"error":"no"}', false],
   ]) {
-    test(`where there was a connection, only the server's own ${status} is the end: ${body}`, async (t) => {
-      const world = new World(t);
-      world.fetch.mockImplementation(async () => new Response(body, { status }));
-      const client = await world.open();
+    test(`after a connection only ${status} in the form of the server's errors stops the client: ${body}`, async (t) => {
+      const env = new TestEnv(t);
+      env.fetch.mockImplementation(async () => new Response(body, { status }));
+      const client = await env.open();
       for (let i = 0; i < 2; i++) {
-        world.socket.end(1006);
-        if (world.status.state === "waiting") await world.nextAttempt();
+        env.socket.end(1006);
+        if (env.status.state === "waiting") await env.nextAttempt();
         await settled();
       }
-      world.socket.end(1006);
+      env.socket.end(1006);
       await settled();
       assert.equal(client.status.state, back ? "waiting" : "closed");
       assert.equal(client.status.httpStatus, status);
@@ -161,200 +161,200 @@ for (const status of [400, 401, 403, 404, 405, 431]) {
   }
 }
 
-test("so it is for one that was told to reconnect, and never came in again", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
-  world.socket.end(4403);
+test("the same applies to a client that was told to reconnect and could not", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  env.socket.end(4403);
   client.reconnect();
   await settled();
-  world.answerFetch(404, "");
-  world.socket.end(1006);
+  env.answerFetch(404, "");
+  env.socket.end(1006);
   await settled();
   assert.equal(client.status.state, "waiting");
 });
 
-test("what does not speak the protocol is no reason to stay away from a server that did", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
-  world.socket.end(1006);
-  await world.nextAttempt();
-  world.socket.open("");
+test("a server without the protocol does not stop a client that has had a connection", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  env.socket.end(1006);
+  await env.nextAttempt();
+  env.socket.open("");
   assert.equal(client.status.state, "waiting");
-  await world.nextAttempt();
-  world.socket.welcome();
-  world.socket.end(1002);
-  assert.equal(client.status.state, "closed", "what the server itself says counts");
+  await env.nextAttempt();
+  env.socket.welcome();
+  env.socket.end(1002);
+  assert.equal(client.status.state, "closed", "a close code of the server stops the client");
 });
 
-test("a plain request asks for the reason", async (t) => {
-  const world = new World(t);
-  world.answerFetch(503, { error: "too many connections" }, { "Retry-After": "5" });
-  world.connect({ token: "secret" });
+test("a plain request gets the reason of a failed upgrade", async (t) => {
+  const env = new TestEnv(t);
+  env.answerFetch(503, { error: "too many connections" }, { "Retry-After": "5" });
+  env.connect({ token: "secret" });
   await settled();
-  world.socket.end(1006);
+  env.socket.end(1006);
   await settled();
-  const [url, { cache, credentials, headers, signal }] = world.fetch.calls[0].arguments;
-  assert.match(url, /^https:\/\/example\.com\/ws\?world=\d+$/);
+  const [url, { cache, credentials, headers, signal }] = env.fetch.calls[0].arguments;
+  assert.match(url, /^https:\/\/example\.com\/ws\?env=\d+$/);
   assert.deepEqual({ cache, credentials, headers },
     { cache: "no-store", credentials: "include", headers: { Authorization: "Bearer secret" } });
   assert.ok(signal instanceof AbortSignal);
-  assert.equal(world.status.reason, "too many connections");
-  assert.equal(world.status.retryIn, 5_500);
+  assert.equal(env.status.reason, "too many connections");
+  assert.equal(env.status.retryIn, 5_500);
 });
 
-test("426 means that a proxy is in the way", async (t) => {
-  const world = new World(t);
-  world.answerFetch(426, { error: "this is a WebSocket endpoint" });
-  world.connect();
+test("426 means that a proxy blocks the WebSocket", async (t) => {
+  const env = new TestEnv(t);
+  env.answerFetch(426, { error: "this is a WebSocket endpoint" });
+  env.connect();
   await settled();
-  world.socket.end(1006);
+  env.socket.end(1006);
   await settled();
-  assert.match(world.status.reason, /answers, but no WebSocket opens: a proxy/);
+  assert.match(env.status.reason, /answers, but no WebSocket opens: a proxy/);
 });
 
-test("an answer without a reason has a status at least", async (t) => {
-  const world = new World(t);
-  world.fetch.mockImplementation(async () => new Response("<h1>Bad gateway", { status: 502 }));
-  world.connect();
+test("the reason is the status if the response has none", async (t) => {
+  const env = new TestEnv(t);
+  env.fetch.mockImplementation(async () => new Response("<h1>Bad gateway", { status: 502 }));
+  env.connect();
   await settled();
-  world.socket.end(1006);
+  env.socket.end(1006);
   await settled();
-  assert.equal(world.status.reason, "HTTP 502");
+  assert.equal(env.status.reason, "HTTP 502");
 });
 
-test("no answer means that the server cannot be reached", async (t) => {
-  const world = new World(t);
-  world.connect();
+test("the reason is that the server cannot be reached if there is no response", async (t) => {
+  const env = new TestEnv(t);
+  env.connect();
   await settled();
-  world.socket.end(1006);
+  env.socket.end(1006);
   await settled();
-  const { state, reason, httpStatus } = world.status;
+  const { state, reason, httpStatus } = env.status;
   assert.deepEqual({ state, httpStatus }, { state: "waiting", httpStatus: undefined });
   assert.match(reason, /cannot be reached/);
 });
 
-test("a ticket is not used twice to ask", async (t) => {
-  const world = new World(t);
+test("the plain request uses a new ticket", async (t) => {
+  const env = new TestEnv(t);
   let tickets = 0;
-  world.connect({}, () => `wss://example.com/ws?ticket=${++tickets}`);
+  env.connect({}, () => `wss://example.com/ws?ticket=${++tickets}`);
   await settled();
-  world.socket.end(1006);
+  env.socket.end(1006);
   await settled();
-  assert.match(world.socket.url, /ticket=1$/);
-  assert.match(world.fetch.calls[0].arguments[0], /ticket=2$/);
+  assert.match(env.socket.url, /ticket=1$/);
+  assert.match(env.fetch.calls[0].arguments[0], /ticket=2$/);
 });
 
-test("what a connection said itself is not asked for", async (t) => {
-  const world = new World(t);
-  await world.open();
-  world.socket.end(1006);
-  await world.nextAttempt();
-  world.socket.open();
-  world.socket.end(4403, "not you");
+test("no plain request follows a close code of the server", async (t) => {
+  const env = new TestEnv(t);
+  await env.open();
+  env.socket.end(1006);
+  await env.nextAttempt();
+  env.socket.open();
+  env.socket.end(4403, "not you");
   await settled();
-  assert.equal(world.fetch.callCount(), 0);
-  assert.deepEqual([world.status.state, world.status.code], ["closed", 4403]);
+  assert.equal(env.fetch.callCount(), 0);
+  assert.deepEqual([env.status.state, env.status.code], ["closed", 4403]);
 });
 
-test("an answer that comes too late changes nothing", async (t) => {
-  const world = new World(t);
+test("a late response to the plain request is ignored", async (t) => {
+  const env = new TestEnv(t);
   let answer;
-  world.fetch.mockImplementation(() => new Promise((resolve) => { answer = resolve; }));
-  const client = world.connect();
+  env.fetch.mockImplementation(() => new Promise((resolve) => { answer = resolve; }));
+  const client = env.connect();
   await settled();
-  world.socket.end(1006);
+  env.socket.end(1006);
   await settled();
   client.close();
-  await world.pass(1);
+  await env.pass(1);
   answer(Response.json({}, { status: 503 }));
   await settled();
   assert.equal(client.status.state, "closed");
 });
 
-test("a socket that fails without a close event has ended too", async (t) => {
-  const world = new World(t);
-  world.connect();
+test("an error event without a close event ends the connection", async (t) => {
+  const env = new TestEnv(t);
+  env.connect();
   await settled();
-  world.socket.onerror({}); // as in Node 20
+  env.socket.onerror({}); // as in Node 20
   await settled();
-  const { state, code, reason } = world.status;
+  const { state, code, reason } = env.status;
   assert.deepEqual({ state, code }, { state: "waiting", code: 1006 });
   assert.match(reason, /cannot be reached/);
 });
 
-test("an error of an open socket leaves the word to the close event", async (t) => {
-  const world = new World(t);
-  await world.open();
-  world.socket.onerror({});
-  assert.equal(world.status.state, "open");
-  world.socket.end(1006);
-  assert.equal(world.status.reason, "the connection was lost");
+test("after an error event of an open socket the close event decides", async (t) => {
+  const env = new TestEnv(t);
+  await env.open();
+  env.socket.onerror({});
+  assert.equal(env.status.state, "open");
+  env.socket.end(1006);
+  assert.equal(env.status.reason, "the connection was lost");
 });
 
-test("a server that says no welcome is given up", async (t) => {
-  const world = new World(t);
-  world.answerFetch(426);
-  const client = world.connect();
+test("an attempt without a welcome ends after 10 s", async (t) => {
+  const env = new TestEnv(t);
+  env.answerFetch(426);
+  const client = env.connect();
   await settled();
-  world.socket.open();
-  await world.pass(9_750);
+  env.socket.open();
+  await env.pass(9_750);
   assert.equal(client.status.state, "connecting");
-  await world.pass(250);
-  assert.equal(world.status.state, "waiting");
-  assert.equal(world.sockets[0].closed, 1000);
+  await env.pass(250);
+  assert.equal(env.status.state, "waiting");
+  assert.equal(env.sockets[0].closed, 1000);
 });
 
-test("after 4401 one attempt is made with a new token, at once", async (t) => {
-  const world = new World(t);
+test("one attempt with a new token follows at once after 4401", async (t) => {
+  const env = new TestEnv(t);
   let tokens = 0;
-  await world.open({ token: () => `t${++tokens}` });
-  world.socket.end(4401, "identity expired");
-  const { state, code, retryIn } = world.status;
+  await env.open({ token: () => `t${++tokens}` });
+  env.socket.end(4401, "identity expired");
+  const { state, code, retryIn } = env.status;
   assert.deepEqual({ state, code, retryIn }, { state: "waiting", code: 4401, retryIn: 0 });
-  await world.pass(1);
-  assert.equal(world.socket.protocols[1], "bearer.t2");
-  world.socket.welcome();
-  await world.pass(1_000);
-  world.socket.end(4401);
-  assert.equal(world.status.state, "closed", "the new token was no better");
+  await env.pass(1);
+  assert.equal(env.socket.protocols[1], "bearer.t2");
+  env.socket.welcome();
+  await env.pass(1_000);
+  env.socket.end(4401);
+  assert.equal(env.status.state, "closed", "the new token expired at once");
 });
 
-test("a token that was good for a while is renewed again", async (t) => {
-  const world = new World(t);
-  await world.open({ token: () => "t" });
+test("another attempt follows after 4401 if the connection was stable", async (t) => {
+  const env = new TestEnv(t);
+  await env.open({ token: () => "t" });
   for (let i = 0; i < 3; i++) {
-    await world.pass(10_000);
-    world.socket.end(4401);
-    await world.pass(1);
-    world.socket.welcome();
+    await env.pass(10_000);
+    env.socket.end(4401);
+    await env.pass(1);
+    env.socket.welcome();
   }
-  assert.equal(world.status.state, "open");
+  assert.equal(env.status.state, "open");
 });
 
-test("without a source of tokens 4401 is the end", async (t) => {
-  const world = new World(t);
-  await world.open({ token: "t" });
-  world.socket.end(4401);
-  assert.equal(world.status.state, "closed");
+test("the client stops after 4401 if it cannot get a new token", async (t) => {
+  const env = new TestEnv(t);
+  await env.open({ token: "t" });
+  env.socket.end(4401);
+  assert.equal(env.status.state, "closed");
 });
 
-test("reconnect tries now, and also after the end", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("reconnect starts an attempt now, also after the client has stopped", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   client.reconnect();
   await settled();
-  assert.equal(world.sockets.length, 1, "it is open");
-  assert.equal(world.socket.pings, 1, "and asked for a sign of life");
-  world.socket.receive("pong");
+  assert.equal(env.sockets.length, 1, "the connection is kept");
+  assert.equal(env.socket.pings, 1, "a ping was sent");
+  env.socket.receive("pong");
   for (const code of [1011, 4403]) {
-    world.socket.end(code);
+    env.socket.end(code);
     client.reconnect();
     client.reconnect();
     await settled();
-    world.socket.welcome();
+    env.socket.welcome();
   }
-  await world.pass(10_000);
-  assert.equal(world.sockets.length, 3);
+  await env.pass(10_000);
+  assert.equal(env.sockets.length, 3);
   assert.equal(client.status.state, "open");
 });
 
@@ -366,84 +366,84 @@ for (const [name, reach] of [
     socket.end(1006);
   }],
 ]) {
-  test(`reconnect begins an attempt anew that is at: ${name}`, async (t) => {
-    const world = new World(t);
-    const client = world.connect();
+  test(`reconnect restarts an attempt in progress: ${name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = env.connect();
     await settled();
-    reach(world);
+    reach(env);
     await settled();
     assert.equal(client.status.state, "connecting");
-    const [old] = world.sockets;
+    const [old] = env.sockets;
     client.reconnect();
     await settled();
-    assert.equal(world.sockets.length, 2);
-    assert.equal(old.onmessage, null, "the old one is let go of");
-    world.socket.welcome();
-    await world.pass(20_000);
-    assert.deepEqual([client.status.state, world.sockets.length], ["open", 2]);
+    assert.equal(env.sockets.length, 2);
+    assert.equal(old.onmessage, null, "the old socket has no handlers any more");
+    env.socket.welcome();
+    await env.pass(20_000);
+    assert.deepEqual([client.status.state, env.sockets.length], ["open", 2]);
   });
 }
 
 for (const [name, end] of [
-  ["a close code", (world) => world.socket.end(4403)],
-  ["a refusal", async (world) => {
-    world.answerFetch(403, { error: "no" });
-    world.socket.end(1006);
-    await world.nextAttempt();
-    world.socket.end(1006);
+  ["a close code", (env) => env.socket.end(4403)],
+  ["a refusal", async (env) => {
+    env.answerFetch(403, { error: "no" });
+    env.socket.end(1006);
+    await env.nextAttempt();
+    env.socket.end(1006);
     await settled();
   }],
-  ["an error of the application", async (world) => {
-    world.broken = new RealtimeError("logged_out");
-    world.socket.end(1006);
-    await world.nextAttempt();
-    world.broken = undefined;
+  ["an error of the application", async (env) => {
+    env.broken = new RealtimeError("logged_out");
+    env.socket.end(1006);
+    await env.nextAttempt();
+    env.broken = undefined;
   }],
 ]) {
-  test(`reconnect revives a client that was ended by: ${name}`, async (t) => {
-    const world = new World(t);
-    const client = await world.open({
+  test(`reconnect restarts a client that stopped because of: ${name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open({
       token: () => {
-        if (world.broken) throw world.broken;
+        if (env.broken) throw env.broken;
         return "t";
       },
     });
     const room = client.join("lobby");
-    world.socket.reply("join");
-    await end(world);
+    env.socket.reply("join");
+    await end(env);
     assert.equal(client.status.state, "closed");
-    const before = world.sockets.length;
+    const before = env.sockets.length;
     client.reconnect();
     const sent = client.all.send("chat", 1);
     await settled();
-    world.socket.welcome();
-    assert.deepEqual(world.socket.requests.map(({ type }) => type), ["join", "send"]);
-    world.socket.reply("join");
-    world.socket.reply("send");
+    env.socket.welcome();
+    assert.deepEqual(env.socket.requests.map(({ type }) => type), ["join", "send"]);
+    env.socket.reply("join");
+    env.socket.reply("send");
     await sent;
-    assert.deepEqual([room.joined, world.sockets.length], [true, before + 1]);
+    assert.deepEqual([room.joined, env.sockets.length], [true, before + 1]);
   });
 }
 
-test("a handler may reconnect, and all handlers are told in order", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("a status handler may call reconnect, and all handlers receive the states in order", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   const off = client.onStatus(({ state }) => state === "closed" && client.reconnect());
   const states = [];
   client.onStatus(({ state }) => states.push(state));
-  world.socket.end(4403);
+  env.socket.end(4403);
   await settled();
   assert.deepEqual(states, ["closed", "connecting"]);
-  world.socket.welcome();
+  env.socket.welcome();
   assert.deepEqual(states, ["closed", "connecting", "open"]);
   assert.equal(client.status.state, "open");
   off();
 });
 
-test("a handler that reconnects while the server says welcome asks for a sign of life", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("reconnect in a handler of the open state sends a ping", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   client.onGap(() => client.reconnect());
-  await world.comeBack();
-  assert.deepEqual([client.status.state, world.sockets.length, world.socket.pings], ["open", 2, 1]);
+  await env.reopen();
+  assert.deepEqual([client.status.state, env.sockets.length, env.socket.pings], ["open", 2, 1]);
 });

@@ -1,8 +1,8 @@
-// What the compiler must accept and refuse, against the declarations that users get.
+// What the compiler must accept and reject with the published declarations.
 
 import { connect, RealtimeError, type Client, type Notices, type Room } from "@realtime-go/client";
 
-interface Events { // an interface will do as well as a type
+interface Events { // an interface, not a type alias
   chat: { text: string };
   frame: Uint8Array;
   poke: undefined;
@@ -47,9 +47,9 @@ room.on("systemnotification", ({ type, user_id, room_id }, message) => {
   [type satisfies "room_join" | "room_leave", user_id satisfies string | null, room_id satisfies string];
   message.content satisfies Notices["systemnotification"];
 });
-connect<{ userleft: number }>("/ws").on("userleft", (n) => n satisfies number); // one's own
+connect<{ userleft: number }>("/ws").on("userleft", (n) => n satisfies number); // replaces the notice of this name
 
-// @ts-expect-error: the server's own are not sent
+// @ts-expect-error: notices cannot be sent
 room.send("systemnotification", {});
 // @ts-expect-error: no such notice
 client.on("userjoined", ({ room_id }) => room_id);
@@ -59,13 +59,13 @@ room.on("chats", () => {});
 room.send("chat", "hi");
 // @ts-expect-error: no content
 room.send("chat");
-// @ts-expect-error: options in place of content
+// @ts-expect-error: options instead of content
 room.send("chat", { ttl: 1_000 });
 // @ts-expect-error: no request
 client.call("add");
 // @ts-expect-error: wrong request
 client.call("add", { a: 1 });
-// @ts-expect-error: it is given, not set
+// @ts-expect-error: readonly
 room.members = [];
 
 const loose = connect(() => new URL("ws://localhost:8080/ws"));

@@ -1,17 +1,17 @@
-// The golden vectors that the server is tested with too.
+// The golden vectors, with which the server and the Go client are tested too.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { RealtimeError } from "../dist/realtime.js";
-import { codeOf, expired, message, outcome, partsOf, settled, World } from "./kit.js";
+import { codeOf, expired, message, outcome, partsOf, settled, TestEnv } from "./helpers.js";
 
 const vectors = (name) =>
   JSON.parse(readFileSync(new URL(`../../testdata/wire/${name}.json`, import.meta.url)));
 const fromServer = (kind) => vectors("server").filter((vector) => vector.kind === kind);
 const fromClient = (kind) => vectors("client").filter((vector) => vector.kind === kind);
 
-/** The frame as a WebSocket gives it. */
+/** Returns a frame as a WebSocket delivers it. */
 function dataOf({ frame, frame_base64: base64 }) {
   if (frame !== undefined) return frame;
   const { buffer, byteOffset, byteLength } = Buffer.from(base64, "base64");
@@ -20,7 +20,7 @@ function dataOf({ frame, frame_base64: base64 }) {
 
 const contentOf = ({ binary, content }) => binary === undefined ? content : bytesOf(binary);
 
-/** A message as the application gets it. */
+/** Returns a message as the application receives it. */
 function messageOf(message) {
   const { type, sender, time, guest, id, room, offset, epoch } = message;
   const content = contentOf(message);
@@ -30,88 +30,88 @@ function messageOf(message) {
 const bytesOf = (base64) => new Uint8Array(Buffer.from(base64, "base64"));
 
 for (const vector of fromServer("message")) {
-  test(`a message is understood: ${vector.name}`, async (t) => {
-    const world = new World(t);
-    const client = world.connect();
+  test(`decodes a message: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = env.connect();
     await settled();
-    if (vector.message.type !== "welcome") world.socket.welcome();
+    if (vector.message.type !== "welcome") env.socket.welcome();
     const got = [];
     client.on(vector.message.type, (content, message) => got.push({ content, message }));
-    world.socket.open();
-    world.socket.receive(dataOf(vector));
+    env.socket.open();
+    env.socket.receive(dataOf(vector));
 
     assert.deepEqual(got, [{ content: contentOf(vector.message), message: messageOf(vector.message) }]);
   });
 }
 
 for (const vector of fromServer("reply")) {
-  test(`an answer is understood: ${vector.name}`, async (t) => {
-    const world = new World(t);
-    const client = await world.open();
+  test(`decodes an answer: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
     const answer = client.call("anything");
-    world.socket.receive({ ...JSON.parse(vector.frame), id: world.socket.last("call").id });
+    env.socket.receive({ ...JSON.parse(vector.frame), id: env.socket.last("call").id });
     assert.deepEqual(await outcome(answer), vector.content);
   });
 }
 
-test("an error is understood", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("decodes an error", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   const [vector] = fromServer("error").filter(({ id }) => id !== null);
   const answer = client.call("anything");
-  world.socket.receive({ ...JSON.parse(vector.frame), id: world.socket.last("call").id });
+  env.socket.receive({ ...JSON.parse(vector.frame), id: env.socket.last("call").id });
   const error = await outcome(answer);
   assert.ok(error instanceof RealtimeError);
   assert.deepEqual({ code: error.code, message: error.message }, vector.error);
 });
 
-test("an error that nobody asked for asks for a newer token", async (t) => {
-  const world = new World(t);
-  await world.open({ token: () => "t" });
+test("an expired error without an ID requests a new token", async (t) => {
+  const env = new TestEnv(t);
+  await env.open({ token: () => "t" });
   const [vector] = fromServer("error").filter(({ id }) => id === null);
-  world.socket.receive(vector.frame);
+  env.socket.receive(vector.frame);
   await settled();
-  assert.equal(world.socket.last("refresh").token, "t");
+  assert.equal(env.socket.last("refresh").token, "t");
 });
 
 for (const vector of fromServer("call")) {
-  test(`a call is understood: ${vector.name}`, async (t) => {
-    const world = new World(t);
-    const client = await world.open();
+  test(`decodes a call: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
     const asked = [];
     client.handle(vector.method, (content) => { asked.push(content); });
-    world.socket.receive(vector.frame);
+    env.socket.receive(vector.frame);
     await settled();
     assert.deepEqual(asked, [vector.content]);
-    assert.deepEqual(world.socket.requests, [{ type: "reply", id: vector.id }]);
+    assert.deepEqual(env.socket.requests, [{ type: "reply", id: vector.id }]);
   });
 }
 
 for (const vector of fromServer("left")) {
-  test(`the end of a membership is understood: ${vector.name}`, async (t) => {
-    const world = new World(t);
-    const client = await world.open();
+  test(`decodes a removal from a room: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
     const room = client.join(vector.room);
     const errors = [];
     room.onError(({ code }) => errors.push(code));
-    world.socket.reply("join");
-    world.socket.receive(vector.frame);
+    env.socket.reply("join");
+    env.socket.receive(vector.frame);
     assert.deepEqual(errors, ["removed"]);
   });
 }
 
 for (const vector of [...fromServer("position"), ...fromServer("skipped")]) {
-  test(`a move is understood: ${vector.name}`, async (t) => {
-    const world = new World(t);
+  test(`decodes a position update: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
     const inbox = { epoch: "i1", offset: 7, top: 7 };
-    const client = await world.open({}, undefined, { inbox });
+    const client = await env.open({}, undefined, { inbox });
     const got = [];
     for (const type of [vector.kind, "chat"]) client.on(type, (content) => got.push(content));
     client.join("lobby");
-    world.socket.reply("join", { epoch: "r1", offset: 7, top: 7 });
+    env.socket.reply("join", { epoch: "r1", offset: 7, top: 7 });
     const gaps = [];
     client.onGap((gap) => gaps.push(gap));
-    world.socket.receive(vector.frame);
+    env.socket.receive(vector.frame);
     await settled();
 
     const { room, position, reason } = vector;
@@ -119,7 +119,7 @@ for (const vector of [...fromServer("position"), ...fromServer("skipped")]) {
     assert.deepEqual(gaps, reason ? [{ room, reason, from, to: position }] : []);
     const { epoch, offset } = position;
     const next = (content, at, prev) =>
-      world.socket.receive(message("chat", content, { room, offset: at, prev, epoch }));
+      env.socket.receive(message("chat", content, { room, offset: at, prev, epoch }));
     next("old", offset, 7);
     next("new", offset + 1, offset);
     assert.deepEqual(got, ["new"]);
@@ -127,52 +127,52 @@ for (const vector of [...fromServer("position"), ...fromServer("skipped")]) {
 }
 
 for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
-  test(`this does nothing: ${vector.name}`, async (t) => {
-    const world = new World(t);
-    await world.open();
-    world.socket.receive(vector.frame);
+  test(`ignores: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    await env.open();
+    env.socket.receive(vector.frame);
     await settled();
-    assert.equal(world.status.state, "open");
-    assert.deepEqual(world.socket.sent, []);
+    assert.equal(env.status.state, "open");
+    assert.deepEqual(env.socket.sent, []);
   });
 }
 
-test("every kind of frame of the server is tried above", () => {
+test("the tests above cover each kind of server frame", () => {
   const kinds = new Set(vectors("server").map(({ kind }) => kind));
   assert.deepEqual([...kinds].sort(), [
     "call", "error", "ignored", "joined", "left", "message", "pong", "position", "reply", "skipped",
   ]);
 });
 
-test("a page of history is understood", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("decodes a page of history", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   const [{ content }] = fromServer("reply").filter(({ name }) => name === "history");
   const got = [];
   for (const type of ["chat", "frame"]) client.on(type, (content) => got.push(content));
   const page = client.join("lobby").history();
-  world.socket.reply("history", content);
+  env.socket.reply("history", content);
   const kept = fromServer("message").filter(({ name }) => / by a room$/.test(name));
   assert.deepEqual(await outcome(page), {
     messages: kept.map(({ message }) => messageOf(message)),
     more: true,
     top: { epoch: "r1", offset: 9 },
   });
-  assert.deepEqual(got, [], "it is no news");
+  assert.deepEqual(got, [], "history calls no handlers");
 });
 
-/** What the application does, or the world, to have a request sent. */
-const ways = {
+/** Actions of the application or the server that make the client send a request of a type. */
+const actions = {
   join: (client, { room, history, since }, { socket }) => {
     client.join(room, { history });
     if (!since) return;
     const { epoch, offset } = since;
     socket.reply("join", { epoch, offset, top: offset });
-    socket.receive(message("chat", "behind a hole", { room, offset: 99, prev: 98, epoch }));
+    socket.receive(message("chat", "after a gap", { room, offset: 99, prev: 98, epoch }));
   },
   recover: (client, { room, since: { epoch, offset } }, { socket }) => {
     socket.receive({ message_type: "joined", room, content: { epoch, offset, top: offset } });
-    socket.receive(message("chat", "behind a hole", { room, offset: 99, prev: 98, epoch }));
+    socket.receive(message("chat", "after a gap", { room, offset: 99, prev: 98, epoch }));
   },
   history: (client, { room, limit, before, after, epoch }) => {
     const bound = before ? { before: { offset: before, epoch } } : { after: { offset: after, epoch } };
@@ -182,7 +182,7 @@ const ways = {
     socket.receive(message("chat", "hi", { offset, prev: 3, epoch }));
     await settled();
   },
-  resume: (client, request, world) => world.comeBack(),
+  resume: (client, request, env) => env.reopen(),
   leave: (client, { room }) => client.join(room).leave(),
   presence: (client, { room }) => client.join(room, { members: true }),
   call: (client, { method, content }) => void client.call(method, content).catch(() => {}),
@@ -198,16 +198,16 @@ const ways = {
 };
 
 for (const vector of fromClient("request")) {
-  test(`a request is made: ${vector.name}`, async (t) => {
-    const world = new World(t);
+  test(`encodes a request: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
     const inbox = { epoch: "i1", offset: 3, top: 5 };
-    const client = await world.open({ token: () => "t" }, undefined, { inbox, session: "s1" });
+    const client = await env.open({ token: () => "t" }, undefined, { inbox, session: "s1" });
     const content = vector.binary === undefined ? vector.request.content : bytesOf(vector.binary);
-    await ways[vector.request.type](client, { ...vector.request, content }, world);
-    await world.pass(1);
+    await actions[vector.request.type](client, { ...vector.request, content }, env);
+    await env.pass(1);
 
-    const sent = world.socket.sent.at(-1);
-    const made = world.socket.requests.at(-1);
+    const sent = env.socket.sent.at(-1);
+    const made = env.socket.requests.at(-1);
     if (made.type === "send") assert.match(made.message_id, /^[\w-]{16}$/);
     const { id, message_id } = vector.request;
     const known = { id, ...message_id && { message_id } };
@@ -215,7 +215,7 @@ for (const vector of fromClient("request")) {
   });
 }
 
-/** A frame with other ids, as text and bytes: so that the order of its members counts too. */
+/** Returns a frame with these IDs as text and bytes, so that the order of members is compared. */
 function framesWith(made, data, { id, message_id }) {
   const [header, bytes] = typeof data === "string" ? [data, []] : partsOf(data);
   const request = { ...JSON.parse(header), id };
@@ -225,28 +225,28 @@ function framesWith(made, data, { id, message_id }) {
 }
 
 for (const vector of fromClient("answer")) {
-  test(`a call is answered: ${vector.name}`, async (t) => {
-    const world = new World(t);
-    const client = await world.open();
+  test(`encodes the answer to a call: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
     const { type, id, content } = vector.request;
     client.handle("anything", () => {
       if (type === "reply") return content;
       throw new RealtimeError(content.code, content.message);
     });
-    world.socket.receive({ message_type: "call", id, method: "anything" });
+    env.socket.receive({ message_type: "call", id, method: "anything" });
     await settled();
-    assert.deepEqual(world.socket.sent, [vector.frame]);
+    assert.deepEqual(env.socket.sent, [vector.frame]);
   });
 }
 
-test("a ping is sent as the four characters", async (t) => {
-  const world = new World(t);
-  await world.open();
-  await world.pass(25_000);
-  assert.deepEqual(world.socket.sent, fromClient("ping").map(({ frame }) => frame));
+test("a ping is the text ping", async (t) => {
+  const env = new TestEnv(t);
+  await env.open();
+  await env.pass(25_000);
+  assert.deepEqual(env.socket.sent, fromClient("ping").map(({ frame }) => frame));
 });
 
-const nonsense = [
+const invalidFrames = [
   "", "pong", "ping", "null", "1", "[]", '"text"', "{", "{}", '{"message_type":7}',
   '{"message_type":"reply"}', '{"message_type":"reply","id":{}}',
   '{"message_type":"error"}', '{"message_type":"error","id":null,"content":{"code":7}}',
@@ -271,46 +271,46 @@ const nonsense = [
   new Uint8Array([2, 0x7b, 0xff]).buffer,
 ];
 
-test("no frame of the server makes the client throw", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("the client does not throw for any frame", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   client.join("lobby", { members: true });
   const answer = client.call("anything");
-  world.socket.reply("presence", 7);
-  for (const frame of nonsense) {
-    assert.doesNotThrow(() => world.socket.receive(frame), String(frame));
+  env.socket.reply("presence", 7);
+  for (const frame of invalidFrames) {
+    assert.doesNotThrow(() => env.socket.receive(frame), String(frame));
   }
   await settled();
-  assert.equal(world.status.state, "open");
-  world.socket.refuse("call", "busy");
+  assert.equal(env.status.state, "open");
+  env.socket.refuse("call", "busy");
   assert.equal(await codeOf(answer), "busy");
 });
 
-test("a binary message that is shorter than it says is none", async (t) => {
-  const world = new World(t);
-  const client = await world.open();
+test("a binary message shorter than its header is ignored", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
   const got = [];
   client.on("chat", (content) => got.push(content.length));
   const header = '{"message_type":"chat"}';
   const frame = (length) => Uint8Array.from([length, ...Buffer.from(header)]).buffer;
-  world.socket.receive(frame(header.length + 1));
+  env.socket.receive(frame(header.length + 1));
   assert.deepEqual(got, []);
-  world.socket.receive(frame(header.length));
+  env.socket.receive(frame(header.length));
   assert.deepEqual(got, [0]);
 });
 
-test("nothing counts before the welcome", async (t) => {
-  const world = new World(t);
-  const client = world.connect();
+test("frames before the welcome are ignored", async (t) => {
+  const env = new TestEnv(t);
+  const client = env.connect();
   const got = [];
   client.on("chat", (content) => got.push(content));
   await settled();
-  world.socket.open();
-  const strange = nonsense.filter((frame) => !String(frame).includes("welcome"));
-  for (const frame of strange) world.socket.receive(frame);
-  world.socket.receive('{"message_type":"chat","content":"early"}');
+  env.socket.open();
+  const strange = invalidFrames.filter((frame) => !String(frame).includes("welcome"));
+  for (const frame of strange) env.socket.receive(frame);
+  env.socket.receive('{"message_type":"chat","content":"early"}');
   assert.equal(client.status.state, "connecting");
-  world.socket.welcome();
+  env.socket.welcome();
   assert.equal(client.status.state, "open");
   assert.deepEqual(got, []);
 });

@@ -4,18 +4,18 @@
 //
 //	go run ./bench/cmd/compare -base v0.1.0 -limit 1.05
 //
-// It clones both into a temporary folder, builds each once, and measures them in turns: the
-// workloads of the matrix with one generator, which is that of this tree, allocations of the
-// benchmarks, and the instructions of some of them. So whatever the machine does meanwhile, it does
-// to both. It prints the medians of each, and the median of the ratios of head to base within the
-// pairs. A row that only one of them has is listed and not compared; benchmarks are found by their
-// names, in whatever package they are.
+// It clones both into a temporary directory, builds each once, and measures them in turns: the
+// workloads of the matrix with the generator of this tree, the allocations of the benchmarks, and
+// the instructions of some of them. So other load on the machine affects both. It prints the
+// medians of each, and the median of the ratios of head to base within the pairs. A row that only
+// one of them has is listed, but not compared. Benchmarks are identified by name, in whatever
+// package they are.
 //
-// Instructions are counted by perf or else by callgrind. They are the number that a loaded machine
-// changes the least.
+// Instructions are counted by perf, or else by callgrind. Of all numbers, other load on the machine
+// changes them the least.
 //
-// With -limit it fails if a ratio is larger. With -quick everything is tiny: that shows that it
-// works, and no numbers to go by.
+// With -limit the command fails if a ratio is larger. With -quick everything is small: this tests
+// the command, and the numbers mean nothing.
 package main
 
 import (
@@ -32,7 +32,7 @@ import (
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
-// options are what the flags say.
+// options are the values of the flags.
 type options struct {
 	base, head string
 	workloads  string
@@ -47,7 +47,7 @@ type options struct {
 	loadCPU    string
 }
 
-// What is compared by default: deliver, push, join, and what leads to them.
+// The defaults of what is compared: deliver, push, join, and the code that leads to them.
 const (
 	allocationRows = "^Benchmark(SendToRoom|Route|History|Dispatch|JoinLeave|Decode|Encode|Push|" +
 		"Flush|Scanner)$"
@@ -58,14 +58,14 @@ func flags() options {
 	var o options
 	flag.StringVar(&o.base, "base", "", "commit to compare with")
 	flag.StringVar(&o.head, "head", worktree,
-		"commit that is compared; worktree is this tree as it is")
-	flag.StringVar(&o.workloads, "workloads", "", "names, with commas (default all, none for none)")
+		"commit to compare; worktree means this tree with its changes")
+	flag.StringVar(&o.workloads, "workloads", "", "names, with commas, or none (default all)")
 	flag.StringVar(&o.benchmarks, "bench", allocationRows, "benchmarks whose allocations are compared")
 	flag.StringVar(&o.counted, "instructions", instructionRows,
-		"benchmarks and their parts whose instructions are compared, with commas")
+		"benchmarks or parts whose instructions are compared, separated by commas")
 	flag.IntVar(&o.repeats, "repeats", 5, "runs of each")
 	flag.Float64Var(&o.limit, "limit", 0, "fail if a ratio is larger (default: never)")
-	flag.BoolVar(&o.quick, "quick", false, "once, with few connections and a short time")
+	flag.BoolVar(&o.quick, "quick", false, "one run each, with few connections and a short time")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "wait before idle memory is measured")
 	flag.DurationVar(&o.span, "for", 0, "measured interval (default the workload's)")
 	flag.StringVar(&o.serverCPU, "server-cpu", "0", "core for the server")

@@ -16,7 +16,7 @@ import (
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
-// workloads measures the rows of the matrix.
+// workloads measures the workloads of the matrix.
 func (t *table) workloads(ctx context.Context, g *trial.Ground, o options) error {
 	for _, w := range load.Workloads() {
 		if !trial.Listed(o.workloads, w.Name) {
@@ -39,7 +39,7 @@ func (t *table) workloads(ctx context.Context, g *trial.Ground, o options) error
 	return nil
 }
 
-// turns measures both sides n times, one after the other. The other one begins each time.
+// turns measures both sides n times, in turns. The sides alternate in going first.
 func (t *table) turns(n int, measure func(i int, s *side) error) error {
 	for round := range n {
 		for turn := range t.sides {
@@ -52,11 +52,11 @@ func (t *table) turns(n int, measure func(i int, s *side) error) error {
 	return nil
 }
 
-// allocated is a line of go test -bench -benchmem: name without the number of cores, and
-// allocations.
+// allocated matches a line of go test -bench -benchmem. It captures the name without the number of
+// cores, and the allocations.
 var allocated = regexp.MustCompile(`(?m)^(Benchmark\S*?)(?:-\d+)?\s.*\s(\d+) allocs/op$`)
 
-// allocations measures what the benchmarks allocate.
+// allocations measures the allocations of the benchmarks.
 func (t *table) allocations(ctx context.Context, o options) error {
 	if o.benchmarks == "" {
 		return nil
@@ -84,8 +84,8 @@ func (t *table) allocations(ctx context.Context, o options) error {
 	})
 }
 
-// instructions counts those of one turn of each benchmark. What is before the first turn does not
-// count: it is the difference between many turns and twice as many.
+// instructions measures the instructions per iteration of each benchmark: the difference between n
+// and 2n iterations, divided by n, so that instructions before the first iteration do not count.
 func (t *table) instructions(ctx context.Context, o options) error {
 	if o.counted == "" {
 		return nil
@@ -93,7 +93,7 @@ func (t *table) instructions(ctx context.Context, o options) error {
 	count := counter(ctx)
 	if count == nil {
 		t.notes = append(t.notes,
-			"Instructions are not compared: there is neither a perf that counts nor valgrind.")
+			"Instructions are not compared: neither perf (with counters) nor valgrind is available.")
 		return nil
 	}
 	turns := 10_000
@@ -128,9 +128,10 @@ func (t *table) instructions(ctx context.Context, o options) error {
 	return nil
 }
 
-var errNoBenchmark = errors.New("there is no such benchmark")
+var errNoBenchmark = errors.New("no such benchmark")
 
-// counter returns what counts the instructions of a process, or nil if nothing here does.
+// counter returns a function that counts the instructions of a process, or nil if no tool for it
+// exists.
 func counter(ctx context.Context) func(s suite, name string, turns int) (float64, error) {
 	with := func(found *regexp.Regexp, command ...string) func(suite, string, int) (float64, error) {
 		return func(s suite, name string, turns int) (float64, error) {
@@ -138,8 +139,8 @@ func counter(ctx context.Context) func(s suite, name string, turns int) (float64
 				"-test.bench", exactly(name), "-test.benchtime", fmt.Sprint(turns, "x"))
 			cmd := exec.CommandContext(ctx, command[0], args...)
 			cmd.Dir = s.dir
-			// Collections and switches that come by the clock would count, and callgrind breaks on
-			// the signals of the latter.
+			// Garbage collections and preemptions depend on time and would be counted, and
+			// callgrind fails on the signals of the latter.
 			cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1")
 			out, err := cmd.CombinedOutput()
 			if err != nil {
@@ -169,7 +170,7 @@ func counter(ctx context.Context) func(s suite, name string, turns int) (float64
 	return nil
 }
 
-// exactly returns the expression for one benchmark, or one part of it.
+// exactly returns the regular expression for one benchmark, or one of its parts.
 func exactly(name string) string {
 	return "^Benchmark" + strings.Join(strings.Split(name, "/"), "$/^") + "$"
 }

@@ -15,24 +15,24 @@ import (
 	"strings"
 )
 
-// worktree is the commit that is none: the tree as it is.
+// worktree stands for the tree as it is, without a commit.
 const worktree = "worktree"
 
 // side is one of the two commits, built.
 type side struct {
 	name    string
-	server  string // file
+	server  string // path of the executable
 	suites  []suite
-	benches map[string]suite // by the name of a benchmark
+	benches map[string]suite // by the name of the benchmark
 }
 
-// suite is the compiled tests of a package.
+// suite is the compiled tests of one package.
 type suite struct {
 	binary string
-	dir    string // where they run
+	dir    string // working directory of the tests
 }
 
-// newSide fetches a commit of the repository in root into dir and builds it.
+// newSide clones a commit of the repository in root into dir, and builds it.
 func newSide(ctx context.Context, root, dir, commit string, o options) (*side, error) {
 	tree, name := root, worktree
 	if commit != worktree {
@@ -60,7 +60,7 @@ func newSide(ctx context.Context, root, dir, commit string, o options) (*side, e
 
 var benchmark = regexp.MustCompile(`(?m)^func (Benchmark\w*)\(`)
 
-// compile compiles the tests of each package that has a benchmark in question.
+// compile compiles the tests of each package with a benchmark that is compared.
 func (s *side) compile(ctx context.Context, tree, dir string, o options) error {
 	wanted, err := regexp.Compile(o.benchmarks)
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *side) compile(ctx context.Context, tree, dir string, o options) error {
 		path := filepath.Join(tree, strings.TrimSpace(file))
 		text, err := os.ReadFile(path)
 		if err != nil {
-			continue // it is deleted in the tree
+			continue // the file is deleted in the tree
 		}
 		for _, m := range benchmark.FindAllSubmatch(text, -1) {
 			name := string(m[1])
@@ -91,7 +91,7 @@ func (s *side) compile(ctx context.Context, tree, dir string, o options) error {
 				compiled[at] = suite{binary, at}
 			}
 			if other, ok := s.benches[name]; ok && other.dir != at {
-				fmt.Fprintf(os.Stderr, "%s: %s of %s is left out, there is one of %s\n",
+				fmt.Fprintf(os.Stderr, "%s: %s of %s is ignored, because %s has one too\n",
 					s.name, name, at, other.dir)
 				continue
 			}
@@ -115,7 +115,7 @@ func counted(o options, name string) bool {
 	return false
 }
 
-// output runs a command and returns what it says, without the space around it.
+// output runs a command and returns its standard output without surrounding space.
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

@@ -11,15 +11,15 @@ import (
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
-// table is what was measured.
+// table holds the measurements.
 type table struct {
 	sides [2]*side
 	rows  map[string]*row
-	order []string // names of the rows
+	order []string // keys of the rows
 	notes []string
 }
 
-// row is one number, as often as it was measured, of base and head.
+// row holds the values of one number, for base and head.
 type row struct {
 	unit   string
 	values [2][]float64
@@ -36,15 +36,15 @@ func (t *table) add(side int, name, unit string, value float64) {
 	r.values[side] = append(r.values[side], value)
 }
 
-// medians are those of base and head.
+// medians returns the medians of base and head.
 func (r *row) medians() (base, head float64) {
 	of := func(i int) float64 { return trial.Median(slices.Sorted(slices.Values(r.values[i]))) }
 	return of(0), of(1)
 }
 
-// ratio is the median of what the pairs say, each measured one right after the other: what the
-// machine does meanwhile changes the two of a pair alike, and medians of all less alike. It is zero
-// if base is.
+// ratio returns the median of the ratios of the pairs. The two of a pair are measured directly
+// after each other, so that other load on the machine affects both alike. It is zero if base is
+// zero.
 func (r *row) ratio() float64 {
 	var rs []float64
 	for i := range min(len(r.values[0]), len(r.values[1])) {
@@ -56,16 +56,16 @@ func (r *row) ratio() float64 {
 	return trial.Median(rs)
 }
 
-// compared reports whether both have the row.
+// compared reports whether both sides have the row.
 func (r *row) compared() bool { return len(r.values[0]) > 0 && len(r.values[1]) > 0 }
 
-// exceeds reports whether head takes more than limit times what base takes.
+// exceeds reports whether head takes more than limit times as much as base.
 func (r *row) exceeds(limit float64) bool {
 	base, head := r.medians()
 	return limit > 0 && r.compared() && (r.ratio() > limit || base == 0 && head > 0)
 }
 
-// over returns how many rows exceed a limit.
+// over returns how many rows exceed the limit.
 func (t *table) over(limit float64) (n int) {
 	for r := range maps.Values(t.rows) {
 		if r.exceeds(limit) {
@@ -75,10 +75,10 @@ func (t *table) over(limit float64) (n int) {
 	return n
 }
 
-// report writes the table.
+// report formats the table.
 func (t *table) report(limit float64) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| what | %s | %s | ratio |\n|---|--:|--:|--:|\n",
+	fmt.Fprintf(&b, "| measure | %s | %s | ratio |\n|---|--:|--:|--:|\n",
 		t.sides[0].name, t.sides[1].name)
 	alone := [2][]string{}
 	for _, key := range t.order {
@@ -101,7 +101,7 @@ func (t *table) report(limit float64) string {
 	}
 	for i, keys := range alone {
 		if len(keys) > 0 {
-			fmt.Fprintf(&b, "\nOnly %s has: %s\n", t.sides[i].name, strings.Join(keys, "; "))
+			fmt.Fprintf(&b, "\nOnly in %s: %s\n", t.sides[i].name, strings.Join(keys, "; "))
 		}
 	}
 	for _, note := range t.notes {

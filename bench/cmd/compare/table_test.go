@@ -24,14 +24,14 @@ func TestTable(t *testing.T) {
 	tab.add(1, "none", "allocations", 1)
 	tab.add(0, "gone", "µs", 1)
 	tab.add(1, "born", "µs", 1)
-	const want = `| what | old | new | ratio |
+	const want = `| measure | old | new | ratio |
 |---|--:|--:|--:|
 | push, µs | 20.0 | 21.0 | 1.10 (!) |
 | none, allocations | – | 1.00 | – (!) |
 
-Only old has: gone, µs
+Only in old: gone, µs
 
-Only new has: born, µs
+Only in new: born, µs
 
 A note.
 `
@@ -55,8 +55,8 @@ func TestAllocatedLines(t *testing.T) {
 	}
 }
 
-// What is compared unless a flag says otherwise is there.
-func TestDefaultsAreThere(t *testing.T) {
+// The benchmarks that are compared by default exist.
+func TestDefaultsExist(t *testing.T) {
 	found := map[string]bool{}
 	err := filepath.WalkDir("../../..", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Name() == "node_modules" {

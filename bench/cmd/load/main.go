@@ -1,11 +1,11 @@
 //go:build linux
 
-// Command load puts one workload on one server and writes what it found out as JSON:
+// Command load runs one workload on one server and prints the result as JSON:
 //
 //	go build -o /tmp/ ./bench/peers/...
 //	go run ./bench/cmd/load -workload burst-128 /tmp/realtime
 //
-// The arguments behind the flags are the command line of the server.
+// The arguments after the flags are the command line of the server.
 package main
 
 import (
@@ -23,7 +23,7 @@ func main() {
 	name := flag.String("workload", "burst-128", "one of "+strings.Join(names(), ", "))
 	small := flag.Bool("small", false, "few connections and a short time")
 	span := flag.Duration("for", 0, "measured interval (default the workload's)")
-	awake := flag.Bool("awake", false, "never sleep: for a core of its own")
+	awake := flag.Bool("awake", false, "poll without sleeping; needs a separate core")
 	idle := flag.Duration("idle", time.Minute, "wait before idle memory is measured")
 	flag.Parse()
 	res, err := measure(*name, *small, *awake, *span, *idle, flag.Args())

@@ -15,20 +15,21 @@ import (
 
 const module = "github.com/realtime-go/realtime/bench"
 
-// peer is a server that is measured, or the reason why it is not.
+// peer is a server to measure, or the reason why it is not measured.
 type peer struct {
 	name    string
 	command []string
 	missing string
 }
 
-// The peers that others are compared with.
+// The peers with a special role: the server of this library, and the one that others are compared
+// with in the tables.
 const (
 	ours       = "realtime"
 	centrifuge = "centrifuge"
 )
 
-// build builds everything into dir and returns the peers in the order of the report.
+// build builds everything into dir, and returns the peers in the order of the report.
 func build(ctx context.Context, dir string, o options) ([]peer, error) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", module+"/...")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -51,7 +52,7 @@ func build(ctx context.Context, dir string, o options) ([]peer, error) {
 	return chosen, nil
 }
 
-// scripts installs the servers that are not in Go.
+// scripts installs the servers that are not written in Go.
 func scripts(ctx context.Context, o options) []peer {
 	peers := []peer{{name: "uwebsockets"}, {name: "ws"}, {name: "socketio"}}
 	dir, missing := install(ctx, o)
@@ -70,13 +71,13 @@ func scripts(ctx context.Context, o options) []peer {
 	return peers
 }
 
-// install returns where the scripts are, with their packages, or why not.
+// install installs the packages of the scripts. It returns the directory, or why it could not.
 func install(ctx context.Context, o options) (dir, missing string) {
 	if o.skipJS {
-		return "", "left out by -skip-js"
+		return "", "skipped by -skip-js"
 	}
 	if _, err := exec.LookPath("npm"); err != nil {
-		return "", "there is no npm"
+		return "", "npm is not installed"
 	}
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
@@ -91,7 +92,7 @@ func install(ctx context.Context, o options) (dir, missing string) {
 	return dir, ""
 }
 
-// interpreter finds what runs a script.
+// interpreter returns the program that runs a script.
 func interpreter(dir, script string) (string, error) {
 	if script != "uwebsockets" {
 		return exec.LookPath("node")

@@ -14,14 +14,14 @@ import (
 	"github.com/realtime-go/realtime/bench/load"
 )
 
-// journal is the file that has what each run found out, a line of JSON each. The zero
-// journal keeps nothing.
+// journal is a file with the result of each run, one line of JSON each. The zero journal keeps
+// nothing.
 type journal struct {
 	file *os.File
-	of   string // the command and the commit: results of another are not mixed in
+	of   string // command and commit; other results are refused
 }
 
-// entry is a line of it.
+// entry is a line of the journal.
 type entry struct {
 	Of     string
 	Peer   string
@@ -30,8 +30,8 @@ type entry struct {
 	Result load.Result
 }
 
-// openJournal opens or begins the journal called name, none if that is empty, and returns
-// what it has.
+// openJournal opens or creates the journal with this name, and returns its entries. An empty name
+// means no journal.
 func openJournal(name string) (journal, []entry, error) {
 	if name == "" {
 		return journal{}, nil, nil
@@ -56,14 +56,14 @@ func (j journal) entries() (entries []entry, err error) {
 			return nil, fmt.Errorf("line %d: %w", len(entries)+1, err)
 		}
 		if e.Of != j.of {
-			return nil, fmt.Errorf("it is of another matrix: %s", e.Of)
+			return nil, fmt.Errorf("it belongs to another matrix: %s", e.Of)
 		}
 		entries = append(entries, e)
 	}
 	return entries, lines.Err()
 }
 
-// note adds a line.
+// note appends an entry.
 func (j journal) note(e entry) error {
 	if j.file == nil {
 		return nil

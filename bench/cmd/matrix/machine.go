@@ -13,7 +13,7 @@ import (
 	"github.com/realtime-go/realtime/bench/load"
 )
 
-// machine describes where this runs.
+// machine describes the machine and the commit.
 func machine() []string {
 	lines := []string{fmt.Sprintf("Machine: %s, %d cores, %s/%s", processor(),
 		runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)}
@@ -45,32 +45,32 @@ func processor() string {
 	return "unknown"
 }
 
-// describe says in words what a workload does.
+// describe describes a workload in words.
 func describe(w load.Workload) string {
 	s := fmt.Sprintf("%d × %d connections", w.Rooms, w.Members)
 	switch {
 	case w.Storm:
-		return s + ", opened as fast as the server lets them"
+		return s + ", opened as fast as the server permits"
 	case w.Idle > 0:
-		return s + ", which do nothing"
+		return s + ", all idle"
 	case w.Inbound > 0:
-		return fmt.Sprintf("%s, which send %d messages of %d B at once, of which one comes back",
-			s, w.Inbound, w.Size)
+		return fmt.Sprintf("%s, each sends messages of %d B in bursts of %d, one of which comes back",
+			s, w.Size, w.Inbound)
 	case w.Rate > 0:
-		s += fmt.Sprintf(", %.0f messages of %d B a second", w.Rate, w.Size)
+		s += fmt.Sprintf(", messages of %d B, %.0f per second", w.Size, w.Rate)
 	case w.Window > 0:
-		s += fmt.Sprintf(", %d messages of %d B in flight, each by itself", w.Window, w.Size)
+		s += fmt.Sprintf(", messages of %d B, %d in flight", w.Size, w.Window)
 	default:
-		s += fmt.Sprintf(", %d messages of %d B at once and again", w.Burst, w.Size)
+		s += fmt.Sprintf(", messages of %d B in bursts of %d", w.Size, w.Burst)
 	}
 	if w.Deflate {
-		s += ", which the server compresses"
+		s += ", compressed by the server"
 	}
 	if w.Direct {
-		s += ", each for one user"
+		s += ", each to one user"
 	}
 	if w.Stalled > 0 {
-		s += fmt.Sprintf(", and %d who does not read", w.Stalled)
+		s += fmt.Sprintf(", and %d more that does not read", w.Stalled)
 	}
 	return s
 }

@@ -4,15 +4,16 @@
 //
 //	go run ./bench/cmd/matrix -out docs/BENCHMARKS.md
 //
-// It builds the servers and the generator, gives each of the two one core, and runs peer
-// after peer, workload after workload, and all of that again until each pair was measured
-// -repeats times: so whatever the machine does meanwhile, it does to all. Each run has a
-// server process of its own. With Node and npm there it installs and measures the servers
-// of peers/js too. Traffic stays on loopback.
+// It builds the servers and the generator, and gives each of the two one core. It runs one peer
+// after another, one workload after another, and repeats all of this until each pair has been
+// measured -repeats times. So other load on the machine affects all of them. Each run has its own
+// server process. If Node and npm are installed, it also installs and measures the servers of
+// peers/js. All traffic stays on the loopback interface.
 //
-// With -journal FILE each result is noted there, and a matrix that was cut off goes on from it.
+// With -journal FILE each result is recorded in a file, and an interrupted matrix continues from
+// it.
 //
-// With -quick everything is tiny: that shows that it works, and no numbers to go by.
+// With -quick everything is small: this tests the command, and the numbers mean nothing.
 package main
 
 import (
@@ -26,7 +27,7 @@ import (
 	"time"
 )
 
-// options are what the flags say.
+// options are the values of the flags.
 type options struct {
 	out       string
 	journal   string
@@ -46,17 +47,17 @@ func flags() options {
 	var o options
 	flag.StringVar(&o.out, "out", "", "file for the report (default standard output)")
 	flag.StringVar(&o.journal, "journal", "",
-		"file that notes each result, from which a matrix that was cut off goes on")
+		"file that records each result, so that an interrupted matrix can continue")
 	flag.IntVar(&o.repeats, "repeats", 5, "runs of each peer under each workload")
 	flag.IntVar(&o.idleRuns, "idle-repeats", 2, "runs of workload idle")
-	flag.BoolVar(&o.quick, "quick", false, "once, with few connections and a short time")
-	flag.StringVar(&o.workloads, "workloads", "", "names, with commas (default all)")
-	flag.StringVar(&o.peers, "peers", "", "names, with commas (default all)")
+	flag.BoolVar(&o.quick, "quick", false, "one run each, with few connections and a short time")
+	flag.StringVar(&o.workloads, "workloads", "", "names, separated by commas (default all)")
+	flag.StringVar(&o.peers, "peers", "", "names, separated by commas (default all)")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "wait before idle memory is measured")
 	flag.DurationVar(&o.span, "for", 0, "measured interval (default the workload's)")
 	flag.StringVar(&o.serverCPU, "server-cpu", "0", "core for the server")
 	flag.StringVar(&o.loadCPU, "load-cpu", "1", "core for the generator")
-	flag.BoolVar(&o.skipJS, "skip-js", false, "leave out the servers of peers/js")
+	flag.BoolVar(&o.skipJS, "skip-js", false, "skip the servers of peers/js")
 	flag.Parse()
 	if o.quick {
 		o.repeats, o.idleRuns = 1, 1

@@ -14,7 +14,7 @@ import (
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
-// matrix is all runs and what they found out.
+// matrix holds all runs and their results.
 type matrix struct {
 	options
 	peers     []peer
@@ -22,11 +22,11 @@ type matrix struct {
 	ground    *trial.Ground
 	results   map[cell][]load.Result
 	failures  []string
-	began     time.Time     // the first run
-	took      time.Duration // all runs together
+	began     time.Time     // start of the first run
+	took      time.Duration // duration of all runs together
 }
 
-// cell is a peer under a workload.
+// cell is a pair of a workload and a peer.
 type cell struct{ workload, peer string }
 
 func newMatrix(dir string, peers []peer, o options) *matrix {
@@ -45,8 +45,8 @@ func newMatrix(dir string, peers []peer, o options) *matrix {
 	return m
 }
 
-// measure runs everything that has no result yet, interleaved. A run that fails is noted
-// and does not end it.
+// measure performs all runs that have no result yet, interleaved. A run that fails is recorded, and
+// the next one follows.
 func (m *matrix) measure(ctx context.Context, noted journal) error {
 	for round := range m.repeats {
 		for _, w := range m.workloads {
@@ -54,7 +54,7 @@ func (m *matrix) measure(ctx context.Context, noted journal) error {
 				continue
 			}
 			for i := range m.peers {
-				// Another one goes first each time.
+				// The peers take turns in going first.
 				p := m.peers[(i+round)%len(m.peers)]
 				if p.missing != "" || len(m.results[cell{w.Name, p.name}]) > round {
 					continue
@@ -71,7 +71,7 @@ func (m *matrix) measure(ctx context.Context, noted journal) error {
 	return nil
 }
 
-// one does one run. The error is the journal's.
+// one performs one run. It returns only errors of the journal.
 func (m *matrix) one(ctx context.Context, w load.Workload, p peer, noted journal) error {
 	began := time.Now()
 	res, err := m.ground.Try(ctx, w, p.command)
@@ -87,7 +87,7 @@ func (m *matrix) one(ctx context.Context, w load.Workload, p peer, noted journal
 	return noted.note(e)
 }
 
-// add adds what a run found out.
+// add adds a result.
 func (m *matrix) add(e entry) {
 	c := cell{e.Result.Workload, e.Peer}
 	m.results[c] = append(m.results[c], e.Result)
@@ -97,7 +97,7 @@ func (m *matrix) add(e entry) {
 	m.took += e.Took
 }
 
-// values collects one number of all runs of a cell, in order of size.
+// values returns one number of all runs of a cell, sorted.
 func (m *matrix) values(w load.Workload, name string, of func(load.Result) float64) []float64 {
 	var vs []float64
 	for _, r := range m.results[cell{w.Name, name}] {

@@ -15,12 +15,12 @@ import (
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
-// report writes the page: ratios first, then where they come from, then everything.
+// report formats the report: the ratios, the method, and the details of each workload.
 func (m *matrix) report() string {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\n")
 	if m.quick {
-		b.WriteString("**A smoke run: these numbers mean nothing.**\n\n")
+		b.WriteString("**This was a smoke test: the numbers mean nothing.**\n\n")
 	}
 	m.ratios(&b)
 	m.setting(&b)
@@ -36,7 +36,7 @@ func (m *matrix) report() string {
 	return b.String()
 }
 
-// ratios is the table that says how we stand.
+// ratios writes the table that compares this library with the other servers.
 func (m *matrix) ratios(b *strings.Builder) {
 	var others []string
 	for _, p := range m.peers {
@@ -44,9 +44,9 @@ func (m *matrix) ratios(b *strings.Builder) {
 			others = append(others, p.name)
 		}
 	}
-	fmt.Fprintf(b, "What `%s` costs, as a multiple of what each other costs: below 1 it is "+
-		"cheaper.\nMedians; each was measured as often as -repeats says, %d.\n\n", ours, m.repeats)
-	fmt.Fprintf(b, "| workload | what | %s |\n", strings.Join(others, " | "))
+	fmt.Fprintf(b, "The cost of `%s`, divided by the cost of each other server: below 1, `%s` is "+
+		"cheaper.\nMedians of %d runs; of %d for idle.\n\n", ours, ours, m.repeats, min(m.repeats, m.idleRuns))
+	fmt.Fprintf(b, "| workload | measure | %s |\n", strings.Join(others, " | "))
 	fmt.Fprintf(b, "|---|---|%s\n", strings.Repeat("--:|", len(others)))
 	for _, w := range m.workloads {
 		k := trial.MetricOf(w)
@@ -58,14 +58,14 @@ func (m *matrix) ratios(b *strings.Builder) {
 		b.WriteString("\n")
 	}
 	b.WriteString("\n")
-	m.multiple(b, "Median latency of 999 members with one more who does not read, as a "+
-		"multiple of that\nwithout him", "stalled-1", "stalled-0",
+	m.multiple(b, "Median latency of 999 members with one more that does not read, divided "+
+		"by the latency\nwithout it", "stalled-1", "stalled-0",
 		func(r load.Result) float64 { return r.P50 })
-	m.multiple(b, "CPU of a compressed delivery, as a multiple of that of one that is not",
+	m.multiple(b, "CPU of a compressed delivery, divided by the CPU of an uncompressed one",
 		"compressed", "burst-1k", func(r load.Result) float64 { return r.CPU })
 }
 
-// multiple says for each server what one workload's number is of another's.
+// multiple writes, for each server, the number of one workload divided by that of another.
 func (m *matrix) multiple(
 	b *strings.Builder, title, with, without string, of func(load.Result) float64,
 ) {
@@ -82,21 +82,21 @@ func (m *matrix) multiple(
 	}
 }
 
-// setting says on what and how all this was measured.
+// setting writes what was measured, and how.
 func (m *matrix) setting(b *strings.Builder) {
-	b.WriteString("## How\n\n")
+	b.WriteString("## Method\n\n")
 	fmt.Fprintf(b, "- Command: `%s`\n", strings.Join(commandLine(), " "))
-	fmt.Fprintf(b, "- Date: %s, took %s\n", m.began.UTC().Format(time.DateOnly),
+	fmt.Fprintf(b, "- Date: %s, duration: %s\n", m.began.UTC().Format(time.DateOnly),
 		m.took.Round(time.Second))
 	for _, line := range machine() {
 		fmt.Fprintf(b, "- %s\n", line)
 	}
 	if m.ground.Pinned() {
-		fmt.Fprintf(b, "- Server on core %s, generator on core %s, where it never sleeps: the "+
-			"kernel charges waking\n  the receiver to the sender. GOMAXPROCS=1.\n",
+		fmt.Fprintf(b, "- Server on core %s, generator on core %s. The generator never sleeps, "+
+			"because the kernel\n  charges the sender for waking a receiver. GOMAXPROCS=1.\n",
 			m.serverCPU, m.loadCPU)
 	} else {
-		b.WriteString("- Server and generator share the cores: there is no `taskset`, or " +
+		b.WriteString("- Server and generator share the cores, because there is no `taskset`, or " +
 			"only one core.\n")
 	}
 	versions := make(map[string]string)
@@ -111,19 +111,21 @@ func (m *matrix) setting(b *strings.Builder) {
 			fmt.Fprintf(b, "- Not measured: %s (%s)\n", p.name, p.missing)
 		}
 	}
-	b.WriteString("- Two commits are compared by " +
-		"`go run ./bench/cmd/compare -base COMMIT`, in turns.\n")
-	b.WriteString("\nCPU is user and system time of the server's process. Latency is from " +
-		"before the sender's\nwrite to after the receiver's read. Lost are deliveries that " +
-		"did not come. Ended are\nconnections that the server closed.\n\n")
+	b.WriteString("- To compare two commits, use " +
+		"`go run ./bench/cmd/compare -base COMMIT`.\n")
+	b.WriteString("\nCPU is the user and system time of the server process. Latency is the time from " +
+		"before the\nsender's write until after the receiver's read. Lost is the number of " +
+		"deliveries that did not\narrive. Ended is the number of connections that the server " +
+		"closed.\n\n")
 }
 
-// commandLine is how to run this again; go run builds into a directory that is gone.
+// commandLine returns the command to repeat the run. The executable of go run no longer exists
+// after it.
 func commandLine() []string {
 	return append([]string{"go run ./bench/cmd/" + path.Base(os.Args[0])}, os.Args[1:]...)
 }
 
-// details is one workload's table.
+// details writes the table of one workload.
 func (m *matrix) details(b *strings.Builder, w load.Workload) {
 	k := trial.MetricOf(w)
 	fmt.Fprintf(b, "## %s\n\n%s, ", w.Name, describe(w))

@@ -1,12 +1,13 @@
 //go:build linux
 
-// Command restart measures how long the clients of a server are away when it is restarted: after a
-// signal to end, which it obeys gracefully, and after one that kills it. A supervisor starts the
+// Command restart measures how long the clients of a server are disconnected when it is restarted:
+// after SIGTERM, which makes it shut down gracefully, and after SIGKILL. A supervisor starts the
 // next server as soon as the old one has ended.
 //
 //	go run ./bench/cmd/restart -clients 1000 -repeats 3
 //
-// It prints the median and the 90 % of the times from the signal until a client is back.
+// It prints the median and the 90th percentile of the times from the signal until a client is
+// connected again.
 package main
 
 import (
@@ -33,11 +34,11 @@ import (
 const addr = "127.0.0.1:18099"
 
 func main() {
-	clients := flag.Int("clients", 1000, "how many clients are connected")
-	repeats := flag.Int("repeats", 3, "how often each way is measured, in turns")
+	clients := flag.Int("clients", 1000, "number of clients")
+	repeats := flag.Int("repeats", 3, "number of measurements of each kind, in turns")
 	serves := flag.Bool("serve", false, "be the server")
 	limit := flag.Float64("limit", 0,
-		"fail if a graceful restart takes so many times as long; 0 is off")
+		"fail if the ratio of graceful to killed is larger; 0 means never")
 	flag.Parse()
 	if *serves {
 		serve()
@@ -58,12 +59,12 @@ func main() {
 	ratios := [2]float64{graceful.median() / killed.median(), graceful.most() / killed.most()}
 	fmt.Printf("%-10s %8.2f %8.2f\n", "ratio", ratios[0], ratios[1])
 	if *limit > 0 && max(ratios[0], ratios[1]) > *limit {
-		fmt.Println("a graceful restart takes longer than that")
+		fmt.Println("the ratio exceeds the limit")
 		os.Exit(1)
 	}
 }
 
-// serve is a server like any other: it shuts down when it is told to end.
+// serve runs a typical server, which shuts down gracefully after SIGTERM.
 func serve() {
 	rt := realtime.New(&realtime.Options{
 		Authenticate: realtime.InsecureQueryUser, Authorize: realtime.InsecureAllowAll,
@@ -87,7 +88,7 @@ func serve() {
 	<-ended
 }
 
-// result is the times of several runs.
+// result holds the times of several runs.
 type result struct{ medians, mosts []float64 }
 
 func (r *result) add(seconds []float64) {
@@ -104,7 +105,7 @@ func middle(all []float64) float64 {
 	return all[len(all)/2]
 }
 
-// supervisor starts the server, and again whenever it has ended, until it is stopped.
+// supervisor starts the server, and starts it again whenever it has ended, until stop.
 type supervisor struct {
 	mu      sync.Mutex
 	server  *exec.Cmd
@@ -153,7 +154,7 @@ func (s *supervisor) stop() {
 	<-s.done
 }
 
-// measure returns how many seconds after the signal each client was back.
+// measure returns, for each client, the seconds from the signal until it was connected again.
 func measure(n int, sig os.Signal) []float64 {
 	server := supervise()
 	defer server.stop()
@@ -209,7 +210,7 @@ func measure(n int, sig os.Signal) []float64 {
 		case s := <-back:
 			seconds = append(seconds, s)
 		case <-ctx.Done():
-			check(fmt.Errorf("%d of %d clients are back", len(seconds), n))
+			check(fmt.Errorf("%d of %d clients are connected again", len(seconds), n))
 		}
 	}
 	for _, c := range all {

@@ -1,7 +1,7 @@
-// Command centrifuge serves the benchmark with centrifuge: the JSON protocol, server-side
-// subscriptions, the memory broker, defaults but for the pool of write buffers, which saves
-// memory. Clients publish with asynchronous messages, so that they get no replies, which no
-// other peer sends.
+// Command centrifuge serves the benchmark with centrifuge: with the JSON protocol, server-side
+// subscriptions, the memory broker, and default options, except for the pool of write buffers,
+// which saves memory. Clients publish with asynchronous messages, because no other peer sends
+// replies.
 package main
 
 import (
@@ -17,13 +17,13 @@ import (
 
 type clientKey struct{}
 
-// letter is a message to one user; what is for the room is a bare JSON string.
+// letter is a message to one user. A message to the room is a JSON string.
 type letter struct {
 	To   string          `json:"to"`
 	Body json.RawMessage `json:"body"`
 }
 
-// personal is the channel of a user.
+// personal returns the channel of a user.
 func personal(user string) string { return "user:" + user }
 
 func main() {
@@ -40,9 +40,9 @@ func main() {
 		log.Fatal(err)
 	}
 	config := centrifuge.WebsocketConfig{UseWriteBufferPool: true}
-	if serve.Deflate() { // as its BenchmarkWsBroadcastCompressionCache does
+	if serve.Deflate() { // like BenchmarkWsBroadcastCompressionCache of centrifuge
 		config.Compression = true
-		config.CompressionLevel = 1 // the default, 0, stores
+		config.CompressionLevel = 1 // the default, 0, does not compress
 		config.CompressionMinSize = 512
 		config.CompressionPreparedMessageCacheSize = 8 << 20
 	}
@@ -50,7 +50,7 @@ func main() {
 	serve.Run("centrifuge", identify(h), "github.com/centrifugal/centrifuge")
 }
 
-// identify is the middleware that centrifuge wants in front of it.
+// identify is the authentication middleware that centrifuge requires.
 func identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := serve.Who(r)

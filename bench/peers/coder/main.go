@@ -1,6 +1,6 @@
-// Command coder serves the benchmark with nothing but coder/websocket, as its chat example
-// does: a goroutine that reads and one that writes for each client, a channel between, and
-// a slow client is closed.
+// Command coder serves the benchmark with coder/websocket alone, like its chat example: each client
+// has a goroutine that reads, a goroutine that writes, and a channel between them. A slow client is
+// closed.
 package main
 
 import (
@@ -22,7 +22,7 @@ func main() {
 	serve.Run("plain", http.HandlerFunc(handle), "github.com/coder/websocket")
 }
 
-// mode is the one that its documentation recommends of the two that compress.
+// mode returns the compression mode that the documentation of coder/websocket recommends.
 func mode() websocket.CompressionMode {
 	if serve.Deflate() {
 		return websocket.CompressionNoContextTakeover
@@ -96,7 +96,7 @@ func (c *client) offer(text []byte) {
 	}
 }
 
-// room is who is in it.
+// room is the set of its members.
 type room struct {
 	mu      sync.Mutex
 	members map[*client]struct{}

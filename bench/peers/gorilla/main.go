@@ -1,7 +1,6 @@
-// Command gorilla serves the benchmark with gorilla/websocket the way its chat example
-// does: a hub goroutine for each room, a reading and a writing goroutine for each client
-// with a channel between, and prepared messages, so that a message is framed, and
-// compressed, once.
+// Command gorilla serves the benchmark with gorilla/websocket, like its chat example: each room has
+// a hub goroutine, and each client has a reading and a writing goroutine with a channel between
+// them. It uses prepared messages, so that each message is framed, and compressed, once.
 package main
 
 import (
@@ -46,7 +45,7 @@ func upgrade(w http.ResponseWriter, r *http.Request) {
 func prepare(text []byte) *websocket.PreparedMessage {
 	m, err := websocket.NewPreparedMessage(websocket.TextMessage, text)
 	if err != nil {
-		log.Fatal(err) // of text, never
+		log.Fatal(err) // cannot fail for text
 	}
 	return m
 }

@@ -1,6 +1,6 @@
-// Command gws serves the benchmark with gws: one hub for each room, which gives each
-// message to all members through a Broadcaster, so that it is framed, and compressed, once.
-// The server does not ping, because gws leaves that to clients.
+// Command gws serves the benchmark with gws: each room has a hub, which sends each message to all
+// members through a Broadcaster, so that it is framed, and compressed, once. The server does not
+// ping, because gws leaves pings to clients.
 package main
 
 import (
@@ -39,7 +39,7 @@ func main() {
 	}), "github.com/lxzan/gws")
 }
 
-// room is who is in it.
+// room is the set of its members.
 type room struct {
 	mu      sync.RWMutex
 	members map[*gws.Conn]struct{}

@@ -1,5 +1,5 @@
-// What the servers have in common, see the Go package serve: the first line of output, and
-// an end with standard input.
+// The common part of the servers, like the Go package serve: the first line of output, and the exit
+// at the end of standard input.
 import { createRequire } from "node:module";
 
 const require = createRequire(import.meta.url);
@@ -15,10 +15,10 @@ export function hello(port, dialect, versions) {
   process.stdin.resume();
 }
 
-// deflate says whether the server is to compress.
+// deflate says whether the server must compress.
 export const deflate = Boolean(process.env.BENCH_DEFLATE);
 
-// who reads the query of an upgrade.
+// who returns the identity in the query of an upgrade request.
 export function who(url) {
   const query = new URL(url, "http://localhost").searchParams;
   const direct = query.get("direct") === "1";

@@ -1,4 +1,4 @@
-// Socket.IO on Node, with its defaults but for compression.
+// Socket.IO on Node, with its default options except for compression.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 import { deflate, hello } from "./hello.js";

@@ -1,4 +1,4 @@
-// uWebSockets as the topics of Bun, which is built on it.
+// uWebSockets through the topics of Bun, which is built on it.
 import { addressee, deflate, hello, who } from "./hello.js";
 
 const users = new Map();

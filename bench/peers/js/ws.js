@@ -1,4 +1,4 @@
-// The package ws on Node: its documented broadcast, over the members of a room.
+// The package ws on Node, with its documented broadcast, to the members of a room.
 import { WebSocket, WebSocketServer } from "ws";
 import { addressee, deflate, hello, versionOf, who } from "./hello.js";
 

@@ -1,5 +1,5 @@
-// Command melody serves the benchmark with melody: one Melody, sessions with keys, and
-// BroadcastFilter, as its example of a chat with several rooms does.
+// Command melody serves the benchmark with melody, like its example of a chat with several rooms:
+// one Melody, sessions with keys, and BroadcastFilter.
 package main
 
 import (

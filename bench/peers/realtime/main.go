@@ -28,10 +28,10 @@ func main() {
 			return err
 		},
 		CompressFrom: compressFrom,
-		// No peer limits what a client may send, and 10,000 ends are not worth a line each.
+		// No other peer limits what a client may send. Logging 10,000 ends would cost time.
 		InboundRate:  -1,
 		InboundBytes: -1,
-		// Nor how often they connect.
+		// No other peer limits how often clients connect.
 		HandshakeRate: -1,
 		Logger:        slog.New(slog.DiscardHandler),
 	})

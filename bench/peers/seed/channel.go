@@ -2,11 +2,11 @@ package main
 
 import "sync"
 
-// capacity is how many messages a receiver may be behind before he misses the oldest, as
-// in the channel of the seed.
+// capacity is the number of messages by which a receiver may lag before it loses the oldest, as in
+// the channel of the seed.
 const capacity = 1000
 
-// subscription is one connection's end of the broadcast channel.
+// subscription is the receiving end of the broadcast channel for one connection.
 type subscription chan message
 
 var (

@@ -1,6 +1,6 @@
-// Command seed serves the benchmark with the design that this library was begun against:
-// one broadcast channel carries every message to every connection, and each connection
-// decides for itself whether the message is for it, and encodes it for itself.
+// Command seed serves the benchmark with the design that this library was meant to improve on: one
+// broadcast channel carries every message to every connection. Each connection decides whether the
+// message is for it, and encodes it again.
 package main
 
 import (
@@ -18,7 +18,7 @@ func main() {
 	serve.Run("plain", http.HandlerFunc(handle), "github.com/coder/websocket")
 }
 
-// message is what the channel carries.
+// message is an element of the broadcast channel.
 type message struct {
 	room, user string // one of them
 	sender     string
@@ -26,7 +26,7 @@ type message struct {
 	at         int64
 }
 
-// envelope is what a client gets.
+// envelope is a message to a client.
 type envelope struct {
 	Type      string  `json:"message_type"`
 	Sender    string  `json:"sender_id"`
@@ -41,7 +41,7 @@ type content struct {
 	Timestamp int64  `json:"timestamp"`
 }
 
-// mode is the one that its documentation recommends of the two that compress.
+// mode returns the compression mode that the documentation of coder/websocket recommends.
 func mode() websocket.CompressionMode {
 	if serve.Deflate() {
 		return websocket.CompressionNoContextTakeover
@@ -75,7 +75,7 @@ func handle(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// deliver sees every message of the process.
+// deliver receives every message of the process, and writes those for its connection.
 func deliver(ctx context.Context, conn *websocket.Conn, who serve.Client, sub subscription) {
 	for {
 		select {

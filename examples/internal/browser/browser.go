@@ -17,13 +17,13 @@ import (
 
 // Browser is a running browser.
 type Browser struct {
-	ctx      context.Context
-	patience time.Duration
+	ctx     context.Context
+	timeout time.Duration
 }
 
-// patience returns how long a test waits for an event in a browser that took so long to start. The
+// timeoutFor returns how long a test waits for an event in a browser that took so long to start. The
 // time of the start reflects the speed and the load of the machine.
-func patience(start time.Duration) time.Duration {
+func timeoutFor(start time.Duration) time.Duration {
 	return min(max(30*time.Second, 30*start), 2*time.Minute)
 }
 
@@ -53,11 +53,11 @@ func Start(t *testing.T) *Browser {
 	t.Cleanup(cancel)
 	require.NoError(t, chromedp.Do(browser))
 	t.Cleanup(func() { _ = chromedp.Cancel(browser) }) // so that it is gone before its files
-	return &Browser{browser, patience(time.Since(began))}
+	return &Browser{browser, timeoutFor(time.Since(began))}
 }
 
-// Patience returns how long a test waits for an event.
-func (b *Browser) Patience() time.Duration { return b.patience }
+// Timeout returns how long a test waits for an event.
+func (b *Browser) Timeout() time.Duration { return b.timeout }
 
 // Profile is a context for tabs that share storage only with each other.
 type Profile struct {
@@ -76,16 +76,16 @@ func (b *Browser) Profile(t *testing.T) *Profile {
 // Tab is one page in the browser. Its methods wait for the named condition, and fail the test if it
 // does not occur.
 type Tab struct {
-	t        *testing.T
-	ctx      context.Context
-	cancel   context.CancelFunc
-	patience time.Duration
+	t       *testing.T
+	ctx     context.Context
+	cancel  context.CancelFunc
+	timeout time.Duration
 }
 
 // Open opens a tab. An uncaught exception in the page fails the test.
 func (b *Profile) Open(t *testing.T, address string) *Tab {
 	ctx, cancel := chromedp.NewContext(b.ctx)
-	p := &Tab{t: t, ctx: ctx, cancel: cancel, patience: b.patience}
+	p := &Tab{t: t, ctx: ctx, cancel: cancel, timeout: b.timeout}
 	require.NoError(t, chromedp.Do(ctx))
 	var uncaught []string
 	said, read := chromedp.Console(ctx), make(chan struct{})
@@ -138,7 +138,7 @@ func (p *Tab) window(state cdpbrowser.WindowState) {
 // Do runs actions, one after another.
 func (p *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, p.patience)
+	ctx, cancel := context.WithTimeout(p.ctx, p.timeout)
 	defer cancel()
 	require.NoError(p.t, chromedp.Do(ctx, steps...))
 }
@@ -146,7 +146,7 @@ func (p *Tab) Do(steps ...chromedp.Action[chromedp.Void]) {
 // Eval returns the value of an expression in the page, which must be a string.
 func (p *Tab) Eval(expression string) string {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, p.patience)
+	ctx, cancel := context.WithTimeout(p.ctx, p.timeout)
 	defer cancel()
 	s, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression))
 	require.NoError(p.t, err)
@@ -159,13 +159,13 @@ func (p *Tab) Run(script string) {
 	p.Eval("(() => {" + script + "})(), ''")
 }
 
-// Waits waits until an expression in the page is true.
-func (p *Tab) Waits(what, expression string) {
+// WaitFor waits until an expression in the page is true.
+func (p *Tab) WaitFor(what, expression string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, p.patience+time.Second)
+	ctx, cancel := context.WithTimeout(p.ctx, p.timeout+time.Second)
 	defer cancel()
 	_, err := chromedp.Run(ctx, chromedp.Poll[chromedp.Void](expression,
-		chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(p.patience)))
+		chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(p.timeout)))
 	if err != nil {
 		require.NoError(p.t, err, "waiting for %s; the page shows:\n%s", what,
 			p.Eval("document.body.innerText"))
@@ -184,9 +184,9 @@ func (p *Tab) Click(css string) {
 	p.Do(chromedp.Click(chromedp.CSS(css)))
 }
 
-// Types clicks a field and types. It does not use chromedp.SendKeys, which in v0.23.0 races with
+// Type clicks a field and types. It does not use chromedp.SendKeys, which in v0.23.0 races with
 // changes of the field's attributes.
-func (p *Tab) Types(css, keys string) {
+func (p *Tab) Type(css, keys string) {
 	p.t.Helper()
 	p.Click(css)
 	p.Keys(keys)

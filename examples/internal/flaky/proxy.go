@@ -18,11 +18,11 @@ type Proxy struct {
 	ln net.Listener
 	wg sync.WaitGroup
 
-	mu    sync.Mutex
-	flow  sync.Cond
-	gone  bool
-	done  bool
-	conns map[net.Conn]struct{}
+	mu      sync.Mutex
+	changed sync.Cond
+	down    bool
+	closed  bool
+	conns   map[net.Conn]struct{}
 }
 
 // New starts a proxy to an address. The proxy ends with the test.
@@ -30,7 +30,7 @@ func New(t testing.TB, to string) *Proxy {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &Proxy{Addr: ln.Addr().String(), to: to, ln: ln, conns: make(map[net.Conn]struct{})}
-	p.flow.L = &p.mu
+	p.changed.L = &p.mu
 	p.wg.Go(p.serve)
 	t.Cleanup(p.close)
 	return p
@@ -42,12 +42,12 @@ func (p *Proxy) serve() {
 		if err != nil {
 			return
 		}
-		p.wg.Go(func() { p.pass(c) })
+		p.wg.Go(func() { p.forward(c) })
 	}
 }
 
-// pass connects c to the server.
-func (p *Proxy) pass(c net.Conn) {
+// forward connects c to the server.
+func (p *Proxy) forward(c net.Conn) {
 	defer c.Close()
 	p.wait()
 	s, err := net.Dial("tcp", p.to)
@@ -55,10 +55,10 @@ func (p *Proxy) pass(c net.Conn) {
 		return
 	}
 	defer s.Close()
-	if !p.keep(c, s) {
+	if !p.track(c, s) {
 		return
 	}
-	defer p.forget(c, s)
+	defer p.untrack(c, s)
 	ended := make(chan struct{}, 2)
 	for _, way := range [][2]net.Conn{{c, s}, {s, c}} {
 		p.wg.Go(func() {
@@ -89,21 +89,21 @@ func (p *Proxy) copy(to, from net.Conn) {
 func (p *Proxy) wait() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.gone && !p.done {
-		p.flow.Wait()
+	for p.down && !p.closed {
+		p.changed.Wait()
 	}
 }
 
-func (p *Proxy) keep(conns ...net.Conn) bool {
+func (p *Proxy) track(conns ...net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range conns {
 		p.conns[c] = struct{}{}
 	}
-	return !p.done
+	return !p.closed
 }
 
-func (p *Proxy) forget(conns ...net.Conn) {
+func (p *Proxy) untrack(conns ...net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range conns {
@@ -132,15 +132,15 @@ func (p *Proxy) Restore() { p.set(false) }
 func (p *Proxy) set(gone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gone = gone
-	p.flow.Broadcast()
+	p.down = gone
+	p.changed.Broadcast()
 }
 
 func (p *Proxy) close() {
 	_ = p.ln.Close()
 	p.mu.Lock()
-	p.done = true
-	p.flow.Broadcast()
+	p.closed = true
+	p.changed.Broadcast()
 	p.mu.Unlock()
 	p.Cut()
 	p.wg.Wait()

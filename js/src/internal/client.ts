@@ -9,17 +9,17 @@ import { randomId } from "./id.js";
 import { Inbox } from "./inbox.js";
 import type { Socket, Welcome } from "./link.js";
 import { Methods, type Call } from "./methods.js";
-import type { Place } from "./place.js";
+import type { Subscription } from "./position.js";
 import { References } from "./references.js";
-import { Requests, type Body, type Line, type Manner } from "./requests.js";
+import { Requests, type Body, type OpenConnection, type RequestOptions } from "./requests.js";
 import { ClientRoom } from "./room.js";
 import { Seen } from "./seen.js";
 import type { Source } from "./source.js";
-import { toCount, toHistory, toMark, toMilliseconds, type Frame } from "./wire.js";
+import { toCount, toHistory, toPosition, toMilliseconds, type Frame } from "./wire.js";
 
 const CALL_TIMEOUT = 10_000; // milliseconds
-const MOST_LEFT = 1_000;
-const TOKEN_PATIENCE = 30_000; // milliseconds, for a new token
+const MAX_LEFT = 1_000; // rooms
+const TOKEN_TIMEOUT = 30_000; // milliseconds, for a new token
 
 /** RealtimeClient implements the public Client. Its message contents are untyped. */
 export class RealtimeClient implements Client {
@@ -38,18 +38,18 @@ export class RealtimeClient implements Client {
   readonly #gaps = new Handlers<[Gap]>();
   readonly #inbox: Inbox;
   readonly #seen = new Seen();
-  readonly #left = new Set<string>(); // rooms of which a resumed session may still be a member
-  readonly #reports: Status[] = []; // statuses that handlers have not been called with
+  readonly #leftRooms = new Set<string>(); // rooms of which a resumed session may still be a member
+  readonly #unreported: Status[] = []; // statuses that handlers have not been called with
   #session: string | undefined; // token with which the next connection may resume
   #first = true; // no connection has opened yet
-  #line: Line | undefined; // undefined; // undefined while there is no open connection
-  #renewing: Line | undefined; // the connection for which a new token is requested
-  #renewedAt = 0; // when that request began
+  #openConnection: OpenConnection | undefined; // undefined while there is no open connection
+  #refreshing: OpenConnection | undefined; // the connection for which a new token is requested
+  #refreshedAt = 0; // when that request began
 
   constructor(source: Source, Socket: Socket, outbox: Outbox | undefined, forget: () => void) {
     this.#source = source;
     this.#requests = new Requests(outbox);
-    this.#inbox = new Inbox(this.#requests, (gap) => this.#missing(gap));
+    this.#inbox = new Inbox(this.#requests, (gap) => this.#reportGap(gap));
     this.references = new References(() => {
       forget();
       this.#connection.close();
@@ -58,7 +58,7 @@ export class RealtimeClient implements Client {
       welcome: (welcome) => this.#opened(welcome),
       frame: (frame) => this.#receive(frame),
       lost: (resumable) => this.#lost(resumable),
-      status: (status) => this.#report(status),
+      status: (status) => this.#reportStatus(status),
     });
   }
 
@@ -76,8 +76,8 @@ export class RealtimeClient implements Client {
 
   join(name: string, options: JoinOptions = {}): ClientRoom {
     const room = this.#rooms.get(name) ?? this.#newRoom(name);
-    const waiting = [...this.#rooms.values()].filter(({ waits }) => waits).length;
-    room.want(options, this.#requests.refusal(waiting));
+    const waiting = [...this.#rooms.values()].filter(({ isPending }) => isPending).length;
+    room.join(options, this.#requests.refusal(waiting));
     return room;
   }
 
@@ -95,7 +95,7 @@ export class RealtimeClient implements Client {
 
   call(method: string, content?: unknown, options: CallOptions = {}): Promise<any> {
     const { timeout = CALL_TIMEOUT } = options;
-    return this.#ask({ type: "call", method, content }, { timeout });
+    return this.#request({ type: "call", method, content }, { timeout });
   }
 
   handle(method: string, handler: (content: any) => unknown): () => void {
@@ -104,7 +104,7 @@ export class RealtimeClient implements Client {
 
   async ping(): Promise<number> {
     const start = performance.now();
-    await this.#ask({ type: "ping" }, { repeat: true });
+    await this.#request({ type: "ping" }, { repeat: true });
     return performance.now() - start;
   }
 
@@ -121,23 +121,23 @@ export class RealtimeClient implements Client {
       ...this.#sender({ room: name }),
       history: (query) => this.#history(name, query),
       requests: this.#requests,
-      gap: (gap) => this.#missing(gap),
-      part: () => this.#part(name),
-      forget: () => this.#rooms.delete(name),
+      reportGap: (gap) => this.#reportGap(gap),
+      sendLeave: () => this.#sendLeave(name),
+      remove: () => this.#rooms.delete(name),
     });
     this.#rooms.set(name, room);
     return room;
   }
 
   /** Leaves a room: now, or when a session is resumed that may still be a member. */
-  #part(room: string): void {
-    if (this.#session && this.#left.add(room).size > MOST_LEFT) { // a new session costs less
+  #sendLeave(room: string): void {
+    if (this.#session && this.#leftRooms.add(room).size > MAX_LEFT) { // a new session costs less
       this.#session = undefined;
-      this.#left.clear();
+      this.#leftRooms.clear();
     }
-    if (!this.#line) return;
-    this.#requests.make({ type: "leave", room }, (error) => {
-      if (error?.code !== "disconnected") this.#left.delete(room); // any other answer: out
+    if (!this.#openConnection) return;
+    this.#requests.send({ type: "leave", room }, (error) => {
+      if (error?.code !== "disconnected") this.#leftRooms.delete(room); // any other answer: out
     });
   }
 
@@ -147,9 +147,9 @@ export class RealtimeClient implements Client {
         type: string, content?: unknown, { key, ttl, receipt = false }: SendOptions = {},
       ): Promise<any> => {
         const message = { message_type: type, content, message_id: randomId() };
-        const wishes = { key, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
-        const body = { type: "send", ...to, ...message, ...wishes };
-        const answer = await this.#ask(body, { repeat: true });
+        const settings = { key, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
+        const body = { type: "send", ...to, ...message, ...settings };
+        const answer = await this.#request(body, { repeat: true });
         return receipt ? answer ?? {} : undefined;
       },
     };
@@ -161,19 +161,19 @@ export class RealtimeClient implements Client {
     const { offset, epoch } = before ?? after ?? {};
     const bound = before ? { before: offset, epoch } : { after: offset, epoch };
     const body = { type: "history", room, limit: toCount(limit), ...bound };
-    return toHistory(await this.#ask(body, { repeat: true }));
+    return toHistory(await this.#request(body, { repeat: true }));
   }
 
-  #ask(body: Body, manner: Manner): Promise<any> {
+  #request(body: Body, options: RequestOptions): Promise<any> {
     return new Promise((resolve, reject) => {
       const refusal = this.status.state === "closed"
         ? closed(this.status)
         : this.#requests.refusal();
       if (refusal) throw refusal;
-      this.#requests.make(body, (error, content) => {
+      this.#requests.send(body, (error, content) => {
         if (error) reject(error);
         else resolve(content);
-      }, manner);
+      }, options);
     });
   }
 
@@ -181,18 +181,18 @@ export class RealtimeClient implements Client {
     this.userId = userId;
     this.connectionId = connectionId;
     const connection = this.#connection;
-    this.#line = {
+    this.#openConnection = {
       write: (data) => connection.write(data),
       get buffered() { return connection.buffered; },
       maxBytes: maxMessageBytes,
       calls: 0,
     };
-    this.#requests.open(this.#line);
+    this.#requests.open(this.#openConnection);
     this.#resume(session);
-    for (const room of this.#rooms.values()) room.enter(); // before requests that may need them
+    for (const room of this.#rooms.values()) room.sendJoin(); // before requests that may need them
     this.#requests.flush();
     if (!inbox && !this.#first) {
-      this.#missing({ room: undefined, reason: "unknown", from: undefined, to: undefined });
+      this.#reportGap({ room: undefined, reason: "unknown", from: undefined, to: undefined });
     }
     this.#first = false;
     this.#inbox.open(inbox);
@@ -205,34 +205,34 @@ export class RealtimeClient implements Client {
   #resume(next: string | undefined): void {
     const session = this.#session;
     this.#session = next;
-    const left = [...this.#left].filter((room) => !this.#rooms.has(room));
-    this.#left.clear();
+    const left = [...this.#leftRooms].filter((room) => !this.#rooms.has(room));
+    this.#leftRooms.clear();
     if (!session) return;
-    this.#requests.make({ type: "resume", session }, () => {}); // a refusal is ignored
-    for (const room of left) this.#part(room);
+    this.#requests.send({ type: "resume", session }, () => {}); // a refusal is ignored
+    for (const room of left) this.#sendLeave(room);
   }
 
-  #missing(gap: Gap): void {
+  #reportGap(gap: Gap): void {
     this.#gaps.call(gap);
   }
 
   #lost(resumable: boolean): void {
     this.connectionId = null;
-    this.#line = undefined;
+    this.#openConnection = undefined;
     if (!resumable) this.#session = undefined;
-    this.#requests.cut();
-    let most = MOST_LEFT;
+    this.#requests.disconnected();
+    let most = MAX_LEFT;
     for (const [name, room] of [...this.#rooms].reverse()) {
       room.lost();
       if (room.idle && most-- <= 0) this.#rooms.delete(name); // the oldest without a join
     }
   }
 
-  #report(status: Status): void {
-    if (status.state === "closed") this.#requests.abandon(closed(status));
-    if (this.#reports.push(status) > 1) return; // called by a handler: the loop below continues
-    for (const next of this.#reports) this.#statuses.call(next);
-    this.#reports.length = 0;
+  #reportStatus(status: Status): void {
+    if (status.state === "closed") this.#requests.end(closed(status));
+    if (this.#unreported.push(status) > 1) return; // called by a handler: the loop below continues
+    for (const next of this.#unreported) this.#statuses.call(next);
+    this.#unreported.length = 0;
   }
 
   #receive(frame: Frame): void {
@@ -242,11 +242,11 @@ export class RealtimeClient implements Client {
       case "call":
         return void this.#serve(frame);
       case "joined":
-        return this.#given(frame);
+        return this.#addedByServer(frame);
       case "left":
         return this.#rooms.get(frame.room ?? "")?.removed();
-      case "jump":
-        return this.#placeOf(frame.room)?.jump(frame);
+      case "position":
+        return this.#subscriptionOf(frame.room)?.updatePosition(frame);
       case "reply":
         return this.#requests.answer(frame.id, null, frame.content);
       case "error":
@@ -255,60 +255,62 @@ export class RealtimeClient implements Client {
     }
   }
 
-  #given({ room: name, content }: { room: string | undefined; content: unknown }): void {
-    if (name !== undefined) (this.#rooms.get(name) ?? this.#newRoom(name)).put(content);
+  #addedByServer({ room: name, content }: { room: string | undefined; content: unknown }): void {
+    if (name !== undefined) (this.#rooms.get(name) ?? this.#newRoom(name)).addedByServer(content);
   }
 
   #deliver(message: Message, prev: unknown): void {
-    const mark = toMark(message);
-    const place = mark && this.#placeOf(message.room);
-    if (mark && place && !place.comesTo(mark, prev)) return;
-    const work = this.#show(message, !!mark && !!place?.asked(mark));
-    if (mark) place?.took(mark, work);
-    if (message.id !== undefined && place !== this.#inbox) this.#inbox.shown(work);
+    const position = toPosition(message);
+    const subscription = position && this.#subscriptionOf(message.room);
+    if (position && subscription && !subscription.accept(position, prev)) return;
+    const work = this.#callHandlers(message, !!position && !!subscription?.isRequested(position));
+    if (position) subscription?.noteShown(position, work);
+    if (message.id !== undefined && subscription !== this.#inbox) this.#inbox.noteElsewhere(work);
   }
 
   /**
    * Calls the handlers of a message. If the message was shown before and is not requested again, it
    * returns the earlier work, which may still be running.
    */
-  #show(message: Message, asked: boolean): Promise<void>[] {
+  #callHandlers(message: Message, requested: boolean): Promise<void>[] {
     const { room } = message;
-    const key = nameOf(message);
+    const key = dedupKey(message);
     const known = key && this.#seen.get(key);
-    if (known && !asked) return known;
+    if (known && !requested) return known;
     const work = room === undefined ? [] : this.#rooms.get(room)?.receive(message) ?? [];
     work.push(...this.#messages.call(message));
     if (key) this.#seen.add(key, work);
     return work;
   }
 
-  #placeOf(room: string | undefined): Place | undefined {
+  #subscriptionOf(room: string | undefined): Subscription | undefined {
     return room === undefined ? this.#inbox : this.#rooms.get(room);
   }
 
   async #serve(call: Call): Promise<void> {
-    const line = this.#line;
-    if (!line) return;
-    const answer = await this.#methods.answer(call, line);
+    const open = this.#openConnection;
+    if (!open) return;
+    const answer = await this.#methods.answer(call, open);
     // An answer is valid only on its connection. A server that does not read gets none.
-    if (line === this.#line && !this.#requests.stalled) line.write(answer);
+    if (open === this.#openConnection && !this.#requests.stalled) open.write(answer);
   }
 
   /**
    * Sends a new token to the server. Without one the server ends the connection some time later.
    */
   async #refresh(): Promise<void> {
-    const line = this.#line;
+    const open = this.#openConnection;
     const now = performance.now();
-    const hangs = () => performance.now() - this.#renewedAt >= TOKEN_PATIENCE;
-    if (!this.#source.renews || (line === this.#renewing && !hangs())) return; // one at a time
-    this.#renewing = line;
-    this.#renewedAt = now;
+    const timedOut = () => performance.now() - this.#refreshedAt >= TOKEN_TIMEOUT;
+    if (!this.#source.renewable) return;
+    if (open === this.#refreshing && !timedOut()) return; // one at a time
+    this.#refreshing = open;
+    this.#refreshedAt = now;
     const token = await this.#source.token().catch(() => undefined);
-    if (line !== this.#line || now !== this.#renewedAt || hangs()) return; // too late
-    this.#renewing = undefined;
-    if (token) this.#requests.make({ type: "refresh", token }, () => {});
+    const isLate = open !== this.#openConnection || now !== this.#refreshedAt || timedOut();
+    if (isLate) return;
+    this.#refreshing = undefined;
+    if (token) this.#requests.send({ type: "refresh", token }, () => {});
   }
 }
 
@@ -316,10 +318,10 @@ export class RealtimeClient implements Client {
  * Returns the key of a message that can be recognised when it arrives twice: a message to several
  * targets arrives through each of them.
  */
-function nameOf({ sender, guest, id, room, epoch, offset }: Message): string | undefined {
+function dedupKey({ sender, guest, id, room, epoch, offset }: Message): string | undefined {
   if (id !== undefined) return JSON.stringify([sender, id, guest ?? ""]);
   // There is no key without a numeric offset.
-  return toMark({ epoch, offset }) && JSON.stringify([room, epoch, offset]);
+  return toPosition({ epoch, offset }) && JSON.stringify([room, epoch, offset]);
 }
 
 function closed({ reason }: Status): RealtimeError {

@@ -9,7 +9,7 @@ const AWAY = 1001;
 const RESTART = 1012;
 
 /** Reports whether the same attempt may succeed later. */
-export function comesBack(code: number): boolean {
+export function mayReconnect(code: number): boolean {
   return code === AWAY || code === LOST ||
     (code >= 1011 && code <= 1014) || (code >= 3000 && code <= 4399);
 }
@@ -19,10 +19,10 @@ export function comesBack(code: number): boolean {
  * goes away.
  */
 export function mayResume(code: number): boolean {
-  return code !== AWAY && comesBack(code);
+  return code !== AWAY && mayReconnect(code);
 }
 
 /** Reports whether all clients of the server are likely to have lost it at once. */
-export function endsAll(code: number): boolean {
+export function concernsAllClients(code: number): boolean {
   return code === AWAY || code === LOST || code === RESTART;
 }

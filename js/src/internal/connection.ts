@@ -2,18 +2,18 @@ import type { Status } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Backoff } from "./backoff.js";
 import {
-  comesBack, endsAll, EXPIRED, LOST, mayResume, NORMAL, PROTOCOL_ERROR,
+  concernsAllClients, EXPIRED, LOST, mayReconnect, mayResume, NORMAL, PROTOCOL_ERROR,
 } from "./closecode.js";
-import { explain, LONGEST_WAIT } from "./explain.js";
+import { explain, MAX_WAIT } from "./explain.js";
 import { Link, type End, type Socket, type Welcome } from "./link.js";
 import type { Credentials, Source } from "./source.js";
 import { onWake } from "./wake.js";
 import type { Data, Frame } from "./wire.js";
 
 // All in milliseconds.
-const STABLE = 10_000; // time after which a connection counts as a success
-const PATIENCE = 30_000; // time for functions of the application
-const RESTART = 1_000; // time for which an attempt begun by reconnect is not restarted
+const STABLE_AFTER = 10_000; // time after which a connection counts as a success
+const ATTEMPT_TIMEOUT = 30_000; // time for functions of the application
+const RESTART_INTERVAL = 1_000; // time for which an attempt begun by reconnect is not restarted
 
 /** ConnectionHandler is called with the events of a connection. */
 export interface ConnectionHandler {
@@ -24,15 +24,15 @@ export interface ConnectionHandler {
   status(status: Status): void;
 }
 
-/** Describes how a connection or an attempt ended. */
-type Why = Pick<Status, "code" | "reason" | "httpStatus" | "error">;
+/** Failure describes how a connection or an attempt ended. */
+type Failure = Pick<Status, "code" | "reason" | "httpStatus" | "error">;
 
 /** Connection opens one link after another, as long as that makes sense. */
 export class Connection {
   readonly #source: Source;
   readonly #Socket: Socket;
   readonly #handler: ConnectionHandler;
-  readonly #stopWaking: () => void;
+  readonly #removeWakeListeners: () => void;
   readonly #backoff = new Backoff();
   #status: Status = { state: "connecting", willRetry: true };
   #attempt = 0; // number of the last attempt; answers to earlier ones are ignored
@@ -41,15 +41,15 @@ export class Connection {
   #openSince = 0;
   #restarted = -Infinity; // when reconnect last began an attempt
   #spread = 0; // milliseconds over which all clients reconnect
-  #known = false; // there has been a connection, so the server accepts this client
+  #connectedBefore = false; // there has been a connection, so the server accepts this client
   #renewed = false; // the credentials are new and not proven by a stable connection
-  #over = false;
+  #closed = false; // by the application
 
   constructor(source: Source, Socket: Socket, handler: ConnectionHandler) {
     this.#source = source;
     this.#Socket = Socket;
     this.#handler = handler;
-    this.#stopWaking = onWake(() => this.#wake());
+    this.#removeWakeListeners = onWake(() => this.#wake());
     void this.#dial();
   }
 
@@ -72,11 +72,11 @@ export class Connection {
    */
   reconnect(): void {
     const { state } = this.#status;
-    if (this.#over) return;
+    if (this.#closed) return;
     if (state === "open") return this.#link?.probe();
     const now = performance.now();
     // Otherwise a token function that calls reconnect would never finish.
-    if (state === "connecting" && now - this.#restarted < RESTART) return;
+    if (state === "connecting" && now - this.#restarted < RESTART_INTERVAL) return;
     this.#restarted = now;
     void this.#dial();
   }
@@ -84,10 +84,10 @@ export class Connection {
   /** Ends the connection for good. */
   close(): void {
     const { state } = this.#status;
-    this.#over = true;
+    this.#closed = true;
     this.#attempt++;
     clearTimeout(this.#timer);
-    this.#stopWaking();
+    this.#removeWakeListeners();
     this.#link?.close();
     if (state === "open") this.#handler.lost(false);
     if (state !== "closed") this.#stop({ code: NORMAL, reason: "closed by the application" });
@@ -101,7 +101,7 @@ export class Connection {
     const attempt = ++this.#attempt;
     this.#link?.close();
     this.#link = undefined;
-    this.#hurry();
+    this.#limitAttempt();
     this.#set({ state: "connecting", willRetry: true });
     await undefined; // let the application get the client before its functions run
     if (attempt !== this.#attempt) return;
@@ -114,14 +114,14 @@ export class Connection {
   }
 
   /** Ends an attempt that takes too long. */
-  #hurry(): void {
-    this.#after(PATIENCE, () => {
+  #limitAttempt(): void {
+    this.#setTimer(ATTEMPT_TIMEOUT, () => {
       this.#attempt++; // later answers are ignored
       this.#failed(new Error("the token or URL function did not return in time"));
     });
   }
 
-  #after(ms: number, then: () => void): void {
+  #setTimer(ms: number, then: () => void): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(then, ms);
   }
@@ -137,43 +137,47 @@ export class Connection {
 
   #opened(welcome: Welcome): void {
     this.#openSince = performance.now();
-    this.#known = true;
-    this.#spread = Math.min(welcome.reconnectMs, LONGEST_WAIT);
+    this.#connectedBefore = true;
+    this.#spread = Math.min(welcome.reconnectMs, MAX_WAIT);
     this.#status = { state: "open", willRetry: true }; // for what the handler calls
     this.#handler.welcome(welcome);
     this.#handler.status(this.#status);
   }
 
-  /** There was nothing to connect with. */
+  /** Handles an attempt that ended before there was a socket. */
   #failed(error: unknown): void {
-    const why = { reason: error instanceof Error ? error.message : String(error), error };
-    if (error instanceof RealtimeError && !this.#mayPass(error)) this.#stop(why);
-    else this.#wait(why, this.#backoff.next());
+    const failure = { reason: error instanceof Error ? error.message : String(error), error };
+    if (error instanceof RealtimeError && !this.#maybeProxy(error)) this.#stop(failure);
+    else this.#wait(failure, this.#backoff.next());
   }
 
   /** Reports whether an error may come from another server that answers while ours is replaced. */
-  #mayPass({ code }: RealtimeError): boolean {
-    return this.#known && (code === "bad_token" || code === "bad_url");
+  #maybeProxy({ code }: RealtimeError): boolean {
+    return this.#connectedBefore && (code === "bad_token" || code === "bad_url");
   }
 
   #ended(end: End, credentials: Credentials): void {
     const wasOpen = this.#status.state === "open";
     this.#link = undefined;
     if (wasOpen) this.#lost(end.code);
-    if (end.code === EXPIRED && this.#source.renews && !this.#renewed) {
+    if (end.code === EXPIRED && this.#source.renewable && !this.#renewed) {
       this.#renewed = true;
       this.#wait(end, 0);
     } else if (end.code === LOST && !wasOpen) {
       void this.#explain(end, credentials);
-    } else if (comesBack(end.code) || (end.code === PROTOCOL_ERROR && this.#known && !wasOpen)) {
-      this.#wait(end, this.#backoff.next(wasOpen && endsAll(end.code) ? this.#spread : 0));
+    } else if (
+      mayReconnect(end.code) ||
+      (end.code === PROTOCOL_ERROR && this.#connectedBefore && !wasOpen)
+    ) {
+      const spread = wasOpen && concernsAllClients(end.code) ? this.#spread : 0;
+      this.#wait(end, this.#backoff.next(spread));
     } else {
       this.#stop(end);
     }
   }
 
   #lost(code: number): void {
-    if (performance.now() - this.#openSince >= STABLE) {
+    if (performance.now() - this.#openSince >= STABLE_AFTER) {
       this.#backoff.reset();
       this.#renewed = false;
     }
@@ -182,24 +186,24 @@ export class Connection {
 
   async #explain({ code }: End, { url, token }: Credentials): Promise<void> {
     const attempt = this.#attempt;
-    this.#hurry();
-    const refusal = await explain(this.#source.again(url), token, this.#known);
+    this.#limitAttempt();
+    const refusal = await explain(this.#source.urlForRetry(url), token, this.#connectedBefore);
     if (attempt !== this.#attempt) return;
     const { final, retryAfter, ...reason } = refusal;
     if (final) this.#stop({ code, ...reason });
     else this.#wait({ code, ...reason }, retryAfter + this.#backoff.next());
   }
 
-  #wait(why: Why, ms: number): void {
+  #wait(failure: Failure, ms: number): void {
     const retryIn = Math.round(ms);
-    this.#after(retryIn, () => void this.#dial());
-    this.#set({ state: "waiting", willRetry: true, retryIn, ...why });
+    this.#setTimer(retryIn, () => void this.#dial());
+    this.#set({ state: "waiting", willRetry: true, retryIn, ...failure });
   }
 
-  #stop(why: Why): void {
+  #stop(failure: Failure): void {
     clearTimeout(this.#timer);
     this.#link = undefined;
-    this.#set({ state: "closed", willRetry: false, ...why });
+    this.#set({ state: "closed", willRetry: false, ...failure });
   }
 
   #set(status: Status): void {

@@ -1,9 +1,9 @@
 import { asString } from "./wire.js";
 
-const PATIENCE = 5_000; // milliseconds
+const FETCH_TIMEOUT = 5_000; // milliseconds
 
 /** The longest wait that a server can ask for, in milliseconds. */
-export const LONGEST_WAIT = 3_600_000;
+export const MAX_WAIT = 3_600_000;
 
 /** Refusal describes why no WebSocket opened. */
 export interface Refusal {
@@ -33,9 +33,9 @@ export async function explain(
       cache: "no-store",
       credentials: "include",
       headers: token ? { Authorization: `Bearer ${token}` } : {},
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(FETCH_TIMEOUT),
     });
-    return understand(response, await response.json().catch(() => null), known);
+    return toRefusal(response, await response.json().catch(() => null), known);
   } catch {
     return {
       reason: "the server cannot be reached, or refuses requests from this origin",
@@ -45,15 +45,15 @@ export async function explain(
   }
 }
 
-function understand({ status, headers }: Response, body: unknown, known: boolean): Refusal {
-  const said = headers.get("Retry-After");
+function toRefusal({ status, headers }: Response, body: unknown, known: boolean): Refusal {
+  const retryAfter = headers.get("Retry-After");
   const error = asString(Object(body).error);
-  const ours = error !== undefined && Object.keys(Object(body)).length === 1;
+  const ownFormat = error !== undefined && Object.keys(Object(body)).length === 1;
   return {
     reason: reasonFor(status, error),
-    final: [400, 401, 403, 404, 405, 431].includes(status) && said === null &&
-      (!known || ours),
-    retryAfter: said === null ? 0 : toWait(said, headers.get("Date")),
+    final: [400, 401, 403, 404, 405, 431].includes(status) && retryAfter === null &&
+      (!known || ownFormat),
+    retryAfter: retryAfter === null ? 0 : parseRetryAfter(retryAfter, headers.get("Date")),
     httpStatus: status,
   };
 }
@@ -63,11 +63,11 @@ function understand({ status, headers }: Response, body: unknown, known: boolean
  * 9110, section 10.2.3. A date is compared with the Date header if the page may read it, so that
  * the server's clock applies.
  */
-function toWait(said: string, date: string | null): number {
-  const seconds = Number(said);
+function parseRetryAfter(retryAfter: string, date: string | null): number {
+  const seconds = Number(retryAfter);
   const now = Date.parse(date ?? "") || Date.now();
-  const wait = Number.isNaN(seconds) ? Date.parse(said) - now : 1_000 * seconds;
-  return Math.min(Math.max(0, wait) || 0, LONGEST_WAIT);
+  const wait = Number.isNaN(seconds) ? Date.parse(retryAfter) - now : 1_000 * seconds;
+  return Math.min(Math.max(0, wait) || 0, MAX_WAIT);
 }
 
 function reasonFor(status: number, error: string | undefined): string {

@@ -3,10 +3,10 @@ import { LOST, NORMAL, PROTOCOL_ERROR } from "./closecode.js";
 import type { Credentials } from "./source.js";
 import { Watchdog } from "./watchdog.js";
 import {
-  asNumber, asString, decode, PING, PROTOCOL, toMark, type Data, type Frame, type Mark,
+  asNumber, asString, decode, PING, PROTOCOL, toPosition, type Data, type Frame, type KnownPosition,
 } from "./wire.js";
 
-const CONNECT_PATIENCE = 10_000; // milliseconds until the welcome
+const WELCOME_TIMEOUT = 10_000; // milliseconds until the welcome
 
 /** Welcome is the content of the server's first frame. */
 export interface Welcome {
@@ -17,7 +17,7 @@ export interface Welcome {
   /** The milliseconds over which all clients should reconnect if they lose the server. */
   readonly reconnectMs: number;
   /** The acknowledged position of the inbox; undefined if there is none. */
-  readonly inbox: Mark | undefined;
+  readonly inbox: KnownPosition | undefined;
   /**
    * The token with which the next connection may resume the session; undefined if there is none.
    */
@@ -60,7 +60,7 @@ export class Link {
     this.#socket.onerror = () => this.#end(LOST); // some implementations send no close event then
     this.#timer = setTimeout(() => {
       this.#end(LOST, "the server did not send its welcome in time");
-    }, CONNECT_PATIENCE);
+    }, WELCOME_TIMEOUT);
   }
 
   /** The number of bytes that were written and not sent yet. */
@@ -96,9 +96,9 @@ export class Link {
   }
 
   #receive(data: unknown): void {
-    this.#watchdog?.heard();
+    this.#watchdog?.noteAlive();
     const frame = decode(data);
-    if (frame?.kind === "large") return this.#watchdog?.heard(frame.bytes);
+    if (frame?.kind === "large") return this.#watchdog?.noteAlive(frame.bytes);
     if (!frame) return;
     if (!this.#watchdog && !this.#welcome(frame)) return;
     this.#handler.frame(frame);
@@ -117,8 +117,8 @@ export class Link {
 
   #end(code: number, reason = ""): void {
     this.close();
-    const said = code === LOST ? "the connection was lost" : ""; // used if there is no reason
-    this.#handler.end({ code, reason: reason || said });
+    const fallback = code === LOST ? "the connection was lost" : ""; // used if there is no reason
+    this.#handler.end({ code, reason: reason || fallback });
   }
 }
 
@@ -142,7 +142,7 @@ function toWelcome(content: unknown): Welcome {
     userId: asString(user_id) ?? null,
     maxMessageBytes: asNumber(max_message_bytes) ?? Infinity,
     reconnectMs: asNumber(reconnect_ms) ?? 0,
-    inbox: toMark(inbox),
+    inbox: toPosition(inbox),
     session: asString(session),
   };
 }

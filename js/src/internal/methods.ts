@@ -1,9 +1,9 @@
 import { RealtimeError } from "../errors.js";
 import { report } from "./handlers.js";
-import type { Line } from "./requests.js";
+import type { OpenConnection } from "./requests.js";
 import { sizeOf, type Frame } from "./wire.js";
 
-const MOST_CALLS = 100;
+const MAX_CALLS = 100;
 
 /** A call from the server. */
 export type Call = Extract<Frame, { kind: "call" }>;
@@ -23,18 +23,18 @@ export class Methods {
   }
 
   /** Runs the method of a call, and returns the frame with the answer. */
-  async answer({ id, method, content }: Call, line: Line): Promise<string> {
+  async answer({ id, method, content }: Call, connection: OpenConnection): Promise<string> {
     try {
-      if (++line.calls > MOST_CALLS) throw new RealtimeError("busy", "too many calls");
+      if (++connection.calls > MAX_CALLS) throw new RealtimeError("busy", "too many calls");
       const result = await this.#find(method)(content);
       const reply = JSON.stringify({ type: "reply", id, content: result });
-      if (sizeOf(reply) <= line.maxBytes) return reply;
+      if (sizeOf(reply) <= connection.maxBytes) return reply;
       throw new RealtimeError("too_large", "the answer is too large");
     } catch (error) {
       const { code, message } = error instanceof RealtimeError ? error : internal(error);
       return JSON.stringify({ type: "error", id, content: { code, message } });
     } finally {
-      line.calls--;
+      connection.calls--;
     }
   }
 

@@ -4,15 +4,15 @@
  * find it unchanged.
  */
 export class References {
-  readonly #letGo: () => void;
+  readonly #release: () => void;
   #count = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(letGo: () => void) {
-    this.#letGo = letGo;
+  constructor(release: () => void) {
+    this.#release = release;
   }
 
-  get none(): boolean {
+  get isEmpty(): boolean {
     return this.#count === 0;
   }
 
@@ -23,6 +23,6 @@ export class References {
 
   remove(): void {
     if (this.#count === 0 || --this.#count > 0) return;
-    this.#timer = setTimeout(this.#letGo, 0);
+    this.#timer = setTimeout(this.#release, 0);
   }
 }

@@ -13,7 +13,7 @@ export interface Body {
 export type Settle = (error: RealtimeError | null, content?: unknown) => void;
 
 /** Options of a request. */
-export interface Manner {
+export interface RequestOptions {
   /** Whether the next connection sends the request again if this one ends before the answer. */
   repeat?: boolean;
   /** The time for the answer in milliseconds. 0, or more than a timer can wait: no limit. */
@@ -21,7 +21,7 @@ export interface Manner {
 }
 
 /** An open connection to which requests can be written. */
-export interface Line {
+export interface OpenConnection {
   write(data: Data): void;
   /** The number of bytes that were written and not sent yet. */
   readonly buffered: number;
@@ -42,19 +42,19 @@ interface Request {
 
 /** Requests holds the requests that wait for a connection or for an answer. */
 export class Requests {
-  readonly #most: Required<Outbox>;
+  readonly #limits: Required<Outbox>;
   readonly #pending = new Map<unknown, Request>(); // by ID, in the order of their creation
   #lastId = 0;
   #bytes = 0;
-  #line: Line | undefined;
+  #connection: OpenConnection | undefined;
 
   constructor({ messages = 500, bytes = 2_097_152 }: Outbox = {}) {
-    this.#most = { messages, bytes };
+    this.#limits = { messages, bytes };
   }
 
   /** Whether too many written bytes have not been sent yet. */
   get stalled(): boolean {
-    return this.#line !== undefined && this.#line.buffered >= this.#most.bytes;
+    return this.#connection !== undefined && this.#connection.buffered >= this.#limits.bytes;
   }
 
   /**
@@ -63,45 +63,45 @@ export class Requests {
    * the client makes by itself, such as a leave or an acknowledgement, are always allowed.
    */
   refusal(rooms = 0): RealtimeError | undefined {
-    const { messages, bytes } = this.#most;
-    const few = Math.max(rooms, this.#pending.size) < messages && this.#bytes < bytes;
-    if (few && !this.stalled) return undefined; // abandoned requests may still be buffered
+    const { messages, bytes } = this.#limits;
+    const hasSpace = Math.max(rooms, this.#pending.size) < messages && this.#bytes < bytes;
+    if (hasSpace && !this.stalled) return undefined; // abandoned requests may still be buffered
     return new RealtimeError("outbox_full", "too many pending requests");
   }
 
   get connected(): boolean {
-    return this.#line !== undefined;
+    return this.#connection !== undefined;
   }
 
   /** Sends a request, or keeps it until there is a connection. */
-  make(body: Body, settle: Settle, { repeat = false, timeout = 0 }: Manner = {}): void {
+  send(body: Body, settle: Settle, { repeat = false, timeout = 0 }: RequestOptions = {}): void {
     const { type, ...members } = body;
     const id = ++this.#lastId;
     const data = encode({ type, id, ...members });
     const size = sizeOf(data);
     const timer = timeout > 0 && timeout < 2 ** 31
-      ? setTimeout(() => this.#giveUp(id, timeout), timeout)
+      ? setTimeout(() => this.#timeOut(id, timeout), timeout)
       : undefined;
     const request = { data, size, repeat, settle, timer, sent: false };
     this.#pending.set(id, request);
     this.#bytes += size;
-    if (this.#line) this.#send(this.#line, id, request);
+    if (this.#connection) this.#write(this.#connection, id, request);
   }
 
   /** Sends requests over this connection from now on. flush sends those that have waited for it. */
-  open(line: Line): void {
-    this.#line = line;
+  open(connection: OpenConnection): void {
+    this.#connection = connection;
   }
 
   flush(): void {
     for (const [id, request] of this.#pending) {
-      if (this.#line && !request.sent) this.#send(this.#line, id, request);
+      if (this.#connection && !request.sent) this.#write(this.#connection, id, request);
     }
   }
 
   /** Fails the requests that must not be repeated after the connection was lost. */
-  cut(): void {
-    this.#line = undefined;
+  disconnected(): void {
+    this.#connection = undefined;
     const error = new RealtimeError("disconnected", "the connection ended before the answer");
     for (const [id, request] of this.#pending) {
       if (!request.repeat) this.answer(id, error);
@@ -120,20 +120,20 @@ export class Requests {
   }
 
   /** Fails all requests. */
-  abandon(error: RealtimeError): void {
+  end(error: RealtimeError): void {
     for (const id of this.#pending.keys()) this.answer(id, error);
   }
 
-  #send(line: Line, id: unknown, request: Request): void {
-    if (request.size > line.maxBytes) { // otherwise the server would end the connection
-      const message = `the message has ${request.size} bytes, the limit is ${line.maxBytes}`;
+  #write(connection: OpenConnection, id: unknown, request: Request): void {
+    if (request.size > connection.maxBytes) { // otherwise the server would end the connection
+      const message = `the message has ${request.size} bytes, the limit is ${connection.maxBytes}`;
       return this.answer(id, new RealtimeError("too_large", message));
     }
     request.sent = true;
-    line.write(request.data);
+    connection.write(request.data);
   }
 
-  #giveUp(id: unknown, timeout: number): void {
+  #timeOut(id: unknown, timeout: number): void {
     this.answer(id, new RealtimeError("timeout", `no answer within ${timeout} ms`));
   }
 }

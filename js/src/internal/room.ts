@@ -1,20 +1,22 @@
 import type { Gap, Join, JoinOptions, Message, Room } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Handlers, MessageHandlers, report } from "./handlers.js";
-import { before, follows, isOld, leadsOn, type Place } from "./place.js";
+import { applies, covers, follows, positionBefore, type Subscription } from "./position.js";
 import { References } from "./references.js";
 import type { Requests } from "./requests.js";
 import { Roster } from "./roster.js";
-import { asNumber, asString, toCount, toMark, type Jump, type Mark } from "./wire.js";
+import {
+  asNumber, asString, toCount, toPosition, type KnownPosition, type PositionUpdate,
+} from "./wire.js";
 
 /** RoomClient is the part of a client that its rooms use. */
 export interface RoomClient extends Pick<Room, "send" | "history"> {
   readonly requests: Requests;
-  gap(gap: Gap): void;
-  /** Tells the server that the client is not in the room. */
-  part(): void;
+  reportGap(gap: Gap): void;
+  /** Sends a leave for the room. */
+  sendLeave(): void;
   /** Removes the room, which is no longer used. */
-  forget(): void;
+  remove(): void;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface RoomClient extends Pick<Room, "send" | "history"> {
  * which the server's application has added the client, and which the client does not join by
  * itself.
  */
-export class ClientRoom implements Room, Place {
+export class ClientRoom implements Room, Subscription {
   readonly name: string;
   readonly send: Room["send"];
   readonly history: Room["history"];
@@ -38,20 +40,20 @@ export class ClientRoom implements Room, Place {
   readonly #errors = new Handlers<[RealtimeError]>();
   readonly #changes = new Handlers<[readonly string[]]>();
   #wanted = false; // the application has joined it, and was not refused
-  #given = false; // the server's application has added the client
-  #offer: object | undefined; // an addition during a join, whose answer decides
+  #added = false; // the server's application has added the client
+  #addition: object | undefined; // an addition during a join, whose answer decides
   #withMembers = false;
-  #newest: number | undefined; // number of earlier messages to begin with
+  #historyCount: number | undefined; // number of earlier messages to begin with
   #first = true;
-  #told = false; // onJoin has been called after a join
-  #asks = 0; // only the answer to the last join counts
-  #asking = false; // a join is pending; kept messages follow its answer
+  #reported = false; // onJoin has been called after a join
+  #joinNumber = 0; // only the answer to the last join counts
+  #joining = false; // a join is pending; kept messages follow its answer
   #resumed = false; // the resumed session is already a member
-  #at: Mark | undefined; // undefined: no history, as far as known
+  #at: KnownPosition | undefined; // undefined: no history, as far as known
   #lossy = false; // messages that the server drops for this client cannot be fetched
   #top = 0; // the client has caught up at this offset
-  #past = 0; // messages up to this offset were requested with the first join
-  #catchingUp = false; // onJoin must be called when it has caught up
+  #requestedUpTo = 0; // messages up to this offset were requested with the first join
+  #recovering = false; // onJoin must be called when it has caught up
   #recovered = 0; // messages recovered so far
 
   constructor(name: string, client: RoomClient) {
@@ -61,9 +63,9 @@ export class ClientRoom implements Room, Place {
     this.#client = client;
     this.#requests = client.requests;
     this.#references = new References(() => {
-      if (this.#given && !this.#wanted) return;
-      client.forget();
-      this.#left();
+      if (this.#added && !this.#wanted) return;
+      client.remove();
+      this.#finishLeave();
     });
   }
 
@@ -100,130 +102,131 @@ export class ClientRoom implements Room, Place {
   }
 
   /** Whether the application has joined the room and the client is not a member yet. */
-  get waits(): boolean {
+  get isPending(): boolean {
     return this.#wanted && !this.joined;
   }
 
   /** Whether the application has not joined the room. */
   get idle(): boolean {
-    return !this.#wanted && this.#references.none;
+    return !this.#wanted && this.#references.isEmpty;
   }
 
   /** Adds one user of the room. refusal is the reason for which no request can be made now. */
-  want({ members = false, history }: JoinOptions, refusal?: RealtimeError): void {
+  join({ members = false, history }: JoinOptions, refusal?: RealtimeError): void {
     this.#references.add();
-    const anew = !this.#wanted;
+    const isNew = !this.#wanted;
     const list = members && !this.#withMembers;
     this.#wanted = true;
     this.#withMembers ||= members;
-    if (anew) {
-      this.#newest = history;
-      if (history && !this.#told) { // the client may have been added before
+    if (isNew) {
+      this.#historyCount = history;
+      if (history && !this.#reported) { // the client may have been added before
         this.#first = true;
         this.#at = undefined;
       }
-      if (refusal) queueMicrotask(() => this.#refused(refusal)); // once handlers are set
-      else this.enter();
+      if (refusal) queueMicrotask(() => this.#joinRefused(refusal)); // once handlers are set
+      else this.sendJoin();
     } else if (list && this.#requests.connected) {
-      this.#list();
+      this.#requestPresence();
     }
   }
 
   /** Joins the room if there is a connection. */
-  enter(): void {
+  sendJoin(): void {
     if (!this.#wanted || !this.#requests.connected) return;
-    this.#ask();
-    if (this.#withMembers) this.#list();
+    this.#requestJoin();
+    if (this.#withMembers) this.#requestPresence();
   }
 
   /** Notes that the connection was lost. */
   lost(): void {
-    this.joined = this.#given = false;
-    this.#offer = undefined;
+    this.joined = this.#added = false;
+    this.#addition = undefined;
     this.#roster.pause();
   }
 
   /** Notes that the server's application has added the client. */
-  put(content: unknown): void {
-    if (this.#wanted && this.#asking) {
-      this.#offer = Object(content);
+  addedByServer(content: unknown): void {
+    if (this.#wanted && this.#joining) {
+      this.#addition = Object(content);
       return;
     }
-    this.#asks++;
-    this.#asking = false;
-    this.#given = true;
+    this.#joinNumber++;
+    this.#joining = false;
+    this.#added = true;
     const at = this.#at;
-    const from = toMark(content);
+    const from = toPosition(content);
     if (!at) {
-      this.#entered(content, undefined);
-    } else if (from && isOld(from, at) && at.offset <= Object(content).top) { // the rest follows
-      this.#entered({ ...Object(content), ...at, recovered: true }, at);
+      this.#applyJoin(content, undefined);
+    } else if (from && covers(at, from) && at.offset <= Object(content).top) { // the rest follows
+      this.#applyJoin({ ...Object(content), ...at, recovered: true }, at);
     } else {
       this.joined = true;
-      this.#ask();
+      this.#requestJoin();
     }
   }
 
   /** Notes that the server has removed the client. */
   removed(): void {
-    const given = this.#given;
-    this.#given = false;
-    this.#offer = undefined;
+    const added = this.#added;
+    this.#added = false;
+    this.#addition = undefined;
     if (!this.#wanted) {
       this.lost();
       this.#at = undefined;
       this.#first = true;
-      if (this.idle) this.#client.forget();
+      if (this.idle) this.#client.remove();
       return;
     }
-    if (this.#asking) {
-      if (given) this.joined = false;
+    if (this.#joining) {
+      if (added) this.joined = false;
       if (!this.joined) return; // the answer to the join decides
-      this.#client.part(); // undo the join that the client repeated by itself
+      this.#client.sendLeave(); // undo the join that the client repeated by itself
     }
     this.joined = false;
-    this.#refused(new RealtimeError("removed", "the server has removed the client from the room"));
+    const message = "the server has removed the client from the room";
+    this.#joinRefused(new RealtimeError("removed", message));
   }
 
-  comesTo(mark: Mark, prev: unknown): boolean {
+  accept(position: KnownPosition, prev: unknown): boolean {
     const at = this.#at;
-    if (this.#asking) return !at && !(this.#first && this.#newest); // else it arrives again
-    if (!at || !this.#within) return true;
-    if (isOld(mark, at)) return false;
-    if (!follows(mark, prev, at)) {
-      if (!this.#lossy || mark.epoch !== at.epoch) {
-        this.#ask(); // for the missing messages and this one
+    if (this.#joining) return !at && !(this.#first && this.#historyCount); // else it arrives again
+    if (!at || !this.#active) return true;
+    if (covers(at, position)) return false;
+    if (!follows(position, prev, at)) {
+      if (!this.#lossy || position.epoch !== at.epoch) {
+        this.#requestJoin(); // for the missing messages and this one
         return false;
       }
-      this.#missed("slow", at, before(mark, prev));
+      this.#reportGap("slow", at, positionBefore(position, prev));
     }
-    this.#at = mark;
+    this.#at = position;
     return true;
   }
 
-  asked({ offset }: Mark): boolean {
-    return offset <= this.#past;
+  isRequested({ offset }: KnownPosition): boolean {
+    return offset <= this.#requestedUpTo;
   }
 
-  took(): void {
-    this.#caughtUp();
+  noteShown(): void {
+    this.#finishRecovery();
   }
 
-  jump(jump: Jump): void {
+  updatePosition(update: PositionUpdate): void {
     const at = this.#at;
-    if (this.#asking || !this.#within || !at || !leadsOn(jump, at)) return;
-    const { to, reason } = jump;
-    if (!reason && to.epoch !== at.epoch) return this.#ask();
+    if (this.#joining || !this.#active || !at || !applies(update, at)) return;
+    const { to, reason } = update;
+    if (!reason && to.epoch !== at.epoch) return this.#requestJoin();
     this.#at = to;
-    if (reason) this.#missed(reason, at, to);
-    this.#caughtUp();
+    if (reason) this.#reportGap(reason, at, to);
+    this.#finishRecovery();
   }
 
   /** Calls the handlers of the room with a message. */
   receive(message: Message): Promise<void>[] {
-    this.#resume();
-    if (this.#catchingUp && message.offset !== undefined) this.#recovered++;
-    if (this.#roster.follow(message)) this.#changes.call(this.members);
+    this.#noteResumed();
+    if (this.#recovering && message.offset !== undefined) this.#recovered++;
+    if (this.#roster.update(message)) this.#changes.call(this.members);
     return this.#messages.call(message);
   }
 
@@ -231,120 +234,123 @@ export class ClientRoom implements Room, Place {
    * A resumed session is a member before the join is answered. If the room keeps no history,
    * handlers must learn this now, because the missed messages precede the one that has arrived.
    */
-  #resume(): void {
-    if (this.joined || this.#first || !this.#wanted || !this.#asking || this.#at) return;
-    this.#entered(undefined, undefined);
+  #noteResumed(): void {
+    if (this.joined || this.#first || !this.#wanted || !this.#joining || this.#at) return;
+    this.#applyJoin(undefined, undefined);
     this.#resumed = true;
   }
 
   /** Sends a join, or a request for the messages after the position. */
-  #ask(): void {
+  #requestJoin(): void {
     const since = this.#at;
-    const history = this.#first ? toCount(this.#newest) : undefined;
+    const history = this.#first ? toCount(this.#historyCount) : undefined;
     const type = this.#wanted ? "join" : "recover";
-    const ask = ++this.#asks;
-    this.#asking = true;
+    const number = ++this.#joinNumber;
+    this.#joining = true;
     this.#resumed = false;
-    this.#requests.make({ type, room: this.name, history, since }, (error, content) => {
-      if (ask !== this.#asks) return;
-      this.#asking = false;
-      if (error && type === "recover") return this.#unrecovered(error);
-      if (error) return this.#refused(error);
-      if (this.#wanted) this.#given = false;
-      this.#offer = undefined;
-      this.#entered(content, since);
+    this.#requests.send({ type, room: this.name, history, since }, (error, content) => {
+      if (number !== this.#joinNumber) return;
+      this.#joining = false;
+      if (error && type === "recover") return this.#recoverRefused(error);
+      if (error) return this.#joinRefused(error);
+      if (this.#wanted) this.#added = false;
+      this.#addition = undefined;
+      this.#applyJoin(content, since);
     });
   }
 
-  get #within(): boolean {
-    return this.#wanted || this.#given;
+  /** Whether the client is a member or waits to be one. */
+  get #active(): boolean {
+    return this.#wanted || this.#added;
   }
 
-  #list(): void {
-    this.#requests.make({ type: "presence", room: this.name }, (error, content) => {
-      if (error) this.#unlisted(error);
-      else this.#listed(content);
+  #requestPresence(): void {
+    this.#requests.send({ type: "presence", room: this.name }, (error, content) => {
+      if (error) this.#presenceRefused(error);
+      else this.#applyPresence(content);
     });
   }
 
-  #entered(content: unknown, since: Mark | undefined): void {
-    if (!this.#within || this.#resumed) return;
+  #applyJoin(content: unknown, since: KnownPosition | undefined): void {
+    if (!this.#active || this.#resumed) return;
     const { top, recovered, reason, lossy } = Object(content);
     const first = this.#first;
     this.joined = true;
     this.#first = false;
-    this.#at = toMark(content);
+    this.#at = toPosition(content);
     this.#top = asNumber(top) ?? 0;
-    this.#past = first ? this.#top : 0;
+    this.#requestedUpTo = first ? this.#top : 0;
     this.#lossy = lossy === true;
-    this.#catchingUp = recovered === true;
-    if (this.#catchingUp) return this.#caughtUp();
-    this.#in(!first, 0);
-    if (!first) this.#missing(asString(reason) ?? "unknown", since, this.#at);
+    this.#recovering = recovered === true;
+    if (this.#recovering) return this.#finishRecovery();
+    this.#reportJoin(!first, 0);
+    if (!first) this.#callGapHandlers(asString(reason) ?? "unknown", since, this.#at);
   }
 
   /** Reports that the missed messages were recovered, once they have been. */
-  #caughtUp(): void {
-    if (!this.#catchingUp || (this.#at && this.#at.offset < this.#top)) return;
-    this.#in(false, this.#recovered);
+  #finishRecovery(): void {
+    if (!this.#recovering || (this.#at && this.#at.offset < this.#top)) return;
+    this.#reportJoin(false, this.#recovered);
   }
 
-  /** Reports that messages are lost that were to be recovered. */
-  #missed(reason: string, from: Mark, to: Mark | undefined): void {
-    if (this.#catchingUp) this.#in(true, 0);
-    this.#missing(reason, from, to);
+  /** Reports that messages are lost for good. It replaces the report of a recovery. */
+  #reportGap(reason: string, from: KnownPosition, to: KnownPosition | undefined): void {
+    if (this.#recovering) this.#reportJoin(true, 0);
+    this.#callGapHandlers(reason, from, to);
   }
 
-  #in(gap: boolean, recovered: number): void {
-    const first = !this.#told;
-    this.#told ||= this.#wanted;
-    this.#catchingUp = false;
+  #reportJoin(gap: boolean, recovered: number): void {
+    const first = !this.#reported;
+    this.#reported ||= this.#wanted;
+    this.#recovering = false;
     this.#recovered = 0;
     this.#joins.call({ first, gap, recovered });
   }
 
-  #missing(reason: string, from: Mark | undefined, to: Mark | undefined): void {
+  #callGapHandlers(
+    reason: string, from: KnownPosition | undefined, to: KnownPosition | undefined,
+  ): void {
     const gap = { room: this.name, reason, from, to };
     this.#gaps.call(gap);
-    this.#client.gap(gap);
+    this.#client.reportGap(gap);
   }
 
-  #listed(content: unknown): void {
-    this.#roster.list(content);
+  #applyPresence(content: unknown): void {
+    this.#roster.replace(content);
     this.#changes.call(this.members);
   }
 
-  #refused(error: RealtimeError): void {
-    if (!this.#concerns(error)) return;
-    const offer = this.#offer;
+  #joinRefused(error: RealtimeError): void {
+    if (!this.#isRelevant(error)) return;
+    const addition = this.#addition;
     this.#wanted = false;
-    if (!this.#given && !offer) {
-      if (this.joined) this.#client.part(); // a refusal does not end the membership
+    if (!this.#added && !addition) {
+      if (this.joined) this.#client.sendLeave(); // a refusal does not end the membership
       this.lost();
     }
     this.#report(error);
-    if (offer) this.put(offer); // the client is a member nevertheless
-    else if (this.#given) this.#ask();
+    if (addition) this.addedByServer(addition); // the client is a member nevertheless
+    else if (this.#added) this.#requestJoin();
   }
 
   /** Handles a refused recover request for a room to which the application has added the client. */
-  #unrecovered({ code }: RealtimeError): void {
+  #recoverRefused({ code }: RealtimeError): void {
     if (!this.#requests.connected) return; // the next connection asks again
     if (code === "no_member") return this.lost();
     const at = this.#at;
     this.#at = undefined;
-    if (at) this.#missed("unknown", at, undefined);
+    if (at) this.#reportGap("unknown", at, undefined);
   }
 
-  #unlisted(error: RealtimeError): void {
-    if (this.#concerns(error)) this.#report(error);
+  #presenceRefused(error: RealtimeError): void {
+    if (this.#isRelevant(error)) this.#report(error);
   }
 
   /**
    * Reports whether an error matters. It does not if the next connection asks again, or if the
    * application has left the room.
    */
-  #concerns({ code }: RealtimeError): boolean {
+  #isRelevant({ code }: RealtimeError): boolean {
     return this.#wanted && code !== "disconnected";
   }
 
@@ -353,8 +359,8 @@ export class ClientRoom implements Room, Place {
     else report(error);
   }
 
-  #left(): void {
-    if (this.#wanted) this.#client.part(); // a refused room has no membership
+  #finishLeave(): void {
+    if (this.#wanted) this.#client.sendLeave(); // a refused room has no membership
     this.#wanted = false;
     this.lost();
   }

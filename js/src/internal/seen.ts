@@ -1,4 +1,4 @@
-const MOST = 10_000;
+const MAX_SEEN = 10_000;
 
 /** Seen remembers the last 10,000 identifiable messages and the work for them. */
 export class Seen {
@@ -11,7 +11,7 @@ export class Seen {
 
   add(key: string, work: Promise<void>[]): void {
     this.#work.set(key, work);
-    if (this.#work.size > MOST) this.#forgetOldest();
+    if (this.#work.size > MAX_SEEN) this.#forgetOldest();
   }
 
   #forgetOldest(): void {

@@ -19,7 +19,7 @@ export class Source {
   }
 
   /** Whether the next attempt may get a new URL or token. */
-  get renews(): boolean {
+  get renewable(): boolean {
     return typeof this.#url === "function" || typeof this.#token === "function";
   }
 
@@ -36,7 +36,7 @@ export class Source {
    * Returns the URL for one more request: the one that was used, or a new one if URLs may be valid
    * only once.
    */
-  async again(used: URL): Promise<URL> {
+  async urlForRetry(used: URL): Promise<URL> {
     return typeof this.#url === "function" ? this.#askUrl() : used;
   }
 

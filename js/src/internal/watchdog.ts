@@ -1,10 +1,10 @@
 // All in milliseconds.
-const QUIET = 25_000; // silence before a ping
-const PATIENCE = 10_000; // for an answer
-const HIDDEN_PATIENCE = 70_000; // timers of a hidden page may run once a minute
-const PROBE_PATIENCE = 5_000;
-const LATE = 5_000;
-const LONGEST = 3_600_000; // for one message
+const PING_INTERVAL = 25_000; // silence before a ping
+const PONG_TIMEOUT = 10_000; // for an answer
+const HIDDEN_PONG_TIMEOUT = 70_000; // timers of a hidden page may run once a minute
+const PROBE_TIMEOUT = 5_000;
+const LATE_AFTER = 5_000;
+const MAX_TRANSFER = 3_600_000; // for one message
 
 /** Watchdog sends a ping when nothing arrives, and gives up if nothing arrives after that. */
 export class Watchdog {
@@ -12,17 +12,17 @@ export class Watchdog {
   readonly #ping: () => void;
   readonly #giveUp: () => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #heard = performance.now(); // monotonic, unlike Date.now()
-  #asked = 0; // pings since something was received
+  #lastAlive = performance.now(); // monotonic, unlike Date.now()
+  #pings = 0; // pings since something was received
   #probing = false;
-  #left = 0; // unsent bytes at the last ping
+  #unsent = 0; // unsent bytes at the last ping
 
   /** buffered returns the number of bytes that were written and not sent yet. */
   constructor(buffered: () => number, ping: () => void, giveUp: () => void) {
     this.#buffered = buffered;
     this.#ping = ping;
     this.#giveUp = giveUp;
-    this.#sleep(QUIET);
+    this.#setTimer(PING_INTERVAL);
   }
 
   /**
@@ -30,9 +30,9 @@ export class Watchdog {
    * the size of the next message, of which nothing is seen before it is complete: one millisecond
    * for each byte is enough.
    */
-  heard(bytes = 0): void {
-    this.#heard = performance.now() + Math.min(bytes, LONGEST);
-    this.#asked = 0;
+  noteAlive(bytes = 0): void {
+    this.#lastAlive = performance.now() + Math.min(bytes, MAX_TRANSFER);
+    this.#pings = 0;
     this.#probing = false;
   }
 
@@ -43,37 +43,37 @@ export class Watchdog {
   probe(): void {
     if (this.#probing) return;
     this.#probing = true;
-    this.#ask(PROBE_PATIENCE);
+    this.#sendPing(PROBE_TIMEOUT);
   }
 
   stop(): void {
     clearTimeout(this.#timer);
   }
 
-  #ask(patience: number): void {
-    this.#asked++;
-    this.#left = this.#buffered();
-    this.#sleep(patience);
+  #sendPing(timeout: number): void {
+    this.#pings++;
+    this.#unsent = this.#buffered();
+    this.#setTimer(timeout);
     this.#ping();
   }
 
-  #sleep(ms: number): void {
+  #setTimer(ms: number): void {
     clearTimeout(this.#timer);
     const due = performance.now() + ms;
-    this.#timer = setTimeout(() => this.#look(performance.now() - due > LATE), ms);
+    this.#timer = setTimeout(() => this.#check(performance.now() - due > LATE_AFTER), ms);
   }
 
-  #look(late: boolean): void {
-    const left = this.#heard + QUIET - performance.now();
-    if (this.#asked === 0 && left > 0) {
-      this.#sleep(left);
+  #check(late: boolean): void {
+    const remaining = this.#lastAlive + PING_INTERVAL - performance.now();
+    if (this.#pings === 0 && remaining > 0) {
+      this.#setTimer(remaining);
     } else if (
-      this.#asked === 0 || (late && this.#asked === 1) || this.#buffered() < this.#left
+      this.#pings === 0 || (late && this.#pings === 1) || this.#buffered() < this.#unsent
     ) {
       // Data still leaves, so the ping may not have been sent yet. If the timer was late, the page
       // was suspended, and an answer may not have been delivered yet. This counts only for the
       // first ping, because the timers of some pages are always late.
-      this.#ask(globalThis.document?.hidden ? HIDDEN_PATIENCE : PATIENCE);
+      this.#sendPing(globalThis.document?.hidden ? HIDDEN_PONG_TIMEOUT : PONG_TIMEOUT);
     } else {
       this.#giveUp();
     }

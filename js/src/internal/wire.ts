@@ -18,10 +18,10 @@ export type Frame =
   | { kind: "joined"; room: string | undefined; content: unknown }
   | { kind: "left"; room: string | undefined }
   | { kind: "large"; bytes: number } // the size of the next frame
-  | Jump;
+  | PositionUpdate;
 
 /** A known position. */
-export interface Mark {
+export interface KnownPosition {
   readonly epoch: string;
   readonly offset: number;
 }
@@ -30,11 +30,11 @@ export interface Mark {
  * A change of the position without a message, because the messages in between are lost or not for
  * this client.
  */
-export interface Jump {
-  readonly kind: "jump";
+export interface PositionUpdate {
+  readonly kind: "position";
   readonly room: string | undefined;
-  readonly to: Mark;
-  /** A client after this offset ignores the jump; undefined: it applies to every client. */
+  readonly to: KnownPosition;
+  /** A client after this offset ignores the update; undefined: it applies to every client. */
   readonly from: number | undefined;
   /** Why messages are lost; undefined: they are not. */
   readonly reason: string | undefined;
@@ -43,7 +43,7 @@ export interface Jump {
 /** The data of a WebSocket message: text or bytes. */
 export type Data = string | Uint8Array<ArrayBuffer>;
 
-const MOST_ASKED = 1_000; // messages that a server returns at most
+const MAX_COUNT = 1_000; // messages that a server returns at most
 
 const utf8 = new TextEncoder();
 
@@ -75,7 +75,7 @@ export function toMilliseconds(ttl: number | undefined): number | undefined {
 
 /** Limits the number of messages to ask for. */
 export function toCount(messages: number | undefined): number | undefined {
-  return messages && Math.min(messages, MOST_ASKED);
+  return messages && Math.min(messages, MAX_COUNT);
 }
 
 /** Returns the size on the wire in bytes. */
@@ -108,23 +108,25 @@ function toFrame(raw: Record<string, unknown>): Frame | undefined {
     case "left":
       return { kind: "left", room: asString(raw.room) };
     case "position":
-      return toJump(raw, raw.offset, raw.recovered === false);
+      return toPositionUpdate(raw, raw.offset, raw.recovered === false);
     case "skipped":
-      return toJump(raw, raw.to, true);
+      return toPositionUpdate(raw, raw.to, true);
     default:
       return { kind: "message", message: toMessage(type, raw), prev: raw.prev };
   }
 }
 
-function toJump(raw: Record<string, unknown>, offset: unknown, lost: boolean): Frame | undefined {
-  const to = toMark({ epoch: raw.epoch, offset });
+function toPositionUpdate(
+  raw: Record<string, unknown>, offset: unknown, lost: boolean,
+): Frame | undefined {
+  const to = toPosition({ epoch: raw.epoch, offset });
   if (!to) return undefined;
   const reason = lost ? asString(raw.reason) ?? "unknown" : undefined;
-  return { kind: "jump", room: asString(raw.room), to, from: asNumber(raw.from), reason };
+  return { kind: "position", room: asString(raw.room), to, from: asNumber(raw.from), reason };
 }
 
 /** Returns the position of an object, if it has one. */
-export function toMark(raw: unknown): Mark | undefined {
+export function toPosition(raw: unknown): KnownPosition | undefined {
   const { epoch, offset } = Object(raw);
   return typeof epoch === "string" && typeof offset === "number" ? { epoch, offset } : undefined;
 }

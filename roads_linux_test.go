@@ -1,6 +1,0 @@
-//go:build !realtime_portable
-
-package realtime
-
-// quietIsParked says that a quiet connection has neither a goroutine nor a decoder.
-const quietIsParked = true
