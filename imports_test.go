@@ -55,7 +55,7 @@ func TestDependencies(t *testing.T) {
 	}
 	slices.Sort(direct)
 	require.Equal(t, []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/stretchr/testify"}, direct)
-	for _, dir := range []string{".", "internal"} {
+	for _, dir := range []string{".", "internal", "broker", "client"} {
 		require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if dir == "." && d.IsDir() && path != "." {
 				return filepath.SkipDir

@@ -23,7 +23,7 @@ func Main(m *testing.M) {
 	before := OpenFiles()
 	code := m.Run()
 	if code == 0 {
-		if left := leftovers(before); left != "" {
+		if left := leftovers(before, patience); left != "" {
 			fmt.Fprintln(os.Stderr, left)
 			code = 1
 		}
@@ -32,7 +32,7 @@ func Main(m *testing.M) {
 }
 
 // leftovers waits until nothing is left, or patience is over, and returns what is left.
-func leftovers(files int) string {
+func leftovers(files int, patience time.Duration) string {
 	var left string
 	for end := time.Now().Add(patience); time.Now().Before(end); runtime.Gosched() {
 		left = ""
