@@ -96,8 +96,8 @@ func floodAttacks() []attack {
 		{name: "pong flood, not reading", run: floods(pong)},
 		{name: "fragment flood, not reading", run: floods(masked(0x01, "") +
 			strings.Repeat(masked(0x00, ""), 1024))},
-		{name: "flood behind an error", run: floods("\x81\x01x")},
-		{name: "flood behind a close", run: floods(masked(0x88, "\x03\xe8"))},
+		{name: "flood after an error", run: floods("\x81\x01x")},
+		{name: "flood after a close", run: floods(masked(0x88, "\x03\xe8"))},
 		{name: "message flood", slow: true, run: messageFlood},
 		{name: "messages in a burst", run: func(w *world) {
 			const n = 900 // 400 have to wait
@@ -207,14 +207,14 @@ func slowAttacks() []attack {
 			c.requireClosed()
 			require.LessOrEqual(w.t, time.Since(start), 61*time.Second)
 		}},
-		{name: "takes nothing", run: func(w *world) {
+		{name: "reads nothing", run: func(w *world) {
 			start := time.Now()
 			w.connect("mallory@cellar").send(masked(0x81, "ping"))
 			w.awaitEnd()
 			require.InDelta(w.t, 10, time.Since(start).Seconds(), 1, "a write is stuck")
 			require.EqualValues(w.t, 1, w.rt.Stats().Ended.Timeout)
 		}},
-		{name: "takes little", run: func(w *world) {
+		{name: "reads little", run: func(w *world) {
 			c := w.connect("mallory")
 			go func() {
 				for p := make([]byte, 1); ; time.Sleep(time.Second) {
@@ -226,7 +226,7 @@ func slowAttacks() []attack {
 			w.awaitEnd()
 			require.EqualValues(w.t, 1, w.rt.Stats().Ended.Timeout)
 		}},
-		{name: "says nothing", run: func(w *world) {
+		{name: "answers no ping", run: func(w *world) {
 			c := w.connect("mallory")
 			start := time.Now()
 			require.Equal(w.t, realtime.CloseTimeout, c.closed(), "no pong either")

@@ -54,14 +54,14 @@ func handshakeAttacks() []attack {
 		}},
 		{name: "more than MaxConns", opts: realtime.Options{MaxConns: 12}, run: tooMany(10, 503)},
 		{name: "more than MaxConnsPerUser", run: tooMany(100, 429)},
-		{name: "bad REST calls", run: invalidCalls},
-		{name: "REST with somebody else's id", run: stolenID},
-		{name: "in and out", opts: announced(), run: joinAndLeave},
+		{name: "invalid REST calls", run: invalidCalls},
+		{name: "REST with the id of another connection", run: stolenID},
+		{name: "joins and leaves", opts: announced(), run: joinAndLeave},
 		{name: "10 MB of body", run: refused(413, "POST /connections/x/join HTTP/1.1\r\n"+host+
 			"Content-Length: 10485760\r\n\r\n"+xs(10<<20))},
 		{name: "10 MB of chunks", run: refused(413, "POST /connections/x/join HTTP/1.1\r\n"+host+
 			"Transfer-Encoding: chunked\r\n\r\n"+strings.Repeat("10000\r\n"+xs(1<<16)+"\r\n", 160))},
-		{name: "answers that are not read", run: func(w *world) {
+		{name: "unread answers", run: func(w *world) {
 			c, calls := w.mustDial(), strings.Repeat("GET /stats HTTP/1.1\r\n"+host+"\r\n", 100_000)
 			go func() { _, _ = io.WriteString(c, calls) }()
 			w.awaitMessages(50)

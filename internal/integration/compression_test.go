@@ -189,13 +189,13 @@ func TestCompressedGarbage(t *testing.T) {
 			"\xC1\xFF\x00\x00\x01\x00\x00\x00\x00\x00" + strings.Repeat("\x00\x00\x00\xff\xff", 1000),
 			realtime.CloseTooBig,
 		},
-		"behind the final block": {browserOffer, masked(0xC1, final+forged), realtime.CloseProtocol},
-		"bomb":                   {browserOffer, masked(0xC1, bomb), realtime.CloseTooBig},
-		"one byte too big":       {browserOffer, masked(0xC1, over), realtime.CloseTooBig},
-		"not UTF-8":              {browserOffer, masked(0xC1, deflate(t, "\xff")), realtime.CloseText},
-		"not deflate":            {browserOffer, masked(0xC1, "\xff\xff\xff"), realtime.CloseProtocol},
-		"not negotiated":         {"", masked(0xC1, deflate(t, "ping")), realtime.CloseProtocol},
-		"compressed ping":        {browserOffer, masked(0xC9, "x"), realtime.CloseProtocol},
+		"after the final block": {browserOffer, masked(0xC1, final+forged), realtime.CloseProtocol},
+		"bomb":                  {browserOffer, masked(0xC1, bomb), realtime.CloseTooBig},
+		"one byte too big":      {browserOffer, masked(0xC1, over), realtime.CloseTooBig},
+		"not UTF-8":             {browserOffer, masked(0xC1, deflate(t, "\xff")), realtime.CloseText},
+		"not deflate":           {browserOffer, masked(0xC1, "\xff\xff\xff"), realtime.CloseProtocol},
+		"not negotiated":        {"", masked(0xC1, deflate(t, "ping")), realtime.CloseProtocol},
+		"compressed ping":       {browserOffer, masked(0xC9, "x"), realtime.CloseProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := s.offer(t, "mallory", test.offer)

@@ -126,7 +126,7 @@ func limits() []rfcCase {
 		{name: "limit + 1", in: say(sized(maxMessage + 1)), end: fails(1009)},
 		{name: "limit + 1, announced", in: announce(fin|opText, maxMessage+1), end: fails(1009)},
 		{name: "limit + 1, announced, binary", in: announce(fin|opBinary, maxMessage+1), end: fails(1009)},
-		{name: "limit + 1, announced, behind a text", in: say("a") + announce(opText, maxMessage+1), hears: list("a"), end: fails(1009)},
+		{name: "limit + 1, announced, after a text", in: say("a") + announce(opText, maxMessage+1), hears: list("a"), end: fails(1009)},
 		{name: "limit + 1 in fragments", in: begin(half) + more(half) + last("x"), end: fails(1009)},
 		{name: "limit + 1 in fragments, announced", in: begin(half) + more(half) + last("x")[:2], end: fails(1009)},
 		{name: "limit in fragments, and an empty one", in: begin(half) + more(half) + ping("p") + last(""), pongs: list("p")},
@@ -178,7 +178,7 @@ func reservedBits() (cases []rfcCase) {
 	for bits := byte(1); bits < 8; bits++ {
 		head := fin | bits<<4
 		cases = append(cases, rfcCase{
-			name: fmt.Sprintf("RSV %03b behind a text", bits),
+			name: fmt.Sprintf("RSV %03b after a text", bits),
 			in:   say("a") + frame(head|opText, chat("b")) + ping(""), hears: list("a"), end: fails(1002),
 		})
 		if bits&(bits-1) != 0 {
@@ -238,7 +238,7 @@ func opcodes() (cases []rfcCase) {
 		cases = append(cases,
 			rfcCase{name: fmt.Sprintf("opcode %d", op), in: frame(fin|op, ""), end: fails(1002)},
 			rfcCase{
-				name: fmt.Sprintf("opcode %d behind a text", op),
+				name: fmt.Sprintf("opcode %d after a text", op),
 				in:   say("a") + frame(fin|op, chat("b")) + ping(""), hears: list("a"), end: fails(1002),
 			},
 		)
@@ -290,14 +290,14 @@ func interleaving() []rfcCase {
 		{name: "fragment of nothing", in: more("x"), end: fails(1002)},
 		{name: "fragment of nothing, and then a text", in: last("x") + say("a"), end: fails(1002)},
 		{name: "empty fragment of nothing", in: last(""), end: fails(1002)},
-		{name: "fragment behind a text", in: say("a") + last("x"), hears: list("a"), end: fails(1002)},
-		{name: "fragment behind fragments", in: inPieces(hi, 9) + more("x"), hears: list("fragments"), end: fails(1002)},
-		{name: "fragment behind a ping", in: ping("p") + last("x"), pongs: list("p"), end: fails(1002)},
+		{name: "fragment after a text", in: say("a") + last("x"), hears: list("a"), end: fails(1002)},
+		{name: "fragment after fragments", in: inPieces(hi, 9) + more("x"), hears: list("fragments"), end: fails(1002)},
+		{name: "fragment after a ping", in: ping("p") + last("x"), pongs: list("p"), end: fails(1002)},
 		{name: "text inside a message", in: begin(hi[:9]) + say("a"), end: fails(1002)},
 		{name: "binary inside a message", in: begin(hi[:9]) + blob("a"), end: fails(1002)},
 		{name: "text inside a binary message", in: frame(opBinary, "a") + say("b"), end: fails(1002)},
 		{name: "message in fragments inside another", in: begin(hi[:9]) + begin(hi[9:]), end: fails(1002)},
-		{name: "text inside a message, behind a text", in: say("a") + begin("b") + text(""), hears: list("a"), end: fails(1002)},
+		{name: "text inside a message, after a text", in: say("a") + begin("b") + text(""), hears: list("a"), end: fails(1002)},
 	}
 }
 
@@ -333,30 +333,30 @@ func validText() (cases []rfcCase) {
 // complete message, and need not do so at the first wrong byte. The RFC does not say.
 func invalidText() (cases []rfcCase) {
 	for name, bad := range map[string]string{
-		"continuation byte":          "\x80",
-		"last continuation byte":     "\xbf",
-		"seven continuation bytes":   "\x80\xbf\x80\xbf\x80\xbf\x80",
-		"first of two bytes":         "\xc3",
-		"first of three bytes":       "\xe2 ",
-		"two of three bytes":         "\xe2\x82",
-		"three of four bytes":        "\xf0\x9f\x98",
-		"U+0000 in two bytes":        "\xc0\x80",
-		"U+002F in two bytes":        "\xc0\xaf",
-		"U+007F in two bytes":        "\xc1\xbf",
-		"U+002F in three bytes":      "\xe0\x80\xaf",
-		"U+07FF in three bytes":      "\xe0\x9f\xbf",
-		"U+002F in four bytes":       "\xf0\x80\x80\xaf",
-		"U+FFFF in four bytes":       "\xf0\x8f\xbf\xbf",
-		"five bytes":                 "\xf8\x88\x80\x80\x80",
-		"six bytes":                  "\xfc\x84\x80\x80\x80\x80",
-		"U+D800, a surrogate":        "\xed\xa0\x80",
-		"U+DFFF, a surrogate":        "\xed\xbf\xbf",
-		"surrogate pair":             "\xed\xa0\xbd\xed\xb8\x80",
-		"U+110000, too large":        "\xf4\x90\x80\x80",
-		"U+1FFFFF, too large":        "\xf7\xbf\xbf\xbf",
-		"FE":                         "\xfe",
-		"FF":                         "\xff",
-		"a surrogate behind letters": "κόσμε\xed\xa0\x80edited",
+		"continuation byte":         "\x80",
+		"last continuation byte":    "\xbf",
+		"seven continuation bytes":  "\x80\xbf\x80\xbf\x80\xbf\x80",
+		"first of two bytes":        "\xc3",
+		"first of three bytes":      "\xe2 ",
+		"two of three bytes":        "\xe2\x82",
+		"three of four bytes":       "\xf0\x9f\x98",
+		"U+0000 in two bytes":       "\xc0\x80",
+		"U+002F in two bytes":       "\xc0\xaf",
+		"U+007F in two bytes":       "\xc1\xbf",
+		"U+002F in three bytes":     "\xe0\x80\xaf",
+		"U+07FF in three bytes":     "\xe0\x9f\xbf",
+		"U+002F in four bytes":      "\xf0\x80\x80\xaf",
+		"U+FFFF in four bytes":      "\xf0\x8f\xbf\xbf",
+		"five bytes":                "\xf8\x88\x80\x80\x80",
+		"six bytes":                 "\xfc\x84\x80\x80\x80\x80",
+		"U+D800, a surrogate":       "\xed\xa0\x80",
+		"U+DFFF, a surrogate":       "\xed\xbf\xbf",
+		"surrogate pair":            "\xed\xa0\xbd\xed\xb8\x80",
+		"U+110000, too large":       "\xf4\x90\x80\x80",
+		"U+1FFFFF, too large":       "\xf7\xbf\xbf\xbf",
+		"FE":                        "\xfe",
+		"FF":                        "\xff",
+		"a surrogate after letters": "κόσμε\xed\xa0\x80edited",
 	} {
 		cases = append(cases,
 			rfcCase{name: "not UTF-8: " + name, in: say("a") + say(bad), hears: list("a"), end: fails(1007)},
@@ -368,7 +368,7 @@ func invalidText() (cases []rfcCase) {
 		rfcCase{name: "good, bad, good fragments", in: begin("a") + more("\xff") + last("b"), end: fails(1007)},
 		rfcCase{name: "bad fragment, ping, good fragment", in: begin("\xff") + ping("p") + last("b"), pongs: list("p"), end: fails(1007)},
 		rfcCase{name: "half a character, empty fragment", in: begin("\xc3") + last(""), end: fails(1007)},
-		rfcCase{name: "and nothing behind it counts", in: text("\xff") + say("a") + ping("p") + closeFrame(1000, ""), end: fails(1007)},
+		rfcCase{name: "bytes after it do not count", in: text("\xff") + say("a") + ping("p") + closeFrame(1000, ""), end: fails(1007)},
 		rfcCase{name: "binary that is not UTF-8", in: blob("\xff") + frame(opBinary, "\xc3") + last("")},
 		rfcCase{name: "bad fragment, and never the last", in: begin("\xff") + more("a"), end: connectionLost},
 	)
@@ -379,12 +379,12 @@ func closeFrames() []rfcCase {
 	full := strings.Repeat("y", 123)
 	big := sized(maxMessage)
 	return []rfcCase{
-		{name: "close behind a text", in: say("a") + closeFrame(1000, ""), hears: list("a"), end: closes(1000, "")},
+		{name: "close after a text", in: say("a") + closeFrame(1000, ""), hears: list("a"), end: closes(1000, "")},
 		{name: "two close frames", in: closeFrame(1000, "1") + closeFrame(1001, "2"), end: closes(1000, "1")},
-		{name: "ping behind a close", in: closeFrame(1000, "") + ping("p"), end: closes(1000, "")},
-		{name: "text behind a close", in: closeFrame(1000, "") + say("a"), end: closes(1000, "")},
-		{name: "large text behind a close", in: closeFrame(1000, "") + say(big), end: closes(1000, "")},
-		{name: "garbage behind a close", in: closeFrame(1000, "") + "\xff\xff\xff", end: closes(1000, "")},
+		{name: "ping after a close", in: closeFrame(1000, "") + ping("p"), end: closes(1000, "")},
+		{name: "text after a close", in: closeFrame(1000, "") + say("a"), end: closes(1000, "")},
+		{name: "large text after a close", in: closeFrame(1000, "") + say(big), end: closes(1000, "")},
+		{name: "garbage after a close", in: closeFrame(1000, "") + "\xff\xff\xff", end: closes(1000, "")},
 		{name: "large text, close, ping", in: say(big) + closeFrame(1000, "") + ping("p"), hears: list(big), end: closes(1000, "")},
 		{name: "ping, close", in: ping("p") + closeFrame(1000, ""), pongs: list("p"), end: closes(1000, "")},
 		{name: "close inside a message, and its end", in: begin("a") + closeFrame(1000, "") + last("b"), end: closes(1000, "")},
@@ -436,7 +436,7 @@ func masks() []rfcCase {
 		{name: "pong that is not masked", in: "\x8a\x00", end: fails(1002)},
 		{name: "close that is not masked", in: "\x88\x02" + codeOf(1000), end: fails(1002)},
 		{name: "continuation that is not masked", in: begin("a") + "\x80\x01b", end: fails(1002)},
-		{name: "not masked, behind a text", in: say("a") + ping("p") + "\x81\x05Hello" + say("b"), hears: list("a"), pongs: list("p"), end: fails(1002)},
+		{name: "not masked, after a text", in: say("a") + ping("p") + "\x81\x05Hello" + say("b"), hears: list("a"), pongs: list("p"), end: fails(1002)},
 	}
 }
 
@@ -445,7 +445,7 @@ func broken() []rfcCase {
 	whole := say("a")
 	return []rfcCase{
 		{name: "nothing at all", end: connectionLost},
-		{name: "broken behind a text", in: whole, hears: list("a"), end: connectionLost},
+		{name: "broken after a text", in: whole, hears: list("a"), end: connectionLost},
 		{name: "broken inside a header", in: whole + "\x81", hears: list("a"), end: connectionLost},
 		{name: "broken inside a length", in: announce(fin|opText, 500)[:7], end: connectionLost},
 		{name: "broken inside a mask", in: whole[:4], end: connectionLost},

@@ -68,7 +68,7 @@ func TestRoomWithAnotherEpoch(t *testing.T) {
 			require.NoError(b.t, alice.Write([]byte(join)))
 			return alice
 		},
-		"comes again": func(b *bed, alice *client, join, _ string) *client {
+		"reconnects": func(b *bed, alice *client, join, _ string) *client {
 			alice.Drop()
 			again := b.openV1(realtime.Identity{UserID: "alice"})
 			again.discard()

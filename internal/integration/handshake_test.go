@@ -52,7 +52,7 @@ func newManager(t *testing.T, o realtime.Options) *realtime.Manager {
 func TestHandshakeRefusals(t *testing.T) {
 	identify := func(r *http.Request) (realtime.Identity, error) {
 		switch user := r.URL.Query().Get("user"); user {
-		case "nobody":
+		case "unknown":
 			return realtime.Identity{}, errors.New("secret detail")
 		case "banned":
 			return realtime.Identity{}, realtime.ErrForbidden
@@ -72,7 +72,7 @@ func TestHandshakeRefusals(t *testing.T) {
 		"proxy ate Connection": {func(r *http.Request) { r.Header.Set("Connection", "close") }, 426, "proxy"},
 		"HTTP/2":               {func(r *http.Request) { r.ProtoMajor = 2 }, 426, "HTTP/1.1"},
 		"POST":                 {func(r *http.Request) { r.Method = http.MethodPost }, 405, "use GET"},
-		"nobody":               {as("nobody"), 401, "not authenticated"},
+		"unknown user":         {as("unknown"), 401, "not authenticated"},
 		"banned":               {as("banned"), 403, "forbidden"},
 		"reserved name":        {as("all"), 400, "invalid user id"},
 		"control character":    {as("a%00b"), 400, "invalid user id"},

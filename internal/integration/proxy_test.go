@@ -24,16 +24,16 @@ func TestTrustedProxies(t *testing.T) {
 		request func(*http.Request)
 		limited bool // whether the request counts for the address of the client
 	}{
-		"without trusted proxies":  {nil, through("198.51.100.1:1", client), false},
-		"a proxy is":               {[]string{"10.0.0.0/8"}, through(proxy, client), true},
-		"with a port":              {[]string{"10.0.0.1"}, through(proxy, client+":4711"), true},
-		"and the one before it":    {[]string{"10.0.0.0/8"}, through(proxy, client+", "+outer), true},
-		"in two headers":           {[]string{"10.0.0.0/8"}, through(proxy, client, outer), true},
-		"what a client makes up":   {[]string{"10.0.0.0/8"}, through(proxy, "1.2.3.4, "+client), true},
-		"a proxy that is not ours": {[]string{"10.0.0.1"}, through(proxy, client+", 10.0.0.9"), false},
-		"nonsense":                 {[]string{"10.0.0.0/8"}, through(proxy, client+", unknown"), false},
-		"a Unix socket":            {[]string{"unix"}, through("@", client), true},
-		"another Unix socket":      {[]string{"10.0.0.1"}, through("@", client), false},
+		"without trusted proxies":            {nil, through("198.51.100.1:1", client), false},
+		"a trusted proxy":                    {[]string{"10.0.0.0/8"}, through(proxy, client), true},
+		"with a port":                        {[]string{"10.0.0.1"}, through(proxy, client+":4711"), true},
+		"two trusted proxies":                {[]string{"10.0.0.0/8"}, through(proxy, client+", "+outer), true},
+		"in two headers":                     {[]string{"10.0.0.0/8"}, through(proxy, client, outer), true},
+		"an address that the client made up": {[]string{"10.0.0.0/8"}, through(proxy, "1.2.3.4, "+client), true},
+		"an untrusted proxy before it":       {[]string{"10.0.0.1"}, through(proxy, client+", 10.0.0.9"), false},
+		"no address":                         {[]string{"10.0.0.0/8"}, through(proxy, client+", unknown"), false},
+		"a Unix socket":                      {[]string{"unix"}, through("@", client), true},
+		"another Unix socket":                {[]string{"10.0.0.1"}, through("@", client), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rt := newManager(t, realtime.Options{TrustProxies: test.trust, HandshakeRatePerIP: 1})

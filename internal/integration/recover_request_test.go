@@ -53,7 +53,7 @@ func (r *streamClient) join(frames []string) {
 // resumed session, without gaps and repetitions.
 func TestRecoverOfAnAssignedRoom(t *testing.T) {
 	for _, resumes := range []bool{false, true} {
-		t.Run(fmt.Sprint(resumes), func(t *testing.T) {
+		t.Run(fmt.Sprint("resumed ", resumes), func(t *testing.T) {
 			o, made := joinsHall(keeping(100), func() bool { return !resumes })
 			bubble(t, o, func(t *testing.T, b *bed) {
 				made(b)

@@ -144,13 +144,13 @@ func readReference(p string, limit int, deflate bool) (v expectation) {
 		if v.open = h.rsv != 0 || h.op < opClose && m.with(h.payload) > uint64(limit); v.open {
 			return v
 		}
-		behind := p[h.size:]
-		if len(behind) < maskSize || uint64(len(behind)-maskSize) < h.payload {
+		after := p[h.size:]
+		if len(after) < maskSize || uint64(len(after)-maskSize) < h.payload {
 			v.end = connectionLost
 			return v
 		}
-		payload := unmask(behind[:maskSize], behind[maskSize:maskSize+int(h.payload)])
-		p = behind[maskSize+len(payload):]
+		payload := unmask(after[:maskSize], after[maskSize:maskSize+int(h.payload)])
+		p = after[maskSize+len(payload):]
 
 		switch h.op {
 		case opClose:

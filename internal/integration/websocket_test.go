@@ -66,7 +66,7 @@ func TestSocketAnswersProtocolPings(t *testing.T) {
 func TestSocketCloseHandshakes(t *testing.T) {
 	plainAndTLS(t, func(t *testing.T, secure bool) {
 		s := newTestServer(t, realtime.Options{}, secure)
-		t.Run("ours, behind what is queued", func(t *testing.T) {
+		t.Run("by the server, after a queue", func(t *testing.T) {
 			ws := s.dial(t, "alice")
 			_, err := s.rt.Send(t.Context(), realtime.ToUser("alice"), realtime.Message{Type: "last"})
 			require.NoError(t, err)
@@ -122,20 +122,20 @@ func TestSocketProtocolErrors(t *testing.T) {
 			bytes string
 			code  uint16
 		}{
-			"unmasked":             {"\x81\x01x", 1002},
-			"reserved bit":         {masked(0xC1, "x"), 1002},
-			"reserved opcode":      {masked(0x83, "x"), 1002},
-			"stray continuation":   {masked(0x80, "x"), 1002},
-			"fragmented ping":      {masked(0x09, "x"), 1002},
-			"long ping":            {masked(0x89, strings.Repeat("x", 126)), 1002},
-			"message in a message": {masked(0x01, "x") + masked(0x81, "y"), 1002},
-			"bad close code":       {masked(0x88, "\x03\xed"), 1002},
-			"half a close code":    {masked(0x88, "\x03"), 1002},
-			"close reason":         {masked(0x88, "\x03\xe8bad\xff"), 1007},
-			"too many fragments":   {masked(0x01, "") + strings.Repeat(masked(0x00, ""), 1024), 1008},
-			"announced too long":   {"\x81\xff\x00\x00\x00\x00\x00\x01\x00\x01", 1009},
-			"length overflow":      {"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff", 1002},
-			"and much behind it":   {"\x81\x01x" + strings.Repeat("y", 200_000), 1002},
+			"unmasked":                {"\x81\x01x", 1002},
+			"reserved bit":            {masked(0xC1, "x"), 1002},
+			"reserved opcode":         {masked(0x83, "x"), 1002},
+			"stray continuation":      {masked(0x80, "x"), 1002},
+			"fragmented ping":         {masked(0x09, "x"), 1002},
+			"long ping":               {masked(0x89, strings.Repeat("x", 126)), 1002},
+			"message in a message":    {masked(0x01, "x") + masked(0x81, "y"), 1002},
+			"bad close code":          {masked(0x88, "\x03\xed"), 1002},
+			"half a close code":       {masked(0x88, "\x03"), 1002},
+			"close reason":            {masked(0x88, "\x03\xe8bad\xff"), 1007},
+			"too many fragments":      {masked(0x01, "") + strings.Repeat(masked(0x00, ""), 1024), 1008},
+			"announced too long":      {"\x81\xff\x00\x00\x00\x00\x00\x01\x00\x01", 1009},
+			"length overflow":         {"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff", 1002},
+			"and many bytes after it": {"\x81\x01x" + strings.Repeat("y", 200_000), 1002},
 		} {
 			t.Run(name, func(t *testing.T) {
 				nc, br := s.rawDial(t, "alice", "")
