@@ -77,11 +77,11 @@ func TestSocketCloseHandshakes(t *testing.T) {
 			require.EqualValues(t, 4500, websocket.CloseStatus(err))
 			require.ErrorContains(t, err, "banned")
 		})
-		t.Run("theirs is answered", func(t *testing.T) {
+		t.Run("by the client", func(t *testing.T) {
 			ws := s.dial(t, "alice")
 			require.NoError(t, ws.Close(4001, "bye"), "Close fails unless the code comes back")
 		})
-		t.Run("theirs without a code", func(t *testing.T) {
+		t.Run("by the client, without a code", func(t *testing.T) {
 			ws := s.dial(t, "alice")
 			require.NoError(t, ws.Close(websocket.StatusNoStatusRcvd, ""))
 		})
