@@ -12,6 +12,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -41,12 +42,12 @@ type Conn struct {
 	was      atomic.Pointer[[]string] // ids of connections whose place it has, or they had; may be nil
 	pings    pings
 	calls    calls
-	pulls    pulls
-	inbox    *feed         // nil if it has none
-	over     atomic.Int64  // when it ended, as a c.now(); 0 before
-	held     atomic.Int64  // bytes of the message that is being read
-	ahead    atomic.Int64  // bytes of those that wait for a handler
-	sent     atomic.Uint64 // bytes from the peer
+	lagging  recovery.Lagging
+	inbox    *recovery.Subscription // nil if it has none
+	over     atomic.Int64           // when it ended, as a c.now(); 0 before
+	held     atomic.Int64           // bytes of the message that is being read
+	ahead    atomic.Int64           // bytes of those that wait for a handler
+	sent     atomic.Uint64          // bytes from the peer
 
 	mu       sync.Mutex
 	phase    phase
@@ -108,10 +109,10 @@ type membership struct {
 
 	asked bool // the client asked for it; guarded by conn.mu
 
-	feed   *feed // nil in a room that keeps no history
-	slot   int   // index among the room's members; guarded by the room
-	shown  bool  // in the room's roster, and announced; guarded by the room
-	absent bool  // no member, and in the roster if shown; guarded by the room
+	sub    *recovery.Subscription // nil in a room that keeps no history
+	slot   int                    // index among the room's members; guarded by the room
+	shown  bool                   // in the room's roster, and announced; guarded by the room
+	absent bool                   // no member, and in the roster if shown; guarded by the room
 }
 
 // ID returns the connection's id, "conn_" and a random UUID. It is not a secret to
@@ -203,10 +204,13 @@ func (c *Conn) named(ids []string) bool {
 		slices.ContainsFunc(*before, func(id string) bool { return slices.Contains(ids, id) })
 }
 
-// leftOut reports whether a target leaves the connection out, or its user.
-func (c *Conn) leftOut(t *broker.Target) bool {
+// excluded reports whether a target excludes the connection or its user.
+func (c *Conn) excluded(t *broker.Target) bool {
 	return c.named(t.ExceptConns) || c.UserID() != "" && slices.Contains(t.ExceptUsers, c.UserID())
 }
+
+// charge counts bytes that the client has asked for.
+func (c *Conn) charge(bytes int) { c.bill.bytes.Add(int64(bytes)) }
 
 // source is where the connection comes from as far as the log goes: its address, or itself.
 func (c *Conn) source() string {
@@ -314,11 +318,6 @@ func (c *Conn) absent() bool {
 	defer c.mu.Unlock()
 	return c.phase == absent
 }
-
-func (c *Conn) behind() *pulls { return &c.pulls }
-
-// charge counts bytes that the client has asked for.
-func (c *Conn) charge(bytes int) { c.bill.bytes.Add(int64(bytes)) }
 
 // now returns the time since the connection opened. It is never zero.
 func (c *Conn) now() time.Duration { return max(1, time.Since(c.opened)) }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -42,7 +43,7 @@ func (x *index) deliver(p *broker.Publication) Result {
 	at := wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
 	d := delivery{
 		x: x, frames: x.speakers.Encode(&p.Message, at), result: Result{Local: true},
-		key: x.catcher.key(p),
+		key: x.fetcher.Key(p),
 	}
 	x.counters.Add(metrics.Compressed, x.compressor.Compress(&d.frames))
 	for _, id := range t.ExceptConns {
@@ -141,7 +142,7 @@ func (d *delivery) room(r *room) {
 	anyone := d.anyone()
 	for i := range r.members {
 		if m := &r.members[i]; anyone || d.wants(m.conn) {
-			d.push(&m.receiver, m.conn, r.traits.policy)
+			d.push(&m.receiver, m.conn, r.policy.Queue)
 		}
 	}
 }
@@ -163,7 +164,7 @@ func (d *delivery) anyone() bool {
 // where it catches up.
 func (d *delivery) wants(c *Conn) bool {
 	return !d.except.has(c) && (d.audience == nil || d.audience.admit(c.link)) &&
-		(d.key == 0 || c.pulls.given.begin(d.key))
+		(d.key == 0 || c.lagging.FirstTime(d.key))
 }
 
 func (d *delivery) push(r *receiver, c *Conn, policy sendqueue.Policy) (queued bool) {
@@ -174,7 +175,7 @@ func (d *delivery) push(r *receiver, c *Conn, policy sendqueue.Policy) (queued b
 	}
 	d.result.Queued++
 	if d.key != 0 { // it may come across it in a stream that it catches up on
-		d.x.catcher.settle(&c.pulls, d.key, c.pulls.busy.Load())
+		d.x.fetcher.Settle(&c.lagging, d.key, c.lagging.Busy())
 	}
 	return true
 }
@@ -186,7 +187,7 @@ func (d *delivery) missed(c *Conn) {
 		d.audience.retract(c.link)
 	}
 	if d.key != 0 {
-		d.x.catcher.settle(&c.pulls, d.key, false)
+		d.x.fetcher.Settle(&c.lagging, d.key, false)
 	}
 }
 
@@ -206,29 +207,29 @@ func (d *delivery) history(name string, p *broker.Publication) {
 		return
 	}
 	defer r.mu.Unlock()
-	if r.source == nil {
+	if r.topic == nil {
 		d.room(r)
 		return
 	}
-	if r.source.has(p.Position) {
+	if r.topic.Has(p.Position) {
 		return
 	}
 	if !p.Union {
-		d.class = r.traits.class
+		d.class = r.policy.Priority
 	}
 	anyone := d.anyone()
 	for i := range r.members {
 		m := &r.members[i]
 		switch {
-		case m.aside:
-			d.hand(m.feed, m.conn, p)
+		case m.checks:
+			d.check(m.sub, m.conn, p, r.policy.Queue)
 		case !anyone && !d.wants(m.conn):
-			d.pass(m.feed, m.conn, p)
-		case !d.push(&m.receiver, m.conn, r.traits.policy):
-			d.slip(m.feed, p)
+			m.sub.Skip(p, !d.except.has(m.conn))
+		case !d.push(&m.receiver, m.conn, r.policy.Queue):
+			m.sub.Miss(p)
 		}
 	}
-	r.source.last = p.Position
+	r.topic.Delivered(p.Position)
 }
 
 // inbox delivers what is kept for a user to his connections.
@@ -241,123 +242,62 @@ func (d *delivery) inbox(id string, p *broker.Publication) {
 	if f, ok := p.Origin.(*flight); ok && len(u.conns) > 0 {
 		f.online = true
 	}
-	if u.source == nil {
+	if u.topic == nil {
 		for _, c := range u.conns {
 			d.give(c)
 		}
 		return
 	}
-	if u.source.has(p.Position) {
+	if u.topic.Has(p.Position) {
 		return
 	}
-	d.class = u.source.traits.class
+	d.class = u.topic.Policy.Priority
 	for _, c := range u.conns {
-		d.hand(c.inbox, c, p)
+		d.check(c.inbox, c, p, u.topic.Policy.Queue)
 	}
-	u.source.last = p.Position
+	u.topic.Delivered(p.Position)
 }
 
-// hand delivers to a feed that has to be looked at.
-func (d *delivery) hand(f *feed, c *Conn, p *broker.Publication) {
+// check delivers to a subscription that has to be asked.
+func (d *delivery) check(s *recovery.Subscription, c *Conn, p *broker.Publication, policy sendqueue.Policy) {
 	switch {
-	case f.ahead:
-		d.meet(f, p)
-	case f.behind:
-		if d.key != 0 && d.audience != nil && d.audience.has(c.link) {
-			d.x.catcher.gave(&c.pulls, d.key) // it comes across it
-		}
-		f.hold(p)
+	case s.IsLagging():
+		s.Defer(p, d.key, d.audience != nil && d.audience.has(c.link))
 	case !d.wants(c):
-		d.pass(f, c, p)
-	case !f.inform(p.Prev, f.traits.policy, d.x.counters):
+		s.Skip(p, !d.except.has(c))
+	case !s.Report(p.Prev):
 		d.missed(c)
-		d.slip(f, p)
-	case d.push(&f.receiver, c, f.traits.policy):
-		f.gave(p.Position)
-		f.set(false)
+		s.Miss(p)
+	case d.push(&c.receiver, c, policy):
+		s.Delivered(p.Position)
 	default:
-		d.slip(f, p)
+		s.Miss(p)
 	}
 }
 
-// pass is for a feed whose client does not get p here.
-func (d *delivery) pass(f *feed, c *Conn, p *broker.Publication) {
-	f.pass(p, false)
-	if !d.except.has(c) { // it has it
-		f.dealt(p.Position)
-	}
-	if f.leftOut >= maxLeftOut && f.inform(p.Position.Offset, f.traits.policy, d.x.counters) {
-		f.set(false)
-	}
-}
-
-// meet is for a feed that had read what is delivered now.
-func (d *delivery) meet(f *feed, p *broker.Publication) {
-	switch {
-	case p.Position == f.done:
-		f.last = p.Position // as it will be for all
-		f.live()
-	case p.Position.Epoch != f.done.Epoch || p.Position.Offset > f.done.Offset:
-		f.ahead = false
-		d.x.catcher.pull(f)
-	}
-}
-
-// slip is for a feed whose client cannot take p now.
-func (d *delivery) slip(f *feed, p *broker.Publication) {
-	if !f.traits.catchUp {
-		f.pass(p, true)
-		return
-	}
-	told := p.Prev
-	if f.leftOut > 0 {
-		told = f.told
-	}
-	f.lag(broker.Position{Epoch: p.Position.Epoch, Offset: p.Prev}, told)
-	d.x.catcher.pull(f)
-}
-
-// lost makes everybody who gets a stream live read on from where they are.
+// lost makes every connection that gets a stream live read what may be missing.
 func (x *index) lost(stream string) {
 	if name, ok := broker.StreamRoom(stream); ok {
 		if r := x.rooms.find(name); r != nil {
 			defer r.mu.Unlock()
-			x.reread(r.source, func(yield func(*feed)) {
-				for i := range r.members {
-					yield(r.members[i].feed)
-				}
-			})
+			if r.topic == nil {
+				return
+			}
+			r.topic.Lost()
+			for i := range r.members {
+				r.members[i].sub.Reread()
+			}
 		}
 	} else if user, ok := broker.StreamUser(stream); ok {
 		if u := x.users.peek(user); u != nil {
 			defer x.users.leave(u)
-			x.reread(u.source, func(yield func(*feed)) {
-				for _, c := range u.conns {
-					yield(c.inbox)
-				}
-			})
+			if u.topic == nil {
+				return
+			}
+			u.topic.Lost()
+			for _, c := range u.conns {
+				c.inbox.Reread()
+			}
 		}
 	}
-}
-
-// reread makes feeds read on from where they are. The lock of their source is held, which is nil
-// if nothing is kept.
-func (x *index) reread(s *source, feeds func(func(*feed))) {
-	if s == nil {
-		return
-	}
-	s.losses++
-	feeds(func(f *feed) {
-		switch at := s.last; {
-		case f.behind:
-			f.ahead = false
-		case f.skipped: // what was dropped comes now
-			f.fallBehind(broker.Position{Epoch: at.Epoch, Offset: f.told})
-		case f.leftOut > 0:
-			f.lag(at, f.told)
-		default:
-			f.fallBehind(at)
-		}
-		x.catcher.pull(f)
-	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/defaults"
 )
 
 // Position is a place in the history of a room or in an inbox: after the message with this offset,
@@ -109,4 +110,18 @@ func (r Room) History(ctx context.Context, q HistoryQuery) (History, error) {
 		slices.Reverse(h.Messages)
 	}
 	return h, nil
+}
+
+// The defaults of Retention.
+const (
+	defaultAge   = 24 * time.Hour
+	defaultBytes = 1 << 20
+)
+
+// resolved fills in the defaults. Zero is no limit then, except for Messages.
+func (r Retention) resolved() Retention {
+	r.Messages = max(0, r.Messages)
+	defaults.Set(&r.Age, defaultAge)
+	defaults.Set(&r.Bytes, defaultBytes)
+	return r
 }

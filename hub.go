@@ -2,17 +2,18 @@ package realtime
 
 import (
 	"context"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/transport"
@@ -33,7 +34,7 @@ type Manager struct {
 	hosts    admission.Hosts
 	origins  *admission.Origins
 	upgrader *transport.Upgrader
-	carrier  *carrier
+	broker   *recovery.Broker
 
 	wheel   *timerwheel.Wheel
 	sweeper timerwheel.Timer
@@ -57,18 +58,19 @@ func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
 	m.notes = ratelog.New(m.opts.Logger)
 	m.counters.Queues.Budget.Limit = int64(m.opts.MemoryBudget)
-	m.carrier = newCarrier(m.opts.Broker)
+	if m.opts.Broker == nil {
+		m.broker = recovery.NewBroker(memory.New(nil))
+	} else {
+		m.broker = recovery.NewBroker(m.opts.Broker)
+	}
 	m.addresses = admission.NewAddresses(admission.Limits{
 		Rate: m.opts.HandshakeRate, RatePerIP: m.opts.HandshakeRatePerIP,
 		ConnsPerIP: m.opts.MaxConnsPerIP,
 	})
 	m.capacity = admission.NewCapacity(m.opts.MaxConns, m.addresses,
 		&m.counters.Queues.Budget, &m.sessions.work)
-	m.index = newIndex(&m.opts, &m.counters, &catcher{
-		carrier: m.carrier, counters: &m.counters, notes: m.notes,
-		page: broker.Query{Limit: max(1, m.opts.QueueMessages/4)}, maxBytes: m.opts.QueueBytes / 2,
-		seed: maphash.MakeSeed(),
-	})
+	m.index = newIndex(&m.opts, &m.counters, m.notes, m.broker, recovery.NewFetcher(
+		m.broker, &m.counters, m.notes, m.opts.QueueMessages/4, m.opts.QueueBytes/2))
 	m.sessions = sessions{
 		opts: &m.opts, counters: &m.counters, notes: m.notes, index: m.index, capacity: m.capacity, addresses: m.addresses,
 		begin: m.watchStale,
@@ -148,9 +150,9 @@ func (m *Manager) startBackground() {
 	var ctx context.Context
 	ctx, m.rest = context.WithCancel(context.Background())
 	if m.opts.Broker == nil {
-		m.carrier.open(ctx, sink{m})
+		m.broker.Open(ctx, sink{m})
 	} else {
-		m.background.Go(func() { m.carrier.open(ctx, sink{m}) })
+		m.background.Go(func() { m.broker.Open(ctx, sink{m}) })
 	}
 }
 

@@ -3,11 +3,14 @@ package realtime
 import (
 	"context"
 	"errors"
-	"sync"
+	"log/slog"
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/defaults"
+	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -59,26 +62,31 @@ const inboxTime = 10 * time.Second
 // inboxes are what is kept for users.
 type inboxes struct {
 	InboxOptions
-	traits  traits
-	catcher *catcher
-	strikes strikes
+	policy   recovery.Policy
+	broker   *recovery.Broker
+	fetcher  *recovery.Fetcher
+	attempts *recovery.Attempts
+	counters *metrics.Counters
+	notes    *ratelog.Logger
 }
 
-func newInboxes(o InboxOptions, k *catcher) *inboxes {
+func newInboxes(
+	o InboxOptions, b *recovery.Broker, k *recovery.Fetcher, cs *metrics.Counters, l *ratelog.Logger,
+) *inboxes {
 	defaults.Set(&o.Attempts, 3)
-	ib := &inboxes{InboxOptions: o, catcher: k, traits: newTraits(SlowCatchUp, broker.Retention(o.Keep))}
-	ib.strikes.max = o.Attempts
-	return ib
+	return &inboxes{
+		InboxOptions: o, broker: b, fetcher: k, policy: newPolicy(SlowCatchUp, o.Keep),
+		attempts: recovery.NewAttempts(o.Attempts), counters: cs, notes: l,
+	}
 }
 
-func (ib *inboxes) carrier() *carrier { return ib.catcher.carrier }
-
-// source returns a new source of a user's inbox, nil if there are none.
-func (ib *inboxes) source(user string) *source {
-	if !ib.traits.keeps() {
-		return nil
+// newUser returns a user, with the topic of the inbox if there are inboxes.
+func (ib *inboxes) newUser(id string) *user {
+	u := &user{id: id}
+	if ib.policy.Keeps() {
+		u.topic = recovery.NewTopic(broker.InboxStream(id), "", ib.policy, &u.mu)
 	}
-	return &source{stream: broker.InboxStream(user), traits: ib.traits}
+	return u
 }
 
 // reader is the name under which a connection acknowledges.
@@ -90,39 +98,42 @@ func (ib *inboxes) reader(c *Conn) string {
 }
 
 // open finds out where a connection begins, and returns the offset of the newest message. It waits
-// for the broker. s is of the connection's user, and not closed meanwhile; mu guards it.
-func (ib *inboxes) open(ctx context.Context, c *Conn, s *source, mu *sync.Mutex) (top uint64, err error) {
+// for the broker. The topic is of the connection's user, and not closed meanwhile.
+func (ib *inboxes) open(ctx context.Context, c *Conn, t *recovery.Topic) (top uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, inboxTime)
 	defer cancel()
-	if err := s.open(ctx, mu, ib.carrier()); err != nil {
+	if err := t.Open(ctx, ib.broker); err != nil {
 		return 0, err
 	}
-	begin := func(ctx context.Context) (broker.Position, error) {
-		return ib.carrier().cursor(ctx, s.stream, ib.reader(c))
-	}
-	at, err := begin(ctx)
+	at, err := ib.broker.Cursor(ctx, t.Stream, ib.reader(c))
 	if err != nil {
 		return 0, err
 	}
-	f := &feed{
-		source: s, receiver: c.plain(), conn: c, mu: mu, set: func(bool) {}, begin: begin,
-		done: at, told: at.Offset,
-	}
-	if c.proto == wire.ProtoPlain {
-		f.acks = func() { ib.carrier().spawn(func() { ib.acknowledge(c) }) }
-	}
-	c.inbox = f
-	mu.Lock()
-	defer mu.Unlock()
-	return max(at.Offset, s.last.Offset), nil
+	c.inbox = ib.fetcher.Subscribe(recovery.Config{
+		Topic: t, Subscriber: &inboxSubscriber{(*subscriber)(c), ib, t}, Queue: c.link, Protocol: c.proto,
+		Lagging: &c.lagging, At: at, Acknowledge: c.proto == wire.ProtoPlain,
+	})
+	return c.inbox.Top(), nil
 }
 
-// begin lets a connection get what is in its inbox. Its user is locked.
-func (ib *inboxes) begin(f *feed) {
-	if f.done != f.last || f.lost() {
-		f.fallBehind(f.done)
-		ib.catcher.pull(f)
-	}
+// inboxSubscriber is a connection with an inbox.
+type inboxSubscriber struct {
+	*subscriber
+	inboxes *inboxes
+	topic   *recovery.Topic
+}
+
+// SetNeedsCheck implements recovery.Subscriber. A delivery to an inbox always asks.
+func (s *inboxSubscriber) SetNeedsCheck(bool) {}
+
+// Restart implements recovery.Subscriber.
+func (s *inboxSubscriber) Restart(ctx context.Context) (broker.Position, error) {
+	return s.inboxes.broker.Cursor(ctx, s.topic.Stream, s.inboxes.reader((*Conn)(s.subscriber)))
+}
+
+// Acknowledge implements recovery.Subscriber.
+func (s *inboxSubscriber) Acknowledge() {
+	s.inboxes.broker.Go(func() { s.inboxes.acknowledge((*Conn)(s.subscriber)) })
 }
 
 // exists reports whether something may be kept for a user who has no connection.
@@ -145,17 +156,14 @@ func (ib *inboxes) ack(ctx context.Context, c *Conn, at broker.Position) error {
 	if c.inbox == nil {
 		return ErrPosition
 	}
-	return ib.carrier().ack(ctx, c.inbox.stream, ib.reader(c), at)
+	return ib.broker.Ack(ctx, broker.InboxStream(c.UserID()), ib.reader(c), at)
 }
 
 // acknowledge moves the cursor of a client that does not do it itself, as often as something has
 // been written to it.
 func (ib *inboxes) acknowledge(c *Conn) {
-	f := c.inbox
 	for more := true; more; {
-		f.mu.Lock()
-		at, through := f.given, f.givenAt
-		f.mu.Unlock()
+		at, through := c.inbox.Written()
 		if !c.link.WaitWritten(through) {
 			return
 		}
@@ -164,11 +172,95 @@ func (ib *inboxes) acknowledge(c *Conn) {
 		err := ib.ack(ctx, c, at)
 		cancel()
 		if err != nil && !errors.Is(err, ErrPosition) { // else its epoch has ended meanwhile
-			ib.catcher.broken(c, err)
+			ib.fetcher.Failed(c.ctx, err)
 		}
-		f.mu.Lock()
-		f.acking = f.given != at
-		more = f.acking
-		f.mu.Unlock()
+		more = c.inbox.Acknowledged(at)
 	}
+}
+
+// departed looks at a connection that has ended and that no other one takes the place of: a message
+// that it could not cope with must not be what the next one begins with for ever. It does not wait
+// for the broker.
+//
+// A connection whose peer has never been heard says nothing about its peer: it may have been cut
+// before anything was read.
+func (ib *inboxes) departed(c *Conn) {
+	if !ib.attempts.Limited() || c.proto != wire.ProtoV1 || !brokenDown(c.end.Load()) || c.inbox == nil ||
+		c.sent.Load() == 0 {
+		return // the inbox of one that did not break down may be about to be opened
+	}
+	ib.broker.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), inboxTime)
+		defer cancel()
+		if err := ib.judge(ctx, c); err != nil {
+			ib.fetcher.Failed(c.ctx, err)
+		}
+	})
+}
+
+// brokenDown reports whether a connection may have ended because of what it was given. One that
+// was not heard of any more has not: it says nothing about its peer.
+func brokenDown(why *CloseError) bool {
+	switch why.Cause {
+	case CauseLost, CauseProtocol:
+		return true
+	case CauseClient:
+		return why.Code != CloseNormal && why.Code != CloseAway && why.Code != CloseNone &&
+			why.Code != CloseSlow
+	}
+	return false
+}
+
+// judge sets the first message aside that was written to the connection and that is not
+// acknowledged, if there have been enough before it.
+func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
+	stream, reader := broker.InboxStream(c.UserID()), ib.reader(c)
+	last, first := c.inbox.Given()
+	at, err := ib.broker.Cursor(ctx, stream, reader)
+	if err != nil || first == 0 || at.Epoch != last.Epoch || at.Offset >= last.Offset {
+		return err
+	}
+	// What is in front of the first was not given: there is a newer message of its key, for example.
+	after := max(at.Offset, first-1)
+	page, err := ib.broker.Read(ctx, stream, broker.Query{After: after, Before: last.Offset + 1})
+	if err != nil {
+		return err
+	}
+	for i := range page.Publications {
+		p := &page.Publications[i]
+		if c.excluded(&p.Target) {
+			continue
+		}
+		ended := c.opened.Add(time.Duration(c.over.Load()))
+		if !c.inbox.Wrote(p.Position.Offset) ||
+			!ib.attempts.Add(stream, reader, p.Position, c.opened, ended) {
+			return nil
+		}
+		return ib.setAside(ctx, c, p)
+	}
+	return nil
+}
+
+// setAside goes on behind a message.
+func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *broker.Publication) error {
+	if err := ib.ack(ctx, c, p.Position); err != nil {
+		return err
+	}
+	ib.counters.Add(metrics.SetAside, 1)
+	ib.notes.Log(ctx, slog.LevelWarn, "inbox",
+		"realtime: a message was set aside: connections broke down with it",
+		slog.String("user", c.UserID()), slog.String("id", p.Message.ID),
+		slog.Uint64("offset", p.Position.Offset))
+	if ib.OnSetAside != nil {
+		c.duties.run(func() { ib.tellAside(c, p.Message) })
+	}
+	return nil
+}
+
+// tellAside tells the application.
+func (ib *inboxes) tellAside(c *Conn, m broker.Message) {
+	_ = guard(ib.notes, ib.counters, c, func() error {
+		ib.OnSetAside(context.WithoutCancel(c.ctx), c.UserID(), Message(m))
+		return nil
+	})
 }

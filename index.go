@@ -6,6 +6,8 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/ratelog"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/transport"
@@ -20,9 +22,10 @@ type index struct {
 	announce Announce
 	maxRooms int // for each connection, 0 is without limit
 	slow     sendqueue.Policy
-	traits   func(room string) traits // application code: called without locks
+	policy   func(room string) recovery.Policy // application code: called without locks
 	counters *metrics.Counters
-	catcher  *catcher
+	broker   *recovery.Broker
+	fetcher  *recovery.Fetcher
 	kept     bool // anything may be kept
 
 	speakers    wire.Speakers
@@ -35,16 +38,16 @@ type index struct {
 	everyone everyone
 }
 
-func newIndex(o *Options, t *metrics.Counters, k *catcher) *index {
+func newIndex(o *Options, t *metrics.Counters, l *ratelog.Logger, b *recovery.Broker, k *recovery.Fetcher) *index {
 	x := &index{
-		announce: o.Announce, maxRooms: o.MaxRoomsPerConn, slow: o.Slow.engine(),
-		traits: o.traits, counters: t, catcher: k, kept: o.keeps(),
+		announce: o.Announce, maxRooms: o.MaxRoomsPerConn, slow: o.Slow.queue(),
+		policy: o.policy, counters: t, broker: b, fetcher: k, kept: o.keeps(),
 		conns: shardmap.New[*Conn](),
 		users: users{
-			index: shardmap.New[*user](), counters: t, inboxes: newInboxes(o.Inbox, k),
+			index: shardmap.New[*user](), counters: t, inboxes: newInboxes(o.Inbox, b, k, t, l),
 			limit: o.MaxConnsPerUser, replace: o.UserFull == UserFullReplace,
 		},
-		rooms: rooms{index: shardmap.New[*room](), counters: t, carrier: k.carrier},
+		rooms: rooms{index: shardmap.New[*room](), counters: t, broker: b, fetcher: k},
 	}
 	x.compressor = wire.NewCompressor(o.CompressFrom, &x.speakers)
 	return x
@@ -61,12 +64,12 @@ func (x *index) conn(id string) *Conn {
 // openInbox finds out where a connection begins in its user's inbox, if there are any, and returns
 // the offset of the newest message in it. Its user stays: a place is reserved for it.
 func (x *index) openInbox(ctx context.Context, c *Conn) (top uint64, err error) {
-	if c.UserID() == "" || !x.users.inboxes.traits.keeps() {
+	if c.UserID() == "" || !x.users.inboxes.policy.Keeps() {
 		return 0, nil
 	}
 	u := x.users.enter(c.UserID())
 	u.mu.Unlock()
-	return x.users.inboxes.open(ctx, c, u.source, &u.mu)
+	return x.users.inboxes.open(ctx, c, u.topic)
 }
 
 // ack moves the cursor of a connection's inbox.
@@ -107,7 +110,7 @@ func (x *index) enter(c *Conn) bool {
 	x.users.makeRoom(u)
 	x.showRooms(c)
 	if c.inbox != nil {
-		x.users.inboxes.begin(c.inbox)
+		c.inbox.Start()
 	}
 	return true
 }
@@ -286,11 +289,10 @@ func (x *index) roomNotice(what func(user, room string) broker.Message, c *Conn,
 	return &f
 }
 
-// traitsOf returns what is special about a room: as it was when its first member came, or would be
-// now.
-func (x *index) traitsOf(name string) traits {
+// policyOf returns the policy of a room: the one of the room that exists, or of a new one.
+func (x *index) policyOf(name string) recovery.Policy {
 	if r, ok := x.rooms.index.Get(name); ok {
-		return r.traits
+		return r.policy
 	}
-	return x.traits(name)
+	return x.policy(name)
 }

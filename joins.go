@@ -6,6 +6,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -43,7 +44,7 @@ type entry struct {
 	asked  bool               // by the client
 	answer func(*entry) *sendqueue.Frame
 
-	traits traits
+	policy recovery.Policy
 	pinned *room            // nil if it keeps nothing
 	start  *broker.Position // where to begin; nil: live
 	looked int              // through so many messages, to find that out
@@ -101,13 +102,13 @@ func (x *index) prepare(ctx context.Context, e *entry) (err error) {
 	if err := checkRoom(e.room); err != nil {
 		return err
 	}
-	if e.traits = x.traits(e.room); !e.traits.keeps() {
+	if e.policy = x.policy(e.room); !e.policy.Keeps() {
 		if e.from.Since != (Position{}) {
 			e.joined.Why = ReasonUnknown
 		}
 		return nil
 	}
-	if e.pinned, err = x.rooms.pin(ctx, e.room, e.traits); err != nil {
+	if e.pinned, err = x.rooms.pin(ctx, e.room, e.policy); err != nil {
 		return err
 	}
 	if err = x.locate(ctx, e); err != nil {
@@ -134,7 +135,7 @@ func (x *index) locate(ctx context.Context, e *entry) error {
 		return nil
 	}
 	if since := broker.Position(e.from.Since); since != (broker.Position{}) {
-		page, err := x.catcher.carrier.read(ctx, stream, broker.Query{After: since.Offset, Limit: 1})
+		page, err := x.broker.Read(ctx, stream, broker.Query{After: since.Offset, Limit: 1})
 		if err != nil {
 			return err
 		}
@@ -151,7 +152,7 @@ func (x *index) locate(ctx context.Context, e *entry) error {
 		return nil
 	}
 	q := broker.Query{Backwards: true, Limit: e.from.Last, Bytes: maxLookBack}
-	page, err := x.catcher.carrier.read(ctx, stream, q)
+	page, err := x.broker.Read(ctx, stream, q)
 	e.looked, e.bytes = len(page.Publications), page.Size()
 	if n := e.looked; err == nil && n > 0 {
 		e.start = &broker.Position{Epoch: page.Top.Epoch, Offset: page.Publications[n-1].Prev}
@@ -172,7 +173,7 @@ func (x *index) joinLocked(c *Conn, e *entry) error {
 		return ErrTooManyRooms
 	}
 	notice := x.roomNotice(wire.RoomJoined, c, e.room)
-	r := x.rooms.enter(e.room, e.traits)
+	r := x.rooms.enter(e.room, e.policy)
 	defer x.rooms.leave(r) // also one that was made for somebody who is denied
 	if err := x.revocations.Check(e.began, admission.Subject{User: c.UserID(), Room: e.room}); err != nil {
 		return err
@@ -190,37 +191,24 @@ func (x *index) joinLocked(c *Conn, e *entry) error {
 
 // joinAgain is for a member: one that says where goes back to there.
 func (x *index) joinAgain(m *membership, e *entry) {
-	if m.feed == nil {
+	if m.sub == nil {
 		x.place(m, e)
 		return
 	}
-	m.feed.mu.Lock()
-	defer m.feed.mu.Unlock()
+	r := x.rooms.find(m.room)
+	defer r.mu.Unlock()
 	x.place(m, e)
 }
 
 // place lets a member begin where it is to, and answers. The room is locked, if it keeps history.
 func (x *index) place(m *membership, e *entry) {
-	if f := m.feed; f != nil {
-		at := f.last
-		switch {
-		case e.start != nil:
-			if at = *e.start; at != f.last || f.behind || f.lost() {
-				f.fallBehind(at)
-				f.asked = e.asked
-			}
-			// Who goes back knows what it has: what it was given already it may not have taken.
-			if e.asked && (!e.joined.New || m.conn.parted) {
-				x.catcher.forget(m.conn.behind())
-			}
-		case f.behind:
-			at = f.done
-		case f.lost():
-			f.fallBehind(at)
-		case f.leftOut > 0: // it is told so, some time, from where it knows to be
-			at.Offset = f.told
+	if m.sub != nil {
+		at, top := m.sub.Begin(e.start, e.asked)
+		// Who goes back knows what it has: what it was given already it may not have taken.
+		if e.start != nil && e.asked && (!e.joined.New || m.conn.parted) {
+			x.fetcher.Forget(&m.conn.lagging)
 		}
-		e.joined.At, e.joined.Top = Position(at), max(at.Offset, f.last.Offset)
+		e.joined.At, e.joined.Top = Position(at), top
 	} else if e.joined.Recovered { // the room came into being when it kept nothing
 		e.joined.Recovered, e.joined.Why = false, ReasonUnknown
 	}
@@ -232,8 +220,8 @@ func (x *index) place(m *membership, e *entry) {
 		// It has not asked, but this must not end it either: it may be in many rooms.
 		answer(m.conn, x.counters, joinedFrame(e))
 	}
-	if m.feed != nil && m.feed.behind {
-		x.catcher.pull(m.feed)
+	if m.sub != nil {
+		m.sub.Fetch()
 	}
 }
 
@@ -241,7 +229,7 @@ func (x *index) place(m *membership, e *entry) {
 // there. One that has asked for the room says by itself where it is. The room is locked.
 func (x *index) given(m *membership, r *room) {
 	if !m.absent && !m.asked {
-		x.place(m, &entry{room: m.room, traits: r.traits, joined: Joined{New: true}})
+		x.place(m, &entry{room: m.room, policy: r.policy, joined: Joined{New: true}})
 	}
 }
 
@@ -298,7 +286,7 @@ func joinedContent(e *entry) []byte {
 		buf = strconv.AppendUint(append(buf, `,"offset":`...), j.At.Offset, 10)
 		buf = strconv.AppendUint(append(buf, `,"top":`...), j.Top, 10)
 	}
-	if e.traits.lossy {
+	if e.policy.Lossy {
 		buf = append(buf, `,"lossy":true`...)
 	}
 	if e.from.Since != (Position{}) {

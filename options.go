@@ -9,6 +9,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/defaults"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
@@ -274,11 +275,12 @@ func (o *Options) keeps() bool {
 	return o.History.Messages > 0 || o.Inbox.Keep.Messages > 0 || o.Room != nil
 }
 
-// traits are what is special about a room that comes into being.
-func (o *Options) traits(name string) traits {
+// policy returns the policy of a room that comes into being. It calls code of the application, so
+// no lock may be held.
+func (o *Options) policy(room string) recovery.Policy {
 	slow, history := o.Slow, o.History
 	if o.Room != nil {
-		own := o.Room(name)
+		own := o.Room(room)
 		if own.Slow != SlowDefault {
 			slow = own.Slow
 		}
@@ -286,5 +288,53 @@ func (o *Options) traits(name string) traits {
 			history = own.History
 		}
 	}
-	return newTraits(slow, broker.Retention(history))
+	return newPolicy(slow, history)
+}
+
+func newPolicy(slow SlowPolicy, history Retention) recovery.Policy {
+	p := recovery.Policy{Queue: slow.queue(), Keep: broker.Retention(history.resolved())}
+	switch {
+	case p.Keep.Messages == 0:
+		p.Keep = broker.Retention{}
+	case slow == SlowDefault || slow == SlowCatchUp:
+		p.Queue, p.Priority, p.CatchUp = sendqueue.DropNewest, sendqueue.Vital, true
+	case slow != SlowDisconnect:
+		p.Lossy = true
+	}
+	return p
+}
+
+// SlowPolicy says what happens to a message for a connection whose queue is full,
+// because its peer reads more slowly than it is written to.
+type SlowPolicy uint8
+
+// The policies. Whatever is dropped is counted in [Stats].
+const (
+	// SlowDefault is Options.Slow for a room. For Options.Slow it is SlowCatchUp in rooms that keep
+	// history, and SlowDisconnect.
+	SlowDefault SlowPolicy = iota
+	// SlowDisconnect ends the connection with code 4300. The client comes back and
+	// knows that it has missed something.
+	SlowDisconnect
+	// SlowDropOldest drops what has waited longest: for data of which only the
+	// latest counts.
+	SlowDropOldest
+	// SlowDropNewest drops the message at hand.
+	SlowDropNewest
+	// SlowCatchUp is for rooms that keep history, and their default unless Options.Slow says
+	// otherwise: a member who cannot keep up gets what he has missed from history as soon as he has
+	// read most of what waits for him, as fast as he reads it. Only what is not kept any more by then
+	// is lost for him, and he is told. In other rooms it is SlowDisconnect.
+	SlowCatchUp
+)
+
+func (p SlowPolicy) queue() sendqueue.Policy {
+	switch p {
+	case SlowDropOldest:
+		return sendqueue.DropOldest
+	case SlowDropNewest:
+		return sendqueue.DropNewest
+	default:
+		return sendqueue.Disconnect
+	}
 }

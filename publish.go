@@ -38,22 +38,22 @@ func (x *index) publish(ctx context.Context, p broker.Publication) (Result, erro
 
 // pass delivers what is not kept.
 func (x *index) pass(ctx context.Context, p broker.Publication) (Result, error) {
-	if x.catcher.carrier.local {
+	if x.broker.Local() {
 		return x.deliver(&p), nil
 	}
 	own(&p) // it is the caller's, who may use it again
 	p.Target = cloneTarget(p.Target)
-	_, err := x.catcher.carrier.publish(ctx, p)
+	_, err := x.broker.Publish(ctx, p)
 	return Result{}, err
 }
 
 // history returns a part of what a room has kept.
 func (x *index) history(ctx context.Context, room string, q broker.Query) (broker.Page, error) {
-	t := x.traitsOf(room)
-	if !t.keeps() {
+	p := x.policyOf(room)
+	if !p.Keeps() {
 		return broker.Page{}, ErrNoHistory
 	}
-	return x.catcher.carrier.read(ctx, broker.RoomStream(room), q)
+	return x.broker.Read(ctx, broker.RoomStream(room), q)
 }
 
 // own makes the publication independent of what the caller of Send may use again.

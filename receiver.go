@@ -11,7 +11,7 @@ type receiver struct {
 	link     *sendqueue.Queue
 	proto    wire.Protocol
 	deflates bool // the transport negotiated compression
-	aside    bool // its feed has to be looked at, see feed
+	checks   bool // its subscription has to be asked, see recovery.Subscriber
 }
 
 // push gives the connection its form of a message.
@@ -19,7 +19,7 @@ func (r *receiver) push(f *wire.Frames, class sendqueue.Priority, policy sendque
 	return r.link.Push(f.For(r.proto, r.deflates), class, policy)
 }
 
-// plain returns a receiver whose feed is not aside. It may be called without the lock of that.
+// plain returns a receiver without a subscription. It may be called without the lock of that.
 func (r *receiver) plain() receiver {
 	return receiver{link: r.link, proto: r.proto, deflates: r.deflates}
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
 )
@@ -23,8 +24,8 @@ type users struct {
 // one is about to come. Its lock makes a change between none and one, and the
 // announcement of that change, one step.
 type user struct {
-	id     string
-	source *source // of his inbox, nil if there are none
+	id    string
+	topic *recovery.Topic // of the inbox; nil if there are none
 
 	mu      sync.Mutex
 	conns   []*Conn
@@ -36,7 +37,7 @@ type user struct {
 // enter locks the user, who is made if there is none.
 func (us *users) enter(id string) *user {
 	for {
-		u := us.index.GetOrPut(id, func() *user { return &user{id: id, source: us.inboxes.source(id)} })
+		u := us.index.GetOrPut(id, func() *user { return us.inboxes.newUser(id) })
 		u.mu.Lock()
 		if !u.dead {
 			return u
@@ -74,8 +75,8 @@ func (us *users) peek(id string) *user {
 func (us *users) leave(u *user) {
 	u.dead = len(u.conns)+len(u.absent)+u.pending == 0
 	dead := u.dead
-	if dead && u.source != nil {
-		u.source.close(us.inboxes.carrier())
+	if dead && u.topic != nil {
+		u.topic.Close(us.inboxes.broker)
 	}
 	u.mu.Unlock()
 	if dead {
@@ -182,7 +183,7 @@ func (u *user) drop(c *Conn) {
 	u.conns[c.seat.device].seat.device = c.seat.device
 	u.conns = shrink.Pop(u.conns)
 	if c.inbox != nil {
-		c.inbox.leave()
+		c.inbox.Leave()
 	}
 }
 

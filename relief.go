@@ -142,7 +142,7 @@ func (r *relief) weigh() (loads []load, others float64) {
 	for _, c := range r.conns.Values() {
 		l := load{
 			conn: c, queue: c.link.Weight(), half: float64(c.held.Load()),
-			known: float64(c.pulls.given.bytes() + c.ahead.Load()), unread: c.link.Unread(),
+			known: float64(c.lagging.Bytes() + c.ahead.Load()), unread: c.link.Unread(),
 		}
 		others -= l.half + l.known
 		if l.weight() == 0 || c.ended() {

@@ -7,9 +7,11 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
+	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -33,10 +35,11 @@ type Count struct {
 // room is the members of one room. It exists while it has any.
 type room struct {
 	name     string
-	traits   traits
+	policy   recovery.Policy
 	counters *metrics.Counters
+	fetcher  *recovery.Fetcher
 
-	source *source // nil if it keeps nothing
+	topic *recovery.Topic // nil if it keeps nothing
 
 	mu      sync.Mutex
 	pins    int // joins that are under way, and absent connections
@@ -60,18 +63,19 @@ type member struct {
 type rooms struct {
 	index    *shardmap.Map[*room]
 	counters *metrics.Counters
-	carrier  *carrier
+	broker   *recovery.Broker
+	fetcher  *recovery.Fetcher
 }
 
-// enter locks the room of this name, which it makes with these traits if there is
+// enter locks the room of this name, which it makes with this policy if there is
 // none. The caller adds a member and unlocks.
-func (rs *rooms) enter(name string, t traits) *room {
+func (rs *rooms) enter(name string, p recovery.Policy) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {
 			rs.counters.Rooms.Add(1)
-			r := &room{name: name, traits: t, counters: rs.counters}
-			if t.keeps() {
-				r.source = &source{stream: broker.RoomStream(name), room: name, traits: t}
+			r := &room{name: name, policy: p, counters: rs.counters, fetcher: rs.fetcher}
+			if p.Keeps() {
+				r.topic = recovery.NewTopic(broker.RoomStream(name), name, p, &r.mu)
 			}
 			return r
 		})
@@ -106,8 +110,8 @@ func (rs *rooms) leave(r *room) {
 	}
 	r.dead = true
 	rs.counters.Rooms.Add(-1)
-	if r.source != nil {
-		r.source.close(rs.carrier)
+	if r.topic != nil {
+		r.topic.Close(rs.broker)
 	}
 	r.mu.Unlock()
 	rs.index.CompareAndDelete(r.name, r)
@@ -115,14 +119,14 @@ func (rs *rooms) leave(r *room) {
 
 // pin keeps the room of this name for a join, until unpin. One that keeps history is subscribed to
 // its stream, which may take until ctx ends.
-func (rs *rooms) pin(ctx context.Context, name string, t traits) (*room, error) {
-	r := rs.enter(name, t)
+func (rs *rooms) pin(ctx context.Context, name string, p recovery.Policy) (*room, error) {
+	r := rs.enter(name, p)
 	r.pins++
 	r.mu.Unlock()
-	if r.source == nil {
+	if r.topic == nil {
 		return r, nil
 	}
-	if err := r.source.open(ctx, &r.mu, rs.carrier); err != nil {
+	if err := r.topic.Open(ctx, rs.broker); err != nil {
 		rs.unpin(r)
 		return nil, err
 	}
@@ -156,13 +160,54 @@ func (rs *rooms) conns(name, user string) (conns []*Conn) {
 func (r *room) add(m *membership) {
 	m.slot = len(r.members)
 	r.members = append(r.members, member{m.conn.plain(), m})
-	if r.source != nil {
-		m.feed = &feed{
-			source: r.source, receiver: m.conn.plain(), conn: m.conn, mu: &r.mu,
-			set: func(aside bool) { r.members[m.slot].aside = aside },
-		}
+	if r.topic != nil {
+		c := m.conn
+		m.sub = r.fetcher.Subscribe(recovery.Config{
+			Topic: r.topic, Subscriber: &roomSubscriber{(*subscriber)(c), m, r},
+			Queue: c.link, Protocol: c.proto, Lagging: &c.lagging,
+		})
 	}
 }
+
+// subscriber is a connection as package recovery sees it.
+type subscriber Conn
+
+// Context implements recovery.Subscriber.
+func (s *subscriber) Context() context.Context { return s.ctx }
+
+// Ended implements recovery.Subscriber.
+func (s *subscriber) Ended() bool { return (*Conn)(s).ended() }
+
+// Fail implements recovery.Subscriber.
+func (s *subscriber) Fail(err error) {
+	(*Conn)(s).finish(&CloseError{
+		Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
+	}, transport.CloseGrace)
+}
+
+// Excluded implements recovery.Subscriber.
+func (s *subscriber) Excluded(t *broker.Target) bool { return (*Conn)(s).excluded(t) }
+
+// Charge implements recovery.Subscriber.
+func (s *subscriber) Charge(bytes int) { s.bill.bytes.Add(int64(bytes)) }
+
+// roomSubscriber is a member of a room that keeps history.
+type roomSubscriber struct {
+	*subscriber
+	m *membership
+	r *room
+}
+
+// SetNeedsCheck implements recovery.Subscriber.
+func (s *roomSubscriber) SetNeedsCheck(yes bool) { s.r.members[s.m.slot].checks = yes }
+
+// Restart implements recovery.Subscriber. It is for inboxes.
+func (s *roomSubscriber) Restart(context.Context) (broker.Position, error) {
+	return broker.Position{}, nil
+}
+
+// Acknowledge implements recovery.Subscriber. It is for inboxes.
+func (s *roomSubscriber) Acknowledge() {}
 
 // show puts m into the roster and tells the members, if it is the user's first
 // connection here, or else m alone. A nil notice tells nobody. It returns how many were told.
@@ -238,8 +283,8 @@ func (r *room) drop(m *membership) {
 	r.members[m.slot] = r.members[last]
 	r.members[m.slot].slot = m.slot
 	r.members = shrink.Pop(r.members)
-	if m.feed != nil {
-		m.feed.leave()
+	if m.sub != nil {
+		m.sub.Leave()
 	}
 }
 

@@ -155,7 +155,7 @@ func (d *requester) pageFor(c *Conn, room string, q broker.Query) (page broker.P
 		c.charge(page.Size())
 		last := page.Publications[len(page.Publications)-1].Position.Offset
 		page.Publications = slices.DeleteFunc(page.Publications, func(p broker.Publication) bool {
-			return c.leftOut(&p.Target)
+			return c.excluded(&p.Target)
 		})
 		if len(page.Publications) > 0 || !page.More {
 			return page, nil

@@ -98,7 +98,7 @@ func (ss *sessions) register(ctx context.Context, t transport.Transport, id Iden
 // message in it. It waits for the broker until the connection ends, which the Manager may do.
 func (ss *sessions) open(c *Conn) (top uint64, err error) {
 	if top, err = ss.index.openInbox(c.ctx, c); err != nil && !c.ended() {
-		ss.index.catcher.broken(c, err)
+		ss.index.fetcher.Failed(c.ctx, err)
 		c.finish(&CloseError{
 			Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
 		}, transport.CloseGrace)
@@ -134,7 +134,7 @@ func (ss *sessions) greet(c *Conn, top uint64) {
 		g.Grace = ss.absences.grace
 	}
 	if c.inbox != nil {
-		g.Inbox, g.Top = c.inbox.done, top
+		g.Inbox, g.Top = c.inbox.Position(), top
 	}
 	give(c, ss.counters, &wire.Frames{M: wire.Welcome(c.proto, g)}, sendqueue.Reply)
 }
@@ -256,7 +256,7 @@ func (ss *sessions) farewell(s *session, why *CloseError) {
 	}
 	s.reader.close()
 	s.conn.transport.Release()
-	ss.index.catcher.end(&s.conn.pulls)
+	ss.index.fetcher.End(&s.conn.lagging)
 	if !stays {
 		ss.index.conns.CompareAndDelete(s.conn.id, &s.conn)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime/internal/long"
+	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/shardmap"
 )
 
@@ -25,12 +26,12 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	m := New(nil)
 	defer func() { require.NoError(t, m.Close()) }()
 	rooms := &m.index.rooms
-	hall := rooms.enter("hall", traits{})
+	hall := rooms.enter("hall", recovery.Policy{})
 	hall.mu.Unlock()
 	hall.users = map[string]int{}
 	before := heap()
 	for i := range crowd {
-		rooms.leave(rooms.enter("room "+strconv.Itoa(i), traits{})) // and it is gone again
+		rooms.leave(rooms.enter("room "+strconv.Itoa(i), recovery.Policy{})) // and it is gone again
 	}
 	members := make([]*membership, crowd)
 	for i := range members {

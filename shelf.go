@@ -28,10 +28,10 @@ type shelf struct {
 func (x *index) shelve(ctx context.Context, t broker.Target) (parts []broker.Publication, err error) {
 	var rooms, users []string // of which it is kept
 	for _, name := range sorted(t.Rooms) {
-		if own := x.traitsOf(name); own.keeps() {
+		if own := x.policyOf(name); own.Keeps() {
 			rooms = append(rooms, name)
 			parts = append(parts, broker.Publication{
-				Stream: broker.RoomStream(name), Target: broker.Target{Rooms: []string{name}}, Keep: own.keep,
+				Stream: broker.RoomStream(name), Target: broker.Target{Rooms: []string{name}}, Keep: own.Keep,
 			})
 		}
 	}
@@ -42,7 +42,7 @@ func (x *index) shelve(ctx context.Context, t broker.Target) (parts []broker.Pub
 		}
 		if keeps {
 			users = append(users, id)
-			keep := x.users.inboxes.traits.keep
+			keep := x.users.inboxes.policy.Keep
 			parts = append(parts, broker.Publication{Stream: broker.InboxStream(id), Target: broker.Target{Users: []string{id}}, Keep: keep})
 		}
 	}
@@ -72,7 +72,7 @@ func others(names, without []string) []string {
 // keepsFor reports whether a message is kept for a user.
 func (x *index) keepsFor(ctx context.Context, id string, t *broker.Target) (bool, error) {
 	ib := x.users.inboxes
-	if !ib.traits.keeps() || slices.Contains(t.ExceptUsers, id) {
+	if !ib.policy.Keeps() || slices.Contains(t.ExceptUsers, id) {
 		return false, nil
 	}
 	if u := x.users.find(id); u != nil {
@@ -93,12 +93,12 @@ func (x *index) put(
 			return res, fmt.Errorf("%w to be kept: %d bytes, limit %d", ErrTooLarge, size, keep.Bytes)
 		}
 	}
-	res.Local = x.catcher.carrier.local
+	res.Local = x.broker.Local()
 	shelves := x.pack(p, parts, had)
 	for done := 0; done < len(parts) && err == nil; {
 		n := atOnce(shelves[done:])
 		var took []broker.Published
-		took, err = x.catcher.carrier.publish(ctx, parts[done:done+n]...)
+		took, err = x.broker.Publish(ctx, parts[done:done+n]...)
 		for i := range took {
 			shelves[done+i].count(&res, &took[i])
 		}
@@ -123,7 +123,7 @@ func (x *index) pack(p *broker.Publication, parts []broker.Publication, had *aud
 	shelves := make([]shelf, len(parts))
 	for i := range parts {
 		s, pub := &shelves[i], &parts[i]
-		s.flight = flight{result: Result{Local: x.catcher.carrier.local}, audience: had}
+		s.flight = flight{result: Result{Local: x.broker.Local()}, audience: had}
 		if user, inbox := broker.StreamUser(pub.Stream); inbox {
 			s.user = user
 			pub.Shared = p.Message.From() != broker.Sender{}

@@ -62,7 +62,7 @@ func (m *Manager) stopBackground() {
 	m.upgrader.Close()
 	m.rest()
 	m.background.Wait()
-	m.carrier.close()
+	m.broker.Close()
 }
 
 // drain says goodbye to everybody: at once to clients of realtime.v1, which have been told over how

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/recovery"
 )
 
 // Who sends a message is as slow as it sends, not as it reads what nobody sends to it; and sending
@@ -24,7 +26,7 @@ func TestSlownessOfWhoHadNothingToDo(t *testing.T) {
 	slow := load{queue: 50 << 10, lately: progress{read: 400, waits: true}}
 	loud := load{queue: 1 << 10, lately: progress{waits: true}}
 	for _, idle := range []load{
-		{queue: 64 << 10}, {half: 80 << 10}, {known: maxGiven * givenBytes},
+		{queue: 64 << 10}, {half: 80 << 10}, {known: recovery.MaxBytes},
 		{queue: 300, lately: progress{half: true}}, {half: halfMessage, lately: progress{waits: true}},
 	} {
 		require.Less(t, idle.slowness(), slow.slowness(), "%+v", idle)
