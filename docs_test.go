@@ -4,9 +4,11 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -33,7 +35,7 @@ func blocks(text, language string) (found []string) {
 	return found
 }
 
-// Every command in the documents is one that CI runs.
+// Each command in the documents runs in CI.
 func TestCommandsInDocsRunInCI(t *testing.T) {
 	ci := read(t, ".ci/run")
 	n := 0
@@ -53,7 +55,7 @@ func TestCommandsInDocsRunInCI(t *testing.T) {
 	require.NotZero(t, n)
 }
 
-// The code in the README is Go, and the quick start is tested where it is compiled.
+// The code in the README is valid Go. The quick start is the program that is tested in examples.
 func TestReadmeCode(t *testing.T) {
 	code := blocks(read(t, "README.md"), "go")
 	require.Equal(t, read(t, "examples/quickstart/main.go"), code[0])
@@ -66,7 +68,7 @@ func TestReadmeCode(t *testing.T) {
 	}
 }
 
-// Recipes and pages for newcomers show files that are compiled and tested.
+// The code in recipes and in the migration guide is in files that are compiled and tested.
 func TestSnippets(t *testing.T) {
 	for doc, from := range map[string]string{
 		"docs/RECIPES.md": "examples/recipes/*.*", "docs/MIGRATION.md": "examples/migrate/*.*",
@@ -88,7 +90,7 @@ func TestSnippets(t *testing.T) {
 	}
 }
 
-// The table of close codes in PROTOCOL.md is that of the code.
+// The table of close codes in PROTOCOL.md lists the constants of the code.
 func TestCloseCodesAreDocumented(t *testing.T) {
 	documented := map[string]string{}
 	row := regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \| .* \| (comes back|stays away) \|$`)
@@ -98,7 +100,7 @@ func TestCloseCodesAreDocumented(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, m[3] == "comes back", realtime.CloseCode(code).ComeBack(), m[2])
 	}
-	require.Equal(t, constants(t, "internal/disconnect/closecode.go", "Close"), documented)
+	require.Equal(t, constants(t, "internal/disconnect", "Close"), documented)
 	for _, code := range []realtime.CloseCode{3000, 4000, 4299, 4399, 1011, 1014} {
 		require.True(t, code.ComeBack(), code)
 	}
@@ -107,21 +109,49 @@ func TestCloseCodesAreDocumented(t *testing.T) {
 	}
 }
 
-// constants returns the constants of a file whose names begin so, with their values.
-func constants(t *testing.T, file, prefix string) map[string]string {
-	declared := map[string]string{}
-	f, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+// parseDir parses the files of a folder: the tests, or else the package.
+func parseDir(t *testing.T, dir string, tests bool) (files []*ast.File) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	require.NoError(t, err)
-	ast.Inspect(f, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, prefix) {
-			declared[spec.Names[0].Name] = spec.Values[0].(*ast.BasicLit).Value
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") == tests {
+			f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+			require.NoError(t, err)
+			files = append(files, f)
 		}
-		return true
-	})
+	}
+	return files
+}
+
+// constants returns the values of a package's constants whose names start with prefix and go on
+// with a capital letter.
+func constants(t *testing.T, dir, prefix string) map[string]string {
+	t.Helper()
+	declared := map[string]string{}
+	name := regexp.MustCompile("^" + prefix + "[A-Z]")
+	for _, f := range parseDir(t, dir, false) {
+		for _, decl := range f.Decls {
+			group, ok := decl.(*ast.GenDecl)
+			if !ok || group.Tok != token.CONST {
+				continue
+			}
+			for _, spec := range group.Specs {
+				spec := spec.(*ast.ValueSpec)
+				if !name.MatchString(spec.Names[0].Name) {
+					continue
+				}
+				value, ok := spec.Values[0].(*ast.BasicLit)
+				require.True(t, ok, "%s is not a literal", spec.Names[0].Name)
+				declared[spec.Names[0].Name] = value.Value
+			}
+		}
+	}
+	require.NotEmpty(t, declared)
 	return declared
 }
 
-// Every code of an error reply is in the protocol's table, and nothing else is.
+// The table of error codes in PROTOCOL.md lists the codes of error replies.
 func TestErrorCodesAreDocumented(t *testing.T) {
 	_, table, ok := strings.Cut(read(t, "docs/PROTOCOL.md"), "| code | means |")
 	require.True(t, ok)
@@ -130,10 +160,78 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z_]+) \| `).FindAllStringSubmatch(table, -1) {
 		documented = append(documented, strconv.Quote(m[1]))
 	}
-	require.ElementsMatch(t, slices.Collect(maps.Values(constants(t, "internal/wire/command.go", "Code"))), documented)
+	require.ElementsMatch(t, slices.Collect(maps.Values(constants(t, "internal/wire", "Code"))), documented)
 }
 
-// Every file that a document links to exists, and no document is long-winded.
+// Each threat in SECURITY.md names its tests, and the document names only tests and options that
+// exist.
+func TestThreatsAreTested(t *testing.T) {
+	known := testNames(t)
+	text := read(t, "docs/SECURITY.md")
+	name := regexp.MustCompile("`(\\w+\\.(?:Test|Fuzz)\\w+)`")
+	rows := regexp.MustCompile(`(?m)^\| (\d+) \| .* \| ([^|]*) \|$`).FindAllStringSubmatch(text, -1)
+	require.Greater(t, len(rows), 30)
+	for i, row := range rows {
+		require.True(t, i == 0 || rows[i-1][1] < row[1], "row %s is out of order", row[1])
+		require.NotEmpty(t, row[2], "threat %s", row[1])
+		require.Empty(t, strings.TrimSpace(name.ReplaceAllString(row[2], "")), "threat %s", row[1])
+	}
+	for _, m := range name.FindAllStringSubmatch(text, -1) {
+		require.True(t, known[m[1]], "there is no test %s", m[1])
+	}
+	options := reflect.TypeFor[realtime.Options]()
+	for _, m := range regexp.MustCompile("`Options\\.([A-Za-z]+)`").FindAllStringSubmatch(text, -1) {
+		_, ok := options.FieldByName(m[1])
+		require.True(t, ok, "Options.%s", m[1])
+	}
+}
+
+// The scripts of CI name only tests that exist. go test says nothing about a name that matches none.
+func TestScriptsRunTestsThatExist(t *testing.T) {
+	known := testNames(t)
+	names := regexp.MustCompile(`go test .*-run '?([A-Za-z|]+)'?`).FindAllStringSubmatch(read(t, ".ci/proof"), -1)
+	require.NotEmpty(t, names)
+	for _, m := range names {
+		for part := range strings.SplitSeq(m[1], "|") {
+			found := slices.ContainsFunc(slices.Collect(maps.Keys(known)), func(name string) bool {
+				return strings.Contains(name, part)
+			})
+			require.True(t, found, "no test matches %s", part)
+		}
+	}
+}
+
+// testNames returns the tests and fuzz targets below this folder as package.Name. The name of a
+// package is the last element of its path.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	known := map[string]bool{}
+	require.NoError(t, filepath.WalkDir(".", func(dir string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if d.Name() == "node_modules" || d.Name() == "testdata" || d.Name() == ".git" {
+			return filepath.SkipDir
+		}
+		name := filepath.Base(dir)
+		if dir == "." {
+			name = "realtime"
+		}
+		for _, f := range parseDir(t, dir, true) {
+			for _, decl := range f.Decls {
+				fn, ok := decl.(*ast.FuncDecl)
+				if ok && fn.Recv == nil && regexp.MustCompile(`^(Test|Fuzz)[A-Z0-9]`).MatchString(fn.Name.Name) {
+					known[name+"."+fn.Name.Name] = true
+				}
+			}
+		}
+		return nil
+	}))
+	return known
+}
+
+// Each file that a document links to exists. The README and the chat example do not exceed their
+// number of lines.
 func TestLinksInDocs(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
 	code := regexp.MustCompile("(?s)```.*?```")

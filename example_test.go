@@ -16,7 +16,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// A server that lets its users, known by a cookie, talk in the rooms they belong to.
+// A server with chat rooms. Its users are known by a cookie, and may send to the rooms that they
+// belong to.
 func ExampleNew() {
 	rt := realtime.New(&realtime.Options{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
@@ -43,7 +44,7 @@ func ExampleNew() {
 
 func userOfSession(string) string { return "alice" }
 
-// Send reaches whoever the target means, each connection once.
+// Send delivers a message to each connection of the target once.
 func ExampleManager_Send() {
 	rt := realtime.New(nil)
 	defer rt.Close()
@@ -76,7 +77,7 @@ func ExampleManager_Send() {
 	// 0 1 <nil>
 }
 
-// Rooms come into being with their first member and go with their last.
+// A room exists from its first member to its last.
 func ExampleManager_Join() {
 	rt := realtime.New(nil)
 	defer rt.Close()
@@ -103,7 +104,7 @@ func ExampleManager_Join() {
 	// 0
 }
 
-// Authorize decides about every action of a client. Without it all are refused.
+// Authorize decides about each action of a client. Without it, all are refused.
 func ExampleAuthorizer() {
 	rt := realtime.New(&realtime.Options{
 		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
@@ -127,7 +128,7 @@ func ExampleAuthorizer() {
 	// chat
 }
 
-// OnMessage takes the place of the default, which sends the message on as it is.
+// OnMessage replaces the default, which sends the message on unchanged.
 func ExampleMessageFunc() {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
@@ -156,7 +157,7 @@ func ExampleManager_API() {
 	http.Handle("/rt/", rt.API(adminsOnly))
 }
 
-// Application code ends connections; the code tells the client whether to come back.
+// The application ends connections. The close code tells the client whether to reconnect.
 func ExampleUser_Disconnect() {
 	rt := realtime.New(nil)
 	defer rt.Close()
@@ -175,7 +176,7 @@ func ExampleUser_Disconnect() {
 	// 4500 banned false
 }
 
-// A test of your own code needs no port: Pipe is a client in memory.
+// A test of an application needs no port: Pipe connects a client in memory.
 func ExampleUser_Deny() {
 	rt := realtime.New(nil)
 	defer rt.Close()
@@ -207,7 +208,7 @@ func ExampleRoom_Remove() {
 	// Output: 1 []
 }
 
-// A session that expires is looked up again; one that is gone ends the connection.
+// When an identity expires, the session is looked up again. If it is gone, the connection is ended.
 func ExampleOptions_revalidate() {
 	sessions := map[string]time.Time{} // yours
 	rt := realtime.New(&realtime.Options{
@@ -292,14 +293,14 @@ func ExamplePipe() {
 	// Output: pong
 }
 
-// Numbers are read when they are asked for: by expvar here, which serves them at /debug/vars.
+// Counters are read on request. Here expvar serves them at /debug/vars.
 func ExampleManager_Stats() {
 	rt := realtime.New(nil)
 	defer rt.Close()
 	expvar.Publish("realtime", expvar.Func(func() any { return rt.Stats() }))
 }
 
-// Only the latest position of each player counts; a chat must not lose a line.
+// Of a player's positions only the latest counts. A chat must not lose a message.
 func ExampleRoomOptions() {
 	rt := realtime.New(&realtime.Options{
 		Room: func(name string) realtime.RoomOptions {
@@ -312,8 +313,7 @@ func ExampleRoomOptions() {
 	defer rt.Close()
 }
 
-// Shutdown of the Manager comes before that of the server, which knows nothing of
-// open WebSockets.
+// Shutdown of the Manager comes before that of the server, which does not know open WebSockets.
 func ExampleManager_Shutdown() {
 	rt := realtime.New(nil)
 	srv := realtime.NewServer("localhost:8080", rt)
@@ -324,7 +324,7 @@ func ExampleManager_Shutdown() {
 	// Output: <nil>
 }
 
-// connect registers a connection in memory, as a browser would open one.
+// connect registers a connection in memory, as if a browser had opened it.
 func connect(rt *realtime.Manager, user string) *realtime.Conn {
 	transport, client := realtime.Pipe()
 	go func() {
@@ -344,7 +344,7 @@ func connect(rt *realtime.Manager, user string) *realtime.Conn {
 // tenantKey is the key of the tenant in the context of a connection.
 type tenantKey struct{}
 
-// A handler reads what the request that opened the connection said: here, a part of its path.
+// A handler reads a value of the request that opened the connection: here, a part of its path.
 func ExampleOptions_connContext() {
 	rt := realtime.New(&realtime.Options{
 		ConnContext: func(ctx context.Context, r *http.Request) context.Context {

@@ -9,7 +9,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// A room that keeps what was said, and a look at the newest.
+// A room that keeps its messages, and the newest of them.
 func ExampleRoom_History() {
 	rt := realtime.New(&realtime.Options{History: realtime.Retention{Messages: 100}})
 	defer rt.Close()
@@ -33,7 +33,7 @@ func ExampleRoom_History() {
 	// more: true
 }
 
-// A member who begins with the last two messages.
+// A member that starts with the last two messages.
 func ExampleManager_JoinFrom() {
 	rt := realtime.New(&realtime.Options{History: realtime.Retention{Messages: 100}})
 	defer rt.Close()
@@ -68,7 +68,8 @@ func ExampleManager_JoinFrom() {
 	// "three"
 }
 
-// A message to somebody who is away waits for him, and his phone is told.
+// A message to a user who is offline waits in the inbox, and the application sends a push
+// notification.
 func ExampleInboxOptions() {
 	rt := realtime.New(&realtime.Options{Inbox: realtime.InboxOptions{
 		Keep: realtime.Retention{Messages: 100},

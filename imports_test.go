@@ -2,15 +2,23 @@ package realtime_test
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// The table of packages in ARCHITECTURE.md is what the compiler sees: what each package of this
-// module says of itself, and which others it imports.
+// The table of packages in ARCHITECTURE.md has, for each package of this module, the first sentence
+// of its documentation and the packages of this module that it imports.
 func TestImports(t *testing.T) {
 	const module = "github.com/realtime-go/realtime"
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}|{{.Doc}}|{{join .Imports " "}}`, "./...").Output()
@@ -35,4 +43,45 @@ func TestImports(t *testing.T) {
 	}
 	table := strings.Join(rows, "\n") + "\n"
 	require.True(t, strings.Contains(read(t, "docs/ARCHITECTURE.md"), table), "the table should be\n\n%s", table)
+}
+
+// The module requires three modules directly, and no package uses unsafe, cgo, plugins, init or linkname.
+func TestDependencies(t *testing.T) {
+	mod, err := os.ReadFile("go.mod")
+	require.NoError(t, err)
+	var direct []string
+	for _, m := range regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(string(mod), -1) {
+		direct = append(direct, m[1])
+	}
+	slices.Sort(direct)
+	require.Equal(t, []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/stretchr/testify"}, direct)
+	for _, dir := range []string{".", "internal", "broker", "client"} {
+		require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if dir == "." && d.IsDir() && path != "." {
+				return filepath.SkipDir
+			}
+			if err == nil && strings.HasSuffix(path, ".go") {
+				requirePlain(t, path)
+			}
+			return err
+		}))
+	}
+}
+
+func requirePlain(t *testing.T, path string) {
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+	require.NoError(t, err)
+	for _, imp := range f.Imports {
+		require.NotContains(t, []string{`"unsafe"`, `"C"`, `"plugin"`}, imp.Path.Value, path)
+	}
+	for _, decl := range f.Decls {
+		if fn, ok := decl.(*ast.FuncDecl); ok {
+			require.False(t, fn.Recv == nil && fn.Name.Name == "init", path)
+		}
+	}
+	for _, group := range f.Comments {
+		for _, c := range group.List {
+			require.False(t, strings.HasPrefix(c.Text, "//go:linkname"), path)
+		}
+	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// A method that clients call, with an error that they can tell from others.
+// A method for clients, with an error that clients can tell from others.
 func ExampleHandle() {
 	type order struct {
 		Item string
@@ -32,7 +32,7 @@ func ExampleHandle() {
 	// {"message_type":"error","id":2,"content":{"code":"out_of_stock","message":"only 10 left"}}
 }
 
-// A type of message, which goes on only if it is as it should be.
+// A message type whose messages are checked before they are sent on.
 func ExampleOn() {
 	type move struct{ X, Y int }
 	var rt *realtime.Manager
@@ -55,7 +55,7 @@ func ExampleOn() {
 	// {"message_type":"error","id":2,"content":{"code":"off_board","message":"not on the board"}}
 }
 
-// Middleware sees all messages and calls, whatever their types.
+// Middleware sees all messages and calls of all types.
 func ExampleRouter_Use() {
 	var r realtime.Router
 	r.Use(func(next realtime.Handler) realtime.Handler {
@@ -74,7 +74,7 @@ func ExampleRouter_Use() {
 	// Output: alice double 42 <nil>
 }
 
-// The server asks a client, inside a handler of that client.
+// The server calls a client, in a handler of that client.
 func ExampleCall() {
 	var r realtime.Router
 	realtime.Handle(&r, "delete", func(ctx context.Context, c *realtime.Conn, file string) (string, error) {
@@ -95,7 +95,8 @@ func ExampleCall() {
 	// {"message_type":"reply","id":1,"content":"deleted"}
 }
 
-// dialV1 connects a client of realtime.v1, and returns what sends a frame and waits for one.
+// dialV1 connects a client of realtime.v1. The returned function sends a frame and waits for a
+// frame.
 func dialV1(rt *realtime.Manager, user string) func(frame string) string {
 	transport, client := realtime.Pipe(realtime.V1)
 	if _, err := rt.Register(context.Background(), transport, realtime.Identity{UserID: user}); err != nil {

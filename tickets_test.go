@@ -84,9 +84,8 @@ func TestTicketsAreBounded(t *testing.T) {
 	})
 }
 
-// TestTicketsTakeNoTime checks that Issue looks at a few tickets, however many are out and however
-// many have ended.
-func TestTicketsTakeNoTime(t *testing.T) {
+// Issue looks at a few tickets only, however many exist or have expired.
+func TestIssueCostIsConstant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tickets realtime.Tickets
 		for range 50_000 {

@@ -1,8 +1,0 @@
-//go:build !unix
-
-package realtime_test
-
-import "testing"
-
-// mostFiles returns 1<<20: no limit is known.
-func mostFiles(*testing.T) int { return 1 << 20 }

@@ -1,0 +1,2 @@
+// Package integration tests a whole Manager: its features together, over sockets and in memory.
+package integration

@@ -1,0 +1,111 @@
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// fillRoom puts n users with long names into a room.
+func (b *bed) fillRoom(room string, n int) {
+	for i := range n {
+		transport, far := realtime.Pipe()
+		b.t.Cleanup(far.Drop)
+		user := fmt.Sprint(strings.Repeat("n", 200), i)
+		c, err := b.Register(b.t.Context(), transport, realtime.Identity{UserID: user})
+		require.NoError(b.t, err)
+		_, err = b.Join(b.t.Context(), c.ID(), room)
+		require.NoError(b.t, err)
+	}
+}
+
+// A request counts against the limits of its client by the work that it causes: authorisations,
+// bytes and receivers.
+func TestRequestCosts(t *testing.T) {
+	history := keeping(1000)
+	history.InboundBytes = 100 << 10
+	told := realtime.Options{Announce: realtime.AnnounceRooms, InboundFanout: 100, MaxConnsPerUser: 3}
+	plenty := realtime.Options{InboundBytes: 100 << 10, MaxConns: -1}
+	asked := realtime.Options{
+		InboundRate: 20, QueueMessages: 40,
+		Revalidate: func(context.Context, *realtime.Conn, string) (realtime.Identity, error) {
+			return realtime.Identity{UserID: "alice"}, nil
+		},
+	}
+	for name, test := range map[string]struct {
+		options  realtime.Options
+		setUp    func(b *bed, alice *client)
+		requests []string
+	}{
+		"presence": {plenty, func(b *bed, _ *client) { b.fillRoom("hall", 500) },
+			[]string{`{"type":"presence","id":1,"room":"hall"}`}},
+		"history": {history, func(b *bed, _ *client) { b.sendWords(1, 1000) },
+			[]string{`{"type":"history","id":1,"room":"hall","limit":1000}`}},
+		"join with history": {history, func(b *bed, _ *client) { b.sendWords(1, 1000) },
+			[]string{`{"type":"join","id":1,"room":"hall","history":1000}`}},
+		"join with since": {history, func(b *bed, _ *client) { b.sendWords(1, 1000) },
+			[]string{`{"type":"join","id":1,"room":"hall","since":{"epoch":"EPOCH","offset":0}}`}},
+		"join and leave": {told, func(b *bed, _ *client) { b.fillRoom("hall", 300) },
+			[]string{`{"type":"join","id":1,"room":"hall"}`, `{"type":"leave","id":1,"room":"hall"}`}},
+		"refresh": {asked, func(b *bed, alice *client) {
+			for i := range 20 {
+				alice.request(fmt.Sprintf(`{"type":"join","id":1,"room":"room %d"}`, i))
+				time.Sleep(2 * time.Second)
+			}
+		}, []string{`{"type":"refresh","id":1,"token":"t"}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.options.PingInterval = -1 // the members do not read
+			bubble(t, test.options, func(t *testing.T, b *bed) {
+				alice := b.openV1(realtime.Identity{UserID: "alice"})
+				test.setUp(b, alice)
+				alice.discard()
+				before := b.Stats().Throttled
+				epoch := ""
+				if page, err := b.Room("hall").History(t.Context(), realtime.HistoryQuery{}); err == nil {
+					epoch = page.Top.Epoch
+				}
+				const rounds = 60
+				began := time.Now()
+				for range rounds {
+					for _, request := range test.requests {
+						request = strings.Replace(request, "EPOCH", epoch, 1)
+						require.NoError(t, alice.Write([]byte(request)))
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+				time.Sleep(time.Second)
+				require.NotZero(t, b.Stats().Throttled-before, "%v", time.Since(began))
+			})
+		})
+	}
+}
+
+// A join with history counts like a message to as many receivers, because it can be repeated.
+func TestHistoryAtJoinCountsInFanout(t *testing.T) {
+	o := keeping(100)
+	o.InboundFanout = 10
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.sendWords(1, 100)
+		alice, r := b.follow("alice", `,"history":100`)
+		require.Equal(t, words(1, 100), r.takeWords())
+		start := time.Now()
+		for range 3 {
+			require.NoError(t, alice.Write([]byte(`{"type":"join","id":1,"room":"hall","history":100}`)))
+		}
+		for answers := 0; answers < 3; time.Sleep(time.Second) {
+			for _, frame := range alice.raw() {
+				if strings.Contains(frame, `"reply"`) {
+					answers++
+				}
+			}
+		}
+		require.Greater(t, time.Since(start), 5*time.Second)
+	})
+}

@@ -1,0 +1,90 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// calc is a Router with a method, two events and a middleware that records what it has seen.
+func calc(seen *[]string) *realtime.Router {
+	r := &realtime.Router{}
+	trace := func(name string) func(realtime.Handler) realtime.Handler {
+		return func(next realtime.Handler) realtime.Handler {
+			return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+				*seen = append(*seen, name+" "+in.Method+in.Message.Type)
+				return next(ctx, c, in)
+			}
+		}
+	}
+	r.Use(trace("outer"), trace("inner"))
+	type pair struct{ A, B int }
+	realtime.Handle(r, "add", func(_ context.Context, _ *realtime.Conn, p pair) (int, error) {
+		switch {
+		case p.A == 0:
+			return 0, &realtime.Error{Code: "nothing", Message: "a is 0"}
+		case p.A < 0:
+			return 0, fmt.Errorf("secret: %w", realtime.ErrForbidden)
+		case p.B < 0:
+			return 0, errors.New("secret")
+		}
+		return p.A + p.B, nil
+	})
+	realtime.On(r, "move", func(_ context.Context, c *realtime.Conn, in realtime.Inbound, p pair) error {
+		*seen = append(*seen, fmt.Sprint(c.UserID(), in.Target.Rooms, p))
+		return nil
+	})
+	realtime.On(r, "chat", func(_ context.Context, _ *realtime.Conn, _ realtime.Inbound, text string) error {
+		*seen = append(*seen, text)
+		return nil
+	})
+	return r
+}
+
+func TestRouter(t *testing.T) {
+	var seen []string
+	r := calc(&seen)
+	o := realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.discard()
+		failure := func(code, message string) string {
+			return `{"message_type":"error","id":1,"content":{"code":"` + code + `","message":"` + message + `"}}`
+		}
+		for _, step := range []struct{ request, want string }{
+			{`{"type":"call","id":1,"method":"add","content":{"a":1,"b":2}}`, `{"message_type":"reply","id":1,"content":3}`},
+			{`{"type":"call","id":1,"method":"add"}`, failure("nothing", "a is 0")},
+			{`{"type":"call","id":1,"method":"add","content":{"a":-1}}`, failure("forbidden", "forbidden")},
+			{`{"type":"call","id":1,"method":"add","content":{"a":1,"b":-1}}`, failure("internal", "internal error")},
+			{`{"type":"call","id":1,"method":"sub"}`, failure("unknown_method", `unknown method \"sub\"`)},
+			{`{"type":"call","id":1,"method":""}`, failure("bad_request", "method: invalid name: empty")},
+			{`{"type":"send","id":1,"room":"r","message_type":"move","content":{"A":1,"B":2}}`, `{"message_type":"reply","id":1}`},
+			{`{"type":"send","id":1,"all":true,"message_type":"sing"}`, failure("unknown_event", `unknown event \"sing\"`)},
+			{`{"type":"send","id":1,"all":true,"content":"hi"}`, `{"message_type":"reply","id":1}`},
+		} {
+			require.Equal(t, []string{step.want}, alice.request(step.request), step.request)
+		}
+		for _, request := range []string{
+			`{"type":"call","id":1,"method":"add","content":"x"}`,
+			`{"type":"send","id":1,"all":true,"message_type":"move","content":[]}`,
+		} {
+			require.Contains(t, alice.request(request)[0], `"content":{"code":"bad_request","message":"content: it cannot be a JSON `)
+		}
+		bob := b.open("bob")
+		bob.say("hello", "all")
+		synctest.Wait()
+		require.Equal(t, "hello", seen[len(seen)-1], "a plain client's text")
+		bob.say("", "all")
+		synctest.Wait()
+		require.Empty(t, seen[len(seen)-1], "also if the text is empty")
+	})
+	require.Equal(t, []string{"outer add", "inner add"}, seen[:2])
+	require.Contains(t, seen, "alice[r] {1 2}")
+}
