@@ -9,6 +9,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/session"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -21,26 +22,7 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	if c.opening() {
 		return 0, ErrNotOpen
 	}
-	start := time.Now()
-	answered, number := c.pings.begin(c.link)
-	defer c.pings.forget(number)
-	c.duties.yield()
-	if _, err := c.await(ctx, answered); err != nil {
-		return 0, err
-	}
-	return time.Since(start), nil
-}
-
-// await waits for what the client answers, until ctx or the connection ends.
-func (c *Conn) await(ctx context.Context, answered <-chan response) (json.RawMessage, error) {
-	select {
-	case r := <-answered:
-		return r.content, r.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	case <-c.ctx.Done():
-		return nil, context.Cause(c.ctx)
-	}
+	return c.session.Ping(ctx)
 }
 
 // Call asks the client for something by name, with any JSON or none, and returns what it
@@ -59,21 +41,22 @@ func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage)
 	if err := c.checkCall(method, content); err != nil {
 		return nil, err
 	}
-	answered, number := c.calls.begin(func(number uint64) {
+	answer, err := c.session.Call(ctx, func(number uint64) {
 		id := strconv.AppendUint(nil, number, 10)
 		buf := wire.AppendCall(sendqueue.Grow(wire.Overhead+len(method)+len(content)), id, method, content)
-		c.duties.ask(wire.Announced(sendqueue.Seal(sendqueue.OpText, buf)))
+		c.tell(wire.Announced(sendqueue.Seal(sendqueue.OpText, buf)))
 	})
-	defer c.calls.forget(number)
-	c.duties.yield()
-	return c.await(ctx, answered)
+	if e, ok := err.(*session.ReplyError); ok {
+		err = (*ClientError)(e)
+	}
+	return answer, err
 }
 
 func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	switch {
 	case c.proto != wire.ProtoV1:
 		return ErrPlain
-	case c.ended():
+	case c.session.Ended():
 		return ErrClosed
 	case c.opening():
 		return ErrNotOpen
@@ -81,7 +64,7 @@ func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	if err := names.CheckMethod(method); err != nil {
 		return err
 	}
-	return checkMessage(&Message{Content: content}, c.duties.limit())
+	return checkMessage(&Message{Content: content}, c.m.opts.QueueBytes/2)
 }
 
 // Call is [Conn.Call] with types: req is sent as what encoding/json makes of it, nil as

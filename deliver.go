@@ -49,7 +49,7 @@ func (x *index) deliver(p *broker.Publication) Result {
 	for _, id := range t.ExceptConns {
 		if c, ok := x.conns.Get(id); ok { // also one that is about to go
 			d.except.conns = append(d.except.conns, c)
-			if !c.ended() {
+			if !c.session.Ended() {
 				continue
 			}
 		}

@@ -24,7 +24,7 @@ type dispatcher struct {
 func (d *dispatcher) run(c *Conn, cmd wire.Command) {
 	switch cmd.Kind {
 	case wire.CmdPing:
-		answer(c, d.counters, wire.Pong())
+		c.answer(wire.Pong())
 	case wire.CmdChat:
 		d.chat(c, cmd)
 	case wire.CmdRequest:
@@ -46,12 +46,12 @@ func (d *dispatcher) chat(c *Conn, cmd wire.Command) {
 	}
 	msg := chat(c.UserID(), cmd.Text)
 	msg.Guest = c.sender().Guest
-	err := guard(d.notes, d.counters, c, func() error {
+	err := c.guard(func() error {
 		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 			return nil // and a plain client is not told
 		}
 		if d.onMessage != nil {
-			return d.onMessage(c.ctx, c, Inbound{Text: string(cmd.Text), Target: to, Message: msg})
+			return d.onMessage(c.session.Context(), c, Inbound{Text: string(cmd.Text), Target: to, Message: msg})
 		}
 		_, err := d.send(c, to, msg)
 		return err
@@ -63,15 +63,15 @@ func (d *dispatcher) chat(c *Conn, cmd wire.Command) {
 
 // send is what becomes of a message if the application does not see it.
 func (d *dispatcher) send(c *Conn, to Target, msg Message) (Result, error) {
-	res, err := d.relay(c.ctx, to, msg)
-	c.bill.receivers.Add(int64(res.Matched))
+	res, err := d.relay(c.session.Context(), to, msg)
+	c.session.Bill().Receivers(res.Matched)
 	return res, err
 }
 
 // failed counts what failed for another reason than that it may not be.
 func (d *dispatcher) failed(c *Conn, err error) {
 	d.counters.Add(metrics.Failed, 1)
-	d.notes.Log(c.ctx, slog.LevelDebug, c.source(), "realtime: message failed",
+	d.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: message failed",
 		slog.String("conn", c.id), slog.Any("error", err))
 }
 
@@ -83,9 +83,9 @@ func (d *dispatcher) allowed(c *Conn, a Action) bool {
 			"because nothing allows it: set Options.Authorize")
 		return false
 	}
-	if err := d.authorize(c.ctx, c, a); err != nil {
+	if err := d.authorize(c.session.Context(), c, a); err != nil {
 		d.counters.Add(metrics.Denied, 1)
-		d.notes.Log(c.ctx, slog.LevelDebug, c.source(), "realtime: action refused",
+		d.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: action refused",
 			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
 			slog.Any("error", err))
 		return false

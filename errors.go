@@ -6,6 +6,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/session"
 )
 
 // At the door: errors of Authenticate, Register and the endpoint.
@@ -42,7 +43,7 @@ var (
 	ErrNoHistory = errors.New("realtime: room keeps no history")
 	// ErrBacklog says that the client cannot be heard: it has sent so much for the handler that
 	// runs that its answer would be behind that.
-	ErrBacklog = errors.New("realtime: backlog full")
+	ErrBacklog = session.ErrBacklog
 	// ErrPlain says that the client speaks the plain protocol, in which it cannot be asked
 	// for anything.
 	ErrPlain = errors.New("realtime: client does not speak realtime.v1")

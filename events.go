@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 
 	"github.com/realtime-go/realtime/internal/metrics"
-	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/transport"
 )
 
@@ -62,18 +61,18 @@ type (
 
 // guard runs code of the application. A panic becomes an error, and like the end of the
 // goroutine by runtime.Goexit it ends the connection.
-func guard(n *ratelog.Logger, t *metrics.Counters, c *Conn, f func() error) (err error) {
+func (c *Conn) guard(f func() error) (err error) {
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
 		p := recover() // nil after Goexit
-		t.Add(metrics.Panics, 1)
-		n.Log(c.ctx, slog.LevelError, c.source(), "realtime: panic in a handler",
+		c.m.counters.Add(metrics.Panics, 1)
+		c.m.notes.Log(c.session.Context(), slog.LevelError, c.source(), "realtime: panic in a handler",
 			slog.String("conn", c.id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		err = fmt.Errorf("realtime: panic: %v", p)
-		c.finish(&CloseError{
+		c.session.End(&CloseError{
 			Cause: CausePanic, Code: CloseInternal, Reason: "internal error", Err: err,
 		}, transport.CloseGrace)
 	}()

@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/metrics"
@@ -30,14 +29,16 @@ type expiries struct {
 	counters   *metrics.Counters
 }
 
-// of returns the expiry of a connection that is kept there, or nil if it needs none.
-func (es *expiries) of(c *Conn, kept *atomic.Pointer[expiry]) *expiry {
-	if kept.Load() == nil && !c.deadline().IsZero() {
-		e := &expiry{expiries: es, c: c}
+// watchExpiry looks after the identity that the connection has now.
+func (c *Conn) watchExpiry() {
+	if c.expiry.Load() == nil && !c.deadline().IsZero() {
+		e := &expiry{expiries: &c.m.sessions.expiries, c: c}
 		e.timer.Fire = e.look
-		kept.CompareAndSwap(nil, e)
+		c.expiry.CompareAndSwap(nil, e)
 	}
-	return kept.Load()
+	if e := c.expiry.Load(); e != nil {
+		e.watch()
+	}
 }
 
 // renew asks the application for a newer identity of the connection's user.
@@ -45,9 +46,9 @@ func (es *expiries) renew(c *Conn, token string) error {
 	if es.revalidate == nil {
 		return ErrForbidden
 	}
-	id, err := es.revalidate(c.ctx, c, token)
+	id, err := es.revalidate(c.session.Context(), c, token)
 	if err != nil {
-		es.notes.Log(c.ctx, slog.LevelDebug, c.source(), "realtime: identity not renewed",
+		es.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: identity not renewed",
 			slog.String("conn", c.id), slog.Any("error", err))
 		return ErrForbidden
 	}
@@ -57,12 +58,12 @@ func (es *expiries) renew(c *Conn, token string) error {
 // watch looks after the identity that the connection has now.
 func (e *expiry) watch() {
 	at := e.c.deadline()
-	if at.IsZero() || e.c.ended() {
+	if at.IsZero() || e.c.session.Ended() {
 		e.stop()
 		return
 	}
 	e.wheel.Set(&e.timer, time.Until(at))
-	if e.c.ended() { // and stop was called in between
+	if e.c.session.Ended() { // and stop was called in between
 		e.stop()
 	}
 }
@@ -74,24 +75,24 @@ func (e *expiry) look() {
 	at := e.c.deadline()
 	late := time.Since(at)
 	switch {
-	case at.IsZero() || e.c.ended():
+	case at.IsZero() || e.c.session.Ended():
 	case late < 0:
 		e.wheel.Set(&e.timer, -late)
 	case late >= e.grace:
-		e.c.expel(CauseExpired, CloseExpired, "identity expired")
+		e.c.session.Expel(CauseExpired, CloseExpired, "identity expired")
 	default:
-		e.c.duties.run(e.expired)
+		e.c.run(e.expired)
 		e.wheel.Set(&e.timer, e.grace-late)
 	}
 }
 
 // expired asks the application for another identity, or else the client for another token.
 func (e *expiry) expired() {
-	if e.c.ended() {
+	if e.c.session.Ended() {
 		return
 	}
-	err := guard(e.notes, e.counters, e.c, func() error { return e.renew(e.c, "") })
+	err := e.c.guard(func() error { return e.renew(e.c, "") })
 	if err != nil && e.c.proto == wire.ProtoV1 {
-		answer(e.c, e.counters, wire.Reply(nil, nil, &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}))
+		e.c.answer(wire.Reply(nil, nil, &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}))
 	}
 }

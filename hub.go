@@ -15,6 +15,7 @@ import (
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/session"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/transport"
 )
@@ -72,7 +73,7 @@ func New(o *Options) *Manager {
 	m.index = newIndex(&m.opts, &m.counters, m.notes, m.broker, recovery.NewFetcher(
 		m.broker, &m.counters, m.notes, m.opts.QueueMessages/4, m.opts.QueueBytes/2))
 	m.sessions = sessions{
-		opts: &m.opts, counters: &m.counters, notes: m.notes, index: m.index, capacity: m.capacity, addresses: m.addresses,
+		m: m, opts: &m.opts, counters: &m.counters, notes: m.notes, index: m.index, capacity: m.capacity, addresses: m.addresses,
 		begin: m.watchStale,
 	}
 	m.wheel = timerwheel.New(m.background.Go)
@@ -96,13 +97,18 @@ func (m *Manager) buildDoor() {
 // buildSockets makes what reads and writes.
 func (m *Manager) buildSockets() {
 	m.upgrader = transport.NewUpgrader(m.background.Go, m.opts.CompressFrom > 0)
-	m.sessions.links = sendqueue.Config{
-		MaxMessages:  m.opts.QueueMessages,
-		MaxBytes:     m.opts.QueueBytes,
-		WriteTimeout: m.opts.WriteTimeout,
-		Go:           m.sessions.work.Go,
-		Totals:       &m.counters.Queues,
-		Flushers:     sendqueue.NewFlushers(m.background.Go),
+	m.sessions.pool = session.Pool{
+		Queues: sendqueue.Config{
+			MaxMessages:  m.opts.QueueMessages,
+			MaxBytes:     m.opts.QueueBytes,
+			WriteTimeout: m.opts.WriteTimeout,
+			Go:           m.sessions.work.Go,
+			Totals:       &m.counters.Queues,
+			Flushers:     sendqueue.NewFlushers(m.background.Go),
+		},
+		Wheel: m.wheel, Counters: &m.counters, Limits: newLimits(&m.opts),
+		MaxMessage:   m.opts.MaxMessageBytes,
+		PingInterval: m.opts.PingInterval, PongTimeout: m.opts.PongTimeout,
 	}
 }
 
@@ -121,19 +127,11 @@ func (m *Manager) buildDispatch() {
 	}
 	requests.resume = m.sessions.absences.resume
 	m.dispatch.request = requests.serve
-	m.sessions.readers = readers{
-		counters: &m.counters, wheel: m.wheel, run: m.dispatch.run, limits: newLimits(&m.opts),
-		most: m.opts.MaxMessageBytes,
-	}
 }
 
 // buildTimers makes what looks after connections from time to time.
 func (m *Manager) buildTimers() {
 	m.sweeper.Fire = m.sweep
-	m.sessions.heartbeats = heartbeats{
-		wheel: m.wheel, ping: sendqueue.NewFrame(sendqueue.OpPing, nil),
-		interval: m.opts.PingInterval, timeout: m.opts.PongTimeout,
-	}
 	m.sessions.expiries = expiries{
 		wheel: m.wheel, grace: m.opts.ExpiryGrace, revalidate: m.opts.Revalidate,
 		notes: m.notes, counters: &m.counters,
@@ -192,8 +190,13 @@ func (m *Manager) watchStale() {
 	}
 }
 
+// sweep ends the connections that have been silent for longer than Options.StaleAfter.
 func (m *Manager) sweep() {
-	sweep(&m.index.everyone, m.opts.StaleAfter)
+	for _, c := range m.index.everyone.snapshot() {
+		if !c.session.Ended() && c.session.Silence() > m.opts.StaleAfter {
+			c.session.Expel(CauseTimeout, CloseTimeout, "stale")
+		}
+	}
 	m.watchStale()
 }
 

@@ -172,7 +172,7 @@ func (ib *inboxes) acknowledge(c *Conn) {
 		err := ib.ack(ctx, c, at)
 		cancel()
 		if err != nil && !errors.Is(err, ErrPosition) { // else its epoch has ended meanwhile
-			ib.fetcher.Failed(c.ctx, err)
+			ib.fetcher.Failed(c.session.Context(), err)
 		}
 		more = c.inbox.Acknowledged(at)
 	}
@@ -185,15 +185,15 @@ func (ib *inboxes) acknowledge(c *Conn) {
 // A connection whose peer has never been heard says nothing about its peer: it may have been cut
 // before anything was read.
 func (ib *inboxes) departed(c *Conn) {
-	if !ib.attempts.Limited() || c.proto != wire.ProtoV1 || !brokenDown(c.end.Load()) || c.inbox == nil ||
-		c.sent.Load() == 0 {
+	if !ib.attempts.Limited() || c.proto != wire.ProtoV1 || !brokenDown(c.session.Why()) || c.inbox == nil ||
+		c.session.Sent() == 0 {
 		return // the inbox of one that did not break down may be about to be opened
 	}
 	ib.broker.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), inboxTime)
 		defer cancel()
 		if err := ib.judge(ctx, c); err != nil {
-			ib.fetcher.Failed(c.ctx, err)
+			ib.fetcher.Failed(c.session.Context(), err)
 		}
 	})
 }
@@ -231,9 +231,8 @@ func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 		if c.excluded(&p.Target) {
 			continue
 		}
-		ended := c.opened.Add(time.Duration(c.over.Load()))
 		if !c.inbox.Wrote(p.Position.Offset) ||
-			!ib.attempts.Add(stream, reader, p.Position, c.opened, ended) {
+			!ib.attempts.Add(stream, reader, p.Position, c.session.Opened(), c.session.Over()) {
 			return nil
 		}
 		return ib.setAside(ctx, c, p)
@@ -252,15 +251,15 @@ func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *broker.Publication)
 		slog.String("user", c.UserID()), slog.String("id", p.Message.ID),
 		slog.Uint64("offset", p.Position.Offset))
 	if ib.OnSetAside != nil {
-		c.duties.run(func() { ib.tellAside(c, p.Message) })
+		c.run(func() { ib.tellAside(c, p.Message) })
 	}
 	return nil
 }
 
 // tellAside tells the application.
 func (ib *inboxes) tellAside(c *Conn, m broker.Message) {
-	_ = guard(ib.notes, ib.counters, c, func() error {
-		ib.OnSetAside(context.WithoutCancel(c.ctx), c.UserID(), Message(m))
+	_ = c.guard(func() error {
+		ib.OnSetAside(context.WithoutCancel(c.session.Context()), c.UserID(), Message(m))
 		return nil
 	})
 }

@@ -55,7 +55,7 @@ func newIndex(o *Options, t *metrics.Counters, l *ratelog.Logger, b *recovery.Br
 
 // conn returns the connection with this id, or nil if there is none or it has ended.
 func (x *index) conn(id string) *Conn {
-	if c, ok := x.conns.Get(id); ok && !c.ended() {
+	if c, ok := x.conns.Get(id); ok && !c.session.Ended() {
 		return c
 	}
 	return nil
@@ -96,7 +96,7 @@ func (x *index) enter(c *Conn) bool {
 		if err.Unsure { // so that its client comes back
 			code = CloseInternal
 		}
-		c.finish(&CloseError{
+		c.session.End(&CloseError{
 			Cause: CauseRefused, Code: code, Reason: "denied", Err: err,
 		}, transport.CloseGrace)
 	}
@@ -119,7 +119,7 @@ func (x *index) enter(c *Conn) bool {
 func (x *index) settle(c *Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended() {
+	if c.session.Ended() {
 		return false
 	}
 	c.phase = live
@@ -134,8 +134,8 @@ func (x *index) depart(c *Conn) (was phase) {
 	c.mu.Lock()
 	was = c.phase
 	c.phase = gone
-	for c.newest != nil {
-		x.leave(c, c.newest)
+	for c.rooms.newest != nil {
+		x.leave(c, c.rooms.newest)
 	}
 	c.mu.Unlock()
 	if was == live || was == absent {
@@ -176,7 +176,7 @@ func (x *index) hide(c *Conn, was phase) {
 func (x *index) showRooms(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	oldest := c.newest
+	oldest := c.rooms.newest
 	for oldest != nil && oldest.older != nil {
 		oldest = oldest.older
 	}
@@ -197,7 +197,7 @@ func (x *index) showRooms(c *Conn) {
 func (x *index) part(c *Conn, name string, answered func()) (left bool, told int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := c.membership(name)
+	m := c.rooms.find(name)
 	switch {
 	case m != nil && answered == nil:
 		x.takeOut(c, m)
@@ -215,14 +215,14 @@ func (x *index) part(c *Conn, name string, answered func()) (left bool, told int
 func (x *index) takeOut(c *Conn, m *membership) {
 	x.leave(c, m)
 	if c.proto == wire.ProtoV1 {
-		tell(c, x.counters, wire.Left(m.room))
+		c.tell(wire.Left(m.room))
 	}
 }
 
 // leave ends a membership, and returns how many connections were told. c.mu is held.
 func (x *index) leave(c *Conn, m *membership) (told int) {
 	notice := x.roomNotice(wire.RoomLeft, c, m.room)
-	c.left(m)
+	c.rooms.remove(m)
 	r := x.rooms.find(m.room)
 	told = r.remove(m, notice)
 	x.rooms.leave(r)

@@ -22,7 +22,7 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, m.index.move(t.Context(), c, "rest", 0))
 
-		c.finish(&CloseError{Cause: CauseServer, Code: CloseNormal}, transport.CloseGrace)
+		c.session.End(&CloseError{Cause: CauseServer, Code: CloseNormal}, transport.CloseGrace)
 		joinsNothing := func() {
 			require.ErrorIs(t, m.index.join(t.Context(), c, &entry{room: "lobby"}), ErrClosed)
 			require.ErrorIs(t, m.index.move(t.Context(), c, "lobby", 0), ErrClosed)
@@ -56,22 +56,15 @@ func TestRegisterRacingWithClose(t *testing.T) {
 	})
 }
 
-// A connection that is ended while it registers is an error, also before its context ends.
+// A connection that is closed while it registers is an error.
 func TestRegisterRacingWithTheEnd(t *testing.T) {
-	why := &CloseError{Cause: CauseShutdown, Code: CloseAway}
 	m := New(&Options{OnConnect: func(_ context.Context, c *Conn) error {
-		c.end.Store(why) // finish has begun
-		return nil
+		return c.Close(CloseAway, "")
 	}})
-	transport, far := Pipe()
+	near, far := Pipe()
 	defer far.Drop()
-	_, err := m.Register(t.Context(), transport, Identity{})
+	_, err := m.Register(t.Context(), near, Identity{})
 	require.ErrorIs(t, err, ErrClosed)
-	for _, c := range m.index.conns.Values() { // and goes on
-		c.link.Kill()
-		c.cancel(why)
-		c.duties.ended(why)
-	}
 	require.NoError(t, m.Close())
 }
 

@@ -69,9 +69,9 @@ func (x *index) join(ctx context.Context, c *Conn, e *entry) error {
 		return err
 	}
 	if e.asked {
-		c.membership(e.room).asked = true
-		if c.restRoom == e.room { // it is not the REST interface's any more
-			c.restRoom = ""
+		c.rooms.find(e.room).asked = true
+		if c.rooms.apiRoom == e.room { // it is not the REST interface's any more
+			c.rooms.apiRoom = ""
 		}
 	}
 	return nil
@@ -86,10 +86,10 @@ func (x *index) goBack(ctx context.Context, c *Conn, e *entry) error {
 	defer x.finish(e)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended() {
+	if c.session.Ended() {
 		return ErrClosed
 	}
-	m := c.membership(e.room)
+	m := c.rooms.find(e.room)
 	if m == nil {
 		return errNoMember
 	}
@@ -162,14 +162,14 @@ func (x *index) locate(ctx context.Context, e *entry) error {
 
 // joinLocked is join of a room that is prepared, while c.mu is held.
 func (x *index) joinLocked(c *Conn, e *entry) error {
-	if c.phase == gone || c.ended() {
+	if c.phase == gone || c.session.Ended() {
 		return ErrClosed
 	}
-	if m := c.membership(e.room); m != nil {
+	if m := c.rooms.find(e.room); m != nil {
 		x.joinAgain(m, e)
 		return nil
 	}
-	if x.maxRooms > 0 && c.in >= x.maxRooms {
+	if x.maxRooms > 0 && c.rooms.n >= x.maxRooms {
 		return ErrTooManyRooms
 	}
 	notice := x.roomNotice(wire.RoomJoined, c, e.room)
@@ -179,7 +179,7 @@ func (x *index) joinLocked(c *Conn, e *entry) error {
 		return err
 	}
 	m := &membership{conn: c, room: e.room}
-	c.joined(m)
+	c.rooms.add(m)
 	r.add(m)
 	e.joined.New = true
 	if c.phase == live {
@@ -205,7 +205,7 @@ func (x *index) place(m *membership, e *entry) {
 	if m.sub != nil {
 		at, top := m.sub.Begin(e.start, e.asked)
 		// Who goes back knows what it has: what it was given already it may not have taken.
-		if e.start != nil && e.asked && (!e.joined.New || m.conn.parted) {
+		if e.start != nil && e.asked && (!e.joined.New || m.conn.rooms.parted) {
 			x.fetcher.Forget(&m.conn.lagging)
 		}
 		e.joined.At, e.joined.Top = Position(at), top
@@ -214,11 +214,11 @@ func (x *index) place(m *membership, e *entry) {
 	}
 	if e.answer != nil {
 		if frame := e.answer(e); frame != nil {
-			answer(m.conn, x.counters, frame)
+			m.conn.answer(frame)
 		}
 	} else if e.joined.New && m.conn.proto == wire.ProtoV1 {
 		// It has not asked, but this must not end it either: it may be in many rooms.
-		answer(m.conn, x.counters, joinedFrame(e))
+		m.conn.answer(joinedFrame(e))
 	}
 	if m.sub != nil {
 		m.sub.Fetch()
@@ -243,21 +243,21 @@ func (x *index) move(ctx context.Context, c *Conn, name string, began admission.
 	defer x.finish(e)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase == gone || c.ended() {
+	if c.phase == gone || c.session.Ended() {
 		return ErrClosed
 	}
-	if c.restRoom == name {
+	if c.rooms.apiRoom == name {
 		return nil
 	}
 	if err := x.revocations.Check(began, admission.Subject{User: c.UserID(), Room: name}); err != nil {
 		return err // and it stays where it is
 	}
-	if m := c.membership(c.restRoom); m != nil {
+	if m := c.rooms.find(c.rooms.apiRoom); m != nil {
 		x.takeOut(c, m)
 	}
 	err := x.joinLocked(c, e)
 	if e.joined.New {
-		c.restRoom = name
+		c.rooms.apiRoom = name
 	}
 	return err
 }
@@ -266,7 +266,7 @@ func (x *index) move(ctx context.Context, c *Conn, name string, began admission.
 func (x *index) retreat(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m := c.membership(c.restRoom); m != nil {
+	if m := c.rooms.find(c.rooms.apiRoom); m != nil {
 		x.takeOut(c, m)
 	}
 }

@@ -9,8 +9,10 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/defaults"
+	"github.com/realtime-go/realtime/internal/ratelimit"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/session"
 )
 
 // Options configures a Manager. The zero value of every field is its default; for
@@ -273,6 +275,17 @@ func (o *Options) resolved() Options {
 // keeps reports whether anything may be kept.
 func (o *Options) keeps() bool {
 	return o.History.Messages > 0 || o.Inbox.Keep.Messages > 0 || o.Room != nil
+}
+
+// newLimits lets no client send at once what would fill half of a receiver's queue. It could end the
+// other members of its room with it, which have had no time to read.
+func newLimits(o *Options) session.Limits {
+	return session.Limits{
+		Messages: ratelimit.PerSecond(o.InboundRate).WithBurst(o.QueueMessages / 2),
+		Bytes:    ratelimit.PerSecond(o.InboundBytes).WithBurst(o.QueueBytes / 2),
+		Fanout:   ratelimit.PerSecond(o.InboundFanout),
+		Pings:    ratelimit.PerSecond(pingRate).WithBurst(pingBurst),
+	}
 }
 
 // policy returns the policy of a room that comes into being. It calls code of the application, so

@@ -131,10 +131,10 @@ func (us *users) makeRoom(u *user) {
 	if us.limit == 0 || !us.replace || len(u.conns) <= us.limit {
 		return
 	}
-	open := slices.DeleteFunc(slices.Clone(u.conns), (*Conn).ended)
-	slices.SortFunc(open, func(a, b *Conn) int { return a.opened.Compare(b.opened) })
+	open := slices.DeleteFunc(slices.Clone(u.conns), func(c *Conn) bool { return c.session.Ended() })
+	slices.SortFunc(open, func(a, b *Conn) int { return a.session.Opened().Compare(b.session.Opened()) })
 	for _, c := range open[:max(0, len(open)-us.limit)] {
-		c.expel(CauseReplaced, CloseReplaced, "replaced by a newer connection")
+		c.session.Expel(CauseReplaced, CloseReplaced, "replaced by a newer connection")
 	}
 }
 

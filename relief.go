@@ -126,8 +126,8 @@ func (r *relief) sample() map[*Conn]progress {
 	moved := make(map[*Conn]progress)
 	for _, c := range r.conns.Values() {
 		moved[c] = progress{
-			read: c.link.Moved(), sent: c.sent.Load(),
-			waits: c.link.Counts().Queued > 0 && !c.opening(), half: c.held.Load() > 0,
+			read: c.link.Moved(), sent: c.session.Sent(),
+			waits: c.link.Counts().Queued > 0 && !c.opening(), half: c.session.HalfRead() > 0,
 			unread: c.link.Unread(),
 		}
 	}
@@ -141,16 +141,16 @@ func (r *relief) weigh() (loads []load, others float64) {
 	others = float64(r.budget.Held())
 	for _, c := range r.conns.Values() {
 		l := load{
-			conn: c, queue: c.link.Weight(), half: float64(c.held.Load()),
-			known: float64(c.lagging.Bytes() + c.ahead.Load()), unread: c.link.Unread(),
+			conn: c, queue: c.link.Weight(), half: float64(c.session.HalfRead()),
+			known: float64(c.lagging.Bytes() + c.session.Backlog()), unread: c.link.Unread(),
 		}
 		others -= l.half + l.known
-		if l.weight() == 0 || c.ended() {
+		if l.weight() == 0 || c.session.Ended() {
 			continue
 		}
 		l.lately = r.before[c] // zero, if the connection is new
 		l.lately.read = c.link.Moved() - l.lately.read
-		l.lately.sent = c.sent.Load() - l.lately.sent
+		l.lately.sent = c.session.Sent() - l.lately.sent
 		loads = append(loads, l)
 	}
 	return loads, others
@@ -195,5 +195,5 @@ func (r *relief) lighten(loads []load, most float64) {
 }
 
 func (r *relief) end(c *Conn) {
-	c.expel(CauseSlow, CloseSlow, "server is short of memory")
+	c.session.Expel(CauseSlow, CloseSlow, "server is short of memory")
 }

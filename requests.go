@@ -18,7 +18,7 @@ import (
 func (d *requester) serve(c *Conn, r *wire.Request) {
 	var content json.RawMessage
 	var e *Error
-	err := guard(d.notes, d.counters, c, func() (err error) {
+	err := c.guard(func() (err error) {
 		if err = r.Wrong; err == nil {
 			content, err = d.do(c, r)
 		}
@@ -34,7 +34,7 @@ func (d *requester) serve(c *Conn, r *wire.Request) {
 	if e != nil && e.Code == wire.CodeInternal {
 		d.failed(c, err)
 	}
-	answer(c, d.counters, wire.Reply(r.ID, content, (*wire.Error)(e)))
+	c.answer(wire.Reply(r.ID, content, (*wire.Error)(e)))
 }
 
 func (d *requester) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {
@@ -48,7 +48,7 @@ func (d *requester) do(c *Conn, r *wire.Request) (content json.RawMessage, err e
 	case "leave":
 		return nil, d.leaveRequest(c, r)
 	case "ack":
-		return nil, d.rooms.ack(c.ctx, c, broker.Position{Epoch: r.Epoch, Offset: r.Offset})
+		return nil, d.rooms.ack(c.session.Context(), c, broker.Position{Epoch: r.Epoch, Offset: r.Offset})
 	case "history":
 		return nil, d.historyRequest(c, r)
 	case "presence":
@@ -76,7 +76,7 @@ func (d *requester) callRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if d.onCall == nil {
 		return nil, noMethod(r.Method)
 	}
-	content, err := d.onCall(c.ctx, c, Inbound{
+	content, err := d.onCall(c.session.Context(), c, Inbound{
 		Method: r.Method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.Content)},
 	})
 	if err == nil {
@@ -98,7 +98,7 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 		return err
 	}
 	rooms := c.askedFor()
-	c.bill.messages.Add(int64(len(rooms)))
+	c.session.Bill().Decisions(len(rooms))
 	for _, room := range rooms {
 		if !d.mayJoin(c, room) {
 			d.rooms.part(c, room, nil)

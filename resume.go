@@ -141,11 +141,11 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 	if !ok || old == c || old.UserID() != c.UserID() {
 		return nil, errSession
 	}
-	old.finish(&CloseError{
+	old.session.End(&CloseError{
 		Cause: CauseReplaced, Code: CloseReplaced, Reason: "resumed by another connection",
 		Err: errResumed,
 	}, transport.CloseGrace)
-	if !a.keep(old, old.end.Load()) {
+	if !a.keep(old, old.session.Why()) {
 		return nil, errSession
 	}
 	return old, nil
@@ -162,7 +162,7 @@ func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error
 	}
 	refused := make(map[string]bool)
 	rooms := old.askedFor()
-	c.bill.messages.Add(int64(len(rooms)))
+	c.session.Bill().Decisions(len(rooms))
 	for _, room := range rooms {
 		refused[room] = !may(c, room)
 	}

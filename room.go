@@ -173,14 +173,14 @@ func (r *room) add(m *membership) {
 type subscriber Conn
 
 // Context implements recovery.Subscriber.
-func (s *subscriber) Context() context.Context { return s.ctx }
+func (s *subscriber) Context() context.Context { return s.session.Context() }
 
 // Ended implements recovery.Subscriber.
-func (s *subscriber) Ended() bool { return (*Conn)(s).ended() }
+func (s *subscriber) Ended() bool { return s.session.Ended() }
 
 // Fail implements recovery.Subscriber.
 func (s *subscriber) Fail(err error) {
-	(*Conn)(s).finish(&CloseError{
+	s.session.End(&CloseError{
 		Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
 	}, transport.CloseGrace)
 }
@@ -189,7 +189,7 @@ func (s *subscriber) Fail(err error) {
 func (s *subscriber) Excluded(t *broker.Target) bool { return (*Conn)(s).excluded(t) }
 
 // Charge implements recovery.Subscriber.
-func (s *subscriber) Charge(bytes int) { s.bill.bytes.Add(int64(bytes)) }
+func (s *subscriber) Charge(bytes int) { s.session.Bill().Bytes(bytes) }
 
 // roomSubscriber is a member of a room that keeps history.
 type roomSubscriber struct {
@@ -229,7 +229,7 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 	case first:
 		return r.announce(notice)
 	default:
-		give(m.conn, r.counters, notice, sendqueue.Notice)
+		m.conn.give(notice, sendqueue.Notice)
 		return 1
 	}
 }

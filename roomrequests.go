@@ -29,9 +29,9 @@ func (d *requester) joinRequest(c *Conn, r *wire.Request) error {
 		return ErrForbidden
 	}
 	e.began, e.from.Last = began, r.History
-	err := d.rooms.join(c.ctx, c, e)
-	c.bill.receivers.Add(int64(e.looked + e.told)) // it costs as much as a message to so many
-	c.charge(e.bytes)
+	err := d.rooms.join(c.session.Context(), c, e)
+	c.session.Bill().Receivers(e.looked + e.told) // it costs as much as a message to so many
+	c.session.Bill().Bytes(e.bytes)
 	r.Answered = err == nil
 	return err
 }
@@ -45,7 +45,7 @@ func (d *requester) recoverRequest(c *Conn, r *wire.Request) error {
 	if !c.isIn(r.Room) { // nobody is asked what it may do there
 		return errNoMember
 	}
-	err := d.rooms.goBack(c.ctx, c, d.newEntry(c, r))
+	err := d.rooms.goBack(c.session.Context(), c, d.newEntry(c, r))
 	r.Answered = err == nil
 	return err
 }
@@ -74,10 +74,10 @@ func (d *requester) leaveRequest(c *Conn, r *wire.Request) error {
 	r.Answered = true
 	_, told := d.rooms.part(c, r.Room, func() {
 		if r.ID != nil {
-			answer(c, d.counters, wire.Reply(r.ID, nil, nil))
+			c.answer(wire.Reply(r.ID, nil, nil))
 		}
 	})
-	c.bill.receivers.Add(int64(told))
+	c.session.Bill().Receivers(told)
 	return nil
 }
 
@@ -100,14 +100,14 @@ func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
 	r.Answered = true
 	size := 0
 	d.rooms.inspect(r.Room, func(l *listing) { size = len(l.content) })
-	if err := d.replies.Reserve(c.ctx, int64(size)); err != nil {
+	if err := d.replies.Reserve(c.session.Context(), int64(size)); err != nil {
 		return err
 	}
 	defer d.replies.Release(int64(size))
 	d.rooms.inspect(r.Room, func(l *listing) {
-		c.bill.receivers.Add(int64(l.users)) // it costs as much as a message to so many
-		c.charge(len(l.content))
-		answer(c, d.counters, wire.Reply(r.ID, l.content, nil))
+		c.session.Bill().Receivers(l.users) // it costs as much as a message to so many
+		c.session.Bill().Bytes(len(l.content))
+		c.answer(wire.Reply(r.ID, l.content, nil))
 	})
 	return nil
 }
@@ -124,7 +124,7 @@ func (d *requester) historyRequest(c *Conn, r *wire.Request) error {
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
-	if err := d.replies.Reserve(c.ctx, broker.DefaultPageBytes); err != nil {
+	if err := d.replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
 		return err
 	}
 	defer d.replies.Release(broker.DefaultPageBytes) // behind the answer, which counts itself
@@ -141,18 +141,18 @@ func (d *requester) historyRequest(c *Conn, r *wire.Request) error {
 		slices.Reverse(page.Publications)
 	}
 	r.Answered = true
-	answer(c, d.counters, wire.Reply(r.ID, historyContent(r.Room, &page), nil))
+	c.answer(wire.Reply(r.ID, historyContent(r.Room, &page), nil))
 	return nil
 }
 
 // pageFor returns the first page that has something for a client, without what is not for it.
 func (d *requester) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
 	for {
-		if page, err = d.rooms.history(c.ctx, room, q); err != nil || len(page.Publications) == 0 {
+		if page, err = d.rooms.history(c.session.Context(), room, q); err != nil || len(page.Publications) == 0 {
 			return page, err
 		}
-		c.bill.receivers.Add(int64(len(page.Publications))) // it costs as much as a message to so many
-		c.charge(page.Size())
+		c.session.Bill().Receivers(len(page.Publications)) // it costs as much as a message to so many
+		c.session.Bill().Bytes(page.Size())
 		last := page.Publications[len(page.Publications)-1].Position.Offset
 		page.Publications = slices.DeleteFunc(page.Publications, func(p broker.Publication) bool {
 			return c.excluded(&p.Target)

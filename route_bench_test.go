@@ -53,8 +53,8 @@ func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
 		o.History = keep[0]
 	}
 	s := &switchboard{Manager: New(&o)}
-	goOn := s.sessions.links.Go
-	s.sessions.links.Go = func(f func()) { s.waiting = append(s.waiting, f) }
+	goOn := s.sessions.pool.Queues.Go
+	s.sessions.pool.Queues.Go = func(f func()) { s.waiting = append(s.waiting, f) }
 	for i := range n {
 		c, err := s.Register(context.Background(), Transport{deaf{}},
 			Identity{UserID: fmt.Sprint("u", i)})
@@ -71,7 +71,7 @@ func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
 	s.empty()
 	b.Cleanup(func() {
 		s.empty()
-		s.sessions.links.Go = goOn
+		s.sessions.pool.Queues.Go = goOn
 		_ = s.Close()
 	})
 	return s
@@ -146,6 +146,28 @@ func BenchmarkHistory(b *testing.B) {
 	}
 }
 
+// replay is a transport from which the same text comes again and again.
+type replay struct {
+	deaf
+	text  string
+	left  int    // how many times
+	empty func() // called now and then
+	done  chan struct{}
+}
+
+func (*replay) Park() bool { return false }
+
+func (r *replay) Next(buf []byte, _ bool) (sendqueue.Op, []byte, error) {
+	if r.left == 0 {
+		r.done <- struct{}{}
+		return 0, nil, &CloseError{Cause: CauseLost, Code: CloseLost}
+	}
+	if r.left--; r.left%64 == 0 {
+		r.empty()
+	}
+	return sendqueue.OpText, append(buf, r.text...), nil
+}
+
 // BenchmarkDispatch is what a small chat costs from its text to the end of its delivery, to
 // a room of one and to nobody.
 func BenchmarkDispatch(b *testing.B) {
@@ -154,22 +176,16 @@ func BenchmarkDispatch(b *testing.B) {
 		"nobody": `{"content":"hello, world","target":"nobody"}`,
 	} {
 		b.Run(name, func(b *testing.B) {
-			s := newSwitchboard(b, 1)
-			var r reader
-			r.init(&s.sessions.readers, s.conns[0])
-			p, sent := []byte(text), 0
-			b.ReportAllocs()
-			for b.Loop() {
-				cmd, ok := r.accept(sendqueue.OpText, p)
-				if !ok {
-					b.Fatal("not a chat")
-				}
-				r.run(s.conns[0], cmd)
-				if sent++; sent%64 == 0 {
-					s.empty()
-				}
+			s := newSwitchboard(b, 0)
+			r := &replay{text: text, left: b.N, empty: s.empty, done: make(chan struct{})}
+			s.opts.OnConnect = func(ctx context.Context, c *Conn) error {
+				return s.index.join(ctx, c, &entry{room: "hall"})
 			}
-			s.empty()
+			b.ReportAllocs()
+			if _, err := s.Register(context.Background(), Transport{r}, Identity{UserID: "u0"}); err != nil {
+				b.Fatal(err)
+			}
+			<-r.done
 		})
 	}
 }

@@ -32,7 +32,7 @@ func (d *requester) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 		return d.pass(c, r, to)
 	}
 	key := dedup.Key{Sender: c.sender(), ID: r.MessageID}
-	return d.receipts.Do(c.ctx, key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
+	return d.receipts.Do(c.session.Context(), key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
 }
 
 // pass gives a message to the application, or sends it.
@@ -44,7 +44,7 @@ func (d *requester) pass(c *Conn, r *wire.Request, to Target) (json.RawMessage, 
 	}
 	if d.onMessage != nil { // the application may keep it
 		msg.Content, msg.Binary = bytes.Clone(msg.Content), bytes.Clone(msg.Binary)
-		if err := d.onMessage(c.ctx, c, Inbound{Target: to, Message: msg}); err != nil {
+		if err := d.onMessage(c.session.Context(), c, Inbound{Target: to, Message: msg}); err != nil {
 			return nil, &applicationError{err}
 		}
 		return nil, nil

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,6 +14,7 @@ import (
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/session"
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -51,6 +50,7 @@ func (ss *sessions) cancel(e entrant) {
 
 // sessions opens connections that the gate has let in, and cleans up after them.
 type sessions struct {
+	m         *Manager
 	opts      *Options
 	counters  *metrics.Counters
 	notes     *ratelog.Logger
@@ -58,10 +58,8 @@ type sessions struct {
 	capacity  *admission.Capacity
 	addresses *admission.Addresses
 
-	links      sendqueue.Config
-	readers    readers
-	heartbeats heartbeats
-	expiries   expiries
+	pool     session.Pool
+	expiries expiries
 
 	absences *absences
 
@@ -74,32 +72,30 @@ type sessions struct {
 // register opens a connection that the gate has let in.
 func (ss *sessions) register(ctx context.Context, t transport.Transport, id Identity, e entrant) (*Conn, error) {
 	ss.first.Do(ss.begin)
-	s := ss.newSession(ctx, t, id, e)
-	c := &s.conn
+	c := ss.newConn(ctx, t, id, e)
 	// Before it can end, which takes it out again.
 	ss.index.conns.GetOrPut(c.id, func() *Conn { return c })
 	if ss.capacity.Closed() { // Close may have looked before c could be found
-		c.finish(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, transport.CloseGrace)
+		c.session.End(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, transport.CloseGrace)
 	}
 	top, err := ss.open(c)
 	ss.greet(c, top)
-	if err := ss.admit(s, err); err != nil {
+	if err := ss.admit(c, err); err != nil {
 		return nil, err
 	}
-	// Now that what comes in is handled at once: whoever is answered may say one thing and
-	// leave, and what is read ahead is dropped then.
-	c.link.Start()
-	s.heart.start()
-	s.renewed()
+	// Only now, when commands run at once: a client that has been answered may send one message
+	// and disconnect, and the end drops what waits for a handler.
+	c.session.Open()
+	c.watchExpiry()
 	return c, nil
 }
 
 // open opens the inbox of a connection, if there are any, and returns the offset of the newest
 // message in it. It waits for the broker until the connection ends, which the Manager may do.
 func (ss *sessions) open(c *Conn) (top uint64, err error) {
-	if top, err = ss.index.openInbox(c.ctx, c); err != nil && !c.ended() {
-		ss.index.fetcher.Failed(c.ctx, err)
-		c.finish(&CloseError{
+	if top, err = ss.index.openInbox(c.session.Context(), c); err != nil && !c.session.Ended() {
+		ss.index.fetcher.Failed(c.session.Context(), err)
+		c.session.End(&CloseError{
 			Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
 		}, transport.CloseGrace)
 	}
@@ -108,20 +104,20 @@ func (ss *sessions) open(c *Conn) (top uint64, err error) {
 
 // admit asks OnConnect, unless there is an error already, and takes a connection into the lists.
 // What comes in meanwhile waits.
-func (ss *sessions) admit(s *session, err error) error {
-	s.reader.hold()
-	defer s.reader.open()
-	s.reader.start() // also of one that has ended: to see the peer's goodbye
+func (ss *sessions) admit(c *Conn, err error) error {
+	c.session.Pause()
+	defer c.session.Resume()
+	c.session.Start() // also if it has ended: to see the peer's close frame
 	if err == nil {
-		err = ss.connect(s)
+		err = ss.connect(c)
 	}
 	switch {
-	case ss.index.enter(&s.conn):
+	case ss.index.enter(c):
 		return nil
 	case err != nil:
 		return err
 	default:
-		return s.conn.end.Load() // the context may not have ended yet
+		return c.session.Why() // the context may not have ended yet
 	}
 }
 
@@ -136,7 +132,7 @@ func (ss *sessions) greet(c *Conn, top uint64) {
 	if c.inbox != nil {
 		g.Inbox, g.Top = c.inbox.Position(), top
 	}
-	give(c, ss.counters, &wire.Frames{M: wire.Welcome(c.proto, g)}, sendqueue.Reply)
+	c.give(&wire.Frames{M: wire.Welcome(c.proto, g)}, sendqueue.Reply)
 }
 
 // comeBack is how long it takes to let in as many connections as there have been: if all are
@@ -145,137 +141,80 @@ func (ss *sessions) comeBack() time.Duration {
 	return ss.addresses.Span(int(ss.counters.PeakConns()))
 }
 
-// session is a connection with those who look after it, in one piece of memory.
-type session struct {
-	*sessions
-	conn      Conn
-	reader    reader
-	heart     heartbeat
-	expiry    atomic.Pointer[expiry] // nil until the identity has a time of expiry
-	connected atomic.Bool            // OnConnect returned nil
-}
-
-func (ss *sessions) newSession(ctx context.Context, t transport.Transport, id Identity, e entrant) *session {
-	s := &session{sessions: ss}
-	c := &s.conn
-	c.id, c.identity, c.opened, c.transport = "conn_"+uuid.NewString(), id, time.Now(), t
-	c.place, c.began, c.expires = e.place, e.began, id.deadline(c.opened)
-	c.deflates, c.proto = t.Deflates(), t.Protocol()
-	ss.index.speakers.Add(c.proto, c.deflates, 1)
+func (ss *sessions) newConn(ctx context.Context, t transport.Transport, id Identity, e entrant) *Conn {
+	c := &Conn{
+		m: ss.m, id: "conn_" + uuid.NewString(), identity: id, address: e.place, began: e.began,
+		expires: id.deadline(time.Now()),
+	}
 	values := context.WithValue(context.WithoutCancel(ctx), connKey{&ss.tails}, c)
-	c.ctx, c.cancel = context.WithCancelCause(values)
-	c.duties = s
-	c.alive()
-	s.reader.init(&ss.readers, c)
-	s.heart = heartbeat{heartbeats: &ss.heartbeats, c: c}
-	c.link = sendqueue.New(&ss.links, t.Wire(), s.failed)
-	t.Attach(c.link, &s.reader, ss.opts.MaxMessageBytes)
-	return s
-}
-
-// ended, yield, busy, renewed, run, ask, limit and failed are what the connection and its link ask
-// of those above.
-func (s *session) ended(why *CloseError) { go s.farewell(s, why) }
-func (s *session) yield()                { s.reader.yield() }
-func (s *session) busy() bool            { return s.reader.handling() }
-func (s *session) failed(err error)      { s.conn.finish(linkError(err), slowGrace) }
-
-func (s *session) renewed() {
-	if e := s.expiries.of(&s.conn, &s.expiry); e != nil {
-		e.watch()
+	c.session.Init(values, &ss.pool, t, (*connHandler)(c))
+	c.receiver = receiver{
+		link: c.session.Queue(), proto: c.session.Protocol(), deflates: c.session.Deflates(),
 	}
-}
-
-func (s *session) run(f func()) {
-	s.tails.run(func() {
-		s.reader.enter()
-		defer s.reader.exit()
-		f()
-	})
-}
-
-func (s *session) ask(frame *sendqueue.Frame) { tell(&s.conn, s.counters, frame) }
-func (s *session) limit() int                 { return s.opts.QueueBytes / 2 }
-
-// slowGrace is transport.CloseGrace for a peer that reads too slowly: it gets the rest of the frame
-// that is half written and then the close frame, as long as it takes something now and then.
-const slowGrace = 5 * time.Second
-
-// linkError is how a connection ends whose link gave up.
-func linkError(err error) *CloseError {
-	switch {
-	case errors.Is(err, sendqueue.ErrOverflow):
-		return &CloseError{Cause: CauseSlow, Code: CloseSlow, Reason: "reads too slowly", Err: err}
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return &CloseError{Cause: CauseTimeout, Code: CloseTimeout, Err: err}
-	default:
-		return &CloseError{Cause: CauseLost, Code: CloseLost, Err: err}
-	}
+	ss.index.speakers.Add(c.proto, c.deflates, 1)
+	return c
 }
 
 // connect asks OnConnect, and ends the connection if it says no.
-func (ss *sessions) connect(s *session) error {
+func (ss *sessions) connect(c *Conn) error {
 	if ss.opts.OnConnect == nil {
-		s.connected.Store(true)
+		c.connected.Store(true)
 		return nil
 	}
-	c, returned := &s.conn, false
+	returned := false
 	defer func() {
 		if !returned { // runtime.Goexit; guard has ended the connection
 			ss.index.enter(c) // gives its user's place back
 		}
 	}()
-	err := guard(ss.notes, ss.counters, c, func() error { return ss.opts.OnConnect(c.ctx, c) })
+	err := c.guard(func() error { return ss.opts.OnConnect(c.Context(), c) })
 	returned = true
 	if err == nil {
-		s.connected.Store(true)
+		c.connected.Store(true)
 		return nil
 	}
 	why := &CloseError{Cause: CauseRefused, Code: CloseRefused, Reason: "refused", Err: err}
 	if ce, ok := errors.AsType[*CloseError](err); ok && ce != nil && ce.Code.Sendable() {
 		why.Code, why.Reason = ce.Code, ce.Reason
 	}
-	s.conn.finish(why, transport.CloseGrace)
+	c.session.End(why, transport.CloseGrace)
 	return err
 }
 
 // farewell cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
-func (ss *sessions) farewell(s *session, why *CloseError) {
-	defer ss.capacity.Release(s.conn.place)
-	s.heart.stop()
-	if e := s.expiry.Load(); e != nil {
+func (ss *sessions) farewell(c *Conn, why *CloseError) {
+	defer ss.capacity.Release(c.address)
+	c.session.StopHeartbeat()
+	if e := c.expiry.Load(); e != nil {
 		e.stop()
 	}
 	ss.counters.Add(metrics.Ended(why.Cause), 1)
-	stays := ss.absences.keep(&s.conn, why)
-	departs := !stays && ss.index.depart(&s.conn) != gone // else another one has its place already
-	<-s.conn.link.Done()
+	stays := ss.absences.keep(c, why)
+	departs := !stays && ss.index.depart(c) != gone // else another one has its place already
+	<-c.link.Done()
 	if departs {
-		ss.index.users.inboxes.departed(&s.conn)
+		ss.index.users.inboxes.departed(c)
 	}
-	s.reader.close()
-	s.conn.transport.Release()
-	ss.index.fetcher.End(&s.conn.lagging)
+	c.session.Close()
+	ss.index.fetcher.End(&c.lagging)
 	if !stays {
-		ss.index.conns.CompareAndDelete(s.conn.id, &s.conn)
+		ss.index.conns.CompareAndDelete(c.id, c)
 	}
-	ss.index.speakers.Add(s.conn.proto, s.conn.deflates, -1)
-	ss.logEnd(&s.conn, why)
+	ss.index.speakers.Add(c.proto, c.deflates, -1)
+	ss.logEnd(c, why)
 	ss.tails.run(func() {
-		s.reader.wait()
-		if ss.opts.OnDisconnect != nil && s.connected.Load() {
-			ss.disconnect(s, why)
+		c.session.Wait()
+		if ss.opts.OnDisconnect != nil && c.connected.Load() {
+			c.session.Do(func() { ss.disconnect(c, why) })
 		}
 	})
 }
 
 // disconnect tells OnDisconnect.
-func (ss *sessions) disconnect(s *session, why *CloseError) {
-	s.reader.enter()
-	defer s.reader.exit()
-	_ = guard(ss.notes, ss.counters, &s.conn, func() error {
-		ss.opts.OnDisconnect(context.WithoutCancel(s.conn.ctx), &s.conn, why)
+func (ss *sessions) disconnect(c *Conn, why *CloseError) {
+	_ = c.guard(func() error {
+		ss.opts.OnDisconnect(context.WithoutCancel(c.Context()), c, why)
 		return nil
 	})
 }
@@ -288,15 +227,15 @@ func (ss *sessions) logEnd(c *Conn, why *CloseError) {
 	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused, CauseExpired:
 		level = slog.LevelInfo
 	}
-	if !ss.opts.Logger.Enabled(c.ctx, level) {
+	if !ss.opts.Logger.Enabled(c.session.Context(), level) {
 		return
 	}
 	info := c.Info()
-	ss.notes.Log(c.ctx, level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
+	ss.notes.Log(c.session.Context(), level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
 		slog.String("conn", c.id), slog.String("user", c.UserID()),
 		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
 		slog.Int("code", int(why.Code)), slog.String("reason", ratelog.Clip(why.Reason)),
-		slog.Duration("lasted", time.Since(c.opened)),
+		slog.Duration("lasted", time.Since(c.session.Opened())),
 		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
 		slog.Uint64("dropped", info.Dropped))
 }

@@ -45,7 +45,7 @@ func (m *Manager) Close() error {
 	m.capacity.Close()
 	m.closed.Store(true)
 	for _, c := range m.index.conns.Values() {
-		if !c.finish(&CloseError{Cause: CauseShutdown, Code: CloseAway}, transport.CloseGrace) {
+		if !c.session.End(&CloseError{Cause: CauseShutdown, Code: CloseAway}, transport.CloseGrace) {
 			// It is about to end, but perhaps it has more time than that.
 			c.link.Close(sendqueue.CloseFrame(uint16(CloseAway), ""), transport.CloseGrace)
 		}
@@ -58,7 +58,7 @@ func (m *Manager) Close() error {
 func (m *Manager) stopBackground() {
 	m.sessions.absences.endAll()
 	m.wheel.Close()
-	m.sessions.links.Flushers.Close()
+	m.sessions.pool.Queues.Flushers.Close()
 	m.upgrader.Close()
 	m.rest()
 	m.background.Wait()
@@ -99,7 +99,7 @@ func (m *Manager) drain(ctx context.Context) {
 // restart ends a connection whose client is to come back to the next server.
 func (m *Manager) restart(c *Conn) {
 	why := &CloseError{Cause: CauseShutdown, Code: CloseRestart, Reason: "restart"}
-	c.finish(why, m.opts.WriteTimeout)
+	c.session.End(why, m.opts.WriteTimeout)
 }
 
 // pause is the time between two goodbyes.

@@ -6,13 +6,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime/internal/recovery"
+	"github.com/realtime-go/realtime/internal/session"
 )
 
 // Who sends a message is as slow as it sends, not as it reads what nobody sends to it; and sending
 // does not help one that does not read.
 func TestSlownessOfWhoSends(t *testing.T) {
-	sends := load{half: halfMessage, lately: progress{sent: 5 << 10, half: true}}
-	stops := load{half: halfMessage, lately: progress{half: true}}
+	sends := load{half: session.HalfMessage, lately: progress{sent: 5 << 10, half: true}}
+	stops := load{half: session.HalfMessage, lately: progress{half: true}}
 	reads := load{queue: 1 << 20, lately: progress{read: 300, waits: true}}
 	talks := load{queue: 1 << 20, lately: progress{sent: 1 << 20, waits: true}}
 	require.Less(t, sends.slowness(), reads.slowness())
@@ -27,7 +28,7 @@ func TestSlownessOfWhoHadNothingToDo(t *testing.T) {
 	loud := load{queue: 1 << 10, lately: progress{waits: true}}
 	for _, idle := range []load{
 		{queue: 64 << 10}, {half: 80 << 10}, {known: recovery.MaxBytes},
-		{queue: 300, lately: progress{half: true}}, {half: halfMessage, lately: progress{waits: true}},
+		{queue: 300, lately: progress{half: true}}, {half: session.HalfMessage, lately: progress{waits: true}},
 	} {
 		require.Less(t, idle.slowness(), slow.slowness(), "%+v", idle)
 		require.Less(t, idle.slowness(), loud.slowness(), "%+v", idle)

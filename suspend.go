@@ -27,8 +27,8 @@ func (x *index) suspend(c *Conn) (was phase) {
 		return was
 	}
 	c.phase = absent
-	c.away = absentBytes + placeBytes*int64(c.in)
-	for m := c.newest; m != nil; m = m.older {
+	c.away = absentBytes + placeBytes*int64(c.rooms.n)
+	for m := c.rooms.newest; m != nil; m = m.older {
 		r := x.rooms.find(m.room)
 		r.suspend(m)
 		r.mu.Unlock()
@@ -80,7 +80,7 @@ func (x *index) settleIn(c *Conn, left *estate, may func(room string) bool) {
 		r := x.rooms.find(m.room)
 		if x.free(c, m.room) && may(m.room) {
 			heir := &membership{conn: c, room: m.room, asked: m.asked, absent: c.phase == absent}
-			c.joined(heir)
+			c.rooms.add(heir)
 			r.inherit(m, heir)
 			x.given(heir, r)
 		} else {
@@ -88,15 +88,15 @@ func (x *index) settleIn(c *Conn, left *estate, may func(room string) bool) {
 		}
 		x.rooms.leave(r)
 	}
-	if c.restRoom == "" && c.membership(left.rest) != nil {
-		c.restRoom = left.rest
+	if c.rooms.apiRoom == "" && c.rooms.find(left.rest) != nil {
+		c.rooms.apiRoom = left.rest
 	}
 }
 
 // free reports whether a connection may take a place in a room, also one that has ended meanwhile:
 // then it is cleaned up after, or kept for the next one. c.mu is held.
 func (x *index) free(c *Conn, room string) bool {
-	return c.phase != gone && c.membership(room) == nil && (x.maxRooms == 0 || c.in < x.maxRooms)
+	return c.phase != gone && c.rooms.find(room) == nil && (x.maxRooms == 0 || c.rooms.n < x.maxRooms)
 }
 
 // vacate takes what it leaves from an absent connection, which is gone then.
@@ -107,11 +107,11 @@ func (c *Conn) vacate() (left estate, ok bool) {
 		return estate{}, false
 	}
 	c.phase = gone
-	left = estate{rest: c.restRoom, guest: c.guest}
-	for m := c.newest; m != nil; m = m.older {
+	left = estate{rest: c.rooms.apiRoom, guest: c.guest}
+	for m := c.rooms.newest; m != nil; m = m.older {
 		left.places = append(left.places, m)
 	}
 	slices.Reverse(left.places)
-	c.newest, c.in, c.rooms, c.restRoom = nil, 0, nil, ""
+	c.rooms = memberships{}
 	return left, true
 }

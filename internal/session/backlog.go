@@ -1,20 +1,20 @@
-package realtime
+package session
 
 import "github.com/realtime-go/realtime/internal/wire"
 
-// What is read ahead while a handler runs.
+// Bounds of the commands that are read while a handler runs.
 const (
 	maxBacklog      = 64
 	maxBacklogBytes = 256 << 10
 )
 
-// backlog is what was read while a handler ran, in order.
+// backlog are the commands that were read while a handler ran, in order.
 type backlog struct {
 	waiting []wire.Command
 	bytes   int
 }
 
-// fits reports whether there is room for cmd. A backlog without bytes has room for any size.
+// fits reports whether there is space for cmd. An empty backlog has space for any size.
 func (b *backlog) fits(cmd wire.Command) bool {
 	return len(b.waiting) < maxBacklog && (b.bytes == 0 || b.bytes+cmd.Size() <= maxBacklogBytes)
 }
@@ -25,7 +25,7 @@ func (b *backlog) add(cmd wire.Command) {
 	b.bytes += cmd.Size()
 }
 
-// next takes the first.
+// next takes the oldest command.
 func (b *backlog) next() (cmd wire.Command, ok bool) {
 	if len(b.waiting) == 0 {
 		*b = backlog{}

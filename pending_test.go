@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What nobody waits for any more is forgotten.
-func TestAnswersAreForgotten(t *testing.T) {
+// A request whose caller has stopped waiting is forgotten.
+func TestPendingRequestsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(nil)
 		defer m.Close()
@@ -24,7 +24,6 @@ func TestAnswersAreForgotten(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		_, err = c.Ping(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Empty(t, c.calls.waiting)
-		require.Empty(t, c.pings.waiting)
+		require.Zero(t, c.session.Pending())
 	})
 }

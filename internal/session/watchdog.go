@@ -1,0 +1,110 @@
+package session
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/disconnect"
+	"github.com/realtime-go/realtime/internal/timerwheel"
+)
+
+const (
+	// handlerPatience is how long a handler may prevent its connection from being read.
+	handlerPatience = 5 * time.Second
+	// messagePatience is how long a message may take from its first byte to its last. Each KiB that
+	// arrives extends that by perKiB, but never to more than messagePatience from then on. Input
+	// that has arrived and cannot be seen yet extends it as much.
+	messagePatience = 10 * time.Second
+	perKiB          = time.Second
+	// quietTime is after how much silence a connection gives up the goroutine that reads it. It
+	// is cheaper to keep the goroutine of a connection that sends again before that.
+	quietTime = 10 * time.Second
+)
+
+// watchdog looks after a handler, a message or a silence that takes long. Its fields are times on
+// the clock of the session.
+type watchdog struct {
+	s       *Session
+	timer   timerwheel.Timer
+	armed   atomic.Bool
+	handler atomic.Int64 // when the handler began; 0 if none runs
+	message atomic.Int64 // when the message began, later for what arrived; 0 if none is half read
+	credit  int          // bytes that may still extend the message; of the goroutine that reads
+	parked  atomic.Bool  // the transport has the right to read
+}
+
+func (w *watchdog) init(s *Session) {
+	w.s = s
+	w.timer.Fire = w.look
+}
+
+func (w *watchdog) stop() { w.s.pool.Wheel.Stop(&w.timer) }
+
+func (w *watchdog) handlerBegan() {
+	w.handler.Store(int64(w.s.now()))
+	w.arm(handlerPatience)
+}
+
+func (w *watchdog) handlerEnded() { w.handler.Store(0) }
+
+// messageBegan notes that a message or a control frame is half read, unless it is known.
+func (w *watchdog) messageBegan() {
+	if w.message.CompareAndSwap(0, int64(w.s.now())) {
+		w.credit = w.s.pool.MaxMessage
+		w.arm(handlerPatience)
+	}
+}
+
+func (w *watchdog) messageEnded() { w.message.Store(0) }
+
+// arrived gives a message more time for n bytes, but not more than the largest message would get:
+// a client can send control frames inside a message without end.
+func (w *watchdog) arrived(n int) {
+	began := w.message.Load()
+	if began == 0 {
+		return
+	}
+	n = min(n, w.credit)
+	w.credit -= n
+	later := time.Duration(began) + perKiB/1024*time.Duration(n)
+	w.message.Store(int64(min(later, w.s.now())))
+}
+
+// arm makes look run in d or sooner. It costs one load while look is going to run anyway.
+func (w *watchdog) arm(d time.Duration) {
+	if !w.armed.Load() && !w.armed.Swap(true) {
+		w.s.pool.Wheel.Set(&w.timer, d)
+	}
+}
+
+// look runs in the goroutine of the wheel while the session is busy.
+func (w *watchdog) look() {
+	w.armed.Store(false)
+	s := w.s
+	if s.Ended() {
+		return
+	}
+	now := s.now()
+	if reading := time.Duration(s.reading.Load()); reading > 0 && !w.parked.Load() {
+		left := quietTime - (now - reading)
+		if left > 0 || s.transport.Interrupt() {
+			w.arm(max(left, handlerPatience))
+		}
+	}
+	if began := time.Duration(w.message.Load()); began > 0 {
+		left := messagePatience + perKiB/1024*time.Duration(s.transport.Unseen()) - (now - began)
+		if left <= 0 {
+			s.Expel(disconnect.CauseProtocol, disconnect.ClosePolicy, "message took too long")
+			return
+		}
+		w.arm(min(left, handlerPatience))
+	}
+	if began := time.Duration(w.handler.Load()); began > 0 {
+		left := handlerPatience - (now - began)
+		if left <= 0 {
+			s.runner.handOver()
+			left = handlerPatience
+		}
+		w.arm(left)
+	}
+}
