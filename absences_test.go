@@ -20,7 +20,7 @@ func TestAbsencesAreFull(t *testing.T) {
 			require.NoError(t, err)
 			return c, far
 		}
-		a := m.sessions.absences
+		a := m.absences
 		first, far := open()
 		second, far2 := open()
 		far.Drop()
@@ -29,7 +29,7 @@ func TestAbsencesAreFull(t *testing.T) {
 		far2.Drop()
 		synctest.Wait()
 		heir, far := open()
-		yes := func(*Conn, string) bool { return true }
+		yes := func(string) bool { return true }
 		_, err := a.resume(heir, a.token(second), yes)
 		require.ErrorIs(t, err, errSession, "there is no place for it")
 		rooms, err := a.resume(heir, a.token(first), yes)

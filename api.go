@@ -43,7 +43,7 @@ func (m *Manager) API(allow RequestAuthorizer) http.Handler {
 		if no, ok := errors.AsType[*refusal](err); ok && no.status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", strings.TrimPrefix(no.message, "use "))
 		}
-		m.refuse(w, err)
+		m.endpoint.refuse(w, err)
 	})
 }
 
@@ -125,11 +125,11 @@ func (a *api) route(r *http.Request) (method string, do func(*http.Request) (any
 // request comes from; other clients say nothing and carry no cookies that a page could
 // misuse.
 func (a *api) checkPage(r *http.Request) error {
-	if name, ok := a.m.hosts.Check(r, false); !ok {
-		return a.m.refuseHost(name)
+	if name, ok := a.m.endpoint.hosts.Check(r, false); !ok {
+		return a.m.endpoint.refuseHost(name)
 	}
-	if from, ok := a.m.origins.Check(r); !ok {
-		return a.m.refuseOrigin(from)
+	if from, ok := a.m.endpoint.origins.Check(r); !ok {
+		return a.m.endpoint.refuseOrigin(from)
 	}
 	page := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
 	if r.Method == http.MethodPost && page {
@@ -189,8 +189,8 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	began := a.m.index.revocations.Begin()
-	defer a.m.index.revocations.End()
+	began := a.m.revocations.Begin()
+	defer a.m.revocations.End()
 	if err := a.permit(r, Action{Kind: ActionJoin, Room: room, Conn: connID}); err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if c == nil {
 		return nil, errNoConn()
 	}
-	if err := a.m.index.move(r.Context(), c, room, began); err != nil {
+	if err := a.m.joins.move(r.Context(), c, room, began); err != nil {
 		return nil, joinRefusal(err)
 	}
 	return statusBody{"joined"}, nil
@@ -212,7 +212,7 @@ func (a *api) leave(r *http.Request, connID string) (any, error) {
 	if c == nil {
 		return nil, errNoConn()
 	}
-	a.m.index.retreat(c)
+	a.m.joins.retreat(c)
 	return statusBody{"left"}, nil
 }
 

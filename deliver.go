@@ -10,9 +10,22 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
+// broadcaster gives messages to the queues of their receivers.
+type broadcaster struct {
+	m          *Manager
+	slow       sendqueue.Policy // of messages that are not for a room
+	compressor *wire.Compressor
+}
+
+func newBroadcaster(m *Manager) *broadcaster {
+	return &broadcaster{
+		m: m, slow: m.opts.Slow.queue(), compressor: wire.NewCompressor(m.opts.CompressFrom, &m.speakers),
+	}
+}
+
 // delivery is one message on its way to its receivers.
 type delivery struct {
-	x        *index
+	b        *broadcaster
 	frames   wire.Frames
 	class    sendqueue.Priority
 	except   exceptions
@@ -38,16 +51,16 @@ func (e *exceptions) has(c *Conn) bool {
 // never waits for a peer. Each room's members, and each user's connections, get
 // messages in one order, because it holds the lock of every room and user that the
 // target names while it walks. What is kept comes in the order of its stream.
-func (x *index) deliver(p *broker.Publication) Result {
+func (b *broadcaster) deliver(p *broker.Publication) Result {
 	t := &p.Target
 	at := wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
 	d := delivery{
-		x: x, frames: x.speakers.Encode(&p.Message, at), result: Result{Local: true},
-		key: x.fetcher.Key(p),
+		b: b, frames: b.m.speakers.Encode(&p.Message, at), result: Result{Local: true},
+		key: b.m.fetcher.Key(p),
 	}
-	x.counters.Add(metrics.Compressed, x.compressor.Compress(&d.frames))
+	b.m.counters.Add(metrics.Compressed, b.compressor.Compress(&d.frames))
 	for _, id := range t.ExceptConns {
-		if c, ok := x.conns.Get(id); ok { // also one that is about to go
+		if c, ok := b.m.conns.byID.Get(id); ok { // also one that is about to go
 			d.except.conns = append(d.except.conns, c)
 			if !c.session.Ended() {
 				continue
@@ -70,16 +83,16 @@ func (x *index) deliver(p *broker.Publication) Result {
 	case t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0:
 		d.all()
 	case !t.All && len(t.Rooms) == 1 && len(t.Users)+len(t.Conns) == 0:
-		if r := x.rooms.find(t.Rooms[0]); r != nil {
+		if r := b.m.rooms.find(t.Rooms[0]); r != nil {
 			d.room(r)
 			r.mu.Unlock()
 		}
 	default:
 		d.union(t)
 	}
-	d.frames.Settle(&x.counters.Queues.Budget)
+	d.frames.Settle(&b.m.counters.Queues.Budget)
 	d.result.Matched = d.result.Queued + d.result.Dropped
-	x.counters.Add(metrics.Matched, d.result.Matched)
+	b.m.counters.Add(metrics.Matched, d.result.Matched)
 	return d.result
 }
 
@@ -104,10 +117,10 @@ func (d *delivery) union(t *broker.Target) {
 		r.mu.Unlock()
 	}
 	for _, u := range users {
-		d.x.users.leave(u)
+		d.b.m.users.leave(u)
 	}
 	for _, id := range t.Conns {
-		if c := d.x.conn(id); c != nil {
+		if c := d.b.m.conns.find(id); c != nil {
 			d.give(c)
 		}
 	}
@@ -117,14 +130,14 @@ func (d *delivery) union(t *broker.Target) {
 // never wait for each other.
 func (d *delivery) lock(ids, names []string) (users []*user, rooms []*room) {
 	for _, id := range ids {
-		if u := d.x.users.find(id); u != nil {
+		if u := d.b.m.users.find(id); u != nil {
 			users = append(users, u)
 		} else {
 			d.result.Offline++
 		}
 	}
 	for _, name := range names {
-		if r := d.x.rooms.find(name); r != nil {
+		if r := d.b.m.rooms.find(name); r != nil {
 			rooms = append(rooms, r)
 		}
 	}
@@ -132,9 +145,9 @@ func (d *delivery) lock(ids, names []string) (users []*user, rooms []*room) {
 }
 
 func (d *delivery) all() {
-	d.x.everyone.order.Lock()
-	defer d.x.everyone.order.Unlock()
-	d.x.everyone.walk(d.give)
+	d.b.m.conns.everyone.order.Lock()
+	defer d.b.m.conns.everyone.order.Unlock()
+	d.b.m.conns.everyone.walk(d.give)
 }
 
 // room gives the message to the members of a locked room.
@@ -149,7 +162,7 @@ func (d *delivery) room(r *room) {
 
 func (d *delivery) give(c *Conn) {
 	if d.wants(c) {
-		d.push(&c.receiver, c, d.x.slow)
+		d.push(&c.receiver, c, d.b.slow)
 	}
 }
 
@@ -175,7 +188,7 @@ func (d *delivery) push(r *receiver, c *Conn, policy sendqueue.Policy) (queued b
 	}
 	d.result.Queued++
 	if d.key != 0 { // it may come across it in a stream that it catches up on
-		d.x.fetcher.Settle(&c.lagging, d.key, c.lagging.Busy())
+		d.b.m.fetcher.Settle(&c.lagging, d.key, c.lagging.Busy())
 	}
 	return true
 }
@@ -187,7 +200,7 @@ func (d *delivery) missed(c *Conn) {
 		d.audience.retract(c.link)
 	}
 	if d.key != 0 {
-		d.x.fetcher.Settle(&c.lagging, d.key, false)
+		d.b.m.fetcher.Settle(&c.lagging, d.key, false)
 	}
 }
 
@@ -202,7 +215,7 @@ func (d *delivery) stream(p *broker.Publication) {
 
 // history delivers what a room keeps to its members.
 func (d *delivery) history(name string, p *broker.Publication) {
-	r := d.x.rooms.find(name)
+	r := d.b.m.rooms.find(name)
 	if r == nil {
 		return
 	}
@@ -234,11 +247,11 @@ func (d *delivery) history(name string, p *broker.Publication) {
 
 // inbox delivers what is kept for a user to his connections.
 func (d *delivery) inbox(id string, p *broker.Publication) {
-	u := d.x.users.peek(id)
+	u := d.b.m.users.peek(id)
 	if u == nil {
 		return
 	}
-	defer d.x.users.leave(u)
+	defer d.b.m.users.leave(u)
 	if f, ok := p.Origin.(*flight); ok && len(u.conns) > 0 {
 		f.online = true
 	}
@@ -276,9 +289,9 @@ func (d *delivery) check(s *recovery.Subscription, c *Conn, p *broker.Publicatio
 }
 
 // lost makes every connection that gets a stream live read what may be missing.
-func (x *index) lost(stream string) {
+func (b *broadcaster) lost(stream string) {
 	if name, ok := broker.StreamRoom(stream); ok {
-		if r := x.rooms.find(name); r != nil {
+		if r := b.m.rooms.find(name); r != nil {
 			defer r.mu.Unlock()
 			if r.topic == nil {
 				return
@@ -289,8 +302,8 @@ func (x *index) lost(stream string) {
 			}
 		}
 	} else if user, ok := broker.StreamUser(stream); ok {
-		if u := x.users.peek(user); u != nil {
-			defer x.users.leave(u)
+		if u := b.m.users.peek(user); u != nil {
+			defer b.m.users.leave(u)
 			if u.topic == nil {
 				return
 			}
@@ -300,4 +313,48 @@ func (x *index) lost(stream string) {
 			}
 		}
 	}
+}
+
+// announcer tells connections that users come and go.
+type announcer struct{ m *Manager }
+
+// rooms reports whether it tells who comes and goes in rooms.
+func (a *announcer) rooms() bool { return a.m.opts.Announce&AnnounceRooms != 0 }
+
+// tellAll announces something to every connection but one.
+func (a *announcer) tellAll(notice *wire.Frames, except *Conn) {
+	if notice == nil {
+		return
+	}
+	n := 0
+	a.m.conns.everyone.order.Lock()
+	defer a.m.conns.everyone.order.Unlock()
+	a.m.conns.everyone.walk(func(c *Conn) {
+		if c != except {
+			n++
+			c.push(notice, sendqueue.Notice, sendqueue.DropNewest)
+		}
+	})
+	notice.Settle(&a.m.counters.Queues.Budget)
+	a.m.counters.Add(metrics.Matched, n)
+}
+
+// userNotice encodes an announcement about a user, or returns nil if they are off.
+func (a *announcer) userNotice(what func(user string) broker.Message, user string) *wire.Frames {
+	if a.m.opts.Announce&AnnounceUsers == 0 {
+		return nil
+	}
+	m := what(user)
+	f := a.m.speakers.Encode(&m, wire.Envelope{})
+	return &f
+}
+
+// roomNotice encodes an announcement about a room, or returns nil if they are off.
+func (a *announcer) roomNotice(what func(user, room string) broker.Message, c *Conn, room string) *wire.Frames {
+	if !a.rooms() {
+		return nil
+	}
+	m := what(c.UserID(), room)
+	f := a.m.speakers.Encode(&m, wire.Envelope{Room: room})
+	return &f
 }

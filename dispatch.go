@@ -1,23 +1,23 @@
 package realtime
 
 import (
-	"context"
 	"log/slog"
 
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/names"
-	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // dispatcher does what clients ask for.
 type dispatcher struct {
-	authorize Authorizer
-	onMessage MessageFunc
-	relay     func(context.Context, Target, Message) (Result, error) // of what a codec made
-	request   func(c *Conn, r *wire.Request)
-	counters  *metrics.Counters
-	notes     *ratelog.Logger
+	m        *Manager
+	requests *requester
+}
+
+func newDispatcher(m *Manager) *dispatcher {
+	d := &dispatcher{m: m}
+	d.requests = newRequester(d)
+	return d
 }
 
 // run does one command of c.
@@ -28,7 +28,7 @@ func (d *dispatcher) run(c *Conn, cmd wire.Command) {
 	case wire.CmdChat:
 		d.chat(c, cmd)
 	case wire.CmdRequest:
-		d.request(c, cmd.Req)
+		d.requests.serve(c, cmd.Req)
 	}
 }
 
@@ -50,8 +50,8 @@ func (d *dispatcher) chat(c *Conn, cmd wire.Command) {
 		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
 			return nil // and a plain client is not told
 		}
-		if d.onMessage != nil {
-			return d.onMessage(c.session.Context(), c, Inbound{Text: string(cmd.Text), Target: to, Message: msg})
+		if d.m.opts.OnMessage != nil {
+			return d.m.opts.OnMessage(c.session.Context(), c, Inbound{Text: string(cmd.Text), Target: to, Message: msg})
 		}
 		_, err := d.send(c, to, msg)
 		return err
@@ -63,29 +63,29 @@ func (d *dispatcher) chat(c *Conn, cmd wire.Command) {
 
 // send is what becomes of a message if the application does not see it.
 func (d *dispatcher) send(c *Conn, to Target, msg Message) (Result, error) {
-	res, err := d.relay(c.session.Context(), to, msg)
+	res, err := d.m.relay(c.session.Context(), to, msg)
 	c.session.Bill().Receivers(res.Matched)
 	return res, err
 }
 
 // failed counts what failed for another reason than that it may not be.
 func (d *dispatcher) failed(c *Conn, err error) {
-	d.counters.Add(metrics.Failed, 1)
-	d.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: message failed",
+	d.m.counters.Add(metrics.Failed, 1)
+	d.m.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: message failed",
 		slog.String("conn", c.id), slog.Any("error", err))
 }
 
 // allowed asks the authorizer.
 func (d *dispatcher) allowed(c *Conn, a Action) bool {
-	if d.authorize == nil {
-		d.counters.Add(metrics.Denied, 1)
-		d.notes.Once(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
+	if d.m.opts.Authorize == nil {
+		d.m.counters.Add(metrics.Denied, 1)
+		d.m.notes.Once(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
 			"because nothing allows it: set Options.Authorize")
 		return false
 	}
-	if err := d.authorize(c.session.Context(), c, a); err != nil {
-		d.counters.Add(metrics.Denied, 1)
-		d.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: action refused",
+	if err := d.m.opts.Authorize(c.session.Context(), c, a); err != nil {
+		d.m.counters.Add(metrics.Denied, 1)
+		d.m.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: action refused",
 			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
 			slog.Any("error", err))
 		return false

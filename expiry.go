@@ -1,12 +1,9 @@
 package realtime
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/metrics"
-	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -15,24 +12,15 @@ import (
 // by when it expires, tries to have it renewed, and comes by again when the time for that is
 // over.
 type expiry struct {
-	*expiries
+	m     *Manager
 	c     *Conn
 	timer timerwheel.Timer
-}
-
-// expiries is what the expiries of a Manager have in common.
-type expiries struct {
-	wheel      *timerwheel.Wheel
-	grace      time.Duration
-	revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
-	notes      *ratelog.Logger
-	counters   *metrics.Counters
 }
 
 // watchExpiry looks after the identity that the connection has now.
 func (c *Conn) watchExpiry() {
 	if c.expiry.Load() == nil && !c.deadline().IsZero() {
-		e := &expiry{expiries: &c.m.sessions.expiries, c: c}
+		e := &expiry{m: c.m, c: c}
 		e.timer.Fire = e.look
 		c.expiry.CompareAndSwap(nil, e)
 	}
@@ -42,13 +30,13 @@ func (c *Conn) watchExpiry() {
 }
 
 // renew asks the application for a newer identity of the connection's user.
-func (es *expiries) renew(c *Conn, token string) error {
-	if es.revalidate == nil {
+func (ss *sessions) renew(c *Conn, token string) error {
+	if ss.m.opts.Revalidate == nil {
 		return ErrForbidden
 	}
-	id, err := es.revalidate(c.session.Context(), c, token)
+	id, err := ss.m.opts.Revalidate(c.session.Context(), c, token)
 	if err != nil {
-		es.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: identity not renewed",
+		ss.m.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: identity not renewed",
 			slog.String("conn", c.id), slog.Any("error", err))
 		return ErrForbidden
 	}
@@ -62,13 +50,13 @@ func (e *expiry) watch() {
 		e.stop()
 		return
 	}
-	e.wheel.Set(&e.timer, time.Until(at))
+	e.m.wheel.Set(&e.timer, time.Until(at))
 	if e.c.session.Ended() { // and stop was called in between
 		e.stop()
 	}
 }
 
-func (e *expiry) stop() { e.wheel.Stop(&e.timer) }
+func (e *expiry) stop() { e.m.wheel.Stop(&e.timer) }
 
 // look runs in the goroutine of the wheel.
 func (e *expiry) look() {
@@ -77,12 +65,12 @@ func (e *expiry) look() {
 	switch {
 	case at.IsZero() || e.c.session.Ended():
 	case late < 0:
-		e.wheel.Set(&e.timer, -late)
-	case late >= e.grace:
+		e.m.wheel.Set(&e.timer, -late)
+	case late >= e.m.opts.ExpiryGrace:
 		e.c.session.Expel(CauseExpired, CloseExpired, "identity expired")
 	default:
 		e.c.run(e.expired)
-		e.wheel.Set(&e.timer, e.grace-late)
+		e.m.wheel.Set(&e.timer, e.m.opts.ExpiryGrace-late)
 	}
 }
 
@@ -91,7 +79,7 @@ func (e *expiry) expired() {
 	if e.c.session.Ended() {
 		return
 	}
-	err := e.c.guard(func() error { return e.renew(e.c, "") })
+	err := e.c.guard(func() error { return e.m.sessions.renew(e.c, "") })
 	if err != nil && e.c.proto == wire.ProtoV1 {
 		e.c.answer(wire.Reply(nil, nil, &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}))
 	}

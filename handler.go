@@ -76,33 +76,54 @@ func (e *refusal) Error() string { return e.message }
 //
 // It can be mounted under any path, on net/http and on every router that hands
 // through a ResponseWriter which can be hijacked.
-func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.endpoint.serve(w, r) }
+
+// endpoint decides which requests become connections.
+type endpoint struct {
+	m        *Manager
+	proxies  admission.Proxies
+	hosts    admission.Hosts
+	origins  *admission.Origins
+	upgrader *transport.Upgrader
+}
+
+// newEndpoint panics if an option is not valid.
+func newEndpoint(m *Manager) *endpoint {
+	e := &endpoint{m: m, proxies: admission.NewProxies(m.opts.TrustProxies)}
+	e.hosts = admission.NewHosts(m.opts.AllowedHosts, &e.proxies)
+	e.origins = admission.NewOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, &e.proxies)
+	e.upgrader = transport.NewUpgrader(m.background.Go, m.opts.CompressFrom > 0)
+	return e
+}
+
+func (ep *endpoint) serve(w http.ResponseWriter, r *http.Request) {
+	m := ep.m
 	hurry(w, r)
-	if m.preflight(w, r) {
+	if ep.preflight(w, r) {
 		return
 	}
-	began := m.index.revocations.Begin()
-	defer m.index.revocations.End()
-	from := m.proxies.Source(r)
-	id, err := m.doorkeep(w, r, from)
+	began := m.revocations.Begin()
+	defer m.revocations.End()
+	from := ep.proxies.Source(r)
+	id, err := ep.doorkeep(w, r, from)
 	if err != nil {
-		m.refuseVisitor(w, r, err)
+		ep.refuseVisitor(w, r, err)
 		return
 	}
-	ctx := m.connContext(r) // before a place is taken: it may panic
+	ctx := ep.connContext(r) // before a place is taken: it may panic
 	e := entrant{user: id.UserID, place: admission.AddrKey(from), began: began}
 	if err := refusalOf(m.sessions.enter(e)); err != nil {
-		m.refuseVisitor(w, r, err)
+		ep.refuseVisitor(w, r, err)
 		return
 	}
 	// Last, so that a plain request learns what an upgrade would be refused for: a
 	// browser does not tell its page.
 	if status, hint := transport.CheckHandshake(w, r); status != 0 {
 		m.sessions.cancel(e)
-		m.refuseVisitor(w, r, newRefusal(status, hint, metrics.RefusedRequest))
+		ep.refuseVisitor(w, r, newRefusal(status, hint, metrics.RefusedRequest))
 		return
 	}
-	s, err := m.upgrader.Upgrade(w, r, m.remote(r, from))
+	s, err := ep.upgrader.Upgrade(w, r, ep.remote(r, from))
 	if err != nil { // the request has been answered
 		m.sessions.cancel(e)
 		m.counters.Add(metrics.RefusedRequest, 1)
@@ -119,12 +140,12 @@ type derivedKey struct{}
 // connContext returns the context of the connection that r opens. The request's own is not kept:
 // routers put it back into a pool when the handler has returned, and fill it with the values of
 // other requests.
-func (m *Manager) connContext(r *http.Request) context.Context {
+func (ep *endpoint) connContext(r *http.Request) context.Context {
 	ctx := context.Background()
-	if m.opts.ConnContext == nil {
+	if ep.m.opts.ConnContext == nil {
 		return ctx
 	}
-	ctx = m.opts.ConnContext(context.WithValue(ctx, derivedKey{}, true), r)
+	ctx = ep.m.opts.ConnContext(context.WithValue(ctx, derivedKey{}, true), r)
 	if ctx == nil || ctx.Value(derivedKey{}) == nil {
 		panic("realtime: Options.ConnContext returned a context that is not derived from its ctx")
 	}
@@ -141,7 +162,7 @@ func hurry(w http.ResponseWriter, r *http.Request) {
 }
 
 // remote is the address of a client for humans: with its port, unless a proxy has it.
-func (m *Manager) remote(r *http.Request, from netip.Addr) string {
+func (ep *endpoint) remote(r *http.Request, from netip.Addr) string {
 	if from == admission.Peer(r) {
 		return r.RemoteAddr
 	}
@@ -150,27 +171,27 @@ func (m *Manager) remote(r *http.Request, from netip.Addr) string {
 
 // doorkeep checks everything about a request before anybody is let in, what costs the
 // least first, and finds out who it is.
-func (m *Manager) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Addr) (Identity, error) {
-	if m.capacity.Closed() {
+func (ep *endpoint) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Addr) (Identity, error) {
+	if ep.m.capacity.Closed() {
 		return Identity{}, refusalOf(ErrClosed)
 	}
-	if wait := m.addresses.Attempt(admission.AddrKey(from)); wait > 0 {
+	if wait := ep.m.addresses.Attempt(admission.AddrKey(from)); wait > 0 {
 		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", metrics.RefusedLimit, wait)
 	}
 	if err := checkHeaders(r.Header); err != nil {
 		return Identity{}, err
 	}
-	if name, ok := m.hosts.Check(r, true); !ok {
-		return Identity{}, m.refuseHost(name)
+	if name, ok := ep.hosts.Check(r, true); !ok {
+		return Identity{}, ep.refuseHost(name)
 	}
-	if page, ok := m.origins.Check(r); !ok || m.opts.RequireOrigin && nameless(r) {
-		return Identity{}, m.refuseOrigin(page)
+	if page, ok := ep.origins.Check(r); !ok || ep.m.opts.RequireOrigin && nameless(r) {
+		return Identity{}, ep.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
 		return Identity{}, newRefusal(http.StatusMethodNotAllowed, "use GET", metrics.RefusedRequest)
 	}
-	return m.authenticate(r, from)
+	return ep.authenticate(r, from)
 }
 
 // nameless reports whether a request would open a connection and names no origin. One that would
@@ -179,16 +200,16 @@ func nameless(r *http.Request) bool {
 	return r.Header.Get("Origin") == "" && transport.HasToken(r.Header, "Upgrade", "websocket")
 }
 
-func (m *Manager) authenticate(r *http.Request, from netip.Addr) (Identity, error) {
-	if m.opts.Authenticate == nil {
+func (ep *endpoint) authenticate(r *http.Request, from netip.Addr) (Identity, error) {
+	if ep.m.opts.Authenticate == nil {
 		return Identity{}, nil
 	}
-	id, err := m.opts.Authenticate(r)
+	id, err := ep.m.opts.Authenticate(r)
 	switch {
 	case errors.Is(err, ErrForbidden):
 		return id, newRefusal(http.StatusForbidden, "forbidden", metrics.RefusedAuth)
 	case err != nil:
-		m.notes.Log(r.Context(), slog.LevelDebug, admission.AddrKey(from).String(), "realtime: not authenticated",
+		ep.m.notes.Log(r.Context(), slog.LevelDebug, admission.AddrKey(from).String(), "realtime: not authenticated",
 			slog.Any("error", err))
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	}
@@ -220,20 +241,20 @@ func checkHeaders(h http.Header) error {
 	return nil
 }
 
-func (m *Manager) refuseOrigin(from string) error {
+func (ep *endpoint) refuseOrigin(from string) error {
 	from = ratelog.Clip(from)
 	message := fmt.Sprintf("origin %q is not allowed: add it to Options.Origins", from)
 	if from == "" {
 		message = "an Origin header is required"
 	}
-	m.notes.Once(slog.LevelWarn, "origin", from, "realtime: refused a request: "+message)
+	ep.m.notes.Once(slog.LevelWarn, "origin", from, "realtime: refused a request: "+message)
 	return newRefusal(http.StatusForbidden, message, metrics.RefusedOrigin)
 }
 
-func (m *Manager) refuseHost(name string) error {
+func (ep *endpoint) refuseHost(name string) error {
 	name = ratelog.Clip(name)
 	message := fmt.Sprintf("host %q is not allowed: add it to Options.AllowedHosts", name)
-	m.notes.Once(slog.LevelWarn, "host", name, "realtime: refused a request: "+message)
+	ep.m.notes.Once(slog.LevelWarn, "host", name, "realtime: refused a request: "+message)
 	return newRefusal(http.StatusForbidden, message, metrics.RefusedHost)
 }
 
@@ -258,12 +279,12 @@ func refusalOf(err error) error {
 
 // preflight answers what a browser asks before a page of an allowed origin may ask with a token
 // why its WebSocket did not open. It reports whether the request was that.
-func (m *Manager) preflight(w http.ResponseWriter, r *http.Request) bool {
+func (ep *endpoint) preflight(w http.ResponseWriter, r *http.Request) bool {
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") != http.MethodGet {
 		return false
 	}
 	from := r.Header.Get("Origin")
-	if _, ok := m.origins.Check(r); !ok || from == "" {
+	if _, ok := ep.origins.Check(r); !ok || from == "" {
 		return false
 	}
 	h := w.Header()
@@ -285,26 +306,26 @@ func letRead(h http.Header, origin string) {
 // refuseVisitor lets pages read why: a browser does not tell them why a WebSocket did not open,
 // so they ask by a plain request. A page of a foreign origin learns that it is one, and nothing
 // else, which could depend on whose cookies came.
-func (m *Manager) refuseVisitor(w http.ResponseWriter, r *http.Request, err error) {
+func (ep *endpoint) refuseVisitor(w http.ResponseWriter, r *http.Request, err error) {
 	no, _ := errors.AsType[*refusal](err)
 	if from := r.Header.Values("Origin"); len(from) == 1 && no != nil {
-		if _, ok := m.origins.Check(r); ok || no.counter == metrics.RefusedOrigin {
+		if _, ok := ep.origins.Check(r); ok || no.counter == metrics.RefusedOrigin {
 			letRead(w.Header(), from[0])
 			w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 		}
 		w.Header().Add("Vary", "Origin")
 	}
-	m.refuse(w, err)
+	ep.refuse(w, err)
 }
 
-func (m *Manager) refuse(w http.ResponseWriter, err error) {
+func (ep *endpoint) refuse(w http.ResponseWriter, err error) {
 	no, ok := errors.AsType[*refusal](err)
 	if !ok {
 		no = newRefusal(http.StatusInternalServerError, "internal error", metrics.RefusedRequest)
 	}
-	m.counters.Add(no.counter, 1)
+	ep.m.counters.Add(no.counter, 1)
 	if no.status == http.StatusInternalServerError {
-		m.notes.Once(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
+		ep.m.notes.Once(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
 	}
 	if no.wait > 0 {
 		seconds := int64(no.wait / time.Second)

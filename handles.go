@@ -34,7 +34,7 @@ func (r Room) Members(context.Context) ([]string, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	found := r.m.index.rooms.find(r.name)
+	found := r.m.rooms.find(r.name)
 	if found == nil {
 		return []string{}, nil
 	}
@@ -50,7 +50,7 @@ func (r Room) Count(context.Context) (Count, error) {
 	if err := r.check(); err != nil {
 		return Count{}, err
 	}
-	found := r.m.index.rooms.find(r.name)
+	found := r.m.rooms.find(r.name)
 	if found == nil {
 		return Count{}, nil
 	}
@@ -63,7 +63,7 @@ func (r Room) LocalConns() iter.Seq[*Conn] {
 	if r.check() != nil {
 		return slices.Values[[]*Conn](nil)
 	}
-	found := r.m.index.rooms.find(r.name)
+	found := r.m.rooms.find(r.name)
 	if found == nil {
 		return slices.Values[[]*Conn](nil)
 	}
@@ -79,11 +79,11 @@ func (r Room) Remove(_ context.Context, user string) (int, error) {
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err
 	}
-	x := r.m.index
+	x := r.m
 	x.revocations.Revoke(admission.Subject{User: user, Room: r.name})
 	n := 0
 	for _, c := range append(x.rooms.conns(r.name, user), x.users.away(user)...) {
-		if left, _ := x.part(c, r.name, nil); left {
+		if left, _ := x.joins.part(c, r.name, nil); left {
 			n++
 		}
 	}
@@ -97,7 +97,7 @@ func (r Room) Deny(ctx context.Context, user string, how time.Duration) (int, er
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err
 	}
-	r.m.index.revocations.Deny(admission.Subject{User: user, Room: r.name}, how)
+	r.m.revocations.Deny(admission.Subject{User: user, Room: r.name}, how)
 	if how <= 0 {
 		return 0, nil
 	}
@@ -144,17 +144,17 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 	if !code.Sendable() {
 		return 0, ErrCloseCode
 	}
-	u.m.index.revocations.Revoke(admission.Subject{User: u.id})
+	u.m.revocations.Revoke(admission.Subject{User: u.id})
 	n := 0
 	for _, c := range u.conns() {
 		if c.Close(code, reason) == nil {
 			n++
 		} else {
-			u.m.sessions.absences.end(c) // it was lost, and is about to become absent
+			u.m.absences.end(c) // it was lost, and is about to become absent
 		}
 	}
-	for _, c := range u.m.index.users.away(u.id) {
-		u.m.sessions.absences.end(c)
+	for _, c := range u.m.users.away(u.id) {
+		u.m.absences.end(c)
 	}
 	return n, nil
 }
@@ -167,7 +167,7 @@ func (u User) Deny(ctx context.Context, how time.Duration) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
 	}
-	u.m.index.revocations.Deny(admission.Subject{User: u.id}, how)
+	u.m.revocations.Deny(admission.Subject{User: u.id}, how)
 	if how <= 0 {
 		return 0, nil
 	}
@@ -178,24 +178,24 @@ func (u User) conns() []*Conn {
 	if checkUser(u.id) != nil {
 		return nil
 	}
-	found := u.m.index.users.find(u.id)
+	found := u.m.users.find(u.id)
 	if found == nil {
 		return nil
 	}
-	defer u.m.index.users.leave(found)
+	defer u.m.users.leave(found)
 	return slices.Clone(found.conns)
 }
 
 // LocalConns returns all connections in this process, as of the call.
 func (m *Manager) LocalConns() iter.Seq[*Conn] {
-	return slices.Values(m.index.everyone.snapshot())
+	return slices.Values(m.conns.everyone.snapshot())
 }
 
 // LocalRooms returns the names of all rooms that have members in this process, in
 // order, as of the call.
 func (m *Manager) LocalRooms() iter.Seq[string] {
 	var names []string
-	for _, r := range m.index.rooms.index.Values() {
+	for _, r := range m.rooms.index.Values() {
 		names = append(names, r.name)
 	}
 	slices.Sort(names)

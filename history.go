@@ -87,7 +87,7 @@ func (r Room) History(ctx context.Context, q HistoryQuery) (History, error) {
 	if q.After != (Position{}) {
 		query.After, query.Backwards = q.After.Offset, false
 	}
-	page, err := r.m.index.history(ctx, r.name, query)
+	page, err := r.m.publisher.history(ctx, r.name, query)
 	if err != nil {
 		return History{}, err
 	}

@@ -8,16 +8,12 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
-	"github.com/realtime-go/realtime/broker/memory"
 	"github.com/realtime-go/realtime/internal/admission"
-	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/recovery"
-	"github.com/realtime-go/realtime/internal/sendqueue"
-	"github.com/realtime-go/realtime/internal/session"
 	"github.com/realtime-go/realtime/internal/timerwheel"
-	"github.com/realtime-go/realtime/internal/transport"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Manager is the hub: it knows the connections, users and rooms of this process and
@@ -29,25 +25,35 @@ type Manager struct {
 	opts     Options
 	counters metrics.Counters
 	notes    *ratelog.Logger
-	index    *index
-	dispatch dispatcher
-	proxies  admission.Proxies
-	hosts    admission.Hosts
-	origins  *admission.Origins
-	upgrader *transport.Upgrader
-	broker   *recovery.Broker
+	wheel    *timerwheel.Wheel
+	relief   *relief // before anything that is counted
 
-	wheel   *timerwheel.Wheel
+	broker  *recovery.Broker
+	fetcher *recovery.Fetcher
+
+	addresses   *admission.Addresses
+	capacity    *admission.Capacity
+	revocations admission.Revocations
+	endpoint    *endpoint
+
+	conns     *lists
+	users     *users
+	rooms     *rooms
+	inboxes   *inboxes
+	joins     joins
+	absences  *absences
+	announcer announcer
+	broadcast *broadcaster
+	publisher publisher
+	speakers  wire.Speakers
+	dispatch  *dispatcher
+	sessions  *sessions
+
 	sweeper timerwheel.Timer
-	relief  relief
-
-	addresses *admission.Addresses
-	capacity  *admission.Capacity
-	sessions  sessions
-	closed    atomic.Bool // nothing is sent any more
+	closed  atomic.Bool // nothing is sent any more
 
 	background sync.WaitGroup // wheel, flushers, intakes, broker
-	rest       context.CancelFunc
+	cancel     context.CancelFunc
 }
 
 // New returns a Manager with these options, nil for the defaults. It copies them and
@@ -56,98 +62,37 @@ type Manager struct {
 //
 // The caller must end it with Shutdown or Close.
 func New(o *Options) *Manager {
-	m := &Manager{opts: o.resolved()} // in place: its parts point at each other
+	m := &Manager{opts: o.resolved()}
+	m.endpoint = newEndpoint(m) // panics, before anything has started
 	m.notes = ratelog.New(m.opts.Logger)
-	m.counters.Queues.Budget.Limit = int64(m.opts.MemoryBudget)
-	if m.opts.Broker == nil {
-		m.broker = recovery.NewBroker(memory.New(nil))
-	} else {
-		m.broker = recovery.NewBroker(m.opts.Broker)
-	}
+	m.wheel = timerwheel.New(m.background.Go)
+	m.relief = newRelief(m)
+	m.broker = recovery.NewBroker(m.opts.Broker)
+	m.fetcher = recovery.NewFetcher(
+		m.broker, &m.counters, m.notes, m.opts.QueueMessages/4, m.opts.QueueBytes/2)
+	m.conns, m.users, m.rooms = newLists(m), newUsers(m), newRooms(m)
+	m.inboxes = newInboxes(m)
+	m.joins, m.announcer, m.publisher = joins{m}, announcer{m}, publisher{m}
+	m.broadcast = newBroadcaster(m)
+	m.absences = newAbsences(m)
+	m.dispatch = newDispatcher(m)
+	m.sessions = newSessions(m)
 	m.addresses = admission.NewAddresses(admission.Limits{
 		Rate: m.opts.HandshakeRate, RatePerIP: m.opts.HandshakeRatePerIP,
 		ConnsPerIP: m.opts.MaxConnsPerIP,
 	})
 	m.capacity = admission.NewCapacity(m.opts.MaxConns, m.addresses,
 		&m.counters.Queues.Budget, &m.sessions.work)
-	m.index = newIndex(&m.opts, &m.counters, m.notes, m.broker, recovery.NewFetcher(
-		m.broker, &m.counters, m.notes, m.opts.QueueMessages/4, m.opts.QueueBytes/2))
-	m.sessions = sessions{
-		m: m, opts: &m.opts, counters: &m.counters, notes: m.notes, index: m.index, capacity: m.capacity, addresses: m.addresses,
-		begin: m.watchStale,
-	}
-	m.wheel = timerwheel.New(m.background.Go)
-	m.sessions.absences = newAbsences(m.opts.ResumeGrace, m.index, m.capacity)
-	m.sessions.absences.wheel, m.sessions.absences.spawn = m.wheel, m.background.Go
-	m.buildDoor()
-	m.buildSockets()
-	m.buildDispatch()
-	m.buildTimers()
-	m.startBackground()
+	m.sweeper.Fire = m.sweep
+	m.open(o == nil || o.Broker == nil)
 	return m
 }
 
-// buildDoor makes what decides who comes in.
-func (m *Manager) buildDoor() {
-	m.proxies = admission.NewProxies(m.opts.TrustProxies)
-	m.hosts = admission.NewHosts(m.opts.AllowedHosts, &m.proxies)
-	m.origins = admission.NewOrigins(m.opts.Origins, m.opts.InsecureAnyOrigin, &m.proxies)
-}
-
-// buildSockets makes what reads and writes.
-func (m *Manager) buildSockets() {
-	m.upgrader = transport.NewUpgrader(m.background.Go, m.opts.CompressFrom > 0)
-	m.sessions.pool = session.Pool{
-		Queues: sendqueue.Config{
-			MaxMessages:  m.opts.QueueMessages,
-			MaxBytes:     m.opts.QueueBytes,
-			WriteTimeout: m.opts.WriteTimeout,
-			Go:           m.sessions.work.Go,
-			Totals:       &m.counters.Queues,
-			Flushers:     sendqueue.NewFlushers(m.background.Go),
-		},
-		Wheel: m.wheel, Counters: &m.counters, Limits: newLimits(&m.opts),
-		MaxMessage:   m.opts.MaxMessageBytes,
-		PingInterval: m.opts.PingInterval, PongTimeout: m.opts.PongTimeout,
-	}
-}
-
-// buildDispatch makes what does what clients ask for.
-func (m *Manager) buildDispatch() {
-	m.dispatch = dispatcher{
-		authorize: m.opts.Authorize, onMessage: m.opts.OnMessage, relay: m.relay,
-		counters: &m.counters, notes: m.notes,
-	}
-	requests := requester{
-		dispatcher: &m.dispatch, rooms: m.index, revocations: &m.index.revocations,
-		renew: m.sessions.expiries.renew, onCall: m.opts.OnCall, maxBytes: m.opts.QueueBytes / 2,
-		receipts:  dedup.New(&m.counters.Queues.Budget, m.wheel),
-		replies:   &m.counters.Queues.Replies,
-		announced: m.opts.Announce&AnnounceRooms != 0,
-	}
-	requests.resume = m.sessions.absences.resume
-	m.dispatch.request = requests.serve
-}
-
-// buildTimers makes what looks after connections from time to time.
-func (m *Manager) buildTimers() {
-	m.sweeper.Fire = m.sweep
-	m.sessions.expiries = expiries{
-		wheel: m.wheel, grace: m.opts.ExpiryGrace, revalidate: m.opts.Revalidate,
-		notes: m.notes, counters: &m.counters,
-	}
-	m.relief = relief{
-		budget: &m.counters.Queues.Budget, replies: &m.counters.Queues.Replies,
-		wheel: m.wheel, conns: m.index.conns,
-	}
-	m.relief.begin()
-}
-
-// startBackground starts what the Manager runs for its whole life, if anything.
-func (m *Manager) startBackground() {
+// open opens the broker, which may take long unless it is in memory.
+func (m *Manager) open(inMemory bool) {
 	var ctx context.Context
-	ctx, m.rest = context.WithCancel(context.Background())
-	if m.opts.Broker == nil {
+	ctx, m.cancel = context.WithCancel(context.Background())
+	if inMemory {
 		m.broker.Open(ctx, sink{m})
 	} else {
 		m.background.Go(func() { m.broker.Open(ctx, sink{m}) })
@@ -168,8 +113,8 @@ func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn
 	if t.t == nil {
 		return nil, errNoTransport
 	}
-	began := m.index.revocations.Begin()
-	defer m.index.revocations.End()
+	began := m.revocations.Begin()
+	defer m.revocations.End()
 	e := entrant{user: id.UserID, began: began}
 	err := id.validate()
 	if err == nil {
@@ -192,7 +137,7 @@ func (m *Manager) watchStale() {
 
 // sweep ends the connections that have been silent for longer than Options.StaleAfter.
 func (m *Manager) sweep() {
-	for _, c := range m.index.everyone.snapshot() {
+	for _, c := range m.conns.everyone.snapshot() {
 		if !c.session.Ended() && c.session.Silence() > m.opts.StaleAfter {
 			c.session.Expel(CauseTimeout, CloseTimeout, "stale")
 		}
@@ -232,7 +177,7 @@ func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) 
 		return Joined{}, ErrNotFound
 	}
 	e := &entry{room: room, from: from}
-	err := m.index.join(ctx, c, e)
+	err := m.joins.join(ctx, c, e)
 	return e.joined, err
 }
 
@@ -248,7 +193,7 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 	if c == nil {
 		return false, ErrNotFound
 	}
-	left, _ = m.index.part(c, room, nil)
+	left, _ = m.joins.part(c, room, nil)
 	return left, nil
 }
 
@@ -297,7 +242,7 @@ func (m *Manager) send(ctx context.Context, to Target, msg Message) (Result, err
 	if msg.Time.IsZero() {
 		msg.Time = now
 	}
-	res, err := m.index.publish(ctx, broker.Publication{
+	res, err := m.publisher.publish(ctx, broker.Publication{
 		Target: broker.Target(to), Message: broker.Message(msg),
 	})
 	if err == nil && !res.Duplicate {
@@ -315,7 +260,7 @@ func (s sink) Deliver(p broker.Publication) {
 		return
 	}
 	if f, ok := p.Origin.(*flight); ok { // it was sent here
-		f.result.sum(s.m.index.deliver(&p))
+		f.result.sum(s.m.broadcast.deliver(&p))
 		return
 	}
 	if err := checkMessage((*Message)(&p.Message), s.m.opts.QueueBytes/2); err != nil {
@@ -324,14 +269,22 @@ func (s sink) Deliver(p broker.Publication) {
 			"realtime: the broker delivered what is no message", slog.Any("error", err))
 		return
 	}
-	s.m.index.deliver(&p)
+	s.m.broadcast.deliver(&p)
 }
 
 // Lost makes everybody who gets the stream live read what may be missing.
-func (s sink) Lost(stream string) { s.m.index.lost(stream) }
+func (s sink) Lost(stream string) { s.m.broadcast.lost(stream) }
 
 // Conn returns the connection with this id, or nil if there is none or it has ended.
-func (m *Manager) Conn(id string) *Conn { return m.index.conn(id) }
+func (m *Manager) Conn(id string) *Conn { return m.conns.find(id) }
 
 // Stats returns a snapshot.
-func (m *Manager) Stats() Stats { return newStats(&m.counters, m.index.speakers.Deflating()) }
+func (m *Manager) Stats() Stats { return newStats(&m.counters, m.speakers.Deflating()) }
+
+// policyOf returns the policy of a room: the one of the room that exists, or of a new one.
+func (m *Manager) policyOf(name string) recovery.Policy {
+	if r, ok := m.rooms.index.Get(name); ok {
+		return r.policy
+	}
+	return m.opts.policy(name)
+}

@@ -9,7 +9,6 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/defaults"
 	"github.com/realtime-go/realtime/internal/metrics"
-	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -61,22 +60,18 @@ const inboxTime = 10 * time.Second
 
 // inboxes are what is kept for users.
 type inboxes struct {
+	m *Manager
 	InboxOptions
 	policy   recovery.Policy
-	broker   *recovery.Broker
-	fetcher  *recovery.Fetcher
 	attempts *recovery.Attempts
-	counters *metrics.Counters
-	notes    *ratelog.Logger
 }
 
-func newInboxes(
-	o InboxOptions, b *recovery.Broker, k *recovery.Fetcher, cs *metrics.Counters, l *ratelog.Logger,
-) *inboxes {
+func newInboxes(m *Manager) *inboxes {
+	o := m.opts.Inbox
 	defaults.Set(&o.Attempts, 3)
 	return &inboxes{
-		InboxOptions: o, broker: b, fetcher: k, policy: newPolicy(SlowCatchUp, o.Keep),
-		attempts: recovery.NewAttempts(o.Attempts), counters: cs, notes: l,
+		m: m, InboxOptions: o, policy: newPolicy(SlowCatchUp, o.Keep),
+		attempts: recovery.NewAttempts(o.Attempts),
 	}
 }
 
@@ -97,19 +92,26 @@ func (ib *inboxes) reader(c *Conn) string {
 	return ""
 }
 
-// open finds out where a connection begins, and returns the offset of the newest message. It waits
-// for the broker. The topic is of the connection's user, and not closed meanwhile.
-func (ib *inboxes) open(ctx context.Context, c *Conn, t *recovery.Topic) (top uint64, err error) {
+// open finds out where a connection begins in the inbox of its user, if there are inboxes, and
+// returns the offset of the newest message. It waits for the broker. The user stays meanwhile: a
+// place is reserved for the connection.
+func (ib *inboxes) open(ctx context.Context, c *Conn) (top uint64, err error) {
+	if c.UserID() == "" || !ib.policy.Keeps() {
+		return 0, nil
+	}
+	u := ib.m.users.enter(c.UserID())
+	t := u.topic
+	u.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, inboxTime)
 	defer cancel()
-	if err := t.Open(ctx, ib.broker); err != nil {
+	if err := t.Open(ctx, ib.m.broker); err != nil {
 		return 0, err
 	}
-	at, err := ib.broker.Cursor(ctx, t.Stream, ib.reader(c))
+	at, err := ib.m.broker.Cursor(ctx, t.Stream, ib.reader(c))
 	if err != nil {
 		return 0, err
 	}
-	c.inbox = ib.fetcher.Subscribe(recovery.Config{
+	c.inbox = ib.m.fetcher.Subscribe(recovery.Config{
 		Topic: t, Subscriber: &inboxSubscriber{(*subscriber)(c), ib, t}, Queue: c.link, Protocol: c.proto,
 		Lagging: &c.lagging, At: at, Acknowledge: c.proto == wire.ProtoPlain,
 	})
@@ -128,12 +130,12 @@ func (s *inboxSubscriber) SetNeedsCheck(bool) {}
 
 // Restart implements recovery.Subscriber.
 func (s *inboxSubscriber) Restart(ctx context.Context) (broker.Position, error) {
-	return s.inboxes.broker.Cursor(ctx, s.topic.Stream, s.inboxes.reader((*Conn)(s.subscriber)))
+	return s.inboxes.m.broker.Cursor(ctx, s.topic.Stream, s.inboxes.reader((*Conn)(s.subscriber)))
 }
 
 // Acknowledge implements recovery.Subscriber.
 func (s *inboxSubscriber) Acknowledge() {
-	s.inboxes.broker.Go(func() { s.inboxes.acknowledge((*Conn)(s.subscriber)) })
+	s.inboxes.m.broker.Go(func() { s.inboxes.acknowledge((*Conn)(s.subscriber)) })
 }
 
 // exists reports whether something may be kept for a user who has no connection.
@@ -156,7 +158,7 @@ func (ib *inboxes) ack(ctx context.Context, c *Conn, at broker.Position) error {
 	if c.inbox == nil {
 		return ErrPosition
 	}
-	return ib.broker.Ack(ctx, broker.InboxStream(c.UserID()), ib.reader(c), at)
+	return ib.m.broker.Ack(ctx, broker.InboxStream(c.UserID()), ib.reader(c), at)
 }
 
 // acknowledge moves the cursor of a client that does not do it itself, as often as something has
@@ -172,7 +174,7 @@ func (ib *inboxes) acknowledge(c *Conn) {
 		err := ib.ack(ctx, c, at)
 		cancel()
 		if err != nil && !errors.Is(err, ErrPosition) { // else its epoch has ended meanwhile
-			ib.fetcher.Failed(c.session.Context(), err)
+			ib.m.fetcher.Failed(c.session.Context(), err)
 		}
 		more = c.inbox.Acknowledged(at)
 	}
@@ -189,11 +191,11 @@ func (ib *inboxes) departed(c *Conn) {
 		c.session.Sent() == 0 {
 		return // the inbox of one that did not break down may be about to be opened
 	}
-	ib.broker.Go(func() {
+	ib.m.broker.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), inboxTime)
 		defer cancel()
 		if err := ib.judge(ctx, c); err != nil {
-			ib.fetcher.Failed(c.session.Context(), err)
+			ib.m.fetcher.Failed(c.session.Context(), err)
 		}
 	})
 }
@@ -216,13 +218,13 @@ func brokenDown(why *CloseError) bool {
 func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 	stream, reader := broker.InboxStream(c.UserID()), ib.reader(c)
 	last, first := c.inbox.Given()
-	at, err := ib.broker.Cursor(ctx, stream, reader)
+	at, err := ib.m.broker.Cursor(ctx, stream, reader)
 	if err != nil || first == 0 || at.Epoch != last.Epoch || at.Offset >= last.Offset {
 		return err
 	}
 	// What is in front of the first was not given: there is a newer message of its key, for example.
 	after := max(at.Offset, first-1)
-	page, err := ib.broker.Read(ctx, stream, broker.Query{After: after, Before: last.Offset + 1})
+	page, err := ib.m.broker.Read(ctx, stream, broker.Query{After: after, Before: last.Offset + 1})
 	if err != nil {
 		return err
 	}
@@ -245,8 +247,8 @@ func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *broker.Publication)
 	if err := ib.ack(ctx, c, p.Position); err != nil {
 		return err
 	}
-	ib.counters.Add(metrics.SetAside, 1)
-	ib.notes.Log(ctx, slog.LevelWarn, "inbox",
+	ib.m.counters.Add(metrics.SetAside, 1)
+	ib.m.notes.Log(ctx, slog.LevelWarn, "inbox",
 		"realtime: a message was set aside: connections broke down with it",
 		slog.String("user", c.UserID()), slog.String("id", p.Message.ID),
 		slog.Uint64("offset", p.Position.Offset))

@@ -20,12 +20,12 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		near, _ := Pipe()
 		c, err := m.Register(context.Background(), near, Identity{UserID: "alice"})
 		require.NoError(t, err)
-		require.NoError(t, m.index.move(t.Context(), c, "rest", 0))
+		require.NoError(t, m.joins.move(t.Context(), c, "rest", 0))
 
 		c.session.End(&CloseError{Cause: CauseServer, Code: CloseNormal}, transport.CloseGrace)
 		joinsNothing := func() {
-			require.ErrorIs(t, m.index.join(t.Context(), c, &entry{room: "lobby"}), ErrClosed)
-			require.ErrorIs(t, m.index.move(t.Context(), c, "lobby", 0), ErrClosed)
+			require.ErrorIs(t, m.joins.join(t.Context(), c, &entry{room: "lobby"}), ErrClosed)
+			require.ErrorIs(t, m.joins.move(t.Context(), c, "lobby", 0), ErrClosed)
 			require.Nil(t, m.Conn(c.id))
 		}
 		joinsNothing() // the clean-up has not run
@@ -33,7 +33,7 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		joinsNothing() // it has
 		require.Zero(t, m.Stats().Rooms)
 		require.NoError(t, m.Close())
-		require.False(t, m.index.enter(c), "and it does not come back")
+		require.False(t, m.conns.enter(c), "and it does not come back")
 	})
 }
 

@@ -38,11 +38,11 @@ type Joined struct {
 
 // entry is a join on its way.
 type entry struct {
-	room   string
-	from   From
-	began  admission.Decision // when it was decided
-	asked  bool               // by the client
-	answer func(*entry) *sendqueue.Frame
+	room  string
+	from  From
+	began admission.Decision // when it was decided
+	asked bool               // by the client
+	id    []byte             // of the request; nil if the client wants no answer
 
 	policy recovery.Policy
 	pinned *room            // nil if it keeps nothing
@@ -54,18 +54,21 @@ type entry struct {
 	joined Joined
 }
 
+// joins puts connections into rooms and takes them out.
+type joins struct{ m *Manager }
+
 // join puts a connection into a room. It may wait for the broker of one that keeps history, until
 // ctx ends. The answer for a client that has asked for it goes out in the same critical section:
 // what takes the client out again is told behind it. The announcement of a connection that is not
 // live yet waits for enter.
-func (x *index) join(ctx context.Context, c *Conn, e *entry) error {
-	if err := x.prepare(ctx, e); err != nil {
+func (js *joins) join(ctx context.Context, c *Conn, e *entry) error {
+	if err := js.prepare(ctx, e); err != nil {
 		return err
 	}
-	defer x.finish(e)
+	defer js.finish(e)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := x.joinLocked(c, e); err != nil {
+	if err := js.joinLocked(c, e); err != nil {
 		return err
 	}
 	if e.asked {
@@ -79,11 +82,11 @@ func (x *index) join(ctx context.Context, c *Conn, e *entry) error {
 
 // goBack has a member get what is behind the position that its client is at. It never makes a
 // membership: without one it returns errNoMember.
-func (x *index) goBack(ctx context.Context, c *Conn, e *entry) error {
-	if err := x.prepare(ctx, e); err != nil {
+func (js *joins) goBack(ctx context.Context, c *Conn, e *entry) error {
+	if err := js.prepare(ctx, e); err != nil {
 		return err
 	}
-	defer x.finish(e)
+	defer js.finish(e)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.session.Ended() {
@@ -93,33 +96,33 @@ func (x *index) goBack(ctx context.Context, c *Conn, e *entry) error {
 	if m == nil {
 		return errNoMember
 	}
-	x.joinAgain(m, e)
+	js.joinAgain(m, e)
 	return nil
 }
 
 // prepare finds out where the connection begins. If it returns no error, finish has to be called.
-func (x *index) prepare(ctx context.Context, e *entry) (err error) {
+func (js *joins) prepare(ctx context.Context, e *entry) (err error) {
 	if err := checkRoom(e.room); err != nil {
 		return err
 	}
-	if e.policy = x.policy(e.room); !e.policy.Keeps() {
+	if e.policy = js.m.opts.policy(e.room); !e.policy.Keeps() {
 		if e.from.Since != (Position{}) {
 			e.joined.Why = ReasonUnknown
 		}
 		return nil
 	}
-	if e.pinned, err = x.rooms.pin(ctx, e.room, e.policy); err != nil {
+	if e.pinned, err = js.m.rooms.pin(ctx, e.room, e.policy); err != nil {
 		return err
 	}
-	if err = x.locate(ctx, e); err != nil {
-		x.finish(e)
+	if err = js.locate(ctx, e); err != nil {
+		js.finish(e)
 	}
 	return err
 }
 
-func (x *index) finish(e *entry) {
+func (js *joins) finish(e *entry) {
 	if e.pinned != nil {
-		x.rooms.unpin(e.pinned)
+		js.m.rooms.unpin(e.pinned)
 	}
 }
 
@@ -128,14 +131,14 @@ func (x *index) finish(e *entry) {
 const maxLookBack = 16 << 20
 
 // locate turns what is asked for into a position.
-func (x *index) locate(ctx context.Context, e *entry) error {
+func (js *joins) locate(ctx context.Context, e *entry) error {
 	stream := broker.RoomStream(e.room)
 	if e.blind {
 		e.joined.Why = ReasonUnknown
 		return nil
 	}
 	if since := broker.Position(e.from.Since); since != (broker.Position{}) {
-		page, err := x.broker.Read(ctx, stream, broker.Query{After: since.Offset, Limit: 1})
+		page, err := js.m.broker.Read(ctx, stream, broker.Query{After: since.Offset, Limit: 1})
 		if err != nil {
 			return err
 		}
@@ -152,7 +155,7 @@ func (x *index) locate(ctx context.Context, e *entry) error {
 		return nil
 	}
 	q := broker.Query{Backwards: true, Limit: e.from.Last, Bytes: maxLookBack}
-	page, err := x.broker.Read(ctx, stream, q)
+	page, err := js.m.broker.Read(ctx, stream, q)
 	e.looked, e.bytes = len(page.Publications), page.Size()
 	if n := e.looked; err == nil && n > 0 {
 		e.start = &broker.Position{Epoch: page.Top.Epoch, Offset: page.Publications[n-1].Prev}
@@ -161,21 +164,21 @@ func (x *index) locate(ctx context.Context, e *entry) error {
 }
 
 // joinLocked is join of a room that is prepared, while c.mu is held.
-func (x *index) joinLocked(c *Conn, e *entry) error {
+func (js *joins) joinLocked(c *Conn, e *entry) error {
 	if c.phase == gone || c.session.Ended() {
 		return ErrClosed
 	}
 	if m := c.rooms.find(e.room); m != nil {
-		x.joinAgain(m, e)
+		js.joinAgain(m, e)
 		return nil
 	}
-	if x.maxRooms > 0 && c.rooms.n >= x.maxRooms {
+	if js.m.opts.MaxRoomsPerConn > 0 && c.rooms.n >= js.m.opts.MaxRoomsPerConn {
 		return ErrTooManyRooms
 	}
-	notice := x.roomNotice(wire.RoomJoined, c, e.room)
-	r := x.rooms.enter(e.room, e.policy)
-	defer x.rooms.leave(r) // also one that was made for somebody who is denied
-	if err := x.revocations.Check(e.began, admission.Subject{User: c.UserID(), Room: e.room}); err != nil {
+	notice := js.m.announcer.roomNotice(wire.RoomJoined, c, e.room)
+	r := js.m.rooms.enter(e.room, e.policy)
+	defer js.m.rooms.leave(r) // also one that was made for somebody who is denied
+	if err := js.m.revocations.Check(e.began, admission.Subject{User: c.UserID(), Room: e.room}); err != nil {
 		return err
 	}
 	m := &membership{conn: c, room: e.room}
@@ -185,36 +188,36 @@ func (x *index) joinLocked(c *Conn, e *entry) error {
 	if c.phase == live {
 		e.told = r.show(m, notice)
 	}
-	x.place(m, e)
+	js.place(m, e)
 	return nil
 }
 
 // joinAgain is for a member: one that says where goes back to there.
-func (x *index) joinAgain(m *membership, e *entry) {
+func (js *joins) joinAgain(m *membership, e *entry) {
 	if m.sub == nil {
-		x.place(m, e)
+		js.place(m, e)
 		return
 	}
-	r := x.rooms.find(m.room)
+	r := js.m.rooms.find(m.room)
 	defer r.mu.Unlock()
-	x.place(m, e)
+	js.place(m, e)
 }
 
 // place lets a member begin where it is to, and answers. The room is locked, if it keeps history.
-func (x *index) place(m *membership, e *entry) {
+func (js *joins) place(m *membership, e *entry) {
 	if m.sub != nil {
 		at, top := m.sub.Begin(e.start, e.asked)
 		// Who goes back knows what it has: what it was given already it may not have taken.
 		if e.start != nil && e.asked && (!e.joined.New || m.conn.rooms.parted) {
-			x.fetcher.Forget(&m.conn.lagging)
+			js.m.fetcher.Forget(&m.conn.lagging)
 		}
 		e.joined.At, e.joined.Top = Position(at), top
 	} else if e.joined.Recovered { // the room came into being when it kept nothing
 		e.joined.Recovered, e.joined.Why = false, ReasonUnknown
 	}
-	if e.answer != nil {
-		if frame := e.answer(e); frame != nil {
-			m.conn.answer(frame)
+	if e.asked {
+		if e.id != nil {
+			m.conn.answer(wire.Reply(e.id, joinedContent(e), nil))
 		}
 	} else if e.joined.New && m.conn.proto == wire.ProtoV1 {
 		// It has not asked, but this must not end it either: it may be in many rooms.
@@ -227,20 +230,20 @@ func (x *index) place(m *membership, e *entry) {
 
 // given tells a client that it has a place in a room from another connection, and where it begins
 // there. One that has asked for the room says by itself where it is. The room is locked.
-func (x *index) given(m *membership, r *room) {
+func (js *joins) given(m *membership, r *room) {
 	if !m.absent && !m.asked {
-		x.place(m, &entry{room: m.room, policy: r.policy, joined: Joined{New: true}})
+		js.place(m, &entry{room: m.room, policy: r.policy, joined: Joined{New: true}})
 	}
 }
 
 // move is the join of the REST interface, where a plain connection has one room: it
 // leaves the room that the last move put it into and joins the new one, as one step.
-func (x *index) move(ctx context.Context, c *Conn, name string, began admission.Decision) error {
+func (js *joins) move(ctx context.Context, c *Conn, name string, began admission.Decision) error {
 	e := &entry{room: name, began: began}
-	if err := x.prepare(ctx, e); err != nil {
+	if err := js.prepare(ctx, e); err != nil {
 		return err
 	}
-	defer x.finish(e)
+	defer js.finish(e)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == gone || c.session.Ended() {
@@ -249,13 +252,13 @@ func (x *index) move(ctx context.Context, c *Conn, name string, began admission.
 	if c.rooms.apiRoom == name {
 		return nil
 	}
-	if err := x.revocations.Check(began, admission.Subject{User: c.UserID(), Room: name}); err != nil {
+	if err := js.m.revocations.Check(began, admission.Subject{User: c.UserID(), Room: name}); err != nil {
 		return err // and it stays where it is
 	}
 	if m := c.rooms.find(c.rooms.apiRoom); m != nil {
-		x.takeOut(c, m)
+		js.takeOut(c, m)
 	}
-	err := x.joinLocked(c, e)
+	err := js.joinLocked(c, e)
 	if e.joined.New {
 		c.rooms.apiRoom = name
 	}
@@ -263,11 +266,11 @@ func (x *index) move(ctx context.Context, c *Conn, name string, began admission.
 }
 
 // retreat is the leave of the REST interface. Without a REST room it does nothing.
-func (x *index) retreat(c *Conn) {
+func (js *joins) retreat(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m := c.rooms.find(c.rooms.apiRoom); m != nil {
-		x.takeOut(c, m)
+		js.takeOut(c, m)
 	}
 }
 
@@ -302,4 +305,43 @@ func joinedContent(e *entry) []byte {
 		return nil
 	}
 	return append(buf, '}')
+}
+
+// part takes a connection out of a room, and reports false if it was not there. A client that has
+// asked for it is answered in the same critical section: what puts it in again is told behind that.
+// One that has not, where answered is nil, is told. It returns how many connections were told of
+// the one that left.
+func (js *joins) part(c *Conn, name string, answered func()) (left bool, told int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.rooms.find(name)
+	switch {
+	case m != nil && answered == nil:
+		js.takeOut(c, m)
+	case m != nil:
+		told = js.leave(c, m)
+	}
+	if answered != nil {
+		answered()
+	}
+	return m != nil, told
+}
+
+// takeOut ends a membership, and tells a client of realtime.v1. c.mu is held, so that a join that
+// follows is answered behind it.
+func (js *joins) takeOut(c *Conn, m *membership) {
+	js.leave(c, m)
+	if c.proto == wire.ProtoV1 {
+		c.tell(wire.Left(m.room))
+	}
+}
+
+// leave ends a membership, and returns how many connections were told. c.mu is held.
+func (js *joins) leave(c *Conn, m *membership) (told int) {
+	notice := js.m.announcer.roomNotice(wire.RoomLeft, c, m.room)
+	c.rooms.remove(m)
+	r := js.m.rooms.find(m.room)
+	told = r.remove(m, notice)
+	js.m.rooms.leave(r)
+	return told
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/broker/memory"
 	"github.com/realtime-go/realtime/internal/defaults"
 	"github.com/realtime-go/realtime/internal/ratelimit"
 	"github.com/realtime-go/realtime/internal/recovery"
@@ -265,6 +266,9 @@ func (o *Options) resolved() Options {
 		if *limit == 0 {
 			*limit = math.MaxInt
 		}
+	}
+	if r.Broker == nil {
+		r.Broker = memory.New(nil)
 	}
 	if r.Logger == nil {
 		r.Logger = slog.Default()

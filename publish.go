@@ -10,12 +10,15 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
+// publisher gives messages to the broker where something of them is kept, and to the broadcaster.
+type publisher struct{ m *Manager }
+
 // publish gives a message to its receivers. If some of it is kept, all of it goes through the
 // broker, a part for each stream, and comes back by Deliver. Otherwise it is delivered from here,
 // or by a broker that serves other processes too. If it returns an error, some parts may have been
 // taken.
-func (x *index) publish(ctx context.Context, p broker.Publication) (Result, error) {
-	if !x.kept || p.Message.TTL < 0 {
+func (x *publisher) publish(ctx context.Context, p broker.Publication) (Result, error) {
+	if !x.m.opts.keeps() || p.Message.TTL < 0 {
 		return x.pass(ctx, p)
 	}
 	parts, err := x.shelve(ctx, p.Target)
@@ -37,23 +40,23 @@ func (x *index) publish(ctx context.Context, p broker.Publication) (Result, erro
 }
 
 // pass delivers what is not kept.
-func (x *index) pass(ctx context.Context, p broker.Publication) (Result, error) {
-	if x.broker.Local() {
-		return x.deliver(&p), nil
+func (x *publisher) pass(ctx context.Context, p broker.Publication) (Result, error) {
+	if x.m.broker.Local() {
+		return x.m.broadcast.deliver(&p), nil
 	}
 	own(&p) // it is the caller's, who may use it again
 	p.Target = cloneTarget(p.Target)
-	_, err := x.broker.Publish(ctx, p)
+	_, err := x.m.broker.Publish(ctx, p)
 	return Result{}, err
 }
 
 // history returns a part of what a room has kept.
-func (x *index) history(ctx context.Context, room string, q broker.Query) (broker.Page, error) {
-	p := x.policyOf(room)
+func (x *publisher) history(ctx context.Context, room string, q broker.Query) (broker.Page, error) {
+	p := x.m.policyOf(room)
 	if !p.Keeps() {
 		return broker.Page{}, ErrNoHistory
 	}
-	return x.broker.Read(ctx, broker.RoomStream(room), q)
+	return x.m.broker.Read(ctx, broker.RoomStream(room), q)
 }
 
 // own makes the publication independent of what the caller of Send may use again.

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
@@ -13,11 +12,17 @@ import (
 
 // users is the index of connections by user.
 type users struct {
-	index    *shardmap.Map[*user]
-	counters *metrics.Counters
-	inboxes  *inboxes
-	limit    int  // connections of one user; 0 is without limit
-	replace  bool // one more ends the oldest
+	index   *shardmap.Map[*user]
+	m       *Manager
+	limit   int  // connections of one user; 0 is without limit
+	replace bool // one more ends the oldest
+}
+
+func newUsers(m *Manager) *users {
+	return &users{
+		index: shardmap.New[*user](), m: m, limit: m.opts.MaxConnsPerUser,
+		replace: m.opts.UserFull == UserFullReplace,
+	}
 }
 
 // user is the live connections of one user. It exists while it has any, or while
@@ -37,7 +42,7 @@ type user struct {
 // enter locks the user, who is made if there is none.
 func (us *users) enter(id string) *user {
 	for {
-		u := us.index.GetOrPut(id, func() *user { return us.inboxes.newUser(id) })
+		u := us.index.GetOrPut(id, func() *user { return us.m.inboxes.newUser(id) })
 		u.mu.Lock()
 		if !u.dead {
 			return u
@@ -76,7 +81,7 @@ func (us *users) leave(u *user) {
 	u.dead = len(u.conns)+len(u.absent)+u.pending == 0
 	dead := u.dead
 	if dead && u.topic != nil {
-		u.topic.Close(us.inboxes.broker)
+		u.topic.Close(us.m.broker)
 	}
 	u.mu.Unlock()
 	if dead {
@@ -122,7 +127,7 @@ func (us *users) add(u *user, c *Conn) (first bool) {
 	if len(u.conns)+len(u.absent) > 1 {
 		return false
 	}
-	us.counters.Users.Add(1)
+	us.m.counters.Users.Add(1)
 	return true
 }
 
@@ -162,7 +167,7 @@ func (us *users) left(u *user) bool {
 	if len(u.conns)+len(u.absent) > 0 {
 		return false
 	}
-	us.counters.Users.Add(-1)
+	us.m.counters.Users.Add(-1)
 	return true
 }
 

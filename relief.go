@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
-	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 )
 
@@ -37,8 +36,7 @@ const (
 type relief struct {
 	budget  *sendqueue.Budget
 	replies *sendqueue.Replies
-	wheel   *timerwheel.Wheel
-	conns   *shardmap.Map[*Conn]
+	m       *Manager
 	timer   timerwheel.Timer
 	armed   atomic.Bool // the timer is set
 	// What each connection had moved some steps ago, and at least reliefSteps before that.
@@ -46,20 +44,23 @@ type relief struct {
 	steps          int // since memory became short
 }
 
-// begin makes the budget raise its alarm with r. Until the wheel comes by the alarm costs
-// whoever pushes nothing but setting its timer.
-func (r *relief) begin() {
+// newRelief returns a relief that the budget alarms. Until the wheel runs it, an alarm costs the
+// goroutine that pushes no more than setting a timer.
+func newRelief(m *Manager) *relief {
+	r := &relief{budget: &m.counters.Queues.Budget, replies: &m.counters.Queues.Replies, m: m}
 	r.timer.Fire = r.step
+	r.budget.Limit = int64(m.opts.MemoryBudget)
 	r.budget.Mark = r.budget.Limit / 8 * 7
 	r.budget.Alarm = r.again
 	r.replies.Limit = r.budget.Limit / 4
 	r.replies.Alarm = r.again
+	return r
 }
 
 // again has step come by after a pause. To ask for it again meanwhile does not put it off.
 func (r *relief) again() {
 	if !r.armed.Load() && !r.armed.Swap(true) {
-		r.wheel.Set(&r.timer, reliefPause)
+		r.m.wheel.Set(&r.timer, reliefPause)
 	}
 }
 
@@ -124,7 +125,7 @@ func (r *relief) step() {
 // blamed for what waits before the connection is open.
 func (r *relief) sample() map[*Conn]progress {
 	moved := make(map[*Conn]progress)
-	for _, c := range r.conns.Values() {
+	for _, c := range r.m.conns.byID.Values() {
 		moved[c] = progress{
 			read: c.link.Moved(), sent: c.session.Sent(),
 			waits: c.link.Counts().Queued > 0 && !c.opening(), half: c.session.HalfRead() > 0,
@@ -139,7 +140,7 @@ func (r *relief) sample() map[*Conn]progress {
 // is as good as freed.
 func (r *relief) weigh() (loads []load, others float64) {
 	others = float64(r.budget.Held())
-	for _, c := range r.conns.Values() {
+	for _, c := range r.m.conns.byID.Values() {
 		l := load{
 			conn: c, queue: c.link.Weight(), half: float64(c.session.HalfRead()),
 			known: float64(c.lagging.Bytes() + c.session.Backlog()), unread: c.link.Unread(),

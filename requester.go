@@ -1,26 +1,12 @@
 package realtime
 
 import (
-	"context"
 	"errors"
 
-	"github.com/realtime-go/realtime/broker"
-	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/names"
-	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
-
-// roomKeeper is what requests need of the index.
-type roomKeeper interface {
-	join(ctx context.Context, c *Conn, e *entry) error
-	goBack(ctx context.Context, c *Conn, e *entry) error
-	history(ctx context.Context, room string, q broker.Query) (broker.Page, error)
-	ack(ctx context.Context, c *Conn, at broker.Position) error
-	part(c *Conn, room string, answered func()) (left bool, told int)
-	inspect(room string, see func(l *listing))
-}
 
 // errTarget says that a message is for nobody, or for two kinds of receivers at once.
 var errTarget = errors.New("want one of room, user, conn, or all: true")
@@ -36,25 +22,20 @@ var errCommand = errors.New("unknown type")
 
 // requester does what clients of realtime.v1 ask for.
 type requester struct {
-	*dispatcher
-	rooms       roomKeeper
-	revocations *admission.Revocations
-	renew       func(c *Conn, token string) error
-	resume      func(c *Conn, token string, may roomCheck) (rooms []string, err error)
+	m        *Manager
+	commands *dispatcher
+	receipts *dedup.Cache
+}
 
-	receipts  *dedup.Cache
-	replies   *sendqueue.Replies
-	onCall    Handler
-	announced bool // who comes and goes in rooms
-	maxBytes  int  // of an answer
+func newRequester(d *dispatcher) *requester {
+	return &requester{
+		m: d.m, commands: d, receipts: dedup.New(&d.m.counters.Queues.Budget, d.m.wheel),
+	}
 }
 
 func (d *requester) mayJoin(c *Conn, room string) bool {
-	return d.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id})
+	return d.commands.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id})
 }
-
-// roomCheck decides whether a connection may be in a room that its client had asked for.
-type roomCheck func(c *Conn, room string) bool
 
 // targetOf returns the target of a message.
 func targetOf(r *wire.Request) (to Target, err error) {

@@ -32,7 +32,7 @@ func (d *requester) serve(c *Conn, r *wire.Request) {
 		e = &Error{wire.CodeInternal, "internal error"}
 	}
 	if e != nil && e.Code == wire.CodeInternal {
-		d.failed(c, err)
+		d.commands.failed(c, err)
 	}
 	c.answer(wire.Reply(r.ID, content, (*wire.Error)(e)))
 }
@@ -48,7 +48,7 @@ func (d *requester) do(c *Conn, r *wire.Request) (content json.RawMessage, err e
 	case "leave":
 		return nil, d.leaveRequest(c, r)
 	case "ack":
-		return nil, d.rooms.ack(c.session.Context(), c, broker.Position{Epoch: r.Epoch, Offset: r.Offset})
+		return nil, d.m.inboxes.ack(c.session.Context(), c, broker.Position{Epoch: r.Epoch, Offset: r.Offset})
 	case "history":
 		return nil, d.historyRequest(c, r)
 	case "presence":
@@ -70,17 +70,17 @@ func (d *requester) callRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if err := names.CheckMethod(r.Method); err != nil {
 		return nil, about("method", err)
 	}
-	if !d.allowed(c, Action{Kind: ActionCall, Method: r.Method}) {
+	if !d.commands.allowed(c, Action{Kind: ActionCall, Method: r.Method}) {
 		return nil, ErrForbidden
 	}
-	if d.onCall == nil {
+	if d.m.opts.OnCall == nil {
 		return nil, noMethod(r.Method)
 	}
-	content, err := d.onCall(c.session.Context(), c, Inbound{
+	content, err := d.m.opts.OnCall(c.session.Context(), c, Inbound{
 		Method: r.Method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.Content)},
 	})
 	if err == nil {
-		err = checkMessage(&Message{Content: content}, d.maxBytes)
+		err = checkMessage(&Message{Content: content}, d.m.opts.QueueBytes/2)
 	}
 	if err != nil {
 		return nil, &applicationError{err}
@@ -94,14 +94,14 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 	if token == "" {
 		return errToken
 	}
-	if err := d.renew(c, token); err != nil {
+	if err := d.m.sessions.renew(c, token); err != nil {
 		return err
 	}
 	rooms := c.askedFor()
 	c.session.Bill().Decisions(len(rooms))
 	for _, room := range rooms {
 		if !d.mayJoin(c, room) {
-			d.rooms.part(c, room, nil)
+			d.m.joins.part(c, room, nil)
 		}
 	}
 	return nil
@@ -110,7 +110,7 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 // resumeRequest gives the client the place of the connection that it has lost. The rooms that it
 // had asked for are asked for anew.
 func (d *requester) resumeRequest(c *Conn, token string) (json.RawMessage, error) {
-	rooms, err := d.resume(c, token, d.mayJoin)
+	rooms, err := d.m.absences.resume(c, token, func(room string) bool { return d.mayJoin(c, room) })
 	if err != nil {
 		return nil, err
 	}

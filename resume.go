@@ -31,19 +31,16 @@ var errResumed = errors.New("realtime: resumed by another connection")
 // A token is the connection's id with a code that only this process can make (HMAC, RFC 2104), so
 // that none need be kept. It is good once, since it goes with the place.
 type absences struct {
-	index    *index
-	capacity *admission.Capacity
-	wheel    *timerwheel.Wheel
-	spawn    func(func())
-	grace    time.Duration // zero: nobody is absent
-	budget   *sendqueue.Budget
-	key      [sha256.Size]byte
-	n        atomic.Int64
-	bytes    atomic.Int64 // that they take
+	m      *Manager
+	grace  time.Duration // zero: nobody is absent
+	budget *sendqueue.Budget
+	key    [sha256.Size]byte
+	n      atomic.Int64
+	bytes  atomic.Int64 // that they take
 }
 
-func newAbsences(grace time.Duration, x *index, g *admission.Capacity) *absences {
-	a := &absences{index: x, capacity: g, grace: grace, budget: &x.counters.Queues.Budget}
+func newAbsences(m *Manager) *absences {
+	a := &absences{m: m, grace: m.opts.ResumeGrace, budget: &m.counters.Queues.Budget}
 	_, _ = rand.Read(a.key[:]) // it never fails
 	return a
 }
@@ -76,19 +73,19 @@ func lost(why *CloseError) bool {
 // keep makes a connection absent that was lost, and reports false if it is to be cleaned up after
 // now.
 func (a *absences) keep(c *Conn, why *CloseError) bool {
-	if a.grace == 0 || c.proto != wire.ProtoV1 || !lost(why) || a.capacity.Closed() {
+	if a.grace == 0 || c.proto != wire.ProtoV1 || !lost(why) || a.m.capacity.Closed() {
 		return false
 	}
 	if a.full() && why.Err != errResumed { // that one is taken the place of at once
 		return c.absent() // those that are may come back nevertheless
 	}
-	was := a.index.suspend(c)
+	was := a.suspend(c)
 	if was == live {
 		a.n.Add(1)
 		a.bytes.Add(c.away)
 		a.budget.Hold(c.away)
-		end := &timerwheel.Timer{Fire: func() { a.spawn(func() { a.timeOut(c) }) }}
-		a.wheel.Set(end, a.grace)
+		end := &timerwheel.Timer{Fire: func() { a.m.background.Go(func() { a.timeOut(c) }) }}
+		a.m.wheel.Set(end, a.grace)
 	}
 	return was == live || was == absent
 }
@@ -103,13 +100,13 @@ func (a *absences) full() bool {
 // timeOut ends an absence whose time is over.
 func (a *absences) timeOut(c *Conn) {
 	if a.end(c) {
-		a.index.users.inboxes.departed(c)
+		a.m.inboxes.departed(c)
 	}
 }
 
 // end ends an absence, and reports false if it has ended.
 func (a *absences) end(c *Conn) bool {
-	if a.index.depart(c) != absent {
+	if a.m.conns.depart(c) != absent {
 		return false
 	}
 	a.over(c)
@@ -120,12 +117,12 @@ func (a *absences) over(c *Conn) {
 	a.n.Add(-1)
 	a.bytes.Add(-c.away)
 	a.budget.Hold(-c.away)
-	a.index.conns.CompareAndDelete(c.id, c)
+	a.m.conns.byID.CompareAndDelete(c.id, c)
 }
 
 // endAll ends all absences. None may begin any more.
 func (a *absences) endAll() {
-	for _, c := range a.index.conns.Values() {
+	for _, c := range a.m.conns.byID.Values() {
 		a.end(c)
 	}
 }
@@ -137,7 +134,7 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 	if subtle.ConstantTimeCompare([]byte(code), []byte(a.code(id))) == 0 {
 		return nil, errSession
 	}
-	old, ok := a.index.conns.Get(id)
+	old, ok := a.m.conns.byID.Get(id)
 	if !ok || old == c || old.UserID() != c.UserID() {
 		return nil, errSession
 	}
@@ -153,9 +150,9 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 
 // resume gives a connection the place of the one that a token is for, as far as may says yes, and
 // returns the rooms that it is in then.
-func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error) {
-	began := a.index.revocations.Begin()
-	defer a.index.revocations.End()
+func (a *absences) resume(c *Conn, token string, may func(room string) bool) ([]string, error) {
+	began := a.m.revocations.Begin()
+	defer a.m.revocations.End()
 	old, err := a.find(c, token)
 	if err != nil {
 		return nil, err
@@ -164,14 +161,14 @@ func (a *absences) resume(c *Conn, token string, may roomCheck) ([]string, error
 	rooms := old.askedFor()
 	c.session.Bill().Decisions(len(rooms))
 	for _, room := range rooms {
-		refused[room] = !may(c, room)
+		refused[room] = !may(room)
 	}
-	if !a.index.adopt(c, old, func(room string) bool {
-		return !refused[room] && a.index.revocations.Check(began, admission.Subject{User: c.UserID(), Room: room}) == nil
+	if !a.adopt(c, old, func(room string) bool {
+		return !refused[room] && a.m.revocations.Check(began, admission.Subject{User: c.UserID(), Room: room}) == nil
 	}) {
 		return nil, errSession
 	}
 	a.over(old)
-	a.index.counters.Add(metrics.Resumed, 1)
+	a.m.counters.Add(metrics.Resumed, 1)
 	return c.Rooms(), nil
 }

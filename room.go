@@ -34,12 +34,10 @@ type Count struct {
 
 // room is the members of one room. It exists while it has any.
 type room struct {
-	name     string
-	policy   recovery.Policy
-	counters *metrics.Counters
-	fetcher  *recovery.Fetcher
-
-	topic *recovery.Topic // nil if it keeps nothing
+	name   string
+	policy recovery.Policy
+	m      *Manager
+	topic  *recovery.Topic // nil if it keeps nothing
 
 	mu      sync.Mutex
 	pins    int // joins that are under way, and absent connections
@@ -61,19 +59,19 @@ type member struct {
 
 // rooms is the index of rooms by name.
 type rooms struct {
-	index    *shardmap.Map[*room]
-	counters *metrics.Counters
-	broker   *recovery.Broker
-	fetcher  *recovery.Fetcher
+	index *shardmap.Map[*room]
+	m     *Manager
 }
+
+func newRooms(m *Manager) *rooms { return &rooms{index: shardmap.New[*room](), m: m} }
 
 // enter locks the room of this name, which it makes with this policy if there is
 // none. The caller adds a member and unlocks.
 func (rs *rooms) enter(name string, p recovery.Policy) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {
-			rs.counters.Rooms.Add(1)
-			r := &room{name: name, policy: p, counters: rs.counters, fetcher: rs.fetcher}
+			rs.m.counters.Rooms.Add(1)
+			r := &room{name: name, policy: p, m: rs.m}
 			if p.Keeps() {
 				r.topic = recovery.NewTopic(broker.RoomStream(name), name, p, &r.mu)
 			}
@@ -109,9 +107,9 @@ func (rs *rooms) leave(r *room) {
 		return
 	}
 	r.dead = true
-	rs.counters.Rooms.Add(-1)
+	rs.m.counters.Rooms.Add(-1)
 	if r.topic != nil {
-		r.topic.Close(rs.broker)
+		r.topic.Close(rs.m.broker)
 	}
 	r.mu.Unlock()
 	rs.index.CompareAndDelete(r.name, r)
@@ -126,7 +124,7 @@ func (rs *rooms) pin(ctx context.Context, name string, p recovery.Policy) (*room
 	if r.topic == nil {
 		return r, nil
 	}
-	if err := r.topic.Open(ctx, rs.broker); err != nil {
+	if err := r.topic.Open(ctx, rs.m.broker); err != nil {
 		rs.unpin(r)
 		return nil, err
 	}
@@ -162,7 +160,7 @@ func (r *room) add(m *membership) {
 	r.members = append(r.members, member{m.conn.plain(), m})
 	if r.topic != nil {
 		c := m.conn
-		m.sub = r.fetcher.Subscribe(recovery.Config{
+		m.sub = r.m.fetcher.Subscribe(recovery.Config{
 			Topic: r.topic, Subscriber: &roomSubscriber{(*subscriber)(c), m, r},
 			Queue: c.link, Protocol: c.proto, Lagging: &c.lagging,
 		})
@@ -290,11 +288,11 @@ func (r *room) drop(m *membership) {
 
 // announce tells the members something, and returns how many they are.
 func (r *room) announce(notice *wire.Frames) (told int) {
-	r.counters.Add(metrics.Matched, len(r.members))
+	r.m.counters.Add(metrics.Matched, len(r.members))
 	for i := range r.members {
 		r.members[i].push(notice, sendqueue.Notice, sendqueue.DropNewest)
 	}
-	notice.Settle(&r.counters.Queues.Budget)
+	notice.Settle(&r.m.counters.Queues.Budget)
 	return len(r.members)
 }
 
@@ -372,4 +370,26 @@ func (r *room) conns() []*Conn {
 		}
 	}
 	return conns
+}
+
+// inspect shows who is in a room, while nobody comes or goes. The list is made without the lock,
+// once for all who ask before the roster changes again.
+func (rs *rooms) inspect(name string, see func(l *listing)) {
+	for tries := 1; ; tries++ {
+		r := rs.find(name)
+		if r == nil {
+			see(newListing([]string{}, Count{}))
+			return
+		}
+		if r.list == nil && tries <= maxTries {
+			r.makeList()
+			continue
+		}
+		if r.list == nil { // it changes faster than a list is made
+			r.list = newListing(r.listed())
+		}
+		see(r.list)
+		r.mu.Unlock()
+		return
+	}
 }

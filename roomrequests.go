@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/realtime-go/realtime/broker"
-	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -19,8 +18,8 @@ func (d *requester) joinRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	began := d.revocations.Begin()
-	defer d.revocations.End()
+	began := d.m.revocations.Begin()
+	defer d.m.revocations.End()
 	if !d.mayJoin(c, r.Room) {
 		return ErrForbidden
 	}
@@ -29,7 +28,7 @@ func (d *requester) joinRequest(c *Conn, r *wire.Request) error {
 		return ErrForbidden
 	}
 	e.began, e.from.Last = began, r.History
-	err := d.rooms.join(c.session.Context(), c, e)
+	err := d.m.joins.join(c.session.Context(), c, e)
 	c.session.Bill().Receivers(e.looked + e.told) // it costs as much as a message to so many
 	c.session.Bill().Bytes(e.bytes)
 	r.Answered = err == nil
@@ -45,22 +44,16 @@ func (d *requester) recoverRequest(c *Conn, r *wire.Request) error {
 	if !c.isIn(r.Room) { // nobody is asked what it may do there
 		return errNoMember
 	}
-	err := d.rooms.goBack(c.session.Context(), c, d.newEntry(c, r))
+	err := d.m.joins.goBack(c.session.Context(), c, d.newEntry(c, r))
 	r.Answered = err == nil
 	return err
 }
 
 // newEntry is a client's way into a room, behind the position that it names.
 func (d *requester) newEntry(c *Conn, r *wire.Request) *entry {
-	e := &entry{room: r.Room, asked: true, from: From{Since: Position(r.Since)}}
+	e := &entry{room: r.Room, asked: true, id: r.ID, from: From{Since: Position(r.Since)}}
 	past := r.History > 0 || r.Since != (broker.Position{})
-	e.blind = past && !d.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
-	e.answer = func(e *entry) *sendqueue.Frame {
-		if r.ID == nil {
-			return nil
-		}
-		return wire.Reply(r.ID, joinedContent(e), nil)
-	}
+	e.blind = past && !d.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
 	return e
 }
 
@@ -68,11 +61,11 @@ func (d *requester) leaveRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	if !d.allowed(c, Action{Kind: ActionLeave, Room: r.Room, Conn: c.id}) {
+	if !d.commands.allowed(c, Action{Kind: ActionLeave, Room: r.Room, Conn: c.id}) {
 		return ErrForbidden
 	}
 	r.Answered = true
-	_, told := d.rooms.part(c, r.Room, func() {
+	_, told := d.m.joins.part(c, r.Room, func() {
 		if r.ID != nil {
 			c.answer(wire.Reply(r.ID, nil, nil))
 		}
@@ -87,11 +80,11 @@ func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	if !d.allowed(c, Action{Kind: ActionMembers, Room: r.Room}) {
+	if !d.commands.allowed(c, Action{Kind: ActionMembers, Room: r.Room}) {
 		return ErrForbidden
 	}
-	if !d.announced {
-		d.notes.Once(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
+	if !d.m.announcer.rooms() {
+		d.m.notes.Once(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
 			"and will not hear who comes and goes: set Options.Announce to AnnounceRooms")
 	}
 	if r.ID == nil {
@@ -99,12 +92,12 @@ func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
 	}
 	r.Answered = true
 	size := 0
-	d.rooms.inspect(r.Room, func(l *listing) { size = len(l.content) })
-	if err := d.replies.Reserve(c.session.Context(), int64(size)); err != nil {
+	d.m.rooms.inspect(r.Room, func(l *listing) { size = len(l.content) })
+	if err := d.m.counters.Queues.Replies.Reserve(c.session.Context(), int64(size)); err != nil {
 		return err
 	}
-	defer d.replies.Release(int64(size))
-	d.rooms.inspect(r.Room, func(l *listing) {
+	defer d.m.counters.Queues.Replies.Release(int64(size))
+	d.m.rooms.inspect(r.Room, func(l *listing) {
 		c.session.Bill().Receivers(l.users) // it costs as much as a message to so many
 		c.session.Bill().Bytes(len(l.content))
 		c.answer(wire.Reply(r.ID, l.content, nil))
@@ -117,17 +110,17 @@ func (d *requester) historyRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
-	if !d.allowed(c, Action{Kind: ActionHistory, Room: r.Room}) {
+	if !d.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room}) {
 		return ErrForbidden
 	}
 	q := broker.Query{After: r.After, Before: r.Before, Backwards: !r.Forward, Limit: r.Limit}
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
-	if err := d.replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
+	if err := d.m.counters.Queues.Replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
 		return err
 	}
-	defer d.replies.Release(broker.DefaultPageBytes) // behind the answer, which counts itself
+	defer d.m.counters.Queues.Replies.Release(broker.DefaultPageBytes) // behind the answer, which counts itself
 	page, err := d.pageFor(c, r.Room, q)
 	switch {
 	case err != nil:
@@ -148,7 +141,7 @@ func (d *requester) historyRequest(c *Conn, r *wire.Request) error {
 // pageFor returns the first page that has something for a client, without what is not for it.
 func (d *requester) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
 	for {
-		if page, err = d.rooms.history(c.session.Context(), room, q); err != nil || len(page.Publications) == 0 {
+		if page, err = d.m.publisher.history(c.session.Context(), room, q); err != nil || len(page.Publications) == 0 {
 			return page, err
 		}
 		c.session.Bill().Receivers(len(page.Publications)) // it costs as much as a message to so many

@@ -62,7 +62,7 @@ func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
 			b.Fatal(err)
 		}
 		for _, room := range []string{"hall", fmt.Sprint("r", i/10)} {
-			if err := s.index.join(context.Background(), c, &entry{room: room}); err != nil {
+			if err := s.joins.join(context.Background(), c, &entry{room: room}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -110,7 +110,7 @@ func BenchmarkRoute(b *testing.B) {
 			sent := 0
 			b.ReportAllocs()
 			for b.Loop() {
-				if res := s.index.deliver(p); res.Queued != test.want {
+				if res := s.broadcast.deliver(p); res.Queued != test.want {
 					b.Fatal(res)
 				}
 				if sent++; sent%64 == 0 {
@@ -179,7 +179,7 @@ func BenchmarkDispatch(b *testing.B) {
 			s := newSwitchboard(b, 0)
 			r := &replay{text: text, left: b.N, empty: s.empty, done: make(chan struct{})}
 			s.opts.OnConnect = func(ctx context.Context, c *Conn) error {
-				return s.index.join(ctx, c, &entry{room: "hall"})
+				return s.joins.join(ctx, c, &entry{room: "hall"})
 			}
 			b.ReportAllocs()
 			if _, err := s.Register(context.Background(), Transport{r}, Identity{UserID: "u0"}); err != nil {

@@ -25,7 +25,7 @@ func (d *requester) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if err := validMessageKey(r.Key); err != nil {
 		return nil, about("key", err)
 	}
-	if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
+	if !d.commands.allowed(c, Action{Kind: ActionSend, Target: to}) {
 		return nil, ErrForbidden
 	}
 	if r.MessageID == "" {
@@ -42,14 +42,14 @@ func (d *requester) pass(c *Conn, r *wire.Request, to Target) (json.RawMessage, 
 		Type: cmp.Or(r.Typ, wire.TypeChat), Sender: by.User, Guest: by.Guest, ID: r.MessageID,
 		Content: r.Content, Binary: r.Binary, Key: r.Key, TTL: r.TTL,
 	}
-	if d.onMessage != nil { // the application may keep it
+	if d.m.opts.OnMessage != nil { // the application may keep it
 		msg.Content, msg.Binary = bytes.Clone(msg.Content), bytes.Clone(msg.Binary)
-		if err := d.onMessage(c.session.Context(), c, Inbound{Target: to, Message: msg}); err != nil {
+		if err := d.m.opts.OnMessage(c.session.Context(), c, Inbound{Target: to, Message: msg}); err != nil {
 			return nil, &applicationError{err}
 		}
 		return nil, nil
 	}
-	res, err := d.send(c, to, msg)
+	res, err := d.commands.send(c, to, msg)
 	if err != nil || !r.Receipt {
 		return nil, err
 	}

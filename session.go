@@ -29,14 +29,14 @@ type entrant struct {
 // enter keeps a place for a connection, which cancel gives back, or gate.leave once it is open. It
 // waits for the user's lock, and nobody else waits for it meanwhile.
 func (ss *sessions) enter(e entrant) error {
-	if err := ss.index.revocations.Check(e.began, admission.Subject{User: e.user}); err != nil {
+	if err := ss.m.revocations.Check(e.began, admission.Subject{User: e.user}); err != nil {
 		return err
 	}
-	if err := ss.capacity.Reserve(e.place); err != nil {
+	if err := ss.m.capacity.Reserve(e.place); err != nil {
 		return err
 	}
-	if !ss.index.users.reserve(e.user) {
-		ss.capacity.Release(e.place)
+	if !ss.m.users.reserve(e.user) {
+		ss.m.capacity.Release(e.place)
 		return errUserFull
 	}
 	return nil
@@ -44,38 +44,41 @@ func (ss *sessions) enter(e entrant) error {
 
 // cancel gives back the place of a connection that never came to be.
 func (ss *sessions) cancel(e entrant) {
-	ss.index.users.unreserve(e.user)
-	ss.capacity.Release(e.place)
+	ss.m.users.unreserve(e.user)
+	ss.m.capacity.Release(e.place)
 }
 
 // sessions opens connections that the gate has let in, and cleans up after them.
 type sessions struct {
-	m         *Manager
-	opts      *Options
-	counters  *metrics.Counters
-	notes     *ratelog.Logger
-	index     *index
-	capacity  *admission.Capacity
-	addresses *admission.Addresses
-
-	pool     session.Pool
-	expiries expiries
-
-	absences *absences
-
+	m     *Manager
+	pool  session.Pool
 	first sync.Once
-	begin func()         // called with the first connection
-	work  sync.WaitGroup // links and clean-up
+	work  sync.WaitGroup // queues and clean-up
 	tails tails          // handlers that outlive their connections
+}
+
+func newSessions(m *Manager) *sessions {
+	ss := &sessions{m: m}
+	ss.pool = session.Pool{
+		Queues: sendqueue.Config{
+			MaxMessages: m.opts.QueueMessages, MaxBytes: m.opts.QueueBytes,
+			WriteTimeout: m.opts.WriteTimeout, Go: ss.work.Go, Totals: &m.counters.Queues,
+			Flushers: sendqueue.NewFlushers(m.background.Go),
+		},
+		Wheel: m.wheel, Counters: &m.counters, Limits: newLimits(&m.opts),
+		MaxMessage:   m.opts.MaxMessageBytes,
+		PingInterval: m.opts.PingInterval, PongTimeout: m.opts.PongTimeout,
+	}
+	return ss
 }
 
 // register opens a connection that the gate has let in.
 func (ss *sessions) register(ctx context.Context, t transport.Transport, id Identity, e entrant) (*Conn, error) {
-	ss.first.Do(ss.begin)
+	ss.first.Do(ss.m.watchStale)
 	c := ss.newConn(ctx, t, id, e)
 	// Before it can end, which takes it out again.
-	ss.index.conns.GetOrPut(c.id, func() *Conn { return c })
-	if ss.capacity.Closed() { // Close may have looked before c could be found
+	ss.m.conns.byID.GetOrPut(c.id, func() *Conn { return c })
+	if ss.m.capacity.Closed() { // Close may have looked before c could be found
 		c.session.End(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, transport.CloseGrace)
 	}
 	top, err := ss.open(c)
@@ -93,8 +96,8 @@ func (ss *sessions) register(ctx context.Context, t transport.Transport, id Iden
 // open opens the inbox of a connection, if there are any, and returns the offset of the newest
 // message in it. It waits for the broker until the connection ends, which the Manager may do.
 func (ss *sessions) open(c *Conn) (top uint64, err error) {
-	if top, err = ss.index.openInbox(c.session.Context(), c); err != nil && !c.session.Ended() {
-		ss.index.fetcher.Failed(c.session.Context(), err)
+	if top, err = ss.m.inboxes.open(c.session.Context(), c); err != nil && !c.session.Ended() {
+		ss.m.fetcher.Failed(c.session.Context(), err)
 		c.session.End(&CloseError{
 			Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
 		}, transport.CloseGrace)
@@ -112,7 +115,7 @@ func (ss *sessions) admit(c *Conn, err error) error {
 		err = ss.connect(c)
 	}
 	switch {
-	case ss.index.enter(c):
+	case ss.m.conns.enter(c):
 		return nil
 	case err != nil:
 		return err
@@ -124,10 +127,10 @@ func (ss *sessions) admit(c *Conn, err error) error {
 // greet says welcome.
 func (ss *sessions) greet(c *Conn, top uint64) {
 	g := wire.Greeting{
-		Conn: c.id, User: c.UserID(), MaxMessage: ss.opts.MaxMessageBytes, ComeBack: ss.comeBack(),
+		Conn: c.id, User: c.UserID(), MaxMessage: ss.m.opts.MaxMessageBytes, ComeBack: ss.comeBack(),
 	}
-	if g.Session = ss.absences.token(c); g.Session != "" {
-		g.Grace = ss.absences.grace
+	if g.Session = ss.m.absences.token(c); g.Session != "" {
+		g.Grace = ss.m.absences.grace
 	}
 	if c.inbox != nil {
 		g.Inbox, g.Top = c.inbox.Position(), top
@@ -138,7 +141,7 @@ func (ss *sessions) greet(c *Conn, top uint64) {
 // comeBack is how long it takes to let in as many connections as there have been: if all are
 // lost at once, they should not come back sooner.
 func (ss *sessions) comeBack() time.Duration {
-	return ss.addresses.Span(int(ss.counters.PeakConns()))
+	return ss.m.addresses.Span(int(ss.m.counters.PeakConns()))
 }
 
 func (ss *sessions) newConn(ctx context.Context, t transport.Transport, id Identity, e entrant) *Conn {
@@ -151,23 +154,23 @@ func (ss *sessions) newConn(ctx context.Context, t transport.Transport, id Ident
 	c.receiver = receiver{
 		link: c.session.Queue(), proto: c.session.Protocol(), deflates: c.session.Deflates(),
 	}
-	ss.index.speakers.Add(c.proto, c.deflates, 1)
+	ss.m.speakers.Add(c.proto, c.deflates, 1)
 	return c
 }
 
 // connect asks OnConnect, and ends the connection if it says no.
 func (ss *sessions) connect(c *Conn) error {
-	if ss.opts.OnConnect == nil {
+	if ss.m.opts.OnConnect == nil {
 		c.connected.Store(true)
 		return nil
 	}
 	returned := false
 	defer func() {
 		if !returned { // runtime.Goexit; guard has ended the connection
-			ss.index.enter(c) // gives its user's place back
+			ss.m.conns.enter(c) // gives its user's place back
 		}
 	}()
-	err := c.guard(func() error { return ss.opts.OnConnect(c.Context(), c) })
+	err := c.guard(func() error { return ss.m.opts.OnConnect(c.Context(), c) })
 	returned = true
 	if err == nil {
 		c.connected.Store(true)
@@ -184,28 +187,28 @@ func (ss *sessions) connect(c *Conn) error {
 // farewell cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
 func (ss *sessions) farewell(c *Conn, why *CloseError) {
-	defer ss.capacity.Release(c.address)
+	defer ss.m.capacity.Release(c.address)
 	c.session.StopHeartbeat()
 	if e := c.expiry.Load(); e != nil {
 		e.stop()
 	}
-	ss.counters.Add(metrics.Ended(why.Cause), 1)
-	stays := ss.absences.keep(c, why)
-	departs := !stays && ss.index.depart(c) != gone // else another one has its place already
+	ss.m.counters.Add(metrics.Ended(why.Cause), 1)
+	stays := ss.m.absences.keep(c, why)
+	departs := !stays && ss.m.conns.depart(c) != gone // else another one has its place already
 	<-c.link.Done()
 	if departs {
-		ss.index.users.inboxes.departed(c)
+		ss.m.inboxes.departed(c)
 	}
 	c.session.Close()
-	ss.index.fetcher.End(&c.lagging)
+	ss.m.fetcher.End(&c.lagging)
 	if !stays {
-		ss.index.conns.CompareAndDelete(c.id, c)
+		ss.m.conns.byID.CompareAndDelete(c.id, c)
 	}
-	ss.index.speakers.Add(c.proto, c.deflates, -1)
+	ss.m.speakers.Add(c.proto, c.deflates, -1)
 	ss.logEnd(c, why)
 	ss.tails.run(func() {
 		c.session.Wait()
-		if ss.opts.OnDisconnect != nil && c.connected.Load() {
+		if ss.m.opts.OnDisconnect != nil && c.connected.Load() {
 			c.session.Do(func() { ss.disconnect(c, why) })
 		}
 	})
@@ -214,7 +217,7 @@ func (ss *sessions) farewell(c *Conn, why *CloseError) {
 // disconnect tells OnDisconnect.
 func (ss *sessions) disconnect(c *Conn, why *CloseError) {
 	_ = c.guard(func() error {
-		ss.opts.OnDisconnect(context.WithoutCancel(c.Context()), c, why)
+		ss.m.opts.OnDisconnect(context.WithoutCancel(c.Context()), c, why)
 		return nil
 	})
 }
@@ -227,11 +230,11 @@ func (ss *sessions) logEnd(c *Conn, why *CloseError) {
 	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused, CauseExpired:
 		level = slog.LevelInfo
 	}
-	if !ss.opts.Logger.Enabled(c.session.Context(), level) {
+	if !ss.m.opts.Logger.Enabled(c.session.Context(), level) {
 		return
 	}
 	info := c.Info()
-	ss.notes.Log(c.session.Context(), level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
+	ss.m.notes.Log(c.session.Context(), level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
 		slog.String("conn", c.id), slog.String("user", c.UserID()),
 		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
 		slog.Int("code", int(why.Code)), slog.String("reason", ratelog.Clip(why.Reason)),

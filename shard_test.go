@@ -25,7 +25,7 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	const crowd = 300_000
 	m := New(nil)
 	defer func() { require.NoError(t, m.Close()) }()
-	rooms := &m.index.rooms
+	rooms := m.rooms
 	hall := rooms.enter("hall", recovery.Policy{})
 	hall.mu.Unlock()
 	hall.users = map[string]int{}
@@ -39,12 +39,12 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 		members[i] = &membership{conn: c, room: "hall"}
 		hall.add(members[i])
 		hall.show(members[i], nil)
-		m.index.everyone.add(c)
+		m.conns.everyone.add(c)
 	}
 	require.Greater(t, heap()-before, int64(crowd*64))
 	for i, one := range members {
 		hall.remove(one, nil)
-		m.index.everyone.remove(one.conn)
+		m.conns.everyone.remove(one.conn)
 		members[i] = nil
 	}
 	members = nil

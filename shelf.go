@@ -25,10 +25,10 @@ type shelf struct {
 // by the locks of its rooms, and is delivered while the streams of the others are held: a
 // connection that is in both kinds of rooms gets the message at its place in the plain ones, and
 // nothing else comes in between in the kept ones.
-func (x *index) shelve(ctx context.Context, t broker.Target) (parts []broker.Publication, err error) {
+func (x *publisher) shelve(ctx context.Context, t broker.Target) (parts []broker.Publication, err error) {
 	var rooms, users []string // of which it is kept
 	for _, name := range sorted(t.Rooms) {
-		if own := x.policyOf(name); own.Keeps() {
+		if own := x.m.policyOf(name); own.Keeps() {
 			rooms = append(rooms, name)
 			parts = append(parts, broker.Publication{
 				Stream: broker.RoomStream(name), Target: broker.Target{Rooms: []string{name}}, Keep: own.Keep,
@@ -42,7 +42,7 @@ func (x *index) shelve(ctx context.Context, t broker.Target) (parts []broker.Pub
 		}
 		if keeps {
 			users = append(users, id)
-			keep := x.users.inboxes.policy.Keep
+			keep := x.m.inboxes.policy.Keep
 			parts = append(parts, broker.Publication{Stream: broker.InboxStream(id), Target: broker.Target{Users: []string{id}}, Keep: keep})
 		}
 	}
@@ -70,13 +70,13 @@ func others(names, without []string) []string {
 }
 
 // keepsFor reports whether a message is kept for a user.
-func (x *index) keepsFor(ctx context.Context, id string, t *broker.Target) (bool, error) {
-	ib := x.users.inboxes
+func (x *publisher) keepsFor(ctx context.Context, id string, t *broker.Target) (bool, error) {
+	ib := x.m.inboxes
 	if !ib.policy.Keeps() || slices.Contains(t.ExceptUsers, id) {
 		return false, nil
 	}
-	if u := x.users.find(id); u != nil {
-		x.users.leave(u)
+	if u := x.m.users.find(id); u != nil {
+		x.m.users.leave(u)
 		return true, nil
 	}
 	return ib.exists(ctx, id)
@@ -84,7 +84,7 @@ func (x *index) keepsFor(ctx context.Context, id string, t *broker.Target) (bool
 
 // put publishes the parts of a message and adds up what became of them. had, if there is more than
 // one part, is who has had it.
-func (x *index) put(
+func (x *publisher) put(
 	ctx context.Context, p *broker.Publication, parts []broker.Publication, had *audience,
 ) (res Result, err error) {
 	size := p.Size()
@@ -93,12 +93,12 @@ func (x *index) put(
 			return res, fmt.Errorf("%w to be kept: %d bytes, limit %d", ErrTooLarge, size, keep.Bytes)
 		}
 	}
-	res.Local = x.broker.Local()
+	res.Local = x.m.broker.Local()
 	shelves := x.pack(p, parts, had)
 	for done := 0; done < len(parts) && err == nil; {
 		n := atOnce(shelves[done:])
 		var took []broker.Published
-		took, err = x.broker.Publish(ctx, parts[done:done+n]...)
+		took, err = x.m.broker.Publish(ctx, parts[done:done+n]...)
 		for i := range took {
 			shelves[done+i].count(&res, &took[i])
 		}
@@ -112,18 +112,18 @@ func (x *index) put(
 	}
 	for i := range shelves {
 		if s := &shelves[i]; s.missed {
-			x.users.inboxes.kept(ctx, s.user, &p.Message)
+			x.m.inboxes.kept(ctx, s.user, &p.Message)
 		}
 	}
 	return res, err
 }
 
 // pack fills in what the parts of a message have in common.
-func (x *index) pack(p *broker.Publication, parts []broker.Publication, had *audience) []shelf {
+func (x *publisher) pack(p *broker.Publication, parts []broker.Publication, had *audience) []shelf {
 	shelves := make([]shelf, len(parts))
 	for i := range parts {
 		s, pub := &shelves[i], &parts[i]
-		s.flight = flight{result: Result{Local: x.broker.Local()}, audience: had}
+		s.flight = flight{result: Result{Local: x.m.broker.Local()}, audience: had}
 		if user, inbox := broker.StreamUser(pub.Stream); inbox {
 			s.user = user
 			pub.Shared = p.Message.From() != broker.Sender{}

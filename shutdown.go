@@ -44,7 +44,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 func (m *Manager) Close() error {
 	m.capacity.Close()
 	m.closed.Store(true)
-	for _, c := range m.index.conns.Values() {
+	for _, c := range m.conns.byID.Values() {
 		if !c.session.End(&CloseError{Cause: CauseShutdown, Code: CloseAway}, transport.CloseGrace) {
 			// It is about to end, but perhaps it has more time than that.
 			c.link.Close(sendqueue.CloseFrame(uint16(CloseAway), ""), transport.CloseGrace)
@@ -56,11 +56,11 @@ func (m *Manager) Close() error {
 }
 
 func (m *Manager) stopBackground() {
-	m.sessions.absences.endAll()
+	m.absences.endAll()
 	m.wheel.Close()
 	m.sessions.pool.Queues.Flushers.Close()
-	m.upgrader.Close()
-	m.rest()
+	m.endpoint.upgrader.Close()
+	m.cancel()
 	m.background.Wait()
 	m.broker.Close()
 }
@@ -70,7 +70,7 @@ func (m *Manager) stopBackground() {
 // once.
 func (m *Manager) drain(ctx context.Context) {
 	var plain []*Conn
-	for _, c := range m.index.conns.Values() {
+	for _, c := range m.conns.byID.Values() {
 		if c.proto == wire.ProtoV1 {
 			m.restart(c)
 		} else {
@@ -123,7 +123,7 @@ func (m *Manager) await(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	for _, c := range m.index.conns.Values() {
+	for _, c := range m.conns.byID.Values() {
 		c.link.Kill()
 	}
 	<-done

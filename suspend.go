@@ -15,11 +15,11 @@ const (
 
 // suspend makes a live connection that has ended absent: nothing is given to it any more, and
 // everybody still sees it. It returns what the connection was.
-func (x *index) suspend(c *Conn) (was phase) {
+func (a *absences) suspend(c *Conn) (was phase) {
 	var u *user
 	if id := c.UserID(); id != "" {
-		u = x.users.enter(id)
-		defer x.users.leave(u)
+		u = a.m.users.enter(id)
+		defer a.m.users.leave(u)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,14 +29,14 @@ func (x *index) suspend(c *Conn) (was phase) {
 	c.phase = absent
 	c.away = absentBytes + placeBytes*int64(c.rooms.n)
 	for m := c.rooms.newest; m != nil; m = m.older {
-		r := x.rooms.find(m.room)
+		r := a.m.rooms.find(m.room)
 		r.suspend(m)
 		r.mu.Unlock()
 	}
-	x.everyone.remove(c)
-	x.counters.Closed()
+	a.m.conns.everyone.remove(c)
+	a.m.counters.Closed()
 	if u != nil {
-		x.users.suspend(u, c)
+		a.m.users.suspend(u, c)
 	}
 	return was
 }
@@ -44,21 +44,21 @@ func (x *index) suspend(c *Conn) (was phase) {
 // adopt gives a connection the rooms of an absent one of the same user, which it takes the
 // place of: nobody is told. It leaves those that may says no to, or for which there is no place.
 // It reports false if the other is not absent any more.
-func (x *index) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
+func (a *absences) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
 	if id := c.UserID(); id != "" {
-		u := x.users.enter(id)
-		defer x.users.leave(u)
-		notice := x.userNotice(wire.UserLeft, id)
+		u := a.m.users.enter(id)
+		defer a.m.users.leave(u)
+		notice := a.m.announcer.userNotice(wire.UserLeft, id)
 		defer func() {
-			if ok && x.users.forget(u, old) { // c has departed already
-				x.tellAll(notice, nil)
+			if ok && a.m.users.forget(u, old) { // c has departed already
+				a.m.announcer.tellAll(notice, nil)
 			}
 		}()
 	}
 	var left estate
 	if left, ok = old.vacate(); ok {
 		c.follow(old)
-		x.settleIn(c, &left, may)
+		a.settleIn(c, &left, may)
 	}
 	return ok
 }
@@ -71,22 +71,22 @@ type estate struct {
 }
 
 // settleIn gives a connection what another has left.
-func (x *index) settleIn(c *Conn, left *estate, may func(room string) bool) {
+func (a *absences) settleIn(c *Conn, left *estate, may func(room string) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.guest = cmp.Or(left.guest, c.guest)
 	for _, m := range left.places {
-		notice := x.roomNotice(wire.RoomLeft, m.conn, m.room)
-		r := x.rooms.find(m.room)
-		if x.free(c, m.room) && may(m.room) {
+		notice := a.m.announcer.roomNotice(wire.RoomLeft, m.conn, m.room)
+		r := a.m.rooms.find(m.room)
+		if a.free(c, m.room) && may(m.room) {
 			heir := &membership{conn: c, room: m.room, asked: m.asked, absent: c.phase == absent}
 			c.rooms.add(heir)
 			r.inherit(m, heir)
-			x.given(heir, r)
+			a.m.joins.given(heir, r)
 		} else {
 			r.remove(m, notice)
 		}
-		x.rooms.leave(r)
+		a.m.rooms.leave(r)
 	}
 	if c.rooms.apiRoom == "" && c.rooms.find(left.rest) != nil {
 		c.rooms.apiRoom = left.rest
@@ -95,8 +95,8 @@ func (x *index) settleIn(c *Conn, left *estate, may func(room string) bool) {
 
 // free reports whether a connection may take a place in a room, also one that has ended meanwhile:
 // then it is cleaned up after, or kept for the next one. c.mu is held.
-func (x *index) free(c *Conn, room string) bool {
-	return c.phase != gone && c.rooms.find(room) == nil && (x.maxRooms == 0 || c.rooms.n < x.maxRooms)
+func (a *absences) free(c *Conn, room string) bool {
+	return c.phase != gone && c.rooms.find(room) == nil && (a.m.opts.MaxRoomsPerConn == 0 || c.rooms.n < a.m.opts.MaxRoomsPerConn)
 }
 
 // vacate takes what it leaves from an absent connection, which is gone then.
