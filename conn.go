@@ -3,8 +3,11 @@ package realtime
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/session"
@@ -46,12 +50,12 @@ type Conn struct {
 	seat seat // its place among all connections
 }
 
-// connKey is the key of the connection in its context. home is the Manager's tails.
-type connKey struct{ home *tails }
+// connKey is the key of the connection in its context. home is the Manager's handlers.
+type connKey struct{ home *session.Handlers }
 
 // inHandler reports whether ctx is that of a connection of this home for which code of
 // the application runs right now.
-func inHandler(ctx context.Context, home *tails) bool {
+func inHandler(ctx context.Context, home *session.Handlers) bool {
 	c, ok := ctx.Value(connKey{home}).(*Conn)
 	return ok && c.session.InHandler()
 }
@@ -253,7 +257,7 @@ func (c *Conn) give(f *wire.Frames, p sendqueue.Priority) {
 
 // run runs code of the application for the connection in a goroutine of its own.
 func (c *Conn) run(f func()) {
-	c.m.sessions.tails.run(func() { c.session.Do(f) })
+	c.m.sessions.handlers.Go(func() { c.session.Do(f) })
 }
 
 // connHandler is a connection as its session sees it.
@@ -291,4 +295,184 @@ func (c *Conn) askedFor() (rooms []string) {
 		}
 	}
 	return rooms
+}
+
+// membership is a connection's place in a room.
+type membership struct {
+	conn *Conn
+	room string
+
+	older, newer *membership // in order of joining; guarded by conn.mu
+
+	asked bool // the client asked for it; guarded by conn.mu
+
+	sub    *recovery.Subscription // nil in a room that keeps no history
+	slot   int                    // index among the room's members; guarded by the room
+	shown  bool                   // in the room's roster, and announced; guarded by the room
+	absent bool                   // no member, and in the roster if shown; guarded by the room
+}
+
+// memberships are the rooms of a connection, whose lock guards them. The zero value is ready.
+type memberships struct {
+	n       int                    // rooms
+	newest  *membership            // the room joined last
+	byName  map[string]*membership // nil while they are few
+	apiRoom string                 // the room that the REST interface put it into, or empty
+	parted  bool                   // it has left a room
+}
+
+// fewRooms is how many rooms are found by a walk. A map is not faster for so few, and takes more
+// memory than the rooms of most connections.
+const fewRooms = 16
+
+// find returns the membership in a room, or nil.
+func (ms *memberships) find(room string) *membership {
+	if ms.byName != nil {
+		return ms.byName[room]
+	}
+	m := ms.newest
+	for m != nil && m.room != room {
+		m = m.older
+	}
+	return m
+}
+
+// names returns the rooms in order of joining.
+func (ms *memberships) names() []string {
+	names := make([]string, ms.n)
+	for m, i := ms.newest, len(names); m != nil; m = m.older {
+		i--
+		names[i] = m.room
+	}
+	return names
+}
+
+// add adds a membership.
+func (ms *memberships) add(m *membership) {
+	if m.older = ms.newest; m.older != nil {
+		m.older.newer = m
+	}
+	ms.newest = m
+	if ms.n++; ms.n <= fewRooms {
+		return
+	}
+	if ms.byName != nil {
+		ms.byName[m.room] = m
+		return
+	}
+	ms.byName = make(map[string]*membership)
+	for m := ms.newest; m != nil; m = m.older {
+		ms.byName[m.room] = m
+	}
+}
+
+// remove removes a membership.
+func (ms *memberships) remove(m *membership) {
+	ms.parted = true
+	ms.n--
+	delete(ms.byName, m.room)
+	if m.older != nil {
+		m.older.newer = m.newer
+	}
+	if m.newer != nil {
+		m.newer.older = m.older
+	} else {
+		ms.newest = m.older
+	}
+	if ms.apiRoom == m.room {
+		ms.apiRoom = ""
+	}
+}
+
+// receiver is what a connection is to who sends to it. A room has a copy of it for each
+// member, so that its walk through thousands of them waits for less memory.
+type receiver struct {
+	link     *sendqueue.Queue
+	proto    wire.Protocol
+	deflates bool // the transport negotiated compression
+	checks   bool // its subscription has to be asked, see recovery.Subscriber
+}
+
+// push gives the connection its form of a message.
+func (r *receiver) push(f *wire.Frames, class sendqueue.Priority, policy sendqueue.Policy) sendqueue.Outcome {
+	return r.link.Push(f.For(r.proto, r.deflates), class, policy)
+}
+
+// plain returns a receiver without a subscription. It may be called without the lock of that.
+func (r *receiver) plain() receiver {
+	return receiver{link: r.link, proto: r.proto, deflates: r.deflates}
+}
+
+// Ping sends a ping and returns how long the peer took to answer. It waits until
+// ctx or the connection ends, and returns the context's cause then. It may be called
+// inside a handler of the same connection: what comes in meanwhile waits, and beyond 64 messages or
+// 256 KiB Ping returns ErrBacklog. In OnConnect it returns ErrNotOpen: nothing is written to the
+// peer before that has returned.
+func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
+	if c.opening() {
+		return 0, ErrNotOpen
+	}
+	return c.session.Ping(ctx)
+}
+
+// Call asks the client for something by name, with any JSON or none, and returns what it
+// answers: JSON, or nil if that is empty. It waits until ctx or the connection ends, and returns
+// the context's cause then; nothing else limits how long a client takes. It may be called
+// inside a handler of the same connection: what comes in meanwhile waits, and beyond 64 messages or
+// 256 KiB Call returns ErrBacklog. It keeps no reference to content. See the function [Call] for
+// one with types.
+//
+// It returns a *ClientError if the client answers with an error, as our clients do with the code
+// "busy" beyond 16 calls at a time in Go and 100 in JavaScript, ErrPlain for a client that does
+// not speak realtime.v1, ErrNotOpen in OnConnect, ErrName for an invalid method, ErrMessage for
+// content that is not JSON, ErrTooLarge, and ErrClosed if the connection has ended. A client whose
+// queue is full is ended with code 4300, whatever Options.Slow is.
+func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
+	if err := c.checkCall(method, content); err != nil {
+		return nil, err
+	}
+	answer, err := c.session.Call(ctx, func(number uint64) {
+		id := strconv.AppendUint(nil, number, 10)
+		buf := wire.AppendCall(sendqueue.Grow(wire.Overhead+len(method)+len(content)), id, method, content)
+		c.tell(wire.Announced(sendqueue.Seal(sendqueue.OpText, buf)))
+	})
+	if e, ok := err.(*session.ReplyError); ok {
+		err = (*ClientError)(e)
+	}
+	return answer, err
+}
+
+func (c *Conn) checkCall(method string, content json.RawMessage) error {
+	switch {
+	case c.proto != wire.ProtoV1:
+		return ErrPlain
+	case c.session.Ended():
+		return ErrClosed
+	case c.opening():
+		return ErrNotOpen
+	}
+	if err := names.CheckMethod(method); err != nil {
+		return err
+	}
+	return checkMessage(&Message{Content: content}, c.m.opts.QueueBytes/2)
+}
+
+// Call is [Conn.Call] with types: req is sent as what encoding/json makes of it, nil as
+// nothing, and the answer is decoded into a Res. It returns an error of encoding/json if
+// either fails.
+func Call[Res any](ctx context.Context, c *Conn, method string, req any) (res Res, err error) {
+	var content json.RawMessage
+	if req != nil {
+		if content, err = json.Marshal(req); err != nil {
+			return res, fmt.Errorf("realtime: call of %s: %w", method, err)
+		}
+	}
+	content, err = c.Call(ctx, method, content)
+	if err != nil || content == nil {
+		return res, err
+	}
+	if err = json.Unmarshal(content, &res); err != nil {
+		err = fmt.Errorf("realtime: answer to %s: %w", method, err)
+	}
+	return res, err
 }

@@ -3,11 +3,14 @@ package realtime
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -171,4 +174,166 @@ func validType(t string) error {
 		return fmt.Errorf("%w: message type longer than %d bytes", ErrName, maxType)
 	}
 	return ValidName(t)
+}
+
+// Target says which connections get a message. Make one with [ToAll], [ToRoom], [ToUser] or
+// [ToConn], combine several with [Target.Union], and exclude receivers with [Target.Except] and
+// [Target.ExceptUser]. Each connection gets at most one copy. The zero Target is nobody.
+//
+// A Target is plain data. It may be kept and used by many goroutines.
+type Target struct {
+	All   bool
+	Rooms []string
+	Users []string
+	Conns []string // connection ids
+
+	ExceptConns []string
+	ExceptUsers []string
+}
+
+// ToAll is every connection, anonymous ones too.
+func ToAll() Target { return Target{All: true} }
+
+// ToRoom is every member of the rooms.
+func ToRoom(names ...string) Target { return Target{Rooms: names} }
+
+// ToUser is every connection of the users.
+func ToUser(ids ...string) Target { return Target{Users: ids} }
+
+// ToConn is the connections with these ids.
+func ToConn(ids ...string) Target { return Target{Conns: ids} }
+
+// Union is the receivers of t and those of u. The exceptions of both hold for all. A message to a
+// union has one place among the others of each of its rooms and users, see [Manager.Send]. If some
+// of its targets keep it, no queue drops it for a later message.
+func (t Target) Union(u Target) Target {
+	return Target{
+		All:         t.All || u.All,
+		Rooms:       slices.Concat(t.Rooms, u.Rooms),
+		Users:       slices.Concat(t.Users, u.Users),
+		Conns:       slices.Concat(t.Conns, u.Conns),
+		ExceptConns: slices.Concat(t.ExceptConns, u.ExceptConns),
+		ExceptUsers: slices.Concat(t.ExceptUsers, u.ExceptUsers),
+	}
+}
+
+// Except is t without the connections with these ids: the one, for example, that
+// the message came from. A connection that has resumed the session of one of them is left out too.
+func (t Target) Except(connIDs ...string) Target {
+	t.ExceptConns = slices.Concat(t.ExceptConns, connIDs)
+	return t
+}
+
+// ExceptUser is t without all connections of these users. A name that cannot exist leaves nobody
+// out, here and in Except: so it may be that of an anonymous connection, which is empty.
+func (t Target) ExceptUser(ids ...string) Target {
+	t.ExceptUsers = slices.Concat(t.ExceptUsers, ids)
+	return t
+}
+
+// checkTarget returns an error that matches ErrName if the target names what cannot exist. What it
+// leaves out may be anything.
+func checkTarget(t *Target) error {
+	for _, names := range []struct {
+		of    string
+		names []string
+		valid func(string) error
+	}{{"room", t.Rooms, ValidName}, {"user", t.Users, names.CheckUser}, {"conn", t.Conns, ValidName}} {
+		for _, name := range names.names {
+			if err := names.valid(name); err != nil {
+				return about(names.of, err)
+			}
+		}
+	}
+	return nil
+}
+
+// nobody reports whether the target names no receivers.
+func nobody(t *broker.Target) bool {
+	return !t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0
+}
+
+// onlyRoom is the only room of the target, or empty.
+func onlyRoom(t *broker.Target) string {
+	if t.All || len(t.Rooms) != 1 || len(t.Users)+len(t.Conns) > 0 {
+		return ""
+	}
+	return t.Rooms[0]
+}
+
+// cloneTarget returns a target that has nothing in common with t.
+func cloneTarget(t broker.Target) broker.Target {
+	t.Rooms, t.Users, t.Conns = slices.Clone(t.Rooms), slices.Clone(t.Users), slices.Clone(t.Conns)
+	t.ExceptConns, t.ExceptUsers = slices.Clone(t.ExceptConns), slices.Clone(t.ExceptUsers)
+	return t
+}
+
+// sorted returns names in order and each once. It does not change names.
+func sorted(names []string) []string {
+	if len(names) < 2 {
+		return names
+	}
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Result says what became of a message at the moment Send returned. Queued is not
+// delivered: a connection may end before its queue is written.
+type Result struct {
+	// Matched is how many connections the target means: Queued + Dropped.
+	Matched int
+	// Queued is how many took the message into their queues.
+	Queued int
+	// Dropped is how many did not: their queue was full, or they were about to end.
+	Dropped int
+	// Offline is how many of the target's users have no connection.
+	Offline int
+	// Position is the message's place in what is kept, if it was sent to one room that keeps
+	// history, or to one user who has an inbox. Zero otherwise.
+	Position Position
+	// Kept is how many rooms and inboxes keep it.
+	Kept int
+	// Full is how many inboxes did not take it, because its Sender or Guest has as much in them
+	// as it may, see InboxOptions.Keep: their users do not get it.
+	Full int
+	// Duplicate says that it was sent before, with the same Sender and ID, and nobody got it now;
+	// if it was sent to several rooms, that this is so in one of them.
+	Duplicate bool
+	// Local says that the numbers are complete: no broker carries the message to
+	// other processes. Without it they may be less than what is true.
+	Local bool
+}
+
+// sum adds what became of another part.
+func (r *Result) sum(o Result) {
+	r.Matched += o.Matched
+	r.Queued += o.Queued
+	r.Dropped += o.Dropped
+	r.Offline += o.Offline
+	r.Local = r.Local && o.Local
+}
+
+// DefaultRoom is where a plain client's message to its room goes while it is in none.
+const DefaultRoom = "general"
+
+// ValidName returns nil if s can name a user or a room: valid UTF-8, 1 to 255 bytes,
+// no control character, no space around it. Names are compared byte by byte and are
+// not normalised. The error matches [ErrName].
+func ValidName(s string) error { return names.Check(s) }
+
+// checkRoom and checkUser return an error that says what it is about, if there can be no such room
+// or user.
+func checkRoom(name string) error {
+	if err := ValidName(name); err != nil {
+		return about("room", err)
+	}
+	return nil
+}
+
+func checkUser(id string) error {
+	if err := names.CheckUser(id); err != nil {
+		return about("user", err)
+	}
+	return nil
 }

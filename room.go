@@ -1,11 +1,15 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
+	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
@@ -14,6 +18,111 @@ import (
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
+
+// Room is a handle on a room, whether or not anybody is in it: a small value, made
+// by [Manager.Room]. Its methods return ErrName for a room that cannot exist, see [ValidName]:
+// also those of the zero Room.
+type Room struct {
+	m    *Manager
+	name string
+}
+
+// Room returns the handle on a room.
+func (m *Manager) Room(name string) Room { return Room{m, name} }
+
+// Name returns the room's name.
+func (r Room) Name() string { return r.name }
+
+// check returns an error if there can be no such room, as of a zero Room.
+func (r Room) check() error { return checkRoom(r.name) }
+
+// Members returns the users in the room, each once and in order. Anonymous
+// connections are not among them. It does not block; ctx and the error, which is
+// nil, are for brokers that know the rosters of other processes.
+func (r Room) Members(context.Context) ([]string, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	found := r.m.rooms.find(r.name)
+	if found == nil {
+		return []string{}, nil
+	}
+	users := found.roster()
+	found.mu.Unlock()
+	slices.Sort(users)
+	return users, nil
+}
+
+// Count returns how many are in the room. It is as cheap for a large room as for a
+// small one. ctx and error are as for Members.
+func (r Room) Count(context.Context) (Count, error) {
+	if err := r.check(); err != nil {
+		return Count{}, err
+	}
+	found := r.m.rooms.find(r.name)
+	if found == nil {
+		return Count{}, nil
+	}
+	defer found.mu.Unlock()
+	return found.count(), nil
+}
+
+// LocalConns returns the room's connections in this process, as of the call.
+func (r Room) LocalConns() iter.Seq[*Conn] {
+	if r.check() != nil {
+		return slices.Values[[]*Conn](nil)
+	}
+	found := r.m.rooms.find(r.name)
+	if found == nil {
+		return slices.Values[[]*Conn](nil)
+	}
+	defer found.mu.Unlock()
+	return slices.Values(found.conns())
+}
+
+// Remove takes all connections of a user out of the room, and returns how many. A join
+// that a client or a REST caller has asked for and that is being authorised fails with
+// ErrDenied; one that is asked for after that is up to the authorizer. When it returns, the
+// user is no member, unless [Manager.Join] is called. ctx is for brokers to come.
+func (r Room) Remove(_ context.Context, user string) (int, error) {
+	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
+		return 0, err
+	}
+	x := r.m
+	x.revocations.Revoke(admission.Subject{User: user, Room: r.name})
+	n := 0
+	for _, c := range append(x.rooms.conns(r.name, user), x.users.away(user)...) {
+		if left, _ := x.joins.part(c, r.name, nil); left {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Deny keeps a user out of the room for some time, and takes him out as Remove does. Every
+// way to join returns ErrDenied, that of the application too. Zero or less lifts it. It holds
+// in this process, until that ends.
+func (r Room) Deny(ctx context.Context, user string, how time.Duration) (int, error) {
+	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
+		return 0, err
+	}
+	r.m.revocations.Deny(admission.Subject{User: user, Room: r.name}, how)
+	if how <= 0 {
+		return 0, nil
+	}
+	return r.Remove(ctx, user)
+}
+
+// LocalRooms returns the names of all rooms that have members in this process, in
+// order, as of the call.
+func (m *Manager) LocalRooms() iter.Seq[string] {
+	var names []string
+	for _, r := range m.rooms.index.Values() {
+		names = append(names, r.name)
+	}
+	slices.Sort(names)
+	return slices.Values(names)
+}
 
 // RoomOptions is what Options.Room says about one room.
 type RoomOptions struct {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,6 +16,8 @@ import (
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/session"
+	"github.com/realtime-go/realtime/internal/shardmap"
+	"github.com/realtime-go/realtime/internal/shrink"
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -50,11 +53,11 @@ func (ss *sessions) cancel(e entrant) {
 
 // sessions opens connections that the gate has let in, and cleans up after them.
 type sessions struct {
-	m     *Manager
-	pool  session.Pool
-	first sync.Once
-	work  sync.WaitGroup // queues and clean-up
-	tails tails          // handlers that outlive their connections
+	m        *Manager
+	pool     session.Pool
+	first    sync.Once
+	work     sync.WaitGroup   // queues and clean-up
+	handlers session.Handlers // that may outlive their connections
 }
 
 func newSessions(m *Manager) *sessions {
@@ -149,7 +152,7 @@ func (ss *sessions) newConn(ctx context.Context, t transport.Transport, id Ident
 		m: ss.m, id: "conn_" + uuid.NewString(), identity: id, address: e.place, began: e.began,
 		expires: id.deadline(time.Now()),
 	}
-	values := context.WithValue(context.WithoutCancel(ctx), connKey{&ss.tails}, c)
+	values := context.WithValue(context.WithoutCancel(ctx), connKey{&ss.handlers}, c)
 	c.session.Init(values, &ss.pool, t, (*connHandler)(c))
 	c.receiver = receiver{
 		link: c.session.Queue(), proto: c.session.Protocol(), deflates: c.session.Deflates(),
@@ -206,7 +209,7 @@ func (ss *sessions) farewell(c *Conn, why *CloseError) {
 	}
 	ss.m.speakers.Add(c.proto, c.deflates, -1)
 	ss.logEnd(c, why)
-	ss.tails.run(func() {
+	ss.handlers.Go(func() {
 		c.session.Wait()
 		if ss.m.opts.OnDisconnect != nil && c.connected.Load() {
 			c.session.Do(func() { ss.disconnect(c, why) })
@@ -241,4 +244,191 @@ func (ss *sessions) logEnd(c *Conn, why *CloseError) {
 		slog.Duration("lasted", time.Since(c.session.Opened())),
 		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
 		slog.Uint64("dropped", info.Dropped))
+}
+
+// lists are the connections of this process: each one by its id, the live ones for messages to all,
+// and by users and rooms. A change is announced in the critical section in which it happens.
+//
+// Locks are taken in this order: user, connection, room or all, queue.
+type lists struct {
+	m        *Manager
+	byID     *shardmap.Map[*Conn]
+	everyone everyone
+}
+
+func newLists(m *Manager) *lists { return &lists{m: m, byID: shardmap.New[*Conn]()} }
+
+// find returns the connection with this id, or nil if there is none or it has ended.
+func (l *lists) find(id string) *Conn {
+	if c, ok := l.byID.Get(id); ok && !c.session.Ended() {
+		return c
+	}
+	return nil
+}
+
+// enter makes a connection live and tells everybody else, if it is its user's first.
+// It reports false if the connection has ended; then nobody was told of it.
+func (l *lists) enter(c *Conn) bool {
+	user := c.UserID()
+	if user == "" {
+		if !l.settle(c) {
+			return false
+		}
+		l.showRooms(c)
+		return true
+	}
+	notice := l.m.announcer.userNotice(wire.UserJoined, user)
+	u := l.m.users.enter(user)
+	defer l.m.users.leave(u)
+	if err := l.m.revocations.Find(c.began, admission.Subject{User: user}); err != nil {
+		code := CloseRefused
+		if err.Unsure { // so that its client comes back
+			code = CloseInternal
+		}
+		c.session.End(&CloseError{
+			Cause: CauseRefused, Code: code, Reason: "denied", Err: err,
+		}, transport.CloseGrace)
+	}
+	if !l.settle(c) {
+		u.pending--
+		return false
+	}
+	if l.m.users.add(u, c) {
+		l.m.announcer.tellAll(notice, c)
+	}
+	l.m.users.makeRoom(u)
+	l.showRooms(c)
+	if c.inbox != nil {
+		c.inbox.Start()
+	}
+	return true
+}
+
+// settle takes a connection into the list of all.
+func (l *lists) settle(c *Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session.Ended() {
+		return false
+	}
+	c.phase = live
+	l.everyone.add(c)
+	l.m.counters.Opened()
+	return true
+}
+
+// depart takes a connection out of everything, and returns what it was. Whoever is told of it
+// finds rosters and statistics without it.
+func (l *lists) depart(c *Conn) (was phase) {
+	c.mu.Lock()
+	was = c.phase
+	c.phase = gone
+	for c.rooms.newest != nil {
+		l.m.joins.leave(c, c.rooms.newest)
+	}
+	c.mu.Unlock()
+	if was == live || was == absent {
+		l.takeLeave(c, was)
+	}
+	return was
+}
+
+// takeLeave takes a connection out of the lists, and tells everybody if it was its user's last.
+func (l *lists) takeLeave(c *Conn, was phase) {
+	user := c.UserID()
+	if user == "" {
+		l.hide(c, was)
+		return
+	}
+	notice := l.m.announcer.userNotice(wire.UserLeft, user)
+	u := l.m.users.enter(user)
+	defer l.m.users.leave(u)
+	l.hide(c, was)
+	last := l.m.users.remove
+	if was == absent {
+		last = l.m.users.forget
+	}
+	if last(u, c) {
+		l.m.announcer.tellAll(notice, nil)
+	}
+}
+
+// hide takes a connection out of the list of all, unless it is absent.
+func (l *lists) hide(c *Conn, was phase) {
+	if was == live {
+		l.everyone.remove(c)
+		l.m.counters.Closed()
+	}
+}
+
+// showRooms shows a connection in the rooms that it joined before it was live.
+func (l *lists) showRooms(c *Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	oldest := c.rooms.newest
+	for oldest != nil && oldest.older != nil {
+		oldest = oldest.older
+	}
+	for m := oldest; m != nil; m = m.newer {
+		notice := l.m.announcer.roomNotice(wire.RoomJoined, c, m.room)
+		r := l.m.rooms.find(m.room)
+		if !m.shown {
+			r.show(m, notice)
+		}
+		r.mu.Unlock()
+	}
+}
+
+// numSegments cuts the list of all connections so that one who joins never waits
+// for a walk over all of it.
+const numSegments = 64
+
+// everyone is the list of live connections, for messages to all.
+type everyone struct {
+	order    sync.Mutex    // held by those who send to all: one order for everybody
+	turn     atomic.Uint64 // spreads connections over the segments
+	segments [numSegments]segment
+}
+
+type segment struct {
+	mu    sync.Mutex
+	conns []*Conn
+}
+
+func (e *everyone) add(c *Conn) {
+	c.seat.segment = uint8(e.turn.Add(1) % numSegments)
+	s := &e.segments[c.seat.segment]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.seat.index = len(s.conns)
+	s.conns = append(s.conns, c)
+}
+
+func (e *everyone) remove(c *Conn) {
+	s := &e.segments[c.seat.segment]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := len(s.conns) - 1
+	s.conns[c.seat.index] = s.conns[last]
+	s.conns[c.seat.index].seat.index = c.seat.index
+	s.conns = shrink.Pop(s.conns)
+}
+
+// walk calls f for every connection, with one segment locked.
+func (e *everyone) walk(f func(*Conn)) {
+	for i := range e.segments {
+		s := &e.segments[i]
+		s.mu.Lock()
+		for _, c := range s.conns {
+			f(c)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// snapshot returns all connections.
+func (e *everyone) snapshot() []*Conn {
+	var all []*Conn
+	e.walk(func(c *Conn) { all = append(all, c) })
+	return all
 }

@@ -2,12 +2,10 @@ package realtime
 
 import (
 	"context"
-	"strconv"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/recovery"
-	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -217,11 +215,11 @@ func (js *joins) place(m *membership, e *entry) {
 	}
 	if e.asked {
 		if e.id != nil {
-			m.conn.answer(wire.Reply(e.id, joinedContent(e), nil))
+			m.conn.answer(wire.Reply(e.id, e.wire().Content(), nil))
 		}
 	} else if e.joined.New && m.conn.proto == wire.ProtoV1 {
 		// It has not asked, but this must not end it either: it may be in many rooms.
-		m.conn.answer(joinedFrame(e))
+		m.conn.answer(e.wire().Frame(e.room))
 	}
 	if m.sub != nil {
 		m.sub.Fetch()
@@ -274,37 +272,12 @@ func (js *joins) retreat(c *Conn) {
 	}
 }
 
-// joinedFrame tells a client that it was put into a room, and where it begins there.
-func joinedFrame(e *entry) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(wire.Overhead), `{"message_type":"joined","room":`...)
-	return sendqueue.Seal(sendqueue.OpText, wire.AppendAnyContent(wire.AppendString(buf, e.room), joinedContent(e)))
-}
-
-// joinedContent is the content of the answer to a join, nil for a room that keeps nothing.
-func joinedContent(e *entry) []byte {
-	j := &e.joined
-	buf := []byte{'{'}
-	if j.At.Epoch != "" {
-		buf = wire.AppendString(append(buf, `"epoch":`...), j.At.Epoch)
-		buf = strconv.AppendUint(append(buf, `,"offset":`...), j.At.Offset, 10)
-		buf = strconv.AppendUint(append(buf, `,"top":`...), j.Top, 10)
+// wire returns what the client is told.
+func (e *entry) wire() *wire.Joined {
+	return &wire.Joined{
+		At: broker.Position(e.joined.At), Top: e.joined.Top, Lossy: e.policy.Lossy,
+		Since: e.from.Since != (Position{}), Recovered: e.joined.Recovered, Reason: e.joined.Why,
 	}
-	if e.policy.Lossy {
-		buf = append(buf, `,"lossy":true`...)
-	}
-	if e.from.Since != (Position{}) {
-		if len(buf) > 1 {
-			buf = append(buf, ',')
-		}
-		buf = strconv.AppendBool(append(buf, `"recovered":`...), j.Recovered)
-		if !j.Recovered {
-			buf = wire.AppendString(append(buf, `,"reason":`...), string(j.Why))
-		}
-	}
-	if len(buf) == 1 {
-		return nil
-	}
-	return append(buf, '}')
 }
 
 // part takes a connection out of a room, and reports false if it was not there. A client that has

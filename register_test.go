@@ -2,8 +2,6 @@ package realtime
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -66,43 +64,4 @@ func TestRegisterRacingWithTheEnd(t *testing.T) {
 	_, err := m.Register(t.Context(), near, Identity{})
 	require.ErrorIs(t, err, ErrClosed)
 	require.NoError(t, m.Close())
-}
-
-// TestManyRoomsOfAConnection passes the number from which they are found by a map, up and
-// down.
-func TestManyRoomsOfAConnection(t *testing.T) {
-	m := New(nil)
-	defer func() { _ = m.Close() }()
-	transport, far := Pipe()
-	defer far.Drop()
-	c, err := m.Register(t.Context(), transport, Identity{})
-	require.NoError(t, err)
-	var want []string
-	for range 2 {
-		for i := range 3 * fewRooms {
-			name := fmt.Sprint("room", i)
-			joined, err := m.Join(t.Context(), c.ID(), name)
-			require.NoError(t, err)
-			require.Equal(t, !slices.Contains(want, name), joined)
-			if joined {
-				want = append(want, name)
-			}
-			require.Equal(t, want, c.Rooms())
-		}
-		for i := 0; i < 3*fewRooms; i += 2 {
-			name := fmt.Sprint("room", i)
-			left, err := m.Leave(t.Context(), c.ID(), name)
-			require.NoError(t, err)
-			require.True(t, left)
-			want = slices.DeleteFunc(want, func(s string) bool { return s == name })
-			require.Equal(t, want, c.Rooms())
-		}
-	}
-	require.Equal(t, len(want), m.Stats().Rooms)
-}
-
-func TestMemoryBudgetIsOnUnlessItIsOff(t *testing.T) {
-	for given, want := range map[int]int{0: 256 << 20, 1000: 1000, -1: 0} {
-		require.Equal(t, want, (&Options{MemoryBudget: given}).resolved().MemoryBudget)
-	}
 }

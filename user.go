@@ -1,14 +1,99 @@
 package realtime
 
 import (
+	"context"
+	"iter"
 	"slices"
 	"sync"
-	"sync/atomic"
+	"time"
 
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
 )
+
+// User is a handle on a user, connected or not: a small value, made by
+// [Manager.User]. Its methods return ErrName for a user who cannot exist, see [ValidName]: also
+// those of the zero User.
+type User struct {
+	m  *Manager
+	id string
+}
+
+// User returns the handle on a user.
+func (m *Manager) User(id string) User { return User{m, id} }
+
+// ID returns the user's id.
+func (u User) ID() string { return u.id }
+
+// Count returns how many connections the user has. It does not block; ctx and the
+// error, which is nil, are for brokers that know the users of other processes.
+func (u User) Count(context.Context) (int, error) {
+	if err := checkUser(u.id); err != nil {
+		return 0, err
+	}
+	return len(u.conns()), nil
+}
+
+// LocalConns returns the user's connections in this process, as of the call.
+func (u User) LocalConns() iter.Seq[*Conn] { return slices.Values(u.conns()) }
+
+// Disconnect closes all open connections of the user, as [Conn.Close] does, and returns
+// how many. A connection that is about to open, in Authenticate or OnConnect, does not:
+// the one is answered with 403, the other closed with code 4403. Who asks again after that
+// is let in if Authenticate lets him. So first make Authenticate say no, then disconnect; or
+// see Deny. It does not wait for the goodbyes; nothing that is sent from then on reaches the
+// connections.
+// ctx is for brokers to come. It returns ErrCloseCode for a code that may not be sent.
+func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int, error) {
+	if err := checkUser(u.id); err != nil {
+		return 0, err
+	}
+	if !code.Sendable() {
+		return 0, ErrCloseCode
+	}
+	u.m.revocations.Revoke(admission.Subject{User: u.id})
+	n := 0
+	for _, c := range u.conns() {
+		if c.Close(code, reason) == nil {
+			n++
+		} else {
+			u.m.absences.end(c) // it was lost, and is about to become absent
+		}
+	}
+	for _, c := range u.m.users.away(u.id) {
+		u.m.absences.end(c)
+	}
+	return n, nil
+}
+
+// Deny keeps the user out for some time, as Disconnect with code 4403 does for the moment,
+// and returns how many connections that closed. Connections are refused with 403 and
+// Retry-After, or with ErrDenied by Register. Zero or less lifts it. It holds in this process,
+// until that ends.
+func (u User) Deny(ctx context.Context, how time.Duration) (int, error) {
+	if err := checkUser(u.id); err != nil {
+		return 0, err
+	}
+	u.m.revocations.Deny(admission.Subject{User: u.id}, how)
+	if how <= 0 {
+		return 0, nil
+	}
+	return u.Disconnect(ctx, CloseRefused, "denied")
+}
+
+func (u User) conns() []*Conn {
+	if checkUser(u.id) != nil {
+		return nil
+	}
+	found := u.m.users.find(u.id)
+	if found == nil {
+		return nil
+	}
+	defer u.m.users.leave(found)
+	return slices.Clone(found.conns)
+}
 
 // users is the index of connections by user.
 type users struct {
@@ -190,58 +275,4 @@ func (u *user) drop(c *Conn) {
 	if c.inbox != nil {
 		c.inbox.Leave()
 	}
-}
-
-// numSegments cuts the list of all connections so that one who joins never waits
-// for a walk over all of it.
-const numSegments = 64
-
-// everyone is the list of live connections, for messages to all.
-type everyone struct {
-	order    sync.Mutex    // held by those who send to all: one order for everybody
-	turn     atomic.Uint64 // spreads connections over the segments
-	segments [numSegments]segment
-}
-
-type segment struct {
-	mu    sync.Mutex
-	conns []*Conn
-}
-
-func (e *everyone) add(c *Conn) {
-	c.seat.segment = uint8(e.turn.Add(1) % numSegments)
-	s := &e.segments[c.seat.segment]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.seat.index = len(s.conns)
-	s.conns = append(s.conns, c)
-}
-
-func (e *everyone) remove(c *Conn) {
-	s := &e.segments[c.seat.segment]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	last := len(s.conns) - 1
-	s.conns[c.seat.index] = s.conns[last]
-	s.conns[c.seat.index].seat.index = c.seat.index
-	s.conns = shrink.Pop(s.conns)
-}
-
-// walk calls f for every connection, with one segment locked.
-func (e *everyone) walk(f func(*Conn)) {
-	for i := range e.segments {
-		s := &e.segments[i]
-		s.mu.Lock()
-		for _, c := range s.conns {
-			f(c)
-		}
-		s.mu.Unlock()
-	}
-}
-
-// snapshot returns all connections.
-func (e *everyone) snapshot() []*Conn {
-	var all []*Conn
-	e.walk(func(c *Conn) { all = append(all, c) })
-	return all
 }

@@ -1,4 +1,4 @@
-package realtime
+package wire
 
 import (
 	"bytes"
@@ -12,7 +12,6 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
-	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // vector is a frame of testdata/wire, with what it says.
@@ -50,7 +49,7 @@ type vector struct {
 
 	Position broker.Position
 	From     uint64
-	Reason   Reason
+	Reason   broker.Reason
 }
 
 func (v *vector) frame() *sendqueue.Frame {
@@ -61,7 +60,7 @@ func (v *vector) frame() *sendqueue.Frame {
 }
 
 func vectors(t *testing.T, file string) []vector {
-	p, err := os.ReadFile("testdata/wire/" + file)
+	p, err := os.ReadFile("../../testdata/wire/" + file)
 	require.NoError(t, err)
 	var all []vector
 	require.NoError(t, json.Unmarshal(p, &all))
@@ -80,21 +79,20 @@ func TestVectorsOfTheServer(t *testing.T) {
 					Type: v.Message.Type, Sender: v.Message.Sender, ID: v.Message.ID,
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
 				}
-				at := &wire.Envelope{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}
-				got = wire.EncodeIn(wire.ProtoV1, &m, at)
-				if m.Type != wire.TypeHello {
-					require.Equal(t, v.Plain, string(wire.EncodeIn(wire.ProtoPlain, &m, at).Payload()))
+				at := &Envelope{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}
+				got = EncodeIn(ProtoV1, &m, at)
+				if m.Type != TypeHello {
+					require.Equal(t, v.Plain, string(EncodeIn(ProtoPlain, &m, at).Payload()))
 				}
 			case "reply":
-				got = wire.Reply(v.ID, compact(t, v.Content), nil)
+				got = Reply(v.ID, compact(t, v.Content), nil)
 			case "error":
 				var e Error
 				require.NoError(t, json.Unmarshal(v.Error, &e))
-				got = wire.Reply(v.ID, nil, (*wire.Error)(&e))
+				got = Reply(v.ID, nil, &e)
 			case "call":
-				got = sendqueue.NewFrame(sendqueue.OpText, wire.AppendCall(nil, v.ID, v.Method, compact(t, v.Content)))
+				got = sendqueue.NewFrame(sendqueue.OpText, AppendCall(nil, v.ID, v.Method, compact(t, v.Content)))
 			case "joined":
-				e := &entry{room: v.Room}
 				var at struct {
 					broker.Position
 					Top uint64
@@ -102,17 +100,16 @@ func TestVectorsOfTheServer(t *testing.T) {
 				if v.Content != nil {
 					require.NoError(t, json.Unmarshal(v.Content, &at))
 				}
-				e.joined.At, e.joined.Top = Position(at.Position), at.Top
-				got = joinedFrame(e)
+				got = (&Joined{At: at.Position, Top: at.Top}).Frame(v.Room)
 			case "left":
-				got = wire.Left(v.Room)
+				got = Left(v.Room)
 			case "pong":
-				got = wire.Pong()
+				got = Pong()
 			case "position":
-				got = wire.PositionFrame(v.Room, v.Position, v.Reason)
+				got = PositionFrame(v.Room, v.Position, v.Reason)
 			case "skipped":
 				require.EqualValues(t, "slow", v.Reason)
-				got = wire.SkippedFrame(v.Room, v.From, v.Position)
+				got = SkippedFrame(v.Room, v.From, v.Position)
 			case "ignored":
 				return
 			default:
@@ -135,7 +132,7 @@ func compact(t *testing.T, p json.RawMessage) []byte {
 
 // What clients say is understood as the vectors say. Those that are wrong are in TestV1Vectors.
 func TestVectorsOfClients(t *testing.T) {
-	kinds := map[string]wire.CommandKind{"request": wire.CmdRequest, "answer": wire.CmdAnswer, "ping": wire.CmdPing}
+	kinds := map[string]CommandKind{"request": CmdRequest, "answer": CmdAnswer, "ping": CmdPing}
 	for _, v := range vectors(t, "client.json") {
 		kind, ok := kinds[v.Kind]
 		if !ok {
@@ -143,9 +140,9 @@ func TestVectorsOfClients(t *testing.T) {
 		}
 		t.Run(v.Name, func(t *testing.T) {
 			f := v.frame()
-			cmd := wire.DecodeV1(f.Op(), f.Payload())
+			cmd := DecodeV1(f.Op(), f.Payload())
 			require.Equal(t, kind, cmd.Kind)
-			if kind == wire.CmdPing {
+			if kind == CmdPing {
 				return
 			}
 			r := cmd.Req
@@ -154,7 +151,7 @@ func TestVectorsOfClients(t *testing.T) {
 			require.JSONEq(t, cmp.Or(string(v.Request.Content), "null"), cmp.Or(string(r.Content), "null"))
 			require.Equal(t, v.Binary, r.Binary)
 			r.ID, r.Content, r.Binary = nil, nil, nil
-			require.Equal(t, wire.Request{
+			require.Equal(t, Request{
 				Name: v.Request.Type, Room: v.Request.Room, User: v.Request.User, Conn: v.Request.Conn,
 				All: v.Request.All, Typ: v.Request.MessageType, MessageID: v.Request.MessageID,
 				Method: v.Request.Method, Token: v.Request.Token, Key: v.Request.Key,

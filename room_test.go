@@ -7,9 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/realtime-go/realtime/internal/long"
 	"github.com/realtime-go/realtime/internal/recovery"
-	"github.com/realtime-go/realtime/internal/shardmap"
 )
 
 func heap() int64 {
@@ -50,19 +48,4 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	members = nil
 	require.Less(t, heap()-before, int64(256<<10))
 	runtime.KeepAlive(hall)
-}
-
-func TestShardsGiveMemoryBack(t *testing.T) {
-	s := shardmap.New[*int]()
-	before := heap()
-	values := make([]int, long.Of(100_000, 1_000_000, 1_000_000))
-	for i := range values {
-		s.GetOrPut(strconv.Itoa(i), func() *int { return &values[i] })
-	}
-	for i := range values {
-		s.CompareAndDelete(strconv.Itoa(i), &values[i])
-	}
-	values = nil
-	require.Less(t, heap()-before, int64(512<<10))
-	runtime.KeepAlive(s)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strconv"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -134,7 +133,7 @@ func (d *requester) historyRequest(c *Conn, r *wire.Request) error {
 		slices.Reverse(page.Publications)
 	}
 	r.Answered = true
-	c.answer(wire.Reply(r.ID, historyContent(r.Room, &page), nil))
+	c.answer(wire.Reply(r.ID, wire.History(r.Room, &page), nil))
 	return nil
 }
 
@@ -163,19 +162,3 @@ func (d *requester) pageFor(c *Conn, room string, q broker.Query) (page broker.P
 
 // defaultHistory is how many messages a client gets that does not say how many.
 const defaultHistory = 50
-
-// historyContent is the content of the answer: what a member would have got.
-func historyContent(room string, page *broker.Page) []byte {
-	buf := wire.AppendString([]byte(`{"epoch":`), page.Top.Epoch)
-	buf = strconv.AppendUint(append(buf, `,"top":`...), page.Top.Offset, 10)
-	buf = strconv.AppendBool(append(buf, `,"more":`...), page.More)
-	buf = append(buf, `,"messages":[`...)
-	for i := range page.Publications {
-		p := &page.Publications[i]
-		if i > 0 {
-			buf = append(buf, ',')
-		}
-		buf = wire.AppendKept(buf, &p.Message, &wire.Envelope{Room: room, At: p.Position, Prev: p.Prev})
-	}
-	return append(buf, ']', '}')
-}

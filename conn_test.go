@@ -1,0 +1,64 @@
+package realtime
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A request whose caller has stopped waiting is forgotten.
+func TestPendingRequestsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(nil)
+		defer m.Close()
+		transport, far := Pipe(V1)
+		defer far.Drop()
+		c, err := m.Register(t.Context(), transport, Identity{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = c.Call(ctx, "m", nil)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = c.Ping(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Zero(t, c.session.Pending())
+	})
+}
+
+// TestManyRoomsOfAConnection passes the number from which they are found by a map, up and
+// down.
+func TestManyRoomsOfAConnection(t *testing.T) {
+	m := New(nil)
+	defer func() { _ = m.Close() }()
+	transport, far := Pipe()
+	defer far.Drop()
+	c, err := m.Register(t.Context(), transport, Identity{})
+	require.NoError(t, err)
+	var want []string
+	for range 2 {
+		for i := range 3 * fewRooms {
+			name := fmt.Sprint("room", i)
+			joined, err := m.Join(t.Context(), c.ID(), name)
+			require.NoError(t, err)
+			require.Equal(t, !slices.Contains(want, name), joined)
+			if joined {
+				want = append(want, name)
+			}
+			require.Equal(t, want, c.Rooms())
+		}
+		for i := 0; i < 3*fewRooms; i += 2 {
+			name := fmt.Sprint("room", i)
+			left, err := m.Leave(t.Context(), c.ID(), name)
+			require.NoError(t, err)
+			require.True(t, left)
+			want = slices.DeleteFunc(want, func(s string) bool { return s == name })
+			require.Equal(t, want, c.Rooms())
+		}
+	}
+	require.Equal(t, len(want), m.Stats().Rooms)
+}
