@@ -37,7 +37,7 @@ const maxBody = 4 << 10
 func (m *Manager) API(allow RequestAuthorizer) http.Handler {
 	a := &api{m: m, allow: allow}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hurry(w, r)
+		limitBody(w, r)
 		body, err := a.serve(r)
 		if err == nil {
 			writeJSON(w, http.StatusOK, body)
@@ -151,7 +151,7 @@ func (a *api) permit(r *http.Request, what Action) error {
 		return nil
 	}
 	if a.allow == nil {
-		a.m.notes.Once(slog.LevelWarn, "api", "", "realtime: a REST call was refused because "+
+		a.m.log.Once(slog.LevelWarn, "api", "", "realtime: a REST call was refused because "+
 			"nothing allows it: give Manager.API an authorizer")
 	}
 	return newRefusal(http.StatusForbidden, "forbidden", metrics.Denied)
@@ -201,7 +201,7 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if c == nil {
 		return nil, errNoConn()
 	}
-	if err := a.m.joins.move(r.Context(), c, room, began); err != nil {
+	if err := a.m.joins.apiJoin(r.Context(), c, room, began); err != nil {
 		return nil, joinRefusal(err)
 	}
 	return statusBody{"joined"}, nil
@@ -215,7 +215,7 @@ func (a *api) leave(r *http.Request, connID string) (any, error) {
 	if c == nil {
 		return nil, errNoConn()
 	}
-	a.m.joins.retreat(c)
+	a.m.joins.apiLeave(c)
 	return statusBody{"left"}, nil
 }
 

@@ -136,13 +136,13 @@ func (c *Conn) watchExpiry() {
 }
 
 // renew asks the application for a newer identity of the connection's user.
-func (ss *sessions) renew(c *Conn, token string) error {
+func (ss *registry) renew(c *Conn, token string) error {
 	if ss.m.opts.Revalidate == nil {
 		return ErrForbidden
 	}
 	id, err := ss.m.opts.Revalidate(c.session.Context(), c, token)
 	if err != nil {
-		ss.m.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: identity not renewed",
+		ss.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: identity not renewed",
 			slog.String("conn", c.id), slog.Any("error", err))
 		return ErrForbidden
 	}
@@ -185,7 +185,7 @@ func (e *expiry) expired() {
 	if e.c.session.Ended() {
 		return
 	}
-	err := e.c.guard(func() error { return e.m.sessions.renew(e.c, "") })
+	err := e.c.guard(func() error { return e.m.registry.renew(e.c, "") })
 	if err != nil && e.c.proto == wire.ProtoV1 {
 		e.c.answer(wire.Reply(nil, nil, &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}))
 	}

@@ -30,7 +30,7 @@ type delivery struct {
 	frames   wire.Frames
 	class    sendqueue.Priority
 	except   exceptions
-	audience *audience // where the target may name a receiver twice
+	audience *dedupSet // where the target may name a receiver twice
 	key      uint64    // of a message to several targets, some of which keep it
 	result   Result
 }
@@ -73,7 +73,7 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	if p.Union { // where some of it is kept until it was taken, no queue may drop it for another
 		d.class = sendqueue.Vital
 	}
-	if f, ok := p.Origin.(*flight); ok && f.audience != nil {
+	if f, ok := p.Origin.(*origin); ok && f.audience != nil {
 		d.audience = f.audience
 		d.audience.mu.Lock()
 		defer d.audience.mu.Unlock()
@@ -101,7 +101,7 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 func (d *delivery) union(t *broker.Target) {
 	users, rooms := d.lock(sorted(t.Users), sorted(t.Rooms))
 	if d.audience == nil && (t.All || len(users)+len(rooms)+len(t.Conns) > 1) {
-		d.audience = new(audience)
+		d.audience = new(dedupSet)
 	}
 	if t.All {
 		d.all()
@@ -153,31 +153,31 @@ func (d *delivery) all() {
 
 // room gives the message to the members of a locked room.
 func (d *delivery) room(r *room) {
-	anyone := d.anyone()
+	anyone := d.unrestricted()
 	for i := range r.members {
-		if m := &r.members[i]; anyone || d.wants(m.conn) {
+		if m := &r.members[i]; anyone || d.includes(m.conn) {
 			d.push(&m.receiver, m.conn, r.policy.Queue)
 		}
 	}
 }
 
 func (d *delivery) give(c *Conn) {
-	if d.wants(c) {
+	if d.includes(c) {
 		d.push(&c.receiver, c, d.b.slow)
 	}
 }
 
-// anyone reports whether nobody is left out, and nobody named twice.
-func (d *delivery) anyone() bool {
+// unrestricted reports whether nobody is left out, and nobody named twice.
+func (d *delivery) unrestricted() bool {
 	return d.audience == nil && d.key == 0 &&
 		len(d.except.conns)+len(d.except.gone)+len(d.except.users) == 0
 }
 
-// wants reports whether c is not left out and has not had the message, from another part or where
+// includes reports whether c is not left out and has not had the message, from another part or where
 // it has caught up. If so, push or missed has to be called: until then c does not get the message
 // where it catches up.
-func (d *delivery) wants(c *Conn) bool {
-	return !d.except.has(c) && (d.audience == nil || d.audience.admit(c.link)) &&
+func (d *delivery) includes(c *Conn) bool {
+	return !d.except.has(c) && (d.audience == nil || d.audience.firstTime(c.queue)) &&
 		(d.key == 0 || c.lagging.FirstTime(d.key))
 }
 
@@ -198,7 +198,7 @@ func (d *delivery) push(r *receiver, c *Conn, policy sendqueue.Policy) (queued b
 // another part, and must not be taken for one that has it when it catches up.
 func (d *delivery) missed(c *Conn) {
 	if d.audience != nil {
-		d.audience.retract(c.link)
+		d.audience.forget(c.queue)
 	}
 	if d.key != 0 {
 		d.b.m.fetcher.Settle(&c.lagging, d.key, false)
@@ -231,13 +231,13 @@ func (d *delivery) history(name string, p *broker.Publication) {
 	if !p.Union {
 		d.class = r.policy.Priority
 	}
-	anyone := d.anyone()
+	anyone := d.unrestricted()
 	for i := range r.members {
 		m := &r.members[i]
 		switch {
 		case m.checks:
 			d.check(m.sub, m.conn, p, r.policy.Queue)
-		case !anyone && !d.wants(m.conn):
+		case !anyone && !d.includes(m.conn):
 			m.sub.Skip(p, !d.except.has(m.conn))
 		case !d.push(&m.receiver, m.conn, r.policy.Queue):
 			m.sub.Miss(p)
@@ -253,7 +253,7 @@ func (d *delivery) inbox(id string, p *broker.Publication) {
 		return
 	}
 	defer d.b.m.users.leave(u)
-	if f, ok := p.Origin.(*flight); ok && len(u.conns) > 0 {
+	if f, ok := p.Origin.(*origin); ok && len(u.conns) > 0 {
 		f.online = true
 	}
 	if u.topic == nil {
@@ -276,8 +276,8 @@ func (d *delivery) inbox(id string, p *broker.Publication) {
 func (d *delivery) check(s *recovery.Subscription, c *Conn, p *broker.Publication, policy sendqueue.Policy) {
 	switch {
 	case s.IsLagging():
-		s.Defer(p, d.key, d.audience != nil && d.audience.has(c.link))
-	case !d.wants(c):
+		s.Defer(p, d.key, d.audience != nil && d.audience.has(c.queue))
+	case !d.includes(c):
 		s.Skip(p, !d.except.has(c))
 	case !s.Report(p.Prev):
 		d.missed(c)
@@ -360,23 +360,23 @@ func (a *announcer) roomNotice(what func(user, room string) broker.Message, c *C
 	return &f
 }
 
-// audience are the connections that have had a message which may be meant for them more than once.
-type audience struct {
+// dedupSet are the connections that have had a message which may be meant for them more than once.
+type dedupSet struct {
 	mu    sync.Mutex // of whoever delivers a part of the message
 	links map[*sendqueue.Queue]struct{}
 }
 
 // has reports whether the connection has had it.
-func (a *audience) has(l *sendqueue.Queue) bool {
+func (a *dedupSet) has(l *sendqueue.Queue) bool {
 	_, had := a.links[l]
 	return had
 }
 
-// retract takes back admit: the connection has not had it.
-func (a *audience) retract(l *sendqueue.Queue) { delete(a.links, l) }
+// forget takes back admit: the connection has not had it.
+func (a *dedupSet) forget(l *sendqueue.Queue) { delete(a.links, l) }
 
-// admit reports whether it is new to the connection, which is to get it now.
-func (a *audience) admit(l *sendqueue.Queue) bool {
+// firstTime reports whether it is new to the connection, which is to get it now.
+func (a *dedupSet) firstTime(l *sendqueue.Queue) bool {
 	if _, twice := a.links[l]; twice {
 		return false
 	}

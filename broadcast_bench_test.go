@@ -53,8 +53,8 @@ func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
 		o.History = keep[0]
 	}
 	s := &switchboard{Manager: New(&o)}
-	goOn := s.sessions.pool.Queues.Go
-	s.sessions.pool.Queues.Go = func(f func()) { s.waiting = append(s.waiting, f) }
+	goOn := s.registry.pool.Queues.Go
+	s.registry.pool.Queues.Go = func(f func()) { s.waiting = append(s.waiting, f) }
 	for i := range n {
 		c, err := s.Register(context.Background(), Transport{deaf{}},
 			Identity{UserID: fmt.Sprint("u", i)})
@@ -62,7 +62,7 @@ func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
 			b.Fatal(err)
 		}
 		for _, room := range []string{"hall", fmt.Sprint("r", i/10)} {
-			if err := s.joins.join(context.Background(), c, &entry{room: room}); err != nil {
+			if err := s.joins.join(context.Background(), c, &joinOp{room: room}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -71,7 +71,7 @@ func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
 	s.empty()
 	b.Cleanup(func() {
 		s.empty()
-		s.sessions.pool.Queues.Go = goOn
+		s.registry.pool.Queues.Go = goOn
 		_ = s.Close()
 	})
 	return s
@@ -179,7 +179,7 @@ func BenchmarkDispatch(b *testing.B) {
 			s := newSwitchboard(b, 0)
 			r := &replay{text: text, left: b.N, empty: s.empty, done: make(chan struct{})}
 			s.opts.OnConnect = func(ctx context.Context, c *Conn) error {
-				return s.joins.join(ctx, c, &entry{room: "hall"})
+				return s.joins.join(ctx, c, &joinOp{room: "hall"})
 			}
 			b.ReportAllocs()
 			if _, err := s.Register(context.Background(), Transport{r}, Identity{UserID: "u0"}); err != nil {

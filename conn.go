@@ -47,7 +47,7 @@ type Conn struct {
 	rooms    memberships
 	away     int64 // bytes that it takes while it is absent
 
-	seat seat // its place among all connections
+	at listIndex // its place among all connections
 }
 
 // connKey is the key of the connection in its context. home is the Manager's handlers.
@@ -69,8 +69,8 @@ const (
 	gone
 )
 
-// seat is where a connection is in the lists.
-type seat struct {
+// listIndex is where a connection is in the lists.
+type listIndex struct {
 	segment uint8
 	index   int // in the segment, guarded by it
 	device  int // in the user's connections, guarded by the user
@@ -199,7 +199,7 @@ type Info struct {
 
 // Info returns a snapshot.
 func (c *Conn) Info() Info {
-	n := c.link.Counts()
+	n := c.queue.Counts()
 	return Info{
 		RemoteAddr:  c.session.RemoteAddr(),
 		ConnectedAt: c.session.Opened(),
@@ -257,17 +257,17 @@ func (c *Conn) give(f *wire.Frames, p sendqueue.Priority) {
 
 // run runs code of the application for the connection in a goroutine of its own.
 func (c *Conn) run(f func()) {
-	c.m.sessions.handlers.Go(func() { c.session.Do(f) })
+	c.m.registry.handlers.Go(func() { c.session.Do(f) })
 }
 
 // connHandler is a connection as its session sees it.
 type connHandler Conn
 
 // Command implements session.Handler.
-func (h *connHandler) Command(cmd wire.Command) { h.m.dispatch.run((*Conn)(h), cmd) }
+func (h *connHandler) Command(cmd wire.Command) { h.m.commands.run((*Conn)(h), cmd) }
 
 // Ended implements session.Handler.
-func (h *connHandler) Ended(why *CloseError) { go h.m.sessions.farewell((*Conn)(h), why) }
+func (h *connHandler) Ended(why *CloseError) { go h.m.registry.cleanUp((*Conn)(h), why) }
 
 // currentRoom is what a plain client means by its room.
 func (c *Conn) currentRoom() string {
@@ -307,8 +307,8 @@ type membership struct {
 	asked bool // the client asked for it; guarded by conn.mu
 
 	sub    *recovery.Subscription // nil in a room that keeps no history
-	slot   int                    // index among the room's members; guarded by the room
-	shown  bool                   // in the room's roster, and announced; guarded by the room
+	index   int                    // index among the room's members; guarded by the room
+	visible  bool                   // in the room's roster, and announced; guarded by the room
 	absent bool                   // no member, and in the roster if shown; guarded by the room
 }
 
@@ -387,7 +387,7 @@ func (ms *memberships) remove(m *membership) {
 // receiver is what a connection is to who sends to it. A room has a copy of it for each
 // member, so that its walk through thousands of them waits for less memory.
 type receiver struct {
-	link     *sendqueue.Queue
+	queue     *sendqueue.Queue
 	proto    wire.Protocol
 	deflates bool // the transport negotiated compression
 	checks   bool // its subscription has to be asked, see recovery.Subscriber
@@ -395,12 +395,12 @@ type receiver struct {
 
 // push gives the connection its form of a message.
 func (r *receiver) push(f *wire.Frames, class sendqueue.Priority, policy sendqueue.Policy) sendqueue.Outcome {
-	return r.link.Push(f.For(r.proto, r.deflates), class, policy)
+	return r.queue.Push(f.For(r.proto, r.deflates), class, policy)
 }
 
 // plain returns a receiver without a subscription. It may be called without the lock of that.
 func (r *receiver) plain() receiver {
-	return receiver{link: r.link, proto: r.proto, deflates: r.deflates}
+	return receiver{queue: r.queue, proto: r.proto, deflates: r.deflates}
 }
 
 // Ping sends a ping and returns how long the peer took to answer. It waits until

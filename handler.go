@@ -98,40 +98,40 @@ func newEndpoint(m *Manager) *endpoint {
 
 func (ep *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	m := ep.m
-	hurry(w, r)
+	limitBody(w, r)
 	if ep.preflight(w, r) {
 		return
 	}
 	began := m.revocations.Begin()
 	defer m.revocations.End()
 	from := ep.proxies.Source(r)
-	id, err := ep.doorkeep(w, r, from)
+	id, err := ep.checkRequest(w, r, from)
 	if err != nil {
-		ep.refuseVisitor(w, r, err)
+		ep.refusePage(w, r, err)
 		return
 	}
 	ctx := ep.connContext(r) // before a place is taken: it may panic
-	e := entrant{user: id.UserID, place: admission.AddrKey(from), began: began}
-	if err := refusalOf(m.sessions.enter(e)); err != nil {
-		ep.refuseVisitor(w, r, err)
+	e := candidate{user: id.UserID, address: admission.AddrKey(from), began: began}
+	if err := refusalOf(m.registry.reserve(e)); err != nil {
+		ep.refusePage(w, r, err)
 		return
 	}
 	// Last, so that a plain request learns what an upgrade would be refused for: a
 	// browser does not tell its page.
 	if status, hint := transport.CheckHandshake(w, r); status != 0 {
-		m.sessions.cancel(e)
-		ep.refuseVisitor(w, r, newRefusal(status, hint, metrics.RefusedRequest))
+		m.registry.cancel(e)
+		ep.refusePage(w, r, newRefusal(status, hint, metrics.RefusedRequest))
 		return
 	}
 	s, err := ep.upgrader.Upgrade(w, r, ep.remote(r, from))
 	if err != nil { // the request has been answered
-		m.sessions.cancel(e)
+		m.registry.cancel(e)
 		m.counters.Add(metrics.RefusedRequest, 1)
-		m.notes.Log(r.Context(), slog.LevelDebug, e.place.String(), "realtime: upgrade failed",
+		m.log.Log(r.Context(), slog.LevelDebug, e.address.String(), "realtime: upgrade failed",
 			slog.Any("error", err))
 		return
 	}
-	_, _ = m.sessions.register(ctx, s, id, e) // what ended it has been logged
+	_, _ = m.registry.register(ctx, s, id, e) // what ended it has been logged
 }
 
 // derivedKey marks the context that ConnContext is given.
@@ -152,10 +152,10 @@ func (ep *endpoint) connContext(r *http.Request) context.Context {
 	return ctx
 }
 
-// hurry bounds how long the body of a request may take. A server for long-lived connections
+// limitBody bounds how long the body of a request may take. A server for long-lived connections
 // cannot, and waits for a body without end: also for one that nobody reads, before it writes
 // the answer.
-func hurry(w http.ResponseWriter, r *http.Request) {
+func limitBody(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 { // not every ResponseWriter can
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
 	}
@@ -169,9 +169,9 @@ func (ep *endpoint) remote(r *http.Request, from netip.Addr) string {
 	return from.String()
 }
 
-// doorkeep checks everything about a request before anybody is let in, what costs the
+// checkRequest checks everything about a request before anybody is let in, what costs the
 // least first, and finds out who it is.
-func (ep *endpoint) doorkeep(w http.ResponseWriter, r *http.Request, from netip.Addr) (Identity, error) {
+func (ep *endpoint) checkRequest(w http.ResponseWriter, r *http.Request, from netip.Addr) (Identity, error) {
 	if ep.m.capacity.Closed() {
 		return Identity{}, refusalOf(ErrClosed)
 	}
@@ -184,7 +184,7 @@ func (ep *endpoint) doorkeep(w http.ResponseWriter, r *http.Request, from netip.
 	if name, ok := ep.hosts.Check(r, true); !ok {
 		return Identity{}, ep.refuseHost(name)
 	}
-	if page, ok := ep.origins.Check(r); !ok || ep.m.opts.RequireOrigin && nameless(r) {
+	if page, ok := ep.origins.Check(r); !ok || ep.m.opts.RequireOrigin && lacksOrigin(r) {
 		return Identity{}, ep.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {
@@ -194,9 +194,9 @@ func (ep *endpoint) doorkeep(w http.ResponseWriter, r *http.Request, from netip.
 	return ep.authenticate(r, from)
 }
 
-// nameless reports whether a request would open a connection and names no origin. One that would
+// lacksOrigin reports whether a request would open a connection and names no origin. One that would
 // not is a page's that asks why: a browser names none where it asks the server that it came from.
-func nameless(r *http.Request) bool {
+func lacksOrigin(r *http.Request) bool {
 	return r.Header.Get("Origin") == "" && transport.HasToken(r.Header, "Upgrade", "websocket")
 }
 
@@ -209,7 +209,7 @@ func (ep *endpoint) authenticate(r *http.Request, from netip.Addr) (Identity, er
 	case errors.Is(err, ErrForbidden):
 		return id, newRefusal(http.StatusForbidden, "forbidden", metrics.RefusedAuth)
 	case err != nil:
-		ep.m.notes.Log(r.Context(), slog.LevelDebug, admission.AddrKey(from).String(), "realtime: not authenticated",
+		ep.m.log.Log(r.Context(), slog.LevelDebug, admission.AddrKey(from).String(), "realtime: not authenticated",
 			slog.Any("error", err))
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	}
@@ -247,14 +247,14 @@ func (ep *endpoint) refuseOrigin(from string) error {
 	if from == "" {
 		message = "an Origin header is required"
 	}
-	ep.m.notes.Once(slog.LevelWarn, "origin", from, "realtime: refused a request: "+message)
+	ep.m.log.Once(slog.LevelWarn, "origin", from, "realtime: refused a request: "+message)
 	return newRefusal(http.StatusForbidden, message, metrics.RefusedOrigin)
 }
 
 func (ep *endpoint) refuseHost(name string) error {
 	name = ratelog.Clip(name)
 	message := fmt.Sprintf("host %q is not allowed: add it to Options.AllowedHosts", name)
-	ep.m.notes.Once(slog.LevelWarn, "host", name, "realtime: refused a request: "+message)
+	ep.m.log.Once(slog.LevelWarn, "host", name, "realtime: refused a request: "+message)
 	return newRefusal(http.StatusForbidden, message, metrics.RefusedHost)
 }
 
@@ -288,7 +288,7 @@ func (ep *endpoint) preflight(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	h := w.Header()
-	letRead(h, from)
+	allowPage(h, from)
 	h.Set("Access-Control-Allow-Methods", http.MethodGet)
 	h.Set("Access-Control-Allow-Headers", "Authorization")
 	h.Set("Access-Control-Max-Age", "600")
@@ -297,20 +297,20 @@ func (ep *endpoint) preflight(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// letRead lets a page of this origin read an answer to a request with its cookies.
-func letRead(h http.Header, origin string) {
+// allowPage lets a page of this origin read an answer to a request with its cookies.
+func allowPage(h http.Header, origin string) {
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Credentials", "true")
 }
 
-// refuseVisitor lets pages read why: a browser does not tell them why a WebSocket did not open,
+// refusePage lets pages read why: a browser does not tell them why a WebSocket did not open,
 // so they ask by a plain request. A page of a foreign origin learns that it is one, and nothing
 // else, which could depend on whose cookies came.
-func (ep *endpoint) refuseVisitor(w http.ResponseWriter, r *http.Request, err error) {
+func (ep *endpoint) refusePage(w http.ResponseWriter, r *http.Request, err error) {
 	no, _ := errors.AsType[*refusal](err)
 	if from := r.Header.Values("Origin"); len(from) == 1 && no != nil {
 		if _, ok := ep.origins.Check(r); ok || no.counter == metrics.RefusedOrigin {
-			letRead(w.Header(), from[0])
+			allowPage(w.Header(), from[0])
 			w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 		}
 		w.Header().Add("Vary", "Origin")
@@ -325,7 +325,7 @@ func (ep *endpoint) refuse(w http.ResponseWriter, err error) {
 	}
 	ep.m.counters.Add(no.counter, 1)
 	if no.status == http.StatusInternalServerError {
-		ep.m.notes.Once(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
+		ep.m.log.Once(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
 	}
 	if no.wait > 0 {
 		seconds := int64(no.wait / time.Second)

@@ -139,32 +139,32 @@ type publisher struct{ m *Manager }
 // taken.
 func (x *publisher) publish(ctx context.Context, p broker.Publication) (Result, error) {
 	if !x.m.opts.keeps() || p.Message.TTL < 0 {
-		return x.pass(ctx, p)
+		return x.publishLive(ctx, p)
 	}
-	parts, err := x.shelve(ctx, p.Target)
+	parts, err := x.splitTarget(ctx, p.Target)
 	if err != nil {
 		return Result{}, err
 	}
 	if len(parts) == 0 {
-		return x.pass(ctx, p)
+		return x.publishLive(ctx, p)
 	}
-	own(&p)
-	var had *audience
+	cloneBytes(&p)
+	var had *dedupSet
 	if len(parts) > 1 {
-		had, p.Union = new(audience), true
+		had, p.Union = new(dedupSet), true
 		if p.Message.ID == "" { // by which a client knows that it is the same
 			p.Message.ID = uuid.NewString()
 		}
 	}
-	return x.put(ctx, &p, parts, had)
+	return x.publishParts(ctx, &p, parts, had)
 }
 
-// pass delivers what is not kept.
-func (x *publisher) pass(ctx context.Context, p broker.Publication) (Result, error) {
+// publishLive delivers what is not kept.
+func (x *publisher) publishLive(ctx context.Context, p broker.Publication) (Result, error) {
 	if x.m.broker.Local() {
 		return x.m.broadcast.deliver(&p), nil
 	}
-	own(&p) // it is the caller's, who may use it again
+	cloneBytes(&p) // it is the caller's, who may use it again
 	p.Target = cloneTarget(p.Target)
 	_, err := x.m.broker.Publish(ctx, p)
 	return Result{}, err
@@ -179,8 +179,8 @@ func (x *publisher) history(ctx context.Context, room string, q broker.Query) (b
 	return x.m.broker.Read(ctx, broker.RoomStream(room), q)
 }
 
-// own makes the publication independent of what the caller of Send may use again.
-func own(p *broker.Publication) {
+// cloneBytes makes the publication independent of what the caller of Send may use again.
+func cloneBytes(p *broker.Publication) {
 	m := &p.Message
 	m.Content, m.Binary = bytes.Clone(m.Content), bytes.Clone(m.Binary)
 	t := &p.Target
@@ -190,21 +190,21 @@ func own(p *broker.Publication) {
 // maxInboxes is how many inboxes a message is put into at once: their streams are held meanwhile.
 const maxInboxes = 256
 
-// shelf is what becomes of one part of a message.
-type shelf struct {
+// keptPart is what becomes of one part of a message.
+type keptPart struct {
 	user   string // whose inbox it is put into
-	flight flight // may be still up after an error
+	flight origin // may be still up after an error
 	missed bool   // it was kept for a user who has no connection
 }
 
-// shelve takes a message apart, if some of it is kept: what is not kept comes first, rooms come
+// splitTarget takes a message apart, if some of it is kept: what is not kept comes first, rooms come
 // before inboxes.
 //
 // Members of a room see one order because of this. What is not kept is not ordered by a stream but
 // by the locks of its rooms, and is delivered while the streams of the others are held: a
 // connection that is in both kinds of rooms gets the message at its place in the plain ones, and
 // nothing else comes in between in the kept ones.
-func (x *publisher) shelve(ctx context.Context, t broker.Target) (parts []broker.Publication, err error) {
+func (x *publisher) splitTarget(ctx context.Context, t broker.Target) (parts []broker.Publication, err error) {
 	var rooms, users []string // of which it is kept
 	for _, name := range sorted(t.Rooms) {
 		if own := x.m.policyOf(name); own.Keeps() {
@@ -261,10 +261,10 @@ func (x *publisher) keepsFor(ctx context.Context, id string, t *broker.Target) (
 	return ib.exists(ctx, id)
 }
 
-// put publishes the parts of a message and adds up what became of them. had, if there is more than
+// publishParts publishes the parts of a message and adds up what became of them. had, if there is more than
 // one part, is who has had it.
-func (x *publisher) put(
-	ctx context.Context, p *broker.Publication, parts []broker.Publication, had *audience,
+func (x *publisher) publishParts(
+	ctx context.Context, p *broker.Publication, parts []broker.Publication, had *dedupSet,
 ) (res Result, err error) {
 	size := p.Size()
 	for i := range parts { // before anything else would go for it
@@ -273,7 +273,7 @@ func (x *publisher) put(
 		}
 	}
 	res.Local = x.m.broker.Local()
-	shelves := x.pack(p, parts, had)
+	shelves := x.prepareParts(p, parts, had)
 	for done := 0; done < len(parts) && err == nil; {
 		n := atOnce(shelves[done:])
 		var took []broker.Published
@@ -297,12 +297,12 @@ func (x *publisher) put(
 	return res, err
 }
 
-// pack fills in what the parts of a message have in common.
-func (x *publisher) pack(p *broker.Publication, parts []broker.Publication, had *audience) []shelf {
-	shelves := make([]shelf, len(parts))
+// prepareParts fills in what the parts of a message have in common.
+func (x *publisher) prepareParts(p *broker.Publication, parts []broker.Publication, had *dedupSet) []keptPart {
+	shelves := make([]keptPart, len(parts))
 	for i := range parts {
 		s, pub := &shelves[i], &parts[i]
-		s.flight = flight{result: Result{Local: x.m.broker.Local()}, audience: had}
+		s.flight = origin{result: Result{Local: x.m.broker.Local()}, audience: had}
 		if user, inbox := broker.StreamUser(pub.Stream); inbox {
 			s.user = user
 			pub.Shared = p.Message.From() != broker.Sender{}
@@ -315,7 +315,7 @@ func (x *publisher) pack(p *broker.Publication, parts []broker.Publication, had 
 
 // atOnce returns how many parts are published at once: all but inboxes beyond the bound, between
 // which there is no order.
-func atOnce(shelves []shelf) int {
+func atOnce(shelves []keptPart) int {
 	n := 0
 	for n < len(shelves) && shelves[n].user == "" {
 		n++
@@ -324,7 +324,7 @@ func atOnce(shelves []shelf) int {
 }
 
 // count adds what became of one part of a message.
-func (s *shelf) count(r *Result, took *broker.Published) {
+func (s *keptPart) count(r *Result, took *broker.Published) {
 	r.sum(s.flight.result)
 	switch {
 	case took.Duplicate:
@@ -339,9 +339,9 @@ func (s *shelf) count(r *Result, took *broker.Published) {
 	}
 }
 
-// flight is what a publication leaves behind in the process that sends it.
-type flight struct {
+// origin is what a publication leaves behind in the process that sends it.
+type origin struct {
 	result   Result
 	online   bool      // the user whose inbox it is has a connection
-	audience *audience // who has had it, if it has several parts
+	audience *dedupSet // who has had it, if it has several parts
 }

@@ -28,9 +28,9 @@ import (
 type Manager struct {
 	opts     Options
 	counters metrics.Counters
-	notes    *ratelog.Logger
+	log    *ratelog.Logger
 	wheel    *timerwheel.Wheel
-	relief   *relief // before anything that is counted
+	evictor   *evictor // before anything that is counted
 
 	broker  *recovery.Broker
 	fetcher *recovery.Fetcher
@@ -45,13 +45,13 @@ type Manager struct {
 	rooms     *rooms
 	inboxes   *inboxes
 	joins     joins
-	absences  *absences
+	detached  *detached
 	announcer announcer
 	broadcast *broadcaster
 	publisher publisher
 	speakers  wire.Speakers
-	dispatch  *dispatcher
-	sessions  *sessions
+	commands  *commands
+	registry  *registry
 
 	sweeper timerwheel.Timer
 	closed  atomic.Bool // nothing is sent any more
@@ -68,25 +68,25 @@ type Manager struct {
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()}
 	m.endpoint = newEndpoint(m) // panics, before anything has started
-	m.notes = ratelog.New(m.opts.Logger)
+	m.log = ratelog.New(m.opts.Logger)
 	m.wheel = timerwheel.New(m.background.Go)
-	m.relief = newRelief(m)
+	m.evictor = newEvictor(m)
 	m.broker = recovery.NewBroker(m.opts.Broker)
 	m.fetcher = recovery.NewFetcher(
-		m.broker, &m.counters, m.notes, m.opts.QueueMessages/4, m.opts.QueueBytes/2)
+		m.broker, &m.counters, m.log, m.opts.QueueMessages/4, m.opts.QueueBytes/2)
 	m.conns, m.users, m.rooms = newLists(m), newUsers(m), newRooms(m)
 	m.inboxes = newInboxes(m)
 	m.joins, m.announcer, m.publisher = joins{m}, announcer{m}, publisher{m}
 	m.broadcast = newBroadcaster(m)
-	m.absences = newAbsences(m)
-	m.dispatch = newDispatcher(m)
-	m.sessions = newSessions(m)
+	m.detached = newDetached(m)
+	m.commands = newCommands(m)
+	m.registry = newRegistry(m)
 	m.addresses = admission.NewAddresses(admission.Limits{
 		Rate: m.opts.HandshakeRate, RatePerIP: m.opts.HandshakeRatePerIP,
 		ConnsPerIP: m.opts.MaxConnsPerIP,
 	})
 	m.capacity = admission.NewCapacity(m.opts.MaxConns, m.addresses,
-		&m.counters.Queues.Budget, &m.sessions.work)
+		&m.counters.Queues.Budget, &m.registry.work)
 	m.sweeper.Fire = m.sweep
 	m.open(o == nil || o.Broker == nil)
 	return m
@@ -119,17 +119,17 @@ func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn
 	}
 	began := m.revocations.Begin()
 	defer m.revocations.End()
-	e := entrant{user: id.UserID, began: began}
+	e := candidate{user: id.UserID, began: began}
 	err := id.validate()
 	if err == nil {
-		err = m.sessions.enter(e)
+		err = m.registry.reserve(e)
 	}
 	if err != nil {
 		_ = t.t.Wire().Close()
 		t.t.Release()
 		return nil, err
 	}
-	return m.sessions.register(ctx, t.t, id, e)
+	return m.registry.register(ctx, t.t, id, e)
 }
 
 // watchStale begins to look for stale connections, unless that is off.
@@ -180,7 +180,7 @@ func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) 
 	if c == nil {
 		return Joined{}, ErrNotFound
 	}
-	e := &entry{room: room, from: from}
+	e := &joinOp{room: room, from: from}
 	err := m.joins.join(ctx, c, e)
 	return e.joined, err
 }
@@ -197,7 +197,7 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 	if c == nil {
 		return false, ErrNotFound
 	}
-	left, _ = m.joins.part(c, room, nil)
+	left, _ = m.joins.leave(c, room, nil)
 	return left, nil
 }
 
@@ -263,13 +263,13 @@ func (s sink) Deliver(p broker.Publication) {
 	if s.m.closed.Load() {
 		return
 	}
-	if f, ok := p.Origin.(*flight); ok { // it was sent here
+	if f, ok := p.Origin.(*origin); ok { // it was sent here
 		f.result.sum(s.m.broadcast.deliver(&p))
 		return
 	}
 	if err := checkMessage((*Message)(&p.Message), s.m.opts.QueueBytes/2); err != nil {
 		s.m.counters.Add(metrics.Failed, 1)
-		s.m.notes.Log(context.Background(), slog.LevelWarn, "broker",
+		s.m.log.Log(context.Background(), slog.LevelWarn, "broker",
 			"realtime: the broker delivered what is no message", slog.Any("error", err))
 		return
 	}
@@ -309,7 +309,7 @@ func (m *Manager) LocalConns() iter.Seq[*Conn] {
 // returned. Shutdown may be called again, also while it runs. A handler may call it
 // with its own ctx: it is not waited for then.
 func (m *Manager) Shutdown(ctx context.Context) error {
-	inside := inHandler(ctx, &m.sessions.handlers)
+	inside := inHandler(ctx, &m.registry.handlers)
 	if inside {
 		detached, cancel := detach(ctx)
 		defer cancel()
@@ -320,7 +320,7 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 	err := m.await(ctx)
 	m.closed.Store(true)
 	m.stopBackground()
-	if tail := m.sessions.handlers.Wait(ctx, inside); err == nil {
+	if tail := m.registry.handlers.Wait(ctx, inside); err == nil {
 		err = tail
 	}
 	return err
@@ -336,18 +336,18 @@ func (m *Manager) Close() error {
 	for _, c := range m.conns.byID.Values() {
 		if !c.session.End(&CloseError{Cause: CauseShutdown, Code: CloseAway}, transport.CloseGrace) {
 			// It is about to end, but perhaps it has more time than that.
-			c.link.Close(sendqueue.CloseFrame(uint16(CloseAway), ""), transport.CloseGrace)
+			c.queue.Close(sendqueue.CloseFrame(uint16(CloseAway), ""), transport.CloseGrace)
 		}
 	}
-	m.sessions.work.Wait()
+	m.registry.work.Wait()
 	m.stopBackground()
 	return nil
 }
 
 func (m *Manager) stopBackground() {
-	m.absences.endAll()
+	m.detached.endAll()
 	m.wheel.Close()
-	m.sessions.pool.Queues.Flushers.Close()
+	m.registry.pool.Queues.Flushers.Close()
 	m.endpoint.upgrader.Close()
 	m.cancel()
 	m.background.Wait()
@@ -404,7 +404,7 @@ func (m *Manager) pause(ctx context.Context, n int) time.Duration {
 func (m *Manager) await(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
-		m.sessions.work.Wait()
+		m.registry.work.Wait()
 		close(done)
 	}()
 	select {
@@ -413,7 +413,7 @@ func (m *Manager) await(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	for _, c := range m.conns.byID.Values() {
-		c.link.Kill()
+		c.queue.Kill()
 	}
 	<-done
 	return context.Cause(ctx)

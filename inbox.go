@@ -112,7 +112,7 @@ func (ib *inboxes) open(ctx context.Context, c *Conn) (top uint64, err error) {
 		return 0, err
 	}
 	c.inbox = ib.m.fetcher.Subscribe(recovery.Config{
-		Topic: t, Subscriber: &inboxSubscriber{(*subscriber)(c), ib, t}, Queue: c.link, Protocol: c.proto,
+		Topic: t, Subscriber: &inboxSubscriber{(*subscriber)(c), ib, t}, Queue: c.queue, Protocol: c.proto,
 		Lagging: &c.lagging, At: at, Acknowledge: c.proto == wire.ProtoPlain,
 	})
 	return c.inbox.Top(), nil
@@ -166,7 +166,7 @@ func (ib *inboxes) ack(ctx context.Context, c *Conn, at broker.Position) error {
 func (ib *inboxes) acknowledge(c *Conn) {
 	for more := true; more; {
 		at, through := c.inbox.Written()
-		if !c.link.WaitWritten(through) {
+		if !c.queue.WaitWritten(through) {
 			return
 		}
 		// The connection may have ended by now, and this is what it had.
@@ -180,13 +180,13 @@ func (ib *inboxes) acknowledge(c *Conn) {
 	}
 }
 
-// departed looks at a connection that has ended and that no other one takes the place of: a message
+// connGone looks at a connection that has ended and that no other one takes the place of: a message
 // that it could not cope with must not be what the next one begins with for ever. It does not wait
 // for the broker.
 //
 // A connection whose peer has never been heard says nothing about its peer: it may have been cut
 // before anything was read.
-func (ib *inboxes) departed(c *Conn) {
+func (ib *inboxes) connGone(c *Conn) {
 	if !ib.attempts.Limited() || c.proto != wire.ProtoV1 || !brokenDown(c.session.Why()) || c.inbox == nil ||
 		c.session.Sent() == 0 {
 		return // the inbox of one that did not break down may be about to be opened
@@ -194,7 +194,7 @@ func (ib *inboxes) departed(c *Conn) {
 	ib.m.broker.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), inboxTime)
 		defer cancel()
-		if err := ib.judge(ctx, c); err != nil {
+		if err := ib.checkAttempts(ctx, c); err != nil {
 			ib.m.fetcher.Failed(c.session.Context(), err)
 		}
 	})
@@ -213,9 +213,9 @@ func brokenDown(why *CloseError) bool {
 	return false
 }
 
-// judge sets the first message aside that was written to the connection and that is not
+// checkAttempts sets the first message aside that was written to the connection and that is not
 // acknowledged, if there have been enough before it.
-func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
+func (ib *inboxes) checkAttempts(ctx context.Context, c *Conn) error {
 	stream, reader := broker.InboxStream(c.UserID()), ib.reader(c)
 	last, first := c.inbox.Given()
 	at, err := ib.m.broker.Cursor(ctx, stream, reader)
@@ -237,29 +237,29 @@ func (ib *inboxes) judge(ctx context.Context, c *Conn) error {
 			!ib.attempts.Add(stream, reader, p.Position, c.session.Opened(), c.session.Over()) {
 			return nil
 		}
-		return ib.setAside(ctx, c, p)
+		return ib.deadLetter(ctx, c, p)
 	}
 	return nil
 }
 
-// setAside goes on behind a message.
-func (ib *inboxes) setAside(ctx context.Context, c *Conn, p *broker.Publication) error {
+// deadLetter goes on behind a message.
+func (ib *inboxes) deadLetter(ctx context.Context, c *Conn, p *broker.Publication) error {
 	if err := ib.ack(ctx, c, p.Position); err != nil {
 		return err
 	}
 	ib.m.counters.Add(metrics.SetAside, 1)
-	ib.m.notes.Log(ctx, slog.LevelWarn, "inbox",
+	ib.m.log.Log(ctx, slog.LevelWarn, "inbox",
 		"realtime: a message was set aside: connections broke down with it",
 		slog.String("user", c.UserID()), slog.String("id", p.Message.ID),
 		slog.Uint64("offset", p.Position.Offset))
 	if ib.OnSetAside != nil {
-		c.run(func() { ib.tellAside(c, p.Message) })
+		c.run(func() { ib.tellDeadLetter(c, p.Message) })
 	}
 	return nil
 }
 
-// tellAside tells the application.
-func (ib *inboxes) tellAside(c *Conn, m broker.Message) {
+// tellDeadLetter tells the application.
+func (ib *inboxes) tellDeadLetter(c *Conn, m broker.Message) {
 	_ = c.guard(func() error {
 		ib.OnSetAside(context.WithoutCancel(c.session.Context()), c.UserID(), Message(m))
 		return nil

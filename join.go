@@ -34,8 +34,8 @@ type Joined struct {
 	Why       Reason
 }
 
-// entry is a join on its way.
-type entry struct {
+// joinOp is a join on its way.
+type joinOp struct {
 	room  string
 	from  From
 	began admission.Decision // when it was decided
@@ -59,7 +59,7 @@ type joins struct{ m *Manager }
 // ctx ends. The answer for a client that has asked for it goes out in the same critical section:
 // what takes the client out again is told behind it. The announcement of a connection that is not
 // live yet waits for enter.
-func (js *joins) join(ctx context.Context, c *Conn, e *entry) error {
+func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 	if err := js.prepare(ctx, e); err != nil {
 		return err
 	}
@@ -78,9 +78,9 @@ func (js *joins) join(ctx context.Context, c *Conn, e *entry) error {
 	return nil
 }
 
-// goBack has a member get what is behind the position that its client is at. It never makes a
+// recover has a member get what is behind the position that its client is at. It never makes a
 // membership: without one it returns errNoMember.
-func (js *joins) goBack(ctx context.Context, c *Conn, e *entry) error {
+func (js *joins) recover(ctx context.Context, c *Conn, e *joinOp) error {
 	if err := js.prepare(ctx, e); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (js *joins) goBack(ctx context.Context, c *Conn, e *entry) error {
 }
 
 // prepare finds out where the connection begins. If it returns no error, finish has to be called.
-func (js *joins) prepare(ctx context.Context, e *entry) (err error) {
+func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 	if err := checkRoom(e.room); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (js *joins) prepare(ctx context.Context, e *entry) (err error) {
 		}
 		return nil
 	}
-	if e.pinned, err = js.m.rooms.pin(ctx, e.room, e.policy); err != nil {
+	if e.pinned, err = js.m.rooms.hold(ctx, e.room, e.policy); err != nil {
 		return err
 	}
 	if err = js.locate(ctx, e); err != nil {
@@ -118,9 +118,9 @@ func (js *joins) prepare(ctx context.Context, e *entry) (err error) {
 	return err
 }
 
-func (js *joins) finish(e *entry) {
+func (js *joins) finish(e *joinOp) {
 	if e.pinned != nil {
-		js.m.rooms.unpin(e.pinned)
+		js.m.rooms.release(e.pinned)
 	}
 }
 
@@ -129,7 +129,7 @@ func (js *joins) finish(e *entry) {
 const maxLookBack = 16 << 20
 
 // locate turns what is asked for into a position.
-func (js *joins) locate(ctx context.Context, e *entry) error {
+func (js *joins) locate(ctx context.Context, e *joinOp) error {
 	stream := broker.RoomStream(e.room)
 	if e.blind {
 		e.joined.Why = ReasonUnknown
@@ -162,7 +162,7 @@ func (js *joins) locate(ctx context.Context, e *entry) error {
 }
 
 // joinLocked is join of a room that is prepared, while c.mu is held.
-func (js *joins) joinLocked(c *Conn, e *entry) error {
+func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	if c.phase == gone || c.session.Ended() {
 		return ErrClosed
 	}
@@ -186,23 +186,23 @@ func (js *joins) joinLocked(c *Conn, e *entry) error {
 	if c.phase == live {
 		e.told = r.show(m, notice)
 	}
-	js.place(m, e)
+	js.begin(m, e)
 	return nil
 }
 
 // joinAgain is for a member: one that says where goes back to there.
-func (js *joins) joinAgain(m *membership, e *entry) {
+func (js *joins) joinAgain(m *membership, e *joinOp) {
 	if m.sub == nil {
-		js.place(m, e)
+		js.begin(m, e)
 		return
 	}
 	r := js.m.rooms.find(m.room)
 	defer r.mu.Unlock()
-	js.place(m, e)
+	js.begin(m, e)
 }
 
-// place lets a member begin where it is to, and answers. The room is locked, if it keeps history.
-func (js *joins) place(m *membership, e *entry) {
+// begin lets a member begin where it is to, and answers. The room is locked, if it keeps history.
+func (js *joins) begin(m *membership, e *joinOp) {
 	if m.sub != nil {
 		at, top := m.sub.Begin(e.start, e.asked)
 		// Who goes back knows what it has: what it was given already it may not have taken.
@@ -226,18 +226,18 @@ func (js *joins) place(m *membership, e *entry) {
 	}
 }
 
-// given tells a client that it has a place in a room from another connection, and where it begins
+// beginTransferred tells a client that it has a place in a room from another connection, and where it begins
 // there. One that has asked for the room says by itself where it is. The room is locked.
-func (js *joins) given(m *membership, r *room) {
+func (js *joins) beginTransferred(m *membership, r *room) {
 	if !m.absent && !m.asked {
-		js.place(m, &entry{room: m.room, policy: r.policy, joined: Joined{New: true}})
+		js.begin(m, &joinOp{room: m.room, policy: r.policy, joined: Joined{New: true}})
 	}
 }
 
-// move is the join of the REST interface, where a plain connection has one room: it
-// leaves the room that the last move put it into and joins the new one, as one step.
-func (js *joins) move(ctx context.Context, c *Conn, name string, began admission.Decision) error {
-	e := &entry{room: name, began: began}
+// apiJoin is the join of the REST interface, where a plain connection has one room: it
+// leaves the room that the last apiJoin put it into and joins the new one, as one step.
+func (js *joins) apiJoin(ctx context.Context, c *Conn, name string, began admission.Decision) error {
+	e := &joinOp{room: name, began: began}
 	if err := js.prepare(ctx, e); err != nil {
 		return err
 	}
@@ -263,8 +263,8 @@ func (js *joins) move(ctx context.Context, c *Conn, name string, began admission
 	return err
 }
 
-// retreat is the leave of the REST interface. Without a REST room it does nothing.
-func (js *joins) retreat(c *Conn) {
+// apiLeave is the leave of the REST interface. Without a REST room it does nothing.
+func (js *joins) apiLeave(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m := c.rooms.find(c.rooms.apiRoom); m != nil {
@@ -273,18 +273,18 @@ func (js *joins) retreat(c *Conn) {
 }
 
 // wire returns what the client is told.
-func (e *entry) wire() *wire.Joined {
+func (e *joinOp) wire() *wire.Joined {
 	return &wire.Joined{
 		At: broker.Position(e.joined.At), Top: e.joined.Top, Lossy: e.policy.Lossy,
 		Since: e.from.Since != (Position{}), Recovered: e.joined.Recovered, Reason: e.joined.Why,
 	}
 }
 
-// part takes a connection out of a room, and reports false if it was not there. A client that has
+// leave takes a connection out of a room, and reports false if it was not there. A client that has
 // asked for it is answered in the same critical section: what puts it in again is told behind that.
 // One that has not, where answered is nil, is told. It returns how many connections were told of
 // the one that left.
-func (js *joins) part(c *Conn, name string, answered func()) (left bool, told int) {
+func (js *joins) leave(c *Conn, name string, answered func()) (left bool, told int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.rooms.find(name)
@@ -292,7 +292,7 @@ func (js *joins) part(c *Conn, name string, answered func()) (left bool, told in
 	case m != nil && answered == nil:
 		js.takeOut(c, m)
 	case m != nil:
-		told = js.leave(c, m)
+		told = js.remove(c, m)
 	}
 	if answered != nil {
 		answered()
@@ -303,14 +303,14 @@ func (js *joins) part(c *Conn, name string, answered func()) (left bool, told in
 // takeOut ends a membership, and tells a client of realtime.v1. c.mu is held, so that a join that
 // follows is answered behind it.
 func (js *joins) takeOut(c *Conn, m *membership) {
-	js.leave(c, m)
+	js.remove(c, m)
 	if c.proto == wire.ProtoV1 {
 		c.tell(wire.Left(m.room))
 	}
 }
 
-// leave ends a membership, and returns how many connections were told. c.mu is held.
-func (js *joins) leave(c *Conn, m *membership) (told int) {
+// remove ends a membership, and returns how many connections were told. c.mu is held.
+func (js *joins) remove(c *Conn, m *membership) (told int) {
 	notice := js.m.announcer.roomNotice(wire.RoomLeft, c, m.room)
 	c.rooms.remove(m)
 	r := js.m.rooms.find(m.room)

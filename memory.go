@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// reliefPause is the time between two steps.
-	reliefPause = 100 * time.Millisecond
-	// reliefSteps is after how many steps it is looked at how much each connection has read: time
+	// evictPause is the time between two steps.
+	evictPause = 100 * time.Millisecond
+	// evictSteps is after how many steps it is looked at how much each connection has read: time
 	// enough for one that is far away. Nobody is ended before.
-	reliefSteps = 3
-	// reliefGuess is how many bytes a peer is taken to move between two samples where nothing shows
+	evictSteps = 3
+	// guessedRate is how many bytes a peer is taken to move between two samples where nothing shows
 	// how many those are: it had nothing to read or to send.
-	reliefGuess = 16 << 10
+	guessedRate = 16 << 10
 )
 
-// relief ends connections while memory is short: those that would take the longest to read what
+// evictor ends connections while memory is short: those that would take the longest to read what
 // waits for them. One for which nothing had waited some steps ago is not known to be slow.
 //
 // It begins before the budget is used up, and leaves some of it free, so that newcomers are not
@@ -33,7 +33,7 @@ const (
 //
 // Answers that are not read have a part of the budget. If that is used up, those go first that
 // have not read the most.
-type relief struct {
+type evictor struct {
 	budget  *sendqueue.Budget
 	replies *sendqueue.Replies
 	m       *Manager
@@ -44,10 +44,10 @@ type relief struct {
 	steps          int // since memory became short
 }
 
-// newRelief returns a relief that the budget alarms. Until the wheel runs it, an alarm costs the
+// newEvictor returns a relief that the budget alarms. Until the wheel runs it, an alarm costs the
 // goroutine that pushes no more than setting a timer.
-func newRelief(m *Manager) *relief {
-	r := &relief{budget: &m.counters.Queues.Budget, replies: &m.counters.Queues.Replies, m: m}
+func newEvictor(m *Manager) *evictor {
+	r := &evictor{budget: &m.counters.Queues.Budget, replies: &m.counters.Queues.Replies, m: m}
 	r.timer.Fire = r.step
 	r.budget.Limit = int64(m.opts.MemoryBudget)
 	r.budget.Mark = r.budget.Limit / 8 * 7
@@ -58,9 +58,9 @@ func newRelief(m *Manager) *relief {
 }
 
 // again has step come by after a pause. To ask for it again meanwhile does not put it off.
-func (r *relief) again() {
+func (r *evictor) again() {
 	if !r.armed.Load() && !r.armed.Swap(true) {
-		r.m.wheel.Set(&r.timer, reliefPause)
+		r.m.wheel.Set(&r.timer, evictPause)
 	}
 }
 
@@ -86,18 +86,18 @@ func (l *load) weight() float64 { return l.queue + l.half + l.known }
 // slowness is about how many steps it would take to read what waits, and to send what is half
 // there. Who has had nothing to do until now, is not taken for slow.
 func (l *load) slowness() float64 {
-	reads, sends := float64(reliefGuess), float64(reliefGuess)
+	reads, sends := float64(guessedRate), float64(guessedRate)
 	if l.lately.waits {
 		reads = float64(l.lately.read + 1)
 	}
 	if l.lately.half {
 		sends = float64(l.lately.sent + 1)
 	}
-	return l.queue/reads + l.half/sends + l.known/reliefGuess
+	return l.queue/reads + l.half/sends + l.known/guessedRate
 }
 
 // step runs in the goroutine of the wheel, at most once for each reliefPause.
-func (r *relief) step() {
+func (r *evictor) step() {
 	r.armed.Store(false)
 	pressed, short := r.budget.Pressed(), r.replies.Short()
 	if !pressed && !short {
@@ -105,7 +105,7 @@ func (r *relief) step() {
 		r.budget.Rearm()
 		return
 	}
-	if r.steps%reliefSteps == 0 {
+	if r.steps%evictSteps == 0 {
 		r.before, r.recent = r.recent, r.sample()
 	}
 	r.steps++
@@ -115,7 +115,7 @@ func (r *relief) step() {
 			r.endUnread(loads, int(r.replies.Limit/2))
 		}
 		if pressed {
-			r.lighten(loads, float64(r.budget.Limit/4*3)-others)
+			r.endSlowest(loads, float64(r.budget.Limit/4*3)-others)
 		}
 	}
 	r.again()
@@ -123,13 +123,13 @@ func (r *relief) step() {
 
 // sample returns how much each connection has moved, and what it could move now. A peer cannot be
 // blamed for what waits before the connection is open.
-func (r *relief) sample() map[*Conn]progress {
+func (r *evictor) sample() map[*Conn]progress {
 	moved := make(map[*Conn]progress)
 	for _, c := range r.m.conns.byID.Values() {
 		moved[c] = progress{
-			read: c.link.Moved(), sent: c.session.Sent(),
-			waits: c.link.Counts().Queued > 0 && !c.opening(), half: c.session.HalfRead() > 0,
-			unread: c.link.Unread(),
+			read: c.queue.Moved(), sent: c.session.Sent(),
+			waits: c.queue.Counts().Queued > 0 && !c.opening(), half: c.session.HalfRead() > 0,
+			unread: c.queue.Unread(),
 		}
 	}
 	return moved
@@ -138,19 +138,19 @@ func (r *relief) sample() map[*Conn]progress {
 // weigh returns what the connections weigh that are not about to end, and how many bytes are held
 // for no connection. What those hold that have ended, or whose flusher has not told the budget yet,
 // is as good as freed.
-func (r *relief) weigh() (loads []load, others float64) {
+func (r *evictor) weigh() (loads []load, others float64) {
 	others = float64(r.budget.Held())
 	for _, c := range r.m.conns.byID.Values() {
 		l := load{
-			conn: c, queue: c.link.Weight(), half: float64(c.session.HalfRead()),
-			known: float64(c.lagging.Bytes() + c.session.Backlog()), unread: c.link.Unread(),
+			conn: c, queue: c.queue.Weight(), half: float64(c.session.HalfRead()),
+			known: float64(c.lagging.Bytes() + c.session.Backlog()), unread: c.queue.Unread(),
 		}
 		others -= l.half + l.known
 		if l.weight() == 0 || c.session.Ended() {
 			continue
 		}
 		l.lately = r.before[c] // zero, if the connection is new
-		l.lately.read = c.link.Moved() - l.lately.read
+		l.lately.read = c.queue.Moved() - l.lately.read
 		l.lately.sent = c.session.Sent() - l.lately.sent
 		loads = append(loads, l)
 	}
@@ -159,7 +159,7 @@ func (r *relief) weigh() (loads []load, others float64) {
 
 // endUnread ends connections that do not read what they have asked for, until the others have
 // asked for no more than this, in bytes.
-func (r *relief) endUnread(loads []load, most int) {
+func (r *evictor) endUnread(loads []load, most int) {
 	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.unread, a.unread) })
 	total := 0
 	for _, l := range loads {
@@ -176,10 +176,10 @@ func (r *relief) endUnread(loads []load, most int) {
 	}
 }
 
-// lighten ends the slowest connections, until the others are within so many bytes: what is left by
+// endSlowest ends the slowest connections, until the others are within so many bytes: what is left by
 // absent connections and ids. Those are forgotten in time, and it would not help if all connections
 // were ended for them: an eighth of the limit is for connections in any case.
-func (r *relief) lighten(loads []load, most float64) {
+func (r *evictor) endSlowest(loads []load, most float64) {
 	total := 0.0
 	for _, l := range loads {
 		total += l.weight()
@@ -195,6 +195,6 @@ func (r *relief) lighten(loads []load, most float64) {
 	}
 }
 
-func (r *relief) end(c *Conn) {
+func (r *evictor) end(c *Conn) {
 	c.session.Expel(CauseSlow, CloseSlow, "server is short of memory")
 }

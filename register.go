@@ -22,37 +22,37 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// entrant is who wants in.
-type entrant struct {
+// candidate is who wants in.
+type candidate struct {
 	user  string
-	place netip.Addr
+	address netip.Addr
 	began admission.Decision // to let him in
 }
 
-// enter keeps a place for a connection, which cancel gives back, or gate.leave once it is open. It
+// reserve keeps a place for a connection, which cancel gives back, or gate.leave once it is open. It
 // waits for the user's lock, and nobody else waits for it meanwhile.
-func (ss *sessions) enter(e entrant) error {
+func (ss *registry) reserve(e candidate) error {
 	if err := ss.m.revocations.Check(e.began, admission.Subject{User: e.user}); err != nil {
 		return err
 	}
-	if err := ss.m.capacity.Reserve(e.place); err != nil {
+	if err := ss.m.capacity.Reserve(e.address); err != nil {
 		return err
 	}
 	if !ss.m.users.reserve(e.user) {
-		ss.m.capacity.Release(e.place)
+		ss.m.capacity.Release(e.address)
 		return errUserFull
 	}
 	return nil
 }
 
 // cancel gives back the place of a connection that never came to be.
-func (ss *sessions) cancel(e entrant) {
+func (ss *registry) cancel(e candidate) {
 	ss.m.users.unreserve(e.user)
-	ss.m.capacity.Release(e.place)
+	ss.m.capacity.Release(e.address)
 }
 
-// sessions opens connections that the gate has let in, and cleans up after them.
-type sessions struct {
+// registry opens connections that the gate has let in, and cleans up after them.
+type registry struct {
 	m        *Manager
 	pool     session.Pool
 	first    sync.Once
@@ -60,8 +60,8 @@ type sessions struct {
 	handlers session.Handlers // that may outlive their connections
 }
 
-func newSessions(m *Manager) *sessions {
-	ss := &sessions{m: m}
+func newRegistry(m *Manager) *registry {
+	ss := &registry{m: m}
 	ss.pool = session.Pool{
 		Queues: sendqueue.Config{
 			MaxMessages: m.opts.QueueMessages, MaxBytes: m.opts.QueueBytes,
@@ -76,7 +76,7 @@ func newSessions(m *Manager) *sessions {
 }
 
 // register opens a connection that the gate has let in.
-func (ss *sessions) register(ctx context.Context, t transport.Transport, id Identity, e entrant) (*Conn, error) {
+func (ss *registry) register(ctx context.Context, t transport.Transport, id Identity, e candidate) (*Conn, error) {
 	ss.first.Do(ss.m.watchStale)
 	c := ss.newConn(ctx, t, id, e)
 	// Before it can end, which takes it out again.
@@ -85,7 +85,7 @@ func (ss *sessions) register(ctx context.Context, t transport.Transport, id Iden
 		c.session.End(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, transport.CloseGrace)
 	}
 	top, err := ss.open(c)
-	ss.greet(c, top)
+	ss.welcome(c, top)
 	if err := ss.admit(c, err); err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (ss *sessions) register(ctx context.Context, t transport.Transport, id Iden
 
 // open opens the inbox of a connection, if there are any, and returns the offset of the newest
 // message in it. It waits for the broker until the connection ends, which the Manager may do.
-func (ss *sessions) open(c *Conn) (top uint64, err error) {
+func (ss *registry) open(c *Conn) (top uint64, err error) {
 	if top, err = ss.m.inboxes.open(c.session.Context(), c); err != nil && !c.session.Ended() {
 		ss.m.fetcher.Failed(c.session.Context(), err)
 		c.session.End(&CloseError{
@@ -110,7 +110,7 @@ func (ss *sessions) open(c *Conn) (top uint64, err error) {
 
 // admit asks OnConnect, unless there is an error already, and takes a connection into the lists.
 // What comes in meanwhile waits.
-func (ss *sessions) admit(c *Conn, err error) error {
+func (ss *registry) admit(c *Conn, err error) error {
 	c.session.Pause()
 	defer c.session.Resume()
 	c.session.Start() // also if it has ended: to see the peer's close frame
@@ -118,7 +118,7 @@ func (ss *sessions) admit(c *Conn, err error) error {
 		err = ss.connect(c)
 	}
 	switch {
-	case ss.m.conns.enter(c):
+	case ss.m.conns.add(c):
 		return nil
 	case err != nil:
 		return err
@@ -127,13 +127,13 @@ func (ss *sessions) admit(c *Conn, err error) error {
 	}
 }
 
-// greet says welcome.
-func (ss *sessions) greet(c *Conn, top uint64) {
+// welcome says welcome.
+func (ss *registry) welcome(c *Conn, top uint64) {
 	g := wire.Greeting{
-		Conn: c.id, User: c.UserID(), MaxMessage: ss.m.opts.MaxMessageBytes, ComeBack: ss.comeBack(),
+		Conn: c.id, User: c.UserID(), MaxMessage: ss.m.opts.MaxMessageBytes, ComeBack: ss.reconnectTime(),
 	}
-	if g.Session = ss.m.absences.token(c); g.Session != "" {
-		g.Grace = ss.m.absences.grace
+	if g.Session = ss.m.detached.token(c); g.Session != "" {
+		g.Grace = ss.m.detached.grace
 	}
 	if c.inbox != nil {
 		g.Inbox, g.Top = c.inbox.Position(), top
@@ -141,28 +141,28 @@ func (ss *sessions) greet(c *Conn, top uint64) {
 	c.give(&wire.Frames{M: wire.Welcome(c.proto, g)}, sendqueue.Reply)
 }
 
-// comeBack is how long it takes to let in as many connections as there have been: if all are
+// reconnectTime is how long it takes to let in as many connections as there have been: if all are
 // lost at once, they should not come back sooner.
-func (ss *sessions) comeBack() time.Duration {
+func (ss *registry) reconnectTime() time.Duration {
 	return ss.m.addresses.Span(int(ss.m.counters.PeakConns()))
 }
 
-func (ss *sessions) newConn(ctx context.Context, t transport.Transport, id Identity, e entrant) *Conn {
+func (ss *registry) newConn(ctx context.Context, t transport.Transport, id Identity, e candidate) *Conn {
 	c := &Conn{
-		m: ss.m, id: "conn_" + uuid.NewString(), identity: id, address: e.place, began: e.began,
+		m: ss.m, id: "conn_" + uuid.NewString(), identity: id, address: e.address, began: e.began,
 		expires: id.deadline(time.Now()),
 	}
 	values := context.WithValue(context.WithoutCancel(ctx), connKey{&ss.handlers}, c)
 	c.session.Init(values, &ss.pool, t, (*connHandler)(c))
 	c.receiver = receiver{
-		link: c.session.Queue(), proto: c.session.Protocol(), deflates: c.session.Deflates(),
+		queue: c.session.Queue(), proto: c.session.Protocol(), deflates: c.session.Deflates(),
 	}
 	ss.m.speakers.Add(c.proto, c.deflates, 1)
 	return c
 }
 
 // connect asks OnConnect, and ends the connection if it says no.
-func (ss *sessions) connect(c *Conn) error {
+func (ss *registry) connect(c *Conn) error {
 	if ss.m.opts.OnConnect == nil {
 		c.connected.Store(true)
 		return nil
@@ -170,7 +170,7 @@ func (ss *sessions) connect(c *Conn) error {
 	returned := false
 	defer func() {
 		if !returned { // runtime.Goexit; guard has ended the connection
-			ss.m.conns.enter(c) // gives its user's place back
+			ss.m.conns.add(c) // gives its user's place back
 		}
 	}()
 	err := c.guard(func() error { return ss.m.opts.OnConnect(c.Context(), c) })
@@ -187,20 +187,20 @@ func (ss *sessions) connect(c *Conn) error {
 	return err
 }
 
-// farewell cleans up after a connection that has ended. The announcements come
+// cleanUp cleans up after a connection that has ended. The announcements come
 // first; they wait for nothing.
-func (ss *sessions) farewell(c *Conn, why *CloseError) {
+func (ss *registry) cleanUp(c *Conn, why *CloseError) {
 	defer ss.m.capacity.Release(c.address)
 	c.session.StopHeartbeat()
 	if e := c.expiry.Load(); e != nil {
 		e.stop()
 	}
 	ss.m.counters.Add(metrics.Ended(why.Cause), 1)
-	stays := ss.m.absences.keep(c, why)
-	departs := !stays && ss.m.conns.depart(c) != gone // else another one has its place already
-	<-c.link.Done()
+	stays := ss.m.detached.keep(c, why)
+	departs := !stays && ss.m.conns.remove(c) != gone // else another one has its place already
+	<-c.queue.Done()
 	if departs {
-		ss.m.inboxes.departed(c)
+		ss.m.inboxes.connGone(c)
 	}
 	c.session.Close()
 	ss.m.fetcher.End(&c.lagging)
@@ -218,7 +218,7 @@ func (ss *sessions) farewell(c *Conn, why *CloseError) {
 }
 
 // disconnect tells OnDisconnect.
-func (ss *sessions) disconnect(c *Conn, why *CloseError) {
+func (ss *registry) disconnect(c *Conn, why *CloseError) {
 	_ = c.guard(func() error {
 		ss.m.opts.OnDisconnect(context.WithoutCancel(c.Context()), c, why)
 		return nil
@@ -227,7 +227,7 @@ func (ss *sessions) disconnect(c *Conn, why *CloseError) {
 
 // logEnd writes the line that a connection gets when it ends, the first of a second from the
 // same address and by the same cause.
-func (ss *sessions) logEnd(c *Conn, why *CloseError) {
+func (ss *registry) logEnd(c *Conn, why *CloseError) {
 	level := slog.LevelDebug
 	switch why.Cause {
 	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused, CauseExpired:
@@ -237,7 +237,7 @@ func (ss *sessions) logEnd(c *Conn, why *CloseError) {
 		return
 	}
 	info := c.Info()
-	ss.m.notes.Log(c.session.Context(), level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
+	ss.m.log.Log(c.session.Context(), level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
 		slog.String("conn", c.id), slog.String("user", c.UserID()),
 		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
 		slog.Int("code", int(why.Code)), slog.String("reason", ratelog.Clip(why.Reason)),
@@ -253,7 +253,7 @@ func (ss *sessions) logEnd(c *Conn, why *CloseError) {
 type lists struct {
 	m        *Manager
 	byID     *shardmap.Map[*Conn]
-	everyone everyone
+	everyone connList
 }
 
 func newLists(m *Manager) *lists { return &lists{m: m, byID: shardmap.New[*Conn]()} }
@@ -266,12 +266,12 @@ func (l *lists) find(id string) *Conn {
 	return nil
 }
 
-// enter makes a connection live and tells everybody else, if it is its user's first.
+// add makes a connection live and tells everybody else, if it is its user's first.
 // It reports false if the connection has ended; then nobody was told of it.
-func (l *lists) enter(c *Conn) bool {
+func (l *lists) add(c *Conn) bool {
 	user := c.UserID()
 	if user == "" {
-		if !l.settle(c) {
+		if !l.addToAll(c) {
 			return false
 		}
 		l.showRooms(c)
@@ -289,7 +289,7 @@ func (l *lists) enter(c *Conn) bool {
 			Cause: CauseRefused, Code: code, Reason: "denied", Err: err,
 		}, transport.CloseGrace)
 	}
-	if !l.settle(c) {
+	if !l.addToAll(c) {
 		u.pending--
 		return false
 	}
@@ -304,8 +304,8 @@ func (l *lists) enter(c *Conn) bool {
 	return true
 }
 
-// settle takes a connection into the list of all.
-func (l *lists) settle(c *Conn) bool {
+// addToAll takes a connection into the list of all.
+func (l *lists) addToAll(c *Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.session.Ended() {
@@ -317,33 +317,33 @@ func (l *lists) settle(c *Conn) bool {
 	return true
 }
 
-// depart takes a connection out of everything, and returns what it was. Whoever is told of it
+// remove takes a connection out of everything, and returns what it was. Whoever is told of it
 // finds rosters and statistics without it.
-func (l *lists) depart(c *Conn) (was phase) {
+func (l *lists) remove(c *Conn) (was phase) {
 	c.mu.Lock()
 	was = c.phase
 	c.phase = gone
 	for c.rooms.newest != nil {
-		l.m.joins.leave(c, c.rooms.newest)
+		l.m.joins.remove(c, c.rooms.newest)
 	}
 	c.mu.Unlock()
 	if was == live || was == absent {
-		l.takeLeave(c, was)
+		l.removeUser(c, was)
 	}
 	return was
 }
 
-// takeLeave takes a connection out of the lists, and tells everybody if it was its user's last.
-func (l *lists) takeLeave(c *Conn, was phase) {
+// removeUser takes a connection out of the lists, and tells everybody if it was its user's last.
+func (l *lists) removeUser(c *Conn, was phase) {
 	user := c.UserID()
 	if user == "" {
-		l.hide(c, was)
+		l.removeFromAll(c, was)
 		return
 	}
 	notice := l.m.announcer.userNotice(wire.UserLeft, user)
 	u := l.m.users.enter(user)
 	defer l.m.users.leave(u)
-	l.hide(c, was)
+	l.removeFromAll(c, was)
 	last := l.m.users.remove
 	if was == absent {
 		last = l.m.users.forget
@@ -353,8 +353,8 @@ func (l *lists) takeLeave(c *Conn, was phase) {
 	}
 }
 
-// hide takes a connection out of the list of all, unless it is absent.
-func (l *lists) hide(c *Conn, was phase) {
+// removeFromAll takes a connection out of the list of all, unless it is absent.
+func (l *lists) removeFromAll(c *Conn, was phase) {
 	if was == live {
 		l.everyone.remove(c)
 		l.m.counters.Closed()
@@ -372,50 +372,50 @@ func (l *lists) showRooms(c *Conn) {
 	for m := oldest; m != nil; m = m.newer {
 		notice := l.m.announcer.roomNotice(wire.RoomJoined, c, m.room)
 		r := l.m.rooms.find(m.room)
-		if !m.shown {
+		if !m.visible {
 			r.show(m, notice)
 		}
 		r.mu.Unlock()
 	}
 }
 
-// numSegments cuts the list of all connections so that one who joins never waits
+// numConnShards cuts the list of all connections so that one who joins never waits
 // for a walk over all of it.
-const numSegments = 64
+const numConnShards = 64
 
-// everyone is the list of live connections, for messages to all.
-type everyone struct {
+// connList is the list of live connections, for messages to all.
+type connList struct {
 	order    sync.Mutex    // held by those who send to all: one order for everybody
 	turn     atomic.Uint64 // spreads connections over the segments
-	segments [numSegments]segment
+	segments [numConnShards]connShard
 }
 
-type segment struct {
+type connShard struct {
 	mu    sync.Mutex
 	conns []*Conn
 }
 
-func (e *everyone) add(c *Conn) {
-	c.seat.segment = uint8(e.turn.Add(1) % numSegments)
-	s := &e.segments[c.seat.segment]
+func (e *connList) add(c *Conn) {
+	c.at.segment = uint8(e.turn.Add(1) % numConnShards)
+	s := &e.segments[c.at.segment]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.seat.index = len(s.conns)
+	c.at.index = len(s.conns)
 	s.conns = append(s.conns, c)
 }
 
-func (e *everyone) remove(c *Conn) {
-	s := &e.segments[c.seat.segment]
+func (e *connList) remove(c *Conn) {
+	s := &e.segments[c.at.segment]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := len(s.conns) - 1
-	s.conns[c.seat.index] = s.conns[last]
-	s.conns[c.seat.index].seat.index = c.seat.index
+	s.conns[c.at.index] = s.conns[last]
+	s.conns[c.at.index].at.index = c.at.index
 	s.conns = shrink.Pop(s.conns)
 }
 
 // walk calls f for every connection, with one segment locked.
-func (e *everyone) walk(f func(*Conn)) {
+func (e *connList) walk(f func(*Conn)) {
 	for i := range e.segments {
 		s := &e.segments[i]
 		s.mu.Lock()
@@ -427,7 +427,7 @@ func (e *everyone) walk(f func(*Conn)) {
 }
 
 // snapshot returns all connections.
-func (e *everyone) snapshot() []*Conn {
+func (e *connList) snapshot() []*Conn {
 	var all []*Conn
 	e.walk(func(c *Conn) { all = append(all, c) })
 	return all

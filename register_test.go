@@ -18,12 +18,12 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		near, _ := Pipe()
 		c, err := m.Register(context.Background(), near, Identity{UserID: "alice"})
 		require.NoError(t, err)
-		require.NoError(t, m.joins.move(t.Context(), c, "rest", 0))
+		require.NoError(t, m.joins.apiJoin(t.Context(), c, "rest", 0))
 
 		c.session.End(&CloseError{Cause: CauseServer, Code: CloseNormal}, transport.CloseGrace)
 		joinsNothing := func() {
-			require.ErrorIs(t, m.joins.join(t.Context(), c, &entry{room: "lobby"}), ErrClosed)
-			require.ErrorIs(t, m.joins.move(t.Context(), c, "lobby", 0), ErrClosed)
+			require.ErrorIs(t, m.joins.join(t.Context(), c, &joinOp{room: "lobby"}), ErrClosed)
+			require.ErrorIs(t, m.joins.apiJoin(t.Context(), c, "lobby", 0), ErrClosed)
 			require.Nil(t, m.Conn(c.id))
 		}
 		joinsNothing() // the clean-up has not run
@@ -31,7 +31,7 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		joinsNothing() // it has
 		require.Zero(t, m.Stats().Rooms)
 		require.NoError(t, m.Close())
-		require.False(t, m.conns.enter(c), "and it does not come back")
+		require.False(t, m.conns.add(c), "and it does not come back")
 	})
 }
 
@@ -39,7 +39,7 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 func TestRegisterRacingWithClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(nil)
-		require.NoError(t, m.sessions.enter(entrant{user: "alice"}))
+		require.NoError(t, m.registry.reserve(candidate{user: "alice"}))
 		closed := make(chan struct{})
 		go func() {
 			_ = m.Close()
@@ -47,7 +47,7 @@ func TestRegisterRacingWithClose(t *testing.T) {
 		}()
 		synctest.Wait() // Close has looked for connections and waits for this one
 		near, _ := Pipe()
-		_, err := m.sessions.register(context.Background(), near.t, Identity{UserID: "alice"}, entrant{user: "alice"})
+		_, err := m.registry.register(context.Background(), near.t, Identity{UserID: "alice"}, candidate{user: "alice"})
 		require.ErrorIs(t, err, ErrClosed)
 		<-closed
 		require.Zero(t, m.Stats().Users)

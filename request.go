@@ -17,20 +17,20 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// dispatcher does what clients ask for.
-type dispatcher struct {
+// commands does what clients ask for.
+type commands struct {
 	m        *Manager
-	requests *requester
+	requests *requests
 }
 
-func newDispatcher(m *Manager) *dispatcher {
-	d := &dispatcher{m: m}
-	d.requests = newRequester(d)
+func newCommands(m *Manager) *commands {
+	d := &commands{m: m}
+	d.requests = newRequests(d)
 	return d
 }
 
 // run does one command of c.
-func (d *dispatcher) run(c *Conn, cmd wire.Command) {
+func (d *commands) run(c *Conn, cmd wire.Command) {
 	switch cmd.Kind {
 	case wire.CmdPing:
 		c.answer(wire.Pong())
@@ -41,7 +41,7 @@ func (d *dispatcher) run(c *Conn, cmd wire.Command) {
 	}
 }
 
-func (d *dispatcher) chat(c *Conn, cmd wire.Command) {
+func (d *commands) chat(c *Conn, cmd wire.Command) {
 	var to Target
 	switch cmd.Target {
 	case wire.TargetAll:
@@ -71,30 +71,30 @@ func (d *dispatcher) chat(c *Conn, cmd wire.Command) {
 }
 
 // send is what becomes of a message if the application does not see it.
-func (d *dispatcher) send(c *Conn, to Target, msg Message) (Result, error) {
+func (d *commands) send(c *Conn, to Target, msg Message) (Result, error) {
 	res, err := d.m.relay(c.session.Context(), to, msg)
 	c.session.Bill().Receivers(res.Matched)
 	return res, err
 }
 
 // failed counts what failed for another reason than that it may not be.
-func (d *dispatcher) failed(c *Conn, err error) {
+func (d *commands) failed(c *Conn, err error) {
 	d.m.counters.Add(metrics.Failed, 1)
-	d.m.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: message failed",
+	d.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: message failed",
 		slog.String("conn", c.id), slog.Any("error", err))
 }
 
 // allowed asks the authorizer.
-func (d *dispatcher) allowed(c *Conn, a Action) bool {
+func (d *commands) allowed(c *Conn, a Action) bool {
 	if d.m.opts.Authorize == nil {
 		d.m.counters.Add(metrics.Denied, 1)
-		d.m.notes.Once(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
+		d.m.log.Once(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
 			"because nothing allows it: set Options.Authorize")
 		return false
 	}
 	if err := d.m.opts.Authorize(c.session.Context(), c, a); err != nil {
 		d.m.counters.Add(metrics.Denied, 1)
-		d.m.notes.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: action refused",
+		d.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: action refused",
 			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
 			slog.Any("error", err))
 		return false
@@ -114,20 +114,20 @@ var errSession = errors.New("realtime: no such session, or too late")
 // errCommand says that there is no such command.
 var errCommand = errors.New("unknown type")
 
-// requester does what clients of realtime.v1 ask for.
-type requester struct {
+// requests does what clients of realtime.v1 ask for.
+type requests struct {
 	m        *Manager
-	commands *dispatcher
+	commands *commands
 	receipts *dedup.Cache
 }
 
-func newRequester(d *dispatcher) *requester {
-	return &requester{
+func newRequests(d *commands) *requests {
+	return &requests{
 		m: d.m, commands: d, receipts: dedup.New(&d.m.counters.Queues.Budget, d.m.wheel),
 	}
 }
 
-func (d *requester) mayJoin(c *Conn, room string) bool {
+func (d *requests) mayJoin(c *Conn, room string) bool {
 	return d.commands.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id})
 }
 
@@ -168,7 +168,7 @@ type applicationError struct{ error }
 func (e *applicationError) Unwrap() error { return e.error }
 
 // serve does what a request asks for, and answers.
-func (d *requester) serve(c *Conn, r *wire.Request) {
+func (d *requests) serve(c *Conn, r *wire.Request) {
 	var content json.RawMessage
 	var e *Error
 	err := c.guard(func() (err error) {
@@ -190,7 +190,7 @@ func (d *requester) serve(c *Conn, r *wire.Request) {
 	c.answer(wire.Reply(r.ID, content, (*wire.Error)(e)))
 }
 
-func (d *requester) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {
+func (d *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {
 	switch r.Name {
 	case "send":
 		return d.sendRequest(c, r)
@@ -219,7 +219,7 @@ func (d *requester) do(c *Conn, r *wire.Request) (content json.RawMessage, err e
 }
 
 // callRequest gives a call to the application.
-func (d *requester) callRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
+func (d *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
 	if err := names.CheckMethod(r.Method); err != nil {
 		return nil, about("method", err)
 	}
@@ -243,18 +243,18 @@ func (d *requester) callRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 
 // refreshRequest renews the identity. The rooms that the client has asked for are asked for
 // anew: what the old identity was allowed, the new one may not be.
-func (d *requester) refreshRequest(c *Conn, token string) error {
+func (d *requests) refreshRequest(c *Conn, token string) error {
 	if token == "" {
 		return errToken
 	}
-	if err := d.m.sessions.renew(c, token); err != nil {
+	if err := d.m.registry.renew(c, token); err != nil {
 		return err
 	}
 	rooms := c.askedFor()
 	c.session.Bill().Decisions(len(rooms))
 	for _, room := range rooms {
 		if !d.mayJoin(c, room) {
-			d.m.joins.part(c, room, nil)
+			d.m.joins.leave(c, room, nil)
 		}
 	}
 	return nil
@@ -262,8 +262,8 @@ func (d *requester) refreshRequest(c *Conn, token string) error {
 
 // resumeRequest gives the client the place of the connection that it has lost. The rooms that it
 // had asked for are asked for anew.
-func (d *requester) resumeRequest(c *Conn, token string) (json.RawMessage, error) {
-	rooms, err := d.m.absences.resume(c, token, func(room string) bool { return d.mayJoin(c, room) })
+func (d *requests) resumeRequest(c *Conn, token string) (json.RawMessage, error) {
+	rooms, err := d.m.detached.resume(c, token, func(room string) bool { return d.mayJoin(c, room) })
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +316,7 @@ func errorReply(err error) *Error {
 }
 
 // sendRequest sends a client's message, once if it has an id.
-func (d *requester) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
+func (d *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
 	to, err := targetOf(r)
 	if err != nil {
 		return nil, err
@@ -341,7 +341,7 @@ func (d *requester) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 }
 
 // pass gives a message to the application, or sends it.
-func (d *requester) pass(c *Conn, r *wire.Request, to Target) (json.RawMessage, error) {
+func (d *requests) pass(c *Conn, r *wire.Request, to Target) (json.RawMessage, error) {
 	by := c.sender()
 	msg := Message{
 		Type: cmp.Or(r.Typ, wire.TypeChat), Sender: by.User, Guest: by.Guest, ID: r.MessageID,

@@ -21,18 +21,18 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// maxAbsent bounds how many connections are absent. One more is gone at once.
-const maxAbsent = 100_000
+// maxDetached bounds how many connections are absent. One more is gone at once.
+const maxDetached = 100_000
 
 // errResumed is why a connection ends whose client has come back over another one.
 var errResumed = errors.New("realtime: resumed by another connection")
 
-// absences keep the places of connections that were lost, for a time: whoever comes back with the
+// detached keep the places of connections that were lost, for a time: whoever comes back with the
 // token that the connection was given goes on where it was, and nobody else notices.
 //
 // A token is the connection's id with a code that only this process can make (HMAC, RFC 2104), so
 // that none need be kept. It is good once, since it goes with the place.
-type absences struct {
+type detached struct {
 	m      *Manager
 	grace  time.Duration // zero: nobody is absent
 	budget *sendqueue.Budget
@@ -41,21 +41,21 @@ type absences struct {
 	bytes  atomic.Int64 // that they take
 }
 
-func newAbsences(m *Manager) *absences {
-	a := &absences{m: m, grace: m.opts.ResumeGrace, budget: &m.counters.Queues.Budget}
+func newDetached(m *Manager) *detached {
+	a := &detached{m: m, grace: m.opts.ResumeGrace, budget: &m.counters.Queues.Budget}
 	_, _ = rand.Read(a.key[:]) // it never fails
 	return a
 }
 
 // token returns what a client resumes its session with, empty if it cannot.
-func (a *absences) token(c *Conn) string {
+func (a *detached) token(c *Conn) string {
 	if a.grace == 0 || c.proto != wire.ProtoV1 {
 		return ""
 	}
 	return c.id + "." + a.code(c.id)
 }
 
-func (a *absences) code(id string) string {
+func (a *detached) code(id string) string {
 	mac := hmac.New(sha256.New, a.key[:])
 	mac.Write([]byte(id))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
@@ -74,19 +74,19 @@ func lost(why *CloseError) bool {
 
 // keep makes a connection absent that was lost, and reports false if it is to be cleaned up after
 // now.
-func (a *absences) keep(c *Conn, why *CloseError) bool {
+func (a *detached) keep(c *Conn, why *CloseError) bool {
 	if a.grace == 0 || c.proto != wire.ProtoV1 || !lost(why) || a.m.capacity.Closed() {
 		return false
 	}
 	if a.full() && why.Err != errResumed { // that one is taken the place of at once
 		return c.absent() // those that are may come back nevertheless
 	}
-	was := a.suspend(c)
+	was := a.detach(c)
 	if was == live {
 		a.n.Add(1)
 		a.bytes.Add(c.away)
 		a.budget.Hold(c.away)
-		end := &timerwheel.Timer{Fire: func() { a.m.background.Go(func() { a.timeOut(c) }) }}
+		end := &timerwheel.Timer{Fire: func() { a.m.background.Go(func() { a.expire(c) }) }}
 		a.m.wheel.Set(end, a.grace)
 	}
 	return was == live || was == absent
@@ -94,28 +94,28 @@ func (a *absences) keep(c *Conn, why *CloseError) bool {
 
 // full reports whether nobody else may be absent. They have a part of the budget, so that they are
 // no reason to end those that are here.
-func (a *absences) full() bool {
-	return a.n.Load() >= maxAbsent || a.budget.Pressed() ||
+func (a *detached) full() bool {
+	return a.n.Load() >= maxDetached || a.budget.Pressed() ||
 		a.budget.Limit > 0 && a.bytes.Load() >= a.budget.Limit/4
 }
 
-// timeOut ends an absence whose time is over.
-func (a *absences) timeOut(c *Conn) {
+// expire ends an absence whose time is over.
+func (a *detached) expire(c *Conn) {
 	if a.end(c) {
-		a.m.inboxes.departed(c)
+		a.m.inboxes.connGone(c)
 	}
 }
 
 // end ends an absence, and reports false if it has ended.
-func (a *absences) end(c *Conn) bool {
-	if a.m.conns.depart(c) != absent {
+func (a *detached) end(c *Conn) bool {
+	if a.m.conns.remove(c) != absent {
 		return false
 	}
 	a.over(c)
 	return true
 }
 
-func (a *absences) over(c *Conn) {
+func (a *detached) over(c *Conn) {
 	a.n.Add(-1)
 	a.bytes.Add(-c.away)
 	a.budget.Hold(-c.away)
@@ -123,7 +123,7 @@ func (a *absences) over(c *Conn) {
 }
 
 // endAll ends all absences. None may begin any more.
-func (a *absences) endAll() {
+func (a *detached) endAll() {
 	for _, c := range a.m.conns.byID.Values() {
 		a.end(c)
 	}
@@ -131,7 +131,7 @@ func (a *absences) endAll() {
 
 // find returns the connection that a token is for, if it was of the same user as c, and sees to it
 // that it is absent: one that does not know yet that its client is gone ends now.
-func (a *absences) find(c *Conn, token string) (*Conn, error) {
+func (a *detached) find(c *Conn, token string) (*Conn, error) {
 	id, code, _ := strings.Cut(token, ".")
 	if subtle.ConstantTimeCompare([]byte(code), []byte(a.code(id))) == 0 {
 		return nil, errSession
@@ -152,7 +152,7 @@ func (a *absences) find(c *Conn, token string) (*Conn, error) {
 
 // resume gives a connection the place of the one that a token is for, as far as may says yes, and
 // returns the rooms that it is in then.
-func (a *absences) resume(c *Conn, token string, may func(room string) bool) ([]string, error) {
+func (a *detached) resume(c *Conn, token string, may func(room string) bool) ([]string, error) {
 	began := a.m.revocations.Begin()
 	defer a.m.revocations.End()
 	old, err := a.find(c, token)
@@ -165,7 +165,7 @@ func (a *absences) resume(c *Conn, token string, may func(room string) bool) ([]
 	for _, room := range rooms {
 		refused[room] = !may(room)
 	}
-	if !a.adopt(c, old, func(room string) bool {
+	if !a.takeOver(c, old, func(room string) bool {
 		return !refused[room] && a.m.revocations.Check(began, admission.Subject{User: c.UserID(), Room: room}) == nil
 	}) {
 		return nil, errSession
@@ -175,15 +175,15 @@ func (a *absences) resume(c *Conn, token string, may func(room string) bool) ([]
 	return c.Rooms(), nil
 }
 
-// absentBytes is about what an absent connection takes, and placeBytes what each of its rooms does.
+// detachedBytes is about what an absent connection takes, and placeBytes what each of its rooms does.
 const (
-	absentBytes = 2 << 10
+	detachedBytes = 2 << 10
 	placeBytes  = 256
 )
 
-// suspend makes a live connection that has ended absent: nothing is given to it any more, and
+// detach makes a live connection that has ended absent: nothing is given to it any more, and
 // everybody still sees it. It returns what the connection was.
-func (a *absences) suspend(c *Conn) (was phase) {
+func (a *detached) detach(c *Conn) (was phase) {
 	var u *user
 	if id := c.UserID(); id != "" {
 		u = a.m.users.enter(id)
@@ -195,24 +195,24 @@ func (a *absences) suspend(c *Conn) (was phase) {
 		return was
 	}
 	c.phase = absent
-	c.away = absentBytes + placeBytes*int64(c.rooms.n)
+	c.away = detachedBytes + placeBytes*int64(c.rooms.n)
 	for m := c.rooms.newest; m != nil; m = m.older {
 		r := a.m.rooms.find(m.room)
-		r.suspend(m)
+		r.detach(m)
 		r.mu.Unlock()
 	}
 	a.m.conns.everyone.remove(c)
 	a.m.counters.Closed()
 	if u != nil {
-		a.m.users.suspend(u, c)
+		a.m.users.detach(u, c)
 	}
 	return was
 }
 
-// adopt gives a connection the rooms of an absent one of the same user, which it takes the
+// takeOver gives a connection the rooms of an absent one of the same user, which it takes the
 // place of: nobody is told. It leaves those that may says no to, or for which there is no place.
 // It reports false if the other is not absent any more.
-func (a *absences) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
+func (a *detached) takeOver(c, old *Conn, may func(room string) bool) (ok bool) {
 	if id := c.UserID(); id != "" {
 		u := a.m.users.enter(id)
 		defer a.m.users.leave(u)
@@ -223,34 +223,34 @@ func (a *absences) adopt(c, old *Conn, may func(room string) bool) (ok bool) {
 			}
 		}()
 	}
-	var left estate
-	if left, ok = old.vacate(); ok {
+	var left inheritance
+	if left, ok = old.giveUpRooms(); ok {
 		c.follow(old)
-		a.settleIn(c, &left, may)
+		a.transfer(c, &left, may)
 	}
 	return ok
 }
 
-// estate is what a connection that is no more leaves to the one that takes its place.
-type estate struct {
+// inheritance is what a connection that is no more leaves to the one that takes its place.
+type inheritance struct {
 	places []*membership // in order of joining
 	rest   string        // its REST room
 	guest  string        // what told it from other anonymous ones
 }
 
-// settleIn gives a connection what another has left.
-func (a *absences) settleIn(c *Conn, left *estate, may func(room string) bool) {
+// transfer gives a connection what another has left.
+func (a *detached) transfer(c *Conn, left *inheritance, may func(room string) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.guest = cmp.Or(left.guest, c.guest)
 	for _, m := range left.places {
 		notice := a.m.announcer.roomNotice(wire.RoomLeft, m.conn, m.room)
 		r := a.m.rooms.find(m.room)
-		if a.free(c, m.room) && may(m.room) {
+		if a.mayTake(c, m.room) && may(m.room) {
 			heir := &membership{conn: c, room: m.room, asked: m.asked, absent: c.phase == absent}
 			c.rooms.add(heir)
-			r.inherit(m, heir)
-			a.m.joins.given(heir, r)
+			r.replace(m, heir)
+			a.m.joins.beginTransferred(heir, r)
 		} else {
 			r.remove(m, notice)
 		}
@@ -261,21 +261,21 @@ func (a *absences) settleIn(c *Conn, left *estate, may func(room string) bool) {
 	}
 }
 
-// free reports whether a connection may take a place in a room, also one that has ended meanwhile:
+// mayTake reports whether a connection may take a place in a room, also one that has ended meanwhile:
 // then it is cleaned up after, or kept for the next one. c.mu is held.
-func (a *absences) free(c *Conn, room string) bool {
+func (a *detached) mayTake(c *Conn, room string) bool {
 	return c.phase != gone && c.rooms.find(room) == nil && (a.m.opts.MaxRoomsPerConn == 0 || c.rooms.n < a.m.opts.MaxRoomsPerConn)
 }
 
-// vacate takes what it leaves from an absent connection, which is gone then.
-func (c *Conn) vacate() (left estate, ok bool) {
+// giveUpRooms takes what it leaves from an absent connection, which is gone then.
+func (c *Conn) giveUpRooms() (left inheritance, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != absent {
-		return estate{}, false
+		return inheritance{}, false
 	}
 	c.phase = gone
-	left = estate{rest: c.rooms.apiRoom, guest: c.guest}
+	left = inheritance{rest: c.rooms.apiRoom, guest: c.guest}
 	for m := c.rooms.newest; m != nil; m = m.older {
 		left.places = append(left.places, m)
 	}

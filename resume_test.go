@@ -20,12 +20,12 @@ func TestAbsencesAreFull(t *testing.T) {
 			require.NoError(t, err)
 			return c, far
 		}
-		a := m.absences
+		a := m.detached
 		first, far := open()
 		second, far2 := open()
 		far.Drop()
 		synctest.Wait()
-		a.n.Add(maxAbsent - 1)
+		a.n.Add(maxDetached - 1)
 		far2.Drop()
 		synctest.Wait()
 		heir, far := open()
@@ -35,7 +35,7 @@ func TestAbsencesAreFull(t *testing.T) {
 		rooms, err := a.resume(heir, a.token(first), yes)
 		require.NoError(t, err)
 		require.Equal(t, []string{"lobby"}, rooms)
-		a.n.Add(1 - maxAbsent)
+		a.n.Add(1 - maxDetached)
 		require.Zero(t, a.n.Load())
 		far.Drop()
 		require.NoError(t, m.Close())

@@ -91,8 +91,8 @@ func (r Room) Remove(_ context.Context, user string) (int, error) {
 	x := r.m
 	x.revocations.Revoke(admission.Subject{User: user, Room: r.name})
 	n := 0
-	for _, c := range append(x.rooms.conns(r.name, user), x.users.away(user)...) {
-		if left, _ := x.joins.part(c, r.name, nil); left {
+	for _, c := range append(x.rooms.conns(r.name, user), x.users.detachedOf(user)...) {
+		if left, _ := x.joins.leave(c, r.name, nil); left {
 			n++
 		}
 	}
@@ -149,12 +149,12 @@ type room struct {
 	topic  *recovery.Topic // nil if it keeps nothing
 
 	mu      sync.Mutex
-	pins    int // joins that are under way, and absent connections
+	holds    int // joins that are under way, and absent connections
 	members []member
 	users   map[string]int // connections in the roster, by user
 	most    int            // that users has held
 	shown   int            // connections in the roster
-	list    *listing       // of the roster as it is, nil if nobody has asked
+	list    *presence       // of the roster as it is, nil if nobody has asked
 	making  chan struct{}  // closed when the list that is being made is, nil if none is
 	changes int            // of the roster
 	dead    bool           // its last member has left; a new room takes the name
@@ -211,7 +211,7 @@ func (rs *rooms) find(name string) *room {
 
 // leave unlocks a room and removes it if nobody is in it.
 func (rs *rooms) leave(r *room) {
-	if len(r.members)+r.pins > 0 {
+	if len(r.members)+r.holds > 0 {
 		r.mu.Unlock()
 		return
 	}
@@ -224,26 +224,26 @@ func (rs *rooms) leave(r *room) {
 	rs.index.CompareAndDelete(r.name, r)
 }
 
-// pin keeps the room of this name for a join, until unpin. One that keeps history is subscribed to
+// hold keeps the room of this name for a join, until unpin. One that keeps history is subscribed to
 // its stream, which may take until ctx ends.
-func (rs *rooms) pin(ctx context.Context, name string, p recovery.Policy) (*room, error) {
+func (rs *rooms) hold(ctx context.Context, name string, p recovery.Policy) (*room, error) {
 	r := rs.enter(name, p)
-	r.pins++
+	r.holds++
 	r.mu.Unlock()
 	if r.topic == nil {
 		return r, nil
 	}
 	if err := r.topic.Open(ctx, rs.m.broker); err != nil {
-		rs.unpin(r)
+		rs.release(r)
 		return nil, err
 	}
 	return r, nil
 }
 
-// unpin undoes pin.
-func (rs *rooms) unpin(r *room) {
+// release undoes pin.
+func (rs *rooms) release(r *room) {
 	r.mu.Lock()
-	r.pins--
+	r.holds--
 	rs.leave(r)
 }
 
@@ -265,13 +265,13 @@ func (rs *rooms) conns(name, user string) (conns []*Conn) {
 
 // add makes m a receiver. It is in the roster from show on.
 func (r *room) add(m *membership) {
-	m.slot = len(r.members)
+	m.index = len(r.members)
 	r.members = append(r.members, member{m.conn.plain(), m})
 	if r.topic != nil {
 		c := m.conn
 		m.sub = r.m.fetcher.Subscribe(recovery.Config{
 			Topic: r.topic, Subscriber: &roomSubscriber{(*subscriber)(c), m, r},
-			Queue: c.link, Protocol: c.proto, Lagging: &c.lagging,
+			Queue: c.queue, Protocol: c.proto, Lagging: &c.lagging,
 		})
 	}
 }
@@ -306,7 +306,7 @@ type roomSubscriber struct {
 }
 
 // SetNeedsCheck implements recovery.Subscriber.
-func (s *roomSubscriber) SetNeedsCheck(yes bool) { s.r.members[s.m.slot].checks = yes }
+func (s *roomSubscriber) SetNeedsCheck(yes bool) { s.r.members[s.m.index].checks = yes }
 
 // Restart implements recovery.Subscriber. It is for inboxes.
 func (s *roomSubscriber) Restart(context.Context) (broker.Position, error) {
@@ -319,7 +319,7 @@ func (s *roomSubscriber) Acknowledge() {}
 // show puts m into the roster and tells the members, if it is the user's first
 // connection here, or else m alone. A nil notice tells nobody. It returns how many were told.
 func (r *room) show(m *membership, notice *wire.Frames) (told int) {
-	m.shown = true
+	m.visible = true
 	r.shown++
 	r.changed()
 	first := true
@@ -341,20 +341,20 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 	}
 }
 
-// suspend makes an absent connection of a member: it stays in the roster.
-func (r *room) suspend(m *membership) {
+// detach makes an absent connection of a member: it stays in the roster.
+func (r *room) detach(m *membership) {
 	r.drop(m)
 	m.absent = true
-	r.pins++
+	r.holds++
 }
 
-// inherit gives the place of an absent connection to a member, or to one that is absent by now.
-func (r *room) inherit(m, heir *membership) {
+// replace gives the place of an absent connection to a member, or to one that is absent by now.
+func (r *room) replace(m, heir *membership) {
 	if !heir.absent {
-		r.pins--
+		r.holds--
 		r.add(heir)
 	}
-	if heir.shown = m.shown; !heir.shown {
+	if heir.visible = m.visible; !heir.visible {
 		r.show(heir, nil)
 	}
 }
@@ -363,11 +363,11 @@ func (r *room) inherit(m, heir *membership) {
 // in the roster. It returns how many were told.
 func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 	if m.absent {
-		r.pins--
+		r.holds--
 	} else {
 		r.drop(m)
 	}
-	if !m.shown {
+	if !m.visible {
 		return 0
 	}
 	r.shown--
@@ -387,8 +387,8 @@ func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 // drop takes m out of the receivers.
 func (r *room) drop(m *membership) {
 	last := len(r.members) - 1
-	r.members[m.slot] = r.members[last]
-	r.members[m.slot].slot = m.slot
+	r.members[m.index] = r.members[last]
+	r.members[m.index].index = m.index
 	r.members = shrink.Pop(r.members)
 	if m.sub != nil {
 		m.sub.Leave()
@@ -411,8 +411,8 @@ func (r *room) changed() {
 	r.list = nil
 }
 
-// listing is who is in a room, as a client is answered.
-type listing struct {
+// presence is who is in a room, as a client is answered.
+type presence struct {
 	users   int // that are listed
 	content []byte
 }
@@ -427,9 +427,9 @@ const (
 )
 
 // newListing makes a list of users that are in no order. Nil stands for too many.
-func newListing(users []string, n Count) *listing {
+func newListing(users []string, n Count) *presence {
 	slices.Sort(users)
-	return &listing{users: len(users), content: wire.Presence(users, n.Users, n.Conns)}
+	return &presence{users: len(users), content: wire.Presence(users, n.Users, n.Conns)}
 }
 
 // listed returns what a list is made of.
@@ -474,7 +474,7 @@ func (r *room) roster() []string {
 func (r *room) conns() []*Conn {
 	conns := make([]*Conn, 0, r.shown)
 	for _, m := range r.members {
-		if m.shown {
+		if m.visible {
 			conns = append(conns, m.conn)
 		}
 	}
@@ -483,7 +483,7 @@ func (r *room) conns() []*Conn {
 
 // inspect shows who is in a room, while nobody comes or goes. The list is made without the lock,
 // once for all who ask before the roster changes again.
-func (rs *rooms) inspect(name string, see func(l *listing)) {
+func (rs *rooms) inspect(name string, see func(l *presence)) {
 	for tries := 1; ; tries++ {
 		r := rs.find(name)
 		if r == nil {

@@ -13,7 +13,7 @@ import (
 var errEpoch = errors.New("realtime: the room has another epoch")
 
 // joinRequest makes the client a member, at the position that it names.
-func (d *requester) joinRequest(c *Conn, r *wire.Request) error {
+func (d *requests) joinRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
@@ -36,27 +36,27 @@ func (d *requester) joinRequest(c *Conn, r *wire.Request) error {
 
 // recoverRequest has a member go back to the position that it names, also in a room that it could
 // not join by itself.
-func (d *requester) recoverRequest(c *Conn, r *wire.Request) error {
+func (d *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
 	if !c.isIn(r.Room) { // nobody is asked what it may do there
 		return errNoMember
 	}
-	err := d.m.joins.goBack(c.session.Context(), c, d.newEntry(c, r))
+	err := d.m.joins.recover(c.session.Context(), c, d.newEntry(c, r))
 	r.Answered = err == nil
 	return err
 }
 
 // newEntry is a client's way into a room, behind the position that it names.
-func (d *requester) newEntry(c *Conn, r *wire.Request) *entry {
-	e := &entry{room: r.Room, asked: true, id: r.ID, from: From{Since: Position(r.Since)}}
+func (d *requests) newEntry(c *Conn, r *wire.Request) *joinOp {
+	e := &joinOp{room: r.Room, asked: true, id: r.ID, from: From{Since: Position(r.Since)}}
 	past := r.History > 0 || r.Since != (broker.Position{})
 	e.blind = past && !d.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
 	return e
 }
 
-func (d *requester) leaveRequest(c *Conn, r *wire.Request) error {
+func (d *requests) leaveRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (d *requester) leaveRequest(c *Conn, r *wire.Request) error {
 		return ErrForbidden
 	}
 	r.Answered = true
-	_, told := d.m.joins.part(c, r.Room, func() {
+	_, told := d.m.joins.leave(c, r.Room, func() {
 		if r.ID != nil {
 			c.answer(wire.Reply(r.ID, nil, nil))
 		}
@@ -75,7 +75,7 @@ func (d *requester) leaveRequest(c *Conn, r *wire.Request) error {
 
 // presenceRequest answers with who is in a room. The answer takes its place among the
 // announcements of the room: what is announced behind it, it does not know.
-func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
+func (d *requests) presenceRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
 		return ErrForbidden
 	}
 	if !d.m.announcer.rooms() {
-		d.m.notes.Once(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
+		d.m.log.Once(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
 			"and will not hear who comes and goes: set Options.Announce to AnnounceRooms")
 	}
 	if r.ID == nil {
@@ -91,12 +91,12 @@ func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
 	}
 	r.Answered = true
 	size := 0
-	d.m.rooms.inspect(r.Room, func(l *listing) { size = len(l.content) })
+	d.m.rooms.inspect(r.Room, func(l *presence) { size = len(l.content) })
 	if err := d.m.counters.Queues.Replies.Reserve(c.session.Context(), int64(size)); err != nil {
 		return err
 	}
 	defer d.m.counters.Queues.Replies.Release(int64(size))
-	d.m.rooms.inspect(r.Room, func(l *listing) {
+	d.m.rooms.inspect(r.Room, func(l *presence) {
 		c.session.Bill().Receivers(l.users) // it costs as much as a message to so many
 		c.session.Bill().Bytes(len(l.content))
 		c.answer(wire.Reply(r.ID, l.content, nil))
@@ -105,7 +105,7 @@ func (d *requester) presenceRequest(c *Conn, r *wire.Request) error {
 }
 
 // historyRequest answers with messages that a room has kept, in their order.
-func (d *requester) historyRequest(c *Conn, r *wire.Request) error {
+func (d *requests) historyRequest(c *Conn, r *wire.Request) error {
 	if err := checkRoom(r.Room); err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (d *requester) historyRequest(c *Conn, r *wire.Request) error {
 }
 
 // pageFor returns the first page that has something for a client, without what is not for it.
-func (d *requester) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
+func (d *requests) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
 	for {
 		if page, err = d.m.publisher.history(c.session.Context(), room, q); err != nil || len(page.Publications) == 0 {
 			return page, err

@@ -73,7 +73,7 @@ func (c *Conn) guard(f func() error) (err error) {
 		}
 		p := recover() // nil after Goexit
 		c.m.counters.Add(metrics.Panics, 1)
-		c.m.notes.Log(c.session.Context(), slog.LevelError, c.source(), "realtime: panic in a handler",
+		c.m.log.Log(c.session.Context(), slog.LevelError, c.source(), "realtime: panic in a handler",
 			slog.String("conn", c.id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		err = fmt.Errorf("realtime: panic: %v", p)
 		c.session.End(&CloseError{

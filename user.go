@@ -59,11 +59,11 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 		if c.Close(code, reason) == nil {
 			n++
 		} else {
-			u.m.absences.end(c) // it was lost, and is about to become absent
+			u.m.detached.end(c) // it was lost, and is about to become absent
 		}
 	}
-	for _, c := range u.m.users.away(u.id) {
-		u.m.absences.end(c)
+	for _, c := range u.m.users.detachedOf(u.id) {
+		u.m.detached.end(c)
 	}
 	return n, nil
 }
@@ -207,7 +207,7 @@ func (us *users) unreserve(id string) {
 // u is locked.
 func (us *users) add(u *user, c *Conn) (first bool) {
 	u.pending--
-	c.seat.device = len(u.conns)
+	c.at.device = len(u.conns)
 	u.conns = append(u.conns, c)
 	if len(u.conns)+len(u.absent) > 1 {
 		return false
@@ -232,11 +232,11 @@ func (us *users) makeRoom(u *user) {
 // u is locked.
 func (us *users) remove(u *user, c *Conn) (wasLast bool) {
 	u.drop(c)
-	return us.left(u)
+	return us.noteIfGone(u)
 }
 
-// suspend makes a live connection absent. u is locked.
-func (us *users) suspend(u *user, c *Conn) {
+// detach makes a live connection absent. u is locked.
+func (us *users) detach(u *user, c *Conn) {
 	u.drop(c)
 	u.absent = append(u.absent, c)
 }
@@ -244,11 +244,11 @@ func (us *users) suspend(u *user, c *Conn) {
 // forget takes an absent connection out and reports whether it was the user's last. u is locked.
 func (us *users) forget(u *user, c *Conn) (wasLast bool) {
 	u.absent = slices.DeleteFunc(u.absent, func(other *Conn) bool { return other == c })
-	return us.left(u)
+	return us.noteIfGone(u)
 }
 
-// left notes, if no connection is left, that the user has left.
-func (us *users) left(u *user) bool {
+// noteIfGone notes, if no connection is noteIfGone, that the user has noteIfGone.
+func (us *users) noteIfGone(u *user) bool {
 	if len(u.conns)+len(u.absent) > 0 {
 		return false
 	}
@@ -256,8 +256,8 @@ func (us *users) left(u *user) bool {
 	return true
 }
 
-// away returns a user's absent connections.
-func (us *users) away(id string) []*Conn {
+// detachedOf returns a user's absent connections.
+func (us *users) detachedOf(id string) []*Conn {
 	u := us.peek(id)
 	if u == nil {
 		return nil
@@ -269,8 +269,8 @@ func (us *users) away(id string) []*Conn {
 // drop takes a connection out of the live ones.
 func (u *user) drop(c *Conn) {
 	last := len(u.conns) - 1
-	u.conns[c.seat.device] = u.conns[last]
-	u.conns[c.seat.device].seat.device = c.seat.device
+	u.conns[c.at.device] = u.conns[last]
+	u.conns[c.at.device].at.device = c.at.device
 	u.conns = shrink.Pop(u.conns)
 	if c.inbox != nil {
 		c.inbox.Leave()
