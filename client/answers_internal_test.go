@@ -1,8 +1,11 @@
 package client
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -142,4 +145,43 @@ func TestOwnLeaveIsNoted(t *testing.T) {
 	require.Len(t, r.members.all, 1)
 	r.frame(`{"message_type":"reply","id":%d}`, r.requests.last.Load())
 	require.Empty(t, r.members.all)
+}
+
+// newTestLink returns a link whose answers are taken by the test.
+func newTestLink(t *testing.T) *link {
+	l := &link{answers: make(chan frame)}
+	l.ctx, l.end = context.WithCancelCause(t.Context())
+	return l
+}
+
+// TestServerReactsAtOnce tests that a client accepts the next call, and the next request for a
+// refresh, as soon as the server has its answer.
+func TestServerReactsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSession("", &DialOptions{
+			Token: func(context.Context) (string, error) { return "t", nil },
+			OnCall: func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+				return json.RawMessage("1"), nil
+			},
+		})
+		s.limit = 1 << 16
+		l := newTestLink(t)
+		call := func() { s.receive(l, frame{data: []byte(`{"message_type":"call","id":1,"method":"m"}`)}) }
+		for range maxCalls {
+			call()
+		}
+		for range 1_000 {
+			require.Contains(t, string((<-l.answers).data), `"reply"`)
+			call()
+		}
+		for range maxCalls {
+			<-l.answers
+		}
+		for range 1_000 {
+			s.refresh(l)
+			synctest.Wait()
+			require.Contains(t, string((<-l.answers).data), `"refresh"`)
+		}
+		s.work.Wait()
+	})
 }
