@@ -228,9 +228,9 @@ func (ms *members) joined(r *room, from realtime.From, a joinAnswer) {
 	switch {
 	case r.at.Epoch == "":
 		ms.applyJoin(r, from.Since, gapFound, a)
-		r.requestedUpTo = r.top                                  // the application has asked for these messages
-		if addition != nil && !covers(addition.Position, r.at) { // messages in between were ignored
-			r.at = addition.Position
+		r.requestedUpTo = r.top // the application has asked for these messages
+		if addition != nil && !covers(addition.Position, r.at) {
+			r.at = addition.Position // the messages in between were ignored
 			ms.requestJoin(r, drained)
 		}
 	case former:
