@@ -306,10 +306,10 @@ type membership struct {
 
 	asked bool // the client asked for it; guarded by conn.mu
 
-	sub    *recovery.Subscription // nil in a room that keeps no history
+	sub     *recovery.Subscription // nil in a room that keeps no history
 	index   int                    // index among the room's members; guarded by the room
-	visible  bool                   // in the room's roster, and announced; guarded by the room
-	absent bool                   // no member, and in the roster if shown; guarded by the room
+	visible bool                   // in the room's roster, and announced; guarded by the room
+	absent  bool                   // no member, and in the roster if shown; guarded by the room
 }
 
 // memberships are the rooms of a connection, whose lock guards them. The zero value is ready.
@@ -387,7 +387,7 @@ func (ms *memberships) remove(m *membership) {
 // receiver is what a connection is to who sends to it. A room has a copy of it for each
 // member, so that its walk through thousands of them waits for less memory.
 type receiver struct {
-	queue     *sendqueue.Queue
+	queue    *sendqueue.Queue
 	proto    wire.Protocol
 	deflates bool // the transport negotiated compression
 	checks   bool // its subscription has to be asked, see recovery.Subscriber

@@ -93,12 +93,12 @@ func TestSnippets(t *testing.T) {
 // The table of close codes in PROTOCOL.md lists the constants of the code.
 func TestCloseCodesAreDocumented(t *testing.T) {
 	documented := map[string]string{}
-	row := regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \| .* \| (comes back|stays away) \|$`)
+	row := regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \| .* \| (reconnects|does not reconnect) \|$`)
 	for _, m := range row.FindAllStringSubmatch(read(t, "docs/PROTOCOL.md"), -1) {
 		documented[m[2]] = m[1]
 		code, err := strconv.Atoi(m[1])
 		require.NoError(t, err)
-		require.Equal(t, m[3] == "comes back", realtime.CloseCode(code).ComeBack(), m[2])
+		require.Equal(t, m[3] == "reconnects", realtime.CloseCode(code).ComeBack(), m[2])
 	}
 	require.Equal(t, constants(t, "internal/disconnect", "Close"), documented)
 	for _, code := range []realtime.CloseCode{3000, 4000, 4299, 4399, 1011, 1014} {

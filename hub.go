@@ -28,9 +28,9 @@ import (
 type Manager struct {
 	opts     Options
 	counters metrics.Counters
-	log    *ratelog.Logger
+	log      *ratelog.Logger
 	wheel    *timerwheel.Wheel
-	evictor   *evictor // before anything that is counted
+	evictor  *evictor // before anything that is counted
 
 	broker  *recovery.Broker
 	fetcher *recovery.Fetcher

@@ -24,9 +24,9 @@ import (
 
 // candidate is who wants in.
 type candidate struct {
-	user  string
+	user    string
 	address netip.Addr
-	began admission.Decision // to let him in
+	began   admission.Decision // to let him in
 }
 
 // reserve keeps a place for a connection, which cancel gives back, or gate.leave once it is open. It

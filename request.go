@@ -192,27 +192,27 @@ func (d *requests) serve(c *Conn, r *wire.Request) {
 
 func (d *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {
 	switch r.Name {
-	case "send":
+	case wire.RequestSend:
 		return d.sendRequest(c, r)
-	case "join":
+	case wire.RequestJoin:
 		return nil, d.joinRequest(c, r)
-	case "recover":
+	case wire.RequestRecover:
 		return nil, d.recoverRequest(c, r)
-	case "leave":
+	case wire.RequestLeave:
 		return nil, d.leaveRequest(c, r)
-	case "ack":
+	case wire.RequestAck:
 		return nil, d.m.inboxes.ack(c.session.Context(), c, broker.Position{Epoch: r.Epoch, Offset: r.Offset})
-	case "history":
+	case wire.RequestHistory:
 		return nil, d.historyRequest(c, r)
-	case "presence":
+	case wire.RequestPresence:
 		return nil, d.presenceRequest(c, r)
-	case "call":
+	case wire.FrameCall:
 		return d.callRequest(c, r)
-	case "resume":
+	case wire.RequestResume:
 		return d.resumeRequest(c, r.Session)
-	case "refresh":
+	case wire.RequestRefresh:
 		return nil, d.refreshRequest(c, r.Token)
-	case "ping":
+	case wire.FramePing:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("%w %q", errCommand, ratelog.Clip(r.Name))

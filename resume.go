@@ -178,7 +178,7 @@ func (a *detached) resume(c *Conn, token string, may func(room string) bool) ([]
 // detachedBytes is about what an absent connection takes, and placeBytes what each of its rooms does.
 const (
 	detachedBytes = 2 << 10
-	placeBytes  = 256
+	placeBytes    = 256
 )
 
 // detach makes a live connection that has ended absent: nothing is given to it any more, and

@@ -149,12 +149,12 @@ type room struct {
 	topic  *recovery.Topic // nil if it keeps nothing
 
 	mu      sync.Mutex
-	holds    int // joins that are under way, and absent connections
+	holds   int // joins that are under way, and absent connections
 	members []member
 	users   map[string]int // connections in the roster, by user
 	most    int            // that users has held
 	shown   int            // connections in the roster
-	list    *presence       // of the roster as it is, nil if nobody has asked
+	list    *presence      // of the roster as it is, nil if nobody has asked
 	making  chan struct{}  // closed when the list that is being made is, nil if none is
 	changes int            // of the roster
 	dead    bool           // its last member has left; a new room takes the name

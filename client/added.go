@@ -42,11 +42,22 @@ func (ms *members) addedByServer(name string, content json.RawMessage) {
 		r = &room{name: name}
 		ms.all = append(ms.all, r)
 	}
-	if r.joining > 0 || r.pendingJoin != nil {
+	if r.joining > 0 && !r.joined || r.pendingJoin != nil {
 		r.addition = &a
 		return
 	}
 	ms.admit(r, a)
+}
+
+// admitLate is admit for an addition during a join that has failed. Kept messages since the
+// addition were ignored.
+func (ms *members) admitLate(r *room) {
+	a := *r.addition
+	r.addition = nil
+	ms.admit(r, a)
+	if r.at.Epoch != "" && r.pendingJoin == nil {
+		ms.requestJoin(r, drained)
+	}
 }
 
 // admit makes the client a member of a room to which the application has added it.

@@ -372,6 +372,49 @@ func TestAddedFrames(t *testing.T) {
 			s.reply(s.expect(recover5), recovered5)
 			s.sendKept(6, 5)
 		}, []string{chat(6)}},
+		"a gap while a join is refused": {func(s *script) {
+			join := s.expect(joinLobby)
+			s.send(given5)
+			s.sendKept(7, 6)
+			s.replyError(join, "forbidden")
+			s.reply(s.expect(recover5), recovered5)
+			s.sendKept(6, 5, 7, 6)
+		}, []string{chat(6), chat(7)}},
+		"a message while a join with history is refused": {func(s *script) {
+			join := s.expect(`{"type":"join","room":"lobby","history":2}`)
+			s.send(given5)
+			s.sendKept(6, 5)
+			s.send(`{"message_type":"position","room":"lobby","offset":7,"epoch":"r1"}`)
+			s.replyError(join, "forbidden")
+			s.reply(s.expect(recover5), recovered5)
+			s.sendKept(6, 5)
+		}, []string{chat(6)}},
+		"messages while a join is answered": {func(s *script) {
+			join := s.expect(joinLobby)
+			s.send(given5)
+			s.sendKept(6, 5, 7, 6)
+			s.reply(join, `{"epoch":"r1","offset":7,"top":7}`)
+			s.reply(s.expect(joinLobby5), `{"epoch":"r1","offset":5,"top":7,"recovered":true}`)
+			s.sendKept(6, 5, 7, 6, 8, 7)
+		}, []string{chat(6), chat(7), chat(8)}},
+		"more messages than a join with history asks for": {func(s *script) {
+			join := s.expect(`{"type":"join","room":"lobby","history":2}`)
+			s.send(given5)
+			s.sendKept(6, 5, 7, 6, 8, 7)
+			s.reply(join, `{"epoch":"r1","offset":6,"top":8}`)
+			s.sendKept(7, 6, 8, 7)
+			s.reply(s.expect(joinLobby5), `{"epoch":"r1","offset":5,"top":8,"recovered":true}`)
+			s.sendKept(6, 5, 7, 6, 8, 7)
+		}, []string{chat(6), chat(7), chat(8)}},
+		"removed while a join is refused": {func(s *script) {
+			join := s.expect(joinLobby)
+			s.send(given5)
+			s.sendKept(6, 5)
+			s.send(left)
+			s.replyError(join, "forbidden")
+			s.send(given9)
+			s.sendKept(10, 9)
+		}, []string{chat(10)}},
 		"added while a join is answered": {func(s *script) {
 			join := s.expect(joinLobby)
 			s.send(given5)
@@ -406,6 +449,56 @@ func TestAddedFrames(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestDisconnectedWhileAddedAndJoining tests that a client continues after the addition if the
+// connection is lost before its join is answered.
+func TestDisconnectedWhileAddedAndJoining(t *testing.T) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
+		offset := 5 + n
+		join := s.expect(joinLobby)
+		s.send(fmt.Sprintf(`{"message_type":"joined","room":"lobby","content":{"epoch":"r1","offset":%d,"top":%[1]d}}`, offset))
+		if n == 1 {
+			s.sendKept(7, 6)
+			return
+		}
+		s.replyError(join, "forbidden")
+		s.reply(s.expect(`{"type":"recover","room":"lobby","since":{"epoch":"r1","offset":6}}`),
+			`{"epoch":"r1","offset":6,"top":7,"recovered":true}`)
+		s.sendKept(7, 6)
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
+		alice := w.dial("alice")
+		require.Equal(t, "forbidden", codeOf(alice.Join(t.Context(), "lobby")))
+		require.Equal(t, []string{chat(7)}, alice.received())
+	})
+}
+
+// TestRejoinRefusedWhileJoining tests that the answer to a call of Join counts even if the server
+// has refused to let the client join the room again.
+func TestRejoinRefusedWhileJoining(t *testing.T) {
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
+		if n == 1 {
+			s.reply(s.expect(joinLobby), at5)
+			s.expect(joinLobby)
+			return
+		}
+		if n == 2 {
+			s.replyError(s.expect(joinLobby5), "internal")
+			s.reply(s.expect(joinLobby), at5)
+			return
+		}
+		s.reply(s.expect(joinLobby5), recovered5)
+		s.sendKept(6, 5)
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
+		alice := w.dial("alice")
+		alice.join("lobby")
+		alice.join("lobby")
+		alice.awaitReconnect()
+		alice.awaitReconnect()
+		require.Equal(t, []string{"room lobby: internal", chat(6)}, alice.received())
+	})
 }
 
 // TestAddedRoomAhead tests that a gap is reported if the room has never had the client's position.

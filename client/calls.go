@@ -17,11 +17,15 @@ const maxCalls = 16
 type calls struct {
 	handle func(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error)
 	work   *sync.WaitGroup
-	slots  chan struct{}
+	slots  chan struct{} // has an element for each call that runs
+	unsent chan struct{} // has an element for each answer that waits to be written
 }
 
 func newCalls(o *DialOptions, work *sync.WaitGroup) *calls {
-	return &calls{handle: o.OnCall, work: work, slots: make(chan struct{}, maxCalls)}
+	return &calls{
+		handle: o.OnCall, work: work,
+		slots: make(chan struct{}, maxCalls), unsent: make(chan struct{}, maxCalls),
+	}
 }
 
 // serve answers a call and does not block. limit is the size of the largest answer, in bytes.
@@ -39,12 +43,14 @@ func (c *calls) serve(l *link, in incoming, limit int) {
 		return
 	}
 	c.work.Go(func() {
-		defer func() { <-c.slots }()
 		content, err := c.handle(l.ctx, in.Method, in.Content)
 		f := newAnswer(in.ID, content, err)
 		if len(f.data) > limit {
 			f = newAnswer(in.ID, nil, &realtime.Error{Code: wire.CodeTooLarge, Message: "answer too large"})
 		}
+		c.unsent <- struct{}{}
+		<-c.slots // before the server can react to the answer
 		l.sendAnswer(f)
+		<-c.unsent
 	})
 }

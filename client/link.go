@@ -37,6 +37,8 @@ type link struct {
 
 	progress *writeProgress
 
+	refreshing atomic.Bool // a token is being fetched for a refresh
+
 	answers        chan frame
 	probes         chan struct{} // has an element when a ping must be sent at once
 	began          time.Time

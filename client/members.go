@@ -15,7 +15,7 @@ type room struct {
 	name         string
 	joined       bool
 	added        bool        // the application added the client, which cannot join by itself
-	addition     *joinAnswer // of an addition during a join, whose answer decides; may be nil
+	addition     *joinAnswer // an addition during a join, whose answer decides; may be nil
 	joining      int         // pending calls of Join
 	historyJoins int         // of these, calls that ask for earlier messages, which are received again
 	leaving      int         // pending calls of Leave
@@ -67,6 +67,15 @@ func (ms *members) remove(r *room) {
 	ms.all = slices.DeleteFunc(ms.all, func(other *room) bool { return other == r })
 }
 
+// forget is remove for a room that a pending call of Join may join again.
+func (ms *members) forget(r *room) {
+	ms.remove(r)
+	if r.joining > 0 {
+		*r = room{name: r.name, joining: r.joining, historyJoins: r.historyJoins, leaving: r.leaving}
+		ms.all = append(ms.all, r)
+	}
+}
+
 // begin returns the requests that join the rooms again over a new connection. It reports whether
 // all messages that are missing are kept. Kept messages of a room are ignored until its join is
 // answered.
@@ -76,6 +85,12 @@ func (ms *members) begin(lastLoss error) (joins []*request, kept bool) {
 	ms.lastLoss, kept = lastLoss, true
 	for _, r := range ms.all {
 		ms.requests.cancel(r.pendingJoin)
+		if r.addition != nil && !r.joined { // kept messages after it were ignored
+			r.joined, r.added = true, true
+			if r.at.Epoch == "" {
+				r.at = r.addition.Position
+			}
+		}
 		r.pendingJoin, r.addition = nil, nil
 		kept = kept && (!r.joined || r.at.Epoch != "")
 		switch {
@@ -126,7 +141,7 @@ func (ms *members) rejoined(r *room, why joinCause, res result) {
 		r.added, r.addition = true, nil
 		ms.requestJoin(r, readded)
 	case res.err != nil:
-		ms.remove(r)
+		ms.forget(r)
 		ms.stream.addError(&RoomError{Room: r.name, Err: res.err})
 		if why != reconnected { // the client is still a member, but has no position
 			ms.sendLeave(r.name)
@@ -143,8 +158,17 @@ func (ms *members) rejoined(r *room, why joinCause, res result) {
 	}
 }
 
-// beginJoin notes that a join is pending until the returned function is called.
-func (ms *members) beginJoin(name string, from realtime.From) (end func()) {
+// joinCall is a call of Join that waits for its answer. The answer takes effect in the reader,
+// before the next frame, and not when the goroutine of the call continues.
+type joinCall struct {
+	ms    *members
+	room  *room
+	from  realtime.From
+	ended bool
+}
+
+// beginJoin notes that a join is pending until it is answered or abandoned.
+func (ms *members) beginJoin(name string, from realtime.From) *joinCall {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
@@ -152,70 +176,110 @@ func (ms *members) beginJoin(name string, from realtime.From) (end func()) {
 		r = &room{name: name}
 		ms.all = append(ms.all, r)
 	}
-	historyJoins := 0
-	if from != (realtime.From{}) {
-		historyJoins = 1
-	}
+	j := &joinCall{ms: ms, room: r, from: from}
 	r.joining++
-	r.historyJoins += historyJoins
-	return func() {
-		ms.mu.Lock()
-		defer ms.mu.Unlock()
-		r.historyJoins -= historyJoins
-		if r.joining--; r.joining > 0 || r.joined {
-			return
-		}
-		switch addition := r.addition; {
-		case addition != nil: // the join failed, but the application has added the client
-			r.addition = nil
-			ms.admit(r, *addition)
-		case !r.added:
-			ms.remove(r)
-		}
+	r.historyJoins += j.historyJoins()
+	return j
+}
+
+// historyJoins returns 1 if the call asks for earlier messages, and 0 otherwise.
+func (j *joinCall) historyJoins() int {
+	if j.from == (realtime.From{}) {
+		return 0
+	}
+	return 1
+}
+
+// answered is called by the reader.
+func (j *joinCall) answered(res result) { j.end(res.err == nil, res.content) }
+
+// abandon is called when the call returns. It has no effect if there was an answer.
+func (j *joinCall) abandon() { j.end(false, nil) }
+
+func (j *joinCall) end(accepted bool, content json.RawMessage) {
+	j.ms.mu.Lock()
+	defer j.ms.mu.Unlock()
+	if j.ended {
+		return
+	}
+	j.ended = true
+	r := j.room
+	r.joining--
+	r.historyJoins -= j.historyJoins()
+	switch {
+	case accepted:
+		j.ms.joined(r, j.from, decodeJoin(content))
+	case r.joining > 0, r.joined:
+	case r.addition != nil: // the application has added the client
+		j.ms.admitLate(r)
+	case !r.added:
+		j.ms.remove(r)
 	}
 }
 
-// joined is called by the reader with the answer to a call of Join that began at from.
-func (ms *members) joined(name string, from realtime.From, content json.RawMessage) {
-	ms.mu.Lock()
-	defer ms.mu.Unlock()
-	r := ms.find(name)
-	if r == nil { // no call waits for the answer any more
-		return
-	}
+// joined applies the answer to a call of Join that began at from.
+func (ms *members) joined(r *room, from realtime.From, a joinAnswer) {
 	former := r.added && !r.joined
 	if former && from != (realtime.From{}) {
 		r.at = position{}
 	}
+	addition := r.addition
 	r.joined, r.added, r.addition = true, false, nil
 	switch {
 	case r.at.Epoch == "":
-		ms.applyJoin(r, from.Since, gapFound, decodeJoin(content))
+		ms.applyJoin(r, from.Since, gapFound, a)
 		r.requestedUpTo = r.top // the application has asked for these messages
+		if addition != nil && !covers(addition.Position, r.at) {
+			r.at = addition.Position // the messages in between were ignored
+			ms.requestJoin(r, drained)
+		}
 	case former:
 		ms.requestJoin(r, readded)
 	}
 }
 
-// beginLeave notes that a leave is pending until the returned function is called.
-func (ms *members) beginLeave(name string) (end func()) {
+// leaveCall is a call of Leave that waits for its answer, like joinCall.
+type leaveCall struct {
+	ms    *members
+	name  string
+	room  *room // nil if the client knew no such room
+	ended bool
+}
+
+// beginLeave notes that a leave is pending until it is answered or abandoned.
+func (ms *members) beginLeave(name string) *leaveCall {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
-	if r == nil {
-		return func() {}
+	if r != nil {
+		r.leaving++
 	}
-	r.leaving++
-	return func() {
-		ms.mu.Lock()
-		defer ms.mu.Unlock()
-		if r.leaving--; r.joinDue && r.joined && slices.Contains(ms.all, r) {
-			why := gapFound
-			if r.full {
-				why = drained
-			}
-			ms.requestJoin(r, why)
+	return &leaveCall{ms: ms, name: name, room: r}
+}
+
+// answered is called by the reader.
+func (l *leaveCall) answered(res result) {
+	if res.err == nil {
+		l.ms.left(l.name)
+	}
+	l.abandon()
+}
+
+// abandon is called when the call returns. It has no effect if there was an answer.
+func (l *leaveCall) abandon() {
+	l.ms.mu.Lock()
+	defer l.ms.mu.Unlock()
+	r := l.room
+	if l.ended || r == nil {
+		return
+	}
+	l.ended = true
+	if r.leaving--; r.joinDue && r.joined && slices.Contains(l.ms.all, r) {
+		why := gapFound
+		if r.full {
+			why = drained
 		}
+		l.ms.requestJoin(r, why)
 	}
 }
 
@@ -226,23 +290,24 @@ func (ms *members) left(name string) bool {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
-	if r == nil || !r.joined && !r.added {
+	if r == nil || !r.joined && !r.added && r.addition == nil {
 		return false
 	}
-	ms.remove(r)
-	given := r.added
-	switch {
-	case r.joining > 0:
-		*r = room{name: name, joining: r.joining, historyJoins: r.historyJoins, leaving: r.leaving}
-		ms.all = append(ms.all, r)
-	case r.pendingJoin != nil && !r.added:
+	if r.joining == 0 && r.pendingJoin != nil && !r.added {
 		ms.sendLeave(name)
 	}
-	return !given
+	joined := r.joined && !r.added
+	ms.forget(r)
+	return joined
 }
 
 // sendLeave leaves a room that the application has not asked for.
 func (ms *members) sendLeave(name string) {
-	leave, _ := ms.requests.prepare(outgoing{Type: wire.RequestLeave, Room: name}, false, nil)
+	o := outgoing{Type: wire.RequestLeave, Room: name}
+	leave, _ := ms.requests.prepare(o, false, func(res result) {
+		if res.err == nil {
+			ms.left(name)
+		}
+	})
 	_ = ms.requests.add(leave) // fails only after the client has ended
 }

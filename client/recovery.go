@@ -70,6 +70,12 @@ func (ms *members) takeRecoveries() []Recovery {
 	return recoveries
 }
 
+// isJoining reports whether kept messages are ignored until a call of Join is answered. They are
+// received again after that.
+func (r *room) isJoining() bool {
+	return r.at.Epoch == "" && r.historyJoins > 0 || !r.joined && r.addition != nil
+}
+
 // receive queues a kept message for the consumer if it is the next one of its room. Any other
 // message has already been received, or will be received again.
 func (ms *members) receive(m Message, prev uint64) {
@@ -77,9 +83,9 @@ func (ms *members) receive(m Message, prev uint64) {
 	defer ms.mu.Unlock()
 	r := ms.find(m.Room)
 	switch {
-	case r == nil || r.at.Epoch == "" && r.historyJoins == 0: // no position to compare with
+	case r == nil || r.at.Epoch == "" && !r.isJoining(): // no position to compare with
 		ms.stream.push(m, false, false)
-	case r.pendingJoin != nil, r.full, r.at.Epoch == "", covers(r.at, m.Position):
+	case r.isJoining(), r.pendingJoin != nil, r.full, r.at.Epoch == "", covers(r.at, m.Position):
 	case r.at != position{Epoch: m.Epoch, Offset: prev} && !ms.handleGap(r, m.Position, prev):
 	default:
 		ms.enqueue(r, m)
@@ -118,7 +124,7 @@ func (ms *members) updatePosition(name string, u positionUpdate) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
-	if r == nil || r.pendingJoin != nil || r.full || !u.applies(r.at) {
+	if r == nil || r.isJoining() || r.pendingJoin != nil || r.full || !u.applies(r.at) {
 		return
 	}
 	switch {

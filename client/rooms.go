@@ -32,17 +32,12 @@ func (c *Client) JoinFrom(ctx context.Context, room string, from realtime.From) 
 	if err := realtime.ValidName(room); err != nil {
 		return err
 	}
-	rooms := c.session.members
-	endJoin := rooms.beginJoin(room, from)
-	defer endJoin()
+	join := c.session.members.beginJoin(room, from)
+	defer join.abandon()
 	o := outgoing{
 		Type: wire.RequestJoin, Room: room, History: clampCount(from.Last), Since: since(from.Since),
 	}
-	_, err := c.request(ctx, o, true, func(res result) {
-		if res.err == nil {
-			rooms.joined(room, from, res.content)
-		}
-	})
+	_, err := c.request(ctx, o, true, join.answered)
 	return err
 }
 
@@ -52,14 +47,9 @@ func (c *Client) Leave(ctx context.Context, room string) error {
 	if err := realtime.ValidName(room); err != nil {
 		return err
 	}
-	rooms := c.session.members
-	endLeave := rooms.beginLeave(room)
-	defer endLeave()
-	_, err := c.request(ctx, outgoing{Type: wire.RequestLeave, Room: room}, true, func(res result) {
-		if res.err == nil {
-			rooms.left(room)
-		}
-	})
+	leave := c.session.members.beginLeave(room)
+	defer leave.abandon()
+	_, err := c.request(ctx, outgoing{Type: wire.RequestLeave, Room: room}, true, leave.answered)
 	return err
 }
 

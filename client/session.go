@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime"
@@ -31,10 +30,9 @@ type session struct {
 	lastErr     error  // how the last attempt or connection ended
 	lastLoss    error  // how the last connection ended
 
-	work       sync.WaitGroup // running code of the application
-	refreshing atomic.Bool
-	opened     chan struct{} // closed by the first welcome
-	done       chan struct{} // closed when everything has ended
+	work   sync.WaitGroup // running code of the application
+	opened chan struct{}  // closed by the first welcome
+	done   chan struct{}  // closed when everything has ended
 }
 
 func newSession(url string, opts *DialOptions) *session {
@@ -264,15 +262,15 @@ func (s *session) handleAnswer(l *link, in incoming) {
 // refresh sends a new token. If there is none, the server closes the connection, and the next
 // attempt asks for a token again.
 func (s *session) refresh(l *link) {
-	if s.opts.Token == nil || !s.refreshing.CompareAndSwap(false, true) {
+	if s.opts.Token == nil || !l.refreshing.CompareAndSwap(false, true) {
 		return
 	}
 	limit := s.limit
 	s.work.Go(func() {
-		defer s.refreshing.Store(false)
 		ctx, cancel := context.WithTimeout(l.ctx, attemptTimeout)
 		defer cancel()
 		token, err := s.dialer.tokens.next(ctx)
+		l.refreshing.Store(false) // before the server can ask for the next one
 		if err != nil || token == "" {
 			return
 		}

@@ -31,6 +31,7 @@ type vector struct {
 	Message *struct {
 		Type    string
 		Sender  string
+		Guest   string
 		Content json.RawMessage
 		Binary  []byte
 		Time    int64
@@ -195,7 +196,7 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 	require.True(t, in.isMessage(), v.Name)
 	got := in.message()
 	require.Equal(t, Message{
-		Type: want.Type, Sender: want.Sender, Room: want.Room, ID: want.ID,
+		Type: want.Type, Sender: want.Sender, Guest: want.Guest, Room: want.Room, ID: want.ID,
 		Content: got.Content, Binary: want.Binary, Time: time.Unix(want.Time, 0), Position: want.Position,
 	}, got, v.Name)
 	require.Equal(t, want.Prev, in.Prev, v.Name)

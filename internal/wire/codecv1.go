@@ -72,7 +72,7 @@ func (p Protocol) Decode(op sendqueue.Op, data []byte) Command {
 // DecodeV1 decodes a message of a client of realtime.v1: the four characters ping, a request, or
 // the answer to a call of the server.
 func DecodeV1(op sendqueue.Op, p []byte) Command {
-	if op == sendqueue.OpText && string(p) == "ping" {
+	if op == sendqueue.OpText && string(p) == FramePing {
 		return Command{Kind: CmdPing}
 	}
 	r := &Request{}
@@ -81,7 +81,7 @@ func DecodeV1(op sendqueue.Op, p []byte) Command {
 	} else {
 		r.Wrong = r.decodeBinary(p)
 	}
-	if r.Wrong == nil && (r.Name == "reply" || r.Name == "error") {
+	if r.Wrong == nil && (r.Name == FrameReply || r.Name == FrameError) {
 		return Command{Kind: CmdAnswer, Req: r}
 	}
 	return Command{Kind: CmdRequest, Req: r}
@@ -185,7 +185,7 @@ func (r *Request) decodeBinary(p []byte) error {
 	if err := r.decode(header); err != nil {
 		return err
 	}
-	if r.Name != "send" || r.Content != nil {
+	if r.Name != RequestSend || r.Content != nil {
 		return ErrBinary
 	}
 	r.Binary = p[size+int(n):]
@@ -203,7 +203,7 @@ func appendV1(buf []byte, m *broker.Message, at *Envelope) []byte {
 func AppendKept(buf []byte, m *broker.Message, at *Envelope) []byte {
 	buf = appendPlace(appendTime(appendContent(appendSender(buf, m), m), m), m, at)
 	if m.Binary != nil {
-		buf = append(buf, `,"encoding":"base64"`...)
+		buf = append(buf, `,"encoding":"`+EncodingBase64+`"`...)
 	}
 	return append(buf, '}')
 }
@@ -260,7 +260,7 @@ func appendPosition(buf []byte, at broker.Position) []byte {
 
 // appendReply appends the answer to a request, with content if it is not empty.
 func appendReply(buf, id, content []byte) []byte {
-	return AppendAnyContent(appendAnswer(buf, "reply", id), content)
+	return AppendAnyContent(appendAnswer(buf, FrameReply, id), content)
 }
 
 // AppendAnyContent appends the content, if it is not empty, and the end of the object.
@@ -273,7 +273,7 @@ func AppendAnyContent(buf, content []byte) []byte {
 
 // appendError appends the answer to a request that failed.
 func appendError(buf, id []byte, e *Error) []byte {
-	buf = append(appendAnswer(buf, "error", id), `,"content":{"code":`...)
+	buf = append(appendAnswer(buf, FrameError, id), `,"content":{"code":`...)
 	buf = append(AppendString(buf, e.Code), `,"message":`...)
 	return append(AppendString(buf, e.Message), '}', '}')
 }
@@ -288,7 +288,7 @@ func appendAnswer(buf []byte, typ string, id []byte) []byte {
 
 // AppendCall appends a call of the server.
 func AppendCall(buf, id []byte, method string, content []byte) []byte {
-	buf = append(appendAnswer(buf, "call", id), `,"method":`...)
+	buf = append(appendAnswer(buf, FrameCall, id), `,"method":`...)
 	return AppendAnyContent(AppendString(buf, method), content)
 }
 

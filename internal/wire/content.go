@@ -46,7 +46,7 @@ func (j *Joined) Content() []byte {
 
 // Frame returns the frame that tells a client that it was put into a room.
 func (j *Joined) Frame(room string) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Overhead), `{"message_type":"joined","room":`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FrameJoined+`","room":`...)
 	return sendqueue.Seal(sendqueue.OpText, AppendAnyContent(AppendString(buf, room), j.Content()))
 }
 

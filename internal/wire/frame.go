@@ -118,13 +118,13 @@ func Announced(f *sendqueue.Frame) *sendqueue.Frame {
 	if f == nil || f.Len() < LargeFrame {
 		return f
 	}
-	buf := append(sendqueue.Grow(Overhead), `{"message_type":"large","bytes":`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FrameLarge+`","bytes":`...)
 	buf = append(strconv.AppendInt(buf, int64(f.Len()), 10), '}')
 	return f.After(sendqueue.Seal(sendqueue.OpText, buf))
 }
 
 // Pong returns the answer to a textual ping.
-func Pong() *sendqueue.Frame { return sendqueue.NewFrame(sendqueue.OpText, []byte("pong")) }
+func Pong() *sendqueue.Frame { return sendqueue.NewFrame(sendqueue.OpText, []byte(FramePong)) }
 
 // Error is the content of an error reply.
 type Error struct{ Code, Message string }
@@ -140,14 +140,14 @@ func Reply(id, content []byte, e *Error) *sendqueue.Frame {
 
 // Left tells a client that its connection was removed from a room.
 func Left(room string) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Overhead), `{"message_type":"left","room":`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FrameLeft+`","room":`...)
 	return sendqueue.Seal(sendqueue.OpText, append(AppendString(buf, room), '}'))
 }
 
 // PositionFrame tells a client its position in a stream. Messages before the position are not for
 // the client or, if why is not empty, are lost for that reason.
 func PositionFrame(room string, at broker.Position, why broker.Reason) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Overhead), `{"message_type":"position"`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FramePosition+`"`...)
 	if room != "" {
 		buf = AppendString(append(buf, `,"room":`...), room)
 	}
@@ -160,7 +160,7 @@ func PositionFrame(room string, at broker.Position, why broker.Reason) *sendqueu
 
 // SkippedFrame tells a client that messages were dropped and will not be sent again.
 func SkippedFrame(room string, from uint64, to broker.Position) *sendqueue.Frame {
-	buf := append(sendqueue.Grow(Overhead), `{"message_type":"skipped"`...)
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FrameSkipped+`"`...)
 	if room != "" {
 		buf = AppendString(append(buf, `,"room":`...), room)
 	}

@@ -23,11 +23,11 @@ type vector struct {
 	Plain string // the same for a plain client
 
 	Message struct {
-		Type, Sender, ID, Room string
-		Content                json.RawMessage
-		Binary                 []byte
-		Time                   int64
-		Prev                   uint64
+		Type, Sender, Guest, ID, Room string
+		Content                       json.RawMessage
+		Binary                        []byte
+		Time                          int64
+		Prev                          uint64
 		broker.Position
 	}
 	Request struct {
@@ -76,7 +76,7 @@ func TestVectorsOfTheServer(t *testing.T) {
 			switch v.Kind {
 			case "message":
 				m := broker.Message{
-					Type: v.Message.Type, Sender: v.Message.Sender, ID: v.Message.ID,
+					Type: v.Message.Type, Sender: v.Message.Sender, Guest: v.Message.Guest, ID: v.Message.ID,
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
 				}
 				at := &Envelope{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}

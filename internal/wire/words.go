@@ -27,9 +27,8 @@ const MaxID = 64
 // Reserved reports whether a message type belongs to the protocol itself.
 func Reserved(t string) bool {
 	switch t {
-	case TypeHello, typeJoined, typeLeft,
-		"ping", "pong", "reply", "error", "call", "joined", "left", "position",
-		"skipped", "large":
+	case TypeHello, typeJoined, typeLeft, FramePing, FramePong, FrameReply, FrameError, FrameCall,
+		FrameJoined, FrameLeft, FramePosition, FrameSkipped, FrameLarge:
 		return true
 	}
 	return false

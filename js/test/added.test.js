@@ -174,6 +174,60 @@ test("a refused join does not end the membership of an added client", async (t) 
   assert.deepEqual(take(log), [7]);
 });
 
+for (const [title, options, frames, from, want] of [
+  ["a gap", {}, [kept(7, 6)], 5, [6, 7]],
+  ["a message during a join with history", { history: 2 }, [kept(6, 5)], 5, [6]],
+  ["a message after a reconnect", { history: 2 }, [kept(8, 7), kept(9, 8)], 7, [8, 9]],
+]) {
+  test(`the client continues after the addition if its join is refused: ${title}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open({}, undefined, { inbox });
+    const log = [];
+    const room = client.join("lobby", options);
+    room.on("chat", (content) => log.push(content));
+    room.onError(({ code }) => log.push(code));
+    if (from === 7) {
+      env.socket.reply("join", joined(7));
+      await env.reopen({ inbox });
+    }
+    const last = frames.at(-1).offset;
+    receive(env, added(joined(from, last)), ...frames, frame("position", { offset: last }));
+    env.socket.refuse("join", "forbidden");
+    assert.deepEqual(requests(env).slice(1), [recover(from)]);
+    env.socket.reply("recover", joined(from, last, { recovered: true }));
+    for (let i = from; i < last; i++) receive(env, kept(i + 1, i));
+    assert.deepEqual(take(log), ["forbidden", ...want]);
+  });
+}
+
+for (const [options, offset] of [[{}, 8], [{ history: 2 }, 6]]) {
+  test(`the client continues after the addition if its join begins at ${offset}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open({}, undefined, { inbox });
+    const log = [];
+    client.join("lobby", options).on("chat", (content) => log.push(content));
+    receive(env, added(joined(5)), kept(6, 5), kept(7, 6), kept(8, 7));
+    env.socket.reply("join", joined(offset, 8));
+    assert.deepEqual(requests(env).slice(1), [{ type: "join", room: "lobby", since: since(5) }]);
+    env.socket.reply("join", joined(5, 8, { recovered: true }));
+    receive(env, kept(6, 5), kept(7, 6), kept(8, 7), kept(9, 8));
+    assert.deepEqual(take(log), [6, 7, 8, 9]);
+  });
+}
+
+test("the client continues after the addition if its join is not answered", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open({}, undefined, { inbox });
+  const log = [];
+  client.join("lobby").on("chat", (content) => log.push(content));
+  receive(env, added(joined(5)), kept(6, 5));
+  await env.reopen({ inbox });
+  assert.deepEqual(requests(env), [{ type: "join", room: "lobby", since: since(5) }]);
+  env.socket.reply("join", joined(5, 6, { recovered: true }));
+  receive(env, kept(6, 5));
+  assert.deepEqual(take(log), [6]);
+});
+
 test("the room continues if the client is added but its own join is refused", async (t) => {
   const env = new TestEnv(t);
   const client = await env.open({}, undefined, { inbox });

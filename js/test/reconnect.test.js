@@ -7,8 +7,8 @@ import { RealtimeError } from "../dist/realtime.js";
 import { settled, TestEnv } from "./helpers.js";
 
 const protocol = readFileSync(new URL("../../docs/PROTOCOL.md", import.meta.url), "utf8");
-const table = [...protocol.matchAll(/^\| (\d{4}) \| Close\w+ \|.*\| (comes back|stays away) \|$/gm)]
-  .map(([, code, then]) => [Number(code), then === "comes back"]);
+const table = [...protocol.matchAll(/^\| (\d{4}) \| Close\w+ \|.*\| (reconnects|does not reconnect) \|$/gm)]
+  .map(([, code, then]) => [Number(code), then === "reconnects"]);
 const ranges = [
   [1003, false], [1010, false], [1011, true], [1013, true], [1014, true], [1015, false],
   [2999, false], [3000, true], [4299, true], [4399, true], [4400, false], [4499, false],

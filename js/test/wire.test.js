@@ -129,9 +129,12 @@ for (const vector of [...fromServer("position"), ...fromServer("skipped")]) {
 for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
   test(`ignores: ${vector.name}`, async (t) => {
     const env = new TestEnv(t);
-    await env.open();
+    const client = await env.open();
+    const got = [];
+    for (const type of ["large", "position"]) client.on(type, (content) => got.push(content));
     env.socket.receive(vector.frame);
     await settled();
+    assert.deepEqual(got, []);
     assert.equal(env.status.state, "open");
     assert.deepEqual(env.socket.sent, []);
   });

@@ -42,6 +42,7 @@ export class ClientRoom implements Room, Subscription {
   #wanted = false; // the application has joined it, and was not refused
   #added = false; // the server's application has added the client
   #addition: object | undefined; // an addition during a join, whose answer decides
+  #ignored = false; // kept messages arrived during the join
   #withMembers = false;
   #historyCount: number | undefined; // number of earlier messages to begin with
   #first = true;
@@ -140,6 +141,11 @@ export class ClientRoom implements Room, Subscription {
 
   /** Notes that the connection was lost. */
   lost(): void {
+    const from = toPosition(this.#addition);
+    if (from && this.#first && !this.#historyCount) { // messages after it were ignored
+      this.#at = from;
+      this.#first = false;
+    }
     this.joined = this.#added = false;
     this.#addition = undefined;
     this.#roster.pause();
@@ -190,7 +196,11 @@ export class ClientRoom implements Room, Subscription {
 
   accept(position: KnownPosition, prev: unknown): boolean {
     const at = this.#at;
-    if (this.#joining) return !at && !(this.#first && this.#historyCount); // else it arrives again
+    if (this.#joining) { // kept messages follow the answer, unless the room has no position
+      const ignore = at || this.#addition || (this.#first && this.#historyCount);
+      this.#ignored ||= !!ignore;
+      return !ignore;
+    }
     if (!at || !this.#active) return true;
     if (covers(at, position)) return false;
     if (!follows(position, prev, at)) {
@@ -247,15 +257,19 @@ export class ClientRoom implements Room, Subscription {
     const type = this.#wanted ? "join" : "recover";
     const number = ++this.#joinNumber;
     this.#joining = true;
-    this.#resumed = false;
+    this.#resumed = this.#ignored = false;
     this.#requests.send({ type, room: this.name, history, since }, (error, content) => {
       if (number !== this.#joinNumber) return;
       this.#joining = false;
       if (error && type === "recover") return this.#recoverRefused(error);
       if (error) return this.#joinRefused(error);
       if (this.#wanted) this.#added = false;
+      const from = since ? undefined : toPosition(this.#addition);
       this.#addition = undefined;
       this.#applyJoin(content, since);
+      if (!from || !this.#at || covers(from, this.#at)) return;
+      this.#at = from; // the messages in between were ignored
+      this.#requestJoin();
     });
   }
 
@@ -329,8 +343,18 @@ export class ClientRoom implements Room, Subscription {
       this.lost();
     }
     this.#report(error);
-    if (addition) this.addedByServer(addition); // the client is a member nevertheless
+    if (addition) this.#addedAnyway(addition);
     else if (this.#added) this.#requestJoin();
+  }
+
+  /** Handles an addition during a join that was refused. */
+  #addedAnyway(addition: object): void {
+    this.#addition = undefined;
+    if (!this.#ignored) return this.addedByServer(addition);
+    this.joined = this.#added = true;
+    this.#first = false;
+    this.#at ??= toPosition(addition);
+    this.#requestJoin();
   }
 
   /** Handles a refused recover request for a room to which the application has added the client. */
