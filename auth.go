@@ -98,7 +98,7 @@ func (id Identity) deadline(now time.Time) time.Time {
 	return now.Add(id.ExpiresAt.Sub(now))
 }
 
-// validate returns an error that matches ErrName or ErrUnauthenticated.
+// validate returns an error that matches ErrInvalidName or ErrUnauthenticated.
 func (id Identity) validate() error {
 	if id.expired(time.Now()) {
 		return ErrUnauthenticated
@@ -172,11 +172,11 @@ func (e *expiry) look() {
 	case at.IsZero() || e.c.session.Ended():
 	case late < 0:
 		e.m.wheel.Set(&e.timer, -late)
-	case late >= e.m.opts.ExpiryGrace:
+	case late >= e.m.opts.Timeouts.Expiry:
 		e.c.session.Expel(CauseExpired, CloseExpired, "identity expired")
 	default:
 		e.c.run(e.expired)
-		e.m.wheel.Set(&e.timer, e.m.opts.ExpiryGrace-late)
+		e.m.wheel.Set(&e.timer, e.m.opts.Timeouts.Expiry-late)
 	}
 }
 

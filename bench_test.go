@@ -12,7 +12,7 @@ import (
 // benchRoom returns a Manager with a room of n members whose clients read.
 func benchRoom(b *testing.B, n int) (*Manager, []*Conn) {
 	m := New(&Options{
-		Authorize: InsecureAllowAll, Slow: SlowDropNewest, InboundRate: -1, InboundBytes: -1,
+		Authorize: InsecureAllowAll, Slow: SlowDropNewest, Limits: Limits{InboundRate: -1, InboundBytes: -1},
 	})
 	b.Cleanup(func() { _ = m.Close() })
 	conns := make([]*Conn, n)
@@ -68,7 +68,7 @@ func BenchmarkJoinLeave(b *testing.B) {
 
 // BenchmarkAccept has the cost of net/http and of the client in it.
 func BenchmarkAccept(b *testing.B) {
-	rt := New(&Options{MaxConns: -1})
+	rt := New(&Options{Limits: Limits{Conns: -1}})
 	defer rt.Close()
 	srv := httptest.NewServer(rt)
 	defer srv.Close()

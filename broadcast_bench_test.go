@@ -46,8 +46,8 @@ type switchboard struct {
 // user, and each ten of them share a room "r0", "r1", …
 func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
 	o := Options{
-		Authorize: InsecureAllowAll, InboundRate: -1, InboundBytes: -1,
-		QueueMessages: -1, MaxConns: -1, MaxConnsPerUser: -1, PingInterval: -1,
+		Authorize: InsecureAllowAll, Limits: Limits{InboundRate: -1, InboundBytes: -1, QueueMessages: -1, Conns: -1, ConnsPerUser: -1},
+		Timeouts: Timeouts{Ping: -1},
 	}
 	if len(keep) > 0 {
 		o.History = keep[0]

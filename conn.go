@@ -216,11 +216,11 @@ func (c *Conn) Info() Info {
 // at most a second the socket is closed. It does not wait. The reason is cut to 123
 // bytes. A code may be 1000, 1001, 1008, 1011 to 1013 or 3000 to 4999.
 //
-// It returns ErrCloseCode for any other code, and ErrClosed if the connection has
+// It returns ErrInvalidCloseCode for any other code, and ErrClosed if the connection has
 // ended already.
 func (c *Conn) Close(code CloseCode, reason string) error {
 	if !code.Sendable() {
-		return ErrCloseCode
+		return ErrInvalidCloseCode
 	}
 	if !c.session.End(&CloseError{Cause: CauseServer, Code: code, Reason: reason}, transport.CloseGrace) {
 		return ErrClosed
@@ -423,8 +423,8 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 // one with types.
 //
 // It returns a *ClientError if the client answers with an error, as our clients do with the code
-// "busy" beyond 16 calls at a time in Go and 100 in JavaScript, ErrPlain for a client that does
-// not speak realtime.v1, ErrNotOpen in OnConnect, ErrName for an invalid method, ErrMessage for
+// "busy" beyond 16 calls at a time in Go and 100 in JavaScript, ErrPlainProtocol for a client that does
+// not speak realtime.v1, ErrNotOpen in OnConnect, ErrInvalidName for an invalid method, ErrInvalidMessage for
 // content that is not JSON, ErrTooLarge, and ErrClosed if the connection has ended. A client whose
 // queue is full is ended with code 4300, whatever Options.Slow is.
 func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
@@ -445,7 +445,7 @@ func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage)
 func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	switch {
 	case c.proto != wire.ProtoV1:
-		return ErrPlain
+		return ErrPlainProtocol
 	case c.session.Ended():
 		return ErrClosed
 	case c.opening():
@@ -454,7 +454,7 @@ func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	if err := names.CheckMethod(method); err != nil {
 		return err
 	}
-	return checkMessage(&Message{Content: content}, c.m.opts.QueueBytes/2)
+	return checkMessage(&Message{Content: content}, c.m.opts.Limits.QueueBytes/2)
 }
 
 // Call is [Conn.Call] with types: req is sent as what encoding/json makes of it, nil as

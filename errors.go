@@ -18,9 +18,9 @@ var (
 	// ErrForbidden says you are known and may not. The endpoint and the REST
 	// handler answer 403.
 	ErrForbidden = errors.New("realtime: forbidden")
-	// ErrTooManyConns says that Options.MaxConns or MaxConnsPerUser is reached.
+	// ErrTooManyConns says that Limits.Conns or Limits.ConnsPerUser is reached.
 	ErrTooManyConns = admission.ErrTooManyConns
-	// ErrOverloaded says that more waits to be written than Options.MemoryBudget allows.
+	// ErrOverloaded says that more waits to be written than Limits.MemoryBytes allows.
 	// It passes. The endpoint answers 503.
 	ErrOverloaded = admission.ErrOverloaded
 
@@ -38,37 +38,37 @@ var (
 	// ErrDenied says that the user was thrown out meanwhile, or is denied for a time, see
 	// [User.Deny] and [Room.Deny].
 	ErrDenied = admission.ErrDenied
-	// ErrTooManyRooms says that Options.MaxRoomsPerConn is reached.
+	// ErrTooManyRooms says that Limits.RoomsPerConn is reached.
 	ErrTooManyRooms = errors.New("realtime: too many rooms")
 	// ErrNoHistory says that the room keeps nothing, see Options.History.
 	ErrNoHistory = errors.New("realtime: room keeps no history")
 	// ErrBacklog says that the client cannot be heard: it has sent so much for the handler that
 	// runs that its answer would be behind that.
 	ErrBacklog = session.ErrBacklog
-	// ErrPlain says that the client speaks the plain protocol, in which it cannot be asked
+	// ErrPlainProtocol says that the client speaks the plain protocol, in which it cannot be asked
 	// for anything.
-	ErrPlain = errors.New("realtime: client does not speak realtime.v1")
+	ErrPlainProtocol = errors.New("realtime: client does not speak realtime.v1")
 )
 
 // Of values that callers give.
 var (
-	// ErrName says that a user id, a room or a message type breaks the rules of
+	// ErrInvalidName says that a user id, a room or a message type breaks the rules of
 	// [ValidName], or is reserved.
-	ErrName = broker.ErrName
-	// ErrMessage says that a message's content is not valid JSON in UTF-8, or not what a
+	ErrInvalidName = broker.ErrInvalidName
+	// ErrInvalidMessage says that a message's content is not valid JSON in UTF-8, or not what a
 	// handler wants.
-	ErrMessage = errors.New("realtime: invalid message")
+	ErrInvalidMessage = errors.New("realtime: invalid message")
 	// ErrTooLarge says that a message's content is larger than half of QueueBytes: it
 	// would fill a connection's queue by itself.
 	ErrTooLarge = errors.New("realtime: message too large")
-	// ErrCloseCode says that a close code is not one that a server may send.
-	ErrCloseCode = errors.New("realtime: invalid close code")
+	// ErrInvalidCloseCode says that a close code is not one that a server may send.
+	ErrInvalidCloseCode = errors.New("realtime: invalid close code")
 )
 
 // Of what is kept.
 var (
-	// ErrPosition says that a position is not one of the room's history or of the inbox.
-	ErrPosition = broker.ErrPosition
+	// ErrInvalidPosition says that a position is not one of the room's history or of the inbox.
+	ErrInvalidPosition = broker.ErrInvalidPosition
 	// ErrFull says that the broker keeps as much as it may, or that a user's inbox keeps as much of
 	// one sender as it may.
 	ErrFull = broker.ErrFull
@@ -86,7 +86,7 @@ var errNoMember = errors.New("realtime: not in the room")
 // Error is what a handler tells the client that asked. Where a handler returns another error, the
 // client learns no more than "internal error"; or what it would learn if the library had returned
 // it, of ErrForbidden, ErrUnauthenticated, ErrDenied, ErrTooManyRooms, ErrTooLarge, ErrFull,
-// ErrNoHistory and ErrPosition.
+// ErrNoHistory and ErrInvalidPosition.
 type Error struct {
 	// Code is the word by which programs tell errors apart. The library has its own, see
 	// docs/PROTOCOL.md. 1 to 64 bytes, rules of [ValidName]; any other counts as "internal".
@@ -122,7 +122,7 @@ const (
 	CloseProtocol = disconnect.CloseProtocol // broken framing
 	CloseText     = disconnect.CloseText     // text that is not UTF-8
 	ClosePolicy   = disconnect.ClosePolicy   // too many pings or fragments, or a message that never ends
-	CloseTooBig   = disconnect.CloseTooBig   // a message above Options.MaxMessageBytes
+	CloseTooBig   = disconnect.CloseTooBig   // a message above Limits.MessageBytes
 	CloseInternal = disconnect.CloseInternal // code of the application panicked
 	CloseRestart  = disconnect.CloseRestart  // Shutdown: come back after a random wait
 	CloseSlow     = disconnect.CloseSlow     // the send queue was full, or memory short: read faster

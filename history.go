@@ -81,7 +81,7 @@ type KeptMessage struct {
 
 // History returns a part of what the room keeps, also messages that were not for everybody: before
 // the application shows one to a user, it checks the message's Target. History waits for the broker
-// until ctx ends. It returns ErrNoHistory for a room that keeps nothing, ErrPosition if Before or
+// until ctx ends. It returns ErrNoHistory for a room that keeps nothing, ErrInvalidPosition if Before or
 // After is not a position of the history, and errors of the broker.
 func (r Room) History(ctx context.Context, q HistoryQuery) (History, error) {
 	if err := r.check(); err != nil {
@@ -98,7 +98,7 @@ func (r Room) History(ctx context.Context, q HistoryQuery) (History, error) {
 	h := History{More: page.More, Top: Position(page.Top)}
 	for _, at := range []Position{q.Before, q.After} {
 		if at != (Position{}) && (at.Epoch != page.Top.Epoch || at.Offset > page.Top.Offset) {
-			return History{}, ErrPosition
+			return History{}, ErrInvalidPosition
 		}
 	}
 	if q.After != (Position{}) {

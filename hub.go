@@ -73,7 +73,7 @@ func New(o *Options) *Manager {
 	m.evictor = newEvictor(m)
 	m.broker = recovery.NewBroker(m.opts.Broker)
 	m.fetcher = recovery.NewFetcher(
-		m.broker, &m.counters, m.log, m.opts.QueueMessages/4, m.opts.QueueBytes/2)
+		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.Limits.QueueBytes/2)
 	m.conns, m.users, m.rooms = newLists(m), newUsers(m), newRooms(m)
 	m.inboxes = newInboxes(m)
 	m.joins, m.announcer, m.publisher = joins{m}, announcer{m}, publisher{m}
@@ -82,10 +82,10 @@ func New(o *Options) *Manager {
 	m.commands = newCommands(m)
 	m.registry = newRegistry(m)
 	m.addresses = admission.NewAddresses(admission.Limits{
-		Rate: m.opts.HandshakeRate, RatePerIP: m.opts.HandshakeRatePerIP,
-		ConnsPerIP: m.opts.MaxConnsPerIP,
+		Rate: m.opts.Limits.HandshakeRate, RatePerIP: m.opts.Limits.HandshakeRatePerIP,
+		ConnsPerIP: m.opts.Limits.ConnsPerIP,
 	})
-	m.capacity = admission.NewCapacity(m.opts.MaxConns, m.addresses,
+	m.capacity = admission.NewCapacity(m.opts.Limits.Conns, m.addresses,
 		&m.counters.Queues.Budget, &m.registry.work)
 	m.sweeper.Fire = m.sweep
 	m.open(o == nil || o.Broker == nil)
@@ -111,7 +111,7 @@ func (m *Manager) open(inMemory bool) {
 // transport, also when it fails.
 //
 // It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
-// ErrTooManyConns, ErrOverloaded, ErrDenied, ErrName for a user id that breaks the rules,
+// ErrTooManyConns, ErrOverloaded, ErrDenied, ErrInvalidName for a user id that breaks the rules,
 // ErrUnauthenticated for an identity that has expired, and the error of OnConnect.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
 	if t.t == nil {
@@ -134,15 +134,15 @@ func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn
 
 // watchStale begins to look for stale connections, unless that is off.
 func (m *Manager) watchStale() {
-	if m.opts.StaleAfter > 0 && m.opts.SweepInterval > 0 {
-		m.wheel.Set(&m.sweeper, m.opts.SweepInterval)
+	if m.opts.Timeouts.Stale > 0 && m.opts.Timeouts.Sweep > 0 {
+		m.wheel.Set(&m.sweeper, m.opts.Timeouts.Sweep)
 	}
 }
 
-// sweep ends the connections that have been silent for longer than Options.StaleAfter.
+// sweep ends the connections that have been silent for longer than Timeouts.Stale.
 func (m *Manager) sweep() {
 	for _, c := range m.conns.everyone.snapshot() {
-		if !c.session.Ended() && c.session.Silence() > m.opts.StaleAfter {
+		if !c.session.Ended() && c.session.Silence() > m.opts.Timeouts.Stale {
 			c.session.Expel(CauseTimeout, CloseTimeout, "stale")
 		}
 	}
@@ -159,7 +159,7 @@ func (m *Manager) sweep() {
 // client does not come back into such a room, unless it resumes its session.
 //
 // It returns ErrNotFound if there is no such connection, ErrClosed if it is about to
-// end, ErrName for an invalid room, ErrTooManyRooms, ErrDenied, see [Room.Deny], and the broker's
+// end, ErrInvalidName for an invalid room, ErrTooManyRooms, ErrDenied, see [Room.Deny], and the broker's
 // error.
 func (m *Manager) Join(ctx context.Context, connID, room string) (joined bool, err error) {
 	j, err := m.JoinFrom(ctx, connID, room, From{})
@@ -187,7 +187,7 @@ func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) 
 
 // Leave takes a connection out of a room, and reports false if it was not in it. When
 // it returns, no message that is sent to the room reaches the connection any more. It
-// does not block. It returns ErrName for an invalid room, and ErrNotFound if there is no such
+// does not block. It returns ErrInvalidName for an invalid room, and ErrNotFound if there is no such
 // connection.
 func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err error) {
 	if err := checkRoom(room); err != nil {
@@ -212,8 +212,8 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // A message with an ID is not sent again to a room that keeps history: Result.Duplicate says so.
 // A message to several such rooms is kept in each, under one ID.
 //
-// It returns ErrName for a reserved or invalid message type and for a room, user or connection
-// whose name cannot exist, ErrMessage for content
+// It returns ErrInvalidName for a reserved or invalid message type and for a room, user or connection
+// whose name cannot exist, ErrInvalidMessage for content
 // that is not JSON, ErrTooLarge, also if it is larger than all that a room or an inbox keeps,
 // ErrClosed after Close, and the broker's error. If that is known before something is done, as
 // ErrFull is, all rooms and up to 256 inboxes have it or none; more inboxes have it in steps of
@@ -221,7 +221,7 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // left out and counted by Result.Full; if there are only such receivers, that is ErrFull too.
 // That nobody was there is not an error: see Result.
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
-	if err := checkMessage(&msg, m.opts.QueueBytes/2); err != nil {
+	if err := checkMessage(&msg, m.opts.Limits.QueueBytes/2); err != nil {
 		return Result{}, err
 	}
 	if err := checkTarget(&to); err != nil {
@@ -232,7 +232,7 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 
 // relay is Send of a message that a codec has made and checked.
 func (m *Manager) relay(ctx context.Context, to Target, msg Message) (Result, error) {
-	if err := checkSize(&msg, m.opts.QueueBytes/2); err != nil {
+	if err := checkSize(&msg, m.opts.Limits.QueueBytes/2); err != nil {
 		return Result{}, err
 	}
 	return m.send(ctx, to, msg)
@@ -267,7 +267,7 @@ func (s sink) Deliver(p broker.Publication) {
 		f.result.sum(s.m.broadcast.deliver(&p))
 		return
 	}
-	if err := checkMessage((*Message)(&p.Message), s.m.opts.QueueBytes/2); err != nil {
+	if err := checkMessage((*Message)(&p.Message), s.m.opts.Limits.QueueBytes/2); err != nil {
 		s.m.counters.Add(metrics.Failed, 1)
 		s.m.log.Log(context.Background(), slog.LevelWarn, "broker",
 			"realtime: the broker delivered what is no message", slog.Any("error", err))
@@ -300,7 +300,7 @@ func (m *Manager) LocalConns() iter.Seq[*Conn] {
 
 // Shutdown ends the Manager gently. New connections are refused with 503. Each
 // connection is closed with code 1012, after what is queued for it has been written;
-// the goodbyes to plain clients are spread over Options.DrainWindow, or half of the time that ctx
+// the goodbyes to plain clients are spread over Timeouts.Drain, or half of the time that ctx
 // leaves, so that they do not all come back at once. It waits until all
 // connections have ended, their handlers have returned and OnDisconnect has been
 // called.
@@ -388,12 +388,12 @@ func (m *Manager) drain(ctx context.Context) {
 // restart ends a connection whose client is to come back to the next server.
 func (m *Manager) restart(c *Conn) {
 	why := &CloseError{Cause: CauseShutdown, Code: CloseRestart, Reason: "restart"}
-	c.session.End(why, m.opts.WriteTimeout)
+	c.session.End(why, m.opts.Timeouts.Write)
 }
 
 // pause is the time between two goodbyes.
 func (m *Manager) pause(ctx context.Context, n int) time.Duration {
-	window := min(m.opts.DrainWindow, time.Duration(n)*time.Millisecond)
+	window := min(m.opts.Timeouts.Drain, time.Duration(n)*time.Millisecond)
 	if end, ok := ctx.Deadline(); ok {
 		window = min(window, time.Until(end)/2)
 	}

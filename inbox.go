@@ -40,7 +40,7 @@ type InboxOptions struct {
 	// OnOffline hears of a message that was kept for a user who has no connection in this process:
 	// to send a push notification, for example. It does not hear of one that came while a
 	// connection was dead and the heartbeat had not found out: that waits in the inbox. While
-	// Options.ResumeGrace lasts, the user has no connection. It is called by the goroutine that
+	// Timeouts.Resume lasts, the user has no connection. It is called by the goroutine that
 	// sends: what takes long is for another one. It may keep m, but not change it.
 	OnOffline func(ctx context.Context, user string, m Message)
 	// Attempts is how many connections of a client of realtime.v1 may break down, one after
@@ -49,10 +49,10 @@ type InboxOptions struct {
 	// message was written to it, and is not resumed. It counts if its client has ever been heard
 	// over it, and if it opened after the one before had broken down. Negative: any number.
 	Attempts int
-	// OnSetAside is given what was set aside: nobody else is, and without it that is lost but for
+	// OnDeadLetter is given what was set aside: nobody else is, and without it that is lost but for
 	// a line in the log. It may keep m, but not change it. It may call Close, and not Shutdown,
 	// which waits for it.
-	OnSetAside func(ctx context.Context, user string, m Message)
+	OnDeadLetter func(ctx context.Context, user string, m Message)
 }
 
 // inboxTime is how long a broker may take to open the inbox of a connection.
@@ -156,7 +156,7 @@ func (ib *inboxes) kept(ctx context.Context, user string, m *broker.Message) {
 // ack moves the cursor of a connection's inbox.
 func (ib *inboxes) ack(ctx context.Context, c *Conn, at broker.Position) error {
 	if c.inbox == nil {
-		return ErrPosition
+		return ErrInvalidPosition
 	}
 	return ib.m.broker.Ack(ctx, broker.InboxStream(c.UserID()), ib.reader(c), at)
 }
@@ -173,7 +173,7 @@ func (ib *inboxes) acknowledge(c *Conn) {
 		ctx, cancel := context.WithTimeout(context.Background(), inboxTime)
 		err := ib.ack(ctx, c, at)
 		cancel()
-		if err != nil && !errors.Is(err, ErrPosition) { // else its epoch has ended meanwhile
+		if err != nil && !errors.Is(err, ErrInvalidPosition) { // else its epoch has ended meanwhile
 			ib.m.fetcher.Failed(c.session.Context(), err)
 		}
 		more = c.inbox.Acknowledged(at)
@@ -247,12 +247,12 @@ func (ib *inboxes) deadLetter(ctx context.Context, c *Conn, p *broker.Publicatio
 	if err := ib.ack(ctx, c, p.Position); err != nil {
 		return err
 	}
-	ib.m.counters.Add(metrics.SetAside, 1)
+	ib.m.counters.Add(metrics.DeadLetters, 1)
 	ib.m.log.Log(ctx, slog.LevelWarn, "inbox",
 		"realtime: a message was set aside: connections broke down with it",
 		slog.String("user", c.UserID()), slog.String("id", p.Message.ID),
 		slog.Uint64("offset", p.Position.Offset))
-	if ib.OnSetAside != nil {
+	if ib.OnDeadLetter != nil {
 		c.run(func() { ib.tellDeadLetter(c, p.Message) })
 	}
 	return nil
@@ -261,7 +261,7 @@ func (ib *inboxes) deadLetter(ctx context.Context, c *Conn, p *broker.Publicatio
 // tellDeadLetter tells the application.
 func (ib *inboxes) tellDeadLetter(c *Conn, m broker.Message) {
 	_ = c.guard(func() error {
-		ib.OnSetAside(context.WithoutCancel(c.session.Context()), c.UserID(), Message(m))
+		ib.OnDeadLetter(context.WithoutCancel(c.session.Context()), c.UserID(), Message(m))
 		return nil
 	})
 }

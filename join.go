@@ -28,10 +28,10 @@ type Joined struct {
 	// newest message at that time. Both are zero if the room keeps nothing.
 	At  Position
 	Top uint64
-	// Recovered says that it gets everything since From.Since. If it does not, Why says why. Both
+	// Recovered says that it gets everything since From.Since. If it does not, Reason says why. Both
 	// are zero if From.Since is.
 	Recovered bool
-	Why       Reason
+	Reason    Reason
 }
 
 // joinOp is a join on its way.
@@ -105,7 +105,7 @@ func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 	}
 	if e.policy = js.m.opts.policy(e.room); !e.policy.Keeps() {
 		if e.from.Since != (Position{}) {
-			e.joined.Why = ReasonUnknown
+			e.joined.Reason = ReasonUnknown
 		}
 		return nil
 	}
@@ -132,7 +132,7 @@ const maxLookBack = 16 << 20
 func (js *joins) locate(ctx context.Context, e *joinOp) error {
 	stream := broker.RoomStream(e.room)
 	if e.blind {
-		e.joined.Why = ReasonUnknown
+		e.joined.Reason = ReasonUnknown
 		return nil
 	}
 	if since := broker.Position(e.from.Since); since != (broker.Position{}) {
@@ -140,11 +140,11 @@ func (js *joins) locate(ctx context.Context, e *joinOp) error {
 		if err != nil {
 			return err
 		}
-		if e.joined.Why = page.GapAfter(since); e.joined.Why == "" {
+		if e.joined.Reason = page.GapAfter(since); e.joined.Reason == "" {
 			e.joined.Recovered, e.start = true, &since
 			return nil
 		}
-		if e.joined.Why == ReasonEpoch && e.from.Last <= 0 {
+		if e.joined.Reason == ReasonEpoch && e.from.Last <= 0 {
 			bottom := page.Bottom()
 			e.start = &bottom
 		}
@@ -170,7 +170,7 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 		js.joinAgain(m, e)
 		return nil
 	}
-	if js.m.opts.MaxRoomsPerConn > 0 && c.rooms.n >= js.m.opts.MaxRoomsPerConn {
+	if js.m.opts.Limits.RoomsPerConn > 0 && c.rooms.n >= js.m.opts.Limits.RoomsPerConn {
 		return ErrTooManyRooms
 	}
 	notice := js.m.announcer.roomNotice(wire.RoomJoined, c, e.room)
@@ -211,7 +211,7 @@ func (js *joins) begin(m *membership, e *joinOp) {
 		}
 		e.joined.At, e.joined.Top = Position(at), top
 	} else if e.joined.Recovered { // the room came into being when it kept nothing
-		e.joined.Recovered, e.joined.Why = false, ReasonUnknown
+		e.joined.Recovered, e.joined.Reason = false, ReasonUnknown
 	}
 	if e.asked {
 		if e.id != nil {
@@ -276,7 +276,7 @@ func (js *joins) apiLeave(c *Conn) {
 func (e *joinOp) wire() *wire.Joined {
 	return &wire.Joined{
 		At: broker.Position(e.joined.At), Top: e.joined.Top, Lossy: e.policy.Lossy,
-		Since: e.from.Since != (Position{}), Recovered: e.joined.Recovered, Reason: e.joined.Why,
+		Since: e.from.Since != (Position{}), Recovered: e.joined.Recovered, Reason: e.joined.Reason,
 	}
 }
 

@@ -49,7 +49,7 @@ type evictor struct {
 func newEvictor(m *Manager) *evictor {
 	r := &evictor{budget: &m.counters.Queues.Budget, replies: &m.counters.Queues.Replies, m: m}
 	r.timer.Fire = r.step
-	r.budget.Limit = int64(m.opts.MemoryBudget)
+	r.budget.Limit = int64(m.opts.Limits.MemoryBytes)
 	r.budget.Mark = r.budget.Limit / 8 * 7
 	r.budget.Alarm = r.again
 	r.replies.Limit = r.budget.Limit / 4

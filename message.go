@@ -78,7 +78,7 @@ func checkSize(m *Message, maxBytes int) error {
 	return nil
 }
 
-// checkMessage returns an error that matches ErrName, ErrMessage or ErrTooLarge. What [Chat]
+// checkMessage returns an error that matches ErrInvalidName, ErrInvalidMessage or ErrTooLarge. What [Chat]
 // returns can only be too large.
 func checkMessage(m *Message, maxBytes int) error {
 	if err := checkSize(m, maxBytes); err != nil {
@@ -107,18 +107,18 @@ func checkMessage(m *Message, maxBytes int) error {
 	case len(m.Content) == 0:
 		return nil
 	case m.Binary != nil:
-		return fmt.Errorf("%w: both Content and Binary", ErrMessage)
+		return fmt.Errorf("%w: both Content and Binary", ErrInvalidMessage)
 	default:
 		return checkJSON(m.Content)
 	}
 }
 
-// checkJSON returns an error that matches ErrMessage for what is not JSON in UTF-8.
+// checkJSON returns an error that matches ErrInvalidMessage for what is not JSON in UTF-8.
 func checkJSON(p []byte) error {
 	if utf8.Valid(p) && json.Valid(p) {
 		return nil
 	}
-	return fmt.Errorf("%w: content is not JSON", ErrMessage)
+	return fmt.Errorf("%w: content is not JSON", ErrInvalidMessage)
 }
 
 // validID is for the id of a message, which may be empty.
@@ -127,7 +127,7 @@ func validID(id string) error {
 	case id == "":
 		return nil
 	case len(id) > wire.MaxID:
-		return fmt.Errorf("%w: message id longer than %d bytes", ErrName, wire.MaxID)
+		return fmt.Errorf("%w: message id longer than %d bytes", ErrInvalidName, wire.MaxID)
 	default:
 		return ValidName(id)
 	}
@@ -139,7 +139,7 @@ func validMessageKey(key string) error {
 	case key == "":
 		return nil
 	case len(key) > maxKey:
-		return fmt.Errorf("%w: message key longer than %d bytes", ErrName, maxKey)
+		return fmt.Errorf("%w: message key longer than %d bytes", ErrInvalidName, maxKey)
 	default:
 		return ValidName(key)
 	}
@@ -158,7 +158,7 @@ func validClientType(t string) error {
 		return -1
 	}, t)
 	if letters != "" && (letters == wire.TypeNotice || wire.Reserved(letters)) {
-		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
+		return fmt.Errorf("%w: message type %q is reserved", ErrInvalidName, t)
 	}
 	return validType(t)
 }
@@ -168,10 +168,10 @@ func validType(t string) error {
 		return nil
 	}
 	if wire.Reserved(t) {
-		return fmt.Errorf("%w: message type %q is reserved", ErrName, t)
+		return fmt.Errorf("%w: message type %q is reserved", ErrInvalidName, t)
 	}
 	if len(t) > maxType {
-		return fmt.Errorf("%w: message type longer than %d bytes", ErrName, maxType)
+		return fmt.Errorf("%w: message type longer than %d bytes", ErrInvalidName, maxType)
 	}
 	return ValidName(t)
 }
@@ -231,7 +231,7 @@ func (t Target) ExceptUser(ids ...string) Target {
 	return t
 }
 
-// checkTarget returns an error that matches ErrName if the target names what cannot exist. What it
+// checkTarget returns an error that matches ErrInvalidName if the target names what cannot exist. What it
 // leaves out may be anything.
 func checkTarget(t *Target) error {
 	for _, names := range []struct {
@@ -319,7 +319,7 @@ const DefaultRoom = "general"
 
 // ValidName returns nil if s can name a user or a room: valid UTF-8, 1 to 255 bytes,
 // no control character, no space around it. Names are compared byte by byte and are
-// not normalised. The error matches [ErrName].
+// not normalised. The error matches [ErrInvalidName].
 func ValidName(s string) error { return names.Check(s) }
 
 // checkRoom and checkUser return an error that says what it is about, if there can be no such room

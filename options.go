@@ -16,189 +16,198 @@ import (
 	"github.com/realtime-go/realtime/internal/session"
 )
 
-// Options configures a Manager. The zero value of every field is its default; for
-// numbers and durations a negative value means off or without limit. The zero
-// Options are secure: same-origin pages only, everybody anonymous, and every action
-// of a client refused.
+// Options configures a Manager. The zero value of each field is its default. A negative number or
+// duration means off, or no limit. The zero Options are secure: only pages of the same origin may
+// connect, all connections are anonymous, and each request of a client is refused.
 type Options struct {
-	// Authenticate finds out who opens a connection, before the upgrade. An error that
-	// matches ErrForbidden answers 403, any other 401; its text is not sent. It may
-	// block: only this request waits. A user who is thrown out by User.Disconnect while it
-	// runs is refused. Nil: everybody is anonymous.
+	// Authenticate returns the identity behind a request that opens a connection, before the
+	// upgrade. An error that matches ErrForbidden is answered with 403, any other with 401; its text
+	// is not sent. Authenticate may block: only this request waits. If User.Disconnect is called for
+	// the user meanwhile, the connection is refused. Nil: all connections are anonymous.
 	Authenticate func(*http.Request) (Identity, error)
-	// ConnContext chooses the values that the context of a connection carries. It is called after
-	// Authenticate with the request that opens the connection, and returns a context derived from
-	// ctx; with another one it panics. What it takes out of the request it must copy: r and
-	// r.Context() are the request's, and routers use them again for others. The connection's
-	// context ends with the connection, and has no other values of the request. Nil: none.
+	// ConnContext returns the context from which the context of a connection is derived, to carry
+	// values. It is called after Authenticate, must derive the context from ctx, and else makes the
+	// request panic. It must copy what it takes from the request: r and r.Context() belong to the
+	// request, and routers use them again. The context of a connection ends with the connection and
+	// has no other values of the request. Nil: no values.
 	ConnContext func(ctx context.Context, r *http.Request) context.Context
-	// Revalidate renews an identity: when it has expired, with an empty token, and when a
-	// client of realtime.v1 sends a new token. Any error refuses that. What it returns must be
-	// of the same user. Rooms that the client has asked for are authorised anew when it sent
-	// a token, and left if that fails. It may block, and may run beside
-	// a handler; ctx is the connection's. Nil: see [Conn.Renew].
+	// Revalidate returns a new identity of the same user. It is called with an empty token when an
+	// identity has expired, and with the token that a client of realtime.v1 sends. Any error refuses
+	// the renewal. After a token was accepted, the rooms that the client asked for are authorised
+	// again, and it leaves those that are refused. Revalidate may block and may run at the same time
+	// as a handler; ctx is that of the connection. Nil: see [Conn.Renew].
 	Revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
-	// ExpiryGrace is for how long a connection goes on whose identity has expired and was not
-	// renewed, before it is closed with code 4401: 10 s. Negative: not at all.
-	ExpiryGrace time.Duration
-	// Authorize decides about everything that a client asks for. Nil refuses all.
-	// What the application does itself (Send, Join, …) needs no leave.
+	// Authorize decides about each request of a client. Nil refuses all. Calls of the application
+	// are not authorised.
 	Authorize Authorizer
 
-	// OnConnect, OnMessage, OnCall and OnDisconnect see what happens, see their types. Nil:
-	// everybody may connect, messages go where they are sent, and no method is known. A
-	// [Router] has the two in the middle by name and with types.
+	// OnConnect, OnMessage, OnCall and OnDisconnect are called for events, see their types. Nil:
+	// each client may connect, messages are sent to their targets, and no method exists. A [Router]
+	// has typed handlers for OnMessage and OnCall, by name.
 	OnConnect    ConnectFunc
 	OnMessage    MessageFunc
 	OnCall       Handler
 	OnDisconnect DisconnectFunc
 
-	// Announce says which comings and goings clients are told of. Zero: none. Each
-	// one is a message to everybody in its scope, so think twice in large ones.
+	// Announce selects the notices about users that clients get. Zero: none. A notice is a message
+	// to each connection in its scope.
 	Announce Announce
 
-	// Origins lists the pages that may connect beside those of the same host, as full
-	// origins: "https://app.example.com", "https://*.example.com". "null" and "file://" are what
-	// browsers and web views say of pages that were opened from files; any page on the web can
-	// make itself one of "null", by a sandboxed frame. New panics if one is not an origin. The
-	// REST handler goes by the same list.
+	// Origins lists the origins whose pages may connect, in addition to those of the host itself:
+	// "https://app.example.com", "https://*.example.com". Browsers and web views send "null" or
+	// "file://" for pages from files; note that any page can have the origin "null", in a sandboxed
+	// frame. New panics if an entry is not an origin. The REST handler uses the same list.
 	Origins []string
-	// InsecureAnyOrigin lets any page on the web connect with your users' cookies.
+	// InsecureAnyOrigin lets each page on the web connect with the cookies of your users.
 	InsecureAnyOrigin bool
-	// RequireOrigin refuses connections of clients that name no origin, which only browsers must.
+	// RequireOrigin refuses connections without an Origin header. All browsers send it; other
+	// programs need not.
 	RequireOrigin bool
-	// AllowedHosts lists the names under which the server may be asked for, without
-	// ports: "app.example.com", "*.example.com". It keeps pages out that were made to
-	// resolve to this server (DNS rebinding). Nil: every name, but on a loopback address
-	// only the machine's own, unless the request came through a proxy. New panics if one
-	// is not such a name.
+	// AllowedHosts lists the host names that requests may be for, without ports:
+	// "app.example.com", "*.example.com". It refuses pages whose name was made to resolve to this
+	// server (DNS rebinding). New panics if an entry is not such a name. Nil: each name is allowed,
+	// but on a loopback address only the names of the machine itself, unless the request came
+	// through a proxy.
 	AllowedHosts []string
-	// TrustProxies lists the proxies in front of the server by address, "10.0.0.7" or
-	// "10.0.0.0/8", or "unix" for all who connect through a Unix socket. Their
-	// X-Forwarded-For says whom limits for an address are for and what RemoteAddr
-	// is, and their X-Forwarded-Proto ("https" or "wss") whether a page must come over TLS.
-	// They must set or extend both. New panics if an entry is not an address. Nil: nobody is believed.
+	// TrustProxies lists the proxies before this server by address, "10.0.0.7" or "10.0.0.0/8", or
+	// "unix" for all peers at a Unix socket. Their X-Forwarded-For sets the address that limits
+	// count for and that Info has, and their X-Forwarded-Proto ("https" or "wss") says whether a
+	// page must have come over TLS. They must set or extend both headers. New panics if an entry is
+	// not an address. Nil: no proxy is trusted.
 	TrustProxies []string
 
-	MaxConns        int // connections in all: 100,000
-	MaxConnsPerUser int // connections of one user: 100
-	// UserFull is what happens to a connection beyond MaxConnsPerUser: UserFullRefuse.
+	// Limits bounds what connections may use, and Timeouts how long they may take.
+	Limits   Limits
+	Timeouts Timeouts
+	// UserFull is what happens to a connection beyond Limits.ConnsPerUser: UserFullRefuse.
 	UserFull UserFull
-	// MaxConnsPerIP bounds the connections of one address: 1000. HandshakeRatePerIP is how
-	// many attempts to connect a second it may make: 50, and HandshakeRate how many all may
-	// make together: 2000; ten seconds' worth may come at once. An IPv6 address is its /64.
-	// For loopback and private addresses, which are most often a proxy's, the two for an
-	// address hold only if they are set. Beyond them the answer is 429 or 503.
-	MaxConnsPerIP      int
-	HandshakeRatePerIP int
-	HandshakeRate      int
-	MaxRoomsPerConn    int // rooms that one connection is in: 100
-	// MaxMessageBytes bounds a message from a client: 64 KiB; more ends it with 1009. It must go on,
-	// at 1 KiB a second: one of which less has come for 10 s ends the connection with 1008. Over
-	// TLS 26 s, as nothing of a record is seen before all of it has come.
-	MaxMessageBytes int
 
-	// CompressFrom is from how many bytes on a message is compressed for the clients that
-	// offer it, as browsers do (permessage-deflate, RFC 7692, without context takeover):
-	// 512 is a good value. Zero or negative: compression is not negotiated.
+	// CompressFrom is the size in bytes from which messages are compressed for the clients that
+	// offer it, which browsers do (permessage-deflate without context takeover, RFC 7692). 512 is a
+	// good value. Zero or negative: compression is not negotiated.
 	//
-	// A message is compressed once, however many receive it, by the goroutine that calls
-	// Send: 1 KiB of JSON in about 14 µs to a third, 16 KiB in 100 µs to a quarter. A
-	// compressor takes 1.2 MB, and there are as many as messages compressed at a time.
-	// What clients send may be compressed too: MaxMessageBytes and InboundBytes hold for
-	// what is inside. To read a message takes 40 KiB until it is complete, and 4 KiB of
-	// its connection's from then on.
+	// The goroutine that calls Send compresses a message once for all receivers: 1 KiB of JSON in
+	// about 14 µs to a third, 16 KiB in 100 µs to a quarter. A compressor takes 1.2 MB, and there is
+	// one for each message that is compressed at the same time. Clients may compress too:
+	// Limits.MessageBytes and InboundBytes apply to the uncompressed message. While a message is
+	// read, decompressing takes 40 KiB, and 4 KiB of that stay with the connection.
 	//
-	// Leave it off where a message has a secret beside text that somebody else chose: its
-	// size tells the one about the other (CRIME, BREACH).
+	// Leave compression off if a message contains a secret and text that another person chose. Its
+	// size reveals the one through the other (CRIME, BREACH).
 	CompressFrom int
 
-	// InboundRate is how many messages a second a client may send, InboundBytes how many
-	// bytes, and InboundFanout how many receivers its messages may have together, each
-	// counted as often as it gets one: a message to a room of 10,000 is as much work as 10,000
-	// to one user. What a client asks the Manager for counts like what it sends: lists of members
-	// and kept messages in bytes and receivers, announcements of its joins as receivers, and each
-	// room that Authorize is asked about again as a message. What OnMessage sends does not count.
+	// Slow is what happens to a message for a connection whose queue is full: SlowDisconnect, and
+	// SlowCatchUp in rooms that keep history.
+	Slow SlowPolicy
+	// History is how much rooms keep. A connection that joins can get the newest messages first, and
+	// a client that reconnects gets what it missed. Zero Messages: nothing.
+	History Retention
+	// Inbox is what is kept for users who have no connection. Zero: nothing.
+	Inbox InboxOptions
+	// Room returns the options of one room. It is called with no lock held: for each join, and for a
+	// message to a room without members. Its result for the first member applies until the last
+	// one has left. Nil: each room has the options above.
+	Room func(name string) RoomOptions
+
+	// Broker keeps the messages of rooms and inboxes, and carries messages between processes. Nil:
+	// the process is alone and keeps them in memory, see package broker/memory.
+	Broker broker.Broker
+	// Logger gets a line for each connection that ended and for each error of a client, but of what
+	// comes from one address no more than one line of a kind a second; the next line has the number
+	// of those left out. A line never has the content of a message. The levels are: Debug, ordinary
+	// ends of connections and refused requests of clients; Info, connections that the server ended
+	// because of the client; Warn, missing configuration, and dead letters; Error, panics of
+	// handlers, and errors of the broker. Nil: slog.Default().
+	Logger *slog.Logger
+}
+
+// Limits bounds what connections may use. The zero value of each field is its default, a negative
+// number is no limit.
+type Limits struct {
+	Conns        int // connections in all: 100,000
+	ConnsPerUser int // connections of one user: 100, see Options.UserFull
+	// ConnsPerIP bounds the connections of one address: 1000. HandshakeRatePerIP bounds its attempts
+	// to connect a second: 50, and HandshakeRate those of all addresses: 2000. The attempts of ten
+	// seconds may come at once. An IPv6 address counts by its /64. Loopback and private addresses
+	// often belong to proxies: for them the two limits of an address apply only if they are set.
+	// Beyond a limit the answer is 429 or 503.
+	ConnsPerIP         int
+	HandshakeRatePerIP int
+	HandshakeRate      int
+	RoomsPerConn       int // rooms of one connection: 100
+	// MessageBytes bounds a message from a client: 64 KiB. A larger one ends the connection with
+	// 1009. While a message is incomplete, 1 KiB of it must arrive each second: if less arrives for
+	// 10 s, the connection ends with 1008. Over TLS it is 26 s, because a record is visible only as a
+	// whole.
+	MessageBytes int
+
+	// InboundRate is how many messages a client may send each second: 200. InboundBytes is how many
+	// bytes: 1 MiB. InboundFanout is how many receivers its messages may have together: 250,000;
+	// each message to a room of 10,000 counts 10,000. The requests of a client count too: lists of
+	// members and kept messages as bytes and receivers, notices of its joins as receivers, each room
+	// that is authorised again as a message. What OnMessage sends does not count.
+	//
 	// Ten seconds' worth may come at once, but not more messages and bytes than half of
-	// QueueMessages and QueueBytes. What comes
-	// faster waits, so nothing is lost; a client that does not wait for the answers meanwhile
-	// and for which that goes on for ten seconds is ended with code 4429. 200 messages, 1 MiB,
-	// 250,000 receivers.
+	// QueueMessages and QueueBytes. Beyond the limit the client is read more slowly, and nothing is
+	// lost. A client that goes on like that for ten seconds, without waiting for answers, is ended
+	// with code 4429.
 	InboundRate   int
 	InboundBytes  int
 	InboundFanout int
 
-	// QueueMessages and QueueBytes bound what waits to be written to one client: 1000
-	// messages, 4 MiB. Slow is what happens beyond: SlowDisconnect.
+	// QueueMessages and QueueBytes bound the send queue of a connection: 1000 messages, 4 MiB. See
+	// Options.Slow.
 	QueueMessages int
 	QueueBytes    int
-	Slow          SlowPolicy
-	// MemoryBudget bounds what waits to be written over all connections, in bytes of memory,
-	// where what many wait for counts once; messages that are being read, or wait for a handler; the ids of messages
-	// that clients have sent within two minutes, which take a quarter, and at most a half if they
-	// come from very many senders; connections that were lost and may come back, see ResumeGrace;
-	// and which messages to several targets a connection that catches up has got: 256 MiB.
+	// MemoryBytes bounds the memory of all connections together: 256 MiB. It includes queued
+	// messages, each once for all its receivers; messages that are being read or wait for a handler;
+	// the ids of messages that clients sent in the last two minutes, at most a quarter, or a half if
+	// there are very many senders; detached sessions, see Timeouts.Resume; and the messages to
+	// several targets that a lagging connection was given.
 	//
-	// From seven eighths of it on the connections that would take the longest to read what waits
-	// for them are ended with code 4300, within half a second and no more than needed, until a
-	// quarter is free. Answers that clients have asked for and do not read may take a quarter:
-	// beyond that requests for lists and kept messages wait, and connections that do not read
-	// theirs are ended. Where the whole budget is used up, announcements are dropped, and new
-	// connections are refused with 503 or ErrOverloaded. A message is not refused, so that what
-	// is sent meanwhile comes on top. The process takes more than that: under attack three to
-	// five times as much was measured, with the garbage collector's default. Negative: off.
-	MemoryBudget int
-	// History is how much rooms keep: who joins can have the newest messages first, and a client
-	// that comes back gets what it has missed. Zero Messages: nothing is kept.
-	History Retention
-	// Inbox is what is kept for users who are away. Zero: nothing.
-	Inbox InboxOptions
-	// Room returns what is special about a room. It is called for each join, and for a message to a
-	// room that nobody is in, with no lock held; what it says when a room gets its first member
-	// holds until the last has left. Nil: nothing is special.
-	Room func(name string) RoomOptions
+	// When seven eighths are in use, the connections that would take the longest to read their
+	// queues are ended with code 4300, within half a second, until a quarter is free. Answers that
+	// clients asked for and do not read may take a quarter: beyond that, requests for lists and kept
+	// messages wait, and the connections with the most unread answers are ended. When all is in use,
+	// notices are dropped and new connections are refused with 503 or ErrOverloaded. Messages are
+	// never refused, so they can exceed the bound for a moment. The process takes more memory than
+	// this: three to five times as much was measured under attack, with the default of the garbage
+	// collector.
+	MemoryBytes int
+}
 
-	// ResumeGrace is for how long a connection of realtime.v1 that was lost, timed out or was too
-	// slow is still shown in its rooms and among the users: 15 s. A client that comes back within
-	// that time goes on where it was, and nobody hears of it. What that takes is in the
-	// MemoryBudget, a quarter of it at most; beyond that, and while memory is short, a connection
-	// that is lost is gone at once. Negative: off. A user who has as many
-	// connections as he may can go on only with one that the server knows to be lost.
-	ResumeGrace time.Duration
-	// PingInterval is after how much silence a client is pinged: 25 s, below the 60 s
-	// after which common proxies cut a quiet connection, and at most a third of
-	// StaleAfter. PongTimeout is how long the answer may take: 10 s, and a second more for each KiB
-	// in front of the ping, 96 at most. So a dead peer is found out after at most
-	// PingInterval + PongTimeout if it is sent little. One that takes what had to wait for it is
-	// alive.
-	PingInterval time.Duration
-	PongTimeout  time.Duration
-	// StaleAfter is after how much silence a connection is ended however it answers:
-	// 300 s. Any frame is a sign of life, and so is taking what had to wait. SweepInterval is how
-	// often that is looked for: 60 s.
-	StaleAfter    time.Duration
-	SweepInterval time.Duration
-	// WriteTimeout is how long a client may take nothing of what waits for it: 10 s, and a second
-	// more for each KiB that it was sent last, 96 at most, as that much may lie in buffers on
-	// the way. So clients that read 1 KiB a second are not ended, however long a message takes.
-	// Negative means the default.
-	WriteTimeout time.Duration
-	// DrainWindow is over how much time Shutdown spreads its goodbyes to plain clients, so that
-	// they do not all come back at once: 10 s, or a millisecond for each if that is less.
-	// Negative: all at once. Clients of realtime.v1 spread their return themselves.
-	DrainWindow time.Duration
-
-	// Broker keeps what rooms and inboxes keep, and carries messages between processes. Nil: this
-	// process is alone, and keeps them in its memory, see package broker/memory.
-	Broker broker.Broker
-	// Logger gets a line for each connection that ended, and for what clients do wrong, but
-	// no more than one of a kind a second for what comes from one address: the next says how
-	// many were left out. It never gets what a message says. Debug: connections that ended as
-	// connections do, and what was refused to a client. Info: connections that the server ended
-	// for what the client did or did not do. Warn: what the configuration lacks, and messages
-	// that were set aside. Error: panics of handlers, and a broker that fails. Nil:
-	// slog.Default().
-	Logger *slog.Logger
+// Timeouts bounds how long connections may take. The zero value of each field is its default. A
+// negative duration turns the timeout off, unless its comment says otherwise.
+type Timeouts struct {
+	// Ping is after how much silence a client is pinged: 25 s, which is less than the 60 s after
+	// which common proxies cut a silent connection; it is at most a third of Stale. Pong is how long
+	// the answer may take: 10 s, and a second more for each KiB queued before the ping, up to 96.
+	// So a dead peer with an empty queue is found after at most Ping + Pong. A peer that reads what
+	// had to wait for it is alive.
+	Ping time.Duration
+	Pong time.Duration
+	// Stale is after how much silence a connection is ended whatever Ping and Pong are: 300 s. Each
+	// frame is a sign of life, and so is reading what had to wait. Sweep is the interval of this
+	// check: 60 s.
+	Stale time.Duration
+	Sweep time.Duration
+	// Write is how long a client may read nothing of its queue: 10 s, and a second more for each KiB
+	// that was sent to it last, up to 96, because that may still be in buffers on the way. So a
+	// client that reads 1 KiB a second is not ended. Negative means the default.
+	Write time.Duration
+	// Drain is the time over which Shutdown spreads the close frames to plain clients, so that they
+	// do not reconnect at once: 10 s, or a millisecond for each client if that is less. Negative:
+	// all at once. Clients of realtime.v1 spread their reconnects themselves.
+	Drain time.Duration
+	// Resume is how long a session of realtime.v1 stays in its rooms after its connection was lost,
+	// timed out or was too slow: 15 s. A client that reconnects within that time resumes its session,
+	// and no notice is sent. Detached sessions take at most a quarter of Limits.MemoryBytes: beyond
+	// that, and while memory is short, a lost connection leaves its rooms at once. A user at
+	// Limits.ConnsPerUser can resume only a session that the server knows to be lost.
+	Resume time.Duration
+	// Expiry is how long a connection continues after its identity has expired and was not renewed,
+	// before it is closed with code 4401: 10 s. Negative: it is closed at once.
+	Expiry time.Duration
 }
 
 // Announce says which comings and goings are announced. Values are added with |.
@@ -217,7 +226,7 @@ const (
 // UserFull is what happens when a user has as many connections as he may.
 type UserFull uint8
 
-// What happens to a connection beyond Options.MaxConnsPerUser.
+// What happens to a connection beyond Limits.ConnsPerUser.
 const (
 	// UserFullRefuse refuses the new connection with 429 or ErrTooManyConns.
 	UserFullRefuse UserFull = iota
@@ -238,31 +247,31 @@ func (o *Options) resolved() Options {
 	if o != nil {
 		r = *o
 	}
-	defaults.Set(&r.MaxConns, 100_000)
-	defaults.Set(&r.MaxConnsPerUser, 100)
-	defaults.Set(&r.MaxRoomsPerConn, 100)
-	defaults.Set(&r.MaxMessageBytes, 64<<10)
-	defaults.Set(&r.InboundRate, 200)
-	defaults.Set(&r.InboundBytes, 1<<20)
-	defaults.Set(&r.InboundFanout, 250_000)
+	defaults.Set(&r.Limits.Conns, 100_000)
+	defaults.Set(&r.Limits.ConnsPerUser, 100)
+	defaults.Set(&r.Limits.RoomsPerConn, 100)
+	defaults.Set(&r.Limits.MessageBytes, 64<<10)
+	defaults.Set(&r.Limits.InboundRate, 200)
+	defaults.Set(&r.Limits.InboundBytes, 1<<20)
+	defaults.Set(&r.Limits.InboundFanout, 250_000)
 	defaults.Set(&r.CompressFrom, 0)
-	defaults.Set(&r.QueueMessages, sendqueue.DefaultMaxMessages)
-	defaults.Set(&r.QueueBytes, sendqueue.DefaultMaxBytes)
-	defaults.Set(&r.MemoryBudget, 256<<20)
-	defaults.Set(&r.PingInterval, 25*second)
-	defaults.Set(&r.PongTimeout, 10*second)
-	defaults.Set(&r.StaleAfter, 300*second)
-	defaults.Set(&r.SweepInterval, 60*second)
-	defaults.Set(&r.DrainWindow, 10*second)
-	defaults.Set(&r.ExpiryGrace, 10*second)
-	defaults.Set(&r.ResumeGrace, 15*second)
-	if r.StaleAfter > 0 && r.PingInterval > r.StaleAfter/3 {
-		r.PingInterval = r.StaleAfter / 3
+	defaults.Set(&r.Limits.QueueMessages, sendqueue.DefaultMaxMessages)
+	defaults.Set(&r.Limits.QueueBytes, sendqueue.DefaultMaxBytes)
+	defaults.Set(&r.Limits.MemoryBytes, 256<<20)
+	defaults.Set(&r.Timeouts.Ping, 25*second)
+	defaults.Set(&r.Timeouts.Pong, 10*second)
+	defaults.Set(&r.Timeouts.Stale, 300*second)
+	defaults.Set(&r.Timeouts.Sweep, 60*second)
+	defaults.Set(&r.Timeouts.Drain, 10*second)
+	defaults.Set(&r.Timeouts.Expiry, 10*second)
+	defaults.Set(&r.Timeouts.Resume, 15*second)
+	if r.Timeouts.Stale > 0 && r.Timeouts.Ping > r.Timeouts.Stale/3 {
+		r.Timeouts.Ping = r.Timeouts.Stale / 3
 	}
-	if r.WriteTimeout <= 0 {
-		r.WriteTimeout = sendqueue.DefaultWriteTimeout
+	if r.Timeouts.Write <= 0 {
+		r.Timeouts.Write = sendqueue.DefaultWriteTimeout
 	}
-	for _, limit := range []*int{&r.QueueMessages, &r.QueueBytes, &r.MaxMessageBytes} {
+	for _, limit := range []*int{&r.Limits.QueueMessages, &r.Limits.QueueBytes, &r.Limits.MessageBytes} {
 		if *limit == 0 {
 			*limit = math.MaxInt
 		}
@@ -285,9 +294,9 @@ func (o *Options) keeps() bool {
 // other members of its room with it, which have had no time to read.
 func newLimits(o *Options) session.Limits {
 	return session.Limits{
-		Messages: ratelimit.PerSecond(o.InboundRate).WithBurst(o.QueueMessages / 2),
-		Bytes:    ratelimit.PerSecond(o.InboundBytes).WithBurst(o.QueueBytes / 2),
-		Fanout:   ratelimit.PerSecond(o.InboundFanout),
+		Messages: ratelimit.PerSecond(o.Limits.InboundRate).WithBurst(o.Limits.QueueMessages / 2),
+		Bytes:    ratelimit.PerSecond(o.Limits.InboundBytes).WithBurst(o.Limits.QueueBytes / 2),
+		Fanout:   ratelimit.PerSecond(o.Limits.InboundFanout),
 		Pings:    ratelimit.PerSecond(pingRate).WithBurst(pingBurst),
 	}
 }

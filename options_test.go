@@ -8,6 +8,6 @@ import (
 
 func TestMemoryBudgetIsOnUnlessItIsOff(t *testing.T) {
 	for given, want := range map[int]int{0: 256 << 20, 1000: 1000, -1: 0} {
-		require.Equal(t, want, (&Options{MemoryBudget: given}).resolved().MemoryBudget)
+		require.Equal(t, want, (&Options{Limits: Limits{MemoryBytes: given}}).resolved().Limits.MemoryBytes)
 	}
 }

@@ -64,13 +64,13 @@ func newRegistry(m *Manager) *registry {
 	ss := &registry{m: m}
 	ss.pool = session.Pool{
 		Queues: sendqueue.Config{
-			MaxMessages: m.opts.QueueMessages, MaxBytes: m.opts.QueueBytes,
-			WriteTimeout: m.opts.WriteTimeout, Go: ss.work.Go, Totals: &m.counters.Queues,
+			MaxMessages: m.opts.Limits.QueueMessages, MaxBytes: m.opts.Limits.QueueBytes,
+			WriteTimeout: m.opts.Timeouts.Write, Go: ss.work.Go, Totals: &m.counters.Queues,
 			Flushers: sendqueue.NewFlushers(m.background.Go),
 		},
 		Wheel: m.wheel, Counters: &m.counters, Limits: newLimits(&m.opts),
-		MaxMessage:   m.opts.MaxMessageBytes,
-		PingInterval: m.opts.PingInterval, PongTimeout: m.opts.PongTimeout,
+		MaxMessage:   m.opts.Limits.MessageBytes,
+		PingInterval: m.opts.Timeouts.Ping, PongTimeout: m.opts.Timeouts.Pong,
 	}
 	return ss
 }
@@ -130,7 +130,7 @@ func (ss *registry) admit(c *Conn, err error) error {
 // welcome says welcome.
 func (ss *registry) welcome(c *Conn, top uint64) {
 	g := wire.Greeting{
-		Conn: c.id, User: c.UserID(), MaxMessage: ss.m.opts.MaxMessageBytes, ComeBack: ss.reconnectTime(),
+		Conn: c.id, User: c.UserID(), MaxMessage: ss.m.opts.Limits.MessageBytes, ComeBack: ss.reconnectTime(),
 	}
 	if g.Session = ss.m.detached.token(c); g.Session != "" {
 		g.Grace = ss.m.detached.grace

@@ -233,7 +233,7 @@ func (d *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, error
 		Method: r.Method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.Content)},
 	})
 	if err == nil {
-		err = checkMessage(&Message{Content: content}, d.m.opts.QueueBytes/2)
+		err = checkMessage(&Message{Content: content}, d.m.opts.Limits.QueueBytes/2)
 	}
 	if err != nil {
 		return nil, &applicationError{err}
@@ -288,7 +288,7 @@ func errorReply(err error) *Error {
 		{ErrForbidden, wire.CodeForbidden}, {ErrUnauthenticated, wire.CodeForbidden}, {ErrDenied, wire.CodeDenied},
 		{ErrTooManyRooms, wire.CodeLimit}, {ErrTooLarge, wire.CodeTooLarge}, {errShare, wire.CodeLimit},
 		{ErrFull, wire.CodeLimit},
-		{dedup.ErrFull, wire.CodeLimit}, {ErrNoHistory, wire.CodeNoHistory}, {ErrPosition, wire.CodePosition},
+		{dedup.ErrFull, wire.CodeLimit}, {ErrNoHistory, wire.CodeNoHistory}, {ErrInvalidPosition, wire.CodePosition},
 		{errEpoch, wire.CodeEpoch}, {errSession, wire.CodeSession}, {errNoMember, wire.CodeNoMember},
 	} {
 		if errors.Is(err, known.err) {
@@ -299,7 +299,7 @@ func errorReply(err error) *Error {
 		return &Error{wire.CodeInternal, "internal error"}
 	}
 	for _, wrong := range []error{
-		ErrName, ErrMessage, errTarget, errToken, wire.ErrMember, wire.ErrNoRequest, wire.ErrID,
+		ErrInvalidName, ErrInvalidMessage, errTarget, errToken, wire.ErrMember, wire.ErrNoRequest, wire.ErrID,
 		wire.ErrNotObject, wire.ErrDuplicate, wire.ErrDepth, wire.ErrSurrogate, wire.ErrHeader, wire.ErrBinary,
 	} {
 		if errors.Is(err, wrong) {

@@ -42,7 +42,7 @@ type detached struct {
 }
 
 func newDetached(m *Manager) *detached {
-	a := &detached{m: m, grace: m.opts.ResumeGrace, budget: &m.counters.Queues.Budget}
+	a := &detached{m: m, grace: m.opts.Timeouts.Resume, budget: &m.counters.Queues.Budget}
 	_, _ = rand.Read(a.key[:]) // it never fails
 	return a
 }
@@ -264,7 +264,7 @@ func (a *detached) transfer(c *Conn, left *inheritance, may func(room string) bo
 // mayTake reports whether a connection may take a place in a room, also one that has ended meanwhile:
 // then it is cleaned up after, or kept for the next one. c.mu is held.
 func (a *detached) mayTake(c *Conn, room string) bool {
-	return c.phase != gone && c.rooms.find(room) == nil && (a.m.opts.MaxRoomsPerConn == 0 || c.rooms.n < a.m.opts.MaxRoomsPerConn)
+	return c.phase != gone && c.rooms.find(room) == nil && (a.m.opts.Limits.RoomsPerConn == 0 || c.rooms.n < a.m.opts.Limits.RoomsPerConn)
 }
 
 // giveUpRooms takes what it leaves from an absent connection, which is gone then.

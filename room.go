@@ -20,7 +20,7 @@ import (
 )
 
 // Room is a handle on a room, whether or not anybody is in it: a small value, made
-// by [Manager.Room]. Its methods return ErrName for a room that cannot exist, see [ValidName]:
+// by [Manager.Room]. Its methods return ErrInvalidName for a room that cannot exist, see [ValidName]:
 // also those of the zero Room.
 type Room struct {
 	m    *Manager
@@ -135,7 +135,7 @@ type RoomOptions struct {
 }
 
 // Count is how many are in a room, with connections that were lost and may come back, see
-// Options.ResumeGrace.
+// Timeouts.Resume.
 type Count struct {
 	Users int // users, each once; anonymous connections are none
 	Conns int

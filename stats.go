@@ -26,9 +26,9 @@ type Stats struct {
 	// member.
 	Users, Rooms int
 	// QueuedBytes is the memory that waits to be written takes, each message once
-	// however many connections wait for it: what Options.MemoryBudget bounds.
+	// however many connections wait for it: what Limits.MemoryBytes bounds.
 	QueuedBytes int64
-	// MemoryBytes is all that Options.MemoryBudget bounds: QueuedBytes, messages that are being
+	// MemoryBytes is all that Limits.MemoryBytes bounds: QueuedBytes, messages that are being
 	// read or wait for a handler, the ids of messages that clients have sent in the last two minutes, connections that
 	// were lost and may come back, and what is remembered of those that catch up.
 	MemoryBytes int64
@@ -44,7 +44,7 @@ type Stats struct {
 
 	CaughtUp    uint64 // messages that connections were given from what is kept
 	Unrecovered uint64 // times that a connection was told that it has missed something for good
-	SetAside    uint64 // messages to users that were set aside, see InboxOptions.Attempts
+	DeadLetters uint64 // messages to users that were set aside, see InboxOptions.Attempts
 	Resumed     uint64 // connections that took the place of one that was lost
 
 	Compressed uint64 // messages that were compressed, each once however many received it
@@ -95,7 +95,7 @@ func (s *Stats) counters() [metrics.NumCounters]*uint64 {
 		metrics.Compressed:      &s.Compressed,
 		metrics.CaughtUp:        &s.CaughtUp,
 		metrics.Unrecovered:     &s.Unrecovered,
-		metrics.SetAside:        &s.SetAside,
+		metrics.DeadLetters:     &s.DeadLetters,
 		metrics.Resumed:         &s.Resumed,
 		metrics.Received:        &s.Received,
 		metrics.Matched:         &s.Matched,

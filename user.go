@@ -14,7 +14,7 @@ import (
 )
 
 // User is a handle on a user, connected or not: a small value, made by
-// [Manager.User]. Its methods return ErrName for a user who cannot exist, see [ValidName]: also
+// [Manager.User]. Its methods return ErrInvalidName for a user who cannot exist, see [ValidName]: also
 // those of the zero User.
 type User struct {
 	m  *Manager
@@ -45,13 +45,13 @@ func (u User) LocalConns() iter.Seq[*Conn] { return slices.Values(u.conns()) }
 // is let in if Authenticate lets him. So first make Authenticate say no, then disconnect; or
 // see Deny. It does not wait for the goodbyes; nothing that is sent from then on reaches the
 // connections.
-// ctx is for brokers to come. It returns ErrCloseCode for a code that may not be sent.
+// ctx is for brokers to come. It returns ErrInvalidCloseCode for a code that may not be sent.
 func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
 	}
 	if !code.Sendable() {
-		return 0, ErrCloseCode
+		return 0, ErrInvalidCloseCode
 	}
 	u.m.revocations.Revoke(admission.Subject{User: u.id})
 	n := 0
@@ -105,7 +105,7 @@ type users struct {
 
 func newUsers(m *Manager) *users {
 	return &users{
-		index: shardmap.New[*user](), m: m, limit: m.opts.MaxConnsPerUser,
+		index: shardmap.New[*user](), m: m, limit: m.opts.Limits.ConnsPerUser,
 		replace: m.opts.UserFull == UserFullReplace,
 	}
 }

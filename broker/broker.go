@@ -87,7 +87,7 @@ type Broker interface {
 	// Ack moves the cursor of a reader forward to at; it never moves it back. The broker need not
 	// keep publications that all readers of the stream have acknowledged. If a stream has more than
 	// 100 readers, the broker may forget the one with the lowest cursor. When Ack returns, the move
-	// is as durable as a publication. It returns ErrPosition if at has another epoch, or is after
+	// is as durable as a publication. It returns ErrInvalidPosition if at has another epoch, or is after
 	// the newest publication of the stream.
 	Ack(ctx context.Context, stream, reader string, at Position) error
 	// Close ends delivery. When it returns, no call of Deliver is in progress, unless ctx has ended.

@@ -7,13 +7,13 @@ var (
 	// ErrClosed is returned by a broker after Close. Connections and Managers return the same
 	// error: it is defined here so that an application finds one error for all of them.
 	ErrClosed = errors.New("realtime: closed")
-	// ErrPosition means that a position is not in the stream.
-	ErrPosition = errors.New("realtime: no such position")
+	// ErrInvalidPosition means that a position is not in the stream.
+	ErrInvalidPosition = errors.New("realtime: no such position")
 	// ErrFull means that a broker keeps as much as it may, or that an inbox keeps as much of one
 	// sender as it may.
 	ErrFull = errors.New("realtime: no more may be kept")
-	// ErrName means that a broker cannot keep a stream or a reader with this name.
-	ErrName = errors.New("realtime: invalid name")
+	// ErrInvalidName means that a broker cannot keep a stream or a reader with this name.
+	ErrInvalidName = errors.New("realtime: invalid name")
 	// ErrPublication means that stored bytes are not a publication.
 	ErrPublication = errors.New("realtime: not a publication")
 )

@@ -49,7 +49,7 @@ func withAddedClient(
 }
 
 func noChange(*realtime.Options)   {}
-func noResume(o *realtime.Options) { o.ResumeGrace = -1 }
+func noResume(o *realtime.Options) { o.Timeouts.Resume = -1 }
 
 // send sends messages of bob to the lobby.
 func (g *adder) send(offsets ...int) {
@@ -89,7 +89,7 @@ func TestAddedRoomRecovers(t *testing.T) {
 		"without inbox":  func(o *realtime.Options) { o.Inbox = realtime.InboxOptions{} },
 		"without resume": noResume,
 		"with neither": func(o *realtime.Options) {
-			o.ResumeGrace, o.Inbox = -1, realtime.InboxOptions{}
+			o.Timeouts.Resume, o.Inbox = -1, realtime.InboxOptions{}
 		},
 		"catching up": func(o *realtime.Options) { o.Slow = realtime.SlowCatchUp },
 	} {
@@ -164,7 +164,7 @@ func TestAddedRoomIsRemoved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			change := func(o *realtime.Options) {
 				if name == "no session" {
-					o.ResumeGrace = -1
+					o.Timeouts.Resume = -1
 				}
 			}
 			withAddedClient(t, change, func(t *testing.T, g *adder, alice *testClient) {

@@ -12,7 +12,7 @@ import (
 // BenchmarkSend measures a send to oneself over loopback, including the work of the server.
 func BenchmarkSend(b *testing.B) {
 	rt := realtime.New(&realtime.Options{
-		Authenticate: realtime.InsecureQueryUser, Authorize: realtime.InsecureAllowAll, InboundRate: -1,
+		Authenticate: realtime.InsecureQueryUser, Authorize: realtime.InsecureAllowAll, Limits: realtime.Limits{InboundRate: -1},
 	})
 	defer rt.Close()
 	srv := httptest.NewServer(rt)

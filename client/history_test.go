@@ -179,7 +179,7 @@ func TestHistory(t *testing.T) {
 		_, err = alice.History(t.Context(), "lobby", client.HistoryQuery{})
 		require.Equal(t, "no_history", codeOf(err))
 		_, err = alice.History(t.Context(), "", client.HistoryQuery{})
-		require.ErrorIs(t, err, realtime.ErrName)
+		require.ErrorIs(t, err, realtime.ErrInvalidName)
 		require.Empty(t, alice.received(), "history is not delivered to loops")
 	})
 }
@@ -210,7 +210,7 @@ func TestReceipts(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, got, "the application has handled the message")
 		_, err = alice.SendReceipt(t.Context(), realtime.ToAll(), realtime.Message{Key: "\n"})
-		require.ErrorIs(t, err, realtime.ErrName)
+		require.ErrorIs(t, err, realtime.ErrInvalidName)
 	})
 }
 

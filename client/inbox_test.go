@@ -377,8 +377,8 @@ func TestAckOfRedeliveryInNewEpoch(t *testing.T) {
 func TestSlowConsumerMakesNoDeadLetters(t *testing.T) {
 	var aside atomic.Int64
 	withManager(t, realtime.Options{Inbox: realtime.InboxOptions{
-		Keep:       realtime.Retention{Messages: 100},
-		OnSetAside: func(context.Context, string, realtime.Message) { aside.Add(1) },
+		Keep:         realtime.Retention{Messages: 100},
+		OnDeadLetter: func(context.Context, string, realtime.Message) { aside.Add(1) },
 	}}, func(t *testing.T, w *testEnv) {
 		for i := range 60 {
 			_, err := w.rt.Send(t.Context(), realtime.ToUser("alice"), realtime.Message{

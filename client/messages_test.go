@@ -96,14 +96,14 @@ func TestSendRefuses(t *testing.T) {
 			"all and user":  {realtime.ToAll().Union(realtime.ToUser("bob")), realtime.Message{}, client.ErrTarget},
 			"exception":     {room.Except("conn_1"), realtime.Message{}, client.ErrTarget},
 			"all but one":   {realtime.ToAll().ExceptUser("bob"), realtime.Message{}, client.ErrTarget},
-			"room":          {realtime.ToRoom("\xff"), realtime.Message{}, realtime.ErrName},
-			"no name":       {realtime.ToRoom(""), realtime.Message{}, realtime.ErrName},
-			"type":          {room, realtime.Message{Type: "\n"}, realtime.ErrName},
-			"id":            {room, realtime.Message{ID: " "}, realtime.ErrName},
-			"both":          {room, realtime.Message{Content: []byte("1"), Binary: []byte{}}, realtime.ErrMessage},
-			"no JSON":       {room, realtime.Message{Content: []byte("{")}, realtime.ErrMessage},
-			"two values":    {room, realtime.Message{Content: []byte("1 2")}, realtime.ErrMessage},
-			"no UTF-8":      {room, realtime.Message{Content: []byte("\"\xff\"")}, realtime.ErrMessage},
+			"room":          {realtime.ToRoom("\xff"), realtime.Message{}, realtime.ErrInvalidName},
+			"no name":       {realtime.ToRoom(""), realtime.Message{}, realtime.ErrInvalidName},
+			"type":          {room, realtime.Message{Type: "\n"}, realtime.ErrInvalidName},
+			"id":            {room, realtime.Message{ID: " "}, realtime.ErrInvalidName},
+			"both":          {room, realtime.Message{Content: []byte("1"), Binary: []byte{}}, realtime.ErrInvalidMessage},
+			"no JSON":       {room, realtime.Message{Content: []byte("{")}, realtime.ErrInvalidMessage},
+			"two values":    {room, realtime.Message{Content: []byte("1 2")}, realtime.ErrInvalidMessage},
+			"no UTF-8":      {room, realtime.Message{Content: []byte("\"\xff\"")}, realtime.ErrInvalidMessage},
 			"large":         {room, realtime.Message{Binary: make([]byte, 65536)}, realtime.ErrTooLarge},
 		} {
 			require.ErrorIs(t, alice.Send(ctx, test.to, test.msg), test.want, name)
@@ -126,15 +126,15 @@ func TestServerRefuses(t *testing.T) {
 		require.Equal(t, "forbidden", codeOf(alice.Send(ctx, realtime.ToAll(), realtime.Message{})))
 		require.Equal(t, "bad_request", codeOf(alice.Send(ctx, room, realtime.Message{Type: "welcome"})))
 		require.Equal(t, "forbidden", codeOf(alice.Join(ctx, "secret")))
-		require.ErrorIs(t, alice.Join(ctx, ""), realtime.ErrName)
+		require.ErrorIs(t, alice.Join(ctx, ""), realtime.ErrInvalidName)
 		_, err := alice.Presence(ctx, "secret")
 		require.Equal(t, "forbidden", codeOf(err))
 		_, err = alice.Call(ctx, "dance", nil)
 		require.Equal(t, "unknown_method", codeOf(err))
 		_, err = alice.Call(ctx, "", nil)
-		require.ErrorIs(t, err, realtime.ErrName)
+		require.ErrorIs(t, err, realtime.ErrInvalidName)
 		_, err = alice.Call(ctx, "dance", []byte("{"))
-		require.ErrorIs(t, err, realtime.ErrMessage)
+		require.ErrorIs(t, err, realtime.ErrInvalidMessage)
 		_, err = alice.Call(ctx, "dance", []byte(`"`+strings.Repeat("x", 65536)+`"`))
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
 		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "the connection is still open")

@@ -52,8 +52,8 @@ func (c *Client) SendReceipt(
 // messages are already waiting. If ctx ends, it returns the cause of ctx, and the message may still
 // arrive.
 //
-// It returns a *realtime.Error if the server refuses the message; [ErrTarget], realtime.ErrName or
-// realtime.ErrMessage if the message cannot be sent; realtime.ErrTooLarge if it is larger than the
+// It returns a *realtime.Error if the server refuses the message; [ErrTarget], realtime.ErrInvalidName or
+// realtime.ErrInvalidMessage if the message cannot be sent; realtime.ErrTooLarge if it is larger than the
 // server accepts; [ErrFull] if too many requests are pending; and an error that matches
 // realtime.ErrClosed after the client has ended.
 func (c *Client) Send(ctx context.Context, to realtime.Target, msg realtime.Message) error {
@@ -79,7 +79,7 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 		to.All && len(names) > 0, !to.All && len(names) != 1:
 		return outgoing{}, ErrTarget
 	case msg.Binary != nil && len(msg.Content) > 0:
-		return outgoing{}, fmt.Errorf("%w: both Content and Binary", realtime.ErrMessage)
+		return outgoing{}, fmt.Errorf("%w: both Content and Binary", realtime.ErrInvalidMessage)
 	}
 	if msg.ID == "" {
 		msg.ID = rand.Text()[:16] // 80 bits
@@ -126,7 +126,7 @@ const maxWord = 64
 
 func validWord(s string) error {
 	if len(s) > maxWord {
-		return fmt.Errorf("%w: longer than %d bytes", realtime.ErrName, maxWord)
+		return fmt.Errorf("%w: longer than %d bytes", realtime.ErrInvalidName, maxWord)
 	}
 	return realtime.ValidName(s)
 }

@@ -69,7 +69,7 @@ func (r *testClient) receivedKept() (lines []string) {
 func TestInboxWithCuts(t *testing.T) {
 	for seed := range uint64(20) {
 		o := inboxOptions()
-		o.QueueMessages, o.InboundRate, o.Inbox.Attempts = 16, -1, -1
+		o.Limits.QueueMessages, o.Limits.InboundRate, o.Inbox.Attempts = 16, -1, -1
 		withManager(t, o, func(t *testing.T, w *testEnv) {
 			dice, n := rand.New(rand.NewPCG(seed, 0)), 0
 			bob := w.dial("bob")

@@ -37,7 +37,7 @@ func TestRecoveryStress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			keep := realtime.Retention{Messages: test.kept}
-			o := realtime.Options{History: keep, QueueMessages: 20, Slow: test.slow}
+			o := realtime.Options{History: keep, Limits: realtime.Limits{QueueMessages: 20}, Slow: test.slow}
 			var w *testEnv
 			o.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
 				if !isAddedByServer(c.UserID()) {

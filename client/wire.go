@@ -60,7 +60,7 @@ func since(at position) *position {
 	return &at
 }
 
-// encode returns an error that matches realtime.ErrMessage if the content is not JSON.
+// encode returns an error that matches realtime.ErrInvalidMessage if the content is not JSON.
 func (o *outgoing) encode() (frame, error) {
 	data, err := marshal(o)
 	if err != nil || o.binary == nil {
@@ -108,7 +108,7 @@ func marshal(v any) ([]byte, error) {
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil || !utf8.Valid(buf.Bytes()) {
-		return nil, fmt.Errorf("%w: content is not JSON", realtime.ErrMessage)
+		return nil, fmt.Errorf("%w: content is not JSON", realtime.ErrInvalidMessage)
 	}
 	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
 }

@@ -32,11 +32,11 @@ func churns(t *testing.T, play func(*churn)) {
 	defer cancel()
 	c := &churn{ends: ends{t: t, ctx: ctx}}
 	c.rt = realtime.New(&realtime.Options{
-		Announce:      realtime.AnnounceUsers,
-		QueueMessages: -1,
-		Logger:        slog.New(slog.DiscardHandler),
-		OnConnect:     c.connected,
-		OnDisconnect:  c.disconnected,
+		Announce:     realtime.AnnounceUsers,
+		Limits:       realtime.Limits{QueueMessages: -1},
+		Logger:       slog.New(slog.DiscardHandler),
+		OnConnect:    c.connected,
+		OnDisconnect: c.disconnected,
 	})
 	defer c.rt.Close()
 	observer := c.open(&end{user: "observer"})

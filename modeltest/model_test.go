@@ -298,7 +298,7 @@ func (w *world) Send(r *rapid.T) {
 	}
 	if slices.Contains(to.Users, "") {
 		_, err := w.rt.Send(context.Background(), to, msg)
-		require.ErrorIs(r, err, realtime.ErrName)
+		require.ErrorIs(r, err, realtime.ErrInvalidName)
 		return
 	}
 	want := w.twin.send(to, envelopeAt(typ, msg.Sender, content, at))
@@ -347,8 +347,8 @@ func (w *world) SendNonsense(r *rapid.T) {
 		return err
 	}
 	typ := rapid.SampledFrom([]string{"welcome", "userleft", "pong", "a\nb", strings.Repeat("x", 65)})
-	require.ErrorIs(r, send(realtime.Message{Type: typ.Draw(r, "type")}), realtime.ErrName)
-	require.ErrorIs(r, send(realtime.Message{Content: []byte("{")}), realtime.ErrMessage)
+	require.ErrorIs(r, send(realtime.Message{Type: typ.Draw(r, "type")}), realtime.ErrInvalidName)
+	require.ErrorIs(r, send(realtime.Message{Content: []byte("{")}), realtime.ErrInvalidMessage)
 }
 
 // Pass lets time pass, in which clients are pinged.

@@ -96,13 +96,13 @@ func newStorm(t *testing.T, ctx context.Context, tight bool) *storm {
 	o := &realtime.Options{
 		Announce:     realtime.AnnounceUsers | realtime.AnnounceRooms,
 		Authorize:    realtime.InsecureAllowAll,
-		InboundRate:  -1,
+		Limits:       realtime.Limits{InboundRate: -1},
 		Logger:       slog.New(slog.DiscardHandler),
 		OnConnect:    s.connected,
 		OnDisconnect: s.disconnected,
 	}
 	if tight {
-		o.QueueMessages, o.Slow = 8, realtime.SlowDropOldest
+		o.Limits.QueueMessages, o.Slow = 8, realtime.SlowDropOldest
 		o.Room = func(name string) realtime.RoomOptions {
 			if name == rooms[0] {
 				return realtime.RoomOptions{Slow: realtime.SlowDropNewest}

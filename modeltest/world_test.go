@@ -63,12 +63,11 @@ func forbidden(user string, to realtime.Target) bool {
 func newWorld() *world {
 	w := &world{causes: make(map[string][]realtime.Cause)}
 	w.rt = realtime.New(&realtime.Options{
-		Announce:        realtime.AnnounceUsers | realtime.AnnounceRooms,
-		MaxConns:        maxConns,
-		MaxConnsPerUser: maxDevices,
-		MaxRoomsPerConn: maxRooms,
-		Logger:          slog.New(slog.DiscardHandler),
-		OnConnect:       func(_ context.Context, c *realtime.Conn) error { return w.plan.run(w, c) },
+		Announce: realtime.AnnounceUsers | realtime.AnnounceRooms,
+		Limits:   realtime.Limits{Conns: maxConns, ConnsPerUser: maxDevices, RoomsPerConn: maxRooms},
+
+		Logger:    slog.New(slog.DiscardHandler),
+		OnConnect: func(_ context.Context, c *realtime.Conn) error { return w.plan.run(w, c) },
 		OnDisconnect: func(_ context.Context, c *realtime.Conn, why *realtime.CloseError) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

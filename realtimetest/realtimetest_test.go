@@ -76,7 +76,7 @@ func TestNetworkLossIsDetected(t *testing.T) {
 
 func TestStall(t *testing.T) {
 	runInBubbleAndRealTime(t, func(t *testing.T) {
-		srv := realtimetest.New(t, &realtime.Options{Authorize: realtime.InsecureAllowAll, QueueMessages: 16})
+		srv := realtimetest.New(t, &realtime.Options{Authorize: realtime.InsecureAllowAll, Limits: realtime.Limits{QueueMessages: 16}})
 		bob := srv.Connect("bob")
 		bob.Stall()
 		for range 4 { // fit into the socket and the queue

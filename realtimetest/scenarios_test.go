@@ -27,7 +27,7 @@ func TestDeployment(t *testing.T) {
 		open := func() *realtime.Manager {
 			rt := realtime.New(&realtime.Options{
 				Authenticate: realtime.InsecureQueryUser, Authorize: realtime.InsecureAllowAll,
-				HandshakeRate: 2,
+				Limits: realtime.Limits{HandshakeRate: 2},
 			})
 			t.Cleanup(func() { _ = rt.Close() })
 			return rt
@@ -173,7 +173,7 @@ func TestExpiringToken(t *testing.T) {
 func TestDeniedAndReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := realtimetest.New(t, &realtime.Options{
-			Authorize: realtime.InsecureAllowAll, MaxConnsPerUser: 1, UserFull: realtime.UserFullReplace,
+			Authorize: realtime.InsecureAllowAll, Limits: realtime.Limits{ConnsPerUser: 1}, UserFull: realtime.UserFullReplace,
 		})
 		first := srv.Connect("alice")
 		second := srv.Connect("alice")

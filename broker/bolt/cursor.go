@@ -124,7 +124,7 @@ func (b *Broker) Ack(ctx context.Context, stream, reader string, at broker.Posit
 func (bt *batch) ack(h *head, reader string, at broker.Position) error {
 	st := bt.state(h)
 	if at.Offset > st.top || at != st.position(bt.era, at.Offset) {
-		return fmt.Errorf("%w: %d of epoch %q", broker.ErrPosition, at.Offset, at.Epoch)
+		return fmt.Errorf("%w: %d of epoch %q", broker.ErrInvalidPosition, at.Offset, at.Epoch)
 	}
 	if st.number == 0 { // the stream has no publication yet
 		return nil

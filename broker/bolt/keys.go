@@ -71,10 +71,10 @@ func offsetOf(key []byte, number uint64) (offset uint64, ok bool) {
 	return binary.BigEndian.Uint64(rest), true
 }
 
-// checkKey returns an error that matches broker.ErrName if a name is too long for a key.
+// checkKey returns an error that matches broker.ErrInvalidName if a name is too long for a key.
 func checkKey(what string, bytes int) error {
 	if bytes > maxKey {
-		return fmt.Errorf("%w: %s of %d bytes", broker.ErrName, what, bytes)
+		return fmt.Errorf("%w: %s of %d bytes", broker.ErrInvalidName, what, bytes)
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func TestRecoveryAfterRestart(t *testing.T) {
 	restart(&bolt.Options{NewEpochs: true})
 	again = join(first.At)
 	require.False(t, again.Recovered, "messages may be missing")
-	require.Equal(t, broker.ReasonEpoch, again.Why)
+	require.Equal(t, broker.ReasonEpoch, again.Reason)
 	require.NotEqual(t, first.At.Epoch, again.At.Epoch)
 	require.Zero(t, again.At.Offset)
 	require.EqualValues(t, 1, again.Top, "kept messages are delivered")

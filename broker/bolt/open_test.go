@@ -144,7 +144,7 @@ func TestNewEpochs(t *testing.T) {
 	require.NotEqual(t, was.Epoch, page.Top.Epoch)
 	require.Equal(t, was.Offset, page.Top.Offset)
 	require.Equal(t, []string{"x"}, contents(page), "publications are kept")
-	require.ErrorIs(t, b.Ack(t.Context(), "room/a", "r", was), broker.ErrPosition)
+	require.ErrorIs(t, b.Ack(t.Context(), "room/a", "r", was), broker.ErrInvalidPosition)
 	require.True(t, publish(t, b, text("room/a", "1", "x")).Duplicate)
 	require.NoError(t, b.Close(t.Context()))
 	b = open(t, dir, nil)

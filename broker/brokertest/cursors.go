@@ -114,16 +114,16 @@ func cursorEpoch(s *stage) {
 	at := s.fill("user/a", 2)
 	for _, epoch := range []string{"x" + at[0].Epoch, ""} {
 		other := broker.Position{Epoch: epoch, Offset: at[0].Offset}
-		require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", other), broker.ErrPosition)
+		require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", other), broker.ErrInvalidPosition)
 	}
-	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/none", "r", at[0]), broker.ErrPosition)
+	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/none", "r", at[0]), broker.ErrInvalidPosition)
 	require.Zero(s.t, s.cursor("user/a", "r").Offset)
 }
 
 func cursorAhead(s *stage) {
 	at := s.fill("user/a", 2)[1]
 	at.Offset++
-	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", at), broker.ErrPosition)
+	require.ErrorIs(s.t, s.b.Ack(s.t.Context(), "user/a", "r", at), broker.ErrInvalidPosition)
 	at.Offset--
 	s.ack("user/a", "r", at)
 }

@@ -316,7 +316,7 @@ func (b *Broker) Ack(ctx context.Context, stream, reader string, at broker.Posit
 	defer done()
 	s := b.find(stream)
 	if s == nil {
-		return broker.ErrPosition
+		return broker.ErrInvalidPosition
 	}
 	defer s.mu.Unlock()
 	s.weighed(func() { err = s.ack(reader, at) })

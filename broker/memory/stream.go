@@ -297,7 +297,7 @@ func (s *memoryStream) know(reader string, at uint64) {
 // ack moves a cursor, and discards the publications that all readers have acknowledged.
 func (s *memoryStream) ack(reader string, at broker.Position) error {
 	if at.Epoch != s.epoch || at.Offset > s.top {
-		return broker.ErrPosition
+		return broker.ErrInvalidPosition
 	}
 	if at.Offset <= s.readers[reader] {
 		return nil

@@ -32,9 +32,9 @@ func main() {
 		History:      realtime.Retention{Messages: 1000},
 		Inbox:        realtime.InboxOptions{Keep: realtime.Retention{Messages: 100}},
 	}
-	flag.DurationVar(&opts.StaleAfter, "stale-after", 300*time.Second, "silence that ends a connection")
-	flag.DurationVar(&opts.SweepInterval, "sweep", 60*time.Second, "how often to check for silence")
-	flag.IntVar(&opts.InboundRate, "inbound-rate", 200, "messages per second; negative: no limits on input")
+	flag.DurationVar(&opts.Timeouts.Stale, "stale-after", 300*time.Second, "silence that ends a connection")
+	flag.DurationVar(&opts.Timeouts.Sweep, "sweep", 60*time.Second, "how often to check for silence")
+	flag.IntVar(&opts.Limits.InboundRate, "inbound-rate", 200, "messages per second; negative: no limits on input")
 	announce := flag.Bool("announce", true, "announce joins and leaves")
 	data := flag.String("data", "", "file for history and inboxes (default: in memory)")
 	flag.Parse()
@@ -45,7 +45,7 @@ func main() {
 		}
 		opts.Broker = store
 	}
-	opts.InboundBytes, opts.InboundFanout = min(opts.InboundRate, 0), min(opts.InboundRate, 0)
+	opts.Limits.InboundBytes, opts.Limits.InboundFanout = min(opts.Limits.InboundRate, 0), min(opts.Limits.InboundRate, 0)
 	if *announce {
 		opts.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
 	}

@@ -9,7 +9,7 @@ import (
 
 func fromGorilla() (*realtime.Manager, http.Handler) {
 	rt := realtime.New(&realtime.Options{
-		MaxMessageBytes: 512,
+		Limits: realtime.Limits{MessageBytes: 512},
 		Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 			if a.Kind == realtime.ActionSend && a.Target.All {
 				return nil // like the hub: each message goes to all

@@ -20,7 +20,7 @@ const (
 	CloseProtocol CloseCode = 1002 // broken framing
 	CloseText     CloseCode = 1007 // text that is not UTF-8
 	ClosePolicy   CloseCode = 1008 // too many pings or fragments, or a message that never ends
-	CloseTooBig   CloseCode = 1009 // a message above Options.MaxMessageBytes
+	CloseTooBig   CloseCode = 1009 // a message above Limits.MessageBytes
 	CloseInternal CloseCode = 1011 // the application panicked
 	CloseRestart  CloseCode = 1012 // Shutdown: reconnect after a random wait
 

@@ -100,7 +100,7 @@ func invalidTextFromSend(w *world) {
 		require.NoError(w.t, err)
 		require.Equal(w.t, 2, res.Queued, "the bystander and the speaker check the frame")
 		_, err = w.rt.Send(w.t.Context(), realtime.ToRoom(p).Union(realtime.ToUser(p)), note("nobody"))
-		require.ErrorIs(w.t, err, realtime.ErrName)
+		require.ErrorIs(w.t, err, realtime.ErrInvalidName)
 	}
 	w.bystander.wait(w.t, func() bool { return len(w.bystander.texts) == len(invalidTexts) })
 }
@@ -123,7 +123,7 @@ func invalidTextInNames(w *world) {
 		status, _ := w.callREST("POST", "/connections/"+id+"/join", `{"room_id":"`+p+`"}`)
 		require.Equal(w.t, http.StatusBadRequest, status)
 		_, err = w.rt.Join(w.t.Context(), id, p)
-		require.ErrorIs(w.t, err, realtime.ErrName)
+		require.ErrorIs(w.t, err, realtime.ErrInvalidName)
 		_, answer := w.callREST("GET", "/rooms/"+escaped.String()+"/users", "")
 		require.True(w.t, utf8.ValidString(answer))
 	}

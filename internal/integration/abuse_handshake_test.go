@@ -52,8 +52,8 @@ func handshakeAttacks() []attack {
 			w.awaitMessages(20)
 			require.EqualValues(w.t, 2, w.rt.Stats().Accepted)
 		}},
-		{name: "more than MaxConns", opts: realtime.Options{MaxConns: 12}, run: tooMany(10, 503)},
-		{name: "more than MaxConnsPerUser", run: tooMany(100, 429)},
+		{name: "more than Limits.Conns", opts: realtime.Options{Limits: realtime.Limits{Conns: 12}}, run: tooMany(10, 503)},
+		{name: "more than Limits.ConnsPerUser", run: tooMany(100, 429)},
 		{name: "invalid REST calls", run: invalidCalls},
 		{name: "REST with the id of another connection", run: stolenID},
 		{name: "joins and leaves", opts: announced(), run: joinAndLeave},

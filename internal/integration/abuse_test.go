@@ -76,7 +76,7 @@ func claim(head byte, n uint64) string {
 	return string(binary.BigEndian.AppendUint64([]byte{head, 0xFF}, n)) + "\x00\x00\x00\x00"
 }
 
-const limit = 64 << 10 // of Options.MaxMessageBytes
+const limit = 64 << 10 // of Limits.MessageBytes
 
 func frameAttacks() []attack {
 	return []attack{

@@ -19,7 +19,7 @@ func from(addr string) func(*http.Request) {
 
 func TestHandshakeRateOfAnAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt := newManager(t, realtime.Options{HandshakeRatePerIP: 2})
+		rt := newManager(t, realtime.Options{Limits: realtime.Limits{HandshakeRatePerIP: 2}})
 		try := func(addr string) int {
 			code, _, header := refusedHandshake(t, rt, from(addr))
 			if code == http.StatusTooManyRequests {
@@ -51,7 +51,7 @@ func TestHandshakeRateOfANetwork(t *testing.T) {
 		{"203.0.113.7:1", "203.0.113.8:1", false},
 		{"[fe80::1%eth0]:1", "[fe80::2%eth1]:1", true},
 	} {
-		rt := newManager(t, realtime.Options{HandshakeRatePerIP: 1})
+		rt := newManager(t, realtime.Options{Limits: realtime.Limits{HandshakeRatePerIP: 1}})
 		for range 10 {
 			refusedHandshake(t, rt, from(test.one))
 		}
@@ -62,7 +62,7 @@ func TestHandshakeRateOfANetwork(t *testing.T) {
 
 func TestHandshakeRateOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rt := newManager(t, realtime.Options{HandshakeRate: 1, HandshakeRatePerIP: 1})
+		rt := newManager(t, realtime.Options{Limits: realtime.Limits{HandshakeRate: 1, HandshakeRatePerIP: 1}})
 		for range 100 { // attempts above the limit of an address do not count in the limit of all
 			refusedHandshake(t, rt, from("203.0.113.7:1"))
 		}
@@ -79,7 +79,7 @@ func TestHandshakeRateOfAll(t *testing.T) {
 }
 
 func TestConnectionsOfAnAddress(t *testing.T) {
-	s := newTestServer(t, realtime.Options{MaxConnsPerIP: 2}, false)
+	s := newTestServer(t, realtime.Options{Limits: realtime.Limits{ConnsPerIP: 2}}, false)
 	first := s.dial(t, "a")
 	s.dial(t, "b")
 	resp, err := s.Client().Get(s.URL + "/ws?user_id=c")
@@ -93,7 +93,7 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 }
 
 func TestConnLimits(t *testing.T) {
-	bubble(t, realtime.Options{MaxConns: 3, MaxConnsPerUser: 2}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{Conns: 3, ConnsPerUser: 2}}, func(t *testing.T, b *bed) {
 		one, two := b.dial("alice"), b.dial("alice")
 		require.NoError(t, errors.Join(one.err, two.err))
 		require.ErrorIs(t, b.dial("alice").err, realtime.ErrTooManyConns)
@@ -102,7 +102,7 @@ func TestConnLimits(t *testing.T) {
 		one.Drop()
 		synctest.Wait()
 		require.NoError(t, b.dial("alice").err, "a place was released")
-		require.ErrorIs(t, b.dial("all").err, realtime.ErrName, "reserved")
-		require.ErrorIs(t, b.dial("a\nb").err, realtime.ErrName)
+		require.ErrorIs(t, b.dial("all").err, realtime.ErrInvalidName, "reserved")
+		require.ErrorIs(t, b.dial("a\nb").err, realtime.ErrInvalidName)
 	})
 }

@@ -115,9 +115,9 @@ func TestCallOfClient(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 
 		_, err = alice.conn.Call(t.Context(), "", nil)
-		require.ErrorIs(t, err, realtime.ErrName)
+		require.ErrorIs(t, err, realtime.ErrInvalidName)
 		_, err = alice.conn.Call(t.Context(), "m", json.RawMessage("{"))
-		require.ErrorIs(t, err, realtime.ErrMessage)
+		require.ErrorIs(t, err, realtime.ErrInvalidMessage)
 		_, err = alice.conn.Call(t.Context(), "m", json.RawMessage(`"`+strings.Repeat("x", 3<<20)+`"`))
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
 		_, err = realtime.Call[int](t.Context(), alice.conn, "m", func() {})
@@ -125,7 +125,7 @@ func TestCallOfClient(t *testing.T) {
 
 		bob := b.open("bob")
 		_, err = bob.conn.Call(t.Context(), "m", nil)
-		require.ErrorIs(t, err, realtime.ErrPlain)
+		require.ErrorIs(t, err, realtime.ErrPlainProtocol)
 
 		time.AfterFunc(time.Second, func() { _ = alice.conn.Close(realtime.CloseNormal, "") })
 		_, err = alice.conn.Call(t.Context(), "m", nil)
@@ -169,7 +169,7 @@ func TestCallInsideHandler(t *testing.T) {
 func TestCallWithAFullBacklog(t *testing.T) {
 	var failed []error
 	o := realtime.Options{
-		InboundRate: -1,
+		Limits: realtime.Limits{InboundRate: -1},
 		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
 			if string(in.Message.Content) == "0" {
 				_, err := c.Call(ctx, "confirm", nil)
@@ -201,7 +201,7 @@ func TestCallWithAFullBacklog(t *testing.T) {
 
 // Calls and left frames are not dropped in favour of messages, and their number is bounded.
 func TestCallsAndLeftInAFullQueue(t *testing.T) {
-	o := realtime.Options{QueueMessages: 200, Slow: realtime.SlowDropOldest}
+	o := realtime.Options{Limits: realtime.Limits{QueueMessages: 200}, Slow: realtime.SlowDropOldest}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		transport, far := realtime.Pipe(realtime.V1)
 		alice := b.attach(transport, far, realtime.Identity{UserID: "alice"})

@@ -139,7 +139,7 @@ func TestCompressionInAMixedRoom(t *testing.T) {
 // Compressed messages of clients are read, also in fragments and up to the limit.
 func TestCompressedFromClients(t *testing.T) {
 	o := compressing()
-	o.MaxMessageBytes = 8 << 10
+	o.Limits.MessageBytes = 8 << 10
 	s := newTestServer(t, o, false)
 	chat := func(text string) string {
 		p, err := json.Marshal(map[string]string{"content": text, "target": "all"})
@@ -158,7 +158,7 @@ func TestCompressedFromClients(t *testing.T) {
 		require.NoError(t, ws.Close(1000, ""))
 	}
 	c := s.offer(t, "bob", browserOffer)
-	full := strings.Repeat("x", o.MaxMessageBytes-len(chat("")))
+	full := strings.Repeat("x", o.Limits.MessageBytes-len(chat("")))
 	for _, text := range []string{"hi", lengthy("hi"), full} {
 		p := deflate(t, chat(text))
 		parts := masked(0x41, p[:5]) + masked(0x89, "in between") + masked(0x80, p[5:])

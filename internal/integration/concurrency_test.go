@@ -27,9 +27,9 @@ func callEverything(t *testing.T, gently bool, budget int) {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
 		Announce: realtime.AnnounceUsers | realtime.AnnounceRooms, Authorize: realtime.InsecureAllowAll,
-		QueueMessages: 32, InboundRate: -1, MaxConnsPerUser: 4,
-		MemoryBudget: budget,
-		Logger:       slog.New(slog.DiscardHandler),
+		Limits: realtime.Limits{QueueMessages: 32, InboundRate: -1, ConnsPerUser: 4, MemoryBytes: budget},
+
+		Logger: slog.New(slog.DiscardHandler),
 		Room: func(name string) realtime.RoomOptions {
 			return realtime.RoomOptions{Slow: realtime.SlowPolicy(len(name) % 4)}
 		},

@@ -181,7 +181,7 @@ func TestNothingIsMissedAfterWelcome(t *testing.T) {
 }
 
 func TestStaleAfterByDefault(t *testing.T) {
-	bubble(t, realtime.Options{PingInterval: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Timeouts: realtime.Timeouts{Ping: -1}}, func(t *testing.T, b *bed) {
 		start := time.Now()
 		alice := b.open("alice")
 		for alice.ended() == nil {

@@ -479,6 +479,6 @@ type rfcCase struct {
 }
 
 const (
-	maxMessage = 64 << 10 // the default of Options.MaxMessageBytes
+	maxMessage = 64 << 10 // the default of Limits.MessageBytes
 	offerLine  = "Sec-WebSocket-Extensions: " + browserOffer + "\r\n"
 )

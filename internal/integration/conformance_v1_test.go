@@ -62,14 +62,14 @@ func TestV1Requests(t *testing.T) {
 }
 
 func TestV1Errors(t *testing.T) {
-	o := realtime.Options{MaxRoomsPerConn: 1, Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+	o := realtime.Options{Limits: realtime.Limits{RoomsPerConn: 1}, Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 		if a.Room == "secret" || len(a.Target.Rooms) > 0 && a.Target.Rooms[0] == "secret" {
 			return errors.New("a detail for the log")
 		}
 		return nil
 	}, OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
 		if in.Message.Type == "fail" {
-			return fmt.Errorf("a secret of the application: %w", realtime.ErrName)
+			return fmt.Errorf("a secret of the application: %w", realtime.ErrInvalidName)
 		}
 		return nil
 	}}
@@ -226,9 +226,9 @@ func TestV1Binary(t *testing.T) {
 		require.Regexp(t, `"content":"`+base64.StdEncoding.EncodeToString([]byte("\x00\xff"))+`"`, bob.raw()[0])
 
 		_, err := b.Send(t.Context(), realtime.ToAll(), realtime.Message{Content: json.RawMessage("1"), Binary: []byte{}})
-		require.ErrorIs(t, err, realtime.ErrMessage)
+		require.ErrorIs(t, err, realtime.ErrInvalidMessage)
 		_, err = b.Send(t.Context(), realtime.ToAll(), realtime.Message{ID: strings.Repeat("x", 65)})
-		require.ErrorIs(t, err, realtime.ErrName)
+		require.ErrorIs(t, err, realtime.ErrInvalidName)
 		_, err = b.Send(t.Context(), realtime.ToAll(), realtime.Message{Binary: make([]byte, 5<<20)})
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
 	})

@@ -31,7 +31,7 @@ func TestConnCloseCodes(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		for _, code := range []realtime.CloseCode{0, 999, 1002, 1004, 1005, 1006, 1007, 1015, 2999, 5000} {
-			require.ErrorIs(t, alice.conn.Close(code, ""), realtime.ErrCloseCode, "%d", code)
+			require.ErrorIs(t, alice.conn.Close(code, ""), realtime.ErrInvalidCloseCode, "%d", code)
 		}
 		require.NoError(t, alice.conn.Close(4999, strings.Repeat("ü", 100)))
 		alice.requireEnd(4999)
@@ -105,7 +105,7 @@ func TestHandles(t *testing.T) {
 		alice2.requireEnd(4500)
 		require.Equal(t, "banned", alice.ended().Reason)
 		_, err = b.User("bob").Disconnect(t.Context(), 1006, "")
-		require.ErrorIs(t, err, realtime.ErrCloseCode)
+		require.ErrorIs(t, err, realtime.ErrInvalidCloseCode)
 		require.Nil(t, b.Conn(alice.conn.ID()))
 		require.ErrorIs(t, alice.conn.Close(1000, ""), realtime.ErrClosed)
 	})

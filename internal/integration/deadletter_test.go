@@ -17,7 +17,7 @@ import (
 func TestDeadLetter(t *testing.T) {
 	o := inboxes(100)
 	var d diary
-	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
+	o.Inbox.OnDeadLetter = func(_ context.Context, user string, m realtime.Message) {
 		d.write(user + " " + string(m.Content))
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -32,7 +32,7 @@ func TestDeadLetter(t *testing.T) {
 		require.Empty(t, d.read())
 		require.Equal(t, words(1, 3), b.openInboxAndBreakDown(id).takeWords(), "the third that breaks down with it")
 		require.Equal(t, []string{`bob "m1"`}, d.read())
-		require.Equal(t, uint64(1), b.Stats().SetAside)
+		require.Equal(t, uint64(1), b.Stats().DeadLetters)
 		require.Equal(t, words(2, 3), b.openInbox(id).takeWords())
 	})
 }
@@ -41,7 +41,7 @@ func TestDeadLetter(t *testing.T) {
 func TestResumedConnectionIsNoFailedAttempt(t *testing.T) {
 	var d diary
 	o := inboxes(100)
-	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
+	o.Inbox.OnDeadLetter = func(_ context.Context, user string, m realtime.Message) {
 		d.write(user + " " + string(m.Content))
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -80,7 +80,7 @@ func (b *bed) openInboxAndBreakDown(id realtime.Identity) *inboxClient {
 func TestReplacedMessageIsNoDeadLetter(t *testing.T) {
 	o := inboxes(100)
 	var d diary
-	o.Inbox.OnSetAside = func(_ context.Context, user string, m realtime.Message) {
+	o.Inbox.OnDeadLetter = func(_ context.Context, user string, m realtime.Message) {
 		d.write(user + " " + string(m.Content))
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -161,7 +161,7 @@ func TestUnseenMessagesAreNoDeadLetters(t *testing.T) {
 				breakDown(b, id)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				require.Zero(t, b.Stats().SetAside)
+				require.Zero(t, b.Stats().DeadLetters)
 			})
 		})
 	}
@@ -172,7 +172,7 @@ func TestCloseDuringOnSetAside(t *testing.T) {
 	o.Inbox.Attempts = 1
 	var b *bed
 	var d diary
-	o.Inbox.OnSetAside = func(_ context.Context, _ string, m realtime.Message) {
+	o.Inbox.OnDeadLetter = func(_ context.Context, _ string, m realtime.Message) {
 		d.write(string(m.Content))
 		if err := b.Close(); err != nil {
 			t.Error(err)

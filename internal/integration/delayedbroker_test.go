@@ -105,9 +105,9 @@ func (d *delayedBroker) Unsubscribe(ctx context.Context, stream string) error {
 func TestRecoveryFromADelayedBroker(t *testing.T) {
 	for seed := range schedules() {
 		o := keeping(10_000)
-		o.QueueMessages, o.InboundRate = 8, -1
+		o.Limits.QueueMessages, o.Limits.InboundRate = 8, -1
 		if seed%2 == 0 {
-			o.QueueMessages, o.Slow = 64, realtime.SlowDisconnect
+			o.Limits.QueueMessages, o.Slow = 64, realtime.SlowDisconnect
 		}
 		d := &delayedBroker{Broker: memory.New(nil), dice: rand.New(rand.NewPCG(seed, 3))}
 		o.Broker = d

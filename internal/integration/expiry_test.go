@@ -33,7 +33,7 @@ func TestExpiry(t *testing.T) {
 }
 
 func TestExpiryWithoutGrace(t *testing.T) {
-	bubble(t, realtime.Options{ExpiryGrace: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Timeouts: realtime.Timeouts{Expiry: -1}}, func(t *testing.T, b *bed) {
 		alice := b.openV1(identityUntil("alice", time.Minute))
 		time.Sleep(time.Minute + 100*time.Millisecond)
 		alice.requireEnd(realtime.CloseExpired)

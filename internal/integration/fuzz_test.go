@@ -64,7 +64,7 @@ func FuzzRestBody(f *testing.F) {
 		f.Add(seed)
 	}
 	// the far end does not read, so it would not answer a ping
-	rt := realtime.New(&realtime.Options{PingInterval: -1, StaleAfter: -1})
+	rt := realtime.New(&realtime.Options{Timeouts: realtime.Timeouts{Ping: -1, Stale: -1}})
 	f.Cleanup(func() { _ = rt.Close() })
 	transport, far := realtime.Pipe()
 	f.Cleanup(far.Drop)
@@ -215,7 +215,7 @@ func FuzzStream(f *testing.F) {
 		var ends []ending
 		o := realtime.Options{
 			Authenticate: realtime.InsecureQueryUser, CompressFrom: 1 << 20,
-			MaxMessageBytes: limit, InboundRate: -1, InboundBytes: -1,
+			Limits: realtime.Limits{MessageBytes: limit, InboundRate: -1, InboundBytes: -1},
 			OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
 				seen = append(seen, in.Text)
 				_, err := b.Send(ctx, realtime.ToConn(c.ID()), in.Message)
@@ -315,7 +315,7 @@ func FuzzHandshake(f *testing.F) {
 		user := r.URL.Query().Get("user_id")
 		o := realtime.Options{
 			Authenticate: realtime.InsecureQueryUser, CompressFrom: 1,
-			Origins: []string{"https://*.example.com"}, MaxConns: 2, MaxConnsPerUser: 1,
+			Origins: []string{"https://*.example.com"}, Limits: realtime.Limits{Conns: 2, ConnsPerUser: 1},
 		}
 		bubble(t, o, func(t *testing.T, b *bed) {
 			var others []*client

@@ -48,11 +48,11 @@ func TestEditedMessagesAreChecked(t *testing.T) {
 	o := realtime.Options{OnMessage: func(ctx context.Context, _ *realtime.Conn, in realtime.Inbound) error {
 		in.Message.Content = []byte("{bad\xff")
 		_, err := b.Send(ctx, in.Target, in.Message)
-		sent.write(fmt.Sprint(errors.Is(err, realtime.ErrMessage)))
+		sent.write(fmt.Sprint(errors.Is(err, realtime.ErrInvalidMessage)))
 		in.Message = realtime.Chat("bob", "x")
 		in.Message.Type = "welcome"
 		_, err = b.Send(ctx, in.Target, in.Message)
-		sent.write(fmt.Sprint(errors.Is(err, realtime.ErrName)))
+		sent.write(fmt.Sprint(errors.Is(err, realtime.ErrInvalidName)))
 		return err
 	}}
 	bubble(t, o, func(t *testing.T, bubbled *bed) {
@@ -146,7 +146,7 @@ func TestBacklogIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var handled atomic.Int32
-		o := realtime.Options{InboundRate: -1, InboundBytes: -1}
+		o := realtime.Options{Limits: realtime.Limits{InboundRate: -1, InboundBytes: -1}}
 		o.OnMessage = func(context.Context, *realtime.Conn, realtime.Inbound) error {
 			<-release
 			handled.Add(1)
@@ -175,7 +175,7 @@ func TestBacklogIsBounded(t *testing.T) {
 func TestBacklogIsBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		o := realtime.Options{InboundRate: -1, InboundBytes: -1}
+		o := realtime.Options{Limits: realtime.Limits{InboundRate: -1, InboundBytes: -1}}
 		o.OnMessage = func(context.Context, *realtime.Conn, realtime.Inbound) error {
 			<-release
 			return nil
@@ -332,7 +332,7 @@ func TestErrorsOfHandlers(t *testing.T) {
 func TestAnswerOfHandlerIsChecked(t *testing.T) {
 	var answer json.RawMessage
 	o := realtime.Options{
-		QueueBytes: 2048,
+		Limits: realtime.Limits{QueueBytes: 2048},
 		OnCall: func(context.Context, *realtime.Conn, realtime.Inbound) (json.RawMessage, error) {
 			return answer, nil
 		},

@@ -110,7 +110,7 @@ func TestHandshakeRefusals(t *testing.T) {
 
 func TestRefusalsLeaveNothing(t *testing.T) {
 	rt := newManager(t, realtime.Options{
-		MaxConns: 1, HandshakeRatePerIP: -1, Authenticate: realtime.InsecureQueryUser,
+		Limits: realtime.Limits{Conns: 1, HandshakeRatePerIP: -1}, Authenticate: realtime.InsecureQueryUser,
 	})
 	for range 1000 {
 		code, message, _ := refusedHandshake(t, rt, func(r *http.Request) { r.URL.RawQuery = "user_id=u" })

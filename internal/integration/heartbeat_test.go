@@ -35,7 +35,7 @@ func TestQuietPeerIsKept(t *testing.T) {
 }
 
 func TestActivePeerIsNotPinged(t *testing.T) {
-	bubble(t, realtime.Options{PongTimeout: time.Second}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Timeouts: realtime.Timeouts{Pong: time.Second}}, func(t *testing.T, b *bed) {
 		mute := b.stalled("mute") // would not answer a ping
 		for range 100 {
 			time.Sleep(20 * time.Second)
@@ -46,12 +46,12 @@ func TestActivePeerIsNotPinged(t *testing.T) {
 }
 
 func TestPingsCanBeOff(t *testing.T) {
-	bubble(t, realtime.Options{PingInterval: -1, StaleAfter: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Timeouts: realtime.Timeouts{Ping: -1, Stale: -1}}, func(t *testing.T, b *bed) {
 		mute := b.stalled("mute")
 		time.Sleep(24 * time.Hour)
 		require.NoError(t, mute.conn.Context().Err())
 	})
-	bubble(t, realtime.Options{PongTimeout: -1, StaleAfter: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Timeouts: realtime.Timeouts{Pong: -1, Stale: -1}}, func(t *testing.T, b *bed) {
 		mute := b.stalled("mute")
 		time.Sleep(time.Hour)
 		require.NoError(t, mute.conn.Context().Err(), "pinged, but no pong is required")
@@ -59,7 +59,7 @@ func TestPingsCanBeOff(t *testing.T) {
 }
 
 func TestStaleAfterBoundsThePingInterval(t *testing.T) {
-	o := realtime.Options{StaleAfter: 6 * time.Second, SweepInterval: time.Second}
+	o := realtime.Options{Timeouts: realtime.Timeouts{Stale: 6 * time.Second, Sweep: time.Second}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice, mute := b.open("alice"), b.stalled("mute")
 		start := time.Now()

@@ -93,7 +93,7 @@ func TestHistoryQuery(t *testing.T) {
 		for _, no := range []realtime.Position{at(6), {Epoch: "other", Offset: 3}} {
 			for _, q := range []realtime.HistoryQuery{{Before: no}, {After: no}} {
 				_, err := room.History(t.Context(), q)
-				require.ErrorIs(t, err, realtime.ErrPosition)
+				require.ErrorIs(t, err, realtime.ErrInvalidPosition)
 			}
 		}
 	})

@@ -37,7 +37,7 @@ func TestMessageSizeLimit(t *testing.T) {
 		alice.requireEnd(realtime.CloseTooBig)
 		require.Equal(t, "message is too large", alice.ended().Reason)
 	})
-	bubble(t, realtime.Options{MaxMessageBytes: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{MessageBytes: -1}}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		alice.discard()
 		require.NoError(t, alice.Write(frame(1<<20)))
@@ -46,7 +46,7 @@ func TestMessageSizeLimit(t *testing.T) {
 }
 
 func TestInboundRateDelaysWithoutLoss(t *testing.T) {
-	o := realtime.Options{InboundRate: 10} // and a burst of 100
+	o := realtime.Options{Limits: realtime.Limits{InboundRate: 10}} // and a burst of 100
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice, bob := b.open("alice"), b.open("bob")
 		bob.discard()
@@ -65,8 +65,8 @@ func TestInboundRateDelaysWithoutLoss(t *testing.T) {
 
 func TestFloodingClientIsEnded(t *testing.T) {
 	for name, o := range map[string]realtime.Options{
-		"messages": {InboundRate: 10},
-		"bytes":    {InboundBytes: 100},
+		"messages": {Limits: realtime.Limits{InboundRate: 10}},
+		"bytes":    {Limits: realtime.Limits{InboundBytes: 100}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, o, func(t *testing.T, b *bed) {
@@ -88,7 +88,7 @@ func TestFloodingClientIsEnded(t *testing.T) {
 // A client that sends each message after the answer to the previous one is delayed and stays
 // connected.
 func TestClientThatAwaitsAnswersIsKept(t *testing.T) {
-	bubble(t, realtime.Options{InboundRate: 10}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{InboundRate: 10}}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.discard()
 		start := time.Now()
@@ -105,7 +105,7 @@ func TestClientThatAwaitsAnswersIsKept(t *testing.T) {
 
 // A message costs its sender the number of its receivers.
 func TestFanoutIsLimited(t *testing.T) {
-	bubble(t, realtime.Options{InboundFanout: 10}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{InboundFanout: 10}}, func(t *testing.T, b *bed) {
 		alice, bob := b.open("alice"), b.open("bob")
 		b.join("hall", alice)
 		for range 49 {
@@ -130,7 +130,7 @@ func TestFanoutIsLimited(t *testing.T) {
 }
 
 func TestInboundRateCanBeOff(t *testing.T) {
-	bubble(t, realtime.Options{InboundRate: -1, InboundBytes: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{InboundRate: -1, InboundBytes: -1}}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		for range 10_000 {
 			alice.say("x", "nobody")
@@ -141,7 +141,7 @@ func TestInboundRateCanBeOff(t *testing.T) {
 }
 
 func TestUnreadAnswersStopReading(t *testing.T) {
-	bubble(t, realtime.Options{InboundRate: -1, StaleAfter: -1, PingInterval: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{InboundRate: -1}, Timeouts: realtime.Timeouts{Stale: -1, Ping: -1}}, func(t *testing.T, b *bed) {
 		alice := b.stalled("alice")
 		done := make(chan struct{})
 		go func() {
@@ -165,7 +165,7 @@ func TestUnreadAnswersStopReading(t *testing.T) {
 
 // Answers of the client to the server's pings and calls do not count against its limits.
 func TestAnswersToTheServerAreFree(t *testing.T) {
-	bubble(t, realtime.Options{InboundRate: 1, QueueMessages: 2, PingInterval: time.Second}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{InboundRate: 1, QueueMessages: 2}, Timeouts: realtime.Timeouts{Ping: time.Second}}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.discard()
 		began := time.Now()

@@ -30,7 +30,7 @@ func (c *client) sendLarge(user string, n, size int) (kept int) {
 // A sender cannot remove a message from an inbox after its sender was told that it is kept.
 func TestInboxIsSharedBySenders(t *testing.T) {
 	o := inboxes(1000)
-	o.InboundRate = -1
+	o.Limits.InboundRate = -1
 	offline := 0
 	o.Inbox.OnOffline = func(context.Context, string, realtime.Message) { offline++ }
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -59,7 +59,7 @@ func TestInboxIsSharedBySenders(t *testing.T) {
 // An acknowledged message makes room for another one of its sender.
 func TestAcknowledgementFreesInbox(t *testing.T) {
 	o := inboxes(10)
-	o.InboundRate = -1
+	o.Limits.InboundRate = -1
 	bubble(t, o, func(t *testing.T, b *bed) {
 		mallory := b.openV1(realtime.Identity{UserID: "mallory"})
 		require.Equal(t, 5, mallory.sendLarge("bob", 10, 10))

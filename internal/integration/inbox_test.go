@@ -139,7 +139,7 @@ func TestInboxOfSeveralDevices(t *testing.T) {
 // A device that reads slowly while another one acknowledges has no gap.
 func TestInboxAcknowledgedByAnotherDevice(t *testing.T) {
 	o := inboxes(5000)
-	o.QueueMessages, o.InboundRate = 8, -1
+	o.Limits.QueueMessages, o.Limits.InboundRate = 8, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
 		transport, far := realtime.Pipe(realtime.V1)
 		slow := b.attach(transport, far, realtime.Identity{UserID: "bob"})
@@ -249,7 +249,7 @@ func TestInboxTimeToLive(t *testing.T) {
 
 func TestSlowInboxReader(t *testing.T) {
 	o := inboxes(5000)
-	o.QueueMessages = 20
+	o.Limits.QueueMessages = 20
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.sendToInbox("bob", 1, 1000)
 		bob := b.openInbox(realtime.Identity{UserID: "bob"})
@@ -314,7 +314,7 @@ func (f *faultyBroker) Cursor(ctx context.Context, stream, reader string) (broke
 
 func TestInboxOpenFails(t *testing.T) {
 	o := inboxes(100)
-	o.MaxConnsPerUser = 1
+	o.Limits.ConnsPerUser = 1
 	store := &faultyBroker{Broker: memory.New(nil), err: errors.New("no disk")}
 	o.Broker = store
 	o.OnConnect = func(context.Context, *realtime.Conn) error {
@@ -338,7 +338,7 @@ func TestInboxUnderRandomSchedules(t *testing.T) {
 	for seed := range schedules() {
 		o := inboxes(10_000)
 		o.Inbox.PerDevice, o.Inbox.Attempts = true, -1
-		o.QueueMessages, o.InboundRate = 8, -1
+		o.Limits.QueueMessages, o.Limits.InboundRate = 8, -1
 		bubble(t, o, func(t *testing.T, b *bed) {
 			dice, n := rand.New(rand.NewPCG(seed, 2)), 0
 			type device struct {

@@ -114,7 +114,7 @@ func TestOnDisconnectOnceForEachConnection(t *testing.T) {
 func TestOnConnectSendsMoreThanAQueue(t *testing.T) {
 	var b *bed
 	var pings diary
-	o := realtime.Options{QueueMessages: 4, Slow: realtime.SlowDropOldest}
+	o := realtime.Options{Limits: realtime.Limits{QueueMessages: 4}, Slow: realtime.SlowDropOldest}
 	o.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
 		for range 100 {
 			b.news(realtime.ToConn(c.ID()), "x")
@@ -188,7 +188,7 @@ func TestGoexitInOnConnect(t *testing.T) {
 	var fail atomic.Bool
 	fail.Store(true)
 	o := realtime.Options{
-		MaxConns: 1, MaxConnsPerUser: 1,
+		Limits: realtime.Limits{Conns: 1, ConnsPerUser: 1},
 		OnConnect: func(context.Context, *realtime.Conn) error {
 			if fail.Load() {
 				runtime.Goexit()

@@ -41,7 +41,7 @@ func TestLogCannotBeFlooded(t *testing.T) {
 		debug := &slog.HandlerOptions{Level: slog.LevelDebug}
 		o := realtime.Options{Logger: slog.New(slog.NewTextHandler(&log, debug)), Authenticate: func(*http.Request) (realtime.Identity, error) {
 			return realtime.Identity{}, fmt.Errorf("name %q", "a\nb\x1b[31m")
-		}, HandshakeRate: -1, HandshakeRatePerIP: -1}
+		}, Limits: realtime.Limits{HandshakeRate: -1, HandshakeRatePerIP: -1}}
 		rt := newManager(t, o)
 		for range 1000 {
 			refusedHandshake(t, rt, from("203.0.113.7:1"))

@@ -82,7 +82,7 @@ func TestJoinedFrameWithoutHistory(t *testing.T) {
 // A connection that is put into more rooms than its send queue has places stays open.
 func TestJoinedFramesEndNoConnection(t *testing.T) {
 	o := keeping(10)
-	o.QueueMessages, o.MaxRoomsPerConn = 16, -1
+	o.Limits.QueueMessages, o.Limits.RoomsPerConn = 16, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
 		transport, far := realtime.Pipe(realtime.V1)
 		alice := b.attach(transport, far, realtime.Identity{UserID: "alice"})
@@ -99,7 +99,7 @@ func TestJoinedFramesEndNoConnection(t *testing.T) {
 // The answer to a leave request comes before the frames of what the application does next, so the
 // client knows which membership holds.
 func TestLeaveIsAnsweredInOrder(t *testing.T) {
-	o := realtime.Options{InboundRate: -1}
+	o := realtime.Options{Limits: realtime.Limits{InboundRate: -1}}
 	b := newBed(t, o)
 	transport, far := realtime.Pipe(realtime.V1)
 	c, err := b.Register(t.Context(), transport, realtime.Identity{UserID: "alice"})

@@ -103,7 +103,7 @@ func readAfterAWhile(nc net.Conn, pause time.Duration) {
 // A connection whose messages were queued just now is not ended in place of slow ones.
 func TestRecentReceiversAreSpared(t *testing.T) {
 	o := memoryOptions(4 << 20)
-	o.Authenticate, o.MaxConns = realtime.InsecureQueryUser, -1
+	o.Authenticate, o.Limits.Conns = realtime.InsecureQueryUser, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
 		dial := b.listenPipes()
 		for i := range 100 {
@@ -124,7 +124,7 @@ func TestRecentReceiversAreSpared(t *testing.T) {
 // A connection to which nothing is written yet, because OnConnect takes long, is not slow.
 func TestConnectionsInOnConnectAreSpared(t *testing.T) {
 	o := memoryOptions(4 << 20)
-	o.MaxConns = -1
+	o.Limits.Conns = -1
 	var b *bed
 	o.OnConnect = func(_ context.Context, c *realtime.Conn) error {
 		if c.UserID() == "late" {
@@ -156,7 +156,7 @@ func TestConnectionsInOnConnectAreSpared(t *testing.T) {
 // are not ended themselves.
 func TestRecentlyAnsweredAreSpared(t *testing.T) {
 	o := memoryOptions(8 << 20) // 2 MiB for answers
-	o.Authenticate, o.MaxConns = realtime.InsecureQueryUser, -1
+	o.Authenticate, o.Limits.Conns = realtime.InsecureQueryUser, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.fillRoom("hall", 1000)
 		b.fillRoom("lobby", 900)

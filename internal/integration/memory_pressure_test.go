@@ -17,7 +17,7 @@ import (
 
 // memoryOptions returns Options with a memory budget and no other limit of the send queue.
 func memoryOptions(budget int) realtime.Options {
-	return realtime.Options{MemoryBudget: budget, WriteTimeout: time.Hour, PingInterval: -1}
+	return realtime.Options{Limits: realtime.Limits{MemoryBytes: budget}, Timeouts: realtime.Timeouts{Write: time.Hour, Ping: -1}}
 }
 
 // fillQueue sends messages to a client that does not read: as many as its pipe and the write in
@@ -243,7 +243,7 @@ func TestMemoryPressureRefusesConnections(t *testing.T) {
 func TestMemoryBudgetCountsAllQueues(t *testing.T) {
 	var b *bed
 	o := announced()
-	o.PingInterval = -1
+	o.Timeouts.Ping = -1
 	greeting := int64(0)
 	o.OnConnect = func(context.Context, *realtime.Conn) error {
 		greeting = b.Stats().QueuedBytes
@@ -330,7 +330,7 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 // most unread answers are ended. No other connection is refused or ended.
 func TestUnreadAnswersAreBounded(t *testing.T) {
 	o := memoryOptions(8 << 20) // 2 MiB for answers
-	o.MaxConns = -1
+	o.Limits.Conns = -1
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.fillRoom("hall", 1000) // a list of 200 KiB
 		reader := b.openV1(realtime.Identity{UserID: "reader"})
@@ -367,7 +367,7 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 // No connection that reads is ended because of the memory of detached sessions.
 func TestDetachedSessionsEndNoConnection(t *testing.T) {
 	o := memoryOptions(2 << 20)
-	o.MaxConns, o.ResumeGrace = -1, time.Hour
+	o.Limits.Conns, o.Timeouts.Resume = -1, time.Hour
 	bubble(t, o, func(t *testing.T, b *bed) {
 		var rooms []string
 		for room := range 90 {
@@ -396,7 +396,7 @@ func TestDetachedSessionsEndNoConnection(t *testing.T) {
 // Detached sessions count in the memory budget and use a quarter of it at most. No new connection
 // is refused because of them.
 func TestDetachedSessionsCountInTheBudget(t *testing.T) {
-	bubble(t, realtime.Options{MemoryBudget: 100_000, MaxConns: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{MemoryBytes: 100_000, Conns: -1}}, func(t *testing.T, b *bed) {
 		lose := func(n int) {
 			for i := range n {
 				c, _ := b.session(fmt.Sprint("user", n, " ", i))
@@ -430,7 +430,7 @@ func TestDetachedSessionsCountInTheBudget(t *testing.T) {
 // connection ends.
 func TestIncompleteMessagesCountInTheBudget(t *testing.T) {
 	o := compressing()
-	o.PingInterval = -1
+	o.Timeouts.Ping = -1
 	s := newTestServer(t, o, false)
 	text := strings.Repeat("x", 60<<10)
 	for name, test := range map[string]struct {

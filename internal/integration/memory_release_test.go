@@ -22,8 +22,8 @@ func TestMemoryIsReleasedAfterChurn(t *testing.T) {
 	for seed := range uint64(3) {
 		o := keeping(1000)
 		o.Inbox.Keep = realtime.Retention{Messages: 1000}
-		o.ResumeGrace, o.MaxConnsPerUser, o.QueueMessages = 50*time.Millisecond, -1, 32
-		o.InboundRate, o.InboundFanout, o.MaxConns = -1, -1, -1
+		o.Timeouts.Resume, o.Limits.ConnsPerUser, o.Limits.QueueMessages = 50*time.Millisecond, -1, 32
+		o.Limits.InboundRate, o.Limits.InboundFanout, o.Limits.Conns = -1, -1, -1
 		bubble(t, o, func(t *testing.T, b *bed) {
 			var all sync.WaitGroup
 			for i := range 8 {

@@ -13,7 +13,7 @@ import (
 )
 
 func TestJoinAndLeaveErrors(t *testing.T) {
-	bubble(t, realtime.Options{MaxRoomsPerConn: 2}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{RoomsPerConn: 2}}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		id := alice.conn.ID()
 		_, err := b.Join(t.Context(), "conn_x", "a")
@@ -22,11 +22,11 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 		require.ErrorIs(t, err, realtime.ErrNotFound)
 		for _, bad := range []string{"", " a", "a\n", "\xff", string(make([]byte, 256)), "a\u0085b"} {
 			_, err = b.Join(t.Context(), id, bad)
-			require.ErrorIs(t, err, realtime.ErrName, "%q", bad)
+			require.ErrorIs(t, err, realtime.ErrInvalidName, "%q", bad)
 			_, err = b.Join(t.Context(), "conn_x", bad)
-			require.ErrorIs(t, err, realtime.ErrName, "%q, and an unknown connection", bad)
+			require.ErrorIs(t, err, realtime.ErrInvalidName, "%q, and an unknown connection", bad)
 			_, err = b.Leave(t.Context(), "conn_x", bad)
-			require.ErrorIs(t, err, realtime.ErrName, "%q, and an unknown connection", bad)
+			require.ErrorIs(t, err, realtime.ErrInvalidName, "%q, and an unknown connection", bad)
 		}
 		for _, good := range []string{"all", "ü/%"} {
 			_, err = b.Join(t.Context(), id, good)
@@ -43,7 +43,7 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 	})
 }
 
-// Each call that names a room, a user or a connection returns ErrName if the name is invalid.
+// Each call that names a room, a user or a connection returns ErrInvalidName if the name is invalid.
 func TestInvalidNames(t *testing.T) {
 	bubble(t, keeping(10), func(t *testing.T, b *bed) {
 		ctx := context.Background()
@@ -71,7 +71,7 @@ func TestInvalidNames(t *testing.T) {
 				"Disconnect": second(user.Disconnect(ctx, realtime.CloseNormal, "")),
 				"User.Deny":  second(user.Deny(ctx, time.Second)),
 			} {
-				require.ErrorIs(t, err, realtime.ErrName, "%s %q", call, name)
+				require.ErrorIs(t, err, realtime.ErrInvalidName, "%s %q", call, name)
 			}
 			for range room.LocalConns() {
 				t.Fatal("a connection in a room with an invalid name")
@@ -81,7 +81,7 @@ func TestInvalidNames(t *testing.T) {
 			}
 		}
 		_, err := b.Send(ctx, realtime.ToUser("all"), realtime.Message{})
-		require.ErrorIs(t, err, realtime.ErrName)
+		require.ErrorIs(t, err, realtime.ErrInvalidName)
 		_, err = b.Send(ctx, realtime.ToRoom("lobby").Except("").ExceptUser("", "\x00"), realtime.Message{})
 		require.NoError(t, err, "an exception need not exist")
 		_, err = b.Send(ctx, realtime.Target{}, realtime.Message{})

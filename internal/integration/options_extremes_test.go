@@ -76,9 +76,9 @@ func TestSmallestOptions(t *testing.T) {
 		fill(reflect.ValueOf(&o).Elem(), n)
 		o.Slow, o.CompressFrom = realtime.SlowDisconnect, 0
 		if n == 1 { // enough for the test
-			o.MaxConns, o.MemoryBudget, o.QueueBytes, o.MaxMessageBytes = 10, 1<<20, 1<<20, 1<<10
-			o.InboundBytes, o.QueueMessages, o.Inbox.Keep.Messages = 1<<10, 10, 0
-			o.StaleAfter, o.PongTimeout, o.History.Bytes = time.Minute, time.Second, 1<<10
+			o.Limits.Conns, o.Limits.MemoryBytes, o.Limits.QueueBytes, o.Limits.MessageBytes = 10, 1<<20, 1<<20, 1<<10
+			o.Limits.InboundBytes, o.Limits.QueueMessages, o.Inbox.Keep.Messages = 1<<10, 10, 0
+			o.Timeouts.Stale, o.Timeouts.Pong, o.History.Bytes = time.Minute, time.Second, 1<<10
 		}
 		bubble(t, o, func(t *testing.T, b *bed) {
 			alice := b.openV1(realtime.Identity{UserID: "alice", ExpiresAt: time.Now().Add(time.Hour)})
@@ -119,7 +119,7 @@ func TestRetryAfterIsNotNegative(t *testing.T) {
 
 // A client with an unlimited time for its pong is not ended because of the queue before the ping.
 func TestLongestPongTimeout(t *testing.T) {
-	o := realtime.Options{PongTimeout: math.MaxInt64, PingInterval: time.Second, StaleAfter: -1}
+	o := realtime.Options{Timeouts: realtime.Timeouts{Pong: math.MaxInt64, Ping: time.Second, Stale: -1}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		c := b.stalled("alice")
 		b.news(realtime.ToUser("alice"), strings.Repeat("x", 32<<10))

@@ -31,7 +31,7 @@ func targetOf(place string) realtime.Target {
 func TestOrderOfUnions(t *testing.T) {
 	for _, keeps := range []bool{true, false} {
 		t.Run(fmt.Sprint("kept ", keeps), func(t *testing.T) {
-			o := realtime.Options{QueueMessages: 10_000}
+			o := realtime.Options{Limits: realtime.Limits{QueueMessages: 10_000}}
 			if keeps {
 				o.History = realtime.Retention{Messages: 10_000, Bytes: -1}
 				o.Inbox.Keep = o.History
@@ -127,7 +127,7 @@ func orderOfUnions(t *testing.T, b *bed) {
 }
 
 func TestOrderOfSendersAndRooms(t *testing.T) {
-	bubble(t, realtime.Options{InboundRate: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{InboundRate: -1}}, func(t *testing.T, b *bed) {
 		var members []*client
 		for _, name := range []string{"a", "b", "c", "d", "e"} {
 			members = append(members, b.open(name))

@@ -84,7 +84,7 @@ func requireExact(t *testing.T, frames []string) {
 }
 
 func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
-	o := realtime.Options{MaxConns: -1, InboundFanout: 1000}
+	o := realtime.Options{Limits: realtime.Limits{Conns: -1, InboundFanout: 1000}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.discard()
@@ -120,7 +120,7 @@ func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
 // is built.
 func TestPresenceOfAChangingRoom(t *testing.T) {
 	o := realtime.Options{
-		Announce: realtime.AnnounceRooms, InboundRate: -1, QueueMessages: 1 << 20, QueueBytes: -1, PingInterval: -1,
+		Announce: realtime.AnnounceRooms, Limits: realtime.Limits{InboundRate: -1, QueueMessages: 1 << 20, QueueBytes: -1}, Timeouts: realtime.Timeouts{Ping: -1},
 	}
 	bubble(t, o, func(t *testing.T, b *bed) { presenceOfAChangingRoom(t, b) })
 }

@@ -36,7 +36,7 @@ func TestTrustedProxies(t *testing.T) {
 		"another Unix socket":                {[]string{"10.0.0.1"}, through("@", client), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rt := newManager(t, realtime.Options{TrustProxies: test.trust, HandshakeRatePerIP: 1})
+			rt := newManager(t, realtime.Options{TrustProxies: test.trust, Limits: realtime.Limits{HandshakeRatePerIP: 1}})
 			for range 10 {
 				refusedHandshake(t, rt, from(client+":80"))
 			}
@@ -70,7 +70,7 @@ func TestPrivateAddressesAreProxies(t *testing.T) {
 		"127.0.0.1:1": true, "10.1.2.3:1": true, "[fd00::1]:1": true, "[::1]:1": true,
 		"@": true, "203.0.113.7:1": false, "[2001:db8::1]:1": false,
 	} {
-		rt := newManager(t, realtime.Options{HandshakeRate: -1})
+		rt := newManager(t, realtime.Options{Limits: realtime.Limits{HandshakeRate: -1}})
 		refused := 0
 		for range 600 {
 			if code, _, _ := refusedHandshake(t, rt, from(addr)); code == http.StatusTooManyRequests {

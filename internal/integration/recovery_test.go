@@ -84,7 +84,7 @@ func TestExcludedMessagesAreNoGap(t *testing.T) {
 // A member that does not read lags, and receives everything at the rate at which it reads.
 func TestLaggingMemberCatchesUp(t *testing.T) {
 	o := keeping(5000)
-	o.QueueMessages = 20
+	o.Limits.QueueMessages = 20
 	bubble(t, o, func(t *testing.T, b *bed) {
 		transport, far := realtime.Pipe(realtime.V1)
 		slow := b.attach(transport, far, realtime.Identity{UserID: "slow"})
@@ -108,7 +108,7 @@ func TestLaggingMemberCatchesUp(t *testing.T) {
 func TestRecoveryOfManyRooms(t *testing.T) {
 	const rooms, each = 50, 200
 	o := keeping(each)
-	o.QueueMessages, o.InboundRate = 100, -1
+	o.Limits.QueueMessages, o.Limits.InboundRate = 100, -1
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		var asks []string
@@ -153,7 +153,7 @@ func TestRecoveryUnderRandomSchedules(t *testing.T) {
 	for seed := range schedules() {
 		kept := []int{3, 20, 1000}[seed%3]
 		o := keeping(kept)
-		o.QueueMessages, o.InboundRate = 8, -1
+		o.Limits.QueueMessages, o.Limits.InboundRate = 8, -1
 		bubble(t, o, func(t *testing.T, b *bed) {
 			dice, n := rand.New(rand.NewPCG(seed, 1)), 0
 			say := func(most int) {
@@ -241,7 +241,7 @@ func TestRejoinAfterExcludedMessages(t *testing.T) {
 // open, also with SlowDisconnect.
 func TestBackfillEndsNoConnection(t *testing.T) {
 	o := keeping(1000)
-	o.QueueMessages, o.Slow = 16, realtime.SlowDisconnect
+	o.Limits.QueueMessages, o.Slow = 16, realtime.SlowDisconnect
 	fb := newFakeBroker()
 	o.Broker = fb
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -261,7 +261,7 @@ func TestBackfillEndsNoConnection(t *testing.T) {
 // A message of a process with larger queues is kept, but exceeds QueueBytes of this one.
 func TestKeptMessageAboveQueueBytes(t *testing.T) {
 	o := keeping(100)
-	o.QueueBytes = 8 << 10
+	o.Limits.QueueBytes = 8 << 10
 	fb := newFakeBroker()
 	o.Broker = fb
 	bubble(t, o, func(t *testing.T, b *bed) {

@@ -29,11 +29,11 @@ func (b *bed) fillRoom(room string, n int) {
 // bytes and receivers.
 func TestRequestCosts(t *testing.T) {
 	history := keeping(1000)
-	history.InboundBytes = 100 << 10
-	told := realtime.Options{Announce: realtime.AnnounceRooms, InboundFanout: 100, MaxConnsPerUser: 3}
-	plenty := realtime.Options{InboundBytes: 100 << 10, MaxConns: -1}
+	history.Limits.InboundBytes = 100 << 10
+	told := realtime.Options{Announce: realtime.AnnounceRooms, Limits: realtime.Limits{InboundFanout: 100, ConnsPerUser: 3}}
+	plenty := realtime.Options{Limits: realtime.Limits{InboundBytes: 100 << 10, Conns: -1}}
 	asked := realtime.Options{
-		InboundRate: 20, QueueMessages: 40,
+		Limits: realtime.Limits{InboundRate: 20, QueueMessages: 40},
 		Revalidate: func(context.Context, *realtime.Conn, string) (realtime.Identity, error) {
 			return realtime.Identity{UserID: "alice"}, nil
 		},
@@ -61,7 +61,7 @@ func TestRequestCosts(t *testing.T) {
 		}, []string{`{"type":"refresh","id":1,"token":"t"}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.options.PingInterval = -1 // the members do not read
+			test.options.Timeouts.Ping = -1 // the members do not read
 			bubble(t, test.options, func(t *testing.T, b *bed) {
 				alice := b.openV1(realtime.Identity{UserID: "alice"})
 				test.setUp(b, alice)
@@ -90,7 +90,7 @@ func TestRequestCosts(t *testing.T) {
 // A join with history counts like a message to as many receivers, because it can be repeated.
 func TestHistoryAtJoinCountsInFanout(t *testing.T) {
 	o := keeping(100)
-	o.InboundFanout = 10
+	o.Limits.InboundFanout = 10
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.sendWords(1, 100)
 		alice, r := b.follow("alice", `,"history":100`)

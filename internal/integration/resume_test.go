@@ -197,7 +197,7 @@ func TestNoDetachedSessionAfterAClose(t *testing.T) {
 
 func TestResumeOff(t *testing.T) {
 	o := announced()
-	o.ResumeGrace = -1
+	o.Timeouts.Resume = -1
 	bubble(t, o, func(t *testing.T, b *bed) {
 		watcher := b.open("watcher")
 		alice, w := b.session("alice")
@@ -286,7 +286,7 @@ func TestResumeAndRecover(t *testing.T) {
 // left, and the notices are consistent.
 func TestResumeUnderStress(t *testing.T) {
 	o := announced()
-	o.ResumeGrace, o.MaxConnsPerUser = time.Millisecond, -1
+	o.Timeouts.Resume, o.Limits.ConnsPerUser = time.Millisecond, -1
 	b := newBed(t, o)
 	var all sync.WaitGroup
 	for user := range 4 {
@@ -340,7 +340,7 @@ func (b *bed) connectRepeatedly(dice *rand.Rand, user string) {
 // A user that is disconnected while the connection is lost has no detached session.
 func TestDisconnectWhileTheConnectionIsLost(t *testing.T) {
 	o := announced()
-	o.ResumeGrace = time.Hour
+	o.Timeouts.Resume = time.Hour
 	b := newBed(t, o)
 	for range 300 {
 		transport, far := realtime.Pipe(realtime.V1)

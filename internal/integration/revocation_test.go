@@ -260,7 +260,7 @@ func requireOutIsOut(t *testing.T, schedule []time.Duration) {
 }
 
 func TestUserFullReplace(t *testing.T) {
-	o := realtime.Options{MaxConnsPerUser: 2, UserFull: realtime.UserFullReplace}
+	o := realtime.Options{Limits: realtime.Limits{ConnsPerUser: 2}, UserFull: realtime.UserFullReplace}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		first := b.open("alice")
 		time.Sleep(time.Second)
@@ -286,7 +286,7 @@ func TestUserFullReplace(t *testing.T) {
 // A connection that is refused does not replace another one.
 func TestUserFullReplaceOnlyByAnAdmittedConnection(t *testing.T) {
 	o := realtime.Options{
-		MaxConnsPerUser: 1, UserFull: realtime.UserFullReplace,
+		Limits: realtime.Limits{ConnsPerUser: 1}, UserFull: realtime.UserFullReplace,
 		Authenticate: realtime.InsecureQueryUser,
 	}
 	refuse := false

@@ -85,7 +85,7 @@ func TestShutdownFlushesQueues(t *testing.T) {
 }
 
 func TestDrainWindow(t *testing.T) {
-	bubble(t, realtime.Options{DrainWindow: 100 * time.Millisecond}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Timeouts: realtime.Timeouts{Drain: 100 * time.Millisecond}}, func(t *testing.T, b *bed) {
 		var clients []*client
 		for range 1000 {
 			clients = append(clients, b.open(""))
@@ -168,7 +168,7 @@ func TestShutdownFromInsideOnDisconnect(t *testing.T) {
 }
 
 func TestShutdownWithAStuckSocket(t *testing.T) {
-	bubble(t, realtime.Options{WriteTimeout: time.Hour}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Timeouts: realtime.Timeouts{Write: time.Hour}}, func(t *testing.T, b *bed) {
 		b.stalled("stuck")
 		for range 3 {
 			b.news(realtime.ToAll(), strings.Repeat("x", 64<<10))

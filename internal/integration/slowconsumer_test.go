@@ -16,7 +16,7 @@ import (
 func TestStalledMemberDelaysNoOther(t *testing.T) {
 	const members, messages = 1000, 40
 	arrivals := func(stall bool) (at []time.Duration) {
-		bubble(t, realtime.Options{QueueMessages: 20}, func(t *testing.T, b *bed) {
+		bubble(t, realtime.Options{Limits: realtime.Limits{QueueMessages: 20}}, func(t *testing.T, b *bed) {
 			start := time.Now()
 			var first *client
 			for i := range members {
@@ -65,16 +65,16 @@ func TestSlowPolicies(t *testing.T) {
 	}{
 		{
 			name:   "disconnect is the default",
-			opts:   realtime.Options{QueueMessages: 3},
+			opts:   realtime.Options{Limits: realtime.Limits{QueueMessages: 3}},
 			result: realtime.Result{Matched: 1, Dropped: 1, Local: true},
 		}, {
 			name:   "drop oldest",
-			opts:   realtime.Options{QueueMessages: 3, Slow: realtime.SlowDropOldest},
+			opts:   realtime.Options{Limits: realtime.Limits{QueueMessages: 3}, Slow: realtime.SlowDropOldest},
 			want:   []string{"7", "8", "9"},
 			result: realtime.Result{Matched: 1, Queued: 1, Local: true},
 		}, {
 			name: "drop newest, by room",
-			opts: realtime.Options{QueueMessages: 3, Room: func(name string) realtime.RoomOptions {
+			opts: realtime.Options{Limits: realtime.Limits{QueueMessages: 3}, Room: func(name string) realtime.RoomOptions {
 				require.Equal(t, "lobby", name)
 				return realtime.RoomOptions{Slow: realtime.SlowDropNewest}
 			}},
@@ -124,7 +124,7 @@ func TestSlowPolicies(t *testing.T) {
 }
 
 func TestSlowConsumerGetsACloseCode(t *testing.T) {
-	bubble(t, realtime.Options{QueueMessages: 3}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{QueueMessages: 3}}, func(t *testing.T, b *bed) {
 		slow := b.stalled("slow")
 		b.news(realtime.ToAll(), strings.Repeat("x", 64<<10))
 		synctest.Wait()
@@ -142,7 +142,7 @@ func TestSlowConsumerGetsACloseCode(t *testing.T) {
 
 func TestNoticesNeverEndAConnection(t *testing.T) {
 	o := announced()
-	o.QueueMessages = 4
+	o.Limits.QueueMessages = 4
 	bubble(t, o, func(t *testing.T, b *bed) {
 		slow := b.stalled("slow")
 		b.news(realtime.ToAll(), strings.Repeat("x", 64<<10))
@@ -158,7 +158,7 @@ func TestNoticesNeverEndAConnection(t *testing.T) {
 }
 
 func TestStuckWriteIsCut(t *testing.T) {
-	bubble(t, realtime.Options{WriteTimeout: 7 * time.Second, PingInterval: -1}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Timeouts: realtime.Timeouts{Write: 7 * time.Second, Ping: -1}}, func(t *testing.T, b *bed) {
 		slow := b.stalled("slow")
 		start := time.Now()
 		b.news(realtime.ToAll(), strings.Repeat("x", 64<<10))

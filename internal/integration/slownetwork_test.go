@@ -36,7 +36,7 @@ func TestSteadySlowReaderStays(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o.StaleAfter = 90 * time.Second
+				o.Timeouts.Stale = 90 * time.Second
 				w := newWorld(t, o, pipes())
 				c := w.connect("turtle@cellar")
 				require.NoError(t, c.SetReadDeadline(time.Time{}))

@@ -95,7 +95,7 @@ func TestSlowSenderOverTLS(t *testing.T) {
 // A client that waits for its answers is delayed and stays connected, although over TLS the server
 // cannot see without reading whether more has arrived.
 func TestClientThatAwaitsAnswersIsKeptOverTLS(t *testing.T) {
-	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
+	overTLS(t, realtime.Options{Limits: realtime.Limits{InboundRate: 10}}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
 		_, _, err := nextFrame(c.br)
 		require.NoError(t, err)
 		for range 500 {
@@ -109,7 +109,7 @@ func TestClientThatAwaitsAnswersIsKeptOverTLS(t *testing.T) {
 
 // A client that does not wait for its answers is ended over TLS as well.
 func TestFloodingClientIsEndedOverTLS(t *testing.T) {
-	overTLS(t, realtime.Options{InboundRate: 10}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
+	overTLS(t, realtime.Options{Limits: realtime.Limits{InboundRate: 10}}, func(t *testing.T, _ *realtime.Manager, c *frameClient, _ *throttledConn) {
 		start, end := time.Now(), c.readToEnd()
 		go func() {
 			for err := error(nil); err == nil; {

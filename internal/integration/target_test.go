@@ -79,7 +79,7 @@ func TestTargetIsAValue(t *testing.T) {
 }
 
 func TestSendChecksTheMessage(t *testing.T) {
-	bubble(t, realtime.Options{QueueBytes: 1000}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Limits: realtime.Limits{QueueBytes: 1000}}, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		alice.discard()
 		for _, test := range []struct {
@@ -89,11 +89,11 @@ func TestSendChecksTheMessage(t *testing.T) {
 			{realtime.Message{}, nil},
 			{realtime.Message{Content: []byte(`{"a":[1,"x"]}`)}, nil},
 			{realtime.Message{Type: "news", Sender: "bob"}, nil},
-			{realtime.Message{Type: "userjoined"}, realtime.ErrName},
-			{realtime.Message{Type: "a\nb"}, realtime.ErrName},
-			{realtime.Message{Sender: "a\x00b"}, realtime.ErrName},
-			{realtime.Message{Content: []byte(`{`)}, realtime.ErrMessage},
-			{realtime.Message{Content: []byte("\"\xff\"")}, realtime.ErrMessage},
+			{realtime.Message{Type: "userjoined"}, realtime.ErrInvalidName},
+			{realtime.Message{Type: "a\nb"}, realtime.ErrInvalidName},
+			{realtime.Message{Sender: "a\x00b"}, realtime.ErrInvalidName},
+			{realtime.Message{Content: []byte(`{`)}, realtime.ErrInvalidMessage},
+			{realtime.Message{Content: []byte("\"\xff\"")}, realtime.ErrInvalidMessage},
 			{realtime.Message{Content: make([]byte, 2000)}, realtime.ErrTooLarge},
 		} {
 			_, err := b.Send(t.Context(), realtime.ToAll(), test.msg)

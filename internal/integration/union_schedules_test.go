@@ -139,8 +139,8 @@ func TestUnionsUnderRandomSchedules(t *testing.T) {
 		o.History.Bytes = -1
 		o.Inbox.Keep = realtime.Retention{Messages: 10_000, Bytes: -1}
 		o.Inbox.PerDevice, o.Inbox.Attempts = true, -1
-		o.QueueMessages, o.InboundRate, o.MaxConnsPerUser = 8, -1, -1
-		o.ResumeGrace = time.Minute
+		o.Limits.QueueMessages, o.Limits.InboundRate, o.Limits.ConnsPerUser = 8, -1, -1
+		o.Timeouts.Resume = time.Minute
 		bubble(t, o, func(t *testing.T, b *bed) { unionsUnderARandomSchedule(t, b, seed) })
 	}
 }
@@ -258,7 +258,7 @@ func TestUnionsToPlainClients(t *testing.T) {
 		o.Inbox.Keep = realtime.Retention{Messages: 10_000, Bytes: -1}
 		o.Inbox.Attempts = -1
 		o.Slow = realtime.SlowCatchUp
-		o.QueueMessages, o.WriteTimeout, o.PingInterval = 8, time.Hour, -1
+		o.Limits.QueueMessages, o.Timeouts.Write, o.Timeouts.Ping = 8, time.Hour, -1
 		bubble(t, o, func(t *testing.T, b *bed) { unionsToAPlainClient(t, b, seed) })
 	}
 }

@@ -54,7 +54,7 @@ func TestUnionDuringBackfill(t *testing.T) {
 				o := keeping(1000)
 				o.Inbox.Keep = realtime.Retention{Messages: 1000, Bytes: -1}
 				o.History.Bytes = -1
-				o.QueueMessages, o.WriteTimeout, o.PingInterval = 20, time.Hour, -1
+				o.Limits.QueueMessages, o.Timeouts.Write, o.Timeouts.Ping = 20, time.Hour, -1
 				o.Room = func(name string) realtime.RoomOptions {
 					if name == "plain" {
 						return realtime.RoomOptions{Slow: realtime.SlowDropNewest, History: realtime.Retention{Messages: -1}}
@@ -108,7 +108,7 @@ func TestUnionIsNotDroppedForAnother(t *testing.T) {
 	for _, kept := range []int{-1, 5} {
 		t.Run(fmt.Sprint("room keeps ", kept), func(t *testing.T) {
 			o := inboxes(100)
-			o.QueueMessages, o.WriteTimeout, o.PingInterval = 10, time.Hour, -1
+			o.Limits.QueueMessages, o.Timeouts.Write, o.Timeouts.Ping = 10, time.Hour, -1
 			o.Room = func(string) realtime.RoomOptions {
 				return realtime.RoomOptions{
 					Slow: realtime.SlowDropOldest, History: realtime.Retention{Messages: kept},
@@ -153,7 +153,7 @@ func TestUnionToAPlainClientCountsAsTaken(t *testing.T) {
 // The same for a plain client that finds the message during the backfill of its inbox.
 func TestUnionToALaggingPlainClient(t *testing.T) {
 	o := inboxes(100)
-	o.QueueMessages = 8
+	o.Limits.QueueMessages = 8
 	bubble(t, o, func(t *testing.T, b *bed) {
 		b.sendToInbox("bob", 1, 50)
 		bob := b.stalled("bob")

@@ -205,7 +205,7 @@ func TestSocketPingFlood(t *testing.T) {
 func TestSocketChurn(t *testing.T) {
 	rounds := long.Of(1000, 10_000, 10_000)
 	goroutines, files := runtime.NumGoroutine(), leaktest.OpenFiles()
-	s := newTestServer(t, realtime.Options{InboundRate: -1}, false)
+	s := newTestServer(t, realtime.Options{Limits: realtime.Limits{InboundRate: -1}}, false)
 	join := func(user string) {
 		for c := range s.rt.User(user).LocalConns() {
 			_, err := s.rt.Join(t.Context(), c.ID(), "lobby")

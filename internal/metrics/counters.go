@@ -18,7 +18,7 @@ const (
 	Compressed
 	CaughtUp
 	Unrecovered
-	SetAside
+	DeadLetters
 	Resumed
 	Received
 	Matched

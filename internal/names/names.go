@@ -18,22 +18,22 @@ const (
 )
 
 // Check returns nil if s is a name: valid UTF-8, 1 to MaxLen bytes, without control characters and
-// without space around it. The error matches broker.ErrName.
+// without space around it. The error matches broker.ErrInvalidName.
 func Check(s string) error {
 	if visibleASCII(s) {
 		return nil
 	}
 	switch {
 	case s == "":
-		return fmt.Errorf("%w: empty", broker.ErrName)
+		return fmt.Errorf("%w: empty", broker.ErrInvalidName)
 	case len(s) > MaxLen:
-		return fmt.Errorf("%w: longer than %d bytes", broker.ErrName, MaxLen)
+		return fmt.Errorf("%w: longer than %d bytes", broker.ErrInvalidName, MaxLen)
 	case !utf8.ValidString(s):
-		return fmt.Errorf("%w: not UTF-8", broker.ErrName)
+		return fmt.Errorf("%w: not UTF-8", broker.ErrInvalidName)
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Errorf("%w: control character", broker.ErrName)
+		return fmt.Errorf("%w: control character", broker.ErrInvalidName)
 	case strings.TrimSpace(s) != s:
-		return fmt.Errorf("%w: space around it", broker.ErrName)
+		return fmt.Errorf("%w: space around it", broker.ErrInvalidName)
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func visibleASCII(s string) bool {
 // CheckUser is Check of a user id, which must not be a reserved target.
 func CheckUser(id string) error {
 	if id == wire.TargetAll || id == wire.TargetRoom {
-		return fmt.Errorf("%w: %q is reserved", broker.ErrName, id)
+		return fmt.Errorf("%w: %q is reserved", broker.ErrInvalidName, id)
 	}
 	return Check(id)
 }
@@ -59,7 +59,7 @@ func CheckUser(id string) error {
 // CheckMethod is Check of a method, which has at most MaxWord bytes.
 func CheckMethod(s string) error {
 	if len(s) > MaxWord {
-		return fmt.Errorf("%w: method longer than %d bytes", broker.ErrName, MaxWord)
+		return fmt.Errorf("%w: method longer than %d bytes", broker.ErrInvalidName, MaxWord)
 	}
 	return Check(s)
 }

@@ -29,11 +29,11 @@ func main() {
 		},
 		CompressFrom: compressFrom,
 		// No other peer limits what a client may send. Logging 10,000 ends would cost time.
-		InboundRate:  -1,
-		InboundBytes: -1,
+		Limits: realtime.Limits{InboundRate: -1, InboundBytes: -1, HandshakeRate: -1},
+
 		// No other peer limits how often clients connect.
-		HandshakeRate: -1,
-		Logger:        slog.New(slog.DiscardHandler),
+
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	serve.Run("realtime", rt,
 		"github.com/realtime-go/realtime", "github.com/coder/websocket")
