@@ -72,7 +72,7 @@ func (q *Queue) writeOut(b *batch) bool {
 func (q *Queue) write(b *batch) error {
 	frames := b.rest()
 	q.mu.Lock()
-	q.advanceDue()
+	q.transit.begin()
 	q.mu.Unlock()
 	for len(frames) > 0 {
 		n, bytes := 1, frames[0].Len()
@@ -118,30 +118,11 @@ func (q *Queue) Took(n int, waited bool) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.extendDue(n)
+	q.transit.add(n)
 	if q.closing != nil {
 		q.closing.extend()
 	}
 	q.setDeadline()
-}
-
-// advanceDue moves due to now if it has passed: the peer may have received everything long ago.
-// q.mu is held.
-func (q *Queue) advanceDue() {
-	if now := time.Now(); q.due.Before(now) {
-		q.due = now
-	}
-}
-
-// extendDue adds n bytes that the wire has accepted. q.mu is held.
-func (q *Queue) extendDue(n int) {
-	if n < minTransit {
-		return
-	}
-	q.due = q.due.Add(perKiB / 1024 * time.Duration(min(n, maxInTransit)))
-	if most := time.Now().Add(perKiB * maxInTransit / 1024); q.due.After(most) {
-		q.due = most
-	}
 }
 
 // nextBatch takes the next batch of an owned queue. If there is none, the queue becomes idle.
@@ -180,8 +161,8 @@ func (q *Queue) endFlush(b *batch) {
 	defer q.mu.Unlock()
 	q.account(b)
 	if b.took >= minTransit {
-		q.advanceDue()
-		q.extendDue(b.took)
+		q.transit.begin()
+		q.transit.add(b.took)
 	}
 	switch {
 	case q.state == Dead:
@@ -206,7 +187,7 @@ func (q *Queue) switchToOwner(rest batch) {
 		return
 	}
 	q.state = Owned
-	q.due = time.Now().Add(perKiB * maxInTransit / 1024)
+	q.transit.fill()
 	q.writing = rest.frames
 	q.cfg.Go(func() { q.drainFrom(rest) })
 }
@@ -244,7 +225,7 @@ func (q *Queue) takeBatch(b *batch) {
 
 // setDeadline limits how long the wire may accept nothing. q.mu is held.
 func (q *Queue) setDeadline() {
-	by := q.due.Add(q.cfg.writeTimeout())
+	by := q.transit.due.Add(q.cfg.writeTimeout())
 	if q.closing != nil && q.closing.by.Before(by) {
 		by = q.closing.by
 	}
@@ -293,21 +274,4 @@ func (q *Queue) releaseReplies(b *batch) {
 		q.cfg.Totals.Replies.Release(int64(b.bigReplyBytes))
 	}
 	b.replies, b.replyBytes, b.bigReplyBytes = 0, 0, 0
-}
-
-// closeHandshake waits for the peer to answer the close frame and to close the connection. Closing
-// a socket with unread input, or with input that arrives later, destroys data that the peer has not
-// read yet: RFC 6455 section 7.1.1.
-func (q *Queue) closeHandshake() {
-	q.mu.Lock()
-	c := q.closing
-	c.extend()
-	timer := time.AfterFunc(min(max(answerTime, c.grace), time.Until(c.by)), q.Kill)
-	c.timer = timer
-	q.mu.Unlock()
-	q.waitPeer(peerFinished)
-	_ = q.wire.CloseWrite()
-	q.waitPeer(peerGone)
-	timer.Stop()
-	q.Kill()
 }

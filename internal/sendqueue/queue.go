@@ -27,16 +27,6 @@ const (
 	// While more replies than these wait, the peer is not read.
 	maxReplies    = 64
 	maxReplyBytes = 256 << 10
-	// perKiB is the time in which the slowest permitted peer receives one KiB.
-	perKiB = time.Second
-	// maxInTransit bounds the bytes that a wire has accepted and the peer has not received. A
-	// full socket accepts up to 64 KiB more at once, when the peer has made room for them and for
-	// half of notSentLowatBytes.
-	maxInTransit = 96 << 10
-	// minTransit is the size from which the bytes of a write count as in transit.
-	minTransit = 4 << 10
-	// answerTime is the time in which the peer must answer the close frame.
-	answerTime = time.Second
 )
 
 // The defaults of [Config].
@@ -169,54 +159,12 @@ type Queue struct {
 	replyBytes int           // bytes of the replies
 	moved      atomic.Uint64 // bytes that the wire has accepted
 	flowed     atomic.Pointer[time.Time]
-	due        time.Time     // when the slowest permitted peer has received these bytes
+	transit    transit
 	changed    chan struct{} // closed when fields change, nil unless wait needs it
 
 	done event
 
 	_ [2]uint64 // fills the last cache line
-}
-
-// closing is the end of a queue that is being closed.
-type closing struct {
-	frame *Frame
-	by    time.Time     // when the wire is closed at the latest
-	grace time.Duration // progress of the write moves by to this time from now
-	slack time.Duration // by how much by may still be moved
-	timer *time.Timer   // ends the wait for the peer's answer
-}
-
-// peerState describes the input that the peer may still send. It only increases.
-type peerState uint8
-
-const (
-	peerActive   peerState = iota
-	peerFinished           // the peer only has to close the connection
-	peerGone               // nothing more can be received
-)
-
-// event happens once. It allocates a channel only if a goroutine waits. The lock of the queue
-// guards it.
-type event struct {
-	happened bool
-	waiting  chan struct{}
-}
-
-func (e *event) fire() {
-	if !e.happened && e.waiting != nil {
-		close(e.waiting)
-	}
-	e.happened = true
-}
-
-func (e *event) channel() <-chan struct{} {
-	if e.waiting == nil {
-		e.waiting = make(chan struct{})
-		if e.happened {
-			close(e.waiting)
-		}
-	}
-	return e.waiting
 }
 
 // New returns a queue in the state [Holding] that writes to wire. The queue calls failed if it
@@ -407,129 +355,6 @@ func (q *Queue) setSlot(slot **Frame, f *Frame) {
 	}
 }
 
-// Close ends the queue. The queue writes the queued frames, then the close frame. It waits for the
-// answer of the peer, see [Queue.HeardAll] and [Queue.ReadEnded], and closes the wire after the
-// given time at the latest. Close does not block, see [Queue.Done]. Only the first close frame is
-// used; a later call can shorten the time.
-func (q *Queue) Close(frame *Frame, within time.Duration) {
-	q.startClose(frame, within, false)
-}
-
-// Abort is like Close, but discards the queued frames. A frame whose write has started must be
-// written completely. Therefore the time starts again whenever the wire accepts bytes, and again
-// for the answer of the peer. In total it is at most five times the given time.
-func (q *Queue) Abort(frame *Frame, within time.Duration) {
-	q.startClose(frame, within, true)
-}
-
-// Kill closes the wire immediately, without a close frame.
-func (q *Queue) Kill() {
-	q.mu.Lock()
-	dead := q.markDead()
-	q.mu.Unlock()
-	if dead {
-		q.closeWire()
-	}
-}
-
-func (q *Queue) startClose(frame *Frame, within time.Duration, abort bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if abort {
-		q.seal()
-		q.abort = true
-	}
-	q.sealed = true
-	q.notify()
-	by := time.Now().Add(within)
-	if q.closing == nil {
-		q.closing = &closing{frame: frame, by: by}
-		if abort {
-			q.closing.grace, q.closing.slack = within, 4*within
-		}
-	} else {
-		q.closing.shorten(by)
-	}
-	switch q.state {
-	case Owned:
-		_ = q.wire.SetWriteDeadline(q.closing.by)
-	case Holding, Idle:
-		q.state = Idle
-		q.schedule()
-	}
-}
-
-// shorten makes the queue end no later than by. The lock of the queue is held.
-func (c *closing) shorten(by time.Time) {
-	c.slack = max(0, min(c.slack, by.Sub(c.by)))
-	if !by.Before(c.by) {
-		return
-	}
-	c.by = by
-	if c.timer != nil && c.timer.Stop() {
-		c.timer.Reset(time.Until(by))
-	}
-}
-
-// extend gives the peer more time, because the wire has accepted bytes. The lock of the queue is
-// held.
-func (c *closing) extend() {
-	if more := min(c.slack, c.grace-time.Until(c.by)); more > 0 {
-		c.by, c.slack = c.by.Add(more), c.slack-more
-	}
-}
-
-// markDead reports whether the queue was alive. If so, the caller must call closeWire after it has
-// released q.mu, which is held.
-func (q *Queue) markDead() bool {
-	if q.state == Dead {
-		return false
-	}
-	q.state = Dead
-	q.seal()
-	return true
-}
-
-func (q *Queue) closeWire() {
-	_ = q.wire.Close()
-	if q.raw != nil {
-		q.cfg.Totals.Direct.Add(-1)
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.done.fire()
-}
-
-// Done returns a channel that is closed when the wire has been closed.
-func (q *Queue) Done() <-chan struct{} {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.done.channel()
-}
-
-// HeardAll tells the queue that further input from the peer is irrelevant, because the peer has
-// sent a close frame or violated the protocol. After its own close frame, the queue then closes the
-// wire for writing and waits for the peer to close the connection.
-func (q *Queue) HeardAll() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.setPeer(peerFinished)
-}
-
-// ReadEnded tells the queue that nothing more can be read, because the peer has closed the
-// connection or the connection is broken. After its close frame, the queue then closes the wire at
-// once.
-func (q *Queue) ReadEnded() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.setPeer(peerGone)
-}
-
-func (q *Queue) setPeer(s peerState) {
-	q.peer = max(q.peer, s)
-	q.notify()
-}
-
 // Counts returns the counters of this queue.
 func (q *Queue) Counts() Counts {
 	q.mu.Lock()
@@ -564,7 +389,7 @@ func (q *Queue) Flowed() time.Time {
 func (q *Queue) Due() time.Time {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.due
+	return q.transit.due
 }
 
 // Weight returns the queue's share of the budget in bytes: a frame held by n queues counts 1/n for

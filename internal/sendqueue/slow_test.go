@@ -93,7 +93,7 @@ func TestQueueSlowPeers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newSlowRig(t, x.room, x.every)
 				if x.room > portionBytes { // the wire accepted as much at once before
-					r.due = time.Now().Add(perKiB * maxInTransit / 1024)
+					r.transit.due = time.Now().Add(perKiB * maxInTransit / 1024)
 				}
 				start, large := time.Now(), xs(256<<10)
 				r.say(large, "small")
