@@ -123,7 +123,7 @@ type Options struct {
 	//   - Debug: ordinary ends of connections, refused requests of clients
 	//   - Info: connections that the server ended because of the client
 	//   - Warn: missing configuration, invalid messages from the broker, dead letters
-	//   - Error: panics of handlers, errors of the broker, upgrades that the ResponseWriter does not support
+	//   - Error: panics of handlers, errors of the broker, a ResponseWriter without upgrades
 	Logger *slog.Logger
 }
 
