@@ -230,13 +230,19 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // has used the ID before, Result.Duplicate is true. A message to several rooms that keep history is
 // kept in each of them, with the same ID.
 //
-// Send returns ErrInvalidName for a reserved or invalid message type, and for an invalid name of a
-// room, user or connection; ErrInvalidMessage for content that is not JSON; ErrTooLarge, see there;
-// ErrClosed after Close; ErrFull; and other errors of the broker. If the error is known before
-// anything is kept, like ErrFull, either all rooms and up to 256 inboxes keep the message, or none.
-// Further inboxes follow in steps of 256, and Result.Kept counts those that keep the message. An
-// inbox in which the Sender or Guest has used up its share is left out and counted by Result.Full.
-// If that applies to all receivers, Send returns ErrFull.
+// If an error is known before anything is kept, as for ErrFull, either all rooms and up to 256
+// inboxes keep the message, or none. Further inboxes follow in steps of 256, and Result.Kept counts
+// the inboxes and rooms that keep the message. Send returns:
+//
+//   - ErrInvalidName for an invalid or reserved type, an invalid Sender, Guest, ID or Key, and an
+//     invalid name of a room, user or connection
+//   - ErrInvalidMessage for content that is not JSON
+//   - ErrTooLarge for content larger than half of Limits.QueueBytes, and for a message larger than
+//     all that a room or an inbox keeps
+//   - ErrFull if the broker is full, or if the Sender or Guest has used up its share of every inbox
+//     and there are no other receivers; otherwise Result.Full counts the inboxes left out
+//   - ErrClosed after Shutdown or Close
+//   - the errors of InboxOptions.Exists and of the broker
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := checkMessage(&msg, m.opts.Limits.QueueBytes/2); err != nil {
 		return Result{}, err
