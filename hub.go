@@ -332,6 +332,9 @@ func (m *Manager) LocalConns() iter.Seq[*Conn] {
 // cause of ctx. A handler may call Shutdown with its own ctx: then Shutdown does not wait for that
 // handler, and ignores that its ctx ends with the connection. Shutdown may be called again, also
 // while it runs.
+//
+// Call Shutdown before the Shutdown of the http.Server, which does not know about open WebSockets.
+// Shutdown and Close also close the broker.
 func (m *Manager) Shutdown(ctx context.Context) error {
 	inside := inHandler(ctx, &m.registry.handlers)
 	if inside {

@@ -388,8 +388,8 @@ func (l *lists) showRooms(c *Conn) {
 	}
 }
 
-// numConnSegments is into how many segments the list of all connections is divided. A connection
-// that opens or ends waits only while its own segment is walked.
+// numConnSegments is the number of segments of the list of all connections. A connection that opens
+// or ends waits only while its own segment is walked.
 const numConnSegments = 64
 
 // connList is the list of live connections, for messages to all.
