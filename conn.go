@@ -31,7 +31,7 @@ type Conn struct {
 	session session.Session
 	receiver
 	address   netip.Addr         // see admission.AddrKey
-	began     admission.Decision // to let it in
+	began     admission.Decision // when its admission began
 	connected atomic.Bool        // OnConnect returned nil
 	expiry    atomic.Pointer[expiry]
 	former    atomic.Pointer[[]string] // ids of connections whose session it has resumed; may be nil
@@ -196,7 +196,7 @@ type Info struct {
 	Sent        uint64    // messages to the peer that were written to its socket
 	Queued      int       // messages that wait to be written
 	QueuedBytes int       // size of the queued messages
-	Dropped     uint64    // messages that were dropped because the send queue was full
+	Dropped     uint64    // messages and notices that were dropped, see SlowPolicy
 }
 
 // Info returns a snapshot of the state and the counters of the connection.

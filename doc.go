@@ -2,8 +2,8 @@
 // users with several devices, rooms, and messages to any of them.
 //
 // A [Manager] is the hub. It is an http.Handler for the path at which clients open their
-// WebSockets. This is a complete server; open it from a browser with the client that
-// [Manager.ClientJS] serves, from Go with package client, or with a plain WebSocket and JSON:
+// WebSockets. Browsers use the client that [Manager.ClientJS] serves, Go programs use package
+// client, and a plain WebSocket with JSON works too. This is a complete server:
 //
 //	func main() {
 //		rt := realtime.New(&realtime.Options{
@@ -47,8 +47,8 @@
 // their newest messages, and with Options.Inbox ([InboxOptions]) users have inboxes. Then a client
 // of realtime.v1 that reconnects receives the messages that it missed, in order, or a report of the
 // gap with a [Reason]. An inbox keeps a message until a client of realtime.v1 has acknowledged it,
-// or until it was written to a plain client. Kept messages are in memory, unless Options.Broker
-// stores them.
+// or until it was written to a plain client. [Retention] bounds both. Messages are kept in memory,
+// unless Options.Broker stores them elsewhere.
 //
 // # Slow consumers
 //
@@ -61,15 +61,16 @@
 //
 // The zero [Options] are secure: only pages of the same origin may connect, all connections are
 // anonymous, and every request of a client is refused until Options.Authorize allows it. [Limits]
-// and [Timeouts] have defaults. Functions and options that turn a check off have names that begin
-// with Insecure. [User.Disconnect], [User.Deny], [Room.Remove] and [Room.Deny] take permissions
-// away at once.
+// and [Timeouts] have defaults. Functions and options that open a server to everybody, for
+// demonstrations, have names that begin with Insecure. [User.Disconnect], [User.Deny],
+// [Room.Remove] and [Room.Deny] take effect before they return, also for connections that are being
+// admitted.
 //
 // # Shutdown
 //
 // [Manager.Shutdown] writes the send queues, tells clients to reconnect and waits for handlers.
-// [Manager.Close] ends everything within about a second. Call one of them before Shutdown of the
-// http.Server, which does not know about open WebSockets:
+// [Manager.Close] gives connections one second and does not wait for handlers. Call one of them
+// before Shutdown of the http.Server, which does not know about open WebSockets:
 //
 //	err := errors.Join(rt.Shutdown(ctx), srv.Shutdown(ctx))
 //

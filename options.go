@@ -174,7 +174,7 @@ type Limits struct {
 	//   - the ids of messages that clients sent in the last two minutes: at most a quarter of the
 	//     budget, or half of it if there are very many senders
 	//   - detached sessions, see Timeouts.Resume
-	//   - a record of the unions that a lagging connection was given
+	//   - a record of the messages to several targets that lagging connections were given
 	//
 	// When seven eighths of the budget are in use, the connections that would take the longest to
 	// read their queues are closed with code 4300, within half a second, until a quarter is free.
@@ -222,17 +222,18 @@ type Timeouts struct {
 	Expiry time.Duration
 }
 
-// Announce selects which users are announced to other clients, and where. Values are combined
-// with |.
+// Announce selects the notices that clients receive. Values are combined with |. A connection that
+// is lost causes no notice if its session is resumed within Timeouts.Resume.
 type Announce uint8
 
 // The scopes of notices.
 const (
-	// AnnounceUsers sends a notice to every connection when the first connection of a user opens,
-	// and when the last one ends.
+	// AnnounceUsers sends a notice to all other connections when the first connection of a user
+	// opens, and when the last one ends. Anonymous connections cause no such notices.
 	AnnounceUsers Announce = 1 << iota
-	// AnnounceRooms sends a notice to the members of a room when the first connection of a user
-	// joins it, and when the last one leaves it.
+	// AnnounceRooms sends a notice to all members of a room when the first connection of a user
+	// joins it, and when the last one leaves it. A further connection of a user that joins receives
+	// the notice alone. Each anonymous connection causes notices, without a user.
 	AnnounceRooms
 )
 
