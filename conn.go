@@ -231,7 +231,7 @@ func (c *Conn) Close(code CloseCode, reason string) error {
 	return nil
 }
 
-// opening reports whether the connection is registering. Nothing is written to the peer.
+// opening reports whether the connection is registering: nothing is written to the peer yet.
 func (c *Conn) opening() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -273,7 +273,8 @@ func (h *connHandler) Command(cmd wire.Command) { h.m.commands.run((*Conn)(h), c
 // Ended implements session.Handler.
 func (h *connHandler) Ended(why *CloseError) { go h.m.registry.cleanUp((*Conn)(h), why) }
 
-// currentRoom returns the room to which a plain client sends: the one that it joined last.
+// currentRoom returns the room to which a plain client sends: the one that it joined last, or
+// DefaultRoom.
 func (c *Conn) currentRoom() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -105,9 +105,9 @@ func (m *Manager) open(inMemory bool) {
 	}
 }
 
-// Register opens a connection over a transport, as ServeHTTP does over a WebSocket: it calls
-// OnConnect, sends the notices and starts to read. Register takes over the transport, even if it
-// fails.
+// Register opens a connection over a transport, in the same way as ServeHTTP over a WebSocket: it
+// calls OnConnect, sends the notices and begins to handle the client's messages. Register takes
+// over the transport, even if it fails.
 //
 // The context of the connection has the values of ctx, but does not end with ctx. So ctx must not
 // be the context of a request: routers reuse those for other requests.
@@ -321,11 +321,10 @@ func (m *Manager) LocalConns() iter.Seq[*Conn] {
 	return slices.Values(m.conns.everyone.snapshot())
 }
 
-// Shutdown ends the Manager gracefully. From now on new connections are refused with 503. Each
-// connection is closed with code 1012 after its send queue has been written, or after
-// Timeouts.Write at the latest. The close frames to plain clients are spread over Timeouts.Drain,
-// but at most over half of the time that ctx leaves, so that the clients do not all reconnect at
-// once.
+// Shutdown ends the Manager gracefully. New connections are refused with 503. Each connection is
+// closed with code 1012 after its send queue has been written, or after Timeouts.Write at the
+// latest. The close frames to plain clients are spread over Timeouts.Drain, but at most over half
+// of the time that ctx leaves, so that the clients do not all reconnect at once.
 //
 // Shutdown waits until all connections have ended, their handlers have returned and OnDisconnect
 // has been called. If ctx ends first, the remaining connections are cut, and Shutdown returns the
