@@ -12,7 +12,8 @@ import (
 // benchRoom returns a Manager with a room of n members whose clients read.
 func benchRoom(b *testing.B, n int) (*Manager, []*Conn) {
 	m := New(&Options{
-		Authorize: InsecureAllowAll, Slow: SlowDropNewest, Limits: Limits{InboundRate: -1, InboundBytes: -1},
+		Authorize: InsecureAllowAll, Slow: SlowDropNewest,
+		Limits: Limits{InboundRate: -1, InboundBytes: -1},
 	})
 	b.Cleanup(func() { _ = m.Close() })
 	conns := make([]*Conn, n)
@@ -66,14 +67,15 @@ func BenchmarkJoinLeave(b *testing.B) {
 	}
 }
 
-// BenchmarkAccept has the cost of net/http and of the client in it.
+// BenchmarkAccept includes the cost of net/http and of the client.
 func BenchmarkAccept(b *testing.B) {
 	rt := New(&Options{Limits: Limits{Conns: -1}})
 	defer rt.Close()
 	srv := httptest.NewServer(rt)
 	defer srv.Close()
 	addr := strings.TrimPrefix(srv.URL, "http://")
-	request := []byte("GET / HTTP/1.1\r\nHost: " + addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	request := []byte("GET / HTTP/1.1\r\nHost: " + addr + "\r\n" +
+		"Upgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	answer := make([]byte, 4096)
 	b.ReportAllocs()

@@ -23,40 +23,41 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// Conn is one connection: the session of one device or tab, with its identity and its rooms.
-// All methods are safe for concurrent use, also after the connection has ended.
+// Conn is one connection of a client, such as a device or a browser tab, with its identity and its
+// rooms. All methods are safe for concurrent use, also after the connection has ended.
 type Conn struct {
 	m       *Manager
 	id      string
 	session session.Session
 	receiver
 	address   netip.Addr         // see admission.AddrKey
-	began     admission.Decision // to let it in
+	began     admission.Decision // when its admission began
 	connected atomic.Bool        // OnConnect returned nil
 	expiry    atomic.Pointer[expiry]
-	former    atomic.Pointer[[]string] // ids of the connections whose place it has; may be nil
+	former    atomic.Pointer[[]string] // ids of connections whose session it has resumed; may be nil
 
 	lagging recovery.Lagging
-	inbox   *recovery.Subscription // nil if it has none
+	inbox   *recovery.Subscription // nil without an inbox
 
 	mu       sync.Mutex
 	phase    phase
-	identity Identity  // the user's id is read without mu
-	expires  time.Time // when the identity does, by a clock that does not step
-	guest    string    // tells it from other anonymous ones; empty until it sends
+	identity Identity  // the user id never changes and is read without mu
+	expires  time.Time // when the identity expires, on the monotonic clock
+	guest    string    // distinguishes anonymous senders; empty until it sends
 	rooms    memberships
-	away     int64 // bytes that it takes while it is absent
+	away     int64 // memory that it takes while it is detached, in bytes
 
-	at listIndex // its place among all connections
+	at listIndex
 }
 
-// connKey is the key of the connection in its context. home is the Manager's handlers.
-type connKey struct{ home *session.Handlers }
+// connKey is the key of the connection in its context. It contains the handlers of the Manager, so
+// that a connection of another Manager is not found.
+type connKey struct{ handlers *session.Handlers }
 
-// inHandler reports whether ctx is that of a connection of this home for which code of
-// the application runs right now.
-func inHandler(ctx context.Context, home *session.Handlers) bool {
-	c, ok := ctx.Value(connKey{home}).(*Conn)
+// inHandler reports whether ctx is the context of a connection of this Manager in whose handler
+// code of the application is running.
+func inHandler(ctx context.Context, handlers *session.Handlers) bool {
+	c, ok := ctx.Value(connKey{handlers}).(*Conn)
 	return ok && c.session.InHandler()
 }
 
@@ -65,38 +66,39 @@ type phase uint8
 const (
 	registering phase = iota // found by its id only
 	live
-	absent // lost, and kept in the rosters for a time
+	absent // its session is detached
 	gone
 )
 
-// listIndex is where a connection is in the lists.
+// listIndex is the place of a connection in the lists of live connections.
 type listIndex struct {
 	segment uint8
-	index   int // in the segment, guarded by it
-	device  int // in the user's connections, guarded by the user
+	index   int // in the segment; guarded by the segment
+	device  int // among the user's connections; guarded by the user
 }
 
-// ID returns the connection's id, "conn_" and a random UUID. It is not a secret to
-// the peer, and no credential.
+// ID returns the id of the connection: "conn_" and a random UUID. The peer knows it. It is not a
+// credential.
 func (c *Conn) ID() string { return c.id }
 
-// UserID returns the user's id, empty for an anonymous connection.
+// UserID returns the id of the user, empty for an anonymous connection. It never changes.
 func (c *Conn) UserID() string { return c.identity.UserID }
 
-// Identity returns what Authenticate returned, or what the connection was renewed with
-// since, see [Conn.Renew].
+// Identity returns the identity that Authenticate returned, or the one that has renewed it, see
+// [Conn.Renew].
 func (c *Conn) Identity() Identity {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.identity
 }
 
-// Renew replaces the connection's identity by a newer one of the same user, with another
-// time of expiry or other data. Options.Revalidate does the same. It does not block, and
-// what the new identity no longer allows goes on: leave rooms that it is about.
+// Renew replaces the identity of the connection by a newer one of the same user, with another
+// expiry or other Data. The device stays the same. Options.Revalidate does the same. Renew does not
+// block. It ends nothing that the new identity has no permission for: the application must take the
+// connection out of such rooms.
 //
-// It returns ErrForbidden for another user, ErrUnauthenticated for an identity that has
-// expired, and ErrClosed if the connection has ended.
+// It returns ErrForbidden for another user, ErrUnauthenticated for an identity that has expired,
+// and ErrClosed if the connection has ended.
 func (c *Conn) Renew(id Identity) error {
 	switch {
 	case id.UserID != c.UserID():
@@ -107,7 +109,7 @@ func (c *Conn) Renew(id Identity) error {
 		return ErrClosed
 	}
 	c.mu.Lock()
-	// Not the user's id, which is read without the lock.
+	// The user id and the device are read without the lock, so they stay.
 	c.identity.Data, c.identity.ExpiresAt = id.Data, id.ExpiresAt
 	c.expires = id.deadline(time.Now())
 	c.mu.Unlock()
@@ -115,19 +117,19 @@ func (c *Conn) Renew(id Identity) error {
 	return nil
 }
 
-// deadline is when the identity expires, zero for never.
+// deadline returns when the identity expires; zero means never.
 func (c *Conn) deadline() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.expires
 }
 
-// Context returns the context of the connection. It ends with the connection; its cause is a
-// *CloseError then. Its values are those that Options.ConnContext chose, or those of the
-// context that was given to Register.
+// Context returns the context of the connection. It ends with the connection; then its cause is a
+// *CloseError. Its values are those that Options.ConnContext chose, or those of the context that
+// was passed to [Manager.Register].
 func (c *Conn) Context() context.Context { return c.session.Context() }
 
-// sender is whose ids those of its messages are.
+// sender returns the sender of the client's messages: message ids are unique for each sender.
 func (c *Conn) sender() broker.Sender {
 	if user := c.UserID(); user != "" {
 		return broker.Sender{User: user}
@@ -140,19 +142,19 @@ func (c *Conn) sender() broker.Sender {
 	return broker.Sender{Guest: c.guest}
 }
 
-// maxFormer bounds how many ids of connections before it a connection is known by.
+// maxFormer bounds the ids that a connection keeps of earlier connections of its session.
 const maxFormer = 16
 
-// follow notes that the connection has the place of another one.
+// follow records that the connection has resumed the session of an earlier one.
 func (c *Conn) follow(old *Conn) {
 	ids := []string{old.id}
-	if before := old.former.Load(); before != nil {
-		ids = append(ids, (*before)[:min(len(*before), maxFormer-1)]...)
+	if former := old.former.Load(); former != nil {
+		ids = append(ids, (*former)[:min(len(*former), maxFormer-1)]...)
 	}
 	c.former.Store(&ids)
 }
 
-// named reports whether the connection, or one whose place it has, is among the ids.
+// named reports whether ids contains the connection or an earlier connection of its session.
 func (c *Conn) named(ids []string) bool {
 	if len(ids) == 0 {
 		return false
@@ -160,9 +162,9 @@ func (c *Conn) named(ids []string) bool {
 	if slices.Contains(ids, c.id) {
 		return true
 	}
-	before := c.former.Load()
-	return before != nil &&
-		slices.ContainsFunc(*before, func(id string) bool { return slices.Contains(ids, id) })
+	former := c.former.Load()
+	return former != nil &&
+		slices.ContainsFunc(*former, func(id string) bool { return slices.Contains(ids, id) })
 }
 
 // excluded reports whether a target excludes the connection or its user.
@@ -170,7 +172,7 @@ func (c *Conn) excluded(t *broker.Target) bool {
 	return c.named(t.ExceptConns) || c.UserID() != "" && slices.Contains(t.ExceptUsers, c.UserID())
 }
 
-// source is where the connection comes from as far as the log goes: its address, or itself.
+// source returns the source of log lines about the connection: its address, or its id without one.
 func (c *Conn) source() string {
 	if c.address.IsValid() {
 		return c.address.String()
@@ -178,26 +180,26 @@ func (c *Conn) source() string {
 	return c.id
 }
 
-// Rooms returns the rooms that the connection is in, in order of joining.
+// Rooms returns the names of the rooms that the connection is in, in the order of joining.
 func (c *Conn) Rooms() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.rooms.names()
 }
 
-// Info says how a connection is doing.
+// Info is a snapshot of the state and the counters of a connection.
 type Info struct {
-	RemoteAddr  string
+	RemoteAddr  string // for humans; without a port if a proxy has reported it
 	ConnectedAt time.Time
-	LastSeen    time.Time // when the last frame came in, of whatever kind
+	LastSeen    time.Time // when the last frame of any kind arrived
 	Received    uint64    // messages from the peer
 	Sent        uint64    // messages to the peer that were written to its socket
 	Queued      int       // messages that wait to be written
-	QueuedBytes int
-	Dropped     uint64 // messages that found the queue full
+	QueuedBytes int       // size of the queued messages
+	Dropped     uint64    // messages and notices that were dropped, see SlowPolicy
 }
 
-// Info returns a snapshot.
+// Info returns a snapshot of the state and the counters of the connection.
 func (c *Conn) Info() Info {
 	n := c.queue.Counts()
 	return Info{
@@ -212,50 +214,52 @@ func (c *Conn) Info() Info {
 	}
 }
 
-// Close ends the connection: what is queued goes out, then a close frame, and after
-// at most a second the socket is closed. It does not wait. The reason is cut to 123
-// bytes. A code may be 1000, 1001, 1008, 1011 to 1013 or 3000 to 4999.
+// Close ends the connection: the send queue is written, then a close frame, and after at most a
+// second the socket is closed. Close does not wait. The reason is cut to 123 bytes. The code may be
+// 1000, 1001, 1008, 1011 to 1013, or 3000 to 4999.
 //
-// It returns ErrInvalidCloseCode for any other code, and ErrClosed if the connection has
-// ended already.
+// It returns ErrInvalidCloseCode for any other code, and ErrClosed if the connection has ended
+// already.
 func (c *Conn) Close(code CloseCode, reason string) error {
 	if !code.Sendable() {
 		return ErrInvalidCloseCode
 	}
-	if !c.session.End(&CloseError{Cause: CauseServer, Code: code, Reason: reason}, transport.CloseGrace) {
+	why := &CloseError{Cause: CauseServer, Code: code, Reason: reason}
+	if !c.session.End(why, transport.CloseGrace) {
 		return ErrClosed
 	}
 	return nil
 }
 
-// opening reports whether nothing is written to the peer yet.
+// opening reports whether the connection is registering: nothing is written to the peer yet.
 func (c *Conn) opening() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.phase == registering
 }
 
-// absent reports whether the connection was lost and may come back.
+// absent reports whether the session is detached.
 func (c *Conn) absent() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.phase == absent
 }
 
-// answer gives the connection the answer to what it sent. It is never dropped.
+// answer sends the reply to a request of the client. It is never dropped.
 func (c *Conn) answer(frame *sendqueue.Frame) { c.give(wire.Uniform(frame), sendqueue.Reply) }
 
-// tell gives the connection what it must not miss and has not asked for.
+// tell sends a frame that the client must not miss and has not asked for.
 func (c *Conn) tell(frame *sendqueue.Frame) { c.give(wire.Uniform(frame), sendqueue.Vital) }
 
-// give gives the connection something that is for it alone.
+// give sends a frame to this connection alone.
 func (c *Conn) give(f *wire.Frames, p sendqueue.Priority) {
-	c.m.counters.Add(metrics.Matched, 1) // first: Close does not wait for the caller
+	// Before the push: Close does not wait for the caller, and each frame must count as matched.
+	c.m.counters.Add(metrics.Matched, 1)
 	c.push(f, p, sendqueue.Disconnect)
 	f.Settle(&c.m.counters.Queues.Budget)
 }
 
-// run runs code of the application for the connection in a goroutine of its own.
+// run calls code of the application in a new goroutine.
 func (c *Conn) run(f func()) {
 	c.m.registry.handlers.Go(func() { c.session.Do(f) })
 }
@@ -269,7 +273,8 @@ func (h *connHandler) Command(cmd wire.Command) { h.m.commands.run((*Conn)(h), c
 // Ended implements session.Handler.
 func (h *connHandler) Ended(why *CloseError) { go h.m.registry.cleanUp((*Conn)(h), why) }
 
-// currentRoom is what a plain client means by its room.
+// currentRoom returns the room to which a plain client sends: the one that it joined last, or
+// DefaultRoom.
 func (c *Conn) currentRoom() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -285,7 +290,7 @@ func (c *Conn) isIn(room string) bool {
 	return c.rooms.find(room) != nil
 }
 
-// askedFor returns the rooms that the client has asked for.
+// askedFor returns the rooms that the client itself has asked to join.
 func (c *Conn) askedFor() (rooms []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -297,7 +302,7 @@ func (c *Conn) askedFor() (rooms []string) {
 	return rooms
 }
 
-// membership is a connection's place in a room.
+// membership is the place of a connection in a room.
 type membership struct {
 	conn *Conn
 	room string
@@ -307,22 +312,22 @@ type membership struct {
 	asked bool // the client asked for it; guarded by conn.mu
 
 	sub     *recovery.Subscription // nil in a room that keeps no history
-	index   int                    // index among the room's members; guarded by the room
-	visible bool                   // in the room's roster, and announced; guarded by the room
-	absent  bool                   // no member, and in the roster if shown; guarded by the room
+	index   int                    // among the room's members; guarded by the room
+	visible bool                   // in the roster, and announced; guarded by the room
+	absent  bool                   // of a detached session: not a member; guarded by the room
 }
 
-// memberships are the rooms of a connection, whose lock guards them. The zero value is ready.
+// memberships are the rooms of a connection. They are guarded by conn.mu. The zero value is ready.
 type memberships struct {
 	n       int                    // rooms
 	newest  *membership            // the room joined last
-	byName  map[string]*membership // nil while they are few
-	apiRoom string                 // the room that the REST interface put it into, or empty
+	byName  map[string]*membership // nil while there are few
+	apiRoom string                 // the room that it joined by the REST interface, or empty
 	parted  bool                   // it has left a room
 }
 
-// fewRooms is how many rooms are found by a walk. A map is not faster for so few, and takes more
-// memory than the rooms of most connections.
+// fewRooms is how many rooms are searched without a map. For so few, a map is not faster, and it
+// takes more memory than the rooms of most connections.
 const fewRooms = 16
 
 // find returns the membership in a room, or nil.
@@ -337,7 +342,7 @@ func (ms *memberships) find(room string) *membership {
 	return m
 }
 
-// names returns the rooms in order of joining.
+// names returns the names of the rooms in the order of joining.
 func (ms *memberships) names() []string {
 	names := make([]string, ms.n)
 	for m, i := ms.newest, len(names); m != nil; m = m.older {
@@ -347,7 +352,6 @@ func (ms *memberships) names() []string {
 	return names
 }
 
-// add adds a membership.
 func (ms *memberships) add(m *membership) {
 	if m.older = ms.newest; m.older != nil {
 		m.older.newer = m
@@ -366,7 +370,6 @@ func (ms *memberships) add(m *membership) {
 	}
 }
 
-// remove removes a membership.
 func (ms *memberships) remove(m *membership) {
 	ms.parted = true
 	ms.n--
@@ -384,30 +387,33 @@ func (ms *memberships) remove(m *membership) {
 	}
 }
 
-// receiver is what a connection is to who sends to it. A room has a copy of it for each
-// member, so that its walk through thousands of them waits for less memory.
+// receiver is the part of a connection that a sender needs. A room has a copy of it for each
+// member, so that a walk through thousands of members loads less memory.
 type receiver struct {
 	queue    *sendqueue.Queue
 	proto    wire.Protocol
 	deflates bool // the transport negotiated compression
-	checks   bool // its subscription has to be asked, see recovery.Subscriber
+	checks   bool // its subscription must check each message, see recovery.Subscriber
 }
 
-// push gives the connection its form of a message.
-func (r *receiver) push(f *wire.Frames, class sendqueue.Priority, policy sendqueue.Policy) sendqueue.Outcome {
-	return r.queue.Push(f.For(r.proto, r.deflates), class, policy)
+// push puts the encoding of a message for this connection into its send queue.
+func (r *receiver) push(
+	f *wire.Frames, priority sendqueue.Priority, policy sendqueue.Policy,
+) sendqueue.Outcome {
+	return r.queue.Push(f.For(r.proto, r.deflates), priority, policy)
 }
 
-// plain returns a receiver without a subscription. It may be called without the lock of that.
+// plain returns r without checks. It does not read checks, so it needs no lock.
 func (r *receiver) plain() receiver {
 	return receiver{queue: r.queue, proto: r.proto, deflates: r.deflates}
 }
 
-// Ping sends a ping and returns how long the peer took to answer. It waits until
-// ctx or the connection ends, and returns the context's cause then. It may be called
-// inside a handler of the same connection: what comes in meanwhile waits, and beyond 64 messages or
-// 256 KiB Ping returns ErrBacklog. In OnConnect it returns ErrNotOpen: nothing is written to the
-// peer before that has returned.
+// Ping sends a ping and returns how long the peer took to answer. It waits until ctx or the
+// connection ends, and then returns the cause of that context.
+//
+// A handler of the same connection may call it. Messages that arrive meanwhile wait; if they are
+// more than 64 messages or 256 KiB, Ping returns ErrBacklog. In OnConnect it returns ErrNotOpen,
+// because nothing is written to the peer before OnConnect has returned.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	if c.opening() {
 		return 0, ErrNotOpen
@@ -415,25 +421,30 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	return c.session.Ping(ctx)
 }
 
-// Call asks the client for something by name, with any JSON or none, and returns what it
-// answers: JSON, or nil if that is empty. It waits until ctx or the connection ends, and returns
-// the context's cause then; nothing else limits how long a client takes. It may be called
-// inside a handler of the same connection: what comes in meanwhile waits, and beyond 64 messages or
-// 256 KiB Call returns ErrBacklog. It keeps no reference to content. See the function [Call] for
-// one with types.
+// Call calls a method of the client, with any JSON or none as content, and returns the answer:
+// JSON, or nil if it is empty. It waits until ctx or the connection ends, and then returns the
+// cause of that context; there is no other limit of time. It keeps no reference to content. The
+// function [Call] does the same with types.
 //
-// It returns a *ClientError if the client answers with an error, as our clients do with the code
-// "busy" beyond 16 calls at a time in Go and 100 in JavaScript, ErrPlainProtocol for a client that does
-// not speak realtime.v1, ErrNotOpen in OnConnect, ErrInvalidName for an invalid method, ErrInvalidMessage for
-// content that is not JSON, ErrTooLarge, and ErrClosed if the connection has ended. A client whose
-// queue is full is ended with code 4300, whatever Options.Slow is.
-func (c *Conn) Call(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
+// A handler of the same connection may call it. Messages that arrive meanwhile wait; if they are
+// more than 64 messages or 256 KiB, Call returns ErrBacklog. If the send queue of the client is
+// full, the connection is closed with code 4300, whatever Options.Slow is.
+//
+// Call returns a *ClientError if the client answers with an error; the clients of this project
+// answer "busy" to more than 16 calls at a time in Go, and 100 in JavaScript. It returns
+// ErrPlainProtocol if the client does not speak realtime.v1, ErrNotOpen in OnConnect,
+// ErrInvalidName for an invalid method, ErrInvalidMessage for content that is not JSON,
+// ErrTooLarge, and ErrClosed if the connection has ended.
+func (c *Conn) Call(
+	ctx context.Context, method string, content json.RawMessage,
+) (json.RawMessage, error) {
 	if err := c.checkCall(method, content); err != nil {
 		return nil, err
 	}
 	answer, err := c.session.Call(ctx, func(number uint64) {
 		id := strconv.AppendUint(nil, number, 10)
-		buf := wire.AppendCall(sendqueue.Grow(wire.Overhead+len(method)+len(content)), id, method, content)
+		buf := sendqueue.Grow(wire.Overhead + len(method) + len(content))
+		buf = wire.AppendCall(buf, id, method, content)
 		c.tell(wire.Announced(sendqueue.Seal(sendqueue.OpText, buf)))
 	})
 	if e, ok := err.(*session.ReplyError); ok {
@@ -457,9 +468,9 @@ func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	return checkMessage(&Message{Content: content}, c.m.opts.Limits.QueueBytes/2)
 }
 
-// Call is [Conn.Call] with types: req is sent as what encoding/json makes of it, nil as
-// nothing, and the answer is decoded into a Res. It returns an error of encoding/json if
-// either fails.
+// Call is [Conn.Call] with types: it encodes req as JSON and decodes the answer into a Res. If req
+// is nil, the call has no content. If the answer is empty, Call returns the zero Res. In addition
+// to the errors of [Conn.Call] it returns errors of encoding/json.
 func Call[Res any](ctx context.Context, c *Conn, method string, req any) (res Res, err error) {
 	var content json.RawMessage
 	if req != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A request whose caller has stopped waiting is forgotten.
+// A request to the client is forgotten when its caller stops waiting.
 func TestPendingRequestsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(nil)
@@ -30,8 +30,7 @@ func TestPendingRequestsAreForgotten(t *testing.T) {
 	})
 }
 
-// TestManyRoomsOfAConnection passes the number from which they are found by a map, up and
-// down.
+// The rooms of a connection stay right when their number crosses fewRooms, up and down.
 func TestManyRoomsOfAConnection(t *testing.T) {
 	m := New(nil)
 	defer func() { _ = m.Close() }()

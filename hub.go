@@ -20,17 +20,18 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// Manager is the hub: it knows the connections, users and rooms of this process and
-// sends messages to them. It is the http.Handler of the WebSocket endpoint, see
-// [Manager.ServeHTTP], and makes that of the REST interface, see [Manager.API].
-// All methods are safe for concurrent use, also after Close. No lock is held while
-// code of the application, a socket or a broker runs.
+// Manager is the hub: it has the connections, users and rooms of this process and sends messages to
+// them. It is the http.Handler of the WebSocket endpoint, see [Manager.ServeHTTP]. [Manager.API]
+// returns the handler of the REST interface. Make a Manager with [New].
+//
+// All methods are safe for concurrent use, also after Close. No lock is held while code of the
+// application, a socket or a broker runs.
 type Manager struct {
 	opts     Options
 	counters metrics.Counters
 	log      *ratelog.Logger
 	wheel    *timerwheel.Wheel
-	evictor  *evictor // before anything that is counted
+	evictor  *evictor // sets the limits of the budget, before anything is counted
 
 	broker  *recovery.Broker
 	fetcher *recovery.Fetcher
@@ -54,20 +55,21 @@ type Manager struct {
 	registry  *registry
 
 	sweeper timerwheel.Timer
-	closed  atomic.Bool // nothing is sent any more
+	closed  atomic.Bool // Send fails
 
-	background sync.WaitGroup // wheel, flushers, intakes, broker
+	background sync.WaitGroup // goroutines of wheel, flushers, intakes and broker
 	cancel     context.CancelFunc
 }
 
-// New returns a Manager with these options, nil for the defaults. It copies them and
-// does no I/O. It panics if Options.Origins has an entry that is not an origin,
-// Options.AllowedHosts one that is not a name, or Options.TrustProxies one that is not an address.
+// New returns a Manager with these options; nil means the defaults. It copies o. It does not block:
+// Options.Broker is opened in the background. The caller must end the Manager with Shutdown or
+// Close.
 //
-// The caller must end it with Shutdown or Close.
+// New panics if Options.Origins has an entry that is not an origin, Options.AllowedHosts an entry
+// that is not a name, or Options.TrustProxies an entry that is not an address.
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()}
-	m.endpoint = newEndpoint(m) // panics, before anything has started
+	m.endpoint = newEndpoint(m) // may panic, so before anything is started
 	m.log = ratelog.New(m.opts.Logger)
 	m.wheel = timerwheel.New(m.background.Go)
 	m.evictor = newEvictor(m)
@@ -92,7 +94,7 @@ func New(o *Options) *Manager {
 	return m
 }
 
-// open opens the broker, which may take long unless it is in memory.
+// open opens the broker, in the background unless it is in memory.
 func (m *Manager) open(inMemory bool) {
 	var ctx context.Context
 	ctx, m.cancel = context.WithCancel(context.Background())
@@ -103,43 +105,47 @@ func (m *Manager) open(inMemory bool) {
 	}
 }
 
-// Register makes a connection of a transport, as ServeHTTP does with a WebSocket: it
-// calls OnConnect, announces the connection and begins to read. It blocks only on
-// OnConnect, and where there are inboxes for up to ten seconds on the broker. The
-// connection's context has the values of ctx, but does not end with it: so ctx must not be the
-// context of a request, which routers use again for other requests. Register takes over the
-// transport, also when it fails.
+// Register opens a connection over a transport, in the same way as ServeHTTP over a WebSocket: it
+// calls OnConnect, sends the notices and begins to handle the client's messages. Register takes
+// over the transport, even if it fails.
 //
-// It returns ErrClosed after Shutdown or Close or if the connection ended meanwhile,
-// ErrTooManyConns, ErrOverloaded, ErrDenied, ErrInvalidName for a user id that breaks the rules,
-// ErrUnauthenticated for an identity that has expired, and the error of OnConnect.
+// The context of the connection has the values of ctx, but does not end with ctx. So ctx must not
+// be the context of a request: routers reuse those for other requests.
+//
+// Register waits for OnConnect. If there are inboxes, it also waits for the broker, for at most ten
+// seconds.
+//
+// It returns ErrClosed after Shutdown or Close or if the connection ended in the meantime,
+// ErrTooManyConns, ErrOverloaded, ErrDenied, ErrInvalidName for an invalid user id or device,
+// ErrUnauthenticated for an identity that has expired, the error of OnConnect, and the error of the
+// broker. It returns an error for the zero Transport.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
 	if t.t == nil {
 		return nil, errNoTransport
 	}
 	began := m.revocations.Begin()
 	defer m.revocations.End()
-	e := candidate{user: id.UserID, began: began}
+	cand := candidate{user: id.UserID, began: began}
 	err := id.validate()
 	if err == nil {
-		err = m.registry.reserve(e)
+		err = m.registry.reserve(cand)
 	}
 	if err != nil {
 		_ = t.t.Wire().Close()
 		t.t.Release()
 		return nil, err
 	}
-	return m.registry.register(ctx, t.t, id, e)
+	return m.registry.register(ctx, t.t, id, cand)
 }
 
-// watchStale begins to look for stale connections, unless that is off.
+// watchStale schedules sweep, unless it is turned off.
 func (m *Manager) watchStale() {
 	if m.opts.Timeouts.Stale > 0 && m.opts.Timeouts.Sweep > 0 {
 		m.wheel.Set(&m.sweeper, m.opts.Timeouts.Sweep)
 	}
 }
 
-// sweep ends the connections that have been silent for longer than Timeouts.Stale.
+// sweep closes the connections that have been silent for longer than Timeouts.Stale.
 func (m *Manager) sweep() {
 	for _, c := range m.conns.everyone.snapshot() {
 		if !c.session.Ended() && c.session.Silence() > m.opts.Timeouts.Stale {
@@ -149,30 +155,36 @@ func (m *Manager) sweep() {
 	m.watchStale()
 }
 
-// Join puts a connection into a room. When it returns, the connection gets every
-// message that is sent to the room. It reports false if the connection was in the
-// room already. It does not block, but for the broker of a room that keeps history.
+// Join puts a connection into a room. When it returns, the connection receives every message that
+// is sent to the room. It reports false if the connection was in the room already.
 //
-// A client of realtime.v1 learns of it. Our clients, if they have been in that room over another
-// connection, then get what they have missed there, as far as the authorizer allows ActionHistory:
-// so who joins clients in Options.OnConnect need not know where they were. Without this call a
-// client does not come back into such a room, unless it resumes its session.
+// If the room keeps history, Join may wait for the broker until ctx ends. Otherwise it does not
+// block.
 //
-// It returns ErrNotFound if there is no such connection, ErrClosed if it is about to
-// end, ErrInvalidName for an invalid room, ErrTooManyRooms, ErrDenied, see [Room.Deny], and the broker's
-// error.
+// A client of realtime.v1 is told that it has joined. If the clients of this project were in the
+// room over an earlier connection, they then request the messages that they missed, as far as
+// Options.Authorize permits ActionHistory. So an application that joins clients in
+// Options.OnConnect need not know their positions. A client that reconnects does not rejoin such a
+// room by itself: it is in the room again if the application calls Join, or if the client resumes
+// its session.
+//
+// Join returns ErrNotFound if there is no such connection, ErrClosed if the connection has begun to
+// end, ErrInvalidName for an invalid room, ErrTooManyRooms, ErrDenied if the user is denied with
+// [Room.Deny], and the error of the broker.
 func (m *Manager) Join(ctx context.Context, connID, room string) (joined bool, err error) {
 	j, err := m.JoinFrom(ctx, connID, room, From{})
 	return j.New, err
 }
 
-// JoinFrom is Join of a room that keeps history, see Options.History: the connection gets first
-// what the room has kept, and then what is sent to it, with nothing missing or twice in between.
-// It may wait for the broker, until ctx ends, and not for the client, who gets what was kept as
-// fast as he reads it. A member who joins again goes back to where from says, unless it is zero.
+// JoinFrom is Join for a room that keeps history, see Options.History: the connection receives
+// first the kept messages after from, and then the live messages, with none missing and none twice.
+// If the connection is in the room already and from is not zero, it goes back to from.
 //
-// It returns what Join returns, and the broker's error.
-func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) (Joined, error) {
+// JoinFrom may wait for the broker until ctx ends. It does not wait for the client: kept messages
+// are sent as fast as the client reads. It returns the errors of Join.
+func (m *Manager) JoinFrom(
+	ctx context.Context, connID, room string, from From,
+) (Joined, error) {
 	if err := checkRoom(room); err != nil {
 		return Joined{}, err
 	}
@@ -180,15 +192,15 @@ func (m *Manager) JoinFrom(ctx context.Context, connID, room string, from From) 
 	if c == nil {
 		return Joined{}, ErrNotFound
 	}
-	e := &joinOp{room: room, from: from}
-	err := m.joins.join(ctx, c, e)
-	return e.joined, err
+	op := &joinOp{room: room, from: from}
+	err := m.joins.join(ctx, c, op)
+	return op.joined, err
 }
 
-// Leave takes a connection out of a room, and reports false if it was not in it. When
-// it returns, no message that is sent to the room reaches the connection any more. It
-// does not block. It returns ErrInvalidName for an invalid room, and ErrNotFound if there is no such
-// connection.
+// Leave takes a connection out of a room. Messages that are sent to the room after Leave has
+// returned do not reach the connection. It reports false if the connection was not in the room. It
+// does not block. It returns ErrInvalidName for an invalid room, and ErrNotFound if there is no
+// such connection.
 func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err error) {
 	if err := checkRoom(room); err != nil {
 		return false, err
@@ -201,25 +213,36 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 	return left, nil
 }
 
-// Send gives a message to the queues of its receivers, and to what is kept. It never waits for a
-// peer; with a broker it waits for that to take the message, until ctx ends. Messages that
-// one goroutine sends reach each receiver in that order, and all members of a room
-// get the room's messages in one order, those to several targets too. While a receiver catches up
-// on a room or an inbox, what is sent to it by other targets does not wait: then the order holds
-// for each target by itself. With a broker that serves several processes, messages to several
+// Send puts a message into the send queues of its receivers. If a room or an inbox among the
+// receivers keeps messages, the message is kept there too. If nobody receives the message, that is
+// not an error: see [Result].
+//
+// Send never waits for a peer. If the message is kept, or if the broker serves several processes,
+// Send waits until the broker has taken the message or ctx ends.
+//
+// Order: messages that one goroutine sends reach each receiver in that order. All members of a room
+// receive the messages to the room in one order, including messages to several targets. While a
+// receiver lags in a room or an inbox, messages to other targets do not wait for it: then the order
+// holds for each target by itself. If the broker serves several processes, messages to several
 // rooms that keep history have the order of each sender only.
 //
-// A message with an ID is not sent again to a room that keeps history: Result.Duplicate says so.
-// A message to several such rooms is kept in each, under one ID.
+// A message with an ID is sent only once to a room or an inbox that keeps messages: if its sender
+// has used the ID before, Result.Duplicate is true. A message to several rooms that keep history is
+// kept in each of them, with the same ID.
 //
-// It returns ErrInvalidName for a reserved or invalid message type and for a room, user or connection
-// whose name cannot exist, ErrInvalidMessage for content
-// that is not JSON, ErrTooLarge, also if it is larger than all that a room or an inbox keeps,
-// ErrClosed after Close, and the broker's error. If that is known before something is done, as
-// ErrFull is, all rooms and up to 256 inboxes have it or none; more inboxes have it in steps of
-// 256, and Result.Kept counts those that do. An inbox in which the Sender or Guest has its share is
-// left out and counted by Result.Full; if there are only such receivers, that is ErrFull too.
-// That nobody was there is not an error: see Result.
+// If an error is known before anything is kept, as for ErrFull, either all rooms and up to 256
+// inboxes keep the message, or none. Further inboxes follow in steps of 256, and Result.Kept counts
+// the inboxes and rooms that keep the message. Send returns:
+//
+//   - ErrInvalidName for an invalid or reserved type, an invalid Sender, Guest, ID or Key, and an
+//     invalid name of a room, user or connection
+//   - ErrInvalidMessage for content that is not JSON
+//   - ErrTooLarge for content larger than half of Limits.QueueBytes, and for a message larger than
+//     all that a room or an inbox keeps
+//   - ErrFull if the broker is full, or if the Sender or Guest has used up its share of every inbox
+//     and there are no other receivers; otherwise Result.Full counts the inboxes left out
+//   - ErrClosed after Shutdown or Close
+//   - the errors of InboxOptions.Exists and of the broker
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := checkMessage(&msg, m.opts.Limits.QueueBytes/2); err != nil {
 		return Result{}, err
@@ -230,7 +253,7 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 	return m.send(ctx, to, msg)
 }
 
-// relay is Send of a message that a codec has made and checked.
+// relay is Send for a message and a target that were checked when a client sent them.
 func (m *Manager) relay(ctx context.Context, to Target, msg Message) (Result, error) {
 	if err := checkSize(&msg, m.opts.Limits.QueueBytes/2); err != nil {
 		return Result{}, err
@@ -258,34 +281,34 @@ func (m *Manager) send(ctx context.Context, to Target, msg Message) (Result, err
 // sink is a Manager as its broker sees it.
 type sink struct{ m *Manager }
 
-// Deliver drops what is not a valid message: a broker is another way in.
+// Deliver checks messages that were not sent by this Manager, and drops invalid ones.
 func (s sink) Deliver(p broker.Publication) {
 	if s.m.closed.Load() {
 		return
 	}
-	if f, ok := p.Origin.(*origin); ok { // it was sent here
-		f.result.sum(s.m.broadcast.deliver(&p))
+	if o, ok := p.Origin.(*origin); ok {
+		o.result.sum(s.m.broadcast.deliver(&p))
 		return
 	}
 	if err := checkMessage((*Message)(&p.Message), s.m.opts.Limits.QueueBytes/2); err != nil {
 		s.m.counters.Add(metrics.Failed, 1)
 		s.m.log.Log(context.Background(), slog.LevelWarn, "broker",
-			"realtime: the broker delivered what is no message", slog.Any("error", err))
+			"realtime: the broker delivered an invalid message", slog.Any("error", err))
 		return
 	}
 	s.m.broadcast.deliver(&p)
 }
 
-// Lost makes everybody who gets the stream live read what may be missing.
+// Lost makes all live subscriptions of the stream read what may be missing.
 func (s sink) Lost(stream string) { s.m.broadcast.lost(stream) }
 
 // Conn returns the connection with this id, or nil if there is none or it has ended.
 func (m *Manager) Conn(id string) *Conn { return m.conns.find(id) }
 
-// Stats returns a snapshot.
+// Stats returns a snapshot of gauges and counters.
 func (m *Manager) Stats() Stats { return newStats(&m.counters, m.speakers.Deflating()) }
 
-// policyOf returns the policy of a room: the one of the room that exists, or of a new one.
+// policyOf returns the policy of a room, or the policy that it would have if it does not exist.
 func (m *Manager) policyOf(name string) recovery.Policy {
 	if r, ok := m.rooms.index.Get(name); ok {
 		return r.policy
@@ -293,21 +316,24 @@ func (m *Manager) policyOf(name string) recovery.Policy {
 	return m.opts.policy(name)
 }
 
-// LocalConns returns all connections in this process, as of the call.
+// LocalConns returns the connections of this process at the time of the call.
 func (m *Manager) LocalConns() iter.Seq[*Conn] {
 	return slices.Values(m.conns.everyone.snapshot())
 }
 
-// Shutdown ends the Manager gently. New connections are refused with 503. Each
-// connection is closed with code 1012, after what is queued for it has been written;
-// the goodbyes to plain clients are spread over Timeouts.Drain, or half of the time that ctx
-// leaves, so that they do not all come back at once. It waits until all
-// connections have ended, their handlers have returned and OnDisconnect has been
-// called.
+// Shutdown ends the Manager gracefully. New connections are refused with 503. Each connection is
+// closed with code 1012 after its send queue has been written, or after Timeouts.Write at the
+// latest. The close frames to plain clients are spread over Timeouts.Drain, but at most over half
+// of the time that ctx leaves, so that the clients do not all reconnect at once.
 //
-// If ctx ends first, the connections that are left are cut, and its cause is
-// returned. Shutdown may be called again, also while it runs. A handler may call it
-// with its own ctx: it is not waited for then.
+// Shutdown waits until all connections have ended, their handlers have returned and OnDisconnect
+// has been called. If ctx ends first, the remaining connections are cut, and Shutdown returns the
+// cause of ctx. A handler may call Shutdown with its own ctx: then Shutdown does not wait for that
+// handler, and ignores that its ctx ends with the connection. Shutdown may be called again, also
+// while it runs.
+//
+// Call Shutdown before the Shutdown of the http.Server, which does not know about open WebSockets.
+// Shutdown and Close also close the broker.
 func (m *Manager) Shutdown(ctx context.Context) error {
 	inside := inHandler(ctx, &m.registry.handlers)
 	if inside {
@@ -320,22 +346,22 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 	err := m.await(ctx)
 	m.closed.Store(true)
 	m.stopBackground()
-	if tail := m.registry.handlers.Wait(ctx, inside); err == nil {
-		err = tail
+	if late := m.registry.handlers.Wait(ctx, inside); err == nil {
+		err = late
 	}
 	return err
 }
 
-// Close ends the Manager now: connections have a second to take what is queued for
-// them, and are closed with code 1001. It waits for everything that the Manager
-// started, but not for code of the application, so handlers may call it. It may be
-// called again. It returns nil.
+// Close ends the Manager at once. Connections have one second to take what is in their send queues,
+// and are closed with code 1001. Close waits for everything that the Manager has started, but not
+// for code of the application, so that handlers may call it. It may be called again. It returns
+// nil.
 func (m *Manager) Close() error {
 	m.capacity.Close()
 	m.closed.Store(true)
 	for _, c := range m.conns.byID.Values() {
 		if !c.session.End(&CloseError{Cause: CauseShutdown, Code: CloseAway}, transport.CloseGrace) {
-			// It is about to end, but perhaps it has more time than that.
+			// It has begun to end, perhaps with more time.
 			c.queue.Close(sendqueue.CloseFrame(uint16(CloseAway), ""), transport.CloseGrace)
 		}
 	}
@@ -354,9 +380,9 @@ func (m *Manager) stopBackground() {
 	m.broker.Close()
 }
 
-// drain says goodbye to everybody: at once to clients of realtime.v1, which have been told over how
-// much time to spread their return, and one after another to plain ones, which may come back at
-// once.
+// drain sends the close frames. Clients of realtime.v1 get theirs at once, because the welcome has
+// told them over how much time to spread their reconnects. Plain clients may reconnect at once, so
+// they get theirs one after another.
 func (m *Manager) drain(ctx context.Context) {
 	var plain []*Conn
 	for _, c := range m.conns.byID.Values() {
@@ -369,30 +395,30 @@ func (m *Manager) drain(ctx context.Context) {
 	if len(plain) == 0 {
 		return
 	}
-	start, pause := time.Now(), m.pause(ctx, len(plain))
-	pace := time.NewTimer(0)
-	defer pace.Stop()
+	start, interval := time.Now(), m.drainInterval(ctx, len(plain))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for i, c := range plain {
-		if wait := time.Until(start.Add(time.Duration(i) * pause)); wait > 0 {
-			pace.Reset(wait)
+		if wait := time.Until(start.Add(time.Duration(i) * interval)); wait > 0 {
+			timer.Reset(wait)
 			select {
-			case <-pace.C:
+			case <-timer.C:
 			case <-ctx.Done():
-				pause = 0
+				interval = 0
 			}
 		}
 		m.restart(c)
 	}
 }
 
-// restart ends a connection whose client is to come back to the next server.
+// restart closes a connection whose client should reconnect to the next server.
 func (m *Manager) restart(c *Conn) {
 	why := &CloseError{Cause: CauseShutdown, Code: CloseRestart, Reason: "restart"}
 	c.session.End(why, m.opts.Timeouts.Write)
 }
 
-// pause is the time between two goodbyes.
-func (m *Manager) pause(ctx context.Context, n int) time.Duration {
+// drainInterval returns the time between the close frames of two of n plain clients.
+func (m *Manager) drainInterval(ctx context.Context, n int) time.Duration {
 	window := min(m.opts.Timeouts.Drain, time.Duration(n)*time.Millisecond)
 	if end, ok := ctx.Deadline(); ok {
 		window = min(window, time.Until(end)/2)
@@ -400,7 +426,7 @@ func (m *Manager) pause(ctx context.Context, n int) time.Duration {
 	return max(0, window/time.Duration(n))
 }
 
-// await waits for the connections, and cuts them when ctx ends.
+// await waits until all connections have ended, and cuts them when ctx ends.
 func (m *Manager) await(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
@@ -419,8 +445,8 @@ func (m *Manager) await(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// detach returns ctx with its deadline but without its cancellation: a handler's
-// context ends with the connection that Shutdown is about to end.
+// detach returns ctx with its deadline but without its cancellation. The context of a handler ends
+// with the connection, which Shutdown itself ends.
 func detach(ctx context.Context) (context.Context, context.CancelFunc) {
 	free := context.WithoutCancel(ctx)
 	if end, ok := ctx.Deadline(); ok {

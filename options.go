@@ -20,22 +20,24 @@ import (
 // duration means off, or no limit. The zero Options are secure: only pages of the same origin may
 // connect, all connections are anonymous, and each request of a client is refused.
 type Options struct {
-	// Authenticate returns the identity behind a request that opens a connection, before the
-	// upgrade. An error that matches ErrForbidden is answered with 403, any other with 401; its text
-	// is not sent. Authenticate may block: only this request waits. If User.Disconnect is called for
-	// the user meanwhile, the connection is refused. Nil: all connections are anonymous.
+	// Authenticate returns the identity behind a request that opens a connection. It is called
+	// before the upgrade. An error that matches ErrForbidden is answered with 403, any other error
+	// with 401; the text of the error is not sent. Authenticate may block: only this request waits.
+	// If User.Disconnect is called for the user in the meantime, the connection is refused. Nil: all
+	// connections are anonymous.
 	Authenticate func(*http.Request) (Identity, error)
-	// ConnContext returns the context from which the context of a connection is derived, to carry
-	// values. It is called after Authenticate, must derive the context from ctx, and else makes the
-	// request panic. It must copy what it takes from the request: r and r.Context() belong to the
-	// request, and routers use them again. The context of a connection ends with the connection and
-	// has no other values of the request. Nil: no values.
+	// ConnContext returns ctx with the values that the context of a connection will have. It is
+	// called after Authenticate. If the result is not derived from ctx, the request panics. Values
+	// from the request must be copied: r and r.Context() belong to the request, and routers reuse
+	// them. The context of a connection ends with the connection and has no other values of the
+	// request. Nil: no values.
 	ConnContext func(ctx context.Context, r *http.Request) context.Context
-	// Revalidate returns a new identity of the same user. It is called with an empty token when an
-	// identity has expired, and with the token that a client of realtime.v1 sends. Any error refuses
-	// the renewal. After a token was accepted, the rooms that the client asked for are authorised
-	// again, and it leaves those that are refused. Revalidate may block and may run at the same time
-	// as a handler; ctx is that of the connection. Nil: see [Conn.Renew].
+	// Revalidate returns a new identity of the same user. When an identity has expired, it is called
+	// with an empty token. When a client of realtime.v1 sends a token, it is called with that token.
+	// Any error refuses the renewal. After a token was accepted, the rooms that the client asked for
+	// are authorised again, and the client leaves those that are refused. Revalidate may block and
+	// may run at the same time as a handler; ctx is the context of the connection. Nil: an identity
+	// is renewed only by [Conn.Renew].
 	Revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
 	// Authorize decides about each request of a client. Nil refuses all. Calls of the application
 	// are not authorised.
@@ -43,114 +45,120 @@ type Options struct {
 
 	// OnConnect, OnMessage, OnCall and OnDisconnect are called for events, see their types. Nil:
 	// each client may connect, messages are sent to their targets, and no method exists. A [Router]
-	// has typed handlers for OnMessage and OnCall, by name.
+	// calls typed handlers for OnMessage and OnCall, by name.
 	OnConnect    ConnectFunc
 	OnMessage    MessageFunc
 	OnCall       Handler
 	OnDisconnect DisconnectFunc
 
-	// Announce selects the notices about users that clients get. Zero: none. A notice is a message
-	// to each connection in its scope.
+	// Announce selects the notices about users that clients receive. A notice is a message to each
+	// connection in its scope. Zero: none.
 	Announce Announce
 
-	// Origins lists the origins whose pages may connect, in addition to those of the host itself:
+	// Origins lists the origins whose pages may connect, in addition to pages of the host itself:
 	// "https://app.example.com", "https://*.example.com". Browsers and web views send "null" or
-	// "file://" for pages from files; note that any page can have the origin "null", in a sandboxed
-	// frame. New panics if an entry is not an origin. The REST handler uses the same list.
+	// "file://" for pages from files; note that every page can give itself the origin "null", in a
+	// sandboxed frame. New panics if an entry is not an origin. The REST handler uses the same list.
 	Origins []string
-	// InsecureAnyOrigin lets each page on the web connect with the cookies of your users.
+	// InsecureAnyOrigin lets every page on the web connect with the cookies of your users.
 	InsecureAnyOrigin bool
-	// RequireOrigin refuses connections without an Origin header. All browsers send it; other
-	// programs need not.
+	// RequireOrigin refuses connections without an Origin header. All browsers send the header;
+	// other programs may omit it.
 	RequireOrigin bool
 	// AllowedHosts lists the host names that requests may be for, without ports:
-	// "app.example.com", "*.example.com". It refuses pages whose name was made to resolve to this
-	// server (DNS rebinding). New panics if an entry is not such a name. Nil: each name is allowed,
-	// but on a loopback address only the names of the machine itself, unless the request came
-	// through a proxy.
+	// "app.example.com", "*.example.com". It prevents DNS rebinding, where the name of a foreign
+	// page resolves to this server. New panics if an entry is not a name. Nil: every name is allowed.
+	// But if the request arrived at a loopback address, only the names of the machine itself are
+	// allowed, unless it came through a proxy; for the REST handler, one in TrustProxies.
 	AllowedHosts []string
-	// TrustProxies lists the proxies before this server by address, "10.0.0.7" or "10.0.0.0/8", or
-	// "unix" for all peers at a Unix socket. Their X-Forwarded-For sets the address that limits
-	// count for and that Info has, and their X-Forwarded-Proto ("https" or "wss") says whether a
-	// page must have come over TLS. They must set or extend both headers. New panics if an entry is
-	// not an address. Nil: no proxy is trusted.
+	// TrustProxies lists the proxies before this server by address: "10.0.0.7" or "10.0.0.0/8", or
+	// "unix" for all peers at a Unix socket. Their X-Forwarded-For sets the address of the client
+	// for Limits and for Info.RemoteAddr. Their X-Forwarded-Proto says whether the page must have
+	// come over TLS ("https" or "wss") or not. The proxies must set or extend both headers. New
+	// panics if an entry is not an address. Nil: no proxy is trusted.
 	TrustProxies []string
 
 	// Limits bounds what connections may use, and Timeouts how long they may take.
 	Limits   Limits
 	Timeouts Timeouts
-	// UserFull is what happens to a connection beyond Limits.ConnsPerUser: UserFullRefuse.
+	// UserFull is what happens if a user opens more than Limits.ConnsPerUser connections. Zero:
+	// UserFullRefuse.
 	UserFull UserFull
 
-	// CompressFrom is the size in bytes from which messages are compressed for the clients that
-	// offer it, which browsers do (permessage-deflate without context takeover, RFC 7692). 512 is a
-	// good value. Zero or negative: compression is not negotiated.
+	// CompressFrom is the size in bytes from which messages are compressed, for clients that offer
+	// compression (permessage-deflate without context takeover, RFC 7692). Browsers offer it. 512 is
+	// a good value. Zero or negative: compression is not negotiated.
 	//
 	// The goroutine that calls Send compresses a message once for all receivers: 1 KiB of JSON in
 	// about 14 µs to a third, 16 KiB in 100 µs to a quarter. A compressor takes 1.2 MB, and there is
 	// one for each message that is compressed at the same time. Clients may compress too:
-	// Limits.MessageBytes and InboundBytes apply to the uncompressed message. While a message is
-	// read, decompressing takes 40 KiB, and 4 KiB of that stay with the connection.
+	// Limits.MessageBytes and Limits.InboundBytes apply to the uncompressed message. Decompressing
+	// takes 40 KiB while a message is read, and 4 KiB of that remain with the connection.
 	//
-	// Leave compression off if a message contains a secret and text that another person chose. Its
-	// size reveals the one through the other (CRIME, BREACH).
+	// Do not turn compression on if a message contains both a secret and text that another person
+	// chose: its size can reveal the secret (CRIME, BREACH).
 	CompressFrom int
 
-	// Slow is what happens to a message for a connection whose queue is full: SlowDisconnect, and
-	// SlowCatchUp in rooms that keep history.
+	// Slow is what happens to a message for a connection whose send queue is full. It does not apply
+	// to inboxes: a connection that is too slow for its inbox always catches up. Zero: SlowCatchUp in
+	// rooms that keep history, SlowDisconnect for all other messages.
 	Slow SlowPolicy
-	// History is how much rooms keep. A connection that joins can get the newest messages first, and
-	// a client that reconnects gets what it missed. Zero Messages: nothing.
+	// History is how much each room keeps. A connection that joins can receive the newest messages
+	// first, and a client that reconnects receives the messages it missed. Zero Messages: nothing.
 	History Retention
-	// Inbox is what is kept for users who have no connection. Zero: nothing.
+	// Inbox says how messages to users are kept until they are acknowledged. Zero: not at all.
 	Inbox InboxOptions
 	// Room returns the options of one room. It is called with no lock held: for each join, and for a
-	// message to a room without members. Its result for the first member applies until the last
-	// one has left. Nil: each room has the options above.
+	// message to a room without members or a read of its history. The result for the first member
+	// applies until the last member has left. Nil: each room has Slow and History.
 	Room func(name string) RoomOptions
 
 	// Broker keeps the messages of rooms and inboxes, and carries messages between processes. Nil:
-	// the process is alone and keeps them in memory, see package broker/memory.
+	// the process is alone and keeps messages in memory, see package broker/memory.
 	Broker broker.Broker
-	// Logger gets a line for each connection that ended and for each error of a client, but of what
-	// comes from one address no more than one line of a kind a second; the next line has the number
-	// of those left out. A line never has the content of a message. The levels are: Debug, ordinary
-	// ends of connections and refused requests of clients; Info, connections that the server ended
-	// because of the client; Warn, missing configuration, and dead letters; Error, panics of
-	// handlers, and errors of the broker. Nil: slog.Default().
+	// Logger gets a line for each connection that ended and for each error of a client. Lines of one
+	// kind from one address are limited to one a second; the next line has the number of lines left
+	// out. No line contains the content of a message. Nil: slog.Default(). The levels are:
+	//
+	//   - Debug: ordinary ends of connections, refused requests of clients
+	//   - Info: connections that the server ended because of the client
+	//   - Warn: missing configuration, invalid messages from the broker, dead letters
+	//   - Error: panics of handlers, errors of the broker, a ResponseWriter without upgrades
 	Logger *slog.Logger
 }
 
-// Limits bounds what connections may use. The zero value of each field is its default, a negative
-// number is no limit.
+// Limits bounds what connections may use. A zero field means the default that its comment gives; a
+// negative number means no limit.
 type Limits struct {
 	Conns        int // connections in all: 100,000
 	ConnsPerUser int // connections of one user: 100, see Options.UserFull
-	// ConnsPerIP bounds the connections of one address: 1000. HandshakeRatePerIP bounds its attempts
-	// to connect a second: 50, and HandshakeRate those of all addresses: 2000. The attempts of ten
-	// seconds may come at once. An IPv6 address counts by its /64. Loopback and private addresses
-	// often belong to proxies: for them the two limits of an address apply only if they are set.
-	// Beyond a limit the answer is 429 or 503.
+	// ConnsPerIP bounds the connections from one address: 1000. HandshakeRatePerIP bounds the
+	// attempts per second to connect from one address: 50. HandshakeRate bounds the attempts per
+	// second from all addresses: 2000. The attempts of ten seconds may come at once. An IPv6 address
+	// counts by its /64. Loopback and private addresses often belong to proxies: ConnsPerIP and
+	// HandshakeRatePerIP apply to them only if they are set. Connections above one of these limits
+	// are refused with 429 or 503.
 	ConnsPerIP         int
 	HandshakeRatePerIP int
 	HandshakeRate      int
 	RoomsPerConn       int // rooms of one connection: 100
-	// MessageBytes bounds a message from a client: 64 KiB. A larger one ends the connection with
-	// 1009. While a message is incomplete, 1 KiB of it must arrive each second: if less arrives for
-	// 10 s, the connection ends with 1008. Over TLS it is 26 s, because a record is visible only as a
-	// whole.
+	// MessageBytes bounds a message from a client: 64 KiB. A larger message ends the connection with
+	// code 1009. While a message is incomplete, 1 KiB of it must arrive each second: if less arrives
+	// for 10 s, the connection ends with code 1008. Over TLS it is 26 s, because a record is visible
+	// only when it is complete.
 	MessageBytes int
 
 	// InboundRate is how many messages a client may send each second: 200. InboundBytes is how many
-	// bytes: 1 MiB. InboundFanout is how many receivers its messages may have together: 250,000;
-	// each message to a room of 10,000 counts 10,000. The requests of a client count too: lists of
-	// members and kept messages as bytes and receivers, notices of its joins as receivers, each room
-	// that is authorised again as a message. What OnMessage sends does not count.
+	// bytes it may send each second: 1 MiB. InboundFanout is how many receivers its messages of one
+	// second may have together: 250,000; a message to a room of 10,000 counts 10,000. The requests of
+	// a client count too: a list of members and kept messages as bytes and receivers, the notices of
+	// its joins as receivers, each room that is authorised again as a message. Messages that
+	// OnMessage sends do not count.
 	//
-	// Ten seconds' worth may come at once, but not more messages and bytes than half of
-	// QueueMessages and QueueBytes. Beyond the limit the client is read more slowly, and nothing is
-	// lost. A client that goes on like that for ten seconds, without waiting for answers, is ended
-	// with code 4429.
+	// The amount of ten seconds may come at once, but no more than half of QueueMessages and
+	// QueueBytes. A client above a limit is read more slowly, and nothing is lost. If it stays above
+	// the limit for ten seconds, without waiting for answers, its connection is closed with code
+	// 4429.
 	InboundRate   int
 	InboundBytes  int
 	InboundFanout int
@@ -159,89 +167,92 @@ type Limits struct {
 	// Options.Slow.
 	QueueMessages int
 	QueueBytes    int
-	// MemoryBytes bounds the memory of all connections together: 256 MiB. It includes queued
-	// messages, each once for all its receivers; messages that are being read or wait for a handler;
-	// the ids of messages that clients sent in the last two minutes, at most a quarter, or a half if
-	// there are very many senders; detached sessions, see Timeouts.Resume; and the messages to
-	// several targets that a lagging connection was given.
+	// MemoryBytes is the memory budget of all connections together: 256 MiB. It includes:
 	//
-	// When seven eighths are in use, the connections that would take the longest to read their
-	// queues are ended with code 4300, within half a second, until a quarter is free. Answers that
-	// clients asked for and do not read may take a quarter: beyond that, requests for lists and kept
-	// messages wait, and the connections with the most unread answers are ended. When all is in use,
-	// notices are dropped and new connections are refused with 503 or ErrOverloaded. Messages are
-	// never refused, so they can exceed the bound for a moment. The process takes more memory than
-	// this: three to five times as much was measured under attack, with the default of the garbage
-	// collector.
+	//   - queued messages, each once for all its receivers
+	//   - messages that are being read or wait for a handler
+	//   - the ids of messages that clients sent in the last two minutes: at most a quarter of the
+	//     budget, or half of it if there are very many senders
+	//   - detached sessions, see Timeouts.Resume
+	//   - a record of the messages to several targets that lagging connections were given
+	//
+	// When seven eighths of the budget are in use, the connections that would take the longest to
+	// read their queues are closed with code 4300, within half a second, until a quarter is free.
+	// Answers that clients asked for and have not read may take a quarter of the budget. Beyond that,
+	// requests for lists and kept messages wait, and the connections with the most unread answers
+	// are closed. When the whole budget is in use, notices are dropped, and new connections are
+	// refused with 503 or ErrOverloaded. Messages are never refused, so usage can exceed the budget
+	// for a moment. The process takes more memory than the budget: three to five times as much was
+	// measured under attack, with the default setting of the garbage collector.
 	MemoryBytes int
 }
 
-// Timeouts bounds how long connections may take. The zero value of each field is its default. A
-// negative duration turns the timeout off, unless its comment says otherwise.
+// Timeouts bounds how long connections may take. A zero field means the default that its comment
+// gives. A negative duration turns the timeout off, unless its comment says otherwise.
 type Timeouts struct {
-	// Ping is after how much silence a client is pinged: 25 s, which is less than the 60 s after
-	// which common proxies cut a silent connection; it is at most a third of Stale. Pong is how long
-	// the answer may take: 10 s, and a second more for each KiB queued before the ping, up to 96.
-	// So a dead peer with an empty queue is found after at most Ping + Pong. A peer that reads what
-	// had to wait for it is alive.
+	// Ping is how long a client may be silent before it is pinged: 25 s, but at most a third of
+	// Stale. Common proxies cut connections that are silent for 60 s. Pong is how long the answer to
+	// a ping may take: 10 s, plus a second for each KiB queued before the ping, up to 96. So a dead
+	// peer with an empty queue is found after at most Ping + Pong. A peer that reads messages for
+	// which it had been too slow counts as alive.
 	Ping time.Duration
 	Pong time.Duration
-	// Stale is after how much silence a connection is ended whatever Ping and Pong are: 300 s. Each
-	// frame is a sign of life, and so is reading what had to wait. Sweep is the interval of this
-	// check: 60 s.
+	// Stale is how long a client may be silent before its connection is closed, whatever Ping and
+	// Pong are: 300 s. Each frame from the client is a sign of life, and so is reading messages for
+	// which it had been too slow. Sweep is the interval of this check: 60 s.
 	Stale time.Duration
 	Sweep time.Duration
-	// Write is how long a client may read nothing of its queue: 10 s, and a second more for each KiB
-	// that was sent to it last, up to 96, because that may still be in buffers on the way. So a
-	// client that reads 1 KiB a second is not ended. Negative means the default.
+	// Write is how long a client may read nothing of its send queue: 10 s, plus a second for each
+	// KiB that was sent to it last, up to 96, because these may still be in buffers on the way. So a
+	// client that reads 1 KiB a second is not closed. Negative: the default.
 	Write time.Duration
 	// Drain is the time over which Shutdown spreads the close frames to plain clients, so that they
-	// do not reconnect at once: 10 s, or a millisecond for each client if that is less. Negative:
-	// all at once. Clients of realtime.v1 spread their reconnects themselves.
+	// do not all reconnect at once: 10 s, but at most a millisecond for each client. Clients of
+	// realtime.v1 spread their reconnects themselves. Negative: all close frames are sent at once.
 	Drain time.Duration
-	// Resume is how long a session of realtime.v1 stays in its rooms after its connection was lost,
-	// timed out or was too slow: 15 s. A client that reconnects within that time resumes its session,
-	// and no notice is sent. Detached sessions take at most a quarter of Limits.MemoryBytes: beyond
-	// that, and while memory is short, a lost connection leaves its rooms at once. A user at
-	// Limits.ConnsPerUser can resume only a session that the server knows to be lost.
+	// Resume is how long a session of realtime.v1 remains in its rooms after its connection was
+	// lost, timed out or was too slow: 15 s. If the client reconnects within that time it resumes the
+	// session, and no notice is sent. There are at most 100,000 detached sessions, and they take at
+	// most a quarter of Limits.MemoryBytes: beyond that, and under memory pressure, a lost connection
+	// leaves its rooms at once. A user who has Limits.ConnsPerUser connections can resume only a
+	// session that the server knows to be lost. Negative: no session can be resumed.
 	Resume time.Duration
-	// Expiry is how long a connection continues after its identity has expired and was not renewed,
-	// before it is closed with code 4401: 10 s. Negative: it is closed at once.
+	// Expiry is how long a connection continues after its identity has expired, if the identity is
+	// not renewed: 10 s. Then it is closed with code 4401. Negative: it is closed at once.
 	Expiry time.Duration
 }
 
-// Announce says which comings and goings are announced. Values are added with |.
+// Announce selects the notices that clients receive. Values are combined with |. A connection that
+// is lost causes no notice if its session is resumed within Timeouts.Resume.
 type Announce uint8
 
-// The scopes of announcements.
+// The scopes of notices.
 const (
-	// AnnounceUsers tells everybody when a user's first connection opens and when his
-	// last one ends.
+	// AnnounceUsers sends a notice to all other connections when the first connection of a user
+	// opens, and when the last one ends. Anonymous connections cause no such notices.
 	AnnounceUsers Announce = 1 << iota
-	// AnnounceRooms tells the members of a room when a user's first connection joins
-	// it and when his last one leaves it.
+	// AnnounceRooms sends a notice to all members of a room when the first connection of a user
+	// joins it, and when the last one leaves it. A further connection of a user that joins receives
+	// the notice alone. Each anonymous connection causes notices, without a user.
 	AnnounceRooms
 )
 
-// UserFull is what happens when a user has as many connections as he may.
+// UserFull is what happens if a user opens more than Limits.ConnsPerUser connections.
 type UserFull uint8
 
-// What happens to a connection beyond Limits.ConnsPerUser.
+// The values of UserFull.
 const (
 	// UserFullRefuse refuses the new connection with 429 or ErrTooManyConns.
 	UserFullRefuse UserFull = iota
-	// UserFullReplace opens it, and then ends the user's oldest one with code 4409.
+	// UserFullReplace opens the new connection, and then closes the user's oldest one with code
+	// 4409.
 	UserFullReplace
 )
 
-const (
-	second = time.Second
-	// pingRate and pingBurst are how many pings a client may send each second.
-	pingRate, pingBurst = 20, 50
-)
+// A client may send pingRate pings a second, and pingBurst at once.
+const pingRate, pingBurst = 20, 50
 
-// resolved returns a copy in which every default is filled in, and a number that
-// means "off" is zero.
+// resolved returns a copy with all defaults filled in. In the copy, zero means "off" or "no limit".
 func (o *Options) resolved() Options {
 	var r Options
 	if o != nil {
@@ -258,20 +269,22 @@ func (o *Options) resolved() Options {
 	defaults.Set(&r.Limits.QueueMessages, sendqueue.DefaultMaxMessages)
 	defaults.Set(&r.Limits.QueueBytes, sendqueue.DefaultMaxBytes)
 	defaults.Set(&r.Limits.MemoryBytes, 256<<20)
-	defaults.Set(&r.Timeouts.Ping, 25*second)
-	defaults.Set(&r.Timeouts.Pong, 10*second)
-	defaults.Set(&r.Timeouts.Stale, 300*second)
-	defaults.Set(&r.Timeouts.Sweep, 60*second)
-	defaults.Set(&r.Timeouts.Drain, 10*second)
-	defaults.Set(&r.Timeouts.Expiry, 10*second)
-	defaults.Set(&r.Timeouts.Resume, 15*second)
+	defaults.Set(&r.Timeouts.Ping, 25*time.Second)
+	defaults.Set(&r.Timeouts.Pong, 10*time.Second)
+	defaults.Set(&r.Timeouts.Stale, 300*time.Second)
+	defaults.Set(&r.Timeouts.Sweep, 60*time.Second)
+	defaults.Set(&r.Timeouts.Drain, 10*time.Second)
+	defaults.Set(&r.Timeouts.Expiry, 10*time.Second)
+	defaults.Set(&r.Timeouts.Resume, 15*time.Second)
 	if r.Timeouts.Stale > 0 && r.Timeouts.Ping > r.Timeouts.Stale/3 {
 		r.Timeouts.Ping = r.Timeouts.Stale / 3
 	}
 	if r.Timeouts.Write <= 0 {
 		r.Timeouts.Write = sendqueue.DefaultWriteTimeout
 	}
-	for _, limit := range []*int{&r.Limits.QueueMessages, &r.Limits.QueueBytes, &r.Limits.MessageBytes} {
+	for _, limit := range []*int{
+		&r.Limits.QueueMessages, &r.Limits.QueueBytes, &r.Limits.MessageBytes,
+	} {
 		if *limit == 0 {
 			*limit = math.MaxInt
 		}
@@ -290,8 +303,8 @@ func (o *Options) keeps() bool {
 	return o.History.Messages > 0 || o.Inbox.Keep.Messages > 0 || o.Room != nil
 }
 
-// newLimits lets no client send at once what would fill half of a receiver's queue. It could end the
-// other members of its room with it, which have had no time to read.
+// newLimits bounds each burst by half of a send queue. A larger burst could end the other members
+// of a room before they have had time to read.
 func newLimits(o *Options) session.Limits {
 	return session.Limits{
 		Messages: ratelimit.PerSecond(o.Limits.InboundRate).WithBurst(o.Limits.QueueMessages / 2),
@@ -301,8 +314,7 @@ func newLimits(o *Options) session.Limits {
 	}
 }
 
-// policy returns the policy of a room that comes into being. It calls code of the application, so
-// no lock may be held.
+// policy returns the policy for a new room. It calls Options.Room, so no lock may be held.
 func (o *Options) policy(room string) recovery.Policy {
 	slow, history := o.Slow, o.History
 	if o.Room != nil {
@@ -330,27 +342,28 @@ func newPolicy(slow SlowPolicy, history Retention) recovery.Policy {
 	return p
 }
 
-// SlowPolicy says what happens to a message for a connection whose queue is full,
-// because its peer reads more slowly than it is written to.
+// SlowPolicy says what happens to a message for a slow consumer: a connection whose send queue is
+// full, because the client reads more slowly than messages are sent to it. Other connections are
+// not affected.
 type SlowPolicy uint8
 
-// The policies. Whatever is dropped is counted in [Stats].
+// The policies. Dropped messages are counted in [Stats].
 const (
-	// SlowDefault is Options.Slow for a room. For Options.Slow it is SlowCatchUp in rooms that keep
-	// history, and SlowDisconnect.
+	// SlowDefault in RoomOptions means Options.Slow. In Options it means SlowCatchUp in rooms that
+	// keep history, and SlowDisconnect for all other messages.
 	SlowDefault SlowPolicy = iota
-	// SlowDisconnect ends the connection with code 4300. The client comes back and
-	// knows that it has missed something.
+	// SlowDisconnect closes the connection with code 4300. The client reconnects, and knows that it
+	// has missed messages.
 	SlowDisconnect
-	// SlowDropOldest drops what has waited longest: for data of which only the
-	// latest counts.
+	// SlowDropOldest drops the message that has waited longest. It suits data of which only the
+	// latest value counts.
 	SlowDropOldest
-	// SlowDropNewest drops the message at hand.
+	// SlowDropNewest drops the message that is being sent.
 	SlowDropNewest
-	// SlowCatchUp is for rooms that keep history, and their default unless Options.Slow says
-	// otherwise: a member who cannot keep up gets what he has missed from history as soon as he has
-	// read most of what waits for him, as fast as he reads it. Only what is not kept any more by then
-	// is lost for him, and he is told. In other rooms it is SlowDisconnect.
+	// SlowCatchUp gives the member the messages it missed from the history of the room, as soon as
+	// it has read most of its queue, and as fast as it reads. If messages are no longer kept by then,
+	// they are lost for this member, and its client is told. In rooms that keep no history it is
+	// SlowDisconnect.
 	SlowCatchUp
 )
 

@@ -6,8 +6,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMemoryBudgetIsOnUnlessItIsOff(t *testing.T) {
+func TestDefaultOfMemoryBudget(t *testing.T) {
 	for given, want := range map[int]int{0: 256 << 20, 1000: 1000, -1: 0} {
-		require.Equal(t, want, (&Options{Limits: Limits{MemoryBytes: given}}).resolved().Limits.MemoryBytes)
+		o := Options{Limits: Limits{MemoryBytes: given}}
+		require.Equal(t, want, o.resolved().Limits.MemoryBytes)
 	}
 }

@@ -22,85 +22,88 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// candidate is who wants in.
+// candidate is a connection that asks for admission.
 type candidate struct {
 	user    string
 	address netip.Addr
-	began   admission.Decision // to let him in
+	began   admission.Decision // when its admission began
 }
 
-// reserve keeps a place for a connection, which cancel gives back, or gate.leave once it is open. It
-// waits for the user's lock, and nobody else waits for it meanwhile.
-func (ss *registry) reserve(e candidate) error {
-	if err := ss.m.revocations.Check(e.began, admission.Subject{User: e.user}); err != nil {
-		return err
-	}
-	if err := ss.m.capacity.Reserve(e.address); err != nil {
-		return err
-	}
-	if !ss.m.users.reserve(e.user) {
-		ss.m.capacity.Release(e.address)
-		return errUserFull
-	}
-	return nil
-}
-
-// cancel gives back the place of a connection that never came to be.
-func (ss *registry) cancel(e candidate) {
-	ss.m.users.unreserve(e.user)
-	ss.m.capacity.Release(e.address)
-}
-
-// registry opens connections that the gate has let in, and cleans up after them.
+// registry opens connections that were admitted, and cleans up after them.
 type registry struct {
 	m        *Manager
 	pool     session.Pool
-	first    sync.Once
-	work     sync.WaitGroup   // queues and clean-up
-	handlers session.Handlers // that may outlive their connections
+	first    sync.Once        // starts the search for stale connections
+	work     sync.WaitGroup   // queues, and connections that are not cleaned up yet
+	handlers session.Handlers // may outlive their connections
 }
 
 func newRegistry(m *Manager) *registry {
-	ss := &registry{m: m}
-	ss.pool = session.Pool{
+	r := &registry{m: m}
+	r.pool = session.Pool{
 		Queues: sendqueue.Config{
 			MaxMessages: m.opts.Limits.QueueMessages, MaxBytes: m.opts.Limits.QueueBytes,
-			WriteTimeout: m.opts.Timeouts.Write, Go: ss.work.Go, Totals: &m.counters.Queues,
+			WriteTimeout: m.opts.Timeouts.Write, Go: r.work.Go, Totals: &m.counters.Queues,
 			Flushers: sendqueue.NewFlushers(m.background.Go),
 		},
 		Wheel: m.wheel, Counters: &m.counters, Limits: newLimits(&m.opts),
 		MaxMessage:   m.opts.Limits.MessageBytes,
 		PingInterval: m.opts.Timeouts.Ping, PongTimeout: m.opts.Timeouts.Pong,
 	}
-	return ss
+	return r
 }
 
-// register opens a connection that the gate has let in.
-func (ss *registry) register(ctx context.Context, t transport.Transport, id Identity, e candidate) (*Conn, error) {
-	ss.first.Do(ss.m.watchStale)
-	c := ss.newConn(ctx, t, id, e)
-	// Before it can end, which takes it out again.
-	ss.m.conns.byID.GetOrPut(c.id, func() *Conn { return c })
-	if ss.m.capacity.Closed() { // Close may have looked before c could be found
-		c.session.End(&CloseError{Cause: CauseShutdown, Code: CloseRestart}, transport.CloseGrace)
+// reserve takes a place for a connection. The place must be released by cancel, or by cleanUp after
+// register.
+func (r *registry) reserve(cand candidate) error {
+	if err := r.m.revocations.Check(cand.began, admission.Subject{User: cand.user}); err != nil {
+		return err
 	}
-	top, err := ss.open(c)
-	ss.welcome(c, top)
-	if err := ss.admit(c, err); err != nil {
+	if err := r.m.capacity.Reserve(cand.address); err != nil {
+		return err
+	}
+	if !r.m.users.reserve(cand.user) {
+		r.m.capacity.Release(cand.address)
+		return errUserFull
+	}
+	return nil
+}
+
+// cancel releases the place of a connection that was never registered.
+func (r *registry) cancel(cand candidate) {
+	r.m.users.unreserve(cand.user)
+	r.m.capacity.Release(cand.address)
+}
+
+// register opens a connection that has a place.
+func (r *registry) register(
+	ctx context.Context, t transport.Transport, id Identity, cand candidate,
+) (*Conn, error) {
+	r.first.Do(r.m.watchStale)
+	c := r.newConn(ctx, t, id, cand)
+	// Before it can end: the end removes it.
+	r.m.conns.byID.GetOrPut(c.id, func() *Conn { return c })
+	if r.m.capacity.Closed() { // Close may have walked the list before c was in it
+		why := &CloseError{Cause: CauseShutdown, Code: CloseRestart}
+		c.session.End(why, transport.CloseGrace)
+	}
+	top, err := r.open(c)
+	r.welcome(c, top)
+	if err := r.admit(c, err); err != nil {
 		return nil, err
 	}
-	// Only now, when commands run at once: a client that has been answered may send one message
-	// and disconnect, and the end drops what waits for a handler.
+	// Writing starts only now, when commands run at once. A client that has received the welcome may
+	// send a message and disconnect, and the end of a connection drops commands that wait.
 	c.session.Open()
 	c.watchExpiry()
 	return c, nil
 }
 
-// open opens the inbox of a connection, if there are any, and returns the offset of the newest
-// message in it. It waits for the broker until the connection ends, which the Manager may do.
-func (ss *registry) open(c *Conn) (top uint64, err error) {
-	if top, err = ss.m.inboxes.open(c.session.Context(), c); err != nil && !c.session.Ended() {
-		ss.m.fetcher.Failed(c.session.Context(), err)
+// open opens the inbox of a connection, if there are inboxes, and returns the offset of the newest
+// message in it. It waits for the broker until the connection ends, for example by Close.
+func (r *registry) open(c *Conn) (top uint64, err error) {
+	if top, err = r.m.inboxes.open(c.session.Context(), c); err != nil && !c.session.Ended() {
+		r.m.fetcher.Failed(c.session.Context(), err)
 		c.session.End(&CloseError{
 			Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
 		}, transport.CloseGrace)
@@ -108,17 +111,17 @@ func (ss *registry) open(c *Conn) (top uint64, err error) {
 	return top, err
 }
 
-// admit asks OnConnect, unless there is an error already, and takes a connection into the lists.
-// What comes in meanwhile waits.
-func (ss *registry) admit(c *Conn, err error) error {
+// admit calls OnConnect, unless opening has failed with err, and makes the connection live.
+// Commands that arrive meanwhile wait.
+func (r *registry) admit(c *Conn, err error) error {
 	c.session.Pause()
 	defer c.session.Resume()
-	c.session.Start() // also if it has ended: to see the peer's close frame
+	c.session.Start() // even if it has ended: to see the peer's close frame
 	if err == nil {
-		err = ss.connect(c)
+		err = r.connect(c)
 	}
 	switch {
-	case ss.m.conns.add(c):
+	case r.m.conns.add(c):
 		return nil
 	case err != nil:
 		return err
@@ -127,13 +130,13 @@ func (ss *registry) admit(c *Conn, err error) error {
 	}
 }
 
-// welcome says welcome.
-func (ss *registry) welcome(c *Conn, top uint64) {
+func (r *registry) welcome(c *Conn, top uint64) {
 	g := wire.Greeting{
-		Conn: c.id, User: c.UserID(), MaxMessage: ss.m.opts.Limits.MessageBytes, ComeBack: ss.reconnectTime(),
+		Conn: c.id, User: c.UserID(), MaxMessage: r.m.opts.Limits.MessageBytes,
+		ComeBack: r.reconnectTime(),
 	}
-	if g.Session = ss.m.detached.token(c); g.Session != "" {
-		g.Grace = ss.m.detached.grace
+	if g.Session = r.m.detached.token(c); g.Session != "" {
+		g.Grace = r.m.detached.grace
 	}
 	if c.inbox != nil {
 		g.Inbox, g.Top = c.inbox.Position(), top
@@ -141,39 +144,41 @@ func (ss *registry) welcome(c *Conn, top uint64) {
 	c.give(&wire.Frames{M: wire.Welcome(c.proto, g)}, sendqueue.Reply)
 }
 
-// reconnectTime is how long it takes to let in as many connections as there have been: if all are
-// lost at once, they should not come back sooner.
-func (ss *registry) reconnectTime() time.Duration {
-	return ss.m.addresses.Span(int(ss.m.counters.PeakConns()))
+// reconnectTime returns how long it takes to admit as many connections as have been open at once.
+// If all of them are lost together, they should spread their reconnects over that time.
+func (r *registry) reconnectTime() time.Duration {
+	return r.m.addresses.Span(int(r.m.counters.PeakConns()))
 }
 
-func (ss *registry) newConn(ctx context.Context, t transport.Transport, id Identity, e candidate) *Conn {
+func (r *registry) newConn(
+	ctx context.Context, t transport.Transport, id Identity, cand candidate,
+) *Conn {
 	c := &Conn{
-		m: ss.m, id: "conn_" + uuid.NewString(), identity: id, address: e.address, began: e.began,
-		expires: id.deadline(time.Now()),
+		m: r.m, id: "conn_" + uuid.NewString(), identity: id,
+		address: cand.address, began: cand.began, expires: id.deadline(time.Now()),
 	}
-	values := context.WithValue(context.WithoutCancel(ctx), connKey{&ss.handlers}, c)
-	c.session.Init(values, &ss.pool, t, (*connHandler)(c))
+	values := context.WithValue(context.WithoutCancel(ctx), connKey{&r.handlers}, c)
+	c.session.Init(values, &r.pool, t, (*connHandler)(c))
 	c.receiver = receiver{
 		queue: c.session.Queue(), proto: c.session.Protocol(), deflates: c.session.Deflates(),
 	}
-	ss.m.speakers.Add(c.proto, c.deflates, 1)
+	r.m.speakers.Add(c.proto, c.deflates, 1)
 	return c
 }
 
-// connect asks OnConnect, and ends the connection if it says no.
-func (ss *registry) connect(c *Conn) error {
-	if ss.m.opts.OnConnect == nil {
+// connect calls OnConnect, and ends the connection if it returns an error.
+func (r *registry) connect(c *Conn) error {
+	if r.m.opts.OnConnect == nil {
 		c.connected.Store(true)
 		return nil
 	}
 	returned := false
 	defer func() {
 		if !returned { // runtime.Goexit; guard has ended the connection
-			ss.m.conns.add(c) // gives its user's place back
+			r.m.conns.add(c) // releases the place of its user
 		}
 	}()
-	err := c.guard(func() error { return ss.m.opts.OnConnect(c.Context(), c) })
+	err := c.guard(func() error { return r.m.opts.OnConnect(c.Context(), c) })
 	returned = true
 	if err == nil {
 		c.connected.Store(true)
@@ -187,67 +192,69 @@ func (ss *registry) connect(c *Conn) error {
 	return err
 }
 
-// cleanUp cleans up after a connection that has ended. The announcements come
-// first; they wait for nothing.
-func (ss *registry) cleanUp(c *Conn, why *CloseError) {
-	defer ss.m.capacity.Release(c.address)
+// cleanUp removes a connection that has ended. The notices come first, so that they wait for
+// nothing.
+func (r *registry) cleanUp(c *Conn, why *CloseError) {
+	defer r.m.capacity.Release(c.address)
 	c.session.StopHeartbeat()
 	if e := c.expiry.Load(); e != nil {
 		e.stop()
 	}
-	ss.m.counters.Add(metrics.Ended(why.Cause), 1)
-	stays := ss.m.detached.keep(c, why)
-	departs := !stays && ss.m.conns.remove(c) != gone // else another one has its place already
+	r.m.counters.Add(metrics.Ended(why.Cause), 1)
+	detached := r.m.detached.keep(c, why)
+	// If it is gone already, another connection has resumed its session.
+	departs := !detached && r.m.conns.remove(c) != gone
 	<-c.queue.Done()
 	if departs {
-		ss.m.inboxes.connGone(c)
+		r.m.inboxes.connGone(c)
 	}
 	c.session.Close()
-	ss.m.fetcher.End(&c.lagging)
-	if !stays {
-		ss.m.conns.byID.CompareAndDelete(c.id, c)
+	r.m.fetcher.End(&c.lagging)
+	if !detached {
+		r.m.conns.byID.CompareAndDelete(c.id, c)
 	}
-	ss.m.speakers.Add(c.proto, c.deflates, -1)
-	ss.logEnd(c, why)
-	ss.handlers.Go(func() {
+	r.m.speakers.Add(c.proto, c.deflates, -1)
+	r.logEnd(c, why)
+	r.handlers.Go(func() {
 		c.session.Wait()
-		if ss.m.opts.OnDisconnect != nil && c.connected.Load() {
-			c.session.Do(func() { ss.disconnect(c, why) })
+		if r.m.opts.OnDisconnect != nil && c.connected.Load() {
+			c.session.Do(func() { r.disconnect(c, why) })
 		}
 	})
 }
 
-// disconnect tells OnDisconnect.
-func (ss *registry) disconnect(c *Conn, why *CloseError) {
+// disconnect calls OnDisconnect.
+func (r *registry) disconnect(c *Conn, why *CloseError) {
 	_ = c.guard(func() error {
-		ss.m.opts.OnDisconnect(context.WithoutCancel(c.Context()), c, why)
+		r.m.opts.OnDisconnect(context.WithoutCancel(c.Context()), c, why)
 		return nil
 	})
 }
 
-// logEnd writes the line that a connection gets when it ends, the first of a second from the
-// same address and by the same cause.
-func (ss *registry) logEnd(c *Conn, why *CloseError) {
+// logEnd logs the end of a connection. Lines with the same address and cause share a rate limit.
+func (r *registry) logEnd(c *Conn, why *CloseError) {
 	level := slog.LevelDebug
 	switch why.Cause {
 	case CauseTimeout, CauseSlow, CauseProtocol, CauseRate, CauseRefused, CauseExpired:
 		level = slog.LevelInfo
 	}
-	if !ss.m.opts.Logger.Enabled(c.session.Context(), level) {
+	ctx := c.session.Context()
+	if !r.m.opts.Logger.Enabled(ctx, level) {
 		return
 	}
-	info := c.Info()
-	ss.m.log.Log(c.session.Context(), level, c.source()+" "+why.Cause.String(), "realtime: connection ended",
+	info, cause := c.Info(), why.Cause.String()
+	r.m.log.Log(ctx, level, c.source()+" "+cause, "realtime: connection ended",
 		slog.String("conn", c.id), slog.String("user", c.UserID()),
-		slog.String("remote", info.RemoteAddr), slog.String("cause", why.Cause.String()),
+		slog.String("remote", info.RemoteAddr), slog.String("cause", cause),
 		slog.Int("code", int(why.Code)), slog.String("reason", ratelog.Clip(why.Reason)),
 		slog.Duration("lasted", time.Since(c.session.Opened())),
 		slog.Uint64("received", info.Received), slog.Uint64("sent", info.Sent),
 		slog.Uint64("dropped", info.Dropped))
 }
 
-// lists are the connections of this process: each one by its id, the live ones for messages to all,
-// and by users and rooms. A change is announced in the critical section in which it happens.
+// lists are the connections of this process: all of them by their ids, and the live ones for
+// messages to all. It also adds them to the lists of users and rooms, and removes them. The notice
+// of a change is sent in the critical section of the change.
 //
 // Locks are taken in this order: user, connection, room or all, queue.
 type lists struct {
@@ -266,8 +273,8 @@ func (l *lists) find(id string) *Conn {
 	return nil
 }
 
-// add makes a connection live and tells everybody else, if it is its user's first.
-// It reports false if the connection has ended; then nobody was told of it.
+// add makes a connection live, and sends the notice if it is its user's first. It reports false if
+// the connection has ended; then no notice is sent.
 func (l *lists) add(c *Conn) bool {
 	user := c.UserID()
 	if user == "" {
@@ -282,7 +289,7 @@ func (l *lists) add(c *Conn) bool {
 	defer l.m.users.leave(u)
 	if err := l.m.revocations.Find(c.began, admission.Subject{User: user}); err != nil {
 		code := CloseRefused
-		if err.Unsure { // so that its client comes back
+		if err.Unsure { // so that the client reconnects
 			code = CloseInternal
 		}
 		c.session.End(&CloseError{
@@ -304,7 +311,7 @@ func (l *lists) add(c *Conn) bool {
 	return true
 }
 
-// addToAll takes a connection into the list of all.
+// addToAll makes a connection live and adds it to the list of all, unless it has ended.
 func (l *lists) addToAll(c *Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -317,8 +324,8 @@ func (l *lists) addToAll(c *Conn) bool {
 	return true
 }
 
-// remove takes a connection out of everything, and returns what it was. Whoever is told of it
-// finds rosters and statistics without it.
+// remove removes a connection from all lists, and returns its phase before. Presence and statistics
+// change before the notices are sent.
 func (l *lists) remove(c *Conn) (was phase) {
 	c.mu.Lock()
 	was = c.phase
@@ -333,7 +340,8 @@ func (l *lists) remove(c *Conn) (was phase) {
 	return was
 }
 
-// removeUser takes a connection out of the lists, and tells everybody if it was its user's last.
+// removeUser removes a connection from the lists of its user and of all, and sends the notice if it
+// was its user's last.
 func (l *lists) removeUser(c *Conn, was phase) {
 	user := c.UserID()
 	if user == "" {
@@ -344,16 +352,16 @@ func (l *lists) removeUser(c *Conn, was phase) {
 	u := l.m.users.enter(user)
 	defer l.m.users.leave(u)
 	l.removeFromAll(c, was)
-	last := l.m.users.remove
+	remove := l.m.users.remove
 	if was == absent {
-		last = l.m.users.forget
+		remove = l.m.users.forget
 	}
-	if last(u, c) {
+	if wasLast := remove(u, c); wasLast {
 		l.m.announcer.tellAll(notice, nil)
 	}
 }
 
-// removeFromAll takes a connection out of the list of all, unless it is absent.
+// removeFromAll removes a connection from the list of all. A detached session is not in it.
 func (l *lists) removeFromAll(c *Conn, was phase) {
 	if was == live {
 		l.everyone.remove(c)
@@ -361,7 +369,8 @@ func (l *lists) removeFromAll(c *Conn, was phase) {
 	}
 }
 
-// showRooms shows a connection in the rooms that it joined before it was live.
+// showRooms makes a connection visible in the rooms that it joined before it was live, in the order
+// of joining.
 func (l *lists) showRooms(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -379,33 +388,33 @@ func (l *lists) showRooms(c *Conn) {
 	}
 }
 
-// numConnShards cuts the list of all connections so that one who joins never waits
-// for a walk over all of it.
-const numConnShards = 64
+// numConnSegments is the number of segments of the list of all connections. A connection that opens
+// or ends waits only while its own segment is walked.
+const numConnSegments = 64
 
 // connList is the list of live connections, for messages to all.
 type connList struct {
-	order    sync.Mutex    // held by those who send to all: one order for everybody
-	turn     atomic.Uint64 // spreads connections over the segments
-	segments [numConnShards]connShard
+	order    sync.Mutex    // held while a message to all is sent: all receivers get one order
+	turn     atomic.Uint64 // distributes connections over the segments
+	segments [numConnSegments]connSegment
 }
 
-type connShard struct {
+type connSegment struct {
 	mu    sync.Mutex
 	conns []*Conn
 }
 
-func (e *connList) add(c *Conn) {
-	c.at.segment = uint8(e.turn.Add(1) % numConnShards)
-	s := &e.segments[c.at.segment]
+func (l *connList) add(c *Conn) {
+	c.at.segment = uint8(l.turn.Add(1) % numConnSegments)
+	s := &l.segments[c.at.segment]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.at.index = len(s.conns)
 	s.conns = append(s.conns, c)
 }
 
-func (e *connList) remove(c *Conn) {
-	s := &e.segments[c.at.segment]
+func (l *connList) remove(c *Conn) {
+	s := &l.segments[c.at.segment]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := len(s.conns) - 1
@@ -414,10 +423,10 @@ func (e *connList) remove(c *Conn) {
 	s.conns = shrink.Pop(s.conns)
 }
 
-// walk calls f for every connection, with one segment locked.
-func (e *connList) walk(f func(*Conn)) {
-	for i := range e.segments {
-		s := &e.segments[i]
+// walk calls f for each connection, with the lock of its segment held.
+func (l *connList) walk(f func(*Conn)) {
+	for i := range l.segments {
+		s := &l.segments[i]
 		s.mu.Lock()
 		for _, c := range s.conns {
 			f(c)
@@ -427,8 +436,8 @@ func (e *connList) walk(f func(*Conn)) {
 }
 
 // snapshot returns all connections.
-func (e *connList) snapshot() []*Conn {
+func (l *connList) snapshot() []*Conn {
 	var all []*Conn
-	e.walk(func(c *Conn) { all = append(all, c) })
+	l.walk(func(c *Conn) { all = append(all, c) })
 	return all
 }

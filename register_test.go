@@ -10,8 +10,8 @@ import (
 	"github.com/realtime-go/realtime/internal/transport"
 )
 
-// A join that has found its connection just before that ends must not leave a member
-// behind: nobody would ever take it out.
+// A join that finds its connection just before the connection ends adds no member: it would never
+// be removed.
 func TestJoinRacingWithTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(nil)
@@ -31,30 +31,32 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		joinsNothing() // it has
 		require.Zero(t, m.Stats().Rooms)
 		require.NoError(t, m.Close())
-		require.False(t, m.conns.add(c), "and it does not come back")
+		require.False(t, m.conns.add(c), "a connection that has ended stays out")
 	})
 }
 
-// A connection that was admitted just before Close ends with it.
+// A connection that was admitted just before Close ends with the Manager.
 func TestRegisterRacingWithClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(nil)
-		require.NoError(t, m.registry.reserve(candidate{user: "alice"}))
+		alice := candidate{user: "alice"}
+		require.NoError(t, m.registry.reserve(alice))
 		closed := make(chan struct{})
 		go func() {
 			_ = m.Close()
 			close(closed)
 		}()
-		synctest.Wait() // Close has looked for connections and waits for this one
+		synctest.Wait() // Close has walked the connections and waits for this one
 		near, _ := Pipe()
-		_, err := m.registry.register(context.Background(), near.t, Identity{UserID: "alice"}, candidate{user: "alice"})
+		_, err := m.registry.register(
+			context.Background(), near.t, Identity{UserID: "alice"}, alice)
 		require.ErrorIs(t, err, ErrClosed)
 		<-closed
 		require.Zero(t, m.Stats().Users)
 	})
 }
 
-// A connection that is closed while it registers is an error.
+// Register of a connection that is closed in OnConnect returns an error.
 func TestRegisterRacingWithTheEnd(t *testing.T) {
 	m := New(&Options{OnConnect: func(_ context.Context, c *Conn) error {
 		return c.Close(CloseAway, "")

@@ -6,68 +6,66 @@ import (
 	"github.com/realtime-go/realtime/internal/metrics"
 )
 
-// Stats is a snapshot of a Manager: gauges first, then counters since New. The
-// counters are read one after another while traffic goes on.
+// Stats is a snapshot of a Manager: first gauges, then counters since New. The counters are read
+// one after another while messages are sent.
 //
-// It is the one way to read numbers: to publish them, read it when they are asked for, and for
-// what was counted in between see [Stats.Sub].
+// Stats is the only source of numbers. To export metrics, call [Manager.Stats] whenever they are
+// requested. To count the events of an interval, see [Stats.Sub].
 //
-// A frame given to a connection is matched, and ends up in exactly one of Written,
-// Dropped… and Lost; what is in none of them is still queued.
+// Each frame that is given to a connection counts in Matched, and later in exactly one of Written,
+// the Dropped counters and Lost. Until then it is queued.
 type Stats struct {
-	// Conns is the number of open connections, PeakConns the largest it has been.
+	// Conns is the number of open connections, PeakConns the largest number so far.
 	Conns, PeakConns int
-	// Direct is how many of them have a socket that is written to without a goroutine of
-	// the connection's own: plain TCP and Unix sockets on Unix systems.
+	// Direct is how many of them have a socket that is written to without a goroutine of the
+	// connection's own: plain TCP and Unix sockets on Unix systems.
 	Direct int
 	// Deflating is how many of them negotiated compression, see Options.CompressFrom.
 	Deflating int
-	// Users is the number of users with a connection, Rooms that of rooms with a
-	// member.
+	// Users is the number of users with a connection, Rooms the number of rooms with a member.
+	// Both include detached sessions, see Timeouts.Resume.
 	Users, Rooms int
-	// QueuedBytes is the memory that waits to be written takes, each message once
-	// however many connections wait for it: what Limits.MemoryBytes bounds.
+	// QueuedBytes is the memory of the messages that wait to be written, each once for all
+	// connections for which it waits.
 	QueuedBytes int64
-	// MemoryBytes is all that Limits.MemoryBytes bounds: QueuedBytes, messages that are being
-	// read or wait for a handler, the ids of messages that clients have sent in the last two minutes, connections that
-	// were lost and may come back, and what is remembered of those that catch up.
+	// MemoryBytes is the part of Limits.MemoryBytes that is in use, see there. It includes
+	// QueuedBytes.
 	MemoryBytes int64
 	// Rate is the number of messages a second, over the last ten seconds.
 	Rate float64
-	// Updated is when a connection last opened or ended or a message was last sent;
-	// zero if never.
+	// Updated is when a connection last opened or ended or a message was last sent. Zero: never.
 	Updated time.Time
 
 	Accepted uint64 // connections that opened
-	Messages uint64 // messages sent, each once however many received it
+	Messages uint64 // messages sent, each once for all receivers
 	Received uint64 // messages received from clients
 
-	CaughtUp    uint64 // messages that connections were given from what is kept
-	Unrecovered uint64 // times that a connection was told that it has missed something for good
-	DeadLetters uint64 // messages to users that were set aside, see InboxOptions.Attempts
-	Resumed     uint64 // connections that took the place of one that was lost
+	CaughtUp    uint64 // kept messages given to lagging connections
+	Unrecovered uint64 // gaps reported to connections: messages that cannot be recovered
+	DeadLetters uint64 // dead letters, see InboxOptions.Attempts
+	Resumed     uint64 // sessions that were resumed over a new connection
 
-	Compressed uint64 // messages that were compressed, each once however many received it
+	Compressed uint64 // messages compressed, each once for all receivers that speak one protocol
 
 	Matched        uint64 // frames given to connections
 	Written        uint64 // frames written to their sockets
-	DroppedOldest  uint64 // dropped by SlowDropOldest
-	DroppedNewest  uint64 // dropped by SlowDropNewest
-	DroppedNotices uint64 // announcements that found the queue half full, or memory short
-	Lost           uint64 // queued when their connection ended
+	DroppedOldest  uint64 // frames dropped by SlowDropOldest
+	DroppedNewest  uint64 // frames dropped by SlowDropNewest, or left to history by SlowCatchUp
+	DroppedNotices uint64 // notices dropped because the queue was half full, or memory short
+	Lost           uint64 // frames that were queued when their connection ended
 
 	Ended EndedStats // connections that ended, by cause
 
 	RefusedOrigin   uint64 // upgrades and REST calls refused by the origin check
 	RefusedHost     uint64 // upgrades and REST calls for a host that is not allowed
-	RefusedAuth     uint64 // upgrades refused by Authenticate, and of users who are denied
-	RefusedLimit    uint64 // upgrades over a limit of connections, rate or memory, REST joins of rooms
+	RefusedAuth     uint64 // upgrades refused by Authenticate, or because the user is denied
+	RefusedLimit    uint64 // upgrades above a limit of connections, rate or memory, REST joins
 	RefusedShutdown uint64 // upgrades refused because the Manager is closing
-	RefusedRequest  uint64 // requests that were no valid upgrade or REST call
+	RefusedRequest  uint64 // requests that were not a valid upgrade or REST call
 
 	Denied    uint64 // actions of clients and of REST callers that were not authorised
-	Ignored   uint64 // inbound messages that were none of the protocol's
-	Failed    uint64 // inbound messages for which OnMessage or Send returned an error
+	Ignored   uint64 // inbound messages that do not belong to the protocol
+	Failed    uint64 // inbound messages whose handling failed, and errors of the broker
 	Throttled uint64 // inbound messages that waited for the rate limit
 	Panics    uint64 // panics of application code
 }
@@ -78,7 +76,7 @@ type EndedStats struct {
 	Refused, Expired, Replaced, Panic                             uint64
 }
 
-// Sub returns what was counted between old and s. The gauges are those of s.
+// Sub returns what the counters have counted between old and s. The gauges are those of s.
 func (s Stats) Sub(old Stats) Stats {
 	now, before := s.counters(), old.counters()
 	for i := range now {
@@ -132,7 +130,6 @@ func (s *Stats) counters() [metrics.NumCounters]*uint64 {
 	}
 }
 
-// newStats returns a snapshot.
 func newStats(cs *metrics.Counters, deflating int) Stats {
 	s := Stats{
 		Conns: cs.Conns(), PeakConns: cs.PeakConns(),

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each counter of Stats is one of counters, once.
+// Each counter of Stats occurs in counters exactly once.
 func TestCountersCoverStats(t *testing.T) {
 	var s Stats
 	seen := map[*uint64]bool{}
