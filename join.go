@@ -25,8 +25,9 @@ type From struct {
 type Joined struct {
 	// New reports whether the connection was not a member before.
 	New bool
-	// At is where the connection begins: it gets the messages after this position. Top is the offset
-	// of the newest message at the time of the join. Both are zero if the room keeps nothing.
+	// At is where the connection begins: it gets the messages after this position. Top is the
+	// offset of the newest message at the time of the join. Both are zero if the room keeps
+	// nothing.
 	At  Position
 	Top uint64
 	// Recovered reports whether the connection gets all messages after From.Since. If it does not,
@@ -248,7 +249,9 @@ func (js *joins) beginTransferred(m *membership, r *room) {
 
 // apiJoin is the join of the REST handler, through which a plain connection is in one room: it
 // leaves the room of the previous apiJoin and joins the new one in one step.
-func (js *joins) apiJoin(ctx context.Context, c *Conn, name string, began admission.Decision) error {
+func (js *joins) apiJoin(
+	ctx context.Context, c *Conn, name string, began admission.Decision,
+) error {
 	e := &joinOp{room: name, began: began}
 	if err := js.prepare(ctx, e); err != nil {
 		return err

@@ -101,10 +101,10 @@ func (r Room) Remove(_ context.Context, user string) (int, error) {
 	return n, nil
 }
 
-// Deny keeps a user out of the room for the duration d, calls [Room.Remove], and returns its result.
-// During that time, every join of the user returns ErrDenied, including [Manager.Join]. If d is zero
-// or negative, Deny ends an earlier Deny, and removes nobody. Deny applies to this process only, and
-// is forgotten when the process ends.
+// Deny keeps a user out of the room for the duration d, calls [Room.Remove], and returns its
+// result. During that time, every join of the user returns ErrDenied, including [Manager.Join]. If
+// d is zero or negative, Deny ends an earlier Deny, and removes nobody. Deny applies to this
+// process only, and is forgotten when the process ends.
 func (r Room) Deny(ctx context.Context, user string, d time.Duration) (int, error) {
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err
@@ -424,7 +424,8 @@ type presence struct {
 }
 
 const (
-	// maxListed is up to how many users the answer lists. If there are more, it has only the counts.
+	// maxListed is up to how many users the answer lists. If there are more, it has the counts
+	// only.
 	maxListed = 1000
 	// maxTries is how many times a list is made without the lock of the room. If the roster changes
 	// each time, the list is then made with the lock held.
