@@ -291,7 +291,7 @@ func (x *publisher) publishParts(
 	}
 	for i := range shelves {
 		if s := &shelves[i]; s.missed {
-			x.m.inboxes.kept(ctx, s.user, &p.Message)
+			x.m.inboxes.tellOffline(ctx, s.user, &p.Message)
 		}
 	}
 	return res, err
