@@ -139,10 +139,10 @@ func (r Retention) resolved() Retention {
 // broadcaster.
 type publisher struct{ m *Manager }
 
-// publish gives a message to its receivers. If some of its targets keep it, all of it goes through
-// the broker, in one part for each stream, and comes back by sink.Deliver. If none do, it is
-// delivered directly, or through a broker that serves other processes too. After an error, the
-// broker may have taken some parts.
+// publish gives a message to its receivers. If some of its targets keep it, all of it goes to the
+// broker, in one part for each stream, and the broker passes the parts to sink.Deliver. If none
+// keeps it, it is delivered directly, or through a broker that serves other processes too. After an
+// error, the broker may have taken some parts.
 func (p *publisher) publish(ctx context.Context, pub broker.Publication) (Result, error) {
 	if !p.m.opts.keeps() || pub.Message.TTL < 0 {
 		return p.publishLive(ctx, pub)
@@ -242,7 +242,7 @@ func (p *publisher) splitTarget(
 		return nil, nil
 	}
 	t.Rooms, t.Users = without(t.Rooms, rooms), without(t.Users, users)
-	if nobody(&t) {
+	if noReceivers(&t) {
 		return parts, nil
 	}
 	return slices.Insert(parts, 0, broker.Publication{Target: cloneTarget(t)}), nil
@@ -312,7 +312,8 @@ func (p *publisher) publishParts(
 	return total, err
 }
 
-// prepareParts fills in what the parts of a message have in common.
+// prepareParts fills in the fields that the parts of a message have in common, and returns a result
+// for each part.
 func (p *publisher) prepareParts(
 	pub *broker.Publication, parts []broker.Publication, audience *dedupSet,
 ) []partResult {

@@ -80,8 +80,8 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 	return nil
 }
 
-// recover gives a member the messages after the position that its client names. It does not make
-// anybody a member: if the connection is not in the room, it returns errNoMember.
+// recover gives a member the messages after the position that its client names. It never adds a
+// membership: if the connection is not in the room, it returns errNoMember.
 func (js *joins) recover(ctx context.Context, c *Conn, e *joinOp) error {
 	if err := js.prepare(ctx, e); err != nil {
 		return err
@@ -178,8 +178,8 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	notice := js.m.announcer.roomNotice(wire.RoomJoined, c, e.room)
 	r := js.m.rooms.enter(e.room, e.policy)
 	defer js.m.rooms.leave(r) // removes a room that was made for a user who is denied
-	who := admission.Subject{User: c.UserID(), Room: e.room}
-	if err := js.m.revocations.Check(e.began, who); err != nil {
+	subject := admission.Subject{User: c.UserID(), Room: e.room}
+	if err := js.m.revocations.Check(e.began, subject); err != nil {
 		return err
 	}
 	m := &membership{conn: c, room: e.room}
@@ -265,8 +265,8 @@ func (js *joins) apiJoin(
 	if c.rooms.apiRoom == name {
 		return nil
 	}
-	who := admission.Subject{User: c.UserID(), Room: name}
-	if err := js.m.revocations.Check(began, who); err != nil {
+	subject := admission.Subject{User: c.UserID(), Room: name}
+	if err := js.m.revocations.Check(began, subject); err != nil {
 		return err // before it leaves its room
 	}
 	if m := c.rooms.find(c.rooms.apiRoom); m != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// Message is what [Manager.Send] delivers.
+// Message is a message for [Manager.Send]: content with its type and its sender.
 type Message struct {
 	// Type is the word by which clients distinguish messages: 1 to 64 bytes, rules of [ValidName].
 	// Empty means "chat". The types of the protocol itself are refused: welcome, userjoined,
@@ -247,8 +247,8 @@ func checkTarget(t *Target) error {
 	return nil
 }
 
-// nobody reports whether the target names no receivers.
-func nobody(t *broker.Target) bool {
+// noReceivers reports whether the target names no receivers.
+func noReceivers(t *broker.Target) bool {
 	return !t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0
 }
 

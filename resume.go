@@ -171,8 +171,8 @@ func (d *detached) resume(c *Conn, token string, may func(room string) bool) ([]
 		refused[room] = !may(room)
 	}
 	allowed := func(room string) bool {
-		who := admission.Subject{User: c.UserID(), Room: room}
-		return !refused[room] && d.m.revocations.Check(began, who) == nil
+		subject := admission.Subject{User: c.UserID(), Room: room}
+		return !refused[room] && d.m.revocations.Check(began, subject) == nil
 	}
 	if !d.takeOver(c, old, allowed) {
 		return nil, errSession

@@ -157,7 +157,7 @@ type room struct {
 	users     map[string]int // connections in the roster, by user
 	peakUsers int            // see shrink.Delete
 	shown     int            // connections in the roster
-	list      *presence      // of the current roster; nil if nobody has asked for it
+	list      *presence      // of the current roster; nil if it was not made
 	listing   chan struct{}  // closed when the list in progress is done; nil if there is none
 	changes   int            // of the roster
 	dead      bool           // removed from the index; a new room can have the name
@@ -250,8 +250,8 @@ func (rs *rooms) release(r *room) {
 	rs.leave(r)
 }
 
-// conns returns the connections of a user that are in a room, including those that are not in its
-// roster yet.
+// conns returns the connections of a user, not "", that are in a room. It includes those that are
+// not in the roster of the room yet.
 func (rs *rooms) conns(name, user string) (conns []*Conn) {
 	r := rs.find(name)
 	if r == nil {
@@ -259,7 +259,7 @@ func (rs *rooms) conns(name, user string) (conns []*Conn) {
 	}
 	defer r.mu.Unlock()
 	for i := range r.members {
-		if c := r.members[i].conn; user != "" && c.UserID() == user {
+		if c := r.members[i].conn; c.UserID() == user {
 			conns = append(conns, c)
 		}
 	}
@@ -338,7 +338,7 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 	case notice == nil:
 		return 0
 	case first:
-		return r.announce(notice)
+		return r.notify(notice)
 	default:
 		m.conn.give(notice, sendqueue.Notice)
 		return 1
@@ -387,7 +387,7 @@ func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 	if notice == nil {
 		return 0
 	}
-	return r.announce(notice)
+	return r.notify(notice)
 }
 
 // drop ends the delivery to m.
@@ -401,8 +401,8 @@ func (r *room) drop(m *membership) {
 	}
 }
 
-// announce sends a notice to all members, and returns how many they are.
-func (r *room) announce(notice *wire.Frames) (told int) {
+// notify sends a notice to all members, and returns how many they are.
+func (r *room) notify(notice *wire.Frames) (told int) {
 	r.m.counters.Add(metrics.Matched, len(r.members))
 	for i := range r.members {
 		r.members[i].push(notice, sendqueue.Notice, sendqueue.DropNewest)

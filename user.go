@@ -166,17 +166,19 @@ func (us *users) peek(id string) *user {
 	return u
 }
 
-// leave unlocks a user, and removes it if it has no connections and no detached sessions.
+// leave unlocks a user, and removes it if it has no connections, no pending ones and no detached
+// sessions.
 func (us *users) leave(u *user) {
-	u.dead = len(u.conns)+len(u.detached)+u.pending == 0
-	dead := u.dead
-	if dead && u.topic != nil {
+	if len(u.conns)+len(u.detached)+u.pending > 0 {
+		u.mu.Unlock()
+		return
+	}
+	u.dead = true
+	if u.topic != nil {
 		u.topic.Close(us.m.broker)
 	}
 	u.mu.Unlock()
-	if dead {
-		us.index.CompareAndDelete(u.id, u)
-	}
+	us.index.CompareAndDelete(u.id, u)
 }
 
 // reserve keeps a place for a connection that is about to open, and reports false if there is none.
