@@ -24,9 +24,11 @@ type InboxOptions struct {
 	// of another sender. It is kept if its sender, with this message, uses no more of the inbox
 	// than was free before: one sender alone gets half of Messages and Bytes, each of n senders
 	// gets one of n + 1 parts, and the rest stays free for others. Beyond that, [Manager.Send]
-	// returns ErrFull, or Result.Full counts the inbox. Messages that were acknowledged or have expired do
-	// not count, except those that expired after a message that is still kept. Messages of the
-	// application, with neither Sender nor Guest, have no such bound, and displace the oldest.
+	// returns ErrFull, or Result.Full counts the inbox. Messages that were acknowledged or have
+	// expired do not count; but an expired message counts as long as one before it waits. Messages
+	// of the application, with neither Sender nor Guest, have no such bound, and displace the
+	// oldest messages.
+	//
 	// With PerDevice, a message is kept until each known device has acknowledged it, or until
 	// Keep.Age has passed: a device that never connects again uses the shares of the senders until
 	// then.
