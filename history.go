@@ -16,9 +16,9 @@ import (
 // Position is a place in the history of a room or in an inbox: after the message with this offset,
 // or before all messages if the offset is zero.
 //
-// Offsets grow within one history and may skip numbers. If a history is lost and begins anew, for
-// example because the process restarted and kept it in memory, it has another epoch: so an old
-// position is never mistaken for one of the new history.
+// Offsets increase within one history and may skip numbers. If a history is lost and begins anew,
+// for example because the process restarted and kept it in memory, it has another epoch, so that an
+// old position is never mistaken for one of the new history.
 type Position struct {
 	Epoch  string `json:"epoch"`
 	Offset uint64 `json:"offset"`
@@ -51,23 +51,23 @@ type Retention struct {
 
 // HistoryQuery asks for a part of a room's history. The zero query asks for the newest messages.
 type HistoryQuery struct {
-	// Limit is the number of messages at most. Zero or negative: 100. There may be fewer, because
-	// one answer has about 64 KiB.
+	// Limit is the maximum number of messages. Zero or negative: 100. There may be fewer, because
+	// one answer has at most about 64 KiB.
 	Limit int
-	// Before asks for the newest messages before a position. After asks for the oldest messages
-	// after a position instead. Zero: no bound.
+	// Before and After ask for messages before and after a position. If After is set, the answer
+	// has the oldest of these messages, and otherwise the newest. Zero: no bound.
 	Before, After Position
 }
 
-// History is a part of what a room keeps.
+// History is a part of the messages that a room keeps.
 type History struct {
 	Messages []KeptMessage // the oldest first
 	// More reports whether there are more messages in the direction of the query.
 	More bool
 	// Top is the position of the newest message.
 	Top Position
-	// Missing says why some messages after HistoryQuery.After are not kept any more. Empty if none
-	// are missing.
+	// Missing is why some messages after HistoryQuery.After are not kept any more. Empty: none are
+	// missing, or HistoryQuery.After is zero.
 	Missing Reason
 }
 
@@ -75,14 +75,18 @@ type History struct {
 type KeptMessage struct {
 	Message
 	Position Position
-	// Target is where it was sent: a connection that it excludes did not get it.
+	// Target is the room, with the exceptions of the target that the message was sent to: a
+	// connection that they exclude did not get the message.
 	Target Target
 }
 
-// History returns a part of what the room keeps, also messages that were not for everybody: before
-// the application shows one to a user, it checks the message's Target. History waits for the broker
-// until ctx ends. It returns ErrNoHistory for a room that keeps nothing, ErrInvalidPosition if Before or
-// After is not a position of the history, and errors of the broker.
+// History returns a part of the messages that the room keeps. It includes messages that exclude
+// some users or connections: the application must check KeptMessage.Target before it shows one to a
+// user. History waits for the broker until ctx ends.
+//
+// It returns ErrInvalidName if the name of the room is invalid, ErrNoHistory if the room keeps
+// nothing, ErrInvalidPosition if Before or After is not a position of the history, and errors of
+// the broker.
 func (r Room) History(ctx context.Context, q HistoryQuery) (History, error) {
 	if err := r.check(); err != nil {
 		return History{}, err
@@ -122,7 +126,8 @@ const (
 	defaultBytes = 1 << 20
 )
 
-// resolved fills in the defaults. Zero is no limit then, except for Messages.
+// resolved returns r with its defaults filled in: zero then means without limit, except for
+// Messages.
 func (r Retention) resolved() Retention {
 	r.Messages = max(0, r.Messages)
 	defaults.Set(&r.Age, defaultAge)
@@ -130,218 +135,232 @@ func (r Retention) resolved() Retention {
 	return r
 }
 
-// publisher gives messages to the broker where something of them is kept, and to the broadcaster.
+// publisher gives messages to the broker if some of their targets keep them, and otherwise to the
+// broadcaster.
 type publisher struct{ m *Manager }
 
-// publish gives a message to its receivers. If some of it is kept, all of it goes through the
-// broker, a part for each stream, and comes back by Deliver. Otherwise it is delivered from here,
-// or by a broker that serves other processes too. If it returns an error, some parts may have been
-// taken.
-func (x *publisher) publish(ctx context.Context, p broker.Publication) (Result, error) {
-	if !x.m.opts.keeps() || p.Message.TTL < 0 {
-		return x.publishLive(ctx, p)
+// publish gives a message to its receivers. If some of its targets keep it, all of it goes to the
+// broker, in one part for each stream, and the broker passes the parts to sink.Deliver. If none
+// keeps it, it is delivered directly, or through a broker that serves other processes too. After an
+// error, the broker may have taken some parts.
+func (p *publisher) publish(ctx context.Context, pub broker.Publication) (Result, error) {
+	if !p.m.opts.keeps() || pub.Message.TTL < 0 {
+		return p.publishLive(ctx, pub)
 	}
-	parts, err := x.splitTarget(ctx, p.Target)
+	parts, err := p.splitTarget(ctx, pub.Target)
 	if err != nil {
 		return Result{}, err
 	}
 	if len(parts) == 0 {
-		return x.publishLive(ctx, p)
+		return p.publishLive(ctx, pub)
 	}
-	cloneBytes(&p)
-	var had *dedupSet
+	cloneFromCaller(&pub)
+	var audience *dedupSet
 	if len(parts) > 1 {
-		had, p.Union = new(dedupSet), true
-		if p.Message.ID == "" { // by which a client knows that it is the same
-			p.Message.ID = uuid.NewString()
+		audience, pub.Union = new(dedupSet), true
+		if pub.Message.ID == "" { // clients need it to recognise the parts of a union
+			pub.Message.ID = uuid.NewString()
 		}
 	}
-	return x.publishParts(ctx, &p, parts, had)
+	return p.publishParts(ctx, &pub, parts, audience)
 }
 
-// publishLive delivers what is not kept.
-func (x *publisher) publishLive(ctx context.Context, p broker.Publication) (Result, error) {
-	if x.m.broker.Local() {
-		return x.m.broadcast.deliver(&p), nil
+// publishLive delivers a message that is not kept.
+func (p *publisher) publishLive(ctx context.Context, pub broker.Publication) (Result, error) {
+	if p.m.broker.Local() {
+		return p.m.broadcast.deliver(&pub), nil
 	}
-	cloneBytes(&p) // it is the caller's, who may use it again
-	p.Target = cloneTarget(p.Target)
-	_, err := x.m.broker.Publish(ctx, p)
+	cloneFromCaller(&pub)
+	pub.Target = cloneTarget(pub.Target)
+	_, err := p.m.broker.Publish(ctx, pub)
 	return Result{}, err
 }
 
-// history returns a part of what a room has kept.
-func (x *publisher) history(ctx context.Context, room string, q broker.Query) (broker.Page, error) {
-	p := x.m.policyOf(room)
-	if !p.Keeps() {
+// history returns a page of the messages that a room keeps.
+func (p *publisher) history(ctx context.Context, room string, q broker.Query) (broker.Page, error) {
+	policy := p.m.policyOf(room)
+	if !policy.Keeps() {
 		return broker.Page{}, ErrNoHistory
 	}
-	return x.m.broker.Read(ctx, broker.RoomStream(room), q)
+	return p.m.broker.Read(ctx, broker.RoomStream(room), q)
 }
 
-// cloneBytes makes the publication independent of what the caller of Send may use again.
-func cloneBytes(p *broker.Publication) {
-	m := &p.Message
+// cloneFromCaller copies the content and the exceptions, which the caller of Send may change after
+// Send has returned.
+func cloneFromCaller(pub *broker.Publication) {
+	m := &pub.Message
 	m.Content, m.Binary = bytes.Clone(m.Content), bytes.Clone(m.Binary)
-	t := &p.Target
+	t := &pub.Target
 	t.ExceptConns, t.ExceptUsers = slices.Clone(t.ExceptConns), slices.Clone(t.ExceptUsers)
 }
 
-// maxInboxes is how many inboxes a message is put into at once: their streams are held meanwhile.
+// maxInboxes is how many inboxes take a message in one call of the broker, which holds their
+// streams meanwhile.
 const maxInboxes = 256
 
-// keptPart is what becomes of one part of a message.
-type keptPart struct {
-	user   string // whose inbox it is put into
-	flight origin // may be still up after an error
-	missed bool   // it was kept for a user who has no connection
+// partResult is the result of one part of a message.
+type partResult struct {
+	user   string // whose inbox takes the part
+	origin origin // the broker may still use it after it has returned an error
+	missed bool   // the part was kept for a user who has no connection
 }
 
-// splitTarget takes a message apart, if some of it is kept: what is not kept comes first, rooms come
-// before inboxes.
+// splitTarget splits a message into the part that no stream keeps, the rooms that keep it, and the
+// inboxes, in this order. It returns nothing if no stream keeps any of it.
 //
-// Members of a room see one order because of this. What is not kept is not ordered by a stream but
-// by the locks of its rooms, and is delivered while the streams of the others are held: a
-// connection that is in both kinds of rooms gets the message at its place in the plain ones, and
-// nothing else comes in between in the kept ones.
-func (x *publisher) splitTarget(ctx context.Context, t broker.Target) (parts []broker.Publication, err error) {
-	var rooms, users []string // of which it is kept
+// All members of a room get messages in one order because of this. The first part is ordered by the
+// locks of its rooms, and not by a stream. It is delivered while the streams of the other parts are
+// held. So a connection in both kinds of rooms gets the message in the order of the rooms without
+// history, and no other message comes in between in the rooms with history.
+func (p *publisher) splitTarget(
+	ctx context.Context, t broker.Target,
+) (parts []broker.Publication, err error) {
+	var rooms, users []string // those that keep the message
 	for _, name := range sorted(t.Rooms) {
-		if own := x.m.policyOf(name); own.Keeps() {
+		if policy := p.m.policyOf(name); policy.Keeps() {
 			rooms = append(rooms, name)
 			parts = append(parts, broker.Publication{
-				Stream: broker.RoomStream(name), Target: broker.Target{Rooms: []string{name}}, Keep: own.Keep,
+				Stream: broker.RoomStream(name), Target: broker.Target{Rooms: []string{name}},
+				Keep: policy.Keep,
 			})
 		}
 	}
 	for _, id := range sorted(t.Users) {
-		keeps, err := x.keepsFor(ctx, id, &t)
+		keeps, err := p.keepsFor(ctx, id, &t)
 		if err != nil {
 			return nil, err
 		}
 		if keeps {
 			users = append(users, id)
-			keep := x.m.inboxes.policy.Keep
-			parts = append(parts, broker.Publication{Stream: broker.InboxStream(id), Target: broker.Target{Users: []string{id}}, Keep: keep})
+			parts = append(parts, broker.Publication{
+				Stream: broker.InboxStream(id), Target: broker.Target{Users: []string{id}},
+				Keep: p.m.inboxes.policy.Keep,
+			})
 		}
 	}
 	if len(parts) == 0 {
 		return nil, nil
 	}
-	t.Rooms, t.Users = others(t.Rooms, rooms), others(t.Users, users)
-	if nobody(&t) {
+	t.Rooms, t.Users = without(t.Rooms, rooms), without(t.Users, users)
+	if noReceivers(&t) {
 		return parts, nil
 	}
 	return slices.Insert(parts, 0, broker.Publication{Target: cloneTarget(t)}), nil
 }
 
-// others returns names without some of them.
-func others(names, without []string) []string {
-	switch {
-	case len(without) == 0:
+// without returns names without the excluded ones, which are some of them. It does not change
+// names.
+func without(names, excluded []string) []string {
+	switch len(excluded) {
+	case 0:
 		return names
-	case len(without) == len(names):
+	case len(names):
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return slices.Contains(without, name)
+		return slices.Contains(excluded, name)
 	})
 }
 
-// keepsFor reports whether a message is kept for a user.
-func (x *publisher) keepsFor(ctx context.Context, id string, t *broker.Target) (bool, error) {
-	ib := x.m.inboxes
+// keepsFor reports whether the inbox of a user keeps a message.
+func (p *publisher) keepsFor(ctx context.Context, id string, t *broker.Target) (bool, error) {
+	ib := p.m.inboxes
 	if !ib.policy.Keeps() || slices.Contains(t.ExceptUsers, id) {
 		return false, nil
 	}
-	if u := x.m.users.find(id); u != nil {
-		x.m.users.leave(u)
+	if u := p.m.users.find(id); u != nil {
+		p.m.users.leave(u)
 		return true, nil
 	}
 	return ib.exists(ctx, id)
 }
 
-// publishParts publishes the parts of a message and adds up what became of them. had, if there is more than
-// one part, is who has had it.
-func (x *publisher) publishParts(
-	ctx context.Context, p *broker.Publication, parts []broker.Publication, had *dedupSet,
-) (res Result, err error) {
-	size := p.Size()
-	for i := range parts { // before anything else would go for it
+// publishParts publishes the parts of a message, and returns the sum of their results. audience is
+// nil for a single part.
+func (p *publisher) publishParts(
+	ctx context.Context, pub *broker.Publication, parts []broker.Publication, audience *dedupSet,
+) (total Result, err error) {
+	size := pub.Size()
+	for i := range parts { // before any part is published
 		if keep := &parts[i].Keep; keep.Bytes > 0 && size > keep.Bytes {
-			return res, fmt.Errorf("%w to be kept: %d bytes, limit %d", ErrTooLarge, size, keep.Bytes)
+			return total, fmt.Errorf("%w to be kept: %d bytes, limit %d",
+				ErrTooLarge, size, keep.Bytes)
 		}
 	}
-	res.Local = x.m.broker.Local()
-	shelves := x.prepareParts(p, parts, had)
+	total.Local = p.m.broker.Local()
+	results := p.prepareParts(pub, parts, audience)
 	for done := 0; done < len(parts) && err == nil; {
-		n := atOnce(shelves[done:])
-		var took []broker.Published
-		took, err = x.m.broker.Publish(ctx, parts[done:done+n]...)
-		for i := range took {
-			shelves[done+i].count(&res, &took[i])
+		n := atOnce(results[done:])
+		var published []broker.Published
+		published, err = p.m.broker.Publish(ctx, parts[done:done+n]...)
+		for i := range published {
+			results[done+i].addTo(&total, &published[i])
 		}
 		if len(parts) == 1 && err == nil {
-			res.Position = Position(took[0].Position)
+			total.Position = Position(published[0].Position)
 		}
 		done += n
 	}
-	if err == nil && res.Full == len(parts) {
+	if err == nil && total.Full == len(parts) {
 		err = errShare
 	}
-	for i := range shelves {
-		if s := &shelves[i]; s.missed {
-			x.m.inboxes.kept(ctx, s.user, &p.Message)
+	for i := range results {
+		if r := &results[i]; r.missed {
+			p.m.inboxes.tellOffline(ctx, r.user, &pub.Message)
 		}
 	}
-	return res, err
+	return total, err
 }
 
-// prepareParts fills in what the parts of a message have in common.
-func (x *publisher) prepareParts(p *broker.Publication, parts []broker.Publication, had *dedupSet) []keptPart {
-	shelves := make([]keptPart, len(parts))
+// prepareParts fills in the fields that the parts of a message have in common, and returns a result
+// for each part.
+func (p *publisher) prepareParts(
+	pub *broker.Publication, parts []broker.Publication, audience *dedupSet,
+) []partResult {
+	results := make([]partResult, len(parts))
 	for i := range parts {
-		s, pub := &shelves[i], &parts[i]
-		s.flight = origin{result: Result{Local: x.m.broker.Local()}, audience: had}
-		if user, inbox := broker.StreamUser(pub.Stream); inbox {
-			s.user = user
-			pub.Shared = p.Message.From() != broker.Sender{}
+		r, part := &results[i], &parts[i]
+		r.origin = origin{result: Result{Local: p.m.broker.Local()}, audience: audience}
+		if user, inbox := broker.StreamUser(part.Stream); inbox {
+			r.user = user
+			part.Shared = pub.Message.From() != broker.Sender{}
 		}
-		pub.Message, pub.Union, pub.Origin = p.Message, p.Union, &s.flight
-		pub.Target.ExceptConns, pub.Target.ExceptUsers = p.Target.ExceptConns, p.Target.ExceptUsers
+		part.Message, part.Union, part.Origin = pub.Message, pub.Union, &r.origin
+		part.Target.ExceptConns = pub.Target.ExceptConns
+		part.Target.ExceptUsers = pub.Target.ExceptUsers
 	}
-	return shelves
+	return results
 }
 
-// atOnce returns how many parts are published at once: all but inboxes beyond the bound, between
-// which there is no order.
-func atOnce(shelves []keptPart) int {
+// atOnce returns how many of the remaining parts are published in the next call of the broker: all
+// parts before the inboxes, and up to maxInboxes inboxes. A message has no order between inboxes.
+func atOnce(remaining []partResult) int {
 	n := 0
-	for n < len(shelves) && shelves[n].user == "" {
+	for n < len(remaining) && remaining[n].user == "" {
 		n++
 	}
-	return min(len(shelves), n+maxInboxes)
+	return min(len(remaining), n+maxInboxes)
 }
 
-// count adds what became of one part of a message.
-func (s *keptPart) count(r *Result, took *broker.Published) {
-	r.sum(s.flight.result)
+// addTo adds the result of one part to the total.
+func (r *partResult) addTo(total *Result, published *broker.Published) {
+	total.sum(r.origin.result)
 	switch {
-	case took.Duplicate:
-		r.Duplicate = true
-	case took.Full:
-		r.Full++
-	case took.Position.Epoch != "":
-		r.Kept++
-		if s.missed = s.user != "" && !s.flight.online; s.missed {
-			r.Offline++
+	case published.Duplicate:
+		total.Duplicate = true
+	case published.Full:
+		total.Full++
+	case published.Position.Epoch != "":
+		total.Kept++
+		if r.missed = r.user != "" && !r.origin.online; r.missed {
+			total.Offline++
 		}
 	}
 }
 
-// origin is what a publication leaves behind in the process that sends it.
+// origin is the Origin of a publication, in which its delivery in this process leaves its result.
 type origin struct {
 	result   Result
 	online   bool      // the user whose inbox it is has a connection
-	audience *dedupSet // who has had it, if it has several parts
+	audience *dedupSet // nil if the message has one part
 }

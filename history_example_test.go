@@ -9,13 +9,14 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// A room that keeps its messages, and the newest of them.
+// A room keeps its messages, and History returns the newest ones.
 func ExampleRoom_History() {
 	rt := realtime.New(&realtime.Options{History: realtime.Retention{Messages: 100}})
 	defer rt.Close()
 	ctx := context.Background()
 	for _, word := range []string{`"one"`, `"two"`, `"three"`} {
-		if _, err := rt.Send(ctx, realtime.ToRoom("lobby"), realtime.Message{Content: json.RawMessage(word)}); err != nil {
+		m := realtime.Message{Content: json.RawMessage(word)}
+		if _, err := rt.Send(ctx, realtime.ToRoom("lobby"), m); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -33,13 +34,16 @@ func ExampleRoom_History() {
 	// more: true
 }
 
-// A member that starts with the last two messages.
+// A new member gets the newest two messages first.
 func ExampleManager_JoinFrom() {
 	rt := realtime.New(&realtime.Options{History: realtime.Retention{Messages: 100}})
 	defer rt.Close()
 	ctx := context.Background()
 	for _, word := range []string{`"one"`, `"two"`, `"three"`} {
-		_, _ = rt.Send(ctx, realtime.ToRoom("lobby"), realtime.Message{Content: json.RawMessage(word)})
+		m := realtime.Message{Content: json.RawMessage(word)}
+		if _, err := rt.Send(ctx, realtime.ToRoom("lobby"), m); err != nil {
+			log.Fatal(err)
+		}
 	}
 	transport, client := realtime.Pipe()
 	c, err := rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
@@ -50,7 +54,7 @@ func ExampleManager_JoinFrom() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("behind", joined.At.Offset, "of", joined.Top)
+	fmt.Println("after", joined.At.Offset, "of", joined.Top)
 	for range 3 {
 		frame, _, _ := client.Read(ctx)
 		var m struct {
@@ -63,7 +67,7 @@ func ExampleManager_JoinFrom() {
 		}
 	}
 	// Output:
-	// behind 1 of 3
+	// after 1 of 3
 	// "two"
 	// "three"
 }
@@ -77,7 +81,7 @@ func ExampleInboxOptions() {
 			return user == "bob", nil // ask the database
 		},
 		OnOffline: func(_ context.Context, user string, m realtime.Message) {
-			fmt.Println("push to", user, string(m.Content)) // hand it to a queue
+			fmt.Println("push to", user, string(m.Content)) // or put it into a queue
 		},
 	}})
 	defer rt.Close()

@@ -13,52 +13,64 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// InboxOptions says what is kept for users: with it a message to a user waits for him if he has no
-// connection, and until he has taken it if he has one. A client of realtime.v1 acknowledges what
-// it has taken; for another one it counts as taken once it is written.
+// InboxOptions configures the inboxes of users. An inbox keeps a message to a user until the user's
+// client has acknowledged it, whether or not the user has a connection. A client of realtime.v1
+// acknowledges messages itself. For a plain client, a message is acknowledged when it has been
+// written to the connection.
 type InboxOptions struct {
-	// Keep is how much is kept for one user. Zero Messages: nothing, there are no inboxes.
+	// Keep is how much is kept for one user. Zero Messages: there are no inboxes.
 	//
-	// Senders share it. A message with a Sender or a Guest never pushes out what another one has
-	// sent: it is kept if its sender has no more in the inbox then than was free before. So one
-	// sender alone gets half of Messages and Bytes, each of n gets one of n + 1 parts, and the rest
-	// waits for others. Beyond it [Manager.Send] returns ErrFull, or Result.Full counts the inbox.
-	// What was acknowledged and what has expired does not count, but for what has expired behind
-	// a message that waits. Messages of the application, with neither Sender nor Guest, have no
-	// such bound, and push out the oldest. With PerDevice a message waits for each known device, or
-	// until Keep.Age: a device that does not come any more takes up its senders' shares until then.
+	// The senders of an inbox share it. A message with a Sender or a Guest never displaces messages
+	// of another sender. It is kept if its sender, with this message, uses no more of the inbox
+	// than was free before: one sender alone gets half of Messages and Bytes, each of n senders
+	// gets one of n + 1 parts, and the rest stays free for others. Beyond that, [Manager.Send]
+	// returns ErrFull, or Result.Full counts the inbox. Messages that were acknowledged or have
+	// expired do not count; but an expired message counts as long as one before it waits. Messages
+	// of the application, with neither Sender nor Guest, have no such bound, and displace the
+	// oldest messages.
+	//
+	// With PerDevice, a message is kept until each known device has acknowledged it, or until
+	// Keep.Age has passed: a device that never connects again uses the shares of the senders until
+	// then.
 	Keep Retention
-	// PerDevice keeps a message until each device of the user has taken it, as Identity.Device
-	// names them. A device that is not known yet gets what is kept then, and does not hear of what
-	// was kept before. A device that left before the first message to its user is not known.
-	// Without it, what one connection has taken need not be given to the next.
+	// PerDevice keeps a message until each known device of the user has acknowledged it. The name
+	// of a device is Identity.Device. A new device gets the messages that are kept when it first
+	// connects, and is not told about earlier ones. A device is not known if it disconnected before
+	// the first message to the user. If PerDevice is false, a message that one connection has
+	// acknowledged need not be given to later ones.
 	PerDevice bool
-	// Exists decides whether there is such a user, before something is kept for one who has no
-	// connection in this process. It is called by the goroutine that sends, which gets its error.
-	// Nil: everybody exists, and whoever may send to users can fill inboxes of nobody.
+	// Exists reports whether there is such a user. It is called before a message is kept for a user
+	// who has no connection in this process. It runs in the goroutine that sends the message, and
+	// its error makes the send fail. Nil: all users exist, so a client that may send to users can
+	// fill inboxes that nobody reads.
 	Exists func(ctx context.Context, user string) (bool, error)
-	// OnOffline hears of a message that was kept for a user who has no connection in this process:
-	// to send a push notification, for example. It does not hear of one that came while a
-	// connection was dead and the heartbeat had not found out: that waits in the inbox. While
-	// Timeouts.Resume lasts, the user has no connection. It is called by the goroutine that
-	// sends: what takes long is for another one. It may keep m, but not change it.
+	// OnOffline is called after a message was kept for a user who has no connection in this
+	// process, for example to send a push notification. It is not called while the user has a dead
+	// connection that the heartbeat has not found yet; the message stays in the inbox. A user with
+	// only detached sessions, see Timeouts.Resume, has no connection. OnOffline runs in the
+	// goroutine that sends the message: start another one for slow work. It may keep m, but must
+	// not change it.
 	OnOffline func(ctx context.Context, user string, m Message)
-	// Attempts is how many connections of a client of realtime.v1 may break down, one after
-	// another, with the same message unacknowledged, before that is set aside, so that what is
-	// after it can be read: 3. A connection breaks down if it ends without a goodbye after the
-	// message was written to it, and is not resumed. It counts if its client has ever been heard
-	// over it, and if it opened after the one before had broken down. Negative: any number.
+	// Attempts is how many connections in a row may break down with the same message
+	// unacknowledged: 3. Then the message becomes a dead letter, so that the user can read the
+	// messages after it. Negative: without limit.
+	//
+	// Only connections of realtime.v1 count. A connection breaks down if, after the message was
+	// written to it, its socket breaks or ends without a close frame, the client breaks the
+	// protocol, or the client closes it with a code other than 1000, 1001 and 4300; and if its
+	// session is not resumed. It counts if it has received anything from its client, and if it
+	// opened after the previous one had ended.
 	Attempts int
-	// OnDeadLetter is given what was set aside: nobody else is, and without it that is lost but for
-	// a line in the log. It may keep m, but not change it. It may call Close, and not Shutdown,
-	// which waits for it.
+	// OnDeadLetter is called with each dead letter. Nothing else keeps the message: without
+	// OnDeadLetter it is lost, except for a line in the log, without its content. OnDeadLetter may
+	// keep m, but must not change it. It may call Close, but not Shutdown, which waits for it.
 	OnDeadLetter func(ctx context.Context, user string, m Message)
 }
 
-// inboxTime is how long a broker may take to open the inbox of a connection.
+// inboxTime is how long the broker may take for one step with the inbox of a connection.
 const inboxTime = 10 * time.Second
 
-// inboxes are what is kept for users.
+// inboxes keeps the messages to users.
 type inboxes struct {
 	m *Manager
 	InboxOptions
@@ -75,7 +87,7 @@ func newInboxes(m *Manager) *inboxes {
 	}
 }
 
-// newUser returns a user, with the topic of the inbox if there are inboxes.
+// newUser returns a user without connections.
 func (ib *inboxes) newUser(id string) *user {
 	u := &user{id: id}
 	if ib.policy.Keeps() {
@@ -84,7 +96,7 @@ func (ib *inboxes) newUser(id string) *user {
 	return u
 }
 
-// reader is the name under which a connection acknowledges.
+// reader returns the name of the reader for which a connection acknowledges.
 func (ib *inboxes) reader(c *Conn) string {
 	if ib.PerDevice {
 		return c.identity.Device
@@ -92,9 +104,9 @@ func (ib *inboxes) reader(c *Conn) string {
 	return ""
 }
 
-// open finds out where a connection begins in the inbox of its user, if there are inboxes, and
-// returns the offset of the newest message. It waits for the broker. The user stays meanwhile: a
-// place is reserved for the connection.
+// open subscribes a connection to the inbox of its user, if there are inboxes, and returns the
+// offset of the newest message. It waits for the broker. The user is not removed meanwhile, because
+// a place is reserved for the connection.
 func (ib *inboxes) open(ctx context.Context, c *Conn) (top uint64, err error) {
 	if c.UserID() == "" || !ib.policy.Keeps() {
 		return 0, nil
@@ -112,20 +124,22 @@ func (ib *inboxes) open(ctx context.Context, c *Conn) (top uint64, err error) {
 		return 0, err
 	}
 	c.inbox = ib.m.fetcher.Subscribe(recovery.Config{
-		Topic: t, Subscriber: &inboxSubscriber{(*subscriber)(c), ib, t}, Queue: c.queue, Protocol: c.proto,
+		Topic: t, Subscriber: &inboxSubscriber{(*subscriber)(c), ib, t},
+		Queue: c.queue, Protocol: c.proto,
 		Lagging: &c.lagging, At: at, Acknowledge: c.proto == wire.ProtoPlain,
 	})
 	return c.inbox.Top(), nil
 }
 
-// inboxSubscriber is a connection with an inbox.
+// inboxSubscriber implements recovery.Subscriber for a connection of a user with an inbox.
 type inboxSubscriber struct {
 	*subscriber
 	inboxes *inboxes
 	topic   *recovery.Topic
 }
 
-// SetNeedsCheck implements recovery.Subscriber. A delivery to an inbox always asks.
+// SetNeedsCheck implements recovery.Subscriber. Each delivery to an inbox calls the methods of the
+// subscription anyway.
 func (s *inboxSubscriber) SetNeedsCheck(bool) {}
 
 // Restart implements recovery.Subscriber.
@@ -138,7 +152,7 @@ func (s *inboxSubscriber) Acknowledge() {
 	s.inboxes.m.broker.Go(func() { s.inboxes.acknowledge((*Conn)(s.subscriber)) })
 }
 
-// exists reports whether something may be kept for a user who has no connection.
+// exists reports whether a message may be kept for a user who has no connection.
 func (ib *inboxes) exists(ctx context.Context, user string) (bool, error) {
 	if ib.Exists == nil {
 		return true, nil
@@ -146,14 +160,14 @@ func (ib *inboxes) exists(ctx context.Context, user string) (bool, error) {
 	return ib.Exists(ctx, user)
 }
 
-// kept tells the application what was kept for a user who has no connection.
-func (ib *inboxes) kept(ctx context.Context, user string, m *broker.Message) {
+// tellOffline tells the application that a message was kept for a user who has no connection.
+func (ib *inboxes) tellOffline(ctx context.Context, user string, m *broker.Message) {
 	if ib.OnOffline != nil {
 		ib.OnOffline(ctx, user, Message(*m))
 	}
 }
 
-// ack moves the cursor of a connection's inbox.
+// ack moves the cursor of the reader of a connection.
 func (ib *inboxes) ack(ctx context.Context, c *Conn, at broker.Position) error {
 	if c.inbox == nil {
 		return ErrInvalidPosition
@@ -161,35 +175,38 @@ func (ib *inboxes) ack(ctx context.Context, c *Conn, at broker.Position) error {
 	return ib.m.broker.Ack(ctx, broker.InboxStream(c.UserID()), ib.reader(c), at)
 }
 
-// acknowledge moves the cursor of a client that does not do it itself, as often as something has
-// been written to it.
+// acknowledge moves the cursor for a client that does not acknowledge, each time that messages have
+// been written to it, until no more are waiting to be written.
 func (ib *inboxes) acknowledge(c *Conn) {
 	for more := true; more; {
 		at, through := c.inbox.Written()
 		if !c.queue.WaitWritten(through) {
 			return
 		}
-		// The connection may have ended by now, and this is what it had.
+		// Without the context of the connection: it may have ended after the messages were written.
 		ctx, cancel := context.WithTimeout(context.Background(), inboxTime)
 		err := ib.ack(ctx, c, at)
 		cancel()
-		if err != nil && !errors.Is(err, ErrInvalidPosition) { // else its epoch has ended meanwhile
+		if err != nil && !errors.Is(err, ErrInvalidPosition) { // which means that the epoch ended
 			ib.m.fetcher.Failed(c.session.Context(), err)
 		}
 		more = c.inbox.Acknowledged(at)
 	}
 }
 
-// connGone looks at a connection that has ended and that no other one takes the place of: a message
-// that it could not cope with must not be what the next one begins with for ever. It does not wait
-// for the broker.
+// connGone counts a connection that has ended, and whose session was not resumed, as an attempt if
+// it broke down. A message that breaks its connections must not block the inbox for ever. connGone
+// does not wait for the broker.
 //
-// A connection whose peer has never been heard says nothing about its peer: it may have been cut
-// before anything was read.
+// A connection over which nothing was received does not count: the network may have cut it before
+// the client read anything.
 func (ib *inboxes) connGone(c *Conn) {
-	if !ib.attempts.Limited() || c.proto != wire.ProtoV1 || !brokenDown(c.session.Why()) || c.inbox == nil ||
-		c.session.Sent() == 0 {
-		return // the inbox of one that did not break down may be about to be opened
+	if !ib.attempts.Limited() || c.proto != wire.ProtoV1 {
+		return
+	}
+	// The order matters: if the connection did not break down, open may still be setting c.inbox.
+	if !brokenDown(c.session.Why()) || c.inbox == nil || c.session.Sent() == 0 {
+		return
 	}
 	ib.m.broker.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), inboxTime)
@@ -200,8 +217,8 @@ func (ib *inboxes) connGone(c *Conn) {
 	})
 }
 
-// brokenDown reports whether a connection may have ended because of what it was given. One that
-// was not heard of any more has not: it says nothing about its peer.
+// brokenDown reports whether a connection may have ended because of a message that it was given. A
+// connection that timed out has not: this says nothing about its client.
 func brokenDown(why *CloseError) bool {
 	switch why.Cause {
 	case CauseLost, CauseProtocol:
@@ -213,8 +230,8 @@ func brokenDown(why *CloseError) bool {
 	return false
 }
 
-// checkAttempts sets the first message aside that was written to the connection and that is not
-// acknowledged, if there have been enough before it.
+// checkAttempts counts an attempt for the first message that was written to the connection and is
+// not acknowledged. If that was the last attempt, the message becomes a dead letter.
 func (ib *inboxes) checkAttempts(ctx context.Context, c *Conn) error {
 	stream, reader := broker.InboxStream(c.UserID()), ib.reader(c)
 	last, first := c.inbox.Given()
@@ -222,7 +239,8 @@ func (ib *inboxes) checkAttempts(ctx context.Context, c *Conn) error {
 	if err != nil || first == 0 || at.Epoch != last.Epoch || at.Offset >= last.Offset {
 		return err
 	}
-	// What is in front of the first was not given: there is a newer message of its key, for example.
+	// Messages before the first one were not given to the connection, for example because a newer
+	// one has the same key.
 	after := max(at.Offset, first-1)
 	page, err := ib.m.broker.Read(ctx, stream, broker.Query{After: after, Before: last.Offset + 1})
 	if err != nil {
@@ -242,14 +260,14 @@ func (ib *inboxes) checkAttempts(ctx context.Context, c *Conn) error {
 	return nil
 }
 
-// deadLetter goes on behind a message.
+// deadLetter moves the cursor of a connection past a message, and tells the application.
 func (ib *inboxes) deadLetter(ctx context.Context, c *Conn, p *broker.Publication) error {
 	if err := ib.ack(ctx, c, p.Position); err != nil {
 		return err
 	}
 	ib.m.counters.Add(metrics.DeadLetters, 1)
 	ib.m.log.Log(ctx, slog.LevelWarn, "inbox",
-		"realtime: a message was set aside: connections broke down with it",
+		"realtime: dead letter: a message with which connections broke down is skipped",
 		slog.String("user", c.UserID()), slog.String("id", p.Message.ID),
 		slog.Uint64("offset", p.Position.Offset))
 	if ib.OnDeadLetter != nil {
@@ -258,7 +276,7 @@ func (ib *inboxes) deadLetter(ctx context.Context, c *Conn, p *broker.Publicatio
 	return nil
 }
 
-// tellDeadLetter tells the application.
+// tellDeadLetter calls OnDeadLetter.
 func (ib *inboxes) tellDeadLetter(c *Conn, m broker.Message) {
 	_ = c.guard(func() error {
 		ib.OnDeadLetter(context.WithoutCancel(c.session.Context()), c.UserID(), Message(m))

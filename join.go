@@ -9,56 +9,58 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// From is where a connection begins in a room that keeps history, before it goes on with what is
-// live. The zero From is the present.
+// From says where a connection begins in a room that keeps history. It gets the kept messages from
+// there, and then the new ones. The zero From begins after the newest message.
 type From struct {
-	// Last is how many of the newest messages it gets first.
+	// Last is how many of the newest messages the connection gets first, up to 16 MiB of them. It
+	// does not apply if Since does.
 	Last int
-	// Since is the position behind which it gets everything. If that is not to be had, Last counts;
-	// with a Last of zero it begins in front of all that is kept if Since has another epoch, and
-	// else in the present.
+	// Since is the position after which the connection gets all messages. If some of them are not
+	// kept any more, Last applies instead. If Last is then zero, the connection begins before all
+	// kept messages if Since has another epoch, and otherwise after the newest message.
 	Since Position
 }
 
-// Joined says how a connection has come into a room.
+// Joined is the result of a join.
 type Joined struct {
-	// New says that it was no member before.
+	// New reports whether the connection was not a member before.
 	New bool
-	// At is where it begins: what it gets next is what comes behind that. Top is the offset of the
-	// newest message at that time. Both are zero if the room keeps nothing.
+	// At is where the connection begins: it gets the messages after this position. Top is the
+	// offset of the newest message at the time of the join. Both are zero if the room keeps
+	// nothing.
 	At  Position
 	Top uint64
-	// Recovered says that it gets everything since From.Since. If it does not, Reason says why. Both
-	// are zero if From.Since is.
+	// Recovered reports whether the connection gets all messages after From.Since. If it does not,
+	// Reason says why. Both are zero if From.Since is zero.
 	Recovered bool
 	Reason    Reason
 }
 
-// joinOp is a join on its way.
+// joinOp is one join.
 type joinOp struct {
 	room  string
 	from  From
-	began admission.Decision // when it was decided
+	began admission.Decision // when its authorisation began; zero if the application joins
 	asked bool               // by the client
 	id    []byte             // of the request; nil if the client wants no answer
 
 	policy recovery.Policy
-	pinned *room            // nil if it keeps nothing
-	start  *broker.Position // where to begin; nil: live
-	looked int              // through so many messages, to find that out
-	bytes  int              // of these
-	told   int              // connections of the join
-	blind  bool             // who joins may not know what was sent before
+	held   *room            // nil if the room keeps nothing
+	start  *broker.Position // where to begin; nil: after the newest message
+	looked int              // messages that were read to find start
+	bytes  int              // size of these messages
+	told   int              // connections that the notice was sent to
+	blind  bool             // the client may not read what was sent before
 	joined Joined
 }
 
 // joins puts connections into rooms and takes them out.
 type joins struct{ m *Manager }
 
-// join puts a connection into a room. It may wait for the broker of one that keeps history, until
-// ctx ends. The answer for a client that has asked for it goes out in the same critical section:
-// what takes the client out again is told behind it. The announcement of a connection that is not
-// live yet waits for enter.
+// join puts a connection into a room. If the room keeps history, join waits for the broker until
+// ctx ends. A client that asked for the join is answered in the same critical section, so the
+// answer comes before any report that the client was taken out again. For a connection that is not
+// live yet, lists.showRooms sends the notice.
 func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 	if err := js.prepare(ctx, e); err != nil {
 		return err
@@ -71,15 +73,15 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 	}
 	if e.asked {
 		c.rooms.find(e.room).asked = true
-		if c.rooms.apiRoom == e.room { // it is not the REST interface's any more
+		if c.rooms.apiRoom == e.room { // the REST handler must not end a join of the client itself
 			c.rooms.apiRoom = ""
 		}
 	}
 	return nil
 }
 
-// recover has a member get what is behind the position that its client is at. It never makes a
-// membership: without one it returns errNoMember.
+// recover gives a member the messages after the position that its client names. It never adds a
+// membership: if the connection is not in the room, it returns errNoMember.
 func (js *joins) recover(ctx context.Context, c *Conn, e *joinOp) error {
 	if err := js.prepare(ctx, e); err != nil {
 		return err
@@ -98,7 +100,7 @@ func (js *joins) recover(ctx context.Context, c *Conn, e *joinOp) error {
 	return nil
 }
 
-// prepare finds out where the connection begins. If it returns no error, finish has to be called.
+// prepare finds where the connection begins. If it returns nil, the caller must call finish.
 func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 	if err := checkRoom(e.room); err != nil {
 		return err
@@ -109,7 +111,7 @@ func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 		}
 		return nil
 	}
-	if e.pinned, err = js.m.rooms.hold(ctx, e.room, e.policy); err != nil {
+	if e.held, err = js.m.rooms.hold(ctx, e.room, e.policy); err != nil {
 		return err
 	}
 	if err = js.locate(ctx, e); err != nil {
@@ -119,16 +121,16 @@ func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 }
 
 func (js *joins) finish(e *joinOp) {
-	if e.pinned != nil {
-		js.m.rooms.release(e.pinned)
+	if e.held != nil {
+		js.m.rooms.release(e.held)
 	}
 }
 
-// maxLookBack is how many bytes of messages a join begins behind at most: they are all read to find
-// out where the first of them is.
+// maxLookBack bounds, in bytes, the newest messages that a join can ask for: they are all read to
+// find the position of the first one.
 const maxLookBack = 16 << 20
 
-// locate turns what is asked for into a position.
+// locate sets e.start to the position that e.from describes.
 func (js *joins) locate(ctx context.Context, e *joinOp) error {
 	stream := broker.RoomStream(e.room)
 	if e.blind {
@@ -161,7 +163,7 @@ func (js *joins) locate(ctx context.Context, e *joinOp) error {
 	return err
 }
 
-// joinLocked is join of a room that is prepared, while c.mu is held.
+// joinLocked makes the connection a member, after prepare. c.mu is held.
 func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	if c.phase == gone || c.session.Ended() {
 		return ErrClosed
@@ -170,13 +172,14 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 		js.joinAgain(m, e)
 		return nil
 	}
-	if js.m.opts.Limits.RoomsPerConn > 0 && c.rooms.n >= js.m.opts.Limits.RoomsPerConn {
+	if js.atLimit(c) {
 		return ErrTooManyRooms
 	}
 	notice := js.m.announcer.roomNotice(wire.RoomJoined, c, e.room)
 	r := js.m.rooms.enter(e.room, e.policy)
-	defer js.m.rooms.leave(r) // also one that was made for somebody who is denied
-	if err := js.m.revocations.Check(e.began, admission.Subject{User: c.UserID(), Room: e.room}); err != nil {
+	defer js.m.rooms.leave(r) // removes a room that was made for a user who is denied
+	subject := admission.Subject{User: c.UserID(), Room: e.room}
+	if err := js.m.revocations.Check(e.began, subject); err != nil {
 		return err
 	}
 	m := &membership{conn: c, room: e.room}
@@ -190,7 +193,13 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	return nil
 }
 
-// joinAgain is for a member: one that says where goes back to there.
+// atLimit reports whether a connection is in as many rooms as it may be. c.mu is held.
+func (js *joins) atLimit(c *Conn) bool {
+	limit := js.m.opts.Limits.RoomsPerConn
+	return limit > 0 && c.rooms.n >= limit
+}
+
+// joinAgain moves a member to the position that it names, if it names one.
 func (js *joins) joinAgain(m *membership, e *joinOp) {
 	if m.sub == nil {
 		js.begin(m, e)
@@ -201,16 +210,18 @@ func (js *joins) joinAgain(m *membership, e *joinOp) {
 	js.begin(m, e)
 }
 
-// begin lets a member begin where it is to, and answers. The room is locked, if it keeps history.
+// begin lets a member begin at its position, and answers the client. If the room keeps history, its
+// lock is held.
 func (js *joins) begin(m *membership, e *joinOp) {
 	if m.sub != nil {
 		at, top := m.sub.Begin(e.start, e.asked)
-		// Who goes back knows what it has: what it was given already it may not have taken.
+		// The client names the position up to which it has everything. It may not have processed a
+		// union that it was given after that.
 		if e.start != nil && e.asked && (!e.joined.New || m.conn.rooms.parted) {
 			js.m.fetcher.Forget(&m.conn.lagging)
 		}
 		e.joined.At, e.joined.Top = Position(at), top
-	} else if e.joined.Recovered { // the room came into being when it kept nothing
+	} else if e.joined.Recovered { // the room was made while its options kept nothing
 		e.joined.Recovered, e.joined.Reason = false, ReasonUnknown
 	}
 	if e.asked {
@@ -218,7 +229,8 @@ func (js *joins) begin(m *membership, e *joinOp) {
 			m.conn.answer(wire.Reply(e.id, e.wire().Content(), nil))
 		}
 	} else if e.joined.New && m.conn.proto == wire.ProtoV1 {
-		// It has not asked, but this must not end it either: it may be in many rooms.
+		// The client did not ask, but this counts as an answer: a full queue must not end the
+		// connection, which the application may put into many rooms at once.
 		m.conn.answer(e.wire().Frame(e.room))
 	}
 	if m.sub != nil {
@@ -226,17 +238,20 @@ func (js *joins) begin(m *membership, e *joinOp) {
 	}
 }
 
-// beginTransferred tells a client that it has a place in a room from another connection, and where it begins
-// there. One that has asked for the room says by itself where it is. The room is locked.
+// beginTransferred tells a client that it is in a room because it resumed a session, and where it
+// begins there. If the client had asked for the room, it names its position itself. The lock of the
+// room is held.
 func (js *joins) beginTransferred(m *membership, r *room) {
 	if !m.absent && !m.asked {
 		js.begin(m, &joinOp{room: m.room, policy: r.policy, joined: Joined{New: true}})
 	}
 }
 
-// apiJoin is the join of the REST interface, where a plain connection has one room: it
-// leaves the room that the last apiJoin put it into and joins the new one, as one step.
-func (js *joins) apiJoin(ctx context.Context, c *Conn, name string, began admission.Decision) error {
+// apiJoin is the join of the REST handler, through which a plain connection is in one room: it
+// leaves the room of the previous apiJoin and joins the new one in one step.
+func (js *joins) apiJoin(
+	ctx context.Context, c *Conn, name string, began admission.Decision,
+) error {
 	e := &joinOp{room: name, began: began}
 	if err := js.prepare(ctx, e); err != nil {
 		return err
@@ -250,8 +265,9 @@ func (js *joins) apiJoin(ctx context.Context, c *Conn, name string, began admiss
 	if c.rooms.apiRoom == name {
 		return nil
 	}
-	if err := js.m.revocations.Check(began, admission.Subject{User: c.UserID(), Room: name}); err != nil {
-		return err // and it stays where it is
+	subject := admission.Subject{User: c.UserID(), Room: name}
+	if err := js.m.revocations.Check(began, subject); err != nil {
+		return err // before it leaves its room
 	}
 	if m := c.rooms.find(c.rooms.apiRoom); m != nil {
 		js.takeOut(c, m)
@@ -263,7 +279,7 @@ func (js *joins) apiJoin(ctx context.Context, c *Conn, name string, began admiss
 	return err
 }
 
-// apiLeave is the leave of the REST interface. Without a REST room it does nothing.
+// apiLeave takes a connection out of the room of the last apiJoin, if it is still there.
 func (js *joins) apiLeave(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -272,7 +288,7 @@ func (js *joins) apiLeave(c *Conn) {
 	}
 }
 
-// wire returns what the client is told.
+// wire returns the answer for the client.
 func (e *joinOp) wire() *wire.Joined {
 	return &wire.Joined{
 		At: broker.Position(e.joined.At), Top: e.joined.Top, Lossy: e.policy.Lossy,
@@ -280,28 +296,28 @@ func (e *joinOp) wire() *wire.Joined {
 	}
 }
 
-// leave takes a connection out of a room, and reports false if it was not there. A client that has
-// asked for it is answered in the same critical section: what puts it in again is told behind that.
-// One that has not, where answered is nil, is told. It returns how many connections were told of
-// the one that left.
-func (js *joins) leave(c *Conn, name string, answered func()) (left bool, told int) {
+// leave takes a connection out of a room, and reports whether it was in the room. If the client
+// asked for that, leave calls answer in the same critical section, so the answer comes before any
+// report that the client was put in again, and told is how many connections the notice was sent to.
+// If answer is nil, leave reports to the client that it was taken out.
+func (js *joins) leave(c *Conn, name string, answer func()) (left bool, told int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.rooms.find(name)
 	switch {
-	case m != nil && answered == nil:
+	case m != nil && answer == nil:
 		js.takeOut(c, m)
 	case m != nil:
 		told = js.remove(c, m)
 	}
-	if answered != nil {
-		answered()
+	if answer != nil {
+		answer()
 	}
 	return m != nil, told
 }
 
-// takeOut ends a membership, and tells a client of realtime.v1. c.mu is held, so that a join that
-// follows is answered behind it.
+// takeOut ends a membership, and tells a client of realtime.v1. c.mu is held, so the answer to a
+// later join comes after that.
 func (js *joins) takeOut(c *Conn, m *membership) {
 	js.remove(c, m)
 	if c.proto == wire.ProtoV1 {
@@ -309,7 +325,7 @@ func (js *joins) takeOut(c *Conn, m *membership) {
 	}
 }
 
-// remove ends a membership, and returns how many connections were told. c.mu is held.
+// remove ends a membership, and returns how many connections the notice was sent to. c.mu is held.
 func (js *joins) remove(c *Conn, m *membership) (told int) {
 	notice := js.m.announcer.roomNotice(wire.RoomLeft, c, m.room)
 	c.rooms.remove(m)

@@ -14,52 +14,55 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// Message is what [Manager.Send] delivers.
+// Message is a message for [Manager.Send]: content with its type and its sender.
 type Message struct {
-	// Type is the word by which clients tell messages apart: 1 to 64 bytes, rules of [ValidName].
+	// Type is the word by which clients distinguish messages: 1 to 64 bytes, rules of [ValidName].
 	// Empty means "chat". The types of the protocol itself are refused: welcome, userjoined,
 	// userleft, ping, pong, reply, error, call, joined, left, position, skipped, large.
 	Type string
-	// Sender is the user on whose behalf the message is sent. Empty means the application.
+	// Sender is the user on whose behalf the message is sent. Empty: the application, or an
+	// anonymous client.
 	Sender string
-	// Guest tells the messages of one anonymous client from those of other anonymous clients and
-	// of the application, which have no Sender either. The Manager makes it up for each anonymous
-	// connection that sends, and a client that resumes its session keeps it. It is neither a secret
-	// nor a credential. Rules of [ValidName]. Empty for the application and for users.
+	// Guest distinguishes the messages of one anonymous client from those of other anonymous
+	// clients and of the application, which have no Sender either. The Manager chooses it for each
+	// anonymous connection that sends, and a client that resumes its session keeps it. It is
+	// neither a secret nor a credential. Rules of [ValidName]. Empty for the application and for
+	// users.
 	Guest string
-	// ID identifies the message among those with the same Sender and Guest: of two with the same
-	// ID, clients of realtime.v1 show the first. 1 to 64 bytes, rules of [ValidName]. Empty: none.
+	// ID identifies the message among those with the same Sender and Guest: of two messages with
+	// the same ID, clients of realtime.v1 show the first. 1 to 64 bytes, rules of [ValidName].
+	// Empty: no id.
 	ID string
-	// Content is any JSON value. Empty means null. Send neither changes it nor keeps it after it
-	// has returned.
+	// Content is any JSON value. Empty means null. Send does not change it, and keeps no reference
+	// to it.
 	Content json.RawMessage
-	// Binary is content that is not JSON, in place of Content: clients of realtime.v1 get the bytes
-	// as they are, plain clients get a string of base64 (RFC 4648, with padding). Send treats it
-	// like Content. Nil means that the content is Content.
+	// Binary is content that is not JSON, in place of Content. Clients of realtime.v1 get the bytes
+	// unchanged, and plain clients get a base64 string (RFC 4648, with padding). Send does not
+	// change it, and keeps no reference to it. Nil: the content is Content.
 	Binary []byte
-	// Time is when the message was sent, to the second. Zero means now.
+	// Time is when the message was sent. Clients get it to the second. Zero means now.
 	Time time.Time
-	// TTL is how long the message is useful: a client that catches up later does not get it. Zero
-	// means as long as it is kept. Negative means that it is never kept: a client that misses it is
-	// not told, which suits typing notices and cursors.
+	// TTL is for how long the message is useful: a client that recovers later does not get it.
+	// Zero: as long as it is kept. Negative: it is never kept, and a client that misses it is not
+	// told. Use that for short-lived messages such as cursors and typing indicators.
 	TTL time.Duration
-	// Key groups messages of which the newest counts. When a client catches up on a room, it
-	// reads pages of at most 64 KiB, and of several messages with one key on a page it gets the
-	// newest alone. So it may get several, in order, the newest last. Each is kept and takes a place
-	// nevertheless, and answers to requests for history have them all. 1 to 64 bytes, rules of
-	// [ValidName]. Empty means that each message counts.
+	// Key groups messages of which only the newest counts, such as the states of one object. A
+	// client that recovers gets only the newest message of each key in a page, and a page has at
+	// most 64 KiB; so it may get several with one key, in order, the newest last. Each message is
+	// kept and counts for Retention, and the answer to a request for history has all of them. 1 to
+	// 64 bytes, rules of [ValidName]. Empty: each message counts.
 	Key string
 }
 
-// What bounds the type, the id and the key of a message, in bytes.
+// The longest type and the longest key of a message, in bytes.
 const (
 	maxType = 64
 	maxKey  = 64
 )
 
-// Chat returns the message that a chat client's text becomes, in the shape that
-// plain clients know: type "chat", with the text, its sender and the time inside.
-// Text that is not valid UTF-8 has its bad bytes replaced.
+// Chat returns a message of type "chat" whose content is in the form that plain clients use: it has
+// the text, the sender and the current time. Invalid UTF-8 in text is replaced. The Manager makes
+// such a message of the text that a plain client sends.
 func Chat(sender, text string) Message { return chat(sender, text) }
 
 func chat[T string | []byte](sender string, text T) Message {
@@ -70,7 +73,7 @@ func chat[T string | []byte](sender string, text T) Message {
 	}
 }
 
-// checkSize returns an error that matches ErrTooLarge.
+// checkSize returns an error that matches ErrTooLarge if the content is larger than maxBytes.
 func checkSize(m *Message, maxBytes int) error {
 	if n := len(m.Content) + len(m.Binary); n > maxBytes {
 		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, n, maxBytes)
@@ -78,8 +81,8 @@ func checkSize(m *Message, maxBytes int) error {
 	return nil
 }
 
-// checkMessage returns an error that matches ErrInvalidName, ErrInvalidMessage or ErrTooLarge. What [Chat]
-// returns can only be too large.
+// checkMessage returns an error that matches ErrInvalidName, ErrInvalidMessage or ErrTooLarge, or
+// nil if the message is valid.
 func checkMessage(m *Message, maxBytes int) error {
 	if err := checkSize(m, maxBytes); err != nil {
 		return err
@@ -113,40 +116,34 @@ func checkMessage(m *Message, maxBytes int) error {
 	}
 }
 
-// checkJSON returns an error that matches ErrInvalidMessage for what is not JSON in UTF-8.
-func checkJSON(p []byte) error {
-	if utf8.Valid(p) && json.Valid(p) {
+// checkJSON returns an error that matches ErrInvalidMessage if content is not JSON in UTF-8.
+func checkJSON(content []byte) error {
+	if utf8.Valid(content) && json.Valid(content) {
 		return nil
 	}
 	return fmt.Errorf("%w: content is not JSON", ErrInvalidMessage)
 }
 
-// validID is for the id of a message, which may be empty.
-func validID(id string) error {
+// validID checks the id of a message, which may be empty.
+func validID(id string) error { return validWord("id", id, wire.MaxID) }
+
+// validMessageKey checks the key of a message, which may be empty.
+func validMessageKey(key string) error { return validWord("key", key, maxKey) }
+
+// validWord checks a field of a message, which may be empty.
+func validWord(field, s string, maxBytes int) error {
 	switch {
-	case id == "":
+	case s == "":
 		return nil
-	case len(id) > wire.MaxID:
-		return fmt.Errorf("%w: message id longer than %d bytes", ErrInvalidName, wire.MaxID)
+	case len(s) > maxBytes:
+		return fmt.Errorf("%w: message %s longer than %d bytes", ErrInvalidName, field, maxBytes)
 	default:
-		return ValidName(id)
+		return ValidName(s)
 	}
 }
 
-// validMessageKey is for the key of a message, which may be empty.
-func validMessageKey(key string) error {
-	switch {
-	case key == "":
-		return nil
-	case len(key) > maxKey:
-		return fmt.Errorf("%w: message key longer than %d bytes", ErrInvalidName, maxKey)
-	default:
-		return ValidName(key)
-	}
-}
-
-// validClientType is validType for a message of a client, which must not look like what only the
-// server sends: "User_Joined" is as little a client's as "userjoined".
+// validClientType checks the type of a message from a client. In addition to validType, it refuses
+// types that look like those that only the server sends: "User_Joined" as well as "userjoined".
 func validClientType(t string) error {
 	if t == "" || t == wire.TypeChat {
 		return nil
@@ -163,24 +160,21 @@ func validClientType(t string) error {
 	return validType(t)
 }
 
+// validType checks the type of a message, which may be empty.
 func validType(t string) error {
-	if t == "" || t == wire.TypeChat {
-		return nil
-	}
 	if wire.Reserved(t) {
 		return fmt.Errorf("%w: message type %q is reserved", ErrInvalidName, t)
 	}
-	if len(t) > maxType {
-		return fmt.Errorf("%w: message type longer than %d bytes", ErrInvalidName, maxType)
-	}
-	return ValidName(t)
+	return validWord("type", t, maxType)
 }
 
-// Target says which connections get a message. Make one with [ToAll], [ToRoom], [ToUser] or
+// Target describes the receivers of a message. Make one with [ToAll], [ToRoom], [ToUser] or
 // [ToConn], combine several with [Target.Union], and exclude receivers with [Target.Except] and
-// [Target.ExceptUser]. Each connection gets at most one copy. The zero Target is nobody.
+// [Target.ExceptUser]. Each connection gets at most one copy of a message. The zero Target has no
+// receivers.
 //
-// A Target is plain data. It may be kept and used by many goroutines.
+// A Target is plain data. It may be kept, and may be used by several goroutines as long as none
+// changes it.
 type Target struct {
 	All   bool
 	Rooms []string
@@ -191,21 +185,22 @@ type Target struct {
 	ExceptUsers []string
 }
 
-// ToAll is every connection, anonymous ones too.
+// ToAll returns the target of all connections, including anonymous ones.
 func ToAll() Target { return Target{All: true} }
 
-// ToRoom is every member of the rooms.
+// ToRoom returns the target of all members of the rooms. It keeps names.
 func ToRoom(names ...string) Target { return Target{Rooms: names} }
 
-// ToUser is every connection of the users.
+// ToUser returns the target of all connections of the users. It keeps ids.
 func ToUser(ids ...string) Target { return Target{Users: ids} }
 
-// ToConn is the connections with these ids.
+// ToConn returns the target of the connections with these ids. It keeps ids.
 func ToConn(ids ...string) Target { return Target{Conns: ids} }
 
-// Union is the receivers of t and those of u. The exceptions of both hold for all. A message to a
-// union has one place among the others of each of its rooms and users, see [Manager.Send]. If some
-// of its targets keep it, no queue drops it for a later message.
+// Union returns the target of the receivers of t and of u, without those that t or u excludes. A
+// message to a union has one place in the order of messages of each of its rooms and users, see
+// [Manager.Send]. If some of the targets keep the message, no queue drops it in favour of a later
+// message.
 func (t Target) Union(u Target) Target {
 	return Target{
 		All:         t.All || u.All,
@@ -217,28 +212,32 @@ func (t Target) Union(u Target) Target {
 	}
 }
 
-// Except is t without the connections with these ids: the one, for example, that
-// the message came from. A connection that has resumed the session of one of them is left out too.
+// Except returns t without the connections with these ids, for example the connection that the
+// message came from. A connection that resumed the session of one of them is excluded too. An id
+// that is not the id of a connection excludes nothing.
 func (t Target) Except(connIDs ...string) Target {
 	t.ExceptConns = slices.Concat(t.ExceptConns, connIDs)
 	return t
 }
 
-// ExceptUser is t without all connections of these users. A name that cannot exist leaves nobody
-// out, here and in Except: so it may be that of an anonymous connection, which is empty.
+// ExceptUser returns t without all connections of these users. An id that no user can have excludes
+// nobody: so it may be the UserID of an anonymous connection, which is empty.
 func (t Target) ExceptUser(ids ...string) Target {
 	t.ExceptUsers = slices.Concat(t.ExceptUsers, ids)
 	return t
 }
 
-// checkTarget returns an error that matches ErrInvalidName if the target names what cannot exist. What it
-// leaves out may be anything.
+// checkTarget returns an error that matches ErrInvalidName if a room, a user or a connection of the
+// target is invalid. Exceptions may be invalid.
 func checkTarget(t *Target) error {
 	for _, names := range []struct {
 		of    string
 		names []string
 		valid func(string) error
-	}{{"room", t.Rooms, ValidName}, {"user", t.Users, names.CheckUser}, {"conn", t.Conns, ValidName}} {
+	}{
+		{"room", t.Rooms, ValidName}, {"user", t.Users, names.CheckUser},
+		{"conn", t.Conns, ValidName},
+	} {
 		for _, name := range names.names {
 			if err := names.valid(name); err != nil {
 				return about(names.of, err)
@@ -248,12 +247,12 @@ func checkTarget(t *Target) error {
 	return nil
 }
 
-// nobody reports whether the target names no receivers.
-func nobody(t *broker.Target) bool {
+// noReceivers reports whether the target names no receivers.
+func noReceivers(t *broker.Target) bool {
 	return !t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0
 }
 
-// onlyRoom is the only room of the target, or empty.
+// onlyRoom returns the room of a target that has one room and no other receivers, or "".
 func onlyRoom(t *broker.Target) string {
 	if t.All || len(t.Rooms) != 1 || len(t.Users)+len(t.Conns) > 0 {
 		return ""
@@ -261,14 +260,14 @@ func onlyRoom(t *broker.Target) string {
 	return t.Rooms[0]
 }
 
-// cloneTarget returns a target that has nothing in common with t.
+// cloneTarget returns a copy of t that shares no memory with t.
 func cloneTarget(t broker.Target) broker.Target {
 	t.Rooms, t.Users, t.Conns = slices.Clone(t.Rooms), slices.Clone(t.Users), slices.Clone(t.Conns)
 	t.ExceptConns, t.ExceptUsers = slices.Clone(t.ExceptConns), slices.Clone(t.ExceptUsers)
 	return t
 }
 
-// sorted returns names in order and each once. It does not change names.
+// sorted returns the names, sorted and each once. It does not change names.
 func sorted(names []string) []string {
 	if len(names) < 2 {
 		return names
@@ -278,34 +277,37 @@ func sorted(names []string) []string {
 	return slices.Compact(names)
 }
 
-// Result says what became of a message at the moment Send returned. Queued is not
-// delivered: a connection may end before its queue is written.
+// Result is the state of a message when Send returned. Queued does not mean delivered: a connection
+// can end before its queue is written. The counts are those of this process.
 type Result struct {
-	// Matched is how many connections the target means: Queued + Dropped.
+	// Matched is the number of connections to which the message was to go: Queued + Dropped.
 	Matched int
-	// Queued is how many took the message into their queues.
+	// Queued is the number of connections whose queues took the message.
 	Queued int
-	// Dropped is how many did not: their queue was full, or they were about to end.
+	// Dropped is the number of connections whose queues did not take it: a queue was full, or its
+	// connection was about to end.
 	Dropped int
-	// Offline is how many of the target's users have no connection.
+	// Offline is the number of the target's users who have no connection. A user whose inbox did
+	// not take the message does not count.
 	Offline int
-	// Position is the message's place in what is kept, if it was sent to one room that keeps
-	// history, or to one user who has an inbox. Zero otherwise.
+	// Position is the position of the message, if the target is one room that keeps history or one
+	// user who has an inbox. Zero otherwise.
 	Position Position
-	// Kept is how many rooms and inboxes keep it.
+	// Kept is the number of rooms and inboxes that keep the message.
 	Kept int
-	// Full is how many inboxes did not take it, because its Sender or Guest has as much in them
-	// as it may, see InboxOptions.Keep: their users do not get it.
+	// Full is the number of inboxes that did not take the message, because its Sender or Guest has
+	// as much in them as it may, see InboxOptions.Keep. Their users do not get it.
 	Full int
-	// Duplicate says that it was sent before, with the same Sender and ID, and nobody got it now;
-	// if it was sent to several rooms, that this is so in one of them.
+	// Duplicate reports whether a message with the same Sender, Guest and ID was sent before, so
+	// this one was neither kept nor delivered. If the target has several rooms or inboxes that keep
+	// messages, this is true of at least one of them.
 	Duplicate bool
-	// Local says that the numbers are complete: no broker carries the message to
-	// other processes. Without it they may be less than what is true.
+	// Local reports whether the counts are complete, because no broker carries the message to other
+	// processes. If it is false, the counts may be too low.
 	Local bool
 }
 
-// sum adds what became of another part.
+// sum adds the counts of another part.
 func (r *Result) sum(o Result) {
 	r.Matched += o.Matched
 	r.Queued += o.Queued
@@ -314,16 +316,17 @@ func (r *Result) sum(o Result) {
 	r.Local = r.Local && o.Local
 }
 
-// DefaultRoom is where a plain client's message to its room goes while it is in none.
+// DefaultRoom is the room to which a plain client's message to its room goes while the client is in
+// no room.
 const DefaultRoom = "general"
 
-// ValidName returns nil if s can name a user or a room: valid UTF-8, 1 to 255 bytes,
-// no control character, no space around it. Names are compared byte by byte and are
-// not normalised. The error matches [ErrInvalidName].
+// ValidName returns nil if s can name a room or a user: valid UTF-8 of 1 to 255 bytes, without
+// control characters and without space around it. A user cannot be named "all" or "room", which
+// ValidName does not check. Names are compared byte by byte and are not normalised. The error
+// matches [ErrInvalidName].
 func ValidName(s string) error { return names.Check(s) }
 
-// checkRoom and checkUser return an error that says what it is about, if there can be no such room
-// or user.
+// checkRoom returns an error that matches ErrInvalidName if no room can have this name.
 func checkRoom(name string) error {
 	if err := ValidName(name); err != nil {
 		return about("room", err)
@@ -331,6 +334,7 @@ func checkRoom(name string) error {
 	return nil
 }
 
+// checkUser returns an error that matches ErrInvalidName if no user can have this id.
 func checkUser(id string) error {
 	if err := names.CheckUser(id); err != nil {
 		return about("user", err)

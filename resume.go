@@ -21,122 +21,127 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// maxDetached bounds how many connections are absent. One more is gone at once.
+// maxDetached bounds the number of detached sessions.
 const maxDetached = 100_000
 
-// errResumed is why a connection ends whose client has come back over another one.
+// errResumed is the Err of the CloseError of a connection whose client resumed its session over
+// another one.
 var errResumed = errors.New("realtime: resumed by another connection")
 
-// detached keep the places of connections that were lost, for a time: whoever comes back with the
-// token that the connection was given goes on where it was, and nobody else notices.
+// detached keeps the sessions of connections that were lost, for a time. A client that has the
+// token of such a connection can resume its session, and no notice is sent.
 //
-// A token is the connection's id with a code that only this process can make (HMAC, RFC 2104), so
-// that none need be kept. It is good once, since it goes with the place.
+// A token is the id of the connection and a code that only this process can make (HMAC, RFC 2104),
+// so tokens need not be stored. A token is valid once, because the resumed session belongs to a
+// connection with another id.
 type detached struct {
 	m      *Manager
-	grace  time.Duration // zero: nobody is absent
+	grace  time.Duration // zero: no sessions are kept
 	budget *sendqueue.Budget
 	key    [sha256.Size]byte
-	n      atomic.Int64
-	bytes  atomic.Int64 // that they take
+	n      atomic.Int64 // detached sessions
+	bytes  atomic.Int64 // memory that they take
 }
 
 func newDetached(m *Manager) *detached {
-	a := &detached{m: m, grace: m.opts.Timeouts.Resume, budget: &m.counters.Queues.Budget}
-	_, _ = rand.Read(a.key[:]) // it never fails
-	return a
+	d := &detached{m: m, grace: m.opts.Timeouts.Resume, budget: &m.counters.Queues.Budget}
+	_, _ = rand.Read(d.key[:]) // never fails
+	return d
 }
 
-// token returns what a client resumes its session with, empty if it cannot.
-func (a *detached) token(c *Conn) string {
-	if a.grace == 0 || c.proto != wire.ProtoV1 {
+// token returns the token with which a client can resume its session, or "" if it cannot.
+func (d *detached) token(c *Conn) string {
+	if d.grace == 0 || c.proto != wire.ProtoV1 {
 		return ""
 	}
-	return c.id + "." + a.code(c.id)
+	return c.id + "." + d.code(c.id)
 }
 
-func (a *detached) code(id string) string {
-	mac := hmac.New(sha256.New, a.key[:])
+// code returns the code of the token for the connection with this id.
+func (d *detached) code(id string) string {
+	mac := hmac.New(sha256.New, d.key[:])
 	mac.Write([]byte(id))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// lost reports whether a connection ended in such a way that its client may come back for it.
-func lost(why *CloseError) bool {
+// resumable reports whether a client may resume the session of a connection that ended like this.
+func resumable(why *CloseError) bool {
 	switch why.Cause {
 	case CauseLost, CauseTimeout, CauseSlow:
 		return true
 	case CauseClient:
-		return why.Code == CloseSlow // it is behind, and comes back at once
+		return why.Code == CloseSlow // the client could not keep up, and reconnects at once
 	}
 	return why.Err == errResumed
 }
 
-// keep makes a connection absent that was lost, and reports false if it is to be cleaned up after
-// now.
-func (a *detached) keep(c *Conn, why *CloseError) bool {
-	if a.grace == 0 || c.proto != wire.ProtoV1 || !lost(why) || a.m.capacity.Closed() {
+// keep detaches the session of a connection that has ended, and reports whether the session is
+// detached now. If it is not, the caller must clean up.
+func (d *detached) keep(c *Conn, why *CloseError) bool {
+	if d.grace == 0 || c.proto != wire.ProtoV1 || !resumable(why) || d.m.capacity.Closed() {
 		return false
 	}
-	if a.full() && why.Err != errResumed { // that one is taken the place of at once
-		return c.absent() // those that are may come back nevertheless
+	// A session that is being resumed needs no space: the new connection takes it over at once.
+	if d.full() && why.Err != errResumed {
+		return c.absent() // a session that is detached already stays
 	}
-	was := a.detach(c)
+	was := d.detach(c)
 	if was == live {
-		a.n.Add(1)
-		a.bytes.Add(c.away)
-		a.budget.Hold(c.away)
-		end := &timerwheel.Timer{Fire: func() { a.m.background.Go(func() { a.expire(c) }) }}
-		a.m.wheel.Set(end, a.grace)
+		d.n.Add(1)
+		d.bytes.Add(c.away)
+		d.budget.Hold(c.away)
+		end := &timerwheel.Timer{Fire: func() { d.m.background.Go(func() { d.expire(c) }) }}
+		d.m.wheel.Set(end, d.grace)
 	}
 	return was == live || was == absent
 }
 
-// full reports whether nobody else may be absent. They have a part of the budget, so that they are
-// no reason to end those that are here.
-func (a *detached) full() bool {
-	return a.n.Load() >= maxDetached || a.budget.Pressed() ||
-		a.budget.Limit > 0 && a.bytes.Load() >= a.budget.Limit/4
+// full reports whether no other session may be detached. Detached sessions have a part of the
+// budget only, so that connections are not ended because of them.
+func (d *detached) full() bool {
+	return d.n.Load() >= maxDetached || d.budget.Pressed() ||
+		d.budget.Limit > 0 && d.bytes.Load() >= d.budget.Limit/4
 }
 
-// expire ends an absence whose time is over.
-func (a *detached) expire(c *Conn) {
-	if a.end(c) {
-		a.m.inboxes.connGone(c)
+// expire ends a detached session whose time is over.
+func (d *detached) expire(c *Conn) {
+	if d.end(c) {
+		d.m.inboxes.connGone(c)
 	}
 }
 
-// end ends an absence, and reports false if it has ended.
-func (a *detached) end(c *Conn) bool {
-	if a.m.conns.remove(c) != absent {
+// end removes a connection that has ended, and reports whether its session was detached.
+func (d *detached) end(c *Conn) bool {
+	if d.m.conns.remove(c) != absent {
 		return false
 	}
-	a.over(c)
+	d.forget(c)
 	return true
 }
 
-func (a *detached) over(c *Conn) {
-	a.n.Add(-1)
-	a.bytes.Add(-c.away)
-	a.budget.Hold(-c.away)
-	a.m.conns.byID.CompareAndDelete(c.id, c)
+// forget gives back what a detached session took, and makes its token invalid.
+func (d *detached) forget(c *Conn) {
+	d.n.Add(-1)
+	d.bytes.Add(-c.away)
+	d.budget.Hold(-c.away)
+	d.m.conns.byID.CompareAndDelete(c.id, c)
 }
 
-// endAll ends all absences. None may begin any more.
-func (a *detached) endAll() {
-	for _, c := range a.m.conns.byID.Values() {
-		a.end(c)
+// endAll ends all detached sessions. The caller ensures that no other session is detached later.
+func (d *detached) endAll() {
+	for _, c := range d.m.conns.byID.Values() {
+		d.end(c)
 	}
 }
 
-// find returns the connection that a token is for, if it was of the same user as c, and sees to it
-// that it is absent: one that does not know yet that its client is gone ends now.
-func (a *detached) find(c *Conn, token string) (*Conn, error) {
+// find returns the connection that a token is for, if it has the same user as c. It detaches the
+// session: if the loss of the connection was not noticed yet, the connection ends now.
+func (d *detached) find(c *Conn, token string) (*Conn, error) {
 	id, code, _ := strings.Cut(token, ".")
-	if subtle.ConstantTimeCompare([]byte(code), []byte(a.code(id))) == 0 {
+	if subtle.ConstantTimeCompare([]byte(code), []byte(d.code(id))) == 0 {
 		return nil, errSession
 	}
-	old, ok := a.m.conns.byID.Get(id)
+	old, ok := d.m.conns.byID.Get(id)
 	if !ok || old == c || old.UserID() != c.UserID() {
 		return nil, errSession
 	}
@@ -144,18 +149,18 @@ func (a *detached) find(c *Conn, token string) (*Conn, error) {
 		Cause: CauseReplaced, Code: CloseReplaced, Reason: "resumed by another connection",
 		Err: errResumed,
 	}, transport.CloseGrace)
-	if !a.keep(old, old.session.Why()) {
+	if !d.keep(old, old.session.Why()) {
 		return nil, errSession
 	}
 	return old, nil
 }
 
-// resume gives a connection the place of the one that a token is for, as far as may says yes, and
-// returns the rooms that it is in then.
-func (a *detached) resume(c *Conn, token string, may func(room string) bool) ([]string, error) {
-	began := a.m.revocations.Begin()
-	defer a.m.revocations.End()
-	old, err := a.find(c, token)
+// resume moves the session that a token is for to c, and returns the rooms that c is in then. It
+// leaves a room that the client had asked for if may returns false for the room.
+func (d *detached) resume(c *Conn, token string, may func(room string) bool) ([]string, error) {
+	began := d.m.revocations.Begin()
+	defer d.m.revocations.End()
+	old, err := d.find(c, token)
 	if err != nil {
 		return nil, err
 	}
@@ -165,29 +170,32 @@ func (a *detached) resume(c *Conn, token string, may func(room string) bool) ([]
 	for _, room := range rooms {
 		refused[room] = !may(room)
 	}
-	if !a.takeOver(c, old, func(room string) bool {
-		return !refused[room] && a.m.revocations.Check(began, admission.Subject{User: c.UserID(), Room: room}) == nil
-	}) {
+	allowed := func(room string) bool {
+		subject := admission.Subject{User: c.UserID(), Room: room}
+		return !refused[room] && d.m.revocations.Check(began, subject) == nil
+	}
+	if !d.takeOver(c, old, allowed) {
 		return nil, errSession
 	}
-	a.over(old)
-	a.m.counters.Add(metrics.Resumed, 1)
+	d.forget(old)
+	d.m.counters.Add(metrics.Resumed, 1)
 	return c.Rooms(), nil
 }
 
-// detachedBytes is about what an absent connection takes, and placeBytes what each of its rooms does.
+// detachedBytes is about the memory of a detached session, and membershipBytes that of each of its
+// rooms.
 const (
-	detachedBytes = 2 << 10
-	placeBytes    = 256
+	detachedBytes   = 2 << 10
+	membershipBytes = 256
 )
 
-// detach makes a live connection that has ended absent: nothing is given to it any more, and
-// everybody still sees it. It returns what the connection was.
-func (a *detached) detach(c *Conn) (was phase) {
+// detach detaches the session of a live connection that has ended: it gets no messages any more,
+// and its user stays visible. It returns the phase in which the connection was before.
+func (d *detached) detach(c *Conn) (was phase) {
 	var u *user
 	if id := c.UserID(); id != "" {
-		u = a.m.users.enter(id)
-		defer a.m.users.leave(u)
+		u = d.m.users.enter(id)
+		defer d.m.users.leave(u)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -195,91 +203,93 @@ func (a *detached) detach(c *Conn) (was phase) {
 		return was
 	}
 	c.phase = absent
-	c.away = detachedBytes + placeBytes*int64(c.rooms.n)
+	c.away = detachedBytes + membershipBytes*int64(c.rooms.n)
 	for m := c.rooms.newest; m != nil; m = m.older {
-		r := a.m.rooms.find(m.room)
+		r := d.m.rooms.find(m.room)
 		r.detach(m)
 		r.mu.Unlock()
 	}
-	a.m.conns.everyone.remove(c)
-	a.m.counters.Closed()
+	d.m.conns.everyone.remove(c)
+	d.m.counters.Closed()
 	if u != nil {
-		a.m.users.detach(u, c)
+		d.m.users.detach(u, c)
 	}
 	return was
 }
 
-// takeOver gives a connection the rooms of an absent one of the same user, which it takes the
-// place of: nobody is told. It leaves those that may says no to, or for which there is no place.
-// It reports false if the other is not absent any more.
-func (a *detached) takeOver(c, old *Conn, may func(room string) bool) (ok bool) {
+// takeOver moves the detached session of old to c, which has the same user. No notice is sent for
+// the rooms that c gets. c does not get the rooms for which allowed returns false, and those beyond
+// its limit of rooms. takeOver reports false if the session of old is not detached any more.
+func (d *detached) takeOver(c, old *Conn, allowed func(room string) bool) (ok bool) {
 	if id := c.UserID(); id != "" {
-		u := a.m.users.enter(id)
-		defer a.m.users.leave(u)
-		notice := a.m.announcer.userNotice(wire.UserLeft, id)
+		u := d.m.users.enter(id)
+		defer d.m.users.leave(u)
+		notice := d.m.announcer.userNotice(wire.UserLeft, id)
 		defer func() {
-			if ok && a.m.users.forget(u, old) { // c has departed already
-				a.m.announcer.tellAll(notice, nil)
+			if ok && d.m.users.forget(u, old) { // c is not live any more
+				d.m.announcer.tellAll(notice, nil)
 			}
 		}()
 	}
-	var left inheritance
-	if left, ok = old.giveUpRooms(); ok {
+	var s sessionState
+	if s, ok = old.giveUpSession(); ok {
 		c.follow(old)
-		a.transfer(c, &left, may)
+		d.transfer(c, &s, allowed)
 	}
 	return ok
 }
 
-// inheritance is what a connection that is no more leaves to the one that takes its place.
-type inheritance struct {
-	places []*membership // in order of joining
-	rest   string        // its REST room
-	guest  string        // what told it from other anonymous ones
+// sessionState is the part of a detached session that moves to the connection that resumes it.
+type sessionState struct {
+	memberships []*membership // in order of joining
+	apiRoom     string        // see memberships.apiRoom
+	guest       string        // see Conn.guest
 }
 
-// transfer gives a connection what another has left.
-func (a *detached) transfer(c *Conn, left *inheritance, may func(room string) bool) {
+// transfer gives a connection the state of the session that it resumes.
+func (d *detached) transfer(c *Conn, s *sessionState, allowed func(room string) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.guest = cmp.Or(left.guest, c.guest)
-	for _, m := range left.places {
-		notice := a.m.announcer.roomNotice(wire.RoomLeft, m.conn, m.room)
-		r := a.m.rooms.find(m.room)
-		if a.mayTake(c, m.room) && may(m.room) {
-			heir := &membership{conn: c, room: m.room, asked: m.asked, absent: c.phase == absent}
-			c.rooms.add(heir)
-			r.replace(m, heir)
-			a.m.joins.beginTransferred(heir, r)
+	c.guest = cmp.Or(s.guest, c.guest)
+	for _, m := range s.memberships {
+		notice := d.m.announcer.roomNotice(wire.RoomLeft, m.conn, m.room)
+		r := d.m.rooms.find(m.room)
+		if d.canTake(c, m.room) && allowed(m.room) {
+			next := &membership{conn: c, room: m.room, asked: m.asked, absent: c.phase == absent}
+			c.rooms.add(next)
+			r.replace(m, next)
+			d.m.joins.beginTransferred(next, r)
 		} else {
 			r.remove(m, notice)
 		}
-		a.m.rooms.leave(r)
+		d.m.rooms.leave(r)
 	}
-	if c.rooms.apiRoom == "" && c.rooms.find(left.rest) != nil {
-		c.rooms.apiRoom = left.rest
+	if c.rooms.apiRoom == "" && c.rooms.find(s.apiRoom) != nil {
+		c.rooms.apiRoom = s.apiRoom
 	}
 }
 
-// mayTake reports whether a connection may take a place in a room, also one that has ended meanwhile:
-// then it is cleaned up after, or kept for the next one. c.mu is held.
-func (a *detached) mayTake(c *Conn, room string) bool {
-	return c.phase != gone && c.rooms.find(room) == nil && (a.m.opts.Limits.RoomsPerConn == 0 || c.rooms.n < a.m.opts.Limits.RoomsPerConn)
+// canTake reports whether a connection can take over a membership of a room. A connection that has
+// ended in the meantime can, unless it was cleaned up already: its clean-up removes or detaches the
+// membership. c.mu is held.
+func (d *detached) canTake(c *Conn, room string) bool {
+	return c.phase != gone && c.rooms.find(room) == nil && !d.m.joins.atLimit(c)
 }
 
-// giveUpRooms takes what it leaves from an absent connection, which is gone then.
-func (c *Conn) giveUpRooms() (left inheritance, ok bool) {
+// giveUpSession returns the state of a detached session, and ends it. It reports false if the
+// session is not detached.
+func (c *Conn) giveUpSession() (s sessionState, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != absent {
-		return inheritance{}, false
+		return sessionState{}, false
 	}
 	c.phase = gone
-	left = inheritance{rest: c.rooms.apiRoom, guest: c.guest}
+	s = sessionState{apiRoom: c.rooms.apiRoom, guest: c.guest}
 	for m := c.rooms.newest; m != nil; m = m.older {
-		left.places = append(left.places, m)
+		s.memberships = append(s.memberships, m)
 	}
-	slices.Reverse(left.places)
+	slices.Reverse(s.memberships)
 	c.rooms = memberships{}
-	return left, true
+	return s, true
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// When many are lost at once, those who found a place come back to it.
-func TestAbsencesAreFull(t *testing.T) {
+// When too many connections are lost at once, the sessions that could be detached can be resumed.
+func TestDetachedSessionsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(&Options{Authorize: InsecureAllowAll, Logger: slog.New(slog.DiscardHandler)})
 		open := func() (*Conn, *PipeClient) {
@@ -20,23 +20,23 @@ func TestAbsencesAreFull(t *testing.T) {
 			require.NoError(t, err)
 			return c, far
 		}
-		a := m.detached
+		d := m.detached
 		first, far := open()
 		second, far2 := open()
 		far.Drop()
 		synctest.Wait()
-		a.n.Add(maxDetached - 1)
+		d.n.Add(maxDetached - 1)
 		far2.Drop()
 		synctest.Wait()
-		heir, far := open()
+		next, far := open()
 		yes := func(string) bool { return true }
-		_, err := a.resume(heir, a.token(second), yes)
-		require.ErrorIs(t, err, errSession, "there is no place for it")
-		rooms, err := a.resume(heir, a.token(first), yes)
+		_, err := d.resume(next, d.token(second), yes)
+		require.ErrorIs(t, err, errSession, "there was no space for it")
+		rooms, err := d.resume(next, d.token(first), yes)
 		require.NoError(t, err)
 		require.Equal(t, []string{"lobby"}, rooms)
-		a.n.Add(1 - maxDetached)
-		require.Zero(t, a.n.Load())
+		d.n.Add(1 - maxDetached)
+		require.Zero(t, d.n.Load())
 		far.Drop()
 		require.NoError(t, m.Close())
 	})

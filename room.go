@@ -19,26 +19,27 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// Room is a handle on a room, whether or not anybody is in it: a small value, made
-// by [Manager.Room]. Its methods return ErrInvalidName for a room that cannot exist, see [ValidName]:
-// also those of the zero Room.
+// Room is a handle on a room, whether or not the room has members. It is a small value that
+// [Manager.Room] returns. All methods are safe for concurrent use. Those that return an error
+// return ErrInvalidName if the name breaks the rules of [ValidName], as does the name of the zero
+// Room.
 type Room struct {
 	m    *Manager
 	name string
 }
 
-// Room returns the handle on a room.
+// Room returns the handle on the room with this name. It does not create the room.
 func (m *Manager) Room(name string) Room { return Room{m, name} }
 
 // Name returns the room's name.
 func (r Room) Name() string { return r.name }
 
-// check returns an error if there can be no such room, as of a zero Room.
 func (r Room) check() error { return checkRoom(r.name) }
 
-// Members returns the users in the room, each once and in order. Anonymous
-// connections are not among them. It does not block; ctx and the error, which is
-// nil, are for brokers that know the rosters of other processes.
+// Members returns the users in the room, each once, sorted. It includes the users of detached
+// sessions, see Timeouts.Resume, and does not include anonymous connections. It knows only the
+// connections of this process. It does not block; ctx is not used and is reserved for brokers that
+// know the rosters of other processes.
 func (r Room) Members(context.Context) ([]string, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -53,8 +54,8 @@ func (r Room) Members(context.Context) ([]string, error) {
 	return users, nil
 }
 
-// Count returns how many are in the room. It is as cheap for a large room as for a
-// small one. ctx and error are as for Members.
+// Count returns how many users and connections are in the room, in this process. It takes the same
+// time for a large room as for a small one. It does not block; ctx is not used, see Members.
 func (r Room) Count(context.Context) (Count, error) {
 	if err := r.check(); err != nil {
 		return Count{}, err
@@ -67,7 +68,8 @@ func (r Room) Count(context.Context) (Count, error) {
 	return found.count(), nil
 }
 
-// LocalConns returns the room's connections in this process, as of the call.
+// LocalConns returns the connections in the room in this process, as of the call. It returns none
+// if the name of the room is invalid.
 func (r Room) LocalConns() iter.Seq[*Conn] {
 	if r.check() != nil {
 		return slices.Values[[]*Conn](nil)
@@ -80,41 +82,42 @@ func (r Room) LocalConns() iter.Seq[*Conn] {
 	return slices.Values(found.conns())
 }
 
-// Remove takes all connections of a user out of the room, and returns how many. A join
-// that a client or a REST caller has asked for and that is being authorised fails with
-// ErrDenied; one that is asked for after that is up to the authorizer. When it returns, the
-// user is no member, unless [Manager.Join] is called. ctx is for brokers to come.
+// Remove takes all connections and detached sessions of a user out of the room, in this process,
+// and returns how many. If the authorisation of a join is in progress, for a client or for the REST
+// handler, that join fails with ErrDenied. The authorizer decides about later joins. When Remove
+// returns, the user is not a member, unless [Manager.Join] or [Manager.JoinFrom] is called. Remove
+// does not block; ctx is not used and is reserved for brokers of several processes.
 func (r Room) Remove(_ context.Context, user string) (int, error) {
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err
 	}
-	x := r.m
-	x.revocations.Revoke(admission.Subject{User: user, Room: r.name})
+	r.m.revocations.Revoke(admission.Subject{User: user, Room: r.name})
 	n := 0
-	for _, c := range append(x.rooms.conns(r.name, user), x.users.detachedOf(user)...) {
-		if left, _ := x.joins.leave(c, r.name, nil); left {
+	for _, c := range append(r.m.rooms.conns(r.name, user), r.m.users.detachedOf(user)...) {
+		if left, _ := r.m.joins.leave(c, r.name, nil); left {
 			n++
 		}
 	}
 	return n, nil
 }
 
-// Deny keeps a user out of the room for some time, and takes him out as Remove does. Every
-// way to join returns ErrDenied, that of the application too. Zero or less lifts it. It holds
-// in this process, until that ends.
-func (r Room) Deny(ctx context.Context, user string, how time.Duration) (int, error) {
+// Deny keeps a user out of the room for the duration d, calls [Room.Remove], and returns its
+// result. During that time, every join of the user returns ErrDenied, including [Manager.Join]. If
+// d is zero or negative, Deny ends an earlier Deny, and removes nobody. Deny applies to this
+// process only, and is forgotten when the process ends.
+func (r Room) Deny(ctx context.Context, user string, d time.Duration) (int, error) {
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err
 	}
-	r.m.revocations.Deny(admission.Subject{User: user, Room: r.name}, how)
-	if how <= 0 {
+	r.m.revocations.Deny(admission.Subject{User: user, Room: r.name}, d)
+	if d <= 0 {
 		return 0, nil
 	}
 	return r.Remove(ctx, user)
 }
 
-// LocalRooms returns the names of all rooms that have members in this process, in
-// order, as of the call.
+// LocalRooms returns the names of the rooms of this process, sorted, as of the call: all rooms that
+// have members, detached sessions or a join in progress.
 func (m *Manager) LocalRooms() iter.Seq[string] {
 	var names []string
 	for _, r := range m.rooms.index.Values() {
@@ -124,43 +127,43 @@ func (m *Manager) LocalRooms() iter.Seq[string] {
 	return slices.Values(names)
 }
 
-// RoomOptions is what Options.Room says about one room.
+// RoomOptions configures one room, see Options.Room.
 type RoomOptions struct {
-	// Slow is what happens to a member whose queue is full when a message to this
-	// room comes. Zero means Options.Slow.
+	// Slow is what happens to a message to the room for a member whose queue is full. Zero:
+	// Options.Slow.
 	Slow SlowPolicy
-	// History is how much the room keeps. Zero Messages means Options.History, negative ones
-	// that it keeps nothing.
+	// History is how much the room keeps. Zero Messages: Options.History. Negative Messages:
+	// nothing.
 	History Retention
 }
 
-// Count is how many are in a room, with connections that were lost and may come back, see
+// Count is how many users and connections are in a room. Detached sessions count, see
 // Timeouts.Resume.
 type Count struct {
-	Users int // users, each once; anonymous connections are none
-	Conns int
+	Users int // each user once; anonymous connections do not count
+	Conns int // anonymous connections count
 }
 
-// room is the members of one room. It exists while it has any.
+// room is a room of this process. It exists while it has members or holds.
 type room struct {
 	name   string
 	policy recovery.Policy
 	m      *Manager
-	topic  *recovery.Topic // nil if it keeps nothing
+	topic  *recovery.Topic // nil if the room keeps nothing
 
-	mu      sync.Mutex
-	holds   int // joins that are under way, and absent connections
-	members []member
-	users   map[string]int // connections in the roster, by user
-	most    int            // that users has held
-	shown   int            // connections in the roster
-	list    *presence      // of the roster as it is, nil if nobody has asked
-	making  chan struct{}  // closed when the list that is being made is, nil if none is
-	changes int            // of the roster
-	dead    bool           // its last member has left; a new room takes the name
+	mu        sync.Mutex
+	holds     int // joins in progress and detached sessions
+	members   []member
+	users     map[string]int // connections in the roster, by user
+	peakUsers int            // see shrink.Delete
+	shown     int            // connections in the roster
+	list      *presence      // of the current roster; nil if it was not made
+	listing   chan struct{}  // closed when the list in progress is done; nil if there is none
+	changes   int            // of the roster
+	dead      bool           // removed from the index; a new room can have the name
 }
 
-// member is an entry in the list that a delivery walks.
+// member is one entry in the list that a delivery walks through.
 type member struct {
 	receiver
 	*membership
@@ -174,8 +177,8 @@ type rooms struct {
 
 func newRooms(m *Manager) *rooms { return &rooms{index: shardmap.New[*room](), m: m} }
 
-// enter locks the room of this name, which it makes with this policy if there is
-// none. The caller adds a member and unlocks.
+// enter returns the room with this name, locked. If there is none, it makes one with policy p. The
+// caller adds a member or a hold, or calls leave.
 func (rs *rooms) enter(name string, p recovery.Policy) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {
@@ -195,7 +198,7 @@ func (rs *rooms) enter(name string, p recovery.Policy) *room {
 	}
 }
 
-// find locks the room of this name, or returns nil. A room with members is found.
+// find returns the room with this name, locked, or nil if there is none.
 func (rs *rooms) find(name string) *room {
 	r, ok := rs.index.Get(name)
 	if !ok {
@@ -209,7 +212,7 @@ func (rs *rooms) find(name string) *room {
 	return r
 }
 
-// leave unlocks a room and removes it if nobody is in it.
+// leave unlocks a room, and removes it if it has no members and no holds.
 func (rs *rooms) leave(r *room) {
 	if len(r.members)+r.holds > 0 {
 		r.mu.Unlock()
@@ -224,8 +227,8 @@ func (rs *rooms) leave(r *room) {
 	rs.index.CompareAndDelete(r.name, r)
 }
 
-// hold keeps the room of this name for a join, until unpin. One that keeps history is subscribed to
-// its stream, which may take until ctx ends.
+// hold returns the room with this name, not locked, and keeps it until release. If the room keeps
+// history, hold subscribes to its stream: then it waits for the broker until ctx ends.
 func (rs *rooms) hold(ctx context.Context, name string, p recovery.Policy) (*room, error) {
 	r := rs.enter(name, p)
 	r.holds++
@@ -240,15 +243,15 @@ func (rs *rooms) hold(ctx context.Context, name string, p recovery.Policy) (*roo
 	return r, nil
 }
 
-// release undoes pin.
+// release undoes hold.
 func (rs *rooms) release(r *room) {
 	r.mu.Lock()
 	r.holds--
 	rs.leave(r)
 }
 
-// conns returns the connections of a user that are in a room, also those that are not in
-// its roster yet.
+// conns returns the connections of a user, not "", that are in a room. It includes those that are
+// not in the roster of the room yet.
 func (rs *rooms) conns(name, user string) (conns []*Conn) {
 	r := rs.find(name)
 	if r == nil {
@@ -256,14 +259,14 @@ func (rs *rooms) conns(name, user string) (conns []*Conn) {
 	}
 	defer r.mu.Unlock()
 	for i := range r.members {
-		if c := r.members[i].conn; user != "" && c.UserID() == user {
+		if c := r.members[i].conn; c.UserID() == user {
 			conns = append(conns, c)
 		}
 	}
 	return conns
 }
 
-// add makes m a receiver. It is in the roster from show on.
+// add makes m a receiver of messages. Only show puts m into the roster.
 func (r *room) add(m *membership) {
 	m.index = len(r.members)
 	r.members = append(r.members, member{m.conn.plain(), m})
@@ -308,16 +311,17 @@ type roomSubscriber struct {
 // SetNeedsCheck implements recovery.Subscriber.
 func (s *roomSubscriber) SetNeedsCheck(yes bool) { s.r.members[s.m.index].checks = yes }
 
-// Restart implements recovery.Subscriber. It is for inboxes.
+// Restart implements recovery.Subscriber. It is not called for rooms.
 func (s *roomSubscriber) Restart(context.Context) (broker.Position, error) {
 	return broker.Position{}, nil
 }
 
-// Acknowledge implements recovery.Subscriber. It is for inboxes.
+// Acknowledge implements recovery.Subscriber. It is not called for rooms.
 func (s *roomSubscriber) Acknowledge() {}
 
-// show puts m into the roster and tells the members, if it is the user's first
-// connection here, or else m alone. A nil notice tells nobody. It returns how many were told.
+// show puts m into the roster. It sends the notice to all members if m is the user's first
+// connection in the roster, and otherwise to m only. It sends nothing if the notice is nil. It
+// returns how many connections the notice was sent to.
 func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 	m.visible = true
 	r.shown++
@@ -334,33 +338,35 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 	case notice == nil:
 		return 0
 	case first:
-		return r.announce(notice)
+		return r.notify(notice)
 	default:
 		m.conn.give(notice, sendqueue.Notice)
 		return 1
 	}
 }
 
-// detach makes an absent connection of a member: it stays in the roster.
+// detach ends the delivery to a member whose session is detached, and keeps it in the roster.
 func (r *room) detach(m *membership) {
 	r.drop(m)
 	m.absent = true
 	r.holds++
 }
 
-// replace gives the place of an absent connection to a member, or to one that is absent by now.
-func (r *room) replace(m, heir *membership) {
-	if !heir.absent {
+// replace gives the place of m, whose session is detached, to next. The session of next may be
+// detached as well.
+func (r *room) replace(m, next *membership) {
+	if !next.absent {
 		r.holds--
-		r.add(heir)
+		r.add(next)
 	}
-	if heir.visible = m.visible; !heir.visible {
-		r.show(heir, nil)
+	if next.visible = m.visible; !next.visible {
+		r.show(next, nil)
 	}
 }
 
-// remove takes m out and tells those who stay, if it was the user's last connection
-// in the roster. It returns how many were told.
+// remove takes m out of the room. If m was the user's last connection in the roster, it sends the
+// notice to the other members, unless that is nil. It returns how many connections the notice was
+// sent to.
 func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 	if m.absent {
 		r.holds--
@@ -376,15 +382,15 @@ func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 		if r.users[user]--; r.users[user] > 0 {
 			return 0
 		}
-		r.users = shrink.Delete(r.users, user, &r.most)
+		r.users = shrink.Delete(r.users, user, &r.peakUsers)
 	}
 	if notice == nil {
 		return 0
 	}
-	return r.announce(notice)
+	return r.notify(notice)
 }
 
-// drop takes m out of the receivers.
+// drop ends the delivery to m.
 func (r *room) drop(m *membership) {
 	last := len(r.members) - 1
 	r.members[m.index] = r.members[last]
@@ -395,8 +401,8 @@ func (r *room) drop(m *membership) {
 	}
 }
 
-// announce tells the members something, and returns how many they are.
-func (r *room) announce(notice *wire.Frames) (told int) {
+// notify sends a notice to all members, and returns how many they are.
+func (r *room) notify(notice *wire.Frames) (told int) {
 	r.m.counters.Add(metrics.Matched, len(r.members))
 	for i := range r.members {
 		r.members[i].push(notice, sendqueue.Notice, sendqueue.DropNewest)
@@ -405,34 +411,35 @@ func (r *room) announce(notice *wire.Frames) (told int) {
 	return len(r.members)
 }
 
-// changed notes that the roster is another one now.
+// changed notes a change of the roster, which makes the list invalid.
 func (r *room) changed() {
 	r.changes++
 	r.list = nil
 }
 
-// presence is who is in a room, as a client is answered.
+// presence is the answer to a client that asks for the presence of a room.
 type presence struct {
-	users   int // that are listed
+	users   int // users that the content lists
 	content []byte
 }
 
 const (
-	// maxListed is up to how many users a room's are listed for a client: beyond, it gets the
-	// numbers.
+	// maxListed is up to how many users the answer lists. If there are more, it has the counts
+	// only.
 	maxListed = 1000
-	// maxTries is how often a list is made anew because the roster has changed meanwhile, before
-	// it is made under the lock.
+	// maxTries is how many times a list is made without the lock of the room. If the roster changes
+	// each time, the list is then made with the lock held.
 	maxTries = 3
 )
 
-// newListing makes a list of users that are in no order. Nil stands for too many.
+// newListing makes the list of users, which it sorts in place. Nil users mean that there are too
+// many to list.
 func newListing(users []string, n Count) *presence {
 	slices.Sort(users)
 	return &presence{users: len(users), content: wire.Presence(users, n.Users, n.Conns)}
 }
 
-// listed returns what a list is made of.
+// listed returns the arguments for newListing.
 func (r *room) listed() (users []string, n Count) {
 	if len(r.users) <= maxListed {
 		users = r.roster()
@@ -440,29 +447,30 @@ func (r *room) listed() (users []string, n Count) {
 	return users, r.count()
 }
 
-// makeList makes the list, or waits for the one that is being made. r.mu is held, and released.
+// makeList makes the list, or waits until another goroutine has made it. r.list is still nil after
+// that if the roster has changed. The caller holds r.mu, and makeList releases it.
 func (r *room) makeList() {
-	if made := r.making; made != nil {
+	if done := r.listing; done != nil {
 		r.mu.Unlock()
-		<-made
+		<-done
 		return
 	}
-	made, changes := make(chan struct{}), r.changes
-	r.making = made
+	done, changes := make(chan struct{}), r.changes
+	r.listing = done
 	users, n := r.listed()
 	r.mu.Unlock()
 	list := newListing(users, n)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.making = nil; changes == r.changes {
+	if r.listing = nil; changes == r.changes {
 		r.list = list
 	}
-	close(made)
+	close(done)
 }
 
 func (r *room) count() Count { return Count{Users: len(r.users), Conns: r.shown} }
 
-// roster returns the users in no order.
+// roster returns the users in the roster, in no order.
 func (r *room) roster() []string {
 	users := make([]string, 0, len(r.users))
 	for user := range r.users {
@@ -471,6 +479,7 @@ func (r *room) roster() []string {
 	return users
 }
 
+// conns returns the members that are in the roster.
 func (r *room) conns() []*Conn {
 	conns := make([]*Conn, 0, r.shown)
 	for _, m := range r.members {
@@ -481,8 +490,9 @@ func (r *room) conns() []*Conn {
 	return conns
 }
 
-// inspect shows who is in a room, while nobody comes or goes. The list is made without the lock,
-// once for all who ask before the roster changes again.
+// inspect calls see with the presence of a room. If the room exists, its lock is held meanwhile, so
+// that the roster does not change. The list is made without the lock where possible, and is shared
+// by all calls until the roster changes.
 func (rs *rooms) inspect(name string, see func(l *presence)) {
 	for tries := 1; ; tries++ {
 		r := rs.find(name)
@@ -494,7 +504,7 @@ func (rs *rooms) inspect(name string, see func(l *presence)) {
 			r.makeList()
 			continue
 		}
-		if r.list == nil { // it changes faster than a list is made
+		if r.list == nil { // the roster changes faster than a list is made
 			r.list = newListing(r.listed())
 		}
 		see(r.list)

@@ -13,12 +13,12 @@ import (
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what the first has found unreachable may have had a finaliser
+	runtime.GC() // frees objects whose finalisers the first one has queued
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// A crowd that has left costs nothing.
+// When many connections have left, the memory that they took is free again.
 func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	const crowd = 300_000
 	m := New(nil)
@@ -29,7 +29,7 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	hall.users = map[string]int{}
 	before := heap()
 	for i := range crowd {
-		rooms.leave(rooms.enter("room "+strconv.Itoa(i), recovery.Policy{})) // and it is gone again
+		rooms.leave(rooms.enter("room "+strconv.Itoa(i), recovery.Policy{})) // the room is removed
 	}
 	members := make([]*membership, crowd)
 	for i := range members {

@@ -13,22 +13,24 @@ import (
 	"github.com/realtime-go/realtime/internal/shrink"
 )
 
-// User is a handle on a user, connected or not: a small value, made by
-// [Manager.User]. Its methods return ErrInvalidName for a user who cannot exist, see [ValidName]: also
-// those of the zero User.
+// User is a handle on a user, who may be connected or not. It is a small value that [Manager.User]
+// returns. All methods are safe for concurrent use. Those that return an error return
+// ErrInvalidName if the id breaks the rules of [ValidName] or is "all" or "room", which are
+// reserved; the id of the zero User breaks them.
 type User struct {
 	m  *Manager
 	id string
 }
 
-// User returns the handle on a user.
+// User returns the handle on the user with this id.
 func (m *Manager) User(id string) User { return User{m, id} }
 
 // ID returns the user's id.
 func (u User) ID() string { return u.id }
 
-// Count returns how many connections the user has. It does not block; ctx and the
-// error, which is nil, are for brokers that know the users of other processes.
+// Count returns how many connections the user has in this process. Detached sessions do not count.
+// It does not block; ctx is not used and is reserved for brokers that know the users of other
+// processes.
 func (u User) Count(context.Context) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
@@ -36,16 +38,19 @@ func (u User) Count(context.Context) (int, error) {
 	return len(u.conns()), nil
 }
 
-// LocalConns returns the user's connections in this process, as of the call.
+// LocalConns returns the user's connections in this process, as of the call. It returns none if the
+// id is invalid.
 func (u User) LocalConns() iter.Seq[*Conn] { return slices.Values(u.conns()) }
 
-// Disconnect closes all open connections of the user, as [Conn.Close] does, and returns
-// how many. A connection that is about to open, in Authenticate or OnConnect, does not:
-// the one is answered with 403, the other closed with code 4403. Who asks again after that
-// is let in if Authenticate lets him. So first make Authenticate say no, then disconnect; or
-// see Deny. It does not wait for the goodbyes; nothing that is sent from then on reaches the
-// connections.
-// ctx is for brokers to come. It returns ErrInvalidCloseCode for a code that may not be sent.
+// Disconnect closes all connections of the user in this process with [Conn.Close], ends the user's
+// detached sessions, and returns how many connections it closed. It also refuses connections that
+// are being admitted: with 403 if Authenticate is running, and with code 4403 if OnConnect is
+// running. Authenticate decides about later connections: first make it refuse the user, and then
+// call Disconnect, or use [User.Deny].
+//
+// Disconnect does not wait for the close frames. Nothing that is sent after it has returned reaches
+// the connections. ctx is not used and is reserved for brokers of several processes. Disconnect
+// returns ErrInvalidCloseCode for a code that [Conn.Close] does not send.
 func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
@@ -59,7 +64,7 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 		if c.Close(code, reason) == nil {
 			n++
 		} else {
-			u.m.detached.end(c) // it was lost, and is about to become absent
+			u.m.detached.end(c) // it has ended, and its session may be about to be detached
 		}
 	}
 	for _, c := range u.m.users.detachedOf(u.id) {
@@ -68,16 +73,16 @@ func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int,
 	return n, nil
 }
 
-// Deny keeps the user out for some time, as Disconnect with code 4403 does for the moment,
-// and returns how many connections that closed. Connections are refused with 403 and
-// Retry-After, or with ErrDenied by Register. Zero or less lifts it. It holds in this process,
-// until that ends.
-func (u User) Deny(ctx context.Context, how time.Duration) (int, error) {
+// Deny keeps the user out for the duration d, calls [User.Disconnect] with code 4403, and returns
+// its result. During that time, new connections are refused with 403 and Retry-After, and Register
+// returns ErrDenied. If d is zero or negative, Deny ends an earlier Deny, and closes nothing. Deny
+// applies to this process only, and is forgotten when the process ends.
+func (u User) Deny(ctx context.Context, d time.Duration) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
 	}
-	u.m.revocations.Deny(admission.Subject{User: u.id}, how)
-	if how <= 0 {
+	u.m.revocations.Deny(admission.Subject{User: u.id}, d)
+	if d <= 0 {
 		return 0, nil
 	}
 	return u.Disconnect(ctx, CloseRefused, "denied")
@@ -99,8 +104,8 @@ func (u User) conns() []*Conn {
 type users struct {
 	index   *shardmap.Map[*user]
 	m       *Manager
-	limit   int  // connections of one user; 0 is without limit
-	replace bool // one more ends the oldest
+	limit   int  // connections of one user; zero is no limit
+	replace bool // a connection beyond the limit ends the oldest one
 }
 
 func newUsers(m *Manager) *users {
@@ -110,21 +115,21 @@ func newUsers(m *Manager) *users {
 	}
 }
 
-// user is the live connections of one user. It exists while it has any, or while
-// one is about to come. Its lock makes a change between none and one, and the
-// announcement of that change, one step.
+// user is a user of this process. It exists while the user has live or pending connections or
+// detached sessions. Its lock makes one step of a change between no connection and one, and of the
+// notice about that change.
 type user struct {
 	id    string
-	topic *recovery.Topic // of the inbox; nil if there are none
+	topic *recovery.Topic // of the inbox; nil if there are no inboxes
 
-	mu      sync.Mutex
-	conns   []*Conn
-	absent  []*Conn // that were lost, and may come back
-	pending int     // connections that were admitted and are not live yet
-	dead    bool
+	mu       sync.Mutex
+	conns    []*Conn // live
+	detached []*Conn // connections that were lost, with their detached sessions
+	pending  int     // connections that were admitted and are not live yet
+	dead     bool    // removed from the index; a new user can have the id
 }
 
-// enter locks the user, who is made if there is none.
+// enter returns the user with this id, locked. If there is none, it makes one.
 func (us *users) enter(id string) *user {
 	for {
 		u := us.index.GetOrPut(id, func() *user { return us.m.inboxes.newUser(id) })
@@ -137,7 +142,7 @@ func (us *users) enter(id string) *user {
 	}
 }
 
-// find locks the user, or returns nil if no connection of his is live.
+// find returns the user with this id, locked, or nil if the user has no live connection.
 func (us *users) find(id string) *user {
 	u := us.peek(id)
 	if u != nil && len(u.conns) == 0 {
@@ -147,7 +152,7 @@ func (us *users) find(id string) *user {
 	return u
 }
 
-// peek locks the user, or returns nil if there is none.
+// peek returns the user with this id, locked, or nil if there is none.
 func (us *users) peek(id string) *user {
 	u, ok := us.index.Get(id)
 	if !ok {
@@ -161,21 +166,23 @@ func (us *users) peek(id string) *user {
 	return u
 }
 
-// leave unlocks a user and forgets him if nothing is left.
+// leave unlocks a user, and removes it if it has no connections, no pending ones and no detached
+// sessions.
 func (us *users) leave(u *user) {
-	u.dead = len(u.conns)+len(u.absent)+u.pending == 0
-	dead := u.dead
-	if dead && u.topic != nil {
+	if len(u.conns)+len(u.detached)+u.pending > 0 {
+		u.mu.Unlock()
+		return
+	}
+	u.dead = true
+	if u.topic != nil {
 		u.topic.Close(us.m.broker)
 	}
 	u.mu.Unlock()
-	if dead {
-		us.index.CompareAndDelete(u.id, u)
-	}
+	us.index.CompareAndDelete(u.id, u)
 }
 
-// reserve keeps a place for a connection that is about to open, if there is one. Where it is
-// to take the place of the oldest it may come as long as not too many others come too.
+// reserve keeps a place for a connection that is about to open, and reports false if there is none.
+// If a new connection replaces the oldest one, only pending connections take places.
 func (us *users) reserve(id string) bool {
 	if id == "" {
 		return true
@@ -193,7 +200,7 @@ func (us *users) reserve(id string) bool {
 	return true
 }
 
-// unreserve gives a place back.
+// unreserve undoes reserve.
 func (us *users) unreserve(id string) {
 	if id == "" {
 		return
@@ -203,70 +210,76 @@ func (us *users) unreserve(id string) {
 	us.leave(u)
 }
 
-// add makes a pending connection live and reports whether it is the user's first.
-// u is locked.
+// add makes a pending connection live, and reports whether the user had no connection and no
+// detached session before. u is locked.
 func (us *users) add(u *user, c *Conn) (first bool) {
 	u.pending--
 	c.at.device = len(u.conns)
 	u.conns = append(u.conns, c)
-	if len(u.conns)+len(u.absent) > 1 {
+	if len(u.conns)+len(u.detached) > 1 {
 		return false
 	}
 	us.m.counters.Users.Add(1)
 	return true
 }
 
-// makeRoom ends the user's oldest connections if there are too many. u is locked.
+// makeRoom ends the user's oldest connections if there are more than the limit and the option
+// UserFullReplace is set. u is locked.
 func (us *users) makeRoom(u *user) {
 	if us.limit == 0 || !us.replace || len(u.conns) <= us.limit {
 		return
 	}
-	open := slices.DeleteFunc(slices.Clone(u.conns), func(c *Conn) bool { return c.session.Ended() })
-	slices.SortFunc(open, func(a, b *Conn) int { return a.session.Opened().Compare(b.session.Opened()) })
+	ended := func(c *Conn) bool { return c.session.Ended() }
+	open := slices.DeleteFunc(slices.Clone(u.conns), ended)
+	slices.SortFunc(open, func(a, b *Conn) int {
+		return a.session.Opened().Compare(b.session.Opened())
+	})
 	for _, c := range open[:max(0, len(open)-us.limit)] {
 		c.session.Expel(CauseReplaced, CloseReplaced, "replaced by a newer connection")
 	}
 }
 
-// remove takes a live connection out and reports whether it was the user's last.
-// u is locked.
+// remove takes a live connection out, and reports whether the user has no other one and no detached
+// session. u is locked.
 func (us *users) remove(u *user, c *Conn) (wasLast bool) {
 	u.drop(c)
-	return us.noteIfGone(u)
+	return us.uncountIfGone(u)
 }
 
-// detach makes a live connection absent. u is locked.
+// detach moves a live connection to the detached sessions. u is locked.
 func (us *users) detach(u *user, c *Conn) {
 	u.drop(c)
-	u.absent = append(u.absent, c)
+	u.detached = append(u.detached, c)
 }
 
-// forget takes an absent connection out and reports whether it was the user's last. u is locked.
+// forget takes a detached session out, and reports whether the user has no other one and no live
+// connection. u is locked.
 func (us *users) forget(u *user, c *Conn) (wasLast bool) {
-	u.absent = slices.DeleteFunc(u.absent, func(other *Conn) bool { return other == c })
-	return us.noteIfGone(u)
+	u.detached = slices.DeleteFunc(u.detached, func(other *Conn) bool { return other == c })
+	return us.uncountIfGone(u)
 }
 
-// noteIfGone notes, if no connection is noteIfGone, that the user has noteIfGone.
-func (us *users) noteIfGone(u *user) bool {
-	if len(u.conns)+len(u.absent) > 0 {
+// uncountIfGone reports whether the user has no connection and no detached session. If so, it
+// subtracts the user from the statistics.
+func (us *users) uncountIfGone(u *user) bool {
+	if len(u.conns)+len(u.detached) > 0 {
 		return false
 	}
 	us.m.counters.Users.Add(-1)
 	return true
 }
 
-// detachedOf returns a user's absent connections.
+// detachedOf returns the connections of a user's detached sessions.
 func (us *users) detachedOf(id string) []*Conn {
 	u := us.peek(id)
 	if u == nil {
 		return nil
 	}
 	defer us.leave(u)
-	return slices.Clone(u.absent)
+	return slices.Clone(u.detached)
 }
 
-// drop takes a connection out of the live ones.
+// drop takes a connection out of the live ones, and ends its subscription to the inbox.
 func (u *user) drop(c *Conn) {
 	last := len(u.conns) - 1
 	u.conns[c.at.device] = u.conns[last]
