@@ -1,4 +1,4 @@
-module github.com/realtime-go/realtime/modeltest
+module github.com/realtime-go/realtime/internal/modeltest
 
 go 1.26
 
@@ -15,4 +15,4 @@ require (
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 )
 
-replace github.com/realtime-go/realtime => ../
+replace github.com/realtime-go/realtime => ../../
