@@ -39,13 +39,13 @@ type Conn struct {
 	lagging recovery.Lagging
 	inbox   *recovery.Subscription // nil without an inbox
 
-	mu       sync.Mutex
-	phase    phase
-	identity Identity  // the user id never changes and is read without mu
-	expires  time.Time // when the identity expires, on the monotonic clock
-	guest    string    // distinguishes anonymous senders; empty until it sends
-	rooms    memberships
-	away     int64 // memory that it takes while it is detached, in bytes
+	mu             sync.Mutex
+	phase          phase
+	identity       Identity  // the user id never changes and is read without mu
+	expires        time.Time // when the identity expires, on the monotonic clock
+	guest          string    // distinguishes anonymous senders; empty until it sends
+	rooms          memberships
+	detachedMemory int64 // memory that it takes while it is detached, in bytes
 
 	at listIndex
 }
@@ -66,7 +66,7 @@ type phase uint8
 const (
 	registering phase = iota // found by its id only
 	live
-	absent // its session is detached
+	detachedPhase // its session is detached
 	gone
 )
 
@@ -238,11 +238,11 @@ func (c *Conn) opening() bool {
 	return c.phase == registering
 }
 
-// absent reports whether the session is detached.
-func (c *Conn) absent() bool {
+// isDetached reports whether the session is detached.
+func (c *Conn) isDetached() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.phase == absent
+	return c.phase == detachedPhase
 }
 
 // answer sends the reply to a request of the client. It is never dropped.
@@ -311,10 +311,10 @@ type membership struct {
 
 	asked bool // the client asked for it; guarded by conn.mu
 
-	sub     *recovery.Subscription // nil in a room that keeps no history
-	index   int                    // among the room's members; guarded by the room
-	visible bool                   // in the roster, and announced; guarded by the room
-	absent  bool                   // of a detached session: not a member; guarded by the room
+	sub      *recovery.Subscription // nil in a room that keeps no history
+	index    int                    // among the room's members; guarded by the room
+	visible  bool                   // in the roster, and announced; guarded by the room
+	detached bool                   // of a detached session: not a member; guarded by the room
 }
 
 // memberships are the rooms of a connection. They are guarded by conn.mu. The zero value is ready.

@@ -242,7 +242,7 @@ func (js *joins) begin(m *membership, e *joinOp) {
 // begins there. If the client had asked for the room, it names its position itself. The lock of the
 // room is held.
 func (js *joins) beginTransferred(m *membership, r *room) {
-	if !m.absent && !m.asked {
+	if !m.detached && !m.asked {
 		js.begin(m, &joinOp{room: m.room, policy: r.policy, joined: Joined{New: true}})
 	}
 }

@@ -334,7 +334,7 @@ func (l *lists) remove(c *Conn) (was phase) {
 		l.m.joins.remove(c, c.rooms.newest)
 	}
 	c.mu.Unlock()
-	if was == live || was == absent {
+	if was == live || was == detachedPhase {
 		l.removeUser(c, was)
 	}
 	return was
@@ -353,7 +353,7 @@ func (l *lists) removeUser(c *Conn, was phase) {
 	defer l.m.users.leave(u)
 	l.removeFromAll(c, was)
 	remove := l.m.users.remove
-	if was == absent {
+	if was == detachedPhase {
 		remove = l.m.users.forget
 	}
 	if wasLast := remove(u, c); wasLast {

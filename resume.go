@@ -83,17 +83,17 @@ func (d *detached) keep(c *Conn, why *CloseError) bool {
 	}
 	// A session that is being resumed needs no space: the new connection takes it over at once.
 	if d.full() && why.Err != errResumed {
-		return c.absent() // a session that is detached already stays
+		return c.isDetached() // a session that is detached already stays
 	}
 	was := d.detach(c)
 	if was == live {
 		d.n.Add(1)
-		d.bytes.Add(c.away)
-		d.budget.Hold(c.away)
+		d.bytes.Add(c.detachedMemory)
+		d.budget.Hold(c.detachedMemory)
 		end := &timerwheel.Timer{Fire: func() { d.m.background.Go(func() { d.expire(c) }) }}
 		d.m.wheel.Set(end, d.grace)
 	}
-	return was == live || was == absent
+	return was == live || was == detachedPhase
 }
 
 // full reports whether no other session may be detached. Detached sessions have a part of the
@@ -112,7 +112,7 @@ func (d *detached) expire(c *Conn) {
 
 // end removes a connection that has ended, and reports whether its session was detached.
 func (d *detached) end(c *Conn) bool {
-	if d.m.conns.remove(c) != absent {
+	if d.m.conns.remove(c) != detachedPhase {
 		return false
 	}
 	d.forget(c)
@@ -122,8 +122,8 @@ func (d *detached) end(c *Conn) bool {
 // forget gives back what a detached session took, and makes its token invalid.
 func (d *detached) forget(c *Conn) {
 	d.n.Add(-1)
-	d.bytes.Add(-c.away)
-	d.budget.Hold(-c.away)
+	d.bytes.Add(-c.detachedMemory)
+	d.budget.Hold(-c.detachedMemory)
 	d.m.conns.byID.CompareAndDelete(c.id, c)
 }
 
@@ -202,8 +202,8 @@ func (d *detached) detach(c *Conn) (was phase) {
 	if was = c.phase; was != live {
 		return was
 	}
-	c.phase = absent
-	c.away = detachedBytes + membershipBytes*int64(c.rooms.n)
+	c.phase = detachedPhase
+	c.detachedMemory = detachedBytes + membershipBytes*int64(c.rooms.n)
 	for m := c.rooms.newest; m != nil; m = m.older {
 		r := d.m.rooms.find(m.room)
 		r.detach(m)
@@ -255,7 +255,7 @@ func (d *detached) transfer(c *Conn, s *sessionState, allowed func(room string) 
 		notice := d.m.announcer.roomNotice(wire.RoomLeft, m.conn, m.room)
 		r := d.m.rooms.find(m.room)
 		if d.canTake(c, m.room) && allowed(m.room) {
-			next := &membership{conn: c, room: m.room, asked: m.asked, absent: c.phase == absent}
+			next := &membership{conn: c, room: m.room, asked: m.asked, detached: c.phase == detachedPhase}
 			c.rooms.add(next)
 			r.replace(m, next)
 			d.m.joins.beginTransferred(next, r)
@@ -281,7 +281,7 @@ func (d *detached) canTake(c *Conn, room string) bool {
 func (c *Conn) giveUpSession() (s sessionState, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase != absent {
+	if c.phase != detachedPhase {
 		return sessionState{}, false
 	}
 	c.phase = gone

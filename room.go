@@ -348,14 +348,14 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 // detach ends the delivery to a member whose session is detached, and keeps it in the roster.
 func (r *room) detach(m *membership) {
 	r.drop(m)
-	m.absent = true
+	m.detached = true
 	r.holds++
 }
 
 // replace gives the place of m, whose session is detached, to next. The session of next may be
 // detached as well.
 func (r *room) replace(m, next *membership) {
-	if !next.absent {
+	if !next.detached {
 		r.holds--
 		r.add(next)
 	}
@@ -368,7 +368,7 @@ func (r *room) replace(m, next *membership) {
 // notice to the other members, unless that is nil. It returns how many connections the notice was
 // sent to.
 func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
-	if m.absent {
+	if m.detached {
 		r.holds--
 	} else {
 		r.drop(m)
