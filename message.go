@@ -127,7 +127,7 @@ func validID(id string) error {
 	case id == "":
 		return nil
 	case len(id) > wire.MaxID:
-		return fmt.Errorf("%w: message id longer than %d bytes", ErrInvalidName, wire.MaxID)
+		return names.Errorf("message id longer than %d bytes", wire.MaxID)
 	default:
 		return ValidName(id)
 	}
@@ -139,7 +139,7 @@ func validMessageKey(key string) error {
 	case key == "":
 		return nil
 	case len(key) > maxKey:
-		return fmt.Errorf("%w: message key longer than %d bytes", ErrInvalidName, maxKey)
+		return names.Errorf("message key longer than %d bytes", maxKey)
 	default:
 		return ValidName(key)
 	}
@@ -158,7 +158,7 @@ func validClientType(t string) error {
 		return -1
 	}, t)
 	if letters != "" && (letters == wire.TypeNotice || wire.Reserved(letters)) {
-		return fmt.Errorf("%w: message type %q is reserved", ErrInvalidName, t)
+		return names.Errorf("message type %q is reserved", t)
 	}
 	return validType(t)
 }
@@ -168,10 +168,10 @@ func validType(t string) error {
 		return nil
 	}
 	if wire.Reserved(t) {
-		return fmt.Errorf("%w: message type %q is reserved", ErrInvalidName, t)
+		return names.Errorf("message type %q is reserved", t)
 	}
 	if len(t) > maxType {
-		return fmt.Errorf("%w: message type longer than %d bytes", ErrInvalidName, maxType)
+		return names.Errorf("message type longer than %d bytes", maxType)
 	}
 	return ValidName(t)
 }

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"errors"
 	"log/slog"
 	"slices"
 
@@ -10,24 +9,24 @@ import (
 )
 
 // errEpoch says that a position is one of a stream that is no more.
-var errEpoch = errors.New("realtime: the room has another epoch")
+var errEpoch = &Error{wire.CodeEpoch, "the room has another epoch"}
 
 // joinRequest makes the client a member, at the position that it names.
-func (d *requests) joinRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	began := d.m.revocations.Begin()
-	defer d.m.revocations.End()
-	if !d.mayJoin(c, r.Room) {
+	began := rs.m.revocations.Begin()
+	defer rs.m.revocations.End()
+	if !rs.mayJoin(c, r.Room) {
 		return ErrForbidden
 	}
-	e := d.newEntry(c, r)
+	e := rs.newEntry(c, r)
 	if e.blind && r.History > 0 {
 		return ErrForbidden
 	}
 	e.began, e.from.Last = began, r.History
-	err := d.m.joins.join(c.session.Context(), c, e)
+	err := rs.m.joins.join(c.session.Context(), c, e)
 	c.session.Bill().Receivers(e.looked + e.told) // it costs as much as a message to so many
 	c.session.Bill().Bytes(e.bytes)
 	r.Answered = err == nil
@@ -36,35 +35,35 @@ func (d *requests) joinRequest(c *Conn, r *wire.Request) error {
 
 // recoverRequest has a member go back to the position that it names, also in a room that it could
 // not join by itself.
-func (d *requests) recoverRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
 	if !c.isIn(r.Room) { // nobody is asked what it may do there
 		return errNoMember
 	}
-	err := d.m.joins.recover(c.session.Context(), c, d.newEntry(c, r))
+	err := rs.m.joins.recover(c.session.Context(), c, rs.newEntry(c, r))
 	r.Answered = err == nil
 	return err
 }
 
 // newEntry is a client's way into a room, behind the position that it names.
-func (d *requests) newEntry(c *Conn, r *wire.Request) *joinOp {
+func (rs *requests) newEntry(c *Conn, r *wire.Request) *joinOp {
 	e := &joinOp{room: r.Room, asked: true, id: r.ID, from: From{Since: Position(r.Since)}}
 	past := r.History > 0 || r.Since != (broker.Position{})
-	e.blind = past && !d.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
+	e.blind = past && !rs.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
 	return e
 }
 
-func (d *requests) leaveRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+func (rs *requests) leaveRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !d.commands.allowed(c, Action{Kind: ActionLeave, Room: r.Room, Conn: c.id}) {
+	if !rs.commands.allowed(c, Action{Kind: ActionLeave, Room: r.Room, Conn: c.id}) {
 		return ErrForbidden
 	}
 	r.Answered = true
-	_, told := d.m.joins.leave(c, r.Room, func() {
+	_, told := rs.m.joins.leave(c, r.Room, func() {
 		if r.ID != nil {
 			c.answer(wire.Reply(r.ID, nil, nil))
 		}
@@ -75,15 +74,15 @@ func (d *requests) leaveRequest(c *Conn, r *wire.Request) error {
 
 // presenceRequest answers with who is in a room. The answer takes its place among the
 // announcements of the room: what is announced behind it, it does not know.
-func (d *requests) presenceRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !d.commands.allowed(c, Action{Kind: ActionMembers, Room: r.Room}) {
+	if !rs.commands.allowed(c, Action{Kind: ActionMembers, Room: r.Room}) {
 		return ErrForbidden
 	}
-	if !d.m.announcer.rooms() {
-		d.m.log.Once(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
+	if !rs.m.announcer.rooms() {
+		rs.m.log.Once(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
 			"and will not hear who comes and goes: set Options.Announce to AnnounceRooms")
 	}
 	if r.ID == nil {
@@ -91,12 +90,12 @@ func (d *requests) presenceRequest(c *Conn, r *wire.Request) error {
 	}
 	r.Answered = true
 	size := 0
-	d.m.rooms.inspect(r.Room, func(l *presence) { size = len(l.content) })
-	if err := d.m.counters.Queues.Replies.Reserve(c.session.Context(), int64(size)); err != nil {
+	rs.m.rooms.inspect(r.Room, func(l *presence) { size = len(l.content) })
+	if err := rs.m.counters.Queues.Replies.Reserve(c.session.Context(), int64(size)); err != nil {
 		return err
 	}
-	defer d.m.counters.Queues.Replies.Release(int64(size))
-	d.m.rooms.inspect(r.Room, func(l *presence) {
+	defer rs.m.counters.Queues.Replies.Release(int64(size))
+	rs.m.rooms.inspect(r.Room, func(l *presence) {
 		c.session.Bill().Receivers(l.users) // it costs as much as a message to so many
 		c.session.Bill().Bytes(len(l.content))
 		c.answer(wire.Reply(r.ID, l.content, nil))
@@ -105,22 +104,22 @@ func (d *requests) presenceRequest(c *Conn, r *wire.Request) error {
 }
 
 // historyRequest answers with messages that a room has kept, in their order.
-func (d *requests) historyRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+func (rs *requests) historyRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !d.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room}) {
+	if !rs.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room}) {
 		return ErrForbidden
 	}
 	q := broker.Query{After: r.After, Before: r.Before, Backwards: !r.Forward, Limit: r.Limit}
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
-	if err := d.m.counters.Queues.Replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
+	if err := rs.m.counters.Queues.Replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
 		return err
 	}
-	defer d.m.counters.Queues.Replies.Release(broker.DefaultPageBytes) // behind the answer, which counts itself
-	page, err := d.pageFor(c, r.Room, q)
+	defer rs.m.counters.Queues.Replies.Release(broker.DefaultPageBytes) // behind the answer, which counts itself
+	page, err := rs.pageFor(c, r.Room, q)
 	switch {
 	case err != nil:
 		return err
@@ -138,9 +137,9 @@ func (d *requests) historyRequest(c *Conn, r *wire.Request) error {
 }
 
 // pageFor returns the first page that has something for a client, without what is not for it.
-func (d *requests) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
+func (rs *requests) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
 	for {
-		if page, err = d.m.publisher.history(c.session.Context(), room, q); err != nil || len(page.Publications) == 0 {
+		if page, err = rs.m.publisher.history(c.session.Context(), room, q); err != nil || len(page.Publications) == 0 {
 			return page, err
 		}
 		c.session.Bill().Receivers(len(page.Publications)) // it costs as much as a message to so many
