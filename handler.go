@@ -40,29 +40,37 @@ func NewServer(addr string, h http.Handler) *http.Server {
 	}
 }
 
-// refusal is an upgrade that is refused, or a REST call.
+// refusal is an error that is answered to an upgrade request or to a REST request.
 type refusal struct {
 	status  int
 	message string // for the client; no secrets
 	counter metrics.Counter
-	wait    time.Duration // before it may be different, 0 if that is not known
+	wait    time.Duration // after which a retry may succeed; 0: not known
+	allow   string        // the method that is allowed, for a wrong one
 }
 
 func newRefusal(status int, message string, c metrics.Counter) *refusal {
 	return &refusal{status: status, message: message, counter: c}
 }
 
-// later returns a refusal that passes.
-func later(status int, message string, c metrics.Counter, wait time.Duration) *refusal {
-	return &refusal{status, message, c, wait}
+// retryLater returns a refusal that may not apply any more after wait.
+func retryLater(status int, message string, c metrics.Counter, wait time.Duration) *refusal {
+	return &refusal{status: status, message: message, counter: c, wait: wait}
 }
 
-// forbidden is the refusal of somebody who is denied.
+// forbidden returns the refusal for a user that is denied.
 func forbidden(err error) *refusal {
 	no := newRefusal(http.StatusForbidden, "denied", metrics.RefusedAuth)
 	if denied, ok := errors.AsType[*admission.DeniedError](err); ok {
 		no.wait = denied.Left
 	}
+	return no
+}
+
+// wrongMethod returns the refusal of a request whose method is not the allowed one.
+func wrongMethod(allowed string) *refusal {
+	no := newRefusal(http.StatusMethodNotAllowed, "use "+allowed, metrics.RefusedRequest)
+	no.allow = allowed
 	return no
 }
 
@@ -176,7 +184,7 @@ func (ep *endpoint) checkRequest(w http.ResponseWriter, r *http.Request, from ne
 		return Identity{}, refusalOf(ErrClosed)
 	}
 	if wait := ep.m.addresses.Attempt(admission.AddrKey(from)); wait > 0 {
-		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", metrics.RefusedLimit, wait)
+		return Identity{}, retryLater(http.StatusTooManyRequests, "too many attempts", metrics.RefusedLimit, wait)
 	}
 	if err := checkHeaders(r.Header); err != nil {
 		return Identity{}, err
@@ -188,8 +196,7 @@ func (ep *endpoint) checkRequest(w http.ResponseWriter, r *http.Request, from ne
 		return Identity{}, ep.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
-		return Identity{}, newRefusal(http.StatusMethodNotAllowed, "use GET", metrics.RefusedRequest)
+		return Identity{}, wrongMethod(http.MethodGet)
 	}
 	return ep.authenticate(r, from)
 }
@@ -269,11 +276,11 @@ func refusalOf(err error) error {
 		// Without Retry-After: the next server may be up before a whole second is over.
 		return newRefusal(http.StatusServiceUnavailable, "shutting down", metrics.RefusedShutdown)
 	case errors.Is(err, errUserFull), errors.Is(err, admission.ErrAddressFull):
-		return later(http.StatusTooManyRequests, "too many connections of yours", metrics.RefusedLimit, retryAfter)
+		return retryLater(http.StatusTooManyRequests, "too many connections of yours", metrics.RefusedLimit, retryAfter)
 	case errors.Is(err, ErrOverloaded):
-		return later(http.StatusServiceUnavailable, "short of memory", metrics.RefusedLimit, retryAfter)
+		return retryLater(http.StatusServiceUnavailable, "short of memory", metrics.RefusedLimit, retryAfter)
 	default:
-		return later(http.StatusServiceUnavailable, "too many connections", metrics.RefusedLimit, retryAfter)
+		return retryLater(http.StatusServiceUnavailable, "too many connections", metrics.RefusedLimit, retryAfter)
 	}
 }
 
@@ -326,6 +333,9 @@ func (ep *endpoint) refuse(w http.ResponseWriter, err error) {
 	ep.m.counters.Add(no.counter, 1)
 	if no.status == http.StatusInternalServerError {
 		ep.m.log.Once(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
+	}
+	if no.allow != "" {
+		w.Header().Set("Allow", no.allow)
 	}
 	if no.wait > 0 {
 		seconds := int64(no.wait / time.Second)
