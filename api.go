@@ -231,7 +231,8 @@ func joinRefusal(err error) error {
 	case errors.Is(err, ErrDenied):
 		return forbidden(err)
 	case errors.Is(err, ErrTooManyRooms):
-		return retryLater(http.StatusTooManyRequests, "too many rooms", metrics.RefusedLimit, retryAfter)
+		const status = http.StatusTooManyRequests
+		return retryLater(status, "too many rooms", metrics.RefusedLimit, retryAfter)
 	default:
 		return newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
 	}

@@ -8,10 +8,13 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// errEpoch says that a position is one of a stream that is no more.
+// defaultHistory is the limit of a request for history without one.
+const defaultHistory = 50
+
+// errEpoch is returned for a position of an earlier life of the stream.
 var errEpoch = &Error{wire.CodeEpoch, "the room has another epoch"}
 
-// joinRequest makes the client a member, at the position that it names.
+// joinRequest makes the client a member of a room, from the position that it names.
 func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
@@ -27,19 +30,20 @@ func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
 	}
 	e.began, e.from.Last = began, r.History
 	err := rs.m.joins.join(c.session.Context(), c, e)
-	c.session.Bill().Receivers(e.looked + e.told) // it costs as much as a message to so many
+	// Messages that were read and notices cost as much as a message to so many receivers.
+	c.session.Bill().Receivers(e.looked + e.told)
 	c.session.Bill().Bytes(e.bytes)
 	r.Answered = err == nil
 	return err
 }
 
-// recoverRequest has a member go back to the position that it names, also in a room that it could
-// not join by itself.
+// recoverRequest sends a member what came after the position that it names. The client need not be
+// allowed to join the room.
 func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !c.isIn(r.Room) { // nobody is asked what it may do there
+	if !c.isIn(r.Room) { // before the authorizer is asked
 		return errNoMember
 	}
 	err := rs.m.joins.recover(c.session.Context(), c, rs.newEntry(c, r))
@@ -47,7 +51,8 @@ func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	return err
 }
 
-// newEntry is a client's way into a room, behind the position that it names.
+// newEntry returns the join of a client that starts after the position that it names. The join is
+// blind if the client may not read history.
 func (rs *requests) newEntry(c *Conn, r *wire.Request) *joinOp {
 	e := &joinOp{room: r.Room, asked: true, id: r.ID, from: From{Since: Position(r.Since)}}
 	past := r.History > 0 || r.Since != (broker.Position{})
@@ -72,8 +77,8 @@ func (rs *requests) leaveRequest(c *Conn, r *wire.Request) error {
 	return nil
 }
 
-// presenceRequest answers with who is in a room. The answer takes its place among the
-// announcements of the room: what is announced behind it, it does not know.
+// presenceRequest answers with the presence of a room. The answer has its place among the notices of
+// the room: it includes all changes that were announced before it, and no later ones.
 func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
@@ -82,8 +87,8 @@ func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
 		return ErrForbidden
 	}
 	if !rs.m.announcer.rooms() {
-		rs.m.log.Once(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
-			"and will not hear who comes and goes: set Options.Announce to AnnounceRooms")
+		rs.m.log.Once(slog.LevelWarn, "presence", "", "realtime: a client asked for the presence "+
+			"of a room, but gets no notices of changes: set Options.Announce to AnnounceRooms")
 	}
 	if r.ID == nil {
 		return nil
@@ -96,14 +101,14 @@ func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
 	}
 	defer rs.m.counters.Queues.Replies.Release(int64(size))
 	rs.m.rooms.inspect(r.Room, func(l *presence) {
-		c.session.Bill().Receivers(l.users) // it costs as much as a message to so many
+		c.session.Bill().Receivers(l.users) // as much as a message to so many receivers
 		c.session.Bill().Bytes(len(l.content))
 		c.answer(wire.Reply(r.ID, l.content, nil))
 	})
 	return nil
 }
 
-// historyRequest answers with messages that a room has kept, in their order.
+// historyRequest answers with messages that a room keeps, the oldest first.
 func (rs *requests) historyRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
@@ -118,7 +123,8 @@ func (rs *requests) historyRequest(c *Conn, r *wire.Request) error {
 	if err := rs.m.counters.Queues.Replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
 		return err
 	}
-	defer rs.m.counters.Queues.Replies.Release(broker.DefaultPageBytes) // behind the answer, which counts itself
+	// When the answer is in the send queue, it is counted there.
+	defer rs.m.counters.Queues.Replies.Release(broker.DefaultPageBytes)
 	page, err := rs.pageFor(c, r.Room, q)
 	switch {
 	case err != nil:
@@ -136,13 +142,16 @@ func (rs *requests) historyRequest(c *Conn, r *wire.Request) error {
 	return nil
 }
 
-// pageFor returns the first page that has something for a client, without what is not for it.
+// pageFor returns the first page with publications for a client. It leaves out those whose target
+// excludes the client.
 func (rs *requests) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
 	for {
-		if page, err = rs.m.publisher.history(c.session.Context(), room, q); err != nil || len(page.Publications) == 0 {
+		page, err = rs.m.publisher.history(c.session.Context(), room, q)
+		if err != nil || len(page.Publications) == 0 {
 			return page, err
 		}
-		c.session.Bill().Receivers(len(page.Publications)) // it costs as much as a message to so many
+		// They cost as much as a message to so many receivers.
+		c.session.Bill().Receivers(len(page.Publications))
 		c.session.Bill().Bytes(page.Size())
 		last := page.Publications[len(page.Publications)-1].Position.Offset
 		page.Publications = slices.DeleteFunc(page.Publications, func(p broker.Publication) bool {
@@ -158,6 +167,3 @@ func (rs *requests) pageFor(c *Conn, room string, q broker.Query) (page broker.P
 		}
 	}
 }
-
-// defaultHistory is how many messages a client gets that does not say how many.
-const defaultHistory = 50
