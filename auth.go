@@ -48,7 +48,7 @@ type Action struct {
 type Authorizer func(ctx context.Context, c *Conn, a Action) error
 
 // RequestAuthorizer decides about an action of the caller of the REST interface. Any error refuses
-// the action. Clients know the ids of connections, so an id does not prove who the caller is.
+// the action. The id of a connection is no credential: it does not prove who the caller is.
 type RequestAuthorizer func(r *http.Request, a Action) error
 
 // InsecureQueryUser is an Options.Authenticate that accepts the user_id of the query string without
@@ -190,7 +190,8 @@ func (e *expiry) expired() {
 	}
 	err := e.c.guard(func() error { return e.m.registry.renew(e.c, "") })
 	if err != nil && e.c.proto == wire.ProtoV1 {
-		e.c.answer(wire.Reply(nil, nil, &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}))
+		expired := &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}
+		e.c.answer(wire.Reply(nil, nil, expired))
 	}
 }
 

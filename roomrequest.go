@@ -77,8 +77,8 @@ func (rs *requests) leaveRequest(c *Conn, r *wire.Request) error {
 	return nil
 }
 
-// presenceRequest answers with the presence of a room. The answer has its place among the notices of
-// the room: it includes all changes that were announced before it, and no later ones.
+// presenceRequest answers with the presence of a room. The answer has its place among the notices
+// of the room: it includes all changes that were announced before it, and no later ones.
 func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
@@ -96,10 +96,11 @@ func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
 	r.Answered = true
 	size := 0
 	rs.m.rooms.inspect(r.Room, func(l *presence) { size = len(l.content) })
-	if err := rs.m.counters.Queues.Replies.Reserve(c.session.Context(), int64(size)); err != nil {
+	replies := &rs.m.counters.Queues.Replies
+	if err := replies.Reserve(c.session.Context(), int64(size)); err != nil {
 		return err
 	}
-	defer rs.m.counters.Queues.Replies.Release(int64(size))
+	defer replies.Release(int64(size))
 	rs.m.rooms.inspect(r.Room, func(l *presence) {
 		c.session.Bill().Receivers(l.users) // as much as a message to so many receivers
 		c.session.Bill().Bytes(len(l.content))
@@ -120,11 +121,12 @@ func (rs *requests) historyRequest(c *Conn, r *wire.Request) error {
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
-	if err := rs.m.counters.Queues.Replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
+	replies := &rs.m.counters.Queues.Replies
+	if err := replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
 		return err
 	}
-	// When the answer is in the send queue, it is counted there.
-	defer rs.m.counters.Queues.Replies.Release(broker.DefaultPageBytes)
+	// After the answer is in the send queue, which counts it itself.
+	defer replies.Release(broker.DefaultPageBytes)
 	page, err := rs.pageFor(c, r.Room, q)
 	switch {
 	case err != nil:
