@@ -230,12 +230,20 @@ func ExampleAnnounce() {
 	_, _ = rt.Join(ctx, bob.ID(), "lobby")
 
 	for range 3 {
-		fmt.Println(next(client))
+		frame, _, _ := client.Read(ctx)
+		var notice struct {
+			Type    string `json:"message_type"`
+			Content struct {
+				Message string `json:"message"`
+			} `json:"content"`
+		}
+		_ = json.Unmarshal(frame, &notice)
+		fmt.Printf("%s: %s\n", notice.Type, notice.Content.Message)
 	}
 	// Output:
-	// systemnotification {"type":"room_join","user_id":"alice","room_id":"lobby","message":"User joined room lobby"}
-	// userjoined {"user_id":"bob","message":"User bob joined"}
-	// systemnotification {"type":"room_join","user_id":"bob","room_id":"lobby","message":"User joined room lobby"}
+	// systemnotification: User joined room lobby
+	// userjoined: User bob joined
+	// systemnotification: User joined room lobby
 }
 
 // Of the positions of a player only the newest counts: a slow client loses the older ones. In other
@@ -411,18 +419,4 @@ func open(
 	}
 	_, _, _ = client.Read(context.Background())
 	return c, client
-}
-
-// next returns the type and the content of the next message to a client.
-func next(client *realtime.PipeClient) string {
-	frame, _, err := client.Read(context.Background())
-	if err != nil {
-		return err.Error()
-	}
-	var message struct {
-		Type    string          `json:"message_type"`
-		Content json.RawMessage `json:"content"`
-	}
-	_ = json.Unmarshal(frame, &message)
-	return message.Type + " " + string(message.Content)
 }

@@ -30,11 +30,9 @@ func ExampleRouter() {
 	alice := dialV1(rt, "alice")
 	fmt.Println(alice(`{"type":"send","id":1,"room":"lobby","content":"hello"}`))
 	fmt.Println(alice(`{"type":"call","id":2,"method":"add","content":[1,2]}`))
-	fmt.Println(alice(`{"type":"call","id":3,"method":"sub","content":[1,2]}`))
 	// Output:
 	// {"message_type":"reply","id":1}
 	// {"message_type":"reply","id":2,"content":3}
-	// {"message_type":"error","id":3,"content":{"code":"unknown_method","message":"unknown method \"sub\""}}
 }
 
 // A method that clients can call, with an error that clients can recognise by its code.
