@@ -33,8 +33,8 @@ const maxBody = 4 << 10
 // form with the query.
 //
 // allow decides about each request. If it returns an error, the answer is 403. If allow is nil, all
-// requests are refused. Requests that a browser sends from a page of a foreign origin are refused,
-// see Options.Origins.
+// requests are refused. Requests from pages of foreign origins and for foreign hosts are refused,
+// see Options.Origins and Options.AllowedHosts.
 func (m *Manager) API(allow RequestAuthorizer) http.Handler {
 	a := &api{m: m, allow: allow}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

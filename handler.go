@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -140,7 +139,7 @@ func (ep *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 		ep.refusePage(w, r, newRefusal(status, hint, metrics.RefusedRequest))
 		return
 	}
-	s, err := ep.upgrader.Upgrade(w, r, ep.remote(r, from))
+	t, err := ep.upgrader.Upgrade(w, r, ep.remote(r, from))
 	if err != nil { // Upgrade has sent a response
 		m.registry.cancel(e)
 		m.counters.Add(metrics.RefusedRequest, 1)
@@ -148,7 +147,7 @@ func (ep *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 			slog.Any("error", err))
 		return
 	}
-	_, _ = m.registry.register(ctx, s, id, e) // an error ended s, and its end is logged
+	_, _ = m.registry.register(ctx, t, id, e) // an error ended t, and its end is logged
 }
 
 // derivedKey is the key of a value in the context that is passed to Options.ConnContext. A context
@@ -237,9 +236,9 @@ func (ep *endpoint) authenticate(r *http.Request, from netip.Addr) (Identity, er
 	case errors.Is(err, ErrUnauthenticated):
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	case err != nil:
-		message := "invalid user id"
-		if names.CheckUser(cmp.Or(id.UserID, "none")) == nil {
-			message = "invalid device"
+		message := "invalid device"
+		if id.UserID != "" && names.CheckUser(id.UserID) != nil {
+			message = "invalid user id"
 		}
 		return id, newRefusal(http.StatusBadRequest, message, metrics.RefusedAuth)
 	}
