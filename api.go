@@ -18,35 +18,32 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// maxBody bounds the body of a REST request.
+// maxBody is the maximum size of the body of a REST request, in bytes.
 const maxBody = 4 << 10
 
-// API returns the handler of the REST interface. It looks at the end of the path
-// only, so that it can be mounted under any prefix, stripped or not:
+// API returns the handler of the REST interface. It matches the end of the path only, so it can be
+// mounted under any prefix, stripped or not:
 //
 //	POST …/connections/{connection_id}/join    {"room_id":"…"}
 //	POST …/connections/{connection_id}/leave
 //	GET  …/rooms/{room_id}/users    or …/rooms/users?room_id=…
 //	GET  …/stats
 //
-// A proxy may decode what is escaped in a path: a name with a slash is safe in the query.
+// Proxies may decode escaped characters of a path: for a room whose name contains a slash, use the
+// form with the query.
 //
-// Each request is done only if allow returns nil; otherwise the answer is 403. A nil
-// allow refuses all. Requests that a browser sends from a foreign page are refused
-// as the endpoint refuses them, see Options.Origins.
+// allow decides about each request. If it returns an error, the answer is 403. If allow is nil, all
+// requests are refused. Requests from pages of foreign origins and for foreign hosts are refused,
+// see Options.Origins and Options.AllowedHosts.
 func (m *Manager) API(allow RequestAuthorizer) http.Handler {
 	a := &api{m: m, allow: allow}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limitBody(w, r)
-		body, err := a.serve(r)
-		if err == nil {
+		if body, err := a.serve(r); err != nil {
+			m.endpoint.refuse(w, err)
+		} else {
 			writeJSON(w, http.StatusOK, body)
-			return
 		}
-		if no, ok := errors.AsType[*refusal](err); ok && no.status == http.StatusMethodNotAllowed {
-			w.Header().Set("Allow", strings.TrimPrefix(no.message, "use "))
-		}
-		m.endpoint.refuse(w, err)
 	})
 }
 
@@ -55,7 +52,7 @@ type api struct {
 	allow RequestAuthorizer
 }
 
-// Bodies of answers.
+// The bodies of responses.
 type (
 	statusBody struct {
 		Status string `json:"status"`
@@ -75,57 +72,50 @@ type (
 	}
 )
 
-// serve finds out what is asked for and does it.
+// serve executes a request and returns the body of the response.
 func (a *api) serve(r *http.Request) (any, error) {
-	method, do := a.route(r)
+	method, call := a.route(r)
 	switch {
-	case do == nil:
+	case call == nil:
 		return nil, newRefusal(http.StatusNotFound, "not found", metrics.RefusedRequest)
 	case r.Method != method && !(r.Method == http.MethodHead && method == http.MethodGet):
-		return nil, newRefusal(http.StatusMethodNotAllowed, "use "+method, metrics.RefusedRequest)
+		return nil, wrongMethod(method)
 	}
 	if err := a.checkPage(r); err != nil {
 		return nil, err
 	}
-	return do(r)
+	return call(r)
 }
 
-// route looks at the last segments of the path, which is still escaped.
-func (a *api) route(r *http.Request) (method string, do func(*http.Request) (any, error)) {
-	segments := strings.Split(r.URL.EscapedPath(), "/")
-	last := func(i int) string { // the i-th from the end, unescaped
-		if i > len(segments) {
-			return ""
-		}
-		s, err := url.PathUnescape(segments[len(segments)-i])
-		if err != nil {
-			return ""
-		}
-		return s
+// route returns the call that the last segments of the path name, and its method.
+//
+// It does not use http.ServeMux: a pattern of a ServeMux matches a path from its beginning, and the
+// prefix is not known here. A ServeMux would also redirect paths, and answer 404 and 405 itself,
+// without JSON and without counting.
+func (a *api) route(r *http.Request) (method string, call func(*http.Request) (any, error)) {
+	segments := strings.Split("//"+r.URL.EscapedPath(), "/") // at least three
+	segments = segments[len(segments)-3:]
+	for i, escaped := range segments {
+		segments[i], _ = url.PathUnescape(escaped) // an invalid segment becomes empty
 	}
+	kind, name, verb := segments[0], segments[1], segments[2]
 	switch {
-	case last(1) == "stats":
+	case verb == "stats":
 		return http.MethodGet, a.stats
-	case last(2) == "rooms" && last(1) == "users" && r.URL.Query().Has("room_id"):
-		return http.MethodGet, func(r *http.Request) (any, error) {
-			names := r.URL.Query()["room_id"]
-			if len(names) > 1 { // two readers could take either
-				return nil, newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
-			}
-			return a.users(r, names[0])
-		}
-	case last(3) == "rooms" && last(1) == "users":
-		return http.MethodGet, func(r *http.Request) (any, error) { return a.users(r, last(2)) }
-	case last(3) == "connections" && last(1) == "join":
-		return http.MethodPost, func(r *http.Request) (any, error) { return a.join(r, last(2)) }
-	case last(3) == "connections" && last(1) == "leave":
-		return http.MethodPost, func(r *http.Request) (any, error) { return a.leave(r, last(2)) }
+	case verb == "users" && name == "rooms" && r.URL.Query().Has("room_id"):
+		return http.MethodGet, a.usersOfQuery
+	case verb == "users" && kind == "rooms":
+		return http.MethodGet, func(r *http.Request) (any, error) { return a.users(r, name) }
+	case verb == "join" && kind == "connections":
+		return http.MethodPost, func(r *http.Request) (any, error) { return a.join(r, name) }
+	case verb == "leave" && kind == "connections":
+		return http.MethodPost, func(r *http.Request) (any, error) { return a.leave(r, name) }
 	}
 	return "", nil
 }
 
-// checkPage refuses requests of foreign pages, and for foreign hosts. A browser says where a
-// request comes from; other clients say nothing and carry no cookies that a page could
+// checkPage refuses requests of pages of foreign origins, and requests for foreign hosts. Browsers
+// send the origin of a request. Other clients do not, and they send no cookies that a page could
 // misuse.
 func (a *api) checkPage(r *http.Request) error {
 	if name, ok := a.m.endpoint.hosts.Check(r, false); !ok {
@@ -134,8 +124,8 @@ func (a *api) checkPage(r *http.Request) error {
 	if from, ok := a.m.endpoint.origins.Check(r); !ok {
 		return a.m.endpoint.refuseOrigin(from)
 	}
-	page := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
-	if r.Method == http.MethodPost && page {
+	fromPage := r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != ""
+	if r.Method == http.MethodPost && fromPage {
 		kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 		if err != nil || kind != "application/json" {
 			const message = "content type must be application/json"
@@ -146,8 +136,8 @@ func (a *api) checkPage(r *http.Request) error {
 }
 
 // permit asks the authorizer.
-func (a *api) permit(r *http.Request, what Action) error {
-	if a.allow != nil && a.allow(r, what) == nil {
+func (a *api) permit(r *http.Request, action Action) error {
+	if a.allow != nil && a.allow(r, action) == nil {
 		return nil
 	}
 	if a.allow == nil {
@@ -174,6 +164,16 @@ func (a *api) stats(r *http.Request) (any, error) {
 		body.LastStatsUpdate = &at
 	}
 	return body, nil
+}
+
+// usersOfQuery lists the users of the room in the query. It refuses a query with several rooms,
+// because two readers of such a URL could take different ones.
+func (a *api) usersOfQuery(r *http.Request) (any, error) {
+	rooms := r.URL.Query()["room_id"]
+	if len(rooms) > 1 {
+		return nil, newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
+	}
+	return a.users(r, rooms[0])
 }
 
 func (a *api) users(r *http.Request, room string) (any, error) {
@@ -223,7 +223,7 @@ func errNoConn() error {
 	return newRefusal(http.StatusBadRequest, "Connection not found", metrics.RefusedRequest)
 }
 
-// joinRefusal is the answer to a join that failed.
+// joinRefusal returns the refusal for the error of a join.
 func joinRefusal(err error) error {
 	switch {
 	case errors.Is(err, ErrClosed):
@@ -231,24 +231,27 @@ func joinRefusal(err error) error {
 	case errors.Is(err, ErrDenied):
 		return forbidden(err)
 	case errors.Is(err, ErrTooManyRooms):
-		return later(http.StatusTooManyRequests, "too many rooms", metrics.RefusedLimit, retryAfter)
+		const status = http.StatusTooManyRequests
+		return retryLater(status, "too many rooms", metrics.RefusedLimit, retryAfter)
 	default:
 		return newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
 	}
 }
 
-// roomOf reads the body of a join.
+// roomOf returns the room in the body of a join.
 func roomOf(r *http.Request) (string, error) {
 	p, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	switch {
 	case err != nil:
 		return "", newRefusal(http.StatusBadRequest, "cannot read the body", metrics.RefusedRequest)
 	case len(p) > maxBody:
-		return "", newRefusal(http.StatusRequestEntityTooLarge, "body too large", metrics.RefusedRequest)
+		const status = http.StatusRequestEntityTooLarge
+		return "", newRefusal(status, "body too large", metrics.RefusedRequest)
 	}
 	var values [1][]byte
 	if !utf8.Valid(p) || wire.Members(p, []string{"room_id"}, values[:]) != nil {
-		return "", newRefusal(http.StatusBadRequest, "body must be a JSON object", metrics.RefusedRequest)
+		const message = "body must be a JSON object"
+		return "", newRefusal(http.StatusBadRequest, message, metrics.RefusedRequest)
 	}
 	room, ok := wire.JSONString(values[0])
 	if !ok || ValidName(room) != nil {
@@ -260,13 +263,13 @@ func roomOf(r *http.Request) (string, error) {
 //go:embed js/dist/realtime.js
 var clientJS string
 
-// ClientJS serves the browser client: a JavaScript module without dependencies, of the same
-// version as the server. It is the same for everybody, needs no authorisation, and pages of
-// any origin may import it.
+// ClientJS returns a handler that serves the browser client: a JavaScript module without
+// dependencies, of the same version as the server. The response is the same for all requests. It
+// needs no authorisation, and pages of any origin may import the module.
 //
 //	mux.Handle("GET /realtime.js", rt.ClientJS())
 //
-// A page then has
+// A page then imports it:
 //
 //	import { connect } from "/realtime.js"
 func (*Manager) ClientJS() http.Handler {
@@ -275,7 +278,7 @@ func (*Manager) ClientJS() http.Handler {
 		h := w.Header()
 		h.Set("Content-Type", "text/javascript; charset=utf-8")
 		h.Set("Access-Control-Allow-Origin", "*")
-		h.Set("Cache-Control", "no-cache") // asks each time, and is told that nothing has changed
+		h.Set("Cache-Control", "no-cache") // browsers revalidate it by its ETag
 		h.Set("ETag", tag)
 		h.Set("X-Content-Type-Options", "nosniff")
 		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(clientJS))

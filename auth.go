@@ -15,74 +15,76 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// ActionKind is what a client or a REST caller wants to do.
+// ActionKind is the kind of an [Action].
 type ActionKind string
 
-// The kinds of actions. A client needs leave for all that it asks for: also to leave a room.
+// The kinds of actions. A client needs permission for each of its requests, also to leave a room.
 const (
-	ActionSend    ActionKind = "send"    // Target says to whom
+	ActionSend    ActionKind = "send"    // send a message to Target
 	ActionJoin    ActionKind = "join"    // put the connection Conn into Room
-	ActionLeave   ActionKind = "leave"   // take Conn out of Room, of its REST room if that is empty
+	ActionLeave   ActionKind = "leave"   // take Conn out of Room; empty: out of its REST room
 	ActionMembers ActionKind = "members" // list the users of Room
 	ActionStats   ActionKind = "stats"   // read the statistics
 	ActionCall    ActionKind = "call"    // call Method
-	// ActionHistory is to read what Room has kept, and to join it from a position on, or to go back to
-	// one after the application has joined the connection: without permission for that it gets what
-	// comes from then on, and its client is told of a gap.
+	// ActionHistory is to read kept messages of Room. A client also needs permission for it to join
+	// Room from a position, or to return to a position in a room that the application joined it to.
+	// Without that permission it gets only later messages, and is told of a gap; a join that asks
+	// for the newest messages is refused.
 	ActionHistory ActionKind = "history"
 )
 
-// Action is something that a client or a REST caller has asked for and that is done
-// only if an authorizer allows it.
+// Action is a request of a client or of a REST caller. It is executed only if an authorizer allows
+// it.
 type Action struct {
 	Kind   ActionKind
-	Room   string // of join, leave, members and history
-	Conn   string // of join and leave: the id of the connection
-	Target Target // of send
-	Method string // of call
+	Room   string // for join, leave, members and history
+	Conn   string // for join and leave: the id of the connection
+	Target Target // for send
+	Method string // for call
 }
 
-// Authorizer decides about an action of the client behind c. Any error refuses it.
-// ctx is the connection's. It may block: only this connection waits.
+// Authorizer decides about an action of the client of c. Any error refuses the action. ctx is the
+// context of the connection. An Authorizer may block: only this connection waits.
 type Authorizer func(ctx context.Context, c *Conn, a Action) error
 
-// RequestAuthorizer decides about an action of the caller of the REST handler. Any
-// error refuses it. A connection id proves nothing about who calls.
+// RequestAuthorizer decides about an action of the caller of the REST interface. Any error refuses
+// the action. The id of a connection is no credential: it does not prove who the caller is.
 type RequestAuthorizer func(r *http.Request, a Action) error
 
-// InsecureQueryUser is an Options.Authenticate that believes the user_id of the query
-// string: anybody can be anybody. For demonstrations and for tests. Without a
-// user_id the connection is anonymous.
+// InsecureQueryUser is an Options.Authenticate that accepts the user_id of the query string without
+// a check: anybody can be anybody. Without a user_id the connection is anonymous. Use it for
+// demonstrations and tests only.
 func InsecureQueryUser(r *http.Request) (Identity, error) {
 	return Identity{UserID: r.URL.Query().Get("user_id")}, nil
 }
 
-// InsecureAllowAll is an Options.Authorize that lets every client send anything to
-// anybody. For demonstrations and for tests.
+// InsecureAllowAll is an Options.Authorize that allows every action of every client. Use it for
+// demonstrations and tests only.
 func InsecureAllowAll(context.Context, *Conn, Action) error { return nil }
 
-// InsecureAllowRequests is a RequestAuthorizer for [Manager.API] that lets everybody
-// move any connection into any room and see who is where. For demonstrations and for
-// tests.
+// InsecureAllowRequests is a RequestAuthorizer for [Manager.API] that allows every caller to move
+// any connection into any room and to list the users of any room. Use it for demonstrations and
+// tests only.
 func InsecureAllowRequests(*http.Request, Action) error { return nil }
 
-// Identity is who is behind a connection, as Options.Authenticate found out.
+// Identity is the result of Options.Authenticate: the user of a connection.
 type Identity struct {
-	// UserID names the user. Connections with the same id are the same user's
-	// devices. Empty means anonymous: such a connection is never announced when it
-	// opens or ends, and only rooms, ToAll and ToConn reach it.
+	// UserID names the user. Connections with the same id are devices of the same user. Empty means
+	// anonymous: such a connection is not announced when it opens or ends, and only messages to
+	// rooms, to all and to its id reach it.
 	UserID string
-	// ExpiresAt is until when this holds, as of a token or a session. Then
-	// Options.Revalidate is asked, and a connection that is not renewed is closed with code
-	// 4401: a client that has no token to renew, but a cookie, stays away then, unless
-	// Revalidate looks the session up itself. How long that is gets measured once, when the
-	// connection opens or is renewed: a clock that is set later neither shortens nor extends it.
-	// Zero means for as long as the connection lasts.
+	// ExpiresAt is when the identity expires, for example because its token or session does.
+	// Options.Revalidate is called then. If the identity is not renewed within Timeouts.Expiry, the
+	// connection is closed with code 4401, and its client does not reconnect. A client that
+	// authenticates with a cookie has no token to send: for such clients, Revalidate must look up
+	// the session itself. The remaining time is measured once, when the connection opens or is
+	// renewed: later changes of the clock neither shorten nor extend it. Zero: the identity does
+	// not expire.
 	ExpiresAt time.Time
-	// Device names the device, for users each of whose devices has its own place in their inbox,
-	// see InboxOptions.PerDevice: a random name that the device keeps. Rules of [ValidName].
+	// Device names the device: a random name that the device keeps. It is for users each of whose
+	// devices has its own place in their inbox, see InboxOptions.PerDevice. Rules of [ValidName].
 	Device string
-	// Data is whatever the application wants at hand, see [Conn.Identity].
+	// Data is any data of the application, see [Conn.Identity].
 	Data any
 }
 
@@ -90,7 +92,8 @@ func (id Identity) expired(now time.Time) bool {
 	return !id.ExpiresAt.IsZero() && !now.Before(id.ExpiresAt)
 }
 
-// deadline is ExpiresAt as so much time from now on, which no step of the wall clock moves.
+// deadline returns ExpiresAt as a time with a monotonic clock reading, so that a step of the wall
+// clock does not move it.
 func (id Identity) deadline(now time.Time) time.Time {
 	if id.ExpiresAt.IsZero() {
 		return time.Time{}
@@ -114,20 +117,19 @@ func (id Identity) validate() error {
 	return names.CheckUser(id.UserID)
 }
 
-// expiry ends a connection whose identity is no longer good. The wheel of the Manager comes
-// by when it expires, tries to have it renewed, and comes by again when the time for that is
-// over.
+// expiry ends a connection whose identity has expired. Its timer fires when the identity expires,
+// and again when the time for a renewal is over.
 type expiry struct {
 	m     *Manager
 	c     *Conn
 	timer timerwheel.Timer
 }
 
-// watchExpiry looks after the identity that the connection has now.
+// watchExpiry sets the timer for the identity that the connection has now.
 func (c *Conn) watchExpiry() {
 	if c.expiry.Load() == nil && !c.deadline().IsZero() {
 		e := &expiry{m: c.m, c: c}
-		e.timer.Fire = e.look
+		e.timer.Fire = e.check
 		c.expiry.CompareAndSwap(nil, e)
 	}
 	if e := c.expiry.Load(); e != nil {
@@ -135,21 +137,22 @@ func (c *Conn) watchExpiry() {
 	}
 }
 
-// renew asks the application for a newer identity of the connection's user.
+// renew asks the application for a new identity of the connection's user.
 func (ss *registry) renew(c *Conn, token string) error {
 	if ss.m.opts.Revalidate == nil {
 		return ErrForbidden
 	}
 	id, err := ss.m.opts.Revalidate(c.session.Context(), c, token)
 	if err != nil {
-		ss.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: identity not renewed",
+		ss.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(),
+			"realtime: identity not renewed",
 			slog.String("conn", c.id), slog.Any("error", err))
 		return ErrForbidden
 	}
 	return c.Renew(id)
 }
 
-// watch looks after the identity that the connection has now.
+// watch sets the timer, or stops it if the identity does not expire.
 func (e *expiry) watch() {
 	at := e.c.deadline()
 	if at.IsZero() || e.c.session.Ended() {
@@ -157,15 +160,15 @@ func (e *expiry) watch() {
 		return
 	}
 	e.m.wheel.Set(&e.timer, time.Until(at))
-	if e.c.session.Ended() { // and stop was called in between
+	if e.c.session.Ended() { // the end may have called stop before Set
 		e.stop()
 	}
 }
 
 func (e *expiry) stop() { e.m.wheel.Stop(&e.timer) }
 
-// look runs in the goroutine of the wheel.
-func (e *expiry) look() {
+// check runs in the goroutine of the wheel. The deadline may have moved since the timer was set.
+func (e *expiry) check() {
 	at := e.c.deadline()
 	late := time.Since(at)
 	switch {
@@ -180,39 +183,40 @@ func (e *expiry) look() {
 	}
 }
 
-// expired asks the application for another identity, or else the client for another token.
+// expired asks the application for a new identity, and if it has none the client for a new token.
 func (e *expiry) expired() {
 	if e.c.session.Ended() {
 		return
 	}
 	err := e.c.guard(func() error { return e.m.registry.renew(e.c, "") })
 	if err != nil && e.c.proto == wire.ProtoV1 {
-		e.c.answer(wire.Reply(nil, nil, &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}))
+		expired := &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}
+		e.c.answer(wire.Reply(nil, nil, expired))
 	}
 }
 
 const (
-	// ticketTime is for how long a ticket is good.
+	// ticketTime is how long a ticket is valid.
 	ticketTime = 30 * time.Second
-	// maxTickets bounds how many are out, and maxUserTickets how many of one user. Those for
-	// anonymous connections may be half of all.
+	// maxTickets bounds the unused tickets, maxUserTickets those of one user, and
+	// maxAnonymousTickets those for anonymous connections.
 	maxTickets          = 100_000
 	maxUserTickets      = 100
 	maxAnonymousTickets = maxTickets / 2
 )
 
-// Tickets are passwords that open one connection, within 30 seconds. A page cannot send a
-// header with its WebSocket. So it asks for a ticket first, by an ordinary request that the
-// application authenticates as it does all others, and connects with ?ticket=…: what the
-// logs of proxies keep of that is worth nothing any more. Each attempt to connect takes one.
+// Tickets issues passwords that open one connection within 30 seconds. A page cannot send an
+// Authorization header with its WebSocket. Instead it requests a ticket with an ordinary request,
+// which the application authenticates like any other, and connects with ?ticket=…. Proxies may log
+// the URL, but a ticket in it is worthless then: each attempt to connect uses up its ticket.
 //
-// The zero value is ready. Tickets are this process's own. All methods are safe for
+// The zero value is ready. Tickets are valid in this process only. All methods are safe for
 // concurrent use and do not block.
 type Tickets struct {
 	mu     sync.Mutex
-	out    map[string]*ticket
-	byUser map[string]int // how many are out
-	order  []*ticket      // in the order of their ends, with those that are used up
+	unused map[string]*ticket
+	byUser map[string]int // the number of unused tickets
+	order  []*ticket      // the oldest first; includes used ones
 }
 
 type ticket struct {
@@ -221,86 +225,86 @@ type ticket struct {
 	until time.Time
 }
 
-// Issue returns a ticket for a connection of id, to be used in a URL as it is. It returns
-// ErrOverloaded while 100,000 are out, or 100 of the same user, or 50,000 for anonymous
-// connections.
+// Issue returns a ticket for a connection of id. A URL can contain it without escaping. Issue
+// returns ErrOverloaded while there are 100,000 unused tickets, or 100 of the same user, or 50,000
+// for anonymous connections.
 func (ts *Tickets) Issue(id Identity) (string, error) {
 	t := &ticket{name: rand.Text(), id: id}
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	now := time.Now()
-	ts.expire(now)
+	ts.discardOld(now)
 	limit := maxUserTickets
 	if id.UserID == "" {
 		limit = maxAnonymousTickets
 	}
-	if len(ts.out) >= maxTickets || ts.byUser[id.UserID] >= limit {
+	if len(ts.unused) >= maxTickets || ts.byUser[id.UserID] >= limit {
 		return "", ErrOverloaded
 	}
-	if ts.out == nil {
-		ts.out, ts.byUser = make(map[string]*ticket), make(map[string]int)
+	if ts.unused == nil {
+		ts.unused, ts.byUser = make(map[string]*ticket), make(map[string]int)
 	}
 	t.until = now.Add(ticketTime)
-	ts.out[t.name], ts.order = t, append(ts.order, t)
+	ts.unused[t.name], ts.order = t, append(ts.order, t)
 	ts.byUser[id.UserID]++
 	return t.name, nil
 }
 
-// expire forgets a few of the oldest tickets, if they are over or used up: more than one Issue
-// adds, so that none has to forget many. ts.mu is held.
-func (ts *Tickets) expire(now time.Time) {
+// discardOld discards up to four of the oldest tickets that are used or have expired. That is more
+// than Issue adds, so the number of old tickets does not grow. ts.mu is held.
+func (ts *Tickets) discardOld(now time.Time) {
 	for range 4 {
 		if len(ts.order) == 0 {
-			ts.order = nil // and the memory that it had
+			ts.order = nil // to free the array
 			return
 		}
 		t := ts.order[0]
-		if ts.out[t.name] != nil && now.Before(t.until) {
+		if ts.unused[t.name] != nil && now.Before(t.until) {
 			return
 		}
 		ts.order[0] = nil
 		ts.order = ts.order[1:]
-		ts.take(t)
+		ts.use(t)
 	}
 }
 
-// take makes a ticket one that is used up. ts.mu is held.
-func (ts *Tickets) take(t *ticket) {
-	if ts.out[t.name] == nil {
+// use makes a ticket invalid. ts.mu is held.
+func (ts *Tickets) use(t *ticket) {
+	if ts.unused[t.name] == nil {
 		return
 	}
-	if delete(ts.out, t.name); len(ts.out) == 0 {
-		ts.out, ts.byUser = nil, nil // maps keep the memory that they had
+	if delete(ts.unused, t.name); len(ts.unused) == 0 {
+		ts.unused, ts.byUser = nil, nil // to free the memory, which an empty map keeps
 	} else if ts.byUser[t.id.UserID]--; ts.byUser[t.id.UserID] == 0 {
 		delete(ts.byUser, t.id.UserID)
 	}
-	t.id = Identity{} // what is used up may wait for those before it
+	t.id = Identity{} // a used ticket may stay in order for some time
 }
 
-// Authenticate is an Options.Authenticate that takes the ticket in the query. It returns
-// ErrUnauthenticated without a good one.
+// Authenticate is an Options.Authenticate. It uses up the ticket in the query of the request, and
+// returns its identity. Without a valid ticket it returns ErrUnauthenticated.
 func (ts *Tickets) Authenticate(r *http.Request) (Identity, error) {
 	name := r.URL.Query().Get("ticket")
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	t := ts.out[name]
+	t := ts.unused[name]
 	if t == nil {
 		return Identity{}, ErrUnauthenticated
 	}
 	id := t.id
-	if ts.take(t); !time.Now().Before(t.until) {
+	if ts.use(t); !time.Now().Before(t.until) {
 		return Identity{}, ErrUnauthenticated
 	}
 	return id, nil
 }
 
-// BearerToken returns the token that a request carries, or an empty string: that of the
-// header "Authorization: Bearer …", which programs send, or of a subprotocol "bearer.…",
-// which a page can ask for beside "realtime.v1":
+// BearerToken returns the token of a request, or an empty string. It does not check the token.
+// Programs send the token in the header "Authorization: Bearer …". A page sends it as a subprotocol
+// "bearer.…" in addition to "realtime.v1":
 //
 //	new WebSocket(url, ["realtime.v1", "bearer." + token])
 //
-// A token may have the characters of a JWT or of base64url there. It is not checked.
+// In a subprotocol, a token may have the characters of a JWT or of base64url.
 func BearerToken(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") {

@@ -7,11 +7,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A time of expiry that comes out of a token is one of the wall clock. What is counted is how far
-// away it is when the identity is given.
+// The expiry in a token is a time of the wall clock. The deadline is measured from the moment when
+// the Manager gets the identity.
 func TestDeadlineDoesNotStep(t *testing.T) {
 	now := time.Now()
-	require.Contains(t, now.String(), " m=", "it has a reading of the clock that does not step")
+	require.Contains(t, now.String(), " m=", "now has a monotonic clock reading")
 	for _, far := range []time.Duration{time.Minute, 1000 * time.Hour} {
 		at := time.Unix(0, now.UnixNano()).Add(far)
 		require.NotContains(t, at.String(), " m=")

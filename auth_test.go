@@ -32,10 +32,10 @@ func TestTickets(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "alice", id.UserID)
 		_, err = tickets.Authenticate(withTicket(first))
-		require.ErrorIs(t, err, realtime.ErrUnauthenticated, "it opens one connection")
+		require.ErrorIs(t, err, realtime.ErrUnauthenticated, "a ticket opens one connection")
 		time.Sleep(30 * time.Second)
 		_, err = tickets.Authenticate(withTicket(second))
-		require.ErrorIs(t, err, realtime.ErrUnauthenticated, "it is too old")
+		require.ErrorIs(t, err, realtime.ErrUnauthenticated, "the ticket has expired")
 	})
 }
 
@@ -53,17 +53,17 @@ func TestTicketsAreBounded(t *testing.T) {
 			return names, nil
 		}
 		names, err := issue("mallory", 1000)
-		require.ErrorIs(t, err, realtime.ErrOverloaded, "a user has a bound")
+		require.ErrorIs(t, err, realtime.ErrOverloaded, "tickets of one user are bounded")
 		require.Len(t, names, 100)
 		_, err = tickets.Authenticate(withTicket(names[50]))
 		require.NoError(t, err)
 		_, err = issue("mallory", 1)
-		require.NoError(t, err, "one that is used makes room for the next")
+		require.NoError(t, err, "a used ticket does not count")
 		_, err = issue("mallory", 1)
 		require.ErrorIs(t, err, realtime.ErrOverloaded)
 
 		names, err = issue("", 100_000)
-		require.ErrorIs(t, err, realtime.ErrOverloaded, "so have those without a name together")
+		require.ErrorIs(t, err, realtime.ErrOverloaded, "anonymous tickets are bounded")
 		require.Len(t, names, 50_000)
 		_, err = issue("alice", 1)
 		require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestTicketsAreBounded(t *testing.T) {
 		}
 		require.ErrorIs(t, err, realtime.ErrOverloaded)
 		_, err = issue("bob", 1)
-		require.ErrorIs(t, err, realtime.ErrOverloaded, "100,000 are out")
+		require.ErrorIs(t, err, realtime.ErrOverloaded, "all tickets are bounded")
 
 		time.Sleep(30 * time.Second)
 		_, err = issue("bob", 100)
@@ -84,7 +84,7 @@ func TestTicketsAreBounded(t *testing.T) {
 	})
 }
 
-// Issue looks at a few tickets only, however many exist or have expired.
+// The cost of Issue does not depend on how many tickets exist or have expired.
 func TestIssueCostIsConstant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tickets realtime.Tickets
@@ -93,7 +93,7 @@ func TestIssueCostIsConstant(t *testing.T) {
 			require.NoError(t, err)
 		}
 		refused := testing.AllocsPerRun(100, func() { _, _ = tickets.Issue(realtime.Identity{}) })
-		require.LessOrEqual(t, refused, 3.0, "nothing is copied while they are full")
+		require.LessOrEqual(t, refused, 3.0, "Issue copies nothing")
 		time.Sleep(30 * time.Second)
 		_, err := tickets.Issue(realtime.Identity{})
 		require.NoError(t, err)

@@ -11,34 +11,35 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// broadcaster gives messages to the queues of their receivers.
+// broadcaster puts messages into the send queues of their receivers.
 type broadcaster struct {
 	m          *Manager
-	slow       sendqueue.Policy // of messages that are not for a room
+	slow       sendqueue.Policy // for messages that are not to a room
 	compressor *wire.Compressor
 }
 
 func newBroadcaster(m *Manager) *broadcaster {
 	return &broadcaster{
-		m: m, slow: m.opts.Slow.queue(), compressor: wire.NewCompressor(m.opts.CompressFrom, &m.speakers),
+		m: m, slow: m.opts.Slow.queue(),
+		compressor: wire.NewCompressor(m.opts.CompressFrom, &m.speakers),
 	}
 }
 
-// delivery is one message on its way to its receivers.
+// delivery is the fan-out of one message.
 type delivery struct {
 	b        *broadcaster
 	frames   wire.Frames
-	class    sendqueue.Priority
+	priority sendqueue.Priority
 	except   exceptions
-	audience *dedupSet // where the target may name a receiver twice
-	key      uint64    // of a message to several targets, some of which keep it
+	audience *dedupSet // nil if the target names each receiver once
+	key      uint64    // for a message to several targets some of which keep it; else 0
 	result   Result
 }
 
-// exceptions are the receivers that are left out.
+// exceptions are the receivers that the target excludes.
 type exceptions struct {
 	conns []*Conn
-	gone  []string // ids of connections that others may have the place of
+	gone  []string // ids of connections that have ended, whose sessions others may have resumed
 	users []string
 }
 
@@ -48,30 +49,20 @@ func (e *exceptions) has(c *Conn) bool {
 		len(e.users) > 0 && c.UserID() != "" && slices.Contains(e.users, c.UserID())
 }
 
-// deliver is the only fan-out of messages: it gives p to its receivers' queues. It
-// never waits for a peer. Each room's members, and each user's connections, get
-// messages in one order, because it holds the lock of every room and user that the
-// target names while it walks. What is kept comes in the order of its stream.
+// deliver puts p into the send queues of its receivers. It is the only fan-out of messages, and
+// never waits for a peer. It holds the locks of all rooms and users that the target names, so all
+// members of a room, and all connections of a user, receive messages in the same order. Kept
+// messages have the order of their stream.
 func (b *broadcaster) deliver(p *broker.Publication) Result {
 	t := &p.Target
 	at := wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
 	d := delivery{
 		b: b, frames: b.m.speakers.Encode(&p.Message, at), result: Result{Local: true},
-		key: b.m.fetcher.Key(p),
+		key: b.m.fetcher.Key(p), except: b.exceptions(t),
 	}
 	b.m.counters.Add(metrics.Compressed, b.compressor.Compress(&d.frames))
-	for _, id := range t.ExceptConns {
-		if c, ok := b.m.conns.byID.Get(id); ok { // also one that is about to go
-			d.except.conns = append(d.except.conns, c)
-			if !c.session.Ended() {
-				continue
-			}
-		}
-		d.except.gone = append(d.except.gone, id)
-	}
-	d.except.users = t.ExceptUsers
-	if p.Union { // where some of it is kept until it was taken, no queue may drop it for another
-		d.class = sendqueue.Vital
+	if p.Union { // some targets keep it, so no queue may drop it for a later message
+		d.priority = sendqueue.Vital
 	}
 	if f, ok := p.Origin.(*origin); ok && f.audience != nil {
 		d.audience = f.audience
@@ -97,7 +88,22 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	return d.result
 }
 
-// union delivers to a target of several parts.
+// exceptions returns the receivers that a target excludes.
+func (b *broadcaster) exceptions(t *broker.Target) exceptions {
+	e := exceptions{users: t.ExceptUsers}
+	for _, id := range t.ExceptConns {
+		c, ok := b.m.conns.byID.Get(id)
+		if ok {
+			e.conns = append(e.conns, c)
+		}
+		if !ok || c.session.Ended() {
+			e.gone = append(e.gone, id)
+		}
+	}
+	return e
+}
+
+// union delivers to a target with several parts.
 func (d *delivery) union(t *broker.Target) {
 	users, rooms := d.lock(sorted(t.Users), sorted(t.Rooms))
 	if d.audience == nil && (t.All || len(users)+len(rooms)+len(t.Conns) > 1) {
@@ -108,7 +114,7 @@ func (d *delivery) union(t *broker.Target) {
 	}
 	for _, u := range users {
 		for _, c := range u.conns {
-			d.give(c)
+			d.conn(c)
 		}
 	}
 	for _, r := range rooms {
@@ -122,13 +128,13 @@ func (d *delivery) union(t *broker.Target) {
 	}
 	for _, id := range t.Conns {
 		if c := d.b.m.conns.find(id); c != nil {
-			d.give(c)
+			d.conn(c)
 		}
 	}
 }
 
-// lock locks users and rooms, each in the order of their names, so that two unions
-// never wait for each other.
+// lock locks the users and rooms that exist, each in the order of their names, so that two unions
+// cannot deadlock.
 func (d *delivery) lock(ids, names []string) (users []*user, rooms []*room) {
 	for _, id := range ids {
 		if u := d.b.m.users.find(id); u != nil {
@@ -145,13 +151,14 @@ func (d *delivery) lock(ids, names []string) (users []*user, rooms []*room) {
 	return users, rooms
 }
 
+// all delivers to all connections.
 func (d *delivery) all() {
 	d.b.m.conns.everyone.order.Lock()
 	defer d.b.m.conns.everyone.order.Unlock()
-	d.b.m.conns.everyone.walk(d.give)
+	d.b.m.conns.everyone.walk(d.conn)
 }
 
-// room gives the message to the members of a locked room.
+// room delivers to the members of a locked room.
 func (d *delivery) room(r *room) {
 	anyone := d.unrestricted()
 	for i := range r.members {
@@ -161,41 +168,43 @@ func (d *delivery) room(r *room) {
 	}
 }
 
-func (d *delivery) give(c *Conn) {
+// conn delivers to one connection.
+func (d *delivery) conn(c *Conn) {
 	if d.includes(c) {
 		d.push(&c.receiver, c, d.b.slow)
 	}
 }
 
-// unrestricted reports whether nobody is left out, and nobody named twice.
+// unrestricted reports whether includes is true for all connections.
 func (d *delivery) unrestricted() bool {
 	return d.audience == nil && d.key == 0 &&
 		len(d.except.conns)+len(d.except.gone)+len(d.except.users) == 0
 }
 
-// includes reports whether c is not left out and has not had the message, from another part or where
-// it has caught up. If so, push or missed has to be called: until then c does not get the message
-// where it catches up.
+// includes reports whether the target does not exclude c, and c has not received the message from
+// another part of the target or by catching up. If it returns true, push or missed must be called:
+// until then, c does not receive the message by catching up.
 func (d *delivery) includes(c *Conn) bool {
 	return !d.except.has(c) && (d.audience == nil || d.audience.firstTime(c.queue)) &&
 		(d.key == 0 || c.lagging.FirstTime(d.key))
 }
 
+// push puts the message into the send queue of c, whose receiver is r.
 func (d *delivery) push(r *receiver, c *Conn, policy sendqueue.Policy) (queued bool) {
-	if queued = r.push(&d.frames, d.class, policy) == sendqueue.Queued; !queued {
+	if r.push(&d.frames, d.priority, policy) != sendqueue.Queued {
 		d.result.Dropped++
 		d.missed(c)
 		return false
 	}
 	d.result.Queued++
-	if d.key != 0 { // it may come across it in a stream that it catches up on
+	if d.key != 0 { // c may read the message again in a stream that it catches up on
 		d.b.m.fetcher.Settle(&c.lagging, d.key, c.lagging.Busy())
 	}
 	return true
 }
 
-// missed notes that a connection has not got the message after all: it may have better luck with
-// another part, and must not be taken for one that has it when it catches up.
+// missed takes back includes: c did not receive the message. Another part of the target, or
+// catching up, may still deliver it.
 func (d *delivery) missed(c *Conn) {
 	if d.audience != nil {
 		d.audience.forget(c.queue)
@@ -205,7 +214,7 @@ func (d *delivery) missed(c *Conn) {
 	}
 }
 
-// stream delivers what is kept.
+// stream delivers a kept message.
 func (d *delivery) stream(p *broker.Publication) {
 	if name, ok := broker.StreamRoom(p.Stream); ok {
 		d.history(name, p)
@@ -214,7 +223,7 @@ func (d *delivery) stream(p *broker.Publication) {
 	}
 }
 
-// history delivers what a room keeps to its members.
+// history delivers a message that a room keeps to its members.
 func (d *delivery) history(name string, p *broker.Publication) {
 	r := d.b.m.rooms.find(name)
 	if r == nil {
@@ -229,7 +238,7 @@ func (d *delivery) history(name string, p *broker.Publication) {
 		return
 	}
 	if !p.Union {
-		d.class = r.policy.Priority
+		d.priority = r.policy.Priority
 	}
 	anyone := d.unrestricted()
 	for i := range r.members {
@@ -246,7 +255,7 @@ func (d *delivery) history(name string, p *broker.Publication) {
 	r.topic.Delivered(p.Position)
 }
 
-// inbox delivers what is kept for a user to his connections.
+// inbox delivers a message that an inbox keeps to the connections of its user.
 func (d *delivery) inbox(id string, p *broker.Publication) {
 	u := d.b.m.users.peek(id)
 	if u == nil {
@@ -258,22 +267,24 @@ func (d *delivery) inbox(id string, p *broker.Publication) {
 	}
 	if u.topic == nil {
 		for _, c := range u.conns {
-			d.give(c)
+			d.conn(c)
 		}
 		return
 	}
 	if u.topic.Has(p.Position) {
 		return
 	}
-	d.class = u.topic.Policy.Priority
+	d.priority = u.topic.Policy.Priority
 	for _, c := range u.conns {
 		d.check(c.inbox, c, p, u.topic.Policy.Queue)
 	}
 	u.topic.Delivered(p.Position)
 }
 
-// check delivers to a subscription that has to be asked.
-func (d *delivery) check(s *recovery.Subscription, c *Conn, p *broker.Publication, policy sendqueue.Policy) {
+// check delivers to a connection whose subscription may be lagging or may have a gap.
+func (d *delivery) check(
+	s *recovery.Subscription, c *Conn, p *broker.Publication, policy sendqueue.Policy,
+) {
 	switch {
 	case s.IsLagging():
 		s.Defer(p, d.key, d.audience != nil && d.audience.has(c.queue))
@@ -289,7 +300,7 @@ func (d *delivery) check(s *recovery.Subscription, c *Conn, p *broker.Publicatio
 	}
 }
 
-// lost makes every connection that gets a stream live read what may be missing.
+// lost makes all live subscriptions of a stream read what they may have missed.
 func (b *broadcaster) lost(stream string) {
 	if name, ok := broker.StreamRoom(stream); ok {
 		if r := b.m.rooms.find(name); r != nil {
@@ -316,13 +327,13 @@ func (b *broadcaster) lost(stream string) {
 	}
 }
 
-// announcer tells connections that users come and go.
+// announcer sends notices about users.
 type announcer struct{ m *Manager }
 
-// rooms reports whether it tells who comes and goes in rooms.
+// rooms reports whether there are notices about rooms.
 func (a *announcer) rooms() bool { return a.m.opts.Announce&AnnounceRooms != 0 }
 
-// tellAll announces something to every connection but one.
+// tellAll sends a notice to all connections except one. A nil notice is not sent.
 func (a *announcer) tellAll(notice *wire.Frames, except *Conn) {
 	if notice == nil {
 		return
@@ -340,49 +351,53 @@ func (a *announcer) tellAll(notice *wire.Frames, except *Conn) {
 	a.m.counters.Add(metrics.Matched, n)
 }
 
-// userNotice encodes an announcement about a user, or returns nil if they are off.
-func (a *announcer) userNotice(what func(user string) broker.Message, user string) *wire.Frames {
+// userNotice encodes a notice about a user, or returns nil if there are none about users.
+func (a *announcer) userNotice(
+	message func(user string) broker.Message, user string,
+) *wire.Frames {
 	if a.m.opts.Announce&AnnounceUsers == 0 {
 		return nil
 	}
-	m := what(user)
+	m := message(user)
 	f := a.m.speakers.Encode(&m, wire.Envelope{})
 	return &f
 }
 
-// roomNotice encodes an announcement about a room, or returns nil if they are off.
-func (a *announcer) roomNotice(what func(user, room string) broker.Message, c *Conn, room string) *wire.Frames {
+// roomNotice encodes a notice about the user of c in a room, or returns nil if there are none about
+// rooms.
+func (a *announcer) roomNotice(
+	message func(user, room string) broker.Message, c *Conn, room string,
+) *wire.Frames {
 	if !a.rooms() {
 		return nil
 	}
-	m := what(c.UserID(), room)
+	m := message(c.UserID(), room)
 	f := a.m.speakers.Encode(&m, wire.Envelope{Room: room})
 	return &f
 }
 
-// dedupSet are the connections that have had a message which may be meant for them more than once.
+// dedupSet is the set of connections that have received a message, by their send queues. It is for
+// messages whose target may name a connection more than once.
 type dedupSet struct {
-	mu    sync.Mutex // of whoever delivers a part of the message
-	links map[*sendqueue.Queue]struct{}
+	mu     sync.Mutex // held while a part of the message is delivered
+	queues map[*sendqueue.Queue]struct{}
 }
 
-// has reports whether the connection has had it.
-func (a *dedupSet) has(l *sendqueue.Queue) bool {
-	_, had := a.links[l]
-	return had
+func (s *dedupSet) has(q *sendqueue.Queue) bool {
+	_, ok := s.queues[q]
+	return ok
 }
 
-// forget takes back admit: the connection has not had it.
-func (a *dedupSet) forget(l *sendqueue.Queue) { delete(a.links, l) }
+func (s *dedupSet) forget(q *sendqueue.Queue) { delete(s.queues, q) }
 
-// firstTime reports whether it is new to the connection, which is to get it now.
-func (a *dedupSet) firstTime(l *sendqueue.Queue) bool {
-	if _, twice := a.links[l]; twice {
+// firstTime adds a connection, and reports whether it is new.
+func (s *dedupSet) firstTime(q *sendqueue.Queue) bool {
+	if s.has(q) {
 		return false
 	}
-	if a.links == nil {
-		a.links = make(map[*sendqueue.Queue]struct{})
+	if s.queues == nil {
+		s.queues = make(map[*sendqueue.Queue]struct{})
 	}
-	a.links[l] = struct{}{}
+	s.queues[q] = struct{}{}
 	return true
 }

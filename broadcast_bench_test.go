@@ -13,50 +13,54 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// deaf is a transport that takes everything, and from which nothing comes.
-type deaf struct{}
+// discardTransport is a transport that discards what is written to it, and from which nothing is
+// read.
+type discardTransport struct{}
 
-func (deaf) RemoteAddr() string                              { return "nowhere" }
-func (d deaf) Wire() sendqueue.Wire                          { return d }
-func (deaf) Protocol() wire.Protocol                         { return wire.ProtoPlain }
-func (deaf) Deflates() bool                                  { return false }
-func (deaf) Attach(*sendqueue.Queue, transport.Events, int)  {}
-func (deaf) Interrupt() bool                                 { return true }
-func (deaf) Ahead() bool                                     { return false }
-func (deaf) Unseen() int                                     { return 0 }
-func (deaf) Park() bool                                      { return true }
-func (deaf) Discard()                                        {}
-func (deaf) Release()                                        {}
-func (deaf) Write([]*sendqueue.Frame, sendqueue.Meter) error { return nil }
-func (deaf) SetWriteDeadline(time.Time) error                { return nil }
-func (deaf) CloseWrite() error                               { return nil }
-func (deaf) Close() error                                    { return nil }
+func (discardTransport) RemoteAddr() string                              { return "nowhere" }
+func (d discardTransport) Wire() sendqueue.Wire                          { return d }
+func (discardTransport) Protocol() wire.Protocol                         { return wire.ProtoPlain }
+func (discardTransport) Deflates() bool                                  { return false }
+func (discardTransport) Attach(*sendqueue.Queue, transport.Events, int)  {}
+func (discardTransport) Interrupt() bool                                 { return true }
+func (discardTransport) Ahead() bool                                     { return false }
+func (discardTransport) Unseen() int                                     { return 0 }
+func (discardTransport) Park() bool                                      { return true }
+func (discardTransport) Discard()                                        {}
+func (discardTransport) Release()                                        {}
+func (discardTransport) Write([]*sendqueue.Frame, sendqueue.Meter) error { return nil }
+func (discardTransport) SetWriteDeadline(time.Time) error                { return nil }
+func (discardTransport) CloseWrite() error                               { return nil }
+func (discardTransport) Close() error                                    { return nil }
 
-func (deaf) Next([]byte, bool) (sendqueue.Op, []byte, error) { panic("nothing comes") }
+func (discardTransport) Next([]byte, bool) (sendqueue.Op, []byte, error) { panic("not readable") }
 
-// switchboard is a Manager whose links are emptied by the benchmark itself, now and then:
-// no goroutine runs beside it while it measures.
-type switchboard struct {
+// benchManager is a Manager whose send queues the benchmark itself empties from time to time, so
+// that no other goroutine runs while it measures.
+type benchManager struct {
 	*Manager
 	conns   []*Conn
-	waiting []func() // what links would have started
+	waiting []func() // goroutines that the queues would have started
 }
 
-// newSwitchboard has n connections: all are in the room "hall" and belong to their own
-// user, and each ten of them share a room "r0", "r1", …
-func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
+// newBenchManager returns a Manager with n connections, each of its own user. All are in the room
+// "hall", and ten each share a room "r0", "r1", …
+func newBenchManager(b *testing.B, n int, keep ...Retention) *benchManager {
 	o := Options{
-		Authorize: InsecureAllowAll, Limits: Limits{InboundRate: -1, InboundBytes: -1, QueueMessages: -1, Conns: -1, ConnsPerUser: -1},
+		Authorize: InsecureAllowAll,
+		Limits: Limits{
+			InboundRate: -1, InboundBytes: -1, QueueMessages: -1, Conns: -1, ConnsPerUser: -1,
+		},
 		Timeouts: Timeouts{Ping: -1},
 	}
 	if len(keep) > 0 {
 		o.History = keep[0]
 	}
-	s := &switchboard{Manager: New(&o)}
-	goOn := s.registry.pool.Queues.Go
+	s := &benchManager{Manager: New(&o)}
+	startGoroutine := s.registry.pool.Queues.Go
 	s.registry.pool.Queues.Go = func(f func()) { s.waiting = append(s.waiting, f) }
 	for i := range n {
-		c, err := s.Register(context.Background(), Transport{deaf{}},
+		c, err := s.Register(context.Background(), Transport{discardTransport{}},
 			Identity{UserID: fmt.Sprint("u", i)})
 		if err != nil {
 			b.Fatal(err)
@@ -71,23 +75,23 @@ func newSwitchboard(b *testing.B, n int, keep ...Retention) *switchboard {
 	s.empty()
 	b.Cleanup(func() {
 		s.empty()
-		s.registry.pool.Queues.Go = goOn
+		s.registry.pool.Queues.Go = startGoroutine
 		_ = s.Close()
 	})
 	return s
 }
 
-func (s *switchboard) empty() {
+func (s *benchManager) empty() {
 	for _, f := range s.waiting {
 		f()
 	}
 	s.waiting = s.waiting[:0]
 }
 
-// BenchmarkRoute resolves a target and gives one message to its receivers' queues. One in
-// 64 messages pays for emptying them.
+// BenchmarkRoute resolves a target and puts one message into the queues of its receivers. After
+// each 64 messages it empties the queues.
 func BenchmarkRoute(b *testing.B) {
-	s := newSwitchboard(b, 1000)
+	s := newBenchManager(b, 1000)
 	id := s.conns[500].ID()
 	for _, test := range []struct {
 		name string
@@ -122,13 +126,13 @@ func BenchmarkRoute(b *testing.B) {
 	}
 }
 
-// BenchmarkHistory is what it costs that a room keeps what is sent to it: the same message to rooms
-// that do and do not.
+// BenchmarkHistory compares a message to a room that keeps history with the same message to a room
+// that does not.
 func BenchmarkHistory(b *testing.B) {
 	for _, members := range []int{10, 100, 1000} {
 		for name, keep := range map[string]int{"plain": 0, "kept": 1000} {
 			b.Run(fmt.Sprintf("%s/%d", name, members), func(b *testing.B) {
-				s := newSwitchboard(b, members, Retention{Messages: keep})
+				s := newBenchManager(b, members, Retention{Messages: keep})
 				ctx, sent := context.Background(), 0
 				b.ReportAllocs()
 				for b.Loop() {
@@ -146,18 +150,18 @@ func BenchmarkHistory(b *testing.B) {
 	}
 }
 
-// replay is a transport from which the same text comes again and again.
-type replay struct {
-	deaf
+// repeatTransport is a transport from which the same text is read many times.
+type repeatTransport struct {
+	discardTransport
 	text  string
 	left  int    // how many times
-	empty func() // called now and then
+	empty func() // called after each 64 texts
 	done  chan struct{}
 }
 
-func (*replay) Park() bool { return false }
+func (*repeatTransport) Park() bool { return false }
 
-func (r *replay) Next(buf []byte, _ bool) (sendqueue.Op, []byte, error) {
+func (r *repeatTransport) Next(buf []byte, _ bool) (sendqueue.Op, []byte, error) {
 	if r.left == 0 {
 		r.done <- struct{}{}
 		return 0, nil, &CloseError{Cause: CauseLost, Code: CloseLost}
@@ -168,21 +172,22 @@ func (r *replay) Next(buf []byte, _ bool) (sendqueue.Op, []byte, error) {
 	return sendqueue.OpText, append(buf, r.text...), nil
 }
 
-// BenchmarkDispatch is what a small chat costs from its text to the end of its delivery, to
-// a room of one and to nobody.
+// BenchmarkDispatch measures a short chat message from its text to the end of the delivery, to a
+// room with one member and to nobody.
 func BenchmarkDispatch(b *testing.B) {
 	for name, text := range map[string]string{
 		"room":   `{"content":"hello, world","target":"room"}`,
 		"nobody": `{"content":"hello, world","target":"nobody"}`,
 	} {
 		b.Run(name, func(b *testing.B) {
-			s := newSwitchboard(b, 0)
-			r := &replay{text: text, left: b.N, empty: s.empty, done: make(chan struct{})}
+			s := newBenchManager(b, 0)
+			r := &repeatTransport{text: text, left: b.N, empty: s.empty, done: make(chan struct{})}
 			s.opts.OnConnect = func(ctx context.Context, c *Conn) error {
 				return s.joins.join(ctx, c, &joinOp{room: "hall"})
 			}
 			b.ReportAllocs()
-			if _, err := s.Register(context.Background(), Transport{r}, Identity{UserID: "u0"}); err != nil {
+			_, err := s.Register(context.Background(), Transport{r}, Identity{UserID: "u0"})
+			if err != nil {
 				b.Fatal(err)
 			}
 			<-r.done
@@ -190,8 +195,8 @@ func BenchmarkDispatch(b *testing.B) {
 	}
 }
 
-// BenchmarkGrowth is what one room of ten costs among more and more connections, in memory
-// and without sockets: go test -run '^$' -bench Growth -timeout 30m.
+// BenchmarkGrowth measures one room of ten members among up to a million connections, in memory and
+// without sockets: go test -run '^$' -bench Growth -timeout 30m.
 func BenchmarkGrowth(b *testing.B) {
 	for _, n := range []int{1_000, 100_000, 1_000_000} {
 		if n > 1_000 && testing.Short() {
@@ -199,7 +204,7 @@ func BenchmarkGrowth(b *testing.B) {
 		}
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			before := liveHeap()
-			s := newSwitchboard(b, n)
+			s := newBenchManager(b, n)
 			perConn := float64(liveHeap()-before) / float64(n)
 			id, room := s.conns[n/2].ID(), fmt.Sprint("r", n/20)
 			ctx := context.Background()
@@ -229,7 +234,7 @@ func BenchmarkGrowth(b *testing.B) {
 	}
 }
 
-// liveHeap is what is in use after a collection, in bytes.
+// liveHeap returns the size of the heap after a garbage collection, in bytes.
 func liveHeap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -29,26 +29,29 @@ func read(t *testing.T, path string) string {
 
 // blocks returns the fenced blocks of a language.
 func blocks(text, language string) (found []string) {
-	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(text, -1) {
+	block := regexp.MustCompile("(?s)```" + language + "\n(.*?)```")
+	for _, m := range block.FindAllStringSubmatch(text, -1) {
 		found = append(found, m[1])
 	}
 	return found
 }
 
-// Each command in the documents runs in CI.
+// CI runs each command in the documents.
 func TestCommandsInDocsRunInCI(t *testing.T) {
 	ci := read(t, ".ci/run")
 	n := 0
-	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/PROTOCOL.md"} {
+	docs := []string{"README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/PROTOCOL.md"}
+	for _, doc := range docs {
 		text := read(t, doc)
-		if before, after, ok := strings.Cut(text, "## Quick start"); ok { // TestQuickStart runs that
+		// TestQuickStart runs the quick start.
+		if before, after, ok := strings.Cut(text, "## Quick start"); ok {
 			_, after, _ = strings.Cut(after, "\n## ")
 			text = before + after
 		}
 		for _, block := range blocks(text, "sh") {
 			for command := range strings.Lines(block) {
 				n++
-				require.Contains(t, ci, strings.TrimSpace(command), "%s has a command that CI does not run", doc)
+				require.Contains(t, ci, strings.TrimSpace(command), "CI does not run it: %s", doc)
 			}
 		}
 	}
@@ -93,7 +96,8 @@ func TestSnippets(t *testing.T) {
 // The table of close codes in PROTOCOL.md lists the constants of the code.
 func TestCloseCodesAreDocumented(t *testing.T) {
 	documented := map[string]string{}
-	row := regexp.MustCompile(`(?m)^\| (\d{4}) \| (\w+) \| .* \| (reconnects|does not reconnect) \|$`)
+	row := regexp.MustCompile(
+		`(?m)^\| (\d{4}) \| (\w+) \| .* \| (reconnects|does not reconnect) \|$`)
 	for _, m := range row.FindAllStringSubmatch(read(t, "docs/PROTOCOL.md"), -1) {
 		documented[m[2]] = m[1]
 		code, err := strconv.Atoi(m[1])
@@ -124,8 +128,8 @@ func parseDir(t *testing.T, dir string, tests bool) (files []*ast.File) {
 	return files
 }
 
-// constants returns the values of a package's constants whose names start with prefix and go on
-// with a capital letter.
+// constants returns the values of a package's constants whose names are prefix and a capital
+// letter, followed by anything.
 func constants(t *testing.T, dir, prefix string) map[string]string {
 	t.Helper()
 	declared := map[string]string{}
@@ -160,7 +164,8 @@ func TestErrorCodesAreDocumented(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z_]+) \| `).FindAllStringSubmatch(table, -1) {
 		documented = append(documented, strconv.Quote(m[1]))
 	}
-	require.ElementsMatch(t, slices.Collect(maps.Values(constants(t, "internal/wire", "Code"))), documented)
+	codes := constants(t, "internal/wire", "Code")
+	require.ElementsMatch(t, slices.Collect(maps.Values(codes)), documented)
 }
 
 // Each threat in SECURITY.md names its tests, and the document names only tests and options that
@@ -180,16 +185,19 @@ func TestThreatsAreTested(t *testing.T) {
 		require.True(t, known[m[1]], "there is no test %s", m[1])
 	}
 	options := reflect.TypeFor[realtime.Options]()
-	for _, m := range regexp.MustCompile("`Options\\.([A-Za-z]+)`").FindAllStringSubmatch(text, -1) {
+	option := regexp.MustCompile("`Options\\.([A-Za-z]+)`")
+	for _, m := range option.FindAllStringSubmatch(text, -1) {
 		_, ok := options.FieldByName(m[1])
 		require.True(t, ok, "Options.%s", m[1])
 	}
 }
 
-// The scripts of CI name only tests that exist. go test says nothing about a name that matches none.
+// The scripts of CI name only tests that exist. go test says nothing about a name that matches
+// none.
 func TestScriptsRunTestsThatExist(t *testing.T) {
 	known := testNames(t)
-	names := regexp.MustCompile(`go test .*-run '?([A-Za-z|]+)'?`).FindAllStringSubmatch(read(t, ".ci/proof"), -1)
+	run := regexp.MustCompile(`go test .*-run '?([A-Za-z|]+)'?`)
+	names := run.FindAllStringSubmatch(read(t, ".ci/proof"), -1)
 	require.NotEmpty(t, names)
 	for _, m := range names {
 		for part := range strings.SplitSeq(m[1], "|") {
@@ -206,6 +214,7 @@ func TestScriptsRunTestsThatExist(t *testing.T) {
 func testNames(t *testing.T) map[string]bool {
 	t.Helper()
 	known := map[string]bool{}
+	test := regexp.MustCompile(`^(Test|Fuzz)[A-Z0-9]`)
 	require.NoError(t, filepath.WalkDir(".", func(dir string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err
@@ -220,7 +229,7 @@ func testNames(t *testing.T) map[string]bool {
 		for _, f := range parseDir(t, dir, true) {
 			for _, decl := range f.Decls {
 				fn, ok := decl.(*ast.FuncDecl)
-				if ok && fn.Recv == nil && regexp.MustCompile(`^(Test|Fuzz)[A-Z0-9]`).MatchString(fn.Name.Name) {
+				if ok && fn.Recv == nil && test.MatchString(fn.Name.Name) {
 					known[name+"."+fn.Name.Name] = true
 				}
 			}

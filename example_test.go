@@ -6,43 +6,41 @@ import (
 	"errors"
 	"expvar"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"github.com/realtime-go/realtime"
 )
 
-// A server with chat rooms. Its users are known by a cookie, and may send to the rooms that they
-// belong to.
-func ExampleNew() {
-	rt := realtime.New(&realtime.Options{
-		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			cookie, err := r.Cookie("session")
-			if err != nil {
-				return realtime.Identity{}, realtime.ErrUnauthenticated
-			}
-			return realtime.Identity{UserID: userOfSession(cookie.Value)}, nil
-		},
-		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
-			if a.Kind == realtime.ActionSend && len(a.Target.Rooms) == 1 {
-				return nil // c.UserID() may talk in a.Target.Rooms[0]
-			}
-			return realtime.ErrForbidden
-		},
-	})
+// A Manager knows connections, users and rooms. Here the client is in memory; the handler of the
+// Manager accepts WebSockets.
+func ExampleManager() {
+	rt := realtime.New(nil)
 	defer rt.Close()
+	ctx := context.Background()
+	transport, client := realtime.Pipe()
+	defer client.Drop()
+	c, err := rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
+	if err != nil {
+		panic(err)
+	}
+	_, _ = rt.Join(ctx, c.ID(), "lobby")
+	news := realtime.Message{Type: "news", Content: json.RawMessage(`{"headline":"hi"}`)}
+	_, _ = rt.Send(ctx, realtime.ToRoom("lobby"), news)
 
-	mux := http.NewServeMux()
-	mux.Handle("GET /ws", rt)
-	srv := realtime.NewServer("localhost:8080", mux)
-	_ = srv // srv.ListenAndServe()
+	for range 2 {
+		frame, _, _ := client.Read(ctx)
+		var message struct {
+			Type string `json:"message_type"`
+		}
+		_ = json.Unmarshal(frame, &message)
+		fmt.Println(message.Type)
+	}
+	// Output:
+	// welcome
+	// news
 }
-
-func userOfSession(string) string { return "alice" }
 
 // Send delivers a message to each connection of the target once.
 func ExampleManager_Send() {
@@ -58,9 +56,7 @@ func ExampleManager_Send() {
 	for _, target := range []realtime.Target{
 		realtime.ToAll(),
 		realtime.ToRoom("lobby"),
-		realtime.ToRoom("lobby").Except(alice.ID()),
 		realtime.ToUser("alice"),
-		realtime.ToRoom("lobby").Union(realtime.ToUser("alice")),
 		realtime.ToConn(phone.ID()),
 		realtime.ToUser("carol"),
 	} {
@@ -70,11 +66,48 @@ func ExampleManager_Send() {
 	// Output:
 	// 3 0 <nil>
 	// 2 0 <nil>
-	// 1 0 <nil>
 	// 2 0 <nil>
-	// 3 0 <nil>
 	// 1 0 <nil>
 	// 0 1 <nil>
+}
+
+// A connection that is in several parts of a union receives the message once.
+func ExampleTarget_Union() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	alice, bob := connect(rt, "alice"), connect(rt, "bob")
+	_, _ = rt.Join(ctx, alice.ID(), "lobby")
+	_, _ = rt.Join(ctx, bob.ID(), "lobby")
+	connect(rt, "alice") // alice's other device, which is not in the room
+
+	target := realtime.ToRoom("lobby").Union(realtime.ToUser("alice"))
+	res, _ := rt.Send(ctx, target, realtime.Message{})
+	fmt.Println(res.Queued)
+	// Output: 3
+}
+
+// A message that a client sent goes to the other members of the room.
+func ExampleTarget_Except() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	alice, phone, bob := connect(rt, "alice"), connect(rt, "alice"), connect(rt, "bob")
+	for _, c := range []*realtime.Conn{alice, phone, bob} {
+		_, _ = rt.Join(ctx, c.ID(), "lobby")
+	}
+
+	lobby := realtime.ToRoom("lobby")
+	for _, target := range []realtime.Target{
+		lobby, lobby.Except(alice.ID()), lobby.ExceptUser("alice"),
+	} {
+		res, _ := rt.Send(ctx, target, realtime.Message{})
+		fmt.Println(res.Queued)
+	}
+	// Output:
+	// 3
+	// 2
+	// 1
 }
 
 // A room exists from its first member to its last.
@@ -82,93 +115,82 @@ func ExampleManager_Join() {
 	rt := realtime.New(nil)
 	defer rt.Close()
 	ctx := context.Background()
-	alice, phone := connect(rt, "alice"), connect(rt, "alice")
+	alice := connect(rt, "alice")
 
-	for _, id := range []string{alice.ID(), alice.ID(), phone.ID(), "conn_unknown"} {
+	for _, id := range []string{alice.ID(), alice.ID(), "conn_unknown"} {
 		joined, err := rt.Join(ctx, id, "lobby")
 		fmt.Println(joined, err)
 	}
-	members, _ := rt.Room("lobby").Members(ctx)
-	count, _ := rt.Room("lobby").Count(ctx)
-	fmt.Println(members, count.Users, count.Conns)
-
+	fmt.Println(rt.Stats().Rooms)
 	_, _ = rt.Leave(ctx, alice.ID(), "lobby")
-	_, _ = rt.Leave(ctx, phone.ID(), "lobby")
 	fmt.Println(rt.Stats().Rooms)
 	// Output:
 	// true <nil>
 	// false <nil>
-	// true <nil>
 	// false realtime: connection not found
-	// [alice] 1 2
+	// 1
 	// 0
 }
 
-// Authorize decides about each action of a client. Without it, all are refused.
-func ExampleAuthorizer() {
-	rt := realtime.New(&realtime.Options{
-		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
-			if a.Kind == realtime.ActionSend && a.Target.All && c.UserID() != "admin" {
-				return errors.New("only the admin talks to everybody")
-			}
-			return nil
-		},
-	})
-	defer rt.Close()
-
-	transport, client := realtime.Pipe() // a client in memory, as in a test
-	_, _ = rt.Register(context.Background(), transport, realtime.Identity{UserID: "admin"})
-	_ = client.Write([]byte(`{"content":"hello","target":"all"}`))
-	for range 2 {
-		frame, _, _ := client.Read(context.Background())
-		fmt.Println(strings.Split(string(frame), `"`)[3])
-	}
-	// Output:
-	// welcome
-	// chat
-}
-
-// OnMessage replaces the default, which sends the message on unchanged.
-func ExampleMessageFunc() {
-	var rt *realtime.Manager
-	rt = realtime.New(&realtime.Options{
-		Authorize: realtime.InsecureAllowAll,
-		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
-			if strings.Contains(in.Text, "darn") {
-				return errors.New("mind your language")
-			}
-			_, err := rt.Send(ctx, in.Target.Except(c.ID()), in.Message)
-			return err
-		},
-	})
-	defer rt.Close()
-}
-
-// The REST handler works under any prefix.
-func ExampleManager_API() {
+// A Room lists users. A user with two devices is listed once.
+func ExampleRoom() {
 	rt := realtime.New(nil)
 	defer rt.Close()
-	adminsOnly := func(r *http.Request, _ realtime.Action) error {
-		if _, password, ok := r.BasicAuth(); !ok || password != "secret" {
-			return realtime.ErrForbidden
-		}
-		return nil
+	ctx := context.Background()
+	for _, user := range []string{"bob", "alice", "alice"} {
+		_, _ = rt.Join(ctx, connect(rt, user).ID(), "lobby")
 	}
-	http.Handle("/rt/", rt.API(adminsOnly))
+
+	lobby := rt.Room("lobby")
+	members, _ := lobby.Members(ctx)
+	count, _ := lobby.Count(ctx)
+	fmt.Println(members, count.Users, count.Conns)
+	// Output: [alice bob] 2 3
+}
+
+// Remove takes a user out of a room. Deny also keeps the user out.
+func ExampleRoom_Remove() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	c := connect(rt, "mallory")
+	_, _ = rt.Join(ctx, c.ID(), "lobby")
+
+	n, _ := rt.Room("lobby").Remove(ctx, "mallory")
+	fmt.Println(n, c.Rooms())
+
+	_, _ = rt.Room("lobby").Deny(ctx, "mallory", time.Hour)
+	_, err := rt.Join(ctx, c.ID(), "lobby")
+	fmt.Println(err)
+	// Output:
+	// 1 []
+	// realtime: denied
+}
+
+// A User has all connections of one user.
+func ExampleUser() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	laptop, phone := connect(rt, "alice"), connect(rt, "alice")
+
+	alice := rt.User("alice")
+	n, _ := alice.Count(context.Background())
+	conns := slices.Collect(alice.LocalConns())
+	fmt.Println(n, slices.Contains(conns, laptop), slices.Contains(conns, phone))
+	// Output: 2 true true
 }
 
 // The application ends connections. The close code tells the client whether to reconnect.
 func ExampleUser_Disconnect() {
 	rt := realtime.New(nil)
 	defer rt.Close()
-	transport, client := realtime.Pipe()
-	_, _ = rt.Register(context.Background(), transport, realtime.Identity{UserID: "mallory"})
+	ctx := context.Background()
+	_, client := open(rt, "mallory")
 
-	n, err := rt.User("mallory").Disconnect(context.Background(), 4500, "banned")
+	n, err := rt.User("mallory").Disconnect(ctx, 4500, "banned")
 	fmt.Println(n, err)
 
-	_, _, _ = client.Read(context.Background()) // welcome
-	_, _, err = client.Read(context.Background())
+	_, _, err = client.Read(ctx)
 	end, _ := errors.AsType[*realtime.CloseError](err)
 	fmt.Println(end.Code, end.Reason, end.Code.ComeBack())
 	// Output:
@@ -176,101 +198,165 @@ func ExampleUser_Disconnect() {
 	// 4500 banned false
 }
 
-// A test of an application needs no port: Pipe connects a client in memory.
+// Deny closes the connections of a user, and refuses new ones for some time.
 func ExampleUser_Deny() {
 	rt := realtime.New(nil)
 	defer rt.Close()
 	ctx := context.Background()
-	first, _ := realtime.Pipe()
-	_, _ = rt.Register(ctx, first, realtime.Identity{UserID: "mallory"})
+	connect(rt, "mallory")
 
 	n, _ := rt.User("mallory").Deny(ctx, time.Hour)
 	fmt.Println(n, "closed")
 
-	again, _ := realtime.Pipe()
-	_, err := rt.Register(ctx, again, realtime.Identity{UserID: "mallory"})
+	transport, _ := realtime.Pipe()
+	_, err := rt.Register(ctx, transport, realtime.Identity{UserID: "mallory"})
 	fmt.Println(err)
 	// Output:
 	// 1 closed
 	// realtime: denied
 }
 
-func ExampleRoom_Remove() {
+// Clients are told that users connect and join rooms.
+func ExampleAnnounce() {
+	rt := realtime.New(&realtime.Options{
+		Announce: realtime.AnnounceUsers | realtime.AnnounceRooms,
+	})
+	defer rt.Close()
+	ctx := context.Background()
+	alice, client := open(rt, "alice")
+	defer client.Drop()
+	_, _ = rt.Join(ctx, alice.ID(), "lobby")
+	bob := connect(rt, "bob")
+	_, _ = rt.Join(ctx, bob.ID(), "lobby")
+
+	for range 3 {
+		frame, _, _ := client.Read(ctx)
+		var notice struct {
+			Type    string `json:"message_type"`
+			Content struct {
+				Message string `json:"message"`
+			} `json:"content"`
+		}
+		_ = json.Unmarshal(frame, &notice)
+		fmt.Printf("%s: %s\n", notice.Type, notice.Content.Message)
+	}
+	// Output:
+	// systemnotification: User joined room lobby
+	// userjoined: User bob joined
+	// systemnotification: User joined room lobby
+}
+
+// Of the positions of a player only the newest counts: a slow client loses the older ones. In other
+// rooms a client that is too slow is disconnected.
+func ExampleSlowPolicy() {
+	rt := realtime.New(&realtime.Options{
+		Limits: realtime.Limits{QueueMessages: 4},
+		Room: func(name string) realtime.RoomOptions {
+			if strings.HasPrefix(name, "positions:") {
+				return realtime.RoomOptions{Slow: realtime.SlowDropOldest}
+			}
+			return realtime.RoomOptions{}
+		},
+	})
+	defer rt.Close()
+	ctx := context.Background()
+	for _, room := range []string{"positions:alice", "lobby"} {
+		c, client := open(rt, "bob")
+		defer client.Drop()
+		_, _ = rt.Join(ctx, c.ID(), room)
+		for i := range 100 { // while bob does not read
+			position := json.RawMessage(fmt.Sprint(i))
+			_, _ = rt.Send(ctx, realtime.ToRoom(room), realtime.Message{Content: position})
+		}
+		for {
+			frame, _, err := client.Read(ctx)
+			if err != nil {
+				end, _ := errors.AsType[*realtime.CloseError](err)
+				fmt.Println("closed with", int(end.Code))
+				break
+			}
+			if strings.Contains(string(frame), `"content":99`) {
+				fmt.Println("the newest position arrived")
+				break
+			}
+		}
+	}
+	// Output:
+	// the newest position arrived
+	// closed with 4300
+}
+
+// Only rooms of orders keep messages.
+func ExampleRoomOptions() {
+	rt := realtime.New(&realtime.Options{
+		Room: func(name string) realtime.RoomOptions {
+			if strings.HasPrefix(name, "orders:") {
+				return realtime.RoomOptions{History: realtime.Retention{Messages: 1000}}
+			}
+			return realtime.RoomOptions{}
+		},
+	})
+	defer rt.Close()
+	ctx := context.Background()
+	for _, room := range []string{"orders:7", "lobby"} {
+		_, _ = rt.Send(ctx, realtime.ToRoom(room), realtime.Message{})
+		history, err := rt.Room(room).History(ctx, realtime.HistoryQuery{})
+		fmt.Println(len(history.Messages), err)
+	}
+	// Output:
+	// 1 <nil>
+	// 0 realtime: room keeps no history
+}
+
+// A client that reconnects in time resumes its session: it is in its rooms without a notice to
+// others.
+func ExampleTimeouts_resume() {
+	rt := realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll,
+		Timeouts:  realtime.Timeouts{Resume: time.Minute},
+	})
+	defer rt.Close()
+	ctx := context.Background()
+	transport, client := realtime.Pipe(realtime.V1)
+	_, _ = rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
+	frame, _, _ := client.Read(ctx)
+	var welcome struct {
+		Content struct{ Session string }
+	}
+	_ = json.Unmarshal(frame, &welcome)
+	_ = client.Write([]byte(`{"type":"join","id":1,"room":"lobby"}`))
+	_, _, _ = client.Read(ctx) // the reply
+	client.Drop()              // the network fails
+
+	alice := dialV1(rt, "alice")
+	resume := fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, welcome.Content.Session)
+	fmt.Println(alice(resume))
+	// Output: {"message_type":"reply","id":1,"content":{"rooms":["lobby"]}}
+}
+
+// Pipe connects a client in memory, for tests and for clients in the same process.
+func ExamplePipe() {
 	rt := realtime.New(nil)
 	defer rt.Close()
 	ctx := context.Background()
-	transport, _ := realtime.Pipe()
-	c, _ := rt.Register(ctx, transport, realtime.Identity{UserID: "mallory"})
-	_, _ = rt.Join(ctx, c.ID(), "lobby")
+	transport, client := realtime.Pipe()
+	defer client.Drop()
+	_, _ = rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
+	_, _, _ = client.Read(ctx) // welcome
 
-	n, _ := rt.Room("lobby").Remove(ctx, "mallory")
-	fmt.Println(n, c.Rooms())
-	// Output: 1 []
+	_ = client.Write([]byte("ping"))
+	frame, _, _ := client.Read(ctx)
+	fmt.Println(string(frame))
+	// Output: pong
 }
 
-// When an identity expires, the session is looked up again. If it is gone, the connection is ended.
-func ExampleOptions_revalidate() {
-	sessions := map[string]time.Time{} // yours
-	rt := realtime.New(&realtime.Options{
-		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			cookie, err := r.Cookie("session")
-			if err != nil {
-				return realtime.Identity{}, err
-			}
-			return realtime.Identity{UserID: "alice", ExpiresAt: sessions[cookie.Value], Data: cookie.Value}, nil
-		},
-		Revalidate: func(_ context.Context, c *realtime.Conn, token string) (realtime.Identity, error) {
-			id := c.Identity()
-			session, _ := id.Data.(string)
-			if token != "" { // sent by a client of realtime.v1
-				session = token
-			}
-			id.ExpiresAt = sessions[session]
-			if time.Now().After(id.ExpiresAt) {
-				return id, realtime.ErrUnauthenticated
-			}
-			return id, nil
-		},
-	})
-	defer rt.Close()
-}
-
-func ExampleTickets() {
-	var tickets realtime.Tickets
-	rt := realtime.New(&realtime.Options{Authenticate: tickets.Authenticate})
-	defer rt.Close()
-	http.Handle("GET /ws", rt)
-	http.HandleFunc("POST /ticket", func(w http.ResponseWriter, r *http.Request) {
-		user, _, ok := r.BasicAuth() // replace: as you authenticate every request
-		if !ok {
-			http.Error(w, "who are you?", http.StatusUnauthorized)
-			return
-		}
-		ticket, err := tickets.Issue(realtime.Identity{UserID: user})
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprint(w, ticket) // the page connects to /ws?ticket=…
-	})
-}
-
-func ExampleBearerToken() {
-	verify := func(token string) (user string, err error) { return "alice", nil } // yours
-	rt := realtime.New(&realtime.Options{
-		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			user, err := verify(realtime.BearerToken(r))
-			return realtime.Identity{UserID: user}, err
-		},
-	})
-	defer rt.Close()
-}
-
+// A client of realtime.v1 gets a reply to each request with an id.
 func ExamplePipe_v1() {
 	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll})
 	defer rt.Close()
 	ctx := context.Background()
 	transport, client := realtime.Pipe(realtime.V1)
+	defer client.Drop()
 	_, _ = rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
 	_, _, _ = client.Read(ctx) // welcome
 
@@ -280,53 +366,37 @@ func ExamplePipe_v1() {
 	// Output: {"message_type":"reply","id":1}
 }
 
-func ExamplePipe() {
-	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll})
-	defer rt.Close()
-	transport, client := realtime.Pipe()
-	_, _ = rt.Register(context.Background(), transport, realtime.Identity{UserID: "alice"})
-	_, _, _ = client.Read(context.Background()) // welcome
-
-	_ = client.Write([]byte("ping"))
-	frame, _, _ := client.Read(context.Background())
-	fmt.Println(string(frame))
-	// Output: pong
-}
-
-// Counters are read on request. Here expvar serves them at /debug/vars.
+// The numbers are read on request. Here package expvar serves them at /debug/vars.
 func ExampleManager_Stats() {
 	rt := realtime.New(nil)
 	defer rt.Close()
 	expvar.Publish("realtime", expvar.Func(func() any { return rt.Stats() }))
+
+	connect(rt, "alice")
+	connect(rt, "alice")
+	s := rt.Stats()
+	fmt.Println(s.Conns, s.Users)
+	// Output: 2 1
 }
 
-// Of a player's positions only the latest counts. A chat must not lose a message.
-func ExampleRoomOptions() {
-	rt := realtime.New(&realtime.Options{
-		Room: func(name string) realtime.RoomOptions {
-			if strings.HasPrefix(name, "positions:") {
-				return realtime.RoomOptions{Slow: realtime.SlowDropOldest}
-			}
-			return realtime.RoomOptions{}
-		},
-	})
-	defer rt.Close()
-}
-
-// Shutdown of the Manager comes before that of the server, which does not know open WebSockets.
-func ExampleManager_Shutdown() {
+// Sub returns what was counted since an earlier snapshot, for example a minute ago.
+func ExampleStats_Sub() {
 	rt := realtime.New(nil)
-	srv := realtime.NewServer("localhost:8080", rt)
+	defer rt.Close()
+	ctx := context.Background()
+	connect(rt, "alice")
+	_, _ = rt.Send(ctx, realtime.ToAll(), realtime.Message{})
 
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	fmt.Println(errors.Join(rt.Shutdown(ctx), srv.Shutdown(ctx)))
-	// Output: <nil>
+	before := rt.Stats()
+	_, _ = rt.Send(ctx, realtime.ToAll(), realtime.Message{})
+	now := rt.Stats()
+	fmt.Println(now.Messages, now.Sub(before).Messages, now.Sub(before).Conns)
+	// Output: 2 1 1
 }
 
-// connect registers a connection in memory, as if a browser had opened it.
+// connect registers a connection in memory. Its client reads and ignores all messages.
 func connect(rt *realtime.Manager, user string) *realtime.Conn {
-	transport, client := realtime.Pipe()
+	c, client := open(rt, user)
 	go func() {
 		for {
 			if _, _, err := client.Read(context.Background()); err != nil {
@@ -334,36 +404,19 @@ func connect(rt *realtime.Manager, user string) *realtime.Conn {
 			}
 		}
 	}()
-	c, err := rt.Register(context.Background(), transport, realtime.Identity{UserID: user})
-	if err != nil {
-		panic(err)
-	}
 	return c
 }
 
-// tenantKey is the key of the tenant in the context of a connection.
-type tenantKey struct{}
-
-// A handler reads a value of the request that opened the connection: here, a part of its path.
-func ExampleOptions_connContext() {
-	rt := realtime.New(&realtime.Options{
-		ConnContext: func(ctx context.Context, r *http.Request) context.Context {
-			return context.WithValue(ctx, tenantKey{}, r.PathValue("tenant")) // or chi.URLParam(r, "tenant")
-		},
-		OnConnect: func(ctx context.Context, _ *realtime.Conn) error {
-			fmt.Println("tenant", ctx.Value(tenantKey{}))
-			return nil
-		},
-	})
-	defer rt.Close()
-	mux := http.NewServeMux()
-	mux.Handle("/ws/{tenant}", rt)
-	srv := httptest.NewServer(mux)
-	defer srv.Close()
-
-	ws, _, err := websocket.Dial(context.Background(), srv.URL+"/ws/acme", nil)
-	if err == nil {
-		_ = ws.CloseNow()
+// open registers a connection in memory, and reads the welcome of its client.
+func open(
+	rt *realtime.Manager, user string, subprotocols ...string,
+) (*realtime.Conn, *realtime.PipeClient) {
+	transport, client := realtime.Pipe(subprotocols...)
+	id := realtime.Identity{UserID: user}
+	c, err := rt.Register(context.Background(), transport, id)
+	if err != nil {
+		panic(err)
 	}
-	// Output: tenant acme
+	_, _, _ = client.Read(context.Background())
+	return c, client
 }

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,15 +21,15 @@ import (
 const (
 	maxHeaderBytes = 16 << 10
 	maxHeaders     = 100
-	// retryAfter is what a client is told to wait that was refused for want of room.
+	// retryAfter is the Retry-After of a response to a request beyond a limit.
 	retryAfter = 5 * time.Second
-	// bodyPatience is how long the body of a request may take.
-	bodyPatience = 5 * time.Second
+	// bodyTimeout is how long the body of a request may take.
+	bodyTimeout = 5 * time.Second
 )
 
-// NewServer returns an http.Server with the limits that a server of long-lived
-// connections needs and a handler cannot set: 5 s for the header of a request, 16 KiB
-// of headers, 60 s between requests. It listens on addr, see http.Server.Addr.
+// NewServer returns an http.Server for addr, see http.Server.Addr, with limits that a server of
+// long-lived connections needs and that a handler cannot set: 5 s for the header of a request,
+// 16 KiB of headers, and 60 s between requests. It does not start the server.
 func NewServer(addr string, h http.Handler) *http.Server {
 	return &http.Server{
 		Addr: addr, Handler: h,
@@ -40,42 +39,59 @@ func NewServer(addr string, h http.Handler) *http.Server {
 	}
 }
 
-// refusal is an upgrade that is refused, or a REST call.
+// refusal is an error that is answered to an upgrade request or to a REST request.
 type refusal struct {
 	status  int
 	message string // for the client; no secrets
 	counter metrics.Counter
-	wait    time.Duration // before it may be different, 0 if that is not known
+	wait    time.Duration // after which a retry may succeed; 0: not known
+	allow   string        // the method that is allowed, for a wrong one
 }
 
 func newRefusal(status int, message string, c metrics.Counter) *refusal {
 	return &refusal{status: status, message: message, counter: c}
 }
 
-// later returns a refusal that passes.
-func later(status int, message string, c metrics.Counter, wait time.Duration) *refusal {
-	return &refusal{status, message, c, wait}
+// retryLater returns a refusal that may not apply any more after wait.
+func retryLater(status int, message string, c metrics.Counter, wait time.Duration) *refusal {
+	return &refusal{status: status, message: message, counter: c, wait: wait}
 }
 
-// forbidden is the refusal of somebody who is denied.
+// forbidden returns the refusal for a user that is denied.
 func forbidden(err error) *refusal {
-	no := newRefusal(http.StatusForbidden, "denied", metrics.RefusedAuth)
+	ref := newRefusal(http.StatusForbidden, "denied", metrics.RefusedAuth)
 	if denied, ok := errors.AsType[*admission.DeniedError](err); ok {
-		no.wait = denied.Left
+		ref.wait = denied.Left
 	}
-	return no
+	return ref
+}
+
+// wrongMethod returns the refusal of a request whose method is not the allowed one.
+func wrongMethod(allowed string) *refusal {
+	ref := newRefusal(http.StatusMethodNotAllowed, "use "+allowed, metrics.RefusedRequest)
+	ref.allow = allowed
+	return ref
 }
 
 func (e *refusal) Error() string { return e.message }
 
-// ServeHTTP is the WebSocket endpoint. It checks origin, limits and identity before
-// the upgrade, and answers what it refuses with plain HTTP and a JSON error: 400,
-// 401, 403, 426, 429, 431 or 503. It returns when the connection is open, so that
-// middleware is done with it; the connection keeps nothing of the request's context, see
-// Options.ConnContext.
+// asRefusal returns err as a refusal. Any other error is an internal error, whose text is not sent.
+func asRefusal(err error) *refusal {
+	if ref, ok := errors.AsType[*refusal](err); ok {
+		return ref
+	}
+	return newRefusal(http.StatusInternalServerError, "internal error", metrics.RefusedRequest)
+}
+
+// ServeHTTP is the WebSocket endpoint. It checks origin, limits and identity before the upgrade. If
+// it refuses a request, the response is plain HTTP with a JSON error: 400, 401, 403, 405, 426, 429,
+// 431 or 503; or 500 if the ResponseWriter cannot be hijacked.
 //
-// It can be mounted under any path, on net/http and on every router that hands
-// through a ResponseWriter which can be hijacked.
+// It returns when the connection is open, so that middleware ends then. The connection keeps
+// nothing of the context of the request, see Options.ConnContext.
+//
+// It can be mounted under any path, on net/http and on each router whose ResponseWriter can be
+// hijacked.
 func (m *Manager) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.endpoint.serve(w, r) }
 
 // endpoint decides which requests become connections.
@@ -105,41 +121,42 @@ func (ep *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	began := m.revocations.Begin()
 	defer m.revocations.End()
 	from := ep.proxies.Source(r)
-	id, err := ep.checkRequest(w, r, from)
+	id, err := ep.checkRequest(r, from)
 	if err != nil {
 		ep.refusePage(w, r, err)
 		return
 	}
-	ctx := ep.connContext(r) // before a place is taken: it may panic
+	ctx := ep.connContext(r) // it may panic, so before a place is reserved
 	e := candidate{user: id.UserID, address: admission.AddrKey(from), began: began}
 	if err := refusalOf(m.registry.reserve(e)); err != nil {
 		ep.refusePage(w, r, err)
 		return
 	}
-	// Last, so that a plain request learns what an upgrade would be refused for: a
-	// browser does not tell its page.
+	// The handshake is checked last, so that a plain request gets the reason for which an upgrade
+	// would be refused: a browser does not tell a page why its WebSocket failed.
 	if status, hint := transport.CheckHandshake(w, r); status != 0 {
 		m.registry.cancel(e)
 		ep.refusePage(w, r, newRefusal(status, hint, metrics.RefusedRequest))
 		return
 	}
-	s, err := ep.upgrader.Upgrade(w, r, ep.remote(r, from))
-	if err != nil { // the request has been answered
+	t, err := ep.upgrader.Upgrade(w, r, ep.remote(r, from))
+	if err != nil { // Upgrade has sent a response
 		m.registry.cancel(e)
 		m.counters.Add(metrics.RefusedRequest, 1)
 		m.log.Log(r.Context(), slog.LevelDebug, e.address.String(), "realtime: upgrade failed",
 			slog.Any("error", err))
 		return
 	}
-	_, _ = m.registry.register(ctx, s, id, e) // what ended it has been logged
+	_, _ = m.registry.register(ctx, t, id, e) // an error ended t, and its end is logged
 }
 
-// derivedKey marks the context that ConnContext is given.
+// derivedKey is the key of a value in the context that is passed to Options.ConnContext. A context
+// without the value is not derived from that one.
 type derivedKey struct{}
 
-// connContext returns the context of the connection that r opens. The request's own is not kept:
-// routers put it back into a pool when the handler has returned, and fill it with the values of
-// other requests.
+// connContext returns the context from which the context of the connection is derived. It does not
+// keep the context of the request: some routers reuse it for other requests when the handler has
+// returned.
 func (ep *endpoint) connContext(r *http.Request) context.Context {
 	ctx := context.Background()
 	if ep.m.opts.ConnContext == nil {
@@ -152,16 +169,18 @@ func (ep *endpoint) connContext(r *http.Request) context.Context {
 	return ctx
 }
 
-// limitBody bounds how long the body of a request may take. A server for long-lived connections
-// cannot, and waits for a body without end: also for one that nobody reads, before it writes
-// the answer.
+// limitBody bounds how long the body of a request may take. A server of long-lived connections has
+// no such timeout. Without a bound it waits for a body forever before it writes the response, even
+// if no handler reads the body.
 func limitBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 { // not every ResponseWriter can
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyPatience))
+	if r.ContentLength != 0 {
+		// Some ResponseWriters do not support deadlines.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
 }
 
-// remote is the address of a client for humans: with its port, unless a proxy has it.
+// remote returns the address of a client for humans. It has a port, unless the request came through
+// a proxy.
 func (ep *endpoint) remote(r *http.Request, from netip.Addr) string {
 	if from == admission.Peer(r) {
 		return r.RemoteAddr
@@ -169,14 +188,14 @@ func (ep *endpoint) remote(r *http.Request, from netip.Addr) string {
 	return from.String()
 }
 
-// checkRequest checks everything about a request before anybody is let in, what costs the
-// least first, and finds out who it is.
-func (ep *endpoint) checkRequest(w http.ResponseWriter, r *http.Request, from netip.Addr) (Identity, error) {
+// checkRequest returns the identity behind a request, or a refusal. The cheapest checks come first.
+func (ep *endpoint) checkRequest(r *http.Request, from netip.Addr) (Identity, error) {
 	if ep.m.capacity.Closed() {
 		return Identity{}, refusalOf(ErrClosed)
 	}
 	if wait := ep.m.addresses.Attempt(admission.AddrKey(from)); wait > 0 {
-		return Identity{}, later(http.StatusTooManyRequests, "too many attempts", metrics.RefusedLimit, wait)
+		const status = http.StatusTooManyRequests
+		return Identity{}, retryLater(status, "too many attempts", metrics.RefusedLimit, wait)
 	}
 	if err := checkHeaders(r.Header); err != nil {
 		return Identity{}, err
@@ -188,14 +207,14 @@ func (ep *endpoint) checkRequest(w http.ResponseWriter, r *http.Request, from ne
 		return Identity{}, ep.refuseOrigin(page)
 	}
 	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
-		return Identity{}, newRefusal(http.StatusMethodNotAllowed, "use GET", metrics.RefusedRequest)
+		return Identity{}, wrongMethod(http.MethodGet)
 	}
 	return ep.authenticate(r, from)
 }
 
-// lacksOrigin reports whether a request would open a connection and names no origin. One that would
-// not is a page's that asks why: a browser names none where it asks the server that it came from.
+// lacksOrigin reports whether a request would open a connection and has no Origin header. A request
+// that would not may be from a page that asks for the reason of a refusal: for that, a browser
+// sends no Origin header to the page's own server.
 func lacksOrigin(r *http.Request) bool {
 	return r.Header.Get("Origin") == "" && transport.HasToken(r.Header, "Upgrade", "websocket")
 }
@@ -209,24 +228,24 @@ func (ep *endpoint) authenticate(r *http.Request, from netip.Addr) (Identity, er
 	case errors.Is(err, ErrForbidden):
 		return id, newRefusal(http.StatusForbidden, "forbidden", metrics.RefusedAuth)
 	case err != nil:
-		ep.m.log.Log(r.Context(), slog.LevelDebug, admission.AddrKey(from).String(), "realtime: not authenticated",
-			slog.Any("error", err))
+		ep.m.log.Log(r.Context(), slog.LevelDebug, admission.AddrKey(from).String(),
+			"realtime: not authenticated", slog.Any("error", err))
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	}
 	switch err := id.validate(); {
 	case errors.Is(err, ErrUnauthenticated):
 		return id, newRefusal(http.StatusUnauthorized, "not authenticated", metrics.RefusedAuth)
 	case err != nil:
-		message := "invalid user id"
-		if names.CheckUser(cmp.Or(id.UserID, "none")) == nil {
-			message = "invalid device"
+		message := "invalid device"
+		if id.UserID != "" && names.CheckUser(id.UserID) != nil {
+			message = "invalid user id"
 		}
 		return id, newRefusal(http.StatusBadRequest, message, metrics.RefusedAuth)
 	}
 	return id, nil
 }
 
-// checkHeaders refuses what is too much to be a handshake.
+// checkHeaders refuses requests with more or longer headers than a handshake has.
 func checkHeaders(h http.Header) error {
 	n, bytes := 0, 0
 	for name, values := range h {
@@ -236,7 +255,8 @@ func checkHeaders(h http.Header) error {
 		}
 	}
 	if n > maxHeaders || bytes > maxHeaderBytes {
-		return newRefusal(http.StatusRequestHeaderFieldsTooLarge, "too many headers", metrics.RefusedRequest)
+		const status = http.StatusRequestHeaderFieldsTooLarge
+		return newRefusal(status, "too many headers", metrics.RefusedRequest)
 	}
 	return nil
 }
@@ -258,29 +278,33 @@ func (ep *endpoint) refuseHost(name string) error {
 	return newRefusal(http.StatusForbidden, message, metrics.RefusedHost)
 }
 
-// refusalOf is the refusal for an error of the gate.
+// refusalOf returns the refusal for an error of admission, nil for nil.
 func refusalOf(err error) error {
+	const unavailable = http.StatusServiceUnavailable
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, ErrDenied):
 		return forbidden(err)
 	case errors.Is(err, ErrClosed):
-		// Without Retry-After: the next server may be up before a whole second is over.
-		return newRefusal(http.StatusServiceUnavailable, "shutting down", metrics.RefusedShutdown)
+		// Without Retry-After, which is at least one second: the next server may start sooner.
+		return newRefusal(unavailable, "shutting down", metrics.RefusedShutdown)
 	case errors.Is(err, errUserFull), errors.Is(err, admission.ErrAddressFull):
-		return later(http.StatusTooManyRequests, "too many connections of yours", metrics.RefusedLimit, retryAfter)
+		const message = "too many connections of yours"
+		return retryLater(http.StatusTooManyRequests, message, metrics.RefusedLimit, retryAfter)
 	case errors.Is(err, ErrOverloaded):
-		return later(http.StatusServiceUnavailable, "short of memory", metrics.RefusedLimit, retryAfter)
+		return retryLater(unavailable, "short of memory", metrics.RefusedLimit, retryAfter)
 	default:
-		return later(http.StatusServiceUnavailable, "too many connections", metrics.RefusedLimit, retryAfter)
+		return retryLater(unavailable, "too many connections", metrics.RefusedLimit, retryAfter)
 	}
 }
 
-// preflight answers what a browser asks before a page of an allowed origin may ask with a token
-// why its WebSocket did not open. It reports whether the request was that.
+// preflight answers a CORS preflight from a page of an allowed origin, and reports whether the
+// request was one. A browser sends it before a page may ask, with a token, why its WebSocket did
+// not open.
 func (ep *endpoint) preflight(w http.ResponseWriter, r *http.Request) bool {
-	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") != http.MethodGet {
+	method := r.Header.Get("Access-Control-Request-Method")
+	if r.Method != http.MethodOptions || method != http.MethodGet {
 		return false
 	}
 	from := r.Header.Get("Origin")
@@ -297,52 +321,55 @@ func (ep *endpoint) preflight(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// allowPage lets a page of this origin read an answer to a request with its cookies.
+// allowPage lets a page of this origin read the response to a request that had cookies.
 func allowPage(h http.Header, origin string) {
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Set("Access-Control-Allow-Credentials", "true")
 }
 
-// refusePage lets pages read why: a browser does not tell them why a WebSocket did not open,
-// so they ask by a plain request. A page of a foreign origin learns that it is one, and nothing
-// else, which could depend on whose cookies came.
+// refusePage is refuse with the headers that let a page read the reason. A browser does not tell a
+// page why its WebSocket did not open, so the page asks with a plain request. A page of a foreign
+// origin can read only that its origin is foreign: other reasons could depend on the user whose
+// cookies the browser sent.
 func (ep *endpoint) refusePage(w http.ResponseWriter, r *http.Request, err error) {
-	no, _ := errors.AsType[*refusal](err)
-	if from := r.Header.Values("Origin"); len(from) == 1 && no != nil {
-		if _, ok := ep.origins.Check(r); ok || no.counter == metrics.RefusedOrigin {
+	ref := asRefusal(err)
+	if from := r.Header.Values("Origin"); len(from) == 1 {
+		if _, ok := ep.origins.Check(r); ok || ref.counter == metrics.RefusedOrigin {
 			allowPage(w.Header(), from[0])
 			w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
 		}
 		w.Header().Add("Vary", "Origin")
 	}
-	ep.refuse(w, err)
+	ep.refuse(w, ref)
 }
 
+// refuse answers a request that is refused with err.
 func (ep *endpoint) refuse(w http.ResponseWriter, err error) {
-	no, ok := errors.AsType[*refusal](err)
-	if !ok {
-		no = newRefusal(http.StatusInternalServerError, "internal error", metrics.RefusedRequest)
+	ref := asRefusal(err)
+	ep.m.counters.Add(ref.counter, 1)
+	if ref.status == http.StatusInternalServerError {
+		ep.m.log.Once(slog.LevelError, "upgrade", ref.message,
+			"realtime: cannot upgrade: "+ref.message)
 	}
-	ep.m.counters.Add(no.counter, 1)
-	if no.status == http.StatusInternalServerError {
-		ep.m.log.Once(slog.LevelError, "upgrade", no.message, "realtime: cannot upgrade: "+no.message)
+	if ref.allow != "" {
+		w.Header().Set("Allow", ref.allow)
 	}
-	if no.wait > 0 {
-		seconds := int64(no.wait / time.Second)
-		if no.wait%time.Second > 0 {
+	if ref.wait > 0 {
+		seconds := int64(ref.wait / time.Second)
+		if ref.wait%time.Second > 0 {
 			seconds++
 		}
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
-	writeJSON(w, no.status, map[string]string{"error": no.message})
+	writeJSON(w, ref.status, map[string]string{"error": ref.message})
 }
 
-// writeJSON answers with a JSON body that nobody caches or guesses a type for.
+// writeJSON sends a response with a JSON body. Its headers forbid caching, and guessing the type.
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that is gone needs no answer
+	_ = json.NewEncoder(w).Encode(body) // fails only if the client has disconnected
 }

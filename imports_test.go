@@ -21,7 +21,8 @@ import (
 // of its documentation and the packages of this module that it imports.
 func TestImports(t *testing.T) {
 	const module = "github.com/realtime-go/realtime"
-	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}|{{.Doc}}|{{join .Imports " "}}`, "./...").Output()
+	const format = `{{.ImportPath}}|{{.Doc}}|{{join .Imports " "}}`
+	out, err := exec.Command("go", "list", "-f", format, "./...").Output()
 	require.NoError(t, err)
 	rows := []string{"| package | what it is | imports |", "|---|---|---|"}
 	for line := range strings.Lines(string(out)) {
@@ -42,19 +43,23 @@ func TestImports(t *testing.T) {
 		rows = append(rows, fmt.Sprintf("| %s | %s | %s |", name, doc, list))
 	}
 	table := strings.Join(rows, "\n") + "\n"
-	require.True(t, strings.Contains(read(t, "docs/ARCHITECTURE.md"), table), "the table should be\n\n%s", table)
+	found := strings.Contains(read(t, "docs/ARCHITECTURE.md"), table)
+	require.True(t, found, "the table should be\n\n%s", table)
 }
 
-// The module requires three modules directly, and no package uses unsafe, cgo, plugins, init or linkname.
+// The module requires three modules directly. No package uses unsafe, cgo, plugins, init or linkname.
 func TestDependencies(t *testing.T) {
 	mod, err := os.ReadFile("go.mod")
 	require.NoError(t, err)
 	var direct []string
-	for _, m := range regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(string(mod), -1) {
+	required := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`)
+	for _, m := range required.FindAllStringSubmatch(string(mod), -1) {
 		direct = append(direct, m[1])
 	}
 	slices.Sort(direct)
-	require.Equal(t, []string{"github.com/coder/websocket", "github.com/google/uuid", "github.com/stretchr/testify"}, direct)
+	require.Equal(t, []string{
+		"github.com/coder/websocket", "github.com/google/uuid", "github.com/stretchr/testify",
+	}, direct)
 	for _, dir := range []string{".", "internal", "broker", "client"} {
 		require.NoError(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if dir == "." && d.IsDir() && path != "." {
@@ -68,6 +73,7 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
+// requirePlain fails if a file uses unsafe, cgo, plugins, init or linkname.
 func requirePlain(t *testing.T, path string) {
 	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
 	require.NoError(t, err)

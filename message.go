@@ -136,7 +136,7 @@ func validWord(field, s string, maxBytes int) error {
 	case s == "":
 		return nil
 	case len(s) > maxBytes:
-		return fmt.Errorf("%w: message %s longer than %d bytes", ErrInvalidName, field, maxBytes)
+		return names.Errorf("message %s longer than %d bytes", field, maxBytes)
 	default:
 		return ValidName(s)
 	}
@@ -155,7 +155,7 @@ func validClientType(t string) error {
 		return -1
 	}, t)
 	if letters != "" && (letters == wire.TypeNotice || wire.Reserved(letters)) {
-		return fmt.Errorf("%w: message type %q is reserved", ErrInvalidName, t)
+		return names.Errorf("message type %q is reserved", t)
 	}
 	return validType(t)
 }
@@ -163,7 +163,7 @@ func validClientType(t string) error {
 // validType checks the type of a message, which may be empty.
 func validType(t string) error {
 	if wire.Reserved(t) {
-		return fmt.Errorf("%w: message type %q is reserved", ErrInvalidName, t)
+		return names.Errorf("message type %q is reserved", t)
 	}
 	return validWord("type", t, maxType)
 }

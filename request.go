@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/dedup"
@@ -17,31 +16,32 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// commands does what clients ask for.
+// commands executes the commands of clients.
 type commands struct {
 	m        *Manager
 	requests *requests
 }
 
 func newCommands(m *Manager) *commands {
-	d := &commands{m: m}
-	d.requests = newRequests(d)
-	return d
+	cs := &commands{m: m}
+	cs.requests = newRequests(cs)
+	return cs
 }
 
-// run does one command of c.
-func (d *commands) run(c *Conn, cmd wire.Command) {
+// run executes one command of c.
+func (cs *commands) run(c *Conn, cmd wire.Command) {
 	switch cmd.Kind {
 	case wire.CmdPing:
 		c.answer(wire.Pong())
 	case wire.CmdChat:
-		d.chat(c, cmd)
+		cs.chat(c, cmd)
 	case wire.CmdRequest:
-		d.requests.serve(c, cmd.Req)
+		cs.requests.serve(c, cmd.Req)
 	}
 }
 
-func (d *commands) chat(c *Conn, cmd wire.Command) {
+// chat handles a message of a plain client, which gets no answer.
+func (cs *commands) chat(c *Conn, cmd wire.Command) {
 	var to Target
 	switch cmd.Target {
 	case wire.TargetAll:
@@ -49,52 +49,53 @@ func (d *commands) chat(c *Conn, cmd wire.Command) {
 	case wire.TargetRoom:
 		to = ToRoom(c.currentRoom())
 	default:
-		if names.CheckUser(cmd.Target) == nil { // else nobody: there can be no such user
+		if names.CheckUser(cmd.Target) == nil { // else there can be no such user
 			to = ToUser(cmd.Target)
 		}
 	}
 	msg := chat(c.UserID(), cmd.Text)
 	msg.Guest = c.sender().Guest
 	err := c.guard(func() error {
-		if !d.allowed(c, Action{Kind: ActionSend, Target: to}) {
-			return nil // and a plain client is not told
+		if !cs.allowed(c, Action{Kind: ActionSend, Target: to}) {
+			return nil
 		}
-		if d.m.opts.OnMessage != nil {
-			return d.m.opts.OnMessage(c.session.Context(), c, Inbound{Text: string(cmd.Text), Target: to, Message: msg})
+		if cs.m.opts.OnMessage != nil {
+			in := Inbound{Text: string(cmd.Text), Target: to, Message: msg}
+			return cs.m.opts.OnMessage(c.session.Context(), c, in)
 		}
-		_, err := d.send(c, to, msg)
+		_, err := cs.send(c, to, msg)
 		return err
 	})
 	if err != nil {
-		d.failed(c, err)
+		cs.failed(c, err)
 	}
 }
 
-// send is what becomes of a message if the application does not see it.
-func (d *commands) send(c *Conn, to Target, msg Message) (Result, error) {
-	res, err := d.m.relay(c.session.Context(), to, msg)
+// send sends a client's message to its target. It is the default for OnMessage.
+func (cs *commands) send(c *Conn, to Target, msg Message) (Result, error) {
+	res, err := cs.m.relay(c.session.Context(), to, msg)
 	c.session.Bill().Receivers(res.Matched)
 	return res, err
 }
 
-// failed counts what failed for another reason than that it may not be.
-func (d *commands) failed(c *Conn, err error) {
-	d.m.counters.Add(metrics.Failed, 1)
-	d.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: message failed",
+// failed counts and logs an error that is neither a refusal nor a mistake of the client.
+func (cs *commands) failed(c *Conn, err error) {
+	cs.m.counters.Add(metrics.Failed, 1)
+	cs.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: message failed",
 		slog.String("conn", c.id), slog.Any("error", err))
 }
 
-// allowed asks the authorizer.
-func (d *commands) allowed(c *Conn, a Action) bool {
-	if d.m.opts.Authorize == nil {
-		d.m.counters.Add(metrics.Denied, 1)
-		d.m.log.Once(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
+// allowed asks the authorizer, and counts and logs a refusal.
+func (cs *commands) allowed(c *Conn, a Action) bool {
+	if cs.m.opts.Authorize == nil {
+		cs.m.counters.Add(metrics.Denied, 1)
+		cs.m.log.Once(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
 			"because nothing allows it: set Options.Authorize")
 		return false
 	}
-	if err := d.m.opts.Authorize(c.session.Context(), c, a); err != nil {
-		d.m.counters.Add(metrics.Denied, 1)
-		d.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: action refused",
+	if err := cs.m.opts.Authorize(c.session.Context(), c, a); err != nil {
+		cs.m.counters.Add(metrics.Denied, 1)
+		cs.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: action refused",
 			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
 			slog.Any("error", err))
 		return false
@@ -102,33 +103,126 @@ func (d *commands) allowed(c *Conn, a Action) bool {
 	return true
 }
 
-// errTarget says that a message is for nobody, or for two kinds of receivers at once.
-var errTarget = errors.New("want one of room, user, conn, or all: true")
-
-// errToken says that there is none.
-var errToken = errors.New("no token")
-
-// errSession says that nothing is left of the session, or it is somebody else's.
-var errSession = errors.New("realtime: no such session, or too late")
-
-// errCommand says that there is no such command.
-var errCommand = errors.New("unknown type")
-
-// requests does what clients of realtime.v1 ask for.
+// requests executes the requests of clients of realtime.v1.
 type requests struct {
 	m        *Manager
 	commands *commands
 	receipts *dedup.Cache
 }
 
-func newRequests(d *commands) *requests {
+func newRequests(cs *commands) *requests {
 	return &requests{
-		m: d.m, commands: d, receipts: dedup.New(&d.m.counters.Queues.Budget, d.m.wheel),
+		m: cs.m, commands: cs, receipts: dedup.New(&cs.m.counters.Queues.Budget, cs.m.wheel),
 	}
 }
 
-func (d *requests) mayJoin(c *Conn, room string) bool {
-	return d.commands.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id})
+func (rs *requests) mayJoin(c *Conn, room string) bool {
+	return rs.commands.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id})
+}
+
+// serve executes a request, and answers it if the client wants an answer.
+func (rs *requests) serve(c *Conn, r *wire.Request) {
+	var content json.RawMessage
+	var reply *Error
+	err := c.guard(func() (err error) {
+		content, err = rs.do(c, r)
+		reply = errorReply(err) // guarded, because it calls methods of the application's errors
+		return err
+	})
+	if err == nil && (r.ID == nil || r.Answered) {
+		return
+	}
+	if err != nil && reply == nil { // a panic
+		reply = &Error{wire.CodeInternal, internalError}
+	}
+	if reply != nil && reply.Code == wire.CodeInternal {
+		rs.commands.failed(c, err)
+	}
+	c.answer(wire.Reply(r.ID, content, (*wire.Error)(reply)))
+}
+
+func (rs *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {
+	if r.Wrong != nil {
+		return nil, &Error{wire.CodeBadRequest, r.Wrong.Error()}
+	}
+	switch r.Name {
+	case wire.RequestSend:
+		return rs.sendRequest(c, r)
+	case wire.RequestJoin:
+		return nil, rs.joinRequest(c, r)
+	case wire.RequestRecover:
+		return nil, rs.recoverRequest(c, r)
+	case wire.RequestLeave:
+		return nil, rs.leaveRequest(c, r)
+	case wire.RequestAck:
+		at := broker.Position{Epoch: r.Epoch, Offset: r.Offset}
+		return nil, rs.m.inboxes.ack(c.session.Context(), c, at)
+	case wire.RequestHistory:
+		return nil, rs.historyRequest(c, r)
+	case wire.RequestPresence:
+		return nil, rs.presenceRequest(c, r)
+	case wire.FrameCall:
+		return rs.callRequest(c, r)
+	case wire.RequestResume:
+		return rs.resumeRequest(c, r.Session)
+	case wire.RequestRefresh:
+		return nil, rs.refreshRequest(c, r.Token)
+	case wire.FramePing:
+		return nil, nil
+	}
+	return nil, &Error{wire.CodeUnknown, fmt.Sprintf("unknown type %q", ratelog.Clip(r.Name))}
+}
+
+// sendRequest sends a client's message. A message with an id is sent once.
+func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
+	to, err := targetOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkMember("message_type", validClientType(r.Typ)); err != nil {
+		return nil, err
+	}
+	if err := checkMember("message_id", validID(r.MessageID)); err != nil {
+		return nil, err
+	}
+	if err := checkMember("key", validMessageKey(r.Key)); err != nil {
+		return nil, err
+	}
+	if !rs.commands.allowed(c, Action{Kind: ActionSend, Target: to}) {
+		return nil, ErrForbidden
+	}
+	send := func() (json.RawMessage, error) { return rs.sendOrHandle(c, r, to) }
+	if r.MessageID == "" {
+		return send()
+	}
+	key := dedup.Key{Sender: c.sender(), ID: r.MessageID}
+	return rs.receipts.Do(c.session.Context(), key, send)
+}
+
+// sendOrHandle sends a message to its target, or passes it to OnMessage.
+func (rs *requests) sendOrHandle(c *Conn, r *wire.Request, to Target) (json.RawMessage, error) {
+	by := c.sender()
+	msg := Message{
+		Type: cmp.Or(r.Typ, wire.TypeChat), Sender: by.User, Guest: by.Guest, ID: r.MessageID,
+		Content: r.Content, Binary: r.Binary, Key: r.Key, TTL: r.TTL,
+	}
+	if rs.m.opts.OnMessage != nil {
+		// The application may keep the message, but the bytes belong to the reader.
+		msg.Content, msg.Binary = bytes.Clone(msg.Content), bytes.Clone(msg.Binary)
+		in := Inbound{Target: to, Message: msg}
+		if err := rs.m.opts.OnMessage(c.session.Context(), c, in); err != nil {
+			return nil, &applicationError{err}
+		}
+		return nil, nil
+	}
+	res, err := rs.commands.send(c, to, msg)
+	if err != nil || !r.Receipt {
+		return nil, err
+	}
+	if r.User != "" {
+		return wire.UserReceipt(res.Kept > 0 || res.Duplicate, res.Queued, res.Duplicate), nil
+	}
+	return wire.Receipt(broker.Position(res.Position), res.Duplicate), nil
 }
 
 // targetOf returns the target of a message.
@@ -146,8 +240,8 @@ func targetOf(r *wire.Request) (to Target, err error) {
 		if kind.name == "" {
 			continue
 		}
-		if err := kind.valid(kind.name); err != nil {
-			return Target{}, about(kind.member, err)
+		if err := checkMember(kind.member, kind.valid(kind.name)); err != nil {
+			return Target{}, err
 		}
 		to = kind.to(kind.name)
 		named++
@@ -157,83 +251,27 @@ func targetOf(r *wire.Request) (to Target, err error) {
 		named++
 	}
 	if named != 1 {
-		return Target{}, errTarget
+		return Target{}, &Error{wire.CodeBadRequest, "want one of room, user, conn, or all: true"}
 	}
 	return to, nil
 }
 
-// applicationError is an error of code of the application, whose words are for the log.
-type applicationError struct{ error }
-
-func (e *applicationError) Unwrap() error { return e.error }
-
-// serve does what a request asks for, and answers.
-func (d *requests) serve(c *Conn, r *wire.Request) {
-	var content json.RawMessage
-	var e *Error
-	err := c.guard(func() (err error) {
-		if err = r.Wrong; err == nil {
-			content, err = d.do(c, r)
-		}
-		e = errorReply(err) // asks errors of the application what they match
-		return err
-	})
-	if err == nil && (r.ID == nil || r.Answered) {
-		return // the client does not want to know, or knows
+// callRequest passes a call to the application.
+func (rs *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
+	if err := checkMember("method", names.CheckMethod(r.Method)); err != nil {
+		return nil, err
 	}
-	if err != nil && e == nil { // it has panicked
-		e = &Error{wire.CodeInternal, "internal error"}
-	}
-	if e != nil && e.Code == wire.CodeInternal {
-		d.commands.failed(c, err)
-	}
-	c.answer(wire.Reply(r.ID, content, (*wire.Error)(e)))
-}
-
-func (d *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {
-	switch r.Name {
-	case wire.RequestSend:
-		return d.sendRequest(c, r)
-	case wire.RequestJoin:
-		return nil, d.joinRequest(c, r)
-	case wire.RequestRecover:
-		return nil, d.recoverRequest(c, r)
-	case wire.RequestLeave:
-		return nil, d.leaveRequest(c, r)
-	case wire.RequestAck:
-		return nil, d.m.inboxes.ack(c.session.Context(), c, broker.Position{Epoch: r.Epoch, Offset: r.Offset})
-	case wire.RequestHistory:
-		return nil, d.historyRequest(c, r)
-	case wire.RequestPresence:
-		return nil, d.presenceRequest(c, r)
-	case wire.FrameCall:
-		return d.callRequest(c, r)
-	case wire.RequestResume:
-		return d.resumeRequest(c, r.Session)
-	case wire.RequestRefresh:
-		return nil, d.refreshRequest(c, r.Token)
-	case wire.FramePing:
-		return nil, nil
-	}
-	return nil, fmt.Errorf("%w %q", errCommand, ratelog.Clip(r.Name))
-}
-
-// callRequest gives a call to the application.
-func (d *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
-	if err := names.CheckMethod(r.Method); err != nil {
-		return nil, about("method", err)
-	}
-	if !d.commands.allowed(c, Action{Kind: ActionCall, Method: r.Method}) {
+	if !rs.commands.allowed(c, Action{Kind: ActionCall, Method: r.Method}) {
 		return nil, ErrForbidden
 	}
-	if d.m.opts.OnCall == nil {
+	if rs.m.opts.OnCall == nil {
 		return nil, noMethod(r.Method)
 	}
-	content, err := d.m.opts.OnCall(c.session.Context(), c, Inbound{
+	content, err := rs.m.opts.OnCall(c.session.Context(), c, Inbound{
 		Method: r.Method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.Content)},
 	})
 	if err == nil {
-		err = checkMessage(&Message{Content: content}, d.m.opts.Limits.QueueBytes/2)
+		err = checkMessage(&Message{Content: content}, rs.m.opts.Limits.QueueBytes/2)
 	}
 	if err != nil {
 		return nil, &applicationError{err}
@@ -241,29 +279,30 @@ func (d *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, error
 	return content, nil
 }
 
-// refreshRequest renews the identity. The rooms that the client has asked for are asked for
-// anew: what the old identity was allowed, the new one may not be.
-func (d *requests) refreshRequest(c *Conn, token string) error {
+// refreshRequest renews the identity. The rooms that the client asked for are authorised again:
+// the new identity may be allowed less than the old one.
+func (rs *requests) refreshRequest(c *Conn, token string) error {
 	if token == "" {
-		return errToken
+		return &Error{wire.CodeBadRequest, "no token"}
 	}
-	if err := d.m.registry.renew(c, token); err != nil {
+	if err := rs.m.registry.renew(c, token); err != nil {
 		return err
 	}
 	rooms := c.askedFor()
 	c.session.Bill().Decisions(len(rooms))
 	for _, room := range rooms {
-		if !d.mayJoin(c, room) {
-			d.m.joins.leave(c, room, nil)
+		if !rs.mayJoin(c, room) {
+			rs.m.joins.leave(c, room, nil)
 		}
 	}
 	return nil
 }
 
-// resumeRequest gives the client the place of the connection that it has lost. The rooms that it
-// had asked for are asked for anew.
-func (d *requests) resumeRequest(c *Conn, token string) (json.RawMessage, error) {
-	rooms, err := d.m.detached.resume(c, token, func(room string) bool { return d.mayJoin(c, room) })
+// resumeRequest gives the connection the place of the one that its client lost. The rooms that the
+// client asked for are authorised again.
+func (rs *requests) resumeRequest(c *Conn, token string) (json.RawMessage, error) {
+	mayJoin := func(room string) bool { return rs.mayJoin(c, room) }
+	rooms, err := rs.m.detached.resume(c, token, mayJoin)
 	if err != nil {
 		return nil, err
 	}
@@ -272,94 +311,65 @@ func (d *requests) resumeRequest(c *Conn, token string) (json.RawMessage, error)
 	}{rooms})
 }
 
-// errorReply is what a client learns of an error, nil for none.
+// errSession is returned if a session has ended or belongs to another user.
+var errSession = &Error{wire.CodeSession, "no such session, or too late"}
+
+const internalError = "internal error"
+
+// errorReplies are the errors that clients may learn of, with the code and the text for them. An
+// error that matches several entries has the first.
+var errorReplies = []struct {
+	err   error
+	reply Error
+}{
+	{ErrForbidden, Error{wire.CodeForbidden, "forbidden"}},
+	{ErrUnauthenticated, Error{wire.CodeForbidden, "not authenticated"}},
+	{ErrDenied, Error{wire.CodeDenied, "denied"}},
+	{ErrTooManyRooms, Error{wire.CodeLimit, "too many rooms"}},
+	{ErrTooLarge, Error{wire.CodeTooLarge, "message too large"}},
+	{errShare, Error{wire.CodeLimit, "no more may be kept: the inbox has the sender's share"}},
+	{ErrFull, Error{wire.CodeLimit, "no more may be kept"}},
+	{dedup.ErrFull, Error{wire.CodeLimit, "too many messages with an id within two minutes"}},
+	{ErrNoHistory, Error{wire.CodeNoHistory, "room keeps no history"}},
+	{ErrInvalidPosition, Error{wire.CodePosition, "no such position"}},
+	{errNoMember, Error{wire.CodeNoMember, "not in the room"}},
+}
+
+// applicationError marks an error of a handler of the application.
+type applicationError struct{ error }
+
+func (e *applicationError) Unwrap() error { return e.error }
+
+// errorReply returns what a client learns of an error of the library or of the application. It
+// returns nil for nil.
 func errorReply(err error) *Error {
 	if err == nil {
 		return nil
 	}
+	if e, ok := errors.AsType[*Error](err); ok && e != nil && names.ValidCode(e.Code) {
+		return e
+	}
+	for i := range errorReplies {
+		if known := &errorReplies[i]; errors.Is(err, known.err) {
+			return &known.reply
+		}
+	}
 	_, application := errors.AsType[*applicationError](err)
-	if said, ok := errors.AsType[*Error](err); ok && said != nil && application && names.ValidCode(said.Code) {
-		return said
+	if errors.Is(err, ErrInvalidName) && !application { // the broker refuses the name
+		return &Error{wire.CodeBadRequest, "invalid name"}
 	}
-	for _, known := range []struct {
-		err  error
-		code string
-	}{
-		{ErrForbidden, wire.CodeForbidden}, {ErrUnauthenticated, wire.CodeForbidden}, {ErrDenied, wire.CodeDenied},
-		{ErrTooManyRooms, wire.CodeLimit}, {ErrTooLarge, wire.CodeTooLarge}, {errShare, wire.CodeLimit},
-		{ErrFull, wire.CodeLimit},
-		{dedup.ErrFull, wire.CodeLimit}, {ErrNoHistory, wire.CodeNoHistory}, {ErrInvalidPosition, wire.CodePosition},
-		{errEpoch, wire.CodeEpoch}, {errSession, wire.CodeSession}, {errNoMember, wire.CodeNoMember},
-	} {
-		if errors.Is(err, known.err) {
-			return &Error{known.code, known.err.Error()[len("realtime: "):]}
-		}
-	}
-	if application {
-		return &Error{wire.CodeInternal, "internal error"}
-	}
-	for _, wrong := range []error{
-		ErrInvalidName, ErrInvalidMessage, errTarget, errToken, wire.ErrMember, wire.ErrNoRequest, wire.ErrID,
-		wire.ErrNotObject, wire.ErrDuplicate, wire.ErrDepth, wire.ErrSurrogate, wire.ErrHeader, wire.ErrBinary,
-	} {
-		if errors.Is(err, wrong) {
-			return &Error{wire.CodeBadRequest, strings.Replace(err.Error(), "realtime: ", "", 1)}
-		}
-	}
-	if errors.Is(err, errCommand) {
-		return &Error{wire.CodeUnknown, err.Error()}
-	}
-	if said, ok := errors.AsType[*Error](err); ok && said != nil {
-		return said
-	}
-	return &Error{wire.CodeInternal, "internal error"}
+	return &Error{wire.CodeInternal, internalError}
 }
 
-// sendRequest sends a client's message, once if it has an id.
-func (d *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
-	to, err := targetOf(r)
-	if err != nil {
-		return nil, err
+// checkMember returns the reply to a request one member of which has an invalid name: err says why.
+// It returns nil for nil.
+func checkMember(member string, err error) error {
+	if err == nil {
+		return nil
 	}
-	if err := validClientType(r.Typ); err != nil {
-		return nil, about("message_type", err)
+	message := member + ": invalid name"
+	if invalid, ok := errors.AsType[*names.Error](err); ok {
+		message += ": " + invalid.Reason
 	}
-	if err := validID(r.MessageID); err != nil {
-		return nil, about("message_id", err)
-	}
-	if err := validMessageKey(r.Key); err != nil {
-		return nil, about("key", err)
-	}
-	if !d.commands.allowed(c, Action{Kind: ActionSend, Target: to}) {
-		return nil, ErrForbidden
-	}
-	if r.MessageID == "" {
-		return d.pass(c, r, to)
-	}
-	key := dedup.Key{Sender: c.sender(), ID: r.MessageID}
-	return d.receipts.Do(c.session.Context(), key, func() (json.RawMessage, error) { return d.pass(c, r, to) })
-}
-
-// pass gives a message to the application, or sends it.
-func (d *requests) pass(c *Conn, r *wire.Request, to Target) (json.RawMessage, error) {
-	by := c.sender()
-	msg := Message{
-		Type: cmp.Or(r.Typ, wire.TypeChat), Sender: by.User, Guest: by.Guest, ID: r.MessageID,
-		Content: r.Content, Binary: r.Binary, Key: r.Key, TTL: r.TTL,
-	}
-	if d.m.opts.OnMessage != nil { // the application may keep it
-		msg.Content, msg.Binary = bytes.Clone(msg.Content), bytes.Clone(msg.Binary)
-		if err := d.m.opts.OnMessage(c.session.Context(), c, Inbound{Target: to, Message: msg}); err != nil {
-			return nil, &applicationError{err}
-		}
-		return nil, nil
-	}
-	res, err := d.commands.send(c, to, msg)
-	if err != nil || !r.Receipt {
-		return nil, err
-	}
-	if r.User != "" {
-		return wire.UserReceipt(res.Kept > 0 || res.Duplicate, res.Queued, res.Duplicate), nil
-	}
-	return wire.Receipt(broker.Position(res.Position), res.Duplicate), nil
+	return &Error{wire.CodeBadRequest, message}
 }

@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"errors"
 	"log/slog"
 	"slices"
 
@@ -9,62 +8,67 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// errEpoch says that a position is one of a stream that is no more.
-var errEpoch = errors.New("realtime: the room has another epoch")
+// defaultHistory is the limit of a request for history without one.
+const defaultHistory = 50
 
-// joinRequest makes the client a member, at the position that it names.
-func (d *requests) joinRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+// errEpoch is returned for a position of an earlier life of the stream.
+var errEpoch = &Error{wire.CodeEpoch, "the room has another epoch"}
+
+// joinRequest makes the client a member of a room, from the position that it names.
+func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	began := d.m.revocations.Begin()
-	defer d.m.revocations.End()
-	if !d.mayJoin(c, r.Room) {
+	began := rs.m.revocations.Begin()
+	defer rs.m.revocations.End()
+	if !rs.mayJoin(c, r.Room) {
 		return ErrForbidden
 	}
-	e := d.newEntry(c, r)
+	e := rs.newEntry(c, r)
 	if e.blind && r.History > 0 {
 		return ErrForbidden
 	}
 	e.began, e.from.Last = began, r.History
-	err := d.m.joins.join(c.session.Context(), c, e)
-	c.session.Bill().Receivers(e.looked + e.told) // it costs as much as a message to so many
+	err := rs.m.joins.join(c.session.Context(), c, e)
+	// Messages that were read and notices cost as much as a message to so many receivers.
+	c.session.Bill().Receivers(e.looked + e.told)
 	c.session.Bill().Bytes(e.bytes)
 	r.Answered = err == nil
 	return err
 }
 
-// recoverRequest has a member go back to the position that it names, also in a room that it could
-// not join by itself.
-func (d *requests) recoverRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+// recoverRequest sends a member what came after the position that it names. The client need not be
+// allowed to join the room.
+func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !c.isIn(r.Room) { // nobody is asked what it may do there
+	if !c.isIn(r.Room) { // before the authorizer is asked
 		return errNoMember
 	}
-	err := d.m.joins.recover(c.session.Context(), c, d.newEntry(c, r))
+	err := rs.m.joins.recover(c.session.Context(), c, rs.newEntry(c, r))
 	r.Answered = err == nil
 	return err
 }
 
-// newEntry is a client's way into a room, behind the position that it names.
-func (d *requests) newEntry(c *Conn, r *wire.Request) *joinOp {
+// newEntry returns the join of a client that starts after the position that it names. The join is
+// blind if the client may not read history.
+func (rs *requests) newEntry(c *Conn, r *wire.Request) *joinOp {
 	e := &joinOp{room: r.Room, asked: true, id: r.ID, from: From{Since: Position(r.Since)}}
 	past := r.History > 0 || r.Since != (broker.Position{})
-	e.blind = past && !d.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
+	e.blind = past && !rs.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
 	return e
 }
 
-func (d *requests) leaveRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+func (rs *requests) leaveRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !d.commands.allowed(c, Action{Kind: ActionLeave, Room: r.Room, Conn: c.id}) {
+	if !rs.commands.allowed(c, Action{Kind: ActionLeave, Room: r.Room, Conn: c.id}) {
 		return ErrForbidden
 	}
 	r.Answered = true
-	_, told := d.m.joins.leave(c, r.Room, func() {
+	_, told := rs.m.joins.leave(c, r.Room, func() {
 		if r.ID != nil {
 			c.answer(wire.Reply(r.ID, nil, nil))
 		}
@@ -73,54 +77,57 @@ func (d *requests) leaveRequest(c *Conn, r *wire.Request) error {
 	return nil
 }
 
-// presenceRequest answers with who is in a room. The answer takes its place among the
-// announcements of the room: what is announced behind it, it does not know.
-func (d *requests) presenceRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+// presenceRequest answers with the presence of a room. The answer has its place among the notices
+// of the room: it includes all changes that were announced before it, and no later ones.
+func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !d.commands.allowed(c, Action{Kind: ActionMembers, Room: r.Room}) {
+	if !rs.commands.allowed(c, Action{Kind: ActionMembers, Room: r.Room}) {
 		return ErrForbidden
 	}
-	if !d.m.announcer.rooms() {
-		d.m.log.Once(slog.LevelWarn, "presence", "", "realtime: a client asked who is in a room, "+
-			"and will not hear who comes and goes: set Options.Announce to AnnounceRooms")
+	if !rs.m.announcer.rooms() {
+		rs.m.log.Once(slog.LevelWarn, "presence", "", "realtime: a client asked for the presence "+
+			"of a room, but gets no notices of changes: set Options.Announce to AnnounceRooms")
 	}
 	if r.ID == nil {
 		return nil
 	}
 	r.Answered = true
 	size := 0
-	d.m.rooms.inspect(r.Room, func(l *presence) { size = len(l.content) })
-	if err := d.m.counters.Queues.Replies.Reserve(c.session.Context(), int64(size)); err != nil {
+	rs.m.rooms.inspect(r.Room, func(l *presence) { size = len(l.content) })
+	replies := &rs.m.counters.Queues.Replies
+	if err := replies.Reserve(c.session.Context(), int64(size)); err != nil {
 		return err
 	}
-	defer d.m.counters.Queues.Replies.Release(int64(size))
-	d.m.rooms.inspect(r.Room, func(l *presence) {
-		c.session.Bill().Receivers(l.users) // it costs as much as a message to so many
+	defer replies.Release(int64(size))
+	rs.m.rooms.inspect(r.Room, func(l *presence) {
+		c.session.Bill().Receivers(l.users) // as much as a message to so many receivers
 		c.session.Bill().Bytes(len(l.content))
 		c.answer(wire.Reply(r.ID, l.content, nil))
 	})
 	return nil
 }
 
-// historyRequest answers with messages that a room has kept, in their order.
-func (d *requests) historyRequest(c *Conn, r *wire.Request) error {
-	if err := checkRoom(r.Room); err != nil {
+// historyRequest answers with messages that a room keeps, the oldest first.
+func (rs *requests) historyRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !d.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room}) {
+	if !rs.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room}) {
 		return ErrForbidden
 	}
 	q := broker.Query{After: r.After, Before: r.Before, Backwards: !r.Forward, Limit: r.Limit}
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
-	if err := d.m.counters.Queues.Replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
+	replies := &rs.m.counters.Queues.Replies
+	if err := replies.Reserve(c.session.Context(), broker.DefaultPageBytes); err != nil {
 		return err
 	}
-	defer d.m.counters.Queues.Replies.Release(broker.DefaultPageBytes) // behind the answer, which counts itself
-	page, err := d.pageFor(c, r.Room, q)
+	// After the answer is in the send queue, which counts it itself.
+	defer replies.Release(broker.DefaultPageBytes)
+	page, err := rs.pageFor(c, r.Room, q)
 	switch {
 	case err != nil:
 		return err
@@ -137,13 +144,16 @@ func (d *requests) historyRequest(c *Conn, r *wire.Request) error {
 	return nil
 }
 
-// pageFor returns the first page that has something for a client, without what is not for it.
-func (d *requests) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
+// pageFor returns the first page with publications for a client. It leaves out those whose target
+// excludes the client.
+func (rs *requests) pageFor(c *Conn, room string, q broker.Query) (page broker.Page, err error) {
 	for {
-		if page, err = d.m.publisher.history(c.session.Context(), room, q); err != nil || len(page.Publications) == 0 {
+		page, err = rs.m.publisher.history(c.session.Context(), room, q)
+		if err != nil || len(page.Publications) == 0 {
 			return page, err
 		}
-		c.session.Bill().Receivers(len(page.Publications)) // it costs as much as a message to so many
+		// They cost as much as a message to so many receivers.
+		c.session.Bill().Receivers(len(page.Publications))
 		c.session.Bill().Bytes(page.Size())
 		last := page.Publications[len(page.Publications)-1].Position.Offset
 		page.Publications = slices.DeleteFunc(page.Publications, func(p broker.Publication) bool {
@@ -159,6 +169,3 @@ func (d *requests) pageFor(c *Conn, room string, q broker.Query) (page broker.Pa
 		}
 	}
 }
-
-// defaultHistory is how many messages a client gets that does not say how many.
-const defaultHistory = 50

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/names"
@@ -15,56 +16,55 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// Inbound is a message from a client, before it goes anywhere.
+// Inbound is a message or a call from a client.
 type Inbound struct {
-	// Text is what a plain client wrote. It is empty for a client of realtime.v1, whose
-	// message can be any JSON.
+	// Text is the text of a plain client. It is empty for a client of realtime.v1, whose message
+	// can be any JSON.
 	Text string
-	// Method is what a client calls, and empty for a message. What it calls it with is
-	// Message.Content, and its answer is what the handler returns.
+	// Method is the method of a call. The argument of the call is Message.Content, and its result
+	// is the result of the handler. Empty: Inbound is a message.
 	Method string
-	// Target is whom the client means. A client's room is resolved already.
+	// Target is the target of a message. For a plain client's message to its room, it is that room.
 	Target Target
-	// Message is what the others are to get: Text with its sender, as [Chat] makes it, or
-	// what the client of realtime.v1 sent, with its sender.
+	// Message is the message for the receivers, with its sender: Text as [Chat] encodes it, or the
+	// message of a client of realtime.v1.
 	Message Message
 }
 
-// Handlers of events. They run with no lock held and may call everything. Those of
-// one connection run one at a time, in order, and ctx ends with the connection. A
-// panic ends the connection with code 1011 and is logged.
+// Handlers of events. They run with no lock held and may call all functions of this package. The
+// handlers of one connection run one at a time, in order. ctx ends with the connection. A panic
+// ends the connection with code 1011 and is logged.
 type (
-	// ConnectFunc decides whether a connection opens. It may join rooms and send: the
-	// client gets that behind its welcome. Nobody has been told of the connection
-	// yet, and if it returns an error nobody ever is: the connection is closed with
-	// code 4403, or with the code and reason of a *CloseError. For the client the
-	// connection opens when it has returned.
+	// ConnectFunc decides whether a connection opens. It may join rooms and send messages: the
+	// client receives them after its welcome. Nobody has been told of the connection yet. If
+	// ConnectFunc returns an error, nobody is told, and the connection is closed with code 4403, or
+	// with the code and reason of a *CloseError. For the client the connection opens when
+	// ConnectFunc has returned.
 	ConnectFunc func(ctx context.Context, c *Conn) error
 
-	// MessageFunc gets each message that a client sends and that Options.Authorize
-	// allowed, in place of the default, which is Send(ctx, in.Target, in.Message).
-	// An error is counted; a plain client is not told, and one of realtime.v1 gets it as
-	// [Error] says.
+	// MessageFunc handles each message of a client that Options.Authorize allowed. The default is
+	// Send(ctx, in.Target, in.Message). An error is counted. A plain client is not told of it; a
+	// client of realtime.v1 is told as described at [Error].
 	//
-	// While it runs, nothing else of this connection is handled. After five seconds,
-	// or when it calls Conn.Ping, the connection is read on, so that pings are
-	// answered and the end is seen: 64 messages are kept for later, then reading
-	// stops.
+	// While it runs, no other message of this connection is handled. After five seconds, or when it
+	// calls Conn.Ping or Conn.Call, the connection continues to be read, so that pings are answered
+	// and its end is noticed. Up to 64 messages or 256 KiB are kept for later; then reading stops.
 	MessageFunc func(ctx context.Context, c *Conn, in Inbound) error
 
-	// Handler gets each call of a client of realtime.v1, and returns the answer: any JSON,
-	// empty for none. An error is the answer too, see [Error]. See [Handle] for one with
-	// types. For the rest it is like MessageFunc.
+	// Handler handles each call of a client of realtime.v1 that Options.Authorize allowed. It
+	// returns the answer: any JSON, empty for none. If it returns an error, the client is told as
+	// described at [Error]. [Handle] registers a handler with types. Otherwise it is like
+	// MessageFunc.
 	Handler func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error)
 
-	// DisconnectFunc is called once for each connection for which OnConnect returned
-	// nil, after its last handler, when everybody has been told. ctx has the values of
-	// the connection's context and does not end.
+	// DisconnectFunc is called once for each connection for which OnConnect returned nil, after the
+	// last handler of the connection and after the notices about its end. ctx has the values of the
+	// connection's context and does not end.
 	DisconnectFunc func(ctx context.Context, c *Conn, why *CloseError)
 )
 
-// guard runs code of the application. A panic becomes an error, and like the end of the
-// goroutine by runtime.Goexit it ends the connection.
+// guard runs code of the application. A panic becomes an error and ends the connection. So does
+// runtime.Goexit.
 func (c *Conn) guard(f func() error) (err error) {
 	returned := false
 	defer func() {
@@ -73,8 +73,9 @@ func (c *Conn) guard(f func() error) (err error) {
 		}
 		p := recover() // nil after Goexit
 		c.m.counters.Add(metrics.Panics, 1)
-		c.m.log.Log(c.session.Context(), slog.LevelError, c.source(), "realtime: panic in a handler",
-			slog.String("conn", c.id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		c.m.log.Log(c.session.Context(), slog.LevelError, c.source(),
+			"realtime: panic in a handler", slog.String("conn", c.id),
+			slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		err = fmt.Errorf("realtime: panic: %v", p)
 		c.session.End(&CloseError{
 			Cause: CausePanic, Code: CloseInternal, Reason: "internal error", Err: err,
@@ -85,30 +86,34 @@ func (c *Conn) guard(f func() error) (err error) {
 	return err
 }
 
-// Router gives messages and calls of clients to handlers, by the type of the message or the
-// method of the call: see [On] and [Handle]. It is for [Options]:
+// Router passes messages and calls of clients to handlers. [On] registers a handler for a type of
+// message, [Handle] for a method. The methods OnMessage and OnCall are for [Options]:
 //
 //	rt := realtime.New(&realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall})
 //
-// The zero value is ready. Register everything before New: after that it must not change.
+// The zero value is ready. A Router must not be changed after New.
 type Router struct {
 	events, calls map[string]Handler
-	around        []func(Handler) Handler
+	middleware    []func(Handler) Handler
 }
 
-// Use puts middleware around all handlers that are registered after it. The first one is the
-// outermost. For a message Inbound.Method is empty, and what the handler returns is dropped.
+// Use wraps middleware around all handlers that are registered later. The first middleware is the
+// outermost. For a message, Inbound.Method is empty, and the result of the handler is ignored.
 func (r *Router) Use(middleware ...func(Handler) Handler) {
-	r.around = append(r.around, middleware...)
+	r.middleware = append(r.middleware, middleware...)
 }
 
-// On registers a handler of messages of a type, whose content is decoded into a T. The
-// message goes no further by itself: the handler sends it on, as in.Message or changed, or it
-// does not. Binary content is in in.Message, and content the zero T. A plain client's message has
-// its text as content, a JSON string. Content that is no T is answered with the error bad_request,
-// and a type without a handler with unknown_event. It panics if typ is not one that clients can
-// send, or has a handler.
-func On[T any](r *Router, typ string, handle func(ctx context.Context, c *Conn, in Inbound, content T) error) {
+// On registers a handler for a type of message. The content of a message is decoded into a T by
+// encoding/json; empty and binary content is the zero T, and the text of a plain client is a JSON
+// string. The library does not send the message on: the handler may send in.Message, changed or
+// not.
+//
+// If the content cannot be decoded, the client gets the error bad_request. For a type without a
+// handler it gets unknown_event. On panics if clients cannot send typ, if typ has a handler, or if
+// handle is nil.
+func On[T any](
+	r *Router, typ string, handle func(ctx context.Context, c *Conn, in Inbound, content T) error,
+) {
 	if err := validClientType(typ); err != nil || typ == "" {
 		panic(fmt.Sprintf("realtime: On(%q): not a message type that clients can send", typ))
 	}
@@ -124,19 +129,22 @@ func On[T any](r *Router, typ string, handle func(ctx context.Context, c *Conn, 
 	})
 }
 
-// Handle registers a handler of calls of a method. What the client sends is decoded into a
-// Req, and what the handler returns is encoded for it, both by encoding/json. A Req that is
-// none is answered with the error bad_request, and a method without a handler with
-// unknown_method. It panics if method is not a valid name of at most 64 bytes, or has a
-// handler.
-func Handle[Req, Res any](r *Router, method string, handle func(ctx context.Context, c *Conn, req Req) (Res, error)) {
+// Handle registers a handler for a method that clients call. The content of a call is decoded into
+// a Req, and the result of the handler is encoded as the answer, both by encoding/json.
+//
+// If the content cannot be decoded, the client gets the error bad_request. For a method without a
+// handler it gets unknown_method. Handle panics if method is not a valid name of at most 64 bytes,
+// if method has a handler, or if handle is nil.
+func Handle[Req, Res any](
+	r *Router, method string, handle func(ctx context.Context, c *Conn, req Req) (Res, error),
+) {
 	if err := names.CheckMethod(method); err != nil {
 		panic(fmt.Sprintf("realtime: Handle(%q): %v", method, err))
 	}
 	if handle == nil {
 		panic(fmt.Sprintf("realtime: Handle(%q): nil handler", method))
 	}
-	r.add(&r.calls, method, func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
+	h := func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
 		req, err := decodeContent[Req](c, in)
 		if err != nil {
 			return nil, err
@@ -146,15 +154,16 @@ func Handle[Req, Res any](r *Router, method string, handle func(ctx context.Cont
 			return nil, err
 		}
 		return json.Marshal(res)
-	})
+	}
+	r.add(&r.calls, method, h)
 }
 
 func (r *Router) add(to *map[string]Handler, name string, h Handler) {
 	if (*to)[name] != nil {
 		panic(fmt.Sprintf("realtime: two handlers for %q", name))
 	}
-	for i := len(r.around) - 1; i >= 0; i-- {
-		h = r.around[i](h)
+	for _, wrap := range slices.Backward(r.middleware) {
+		h = wrap(h)
 	}
 	if *to == nil {
 		*to = make(map[string]Handler)
@@ -162,8 +171,8 @@ func (r *Router) add(to *map[string]Handler, name string, h Handler) {
 	(*to)[name] = h
 }
 
-// decodeContent decodes what a client sent. Nothing is the zero T, and a plain client's chat its
-// text.
+// decodeContent decodes the content of a message or of a call. Empty content is the zero T. The
+// content of a plain client's message is its text.
 func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 	raw := in.Message.Content
 	if c.proto == wire.ProtoPlain {
@@ -174,10 +183,11 @@ func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 	}
 	err = json.Unmarshal(raw, &content)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		message := fmt.Sprintf("content: %s cannot be a JSON %s", cmp.Or(wrong.Field, "it"), wrong.Value)
+		field := cmp.Or(wrong.Field, "it")
+		message := fmt.Sprintf("content: %s cannot be a JSON %s", field, wrong.Value)
 		return content, &Error{wire.CodeBadRequest, message}
 	}
-	if err != nil { // in the words of the application
+	if err != nil { // an error of a method of T, whose text is not for the client
 		return content, &Error{wire.CodeBadRequest, "content: not as it should be"}
 	}
 	return content, nil

@@ -4,11 +4,38 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/realtime-go/realtime"
 )
 
-// A method for clients, with an error that clients can tell from others.
+// A Router has a handler for each type of message and for each method.
+func ExampleRouter() {
+	var rt *realtime.Manager
+	var r realtime.Router
+	realtime.On(&r, "chat",
+		func(ctx context.Context, _ *realtime.Conn, in realtime.Inbound, _ string) error {
+			_, err := rt.Send(ctx, in.Target, in.Message)
+			return err
+		})
+	realtime.Handle(&r, "add",
+		func(_ context.Context, _ *realtime.Conn, n [2]int) (int, error) {
+			return n[0] + n[1], nil
+		})
+	rt = realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage, OnCall: r.OnCall,
+	})
+	defer rt.Close()
+
+	alice := dialV1(rt, "alice")
+	fmt.Println(alice(`{"type":"send","id":1,"room":"lobby","content":"hello"}`))
+	fmt.Println(alice(`{"type":"call","id":2,"method":"add","content":[1,2]}`))
+	// Output:
+	// {"message_type":"reply","id":1}
+	// {"message_type":"reply","id":2,"content":3}
+}
+
+// A method that clients can call, with an error that clients can recognise by its code.
 func ExampleHandle() {
 	type order struct {
 		Item string
@@ -37,29 +64,35 @@ func ExampleOn() {
 	type move struct{ X, Y int }
 	var rt *realtime.Manager
 	var r realtime.Router
-	realtime.On(&r, "move", func(ctx context.Context, c *realtime.Conn, in realtime.Inbound, m move) error {
-		if m.X < 0 || m.Y < 0 {
-			return &realtime.Error{Code: "off_board", Message: "not on the board"}
-		}
-		_, err := rt.Send(ctx, in.Target.Except(c.ID()), in.Message)
-		return err
+	realtime.On(&r, "move",
+		func(ctx context.Context, c *realtime.Conn, in realtime.Inbound, m move) error {
+			if m.X < 0 || m.Y < 0 {
+				return &realtime.Error{Code: "off_board", Message: "not on the board"}
+			}
+			_, err := rt.Send(ctx, in.Target.Except(c.ID()), in.Message)
+			return err
+		})
+	rt = realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage,
 	})
-	rt = realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage})
 	defer rt.Close()
 
 	alice := dialV1(rt, "alice")
-	fmt.Println(alice(`{"type":"send","id":1,"room":"board","message_type":"move","content":{"x":1,"y":2}}`))
-	fmt.Println(alice(`{"type":"send","id":2,"room":"board","message_type":"move","content":{"x":-1}}`))
+	const move1 = `{"type":"send","id":1,"room":"board","message_type":"move","content":{"x":1,"y":2}}`
+	const move2 = `{"type":"send","id":2,"room":"board","message_type":"move","content":{"x":-1}}`
+	fmt.Println(alice(move1))
+	fmt.Println(alice(move2))
 	// Output:
 	// {"message_type":"reply","id":1}
 	// {"message_type":"error","id":2,"content":{"code":"off_board","message":"not on the board"}}
 }
 
-// Middleware sees all messages and calls of all types.
+// Middleware sees the messages and calls of all handlers that are registered after it.
 func ExampleRouter_Use() {
+	type conn = realtime.Conn
 	var r realtime.Router
 	r.Use(func(next realtime.Handler) realtime.Handler {
-		return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+		return func(ctx context.Context, c *conn, in realtime.Inbound) (json.RawMessage, error) {
 			answer, err := next(ctx, c, in)
 			fmt.Println(c.UserID(), in.Method, string(answer), err)
 			return answer, err
@@ -74,16 +107,17 @@ func ExampleRouter_Use() {
 	// Output: alice double 42 <nil>
 }
 
-// The server calls a client, in a handler of that client.
+// A handler calls its client.
 func ExampleCall() {
 	var r realtime.Router
-	realtime.Handle(&r, "delete", func(ctx context.Context, c *realtime.Conn, file string) (string, error) {
-		sure, err := realtime.Call[bool](ctx, c, "confirm", "Delete "+file+"?")
-		if err != nil || !sure {
-			return "kept", err
-		}
-		return "deleted", nil
-	})
+	realtime.Handle(&r, "delete",
+		func(ctx context.Context, c *realtime.Conn, file string) (string, error) {
+			sure, err := realtime.Call[bool](ctx, c, "confirm", "Delete "+file+"?")
+			if err != nil || !sure {
+				return "kept", err
+			}
+			return "deleted", nil
+		})
 	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll, OnCall: r.OnCall})
 	defer rt.Close()
 
@@ -95,20 +129,66 @@ func ExampleCall() {
 	// {"message_type":"reply","id":1,"content":"deleted"}
 }
 
+// A call of the server returns the answer of the client.
+func ExampleConn_Call() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	c, client := open(rt, "alice", realtime.V1)
+	defer client.Drop()
+	go func() { // the client
+		call, _, _ := client.Read(ctx)
+		fmt.Println(string(call))
+		_ = client.Write([]byte(`{"type":"reply","id":1,"content":"Europe/Vienna"}`))
+	}()
+
+	answer, err := c.Call(ctx, "timezone", nil)
+	fmt.Println(string(answer), err)
+	// Output:
+	// {"message_type":"call","id":1,"method":"timezone"}
+	// "Europe/Vienna" <nil>
+}
+
+// OnMessage decides what is sent to whom. Without it, each message goes to its target.
+func ExampleMessageFunc() {
+	var rt *realtime.Manager
+	rt = realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll,
+		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+			if strings.Contains(string(in.Message.Content), "darn") {
+				return &realtime.Error{Code: "language", Message: "mind your language"}
+			}
+			_, err := rt.Send(ctx, in.Target.Except(c.ID()), in.Message)
+			return err
+		},
+	})
+	defer rt.Close()
+
+	alice := dialV1(rt, "alice")
+	fmt.Println(alice(`{"type":"send","id":1,"room":"lobby","content":"hello"}`))
+	fmt.Println(alice(`{"type":"send","id":2,"room":"lobby","content":"darn"}`))
+	// Output:
+	// {"message_type":"reply","id":1}
+	// {"message_type":"error","id":2,"content":{"code":"language","message":"mind your language"}}
+}
+
 // dialV1 connects a client of realtime.v1. The returned function sends a frame and waits for a
 // frame.
 func dialV1(rt *realtime.Manager, user string) func(frame string) string {
-	transport, client := realtime.Pipe(realtime.V1)
-	if _, err := rt.Register(context.Background(), transport, realtime.Identity{UserID: user}); err != nil {
-		panic(err)
-	}
-	_, _, _ = client.Read(context.Background()) // welcome
+	_, client := open(rt, user, realtime.V1)
+	frames := make(chan string, 10)
+	go func() { // reads until the end, so that Close need not wait for the client
+		defer close(frames)
+		for {
+			frame, _, err := client.Read(context.Background())
+			if err != nil {
+				return
+			}
+			frames <- string(frame)
+		}
+	}()
 	return func(frame string) string {
 		_ = client.Write([]byte(frame))
-		answer, _, err := client.Read(context.Background())
-		if err != nil {
-			return err.Error()
-		}
-		return string(answer)
+		return <-frames
 	}
 }

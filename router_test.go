@@ -16,8 +16,9 @@ func TestRouterRefusesMistakes(t *testing.T) {
 	r := &realtime.Router{}
 	realtime.Handle(r, "twice", handle)
 	realtime.On(r, "twice", on)
-	require.PanicsWithValue(t, `realtime: two handlers for "twice"`, func() { realtime.Handle(r, "twice", handle) })
-	require.PanicsWithValue(t, `realtime: two handlers for "twice"`, func() { realtime.On(r, "twice", on) })
+	const twice = `realtime: two handlers for "twice"`
+	require.PanicsWithValue(t, twice, func() { realtime.Handle(r, "twice", handle) })
+	require.PanicsWithValue(t, twice, func() { realtime.On(r, "twice", on) })
 	for _, name := range []string{"", " x", strings.Repeat("x", 65)} {
 		require.Panics(t, func() { realtime.Handle(r, name, handle) })
 		require.Panics(t, func() { realtime.On(r, name, on) })

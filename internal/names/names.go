@@ -17,23 +17,35 @@ const (
 	MaxWord = 64
 )
 
+// Error says why a name is invalid. It matches broker.ErrInvalidName.
+type Error struct{ Reason string }
+
+// Errorf returns an Error with a formatted reason.
+func Errorf(format string, args ...any) error { return &Error{fmt.Sprintf(format, args...)} }
+
+// Error returns the text of broker.ErrInvalidName and the reason.
+func (e *Error) Error() string { return broker.ErrInvalidName.Error() + ": " + e.Reason }
+
+// Unwrap returns broker.ErrInvalidName.
+func (e *Error) Unwrap() error { return broker.ErrInvalidName }
+
 // Check returns nil if s is a name: valid UTF-8, 1 to MaxLen bytes, without control characters and
-// without space around it. The error matches broker.ErrInvalidName.
+// without space around it. Otherwise it returns an *Error.
 func Check(s string) error {
 	if visibleASCII(s) {
 		return nil
 	}
 	switch {
 	case s == "":
-		return fmt.Errorf("%w: empty", broker.ErrInvalidName)
+		return &Error{"empty"}
 	case len(s) > MaxLen:
-		return fmt.Errorf("%w: longer than %d bytes", broker.ErrInvalidName, MaxLen)
+		return Errorf("longer than %d bytes", MaxLen)
 	case !utf8.ValidString(s):
-		return fmt.Errorf("%w: not UTF-8", broker.ErrInvalidName)
+		return &Error{"not UTF-8"}
 	case strings.ContainsFunc(s, unicode.IsControl):
-		return fmt.Errorf("%w: control character", broker.ErrInvalidName)
+		return &Error{"control character"}
 	case strings.TrimSpace(s) != s:
-		return fmt.Errorf("%w: space around it", broker.ErrInvalidName)
+		return &Error{"space around it"}
 	}
 	return nil
 }
@@ -51,7 +63,7 @@ func visibleASCII(s string) bool {
 // CheckUser is Check of a user id, which must not be a reserved target.
 func CheckUser(id string) error {
 	if id == wire.TargetAll || id == wire.TargetRoom {
-		return fmt.Errorf("%w: %q is reserved", broker.ErrInvalidName, id)
+		return Errorf("%q is reserved", id)
 	}
 	return Check(id)
 }
@@ -59,7 +71,7 @@ func CheckUser(id string) error {
 // CheckMethod is Check of a method, which has at most MaxWord bytes.
 func CheckMethod(s string) error {
 	if len(s) > MaxWord {
-		return fmt.Errorf("%w: method longer than %d bytes", broker.ErrInvalidName, MaxWord)
+		return Errorf("method longer than %d bytes", MaxWord)
 	}
 	return Check(s)
 }

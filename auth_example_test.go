@@ -1,0 +1,122 @@
+package realtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/realtime-go/realtime"
+)
+
+// Authorize decides about each action of a client. Without it, all actions are refused.
+func ExampleAuthorizer() {
+	rt := realtime.New(&realtime.Options{
+		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
+			if a.Kind == realtime.ActionSend && a.Target.All && c.UserID() != "admin" {
+				return errors.New("only the admin sends to all") // for the log
+			}
+			return nil
+		},
+	})
+	defer rt.Close()
+
+	alice := dialV1(rt, "alice")
+	fmt.Println(alice(`{"type":"send","id":1,"room":"lobby","content":"hello"}`))
+	fmt.Println(alice(`{"type":"send","id":2,"all":true,"content":"hello"}`))
+	// Output:
+	// {"message_type":"reply","id":1}
+	// {"message_type":"error","id":2,"content":{"code":"forbidden","message":"forbidden"}}
+}
+
+// Programs send a token in a header, pages in a subprotocol. The application checks it.
+func ExampleBearerToken() {
+	authenticate := func(r *http.Request) (realtime.Identity, error) {
+		if realtime.BearerToken(r) != "valid" { // verify a JWT, or ask a database
+			return realtime.Identity{}, realtime.ErrUnauthenticated
+		}
+		return realtime.Identity{UserID: "alice"}, nil
+	}
+	rt := realtime.New(&realtime.Options{Authenticate: authenticate})
+	defer rt.Close()
+
+	program := httptest.NewRequest(http.MethodGet, "/ws", nil)
+	program.Header.Set("Authorization", "Bearer valid")
+	page := httptest.NewRequest(http.MethodGet, "/ws", nil)
+	page.Header.Set("Sec-WebSocket-Protocol", "realtime.v1, bearer.valid")
+	none := httptest.NewRequest(http.MethodGet, "/ws", nil)
+	for _, r := range []*http.Request{program, page, none} {
+		id, err := authenticate(r)
+		fmt.Println(id.UserID, err)
+	}
+	// Output:
+	// alice <nil>
+	// alice <nil>
+	//  realtime: not authenticated
+}
+
+// A page asks for a ticket, and connects with it once.
+func ExampleTickets() {
+	var tickets realtime.Tickets
+	rt := realtime.New(&realtime.Options{Authenticate: tickets.Authenticate})
+	defer rt.Close()
+	mux := http.NewServeMux()
+	mux.Handle("GET /ws", rt)
+	mux.HandleFunc("POST /ticket", func(w http.ResponseWriter, r *http.Request) {
+		user, _, ok := r.BasicAuth() // authenticate here as for all other requests
+		if !ok {
+			http.Error(w, "not authenticated", http.StatusUnauthorized)
+			return
+		}
+		ticket, err := tickets.Issue(realtime.Identity{UserID: user})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprint(w, ticket)
+	})
+
+	request := httptest.NewRequest(http.MethodPost, "/ticket", nil)
+	request.SetBasicAuth("alice", "password")
+	response := httptest.NewRecorder()
+	mux.ServeHTTP(response, request)
+
+	connect := httptest.NewRequest(http.MethodGet, "/ws?ticket="+response.Body.String(), nil)
+	for range 2 {
+		id, err := tickets.Authenticate(connect) // the endpoint does this
+		fmt.Println(id.UserID, err)
+	}
+	// Output:
+	// alice <nil>
+	//  realtime: not authenticated
+}
+
+// Revalidate renews an identity: with a token that a client of realtime.v1 sends, or without one
+// when the identity expires.
+func ExampleOptions_revalidate() {
+	sessions := map[string]time.Time{"s1": time.Now().Add(time.Hour)} // in a database
+	rt := realtime.New(&realtime.Options{
+		Revalidate: func(_ context.Context, c *realtime.Conn, token string) (realtime.Identity, error) {
+			id := c.Identity()
+			if token == "" { // the session that Authenticate stored in the identity
+				token, _ = id.Data.(string)
+			}
+			expires, ok := sessions[token]
+			if !ok {
+				return id, realtime.ErrUnauthenticated
+			}
+			id.ExpiresAt = expires
+			return id, nil
+		},
+	})
+	defer rt.Close()
+
+	alice := dialV1(rt, "alice")
+	fmt.Println(alice(`{"type":"refresh","id":1,"token":"s1"}`))
+	fmt.Println(alice(`{"type":"refresh","id":2,"token":"s2"}`))
+	// Output:
+	// {"message_type":"reply","id":1}
+	// {"message_type":"error","id":2,"content":{"code":"forbidden","message":"forbidden"}}
+}
