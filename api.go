@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"errors"
@@ -202,7 +203,7 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 		return nil, errNoConn()
 	}
 	if err := a.m.joins.apiJoin(r.Context(), c, room, began); err != nil {
-		return nil, joinRefusal(err)
+		return nil, a.joinRefusal(r.Context(), err)
 	}
 	return statusBody{"joined"}, nil
 }
@@ -223,8 +224,9 @@ func errNoConn() error {
 	return newRefusal(http.StatusBadRequest, "Connection not found", metrics.RefusedRequest)
 }
 
-// joinRefusal returns the refusal for the error of a join.
-func joinRefusal(err error) error {
+// joinRefusal returns the refusal for the error of a join. The name of the room is the only thing that
+// the caller can get wrong; any other error is one of the broker.
+func (a *api) joinRefusal(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, ErrClosed):
 		return errNoConn()
@@ -233,8 +235,12 @@ func joinRefusal(err error) error {
 	case errors.Is(err, ErrTooManyRooms):
 		const status = http.StatusTooManyRequests
 		return retryLater(status, "too many rooms", metrics.RefusedLimit, retryAfter)
-	default:
+	case errors.Is(err, ErrInvalidName):
 		return newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
+	default:
+		a.m.fetcher.Failed(ctx, err)
+		const status = http.StatusServiceUnavailable
+		return retryLater(status, "room unavailable", metrics.RefusedRequest, retryAfter)
 	}
 }
 

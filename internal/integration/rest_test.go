@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker/memory"
 )
 
 type restRequest struct {
@@ -280,4 +282,23 @@ func TestHostsOfREST(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, ask(newManager(t, realtime.Options{}), "X-Forwarded-For"))
 	require.Equal(t, http.StatusOK, ask(newManager(t, realtime.Options{TrustProxies: []string{"127.0.0.1"}}), ""))
 	require.Equal(t, http.StatusOK, ask(newManager(t, realtime.Options{AllowedHosts: []string{"app.example.com"}}), ""))
+}
+
+// An error of the broker is not one of the caller: the answer is 503, and the room can be joined later.
+func TestRestJoinIfTheBrokerFails(t *testing.T) {
+	o := keeping(10)
+	u := &unsubscribable{Broker: memory.New(nil), fail: errors.New("no route")}
+	o.Broker = u
+	bubble(t, o, func(t *testing.T, b *bed) {
+		h := b.API(realtime.InsecureAllowRequests)
+		id := b.open("alice").conn.ID()
+		join := restRequest{method: "POST", path: "/connections/" + id + "/join", body: `{"room_id":"hall"}`}
+		code, body, header := callREST(h, join)
+		require.Equal(t, http.StatusServiceUnavailable, code)
+		require.Equal(t, `{"error":"room unavailable"}`, body)
+		require.Equal(t, "5", header.Get("Retry-After"))
+		require.EqualValues(t, 1, b.Stats().Failed)
+		u.fail = nil
+		restPost(t, h, id, "join", join.body)
+	})
 }
