@@ -46,6 +46,7 @@ func ExampleManager_JoinFrom() {
 		}
 	}
 	transport, client := realtime.Pipe()
+	defer client.Drop()
 	c, err := rt.Register(ctx, transport, realtime.Identity{UserID: "alice"})
 	if err != nil {
 		log.Fatal(err)
