@@ -224,8 +224,8 @@ func errNoConn() error {
 	return newRefusal(http.StatusBadRequest, "Connection not found", metrics.RefusedRequest)
 }
 
-// joinRefusal returns the refusal for the error of a join. The name of the room is the only thing that
-// the caller can get wrong; any other error is one of the broker.
+// joinRefusal returns the refusal for the error of a join. The name of the room is the only thing
+// that the caller can get wrong; any other error is one of the broker.
 func (a *api) joinRefusal(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, ErrClosed):

@@ -15,8 +15,8 @@ var (
 	// ErrUnauthenticated means that the identity is missing, unknown or has expired. The endpoint
 	// answers 401, also to any other error of Authenticate that does not match ErrForbidden.
 	ErrUnauthenticated = errors.New("realtime: not authenticated")
-	// ErrForbidden means that the identity is known and has no permission. The endpoint and the REST
-	// handler answer 403.
+	// ErrForbidden means that the identity is known and has no permission. The endpoint and the
+	// REST handler answer 403.
 	ErrForbidden = errors.New("realtime: forbidden")
 	// ErrTooManyConns means that Limits.Conns or Limits.ConnsPerUser is reached.
 	ErrTooManyConns = admission.ErrTooManyConns
@@ -35,8 +35,8 @@ var (
 	ErrNotOpen = errors.New("realtime: connection not open yet")
 	// ErrNotFound means that there is no such connection.
 	ErrNotFound = errors.New("realtime: connection not found")
-	// ErrDenied means that the user is denied for some time, see [User.Deny] and [Room.Deny], or was
-	// disconnected or removed while the admission or the join was in progress.
+	// ErrDenied means that the user is denied for some time, see [User.Deny] and [Room.Deny], or
+	// was disconnected or removed while the admission or the join was in progress.
 	ErrDenied = admission.ErrDenied
 	// ErrTooManyRooms means that Limits.RoomsPerConn is reached.
 	ErrTooManyRooms = errors.New("realtime: too many rooms")
@@ -69,8 +69,8 @@ var (
 	// ErrInvalidPosition means that a position does not belong to the history of the room or to the
 	// inbox.
 	ErrInvalidPosition = broker.ErrInvalidPosition
-	// ErrFull means that the broker keeps as much as it may, or that an inbox keeps as many messages
-	// of one sender as it may.
+	// ErrFull means that the broker keeps as much as it may, or that an inbox keeps as many
+	// messages of one sender as it may.
 	ErrFull = broker.ErrFull
 )
 

@@ -47,7 +47,8 @@ func TestImports(t *testing.T) {
 	require.True(t, found, "the table should be\n\n%s", table)
 }
 
-// The module requires three modules directly. No package uses unsafe, cgo, plugins, init or linkname.
+// The module requires three modules directly. No package uses unsafe, cgo, plugins, init or
+// linkname.
 func TestDependencies(t *testing.T) {
 	mod, err := os.ReadFile("go.mod")
 	require.NoError(t, err)

@@ -13,8 +13,8 @@ import (
 const (
 	// evictPause is the time between two steps.
 	evictPause = 100 * time.Millisecond
-	// evictSteps is the number of steps between two samples of what each connection has read. A peer
-	// that is far away needs that time. No connection is ended before the second sample.
+	// evictSteps is the number of steps between two samples of what each connection has read. A
+	// peer that is far away needs that time. No connection is ended before the second sample.
 	evictSteps = 3
 	// guessedRate is the number of bytes that a peer is assumed to move between two samples if it
 	// had nothing to read or nothing to send, so that its rate is not known.

@@ -23,8 +23,8 @@ type Options struct {
 	// Authenticate returns the identity behind a request that opens a connection. It is called
 	// before the upgrade. An error that matches ErrForbidden is answered with 403, any other error
 	// with 401; the text of the error is not sent. Authenticate may block: only this request waits.
-	// If User.Disconnect is called for the user in the meantime, the connection is refused. Nil: all
-	// connections are anonymous.
+	// If User.Disconnect is called for the user in the meantime, the connection is refused. Nil:
+	// all connections are anonymous.
 	Authenticate func(*http.Request) (Identity, error)
 	// ConnContext returns ctx with the values that the context of a connection will have. It is
 	// called after Authenticate. If the result is not derived from ctx, the request panics. Values
@@ -32,12 +32,12 @@ type Options struct {
 	// them. The context of a connection ends with the connection and has no other values of the
 	// request. Nil: no values.
 	ConnContext func(ctx context.Context, r *http.Request) context.Context
-	// Revalidate returns a new identity of the same user. When an identity has expired, it is called
-	// with an empty token. When a client of realtime.v1 sends a token, it is called with that token.
-	// Any error refuses the renewal. After a token was accepted, the rooms that the client asked for
-	// are authorised again, and the client leaves those that are refused. Revalidate may block and
-	// may run at the same time as a handler; ctx is the context of the connection. Nil: an identity
-	// is renewed only by [Conn.Renew].
+	// Revalidate returns a new identity of the same user. When an identity has expired, it is
+	// called with an empty token. When a client of realtime.v1 sends a token, it is called with
+	// that token. Any error refuses the renewal. After a token was accepted, the rooms that the
+	// client asked for are authorised again, and the client leaves those that are refused.
+	// Revalidate may block and may run at the same time as a handler; ctx is the context of the
+	// connection. Nil: an identity is renewed only by [Conn.Renew].
 	Revalidate func(ctx context.Context, c *Conn, token string) (Identity, error)
 	// Authorize decides about each request of a client. Nil refuses all. Calls of the application
 	// are not authorised.
@@ -58,18 +58,19 @@ type Options struct {
 	// Origins lists the origins whose pages may connect, in addition to pages of the host itself:
 	// "https://app.example.com", "https://*.example.com". Browsers and web views send "null" or
 	// "file://" for pages from files; note that every page can give itself the origin "null", in a
-	// sandboxed frame. New panics if an entry is not an origin. The REST handler uses the same list.
+	// sandboxed frame. New panics if an entry is not an origin. The REST handler uses the same
+	// list.
 	Origins []string
 	// InsecureAnyOrigin lets every page on the web connect with the cookies of your users.
 	InsecureAnyOrigin bool
 	// RequireOrigin refuses connections without an Origin header. All browsers send the header;
 	// other programs may omit it.
 	RequireOrigin bool
-	// AllowedHosts lists the host names that requests may be for, without ports:
-	// "app.example.com", "*.example.com". It prevents DNS rebinding, where the name of a foreign
-	// page resolves to this server. New panics if an entry is not a name. Nil: every name is allowed.
-	// But if the request arrived at a loopback address, only the names of the machine itself are
-	// allowed, unless it came through a proxy; for the REST handler, one in TrustProxies.
+	// AllowedHosts lists the host names that requests may be for, without ports: "app.example.com",
+	// "*.example.com". It prevents DNS rebinding, where the name of a foreign page resolves to this
+	// server. New panics if an entry is not a name. Nil: every name is allowed. But if the request
+	// arrived at a loopback address, only the names of the machine itself are allowed, unless it
+	// came through a proxy; for the REST handler, one in TrustProxies.
 	AllowedHosts []string
 	// TrustProxies lists the proxies before this server by address: "10.0.0.7" or "10.0.0.0/8", or
 	// "unix" for all peers at a Unix socket. Their X-Forwarded-For sets the address of the client
@@ -86,12 +87,12 @@ type Options struct {
 	UserFull UserFull
 
 	// CompressFrom is the size in bytes from which messages are compressed, for clients that offer
-	// compression (permessage-deflate without context takeover, RFC 7692). Browsers offer it. 512 is
-	// a good value. Zero or negative: compression is not negotiated.
+	// compression (permessage-deflate without context takeover, RFC 7692). Browsers offer it. 512
+	// is a good value. Zero or negative: compression is not negotiated.
 	//
 	// The goroutine that calls Send compresses a message once for all receivers: 1 KiB of JSON in
-	// about 14 µs to a third, 16 KiB in 100 µs to a quarter. A compressor takes 1.2 MB, and there is
-	// one for each message that is compressed at the same time. Clients may compress too:
+	// about 14 µs to a third, 16 KiB in 100 µs to a quarter. A compressor takes 1.2 MB, and there
+	// is one for each message that is compressed at the same time. Clients may compress too:
 	// Limits.MessageBytes and Limits.InboundBytes apply to the uncompressed message. Decompressing
 	// takes 40 KiB while a message is read, and 4 KiB of that remain with the connection.
 	//
@@ -99,26 +100,26 @@ type Options struct {
 	// chose: its size can reveal the secret (CRIME, BREACH).
 	CompressFrom int
 
-	// Slow is what happens to a message for a connection whose send queue is full. It does not apply
-	// to inboxes: a connection that is too slow for its inbox always catches up. Zero: SlowCatchUp in
-	// rooms that keep history, SlowDisconnect for all other messages.
+	// Slow is what happens to a message for a connection whose send queue is full. It does not
+	// apply to inboxes: a connection that is too slow for its inbox always catches up. Zero:
+	// SlowCatchUp in rooms that keep history, SlowDisconnect for all other messages.
 	Slow SlowPolicy
 	// History is how much each room keeps. A connection that joins can receive the newest messages
 	// first, and a client that reconnects receives the messages it missed. Zero Messages: nothing.
 	History Retention
 	// Inbox says how messages to users are kept until they are acknowledged. Zero: not at all.
 	Inbox InboxOptions
-	// Room returns the options of one room. It is called with no lock held: for each join, and for a
-	// message to a room without members or a read of its history. The result for the first member
+	// Room returns the options of one room. It is called with no lock held: for each join, and for
+	// a message to a room without members or a read of its history. The result for the first member
 	// applies until the last member has left. Nil: each room has Slow and History.
 	Room func(name string) RoomOptions
 
 	// Broker keeps the messages of rooms and inboxes, and carries messages between processes. Nil:
 	// the process is alone and keeps messages in memory, see package broker/memory.
 	Broker broker.Broker
-	// Logger gets a line for each connection that ended and for each error of a client. Lines of one
-	// kind from one address are limited to one a second; the next line has the number of lines left
-	// out. No line contains the content of a message. Nil: slog.Default(). The levels are:
+	// Logger gets a line for each connection that ended and for each error of a client. Lines of
+	// one kind from one address are limited to one a second; the next line has the number of lines
+	// left out. No line contains the content of a message. Nil: slog.Default(). The levels are:
 	//
 	//   - Debug: ordinary ends of connections, refused requests of clients
 	//   - Info: connections that the server ended because of the client
@@ -134,31 +135,31 @@ type Limits struct {
 	ConnsPerUser int // connections of one user: 100, see Options.UserFull
 	// ConnsPerIP bounds the connections from one address: 1000. HandshakeRatePerIP bounds the
 	// attempts per second to connect from one address: 50. HandshakeRate bounds the attempts per
-	// second from all addresses: 2000. The attempts of ten seconds may come at once. An IPv6 address
-	// counts by its /64. Loopback and private addresses often belong to proxies: ConnsPerIP and
-	// HandshakeRatePerIP apply to them only if they are set. Connections above one of these limits
-	// are refused with 429 or 503.
+	// second from all addresses: 2000. The attempts of ten seconds may come at once. An IPv6
+	// address counts by its /64. Loopback and private addresses often belong to proxies: ConnsPerIP
+	// and HandshakeRatePerIP apply to them only if they are set. Connections above one of these
+	// limits are refused with 429 or 503.
 	ConnsPerIP         int
 	HandshakeRatePerIP int
 	HandshakeRate      int
 	RoomsPerConn       int // rooms of one connection: 100
-	// MessageBytes bounds a message from a client: 64 KiB. A larger message ends the connection with
-	// code 1009. While a message is incomplete, 1 KiB of it must arrive each second: if less arrives
-	// for 10 s, the connection ends with code 1008. Over TLS it is 26 s, because a record is visible
-	// only when it is complete.
+	// MessageBytes bounds a message from a client: 64 KiB. A larger message ends the connection
+	// with code 1009. While a message is incomplete, 1 KiB of it must arrive each second: if less
+	// arrives for 10 s, the connection ends with code 1008. Over TLS it is 26 s, because a record
+	// is visible only when it is complete.
 	MessageBytes int
 
 	// InboundRate is how many messages a client may send each second: 200. InboundBytes is how many
 	// bytes it may send each second: 1 MiB. InboundFanout is how many receivers its messages of one
-	// second may have together: 250,000; a message to a room of 10,000 counts 10,000. The requests of
-	// a client count too: a list of members and kept messages as bytes and receivers, the notices of
-	// its joins as receivers, each room that is authorised again as a message. Messages that
-	// OnMessage sends do not count.
+	// second may have together: 250,000; a message to a room of 10,000 counts 10,000. The requests
+	// of a client count too: a list of members and kept messages as bytes and receivers, the
+	// notices of its joins as receivers, each room that is authorised again as a message. Messages
+	// that OnMessage sends do not count.
 	//
 	// The amount of ten seconds may come at once, but no more than half of QueueMessages and
-	// QueueBytes. A client above a limit is read more slowly, and nothing is lost. If it stays above
-	// the limit for ten seconds, without waiting for answers, its connection is closed with code
-	// 4429.
+	// QueueBytes. A client above a limit is read more slowly, and nothing is lost. If it stays
+	// above the limit for ten seconds, without waiting for answers, its connection is closed with
+	// code 4429.
 	InboundRate   int
 	InboundBytes  int
 	InboundFanout int
@@ -178,12 +179,12 @@ type Limits struct {
 	//
 	// When seven eighths of the budget are in use, the connections that would take the longest to
 	// read their queues are closed with code 4300, within half a second, until a quarter is free.
-	// Answers that clients asked for and have not read may take a quarter of the budget. Beyond that,
-	// requests for lists and kept messages wait, and the connections with the most unread answers
-	// are closed. When the whole budget is in use, notices are dropped, and new connections are
-	// refused with 503 or ErrOverloaded. Messages are never refused, so usage can exceed the budget
-	// for a moment. The process takes more memory than the budget: three to five times as much was
-	// measured under attack, with the default setting of the garbage collector.
+	// Answers that clients asked for and have not read may take a quarter of the budget. Beyond
+	// that, requests for lists and kept messages wait, and the connections with the most unread
+	// answers are closed. When the whole budget is in use, notices are dropped, and new connections
+	// are refused with 503 or ErrOverloaded. Messages are never refused, so usage can exceed the
+	// budget for a moment. The process takes more memory than the budget: three to five times as
+	// much was measured under attack, with the default setting of the garbage collector.
 	MemoryBytes int
 }
 
@@ -191,10 +192,10 @@ type Limits struct {
 // gives. A negative duration turns the timeout off, unless its comment says otherwise.
 type Timeouts struct {
 	// Ping is how long a client may be silent before it is pinged: 25 s, but at most a third of
-	// Stale. Common proxies cut connections that are silent for 60 s. Pong is how long the answer to
-	// a ping may take: 10 s, plus a second for each KiB queued before the ping, up to 96. So a dead
-	// peer with an empty queue is found after at most Ping + Pong. A peer that reads messages for
-	// which it had been too slow counts as alive.
+	// Stale. Common proxies cut connections that are silent for 60 s. Pong is how long the answer
+	// to a ping may take: 10 s, plus a second for each KiB queued before the ping, up to 96. So a
+	// dead peer with an empty queue is found after at most Ping + Pong. A peer that reads messages
+	// for which it had been too slow counts as alive.
 	Ping time.Duration
 	Pong time.Duration
 	// Stale is how long a client may be silent before its connection is closed, whatever Ping and
@@ -203,19 +204,19 @@ type Timeouts struct {
 	Stale time.Duration
 	Sweep time.Duration
 	// Write is how long a client may read nothing of its send queue: 10 s, plus a second for each
-	// KiB that was sent to it last, up to 96, because these may still be in buffers on the way. So a
-	// client that reads 1 KiB a second is not closed. Negative: the default.
+	// KiB that was sent to it last, up to 96, because these may still be in buffers on the way. So
+	// a client that reads 1 KiB a second is not closed. Negative: the default.
 	Write time.Duration
 	// Drain is the time over which Shutdown spreads the close frames to plain clients, so that they
 	// do not all reconnect at once: 10 s, but at most a millisecond for each client. Clients of
 	// realtime.v1 spread their reconnects themselves. Negative: all close frames are sent at once.
 	Drain time.Duration
 	// Resume is how long a session of realtime.v1 remains in its rooms after its connection was
-	// lost, timed out or was too slow: 15 s. If the client reconnects within that time it resumes the
-	// session, and no notice is sent. There are at most 100,000 detached sessions, and they take at
-	// most a quarter of Limits.MemoryBytes: beyond that, and under memory pressure, a lost connection
-	// leaves its rooms at once. A user who has Limits.ConnsPerUser connections can resume only a
-	// session that the server knows to be lost. Negative: no session can be resumed.
+	// lost, timed out or was too slow: 15 s. If the client reconnects within that time it resumes
+	// the session, and no notice is sent. There are at most 100,000 detached sessions, and they
+	// take at most a quarter of Limits.MemoryBytes: beyond that, and under memory pressure, a lost
+	// connection leaves its rooms at once. A user who has Limits.ConnsPerUser connections can
+	// resume only a session that the server knows to be lost. Negative: no session can be resumed.
 	Resume time.Duration
 	// Expiry is how long a connection continues after its identity has expired, if the identity is
 	// not renewed: 10 s. Then it is closed with code 4401. Negative: it is closed at once.
@@ -361,9 +362,9 @@ const (
 	// SlowDropNewest drops the message that is being sent.
 	SlowDropNewest
 	// SlowCatchUp gives the member the messages it missed from the history of the room, as soon as
-	// it has read most of its queue, and as fast as it reads. If messages are no longer kept by then,
-	// they are lost for this member, and its client is told. In rooms that keep no history it is
-	// SlowDisconnect.
+	// it has read most of its queue, and as fast as it reads. If messages are no longer kept by
+	// then, they are lost for this member, and its client is told. In rooms that keep no history it
+	// is SlowDisconnect.
 	SlowCatchUp
 )
 

@@ -92,8 +92,8 @@ func (r *registry) register(
 	if err := r.admit(c, err); err != nil {
 		return nil, err
 	}
-	// Writing starts only now, when commands run at once. A client that has received the welcome may
-	// send a message and disconnect, and the end of a connection drops commands that wait.
+	// Writing starts only now, when commands run at once. A client that has received the welcome
+	// may send a message and disconnect, and the end of a connection drops commands that wait.
 	c.session.Open()
 	c.watchExpiry()
 	return c, nil

@@ -30,11 +30,11 @@ type Broker interface {
 	// own goroutine, with a ctx that ends when the Manager closes. A second call returns an error,
 	// which is then returned by the sends of the second Manager.
 	Open(ctx context.Context, s Sink) error
-	// Publish takes the parts of one message: it keeps those that have a stream, and delivers all of
-	// them. It returns one result for each part, in their order. When it returns, the parts are as
-	// durable as the broker promises, and the Sinks of this process have received them. It may block
-	// until ctx ends; then it is unknown whether the parts were taken. Publish owns parts, but must
-	// not change what they refer to.
+	// Publish takes the parts of one message: it keeps those that have a stream, and delivers all
+	// of them. It returns one result for each part, in their order. When it returns, the parts are
+	// as durable as the broker promises, and the Sinks of this process have received them. It may
+	// block until ctx ends; then it is unknown whether the parts were taken. Publish owns parts,
+	// but must not change what they refer to.
 	//
 	// The parts must be in different streams, and at most one may have no stream; otherwise Publish
 	// returns an error. Either all parts are taken or none, as far as an error can be known in
@@ -43,10 +43,10 @@ type Broker interface {
 	// several streams share have the same order in each. A broker of several processes may deliver
 	// each part separately.
 	//
-	// A publication is a duplicate if its sender has used its id in the stream before. It is neither
-	// kept again nor delivered. An id is remembered for two minutes, whatever the number of ids;
-	// after that, as long as its publication is kept and no more than 1,000 ids came after it. A
-	// sender is Sender and Guest together.
+	// A publication is a duplicate if its sender has used its id in the stream before. It is
+	// neither kept again nor delivered. An id is remembered for two minutes, whatever the number of
+	// ids; after that, as long as its publication is kept and no more than 1,000 ids came after it.
+	// A sender is Sender and Guest together.
 	//
 	// A Shared part must not displace publications of other senders that some reader has not
 	// acknowledged. It is kept if its sender, with this part, uses no more than was free before, in
@@ -57,21 +57,21 @@ type Broker interface {
 	//
 	// A Sink never receives a publication that is not yet as durable as the broker promises.
 	Publish(ctx context.Context, parts ...Publication) ([]Published, error)
-	// Subscribe starts delivery of the publications of a stream that come after the position that it
-	// returns. They may be delivered before it returns. A stream may be subscribed to several times;
-	// each subscription ends with one Unsubscribe.
+	// Subscribe starts delivery of the publications of a stream that come after the position that
+	// it returns. They may be delivered before it returns. A stream may be subscribed to several
+	// times; each subscription ends with one Unsubscribe.
 	//
 	// A stream begins with its first publication. Before that, its offset is zero and its epoch is
 	// the one with which it will begin. That epoch stays the same while the process runs, even if
 	// there is no subscription in between. With a broker that finds its kept publications again
-	// after a restart, it stays the same after the restart too: a receiver at offset zero has missed
-	// nothing. The epoch changes only if publications may have been lost.
+	// after a restart, it stays the same after the restart too: a receiver at offset zero has
+	// missed nothing. The epoch changes only if publications may have been lost.
 	//
-	// Names leave nothing behind, in memory or on disk: subscribing, reading, or asking for a cursor
-	// keeps nothing for longer than the subscription. Only publications count towards the bounds of
-	// a broker. The streams of rooms and of inboxes have separate bounds, so that those of one kind
-	// neither evict nor refuse those of the other. A broker that evicts begins with streams without
-	// a subscription.
+	// Names leave nothing behind, in memory or on disk: subscribing, reading, or asking for a
+	// cursor keeps nothing for longer than the subscription. Only publications count towards the
+	// bounds of a broker. The streams of rooms and of inboxes have separate bounds, so that those
+	// of one kind neither evict nor refuse those of the other. A broker that evicts begins with
+	// streams without a subscription.
 	Subscribe(ctx context.Context, stream string) (Position, error)
 	Unsubscribe(ctx context.Context, stream string) error
 	// Read returns a part of a stream. For a stream that does not exist the page is empty; if there
@@ -87,12 +87,12 @@ type Broker interface {
 	// Ack moves the cursor of a reader forward to at; it never moves it back. The broker need not
 	// keep publications that all readers of the stream have acknowledged. If a stream has more than
 	// 100 readers, the broker may forget the one with the lowest cursor. When Ack returns, the move
-	// is as durable as a publication. It returns ErrInvalidPosition if at has another epoch, or is after
-	// the newest publication of the stream.
+	// is as durable as a publication. It returns ErrInvalidPosition if at has another epoch, or is
+	// after the newest publication of the stream.
 	Ack(ctx context.Context, stream, reader string, at Position) error
-	// Close ends delivery. When it returns, no call of Deliver is in progress, unless ctx has ended.
-	// Close and Shutdown of the Manager wait for it with a ctx of ten seconds, so that a disk that
-	// hangs does not keep the process running.
+	// Close ends delivery. When it returns, no call of Deliver is in progress, unless ctx has
+	// ended. Close and Shutdown of the Manager wait for it with a ctx of ten seconds, so that a
+	// disk that hangs does not keep the process running.
 	Close(ctx context.Context) error
 }
 

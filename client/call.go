@@ -16,10 +16,11 @@ import (
 // ctx ends, it returns the cause of ctx.
 //
 // It returns a *realtime.Error if the server answers with one, and [ErrDisconnected] if the
-// connection ends before the answer, because a call is never repeated. It returns realtime.ErrInvalidName
-// or realtime.ErrInvalidMessage if the method or the content cannot be sent, realtime.ErrTooLarge if the
-// request is larger than the server accepts, [ErrFull] if too many requests are pending, and an
-// error that matches realtime.ErrClosed after the client has ended.
+// connection ends before the answer, because a call is never repeated. It returns
+// realtime.ErrInvalidName or realtime.ErrInvalidMessage if the method or the content cannot be
+// sent, realtime.ErrTooLarge if the request is larger than the server accepts, [ErrFull] if too
+// many requests are pending, and an error that matches realtime.ErrClosed after the client has
+// ended.
 func (c *Client) Call(
 	ctx context.Context, method string, content json.RawMessage,
 ) (json.RawMessage, error) {

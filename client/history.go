@@ -35,8 +35,8 @@ type History struct {
 //
 // It returns a *realtime.Error if the server refuses, with the code "no_history" if the room keeps
 // nothing, and "epoch" if the query refers to messages that have been lost. It returns
-// realtime.ErrInvalidName if room is not a name, [ErrFull] if too many requests are pending, and an error
-// that matches realtime.ErrClosed after the client has ended.
+// realtime.ErrInvalidName if room is not a name, [ErrFull] if too many requests are pending, and an
+// error that matches realtime.ErrClosed after the client has ended.
 func (c *Client) History(ctx context.Context, room string, q HistoryQuery) (History, error) {
 	if err := realtime.ValidName(room); err != nil {
 		return History{}, err

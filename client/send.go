@@ -52,10 +52,10 @@ func (c *Client) SendReceipt(
 // messages are already waiting. If ctx ends, it returns the cause of ctx, and the message may still
 // arrive.
 //
-// It returns a *realtime.Error if the server refuses the message; [ErrTarget], realtime.ErrInvalidName or
-// realtime.ErrInvalidMessage if the message cannot be sent; realtime.ErrTooLarge if it is larger than the
-// server accepts; [ErrFull] if too many requests are pending; and an error that matches
-// realtime.ErrClosed after the client has ended.
+// It returns a *realtime.Error if the server refuses the message; [ErrTarget],
+// realtime.ErrInvalidName or realtime.ErrInvalidMessage if the message cannot be sent;
+// realtime.ErrTooLarge if it is larger than the server accepts; [ErrFull] if too many requests are
+// pending; and an error that matches realtime.ErrClosed after the client has ended.
 func (c *Client) Send(ctx context.Context, to realtime.Target, msg realtime.Message) error {
 	_, err := c.send(ctx, to, msg, false)
 	return err

@@ -12,8 +12,8 @@ type Client struct {
 	Direct bool // the client can be addressed by name
 }
 
-// Who returns the identity in the query of an upgrade request.
-func Who(r *http.Request) Client {
+// Identity returns the identity in the query of an upgrade request.
+func Identity(r *http.Request) Client {
 	q := r.URL.Query()
 	return Client{Room: q.Get("room"), User: q.Get("user"), Direct: q.Get("direct") == "1"}
 }

@@ -11,8 +11,8 @@ import (
 
 // Publish keeps the parts of a message that have a stream, and delivers all parts. It returns when
 // all are on disk, unless there is a LossWindow; either all are kept or none. It returns
-// broker.ErrFull beyond the bounds of the options, broker.ErrInvalidName for names of more than 32,000
-// bytes, and errors of the file.
+// broker.ErrFull beyond the bounds of the options, broker.ErrInvalidName for names of more than
+// 32,000 bytes, and errors of the file.
 func (b *Broker) Publish(
 	ctx context.Context, parts ...broker.Publication,
 ) ([]broker.Published, error) {

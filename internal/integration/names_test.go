@@ -43,7 +43,8 @@ func TestJoinAndLeaveErrors(t *testing.T) {
 	})
 }
 
-// Each call that names a room, a user or a connection returns ErrInvalidName if the name is invalid.
+// Each call that names a room, a user or a connection returns ErrInvalidName if the name is
+// invalid.
 func TestInvalidNames(t *testing.T) {
 	bubble(t, keeping(10), func(t *testing.T, b *bed) {
 		ctx := context.Background()

@@ -284,7 +284,8 @@ func TestHostsOfREST(t *testing.T) {
 	require.Equal(t, http.StatusOK, ask(newManager(t, realtime.Options{AllowedHosts: []string{"app.example.com"}}), ""))
 }
 
-// An error of the broker is not one of the caller: the answer is 503, and the room can be joined later.
+// An error of the broker is not one of the caller: the answer is 503, and the room can be joined
+// later.
 func TestRestJoinIfTheBrokerFails(t *testing.T) {
 	o := keeping(10)
 	u := &unsubscribable{Broker: memory.New(nil), fail: errors.New("no route")}

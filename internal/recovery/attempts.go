@@ -10,8 +10,8 @@ import (
 // maxAttempted bounds the readers for which attempts are remembered.
 const maxAttempted = 10_000
 
-// Attempts counts for each reader of a stream how many connections in a row broke down with the same
-// message unacknowledged. It is safe for concurrent use.
+// Attempts counts for each reader of a stream how many connections in a row broke down with the
+// same message unacknowledged. It is safe for concurrent use.
 type Attempts struct {
 	max int // zero is no limit
 

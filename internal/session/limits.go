@@ -25,8 +25,8 @@ func (a *allowance) ping(l *Limits, now time.Duration) bool {
 	return a.pings.Take(l.Pings, 1, now) == 0
 }
 
-// message takes a message of n bytes, and the bill of the messages before it. It returns how long the
-// client has to wait, and whether it has had to wait for too long.
+// message takes a message of n bytes, and the bill of the messages before it. It returns how long
+// the client has to wait, and whether it has had to wait for too long.
 func (a *allowance) message(
 	l *Limits, n int, b *Bill, now time.Duration,
 ) (wait time.Duration, tooLong bool) {

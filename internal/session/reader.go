@@ -17,7 +17,8 @@ import (
 // goroutine, a buffer and a decoder.
 const HalfMessage = 16 << 10
 
-// reader reads the messages of a session. Its fields belong to the goroutine with the right to read.
+// reader reads the messages of a session. Its fields belong to the goroutine with the right to
+// read.
 type reader struct {
 	s    *Session
 	used allowance
@@ -80,8 +81,8 @@ func (r *reader) Pong(payload string) {
 	}
 }
 
-// loop has the right to read, and reads until the session ends or the right is gone. With stay false
-// it parks in place of waiting, until a message has arrived.
+// loop has the right to read, and reads until the session ends or the right is gone. With stay
+// false it parks in place of waiting, until a message has arrived.
 func (r *reader) loop(stay bool) {
 	var buf []byte
 	for r.next(&buf, &stay) {

@@ -137,8 +137,8 @@ func (s *Session) Why() *disconnect.CloseError { return s.end.Load() }
 // Ended reports whether the session has begun to end.
 func (s *Session) Ended() bool { return s.end.Load() != nil }
 
-// End ends the session and reports true, or false if it has ended. It does not wait and may be called
-// with locks held. The peer has so much time to read what the cause lets it have.
+// End ends the session and reports true, or false if it has ended. It does not wait and may be
+// called with locks held. The peer has so much time to read what the cause lets it have.
 func (s *Session) End(why *disconnect.CloseError, within time.Duration) bool {
 	why.Reason = sendqueue.CutReason(why.Reason)
 	if !s.end.CompareAndSwap(nil, why) {
@@ -177,8 +177,8 @@ func (s *Session) queueFailed(err error) {
 	s.End(why, slowGrace)
 }
 
-// Close frees the transport, after End. It waits for the queue and for the goroutines of the session
-// that do not run handlers.
+// Close frees the transport, after End. It waits for the queue and for the goroutines of the
+// session that do not run handlers.
 func (s *Session) Close() {
 	s.runner.close()
 	s.transport.Release()

@@ -91,8 +91,8 @@ func (d *decoder) Read(p []byte) (n int, err error) {
 	return n, d.err
 }
 
-// Write keeps the content of a close frame, and drops the frame: the end of the connection sends one.
-// coder/websocket writes nothing else here, because pongs and data go through the queue.
+// Write keeps the content of a close frame, and drops the frame: the end of the connection sends
+// one. coder/websocket writes nothing else here, because pongs and data go through the queue.
 func (d *decoder) Write(p []byte) (int, error) {
 	if len(p) < 2 || sendqueue.Op(p[0]&0x0F) != sendqueue.OpClose {
 		return len(p), nil
@@ -102,8 +102,8 @@ func (d *decoder) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close does nothing, because the queue closes the connection. The other methods of net.Conn are not
-// used.
+// Close does nothing, because the queue closes the connection. The other methods of net.Conn are
+// not used.
 func (d *decoder) Close() error                   { return nil }
 func (*decoder) LocalAddr() net.Addr              { return nil }
 func (*decoder) RemoteAddr() net.Addr             { return nil }

@@ -126,12 +126,12 @@ func (p *pipe) Close() error {
 	return nil
 }
 
-// PipeClient is the client's end of a Pipe. One goroutine at a time may call Read; the other methods
-// are safe for concurrent use.
+// PipeClient is the client's end of a Pipe. One goroutine at a time may call Read; the other
+// methods are safe for concurrent use.
 type PipeClient struct{ p *pipe }
 
-// Read returns the next message, which the caller owns, and whether it is a binary one. It waits for
-// one until ctx ends, and answers pings meanwhile. After the end of the connection it returns a
+// Read returns the next message, which the caller owns, and whether it is a binary one. It waits
+// for one until ctx ends, and answers pings meanwhile. After the end of the connection it returns a
 // *disconnect.CloseError, with code CloseLost if there was no close frame.
 func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error) {
 	for {

@@ -28,8 +28,8 @@ const FirstBuffer = 512
 const tlsRecord = 16 << 10
 
 // ownWrite is the most that is written at once by a goroutine that may have to wait. Over TLS it is
-// one record, and neither side sees any of a record before all of it has arrived. So a peer of 1 KiB/s
-// must take it within the 10 s that each side waits.
+// one record, and neither side sees any of a record before all of it has arrived. So a peer of 1
+// KiB/s must take it within the 10 s that each side waits.
 const ownWrite = 8 << 10
 
 // fullTime is how long a write takes at least if it had to wait for the peer. A write to a socket
@@ -51,9 +51,10 @@ func (u *Upgrader) Close() {
 }
 
 // WebSocket is a Transport over a WebSocket. The intake reads the connection, a decoder assembles
-// messages, and the queue writes: also the answer to the handshake, together with the first message,
-// because a write of its own would cost as much as the rest. The only frames that the decoder would
-// write are close frames. The queue writes these too, so that no frame lands inside another one.
+// messages, and the queue writes: also the answer to the handshake, together with the first
+// message, because a write of its own would cost as much as the rest. The only frames that the
+// decoder would write are close frames. The queue writes these too, so that no frame lands inside
+// another one.
 type WebSocket struct {
 	shared     *Upgrader
 	nc         net.Conn
@@ -77,8 +78,8 @@ func NewUpgrader(spawn func(func()), compress bool) *Upgrader {
 	return u
 }
 
-// Upgrade answers a handshake that CheckHandshake has accepted, and returns the transport of a client
-// at a remote address. After an error it has answered the request.
+// Upgrade answers a handshake that CheckHandshake has accepted, and returns the transport of a
+// client at a remote address. After an error it has answered the request.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request, remote string) (*WebSocket, error) {
 	nc, early, err := hijack(w)
 	if err != nil {
@@ -154,8 +155,8 @@ func (s *WebSocket) Interrupt() bool { return s.in.Nudge() }
 func (s *WebSocket) Ahead() bool     { return s.in.Ahead() }
 func (s *WebSocket) Park() bool      { return s.in.Park() }
 
-// Unseen returns the size of a record where the connection may use TLS, which shows none of a record
-// before all of it has arrived.
+// Unseen returns the size of a record where the connection may use TLS, which shows none of a
+// record before all of it has arrived.
 func (s *WebSocket) Unseen() int {
 	if s.raw != nil {
 		return 0

@@ -68,7 +68,7 @@ func vectors(t *testing.T, file string) []vector {
 	return all
 }
 
-// What the server says is what the vectors say, byte for byte.
+// The server writes the vectors byte for byte.
 func TestVectorsOfTheServer(t *testing.T) {
 	for _, v := range vectors(t, "server.json") {
 		t.Run(v.Name, func(t *testing.T) {
@@ -130,7 +130,7 @@ func compact(t *testing.T, p json.RawMessage) []byte {
 	return out.Bytes()
 }
 
-// What clients say is understood as the vectors say. Those that are wrong are in TestV1Vectors.
+// The requests of the vectors are decoded. Those that are invalid are in TestV1Vectors.
 func TestVectorsOfClients(t *testing.T) {
 	kinds := map[string]CommandKind{"request": CmdRequest, "answer": CmdAnswer, "ping": CmdPing}
 	for _, v := range vectors(t, "client.json") {

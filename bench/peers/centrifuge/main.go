@@ -53,7 +53,7 @@ func main() {
 // identify is the authentication middleware that centrifuge requires.
 func identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who := serve.Who(r)
+		who := serve.Identity(r)
 		ctx := context.WithValue(r.Context(), clientKey{}, who)
 		ctx = centrifuge.SetCredentials(ctx, &centrifuge.Credentials{UserID: who.User})
 		next.ServeHTTP(w, r.WithContext(ctx))

@@ -37,7 +37,7 @@ func handle(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(64 << 10)
-	who := serve.Who(r)
+	who := serve.Identity(r)
 	c := &client{conn: conn, messages: make(chan []byte, 256)}
 	rm := index.Room(who.Room)
 	index.Add(who.Name(), c)

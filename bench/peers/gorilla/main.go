@@ -28,7 +28,7 @@ func upgrade(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	who := serve.Who(r)
+	who := serve.Identity(r)
 	c := &client{
 		hub:  index.Room(who.Room),
 		name: who.Name(),

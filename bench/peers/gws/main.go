@@ -32,7 +32,7 @@ func main() {
 		if err != nil {
 			return
 		}
-		who := serve.Who(r)
+		who := serve.Identity(r)
 		conn.Session().Store(roomKey, index.Room(who.Room))
 		conn.Session().Store(nameKey, who.Name())
 		go conn.ReadLoop()

@@ -27,7 +27,7 @@ func main() {
 		_ = m.BroadcastFilter(text, func(q *melody.Session) bool { return who(q).Room == room })
 	})
 	serve.Run("plain", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = m.HandleRequestWithKeys(w, r, map[string]any{whoKey: serve.Who(r)})
+		_ = m.HandleRequestWithKeys(w, r, map[string]any{whoKey: serve.Identity(r)})
 	}), "github.com/olahol/melody", "github.com/gorilla/websocket")
 }
 

@@ -18,7 +18,7 @@ func main() {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
-			c := serve.Who(r)
+			c := serve.Identity(r)
 			return realtime.Identity{UserID: c.User, Data: c.Room}, nil
 		},
 		Authorize: realtime.InsecureAllowAll,

@@ -56,7 +56,7 @@ func handle(w http.ResponseWriter, r *http.Request) {
 	}
 	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(64 << 10)
-	who := serve.Who(r)
+	who := serve.Identity(r)
 	sub := subscribe()
 	defer sub.cancel()
 	ctx, cancel := context.WithCancel(r.Context())
