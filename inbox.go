@@ -72,8 +72,8 @@ const inboxTime = 10 * time.Second
 
 // inboxes keeps the messages to users.
 type inboxes struct {
-	m *Manager
-	InboxOptions
+	m        *Manager
+	options  InboxOptions
 	policy   recovery.Policy
 	attempts *recovery.Attempts
 }
@@ -82,7 +82,7 @@ func newInboxes(m *Manager) *inboxes {
 	o := m.opts.Inbox
 	defaults.Set(&o.Attempts, 3)
 	return &inboxes{
-		m: m, InboxOptions: o, policy: newPolicy(SlowCatchUp, o.Keep),
+		m: m, options: o, policy: newPolicy(SlowCatchUp, o.Keep),
 		attempts: recovery.NewAttempts(o.Attempts),
 	}
 }
@@ -98,7 +98,7 @@ func (ib *inboxes) newUser(id string) *user {
 
 // reader returns the name of the reader for which a connection acknowledges.
 func (ib *inboxes) reader(c *Conn) string {
-	if ib.PerDevice {
+	if ib.options.PerDevice {
 		return c.identity.Device
 	}
 	return ""
@@ -154,16 +154,16 @@ func (s *inboxSubscriber) Acknowledge() {
 
 // exists reports whether a message may be kept for a user who has no connection.
 func (ib *inboxes) exists(ctx context.Context, user string) (bool, error) {
-	if ib.Exists == nil {
+	if ib.options.Exists == nil {
 		return true, nil
 	}
-	return ib.Exists(ctx, user)
+	return ib.options.Exists(ctx, user)
 }
 
 // tellOffline tells the application that a message was kept for a user who has no connection.
 func (ib *inboxes) tellOffline(ctx context.Context, user string, m *broker.Message) {
-	if ib.OnOffline != nil {
-		ib.OnOffline(ctx, user, Message(*m))
+	if ib.options.OnOffline != nil {
+		ib.options.OnOffline(ctx, user, Message(*m))
 	}
 }
 
@@ -270,7 +270,7 @@ func (ib *inboxes) deadLetter(ctx context.Context, c *Conn, p *broker.Publicatio
 		"realtime: dead letter: a message with which connections broke down is skipped",
 		slog.String("user", c.UserID()), slog.String("id", p.Message.ID),
 		slog.Uint64("offset", p.Position.Offset))
-	if ib.OnDeadLetter != nil {
+	if ib.options.OnDeadLetter != nil {
 		c.run(func() { ib.tellDeadLetter(c, p.Message) })
 	}
 	return nil
@@ -279,7 +279,7 @@ func (ib *inboxes) deadLetter(ctx context.Context, c *Conn, p *broker.Publicatio
 // tellDeadLetter calls OnDeadLetter.
 func (ib *inboxes) tellDeadLetter(c *Conn, m broker.Message) {
 	_ = c.guard(func() error {
-		ib.OnDeadLetter(context.WithoutCancel(c.session.Context()), c.UserID(), Message(m))
+		ib.options.OnDeadLetter(context.WithoutCancel(c.session.Context()), c.UserID(), Message(m))
 		return nil
 	})
 }

@@ -34,16 +34,10 @@ type decoder struct {
 	ws   *websocket.Conn
 	br   *bufio.Reader
 	in   *inbound.Intake        // of the borrower
-	ctrl controls               // of the borrower
+	user *WebSocket             // of the borrower
 	said *disconnect.CloseError // of the close frame that coder/websocket wrote
 	err  error                  // of the last Read
 	took bool                   // Read has returned input since the last message
-}
-
-// controls receives the control frames.
-type controls interface {
-	onPing(payload []byte)
-	onPong(payload []byte)
 }
 
 // newDecoder returns a decoder, and the extensions that it agrees to among the offered ones.
@@ -59,10 +53,10 @@ func newDecoder(offered []string) (d *decoder, agreed string) {
 		InsecureSkipVerify: true,
 		CompressionMode:    mode,
 		OnPingReceived: func(_ context.Context, p []byte) bool {
-			d.ctrl.onPing(p)
+			d.user.onPing(p)
 			return false // the queue sends the pong
 		},
-		OnPongReceived: func(_ context.Context, p []byte) { d.ctrl.onPong(p) },
+		OnPongReceived: func(_ context.Context, p []byte) { d.user.onPong(p) },
 	})
 	if err != nil { // cannot happen: the request is always the same, and nothing is written
 		panic("realtime: no decoder: " + err.Error())
@@ -148,7 +142,7 @@ type decoders struct {
 }
 
 // borrow returns a decoder without extensions.
-func (ds *decoders) borrow(in *inbound.Intake, ctrl controls) *decoder {
+func (ds *decoders) borrow(in *inbound.Intake, user *WebSocket) *decoder {
 	ds.mu.Lock()
 	var d *decoder
 	if last := len(ds.spare) - 1; last >= 0 {
@@ -160,13 +154,13 @@ func (ds *decoders) borrow(in *inbound.Intake, ctrl controls) *decoder {
 	if d == nil {
 		d, _ = newDecoder(nil) // outside of the lock: it takes a while
 	}
-	d.in, d.ctrl = in, ctrl
+	d.in, d.user = in, user
 	return d
 }
 
 // put takes a decoder back between two messages.
 func (ds *decoders) put(d *decoder) {
-	d.in, d.ctrl, d.err = nil, nil, nil
+	d.in, d.user, d.err = nil, nil, nil
 	d.br.Reset(d)
 	ds.mu.Lock()
 	room := len(ds.spare) < spareDecoders

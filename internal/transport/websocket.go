@@ -116,7 +116,7 @@ func (s *WebSocket) negotiate(offered []string) (agreed string) {
 		_ = d.ws.CloseNow()
 		return ""
 	}
-	d.in, d.ctrl = s.in, s
+	d.in, d.user = s.in, s
 	s.decoder, s.deflate = d, true
 	return agreed
 }
