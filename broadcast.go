@@ -64,7 +64,7 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	if p.Union { // some targets keep it, so no queue may drop it for a later message
 		d.priority = sendqueue.Vital
 	}
-	if f, ok := p.Origin.(*origin); ok && f.audience != nil {
+	if f, ok := p.Origin.(*localResult); ok && f.audience != nil {
 		d.audience = f.audience
 		d.audience.mu.Lock()
 		defer d.audience.mu.Unlock()
@@ -75,7 +75,7 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	case t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0:
 		d.all()
 	case !t.All && len(t.Rooms) == 1 && len(t.Users)+len(t.Conns) == 0:
-		if r := b.m.rooms.find(t.Rooms[0]); r != nil {
+		if r := b.m.rooms.lock(t.Rooms[0]); r != nil {
 			d.room(r)
 			r.mu.Unlock()
 		}
@@ -124,7 +124,7 @@ func (d *delivery) union(t *broker.Target) {
 		r.mu.Unlock()
 	}
 	for _, u := range users {
-		d.b.m.users.leave(u)
+		d.b.m.users.unlock(u)
 	}
 	for _, id := range t.Conns {
 		if c := d.b.m.conns.find(id); c != nil {
@@ -137,14 +137,14 @@ func (d *delivery) union(t *broker.Target) {
 // cannot deadlock.
 func (d *delivery) lock(ids, names []string) (users []*user, rooms []*room) {
 	for _, id := range ids {
-		if u := d.b.m.users.find(id); u != nil {
+		if u := d.b.m.users.lockLive(id); u != nil {
 			users = append(users, u)
 		} else {
 			d.result.Offline++
 		}
 	}
 	for _, name := range names {
-		if r := d.b.m.rooms.find(name); r != nil {
+		if r := d.b.m.rooms.lock(name); r != nil {
 			rooms = append(rooms, r)
 		}
 	}
@@ -225,7 +225,7 @@ func (d *delivery) stream(p *broker.Publication) {
 
 // history delivers a message that a room keeps to its members.
 func (d *delivery) history(name string, p *broker.Publication) {
-	r := d.b.m.rooms.find(name)
+	r := d.b.m.rooms.lock(name)
 	if r == nil {
 		return
 	}
@@ -257,12 +257,12 @@ func (d *delivery) history(name string, p *broker.Publication) {
 
 // inbox delivers a message that an inbox keeps to the connections of its user.
 func (d *delivery) inbox(id string, p *broker.Publication) {
-	u := d.b.m.users.peek(id)
+	u := d.b.m.users.lock(id)
 	if u == nil {
 		return
 	}
-	defer d.b.m.users.leave(u)
-	if f, ok := p.Origin.(*origin); ok && len(u.conns) > 0 {
+	defer d.b.m.users.unlock(u)
+	if f, ok := p.Origin.(*localResult); ok && len(u.conns) > 0 {
 		f.online = true
 	}
 	if u.topic == nil {
@@ -303,7 +303,7 @@ func (d *delivery) check(
 // lost makes all live subscriptions of a stream read what they may have missed.
 func (b *broadcaster) lost(stream string) {
 	if name, ok := broker.StreamRoom(stream); ok {
-		if r := b.m.rooms.find(name); r != nil {
+		if r := b.m.rooms.lock(name); r != nil {
 			defer r.mu.Unlock()
 			if r.topic == nil {
 				return
@@ -314,8 +314,8 @@ func (b *broadcaster) lost(stream string) {
 			}
 		}
 	} else if user, ok := broker.StreamUser(stream); ok {
-		if u := b.m.users.peek(user); u != nil {
-			defer b.m.users.leave(u)
+		if u := b.m.users.lock(user); u != nil {
+			defer b.m.users.unlock(u)
 			if u.topic == nil {
 				return
 			}

@@ -52,11 +52,11 @@ type Conn struct {
 
 // connKey is the key of the connection in its context. It contains the handlers of the Manager, so
 // that a connection of another Manager is not found.
-type connKey struct{ handlers *session.Handlers }
+type connKey struct{ handlers *session.HandlerGroup }
 
 // inHandler reports whether ctx is the context of a connection of this Manager in whose handler
 // code of the application is running.
-func inHandler(ctx context.Context, handlers *session.Handlers) bool {
+func inHandler(ctx context.Context, handlers *session.HandlerGroup) bool {
 	c, ok := ctx.Value(connKey{handlers}).(*Conn)
 	return ok && c.session.InHandler()
 }
@@ -403,8 +403,8 @@ func (r *receiver) push(
 	return r.queue.Push(f.For(r.proto, r.deflates), priority, policy)
 }
 
-// plain returns r without checks. It does not read checks, so it needs no lock.
-func (r *receiver) plain() receiver {
+// withoutChecks returns r without checks. It does not read checks, so it needs no lock.
+func (r *receiver) withoutChecks() receiver {
 	return receiver{queue: r.queue, proto: r.proto, deflates: r.deflates}
 }
 

@@ -286,7 +286,7 @@ func (s sink) Deliver(p broker.Publication) {
 	if s.m.closed.Load() {
 		return
 	}
-	if o, ok := p.Origin.(*origin); ok {
+	if o, ok := p.Origin.(*localResult); ok {
 		o.result.sum(s.m.broadcast.deliver(&p))
 		return
 	}

@@ -111,7 +111,7 @@ func (ib *inboxes) open(ctx context.Context, c *Conn) (top uint64, err error) {
 	if c.UserID() == "" || !ib.policy.Keeps() {
 		return 0, nil
 	}
-	u := ib.m.users.enter(c.UserID())
+	u := ib.m.users.lockNew(c.UserID())
 	t := u.topic
 	u.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, inboxTime)
@@ -204,8 +204,9 @@ func (ib *inboxes) connGone(c *Conn) {
 	if !ib.attempts.Limited() || c.proto != wire.ProtoV1 {
 		return
 	}
-	// The order matters: if the connection did not break down, open may still be setting c.inbox.
-	if !brokenDown(c.session.Why()) || c.inbox == nil || c.session.Sent() == 0 {
+	// brokenDown comes first: another connection may end while open still writes c.inbox, and to read it
+	// would be a race.
+	if !brokenDown(c.session.Why()) || c.inbox == nil || c.session.ReceivedBytes() == 0 {
 		return
 	}
 	ib.m.broker.Go(func() {

@@ -38,20 +38,20 @@ type Joined struct {
 
 // joinOp is one join.
 type joinOp struct {
-	room  string
-	from  From
-	began admission.Decision // when its authorisation began; zero if the application joins
-	asked bool               // by the client
-	id    []byte             // of the request; nil if the client wants no answer
+	room     string
+	from     From
+	began    admission.Decision // when its authorisation began; zero if the application joins
+	byClient bool               // by the client
+	id       []byte             // of the request; nil if the client wants no answer
 
-	policy recovery.Policy
-	held   *room            // nil if the room keeps nothing
-	start  *broker.Position // where to begin; nil: after the newest message
-	looked int              // messages that were read to find start
-	bytes  int              // size of these messages
-	told   int              // connections that the notice was sent to
-	blind  bool             // the client may not read what was sent before
-	joined Joined
+	policy            recovery.Policy
+	held              *room            // nil if the room keeps nothing
+	start             *broker.Position // where to begin; nil: after the newest message
+	messagesRead      int              // messages that were read to find start
+	bytesRead         int              // size of these messages
+	noticesSent       int              // connections that the notice was sent to
+	mayNotReadHistory bool             // the client may not read what was sent before
+	joined            Joined
 }
 
 // joins puts connections into rooms and takes them out.
@@ -71,7 +71,7 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 	if err := js.joinLocked(c, e); err != nil {
 		return err
 	}
-	if e.asked {
+	if e.byClient {
 		c.rooms.find(e.room).asked = true
 		if c.rooms.apiRoom == e.room { // the REST handler must not end a join of the client itself
 			c.rooms.apiRoom = ""
@@ -133,7 +133,7 @@ const maxLookBack = 16 << 20
 // locate sets e.start to the position that e.from describes.
 func (js *joins) locate(ctx context.Context, e *joinOp) error {
 	stream := broker.RoomStream(e.room)
-	if e.blind {
+	if e.mayNotReadHistory {
 		e.joined.Reason = ReasonUnknown
 		return nil
 	}
@@ -156,8 +156,8 @@ func (js *joins) locate(ctx context.Context, e *joinOp) error {
 	}
 	q := broker.Query{Backwards: true, Limit: e.from.Last, Bytes: maxLookBack}
 	page, err := js.m.broker.Read(ctx, stream, q)
-	e.looked, e.bytes = len(page.Publications), page.Size()
-	if n := e.looked; err == nil && n > 0 {
+	e.messagesRead, e.bytesRead = len(page.Publications), page.Size()
+	if n := e.messagesRead; err == nil && n > 0 {
 		e.start = &broker.Position{Epoch: page.Top.Epoch, Offset: page.Publications[n-1].Prev}
 	}
 	return err
@@ -176,8 +176,8 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 		return ErrTooManyRooms
 	}
 	notice := js.m.announcer.roomNotice(wire.RoomJoined, c, e.room)
-	r := js.m.rooms.enter(e.room, e.policy)
-	defer js.m.rooms.leave(r) // removes a room that was made for a user who is denied
+	r := js.m.rooms.lockNew(e.room, e.policy)
+	defer js.m.rooms.unlock(r) // removes a room that was made for a user who is denied
 	subject := admission.Subject{User: c.UserID(), Room: e.room}
 	if err := js.m.revocations.Check(e.began, subject); err != nil {
 		return err
@@ -187,7 +187,7 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	r.add(m)
 	e.joined.New = true
 	if c.phase == live {
-		e.told = r.show(m, notice)
+		e.noticesSent = r.show(m, notice)
 	}
 	js.begin(m, e)
 	return nil
@@ -205,7 +205,7 @@ func (js *joins) joinAgain(m *membership, e *joinOp) {
 		js.begin(m, e)
 		return
 	}
-	r := js.m.rooms.find(m.room)
+	r := js.m.rooms.lock(m.room)
 	defer r.mu.Unlock()
 	js.begin(m, e)
 }
@@ -214,17 +214,17 @@ func (js *joins) joinAgain(m *membership, e *joinOp) {
 // lock is held.
 func (js *joins) begin(m *membership, e *joinOp) {
 	if m.sub != nil {
-		at, top := m.sub.Begin(e.start, e.asked)
+		at, top := m.sub.Begin(e.start, e.byClient)
 		// The client names the position up to which it has everything. It may not have processed a
 		// union that it was given after that.
-		if e.start != nil && e.asked && (!e.joined.New || m.conn.rooms.parted) {
+		if e.start != nil && e.byClient && (!e.joined.New || m.conn.rooms.parted) {
 			js.m.fetcher.Forget(&m.conn.lagging)
 		}
 		e.joined.At, e.joined.Top = Position(at), top
 	} else if e.joined.Recovered { // the room was made while its options kept nothing
 		e.joined.Recovered, e.joined.Reason = false, ReasonUnknown
 	}
-	if e.asked {
+	if e.byClient {
 		if e.id != nil {
 			m.conn.answer(wire.Reply(e.id, e.wire().Content(), nil))
 		}
@@ -329,8 +329,8 @@ func (js *joins) takeOut(c *Conn, m *membership) {
 func (js *joins) remove(c *Conn, m *membership) (told int) {
 	notice := js.m.announcer.roomNotice(wire.RoomLeft, c, m.room)
 	c.rooms.remove(m)
-	r := js.m.rooms.find(m.room)
+	r := js.m.rooms.lock(m.room)
 	told = r.remove(m, notice)
-	js.m.rooms.leave(r)
+	js.m.rooms.unlock(r)
 	return told
 }

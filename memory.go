@@ -128,7 +128,7 @@ func (e *evictor) sample() map[*Conn]progress {
 	moved := make(map[*Conn]progress)
 	for _, c := range e.m.conns.byID.Values() {
 		moved[c] = progress{
-			read: c.queue.Moved(), sent: c.session.Sent(),
+			read: c.queue.Moved(), sent: c.session.ReceivedBytes(),
 			waits: c.queue.Counts().Queued > 0 && !c.opening(), half: c.session.HalfRead() > 0,
 			unread: c.queue.Unread(),
 		}
@@ -153,7 +153,7 @@ func (e *evictor) weigh() (loads []load, others float64) {
 		}
 		l.lately = e.previous[c] // zero, if the connection is new
 		l.lately.read = c.queue.Moved() - l.lately.read
-		l.lately.sent = c.session.Sent() - l.lately.sent
+		l.lately.sent = c.session.ReceivedBytes() - l.lately.sent
 		loads = append(loads, l)
 	}
 	return loads, others

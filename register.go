@@ -33,9 +33,9 @@ type candidate struct {
 type registry struct {
 	m        *Manager
 	pool     session.Pool
-	first    sync.Once        // starts the search for stale connections
-	work     sync.WaitGroup   // queues, and connections that are not cleaned up yet
-	handlers session.Handlers // may outlive their connections
+	first    sync.Once            // starts the search for stale connections
+	work     sync.WaitGroup       // queues, and connections that are not cleaned up yet
+	handlers session.HandlerGroup // may outlive their connections
 }
 
 func newRegistry(m *Manager) *registry {
@@ -131,12 +131,12 @@ func (r *registry) admit(c *Conn, err error) error {
 }
 
 func (r *registry) welcome(c *Conn, top uint64) {
-	g := wire.Greeting{
+	g := wire.WelcomeContent{
 		Conn: c.id, User: c.UserID(), MaxMessage: r.m.opts.Limits.MessageBytes,
-		ComeBack: r.reconnectTime(),
+		ReconnectAfter: r.reconnectTime(),
 	}
 	if g.Session = r.m.detached.token(c); g.Session != "" {
-		g.Grace = r.m.detached.grace
+		g.ResumeWithin = r.m.detached.grace
 	}
 	if c.inbox != nil {
 		g.Inbox, g.Top = c.inbox.Position(), top
@@ -285,8 +285,8 @@ func (l *lists) add(c *Conn) bool {
 		return true
 	}
 	notice := l.m.announcer.userNotice(wire.UserJoined, user)
-	u := l.m.users.enter(user)
-	defer l.m.users.leave(u)
+	u := l.m.users.lockNew(user)
+	defer l.m.users.unlock(u)
 	if err := l.m.revocations.Find(c.began, admission.Subject{User: user}); err != nil {
 		code := CloseRefused
 		if err.Unsure { // so that the client reconnects
@@ -349,8 +349,8 @@ func (l *lists) removeUser(c *Conn, was phase) {
 		return
 	}
 	notice := l.m.announcer.userNotice(wire.UserLeft, user)
-	u := l.m.users.enter(user)
-	defer l.m.users.leave(u)
+	u := l.m.users.lockNew(user)
+	defer l.m.users.unlock(u)
 	l.removeFromAll(c, was)
 	remove := l.m.users.remove
 	if was == detachedPhase {
@@ -380,7 +380,7 @@ func (l *lists) showRooms(c *Conn) {
 	}
 	for m := oldest; m != nil; m = m.newer {
 		notice := l.m.announcer.roomNotice(wire.RoomJoined, c, m.room)
-		r := l.m.rooms.find(m.room)
+		r := l.m.rooms.lock(m.room)
 		if !m.visible {
 			r.show(m, notice)
 		}

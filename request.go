@@ -107,12 +107,12 @@ func (cs *commands) allowed(c *Conn, a Action) bool {
 type requests struct {
 	m        *Manager
 	commands *commands
-	receipts *dedup.Cache
+	sentIDs  *dedup.Cache
 }
 
 func newRequests(cs *commands) *requests {
 	return &requests{
-		m: cs.m, commands: cs, receipts: dedup.New(&cs.m.counters.Queues.Budget, cs.m.wheel),
+		m: cs.m, commands: cs, sentIDs: dedup.New(&cs.m.counters.Queues.Budget, cs.m.wheel),
 	}
 }
 
@@ -196,7 +196,7 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 		return send()
 	}
 	key := dedup.Key{Sender: c.sender(), ID: r.MessageID}
-	return rs.receipts.Do(c.session.Context(), key, send)
+	return rs.sentIDs.Do(c.session.Context(), key, send)
 }
 
 // sendOrHandle sends a message to its target, or passes it to OnMessage.

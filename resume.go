@@ -134,9 +134,9 @@ func (d *detached) endAll() {
 	}
 }
 
-// find returns the connection that a token is for, if it has the same user as c. It detaches the
+// claim returns the connection that a token is for, if it has the same user as c. It detaches the
 // session: if the loss of the connection was not noticed yet, the connection ends now.
-func (d *detached) find(c *Conn, token string) (*Conn, error) {
+func (d *detached) claim(c *Conn, token string) (*Conn, error) {
 	id, code, _ := strings.Cut(token, ".")
 	if subtle.ConstantTimeCompare([]byte(code), []byte(d.code(id))) == 0 {
 		return nil, errSession
@@ -160,7 +160,7 @@ func (d *detached) find(c *Conn, token string) (*Conn, error) {
 func (d *detached) resume(c *Conn, token string, may func(room string) bool) ([]string, error) {
 	began := d.m.revocations.Begin()
 	defer d.m.revocations.End()
-	old, err := d.find(c, token)
+	old, err := d.claim(c, token)
 	if err != nil {
 		return nil, err
 	}
@@ -194,8 +194,8 @@ const (
 func (d *detached) detach(c *Conn) (was phase) {
 	var u *user
 	if id := c.UserID(); id != "" {
-		u = d.m.users.enter(id)
-		defer d.m.users.leave(u)
+		u = d.m.users.lockNew(id)
+		defer d.m.users.unlock(u)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,7 +205,7 @@ func (d *detached) detach(c *Conn) (was phase) {
 	c.phase = detachedPhase
 	c.detachedMemory = detachedBytes + membershipBytes*int64(c.rooms.n)
 	for m := c.rooms.newest; m != nil; m = m.older {
-		r := d.m.rooms.find(m.room)
+		r := d.m.rooms.lock(m.room)
 		r.detach(m)
 		r.mu.Unlock()
 	}
@@ -222,8 +222,8 @@ func (d *detached) detach(c *Conn) (was phase) {
 // its limit of rooms. takeOver reports false if the session of old is not detached any more.
 func (d *detached) takeOver(c, old *Conn, allowed func(room string) bool) (ok bool) {
 	if id := c.UserID(); id != "" {
-		u := d.m.users.enter(id)
-		defer d.m.users.leave(u)
+		u := d.m.users.lockNew(id)
+		defer d.m.users.unlock(u)
 		notice := d.m.announcer.userNotice(wire.UserLeft, id)
 		defer func() {
 			if ok && d.m.users.forget(u, old) { // c is not live any more
@@ -253,7 +253,7 @@ func (d *detached) transfer(c *Conn, s *sessionState, allowed func(room string) 
 	c.guest = cmp.Or(s.guest, c.guest)
 	for _, m := range s.memberships {
 		notice := d.m.announcer.roomNotice(wire.RoomLeft, m.conn, m.room)
-		r := d.m.rooms.find(m.room)
+		r := d.m.rooms.lock(m.room)
 		if d.canTake(c, m.room) && allowed(m.room) {
 			next := &membership{conn: c, room: m.room, asked: m.asked, detached: c.phase == detachedPhase}
 			c.rooms.add(next)
@@ -262,7 +262,7 @@ func (d *detached) transfer(c *Conn, s *sessionState, allowed func(room string) 
 		} else {
 			r.remove(m, notice)
 		}
-		d.m.rooms.leave(r)
+		d.m.rooms.unlock(r)
 	}
 	if c.rooms.apiRoom == "" && c.rooms.find(s.apiRoom) != nil {
 		c.rooms.apiRoom = s.apiRoom

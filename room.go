@@ -44,7 +44,7 @@ func (r Room) Members(context.Context) ([]string, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	found := r.m.rooms.find(r.name)
+	found := r.m.rooms.lock(r.name)
 	if found == nil {
 		return []string{}, nil
 	}
@@ -60,7 +60,7 @@ func (r Room) Count(context.Context) (Count, error) {
 	if err := r.check(); err != nil {
 		return Count{}, err
 	}
-	found := r.m.rooms.find(r.name)
+	found := r.m.rooms.lock(r.name)
 	if found == nil {
 		return Count{}, nil
 	}
@@ -74,7 +74,7 @@ func (r Room) LocalConns() iter.Seq[*Conn] {
 	if r.check() != nil {
 		return slices.Values[[]*Conn](nil)
 	}
-	found := r.m.rooms.find(r.name)
+	found := r.m.rooms.lock(r.name)
 	if found == nil {
 		return slices.Values[[]*Conn](nil)
 	}
@@ -177,9 +177,9 @@ type rooms struct {
 
 func newRooms(m *Manager) *rooms { return &rooms{index: shardmap.New[*room](), m: m} }
 
-// enter returns the room with this name, locked. If there is none, it makes one with policy p. The
+// lockNew returns the room with this name, locked. If there is none, it makes one with policy p. The
 // caller adds a member or a hold, or calls leave.
-func (rs *rooms) enter(name string, p recovery.Policy) *room {
+func (rs *rooms) lockNew(name string, p recovery.Policy) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {
 			rs.m.counters.Rooms.Add(1)
@@ -198,8 +198,8 @@ func (rs *rooms) enter(name string, p recovery.Policy) *room {
 	}
 }
 
-// find returns the room with this name, locked, or nil if there is none.
-func (rs *rooms) find(name string) *room {
+// lock returns the room with this name, locked, or nil if there is none.
+func (rs *rooms) lock(name string) *room {
 	r, ok := rs.index.Get(name)
 	if !ok {
 		return nil
@@ -212,8 +212,8 @@ func (rs *rooms) find(name string) *room {
 	return r
 }
 
-// leave unlocks a room, and removes it if it has no members and no holds.
-func (rs *rooms) leave(r *room) {
+// unlock unlocks a room, and removes it if it has no members and no holds.
+func (rs *rooms) unlock(r *room) {
 	if len(r.members)+r.holds > 0 {
 		r.mu.Unlock()
 		return
@@ -230,7 +230,7 @@ func (rs *rooms) leave(r *room) {
 // hold returns the room with this name, not locked, and keeps it until release. If the room keeps
 // history, hold subscribes to its stream: then it waits for the broker until ctx ends.
 func (rs *rooms) hold(ctx context.Context, name string, p recovery.Policy) (*room, error) {
-	r := rs.enter(name, p)
+	r := rs.lockNew(name, p)
 	r.holds++
 	r.mu.Unlock()
 	if r.topic == nil {
@@ -247,13 +247,13 @@ func (rs *rooms) hold(ctx context.Context, name string, p recovery.Policy) (*roo
 func (rs *rooms) release(r *room) {
 	r.mu.Lock()
 	r.holds--
-	rs.leave(r)
+	rs.unlock(r)
 }
 
 // conns returns the connections of a user, not "", that are in a room. It includes those that are
 // not in the roster of the room yet.
 func (rs *rooms) conns(name, user string) (conns []*Conn) {
-	r := rs.find(name)
+	r := rs.lock(name)
 	if r == nil {
 		return nil
 	}
@@ -269,7 +269,7 @@ func (rs *rooms) conns(name, user string) (conns []*Conn) {
 // add makes m a receiver of messages. Only show puts m into the roster.
 func (r *room) add(m *membership) {
 	m.index = len(r.members)
-	r.members = append(r.members, member{m.conn.plain(), m})
+	r.members = append(r.members, member{m.conn.withoutChecks(), m})
 	if r.topic != nil {
 		c := m.conn
 		m.sub = r.m.fetcher.Subscribe(recovery.Config{
@@ -495,7 +495,7 @@ func (r *room) conns() []*Conn {
 // by all calls until the roster changes.
 func (rs *rooms) inspect(name string, see func(l *presence)) {
 	for tries := 1; ; tries++ {
-		r := rs.find(name)
+		r := rs.lock(name)
 		if r == nil {
 			see(newListing([]string{}, Count{}))
 			return

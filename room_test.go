@@ -24,12 +24,12 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	m := New(nil)
 	defer func() { require.NoError(t, m.Close()) }()
 	rooms := m.rooms
-	hall := rooms.enter("hall", recovery.Policy{})
+	hall := rooms.lockNew("hall", recovery.Policy{})
 	hall.mu.Unlock()
 	hall.users = map[string]int{}
 	before := heap()
 	for i := range crowd {
-		rooms.leave(rooms.enter("room "+strconv.Itoa(i), recovery.Policy{})) // the room is removed
+		rooms.unlock(rooms.lockNew("room "+strconv.Itoa(i), recovery.Policy{})) // the room is removed
 	}
 	members := make([]*membership, crowd)
 	for i := range members {

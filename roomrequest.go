@@ -24,15 +24,15 @@ func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
 	if !rs.mayJoin(c, r.Room) {
 		return ErrForbidden
 	}
-	e := rs.newEntry(c, r)
-	if e.blind && r.History > 0 {
+	e := rs.newJoin(c, r)
+	if e.mayNotReadHistory && r.History > 0 {
 		return ErrForbidden
 	}
 	e.began, e.from.Last = began, r.History
 	err := rs.m.joins.join(c.session.Context(), c, e)
 	// Messages that were read and notices cost as much as a message to so many receivers.
-	c.session.Bill().Receivers(e.looked + e.told)
-	c.session.Bill().Bytes(e.bytes)
+	c.session.Bill().Receivers(e.messagesRead + e.noticesSent)
+	c.session.Bill().Bytes(e.bytesRead)
 	r.Answered = err == nil
 	return err
 }
@@ -46,17 +46,17 @@ func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	if !c.isIn(r.Room) { // before the authorizer is asked
 		return errNoMember
 	}
-	err := rs.m.joins.recover(c.session.Context(), c, rs.newEntry(c, r))
+	err := rs.m.joins.recover(c.session.Context(), c, rs.newJoin(c, r))
 	r.Answered = err == nil
 	return err
 }
 
-// newEntry returns the join of a client that starts after the position that it names. The join is
+// newJoin returns the join of a client that starts after the position that it names. The join is
 // blind if the client may not read history.
-func (rs *requests) newEntry(c *Conn, r *wire.Request) *joinOp {
-	e := &joinOp{room: r.Room, asked: true, id: r.ID, from: From{Since: Position(r.Since)}}
+func (rs *requests) newJoin(c *Conn, r *wire.Request) *joinOp {
+	e := &joinOp{room: r.Room, byClient: true, id: r.ID, from: From{Since: Position(r.Since)}}
 	past := r.History > 0 || r.Since != (broker.Position{})
-	e.blind = past && !rs.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
+	e.mayNotReadHistory = past && !rs.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
 	return e
 }
 

@@ -92,11 +92,11 @@ func (u User) conns() []*Conn {
 	if checkUser(u.id) != nil {
 		return nil
 	}
-	found := u.m.users.find(u.id)
+	found := u.m.users.lockLive(u.id)
 	if found == nil {
 		return nil
 	}
-	defer u.m.users.leave(found)
+	defer u.m.users.unlock(found)
 	return slices.Clone(found.conns)
 }
 
@@ -129,8 +129,8 @@ type user struct {
 	dead     bool    // removed from the index; a new user can have the id
 }
 
-// enter returns the user with this id, locked. If there is none, it makes one.
-func (us *users) enter(id string) *user {
+// lockNew returns the user with this id, locked. If there is none, it makes one.
+func (us *users) lockNew(id string) *user {
 	for {
 		u := us.index.GetOrPut(id, func() *user { return us.m.inboxes.newUser(id) })
 		u.mu.Lock()
@@ -142,18 +142,18 @@ func (us *users) enter(id string) *user {
 	}
 }
 
-// find returns the user with this id, locked, or nil if the user has no live connection.
-func (us *users) find(id string) *user {
-	u := us.peek(id)
+// lockLive returns the user with this id, locked, or nil if the user has no live connection.
+func (us *users) lockLive(id string) *user {
+	u := us.lock(id)
 	if u != nil && len(u.conns) == 0 {
-		us.leave(u)
+		us.unlock(u)
 		return nil
 	}
 	return u
 }
 
-// peek returns the user with this id, locked, or nil if there is none.
-func (us *users) peek(id string) *user {
+// lock returns the user with this id, locked, or nil if there is none.
+func (us *users) lock(id string) *user {
 	u, ok := us.index.Get(id)
 	if !ok {
 		return nil
@@ -166,9 +166,9 @@ func (us *users) peek(id string) *user {
 	return u
 }
 
-// leave unlocks a user, and removes it if it has no connections, no pending ones and no detached
+// unlock unlocks a user, and removes it if it has no connections, no pending ones and no detached
 // sessions.
-func (us *users) leave(u *user) {
+func (us *users) unlock(u *user) {
 	if len(u.conns)+len(u.detached)+u.pending > 0 {
 		u.mu.Unlock()
 		return
@@ -187,8 +187,8 @@ func (us *users) reserve(id string) bool {
 	if id == "" {
 		return true
 	}
-	u := us.enter(id)
-	defer us.leave(u)
+	u := us.lockNew(id)
+	defer us.unlock(u)
 	taken := u.pending
 	if !us.replace {
 		taken += len(u.conns)
@@ -205,9 +205,9 @@ func (us *users) unreserve(id string) {
 	if id == "" {
 		return
 	}
-	u := us.enter(id)
+	u := us.lockNew(id)
 	u.pending--
-	us.leave(u)
+	us.unlock(u)
 }
 
 // add makes a pending connection live, and reports whether the user had no connection and no
@@ -271,11 +271,11 @@ func (us *users) uncountIfGone(u *user) bool {
 
 // detachedOf returns the connections of a user's detached sessions.
 func (us *users) detachedOf(id string) []*Conn {
-	u := us.peek(id)
+	u := us.lock(id)
 	if u == nil {
 		return nil
 	}
-	defer us.leave(u)
+	defer us.unlock(u)
 	return slices.Clone(u.detached)
 }
 

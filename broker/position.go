@@ -11,7 +11,7 @@ type Position struct {
 	Offset uint64 `json:"offset"`
 }
 
-// Reason says why missed publications could not be recovered.
+// Reason says why a stream cannot be continued from a position.
 type Reason string
 
 // The reasons.
@@ -21,5 +21,5 @@ const (
 	ReasonEpoch    Reason = "epoch"    // the kept publications were lost in the meantime
 	ReasonAhead    Reason = "ahead"    // the stream has never had this position
 	ReasonUnknown  Reason = "unknown"  // nothing is kept
-	ReasonTaken    Reason = "taken"    // nothing is missing: all readers have acknowledged them
+	ReasonTaken    Reason = "taken"    // all readers have acknowledged what came after it, so nobody misses it
 )

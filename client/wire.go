@@ -206,7 +206,7 @@ type welcome struct {
 // welcome returns nil if the server does not speak realtime.v1.
 func (in *incoming) welcome() *welcome {
 	var w welcome
-	if in.Type != wire.TypeHello || json.Unmarshal(in.Content, &w) != nil || w.MaxMessageBytes <= 0 {
+	if in.Type != wire.TypeWelcome || json.Unmarshal(in.Content, &w) != nil || w.MaxMessageBytes <= 0 {
 		return nil
 	}
 	return &w

@@ -27,16 +27,16 @@ func (bt *batch) hasShare(h *head, st *state, p *broker.Publication) bool {
 	by, size := senderOf(&p.Message), p.Size()
 	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}
 	kept := share.Usage{Messages: st.count, Bytes: st.bytes}
-	if bounds.Leaves(kept, kept, int64(size)) {
+	if bounds.HasRoom(kept, kept, int64(size)) {
 		return true
 	}
 	l := bt.ledger(h, st)
 	l.Pass(st.floor, bt.now)
-	if l.Leaves(by, size, bounds) {
+	if l.HasRoom(by, size, bounds) {
 		return true
 	}
 	l.Pass(bt.acked(h.name, st), bt.now)
-	return l.Leaves(by, size, bounds)
+	return l.HasRoom(by, size, bounds)
 }
 
 // ledger returns the ledger of a stream, and makes it if there is none.

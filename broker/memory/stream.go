@@ -94,7 +94,7 @@ func (s *memoryStream) hasShare(p *broker.Publication, now time.Time) bool {
 	size := p.Size()
 	bounds := share.Bounds{Messages: int64(p.Keep.Messages), Bytes: int64(p.Keep.Bytes)}
 	kept := share.Usage{Messages: int64(len(s.kept)), Bytes: int64(s.bytes)}
-	if bounds.Leaves(kept, kept, int64(size)) {
+	if bounds.HasRoom(kept, kept, int64(size)) {
 		s.ledger = nil
 		return true
 	}
@@ -105,7 +105,7 @@ func (s *memoryStream) hasShare(p *broker.Publication, now time.Time) bool {
 		}
 	}
 	s.ledger.Pass(s.floor, now)
-	return s.ledger.Leaves(p.Message.From(), size, bounds)
+	return s.ledger.HasRoom(p.Message.From(), size, bounds)
 }
 
 // addToLedger adds p to the ledger.

@@ -75,9 +75,10 @@ func defaultPort(scheme string) string {
 	return ""
 }
 
-// Check reports whether the page behind the request may connect, and returns its origin if it may
-// not. A request without an Origin header comes from a program, or from a browser that asks the
-// page's own site or loads an image or a script. In the second case Sec-Fetch-Site says which.
+// Check reports whether the page behind the request may connect. If not, refused is what to report:
+// the Origin header or, without one, the value of Sec-Fetch-Site. A browser sends no Origin header
+// for its own site and for images and scripts, and Sec-Fetch-Site then says whether the page is of
+// this site. A request with neither header comes from a program and is accepted.
 func (o *Origins) Check(r *http.Request) (refused string, ok bool) {
 	header := r.Header.Values("Origin")
 	switch {

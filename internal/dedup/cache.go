@@ -45,10 +45,10 @@ var ErrFull = errors.New("realtime: too many messages with an id within two minu
 // Each sender has its own window: messages of other senders neither shorten it nor collide with its
 // IDs. A window may grow as large as the free part of the memory of all windows (dynamic
 // thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
-// switches", 1998). If little is free, it may grow to its fair share until all windows together
-// take twice that memory, and to freeEntries in any case: a few senders that send as much as they
-// can do not block the others. A sender whose window is full is refused until its oldest entries
-// expire. No entry is removed early.
+// switches", 1998). If little is free, it may grow to the memory divided by the number of windows,
+// while all together take less than twice the memory; and to freeEntries, while they take less than
+// four times the memory. So a few senders that send as much as they can do not block the others. A
+// sender whose window is full is refused until its oldest entries expire. No entry is removed early.
 //
 // A Cache is safe for concurrent use.
 type Cache struct {

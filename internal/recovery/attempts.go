@@ -34,8 +34,9 @@ func NewAttempts(max int) *Attempts { return &Attempts{max: max} }
 func (a *Attempts) Limited() bool { return a.max > 0 }
 
 // Add counts a connection that opened and broke down at these times with the message at a position,
-// and reports whether the limit is reached. It ignores a connection that was open when the one
-// before broke down, because the network may have broken both.
+// and reports whether the limit is reached. It ignores a connection that had opened before the last
+// counted one ended: one failure of the network may have broken both. If there is no limit, see
+// Limited, Add must not be called.
 func (a *Attempts) Add(stream, reader string, at broker.Position, opened, ended time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

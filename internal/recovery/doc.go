@@ -13,7 +13,7 @@
 //	 +-----------------------------------------------------  ahead: has read a publication
 //	                                                         that is about to be delivered
 //
-// A live subscription that the subscriber knows to be at the end of its topic needs no check: a
-// delivery pushes to its queue directly. While it lags, or while publications that were not for it
-// have not been reported, [Subscriber.SetNeedsCheck] has been told so.
+// While a subscription lags, or while publications that were not for it have not been reported, the
+// package has called [Subscriber.SetNeedsCheck] with true. Otherwise a delivery pushes to the queue
+// directly.
 package recovery

@@ -9,8 +9,8 @@ import (
 // full.
 type Policy struct {
 	Queue sendqueue.Policy
-	// Priority is that of the messages. A message that history makes up for is not dropped in
-	// favour of another one.
+	// Priority is that of the messages: Vital if CatchUp is set. Once queued, such a message is not
+	// dropped to make space for another one.
 	Priority sendqueue.Priority
 	// CatchUp gives a subscriber from history what Queue has dropped.
 	CatchUp bool

@@ -73,11 +73,11 @@ type Subscription struct {
 
 	closed bool
 
-	reported   uint64 // the offset that the client knows
+	reported   uint64 // up to there the client knows that it has everything for it
 	unreported int    // publications after reported that were not for the client
-	dropped    bool   // some of these were for the client, and the queue had no space
+	dropped    bool   // some of these were for the client: no space in the queue, or too large
 
-	lagging  bool            // it gets what it missed, and nothing else until then
+	lagging  bool            // it gets only what it missed, until it has caught up
 	asked    bool            // the client asked for what it gets, and pays for the first page
 	position broker.Position // if it lags: the client has everything up to there
 	ahead    bool            // position is after the last publication delivered here
@@ -280,8 +280,8 @@ func (s *Subscription) Reread() {
 	s.Fetch()
 }
 
-// Report tells the client, unless it knows, that it has everything up to offset that is for it. It
-// reports false if the queue has no space for that.
+// Report moves the position that the client knows to offset: with a position frame, or with a skipped
+// frame if publications for it were dropped. It reports false if the queue has no space for that.
 func (s *Subscription) Report(offset uint64) bool {
 	return s.report(offset, s.topic.Policy.Queue)
 }

@@ -18,7 +18,7 @@ type heartbeat struct {
 	s      *Session
 	timer  timerwheel.Timer
 	pinged time.Duration // when the ping was sent that was not answered yet; or 0
-	ahead  time.Duration // how long the slowest peer takes for what was queued before the ping
+	ahead  time.Duration // how long the slowest permitted peer needed for what was on the wire then
 }
 
 // start begins, unless heartbeats are off.

@@ -20,7 +20,7 @@ type allowance struct {
 	slowSince time.Duration // since when there has been a debt, on the clock of now; or 0
 }
 
-// ping takes a ping, and reports whether there was one left.
+// ping counts a ping from the peer, and reports whether the limit allows it.
 func (a *allowance) ping(l *Limits, now time.Duration) bool {
 	return a.pings.Take(l.Pings, 1, now) == 0
 }

@@ -171,7 +171,7 @@ func (p *pings) answer(payload string) (asked bool) {
 	return true
 }
 
-// calls are the calls of the peer that wait for its answer. Their number is the id on the wire.
+// calls are the calls to the peer that it has not answered. Their number is the id on the wire.
 type calls struct{ pending }
 
 // answer ends the wait for an answer. It reports false if no call waits for it.

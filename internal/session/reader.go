@@ -29,7 +29,7 @@ type reader struct {
 func (r *reader) Alive(n int) {
 	s := r.s
 	s.alive()
-	s.sent.Add(uint64(n))
+	s.receivedBytes.Add(uint64(n))
 	s.watch.arrived(n)
 	if !s.Ended() {
 		return

@@ -59,10 +59,10 @@ type Session struct {
 	reading atomic.Int64 // since when it is read; 0 while it is not
 	over    atomic.Int64 // when it ended; 0 before
 
-	received atomic.Uint64 // messages
-	sent     atomic.Uint64 // bytes from the peer
-	held     atomic.Int64  // bytes of memory of the message that is being read
-	backlog  atomic.Int64  // bytes of commands that wait
+	received      atomic.Uint64 // messages
+	receivedBytes atomic.Uint64
+	held          atomic.Int64 // bytes of memory of the message that is being read
+	backlog       atomic.Int64 // bytes of commands that wait
 
 	bill   Bill
 	pings  pings
@@ -122,8 +122,8 @@ func (s *Session) Over() time.Time { return s.opened.Add(time.Duration(s.over.Lo
 // Received returns the number of messages from the peer.
 func (s *Session) Received() uint64 { return s.received.Load() }
 
-// Sent returns the number of bytes from the peer.
-func (s *Session) Sent() uint64 { return s.sent.Load() }
+// ReceivedBytes returns the number of bytes from the peer.
+func (s *Session) ReceivedBytes() uint64 { return s.receivedBytes.Load() }
 
 // HalfRead returns the memory of the message that is being read, in bytes.
 func (s *Session) HalfRead() int64 { return s.held.Load() }

@@ -12,23 +12,27 @@ const (
 	// handlerPatience is how long a handler may prevent its connection from being read.
 	handlerPatience = 5 * time.Second
 	// messagePatience is how long a message may take from its first byte to its last. Each KiB that
-	// arrives extends that by perKiB, but never to more than messagePatience from then on. Input
-	// that has arrived and cannot be seen yet extends it as much.
+	// arrives extends that by perKiB, but never to more than messagePatience from then on. A TLS
+	// record is invisible until it is complete, so the bytes of Transport.Unseen are granted in
+	// advance.
 	messagePatience = 10 * time.Second
 	perKiB          = time.Second
 	// quietTime is after how much silence a connection gives up the goroutine that reads it. It
 	// is cheaper to keep the goroutine of a connection that sends again before that.
 	quietTime = 10 * time.Second
+	// lookInterval is how often a message or a silence is looked at.
+	lookInterval = 5 * time.Second
 )
 
-// watchdog looks after a handler, a message or a silence that takes long. Its fields are times on
+// watchdog hands over reading from a handler that runs too long, ends a session whose message takes
+// too long, and parks a silent one. Its fields are times on
 // the clock of the session.
 type watchdog struct {
 	s       *Session
 	timer   timerwheel.Timer
 	armed   atomic.Bool
 	handler atomic.Int64 // when the handler began; 0 if none runs
-	message atomic.Int64 // when the message began, later for what arrived; 0 if none is half read
+	message atomic.Int64 // when the message began, moved later by what arrived; 0 if none is half read
 	credit  int          // bytes that may still extend the message; of the goroutine that reads
 	parked  atomic.Bool  // the transport has the right to read
 }
@@ -47,11 +51,12 @@ func (w *watchdog) handlerBegan() {
 
 func (w *watchdog) handlerEnded() { w.handler.Store(0) }
 
-// messageBegan notes that a message or a control frame is half read, unless it is known.
+// messageBegan notes that a message or a control frame is half read. It does nothing if that was noted
+// before.
 func (w *watchdog) messageBegan() {
 	if w.message.CompareAndSwap(0, int64(w.s.now())) {
 		w.credit = w.s.pool.MaxMessage
-		w.arm(handlerPatience)
+		w.arm(lookInterval)
 	}
 }
 
@@ -88,7 +93,7 @@ func (w *watchdog) look() {
 	if reading := time.Duration(s.reading.Load()); reading > 0 && !w.parked.Load() {
 		left := quietTime - (now - reading)
 		if left > 0 || s.transport.Interrupt() {
-			w.arm(max(left, handlerPatience))
+			w.arm(max(left, lookInterval))
 		}
 	}
 	if began := time.Duration(w.message.Load()); began > 0 {
@@ -97,7 +102,7 @@ func (w *watchdog) look() {
 			s.Expel(disconnect.CauseProtocol, disconnect.ClosePolicy, "message took too long")
 			return
 		}
-		w.arm(min(left, handlerPatience))
+		w.arm(min(left, lookInterval))
 	}
 	if began := time.Duration(w.handler.Load()); began > 0 {
 		left := handlerPatience - (now - began)

@@ -19,16 +19,17 @@ func (u *Usage) add(messages, bytes int64) {
 // Bounds are the bounds of a stream. Zero or negative Bytes mean no bound in bytes.
 type Bounds struct{ Messages, Bytes int64 }
 
-// Leaves reports whether the bounds leave room for one more message of a sender, of the given size
-// in bytes. With this message the sender must not have more than is free now. own is the usage of
+// HasRoom reports whether the bounds leave room for one more message of a sender, of the given size
+// in bytes. The usage of the sender and this message together must not exceed what is free before it. own is the usage of
 // the sender, all that of all senders. An empty stream has room for any message.
-func (b Bounds) Leaves(own, all Usage, size int64) bool {
+func (b Bounds) HasRoom(own, all Usage, size int64) bool {
 	return all.Messages == 0 || own.Messages+1 <= b.Messages-all.Messages &&
 		(b.Bytes <= 0 || own.Bytes+size <= b.Bytes-all.Bytes)
 }
 
-// Ledger records the usage of each sender of the messages that wait in a stream. The offsets of the
-// stream must have no gaps. A Ledger is not safe for concurrent use.
+// Ledger records the usage of each sender of the messages that wait in a stream. It is for brokers that
+// number without gaps: the entry of an offset is found by its distance from the first. A Ledger is not
+// safe for concurrent use.
 type Ledger[S comparable] struct {
 	first    uint64 // the offset of the first entry
 	entries  []entry[S]
@@ -88,14 +89,14 @@ func (l *Ledger[S]) Pass(offset uint64, now time.Time) {
 	}
 }
 
-// Leaves reports whether the bounds leave room for one more message of the sender, see
-// [Bounds.Leaves].
-func (l *Ledger[S]) Leaves(sender S, size int, b Bounds) bool {
+// HasRoom reports whether the bounds leave room for one more message of the sender, see
+// [Bounds.HasRoom].
+func (l *Ledger[S]) HasRoom(sender S, size int, b Bounds) bool {
 	var own Usage
 	if a := l.accounts[sender]; a != nil {
 		own = a.Usage
 	}
-	return b.Leaves(own, l.all, int64(size))
+	return b.HasRoom(own, l.all, int64(size))
 }
 
 // Expiry returns the time at which a message expires, in Unix nanoseconds, or zero for never. at is

@@ -58,7 +58,7 @@ func TestLeaves(t *testing.T) {
 		{Usage{1, 400}, Usage{1, 400}, 200, true},
 		{Usage{1, 400}, Usage{1, 400}, 201, false},
 	} {
-		require.Equal(t, c.want, b.Leaves(c.own, c.all, c.size), "%+v", c)
+		require.Equal(t, c.want, b.HasRoom(c.own, c.all, c.size), "%+v", c)
 	}
-	require.True(t, Bounds{Messages: 10}.Leaves(Usage{1, 1 << 40}, Usage{1, 1 << 40}, 1<<40))
+	require.True(t, Bounds{Messages: 10}.HasRoom(Usage{1, 1 << 40}, Usage{1, 1 << 40}, 1<<40))
 }

@@ -223,7 +223,7 @@ type Envelope struct {
 	Prev uint64          // the offset of the previous message in the stream
 }
 
-// size returns approximately how many bytes the spot takes on the wire.
+// size returns approximately how many bytes the members of the envelope take on the wire.
 func (p *Envelope) size() int {
 	n := len(p.Room)
 	if p.At.Epoch != "" {
@@ -290,26 +290,4 @@ func appendAnswer(buf []byte, typ string, id []byte) []byte {
 func AppendCall(buf, id []byte, method string, content []byte) []byte {
 	buf = append(appendAnswer(buf, FrameCall, id), `,"method":`...)
 	return AppendAnyContent(AppendString(buf, method), content)
-}
-
-// Presence returns the content of the answer to a request for the presence of a room. Nil users
-// mean that there are too many to list.
-func Presence(users []string, userCount, connCount int) []byte {
-	buf := append([]byte(nil), `{"users":`...)
-	if users == nil {
-		buf = append(buf, "null"...)
-	} else {
-		sep := byte('[')
-		for _, user := range users {
-			buf = AppendString(append(buf, sep), user)
-			sep = ','
-		}
-		if len(users) == 0 {
-			buf = append(buf, '[')
-		}
-		buf = append(buf, ']')
-	}
-	buf = strconv.AppendInt(append(buf, `,"user_count":`...), int64(userCount), 10)
-	buf = strconv.AppendInt(append(buf, `,"connection_count":`...), int64(connCount), 10)
-	return append(buf, '}')
 }

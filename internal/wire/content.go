@@ -89,3 +89,25 @@ func appendDuplicate(buf []byte, duplicate bool) []byte {
 	}
 	return append(buf, '}')
 }
+
+// Presence returns the content of the answer to a request for the presence of a room. Nil users
+// mean that there are too many to list.
+func Presence(users []string, userCount, connCount int) []byte {
+	buf := append([]byte(nil), `{"users":`...)
+	if users == nil {
+		buf = append(buf, "null"...)
+	} else {
+		sep := byte('[')
+		for _, user := range users {
+			buf = AppendString(append(buf, sep), user)
+			sep = ','
+		}
+		if len(users) == 0 {
+			buf = append(buf, '[')
+		}
+		buf = append(buf, ']')
+	}
+	buf = strconv.AppendInt(append(buf, `,"user_count":`...), int64(userCount), 10)
+	buf = strconv.AppendInt(append(buf, `,"connection_count":`...), int64(connCount), 10)
+	return append(buf, '}')
+}

@@ -41,7 +41,7 @@ const EncodingBase64 = "base64"
 // application. FrameLarge is one if it has no number of bytes.
 func IsMessage(typ string) bool {
 	switch typ {
-	case TypeHello, FrameReply, FrameError, FrameCall, FrameJoined, FrameLeft, FramePing, FramePong,
+	case TypeWelcome, FrameReply, FrameError, FrameCall, FrameJoined, FrameLeft, FramePing, FramePong,
 		FramePosition, FrameSkipped:
 		return false
 	}

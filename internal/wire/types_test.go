@@ -28,7 +28,7 @@ func TestVectorsHaveAllNames(t *testing.T) {
 	frames, members := typesAndMembers(t, "server.json", "message_type")
 	require.ElementsMatch(t, encodedMembers(t), members)
 	for _, typ := range []string{
-		TypeHello, FrameReply, FrameError, FrameCall, FrameJoined, FrameLeft, FramePosition,
+		TypeWelcome, FrameReply, FrameError, FrameCall, FrameJoined, FrameLeft, FramePosition,
 		FrameSkipped, FrameLarge,
 	} {
 		require.Contains(t, frames, typ)

@@ -81,7 +81,7 @@ func TestVectorsOfTheServer(t *testing.T) {
 				}
 				at := &Envelope{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}
 				got = EncodeIn(ProtoV1, &m, at)
-				if m.Type != TypeHello {
+				if m.Type != TypeWelcome {
 					require.Equal(t, v.Plain, string(EncodeIn(ProtoPlain, &m, at).Payload()))
 				}
 			case "reply":

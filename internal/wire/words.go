@@ -7,11 +7,11 @@ import (
 
 // The message types of the plain protocol.
 const (
-	TypeChat   = "chat"
-	TypeNotice = "systemnotification"
-	typeJoined = "userjoined"
-	typeLeft   = "userleft"
-	TypeHello  = "welcome"
+	TypeChat    = "chat"
+	TypeNotice  = "systemnotification"
+	typeJoined  = "userjoined"
+	typeLeft    = "userleft"
+	TypeWelcome = "welcome"
 )
 
 // The targets that the plain protocol reserves. They are not valid names of users, but valid names
@@ -24,10 +24,11 @@ const (
 // MaxID is the maximum length of the id of a message or a request, in bytes.
 const MaxID = 64
 
-// Reserved reports whether a message type belongs to the protocol itself.
+// Reserved reports whether neither clients nor the application may use a message type, because it
+// belongs to the protocol itself. TypeNotice is not one of these: the application may send it.
 func Reserved(t string) bool {
 	switch t {
-	case TypeHello, typeJoined, typeLeft, FramePing, FramePong, FrameReply, FrameError, FrameCall,
+	case TypeWelcome, typeJoined, typeLeft, FramePing, FramePong, FrameReply, FrameError, FrameCall,
 		FrameJoined, FrameLeft, FramePosition, FrameSkipped, FrameLarge:
 		return true
 	}

@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// Handlers counts the goroutines that run code of the application after their connections may have
+// HandlerGroup counts the goroutines that run code of the application after their connections may have
 // ended. The zero value is ready. All methods are safe for concurrent use.
-type Handlers struct {
+type HandlerGroup struct {
 	mu      sync.Mutex
 	n       int
 	waiting int           // of these, how many are in Wait
@@ -15,7 +15,7 @@ type Handlers struct {
 }
 
 // Go calls f in its own goroutine and counts it until it returns.
-func (h *Handlers) Go(f func()) {
+func (h *HandlerGroup) Go(f func()) {
 	h.mu.Lock()
 	h.n++
 	h.mu.Unlock()
@@ -25,7 +25,7 @@ func (h *Handlers) Go(f func()) {
 	}()
 }
 
-func (h *Handlers) end() {
+func (h *HandlerGroup) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.n--
@@ -33,7 +33,7 @@ func (h *Handlers) end() {
 }
 
 // notify wakes the callers of Wait. h.mu is held.
-func (h *Handlers) notify() {
+func (h *HandlerGroup) notify() {
 	if h.changed != nil {
 		close(h.changed)
 		h.changed = nil
@@ -42,7 +42,7 @@ func (h *Handlers) notify() {
 
 // Wait waits until no goroutine is left or ctx ends, and returns the cause of ctx then. inside says
 // that the caller is one of the goroutines: it does not wait for itself, nor for others that wait.
-func (h *Handlers) Wait(ctx context.Context, inside bool) error {
+func (h *HandlerGroup) Wait(ctx context.Context, inside bool) error {
 	if inside {
 		h.mu.Lock()
 		h.waiting++
