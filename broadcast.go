@@ -58,7 +58,7 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	at := wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
 	d := delivery{
 		b: b, frames: b.m.speakers.Encode(&p.Message, at), result: Result{Local: true},
-		key: b.m.fetcher.Key(p), except: b.exceptions(t),
+		key: b.m.fetcher.UnionKey(p), except: b.exceptions(t),
 	}
 	b.m.counters.Add(metrics.Compressed, b.compressor.Compress(&d.frames))
 	if p.Union { // some targets keep it, so no queue may drop it for a later message

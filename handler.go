@@ -123,20 +123,20 @@ func (ep *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 	from := ep.proxies.Source(r)
 	id, err := ep.checkRequest(r, from)
 	if err != nil {
-		ep.refusePage(w, r, err)
+		ep.refuseWithCORS(w, r, err)
 		return
 	}
 	ctx := ep.connContext(r) // it may panic, so before a place is reserved
 	e := candidate{user: id.UserID, address: admission.AddrKey(from), began: began}
 	if err := refusalOf(m.registry.reserve(e)); err != nil {
-		ep.refusePage(w, r, err)
+		ep.refuseWithCORS(w, r, err)
 		return
 	}
 	// The handshake is checked last, so that a plain request gets the reason for which an upgrade
 	// would be refused: a browser does not tell a page why its WebSocket failed.
 	if status, hint := transport.CheckHandshake(w, r); status != 0 {
 		m.registry.cancel(e)
-		ep.refusePage(w, r, newRefusal(status, hint, metrics.RefusedRequest))
+		ep.refuseWithCORS(w, r, newRefusal(status, hint, metrics.RefusedRequest))
 		return
 	}
 	t, err := ep.upgrader.Upgrade(w, r, ep.remote(r, from))
@@ -327,11 +327,11 @@ func allowPage(h http.Header, origin string) {
 	h.Set("Access-Control-Allow-Credentials", "true")
 }
 
-// refusePage is refuse with the headers that let a page read the reason. A browser does not tell a
+// refuseWithCORS is refuse with the headers that let a page read the reason. A browser does not tell a
 // page why its WebSocket did not open, so the page asks with a plain request. A page of a foreign
 // origin can read only that its origin is foreign: other reasons could depend on the user whose
 // cookies the browser sent.
-func (ep *endpoint) refusePage(w http.ResponseWriter, r *http.Request, err error) {
+func (ep *endpoint) refuseWithCORS(w http.ResponseWriter, r *http.Request, err error) {
 	ref := asRefusal(err)
 	if from := r.Header.Values("Origin"); len(from) == 1 {
 		if _, ok := ep.origins.Check(r); ok || ref.counter == metrics.RefusedOrigin {

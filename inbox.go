@@ -204,8 +204,8 @@ func (ib *inboxes) connGone(c *Conn) {
 	if !ib.attempts.Limited() || c.proto != wire.ProtoV1 {
 		return
 	}
-	// brokenDown comes first: another connection may end while open still writes c.inbox, and to read it
-	// would be a race.
+	// brokenDown comes first: another connection may end while open still writes c.inbox, and to
+	// read it would be a race.
 	if !brokenDown(c.session.Why()) || c.inbox == nil || c.session.ReceivedBytes() == 0 {
 		return
 	}

@@ -247,8 +247,8 @@ func (js *joins) beginTransferred(m *membership, r *room) {
 	}
 }
 
-// apiJoin is the join of the REST handler, through which a plain connection is in one room: it
-// leaves the room of the previous apiJoin and joins the new one in one step.
+// apiJoin is the join of the REST interface. It leaves the room of the apiJoin before it and enters
+// the new one under one lock. Rooms that the connection joined in other ways stay.
 func (js *joins) apiJoin(
 	ctx context.Context, c *Conn, name string, began admission.Decision,
 ) error {

@@ -111,12 +111,12 @@ func (e *evictor) step() {
 	}
 	e.steps++
 	if e.previous != nil {
-		loads, others := e.weigh()
+		loads, unowned := e.weigh()
 		if short {
 			e.endUnread(loads, int(e.replies.Limit/2))
 		}
 		if pressed {
-			e.endSlowest(loads, float64(e.budget.Limit/4*3)-others)
+			e.endSlowest(loads, float64(e.budget.Limit/4*3)-unowned)
 		}
 	}
 	e.schedule()
@@ -139,15 +139,15 @@ func (e *evictor) sample() map[*Conn]progress {
 // weigh returns the loads of the connections that have not ended, and the bytes that no connection
 // holds. The memory of connections that have ended counts as free, and so does the memory that a
 // flusher has freed and not yet reported.
-func (e *evictor) weigh() (loads []load, others float64) {
-	others = float64(e.budget.Held())
+func (e *evictor) weigh() (loads []load, unowned float64) {
+	unowned = float64(e.budget.Held())
 	for _, c := range e.m.conns.byID.Values() {
 		l := load{
 			conn: c, queue: c.queue.Weight(), half: float64(c.session.HalfRead()),
 			known:  float64(c.lagging.Bytes() + c.session.Backlog()),
 			unread: c.queue.Unread(),
 		}
-		others -= l.half + l.known
+		unowned -= l.half + l.known
 		if l.weight() == 0 || c.session.Ended() {
 			continue
 		}
@@ -156,7 +156,7 @@ func (e *evictor) weigh() (loads []load, others float64) {
 		l.lately.sent = c.session.ReceivedBytes() - l.lately.sent
 		loads = append(loads, l)
 	}
-	return loads, others
+	return loads, unowned
 }
 
 // endUnread ends connections that do not read their replies, until the others have at most this

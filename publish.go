@@ -234,7 +234,8 @@ func (r *partResult) addTo(total *Result, published *broker.Published) {
 	}
 }
 
-// localResult is the Origin of a publication, in which its delivery in this process leaves its result.
+// localResult is the Origin of a publication, in which its delivery in this process leaves its
+// result.
 type localResult struct {
 	result   Result
 	online   bool      // the user whose inbox it is has a connection

@@ -303,7 +303,7 @@ func (l *lists) add(c *Conn) bool {
 	if l.m.users.add(u, c) {
 		l.m.announcer.tellAll(notice, c)
 	}
-	l.m.users.makeRoom(u)
+	l.m.users.expelOldest(u)
 	l.showRooms(c)
 	if c.inbox != nil {
 		c.inbox.Start()

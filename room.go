@@ -177,8 +177,8 @@ type rooms struct {
 
 func newRooms(m *Manager) *rooms { return &rooms{index: shardmap.New[*room](), m: m} }
 
-// lockNew returns the room with this name, locked. If there is none, it makes one with policy p. The
-// caller adds a member or a hold, or calls leave.
+// lockNew returns the room with this name, locked. If there is none, it makes one with policy p.
+// The caller adds a member or a hold, or calls leave.
 func (rs *rooms) lockNew(name string, p recovery.Policy) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {

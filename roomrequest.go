@@ -11,7 +11,8 @@ import (
 // defaultHistory is the limit of a request for history without one.
 const defaultHistory = 50
 
-// errEpoch is returned for a position of an earlier life of the stream.
+// errEpoch answers a client whose position is of an earlier epoch. The application gets
+// ErrInvalidPosition.
 var errEpoch = &Error{wire.CodeEpoch, "the room has another epoch"}
 
 // joinRequest makes the client a member of a room, from the position that it names.
@@ -51,8 +52,8 @@ func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	return err
 }
 
-// newJoin returns the join of a client that starts after the position that it names. The join is
-// blind if the client may not read history.
+// newJoin returns the join of a client that starts after the position that it names. If the
+// client may not read history, mayNotReadHistory is set.
 func (rs *requests) newJoin(c *Conn, r *wire.Request) *joinOp {
 	e := &joinOp{room: r.Room, byClient: true, id: r.ID, from: From{Since: Position(r.Since)}}
 	past := r.History > 0 || r.Since != (broker.Position{})

@@ -223,9 +223,9 @@ func (us *users) add(u *user, c *Conn) (first bool) {
 	return true
 }
 
-// makeRoom ends the user's oldest connections if there are more than the limit and the option
+// expelOldest ends the user's oldest connections if there are more than the limit and the option
 // UserFullReplace is set. u is locked.
-func (us *users) makeRoom(u *user) {
+func (us *users) expelOldest(u *user) {
 	if us.limit == 0 || !us.replace || len(u.conns) <= us.limit {
 		return
 	}

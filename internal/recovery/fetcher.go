@@ -34,8 +34,8 @@ func NewFetcher(b *Broker, cs *metrics.Counters, log *ratelog.Logger, page, maxB
 	}
 }
 
-// Key returns the number by which a union is known, and zero for any other publication.
-func (k *Fetcher) Key(p *broker.Publication) uint64 {
+// UnionKey returns the number by which a union is known, and zero for any other publication.
+func (k *Fetcher) UnionKey(p *broker.Publication) uint64 {
 	if !p.Union {
 		return 0
 	}
@@ -193,7 +193,7 @@ func (k *Fetcher) giveAll(s *Subscription, parts []part) bool {
 // queue had no space.
 func (k *Fetcher) givePart(s *Subscription, p *part) bool {
 	l := s.siblings
-	if p.key != 0 && !l.FirstTime(p.key) {
+	if p.union != 0 && !l.FirstTime(p.union) {
 		s.settled(p.at)
 		return true
 	}
@@ -202,8 +202,8 @@ func (k *Fetcher) givePart(s *Subscription, p *part) bool {
 		s.gave(p.at)
 		k.counters.Add(metrics.CaughtUp, 1)
 	}
-	if p.key != 0 {
-		k.Settle(l, p.key, given)
+	if p.union != 0 {
+		k.Settle(l, p.union, given)
 	}
 	return given
 }

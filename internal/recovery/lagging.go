@@ -7,7 +7,8 @@ import (
 )
 
 // Lagging is the set of the subscriptions of one connection that lag, and of the unions that it was
-// given meanwhile. The state of each is in its Subscription. The zero value is ready. It is safe for concurrent use.
+// given meanwhile. The state of each is in its Subscription. The zero value is ready. It is safe
+// for concurrent use.
 type Lagging struct {
 	mu      sync.Mutex
 	subs    []*Subscription

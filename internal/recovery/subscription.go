@@ -280,8 +280,9 @@ func (s *Subscription) Reread() {
 	s.Fetch()
 }
 
-// Report moves the position that the client knows to offset: with a position frame, or with a skipped
-// frame if publications for it were dropped. It reports false if the queue has no space for that.
+// Report moves the position that the client knows to offset: with a position frame, or with a
+// skipped frame if publications for it were dropped. It reports false if the queue has no space for
+// that.
 func (s *Subscription) Report(offset uint64) bool {
 	return s.report(offset, s.topic.Policy.Queue)
 }
@@ -372,17 +373,18 @@ type part struct {
 	frame *sendqueue.Frame // nil if it does not get it
 	at    broker.Position
 	prev  uint64
-	key   uint64 // of a union
+	union uint64 // the key of a union, or zero
 	large bool   // too large for a queue: another process with larger queues kept it
 }
 
 // encode returns publications in the form in which the client gets them: without those that are not
-// for it, and without those before another one with the same key. No lock need be held.
+// for it and, of those in pubs with the same Message.Key, without all but the last. Pages are
+// encoded one by one, so a client may get one of a key for each page. No lock need be held.
 func (s *Subscription) encode(pubs []broker.Publication) []part {
 	parts, latest, now := make([]part, len(pubs)), map[string]bool{}, time.Now()
 	for i := len(pubs) - 1; i >= 0; i-- {
 		p, m := &pubs[i], &pubs[i].Message
-		parts[i] = part{at: p.Position, prev: p.Prev, key: s.fetcher.Key(p)}
+		parts[i] = part{at: p.Position, prev: p.Prev, union: s.fetcher.UnionKey(p)}
 		if s.subscriber.Excluded(&p.Target) || p.Expired(now) {
 			continue
 		}

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// HandlerGroup counts the goroutines that run code of the application after their connections may have
-// ended. The zero value is ready. All methods are safe for concurrent use.
+// HandlerGroup counts the goroutines that run code of the application after their connections may
+// have ended. The zero value is ready. All methods are safe for concurrent use.
 type HandlerGroup struct {
 	mu      sync.Mutex
 	n       int

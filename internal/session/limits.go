@@ -7,7 +7,8 @@ import (
 	"github.com/realtime-go/realtime/internal/ratelimit"
 )
 
-// ratePatience is how long a client may be slowed down without a break.
+// ratePatience is how long a client may be over a limit before it is closed. The time starts again
+// whenever it has sent nothing more while it was made to wait, see rested.
 const ratePatience = 10 * time.Second
 
 // Limits are the rates at which a client may send.
@@ -25,8 +26,9 @@ func (a *allowance) ping(l *Limits, now time.Duration) bool {
 	return a.pings.Take(l.Pings, 1, now) == 0
 }
 
-// message takes a message of n bytes, and the bill of the messages before it. It returns how long
-// the client has to wait, and whether it has had to wait for too long.
+// message charges the buckets for a message of n bytes, and for what b has collected since the last
+// message. It returns how long the client has to wait, and whether it has been over a limit for too
+// long.
 func (a *allowance) message(
 	l *Limits, n int, b *Bill, now time.Duration,
 ) (wait time.Duration, tooLong bool) {

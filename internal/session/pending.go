@@ -28,7 +28,7 @@ type pending struct {
 	mu        sync.Mutex
 	last      uint64
 	waiting   map[uint64]chan response
-	rejecting bool // no answer can be read
+	rejecting bool // the backlog is full and reading has stopped: requests fail with ErrBacklog
 }
 
 // response is an answer, or the error in place of one.
@@ -61,7 +61,8 @@ func (p *pending) forget(number uint64) {
 	delete(p.waiting, number)
 }
 
-// reject says whether no answer can be read. If so, all requests end with ErrBacklog.
+// reject says whether the backlog is full, so that no answer would be read. If so, all requests end
+// with ErrBacklog.
 func (p *pending) reject(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -178,7 +178,7 @@ func (r *reader) throttle(n int) bool {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		if !s.transport.Ahead() { // the client waits for answers, which is slow enough
+		if !s.transport.Ahead() { // nothing more has arrived: the client waits
 			r.used.rested()
 		}
 		return true

@@ -51,8 +51,8 @@ func (w *watchdog) handlerBegan() {
 
 func (w *watchdog) handlerEnded() { w.handler.Store(0) }
 
-// messageBegan notes that a message or a control frame is half read. It does nothing if that was noted
-// before.
+// messageBegan notes that a message or a control frame is half read. It does nothing if that was
+// noted before.
 func (w *watchdog) messageBegan() {
 	if w.message.CompareAndSwap(0, int64(w.s.now())) {
 		w.credit = w.s.pool.MaxMessage
