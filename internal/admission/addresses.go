@@ -55,14 +55,14 @@ func NewAddresses(l Limits) *Addresses {
 	return a
 }
 
-// AddrKey returns the address that the limits of a count for: an IPv4 address itself, and the
-// first address of its /64 for an IPv6 address, because a provider gives a /64 to each
-// customer. The zero address, which has no limits, is its own key.
-func AddrKey(a netip.Addr) netip.Addr {
-	if a = a.WithZone(""); a.Is4() || a.IsLoopback() {
-		return a
+// AddrKey returns the key under which the limits count addr: an IPv4 address itself, and the first
+// address of its /64 for an IPv6 address, because a provider gives a /64 to each customer. The zero
+// address, which has no limits, is its own key.
+func AddrKey(addr netip.Addr) netip.Addr {
+	if addr = addr.WithZone(""); addr.Is4() || addr.IsLoopback() {
+		return addr
 	}
-	p, _ := a.Prefix(64) // the zero value for the zero address
+	p, _ := addr.Prefix(64) // the zero value for the zero address
 	return p.Addr()
 }
 
@@ -78,9 +78,9 @@ func private(addr netip.Addr) bool {
 	return addr.IsLoopback() || addr.IsPrivate() || addr.IsLinkLocalUnicast()
 }
 
-// Attempt counts a handshake from an AddrKey and returns zero, or returns how long to wait until
-// one is allowed. A refused handshake is not counted. An address over its own rate uses up
-// nothing of the rate of all.
+// Attempt counts a handshake from an address, as AddrKey has returned it, and returns zero, or
+// returns how long to wait until one is allowed. A refused handshake is not counted. An address
+// over its own rate uses up nothing of the rate of all.
 func (a *Addresses) Attempt(from netip.Addr) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
