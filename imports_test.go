@@ -47,6 +47,32 @@ func TestImports(t *testing.T) {
 	require.True(t, found, "the table should be\n\n%s", table)
 }
 
+// ARCHITECTURE.md lists each file of the packages that it has a table of files for, except for doc.go and
+// the variants of a file for some systems.
+func TestFilesAreListed(t *testing.T) {
+	doc, err := os.ReadFile("docs/ARCHITECTURE.md")
+	require.NoError(t, err)
+	tables := regexp.MustCompile(`(?m)^\| (\S+) \| subject \|\n\|---\|---\|\n((?:\|.*\n)+)`)
+	variant := regexp.MustCompile(`_(test|linux|unix|other|flock)\.go$`)
+	found := tables.FindAllStringSubmatch(string(doc), -1)
+	require.NotEmpty(t, found)
+	for _, table := range found {
+		var listed, files []string
+		for row := range strings.Lines(table[2]) {
+			listed = append(listed, strings.TrimSpace(strings.Split(row, "|")[1]))
+		}
+		entries, err := os.ReadDir(table[1])
+		require.NoError(t, err)
+		for _, e := range entries {
+			name := e.Name()
+			if strings.HasSuffix(name, ".go") && name != "doc.go" && !variant.MatchString(name) {
+				files = append(files, name)
+			}
+		}
+		require.ElementsMatch(t, files, listed, table[1])
+	}
+}
+
 // The module requires three modules directly. No package uses unsafe, cgo, plugins, init or
 // linkname.
 func TestDependencies(t *testing.T) {

@@ -25,7 +25,7 @@ const (
 	CloseRestart  CloseCode = 1012 // Shutdown: reconnect after a random wait
 
 	CloseSlow     CloseCode = 4300 // the send queue was full, or memory was short
-	CloseTimeout  CloseCode = 4308 // no sign of life
+	CloseTimeout  CloseCode = 4308 // no sign of life, or a write that timed out
 	CloseExpired  CloseCode = 4401 // the identity expired: authenticate again
 	CloseRefused  CloseCode = 4403 // OnConnect refused, or the user is denied
 	CloseReplaced CloseCode = 4409 // a newer connection of the user took its place
