@@ -44,7 +44,7 @@ func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !c.isIn(r.Room) { // before the authorizer is asked
+	if !c.isIn(r.Room) { // spares the authorizer; joins.recover decides again under the lock
 		return errNoMember
 	}
 	err := rs.m.joins.recover(c.session.Context(), c, rs.newJoin(c, r))
@@ -118,7 +118,10 @@ func (rs *requests) historyRequest(c *Conn, r *wire.Request) error {
 	if !rs.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room}) {
 		return ErrForbidden
 	}
-	q := broker.Query{After: r.After, Before: r.Before, Backwards: !r.Forward, Limit: r.Limit}
+	q := broker.Query{
+		After: r.After, Before: r.Before, Backwards: !r.Forward, Limit: r.Limit,
+		Bytes: broker.DefaultPageBytes,
+	}
 	if q.Limit == 0 {
 		q.Limit = defaultHistory
 	}
