@@ -21,7 +21,7 @@ const (
 	CloseText     CloseCode = 1007 // text that is not UTF-8
 	ClosePolicy   CloseCode = 1008 // too many pings or fragments, or a message that never ends
 	CloseTooBig   CloseCode = 1009 // a message above Limits.MessageBytes
-	CloseInternal CloseCode = 1011 // the application panicked
+	CloseInternal CloseCode = 1011 // the application panicked, or the broker failed
 	CloseRestart  CloseCode = 1012 // Shutdown: reconnect after a random wait
 
 	CloseSlow     CloseCode = 4300 // the send queue was full, or memory was short
