@@ -8,27 +8,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// openV1 opens a connection of alice, which is in the lobby.
+func openV1(t *testing.T, m *Manager) (*Conn, *PipeClient) {
+	near, far := Pipe(V1)
+	c, err := m.Register(t.Context(), near, Identity{UserID: "alice"})
+	require.NoError(t, err)
+	_, err = m.Join(t.Context(), c.ID(), "lobby")
+	require.NoError(t, err)
+	return c, far
+}
+
 // When too many connections are lost at once, the sessions that could be detached can be resumed.
 func TestDetachedSessionsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(&Options{Authorize: InsecureAllowAll, Logger: slog.New(slog.DiscardHandler)})
-		open := func() (*Conn, *PipeClient) {
-			transport, far := Pipe(V1)
-			c, err := m.Register(t.Context(), transport, Identity{UserID: "alice"})
-			require.NoError(t, err)
-			_, err = m.Join(t.Context(), c.ID(), "lobby")
-			require.NoError(t, err)
-			return c, far
-		}
 		d := m.detached
-		first, far := open()
-		second, far2 := open()
+		first, far := openV1(t, m)
+		second, far2 := openV1(t, m)
 		far.Drop()
 		synctest.Wait()
 		d.n.Add(maxDetached - 1)
 		far2.Drop()
 		synctest.Wait()
-		next, far := open()
+		next, far := openV1(t, m)
 		yes := func(string) bool { return true }
 		_, err := d.resume(next, d.token(second), yes)
 		require.ErrorIs(t, err, errSession, "there was no space for it")
@@ -37,6 +39,31 @@ func TestDetachedSessionsAreBounded(t *testing.T) {
 		require.Equal(t, []string{"lobby"}, rooms)
 		d.n.Add(1 - maxDetached)
 		require.Zero(t, d.n.Load())
+		far.Drop()
+		require.NoError(t, m.Close())
+	})
+}
+
+// A message that excludes a connection excludes the connection that takes over its session as well,
+// also before the lost connection is forgotten.
+func TestExceptionDuringResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(&Options{Authorize: InsecureAllowAll, Logger: slog.New(slog.DiscardHandler)})
+		lost, far := openV1(t, m)
+		far.Drop()
+		synctest.Wait()
+		again, far := openV1(t, m)
+		queued := func(to Target) int {
+			res, err := m.Send(t.Context(), to, Message{Content: []byte("1")})
+			require.NoError(t, err)
+			return res.Queued
+		}
+		require.Equal(t, 1, queued(ToRoom("lobby").Except(lost.ID())))
+		require.True(t, m.detached.takeOver(again, lost, func(string) bool { return true }))
+		require.Zero(t, queued(ToRoom("lobby").Except(lost.ID())))
+		require.Equal(t, 1, queued(ToRoom("lobby")))
+		m.detached.forget(lost)
+		require.Zero(t, queued(ToRoom("lobby").Except(lost.ID())))
 		far.Drop()
 		require.NoError(t, m.Close())
 	})
