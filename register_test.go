@@ -22,11 +22,13 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		c, err := m.Register(context.Background(), near, Identity{UserID: "alice"})
 		require.NoError(t, err)
 		require.NoError(t, m.joins.apiJoin(t.Context(), c, "rest", 0))
+		require.NoError(t, m.joins.recover(t.Context(), c, &joinOp{room: "rest"}))
 
 		c.session.End(&CloseError{Cause: CauseServer, Code: CloseNormal}, transport.CloseGrace)
 		joinsNothing := func() {
 			require.ErrorIs(t, m.joins.join(t.Context(), c, &joinOp{room: "lobby"}), ErrClosed)
 			require.ErrorIs(t, m.joins.apiJoin(t.Context(), c, "lobby", 0), ErrClosed)
+			require.ErrorIs(t, m.joins.recover(t.Context(), c, &joinOp{room: "rest"}), ErrClosed)
 			require.Nil(t, m.Conn(c.id))
 		}
 		joinsNothing() // the clean-up has not run
@@ -103,6 +105,27 @@ func TestResumeRacingWithTheEnd(t *testing.T) {
 		far.Drop()
 		time.Sleep(time.Minute)
 		require.EqualValues(t, 1, dead.Load(), "a session that nobody resumes")
+		require.NoError(t, m.Close())
+	})
+}
+
+// A room that a connection joins after it became live, and before the rooms that it joined earlier
+// are shown, is shown once.
+func TestJoinBeforeRoomsAreShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(&Options{Announce: AnnounceRooms})
+		near, far := Pipe()
+		c, err := m.Register(t.Context(), near, Identity{UserID: "alice"})
+		require.NoError(t, err)
+		_, err = m.Join(t.Context(), c.ID(), "lobby")
+		require.NoError(t, err)
+		sent := m.Stats().Matched
+		m.conns.showRooms(c)
+		require.Equal(t, sent, m.Stats().Matched, "no second notice")
+		count, err := m.Room("lobby").Count(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, Count{Users: 1, Conns: 1}, count)
+		far.Drop()
 		require.NoError(t, m.Close())
 	})
 }

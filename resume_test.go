@@ -68,3 +68,31 @@ func TestExceptionDuringResume(t *testing.T) {
 		require.NoError(t, m.Close())
 	})
 }
+
+// A room that a connection did not get from the session that it resumed is not taken for the room
+// of the REST handler: the next join of that room would do nothing.
+func TestRestRoomThatIsNotTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(&Options{
+			Authorize: InsecureAllowAll, Logger: slog.New(slog.DiscardHandler),
+			Limits: Limits{RoomsPerConn: 2},
+		})
+		lost, far := openV1(t, m)
+		require.NoError(t, m.joins.apiJoin(t.Context(), lost, "hall", 0))
+		far.Drop()
+		synctest.Wait()
+		again, far := openV1(t, m)
+		_, err := m.Join(t.Context(), again.ID(), "other")
+		require.NoError(t, err)
+		yes := func(string) bool { return true }
+		rooms, err := m.detached.resume(again, m.detached.token(lost), yes)
+		require.NoError(t, err)
+		require.Equal(t, []string{"lobby", "other"}, rooms, "there is no place for the hall")
+		_, err = m.Leave(t.Context(), again.ID(), "other")
+		require.NoError(t, err)
+		require.NoError(t, m.joins.apiJoin(t.Context(), again, "hall", 0))
+		require.Equal(t, []string{"lobby", "hall"}, again.Rooms())
+		far.Drop()
+		require.NoError(t, m.Close())
+	})
+}
