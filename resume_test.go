@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/admission"
 )
 
 // openV1 opens a connection of alice, which is in the lobby.
@@ -92,6 +94,29 @@ func TestRestRoomThatIsNotTakenOver(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, m.joins.apiJoin(t.Context(), again, "hall", 0))
 		require.Equal(t, []string{"lobby", "hall"}, again.Rooms())
+		far.Drop()
+		require.NoError(t, m.Close())
+	})
+}
+
+// A room from which the user is removed during the resume is not taken over. Remove may have found
+// the lost connection, and finds no member there any more.
+func TestRemoveDuringResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(&Options{Authorize: InsecureAllowAll, Logger: slog.New(slog.DiscardHandler)})
+		lost, far := openV1(t, m)
+		for _, room := range []string{"hall", "vip"} {
+			require.NoError(t, m.joins.join(t.Context(), lost, &joinOp{room: room, asked: true}))
+		}
+		far.Drop()
+		synctest.Wait()
+		again, far := openV1(t, m)
+		rooms, err := m.detached.resume(again, m.detached.token(lost), func(string) bool {
+			m.revocations.Revoke(admission.Subject{User: "alice", Room: "vip"}) // as Remove begins
+			return true
+		})
+		require.NoError(t, err)
+		require.Equal(t, []string{"lobby", "hall"}, rooms)
 		far.Drop()
 		require.NoError(t, m.Close())
 	})

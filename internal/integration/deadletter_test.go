@@ -119,7 +119,9 @@ func TestUnseenMessagesAreNoDeadLetters(t *testing.T) {
 		},
 		"connections that are never heard": func(b *bed, id realtime.Identity) {
 			for range 5 {
-				b.openV1(id).Drop()
+				quiet := b.openInbox(id)
+				require.Equal(b.t, words(1, 3), quiet.takeWords())
+				quiet.Drop()
 				time.Sleep(time.Minute)
 			}
 		},

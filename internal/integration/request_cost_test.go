@@ -33,7 +33,7 @@ func TestRequestCosts(t *testing.T) {
 	told := realtime.Options{Announce: realtime.AnnounceRooms, Limits: realtime.Limits{InboundFanout: 100, ConnsPerUser: 3}}
 	plenty := realtime.Options{Limits: realtime.Limits{InboundBytes: 100 << 10, Conns: -1}}
 	asked := realtime.Options{
-		Limits: realtime.Limits{InboundRate: 20, QueueMessages: 40},
+		Limits: realtime.Limits{InboundRate: 100}, // more than the requests, fewer than their decisions
 		Revalidate: func(context.Context, *realtime.Conn, string) (realtime.Identity, error) {
 			return realtime.Identity{UserID: "alice"}, nil
 		},
