@@ -121,3 +121,26 @@ func TestRemoveDuringResume(t *testing.T) {
 		require.NoError(t, m.Close())
 	})
 }
+
+// A connection that is closed while it resumes a session does not become a member of a room,
+// because nothing would end the membership.
+func TestCloseDuringResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(&Options{Authorize: InsecureAllowAll, Logger: slog.New(slog.DiscardHandler)})
+		lost, far := openV1(t, m)
+		require.NoError(t, m.joins.join(t.Context(), lost, &joinOp{room: "hall", asked: true}))
+		far.Drop()
+		synctest.Wait()
+		again, far := openV1(t, m)
+		rooms, err := m.detached.resume(again, m.detached.token(lost), func(string) bool {
+			require.NoError(t, again.Close(CloseNormal, ""))
+			synctest.Wait()
+			return true
+		})
+		require.NoError(t, err)
+		require.Empty(t, rooms)
+		require.Zero(t, m.Stats().Rooms)
+		far.Drop()
+		require.NoError(t, m.Close())
+	})
+}
