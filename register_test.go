@@ -2,8 +2,11 @@ package realtime
 
 import (
 	"context"
+	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,11 +22,13 @@ func TestJoinRacingWithTheEnd(t *testing.T) {
 		c, err := m.Register(context.Background(), near, Identity{UserID: "alice"})
 		require.NoError(t, err)
 		require.NoError(t, m.joins.apiJoin(t.Context(), c, "rest", 0))
+		require.NoError(t, m.joins.recover(t.Context(), c, &joinOp{room: "rest"}))
 
 		c.session.End(&CloseError{Cause: CauseServer, Code: CloseNormal}, transport.CloseGrace)
 		joinsNothing := func() {
 			require.ErrorIs(t, m.joins.join(t.Context(), c, &joinOp{room: "lobby"}), ErrClosed)
 			require.ErrorIs(t, m.joins.apiJoin(t.Context(), c, "lobby", 0), ErrClosed)
+			require.ErrorIs(t, m.joins.recover(t.Context(), c, &joinOp{room: "rest"}), ErrClosed)
 			require.Nil(t, m.Conn(c.id))
 		}
 		joinsNothing() // the clean-up has not run
@@ -66,4 +71,61 @@ func TestRegisterRacingWithTheEnd(t *testing.T) {
 	_, err := m.Register(t.Context(), near, Identity{})
 	require.ErrorIs(t, err, ErrClosed)
 	require.NoError(t, m.Close())
+}
+
+// A session is resumed while the clean-up of its lost connection begins. Whichever comes first, the
+// connection is not counted as one that broke down with a message.
+func TestResumeRacingWithTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dead atomic.Int32
+		m := New(&Options{
+			Authorize: InsecureAllowAll, Logger: slog.New(slog.DiscardHandler),
+			Inbox: InboxOptions{
+				Keep: Retention{Messages: 10}, Attempts: 1,
+				OnDeadLetter: func(context.Context, string, Message) { dead.Add(1) },
+			},
+		})
+		_, err := m.Send(t.Context(), ToUser("alice"), Message{Content: []byte("1")})
+		require.NoError(t, err)
+		lost, far := openV1(t, m)
+		for range 100 {
+			require.NoError(t, far.Write([]byte("ping")))
+			synctest.Wait()
+			var next *Conn
+			next, far = openV1(t, m)
+			lost.session.End(&CloseError{Cause: CauseLost, Code: CloseLost}, transport.CloseGrace)
+			_, err := m.detached.resume(next, m.detached.token(lost), func(string) bool { return true })
+			require.NoError(t, err)
+			synctest.Wait()
+			require.Zero(t, dead.Load())
+			lost = next
+		}
+		require.NoError(t, far.Write([]byte("ping")))
+		synctest.Wait()
+		far.Drop()
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 1, dead.Load(), "a session that nobody resumes")
+		require.NoError(t, m.Close())
+	})
+}
+
+// A room that a connection joins after it became live, and before the rooms that it joined earlier
+// are shown, is shown once.
+func TestJoinBeforeRoomsAreShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(&Options{Announce: AnnounceRooms})
+		near, far := Pipe()
+		c, err := m.Register(t.Context(), near, Identity{UserID: "alice"})
+		require.NoError(t, err)
+		_, err = m.Join(t.Context(), c.ID(), "lobby")
+		require.NoError(t, err)
+		sent := m.Stats().Matched
+		m.conns.showRooms(c)
+		require.Equal(t, sent, m.Stats().Matched, "no second notice")
+		count, err := m.Room("lobby").Count(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, Count{Users: 1, Conns: 1}, count)
+		far.Drop()
+		require.NoError(t, m.Close())
+	})
 }

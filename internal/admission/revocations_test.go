@@ -56,3 +56,16 @@ func TestRevocationsAreForgotten(t *testing.T) {
 		require.NoError(t, r.Check(r.Begin(), Subject{User: "mallory"}))
 	})
 }
+
+// The end of a decision makes no other decision uncertain that is still under way.
+func TestRevocationsAreKeptForDecisionsUnderWay(t *testing.T) {
+	var r Revocations
+	alice := r.Begin()
+	_ = r.Begin()
+	r.Revoke(Subject{User: "mallory"})
+	r.End()
+	require.NoError(t, r.Check(alice, Subject{User: "alice"}))
+	require.Equal(t, &DeniedError{}, r.Find(alice, Subject{User: "mallory"}))
+	r.End()
+	require.Empty(t, r.revoked)
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 )
 
 func TestDeadLetter(t *testing.T) {
@@ -118,7 +119,9 @@ func TestUnseenMessagesAreNoDeadLetters(t *testing.T) {
 		},
 		"connections that are never heard": func(b *bed, id realtime.Identity) {
 			for range 5 {
-				b.openV1(id).Drop()
+				quiet := b.openInbox(id)
+				require.Equal(b.t, words(1, 3), quiet.takeWords())
+				quiet.Drop()
 				time.Sleep(time.Minute)
 			}
 		},
@@ -165,6 +168,29 @@ func TestUnseenMessagesAreNoDeadLetters(t *testing.T) {
 			})
 		})
 	}
+}
+
+// After an inbox has lost its messages, a connection that knows nothing of the new ones does not
+// break down with them, although they have the offsets of earlier messages.
+func TestMessagesOfAnotherEpochAreNoDeadLetters(t *testing.T) {
+	o := inboxes(100)
+	o.Inbox.Attempts = 1
+	fb := newFakeBroker()
+	o.Broker = fb
+	bubble(t, o, func(t *testing.T, b *bed) {
+		b.sendToInbox("bob", 1, 3)
+		bob := b.openInbox(realtime.Identity{UserID: "bob"})
+		require.NoError(t, bob.Write([]byte("ping")))
+		require.Equal(t, words(1, 3), bob.takeWords())
+		fb.withoutDelivery(func() {
+			fb.loseStream(t, broker.InboxStream("bob"))
+			b.sendToInbox("bob", 4, 4)
+		})
+		bob.Drop()
+		time.Sleep(time.Minute)
+		require.Zero(t, b.Stats().DeadLetters)
+		require.Equal(t, words(4, 4), b.openInbox(realtime.Identity{UserID: "bob"}).takeWords())
+	})
 }
 
 func TestCloseDuringOnSetAside(t *testing.T) {

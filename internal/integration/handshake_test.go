@@ -1,12 +1,14 @@
 package integration_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -120,6 +122,38 @@ func TestRefusalsLeaveNothing(t *testing.T) {
 	s := rt.Stats()
 	require.Zero(t, s.Conns+s.Users)
 	require.Zero(t, s.Accepted)
+}
+
+// unhijackable is a ResponseWriter whose Hijack fails.
+type unhijackable struct{ *httptest.ResponseRecorder }
+
+func (unhijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, errors.New("taken over already")
+}
+
+// If the connection cannot be taken over from the HTTP server, or is broken, its place is released.
+func TestFailedUpgradeLeavesNothing(t *testing.T) {
+	rt := newManager(t, realtime.Options{
+		Limits: realtime.Limits{Conns: 1, ConnsPerUser: 1}, Authenticate: realtime.InsecureQueryUser,
+	})
+	closed, far := net.Pipe()
+	require.NoError(t, far.Close())
+	require.NoError(t, closed.Close())
+	const n = 3
+	for range n {
+		w := httptest.NewRecorder()
+		rt.ServeHTTP(unhijackable{w}, upgradeRequest(false))
+		require.Equal(t, http.StatusInternalServerError, w.Code)
+		rt.ServeHTTP(hijackable{httptest.NewRecorder(), closed, ""}, upgradeRequest(false))
+	}
+	s := rt.Stats()
+	require.EqualValues(t, 2*n, s.RefusedRequest)
+	require.Zero(t, s.Accepted)
+	near, far := net.Pipe()
+	rt.ServeHTTP(hijackable{httptest.NewRecorder(), near, ""}, upgradeRequest(false))
+	require.Equal(t, 1, rt.Stats().Conns, "there is a place")
+	require.NoError(t, far.Close())
+	require.NoError(t, rt.Close(), "no place is left over")
 }
 
 func TestNewServer(t *testing.T) {

@@ -332,6 +332,19 @@ func TestInboxOpenFails(t *testing.T) {
 	})
 }
 
+// A connection does not wait for its inbox for ever.
+func TestInboxOpenHangs(t *testing.T) {
+	o := inboxes(100)
+	o.Broker = stuckBroker{memory.New(nil)}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		start := time.Now()
+		bob := b.dial("bob")
+		require.ErrorIs(t, bob.err, context.DeadlineExceeded)
+		require.Equal(t, 10*time.Second, time.Since(start))
+		bob.requireEnd(realtime.CloseInternal)
+	})
+}
+
 // In any order of events, each device receives each message once and in order, until it is
 // acknowledged.
 func TestInboxUnderRandomSchedules(t *testing.T) {

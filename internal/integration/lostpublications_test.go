@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,6 +34,34 @@ func TestLossDuringRecoveryOfALoss(t *testing.T) {
 		fb.Lost(hall)
 		r.receive(alice.raw())
 		require.Equal(t, words(3, 3), r.takeWords())
+	})
+}
+
+// A member whose queue had no space for the last messages gets them when a loss is reported, because
+// it reads anyway. They are not taken for messages to others.
+func TestLossAfterDroppedMessages(t *testing.T) {
+	o := keeping(5000)
+	o.Slow, o.Limits.QueueMessages = realtime.SlowDropNewest, 20
+	fb := newFakeBroker()
+	o.Broker = fb
+	bubble(t, o, func(t *testing.T, b *bed) {
+		transport, far := realtime.Pipe(realtime.V1)
+		slow := b.attach(transport, far, realtime.Identity{UserID: "slow"})
+		require.NoError(t, far.Write([]byte(`{"type":"join","id":1,"room":"hall"}`)))
+		synctest.Wait()
+		n := 0
+		for ; b.Stats().DroppedNewest == 0; n++ {
+			b.sendWords(n+1, n+1)
+			synctest.Wait() // the pipe is full before the queue
+		}
+		b.sendWords(n+1, n+10)
+		require.EqualValues(t, 11, b.Stats().DroppedNewest)
+		fb.Lost(hall)
+		slow.unstall()
+		r := &streamClient{t: t}
+		r.receive(slow.raw()[1:])
+		require.Equal(t, words(1, n+10), r.takeWords())
+		require.Empty(t, r.gaps)
 	})
 }
 

@@ -49,19 +49,31 @@ func TestTrustedProxies(t *testing.T) {
 		func() { realtime.New(&realtime.Options{TrustProxies: []string{"proxy"}}) })
 }
 
+// The address of a client for humans has a port, unless a proxy has told the address.
 func TestRemoteAddrBehindAProxy(t *testing.T) {
 	s := newTestServer(t, realtime.Options{TrustProxies: []string{"127.0.0.1"}}, false)
-	nc, err := net.Dial("tcp", s.Listener.Addr().String())
-	require.NoError(t, err)
-	defer func() { require.NoError(t, nc.Close()) }()
-	_, err = fmt.Fprintf(nc, "GET /ws?user_id=alice HTTP/1.1\r\nHost: app.example\r\nConnection: Upgrade\r\n"+
-		"Upgrade: websocket\r\nX-Forwarded-For: 203.0.113.7\r\nSec-WebSocket-Version: 13\r\n"+
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-	require.NoError(t, err)
-	_, err = nc.Read(make([]byte, 1))
-	require.NoError(t, err)
-	for c := range s.rt.User("alice").LocalConns() {
-		require.Equal(t, "203.0.113.7", c.Info().RemoteAddr)
+	for user, header := range map[string]string{
+		"alice": "X-Forwarded-For: 203.0.113.7\r\n",
+		"bob":   "",
+	} {
+		nc, err := net.Dial("tcp", s.Listener.Addr().String())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, nc.Close()) }()
+		_, err = fmt.Fprintf(nc, "GET /ws?user_id=%s HTTP/1.1\r\nHost: app.example\r\n"+
+			"Connection: Upgrade\r\nUpgrade: websocket\r\n%sSec-WebSocket-Version: 13\r\n"+
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", user, header)
+		require.NoError(t, err)
+		_, err = nc.Read(make([]byte, 1))
+		require.NoError(t, err)
+		want := "203.0.113.7"
+		if header == "" {
+			want = nc.LocalAddr().String()
+		}
+		var got []string
+		for c := range s.rt.User(user).LocalConns() {
+			got = append(got, c.Info().RemoteAddr)
+		}
+		require.Equal(t, []string{want}, got)
 	}
 }
 

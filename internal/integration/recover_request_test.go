@@ -201,3 +201,21 @@ func TestRecoverReportsGaps(t *testing.T) {
 		require.Equal(t, words(3, 5), r.takeWords())
 	})
 }
+
+// A client names an older position while the server reads for it from a newer one. The page that
+// was read is not for that position: the client would miss what is between the two.
+func TestRejoinDuringARead(t *testing.T) {
+	withFakeBroker(t, func(t *testing.T, b *bed, fb *fakeBroker, alice *client, r *streamClient) {
+		fb.withoutDelivery(func() { b.sendWords(3, 3) })
+		read := make(chan struct{})
+		fb.afterNext("read", func() { <-read })
+		fb.Lost(hall)
+		synctest.Wait()
+		r.at.Offset = 0
+		require.Len(t, alice.request(`{"type":"join","id":3,"room":"hall"`+since(r.at)+`}`), 1)
+		close(read)
+		r.receive(alice.raw())
+		require.Equal(t, words(1, 3), r.takeWords())
+		require.Empty(t, r.gaps)
+	})
+}

@@ -81,6 +81,22 @@ func TestExcludedMessagesAreNoGap(t *testing.T) {
 	})
 }
 
+// A client that is an exception of many messages is told its position at times. Otherwise it would
+// ask for messages that are no longer kept, and take them for a gap.
+func TestManyExcludedMessagesAreNoGap(t *testing.T) {
+	bubble(t, keeping(20), func(t *testing.T, b *bed) {
+		alice, r := b.follow("alice", "")
+		for i := range 100 {
+			b.news(realtime.ToRoom("hall").ExceptUser("alice"), fmt.Sprint(i))
+		}
+		r.receive(alice.raw())
+		alice.Drop()
+		_, r = b.follow("alice", since(r.at))
+		require.Empty(t, r.gaps)
+		require.Empty(t, r.takeWords())
+	})
+}
+
 // A member that does not read lags, and receives everything at the rate at which it reads.
 func TestLaggingMemberCatchesUp(t *testing.T) {
 	o := keeping(5000)

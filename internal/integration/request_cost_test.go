@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -33,7 +34,7 @@ func TestRequestCosts(t *testing.T) {
 	told := realtime.Options{Announce: realtime.AnnounceRooms, Limits: realtime.Limits{InboundFanout: 100, ConnsPerUser: 3}}
 	plenty := realtime.Options{Limits: realtime.Limits{InboundBytes: 100 << 10, Conns: -1}}
 	asked := realtime.Options{
-		Limits: realtime.Limits{InboundRate: 20, QueueMessages: 40},
+		Limits: realtime.Limits{InboundRate: 100}, // more than the requests, fewer than their decisions
 		Revalidate: func(context.Context, *realtime.Conn, string) (realtime.Identity, error) {
 			return realtime.Identity{UserID: "alice"}, nil
 		},
@@ -85,6 +86,28 @@ func TestRequestCosts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A resume costs as many messages as it causes authorisations.
+func TestResumeCosts(t *testing.T) {
+	const n = 60
+	bubble(t, realtime.Options{Limits: realtime.Limits{InboundRate: 5}}, func(t *testing.T, b *bed) {
+		alice, w := b.session("alice")
+		for i := range n {
+			alice.request(fmt.Sprintf(`{"type":"join","id":1,"room":"room %d"}`, i))
+			time.Sleep(time.Second)
+		}
+		alice.Drop()
+		synctest.Wait()
+		again, _ := b.session("alice")
+		again.resumes(w.Session)
+		require.Len(t, again.conn.Rooms(), n)
+		require.Zero(t, b.Stats().Throttled)
+		require.Empty(t, again.request("ping"), "it has to wait")
+		require.EqualValues(t, 1, b.Stats().Throttled)
+		time.Sleep(n * time.Second)
+		require.Equal(t, []string{"pong"}, again.raw())
+	})
 }
 
 // A join with history counts like a message to as many receivers, because it can be repeated.

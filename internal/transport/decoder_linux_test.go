@@ -11,7 +11,7 @@ import (
 
 // A connection borrows a decoder for a message only.
 func TestDecodersAreBorrowed(t *testing.T) {
-	s, url := newEchoServer(t)
+	s, url := newEchoServer(t, false)
 	for range 5 {
 		echo(t, dial(t, url))
 		require.Eventually(t, func() bool { return s.upgrader.decoders.count() == 1 },

@@ -28,9 +28,9 @@ type echoServer struct {
 	ended      chan error     // how connections ended
 }
 
-func newEchoServer(t *testing.T) (s *echoServer, url string) {
+func newEchoServer(t *testing.T, compress bool) (s *echoServer, url string) {
 	s = &echoServer{t: t, ended: make(chan error, 100)}
-	s.upgrader = NewUpgrader(s.background.Go, false)
+	s.upgrader = NewUpgrader(s.background.Go, compress)
 	s.queues = sendqueue.Config{
 		MaxMessages: 10, MaxBytes: 1 << 20, WriteTimeout: time.Minute, Go: s.background.Go,
 		Totals: &sendqueue.Totals{}, Flushers: sendqueue.NewFlushers(s.background.Go),
@@ -139,7 +139,7 @@ func (ds *decoders) count() int {
 // A decoder that one of its own timers has closed is replaced, between two messages and before
 // the first.
 func TestStaleDecoder(t *testing.T) {
-	s, url := newEchoServer(t)
+	s, url := newEchoServer(t, false)
 	for range 4 {
 		d, _ := newDecoder(nil)
 		require.NoError(t, d.ws.CloseNow())
@@ -166,4 +166,19 @@ func TestSpareDecodersAreBounded(t *testing.T) {
 	require.Equal(t, spareDecoders, ds.count())
 	ds.close()
 	require.Zero(t, ds.count())
+}
+
+// The decoder of a connection with compression stays with it while the connection is quiet.
+func TestDecodersThatInflateAreNotLent(t *testing.T) {
+	s, url := newEchoServer(t, true)
+	ws, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{
+		CompressionMode: websocket.CompressionNoContextTakeover, CompressionThreshold: 1,
+	})
+	require.NoError(t, err)
+	defer ws.CloseNow()
+	read(t, ws)
+	for range 3 { // it is parked in between
+		echo(t, ws)
+		require.Zero(t, s.upgrader.decoders.count())
+	}
 }

@@ -80,3 +80,23 @@ func TestFramesThatOutlastThePingAreAnnounced(t *testing.T) {
 	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("x", 10_000) + `"`)}
 	require.Contains(t, string(EncodeIn(ProtoV1, &m, &Envelope{}).Wire()), `"large"`)
 }
+
+// A message counts in the budget with the frame that is compressed and with the one that is not.
+func TestCompressedFramesAreSettled(t *testing.T) {
+	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("word ", 300) + `"`)}
+	s := &Speakers{}
+	s.Add(ProtoV1, true, 1)
+	f := s.Encode(&m, Envelope{})
+	require.Equal(t, 1, NewCompressor(512, s).Compress(&f))
+	var totals sendqueue.Totals
+	q := sendqueue.New(&sendqueue.Config{Totals: &totals}, nil, nil)
+	used := func(deflates bool) int64 {
+		before := totals.Budget.Used()
+		require.Equal(t, sendqueue.Queued,
+			q.Push(f.For(ProtoV1, deflates), sendqueue.Message, sendqueue.DropNewest))
+		f.Settle(&totals.Budget)
+		return totals.Budget.Used() - before
+	}
+	require.Greater(t, used(false), int64(1500))
+	require.Greater(t, used(true), int64(50))
+}
