@@ -106,7 +106,7 @@ func TestRemoveDuringResume(t *testing.T) {
 		m := New(&Options{Authorize: InsecureAllowAll, Logger: slog.New(slog.DiscardHandler)})
 		lost, far := openV1(t, m)
 		for _, room := range []string{"hall", "vip"} {
-			require.NoError(t, m.joins.join(t.Context(), lost, &joinOp{room: room, asked: true}))
+			require.NoError(t, m.joins.join(t.Context(), lost, &joinOp{room: room, byClient: true}))
 		}
 		far.Drop()
 		synctest.Wait()
@@ -128,7 +128,7 @@ func TestCloseDuringResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New(&Options{Authorize: InsecureAllowAll, Logger: slog.New(slog.DiscardHandler)})
 		lost, far := openV1(t, m)
-		require.NoError(t, m.joins.join(t.Context(), lost, &joinOp{room: "hall", asked: true}))
+		require.NoError(t, m.joins.join(t.Context(), lost, &joinOp{room: "hall", byClient: true}))
 		far.Drop()
 		synctest.Wait()
 		again, far := openV1(t, m)
