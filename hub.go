@@ -178,7 +178,8 @@ func (m *Manager) Join(ctx context.Context, connID, room string) (joined bool, e
 
 // JoinFrom is Join for a room that keeps history, see Options.History: the connection receives
 // first the kept messages after from, and then the live messages, with none missing and none twice.
-// If the connection is in the room already and from is not zero, it goes back to from.
+// If the connection is in the room already and from is not zero, it goes back to from. In a room
+// that keeps nothing, JoinFrom is Join and from is ignored, but for Joined.Reason.
 //
 // JoinFrom may wait for the broker until ctx ends. It does not wait for the client: kept messages
 // are sent as fast as the client reads. It returns the errors of Join.

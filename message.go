@@ -18,7 +18,9 @@ import (
 type Message struct {
 	// Type is the word by which clients distinguish messages: 1 to 64 bytes, rules of [ValidName].
 	// Empty means "chat". The types of the protocol itself are refused: welcome, userjoined,
-	// userleft, ping, pong, reply, error, call, joined, left, position, skipped, large.
+	// userleft, ping, pong, reply, error, call, joined, left, position, skipped, large. Clients may
+	// not send systemnotification either, nor types with the same letters and digits as one of
+	// these.
 	Type string
 	// Sender is the user on whose behalf the message is sent. Empty: the application, or an
 	// anonymous client.

@@ -17,9 +17,9 @@ import (
 // it returns the cause of ctx. The client may or may not be a member then; Leave makes sure that it
 // is not.
 //
-// It returns a *realtime.Error if the server refuses, realtime.ErrInvalidName if room is not a
-// name, [ErrFull] if too many requests are pending, and an error that matches realtime.ErrClosed
-// after the client has ended.
+// It returns a *realtime.Error if the server refuses, with a code of docs/PROTOCOL.md,
+// realtime.ErrInvalidName if room is not a name, [ErrFull] if too many requests are pending, and an
+// error that matches realtime.ErrClosed after the client has ended.
 func (c *Client) Join(ctx context.Context, room string) error {
 	return c.JoinFrom(ctx, room, realtime.From{})
 }

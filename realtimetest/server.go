@@ -60,7 +60,9 @@ func Serve(t testing.TB, h http.Handler) *Server {
 	return s
 }
 
-// Connect connects a user to the Manager that New made, see [Server.Dial].
+// Connect connects a user to the Manager that New made, see [Server.Dial]. It dials with
+// ?user_id=USER: if Options.Authenticate does not read that, call Dial with a token or a header.
+// After New every path is the endpoint.
 func (s *Server) Connect(user string) *Client {
 	s.t.Helper()
 	return s.Dial("/?"+url.Values{"user_id": {user}}.Encode(), nil)

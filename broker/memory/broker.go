@@ -63,7 +63,7 @@ type Broker struct {
 }
 
 // New returns a broker that keeps streams in memory. Nil means the default options. One broker
-// serves one Manager.
+// serves one Manager, which closes it: for another Manager it returns errors.
 func New(o *Options) *Broker {
 	if o == nil {
 		o = &Options{}

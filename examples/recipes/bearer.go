@@ -8,7 +8,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// verify stands for the check of a token, such as a JWT. It returns the user and the time of expiry.
+// verify stands for the check of a token, such as a JWT. It returns the user and the time of expiry,
+// and an error for an empty token.
 type verify func(token string) (user string, until time.Time, err error)
 
 func withBearer(check verify) *realtime.Manager {
