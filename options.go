@@ -149,10 +149,9 @@ type Limits struct {
 	// is visible only when it is complete.
 	MessageBytes int
 
-	// InboundRate is how many messages a client may send each second, on average over ten seconds:
-	// 200, and ten times as many at once. InboundBytes is how many
-	// bytes it may send each second: 1 MiB. InboundFanout is how many receivers its messages of one
-	// second may have together: 250,000; a message to a room of 10,000 counts 10,000. The requests
+	// InboundRate is how many messages a client may send each second: 200, on average over ten
+	// seconds. InboundBytes is how many bytes: 1 MiB. InboundFanout is how many receivers its
+	// messages may have together: 250,000; a message to a room of 10,000 counts 10,000. The requests
 	// of a client count too: a list of members and kept messages as bytes and receivers, the
 	// notices of its joins as receivers, each room that is authorised again as a message. Messages
 	// that OnMessage sends do not count.
