@@ -238,7 +238,9 @@ func (a *api) joinRefusal(ctx context.Context, err error) error {
 	case errors.Is(err, ErrInvalidName):
 		return newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
 	default:
-		a.m.fetcher.Failed(ctx, err)
+		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller has hung up
+			a.m.fetcher.Failed(ctx, err)
+		}
 		const status = http.StatusServiceUnavailable
 		return retryLater(status, "room unavailable", metrics.RefusedRequest, retryAfter)
 	}

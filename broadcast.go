@@ -58,9 +58,11 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	at := wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
 	d := delivery{
 		b: b, frames: b.m.speakers.Encode(&p.Message, at), result: Result{Local: true},
-		key: b.m.fetcher.UnionKey(p), except: b.exceptions(t),
+		key: b.m.fetcher.UnionKey(p),
 	}
 	b.m.counters.Add(metrics.Compressed, b.compressor.Compress(&d.frames))
+	// After Compress, which takes long: meanwhile a session may be resumed over another connection.
+	d.except = b.exceptions(t)
 	if p.Union { // some targets keep it, so no queue may drop it for a later message
 		d.priority = sendqueue.Vital
 	}

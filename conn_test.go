@@ -1,34 +1,12 @@
 package realtime
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
-
-// A request to the client is forgotten when its caller stops waiting.
-func TestPendingRequestsAreForgotten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := New(nil)
-		defer m.Close()
-		transport, far := Pipe(V1)
-		defer far.Drop()
-		c, err := m.Register(t.Context(), transport, Identity{})
-		require.NoError(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_, err = c.Call(ctx, "m", nil)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		_, err = c.Ping(ctx)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Zero(t, c.session.Pending())
-	})
-}
 
 // The rooms of a connection stay right when their number crosses fewRooms, up and down.
 func TestManyRoomsOfAConnection(t *testing.T) {

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -301,5 +303,31 @@ func TestRestJoinIfTheBrokerFails(t *testing.T) {
 		require.EqualValues(t, 1, b.Stats().Failed)
 		u.fail = nil
 		restPost(t, h, id, "join", join.body)
+	})
+}
+
+// A caller that hangs up while its join waits for the broker is not an error of the broker.
+func TestRestJoinIfTheCallerHangsUp(t *testing.T) {
+	o := keeping(10)
+	fb := newFakeBroker()
+	o.Broker = fb
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.open("alice")
+		release := fb.hold("subscribe")
+		go b.JoinFrom(t.Context(), alice.conn.ID(), "hall", realtime.From{})
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			synctest.Wait()
+			cancel()
+		}()
+		path := "http://site.example/connections/" + alice.conn.ID() + "/join"
+		body := strings.NewReader(`{"room_id":"hall"}`)
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, path, body)
+		b.API(realtime.InsecureAllowRequests).ServeHTTP(httptest.NewRecorder(), r)
+		require.Error(t, ctx.Err(), "the call has waited")
+		release()
+		require.Zero(t, b.Stats().Failed)
+		require.Equal(t, []string{"hall"}, alice.conn.Rooms())
 	})
 }

@@ -85,9 +85,6 @@ func (t *Topic) Close(b *Broker) {
 	}
 }
 
-// Last returns the position of the newest publication delivered here.
-func (t *Topic) Last() broker.Position { return t.last }
-
 // Has reports whether a publication at this position was delivered before: it was read after a
 // loss, or comes from an older subscription. Its receivers have it or read it.
 func (t *Topic) Has(at broker.Position) bool {

@@ -83,17 +83,6 @@ func (p *pending) settle(number uint64, r response) bool {
 	return ok
 }
 
-// Pending returns the number of requests to the peer that have no answer yet.
-func (s *Session) Pending() int {
-	n := 0
-	for _, p := range []*pending{&s.pings.pending, &s.calls.pending} {
-		p.mu.Lock()
-		n += len(p.waiting)
-		p.mu.Unlock()
-	}
-	return n
-}
-
 // wait waits for an answer until ctx or the session ends.
 func (s *Session) wait(ctx context.Context, answered <-chan response) (json.RawMessage, error) {
 	select {
