@@ -101,14 +101,14 @@ func testFlapping(t *testing.T, profile *browser.Profile) {
 	s := startSite(t)
 	up, down := flaky.New(t, s.addr()), flaky.New(t, s.addr())
 	alice, bob := openPage(t, profile, up.Addr, "alice&eager"), openPage(t, profile, down.Addr, "bob&eager")
-	witness, err := client.Dial(t.Context(), s.URL+"/ws?user_id=witness", nil)
+	reader, err := client.Dial(t.Context(), s.URL+"/ws?user_id=reader", nil)
 	require.NoError(t, err)
-	defer witness.Close()
-	require.NoError(t, witness.Join(t.Context(), "lobby"))
+	defer reader.Close()
+	require.NoError(t, reader.Join(t.Context(), "lobby"))
 
 	alice.Run(fmt.Sprintf(`count(0, %d)`, messages))
 	seen := 0
-	for msg, err := range witness.Messages() {
+	for msg, err := range reader.Messages() {
 		require.NoError(t, err)
 		if msg.Type != "n" {
 			continue

@@ -117,7 +117,7 @@ func badKeys(w *world) {
 func refusedHandshakes(w *world) {
 	const each = 20
 	turns := scaled(5000) / each
-	knocks := []struct {
+	handshakes := []struct {
 		request string
 		status  int
 	}{
@@ -125,11 +125,11 @@ func refusedHandshakes(w *world) {
 		{handshake("stranger"), http.StatusUnauthorized},
 	}
 	err := together(turns, func(i int) error {
-		k := knocks[i%2]
+		k := handshakes[i%2]
 		res, c, err := w.request(strings.Repeat(k.request, each))
 		for n := range each {
 			if err != nil || res.StatusCode != k.status {
-				return fmt.Errorf("knock %d: %v: %w", n, res, err)
+				return fmt.Errorf("handshake %d: %v: %w", n, res, err)
 			}
 			_, _ = io.Copy(io.Discard, res.Body)
 			if n < each-1 {

@@ -28,7 +28,7 @@ func TestDisconnectDuringAuthenticate(t *testing.T) {
 				return realtime.Identity{UserID: "mallory"}, nil
 			},
 		})
-		knocked := func() chan int {
+		attempts := func() chan int {
 			code := make(chan int, 1)
 			go func() {
 				c, _, _ := refusedHandshake(t, rt, func(*http.Request) {})
@@ -37,10 +37,10 @@ func TestDisconnectDuringAuthenticate(t *testing.T) {
 			<-asked
 			return code
 		}
-		before := knocked()
+		before := attempts()
 		_, err := rt.User("mallory").Disconnect(t.Context(), realtime.ClosePolicy, "spam")
 		require.NoError(t, err)
-		after := knocked()
+		after := attempts()
 		close(answer)
 		require.Equal(t, http.StatusForbidden, <-before)
 		require.Equal(t, passed, <-after, "the check began after that")
