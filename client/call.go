@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -34,18 +33,7 @@ func (c *Client) Call(
 // nil, and decodes the answer into a Res. It returns an error of encoding/json if encoding or
 // decoding fails.
 func Call[Res any](ctx context.Context, c *Client, method string, req any) (res Res, err error) {
-	var content json.RawMessage
-	if req != nil {
-		if content, err = json.Marshal(req); err != nil {
-			return res, fmt.Errorf("realtime: call of %s: %w", method, err)
-		}
-	}
-	content, err = c.Call(ctx, method, content)
-	if err != nil || content == nil {
-		return res, err
-	}
-	if err = json.Unmarshal(content, &res); err != nil {
-		err = fmt.Errorf("realtime: answer to %s: %w", method, err)
-	}
-	return res, err
+	return wire.TypedCall[Res](method, req, func(content json.RawMessage) (json.RawMessage, error) {
+		return c.Call(ctx, method, content)
+	})
 }
