@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -465,25 +464,14 @@ func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	if err := names.CheckMethod(method); err != nil {
 		return err
 	}
-	return checkMessage(&Message{Content: content}, c.m.opts.Limits.QueueBytes/2)
+	return checkMessage(&Message{Content: content}, c.m.opts.maxContent())
 }
 
 // Call is [Conn.Call] with types: it encodes req as JSON and decodes the answer into a Res. If req
 // is nil, the call has no content. If the answer is empty, Call returns the zero Res. In addition
 // to the errors of [Conn.Call] it returns errors of encoding/json.
 func Call[Res any](ctx context.Context, c *Conn, method string, req any) (res Res, err error) {
-	var content json.RawMessage
-	if req != nil {
-		if content, err = json.Marshal(req); err != nil {
-			return res, fmt.Errorf("realtime: call of %s: %w", method, err)
-		}
-	}
-	content, err = c.Call(ctx, method, content)
-	if err != nil || content == nil {
-		return res, err
-	}
-	if err = json.Unmarshal(content, &res); err != nil {
-		err = fmt.Errorf("realtime: answer to %s: %w", method, err)
-	}
-	return res, err
+	return wire.TypedCall[Res](method, req, func(content json.RawMessage) (json.RawMessage, error) {
+		return c.Call(ctx, method, content)
+	})
 }

@@ -75,7 +75,7 @@ func New(o *Options) *Manager {
 	m.evictor = newEvictor(m)
 	m.broker = recovery.NewBroker(m.opts.Broker)
 	m.fetcher = recovery.NewFetcher(
-		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.Limits.QueueBytes/2)
+		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
 	m.conns, m.users, m.rooms = newLists(m), newUsers(m), newRooms(m)
 	m.inboxes = newInboxes(m)
 	m.joins, m.announcer, m.publisher = joins{m}, announcer{m}, publisher{m}
@@ -245,7 +245,7 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 //   - ErrClosed after Shutdown or Close
 //   - the errors of InboxOptions.Exists and of the broker
 func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, error) {
-	if err := checkMessage(&msg, m.opts.Limits.QueueBytes/2); err != nil {
+	if err := checkMessage(&msg, m.opts.maxContent()); err != nil {
 		return Result{}, err
 	}
 	if err := checkTarget(&to); err != nil {
@@ -256,7 +256,7 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 
 // relay is Send for a message and a target that were checked when a client sent them.
 func (m *Manager) relay(ctx context.Context, to Target, msg Message) (Result, error) {
-	if err := checkSize(&msg, m.opts.Limits.QueueBytes/2); err != nil {
+	if err := checkSize(&msg, m.opts.maxContent()); err != nil {
 		return Result{}, err
 	}
 	return m.send(ctx, to, msg)
@@ -291,7 +291,7 @@ func (s sink) Deliver(p broker.Publication) {
 		o.result.sum(s.m.broadcast.deliver(&p))
 		return
 	}
-	if err := checkMessage((*Message)(&p.Message), s.m.opts.Limits.QueueBytes/2); err != nil {
+	if err := checkMessage((*Message)(&p.Message), s.m.opts.maxContent()); err != nil {
 		s.m.counters.Add(metrics.Failed, 1)
 		s.m.log.Log(context.Background(), slog.LevelWarn, "broker",
 			"realtime: the broker delivered an invalid message", slog.Any("error", err))

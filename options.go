@@ -315,6 +315,9 @@ func newLimits(o *Options) session.Limits {
 	}
 }
 
+// maxContent is the largest content of a message, in bytes: one that fills a send queue to half.
+func (o *Options) maxContent() int { return o.Limits.QueueBytes / 2 }
+
 // policy returns the policy for a new room. It calls Options.Room, so no lock may be held.
 func (o *Options) policy(room string) recovery.Policy {
 	slow, history := o.Slow, o.History

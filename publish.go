@@ -17,9 +17,8 @@ type publisher struct{ m *Manager }
 
 // publish gives a message to its receivers. If some of its targets keep it, all of it goes to the
 // broker, in one part for each stream and one for the rest, and the broker passes the parts to
-// sink.Deliver. If none
-// keeps it, it is delivered directly, or through a broker that serves other processes too. After an
-// error, the broker may have taken some parts.
+// sink.Deliver. If none keeps it, it is delivered directly, or through a broker that serves other
+// processes too. After an error, the broker may have taken some parts.
 func (p *publisher) publish(ctx context.Context, pub broker.Publication) (Result, error) {
 	if !p.m.opts.keeps() || pub.Message.TTL < 0 {
 		return p.publishLive(ctx, pub)

@@ -104,9 +104,7 @@ func (r *registry) register(
 func (r *registry) open(c *Conn) (top uint64, err error) {
 	if top, err = r.m.inboxes.open(c.session.Context(), c); err != nil && !c.session.Ended() {
 		r.m.fetcher.Failed(c.session.Context(), err)
-		c.session.End(&CloseError{
-			Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
-		}, transport.CloseGrace)
+		(*subscriber)(c).Fail(err)
 	}
 	return top, err
 }
@@ -254,9 +252,8 @@ func (r *registry) logEnd(c *Conn, why *CloseError) {
 
 // lists are the connections of this process: all of them by their ids, and the live ones for
 // messages to all. It also adds them to the lists of users and rooms, and removes them. The notice
-// of a change is sent in the critical section of the change.
-//
-// Locks are taken in this order: user, connection, room or all, queue.
+// of a change is sent in the critical section of the change. The order of locks is in
+// docs/ARCHITECTURE.md.
 type lists struct {
 	m        *Manager
 	byID     *shardmap.Map[*Conn]

@@ -271,7 +271,7 @@ func (rs *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 		Method: r.Method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.Content)},
 	})
 	if err == nil {
-		err = checkMessage(&Message{Content: content}, rs.m.opts.Limits.QueueBytes/2)
+		err = checkMessage(&Message{Content: content}, rs.m.opts.maxContent())
 	}
 	if err != nil {
 		return nil, &applicationError{err}

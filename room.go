@@ -178,7 +178,7 @@ type rooms struct {
 func newRooms(m *Manager) *rooms { return &rooms{index: shardmap.New[*room](), m: m} }
 
 // lockNew returns the room with this name, locked. If there is none, it makes one with policy p.
-// The caller adds a member or a hold, or calls leave.
+// The caller adds a member or a hold, and calls unlock.
 func (rs *rooms) lockNew(name string, p recovery.Policy) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {
@@ -432,14 +432,14 @@ const (
 	maxTries = 3
 )
 
-// newListing makes the list of users, which it sorts in place. Nil users mean that there are too
+// newPresence makes the list of users, which it sorts in place. Nil users mean that there are too
 // many to list.
-func newListing(users []string, n Count) *presence {
+func newPresence(users []string, n Count) *presence {
 	slices.Sort(users)
 	return &presence{users: len(users), content: wire.Presence(users, n.Users, n.Conns)}
 }
 
-// listed returns the arguments for newListing.
+// listed returns the arguments for newPresence.
 func (r *room) listed() (users []string, n Count) {
 	if len(r.users) <= maxListed {
 		users = r.roster()
@@ -459,7 +459,7 @@ func (r *room) makeList() {
 	r.listing = done
 	users, n := r.listed()
 	r.mu.Unlock()
-	list := newListing(users, n)
+	list := newPresence(users, n)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.listing = nil; changes == r.changes {
@@ -497,7 +497,7 @@ func (rs *rooms) inspect(name string, see func(l *presence)) {
 	for tries := 1; ; tries++ {
 		r := rs.lock(name)
 		if r == nil {
-			see(newListing([]string{}, Count{}))
+			see(newPresence([]string{}, Count{}))
 			return
 		}
 		if r.list == nil && tries <= maxTries {
@@ -505,7 +505,7 @@ func (rs *rooms) inspect(name string, see func(l *presence)) {
 			continue
 		}
 		if r.list == nil { // the roster changes faster than a list is made
-			r.list = newListing(r.listed())
+			r.list = newPresence(r.listed())
 		}
 		see(r.list)
 		r.mu.Unlock()
