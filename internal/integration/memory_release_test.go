@@ -54,12 +54,7 @@ func (b *bed) churn(dice *rand.Rand, i int) {
 			continue
 		}
 		last := token
-		if p, _, err := far.Read(b.t.Context()); err == nil {
-			var f struct{ Content welcomeContent }
-			if json.Unmarshal(p, &f) == nil {
-				token = f.Content.Session
-			}
-		}
+		token = b.sessionToken(far, token)
 		ctx, cancel := context.WithCancel(b.t.Context())
 		read := make(chan struct{})
 		slow := time.Duration(dice.IntN(3)) * time.Millisecond

@@ -305,6 +305,16 @@ func TestResumeUnderStress(t *testing.T) {
 	requireConserved(t, b.Stats())
 }
 
+// sessionToken reads the welcome and returns its token, or the one before if there is no welcome.
+func (b *bed) sessionToken(far *realtime.PipeClient, before string) string {
+	p, _, err := far.Read(b.t.Context())
+	var f struct{ Content welcomeContent }
+	if err != nil || json.Unmarshal(p, &f) != nil {
+		return before
+	}
+	return f.Content.Session
+}
+
 // connectRepeatedly connects, joins, is lost and resumes.
 func (b *bed) connectRepeatedly(dice *rand.Rand, user string) {
 	token := ""
@@ -315,12 +325,7 @@ func (b *bed) connectRepeatedly(dice *rand.Rand, user string) {
 			continue
 		}
 		last := token
-		if p, _, err := far.Read(b.t.Context()); err == nil {
-			var f struct{ Content welcomeContent }
-			if json.Unmarshal(p, &f) == nil {
-				token = f.Content.Session
-			}
-		}
+		token = b.sessionToken(far, token)
 		_ = far.Write(fmt.Appendf(nil, `{"type":"resume","id":1,"session":%q}`, last))
 		rooms := []string{"a", "b", "c"}[:dice.IntN(4)]
 		for _, room := range rooms {

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"context"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,8 +9,6 @@ import (
 
 	"github.com/realtime-go/realtime/internal/disconnect"
 	"github.com/realtime-go/realtime/internal/metrics"
-	"github.com/realtime-go/realtime/internal/sendqueue"
-	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -33,36 +29,20 @@ func (h *slow) Command(wire.Command) {
 // is still being written.
 func TestBacklogIsDroppedAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var work, background sync.WaitGroup
-		wheel := timerwheel.New(background.Go)
-		counters := &metrics.Counters{}
-		pool := &Pool{
-			Queues: sendqueue.Config{Go: work.Go, Totals: &counters.Queues},
-			Wheel:  wheel, Counters: counters, MaxMessage: 64 << 10,
-		}
 		near, far := transport.Pipe(wire.V1)
 		h := &slow{goOn: make(chan struct{})}
-		s := &Session{}
-		s.Init(context.Background(), pool, near, h)
-		s.Start()
-		s.Open()
-		for range 3 {
-			require.NoError(t, far.Write([]byte(`{"type":"ping","id":1}`)))
-		}
-		time.Sleep(handlerPatience + time.Second) // another goroutine reads while the handler runs
-		require.Positive(t, s.Backlog())
-		s.Expel(disconnect.CauseServer, disconnect.CloseNormal, "")
-		close(h.goOn)
-		synctest.Wait()
-		require.Equal(t, 1, h.begun)
-		require.Zero(t, s.Backlog())
-		require.Zero(t, counters.Queues.Budget.Held())
-		far.Drop()
-		<-s.Queue().Done()
-		s.Close()
-		s.Wait()
-		work.Wait()
-		wheel.Close()
-		background.Wait()
+		serve(near, far, h, func(s *Session, counters *metrics.Counters) {
+			for range 3 {
+				require.NoError(t, far.Write([]byte(`{"type":"ping","id":1}`)))
+			}
+			time.Sleep(handlerPatience + time.Second) // another goroutine reads while the handler runs
+			require.Positive(t, s.Backlog())
+			s.Expel(disconnect.CauseServer, disconnect.CloseNormal, "")
+			close(h.goOn)
+			synctest.Wait()
+			require.Equal(t, 1, h.begun)
+			require.Zero(t, s.Backlog())
+			require.Zero(t, counters.Queues.Budget.Held())
+		})
 	})
 }

@@ -53,36 +53,43 @@ type ignore struct{}
 func (ignore) Command(wire.Command)         {}
 func (ignore) Ended(*disconnect.CloseError) {}
 
+// serve runs a test in a bubble with a session over a transport, and ends it. far is the other end.
+func serve(
+	near transport.Transport, far *transport.PipeClient, h Handler,
+	test func(s *Session, counters *metrics.Counters),
+) {
+	var work, background sync.WaitGroup
+	wheel := timerwheel.New(background.Go)
+	counters := &metrics.Counters{}
+	pool := &Pool{
+		Queues: sendqueue.Config{Go: work.Go, Totals: &counters.Queues},
+		Wheel:  wheel, Counters: counters, MaxMessage: 64 << 10,
+	}
+	s := &Session{}
+	s.Init(context.Background(), pool, near, h)
+	s.Start()
+	s.Open()
+	test(s, counters)
+	s.Expel(disconnect.CauseServer, disconnect.CloseNormal, "")
+	far.Drop()
+	<-s.Queue().Done()
+	s.Close()
+	s.Wait()
+	work.Wait()
+	wheel.Close()
+	background.Wait()
+}
+
 // halfRead runs a test with a session that has read half a message.
 func halfRead(t *testing.T, test func(t *testing.T, h *half, s *Session)) {
 	synctest.Test(t, func(t *testing.T) {
-		var work, background sync.WaitGroup
-		wheel := timerwheel.New(background.Go)
-		counters := &metrics.Counters{}
-		pool := &Pool{
-			Queues: sendqueue.Config{
-				MaxMessages: 10, MaxBytes: 1 << 20, WriteTimeout: time.Minute, Go: work.Go,
-				Totals: &counters.Queues,
-			},
-			Wheel: wheel, Counters: counters, MaxMessage: 64 << 10,
-		}
 		near, far := transport.Pipe()
 		h := &half{Transport: near, inside: make(chan bool), came: make(chan int)}
-		s := &Session{}
-		s.Init(context.Background(), pool, h, ignore{})
-		s.Start()
-		s.Open()
-		h.inside <- true
-		test(t, h, s)
-		s.Expel(disconnect.CauseServer, disconnect.CloseNormal, "")
-		far.Drop()
-		close(h.inside)
-		<-s.Queue().Done()
-		s.Close()
-		s.Wait()
-		work.Wait()
-		wheel.Close()
-		background.Wait()
+		serve(h, far, ignore{}, func(s *Session, _ *metrics.Counters) {
+			h.inside <- true
+			test(t, h, s)
+			close(h.inside) // what is left is read from the pipe
+		})
 	})
 }
 
