@@ -59,12 +59,25 @@ func (c CloseCode) Sendable() bool {
 	}
 }
 
-// ClosePayload decodes the payload of a close frame, RFC 6455 section 5.5.1.
-func ClosePayload(p []byte) (CloseCode, string) {
+// ClosePayload decodes the payload of a close frame that was received, RFC 6455 section 5.5.1, and
+// reports whether it is valid. The reason may not be UTF-8.
+func ClosePayload(p []byte) (code CloseCode, reason string, ok bool) {
 	if len(p) < 2 {
-		return CloseNone, ""
+		return CloseNone, "", len(p) == 0
 	}
-	return CloseCode(binary.BigEndian.Uint16(p)), string(p[2:])
+	code = CloseCode(binary.BigEndian.Uint16(p))
+	return code, string(p[2:]), code.receivable()
+}
+
+// receivable reports whether a close frame may contain the code, RFC 6455 section 7.4, and the
+// registry that it refers to.
+func (c CloseCode) receivable() bool {
+	switch c {
+	case 1004, CloseNone, CloseLost:
+		return false
+	default:
+		return 1000 <= c && c <= 1014 || 3000 <= c && c <= 4999
+	}
 }
 
 // Cause says why a connection ended.

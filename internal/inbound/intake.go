@@ -5,26 +5,16 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-var (
-	// ErrQuiet is returned by [Intake.Read] instead of waiting between two messages.
-	ErrQuiet = errors.New("inbound: nothing to read")
-	// ErrTorn is returned by [Intake.Read] instead of io.EOF inside a message. The WebSocket
-	// library would interpret io.EOF as the end of the message.
-	ErrTorn = errors.New("inbound: connection ended inside a message")
-)
-
 // chunkBytes is the size of a read from a socket. The buffer is borrowed when there is something to
 // read, and returned when everything in it has been taken.
 const chunkBytes = 4 << 10
-
-// aheadTime bounds the wait of [Intake.Ahead].
-const aheadTime = time.Millisecond
 
 // Intakes holds the resources shared by the intakes of many connections.
 type Intakes struct {
@@ -44,43 +34,31 @@ func NewIntakes(start func(func())) *Intakes {
 	}
 }
 
+// Available reports whether there are non-blocking reads on this platform, which intakes need.
+func (is *Intakes) Available() bool { return is.read != nil }
+
 // Close ends the goroutine. When it is called, no connection may be parked; later none can be
 // parked.
 func (is *Intakes) Close() { is.parking.close() }
 
-// Listener receives the events of an Intake. Its methods must not block, except where noted.
-type Listener interface {
-	// Heard reports n bytes from the peer. It may block: the connection is not read until it
-	// returns.
-	Heard(n int)
-	// Waiting reports that Read is about to wait, and whether it waits inside a message or a
-	// frame.
-	Waiting(inside bool)
-	// Wake reports input on a connection parked by [Intake.Park].
-	Wake()
-}
-
-// Intake is the receiving side of a connection, below the WebSocket library. It passes all bytes to
-// its [Scanner] first. It borrows a buffer only while there is data in it, and allows a quiet
-// connection to wait without a goroutine. Only one goroutine may read at a time.
+// Intake reads the messages of a plain socket. It borrows a buffer only while there is data in it,
+// and allows a quiet connection to wait without a goroutine. Only one goroutine may read at a time.
 type Intake struct {
 	shared   *Intakes
 	conn     net.Conn
-	raw      syscall.RawConn // nil: use conn.Read
+	raw      syscall.RawConn
 	listener Listener
 	scanner  Scanner
 
-	borrowed   *[]byte // buffer of scanned and unscanned, if it is borrowed
-	scanned    []byte  // not returned by Read yet; never more than one message
-	unscanned  []byte  // after scanned
-	spill      []byte  // buffer of unscanned otherwise
-	partial    []byte  // start of an incomplete control frame
-	violation  *Violation
-	mayLeave   bool // Read returns ErrQuiet instead of waiting
-	token      uint64
-	registered bool // at the poller
+	borrowed *[]byte // the buffer of unread, if it is borrowed
+	unread   []byte  // has arrived and was not scanned yet
+	message  []byte  // the payload so far
+	control  []byte  // the payload so far of an incomplete control frame
 
-	nudged atomic.Bool
+	mayLeave   bool        // return ErrQuiet instead of waiting
+	registered bool        // at the poller
+	interrupts atomic.Bool // a deadline of Interrupt is set
+	token      uint64
 
 	// Arguments and results of readOnce.
 	call func(fd uintptr) bool
@@ -89,175 +67,130 @@ type Intake struct {
 	err  error
 }
 
-// NewIntake returns the intake of a connection. early holds the bytes that have already been read
-// from it. raw must be nil unless conn is a plain socket. With a nil raw, and on platforms without
-// non-blocking reads, the intake uses conn.Read.
-func NewIntake(shared *Intakes, conn net.Conn, raw syscall.RawConn, early []byte) *Intake {
-	if shared.read == nil {
-		raw = nil
-	}
-	in := &Intake{shared: shared, conn: conn, raw: raw, unscanned: early}
+// Init makes a zero intake ready. raw is the socket of conn, and early holds the bytes that have
+// already been read from it.
+func (in *Intake) Init(shared *Intakes, conn net.Conn, raw syscall.RawConn, early []byte) {
+	in.shared, in.conn, in.raw, in.unread = shared, conn, raw, early
 	in.call = in.readOnce
-	return in
 }
 
-// Begin sets the listener and the scanner. It must be called once, before the first Read.
-func (in *Intake) Begin(listener Listener, scanner Scanner) {
-	in.listener, in.scanner = listener, scanner
+// Begin sets the listener and the size limit of messages. It must be called once, before the first
+// Message.
+func (in *Intake) Begin(listener Listener, maxMessage int) {
+	in.listener, in.scanner = listener, NewScanner(maxMessage, false)
 }
 
-// Read implements io.Reader. One call never returns bytes from both sides of the end of a message.
-// Control frames are returned only when they are complete: the WebSocket library waits for the rest
-// of one with its own timeout. If a frame violates the protocol, Read returns everything before it,
-// and then a *Violation.
-func (in *Intake) Read(p []byte) (int, error) {
-	for len(in.scanned) == 0 {
-		if in.violation != nil {
-			return 0, in.violation
-		}
-		if len(in.unscanned) > 0 {
-			in.scanNext()
-			continue
-		}
-		n, err := in.fill(p)
-		if n > 0 || err != nil {
-			return n, err
-		}
+// Message appends the next message to buf, and returns its opcode. A close frame is returned
+// like a message: then msg is its payload, and nothing after it is read. With wait false, or after Interrupt, it returns ErrQuiet
+// instead of waiting between two messages. Other errors are a *Violation, ErrTorn, io.EOF, and
+// those of the socket.
+func (in *Intake) Message(buf []byte, wait bool) (op byte, msg []byte, err error) {
+	in.message, in.mayLeave = buf, !wait
+	for op == 0 && err == nil {
+		op, err = in.step()
 	}
-	n := copy(p, in.scanned)
-	in.scanned = in.scanned[n:]
-	in.returnBuffer()
-	return n, nil
+	msg, in.message = in.message, nil
+	return op, msg, err
 }
 
-// Await blocks until Read has something to return, or returns the error that Read would return. If
-// the intake uses conn.Read, it does nothing.
-func (in *Intake) Await() error {
-	if in.raw == nil || len(in.scanned) > 0 {
-		return nil
-	}
-	_, err := in.Read(nil)
-	return err
-}
-
-// Ahead reports whether the peer has sent more than Read has returned. Only the goroutine that
-// reads may call it. If the intake uses conn.Read, it takes up to aheadTime.
-func (in *Intake) Ahead() bool {
-	if len(in.scanned)+len(in.unscanned)+len(in.partial) > 0 {
-		return true
-	}
-	if in.raw == nil {
-		return in.readAhead()
-	}
-	more := false
-	err := in.raw.Control(func(fd uintptr) { more = sysPeek(fd) })
-	return err == nil && more
-}
-
-// readAhead reads bytes that have arrived. A deadline in the past would prevent any read.
-func (in *Intake) readAhead() bool {
-	if in.conn.SetReadDeadline(time.Now().Add(aheadTime)) != nil {
-		return true
-	}
-	in.borrowed = in.shared.buffers.Get().(*[]byte)
-	n, err := in.conn.Read(*in.borrowed)
-	_ = in.conn.SetReadDeadline(time.Time{})
-	if in.unscanned = (*in.borrowed)[:n]; n > 0 {
-		in.listener.Heard(n)
-	}
-	in.returnBuffer()
-	return n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) // the next Read reports other errors
-}
-
-// scanNext scans the unscanned bytes up to the end of a message or a control frame.
-func (in *Intake) scanNext() {
-	n, wrong := in.scanner.Scan(in.unscanned)
-	in.scanned, in.unscanned, in.violation = in.unscanned[:n], in.unscanned[n:], wrong
-	if wrong != nil {
-		in.unscanned = nil
-	}
+// step takes or reads some bytes. It returns the opcode of a message that is complete then.
+func (in *Intake) step() (op byte, err error) {
 	switch {
-	case in.scanner.InControl() > 0: // everything has been scanned
-		in.scanned = in.holdPartial(in.scanned)
-	case len(in.partial) > 0:
-		in.scanned = append(in.partial, in.scanned...)
-		in.partial = in.partial[:0]
-	}
-	in.returnBuffer()
-}
-
-// holdPartial keeps the end of p if it belongs to an incomplete control frame, and returns the
-// rest.
-func (in *Intake) holdPartial(p []byte) []byte {
-	before := len(p) - min(len(p), in.scanner.InControl()-len(in.partial))
-	in.partial = append(in.partial, p[before:]...)
-	return p[:before]
-}
-
-// fill reads from the connection: directly into p if p is large, otherwise into unscanned.
-func (in *Intake) fill(p []byte) (n int, err error) {
-	direct := in.raw == nil || len(p) >= chunkBytes && len(in.partial) == 0
-	switch {
-	case in.raw == nil:
-		in.listener.Waiting(!in.scanner.Between())
-		n, err = in.conn.Read(p)
-	case direct:
-		n, err = in.try(p)
+	case len(in.unread) > 0:
+		return in.take()
+	case in.scanner.large():
+		return in.readLarge()
 	default:
-		n, err = in.try(nil)
-	}
-	switch {
-	case n > 0: // the next read reports an error
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return 0, in.woken()
-	case errors.Is(err, io.EOF) && !in.scanner.Between():
-		return 0, ErrTorn
-	default:
+		n, err := in.read(nil)
+		if n > 0 {
+			in.unread = (*in.borrowed)[:n]
+		}
 		return 0, err
 	}
-	in.listener.Heard(n)
-	switch {
-	case !direct:
-		in.unscanned = (*in.borrowed)[:n]
-		return 0, nil
-	case len(in.partial) > 0:
-		in.spill = append(in.spill[:0], p[:n]...)
-		in.unscanned = in.spill
-		return 0, nil
-	}
-	good, wrong := in.scanner.Scan(p[:n])
-	if in.violation = wrong; wrong == nil {
-		in.spill = append(in.spill[:0], p[good:n]...)
-		in.unscanned = in.spill
-	}
-	if in.scanner.InControl() > 0 {
-		good = len(in.holdPartial(p[:good]))
-	}
-	return good, nil
 }
 
-// try reads into p, or into a borrowed buffer if p is nil.
-func (in *Intake) try(p []byte) (int, error) {
+// take takes the bytes of one frame from unread.
+func (in *Intake) take() (op byte, err error) {
+	payload, rest, wrong := in.scanner.Next(in.unread)
+	if in.unread = rest; wrong != nil {
+		in.unread, err = nil, wrong
+	}
+	in.scanner.Unmask(payload)
+	if in.scanner.inControl() {
+		op = in.controlFrame(payload)
+	} else {
+		in.message = append(in.message, payload...)
+		op = in.scanner.message()
+	}
+	in.returnBuffer()
+	return op, err
+}
+
+// readLarge reads a part of a large frame, without a copy. The memory grows with what has arrived,
+// and not with what was announced.
+func (in *Intake) readLarge() (op byte, err error) {
+	left := int(min(in.scanner.remaining, uint64(max(len(in.message), chunkBytes))))
+	in.message = slices.Grow(in.message, left)
+	n, err := in.read(in.message[len(in.message):][:left])
+	payload, _, _ := in.scanner.Next(in.message[len(in.message):][:n])
+	in.scanner.Unmask(payload)
+	in.message = in.message[:len(in.message)+n]
+	return in.scanner.message(), err
+}
+
+// controlFrame handles a control frame, if it is complete.
+func (in *Intake) controlFrame(payload []byte) (op byte) {
+	if in.scanner.inFrame() {
+		in.control = append(in.control, payload...)
+		return 0
+	}
+	if len(in.control) > 0 {
+		payload, in.control = append(in.control, payload...), nil
+	}
+	switch in.scanner.op {
+	case opClose:
+		in.message, in.unread = append(in.message[:0], payload...), nil
+		return opClose
+	case opPing:
+		in.listener.Ping(payload)
+	case opPong:
+		in.listener.Pong(payload)
+	}
+	return 0
+}
+
+// read reads into p, or into a borrowed buffer if p is nil. It returns no error together with
+// bytes, and neither after an interrupt inside a message.
+func (in *Intake) read(p []byte) (int, error) {
 	in.into, in.n, in.err = p, 0, nil
 	err := in.raw.Read(in.call)
 	in.into = nil
-	if err == nil {
+	switch {
+	case in.n > 0: // the next read reports an error
+		in.listener.Alive(in.n)
+		return in.n, nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, in.interrupted()
+	case err == nil:
 		err = in.err
 	}
-	return in.n, err
+	if err == io.EOF && !in.scanner.Between() {
+		err = ErrTorn
+	}
+	return 0, err
 }
 
 // readOnce is the callback of RawConn.Read. It is called whenever the socket may be readable, and
 // reports whether RawConn.Read is to return.
 func (in *Intake) readOnce(fd uintptr) bool {
-	buf := in.into
-	if buf == nil {
+	p := in.into
+	if p == nil {
 		in.borrowed = in.shared.buffers.Get().(*[]byte)
-		buf = *in.borrowed
+		p = *in.borrowed
 	}
 	for {
-		in.n, in.err = in.shared.read(fd, buf)
-		if !errors.Is(in.err, syscall.EINTR) {
+		in.n, in.err = in.shared.read(fd, p)
+		if in.err != syscall.EINTR {
 			break
 		}
 	}
@@ -270,10 +203,10 @@ func (in *Intake) readOnce(fd uintptr) bool {
 	switch {
 	case in.err == nil:
 		in.err = io.EOF
-	case errors.Is(in.err, syscall.EAGAIN) && in.mayLeave && in.scanner.Between():
+	case in.err == syscall.EAGAIN && in.mayLeave && in.scanner.Between():
 		in.err = ErrQuiet
-	case errors.Is(in.err, syscall.EAGAIN):
-		in.listener.Waiting(!in.scanner.Between())
+	case in.err == syscall.EAGAIN:
+		in.listener.Waiting(!in.scanner.Between(), cap(in.message))
 		return false
 	}
 	return true
@@ -281,42 +214,40 @@ func (in *Intake) readOnce(fd uintptr) bool {
 
 // returnBuffer returns the borrowed buffer if there is no data in it.
 func (in *Intake) returnBuffer() {
-	if in.borrowed != nil && len(in.scanned) == 0 && len(in.unscanned) == 0 {
+	if in.borrowed != nil && len(in.unread) == 0 {
 		in.shared.buffers.Put(in.borrowed)
-		in.borrowed, in.scanned, in.unscanned = nil, nil, nil
+		in.borrowed, in.unread = nil, nil
 	}
 }
 
-// Done reports whether the bytes returned by Read end at the end of a message. If they do not, the
-// WebSocket library has taken a part of a message for the whole message, and would interpret the
-// rest as frames.
-func (in *Intake) Done() bool { return len(in.scanned) == 0 && in.scanner.Between() }
-
-// woken handles a deadline set by Nudge. It returns ErrQuiet between messages, and nil inside one,
-// where Read goes on.
-func (in *Intake) woken() error {
+// interrupted handles a deadline set by Interrupt. It returns ErrQuiet between messages.
+func (in *Intake) interrupted() error {
 	_ = in.conn.SetReadDeadline(time.Time{})
-	in.nudged.Store(false)
+	in.interrupts.Store(false)
 	if in.scanner.Between() {
 		return ErrQuiet
 	}
 	return nil
 }
 
-// Wrong returns the violation that has ended Read, or nil.
-func (in *Intake) Wrong() *Violation { return in.violation }
+// Ahead reports whether the peer has sent more than Message has returned. Only the goroutine that
+// reads may call it.
+func (in *Intake) Ahead() bool {
+	if len(in.unread) > 0 || in.scanner.inFrame() {
+		return true
+	}
+	more := false
+	err := in.raw.Control(func(fd uintptr) { more = sysPeek(fd) })
+	return err == nil && more
+}
 
-// MayLeave sets whether Read returns ErrQuiet instead of waiting between two messages. Only the
-// goroutine that reads may call it.
-func (in *Intake) MayLeave(may bool) { in.mayLeave = may }
-
-// Nudge makes a Read that waits between two messages return ErrQuiet. It reports false if the
-// connection cannot be parked. It is safe for concurrent use.
-func (in *Intake) Nudge() bool {
-	if in.raw == nil || !in.shared.parking.available() {
+// Interrupt makes a Message that waits between two messages return ErrQuiet. It reports false if
+// the connection cannot be parked. It is safe for concurrent use.
+func (in *Intake) Interrupt() bool {
+	if !in.shared.parking.available() {
 		return false
 	}
-	if !in.nudged.Swap(true) {
+	if !in.interrupts.Swap(true) {
 		_ = in.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 	return true
@@ -324,16 +255,13 @@ func (in *Intake) Nudge() bool {
 
 // Park gives up the right to read. The listener is woken once, as soon as there is input. Park
 // reports false if the connection cannot be parked; then the caller keeps the right to read. It may
-// only be called before the first Read and after ErrQuiet.
-func (in *Intake) Park() bool {
-	return in.raw != nil && len(in.scanned)+len(in.unscanned) == 0 && in.violation == nil &&
-		in.shared.parking.park(in)
-}
+// only be called before the first Message and after ErrQuiet.
+func (in *Intake) Park() bool { return len(in.unread) == 0 && in.shared.parking.park(in) }
 
 // Release removes a connection that has ended from parking, and returns its buffer. The connection
 // must not be read any more.
 func (in *Intake) Release() {
 	in.shared.parking.cancel(in)
-	in.scanned, in.unscanned = nil, nil
+	in.unread = nil
 	in.returnBuffer()
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -16,21 +17,26 @@ import (
 	"github.com/realtime-go/realtime/internal/tcptest"
 )
 
-// listener records the events of an intake.
+// listener records the events of a reader.
 type listener struct {
-	heard  atomic.Int64
+	alive  atomic.Int64
 	waits  chan bool
+	held   atomic.Int64 // of the last wait
 	wakes  chan struct{}
 	onWake func()
+	pings  []string
 }
 
 func newListener() *listener {
 	return &listener{waits: make(chan bool, 100), wakes: make(chan struct{}, 100)}
 }
 
-func (l *listener) Heard(int) { l.heard.Add(1) }
+func (l *listener) Alive(n int)   { l.alive.Add(int64(n)) }
+func (l *listener) Ping(p []byte) { l.pings = append(l.pings, string(p)) }
+func (l *listener) Pong(p []byte) { l.pings = append(l.pings, "pong "+string(p)) }
 
-func (l *listener) Waiting(inside bool) {
+func (l *listener) Waiting(inside bool, held int) {
+	l.held.Store(int64(held))
 	select {
 	case l.waits <- inside:
 	default:
@@ -53,6 +59,9 @@ func newIntakes(t testing.TB) *Intakes {
 		is.Close()
 		wg.Wait()
 	})
+	if !is.Available() {
+		t.Skip("this build reads connections with the WebSocket library")
+	}
 	return is
 }
 
@@ -61,8 +70,9 @@ func newTestIntake(t *testing.T, is *Intakes, early string) (*Intake, *listener,
 	server, client := tcptest.Pair(t)
 	raw, err := server.SyscallConn()
 	require.NoError(t, err)
-	in, l := NewIntake(is, server, raw, []byte(early)), newListener()
-	in.Begin(l, NewScanner(1<<20, false))
+	in, l := new(Intake), newListener()
+	in.Init(is, server, raw, []byte(early))
+	in.Begin(l, 1<<20)
 	t.Cleanup(in.Release)
 	return in, l, client
 }
@@ -72,82 +82,84 @@ func send(t *testing.T, c net.Conn, p string) {
 	require.NoError(t, err)
 }
 
-// expect reads until it has the wanted bytes.
-func expect(t *testing.T, in *Intake, want string, size int) {
+// expect reads one message.
+func expect(t *testing.T, in *Intake, want string) {
 	t.Helper()
-	got, p := "", make([]byte, size)
-	for len(got) < len(want) {
-		n, err := in.Read(p)
-		require.NoError(t, err)
-		got += string(p[:n])
-	}
-	require.Equal(t, want, got)
-}
-
-func TestIntakePassesEverything(t *testing.T) {
-	stream := frame(finText, 5) + frame(finPing, 0) + frame(finText, 3*chunkBytes)
-	for _, size := range []int{1, 32, chunkBytes, 2 * chunkBytes} {
-		in, l, client := newTestIntake(t, newIntakes(t), stream[:7])
-		send(t, client, stream[7:])
-		expect(t, in, stream, size)
-		require.Nil(t, in.borrowed, "a buffer was kept")
-		require.Positive(t, l.heard.Load())
-		require.NoError(t, client.CloseWrite())
-		_, err := in.Read(make([]byte, size))
-		require.Equal(t, io.EOF, err)
-	}
-}
-
-// Stopping at the end of a message makes it possible to detect a reader that takes a part of a
-// message for the whole.
-func TestIntakeStopsAtTheEndOfAMessage(t *testing.T) {
-	first, second := frame(finPing, 3)+frame(finText, 50), frame(finText, 20)
-	for _, early := range []string{"", first[:20], first + second} {
-		in, _, client := newTestIntake(t, newIntakes(t), early)
-		send(t, client, (first + second)[len(early):])
-		got := 0
-		for got < len(first) {
-			n, err := in.Read(make([]byte, 40))
-			require.NoError(t, err)
-			got += n
-			between := got == 9 || got == len(first) // after the ping, and after the message
-			require.Equal(t, between, in.Done(), "after %d bytes", got)
-		}
-		require.Equal(t, len(first), got)
-		expect(t, in, second, 1000)
-	}
-}
-
-func TestIntakeOfAWrappedConnection(t *testing.T) {
-	first, second := frame(finText, 50), frame(finText, 2*chunkBytes)
-	server, client := tcptest.Pair(t)
-	in := NewIntake(newIntakes(t), server, nil, nil)
-	in.Begin(newListener(), NewScanner(1<<20, false))
-	send(t, client, first+second+first)
-	p := make([]byte, 2*chunkBytes)
-	n, err := in.Read(p)
+	_, p, err := in.Message(nil, true)
 	require.NoError(t, err)
-	require.Equal(t, first, string(p[:n]))
-	require.True(t, in.Done())
-	expect(t, in, second+first, chunkBytes)
-	require.False(t, in.Park())
-	require.False(t, in.Nudge())
+	require.Equal(t, want, string(p))
 }
 
-func TestIntakeStopsBeforeAViolation(t *testing.T) {
+func TestIntakeAssemblesMessages(t *testing.T) {
+	large := strings.Repeat("0123456789abcde", 2*chunkBytes)
+	pieces := masked(opBinary, large) + masked(finPing, "are you there") + masked(opContinuation, "") +
+		masked(finCont, large)
+	stream := masked(finText, "first") + pieces + masked(finText, "") + masked(finText, "last") +
+		masked(finBit|opPong, "1") + masked(finBit|opClose, "\x03\xe8bye")
+	for _, early := range []int{0, 3, 30, 1000, len(stream)} {
+		in, l, client := newTestIntake(t, newIntakes(t), stream[:early])
+		go func() { _, _ = io.WriteString(client, stream[early:]) }()
+		for _, want := range []struct {
+			op      byte
+			message string
+		}{
+			{opText, "first"}, {opBinary, large + large}, {opText, ""}, {opText, "last"},
+			{opClose, "\x03\xe8bye"},
+		} {
+			op, p, err := in.Message([]byte("before "), true)
+			require.NoError(t, err)
+			require.Equal(t, want.op, op)
+			if op != opClose {
+				want.message = "before " + want.message
+			}
+			require.Equal(t, want.message, string(p))
+		}
+		require.Nil(t, in.borrowed, "a buffer was kept")
+		require.Equal(t, []string{"are you there", "pong 1"}, l.pings)
+		require.EqualValues(t, len(stream)-early, l.alive.Load())
+	}
+}
+
+// The memory of a message grows with what has arrived, and not with what its header announces.
+func TestAnnouncedBytesTakeNoMemory(t *testing.T) {
+	in, l, client := newTestIntake(t, newIntakes(t), frame(finText, 1<<20)[:14])
+	read := make(chan error)
+	go func() {
+		_, _, err := in.Message(nil, true)
+		read <- err
+	}()
+	require.True(t, <-l.waits)
+	require.LessOrEqual(t, l.held.Load(), int64(2*chunkBytes))
+	send(t, client, strings.Repeat("x", 10*chunkBytes))
+	for l.alive.Load() < 10*chunkBytes {
+		require.True(t, <-l.waits)
+	}
+	require.LessOrEqual(t, l.held.Load(), int64(40*chunkBytes))
+	require.NoError(t, client.Close())
+	require.Equal(t, ErrTorn, <-read)
+}
+
+func TestIntakeStopsAtAViolation(t *testing.T) {
 	for _, c := range []struct{ good, bad, reason string }{
 		{frame(finText, 50), "\x8f\x80", "unknown opcode"},
 		{frame(opText, 50), "\x09\x80", "control frame is fragmented"},
 		{frame(opText, 50), frame(finText, 0), "message begins inside another"},
+		{frame(finText, 50), frame(finText, 1<<20+1)[:10], "message is too large"},
 	} {
 		for _, early := range []int{0, 10, len(c.good) + 2} {
 			stream := c.good + c.bad
 			in, _, client := newTestIntake(t, newIntakes(t), stream[:early])
 			send(t, client, stream[early:]+c.good)
-			expect(t, in, c.good, 33)
-			_, err := in.Read(make([]byte, 10))
-			require.Equal(t, in.Wrong(), err)
-			require.Equal(t, &Violation{1002, c.reason}, in.Wrong())
+			_, p, err := in.Message(nil, true)
+			if c.good[0] == finText {
+				require.NoError(t, err)
+				require.Len(t, p, 50)
+				_, _, err = in.Message(nil, true)
+			}
+			wrong, ok := errors.AsType[*Violation](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, c.reason, wrong.Reason)
+			require.Nil(t, in.borrowed, "a buffer was kept")
 		}
 	}
 }
@@ -157,41 +169,32 @@ func TestIntakeReportsATornMessage(t *testing.T) {
 		in, _, client := newTestIntake(t, newIntakes(t), "")
 		send(t, client, torn)
 		require.NoError(t, client.CloseWrite())
-		expect(t, in, torn, 100)
-		_, err := in.Read(make([]byte, 100))
+		_, _, err := in.Message(nil, true)
 		require.Equal(t, ErrTorn, err)
 	}
+	in, _, client := newTestIntake(t, newIntakes(t), "")
+	send(t, client, frame(finText, 1))
+	require.NoError(t, client.CloseWrite())
+	expect(t, in, "x")
+	_, _, err := in.Message(nil, true)
+	require.Equal(t, io.EOF, err)
 }
 
-// The WebSocket library gets complete control frames, in the right place between the other bytes.
-func TestIntakeHoldsPartialControlFrames(t *testing.T) {
-	text, ping := frame(finText, 5), frame(finPing, 20)
-	stream := text + ping + ping + text
-	for cut := range len(stream) {
-		whole := cut // how much may be returned before the rest has arrived
-		for _, at := range []int{len(text), len(text + ping)} {
-			if cut >= at+2 && cut < at+len(ping) {
-				whole = at
-			}
-		}
-		is := newIntakes(t)
-		is.read = func(uintptr, []byte) (int, error) { return -1, syscall.ECONNRESET }
-		in := NewIntake(is, nil, &fakeRaw{}, []byte(stream[:cut]))
-		in.Begin(newListener(), NewScanner(1000, false))
-		got, err := io.ReadAll(in)
-		require.Equal(t, syscall.ECONNRESET, err)
-		require.Equal(t, stream[:whole], string(got))
-
-		for _, wrapped := range []bool{false, true} {
-			in, _, client := newTestIntake(t, newIntakes(t), stream[:cut])
-			if wrapped {
-				in.raw = nil
-			}
-			send(t, client, stream[cut:])
-			expect(t, in, stream, 40)
-			require.True(t, in.Done())
-		}
-	}
+func TestIntakeAhead(t *testing.T) {
+	in, _, client := newTestIntake(t, newIntakes(t), frame(finText, 1)+frame(finText, 2)+"\x81")
+	expect(t, in, "x")
+	require.True(t, in.Ahead(), "a message")
+	expect(t, in, "xx")
+	require.True(t, in.Ahead(), "a part of a header, in the buffer")
+	send(t, client, frame(finText, 3)[1:])
+	expect(t, in, "xxx")
+	require.False(t, in.Ahead())
+	send(t, client, frame(finText, 4))
+	require.NoError(t, client.CloseWrite())
+	expect(t, in, "xxxx")
+	_, _, err := in.Message(nil, true)
+	require.Equal(t, io.EOF, err)
+	require.True(t, in.Ahead(), "the end")
 }
 
 // fakeRaw is a socket with scripted reads.
@@ -226,73 +229,104 @@ func (c fakeConn) SetReadDeadline(at time.Time) error { return c.fakeRaw.SetRead
 func (c fakeConn) Read([]byte) (int, error)           { panic("not this way") }
 func (c fakeConn) Write([]byte) (int, error)          { panic("not this way") }
 
-// FuzzIntake lets the system call return anything, and lets callers nudge and leave. Read must
-// return the whole stream in order, and ErrQuiet only between messages.
+// script is a system call that returns anything, while callers interrupt and leave.
+type script struct {
+	in     *Intake
+	stream []byte
+	ops    []byte
+	end    error // the last error
+}
+
+func (s *script) read(_ uintptr, p []byte) (int, error) {
+	if len(s.ops) == 0 {
+		s.end = io.EOF
+		return 0, nil
+	}
+	op := s.ops[0]
+	s.ops = s.ops[1:]
+	switch op {
+	case 0:
+		return -1, syscall.EAGAIN
+	case 1:
+		return -1, syscall.EINTR
+	case 2:
+		s.end = syscall.ECONNRESET
+		return -1, s.end
+	case 3:
+		s.in.mayLeave = !s.in.mayLeave
+		return -1, syscall.EAGAIN
+	case 4:
+		s.in.Interrupt()
+		return -1, syscall.EAGAIN
+	default:
+		n := copy(p, s.stream[:min(len(s.stream), int(op)*int(op))])
+		if s.stream = s.stream[n:]; n == 0 {
+			s.end = io.EOF
+		}
+		return n, nil
+	}
+}
+
+// FuzzIntake compares the messages that an intake returns with those that coder/websocket reads
+// from the same bytes, whatever the system call returns. ErrQuiet is returned only between messages.
 func FuzzIntake(f *testing.F) {
-	f.Add([]byte(frame(finText, 3)+frame(1, 4)+frame(finCont, 2)), []byte{3, 0, 9, 1, 200, 2})
-	f.Add([]byte(frame(finText, 300)), []byte{0, 0, 255, 4, 0, 1, 250, 5})
-	f.Add([]byte(frame(finPing, 3)), []byte{3, 6})
-	f.Fuzz(func(t *testing.T, stream, script []byte) {
-		raw, at, step := &fakeRaw{}, 0, 0
+	addStreams(func(stream []byte) {
+		f.Add(stream, []byte{3, 0, 9, 1, 200, 2})
+		f.Add(stream, []byte{0, 0, 255, 4, 0, 1, 250, 5})
+		f.Add(stream, []byte{5, 7, 255, 255, 6, 255, 255, 255})
+	})
+	f.Fuzz(func(t *testing.T, stream, ops []byte) {
+		is, raw := newIntakes(t), &fakeRaw{}
+		s := &script{in: new(Intake), stream: stream, ops: ops}
+		is.read = s.read
+		s.in.Init(is, fakeConn{fakeRaw: raw}, raw, nil)
+		s.in.Begin(newListener(), 1<<16)
+		var messages []string
 		var end error
-		var in *Intake
-		is := newIntakes(t)
-		is.read = func(fd uintptr, p []byte) (int, error) {
-			if step == len(script) {
-				end = io.EOF
-				return 0, nil
-			}
-			step++
-			switch op := script[step-1]; op {
-			case 0:
-				return -1, syscall.EAGAIN
-			case 1:
-				return -1, syscall.EINTR
-			case 2:
-				end = syscall.ECONNRESET
-				return -1, end
-			case 3:
-				in.MayLeave(!in.mayLeave)
-				return -1, syscall.EAGAIN
-			case 4:
-				in.Nudge()
-				return -1, syscall.EAGAIN
+		for end == nil {
+			op, p, err := s.in.Message(nil, true)
+			switch {
+			case errors.Is(err, ErrQuiet):
+				require.True(t, s.in.scanner.Between(), "ErrQuiet inside a message")
+			case err != nil || op == opClose:
+				end = errors.Join(err, errEnd)
 			default:
-				n := copy(p, stream[at:min(len(stream), at+int(op))])
-				if at += n; n == 0 {
-					end = io.EOF
-				}
-				return n, nil
+				messages = append(messages, string(p))
 			}
 		}
-		in = NewIntake(is, fakeConn{fakeRaw: raw}, raw, nil)
-		in.Begin(newListener(), NewScanner(1000, false))
-		oracle := NewScanner(1000, false)
-		good, wrong := scanAll(&oracle, stream)
-		got, p := 0, make([]byte, 40)
-		for {
-			n, err := in.Read(p)
-			require.Equal(t, string(stream[got:got+n]), string(p[:n]))
-			got += n
-			if errors.Is(err, ErrQuiet) {
-				s := NewScanner(1000, false)
-				_, _ = scanAll(&s, stream[:got])
-				require.True(t, s.Between(), "ErrQuiet inside a message")
-				continue
-			}
-			if err == nil {
-				continue
-			}
-			if in.Wrong() != nil {
-				require.Equal(t, wrong, in.Wrong())
-				require.GreaterOrEqual(t, got, good)
-				require.Less(t, got, good+10, "more than the header of the bad frame")
-			} else {
-				require.Equal(t, at-len(in.partial), got, "bytes were lost")
-				require.True(t, errors.Is(err, end) || err == ErrTorn && end == io.EOF, "%v", err)
-			}
-			require.Nil(t, in.borrowed)
+		require.Nil(t, s.in.borrowed)
+		taken := stream[:len(stream)-len(s.stream)]
+		oracle := NewScanner(1<<16, false)
+		good, wrong := scanAll(&oracle, taken)
+		want, _ := readWithLibrary(t, strings.NewReader(string(taken[:good])))
+		require.Equal(t, want, messages)
+		if hasCloseFrame(taken[:good]) {
 			return
 		}
+		violation, ok := errors.AsType[*Violation](end)
+		require.Equal(t, wrong != nil, ok)
+		if ok {
+			require.Equal(t, wrong, violation)
+		} else {
+			require.True(t, errors.Is(end, s.end) || errors.Is(end, ErrTorn) && s.end == io.EOF, "%v", end)
+		}
 	})
+}
+
+// BenchmarkMessage reads messages of 150 bytes.
+func BenchmarkMessage(b *testing.B) {
+	stream := strings.Repeat(masked(finText, strings.Repeat("x", 150)), 16)
+	is, raw := newIntakes(b), &fakeRaw{}
+	is.read = func(_ uintptr, p []byte) (int, error) { return copy(p, stream), nil }
+	in := new(Intake)
+	in.Init(is, fakeConn{fakeRaw: raw}, raw, nil)
+	in.Begin(newListener(), 1000)
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		var err error
+		if _, buf, err = in.Message(buf[:0], true); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

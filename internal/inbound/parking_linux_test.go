@@ -33,19 +33,18 @@ func TestParkedConnectionIsWoken(t *testing.T) {
 		require.True(t, in.Park())
 		send(t, client, hello)
 		<-l.wakes
-		expect(t, in, hello, 100)
+		expect(t, in, "xxxxx")
 	}
-	in.MayLeave(true)
-	_, err := in.Read(make([]byte, 100))
+	_, _, err := in.Message(nil, false)
 	require.Equal(t, ErrQuiet, err)
 	send(t, client, hello)
 	require.True(t, in.Park(), "with input already available")
 	<-l.wakes
-	expect(t, in, hello, 100)
+	expect(t, in, "xxxxx")
 	require.True(t, in.Park())
 	require.NoError(t, client.Close())
 	<-l.wakes
-	_, err = in.Read(make([]byte, 100))
+	_, _, err = in.Message(nil, true)
 	require.Equal(t, io.EOF, err)
 	require.Zero(t, in.shared.parking.taken())
 }
@@ -55,26 +54,25 @@ func TestEarlyBytesAreNotParked(t *testing.T) {
 	require.False(t, in.Park())
 }
 
-func TestNudgeWakesOnlyQuietReaders(t *testing.T) {
+func TestInterruptEndsOnlyQuietReads(t *testing.T) {
 	in, l, client := newTestIntake(t, newIntakes(t), "")
 	read := make(chan error)
-	p := make([]byte, 100)
 	next := func() {
-		_, err := in.Read(p)
+		_, _, err := in.Message(nil, true)
 		read <- err
 	}
 	go next()
 	require.False(t, <-l.waits)
-	require.True(t, in.Nudge())
+	require.True(t, in.Interrupt())
 	require.Equal(t, ErrQuiet, <-read)
 
-	send(t, client, "\x81") // half a header
-	require.NoError(t, func() error { _, err := in.Read(p); return err }())
 	go next()
+	require.False(t, <-l.waits)
+	send(t, client, "\x81") // half a header
 	require.True(t, <-l.waits)
-	require.True(t, in.Nudge())
+	require.True(t, in.Interrupt())
 	require.True(t, <-l.waits, "it waits again")
-	require.True(t, in.Nudge(), "and can be nudged again")
+	require.True(t, in.Interrupt(), "and can be interrupted again")
 	require.True(t, <-l.waits)
 	send(t, client, frame(finText, 5)[1:])
 	require.NoError(t, <-read)
@@ -119,8 +117,9 @@ func TestDescriptorReuse(t *testing.T) {
 func reuse(t *testing.T, is *Intakes, server, client *net.UnixConn, id uint64, read *atomic.Int64) {
 	raw, err := server.SyscallConn()
 	require.NoError(t, err)
-	in, l := NewIntake(is, server, raw, nil), newListener()
-	in.Begin(l, NewScanner(1000, false))
+	in, l := new(Intake), newListener()
+	in.Init(is, server, raw, nil)
+	in.Begin(l, 1000)
 	require.True(t, in.Park())
 	frame := binary.BigEndian.AppendUint64([]byte{finBit | opBinary, maskBit | 8, 0, 0, 0, 0}, id)
 	switch rand.IntN(3) {
@@ -131,7 +130,7 @@ func reuse(t *testing.T, is *Intakes, server, client *net.UnixConn, id uint64, r
 		_, err = client.Write(frame)
 		require.NoError(t, err)
 		<-l.wakes
-		expect(t, in, string(frame), 32)
+		expect(t, in, string(frame[6:]))
 		read.Add(1)
 		if rand.IntN(2) == 0 {
 			require.True(t, in.Park())
@@ -180,7 +179,7 @@ func TestBrokenPollerWakesAll(t *testing.T) {
 	<-l.wakes
 	<-otherListener.wakes
 	require.False(t, in.Park())
-	require.False(t, in.Nudge(), "it cannot be parked")
+	require.False(t, in.Interrupt(), "it cannot be parked")
 }
 
 func TestNoPoller(t *testing.T) {
@@ -198,7 +197,7 @@ func TestNoPoller(t *testing.T) {
 			require.False(t, in.Park())
 			require.Zero(t, is.parking.taken())
 			send(t, client, frame(finText, 5))
-			expect(t, in, frame(finText, 5), 100)
+			expect(t, in, "xxxxx")
 		})
 	}
 }
@@ -238,10 +237,11 @@ func FuzzPoller(f *testing.F) {
 		ins := make([]*Intake, len(parked))
 		for i := range ins {
 			raw := &fakeRaw{}
-			ins[i] = NewIntake(is, fakeConn{fakeRaw: raw}, raw, nil)
+			ins[i] = new(Intake)
+			ins[i].Init(is, fakeConn{fakeRaw: raw}, raw, nil)
 			l := newListener()
 			l.onWake = func() { woken[i]++ }
-			ins[i].Begin(l, NewScanner(1000, false))
+			ins[i].Begin(l, 1000)
 			require.True(t, ins[i].Park())
 			parked[i]++
 		}

@@ -1,6 +1,9 @@
 package inbound
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // The opcodes, RFC 6455 section 5.2.
 const (
@@ -8,6 +11,7 @@ const (
 	opText         = 0x1
 	opBinary       = 0x2
 	opClose        = 0x8
+	opPing         = 0x9
 	opPong         = 0xA
 )
 
@@ -16,7 +20,6 @@ const (
 	rsvBits    = 0x70
 	rsv1Bit    = 0x40 // marks a compressed message, RFC 7692 section 6
 	maskBit    = 0x80 // in the second byte
-	maskBytes  = 4
 	maxControl = 125
 	// maxFragments bounds the frames of a message. An empty frame costs the peer only six bytes,
 	// and no other bound applies to it.
@@ -36,21 +39,22 @@ func (v *Violation) Error() string { return "inbound: " + v.Reason }
 // protocolError returns a violation of the protocol.
 func protocolError(reason string) *Violation { return &Violation{Code: 1002, Reason: reason} }
 
-// Scanner follows the frames that a client sends, RFC 6455 section 5.2. It keeps none of their
-// payload. It provides facts that the WebSocket library does not report: whether a frame or a
-// message is incomplete, the length of a message before it has arrived, and the number of its
-// fragments.
+// Scanner follows the frames that a client sends, RFC 6455 section 5.2, and checks each header as
+// soon as it is complete. It keeps no payload.
 type Scanner struct {
 	maxSize uint64 // of a message in bytes
 	deflate bool   // permessage-deflate was negotiated, RFC 7692
 
-	head       [10]byte // received bytes of the frame header, without the mask
-	headLen    int
-	remaining  uint64 // missing bytes of the mask and the payload
-	controlLen uint8  // size of a valid control frame; 0 for other frames
-	open       bool   // a message has begun, and its last frame has not
-	fragments  int    // frames of the message so far
-	size       uint64 // announced bytes of the message so far
+	head        [10]byte // received bytes of an incomplete header, without the mask
+	headLen     uint8
+	maskMissing uint8   // bytes of the mask
+	mask        [4]byte // rotated by Unmask: for the next byte of the payload
+	op          byte    // of the frame
+	typ         byte    // opcode of the message
+	open        bool    // a message has begun, and its last frame has not
+	fragments   int     // frames of the message so far
+	remaining   uint64  // missing bytes of the payload
+	size        uint64  // announced bytes of the message so far
 }
 
 // NewScanner returns a scanner for messages of at most maxMessage bytes. deflate says that
@@ -64,51 +68,59 @@ func NewScanner(maxMessage int, deflate bool) Scanner {
 	return s
 }
 
-// Between reports whether neither a frame nor a message is incomplete.
-func (s *Scanner) Between() bool { return s.headLen == 0 && s.remaining == 0 && !s.open }
-
-// InControl returns the number of received bytes of an incomplete control frame, including its
-// header, or 0 if there is none.
-func (s *Scanner) InControl() int {
-	if s.controlLen == 0 || s.remaining == 0 {
-		return 0
+// Next takes the next frame, or as much of it as there is, from the beginning of p. It returns its
+// payload, which is masked, and the bytes after it. If the frame violates the protocol, rest is p,
+// and the scanner must not be used again.
+func (s *Scanner) Next(p []byte) (payload, rest []byte, wrong *Violation) {
+	rest = p
+	if s.maskMissing == 0 && s.remaining == 0 {
+		if rest, wrong = s.header(p); wrong != nil {
+			return nil, p, wrong
+		}
 	}
-	return int(s.controlLen) - int(s.remaining)
+	n := copy(s.mask[4-s.maskMissing:], rest)
+	s.maskMissing -= uint8(n)
+	rest = rest[n:]
+	n = int(min(s.remaining, uint64(len(rest))))
+	s.remaining -= uint64(n)
+	return rest[:n], rest[n:], nil
 }
 
-// Scan scans p up to the end of a message or a control frame, and returns the number of scanned
-// bytes. If a frame violates the protocol, n is the number of bytes before it, and the scanner must
-// not be used again.
-func (s *Scanner) Scan(p []byte) (n int, wrong *Violation) {
-	for i := 0; i < len(p); {
-		if s.remaining > 0 {
-			step := min(s.remaining, uint64(len(p)-i))
-			s.remaining -= step
-			i += int(step)
-			if s.remaining == 0 && (s.controlLen > 0 || !s.open) {
-				return i, nil
-			}
-			continue
-		}
-		start := i
-		for i < len(p) && s.headLen < s.headNeeded() {
-			s.head[s.headLen] = p[i]
-			s.headLen++
-			i++
-		}
-		if s.headLen < s.headNeeded() {
-			break
-		}
-		if wrong := s.frame(); wrong != nil {
-			return start, wrong
-		}
-		s.headLen = 0
+// inFrame reports whether a frame is incomplete.
+func (s *Scanner) inFrame() bool { return s.headLen > 0 || s.maskMissing > 0 || s.remaining > 0 }
+
+// large reports whether the rest of the frame is a large payload.
+func (s *Scanner) large() bool { return s.maskMissing == 0 && s.remaining >= chunkBytes }
+
+// inControl reports whether the last frame is a control frame.
+func (s *Scanner) inControl() bool { return s.op >= opClose }
+
+// Between reports whether neither a frame nor a message is incomplete.
+func (s *Scanner) Between() bool { return !s.open && !s.inFrame() }
+
+// message returns the opcode of the message that the last Next has completed, or 0.
+func (s *Scanner) message() byte {
+	if s.inControl() || !s.Between() {
+		return 0
 	}
-	return len(p), nil
+	return s.typ
+}
+
+// header takes a header without its mask from p, and returns the bytes after it.
+func (s *Scanner) header(p []byte) (rest []byte, wrong *Violation) {
+	for need := s.headNeeded(); s.headLen < need; need = s.headNeeded() {
+		n := copy(s.head[s.headLen:need], p)
+		s.headLen += uint8(n)
+		if p = p[n:]; s.headLen < need {
+			return p, nil
+		}
+	}
+	s.headLen, s.maskMissing = 0, 4
+	return p, s.frame()
 }
 
 // headNeeded returns the length of the header without the mask, as far as it is known.
-func (s *Scanner) headNeeded() int {
+func (s *Scanner) headNeeded() uint8 {
 	switch {
 	case s.headLen < 2:
 		return 2
@@ -140,10 +152,10 @@ func (s *Scanner) frame() *Violation {
 	case n > 1<<63-1:
 		return protocolError("length has its highest bit set")
 	}
-	s.remaining, s.controlLen = n+maskBytes, 0
+	s.op, s.remaining = op, n
 	switch {
 	case op >= opClose:
-		return s.controlFrame(op, n)
+		return s.controlFrame()
 	case first && s.open:
 		return protocolError("message begins inside another")
 	case op == opContinuation && !s.open:
@@ -151,36 +163,48 @@ func (s *Scanner) frame() *Violation {
 	case !first && op != opContinuation:
 		return protocolError("unknown opcode")
 	}
-	return s.dataFrame(first, n)
+	return s.dataFrame(first)
 }
 
 // controlFrame checks the header of a control frame, RFC 6455 section 5.5.
-func (s *Scanner) controlFrame(op byte, n uint64) *Violation {
+func (s *Scanner) controlFrame() *Violation {
 	switch {
-	case op > opPong:
+	case s.op > opPong:
 		return protocolError("unknown opcode")
 	case s.head[0]&finBit == 0:
 		return protocolError("control frame is fragmented")
-	case n > maxControl:
+	case s.remaining > maxControl:
 		return protocolError("control frame is too long")
 	}
-	s.controlLen = uint8(s.headLen + maskBytes + int(n))
 	return nil
 }
 
 // dataFrame counts a frame of a message.
-func (s *Scanner) dataFrame(first bool, n uint64) *Violation {
+func (s *Scanner) dataFrame(first bool) *Violation {
 	if first {
-		s.fragments, s.size = 0, 0
+		s.typ, s.fragments, s.size = s.op, 0, 0
 	}
 	s.open = s.head[0]&finBit == 0
 	s.fragments++
 	if s.fragments > maxFragments {
 		return &Violation{Code: 1008, Reason: "message has too many fragments"}
 	}
-	if n > s.maxSize-s.size {
+	if s.remaining > s.maxSize-s.size {
 		return &Violation{Code: 1009, Reason: "message is too large"}
 	}
-	s.size += n
+	s.size += s.remaining
 	return nil
+}
+
+// Unmask removes the mask from p, the payload that Next has returned, RFC 6455 section 5.3.
+func (s *Scanner) Unmask(p []byte) {
+	mask := binary.LittleEndian.Uint32(s.mask[:])
+	for wide := uint64(mask)<<32 | uint64(mask); len(p) >= 8; p = p[8:] {
+		binary.LittleEndian.PutUint64(p, binary.LittleEndian.Uint64(p)^wide)
+	}
+	for i := range p {
+		p[i] ^= byte(mask)
+		mask = bits.RotateLeft32(mask, -8)
+	}
+	binary.LittleEndian.PutUint32(s.mask[:], mask)
 }

@@ -33,22 +33,31 @@ func frame(head byte, n int) string {
 	return string(append(p, 0, 0, 0, 0)) + strings.Repeat("x", n)
 }
 
+// masked returns a frame of a client with a mask.
+func masked(head byte, payload string) string {
+	p := []byte(frame(head, len(payload)))
+	at := len(p) - len(payload)
+	mask := [4]byte{0xA1, 0x52, 0x13, 0xF4}
+	copy(p[at-4:], mask[:])
+	for i := range payload {
+		p[at+i] = payload[i] ^ mask[i&3]
+	}
+	return string(p)
+}
+
 const (
-	opPing  = 0x9
 	finText = finBit | opText
 	finCont = finBit | opContinuation
 	finPing = finBit | opPing
 )
 
-// scanAll scans p message by message.
+// scanAll scans p frame by frame, and returns how many bytes come before a violation.
 func scanAll(s *Scanner, p []byte) (n int, wrong *Violation) {
-	for n < len(p) {
-		step, wrong := s.Scan(p[n:])
-		if n += step; wrong != nil {
-			return n, wrong
-		}
+	rest := p
+	for len(rest) > 0 && wrong == nil {
+		_, rest, wrong = s.Next(rest)
 	}
-	return n, nil
+	return len(p) - len(rest), wrong
 }
 
 func TestScannerRules(t *testing.T) {
@@ -147,7 +156,7 @@ func TestScannerRules(t *testing.T) {
 			var found *Violation
 			at := 0
 			for ; at < len(stream) && found == nil; at++ {
-				_, found = bytewise.Scan(stream[at : at+1])
+				_, _, found = bytewise.Next(stream[at : at+1])
 			}
 			require.Equal(t, wrong, found, "byte by byte")
 			if c.bad == "" {
@@ -162,51 +171,57 @@ func TestScannerRules(t *testing.T) {
 	}
 }
 
-func TestScannerStopsAtTheEndOfAMessage(t *testing.T) {
-	ping, first, last := frame(finPing, 3), frame(1, 3), frame(finCont, 0)
-	stream := ping + first + ping + last + frame(finText, 1)
-	s, at := NewScanner(1000, false), 0
-	for _, step := range []int{len(ping), len(first + ping), len(last)} {
-		n, wrong := s.Scan([]byte(stream[at:]))
-		require.Nil(t, wrong)
-		require.Equal(t, step, n)
-		at += n
-	}
-	require.True(t, s.Between())
-}
-
+// Next returns one frame at a time, and says where a message ends.
 func TestScannerState(t *testing.T) {
+	type state struct {
+		payload          string
+		between, control bool
+		message          byte
+	}
+	stream := []byte(frame(opBinary, 2) + frame(finPing, 1) + frame(finCont, 0) + frame(finText, 3))
+	want := []state{
+		{payload: "xx"}, {payload: "x", control: true}, {between: true, message: opBinary},
+		{payload: "xxx", between: true, message: opText},
+	}
 	s := NewScanner(1000, false)
 	require.True(t, s.Between())
-	stream := frame(1, 2) + frame(finPing, 1) + frame(finCont, 0)
-	for i := range stream {
-		_, wrong := s.Scan([]byte{stream[i]})
-		require.Nil(t, wrong)
-		require.Equal(t, i == len(stream)-1, s.Between(), "byte %d", i)
-		held := 0
-		if i >= 9 && i < 14 { // the header of the ping has arrived, its end has not
-			held = i - 7
-		}
-		require.Equal(t, held, s.InControl(), "byte %d", i)
+	rest := stream
+	for _, w := range want {
+		var payload []byte
+		payload, rest, _ = s.Next(rest)
+		require.Equal(t, w, state{string(payload), s.Between(), s.inControl(), s.message()})
 	}
+	require.Empty(t, rest)
+
+	s = NewScanner(1000, false)
+	var ends []int
+	for i := range stream {
+		_, rest, wrong := s.Next(stream[i : i+1])
+		require.Nil(t, wrong)
+		require.Empty(t, rest)
+		if s.message() != 0 {
+			require.True(t, s.Between())
+			ends = append(ends, i+1)
+		}
+	}
+	require.Equal(t, []int{8 + 7 + 6, len(stream)}, ends)
 }
 
-// A length may be encoded in more bytes than necessary. All of them count as received.
-func TestScannerCountsReceivedControlBytes(t *testing.T) {
-	payload := strings.Repeat("x", 125)
-	for _, head := range []string{
-		"\x89\xfd", "\x89\xfe\x00\x7d", "\x89\xff\x00\x00\x00\x00\x00\x00\x00\x7d",
-	} {
-		s := NewScanner(1000, false)
-		ping := head + "mask" + payload
-		for i := range len(ping) - 1 {
-			_, wrong := s.Scan([]byte{ping[i]})
-			require.Nil(t, wrong)
-			if i >= len(head)-1 {
-				require.Equal(t, i+1, s.InControl(), "%q", head)
-			} else {
-				require.Zero(t, s.InControl())
-			}
+// The mask continues where the payload was cut.
+func TestUnmask(t *testing.T) {
+	const text = "the quick brown fox jumps over the lazy dog"
+	for cut := range len(text) {
+		for again := range len(text) - cut {
+			s := NewScanner(1000, false)
+			p := []byte(masked(finText, text))
+			first, rest, _ := s.Next(p[:6+cut])
+			require.Empty(t, rest)
+			s.Unmask(first)
+			second, _, _ := s.Next(p[6+cut : 6+cut+again])
+			s.Unmask(second)
+			third, _, _ := s.Next(p[6+cut+again:])
+			s.Unmask(third)
+			require.Equal(t, text, string(first)+string(second)+string(third))
 		}
 	}
 }
@@ -274,11 +289,7 @@ func readWithLibrary(t *testing.T, in io.Reader) (messages []string, violation b
 // FuzzScanner compares the scanner with coder/websocket. Both must accept the same bytes and reject
 // the same bytes, except for the limits that only the scanner has.
 func FuzzScanner(f *testing.F) {
-	f.Add([]byte(frame(finText, 5)+frame(1, 3)+frame(finPing, 1)+frame(finCont, 2)), uint8(3))
-	f.Add([]byte(frame(finText|0x40, 5)), uint8(1))
-	f.Add([]byte(frame(finBit|opClose, 0)+"junk"), uint8(9))
-	f.Add([]byte("\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), uint8(200))
-	f.Add([]byte("\x81\x05hello"), uint8(0))
+	addStreams(func(stream []byte) { f.Add(stream, uint8(len(stream))) })
 	f.Fuzz(func(t *testing.T, stream []byte, step uint8) {
 		s := NewScanner(math.MaxInt, false)
 		good, wrong := scanAll(&s, stream)
@@ -293,7 +304,9 @@ func FuzzScanner(f *testing.F) {
 			require.Equal(t, len(piece), n)
 			at += n
 		}
-		require.Equal(t, s.Between(), wrong == nil && pieces.Between() || wrong != nil && s.Between())
+		if wrong == nil {
+			require.Equal(t, s.Between(), pieces.Between())
+		}
 
 		all, violation := readWithLibrary(t, io.MultiReader(bytes.NewReader(stream), padding(wrong)))
 		passed, _ := readWithLibrary(t, bytes.NewReader(stream[:good]))
@@ -304,6 +317,21 @@ func FuzzScanner(f *testing.F) {
 			require.Equal(t, wrong != nil, violation, "%v", wrong)
 		}
 	})
+}
+
+// addStreams calls add with some streams of clients.
+func addStreams(add func(stream []byte)) {
+	for _, s := range []string{
+		frame(finText, 5) + frame(1, 3) + frame(finPing, 1) + frame(finCont, 2),
+		masked(1, "hel") + masked(finPing, "ping") + masked(finCont, "lo") + masked(finText, ""),
+		masked(finBit|opBinary, strings.Repeat("0123456789", 1000)) + masked(finText, "end"),
+		frame(finText|0x40, 5),
+		masked(finText, "a") + masked(finBit|opClose, "\x03\xe8bye") + "junk",
+		"\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"\x81\x05hello",
+	} {
+		add([]byte(s))
+	}
 }
 
 // padding completes a header that the scanner has rejected early.

@@ -443,7 +443,7 @@ func TestIncompleteMessagesCountInTheBudget(t *testing.T) {
 			bytes: 48 << 10,
 		},
 		"plain": {begin: masked(0x01, text[:50<<10]), rest: masked(0x80, text[50<<10:]), bytes: 50 << 10},
-		"short": {begin: "\x81", rest: masked(0x81, "ping")[1:], bytes: 16 << 10},
+		"short": {begin: "\x81", rest: masked(0x81, "ping")[1:], bytes: 8 << 10},
 	} {
 		c := s.offer(t, "bob", test.extensions)
 		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)

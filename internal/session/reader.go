@@ -13,9 +13,9 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// HalfMessage is about the memory of a session while a small message is half read, in bytes: a
-// goroutine, a buffer and a decoder.
-const HalfMessage = 16 << 10
+// HalfMessage is about the memory of a session while a message is half read, in bytes, without what
+// has arrived of it: a goroutine with its stack.
+const HalfMessage = 8 << 10
 
 // reader reads the messages of a session. Its fields belong to the goroutine with the right to
 // read.
@@ -39,24 +39,22 @@ func (r *reader) Alive(n int) {
 	}
 }
 
-// Holds implements transport.Events.
-func (r *reader) Holds(bytes int) {
-	if n := int64(bytes) - r.s.held.Load(); n != 0 {
-		r.s.held.Add(n)
-		r.s.pool.Counters.Queues.Budget.Hold(n)
-	}
-}
-
 // Waiting implements transport.Events.
-func (r *reader) Waiting(inside bool) {
+func (r *reader) Waiting(inside bool, held int) {
 	if !inside {
 		r.s.watch.messageEnded()
 		return
 	}
-	if r.s.held.Load() == 0 {
-		r.Holds(HalfMessage)
-	}
+	r.hold(HalfMessage + held)
 	r.s.watch.messageBegan()
+}
+
+// hold counts the memory of a message that is half read.
+func (r *reader) hold(bytes int) {
+	if n := int64(bytes) - r.s.held.Load(); n != 0 {
+		r.s.held.Add(n)
+		r.s.pool.Counters.Queues.Budget.Hold(n)
+	}
 }
 
 // Wake implements transport.Events.
@@ -101,6 +99,7 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 		return !r.park()
 	}
 	s.reading.Store(0)
+	r.hold(0)
 	s.watch.messageEnded()
 	if err != nil {
 		r.finish(err.(*disconnect.CloseError))

@@ -42,7 +42,7 @@ func (h *half) Next(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 			if !ok {
 				return h.Transport.Next(buf, wait)
 			}
-			h.events.Waiting(inside)
+			h.events.Waiting(inside, 0)
 		}
 	}
 }

@@ -49,30 +49,43 @@ func hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
 }
 
 // accepted returns the answer to a handshake with this key, see RFC 6455 section 4.2.2, with the
-// headers that middleware has set. It is not written through the ResponseWriter, because middleware
-// that compresses or collects would hold it back until the handler returns.
-func accepted(h http.Header, key, agreed, subprotocol string) []byte {
+// headers that middleware has set. With v1 it selects that subprotocol. It is not written through
+// the ResponseWriter, because middleware that compresses or collects would hold it back until the
+// handler returns.
+func accepted(h http.Header, key string, v1 bool) []byte {
 	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 	hash := sha1.Sum(append(append(make([]byte, 0, 64), strings.TrimSpace(key)...), guid...))
-	buf := make([]byte, 0, 192) // that of a browser, without extensions
-	buf = append(buf, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"...)
+	buf := make([]byte, 0, 192) // that of a browser
+	buf = append(buf, statusLine+"Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	buf = append(base64.StdEncoding.AppendEncode(append(buf, "Sec-WebSocket-Accept: "...), hash[:]), "\r\n"...)
-	if agreed != "" {
-		buf = append(buf, "Sec-WebSocket-Extensions: "+agreed+"\r\n"...)
+	if v1 {
+		buf = append(buf, "Sec-WebSocket-Protocol: "+wire.V1+"\r\n"...)
 	}
-	if subprotocol != "" {
-		delete(h, subprotocols)
-		buf = append(buf, "Sec-WebSocket-Protocol: "+subprotocol+"\r\n"...)
-	}
-	for _, name := range [...]string{"Connection", "Upgrade", headerAccept, extensions} {
-		delete(h, name)
-	}
+	clearAnswer(h, v1)
+	return appendHeader(buf, h)
+}
+
+const statusLine = "HTTP/1.1 101 Switching Protocols\r\n"
+
+// appendHeader appends the headers and the end of an answer.
+func appendHeader(buf []byte, h http.Header) []byte {
 	if len(h) > 0 {
 		rest := bytes.NewBuffer(buf)
 		_ = h.Write(rest) // a buffer takes everything
 		buf = rest.Bytes()
 	}
 	return append(buf, "\r\n"...)
+}
+
+// clearAnswer deletes the headers of an answer that middleware may have set. With v1 the
+// subprotocol is one of them.
+func clearAnswer(h http.Header, v1 bool) {
+	for _, name := range [...]string{"Connection", "Upgrade", headerAccept, extensions} {
+		delete(h, name)
+	}
+	if v1 {
+		delete(h, subprotocols)
+	}
 }
 
 // asksForV1 reports whether a client speaks realtime.v1, and whether it says so in the header that

@@ -86,8 +86,7 @@ func (p *pipe) Next(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 		case sendqueue.OpPong:
 			p.events.Pong(string(f.Payload()))
 		case sendqueue.OpClose:
-			code, reason := disconnect.ClosePayload(f.Payload())
-			return 0, nil, &disconnect.CloseError{Cause: disconnect.CauseClient, Code: code, Reason: reason}
+			return 0, nil, closedByPeer(disconnect.ClosePayload(f.Payload()))
 		default:
 			if len(f.Payload()) > p.maxMessage {
 				return 0, nil, tooBig()
@@ -147,7 +146,7 @@ func (c *PipeClient) Read(ctx context.Context) (p []byte, binary bool, err error
 			_, _ = c.p.up.put(sendqueue.NewFrame(sendqueue.OpPong, f.Payload()))
 		case sendqueue.OpPong:
 		case sendqueue.OpClose:
-			code, reason := disconnect.ClosePayload(f.Payload())
+			code, reason, _ := disconnect.ClosePayload(f.Payload())
 			_, _ = c.p.up.put(f)
 			return nil, false, &disconnect.CloseError{Cause: disconnect.CauseServer, Code: code, Reason: reason}
 		default:

@@ -1,9 +1,15 @@
 package transport
 
 import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/realtime-go/realtime/internal/disconnect"
+	"github.com/realtime-go/realtime/internal/inbound"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -64,9 +70,10 @@ type Reader interface {
 // Events are what a transport tells the connection that uses it. Only Alive may block; the
 // goroutine in Next calls it.
 type Events interface {
-	Alive(n int)         // n bytes arrived
-	Holds(bytes int)     // an incomplete message takes this memory
-	Waiting(inside bool) // Next is about to wait: inside a message, or between two
+	Alive(n int) // n bytes arrived
+	// Waiting reports that Next is about to wait, whether it waits inside a message or a frame,
+	// and how many bytes of memory the incomplete message takes.
+	Waiting(inside bool, held int)
 	Ping() bool          // a ping arrived; false means that there were too many
 	Pong(payload string) // a pong arrived
 	Wake()               // there is input, after Park
@@ -77,5 +84,44 @@ type Events interface {
 func tooBig() *disconnect.CloseError {
 	return &disconnect.CloseError{
 		Cause: disconnect.CauseProtocol, Code: disconnect.CloseTooBig, Reason: "message is too large",
+	}
+}
+
+// failed turns an error of reading into the error of the connection.
+func failed(err error) *disconnect.CloseError {
+	if wrong, ok := errors.AsType[*inbound.Violation](err); ok {
+		return &disconnect.CloseError{
+			Cause: disconnect.CauseProtocol, Code: disconnect.CloseCode(wrong.Code),
+			Reason: wrong.Reason, Err: err,
+		}
+	}
+	_, network := errors.AsType[net.Error](err)
+	_, system := errors.AsType[syscall.Errno](err)
+	if network || system || errors.Is(err, io.EOF) || errors.Is(err, inbound.ErrTorn) ||
+		errors.Is(err, net.ErrClosed) {
+		return &disconnect.CloseError{
+			Cause: disconnect.CauseLost, Code: disconnect.CloseLost, Err: err,
+		}
+	}
+	return protocolError("protocol error", err)
+}
+
+// closedByPeer returns the error of a connection whose peer has sent a close frame, valid or not.
+func closedByPeer(code disconnect.CloseCode, reason string, valid bool) *disconnect.CloseError {
+	switch {
+	case !valid:
+		return protocolError("invalid close frame", nil)
+	case !utf8.ValidString(reason):
+		return &disconnect.CloseError{
+			Cause: disconnect.CauseProtocol, Code: disconnect.CloseText,
+			Reason: "reason is not UTF-8",
+		}
+	}
+	return &disconnect.CloseError{Cause: disconnect.CauseClient, Code: code, Reason: reason}
+}
+
+func protocolError(reason string, err error) *disconnect.CloseError {
+	return &disconnect.CloseError{
+		Cause: disconnect.CauseProtocol, Code: disconnect.CloseProtocol, Reason: reason, Err: err,
 	}
 }

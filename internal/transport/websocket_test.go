@@ -26,10 +26,11 @@ type echoServer struct {
 	conns      sync.WaitGroup
 	background sync.WaitGroup // of the queues and the upgrader
 	ended      chan error     // how connections ended
+	deflates   chan bool      // whether each connection negotiated compression
 }
 
 func newEchoServer(t *testing.T, compress bool) (s *echoServer, url string) {
-	s = &echoServer{t: t, ended: make(chan error, 100)}
+	s = &echoServer{t: t, ended: make(chan error, 100), deflates: make(chan bool, 100)}
 	s.upgrader = NewUpgrader(s.background.Go, compress)
 	s.queues = sendqueue.Config{
 		MaxMessages: 10, MaxBytes: 1 << 20, WriteTimeout: time.Minute, Go: s.background.Go,
@@ -57,7 +58,8 @@ func (s *echoServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.ended <- err
 		return
 	}
-	c := &echoConn{WebSocket: ws, woken: make(chan struct{}, 1)}
+	s.deflates <- ws.Deflates()
+	c := &echoConn{Transport: ws, woken: make(chan struct{}, 1)}
 	c.out = sendqueue.New(&s.queues, ws.Wire(), func(error) {})
 	ws.Attach(c.out, c, 1<<20)
 	// The answer to the handshake goes out with the first message.
@@ -68,17 +70,16 @@ func (s *echoServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // echoConn is one connection, which parks between messages where it can.
 type echoConn struct {
-	*WebSocket
+	Transport
 	out   *sendqueue.Queue
 	woken chan struct{}
 }
 
-func (c *echoConn) Alive(int)    {}
-func (c *echoConn) Holds(int)    {}
-func (c *echoConn) Waiting(bool) {}
-func (c *echoConn) Ping() bool   { return true }
-func (c *echoConn) Pong(string)  {}
-func (c *echoConn) Wake()        { c.woken <- struct{}{} }
+func (c *echoConn) Alive(int)         {}
+func (c *echoConn) Waiting(bool, int) {}
+func (c *echoConn) Ping() bool        { return true }
+func (c *echoConn) Pong(string)       {}
+func (c *echoConn) Wake()             { c.woken <- struct{}{} }
 
 func (c *echoConn) serve() error {
 	wait := false
@@ -104,8 +105,8 @@ func (c *echoConn) serve() error {
 	}
 }
 
-func dial(t *testing.T, url string) *websocket.Conn {
-	ws, _, err := websocket.Dial(t.Context(), url, nil)
+func dial(t *testing.T, url string, opts *websocket.DialOptions) *websocket.Conn {
+	ws, _, err := websocket.Dial(t.Context(), url, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ws.CloseNow() })
 	read(t, ws)
@@ -130,55 +131,49 @@ func read(t *testing.T, ws *websocket.Conn) {
 	require.Equal(t, "hello", string(p))
 }
 
-func (ds *decoders) count() int {
-	ds.mu.Lock()
-	defer ds.mu.Unlock()
-	return len(ds.spare)
+// Each message comes back, over connections that the transport reads and over those that the library
+// reads, with parking between messages where there is any.
+func TestEcho(t *testing.T) {
+	for name, compress := range map[string]bool{"direct": false, "library": true} {
+		t.Run(name, func(t *testing.T) {
+			s, url := newEchoServer(t, true)
+			opts := &websocket.DialOptions{}
+			if compress {
+				opts.CompressionMode = websocket.CompressionNoContextTakeover
+				opts.CompressionThreshold = 1
+			}
+			for i := range 3 {
+				ws := dial(t, url, opts)
+				require.Equal(t, compress, (<-s.deflates))
+				for range 3 {
+					echo(t, ws)
+				}
+				_ = ws.Close(4000+websocket.StatusCode(i), fmt.Sprint(i)) // answered with 1000
+				end := (<-s.ended).(*disconnect.CloseError)
+				require.Equal(t, disconnect.CauseClient, end.Cause)
+				require.EqualValues(t, 4000+i, end.Code)
+				require.Equal(t, fmt.Sprint(i), end.Reason)
+			}
+		})
+	}
 }
 
-// A decoder that one of its own timers has closed is replaced, between two messages and before
-// the first.
-func TestStaleDecoder(t *testing.T) {
-	s, url := newEchoServer(t, false)
-	for range 4 {
-		d, _ := newDecoder(nil)
-		require.NoError(t, d.ws.CloseNow())
-		s.upgrader.decoders.put(d)
-	}
-	for i := range 3 {
-		ws := dial(t, url)
-		echo(t, ws)
-		echo(t, ws)
-		_ = ws.Close(4000+websocket.StatusCode(i), fmt.Sprint(i)) // answered with 1000
-		end := (<-s.ended).(*disconnect.CloseError)
-		require.Equal(t, disconnect.CauseClient, end.Cause)
-		require.EqualValues(t, 4000+i, end.Code)
-	}
-}
-
-func TestSpareDecodersAreBounded(t *testing.T) {
-	var ds decoders
-	for range spareDecoders + 10 {
-		d, agreed := newDecoder(nil)
-		require.Empty(t, agreed)
-		ds.put(d)
-	}
-	require.Equal(t, spareDecoders, ds.count())
-	ds.close()
-	require.Zero(t, ds.count())
-}
-
-// The decoder of a connection with compression stays with it while the connection is quiet.
-func TestDecodersThatInflateAreNotLent(t *testing.T) {
-	s, url := newEchoServer(t, true)
-	ws, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{
-		CompressionMode: websocket.CompressionNoContextTakeover, CompressionThreshold: 1,
-	})
-	require.NoError(t, err)
-	defer ws.CloseNow()
-	read(t, ws)
-	for range 3 { // it is parked in between
-		echo(t, ws)
-		require.Zero(t, s.upgrader.decoders.count())
+// A close frame without a code is one of the peer's, and one with an invalid code is not.
+func TestCloseFrames(t *testing.T) {
+	for _, c := range []struct {
+		payload string
+		cause   disconnect.Cause
+		code    disconnect.CloseCode
+	}{
+		{"", disconnect.CauseClient, disconnect.CloseNone},
+		{"\x03\xe8bye", disconnect.CauseClient, disconnect.CloseNormal},
+		{"\x03", disconnect.CauseProtocol, disconnect.CloseProtocol},
+		{"\x03\xed", disconnect.CauseProtocol, disconnect.CloseProtocol}, // 1005
+		{"\x03\xe7", disconnect.CauseProtocol, disconnect.CloseProtocol}, // 999
+		{"\x03\xe8\xff", disconnect.CauseProtocol, disconnect.CloseText},
+	} {
+		end := closedByPeer(disconnect.ClosePayload([]byte(c.payload)))
+		require.Equal(t, c.cause, end.Cause, "%q", c.payload)
+		require.Equal(t, c.code, end.Code, "%q", c.payload)
 	}
 }

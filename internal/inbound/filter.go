@@ -1,0 +1,126 @@
+package inbound
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+const (
+	// filterBytes is the size of a read from a connection. The buffer is kept.
+	filterBytes = 1 << 10
+	// aheadTime bounds the wait of [Filter.Ahead].
+	aheadTime = time.Millisecond
+)
+
+// Filter is an io.Reader between a connection and the WebSocket library. It passes everything to
+// its [Scanner] first. One Read never returns bytes from both sides of the end of a message. Only
+// one goroutine may read at a time.
+type Filter struct {
+	conn     net.Conn
+	listener Listener
+	scanner  Scanner
+
+	buffer    []byte
+	scanned   []byte // not returned by Read yet
+	unscanned []byte // after scanned
+	violation *Violation
+	held      int
+}
+
+// NewFilter returns the filter of a connection. early holds the bytes that have already been read
+// from it.
+func NewFilter(conn net.Conn, early []byte) *Filter {
+	return &Filter{conn: conn, unscanned: early, buffer: make([]byte, filterBytes)}
+}
+
+// Begin sets the listener and the scanner. It must be called once, before the first Read.
+func (f *Filter) Begin(listener Listener, scanner Scanner) {
+	f.listener, f.scanner = listener, scanner
+}
+
+// Read implements io.Reader. If a frame violates the protocol, Read returns everything before it,
+// and then a *Violation. Inside a message it returns ErrTorn instead of io.EOF, which the WebSocket
+// library would interpret as the end of the message.
+func (f *Filter) Read(p []byte) (int, error) {
+	for len(f.scanned) == 0 {
+		switch {
+		case f.violation != nil:
+			return 0, f.violation
+		case len(f.unscanned) > 0:
+			f.scan()
+		case f.scanner.large() && len(p) > len(f.buffer):
+			n, err := f.fill(p[:min(uint64(len(p)), f.scanner.remaining)])
+			_, _, _ = f.scanner.Next(p[:n])
+			return n, err
+		default:
+			n, err := f.fill(f.buffer)
+			if f.unscanned = f.buffer[:n]; err != nil {
+				return 0, err
+			}
+		}
+	}
+	n := copy(p, f.scanned)
+	f.scanned = f.scanned[n:]
+	return n, nil
+}
+
+// scan scans the unscanned bytes up to the end of a message.
+func (f *Filter) scan() {
+	rest := f.unscanned
+	for len(rest) > 0 && f.violation == nil {
+		if _, rest, f.violation = f.scanner.Next(rest); f.scanner.message() != 0 {
+			break
+		}
+	}
+	f.scanned, f.unscanned = f.unscanned[:len(f.unscanned)-len(rest)], rest
+	if f.violation != nil {
+		f.unscanned = nil
+	}
+}
+
+// fill reads from the connection. It returns no error together with bytes.
+func (f *Filter) fill(p []byte) (int, error) {
+	f.listener.Waiting(!f.scanner.Between(), f.held)
+	n, err := f.conn.Read(p)
+	switch {
+	case n > 0: // the next read reports an error
+		f.listener.Alive(n)
+		return n, nil
+	case err == io.EOF && !f.scanner.Between():
+		return 0, ErrTorn
+	default:
+		return 0, err
+	}
+}
+
+// Hold sets how much memory the incomplete message takes.
+func (f *Filter) Hold(bytes int) { f.held = bytes }
+
+// Ahead reports whether the peer has sent more than Read has returned. Only the goroutine that
+// reads may call it. It waits for up to aheadTime.
+func (f *Filter) Ahead() bool {
+	if len(f.scanned)+len(f.unscanned) > 0 || f.scanner.inFrame() {
+		return true
+	}
+	// A deadline in the past would prevent any read.
+	if f.conn.SetReadDeadline(time.Now().Add(aheadTime)) != nil {
+		return true
+	}
+	n, err := f.conn.Read(f.buffer)
+	_ = f.conn.SetReadDeadline(time.Time{})
+	if f.unscanned = f.buffer[:n]; n > 0 {
+		f.listener.Alive(n)
+	}
+	return n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) // the next Read reports other errors
+}
+
+// Done reports whether the bytes returned by Read end at the end of a message. If they do not, the
+// WebSocket library has taken a part of a message for the whole message, and would interpret the
+// rest as frames.
+func (f *Filter) Done() bool { return len(f.scanned) == 0 && f.scanner.Between() }
+
+// Wrong returns the violation that has ended Read, or nil.
+func (f *Filter) Wrong() *Violation { return f.violation }
