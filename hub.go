@@ -251,28 +251,33 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 	if err := checkTarget(&to); err != nil {
 		return Result{}, err
 	}
-	return m.send(ctx, to, msg)
-}
-
-// relay is Send for a message and a target that were checked when a client sent them.
-func (m *Manager) relay(ctx context.Context, to Target, msg Message) (Result, error) {
-	if err := checkSize(&msg, m.opts.maxContent()); err != nil {
-		return Result{}, err
-	}
-	return m.send(ctx, to, msg)
-}
-
-func (m *Manager) send(ctx context.Context, to Target, msg Message) (Result, error) {
-	if m.closed.Load() {
-		return Result{}, ErrClosed
-	}
 	now := time.Now()
 	if msg.Time.IsZero() {
 		msg.Time = now
 	}
-	res, err := m.publisher.publish(ctx, broker.Publication{
+	return m.send(ctx, &broker.Publication{
 		Target: broker.Target(to), Message: broker.Message(msg),
-	})
+	}, now)
+}
+
+// relay is Send for a message and a target that were checked when a client sent them. The time of
+// the message is when it arrived.
+func (m *Manager) relay(ctx context.Context, to Target, msg *Message) (Result, error) {
+	if err := checkSize(msg, m.opts.maxContent()); err != nil {
+		return Result{}, err
+	}
+	return m.send(ctx, &broker.Publication{
+		Target: broker.Target(to), Message: broker.Message(*msg),
+	}, msg.Time)
+}
+
+func (m *Manager) send(
+	ctx context.Context, pub *broker.Publication, now time.Time,
+) (Result, error) {
+	if m.closed.Load() {
+		return Result{}, ErrClosed
+	}
+	res, err := m.publisher.publish(ctx, pub)
 	if err == nil && !res.Duplicate {
 		m.counters.Message(now)
 	}

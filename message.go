@@ -65,13 +65,12 @@ const (
 // Chat returns a message of type "chat" whose content is in the form that plain clients use: it has
 // the text, the sender and the current time. Invalid UTF-8 in text is replaced. The Manager makes
 // such a message of the text that a plain client sends.
-func Chat(sender, text string) Message { return chat(sender, text) }
+func Chat(sender, text string) Message { return chat(sender, text, time.Now()) }
 
-func chat[T string | []byte](sender string, text T) Message {
-	now := time.Now()
+func chat[T string | []byte](sender string, text T, at time.Time) Message {
 	return Message{
-		Type: wire.TypeChat, Sender: sender, Time: now,
-		Content: wire.ChatContent(sender, text, now),
+		Type: wire.TypeChat, Sender: sender, Time: at,
+		Content: wire.ChatContent(sender, text, at),
 	}
 }
 

@@ -19,7 +19,7 @@ type publisher struct{ m *Manager }
 // broker, in one part for each stream and one for the rest, and the broker passes the parts to
 // sink.Deliver. If none keeps it, it is delivered directly, or through a broker that serves other
 // processes too. After an error, the broker may have taken some parts.
-func (p *publisher) publish(ctx context.Context, pub broker.Publication) (Result, error) {
+func (p *publisher) publish(ctx context.Context, pub *broker.Publication) (Result, error) {
 	if !p.m.opts.keeps() || pub.Message.TTL < 0 {
 		return p.publishLive(ctx, pub)
 	}
@@ -30,7 +30,7 @@ func (p *publisher) publish(ctx context.Context, pub broker.Publication) (Result
 	if len(parts) == 0 {
 		return p.publishLive(ctx, pub)
 	}
-	cloneFromCaller(&pub)
+	cloneFromCaller(pub)
 	var audience *dedupSet
 	if len(parts) > 1 {
 		audience, pub.Union = new(dedupSet), true
@@ -38,17 +38,17 @@ func (p *publisher) publish(ctx context.Context, pub broker.Publication) (Result
 			pub.Message.ID = uuid.NewString()
 		}
 	}
-	return p.publishParts(ctx, &pub, parts, audience)
+	return p.publishParts(ctx, pub, parts, audience)
 }
 
 // publishLive delivers a message that is not kept.
-func (p *publisher) publishLive(ctx context.Context, pub broker.Publication) (Result, error) {
+func (p *publisher) publishLive(ctx context.Context, pub *broker.Publication) (Result, error) {
 	if p.m.broker.Local() {
-		return p.m.broadcast.deliver(&pub), nil
+		return p.m.broadcast.deliver(pub), nil
 	}
-	cloneFromCaller(&pub)
+	cloneFromCaller(pub)
 	pub.Target = cloneTarget(pub.Target)
-	_, err := p.m.broker.Publish(ctx, pub)
+	_, err := p.m.broker.Publish(ctx, *pub)
 	return Result{}, err
 }
 

@@ -36,6 +36,7 @@ func (cs *commands) run(c *Conn, cmd wire.Command) {
 	case wire.CmdChat:
 		cs.chat(c, cmd)
 	case wire.CmdRequest:
+		cmd.Req.At = cmd.At
 		cs.requests.serve(c, cmd.Req)
 	}
 }
@@ -53,7 +54,7 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 			to = ToUser(cmd.Target)
 		}
 	}
-	msg := chat(c.UserID(), cmd.Text)
+	msg := chat(c.UserID(), cmd.Text, cmd.At)
 	msg.Guest = c.sender().Guest
 	err := c.guard(func() error {
 		if !cs.allowed(c, Action{Kind: ActionSend, Target: to}) {
@@ -63,7 +64,7 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 			in := Inbound{Text: string(cmd.Text), Target: to, Message: msg}
 			return cs.m.opts.OnMessage(c.session.Context(), c, in)
 		}
-		_, err := cs.send(c, to, msg)
+		_, err := cs.send(c, to, &msg)
 		return err
 	})
 	if err != nil {
@@ -72,7 +73,7 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 }
 
 // send sends a client's message to its target. It is the default for OnMessage.
-func (cs *commands) send(c *Conn, to Target, msg Message) (Result, error) {
+func (cs *commands) send(c *Conn, to Target, msg *Message) (Result, error) {
 	res, err := cs.m.relay(c.session.Context(), to, msg)
 	c.session.Bill().Receivers(res.Matched)
 	return res, err
@@ -204,7 +205,7 @@ func (rs *requests) sendOrHandle(c *Conn, r *wire.Request, to Target) (json.RawM
 	by := c.sender()
 	msg := Message{
 		Type: cmp.Or(r.Typ, wire.TypeChat), Sender: by.User, Guest: by.Guest, ID: r.MessageID,
-		Content: r.Content, Binary: r.Binary, Key: r.Key, TTL: r.TTL,
+		Content: r.Content, Binary: r.Binary, Time: r.At, Key: r.Key, TTL: r.TTL,
 	}
 	if rs.m.opts.OnMessage != nil {
 		// The application may keep the message, but the bytes belong to the reader.
@@ -215,7 +216,7 @@ func (rs *requests) sendOrHandle(c *Conn, r *wire.Request, to Target) (json.RawM
 		}
 		return nil, nil
 	}
-	res, err := rs.commands.send(c, to, msg)
+	res, err := rs.commands.send(c, to, &msg)
 	if err != nil || !r.Receipt {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ type backlog struct {
 }
 
 // fits reports whether there is space for cmd. An empty backlog has space for any size.
-func (b *backlog) fits(cmd wire.Command) bool {
+func (b *backlog) fits(cmd *wire.Command) bool {
 	return len(b.waiting) < maxBacklog && (b.bytes == 0 || b.bytes+cmd.Size() <= maxBacklogBytes)
 }
 

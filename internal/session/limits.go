@@ -32,9 +32,9 @@ func (a *allowance) ping(l *Limits, now time.Duration) bool {
 func (a *allowance) message(
 	l *Limits, n int, b *Bill, now time.Duration,
 ) (wait time.Duration, tooLong bool) {
-	wait = max(a.messages.Take(l.Messages, 1+int(b.messages.Swap(0)), now),
-		a.bytes.Take(l.Bytes, n+int(b.bytes.Swap(0)), now),
-		a.fanout.Take(l.Fanout, int(b.receivers.Swap(0)), now))
+	wait = max(a.messages.Take(l.Messages, 1+take(&b.messages), now),
+		a.bytes.Take(l.Bytes, n+take(&b.bytes), now),
+		a.fanout.Take(l.Fanout, take(&b.receivers), now))
 	switch {
 	case wait == 0:
 		a.slowSince = 0
@@ -47,6 +47,14 @@ func (a *allowance) message(
 // rested notes that the client has waited, and has not sent meanwhile.
 func (a *allowance) rested() { a.slowSince = 0 }
 
+// take empties an item of a bill. Most are empty, and a load is cheaper than a swap.
+func take(item *atomic.Int64) int {
+	if item.Load() == 0 {
+		return 0
+	}
+	return int(item.Swap(0))
+}
+
 // Bill is what the messages of a client cost beside themselves. The next message pays for it. It is
 // safe for concurrent use.
 type Bill struct{ messages, bytes, receivers atomic.Int64 }
@@ -58,4 +66,8 @@ func (b *Bill) Decisions(n int) { b.messages.Add(int64(n)) }
 func (b *Bill) Bytes(n int) { b.bytes.Add(int64(n)) }
 
 // Receivers charges for n receivers of a message, or as much work.
-func (b *Bill) Receivers(n int) { b.receivers.Add(int64(n)) }
+func (b *Bill) Receivers(n int) {
+	if n > 0 {
+		b.receivers.Add(int64(n))
+	}
+}

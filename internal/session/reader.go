@@ -22,7 +22,8 @@ const HalfMessage = 8 << 10
 type reader struct {
 	s    *Session
 	used allowance
-	late int // bytes that arrived after the end
+	at   time.Time // when the last message arrived
+	late int       // bytes that arrived after the end
 }
 
 // Alive implements transport.Events.
@@ -41,12 +42,14 @@ func (r *reader) Alive(n int) {
 
 // Waiting implements transport.Events.
 func (r *reader) Waiting(inside bool, held int) {
+	now := r.s.now()
+	r.s.reading.Store(int64(now))
 	if !inside {
 		r.s.watch.messageEnded()
 		return
 	}
 	r.hold(HalfMessage + held)
-	r.s.watch.messageBegan()
+	r.s.watch.messageBegan(now)
 }
 
 // hold counts the memory of a message that is half read.
@@ -92,26 +95,28 @@ func (r *reader) loop(stay bool) {
 func (r *reader) next(buf *[]byte, stay *bool) bool {
 	s := r.s
 	s.queue.WaitReplies()
-	s.reading.Store(int64(s.now()))
 	op, data, err := s.transport.Next((*buf)[:0], *stay)
 	if errors.Is(err, inbound.ErrQuiet) {
 		*stay = true // if it cannot be parked
 		return !r.park()
 	}
-	s.reading.Store(0)
-	r.hold(0)
-	s.watch.messageEnded()
+	if s.reading.Load() != 0 { // it has waited
+		s.reading.Store(0)
+		r.hold(0)
+		s.watch.messageEnded()
+	}
 	if err != nil {
 		r.finish(err.(*disconnect.CloseError))
 		return false
 	}
+	r.at = time.Now() // and no more readings of the clock for this message
 	*stay = true
 	*buf = data
 	if cap(data) > 2*transport.FirstBuffer { // one large message must not cost memory for ever
 		*buf = nil
 	}
 	cmd, ok := r.accept(op, data)
-	if !ok || !s.runner.offer(cmd) {
+	if !ok || !s.runner.offer(&cmd) {
 		return true
 	}
 	return s.runner.work(cmd)
@@ -119,6 +124,7 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 
 // park gives the right to read to the transport, if that takes it.
 func (r *reader) park() bool {
+	r.s.reading.Store(int64(r.s.now()))
 	r.s.watch.parked.Store(true)
 	if r.s.transport.Park() {
 		return true
@@ -158,13 +164,15 @@ func (r *reader) accept(op sendqueue.Op, data []byte) (wire.Command, bool) {
 		r.throttle(len(data))
 		return wire.Command{}, false
 	}
-	return cmd, r.throttle(len(data))
+	ok := r.throttle(len(data))
+	cmd.At = r.at
+	return cmd, ok
 }
 
 // throttle waits until the limits allow what the client has sent.
 func (r *reader) throttle(n int) bool {
 	s := r.s
-	wait, tooLong := r.used.message(&s.pool.Limits, n, &s.bill, s.now())
+	wait, tooLong := r.used.message(&s.pool.Limits, n, &s.bill, s.since(r.at))
 	if wait == 0 {
 		return true
 	}
@@ -177,6 +185,7 @@ func (r *reader) throttle(n int) bool {
 	defer t.Stop()
 	select {
 	case <-t.C:
+		r.at = time.Now()
 		if !s.transport.Ahead() { // nothing more has arrived: the client waits
 			r.used.rested()
 		}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"sync"
+	"time"
 
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -35,7 +36,6 @@ func (s *Session) Start() {
 	}
 	r.loops++ // the transport is not released meanwhile
 	r.mu.Unlock()
-	s.reading.Store(int64(s.now()))
 	if s.reader.park() {
 		r.leave()
 	} else {
@@ -64,7 +64,7 @@ func (r *runner) leave() {
 // offer makes the caller the goroutine that runs cmd, or leaves cmd to the one that runs commands
 // already. It waits while the backlog is full. After the end no command is run, and reading goes on
 // only until the peer's close frame.
-func (r *runner) offer(cmd wire.Command) (mine bool) {
+func (r *runner) offer(cmd *wire.Command) (mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.full(cmd) {
@@ -73,12 +73,13 @@ func (r *runner) offer(cmd wire.Command) (mine bool) {
 			r.changed.Wait()
 		}
 		r.rejectReplies(false)
+		cmd.At = time.Now()
 	}
 	if r.closed || r.s.Ended() {
 		return false
 	}
 	if r.busy {
-		r.backlog.add(cmd)
+		r.backlog.add(*cmd)
 		r.countBacklog()
 		return false
 	}
@@ -88,7 +89,7 @@ func (r *runner) offer(cmd wire.Command) (mine bool) {
 }
 
 // full reports whether there is no space for cmd, and a goroutine will make some. r.mu is held.
-func (r *runner) full(cmd wire.Command) bool {
+func (r *runner) full(cmd *wire.Command) bool {
 	return r.busy && !r.s.Ended() && !r.closed && !r.backlog.fits(cmd)
 }
 
@@ -99,8 +100,9 @@ func (r *runner) rejectReplies(yes bool) {
 
 // countBacklog counts the memory of the backlog, which has changed. r.mu is held.
 func (r *runner) countBacklog() {
-	n := int64(r.backlog.bytes)
-	r.s.pool.Counters.Queues.Budget.Hold(n - r.s.backlog.Swap(n))
+	if n := int64(r.backlog.bytes); n != r.s.backlog.Load() {
+		r.s.pool.Counters.Queues.Budget.Hold(n - r.s.backlog.Swap(n))
+	}
 }
 
 // work runs cmd and the backlog. It reports whether the caller still has the right to read.
@@ -111,11 +113,13 @@ func (r *runner) work(cmd wire.Command) (mayRead bool) {
 			r.abandon()
 		}
 	}()
-	for more := true; more; cmd, more, mayRead = r.following() {
-		r.s.queue.WaitReplies() // each command of a backlog may have a long answer
-		r.s.watch.handlerBegan()
+	for more := true; more; {
+		r.s.watch.handlerBegan(r.s.since(cmd.At))
 		r.s.handler.Command(cmd)
 		r.s.watch.handlerEnded()
+		if cmd, more, mayRead = r.following(); more {
+			r.s.queue.WaitReplies() // each command of a backlog may have a long answer
+		}
 	}
 	done = true
 	return mayRead
@@ -142,12 +146,14 @@ func (r *runner) following() (cmd wire.Command, more, mayRead bool) {
 		r.backlog = backlog{}
 	}
 	cmd, more = r.backlog.next()
-	if r.countBacklog(); !more {
-		mayRead = !r.handedOver && !r.closed
-		r.busy, r.handedOver = false, false
-		r.inHandler--
+	if r.countBacklog(); more {
+		cmd.At = time.Now()
+		return cmd, true, false
 	}
-	return cmd, more, mayRead
+	mayRead = !r.handedOver && !r.closed
+	r.busy, r.handedOver = false, false
+	r.inHandler--
+	return cmd, false, mayRead
 }
 
 // Pause makes commands wait for Resume. The caller runs code of the application until then.

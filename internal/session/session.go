@@ -56,7 +56,7 @@ type Session struct {
 
 	// Times on the clock of now.
 	seen    atomic.Int64 // when input arrived last
-	reading atomic.Int64 // since when it is read; 0 while it is not
+	reading atomic.Int64 // since when it has waited for input; 0 while it does not
 	over    atomic.Int64 // when it ended; 0 before
 
 	received      atomic.Uint64 // messages
@@ -186,6 +186,9 @@ func (s *Session) Close() {
 
 // now returns the time since the session opened. It is never zero.
 func (s *Session) now() time.Duration { return max(1, time.Since(s.opened)) }
+
+// since returns now for a time.
+func (s *Session) since(at time.Time) time.Duration { return max(1, at.Sub(s.opened)) }
 
 func (s *Session) alive() { s.seen.Store(int64(s.now())) }
 

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,8 @@ const (
 	quietTime = 10 * time.Second
 	// lookInterval is how often a message or a silence is looked at.
 	lookInterval = 5 * time.Second
+
+	never time.Duration = math.MaxInt64
 )
 
 // watchdog hands over reading from a handler that runs too long, ends a session whose message takes
@@ -44,8 +47,8 @@ func (w *watchdog) init(s *Session) {
 
 func (w *watchdog) stop() { w.s.pool.Wheel.Stop(&w.timer) }
 
-func (w *watchdog) handlerBegan() {
-	w.handler.Store(int64(w.s.now()))
+func (w *watchdog) handlerBegan(now time.Duration) {
+	w.handler.Store(int64(now))
 	w.arm(handlerPatience)
 }
 
@@ -53,8 +56,8 @@ func (w *watchdog) handlerEnded() { w.handler.Store(0) }
 
 // messageBegan notes that a message or a control frame is half read. It does nothing if that was
 // noted before.
-func (w *watchdog) messageBegan() {
-	if w.message.CompareAndSwap(0, int64(w.s.now())) {
+func (w *watchdog) messageBegan(now time.Duration) {
+	if w.message.CompareAndSwap(0, int64(now)) {
 		w.credit = w.s.pool.MaxMessage
 		w.arm(lookInterval)
 	}
@@ -89,11 +92,11 @@ func (w *watchdog) look() {
 	if s.Ended() {
 		return
 	}
-	now := s.now()
+	now, next := s.now(), never
 	if reading := time.Duration(s.reading.Load()); reading > 0 && !w.parked.Load() {
 		left := quietTime - (now - reading)
 		if left > 0 || s.transport.Interrupt() {
-			w.arm(max(left, lookInterval))
+			next = max(left, lookInterval)
 		}
 	}
 	if began := time.Duration(w.message.Load()); began > 0 {
@@ -102,7 +105,7 @@ func (w *watchdog) look() {
 			s.Expel(disconnect.CauseProtocol, disconnect.ClosePolicy, "message took too long")
 			return
 		}
-		w.arm(min(left, lookInterval))
+		next = min(next, left, lookInterval)
 	}
 	if began := time.Duration(w.handler.Load()); began > 0 {
 		left := handlerPatience - (now - began)
@@ -110,6 +113,9 @@ func (w *watchdog) look() {
 			s.runner.handOver()
 			left = handlerPatience
 		}
-		w.arm(left)
+		next = min(next, left)
+	}
+	if next < never {
+		w.arm(next)
 	}
 }

@@ -70,6 +70,9 @@ func (p *pipe) Release() {}
 
 func (p *pipe) Next(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 	for {
+		if !p.up.waits() {
+			p.events.Waiting(false, 0)
+		}
 		f, err := p.up.get(context.Background(), wait)
 		if errors.Is(err, inbound.ErrQuiet) {
 			return 0, nil, err

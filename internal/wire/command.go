@@ -22,7 +22,8 @@ const (
 // Command is a decoded message of a client.
 type Command struct {
 	Kind   CommandKind
-	Text   []byte // may refer to the message from which it was decoded
+	At     time.Time // when it arrived, or when its turn came if it had to wait
+	Text   []byte    // may refer to the message from which it was decoded
 	Target string
 	Req    *Request // only realtime.v1
 }
@@ -103,8 +104,9 @@ type Request struct {
 	Offset        uint64
 	Session       string
 
-	Wrong    error // why the request is invalid; nil: it is valid
-	Answered bool  // the request has been answered
+	At       time.Time // see Command
+	Wrong    error     // why the request is invalid; nil: it is valid
+	Answered bool      // the request has been answered
 }
 
 func (r *Request) size() int {
