@@ -25,7 +25,8 @@ type client struct {
 // group is a set of receivers: the members of a room, or one user.
 type group struct {
 	senders []*client
-	to      string // the user; empty for a room
+	room    string // one of the two names is empty
+	to      string // the user
 	size    int    // deliveries per message
 	turn    int    // index of the next sender
 	sent    int    // number of messages

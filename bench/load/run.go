@@ -60,7 +60,7 @@ func newRun(server []string, w Workload) (*run, error) {
 		r.every = 16 // taking a sample costs time
 	}
 	l.receive = r.receive
-	if r.server, err = startServer(server, w.Deflate); err != nil {
+	if r.server, err = startServer(server, w); err != nil {
 		l.close()
 		return nil, err
 	}

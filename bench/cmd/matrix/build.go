@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/realtime-go/realtime/bench/load"
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
@@ -22,12 +23,18 @@ type peer struct {
 	missing string
 }
 
-// The peers with a special role: the server of this library, and the one that others are compared
-// with in the tables.
+// The peers with a special role: the servers of this library, without and with what an application
+// adds, and the one that others are compared with in the tables.
 const (
 	ours       = "realtime"
+	oursApp    = "realtime-app"
 	centrifuge = "centrifuge"
 )
+
+// runs reports whether the peer is measured under a workload.
+func (p peer) runs(w load.Workload) bool {
+	return p.missing == "" && (w.App || p.name != oursApp)
+}
 
 // build builds everything into dir, and returns the peers in the order of the report.
 func build(ctx context.Context, dir string, o options) ([]peer, error) {
@@ -36,7 +43,7 @@ func build(ctx context.Context, dir string, o options) ([]peer, error) {
 		return nil, fmt.Errorf("build: %w\n%s", err, out)
 	}
 	all := []peer{}
-	for _, name := range []string{ours, centrifuge} {
+	for _, name := range []string{ours, oursApp, centrifuge} {
 		all = append(all, peer{name: name, command: []string{filepath.Join(dir, name)}})
 	}
 	all = append(all, scripts(ctx, o)...)
