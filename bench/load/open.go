@@ -50,13 +50,17 @@ func (r *run) openOne(i int) error {
 		target += "&direct=1"
 	}
 	var err error
-	if c.fd, err = dial(r.addr, upgrade(r.addr, target, r.Deflate), rcvbuf); err != nil {
+	if c.fd, c.tls, err = dial(r.addr, r.secure, rcvbuf); err != nil {
 		return err
 	}
 	if !stalled {
 		r.all = append(r.all, c)
 	}
-	return r.add(c)
+	if err := r.add(c); err != nil {
+		return err
+	}
+	r.write(c, []byte(upgrade(r.addr, target, r.Deflate)))
+	return nil
 }
 
 func roomName(i int) string { return fmt.Sprintf("r%d", i) }

@@ -64,6 +64,9 @@ func environment(w Workload) []string {
 	if w.Deflate {
 		env = append(env, serve.DeflateEnv+"=1")
 	}
+	if w.TLS {
+		env = append(env, serve.TLSEnv+"=1")
+	}
 	if w.Procs > 0 {
 		env = append(env, fmt.Sprintf("GOMAXPROCS=%d", w.Procs))
 	}

@@ -18,6 +18,8 @@ type Workload struct {
 	// Deflate asks the server to compress, and makes the clients offer compression. The clients
 	// send uncompressed. An uncompressed delivery is an error.
 	Deflate bool
+	// TLS asks the server for TLS 1.3, which only the servers in Go have.
+	TLS bool
 	// Burst is the number of messages that one member of each group sends at once. When all of them
 	// have been delivered, the next member does the same.
 	Burst int
@@ -75,6 +77,8 @@ func Workloads() []Workload {
 		{Name: "stalled-1", Rooms: 1, Members: 999, Size: 1 << 10, Rate: 40, Stalled: 1},
 		{Name: "storm", Rooms: 200, Members: 10, Storm: true},
 		{Name: "idle", Rooms: 1000, Members: 10, Idle: time.Minute},
+		{Name: "burst-tls", Rooms: 1, Members: 1000, Size: 128, Burst: 16, TLS: true},
+		{Name: "idle-tls", Rooms: 1000, Members: 10, Idle: time.Minute, TLS: true},
 	}
 	for i := range ws {
 		ws[i].Warm, ws[i].For = warm, span

@@ -20,6 +20,7 @@ const module = "github.com/realtime-go/realtime/bench"
 type peer struct {
 	name    string
 	command []string
+	script  bool // not written in Go, and without TLS
 	missing string
 }
 
@@ -33,7 +34,7 @@ const (
 
 // runs reports whether the peer is measured under a workload.
 func (p peer) runs(w load.Workload) bool {
-	return p.missing == "" && (w.App || p.name != oursApp)
+	return p.missing == "" && (w.App || p.name != oursApp) && !(w.TLS && p.script)
 }
 
 // build builds everything into dir, and returns the peers in the order of the report.
@@ -61,7 +62,9 @@ func build(ctx context.Context, dir string, o options) ([]peer, error) {
 
 // scripts installs the servers that are not written in Go.
 func scripts(ctx context.Context, o options) []peer {
-	peers := []peer{{name: "uwebsockets"}, {name: "ws"}, {name: "socketio"}}
+	peers := []peer{
+		{name: "uwebsockets", script: true}, {name: "ws", script: true}, {name: "socketio", script: true},
+	}
 	dir, missing := install(ctx, o)
 	for i := range peers {
 		p := &peers[i]
