@@ -11,6 +11,9 @@
 // one of them has is listed, but not compared. Benchmarks are identified by name, in whatever
 // package they are.
 //
+// Workloads with the suffix -app run with the server realtime-app. A commit from before that server
+// is built with the servers of this tree: then only its library is its own.
+//
 // Instructions are counted by perf, or else by callgrind. Of all numbers, other load on the machine
 // changes them the least.
 //

@@ -4,8 +4,8 @@
 //
 //	go run ./bench/cmd/matrix -out docs/BENCHMARKS.md
 //
-// It builds the servers and the generator, and gives the generator a core of its own. It runs one peer
-// after another, one workload after another, and repeats all of this until each pair has been
+// It builds the servers and the generator, and gives the generator a core of its own. It runs one
+// peer after another, one workload after another, and repeats all of this until each pair has been
 // measured -repeats times. So other load on the machine affects all of them. Each run has its own
 // server process. If Node and npm are installed, it also installs and measures the servers of
 // peers/js. All traffic stays on the loopback interface.

@@ -28,7 +28,8 @@ func main() {
 			return err
 		},
 		CompressFrom: compressFrom,
-		// No other peer limits what a client may send, or how often clients connect. Logging 10,000 ends would cost time.
+		// No other peer limits what clients may send, or how often they connect. Logging 10,000 ends
+		// would cost time.
 		Limits: realtime.Limits{InboundRate: -1, InboundBytes: -1, HandshakeRate: -1},
 		Logger: slog.New(slog.DiscardHandler),
 	})
