@@ -4,6 +4,7 @@ package load
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 
@@ -13,6 +14,7 @@ import (
 // client is one connection of the generator.
 type client struct {
 	fd      int
+	tls     *records // nil without TLS
 	name    string
 	group   *group
 	greets  int    // frames to receive before it is open, with the answer to the upgrade
@@ -25,35 +27,37 @@ type client struct {
 // group is a set of receivers: the members of a room, or one user.
 type group struct {
 	senders []*client
-	to      string // the user; empty for a room
+	room    string // one of the two names is empty
+	to      string // the user
 	size    int    // deliveries per message
 	turn    int    // index of the next sender
 	sent    int    // number of messages
 	got     int    // number of deliveries
 }
 
-// dial opens a non-blocking socket to the server and sends the upgrade request.
-func dial(addr netip.AddrPort, request string, rcvbuf int) (fd int, err error) {
+// dial opens a non-blocking socket to the server, with TLS if there is a configuration for it.
+func dial(addr netip.AddrPort, secure *tls.Config, rcvbuf int) (fd int, rs *records, err error) {
 	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, fmt.Errorf("socket: %w", err)
+		return 0, nil, fmt.Errorf("socket: %w", err)
 	}
 	if rcvbuf > 0 {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf)
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	to := &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
-	if err = unix.Connect(fd, to); err == nil {
-		err = unix.SetNonblock(fd, true)
+	err = unix.Connect(fd, to)
+	if err == nil && secure != nil {
+		rs, err = handshake(fd, secure)
 	}
 	if err == nil {
-		_, err = unix.Write(fd, []byte(request))
+		err = unix.SetNonblock(fd, true)
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return 0, fmt.Errorf("connect: %w", err)
+		return 0, nil, fmt.Errorf("connect: %w", err)
 	}
-	return fd, nil
+	return fd, rs, nil
 }
 
 // upgrade returns the request for a WebSocket. The key is the example of RFC 6455. deflate offers

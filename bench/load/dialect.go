@@ -13,8 +13,9 @@ type dialect struct {
 	ping   string // text of a heartbeat of the server, and of its answer
 	pong   string
 
-	// room and user append a message to the sender's room and a message to a user.
-	room func(dst, body []byte) []byte
+	// room and user append a message to the sender's room, which some servers know without its
+	// name, and a message to a user.
+	room func(dst []byte, room string, body []byte) []byte
 	user func(dst []byte, to string, body []byte) []byte
 }
 
@@ -22,7 +23,7 @@ type dialect struct {
 var dialects = map[string]dialect{
 	"plain": {
 		path: "/ws?",
-		room: func(dst, body []byte) []byte { return append(dst, body...) },
+		room: func(dst []byte, _ string, body []byte) []byte { return append(dst, body...) },
 		user: func(dst []byte, to string, body []byte) []byte {
 			return fmt.Appendf(dst, "@%s %s", to, body)
 		},
@@ -30,11 +31,21 @@ var dialects = map[string]dialect{
 	"realtime": {
 		path:   "/ws?",
 		greets: 1,
-		room: func(dst, body []byte) []byte {
+		room: func(dst []byte, _ string, body []byte) []byte {
 			return fmt.Appendf(dst, `{"content":"%s","target":"room"}`, body)
 		},
 		user: func(dst []byte, to string, body []byte) []byte {
 			return fmt.Appendf(dst, `{"content":"%s","target":"%s"}`, body, to)
+		},
+	},
+	"realtime.v1": {
+		path:   "/ws?protocol=realtime.v1&",
+		greets: 2, // welcome, and joined
+		room: func(dst []byte, room string, body []byte) []byte {
+			return fmt.Appendf(dst, `{"type":"send","room":"%s","content":{"text":"%s"}}`, room, body)
+		},
+		user: func(dst []byte, to string, body []byte) []byte {
+			return fmt.Appendf(dst, `{"type":"send","user":"%s","content":{"text":"%s"}}`, to, body)
 		},
 	},
 	"centrifuge": {
@@ -43,7 +54,7 @@ var dialects = map[string]dialect{
 		greets: 1,
 		ping:   "{}",
 		pong:   "{}",
-		room: func(dst, body []byte) []byte {
+		room: func(dst []byte, _ string, body []byte) []byte {
 			return fmt.Appendf(dst, `{"send":{"data":"%s"}}`, body)
 		},
 		user: func(dst []byte, to string, body []byte) []byte {
@@ -56,7 +67,7 @@ var dialects = map[string]dialect{
 		greets: 2,
 		ping:   "2",
 		pong:   "3",
-		room: func(dst, body []byte) []byte {
+		room: func(dst []byte, _ string, body []byte) []byte {
 			return fmt.Appendf(dst, `42["m","%s"]`, body)
 		},
 		user: func(dst []byte, to string, body []byte) []byte {

@@ -17,6 +17,7 @@ type loop struct {
 	awake   bool // the loop never sleeps
 	events  []unix.EpollEvent
 	buf     []byte // data being read, after the carry of the client
+	sealed  []byte // data before decryption
 	start   time.Time
 	clients map[int]*client
 
@@ -35,6 +36,7 @@ func newLoop(awake bool) (*loop, error) {
 		awake:   awake,
 		events:  make([]unix.EpollEvent, 256),
 		buf:     make([]byte, 1<<20),
+		sealed:  make([]byte, 1<<19),
 		start:   time.Now(),
 		clients: make(map[int]*client),
 	}, nil
@@ -75,7 +77,7 @@ func (l *loop) wait(until time.Duration) error {
 			continue
 		}
 		if e.Events&unix.EPOLLOUT != 0 {
-			l.write(c, nil)
+			l.push(c, nil)
 		}
 		if e.Events&^unix.EPOLLOUT != 0 {
 			if err := l.read(c); err != nil {
@@ -89,7 +91,11 @@ func (l *loop) wait(until time.Duration) error {
 // read reads once. If the socket has more data, epoll reports it again.
 func (l *loop) read(c *client) error {
 	kept := copy(l.buf, c.carry)
-	n, err := unix.Read(c.fd, l.buf[kept:])
+	into := l.buf[kept:]
+	if c.tls != nil {
+		into = l.sealed
+	}
+	n, err := unix.Read(c.fd, into)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		return nil
@@ -97,13 +103,32 @@ func (l *loop) read(c *client) error {
 		l.end(c)
 		return nil
 	}
-	rest, err := l.receive(c, l.buf[:kept+n])
+	data := l.buf[:kept+n]
+	if c.tls != nil {
+		if data, err = c.tls.decrypt(l.buf[:kept], into[:n]); err != nil {
+			l.end(c)
+			return nil
+		}
+	}
+	rest, err := l.receive(c, data)
 	c.carry = append(c.carry[:0], rest...)
 	return err
 }
 
-// write sends data after the bytes that already wait.
+// write sends data.
 func (l *loop) write(c *client, data []byte) {
+	if c.tls != nil {
+		var err error
+		if data, err = c.tls.encrypt(data); err != nil {
+			l.end(c)
+			return
+		}
+	}
+	l.push(c, data)
+}
+
+// push sends data as it is, after the bytes that already wait.
+func (l *loop) push(c *client, data []byte) {
 	if len(c.out) > 0 {
 		c.out = append(c.out, data...)
 		data = c.out

@@ -45,19 +45,25 @@ func (r *run) openOne(i int) error {
 		room, rcvbuf = 0, 4096
 	}
 	c := &client{name: fmt.Sprintf("u%d", i), greets: 1 + r.speak.greets, stalled: stalled}
-	target := fmt.Sprintf("%sroom=r%d&user=%s", r.speak.path, room, c.name)
+	target := fmt.Sprintf("%sroom=%s&user=%s", r.speak.path, roomName(room), c.name)
 	if r.Direct {
 		target += "&direct=1"
 	}
 	var err error
-	if c.fd, err = dial(r.addr, upgrade(r.addr, target, r.Deflate), rcvbuf); err != nil {
+	if c.fd, c.tls, err = dial(r.addr, r.secure, rcvbuf); err != nil {
 		return err
 	}
 	if !stalled {
 		r.all = append(r.all, c)
 	}
-	return r.add(c)
+	if err := r.add(c); err != nil {
+		return err
+	}
+	r.write(c, []byte(upgrade(r.addr, target, r.Deflate)))
+	return nil
 }
+
+func roomName(i int) string { return fmt.Sprintf("r%d", i) }
 
 // introduce creates the groups: one for each room. With Direct there is one group for each client,
 // whose sender is its neighbour, or, for an inbound workload, the client itself.
@@ -70,7 +76,7 @@ func (r *run) introduce() {
 			from := r.all[(i+1)%len(r.all)]
 			r.groups = append(r.groups, &group{senders: []*client{from}, to: c.name})
 		case i%r.Members == 0:
-			r.groups = append(r.groups, &group{})
+			r.groups = append(r.groups, &group{room: roomName(i / r.Members)})
 		}
 		c.group = r.groups[len(r.groups)-1]
 		c.group.size++

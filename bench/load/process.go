@@ -19,28 +19,19 @@ import (
 	"github.com/realtime-go/realtime/bench/serve"
 )
 
-// hello is the first line that a server prints, see package serve.
-type hello struct {
-	Addr     string            `json:"addr"`
-	Dialect  string            `json:"dialect"`
-	Versions map[string]string `json:"versions"`
-}
-
 // process is a server under test. Its standard input is a pipe from this process, and it exits when
 // the pipe is closed: so it cannot outlive this process.
 type process struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
-	hello hello
+	hello serve.Hello
 }
 
-// startServer starts a server and waits for its first line. deflate asks the server to compress.
-func startServer(command []string, deflate bool) (*process, error) {
+// startServer starts a server for a workload, and waits for its first line.
+func startServer(command []string, w Workload) (*process, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stderr = os.Stderr
-	if deflate {
-		cmd.Env = append(os.Environ(), serve.DeflateEnv+"=1")
-	}
+	cmd.Env = environment(w)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -65,6 +56,21 @@ func startServer(command []string, deflate bool) (*process, error) {
 		return nil, fmt.Errorf("server %q prints no address: %w", command, err)
 	}
 	return p, nil
+}
+
+// environment returns the environment of the server.
+func environment(w Workload) []string {
+	env := os.Environ()
+	if w.Deflate {
+		env = append(env, serve.DeflateEnv+"=1")
+	}
+	if w.TLS {
+		env = append(env, serve.TLSEnv+"=1")
+	}
+	if w.Procs > 0 {
+		env = append(env, fmt.Sprintf("GOMAXPROCS=%d", w.Procs))
+	}
+	return env
 }
 
 // stop asks the process to exit. It may still write its profile.

@@ -8,9 +8,12 @@
 package load
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/realtime-go/realtime/bench/serve"
 )
 
 // Run starts the server with the given command line, runs the workload, and stops the server. It
@@ -32,6 +35,7 @@ type run struct {
 	server *process
 	speak  dialect
 	addr   netip.AddrPort
+	secure *tls.Config // nil without TLS
 
 	all    []*client // clients that read
 	groups []*group
@@ -60,21 +64,30 @@ func newRun(server []string, w Workload) (*run, error) {
 		r.every = 16 // taking a sample costs time
 	}
 	l.receive = r.receive
-	if r.server, err = startServer(server, w.Deflate); err != nil {
+	if r.server, err = startServer(server, w); err != nil {
 		l.close()
 		return nil, err
 	}
-	var known bool
-	if r.speak, known = dialects[r.server.hello.Dialect]; !known {
-		err = fmt.Errorf("unknown dialect %q", r.server.hello.Dialect)
-	} else {
-		r.addr, err = netip.ParseAddrPort(r.server.hello.Addr)
-	}
-	if err != nil {
+	if err := r.meet(r.server.hello); err != nil {
 		r.end()
 		return nil, err
 	}
 	return r, nil
+}
+
+// meet takes what the server has said of itself.
+func (r *run) meet(hello serve.Hello) (err error) {
+	var known bool
+	if r.speak, known = dialects[hello.Dialect]; !known {
+		return fmt.Errorf("unknown dialect %q", hello.Dialect)
+	}
+	if r.TLS {
+		if r.secure, err = trust(hello.Certificate); err != nil {
+			return err
+		}
+	}
+	r.addr, err = netip.ParseAddrPort(hello.Addr)
+	return err
 }
 
 // end stops the server first, so that it does not have to handle the end of all connections.

@@ -72,7 +72,7 @@ func (r *run) compose(g *group) {
 	}
 	r.body = appendBody(r.body[:0], int64(r.now()), r.seq, r.Size)
 	if g.to == "" {
-		r.text = r.speak.room(r.text[:0], r.body)
+		r.text = r.speak.room(r.text[:0], g.room, r.body)
 	} else {
 		r.text = r.speak.user(r.text[:0], g.to, r.body)
 	}

@@ -18,6 +18,8 @@ type Workload struct {
 	// Deflate asks the server to compress, and makes the clients offer compression. The clients
 	// send uncompressed. An uncompressed delivery is an error.
 	Deflate bool
+	// TLS asks the server for TLS 1.3, which only the servers in Go have.
+	TLS bool
 	// Burst is the number of messages that one member of each group sends at once. When all of them
 	// have been delivered, the next member does the same.
 	Burst int
@@ -32,6 +34,10 @@ type Workload struct {
 	// Burst.
 	Inbound int
 
+	// App marks the workloads that are also measured with the server realtime-app, which has the
+	// permissions and the handlers of an application.
+	App bool
+
 	// Stalled is the number of additional members of the first room that do not read.
 	Stalled int
 
@@ -41,6 +47,7 @@ type Workload struct {
 	// charges the sender for waking a sleeping receiver. On one machine this depends more on the
 	// speed of the generator than on that of the server.
 	Awake bool
+	Procs int           // GOMAXPROCS of the server; zero: as in the environment
 	Warm  time.Duration // load before the measured interval
 	For   time.Duration // the measured interval
 }
@@ -58,17 +65,20 @@ func Workloads() []Workload {
 		{Name: "burst-16k", Rooms: 1, Members: 1000, Size: 16 << 10, Burst: 16},
 		{Name: "stream-128", Rooms: 1, Members: 1000, Size: 128, Window: 16},
 		{Name: "paced", Rooms: 1, Members: 1000, Size: 128, Rate: 20},
-		{Name: "rooms-200x10", Rooms: 200, Members: 10, Size: 128, Burst: 4},
-		{Name: "rooms-2000x5", Rooms: 2000, Members: 5, Size: 128, Burst: 1},
+		{Name: "rooms-200x10", Rooms: 200, Members: 10, Size: 128, Burst: 4, App: true},
+		{Name: "rooms-2000x5", Rooms: 2000, Members: 5, Size: 128, Burst: 1, App: true},
 		{Name: "growth-100", Rooms: 1, Members: 100, Size: 128, Burst: 16},
 		{Name: "growth-10000", Rooms: 1, Members: 10000, Size: 128, Burst: 16},
 		{Name: "stream-10000", Rooms: 1, Members: 10000, Size: 128, Window: 16},
-		{Name: "direct", Rooms: 1, Members: 2000, Direct: true, Size: 128, Burst: 1},
-		{Name: "inbound", Rooms: 1, Members: 100, Direct: true, Size: 128, Inbound: 32},
+		{Name: "direct", Rooms: 1, Members: 2000, Direct: true, Size: 128, Burst: 1, App: true},
+		{Name: "inbound", Rooms: 1, Members: 100, Direct: true, Size: 128, Inbound: 32,
+			App: true},
 		{Name: "stalled-0", Rooms: 1, Members: 999, Size: 1 << 10, Rate: 40},
 		{Name: "stalled-1", Rooms: 1, Members: 999, Size: 1 << 10, Rate: 40, Stalled: 1},
 		{Name: "storm", Rooms: 200, Members: 10, Storm: true},
 		{Name: "idle", Rooms: 1000, Members: 10, Idle: time.Minute},
+		{Name: "burst-tls", Rooms: 1, Members: 1000, Size: 128, Burst: 16, TLS: true},
+		{Name: "idle-tls", Rooms: 1000, Members: 10, Idle: time.Minute, TLS: true},
 	}
 	for i := range ws {
 		ws[i].Warm, ws[i].For = warm, span

@@ -10,6 +10,8 @@
 //
 // With BENCH_DEFLATE=1 in its environment, a server compresses messages to clients that offer
 // permessage-deflate, in the way that the documentation of its library recommends for broadcasts.
+//
+// With BENCH_TLS=1 in its environment, a server in Go listens with TLS and a new certificate.
 package serve
 
 import (
@@ -38,6 +40,8 @@ type Hello struct {
 	Addr     string            `json:"addr"`
 	Dialect  string            `json:"dialect"`
 	Versions map[string]string `json:"versions"`
+	// Certificate is the certificate of the server in PEM. It is empty without TLS.
+	Certificate string `json:"certificate,omitempty"`
 }
 
 // Run serves h under /ws until standard input ends, and does not return before that. So a server
@@ -50,6 +54,10 @@ func Run(dialect string, h http.Handler, modules ...string) {
 		os.Exit(1)
 	}
 	hello := Hello{Addr: l.Addr().String(), Dialect: dialect, Versions: versions(modules)}
+	if l, hello.Certificate, err = secure(l); err != nil {
+		fmt.Fprintln(os.Stderr, "TLS:", err)
+		os.Exit(1)
+	}
 	if err := json.NewEncoder(os.Stdout).Encode(hello); err != nil {
 		os.Exit(1)
 	}

@@ -5,13 +5,16 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,19 +27,54 @@ type Ground struct {
 	Idle  time.Duration // wait before idle memory is measured
 	Span  time.Duration // measured interval; zero: the workload's
 
+	cores     Cores
 	generator []string // beginning of the generator's command line
 	pin       []string // prefix of a server's command line
 }
 
-// NewGround returns a Ground with the generator in the file load. If taskset exists and there is
-// more than one core, server and generator run on the given cores.
-func NewGround(load, serverCPU, loadCPU string) *Ground {
-	g := &Ground{generator: []string{load}}
-	if taskset, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
-		g.pin = []string{taskset, "-c", serverCPU}
-		g.generator = []string{taskset, "-c", loadCPU, load}
+// Cores says how many cores a server uses, and where server and generator run.
+type Cores struct {
+	Procs  int    // GOMAXPROCS of the server
+	Server string // cores of the server, as for taskset -c; empty: the first ones
+	Load   string // core of the generator; empty: the next one
+}
+
+// Flags defines the flags for the cores, and returns their values.
+func Flags() *Cores {
+	var c Cores
+	flag.IntVar(&c.Procs, "procs", 1, "GOMAXPROCS of the server")
+	flag.StringVar(&c.Server, "server-cpu", "", "cores for the server (default the first -procs)")
+	flag.StringVar(&c.Load, "load-cpu", "", "core for the generator (default the next)")
+	return &c
+}
+
+// NewGround returns a Ground with the generator in the file load. If taskset exists and there are
+// more cores than the server uses, server and generator run on separate ones.
+func NewGround(load string, c Cores) *Ground {
+	c.Procs = max(c.Procs, 1)
+	first := "0"
+	if c.Procs > 1 {
+		first = fmt.Sprintf("0-%d", c.Procs-1)
+	}
+	c.Server = cmp.Or(c.Server, first)
+	c.Load = cmp.Or(c.Load, strconv.Itoa(c.Procs))
+	g := &Ground{cores: c, generator: []string{load}}
+	if taskset, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > c.Procs {
+		g.pin = []string{taskset, "-c", c.Server}
+		g.generator = []string{taskset, "-c", c.Load, load}
 	}
 	return g
+}
+
+// Cores describes where server and generator run.
+func (g *Ground) Cores() string {
+	where := "Server and generator share the cores, because there is no `taskset`, or " +
+		"no core is left\n  for the generator."
+	if g.Pinned() {
+		where = fmt.Sprintf("Server on core %s, generator on core %s. The generator never sleeps, "+
+			"because the kernel\n  charges the sender for waking a receiver.", g.cores.Server, g.cores.Load)
+	}
+	return fmt.Sprintf("%s GOMAXPROCS=%d.", where, g.cores.Procs)
 }
 
 // Pinned reports whether server and generator have separate cores.
@@ -48,7 +86,8 @@ func (g *Ground) Try(ctx context.Context, w load.Workload, server []string) (loa
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute+g.Idle)
 	defer cancel()
 	args := append(g.generator[1:len(g.generator):len(g.generator)],
-		"-workload", w.Name, "-idle", g.Idle.String(), "-for", g.Span.String())
+		"-workload", w.Name, "-idle", g.Idle.String(), "-for", g.Span.String(),
+		"-procs", strconv.Itoa(g.cores.Procs))
 	if g.Small {
 		args = append(args, "-small")
 	}

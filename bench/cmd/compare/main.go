@@ -11,6 +11,9 @@
 // one of them has is listed, but not compared. Benchmarks are identified by name, in whatever
 // package they are.
 //
+// Workloads with the suffix -app run with the server realtime-app. A commit from before that server
+// is built with the servers of this tree: then only its library is its own.
+//
 // Instructions are counted by perf, or else by callgrind. Of all numbers, other load on the machine
 // changes them the least.
 //
@@ -43,8 +46,7 @@ type options struct {
 	quick      bool
 	idle       time.Duration
 	span       time.Duration
-	serverCPU  string
-	loadCPU    string
+	cores      *trial.Cores
 }
 
 // The defaults of what is compared: deliver, push, join, and the code that leads to them.
@@ -68,8 +70,7 @@ func flags() options {
 	flag.BoolVar(&o.quick, "quick", false, "one run each, with few connections and a short time")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "wait before idle memory is measured")
 	flag.DurationVar(&o.span, "for", 0, "measured interval (default the workload's)")
-	flag.StringVar(&o.serverCPU, "server-cpu", "0", "core for the server")
-	flag.StringVar(&o.loadCPU, "load-cpu", "1", "core for the generator")
+	o.cores = trial.Flags()
 	flag.Parse()
 	if o.quick {
 		o.repeats = 1
@@ -111,7 +112,7 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	t := &table{sides: sides, rows: map[string]*row{}}
-	g := trial.NewGround(generator, o.serverCPU, o.loadCPU)
+	g := trial.NewGround(generator, *o.cores)
 	g.Small, g.Idle, g.Span = o.quick, o.idle, o.span
 	for _, measure := range []func() error{
 		func() error { return t.workloads(ctx, g, o) },

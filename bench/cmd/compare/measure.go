@@ -16,27 +16,37 @@ import (
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
-// workloads measures the workloads of the matrix.
+// workloads measures the workloads of the matrix, and those with the suffix -app with realtime-app.
 func (t *table) workloads(ctx context.Context, g *trial.Ground, o options) error {
 	for _, w := range load.Workloads() {
-		if !trial.Listed(o.workloads, w.Name) {
-			continue
+		err := t.workload(ctx, g, o, w, w.Name, func(s *side) string { return s.server })
+		if err == nil && w.App {
+			err = t.workload(ctx, g, o, w, w.Name+"-app", func(s *side) string { return s.app })
 		}
-		metric := trial.MetricOf(w)
-		err := t.turns(o.repeats, func(i int, s *side) error {
-			res, err := g.Try(ctx, w, []string{s.server})
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", w.Name, s.name, err)
-			}
-			t.add(i, w.Name+": "+metric.Title, metric.Unit, metric.Of(res))
-			fmt.Fprintf(os.Stderr, "%-14s %-12s %8.2f %s\n", w.Name, s.name, metric.Of(res), metric.Unit)
-			return nil
-		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// workload measures one workload with one server, under a name.
+func (t *table) workload(ctx context.Context, g *trial.Ground, o options, w load.Workload,
+	name string, server func(*side) string,
+) error {
+	if !trial.Listed(o.workloads, name) {
+		return nil
+	}
+	metric := trial.MetricOf(w)
+	return t.turns(o.repeats, func(i int, s *side) error {
+		res, err := g.Try(ctx, w, []string{server(s)})
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", name, s.name, err)
+		}
+		t.add(i, name+": "+metric.Title, metric.Unit, metric.Of(res))
+		fmt.Fprintf(os.Stderr, "%-16s %-12s %8.2f %s\n", name, s.name, metric.Of(res), metric.Unit)
+		return nil
+	})
 }
 
 // turns measures both sides n times, in turns. The sides alternate in going first.

@@ -21,7 +21,8 @@ const worktree = "worktree"
 // side is one of the two commits, built.
 type side struct {
 	name    string
-	server  string // path of the executable
+	server  string // path of the executable of bench/peers/realtime
+	app     string // and of bench/peers/realtime-app
 	suites  []suite
 	benches map[string]suite // by the name of the benchmark
 }
@@ -49,13 +50,40 @@ func newSide(ctx context.Context, root, dir, commit string, o options) (*side, e
 			return nil, err
 		}
 	}
-	s := &side{name: name, server: filepath.Join(dir, "server"), benches: map[string]suite{}}
+	s := &side{
+		name:    name,
+		server:  filepath.Join(dir, "realtime"),
+		app:     filepath.Join(dir, "realtime-app"),
+		benches: map[string]suite{},
+	}
 	fmt.Fprintln(os.Stderr, "building", name)
-	_, err := output(ctx, tree, "go", "build", "-o", s.server, "./bench/peers/realtime")
+	if err := lendServers(root, tree); err != nil {
+		return nil, err
+	}
+	_, err := output(ctx, tree, "go", "build", "-o", dir+"/", "./bench/peers/realtime...")
 	if err != nil {
 		return nil, err
 	}
 	return s, s.compile(ctx, tree, dir, o)
+}
+
+// lendServers gives a tree from before the server realtime-app the servers of the tree in root, so
+// that both sides can run each workload.
+func lendServers(root, tree string) error {
+	const peers = "bench/peers/realtime"
+	if _, err := os.Stat(filepath.Join(tree, peers+"-app")); err == nil {
+		return nil
+	}
+	for _, path := range []string{"bench/serve", peers, peers + "-app"} {
+		to := filepath.Join(tree, path)
+		if err := os.RemoveAll(to); err != nil {
+			return err
+		}
+		if err := os.CopyFS(to, os.DirFS(filepath.Join(root, path))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var benchmark = regexp.MustCompile(`(?m)^func (Benchmark\w*)\(`)

@@ -10,6 +10,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -25,13 +26,35 @@ func main() {
 	span := flag.Duration("for", 0, "measured interval (default the workload's)")
 	awake := flag.Bool("awake", false, "poll without sleeping; needs a separate core")
 	idle := flag.Duration("idle", time.Minute, "wait before idle memory is measured")
+	procs := flag.Int("procs", 0, "GOMAXPROCS of the server (default as in the environment)")
 	flag.Parse()
-	res, err := measure(*name, *small, *awake, *span, *idle, flag.Args())
+	w, err := workload(*name)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "load:", err)
-		os.Exit(1)
+		fail(err)
+	}
+	w.Awake, w.Procs = *awake, *procs
+	if w.Idle > 0 {
+		w.Idle = *idle
+	}
+	if *span > 0 {
+		w.For = *span
+	}
+	if *small {
+		w = w.Small()
+	}
+	if flag.NArg() == 0 {
+		fail(errors.New("no server given"))
+	}
+	res, err := load.Run(flag.Args(), w)
+	if err != nil {
+		fail(err)
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(res)
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "load:", err)
+	os.Exit(1)
 }
 
 func names() []string {
@@ -42,27 +65,11 @@ func names() []string {
 	return ns
 }
 
-func measure(
-	name string, small, awake bool, span, idle time.Duration, server []string,
-) (any, error) {
-	if len(server) == 0 {
-		return nil, fmt.Errorf("no server given")
-	}
+func workload(name string) (load.Workload, error) {
 	for _, w := range load.Workloads() {
-		if w.Name != name {
-			continue
+		if w.Name == name {
+			return w, nil
 		}
-		w.Awake = awake
-		if w.Idle > 0 {
-			w.Idle = idle
-		}
-		if span > 0 {
-			w.For = span
-		}
-		if small {
-			w = w.Small()
-		}
-		return load.Run(server, w)
 	}
-	return nil, fmt.Errorf("no workload %q", name)
+	return load.Workload{}, fmt.Errorf("no workload %q", name)
 }

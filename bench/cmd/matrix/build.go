@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/realtime-go/realtime/bench/load"
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
@@ -19,15 +20,22 @@ const module = "github.com/realtime-go/realtime/bench"
 type peer struct {
 	name    string
 	command []string
+	script  bool // not written in Go, and without TLS
 	missing string
 }
 
-// The peers with a special role: the server of this library, and the one that others are compared
-// with in the tables.
+// The peers with a special role: the servers of this library, without and with what an application
+// adds, and the one that others are compared with in the tables.
 const (
 	ours       = "realtime"
+	oursApp    = "realtime-app"
 	centrifuge = "centrifuge"
 )
+
+// runs reports whether the peer is measured under a workload.
+func (p peer) runs(w load.Workload) bool {
+	return p.missing == "" && (w.App || p.name != oursApp) && !(w.TLS && p.script)
+}
 
 // build builds everything into dir, and returns the peers in the order of the report.
 func build(ctx context.Context, dir string, o options) ([]peer, error) {
@@ -36,7 +44,7 @@ func build(ctx context.Context, dir string, o options) ([]peer, error) {
 		return nil, fmt.Errorf("build: %w\n%s", err, out)
 	}
 	all := []peer{}
-	for _, name := range []string{ours, centrifuge} {
+	for _, name := range []string{ours, oursApp, centrifuge} {
 		all = append(all, peer{name: name, command: []string{filepath.Join(dir, name)}})
 	}
 	all = append(all, scripts(ctx, o)...)
@@ -54,7 +62,9 @@ func build(ctx context.Context, dir string, o options) ([]peer, error) {
 
 // scripts installs the servers that are not written in Go.
 func scripts(ctx context.Context, o options) []peer {
-	peers := []peer{{name: "uwebsockets"}, {name: "ws"}, {name: "socketio"}}
+	peers := []peer{
+		{name: "uwebsockets", script: true}, {name: "ws", script: true}, {name: "socketio", script: true},
+	}
 	dir, missing := install(ctx, o)
 	for i := range peers {
 		p := &peers[i]

@@ -48,6 +48,9 @@ func processor() string {
 // describe describes a workload in words.
 func describe(w load.Workload) string {
 	s := fmt.Sprintf("%d × %d connections", w.Rooms, w.Members)
+	if w.TLS {
+		s += " over TLS 1.3 with AES-128-GCM"
+	}
 	switch {
 	case w.Storm:
 		return s + ", opened as fast as the server permits"

@@ -4,8 +4,8 @@
 //
 //	go run ./bench/cmd/matrix -out docs/BENCHMARKS.md
 //
-// It builds the servers and the generator, and gives each of the two one core. It runs one peer
-// after another, one workload after another, and repeats all of this until each pair has been
+// It builds the servers and the generator, and gives the generator a core of its own. It runs one
+// peer after another, one workload after another, and repeats all of this until each pair has been
 // measured -repeats times. So other load on the machine affects all of them. Each run has its own
 // server process. If Node and npm are installed, it also installs and measures the servers of
 // peers/js. All traffic stays on the loopback interface.
@@ -25,6 +25,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/realtime-go/realtime/bench/trial"
 )
 
 // options are the values of the flags.
@@ -38,8 +40,7 @@ type options struct {
 	peers     string
 	idle      time.Duration
 	span      time.Duration
-	serverCPU string
-	loadCPU   string
+	cores     *trial.Cores
 	skipJS    bool
 }
 
@@ -55,8 +56,7 @@ func flags() options {
 	flag.StringVar(&o.peers, "peers", "", "names, separated by commas (default all)")
 	flag.DurationVar(&o.idle, "idle", time.Minute, "wait before idle memory is measured")
 	flag.DurationVar(&o.span, "for", 0, "measured interval (default the workload's)")
-	flag.StringVar(&o.serverCPU, "server-cpu", "0", "core for the server")
-	flag.StringVar(&o.loadCPU, "load-cpu", "1", "core for the generator")
+	o.cores = trial.Flags()
 	flag.BoolVar(&o.skipJS, "skip-js", false, "skip the servers of peers/js")
 	flag.Parse()
 	if o.quick {

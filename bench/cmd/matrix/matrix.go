@@ -33,7 +33,7 @@ func newMatrix(dir string, peers []peer, o options) *matrix {
 	m := &matrix{
 		options: o,
 		peers:   peers,
-		ground:  trial.NewGround(filepath.Join(dir, "load"), o.serverCPU, o.loadCPU),
+		ground:  trial.NewGround(filepath.Join(dir, "load"), *o.cores),
 		results: make(map[cell][]load.Result),
 	}
 	m.ground.Small, m.ground.Idle, m.ground.Span = o.quick, o.idle, o.span
@@ -56,7 +56,7 @@ func (m *matrix) measure(ctx context.Context, noted journal) error {
 			for i := range m.peers {
 				// The peers take turns in going first.
 				p := m.peers[(i+round)%len(m.peers)]
-				if p.missing != "" || len(m.results[cell{w.Name, p.name}]) > round {
+				if !p.runs(w) || len(m.results[cell{w.Name, p.name}]) > round {
 					continue
 				}
 				if err := m.one(ctx, w, p, noted); err != nil {

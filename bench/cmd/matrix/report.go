@@ -40,7 +40,7 @@ func (m *matrix) report() string {
 func (m *matrix) ratios(b *strings.Builder) {
 	var others []string
 	for _, p := range m.peers {
-		if p.name != ours && p.missing == "" {
+		if p.name != ours && p.name != oursApp && p.missing == "" {
 			others = append(others, p.name)
 		}
 	}
@@ -48,21 +48,33 @@ func (m *matrix) ratios(b *strings.Builder) {
 		"cheaper.\nMedians of %d runs; of %d for idle.\n\n", ours, ours, m.repeats, min(m.repeats, m.idleRuns))
 	fmt.Fprintf(b, "| workload | measure | %s |\n", strings.Join(others, " | "))
 	fmt.Fprintf(b, "|---|---|%s\n", strings.Repeat("--:|", len(others)))
+	note := ""
 	for _, w := range m.workloads {
-		k := trial.MetricOf(w)
-		fmt.Fprintf(b, "| %s | %s |", w.Name, k.Title)
-		for _, other := range others {
-			own, its := trial.Median(m.values(w, ours, k.Of)), trial.Median(m.values(w, other, k.Of))
-			fmt.Fprintf(b, " %s |", trial.Ratio(own, its))
+		m.ratio(b, w, ours, w.Name, others)
+		if len(m.results[cell{w.Name, oursApp}]) > 0 {
+			m.ratio(b, w, oursApp, w.Name+", with an application", others)
+			note = "With an application, `realtime` is `" + oursApp + "`: its clients speak " +
+				"realtime.v1, each message\nneeds a permission from a map, and a handler decodes " +
+				"it. The others are the same as without.\n\n"
 		}
-		b.WriteString("\n")
 	}
-	b.WriteString("\n")
+	b.WriteString("\n" + note)
 	m.multiple(b, "Median latency of 999 members with one more that does not read, divided "+
 		"by the latency\nwithout it", "stalled-1", "stalled-0",
 		func(r load.Result) float64 { return r.P50 })
 	m.multiple(b, "CPU of a compressed delivery, divided by the CPU of an uncompressed one",
 		"compressed", "burst-1k", func(r load.Result) float64 { return r.CPU })
+}
+
+// ratio writes one row: the cost of one of our servers, divided by that of each other one.
+func (m *matrix) ratio(b *strings.Builder, w load.Workload, own, title string, others []string) {
+	k := trial.MetricOf(w)
+	cost := trial.Median(m.values(w, own, k.Of))
+	fmt.Fprintf(b, "| %s | %s |", title, k.Title)
+	for _, other := range others {
+		fmt.Fprintf(b, " %s |", trial.Ratio(cost, trial.Median(m.values(w, other, k.Of))))
+	}
+	b.WriteString("\n")
 }
 
 // multiple writes, for each server, the number of one workload divided by that of another.
@@ -91,14 +103,7 @@ func (m *matrix) setting(b *strings.Builder) {
 	for _, line := range machine() {
 		fmt.Fprintf(b, "- %s\n", line)
 	}
-	if m.ground.Pinned() {
-		fmt.Fprintf(b, "- Server on core %s, generator on core %s. The generator never sleeps, "+
-			"because the kernel\n  charges the sender for waking a receiver. GOMAXPROCS=1.\n",
-			m.serverCPU, m.loadCPU)
-	} else {
-		b.WriteString("- Server and generator share the cores, because there is no `taskset`, or " +
-			"only one core.\n")
-	}
+	fmt.Fprintf(b, "- %s\n", m.ground.Cores())
 	versions := make(map[string]string)
 	for _, rs := range m.results {
 		maps.Copy(versions, rs[0].Versions)

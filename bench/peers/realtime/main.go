@@ -28,11 +28,9 @@ func main() {
 			return err
 		},
 		CompressFrom: compressFrom,
-		// No other peer limits what a client may send. Logging 10,000 ends would cost time.
+		// No other peer limits what clients may send, or how often they connect. Logging 10,000 ends
+		// would cost time.
 		Limits: realtime.Limits{InboundRate: -1, InboundBytes: -1, HandshakeRate: -1},
-
-		// No other peer limits how often clients connect.
-
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	serve.Run("realtime", rt,
