@@ -16,8 +16,9 @@ const (
 )
 
 // Filter is an io.Reader between a connection and the WebSocket library. It passes everything to
-// its [Scanner] first. One Read never returns bytes from both sides of the end of a message. Only
-// one goroutine may read at a time.
+// its [Scanner] first. One Read never returns bytes from both sides of the end of a message. Whole
+// pings and pongs between messages go to the listener and not to the library. Only one goroutine
+// may read at a time.
 type Filter struct {
 	conn     net.Conn
 	listener Listener
@@ -45,40 +46,70 @@ func (f *Filter) Begin(listener Listener, scanner Scanner) {
 // and then a *Violation. Inside a message it returns ErrTorn instead of io.EOF, which the WebSocket
 // library would interpret as the end of the message.
 func (f *Filter) Read(p []byte) (int, error) {
-	for len(f.scanned) == 0 {
-		switch {
-		case f.violation != nil:
-			return 0, f.violation
-		case len(f.unscanned) > 0:
-			f.scan()
-		case f.scanner.large() && len(p) > len(f.buffer):
-			n, err := f.fill(p[:min(uint64(len(p)), f.scanner.remaining)])
-			_, _, _ = f.scanner.Next(p[:n])
-			return n, err
-		default:
-			n, err := f.fill(f.buffer)
-			if f.unscanned = f.buffer[:n]; err != nil {
-				return 0, err
-			}
-		}
+	if f.scanner.large() && len(f.scanned)+len(f.unscanned) == 0 && len(p) > len(f.buffer) {
+		n, err := f.fill(p[:min(uint64(len(p)), f.scanner.remaining)])
+		_, _, _ = f.scanner.Next(p[:n])
+		return n, err
+	}
+	if err := f.Await(); err != nil {
+		return 0, err
 	}
 	n := copy(p, f.scanned)
 	f.scanned = f.scanned[n:]
 	return n, nil
 }
 
-// scan scans the unscanned bytes up to the end of a message.
-func (f *Filter) scan() {
-	rest := f.unscanned
-	for len(rest) > 0 && f.violation == nil {
-		if _, rest, f.violation = f.scanner.Next(rest); f.scanner.message() != 0 {
-			break
+// Await blocks until Read has something to return, or returns the error that Read would return. The
+// goroutine of a silent connection waits here and not in the library, whose calls are so deep that
+// its stack would be twice as large.
+func (f *Filter) Await() error {
+	for len(f.scanned) == 0 {
+		switch {
+		case f.violation != nil:
+			return f.violation
+		case len(f.unscanned) > 0:
+			f.scan()
+		default:
+			n, err := f.fill(f.buffer)
+			if f.unscanned = f.buffer[:n]; err != nil {
+				return err
+			}
 		}
 	}
+	return nil
+}
+
+// scan scans the unscanned bytes up to the end of a message. A ping or pong at the beginning is
+// taken.
+func (f *Filter) scan() {
+	between := f.scanner.Between()
+	payload, rest, wrong := f.scanner.Next(f.unscanned)
+	if between && f.scanner.Between() && f.takeControl(payload) {
+		f.unscanned = rest
+		return
+	}
+	for len(rest) > 0 && wrong == nil && f.scanner.message() == 0 {
+		_, rest, wrong = f.scanner.Next(rest)
+	}
 	f.scanned, f.unscanned = f.unscanned[:len(f.unscanned)-len(rest)], rest
-	if f.violation != nil {
+	if f.violation = wrong; wrong != nil {
 		f.unscanned = nil
 	}
+}
+
+// takeControl gives the payload of a ping or a pong to the listener.
+func (f *Filter) takeControl(payload []byte) bool {
+	switch f.scanner.op {
+	case opPing:
+		f.scanner.Unmask(payload)
+		f.listener.Ping(payload)
+	case opPong:
+		f.scanner.Unmask(payload)
+		f.listener.Pong(payload)
+	default:
+		return false
+	}
+	return true
 }
 
 // fill reads from the connection. It returns no error together with bytes.

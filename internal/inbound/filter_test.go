@@ -23,25 +23,40 @@ func newTestFilter(stream string, early int) (*Filter, *listener) {
 // Stopping at the end of a message makes it possible to detect a reader that takes a part of a
 // message for the whole.
 func TestFilterStopsAtTheEndOfAMessage(t *testing.T) {
-	first := frame(finPing, 3) + frame(finText, 50)
+	first, ping := frame(finText, 50), frame(finPing, 3)
 	second := frame(1, 3*filterBytes) + frame(finPing, 0) + frame(finCont, 5*chunkBytes)
 	for _, size := range []int{1, 40, chunkBytes, 10 * chunkBytes} {
 		for _, early := range []int{0, 20, len(first) + 10} {
-			f, l := newTestFilter(first+second+first, early)
+			f, l := newTestFilter(ping+first+second+ping+ping+first, early)
+			want := first + second + first
 			at, p := 0, make([]byte, size)
-			for _, end := range []int{len(first), len(first + second), len(first + second + first)} {
+			for _, end := range []int{len(first), len(first + second), len(want)} {
 				for at < end {
 					n, err := f.Read(p)
 					require.NoError(t, err)
-					require.Equal(t, (first + second + first)[at:at+n], string(p[:n]))
+					require.Equal(t, want[at:at+n], string(p[:n]))
 					at += n
 					require.Equal(t, at == end, f.Done(), "%d", at)
 				}
 				require.Equal(t, end, at)
 			}
-			require.EqualValues(t, len(first+second+first)-early, l.alive.Load())
+			require.Equal(t, []string{"xxx", "xxx", "xxx"}, l.pings, "those between messages")
+			require.EqualValues(t, len(want)+3*len(ping)-early, l.alive.Load())
 		}
 	}
+}
+
+// A control frame that arrives in parts goes to the library.
+func TestFilterPassesPartsOfControlFrames(t *testing.T) {
+	stream := masked(finPing, "ping") + frame(finText, 1)
+	f, l := newTestFilter(stream, 8)
+	passed, err := io.ReadAll(f)
+	require.Equal(t, errEnd, err)
+	require.Equal(t, stream, string(passed))
+	require.Empty(t, l.pings)
+	f, l = newTestFilter(masked(finPing, "ping")+masked(finBit|opPong, "pong"), 0)
+	require.Equal(t, errEnd, f.Await())
+	require.Equal(t, []string{"ping", "pong pong"}, l.pings)
 }
 
 func TestFilterStopsBeforeAViolation(t *testing.T) {

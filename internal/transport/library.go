@@ -122,6 +122,11 @@ func (l *library) Release() { _ = l.ws.CloseNow() }
 
 func (l *library) Next(buf []byte, _ bool) (sendqueue.Op, []byte, error) {
 	defer l.filter.Hold(0)
+	if l.buffered.Buffered() == 0 {
+		if err := l.filter.Await(); err != nil {
+			return 0, nil, failed(err)
+		}
+	}
 	typ, r, err := l.ws.Reader(context.Background())
 	if err != nil {
 		return 0, nil, l.failed(err)
