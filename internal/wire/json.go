@@ -2,15 +2,19 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"math/bits"
 	"strconv"
-	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// maxDepth is how deep the objects and arrays in a client's JSON may nest.
-const maxDepth = 64
+const (
+	maxDepth   = 64     // how deep the objects and arrays in a client's JSON may nest
+	maxNesting = 10_000 // the same for encoding/json, to which nothing deeper is JSON
+)
 
 var (
 	ErrNotObject = errors.New("not a JSON object")
@@ -19,101 +23,265 @@ var (
 )
 
 // Members finds the members of the JSON object p with these exact names, and puts their raw values
-// into values: nil for a missing member. It does so even if it returns an error. Members with other
-// names are ignored. A duplicate of one of the names is an error, because two readers of the same
-// text could then see different values.
+// into values: nil for a missing member. It does so even if it returns ErrDepth or ErrDuplicate; if
+// it returns ErrNotObject, all values are nil. Members with other names are ignored. A duplicate of
+// one of the names is an error, because two readers of the same text could then see different
+// values.
 //
-// Package encoding/json validates p. It offers neither exact names (it folds case) nor the
-// detection of duplicates (the last one wins), so Members walks the valid text itself.
-func Members(p []byte, names []string, values [][]byte) (wrong error) {
-	if !json.Valid(p) {
+// JSON is what encoding/json takes for JSON: FuzzMembers compares the two. Members reads p once and
+// allocates nothing for texts that nest no deeper than maxDepth.
+func Members(p []byte, names []string, values [][]byte) error {
+	wrong, ok := members(p, names, values)
+	if !ok {
+		clear(values) // what preceded the mistake
 		return ErrNotObject
-	}
-	i := space(p, 0)
-	if p[i] != '{' {
-		return ErrNotObject
-	}
-	for i = space(p, i+1); p[i] != '}'; i = space(p, i) {
-		if p[i] == ',' {
-			i = space(p, i+1)
-		}
-		key := p[i:pastString(p, i)]
-		i = space(p, space(p, i+len(key))+1) // past the colon
-		end, deep := pastValue(p, i)
-		if deep {
-			wrong = ErrDepth
-		}
-		if k := keyAmong(key, names); k >= 0 {
-			if values[k] != nil {
-				wrong = ErrDuplicate
-			}
-			values[k] = p[i:end]
-		}
-		i = end
 	}
 	return wrong
 }
 
+// members is Members. It reports whether p is a JSON object.
+func members(p []byte, names []string, values [][]byte) (wrong error, ok bool) {
+	i := space(p, 0)
+	if at(p, i) != '{' {
+		return nil, false
+	}
+	i = space(p, i+1)
+	for more := at(p, i) != '}'; more; {
+		key := i
+		i = pastString(p, i)
+		if i < 0 {
+			return nil, false
+		}
+		k := keyAmong(p[key:i], names)
+		start := pastColon(p, i)
+		end, deep := pastValue(p, start)
+		if end < 0 {
+			return nil, false
+		}
+		if deep {
+			wrong = ErrDepth
+		}
+		if k >= 0 {
+			if values[k] != nil {
+				wrong = ErrDuplicate
+			}
+			values[k] = p[start:end]
+		}
+		i = space(p, end)
+		if more = at(p, i) == ','; more {
+			i = space(p, i+1)
+		}
+	}
+	return wrong, at(p, i) == '}' && space(p, i+1) == len(p)
+}
+
+// The functions below return the index after what they find in p at index i, or -1 if it is not
+// there. Nothing is at -1, so a caller can look at the result of several of them at once.
+
+// at returns the byte at i, or 0 beyond the text: a byte with which nothing in JSON begins.
+func at(p []byte, i int) byte {
+	if uint(i) < uint(len(p)) {
+		return p[i]
+	}
+	return 0
+}
+
 func space(p []byte, i int) int {
-	for p[i] == ' ' || p[i] == '\t' || p[i] == '\n' || p[i] == '\r' {
+	for {
+		switch at(p, i) {
+		case ' ', '\t', '\n', '\r':
+			i++
+		default:
+			return i
+		}
+	}
+}
+
+func pastColon(p []byte, i int) int {
+	if i = space(p, i); at(p, i) != ':' {
+		return -1
+	}
+	return space(p, i+1)
+}
+
+// pastValue finds a value. It reports whether the value nests too deep for a member of an object.
+func pastValue(p []byte, i int) (end int, deep bool) {
+	closers := make([]byte, 0, maxDepth) // of the open objects and arrays, the innermost last
+	for {
+		switch c := at(p, i); c {
+		case '{', '[':
+			if len(closers) == maxNesting-1 {
+				return -1, true
+			}
+			closer := c + 2 // by the order of ASCII
+			closers = append(closers, closer)
+			deep = deep || len(closers) >= maxDepth
+			if i = space(p, i+1); at(p, i) != closer {
+				i = pastName(p, i, closer)
+				continue
+			}
+		default:
+			i = pastScalar(p, i)
+		}
+		for {
+			if len(closers) == 0 {
+				return i, deep
+			}
+			closer := closers[len(closers)-1]
+			i = space(p, i)
+			if c := at(p, i); c == ',' {
+				i = pastName(p, space(p, i+1), closer)
+				break
+			} else if c != closer {
+				return -1, deep
+			}
+			closers = closers[:len(closers)-1]
+			i++
+		}
+	}
+}
+
+// pastName finds the name and the colon of a member if the closer is that of an object.
+func pastName(p []byte, i int, closer byte) int {
+	if closer == '}' {
+		return pastColon(p, pastString(p, i))
+	}
+	return i
+}
+
+// pastScalar finds a value that is no object and no array.
+func pastScalar(p []byte, i int) int {
+	switch at(p, i) {
+	case '"':
+		return pastString(p, i)
+	case 't':
+		return pastWord(p, i, "true")
+	case 'f':
+		return pastWord(p, i, "false")
+	case 'n':
+		return pastWord(p, i, "null")
+	default:
+		return pastNumber(p, i)
+	}
+}
+
+func pastWord(p []byte, i int, word string) int {
+	if end := i + len(word); end <= len(p) && string(p[i:end]) == word {
+		return end
+	}
+	return -1
+}
+
+func pastNumber(p []byte, i int) int {
+	if at(p, i) == '-' {
+		i++
+	}
+	if at(p, i) == '0' {
+		i++
+	} else {
+		i = pastDigits(p, i)
+	}
+	if at(p, i) == '.' {
+		i = pastDigits(p, i+1)
+	}
+	if c := at(p, i); c == 'e' || c == 'E' {
+		i++
+		if c = at(p, i); c == '+' || c == '-' {
+			i++
+		}
+		i = pastDigits(p, i)
+	}
+	return i
+}
+
+// pastDigits finds at least one digit.
+func pastDigits(p []byte, i int) int {
+	end := i
+	for c := at(p, end); '0' <= c && c <= '9'; c = at(p, end) {
+		end++
+	}
+	if end == i {
+		return -1
+	}
+	return end
+}
+
+func pastString(p []byte, i int) int {
+	if at(p, i) != '"' {
+		return -1
+	}
+	for i++; ; {
+		i = pastPlain(p, i)
+		switch at(p, i) {
+		case '"':
+			return i + 1
+		case '\\':
+			if i = pastEscape(p, i); i < 0 {
+				return -1
+			}
+		default:
+			return -1
+		}
+	}
+}
+
+// pastEscape finds what a backslash at i begins.
+func pastEscape(p []byte, i int) int {
+	switch at(p, i+1) {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i + 2
+	case 'u':
+		if hex4(p, i+2) >= 0 {
+			return i + 6
+		}
+	}
+	return -1
+}
+
+// pastPlain finds bytes that stand for themselves in a string, if any: all but quotes, backslashes
+// and control characters.
+//
+// It looks at eight bytes at a time. Subtraction borrows into the highest bit of a byte that is too
+// small, and perhaps of those above it, so the lowest of these bits tells the first such byte.
+func pastPlain(p []byte, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; len(p)-i >= 8; i += 8 {
+		x := binary.LittleEndian.Uint64(p[i:])
+		quote, backslash := x^'"'*ones, x^'\\'*ones // 0 where they are
+		small := (x-' '*ones)&^x | (quote-ones)&^quote | (backslash-ones)&^backslash
+		if small &= highs; small != 0 {
+			return i + bits.TrailingZeros64(small)/8
+		}
+	}
+	for i < len(p) && p[i] >= ' ' && p[i] != '"' && p[i] != '\\' {
 		i++
 	}
 	return i
 }
 
-// pastString returns the index after the string that begins at i.
-func pastString(p []byte, i int) int {
-	for i++; p[i] != '"'; i++ {
-		if p[i] == '\\' {
-			i++
+// hex4 returns the number that the four hexadecimal digits at i are, or -1.
+func hex4(p []byte, i int) (r rune) {
+	for end := i + 4; i < end; i++ {
+		switch c := at(p, i); {
+		case '0' <= c && c <= '9':
+			r = r<<4 | rune(c-'0')
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			r = r<<4 | rune(c|0x20-'a'+10)
+		default:
+			return -1
 		}
 	}
-	return i + 1
-}
-
-// pastValue returns the index after the value that begins at i. It reports whether the value nests
-// too deep for a member of an object.
-func pastValue(p []byte, i int) (end int, deep bool) {
-	depth := 0
-	for ; ; i++ {
-		switch p[i] {
-		case '"':
-			i = pastString(p, i) - 1
-		case '{', '[':
-			depth++
-			deep = deep || depth >= maxDepth
-			continue
-		case '}', ']':
-			depth--
-		case ' ', '\t', '\n', '\r', ',', ':':
-			continue
-		default: // a number, true, false or null
-			for i+1 < len(p) && !endsScalar(p[i+1]) {
-				i++
-			}
-		}
-		if depth == 0 {
-			return i + 1, deep
-		}
-	}
-}
-
-func endsScalar(c byte) bool {
-	switch c {
-	case ' ', '\t', '\n', '\r', ',', ']', '}':
-		return true
-	}
-	return false
+	return r
 }
 
 // keyAmong returns the index in names of a raw key, or -1.
 func keyAmong(key []byte, names []string) int {
-	said, ok := jsonText(key)
+	text, ok := jsonText(key)
 	if !ok {
 		return -1
 	}
 	for k, name := range names {
-		if string(said) == name {
+		if string(text) == name {
 			return k
 		}
 	}
@@ -142,49 +310,64 @@ func jsonText(raw []byte) ([]byte, bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return nil, false
 	}
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1], true
+	raw = raw[1 : len(raw)-1]
+	i := bytes.IndexByte(raw, '\\')
+	if i < 0 {
+		return raw, true
 	}
-	var s string
-	if json.Unmarshal(raw, &s) != nil {
-		return nil, false
+	text := make([]byte, 0, len(raw))
+	for ; i >= 0; i = bytes.IndexByte(raw, '\\') {
+		r, size := unescape(raw[i:])
+		if size == 0 {
+			return nil, false
+		}
+		text = utf8.AppendRune(append(text, raw[:i]...), r)
+		raw = raw[i+size:]
 	}
-	if strings.ContainsRune(s, utf8.RuneError) && loneSurrogate(raw) {
-		return nil, false
-	}
-	return []byte(s), true
+	return append(text, raw...), true
 }
 
 // loneSurrogate reports whether valid JSON contains a string with half of a surrogate pair. Readers
 // replace, refuse or keep it: RFC 8259 section 8.2.
 func loneSurrogate(raw []byte) bool {
-	for i := 0; ; i++ {
-		next := bytes.IndexByte(raw[min(i, len(raw)):], '\\')
-		if next < 0 {
-			return false
-		}
-		if i += next + 1; raw[i] != 'u' {
-			continue
-		}
-		switch u := hex4(raw, i+1); {
-		case u >= 0xDC00 && u <= 0xDFFF:
+	for i := bytes.IndexByte(raw, '\\'); i >= 0; i = bytes.IndexByte(raw, '\\') {
+		_, size := unescape(raw[i:])
+		if size == 0 {
 			return true
-		case u >= 0xD800 && u <= 0xDBFF:
-			if !bytes.HasPrefix(raw[i+5:], []byte(`\u`)) {
-				return true
-			}
-			if low := hex4(raw, i+7); low < 0xDC00 || low > 0xDFFF {
-				return true
-			}
-			i += 6
 		}
-		i += 4
+		raw = raw[i+size:]
 	}
+	return false
 }
 
-func hex4(raw []byte, i int) uint64 {
-	u, _ := strconv.ParseUint(string(raw[i:i+4]), 16, 32)
-	return u
+// unescape returns the character of the escape with which p begins, and the length of the escape: 0
+// for half of a surrogate pair.
+func unescape(p []byte) (r rune, size int) {
+	switch c := p[1]; c {
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'u':
+		r = hex4(p, 2)
+		if !utf16.IsSurrogate(r) {
+			return r, 6
+		}
+		if bytes.HasPrefix(p[6:], []byte(`\u`)) {
+			if r = utf16.DecodeRune(r, hex4(p, 8)); r != utf8.RuneError {
+				return r, 12
+			}
+		}
+		return 0, 0
+	default: // a quote, a backslash or a slash
+		return rune(c), 2
+	}
 }
 
 // AppendString appends s as a JSON string. Bytes that are not UTF-8 are replaced.
