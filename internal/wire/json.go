@@ -13,7 +13,7 @@ import (
 
 const (
 	maxDepth   = 64     // how deep the objects and arrays in a client's JSON may nest
-	maxNesting = 10_000 // the same for encoding/json, to which nothing deeper is JSON
+	maxNesting = 10_000 // the same for encoding/json: what nests deeper is not JSON
 )
 
 var (
@@ -23,23 +23,24 @@ var (
 )
 
 // Members finds the members of the JSON object p with these exact names, and puts their raw values
-// into values: nil for a missing member. It does so even if it returns ErrDepth or ErrDuplicate; if
-// it returns ErrNotObject, all values are nil. Members with other names are ignored. A duplicate of
-// one of the names is an error, because two readers of the same text could then see different
-// values.
+// into values, which has nils: nil for a missing member. It does so even if it returns ErrDepth or
+// ErrDuplicate. Members with other names are ignored. A duplicate of one of the names is an error,
+// because two readers of the same text could then see different values.
 //
-// JSON is what encoding/json takes for JSON: FuzzMembers compares the two. Members reads p once and
-// allocates nothing for texts that nest no deeper than maxDepth.
+// Members reads p once, and allocates nothing if no name has escapes and p is not too deep. It has
+// its own parser: encoding/json offers neither exact names (it folds case) nor the detection of
+// duplicates (the last one wins), and no other library has exactly its grammar. FuzzMembers
+// compares the two.
 func Members(p []byte, names []string, values [][]byte) error {
 	wrong, ok := members(p, names, values)
 	if !ok {
-		clear(values) // what preceded the mistake
+		clear(values) // what precedes the mistake
 		return ErrNotObject
 	}
 	return wrong
 }
 
-// members is Members. It reports whether p is a JSON object.
+// members is Members, except that it reports whether p is a JSON object.
 func members(p []byte, names []string, values [][]byte) (wrong error, ok bool) {
 	i := space(p, 0)
 	if at(p, i) != '{' {
@@ -47,14 +48,13 @@ func members(p []byte, names []string, values [][]byte) (wrong error, ok bool) {
 	}
 	i = space(p, i+1)
 	for more := at(p, i) != '}'; more; {
-		key := i
-		i = pastString(p, i)
-		if i < 0 {
+		end := pastString(p, i)
+		if end < 0 {
 			return nil, false
 		}
-		k := keyAmong(p[key:i], names)
-		start := pastColon(p, i)
-		end, deep := pastValue(p, start)
+		k := keyAmong(p[i:end], names)
+		i = pastColon(p, end)
+		end, deep := pastValue(p, i)
 		if end < 0 {
 			return nil, false
 		}
@@ -65,7 +65,7 @@ func members(p []byte, names []string, values [][]byte) (wrong error, ok bool) {
 			if values[k] != nil {
 				wrong = ErrDuplicate
 			}
-			values[k] = p[start:end]
+			values[k] = p[i:end]
 		}
 		i = space(p, end)
 		if more = at(p, i) == ','; more {
@@ -75,10 +75,7 @@ func members(p []byte, names []string, values [][]byte) (wrong error, ok bool) {
 	return wrong, at(p, i) == '}' && space(p, i+1) == len(p)
 }
 
-// The functions below return the index after what they find in p at index i, or -1 if it is not
-// there. Nothing is at -1, so a caller can look at the result of several of them at once.
-
-// at returns the byte at i, or 0 beyond the text: a byte with which nothing in JSON begins.
+// at returns the byte at i. Outside the text it returns 0, with which nothing in JSON begins.
 func at(p []byte, i int) byte {
 	if uint(i) < uint(len(p)) {
 		return p[i]
@@ -97,6 +94,9 @@ func space(p []byte, i int) int {
 	}
 }
 
+// The functions whose names begin with past return the index after what they find at i, or -1 if it
+// is not there. Nothing is at -1, so the last of several in a row tells whether all were there.
+
 func pastColon(p []byte, i int) int {
 	if i = space(p, i); at(p, i) != ':' {
 		return -1
@@ -104,44 +104,43 @@ func pastColon(p []byte, i int) int {
 	return space(p, i+1)
 }
 
-// pastValue finds a value. It reports whether the value nests too deep for a member of an object.
+// pastValue finds a value, and reports whether it nests too deep for a member of an object. It does
+// not call itself, because a client decides how deep that would go.
 func pastValue(p []byte, i int) (end int, deep bool) {
 	closers := make([]byte, 0, maxDepth) // of the open objects and arrays, the innermost last
 	for {
-		switch c := at(p, i); c {
-		case '{', '[':
-			if len(closers) == maxNesting-1 {
+		if c := at(p, i); c == '{' || c == '[' {
+			closer := c + 2 // so ASCII has them
+			closers = append(closers, closer)
+			if len(closers) == maxNesting { // and it is in an object
 				return -1, true
 			}
-			closer := c + 2 // by the order of ASCII
-			closers = append(closers, closer)
 			deep = deep || len(closers) >= maxDepth
 			if i = space(p, i+1); at(p, i) != closer {
 				i = pastName(p, i, closer)
 				continue
 			}
-		default:
+		} else {
 			i = pastScalar(p, i)
 		}
-		for {
-			if len(closers) == 0 {
-				return i, deep
-			}
-			closer := closers[len(closers)-1]
-			i = space(p, i)
-			if c := at(p, i); c == ',' {
-				i = pastName(p, space(p, i+1), closer)
+		for len(closers) > 0 {
+			if i = space(p, i); at(p, i) != closers[len(closers)-1] {
 				break
-			} else if c != closer {
-				return -1, deep
 			}
 			closers = closers[:len(closers)-1]
 			i++
 		}
+		if len(closers) == 0 {
+			return i, deep
+		}
+		if at(p, i) != ',' {
+			return -1, deep
+		}
+		i = pastName(p, space(p, i+1), closers[len(closers)-1])
 	}
 }
 
-// pastName finds the name and the colon of a member if the closer is that of an object.
+// pastName finds the name and the colon of a member in an object, and nothing in an array.
 func pastName(p []byte, i int, closer byte) int {
 	if closer == '}' {
 		return pastColon(p, pastString(p, i))
@@ -225,7 +224,7 @@ func pastString(p []byte, i int) int {
 	}
 }
 
-// pastEscape finds what a backslash at i begins.
+// pastEscape finds a backslash and what must follow.
 func pastEscape(p []byte, i int) int {
 	switch at(p, i+1) {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
@@ -238,25 +237,27 @@ func pastEscape(p []byte, i int) int {
 	return -1
 }
 
-// pastPlain finds bytes that stand for themselves in a string, if any: all but quotes, backslashes
-// and control characters.
-//
-// It looks at eight bytes at a time. Subtraction borrows into the highest bit of a byte that is too
-// small, and perhaps of those above it, so the lowest of these bits tells the first such byte.
+// pastPlain finds the bytes, if any, that stand for themselves in a string.
 func pastPlain(p []byte, i int) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for ; len(p)-i >= 8; i += 8 {
-		x := binary.LittleEndian.Uint64(p[i:])
-		quote, backslash := x^'"'*ones, x^'\\'*ones // 0 where they are
-		small := (x-' '*ones)&^x | (quote-ones)&^quote | (backslash-ones)&^backslash
-		if small &= highs; small != 0 {
-			return i + bits.TrailingZeros64(small)/8
+		if found := special(binary.LittleEndian.Uint64(p[i:])); found != 0 {
+			return i + bits.TrailingZeros64(found)/8
 		}
 	}
 	for i < len(p) && p[i] >= ' ' && p[i] != '"' && p[i] != '\\' {
 		i++
 	}
 	return i
+}
+
+const ones, highs = 0x0101010101010101, 0x8080808080808080
+
+// special finds the bytes among eight that cannot stand for themselves in a string: control
+// characters, quotes and backslashes. It returns a number with the highest bit of the first such
+// byte. Higher bits mean nothing, because a subtraction borrows from the bytes above.
+func special(x uint64) uint64 {
+	quotes, backslashes := x^'"'*ones, x^'\\'*ones // 0 where they are
+	return ((x-' '*ones)&^x | (quotes-ones)&^quotes | (backslashes-ones)&^backslashes) & highs
 }
 
 // hex4 returns the number that the four hexadecimal digits at i are, or -1.
@@ -274,12 +275,19 @@ func hex4(p []byte, i int) (r rune) {
 	return r
 }
 
-// keyAmong returns the index in names of a raw key, or -1.
+// keyAmong returns the index in names of a raw key, or -1. No name has a character that needs an
+// escape, so most keys can be compared as they are.
 func keyAmong(key []byte, names []string) int {
-	text, ok := jsonText(key)
-	if !ok {
-		return -1
+	k := indexOf(key[1:len(key)-1], names)
+	if k < 0 && bytes.IndexByte(key, '\\') >= 0 {
+		if text, ok := jsonText(key); ok {
+			k = indexOf(text, names)
+		}
 	}
+	return k
+}
+
+func indexOf(text []byte, names []string) int {
 	for k, name := range names {
 		if string(text) == name {
 			return k
@@ -340,8 +348,8 @@ func loneSurrogate(raw []byte) bool {
 	return false
 }
 
-// unescape returns the character of the escape with which p begins, and the length of the escape: 0
-// for half of a surrogate pair.
+// unescape returns the character of the escape with which p begins, and the length of the escape,
+// which is 0 for half of a surrogate pair.
 func unescape(p []byte) (r rune, size int) {
 	switch c := p[1]; c {
 	case 'b':
@@ -372,7 +380,13 @@ func unescape(p []byte) (r rune, size int) {
 
 // AppendString appends s as a JSON string. Bytes that are not UTF-8 are replaced.
 func AppendString[T string | []byte](buf []byte, s T) []byte {
-	for i := range len(s) {
+	i := 0
+	for p := []byte(s); len(p)-i >= 8; i += 8 {
+		if x := binary.LittleEndian.Uint64(p[i:]); special(x)|x&highs != 0 {
+			return appendEscaped(buf, string(s))
+		}
+	}
+	for ; i < len(s); i++ {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
 			return appendEscaped(buf, string(s))
 		}
@@ -382,14 +396,30 @@ func AppendString[T string | []byte](buf []byte, s T) []byte {
 	return append(buf, '"')
 }
 
-// appendEscaped escapes s with encoding/json, except for characters that only HTML requires: a
-// character must look the same whatever else the string contains.
+// appendEscaped is AppendString for all strings. It escapes with encoding/json, except for
+// characters that only HTML requires: a character must look the same whatever else the string
+// contains.
 func appendEscaped(buf []byte, s string) []byte {
+	if !hasEscapes(s) {
+		return append(append(append(buf, '"'), s...), '"')
+	}
 	quoted := bytes.NewBuffer(buf)
 	enc := json.NewEncoder(quoted)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) // Encode does not fail for a string and a bytes.Buffer
 	return quoted.Bytes()[:quoted.Len()-1]
+}
+
+// hasEscapes reports whether encoding/json may escape something in s. The replacement character is
+// among that, because range gives it for bytes that are not UTF-8.
+func hasEscapes(s string) bool {
+	for _, r := range s {
+		switch {
+		case r < ' ', r == '"', r == '\\', r == '\u2028', r == '\u2029', r == utf8.RuneError:
+			return true
+		}
+	}
+	return false
 }
 
 // appendStringOrNull appends s, or null if s is empty.

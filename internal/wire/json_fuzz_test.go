@@ -172,6 +172,38 @@ func (g *generator) value(depth int) {
 	}
 }
 
+// FuzzStrings compares AppendString and JSONString with encoding/json.
+func FuzzStrings(f *testing.F) {
+	for _, seed := range []string{
+		"", "lobby", "The quick brown fox", "12345678\x00", "1234567\"\\", "Zwölf \u2028", "🥊\xff\uFFFD",
+		"\b\f\n\r\t\x7f<>&/", `\"\\\/\b\f\n\r\t\u00e9\uFFFD`,
+		`\ud83d\ude00`, `\ud83d\ud83d`, `\udc00`, `\ud800\n`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var want bytes.Buffer
+		enc := json.NewEncoder(&want)
+		enc.SetEscapeHTML(false)
+		require.NoError(t, enc.Encode(s))
+		got := AppendString(nil, s)
+		require.Equal(t, want.String(), string(got)+"\n")
+		require.Equal(t, got, AppendString(nil, []byte(s)))
+		text, ok := JSONString(got)
+		require.True(t, ok)
+		require.Equal(t, string([]rune(s)), text)
+
+		if raw := []byte(`"` + s + `"`); json.Valid(raw) && utf8.Valid(raw) {
+			want, wantOK := slowText(raw)
+			text, ok := JSONString(raw)
+			require.Equal(t, wantOK, ok)
+			if ok {
+				require.Equal(t, want, text)
+			}
+		}
+	})
+}
+
 // slowMembers is Members in a simple and slow way: encoding/json decides what is JSON, so a second
 // reader need not look for mistakes.
 func slowMembers(p []byte, names []string, values [][]byte) (wrong error) {

@@ -69,13 +69,20 @@ func TestJSONString(t *testing.T) {
 
 func TestAppendString(t *testing.T) {
 	for s, want := range map[string]string{
-		"":           `""`,
-		"<b>&":       `"<b>&"`,
-		"ü<b>&":      `"ü<b>&"`,
-		"a\"\\\n":    `"a\"\\\n"`,
-		"\xff\u2028": `"\ufffd\u2028"`,
+		"":                 `""`,
+		"<b>&":             `"<b>&"`,
+		"ü<b>&":            `"ü<b>&"`,
+		"a\"\\\n":          `"a\"\\\n"`,
+		"\xff\u2028":       `"\ufffd\u2028"`,
+		"\uFFFD\u2027\x7f": "\"\uFFFD\u2027\x7f\"",
+		"12345678\x1f":     `"12345678\u001f"`,
 	} {
 		require.Equal(t, "x"+want, string(AppendString([]byte("x"), s)))
+		require.Equal(t, "x"+want, string(AppendString([]byte("x"), []byte(s))))
+	}
+	for _, s := range []string{"", "The quick brown fox jumps over the lazy dog", "Zwölf Boxkämpfer"} {
+		buf := make([]byte, 0, 100)
+		require.Zero(t, testing.AllocsPerRun(100, func() { AppendString(buf, s) }), s)
 	}
 }
 
