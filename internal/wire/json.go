@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math/bits"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -110,9 +111,9 @@ func pastValue(p []byte, i int) (end int, deep bool) {
 	closers := make([]byte, 0, maxDepth) // of the open objects and arrays, the innermost last
 	for {
 		if c := at(p, i); c == '{' || c == '[' {
-			closer := c + 2 // so ASCII has them
+			closer := c + 2 // by the order of ASCII
 			closers = append(closers, closer)
-			if len(closers) == maxNesting { // and it is in an object
+			if len(closers) == maxNesting { // with the object around the value, one too many
 				return -1, true
 			}
 			deep = deep || len(closers) >= maxDepth
@@ -351,31 +352,22 @@ func loneSurrogate(raw []byte) bool {
 // unescape returns the character of the escape with which p begins, and the length of the escape,
 // which is 0 for half of a surrogate pair.
 func unescape(p []byte) (r rune, size int) {
-	switch c := p[1]; c {
-	case 'b':
-		return '\b', 2
-	case 'f':
-		return '\f', 2
-	case 'n':
-		return '\n', 2
-	case 'r':
-		return '\r', 2
-	case 't':
-		return '\t', 2
-	case 'u':
-		r = hex4(p, 2)
-		if !utf16.IsSurrogate(r) {
-			return r, 6
+	if p[1] != 'u' {
+		if k := strings.IndexByte("bfnrt", p[1]); k >= 0 {
+			return rune("\b\f\n\r\t"[k]), 2
 		}
-		if bytes.HasPrefix(p[6:], []byte(`\u`)) {
-			if r = utf16.DecodeRune(r, hex4(p, 8)); r != utf8.RuneError {
-				return r, 12
-			}
-		}
-		return 0, 0
-	default: // a quote, a backslash or a slash
-		return rune(c), 2
+		return rune(p[1]), 2 // a quote, a backslash or a slash
 	}
+	r = hex4(p, 2)
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	if bytes.HasPrefix(p[6:], []byte(`\u`)) {
+		if r = utf16.DecodeRune(r, hex4(p, 8)); r != utf8.RuneError {
+			return r, 12
+		}
+	}
+	return 0, 0
 }
 
 // AppendString appends s as a JSON string. Bytes that are not UTF-8 are replaced.
