@@ -24,14 +24,14 @@ var (
 )
 
 // Members finds the members of the JSON object p with these exact names, and puts their raw values
-// into values, which has nils: nil for a missing member. It does so even if it returns ErrDepth or
-// ErrDuplicate. Members with other names are ignored. A duplicate of one of the names is an error,
-// because two readers of the same text could then see different values.
+// into values, which has only nils before: nil for a missing member. It does so even if it returns
+// ErrDepth or ErrDuplicate. Members with other names are ignored. A duplicate of one of the names is
+// an error, because two readers of the same text could then see different values.
 //
 // Members reads p once, and allocates nothing if no name has escapes and p is not too deep. It has
 // its own parser: encoding/json offers neither exact names (it folds case) nor the detection of
-// duplicates (the last one wins), and no other library has exactly its grammar. FuzzMembers
-// compares the two.
+// duplicates (the last one wins), and a library with exactly its grammar would be one more
+// requirement. FuzzMembers compares the two.
 func Members(p []byte, names []string, values [][]byte) error {
 	wrong, ok := members(p, names, values)
 	if !ok {
@@ -307,8 +307,9 @@ func jsonUint(raw []byte) (uint64, bool) {
 	return n, err == nil && n <= maxInt
 }
 
-// JSONString decodes a raw JSON value that is a string. A string with half of a surrogate pair is
-// refused: encoding/json would replace the half, and two different names would become equal.
+// JSONString decodes a raw value that Members has found, if it is a string. A string with half of a
+// surrogate pair is refused: encoding/json would replace the half, and two different names would
+// become equal.
 func JSONString(raw []byte) (string, bool) {
 	text, ok := jsonText(raw)
 	return string(text), ok

@@ -50,6 +50,17 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+func TestMembersAllocatesNothing(t *testing.T) {
+	deep := strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1)
+	p := []byte(`{"x":[{"a":"\u00e9"}],"content":` + deep + `}`)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		var values [2][]byte
+		if Members(p, names, values[:]) != nil || values[0] == nil {
+			t.Error("no content")
+		}
+	}))
+}
+
 func TestJSONString(t *testing.T) {
 	for raw, want := range map[string]string{
 		`"a"`: "a", `""`: "", `"\n\"\\\u00e9"`: "\n\"\\é", `"\ud83d\ude00"`: "😀",
