@@ -25,8 +25,8 @@ var (
 
 // Members finds the members of the JSON object p with these exact names, and puts their raw values
 // into values, which has only nils before: nil for a missing member. It does so even if it returns
-// ErrDepth or ErrDuplicate. Members with other names are ignored. A duplicate of one of the names is
-// an error, because two readers of the same text could then see different values.
+// ErrDepth or ErrDuplicate. Members with other names are ignored. A duplicate of one of the names
+// is an error, because two readers of the same text could then see different values.
 //
 // Members reads p once, and allocates nothing if no name has escapes and p is not too deep. It has
 // its own parser: encoding/json offers neither exact names (it folds case) nor the detection of
