@@ -50,6 +50,17 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+func TestMembersAllocatesNothing(t *testing.T) {
+	deep := strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1)
+	p := []byte(`{"x":[{"a":"\u00e9"}],"content":` + deep + `}`)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		var values [2][]byte
+		if Members(p, names, values[:]) != nil || values[0] == nil {
+			t.Error("no content")
+		}
+	}))
+}
+
 func TestJSONString(t *testing.T) {
 	for raw, want := range map[string]string{
 		`"a"`: "a", `""`: "", `"\n\"\\\u00e9"`: "\n\"\\é", `"\ud83d\ude00"`: "😀",
@@ -69,13 +80,20 @@ func TestJSONString(t *testing.T) {
 
 func TestAppendString(t *testing.T) {
 	for s, want := range map[string]string{
-		"":           `""`,
-		"<b>&":       `"<b>&"`,
-		"ü<b>&":      `"ü<b>&"`,
-		"a\"\\\n":    `"a\"\\\n"`,
-		"\xff\u2028": `"\ufffd\u2028"`,
+		"":                 `""`,
+		"<b>&":             `"<b>&"`,
+		"ü<b>&":            `"ü<b>&"`,
+		"a\"\\\n":          `"a\"\\\n"`,
+		"\xff\u2028":       `"\ufffd\u2028"`,
+		"\uFFFD\u2027\x7f": "\"\uFFFD\u2027\x7f\"",
+		"12345678\x1f":     `"12345678\u001f"`,
 	} {
 		require.Equal(t, "x"+want, string(AppendString([]byte("x"), s)))
+		require.Equal(t, "x"+want, string(AppendString([]byte("x"), []byte(s))))
+	}
+	for _, s := range []string{"", "The quick brown fox jumps over the lazy dog", "Zwölf Boxkämpfer"} {
+		buf := make([]byte, 0, 100)
+		require.Zero(t, testing.AllocsPerRun(100, func() { AppendString(buf, s) }), s)
 	}
 }
 
