@@ -119,7 +119,7 @@ func checkMessage(m *Message, maxBytes int) error {
 
 // checkJSON returns an error that matches ErrInvalidMessage if content is not JSON in UTF-8.
 func checkJSON(content []byte) error {
-	if utf8.Valid(content) && json.Valid(content) {
+	if utf8.Valid(content) && wire.ValidJSON(content) {
 		return nil
 	}
 	return fmt.Errorf("%w: content is not JSON", ErrInvalidMessage)

@@ -18,7 +18,9 @@ func longMembers(
 		case reflect.Struct:
 			longMembers(all, name, member)
 		case reflect.Pointer:
-			longMembers(all, name, member.Elem())
+			if !member.IsNil() { // the location of a time
+				longMembers(all, name, member.Elem())
+			}
 		case reflect.String, reflect.Slice:
 			all[name] = member
 		}

@@ -41,6 +41,12 @@ func Members(p []byte, names []string, values [][]byte) error {
 	return wrong
 }
 
+// ValidJSON reports whether p is JSON that can be a member of an object, as encoding/json decides it.
+func ValidJSON(p []byte) bool {
+	end, _ := pastValue(p, space(p, 0))
+	return end >= 0 && space(p, end) == len(p)
+}
+
 // members is Members, except that it reports whether p is a JSON object.
 func members(p []byte, names []string, values [][]byte) (wrong error, ok bool) {
 	i := space(p, 0)

@@ -48,6 +48,10 @@ func requireSameMembers(t *testing.T, p []byte) error {
 	if err != wantErr || !slices.EqualFunc(values[:], want[:], same) {
 		t.Fatalf("%q\ngot  %v %q\nwant %v %q", p, err, values, wantErr, want)
 	}
+	valid := json.Valid(text) && json.Valid(slices.Concat([]byte(`{"":`), text, []byte("}")))
+	if ValidJSON(text) != valid {
+		t.Fatalf("%q: valid %v", p, !valid)
+	}
 	return err
 }
 
