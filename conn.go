@@ -269,6 +269,14 @@ type connHandler Conn
 // Command implements session.Handler.
 func (h *connHandler) Command(cmd wire.Command) { h.m.commands.run((*Conn)(h), cmd) }
 
+// Value implements session.Handler.
+func (h *connHandler) Value(key any) any {
+	if key == (connKey{&h.m.registry.handlers}) {
+		return (*Conn)(h)
+	}
+	return nil
+}
+
 // Ended implements session.Handler.
 func (h *connHandler) Ended(why *CloseError) { go h.m.registry.cleanUp((*Conn)(h), why) }
 

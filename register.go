@@ -155,8 +155,7 @@ func (r *registry) newConn(
 		m: r.m, id: "conn_" + uuid.NewString(), identity: id,
 		address: cand.address, began: cand.began, expires: id.deadline(time.Now()),
 	}
-	values := context.WithValue(context.WithoutCancel(ctx), connKey{&r.handlers}, c)
-	c.session.Init(values, &r.pool, t, (*connHandler)(c))
+	c.session.Init(ctx, &r.pool, t, (*connHandler)(c))
 	c.receiver = receiver{
 		queue: c.session.Queue(), proto: c.session.Protocol(), deflates: c.session.Deflates(),
 	}

@@ -114,7 +114,7 @@ func TestIntakeAssemblesMessages(t *testing.T) {
 			}
 			require.Equal(t, want.message, string(p))
 		}
-		require.Nil(t, in.borrowed, "a buffer was kept")
+		require.Nil(t, in.reader.borrowed, "a buffer was kept")
 		require.Equal(t, []string{"are you there", "pong 1"}, l.pings)
 		require.EqualValues(t, len(stream)-early, l.alive.Load())
 	}
@@ -159,7 +159,7 @@ func TestIntakeStopsAtAViolation(t *testing.T) {
 			wrong, ok := errors.AsType[*Violation](err)
 			require.True(t, ok, "%v", err)
 			require.Equal(t, c.reason, wrong.Reason)
-			require.Nil(t, in.borrowed, "a buffer was kept")
+			require.Nil(t, in.reader.borrowed, "a buffer was kept")
 		}
 	}
 }
@@ -253,7 +253,7 @@ func (s *script) read(_ uintptr, p []byte) (int, error) {
 		s.end = syscall.ECONNRESET
 		return -1, s.end
 	case 3:
-		s.in.mayLeave = !s.in.mayLeave
+		s.in.reader.mayLeave = !s.in.reader.mayLeave
 		return -1, syscall.EAGAIN
 	case 4:
 		s.in.Interrupt()
@@ -287,14 +287,14 @@ func FuzzIntake(f *testing.F) {
 			op, p, err := s.in.Message(nil, true)
 			switch {
 			case errors.Is(err, ErrQuiet):
-				require.True(t, s.in.scanner.Between(), "ErrQuiet inside a message")
+				require.True(t, s.in.reader.scanner.Between(), "ErrQuiet inside a message")
 			case err != nil || op == opClose:
 				end = errors.Join(err, errEnd)
 			default:
 				messages = append(messages, string(p))
 			}
 		}
-		require.Nil(t, s.in.borrowed)
+		require.Nil(t, s.in.reader.borrowed)
 		taken := stream[:len(stream)-len(s.stream)]
 		oracle := NewScanner(1<<16, false)
 		good, wrong := scanAll(&oracle, taken)

@@ -31,6 +31,7 @@ func TestParkedConnectionIsWoken(t *testing.T) {
 	hello := frame(finText, 5)
 	for range 3 {
 		require.True(t, in.Park())
+		require.Nil(t, in.reader, "a parked connection takes memory for reading")
 		send(t, client, hello)
 		<-l.wakes
 		expect(t, in, "xxxxx")
@@ -76,7 +77,7 @@ func TestInterruptEndsOnlyQuietReads(t *testing.T) {
 	require.True(t, <-l.waits)
 	send(t, client, frame(finText, 5)[1:])
 	require.NoError(t, <-read)
-	require.True(t, in.scanner.Between())
+	require.True(t, in.reader.scanner.Between())
 }
 
 // TestDescriptorReuse opens, parks and closes connections that share a few descriptors, so that an

@@ -90,8 +90,8 @@ func (s *Session) wait(ctx context.Context, answered <-chan response) (json.RawM
 		return r.content, r.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
-	case <-s.ctx.Done():
-		return nil, context.Cause(s.ctx)
+	case <-s.Context().Done():
+		return nil, context.Cause(s.Context())
 	}
 }
 

@@ -22,8 +22,7 @@ const HalfMessage = 8 << 10
 type reader struct {
 	s    *Session
 	used allowance
-	at   time.Time // when the last message arrived
-	late int       // bytes that arrived after the end
+	late int // bytes that arrived after the end
 }
 
 // Alive implements transport.Events.
@@ -109,13 +108,13 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 		r.finish(err.(*disconnect.CloseError))
 		return false
 	}
-	r.at = time.Now() // and no more readings of the clock for this message
+	now := time.Now() // and no more readings of the clock for this message
 	*stay = true
 	*buf = data
 	if cap(data) > 2*transport.FirstBuffer { // one large message must not cost memory for ever
 		*buf = nil
 	}
-	cmd, ok := r.accept(op, data)
+	cmd, ok := r.accept(op, data, now)
 	if !ok || !s.runner.offer(&cmd) {
 		return true
 	}
@@ -147,7 +146,7 @@ func (r *reader) finish(why *disconnect.CloseError) {
 // accept checks and decodes a message, and waits as long as its rate demands. It reports whether
 // there is a command to run. The answer to a call is given to the caller at once, because a handler
 // may wait for it, and is free, because the server has asked for it.
-func (r *reader) accept(op sendqueue.Op, data []byte) (wire.Command, bool) {
+func (r *reader) accept(op sendqueue.Op, data []byte, now time.Time) (wire.Command, bool) {
 	s := r.s
 	s.received.Add(1)
 	s.pool.Counters.Add(metrics.Received, 1)
@@ -161,18 +160,18 @@ func (r *reader) accept(op sendqueue.Op, data []byte) (wire.Command, bool) {
 	}
 	if cmd.Kind == wire.CmdNone || cmd.Kind == wire.CmdAnswer {
 		s.pool.Counters.Add(metrics.Ignored, 1)
-		r.throttle(len(data))
+		r.throttle(len(data), &now)
 		return wire.Command{}, false
 	}
-	ok := r.throttle(len(data))
-	cmd.At = r.at
+	ok := r.throttle(len(data), &now)
+	cmd.At = now
 	return cmd, ok
 }
 
-// throttle waits until the limits allow what the client has sent.
-func (r *reader) throttle(n int) bool {
+// throttle waits until the limits allow what the client has sent, and then sets now.
+func (r *reader) throttle(n int, now *time.Time) bool {
 	s := r.s
-	wait, tooLong := r.used.message(&s.pool.Limits, n, &s.bill, s.since(r.at))
+	wait, tooLong := r.used.message(&s.pool.Limits, n, &s.bill, s.since(*now))
 	if wait == 0 {
 		return true
 	}
@@ -185,12 +184,12 @@ func (r *reader) throttle(n int) bool {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		r.at = time.Now()
+		*now = time.Now()
 		if !s.transport.Ahead() { // nothing more has arrived: the client waits
 			r.used.rested()
 		}
 		return true
-	case <-s.ctx.Done():
+	case <-s.Context().Done():
 		return false
 	}
 }

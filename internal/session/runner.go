@@ -12,7 +12,7 @@ type runner struct {
 	s *Session
 
 	mu         sync.Mutex
-	changed    sync.Cond
+	changed    *sync.Cond // nil until a goroutine waits for a change
 	busy       bool // a goroutine runs commands
 	handedOver bool // and another one reads
 	backlog    backlog
@@ -21,9 +21,19 @@ type runner struct {
 	closed     bool
 }
 
-func (r *runner) init(s *Session) {
-	r.s = s
-	r.changed.L = &r.mu
+// await waits for a change. r.mu is held.
+func (r *runner) await() {
+	if r.changed == nil {
+		r.changed = sync.NewCond(&r.mu)
+	}
+	r.changed.Wait()
+}
+
+// notify reports a change. r.mu is held.
+func (r *runner) notify() {
+	if r.changed != nil {
+		r.changed.Broadcast()
+	}
 }
 
 // Start begins to read.
@@ -58,7 +68,7 @@ func (r *runner) leave() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.loops--
-	r.changed.Broadcast()
+	r.notify()
 }
 
 // offer makes the caller the goroutine that runs cmd, or leaves cmd to the one that runs commands
@@ -70,7 +80,7 @@ func (r *runner) offer(cmd *wire.Command) (mine bool) {
 	if r.full(cmd) {
 		r.rejectReplies(true) // the handler may wait for one that would never be read
 		for r.full(cmd) {
-			r.changed.Wait()
+			r.await()
 		}
 		r.rejectReplies(false)
 		cmd.At = time.Now()
@@ -133,7 +143,7 @@ func (r *runner) abandon() {
 	r.countBacklog()
 	r.inHandler--
 	r.loops--
-	r.changed.Broadcast()
+	r.notify()
 }
 
 // following takes the next command of the backlog. If there is none it ends being busy, and reports
@@ -141,7 +151,7 @@ func (r *runner) abandon() {
 func (r *runner) following() (cmd wire.Command, more, mayRead bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	defer r.changed.Broadcast()
+	defer r.notify()
 	if r.s.Ended() {
 		r.backlog = backlog{}
 	}
@@ -209,7 +219,7 @@ func (r *runner) exit() {
 	defer r.mu.Unlock()
 	r.loops--
 	r.inHandler--
-	r.changed.Broadcast()
+	r.notify()
 }
 
 // InHandler reports whether code of the application runs.
@@ -225,9 +235,9 @@ func (r *runner) close() {
 	r.s.watch.stop()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.changed.Broadcast()
+	r.notify()
 	for r.loops > r.inHandler {
-		r.changed.Wait()
+		r.await()
 	}
 	r.closed, r.backlog = true, backlog{}
 	r.countBacklog()
@@ -239,6 +249,6 @@ func (s *Session) Wait() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.loops > 0 {
-		r.changed.Wait()
+		r.await()
 	}
 }

@@ -26,6 +26,8 @@ type Handler interface {
 	// Ended is called once, when the session has begun to end. It must not block, and locks may be
 	// held.
 	Ended(why *disconnect.CloseError)
+	// Value returns a value of the context of the session, or nil.
+	Value(key any) any
 }
 
 // Pool is what sessions have in common.
@@ -50,8 +52,8 @@ type Session struct {
 	queue     *sendqueue.Queue
 	protocol  wire.Protocol
 	opened    time.Time
-	ctx       context.Context
-	cancel    context.CancelCauseFunc
+	values    context.Context // never ends
+	ending    atomic.Pointer[ending]
 	end       atomic.Pointer[disconnect.CloseError]
 
 	// Times on the clock of now.
@@ -73,13 +75,14 @@ type Session struct {
 	heart  heartbeat
 }
 
-// Init makes a zero session ready: it attaches a queue to t. ctx gives the context its values.
+// Init makes a zero session ready: it attaches a queue to t. ctx gives the context its values; its
+// end has no effect.
 func (s *Session) Init(ctx context.Context, p *Pool, t transport.Transport, h Handler) {
 	s.pool, s.handler, s.transport, s.protocol, s.opened = p, h, t, t.Protocol(), time.Now()
-	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.setValues(ctx)
 	s.alive()
 	s.reader.s = s
-	s.runner.init(s)
+	s.runner.s = s
 	s.watch.init(s)
 	s.heart.s = s
 	s.queue = sendqueue.New(&p.Queues, t.Wire(), s.queueFailed)
@@ -103,9 +106,6 @@ func (s *Session) Deflates() bool { return s.transport.Deflates() }
 
 // RemoteAddr returns the address of the peer for humans.
 func (s *Session) RemoteAddr() string { return s.transport.RemoteAddr() }
-
-// Context ends with the session; its cause is a *disconnect.CloseError then.
-func (s *Session) Context() context.Context { return s.ctx }
 
 // Bill returns what the peer pays for beside its messages.
 func (s *Session) Bill() *Bill { return &s.bill }
@@ -154,7 +154,7 @@ func (s *Session) End(why *disconnect.CloseError, within time.Duration) bool {
 	default:
 		s.queue.Abort(frame(), within)
 	}
-	s.cancel(why)
+	s.cancelContext()
 	s.runner.handOver() // a goroutine must read the peer's close frame
 	s.handler.Ended(why)
 	return true
