@@ -55,14 +55,16 @@ func (e *exceptions) has(c *Conn) bool {
 // messages have the order of their stream.
 func (b *broadcaster) deliver(p *broker.Publication) Result {
 	t := &p.Target
-	at := wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
-	d := delivery{
-		b: b, frames: b.m.speakers.Encode(&p.Message, at), result: Result{Local: true},
-		key: b.m.fetcher.UnionKey(p),
+	d := delivery{b: b, result: Result{Local: true}, key: b.m.fetcher.UnionKey(p)}
+	d.frames.Message = p.Message
+	d.frames.Envelope = wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
+	one := p.Stream == "" && onlyUser(t)
+	if !one || b.m.speakers.Deflating() > 0 { // one user may have no connection: encode it then
+		b.m.speakers.Encode(&d.frames)
+		b.m.counters.Add(metrics.Compressed, b.compressor.Compress(&d.frames))
 	}
-	b.m.counters.Add(metrics.Compressed, b.compressor.Compress(&d.frames))
 	// After Compress, which takes long: meanwhile a session may be resumed over another connection.
-	d.except = b.exceptions(t)
+	b.except(&d.except, t)
 	if p.Union { // some targets keep it, so no queue may drop it for a later message
 		d.priority = sendqueue.Vital
 	}
@@ -76,7 +78,9 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 		d.stream(p)
 	case t.All && len(t.Rooms)+len(t.Users)+len(t.Conns) == 0:
 		d.all()
-	case !t.All && len(t.Rooms) == 1 && len(t.Users)+len(t.Conns) == 0:
+	case one:
+		d.user(t.Users[0])
+	case onlyRoom(t) != "":
 		if r := b.m.rooms.lock(t.Rooms[0]); r != nil {
 			d.room(r)
 			r.mu.Unlock()
@@ -90,9 +94,9 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	return d.result
 }
 
-// exceptions returns the receivers that a target excludes.
-func (b *broadcaster) exceptions(t *broker.Target) exceptions {
-	e := exceptions{users: t.ExceptUsers}
+// except sets the receivers that a target excludes.
+func (b *broadcaster) except(e *exceptions, t *broker.Target) {
+	e.users = t.ExceptUsers
 	for _, id := range t.ExceptConns {
 		c, ok := b.m.conns.byID.Get(id)
 		if ok {
@@ -102,7 +106,6 @@ func (b *broadcaster) exceptions(t *broker.Target) exceptions {
 			e.gone = append(e.gone, id)
 		}
 	}
-	return e
 }
 
 // union delivers to a target with several parts.
@@ -158,6 +161,19 @@ func (d *delivery) all() {
 	d.b.m.conns.everyone.order.Lock()
 	defer d.b.m.conns.everyone.order.Unlock()
 	d.b.m.conns.everyone.walk(d.conn)
+}
+
+// user delivers to the connections of a user.
+func (d *delivery) user(id string) {
+	u := d.b.m.users.lockLive(id)
+	if u == nil {
+		d.result.Offline++
+		return
+	}
+	for _, c := range u.conns {
+		d.conn(c)
+	}
+	d.b.m.users.unlock(u)
 }
 
 // room delivers to the members of a locked room.
@@ -360,9 +376,9 @@ func (a *announcer) userNotice(
 	if a.m.opts.Announce&AnnounceUsers == 0 {
 		return nil
 	}
-	m := message(user)
-	f := a.m.speakers.Encode(&m, wire.Envelope{})
-	return &f
+	f := &wire.Frames{Message: message(user)}
+	a.m.speakers.Encode(f)
+	return f
 }
 
 // roomNotice encodes a notice about the user of c in a room, or returns nil if there are none about
@@ -373,9 +389,11 @@ func (a *announcer) roomNotice(
 	if !a.rooms() {
 		return nil
 	}
-	m := message(c.UserID(), room)
-	f := a.m.speakers.Encode(&m, wire.Envelope{Room: room})
-	return &f
+	f := &wire.Frames{
+		Message: message(c.UserID(), room), Envelope: wire.Envelope{Room: room},
+	}
+	a.m.speakers.Encode(f)
+	return f
 }
 
 // dedupSet is the set of connections that have received a message, by their send queues. It is for

@@ -262,13 +262,11 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 
 // relay is Send for a message and a target that were checked when a client sent them. The time of
 // the message is when it arrived.
-func (m *Manager) relay(ctx context.Context, to Target, msg *Message) (Result, error) {
-	if err := checkSize(msg, m.opts.maxContent()); err != nil {
+func (m *Manager) relay(ctx context.Context, pub *broker.Publication) (Result, error) {
+	if err := checkSize((*Message)(&pub.Message), m.opts.maxContent()); err != nil {
 		return Result{}, err
 	}
-	return m.send(ctx, &broker.Publication{
-		Target: broker.Target(to), Message: broker.Message(*msg),
-	}, msg.Time)
+	return m.send(ctx, pub, pub.Message.Time)
 }
 
 func (m *Manager) send(

@@ -65,12 +65,11 @@ const (
 // Chat returns a message of type "chat" whose content is in the form that plain clients use: it has
 // the text, the sender and the current time. Invalid UTF-8 in text is replaced. The Manager makes
 // such a message of the text that a plain client sends.
-func Chat(sender, text string) Message { return chat(sender, text, time.Now()) }
-
-func chat[T string | []byte](sender string, text T, at time.Time) Message {
+func Chat(sender, text string) Message {
+	now := time.Now()
 	return Message{
-		Type: wire.TypeChat, Sender: sender, Time: at,
-		Content: wire.ChatContent(sender, text, at),
+		Type: wire.TypeChat, Sender: sender, Time: now,
+		Content: wire.ChatContent(sender, text, now),
 	}
 }
 
@@ -259,6 +258,11 @@ func onlyRoom(t *broker.Target) string {
 		return ""
 	}
 	return t.Rooms[0]
+}
+
+// onlyUser reports whether the target is one user and nothing else.
+func onlyUser(t *broker.Target) bool {
+	return !t.All && len(t.Users) == 1 && len(t.Rooms)+len(t.Conns) == 0
 }
 
 // cloneTarget returns a copy of t that shares no memory with t.

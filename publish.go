@@ -46,6 +46,11 @@ func (p *publisher) publishLive(ctx context.Context, pub *broker.Publication) (R
 	if p.m.broker.Local() {
 		return p.m.broadcast.deliver(pub), nil
 	}
+	return p.publishAway(ctx, pub)
+}
+
+// publishAway gives a message that is not kept to a broker that serves other processes too.
+func (p *publisher) publishAway(ctx context.Context, pub *broker.Publication) (Result, error) {
 	cloneFromCaller(pub)
 	pub.Target = cloneTarget(pub.Target)
 	_, err := p.m.broker.Publish(ctx, *pub)

@@ -139,7 +139,7 @@ func (r *registry) welcome(c *Conn, top uint64) {
 	if c.inbox != nil {
 		g.Inbox, g.Top = c.inbox.Position(), top
 	}
-	c.give(&wire.Frames{M: wire.Welcome(c.proto, g)}, sendqueue.Reply)
+	c.give(&wire.Frames{Message: wire.Welcome(c.proto, g)}, sendqueue.Reply)
 }
 
 // reconnectTime returns how long it takes to admit as many connections as have been open at once.

@@ -43,28 +43,29 @@ func (cs *commands) run(c *Conn, cmd wire.Command) {
 
 // chat handles a message of a plain client, which gets no answer.
 func (cs *commands) chat(c *Conn, cmd wire.Command) {
-	var to Target
+	by := c.sender()
+	var pub broker.Publication // a literal would be on the stack twice
+	m := &pub.Message
+	m.Type, m.Sender, m.Guest, m.Time = wire.TypeChat, by.User, by.Guest, cmd.At
+	m.Content = wire.ChatContent(by.User, cmd.Text, cmd.At)
 	switch cmd.Target {
 	case wire.TargetAll:
-		to = ToAll()
+		pub.Target.All = true
 	case wire.TargetRoom:
-		to = ToRoom(c.currentRoom())
+		pub.Target.Rooms = []string{c.currentRoom()}
 	default:
 		if names.CheckUser(cmd.Target) == nil { // else there can be no such user
-			to = ToUser(cmd.Target)
+			pub.Target.Users = []string{cmd.Target}
 		}
 	}
-	msg := chat(c.UserID(), cmd.Text, cmd.At)
-	msg.Guest = c.sender().Guest
 	err := c.guard(func() error {
-		if !cs.allowed(c, Action{Kind: ActionSend, Target: to}) {
+		if !cs.allowed(c, &Action{Kind: ActionSend, Target: Target(pub.Target)}) {
 			return nil
 		}
 		if cs.m.opts.OnMessage != nil {
-			in := Inbound{Text: string(cmd.Text), Target: to, Message: msg}
-			return cs.m.opts.OnMessage(c.session.Context(), c, in)
+			return cs.passOn(c, &pub, cmd.Text)
 		}
-		_, err := cs.send(c, to, &msg)
+		_, err := cs.send(c, &pub)
 		return err
 	})
 	if err != nil {
@@ -72,9 +73,18 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 	}
 }
 
+// passOn passes a client's message to OnMessage. It is not inlined, because the stack of a
+// goroutine that reads is small, and what is large on it would be there for all messages.
+//
+//go:noinline
+func (cs *commands) passOn(c *Conn, pub *broker.Publication, text []byte) error {
+	in := Inbound{Text: string(text), Target: Target(pub.Target), Message: Message(pub.Message)}
+	return cs.m.opts.OnMessage(c.session.Context(), c, in)
+}
+
 // send sends a client's message to its target. It is the default for OnMessage.
-func (cs *commands) send(c *Conn, to Target, msg *Message) (Result, error) {
-	res, err := cs.m.relay(c.session.Context(), to, msg)
+func (cs *commands) send(c *Conn, pub *broker.Publication) (Result, error) {
+	res, err := cs.m.relay(c.session.Context(), pub)
 	c.session.Bill().Receivers(res.Matched)
 	return res, err
 }
@@ -87,14 +97,14 @@ func (cs *commands) failed(c *Conn, err error) {
 }
 
 // allowed asks the authorizer, and counts and logs a refusal.
-func (cs *commands) allowed(c *Conn, a Action) bool {
+func (cs *commands) allowed(c *Conn, a *Action) bool {
 	if cs.m.opts.Authorize == nil {
 		cs.m.counters.Add(metrics.Denied, 1)
 		cs.m.log.Once(slog.LevelWarn, "authorize", "", "realtime: a client's action was refused "+
 			"because nothing allows it: set Options.Authorize")
 		return false
 	}
-	if err := cs.m.opts.Authorize(c.session.Context(), c, a); err != nil {
+	if err := cs.m.opts.Authorize(c.session.Context(), c, *a); err != nil {
 		cs.m.counters.Add(metrics.Denied, 1)
 		cs.m.log.Log(c.session.Context(), slog.LevelDebug, c.source(), "realtime: action refused",
 			slog.String("conn", c.id), slog.String("action", string(a.Kind)),
@@ -118,7 +128,7 @@ func newRequests(cs *commands) *requests {
 }
 
 func (rs *requests) mayJoin(c *Conn, room string) bool {
-	return rs.commands.allowed(c, Action{Kind: ActionJoin, Room: room, Conn: c.id})
+	return rs.commands.allowed(c, &Action{Kind: ActionJoin, Room: room, Conn: c.id})
 }
 
 // serve executes a request, and answers it if the client wants an answer.
@@ -176,8 +186,12 @@ func (rs *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err e
 
 // sendRequest sends a client's message. A message with an id is sent once.
 func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
-	to, err := targetOf(r)
-	if err != nil {
+	by := c.sender()
+	var pub broker.Publication // a literal would be on the stack twice
+	m := &pub.Message
+	m.Type, m.Sender, m.Guest, m.ID = cmp.Or(r.Typ, wire.TypeChat), by.User, by.Guest, r.MessageID
+	m.Content, m.Binary, m.Time, m.Key, m.TTL = r.Content, r.Binary, r.At, r.Key, r.TTL
+	if err := targetOf(r, &pub.Target); err != nil {
 		return nil, err
 	}
 	if err := checkMember("message_type", validClientType(r.Typ)); err != nil {
@@ -189,34 +203,30 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if err := checkMember("key", validMessageKey(r.Key)); err != nil {
 		return nil, err
 	}
-	if !rs.commands.allowed(c, Action{Kind: ActionSend, Target: to}) {
+	if !rs.commands.allowed(c, &Action{Kind: ActionSend, Target: Target(pub.Target)}) {
 		return nil, ErrForbidden
 	}
-	send := func() (json.RawMessage, error) { return rs.sendOrHandle(c, r, to) }
 	if r.MessageID == "" {
-		return send()
+		return rs.sendOrHandle(c, r, &pub)
 	}
-	key := dedup.Key{Sender: c.sender(), ID: r.MessageID}
-	return rs.sentIDs.Do(c.session.Context(), key, send)
+	return rs.sentIDs.Do(c.session.Context(), dedup.Key{Sender: by, ID: r.MessageID},
+		func() (json.RawMessage, error) { return rs.sendOrHandle(c, r, &pub) })
 }
 
 // sendOrHandle sends a message to its target, or passes it to OnMessage.
-func (rs *requests) sendOrHandle(c *Conn, r *wire.Request, to Target) (json.RawMessage, error) {
-	by := c.sender()
-	msg := Message{
-		Type: cmp.Or(r.Typ, wire.TypeChat), Sender: by.User, Guest: by.Guest, ID: r.MessageID,
-		Content: r.Content, Binary: r.Binary, Time: r.At, Key: r.Key, TTL: r.TTL,
-	}
+func (rs *requests) sendOrHandle(
+	c *Conn, r *wire.Request, pub *broker.Publication,
+) (json.RawMessage, error) {
 	if rs.m.opts.OnMessage != nil {
 		// The application may keep the message, but the bytes belong to the reader.
-		msg.Content, msg.Binary = bytes.Clone(msg.Content), bytes.Clone(msg.Binary)
-		in := Inbound{Target: to, Message: msg}
-		if err := rs.m.opts.OnMessage(c.session.Context(), c, in); err != nil {
+		pub.Message.Content = bytes.Clone(r.Content)
+		pub.Message.Binary = bytes.Clone(r.Binary)
+		if err := rs.commands.passOn(c, pub, nil); err != nil {
 			return nil, &applicationError{err}
 		}
 		return nil, nil
 	}
-	res, err := rs.commands.send(c, to, &msg)
+	res, err := rs.commands.send(c, pub)
 	if err != nil || !r.Receipt {
 		return nil, err
 	}
@@ -226,35 +236,26 @@ func (rs *requests) sendOrHandle(c *Conn, r *wire.Request, to Target) (json.RawM
 	return wire.Receipt(broker.Position(res.Position), res.Duplicate), nil
 }
 
-// targetOf returns the target of a message.
-func targetOf(r *wire.Request) (to Target, err error) {
+// targetOf sets the target of a message.
+func targetOf(r *wire.Request, to *broker.Target) (err error) {
 	named := 0
-	for _, kind := range []struct {
-		member, name string
-		valid        func(string) error
-		to           func(...string) Target
-	}{
-		{"room", r.Room, ValidName, ToRoom},
-		{"user", r.User, names.CheckUser, ToUser},
-		{"conn", r.Conn, ValidName, ToConn},
-	} {
-		if kind.name == "" {
-			continue
+	name := func(member, name string, valid func(string) error, list *[]string) {
+		if name != "" && err == nil {
+			err = checkMember(member, valid(name))
+			*list = []string{name}
+			named++
 		}
-		if err := checkMember(kind.member, kind.valid(kind.name)); err != nil {
-			return Target{}, err
-		}
-		to = kind.to(kind.name)
+	}
+	name("room", r.Room, ValidName, &to.Rooms)
+	name("user", r.User, names.CheckUser, &to.Users)
+	name("conn", r.Conn, ValidName, &to.Conns)
+	if to.All = r.All; to.All {
 		named++
 	}
-	if r.All {
-		to = ToAll()
-		named++
+	if err == nil && named != 1 {
+		err = &Error{wire.CodeBadRequest, "want one of room, user, conn, or all: true"}
 	}
-	if named != 1 {
-		return Target{}, &Error{wire.CodeBadRequest, "want one of room, user, conn, or all: true"}
-	}
-	return to, nil
+	return err
 }
 
 // callRequest passes a call to the application.
@@ -262,7 +263,7 @@ func (rs *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if err := checkMember("method", names.CheckMethod(r.Method)); err != nil {
 		return nil, err
 	}
-	if !rs.commands.allowed(c, Action{Kind: ActionCall, Method: r.Method}) {
+	if !rs.commands.allowed(c, &Action{Kind: ActionCall, Method: r.Method}) {
 		return nil, ErrForbidden
 	}
 	if rs.m.opts.OnCall == nil {

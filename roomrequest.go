@@ -57,7 +57,7 @@ func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 func (rs *requests) newJoin(c *Conn, r *wire.Request) *joinOp {
 	e := &joinOp{room: r.Room, byClient: true, id: r.ID, from: From{Since: Position(r.Since)}}
 	past := r.History > 0 || r.Since != (broker.Position{})
-	e.mayNotReadHistory = past && !rs.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room})
+	e.mayNotReadHistory = past && !rs.commands.allowed(c, &Action{Kind: ActionHistory, Room: r.Room})
 	return e
 }
 
@@ -65,7 +65,7 @@ func (rs *requests) leaveRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !rs.commands.allowed(c, Action{Kind: ActionLeave, Room: r.Room, Conn: c.id}) {
+	if !rs.commands.allowed(c, &Action{Kind: ActionLeave, Room: r.Room, Conn: c.id}) {
 		return ErrForbidden
 	}
 	r.Answered = true
@@ -84,7 +84,7 @@ func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !rs.commands.allowed(c, Action{Kind: ActionMembers, Room: r.Room}) {
+	if !rs.commands.allowed(c, &Action{Kind: ActionMembers, Room: r.Room}) {
 		return ErrForbidden
 	}
 	if !rs.m.announcer.rooms() {
@@ -115,7 +115,7 @@ func (rs *requests) historyRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !rs.commands.allowed(c, Action{Kind: ActionHistory, Room: r.Room}) {
+	if !rs.commands.allowed(c, &Action{Kind: ActionHistory, Room: r.Room}) {
 		return ErrForbidden
 	}
 	q := broker.Query{

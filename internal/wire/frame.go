@@ -10,16 +10,16 @@ import (
 
 // Frames is one message with its frames, one for each protocol in use. All receivers share them.
 type Frames struct {
-	M         broker.Message
-	at        Envelope
+	Message   broker.Message
+	Envelope  Envelope
 	encodings [numProtocols]encoding
 }
 
-// For returns the frame for a connection.
+// For returns the frame for a connection. It encodes the message if Encode has not.
 func (f *Frames) For(p Protocol, deflates bool) *sendqueue.Frame {
 	form := &f.encodings[p]
-	if form.Plain == nil { // the first connection of the protocol came after Encode
-		form.Plain = EncodeIn(p, &f.M, &f.at)
+	if form.Plain == nil {
+		form.Plain = EncodeIn(p, &f.Message, &f.Envelope)
 	}
 	return form.For(deflates)
 }
@@ -81,16 +81,13 @@ func (s *Speakers) Add(p Protocol, deflates bool, n int64) {
 // Deflating returns the number of connections that take compressed messages.
 func (s *Speakers) Deflating() int { return int(s.deflating.Load()) }
 
-// Encode returns the frames of a message for the protocols in use. It is called without the lock of
-// a room.
-func (s *Speakers) Encode(m *broker.Message, at Envelope) Frames {
-	f := Frames{M: *m, at: at}
+// Encode encodes a message for the protocols in use. It is called without the lock of a room.
+func (s *Speakers) Encode(f *Frames) {
 	for p := range f.encodings {
 		if s.conns[p].Load() > 0 {
-			f.encodings[p].Plain = EncodeIn(Protocol(p), m, &f.at)
+			f.encodings[p].Plain = EncodeIn(Protocol(p), &f.Message, &f.Envelope)
 		}
 	}
-	return f
 }
 
 // EncodeIn returns the frame of a message in one protocol.

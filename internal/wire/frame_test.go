@@ -24,7 +24,8 @@ func TestCompressOnlyIfWanted(t *testing.T) {
 	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("word ", 300) + `"`)}
 	s := plainOnly()
 	off, on := NewCompressor(0, s), NewCompressor(512, s)
-	f := s.Encode(&m, Envelope{})
+	f := Frames{Message: m}
+	s.Encode(&f)
 	s.deflating.Store(1)
 	require.Zero(t, testing.AllocsPerRun(100, func() { off.Compress(&f) }))
 	s.deflating.Store(0)
@@ -86,7 +87,8 @@ func TestCompressedFramesAreSettled(t *testing.T) {
 	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("word ", 300) + `"`)}
 	s := &Speakers{}
 	s.Add(ProtoV1, true, 1)
-	f := s.Encode(&m, Envelope{})
+	f := Frames{Message: m}
+	s.Encode(&f)
 	require.Equal(t, 1, NewCompressor(512, s).Compress(&f))
 	var totals sendqueue.Totals
 	q := sendqueue.New(&sendqueue.Config{Totals: &totals}, nil, nil)
