@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -78,7 +79,7 @@ func (r *records) encrypt(data []byte) ([]byte, error) {
 // Read is for package tls.
 func (r *records) Read(b []byte) (int, error) {
 	if !r.open {
-		return unix.Read(r.fd, b)
+		return blocking(unix.Read, r.fd, b)
 	}
 	if len(r.in) == 0 {
 		return 0, errNoData
@@ -91,10 +92,25 @@ func (r *records) Read(b []byte) (int, error) {
 // Write is for package tls.
 func (r *records) Write(b []byte) (int, error) {
 	if !r.open {
-		return unix.Write(r.fd, b)
+		return blocking(unix.Write, r.fd, b)
 	}
 	r.out = append(r.out, b...)
 	return len(b), nil
+}
+
+// blocking repeats a system call that a signal interrupts, and returns what package tls expects.
+func blocking(call func(int, []byte) (int, error), fd int, b []byte) (int, error) {
+	for {
+		switch n, err := call(fd, b); {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, err
+		case n == 0 && len(b) > 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
 }
 
 // SetWriteDeadline is for package tls.

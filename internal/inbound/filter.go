@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// filterBytes is the size of a read from a connection. The buffer is kept.
-	filterBytes = 1 << 10
+	// filterBytes is the size of a read from a connection, except inside a payload. The buffer is
+	// kept, so it is small: a header and the beginning of a payload.
+	filterBytes = 64
 	// aheadTime bounds the wait of [Filter.Ahead].
 	aheadTime = time.Millisecond
 )
@@ -24,7 +25,7 @@ type Filter struct {
 	listener Listener
 	scanner  Scanner
 
-	buffer    []byte
+	buffer    [filterBytes]byte
 	scanned   []byte // not returned by Read yet
 	unscanned []byte // after scanned
 	violation *Violation
@@ -34,7 +35,7 @@ type Filter struct {
 // NewFilter returns the filter of a connection. early holds the bytes that have already been read
 // from it.
 func NewFilter(conn net.Conn, early []byte) *Filter {
-	return &Filter{conn: conn, unscanned: early, buffer: make([]byte, filterBytes)}
+	return &Filter{conn: conn, unscanned: early}
 }
 
 // Begin sets the listener and the scanner. It must be called once, before the first Read.
@@ -46,7 +47,7 @@ func (f *Filter) Begin(listener Listener, scanner Scanner) {
 // and then a *Violation. Inside a message it returns ErrTorn instead of io.EOF, which the WebSocket
 // library would interpret as the end of the message.
 func (f *Filter) Read(p []byte) (int, error) {
-	if f.scanner.large() && len(f.scanned)+len(f.unscanned) == 0 && len(p) > len(f.buffer) {
+	if f.scanner.inPayload() && len(f.scanned)+len(f.unscanned) == 0 && len(p) > filterBytes {
 		n, err := f.fill(p[:min(uint64(len(p)), f.scanner.remaining)])
 		_, _, _ = f.scanner.Next(p[:n])
 		return n, err
@@ -70,7 +71,7 @@ func (f *Filter) Await() error {
 		case len(f.unscanned) > 0:
 			f.scan()
 		default:
-			n, err := f.fill(f.buffer)
+			n, err := f.fill(f.buffer[:])
 			if f.unscanned = f.buffer[:n]; err != nil {
 				return err
 			}
@@ -140,7 +141,7 @@ func (f *Filter) Ahead() bool {
 	if f.conn.SetReadDeadline(time.Now().Add(aheadTime)) != nil {
 		return true
 	}
-	n, err := f.conn.Read(f.buffer)
+	n, err := f.conn.Read(f.buffer[:])
 	_ = f.conn.SetReadDeadline(time.Time{})
 	if f.unscanned = f.buffer[:n]; n > 0 {
 		f.listener.Alive(n)

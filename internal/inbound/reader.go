@@ -41,7 +41,7 @@ func (r *reader) step() (op byte, err error) {
 	switch {
 	case len(r.unread) > 0:
 		return r.take()
-	case r.scanner.large():
+	case r.scanner.inPayload() && r.scanner.remaining >= chunkBytes:
 		return r.readLarge()
 	default:
 		n, err := r.read(nil)

@@ -89,8 +89,8 @@ func (s *Scanner) Next(p []byte) (payload, rest []byte, wrong *Violation) {
 // inFrame reports whether a frame is incomplete.
 func (s *Scanner) inFrame() bool { return s.headLen > 0 || s.maskMissing > 0 || s.remaining > 0 }
 
-// large reports whether the rest of the frame is a large payload.
-func (s *Scanner) large() bool { return s.maskMissing == 0 && s.remaining >= chunkBytes }
+// inPayload reports whether the payload of the frame is incomplete, and its header is not.
+func (s *Scanner) inPayload() bool { return s.maskMissing == 0 && s.remaining > 0 }
 
 // inControl reports whether the last frame is a control frame.
 func (s *Scanner) inControl() bool { return s.op >= opClose }

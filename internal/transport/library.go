@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// The sizes of the buffers that coder/websocket reads and writes through. Its reads come from
-	// a filter, which has a buffer. It writes close frames only.
-	readBuffer, writeBuffer = 32, 128
+	// bufferBytes is the size of the buffers that coder/websocket reads and writes through, the
+	// smallest there is. It reads from a filter, which has a buffer, and writes close frames only.
+	bufferBytes = 16
 	// tlsRecord is the largest size of a TLS record in bytes, see RFC 8446 section 5.1.
 	tlsRecord = 16 << 10
 	// inflating is about the memory that it takes to inflate a message, without the message itself.
@@ -82,8 +82,8 @@ func (hijacked) WriteHeader(int)             {}
 // Hijack implements http.Hijacker.
 func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	nc := filtered{h.l.nc, h.l.filter}
-	h.l.buffered = bufio.NewReaderSize(nc, readBuffer)
-	return nc, bufio.NewReadWriter(h.l.buffered, bufio.NewWriterSize(nc, writeBuffer)), nil
+	h.l.buffered = bufio.NewReaderSize(nc, bufferBytes)
+	return nc, bufio.NewReadWriter(h.l.buffered, bufio.NewWriterSize(nc, bufferBytes)), nil
 }
 
 // filtered is the net.Conn of coder/websocket. It reads through the filter. Nothing is written to
