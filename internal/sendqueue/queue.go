@@ -96,7 +96,7 @@ type State uint8
 const (
 	Holding  State = iota // before Start: frames are collected and not written
 	Idle                  // nothing to write
-	Ready                 // on the list of its flusher
+	Ready                 // on the list of a flusher, or about to be
 	Flushing              // its flusher writes
 	Owned                 // a goroutine of its own writes, and may block
 	Dead                  // the wire is closed, or about to be
@@ -142,6 +142,7 @@ type Queue struct {
 	ring       ring
 
 	flusher    *flusher // nil without raw
+	next       *Queue   // in the list that a ready queue is on
 	ringBytes  int64    // size of the ring known to the budget
 	closing    *closing // nil until Close
 	wire       Wire
@@ -164,7 +165,7 @@ type Queue struct {
 
 	done event
 
-	_ [2]uint64 // fills the last cache line
+	_ uint64 // fills the last cache line
 }
 
 // New returns a queue in the state [Holding] that writes to wire. The queue calls failed if it
@@ -203,14 +204,24 @@ func (q *Queue) Start() {
 // schedule makes a goroutine write, if there is something to write and the queue is idle. q.mu is
 // held.
 func (q *Queue) schedule() {
+	if q.state == Idle && q.pending() {
+		q.ready(nil)
+	}
+}
+
+// ready makes a goroutine write to an idle queue. If w is not nil, a flusher gets the queue from w.
+// q.mu is held.
+func (q *Queue) ready(w *Wakeups) {
 	switch {
-	case q.state != Idle || !q.pending():
-	case q.flusher != nil:
-		q.state = Ready
-		q.flusher.add(q)
-	default:
+	case q.flusher == nil:
 		q.state = Owned
 		q.cfg.Go(q.drain)
+	case w == nil:
+		q.state = Ready
+		q.flusher.add(q, q)
+	default:
+		q.state = Ready
+		w.add(q)
 	}
 }
 
@@ -221,6 +232,14 @@ func (q *Queue) pending() bool {
 // Push appends a frame to the queue. policy applies to frames of the priorities Message and Vital.
 // After the last push of a frame, the caller must settle it, see [Budget.Settle].
 func (q *Queue) Push(f *Frame, priority Priority, policy Policy) Outcome {
+	return q.push(nil, f, priority, policy)
+}
+
+// push is Push. If w is not nil, it is part of a fan-out.
+func (q *Queue) push(w *Wakeups, f *Frame, priority Priority, policy Policy) Outcome {
+	if w != nil {
+		w.count()
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.sealed {
@@ -240,7 +259,9 @@ func (q *Queue) Push(f *Frame, priority Priority, policy Policy) Outcome {
 	if q.ring.push(f) {
 		q.accountRing()
 	}
-	q.schedule()
+	if q.state == Idle {
+		q.ready(w)
+	}
 	return Queued
 }
 
