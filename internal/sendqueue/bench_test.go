@@ -65,7 +65,7 @@ func BenchmarkPush(b *testing.B) {
 					b.Fatal("not taken")
 				}
 				q.endFlush(out)
-				f.out.add(budget, out.frames)
+				f.out.add(q.cfg.Totals, out.frames, out.data)
 				f.out.end()
 			}
 			perFrame(b, n)

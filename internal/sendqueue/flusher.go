@@ -176,6 +176,7 @@ func (f *flusher) flush(q *Queue) {
 		KeepLittle(q.raw)
 	}
 	q.flushes = min(q.flushes+1, 2)
+	written := 0
 	done, cut, err := f.writeBatch(q.raw)
 	q.moved.Add(uint64(f.took))
 	switch {
@@ -187,10 +188,10 @@ func (f *flusher) flush(q *Queue) {
 		rest.frames, rest.cut = slices.Clone(f.b.frames[done:]), cut
 		q.switchToOwner(rest)
 	default:
-		f.b.took = f.took
+		written, f.b.took = f.b.data, f.took
 		q.endFlush(&f.b)
 	}
-	f.out.add(&q.cfg.Totals.Budget, f.b.frames[:done])
+	f.out.add(q.cfg.Totals, f.b.frames[:done], written)
 	clear(f.b.frames)
 }
 
