@@ -241,32 +241,35 @@ func (q *Queue) push(w *Wakeups, f *Frame, priority Priority, policy Policy) Out
 		w.count()
 	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.sealed {
+	out := Queued
+	switch {
+	case q.sealed:
 		q.countLost(1)
-		return Refused
-	}
-	if priority == Reply {
+		out = Refused
+	case priority == Reply:
 		q.replies++
 		q.replyBytes += f.Len()
 		if f.Len() >= bigReply {
 			q.cfg.Totals.Replies.add(f.Len())
 		}
-	} else if out, ok := q.admit(f, priority, policy); !ok {
-		return out
+	default:
+		out = q.admit(f, priority, policy)
 	}
-	f.notePush(priority)
-	if q.ring.push(f) {
-		q.accountRing()
+	if out == Queued {
+		f.notePush(priority)
+		if q.ring.push(f) {
+			q.accountRing()
+		}
+		if q.state == Idle {
+			q.ready(w)
+		}
 	}
-	if q.state == Idle {
-		q.ready(w)
-	}
-	return Queued
+	q.mu.Unlock()
+	return out
 }
 
-// admit makes room for f, or returns the outcome and false. q.mu is held.
-func (q *Queue) admit(f *Frame, priority Priority, policy Policy) (Outcome, bool) {
+// admit makes room for f and returns Queued, or returns why it cannot. q.mu is held.
+func (q *Queue) admit(f *Frame, priority Priority, policy Policy) Outcome {
 	share := 1
 	if priority == Notice {
 		share = 2
@@ -284,20 +287,20 @@ func (q *Queue) admit(f *Frame, priority Priority, policy Policy) (Outcome, bool
 			q.seal()
 			q.countLost(1)
 			q.cfg.Go(func() { q.failed(ErrOverflow) })
-			return Refused, false
+			return Refused
 		default:
 			q.dropped++
 			q.cfg.Totals.DroppedNewest.Add(1)
-			return Dropped, false
+			return Dropped
 		}
 	}
-	return Queued, true
+	return Queued
 }
 
-func (q *Queue) dropNotice() (Outcome, bool) {
+func (q *Queue) dropNotice() Outcome {
 	q.dropped++
 	q.cfg.Totals.DroppedNotices.Add(1)
-	return Dropped, false
+	return Dropped
 }
 
 func (q *Queue) dropOldest() bool {
