@@ -50,7 +50,7 @@ func (fs *Flushers) next() *flusher {
 			fs.start(f.run)
 		}
 	})
-	return fs.flushers[int(fs.nextIndex.Add(1))%len(fs.flushers)]
+	return fs.pick(fs.nextIndex.Add(1))
 }
 
 // Close ends the goroutines. All queues must have ended.
@@ -61,9 +61,8 @@ func (fs *Flushers) Close() {
 	}
 }
 
-// pick returns the flusher of queues that became ready together. Different numbers give different
-// flushers.
-func (fs *Flushers) pick(n uint32) *flusher { return fs.flushers[int(n)%len(fs.flushers)] }
+// pick returns a flusher. Numbers that follow each other give different ones.
+func (fs *Flushers) pick(n uint32) *flusher { return fs.flushers[n%uint32(len(fs.flushers))] }
 
 // flusher is one goroutine and the list of the queues that wait for it.
 type flusher struct {
