@@ -56,7 +56,8 @@ func Run(dialect string, h http.Handler, modules ...string) {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", h)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stopCPU, stopMutex := profile(os.Getenv("CPUPROFILE")), profileMutexes(os.Getenv("MUTEXPROFILE"))
+	stopCPU := profile(os.Getenv("CPUPROFILE"))
+	stopMutex := profileMutexes(os.Getenv("MUTEXPROFILE"))
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stopCPU()
@@ -84,8 +85,8 @@ func profile(path string) (stop func()) {
 	return pprof.StopCPUProfile
 }
 
-// profileMutexes records each wait for a mutex. stop writes the profile to a file. Without a path it
-// does nothing.
+// profileMutexes records each wait for a mutex. stop writes the profile to a file. Without a path
+// it does nothing.
 func profileMutexes(path string) (stop func()) {
 	if path == "" {
 		return func() {}

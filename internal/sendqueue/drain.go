@@ -155,8 +155,8 @@ func (q *Queue) startFlush(b *batch) bool {
 	return true
 }
 
-// endFlush ends the right of the flusher to write, after it has written the whole batch. The flusher
-// counts in the totals what it has written in a turn.
+// endFlush ends the right of the flusher to write, after it has written the whole batch. The
+// flusher counts in the totals what it has written in a turn.
 func (q *Queue) endFlush(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -75,7 +75,7 @@ type flusher struct {
 	// Only the goroutine uses the following fields.
 	sys          func(fd uintptr, p []byte) (int, error)
 	call         func(fd uintptr) bool // writeOnce, bound once to save an allocation
-	turn         *Queue                // the first queue of this turn, whose field next is the second
+	turn         *Queue                // the first queue of this turn; linked by next
 	ended        bool
 	out          releases
 	b            batch

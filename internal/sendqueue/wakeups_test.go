@@ -176,10 +176,13 @@ func TestWakeupsOfAQueueThatEnds(t *testing.T) {
 		want string
 		done bool // before Flush
 	}{
-		"close":            {func(r *rig) { r.Close(CloseFrame(1000, ""), time.Second) }, "a close", false},
-		"abort":            {func(r *rig) { r.Abort(CloseFrame(1000, ""), time.Second) }, "close", false},
-		"kill":             {func(r *rig) { r.Kill() }, "", true},
-		"close, then kill": {func(r *rig) { r.Close(CloseFrame(1000, ""), time.Second); r.Kill() }, "", true},
+		"close": {func(r *rig) { r.Close(CloseFrame(1000, ""), time.Second) }, "a close", false},
+		"abort": {func(r *rig) { r.Abort(CloseFrame(1000, ""), time.Second) }, "close", false},
+		"kill":  {func(r *rig) { r.Kill() }, "", true},
+		"close, then kill": {func(r *rig) {
+			r.Close(CloseFrame(1000, ""), time.Second)
+			r.Kill()
+		}, "", true},
 	} {
 		for place := range 3 {
 			t.Run(fmt.Sprint(name, place), func(t *testing.T) {
@@ -218,8 +221,8 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// Several goroutines push to the same queues at random, alone and in fan-outs, and end some of them.
-// No queue is lost: what was accepted before Close is written, in order, and once.
+// Several goroutines push to the same queues at random, alone and in fan-outs, and end some of
+// them. No queue is lost: what was accepted before Close is written, in order, and once.
 func TestWakeupsStress(t *testing.T) {
 	for range long.Of(20, 200, 200) {
 		seed := rand.Uint64()
