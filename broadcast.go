@@ -31,6 +31,7 @@ type delivery struct {
 	frames   wire.Frames
 	priority sendqueue.Priority
 	except   exceptions
+	wakeups  sendqueue.Wakeups
 	audience *dedupSet // nil if the target names each receiver once
 	key      uint64    // for a message to several targets some of which keep it; else 0
 	result   Result
@@ -68,6 +69,7 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	if p.Union { // some targets keep it, so no queue may drop it for a later message
 		d.priority = sendqueue.Vital
 	}
+	defer d.wakeups.Flush()
 	if f, ok := p.Origin.(*localResult); ok && f.audience != nil {
 		d.audience = f.audience
 		d.audience.mu.Lock()
@@ -209,7 +211,7 @@ func (d *delivery) includes(c *Conn) bool {
 
 // push puts the message into the send queue of c, whose receiver is r.
 func (d *delivery) push(r *receiver, c *Conn, policy sendqueue.Policy) (queued bool) {
-	if r.push(&d.frames, d.priority, policy) != sendqueue.Queued {
+	if r.push(&d.wakeups, &d.frames, d.priority, policy) != sendqueue.Queued {
 		d.result.Dropped++
 		d.missed(c)
 		return false
@@ -357,12 +359,14 @@ func (a *announcer) tellAll(notice *wire.Frames, except *Conn) {
 		return
 	}
 	n := 0
+	var wakeups sendqueue.Wakeups
+	defer wakeups.Flush()
 	a.m.conns.everyone.order.Lock()
 	defer a.m.conns.everyone.order.Unlock()
 	a.m.conns.everyone.walk(func(c *Conn) {
 		if c != except {
 			n++
-			c.push(notice, sendqueue.Notice, sendqueue.DropNewest)
+			c.push(&wakeups, notice, sendqueue.Notice, sendqueue.DropNewest)
 		}
 	})
 	notice.Settle(&a.m.counters.Queues.Budget)

@@ -254,7 +254,7 @@ func (c *Conn) tell(frame *sendqueue.Frame) { c.give(wire.Uniform(frame), sendqu
 func (c *Conn) give(f *wire.Frames, p sendqueue.Priority) {
 	// Before the push: Close does not wait for the caller, and each frame must count as matched.
 	c.m.counters.Add(metrics.Matched, 1)
-	c.push(f, p, sendqueue.Disconnect)
+	c.queue.Push(f.For(c.proto, c.deflates), p, sendqueue.Disconnect)
 	f.Settle(&c.m.counters.Queues.Budget)
 }
 
@@ -405,9 +405,9 @@ type receiver struct {
 
 // push puts the encoding of a message for this connection into its send queue.
 func (r *receiver) push(
-	f *wire.Frames, priority sendqueue.Priority, policy sendqueue.Policy,
+	w *sendqueue.Wakeups, f *wire.Frames, priority sendqueue.Priority, policy sendqueue.Policy,
 ) sendqueue.Outcome {
-	return r.queue.Push(f.For(r.proto, r.deflates), priority, policy)
+	return w.Push(r.queue, f.For(r.proto, r.deflates), priority, policy)
 }
 
 // withoutChecks returns r without checks. It does not read checks, so it needs no lock.

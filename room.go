@@ -404,8 +404,10 @@ func (r *room) drop(m *membership) {
 // notify sends a notice to all members, and returns how many they are.
 func (r *room) notify(notice *wire.Frames) (told int) {
 	r.m.counters.Add(metrics.Matched, len(r.members))
+	var wakeups sendqueue.Wakeups
+	defer wakeups.Flush()
 	for i := range r.members {
-		r.members[i].push(notice, sendqueue.Notice, sendqueue.DropNewest)
+		r.members[i].push(&wakeups, notice, sendqueue.Notice, sendqueue.DropNewest)
 	}
 	notice.Settle(&r.m.counters.Queues.Budget)
 	return len(r.members)

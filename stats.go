@@ -33,7 +33,8 @@ type Stats struct {
 	MemoryBytes int64
 	// Rate is the number of messages a second, over the last ten seconds.
 	Rate float64
-	// Updated is when a connection last opened or ended or a message was last sent. Zero: never.
+	// Updated is when a connection last opened or ended or a message was last sent, to a
+	// millisecond. Zero: never.
 	Updated time.Time
 
 	Accepted uint64 // connections that opened

@@ -64,10 +64,12 @@ func Run(dialect string, h http.Handler, modules ...string) {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", h)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stop := profile(os.Getenv("CPUPROFILE"))
+	stopCPU := profile(os.Getenv("CPUPROFILE"))
+	stopMutex := profileMutexes(os.Getenv("MUTEXPROFILE"))
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		stop()
+		stopCPU()
+		stopMutex()
 		os.Exit(0)
 	}()
 	fmt.Fprintln(os.Stderr, srv.Serve(l))
@@ -89,6 +91,25 @@ func profile(path string) (stop func()) {
 		os.Exit(1)
 	}
 	return pprof.StopCPUProfile
+}
+
+// profileMutexes records each wait for a mutex. stop writes the profile to a file. Without a path
+// it does nothing.
+func profileMutexes(path string) (stop func()) {
+	if path == "" {
+		return func() {}
+	}
+	runtime.SetMutexProfileFraction(1)
+	return func() {
+		f, err := os.Create(path)
+		if err == nil {
+			err = pprof.Lookup("mutex").WriteTo(f, 0)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "profile:", err)
+			os.Exit(1)
+		}
+	}
 }
 
 // versions returns the versions of modules from the build information.

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,33 +12,45 @@ const (
 	rateCell   = rateWindow / rateCells
 )
 
-// rate counts the events of the last rateWindow, in a ring of cells of a tenth of a second. The
-// zero value is ready.
+// rate follows a counter over the last rateWindow, in a ring of cells of a tenth of a second. To
+// count costs no more than a look at the current tenth, because a cell has the value of the counter
+// before its first event. The zero value is ready.
 type rate struct {
+	at    atomic.Int64 // the tenth of the newest cell
 	mu    sync.Mutex
-	cells [rateCells]struct{ at, n int64 }
-}
-
-func (r *rate) add(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at := now.UnixNano() / int64(rateCell)
-	cell := &r.cells[at%rateCells]
-	if cell.at != at {
-		cell.at, cell.n = at, 0
+	cells [rateCells]struct {
+		at     int64 // the tenth
+		before uint64
 	}
-	cell.n++
 }
 
-func (r *rate) perSecond(now time.Time) float64 {
+// begin is called before an event is counted.
+func (r *rate) begin(now time.Time, counter *atomic.Uint64) {
+	if at := tenth(now); at != r.at.Load() {
+		r.beginCell(at, counter)
+	}
+}
+
+func (r *rate) beginCell(at int64, counter *atomic.Uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at := now.UnixNano() / int64(rateCell)
-	var n int64
+	if cell := &r.cells[at%rateCells]; cell.at != at { // else another goroutine came first
+		cell.at, cell.before = at, counter.Load()
+	}
+	r.at.Store(at)
+}
+
+func (r *rate) perSecond(now time.Time, counter *atomic.Uint64) float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, total := tenth(now), counter.Load()
+	before := total
 	for i := range r.cells {
 		if cell := &r.cells[i]; cell.at > at-rateCells && cell.at <= at {
-			n += cell.n
+			before = min(before, cell.before)
 		}
 	}
-	return float64(n) / rateWindow.Seconds()
+	return float64(total-before) / rateWindow.Seconds()
 }
+
+func tenth(t time.Time) int64 { return t.UnixNano() / int64(rateCell) }

@@ -31,6 +31,8 @@ func benchQueues(n int) (*flusher, []*Queue) {
 	fs := NewFlushers(func(func()) {})
 	fs.write = func(_ uintptr, p []byte) (int, error) { return len(p), nil }
 	cfg := &Config{Go: func(func()) {}, Totals: &Totals{}, Flushers: fs}
+	fs.next()                     // makes the flushers
+	fs.flushers = fs.flushers[:1] // which gets all queues
 	f := fs.next()
 	queues := make([]*Queue, n)
 	for i := range queues {
@@ -58,12 +60,12 @@ func BenchmarkPush(b *testing.B) {
 					q.Push(frame, Message, Disconnect)
 					budget.Settle(frame)
 				}
-				f.ready = f.ready[:0]
+				f.ready.Store(nil)
 				if !q.startFlush(out) || out.data != n {
 					b.Fatal("not taken")
 				}
 				q.endFlush(out)
-				f.out.add(budget, out.frames)
+				f.out.add(q.cfg.Totals, out.frames, out.data)
 				f.out.end()
 			}
 			perFrame(b, n)
@@ -92,13 +94,15 @@ func benchFlush(b *testing.B, n, frames int, shared bool) {
 	for b.Loop() {
 		for range frames {
 			frame := NewFrame(OpText, payload)
+			var w Wakeups
 			for i, q := range queues {
 				if i > 0 && !shared {
 					budget.Settle(frame)
 					frame = NewFrame(OpText, payload)
 				}
-				q.Push(frame, Message, Disconnect)
+				w.Push(q, frame, Message, Disconnect)
 			}
+			w.Flush()
 			budget.Settle(frame)
 		}
 		f.take()

@@ -132,9 +132,10 @@ func (f *Frame) release(n int32) (freed int64) {
 // releases adds up the frames written in one turn of a flusher. Members of a room mostly have the
 // same frames queued, so that most queues release the same frames as the previous one.
 type releases struct {
-	budget *Budget
-	run    []heldFrame // the frames that the last queues have released, in order
-	freed  int64
+	totals  *Totals
+	run     []heldFrame // the frames that the last queues have released, in order
+	freed   int64
+	written int
 }
 
 type heldFrame struct {
@@ -142,12 +143,13 @@ type heldFrame struct {
 	n     int32
 }
 
-// add releases the frames that one queue has written.
-func (r *releases) add(b *Budget, frames []*Frame) {
-	if b != r.budget {
+// add releases frames of one queue. written of them count as written.
+func (r *releases) add(t *Totals, frames []*Frame, written int) {
+	if t != r.totals {
 		r.end()
-		r.budget = b
+		r.totals = t
 	}
+	r.written += written
 	at := 0
 	for _, f := range frames {
 		if f.control() {
@@ -173,11 +175,15 @@ func (r *releases) flush() {
 	r.run = r.run[:0]
 }
 
-// end reports the sum to the budget.
+// end reports the sums to the totals.
 func (r *releases) end() {
 	r.flush()
 	if r.freed > 0 {
-		r.budget.add(-r.freed)
+		r.totals.Budget.add(-r.freed)
 		r.freed = 0
+	}
+	if r.written > 0 {
+		r.totals.Written.Add(uint64(r.written))
+		r.written = 0
 	}
 }

@@ -185,36 +185,40 @@ func TestWeight(t *testing.T) {
 
 // Queues with the same frames release them together, in any order.
 func TestReleasesAddUp(t *testing.T) {
-	var b, other Budget
+	var here, other Totals
+	b := &here.Budget
 	hold := func(b *Budget, word string, n int32) *Frame {
 		f := text(word)
 		f.unsettled = n
 		b.Settle(f)
 		return f
 	}
-	x, y, z := hold(&b, "x", 4), hold(&b, "y", 3), hold(&b, "z", 1)
+	x, y, z := hold(b, "x", 4), hold(b, "y", 3), hold(b, "z", 1)
 	ping := NewFrame(OpPing, nil)
 	var r releases
-	r.add(&b, []*Frame{x})
-	r.add(&b, []*Frame{ping, x, y})
-	r.add(&b, []*Frame{x, y})
+	r.add(&here, []*Frame{x}, 1)
+	r.add(&here, []*Frame{ping, x, y}, 1)
+	r.add(&here, []*Frame{x, y}, 1)
 	require.Equal(t, []heldFrame{{x, 3}, {y, 2}}, r.run)
 	require.EqualValues(t, 4, x.held.Load(), "nothing has been released yet")
-	r.add(&b, []*Frame{x, z})
+	require.Zero(t, here.Written.Load())
+	r.add(&here, []*Frame{x, z}, 1)
 	require.Equal(t, []heldFrame{{z, 1}}, r.run)
 	require.Zero(t, x.held.Load())
 	require.Equal(t, x.cost()+y.cost()+z.cost(), b.Used(), "at the end of the turn")
-	r.add(&other, []*Frame{hold(&other, "far", 1)})
+	r.add(&other, []*Frame{hold(&other.Budget, "far", 1)}, 1)
 	require.Equal(t, y.cost(), b.Used(), "each frame counts in its own budget")
+	require.EqualValues(t, 4, here.Written.Load())
 	r.end()
-	require.Zero(t, other.Used())
-	r.add(&b, []*Frame{y})
+	require.Zero(t, other.Budget.Used())
+	require.EqualValues(t, 1, other.Written.Load())
+	r.add(&here, []*Frame{y}, 1)
 	r.end()
 	require.Zero(t, b.Used())
-	w := hold(&b, "one settled, one not", 1)
+	w := hold(b, "one settled, one not", 1)
 	w.unsettled = 1
-	r.add(&b, []*Frame{w})
-	r.add(&b, []*Frame{w})
+	r.add(&here, []*Frame{w}, 1)
+	r.add(&here, []*Frame{w}, 1)
 	r.end()
 	require.Zero(t, b.Used())
 	b.Settle(w)

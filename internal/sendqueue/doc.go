@@ -30,6 +30,8 @@
 //
 // Only the goroutine that moved the queue to [Flushing] or [Owned] may write to the wire. The queue
 // leaves these states only after the last write has returned, or for [Dead]. A push to a queue that
-// is not [Idle] only appends. A push to an idle queue also puts it on the list of its flusher, or
-// starts a goroutine that owns it. A push never waits for a socket.
+// is not [Idle] only appends. A push to an idle queue also puts it on the list of a flusher, or
+// starts a goroutine that owns it. In a fan-out it leaves the queue to [Wakeups], which puts
+// several on the list at once: until then the queue is [Ready] and on no list. A push never waits
+// for a socket.
 package sendqueue

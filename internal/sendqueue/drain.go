@@ -155,7 +155,8 @@ func (q *Queue) startFlush(b *batch) bool {
 	return true
 }
 
-// endFlush ends the right of the flusher to write, after it has written the whole batch.
+// endFlush ends the right of the flusher to write, after it has written the whole batch. The
+// flusher counts in the totals what it has written in a turn.
 func (q *Queue) endFlush(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -237,6 +238,7 @@ func (q *Queue) finishWrite(b *batch, err error) bool {
 	q.mu.Lock()
 	if err == nil {
 		q.account(b)
+		q.cfg.Totals.Written.Add(uint64(b.data))
 		q.mu.Unlock()
 		return true
 	}
@@ -252,10 +254,9 @@ func (q *Queue) finishWrite(b *batch, err error) bool {
 	return false
 }
 
-// account counts the frames of a completed write. q.mu is held.
+// account counts the frames of a completed write, except in the totals. q.mu is held.
 func (q *Queue) account(b *batch) {
 	q.written += uint64(b.data)
-	q.cfg.Totals.Written.Add(uint64(b.data))
 	q.writeEnded(b)
 }
 

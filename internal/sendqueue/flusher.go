@@ -20,7 +20,7 @@ type RawWire interface {
 // Flushers write to the sockets of many queues. A push wakes no goroutine of the receiver. It puts
 // the queue on the list of a flusher, which takes all frames queued until then and writes them with
 // one system call. Under load, frames are batched in this way; without load, a frame is written at
-// once.
+// once. A queue that becomes ready alone goes to a flusher of its own; in a [Wakeups], to any.
 //
 // The zero value is not usable, see [NewFlushers]. The goroutines start when the first queue is
 // made.
@@ -39,18 +39,18 @@ func NewFlushers(start func(func())) *Flushers {
 	return &Flushers{start: start, write: socketWrite()}
 }
 
-// next returns the flusher of a new queue.
+// next returns the flusher of a new queue, for when it becomes ready alone.
 func (fs *Flushers) next() *flusher {
 	fs.once.Do(func() {
 		fs.flushers = make([]*flusher, runtime.GOMAXPROCS(0))
 		for i := range fs.flushers {
-			f := &flusher{sys: fs.write, wake: make(chan struct{}, 1)}
+			f := &flusher{sys: fs.write, wake: make(chan struct{}, 1), last: Queue{state: Dead}}
 			f.call = f.writeOnce
 			fs.flushers[i] = f
 			fs.start(f.run)
 		}
 	})
-	return fs.flushers[int(fs.nextIndex.Add(1))%len(fs.flushers)]
+	return fs.pick(fs.nextIndex.Add(1))
 }
 
 // Close ends the goroutines. All queues must have ended.
@@ -61,19 +61,22 @@ func (fs *Flushers) Close() {
 	}
 }
 
-// flusher is one goroutine and its queues.
-type flusher struct {
-	sys  func(fd uintptr, p []byte) (int, error)
-	call func(fd uintptr) bool // writeOnce, bound once to save an allocation
+// pick returns a flusher. Numbers that follow each other give different ones.
+func (fs *Flushers) pick(n uint32) *flusher { return fs.flushers[n%uint32(len(fs.flushers))] }
 
-	mu     sync.Mutex
-	ready  []*Queue
-	asleep bool
-	closed bool
-	wake   chan struct{}
+// flusher is one goroutine and the list of the queues that wait for it.
+type flusher struct {
+	// ready is the queue that was added last, whose field next is the one before; or sleeping.
+	ready atomic.Pointer[Queue]
+	wake  chan struct{}
+	last  Queue     // dead; the goroutine ends when its turn has come
+	_     [6]uint64 // other cores write the fields above, and the goroutine those below
 
 	// Only the goroutine uses the following fields.
-	turn         []*Queue
+	sys          func(fd uintptr, p []byte) (int, error)
+	call         func(fd uintptr) bool // writeOnce, bound once to save an allocation
+	turn         *Queue                // the first queue of this turn; linked by next
+	ended        bool
 	out          releases
 	b            batch
 	joined       []byte
@@ -84,41 +87,47 @@ type flusher struct {
 	took         int // bytes of the batch that the socket has accepted
 }
 
-// add puts q on the list. Only the goroutine that moved q to Ready may call it, once.
-func (f *flusher) add(q *Queue) {
-	f.mu.Lock()
-	f.ready = append(f.ready, q)
-	wake := f.asleep
-	f.asleep = false
-	f.mu.Unlock()
-	if wake {
-		f.wake <- struct{}{}
+// sleeping is the list of a flusher whose goroutine waits for wake.
+var sleeping = new(Queue)
+
+// add puts queues, linked by next from the last to the first, on the list. Only the goroutine that
+// moved them to Ready may call it, once.
+func (f *flusher) add(first, last *Queue) {
+	for {
+		before := f.ready.Load()
+		first.next = before
+		if before == sleeping {
+			first.next = nil
+		}
+		if f.ready.CompareAndSwap(before, last) {
+			if before == sleeping {
+				f.wake <- struct{}{}
+			}
+			return
+		}
 	}
 }
 
-func (f *flusher) close() {
-	f.mu.Lock()
-	f.closed = true
-	wake := f.asleep
-	f.asleep = false
-	f.mu.Unlock()
-	if wake {
-		f.wake <- struct{}{}
-	}
-}
+// close ends the goroutine.
+func (f *flusher) close() { f.add(&f.last, &f.last) }
 
 func (f *flusher) run() {
-	for f.take() {
+	for !f.ended {
+		f.take()
 		f.serve()
 	}
 }
 
 // serve writes to each queue that was on the list.
 func (f *flusher) serve() {
-	for i, q := range f.turn {
+	for q := f.turn; q != nil; {
+		next := q.next
+		q.next = nil
 		f.flush(q)
-		f.turn[i] = nil
+		f.ended = f.ended || q == &f.last
+		q = next
 	}
+	f.turn = nil
 	clear(f.joinedFrames)
 	f.joinedFrames = f.joinedFrames[:0]
 	f.out.end()
@@ -128,29 +137,32 @@ func (f *flusher) serve() {
 // push first: frames pushed later would cost as many system calls again.
 const longTurn = 64
 
-// take swaps the list for an empty one. It sleeps while the list is empty, and reports false after
-// close.
-func (f *flusher) take() bool {
-	for yielded := false; ; {
-		f.mu.Lock()
-		if n := len(f.ready); n >= longTurn && !yielded {
-			f.mu.Unlock()
-			yielded = true
-			runtime.Gosched()
-			continue
-		} else if n > 0 {
-			f.turn, f.ready = f.ready, f.turn[:0]
-			f.mu.Unlock()
-			return true
+// take waits until there are queues on the list, and takes all of them.
+func (f *flusher) take() {
+	list := f.ready.Swap(nil)
+	if list == nil {
+		if f.ready.CompareAndSwap(nil, sleeping) {
+			<-f.wake
 		}
-		if f.closed {
-			f.mu.Unlock()
-			return false
-		}
-		f.asleep = true
-		f.mu.Unlock()
-		<-f.wake
+		list = f.ready.Swap(nil)
 	}
+	first, last, n := inOrder(list)
+	if n >= longTurn {
+		runtime.Gosched()
+		last.next, _, _ = inOrder(f.ready.Swap(nil))
+	}
+	f.turn = first
+}
+
+// inOrder turns a list around, so that the queue that was added first is the first. It returns the
+// first and the last queue, and their number.
+func inOrder(list *Queue) (first, last *Queue, n int) {
+	for q := list; q != nil; n++ {
+		before := q.next
+		q.next = first
+		first, q = q, before
+	}
+	return first, list, n
 }
 
 // flush writes the next batch of q. The batch is bounded, so that a long queue does not delay the
@@ -163,6 +175,7 @@ func (f *flusher) flush(q *Queue) {
 		KeepLittle(q.raw)
 	}
 	q.flushes = min(q.flushes+1, 2)
+	written := 0
 	done, cut, err := f.writeBatch(q.raw)
 	q.moved.Add(uint64(f.took))
 	switch {
@@ -174,10 +187,10 @@ func (f *flusher) flush(q *Queue) {
 		rest.frames, rest.cut = slices.Clone(f.b.frames[done:]), cut
 		q.switchToOwner(rest)
 	default:
-		f.b.took = f.took
+		written, f.b.took = f.b.data, f.took
 		q.endFlush(&f.b)
 	}
-	f.out.add(&q.cfg.Totals.Budget, f.b.frames[:done])
+	f.out.add(q.cfg.Totals, f.b.frames[:done], written)
 	clear(f.b.frames)
 }
 

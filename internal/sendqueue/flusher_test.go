@@ -200,10 +200,8 @@ func TestFlusherIsFair(t *testing.T) {
 		cfg := Config{MaxMessages: math.MaxInt, MaxBytes: math.MaxInt}
 		loud := newRawRig(t, cfg, nil)
 		quiet := newRigOn(t, loud.cfg, loud.wire, loud.Queue.wire)
-		synctest.Wait() // the flusher sleeps
-		loud.flusher.mu.Lock()
-		loud.flusher.asleep = false // do not wake it before both have something to write
-		loud.flusher.mu.Unlock()
+		synctest.Wait()               // the flusher sleeps
+		loud.flusher.ready.Store(nil) // do not wake it before both have something to write
 		for range 1000 {
 			loud.give(NewFrame(OpText, bytes.Repeat([]byte("x"), 1000)), Message, Disconnect)
 		}

@@ -96,7 +96,7 @@ type State uint8
 const (
 	Holding  State = iota // before Start: frames are collected and not written
 	Idle                  // nothing to write
-	Ready                 // on the list of its flusher
+	Ready                 // on the list of a flusher, or about to be
 	Flushing              // its flusher writes
 	Owned                 // a goroutine of its own writes, and may block
 	Dead                  // the wire is closed, or about to be
@@ -142,6 +142,7 @@ type Queue struct {
 	ring       ring
 
 	flusher    *flusher // nil without raw
+	next       *Queue   // in the list that a ready queue is on
 	ringBytes  int64    // size of the ring known to the budget
 	closing    *closing // nil until Close
 	wire       Wire
@@ -164,7 +165,7 @@ type Queue struct {
 
 	done event
 
-	_ [2]uint64 // fills the last cache line
+	_ uint64 // fills the last cache line
 }
 
 // New returns a queue in the state [Holding] that writes to wire. The queue calls failed if it
@@ -203,14 +204,24 @@ func (q *Queue) Start() {
 // schedule makes a goroutine write, if there is something to write and the queue is idle. q.mu is
 // held.
 func (q *Queue) schedule() {
+	if q.state == Idle && q.pending() {
+		q.ready(nil)
+	}
+}
+
+// ready makes a goroutine write to an idle queue. If w is not nil, a flusher gets the queue from w.
+// q.mu is held.
+func (q *Queue) ready(w *Wakeups) {
 	switch {
-	case q.state != Idle || !q.pending():
-	case q.flusher != nil:
-		q.state = Ready
-		q.flusher.add(q)
-	default:
+	case q.flusher == nil:
 		q.state = Owned
 		q.cfg.Go(q.drain)
+	case w == nil:
+		q.state = Ready
+		q.flusher.add(q, q)
+	default:
+		q.state = Ready
+		w.add(q)
 	}
 }
 
@@ -221,31 +232,44 @@ func (q *Queue) pending() bool {
 // Push appends a frame to the queue. policy applies to frames of the priorities Message and Vital.
 // After the last push of a frame, the caller must settle it, see [Budget.Settle].
 func (q *Queue) Push(f *Frame, priority Priority, policy Policy) Outcome {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.sealed {
-		q.countLost(1)
-		return Refused
+	return q.push(nil, f, priority, policy)
+}
+
+// push is Push. If w is not nil, it is part of a fan-out.
+func (q *Queue) push(w *Wakeups, f *Frame, priority Priority, policy Policy) Outcome {
+	if w != nil {
+		w.count()
 	}
-	if priority == Reply {
+	q.mu.Lock()
+	out := Queued
+	switch {
+	case q.sealed:
+		q.countLost(1)
+		out = Refused
+	case priority == Reply:
 		q.replies++
 		q.replyBytes += f.Len()
 		if f.Len() >= bigReply {
 			q.cfg.Totals.Replies.add(f.Len())
 		}
-	} else if out, ok := q.admit(f, priority, policy); !ok {
-		return out
+	default:
+		out = q.admit(f, priority, policy)
 	}
-	f.notePush(priority)
-	if q.ring.push(f) {
-		q.accountRing()
+	if out == Queued {
+		f.notePush(priority)
+		if q.ring.push(f) {
+			q.accountRing()
+		}
+		if q.state == Idle {
+			q.ready(w)
+		}
 	}
-	q.schedule()
-	return Queued
+	q.mu.Unlock()
+	return out
 }
 
-// admit makes room for f, or returns the outcome and false. q.mu is held.
-func (q *Queue) admit(f *Frame, priority Priority, policy Policy) (Outcome, bool) {
+// admit makes room for f and returns Queued, or returns why it cannot. q.mu is held.
+func (q *Queue) admit(f *Frame, priority Priority, policy Policy) Outcome {
 	share := 1
 	if priority == Notice {
 		share = 2
@@ -263,20 +287,20 @@ func (q *Queue) admit(f *Frame, priority Priority, policy Policy) (Outcome, bool
 			q.seal()
 			q.countLost(1)
 			q.cfg.Go(func() { q.failed(ErrOverflow) })
-			return Refused, false
+			return Refused
 		default:
 			q.dropped++
 			q.cfg.Totals.DroppedNewest.Add(1)
-			return Dropped, false
+			return Dropped
 		}
 	}
-	return Queued, true
+	return Queued
 }
 
-func (q *Queue) dropNotice() (Outcome, bool) {
+func (q *Queue) dropNotice() Outcome {
 	q.dropped++
 	q.cfg.Totals.DroppedNotices.Add(1)
-	return Dropped, false
+	return Dropped
 }
 
 func (q *Queue) dropOldest() bool {

@@ -56,13 +56,15 @@ const longest = time.Duration(1 << 62)
 // Set makes t fire once, d from now or up to a tick later. It replaces an earlier setting of t.
 // After Close it does nothing.
 func (w *Wheel) Set(t *Timer, d time.Duration) {
+	// The clock is read without the lock, for which all cores wait.
+	due := int64((time.Since(w.epoch) + min(d, longest) + tick - 1) / tick)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return
 	}
 	w.unlink(t)
-	t.due = max(int64((time.Since(w.epoch)+min(d, longest)+tick-1)/tick), w.done+1)
+	t.due = max(due, w.done+1)
 	head := &w.slots[t.due&(slots-1)]
 	if head.next == nil {
 		head.next, head.prev = head, head

@@ -66,8 +66,12 @@ func (f *Frames) Settle(b *sendqueue.Budget) {
 // Speakers counts the connections that speak each protocol, and those that take compressed
 // messages. The zero value is ready. It is safe for concurrent use.
 type Speakers struct {
+	// Each message reads the numbers, and what is beside them. Each connection that opens or ends
+	// writes them, so they are not in the cache line of anything else.
+	_         [7]uint64
 	conns     [numProtocols]atomic.Int64
 	deflating atomic.Int64
+	_         [7]uint64
 }
 
 // Add counts n more connections, or fewer if n is negative.
