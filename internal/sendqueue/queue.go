@@ -165,7 +165,8 @@ type Queue struct {
 
 	done event
 
-	_ uint64 // fills the last cache line
+	manyReplies atomic.Bool // WaitReplies has to look
+	_           uint32      // fills the last cache line
 }
 
 // New returns a queue in the state [Holding] that writes to wire. The queue calls failed if it
@@ -249,6 +250,9 @@ func (q *Queue) push(w *Wakeups, f *Frame, priority Priority, policy Policy) Out
 	case priority == Reply:
 		q.replies++
 		q.replyBytes += f.Len()
+		if q.replies > maxReplies || q.replyBytes > maxReplyBytes {
+			q.manyReplies.Store(true)
+		}
 		if f.Len() >= bigReply {
 			q.cfg.Totals.Replies.add(f.Len())
 		}

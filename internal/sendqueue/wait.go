@@ -4,10 +4,16 @@ package sendqueue
 // wait or the queue is closed. The goroutine that reads from the peer must call it before each
 // read: a peer that sends requests and does not read the replies is not read either.
 func (q *Queue) WaitReplies() {
+	if !q.manyReplies.Load() {
+		return
+	}
 	most, mostBytes := maxReplies, maxReplyBytes
 	q.wait(func() bool {
 		ready := q.sealed || q.replies <= most && q.replyBytes <= mostBytes
 		most, mostBytes = maxReplies/2, maxReplyBytes/2 // do not wake for a single reply
+		if ready {
+			q.manyReplies.Store(false)
+		}
 		return ready
 	})
 }
