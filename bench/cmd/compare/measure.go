@@ -19,7 +19,12 @@ import (
 // workloads measures the workloads of the matrix, and those with the suffix -app with realtime-app.
 func (t *table) workloads(ctx context.Context, g *trial.Ground, o options) error {
 	for _, w := range load.Workloads() {
-		err := t.workload(ctx, g, o, w, w.Name, func(s *side) string { return s.server })
+		err := t.workload(ctx, g, o, w, w.Name, func(s *side) string {
+			if w.TLS {
+				return s.secure
+			}
+			return s.server
+		})
 		if err == nil && w.App {
 			err = t.workload(ctx, g, o, w, w.Name+"-app", func(s *side) string { return s.app })
 		}
@@ -36,6 +41,12 @@ func (t *table) workload(ctx context.Context, g *trial.Ground, o options, w load
 ) error {
 	if !trial.Listed(o.workloads, name) {
 		return nil
+	}
+	for _, s := range t.sides {
+		if server(s) == "" {
+			fmt.Fprintf(os.Stderr, "%-16s %-12s has no server for it\n", name, s.name)
+			return nil
+		}
 	}
 	metric := trial.MetricOf(w)
 	return t.turns(o.repeats, func(i int, s *side) error {

@@ -22,7 +22,8 @@ const worktree = "worktree"
 type side struct {
 	name    string
 	server  string // path of the executable of bench/peers/realtime
-	app     string // and of bench/peers/realtime-app
+	secure  string // the same for workloads over TLS, or empty
+	app     string // and of bench/peers/realtime-app, or empty
 	suites  []suite
 	benches map[string]suite // by the name of the benchmark
 }
@@ -50,40 +51,59 @@ func newSide(ctx context.Context, root, dir, commit string, o options) (*side, e
 			return nil, err
 		}
 	}
-	s := &side{
-		name:    name,
-		server:  filepath.Join(dir, "realtime"),
-		app:     filepath.Join(dir, "realtime-app"),
-		benches: map[string]suite{},
-	}
+	s := &side{name: name, benches: map[string]suite{}}
 	fmt.Fprintln(os.Stderr, "building", name)
-	if err := lendServers(root, tree); err != nil {
-		return nil, err
-	}
-	_, err := output(ctx, tree, "go", "build", "-o", dir+"/", "./bench/peers/realtime...")
-	if err != nil {
+	if err := s.buildServers(ctx, root, tree, dir); err != nil {
 		return nil, err
 	}
 	return s, s.compile(ctx, tree, dir, o)
 }
 
-// lendServers gives a tree from before the server realtime-app the servers of the tree in root, so
-// that both sides can run each workload.
-func lendServers(root, tree string) error {
+// buildServers builds the servers of a tree. A tree from before realtime-app gets the servers of the
+// tree in root for the workloads that it does not know, if they suit its library.
+func (s *side) buildServers(ctx context.Context, root, tree, dir string) error {
+	build := func(to, servers string) error {
+		_, err := output(ctx, tree, "go", "build", "-o", to+"/", servers)
+		return err
+	}
+	if err := build(dir, "./bench/peers/realtime"); err != nil {
+		return err
+	}
+	s.server = filepath.Join(dir, "realtime")
+	lent, err := lendServers(root, tree)
+	if err != nil {
+		return err
+	}
+	if lent {
+		dir = filepath.Join(dir, "lent")
+	}
+	switch err = build(dir, "./bench/peers/realtime..."); {
+	case err == nil:
+		s.secure, s.app = filepath.Join(dir, "realtime"), filepath.Join(dir, "realtime-app")
+	case lent:
+		fmt.Fprintln(os.Stderr, s.name, "has another API: no workloads over TLS or with an application")
+		err = nil
+	}
+	return err
+}
+
+// lendServers gives a tree from before the server realtime-app the servers of the tree in root, and
+// reports whether it did.
+func lendServers(root, tree string) (lent bool, err error) {
 	const peers = "bench/peers/realtime"
 	if _, err := os.Stat(filepath.Join(tree, peers+"-app")); err == nil {
-		return nil
+		return false, nil
 	}
 	for _, path := range []string{"bench/serve", peers, peers + "-app"} {
 		to := filepath.Join(tree, path)
 		if err := os.RemoveAll(to); err != nil {
-			return err
+			return false, err
 		}
 		if err := os.CopyFS(to, os.DirFS(filepath.Join(root, path))); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 var benchmark = regexp.MustCompile(`(?m)^func (Benchmark\w*)\(`)

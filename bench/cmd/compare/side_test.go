@@ -39,8 +39,12 @@ func TestLendServers(t *testing.T) {
 		},
 	}} {
 		tree := writeTree(t, test.before)
-		if err := lendServers(root, tree); err != nil {
+		lent, err := lendServers(root, tree)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if _, own := test.before["bench/peers/realtime-app/main.go"]; lent == own {
+			t.Errorf("lent %v", lent)
 		}
 		got := map[string]string{}
 		for path := range test.after {
