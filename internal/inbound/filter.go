@@ -16,12 +16,12 @@ const (
 	aheadTime = time.Millisecond
 )
 
-// Filter is an io.Reader between a connection and the WebSocket library. It passes everything to
+// Filter is the net.Conn of the WebSocket library, which reads through it. It passes everything to
 // its [Scanner] first. One Read never returns bytes from both sides of the end of a message. Whole
 // pings and pongs between messages go to the listener and not to the library. Only one goroutine
 // may read at a time.
 type Filter struct {
-	conn     net.Conn
+	net.Conn
 	listener Listener
 	scanner  Scanner
 
@@ -35,7 +35,7 @@ type Filter struct {
 // NewFilter returns the filter of a connection. early holds the bytes that have already been read
 // from it.
 func NewFilter(conn net.Conn, early []byte) *Filter {
-	return &Filter{conn: conn, unscanned: early}
+	return &Filter{Conn: conn, unscanned: early}
 }
 
 // Begin sets the listener and the scanner. It must be called once, before the first Read.
@@ -43,7 +43,14 @@ func (f *Filter) Begin(listener Listener, scanner Scanner) {
 	f.listener, f.scanner = listener, scanner
 }
 
-// Read implements io.Reader. If a frame violates the protocol, Read returns everything before it,
+// Write drops p. The library only writes close frames; the send queue writes them too, so that no
+// frame lands inside another one.
+func (*Filter) Write(p []byte) (int, error) { return len(p), nil }
+
+// Close does nothing: the send queue closes the connection.
+func (*Filter) Close() error { return nil }
+
+// Read implements net.Conn. If a frame violates the protocol, Read returns everything before it,
 // and then a *Violation. Inside a message it returns ErrTorn instead of io.EOF, which the WebSocket
 // library would interpret as the end of the message.
 func (f *Filter) Read(p []byte) (int, error) {
@@ -116,7 +123,7 @@ func (f *Filter) takeControl(payload []byte) bool {
 // fill reads from the connection. It returns no error together with bytes.
 func (f *Filter) fill(p []byte) (int, error) {
 	f.listener.Waiting(!f.scanner.Between(), f.held)
-	n, err := f.conn.Read(p)
+	n, err := f.Conn.Read(p)
 	switch {
 	case n > 0: // the next read reports an error
 		f.listener.Alive(n)
@@ -138,11 +145,11 @@ func (f *Filter) Ahead() bool {
 		return true
 	}
 	// A deadline in the past would prevent any read.
-	if f.conn.SetReadDeadline(time.Now().Add(aheadTime)) != nil {
+	if f.Conn.SetReadDeadline(time.Now().Add(aheadTime)) != nil {
 		return true
 	}
-	n, err := f.conn.Read(f.buffer[:])
-	_ = f.conn.SetReadDeadline(time.Time{})
+	n, err := f.Conn.Read(f.buffer[:])
+	_ = f.Conn.SetReadDeadline(time.Time{})
 	if f.unscanned = f.buffer[:n]; n > 0 {
 		f.listener.Alive(n)
 	}

@@ -81,22 +81,10 @@ func (hijacked) WriteHeader(int)             {}
 
 // Hijack implements http.Hijacker.
 func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc := filtered{h.l.nc, h.l.filter}
+	nc := h.l.filter
 	h.l.buffered = bufio.NewReaderSize(nc, bufferBytes)
 	return nc, bufio.NewReadWriter(h.l.buffered, bufio.NewWriterSize(nc, bufferBytes)), nil
 }
-
-// filtered is the net.Conn of coder/websocket. It reads through the filter. Nothing is written to
-// it but close frames, which the queue writes too, so that no frame lands inside another one; so
-// they are dropped. The queue closes the connection.
-type filtered struct {
-	net.Conn
-	filter *inbound.Filter
-}
-
-func (f filtered) Read(p []byte) (int, error) { return f.filter.Read(p) }
-func (filtered) Write(p []byte) (int, error)  { return len(p), nil }
-func (filtered) Close() error                 { return nil }
 
 func (l *library) Deflates() bool { return l.deflates }
 func (*library) Interrupt() bool  { return false }
