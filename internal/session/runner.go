@@ -13,8 +13,8 @@ type runner struct {
 
 	mu         sync.Mutex
 	changed    *sync.Cond // nil until a goroutine waits for a change
-	busy       bool // a goroutine runs commands
-	handedOver bool // and another one reads
+	busy       bool       // a goroutine runs commands
+	handedOver bool       // and another one reads
 	backlog    backlog
 	loops      int // goroutines that read or run commands
 	inHandler  int // of these, how many run code of the application
