@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +21,6 @@ const (
 	Unrecovered
 	DeadLetters
 	Resumed
-	// One message adds to the next three, so it is best if they are in one cache line.
 	Received
 	Matched
 	Messages
@@ -53,18 +54,38 @@ type Counters struct {
 	Users  atomic.Int64     // with a connection
 	Rooms  atomic.Int64     // with a member
 
-	counts  [NumCounters]atomic.Uint64
+	stripes [numStripes]stripe
 	conns   atomic.Int64
 	peak    atomic.Int64
 	updated atomic.Int64 // Unix nanoseconds
 	rate    rate
 }
 
+// stripe is a part of each counter; their sum is the value. Each message adds to several counters,
+// so with one number for each, all cores would wait for the same memory.
+type stripe struct {
+	counts [NumCounters]atomic.Uint64
+	_      [2*cacheLine - NumCounters%cacheLine]uint64 // no line is in two stripes
+}
+
+const (
+	numStripes = 16
+	cacheLine  = 8 // in numbers
+)
+
+// severalCores is false where goroutines never run at the same time.
+var severalCores = runtime.GOMAXPROCS(0) > 1
+
 // Add adds n to a counter.
 func (cs *Counters) Add(c Counter, n int) {
-	if n > 0 {
-		cs.counts[c].Add(uint64(n))
+	if n <= 0 {
+		return
 	}
+	s := &cs.stripes[0]
+	if severalCores {
+		s = &cs.stripes[rand.Uint32()%numStripes]
+	}
+	s.counts[c].Add(uint64(n))
 }
 
 // Get returns the value of a counter.
@@ -80,9 +101,12 @@ func (cs *Counters) Get(c Counter) uint64 {
 		return cs.Queues.DroppedNotices.Load()
 	case Lost:
 		return cs.Queues.Lost.Load()
-	default:
-		return cs.counts[c].Load()
 	}
+	var n uint64
+	for i := range cs.stripes {
+		n += cs.stripes[i].counts[c].Load()
+	}
+	return n
 }
 
 // touch notes when something happened last. It writes once in a millisecond, because all cores read
@@ -115,7 +139,7 @@ func (cs *Counters) Closed() {
 
 // Message counts a message that was sent.
 func (cs *Counters) Message(now time.Time) {
-	cs.rate.begin(now, &cs.counts[Messages])
+	cs.rate.begin(now, cs)
 	cs.Add(Messages, 1)
 	cs.touch(now)
 }
@@ -128,7 +152,7 @@ func (cs *Counters) PeakConns() int { return int(cs.peak.Load()) }
 
 // Rate returns the number of messages a second, over the last ten seconds.
 func (cs *Counters) Rate() float64 {
-	return cs.rate.perSecond(time.Now(), &cs.counts[Messages])
+	return cs.rate.perSecond(time.Now(), cs.Get(Messages))
 }
 
 // Updated returns when a connection last opened or ended or a message was last sent, to a

@@ -12,7 +12,7 @@ const (
 	rateCell   = rateWindow / rateCells
 )
 
-// rate follows a counter over the last rateWindow, in a ring of cells of a tenth of a second. To
+// rate follows the counter of messages over the last rateWindow, in a ring of cells of a tenth of a second. To
 // count costs no more than a look at the current tenth, because a cell has the value of the counter
 // before its first event. The zero value is ready.
 type rate struct {
@@ -25,25 +25,25 @@ type rate struct {
 }
 
 // begin is called before an event is counted.
-func (r *rate) begin(now time.Time, counter *atomic.Uint64) {
+func (r *rate) begin(now time.Time, cs *Counters) {
 	if at := tenth(now); at != r.at.Load() {
-		r.beginCell(at, counter)
+		r.beginCell(at, cs)
 	}
 }
 
-func (r *rate) beginCell(at int64, counter *atomic.Uint64) {
+func (r *rate) beginCell(at int64, cs *Counters) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if cell := &r.cells[at%rateCells]; cell.at != at { // else another goroutine came first
-		cell.at, cell.before = at, counter.Load()
+		cell.at, cell.before = at, cs.Get(Messages)
 	}
 	r.at.Store(at)
 }
 
-func (r *rate) perSecond(now time.Time, counter *atomic.Uint64) float64 {
+func (r *rate) perSecond(now time.Time, total uint64) float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at, total := tenth(now), counter.Load()
+	at := tenth(now)
 	before := total
 	for i := range r.cells {
 		if cell := &r.cells[i]; cell.at > at-rateCells && cell.at <= at {
