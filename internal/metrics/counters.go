@@ -54,16 +54,16 @@ type Counters struct {
 	Users  atomic.Int64     // with a connection
 	Rooms  atomic.Int64     // with a member
 
-	stripes [numStripes]stripe
+	stripes [numStripes]Stripe
 	conns   atomic.Int64
 	peak    atomic.Int64
 	updated atomic.Int64 // Unix nanoseconds
 	rate    rate
 }
 
-// stripe is a part of each counter; their sum is the value. Each message adds to several counters,
-// so with one number for each, all cores would wait for the same memory.
-type stripe struct {
+// Stripe is a part of each counter; the sum of all stripes is the value. Each message adds to several
+// counters, so with one number for each, all cores would wait for the same memory.
+type Stripe struct {
 	counts [NumCounters]atomic.Uint64
 	_      [2*cacheLine - NumCounters%cacheLine]uint64 // no line is in two stripes
 }
@@ -76,17 +76,23 @@ const (
 // severalCores is false where goroutines never run at the same time.
 var severalCores = runtime.GOMAXPROCS(0) > 1
 
-// Add adds n to a counter.
-func (cs *Counters) Add(c Counter, n int) {
-	if n <= 0 {
-		return
-	}
-	s := &cs.stripes[0]
+// Stripe returns a stripe at random. To keep it is cheaper than to choose one for each addition.
+func (cs *Counters) Stripe() *Stripe {
 	if severalCores {
-		s = &cs.stripes[rand.Uint32()%numStripes]
+		return &cs.stripes[rand.Uint32()%numStripes]
 	}
-	s.counts[c].Add(uint64(n))
+	return &cs.stripes[0]
 }
+
+// Add adds n to a counter.
+func (s *Stripe) Add(c Counter, n int) {
+	if n > 0 {
+		s.counts[c].Add(uint64(n))
+	}
+}
+
+// Add adds n to a counter.
+func (cs *Counters) Add(c Counter, n int) { cs.Stripe().Add(c, n) }
 
 // Get returns the value of a counter.
 func (cs *Counters) Get(c Counter) uint64 {

@@ -149,7 +149,7 @@ func (r *reader) finish(why *disconnect.CloseError) {
 func (r *reader) accept(op sendqueue.Op, data []byte, now time.Time) (wire.Command, bool) {
 	s := r.s
 	s.received.Add(1)
-	s.pool.Counters.Add(metrics.Received, 1)
+	s.counters.Add(metrics.Received, 1)
 	if op == sendqueue.OpText && !utf8.Valid(data) {
 		s.Expel(disconnect.CauseProtocol, disconnect.CloseText, "text is not UTF-8")
 		return wire.Command{}, false
@@ -159,7 +159,7 @@ func (r *reader) accept(op sendqueue.Op, data []byte, now time.Time) (wire.Comma
 		return wire.Command{}, false
 	}
 	if cmd.Kind == wire.CmdNone || cmd.Kind == wire.CmdAnswer {
-		s.pool.Counters.Add(metrics.Ignored, 1)
+		s.counters.Add(metrics.Ignored, 1)
 		r.throttle(len(data), &now)
 		return wire.Command{}, false
 	}
@@ -175,7 +175,7 @@ func (r *reader) throttle(n int, now *time.Time) bool {
 	if wait == 0 {
 		return true
 	}
-	s.pool.Counters.Add(metrics.Throttled, 1)
+	s.counters.Add(metrics.Throttled, 1)
 	if tooLong {
 		s.Expel(disconnect.CauseRate, disconnect.CloseRate, "sent too much")
 		return false

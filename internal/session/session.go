@@ -50,6 +50,7 @@ type Session struct {
 	handler   Handler
 	transport transport.Transport
 	queue     *sendqueue.Queue
+	counters  *metrics.Stripe
 	protocol  wire.Protocol
 	opened    time.Time
 	values    context.Context // never ends
@@ -80,6 +81,7 @@ type Session struct {
 func (s *Session) Init(ctx context.Context, p *Pool, t transport.Transport, h Handler) {
 	s.pool, s.handler, s.transport, s.protocol, s.opened = p, h, t, t.Protocol(), time.Now()
 	s.setValues(ctx)
+	s.counters = p.Counters.Stripe()
 	s.alive()
 	s.reader.s = s
 	s.runner.s = s
