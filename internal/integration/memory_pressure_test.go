@@ -444,6 +444,7 @@ func TestIncompleteMessagesCountInTheBudget(t *testing.T) {
 		},
 		"plain": {begin: masked(0x01, text[:50<<10]), rest: masked(0x80, text[50<<10:]), bytes: 50 << 10},
 		"short": {begin: "\x81", rest: masked(0x81, "ping")[1:], bytes: 8 << 10},
+		"ping":  {begin: "\x89", rest: masked(0x89, "")[1:], bytes: 8 << 10},
 	} {
 		c := s.offer(t, "bob", test.extensions)
 		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)

@@ -44,11 +44,17 @@ func (r *reader) Waiting(inside bool, held int) {
 	now := r.s.now()
 	r.s.reading.Store(int64(now))
 	if !inside {
-		r.s.watch.messageEnded()
+		r.messageEnded()
 		return
 	}
 	r.hold(HalfMessage + held)
 	r.s.watch.messageBegan(now)
+}
+
+// messageEnded notes that no message or control frame is half read.
+func (r *reader) messageEnded() {
+	r.hold(0)
+	r.s.watch.messageEnded()
 }
 
 // hold counts the memory of a message that is half read.
@@ -95,14 +101,13 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 	s := r.s
 	s.queue.WaitReplies()
 	op, data, err := s.transport.Next((*buf)[:0], *stay)
+	if s.reading.Load() != 0 { // it has waited, perhaps inside a control frame
+		s.reading.Store(0)
+		r.messageEnded()
+	}
 	if errors.Is(err, inbound.ErrQuiet) {
 		*stay = true // if it cannot be parked
 		return !r.park()
-	}
-	if s.reading.Load() != 0 { // it has waited
-		s.reading.Store(0)
-		r.hold(0)
-		s.watch.messageEnded()
 	}
 	if err != nil {
 		r.finish(err.(*disconnect.CloseError))
