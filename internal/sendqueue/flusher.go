@@ -30,6 +30,7 @@ type Flushers struct {
 	write func(fd uintptr, p []byte) (int, error)
 
 	once      sync.Once
+	closed    sync.Once
 	flushers  []*flusher
 	nextIndex atomic.Uint32
 }
@@ -53,12 +54,15 @@ func (fs *Flushers) next() *flusher {
 	return fs.pick(fs.nextIndex.Add(1))
 }
 
-// Close ends the goroutines. All queues must have ended.
+// Close ends the goroutines. All queues must have ended. It may be called again, also while it
+// runs.
 func (fs *Flushers) Close() {
 	fs.once.Do(func() {})
-	for _, f := range fs.flushers {
-		f.close()
-	}
+	fs.closed.Do(func() {
+		for _, f := range fs.flushers {
+			f.close()
+		}
+	})
 }
 
 // pick returns a flusher. Numbers that follow each other give different ones.
@@ -108,7 +112,7 @@ func (f *flusher) add(first, last *Queue) {
 	}
 }
 
-// close ends the goroutine.
+// close ends the goroutine. It must be called once, like add.
 func (f *flusher) close() { f.add(&f.last, &f.last) }
 
 func (f *flusher) run() {
