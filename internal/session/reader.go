@@ -45,6 +45,7 @@ func (r *reader) Waiting(inside bool, held int) {
 	r.s.reading.Store(int64(now))
 	if !inside {
 		r.messageEnded()
+		r.s.watch.arm(lookInterval) // not only a handler precedes silence
 		return
 	}
 	r.hold(HalfMessage + held)

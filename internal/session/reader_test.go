@@ -53,3 +53,19 @@ func TestHalfPing(t *testing.T) {
 		})
 	})
 }
+
+// A connection whose messages cause no command is parked again, too: a client that only answers
+// calls must not keep a goroutine.
+func TestQuietWithoutCommandsIsParked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := transport.Pipe()
+		serve(near, far, ignore{}, func(s *Session, counters *metrics.Counters) {
+			require.NoError(t, far.Write([]byte("neither a command nor an answer")))
+			synctest.Wait()
+			require.EqualValues(t, 1, counters.Get(metrics.Ignored))
+			require.False(t, s.watch.parked.Load())
+			time.Sleep(quietTime + 2*lookInterval)
+			require.True(t, s.watch.parked.Load())
+		})
+	})
+}
