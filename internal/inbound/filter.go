@@ -87,8 +87,8 @@ func (f *Filter) Await() error {
 	return nil
 }
 
-// scan scans the unscanned bytes up to the end of a message or of a close frame, after which nothing
-// counts. A ping or pong at the beginning is taken.
+// scan scans the unscanned bytes up to the end of a message, or of a close frame, after which
+// nothing counts. A ping or pong at the beginning is taken.
 func (f *Filter) scan() {
 	between := f.scanner.Between()
 	payload, rest, wrong := f.scanner.Next(f.unscanned)

@@ -39,7 +39,7 @@ type library struct {
 
 func newLibrary(
 	s webSocket, h http.Header, r *http.Request, early []byte, v1 bool,
-) (*library, error) {
+) (Transport, error) {
 	l := &library{webSocket: s, filter: inbound.NewFilter(s.nc, early)}
 	opts := &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // origins were checked before

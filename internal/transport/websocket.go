@@ -47,7 +47,7 @@ func NewUpgrader(spawn func(func()), compress bool) *Upgrader {
 func (u *Upgrader) Close() { u.intakes.Close() }
 
 // Upgrade answers a handshake that CheckHandshake has accepted, and returns the transport of a
-// client at a remote address. After an error it has answered the request.
+// client at a remote address. After an error the request is answered or its connection is closed.
 //
 // A plain socket without compression is read directly. All other connections are read by
 // coder/websocket.
