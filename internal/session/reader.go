@@ -17,6 +17,9 @@ import (
 // has arrived of it: a goroutine with its stack.
 const HalfMessage = 8 << 10
 
+// keptBuffer is the size up to which the buffer of a message is kept for the next one, in bytes.
+const keptBuffer = 1 << 10
+
 // reader reads the messages of a session. Its fields belong to the goroutine with the right to
 // read.
 type reader struct {
@@ -117,7 +120,7 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 	now := time.Now() // and no more readings of the clock for this message
 	*stay = true
 	*buf = data
-	if cap(data) > 2*transport.FirstBuffer { // one large message must not cost memory for ever
+	if cap(data) > keptBuffer { // one large message must not cost memory for ever
 		*buf = nil
 	}
 	cmd, ok := r.accept(op, data, now)
