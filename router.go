@@ -26,8 +26,8 @@ type Inbound struct {
 	Method string
 	// Target is the target of a message. For a plain client's message to its room, it is that room.
 	Target Target
-	// Message is the message for the receivers, with its sender: Text as [Chat] encodes it, or the
-	// message of a client of realtime.v1.
+	// Message is the message for the receivers, with its sender and the time when it arrived: Text
+	// as [Chat] encodes it, or the message of a client of realtime.v1.
 	Message Message
 }
 

@@ -3,7 +3,7 @@
 // A [Scanner] follows and checks the headers of frames. There are two readers over it. An [Intake]
 // reads a plain socket by itself: it assembles messages, holds a buffer only while the buffer
 // contains data, and lets quiet connections wait without a goroutine. A [Filter] reads any other
-// connection for the WebSocket library, and interprets no payloads.
+// connection for the WebSocket library, which assembles the messages.
 //
 // # Read right
 //

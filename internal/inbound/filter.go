@@ -87,8 +87,8 @@ func (f *Filter) Await() error {
 	return nil
 }
 
-// scan scans the unscanned bytes up to the end of a message. A ping or pong at the beginning is
-// taken.
+// scan scans the unscanned bytes up to the end of a message, or of a close frame, after which
+// nothing counts. A ping or pong at the beginning is taken.
 func (f *Filter) scan() {
 	between := f.scanner.Between()
 	payload, rest, wrong := f.scanner.Next(f.unscanned)
@@ -96,7 +96,7 @@ func (f *Filter) scan() {
 		f.unscanned = rest
 		return
 	}
-	for len(rest) > 0 && wrong == nil && f.scanner.message() == 0 {
+	for len(rest) > 0 && wrong == nil && f.scanner.message() == 0 && !f.scanner.closed() {
 		_, rest, wrong = f.scanner.Next(rest)
 	}
 	f.scanned, f.unscanned = f.unscanned[:len(f.unscanned)-len(rest)], rest

@@ -106,6 +106,9 @@ func (s *Scanner) message() byte {
 	return s.typ
 }
 
+// closed reports whether the last frame is a close frame, and complete.
+func (s *Scanner) closed() bool { return s.op == opClose && !s.inFrame() }
+
 // header takes a header without its mask from p, and returns the bytes after it.
 func (s *Scanner) header(p []byte) (rest []byte, wrong *Violation) {
 	for need := s.headNeeded(); s.headLen < need; need = s.headNeeded() {

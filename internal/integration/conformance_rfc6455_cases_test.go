@@ -385,6 +385,7 @@ func closeFrames() []rfcCase {
 		{name: "text after a close", in: closeFrame(1000, "") + say("a"), end: closes(1000, "")},
 		{name: "large text after a close", in: closeFrame(1000, "") + say(big), end: closes(1000, "")},
 		{name: "garbage after a close", in: closeFrame(1000, "") + "\xff\xff\xff", end: closes(1000, "")},
+		{name: "bad frame after a close", in: closeFrame(1000, "") + "\x8f\x80", end: closes(1000, "")},
 		{name: "large text, close, ping", in: say(big) + closeFrame(1000, "") + ping("p"), hears: list(big), end: closes(1000, "")},
 		{name: "ping, close", in: ping("p") + closeFrame(1000, ""), pongs: list("p"), end: closes(1000, "")},
 		{name: "close inside a message, and its end", in: begin("a") + closeFrame(1000, "") + last("b"), end: closes(1000, "")},

@@ -302,6 +302,35 @@ func TestInboundMessagesShareNoBuffer(t *testing.T) {
 	})
 }
 
+// The time of a message is when it arrived, or when its turn came after another handler. How long
+// the application takes to allow it does not count.
+func TestTimeOfInboundMessages(t *testing.T) {
+	var at diary
+	var began time.Time
+	o := realtime.Options{
+		Authorize: func(context.Context, *realtime.Conn, realtime.Action) error {
+			time.Sleep(time.Second)
+			return nil
+		},
+		OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+			at.write(in.Message.Time.Sub(began).String())
+			time.Sleep(10 * time.Second) // so the next messages are read meanwhile
+			return nil
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
+		began = time.Now()
+		for range 3 {
+			require.NoError(t, alice.Write([]byte(`{"type":"send","all":true}`)))
+		}
+		time.Sleep(time.Minute)
+		bob.say("hi", "all")
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"0s", "11s", "22s", "1m0s"}, at.read())
+	})
+}
+
 // An error of a handler, of any kind, affects only the client of the handler.
 func TestErrorsOfHandlers(t *testing.T) {
 	var nothing *realtime.Error

@@ -434,18 +434,23 @@ func TestIncompleteMessagesCountInTheBudget(t *testing.T) {
 	s := newTestServer(t, o, false)
 	text := strings.Repeat("x", 60<<10)
 	for name, test := range map[string]struct {
-		extensions, begin, rest string
-		bytes                   int64
+		headers, begin, rest string
+		bytes                int64
 	}{
 		"compressed": {
-			extensions: browserOffer,
-			begin:      masked(0x41, deflate(t, text)[:60]), rest: masked(0x80, deflate(t, text)[60:]),
+			headers: offerLine,
+			begin:   masked(0x41, deflate(t, text)[:60]), rest: masked(0x80, deflate(t, text)[60:]),
 			bytes: 48 << 10,
 		},
 		"plain": {begin: masked(0x01, text[:50<<10]), rest: masked(0x80, text[50<<10:]), bytes: 50 << 10},
 		"short": {begin: "\x81", rest: masked(0x81, "ping")[1:], bytes: 8 << 10},
+		"ping":  {begin: "\x89", rest: masked(0x89, "")[1:], bytes: 8 << 10},
+		"ping to the library": {
+			headers: offerLine,
+			begin:   "\x89", rest: masked(0x89, "")[1:], bytes: 8 << 10,
+		},
 	} {
-		c := s.offer(t, "bob", test.extensions)
+		c, _ := s.rawDialWith(t, "bob", test.headers, "") // without an offer it is read directly
 		require.Eventually(t, func() bool { return s.rt.Stats().MemoryBytes == 0 }, patience, time.Millisecond, name)
 		_, err := c.Write([]byte(test.begin))
 		require.NoError(t, err)

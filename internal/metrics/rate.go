@@ -16,7 +16,7 @@ const (
 // count costs no more than a look at the current tenth, because a cell has the value of the counter
 // before its first event. The zero value is ready.
 type rate struct {
-	at    atomic.Int64 // the tenth of the newest cell
+	at    atomic.Int64 // the tenth of the last event
 	mu    sync.Mutex
 	cells [rateCells]struct {
 		at     int64 // the tenth

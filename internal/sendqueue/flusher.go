@@ -30,6 +30,7 @@ type Flushers struct {
 	write func(fd uintptr, p []byte) (int, error)
 
 	once      sync.Once
+	closed    sync.Once
 	flushers  []*flusher
 	nextIndex atomic.Uint32
 }
@@ -44,7 +45,7 @@ func (fs *Flushers) next() *flusher {
 	fs.once.Do(func() {
 		fs.flushers = make([]*flusher, runtime.GOMAXPROCS(0))
 		for i := range fs.flushers {
-			f := &flusher{sys: fs.write, wake: make(chan struct{}, 1), last: Queue{state: Dead}}
+			f := &flusher{sys: fs.write, wake: make(chan struct{}, 1), stop: Queue{state: Dead}}
 			f.call = f.writeOnce
 			fs.flushers[i] = f
 			fs.start(f.run)
@@ -53,12 +54,15 @@ func (fs *Flushers) next() *flusher {
 	return fs.pick(fs.nextIndex.Add(1))
 }
 
-// Close ends the goroutines. All queues must have ended.
+// Close ends the goroutines. All queues must have ended. It may be called again, also while it
+// runs.
 func (fs *Flushers) Close() {
 	fs.once.Do(func() {})
-	for _, f := range fs.flushers {
-		f.close()
-	}
+	fs.closed.Do(func() {
+		for _, f := range fs.flushers {
+			f.close()
+		}
+	})
 }
 
 // pick returns a flusher. Numbers that follow each other give different ones.
@@ -69,7 +73,7 @@ type flusher struct {
 	// ready is the queue that was added last, whose field next is the one before; or sleeping.
 	ready atomic.Pointer[Queue]
 	wake  chan struct{}
-	last  Queue     // dead; the goroutine ends when its turn has come
+	stop  Queue     // dead; the goroutine ends after a turn with it
 	_     [6]uint64 // other cores write the fields above, and the goroutine those below
 
 	// Only the goroutine uses the following fields.
@@ -108,8 +112,8 @@ func (f *flusher) add(first, last *Queue) {
 	}
 }
 
-// close ends the goroutine.
-func (f *flusher) close() { f.add(&f.last, &f.last) }
+// close ends the goroutine. It must be called once, like add.
+func (f *flusher) close() { f.add(&f.stop, &f.stop) }
 
 func (f *flusher) run() {
 	for !f.ended {
@@ -124,7 +128,7 @@ func (f *flusher) serve() {
 		next := q.next
 		q.next = nil
 		f.flush(q)
-		f.ended = f.ended || q == &f.last
+		f.ended = f.ended || q == &f.stop
 		q = next
 	}
 	f.turn = nil

@@ -430,3 +430,17 @@ func readOne(t *testing.T, br *bufio.Reader) (Op, []byte) {
 	}
 	return Op(p[0] & 0x0F), p[2:]
 }
+
+// Shutdown and Close may run at once, and each closes the flushers.
+func TestFlushersCloseConcurrently(t *testing.T) {
+	for range 100 {
+		var flushers, closers sync.WaitGroup
+		fs := NewFlushers(flushers.Go)
+		fs.next()
+		for range 3 {
+			closers.Go(fs.Close)
+		}
+		closers.Wait()
+		flushers.Wait()
+	}
+}

@@ -2,10 +2,10 @@ package sendqueue
 
 import "math/rand/v2"
 
-// together is the number of pushes after which the queues that they made ready go to a flusher. A
-// flusher that has to be woken pays for itself with fewer, and walks of thousands of queues go to
+// groupPushes is the number of pushes after which the queues that they made ready go to a flusher.
+// A flusher that has to be woken pays for itself with fewer, and walks of thousands of queues go to
 // all flushers, which write while the walk goes on.
-const together = 32
+const groupPushes = 32
 
 // Wakeups are the queues that became ready during a fan-out and that no flusher knows yet. They go
 // to flushers in groups: one operation and one waking goroutine for each group, not for each queue.
@@ -28,7 +28,7 @@ func (w *Wakeups) Push(q *Queue, f *Frame, priority Priority, policy Policy) Out
 
 // count counts a push, whatever its outcome is going to be.
 func (w *Wakeups) count() {
-	if w.pushes == together {
+	if w.pushes == groupPushes {
 		w.Flush()
 	}
 	w.pushes++

@@ -79,7 +79,7 @@ func TestWakeupsGoTogether(t *testing.T) {
 // Writing begins while a long walk goes on.
 func TestWakeupsDoNotWaitForTheEndOfALongWalk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rigs := newCrowd(t, 3*together)
+		rigs := newCrowd(t, 3*groupPushes)
 		var w Wakeups
 		defer w.Flush()
 		for i, r := range rigs {
@@ -89,7 +89,7 @@ func TestWakeupsDoNotWaitForTheEndOfALongWalk(t *testing.T) {
 			for _, r := range rigs {
 				written += r.wire.writes
 			}
-			require.Equal(t, i/together*together, written)
+			require.Equal(t, i/groupPushes*groupPushes, written)
 		}
 	})
 }
@@ -104,7 +104,7 @@ func TestWakeupsDoNotWaitForBusyQueues(t *testing.T) {
 		var w Wakeups
 		defer w.Flush()
 		rigs[0].pushVia(&w, "a")
-		for range together {
+		for range groupPushes {
 			busy.pushVia(&w, "b")
 		}
 		synctest.Wait()

@@ -17,6 +17,9 @@ import (
 // has arrived of it: a goroutine with its stack.
 const HalfMessage = 8 << 10
 
+// keptBuffer is the size up to which the buffer of a message is kept for the next one, in bytes.
+const keptBuffer = 1 << 10
+
 // reader reads the messages of a session. Its fields belong to the goroutine with the right to
 // read.
 type reader struct {
@@ -44,11 +47,18 @@ func (r *reader) Waiting(inside bool, held int) {
 	now := r.s.now()
 	r.s.reading.Store(int64(now))
 	if !inside {
-		r.s.watch.messageEnded()
+		r.messageEnded()
+		r.s.watch.arm(lookInterval) // not only a handler precedes silence
 		return
 	}
 	r.hold(HalfMessage + held)
 	r.s.watch.messageBegan(now)
+}
+
+// messageEnded notes that no message or control frame is half read.
+func (r *reader) messageEnded() {
+	r.hold(0)
+	r.s.watch.messageEnded()
 }
 
 // hold counts the memory of a message that is half read.
@@ -95,14 +105,13 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 	s := r.s
 	s.queue.WaitReplies()
 	op, data, err := s.transport.Next((*buf)[:0], *stay)
+	if s.reading.Load() != 0 { // it has waited, perhaps inside a control frame
+		s.reading.Store(0)
+		r.messageEnded()
+	}
 	if errors.Is(err, inbound.ErrQuiet) {
 		*stay = true // if it cannot be parked
 		return !r.park()
-	}
-	if s.reading.Load() != 0 { // it has waited
-		s.reading.Store(0)
-		r.hold(0)
-		s.watch.messageEnded()
 	}
 	if err != nil {
 		r.finish(err.(*disconnect.CloseError))
@@ -111,7 +120,7 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 	now := time.Now() // and no more readings of the clock for this message
 	*stay = true
 	*buf = data
-	if cap(data) > 2*transport.FirstBuffer { // one large message must not cost memory for ever
+	if cap(data) > keptBuffer { // one large message must not cost memory for ever
 		*buf = nil
 	}
 	cmd, ok := r.accept(op, data, now)

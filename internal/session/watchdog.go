@@ -28,8 +28,7 @@ const (
 )
 
 // watchdog hands over reading from a handler that runs too long, ends a session whose message takes
-// too long, and parks a silent one. Its fields are times on
-// the clock of the session.
+// too long, and parks a silent one. Its times are on the clock of the session.
 type watchdog struct {
 	s       *Session
 	timer   timerwheel.Timer
@@ -85,7 +84,7 @@ func (w *watchdog) arm(d time.Duration) {
 	}
 }
 
-// look runs in the goroutine of the wheel while the session is busy.
+// look runs in the goroutine of the wheel, until there is nothing to watch.
 func (w *watchdog) look() {
 	w.armed.Store(false)
 	s := w.s

@@ -36,9 +36,6 @@ func (d *direct) Attach(q *sendqueue.Queue, e Events, maxMessage int) {
 }
 
 func (d *direct) Next(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
-	if cap(buf) == 0 {
-		buf = make([]byte, 0, FirstBuffer)
-	}
 	op, p, err := d.intake.Message(buf, wait)
 	switch {
 	case errors.Is(err, inbound.ErrQuiet):

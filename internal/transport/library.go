@@ -20,6 +20,8 @@ const (
 	// bufferBytes is the size of the buffers that coder/websocket reads and writes through, the
 	// smallest there is. It reads from a filter, which has a buffer, and writes close frames only.
 	bufferBytes = 16
+	// firstBuffer is the capacity of the buffer for the first message of a connection.
+	firstBuffer = 512
 	// tlsRecord is the largest size of a TLS record in bytes, see RFC 8446 section 5.1.
 	tlsRecord = 16 << 10
 	// inflating is about the memory that it takes to inflate a message, without the message itself.
@@ -39,7 +41,7 @@ type library struct {
 
 func newLibrary(
 	s webSocket, h http.Header, r *http.Request, early []byte, v1 bool,
-) (*library, error) {
+) (Transport, error) {
 	l := &library{webSocket: s, filter: inbound.NewFilter(s.nc, early)}
 	opts := &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // origins were checked before
@@ -120,7 +122,7 @@ func (l *library) Next(buf []byte, _ bool) (sendqueue.Op, []byte, error) {
 		return 0, nil, l.failed(err)
 	}
 	if cap(buf) == 0 {
-		buf = make([]byte, 0, FirstBuffer)
+		buf = make([]byte, 0, firstBuffer)
 	}
 	for {
 		if len(buf) == cap(buf) {

@@ -16,9 +16,6 @@ import (
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// FirstBuffer is the capacity of the buffer for the first message of a connection.
-const FirstBuffer = 512
-
 // ownWrite is the most that is written at once by a goroutine that may have to wait. Over TLS it is
 // one record, and neither side sees any of a record before all of it has arrived. So a peer of 1
 // KiB/s must take it within the 10 s that each side waits.
@@ -47,7 +44,7 @@ func NewUpgrader(spawn func(func()), compress bool) *Upgrader {
 func (u *Upgrader) Close() { u.intakes.Close() }
 
 // Upgrade answers a handshake that CheckHandshake has accepted, and returns the transport of a
-// client at a remote address. After an error it has answered the request.
+// client at a remote address. After an error the request is answered or its connection is closed.
 //
 // A plain socket without compression is read directly. All other connections are read by
 // coder/websocket.
