@@ -21,7 +21,8 @@ const (
 	// quietTime is after how much silence a connection gives up the goroutine that reads it. It
 	// is cheaper to keep the goroutine of a connection that sends again before that.
 	quietTime = 10 * time.Second
-	// lookInterval is how often a message or a silence is looked at.
+	// lookInterval is how often a message or a silence is looked at. A handler may begin in between,
+	// so it is not more than handlerPatience.
 	lookInterval = 5 * time.Second
 
 	never time.Duration = math.MaxInt64
@@ -93,9 +94,8 @@ func (w *watchdog) look() {
 	}
 	now, next := s.now(), never
 	if reading := time.Duration(s.reading.Load()); reading > 0 && !w.parked.Load() {
-		left := quietTime - (now - reading)
-		if left > 0 || s.transport.Interrupt() {
-			next = max(left, lookInterval)
+		if now-reading < quietTime || s.transport.Interrupt() {
+			next = lookInterval
 		}
 	}
 	if began := time.Duration(w.message.Load()); began > 0 {

@@ -143,3 +143,27 @@ func TestHalfMessageEndsTheSession(t *testing.T) {
 		}, context.Cause(s.Context()))
 	})
 }
+
+// Another goroutine reads handlerPatience after a handler began, whenever the watchdog looked last.
+func TestHandlerHandsOverInTime(t *testing.T) {
+	for before := range 12 {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := transport.Pipe(wire.V1)
+			h := &slow{goOn: make(chan struct{})}
+			serve(near, far, h, func(s *Session, _ *metrics.Counters) {
+				send := func() { require.NoError(t, far.Write([]byte(`{"type":"ping","id":1}`))) }
+				for range before {
+					send()
+					h.goOn <- struct{}{}
+					time.Sleep(900 * time.Millisecond)
+				}
+				send()
+				time.Sleep(handlerPatience + time.Second/4)
+				send()
+				synctest.Wait()
+				require.Positive(t, s.Backlog(), "after %d messages", before)
+				close(h.goOn)
+			})
+		})
+	}
+}
