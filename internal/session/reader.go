@@ -71,6 +71,7 @@ func (r *reader) hold(bytes int) {
 
 // Wake implements transport.Events.
 func (r *reader) Wake() {
+	r.s.reading.Store(0)
 	r.s.watch.parked.Store(false)
 	r.s.runner.read(false)
 }

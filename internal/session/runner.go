@@ -129,6 +129,7 @@ func (r *runner) work(cmd wire.Command) (mayRead bool) {
 		r.s.watch.handlerEnded()
 		if cmd, more, mayRead = r.following(); more {
 			r.s.queue.WaitReplies() // each command of a backlog may have a long answer
+			cmd.At = time.Now()
 		}
 	}
 	done = true
@@ -157,7 +158,6 @@ func (r *runner) following() (cmd wire.Command, more, mayRead bool) {
 	}
 	cmd, more = r.backlog.next()
 	if r.countBacklog(); more {
-		cmd.At = time.Now()
 		return cmd, true, false
 	}
 	mayRead = !r.handedOver && !r.closed
@@ -183,6 +183,7 @@ func (s *Session) Resume() {
 		r.leave()
 		return
 	}
+	cmd.At = time.Now()
 	go func() {
 		r.work(cmd)
 		r.leave()
