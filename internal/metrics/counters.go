@@ -115,11 +115,15 @@ func (cs *Counters) Get(c Counter) uint64 {
 	return n
 }
 
+// clockStep is how far back a time must be to mean that the clock was set back. A message counts at
+// the time of its arrival, and its permission may have taken long.
+const clockStep = time.Minute
+
 // touch notes when something happened last. It writes once in a millisecond, because all cores read
 // what it writes.
 func (cs *Counters) touch(now time.Time) {
 	at := now.UnixNano()
-	if d := time.Duration(at - cs.updated.Load()); d.Abs() >= time.Millisecond {
+	if d := time.Duration(at - cs.updated.Load()); d >= time.Millisecond || d <= -clockStep {
 		cs.updated.Store(at)
 	}
 }

@@ -48,6 +48,13 @@ func TestRateAtAnEarlierTime(t *testing.T) {
 		require.InDelta(t, 0.5, cs.Rate(), 0)
 		require.EqualValues(t, 5, cs.Get(Messages))
 
+		time.Sleep(rateWindow)
+		later := time.Now()
+		cs.Message(later)
+		cs.Message(now) // it waited for a permission; its cell is used by later
+		require.Equal(t, later.UnixNano(), cs.Updated().UnixNano())
+		require.InDelta(t, 0.2, cs.Rate(), 0)
+
 		cs.Message(now.Add(-time.Hour))
 		require.Equal(t, now.Add(-time.Hour).UnixNano(), cs.Updated().UnixNano())
 	})

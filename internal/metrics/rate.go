@@ -12,9 +12,9 @@ const (
 	rateCell   = rateWindow / rateCells
 )
 
-// rate follows the counter of messages over the last rateWindow, in a ring of cells of a tenth of a second. To
-// count costs no more than a look at the current tenth, because a cell has the value of the counter
-// before its first event. The zero value is ready.
+// rate follows the counter of messages over the last rateWindow, in a ring of cells of a tenth of a
+// second. To count costs no more than a look at the current tenth, because a cell has the value of
+// the counter before its first event. The zero value is ready.
 type rate struct {
 	at    atomic.Int64 // the tenth of the last event
 	mu    sync.Mutex
@@ -34,9 +34,10 @@ func (r *rate) begin(now time.Time, cs *Counters) {
 func (r *rate) beginCell(at int64, cs *Counters) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if cell := &r.cells[at%rateCells]; cell.at != at { // else another goroutine came first
+	cell := &r.cells[at%rateCells]
+	if d := at - cell.at; d > 0 || d <= -int64(clockStep/rateCell) {
 		cell.at, cell.before = at, cs.Get(Messages)
-	}
+	} // else another goroutine came first, or this one comes late
 	r.at.Store(at)
 }
 
