@@ -3,6 +3,7 @@
 package main
 
 import (
+	_ "embed" // for the notes
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +16,11 @@ import (
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
+// notes say where the time goes and what did not pay. They are written by hand, after profiles.
+//
+//go:embed notes.md
+var notes string
+
 // report formats the report: the ratios, the method, and the details of each workload.
 func (m *matrix) report() string {
 	var b strings.Builder
@@ -24,6 +30,7 @@ func (m *matrix) report() string {
 	}
 	m.ratios(&b)
 	m.setting(&b)
+	b.WriteString(notes + "\n")
 	for _, w := range m.workloads {
 		m.details(&b, w)
 	}
