@@ -2,7 +2,6 @@ package inbound
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"time"
@@ -92,7 +91,9 @@ func (f *Filter) Await() error {
 func (f *Filter) scan() {
 	between := f.scanner.Between()
 	payload, rest, wrong := f.scanner.Next(f.unscanned)
-	if between && f.scanner.Between() && f.takeControl(payload) {
+	if between && f.scanner.heartbeat() {
+		f.scanner.Unmask(payload)
+		f.scanner.tell(f.listener, payload)
 		f.unscanned = rest
 		return
 	}
@@ -105,34 +106,15 @@ func (f *Filter) scan() {
 	}
 }
 
-// takeControl gives the payload of a ping or a pong to the listener.
-func (f *Filter) takeControl(payload []byte) bool {
-	switch f.scanner.op {
-	case opPing:
-		f.scanner.Unmask(payload)
-		f.listener.Ping(payload)
-	case opPong:
-		f.scanner.Unmask(payload)
-		f.listener.Pong(payload)
-	default:
-		return false
-	}
-	return true
-}
-
 // fill reads from the connection. It returns no error together with bytes.
 func (f *Filter) fill(p []byte) (int, error) {
 	f.listener.Waiting(!f.scanner.Between(), f.held)
 	n, err := f.Conn.Read(p)
-	switch {
-	case n > 0: // the next read reports an error
+	if n > 0 { // the next read reports an error
 		f.listener.Alive(n)
 		return n, nil
-	case err == io.EOF && !f.scanner.Between():
-		return 0, ErrTorn
-	default:
-		return 0, err
 	}
+	return 0, f.scanner.failed(err)
 }
 
 // Hold sets how much memory the incomplete message takes.

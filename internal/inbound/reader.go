@@ -90,15 +90,11 @@ func (r *reader) controlFrame(payload []byte) (op byte) {
 	if len(r.control) > 0 {
 		payload, r.control = append(r.control, payload...), nil
 	}
-	switch r.scanner.op {
-	case opClose:
+	if r.scanner.closed() {
 		r.message, r.unread = append(r.message[:0], payload...), nil
 		return opClose
-	case opPing:
-		r.in.listener.Ping(payload)
-	case opPong:
-		r.in.listener.Pong(payload)
 	}
+	r.scanner.tell(r.in.listener, payload)
 	return 0
 }
 
@@ -121,10 +117,7 @@ func (r *reader) read(p []byte) (int, error) {
 	case err == nil:
 		err = r.err
 	}
-	if err == io.EOF && !r.scanner.Between() {
-		err = ErrTorn
-	}
-	return 0, err
+	return 0, r.scanner.failed(err)
 }
 
 // readOnce is the callback of RawConn.Read. It is called whenever the socket may be readable, and

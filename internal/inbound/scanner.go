@@ -2,6 +2,7 @@ package inbound
 
 import (
 	"encoding/binary"
+	"io"
 	"math/bits"
 )
 
@@ -104,6 +105,26 @@ func (s *Scanner) message() byte {
 		return 0
 	}
 	return s.typ
+}
+
+// heartbeat reports whether the last frame is a ping or a pong, and complete.
+func (s *Scanner) heartbeat() bool { return s.op > opClose && !s.inFrame() }
+
+// tell reports the payload of a ping or a pong.
+func (s *Scanner) tell(l Listener, payload []byte) {
+	if s.op == opPing {
+		l.Ping(payload)
+	} else {
+		l.Pong(payload)
+	}
+}
+
+// failed returns the error of a read that has returned err and no bytes.
+func (s *Scanner) failed(err error) error {
+	if err == io.EOF && !s.Between() {
+		return ErrTorn
+	}
+	return err
 }
 
 // closed reports whether the last frame is a close frame, and complete.

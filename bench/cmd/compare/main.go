@@ -12,7 +12,7 @@
 // package they are.
 //
 // Workloads with the suffix -app run with the server realtime-app. A commit from before that server
-// is built with the servers of this tree: then only its library is its own.
+// gets the servers of this tree for these and for the workloads over TLS, if they suit its library.
 //
 // Instructions are counted by perf, or else by callgrind. Of all numbers, other load on the machine
 // changes them the least.

@@ -62,11 +62,11 @@ func newSide(ctx context.Context, root, dir, commit string, o options) (*side, e
 // buildServers builds the servers of a tree. A tree from before realtime-app gets the servers of the
 // tree in root for the workloads that it does not know, if they suit its library.
 func (s *side) buildServers(ctx context.Context, root, tree, dir string) error {
-	build := func(to, servers string) error {
-		_, err := output(ctx, tree, "go", "build", "-o", to+"/", servers)
+	build := func(to string) error {
+		_, err := output(ctx, tree, "go", "build", "-o", to+"/", "./bench/peers/realtime...")
 		return err
 	}
-	if err := build(dir, "./bench/peers/realtime"); err != nil {
+	if err := build(dir); err != nil {
 		return err
 	}
 	s.server = filepath.Join(dir, "realtime")
@@ -76,15 +76,13 @@ func (s *side) buildServers(ctx context.Context, root, tree, dir string) error {
 	}
 	if lent {
 		dir = filepath.Join(dir, "lent")
+		if build(dir) != nil {
+			fmt.Fprintln(os.Stderr, s.name, "has another API: no workloads over TLS or with an application")
+			return nil
+		}
 	}
-	switch err = build(dir, "./bench/peers/realtime..."); {
-	case err == nil:
-		s.secure, s.app = filepath.Join(dir, "realtime"), filepath.Join(dir, "realtime-app")
-	case lent:
-		fmt.Fprintln(os.Stderr, s.name, "has another API: no workloads over TLS or with an application")
-		err = nil
-	}
-	return err
+	s.secure, s.app = filepath.Join(dir, "realtime"), filepath.Join(dir, "realtime-app")
+	return nil
 }
 
 // lendServers gives a tree from before the server realtime-app the servers of the tree in root, and
