@@ -124,7 +124,7 @@ func (c *Conn) deadline() time.Time {
 }
 
 // Context returns the context of the connection. It ends with the connection; then its cause is a
-// *CloseError. Its values are those that Options.ConnContext chose, or those of the context that
+// *CloseError. While a handler of the connection runs, the end may be noticed five seconds late. Its values are those that Options.ConnContext chose, or those of the context that
 // was passed to [Manager.Register].
 func (c *Conn) Context() context.Context { return c.session.Context() }
 

@@ -118,10 +118,13 @@ func (m *Manager) open(inMemory bool) {
 // It returns ErrClosed after Shutdown or Close or if the connection ended in the meantime,
 // ErrTooManyConns, ErrOverloaded, ErrDenied, ErrInvalidName for an invalid user id or device,
 // ErrUnauthenticated for an identity that has expired, the error of OnConnect, and the error of the
-// broker. It returns an error for the zero Transport.
+// broker. It returns an error for the zero Transport and for one that was registered before.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
 	if t.t == nil {
 		return nil, errNoTransport
+	}
+	if t.taken.Swap(true) {
+		return nil, errTaken
 	}
 	began := m.revocations.Begin()
 	defer m.revocations.End()
