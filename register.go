@@ -118,6 +118,9 @@ func (r *registry) admit(c *Conn, err error) error {
 	if err == nil {
 		err = r.connect(c)
 	}
+	if err == nil && r.m.opts.OnRoom != nil {
+		_ = r.m.events.waitSpace(c.session.Context(), c.Rooms()...) // fails only if c has ended
+	}
 	switch {
 	case r.m.conns.add(c):
 		return nil
@@ -199,6 +202,11 @@ func (r *registry) cleanUp(c *Conn, why *CloseError) {
 	}
 	r.m.counters.Add(metrics.Ended(why.Cause), 1)
 	detached := r.m.detached.keep(c, why)
+	if detached {
+		resumable := *why
+		resumable.Grace = r.m.detached.grace
+		why = &resumable
+	}
 	// If it is gone already, another connection has resumed its session.
 	departs := !detached && r.m.conns.remove(c) != gone
 	<-c.queue.Done()
@@ -326,6 +334,7 @@ func (l *lists) remove(c *Conn) (was phase) {
 	c.mu.Lock()
 	was = c.phase
 	c.phase = gone
+	c.keepRooms()
 	for c.rooms.newest != nil {
 		l.m.joins.remove(c, c.rooms.newest)
 	}
