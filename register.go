@@ -89,7 +89,7 @@ func (r *registry) register(
 	}
 	top, err := r.open(c)
 	r.welcome(c, top)
-	if err := r.admit(c, err); err != nil {
+	if err := r.admit(ctx, c, err); err != nil {
 		return nil, err
 	}
 	// Writing starts only now, when commands run at once. A client that has received the welcome
@@ -110,15 +110,16 @@ func (r *registry) open(c *Conn) (top uint64, err error) {
 }
 
 // admit calls OnConnect, unless opening has failed with err, and makes the connection live.
-// Commands that arrive meanwhile wait.
-func (r *registry) admit(c *Conn, err error) error {
+// Commands that arrive meanwhile wait. ctx is that of the caller of Register, and may be of OnRoom,
+// which cannot wait for its own events.
+func (r *registry) admit(ctx context.Context, c *Conn, err error) error {
 	c.session.Pause()
 	defer c.session.Resume()
 	c.session.Start() // even if it has ended: to see the peer's close frame
 	if err == nil {
 		err = r.connect(c)
 	}
-	if err == nil && r.m.opts.OnRoom != nil {
+	if err == nil && r.m.opts.OnRoom != nil && !inHandler(ctx, &r.handlers) {
 		_ = r.m.events.waitSpace(c.session.Context(), c.Rooms()...) // fails only if c has ended
 	}
 	switch {

@@ -366,6 +366,7 @@ func TestRoomEventsAndClose(t *testing.T) {
 		<-release
 		onRoom(ctx, e)
 	}
+	o.History = realtime.Retention{Messages: 10}
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, o)
 		release = make(chan struct{})
@@ -439,6 +440,39 @@ func TestRoomEventsHoldClientsBack(t *testing.T) {
 		require.Equal(t, []string{"alice", "auto", "lost"}, b.members("lobby"))
 		require.Zero(t, b.Stats().RoomEvents)
 		require.Equal(t, 1026+3, handled)
+	})
+}
+
+// OnRoom may register a connection that joins the same room, even while events wait.
+func TestRoomEventsMayRegister(t *testing.T) {
+	var b *bed
+	once := false
+	o := realtime.Options{
+		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
+			_, err := b.Join(ctx, c.ID(), "lobby")
+			return err
+		},
+		OnRoom: func(ctx context.Context, e realtime.RoomEvent) {
+			if e.Conn.UserID() != "alice" || once {
+				return
+			}
+			once = true
+			for range 600 {
+				_, _ = b.Leave(ctx, e.Conn.ID(), "lobby")
+				_, _ = b.Join(ctx, e.Conn.ID(), "lobby")
+			}
+			transport, far := realtime.Pipe()
+			b.t.Cleanup(far.Drop)
+			_, err := b.Register(ctx, transport, realtime.Identity{UserID: "bot"})
+			require.NoError(b.t, err)
+		},
+	}
+	bubble(t, o, func(t *testing.T, bed *bed) {
+		b = bed
+		b.open("alice")
+		synctest.Wait()
+		require.Equal(t, []string{"alice", "bot"}, b.members("lobby"))
+		require.Zero(t, b.Stats().RoomEvents)
 	})
 }
 
