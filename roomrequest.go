@@ -13,7 +13,7 @@ const defaultHistory = 50
 
 // errEpoch answers a client whose position is of an earlier epoch. The application gets
 // ErrInvalidPosition.
-var errEpoch = &Error{wire.CodeEpoch, "the room has another epoch"}
+var errEpoch = &Error{Code: wire.CodeEpoch, Message: "the room has another epoch"}
 
 // joinRequest makes the client a member of a room, from the position that it names.
 func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -77,14 +78,9 @@ type answerFrame struct {
 	Content json.RawMessage `json:"content,omitempty"`
 }
 
-// errorContent is the content of an error frame.
-type errorContent struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-}
-
 // newAnswer returns a reply, or an error frame if err is not nil or content is not JSON. The server
-// receives the code and the message of a *realtime.Error. Any other error becomes "internal error".
+// receives a *realtime.Error, without its data if that is not JSON. Any other error becomes
+// "internal error".
 func newAnswer(id, content json.RawMessage, err error) frame {
 	if err == nil {
 		var data []byte
@@ -92,12 +88,18 @@ func newAnswer(id, content json.RawMessage, err error) frame {
 			return frame{data: data}
 		}
 	}
-	reason := errorContent{wire.CodeInternal, "internal error"}
+	reason := wire.Error{Code: wire.CodeInternal, Message: "internal error"}
 	if e, ok := errors.AsType[*realtime.Error](err); ok {
-		reason = errorContent{e.Code, e.Message}
+		reason = wire.Error(*e)
+		if !utf8.Valid(e.Data) || !wire.ValidJSON(e.Data) {
+			reason.Data = nil
+		}
 	}
-	encoded, _ := json.Marshal(reason) // cannot fail for two strings
-	data, _ := marshal(&answerFrame{wire.FrameError, id, encoded})
+	data, err := marshal(&answerFrame{wire.FrameError, id, reason.AppendContent(nil)})
+	if err != nil { // the data nests too deep
+		reason.Data = nil
+		data, _ = marshal(&answerFrame{wire.FrameError, id, reason.AppendContent(nil)})
+	}
 	return frame{data: data}
 }
 
@@ -190,9 +192,10 @@ func (in *incoming) failure() *realtime.Error {
 	if in.Type != wire.FrameError {
 		return nil
 	}
-	content := errorContent{wire.CodeInternal, "no reason given"}
-	_ = json.Unmarshal(in.Content, &content)
-	return &realtime.Error{Code: content.Code, Message: content.Message}
+	e, _ := wire.DecodeError(in.Content)
+	e.Code = cmp.Or(e.Code, wire.CodeInternal)
+	e.Message = cmp.Or(e.Message, "no reason given")
+	return (*realtime.Error)(&e)
 }
 
 // welcome is the content of the first frame.

@@ -166,7 +166,7 @@ func TestDecodeVectors(t *testing.T) {
 			require.Equal(t, []any{"left", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
 		case "error":
 			e := in.failure()
-			require.JSONEq(t, string(v.Error), `{"code":"`+e.Code+`","message":"`+e.Message+`"}`, v.Name)
+			require.JSONEq(t, string(v.Error), string((*wire.Error)(e).AppendContent(nil)), v.Name)
 			require.Equal(t, string(v.ID), string(in.ID), v.Name)
 		default:
 			require.Fail(t, "unknown kind", v.Kind)

@@ -3,7 +3,9 @@ package wire
 import (
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"math"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -271,11 +273,49 @@ func AppendAnyContent(buf, content []byte) []byte {
 	return append(buf, '}')
 }
 
+// Error is the content of an error reply.
+type Error struct {
+	Code, Message string
+	RetryAfter    time.Duration
+	Data          json.RawMessage // empty: none
+}
+
 // appendError appends the answer to a request that failed.
 func appendError(buf, id []byte, e *Error) []byte {
-	buf = append(appendAnswer(buf, FrameError, id), `,"content":{"code":`...)
-	buf = append(AppendString(buf, e.Code), `,"message":`...)
-	return append(AppendString(buf, e.Message), '}', '}')
+	return append(e.AppendContent(append(appendAnswer(buf, FrameError, id), `,"content":`...)), '}')
+}
+
+// AppendContent appends the content of an error reply. Its data must be JSON.
+func (e *Error) AppendContent(buf []byte) []byte {
+	buf = AppendString(append(buf, `{"code":`...), e.Code)
+	buf = AppendString(append(buf, `,"message":`...), e.Message)
+	if e.RetryAfter > 0 {
+		ms := (min(e.RetryAfter, maxRetry) + time.Millisecond - 1) / time.Millisecond // rounded up
+		buf = strconv.AppendInt(append(buf, `,"retry_ms":`...), int64(ms), 10)
+	}
+	if len(e.Data) > 0 {
+		buf = append(append(buf, `,"data":`...), e.Data...)
+	}
+	return append(buf, '}')
+}
+
+// maxRetry is the longest RetryAfter.
+const maxRetry = 365 * 24 * time.Hour
+
+// DecodeError decodes the content of an error reply. It keeps no reference to p. If it returns an
+// error, it has decoded the members that have the right type.
+func DecodeError(p []byte) (Error, error) {
+	var said struct {
+		Code, Message string
+		Retry         float64 `json:"retry_ms"`
+		Data          json.RawMessage
+	}
+	err := json.Unmarshal(p, &said)
+	e := Error{Code: said.Code, Message: said.Message, Data: said.Data}
+	if ms := math.Ceil(said.Retry); ms > 0 {
+		e.RetryAfter = time.Duration(min(ms, float64(maxRetry/time.Millisecond))) * time.Millisecond
+	}
+	return e, err
 }
 
 func appendAnswer(buf []byte, typ string, id []byte) []byte {

@@ -191,7 +191,7 @@ func FuzzDecodeV1(f *testing.F) {
 func requireAnswer(t *testing.T, r *Request) {
 	var e *Error
 	if r.Wrong != nil {
-		e = &Error{CodeBadRequest, r.Wrong.Error()}
+		e = &Error{Code: CodeBadRequest, Message: r.Wrong.Error()}
 	}
 	p := Reply(r.ID, nil, e).Payload()
 	require.True(t, json.Valid(p), "%s", p)

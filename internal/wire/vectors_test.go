@@ -87,8 +87,8 @@ func TestVectorsOfTheServer(t *testing.T) {
 			case "reply":
 				got = Reply(v.ID, compact(t, v.Content), nil)
 			case "error":
-				var e Error
-				require.NoError(t, json.Unmarshal(v.Error, &e))
+				e, err := DecodeError(compact(t, v.Error))
+				require.NoError(t, err)
 				got = Reply(v.ID, nil, &e)
 			case "call":
 				got = sendqueue.NewFrame(sendqueue.OpText, AppendCall(nil, v.ID, v.Method, compact(t, v.Content)))

@@ -23,9 +23,17 @@ export declare class RealtimeError extends Error {
     readonly name = "RealtimeError";
     /** For programs; the message is for humans. */
     readonly code: string;
-    constructor(code: string, message?: string, options?: {
-        cause?: unknown;
-    });
+    /** After how many milliseconds to try again, if the server knows that. */
+    readonly retryAfter: number | undefined;
+    /** More about the error, as the server's application defines it: any JSON. */
+    readonly data: unknown;
+    constructor(code: string, message?: string, options?: RealtimeErrorOptions);
+}
+/** Options of a {@link RealtimeError}. */
+export interface RealtimeErrorOptions {
+    cause?: unknown;
+    retryAfter?: number | undefined;
+    data?: unknown;
 }
 /**
  * The URL of the server: absolute, or relative to the page. `http` and `https` become `ws` and

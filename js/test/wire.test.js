@@ -54,16 +54,19 @@ for (const vector of fromServer("reply")) {
   });
 }
 
-test("decodes an error", async (t) => {
-  const env = new TestEnv(t);
-  const client = await env.open();
-  const [vector] = fromServer("error").filter(({ id }) => id !== null);
-  const answer = client.call("anything");
-  env.socket.receive({ ...JSON.parse(vector.frame), id: env.socket.last("call").id });
-  const error = await outcome(answer);
-  assert.ok(error instanceof RealtimeError);
-  assert.deepEqual({ code: error.code, message: error.message }, vector.error);
-});
+for (const vector of fromServer("error").filter(({ id }) => id !== null)) {
+  test(`decodes an error: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
+    const answer = client.call("anything");
+    env.socket.receive({ ...JSON.parse(vector.frame), id: env.socket.last("call").id });
+    const error = await outcome(answer);
+    assert.ok(error instanceof RealtimeError);
+    const { code, message, retryAfter, data } = error;
+    const { retry_ms, ...expected } = { data: undefined, ...vector.error };
+    assert.deepEqual({ code, message, retryAfter, data }, { ...expected, retryAfter: retry_ms });
+  });
+}
 
 test("an expired error without an ID requests a new token", async (t) => {
   const env = new TestEnv(t);
@@ -234,7 +237,8 @@ for (const vector of fromClient("answer")) {
     const { type, id, content } = vector.request;
     client.handle("anything", () => {
       if (type === "reply") return content;
-      throw new RealtimeError(content.code, content.message);
+      const { code, message, retry_ms: retryAfter, data } = content;
+      throw new RealtimeError(code, message, { retryAfter, data });
     });
     env.socket.receive({ message_type: "call", id, method: "anything" });
     await settled();

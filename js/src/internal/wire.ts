@@ -169,8 +169,9 @@ function toMessage(type: string, raw: Record<string, unknown>): Message {
 }
 
 function toError(content: unknown): RealtimeError {
-  const { code, message } = Object(content);
-  return new RealtimeError(asString(code) ?? "internal", asString(message));
+  const { code, message, retry_ms, data } = Object(content);
+  const more = { retryAfter: asNumber(retry_ms), data };
+  return new RealtimeError(asString(code) ?? "internal", asString(message), more);
 }
 
 /** Parses the members of an object. Returns none if the text is invalid. */
