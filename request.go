@@ -61,7 +61,7 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 		}
 	}
 	err := c.guard(func() error {
-		if !cs.allowed(c, &Action{Kind: ActionSend, Target: Target(pub.Target)}) {
+		if !cs.allowed(c, &Action{Kind: ActionSend, Type: m.Type, Target: Target(pub.Target)}) {
 			return nil
 		}
 		if cs.m.opts.OnMessage != nil {
@@ -209,7 +209,7 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if err := checkMember("key", validMessageKey(r.Key)); err != nil {
 		return nil, err
 	}
-	if !rs.commands.allowed(c, &Action{Kind: ActionSend, Target: Target(pub.Target)}) {
+	if !rs.commands.allowed(c, &Action{Kind: ActionSend, Type: m.Type, Target: Target(pub.Target)}) {
 		return nil, ErrForbidden
 	}
 	if r.MessageID == "" {
@@ -370,8 +370,7 @@ func errorReply(err error) *Error {
 	return &Error{Code: wire.CodeInternal, Message: internalError}
 }
 
-// waitOf returns after which time a request that failed with err may succeed, or zero if that is not
-// known.
+// waitOf returns after which time a request that failed with err may succeed. Zero: not known.
 func waitOf(err error) time.Duration {
 	if denied, ok := errors.AsType[*admission.DeniedError](err); ok {
 		return denied.Left
