@@ -42,7 +42,8 @@ type Message struct {
 	// unchanged, and plain clients get a base64 string (RFC 4648, with padding). Send does not
 	// change it, and keeps no reference to it. Nil: the content is Content.
 	Binary []byte
-	// Time is when the message was sent. Clients get it to the second. Zero means now.
+	// Time is when the message was sent. Clients of realtime.v1 get it to the millisecond, and plain
+	// clients to the second. Zero means now.
 	Time time.Time
 	// TTL is for how long the message is useful: a client that recovers later does not get it.
 	// Zero: as long as it is kept. Negative: it is never kept, and a client that misses it is not

@@ -22,7 +22,7 @@ type Message struct {
 	// Otherwise Binary is nil.
 	Content json.RawMessage
 	Binary  []byte
-	Time    time.Time // when it was sent, in whole seconds
+	Time    time.Time // when it was sent, to the millisecond
 	// Position is the position among the messages that the room keeps or, without a room, in the
 	// user's inbox. It can be used in [HistoryQuery] and realtime.From. Zero if the message is not
 	// kept.

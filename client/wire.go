@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -120,7 +121,7 @@ type incoming struct {
 	Type    string          `json:"message_type"`
 	Sender  string          `json:"sender_id"`
 	Content json.RawMessage `json:"content"`
-	Time    int64           `json:"timestamp"`
+	Time    float64         `json:"timestamp"` // in seconds
 	Guest   string          `json:"guest"`
 	ID      json.RawMessage `json:"id"`
 	Room    string          `json:"room"`
@@ -166,7 +167,7 @@ func (in *incoming) isMessage() bool {
 func (in *incoming) message() Message {
 	m := Message{
 		Type: in.Type, Sender: in.Sender, Guest: in.Guest, Room: in.Room,
-		Content: in.Content, Binary: in.binary, Time: time.Unix(in.Time, 0),
+		Content: in.Content, Binary: in.binary, Time: time.UnixMilli(int64(math.Round(in.Time * 1000))),
 	}
 	if in.binary != nil {
 		m.Content = nil

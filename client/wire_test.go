@@ -34,7 +34,7 @@ type vector struct {
 		Guest   string
 		Content json.RawMessage
 		Binary  []byte
-		Time    int64
+		Time    float64
 		ID      string
 		Room    string
 		Prev    uint64
@@ -197,7 +197,8 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 	got := in.message()
 	require.Equal(t, Message{
 		Type: want.Type, Sender: want.Sender, Guest: want.Guest, Room: want.Room, ID: want.ID,
-		Content: got.Content, Binary: want.Binary, Time: time.Unix(want.Time, 0), Position: want.Position,
+		Content: got.Content, Binary: want.Binary, Position: want.Position,
+		Time: time.UnixMilli(int64(math.Round(want.Time * 1000))),
 	}, got, v.Name)
 	require.Equal(t, want.Prev, in.Prev, v.Name)
 	if want.Binary == nil {

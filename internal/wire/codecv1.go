@@ -198,12 +198,12 @@ func (r *Request) decodeBinary(p []byte) error {
 // with more members at the end.
 func appendV1(buf []byte, m *broker.Message, at *Envelope) []byte {
 	buf = appendContent(appendSender(buf, m), m)
-	return append(appendPlace(appendTime(buf, m), m, at), '}')
+	return append(appendPlace(appendMilliseconds(buf, m), m, at), '}')
 }
 
 // AppendKept appends a message in JSON, also if its content is binary.
 func AppendKept(buf []byte, m *broker.Message, at *Envelope) []byte {
-	buf = appendPlace(appendTime(appendContent(appendSender(buf, m), m), m), m, at)
+	buf = appendPlace(appendMilliseconds(appendContent(appendSender(buf, m), m), m), m, at)
 	if m.Binary != nil {
 		buf = append(buf, `,"encoding":"`+EncodingBase64+`"`...)
 	}
@@ -213,9 +213,24 @@ func AppendKept(buf []byte, m *broker.Message, at *Envelope) []byte {
 // appendBinary appends a message with binary content: the length of its envelope, the envelope
 // without content, and the bytes.
 func appendBinary(buf []byte, m *broker.Message, at *Envelope) []byte {
-	header := append(appendPlace(appendTime(appendSender(nil, m), m), m, at), '}')
+	header := append(appendPlace(appendMilliseconds(appendSender(nil, m), m), m, at), '}')
 	buf = binary.AppendUvarint(buf, uint64(len(header)))
 	return append(append(buf, header...), m.Binary...)
+}
+
+// appendMilliseconds appends the time in seconds with three decimals, or none for a whole second.
+func appendMilliseconds(buf []byte, m *broker.Message) []byte {
+	buf = append(buf, `,"timestamp":`...)
+	at := timeOf(m).UnixMilli()
+	ms := uint64(at)
+	if at < 0 {
+		buf, ms = append(buf, '-'), -ms
+	}
+	buf = strconv.AppendUint(buf, ms/1000, 10)
+	if ms %= 1000; ms > 0 {
+		buf = append(buf, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	}
+	return buf
 }
 
 // Envelope is the room and the position of a message.

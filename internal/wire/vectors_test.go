@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"math"
 	"os"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ type vector struct {
 		Type, Sender, Guest, ID, Room string
 		Content                       json.RawMessage
 		Binary                        []byte
-		Time                          int64
+		Time                          float64
 		Prev                          uint64
 		broker.Position
 	}
@@ -77,7 +78,8 @@ func TestVectorsOfTheServer(t *testing.T) {
 			case "message":
 				m := broker.Message{
 					Type: v.Message.Type, Sender: v.Message.Sender, Guest: v.Message.Guest, ID: v.Message.ID,
-					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
+					Content: compact(t, v.Message.Content), Binary: v.Message.Binary,
+					Time: time.UnixMilli(int64(math.Round(v.Message.Time * 1000))),
 				}
 				at := &Envelope{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}
 				got = EncodeIn(ProtoV1, &m, at)

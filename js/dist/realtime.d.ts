@@ -97,7 +97,7 @@ export interface Message<Content = any> extends Position {
     readonly content: Content;
     /** The user that sent it. null for the server, and for an anonymous sender. */
     readonly sender: string | null;
-    /** When the server received it, in whole seconds. */
+    /** When the server received it, to the millisecond. */
     readonly time: Date;
     /** Distinguishes an anonymous sender from others and from the server. It is not a name. */
     readonly guest: string | undefined;

@@ -24,7 +24,8 @@ const contentOf = ({ binary, content }) => binary === undefined ? content : byte
 function messageOf(message) {
   const { type, sender, time, guest, id, room, offset, epoch } = message;
   const content = contentOf(message);
-  return { type, sender, content, time: new Date(time * 1_000), guest, id, room, offset, epoch };
+  const at = new Date(Math.round(time * 1_000));
+  return { type, sender, content, time: at, guest, id, room, offset, epoch };
 }
 
 const bytesOf = (base64) => new Uint8Array(Buffer.from(base64, "base64"));

@@ -159,7 +159,7 @@ function toMessage(type: string, raw: Record<string, unknown>): Message {
     type,
     content: raw.content,
     sender: asString(raw.sender_id) ?? null,
-    time: new Date((asNumber(raw.timestamp) ?? 0) * 1_000),
+    time: new Date(Math.round((asNumber(raw.timestamp) ?? 0) * 1_000)),
     guest: asString(raw.guest),
     id: asString(raw.id),
     room: asString(raw.room),
