@@ -31,6 +31,13 @@ type Message struct {
 	// neither a secret nor a credential. Rules of [ValidName]. Empty for the application and for
 	// users.
 	Guest string
+	// Conn is the id of the connection from which the message was sent, by which a receiver can
+	// answer that one device. The Manager sets it for the messages of clients; the application may
+	// set it. Clients of realtime.v1 get it if all receivers are named as users and connections, and
+	// not if rooms or all are among them. If the session was resumed since, a message to the id
+	// reaches nobody, while [Target.Except] of it excludes the connection that has resumed. Rules of
+	// [ValidName]. Empty: not known.
+	Conn string
 	// ID identifies the message among those with the same Sender and Guest: of two messages with
 	// the same ID, clients of realtime.v1 show the first. 1 to 64 bytes, rules of [ValidName].
 	// Empty: no id.
@@ -99,6 +106,11 @@ func checkMessage(m *Message, maxBytes int) error {
 	if m.Guest != "" {
 		if err := ValidName(m.Guest); err != nil {
 			return fmt.Errorf("guest: %w", err)
+		}
+	}
+	if m.Conn != "" {
+		if err := ValidName(m.Conn); err != nil {
+			return fmt.Errorf("conn: %w", err)
 		}
 	}
 	if err := validID(m.ID); err != nil {
@@ -260,6 +272,10 @@ func onlyRoom(t *broker.Target) string {
 	}
 	return t.Rooms[0]
 }
+
+// isPrivate reports whether the target names all receivers as users and connections. They may know
+// the connection of the sender. In rooms, the ids of connections are not public.
+func isPrivate(t *broker.Target) bool { return !t.All && len(t.Rooms) == 0 }
 
 // onlyUser reports whether the target is one user and nothing else.
 func onlyUser(t *broker.Target) bool {

@@ -49,6 +49,7 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 	var pub broker.Publication // a literal would be on the stack twice
 	m := &pub.Message
 	m.Type, m.Sender, m.Guest, m.Time = wire.TypeChat, by.User, by.Guest, cmd.At
+	m.Conn = c.id
 	m.Content = wire.ChatContent(by.User, cmd.Text, cmd.At)
 	switch cmd.Target {
 	case wire.TargetAll:
@@ -196,6 +197,7 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	var pub broker.Publication // a literal would be on the stack twice
 	m := &pub.Message
 	m.Type, m.Sender, m.Guest, m.ID = cmp.Or(r.Typ, wire.TypeChat), by.User, by.Guest, r.MessageID
+	m.Conn = c.id
 	m.Content, m.Binary, m.Time, m.Key, m.TTL = r.Content, r.Binary, r.At, r.Key, r.TTL
 	if err := targetOf(r, &pub.Target); err != nil {
 		return nil, err
@@ -277,7 +279,8 @@ func (rs *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 		return nil, noMethod(r.Method)
 	}
 	content, err := rs.m.opts.OnCall(c.session.Context(), c, Inbound{
-		Method: r.Method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.Content)},
+		Method:  r.Method,
+		Message: Message{Sender: c.UserID(), Conn: c.id, Content: bytes.Clone(r.Content)},
 	})
 	if err == nil {
 		err = checkMessage(&Message{Content: content}, rs.m.opts.maxContent())

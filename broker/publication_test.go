@@ -13,7 +13,7 @@ import (
 // A broker may carry publications as JSON.
 func TestPublicationAsJSON(t *testing.T) {
 	for _, m := range []broker.Message{
-		{Type: "chat", Sender: "alice", ID: "1", Content: json.RawMessage(`{"a":1}`), Time: time.Unix(1, 0).UTC()},
+		{Type: "chat", Sender: "alice", Conn: "c", ID: "1", Content: json.RawMessage(`{"a":1}`), Time: time.Unix(1, 0).UTC()},
 		{Type: "frame", Binary: []byte{0, 255}}, {Type: "frame", Binary: []byte{}}, {Type: "poke"},
 	} {
 		p, err := json.Marshal(broker.Publication{Target: broker.Target{Rooms: []string{"lobby"}}, Message: m})

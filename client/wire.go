@@ -123,6 +123,7 @@ type incoming struct {
 	Content json.RawMessage `json:"content"`
 	Time    float64         `json:"timestamp"` // in seconds
 	Guest   string          `json:"guest"`
+	Conn    string          `json:"conn"`
 	ID      json.RawMessage `json:"id"`
 	Room    string          `json:"room"`
 	Method  string          `json:"method"`
@@ -166,7 +167,7 @@ func (in *incoming) isMessage() bool {
 
 func (in *incoming) message() Message {
 	m := Message{
-		Type: in.Type, Sender: in.Sender, Guest: in.Guest, Room: in.Room,
+		Type: in.Type, Sender: in.Sender, Guest: in.Guest, Conn: in.Conn, Room: in.Room,
 		Content: in.Content, Binary: in.binary, Time: time.UnixMilli(int64(math.Round(in.Time * 1000))),
 	}
 	if in.binary != nil {

@@ -32,6 +32,7 @@ type vector struct {
 		Type    string
 		Sender  string
 		Guest   string
+		Conn    string
 		Content json.RawMessage
 		Binary  []byte
 		Time    float64
@@ -71,7 +72,7 @@ func TestMemberNames(t *testing.T) {
 	require.ElementsMatch(t, wire.RequestMembers(), memberNames(reflect.TypeFor[outgoing]()))
 
 	m := broker.Message{Type: "chat", Guest: "g", ID: "i", Content: json.RawMessage("1")}
-	at := &wire.Envelope{Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
+	at := &wire.Envelope{Conn: "c", Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
 	binary := m
 	binary.Content, binary.Binary = nil, []byte("x")
 	sent := map[string]bool{}
@@ -196,7 +197,8 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 	require.True(t, in.isMessage(), v.Name)
 	got := in.message()
 	require.Equal(t, Message{
-		Type: want.Type, Sender: want.Sender, Guest: want.Guest, Room: want.Room, ID: want.ID,
+		Type: want.Type, Sender: want.Sender, Guest: want.Guest, Conn: want.Conn,
+		Room: want.Room, ID: want.ID,
 		Content: got.Content, Binary: want.Binary, Position: want.Position,
 		Time: time.UnixMilli(int64(math.Round(want.Time * 1000))),
 	}, got, v.Name)

@@ -233,8 +233,9 @@ func appendMilliseconds(buf []byte, m *broker.Message) []byte {
 	return buf
 }
 
-// Envelope is the room and the position of a message.
+// Envelope is the room and the position of a message, and what its receivers may know of the sender.
 type Envelope struct {
+	Conn string          // the connection of the sender, or empty
 	Room string          // the room to which the message is sent, or empty
 	At   broker.Position // in its stream; zero if the message is not kept
 	Prev uint64          // the offset of the previous message in the stream
@@ -242,7 +243,7 @@ type Envelope struct {
 
 // size returns approximately how many bytes the members of the envelope take on the wire.
 func (p *Envelope) size() int {
-	n := len(p.Room)
+	n := len(p.Room) + len(p.Conn)
 	if p.At.Epoch != "" {
 		n += len(p.At.Epoch) + len(`,"offset":1234567,"prev":1234567,"epoch":""`)
 	}
@@ -254,6 +255,9 @@ func (p *Envelope) size() int {
 func appendPlace(buf []byte, m *broker.Message, at *Envelope) []byte {
 	if m.Guest != "" {
 		buf = AppendString(append(buf, `,"guest":`...), m.Guest)
+	}
+	if at.Conn != "" {
+		buf = AppendString(append(buf, `,"conn":`...), at.Conn)
 	}
 	if m.ID != "" {
 		buf = AppendString(append(buf, `,"id":`...), m.ID)

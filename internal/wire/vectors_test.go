@@ -25,6 +25,7 @@ type vector struct {
 
 	Message struct {
 		Type, Sender, Guest, ID, Room string
+		Conn                          string
 		Content                       json.RawMessage
 		Binary                        []byte
 		Time                          float64
@@ -81,7 +82,10 @@ func TestVectorsOfTheServer(t *testing.T) {
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary,
 					Time: time.UnixMilli(int64(math.Round(v.Message.Time * 1000))),
 				}
-				at := &Envelope{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}
+				at := &Envelope{
+					Conn: v.Message.Conn,
+					Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev,
+				}
 				got = EncodeIn(ProtoV1, &m, at)
 				if m.Type != TypeWelcome {
 					require.Equal(t, v.Plain, string(EncodeIn(ProtoPlain, &m, at).Payload()))

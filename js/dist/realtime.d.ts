@@ -101,6 +101,11 @@ export interface Message<Content = any> extends Position {
     readonly time: Date;
     /** Distinguishes an anonymous sender from others and from the server. It is not a name. */
     readonly guest: string | undefined;
+    /**
+     * The connection that sent it, for an answer with {@link Client.conn}. undefined if the message
+     * was sent to a room or to all, or by the server.
+     */
+    readonly connection: string | undefined;
     /** Identifies, with sender and guest, a message that arrives twice. */
     readonly id: string | undefined;
     /** The room to which it was sent. */

@@ -22,10 +22,10 @@ const contentOf = ({ binary, content }) => binary === undefined ? content : byte
 
 /** Returns a message as the application receives it. */
 function messageOf(message) {
-  const { type, sender, time, guest, id, room, offset, epoch } = message;
+  const { type, sender, time, guest, conn: connection, id, room, offset, epoch } = message;
   const content = contentOf(message);
   const at = new Date(Math.round(time * 1_000));
-  return { type, sender, content, time: at, guest, id, room, offset, epoch };
+  return { type, sender, content, time: at, guest, connection, id, room, offset, epoch };
 }
 
 const bytesOf = (base64) => new Uint8Array(Buffer.from(base64, "base64"));

@@ -161,6 +161,7 @@ function toMessage(type: string, raw: Record<string, unknown>): Message {
     sender: asString(raw.sender_id) ?? null,
     time: new Date(Math.round((asNumber(raw.timestamp) ?? 0) * 1_000)),
     guest: asString(raw.guest),
+    connection: asString(raw.conn),
     id: asString(raw.id),
     room: asString(raw.room),
     offset: asNumber(raw.offset),
