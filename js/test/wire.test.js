@@ -195,12 +195,12 @@ const actions = {
   call: (client, { method, content }) => void client.call(method, content).catch(() => {}),
   refresh: (client, request, { socket }) => socket.receive(expired),
   ping: (client) => void client.ping().catch(() => {}),
-  send: (client, { message_type: type, content, key, ttl_ms: ttl, receipt, ...to }) => {
+  send: (client, { message_type: type, content, message_id: id, key, ttl_ms: ttl, receipt, ...to }) => {
     const target = to.all ? client.all
       : to.user ? client.user(to.user)
       : to.conn ? client.conn(to.conn)
       : client.join(to.room);
-    target.send(type, content, { key, ttl, receipt }).catch(() => {});
+    target.send(type, content, { id, key, ttl, receipt }).catch(() => {});
   },
 };
 
@@ -215,8 +215,9 @@ for (const vector of fromClient("request")) {
 
     const sent = env.socket.sent.at(-1);
     const made = env.socket.requests.at(-1);
-    if (made.type === "send") assert.match(made.message_id, /^[\w-]{16}$/);
     const { id, message_id } = vector.request;
+    if (message_id) assert.equal(made.message_id, message_id);
+    else if (made.type === "send") assert.match(made.message_id, /^[\w-]{16}$/);
     const known = { id, ...message_id && { message_id } };
     assert.deepEqual(framesWith(made, sent, known), framesWith(known, dataOf(vector), known));
   });

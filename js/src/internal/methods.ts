@@ -60,7 +60,8 @@ function encodeError(id: unknown, error: unknown, connection: OpenConnection): s
 function toAnswer(id: unknown, error: unknown): object {
   const known = error instanceof RealtimeError ? error : internal(error);
   const { code, message, retryAfter, data } = known;
-  return { type: "error", id, content: { code, message, retry_ms: toMilliseconds(retryAfter), data } };
+  const content = { code, message, retry_ms: toMilliseconds(retryAfter), data };
+  return { type: "error", id, content };
 }
 
 /**
