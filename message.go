@@ -81,6 +81,29 @@ func Chat(sender, text string) Message {
 	}
 }
 
+// NewMessage returns a message of the type typ, see Message.Type. A []byte becomes its Binary, a
+// json.RawMessage its Content as it is, and encoding/json encodes any other content. NewMessage
+// copies no bytes, and [Manager.Send] keeps no reference to them. It returns an error that matches
+// ErrInvalidMessage if content cannot be encoded; Send checks everything else.
+func NewMessage(typ string, content any) (Message, error) {
+	m := Message{Type: typ}
+	switch content := content.(type) {
+	case []byte:
+		if m.Binary = content; content == nil {
+			m.Binary = []byte{}
+		}
+	case json.RawMessage:
+		m.Content = content
+	default:
+		encoded, err := json.Marshal(content)
+		if err != nil {
+			return Message{}, fmt.Errorf("%w: content of %q: %w", ErrInvalidMessage, typ, err)
+		}
+		m.Content = encoded
+	}
+	return m, nil
+}
+
 // checkSize returns an error that matches ErrTooLarge if the content is larger than maxBytes.
 func checkSize(m *Message, maxBytes int) error {
 	if n := len(m.Content) + len(m.Binary); n > maxBytes {
@@ -239,6 +262,10 @@ func (t Target) ExceptUser(ids ...string) Target {
 	t.ExceptUsers = slices.Concat(t.ExceptUsers, ids)
 	return t
 }
+
+// Room returns the room of a target that has one room and no other receivers, or "". Exceptions do
+// not matter. So it returns the room of the message of a client to a room, see Inbound.Target.
+func (t Target) Room() string { return onlyRoom((*broker.Target)(&t)) }
 
 // checkTarget returns an error that matches ErrInvalidName if a room, a user or a connection of the
 // target is invalid. Exceptions may be invalid.

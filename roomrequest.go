@@ -44,7 +44,7 @@ func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !c.isIn(r.Room) { // spares the authorizer; joins.recover decides again under the lock
+	if !c.In(r.Room) { // spares the authorizer; joins.recover decides again under the lock
 		return errNoMember
 	}
 	err := rs.m.joins.recover(c.session.Context(), c, rs.newJoin(c, r))
