@@ -187,8 +187,8 @@ func (c *Conn) Rooms() []string {
 	return c.rooms.names()
 }
 
-// In reports whether the connection is in a room. A detached session, see Timeouts.Resume, is in its
-// rooms until it ends or another connection resumes it.
+// In reports whether the connection is in a room. While its session is detached, see
+// Timeouts.Resume, it stays in its rooms.
 func (c *Conn) In(room string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,12 +212,6 @@ func (c *Conn) Join(ctx context.Context, room string) (joined bool, err error) {
 // JoinFrom may wait for the broker until ctx ends. It does not wait for the client: kept messages
 // are sent as fast as the client reads. It returns the errors of Join.
 func (c *Conn) JoinFrom(ctx context.Context, room string, from From) (Joined, error) {
-	if err := checkRoom(room); err != nil {
-		return Joined{}, err
-	}
-	if c.session.Ended() {
-		return Joined{}, ErrClosed
-	}
 	op := &joinOp{room: room, from: from}
 	err := c.m.joins.join(ctx, c, op)
 	return op.joined, err

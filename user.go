@@ -156,7 +156,7 @@ func (us *users) opened(id string) []*Conn {
 		return conns
 	}
 	return slices.DeleteFunc(us.m.conns.byID.Values(), func(c *Conn) bool {
-		return c.UserID() != id || c.session.Ended() || !c.welcomed.Load()
+		return c.UserID() != id || !c.welcomed.Load()
 	})
 }
 

@@ -34,14 +34,13 @@ func TestErrorWithTimeAndData(t *testing.T) {
 		"null":     `{"code":"a","message":"b","data":null}`,
 		"for ever": `{"code":"a","message":"b","retry_ms":31536000000}`,
 	}
+	var r realtime.Router
+	for name, err := range errs {
+		realtime.Handle(&r, name, func(context.Context, *realtime.Conn, any) (any, error) { return nil, err })
+		realtime.On(&r, name, func(context.Context, *realtime.Conn, realtime.Inbound, any) error { return err })
+	}
 	o := realtime.Options{
-		Limits: realtime.Limits{QueueBytes: 2048},
-		OnCall: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
-			return nil, errs[in.Method]
-		},
-		OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
-			return errs[in.Message.Type]
-		},
+		Limits: realtime.Limits{QueueBytes: 2048}, OnMessage: r.OnMessage, OnCall: r.OnCall,
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
@@ -63,21 +62,20 @@ func TestErrorWithTimeAndData(t *testing.T) {
 // A user who is denied learns for how long, also by a handler that passes the error on. A user who
 // was only removed may try again at once.
 func TestDeniedForHowLong(t *testing.T) {
-	o := realtime.Options{}
-	var b *bed
-	o.OnCall = func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
-		_, err := b.Join(ctx, c.ID(), in.Method)
-		return nil, fmt.Errorf("not yet: %w", err)
-	}
-	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+	var r realtime.Router
+	realtime.Handle(&r, "join", func(ctx context.Context, c *realtime.Conn, room string) (bool, error) {
+		_, err := c.Join(ctx, room)
+		return false, fmt.Errorf("not yet: %w", err)
+	})
+	o := realtime.Options{OnCall: r.OnCall}
+	o.Authorize = func(ctx context.Context, c *realtime.Conn, a realtime.Action) error {
 		if a.Room == "left" {
-			_, err := b.Room("left").Remove(t.Context(), "alice")
+			_, err := c.Manager().Room("left").Remove(ctx, c.UserID())
 			require.NoError(t, err)
 		}
 		return nil
 	}
-	bubble(t, o, func(t *testing.T, bed *bed) {
-		b = bed
+	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.discard()
 		_, err := b.Room("vip").Deny(t.Context(), "alice", time.Minute)
@@ -85,7 +83,7 @@ func TestDeniedForHowLong(t *testing.T) {
 		time.Sleep(12*time.Second + 300*time.Microsecond)
 		denied := []string{`{"message_type":"error","id":1,"content":{"code":"denied","message":"denied","retry_ms":48000}}`}
 		require.Equal(t, denied, alice.request(`{"type":"join","id":1,"room":"vip"}`))
-		require.Equal(t, denied, alice.request(`{"type":"call","id":1,"method":"vip"}`))
+		require.Equal(t, denied, alice.request(`{"type":"call","id":1,"method":"join","content":"vip"}`))
 		time.Sleep(48 * time.Second)
 		require.Equal(t, []string{`{"message_type":"reply","id":1}`}, alice.request(`{"type":"join","id":1,"room":"vip"}`))
 		require.Equal(t, []string{

@@ -79,21 +79,21 @@ func TestConnOfSender(t *testing.T) {
 // The Manager sets the connection of each message and call of a client, and the application can
 // exclude it from the receivers.
 func TestConnOfClients(t *testing.T) {
-	var b *bed
 	var heard diary
-	o := realtime.Options{
-		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+	var r realtime.Router
+	r.Use(func(next realtime.Handler) realtime.Handler {
+		return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
 			heard.write(fmt.Sprint(in.Message.Conn == c.ID()))
-			_, err := b.Send(ctx, in.Target.Except(in.Message.Conn), in.Message)
-			return err
-		},
-		OnCall: func(_ context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
-			heard.write(fmt.Sprint(in.Message.Conn == c.ID()))
-			return nil, nil
-		},
-	}
-	bubble(t, o, func(t *testing.T, bed *bed) {
-		b = bed
+			return next(ctx, c, in)
+		}
+	})
+	realtime.On(&r, "chat", func(ctx context.Context, c *realtime.Conn, in realtime.Inbound, _ any) error {
+		_, err := c.Manager().Send(ctx, in.Target.Except(in.Message.Conn), in.Message)
+		return err
+	})
+	realtime.Handle(&r, "m", func(context.Context, *realtime.Conn, any) (any, error) { return nil, nil })
+	o := realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall}
+	bubble(t, o, func(t *testing.T, b *bed) {
 		one, two := b.openV1(realtime.Identity{UserID: "alice"}), b.openV1(realtime.Identity{UserID: "alice"})
 		plain, guest := b.open("carol"), b.openV1(realtime.Identity{})
 		one.discard()
