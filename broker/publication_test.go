@@ -23,3 +23,13 @@ func TestPublicationAsJSON(t *testing.T) {
 		require.Equal(t, m, back.Message, "%s", p)
 	}
 }
+
+// Each string of a message counts in its size.
+func TestSizeOfPublication(t *testing.T) {
+	bare := (&broker.Publication{}).Size()
+	p := broker.Publication{Message: broker.Message{
+		Type: "t", Sender: "ss", Guest: "ggg", Conn: "cccc", ID: "iiiii", Key: "kkkkkk",
+		Content: []byte("1234567"), Binary: []byte("bbbbbbbb"),
+	}}
+	require.Equal(t, bare+36, p.Size())
+}
