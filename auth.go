@@ -40,6 +40,7 @@ type Action struct {
 	Room   string // for join, leave, members and history
 	Conn   string // for join and leave: the id of the connection
 	Target Target // for send
+	Type   string // for send: the type of the message
 	Method string // for call
 }
 

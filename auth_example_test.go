@@ -31,6 +31,29 @@ func ExampleAuthorizer() {
 	// {"message_type":"error","id":2,"content":{"code":"forbidden","message":"forbidden"}}
 }
 
+// Everybody may chat in a room, and only the admin sends news. Nothing else is allowed.
+func ExampleAction() {
+	rt := realtime.New(&realtime.Options{
+		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
+			if a.Kind != realtime.ActionSend || a.Target.Room() == "" {
+				return realtime.ErrForbidden
+			}
+			if a.Type == "chat" || a.Type == "news" && c.UserID() == "admin" {
+				return nil
+			}
+			return realtime.ErrForbidden
+		},
+	})
+	defer rt.Close()
+
+	alice := dialV1(rt, "alice")
+	fmt.Println(alice(`{"type":"send","id":1,"room":"lobby","message_type":"chat","content":"hi"}`))
+	fmt.Println(alice(`{"type":"send","id":2,"room":"lobby","message_type":"news","content":"hi"}`))
+	// Output:
+	// {"message_type":"reply","id":1}
+	// {"message_type":"error","id":2,"content":{"code":"forbidden","message":"forbidden"}}
+}
+
 // Programs send a token in a header, pages in a subprotocol. The application checks it.
 func ExampleBearerToken() {
 	authenticate := func(r *http.Request) (realtime.Identity, error) {

@@ -59,6 +59,9 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	d := delivery{b: b, result: Result{Local: true}, key: b.m.fetcher.UnionKey(p)}
 	d.frames.Message = p.Message
 	d.frames.Envelope = wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
+	if isPrivate(t) {
+		d.frames.Envelope.Conn = p.Message.Conn
+	}
 	one := p.Stream == "" && onlyUser(t)
 	if !one || b.m.speakers.Deflating() > 0 { // one user may have no connection: encode it then
 		b.m.speakers.Encode(&d.frames)

@@ -31,6 +31,7 @@ type Conn struct {
 	receiver
 	address   netip.Addr         // see admission.AddrKey
 	began     admission.Decision // when its admission began
+	welcomed  atomic.Bool        // the welcome is queued; OnConnect is called after that
 	connected atomic.Bool        // OnConnect returned nil
 	unhandled atomic.Int32       // joins that OnRoom has not handled
 	expiry    atomic.Pointer[expiry]
@@ -205,6 +206,52 @@ func (c *Conn) keepRooms() {
 	}
 }
 
+// In reports whether the connection is in a room. While its session is detached, see
+// Timeouts.Resume, it stays in its rooms.
+func (c *Conn) In(room string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rooms.find(room) != nil
+}
+
+// Manager returns the Manager of the connection.
+func (c *Conn) Manager() *Manager { return c.m }
+
+// Join is [Manager.Join] for this connection. It returns ErrClosed if the connection has ended.
+func (c *Conn) Join(ctx context.Context, room string) (joined bool, err error) {
+	j, err := c.JoinFrom(ctx, room, From{})
+	return j.New, err
+}
+
+// JoinFrom is Join for a room that keeps history, see Options.History: the connection receives
+// first the kept messages after from, and then the live messages, with none missing and none twice.
+// If the connection is in the room already and from is not zero, it goes back to from. In a room
+// that keeps nothing, JoinFrom is Join and from is ignored, but for Joined.Reason.
+//
+// JoinFrom may wait for the broker until ctx ends. It does not wait for the client: kept messages
+// are sent as fast as the client reads. It returns the errors of Join.
+func (c *Conn) JoinFrom(ctx context.Context, room string, from From) (Joined, error) {
+	op := &joinOp{room: room, from: from}
+	err := c.m.joins.join(ctx, c, op)
+	return op.joined, err
+}
+
+// Leave is [Manager.Leave] for this connection. If the connection has ended and its session is
+// detached, see Timeouts.Resume, the session leaves the room.
+func (c *Conn) Leave(_ context.Context, room string) (left bool, err error) {
+	if err := checkRoom(room); err != nil {
+		return false, err
+	}
+	left, _ = c.m.joins.leave(c, room, nil)
+	return left, nil
+}
+
+// Send sends a [NewMessage] to this connection, with [Manager.Send]. If the connection has ended,
+// Result.Matched is zero.
+func (c *Conn) Send(ctx context.Context, typ string, content any) (Result, error) {
+	return c.m.sendNew(ctx, ToConn(c.id), typ, content)
+}
+
 // Info is a snapshot of the state and the counters of a connection.
 type Info struct {
 	RemoteAddr  string // for humans; without a port if a proxy has reported it
@@ -317,12 +364,6 @@ func (c *Conn) currentRoom() string {
 		return DefaultRoom
 	}
 	return c.rooms.newest.room
-}
-
-func (c *Conn) isIn(room string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.rooms.find(room) != nil
 }
 
 // askedFor returns the rooms that the client itself has asked to join.

@@ -18,15 +18,17 @@
 // Clients send to each other, as far as Options.Authorize allows it. The application sends from
 // anywhere: a handler, a job, another connection:
 //
-//	news := realtime.Message{Type: "news", Content: json.RawMessage(`{"headline":"hi"}`)}
-//	res, err := rt.Send(ctx, realtime.ToRoom("lobby"), news)
+//	res, err := rt.Room("lobby").Send(ctx, "news", News{Headline: "hi"})
+//
+// [Manager.Send] sends a [Message] to any [Target].
 //
 // # Connections, users and rooms
 //
 // A [Conn] is one connection of one device or browser tab. A [User] has all connections with the
 // same user id in their [Identity]. A [Room] is a set of connections, and exists as long as it has
-// members: clients ask to join, or the application calls [Manager.Join]. Options.Announce turns on
-// notices: they tell clients when users connect and disconnect, and when they join and leave rooms.
+// members: clients ask to join, or the application calls [Conn.Join] or [User.Join].
+// Options.Announce turns on notices: they tell clients when users connect and disconnect, and when
+// they join and leave rooms.
 //
 // [Options] has functions for the events of a connection: OnConnect, OnMessage, OnCall and
 // OnDisconnect. Those of one connection run one at a time and may block. A [Router] calls typed

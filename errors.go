@@ -1,8 +1,10 @@
 package realtime
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
@@ -91,6 +93,9 @@ var (
 // ErrForbidden, ErrUnauthenticated, ErrDenied, ErrTooManyRooms, ErrTooLarge, ErrFull, ErrNoHistory
 // and ErrInvalidPosition: for an error that matches one of them, the client receives the same
 // answer as if the library had returned it.
+//
+// The Go client returns an Error for each request that the server refuses, and its handlers answer
+// calls of the server with one, see [ClientError].
 type Error struct {
 	// Code is the word by which programs distinguish errors: 1 to 64 bytes that obey the rules of
 	// [ValidName]. Any other code counts as "internal". docs/PROTOCOL.md lists the codes of the
@@ -98,14 +103,27 @@ type Error struct {
 	Code string
 	// Message is for humans.
 	Message string
+	// RetryAfter is how long the client should wait before it tries again. It is sent in
+	// milliseconds, rounded up, and up to a year. Zero or negative: not known. The library sets it
+	// for a user who is denied for some time, and for a client that has sent too many messages with
+	// an id.
+	RetryAfter time.Duration
+	// Data is more about the error for programs, as any JSON. Empty: nothing. If it is not JSON, or
+	// larger than the content of a message may be, the client receives the error without it.
+	Data json.RawMessage
 }
 
 // Error returns code and message.
 func (e *Error) Error() string { return "realtime: " + e.Code + ": " + e.Message }
 
-// ClientError is the error with which a client answers [Conn.Call]. Code and Message were chosen by
-// the client. If a handler returns a ClientError, its own client receives the code "internal".
-type ClientError struct{ Code, Message string }
+// ClientError is the error with which a client answers [Conn.Call]. The client has chosen all fields;
+// they are those of [Error]. If a handler returns a ClientError, its own client receives the code
+// "internal".
+type ClientError struct {
+	Code, Message string
+	RetryAfter    time.Duration
+	Data          json.RawMessage
+}
 
 // Error returns code and message.
 func (e *ClientError) Error() string {

@@ -71,6 +71,55 @@ func ExampleManager_Send() {
 	// 0 1 <nil>
 }
 
+// The content of a message is any value that encoding/json can encode, or bytes.
+func ExampleNewMessage() {
+	type News struct{ Headline string }
+	news, err := realtime.NewMessage("news", News{"hi"})
+	fmt.Println(news.Type, string(news.Content), err)
+
+	frame, _ := realtime.NewMessage("frame", []byte{1, 2, 3})
+	fmt.Println(frame.Binary)
+	// Output:
+	// news {"Headline":"hi"} <nil>
+	// [1 2 3]
+}
+
+// A room, a user and a connection send to themselves.
+func ExampleRoom_Send() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	alice, client := open(rt, "alice")
+	defer client.Drop()
+	_, _ = alice.Join(ctx, "lobby")
+
+	res, err := rt.Room("lobby").Send(ctx, "news", map[string]int{"sum": 5})
+	fmt.Println(res.Queued, err)
+	_, _ = rt.User("alice").Send(ctx, "news", "for all your devices")
+	_, _ = alice.Send(ctx, "news", "for this device")
+	for range 3 {
+		frame, _, _ := client.Read(ctx)
+		var m struct{ Content json.RawMessage }
+		_ = json.Unmarshal(frame, &m)
+		fmt.Println(string(m.Content))
+	}
+	// Output:
+	// 1 <nil>
+	// {"sum":5}
+	// "for all your devices"
+	// "for this device"
+}
+
+// Room returns the room of a message that goes to one room only.
+func ExampleTarget_Room() {
+	lobby := realtime.ToRoom("lobby")
+	fmt.Printf("%q\n", lobby.ExceptUser("bob").Room())
+	fmt.Printf("%q\n", lobby.Union(realtime.ToUser("bob")).Room())
+	// Output:
+	// "lobby"
+	// ""
+}
+
 // A connection that is in several parts of a union receives the message once.
 func ExampleTarget_Union() {
 	rt := realtime.New(nil)
@@ -180,6 +229,22 @@ func ExampleUser() {
 	// Output: 2 true true
 }
 
+// All devices of a user join a room.
+func ExampleUser_Join() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	laptop, phone := connect(rt, "alice"), connect(rt, "alice")
+
+	n, err := rt.User("alice").Join(ctx, "lobby")
+	fmt.Println(n, err, laptop.In("lobby"), phone.Rooms())
+	n, err = rt.User("alice").Leave(ctx, "lobby")
+	fmt.Println(n, err, laptop.In("lobby"), phone.Rooms())
+	// Output:
+	// 2 <nil> true [lobby]
+	// 2 <nil> false []
+}
+
 // The application ends connections. The close code tells the client whether to reconnect.
 func ExampleUser_Disconnect() {
 	rt := realtime.New(nil)
@@ -214,6 +279,37 @@ func ExampleUser_Deny() {
 	// Output:
 	// 1 closed
 	// realtime: denied
+}
+
+// A client learns why its bid is refused, in a form for programs, and when to try again.
+func ExampleError() {
+	var r realtime.Router
+	realtime.On(&r, "bid",
+		func(_ context.Context, _ *realtime.Conn, _ realtime.Inbound, amount int) error {
+			if amount <= 7 {
+				return &realtime.Error{
+					Code: "too_low", Message: "somebody has bid more",
+					RetryAfter: time.Second, Data: json.RawMessage(`{"highest":7}`),
+				}
+			}
+			return nil
+		})
+	rt := realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage,
+	})
+	defer rt.Close()
+	alice := dialV1(rt, "alice")
+	reply := alice(`{"type":"send","id":1,"room":"auction","message_type":"bid","content":5}`)
+	var answer struct{ Content json.RawMessage }
+	_ = json.Unmarshal([]byte(reply), &answer)
+	for _, member := range strings.SplitAfter(string(answer.Content), ",") {
+		fmt.Println(member)
+	}
+	// Output:
+	// {"code":"too_low",
+	// "message":"somebody has bid more",
+	// "retry_ms":1000,
+	// "data":{"highest":7}}
 }
 
 // Clients are told that users connect and join rooms.

@@ -24,8 +24,8 @@ func ExampleNew() {
 			return realtime.Identity{UserID: userOfSession(cookie.Value)}, nil
 		},
 		Authorize: func(_ context.Context, c *realtime.Conn, a realtime.Action) error {
-			if a.Kind == realtime.ActionSend && len(a.Target.Rooms) == 1 {
-				return nil // check here that c.UserID() may send to a.Target.Rooms[0]
+			if a.Kind == realtime.ActionSend && a.Target.Room() != "" {
+				return nil // check here that c.UserID() may send a message of a.Type to the room
 			}
 			return realtime.ErrForbidden
 		},
@@ -91,13 +91,12 @@ func ExampleManager_API() {
 
 // OnConnect puts connections into rooms, or refuses them.
 func ExampleConnectFunc() {
-	var rt *realtime.Manager
-	rt = realtime.New(&realtime.Options{
+	rt := realtime.New(&realtime.Options{
 		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
 			if c.UserID() == "" {
 				return errors.New("guests may not connect")
 			}
-			_, err := rt.Join(ctx, c.ID(), "lobby")
+			_, err := c.Join(ctx, "lobby")
 			return err
 		},
 	})

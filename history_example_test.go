@@ -35,7 +35,7 @@ func ExampleRoom_History() {
 }
 
 // A new member gets the newest two messages first.
-func ExampleManager_JoinFrom() {
+func ExampleConn_JoinFrom() {
 	rt := realtime.New(&realtime.Options{History: realtime.Retention{Messages: 100}})
 	defer rt.Close()
 	ctx := context.Background()
@@ -51,7 +51,7 @@ func ExampleManager_JoinFrom() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	joined, err := rt.JoinFrom(ctx, c.ID(), "lobby", realtime.From{Last: 2})
+	joined, err := c.JoinFrom(ctx, "lobby", realtime.From{Last: 2})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -177,30 +177,14 @@ func (m *Manager) sweep() {
 // end, ErrInvalidName for an invalid room, ErrTooManyRooms, ErrDenied if the user is denied with
 // [Room.Deny], and the error of the broker.
 func (m *Manager) Join(ctx context.Context, connID, room string) (joined bool, err error) {
-	j, err := m.JoinFrom(ctx, connID, room, From{})
-	return j.New, err
-}
-
-// JoinFrom is Join for a room that keeps history, see Options.History: the connection receives
-// first the kept messages after from, and then the live messages, with none missing and none twice.
-// If the connection is in the room already and from is not zero, it goes back to from. In a room
-// that keeps nothing, JoinFrom is Join and from is ignored, but for Joined.Reason.
-//
-// JoinFrom may wait for the broker until ctx ends. It does not wait for the client: kept messages
-// are sent as fast as the client reads. It returns the errors of Join.
-func (m *Manager) JoinFrom(
-	ctx context.Context, connID, room string, from From,
-) (Joined, error) {
 	if err := checkRoom(room); err != nil {
-		return Joined{}, err
+		return false, err
 	}
 	c := m.Conn(connID)
 	if c == nil {
-		return Joined{}, ErrNotFound
+		return false, ErrNotFound
 	}
-	op := &joinOp{room: room, from: from}
-	err := m.joins.join(ctx, c, op)
-	return op.joined, err
+	return c.Join(ctx, room)
 }
 
 // Leave takes a connection out of a room. Messages that are sent to the room after Leave has
@@ -263,6 +247,15 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 	return m.send(ctx, &broker.Publication{
 		Target: broker.Target(to), Message: broker.Message(msg),
 	}, now)
+}
+
+// sendNew is Send of a NewMessage.
+func (m *Manager) sendNew(ctx context.Context, to Target, typ string, content any) (Result, error) {
+	msg, err := NewMessage(typ, content)
+	if err != nil {
+		return Result{}, err
+	}
+	return m.Send(ctx, to, msg)
 }
 
 // relay is Send for a message and a target that were checked when a client sent them. The time of

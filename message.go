@@ -31,6 +31,13 @@ type Message struct {
 	// neither a secret nor a credential. Rules of [ValidName]. Empty for the application and for
 	// users.
 	Guest string
+	// Conn is the id of the connection from which the message was sent, by which a receiver can
+	// answer that one device. The Manager sets it for the messages of clients; the application may
+	// set it. Clients of realtime.v1 get it if all receivers are named as users and connections, and
+	// not if rooms or all are among them. If the session was resumed since, a message to the id
+	// reaches nobody, while [Target.Except] of it excludes the connection that has resumed. Rules of
+	// [ValidName]. Empty: not known.
+	Conn string
 	// ID identifies the message among those with the same Sender and Guest: of two messages with
 	// the same ID, clients of realtime.v1 show the first. 1 to 64 bytes, rules of [ValidName].
 	// Empty: no id.
@@ -42,7 +49,8 @@ type Message struct {
 	// unchanged, and plain clients get a base64 string (RFC 4648, with padding). Send does not
 	// change it, and keeps no reference to it. Nil: the content is Content.
 	Binary []byte
-	// Time is when the message was sent. Clients get it to the second. Zero means now.
+	// Time is when the message was sent. Clients of realtime.v1 get it to the millisecond, and plain
+	// clients to the second. Zero means now.
 	Time time.Time
 	// TTL is for how long the message is useful: a client that recovers later does not get it.
 	// Zero: as long as it is kept. Negative: it is never kept, and a client that misses it is not
@@ -73,6 +81,29 @@ func Chat(sender, text string) Message {
 	}
 }
 
+// NewMessage returns a message of the type typ, see Message.Type. A []byte becomes its Binary, a
+// json.RawMessage its Content as it is, and encoding/json encodes any other content. NewMessage
+// copies no bytes, and [Manager.Send] keeps no reference to them. It returns an error that matches
+// ErrInvalidMessage if content cannot be encoded; Send checks everything else.
+func NewMessage(typ string, content any) (Message, error) {
+	m := Message{Type: typ}
+	switch content := content.(type) {
+	case []byte:
+		if m.Binary = content; content == nil {
+			m.Binary = []byte{}
+		}
+	case json.RawMessage:
+		m.Content = content
+	default:
+		encoded, err := json.Marshal(content)
+		if err != nil {
+			return Message{}, fmt.Errorf("%w: content of %q: %w", ErrInvalidMessage, typ, err)
+		}
+		m.Content = encoded
+	}
+	return m, nil
+}
+
 // checkSize returns an error that matches ErrTooLarge if the content is larger than maxBytes.
 func checkSize(m *Message, maxBytes int) error {
 	if n := len(m.Content) + len(m.Binary); n > maxBytes {
@@ -98,6 +129,11 @@ func checkMessage(m *Message, maxBytes int) error {
 	if m.Guest != "" {
 		if err := ValidName(m.Guest); err != nil {
 			return fmt.Errorf("guest: %w", err)
+		}
+	}
+	if m.Conn != "" {
+		if err := ValidName(m.Conn); err != nil {
+			return fmt.Errorf("conn: %w", err)
 		}
 	}
 	if err := validID(m.ID); err != nil {
@@ -227,6 +263,10 @@ func (t Target) ExceptUser(ids ...string) Target {
 	return t
 }
 
+// Room returns the room of a target that has one room and no other receivers, or "". Exceptions do
+// not matter. So it returns the room of the message of a client to a room, see Inbound.Target.
+func (t Target) Room() string { return onlyRoom((*broker.Target)(&t)) }
+
 // checkTarget returns an error that matches ErrInvalidName if a room, a user or a connection of the
 // target is invalid. Exceptions may be invalid.
 func checkTarget(t *Target) error {
@@ -259,6 +299,10 @@ func onlyRoom(t *broker.Target) string {
 	}
 	return t.Rooms[0]
 }
+
+// isPrivate reports whether the target names all receivers as users and connections. They may know
+// the connection of the sender. In rooms, the ids of connections are not public.
+func isPrivate(t *broker.Target) bool { return !t.All && len(t.Rooms) == 0 }
 
 // onlyUser reports whether the target is one user and nothing else.
 func onlyUser(t *broker.Target) bool {

@@ -206,6 +206,9 @@ func (p *publisher) prepareParts(
 			part.Shared = pub.Message.From() != broker.Sender{}
 		}
 		part.Message, part.Union, part.Origin = pub.Message, pub.Union, &r.origin
+		if isPrivate(&part.Target) && !isPrivate(&pub.Target) {
+			part.Message.Conn = "" // the other parts do not show it either
+		}
 		part.Target.ExceptConns = pub.Target.ExceptConns
 		part.Target.ExceptUsers = pub.Target.ExceptUsers
 	}

@@ -144,6 +144,7 @@ func (r *registry) welcome(c *Conn, top uint64) {
 		g.Inbox, g.Top = c.inbox.Position(), top
 	}
 	c.give(&wire.Frames{Message: wire.Welcome(c.proto, g)}, sendqueue.Reply)
+	c.welcomed.Store(true)
 }
 
 // reconnectTime returns how long it takes to admit as many connections as have been open at once.

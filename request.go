@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/dedup"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/names"
@@ -47,6 +49,7 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 	var pub broker.Publication // a literal would be on the stack twice
 	m := &pub.Message
 	m.Type, m.Sender, m.Guest, m.Time = wire.TypeChat, by.User, by.Guest, cmd.At
+	m.Conn = c.id
 	m.Content = wire.ChatContent(by.User, cmd.Text, cmd.At)
 	switch cmd.Target {
 	case wire.TargetAll:
@@ -59,7 +62,7 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 		}
 	}
 	err := c.guard(func() error {
-		if !cs.allowed(c, &Action{Kind: ActionSend, Target: Target(pub.Target)}) {
+		if !cs.allowed(c, &Action{Kind: ActionSend, Type: m.Type, Target: Target(pub.Target)}) {
 			return nil
 		}
 		if cs.m.opts.OnMessage != nil {
@@ -144,17 +147,20 @@ func (rs *requests) serve(c *Conn, r *wire.Request) {
 		return
 	}
 	if err != nil && reply == nil { // a panic
-		reply = &Error{wire.CodeInternal, internalError}
+		reply = &Error{Code: wire.CodeInternal, Message: internalError}
 	}
 	if reply != nil && reply.Code == wire.CodeInternal {
 		rs.commands.failed(c, err)
+	}
+	if reply != nil {
+		reply = withSendableData(reply, rs.m.opts.maxContent())
 	}
 	c.answer(wire.Reply(r.ID, content, (*wire.Error)(reply)))
 }
 
 func (rs *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {
 	if r.Wrong != nil {
-		return nil, &Error{wire.CodeBadRequest, r.Wrong.Error()}
+		return nil, &Error{Code: wire.CodeBadRequest, Message: r.Wrong.Error()}
 	}
 	switch r.Name {
 	case wire.RequestSend:
@@ -181,7 +187,8 @@ func (rs *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err e
 	case wire.FramePing:
 		return nil, nil
 	}
-	return nil, &Error{wire.CodeUnknown, fmt.Sprintf("unknown type %q", ratelog.Clip(r.Name))}
+	message := fmt.Sprintf("unknown type %q", ratelog.Clip(r.Name))
+	return nil, &Error{Code: wire.CodeUnknown, Message: message}
 }
 
 // sendRequest sends a client's message. A message with an id is sent once.
@@ -190,6 +197,7 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	var pub broker.Publication // a literal would be on the stack twice
 	m := &pub.Message
 	m.Type, m.Sender, m.Guest, m.ID = cmp.Or(r.Typ, wire.TypeChat), by.User, by.Guest, r.MessageID
+	m.Conn = c.id
 	m.Content, m.Binary, m.Time, m.Key, m.TTL = r.Content, r.Binary, r.At, r.Key, r.TTL
 	if err := targetOf(r, &pub.Target); err != nil {
 		return nil, err
@@ -203,7 +211,7 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if err := checkMember("key", validMessageKey(r.Key)); err != nil {
 		return nil, err
 	}
-	if !rs.commands.allowed(c, &Action{Kind: ActionSend, Target: Target(pub.Target)}) {
+	if !rs.commands.allowed(c, &Action{Kind: ActionSend, Type: m.Type, Target: Target(pub.Target)}) {
 		return nil, ErrForbidden
 	}
 	if r.MessageID == "" {
@@ -253,7 +261,8 @@ func targetOf(r *wire.Request, to *broker.Target) (err error) {
 		named++
 	}
 	if err == nil && named != 1 {
-		err = &Error{wire.CodeBadRequest, "want one of room, user, conn, or all: true"}
+		const message = "want one of room, user, conn, or all: true"
+		err = &Error{Code: wire.CodeBadRequest, Message: message}
 	}
 	return err
 }
@@ -270,7 +279,8 @@ func (rs *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 		return nil, noMethod(r.Method)
 	}
 	content, err := rs.m.opts.OnCall(c.session.Context(), c, Inbound{
-		Method: r.Method, Message: Message{Sender: c.UserID(), Content: bytes.Clone(r.Content)},
+		Method:  r.Method,
+		Message: Message{Sender: c.UserID(), Conn: c.id, Content: bytes.Clone(r.Content)},
 	})
 	if err == nil {
 		err = checkMessage(&Message{Content: content}, rs.m.opts.maxContent())
@@ -285,7 +295,7 @@ func (rs *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 // the new identity may be allowed less than the old one.
 func (rs *requests) refreshRequest(c *Conn, token string) error {
 	if token == "" {
-		return &Error{wire.CodeBadRequest, "no token"}
+		return &Error{Code: wire.CodeBadRequest, Message: "no token"}
 	}
 	if err := rs.m.registry.renew(c, token); err != nil {
 		return err
@@ -314,27 +324,27 @@ func (rs *requests) resumeRequest(c *Conn, token string) (json.RawMessage, error
 }
 
 // errSession is returned if a session has ended or belongs to another user.
-var errSession = &Error{wire.CodeSession, "no such session, or too late"}
+var errSession = &Error{Code: wire.CodeSession, Message: "no such session, or too late"}
 
 const internalError = "internal error"
 
 // errorReplies are the errors that clients may learn of, with the code and the text for them. An
 // error that matches several entries has the first.
 var errorReplies = []struct {
-	err   error
-	reply Error
+	err           error
+	code, message string
 }{
-	{ErrForbidden, Error{wire.CodeForbidden, "forbidden"}},
-	{ErrUnauthenticated, Error{wire.CodeForbidden, "not authenticated"}},
-	{ErrDenied, Error{wire.CodeDenied, "denied"}},
-	{ErrTooManyRooms, Error{wire.CodeLimit, "too many rooms"}},
-	{ErrTooLarge, Error{wire.CodeTooLarge, "message too large"}},
-	{errShare, Error{wire.CodeLimit, "no more may be kept: the inbox has the sender's share"}},
-	{ErrFull, Error{wire.CodeLimit, "no more may be kept"}},
-	{dedup.ErrFull, Error{wire.CodeLimit, "too many messages with an id within two minutes"}},
-	{ErrNoHistory, Error{wire.CodeNoHistory, "room keeps no history"}},
-	{ErrInvalidPosition, Error{wire.CodePosition, "no such position"}},
-	{errNoMember, Error{wire.CodeNoMember, "not in the room"}},
+	{ErrForbidden, wire.CodeForbidden, "forbidden"},
+	{ErrUnauthenticated, wire.CodeForbidden, "not authenticated"},
+	{ErrDenied, wire.CodeDenied, "denied"},
+	{ErrTooManyRooms, wire.CodeLimit, "too many rooms"},
+	{ErrTooLarge, wire.CodeTooLarge, "message too large"},
+	{errShare, wire.CodeLimit, "no more may be kept: the inbox has the sender's share"},
+	{ErrFull, wire.CodeLimit, "no more may be kept"},
+	{dedup.ErrFull, wire.CodeLimit, "too many messages with an id within two minutes"},
+	{ErrNoHistory, wire.CodeNoHistory, "room keeps no history"},
+	{ErrInvalidPosition, wire.CodePosition, "no such position"},
+	{errNoMember, wire.CodeNoMember, "not in the room"},
 }
 
 // applicationError marks an error of a handler of the application.
@@ -353,14 +363,35 @@ func errorReply(err error) *Error {
 	}
 	for i := range errorReplies {
 		if known := &errorReplies[i]; errors.Is(err, known.err) {
-			return &known.reply
+			return &Error{Code: known.code, Message: known.message, RetryAfter: waitOf(err)}
 		}
 	}
 	_, application := errors.AsType[*applicationError](err)
 	if errors.Is(err, ErrInvalidName) && !application { // the broker refuses the name
-		return &Error{wire.CodeBadRequest, "invalid name"}
+		return &Error{Code: wire.CodeBadRequest, Message: "invalid name"}
 	}
-	return &Error{wire.CodeInternal, internalError}
+	return &Error{Code: wire.CodeInternal, Message: internalError}
+}
+
+// waitOf returns after which time a request that failed with err may succeed. Zero: not known.
+func waitOf(err error) time.Duration {
+	if denied, ok := errors.AsType[*admission.DeniedError](err); ok {
+		return denied.Left
+	}
+	if full, ok := errors.AsType[*dedup.FullError](err); ok {
+		return full.Wait
+	}
+	return 0
+}
+
+// withSendableData returns e, without its data if that is not JSON of at most maxBytes.
+func withSendableData(e *Error, maxBytes int) *Error {
+	if len(e.Data) <= maxBytes && (len(e.Data) == 0 || checkJSON(e.Data) == nil) {
+		return e
+	}
+	clean := *e
+	clean.Data = nil
+	return &clean
 }
 
 // checkMember returns the reply to a request one member of which has an invalid name: err says why.
@@ -373,5 +404,5 @@ func checkMember(member string, err error) error {
 	if invalid, ok := errors.AsType[*names.Error](err); ok {
 		message += ": " + invalid.Reason
 	}
-	return &Error{wire.CodeBadRequest, message}
+	return &Error{Code: wire.CodeBadRequest, Message: message}
 }

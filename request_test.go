@@ -18,21 +18,23 @@ func TestErrorReply(t *testing.T) {
 		err  error
 		want Error
 	}{
-		{secret, Error{wire.CodeInternal, "internal error"}},
-		{fmt.Errorf("secret: %w", ErrDenied), Error{wire.CodeDenied, "denied"}},
-		{ErrFull, Error{wire.CodeLimit, "no more may be kept"}},
-		{errShare, Error{wire.CodeLimit, "no more may be kept: the inbox has the sender's share"}},
-		{fmt.Errorf("%w: of the broker", ErrInvalidName), Error{wire.CodeBadRequest, "invalid name"}},
-		{&applicationError{ErrInvalidName}, Error{wire.CodeInternal, "internal error"}},
-		{&applicationError{ErrForbidden}, Error{wire.CodeForbidden, "forbidden"}},
-		{&applicationError{&Error{"sold_out", "no more"}}, Error{"sold_out", "no more"}},
-		{&applicationError{&Error{"\n", "a secret"}}, Error{wire.CodeInternal, "internal error"}},
-		{(*Error)(nil), Error{wire.CodeInternal, "internal error"}},
+		{secret, Error{Code: wire.CodeInternal, Message: "internal error"}},
+		{fmt.Errorf("secret: %w", ErrDenied), Error{Code: wire.CodeDenied, Message: "denied"}},
+		{ErrFull, Error{Code: wire.CodeLimit, Message: "no more may be kept"}},
+		{errShare, Error{
+			Code: wire.CodeLimit, Message: "no more may be kept: the inbox has the sender's share",
+		}},
+		{fmt.Errorf("%w: of the broker", ErrInvalidName), Error{Code: wire.CodeBadRequest, Message: "invalid name"}},
+		{&applicationError{ErrInvalidName}, Error{Code: wire.CodeInternal, Message: "internal error"}},
+		{&applicationError{ErrForbidden}, Error{Code: wire.CodeForbidden, Message: "forbidden"}},
+		{&applicationError{&Error{Code: "sold_out", Message: "no more"}}, Error{Code: "sold_out", Message: "no more"}},
+		{&applicationError{&Error{Code: "\n", Message: "a secret"}}, Error{Code: wire.CodeInternal, Message: "internal error"}},
+		{(*Error)(nil), Error{Code: wire.CodeInternal, Message: "internal error"}},
 	} {
 		require.Equal(t, &test.want, errorReply(test.err), "%v", test.want)
 	}
 	// Go programs and clients see the same words.
 	for _, known := range errorReplies {
-		require.Equal(t, "realtime: "+known.reply.Message, known.err.Error())
+		require.Equal(t, "realtime: "+known.message, known.err.Error())
 	}
 }

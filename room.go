@@ -82,11 +82,19 @@ func (r Room) LocalConns() iter.Seq[*Conn] {
 	return slices.Values(found.conns())
 }
 
+// Send sends a [NewMessage] to the room, with [Manager.Send].
+func (r Room) Send(ctx context.Context, typ string, content any) (Result, error) {
+	if err := r.check(); err != nil {
+		return Result{}, err
+	}
+	return r.m.sendNew(ctx, ToRoom(r.name), typ, content)
+}
+
 // Remove takes all connections and detached sessions of a user out of the room, in this process,
 // and returns how many. If the authorisation of a join is in progress, for a client or for the REST
 // handler, that join fails with ErrDenied. The authorizer decides about later joins. When Remove
-// returns, the user is not a member, unless [Manager.Join] or [Manager.JoinFrom] is called. Remove
-// does not block; ctx is not used and is reserved for brokers of several processes.
+// returns, the user is not a member, unless the application calls Join or JoinFrom. Remove does not
+// block; ctx is not used and is reserved for brokers of several processes.
 func (r Room) Remove(_ context.Context, user string) (int, error) {
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err

@@ -13,7 +13,7 @@ const defaultHistory = 50
 
 // errEpoch answers a client whose position is of an earlier epoch. The application gets
 // ErrInvalidPosition.
-var errEpoch = &Error{wire.CodeEpoch, "the room has another epoch"}
+var errEpoch = &Error{Code: wire.CodeEpoch, Message: "the room has another epoch"}
 
 // joinRequest makes the client a member of a room, from the position that it names.
 func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
@@ -47,7 +47,7 @@ func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	if err := checkMember("room", ValidName(r.Room)); err != nil {
 		return err
 	}
-	if !c.isIn(r.Room) { // spares the authorizer; joins.recover decides again under the lock
+	if !c.In(r.Room) { // spares the authorizer; joins.recover decides again under the lock
 		return errNoMember
 	}
 	err := rs.m.joins.recover(c.session.Context(), c, rs.newJoin(c, r))

@@ -185,10 +185,10 @@ func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		field := cmp.Or(wrong.Field, "it")
 		message := fmt.Sprintf("content: %s cannot be a JSON %s", field, wrong.Value)
-		return content, &Error{wire.CodeBadRequest, message}
+		return content, &Error{Code: wire.CodeBadRequest, Message: message}
 	}
 	if err != nil { // an error of a method of T, whose text is not for the client
-		return content, &Error{wire.CodeBadRequest, "content: not as it should be"}
+		return content, &Error{Code: wire.CodeBadRequest, Message: "content: not as it should be"}
 	}
 	return content, nil
 }
@@ -197,7 +197,8 @@ func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 func (r *Router) OnMessage(ctx context.Context, c *Conn, in Inbound) error {
 	h := r.events[in.Message.Type]
 	if h == nil {
-		return &Error{wire.CodeNoEvent, fmt.Sprintf("unknown event %q", in.Message.Type)}
+		message := fmt.Sprintf("unknown event %q", in.Message.Type)
+		return &Error{Code: wire.CodeNoEvent, Message: message}
 	}
 	_, err := h(ctx, c, in)
 	return err
@@ -213,5 +214,5 @@ func (r *Router) OnCall(ctx context.Context, c *Conn, in Inbound) (json.RawMessa
 }
 
 func noMethod(name string) *Error {
-	return &Error{wire.CodeNoMethod, fmt.Sprintf("unknown method %q", name)}
+	return &Error{Code: wire.CodeNoMethod, Message: fmt.Sprintf("unknown method %q", name)}
 }

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -41,6 +42,47 @@ func (u User) Count(context.Context) (int, error) {
 // LocalConns returns the user's connections in this process, as of the call. It returns none if the
 // id is invalid.
 func (u User) LocalConns() iter.Seq[*Conn] { return slices.Values(u.conns()) }
+
+// Join puts all connections of the user in this process into a room, with [Conn.Join], and returns
+// how many were not in it before. It includes connections for which OnConnect is running. A
+// connection that opens later is not put into the room, so OnConnect must do that: an application
+// that stores the members of its rooms stores the new one first, and then calls Join. A detached
+// session, see Timeouts.Resume, is not put into the room either: the connection that resumes it
+// opens later.
+//
+// If a connection cannot join, for example because of ErrTooManyRooms, Join goes on with the others
+// and returns the first error with the number of those that have joined. If the user is denied, see
+// [Room.Deny], none joins. Connections that end meanwhile do not count, and it is not an error if
+// the user has no connection.
+func (u User) Join(ctx context.Context, room string) (joined int, err error) {
+	if err := cmp.Or(checkUser(u.id), checkRoom(room)); err != nil {
+		return 0, err
+	}
+	for _, c := range u.m.users.opened(u.id) {
+		isNew, refused := c.Join(ctx, room)
+		if isNew {
+			joined++
+		}
+		if !c.session.Ended() {
+			err = cmp.Or(err, refused)
+		}
+	}
+	return joined, err
+}
+
+// Leave takes all connections and detached sessions of the user out of a room, in this process, and
+// returns how many. It is [Room.Remove] of the user.
+func (u User) Leave(ctx context.Context, room string) (left int, err error) {
+	return u.m.Room(room).Remove(ctx, u.id)
+}
+
+// Send sends a [NewMessage] to the user, with [Manager.Send].
+func (u User) Send(ctx context.Context, typ string, content any) (Result, error) {
+	if err := checkUser(u.id); err != nil {
+		return Result{}, err
+	}
+	return u.m.sendNew(ctx, ToUser(u.id), typ, content)
+}
 
 // Disconnect closes all connections of the user in this process with [Conn.Close], ends the user's
 // detached sessions, and returns how many connections it closed. It also refuses connections that
@@ -98,6 +140,24 @@ func (u User) conns() []*Conn {
 	}
 	defer u.m.users.unlock(found)
 	return slices.Clone(found.conns)
+}
+
+// opened returns the connections of a user whose OnConnect was called. Those for which it has not
+// returned are not among the user's connections yet. They are few, so they are looked for among all
+// connections.
+func (us *users) opened(id string) []*Conn {
+	u := us.lock(id)
+	if u == nil {
+		return nil
+	}
+	conns, opening := slices.Clone(u.conns), u.pending > 0
+	us.unlock(u)
+	if !opening {
+		return conns
+	}
+	return slices.DeleteFunc(us.m.conns.byID.Values(), func(c *Conn) bool {
+		return c.UserID() != id || !c.welcomed.Load()
+	})
 }
 
 // users is the index of connections by user.

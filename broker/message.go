@@ -11,6 +11,7 @@ type Message struct {
 	Type    string          `json:"type,omitempty"`
 	Sender  string          `json:"sender,omitempty"` // a user; empty for the application and guests
 	Guest   string          `json:"guest,omitempty"`  // an anonymous client
+	Conn    string          `json:"conn,omitempty"`   // the connection that sent it
 	ID      string          `json:"id,omitempty"`     // unique for one Sender and Guest; empty: no id
 	Content json.RawMessage `json:"content,omitempty"`
 	Binary  []byte          `json:"binary,omitzero"` // nil and empty are different

@@ -141,7 +141,7 @@ func TestAddedRoomLater(t *testing.T) {
 				g.send(4)
 				require.Equal(t, []string{chat(1)}, alice.received())
 				for c := range g.env.rt.User("alice").LocalConns() {
-					_, err := g.env.rt.JoinFrom(t.Context(), c.ID(), "lobby", from)
+					_, err := c.JoinFrom(t.Context(), "lobby", from)
 					require.NoError(t, err)
 				}
 				synctest.Wait()

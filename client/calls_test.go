@@ -98,6 +98,8 @@ func TestServerCalls(t *testing.T) {
 			return json.RawMessage(`"` + strings.Repeat("x", 65536) + `"`), nil
 		case "long":
 			return nil, &realtime.Error{Code: "long", Message: strings.Repeat("x", 65536)}
+		case "data":
+			return nil, &realtime.Error{Code: "long", Data: json.RawMessage(`"` + strings.Repeat("x", 65536) + `"`)}
 		}
 		return nil, errors.New("a secret")
 	}}
@@ -105,7 +107,7 @@ func TestServerCalls(t *testing.T) {
 		alice, deaf := w.dialWith("alice", o), w.dial("bob")
 		for method, want := range map[string]string{
 			"echo": `{"a":1}`, "nothing": `null`, "busy": "away", "rubbish": "internal", "large": "too_large",
-			"long": "too_large", "other": "internal",
+			"long": "too_large", "data": "too_large", "other": "internal",
 		} {
 			content, err := alice.Call(t.Context(), "ask", json.RawMessage(`"`+method+`"`))
 			if err != nil {

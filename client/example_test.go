@@ -91,6 +91,42 @@ func ExampleClient_Messages() {
 	// realtime: closed
 }
 
+// A client answers the device that a message came from, and not all devices of its user.
+func ExampleMessage() {
+	ctx := context.Background()
+	url, stop := exampleServer()
+	defer stop()
+	laptop, err := client.Dial(ctx, url, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer laptop.Close()
+	phone, err := client.Dial(ctx, url, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer phone.Close()
+
+	question, _ := realtime.NewMessage("question", "who is there?")
+	_ = laptop.Send(ctx, realtime.ToUser("alice"), question) // to both
+	for msg := range phone.Messages() {
+		answer, _ := realtime.NewMessage("answer", "the phone")
+		_ = phone.Send(ctx, realtime.ToConn(msg.Conn), answer)
+		break
+	}
+	for msg := range laptop.Messages() {
+		fmt.Println(msg.Type, string(msg.Content))
+		if msg.Type == "answer" {
+			break
+		}
+	}
+	// Output:
+	// question "who is there?"
+	// answer "the phone"
+}
+
 // A gap names its room, and the reason if messages of the room are lost.
 func ExampleGapError() {
 	err := error(&client.GapError{

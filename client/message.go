@@ -18,11 +18,14 @@ type Message struct {
 	// Guest distinguishes an anonymous sender from others and from the server. It is not a name.
 	// Empty if there is a Sender, or no sender.
 	Guest string
+	// Conn is the id of the connection that sent it, for an answer with realtime.ToConn. Empty if
+	// the message was sent to a room or to all, or by the server.
+	Conn string
 	// Content is JSON. Binary is the content of a message that is not JSON; then Content is nil.
 	// Otherwise Binary is nil.
 	Content json.RawMessage
 	Binary  []byte
-	Time    time.Time // when it was sent, in whole seconds
+	Time    time.Time // when it was sent, to the millisecond
 	// Position is the position among the messages that the room keeps or, without a room, in the
 	// user's inbox. It can be used in [HistoryQuery] and realtime.From. Zero if the message is not
 	// kept.
@@ -34,6 +37,6 @@ func (m *Message) inInbox() bool { return m.Room == "" && m.Epoch != "" }
 
 // size returns the size in the queue, in bytes.
 func (m *Message) size() int {
-	return len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.Room) + len(m.ID) + len(m.Content) +
-		len(m.Binary) + len(m.Epoch)
+	return len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.Conn) + len(m.Room) + len(m.ID) +
+		len(m.Content) + len(m.Binary) + len(m.Epoch)
 }

@@ -45,7 +45,7 @@ func (c *Client) SendReceipt(
 // Send sends a message to one room, user or connection, or to all, and waits until the server has
 // accepted it. If the connection ends first, Send sends the message again over the next one, with
 // the same ID. Every receiver then shows it once, but handlers of the server may see it twice. A
-// message without ID gets a random one. The server determines Sender and Time. Send keeps no
+// message without ID gets a random one. The server determines Sender, Conn and Time. Send keeps no
 // reference to Content and Binary.
 //
 // Send waits until ctx or the client ends. It also waits for its turn if DialOptions.PendingSends

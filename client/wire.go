@@ -2,10 +2,12 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -77,14 +79,9 @@ type answerFrame struct {
 	Content json.RawMessage `json:"content,omitempty"`
 }
 
-// errorContent is the content of an error frame.
-type errorContent struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-}
-
 // newAnswer returns a reply, or an error frame if err is not nil or content is not JSON. The server
-// receives the code and the message of a *realtime.Error. Any other error becomes "internal error".
+// receives a *realtime.Error, without its data if that is not JSON. Any other error becomes
+// "internal error".
 func newAnswer(id, content json.RawMessage, err error) frame {
 	if err == nil {
 		var data []byte
@@ -92,12 +89,18 @@ func newAnswer(id, content json.RawMessage, err error) frame {
 			return frame{data: data}
 		}
 	}
-	reason := errorContent{wire.CodeInternal, "internal error"}
+	reason := wire.Error{Code: wire.CodeInternal, Message: "internal error"}
 	if e, ok := errors.AsType[*realtime.Error](err); ok {
-		reason = errorContent{e.Code, e.Message}
+		reason = wire.Error(*e)
+		if !utf8.Valid(e.Data) || !wire.ValidJSON(e.Data) {
+			reason.Data = nil
+		}
 	}
-	encoded, _ := json.Marshal(reason) // cannot fail for two strings
-	data, _ := marshal(&answerFrame{wire.FrameError, id, encoded})
+	data, err := marshal(&answerFrame{wire.FrameError, id, reason.AppendContent(nil)})
+	if err != nil { // the data nests too deep
+		reason.Data = nil
+		data, _ = marshal(&answerFrame{wire.FrameError, id, reason.AppendContent(nil)})
+	}
 	return frame{data: data}
 }
 
@@ -118,8 +121,9 @@ type incoming struct {
 	Type    string          `json:"message_type"`
 	Sender  string          `json:"sender_id"`
 	Content json.RawMessage `json:"content"`
-	Time    int64           `json:"timestamp"`
+	Time    float64         `json:"timestamp"` // in seconds
 	Guest   string          `json:"guest"`
+	Conn    string          `json:"conn"`
 	ID      json.RawMessage `json:"id"`
 	Room    string          `json:"room"`
 	Method  string          `json:"method"`
@@ -163,8 +167,8 @@ func (in *incoming) isMessage() bool {
 
 func (in *incoming) message() Message {
 	m := Message{
-		Type: in.Type, Sender: in.Sender, Guest: in.Guest, Room: in.Room,
-		Content: in.Content, Binary: in.binary, Time: time.Unix(in.Time, 0),
+		Type: in.Type, Sender: in.Sender, Guest: in.Guest, Conn: in.Conn, Room: in.Room,
+		Content: in.Content, Binary: in.binary, Time: time.UnixMilli(int64(math.Round(in.Time * 1000))),
 	}
 	if in.binary != nil {
 		m.Content = nil
@@ -190,9 +194,10 @@ func (in *incoming) failure() *realtime.Error {
 	if in.Type != wire.FrameError {
 		return nil
 	}
-	content := errorContent{wire.CodeInternal, "no reason given"}
-	_ = json.Unmarshal(in.Content, &content)
-	return &realtime.Error{Code: content.Code, Message: content.Message}
+	e, _ := wire.DecodeError(in.Content)
+	e.Code = cmp.Or(e.Code, wire.CodeInternal)
+	e.Message = cmp.Or(e.Message, "no reason given")
+	return (*realtime.Error)(&e)
 }
 
 // welcome is the content of the first frame.

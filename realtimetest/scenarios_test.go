@@ -198,14 +198,16 @@ func TestDeniedAndReplaced(t *testing.T) {
 }
 
 // TestCallsBothWays tests a handler that calls its client, which answers while its own call is
-// pending.
+// pending. Errors pass with all of their fields.
 func TestCallsBothWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r realtime.Router
 		realtime.Handle(&r, "delete", func(ctx context.Context, c *realtime.Conn, file string) (string, error) {
 			sure, err := realtime.Call[bool](ctx, c, "confirm", file)
 			if no, ok := errors.AsType[*realtime.ClientError](err); ok {
-				return "", &realtime.Error{Code: "refused", Message: no.Message}
+				return "", &realtime.Error{
+					Code: "refused", Message: no.Message, RetryAfter: no.RetryAfter, Data: no.Data,
+				}
 			}
 			if !sure || err != nil {
 				return "kept", err
@@ -216,7 +218,9 @@ func TestCallsBothWays(t *testing.T) {
 		alice := srv.Dial("/?user_id=alice", &client.DialOptions{
 			OnCall: func(_ context.Context, _ string, content json.RawMessage) (json.RawMessage, error) {
 				if string(content) == `"precious"` {
-					return nil, &realtime.Error{Code: "no", Message: "never"}
+					return nil, &realtime.Error{
+						Code: "no", Message: "never", RetryAfter: time.Hour, Data: json.RawMessage(`[1]`),
+					}
 				}
 				return json.RawMessage("true"), nil
 			},
@@ -225,6 +229,8 @@ func TestCallsBothWays(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "deleted", answer)
 		_, err = client.Call[string](t.Context(), alice.Client, "delete", "precious")
-		require.Equal(t, &realtime.Error{Code: "refused", Message: "never"}, err)
+		require.Equal(t, &realtime.Error{
+			Code: "refused", Message: "never", RetryAfter: time.Hour, Data: json.RawMessage(`[1]`),
+		}, err)
 	})
 }

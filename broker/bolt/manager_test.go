@@ -27,7 +27,7 @@ func TestRecoveryAfterRestart(t *testing.T) {
 		end, client := realtime.Pipe(realtime.V1)
 		conn, err := rt.Register(t.Context(), end, realtime.Identity{UserID: "alice"})
 		require.NoError(t, err)
-		joined, err := rt.JoinFrom(t.Context(), conn.ID(), "lobby", realtime.From{Since: since})
+		joined, err := conn.JoinFrom(t.Context(), "lobby", realtime.From{Since: since})
 		require.NoError(t, err)
 		client.Drop()
 		return joined

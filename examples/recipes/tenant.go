@@ -21,8 +21,7 @@ func tenant(ctx context.Context) string {
 // withTenants separates tenants: the name of a room begins with the name of its tenant and a slash.
 // member reports whether a user belongs to a tenant. No tenant has a slash in its name.
 func withTenants(s sessions, member func(tenant, user string) bool, r chi.Router) *realtime.Manager {
-	var rt *realtime.Manager
-	rt = realtime.New(&realtime.Options{
+	rt := realtime.New(&realtime.Options{
 		Authenticate: func(r *http.Request) (realtime.Identity, error) {
 			id, err := s.authenticate(r)
 			if err == nil && !member(chi.URLParam(r, "tenant"), id.UserID) {
@@ -34,13 +33,13 @@ func withTenants(s sessions, member func(tenant, user string) bool, r chi.Router
 			return context.WithValue(ctx, tenantKey{}, chi.URLParam(r, "tenant"))
 		},
 		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
-			_, err := rt.Join(ctx, c.ID(), tenant(ctx)+"/news")
+			_, err := c.Join(ctx, tenant(ctx)+"/news")
 			return err
 		},
 		Authorize: func(ctx context.Context, _ *realtime.Conn, a realtime.Action) error {
 			room := a.Room
-			if a.Kind == realtime.ActionSend && len(a.Target.Rooms) == 1 {
-				room = a.Target.Rooms[0]
+			if a.Kind == realtime.ActionSend {
+				room = a.Target.Room()
 			}
 			if !strings.HasPrefix(room, tenant(ctx)+"/") {
 				return realtime.ErrForbidden // also for actions without a room

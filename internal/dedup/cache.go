@@ -37,6 +37,16 @@ const (
 // ErrFull means that a sender has sent too many messages with an ID.
 var ErrFull = errors.New("realtime: too many messages with an id within two minutes")
 
+// FullError is ErrFull with details.
+type FullError struct {
+	Wait time.Duration // until the oldest message of the sender expires; zero if not known
+}
+
+func (e *FullError) Error() string { return ErrFull.Error() }
+
+// Is reports whether target is ErrFull.
+func (e *FullError) Is(target error) bool { return target == ErrFull }
+
 // Cache holds the messages that clients have sent with an ID. A client that loses its connection
 // before it receives the answer sends its messages again, because it does not know which of them
 // have arrived. If such a message were delivered again, a receiver that missed the first delivery
@@ -164,7 +174,7 @@ func (c *Cache) begin(key Key, now time.Time) (isNew bool, first entry, err erro
 			return false, *e, nil
 		}
 		if !c.fits(w) {
-			return false, entry{}, ErrFull
+			return false, entry{}, c.full(w, now)
 		}
 	} else if c.exhausted() {
 		return false, entry{}, ErrFull
@@ -189,6 +199,14 @@ func (c *Cache) fits(w *window) bool {
 	used, own := c.used.Load(), int64(w.bytes)
 	return len(w.order) < freeEntries && !c.exhausted() || own < c.memory-used ||
 		used < 2*c.memory && own < c.memory/max(1, c.n.Load())
+}
+
+// full returns the error for a sender whose window has no room for one more entry.
+func (c *Cache) full(w *window, now time.Time) *FullError {
+	if len(w.order) == 0 || c.exhausted() { // it is full because of other senders
+		return &FullError{}
+	}
+	return &FullError{Wait: lifetime - now.Sub(w.entries[w.order[0]].at)}
 }
 
 // exhausted reports whether even windows with less than freeEntries must not grow.

@@ -125,6 +125,10 @@ func TestCacheIsolatesSenders(t *testing.T) {
 			}
 		}
 		require.InDelta(t, 1<<19/entryBytes, flood("mallory"), 10, "half of the memory")
+		time.Sleep(lifetime / 3)
+		var full *FullError
+		require.ErrorAs(t, do(t.Context(), c, userKey("mallory", "more"), never), &full)
+		require.Equal(t, lifetime-lifetime/3, full.Wait, "until the oldest expires")
 		require.NoError(t, do(t.Context(), c, userKey("mallory", "1"), never), "no entry is removed")
 		for i := range 20 { // together they use all memory, and each has freeEntries
 			require.GreaterOrEqual(t, flood(fmt.Sprint("mallory", i)), freeEntries)

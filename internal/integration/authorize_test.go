@@ -69,6 +69,29 @@ func TestAuthorize(t *testing.T) {
 	})
 }
 
+// The authorizer learns the type of a message: "chat" if the client names none.
+func TestAuthorizeTypes(t *testing.T) {
+	var asked diary
+	o := realtime.Options{Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		asked.write(string(a.Kind) + " " + a.Type)
+		if a.Type == "news" {
+			return realtime.ErrForbidden
+		}
+		return nil
+	}}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
+		alice.discard()
+		bob.say("1", "all")
+		alice.discard()
+		require.Len(t, alice.request(`{"type":"send","id":1,"user":"bob","content":2}`), 1)
+		require.Contains(t, alice.request(`{"type":"send","id":1,"all":true,"message_type":"news"}`)[0], "forbidden")
+		require.Contains(t, alice.request(`{"type":"send","id":1,"all":true,"message_type":"User_Left"}`)[0], "reserved")
+		alice.request(`{"type":"join","id":1,"room":"r"}`)
+		require.Equal(t, []string{"send chat", "send chat", "send news", "join "}, asked.read())
+	})
+}
+
 // Without an authorizer, every request of a client and of a REST caller is refused.
 func TestZeroValueRefusesEverything(t *testing.T) {
 	var asked atomic.Int32

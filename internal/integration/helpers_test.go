@@ -202,7 +202,7 @@ type plainFrame struct {
 	Type    string          `json:"message_type"`
 	Sender  *string         `json:"sender_id"`
 	Content json.RawMessage `json:"content"`
-	Time    int64           `json:"timestamp"`
+	Time    float64         `json:"timestamp"`
 }
 
 type plainContent struct {
@@ -322,4 +322,4 @@ func (c *client) request(request string) []string {
 	return frames
 }
 
-var timestamp = regexp.MustCompile(`"timestamp":\d+`)
+var timestamp = regexp.MustCompile(`"timestamp":\d+(\.\d{3})?`)

@@ -38,7 +38,7 @@ func TestJoinedFrame(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{`{"message_type":"left","room":"hall"}`}, alice.raw())
 
-		_, err = b.JoinFrom(t.Context(), alice.conn.ID(), "hall", realtime.From{Last: 2})
+		_, err = alice.conn.JoinFrom(t.Context(), "hall", realtime.From{Last: 2})
 		require.NoError(t, err)
 		frames = alice.raw()
 		require.Len(t, frames, 3)

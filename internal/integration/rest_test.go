@@ -314,7 +314,7 @@ func TestRestJoinIfTheCallerHangsUp(t *testing.T) {
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
 		release := fb.hold("subscribe")
-		go b.JoinFrom(t.Context(), alice.conn.ID(), "hall", realtime.From{})
+		go alice.conn.JoinFrom(t.Context(), "hall", realtime.From{})
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {

@@ -260,6 +260,11 @@ func TestEachMethodAfterClose(t *testing.T) {
 		for call, err := range map[string]error{
 			"Send":       second(b.Send(ctx, realtime.ToRoom("lobby"), realtime.Message{})),
 			"Send all":   second(b.Send(ctx, realtime.ToAll(), realtime.Message{})),
+			"Conn.Send":  second(c.Send(ctx, "t", nil)),
+			"Room.Send":  second(room.Send(ctx, "t", nil)),
+			"User.Send":  second(user.Send(ctx, "t", nil)),
+			"Conn.Join":  second(c.Join(ctx, "lobby")),
+			"JoinFrom":   second(c.JoinFrom(ctx, "lobby", realtime.From{Last: 1})),
 			"Register":   second(b.Register(ctx, transport, realtime.Identity{})),
 			"Conn.Close": c.Close(realtime.CloseNormal, ""),
 			"Conn.Ping":  second(c.Ping(ctx)),
@@ -270,9 +275,11 @@ func TestEachMethodAfterClose(t *testing.T) {
 			require.ErrorIs(t, err, realtime.ErrClosed, call)
 		}
 		require.ErrorIs(t, second(b.Join(ctx, c.ID(), "lobby")), realtime.ErrNotFound)
-		require.ErrorIs(t, second(b.JoinFrom(ctx, c.ID(), "lobby", realtime.From{Last: 1})), realtime.ErrNotFound)
 		require.ErrorIs(t, second(b.Leave(ctx, c.ID(), "lobby")), realtime.ErrNotFound)
 		for call, err := range map[string]error{
+			"Conn.Leave": second(c.Leave(ctx, "lobby")),
+			"User.Join":  second(user.Join(ctx, "lobby")),
+			"User.Leave": second(user.Leave(ctx, "lobby")),
 			"Members":    second(room.Members(ctx)),
 			"Room.Count": second(room.Count(ctx)),
 			"Remove":     second(room.Remove(ctx, "alice")),
@@ -287,6 +294,8 @@ func TestEachMethodAfterClose(t *testing.T) {
 		}
 		require.Nil(t, b.Conn(c.ID()))
 		require.Equal(t, []string{"lobby"}, c.Rooms())
+		require.False(t, c.In("lobby"))
+		require.Same(t, b.Manager, c.Manager())
 		require.Zero(t, b.Stats().Conns)
 		c.Info()
 		c.Identity()

@@ -216,7 +216,7 @@ func TestUnionFromTwoStreamsAtOnce(t *testing.T) {
 			broker.between = func() {
 				broker.gate = make(chan struct{})
 				for _, c := range all {
-					_, err := b.JoinFrom(t.Context(), c.conn.ID(), "a", realtime.From{Last: 1})
+					_, err := c.conn.JoinFrom(t.Context(), "a", realtime.From{Last: 1})
 					require.NoError(t, err)
 				}
 				synctest.Wait() // all have read the message and not yet received it

@@ -397,8 +397,11 @@ func (s *Subscription) encode(pubs []broker.Publication) []part {
 		if parts[i].large = len(m.Content)+len(m.Binary) > s.fetcher.maxBytes; parts[i].large {
 			continue
 		}
-		parts[i].frame = wire.EncodeIn(s.protocol, m,
-			&wire.Envelope{Room: s.topic.Room, At: p.Position, Prev: p.Prev})
+		at := wire.Envelope{Room: s.topic.Room, At: p.Position, Prev: p.Prev}
+		if s.topic.Room == "" { // an inbox
+			at.Conn = m.Conn
+		}
+		parts[i].frame = wire.EncodeIn(s.protocol, m, &at)
 	}
 	return parts
 }

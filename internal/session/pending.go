@@ -19,7 +19,7 @@ import (
 var ErrBacklog = errors.New("realtime: backlog full")
 
 // ReplyError is the error with which a client answers a call.
-type ReplyError struct{ Code, Message string }
+type ReplyError wire.Error
 
 func (e *ReplyError) Error() string { return e.Code + ": " + e.Message }
 
@@ -175,10 +175,9 @@ func (cs *calls) answer(r *wire.Request) bool {
 	if r.Name == wire.FrameReply {
 		return cs.settle(number, response{content: bytes.Clone(r.Content)})
 	}
-	e := &ReplyError{Code: wire.CodeInternal, Message: "no reason given"}
-	var said struct{ Code, Message string }
-	if json.Unmarshal(r.Content, &said) == nil && names.ValidCode(said.Code) {
-		e = &ReplyError{Code: said.Code, Message: said.Message}
+	said, err := wire.DecodeError(r.Content)
+	if err != nil || !names.ValidCode(said.Code) {
+		said = wire.Error{Code: wire.CodeInternal, Message: "no reason given"}
 	}
-	return cs.settle(number, response{err: e})
+	return cs.settle(number, response{err: (*ReplyError)(&said)})
 }

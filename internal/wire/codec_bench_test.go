@@ -46,15 +46,19 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkEncode(b *testing.B) {
+	at := time.Unix(1764459600, 123_456_789)
 	msg := broker.Message{
-		Type: TypeChat, Sender: "alice",
-		Content: ChatContent("alice", "hello, world", time.Now()),
+		Type: TypeChat, Sender: "alice", Time: at, Content: ChatContent("alice", "hello, world", at),
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if EncodeIn(ProtoPlain, &msg, &Envelope{}).Op() != sendqueue.OpText {
-			b.Fatal("not text")
-		}
+	for name, proto := range map[string]Protocol{"plain": ProtoPlain, "v1": ProtoV1} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if EncodeIn(proto, &msg, &Envelope{Room: "lobby"}).Op() != sendqueue.OpText {
+					b.Fatal("not text")
+				}
+			}
+		})
 	}
 }
 

@@ -71,11 +71,14 @@ func appendContent(buf []byte, m *broker.Message) []byte {
 	}
 }
 
+// appendTime appends the time in whole seconds.
 func appendTime(buf []byte, m *broker.Message) []byte {
-	at := m.Time
-	if at.IsZero() {
-		at = time.Now()
+	return strconv.AppendInt(append(buf, `,"timestamp":`...), timeOf(m).Unix(), 10)
+}
+
+func timeOf(m *broker.Message) time.Time {
+	if m.Time.IsZero() {
+		return time.Now()
 	}
-	buf = append(buf, `,"timestamp":`...)
-	return strconv.AppendInt(buf, at.Unix(), 10)
+	return m.Time
 }

@@ -3,7 +3,9 @@ package wire
 import (
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"math"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -196,12 +198,12 @@ func (r *Request) decodeBinary(p []byte) error {
 // with more members at the end.
 func appendV1(buf []byte, m *broker.Message, at *Envelope) []byte {
 	buf = appendContent(appendSender(buf, m), m)
-	return append(appendPlace(appendTime(buf, m), m, at), '}')
+	return append(appendPlace(appendMilliseconds(buf, m), m, at), '}')
 }
 
 // AppendKept appends a message in JSON, also if its content is binary.
 func AppendKept(buf []byte, m *broker.Message, at *Envelope) []byte {
-	buf = appendPlace(appendTime(appendContent(appendSender(buf, m), m), m), m, at)
+	buf = appendPlace(appendMilliseconds(appendContent(appendSender(buf, m), m), m), m, at)
 	if m.Binary != nil {
 		buf = append(buf, `,"encoding":"`+EncodingBase64+`"`...)
 	}
@@ -211,13 +213,29 @@ func AppendKept(buf []byte, m *broker.Message, at *Envelope) []byte {
 // appendBinary appends a message with binary content: the length of its envelope, the envelope
 // without content, and the bytes.
 func appendBinary(buf []byte, m *broker.Message, at *Envelope) []byte {
-	header := append(appendPlace(appendTime(appendSender(nil, m), m), m, at), '}')
+	header := append(appendPlace(appendMilliseconds(appendSender(nil, m), m), m, at), '}')
 	buf = binary.AppendUvarint(buf, uint64(len(header)))
 	return append(append(buf, header...), m.Binary...)
 }
 
-// Envelope is the room and the position of a message.
+// appendMilliseconds appends the time in seconds with three decimals, or none for a whole second.
+func appendMilliseconds(buf []byte, m *broker.Message) []byte {
+	buf = append(buf, `,"timestamp":`...)
+	at := timeOf(m).UnixMilli()
+	ms := uint64(at)
+	if at < 0 {
+		buf, ms = append(buf, '-'), -ms
+	}
+	buf = strconv.AppendUint(buf, ms/1000, 10)
+	if ms %= 1000; ms > 0 {
+		buf = append(buf, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	}
+	return buf
+}
+
+// Envelope is the room and the position of a message, and what its receivers may know of the sender.
 type Envelope struct {
+	Conn string          // the connection of the sender, or empty
 	Room string          // the room to which the message is sent, or empty
 	At   broker.Position // in its stream; zero if the message is not kept
 	Prev uint64          // the offset of the previous message in the stream
@@ -225,7 +243,7 @@ type Envelope struct {
 
 // size returns approximately how many bytes the members of the envelope take on the wire.
 func (p *Envelope) size() int {
-	n := len(p.Room)
+	n := len(p.Room) + len(p.Conn)
 	if p.At.Epoch != "" {
 		n += len(p.At.Epoch) + len(`,"offset":1234567,"prev":1234567,"epoch":""`)
 	}
@@ -237,6 +255,9 @@ func (p *Envelope) size() int {
 func appendPlace(buf []byte, m *broker.Message, at *Envelope) []byte {
 	if m.Guest != "" {
 		buf = AppendString(append(buf, `,"guest":`...), m.Guest)
+	}
+	if at.Conn != "" {
+		buf = AppendString(append(buf, `,"conn":`...), at.Conn)
 	}
 	if m.ID != "" {
 		buf = AppendString(append(buf, `,"id":`...), m.ID)
@@ -271,11 +292,49 @@ func AppendAnyContent(buf, content []byte) []byte {
 	return append(buf, '}')
 }
 
+// Error is the content of an error reply.
+type Error struct {
+	Code, Message string
+	RetryAfter    time.Duration
+	Data          json.RawMessage // empty: none
+}
+
 // appendError appends the answer to a request that failed.
 func appendError(buf, id []byte, e *Error) []byte {
-	buf = append(appendAnswer(buf, FrameError, id), `,"content":{"code":`...)
-	buf = append(AppendString(buf, e.Code), `,"message":`...)
-	return append(AppendString(buf, e.Message), '}', '}')
+	return append(e.AppendContent(append(appendAnswer(buf, FrameError, id), `,"content":`...)), '}')
+}
+
+// AppendContent appends the content of an error reply. Its data must be JSON.
+func (e *Error) AppendContent(buf []byte) []byte {
+	buf = AppendString(append(buf, `{"code":`...), e.Code)
+	buf = AppendString(append(buf, `,"message":`...), e.Message)
+	if e.RetryAfter > 0 {
+		ms := (min(e.RetryAfter, maxRetry) + time.Millisecond - 1) / time.Millisecond // rounded up
+		buf = strconv.AppendInt(append(buf, `,"retry_ms":`...), int64(ms), 10)
+	}
+	if len(e.Data) > 0 {
+		buf = append(append(buf, `,"data":`...), e.Data...)
+	}
+	return append(buf, '}')
+}
+
+// maxRetry is the longest RetryAfter.
+const maxRetry = 365 * 24 * time.Hour
+
+// DecodeError decodes the content of an error reply. It keeps no reference to p. If it returns an
+// error, it has decoded the members that have the right type.
+func DecodeError(p []byte) (Error, error) {
+	var said struct {
+		Code, Message string
+		Retry         float64 `json:"retry_ms"`
+		Data          json.RawMessage
+	}
+	err := json.Unmarshal(p, &said)
+	e := Error{Code: said.Code, Message: said.Message, Data: said.Data}
+	if ms := math.Ceil(said.Retry); ms > 0 {
+		e.RetryAfter = time.Duration(min(ms, float64(maxRetry/time.Millisecond))) * time.Millisecond
+	}
+	return e, err
 }
 
 func appendAnswer(buf []byte, typ string, id []byte) []byte {

@@ -127,13 +127,11 @@ func Announced(f *sendqueue.Frame) *sendqueue.Frame {
 // Pong returns the answer to a textual ping.
 func Pong() *sendqueue.Frame { return sendqueue.NewFrame(sendqueue.OpText, []byte(FramePong)) }
 
-// Error is the content of an error reply.
-type Error struct{ Code, Message string }
-
 // Reply returns the answer to a request. If e is not nil, it is an error reply.
 func Reply(id, content []byte, e *Error) *sendqueue.Frame {
 	if e != nil {
-		return sendqueue.Seal(sendqueue.OpText, appendError(sendqueue.Grow(Overhead), id, e))
+		buf := appendError(sendqueue.Grow(Overhead+len(e.Data)), id, e)
+		return Announced(sendqueue.Seal(sendqueue.OpText, buf))
 	}
 	buf := appendReply(sendqueue.Grow(Overhead+len(content)), id, content)
 	return Announced(sendqueue.Seal(sendqueue.OpText, buf))

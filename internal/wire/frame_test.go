@@ -80,6 +80,7 @@ func TestLargeFramesAreAnnounced(t *testing.T) {
 func TestFramesThatOutlastThePingAreAnnounced(t *testing.T) {
 	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("x", 10_000) + `"`)}
 	require.Contains(t, string(EncodeIn(ProtoV1, &m, &Envelope{}).Wire()), `"large"`)
+	require.Contains(t, string(Reply(nil, nil, &Error{Data: m.Content}).Wire()), `"large"`)
 }
 
 // A message counts in the budget with the frame that is compressed and with the one that is not.

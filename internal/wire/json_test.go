@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"math/big"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +166,34 @@ func FuzzAppendPlain(f *testing.F) {
 	})
 }
 
+// FuzzAppendTime compares both times of a message with those of package time, for years that JSON can
+// represent.
+func FuzzAppendTime(f *testing.F) {
+	for _, ms := range []int64{1, 0, -1, -999, -1000, -1001, 1764459600_123, 1764459600_100, 1764459600_020} {
+		f.Add(ms)
+	}
+	f.Fuzz(func(t *testing.T, ms int64) {
+		at := time.UnixMilli(ms)
+		if at.IsZero() { // which means now
+			return
+		}
+		m := broker.Message{Time: at}
+		name := `,"timestamp":`
+		require.Equal(t, name+strconv.FormatInt(at.Unix(), 10), string(appendTime(nil, &m)))
+		got := strings.TrimPrefix(string(appendMilliseconds(nil, &m)), name)
+		require.True(t, json.Valid([]byte(got)), got)
+		if ms%1000 == 0 {
+			require.NotContains(t, got, ".")
+		}
+		want := new(big.Rat).SetFrac64(ms, 1000)
+		seconds, ok := new(big.Rat).SetString(got)
+		require.True(t, ok, got)
+		require.Zero(t, want.Cmp(seconds), "%s for %s", got, want)
+		m.Time = at.Add(999 * time.Microsecond)
+		require.Equal(t, name+got, string(appendMilliseconds(nil, &m)), "cut, not rounded")
+	})
+}
+
 // FuzzDecodeV1 compares the decoder with encoding/json.
 func FuzzDecodeV1(f *testing.F) {
 	seeds := []string{
@@ -191,7 +221,7 @@ func FuzzDecodeV1(f *testing.F) {
 func requireAnswer(t *testing.T, r *Request) {
 	var e *Error
 	if r.Wrong != nil {
-		e = &Error{CodeBadRequest, r.Wrong.Error()}
+		e = &Error{Code: CodeBadRequest, Message: r.Wrong.Error()}
 	}
 	p := Reply(r.ID, nil, e).Payload()
 	require.True(t, json.Valid(p), "%s", p)

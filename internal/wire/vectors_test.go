@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"math"
 	"os"
 	"testing"
 	"time"
@@ -24,9 +25,10 @@ type vector struct {
 
 	Message struct {
 		Type, Sender, Guest, ID, Room string
+		Conn                          string
 		Content                       json.RawMessage
 		Binary                        []byte
-		Time                          int64
+		Time                          float64
 		Prev                          uint64
 		broker.Position
 	}
@@ -77,9 +79,13 @@ func TestVectorsOfTheServer(t *testing.T) {
 			case "message":
 				m := broker.Message{
 					Type: v.Message.Type, Sender: v.Message.Sender, Guest: v.Message.Guest, ID: v.Message.ID,
-					Content: compact(t, v.Message.Content), Binary: v.Message.Binary, Time: time.Unix(v.Message.Time, 0),
+					Content: compact(t, v.Message.Content), Binary: v.Message.Binary,
+					Time: time.UnixMilli(int64(math.Round(v.Message.Time * 1000))),
 				}
-				at := &Envelope{Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev}
+				at := &Envelope{
+					Conn: v.Message.Conn,
+					Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev,
+				}
 				got = EncodeIn(ProtoV1, &m, at)
 				if m.Type != TypeWelcome {
 					require.Equal(t, v.Plain, string(EncodeIn(ProtoPlain, &m, at).Payload()))
@@ -87,8 +93,8 @@ func TestVectorsOfTheServer(t *testing.T) {
 			case "reply":
 				got = Reply(v.ID, compact(t, v.Content), nil)
 			case "error":
-				var e Error
-				require.NoError(t, json.Unmarshal(v.Error, &e))
+				e, err := DecodeError(compact(t, v.Error))
+				require.NoError(t, err)
 				got = Reply(v.ID, nil, &e)
 			case "call":
 				got = sendqueue.NewFrame(sendqueue.OpText, AppendCall(nil, v.ID, v.Method, compact(t, v.Content)))

@@ -70,10 +70,15 @@ export interface Message<Content = any> extends Position {
   readonly content: Content;
   /** The user that sent it. null for the server, and for an anonymous sender. */
   readonly sender: string | null;
-  /** When the server received it, in whole seconds. */
+  /** When the server received it, to the millisecond. */
   readonly time: Date;
   /** Distinguishes an anonymous sender from others and from the server. It is not a name. */
   readonly guest: string | undefined;
+  /**
+   * The connection that sent it, for an answer with {@link Client.conn}. undefined if the message
+   * was sent to a room or to all, or by the server.
+   */
+  readonly connection: string | undefined;
   /** Identifies, with sender and guest, a message that arrives twice. */
   readonly id: string | undefined;
   /** The room to which it was sent. */
@@ -118,18 +123,23 @@ export interface Sender<Events extends object = Record<string, any>> {
    * the answer, the message is sent again over the next one. Clients like this one drop a message
    * that arrives twice.
    *
-   * @throws RealtimeError `outbox_full`, `too_large`, `closed`, or the server's error.
+   * @throws RealtimeError `outbox_full`, `too_large`, `closed`, `bad_request` for an invalid id, or
+   * the server's error.
    */
   send<Type extends keyof Events & string>(
-    type: Type, content: Events[Type], options: SendOptions & { receipt: true },
-  ): Promise<Receipt>;
-  send<Type extends keyof Events & string>(
     type: Type, ...content: Arguments<Events[Type], [options?: SendOptions]>
-  ): Promise<void>;
+  ): Promise<Receipt>;
 }
 
 /** Options of {@link Sender.send}. */
 export interface SendOptions {
+  /**
+   * The {@link Message.id} of the message, so that a page can show the message at once and
+   * recognise it when it arrives. It must be random, such as `crypto.randomUUID()`, and must not be
+   * used for another message: 1 to 64 bytes, without control characters and without space around
+   * it. Default: a random one.
+   */
+  id?: string;
   /**
    * A name of at most 64 bytes. If a client has missed several kept messages with the same key, it
    * may receive only the newest of them.
@@ -140,12 +150,17 @@ export interface SendOptions {
    * Negative: the message is not kept. Default: as long as the server keeps it.
    */
   ttl?: number;
-  /** Whether to return a receipt. Default: false. */
+  /** Whether to ask the server for the other members of the receipt. Default: false. */
   receipt?: boolean;
 }
 
-/** What the server did with a message. Members that do not apply are missing. */
+/**
+ * What the server did with a message. It has only the `id`, unless `receipt` asked for the other
+ * members; members that do not apply are missing.
+ */
 export interface Receipt {
+  /** The ID of the message. */
+  readonly id: string;
   /** The position in the room, if the room keeps the message. */
   readonly offset?: number;
   readonly epoch?: string;

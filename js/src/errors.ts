@@ -17,9 +17,22 @@ export class RealtimeError extends Error {
   override readonly name = "RealtimeError";
   /** For programs; the message is for humans. */
   readonly code: string;
+  /** After how many milliseconds to try again, if the server knows that. */
+  readonly retryAfter: number | undefined;
+  /** More about the error, as the server's application defines it: any JSON. */
+  readonly data: unknown;
 
-  constructor(code: string, message: string = code, options?: { cause?: unknown }) {
+  constructor(code: string, message: string = code, options: RealtimeErrorOptions = {}) {
     super(message, options);
     this.code = code;
+    this.retryAfter = options.retryAfter;
+    this.data = options.data;
   }
+}
+
+/** Options of a {@link RealtimeError}. */
+export interface RealtimeErrorOptions {
+  cause?: unknown;
+  retryAfter?: number | undefined;
+  data?: unknown;
 }

@@ -12,3 +12,4 @@ export type {
 } from "./api.js";
 export { connect } from "./connect.js";
 export { RealtimeError } from "./errors.js";
+export type { RealtimeErrorOptions } from "./errors.js";

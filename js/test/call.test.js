@@ -45,13 +45,14 @@ test("the server receives a RealtimeError of a method, and no details of other e
   client.handle("busy", () => { throw new RealtimeError("busy", "not now"); });
   client.handle("broken", async () => { throw new Error("the password is 1234"); });
   client.handle("no JSON", () => 1n);
-  for (const [i, method] of ["busy", "broken", "no JSON"].entries()) {
+  client.handle("no data", () => { throw new RealtimeError("a", "b", { data: 1n }); });
+  for (const [i, method] of ["busy", "broken", "no JSON", "no data"].entries()) {
     env.socket.receive(call(i, method));
     await settled();
   }
   const internal = { code: "internal", message: "internal error" };
   assert.deepEqual(env.socket.requests.map(({ content }) => content),
-    [{ code: "busy", message: "not now" }, internal, internal]);
+    [{ code: "busy", message: "not now" }, internal, internal, internal]);
   assert.equal(mock.calls[0].arguments[0].message, "the password is 1234");
 });
 
@@ -62,8 +63,11 @@ test("a too large answer is replaced by an error", async (t) => {
   env.socket.welcome({ max_message_bytes: 1_000 });
   client.handle("all", () => "x".repeat(1_000));
   env.socket.receive(call(1, "all"));
+  client.handle("error", () => { throw new RealtimeError("a", "b", { data: "x".repeat(1_000) }); });
+  env.socket.receive(call(2, "error"));
   await settled();
   assert.equal(env.socket.requests[0].content.code, "too_large");
+  assert.equal(env.socket.requests[1].content.code, "too_large");
 });
 
 test("a call is not answered over another connection", async (t) => {

@@ -187,15 +187,15 @@ test("infinite numbers become the server's maximum", async (t) => {
 test("a send may have a key, a time to live and a receipt", async (t) => {
   const { env, room, client } = await lobby(t, 9);
   const sent = room.send("chat", "hi", { key: "k", ttl: 1_500.5, receipt: true });
-  const { key, ttl_ms, receipt } = env.socket.last("send");
+  const { key, ttl_ms, receipt, message_id: id } = env.socket.last("send");
   assert.deepEqual({ key, ttl_ms, receipt }, { key: "k", ttl_ms: 1_501, receipt: true });
   env.socket.reply("send", { offset: 10, epoch: EPOCH });
-  assert.deepEqual(await sent, { offset: 10, epoch: EPOCH });
+  assert.deepEqual(await sent, { offset: 10, epoch: EPOCH, id });
   const decided = client.all.send("chat", "hi", { receipt: true });
   env.socket.reply("send");
-  assert.deepEqual(await decided, {});
+  assert.deepEqual(await decided, { id: env.socket.last("send").message_id });
   const plain = client.all.send("chat", "hi");
   assert.equal("receipt" in env.socket.last("send"), false);
   env.socket.reply("send", { offset: 11, epoch: EPOCH });
-  assert.equal(await plain, undefined);
+  assert.deepEqual(await plain, { id: env.socket.last("send").message_id });
 });

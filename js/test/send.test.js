@@ -14,7 +14,7 @@ test("send resolves when the server accepts the message, and rejects when it ref
   const good = client.all.send("chat", "hi");
   assert.equal(await outcome(good), "pending");
   env.socket.reply("send");
-  assert.equal(await outcome(good), undefined);
+  assert.deepEqual(await outcome(good), { id: env.socket.last("send").message_id });
   const bad = client.all.send("chat", "hi");
   env.socket.refuse("send", "forbidden", "not you");
   const error = await outcome(bad);
@@ -56,8 +56,47 @@ test("requests without an answer are sent again, in the same order and with the 
   assert.deepEqual(contents(env.socket), [2, 3, 4]);
   assert.deepEqual(env.socket.requests.slice(1, 3), [second, third]);
   for (const { id } of env.socket.requests) env.socket.receive({ message_type: "reply", id });
-  assert.deepEqual(await Promise.all(sent), [undefined, undefined, undefined, undefined]);
+  const ids = (await Promise.all(sent)).map(({ id }) => id);
+  assert.deepEqual(ids.slice(0, 1), [first.message_id]);
+  assert.deepEqual(ids.slice(1), env.socket.requests.slice(1).map(({ message_id }) => message_id));
 });
+
+test("a message may have an ID, and arrives with it", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const got = [];
+  client.on("chat", (text, { id }) => got.push(id));
+  const sent = client.all.send("chat", "hi", { id: "mine" });
+  assert.equal(env.socket.last("send").message_id, "mine");
+  env.socket.receive(message("chat", "hi", { sender_id: "alice", id: "mine" }));
+  env.socket.reply("send", { id: "another", offset: 1 });
+  assert.deepEqual(await sent, { id: "mine" });
+  assert.deepEqual(got, ["mine"]);
+  const again = client.all.send("chat", "hi", { id: "mine", receipt: true });
+  env.socket.reply("send", { id: "another", duplicate: true });
+  assert.deepEqual(await again, { id: "mine", duplicate: true });
+});
+
+for (const id of [
+  "", " x", "x ", "\u00a0x", "x\u3000", "a\nb", "a\u0085b", "\u0000", "\ud800",
+  "x".repeat(65), "é".repeat(33),
+]) {
+  test(`the server would not accept this ID: ${JSON.stringify(id)}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
+    assert.equal(await codeOf(client.all.send("chat", "hi", { id })), "bad_request");
+    assert.deepEqual(env.socket.sent, []);
+  });
+}
+
+for (const id of ["x", "a b", "é".repeat(32), "😀", "\ufeffx", "-1"]) {
+  test(`the server accepts this ID: ${JSON.stringify(id)}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
+    assert.equal(await outcome(client.all.send("chat", "hi", { id })), "pending");
+    assert.equal(env.socket.last("send").message_id, id);
+  });
+}
 
 test("each message has its own ID", async (t) => {
   const env = new TestEnv(t);

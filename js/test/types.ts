@@ -1,6 +1,8 @@
 // What the compiler must accept and reject with the published declarations.
 
-import { connect, RealtimeError, type Client, type Notices, type Room } from "@realtime-go/client";
+import {
+  connect, RealtimeError, type Client, type Notices, type Receipt, type Room,
+} from "@realtime-go/client";
 
 interface Events { // an interface, not a type alias
   chat: { text: string };
@@ -17,10 +19,10 @@ const room: Room<Events> = client.join("lobby", { members: true });
 
 room.on("chat", ({ text }, { sender }) => [text satisfies string, sender satisfies string | null]);
 client.on("frame", (bytes) => bytes.length satisfies number);
-room.send("chat", { text: "hi" }) satisfies Promise<void>;
+room.send("chat", { text: "hi" }).then(({ id }) => id satisfies string);
 room.send("poke");
-room.send("poke", undefined, { ttl: 1_000 }) satisfies Promise<void>;
-room.send("chat", { text: "hi" }, { key: "k", ttl: 1_000 }) satisfies Promise<void>;
+room.send("poke", undefined, { ttl: 1_000 }).then(({ id }) => id satisfies string);
+room.send("chat", { text: "hi" }, { id: "x", key: "k", ttl: 1_000 }) satisfies Promise<Receipt>;
 room.send("chat", { text: "hi" }, { receipt: true }).then(({ offset }) => {
   offset satisfies number | undefined;
 });
@@ -40,6 +42,9 @@ client.call("now") satisfies Promise<string>;
 client.handle("confirm", async ({ text }: { text: string }) => text !== "");
 client.onStatus(({ retryIn }) => retryIn satisfies number | undefined);
 room.onError((error) => error satisfies RealtimeError);
+room.onError(({ retryAfter, data }) => [retryAfter satisfies number | undefined, data satisfies unknown]);
+client.handle("refuse", () => { throw new RealtimeError("no", "never", { retryAfter: 1, data: [1] }); });
+client.on("chat", (_, { connection }) => connection && client.conn(connection).send("poke"));
 
 client.on("userjoined", ({ user_id }, { sender }) => [user_id satisfies string, sender]);
 client.on("userleft", ({ message }) => message satisfies string);

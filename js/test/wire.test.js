@@ -22,9 +22,10 @@ const contentOf = ({ binary, content }) => binary === undefined ? content : byte
 
 /** Returns a message as the application receives it. */
 function messageOf(message) {
-  const { type, sender, time, guest, id, room, offset, epoch } = message;
+  const { type, sender, time, guest, conn: connection, id, room, offset, epoch } = message;
   const content = contentOf(message);
-  return { type, sender, content, time: new Date(time * 1_000), guest, id, room, offset, epoch };
+  const at = new Date(Math.round(time * 1_000));
+  return { type, sender, content, time: at, guest, connection, id, room, offset, epoch };
 }
 
 const bytesOf = (base64) => new Uint8Array(Buffer.from(base64, "base64"));
@@ -54,16 +55,19 @@ for (const vector of fromServer("reply")) {
   });
 }
 
-test("decodes an error", async (t) => {
-  const env = new TestEnv(t);
-  const client = await env.open();
-  const [vector] = fromServer("error").filter(({ id }) => id !== null);
-  const answer = client.call("anything");
-  env.socket.receive({ ...JSON.parse(vector.frame), id: env.socket.last("call").id });
-  const error = await outcome(answer);
-  assert.ok(error instanceof RealtimeError);
-  assert.deepEqual({ code: error.code, message: error.message }, vector.error);
-});
+for (const vector of fromServer("error").filter(({ id }) => id !== null)) {
+  test(`decodes an error: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
+    const answer = client.call("anything");
+    env.socket.receive({ ...JSON.parse(vector.frame), id: env.socket.last("call").id });
+    const error = await outcome(answer);
+    assert.ok(error instanceof RealtimeError);
+    const { code, message, retryAfter, data } = error;
+    const { retry_ms, ...expected } = { data: undefined, ...vector.error };
+    assert.deepEqual({ code, message, retryAfter, data }, { ...expected, retryAfter: retry_ms });
+  });
+}
 
 test("an expired error without an ID requests a new token", async (t) => {
   const env = new TestEnv(t);
@@ -191,12 +195,12 @@ const actions = {
   call: (client, { method, content }) => void client.call(method, content).catch(() => {}),
   refresh: (client, request, { socket }) => socket.receive(expired),
   ping: (client) => void client.ping().catch(() => {}),
-  send: (client, { message_type: type, content, key, ttl_ms: ttl, receipt, ...to }) => {
+  send: (client, { message_type: type, content, message_id: id, key, ttl_ms: ttl, receipt, ...to }) => {
     const target = to.all ? client.all
       : to.user ? client.user(to.user)
       : to.conn ? client.conn(to.conn)
       : client.join(to.room);
-    target.send(type, content, { key, ttl, receipt }).catch(() => {});
+    target.send(type, content, { id, key, ttl, receipt }).catch(() => {});
   },
 };
 
@@ -211,8 +215,9 @@ for (const vector of fromClient("request")) {
 
     const sent = env.socket.sent.at(-1);
     const made = env.socket.requests.at(-1);
-    if (made.type === "send") assert.match(made.message_id, /^[\w-]{16}$/);
     const { id, message_id } = vector.request;
+    if (message_id) assert.equal(made.message_id, message_id);
+    else if (made.type === "send") assert.match(made.message_id, /^[\w-]{16}$/);
     const known = { id, ...message_id && { message_id } };
     assert.deepEqual(framesWith(made, sent, known), framesWith(known, dataOf(vector), known));
   });
@@ -234,7 +239,8 @@ for (const vector of fromClient("answer")) {
     const { type, id, content } = vector.request;
     client.handle("anything", () => {
       if (type === "reply") return content;
-      throw new RealtimeError(content.code, content.message);
+      const { code, message, retry_ms: retryAfter, data } = content;
+      throw new RealtimeError(code, message, { retryAfter, data });
     });
     env.socket.receive({ message_type: "call", id, method: "anything" });
     await settled();

@@ -1,11 +1,11 @@
 import type {
-  CallOptions, Client, Gap, History, HistoryQuery, JoinOptions, Message, Outbox, Sender,
+  CallOptions, Client, Gap, History, HistoryQuery, JoinOptions, Message, Outbox, Receipt, Sender,
   SendOptions, Status,
 } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Connection } from "./connection.js";
 import { Handlers, MessageHandlers } from "./handlers.js";
-import { randomId } from "./id.js";
+import { isValidId, randomId } from "./id.js";
 import { Inbox } from "./inbox.js";
 import type { Socket, Welcome } from "./link.js";
 import { Methods, type Call } from "./methods.js";
@@ -144,13 +144,15 @@ export class RealtimeClient implements Client {
   #sender(to: object): Sender {
     return {
       send: async (
-        type: string, content?: unknown, { key, ttl, receipt = false }: SendOptions = {},
-      ): Promise<any> => {
-        const message = { message_type: type, content, message_id: randomId() };
+        type: string, content?: unknown,
+        { id = randomId(), key, ttl, receipt = false }: SendOptions = {},
+      ): Promise<Receipt> => {
+        if (!isValidId(id)) throw new RealtimeError("bad_request", "invalid id of a message");
+        const message = { message_type: type, content, message_id: id };
         const settings = { key, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
         const body = { type: "send", ...to, ...message, ...settings };
         const answer = await this.#request(body, { repeat: true });
-        return receipt ? answer ?? {} : undefined;
+        return { ...(receipt ? answer : {}), id };
       },
     };
   }

@@ -1,7 +1,7 @@
 import { RealtimeError } from "../errors.js";
 import { report } from "./handlers.js";
 import type { OpenConnection } from "./requests.js";
-import { sizeOf, type Frame } from "./wire.js";
+import { sizeOf, toMilliseconds, type Frame } from "./wire.js";
 
 const MAX_CALLS = 100;
 
@@ -27,12 +27,9 @@ export class Methods {
     try {
       if (++connection.calls > MAX_CALLS) throw new RealtimeError("busy", "too many calls");
       const result = await this.#find(method)(content);
-      const reply = JSON.stringify({ type: "reply", id, content: result });
-      if (sizeOf(reply) <= connection.maxBytes) return reply;
-      throw new RealtimeError("too_large", "the answer is too large");
+      return encodeAnswer({ type: "reply", id, content: result }, connection);
     } catch (error) {
-      const { code, message } = error instanceof RealtimeError ? error : internal(error);
-      return JSON.stringify({ type: "error", id, content: { code, message } });
+      return encodeError(id, error, connection);
     } finally {
       connection.calls--;
     }
@@ -43,6 +40,28 @@ export class Methods {
     if (!method) throw new RealtimeError("unknown_method", `unknown method "${name}"`);
     return method;
   }
+}
+
+function encodeAnswer(answer: object, { maxBytes }: OpenConnection): string {
+  const text = JSON.stringify(answer);
+  if (sizeOf(text) <= maxBytes) return text;
+  throw new RealtimeError("too_large", "the answer is too large");
+}
+
+/** Encodes an error. If it cannot be sent, the server receives the reason for that instead. */
+function encodeError(id: unknown, error: unknown, connection: OpenConnection): string {
+  try {
+    return encodeAnswer(toAnswer(id, error), connection);
+  } catch (reason) {
+    return JSON.stringify(toAnswer(id, reason));
+  }
+}
+
+function toAnswer(id: unknown, error: unknown): object {
+  const known = error instanceof RealtimeError ? error : internal(error);
+  const { code, message, retryAfter, data } = known;
+  const content = { code, message, retry_ms: toMilliseconds(retryAfter), data };
+  return { type: "error", id, content };
 }
 
 /**

@@ -159,8 +159,9 @@ function toMessage(type: string, raw: Record<string, unknown>): Message {
     type,
     content: raw.content,
     sender: asString(raw.sender_id) ?? null,
-    time: new Date((asNumber(raw.timestamp) ?? 0) * 1_000),
+    time: new Date(Math.round((asNumber(raw.timestamp) ?? 0) * 1_000)),
     guest: asString(raw.guest),
+    connection: asString(raw.conn),
     id: asString(raw.id),
     room: asString(raw.room),
     offset: asNumber(raw.offset),
@@ -169,8 +170,9 @@ function toMessage(type: string, raw: Record<string, unknown>): Message {
 }
 
 function toError(content: unknown): RealtimeError {
-  const { code, message } = Object(content);
-  return new RealtimeError(asString(code) ?? "internal", asString(message));
+  const { code, message, retry_ms, data } = Object(content);
+  const more = { retryAfter: asNumber(retry_ms), data };
+  return new RealtimeError(asString(code) ?? "internal", asString(message), more);
 }
 
 /** Parses the members of an object. Returns none if the text is invalid. */
