@@ -28,7 +28,7 @@
 // members: clients ask to join, or the application calls [Manager.Join]. Options.Announce turns on
 // notices: they tell clients when users connect and disconnect, and when they join and leave rooms.
 //
-// [Options] has functions for the events of a connection: OnConnect, OnMessage, OnCall and
+// [Options] has functions for the events of a connection: OnConnect, OnMessage and
 // OnDisconnect. Those of one connection run one at a time and may block. A [Router] calls typed
 // handlers by the name of the message or call. [Call] calls a method of a client.
 //

@@ -101,7 +101,7 @@ type Error struct {
 // Error returns code and message.
 func (e *Error) Error() string { return "realtime: " + e.Code + ": " + e.Message }
 
-// ClientError is the error with which a client answers [Conn.Call]. Code and Message were chosen by
+// ClientError is the error with which a client answers [Call]. Code and Message were chosen by
 // the client. If a handler returns a ClientError, its own client receives the code "internal".
 type ClientError struct{ Code, Message string }
 

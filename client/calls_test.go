@@ -35,13 +35,13 @@ func callOptions() realtime.Options {
 		return 1, nil
 	})
 	realtime.Handle(&r, "ask", func(ctx context.Context, c *realtime.Conn, method string) (json.RawMessage, error) {
-		content, err := c.Call(ctx, method, json.RawMessage(`{"a":1}`))
+		content, err := realtime.Call[json.RawMessage](ctx, c, method, json.RawMessage(`{"a":1}`))
 		if no, ok := errors.AsType[*realtime.ClientError](err); ok {
 			return nil, &realtime.Error{Code: no.Code, Message: no.Message}
 		}
 		return content, err
 	})
-	return realtime.Options{OnCall: r.OnCall}
+	return realtime.Options{OnMessage: r.OnMessage}
 }
 
 func TestCall(t *testing.T) {
@@ -56,7 +56,7 @@ func TestCall(t *testing.T) {
 		require.ErrorContains(t, err, "answer to add")
 		_, err = client.Call[int](t.Context(), alice.Client, "add", func() {})
 		require.ErrorContains(t, err, "call of add")
-		content, err := alice.Call(t.Context(), "add", nil)
+		content, err := client.Call[json.RawMessage](t.Context(), alice.Client, "add", nil)
 		require.NoError(t, err)
 		require.Equal(t, `0`, string(content))
 	})
@@ -68,7 +68,7 @@ func TestCallWhenConnectionEnds(t *testing.T) {
 	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		failed := make(chan error)
-		go func() { _, err := alice.Call(t.Context(), "slow", nil); failed <- err }()
+		go func() { _, err := client.Call[json.RawMessage](t.Context(), alice.Client, "slow", nil); failed <- err }()
 		synctest.Wait()
 		w.setDown(true)
 		w.cutAll()
@@ -76,7 +76,7 @@ func TestCallWhenConnectionEnds(t *testing.T) {
 		go func() { _, err := client.Call[int](t.Context(), alice.Client, "add", addRequest{}); failed <- err }()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		_, err := alice.Call(ctx, "slow", nil)
+		_, err := client.Call[json.RawMessage](ctx, alice.Client, "slow", nil)
 		require.Equal(t, context.DeadlineExceeded, err)
 		w.setDown(false)
 		require.NoError(t, <-failed)
@@ -84,10 +84,10 @@ func TestCallWhenConnectionEnds(t *testing.T) {
 }
 
 func TestServerCalls(t *testing.T) {
-	o := client.DialOptions{OnCall: func(_ context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
-		switch method {
+	o := client.DialOptions{OnCall: func(_ context.Context, in realtime.Inbound) (any, error) {
+		switch in.Method {
 		case "echo":
-			return content, nil
+			return in.Message.Content, nil
 		case "nothing":
 			return nil, nil
 		case "busy":
@@ -104,17 +104,17 @@ func TestServerCalls(t *testing.T) {
 	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice, deaf := w.dialWith("alice", o), w.dial("bob")
 		for method, want := range map[string]string{
-			"echo": `{"a":1}`, "nothing": `null`, "busy": "away", "rubbish": "internal", "large": "too_large",
+			"echo": `{"a":1}`, "nothing": ``, "busy": "away", "rubbish": "internal", "large": "too_large",
 			"long": "too_large", "other": "internal",
 		} {
-			content, err := alice.Call(t.Context(), "ask", json.RawMessage(`"`+method+`"`))
+			content, err := client.Call[json.RawMessage](t.Context(), alice.Client, "ask", json.RawMessage(`"`+method+`"`))
 			if err != nil {
 				content = json.RawMessage(codeOf(err))
 				require.NotContains(t, err.Error(), "secret")
 			}
 			require.Equal(t, want, string(content), method)
 		}
-		_, err := deaf.Call(t.Context(), "ask", json.RawMessage(`"echo"`))
+		_, err := client.Call[json.RawMessage](t.Context(), deaf.Client, "ask", json.RawMessage(`"echo"`))
 		require.Equal(t, "unknown_method", codeOf(err))
 	})
 }
@@ -122,7 +122,7 @@ func TestServerCalls(t *testing.T) {
 // TestServerCallsAreLimited tests that no more than 16 calls from the server run at the same time.
 func TestServerCallsAreLimited(t *testing.T) {
 	var running atomic.Int32
-	o := client.DialOptions{OnCall: func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+	o := client.DialOptions{OnCall: func(context.Context, realtime.Inbound) (any, error) {
 		running.Add(1)
 		defer running.Add(-1)
 		time.Sleep(time.Second)
@@ -149,7 +149,7 @@ func TestServerCallsAreLimited(t *testing.T) {
 // callClient calls a method of the only client. It returns the answer, or the code of the error.
 func (w *testEnv) callClient(method string) string {
 	for c := range w.rt.LocalConns() {
-		content, err := c.Call(w.t.Context(), method, nil)
+		content, err := realtime.Call[json.RawMessage](w.t.Context(), c, method, nil)
 		if err != nil {
 			return codeOf(err)
 		}
@@ -164,7 +164,7 @@ func TestServerCallEndsWithConnection(t *testing.T) {
 	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		ended := make(chan error, 1)
 		alice := w.dialWith("alice", client.DialOptions{
-			OnCall: func(ctx context.Context, _ string, _ json.RawMessage) (json.RawMessage, error) {
+			OnCall: func(ctx context.Context, _ realtime.Inbound) (any, error) {
 				<-ctx.Done()
 				time.Sleep(time.Minute)
 				ended <- context.Cause(ctx)

@@ -26,7 +26,7 @@ func exampleServer() (url string, stop func()) {
 	rt := realtime.New(&realtime.Options{
 		Authenticate: realtime.InsecureQueryUser,
 		Authorize:    realtime.InsecureAllowAll,
-		OnCall:       r.OnCall,
+		OnMessage:    r.OnMessage,
 	})
 	s := httptest.NewServer(rt)
 	return s.URL + "/?user_id=alice", func() { _ = rt.Close(); s.Close() }

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -90,7 +91,7 @@ func TestSendRefuses(t *testing.T) {
 			msg  realtime.Message
 			want error
 		}{
-			"no target":     {realtime.Target{}, realtime.Message{}, client.ErrTarget},
+			"only excepted": {realtime.Target{}.Except("conn_1"), realtime.Message{}, client.ErrTarget},
 			"two rooms":     {realtime.ToRoom("a", "b"), realtime.Message{}, client.ErrTarget},
 			"room and user": {room.Union(realtime.ToUser("bob")), realtime.Message{}, client.ErrTarget},
 			"all and user":  {realtime.ToAll().Union(realtime.ToUser("bob")), realtime.Message{}, client.ErrTarget},
@@ -129,13 +130,13 @@ func TestServerRefuses(t *testing.T) {
 		require.ErrorIs(t, alice.Join(ctx, ""), realtime.ErrInvalidName)
 		_, err := alice.Presence(ctx, "secret")
 		require.Equal(t, "forbidden", codeOf(err))
-		_, err = alice.Call(ctx, "dance", nil)
+		_, err = client.Call[int](ctx, alice.Client, "dance", nil)
 		require.Equal(t, "unknown_method", codeOf(err))
-		_, err = alice.Call(ctx, "", nil)
+		_, err = client.Call[int](ctx, alice.Client, "", nil)
 		require.ErrorIs(t, err, realtime.ErrInvalidName)
-		_, err = alice.Call(ctx, "dance", []byte("{"))
+		_, err = client.Call[int](ctx, alice.Client, "dance", json.RawMessage("{"))
 		require.ErrorIs(t, err, realtime.ErrInvalidMessage)
-		_, err = alice.Call(ctx, "dance", []byte(`"`+strings.Repeat("x", 65536)+`"`))
+		_, err = client.Call[int](ctx, alice.Client, "dance", json.RawMessage(`"`+strings.Repeat("x", 65536)+`"`))
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
 		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "the connection is still open")
 	})
@@ -171,7 +172,10 @@ func TestContextEndsWait(t *testing.T) {
 			"Join":     func(ctx context.Context) error { return alice.Join(ctx, "lobby") },
 			"Leave":    func(ctx context.Context) error { return alice.Leave(ctx, "lobby") },
 			"Presence": func(ctx context.Context) error { _, err := alice.Presence(ctx, "lobby"); return err },
-			"Call":     func(ctx context.Context) error { _, err := alice.Call(ctx, "dance", nil); return err },
+			"Call": func(ctx context.Context) error {
+				_, err := client.Call[int](ctx, alice.Client, "dance", nil)
+				return err
+			},
 		} {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, why)
 			require.Equal(t, why, do(ctx), name)

@@ -31,6 +31,7 @@ type outgoing struct {
 	User        string          `json:"user,omitempty"`
 	Conn        string          `json:"conn,omitempty"`
 	All         bool            `json:"all,omitempty"`
+	Server      bool            `json:"server,omitempty"`
 	MessageType string          `json:"message_type,omitempty"`
 	MessageID   string          `json:"message_id,omitempty"`
 	Key         string          `json:"key,omitempty"`
@@ -66,8 +67,13 @@ func (o *outgoing) encode() (frame, error) {
 	if err != nil || o.binary == nil {
 		return frame{data: data}, err
 	}
-	buf := binary.AppendUvarint(nil, uint64(len(data)))
-	return frame{binary: true, data: append(append(buf, data...), o.binary...)}, nil
+	return newBinary(data, o.binary), nil
+}
+
+// newBinary returns the frame of a header and the bytes that follow it.
+func newBinary(header, content []byte) frame {
+	data := binary.AppendUvarint(nil, uint64(len(header)))
+	return frame{binary: true, data: append(append(data, header...), content...)}
 }
 
 // answerFrame is the client's answer to a call from the server.
@@ -83,13 +89,14 @@ type errorContent struct {
 	Message string `json:"message"`
 }
 
-// newAnswer returns a reply, or an error frame if err is not nil or content is not JSON. The server
-// receives the code and the message of a *realtime.Error. Any other error becomes "internal error".
-func newAnswer(id, content json.RawMessage, err error) frame {
+// newAnswer returns a reply, or an error frame if err is not nil or result cannot be encoded. The
+// server receives the code and the message of a *realtime.Error. Any other error becomes "internal
+// error".
+func newAnswer(id json.RawMessage, result any, err error) frame {
 	if err == nil {
-		var data []byte
-		if data, err = marshal(&answerFrame{wire.FrameReply, id, content}); err == nil {
-			return frame{data: data}
+		f, ok := newReply(id, result)
+		if ok {
+			return f
 		}
 	}
 	reason := errorContent{wire.CodeInternal, "internal error"}
@@ -99,6 +106,22 @@ func newAnswer(id, content json.RawMessage, err error) frame {
 	encoded, _ := json.Marshal(reason) // cannot fail for two strings
 	data, _ := marshal(&answerFrame{wire.FrameError, id, encoded})
 	return frame{data: data}
+}
+
+// newReply reports false if the result cannot be encoded.
+func newReply(id json.RawMessage, result any) (f frame, ok bool) {
+	content, err := wire.ContentOf(result)
+	if err != nil {
+		return f, false
+	}
+	data, err := marshal(&answerFrame{wire.FrameReply, id, content.JSON})
+	if err != nil {
+		return f, false
+	}
+	if content.Binary != nil {
+		return newBinary(data, content.Binary), true
+	}
+	return frame{data: data}, true
 }
 
 // marshal is json.Marshal without escapes for HTML, which would make content longer. It refuses
@@ -152,7 +175,11 @@ func decode(f frame) (in incoming, ok bool) {
 	if err := json.Unmarshal(header, &in); err != nil || in.Type == "" {
 		return in, false
 	}
-	return in, !f.binary || in.isMessage()
+	if !f.binary {
+		return in, true
+	}
+	in.Content = nil
+	return in, in.isMessage() || in.Type == wire.FrameReply || in.Type == wire.FrameCall
 }
 
 // isMessage reports whether the frame is a message for the application, not a frame of the
@@ -165,9 +192,6 @@ func (in *incoming) message() Message {
 	m := Message{
 		Type: in.Type, Sender: in.Sender, Guest: in.Guest, Room: in.Room,
 		Content: in.Content, Binary: in.binary, Time: time.Unix(in.Time, 0),
-	}
-	if in.binary != nil {
-		m.Content = nil
 	}
 	if in.Epoch != "" && in.Offset > 0 {
 		m.Position = position{Epoch: in.Epoch, Offset: in.Offset}

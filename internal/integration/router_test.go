@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -18,7 +17,7 @@ func calc(seen *[]string) *realtime.Router {
 	r := &realtime.Router{}
 	trace := func(name string) func(realtime.Handler) realtime.Handler {
 		return func(next realtime.Handler) realtime.Handler {
-			return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+			return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 				*seen = append(*seen, name+" "+in.Method+in.Message.Type)
 				return next(ctx, c, in)
 			}
@@ -51,7 +50,7 @@ func calc(seen *[]string) *realtime.Router {
 func TestRouter(t *testing.T) {
 	var seen []string
 	r := calc(&seen)
-	o := realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall}
+	o := realtime.Options{OnMessage: r.OnMessage}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.discard()

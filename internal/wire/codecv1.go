@@ -19,7 +19,7 @@ var requestKeys = [numKeys]string{
 	keyContent: "content", keyToken: "token", keyKey: "key", keyTTL: "ttl_ms",
 	keyReceipt: "receipt", keyHistory: "history", keySince: "since", keyLimit: "limit",
 	keyBefore: "before", keyAfter: "after", keyEpoch: "epoch", keyOffset: "offset",
-	keySession: "session",
+	keySession: "session", keyServer: "server",
 }
 
 const (
@@ -45,6 +45,7 @@ const (
 	keyEpoch
 	keyOffset
 	keySession
+	keyServer
 	numKeys
 )
 
@@ -54,7 +55,7 @@ var (
 	ErrMember    = errors.New("a member has the wrong type")
 	ErrSurrogate = errors.New("content has half of a surrogate pair")
 	ErrHeader    = errors.New("binary message with a missing or wrong header length")
-	ErrBinary    = errors.New("only a send without content can precede binary content")
+	ErrBinary    = errors.New("only a send, call or reply without content can precede binary content")
 )
 
 // Decode decodes a message of a client. The result may refer to data.
@@ -106,7 +107,8 @@ func (r *Request) decode(p []byte) error {
 		return ErrSurrogate
 	}
 	if !r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
-		!jsonBool(values[keyAll], &r.All) || !jsonBool(values[keyReceipt], &r.Receipt) {
+		!jsonBool(values[keyAll], &r.All) || !jsonBool(values[keyReceipt], &r.Receipt) ||
+		!jsonBool(values[keyServer], &r.Server) {
 		return ErrMember
 	}
 	return nil
@@ -171,8 +173,8 @@ const maxAsked = 1000
 // maxTTL is the longest time to live that a client can request, in milliseconds: a year.
 const maxTTL = 365 * 24 * 3600 * 1000
 
-// decodeBinary decodes a request that is followed by its content: the length of the JSON as an
-// unsigned varint, the JSON, and the bytes.
+// decodeBinary decodes a request or an answer that is followed by its content: the length of the
+// JSON as an unsigned varint, the JSON, and the bytes.
 func (r *Request) decodeBinary(p []byte) error {
 	n, size := binary.Uvarint(p)
 	if size <= 0 || n > uint64(len(p)-size) {
@@ -185,7 +187,7 @@ func (r *Request) decodeBinary(p []byte) error {
 	if err := r.decode(header); err != nil {
 		return err
 	}
-	if r.Name != RequestSend || r.Content != nil {
+	if r.Content != nil || r.Name != RequestSend && r.Name != FrameCall && r.Name != FrameReply {
 		return ErrBinary
 	}
 	r.Binary = p[size+int(n):]
@@ -212,8 +214,13 @@ func AppendKept(buf []byte, m *broker.Message, at *Envelope) []byte {
 // without content, and the bytes.
 func appendBinary(buf []byte, m *broker.Message, at *Envelope) []byte {
 	header := append(appendPlace(appendTime(appendSender(nil, m), m), m, at), '}')
+	return appendHeaded(buf, header, m.Binary)
+}
+
+// appendHeaded appends a header with its length, and the bytes that it is about.
+func appendHeaded(buf, header, content []byte) []byte {
 	buf = binary.AppendUvarint(buf, uint64(len(header)))
-	return append(append(buf, header...), m.Binary...)
+	return append(append(buf, header...), content...)
 }
 
 // Envelope is the room and the position of a message.
