@@ -94,7 +94,9 @@ func (c *Conn) guard(f func() error) (err error) {
 //
 //	rt := realtime.New(&realtime.Options{OnMessage: r.OnMessage})
 //
-// The zero value is ready. A Router must not be changed after New.
+// A message of a type without a handler is answered with unknown_event, and not sent to its target,
+// also if the Router has handlers of methods only. The zero value is ready. A Router must not be
+// changed after New.
 type Router struct {
 	events, calls map[string]Handler
 	middleware    []func(Handler) Handler

@@ -35,6 +35,34 @@ func ExampleRouter() {
 	// {"message_type":"reply","id":2,"content":3}
 }
 
+// Calls go to a Router, and messages to their targets.
+func ExampleRouter_OnMessage() {
+	var rt *realtime.Manager
+	var r realtime.Router
+	realtime.Handle(&r, "add",
+		func(_ context.Context, _ *realtime.Conn, n [2]int) (int, error) {
+			return n[0] + n[1], nil
+		})
+	onMessage := func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
+		if in.Method != "" {
+			return r.OnMessage(ctx, c, in)
+		}
+		_, err := rt.Send(ctx, in.Target, in.Message)
+		return nil, err
+	}
+	rt = realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll, OnMessage: onMessage,
+	})
+	defer rt.Close()
+
+	alice := dialV1(rt, "alice")
+	fmt.Println(alice(`{"type":"send","id":1,"room":"lobby","content":"hello"}`))
+	fmt.Println(alice(`{"type":"call","id":2,"method":"add","content":[1,2]}`))
+	// Output:
+	// {"message_type":"reply","id":1}
+	// {"message_type":"reply","id":2,"content":3}
+}
+
 // A method that clients can call, with an error that clients can recognise by its code.
 func ExampleHandle() {
 	type order struct {

@@ -193,6 +193,9 @@ func (in *incoming) message() Message {
 		Type: in.Type, Sender: in.Sender, Guest: in.Guest, Room: in.Room,
 		Content: in.Content, Binary: in.binary, Time: time.Unix(in.Time, 0),
 	}
+	if in.binary != nil {
+		m.Content = nil
+	}
 	if in.Epoch != "" && in.Offset > 0 {
 		m.Position = position{Epoch: in.Epoch, Offset: in.Offset}
 	}
