@@ -59,6 +59,21 @@ test("requests without an answer are sent again, in the same order and with the 
   assert.deepEqual(await Promise.all(sent), [undefined, undefined, undefined, undefined]);
 });
 
+test("a message to the server has a receipt, and is sent again like any other message", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const sent = client.server.send("input", { x: 1 }, { receipt: true });
+  const first = env.socket.last("send");
+  assert.deepEqual([first.server, first.message_type, first.content, first.receipt], [true, "input", { x: 1 }, true]);
+  await env.reopen();
+  assert.deepEqual(env.socket.last("send"), first);
+  env.socket.reply("send");
+  assert.deepEqual(await outcome(sent), {});
+  const refused = client.server.send("inptu", new Uint8Array([1]));
+  env.socket.refuse("send", "unknown_event");
+  assert.equal(await codeOf(refused), "unknown_event");
+});
+
 test("each message has its own ID", async (t) => {
   const env = new TestEnv(t);
   const client = await env.open();

@@ -1,7 +1,7 @@
 import { RealtimeError } from "../errors.js";
 import { report } from "./handlers.js";
 import type { OpenConnection } from "./requests.js";
-import { sizeOf, type Frame } from "./wire.js";
+import { encode, sizeOf, type Data, type Frame } from "./wire.js";
 
 const MAX_CALLS = 100;
 
@@ -23,11 +23,11 @@ export class Methods {
   }
 
   /** Runs the method of a call, and returns the frame with the answer. */
-  async answer({ id, method, content }: Call, connection: OpenConnection): Promise<string> {
+  async answer({ id, method, content }: Call, connection: OpenConnection): Promise<Data> {
     try {
       if (++connection.calls > MAX_CALLS) throw new RealtimeError("busy", "too many calls");
       const result = await this.#find(method)(content);
-      const reply = JSON.stringify({ type: "reply", id, content: result });
+      const reply = encode({ type: "reply", id, content: result });
       if (sizeOf(reply) <= connection.maxBytes) return reply;
       throw new RealtimeError("too_large", "the answer is too large");
     } catch (error) {
