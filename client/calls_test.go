@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -62,6 +64,57 @@ func TestCall(t *testing.T) {
 	})
 }
 
+// TestBinaryCalls tests calls with bytes in both directions: the server calls the client, which
+// doubles the bytes, while the client calls the server.
+func TestBinaryCalls(t *testing.T) {
+	var r realtime.Router
+	realtime.Handle(&r, "ask", func(ctx context.Context, c *realtime.Conn, p []byte) ([]byte, error) {
+		return realtime.Call[[]byte](ctx, c, "double", p)
+	})
+	realtime.Handle(&r, "size", func(ctx context.Context, c *realtime.Conn, p []byte) (int, error) {
+		return realtime.Call[int](ctx, c, "size", p)
+	})
+	realtime.Handle(&r, "nothing", func(context.Context, *realtime.Conn, any) (any, error) { return nil, nil })
+	o := client.DialOptions{OnCall: func(_ context.Context, in realtime.Inbound) (any, error) {
+		p := in.Message.Binary
+		if in.Message.Content != nil {
+			return nil, errors.New("not bytes")
+		}
+		if in.Method == "size" {
+			return len(p), nil
+		}
+		return append(p, p...), nil
+	}}
+	withManager(t, realtime.Options{OnMessage: r.OnMessage}, func(t *testing.T, w *testEnv) {
+		alice := w.dialWith("alice", o).Client
+		for _, p := range [][]byte{[]byte("\x00\xff"), {}, bytes.Repeat([]byte("x"), 20_000)} {
+			doubled, err := client.Call[[]byte](t.Context(), alice, "ask", p)
+			require.NoError(t, err)
+			require.Equal(t, append(slices.Clone(p), p...), doubled)
+			n, err := client.Call[int](t.Context(), alice, "size", p)
+			require.NoError(t, err)
+			require.Equal(t, len(p), n)
+		}
+		empty, err := client.Call[[]byte](t.Context(), alice, "ask", []byte(nil))
+		require.NoError(t, err)
+		require.NotNil(t, empty, "empty bytes")
+		none, err := client.Call[[]byte](t.Context(), alice, "nothing", nil)
+		require.NoError(t, err)
+		require.Nil(t, none, "no content")
+
+		_, err = client.Call[int](t.Context(), alice, "ask", []byte("x"))
+		require.ErrorContains(t, err, "answer to ask: bytes in place of JSON")
+		_, err = client.Call[[]byte](t.Context(), alice, "size", []byte("x"))
+		require.ErrorContains(t, err, "answer to size: JSON in place of bytes")
+		_, err = client.Call[[]byte](t.Context(), alice, "ask", "x")
+		require.Equal(t, "bad_request", codeOf(err))
+		_, err = client.Call[[]byte](t.Context(), alice, "ask", make([]byte, 40_000))
+		require.Equal(t, "internal", codeOf(err), "the answer of the client is too large")
+		_, err = client.Call[[]byte](t.Context(), alice, "ask", make([]byte, 65_536))
+		require.ErrorIs(t, err, realtime.ErrTooLarge)
+	})
+}
+
 // TestCallWhenConnectionEnds tests that a call fails if the connection ends before the answer, and
 // that a call without a connection waits for one.
 func TestCallWhenConnectionEnds(t *testing.T) {
@@ -90,6 +143,12 @@ func TestServerCalls(t *testing.T) {
 			return in.Message.Content, nil
 		case "nothing":
 			return nil, nil
+		case "value":
+			return map[string]int{"a": 2}, nil
+		case "channel":
+			return make(chan int), nil
+		case "blob":
+			return make([]byte, 65536), nil
 		case "busy":
 			return nil, fmt.Errorf("at home: %w", &realtime.Error{Code: "away", Message: "not here"})
 		case "rubbish":
@@ -105,6 +164,7 @@ func TestServerCalls(t *testing.T) {
 		alice, deaf := w.dialWith("alice", o), w.dial("bob")
 		for method, want := range map[string]string{
 			"echo": `{"a":1}`, "nothing": ``, "busy": "away", "rubbish": "internal", "large": "too_large",
+			"value": `{"a":2}`, "channel": "internal", "blob": "too_large",
 			"long": "too_large", "other": "internal",
 		} {
 			content, err := client.Call[json.RawMessage](t.Context(), alice.Client, "ask", json.RawMessage(`"`+method+`"`))

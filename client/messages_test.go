@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -139,6 +140,45 @@ func TestServerRefuses(t *testing.T) {
 		_, err = client.Call[int](ctx, alice.Client, "dance", json.RawMessage(`"`+strings.Repeat("x", 65536)+`"`))
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
 		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "the connection is still open")
+	})
+}
+
+// TestSendToServer tests messages to the zero Target, with JSON and with bytes. One that is sent
+// again over the next connection is handled once.
+func TestSendToServer(t *testing.T) {
+	var got []string
+	pause := make(chan struct{})
+	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
+		if in.Message.Type == "lost" {
+			return nil, &realtime.Error{Code: "lost", Message: "no such input"}
+		}
+		got = append(got, fmt.Sprintf("%s %s%q %t", in.Message.Type, in.Message.Content, in.Message.Binary,
+			len(in.Target.Rooms) == 0))
+		if in.Message.Type == "slow" {
+			<-pause
+		}
+		return nil, nil
+	}}
+	withManager(t, o, func(t *testing.T, w *testEnv) {
+		pause = make(chan struct{})
+		alice := w.dial("alice")
+		ctx := t.Context()
+		require.NoError(t, alice.Send(ctx, realtime.Target{}, realtime.Message{Type: "input", Content: []byte("1")}))
+		require.NoError(t, alice.Send(ctx, realtime.ToRoom(), realtime.Message{Type: "input", Binary: []byte{}}))
+		require.NoError(t, alice.Send(ctx, realtime.ToRoom("r"), realtime.Message{Type: "input", Binary: []byte("\xff")}))
+		receipt, err := alice.SendReceipt(ctx, realtime.Target{}, realtime.Message{Type: "input"})
+		require.NoError(t, err)
+		require.Zero(t, receipt)
+		require.Equal(t, "lost", codeOf(alice.Send(ctx, realtime.Target{}, realtime.Message{Type: "lost"})))
+
+		sent := make(chan error)
+		go func() { sent <- alice.Send(ctx, realtime.Target{}, realtime.Message{Type: "slow"}) }()
+		synctest.Wait()
+		w.cutAll()
+		alice.awaitReconnect()
+		close(pause)
+		require.NoError(t, <-sent)
+		require.Equal(t, []string{`input 1"" true`, `input "" true`, `input "\xff" false`, `input "" true`, `slow "" true`}, got)
 	})
 }
 
