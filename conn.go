@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -497,10 +496,13 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	return c.session.Ping(ctx)
 }
 
-// Call calls a method of the client, with any JSON or none as content, and returns the answer:
-// JSON, or nil if it is empty. It waits until ctx or the connection ends, and then returns the
-// cause of that context; there is no other limit of time. It keeps no reference to content. The
-// function [Call] does the same with types.
+// Call calls a method of the client of c, and returns its answer. A nil req is no content, a []byte
+// is sent as bytes, a json.RawMessage as it is, and any other value as encoding/json encodes it. The
+// answer is decoded in the same way: a Res of type []byte is for an answer in bytes, a
+// json.RawMessage for any JSON. If the answer has no content, Call returns the zero Res.
+//
+// Call waits until ctx or the connection ends, and then returns the cause of that context; there is
+// no other limit of time. It keeps no reference to req.
 //
 // A handler of the same connection may call it. Messages that arrive meanwhile wait; if they are
 // more than 64 messages or 256 KiB, Call returns ErrBacklog. If the send queue of the client is
@@ -509,19 +511,23 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 // Call returns a *ClientError if the client answers with an error; the clients of this project
 // answer "busy" to more than 16 calls at a time in Go, and 100 in JavaScript. It returns
 // ErrPlainProtocol if the client does not speak realtime.v1, ErrNotOpen in OnConnect,
-// ErrInvalidName for an invalid method, ErrInvalidMessage for content that is not JSON,
-// ErrTooLarge, and ErrClosed if the connection has ended.
-func (c *Conn) Call(
-	ctx context.Context, method string, content json.RawMessage,
-) (json.RawMessage, error) {
+// ErrInvalidName for an invalid method, ErrInvalidMessage for a json.RawMessage that is not JSON,
+// ErrTooLarge, and ErrClosed if the connection has ended. Any other error says that req cannot be
+// encoded, or that the answer is not for a Res.
+func Call[Res any](ctx context.Context, c *Conn, method string, req any) (res Res, err error) {
+	return wire.TypedCall[Res](method, req, func(content wire.Content) (wire.Content, error) {
+		return c.call(ctx, method, content)
+	})
+}
+
+func (c *Conn) call(
+	ctx context.Context, method string, content wire.Content,
+) (wire.Content, error) {
 	if err := c.checkCall(method, content); err != nil {
-		return nil, err
+		return wire.Content{}, err
 	}
 	answer, err := c.session.Call(ctx, func(number uint64) {
-		id := strconv.AppendUint(nil, number, 10)
-		buf := sendqueue.Grow(wire.Overhead + len(method) + len(content))
-		buf = wire.AppendCall(buf, id, method, content)
-		c.tell(wire.Announced(sendqueue.Seal(sendqueue.OpText, buf)))
+		c.tell(wire.Call(strconv.AppendUint(nil, number, 10), method, content))
 	})
 	if e, ok := err.(*session.ReplyError); ok {
 		err = (*ClientError)(e)
@@ -529,7 +535,7 @@ func (c *Conn) Call(
 	return answer, err
 }
 
-func (c *Conn) checkCall(method string, content json.RawMessage) error {
+func (c *Conn) checkCall(method string, content wire.Content) error {
 	switch {
 	case c.proto != wire.ProtoV1:
 		return ErrPlainProtocol
@@ -541,14 +547,5 @@ func (c *Conn) checkCall(method string, content json.RawMessage) error {
 	if err := names.CheckMethod(method); err != nil {
 		return err
 	}
-	return checkMessage(&Message{Content: content}, c.m.opts.maxContent())
-}
-
-// Call is [Conn.Call] with types: it encodes req as JSON and decodes the answer into a Res. If req
-// is nil, the call has no content. If the answer is empty, Call returns the zero Res. In addition
-// to the errors of [Conn.Call] it returns errors of encoding/json.
-func Call[Res any](ctx context.Context, c *Conn, method string, req any) (res Res, err error) {
-	return wire.TypedCall[Res](method, req, func(content json.RawMessage) (json.RawMessage, error) {
-		return c.Call(ctx, method, content)
-	})
+	return c.m.checkContent(content)
 }

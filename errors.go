@@ -116,7 +116,7 @@ type Error struct {
 // Error returns code and message.
 func (e *Error) Error() string { return "realtime: " + e.Code + ": " + e.Message }
 
-// ClientError is the error with which a client answers [Conn.Call]. The client has chosen all fields;
+// ClientError is the error with which a client answers [Call]. The client has chosen all fields;
 // they are those of [Error]. If a handler returns a ClientError, its own client receives the code
 // "internal".
 type ClientError struct {

@@ -112,6 +112,12 @@ func checkSize(m *Message, maxBytes int) error {
 	return nil
 }
 
+// checkContent returns an error that matches ErrInvalidMessage or ErrTooLarge if a call or an answer
+// cannot have the content.
+func (m *Manager) checkContent(c wire.Content) error {
+	return checkMessage(&Message{Content: c.JSON, Binary: c.Binary}, m.opts.maxContent())
+}
+
 // checkMessage returns an error that matches ErrInvalidName, ErrInvalidMessage or ErrTooLarge, or
 // nil if the message is valid.
 func checkMessage(m *Message, maxBytes int) error {
@@ -207,7 +213,7 @@ func validType(t string) error {
 // Target describes the receivers of a message. Make one with [ToAll], [ToRoom], [ToUser] or
 // [ToConn], combine several with [Target.Union], and exclude receivers with [Target.Except] and
 // [Target.ExceptUser]. Each connection gets at most one copy of a message. The zero Target has no
-// receivers.
+// receivers: it is the target of a message to the server itself, see [Inbound].
 //
 // A Target is plain data. It may be kept, and may be used by several goroutines as long as none
 // changes it.

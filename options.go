@@ -43,12 +43,12 @@ type Options struct {
 	// are not authorised.
 	Authorize Authorizer
 
-	// OnConnect, OnMessage, OnCall and OnDisconnect are called for events, see their types. Nil:
-	// each client may connect, messages are sent to their targets, and no method exists. A [Router]
-	// calls typed handlers for OnMessage and OnCall, by name.
+	// OnConnect, OnMessage and OnDisconnect are called for events, see their types. OnMessage
+	// handles messages and calls; a [Router] passes them to typed handlers, by name. Nil: each
+	// client may connect, messages are sent to their targets, a message to the server gets the
+	// error unknown_event, and a call gets unknown_method.
 	OnConnect    ConnectFunc
-	OnMessage    MessageFunc
-	OnCall       Handler
+	OnMessage    Handler
 	OnDisconnect DisconnectFunc
 	// OnRoom is called for each change of the members of a room: a connection has joined or left
 	// it, or a member was lost or is back. The calls for one room are made one after another, in

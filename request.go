@@ -65,11 +65,14 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 		if !cs.allowed(c, &Action{Kind: ActionSend, Type: m.Type, Target: Target(pub.Target)}) {
 			return nil
 		}
-		if cs.m.opts.OnMessage != nil {
-			return cs.passOn(c, &pub, cmd.Text)
+		if cs.m.opts.OnMessage == nil {
+			_, err := cs.send(c, &pub)
+			return err
 		}
-		_, err := cs.send(c, &pub)
-		return err
+		if noReceivers(&pub.Target) { // no such user: for OnMessage it would be to the server
+			return nil
+		}
+		return cs.passOn(c, &pub, cmd.Text)
 	})
 	if err != nil {
 		cs.failed(c, err)
@@ -82,7 +85,8 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 //go:noinline
 func (cs *commands) passOn(c *Conn, pub *broker.Publication, text []byte) error {
 	in := Inbound{Text: string(text), Target: Target(pub.Target), Message: Message(pub.Message)}
-	return cs.m.opts.OnMessage(c.session.Context(), c, in)
+	_, err := cs.m.opts.OnMessage(c.session.Context(), c, in)
+	return err
 }
 
 // send sends a client's message to its target. It is the default for OnMessage.
@@ -221,7 +225,8 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 		func() (json.RawMessage, error) { return rs.sendOrHandle(c, r, &pub) })
 }
 
-// sendOrHandle sends a message to its target, or passes it to OnMessage.
+// sendOrHandle sends a message to its target, or passes it to OnMessage. Without OnMessage there is
+// nothing that handles a message to the server.
 func (rs *requests) sendOrHandle(
 	c *Conn, r *wire.Request, pub *broker.Publication,
 ) (json.RawMessage, error) {
@@ -234,6 +239,9 @@ func (rs *requests) sendOrHandle(
 		}
 		return nil, nil
 	}
+	if r.Server {
+		return nil, noEvent(pub.Message.Type)
+	}
 	res, err := rs.commands.send(c, pub)
 	if err != nil || !r.Receipt {
 		return nil, err
@@ -244,7 +252,7 @@ func (rs *requests) sendOrHandle(
 	return wire.Receipt(broker.Position(res.Position), res.Duplicate), nil
 }
 
-// targetOf sets the target of a message.
+// targetOf sets the target of a message. The server is the zero target.
 func targetOf(r *wire.Request, to *broker.Target) (err error) {
 	named := 0
 	name := func(member, name string, valid func(string) error, list *[]string) {
@@ -260,14 +268,17 @@ func targetOf(r *wire.Request, to *broker.Target) (err error) {
 	if to.All = r.All; to.All {
 		named++
 	}
+	if r.Server {
+		named++
+	}
 	if err == nil && named != 1 {
-		const message = "want one of room, user, conn, or all: true"
+		const message = "want one of room, user, conn, all: true, or server: true"
 		err = &Error{Code: wire.CodeBadRequest, Message: message}
 	}
 	return err
 }
 
-// callRequest passes a call to the application.
+// callRequest passes a call to the application. It answers by itself if the answer is bytes.
 func (rs *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, error) {
 	if err := checkMember("method", names.CheckMethod(r.Method)); err != nil {
 		return nil, err
@@ -275,20 +286,38 @@ func (rs *requests) callRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if !rs.commands.allowed(c, &Action{Kind: ActionCall, Method: r.Method}) {
 		return nil, ErrForbidden
 	}
-	if rs.m.opts.OnCall == nil {
+	if rs.m.opts.OnMessage == nil {
 		return nil, noMethod(r.Method)
 	}
-	content, err := rs.m.opts.OnCall(c.session.Context(), c, Inbound{
-		Method:  r.Method,
-		Message: Message{Sender: c.UserID(), Conn: c.id, Content: bytes.Clone(r.Content)},
-	})
-	if err == nil {
-		err = checkMessage(&Message{Content: content}, rs.m.opts.maxContent())
-	}
+	content, err := rs.handleCall(c, r)
 	if err != nil {
 		return nil, &applicationError{err}
 	}
-	return content, nil
+	if content.Binary == nil {
+		return content.JSON, nil
+	}
+	if r.Answered = true; r.ID != nil {
+		c.answer(wire.BinaryReply(r.ID, content.Binary))
+	}
+	return nil, nil
+}
+
+// handleCall passes a call to OnMessage, and returns the content of the answer.
+func (rs *requests) handleCall(c *Conn, r *wire.Request) (content wire.Content, err error) {
+	res, err := rs.m.opts.OnMessage(c.session.Context(), c, Inbound{
+		Method: r.Method, Message: Message{
+			Sender: c.UserID(), Conn: c.id,
+			Content: bytes.Clone(r.Content), Binary: bytes.Clone(r.Binary),
+		},
+	})
+	if err != nil {
+		return content, err
+	}
+	if content, err = wire.ContentOf(res); err != nil {
+		// Without its causes: they are not meant for the client.
+		return content, fmt.Errorf("realtime: result of %s: %v", r.Method, err)
+	}
+	return content, rs.m.checkContent(content)
 }
 
 // refreshRequest renews the identity. The rooms that the client asked for are authorised again:

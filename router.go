@@ -21,10 +21,12 @@ type Inbound struct {
 	// Text is the text of a plain client. It is empty for a client of realtime.v1, whose message
 	// can be any JSON.
 	Text string
-	// Method is the method of a call. The argument of the call is Message.Content, and its result
-	// is the result of the handler. Empty: Inbound is a message.
+	// Method is the method of a call. The argument of the call is Message.Content or
+	// Message.Binary, and its result is the result of the handler. Empty: Inbound is a message.
 	Method string
 	// Target is the target of a message. For a plain client's message to its room, it is that room.
+	// The zero Target is the server itself: a message to it is for the handler, and the library
+	// sends it to nobody. Plain clients cannot send one.
 	Target Target
 	// Message is the message for the receivers, with its sender and the time when it arrived: Text
 	// as [Chat] encodes it, or the message of a client of realtime.v1.
@@ -42,20 +44,21 @@ type (
 	// ConnectFunc has returned.
 	ConnectFunc func(ctx context.Context, c *Conn) error
 
-	// MessageFunc handles each message of a client that Options.Authorize allowed. The default is
-	// Send(ctx, in.Target, in.Message). An error is counted. A plain client is not told of it; a
-	// client of realtime.v1 is told as described at [Error].
+	// Handler handles each message and each call of a client that Options.Authorize allowed. If
+	// in.Method is not empty, it is a call, which only clients of realtime.v1 can make. The library
+	// does not send a message on: the handler may call Send(ctx, in.Target, in.Message), which is
+	// what happens without a handler.
+	//
+	// The result answers a call: nil is no content, a []byte is sent as bytes, a json.RawMessage as
+	// it is, and any other value as encoding/json encodes it. A result that cannot be sent is
+	// logged, and answered with the code "internal", or "too_large". The result for a message is
+	// ignored. An error is counted. A plain client is not told of it; a client of realtime.v1 is
+	// told as described at [Error].
 	//
 	// While it runs, no other message of this connection is handled. After five seconds, or when it
-	// calls Conn.Ping or Conn.Call, the connection continues to be read, so that pings are answered
+	// calls Conn.Ping or [Call], the connection continues to be read, so that pings are answered
 	// and its end is noticed. Up to 64 messages or 256 KiB are kept for later; then reading stops.
-	MessageFunc func(ctx context.Context, c *Conn, in Inbound) error
-
-	// Handler handles each call of a client of realtime.v1 that Options.Authorize allowed. It
-	// returns the answer: any JSON, empty for none. If it returns an error, the client is told as
-	// described at [Error]. [Handle] registers a handler with types. Otherwise it is like
-	// MessageFunc.
-	Handler func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error)
+	Handler func(ctx context.Context, c *Conn, in Inbound) (any, error)
 
 	// DisconnectFunc is called once for each connection for which OnConnect returned nil, after the
 	// last handler of the connection and after the notices about its end. ctx has the values of the
@@ -87,11 +90,13 @@ func (c *Conn) guard(f func() error) (err error) {
 }
 
 // Router passes messages and calls of clients to handlers. [On] registers a handler for a type of
-// message, [Handle] for a method. The methods OnMessage and OnCall are for [Options]:
+// message, [Handle] for a method. The method OnMessage is for [Options]:
 //
-//	rt := realtime.New(&realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall})
+//	rt := realtime.New(&realtime.Options{OnMessage: r.OnMessage})
 //
-// The zero value is ready. A Router must not be changed after New.
+// A message of a type without a handler is answered with unknown_event, and not sent to its target,
+// also if the Router has handlers of methods only. The zero value is ready. A Router must not be
+// changed after New.
 type Router struct {
 	events, calls map[string]Handler
 	middleware    []func(Handler) Handler
@@ -103,10 +108,10 @@ func (r *Router) Use(middleware ...func(Handler) Handler) {
 	r.middleware = append(r.middleware, middleware...)
 }
 
-// On registers a handler for a type of message. The content of a message is decoded into a T by
-// encoding/json; empty and binary content is the zero T, and the text of a plain client is a JSON
-// string. The library does not send the message on: the handler may send in.Message, changed or
-// not.
+// On registers a handler for a type of message, whatever its target is. The content of a message is
+// decoded into a T by encoding/json; empty content is the zero T, and the text of a plain client is
+// a JSON string. A T of type []byte is for binary content, and gets it as it is. The library does
+// not send the message on: the handler may send in.Message, changed or not.
 //
 // If the content cannot be decoded, the client gets the error bad_request. For a type without a
 // handler it gets unknown_event. On panics if clients cannot send typ, if typ has a handler, or if
@@ -120,7 +125,7 @@ func On[T any](
 	if handle == nil {
 		panic(fmt.Sprintf("realtime: On(%q): nil handler", typ))
 	}
-	r.add(&r.events, typ, func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
+	r.add(&r.events, typ, func(ctx context.Context, c *Conn, in Inbound) (any, error) {
 		content, err := decodeContent[T](c, in)
 		if err != nil {
 			return nil, err
@@ -130,7 +135,8 @@ func On[T any](
 }
 
 // Handle registers a handler for a method that clients call. The content of a call is decoded into
-// a Req, and the result of the handler is encoded as the answer, both by encoding/json.
+// a Req, and the result of the handler is encoded as the answer, both by encoding/json. A Req of
+// type []byte is for binary content, and a result of type []byte is sent as bytes.
 //
 // If the content cannot be decoded, the client gets the error bad_request. For a method without a
 // handler it gets unknown_method. Handle panics if method is not a valid name of at most 64 bytes,
@@ -144,16 +150,12 @@ func Handle[Req, Res any](
 	if handle == nil {
 		panic(fmt.Sprintf("realtime: Handle(%q): nil handler", method))
 	}
-	h := func(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
+	h := func(ctx context.Context, c *Conn, in Inbound) (any, error) {
 		req, err := decodeContent[Req](c, in)
 		if err != nil {
 			return nil, err
 		}
-		res, err := handle(ctx, c, req)
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(res)
+		return handle(ctx, c, req)
 	}
 	r.add(&r.calls, method, h)
 }
@@ -174,18 +176,18 @@ func (r *Router) add(to *map[string]Handler, name string, h Handler) {
 // decodeContent decodes the content of a message or of a call. Empty content is the zero T. The
 // content of a plain client's message is its text.
 func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
-	raw := in.Message.Content
+	raw := wire.Content{JSON: in.Message.Content, Binary: in.Message.Binary}
 	if c.proto == wire.ProtoPlain {
-		raw = wire.AppendString(nil, in.Text)
+		raw = wire.Content{JSON: wire.AppendString(nil, in.Text)}
 	}
-	if len(raw) == 0 {
-		return content, nil
-	}
-	err = json.Unmarshal(raw, &content)
+	content, err = wire.Decode[T](raw)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		field := cmp.Or(wrong.Field, "it")
 		message := fmt.Sprintf("content: %s cannot be a JSON %s", field, wrong.Value)
 		return content, &Error{Code: wire.CodeBadRequest, Message: message}
+	}
+	if errors.Is(err, wire.ErrBytes) || errors.Is(err, wire.ErrJSON) {
+		return content, &Error{Code: wire.CodeBadRequest, Message: "content: " + err.Error()}
 	}
 	if err != nil { // an error of a method of T, whose text is not for the client
 		return content, &Error{Code: wire.CodeBadRequest, Message: "content: not as it should be"}
@@ -194,23 +196,21 @@ func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 }
 
 // OnMessage is an Options.OnMessage.
-func (r *Router) OnMessage(ctx context.Context, c *Conn, in Inbound) error {
-	h := r.events[in.Message.Type]
-	if h == nil {
-		message := fmt.Sprintf("unknown event %q", in.Message.Type)
-		return &Error{Code: wire.CodeNoEvent, Message: message}
-	}
-	_, err := h(ctx, c, in)
-	return err
-}
-
-// OnCall is an Options.OnCall.
-func (r *Router) OnCall(ctx context.Context, c *Conn, in Inbound) (json.RawMessage, error) {
-	h := r.calls[in.Method]
-	if h == nil {
+func (r *Router) OnMessage(ctx context.Context, c *Conn, in Inbound) (any, error) {
+	if in.Method != "" {
+		if h := r.calls[in.Method]; h != nil {
+			return h(ctx, c, in)
+		}
 		return nil, noMethod(in.Method)
 	}
-	return h(ctx, c, in)
+	if h := r.events[in.Message.Type]; h != nil {
+		return h(ctx, c, in)
+	}
+	return nil, noEvent(in.Message.Type)
+}
+
+func noEvent(typ string) *Error {
+	return &Error{Code: wire.CodeNoEvent, Message: fmt.Sprintf("unknown event %q", typ)}
 }
 
 func noMethod(name string) *Error {

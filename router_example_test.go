@@ -23,7 +23,35 @@ func ExampleRouter() {
 			return n[0] + n[1], nil
 		})
 	rt = realtime.New(&realtime.Options{
-		Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage, OnCall: r.OnCall,
+		Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage,
+	})
+	defer rt.Close()
+
+	alice := dialV1(rt, "alice")
+	fmt.Println(alice(`{"type":"send","id":1,"room":"lobby","content":"hello"}`))
+	fmt.Println(alice(`{"type":"call","id":2,"method":"add","content":[1,2]}`))
+	// Output:
+	// {"message_type":"reply","id":1}
+	// {"message_type":"reply","id":2,"content":3}
+}
+
+// Calls go to a Router, and messages to their targets.
+func ExampleRouter_OnMessage() {
+	var rt *realtime.Manager
+	var r realtime.Router
+	realtime.Handle(&r, "add",
+		func(_ context.Context, _ *realtime.Conn, n [2]int) (int, error) {
+			return n[0] + n[1], nil
+		})
+	onMessage := func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
+		if in.Method != "" {
+			return r.OnMessage(ctx, c, in)
+		}
+		_, err := rt.Send(ctx, in.Target, in.Message)
+		return nil, err
+	}
+	rt = realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll, OnMessage: onMessage,
 	})
 	defer rt.Close()
 
@@ -48,7 +76,7 @@ func ExampleHandle() {
 		}
 		return fmt.Sprintf("%s bought %d %s", c.UserID(), o.N, o.Item), nil
 	})
-	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll, OnCall: r.OnCall})
+	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage})
 	defer rt.Close()
 
 	alice := dialV1(rt, "alice")
@@ -92,16 +120,16 @@ func ExampleRouter_Use() {
 	type conn = realtime.Conn
 	var r realtime.Router
 	r.Use(func(next realtime.Handler) realtime.Handler {
-		return func(ctx context.Context, c *conn, in realtime.Inbound) (json.RawMessage, error) {
+		return func(ctx context.Context, c *conn, in realtime.Inbound) (any, error) {
 			answer, err := next(ctx, c, in)
-			fmt.Println(c.UserID(), in.Method, string(answer), err)
+			fmt.Println(c.UserID(), in.Method, answer, err)
 			return answer, err
 		}
 	})
 	realtime.Handle(&r, "double", func(_ context.Context, _ *realtime.Conn, n int) (int, error) {
 		return 2 * n, nil
 	})
-	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll, OnCall: r.OnCall})
+	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage})
 	defer rt.Close()
 	dialV1(rt, "alice")(`{"type":"call","id":1,"method":"double","content":21}`)
 	// Output: alice double 42 <nil>
@@ -118,7 +146,7 @@ func ExampleCall() {
 			}
 			return "deleted", nil
 		})
-	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll, OnCall: r.OnCall})
+	rt := realtime.New(&realtime.Options{Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage})
 	defer rt.Close()
 
 	alice := dialV1(rt, "alice")
@@ -129,8 +157,8 @@ func ExampleCall() {
 	// {"message_type":"reply","id":1,"content":"deleted"}
 }
 
-// A call of the server returns the answer of the client.
-func ExampleConn_Call() {
+// A call outside of a handler, whose answer is JSON that the application decodes by itself.
+func ExampleCall_rawJSON() {
 	rt := realtime.New(nil)
 	defer rt.Close()
 	ctx := context.Background()
@@ -142,7 +170,7 @@ func ExampleConn_Call() {
 		_ = client.Write([]byte(`{"type":"reply","id":1,"content":"Europe/Vienna"}`))
 	}()
 
-	answer, err := c.Call(ctx, "timezone", nil)
+	answer, err := realtime.Call[json.RawMessage](ctx, c, "timezone", nil)
 	fmt.Println(string(answer), err)
 	// Output:
 	// {"message_type":"call","id":1,"method":"timezone"}
@@ -150,16 +178,16 @@ func ExampleConn_Call() {
 }
 
 // OnMessage decides what is sent to whom. Without it, each message goes to its target.
-func ExampleMessageFunc() {
+func ExampleHandler() {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
 		Authorize: realtime.InsecureAllowAll,
-		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 			if strings.Contains(string(in.Message.Content), "darn") {
-				return &realtime.Error{Code: "language", Message: "mind your language"}
+				return nil, &realtime.Error{Code: "language", Message: "mind your language"}
 			}
 			_, err := rt.Send(ctx, in.Target.Except(c.ID()), in.Message)
-			return err
+			return nil, err
 		},
 	})
 	defer rt.Close()

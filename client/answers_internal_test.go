@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -160,8 +159,8 @@ func TestServerReactsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSession("", &DialOptions{
 			Token: func(context.Context) (string, error) { return "t", nil },
-			OnCall: func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
-				return json.RawMessage("1"), nil
+			OnCall: func(context.Context, realtime.Inbound) (any, error) {
+				return 1, nil
 			},
 		})
 		s.limit = 1 << 16

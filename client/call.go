@@ -2,38 +2,39 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
-// Call asks the server to run a method. Content is JSON, or nil for none. Call returns the server's
-// answer: JSON that the caller owns, or nil if the answer is empty. It keeps no reference to
-// content. See the function [Call] for a typed version.
+// Call asks the server to run a method, and returns its answer. A nil req is no content, a []byte is
+// sent as bytes, a json.RawMessage as it is, and any other value as encoding/json encodes it. The
+// answer is decoded in the same way: a Res of type []byte is for an answer in bytes, a
+// json.RawMessage for any JSON. If the answer has no content, Call returns the zero Res. Call keeps
+// no reference to req.
 //
 // It waits for a connection if there is none, and for the answer, until ctx or the client ends. If
 // ctx ends, it returns the cause of ctx.
 //
 // It returns a *realtime.Error if the server answers with one, and [ErrDisconnected] if the
 // connection ends before the answer, because a call is never repeated. It returns
-// realtime.ErrInvalidName or realtime.ErrInvalidMessage if the method or the content cannot be
+// realtime.ErrInvalidName or realtime.ErrInvalidMessage if the method or a json.RawMessage cannot be
 // sent, realtime.ErrTooLarge if the request is larger than the server accepts, [ErrFull] if too
 // many requests are pending, and an error that matches realtime.ErrClosed after the client has
-// ended.
-func (c *Client) Call(
-	ctx context.Context, method string, content json.RawMessage,
-) (json.RawMessage, error) {
-	if err := validWord(method); err != nil {
-		return nil, err
-	}
-	return c.request(ctx, outgoing{Type: wire.FrameCall, Method: method, Content: content}, false, nil)
+// ended. Any other error says that req cannot be encoded, or that the answer is not for a Res.
+func Call[Res any](ctx context.Context, c *Client, method string, req any) (res Res, err error) {
+	return wire.TypedCall[Res](method, req, func(content wire.Content) (wire.Content, error) {
+		return c.call(ctx, method, content)
+	})
 }
 
-// Call is [Client.Call] with types. It encodes req with encoding/json, sends no content if req is
-// nil, and decodes the answer into a Res. It returns an error of encoding/json if encoding or
-// decoding fails.
-func Call[Res any](ctx context.Context, c *Client, method string, req any) (res Res, err error) {
-	return wire.TypedCall[Res](method, req, func(content json.RawMessage) (json.RawMessage, error) {
-		return c.Call(ctx, method, content)
-	})
+func (c *Client) call(
+	ctx context.Context, method string, content wire.Content,
+) (wire.Content, error) {
+	if err := validWord(method); err != nil {
+		return wire.Content{}, err
+	}
+	o := outgoing{
+		Type: wire.FrameCall, Method: method, Content: content.JSON, binary: content.Binary,
+	}
+	return c.requestLimited(ctx, o, false, nil, nil)
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 
@@ -15,7 +14,7 @@ const maxCalls = 16
 
 // calls answers calls from the server.
 type calls struct {
-	handle func(ctx context.Context, method string, content json.RawMessage) (json.RawMessage, error)
+	handle func(ctx context.Context, in realtime.Inbound) (any, error)
 	work   *sync.WaitGroup
 	slots  chan struct{} // has an element for each call that runs
 	unsent chan struct{} // has an element for each answer that waits to be written
@@ -43,8 +42,10 @@ func (c *calls) serve(l *link, in incoming, limit int) {
 		return
 	}
 	c.work.Go(func() {
-		content, err := c.handle(l.ctx, in.Method, in.Content)
-		f := newAnswer(in.ID, content, err)
+		result, err := c.handle(l.ctx, realtime.Inbound{
+			Method: in.Method, Message: realtime.Message{Content: in.Content, Binary: in.binary},
+		})
+		f := newAnswer(in.ID, result, err)
 		if len(f.data) > limit {
 			f = newAnswer(in.ID, nil, &realtime.Error{Code: wire.CodeTooLarge, Message: "answer too large"})
 		}

@@ -1,10 +1,12 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -35,13 +37,13 @@ func callOptions() realtime.Options {
 		return 1, nil
 	})
 	realtime.Handle(&r, "ask", func(ctx context.Context, c *realtime.Conn, method string) (json.RawMessage, error) {
-		content, err := c.Call(ctx, method, json.RawMessage(`{"a":1}`))
+		content, err := realtime.Call[json.RawMessage](ctx, c, method, json.RawMessage(`{"a":1}`))
 		if no, ok := errors.AsType[*realtime.ClientError](err); ok {
 			return nil, &realtime.Error{Code: no.Code, Message: no.Message}
 		}
 		return content, err
 	})
-	return realtime.Options{OnCall: r.OnCall}
+	return realtime.Options{OnMessage: r.OnMessage}
 }
 
 func TestCall(t *testing.T) {
@@ -56,9 +58,60 @@ func TestCall(t *testing.T) {
 		require.ErrorContains(t, err, "answer to add")
 		_, err = client.Call[int](t.Context(), alice.Client, "add", func() {})
 		require.ErrorContains(t, err, "call of add")
-		content, err := alice.Call(t.Context(), "add", nil)
+		content, err := client.Call[json.RawMessage](t.Context(), alice.Client, "add", nil)
 		require.NoError(t, err)
 		require.Equal(t, `0`, string(content))
+	})
+}
+
+// TestBinaryCalls tests calls with bytes in both directions: the server calls the client, which
+// doubles the bytes, while the client calls the server.
+func TestBinaryCalls(t *testing.T) {
+	var r realtime.Router
+	realtime.Handle(&r, "ask", func(ctx context.Context, c *realtime.Conn, p []byte) ([]byte, error) {
+		return realtime.Call[[]byte](ctx, c, "double", p)
+	})
+	realtime.Handle(&r, "size", func(ctx context.Context, c *realtime.Conn, p []byte) (int, error) {
+		return realtime.Call[int](ctx, c, "size", p)
+	})
+	realtime.Handle(&r, "nothing", func(context.Context, *realtime.Conn, any) (any, error) { return nil, nil })
+	o := client.DialOptions{OnCall: func(_ context.Context, in realtime.Inbound) (any, error) {
+		p := in.Message.Binary
+		if in.Message.Content != nil {
+			return nil, errors.New("not bytes")
+		}
+		if in.Method == "size" {
+			return len(p), nil
+		}
+		return append(p, p...), nil
+	}}
+	withManager(t, realtime.Options{OnMessage: r.OnMessage}, func(t *testing.T, w *testEnv) {
+		alice := w.dialWith("alice", o).Client
+		for _, p := range [][]byte{[]byte("\x00\xff"), {}, bytes.Repeat([]byte("x"), 20_000)} {
+			doubled, err := client.Call[[]byte](t.Context(), alice, "ask", p)
+			require.NoError(t, err)
+			require.Equal(t, append(slices.Clone(p), p...), doubled)
+			n, err := client.Call[int](t.Context(), alice, "size", p)
+			require.NoError(t, err)
+			require.Equal(t, len(p), n)
+		}
+		empty, err := client.Call[[]byte](t.Context(), alice, "ask", []byte(nil))
+		require.NoError(t, err)
+		require.NotNil(t, empty, "empty bytes")
+		none, err := client.Call[[]byte](t.Context(), alice, "nothing", nil)
+		require.NoError(t, err)
+		require.Nil(t, none, "no content")
+
+		_, err = client.Call[int](t.Context(), alice, "ask", []byte("x"))
+		require.ErrorContains(t, err, "answer to ask: bytes in place of JSON")
+		_, err = client.Call[[]byte](t.Context(), alice, "size", []byte("x"))
+		require.ErrorContains(t, err, "answer to size: JSON in place of bytes")
+		_, err = client.Call[[]byte](t.Context(), alice, "ask", "x")
+		require.Equal(t, "bad_request", codeOf(err))
+		_, err = client.Call[[]byte](t.Context(), alice, "ask", make([]byte, 40_000))
+		require.Equal(t, "internal", codeOf(err), "the answer of the client is too large")
+		_, err = client.Call[[]byte](t.Context(), alice, "ask", make([]byte, 65_536))
+		require.ErrorIs(t, err, realtime.ErrTooLarge)
 	})
 }
 
@@ -68,7 +121,7 @@ func TestCallWhenConnectionEnds(t *testing.T) {
 	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		failed := make(chan error)
-		go func() { _, err := alice.Call(t.Context(), "slow", nil); failed <- err }()
+		go func() { _, err := client.Call[json.RawMessage](t.Context(), alice.Client, "slow", nil); failed <- err }()
 		synctest.Wait()
 		w.setDown(true)
 		w.cutAll()
@@ -76,7 +129,7 @@ func TestCallWhenConnectionEnds(t *testing.T) {
 		go func() { _, err := client.Call[int](t.Context(), alice.Client, "add", addRequest{}); failed <- err }()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		_, err := alice.Call(ctx, "slow", nil)
+		_, err := client.Call[json.RawMessage](ctx, alice.Client, "slow", nil)
 		require.Equal(t, context.DeadlineExceeded, err)
 		w.setDown(false)
 		require.NoError(t, <-failed)
@@ -84,12 +137,18 @@ func TestCallWhenConnectionEnds(t *testing.T) {
 }
 
 func TestServerCalls(t *testing.T) {
-	o := client.DialOptions{OnCall: func(_ context.Context, method string, content json.RawMessage) (json.RawMessage, error) {
-		switch method {
+	o := client.DialOptions{OnCall: func(_ context.Context, in realtime.Inbound) (any, error) {
+		switch in.Method {
 		case "echo":
-			return content, nil
+			return in.Message.Content, nil
 		case "nothing":
 			return nil, nil
+		case "value":
+			return map[string]int{"a": 2}, nil
+		case "channel":
+			return make(chan int), nil
+		case "blob":
+			return make([]byte, 65536), nil
 		case "busy":
 			return nil, fmt.Errorf("at home: %w", &realtime.Error{Code: "away", Message: "not here"})
 		case "rubbish":
@@ -106,17 +165,18 @@ func TestServerCalls(t *testing.T) {
 	withManager(t, callOptions(), func(t *testing.T, w *testEnv) {
 		alice, deaf := w.dialWith("alice", o), w.dial("bob")
 		for method, want := range map[string]string{
-			"echo": `{"a":1}`, "nothing": `null`, "busy": "away", "rubbish": "internal", "large": "too_large",
+			"echo": `{"a":1}`, "nothing": ``, "busy": "away", "rubbish": "internal", "large": "too_large",
+			"value": `{"a":2}`, "channel": "internal", "blob": "too_large",
 			"long": "too_large", "data": "too_large", "other": "internal",
 		} {
-			content, err := alice.Call(t.Context(), "ask", json.RawMessage(`"`+method+`"`))
+			content, err := client.Call[json.RawMessage](t.Context(), alice.Client, "ask", json.RawMessage(`"`+method+`"`))
 			if err != nil {
 				content = json.RawMessage(codeOf(err))
 				require.NotContains(t, err.Error(), "secret")
 			}
 			require.Equal(t, want, string(content), method)
 		}
-		_, err := deaf.Call(t.Context(), "ask", json.RawMessage(`"echo"`))
+		_, err := client.Call[json.RawMessage](t.Context(), deaf.Client, "ask", json.RawMessage(`"echo"`))
 		require.Equal(t, "unknown_method", codeOf(err))
 	})
 }
@@ -124,7 +184,7 @@ func TestServerCalls(t *testing.T) {
 // TestServerCallsAreLimited tests that no more than 16 calls from the server run at the same time.
 func TestServerCallsAreLimited(t *testing.T) {
 	var running atomic.Int32
-	o := client.DialOptions{OnCall: func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+	o := client.DialOptions{OnCall: func(context.Context, realtime.Inbound) (any, error) {
 		running.Add(1)
 		defer running.Add(-1)
 		time.Sleep(time.Second)
@@ -151,7 +211,7 @@ func TestServerCallsAreLimited(t *testing.T) {
 // callClient calls a method of the only client. It returns the answer, or the code of the error.
 func (w *testEnv) callClient(method string) string {
 	for c := range w.rt.LocalConns() {
-		content, err := c.Call(w.t.Context(), method, nil)
+		content, err := realtime.Call[json.RawMessage](w.t.Context(), c, method, nil)
 		if err != nil {
 			return codeOf(err)
 		}
@@ -166,7 +226,7 @@ func TestServerCallEndsWithConnection(t *testing.T) {
 	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
 		ended := make(chan error, 1)
 		alice := w.dialWith("alice", client.DialOptions{
-			OnCall: func(ctx context.Context, _ string, _ json.RawMessage) (json.RawMessage, error) {
+			OnCall: func(ctx context.Context, _ realtime.Inbound) (any, error) {
 				<-ctx.Done()
 				time.Sleep(time.Minute)
 				ended <- context.Cause(ctx)

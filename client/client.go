@@ -135,41 +135,42 @@ func (c *Client) Ping(ctx context.Context) (time.Duration, error) {
 func (c *Client) request(
 	ctx context.Context, o outgoing, repeat bool, settle func(result),
 ) (json.RawMessage, error) {
-	return c.requestLimited(ctx, o, repeat, settle, nil)
+	content, err := c.requestLimited(ctx, o, repeat, settle, nil)
+	return content.JSON, err
 }
 
 // requestLimited is request for at most cap(slots) requests at a time. Nil slots set no limit.
 func (c *Client) requestLimited(
 	ctx context.Context, o outgoing, repeat bool, settle func(result), slots chan struct{},
-) (json.RawMessage, error) {
+) (none wire.Content, err error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return none, context.Cause(ctx)
 	}
 	q := c.session.requests
 	r, err := q.prepare(o, repeat, settle)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	if err := q.reserve(r); err != nil {
-		return nil, err
+		return none, err
 	}
 	defer q.release(r)
 	if slots != nil {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return none, context.Cause(ctx)
 		}
 		defer func() { <-slots }()
 	}
 	if err := q.add(r); err != nil {
-		return nil, err
+		return none, err
 	}
 	select {
 	case res := <-r.result:
-		return res.content, res.err
+		return wire.Content{JSON: res.content, Binary: res.binary}, res.err
 	case <-ctx.Done():
 		q.cancel(r)
-		return nil, context.Cause(ctx)
+		return none, context.Cause(ctx)
 	}
 }

@@ -2,11 +2,13 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -90,7 +92,7 @@ func TestSendRefuses(t *testing.T) {
 			msg  realtime.Message
 			want error
 		}{
-			"no target":     {realtime.Target{}, realtime.Message{}, client.ErrTarget},
+			"only excepted": {realtime.Target{}.Except("conn_1"), realtime.Message{}, client.ErrTarget},
 			"two rooms":     {realtime.ToRoom("a", "b"), realtime.Message{}, client.ErrTarget},
 			"room and user": {room.Union(realtime.ToUser("bob")), realtime.Message{}, client.ErrTarget},
 			"all and user":  {realtime.ToAll().Union(realtime.ToUser("bob")), realtime.Message{}, client.ErrTarget},
@@ -129,15 +131,54 @@ func TestServerRefuses(t *testing.T) {
 		require.ErrorIs(t, alice.Join(ctx, ""), realtime.ErrInvalidName)
 		_, err := alice.Presence(ctx, "secret")
 		require.Equal(t, "forbidden", codeOf(err))
-		_, err = alice.Call(ctx, "dance", nil)
+		_, err = client.Call[int](ctx, alice.Client, "dance", nil)
 		require.Equal(t, "unknown_method", codeOf(err))
-		_, err = alice.Call(ctx, "", nil)
+		_, err = client.Call[int](ctx, alice.Client, "", nil)
 		require.ErrorIs(t, err, realtime.ErrInvalidName)
-		_, err = alice.Call(ctx, "dance", []byte("{"))
+		_, err = client.Call[int](ctx, alice.Client, "dance", json.RawMessage("{"))
 		require.ErrorIs(t, err, realtime.ErrInvalidMessage)
-		_, err = alice.Call(ctx, "dance", []byte(`"`+strings.Repeat("x", 65536)+`"`))
+		_, err = client.Call[int](ctx, alice.Client, "dance", json.RawMessage(`"`+strings.Repeat("x", 65536)+`"`))
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
 		require.Equal(t, []client.Phase{client.Connecting, client.Open}, alice.takePhases(), "the connection is still open")
+	})
+}
+
+// TestSendToServer tests messages to the zero Target, with JSON and with bytes. One that is sent
+// again over the next connection is handled once.
+func TestSendToServer(t *testing.T) {
+	var got []string
+	pause := make(chan struct{})
+	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
+		if in.Message.Type == "lost" {
+			return nil, &realtime.Error{Code: "lost", Message: "no such input"}
+		}
+		got = append(got, fmt.Sprintf("%s %s%q %t", in.Message.Type, in.Message.Content, in.Message.Binary,
+			len(in.Target.Rooms) == 0))
+		if in.Message.Type == "slow" {
+			<-pause
+		}
+		return nil, nil
+	}}
+	withManager(t, o, func(t *testing.T, w *testEnv) {
+		pause = make(chan struct{})
+		alice := w.dial("alice")
+		ctx := t.Context()
+		require.NoError(t, alice.Send(ctx, realtime.Target{}, realtime.Message{Type: "input", Content: []byte("1")}))
+		require.NoError(t, alice.Send(ctx, realtime.ToRoom(), realtime.Message{Type: "input", Binary: []byte{}}))
+		require.NoError(t, alice.Send(ctx, realtime.ToRoom("r"), realtime.Message{Type: "input", Binary: []byte("\xff")}))
+		receipt, err := alice.SendReceipt(ctx, realtime.Target{}, realtime.Message{Type: "input"})
+		require.NoError(t, err)
+		require.Zero(t, receipt)
+		require.Equal(t, "lost", codeOf(alice.Send(ctx, realtime.Target{}, realtime.Message{Type: "lost"})))
+
+		sent := make(chan error)
+		go func() { sent <- alice.Send(ctx, realtime.Target{}, realtime.Message{Type: "slow"}) }()
+		synctest.Wait()
+		w.cutAll()
+		alice.awaitReconnect()
+		close(pause)
+		require.NoError(t, <-sent)
+		require.Equal(t, []string{`input 1"" true`, `input "" true`, `input "\xff" false`, `input "" true`, `slow "" true`}, got)
 	})
 }
 
@@ -171,7 +212,10 @@ func TestContextEndsWait(t *testing.T) {
 			"Join":     func(ctx context.Context) error { return alice.Join(ctx, "lobby") },
 			"Leave":    func(ctx context.Context) error { return alice.Leave(ctx, "lobby") },
 			"Presence": func(ctx context.Context) error { _, err := alice.Presence(ctx, "lobby"); return err },
-			"Call":     func(ctx context.Context) error { _, err := alice.Call(ctx, "dance", nil); return err },
+			"Call": func(ctx context.Context) error {
+				_, err := client.Call[int](ctx, alice.Client, "dance", nil)
+				return err
+			},
 		} {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, why)
 			require.Equal(t, why, do(ctx), name)

@@ -20,7 +20,7 @@ var operations = map[string]func(ctx context.Context, c *client.Client, room str
 		return c.Send(ctx, realtime.ToRoom(room), realtime.Message{})
 	},
 	"call": func(ctx context.Context, c *client.Client, room string) error {
-		_, err := c.Call(ctx, "add", nil)
+		_, err := client.Call[int](ctx, c, "add", nil)
 		return err
 	},
 	"join":  func(ctx context.Context, c *client.Client, room string) error { return c.Join(ctx, room) },

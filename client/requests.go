@@ -26,6 +26,7 @@ type request struct {
 // result is how a request ended.
 type result struct {
 	content json.RawMessage
+	binary  []byte // in place of content; nil if there is none
 	err     error
 }
 

@@ -43,10 +43,11 @@ func (c *Client) SendReceipt(
 }
 
 // Send sends a message to one room, user or connection, or to all, and waits until the server has
-// accepted it. If the connection ends first, Send sends the message again over the next one, with
-// the same ID. Every receiver then shows it once, but handlers of the server may see it twice. A
-// message without ID gets a random one. The server determines Sender, Conn and Time. Send keeps no
-// reference to Content and Binary.
+// accepted it. A message to the zero Target is for the application of the server itself. If the
+// connection ends first, Send sends the message again over the next one, with the same ID. Every
+// receiver then shows it once, but handlers of the server may see it twice. A message without ID
+// gets a random one. The server determines Sender, Conn and Time. Send keeps no reference to Content
+// and Binary.
 //
 // Send waits until ctx or the client ends. It also waits for its turn if DialOptions.PendingSends
 // messages are already waiting. If ctx ends, it returns the cause of ctx, and the message may still
@@ -69,14 +70,15 @@ func (c *Client) send(
 		return nil, err
 	}
 	o.Receipt = receipt
-	return c.requestLimited(ctx, o, true, nil, c.session.sends)
+	content, err := c.requestLimited(ctx, o, true, nil, c.session.sends)
+	return content.JSON, err
 }
 
 func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 	names := slices.Concat(to.Rooms, to.Users, to.Conns)
 	switch {
 	case len(to.ExceptConns)+len(to.ExceptUsers) > 0,
-		to.All && len(names) > 0, !to.All && len(names) != 1:
+		to.All && len(names) > 0, len(names) > 1:
 		return outgoing{}, ErrTarget
 	case msg.Binary != nil && len(msg.Content) > 0:
 		return outgoing{}, fmt.Errorf("%w: both Content and Binary", realtime.ErrInvalidMessage)
@@ -97,6 +99,7 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 	return outgoing{
 		Type: wire.RequestSend,
 		Room: only(to.Rooms), User: only(to.Users), Conn: only(to.Conns), All: to.All,
+		Server:      !to.All && len(names) == 0,
 		MessageType: msg.Type, MessageID: msg.ID, Key: msg.Key, TTL: milliseconds(msg.TTL),
 		Content: msg.Content, binary: msg.Binary,
 	}, nil

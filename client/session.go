@@ -251,7 +251,7 @@ func (s *session) handleAnswer(l *link, in incoming) {
 	id, failure := in.requestID(), in.failure()
 	switch {
 	case failure == nil:
-		s.requests.answer(id, result{content: in.Content})
+		s.requests.answer(id, result{content: in.Content, binary: in.binary})
 	case id == 0 && failure.Code == wire.CodeExpired:
 		s.refresh(l)
 	default:

@@ -33,6 +33,7 @@ type outgoing struct {
 	User        string          `json:"user,omitempty"`
 	Conn        string          `json:"conn,omitempty"`
 	All         bool            `json:"all,omitempty"`
+	Server      bool            `json:"server,omitempty"`
 	MessageType string          `json:"message_type,omitempty"`
 	MessageID   string          `json:"message_id,omitempty"`
 	Key         string          `json:"key,omitempty"`
@@ -68,8 +69,13 @@ func (o *outgoing) encode() (frame, error) {
 	if err != nil || o.binary == nil {
 		return frame{data: data}, err
 	}
-	buf := binary.AppendUvarint(nil, uint64(len(data)))
-	return frame{binary: true, data: append(append(buf, data...), o.binary...)}, nil
+	return newBinary(data, o.binary), nil
+}
+
+// newBinary returns the frame of a header and the bytes that follow it.
+func newBinary(header, content []byte) frame {
+	data := binary.AppendUvarint(nil, uint64(len(header)))
+	return frame{binary: true, data: append(append(data, header...), content...)}
 }
 
 // answerFrame is the client's answer to a call from the server.
@@ -79,14 +85,14 @@ type answerFrame struct {
 	Content json.RawMessage `json:"content,omitempty"`
 }
 
-// newAnswer returns a reply, or an error frame if err is not nil or content is not JSON. The server
-// receives a *realtime.Error, without its data if that is not JSON. Any other error becomes
+// newAnswer returns a reply, or an error frame if err is not nil or result cannot be encoded. The
+// server receives a *realtime.Error, without its data if that is not JSON. Any other error becomes
 // "internal error".
-func newAnswer(id, content json.RawMessage, err error) frame {
+func newAnswer(id json.RawMessage, result any, err error) frame {
 	if err == nil {
-		var data []byte
-		if data, err = marshal(&answerFrame{wire.FrameReply, id, content}); err == nil {
-			return frame{data: data}
+		f, ok := newReply(id, result)
+		if ok {
+			return f
 		}
 	}
 	reason := wire.Error{Code: wire.CodeInternal, Message: "internal error"}
@@ -102,6 +108,22 @@ func newAnswer(id, content json.RawMessage, err error) frame {
 		data, _ = marshal(&answerFrame{wire.FrameError, id, reason.AppendContent(nil)})
 	}
 	return frame{data: data}
+}
+
+// newReply reports false if the result cannot be encoded.
+func newReply(id json.RawMessage, result any) (f frame, ok bool) {
+	content, err := wire.ContentOf(result)
+	if err != nil {
+		return f, false
+	}
+	data, err := marshal(&answerFrame{wire.FrameReply, id, content.JSON})
+	if err != nil {
+		return f, false
+	}
+	if content.Binary != nil {
+		return newBinary(data, content.Binary), true
+	}
+	return frame{data: data}, true
 }
 
 // marshal is json.Marshal without escapes for HTML, which would make content longer. It refuses
@@ -156,7 +178,11 @@ func decode(f frame) (in incoming, ok bool) {
 	if err := json.Unmarshal(header, &in); err != nil || in.Type == "" {
 		return in, false
 	}
-	return in, !f.binary || in.isMessage()
+	if !f.binary {
+		return in, true
+	}
+	in.Content = nil
+	return in, in.isMessage() || in.Type == wire.FrameReply || in.Type == wire.FrameCall
 }
 
 // isMessage reports whether the frame is a message for the application, not a frame of the

@@ -119,6 +119,10 @@ func TestEncodeVectors(t *testing.T) {
 			}
 		case "answer":
 			f := newAnswer(json.RawMessage("7"), v.Request.Content, nil)
+			if v.Binary != nil {
+				require.Equal(t, v.frame(), newAnswer(json.RawMessage("7"), v.Binary, nil), v.Name)
+				continue
+			}
 			if v.Request.Type == "error" {
 				e := (&incoming{Type: "error", Content: v.Request.Content}).failure()
 				f = newAnswer(json.RawMessage("7"), nil, e)
@@ -178,6 +182,7 @@ func TestDecodeVectors(t *testing.T) {
 func requireContent(t *testing.T, v *vector, in *incoming) {
 	t.Helper()
 	require.Equal(t, v.Content == nil, in.Content == nil, v.Name)
+	require.Equal(t, v.Binary, in.binary, v.Name)
 	if v.Content != nil {
 		require.JSONEq(t, string(v.Content), string(in.Content), v.Name)
 	}
@@ -224,8 +229,8 @@ func TestDecodeInvalid(t *testing.T) {
 		_, ok := decode(frame{data: []byte(s)})
 		require.False(t, ok, s)
 	}
-	reply := `{"message_type":"reply","id":1}`
-	for _, s := range []string{"", "\x00", "\x80", "\x7f{}", "\x02{}", string(rune(len(reply))) + reply,
+	failure := `{"message_type":"error","id":1}`
+	for _, s := range []string{"", "\x00", "\x80", "\x7f{}", "\x02{}", string(rune(len(failure))) + failure,
 		"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01{}", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f{}",
 	} {
 		_, ok := decode(frame{binary: true, data: []byte(s)})

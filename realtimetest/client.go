@@ -2,7 +2,6 @@ package realtimetest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/client"
+	protocol "github.com/realtime-go/realtime/internal/wire"
 )
 
 // waitTimeout is the time for which a test waits for an expected event. In a synctest bubble it passes
@@ -54,15 +54,17 @@ func (c *Client) Join(rooms ...string) {
 	}
 }
 
-// Send sends content, encoded by encoding/json. When it returns, the server has queued the message
-// for all receivers.
+// Send sends a message. A content of type []byte is sent as bytes, and any other content as
+// encoding/json encodes it. The zero Target is the server itself. When Send returns, the server has
+// queued the message for all receivers, or its handler has returned.
 func (c *Client) Send(to realtime.Target, typ string, content any) {
 	c.t.Helper()
-	p, err := json.Marshal(content)
+	p, err := protocol.ContentOf(content)
 	if err == nil {
 		ctx, cancel := c.ctx()
 		defer cancel()
-		err = c.Client.Send(ctx, to, realtime.Message{Type: typ, Content: p})
+		msg := realtime.Message{Type: typ, Content: p.JSON, Binary: p.Binary}
+		err = c.Client.Send(ctx, to, msg)
 	}
 	if err != nil {
 		c.t.Fatalf("realtimetest: send %q: %v", typ, err)
@@ -87,11 +89,13 @@ func (c *Client) find(typ string) int {
 	return slices.IndexFunc(c.inbox, func(m client.Message) bool { return m.Type == typ })
 }
 
-// Expect is [Client.Expect] for a message whose content is decoded into a T.
+// Expect is [Client.Expect] for a message whose content is decoded into a T. A T of type []byte is
+// for bytes.
 func Expect[T any](c *Client, typ string) T {
 	c.t.Helper()
-	var content T
-	if err := json.Unmarshal(c.Expect(typ).Content, &content); err != nil {
+	m := c.Expect(typ)
+	content, err := protocol.Decode[T](protocol.Content{JSON: m.Content, Binary: m.Binary})
+	if err != nil {
 		c.t.Fatalf("realtimetest: content of %q: %v", typ, err)
 	}
 	return content

@@ -40,6 +40,28 @@ func TestChat(t *testing.T) {
 	})
 }
 
+// TestBytesAndServer tests messages with bytes, and messages to the server.
+func TestBytesAndServer(t *testing.T) {
+	runInBubbleAndRealTime(t, func(t *testing.T) {
+		var r realtime.Router
+		var srv *realtimetest.Server
+		got := make(chan []byte, 2)
+		realtime.On(&r, "input", func(ctx context.Context, c *realtime.Conn, in realtime.Inbound, p []byte) error {
+			got <- p
+			_, err := srv.Manager.Send(ctx, realtime.ToConn(c.ID()), realtime.Message{Type: "echo", Binary: p})
+			return err
+		})
+		srv = realtimetest.New(t, &realtime.Options{Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage})
+		alice := srv.Connect("alice")
+		for _, p := range [][]byte{{0, 0xff}, {}} {
+			alice.Send(realtime.Target{}, "input", p)
+			require.Len(t, got, 1, "the handler has returned")
+			require.Equal(t, p, <-got)
+			require.Equal(t, p, realtimetest.Expect[[]byte](alice, "echo"))
+		}
+	})
+}
+
 // TestDropNetwork restores the network before either side has detected the loss. Messages from the
 // interruption are lost, rooms are kept, and the client reports a gap.
 func TestDropNetwork(t *testing.T) {

@@ -214,15 +214,15 @@ func TestCallsBothWays(t *testing.T) {
 			}
 			return "deleted", nil
 		})
-		srv := realtimetest.New(t, &realtime.Options{Authorize: realtime.InsecureAllowAll, OnCall: r.OnCall})
+		srv := realtimetest.New(t, &realtime.Options{Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage})
 		alice := srv.Dial("/?user_id=alice", &client.DialOptions{
-			OnCall: func(_ context.Context, _ string, content json.RawMessage) (json.RawMessage, error) {
-				if string(content) == `"precious"` {
+			OnCall: func(_ context.Context, in realtime.Inbound) (any, error) {
+				if string(in.Message.Content) == `"precious"` {
 					return nil, &realtime.Error{
 						Code: "no", Message: "never", RetryAfter: time.Hour, Data: json.RawMessage(`[1]`),
 					}
 				}
-				return json.RawMessage("true"), nil
+				return true, nil
 			},
 		})
 		answer, err := client.Call[string](t.Context(), alice.Client, "delete", "old")

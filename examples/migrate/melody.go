@@ -11,9 +11,9 @@ func fromMelody() (*realtime.Manager, http.Handler) {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
 		Authorize: func(context.Context, *realtime.Conn, realtime.Action) error { return nil },
-		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 			_, err := rt.Send(ctx, realtime.ToAll().Except(c.ID()), in.Message) // BroadcastOthers
-			return err
+			return nil, err
 		},
 	})
 	mux := http.NewServeMux()

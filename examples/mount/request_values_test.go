@@ -70,7 +70,7 @@ func TestRequestValues(t *testing.T) {
 					}
 					return context.WithValue(ctx, tenantKey{}, tenant)
 				},
-				OnCall: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) (json.RawMessage, error) {
+				OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) (any, error) {
 					return json.Marshal(fmt.Sprint(ctx.Value(tenantKey{}), chi.URLParamFromCtx(ctx, "tenant")))
 				},
 			})

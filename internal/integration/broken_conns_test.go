@@ -27,9 +27,9 @@ func TestBrokenConnectionsLeaveNothing(t *testing.T) {
 		o := realtime.Options{
 			Limits: realtime.Limits{InboundRate: -1, InboundBytes: -1, ConnsPerUser: -1},
 		}
-		o.OnMessage = func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+		o.OnMessage = func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 			_, err := s.rt.Send(ctx, realtime.ToConn(c.ID()), in.Message)
-			return err
+			return nil, err
 		}
 		s = newTestServer(t, o, secure)
 		var all sync.WaitGroup

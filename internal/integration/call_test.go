@@ -14,7 +14,7 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// Without OnCall there is no method. A client without permission does not learn that.
+// Without OnMessage there is no method. A client without permission does not learn that.
 func TestCallsAreRefused(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
@@ -27,7 +27,7 @@ func TestCallsAreRefused(t *testing.T) {
 			asked = append(asked, a)
 			return realtime.ErrForbidden
 		},
-		OnCall: func(context.Context, *realtime.Conn, realtime.Inbound) (json.RawMessage, error) {
+		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			t.Error("called")
 			return nil, nil
 		},
@@ -114,23 +114,23 @@ func TestCallOfClient(t *testing.T) {
 		_, err = call()
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 
-		_, err = alice.conn.Call(t.Context(), "", nil)
+		_, err = realtime.Call[json.RawMessage](t.Context(), alice.conn, "", nil)
 		require.ErrorIs(t, err, realtime.ErrInvalidName)
-		_, err = alice.conn.Call(t.Context(), "m", json.RawMessage("{"))
+		_, err = realtime.Call[json.RawMessage](t.Context(), alice.conn, "m", json.RawMessage("{"))
 		require.ErrorIs(t, err, realtime.ErrInvalidMessage)
-		_, err = alice.conn.Call(t.Context(), "m", json.RawMessage(`"`+strings.Repeat("x", 3<<20)+`"`))
+		_, err = realtime.Call[json.RawMessage](t.Context(), alice.conn, "m", json.RawMessage(`"`+strings.Repeat("x", 3<<20)+`"`))
 		require.ErrorIs(t, err, realtime.ErrTooLarge)
 		_, err = realtime.Call[int](t.Context(), alice.conn, "m", func() {})
 		require.ErrorContains(t, err, "call of m")
 
 		bob := b.open("bob")
-		_, err = bob.conn.Call(t.Context(), "m", nil)
+		_, err = realtime.Call[json.RawMessage](t.Context(), bob.conn, "m", nil)
 		require.ErrorIs(t, err, realtime.ErrPlainProtocol)
 
 		time.AfterFunc(time.Second, func() { _ = alice.conn.Close(realtime.CloseNormal, "") })
-		_, err = alice.conn.Call(t.Context(), "m", nil)
+		_, err = realtime.Call[json.RawMessage](t.Context(), alice.conn, "m", nil)
 		require.ErrorIs(t, err, realtime.ErrClosed)
-		_, err = alice.conn.Call(t.Context(), "m", nil)
+		_, err = realtime.Call[json.RawMessage](t.Context(), alice.conn, "m", nil)
 		require.ErrorIs(t, err, realtime.ErrClosed)
 	})
 }
@@ -140,13 +140,13 @@ func TestCallInsideHandler(t *testing.T) {
 	var order []string
 	o := realtime.Options{
 		OnConnect: func(ctx context.Context, c *realtime.Conn) error {
-			_, err := c.Call(ctx, "early", nil)
+			_, err := realtime.Call[json.RawMessage](ctx, c, "early", nil)
 			require.ErrorIs(t, err, realtime.ErrNotOpen)
 			return nil
 		},
-		OnCall: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 			order = append(order, in.Method+" begins")
-			answer, err := c.Call(ctx, "sure", in.Message.Content)
+			answer, err := realtime.Call[json.RawMessage](ctx, c, "sure", in.Message.Content)
 			order = append(order, in.Method+" ends")
 			return answer, err
 		},
@@ -170,16 +170,16 @@ func TestCallWithAFullBacklog(t *testing.T) {
 	var failed []error
 	o := realtime.Options{
 		Limits: realtime.Limits{InboundRate: -1},
-		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 			if string(in.Message.Content) == "0" {
-				_, err := c.Call(ctx, "confirm", nil)
+				_, err := realtime.Call[json.RawMessage](ctx, c, "confirm", nil)
 				failed = append(failed, err)
-				_, err = c.Call(ctx, "confirm", nil)
+				_, err = realtime.Call[json.RawMessage](ctx, c, "confirm", nil)
 				failed = append(failed, err)
 				_, err = c.Ping(ctx)
 				failed = append(failed, err)
 			}
-			return nil
+			return nil, nil
 		},
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -214,7 +214,7 @@ func TestCallsAndLeftInAFullQueue(t *testing.T) {
 		flood(150)
 		done := make(chan error)
 		go func() {
-			_, err := alice.conn.Call(t.Context(), "m", nil)
+			_, err := realtime.Call[json.RawMessage](t.Context(), alice.conn, "m", nil)
 			done <- err
 		}()
 		synctest.Wait()

@@ -116,9 +116,9 @@ func echoServer(t *testing.T, secure bool, listen func(net.Listener) net.Listene
 	var s *testServer
 	ends := map[string]*realtime.CloseError{}
 	o := compressing()
-	o.OnMessage = func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+	o.OnMessage = func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 		_, err := s.rt.Send(ctx, realtime.ToUser(c.UserID(), "bystander"), in.Message)
-		return err
+		return nil, err
 	}
 	o.OnDisconnect = func(_ context.Context, c *realtime.Conn, why *realtime.CloseError) {
 		mu.Lock()

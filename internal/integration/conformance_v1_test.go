@@ -67,11 +67,11 @@ func TestV1Errors(t *testing.T) {
 			return errors.New("a detail for the log")
 		}
 		return nil
-	}, OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+	}, OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
 		if in.Message.Type == "fail" {
-			return fmt.Errorf("a secret of the application: %w", realtime.ErrInvalidName)
+			return nil, fmt.Errorf("a secret of the application: %w", realtime.ErrInvalidName)
 		}
-		return nil
+		return nil, nil
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})

@@ -18,12 +18,12 @@ import (
 // sends after it are delivered after it, even if the first connection is still handling it.
 func TestResentMessage(t *testing.T) {
 	var rt *realtime.Manager
-	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 		if string(in.Message.Content) == "1" {
 			time.Sleep(time.Second)
 		}
 		_, err := rt.Send(ctx, in.Target, in.Message)
-		return err
+		return nil, err
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		rt = b.Manager

@@ -40,7 +40,7 @@ func TestErrorWithTimeAndData(t *testing.T) {
 		realtime.On(&r, name, func(context.Context, *realtime.Conn, realtime.Inbound, any) error { return err })
 	}
 	o := realtime.Options{
-		Limits: realtime.Limits{QueueBytes: 2048}, OnMessage: r.OnMessage, OnCall: r.OnCall,
+		Limits: realtime.Limits{QueueBytes: 2048}, OnMessage: r.OnMessage,
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
@@ -67,7 +67,7 @@ func TestDeniedForHowLong(t *testing.T) {
 		_, err := c.Join(ctx, room)
 		return false, fmt.Errorf("not yet: %w", err)
 	})
-	o := realtime.Options{OnCall: r.OnCall}
+	o := realtime.Options{OnMessage: r.OnMessage}
 	o.Authorize = func(ctx context.Context, c *realtime.Conn, a realtime.Action) error {
 		if a.Room == "left" {
 			_, err := c.Manager().Room("left").Remove(ctx, c.UserID())
@@ -112,7 +112,7 @@ func TestClientErrorWithTimeAndData(t *testing.T) {
 			`{"code":"a","retry_ms":"x"}`:   {Code: "internal", Message: "no reason given"},
 		} {
 			say = content
-			_, err := alice.conn.Call(t.Context(), "m", nil)
+			_, err := realtime.Call[any](t.Context(), alice.conn, "m", nil)
 			require.Equal(t, &want, err, content)
 		}
 	})

@@ -216,10 +216,10 @@ func FuzzStream(f *testing.F) {
 		o := realtime.Options{
 			Authenticate: realtime.InsecureQueryUser, CompressFrom: 1 << 20,
 			Limits: realtime.Limits{MessageBytes: limit, InboundRate: -1, InboundBytes: -1},
-			OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+			OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 				seen = append(seen, in.Text)
 				_, err := b.Send(ctx, realtime.ToConn(c.ID()), in.Message)
-				return err
+				return nil, err
 			},
 			OnDisconnect: func(_ context.Context, _ *realtime.Conn, why *realtime.CloseError) {
 				ends = append(ends, ending{why.Cause, why.Code, why.Reason})

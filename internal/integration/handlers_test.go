@@ -19,13 +19,13 @@ import (
 
 func TestOnMessageReplacesTheDefault(t *testing.T) {
 	var b *bed
-	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) error {
+	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 		if in.Text == "bad" {
-			return errors.New("bad word")
+			return nil, errors.New("bad word")
 		}
 		in.Message.Type = "filtered"
 		_, err := b.Send(ctx, in.Target.Except(c.ID()), in.Message)
-		return err
+		return nil, err
 	}}
 	bubble(t, o, func(t *testing.T, bubbled *bed) {
 		b = bubbled
@@ -45,7 +45,7 @@ func TestOnMessageReplacesTheDefault(t *testing.T) {
 func TestEditedMessagesAreChecked(t *testing.T) {
 	var b *bed
 	var sent diary
-	o := realtime.Options{OnMessage: func(ctx context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+	o := realtime.Options{OnMessage: func(ctx context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
 		in.Message.Content = []byte("{bad\xff")
 		_, err := b.Send(ctx, in.Target, in.Message)
 		sent.write(fmt.Sprint(errors.Is(err, realtime.ErrInvalidMessage)))
@@ -53,7 +53,7 @@ func TestEditedMessagesAreChecked(t *testing.T) {
 		in.Message.Type = "welcome"
 		_, err = b.Send(ctx, in.Target, in.Message)
 		sent.write(fmt.Sprint(errors.Is(err, realtime.ErrInvalidName)))
-		return err
+		return nil, err
 	}}
 	bubble(t, o, func(t *testing.T, bubbled *bed) {
 		b = bubbled
@@ -69,12 +69,12 @@ func TestEditedMessagesAreChecked(t *testing.T) {
 // handled afterwards, in order.
 func TestSlowHandlerKeepsItsConnection(t *testing.T) {
 	var handled diary
-	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
 		if in.Text == "slow" {
 			time.Sleep(40 * time.Second)
 		}
 		handled.write(in.Text)
-		return nil
+		return nil, nil
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.open("alice")
@@ -96,12 +96,12 @@ func TestSlowHandlerKeepsItsConnection(t *testing.T) {
 func TestContextOfHandlerEndsWithConnection(t *testing.T) {
 	var order diary
 	o := realtime.Options{
-		OnMessage: func(ctx context.Context, c *realtime.Conn, _ realtime.Inbound) error {
+		OnMessage: func(ctx context.Context, c *realtime.Conn, _ realtime.Inbound) (any, error) {
 			<-ctx.Done()
 			time.Sleep(time.Second)
 			why, _ := errors.AsType[*realtime.CloseError](context.Cause(ctx))
 			order.write("handler " + why.Cause.String())
-			return nil
+			return nil, nil
 		},
 		OnDisconnect: func(context.Context, *realtime.Conn, *realtime.CloseError) {
 			order.write("OnDisconnect")
@@ -124,10 +124,10 @@ func TestContextOfHandlerEndsWithConnection(t *testing.T) {
 
 func TestHandlerPingsItsOwnClient(t *testing.T) {
 	var pings diary
-	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, _ realtime.Inbound) error {
+	o := realtime.Options{OnMessage: func(ctx context.Context, c *realtime.Conn, _ realtime.Inbound) (any, error) {
 		took, err := c.Ping(ctx)
 		pings.write(fmt.Sprint(took, err))
-		return err
+		return nil, err
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.stalled("alice")
@@ -147,10 +147,10 @@ func TestBacklogIsBounded(t *testing.T) {
 		release := make(chan struct{})
 		var handled atomic.Int32
 		o := realtime.Options{Limits: realtime.Limits{InboundRate: -1, InboundBytes: -1}}
-		o.OnMessage = func(context.Context, *realtime.Conn, realtime.Inbound) error {
+		o.OnMessage = func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			<-release
 			handled.Add(1)
-			return nil
+			return nil, nil
 		}
 		b := newBed(t, o)
 		alice := b.open("alice")
@@ -176,9 +176,9 @@ func TestBacklogIsBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		o := realtime.Options{Limits: realtime.Limits{InboundRate: -1, InboundBytes: -1}}
-		o.OnMessage = func(context.Context, *realtime.Conn, realtime.Inbound) error {
+		o.OnMessage = func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			<-release
-			return nil
+			return nil, nil
 		}
 		b := newBed(t, o)
 		alice := b.open("alice")
@@ -194,7 +194,7 @@ func TestBacklogIsBoundedInBytes(t *testing.T) {
 }
 
 func TestPanicEndsOneConnection(t *testing.T) {
-	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
 		panic("boom " + in.Text)
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -230,9 +230,9 @@ func TestPanicEndsOneConnection(t *testing.T) {
 func TestGoexitInHandler(t *testing.T) {
 	var ends diary
 	o := realtime.Options{
-		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			runtime.Goexit()
-			return nil
+			return nil, nil
 		},
 		OnDisconnect: func(_ context.Context, c *realtime.Conn, why *realtime.CloseError) {
 			ends.write(c.UserID() + " " + why.Cause.String())
@@ -255,13 +255,13 @@ func TestInboundMessagesShareNoBuffer(t *testing.T) {
 	var calls []json.RawMessage
 	release := make(chan struct{})
 	o := realtime.Options{
-		OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+		OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
+			if in.Method != "" {
+				calls = append(calls, in.Message.Content)
+				return nil, nil
+			}
 			<-release
 			kept = append(kept, string(in.Message.Binary))
-			return nil
-		},
-		OnCall: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
-			calls = append(calls, in.Message.Content)
 			return nil, nil
 		},
 	}
@@ -290,7 +290,7 @@ func TestInboundMessagesShareNoBuffer(t *testing.T) {
 		for i := range 3 {
 			done := make(chan json.RawMessage)
 			go func() {
-				p, _ := carol.conn.Call(t.Context(), "m", nil)
+				p, _ := realtime.Call[json.RawMessage](t.Context(), carol.conn, "m", nil)
 				done <- p
 			}()
 			synctest.Wait()
@@ -312,10 +312,10 @@ func TestTimeOfInboundMessages(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		},
-		OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+		OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
 			at.write(in.Message.Time.Sub(began).String())
 			time.Sleep(10 * time.Second) // so the next messages are read meanwhile
-			return nil
+			return nil, nil
 		},
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -338,7 +338,7 @@ func TestErrorsOfHandlers(t *testing.T) {
 		"nil": nothing, "wrapped nil": fmt.Errorf("x: %w", nothing), "no code": &realtime.Error{Message: "m"},
 		"of another client": &realtime.ClientError{Code: "forbidden", Message: "m"}, "panics": panicky{},
 	}
-	o := realtime.Options{OnCall: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
 		return nil, errs[in.Method]
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
@@ -362,7 +362,7 @@ func TestAnswerOfHandlerIsChecked(t *testing.T) {
 	var answer json.RawMessage
 	o := realtime.Options{
 		Limits: realtime.Limits{QueueBytes: 2048},
-		OnCall: func(context.Context, *realtime.Conn, realtime.Inbound) (json.RawMessage, error) {
+		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			return answer, nil
 		},
 	}

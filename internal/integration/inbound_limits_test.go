@@ -175,7 +175,7 @@ func TestAnswersToTheServerAreFree(t *testing.T) {
 		}
 		for range 300 {
 			answered := make(chan error)
-			go func() { answered <- second(alice.conn.Call(t.Context(), "m", nil)) }()
+			go func() { answered <- second(realtime.Call[json.RawMessage](t.Context(), alice.conn, "m", nil)) }()
 			var call struct{ ID json.RawMessage }
 			require.NoError(t, json.Unmarshal([]byte(alice.raw()[0]), &call))
 			require.NoError(t, alice.Write([]byte(`{"type":"reply","id":`+string(call.ID)+`}`)))

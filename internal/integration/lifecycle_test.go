@@ -148,9 +148,9 @@ func TestMessagesDuringOnConnect(t *testing.T) {
 			seen.write("opened")
 			return nil
 		},
-		OnMessage: func(_ context.Context, c *realtime.Conn, in realtime.Inbound) error {
+		OnMessage: func(_ context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 			seen.write(c.UserID() + ": " + in.Text)
-			return nil
+			return nil, nil
 		},
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {

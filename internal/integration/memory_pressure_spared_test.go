@@ -188,11 +188,11 @@ func TestRecentlyAnsweredAreSpared(t *testing.T) {
 func TestBacklogCountsInTheBudget(t *testing.T) {
 	o := memoryOptions(1 << 20)
 	var release chan struct{}
-	o.OnMessage = func(_ context.Context, c *realtime.Conn, _ realtime.Inbound) error {
+	o.OnMessage = func(_ context.Context, c *realtime.Conn, _ realtime.Inbound) (any, error) {
 		if c.UserID() != "quick" {
 			<-release
 		}
-		return nil
+		return nil, nil
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		release = make(chan struct{}) // a channel of the bubble

@@ -122,9 +122,9 @@ func TestMessageAndCloseAtOnce(t *testing.T) {
 	heard := 0
 	o := realtime.Options{
 		Authenticate: realtime.InsecureQueryUser,
-		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			heard++
-			return nil
+			return nil, nil
 		},
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {

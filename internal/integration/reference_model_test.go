@@ -239,12 +239,13 @@ func closing(payload string) ending {
 	return closes(code, payload[2:])
 }
 
-// chatOf returns the text of a chat of the plain protocol.
+// chatOf returns the text of a chat of the plain protocol that a handler gets: there may be a user
+// with the name of its target.
 func chatOf(p string) (content string, ok bool) {
 	members := wiretest.Members([]byte(p))
 	content, ok = wiretest.String(members["content"])
-	_, ok2 := wiretest.String(members["target"])
-	return content, ok && ok2
+	target, ok2 := wiretest.String(members["target"])
+	return content, ok && ok2 && validNameReference(target)
 }
 
 // serverFrame is a frame of the server.

@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -18,7 +17,7 @@ func calc(seen *[]string) *realtime.Router {
 	r := &realtime.Router{}
 	trace := func(name string) func(realtime.Handler) realtime.Handler {
 		return func(next realtime.Handler) realtime.Handler {
-			return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+			return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 				*seen = append(*seen, name+" "+in.Method+in.Message.Type)
 				return next(ctx, c, in)
 			}
@@ -51,7 +50,7 @@ func calc(seen *[]string) *realtime.Router {
 func TestRouter(t *testing.T) {
 	var seen []string
 	r := calc(&seen)
-	o := realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall}
+	o := realtime.Options{OnMessage: r.OnMessage}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.discard()
@@ -87,4 +86,63 @@ func TestRouter(t *testing.T) {
 	})
 	require.Equal(t, []string{"outer add", "inner add"}, seen[:2])
 	require.Contains(t, seen, "alice[r] {1 2}")
+}
+
+// Handlers with the type []byte get and give bytes, for messages to any target and for calls, through
+// the same middleware. What is not bytes is refused.
+func TestRouterWithBytes(t *testing.T) {
+	var seen []string
+	var r realtime.Router
+	r.Use(func(next realtime.Handler) realtime.Handler {
+		return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
+			result, err := next(ctx, c, in)
+			seen = append(seen, fmt.Sprintf("%s%s %q %v", in.Method, in.Message.Type, in.Message.Binary, result))
+			return result, err
+		}
+	})
+	realtime.On(&r, "input", func(_ context.Context, _ *realtime.Conn, in realtime.Inbound, p []byte) error {
+		seen = append(seen, fmt.Sprintf("%q %t", p, len(in.Target.Rooms) == 0))
+		return nil
+	})
+	realtime.On(&r, "loose", func(_ context.Context, _ *realtime.Conn, _ realtime.Inbound, p any) error {
+		seen = append(seen, fmt.Sprintf("%T", p))
+		return nil
+	})
+	realtime.Handle(&r, "double", func(_ context.Context, _ *realtime.Conn, p []byte) ([]byte, error) {
+		return append(p, p...), nil
+	})
+	realtime.Handle(&r, "size", func(_ context.Context, _ *realtime.Conn, p []byte) (int, error) { return len(p), nil })
+	realtime.Handle(&r, "number", func(_ context.Context, _ *realtime.Conn, n int) (int, error) { return n, nil })
+	bubble(t, realtime.Options{OnMessage: r.OnMessage}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.discard()
+		const reply = `{"message_type":"reply","id":1}`
+		refused := func(why string) string {
+			return `{"message_type":"error","id":1,"content":{"code":"bad_request","message":"content: ` + why + `"}}`
+		}
+		for _, step := range []struct{ header, content, want string }{
+			{`{"type":"send","id":1,"server":true,"message_type":"input"}`, "\xff", reply},
+			{`{"type":"send","id":1,"room":"r","message_type":"input"}`, "", reply},
+			{`{"type":"send","id":1,"server":true,"message_type":"loose"}`, "x", reply},
+			{`{"type":"call","id":1,"method":"double"}`, "ab", string(headed(reply, "abab"))},
+			{`{"type":"call","id":1,"method":"double"}`, "", string(headed(reply, ""))},
+			{`{"type":"call","id":1,"method":"size"}`, "abc", `{"message_type":"reply","id":1,"content":3}`},
+			{`{"type":"call","id":1,"method":"number"}`, "1", refused("bytes in place of JSON")},
+		} {
+			require.Equal(t, []string{step.want}, alice.requestBinary(step.header, step.content), step.header)
+		}
+		for _, step := range []struct{ request, want string }{
+			{`{"type":"call","id":1,"method":"double"}`, string(headed(reply, ""))},
+			{`{"type":"call","id":1,"method":"double","content":"YQ=="}`, refused("JSON in place of bytes")},
+			{`{"type":"send","id":1,"server":true,"message_type":"input","content":[1]}`, refused("JSON in place of bytes")},
+			{`{"type":"send","id":1,"server":true,"message_type":"other"}`,
+				`{"message_type":"error","id":1,"content":{"code":"unknown_event","message":"unknown event \"other\""}}`},
+		} {
+			require.Equal(t, []string{step.want}, alice.request(step.request), step.request)
+		}
+	})
+	require.Equal(t, []string{
+		`"\xff" true`, `input "\xff" <nil>`, `"" false`, `input "" <nil>`, "[]uint8", `loose "x" <nil>`,
+		`double "ab" [97 98 97 98]`,
+	}, seen[:7])
 }

@@ -92,7 +92,7 @@ func TestConnOfClients(t *testing.T) {
 		return err
 	})
 	realtime.Handle(&r, "m", func(context.Context, *realtime.Conn, any) (any, error) { return nil, nil })
-	o := realtime.Options{OnMessage: r.OnMessage, OnCall: r.OnCall}
+	o := realtime.Options{OnMessage: r.OnMessage}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		one, two := b.openV1(realtime.Identity{UserID: "alice"}), b.openV1(realtime.Identity{UserID: "alice"})
 		plain, guest := b.open("carol"), b.openV1(realtime.Identity{})

@@ -27,9 +27,9 @@ func TestCloseFromInsideEachHandler(t *testing.T) {
 	}
 	for name, o := range map[string]realtime.Options{
 		"OnConnect": {OnConnect: func(context.Context, *realtime.Conn) error { closeIt(); return nil }},
-		"OnMessage": {OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+		"OnMessage": {OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			closeIt()
-			return nil
+			return nil, nil
 		}},
 		"OnDisconnect": {OnDisconnect: func(context.Context, *realtime.Conn, *realtime.CloseError) { closeIt() }},
 	} {
@@ -50,9 +50,9 @@ func TestCloseFromInsideEachHandler(t *testing.T) {
 func TestShutdownFromInsideAHandler(t *testing.T) {
 	var b *bed
 	var returned diary
-	o := realtime.Options{OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) error {
+	o := realtime.Options{OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) (any, error) {
 		returned.write(fmt.Sprint(b.Shutdown(ctx)))
-		return nil
+		return nil, nil
 	}}
 	bubble(t, o, func(t *testing.T, bubbled *bed) {
 		b = bubbled
@@ -108,9 +108,9 @@ func TestDrainWindow(t *testing.T) {
 func TestShutdownWithAStuckHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
-		o := realtime.Options{OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+		o := realtime.Options{OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			<-stuck
-			return nil
+			return nil, nil
 		}}
 		b := newBed(t, o)
 		alice := b.open("alice")
@@ -133,9 +133,9 @@ func TestShutdownWithAStuckHandler(t *testing.T) {
 func TestCloseDoesNotWaitForHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})
-		o := realtime.Options{OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+		o := realtime.Options{OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			<-stuck
-			return nil
+			return nil, nil
 		}}
 		b := newBed(t, o)
 		alice := b.open("alice")
@@ -188,10 +188,10 @@ func TestShutdownFromTwoHandlers(t *testing.T) {
 		var returned diary
 		both := make(chan struct{})
 		b = newBed(t, realtime.Options{
-			OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) error {
+			OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) (any, error) {
 				<-both
 				returned.write(fmt.Sprint(b.Shutdown(ctx)))
-				return nil
+				return nil, nil
 			},
 		})
 		alice, bob := b.open("alice"), b.open("bob")
@@ -210,17 +210,17 @@ func TestShutdownOfAnotherManager(t *testing.T) {
 		release := make(chan struct{})
 		var order diary
 		other := newBed(t, realtime.Options{
-			OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+			OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 				<-release
 				order.write("handler of the other")
-				return nil
+				return nil, nil
 			},
 		})
 		b := newBed(t, realtime.Options{
-			OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) error {
+			OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) (any, error) {
 				_ = other.Shutdown(ctx)
 				order.write("shut down")
-				return nil
+				return nil, nil
 			},
 		})
 		other.open("bob").say("x", "all")

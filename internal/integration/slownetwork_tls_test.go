@@ -79,9 +79,9 @@ func overTLS(
 // second stays connected.
 func TestSlowSenderOverTLS(t *testing.T) {
 	got := make(chan int, 1)
-	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) error {
+	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
 		got <- len(in.Text)
-		return nil
+		return nil, nil
 	}}
 	overTLS(t, o, func(t *testing.T, _ *realtime.Manager, c *frameClient, wire *throttledConn) {
 		end := c.readToEnd()

@@ -3,7 +3,6 @@ package session
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"strconv"
 	"sync"
@@ -33,7 +32,7 @@ type pending struct {
 
 // response is an answer, or the error in place of one.
 type response struct {
-	content json.RawMessage
+	content wire.Content
 	err     error
 }
 
@@ -84,14 +83,14 @@ func (p *pending) settle(number uint64, r response) bool {
 }
 
 // wait waits for an answer until ctx or the session ends.
-func (s *Session) wait(ctx context.Context, answered <-chan response) (json.RawMessage, error) {
+func (s *Session) wait(ctx context.Context, answered <-chan response) (wire.Content, error) {
 	select {
 	case r := <-answered:
 		return r.content, r.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return wire.Content{}, context.Cause(ctx)
 	case <-s.Context().Done():
-		return nil, context.Cause(s.Context())
+		return wire.Content{}, context.Cause(s.Context())
 	}
 }
 
@@ -110,7 +109,7 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 
 // Call calls send with the number of a request and waits for the answer with that number, until ctx
 // or the session ends. It returns a *ReplyError, ErrBacklog or the cause of a context.
-func (s *Session) Call(ctx context.Context, send func(number uint64)) (json.RawMessage, error) {
+func (s *Session) Call(ctx context.Context, send func(number uint64)) (wire.Content, error) {
 	answered, number := s.calls.begin(send)
 	defer s.calls.forget(number)
 	s.runner.handOver()
@@ -173,7 +172,8 @@ func (cs *calls) answer(r *wire.Request) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if r.Name == wire.FrameReply {
-		return cs.settle(number, response{content: bytes.Clone(r.Content)})
+		content := wire.Content{JSON: bytes.Clone(r.Content), Binary: bytes.Clone(r.Binary)}
+		return cs.settle(number, response{content: content})
 	}
 	said, err := wire.DecodeError(r.Content)
 	if err != nil || !names.ValidCode(said.Code) {

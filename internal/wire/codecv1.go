@@ -21,7 +21,7 @@ var requestKeys = [numKeys]string{
 	keyContent: "content", keyToken: "token", keyKey: "key", keyTTL: "ttl_ms",
 	keyReceipt: "receipt", keyHistory: "history", keySince: "since", keyLimit: "limit",
 	keyBefore: "before", keyAfter: "after", keyEpoch: "epoch", keyOffset: "offset",
-	keySession: "session",
+	keySession: "session", keyServer: "server",
 }
 
 const (
@@ -47,6 +47,7 @@ const (
 	keyEpoch
 	keyOffset
 	keySession
+	keyServer
 	numKeys
 )
 
@@ -56,7 +57,7 @@ var (
 	ErrMember    = errors.New("a member has the wrong type")
 	ErrSurrogate = errors.New("content has half of a surrogate pair")
 	ErrHeader    = errors.New("binary message with a missing or wrong header length")
-	ErrBinary    = errors.New("only a send without content can precede binary content")
+	ErrBinary    = errors.New("only a send, call or reply without content can precede binary content")
 )
 
 // Decode decodes a message of a client. The result may refer to data.
@@ -108,7 +109,8 @@ func (r *Request) decode(p []byte) error {
 		return ErrSurrogate
 	}
 	if !r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
-		!jsonBool(values[keyAll], &r.All) || !jsonBool(values[keyReceipt], &r.Receipt) {
+		!jsonBool(values[keyAll], &r.All) || !jsonBool(values[keyReceipt], &r.Receipt) ||
+		!jsonBool(values[keyServer], &r.Server) {
 		return ErrMember
 	}
 	return nil
@@ -173,8 +175,8 @@ const maxAsked = 1000
 // maxTTL is the longest time to live that a client can request, in milliseconds: a year.
 const maxTTL = 365 * 24 * 3600 * 1000
 
-// decodeBinary decodes a request that is followed by its content: the length of the JSON as an
-// unsigned varint, the JSON, and the bytes.
+// decodeBinary decodes a request or an answer that is followed by its content: the length of the
+// JSON as an unsigned varint, the JSON, and the bytes.
 func (r *Request) decodeBinary(p []byte) error {
 	n, size := binary.Uvarint(p)
 	if size <= 0 || n > uint64(len(p)-size) {
@@ -187,7 +189,7 @@ func (r *Request) decodeBinary(p []byte) error {
 	if err := r.decode(header); err != nil {
 		return err
 	}
-	if r.Name != RequestSend || r.Content != nil {
+	if r.Content != nil || r.Name != RequestSend && r.Name != FrameCall && r.Name != FrameReply {
 		return ErrBinary
 	}
 	r.Binary = p[size+int(n):]
@@ -214,8 +216,13 @@ func AppendKept(buf []byte, m *broker.Message, at *Envelope) []byte {
 // without content, and the bytes.
 func appendBinary(buf []byte, m *broker.Message, at *Envelope) []byte {
 	header := append(appendPlace(appendMilliseconds(appendSender(nil, m), m), m, at), '}')
+	return appendHeaded(buf, header, m.Binary)
+}
+
+// appendHeaded appends a header with its length, and the bytes that it is about.
+func appendHeaded(buf, header, content []byte) []byte {
 	buf = binary.AppendUvarint(buf, uint64(len(header)))
-	return append(append(buf, header...), m.Binary...)
+	return append(append(buf, header...), content...)
 }
 
 // appendMilliseconds appends the time in seconds with three decimals, or none for a whole second.

@@ -84,6 +84,7 @@ type Request struct {
 	User    string
 	Conn    string
 	All     bool
+	Server  bool
 	Typ     string // of the message
 	Content []byte // JSON
 	Token   string

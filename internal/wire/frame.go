@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"strconv"
 	"sync/atomic"
 
@@ -135,6 +136,26 @@ func Reply(id, content []byte, e *Error) *sendqueue.Frame {
 	}
 	buf := appendReply(sendqueue.Grow(Overhead+len(content)), id, content)
 	return Announced(sendqueue.Seal(sendqueue.OpText, buf))
+}
+
+// BinaryReply returns the answer to a call whose content is bytes.
+func BinaryReply(id, content []byte) *sendqueue.Frame {
+	return binaryFrame(appendReply(nil, id, nil), content)
+}
+
+// Call returns a call of the server.
+func Call(id []byte, method string, content Content) *sendqueue.Frame {
+	if content.Binary != nil {
+		return binaryFrame(AppendCall(nil, id, method, nil), content.Binary)
+	}
+	buf := sendqueue.Grow(Overhead + len(method) + len(content.JSON))
+	return Announced(sendqueue.Seal(sendqueue.OpText, AppendCall(buf, id, method, content.JSON)))
+}
+
+// binaryFrame returns the frame of a header and the bytes that follow it.
+func binaryFrame(header, content []byte) *sendqueue.Frame {
+	buf := sendqueue.Grow(binary.MaxVarintLen64 + len(header) + len(content))
+	return Announced(sendqueue.Seal(sendqueue.OpBinary, appendHeaded(buf, header, content)))
 }
 
 // Left tells a client that its connection was removed from a room.

@@ -59,6 +59,9 @@ func TestLargeFramesAreAnnounced(t *testing.T) {
 		return map[string]*sendqueue.Frame{
 			"text": EncodeIn(ProtoV1, &m, &Envelope{}), "binary": EncodeIn(ProtoV1, &blob, &Envelope{}),
 			"answer": Reply([]byte("1"), m.Content, nil), "compressed": deflated.encodings[ProtoV1].Deflated,
+			"binary answer": BinaryReply([]byte("1"), binary),
+			"call":          Call([]byte("1"), "m", Content{JSON: m.Content}),
+			"binary call":   Call([]byte("1"), "m", Content{Binary: binary}),
 		}
 	}
 	for name, f := range all(large, []byte(large)) {

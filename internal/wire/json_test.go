@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -199,7 +200,7 @@ func FuzzDecodeV1(f *testing.F) {
 	seeds := []string{
 		"ping", `{"type":"join","id":1,"room":"lobby"}`, `{"type":"send","id":"a","all":true,"content":{"x":[1,2]}}`,
 		`{"type":"send","user":"bob","content":"\ud83d\ude00","message_type":"m"}`, `{"id":-1.5e3}`, `{"id":null}`,
-		`{"type":"refresh","token":"x","token":"y"}`, `{"all":false,"conn":"c"}`, `[]`, `{"type":1}`, `{"type":"\ud800"}`,
+		`{"type":"refresh","token":"x","token":"y"}`, `{"all":false,"conn":"c","server":true}`, `[]`, `{"type":1}`, `{"type":"\ud800"}`,
 		`{"type":"send","content":{"\ud800":["\\ud800","\ud83d\ude00\udc00"]}}`,
 	}
 	decode := func(p []byte) Command { return DecodeV1(sendqueue.OpText, p) }
@@ -233,6 +234,7 @@ func FuzzDecodeBinary(f *testing.F) {
 	seeds := []string{
 		"", "\x00", "\x80", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x02{}", "\x03{}", "\x01\xff",
 		string(rune(len(header))) + header + "\x00\xff", string(rune(len(header))) + header,
+		"\x19" + `{"type":"reply","id":"1"}` + "x", "\x0f" + `{"type":"call"}`, "\x10" + `{"type":"error"}`,
 		"\x16" + `{"type":"join","id":1}` + "x", "\x1b" + `{"type":"send","content":1}`,
 	}
 	for _, seed := range seeds {
@@ -242,8 +244,8 @@ func FuzzDecodeBinary(f *testing.F) {
 		before := string(p)
 		cmd := DecodeV1(sendqueue.OpBinary, p)
 		require.Equal(t, before, string(p), "the input is not changed")
-		require.Equal(t, CmdRequest, cmd.Kind)
 		r := cmd.Req
+		require.Equal(t, r.Wrong == nil && r.Name == "reply", cmd.Kind == CmdAnswer)
 		requireAnswer(t, r)
 		in := bytes.NewReader(p)
 		size, err := binary.ReadUvarint(in)
@@ -253,7 +255,8 @@ func FuzzDecodeBinary(f *testing.F) {
 			return
 		}
 		want, ok := naiveRequest(rest[:size])
-		ok = ok && utf8.Valid(rest[:size]) && want.Name == "send" && want.Content == nil
+		ok = ok && utf8.Valid(rest[:size]) && want.Content == nil &&
+			slices.Contains([]string{"send", "call", "reply"}, want.Name)
 		require.Equal(t, ok, r.Wrong == nil, "%v", r.Wrong)
 		if ok {
 			want.Binary = rest[size:]
@@ -290,8 +293,11 @@ func naiveRequest(p []byte) (r Request, ok bool) {
 		}
 		r.ID = id[0]
 	}
-	if all := members["all"]; all != nil && json.Unmarshal(all[0], &r.All) != nil || all != nil && string(all[0]) == "null" {
-		return r, false
+	for key, b := range map[string]*bool{"all": &r.All, "server": &r.Server} {
+		m := members[key]
+		if m != nil && (json.Unmarshal(m[0], b) != nil || string(m[0]) == "null") {
+			return r, false
+		}
 	}
 	if content := members["content"]; content != nil {
 		r.Content = content[0]

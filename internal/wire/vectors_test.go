@@ -38,7 +38,7 @@ type vector struct {
 		MessageID              string `json:"message_id"`
 		Method, Token, Key     string
 		TTL                    int64 `json:"ttl_ms"`
-		All, Receipt           bool
+		All, Server, Receipt   bool
 		History, Limit         int
 		Since                  broker.Position
 		Before, After, Offset  uint64
@@ -92,12 +92,15 @@ func TestVectorsOfTheServer(t *testing.T) {
 				}
 			case "reply":
 				got = Reply(v.ID, compact(t, v.Content), nil)
+				if v.Binary != nil {
+					got = BinaryReply(v.ID, v.Binary)
+				}
 			case "error":
 				e, err := DecodeError(compact(t, v.Error))
 				require.NoError(t, err)
 				got = Reply(v.ID, nil, &e)
 			case "call":
-				got = sendqueue.NewFrame(sendqueue.OpText, AppendCall(nil, v.ID, v.Method, compact(t, v.Content)))
+				got = Call(v.ID, v.Method, Content{JSON: compact(t, v.Content), Binary: v.Binary})
 			case "joined":
 				var at struct {
 					broker.Position
@@ -159,7 +162,7 @@ func TestVectorsOfClients(t *testing.T) {
 			r.ID, r.Content, r.Binary = nil, nil, nil
 			require.Equal(t, Request{
 				Name: v.Request.Type, Room: v.Request.Room, User: v.Request.User, Conn: v.Request.Conn,
-				All: v.Request.All, Typ: v.Request.MessageType, MessageID: v.Request.MessageID,
+				All: v.Request.All, Server: v.Request.Server, Typ: v.Request.MessageType, MessageID: v.Request.MessageID,
 				Method: v.Request.Method, Token: v.Request.Token, Key: v.Request.Key,
 				Receipt: v.Request.Receipt,
 				TTL:     time.Duration(v.Request.TTL) * time.Millisecond,

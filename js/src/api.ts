@@ -108,7 +108,7 @@ export type Received<Events extends object> = Events & Omit<Notices, keyof Event
 export type Arguments<Content, More extends unknown[] = []> =
   undefined extends Content ? [content?: Content, ...More] : [content: Content, ...More];
 
-/** A target of messages: a room, a user, a connection, or all. */
+/** A target of messages: a room, a user, a connection, all, or the server itself. */
 export interface Sender<Events extends object = Record<string, any>> {
   /**
    * Sends a message. An `ArrayBuffer`, or a view such as a `Uint8Array`, is sent as bytes; anything
@@ -349,11 +349,15 @@ export interface Status {
  * is delivered again, to this client or to the user's next one. So set the handlers directly after
  * `connect`: a message without handlers is done at once.
  *
- * `Events` maps each message type to its content, `Calls` each method to a request and a response:
+ * `Events` maps each message type to its content, `Calls` each method to a request and a response.
+ * Bytes are a `Uint8Array` in both:
  *
  * ```ts
  * type Events = { chat: { text: string } };
- * type Calls = { add: [request: { a: number; b: number }, response: number] };
+ * type Calls = {
+ *   add: [request: { a: number; b: number }, response: number];
+ *   thumbnail: [request: Uint8Array, response: Uint8Array];
+ * };
  * const client = connect<Events, Calls>("/ws");
  * ```
  */
@@ -371,6 +375,11 @@ export interface Client<
   readonly connectionId: string | null;
   /** All connections. */
   readonly all: Sender<Events>;
+  /**
+   * The server's application itself, which no client receives. Unlike a call, such a message is
+   * sent again if a connection ends before the answer.
+   */
+  readonly server: Sender<Events>;
   /** All connections of a user. */
   user(id: string): Sender<Events>;
   /** One connection, by its ID. */
@@ -401,8 +410,9 @@ export interface Client<
   onStatus(handler: (status: Status) => void): () => void;
 
   /**
-   * Asks the server to run a method, with JSON or no content. If there is no connection, the call
-   * waits for one. It is never sent twice.
+   * Asks the server to run a method, with JSON, bytes or no content. An `ArrayBuffer`, or a view
+   * such as a `Uint8Array`, is sent as bytes. The answer is JSON, a `Uint8Array`, or `undefined` if
+   * it has no content. If there is no connection, the call waits for one. It is never sent twice.
    *
    * @throws RealtimeError `timeout`, `disconnected`, `outbox_full`, `too_large`, `closed`, or the
    * server's error.
@@ -411,8 +421,8 @@ export interface Client<
     method: Method, ...request: Arguments<Calls[Method][0], [options?: CallOptions]>
   ): Promise<Calls[Method][1]>;
   /**
-   * Answers calls from the server of this method, with JSON or no content. A method has one
-   * handler, the one that was set last. If the handler throws a {@link RealtimeError}, that is the
+   * Answers calls from the server of this method. Content and result are JSON, bytes as in `call`,
+   * or undefined. A method has one handler, the one that was set last. If the handler throws a {@link RealtimeError}, that is the
    * answer; any other error is reported, and answered with `internal`. One connection answers 100
    * calls at the same time, and further ones with `busy`.
    */

@@ -3,9 +3,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { RealtimeError } from "../dist/realtime.js";
-import { expired, settled, TestEnv } from "./helpers.js";
+import { bytesFrame, codeOf, expired, outcome, partsOf, settled, TestEnv } from "./helpers.js";
 
 const call = (id, method, content) => ({ message_type: "call", id, method, content });
+
+/** Returns the request and the bytes of a binary frame. */
+function parts(data) {
+  const [header, bytes] = partsOf(data);
+  return [JSON.parse(header), [...bytes]];
+}
 
 test("calls are answered in any order", async (t) => {
   const env = new TestEnv(t);
@@ -21,6 +27,53 @@ test("calls are answered in any order", async (t) => {
   assert.deepEqual(env.socket.requests, [
     { type: "reply", id: 2, content: 42 }, { type: "reply", id: 1, content: "done" },
   ]);
+});
+
+test("calls and answers may be bytes", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  client.handle("reverse", (bytes) => bytes.toReversed());
+  client.handle("buffer", (bytes) => bytes.buffer);
+  client.handle("size", (bytes) => bytes.length);
+  client.handle("nothing", () => undefined);
+  const bytes = new Uint8Array([1, 2, 3]);
+  for (const [i, method] of ["reverse", "buffer", "size", "nothing"].entries()) {
+    env.socket.receive(bytesFrame(call(i, method), bytes));
+    await settled();
+  }
+  const [reverse, buffer, size, nothing] = env.socket.sent;
+  assert.deepEqual(parts(reverse), [{ type: "reply", id: 0 }, [3, 2, 1]]);
+  assert.deepEqual(parts(buffer), [{ type: "reply", id: 1 }, [1, 2, 3]]);
+  assert.deepEqual([size, nothing], ['{"type":"reply","id":2,"content":3}', '{"type":"reply","id":3}']);
+
+  const answer = client.call("thumbnail", new DataView(bytes.buffer, 1));
+  bytes[1] = 9; // the call is already encoded
+  const [{ id, ...request }, sent] = parts(env.socket.sent.at(-1));
+  assert.deepEqual([request, sent], [{ type: "call", method: "thumbnail" }, [2, 3]]);
+  env.socket.receive(bytesFrame({ message_type: "reply", id }, []));
+  assert.deepEqual(await outcome(answer), new Uint8Array());
+});
+
+test("an error in bytes is no answer that can be read", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const answer = client.call("thumbnail");
+  const { id } = env.socket.last("call");
+  env.socket.receive(bytesFrame({ message_type: "error", id }, [123, 125]));
+  assert.equal(await codeOf(answer), "internal");
+});
+
+test("a call in bytes waits for a connection and is not sent twice", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  env.socket.end(1006);
+  const answer = client.call("thumbnail", new Uint8Array([7]), { timeout: 0 });
+  await env.nextAttempt();
+  env.socket.welcome();
+  await settled();
+  assert.deepEqual(parts(env.socket.sent.at(-1))[1], [7]);
+  env.socket.end(1006);
+  assert.equal(await codeOf(answer), "disconnected");
 });
 
 test("an unknown method is answered with an error", async (t) => {
@@ -65,9 +118,10 @@ test("a too large answer is replaced by an error", async (t) => {
   env.socket.receive(call(1, "all"));
   client.handle("error", () => { throw new RealtimeError("a", "b", { data: "x".repeat(1_000) }); });
   env.socket.receive(call(2, "error"));
+  client.handle("bytes", () => new Uint8Array(1_000));
+  env.socket.receive(call(3, "bytes"));
   await settled();
-  assert.equal(env.socket.requests[0].content.code, "too_large");
-  assert.equal(env.socket.requests[1].content.code, "too_large");
+  assert.deepEqual(env.socket.requests.map(({ content }) => content.code), ["too_large", "too_large", "too_large"]);
 });
 
 test("a call is not answered over another connection", async (t) => {

@@ -166,6 +166,12 @@ export function partsOf(data) {
   return [bytes.subarray(start, start + length), bytes.subarray(start + length)];
 }
 
+/** Returns a binary frame of the server, as a WebSocket delivers it. */
+export function bytesFrame(header, content) {
+  const text = Buffer.from(JSON.stringify(header)); // less than 128 bytes
+  return Uint8Array.from([text.length, ...text, ...content]).buffer;
+}
+
 export function welcome(content = {}) {
   return {
     message_type: "welcome",

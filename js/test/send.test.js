@@ -98,6 +98,21 @@ for (const id of ["x", "a b", "é".repeat(32), "😀", "\ufeffx", "-1"]) {
   });
 }
 
+test("a message to the server has a receipt, and is sent again like any other message", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const sent = client.server.send("input", { x: 1 }, { receipt: true });
+  const first = env.socket.last("send");
+  assert.deepEqual([first.server, first.message_type, first.content, first.receipt], [true, "input", { x: 1 }, true]);
+  await env.reopen();
+  assert.deepEqual(env.socket.last("send"), first);
+  env.socket.reply("send");
+  assert.deepEqual(await outcome(sent), { id: first.message_id });
+  const refused = client.server.send("inptu", new Uint8Array([1]));
+  env.socket.refuse("send", "unknown_event");
+  assert.equal(await codeOf(refused), "unknown_event");
+});
+
 test("each message has its own ID", async (t) => {
   const env = new TestEnv(t);
   const client = await env.open();

@@ -12,6 +12,7 @@ interface Events { // an interface, not a type alias
 type Calls = {
   add: [request: { a: number; b: number }, response: number];
   now: [request: undefined, response: string];
+  thumbnail: [request: Uint8Array, response: Uint8Array];
 };
 
 const client: Client<Events, Calls> = connect<Events, Calls>("/ws", { token: async () => null });
@@ -39,6 +40,10 @@ client.join("lobby", { history: 50 });
 client.user("bob").send("frame", new Uint8Array(1));
 client.call("add", { a: 1, b: 2 }, { timeout: 1 }) satisfies Promise<number>;
 client.call("now") satisfies Promise<string>;
+client.call("thumbnail", new Uint8Array(1)).then((small) => small.length satisfies number);
+client.handle("sign", (bytes: Uint8Array) => bytes.slice(1));
+client.server.send("frame", new Uint8Array(1)) satisfies Promise<Receipt>;
+client.server.send("poke", undefined, { receipt: true }).then(({ kept }) => kept satisfies boolean | undefined);
 client.handle("confirm", async ({ text }: { text: string }) => text !== "");
 client.onStatus(({ retryIn }) => retryIn satisfies number | undefined);
 room.onError((error) => error satisfies RealtimeError);
@@ -70,6 +75,10 @@ room.send("chat", { ttl: 1_000 });
 client.call("add");
 // @ts-expect-error: wrong request
 client.call("add", { a: 1 });
+// @ts-expect-error: JSON instead of bytes
+client.call("thumbnail", { a: 1 });
+// @ts-expect-error: wrong content
+client.server.send("chat", "hi");
 // @ts-expect-error: readonly
 room.members = [];
 

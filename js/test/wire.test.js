@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { RealtimeError } from "../dist/realtime.js";
-import { codeOf, expired, message, outcome, partsOf, settled, TestEnv } from "./helpers.js";
+import { bytesFrame, codeOf, expired, message, outcome, partsOf, settled, TestEnv } from "./helpers.js";
 
 const vectors = (name) =>
   JSON.parse(readFileSync(new URL(`../../testdata/wire/${name}.json`, import.meta.url)));
@@ -50,8 +50,11 @@ for (const vector of fromServer("reply")) {
     const env = new TestEnv(t);
     const client = await env.open();
     const answer = client.call("anything");
-    env.socket.receive({ ...JSON.parse(vector.frame), id: env.socket.last("call").id });
-    assert.deepEqual(await outcome(answer), vector.content);
+    const { id } = env.socket.last("call");
+    env.socket.receive(vector.binary === undefined
+      ? { ...JSON.parse(vector.frame), id }
+      : bytesFrame({ ...JSON.parse(partsOf(dataOf(vector))[0]), id }, bytesOf(vector.binary)));
+    assert.deepEqual(await outcome(answer), contentOf(vector));
   });
 }
 
@@ -84,9 +87,9 @@ for (const vector of fromServer("call")) {
     const client = await env.open();
     const asked = [];
     client.handle(vector.method, (content) => { asked.push(content); });
-    env.socket.receive(vector.frame);
+    env.socket.receive(dataOf(vector));
     await settled();
-    assert.deepEqual(asked, [vector.content]);
+    assert.deepEqual(asked, [contentOf(vector)]);
     assert.deepEqual(env.socket.requests, [{ type: "reply", id: vector.id }]);
   });
 }
@@ -199,6 +202,7 @@ const actions = {
     const target = to.all ? client.all
       : to.user ? client.user(to.user)
       : to.conn ? client.conn(to.conn)
+      : to.server ? client.server
       : client.join(to.room);
     target.send(type, content, { id, key, ttl, receipt }).catch(() => {});
   },
@@ -238,13 +242,15 @@ for (const vector of fromClient("answer")) {
     const client = await env.open();
     const { type, id, content } = vector.request;
     client.handle("anything", () => {
-      if (type === "reply") return content;
+      if (type === "reply") return contentOf({ ...vector, content });
       const { code, message, retry_ms: retryAfter, data } = content;
       throw new RealtimeError(code, message, { retryAfter, data });
     });
     env.socket.receive({ message_type: "call", id, method: "anything" });
     await settled();
-    assert.deepEqual(env.socket.sent, [vector.frame]);
+    const [sent] = env.socket.sent;
+    assert.deepEqual(vector.frame === undefined ? sent.buffer : sent, dataOf(vector));
+    assert.equal(env.socket.sent.length, 1);
   });
 }
 

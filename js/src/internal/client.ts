@@ -24,6 +24,7 @@ const TOKEN_TIMEOUT = 30_000; // milliseconds, for a new token
 /** RealtimeClient implements the public Client. Its message contents are untyped. */
 export class RealtimeClient implements Client {
   readonly all = this.#sender({ all: true });
+  readonly server = this.#sender({ server: true });
   readonly references: References;
   userId: string | null = null;
   connectionId: string | null = null;

@@ -1,7 +1,7 @@
 import { RealtimeError } from "../errors.js";
 import { report } from "./handlers.js";
 import type { OpenConnection } from "./requests.js";
-import { sizeOf, toMilliseconds, type Frame } from "./wire.js";
+import { encode, sizeOf, toMilliseconds, type Data, type Frame } from "./wire.js";
 
 const MAX_CALLS = 100;
 
@@ -23,11 +23,11 @@ export class Methods {
   }
 
   /** Runs the method of a call, and returns the frame with the answer. */
-  async answer({ id, method, content }: Call, connection: OpenConnection): Promise<string> {
+  async answer({ id, method, content }: Call, connection: OpenConnection): Promise<Data> {
     try {
       if (++connection.calls > MAX_CALLS) throw new RealtimeError("busy", "too many calls");
       const result = await this.#find(method)(content);
-      return encodeAnswer({ type: "reply", id, content: result }, connection);
+      return fitting(encode({ type: "reply", id, content: result }), connection);
     } catch (error) {
       return encodeError(id, error, connection);
     } finally {
@@ -42,16 +42,16 @@ export class Methods {
   }
 }
 
-function encodeAnswer(answer: object, { maxBytes }: OpenConnection): string {
-  const text = JSON.stringify(answer);
-  if (sizeOf(text) <= maxBytes) return text;
+/** Returns an answer, or throws if it is larger than the server accepts. */
+function fitting(answer: Data, { maxBytes }: OpenConnection): Data {
+  if (sizeOf(answer) <= maxBytes) return answer;
   throw new RealtimeError("too_large", "the answer is too large");
 }
 
 /** Encodes an error. If it cannot be sent, the server receives the reason for that instead. */
-function encodeError(id: unknown, error: unknown, connection: OpenConnection): string {
+function encodeError(id: unknown, error: unknown, connection: OpenConnection): Data {
   try {
-    return encodeAnswer(toAnswer(id, error), connection);
+    return fitting(JSON.stringify(toAnswer(id, error)), connection);
   } catch (reason) {
     return JSON.stringify(toAnswer(id, reason));
   }
