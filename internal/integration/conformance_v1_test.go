@@ -44,8 +44,8 @@ func TestV1Requests(t *testing.T) {
 				[]string{chat(`,"room":"lobby"`), `{"message_type":"reply","id":2}`},
 			},
 			{`{"type":"send","all":true,"content":{"x":[1]}}`, []string{chat("")}},
-			{`{"type":"send","user":"alice","content":{"x":[1]}}`, []string{chat("")}},
-			{`{"type":"send","conn":"` + id + `","content":{"x":[1]}}`, []string{chat("")}},
+			{`{"type":"send","user":"alice","content":{"x":[1]}}`, []string{chat(`,"conn":"` + id + `"`)}},
+			{`{"type":"send","conn":"` + id + `","content":{"x":[1]}}`, []string{chat(`,"conn":"` + id + `"`)}},
 			{
 				`{"type":"send","all":true,"message_type":"move","content":null}`,
 				[]string{`{"message_type":"move","sender_id":"alice","content":null,"timestamp":T}`},
