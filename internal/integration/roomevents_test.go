@@ -171,9 +171,9 @@ func TestRoomEventsComeBeforeMessages(t *testing.T) {
 					}
 					order.write(string(e.Kind))
 				},
-				OnMessage: func(_ context.Context, c *realtime.Conn, in realtime.Inbound) error {
+				OnMessage: func(_ context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 					order.write(c.UserID() + " says " + in.Message.Type)
-					return nil
+					return nil, nil
 				},
 			}
 			bubble(t, o, func(t *testing.T, bed *bed) {
@@ -257,9 +257,9 @@ func TestRoomEventsOfOnConnect(t *testing.T) {
 			time.Sleep(time.Second)
 			order.write(string(e.Kind))
 		},
-		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) error {
+		OnMessage: func(context.Context, *realtime.Conn, realtime.Inbound) (any, error) {
 			order.write("message")
-			return nil
+			return nil, nil
 		},
 	}
 	bubble(t, o, func(t *testing.T, bed *bed) {

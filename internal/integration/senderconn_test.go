@@ -82,7 +82,7 @@ func TestConnOfClients(t *testing.T) {
 	var heard diary
 	var r realtime.Router
 	r.Use(func(next realtime.Handler) realtime.Handler {
-		return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (json.RawMessage, error) {
+		return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 			heard.write(fmt.Sprint(in.Message.Conn == c.ID()))
 			return next(ctx, c, in)
 		}
