@@ -19,7 +19,7 @@ var requestKeys = [numKeys]string{
 	keyContent: "content", keyToken: "token", keyKey: "key", keyTTL: "ttl_ms",
 	keyReceipt: "receipt", keyHistory: "history", keySince: "since", keyLimit: "limit",
 	keyBefore: "before", keyAfter: "after", keyEpoch: "epoch", keyOffset: "offset",
-	keySession: "session",
+	keySession: "session", keyEphemeral: "ephemeral",
 }
 
 const (
@@ -45,6 +45,7 @@ const (
 	keyEpoch
 	keyOffset
 	keySession
+	keyEphemeral
 	numKeys
 )
 
@@ -90,11 +91,12 @@ func DecodeV1(op sendqueue.Op, p []byte) Command {
 func (r *Request) decode(p []byte) error {
 	var values [numKeys][]byte
 	err := Members(p, requestKeys[:], values[:])
+	ephemeral := jsonBool(values[keyEphemeral], &r.Ephemeral) // the error reply needs this too
 	if id := values[keyID]; id != nil {
 		if len(id) > MaxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
 			return cmp.Or(err, ErrID)
 		}
-		r.ID = id // the error reply needs the id too
+		r.ID = id // and the id
 	}
 	if err != nil {
 		return err
@@ -105,7 +107,7 @@ func (r *Request) decode(p []byte) error {
 	if r.Content = values[keyContent]; loneSurrogate(r.Content) {
 		return ErrSurrogate
 	}
-	if !r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
+	if !ephemeral || !r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
 		!jsonBool(values[keyAll], &r.All) || !jsonBool(values[keyReceipt], &r.Receipt) {
 		return ErrMember
 	}
@@ -130,9 +132,6 @@ func (r *Request) decodeStrings(values *[numKeys][]byte) bool {
 }
 
 func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {
-	if string(values[keyTTL]) == "-1" { // negative: never kept
-		r.TTL, values[keyTTL] = -1, nil
-	}
 	var n [numKeys]uint64
 	for _, i := range []int{keyTTL, keyHistory, keyLimit, keyBefore, keyAfter, keyOffset} {
 		if values[i] == nil {
@@ -143,7 +142,7 @@ func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {
 			return false
 		}
 	}
-	r.TTL += time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
+	r.TTL = time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
 	r.History, r.Limit = int(min(n[keyHistory], maxAsked)), int(min(n[keyLimit], maxAsked))
 	r.Before, r.After, r.Offset = n[keyBefore], n[keyAfter], n[keyOffset]
 	r.Forward = values[keyAfter] != nil
@@ -243,6 +242,9 @@ func appendPlace(buf []byte, m *broker.Message, at *Envelope) []byte {
 	}
 	if at.Room != "" {
 		buf = AppendString(append(buf, `,"room":`...), at.Room)
+	}
+	if m.Ephemeral {
+		buf = append(buf, `,"ephemeral":true`...)
 	}
 	if at.At.Epoch == "" {
 		return buf
