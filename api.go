@@ -202,7 +202,11 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if c == nil {
 		return nil, errNoConn()
 	}
-	if err := a.m.joins.apiJoin(r.Context(), c, room, began); err != nil {
+	err = a.m.events.waitSpace(r.Context(), room)
+	if err == nil {
+		err = a.m.joins.apiJoin(r.Context(), c, room, began)
+	}
+	if err != nil {
 		return nil, a.joinRefusal(r.Context(), err)
 	}
 	return statusBody{"joined"}, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func newBenchManager(b *testing.B, n int, keep ...Retention) *benchManager {
 	startGoroutine := s.registry.pool.Queues.Go
 	s.registry.pool.Queues.Go = func(f func()) { s.waiting = append(s.waiting, f) }
 	for i := range n {
-		c, err := s.Register(context.Background(), Transport{discardTransport{}},
+		c, err := s.Register(context.Background(), Transport{discardTransport{}, new(atomic.Bool)},
 			Identity{UserID: fmt.Sprint("u", i)})
 		if err != nil {
 			b.Fatal(err)
@@ -186,7 +187,7 @@ func BenchmarkDispatch(b *testing.B) {
 				return s.joins.join(ctx, c, &joinOp{room: "hall"})
 			}
 			b.ReportAllocs()
-			_, err := s.Register(context.Background(), Transport{r}, Identity{UserID: "u0"})
+			_, err := s.Register(context.Background(), Transport{r, new(atomic.Bool)}, Identity{UserID: "u0"})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -32,6 +32,7 @@ type Conn struct {
 	address   netip.Addr         // see admission.AddrKey
 	began     admission.Decision // when its admission began
 	connected atomic.Bool        // OnConnect returned nil
+	unhandled atomic.Int32       // joins that OnRoom has not handled
 	expiry    atomic.Pointer[expiry]
 	former    atomic.Pointer[[]string] // ids of connections whose session it has resumed; may be nil
 
@@ -44,7 +45,8 @@ type Conn struct {
 	expires        time.Time // when the identity expires, on the monotonic clock
 	guest          string    // distinguishes anonymous senders; empty until it sends
 	rooms          memberships
-	detachedMemory int64 // memory that it takes while it is detached, in bytes
+	finalRooms     *[]string // that it was in when it ended; nil before
+	detachedMemory int64     // memory that it takes while it is detached, in bytes
 
 	at listIndex
 }
@@ -56,8 +58,13 @@ type connKey struct{ handlers *session.HandlerGroup }
 // inHandler reports whether ctx is the context of a connection of this Manager in whose handler
 // code of the application is running.
 func inHandler(ctx context.Context, handlers *session.HandlerGroup) bool {
-	c, ok := ctx.Value(connKey{handlers}).(*Conn)
-	return ok && c.session.InHandler()
+	switch in := ctx.Value(connKey{handlers}).(type) {
+	case *Conn:
+		return in.session.InHandler()
+	case *atomic.Bool: // of an event of a room
+		return in.Load()
+	}
+	return false
 }
 
 type phase uint8
@@ -124,7 +131,7 @@ func (c *Conn) deadline() time.Time {
 }
 
 // Context returns the context of the connection. It ends with the connection; then its cause is a
-// *CloseError. Its values are those that Options.ConnContext chose, or those of the context that
+// *CloseError. While a handler of the connection runs, the end may be noticed five seconds late. Its values are those that Options.ConnContext chose, or those of the context that
 // was passed to [Manager.Register].
 func (c *Conn) Context() context.Context { return c.session.Context() }
 
@@ -179,11 +186,23 @@ func (c *Conn) source() string {
 	return c.id
 }
 
-// Rooms returns the names of the rooms that the connection is in, in the order of joining.
+// Rooms returns the names of the rooms that the connection is in, in the order of joining. After
+// the connection has ended, they are the rooms that it was in at its end, also in OnDisconnect.
 func (c *Conn) Rooms() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.finalRooms != nil {
+		return slices.Clone(*c.finalRooms)
+	}
 	return c.rooms.names()
+}
+
+// keepRooms keeps the rooms of a connection that has ended for Rooms. c.mu is held.
+func (c *Conn) keepRooms() {
+	if c.finalRooms == nil {
+		names := c.rooms.names()
+		c.finalRooms = &names
+	}
 }
 
 // Info is a snapshot of the state and the counters of a connection.
@@ -267,7 +286,16 @@ func (c *Conn) run(f func()) {
 type connHandler Conn
 
 // Command implements session.Handler.
-func (h *connHandler) Command(cmd wire.Command) { h.m.commands.run((*Conn)(h), cmd) }
+func (h *connHandler) Command(cmd wire.Command) {
+	c := (*Conn)(h)
+	if c.unhandled.Load() > 0 {
+		c.m.events.wait(c)
+		if c.session.Ended() {
+			return
+		}
+	}
+	c.m.commands.run(c, cmd)
+}
 
 // Value implements session.Handler.
 func (h *connHandler) Value(key any) any {

@@ -30,7 +30,8 @@
 //
 // [Options] has functions for the events of a connection: OnConnect, OnMessage, OnCall and
 // OnDisconnect. Those of one connection run one at a time and may block. A [Router] calls typed
-// handlers by the name of the message or call. [Call] calls a method of a client.
+// handlers by the name of the message or call. [Call] calls a method of a client. OnRoom receives
+// each [RoomEvent]: who joins a room, is lost, comes back and leaves, in order.
 //
 // # Targets
 //

@@ -80,6 +80,8 @@ var (
 	errShare = fmt.Errorf("%w: the inbox has the sender's share", ErrFull)
 	// errNoTransport means that Register was given the zero Transport.
 	errNoTransport = errors.New("realtime: the zero Transport")
+	// errTaken means that Register was given a Transport for the second time.
+	errTaken = errors.New("realtime: the Transport was registered before")
 	// errNoMember means that a connection is not in a room.
 	errNoMember = errors.New("realtime: not in the room")
 )

@@ -131,6 +131,35 @@ func ExampleDisconnectFunc() {
 	// Output: alice server 1000 good night
 }
 
+// OnRoom starts something when a room opens, and stops it when the room is empty.
+func ExampleRoomEvent() {
+	rt := realtime.New(&realtime.Options{
+		OnRoom: func(_ context.Context, e realtime.RoomEvent) {
+			if e.Opened {
+				fmt.Println("start", e.Room)
+			}
+			fmt.Println(e.Conn.UserID(), e.Kind, e.Count.Conns)
+			if e.Emptied {
+				fmt.Println("stop", e.Room)
+			}
+		},
+	})
+	for _, user := range []string{"alice", "bob"} {
+		c := connect(rt, user)
+		_, _ = rt.Join(context.Background(), c.ID(), "game")
+	}
+	_, _ = rt.Room("game").Remove(context.Background(), "alice")
+	_, _ = rt.Room("game").Remove(context.Background(), "bob")
+	_ = rt.Shutdown(context.Background()) // waits for OnRoom
+	// Output:
+	// start game
+	// alice joined 1
+	// bob joined 2
+	// alice left 1
+	// bob left 0
+	// stop game
+}
+
 // tenantKey is the key of the tenant in the context of a connection.
 type tenantKey struct{}
 

@@ -46,6 +46,7 @@ type Manager struct {
 	rooms     *rooms
 	inboxes   *inboxes
 	joins     joins
+	events    *roomEvents
 	detached  *detached
 	announcer announcer
 	broadcast *broadcaster
@@ -78,6 +79,7 @@ func New(o *Options) *Manager {
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
 	m.conns, m.users, m.rooms = newLists(m), newUsers(m), newRooms(m)
 	m.inboxes = newInboxes(m)
+	m.events = newRoomEvents(m)
 	m.joins, m.announcer, m.publisher = joins{m}, announcer{m}, publisher{m}
 	m.broadcast = newBroadcaster(m)
 	m.detached = newDetached(m)
@@ -118,10 +120,13 @@ func (m *Manager) open(inMemory bool) {
 // It returns ErrClosed after Shutdown or Close or if the connection ended in the meantime,
 // ErrTooManyConns, ErrOverloaded, ErrDenied, ErrInvalidName for an invalid user id or device,
 // ErrUnauthenticated for an identity that has expired, the error of OnConnect, and the error of the
-// broker. It returns an error for the zero Transport.
+// broker. It returns an error for the zero Transport and for one that was registered before.
 func (m *Manager) Register(ctx context.Context, t Transport, id Identity) (*Conn, error) {
 	if t.t == nil {
 		return nil, errNoTransport
+	}
+	if t.taken.Swap(true) {
+		return nil, errTaken
 	}
 	began := m.revocations.Begin()
 	defer m.revocations.End()
@@ -311,7 +316,11 @@ func (s sink) Lost(stream string) { s.m.broadcast.lost(stream) }
 func (m *Manager) Conn(id string) *Conn { return m.conns.find(id) }
 
 // Stats returns a snapshot of gauges and counters.
-func (m *Manager) Stats() Stats { return newStats(&m.counters, m.speakers.Deflating()) }
+func (m *Manager) Stats() Stats {
+	s := newStats(&m.counters, m.speakers.Deflating())
+	s.RoomEvents = int(m.events.waiting.Load())
+	return s
+}
 
 // policyOf returns the policy of a room, or the policy that it would have if it does not exist.
 func (m *Manager) policyOf(name string) recovery.Policy {

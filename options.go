@@ -50,6 +50,22 @@ type Options struct {
 	OnMessage    MessageFunc
 	OnCall       Handler
 	OnDisconnect DisconnectFunc
+	// OnRoom is called for each change of the members of a room: a connection has joined or left
+	// it, or a member was lost or is back. The calls for one room are made one after another, in
+	// the order of the changes; those for different rooms run at the same time. The events of a
+	// room always describe the same members as [Room.LocalConns], with detached sessions.
+	//
+	// What a client sends after a join is handled after OnRoom has returned for that join, and for
+	// an earlier one. So a handler of messages knows the member, and a slow OnRoom delays those who
+	// join. If more than 1,024 events of a room wait, clients wait before they join it. Joins by the
+	// application do not wait.
+	//
+	// Each change is reported exactly once while the process runs. Shutdown waits for OnRoom, and
+	// Close does not. A process that is killed reports nothing, and the next one begins with empty
+	// rooms. The change has happened already, so the connection may have ended. OnRoom runs with no
+	// lock held and may call all functions of this package. ctx has the values of the context of
+	// the connection, and does not end. A panic is logged, and the next event is handled. Nil: none.
+	OnRoom func(ctx context.Context, e RoomEvent)
 
 	// Announce selects the notices about users that clients receive. A notice is a message to each
 	// connection in its scope. Zero: none.

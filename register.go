@@ -89,7 +89,7 @@ func (r *registry) register(
 	}
 	top, err := r.open(c)
 	r.welcome(c, top)
-	if err := r.admit(c, err); err != nil {
+	if err := r.admit(ctx, c, err); err != nil {
 		return nil, err
 	}
 	// Writing starts only now, when commands run at once. A client that has received the welcome
@@ -110,13 +110,17 @@ func (r *registry) open(c *Conn) (top uint64, err error) {
 }
 
 // admit calls OnConnect, unless opening has failed with err, and makes the connection live.
-// Commands that arrive meanwhile wait.
-func (r *registry) admit(c *Conn, err error) error {
+// Commands that arrive meanwhile wait. ctx is that of the caller of Register, and may be of OnRoom,
+// which cannot wait for its own events.
+func (r *registry) admit(ctx context.Context, c *Conn, err error) error {
 	c.session.Pause()
 	defer c.session.Resume()
 	c.session.Start() // even if it has ended: to see the peer's close frame
 	if err == nil {
 		err = r.connect(c)
+	}
+	if err == nil && r.m.opts.OnRoom != nil && !inHandler(ctx, &r.handlers) {
+		_ = r.m.events.waitSpace(c.session.Context(), c.Rooms()...) // fails only if c has ended
 	}
 	switch {
 	case r.m.conns.add(c):
@@ -199,6 +203,11 @@ func (r *registry) cleanUp(c *Conn, why *CloseError) {
 	}
 	r.m.counters.Add(metrics.Ended(why.Cause), 1)
 	detached := r.m.detached.keep(c, why)
+	if detached {
+		resumable := *why
+		resumable.Grace = r.m.detached.grace
+		why = &resumable
+	}
 	// If it is gone already, another connection has resumed its session.
 	departs := !detached && r.m.conns.remove(c) != gone
 	<-c.queue.Done()
@@ -326,6 +335,7 @@ func (l *lists) remove(c *Conn) (was phase) {
 	c.mu.Lock()
 	was = c.phase
 	c.phase = gone
+	c.keepRooms()
 	for c.rooms.newest != nil {
 		l.m.joins.remove(c, c.rooms.newest)
 	}

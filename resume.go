@@ -164,6 +164,9 @@ func (d *detached) resume(c *Conn, token string, may func(room string) bool) ([]
 	if err != nil {
 		return nil, err
 	}
+	if err := d.m.events.waitSpace(c.session.Context(), old.Rooms()...); err != nil {
+		return nil, err
+	}
 	refused := make(map[string]bool)
 	rooms := old.askedFor()
 	c.session.Bill().Decisions(len(rooms))
@@ -203,6 +206,7 @@ func (d *detached) detach(c *Conn) (was phase) {
 		return was
 	}
 	c.phase = detachedPhase
+	c.keepRooms()
 	c.detachedMemory = detachedBytes + membershipBytes*int64(c.rooms.n)
 	for m := c.rooms.newest; m != nil; m = m.older {
 		r := d.m.rooms.lock(m.room)

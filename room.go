@@ -117,7 +117,7 @@ func (r Room) Deny(ctx context.Context, user string, d time.Duration) (int, erro
 }
 
 // LocalRooms returns the names of the rooms of this process, sorted, as of the call: all rooms that
-// have members, detached sessions or a join in progress.
+// have members, detached sessions, a join in progress, or events that Options.OnRoom handles.
 func (m *Manager) LocalRooms() iter.Seq[string] {
 	var names []string
 	for _, r := range m.rooms.index.Values() {
@@ -160,6 +160,7 @@ type room struct {
 	list      *presence      // of the current roster; nil if it was not made
 	listing   chan struct{}  // closed when the list in progress is done; nil if there is none
 	changes   int            // of the roster
+	queue     *roomQueue     // nil while no event waits for OnRoom
 	dead      bool           // removed from the index; a new room can have the name
 }
 
@@ -334,6 +335,13 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 		first = r.users[user] == 0
 		r.users[user]++
 	}
+	r.m.events.add(r, RoomEvent{
+		Kind: MemberJoined, Conn: m.conn, Opened: r.shown == 1,
+		UserJoined: first && m.conn.UserID() != "",
+	})
+	if m.detached {
+		r.away(m)
+	}
 	switch {
 	case notice == nil:
 		return 0
@@ -350,6 +358,16 @@ func (r *room) detach(m *membership) {
 	r.drop(m)
 	m.detached = true
 	r.holds++
+	if m.visible {
+		r.away(m)
+	}
+}
+
+// away adds the event for a member in the roster whose session was detached.
+func (r *room) away(m *membership) {
+	why := *m.conn.session.Why()
+	why.Grace = r.m.detached.grace
+	r.m.events.add(r, RoomEvent{Kind: MemberAway, Conn: m.conn, Why: &why})
 }
 
 // replace gives the place of m, whose session is detached, to next. The session of next may be
@@ -361,6 +379,11 @@ func (r *room) replace(m, next *membership) {
 	}
 	if next.visible = m.visible; !next.visible {
 		r.show(next, nil)
+		return
+	}
+	r.m.events.add(r, RoomEvent{Kind: MemberBack, Conn: next.conn, Was: m.conn})
+	if next.detached {
+		r.away(next)
 	}
 }
 
@@ -378,13 +401,20 @@ func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 	}
 	r.shown--
 	r.changed()
-	if user := m.conn.UserID(); user != "" {
+	last := true
+	user := m.conn.UserID()
+	if user != "" {
 		if r.users[user]--; r.users[user] > 0 {
-			return 0
+			last = false
+		} else {
+			r.users = shrink.Delete(r.users, user, &r.peakUsers)
 		}
-		r.users = shrink.Delete(r.users, user, &r.peakUsers)
 	}
-	if notice == nil {
+	r.m.events.add(r, RoomEvent{
+		Kind: MemberLeft, Conn: m.conn, UserLeft: last && user != "", Emptied: r.shown == 0,
+		Why: m.conn.session.Why(),
+	})
+	if !last || notice == nil {
 		return 0
 	}
 	return r.notify(notice)

@@ -30,6 +30,9 @@ func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
 		return ErrForbidden
 	}
 	e.began, e.from.Last = began, r.History
+	if err := rs.m.events.waitSpace(c.session.Context(), r.Room); err != nil {
+		return err
+	}
 	err := rs.m.joins.join(c.session.Context(), c, e)
 	// Messages that were read and notices cost as much as a message to so many receivers.
 	c.session.Bill().Receivers(e.messagesRead + e.noticesSent)

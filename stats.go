@@ -25,6 +25,8 @@ type Stats struct {
 	// Users is the number of users with a connection, Rooms the number of rooms with a member.
 	// Both include detached sessions, see Timeouts.Resume.
 	Users, Rooms int
+	// RoomEvents is the number of events that wait for Options.OnRoom, or that it is handling.
+	RoomEvents int
 	// QueuedBytes is the memory of the messages that wait to be written, each once for all
 	// connections for which it waits.
 	QueuedBytes int64

@@ -2,6 +2,7 @@ package realtime
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -14,7 +15,10 @@ const V1 = wire.V1
 
 // Transport is one way to reach a peer. [Manager.Register] takes it over. [Pipe] makes one in
 // memory; [Manager.ServeHTTP] registers WebSockets by itself. Register refuses the zero Transport.
-type Transport struct{ t transport.Transport }
+type Transport struct {
+	t     transport.Transport
+	taken *atomic.Bool // Register has it
+}
 
 // RemoteAddr returns the address of the peer for humans: "pipe" for a pipe, and an empty string for
 // the zero Transport.
@@ -31,7 +35,7 @@ func (t Transport) RemoteAddr() string {
 // subprotocols, and otherwise the plain protocol.
 func Pipe(subprotocols ...string) (Transport, *PipeClient) {
 	t, c := transport.Pipe(subprotocols...)
-	return Transport{t}, &PipeClient{c}
+	return Transport{t, new(atomic.Bool)}, &PipeClient{c}
 }
 
 // PipeClient is the client's end of a [Pipe]. One goroutine at a time may call Read; the other

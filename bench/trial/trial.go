@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -111,4 +112,14 @@ func (g *Ground) Try(ctx context.Context, w load.Workload, server []string) (loa
 // Listed reports whether name is in a list separated by commas. The empty list contains every name.
 func Listed(list, name string) bool {
 	return list == "" || strings.Contains(","+list+",", ","+name+",")
+}
+
+// CheckList returns an error if a list separated by commas contains a name that is not known.
+func CheckList(list string, known []string) error {
+	for name := range strings.SplitSeq(list, ",") {
+		if list != "" && !slices.Contains(known, name) {
+			return fmt.Errorf("unknown name %q, want some of %s", name, strings.Join(known, ", "))
+		}
+	}
+	return nil
 }

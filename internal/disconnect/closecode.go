@@ -4,6 +4,7 @@ package disconnect
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/realtime-go/realtime/broker"
 )
@@ -122,6 +123,11 @@ type CloseError struct {
 	Code   CloseCode // sent or received, or what would have been sent
 	Reason string    // likewise; do not trust the text of a peer
 	Err    error     // the underlying error, or nil
+
+	// Grace is for how long after the end the client may resume the session of the connection. It
+	// is set for OnDisconnect and for room events; the cause of a context does not have it. Zero:
+	// the session has ended too, or another connection has it (CauseReplaced).
+	Grace time.Duration
 }
 
 // Error returns cause, code and reason.

@@ -15,9 +15,9 @@ import "errors"
 
 var (
 	// ErrQuiet is returned instead of waiting between two messages.
-	ErrQuiet = errors.New("inbound: nothing to read")
+	ErrQuiet = errors.New("realtime: nothing to read")
 	// ErrTorn is returned instead of io.EOF inside a message.
-	ErrTorn = errors.New("inbound: connection ended inside a message")
+	ErrTorn = errors.New("realtime: connection ended inside a message")
 )
 
 // Listener receives the events of a connection that is read. Its methods must not block, except

@@ -35,7 +35,7 @@ type Violation struct {
 }
 
 // Error returns the reason.
-func (v *Violation) Error() string { return "inbound: " + v.Reason }
+func (v *Violation) Error() string { return "realtime: " + v.Reason }
 
 // protocolError returns a violation of the protocol.
 func protocolError(reason string) *Violation { return &Violation{Code: 1002, Reason: reason} }

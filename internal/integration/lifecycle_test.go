@@ -212,3 +212,18 @@ func TestGoexitInOnConnect(t *testing.T) {
 		require.NoError(t, b.Shutdown(t.Context()))
 	})
 }
+
+// A transport belongs to one connection: two would share a client, and one of them would not end
+// with it.
+func TestRegisterTakesATransportOnce(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		transport, far := realtime.Pipe()
+		defer far.Drop()
+		c, err := b.Register(t.Context(), transport, realtime.Identity{UserID: "alice"})
+		require.NoError(t, err)
+		_, err = b.Register(t.Context(), transport, realtime.Identity{UserID: "bob"})
+		require.ErrorContains(t, err, "registered before")
+		require.NoError(t, c.Context().Err())
+		require.Equal(t, 1, b.Stats().Conns)
+	})
+}

@@ -286,7 +286,7 @@ func TestEachMethodAfterClose(t *testing.T) {
 			require.NoError(t, err, call)
 		}
 		require.Nil(t, b.Conn(c.ID()))
-		require.Empty(t, c.Rooms())
+		require.Equal(t, []string{"lobby"}, c.Rooms())
 		require.Zero(t, b.Stats().Conns)
 		c.Info()
 		c.Identity()

@@ -32,6 +32,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/realtime-go/realtime/bench/load"
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
@@ -96,6 +97,15 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	known := []string{"none"}
+	for _, w := range load.Workloads() {
+		if known = append(known, w.Name); w.App {
+			known = append(known, w.Name+"-app")
+		}
+	}
+	if err := trial.CheckList(o.workloads, known); err != nil {
+		return err
+	}
 	root, err := output(ctx, ".", "git", "rev-parse", "--show-toplevel")
 	if err != nil {
 		return err

@@ -51,6 +51,13 @@ func build(ctx context.Context, dir string, o options) ([]peer, error) {
 	for _, name := range []string{"gws", "gorilla", "coder", "melody", "seed"} {
 		all = append(all, peer{name: name, command: []string{filepath.Join(dir, name)}})
 	}
+	var known []string
+	for _, p := range all {
+		known = append(known, p.name)
+	}
+	if err := trial.CheckList(o.peers, known); err != nil {
+		return nil, err
+	}
 	var chosen []peer
 	for _, p := range all {
 		if trial.Listed(o.peers, p.name) {

@@ -26,6 +26,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/realtime-go/realtime/bench/load"
 	"github.com/realtime-go/realtime/bench/trial"
 )
 
@@ -75,6 +76,13 @@ func main() {
 }
 
 func run(ctx context.Context, o options) (err error) {
+	var known []string
+	for _, w := range load.Workloads() {
+		known = append(known, w.Name)
+	}
+	if err := trial.CheckList(o.workloads, known); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
