@@ -39,6 +39,7 @@ type vector struct {
 		Room    string
 		Prev    uint64
 		realtime.Position
+		Ephemeral bool
 	}
 	Position realtime.Position
 	From     uint64
@@ -70,7 +71,7 @@ func vectors(t testing.TB, file string) (vs []vector) {
 func TestMemberNames(t *testing.T) {
 	require.ElementsMatch(t, wire.RequestMembers(), memberNames(reflect.TypeFor[outgoing]()))
 
-	m := broker.Message{Type: "chat", Guest: "g", ID: "i", Content: json.RawMessage("1")}
+	m := broker.Message{Type: "chat", Guest: "g", ID: "i", Content: json.RawMessage("1"), Ephemeral: true}
 	at := &wire.Envelope{Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
 	binary := m
 	binary.Content, binary.Binary = nil, []byte("x")
@@ -164,6 +165,9 @@ func TestDecodeVectors(t *testing.T) {
 			requireContent(t, &v, &in)
 		case "left":
 			require.Equal(t, []any{"left", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
+		case "refusal":
+			require.Zero(t, in.requestID(), v.Name)
+			require.Equal(t, "forbidden", in.failure().Code, v.Name)
 		case "error":
 			e := in.failure()
 			require.JSONEq(t, string(v.Error), `{"code":"`+e.Code+`","message":"`+e.Message+`"}`, v.Name)
@@ -198,6 +202,7 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 	require.Equal(t, Message{
 		Type: want.Type, Sender: want.Sender, Guest: want.Guest, Room: want.Room, ID: want.ID,
 		Content: got.Content, Binary: want.Binary, Time: time.Unix(want.Time, 0), Position: want.Position,
+		Ephemeral: want.Ephemeral,
 	}, got, v.Name)
 	require.Equal(t, want.Prev, in.Prev, v.Name)
 	if want.Binary == nil {

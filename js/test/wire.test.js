@@ -65,6 +65,19 @@ test("decodes an error", async (t) => {
   assert.deepEqual({ code: error.code, message: error.message }, vector.error);
 });
 
+test("an error without an ID is reported with the type of the message", async (t) => {
+  const env = new TestEnv(t);
+  const { mock } = t.mock.method(console, "error", () => {});
+  await env.open({ token: () => "t" });
+  const [{ refused, error: { code, message }, frame }] = fromServer("refusal");
+  env.socket.receive(frame);
+  await settled();
+  const [{ arguments: [error] }] = mock.calls;
+  assert.ok(error instanceof RealtimeError);
+  assert.deepEqual([error.code, error.message], [code, `${refused}: ${message}`]);
+  assert.deepEqual(env.socket.sent, []);
+});
+
 test("an expired error without an ID requests a new token", async (t) => {
   const env = new TestEnv(t);
   await env.open({ token: () => "t" });
@@ -143,7 +156,8 @@ for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
 test("the tests above cover each kind of server frame", () => {
   const kinds = new Set(vectors("server").map(({ kind }) => kind));
   assert.deepEqual([...kinds].sort(), [
-    "call", "error", "ignored", "joined", "left", "message", "pong", "position", "reply", "skipped",
+    "call", "error", "ignored", "joined", "left", "message", "pong", "position", "refusal", "reply",
+    "skipped",
   ]);
 });
 
@@ -191,12 +205,13 @@ const actions = {
   call: (client, { method, content }) => void client.call(method, content).catch(() => {}),
   refresh: (client, request, { socket }) => socket.receive(expired),
   ping: (client) => void client.ping().catch(() => {}),
-  send: (client, { message_type: type, content, key, ttl_ms: ttl, receipt, ...to }) => {
+  send: (client, { message_type: type, content, key, ttl_ms: ttl, receipt, ephemeral, ...to }) => {
     const target = to.all ? client.all
       : to.user ? client.user(to.user)
       : to.conn ? client.conn(to.conn)
       : client.join(to.room);
-    target.send(type, content, { key, ttl, receipt }).catch(() => {});
+    if (ephemeral) target.send(type, content, { ephemeral });
+    else target.send(type, content, { key, ttl, receipt }).catch(() => {});
   },
 };
 
@@ -211,7 +226,7 @@ for (const vector of fromClient("request")) {
 
     const sent = env.socket.sent.at(-1);
     const made = env.socket.requests.at(-1);
-    if (made.type === "send") assert.match(made.message_id, /^[\w-]{16}$/);
+    if (made.type === "send" && !made.ephemeral) assert.match(made.message_id, /^[\w-]{16}$/);
     const { id, message_id } = vector.request;
     const known = { id, ...message_id && { message_id } };
     assert.deepEqual(framesWith(made, sent, known), framesWith(known, dataOf(vector), known));
