@@ -202,11 +202,10 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if c == nil {
 		return nil, errNoConn()
 	}
-	err = a.m.events.waitSpace(r.Context(), room)
-	if err == nil {
-		err = a.m.joins.apiJoin(r.Context(), c, room, began)
+	if a.m.events.waitSpace(r.Context(), room) != nil {
+		return nil, roomUnavailable()
 	}
-	if err != nil {
+	if err := a.m.joins.apiJoin(r.Context(), c, room, began); err != nil {
 		return nil, a.joinRefusal(r.Context(), err)
 	}
 	return statusBody{"joined"}, nil
@@ -245,9 +244,13 @@ func (a *api) joinRefusal(ctx context.Context, err error) error {
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller has hung up
 			a.m.fetcher.Failed(ctx, err)
 		}
-		const status = http.StatusServiceUnavailable
-		return retryLater(status, "room unavailable", metrics.RefusedRequest, retryAfter)
+		return roomUnavailable()
 	}
+}
+
+func roomUnavailable() error {
+	const status = http.StatusServiceUnavailable
+	return retryLater(status, "room unavailable", metrics.RefusedRequest, retryAfter)
 }
 
 // roomOf returns the room in the body of a join.

@@ -31,6 +31,9 @@ func bubble(t *testing.T, o realtime.Options, test func(t *testing.T, b *bed)) {
 		b := newBed(t, o)
 		test(t, b)
 		require.NoError(t, b.Close())
+		if o.OnRoom != nil { // Close does not wait for it, and a room remains until it has returned
+			synctest.Wait()
+		}
 		requireConserved(t, b.Stats())
 	})
 }

@@ -156,10 +156,7 @@ func TestRoomEventsComeBeforeMessages(t *testing.T) {
 		"application": func(c *client, _ string) { b.joinAll(c, "slow") },
 		"resume":      func(c *client, token string) { require.Equal(c.t, rooms("slow"), c.resumes(token)) },
 		"REST": func(c *client, _ string) {
-			r := httptest.NewRequest(http.MethodPost, "http://example.com/connections/"+
-				c.conn.ID()+"/join", strings.NewReader(`{"room_id":"slow"}`))
-			answer := httptest.NewRecorder()
-			b.API(realtime.InsecureAllowRequests).ServeHTTP(answer, r)
+			answer := c.restJoin(c.t.Context(), b, "slow")
 			require.Equal(c.t, http.StatusOK, answer.Code, answer.Body)
 		},
 	} {
@@ -205,6 +202,42 @@ func TestRoomEventsComeBeforeMessages(t *testing.T) {
 			})
 		})
 	}
+}
+
+// restJoin joins a room by the REST interface.
+func (c *client) restJoin(ctx context.Context, b *bed, room string) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost,
+		"http://example.com/connections/"+c.conn.ID()+"/join", strings.NewReader(`{"room_id":"`+room+`"}`))
+	answer := httptest.NewRecorder()
+	b.API(realtime.InsecureAllowRequests).ServeHTTP(answer, r)
+	return answer
+}
+
+// A connection that is lost while it resumes a session is back, and away again.
+func TestRoomEventsOfALossDuringResume(t *testing.T) {
+	var events diary
+	o := withEvents(&events)
+	decide := func() {}
+	o.Authorize = func(context.Context, *realtime.Conn, realtime.Action) error {
+		decide()
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		lost, w := b.session("alice")
+		lost.request(`{"type":"join","id":1,"room":"lobby"}`)
+		lost.Drop()
+		require.Len(t, events.read(), 2)
+		again, _ := b.session("alice")
+		decide = func() {
+			again.Drop()
+			time.Sleep(6 * time.Second) // until it is noticed
+		}
+		require.NoError(t, again.Write([]byte(`{"type":"resume","id":1,"session":"`+w.Session+`"}`)))
+		time.Sleep(7 * time.Second)
+		require.Equal(t, []string{"alice back lobby 1/1", "alice away lobby, lost 1/1"}, events.read())
+		time.Sleep(15 * time.Second)
+		require.Equal(t, []string{"alice left lobby, user left, emptied, lost 0/0"}, events.read())
+	})
 }
 
 // Rooms that OnConnect joins are handled before the first message of the client.
@@ -406,6 +439,7 @@ func TestRoomEventsHoldClientsBack(t *testing.T) {
 		lost, w := b.session("lost")
 		b.joinAll(lost, "lobby")
 		lost.Drop()
+		synctest.Wait()
 		app := b.open("app")
 		for range 512 { // the application does not wait
 			b.joinAll(app, "lobby")
@@ -429,6 +463,9 @@ func TestRoomEventsHoldClientsBack(t *testing.T) {
 			require.Nil(t, c.ended())
 		}
 		require.Empty(t, registered)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.Equal(t, http.StatusServiceUnavailable, app.restJoin(ctx, b, "lobby").Code)
 		joins[1].Drop()
 		time.Sleep(6 * time.Second) // after which it is noticed, as while a handler runs
 		require.Equal(t, []string{"lost"}, b.members("lobby"))
