@@ -17,7 +17,7 @@ type Message struct {
 	Time    time.Time       `json:"time,omitzero"`
 	TTL     time.Duration   `json:"ttl,omitempty"` // see [Publication.Expired]
 	Key     string          `json:"key,omitempty"`
-	// Ephemeral messages have no stream, and Deliver may drop them.
+	// Ephemeral messages are never kept: their publications have no stream.
 	Ephemeral bool `json:"ephemeral,omitempty"`
 }
 
