@@ -150,3 +150,34 @@ func TestEphemeralMessagesForASlowConsumer(t *testing.T) {
 		})
 	}
 }
+
+// TestEphemeralMessagesOfALostConnection tests that ephemeral messages that were not written before
+// their connection was lost, or before the client was closed, are dropped.
+func TestEphemeralMessagesOfALostConnection(t *testing.T) {
+	var heard []string
+	withHandler(t, scripted(t, func(s *script, n int) {
+		if n == 1 {
+			time.Sleep(time.Minute)
+			return
+		}
+		a := s.receive()
+		heard = append(heard, string(a.Content))
+		s.replyEmpty(a)
+		time.Sleep(time.Minute)
+	}), func(t *testing.T, w *testEnv) {
+		alice := w.dialWith("alice", client.DialOptions{PingInterval: -1})
+		send := func() {
+			for range 10 {
+				require.NoError(t, alice.Send(t.Context(), realtime.ToAll(), flash("e")))
+				synctest.Wait()
+			}
+		}
+		send()
+		w.cutAll()
+		alice.awaitReconnect()
+		require.NoError(t, alice.Send(t.Context(), realtime.ToAll(), realtime.Message{Content: []byte(`"m"`)}))
+		require.Equal(t, []string{`"m"`}, heard)
+		send()
+		require.NoError(t, alice.Close())
+	})
+}
