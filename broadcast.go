@@ -69,7 +69,10 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	}
 	// After Compress, which takes long: meanwhile a session may be resumed over another connection.
 	b.except(&d.except, t)
-	if p.Union { // some targets keep it, so no queue may drop it for a later message
+	switch {
+	case p.Message.Ephemeral:
+		d.priority = sendqueue.Ephemeral
+	case p.Union: // some targets keep it, so no queue may drop it for a later message
 		d.priority = sendqueue.Vital
 	}
 	defer d.wakeups.Flush()
@@ -229,7 +232,7 @@ func (d *delivery) push(r *receiver, c *Conn, policy sendqueue.Policy) (queued b
 // missed takes back includes: c did not receive the message. Another part of the target, or
 // catching up, may still deliver it.
 func (d *delivery) missed(c *Conn) {
-	if d.audience != nil {
+	if d.audience != nil && d.priority != sendqueue.Ephemeral { // which no policy lets in
 		d.audience.forget(c.queue)
 	}
 	if d.key != 0 {

@@ -120,6 +120,24 @@ func ExampleTarget_Room() {
 	// ""
 }
 
+// An ephemeral message is not kept, also in a room that keeps history.
+func ExampleMessage_ephemeral() {
+	rt := realtime.New(&realtime.Options{History: realtime.Retention{Messages: 100}})
+	defer rt.Close()
+	ctx := context.Background()
+	_, _ = rt.Join(ctx, connect(rt, "alice").ID(), "board")
+
+	at := realtime.Message{Type: "cursor", Content: json.RawMessage(`[3,4]`), Ephemeral: true}
+	res, err := rt.Send(ctx, realtime.ToRoom("board"), at)
+	fmt.Println(res.Queued, res.Kept, err)
+	at.TTL = time.Minute
+	_, err = rt.Send(ctx, realtime.ToRoom("board"), at)
+	fmt.Println(err)
+	// Output:
+	// 1 0 <nil>
+	// realtime: invalid message: an ephemeral message with ID, Key or TTL
+}
+
 // A connection that is in several parts of a union receives the message once.
 func ExampleTarget_Union() {
 	rt := realtime.New(nil)

@@ -53,8 +53,7 @@ type Message struct {
 	// clients to the second. Zero means now.
 	Time time.Time
 	// TTL is for how long the message is useful: a client that recovers later does not get it.
-	// Zero: as long as it is kept. Negative: it is never kept, and a client that misses it is not
-	// told. Use that for short-lived messages such as cursors and typing indicators.
+	// Zero: as long as it is kept. It must not be negative.
 	TTL time.Duration
 	// Key groups messages of which only the newest counts, such as the states of one object. A
 	// client that recovers gets only the newest message of each key in a page, and a page has at
@@ -62,6 +61,17 @@ type Message struct {
 	// kept and counts for Retention, and the answer to a request for history has all of them. 1 to
 	// 64 bytes, rules of [ValidName]. Empty: each message counts.
 	Key string
+	// Ephemeral marks an event that has no value later, such as the position of a cursor, a sign that
+	// somebody is typing, the input of a player, or a reaction. The message is never kept, in no
+	// room and no inbox, and never waits behind other messages: a receiver for which more than 64
+	// messages or 64 KiB wait does not get it, nor does anybody while memory is short, see
+	// Limits.MemoryBytes. Result.Dropped and Stats.DroppedEphemeral count these receivers. The
+	// message ends no connection, whatever Options.Slow is: once queued, it makes way for other
+	// messages.
+	//
+	// Whoever is away, or missed the message, is not told. A receiver that lags may get it before
+	// older messages. An ephemeral message has no ID, no Key and no TTL.
+	Ephemeral bool
 }
 
 // The longest type and the longest key of a message, in bytes.
@@ -148,6 +158,9 @@ func checkMessage(m *Message, maxBytes int) error {
 	if err := validMessageKey(m.Key); err != nil {
 		return err
 	}
+	if err := checkLifetime(m); err != nil {
+		return err
+	}
 	switch {
 	case len(m.Content) == 0:
 		return nil
@@ -156,6 +169,18 @@ func checkMessage(m *Message, maxBytes int) error {
 	default:
 		return checkJSON(m.Content)
 	}
+}
+
+// checkLifetime returns an error that matches ErrInvalidMessage if fields that say how long the
+// message lasts contradict each other.
+func checkLifetime(m *Message) error {
+	switch {
+	case m.TTL < 0:
+		return fmt.Errorf("%w: negative TTL", ErrInvalidMessage)
+	case m.Ephemeral && (m.ID != "" || m.Key != "" || m.TTL > 0):
+		return fmt.Errorf("%w: an ephemeral message with ID, Key or TTL", ErrInvalidMessage)
+	}
+	return nil
 }
 
 // checkJSON returns an error that matches ErrInvalidMessage if content is not JSON in UTF-8.

@@ -159,7 +159,20 @@ func (rs *requests) serve(c *Conn, r *wire.Request) {
 	if reply != nil {
 		reply = withSendableData(reply, rs.m.opts.maxContent())
 	}
+	if r.Ephemeral && r.ID == nil {
+		rs.refuse(c, r, reply)
+		return
+	}
 	c.answer(wire.Reply(r.ID, content, (*wire.Error)(reply)))
+}
+
+// refuse tells a client why its ephemeral message was not sent, at most once in a second: it may
+// send many, and asks for no answer.
+func (rs *requests) refuse(c *Conn, r *wire.Request, why *Error) {
+	if c.session.MayRefuse() {
+		typ := ratelog.Clip(cmp.Or(r.Typ, wire.TypeChat))
+		c.answer(wire.Refusal(typ, (*wire.Error)(why)))
+	}
 }
 
 func (rs *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {
@@ -203,6 +216,7 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	m.Type, m.Sender, m.Guest, m.ID = cmp.Or(r.Typ, wire.TypeChat), by.User, by.Guest, r.MessageID
 	m.Conn = c.id
 	m.Content, m.Binary, m.Time, m.Key, m.TTL = r.Content, r.Binary, r.At, r.Key, r.TTL
+	m.Ephemeral = r.Ephemeral
 	if err := targetOf(r, &pub.Target); err != nil {
 		return nil, err
 	}
@@ -215,6 +229,9 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if err := checkMember("key", validMessageKey(r.Key)); err != nil {
 		return nil, err
 	}
+	if err := checkEphemeral(r); err != nil {
+		return nil, err
+	}
 	if !rs.commands.allowed(c, &Action{Kind: ActionSend, Type: m.Type, Target: Target(pub.Target)}) {
 		return nil, ErrForbidden
 	}
@@ -223,6 +240,16 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	}
 	return rs.sentIDs.Do(c.session.Context(), dedup.Key{Sender: by, ID: r.MessageID},
 		func() (json.RawMessage, error) { return rs.sendOrHandle(c, r, &pub) })
+}
+
+// checkEphemeral refuses an ephemeral message that contradicts itself.
+func checkEphemeral(r *wire.Request) error {
+	if !r.Ephemeral ||
+		r.ID == nil && r.MessageID == "" && r.Key == "" && r.TTL == 0 && !r.Receipt {
+		return nil
+	}
+	const message = "an ephemeral message has no id, message_id, key, ttl_ms or receipt"
+	return &Error{Code: wire.CodeBadRequest, Message: message}
 }
 
 // sendOrHandle sends a message to its target, or passes it to OnMessage. Without OnMessage there is

@@ -55,7 +55,10 @@ type Stats struct {
 	DroppedOldest  uint64 // frames dropped by SlowDropOldest
 	DroppedNewest  uint64 // frames dropped by SlowDropNewest, or left to history by SlowCatchUp
 	DroppedNotices uint64 // notices dropped because the queue was half full, or memory short
-	Lost           uint64 // frames that were queued when their connection ended
+	// DroppedEphemeral are ephemeral messages dropped because too much waited, or memory was short,
+	// see Message.Ephemeral.
+	DroppedEphemeral uint64
+	Lost             uint64 // frames that were queued when their connection ended
 
 	Ended EndedStats // connections that ended, by cause
 
@@ -125,11 +128,12 @@ func (s *Stats) counters() [metrics.NumCounters]*uint64 {
 		CauseReplaced: &s.Ended.Replaced,
 		CausePanic:    &s.Ended.Panic,
 
-		metrics.Written:        &s.Written,
-		metrics.DroppedOldest:  &s.DroppedOldest,
-		metrics.DroppedNewest:  &s.DroppedNewest,
-		metrics.DroppedNotices: &s.DroppedNotices,
-		metrics.Lost:           &s.Lost,
+		metrics.Written:          &s.Written,
+		metrics.DroppedOldest:    &s.DroppedOldest,
+		metrics.DroppedNewest:    &s.DroppedNewest,
+		metrics.DroppedNotices:   &s.DroppedNotices,
+		metrics.DroppedEphemeral: &s.DroppedEphemeral,
+		metrics.Lost:             &s.Lost,
 	}
 }
 

@@ -18,6 +18,8 @@ type Message struct {
 	Time    time.Time       `json:"time,omitzero"`
 	TTL     time.Duration   `json:"ttl,omitempty"` // see [Publication.Expired]
 	Key     string          `json:"key,omitempty"`
+	// Ephemeral messages are never kept: their publications have no stream.
+	Ephemeral bool `json:"ephemeral,omitempty"`
 }
 
 // Sender identifies a sender: a user, an anonymous client, or, if both fields are empty, the

@@ -14,7 +14,7 @@ import (
 func TestPublicationAsJSON(t *testing.T) {
 	for _, m := range []broker.Message{
 		{Type: "chat", Sender: "alice", Conn: "c", ID: "1", Content: json.RawMessage(`{"a":1}`), Time: time.Unix(1, 0).UTC()},
-		{Type: "frame", Binary: []byte{0, 255}}, {Type: "frame", Binary: []byte{}}, {Type: "poke"},
+		{Type: "frame", Binary: []byte{0, 255}}, {Type: "frame", Binary: []byte{}}, {Type: "poke"}, {Type: "cursor", Ephemeral: true},
 	} {
 		p, err := json.Marshal(broker.Publication{Target: broker.Target{Rooms: []string{"lobby"}}, Message: m})
 		require.NoError(t, err)

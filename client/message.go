@@ -26,6 +26,10 @@ type Message struct {
 	Content json.RawMessage
 	Binary  []byte
 	Time    time.Time // when it was sent, to the millisecond
+	// Ephemeral reports whether the message was for those only that could receive it at once. While
+	// more than 64 messages or 64 KiB wait for the consumer, such messages are dropped, and no
+	// *[GapError] reports them.
+	Ephemeral bool
 	// Position is the position among the messages that the room keeps or, without a room, in the
 	// user's inbox. It can be used in [HistoryQuery] and realtime.From. Zero if the message is not
 	// kept.

@@ -20,8 +20,12 @@ type request struct {
 	// settle, if not nil, is called with the server's answer before any frame after the answer is
 	// handled. It is not called for requests that end in another way.
 	settle func(result)
-	result chan result // receives one result, and has space for it
+	result chan result // receives one result, and has space for it; nil for an ephemeral message
 }
+
+// ephemeral reports whether the request is a message that has no answer, and that does not wait for
+// a connection.
+func (r *request) ephemeral() bool { return r.result == nil }
 
 // result is how a request ended.
 type result struct {
@@ -30,7 +34,11 @@ type result struct {
 	err     error
 }
 
-func (r *request) fail(err error) { r.result <- result{err: err} }
+func (r *request) fail(err error) {
+	if !r.ephemeral() {
+		r.result <- result{err: err}
+	}
+}
 
 // requests are the pending requests, over all connections.
 type requests struct {
@@ -47,6 +55,7 @@ type requests struct {
 	first  []*request // requests of this connection, sent before unsent
 	sent   []*request // sent over this connection, in order
 	unsent []*request // in order
+	open   bool       // there is a connection
 	ended  error      // nil until end
 }
 
@@ -108,6 +117,35 @@ func (q *requests) add(r *request) error {
 	return nil
 }
 
+// offer sends an ephemeral message, unless there is no connection, or one that is behind. It returns
+// the errors of add.
+func (q *requests) offer(f frame) error {
+	r := &request{frame: f}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended != nil {
+		return q.ended
+	}
+	if err := q.checkSize(r); err != nil || !q.open || q.behind() {
+		return err
+	}
+	q.unsent = append(q.unsent, r)
+	q.wake()
+	return nil
+}
+
+// behind reports whether so much waits to be written that an ephemeral message would be late. q.mu
+// is held.
+func (q *requests) behind() bool {
+	bytes := 0
+	for _, r := range q.unsent {
+		if bytes += len(r.frame.data); bytes > ephemeralBytes {
+			return true
+		}
+	}
+	return false
+}
+
 func (q *requests) checkSize(r *request) error {
 	if n := len(r.frame.data); n > q.limit {
 		return fmt.Errorf("%w: %d bytes, limit %d", realtime.ErrTooLarge, n, q.limit)
@@ -136,7 +174,7 @@ func (q *requests) cancel(r *request) {
 func (q *requests) begin(limit int, first []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.limit, q.first = limit, first
+	q.limit, q.first, q.open = limit, first, true
 	q.unsent = slices.DeleteFunc(q.unsent, func(r *request) bool {
 		err := q.checkSize(r) // the previous connection may have had another limit
 		if err != nil {
@@ -160,7 +198,9 @@ func (q *requests) next() (f frame, ok bool) {
 	}
 	r := (*from)[0]
 	*from = slices.Delete(*from, 0, 1)
-	q.sent = append(q.sent, r)
+	if !r.ephemeral() {
+		q.sent = append(q.sent, r)
+	}
 	q.wake() // for the next one
 	return r.frame, true
 }
@@ -192,8 +232,8 @@ func (q *requests) disconnected() {
 		}
 		return !r.repeat
 	})
-	q.unsent = slices.Concat(again, q.unsent)
-	q.sent = nil
+	q.unsent = slices.Concat(again, slices.DeleteFunc(q.unsent, (*request).ephemeral))
+	q.sent, q.open = nil, false
 }
 
 // end fails all pending requests with err, and all requests that are added later.

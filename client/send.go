@@ -27,10 +27,15 @@ type Receipt struct {
 }
 
 // SendReceipt is [Client.Send] with a receipt, which contains what the server knows when it accepts
-// the message. The receipt is zero if the application handles messages itself.
+// the message. The receipt is zero if the application handles messages itself. There is none for an
+// ephemeral message: SendReceipt returns realtime.ErrInvalidMessage.
 func (c *Client) SendReceipt(
 	ctx context.Context, to realtime.Target, msg realtime.Message,
 ) (Receipt, error) {
+	if msg.Ephemeral {
+		return Receipt{}, fmt.Errorf(
+			"%w: no receipt for an ephemeral message", realtime.ErrInvalidMessage)
+	}
 	content, err := c.send(ctx, to, msg, true)
 	var r Receipt
 	if err != nil || content == nil {
@@ -53,13 +58,37 @@ func (c *Client) SendReceipt(
 // messages are already waiting. If ctx ends, it returns the cause of ctx, and the message may still
 // arrive.
 //
+// An ephemeral message, see realtime.Message, is for now only: Send does not wait for the server and
+// returns nil also if it drops the message, because there is no connection or more than 64 KiB wait
+// to be written to it. The message has no ID, and nobody is told if the server refuses it.
+//
 // It returns a *realtime.Error if the server refuses the message; [ErrTarget],
 // realtime.ErrInvalidName or realtime.ErrInvalidMessage if the message cannot be sent;
 // realtime.ErrTooLarge if it is larger than the server accepts; [ErrFull] if too many requests are
 // pending; and an error that matches realtime.ErrClosed after the client has ended.
 func (c *Client) Send(ctx context.Context, to realtime.Target, msg realtime.Message) error {
+	if msg.Ephemeral {
+		return c.sendEphemeral(ctx, to, msg)
+	}
 	_, err := c.send(ctx, to, msg, false)
 	return err
+}
+
+func (c *Client) sendEphemeral(
+	ctx context.Context, to realtime.Target, msg realtime.Message,
+) error {
+	o, err := newSend(to, msg)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	f, err := o.encode()
+	if err != nil {
+		return err
+	}
+	return c.session.requests.offer(f)
 }
 
 func (c *Client) send(
@@ -82,8 +111,13 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 		return outgoing{}, ErrTarget
 	case msg.Binary != nil && len(msg.Content) > 0:
 		return outgoing{}, fmt.Errorf("%w: both Content and Binary", realtime.ErrInvalidMessage)
+	case msg.TTL < 0:
+		return outgoing{}, fmt.Errorf("%w: negative TTL", realtime.ErrInvalidMessage)
+	case msg.Ephemeral && (msg.ID != "" || msg.Key != "" || msg.TTL > 0):
+		return outgoing{}, fmt.Errorf(
+			"%w: an ephemeral message with ID, Key or TTL", realtime.ErrInvalidMessage)
 	}
-	if msg.ID == "" {
+	if msg.ID == "" && !msg.Ephemeral {
 		msg.ID = rand.Text()[:16] // 80 bits
 	}
 	for _, name := range names {
@@ -91,8 +125,8 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 			return outgoing{}, err
 		}
 	}
-	for _, name := range []string{msg.ID, cmp.Or(msg.Type, wire.TypeChat), cmp.Or(msg.Key, "none")} {
-		if err := validWord(name); err != nil {
+	for _, name := range []string{msg.ID, msg.Type, msg.Key} {
+		if err := validWord(cmp.Or(name, "none")); err != nil {
 			return outgoing{}, err
 		}
 	}
@@ -101,15 +135,13 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 		Room: only(to.Rooms), User: only(to.Users), Conn: only(to.Conns), All: to.All,
 		Server:      !to.All && len(names) == 0,
 		MessageType: msg.Type, MessageID: msg.ID, Key: msg.Key, TTL: milliseconds(msg.TTL),
-		Content: msg.Content, binary: msg.Binary,
+		Ephemeral: msg.Ephemeral,
+		Content:   msg.Content, binary: msg.Binary,
 	}, nil
 }
 
-// milliseconds rounds up. It returns -1 for a negative duration.
+// milliseconds rounds up.
 func milliseconds(d time.Duration) int64 {
-	if d < 0 {
-		return -1
-	}
 	ms := d.Milliseconds()
 	if d > time.Duration(ms)*time.Millisecond {
 		ms++

@@ -10,6 +10,12 @@ import (
 // maxStreamBytes limits the size of the messages that wait for the consumer.
 const maxStreamBytes = 64 << 20
 
+// While more than these wait, for the consumer or to be written, ephemeral messages are dropped.
+const (
+	ephemeralMessages = 64
+	ephemeralBytes    = 64 << 10
+)
+
 // item is a message, or an error between two messages.
 type item struct {
 	msg Message
@@ -116,8 +122,12 @@ func (s *stream) markProcessed(k dedupKey) {
 func (s *stream) enqueue(m Message, kept bool) (taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	fits := len(s.items) < s.limit && s.bytes+m.size() <= maxStreamBytes
+	behind := len(s.items) > ephemeralMessages || s.bytes > ephemeralBytes
 	switch {
-	case len(s.items) < s.limit && s.bytes+m.size() <= maxStreamBytes:
+	case m.Ephemeral && (behind || !fits):
+		// nobody is told
+	case fits:
 		s.bytes += m.size()
 		if k := s.seen.keyOf(&m); k != 0 {
 			s.assignNumber(k)

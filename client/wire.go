@@ -38,6 +38,7 @@ type outgoing struct {
 	MessageID   string          `json:"message_id,omitempty"`
 	Key         string          `json:"key,omitempty"`
 	TTL         int64           `json:"ttl_ms,omitempty"`
+	Ephemeral   bool            `json:"ephemeral,omitempty"`
 	Receipt     bool            `json:"receipt,omitempty"`
 	Method      string          `json:"method,omitempty"`
 	Token       string          `json:"token,omitempty"`
@@ -159,6 +160,7 @@ type incoming struct {
 	Reason    realtime.Reason `json:"reason"`
 	Encoding  string          `json:"encoding"`
 	Bytes     int64           `json:"bytes"`
+	Ephemeral bool            `json:"ephemeral"`
 
 	binary []byte // used instead of Content; nil if there is none
 }
@@ -199,6 +201,7 @@ func (in *incoming) message() Message {
 	if in.binary != nil {
 		m.Content = nil
 	}
+	m.Ephemeral = in.Ephemeral
 	if in.Epoch != "" && in.Offset > 0 {
 		m.Position = position{Epoch: in.Epoch, Offset: in.Offset}
 	}

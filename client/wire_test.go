@@ -40,6 +40,7 @@ type vector struct {
 		Room    string
 		Prev    uint64
 		realtime.Position
+		Ephemeral bool
 	}
 	Position realtime.Position
 	From     uint64
@@ -71,7 +72,7 @@ func vectors(t testing.TB, file string) (vs []vector) {
 func TestMemberNames(t *testing.T) {
 	require.ElementsMatch(t, wire.RequestMembers(), memberNames(reflect.TypeFor[outgoing]()))
 
-	m := broker.Message{Type: "chat", Guest: "g", ID: "i", Content: json.RawMessage("1")}
+	m := broker.Message{Type: "chat", Guest: "g", ID: "i", Content: json.RawMessage("1"), Ephemeral: true}
 	at := &wire.Envelope{Conn: "c", Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
 	binary := m
 	binary.Content, binary.Binary = nil, []byte("x")
@@ -169,6 +170,9 @@ func TestDecodeVectors(t *testing.T) {
 			requireContent(t, &v, &in)
 		case "left":
 			require.Equal(t, []any{"left", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
+		case "refusal":
+			require.Zero(t, in.requestID(), v.Name)
+			require.Equal(t, "forbidden", in.failure().Code, v.Name)
 		case "error":
 			e := in.failure()
 			require.JSONEq(t, string(v.Error), string((*wire.Error)(e).AppendContent(nil)), v.Name)
@@ -205,7 +209,8 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 		Type: want.Type, Sender: want.Sender, Guest: want.Guest, Conn: want.Conn,
 		Room: want.Room, ID: want.ID,
 		Content: got.Content, Binary: want.Binary, Position: want.Position,
-		Time: time.UnixMilli(int64(math.Round(want.Time * 1000))),
+		Time:      time.UnixMilli(int64(math.Round(want.Time * 1000))),
+		Ephemeral: want.Ephemeral,
 	}, got, v.Name)
 	require.Equal(t, want.Prev, in.Prev, v.Name)
 	if want.Binary == nil {

@@ -77,8 +77,12 @@ func onePosition(s *stage) {
 }
 
 func noStream(s *stage) {
-	out := s.publish(note("", 1))
+	p := note("", 1)
+	p.Message.Ephemeral = true
+	out := s.publish(p)
 	require.Equal(s.t, broker.Published{}, out)
-	require.Equal(s.t, []int{1}, numbers(s.t, s.delivered("")), "it is for every Sink")
+	delivered := s.delivered("")
+	require.Equal(s.t, []int{1}, numbers(s.t, delivered), "it is for every Sink")
+	require.True(s.t, delivered[0].Message.Ephemeral)
 	require.Empty(s.t, s.read("", broker.Query{}).Publications)
 }

@@ -108,6 +108,20 @@ func TestAuthentication(t *testing.T) {
 	})
 }
 
+func TestCursors(t *testing.T) {
+	chromium := browser.Start(t)
+	rt := realtime.New(&realtime.Options{
+		Authenticate: sessions{"abc": "alice"}.authenticate, Authorize: realtime.InsecureAllowAll,
+	})
+	srv := serve(t, http.NewServeMux(), rt, readFile(t, "cursors.js"))
+	p := chromium.Profile(t).Open(t, srv.URL)
+	requireAlice(t, p)
+	p.WaitFor("the room", `client.join("board").joined`)
+	p.Run(`dispatchEvent(new PointerEvent("pointermove", { clientX: 30, clientY: 40 }))`)
+	p.WaitFor("the cursor", `document.querySelector("i")?.textContent === "alice" &&
+		document.querySelector("i").style.left === "30px"`)
+}
+
 // background runs a command until the test ends.
 func background(t *testing.T, dir, name string, args ...string) {
 	ctx, cancel := context.WithCancel(context.Background())

@@ -59,7 +59,7 @@ func announced() realtime.Options {
 // connection was written, dropped or lost.
 func requireConserved(t *testing.T, s realtime.Stats) {
 	t.Helper()
-	gone := s.Written + s.DroppedOldest + s.DroppedNewest + s.DroppedNotices + s.Lost
+	gone := s.Written + s.DroppedOldest + s.DroppedNewest + s.DroppedNotices + s.DroppedEphemeral + s.Lost
 	require.Equal(t, s.Matched, gone, "frames unaccounted for: %+v", s)
 	require.Zero(t, s.QueuedBytes, "nothing is queued")
 	require.Zero(t, s.Conns)

@@ -114,27 +114,6 @@ func TestMessageAboveRetentionBytes(t *testing.T) {
 	})
 }
 
-// A client may send a message that is not kept.
-func TestClientSendsAMessageThatIsNotKept(t *testing.T) {
-	bubble(t, keeping(100), func(t *testing.T, b *bed) {
-		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
-		for _, c := range []*client{alice, bob} {
-			_, err := b.Join(t.Context(), c.conn.ID(), "hall")
-			require.NoError(t, err)
-			c.discard()
-		}
-		for _, ttl := range []string{"-1", "-2", "-1.0", `"-1"`} {
-			require.NoError(t, alice.Write([]byte(
-				`{"type":"send","id":1,"room":"hall","message_type":"typing","ttl_ms":`+ttl+`}`)))
-			require.Equal(t, ttl != "-1", strings.Contains(alice.raw()[0], "bad_request"), ttl)
-		}
-		require.Equal(t, []string{"typing null"}, bob.got())
-		page, err := b.Room("hall").History(t.Context(), realtime.HistoryQuery{})
-		require.NoError(t, err)
-		require.Empty(t, page.Messages)
-	})
-}
-
 // A broker that continues to publish after Send has returned does not race with it. The race
 // detector checks this.
 func TestPublishContinuesAfterSendReturned(t *testing.T) {

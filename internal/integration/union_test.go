@@ -290,9 +290,9 @@ func TestUnionWithFullInbox(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 1, res.Kept)
 		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
-			Sender: "mallory", TTL: -1, Content: json.RawMessage(`"now"`),
+			Sender: "mallory", Ephemeral: true, Content: json.RawMessage(`"now"`),
 		})
-		require.NoError(t, err, "an unkept message takes no place")
+		require.NoError(t, err, "an ephemeral message takes no place")
 		_, err = b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{Type: "news"})
 		require.NoError(t, err, "of the application")
 	})

@@ -40,6 +40,7 @@ const (
 	DroppedOldest
 	DroppedNewest
 	DroppedNotices
+	DroppedEphemeral
 	Lost
 	NumCounters
 )
@@ -105,6 +106,8 @@ func (cs *Counters) Get(c Counter) uint64 {
 		return cs.Queues.DroppedNewest.Load()
 	case DroppedNotices:
 		return cs.Queues.DroppedNotices.Load()
+	case DroppedEphemeral:
+		return cs.Queues.DroppedEphemeral.Load()
 	case Lost:
 		return cs.Queues.Lost.Load()
 	}

@@ -372,7 +372,7 @@ func (w *world) finish(r *rapid.T) {
 	require.Zero(r, s.Rooms)
 	require.Equal(r, uint64(len(w.open())), s.Ended.Shutdown)
 	require.Equal(r, s.Matched,
-		s.Written+s.DroppedOldest+s.DroppedNewest+s.DroppedNotices+s.Lost)
+		s.Written+s.DroppedOldest+s.DroppedNewest+s.DroppedNotices+s.DroppedEphemeral+s.Lost)
 	written := w.twin.stats.Written
 	for _, c := range w.open() {
 		c.ended, c.causes = code, []realtime.Cause{realtime.CauseShutdown}

@@ -153,6 +153,8 @@ func TestBudgetAlarm(t *testing.T) {
 	require.Equal(t, 1, alarms, "once until it is armed again")
 	require.Equal(t, Dropped, give(text("n"), Notice))
 	require.EqualValues(t, 1, queues[0].cfg.Totals.DroppedNotices.Load())
+	require.Equal(t, Dropped, give(text("e"), Ephemeral))
+	require.EqualValues(t, 1, queues[0].cfg.Totals.DroppedEphemeral.Load())
 	b.Rearm()
 	require.Equal(t, 2, alarms)
 	queues[0].Kill()

@@ -24,6 +24,9 @@ const (
 	// portionBytes bounds the frames passed to one call of Wire.Write. After Abort, at most the
 	// frames of the current portion are still written.
 	portionBytes = 16 << 10
+	// A frame of the priority Ephemeral is dropped if more than these wait.
+	ephemeralMessages = 64
+	ephemeralBytes    = 64 << 10
 	// While more replies than these wait, the peer is not read.
 	maxReplies    = 64
 	maxReplyBytes = 256 << 10
@@ -80,6 +83,8 @@ type Totals struct {
 	DroppedOldest  atomic.Uint64
 	DroppedNewest  atomic.Uint64
 	DroppedNotices atomic.Uint64
+	// DroppedEphemeral are frames of the priority Ephemeral.
+	DroppedEphemeral atomic.Uint64
 	// Lost frames were queued or being written when their queue ended, or were pushed later.
 	Lost atomic.Uint64
 	// Direct is the number of queues that use flushers.
@@ -138,6 +143,7 @@ type Queue struct {
 	closeTaken bool  // the close frame has been taken for writing
 	flushes    uint8 // batches of the flusher, counted up to 2; used by it only
 	peer       peerState
+	ephemeral  bool // there may be ephemeral frames in ring
 	cfg        *Config
 	ring       ring
 
@@ -274,18 +280,12 @@ func (q *Queue) push(w *Wakeups, f *Frame, priority Priority, policy Policy) Out
 
 // admit makes room for f and returns Queued, or returns why it cannot. q.mu is held.
 func (q *Queue) admit(f *Frame, priority Priority, policy Policy) Outcome {
-	share := 1
-	if priority == Notice {
-		share = 2
+	if priority == Notice || priority == Ephemeral {
+		return q.admitOptional(f, priority)
 	}
-	if priority == Notice && q.cfg.Totals.Budget.Over() {
-		return q.dropNotice()
-	}
-	for !q.fits(f, share) {
+	for !q.fits(f, 1) {
 		switch {
-		case priority == Notice:
-			return q.dropNotice()
-		case policy == DropOldest && q.dropOldest():
+		case q.ephemeral && q.dropEphemeral(), policy == DropOldest && q.dropOldest():
 			// check again
 		case policy == Disconnect:
 			q.seal()
@@ -301,21 +301,58 @@ func (q *Queue) admit(f *Frame, priority Priority, policy Policy) Outcome {
 	return Queued
 }
 
-func (q *Queue) dropNotice() Outcome {
-	q.dropped++
-	q.cfg.Totals.DroppedNotices.Add(1)
-	return Dropped
+// admitOptional is admit for a notice or an ephemeral frame. q.mu is held.
+func (q *Queue) admitOptional(f *Frame, priority Priority) Outcome {
+	room, dropped := q.fits(f, 2), &q.cfg.Totals.DroppedNotices
+	if priority == Ephemeral {
+		room, dropped = q.fits(f, 1) && !q.behind(), &q.cfg.Totals.DroppedEphemeral
+	}
+	if !room || q.cfg.Totals.Budget.Over() {
+		q.dropped++
+		dropped.Add(1)
+		return Dropped
+	}
+	q.ephemeral = q.ephemeral || priority == Ephemeral
+	return Queued
 }
 
+// behind reports whether too much waits for an ephemeral frame. This includes what a goroutine of
+// the queue is writing, because that one waits for the peer. A flusher does not. q.mu is held.
+func (q *Queue) behind() bool {
+	n, bytes := q.ring.len(), q.ring.bytes
+	if q.state == Owned {
+		for _, f := range q.writing {
+			if n++; n > ephemeralMessages {
+				break
+			}
+			bytes += f.Len()
+		}
+	}
+	return n > ephemeralMessages || bytes > ephemeralBytes
+}
+
+// dropEphemeral makes room for a frame that has a value later. It reports false if no ephemeral
+// frame waits. q.mu is held.
+func (q *Queue) dropEphemeral() bool {
+	q.ephemeral = q.discard(q.ring.dropEphemeral(), &q.cfg.Totals.DroppedEphemeral)
+	return q.ephemeral
+}
+
+// dropOldest is the policy. It reports false if no frame may be dropped. q.mu is held.
 func (q *Queue) dropOldest() bool {
-	f := q.ring.dropOldest()
+	return q.discard(q.ring.dropOldest(), &q.cfg.Totals.DroppedOldest)
+}
+
+// discard accounts for a frame that was taken out of the ring, and reports false for nil. q.mu is
+// held.
+func (q *Queue) discard(f *Frame, dropped *atomic.Uint64) bool {
 	if f == nil {
 		return false
 	}
 	q.cfg.Totals.Budget.add(-f.release(1))
 	q.accountRing()
 	q.dropped++
-	q.cfg.Totals.DroppedOldest.Add(1)
+	dropped.Add(1)
 	return true
 }
 

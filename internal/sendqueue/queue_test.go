@@ -172,7 +172,7 @@ func newRigOn(t *testing.T, cfg Config, test *testWire, wire Wire) *rig {
 		require.Equal(t, c.Written, r.totals.Written.Load())
 		require.Equal(t, c.Lost, r.totals.Lost.Load())
 		require.Equal(t, c.Dropped, r.totals.DroppedOldest.Load()+
-			r.totals.DroppedNewest.Load()+r.totals.DroppedNotices.Load())
+			r.totals.DroppedNewest.Load()+r.totals.DroppedNotices.Load()+r.totals.DroppedEphemeral.Load())
 		require.Zero(t, r.totals.Budget.used.Load(), "bytes that no queue holds")
 		require.Zero(t, r.totals.Replies.used, "replies that no queue holds")
 		require.Nil(t, r.writing)

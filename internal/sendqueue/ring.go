@@ -10,6 +10,10 @@ const (
 	// Notice is dropped as soon as the queue is half full or the budget is exceeded. It never
 	// ends a queue.
 	Notice
+	// Ephemeral is dropped if more than 64 frames or 64 KiB wait, or if the budget is exceeded, and
+	// also once queued, if a frame of the priority Message or Vital does not fit. It never ends a
+	// queue.
+	Ephemeral
 	// Reply answers a request of the peer. It is never dropped. While too many replies wait, the
 	// peer must not be read, see [Queue.WaitReplies].
 	Reply
@@ -113,7 +117,24 @@ func (r *ring) dropOldest() *Frame {
 	for i < r.len() && r.at(i).priority >= Reply {
 		i++
 	}
-	if i == r.len() {
+	return r.remove(i)
+}
+
+// dropEphemeral removes and returns the oldest ephemeral frame, or returns nil if there is none. It
+// looks only where there can be one: when it was pushed, few frames were before it.
+func (r *ring) dropEphemeral() *Frame {
+	last := min(r.len(), ephemeralMessages+1)
+	for i := range last {
+		if r.at(i).priority == Ephemeral {
+			return r.remove(i)
+		}
+	}
+	return nil
+}
+
+// remove removes and returns the i-th frame, or returns nil if there are not so many.
+func (r *ring) remove(i int) *Frame {
+	if i >= r.len() {
 		return nil
 	}
 	victim := r.at(i)

@@ -16,23 +16,28 @@ func FuzzRing(f *testing.F) {
 		var r ring
 		var twin []*Frame
 		for i, op := range program {
-			switch op % 7 {
-			case 0, 1, 2:
+			switch op %= 9; op {
+			case 0, 1, 2, 3:
 				f := NewFrame(OpText, []byte(strconv.Itoa(i)))
-				f.priority = Priority(op % 3)
+				f.priority = Priority(op)
+				if f.priority == Ephemeral && len(twin) > ephemeralMessages {
+					break
+				}
 				r.push(f)
 				twin = append(twin, f)
-			case 3:
+			case 4:
 				if len(twin) > 0 {
 					require.Same(t, twin[0], r.pop())
 					twin = twin[1:]
 				}
-			case 4:
-				twin = twinDropOldest(t, &r, twin)
 			case 5:
+				twin = twinDrop(t, twin, r.dropOldest(), func(p Priority) bool { return p != Reply })
+			case 6:
+				twin = twinDrop(t, twin, r.dropEphemeral(), func(p Priority) bool { return p == Ephemeral })
+			case 7:
 				require.Equal(t, len(twin), r.clear())
 				twin = nil
-			case 6:
+			case 8:
 				require.Equal(t, append([]*Frame{}, twin...), r.popAll([]*Frame{}))
 				twin = nil
 			}
@@ -41,14 +46,15 @@ func FuzzRing(f *testing.F) {
 	})
 }
 
-func twinDropOldest(t *testing.T, r *ring, twin []*Frame) []*Frame {
+// twinDrop removes the oldest frame with a priority that may be dropped, which must be the dropped one.
+func twinDrop(t *testing.T, twin []*Frame, dropped *Frame, may func(Priority) bool) []*Frame {
 	for i, f := range twin {
-		if f.priority != Reply {
-			require.Same(t, f, r.dropOldest())
+		if may(f.priority) {
+			require.Same(t, f, dropped)
 			return append(append([]*Frame{}, twin[:i]...), twin[i+1:]...)
 		}
 	}
-	require.Nil(t, r.dropOldest())
+	require.Nil(t, dropped)
 	return twin
 }
 

@@ -52,6 +52,7 @@ type Session struct {
 	queue     *sendqueue.Queue
 	counters  *metrics.Stripe
 	protocol  wire.Protocol
+	refusedAt uint32 // when MayRefuse was last true, in milliseconds; 0: never. Used by commands only
 	opened    time.Time
 	values    context.Context // never ends
 	ending    atomic.Pointer[ending]
@@ -184,6 +185,20 @@ func (s *Session) queueFailed(err error) {
 func (s *Session) Close() {
 	s.runner.close()
 	s.transport.Release()
+}
+
+// refusalPause is the least time between two refusals that nobody has asked for.
+const refusalPause = time.Second
+
+// MayRefuse reports whether the peer may be told that a command was refused of which it expects no
+// answer. Only a command may call it.
+func (s *Session) MayRefuse() bool {
+	now := uint32(s.now()/time.Millisecond) + 1 // may overflow: 49 days are not a second
+	if s.refusedAt != 0 && now-s.refusedAt < uint32(refusalPause/time.Millisecond) {
+		return false
+	}
+	s.refusedAt = now
+	return true
 }
 
 // now returns the time since the session opened. It is never zero.

@@ -21,7 +21,7 @@ var requestKeys = [numKeys]string{
 	keyContent: "content", keyToken: "token", keyKey: "key", keyTTL: "ttl_ms",
 	keyReceipt: "receipt", keyHistory: "history", keySince: "since", keyLimit: "limit",
 	keyBefore: "before", keyAfter: "after", keyEpoch: "epoch", keyOffset: "offset",
-	keySession: "session", keyServer: "server",
+	keySession: "session", keyServer: "server", keyEphemeral: "ephemeral",
 }
 
 const (
@@ -48,6 +48,7 @@ const (
 	keyOffset
 	keySession
 	keyServer
+	keyEphemeral
 	numKeys
 )
 
@@ -93,11 +94,12 @@ func DecodeV1(op sendqueue.Op, p []byte) Command {
 func (r *Request) decode(p []byte) error {
 	var values [numKeys][]byte
 	err := Members(p, requestKeys[:], values[:])
+	ephemeral := jsonBool(values[keyEphemeral], &r.Ephemeral) // the error reply needs this too
 	if id := values[keyID]; id != nil {
 		if len(id) > MaxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
 			return cmp.Or(err, ErrID)
 		}
-		r.ID = id // the error reply needs the id too
+		r.ID = id // and the id
 	}
 	if err != nil {
 		return err
@@ -108,9 +110,9 @@ func (r *Request) decode(p []byte) error {
 	if r.Content = values[keyContent]; loneSurrogate(r.Content) {
 		return ErrSurrogate
 	}
-	if !r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
-		!jsonBool(values[keyAll], &r.All) || !jsonBool(values[keyReceipt], &r.Receipt) ||
-		!jsonBool(values[keyServer], &r.Server) {
+	if !ephemeral || !r.decodeStrings(&values) || !r.decodeNumbers(&values) ||
+		!r.decodeSince(values[keySince]) || !jsonBool(values[keyAll], &r.All) ||
+		!jsonBool(values[keyReceipt], &r.Receipt) || !jsonBool(values[keyServer], &r.Server) {
 		return ErrMember
 	}
 	return nil
@@ -134,9 +136,6 @@ func (r *Request) decodeStrings(values *[numKeys][]byte) bool {
 }
 
 func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {
-	if string(values[keyTTL]) == "-1" { // negative: never kept
-		r.TTL, values[keyTTL] = -1, nil
-	}
 	var n [numKeys]uint64
 	for _, i := range []int{keyTTL, keyHistory, keyLimit, keyBefore, keyAfter, keyOffset} {
 		if values[i] == nil {
@@ -147,7 +146,7 @@ func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {
 			return false
 		}
 	}
-	r.TTL += time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
+	r.TTL = time.Duration(min(n[keyTTL], maxTTL)) * time.Millisecond
 	r.History, r.Limit = int(min(n[keyHistory], maxAsked)), int(min(n[keyLimit], maxAsked))
 	r.Before, r.After, r.Offset = n[keyBefore], n[keyAfter], n[keyOffset]
 	r.Forward = values[keyAfter] != nil
@@ -271,6 +270,9 @@ func appendPlace(buf []byte, m *broker.Message, at *Envelope) []byte {
 	}
 	if at.Room != "" {
 		buf = AppendString(append(buf, `,"room":`...), at.Room)
+	}
+	if m.Ephemeral {
+		buf = append(buf, `,"ephemeral":true`...)
 	}
 	if at.At.Epoch == "" {
 		return buf

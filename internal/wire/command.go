@@ -95,6 +95,7 @@ type Request struct {
 	Key       string
 	TTL       time.Duration
 	Receipt   bool // the client wants the result
+	Ephemeral bool
 
 	History       int // the number of messages
 	Limit         int

@@ -99,6 +99,9 @@ func (s *Speakers) Encode(f *Frames) {
 func EncodeIn(p Protocol, m *broker.Message, at *Envelope) *sendqueue.Frame {
 	size := Overhead + len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.ID) +
 		len(m.Content) + len(m.Binary)
+	if m.Ephemeral {
+		size += len(`,"ephemeral":true`)
+	}
 	buf := sendqueue.Grow(size + at.size())
 	switch {
 	case p == ProtoPlain:
@@ -156,6 +159,13 @@ func Call(id []byte, method string, content Content) *sendqueue.Frame {
 func binaryFrame(header, content []byte) *sendqueue.Frame {
 	buf := sendqueue.Grow(binary.MaxVarintLen64 + len(header) + len(content))
 	return Announced(sendqueue.Seal(sendqueue.OpBinary, appendHeaded(buf, header, content)))
+}
+
+// Refusal returns the answer to an ephemeral message, whose type it names because there is no id.
+func Refusal(typ string, e *Error) *sendqueue.Frame {
+	buf := appendError(sendqueue.Grow(Overhead), nil, e)
+	buf = AppendString(append(buf[:len(buf)-2], `,"message_type":`...), typ)
+	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}', '}')))
 }
 
 // Left tells a client that its connection was removed from a room.

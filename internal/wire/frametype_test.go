@@ -47,7 +47,7 @@ func TestFrameTypesAreReserved(t *testing.T) {
 
 // encodedMembers returns the names of all members of frames that this package encodes.
 func encodedMembers(t *testing.T) []string {
-	m := broker.Message{Type: TypeChat, Guest: "g", ID: "i", Binary: []byte("x")}
+	m := broker.Message{Type: TypeChat, Guest: "g", ID: "i", Binary: []byte("x"), Ephemeral: true}
 	at := &Envelope{Conn: "c", Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
 	// The frame with the size comes first. It has a header of two bytes with its length.
 	large := Announced(sendqueue.NewFrame(sendqueue.OpText, make([]byte, LargeFrame))).Wire()

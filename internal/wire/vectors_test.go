@@ -30,6 +30,7 @@ type vector struct {
 		Binary                        []byte
 		Time                          float64
 		Prev                          uint64
+		Ephemeral                     bool
 		broker.Position
 	}
 	Request struct {
@@ -39,6 +40,7 @@ type vector struct {
 		Method, Token, Key     string
 		TTL                    int64 `json:"ttl_ms"`
 		All, Server, Receipt   bool
+		Ephemeral              bool
 		History, Limit         int
 		Since                  broker.Position
 		Before, After, Offset  uint64
@@ -47,6 +49,7 @@ type vector struct {
 	}
 	ID, Content, Error json.RawMessage
 	Method, Room       string
+	Refused            string
 	Binary             []byte
 
 	Position broker.Position
@@ -80,7 +83,8 @@ func TestVectorsOfTheServer(t *testing.T) {
 				m := broker.Message{
 					Type: v.Message.Type, Sender: v.Message.Sender, Guest: v.Message.Guest, ID: v.Message.ID,
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary,
-					Time: time.UnixMilli(int64(math.Round(v.Message.Time * 1000))),
+					Time:      time.UnixMilli(int64(math.Round(v.Message.Time * 1000))),
+					Ephemeral: v.Message.Ephemeral,
 				}
 				at := &Envelope{
 					Conn: v.Message.Conn,
@@ -99,6 +103,10 @@ func TestVectorsOfTheServer(t *testing.T) {
 				e, err := DecodeError(compact(t, v.Error))
 				require.NoError(t, err)
 				got = Reply(v.ID, nil, &e)
+			case "refusal":
+				var e Error
+				require.NoError(t, json.Unmarshal(v.Error, &e))
+				got = Refusal(v.Refused, &e)
 			case "call":
 				got = Call(v.ID, v.Method, Content{JSON: compact(t, v.Content), Binary: v.Binary})
 			case "joined":
@@ -156,7 +164,7 @@ func TestVectorsOfClients(t *testing.T) {
 			}
 			r := cmd.Req
 			require.NoError(t, r.Wrong)
-			require.JSONEq(t, string(v.Request.ID), string(r.ID))
+			require.JSONEq(t, cmp.Or(string(v.Request.ID), "null"), cmp.Or(string(r.ID), "null"))
 			require.JSONEq(t, cmp.Or(string(v.Request.Content), "null"), cmp.Or(string(r.Content), "null"))
 			require.Equal(t, v.Binary, r.Binary)
 			r.ID, r.Content, r.Binary = nil, nil, nil
@@ -164,7 +172,7 @@ func TestVectorsOfClients(t *testing.T) {
 				Name: v.Request.Type, Room: v.Request.Room, User: v.Request.User, Conn: v.Request.Conn,
 				All: v.Request.All, Server: v.Request.Server, Typ: v.Request.MessageType, MessageID: v.Request.MessageID,
 				Method: v.Request.Method, Token: v.Request.Token, Key: v.Request.Key,
-				Receipt: v.Request.Receipt,
+				Receipt: v.Request.Receipt, Ephemeral: v.Request.Ephemeral,
 				TTL:     time.Duration(v.Request.TTL) * time.Millisecond,
 				History: v.Request.History, Since: v.Request.Since, Limit: v.Request.Limit,
 				Before: v.Request.Before, After: v.Request.After, Forward: v.Request.After > 0,

@@ -154,9 +154,13 @@ export interface Sender<Events extends object = Record<string, any>> {
      * the answer, the message is sent again over the next one. Clients like this one drop a message
      * that arrives twice.
      *
+     * With `ephemeral`, the message is for now only, and there is no promise; see
+     * {@link EphemeralOptions}.
+     *
      * @throws RealtimeError `outbox_full`, `too_large`, `closed`, `bad_request` for an invalid id, or
      * the server's error.
      */
+    send<Type extends keyof Events & string>(type: Type, content: Events[Type], options: EphemeralOptions): void;
     send<Type extends keyof Events & string>(type: Type, ...content: Arguments<Events[Type], [options?: SendOptions]>): Promise<Receipt>;
 }
 /** Options of {@link Sender.send}. */
@@ -175,11 +179,33 @@ export interface SendOptions {
     key?: string;
     /**
      * The time in milliseconds for which the message is useful, from when the server receives it.
-     * Negative: the message is not kept. Default: as long as the server keeps it.
+     * Default: as long as the server keeps it.
      */
     ttl?: number;
     /** Whether to ask the server for the other members of the receipt. Default: false. */
     receipt?: boolean;
+    /** See {@link EphemeralOptions}. */
+    ephemeral?: false;
+}
+/**
+ * Options of an ephemeral message: an event that has no value later, such as the position of a
+ * cursor, a sign that somebody is typing, or a reaction.
+ *
+ * The message is sent at once or never. It is dropped if there is no connection, if more than
+ * 64 KiB wait to be sent to the server, and on its way to each receiver who is away or for whom
+ * more than 64 messages or 64 KiB wait. The server never keeps it, and nobody is told that a
+ * message was dropped. If the server refuses messages of a type, the error is reported like an
+ * uncaught error, at most once in a second.
+ *
+ * `send` throws `too_large` for a message that is larger than the server accepts, and `bad_request`
+ * for one with other options.
+ */
+export interface EphemeralOptions {
+    ephemeral: true;
+    id?: never;
+    key?: never;
+    ttl?: never;
+    receipt?: never;
 }
 /**
  * What the server did with a message. It has only the `id`, unless `receipt` asked for the other

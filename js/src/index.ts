@@ -6,9 +6,9 @@
  */
 
 export type {
-  Arguments, CallOptions, Client, Gap, History, HistoryQuery, Join, JoinOptions, Message, Options,
-  Notices, Outbox, Position, Receipt, Received, Room, SendOptions, Sender, State, Status, Token,
-  Url,
+  Arguments, CallOptions, Client, EphemeralOptions, Gap, History, HistoryQuery, Join, JoinOptions,
+  Message, Notices, Options, Outbox, Position, Receipt, Received, Room, SendOptions, Sender, State,
+  Status, Token, Url,
 } from "./api.js";
 export { connect } from "./connect.js";
 export { RealtimeError } from "./errors.js";

@@ -27,6 +27,10 @@ room.send("chat", { text: "hi" }, { id: "x", key: "k", ttl: 1_000 }) satisfies P
 room.send("chat", { text: "hi" }, { receipt: true }).then(({ offset }) => {
   offset satisfies number | undefined;
 });
+room.send("chat", { text: "hi" }, { ephemeral: true }) satisfies void;
+room.send("poke", undefined, { ephemeral: true }) satisfies void;
+// @ts-expect-error: no promise
+room.send("chat", { text: "hi" }, { ephemeral: true }).catch(() => {});
 room.onJoin(({ first, gap, recovered }) => first && gap ? 0 : recovered satisfies number);
 room.onGap(({ reason, from }) => room.history({ after: from, limit: reason.length }));
 room.onGap(({ to }) => room.history({ before: to }));
@@ -71,6 +75,16 @@ room.send("chat", "hi");
 room.send("chat");
 // @ts-expect-error: options instead of content
 room.send("chat", { ttl: 1_000 });
+// @ts-expect-error: a time to live of an ephemeral message
+room.send("chat", { text: "hi" }, { ephemeral: true, ttl: 1_000 });
+// @ts-expect-error: a receipt of an ephemeral message
+room.send("chat", { text: "hi" }, { ephemeral: true, receipt: true });
+// @ts-expect-error: a key of an ephemeral message
+room.send("chat", { text: "hi" }, { ephemeral: true, key: "k" });
+// @ts-expect-error: an id of an ephemeral message
+room.send("chat", { text: "hi" }, { ephemeral: true, id: "i" });
+// @ts-expect-error: wrong content
+room.send("chat", "hi", { ephemeral: true });
 // @ts-expect-error: no request
 client.call("add");
 // @ts-expect-error: wrong request

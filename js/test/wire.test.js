@@ -72,6 +72,19 @@ for (const vector of fromServer("error").filter(({ id }) => id !== null)) {
   });
 }
 
+test("an error without an ID is reported with the type of the message", async (t) => {
+  const env = new TestEnv(t);
+  const { mock } = t.mock.method(console, "error", () => {});
+  await env.open({ token: () => "t" });
+  const [{ refused, error: { code, message }, frame }] = fromServer("refusal");
+  env.socket.receive(frame);
+  await settled();
+  const [{ arguments: [error] }] = mock.calls;
+  assert.ok(error instanceof RealtimeError);
+  assert.deepEqual([error.code, error.message], [code, `${refused}: ${message}`]);
+  assert.deepEqual(env.socket.sent, []);
+});
+
 test("an expired error without an ID requests a new token", async (t) => {
   const env = new TestEnv(t);
   await env.open({ token: () => "t" });
@@ -150,7 +163,8 @@ for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
 test("the tests above cover each kind of server frame", () => {
   const kinds = new Set(vectors("server").map(({ kind }) => kind));
   assert.deepEqual([...kinds].sort(), [
-    "call", "error", "ignored", "joined", "left", "message", "pong", "position", "reply", "skipped",
+    "call", "error", "ignored", "joined", "left", "message", "pong", "position", "refusal", "reply",
+    "skipped",
   ]);
 });
 
@@ -198,13 +212,15 @@ const actions = {
   call: (client, { method, content }) => void client.call(method, content).catch(() => {}),
   refresh: (client, request, { socket }) => socket.receive(expired),
   ping: (client) => void client.ping().catch(() => {}),
-  send: (client, { message_type: type, content, message_id: id, key, ttl_ms: ttl, receipt, ...to }) => {
+  send: (client, body) => {
+    const { message_type: type, content, message_id: id, key, ttl_ms: ttl, receipt, ephemeral, ...to } = body;
     const target = to.all ? client.all
       : to.user ? client.user(to.user)
       : to.conn ? client.conn(to.conn)
       : to.server ? client.server
       : client.join(to.room);
-    target.send(type, content, { id, key, ttl, receipt }).catch(() => {});
+    if (ephemeral) target.send(type, content, { ephemeral });
+    else target.send(type, content, { id, key, ttl, receipt }).catch(() => {});
   },
 };
 
@@ -221,7 +237,7 @@ for (const vector of fromClient("request")) {
     const made = env.socket.requests.at(-1);
     const { id, message_id } = vector.request;
     if (message_id) assert.equal(made.message_id, message_id);
-    else if (made.type === "send") assert.match(made.message_id, /^[\w-]{16}$/);
+    else if (made.type === "send" && !made.ephemeral) assert.match(made.message_id, /^[\w-]{16}$/);
     const known = { id, ...message_id && { message_id } };
     assert.deepEqual(framesWith(made, sent, known), framesWith(known, dataOf(vector), known));
   });

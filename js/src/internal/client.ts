@@ -1,10 +1,10 @@
 import type {
-  CallOptions, Client, Gap, History, HistoryQuery, JoinOptions, Message, Outbox, Receipt, Sender,
-  SendOptions, Status,
+  CallOptions, Client, EphemeralOptions, Gap, History, HistoryQuery, JoinOptions, Message, Outbox,
+  Receipt, Sender, SendOptions, Status,
 } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Connection } from "./connection.js";
-import { Handlers, MessageHandlers } from "./handlers.js";
+import { Handlers, MessageHandlers, report } from "./handlers.js";
 import { isValidId, randomId } from "./id.js";
 import { Inbox } from "./inbox.js";
 import type { Socket, Welcome } from "./link.js";
@@ -144,18 +144,34 @@ export class RealtimeClient implements Client {
 
   #sender(to: object): Sender {
     return {
-      send: async (
-        type: string, content?: unknown,
-        { id = randomId(), key, ttl, receipt = false }: SendOptions = {},
-      ): Promise<Receipt> => {
-        if (!isValidId(id)) throw new RealtimeError("bad_request", "invalid id of a message");
-        const message = { message_type: type, content, message_id: id };
-        const settings = { key, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
-        const body = { type: "send", ...to, ...message, ...settings };
-        const answer = await this.#request(body, { repeat: true });
-        return { ...(receipt ? answer : {}), id };
+      send: (
+        type: string, content?: unknown, options: SendOptions | EphemeralOptions = {},
+      ): any => {
+        if (options.ephemeral) this.#sendNow(to, type, content, options);
+        else return this.#send(to, type, content, options);
       },
     };
+  }
+
+  async #send(
+    to: object, type: string, content: unknown,
+    { id = randomId(), key, ttl, receipt = false }: SendOptions,
+  ): Promise<Receipt> {
+    if (!isValidId(id)) throw new RealtimeError("bad_request", "invalid id of a message");
+    const message = { message_type: type, content, message_id: id };
+    const settings = { key, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
+    const body = { type: "send", ...to, ...message, ...settings };
+    const answer = await this.#request(body, { repeat: true });
+    return { ...(receipt ? answer : {}), id };
+  }
+
+  #sendNow(
+    to: object, type: string, content: unknown, { id, key, ttl, receipt }: EphemeralOptions,
+  ): void {
+    if (id || key || ttl || receipt) {
+      throw new RealtimeError("bad_request", "ephemeral with another option");
+    }
+    this.#requests.sendNow({ type: "send", ...to, message_type: type, content, ephemeral: true });
   }
 
   async #history(
@@ -253,8 +269,9 @@ export class RealtimeClient implements Client {
       case "reply":
         return this.#requests.answer(frame.id, null, frame.content);
       case "error":
-        if (frame.id === null && frame.error.code === "expired") void this.#refresh();
-        return this.#requests.answer(frame.id, frame.error);
+        if (frame.id !== null) return this.#requests.answer(frame.id, frame.error);
+        if (frame.error.code === "expired") return void this.#refresh();
+        return report(frame.error); // an ephemeral message was refused
     }
   }
 

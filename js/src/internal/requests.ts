@@ -2,6 +2,8 @@ import type { Outbox } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { encode, sizeOf, type Data } from "./wire.js";
 
+const MAX_BUFFERED = 65_536; // bytes behind which an ephemeral message would be late
+
 /** Body is the content of a request. */
 export interface Body {
   type: string;
@@ -88,6 +90,16 @@ export class Requests {
     if (this.#connection) this.#write(this.#connection, id, request);
   }
 
+  /** Writes a message that has no answer, unless it would have to wait. */
+  sendNow(body: Body): void {
+    const connection = this.#connection;
+    if (!connection || connection.buffered > MAX_BUFFERED) return;
+    const data = encode(body);
+    const error = tooLarge(sizeOf(data), connection);
+    if (error) throw error;
+    connection.write(data);
+  }
+
   /** Sends requests over this connection from now on. flush sends those that have waited for it. */
   open(connection: OpenConnection): void {
     this.#connection = connection;
@@ -125,10 +137,8 @@ export class Requests {
   }
 
   #write(connection: OpenConnection, id: unknown, request: Request): void {
-    if (request.size > connection.maxBytes) { // otherwise the server would end the connection
-      const message = `the message has ${request.size} bytes, the limit is ${connection.maxBytes}`;
-      return this.answer(id, new RealtimeError("too_large", message));
-    }
+    const error = tooLarge(request.size, connection);
+    if (error) return this.answer(id, error);
     request.sent = true;
     connection.write(request.data);
   }
@@ -136,4 +146,11 @@ export class Requests {
   #timeOut(id: unknown, timeout: number): void {
     this.answer(id, new RealtimeError("timeout", `no answer within ${timeout} ms`));
   }
+}
+
+/** Returns an error for a message for which the server would end the connection. */
+function tooLarge(size: number, { maxBytes }: OpenConnection): RealtimeError | undefined {
+  if (size <= maxBytes) return undefined;
+  const message = `the message has ${size} bytes, the limit is ${maxBytes}`;
+  return new RealtimeError("too_large", message);
 }

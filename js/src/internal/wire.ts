@@ -69,8 +69,7 @@ export function encode(request: Record<string, unknown>): Data {
 
 /** Converts a time to live for a request, because JSON has no infinite numbers. */
 export function toMilliseconds(ttl: number | undefined): number | undefined {
-  if (ttl === undefined) return undefined;
-  return ttl < 0 ? -1 : Math.min(Math.ceil(ttl), Number.MAX_SAFE_INTEGER);
+  return ttl === undefined ? undefined : Math.min(Math.ceil(ttl), Number.MAX_SAFE_INTEGER);
 }
 
 /** Limits the number of messages to ask for. */
@@ -170,9 +169,10 @@ function toMessage(type: string, raw: Record<string, unknown>): Message {
 }
 
 function toError(content: unknown): RealtimeError {
-  const { code, message, retry_ms, data } = Object(content);
+  const { code, message, message_type: type, retry_ms, data } = Object(content);
+  const text = asString(type) === undefined ? message : `${type}: ${message}`;
   const more = { retryAfter: asNumber(retry_ms), data };
-  return new RealtimeError(asString(code) ?? "internal", asString(message), more);
+  return new RealtimeError(asString(code) ?? "internal", asString(text), more);
 }
 
 /** Parses the members of an object. Returns none if the text is invalid. */
