@@ -107,7 +107,8 @@ func (r *Request) decode(p []byte) error {
 	if r.Content = values[keyContent]; loneSurrogate(r.Content) {
 		return ErrSurrogate
 	}
-	if !ephemeral || !r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
+	if !ephemeral ||
+		!r.decodeStrings(&values) || !r.decodeNumbers(&values) || !r.decodeSince(values[keySince]) ||
 		!jsonBool(values[keyAll], &r.All) || !jsonBool(values[keyReceipt], &r.Receipt) {
 		return ErrMember
 	}
