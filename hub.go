@@ -226,8 +226,8 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 //
 //   - ErrInvalidName for an invalid or reserved type, an invalid Sender, Guest, ID or Key, and an
 //     invalid name of a room, user or connection
-//   - ErrInvalidMessage for content that is not JSON, for a negative TTL, and for an Ephemeral message
-//     with ID, Key or TTL
+//   - ErrInvalidMessage for content that is not JSON, for a negative TTL, and for an Ephemeral
+//     message with ID, Key or TTL
 //   - ErrTooLarge for content larger than half of Limits.QueueBytes, and for a message larger than
 //     all that a room or an inbox keeps
 //   - ErrFull if the broker is full, or if the Sender or Guest has used up its share of every inbox

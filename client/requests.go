@@ -117,8 +117,8 @@ func (q *requests) add(r *request) error {
 	return nil
 }
 
-// offer sends an ephemeral message, unless there is no connection, or one that is behind. It returns
-// the errors of add.
+// offer sends an ephemeral message, unless there is no connection, or one that is behind. It
+// returns the errors of add.
 func (q *requests) offer(f frame) error {
 	r := &request{frame: f}
 	q.mu.Lock()

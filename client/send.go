@@ -58,9 +58,9 @@ func (c *Client) SendReceipt(
 // messages are already waiting. If ctx ends, it returns the cause of ctx, and the message may still
 // arrive.
 //
-// An ephemeral message, see realtime.Message, is for now only: Send does not wait for the server and
-// returns nil also if it drops the message, because there is no connection or more than 64 KiB wait
-// to be written to it. The message has no ID, and nobody is told if the server refuses it.
+// An ephemeral message, see realtime.Message, is for now only: Send does not wait for the server
+// and returns nil also if it drops the message, because there is no connection or more than 64 KiB
+// wait to be written to it. The message has no ID, and nobody is told if the server refuses it.
 //
 // It returns a *realtime.Error if the server refuses the message; [ErrTarget],
 // realtime.ErrInvalidName or realtime.ErrInvalidMessage if the message cannot be sent;
