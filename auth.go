@@ -20,7 +20,7 @@ type ActionKind string
 
 // The kinds of actions. A client needs permission for each of its requests, also to leave a room.
 const (
-	ActionSend    ActionKind = "send"    // send a message to Target, or to the server if that is zero
+	ActionSend    ActionKind = "send"    // send a message to Target; zero: to the server
 	ActionJoin    ActionKind = "join"    // put the connection Conn into Room
 	ActionLeave   ActionKind = "leave"   // take Conn out of Room; empty: out of its REST room
 	ActionMembers ActionKind = "members" // list the users of Room

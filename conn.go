@@ -497,8 +497,8 @@ func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 }
 
 // Call calls a method of the client of c, and returns its answer. A nil req is no content, a []byte
-// is sent as bytes, a json.RawMessage as it is, and any other value as encoding/json encodes it. The
-// answer is decoded in the same way: a Res of type []byte is for an answer in bytes, a
+// is sent as bytes, a json.RawMessage as it is, and any other value as encoding/json encodes it.
+// The answer is decoded in the same way: a Res of type []byte is for an answer in bytes, a
 // json.RawMessage for any JSON. If the answer has no content, Call returns the zero Res.
 //
 // Call waits until ctx or the connection ends, and then returns the cause of that context; there is

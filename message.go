@@ -122,8 +122,8 @@ func checkSize(m *Message, maxBytes int) error {
 	return nil
 }
 
-// checkContent returns an error that matches ErrInvalidMessage or ErrTooLarge if a call or an answer
-// cannot have the content.
+// checkContent returns an error that matches ErrInvalidMessage or ErrTooLarge if a call or an
+// answer cannot have the content.
 func (m *Manager) checkContent(c wire.Content) error {
 	return checkMessage(&Message{Content: c.JSON, Binary: c.Binary}, m.opts.maxContent())
 }

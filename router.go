@@ -50,10 +50,11 @@ type (
 	// what happens without a handler.
 	//
 	// The result answers a call: nil is no content, a []byte is sent as bytes, a json.RawMessage as
-	// it is, and any other value as encoding/json encodes it. A result that cannot be sent is
-	// logged, and answered with the code "internal", or "too_large". The result for a message is
-	// ignored. An error is counted. A plain client is not told of it; a client of realtime.v1 is
-	// told as described at [Error].
+	// it is, and any other value as encoding/json encodes it. So a handler returns a value, and not
+	// the []byte that json.Marshal makes of it. A result that cannot be sent is logged, and
+	// answered with the code "internal"; one that is too large, with "too_large". The result for a
+	// message is ignored. An error is counted. A plain client is not told of it; a client of
+	// realtime.v1 is told as described at [Error].
 	//
 	// While it runs, no other message of this connection is handled. After five seconds, or when it
 	// calls Conn.Ping or [Call], the connection continues to be read, so that pings are answered

@@ -115,6 +115,28 @@ func ExampleOn() {
 	// {"message_type":"error","id":2,"content":{"code":"off_board","message":"not on the board"}}
 }
 
+// A message type for the server itself, which clients send with client.server.send("input", …).
+func ExampleOn_server() {
+	type input struct{ X, Y int }
+	var r realtime.Router
+	realtime.On(&r, "input",
+		func(_ context.Context, c *realtime.Conn, _ realtime.Inbound, in input) error {
+			fmt.Println(c.UserID(), "moves to", in.X, in.Y)
+			return nil
+		})
+	rt := realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage,
+	})
+	defer rt.Close()
+
+	alice := dialV1(rt, "alice")
+	const move = `{"type":"send","id":1,"server":true,"message_type":"input","content":{"x":1,"y":2}}`
+	fmt.Println(alice(move))
+	// Output:
+	// alice moves to 1 2
+	// {"message_type":"reply","id":1}
+}
+
 // Middleware sees the messages and calls of all handlers that are registered after it.
 func ExampleRouter_Use() {
 	type conn = realtime.Conn

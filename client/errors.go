@@ -16,8 +16,8 @@ var (
 	// ErrFull is returned if too many requests wait for a connection or for an answer. See
 	// DialOptions.PendingRequests and PendingBytes.
 	ErrFull = errors.New("realtime: too many pending requests")
-	// ErrTarget is returned for a target that is not exactly one room, user or connection, or all, or
-	// the zero Target. Clients cannot name several of these, nor exceptions.
+	// ErrTarget is returned for a target that is not exactly one room, user or connection, or all,
+	// or the zero Target. Clients cannot name several of these, nor exceptions.
 	ErrTarget = errors.New("realtime: want one room, user or connection, all, or the zero Target")
 )
 

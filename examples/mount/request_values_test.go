@@ -71,7 +71,7 @@ func TestRequestValues(t *testing.T) {
 					return context.WithValue(ctx, tenantKey{}, tenant)
 				},
 				OnMessage: func(ctx context.Context, _ *realtime.Conn, _ realtime.Inbound) (any, error) {
-					return json.Marshal(fmt.Sprint(ctx.Value(tenantKey{}), chi.URLParamFromCtx(ctx, "tenant")))
+					return fmt.Sprint(ctx.Value(tenantKey{}), chi.URLParamFromCtx(ctx, "tenant")), nil
 				},
 			})
 			srv := httptest.NewServer(mount(rt))

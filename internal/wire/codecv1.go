@@ -58,7 +58,7 @@ var (
 	ErrMember    = errors.New("a member has the wrong type")
 	ErrSurrogate = errors.New("content has half of a surrogate pair")
 	ErrHeader    = errors.New("binary message with a missing or wrong header length")
-	ErrBinary    = errors.New("only a send, call or reply without content can precede binary content")
+	ErrBinary    = errors.New("only a send, call or reply without content can precede bytes")
 )
 
 // Decode decodes a message of a client. The result may refer to data.

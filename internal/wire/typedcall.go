@@ -12,8 +12,8 @@ type Content struct {
 	Binary []byte          // in place of JSON, may be empty; nil: none
 }
 
-// ContentOf returns the content that stands for a value of the application. Nil is none, a []byte is
-// bytes, also if it is nil, a json.RawMessage is JSON, and any other value is encoded by
+// ContentOf returns the content that stands for a value of the application. Nil is none, a []byte
+// is bytes, also if it is nil, a json.RawMessage is JSON, and any other value is encoded by
 // encoding/json. The content refers to a []byte and to a json.RawMessage.
 func ContentOf(v any) (c Content, err error) {
 	switch v := v.(type) {
@@ -36,8 +36,8 @@ var (
 	ErrJSON  = errors.New("JSON in place of bytes")
 )
 
-// Decode decodes content as ContentOf encodes it. No content is the zero T. Bytes are for a []byte or
-// an any, and nothing else is for a []byte.
+// Decode decodes content as ContentOf encodes it. No content is the zero T. Bytes are for a []byte
+// or an any, and nothing else is for a []byte.
 func Decode[T any](c Content) (v T, err error) {
 	to := any(&v)
 	if c.Binary != nil {
