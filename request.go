@@ -72,7 +72,8 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 		if noReceivers(&pub.Target) { // no such user: for OnMessage it would be to the server
 			return nil
 		}
-		return cs.passOn(c, &pub, cmd.Text)
+		_, err := cs.passOn(c, &pub, cmd.Text)
+		return err
 	})
 	if err != nil {
 		cs.failed(c, err)
@@ -83,13 +84,12 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 // goroutine that reads is small, and what is large on it would be there for all messages.
 //
 //go:noinline
-func (cs *commands) passOn(c *Conn, pub *broker.Publication, text []byte) error {
+func (cs *commands) passOn(c *Conn, pub *broker.Publication, text []byte) (any, error) {
 	in := Inbound{Text: string(text), Target: Target(pub.Target), Message: Message(pub.Message)}
-	_, err := cs.m.opts.OnMessage(c.session.Context(), c, in)
-	return err
+	return cs.m.opts.OnMessage(c.session.Context(), c, in)
 }
 
-// send sends a client's message to its target. It is the default for OnMessage.
+// send sends a client's message to its target, as [Relay] does.
 func (cs *commands) send(c *Conn, pub *broker.Publication) (Result, error) {
 	res, err := cs.m.relay(c.session.Context(), pub)
 	c.session.Bill().Receivers(res.Matched)
@@ -261,22 +261,34 @@ func (rs *requests) sendOrHandle(
 		// The application may keep the message, but the bytes belong to the reader.
 		pub.Message.Content = bytes.Clone(r.Content)
 		pub.Message.Binary = bytes.Clone(r.Binary)
-		if err := rs.commands.passOn(c, pub, nil); err != nil {
+		res, err := rs.commands.passOn(c, pub, nil)
+		if err != nil {
 			return nil, &applicationError{err}
 		}
-		return nil, nil
+		sent, _ := res.(Result)
+		return receipt(r, &sent), nil
 	}
 	if r.Server {
 		return nil, noEvent(pub.Message.Type)
 	}
 	res, err := rs.commands.send(c, pub)
-	if err != nil || !r.Receipt {
+	if err != nil {
 		return nil, err
 	}
-	if r.User != "" {
-		return wire.UserReceipt(res.Kept > 0 || res.Duplicate, res.Queued, res.Duplicate), nil
+	return receipt(r, &res), nil
+}
+
+// receipt returns the receipt of a message if the client has asked for one. It is empty for the
+// zero Result, that of a handler that has not sent the message.
+func receipt(r *wire.Request, res *Result) json.RawMessage {
+	switch {
+	case !r.Receipt || *res == Result{}:
+		return nil
+	case r.User != "":
+		return wire.UserReceipt(res.Kept > 0 || res.Duplicate, res.Queued, res.Duplicate)
+	default:
+		return wire.Receipt(broker.Position(res.Position), res.Duplicate)
 	}
-	return wire.Receipt(broker.Position(res.Position), res.Duplicate), nil
 }
 
 // targetOf sets the target of a message. The server is the zero target.

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/names"
 	"github.com/realtime-go/realtime/internal/transport"
@@ -46,15 +47,15 @@ type (
 
 	// Handler handles each message and each call of a client that Options.Authorize allowed. If
 	// in.Method is not empty, it is a call, which only clients of realtime.v1 can make. The library
-	// does not send a message on: the handler may call Send(ctx, in.Target, in.Message), which is
-	// what happens without a handler.
+	// does not send a message on: the handler may send in.Message, changed or not, or call [Relay].
 	//
 	// The result answers a call: nil is no content, a []byte is sent as bytes, a json.RawMessage as
 	// it is, and any other value as encoding/json encodes it. So a handler returns a value, and not
 	// the []byte that json.Marshal makes of it. A result that cannot be sent is logged, and
-	// answered with the code "internal"; one that is too large, with "too_large". The result for a
-	// message is ignored. An error is counted. A plain client is not told of it; a client of
-	// realtime.v1 is told as described at [Error].
+	// answered with the code "internal"; one that is too large, with "too_large". If the result for
+	// a message is a [Result], such as that of [Manager.Send], it is the receipt for a client that
+	// has asked for one; any other result is ignored. An error is counted. A plain client is not
+	// told of it; a client of realtime.v1 is told as described at [Error].
 	//
 	// While it runs, no other message of this connection is handled. After five seconds, or when it
 	// calls Conn.Ping or [Call], the connection continues to be read, so that pings are answered
@@ -95,16 +96,41 @@ func (c *Conn) guard(f func() error) (err error) {
 //
 //	rt := realtime.New(&realtime.Options{OnMessage: r.OnMessage})
 //
-// A message of a type without a handler is answered with unknown_event, and not sent to its target,
-// also if the Router has handlers of methods only. The zero value is ready. A Router must not be
-// changed after New.
+// A message of a type without a handler is not sent to its target but answered with unknown_event,
+// and a call without a handler with unknown_method; see [Router.NotFound]. The zero value is ready.
+// A Router must not be changed after New.
 type Router struct {
 	events, calls map[string]Handler
+	notFound      Handler
 	middleware    []func(Handler) Handler
 }
 
+// Relay is what Options.OnMessage does by default: it sends a message to its target, and returns
+// the [Result]. It answers a message to the server with unknown_event, and a call with
+// unknown_method. The receivers count for Limits.InboundFanout.
+func Relay(ctx context.Context, c *Conn, in Inbound) (any, error) {
+	switch {
+	case in.Method != "":
+		return nil, noMethod(in.Method)
+	case noReceivers((*broker.Target)(&in.Target)):
+		return nil, noEvent(in.Message.Type)
+	}
+	res, err := c.m.Send(ctx, in.Target, in.Message)
+	c.session.Bill().Receivers(res.Matched)
+	return res, err
+}
+
+// NotFound sets the handler of all messages and calls that have no handler of their own, often
+// [Relay]. It panics if there is one already, or if handle is nil.
+func (r *Router) NotFound(handle Handler) {
+	if r.notFound != nil || handle == nil {
+		panic("realtime: NotFound: two handlers, or nil")
+	}
+	r.notFound = r.wrap(handle)
+}
+
 // Use wraps middleware around all handlers that are registered later. The first middleware is the
-// outermost. For a message, Inbound.Method is empty, and the result of the handler is ignored.
+// outermost.
 func (r *Router) Use(middleware ...func(Handler) Handler) {
 	r.middleware = append(r.middleware, middleware...)
 }
@@ -165,13 +191,17 @@ func (r *Router) add(to *map[string]Handler, name string, h Handler) {
 	if (*to)[name] != nil {
 		panic(fmt.Sprintf("realtime: two handlers for %q", name))
 	}
-	for _, wrap := range slices.Backward(r.middleware) {
-		h = wrap(h)
-	}
 	if *to == nil {
 		*to = make(map[string]Handler)
 	}
-	(*to)[name] = h
+	(*to)[name] = r.wrap(h)
+}
+
+func (r *Router) wrap(h Handler) Handler {
+	for _, wrap := range slices.Backward(r.middleware) {
+		h = wrap(h)
+	}
+	return h
 }
 
 // decodeContent decodes the content of a message or of a call. Empty content is the zero T. The
@@ -198,16 +228,21 @@ func decodeContent[T any](c *Conn, in Inbound) (content T, err error) {
 
 // OnMessage is an Options.OnMessage.
 func (r *Router) OnMessage(ctx context.Context, c *Conn, in Inbound) (any, error) {
+	h := r.events[in.Message.Type]
 	if in.Method != "" {
-		if h := r.calls[in.Method]; h != nil {
-			return h(ctx, c, in)
-		}
-		return nil, noMethod(in.Method)
+		h = r.calls[in.Method]
 	}
-	if h := r.events[in.Message.Type]; h != nil {
+	if h == nil {
+		h = r.notFound
+	}
+	switch {
+	case h != nil:
 		return h(ctx, c, in)
+	case in.Method != "":
+		return nil, noMethod(in.Method)
+	default:
+		return nil, noEvent(in.Message.Type)
 	}
-	return nil, noEvent(in.Message.Type)
 }
 
 func noEvent(typ string) *Error {

@@ -11,15 +11,10 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-// exampleServer starts a server with one method and one type of message. Every user may do
-// everything.
+// exampleServer starts a server with one method. Every user may do everything.
 func exampleServer() (url string, stop func()) {
-	var rt *realtime.Manager
 	var r realtime.Router
-	realtime.On(&r, "chat", func(ctx context.Context, _ *realtime.Conn, in realtime.Inbound, _ any) error {
-		_, err := rt.Send(ctx, in.Target, in.Message)
-		return err
-	})
+	r.NotFound(realtime.Relay)
 	realtime.Handle(&r, "add", func(_ context.Context, _ *realtime.Conn, terms []int) (sum int, err error) {
 		if len(terms) == 0 {
 			return 0, &realtime.Error{Code: "no_terms", Message: "nothing to add"}
@@ -29,7 +24,7 @@ func exampleServer() (url string, stop func()) {
 		}
 		return sum, nil
 	})
-	rt = realtime.New(&realtime.Options{
+	rt := realtime.New(&realtime.Options{
 		Authenticate: realtime.InsecureQueryUser,
 		Authorize:    realtime.InsecureAllowAll,
 		OnMessage:    r.OnMessage,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"testing"
 	"testing/synctest"
 
@@ -146,3 +147,55 @@ func TestRouterWithBytes(t *testing.T) {
 		`double "ab" [97 98 97 98]`,
 	}, seen[:7])
 }
+
+// Relay is what happens to messages without a handler, and a handler may call it: with receipts,
+// unknown_event for messages to the server, and the receivers on the bill of the client.
+func TestRelay(t *testing.T) {
+	var r realtime.Router
+	var seen []string
+	r.Use(func(next realtime.Handler) realtime.Handler {
+		return func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
+			seen = append(seen, in.Method+in.Message.Type)
+			return next(ctx, c, in)
+		}
+	})
+	realtime.Handle(&r, "add", func(_ context.Context, _ *realtime.Conn, n int) (int, error) { return n + 1, nil })
+	r.NotFound(realtime.Relay)
+	require.Panics(t, func() { r.NotFound(realtime.Relay) })
+	require.Panics(t, func() { new(realtime.Router).NotFound(nil) })
+	requests := []string{
+		`{"type":"send","id":1,"room":"hall","content":1,"receipt":true}`,
+		`{"type":"send","id":2,"room":"hall","content":1}`,
+		`{"type":"send","id":3,"user":"bob","content":1,"receipt":true}`,
+		`{"type":"send","id":4,"server":true,"content":1,"receipt":true}`,
+		`{"type":"call","id":5,"method":"sub"}`,
+		`{"type":"send","id":6,"room":"hall","content":1,"receipt":true,"message_id":"m"}`,
+		`{"type":"send","id":7,"room":"hall","content":1,"receipt":true,"message_id":"m"}`,
+	}
+	var answers [2][]string
+	for i, handler := range []realtime.Handler{nil, r.OnMessage} {
+		o := keeping(10)
+		o.OnMessage = handler
+		o.Limits.InboundFanout = 1
+		bubble(t, o, func(t *testing.T, b *bed) {
+			alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
+			b.join("hall", bob)
+			alice.discard()
+			for _, request := range requests {
+				answers[i] = append(answers[i], epochs.ReplaceAllString(alice.request(request)[0], `"epoch":E`))
+			}
+			require.Len(t, bob.raw(), 4)
+			for range 40 {
+				alice.request(`{"type":"send","room":"hall"}`)
+			}
+			require.NotZero(t, b.Stats().Throttled)
+		})
+	}
+	require.Equal(t, answers[0], answers[1])
+	require.Contains(t, answers[0][0], `"offset":1`)
+	require.Contains(t, answers[0][3], "unknown_event")
+	require.Contains(t, seen, "sub")
+	require.Contains(t, seen, "chat")
+}
+
+var epochs = regexp.MustCompile(`"epoch":"[^"]*"`)
