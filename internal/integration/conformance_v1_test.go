@@ -97,8 +97,8 @@ func TestV1Errors(t *testing.T) {
 			"id must be a string or a number of at most 64 bytes")
 		fails(`{"type":"join","id":1,"room":7}`, "1", "bad_request", "a member has the wrong type")
 		fails(`{"type":"send","id":1,"all":1}`, "1", "bad_request", "a member has the wrong type")
-		fails(`{"type":"send","id":1}`, "1", "bad_request", "want one of room, user, conn, or all: true")
-		fails(`{"type":"send","id":1,"all":true,"room":"r"}`, "1", "bad_request", "want one of room, user, conn, or all: true")
+		fails(`{"type":"send","id":1}`, "1", "bad_request", "want one of room, user, conn, all: true, or server: true")
+		fails(`{"type":"send","id":1,"all":true,"room":"r"}`, "1", "bad_request", "want one of room, user, conn, all: true, or server: true")
 		fails(`{"type":"send","id":1,"all":true,"message_type":"welcome"}`, "1", "bad_request",
 			`message_type: invalid name: message type \"welcome\" is reserved`)
 		fails(`{"type":"send","id":1,"all":true,"message_type":"systemnotification"}`, "1", "bad_request",

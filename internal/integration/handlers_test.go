@@ -182,6 +182,7 @@ func TestBacklogIsBoundedInBytes(t *testing.T) {
 		}
 		b := newBed(t, o)
 		alice := b.open("alice")
+		alice.say("the handler does not return", "all")
 		go func() {
 			long := []byte(`{"content":"","target":"` + strings.Repeat("t", 60<<10) + `"}`)
 			for alice.Write(long) == nil {
