@@ -35,7 +35,9 @@ func TestMessageToTheServer(t *testing.T) {
 	}
 	var b *bed
 	var got []realtime.Inbound
-	o.OnMessage = func(ctx context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
+	o.OnMessage = func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
+		require.Equal(t, c.ID(), in.Message.Conn)
+		in.Message.Conn = ""
 		got = append(got, in)
 		res, err := b.Send(ctx, in.Target, in.Message) // to nobody
 		require.Zero(t, res.Matched+res.Kept)
