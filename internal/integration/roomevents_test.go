@@ -24,7 +24,8 @@ import (
 
 // eventLine returns an event in a short notation: "alice joined lobby, opened, user joined 1/1".
 func eventLine(e realtime.RoomEvent) string {
-	line := fmt.Sprintf("%s %s %s", e.Conn.UserID(), e.Kind, e.Room)
+	var line strings.Builder
+	line.WriteString(fmt.Sprintf("%s %s %s", e.Conn.UserID(), e.Kind, e.Room))
 	for _, flag := range []struct {
 		name string
 		set  bool
@@ -33,13 +34,13 @@ func eventLine(e realtime.RoomEvent) string {
 		{"user left", e.UserLeft}, {"emptied", e.Emptied},
 	} {
 		if flag.set {
-			line += ", " + flag.name
+			line.WriteString(", " + flag.name)
 		}
 	}
 	if e.Why != nil {
-		line += ", " + e.Why.Cause.String()
+		line.WriteString(", " + e.Why.Cause.String())
 	}
-	return fmt.Sprintf("%s %d/%d", line, e.Count.Users, e.Count.Conns)
+	return fmt.Sprintf("%s %d/%d", line.String(), e.Count.Users, e.Count.Conns)
 }
 
 // withEvents returns Options that write the room events into a diary.
