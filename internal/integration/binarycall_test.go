@@ -115,8 +115,8 @@ func TestPanicInACall(t *testing.T) {
 	}
 }
 
-// Binary calls that wait for a handler share no memory with the messages that follow.
-func TestBinaryCallsThatWait(t *testing.T) {
+// Binary calls share no memory with the messages that follow, whether they wait for a handler or not.
+func TestBinaryCallsShareNoBuffer(t *testing.T) {
 	var kept [][]byte
 	var release chan struct{}
 	o := realtime.Options{OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
@@ -138,9 +138,13 @@ func TestBinaryCallsThatWait(t *testing.T) {
 		close(release)
 		require.Equal(t, want, alice.raw())
 		for i := range 4 {
-			require.Equal(t, strings.Repeat(fmt.Sprint(i), 50*i), string(kept[i]))
-			require.NotNil(t, kept[i])
+			alice.requestBinary(`{"type":"call","method":"m"}`, strings.Repeat(fmt.Sprint(i), 50*i))
 		}
+		for i, p := range kept {
+			require.Equal(t, strings.Repeat(fmt.Sprint(i%4), 50*(i%4)), string(p))
+			require.NotNil(t, p)
+		}
+		require.Len(t, kept, 8)
 	})
 }
 
@@ -167,7 +171,9 @@ func TestBinaryCallOfClient(t *testing.T) {
 		reply := func() string { return fmt.Sprintf(`{"type":"reply","id":%d}`, n+1) }
 		jsonReply := func() []byte { return fmt.Appendf(nil, `{"type":"reply","id":%d,"content":[1]}`, n+1) }
 
-		for _, content := range []string{"\x00\xff", ""} {
+		var all []string
+		var answers [][]byte
+		for _, content := range []string{"\x00\xff", "ab", ""} {
 			var signed []byte
 			frame, err := call(func() (err error) {
 				signed, err = realtime.Call[[]byte](t.Context(), alice.conn, "sign", []byte(content))
@@ -177,6 +183,10 @@ func TestBinaryCallOfClient(t *testing.T) {
 			require.Equal(t, string(headed(header(), content)), frame)
 			require.Equal(t, content+content, string(signed))
 			require.NotNil(t, signed, "empty bytes are no missing content")
+			all, answers = append(all, content+content), append(answers, signed)
+		}
+		for i, p := range answers {
+			require.Equal(t, all[i], string(p), "no answer changes later")
 		}
 		var dynamic any
 		frame, err := call(func() (err error) {
