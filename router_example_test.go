@@ -35,32 +35,27 @@ func ExampleRouter() {
 	// {"message_type":"reply","id":2,"content":3}
 }
 
-// Calls go to a Router, and messages to their targets.
-func ExampleRouter_OnMessage() {
-	var rt *realtime.Manager
+// Messages that have no handler go to their targets, as without a Router.
+func ExampleRelay() {
 	var r realtime.Router
 	realtime.Handle(&r, "add",
 		func(_ context.Context, _ *realtime.Conn, n [2]int) (int, error) {
 			return n[0] + n[1], nil
 		})
-	onMessage := func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
-		if in.Method != "" {
-			return r.OnMessage(ctx, c, in)
-		}
-		_, err := rt.Send(ctx, in.Target, in.Message)
-		return nil, err
-	}
-	rt = realtime.New(&realtime.Options{
-		Authorize: realtime.InsecureAllowAll, OnMessage: onMessage,
+	r.NotFound(realtime.Relay)
+	rt := realtime.New(&realtime.Options{
+		Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage,
 	})
 	defer rt.Close()
 
 	alice := dialV1(rt, "alice")
-	fmt.Println(alice(`{"type":"send","id":1,"room":"lobby","content":"hello"}`))
+	fmt.Println(alice(`{"type":"send","id":1,"room":"lobby","message_type":"note","content":"hello"}`))
 	fmt.Println(alice(`{"type":"call","id":2,"method":"add","content":[1,2]}`))
+	fmt.Println(alice(`{"type":"send","id":3,"server":true,"message_type":"note"}`))
 	// Output:
 	// {"message_type":"reply","id":1}
 	// {"message_type":"reply","id":2,"content":3}
+	// {"message_type":"error","id":3,"content":{"code":"unknown_event","message":"unknown event \"note\""}}
 }
 
 // A method that clients can call, with an error that clients can recognise by its code.
