@@ -331,6 +331,9 @@ func (c *Conn) run(f func()) {
 // connHandler is a connection as its session sees it.
 type connHandler Conn
 
+// Ping implements session.Handler.
+func (h *connHandler) Ping() { (*Conn)(h).answer(wire.Pong()) }
+
 // Command implements session.Handler.
 func (h *connHandler) Command(cmd wire.Command) {
 	c := (*Conn)(h)

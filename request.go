@@ -33,8 +33,6 @@ func newCommands(m *Manager) *commands {
 // run executes one command of c.
 func (cs *commands) run(c *Conn, cmd wire.Command) {
 	switch cmd.Kind {
-	case wire.CmdPing:
-		c.answer(wire.Pong())
 	case wire.CmdChat:
 		cs.chat(c, cmd)
 	case wire.CmdRequest:

@@ -69,8 +69,10 @@ type Stats struct {
 	RefusedShutdown uint64 // upgrades refused because the Manager is closing
 	RefusedRequest  uint64 // requests that were not a valid upgrade or REST call
 
-	Denied    uint64 // actions of clients and of REST callers that were not authorised
-	Ignored   uint64 // inbound messages that do not belong to the protocol
+	Denied uint64 // actions of clients and of REST callers that were not authorised
+	// Ignored are inbound messages that do not belong to the protocol, and ephemeral ones that
+	// arrived while the backlog of a handler was full.
+	Ignored   uint64
 	Failed    uint64 // inbound messages whose handling failed, and errors of the broker
 	Throttled uint64 // inbound messages that waited for the rate limit
 	Panics    uint64 // panics of application code

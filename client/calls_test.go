@@ -249,3 +249,18 @@ func TestServerCallEndsWithConnection(t *testing.T) {
 		require.Equal(t, realtime.ErrClosed, <-ended)
 	})
 }
+
+// A call may take longer than silence may: the server answers pings meanwhile.
+func TestCallLongerThanTheHeartbeat(t *testing.T) {
+	var r realtime.Router
+	realtime.Handle(&r, "long", func(context.Context, *realtime.Conn, any) (int, error) {
+		time.Sleep(10 * time.Minute)
+		return 7, nil
+	})
+	o := realtime.Options{Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage}
+	withManager(t, o, func(t *testing.T, w *testEnv) {
+		n, err := client.Call[int](t.Context(), w.dial("alice").Client, "long", nil)
+		require.NoError(t, err)
+		require.Equal(t, 7, n)
+	})
+}

@@ -388,3 +388,49 @@ func (panicky) Error() string { return "panicky" }
 func (panicky) Is(error) bool { panic("asked") }
 
 func (panicky) As(any) bool { panic("asked") }
+
+// While a handler or OnRoom runs, textual pings are answered, so that the client does not take the
+// silence for a loss. Ephemeral messages beyond the backlog are dropped, and nothing else is.
+func TestPingsWhileAHandlerRuns(t *testing.T) {
+	var release chan struct{}
+	var handled []string
+	o := realtime.Options{
+		OnMessage: func(_ context.Context, _ *realtime.Conn, in realtime.Inbound) (any, error) {
+			handled = append(handled, in.Message.Type)
+			if in.Message.Type == "slow" {
+				<-release
+			}
+			return nil, nil
+		},
+		OnRoom: func(context.Context, realtime.RoomEvent) { <-release },
+	}
+	for name, begin := range map[string]string{
+		"handler": `{"type":"send","server":true,"message_type":"slow"}`,
+		"OnRoom":  `{"type":"join","room":"lobby"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, o, func(t *testing.T, b *bed) {
+				release, handled = make(chan struct{}), nil
+				alice := b.openV1(realtime.Identity{UserID: "alice"})
+				require.NoError(t, alice.Write([]byte(begin)))
+				alice.discard()
+				go func() {
+					for range 100 {
+						_ = alice.Write([]byte(`{"type":"send","server":true,"message_type":"input","ephemeral":true}`))
+					}
+					_ = alice.Write([]byte("ping"))
+					_ = alice.Write([]byte(`{"type":"send","id":1,"server":true,"message_type":"last"}`))
+				}()
+				time.Sleep(6 * time.Second)
+				require.Equal(t, []string{"pong"}, alice.raw())
+				time.Sleep(time.Hour)
+				require.Nil(t, alice.ended())
+				close(release)
+				require.Equal(t, []string{`{"message_type":"reply","id":1}`}, alice.raw())
+				require.Contains(t, []int{65, 66, 67}, len(handled), "the backlog, what comes before it, and the last one")
+				require.Equal(t, "last", handled[len(handled)-1])
+				require.NotZero(t, b.Stats().Ignored)
+			})
+		})
+	}
+}

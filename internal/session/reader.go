@@ -125,6 +125,10 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 		*buf = nil
 	}
 	cmd, ok := r.accept(op, data, now)
+	if ok && cmd.Kind == wire.CmdPing { // a client takes silence while a handler runs for a loss
+		s.handler.Ping()
+		return true
+	}
 	if !ok || !s.runner.offer(&cmd) {
 		return true
 	}

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -72,12 +73,17 @@ func (r *runner) leave() {
 }
 
 // offer makes the caller the goroutine that runs cmd, or leaves cmd to the one that runs commands
-// already. It waits while the backlog is full. After the end no command is run, and reading goes on
-// only until the peer's close frame.
+// already. It waits while the backlog is full, but drops an ephemeral message then, which has no
+// value later. After the end no command is run, and reading goes on only until the peer's close
+// frame.
 func (r *runner) offer(cmd *wire.Command) (mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.full(cmd) {
+		if cmd.Ephemeral() {
+			r.s.counters.Add(metrics.Ignored, 1)
+			return false
+		}
 		r.rejectReplies(true) // the handler may wait for one that would never be read
 		for r.full(cmd) {
 			r.await()

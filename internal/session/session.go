@@ -21,8 +21,11 @@ const slowGrace = 5 * time.Second
 
 // Handler is the connection that a session belongs to.
 type Handler interface {
-	// Command does what a command asks for. It is called for one command at a time.
+	// Command does what a command asks for. It is called for one command at a time, and not for
+	// pings.
 	Command(cmd wire.Command)
+	// Ping answers a textual ping, at once and also while a command runs. It must not block.
+	Ping()
 	// Ended is called once, when the session has begun to end. It must not block, and locks may be
 	// held.
 	Ended(why *disconnect.CloseError)

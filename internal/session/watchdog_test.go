@@ -51,6 +51,7 @@ func (h *half) Next(buf []byte, wait bool) (sendqueue.Op, []byte, error) {
 type ignore struct{}
 
 func (ignore) Command(wire.Command)         {}
+func (ignore) Ping()                        {}
 func (ignore) Value(any) any                { return nil }
 func (ignore) Ended(*disconnect.CloseError) {}
 

@@ -45,6 +45,9 @@ func (c *Command) Size() int {
 	return n
 }
 
+// Ephemeral reports whether the command is an ephemeral message.
+func (c *Command) Ephemeral() bool { return c.Req != nil && c.Req.Ephemeral }
+
 // CommandKind is the kind of a command.
 type CommandKind uint8
 
