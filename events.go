@@ -23,8 +23,12 @@ type RoomEvent struct {
 	// Opened and UserJoined are for MemberJoined: Conn is the first member of the room, and the
 	// first connection of its user in the room.
 	Opened, UserJoined bool
+	// UserAway and UserBack are for users with several connections in the room: now all of them are
+	// away, or one of them is open again. UserAway comes with MemberAway, or with MemberLeft of the
+	// last open one; UserBack with MemberBack, or with MemberJoined of a new one.
+	UserAway, UserBack bool
 	// UserLeft and Emptied are for MemberLeft: Conn was the last connection of its user in the
-	// room, and the last member of the room. UserJoined and UserLeft are false for an anonymous
+	// room, and the last member of the room. All flags of users are false for an anonymous
 	// connection.
 	UserLeft, Emptied bool
 	// Count is how many users and connections are in the room after the event.

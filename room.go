@@ -162,15 +162,22 @@ type room struct {
 	mu        sync.Mutex
 	holds     int // joins in progress and detached sessions
 	members   []member
-	users     map[string]int // connections in the roster, by user
-	peakUsers int            // see shrink.Delete
-	shown     int            // connections in the roster
-	list      *presence      // of the current roster; nil if it was not made
-	listing   chan struct{}  // closed when the list in progress is done; nil if there is none
-	changes   int            // of the roster
-	queue     *roomQueue     // nil while no event waits for OnRoom
-	dead      bool           // removed from the index; a new room can have the name
+	users     map[string]attendance
+	peakUsers int           // see shrink.Delete
+	shown     int           // connections in the roster
+	list      *presence     // of the current roster; nil if it was not made
+	listing   chan struct{} // closed when the list in progress is done; nil if there is none
+	changes   int           // of the roster
+	queue     *roomQueue    // nil while no event waits for OnRoom
+	dead      bool          // removed from the index; a new room can have the name
 }
+
+// attendance is how many connections of a user are in the roster of a room, and how many of these
+// have a detached session.
+type attendance struct{ conns, away int32 }
+
+// absent reports whether all connections of a user that are in the room are away.
+func (a attendance) absent() bool { return a.conns > 0 && a.away == a.conns }
 
 // member is one entry in the list that a delivery walks through.
 type member struct {
@@ -336,17 +343,18 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 	r.shown++
 	r.changed()
 	first := true
+	e := RoomEvent{Kind: MemberJoined, Conn: m.conn, Opened: r.shown == 1}
 	if user := m.conn.UserID(); user != "" {
 		if r.users == nil {
-			r.users = make(map[string]int)
+			r.users = make(map[string]attendance)
 		}
-		first = r.users[user] == 0
-		r.users[user]++
+		a := r.users[user]
+		first = a.conns == 0
+		e.UserJoined, e.UserBack = first, a.absent()
+		a.conns++
+		r.users[user] = a
 	}
-	r.m.events.add(r, RoomEvent{
-		Kind: MemberJoined, Conn: m.conn, Opened: r.shown == 1,
-		UserJoined: first && m.conn.UserID() != "",
-	})
+	r.m.events.add(r, e)
 	if m.detached {
 		r.away(m)
 	}
@@ -375,7 +383,14 @@ func (r *room) detach(m *membership) {
 func (r *room) away(m *membership) {
 	why := *m.conn.session.Why()
 	why.Grace = r.m.detached.grace
-	r.m.events.add(r, RoomEvent{Kind: MemberAway, Conn: m.conn, Why: &why})
+	e := RoomEvent{Kind: MemberAway, Conn: m.conn, Why: &why}
+	if user := m.conn.UserID(); user != "" {
+		a := r.users[user]
+		a.away++
+		r.users[user] = a
+		e.UserAway = a.absent()
+	}
+	r.m.events.add(r, e)
 }
 
 // replace gives the place of m, whose session is detached, to next. The session of next may be
@@ -389,7 +404,14 @@ func (r *room) replace(m, next *membership) {
 		r.show(next, nil)
 		return
 	}
-	r.m.events.add(r, RoomEvent{Kind: MemberBack, Conn: next.conn, Was: m.conn})
+	e := RoomEvent{Kind: MemberBack, Conn: next.conn, Was: m.conn}
+	if user := m.conn.UserID(); user != "" {
+		a := r.users[user]
+		e.UserBack = a.absent()
+		a.away--
+		r.users[user] = a
+	}
+	r.m.events.add(r, e)
 	if next.detached {
 		r.away(next)
 	}
@@ -410,18 +432,22 @@ func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 	r.shown--
 	r.changed()
 	last := true
-	user := m.conn.UserID()
-	if user != "" {
-		if r.users[user]--; r.users[user] > 0 {
-			last = false
-		} else {
-			r.users = shrink.Delete(r.users, user, &r.peakUsers)
+	e := RoomEvent{Kind: MemberLeft, Conn: m.conn, Emptied: r.shown == 0, Why: m.conn.session.Why()}
+	if user := m.conn.UserID(); user != "" {
+		a := r.users[user]
+		was := a.absent()
+		a.conns--
+		if m.detached {
+			a.away--
 		}
+		if last = a.conns == 0; last {
+			r.users = shrink.Delete(r.users, user, &r.peakUsers)
+		} else {
+			r.users[user] = a
+		}
+		e.UserLeft, e.UserAway = last, !was && a.absent()
 	}
-	r.m.events.add(r, RoomEvent{
-		Kind: MemberLeft, Conn: m.conn, UserLeft: last && user != "", Emptied: r.shown == 0,
-		Why: m.conn.session.Why(),
-	})
+	r.m.events.add(r, e)
 	if !last || notice == nil {
 		return 0
 	}

@@ -26,7 +26,7 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	rooms := m.rooms
 	hall := rooms.lockNew("hall", recovery.Policy{})
 	hall.mu.Unlock()
-	hall.users = map[string]int{}
+	hall.users = map[string]attendance{}
 	before := heap()
 	for i := range crowd {
 		rooms.unlock(rooms.lockNew("room "+strconv.Itoa(i), recovery.Policy{})) // the room is removed

@@ -31,6 +31,7 @@ func eventLine(e realtime.RoomEvent) string {
 		set  bool
 	}{
 		{"opened", e.Opened}, {"user joined", e.UserJoined},
+		{"user away", e.UserAway}, {"user back", e.UserBack},
 		{"user left", e.UserLeft}, {"emptied", e.Emptied},
 	} {
 		if flag.set {
@@ -113,25 +114,25 @@ func TestRoomEventsOfSessions(t *testing.T) {
 		alice.request(`{"type":"leave","id":1,"room":"hall"}`)
 		events.read()
 		alice.Drop()
-		require.Equal(t, []string{"alice away lobby, lost 1/1"}, events.read())
+		require.Equal(t, []string{"alice away lobby, user away, lost 1/1"}, events.read())
 		require.Equal(t, []string{"[lobby] lost 15s"}, ends.read())
 		require.Equal(t, []string{"lobby"}, alice.conn.Rooms())
 
 		first = alice.conn
 		again, w2 := b.session("alice")
 		require.Equal(t, rooms("lobby"), again.resumes(w.Session))
-		require.Equal(t, []string{"alice back lobby 1/1"}, events.read())
+		require.Equal(t, []string{"alice back lobby, user back 1/1"}, events.read())
 		require.Equal(t, []string{"lobby"}, alice.conn.Rooms(), "at its end")
 
 		// The server has not noticed yet that the connection is lost.
 		first = again.conn
 		third, _ := b.session("alice")
 		require.Equal(t, rooms("lobby"), third.resumes(w2.Session))
-		require.Equal(t, []string{"alice away lobby, replaced 1/1", "alice back lobby 1/1"}, events.read())
+		require.Equal(t, []string{"alice away lobby, user away, replaced 1/1", "alice back lobby, user back 1/1"}, events.read())
 		require.Equal(t, []string{"[lobby] replaced 0s"}, ends.read())
 
 		third.Drop()
-		require.Equal(t, []string{"alice away lobby, lost 1/1"}, events.read())
+		require.Equal(t, []string{"alice away lobby, user away, lost 1/1"}, events.read())
 		time.Sleep(14 * time.Second)
 		require.Empty(t, events.read())
 		time.Sleep(2 * time.Second)
@@ -143,6 +144,31 @@ func TestRoomEventsOfSessions(t *testing.T) {
 		clean.Close(realtime.CloseNormal, "")
 		require.Equal(t, []string{"[lobby] client 0s"}, ends.read(), "gone for good")
 		require.Len(t, events.read(), 2)
+	})
+}
+
+// A user with several connections in a room is away when none of them is open.
+func TestRoomEventsOfAbsentUsers(t *testing.T) {
+	var events diary
+	bubble(t, withEvents(&events), func(t *testing.T, b *bed) {
+		one, w := b.session("alice")
+		two, _ := b.session("alice")
+		b.join("lobby", one, two)
+		events.read()
+		one.Drop()
+		require.Equal(t, []string{"alice away lobby, lost 1/2"}, events.read())
+		_, err := b.Leave(t.Context(), two.conn.ID(), "lobby")
+		require.NoError(t, err)
+		require.Equal(t, []string{"alice left lobby, user away 1/1"}, events.read())
+		b.join("lobby", two)
+		require.Equal(t, []string{"alice joined lobby, user back 1/2"}, events.read())
+		two.Drop()
+		require.Equal(t, []string{"alice away lobby, user away, lost 1/2"}, events.read())
+		again, _ := b.session("alice")
+		require.Equal(t, rooms("lobby"), again.resumes(w.Session))
+		require.Equal(t, []string{"alice back lobby, user back 1/2"}, events.read())
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{"alice left lobby, lost 1/1"}, events.read())
 	})
 }
 
@@ -235,7 +261,7 @@ func TestRoomEventsOfALossDuringResume(t *testing.T) {
 		}
 		require.NoError(t, again.Write([]byte(`{"type":"resume","id":1,"session":"`+w.Session+`"}`)))
 		time.Sleep(7 * time.Second)
-		require.Equal(t, []string{"alice back lobby 1/1", "alice away lobby, lost 1/1"}, events.read())
+		require.Equal(t, []string{"alice back lobby, user back 1/1", "alice away lobby, user away, lost 1/1"}, events.read())
 		time.Sleep(15 * time.Second)
 		require.Equal(t, []string{"alice left lobby, user left, emptied, lost 0/0"}, events.read())
 	})
@@ -535,23 +561,35 @@ func TestRoomEventsThatAreSlow(t *testing.T) {
 // roster is the presence of a room, built from its events.
 type roster struct {
 	members map[*realtime.Conn]bool // whether it is away
-	users   map[string]int
+}
+
+// user returns how many connections of a user are members, and how many of them are open.
+func (r *roster) user(id string) (all, open int) {
+	for c, away := range r.members {
+		if c.UserID() == id {
+			all++
+			if !away {
+				open++
+			}
+		}
+	}
+	return all, open
 }
 
 // apply applies an event, and checks it against the events before.
 func (r *roster) apply(e realtime.RoomEvent) error {
 	if r.members == nil {
-		r.members, r.users = make(map[*realtime.Conn]bool), make(map[string]int)
+		r.members = make(map[*realtime.Conn]bool)
 	}
-	user := e.Conn.UserID()
+	user, known := e.Conn.UserID(), e.Conn.UserID() != ""
+	empty := len(r.members) == 0
+	all, open := r.user(user)
 	away, member := r.members[e.Conn]
 	ok := member
 	switch e.Kind {
 	case realtime.MemberJoined:
-		ok = !member && e.Opened == (len(r.members) == 0) &&
-			e.UserJoined == (user != "" && r.users[user] == 0)
+		ok = !member
 		r.members[e.Conn] = false
-		r.users[user]++
 	case realtime.MemberAway:
 		ok = ok && !away && e.Why != nil && e.Why.Grace > 0
 		r.members[e.Conn] = true
@@ -562,14 +600,16 @@ func (r *roster) apply(e realtime.RoomEvent) error {
 		r.members[e.Conn] = false
 	case realtime.MemberLeft:
 		delete(r.members, e.Conn)
-		if r.users[user]--; r.users[user] == 0 {
-			delete(r.users, user)
-		}
-		ok = ok && e.UserLeft == (user != "" && r.users[user] == 0) &&
-			e.Emptied == (len(r.members) == 0)
 	}
-	if users := r.named(); !ok || len(users) != e.Count.Users || len(r.members) != e.Count.Conns {
-		return fmt.Errorf("%s: does not follow, known are %d members of %v", eventLine(e), len(r.members), users)
+	allNow, openNow := r.user(user)
+	want := e
+	want.Opened, want.Emptied = empty && len(r.members) > 0, !empty && len(r.members) == 0
+	want.UserJoined, want.UserLeft = known && all == 0 && allNow > 0, known && all > 0 && allNow == 0
+	want.UserAway = known && open > 0 && openNow == 0 && allNow > 0
+	want.UserBack = known && all > 0 && open == 0 && openNow > 0
+	want.Count = realtime.Count{Users: len(r.named()), Conns: len(r.members)}
+	if !ok || e != want {
+		return fmt.Errorf("%s: want %s", eventLine(e), eventLine(want))
 	}
 	return nil
 }
@@ -577,13 +617,13 @@ func (r *roster) apply(e realtime.RoomEvent) error {
 // named returns the users that are not anonymous, sorted.
 func (r *roster) named() []string {
 	users := []string{}
-	for user := range r.users {
-		if user != "" {
+	for c := range r.members {
+		if user := c.UserID(); user != "" {
 			users = append(users, user)
 		}
 	}
 	slices.Sort(users)
-	return users
+	return slices.Compact(users)
 }
 
 // The events of each room give its presence, whatever connections do at the same time.
