@@ -182,7 +182,16 @@ const (
 	CausePanic    = disconnect.CausePanic    // the application panicked
 )
 
-// CloseError says how a connection ended, in its fields Cause, Code, Reason and Err. It is passed
-// to OnDisconnect, and it is the cause of the context of the connection, see [Conn.Context]. It
-// matches [ErrClosed] with errors.Is.
+// CloseError says how a connection ended. It is passed to OnDisconnect, and it is the cause of the
+// context of the connection, see [Conn.Context]. It matches [ErrClosed] with errors.Is. Its fields
+// are:
+//
+//	Cause  Cause         // why
+//	Code   CloseCode     // sent or received, or what would have been sent
+//	Reason string        // likewise; do not trust the text of a peer
+//	Err    error         // the underlying error, or nil
+//	Grace  time.Duration // for how long the client may resume the session, see Timeouts.Resume
+//
+// Grace is set in OnDisconnect and in a [RoomEvent], and counts from the end of the connection.
+// Zero: the session has ended too, or another connection has it (CauseReplaced).
 type CloseError = disconnect.CloseError

@@ -252,6 +252,12 @@ type Target struct {
 	ExceptUsers []string
 }
 
+// IsZero reports whether t is the zero Target. In [Inbound] and [Action], that is the target of a
+// client's message to the server.
+func (t Target) IsZero() bool {
+	return noReceivers((*broker.Target)(&t)) && len(t.ExceptConns)+len(t.ExceptUsers) == 0
+}
+
 // ToAll returns the target of all connections, including anonymous ones.
 func ToAll() Target { return Target{All: true} }
 

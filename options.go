@@ -55,9 +55,10 @@ type Options struct {
 	// the order of the changes; those for different rooms run at the same time. The events of a
 	// room always describe the same members as [Room.LocalConns], with detached sessions.
 	//
-	// What a client sends after a join is handled after OnRoom has returned for that join, and for
-	// an earlier one. So a handler of messages knows the member, and a slow OnRoom delays those who
-	// join. If more than 1,024 events of a room wait, clients wait before they join it. Joins by the
+	// What a client sends after a join is handled after OnRoom has returned for that join. The same
+	// holds for the other events before it, and for MemberBack after a session was resumed. The
+	// answers to the join and to the resume do not wait. So a handler of messages knows the member,
+	// and a slow OnRoom delays those who join. If more than 1,024 events of a room wait, clients wait before they join it. Joins by the
 	// application do not wait.
 	//
 	// Each change is reported exactly once while the process runs. Shutdown waits for OnRoom, and
@@ -170,7 +171,7 @@ type Limits struct {
 	// messages may have together: 250,000; a message to a room of 10,000 counts 10,000. The requests
 	// of a client count too: a list of members and kept messages as bytes and receivers, the
 	// notices of its joins as receivers, each room that is authorised again as a message. Messages
-	// that OnMessage sends do not count.
+	// that OnMessage sends with [Relay] count, and others do not.
 	//
 	// The amount of ten seconds may come at once, but no more than half of QueueMessages and
 	// QueueBytes. A client above a limit is read more slowly, and nothing is lost. If it stays

@@ -70,21 +70,25 @@ func (cs *commands) chat(c *Conn, cmd wire.Command) {
 		if noReceivers(&pub.Target) { // no such user: for OnMessage it would be to the server
 			return nil
 		}
-		_, err := cs.passOn(c, &pub, cmd.Text)
-		return err
+		return cs.passOn(c, &pub, cmd.Text, nil)
 	})
 	if err != nil {
 		cs.failed(c, err)
 	}
 }
 
-// passOn passes a client's message to OnMessage. It is not inlined, because the stack of a
-// goroutine that reads is small, and what is large on it would be there for all messages.
+// passOn passes a client's message to OnMessage. sent may be nil, see Inbound. It is not inlined,
+// because the stack of a goroutine that reads is small, and what is large on it would be there for
+// all messages.
 //
 //go:noinline
-func (cs *commands) passOn(c *Conn, pub *broker.Publication, text []byte) (any, error) {
-	in := Inbound{Text: string(text), Target: Target(pub.Target), Message: Message(pub.Message)}
-	return cs.m.opts.OnMessage(c.session.Context(), c, in)
+func (cs *commands) passOn(
+	c *Conn, pub *broker.Publication, text []byte, sent *Result,
+) error {
+	_, err := cs.m.opts.OnMessage(c.session.Context(), c, Inbound{
+		Text: string(text), Target: Target(pub.Target), Message: Message(pub.Message), sent: sent,
+	})
+	return err
 }
 
 // send sends a client's message to its target, as [Relay] does.
@@ -259,12 +263,14 @@ func (rs *requests) sendOrHandle(
 		// The application may keep the message, but the bytes belong to the reader.
 		pub.Message.Content = bytes.Clone(r.Content)
 		pub.Message.Binary = bytes.Clone(r.Binary)
-		res, err := rs.commands.passOn(c, pub, nil)
-		if err != nil {
+		var sent *Result
+		if r.Receipt {
+			sent = new(Result)
+		}
+		if err := rs.commands.passOn(c, pub, nil, sent); err != nil {
 			return nil, &applicationError{err}
 		}
-		sent, _ := res.(Result)
-		return receipt(r, &sent), nil
+		return receipt(r, sent), nil
 	}
 	if r.Server {
 		return nil, noEvent(pub.Message.Type)
@@ -277,7 +283,7 @@ func (rs *requests) sendOrHandle(
 }
 
 // receipt returns the receipt of a message if the client has asked for one. It is empty for the
-// zero Result, that of a handler that has not sent the message.
+// zero Result: then a handler has not relayed the message.
 func receipt(r *wire.Request, res *Result) json.RawMessage {
 	switch {
 	case !r.Receipt || *res == Result{}:

@@ -32,6 +32,8 @@ type Inbound struct {
 	// Message is the message for the receivers, with its sender and the time when it arrived: Text
 	// as [Chat] encodes it, or the message of a client of realtime.v1.
 	Message Message
+
+	sent *Result // where Relay leaves its result; nil if the client wants no receipt
 }
 
 // Handlers of events. They run with no lock held and may call all functions of this package. The
@@ -52,10 +54,9 @@ type (
 	// The result answers a call: nil is no content, a []byte is sent as bytes, a json.RawMessage as
 	// it is, and any other value as encoding/json encodes it. So a handler returns a value, and not
 	// the []byte that json.Marshal makes of it. A result that cannot be sent is logged, and
-	// answered with the code "internal"; one that is too large, with "too_large". If the result for
-	// a message is a [Result], such as that of [Manager.Send], it is the receipt for a client that
-	// has asked for one; any other result is ignored. An error is counted. A plain client is not
-	// told of it; a client of realtime.v1 is told as described at [Error].
+	// answered with the code "internal"; one that is too large, with "too_large". The result
+	// for a message is ignored. An error is counted. A plain client is not told of it; a client of
+	// realtime.v1 is told as described at [Error].
 	//
 	// While it runs, no other message of this connection is handled. After five seconds, or when it
 	// calls Conn.Ping or [Call], the connection continues to be read, so that pings are answered
@@ -106,8 +107,10 @@ type Router struct {
 }
 
 // Relay is what Options.OnMessage does by default: it sends a message to its target, and returns
-// the [Result]. It answers a message to the server with unknown_event, and a call with
-// unknown_method. The receivers count for Limits.InboundFanout.
+// the [Result]. A handler that has checked or changed in may call it. In contrast to
+// [Manager.Send], Relay gives a client the receipt that it has asked for, counts the receivers for
+// Limits.InboundFanout, answers a message to the server with unknown_event, and answers a call with
+// unknown_method.
 func Relay(ctx context.Context, c *Conn, in Inbound) (any, error) {
 	switch {
 	case in.Method != "":
@@ -117,6 +120,9 @@ func Relay(ctx context.Context, c *Conn, in Inbound) (any, error) {
 	}
 	res, err := c.m.Send(ctx, in.Target, in.Message)
 	c.session.Bill().Receivers(res.Matched)
+	if in.sent != nil {
+		*in.sent = res
+	}
 	return res, err
 }
 
@@ -135,10 +141,11 @@ func (r *Router) Use(middleware ...func(Handler) Handler) {
 	r.middleware = append(r.middleware, middleware...)
 }
 
-// On registers a handler for a type of message, whatever its target is. The content of a message is
-// decoded into a T by encoding/json; empty content is the zero T, and the text of a plain client is
-// a JSON string. A T of type []byte is for binary content, and gets it as it is. The library does
-// not send the message on: the handler may send in.Message, changed or not.
+// On registers a handler for a type of message, whatever its target is: that may also be the
+// server, see [Target.IsZero]. The content of a message is decoded into a T by encoding/json; empty
+// content is the zero T, and the text of a plain client is a JSON string. A T of type []byte is for
+// binary content, and gets it as it is. The library does not send the message on: the handler may
+// call [Relay], or send in.Message in another way.
 //
 // If the content cannot be decoded, the client gets the error bad_request. For a type without a
 // handler it gets unknown_event. On panics if clients cannot send typ, if typ has a handler, or if

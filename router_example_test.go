@@ -11,18 +11,17 @@ import (
 
 // A Router has a handler for each type of message and for each method.
 func ExampleRouter() {
-	var rt *realtime.Manager
 	var r realtime.Router
 	realtime.On(&r, "chat",
-		func(ctx context.Context, _ *realtime.Conn, in realtime.Inbound, _ string) error {
-			_, err := rt.Send(ctx, in.Target, in.Message)
+		func(ctx context.Context, c *realtime.Conn, in realtime.Inbound, _ string) error {
+			_, err := realtime.Relay(ctx, c, in)
 			return err
 		})
 	realtime.Handle(&r, "add",
 		func(_ context.Context, _ *realtime.Conn, n [2]int) (int, error) {
 			return n[0] + n[1], nil
 		})
-	rt = realtime.New(&realtime.Options{
+	rt := realtime.New(&realtime.Options{
 		Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage,
 	})
 	defer rt.Close()
@@ -85,17 +84,17 @@ func ExampleHandle() {
 // A message type whose messages are checked before they are sent on.
 func ExampleOn() {
 	type move struct{ X, Y int }
-	var rt *realtime.Manager
 	var r realtime.Router
 	realtime.On(&r, "move",
 		func(ctx context.Context, c *realtime.Conn, in realtime.Inbound, m move) error {
 			if m.X < 0 || m.Y < 0 {
 				return &realtime.Error{Code: "off_board", Message: "not on the board"}
 			}
-			_, err := rt.Send(ctx, in.Target.Except(c.ID()), in.Message)
+			in.Target = in.Target.Except(c.ID())
+			_, err := realtime.Relay(ctx, c, in)
 			return err
 		})
-	rt = realtime.New(&realtime.Options{
+	rt := realtime.New(&realtime.Options{
 		Authorize: realtime.InsecureAllowAll, OnMessage: r.OnMessage,
 	})
 	defer rt.Close()
@@ -196,15 +195,14 @@ func ExampleCall_rawJSON() {
 
 // OnMessage decides what is sent to whom. Without it, each message goes to its target.
 func ExampleHandler() {
-	var rt *realtime.Manager
-	rt = realtime.New(&realtime.Options{
+	rt := realtime.New(&realtime.Options{
 		Authorize: realtime.InsecureAllowAll,
 		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
 			if strings.Contains(string(in.Message.Content), "darn") {
 				return nil, &realtime.Error{Code: "language", Message: "mind your language"}
 			}
-			_, err := rt.Send(ctx, in.Target.Except(c.ID()), in.Message)
-			return nil, err
+			in.Target = in.Target.Except(c.ID())
+			return realtime.Relay(ctx, c, in)
 		},
 	})
 	defer rt.Close()

@@ -6,10 +6,14 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/client"
 )
+
+// handlerTime is how long the end of a test waits for handlers that run.
+const handlerTime = 10 * time.Second
 
 // maxUnexpected is the number of unexpected messages that a client keeps.
 const maxUnexpected = 1 << 16
@@ -25,7 +29,8 @@ type Server struct {
 
 // New serves a Manager with these options. If o is nil, everyone may do everything, for tests of
 // something else. If Options.Authenticate is nil, the user is the one that the client names, see
-// [realtime.InsecureQueryUser]. The Manager and the server are closed when the test ends.
+// [realtime.InsecureQueryUser]. The Manager and the server are closed when the test ends. Then New
+// waits until all handlers have returned, but not longer than ten seconds.
 func New(t testing.TB, o *realtime.Options) *Server {
 	t.Helper()
 	opts := realtime.Options{Authorize: realtime.InsecureAllowAll}
@@ -36,7 +41,12 @@ func New(t testing.TB, o *realtime.Options) *Server {
 		opts.Authenticate = realtime.InsecureQueryUser
 	}
 	m := realtime.New(&opts)
-	t.Cleanup(func() { _ = m.Close() })
+	t.Cleanup(func() {
+		_ = m.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), handlerTime)
+		defer cancel()
+		_ = m.Shutdown(ctx) // waits for handlers, which may use t
+	})
 	s := Serve(t, m)
 	s.Manager = m
 	return s

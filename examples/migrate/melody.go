@@ -8,12 +8,13 @@ import (
 )
 
 func fromMelody() (*realtime.Manager, http.Handler) {
-	var rt *realtime.Manager
-	rt = realtime.New(&realtime.Options{
+	rt := realtime.New(&realtime.Options{
 		Authorize: func(context.Context, *realtime.Conn, realtime.Action) error { return nil },
 		OnMessage: func(ctx context.Context, c *realtime.Conn, in realtime.Inbound) (any, error) {
-			_, err := rt.Send(ctx, realtime.ToAll().Except(c.ID()), in.Message) // BroadcastOthers
-			return nil, err
+			if !in.Target.IsZero() { // not to the server, and no call
+				in.Target = realtime.ToAll().Except(c.ID()) // BroadcastOthers
+			}
+			return realtime.Relay(ctx, c, in)
 		},
 	})
 	mux := http.NewServeMux()

@@ -160,6 +160,10 @@ func TestRelay(t *testing.T) {
 		}
 	})
 	realtime.Handle(&r, "add", func(_ context.Context, _ *realtime.Conn, n int) (int, error) { return n + 1, nil })
+	realtime.On(&r, "checked", func(ctx context.Context, c *realtime.Conn, in realtime.Inbound, n int) error {
+		_, err := realtime.Relay(ctx, c, in)
+		return err
+	})
 	r.NotFound(realtime.Relay)
 	require.Panics(t, func() { r.NotFound(realtime.Relay) })
 	require.Panics(t, func() { new(realtime.Router).NotFound(nil) })
@@ -171,6 +175,7 @@ func TestRelay(t *testing.T) {
 		`{"type":"call","id":5,"method":"sub"}`,
 		`{"type":"send","id":6,"room":"hall","content":1,"receipt":true,"message_id":"m"}`,
 		`{"type":"send","id":7,"room":"hall","content":1,"receipt":true,"message_id":"m"}`,
+		`{"type":"send","id":8,"room":"hall","content":1,"receipt":true,"message_type":"checked"}`,
 	}
 	var answers [2][]string
 	for i, handler := range []realtime.Handler{nil, r.OnMessage} {
@@ -184,7 +189,7 @@ func TestRelay(t *testing.T) {
 			for _, request := range requests {
 				answers[i] = append(answers[i], epochs.ReplaceAllString(alice.request(request)[0], `"epoch":E`))
 			}
-			require.Len(t, bob.raw(), 4)
+			require.Len(t, bob.raw(), 5)
 			for range 40 {
 				alice.request(`{"type":"send","room":"hall"}`)
 			}
@@ -194,6 +199,7 @@ func TestRelay(t *testing.T) {
 	require.Equal(t, answers[0], answers[1])
 	require.Contains(t, answers[0][0], `"offset":1`)
 	require.Contains(t, answers[0][3], "unknown_event")
+	require.Contains(t, answers[1][7], `"offset":4`)
 	require.Contains(t, seen, "sub")
 	require.Contains(t, seen, "chat")
 }

@@ -30,11 +30,11 @@ func main() {
 		may    permissions
 	)
 	realtime.On(&router, "chat",
-		func(ctx context.Context, _ *realtime.Conn, in realtime.Inbound, said chat) error {
+		func(ctx context.Context, c *realtime.Conn, in realtime.Inbound, said chat) error {
 			if said.Text == "" {
 				return errEmpty
 			}
-			_, err := rt.Send(ctx, in.Target, in.Message)
+			_, err := realtime.Relay(ctx, c, in)
 			return err
 		})
 	rt = realtime.New(&realtime.Options{
