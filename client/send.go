@@ -27,9 +27,9 @@ type Receipt struct {
 }
 
 // SendReceipt is [Client.Send] with a receipt, which contains what the server knows when it accepts
-// the message. If a handler of the application handles the message, it is zero unless the handler returns
-// a realtime.Result. There is none for an
-// ephemeral message: SendReceipt returns realtime.ErrInvalidMessage.
+// the message. If a handler of the application handles the message, the receipt is zero unless the
+// handler returns a realtime.Result. There is no receipt for an ephemeral message: SendReceipt
+// returns realtime.ErrInvalidMessage.
 func (c *Client) SendReceipt(
 	ctx context.Context, to realtime.Target, msg realtime.Message,
 ) (Receipt, error) {
@@ -52,8 +52,8 @@ func (c *Client) SendReceipt(
 // accepted it. A message to the zero Target is for the application of the server itself. If the
 // connection ends first, Send sends the message again over the next one, with the same ID. Every
 // receiver then shows it once, but handlers of the server may see it twice. A message without ID
-// gets a random one. The server determines Sender, Conn and Time. Send keeps no reference to Content
-// and Binary.
+// gets a random one. The server determines Sender, Conn and Time. Send keeps no reference to
+// Content and Binary.
 //
 // Send waits until ctx or the client ends. It also waits for its turn if DialOptions.PendingSends
 // messages are already waiting. If ctx ends, it returns the cause of ctx, and the message may still
