@@ -232,7 +232,9 @@ func (d *delivery) push(r *receiver, c *Conn, policy sendqueue.Policy) (queued b
 // missed takes back includes: c did not receive the message. Another part of the target, or
 // catching up, may still deliver it.
 func (d *delivery) missed(c *Conn) {
-	if d.audience != nil && d.priority != sendqueue.Ephemeral { // which no policy lets in
+	// The queue takes an ephemeral message by no policy of another part, where it would only count
+	// as dropped again.
+	if d.audience != nil && d.priority != sendqueue.Ephemeral {
 		d.audience.forget(c.queue)
 	}
 	if d.key != 0 {

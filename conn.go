@@ -32,7 +32,7 @@ type Conn struct {
 	began     admission.Decision // when its admission began
 	welcomed  atomic.Bool        // the welcome is queued; OnConnect is called after that
 	connected atomic.Bool        // OnConnect returned nil
-	unhandled atomic.Int32       // joins that OnRoom has not handled
+	unhandled atomic.Int32       // joins and returns that OnRoom has not handled
 	expiry    atomic.Pointer[expiry]
 	former    atomic.Pointer[[]string] // ids of connections whose session it has resumed; may be nil
 
@@ -51,17 +51,18 @@ type Conn struct {
 	at listIndex
 }
 
-// connKey is the key of the connection in its context. It contains the handlers of the Manager, so
-// that a connection of another Manager is not found.
+// connKey is the key of the connection in its context, and of a flag in the context of a room event
+// that says whether OnRoom is running. It contains the handlers of the Manager, so that a connection
+// of another Manager is not found.
 type connKey struct{ handlers *session.HandlerGroup }
 
 // inHandler reports whether ctx is the context of a connection of this Manager in whose handler
-// code of the application is running.
+// code of the application is running, or that of a room event that OnRoom is handling.
 func inHandler(ctx context.Context, handlers *session.HandlerGroup) bool {
 	switch in := ctx.Value(connKey{handlers}).(type) {
 	case *Conn:
 		return in.session.InHandler()
-	case *atomic.Bool: // of an event of a room
+	case *atomic.Bool: // of a room event
 		return in.Load()
 	}
 	return false
@@ -131,8 +132,9 @@ func (c *Conn) deadline() time.Time {
 }
 
 // Context returns the context of the connection. It ends with the connection; then its cause is a
-// *CloseError. While a handler of the connection runs, the end may be noticed five seconds late. Its values are those that Options.ConnContext chose, or those of the context that
-// was passed to [Manager.Register].
+// *CloseError. While a handler of the connection runs, the loss of the client may be noticed five
+// seconds late. The values of the context are those that Options.ConnContext chose, or those of the
+// context that was passed to [Manager.Register].
 func (c *Conn) Context() context.Context { return c.session.Context() }
 
 // sender returns the sender of the client's messages: message ids are unique for each sender.
@@ -205,8 +207,8 @@ func (c *Conn) keepRooms() {
 	}
 }
 
-// In reports whether the connection is in a room. While its session is detached, see
-// Timeouts.Resume, it stays in its rooms.
+// In reports whether the connection is in a room. After the connection has ended it is in none,
+// unless its session is detached, see Timeouts.Resume.
 func (c *Conn) In(room string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -52,10 +52,10 @@ const (
 )
 
 const (
-	// maxRoomEvents is how many events of a room may wait before clients have to wait that want to
-	// join it.
+	// maxRoomEvents is how many events of a room may wait. While so many wait, clients wait before
+	// they join the room.
 	maxRoomEvents = 1024
-	// slowRoomEvent is after how much time a call of OnRoom is logged.
+	// slowRoomEvent is how long a call of OnRoom may take before it is logged.
 	slowRoomEvent = 5 * time.Second
 )
 
@@ -187,8 +187,8 @@ func (es *roomEvents) handled(e *RoomEvent) {
 	}
 }
 
-// wait waits until OnRoom has handled all joins of a connection, or the connection ends. It is
-// called before each command of the client.
+// wait waits until OnRoom has handled all joins and returns of a connection, or the connection
+// ends. It is called before each command of the client.
 func (es *roomEvents) wait(c *Conn) {
 	for c.unhandled.Load() > 0 && !c.session.Ended() {
 		select {
@@ -198,7 +198,8 @@ func (es *roomEvents) wait(c *Conn) {
 	}
 }
 
-// hold returns a channel that is closed when OnRoom has handled all joins of a connection.
+// hold returns a channel that is closed when OnRoom has handled all joins and returns of a
+// connection.
 func (es *roomEvents) hold(c *Conn) <-chan struct{} {
 	es.mu.Lock()
 	defer es.mu.Unlock()

@@ -171,7 +171,7 @@ type Limits struct {
 	// messages may have together: 250,000; a message to a room of 10,000 counts 10,000. The requests
 	// of a client count too: a list of members and kept messages as bytes and receivers, the
 	// notices of its joins as receivers, each room that is authorised again as a message. Messages
-	// that OnMessage sends with [Relay] count, and others do not.
+	// that OnMessage sends do not count, except by [Relay].
 	//
 	// The amount of ten seconds may come at once, but no more than half of QueueMessages and
 	// QueueBytes. A client above a limit is read more slowly, and nothing is lost. If it stays

@@ -30,7 +30,8 @@ type Inbound struct {
 	// sends it to nobody. Plain clients cannot send one.
 	Target Target
 	// Message is the message for the receivers, with its sender and the time when it arrived: Text
-	// as [Chat] encodes it, or the message of a client of realtime.v1.
+	// as [Chat] encodes it, or the message of a client of realtime.v1. That of a call has only a
+	// Sender, a Conn, and Content or Binary.
 	Message Message
 
 	sent *Result // where Relay leaves its result; nil if the client wants no receipt

@@ -29,15 +29,16 @@ type DialOptions struct {
 	// cookies. Nil means http.DefaultClient.
 	HTTPClient *http.Client
 
-	// OnCall answers a call from the server, each in its own goroutine. Of in, it uses in.Method,
+	// OnCall answers a call from the server, each in its own goroutine. Of in, it gets in.Method,
 	// and in.Message.Content or, for a call with bytes, in.Message.Binary, both of which OnCall
 	// owns. The result is that of a [realtime.Handler]: nil for no content, a []byte for bytes, a
 	// json.RawMessage for JSON, any other value for what encoding/json makes of it. The server
-	// receives a *realtime.Error as it is, and any other error as the code "internal"; so it does
-	// if the result cannot be encoded. ctx ends with the connection, which must carry
-	// the answer. 16 calls run at the same time; further ones are answered with the code "busy". A
-	// panic is not recovered. OnCall must not call Close, which waits for it. Nil: calls are
-	// answered with the code "unknown_method".
+	// receives a *realtime.Error as it is, and the code "internal" for any other error and for a
+	// result that cannot be encoded.
+	//
+	// ctx ends with the connection, which must carry the answer. 16 calls run at the same time;
+	// further ones are answered with the code "busy". A panic is not recovered. OnCall must not
+	// call Close, which waits for it. Nil: calls are answered with the code "unknown_method".
 	OnCall func(ctx context.Context, in realtime.Inbound) (any, error)
 	// OnState is called with each new state, one call at a time and in order. The client does
 	// nothing else until it returns, so it must not wait for the client, nor close it. May be nil.

@@ -52,8 +52,8 @@ func (c *Client) SendReceipt(
 // accepted it. A message to the zero Target is for the application of the server itself. If the
 // connection ends first, Send sends the message again over the next one, with the same ID. Every
 // receiver then shows it once, but handlers of the server may see it twice. A message without ID
-// gets a random one. The server determines Sender, Conn and Time. Send keeps no reference to Content
-// and Binary.
+// gets a random one. The server determines Sender, Conn and Time. Send keeps no reference to
+// Content and Binary.
 //
 // Send waits until ctx or the client ends. It also waits for its turn if DialOptions.PendingSends
 // messages are already waiting. If ctx ends, it returns the cause of ctx, and the message may still

@@ -172,6 +172,35 @@ func TestRoomEventsOfAbsentUsers(t *testing.T) {
 	})
 }
 
+// A member that reads too slowly is away. What ends a permission is reported as one event: a denial
+// takes out a member without an end, and a disconnect one that is away.
+func TestRoomEventsOfRevocations(t *testing.T) {
+	var events diary
+	o := withEvents(&events)
+	o.Limits.QueueMessages = 20
+	bubble(t, o, func(t *testing.T, b *bed) {
+		transport, far := realtime.Pipe(realtime.V1)
+		slow := b.attach(transport, far, realtime.Identity{UserID: "slow"})
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		b.join("lobby", alice)
+		b.joinAll(slow, "lobby")
+		events.read()
+		b.fillQueue(realtime.ToUser("slow"), 50, 1)
+		require.Equal(t, []string{"slow away lobby, user away, slow 2/2"}, events.read())
+		_, err := b.User("slow").Disconnect(t.Context(), 4000, "")
+		require.NoError(t, err)
+		require.Equal(t, []string{"slow left lobby, user left, slow 1/1"}, events.read())
+
+		_, err = b.Room("lobby").Deny(t.Context(), "alice", time.Minute)
+		require.NoError(t, err)
+		require.Equal(t, []string{"alice left lobby, user left, emptied 0/0"}, events.read())
+		require.ErrorIs(t, second(alice.conn.Join(t.Context(), "lobby")), realtime.ErrDenied)
+		alice.Drop()
+		require.Empty(t, events.read(), "it was in no room")
+		require.Zero(t, b.Stats().RoomEvents)
+	})
+}
+
 // What a client sends after a join is handled after OnRoom has returned for the join, whichever way
 // it joined. A slow OnRoom delays nobody else.
 func TestRoomEventsComeBeforeMessages(t *testing.T) {

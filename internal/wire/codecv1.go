@@ -94,12 +94,13 @@ func DecodeV1(op sendqueue.Op, p []byte) Command {
 func (r *Request) decode(p []byte) error {
 	var values [numKeys][]byte
 	err := Members(p, requestKeys[:], values[:])
-	ephemeral := jsonBool(values[keyEphemeral], &r.Ephemeral) // the error reply needs this too
+	// Before any error is returned: the reply needs to know of ephemeral and of the id.
+	ephemeral := jsonBool(values[keyEphemeral], &r.Ephemeral)
 	if id := values[keyID]; id != nil {
 		if len(id) > MaxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
 			return cmp.Or(err, ErrID)
 		}
-		r.ID = id // and the id
+		r.ID = id
 	}
 	if err != nil {
 		return err
@@ -239,7 +240,8 @@ func appendMilliseconds(buf []byte, m *broker.Message) []byte {
 	return buf
 }
 
-// Envelope is the room and the position of a message, and what its receivers may know of the sender.
+// Envelope is the room and the position of a message, and what its receivers may know of the
+// sender.
 type Envelope struct {
 	Conn string          // the connection of the sender, or empty
 	Room string          // the room to which the message is sent, or empty

@@ -451,9 +451,9 @@ export interface Client<
   ): Promise<Calls[Method][1]>;
   /**
    * Answers calls from the server of this method. Content and result are JSON, bytes as in `call`,
-   * or undefined. A method has one handler, the one that was set last. If the handler throws a {@link RealtimeError}, that is the
-   * answer; any other error is reported, and answered with `internal`. One connection answers 100
-   * calls at the same time, and further ones with `busy`.
+   * or undefined. A method has one handler, the one that was set last. If the handler throws a
+   * {@link RealtimeError}, that is the answer; any other error is reported, and answered with
+   * `internal`. One connection answers 100 calls at the same time, and further ones with `busy`.
    */
   handle(method: string, handler: (content: any) => unknown): () => void;
 
