@@ -57,8 +57,8 @@ type Options struct {
 	//
 	// What a client sends after a join is handled after OnRoom has returned for that join, and for
 	// an earlier one. So a handler of messages knows the member, and a slow OnRoom delays those who
-	// join. If more than 1,024 events of a room wait, clients wait before they join it. Joins by the
-	// application do not wait.
+	// join. The next join of the connection by the REST interface waits too. If more than 1,024
+	// events of a room wait, clients wait before they join it. Joins by the application do not wait.
 	//
 	// Each change is reported exactly once while the process runs. Shutdown waits for OnRoom, and
 	// Close does not. A process that is killed reports nothing, and the next one begins with empty
