@@ -334,7 +334,7 @@ type connHandler Conn
 // Command implements session.Handler.
 func (h *connHandler) Command(cmd wire.Command) {
 	c := (*Conn)(h)
-	if c.unhandled.Load() > 0 {
+	if c.unhandled.Load() > 0 && cmd.Kind != wire.CmdPing { // a ping asks whether the server lives
 		if c.m.events.wait(c.session.Context(), c) != nil || c.session.Ended() {
 			return
 		}

@@ -55,8 +55,8 @@ type Options struct {
 	// the order of the changes; those for different rooms run at the same time. The events of a
 	// room always describe the same members as [Room.LocalConns], with detached sessions.
 	//
-	// What a client sends after a join is handled after OnRoom has returned for that join, and for
-	// an earlier one. So a handler of messages knows the member, and a slow OnRoom delays those who
+	// What a client sends after a join, but the text ping, is handled after OnRoom has returned for
+	// that join, and for an earlier one. So a handler of messages knows the member, and a slow OnRoom delays those who
 	// join. The next join of the connection by the REST interface waits too. If more than 1,024
 	// events of a room wait, clients wait before they join it. Joins by the application do not wait.
 	//

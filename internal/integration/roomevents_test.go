@@ -481,6 +481,21 @@ func TestRoomEventsHoldClientsBack(t *testing.T) {
 	})
 }
 
+// The text ping of a client that only listens is answered while its join waits for OnRoom: otherwise
+// clients would give up connections, and join again, when there is already too much to handle.
+func TestRoomEventsDelayNoPing(t *testing.T) {
+	var release chan struct{}
+	o := realtime.Options{OnRoom: func(context.Context, realtime.RoomEvent) { <-release }}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		release = make(chan struct{})
+		for _, c := range []*client{b.open("alice"), b.openV1(realtime.Identity{UserID: "bob"})} {
+			b.join("lobby", c)
+			require.Equal(t, []string{"pong"}, c.request("ping"))
+		}
+		close(release)
+	})
+}
+
 // The REST interface cannot put a connection into more and more rooms whose events wait: a join
 // waits for those before it, as the messages of the client do.
 func TestRoomEventsHoldRESTBack(t *testing.T) {
