@@ -202,7 +202,8 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if c == nil {
 		return nil, errNoConn()
 	}
-	if a.m.events.waitSpace(r.Context(), room) != nil {
+	events := a.m.events
+	if events.wait(r.Context(), c) != nil || events.waitSpace(r.Context(), room) != nil {
 		return nil, roomUnavailable()
 	}
 	if err := a.m.joins.apiJoin(r.Context(), c, room, began); err != nil {

@@ -340,8 +340,7 @@ func (h *connHandler) Ping() { (*Conn)(h).answer(wire.Pong()) }
 func (h *connHandler) Command(cmd wire.Command) {
 	c := (*Conn)(h)
 	if c.unhandled.Load() > 0 {
-		c.m.events.wait(c)
-		if c.session.Ended() {
+		if c.m.events.wait(c.session.Context(), c) != nil || c.session.Ended() {
 			return
 		}
 	}

@@ -188,14 +188,23 @@ func (es *roomEvents) handled(e *RoomEvent) {
 }
 
 // wait waits until OnRoom has handled all joins and returns of a connection, or the connection
-// ends. It is called before each command of the client.
-func (es *roomEvents) wait(c *Conn) {
+// ends. It is called before each command of the client, and before a join by the REST interface, so
+// that a client has one join at a time whose event waits. It returns the cause of ctx if ctx ends
+// first.
+func (es *roomEvents) wait(ctx context.Context, c *Conn) error {
 	for c.unhandled.Load() > 0 && !c.session.Ended() {
 		select {
 		case <-es.hold(c):
 		case <-c.session.Context().Done():
+		case <-ctx.Done():
+			return eventsError(ctx)
 		}
 	}
+	return nil
+}
+
+func eventsError(ctx context.Context) error {
+	return fmt.Errorf("realtime: events of the room: %w", context.Cause(ctx))
 }
 
 // hold returns a channel that is closed when OnRoom has handled all joins and returns of a
@@ -223,7 +232,7 @@ func (es *roomEvents) waitSpace(ctx context.Context, rooms ...string) error {
 			select {
 			case <-space:
 			case <-ctx.Done():
-				return fmt.Errorf("realtime: events of the room: %w", context.Cause(ctx))
+				return eventsError(ctx)
 			}
 		}
 	}

@@ -57,9 +57,10 @@ type Options struct {
 	//
 	// What a client sends after a join is handled after OnRoom has returned for that join. The same
 	// holds for the other events before it, and for MemberBack after a session was resumed. The
-	// answers to the join and to the resume do not wait. So a handler of messages knows the member,
-	// and a slow OnRoom delays those who join. If more than 1,024 events of a room wait, clients wait before they join it. Joins by the
-	// application do not wait.
+	// answers to the join, to the resume and to pings do not wait. So a handler of messages knows
+	// the member, and a slow OnRoom delays those who join. The next join of the connection by the
+	// REST interface waits too. If more than 1,024 events of a room wait, clients wait before they
+	// join it. Joins by the application do not wait.
 	//
 	// Each change is reported exactly once while the process runs. Shutdown waits for OnRoom, and
 	// Close does not. A process that is killed reports nothing, and the next one begins with empty

@@ -157,6 +157,11 @@ func TestServerCalls(t *testing.T) {
 			return json.RawMessage(`"` + strings.Repeat("x", 65536) + `"`), nil
 		case "long":
 			return nil, &realtime.Error{Code: "long", Message: strings.Repeat("x", 65536)}
+		case "typed nil":
+			var none *realtime.Error
+			return nil, fmt.Errorf("at home: %w", none)
+		case "nil pointer":
+			return nil, (*realtime.Error)(nil)
 		case "data":
 			return nil, &realtime.Error{Code: "long", Data: json.RawMessage(`"` + strings.Repeat("x", 65536) + `"`)}
 		}
@@ -168,6 +173,7 @@ func TestServerCalls(t *testing.T) {
 			"echo": `{"a":1}`, "nothing": ``, "busy": "away", "rubbish": "internal", "large": "too_large",
 			"value": `{"a":2}`, "channel": "internal", "blob": "too_large",
 			"long": "too_large", "data": "too_large", "other": "internal",
+			"typed nil": "internal", "nil pointer": "internal",
 		} {
 			content, err := client.Call[json.RawMessage](t.Context(), alice.Client, "ask", json.RawMessage(`"`+method+`"`))
 			if err != nil {

@@ -97,7 +97,7 @@ func newAnswer(id json.RawMessage, result any, err error) frame {
 		}
 	}
 	reason := wire.Error{Code: wire.CodeInternal, Message: "internal error"}
-	if e, ok := errors.AsType[*realtime.Error](err); ok {
+	if e, ok := errors.AsType[*realtime.Error](err); ok && e != nil {
 		reason = wire.Error(*e)
 		if !utf8.Valid(e.Data) || !wire.ValidJSON(e.Data) {
 			reason.Data = nil

@@ -536,6 +536,48 @@ func TestRoomEventsHoldClientsBack(t *testing.T) {
 	})
 }
 
+// The text ping of a client that only listens is answered while its join waits for OnRoom: otherwise
+// clients would give up connections, and join again, when there is already too much to handle.
+func TestRoomEventsDelayNoPing(t *testing.T) {
+	var release chan struct{}
+	o := realtime.Options{OnRoom: func(context.Context, realtime.RoomEvent) { <-release }}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		release = make(chan struct{})
+		for _, c := range []*client{b.open("alice"), b.openV1(realtime.Identity{UserID: "bob"})} {
+			b.join("lobby", c)
+			require.Equal(t, []string{"pong"}, c.request("ping"))
+		}
+		close(release)
+	})
+}
+
+// The REST interface cannot put a connection into more and more rooms whose events wait: a join
+// waits for those before it, as the messages of the client do.
+func TestRoomEventsHoldRESTBack(t *testing.T) {
+	var release chan struct{}
+	o := realtime.Options{OnRoom: func(context.Context, realtime.RoomEvent) { <-release }}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		release = make(chan struct{})
+		alice := b.open("alice")
+		require.Equal(t, http.StatusOK, alice.restJoin(t.Context(), b, "room0").Code)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for i := range 10 {
+			require.Equal(t, http.StatusServiceUnavailable, alice.restJoin(ctx, b, fmt.Sprint("more", i)).Code)
+		}
+		require.Equal(t, []string{"room0"}, slices.Collect(b.LocalRooms()))
+		later := make(chan int)
+		go func() { later <- alice.restJoin(t.Context(), b, "room1").Code }()
+		gone := make(chan int)
+		go func() { gone <- b.open("bob").restJoin(t.Context(), b, "room0").Code }()
+		synctest.Wait()
+		require.Equal(t, http.StatusOK, <-gone, "another connection does not wait for that")
+		close(release)
+		require.Equal(t, http.StatusOK, <-later)
+		require.Equal(t, []string{"room1"}, alice.conn.Rooms())
+	})
+}
+
 // OnRoom may register a connection that joins the same room, even while events wait.
 func TestRoomEventsMayRegister(t *testing.T) {
 	var b *bed

@@ -138,3 +138,22 @@ func TestEphemeralFrameBehindOthers(t *testing.T) {
 		require.EqualValues(t, 1, r.totals.DroppedEphemeral.Load())
 	})
 }
+
+// An ephemeral frame makes way for a notice too: a small queue full of them would drop each notice.
+func TestEphemeralFramesMakeWayForNotices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := stalledRig(t, Config{MaxMessages: 10}, text("written"))
+		for range 10 {
+			require.Equal(t, Queued, r.give(text("e"), Ephemeral, Disconnect))
+		}
+		for i := range 5 {
+			require.Equal(t, Queued, r.give(text(strconv.Itoa(i)), Notice, Disconnect))
+		}
+		require.Equal(t, Dropped, r.give(text("half full"), Notice, Disconnect))
+		require.EqualValues(t, 10, r.totals.DroppedEphemeral.Load())
+		require.EqualValues(t, 1, r.totals.DroppedNotices.Load())
+		r.wire.stall(false)
+		synctest.Wait()
+		require.Equal(t, "written 0 1 2 3 4", r.wire.words())
+	})
+}

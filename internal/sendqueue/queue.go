@@ -303,11 +303,18 @@ func (q *Queue) admit(f *Frame, priority Priority, policy Policy) Outcome {
 
 // admitOptional is admit for a notice or an ephemeral frame. q.mu is held.
 func (q *Queue) admitOptional(f *Frame, priority Priority) Outcome {
-	room, dropped := q.fits(f, 2), &q.cfg.Totals.DroppedNotices
-	if priority == Ephemeral {
-		room, dropped = q.fits(f, 1) && !q.behind(), &q.cfg.Totals.DroppedEphemeral
+	room, dropped := false, &q.cfg.Totals.DroppedNotices
+	switch over := q.cfg.Totals.Budget.Over(); {
+	case priority == Ephemeral:
+		dropped = &q.cfg.Totals.DroppedEphemeral
+		room = !over && q.fits(f, 1) && !q.behind()
+	case !over:
+		room = q.fits(f, 2)
+		for !room && q.ephemeral && q.dropEphemeral() {
+			room = q.fits(f, 2)
+		}
 	}
-	if !room || q.cfg.Totals.Budget.Over() {
+	if !room {
 		q.dropped++
 		dropped.Add(1)
 		return Dropped

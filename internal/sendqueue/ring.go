@@ -11,8 +11,8 @@ const (
 	// ends a queue.
 	Notice
 	// Ephemeral is dropped if more than 64 frames or 64 KiB wait, or if the budget is exceeded, and
-	// also once queued, if a frame of the priority Message or Vital does not fit. It never ends a
-	// queue.
+	// also once queued, if a frame of the priority Message, Vital or Notice does not fit. It never
+	// ends a queue.
 	Ephemeral
 	// Reply answers a request of the peer. It is never dropped. While too many replies wait, the
 	// peer must not be read, see [Queue.WaitReplies].

@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -33,6 +35,12 @@ function project(name, type, files) {
   }
   return folder;
 }
+
+test("the script has no look behind, because Safari before 16.4 refuses a script with one", () => {
+  for (const file of ["realtime.js", "realtime.cjs"]) {
+    assert.doesNotMatch(readFileSync(join(installed, "dist", file), "utf8"), /\(\?<[!=]/);
+  }
+});
 
 test("the package contains only the files that are used", () => {
   assert.deepEqual(readdirSync(installed).sort(), ["LICENSE", "README.md", "dist", "package.json"]);

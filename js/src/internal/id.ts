@@ -10,6 +10,7 @@ export function randomId(): string {
 
 /** Whether the server accepts an ID: no control characters, and no space around it. */
 export function isValidId(id: string): boolean {
-  const allowed = /^(?!\p{White_Space})[^\p{Cc}\p{Cs}]+(?<!\p{White_Space})$/u;
+  // Without a look behind, for which Safari before 16.4 would refuse the whole script.
+  const allowed = /^(?!\p{White_Space})[^\p{Cc}\p{Cs}]*[^\p{Cc}\p{Cs}\p{White_Space}]$/u;
   return sizeOf(id) <= MAX_BYTES && allowed.test(id);
 }
