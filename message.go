@@ -69,8 +69,9 @@ type Message struct {
 	// message ends no connection, whatever Options.Slow is: once queued, it makes way for other
 	// messages.
 	//
-	// Whoever is away, or missed the message, is not told. A receiver that lags may get it before
-	// older messages. An ephemeral message has no ID, no Key and no TTL.
+	// Clients that are away or miss the message are not told. A receiver that lags may get it before
+	// older messages. For a handler, the message of a client waits with others of that client, and
+	// is dropped if 64 of them wait already. An ephemeral message has no ID, no Key and no TTL.
 	Ephemeral bool
 }
 
