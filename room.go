@@ -373,9 +373,8 @@ func (r *room) detach(m *membership) {
 
 // away adds the event for a member in the roster whose session was detached.
 func (r *room) away(m *membership) {
-	why := *m.conn.session.Why()
-	why.Grace = r.m.detached.grace
-	r.m.events.add(r, RoomEvent{Kind: MemberAway, Conn: m.conn, Why: &why})
+	why := r.m.detached.withGrace(m.conn.session.Why())
+	r.m.events.add(r, RoomEvent{Kind: MemberAway, Conn: m.conn, Why: why})
 }
 
 // replace gives the place of m, whose session is detached, to next. The session of next may be
