@@ -205,9 +205,7 @@ func (r *registry) cleanUp(c *Conn, why *CloseError) {
 	r.m.counters.Add(metrics.Ended(why.Cause), 1)
 	detached := r.m.detached.keep(c, why)
 	if detached {
-		resumable := *why
-		resumable.Grace = r.m.detached.grace
-		why = &resumable
+		why = r.m.detached.withGrace(why)
 	}
 	// If it is gone already, another connection has resumed its session.
 	departs := !detached && r.m.conns.remove(c) != gone

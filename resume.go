@@ -96,6 +96,16 @@ func (d *detached) keep(c *Conn, why *CloseError) bool {
 	return was == live || was == detachedPhase
 }
 
+// withGrace returns why with the time for which the client may resume the session, which is
+// detached. If another connection resumes it already, that time does not matter, and is zero.
+func (d *detached) withGrace(why *CloseError) *CloseError {
+	known := *why
+	if why.Err != errResumed {
+		known.Grace = d.grace
+	}
+	return &known
+}
+
 // full reports whether no other session may be detached. Detached sessions have a part of the
 // budget only, so that connections are not ended because of them.
 func (d *detached) full() bool {

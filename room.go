@@ -381,9 +381,9 @@ func (r *room) detach(m *membership) {
 
 // away adds the event for a member in the roster whose session was detached.
 func (r *room) away(m *membership) {
-	why := *m.conn.session.Why()
-	why.Grace = r.m.detached.grace
-	e := RoomEvent{Kind: MemberAway, Conn: m.conn, Why: &why}
+	e := RoomEvent{
+		Kind: MemberAway, Conn: m.conn, Why: r.m.detached.withGrace(m.conn.session.Why()),
+	}
 	if user := m.conn.UserID(); user != "" {
 		a := r.users[user]
 		a.away++

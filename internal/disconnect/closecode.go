@@ -125,8 +125,8 @@ type CloseError struct {
 	Err    error     // the underlying error, or nil
 
 	// Grace is for how long after the end the client may resume the session of the connection. It
-	// is set for OnDisconnect and for room events; the cause of a context does not have it. Zero:
-	// the session has ended too, or another connection has it (CauseReplaced).
+	// is set for OnDisconnect and for MemberAway; the cause of a context does not have it. Zero: the
+	// session has ended too, or another connection resumes it already (CauseReplaced).
 	Grace time.Duration
 }
 

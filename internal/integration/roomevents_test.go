@@ -95,7 +95,11 @@ func TestRoomEventsOfSessions(t *testing.T) {
 		onRoom(ctx, e)
 		switch e.Kind {
 		case realtime.MemberAway:
-			require.Equal(t, 15*time.Second, e.Why.Grace)
+			grace := 15 * time.Second
+			if e.Why.Cause == realtime.CauseReplaced {
+				grace = 0
+			}
+			require.Equal(t, grace, e.Why.Grace)
 		case realtime.MemberBack:
 			require.True(t, e.Was == first && e.Conn.ID() != first.ID())
 		case realtime.MemberLeft:
@@ -169,6 +173,38 @@ func TestRoomEventsOfAbsentUsers(t *testing.T) {
 		require.Equal(t, []string{"alice back lobby, user back 1/2"}, events.read())
 		time.Sleep(time.Minute)
 		require.Equal(t, []string{"alice left lobby, lost 1/1"}, events.read())
+	})
+}
+
+// A connection whose session is being resumed has no time left for that, however long the resume
+// takes.
+func TestGraceOfASessionThatIsBeingResumed(t *testing.T) {
+	var ends diary
+	var decide chan struct{} // not nil while a resume is authorised
+	o := realtime.Options{
+		Authorize: func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+			if decide != nil && a.Kind == realtime.ActionJoin {
+				<-decide
+			}
+			return nil
+		},
+		OnRoom: func(_ context.Context, e realtime.RoomEvent) {
+			if e.Kind == realtime.MemberAway {
+				ends.write(fmt.Sprint("away ", e.Why.Cause, " ", e.Why.Grace))
+			}
+		},
+		OnDisconnect: func(_ context.Context, _ *realtime.Conn, why *realtime.CloseError) {
+			ends.write(fmt.Sprint("ended ", why.Cause, " ", why.Grace))
+		},
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		first, w := b.session("alice")
+		first.request(`{"type":"join","id":1,"room":"lobby"}`)
+		again, _ := b.session("alice")
+		decide = make(chan struct{})
+		require.Empty(t, again.request(fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, w.Session)))
+		require.ElementsMatch(t, []string{"away replaced 0s", "ended replaced 0s"}, ends.read())
+		close(decide)
 	})
 }
 
@@ -662,7 +698,7 @@ func (r *roster) apply(e realtime.RoomEvent) error {
 		ok = !member
 		r.members[e.Conn] = false
 	case realtime.MemberAway:
-		ok = ok && !away && e.Why != nil && e.Why.Grace > 0
+		ok = ok && !away && e.Why != nil && (e.Why.Grace > 0) == (e.Why.Cause != realtime.CauseReplaced)
 		r.members[e.Conn] = true
 	case realtime.MemberBack:
 		wasAway, was := r.members[e.Was]
