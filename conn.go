@@ -131,8 +131,9 @@ func (c *Conn) deadline() time.Time {
 }
 
 // Context returns the context of the connection. It ends with the connection; then its cause is a
-// *CloseError. While a handler of the connection runs, the end may be noticed five seconds late. Its values are those that Options.ConnContext chose, or those of the context that
-// was passed to [Manager.Register].
+// *CloseError. While a handler of the connection runs, the end may be noticed five seconds late.
+// Its values are those that Options.ConnContext chose, or those of the context that was passed to
+// [Manager.Register].
 func (c *Conn) Context() context.Context { return c.session.Context() }
 
 // sender returns the sender of the client's messages: message ids are unique for each sender.

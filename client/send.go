@@ -27,9 +27,9 @@ type Receipt struct {
 }
 
 // SendReceipt is [Client.Send] with a receipt, which contains what the server knows when it accepts
-// the message. If a handler of the application handles the message, it is zero unless the handler returns
-// a realtime.Result. There is none for an
-// ephemeral message: SendReceipt returns realtime.ErrInvalidMessage.
+// the message. If a handler of the application handles the message, it is zero unless the handler
+// returns a realtime.Result. There is none for an ephemeral message: SendReceipt returns
+// realtime.ErrInvalidMessage.
 func (c *Client) SendReceipt(
 	ctx context.Context, to realtime.Target, msg realtime.Message,
 ) (Receipt, error) {
