@@ -204,7 +204,7 @@ func (r *registry) cleanUp(c *Conn, why *CloseError) {
 	}
 	r.m.counters.Add(metrics.Ended(why.Cause), 1)
 	detached := r.m.detached.keep(c, why)
-	if detached {
+	if detached && why.Err != errResumed { // otherwise another connection has the session, or soon
 		resumable := *why
 		resumable.Grace = r.m.detached.grace
 		why = &resumable
