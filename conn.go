@@ -30,7 +30,6 @@ type Conn struct {
 	receiver
 	address   netip.Addr         // see admission.AddrKey
 	began     admission.Decision // when its admission began
-	welcomed  atomic.Bool        // the welcome is queued; OnConnect is called after that
 	connected atomic.Bool        // OnConnect returned nil
 	unhandled atomic.Int32       // joins and returns that OnRoom has not handled
 	expiry    atomic.Pointer[expiry]

@@ -144,7 +144,9 @@ func (r *registry) welcome(c *Conn, top uint64) {
 		g.Inbox, g.Top = c.inbox.Position(), top
 	}
 	c.give(&wire.Frames{Message: wire.Welcome(c.proto, g)}, sendqueue.Reply)
-	c.welcomed.Store(true)
+	if c.UserID() != "" {
+		r.m.conns.opening.GetOrPut(c.id, func() *Conn { return c })
+	}
 }
 
 // reconnectTime returns how long it takes to admit as many connections as have been open at once.
@@ -264,10 +266,13 @@ func (r *registry) logEnd(c *Conn, why *CloseError) {
 type lists struct {
 	m        *Manager
 	byID     *shardmap.Map[*Conn]
+	opening  *shardmap.Map[*Conn] // of users, from the welcome until they are live or refused
 	everyone connList
 }
 
-func newLists(m *Manager) *lists { return &lists{m: m, byID: shardmap.New[*Conn]()} }
+func newLists(m *Manager) *lists {
+	return &lists{m: m, byID: shardmap.New[*Conn](), opening: shardmap.New[*Conn]()}
+}
 
 // find returns the connection with this id, or nil if there is none or it has ended.
 func (l *lists) find(id string) *Conn {
@@ -291,6 +296,7 @@ func (l *lists) add(c *Conn) bool {
 	notice := l.m.announcer.userNotice(wire.UserJoined, user)
 	u := l.m.users.lockNew(user)
 	defer l.m.users.unlock(u)
+	defer l.opening.CompareAndDelete(c.id, c) // once it is among the connections of its user
 	if err := l.m.revocations.Find(c.began, admission.Subject{User: user}); err != nil {
 		code := CloseRefused
 		if err.Unsure { // so that the client reconnects

@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -126,6 +127,41 @@ func TestJoinBeforeRoomsAreShown(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, Count{Users: 1, Conns: 1}, count)
 		far.Drop()
+		require.NoError(t, m.Close())
+	})
+}
+
+// User.Join finds a connection while OnConnect runs. However that ends, the connection is not among
+// the opening ones after it, which User.Join walks through.
+func TestOpeningConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New(&Options{
+			Logger: slog.New(slog.DiscardHandler),
+			OnConnect: func(ctx context.Context, c *Conn) error {
+				require.Equal(t, []*Conn{c}, c.m.conns.opening.Values())
+				_, err := c.m.User(c.UserID()).Join(ctx, "lobby")
+				require.NoError(t, err)
+				require.True(t, c.In("lobby"))
+				switch c.UserID() {
+				case "refused":
+					return ErrForbidden
+				case "panics":
+					panic("oh")
+				case "exits":
+					runtime.Goexit()
+				case "ended":
+					return c.Close(CloseNormal, "")
+				}
+				return nil
+			},
+		})
+		for _, user := range []string{"alice", "refused", "panics", "exits", "ended"} {
+			near, far := Pipe()
+			go func() { _, _ = m.Register(t.Context(), near, Identity{UserID: user}) }()
+			synctest.Wait()
+			require.Empty(t, m.conns.opening.Values(), user)
+			far.Drop()
+		}
 		require.NoError(t, m.Close())
 	})
 }

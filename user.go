@@ -143,9 +143,9 @@ func (u User) conns() []*Conn {
 }
 
 // opened returns the connections of a user whose OnConnect was called. Those for which it has not
-// returned are not among the user's connections yet. They are few, so they are looked for among all
-// connections.
-func (us *users) opened(id string) []*Conn {
+// returned are not among the user's connections yet. They are looked for first: one that opens
+// meanwhile is found there then.
+func (us *users) opened(id string) (conns []*Conn) {
 	u := us.lock(id)
 	if u == nil {
 		return nil
@@ -155,9 +155,14 @@ func (us *users) opened(id string) []*Conn {
 	if !opening {
 		return conns
 	}
-	return slices.DeleteFunc(us.m.conns.byID.Values(), func(c *Conn) bool {
-		return c.UserID() != id || !c.welcomed.Load()
-	})
+	others := func(c *Conn) bool { return c.UserID() != id }
+	conns = slices.DeleteFunc(us.m.conns.opening.Values(), others)
+	for _, c := range us.m.User(id).conns() {
+		if !slices.Contains(conns, c) {
+			conns = append(conns, c)
+		}
+	}
+	return conns
 }
 
 // users is the index of connections by user.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -425,4 +426,55 @@ func TestEphemeralMessageOfTheApplicationIsChecked(t *testing.T) {
 			require.ErrorIs(t, err, realtime.ErrInvalidMessage)
 		}
 	})
+}
+
+// Whatever ephemeral messages come between them, and however slow its client is, a member that
+// catches up gets all messages of the room once and in order.
+func TestEphemeralMessagesUnderRandomSchedules(t *testing.T) {
+	const messages = 200
+	for seed := range uint64(4) {
+		dice := rand.New(rand.NewPCG(seed, 17))
+		o := keeping(1000)
+		o.Inbox, o.Announce = inboxes(1000).Inbox, realtime.AnnounceUsers|realtime.AnnounceRooms
+		o.Limits.QueueMessages = []int{4, 20, 1000}[dice.IntN(3)]
+		bubble(t, o, func(t *testing.T, b *bed) {
+			var members []*client
+			for i := range 5 {
+				transport, far := realtime.Pipe(realtime.V1)
+				c := b.attach(transport, far, realtime.Identity{UserID: fmt.Sprint("u", i)})
+				require.NoError(t, c.Write([]byte(`{"type":"join","id":1,"room":"hall"}`)))
+				members = append(members, c)
+			}
+			members[0].unstall()
+			members[1].pace(20 * time.Millisecond)
+			synctest.Wait()
+			hall := realtime.ToRoom("hall")
+			for i := 1; i <= messages; i++ {
+				b.sendWords(i, i)
+				for range dice.IntN(5) {
+					to := []realtime.Target{
+						hall, realtime.ToAll(), hall.Union(realtime.ToUser("u1", "nobody")).ExceptUser("u2"),
+					}[dice.IntN(3)]
+					size := []int{10, 1000, 30_000}[dice.IntN(3)]
+					res := b.flash(to, strings.Repeat("e", size))
+					require.Equal(t, res.Matched, res.Queued+res.Dropped)
+				}
+				if i == messages/2 {
+					members[2].pace(time.Millisecond)
+				}
+				time.Sleep(time.Duration(dice.IntN(5)) * time.Millisecond)
+			}
+			for _, c := range members {
+				c.unstall()
+			}
+			time.Sleep(10 * time.Minute)
+			for _, c := range members {
+				require.Nil(t, c.ended())
+				r := &streamClient{t: t}
+				r.receive(c.raw())
+				require.Equal(t, words(1, messages), r.takeWords())
+				require.Empty(t, r.gaps)
+			}
+		})
+	}
 }

@@ -735,7 +735,7 @@ func (r *roster) named() []string {
 
 // The events of each room give its presence, whatever connections do at the same time.
 func TestRoomEventsGivePresence(t *testing.T) {
-	const numRooms, numConns, steps = 64, 50, 40
+	const numRooms, numConns, steps = 16, 50, 60
 	var mu sync.Mutex
 	rosters := make(map[string]*roster)
 	var wrong []error
@@ -830,7 +830,7 @@ func (p *wanderer) step(room string) {
 		}
 	}
 	ctx := p.t.Context()
-	switch p.random.IntN(12) {
+	switch p.random.IntN(15) {
 	case 0:
 		p.far.Drop()
 	case 1:
@@ -845,6 +845,12 @@ func (p *wanderer) step(room string) {
 		_, _ = p.Leave(ctx, p.conn.ID(), room)
 	case 8, 9:
 		_, _ = p.Join(ctx, p.conn.ID(), room)
+	case 10:
+		_, _ = p.User(p.user).Disconnect(ctx, realtime.CloseNormal, "")
+	case 11:
+		_, _ = p.User(p.user).Deny(ctx, time.Second)
+	case 12:
+		_, _ = p.User(p.user).Join(ctx, room)
 	default:
 		_ = p.far.Write([]byte(`{"type":"join","id":1,"room":"` + room + `"}`))
 	}
