@@ -79,14 +79,22 @@ type roomQueue struct {
 	space  chan struct{} // closed when there is space again; nil if nobody waits for that
 }
 
+// enters reports whether Conn has become a member with the event.
+func (e *RoomEvent) enters() bool { return e.Kind == MemberJoined || e.Kind == MemberBack }
+
 // add adds an event of a room, whose lock is held.
 func (es *roomEvents) add(r *room, e RoomEvent) {
 	if es.m.opts.OnRoom == nil {
 		return
 	}
 	e.Room, e.Count = r.name, r.count()
-	if e.Kind == MemberJoined || e.Kind == MemberBack {
+	switch {
+	case e.enters():
 		e.Conn.unhandled.Add(1)
+	case e.Kind == MemberAway:
+		e.Why = es.m.detached.withGrace(e.Conn.session.Why())
+	default:
+		e.Why = e.Conn.session.Why()
 	}
 	es.waiting.Add(1)
 	if r.queue == nil {
@@ -173,7 +181,7 @@ func (es *roomEvents) log(e *RoomEvent, level slog.Level, what string, more ...s
 // handled accounts for an event that OnRoom has handled.
 func (es *roomEvents) handled(e *RoomEvent) {
 	es.waiting.Add(-1)
-	if e.Kind != MemberJoined && e.Kind != MemberBack {
+	if !e.enters() {
 		return
 	}
 	es.mu.Lock()

@@ -342,18 +342,8 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 	m.visible = true
 	r.shown++
 	r.changed()
-	first := true
 	e := RoomEvent{Kind: MemberJoined, Conn: m.conn, Opened: r.shown == 1}
-	if user := m.conn.UserID(); user != "" {
-		if r.users == nil {
-			r.users = make(map[string]attendance)
-		}
-		a := r.users[user]
-		first = a.conns == 0
-		e.UserJoined, e.UserBack = first, a.absent()
-		a.conns++
-		r.users[user] = a
-	}
+	first := r.attend(&e, 1, 0)
 	r.m.events.add(r, e)
 	if m.detached {
 		r.away(m)
@@ -381,16 +371,33 @@ func (r *room) detach(m *membership) {
 
 // away adds the event for a member in the roster whose session was detached.
 func (r *room) away(m *membership) {
-	e := RoomEvent{
-		Kind: MemberAway, Conn: m.conn, Why: r.m.detached.withGrace(m.conn.session.Why()),
-	}
-	if user := m.conn.UserID(); user != "" {
-		a := r.users[user]
-		a.away++
-		r.users[user] = a
-		e.UserAway = a.absent()
-	}
+	e := RoomEvent{Kind: MemberAway, Conn: m.conn}
+	r.attend(&e, 0, 1)
 	r.m.events.add(r, e)
+}
+
+// attend changes the attendance of the user of an event's connection, and sets the flags of the
+// event about the user. It reports whether the user had no connection in the roster before or has
+// none now, which is always true of an anonymous connection.
+func (r *room) attend(e *RoomEvent, conns, away int32) (alone bool) {
+	user := e.Conn.UserID()
+	if user == "" {
+		return true
+	}
+	before := r.users[user]
+	now := attendance{before.conns + conns, before.away + away}
+	if now.conns == 0 {
+		r.users = shrink.Delete(r.users, user, &r.peakUsers)
+	} else {
+		if r.users == nil {
+			r.users = make(map[string]attendance)
+		}
+		r.users[user] = now
+	}
+	e.UserJoined, e.UserLeft = before.conns == 0, now.conns == 0
+	e.UserAway = !before.absent() && now.absent()
+	e.UserBack = before.absent() && !now.absent() && !e.UserLeft
+	return e.UserJoined || e.UserLeft
 }
 
 // replace gives the place of m, whose session is detached, to next. The session of next may be
@@ -405,12 +412,7 @@ func (r *room) replace(m, next *membership) {
 		return
 	}
 	e := RoomEvent{Kind: MemberBack, Conn: next.conn, Was: m.conn}
-	if user := m.conn.UserID(); user != "" {
-		a := r.users[user]
-		e.UserBack = a.absent()
-		a.away--
-		r.users[user] = a
-	}
+	r.attend(&e, 0, -1)
 	r.m.events.add(r, e)
 	if next.detached {
 		r.away(next)
@@ -421,8 +423,10 @@ func (r *room) replace(m, next *membership) {
 // notice to the other members, unless that is nil. It returns how many connections the notice was
 // sent to.
 func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
+	away := int32(0)
 	if m.detached {
 		r.holds--
+		away = -1
 	} else {
 		r.drop(m)
 	}
@@ -431,22 +435,8 @@ func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 	}
 	r.shown--
 	r.changed()
-	last := true
-	e := RoomEvent{Kind: MemberLeft, Conn: m.conn, Emptied: r.shown == 0, Why: m.conn.session.Why()}
-	if user := m.conn.UserID(); user != "" {
-		a := r.users[user]
-		was := a.absent()
-		a.conns--
-		if m.detached {
-			a.away--
-		}
-		if last = a.conns == 0; last {
-			r.users = shrink.Delete(r.users, user, &r.peakUsers)
-		} else {
-			r.users[user] = a
-		}
-		e.UserLeft, e.UserAway = last, !was && a.absent()
-	}
+	e := RoomEvent{Kind: MemberLeft, Conn: m.conn, Emptied: r.shown == 0}
+	last := r.attend(&e, -1, away)
 	r.m.events.add(r, e)
 	if !last || notice == nil {
 		return 0
