@@ -97,22 +97,14 @@ func Chat(sender, text string) Message {
 // copies no bytes, and [Manager.Send] keeps no reference to them. It returns an error that matches
 // ErrInvalidMessage if content cannot be encoded; Send checks everything else.
 func NewMessage(typ string, content any) (Message, error) {
-	m := Message{Type: typ}
-	switch content := content.(type) {
-	case []byte:
-		if m.Binary = content; content == nil {
-			m.Binary = []byte{}
-		}
-	case json.RawMessage:
-		m.Content = content
-	default:
-		encoded, err := json.Marshal(content)
-		if err != nil {
-			return Message{}, fmt.Errorf("%w: content of %q: %w", ErrInvalidMessage, typ, err)
-		}
-		m.Content = encoded
+	if content == nil { // a message always has content, in contrast to a call
+		content = json.RawMessage("null")
 	}
-	return m, nil
+	c, err := wire.ContentOf(content)
+	if err != nil {
+		return Message{}, fmt.Errorf("%w: content of %q: %w", ErrInvalidMessage, typ, err)
+	}
+	return Message{Type: typ, Content: c.JSON, Binary: c.Binary}, nil
 }
 
 // checkSize returns an error that matches ErrTooLarge if the content is larger than maxBytes.
