@@ -51,8 +51,8 @@ type Conn struct {
 }
 
 // connKey is the key of the connection in its context, and of a flag in the context of a room event
-// that says whether OnRoom is running. It contains the handlers of the Manager, so that a connection
-// of another Manager is not found.
+// that says whether OnRoom is running. It contains the handlers of the Manager, so that a
+// connection of another Manager is not found.
 type connKey struct{ handlers *session.HandlerGroup }
 
 // inHandler reports whether ctx is the context of a connection of this Manager in whose handler

@@ -334,10 +334,10 @@ func (m *Manager) LocalConns() iter.Seq[*Conn] {
 // of the time that ctx leaves, so that the clients do not all reconnect at once.
 //
 // Shutdown waits until all connections have ended, their handlers have returned, and OnDisconnect
-// and OnRoom have been called. If ctx ends first, the remaining connections are cut, and Shutdown returns the
-// cause of ctx. A handler may call Shutdown with its own ctx: then Shutdown does not wait for that
-// handler, and ignores that its ctx ends with the connection. Shutdown may be called again, also
-// while it runs.
+// and OnRoom have been called. If ctx ends first, the remaining connections are cut, and Shutdown
+// returns the cause of ctx. A handler may call Shutdown with its own ctx: then Shutdown does not
+// wait for that handler, and ignores that its ctx ends with the connection. Shutdown may be called
+// again, also while it runs.
 //
 // Call Shutdown before the Shutdown of the http.Server, which does not know about open WebSockets.
 // Shutdown and Close also close the broker.

@@ -59,8 +59,8 @@ func newSide(ctx context.Context, root, dir, commit string, o options) (*side, e
 	return s, s.compile(ctx, tree, dir, o)
 }
 
-// buildServers builds the servers of a tree. A tree from before realtime-app gets the servers of the
-// tree in root for the workloads that it does not know, if they suit its library.
+// buildServers builds the servers of a tree. A tree from before realtime-app gets the servers of
+// the tree in root for the workloads that it does not know, if they suit its library.
 func (s *side) buildServers(ctx context.Context, root, tree, dir string) error {
 	build := func(to string) error {
 		_, err := output(ctx, tree, "go", "build", "-o", to+"/", "./bench/peers/realtime...")
