@@ -22,6 +22,7 @@ var requestKeys = [numKeys]string{
 	keyReceipt: "receipt", keyHistory: "history", keySince: "since", keyLimit: "limit",
 	keyBefore: "before", keyAfter: "after", keyEpoch: "epoch", keyOffset: "offset",
 	keySession: "session", keyServer: "server", keyEphemeral: "ephemeral", keyLatest: "latest",
+	keyPresence: "presence", keyState: "state", keyFrames: "frames",
 }
 
 const (
@@ -49,6 +50,9 @@ const (
 	keyServer
 	keyEphemeral
 	keyLatest
+	keyPresence
+	keyState
+	keyFrames
 	numKeys
 )
 
@@ -88,6 +92,9 @@ func DecodeV1(op sendqueue.Op, p []byte) Command {
 	if r.Wrong == nil && (r.Name == FrameReply || r.Name == FrameError) {
 		return Command{Kind: CmdAnswer, Req: r}
 	}
+	if r.Wrong == nil && r.Name == RequestSeen {
+		return Command{Kind: CmdSeen, Req: r}
+	}
 	return Command{Kind: CmdRequest, Req: r}
 }
 
@@ -95,7 +102,7 @@ func (r *Request) decode(p []byte) error {
 	var values [numKeys][]byte
 	err := Members(p, requestKeys[:], values[:])
 	// Before any error is returned: the reply needs to know of ephemeral, of latest and of the id.
-	known := jsonBool(values[keyEphemeral], &r.Ephemeral) && r.decodeLatest(values[keyLatest])
+	known := jsonBool(values[keyEphemeral], &r.Ephemeral) && r.decodeState(&values)
 	if id := values[keyID]; id != nil {
 		if len(id) > MaxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
 			return cmp.Or(err, ErrID)
@@ -136,18 +143,35 @@ func (r *Request) decodeStrings(values *[numKeys][]byte) bool {
 	return true
 }
 
-// decodeLatest decodes the key of a latest value, if there is one.
-func (r *Request) decodeLatest(p []byte) (ok bool) {
-	if p == nil {
+// decodeState decodes the key of a latest value, and what a client asks and says about the state of
+// a room.
+func (r *Request) decodeState(values *[numKeys][]byte) (ok bool) {
+	latest, presence, state := values[keyLatest], values[keyPresence], values[keyState]
+	if latest != nil && latest[0] == '"' {
+		r.Latest, ok = JSONString(latest)
+		return ok && presence == nil && state == nil
+	}
+	if latest == nil && presence == nil && state == nil {
 		return true
 	}
-	r.Latest, ok = JSONString(p)
+	r.State = &RoomState{Own: state}
+	if latest != nil {
+		r.State.HasValues = true
+		if r.State.Values, ok = jsonUint(latest); !ok {
+			return false
+		}
+	}
+	if presence == nil || jsonBool(presence, &r.State.Watch) {
+		return true
+	}
+	r.State.Watch = true
+	r.State.Presence, ok = jsonUint(presence)
 	return ok
 }
 
 func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {
 	var n [numKeys]uint64
-	for _, i := range []int{keyTTL, keyHistory, keyLimit, keyBefore, keyAfter, keyOffset} {
+	for _, i := range []int{keyTTL, keyHistory, keyLimit, keyBefore, keyAfter, keyOffset, keyFrames} {
 		if values[i] == nil {
 			continue
 		}
@@ -160,6 +184,9 @@ func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {
 	r.History, r.Limit = int(min(n[keyHistory], maxAsked)), int(min(n[keyLimit], maxAsked))
 	r.Before, r.After, r.Offset = n[keyBefore], n[keyAfter], n[keyOffset]
 	r.Forward = values[keyAfter] != nil
+	if values[keyFrames] != nil {
+		r.Offset = n[keyFrames]
+	}
 	return true
 }
 
@@ -256,11 +283,16 @@ type Envelope struct {
 	Room string          // the room to which the message is sent, or empty
 	At   broker.Position // in its stream; zero if the message is not kept
 	Prev uint64          // the offset of the previous message in the stream
+	// Version is that of a latest value, or zero.
+	Version uint64
 }
 
 // size returns approximately how many bytes the members of the envelope take on the wire.
 func (p *Envelope) size() int {
 	n := len(p.Room) + len(p.Conn)
+	if p.Version > 0 {
+		n += len(`,"latest":"","ver":1234567890123456`) + 64
+	}
 	if p.At.Epoch != "" {
 		n += len(p.At.Epoch) + len(`,"offset":1234567,"prev":1234567,"epoch":""`)
 	}
@@ -284,6 +316,10 @@ func appendPlace(buf []byte, m *broker.Message, at *Envelope) []byte {
 	}
 	if m.Ephemeral {
 		buf = append(buf, `,"ephemeral":true`...)
+	}
+	if at.Version > 0 {
+		buf = AppendString(append(buf, `,"latest":`...), m.Latest)
+		buf = strconv.AppendUint(append(buf, `,"ver":`...), at.Version, 10)
 	}
 	if at.At.Epoch == "" {
 		return buf

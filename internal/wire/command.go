@@ -33,6 +33,9 @@ func (c *Command) Keep() {
 	c.Text = bytes.Clone(c.Text)
 	if r := c.Req; r != nil {
 		r.ID, r.Content, r.Binary = bytes.Clone(r.ID), bytes.Clone(r.Content), bytes.Clone(r.Binary)
+		if r.State != nil {
+			r.State.Own = bytes.Clone(r.State.Own)
+		}
 	}
 }
 
@@ -57,6 +60,7 @@ const (
 	CmdChat
 	CmdRequest
 	CmdAnswer // to a call of the server
+	CmdSeen   // Request.Offset state frames have arrived
 )
 
 // The codes of error replies.
@@ -98,7 +102,8 @@ type Request struct {
 	TTL       time.Duration
 	Receipt   bool // the client wants the result
 	Ephemeral bool
-	Latest    string // the key of a latest value
+	Latest    string     // the key of a latest value
+	State     *RoomState // nil: none of its members
 
 	History       int // the number of messages
 	Limit         int
@@ -106,7 +111,7 @@ type Request struct {
 	After, Before uint64
 	Forward       bool // after is present; it may be 0
 	Epoch         string
-	Offset        uint64
+	Offset        uint64 // or the number of frames
 	Session       string
 
 	At       time.Time // see Command
@@ -114,8 +119,21 @@ type Request struct {
 	Answered bool      // the request has been answered
 }
 
+// RoomState is what a request asks and says about the state of a room.
+type RoomState struct {
+	Watch     bool   // the client asks for presence
+	Presence  uint64 // the version of the entries that it has; 0: none
+	HasValues bool   // it names the version of the values that it has
+	Values    uint64
+	Own       []byte // its state as JSON; nil: it says nothing about that
+}
+
 func (r *Request) size() int {
-	return len(r.Name) + len(r.ID) + len(r.Room) + len(r.User) + len(r.Conn) +
+	n := 0
+	if r.State != nil {
+		n = 64 + len(r.State.Own)
+	}
+	return n + len(r.Name) + len(r.ID) + len(r.Room) + len(r.User) + len(r.Conn) +
 		len(r.Typ) + len(r.Content) + len(r.Token) + len(r.MessageID) + len(r.Method) + len(r.Binary) +
 		len(r.Latest) + len(r.Since.Epoch) + len(r.Epoch) + len(r.Session)
 }

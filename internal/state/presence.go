@@ -1,0 +1,215 @@
+package state
+
+import (
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
+)
+
+// ErrFull is returned if no more state can be kept.
+var ErrFull = errors.New("state: full")
+
+// Show says what a room shows of its members.
+type Show uint8
+
+// What a room can show.
+const (
+	ShowNothing Show = iota
+	ShowCount
+	ShowMembers
+)
+
+const (
+	// A room with more entries, or more bytes of them, shows their number only, until it has less
+	// than the smaller bounds.
+	maxEntries, fewEntries       = 1000, 800
+	maxEntryBytes, fewEntryBytes = 256 << 10, 192 << 10
+
+	// countTick is the time between two frames with the number of members.
+	countTick = time.Second
+
+	// entryOverhead is about the memory of an entry without its info and state, in bytes.
+	entryOverhead = 256
+	// keyLength is the length of the keys that the server chooses. They are short because all
+	// watchers receive all keys.
+	keyLength = 8
+)
+
+// Entry is what a room shows of one member.
+type Entry struct {
+	room *Room
+	wire.Entry
+}
+
+// presence are the entries of a room.
+type presence struct {
+	room    string
+	show    Show
+	table   table[*Entry]
+	size    int64 // memory of the entries, in bytes
+	shown   int   // bytes that a snapshot has, about
+	tooMany bool
+
+	users, conns int
+
+	counted      *sendqueue.Frame // with the number of members; nil before the first one
+	countVersion uint64
+	countedAt    time.Time
+	recount      bool // the number has changed since
+}
+
+func newPresence(room string, show Show) presence {
+	return presence{room: room, show: show, table: newTable[*Entry]()}
+}
+
+// counting reports whether watchers get the number of members only.
+func (p *presence) counting() bool { return p.show == ShowCount || p.tooMany }
+
+// version returns the version that a reader has that is up to date.
+func (p *presence) version() uint64 {
+	switch {
+	case p.show == ShowNothing:
+		return 0
+	case p.counting():
+		return p.countVersion
+	default:
+		return p.table.version
+	}
+}
+
+// knows reports whether a reader of a version can be brought up to date by a difference.
+func (p *presence) knows(version uint64) bool {
+	if p.counting() {
+		return version == p.countVersion
+	}
+	return p.table.knows(version)
+}
+
+// due returns when the next frame with the number of members is due, or zero.
+func (p *presence) due() time.Time {
+	if !p.counting() || !p.recount {
+		return time.Time{}
+	}
+	return p.countedAt.Add(countTick)
+}
+
+// prepare makes the frame with the number of members, if it is due.
+func (p *presence) prepare(now time.Time) {
+	if !p.counting() || p.counted != nil && (!p.recount || now.Before(p.due())) {
+		return
+	}
+	p.table.version++
+	p.countVersion, p.countedAt, p.recount = p.table.version, now, false
+	p.counted = (&wire.PresenceFrame{
+		Room: p.room, Version: p.countVersion, Show: wire.ShowCount, Users: p.users, Conns: p.conns,
+	}).Encode()
+}
+
+// frame returns what brings a reader of a version up to date. Version 0 is that of a new reader.
+func (p *presence) frame(from uint64) *sendqueue.Frame {
+	if p.counting() {
+		return p.counted
+	}
+	f := wire.PresenceFrame{
+		Room: p.room, Prev: from, Version: p.table.version, Users: p.users, Conns: p.conns,
+	}
+	if from == 0 {
+		f.Show = wire.ShowMembers
+	}
+	for _, c := range p.table.after(from) {
+		switch {
+		case !c.gone:
+			f.Set = append(f.Set, &c.value.Entry)
+		case from != 0:
+			f.Gone = append(f.Gone, c.key)
+		}
+	}
+	return f.Encode()
+}
+
+// SetCount notes how many users and connections are members.
+func (r *Room) SetCount(users, conns int) {
+	p := &r.presence
+	if p.users == users && p.conns == conns {
+		return
+	}
+	p.users, p.conns, p.recount = users, conns, true
+	if p.counting() {
+		r.changedPresence()
+	}
+}
+
+// AddEntry adds an entry for a member. The key is the one that the client has chosen, or "". If
+// another entry has it, the entry gets another one.
+func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
+	e := &Entry{room: r, Entry: wire.Entry{User: user, Info: info, State: state}}
+	taken := key == ""
+	for e.Key = key; taken || r.presence.has(e.Key); taken = false {
+		e.Key = rand.Text()[:keyLength]
+	}
+	r.put(e, int64(entryOverhead+len(user)+len(e.Key)+len(info)+len(state)))
+	return e
+}
+
+func (p *presence) has(key string) bool {
+	_, ok := p.table.get(key)
+	return ok
+}
+
+// put notes that an entry is new or has changed, and takes more memory than before.
+func (r *Room) put(e *Entry, bytes int64) {
+	r.presence.table.set(e.Key, e)
+	r.resized(bytes)
+}
+
+// Remove removes the entry.
+func (e *Entry) Remove() {
+	r := e.room
+	r.presence.table.remove(e.Key, nil)
+	r.resized(-int64(entryOverhead + len(e.User) + len(e.Key) + len(e.Info) + len(e.State)))
+}
+
+// resized accounts for memory, and flushes.
+func (r *Room) resized(bytes int64) {
+	p := &r.presence
+	p.size += bytes
+	r.cfg.Budget.Hold(bytes)
+	n, size := p.table.len(), p.size-entryOverhead*int64(p.table.len())
+	switch {
+	case !p.tooMany && (n > maxEntries || size > maxEntryBytes):
+		p.tooMany, p.recount, p.counted = true, true, nil
+	case p.tooMany && n < fewEntries && size < fewEntryBytes:
+		p.tooMany = false
+		p.table.forget() // so that all readers begin with a snapshot
+	}
+	r.changedPresence()
+}
+
+// SetState sets what the client says about the member. Nil: nothing. The entry keeps state.
+func (e *Entry) SetState(state []byte) error {
+	more := int64(len(state) - len(e.State))
+	if more > 0 && e.room.cfg.Budget.Pressed() {
+		return ErrFull
+	}
+	e.State = state
+	e.room.put(e, more)
+	return nil
+}
+
+// SetInfo sets what the application says about the member. Nil: nothing. The entry keeps info.
+func (e *Entry) SetInfo(info []byte) {
+	more := int64(len(info) - len(e.Info))
+	e.Info = info
+	e.room.put(e, more)
+}
+
+// SetAway says whether the connection of the member is lost.
+func (e *Entry) SetAway(away bool) {
+	if e.Away != away {
+		e.Away = away
+		e.room.put(e, 0)
+	}
+}

@@ -1,0 +1,98 @@
+package state
+
+import (
+	"time"
+
+	"github.com/realtime-go/realtime/internal/shrink"
+)
+
+// Reader is a member that is given what is current in a room. The lock of the room guards it.
+type Reader struct {
+	room    *Room
+	pace    *Pace
+	index   int // in room.readers; negative once it has left
+	watches bool
+
+	presence uint64 // the version of the entries that it has; 0: none
+	values   uint64 // it has all values up to this version
+	removed  uint64 // it knows what was removed up to this version
+
+	waiting bool // guarded by pace
+}
+
+// Add adds a reader. It is given the values, and the entries once it watches.
+func (r *Room) Add(pace *Pace) *Reader {
+	reader := &Reader{room: r, pace: pace, index: len(r.readers), removed: r.values.table.version}
+	r.readers = append(r.readers, reader)
+	return reader
+}
+
+// Watch makes a reader a watcher, which is given the entries, too.
+func (rd *Reader) Watch() {
+	if !rd.watches {
+		rd.watches = true
+		rd.room.watchers++
+	}
+}
+
+// KnowsPresence sets the version of the entries that the client has from an earlier connection.
+// Zero: it has none.
+func (rd *Reader) KnowsPresence(version uint64) {
+	rd.presence = 0
+	if version != 0 && rd.room.presence.knows(version) {
+		rd.presence = version
+	}
+}
+
+// KnowsValues sets the version up to which the client has the values from an earlier connection.
+func (rd *Reader) KnowsValues(version uint64) {
+	rd.room.initValues() // in any case, the client must learn which keys exist
+	rd.values, rd.removed = 0, 0
+	if rd.room.values.table.knows(version) {
+		rd.values, rd.removed = version, version
+	}
+}
+
+// Begin gives a reader what it lacks. If the room has many entries, it waits for the next flush:
+// then all who have joined in the meantime share one snapshot.
+func (rd *Reader) Begin() {
+	r := rd.room
+	if rd.watches && rd.presence == 0 && r.presence.table.len() > smallRoom {
+		r.changed()
+		return
+	}
+	r.presence.prepare(time.Now())
+	rd.serve()
+}
+
+// smallRoom is up to how many entries a snapshot is made for each reader alone.
+const smallRoom = 64
+
+// Serve gives a reader what it lacks, if it has not left. The lock of the room is not held.
+func (rd *Reader) Serve() {
+	rd.room.mu.Lock()
+	defer rd.room.mu.Unlock()
+	rd.serve()
+}
+
+func (rd *Reader) serve() {
+	if rd.index < 0 || rd.room.closed {
+		return
+	}
+	f := flush{room: rd.room}
+	defer f.end()
+	f.serve(rd)
+}
+
+// Leave removes a reader.
+func (rd *Reader) Leave() {
+	r := rd.room
+	last := len(r.readers) - 1
+	r.readers[rd.index] = r.readers[last]
+	r.readers[rd.index].index = rd.index
+	r.readers = shrink.Pop(r.readers)
+	rd.index = -1
+	if rd.watches {
+		r.watchers--
+	}
+}

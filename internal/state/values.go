@@ -1,0 +1,103 @@
+package state
+
+import (
+	"bytes"
+
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
+)
+
+const (
+	maxRoomKeys   = 1000
+	maxConnKeys   = 64
+	maxValueBytes = 1 << 20
+
+	// valueOverhead is about the memory of a value without its message, in bytes.
+	valueOverhead = 512
+)
+
+// value is the current message of a key. After the key was removed, it is the message that did it.
+type value struct {
+	frames wire.Frames
+	size   int64 // memory in bytes
+}
+
+// values are the current messages of a room.
+type values struct {
+	table table[*value] // its version is zero before the first value
+	size  int64         // memory in bytes
+}
+
+// initValues makes the table, before its first use.
+func (r *Room) initValues() {
+	if r.values.table.cells != nil {
+		return
+	}
+	r.values.table = newTable[*value]()
+	for _, reader := range r.readers {
+		reader.values, reader.removed = r.values.table.version, r.values.table.version
+	}
+}
+
+// SetValue makes a message the current value of its key, or removes the key if the content is null.
+// It keeps no reference to the content. It returns ErrFull if the room has too many values.
+func (r *Room) SetValue(m *broker.Message) error {
+	r.initValues()
+	vs := &r.values
+	old, has := vs.table.get(m.Latest)
+	gone := m.Binary == nil && (len(m.Content) == 0 || string(m.Content) == "null")
+	if gone && !has {
+		return nil
+	}
+	v := &value{frames: wire.Frames{
+		Message:  *m,
+		Envelope: wire.Envelope{Room: r.name, Version: vs.table.next()},
+	}}
+	stored := &v.frames.Message
+	stored.Content, stored.Binary = bytes.Clone(m.Content), bytes.Clone(m.Binary)
+	if r.name == "" {
+		v.frames.Envelope.Conn = m.Conn
+	}
+	v.size = valueOverhead + 2*int64(len(m.Content)+len(m.Binary))
+	more := v.size
+	if has {
+		more -= old.size
+	}
+	if !gone && !r.fits(more, has) {
+		return ErrFull
+	}
+	r.cfg.Speakers.Encode(&v.frames)
+	if gone {
+		vs.table.remove(m.Latest, v)
+		more = -old.size
+	} else {
+		vs.table.set(m.Latest, v)
+	}
+	vs.size += more
+	r.cfg.Budget.Hold(more)
+	r.changed()
+	return nil
+}
+
+// fits reports whether a value fits that takes more bytes than the one that it replaces, if any.
+func (r *Room) fits(more int64, replaces bool) bool {
+	maxKeys := maxRoomKeys
+	if r.name == "" {
+		maxKeys = maxConnKeys
+	}
+	vs := &r.values
+	return (replaces || vs.table.len() < maxKeys) &&
+		(more <= 0 || vs.size+more <= maxValueBytes && !r.cfg.Budget.Pressed())
+}
+
+// keysFrame returns the frame that lists all keys.
+func (vs *values) keysFrame(room string) *sendqueue.Frame {
+	keys := make([]string, 0, vs.table.len())
+	for key, c := range vs.table.cells {
+		if !c.gone {
+			keys = append(keys, key)
+		}
+	}
+	return wire.LatestKeys(room, vs.table.version, keys)
+}

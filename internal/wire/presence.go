@@ -1,0 +1,134 @@
+package wire
+
+import (
+	"strconv"
+
+	"github.com/realtime-go/realtime/internal/sendqueue"
+)
+
+// The values of `show`: what a room shows of its members.
+const (
+	ShowNothing = "nothing"
+	ShowCount   = "count"
+	ShowMembers = "members"
+)
+
+// Entry is what a room shows of one member.
+type Entry struct {
+	Key, User   string // the user is empty for an anonymous connection
+	Info, State []byte // JSON; empty: none
+	Away        bool
+}
+
+func (e *Entry) size() int {
+	return len(`{"key":"","user":"","info":,"state":,"away":true},`) +
+		len(e.Key) + len(e.User) + len(e.Info) + len(e.State)
+}
+
+func (e *Entry) append(buf []byte) []byte {
+	buf = AppendString(append(buf, `{"key":`...), e.Key)
+	if e.User != "" {
+		buf = AppendString(append(buf, `,"user":`...), e.User)
+	}
+	if len(e.Info) > 0 {
+		buf = append(append(buf, `,"info":`...), e.Info...)
+	}
+	if len(e.State) > 0 {
+		buf = append(append(buf, `,"state":`...), e.State...)
+	}
+	if e.Away {
+		buf = append(buf, `,"away":true`...)
+	}
+	return append(buf, '}')
+}
+
+// PresenceFrame is a frame with what a room shows, or what has changed of it.
+type PresenceFrame struct {
+	Room          string
+	Prev, Version uint64 // without Prev, the frame replaces everything
+	Show          string // empty in a difference
+	Users, Conns  int
+	Set           []*Entry
+	Gone          []string
+}
+
+// Encode returns the frame.
+func (p *PresenceFrame) Encode() *sendqueue.Frame {
+	size := Overhead + len(p.Room)
+	for _, e := range p.Set {
+		size += e.size()
+	}
+	for _, key := range p.Gone {
+		size += len(key) + len(`"",`)
+	}
+	buf := append(sendqueue.Grow(size), `{"message_type":"`+FramePresence+`","room":`...)
+	buf = AppendString(buf, p.Room)
+	if p.Prev > 0 {
+		buf = strconv.AppendUint(append(buf, `,"prev":`...), p.Prev, 10)
+	}
+	buf = strconv.AppendUint(append(buf, `,"ver":`...), p.Version, 10)
+	if p.Show != "" {
+		buf = AppendString(append(buf, `,"show":`...), p.Show)
+	}
+	buf = appendCounts(buf, p.Users, p.Conns)
+	if len(p.Set) > 0 {
+		buf = appendEntries(append(buf, `,"set":`...), p.Set)
+	}
+	if len(p.Gone) > 0 {
+		buf = appendStrings(append(buf, `,"gone":`...), p.Gone)
+	}
+	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}')))
+}
+
+// MembersContent returns the content of the answer to a request for the presence of a room. room is
+// empty for a client of realtime.v1. Entries are for a room that shows its members.
+func MembersContent(room, show string, users, conns int, entries []*Entry) []byte {
+	buf := []byte{'{'}
+	if room != "" {
+		buf = append(AppendString(append(buf, `"room_id":`...), room), ',')
+	}
+	buf = appendCounts(AppendString(append(buf, `"show":`...), show), users, conns)
+	if show == ShowMembers {
+		buf = appendEntries(append(buf, `,"members":`...), entries)
+	}
+	return append(buf, '}')
+}
+
+func appendCounts(buf []byte, users, conns int) []byte {
+	buf = strconv.AppendInt(append(buf, `,"user_count":`...), int64(users), 10)
+	return strconv.AppendInt(append(buf, `,"connection_count":`...), int64(conns), 10)
+}
+
+func appendEntries(buf []byte, entries []*Entry) []byte {
+	buf = append(buf, '[')
+	for i, e := range entries {
+		if i > 0 {
+			buf = append(buf, ',')
+		}
+		buf = e.append(buf)
+	}
+	return append(buf, ']')
+}
+
+func appendStrings(buf []byte, list []string) []byte {
+	buf = append(buf, '[')
+	for i, s := range list {
+		if i > 0 {
+			buf = append(buf, ',')
+		}
+		buf = AppendString(buf, s)
+	}
+	return append(buf, ']')
+}
+
+// LatestKeys returns the frame that lists the keys of the values of a room. Room is empty for those
+// of a connection.
+func LatestKeys(room string, version uint64, keys []string) *sendqueue.Frame {
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FrameLatest+`"`...)
+	if room != "" {
+		buf = AppendString(append(buf, `,"room":`...), room)
+	}
+	buf = strconv.AppendUint(append(buf, `,"ver":`...), version, 10)
+	buf = appendStrings(append(buf, `,"keys":`...), keys)
+	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}')))
+}
