@@ -181,7 +181,7 @@ func (a *api) users(r *http.Request, room string) (any, error) {
 	if err := a.permit(r, Action{Kind: ActionMembers, Room: room}); err != nil {
 		return nil, err
 	}
-	users, err := a.m.Room(room).Members(r.Context())
+	users, err := a.m.Room(room).Users(r.Context())
 	if err != nil {
 		return nil, newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
 	}

@@ -358,9 +358,6 @@ func (b *broadcaster) lost(stream string) {
 // announcer sends notices about users.
 type announcer struct{ m *Manager }
 
-// rooms reports whether there are notices about rooms.
-func (a *announcer) rooms() bool { return a.m.opts.Announce&AnnounceRooms != 0 }
-
 // tellAll sends a notice to all connections except one. A nil notice is not sent.
 func (a *announcer) tellAll(notice *wire.Frames, except *Conn) {
 	if notice == nil {
@@ -385,25 +382,10 @@ func (a *announcer) tellAll(notice *wire.Frames, except *Conn) {
 func (a *announcer) userNotice(
 	message func(user string) broker.Message, user string,
 ) *wire.Frames {
-	if a.m.opts.Announce&AnnounceUsers == 0 {
+	if !a.m.opts.AnnounceUsers {
 		return nil
 	}
 	f := &wire.Frames{Message: message(user)}
-	a.m.speakers.Encode(f)
-	return f
-}
-
-// roomNotice encodes a notice about the user of c in a room, or returns nil if there are none about
-// rooms.
-func (a *announcer) roomNotice(
-	message func(user, room string) broker.Message, c *Conn, room string,
-) *wire.Frames {
-	if !a.rooms() {
-		return nil
-	}
-	f := &wire.Frames{
-		Message: message(c.UserID(), room), Envelope: wire.Envelope{Room: room},
-	}
 	a.m.speakers.Encode(f)
 	return f
 }

@@ -27,8 +27,8 @@
 // A [Conn] is one connection of one device or browser tab. A [User] has all connections with the
 // same user id in their [Identity]. A [Room] is a set of connections, and exists as long as it has
 // members: clients ask to join, or the application calls [Conn.Join] or [User.Join].
-// Options.Announce turns on notices: they tell clients when users connect and disconnect, and when
-// they join and leave rooms.
+// Options.Show says what a room shows of its members, and Options.AnnounceUsers tells clients when
+// users connect and disconnect.
 //
 // [Options] has functions for the events of a connection: OnConnect, OnMessage and
 // OnDisconnect. Those of one connection run one at a time and may block. A [Router] calls typed

@@ -209,7 +209,7 @@ func ExampleRoom() {
 	}
 
 	lobby := rt.Room("lobby")
-	members, _ := lobby.Members(ctx)
+	members, _ := lobby.Users(ctx)
 	count, _ := lobby.Count(ctx)
 	fmt.Println(members, count.Users, count.Conns)
 	// Output: [alice bob] 2 3
@@ -330,11 +330,9 @@ func ExampleError() {
 	// "data":{"highest":7}}
 }
 
-// Clients are told that users connect and join rooms.
-func ExampleAnnounce() {
-	rt := realtime.New(&realtime.Options{
-		Announce: realtime.AnnounceUsers | realtime.AnnounceRooms,
-	})
+// Plain clients are told that users connect and join rooms.
+func ExampleShow() {
+	rt := realtime.New(&realtime.Options{Show: realtime.ShowMembers, AnnounceUsers: true})
 	defer rt.Close()
 	ctx := context.Background()
 	alice, client := open(rt, "alice")

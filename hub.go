@@ -320,7 +320,7 @@ func (m *Manager) Stats() Stats {
 }
 
 // policyOf returns the policy of a room, or the policy that it would have if it does not exist.
-func (m *Manager) policyOf(name string) recovery.Policy {
+func (m *Manager) policyOf(name string) roomPolicy {
 	if r, ok := m.rooms.index.Get(name); ok {
 		return r.policy
 	}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
-	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -44,7 +43,7 @@ type joinOp struct {
 	byClient bool               // by the client
 	id       []byte             // of the request; nil if the client wants no answer
 
-	policy            recovery.Policy
+	policy            roomPolicy
 	held              *room            // nil if the room keeps nothing
 	start             *broker.Position // where to begin; nil: after the newest message
 	messagesRead      int              // messages that were read to find start
@@ -175,7 +174,6 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	if js.atLimit(c) {
 		return ErrTooManyRooms
 	}
-	notice := js.m.announcer.roomNotice(wire.RoomJoined, c, e.room)
 	r := js.m.rooms.lockNew(e.room, e.policy)
 	defer js.m.rooms.unlock(r) // removes a room that was made for a user who is denied
 	subject := admission.Subject{User: c.UserID(), Room: e.room}
@@ -187,7 +185,7 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	r.add(m)
 	e.joined.New = true
 	if c.phase == live {
-		e.noticesSent = r.show(m, notice)
+		e.noticesSent = r.show(m, true)
 	}
 	js.begin(m, e)
 	return nil
@@ -327,10 +325,9 @@ func (js *joins) takeOut(c *Conn, m *membership) {
 
 // remove ends a membership, and returns how many connections the notice was sent to. c.mu is held.
 func (js *joins) remove(c *Conn, m *membership) (told int) {
-	notice := js.m.announcer.roomNotice(wire.RoomLeft, c, m.room)
 	c.rooms.remove(m)
 	r := js.m.rooms.lock(m.room)
-	told = r.remove(m, notice)
+	told = r.remove(m)
 	js.m.rooms.unlock(r)
 	return told
 }

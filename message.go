@@ -184,8 +184,8 @@ func checkLifetime(m *Message) error {
 	return nil
 }
 
-// checkLatest returns an error that matches ErrInvalidMessage if the message is the current value of
-// a key, and its target is not exactly one room or one connection.
+// checkLatest returns an error that matches ErrInvalidMessage if the message has Latest and its
+// target is not exactly one room or one connection.
 func checkLatest(m *Message, t *Target) error {
 	if m.Latest == "" || !t.All && len(t.Users) == 0 && len(t.Rooms)+len(t.Conns) == 1 &&
 		len(t.ExceptConns)+len(t.ExceptUsers) == 0 {

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math"
@@ -69,9 +70,13 @@ type Options struct {
 	// the connection, and does not end. A panic is logged, and the next event is handled. Nil: none.
 	OnRoom func(ctx context.Context, e RoomEvent)
 
-	// Announce selects the notices about users that clients receive. A notice is a message to each
-	// connection in its scope. Zero: none.
-	Announce Announce
+	// Show is what each room shows of its members to those who may watch it. Zero: ShowNothing.
+	Show Show
+	// AnnounceUsers sends a notice to all other connections when the first connection of a user
+	// opens, and when the last one ends: n users who come cause n² messages. Anonymous connections
+	// cause no such notices, and neither does a connection that is lost if its session is resumed
+	// within Timeouts.Resume.
+	AnnounceUsers bool
 
 	// Origins lists the origins whose pages may connect, in addition to pages of the host itself:
 	// "https://app.example.com", "https://*.example.com". Browsers and web views send "null" or
@@ -129,7 +134,8 @@ type Options struct {
 	Inbox InboxOptions
 	// Room returns the options of one room. It is called with no lock held: for each join, and for
 	// a message to a room without members or a read of its history. The result for the first member
-	// applies until the last member has left. Nil: each room has Slow and History.
+	// applies until the last member has left. Nil: each room has Slow, History
+	// and Show.
 	Room func(name string) RoomOptions
 
 	// Broker keeps the messages of rooms and inboxes, and carries messages between processes. Nil:
@@ -241,19 +247,24 @@ type Timeouts struct {
 	Expiry time.Duration
 }
 
-// Announce selects the notices that clients receive. Values are combined with |. A connection that
-// is lost causes no notice if its session is resumed within Timeouts.Resume.
-type Announce uint8
+// Show is what a room shows of its members.
+type Show uint8
 
-// The scopes of notices.
+// The values of Show.
 const (
-	// AnnounceUsers sends a notice to all other connections when the first connection of a user
-	// opens, and when the last one ends. Anonymous connections cause no such notices.
-	AnnounceUsers Announce = 1 << iota
-	// AnnounceRooms sends a notice to all members of a room when the first connection of a user
-	// joins it, and when the last one leaves it. A further connection of a user that joins receives
-	// the notice alone. Each anonymous connection causes notices, without a user.
-	AnnounceRooms
+	// ShowDefault in RoomOptions means Options.Show. In Options it means ShowNothing.
+	ShowDefault Show = iota
+	// ShowNothing shows nothing: members do not learn of each other.
+	ShowNothing
+	// ShowCount shows how many users and connections are in the room.
+	ShowCount
+	// ShowMembers also shows the members themselves.
+	//
+	// Plain clients in the room receive a notice when the first connection of a user joins it, and
+	// when the last one leaves it. A further connection of a user that joins receives the notice
+	// alone. Each anonymous connection causes notices, without a user. A connection that is lost
+	// causes none if its session is resumed within Timeouts.Resume.
+	ShowMembers
 )
 
 // UserFull is what happens if a user opens more than Limits.ConnsPerUser connections.
@@ -336,9 +347,15 @@ func newLimits(o *Options) session.Limits {
 // maxContent is the largest content of a message, in bytes: one that fills a send queue to half.
 func (o *Options) maxContent() int { return o.Limits.QueueBytes / 2 }
 
+// roomPolicy is what the options of a room say.
+type roomPolicy struct {
+	recovery.Policy
+	show Show // never ShowDefault
+}
+
 // policy returns the policy for a new room. It calls Options.Room, so no lock may be held.
-func (o *Options) policy(room string) recovery.Policy {
-	slow, history := o.Slow, o.History
+func (o *Options) policy(room string) roomPolicy {
+	slow, history, show := o.Slow, o.History, o.Show
 	if o.Room != nil {
 		own := o.Room(room)
 		if own.Slow != SlowDefault {
@@ -347,8 +364,9 @@ func (o *Options) policy(room string) recovery.Policy {
 		if own.History.Messages != 0 {
 			history = own.History
 		}
+		show = cmp.Or(own.Show, show)
 	}
-	return newPolicy(slow, history)
+	return roomPolicy{newPolicy(slow, history), cmp.Or(show, ShowNothing)}
 }
 
 func newPolicy(slow SlowPolicy, history Retention) recovery.Policy {

@@ -390,10 +390,9 @@ func (l *lists) showRooms(c *Conn) {
 		oldest = oldest.older
 	}
 	for m := oldest; m != nil; m = m.newer {
-		notice := l.m.announcer.roomNotice(wire.RoomJoined, c, m.room)
 		r := l.m.rooms.lock(m.room)
 		if !m.visible {
-			r.show(m, notice)
+			r.show(m, true)
 		}
 		r.mu.Unlock()
 	}

@@ -114,7 +114,7 @@ func TestResumeRacingWithTheEnd(t *testing.T) {
 // are shown, is shown once.
 func TestJoinBeforeRoomsAreShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := New(&Options{Announce: AnnounceRooms})
+		m := New(&Options{Show: ShowMembers})
 		near, far := Pipe()
 		c, err := m.Register(t.Context(), near, Identity{UserID: "alice"})
 		require.NoError(t, err)

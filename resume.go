@@ -266,7 +266,6 @@ func (d *detached) transfer(c *Conn, s *sessionState, allowed func(room string) 
 	defer c.mu.Unlock()
 	c.guest = cmp.Or(s.guest, c.guest)
 	for _, m := range s.memberships {
-		notice := d.m.announcer.roomNotice(wire.RoomLeft, m.conn, m.room)
 		r := d.m.rooms.lock(m.room)
 		if d.canTake(c, m.room) && allowed(m.room) {
 			next := &membership{conn: c, room: m.room, asked: m.asked, detached: c.phase == detachedPhase}
@@ -274,7 +273,7 @@ func (d *detached) transfer(c *Conn, s *sessionState, allowed func(room string) 
 			r.replace(m, next)
 			d.m.joins.beginTransferred(next, r)
 		} else {
-			r.remove(m, notice)
+			r.remove(m)
 		}
 		d.m.rooms.unlock(r)
 	}

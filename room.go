@@ -36,11 +36,11 @@ func (r Room) Name() string { return r.name }
 
 func (r Room) check() error { return checkRoom(r.name) }
 
-// Members returns the users in the room, each once, sorted. It includes the users of detached
+// Users returns the users in the room, each once, sorted. It includes the users of detached
 // sessions, see Timeouts.Resume, and does not include anonymous connections. It knows only the
 // connections of this process. It does not block; ctx is not used and is reserved for brokers that
 // know the rosters of other processes.
-func (r Room) Members(context.Context) ([]string, error) {
+func (r Room) Users(context.Context) ([]string, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (r Room) Members(context.Context) ([]string, error) {
 }
 
 // Count returns how many users and connections are in the room, in this process. It takes the same
-// time for a large room as for a small one. It does not block; ctx is not used, see Members.
+// time for a large room as for a small one. It does not block; ctx is not used, see Users.
 func (r Room) Count(context.Context) (Count, error) {
 	if err := r.check(); err != nil {
 		return Count{}, err
@@ -143,6 +143,8 @@ type RoomOptions struct {
 	// History is how much the room keeps. Zero Messages: Options.History. Negative Messages:
 	// nothing.
 	History Retention
+	// Show is what the room shows of its members. Zero: Options.Show.
+	Show Show
 }
 
 // Count is how many users and connections are in a room. Detached sessions count, see
@@ -155,7 +157,7 @@ type Count struct {
 // room is a room of this process. It exists while it has members or holds.
 type room struct {
 	name   string
-	policy recovery.Policy
+	policy roomPolicy
 	m      *Manager
 	topic  *recovery.Topic // nil if the room keeps nothing
 
@@ -165,6 +167,7 @@ type room struct {
 	users     map[string]attendance
 	peakUsers int           // see shrink.Delete
 	shown     int           // connections in the roster
+	plain     int           // members that speak the plain protocol
 	list      *presence     // of the current roster; nil if it was not made
 	listing   chan struct{} // closed when the list in progress is done; nil if there is none
 	changes   int           // of the roster
@@ -195,13 +198,13 @@ func newRooms(m *Manager) *rooms { return &rooms{index: shardmap.New[*room](), m
 
 // lockNew returns the room with this name, locked. If there is none, it makes one with policy p.
 // The caller adds a member or a hold, and calls unlock.
-func (rs *rooms) lockNew(name string, p recovery.Policy) *room {
+func (rs *rooms) lockNew(name string, p roomPolicy) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {
 			rs.m.counters.Rooms.Add(1)
 			r := &room{name: name, policy: p, m: rs.m}
 			if p.Keeps() {
-				r.topic = recovery.NewTopic(broker.RoomStream(name), name, p, &r.mu)
+				r.topic = recovery.NewTopic(broker.RoomStream(name), name, p.Policy, &r.mu)
 			}
 			return r
 		})
@@ -245,7 +248,7 @@ func (rs *rooms) unlock(r *room) {
 
 // hold returns the room with this name, not locked, and keeps it until release. If the room keeps
 // history, hold subscribes to its stream: then it waits for the broker until ctx ends.
-func (rs *rooms) hold(ctx context.Context, name string, p recovery.Policy) (*room, error) {
+func (rs *rooms) hold(ctx context.Context, name string, p roomPolicy) (*room, error) {
 	r := rs.lockNew(name, p)
 	r.holds++
 	r.mu.Unlock()
@@ -286,6 +289,9 @@ func (rs *rooms) conns(name, user string) (conns []*Conn) {
 func (r *room) add(m *membership) {
 	m.index = len(r.members)
 	r.members = append(r.members, member{m.conn.withoutChecks(), m})
+	if m.conn.proto == wire.ProtoPlain {
+		r.plain++
+	}
 	if r.topic != nil {
 		c := m.conn
 		m.sub = r.m.fetcher.Subscribe(recovery.Config{
@@ -335,10 +341,10 @@ func (s *roomSubscriber) Restart(context.Context) (broker.Position, error) {
 // Acknowledge implements recovery.Subscriber. It is not called for rooms.
 func (s *roomSubscriber) Acknowledge() {}
 
-// show puts m into the roster. It sends the notice to all members if m is the user's first
-// connection in the roster, and otherwise to m only. It sends nothing if the notice is nil. It
+// show puts m into the roster. If tell is set and the room shows its members, it sends a notice to
+// all plain members if m is the user's first connection in the roster, and otherwise to m only. It
 // returns how many connections the notice was sent to.
-func (r *room) show(m *membership, notice *wire.Frames) (told int) {
+func (r *room) show(m *membership, tell bool) (told int) {
 	m.visible = true
 	r.shown++
 	r.changed()
@@ -349,14 +355,16 @@ func (r *room) show(m *membership, notice *wire.Frames) (told int) {
 		r.away(m)
 	}
 	switch {
-	case notice == nil:
+	case !tell:
 		return 0
 	case first:
-		return r.notify(notice)
-	default:
-		m.conn.give(notice, sendqueue.Notice)
-		return 1
+		return r.notify(wire.RoomJoined, m)
+	case r.policy.show != ShowMembers || m.conn.proto != wire.ProtoPlain:
+		return 0
 	}
+	notice := wire.RoomJoined(m.conn.UserID(), r.name)
+	m.conn.give(&wire.Frames{Message: notice}, sendqueue.Notice)
+	return 1
 }
 
 // detach ends the delivery to a member whose session is detached, and keeps it in the roster.
@@ -408,7 +416,7 @@ func (r *room) replace(m, next *membership) {
 		r.add(next)
 	}
 	if next.visible = m.visible; !next.visible {
-		r.show(next, nil)
+		r.show(next, false)
 		return
 	}
 	e := RoomEvent{Kind: MemberBack, Conn: next.conn, Was: m.conn}
@@ -419,10 +427,10 @@ func (r *room) replace(m, next *membership) {
 	}
 }
 
-// remove takes m out of the room. If m was the user's last connection in the roster, it sends the
-// notice to the other members, unless that is nil. It returns how many connections the notice was
-// sent to.
-func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
+// remove takes m out of the room. If m was the user's last connection in the roster and the room
+// shows its members, it sends a notice to the other plain members. It returns how many connections
+// the notice was sent to.
+func (r *room) remove(m *membership) (told int) {
 	away := int32(0)
 	if m.detached {
 		r.holds--
@@ -438,10 +446,10 @@ func (r *room) remove(m *membership, notice *wire.Frames) (told int) {
 	e := RoomEvent{Kind: MemberLeft, Conn: m.conn, Emptied: r.shown == 0}
 	last := r.attend(&e, -1, away)
 	r.m.events.add(r, e)
-	if !last || notice == nil {
+	if !last {
 		return 0
 	}
-	return r.notify(notice)
+	return r.notify(wire.RoomLeft, m)
 }
 
 // drop ends the delivery to m.
@@ -450,21 +458,32 @@ func (r *room) drop(m *membership) {
 	r.members[m.index] = r.members[last]
 	r.members[m.index].index = m.index
 	r.members = shrink.Pop(r.members)
+	if m.conn.proto == wire.ProtoPlain {
+		r.plain--
+	}
 	if m.sub != nil {
 		m.sub.Leave()
 	}
 }
 
-// notify sends a notice to all members, and returns how many they are.
-func (r *room) notify(notice *wire.Frames) (told int) {
-	r.m.counters.Add(metrics.Matched, len(r.members))
+// notify sends a notice about m to all plain members, if the room shows its members, and returns
+// how many they are. It is encoded with the lock held, because only the room knows whether there is
+// anybody to receive it.
+func (r *room) notify(message func(user, room string) broker.Message, m *membership) (told int) {
+	if r.policy.show != ShowMembers || r.plain == 0 {
+		return 0
+	}
+	r.m.counters.Add(metrics.Matched, r.plain)
+	notice := &wire.Frames{Message: message(m.conn.UserID(), r.name)}
 	var wakeups sendqueue.Wakeups
 	defer wakeups.Flush()
 	for i := range r.members {
-		r.members[i].push(&wakeups, notice, sendqueue.Notice, sendqueue.DropNewest)
+		if to := &r.members[i]; to.proto == wire.ProtoPlain {
+			to.push(&wakeups, notice, sendqueue.Notice, sendqueue.DropNewest)
+		}
 	}
 	notice.Settle(&r.m.counters.Queues.Budget)
-	return len(r.members)
+	return r.plain
 }
 
 // changed notes a change of the roster, which makes the list invalid.
@@ -489,7 +508,7 @@ const (
 )
 
 // newPresence makes the list of users, which it sorts in place. Nil users mean that there are too
-// many to list.
+// many to list, or that the room does not show them.
 func newPresence(users []string, n Count) *presence {
 	slices.Sort(users)
 	return &presence{users: len(users), content: wire.Presence(users, n.Users, n.Conns)}
@@ -497,7 +516,7 @@ func newPresence(users []string, n Count) *presence {
 
 // listed returns the arguments for newPresence.
 func (r *room) listed() (users []string, n Count) {
-	if len(r.users) <= maxListed {
+	if r.policy.show == ShowMembers && len(r.users) <= maxListed {
 		users = r.roster()
 	}
 	return users, r.count()
@@ -548,12 +567,12 @@ func (r *room) conns() []*Conn {
 
 // inspect calls see with the presence of a room. If the room exists, its lock is held meanwhile, so
 // that the roster does not change. The list is made without the lock where possible, and is shared
-// by all calls until the roster changes.
-func (rs *rooms) inspect(name string, see func(l *presence)) {
+// by all calls until the roster changes. p is the policy of a room that does not exist.
+func (rs *rooms) inspect(name string, p roomPolicy, see func(l *presence)) {
 	for tries := 1; ; tries++ {
 		r := rs.lock(name)
 		if r == nil {
-			see(newPresence([]string{}, Count{}))
+			see(newPresence((&room{policy: p}).listed()))
 			return
 		}
 		if r.list == nil && tries <= maxTries {

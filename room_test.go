@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/realtime-go/realtime/internal/recovery"
 )
 
 func heap() int64 {
@@ -24,24 +22,24 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	m := New(nil)
 	defer func() { require.NoError(t, m.Close()) }()
 	rooms := m.rooms
-	hall := rooms.lockNew("hall", recovery.Policy{})
+	hall := rooms.lockNew("hall", roomPolicy{})
 	hall.mu.Unlock()
 	hall.users = map[string]attendance{}
 	before := heap()
 	for i := range crowd {
-		rooms.unlock(rooms.lockNew("room "+strconv.Itoa(i), recovery.Policy{})) // the room is removed
+		rooms.unlock(rooms.lockNew("room "+strconv.Itoa(i), roomPolicy{})) // the room is removed
 	}
 	members := make([]*membership, crowd)
 	for i := range members {
 		c := &Conn{identity: Identity{UserID: strconv.Itoa(i)}}
 		members[i] = &membership{conn: c, room: "hall"}
 		hall.add(members[i])
-		hall.show(members[i], nil)
+		hall.show(members[i], false)
 		m.conns.everyone.add(c)
 	}
 	require.Greater(t, heap()-before, int64(crowd*64))
 	for i, one := range members {
-		hall.remove(one, nil)
+		hall.remove(one)
 		m.conns.everyone.remove(one.conn)
 		members[i] = nil
 	}

@@ -90,22 +90,24 @@ func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
 	if !rs.commands.allowed(c, &Action{Kind: ActionMembers, Room: r.Room}) {
 		return ErrForbidden
 	}
-	if !rs.m.announcer.rooms() {
+	policy := rs.m.policyOf(r.Room)
+	if policy.show == ShowNothing {
 		rs.m.log.Once(slog.LevelWarn, "presence", "", "realtime: a client asked for the presence "+
-			"of a room, but gets no notices of changes: set Options.Announce to AnnounceRooms")
+			"of a room that shows nothing: set Options.Show or RoomOptions.Show")
+		return ErrForbidden
 	}
 	if r.ID == nil {
 		return nil
 	}
 	r.Answered = true
 	size := 0
-	rs.m.rooms.inspect(r.Room, func(l *presence) { size = len(l.content) })
+	rs.m.rooms.inspect(r.Room, policy, func(l *presence) { size = len(l.content) })
 	replies := &rs.m.counters.Queues.Replies
 	if err := replies.Reserve(c.session.Context(), int64(size)); err != nil {
 		return err
 	}
 	defer replies.Release(int64(size))
-	rs.m.rooms.inspect(r.Room, func(l *presence) {
+	rs.m.rooms.inspect(r.Room, policy, func(l *presence) {
 		c.session.Bill().Receivers(l.users) // as much as a message to so many receivers
 		c.session.Bill().Bytes(len(l.content))
 		c.answer(wire.Reply(r.ID, l.content, nil))

@@ -175,7 +175,7 @@ func TestAddedRoomIsRemoved(t *testing.T) {
 				})
 				g.send(2)
 				require.Empty(t, alice.received())
-				users, err := g.env.rt.Room("lobby").Members(t.Context())
+				users, err := g.env.rt.Room("lobby").Users(t.Context())
 				require.NoError(t, err)
 				require.Empty(t, users)
 				g.whileDisconnected(alice, func() { g.send(3) })

@@ -18,7 +18,7 @@ import (
 )
 
 func TestMessages(t *testing.T) {
-	withManager(t, realtime.Options{Announce: realtime.AnnounceRooms}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{Show: realtime.ShowMembers}, func(t *testing.T, w *testEnv) {
 		ctx := t.Context()
 		alice, bob := w.dial("alice"), w.dial("bob")
 		alice.join("lobby", "lobby")

@@ -94,7 +94,7 @@ func TestInboxWithCuts(t *testing.T) {
 
 // TestServerSession tests that a client that loses its connection and reconnects causes no notices.
 func TestServerSession(t *testing.T) {
-	o := realtime.Options{Announce: realtime.AnnounceUsers | realtime.AnnounceRooms}
+	o := realtime.Options{Show: realtime.ShowMembers, AnnounceUsers: true}
 	withManager(t, o, func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
 		alice.join("lobby")
@@ -114,7 +114,7 @@ func TestServerSession(t *testing.T) {
 		}
 		require.Equal(t, uint64(2), w.rt.Stats().Resumed)
 		time.Sleep(time.Minute)
-		users, err := w.rt.Room("lobby").Members(t.Context())
+		users, err := w.rt.Room("lobby").Users(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, []string{"alice", "bob"}, users)
 		require.Empty(t, bob.received())

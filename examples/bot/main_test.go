@@ -15,7 +15,7 @@ import (
 func TestBot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := realtimetest.New(t, &realtime.Options{
-			Authorize: realtime.InsecureAllowAll, Announce: realtime.AnnounceRooms,
+			Authorize: realtime.InsecureAllowAll, Show: realtime.ShowMembers,
 		})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)

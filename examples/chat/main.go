@@ -47,7 +47,7 @@ func main() {
 	}
 	opts.Limits.InboundBytes, opts.Limits.InboundFanout = min(opts.Limits.InboundRate, 0), min(opts.Limits.InboundRate, 0)
 	if *announce {
-		opts.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
+		opts.Show, opts.AnnounceUsers = realtime.ShowMembers, true
 	}
 	rt := realtime.New(&opts)
 	api := rt.API(realtime.InsecureAllowRequests)

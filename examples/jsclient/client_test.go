@@ -29,7 +29,7 @@ type site struct {
 }
 
 func startSite(t *testing.T) *site {
-	return startSiteWith(t, realtime.Options{Announce: realtime.AnnounceRooms})
+	return startSiteWith(t, realtime.Options{Show: realtime.ShowMembers})
 }
 
 func startSiteWith(t *testing.T, o realtime.Options) *site {

@@ -43,8 +43,8 @@ func start(t *testing.T, m mounting) *site {
 	s.rt = realtime.New(&realtime.Options{
 		Authenticate: realtime.InsecureQueryUser,
 		Authorize:    realtime.InsecureAllowAll,
-		Announce:     realtime.AnnounceUsers | realtime.AnnounceRooms,
-		Logger:       slog.New(slog.NewTextHandler(s.log, nil)),
+		Show:         realtime.ShowMembers, AnnounceUsers: true,
+		Logger: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	h := m.mount(s.rt, s.rt.API(realtime.InsecureAllowRequests))
 	s.server = httptest.NewUnstartedServer(http.HandlerFunc(

@@ -13,7 +13,7 @@ func main() {
 	rt := realtime.New(&realtime.Options{
 		Authenticate: realtime.InsecureQueryUser, // replace: who opens this request?
 		Authorize:    realtime.InsecureAllowAll,  // replace: may this client do that?
-		Announce:     realtime.AnnounceRooms,
+		Show:         realtime.ShowMembers,
 	})
 	r := chi.NewRouter()
 	r.Use(middleware.Logger, middleware.Recoverer)

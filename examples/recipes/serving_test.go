@@ -35,7 +35,7 @@ func TestTenants(t *testing.T) {
 	require.NoError(t, err)
 	defer bob.Close()
 
-	members, err := rt.Room("acme/news").Members(t.Context())
+	members, err := rt.Room("acme/news").Users(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"alice"}, members)
 	hi := realtime.Message{Content: []byte(`"hi"`)}

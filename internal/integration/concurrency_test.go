@@ -26,7 +26,7 @@ func TestAllMethodsConcurrently(t *testing.T) {
 func callEverything(t *testing.T, gently bool, budget int) {
 	var rt *realtime.Manager
 	rt = realtime.New(&realtime.Options{
-		Announce: realtime.AnnounceUsers | realtime.AnnounceRooms, Authorize: realtime.InsecureAllowAll,
+		Show: realtime.ShowMembers, AnnounceUsers: true, Authorize: realtime.InsecureAllowAll,
 		Limits: realtime.Limits{QueueMessages: 32, InboundRate: -1, ConnsPerUser: 4, MemoryBytes: budget},
 
 		Logger: slog.New(slog.DiscardHandler),
@@ -150,7 +150,7 @@ func callEachMethod(ctx context.Context, rt *realtime.Manager, ids *idPool) {
 		cancel()
 		_, _ = c.Ping(brief)
 	}
-	_, _ = rt.Room(room).Members(ctx)
+	_, _ = rt.Room(room).Users(ctx)
 	_, _ = rt.Room(room).Count(ctx)
 	_, _ = rt.User("a").Count(ctx)
 	for range rt.LocalConns() {

@@ -75,7 +75,7 @@ func TestHandles(t *testing.T) {
 		require.Equal(t, 2, n)
 		n, _ = b.User("nobody").Count(t.Context())
 		require.Zero(t, n)
-		members, _ := b.Room("nowhere").Members(t.Context())
+		members, _ := b.Room("nowhere").Users(t.Context())
 		require.Empty(t, members)
 		count, _ := b.Room("nowhere").Count(t.Context())
 		require.Zero(t, count)

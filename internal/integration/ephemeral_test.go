@@ -435,7 +435,7 @@ func TestEphemeralMessagesUnderRandomSchedules(t *testing.T) {
 	for seed := range uint64(4) {
 		dice := rand.New(rand.NewPCG(seed, 17))
 		o := keeping(1000)
-		o.Inbox, o.Announce = inboxes(1000).Inbox, realtime.AnnounceUsers|realtime.AnnounceRooms
+		o.Inbox, o.Show, o.AnnounceUsers = inboxes(1000).Inbox, realtime.ShowMembers, true
 		o.Limits.QueueMessages = []int{4, 20, 1000}[dice.IntN(3)]
 		bubble(t, o, func(t *testing.T, b *bed) {
 			var members []*client

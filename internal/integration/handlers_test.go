@@ -107,7 +107,7 @@ func TestContextOfHandlerEndsWithConnection(t *testing.T) {
 			order.write("OnDisconnect")
 		},
 	}
-	o.Announce = realtime.AnnounceUsers
+	o.AnnounceUsers = true
 	bubble(t, o, func(t *testing.T, b *bed) {
 		bob, alice := b.open("bob"), b.open("alice")
 		bob.discard()

@@ -52,7 +52,7 @@ func newBed(t *testing.T, o realtime.Options) *bed {
 
 // announced returns Options with all notices on.
 func announced() realtime.Options {
-	return realtime.Options{Announce: realtime.AnnounceUsers | realtime.AnnounceRooms}
+	return realtime.Options{Show: realtime.ShowMembers, AnnounceUsers: true}
 }
 
 // requireConserved checks the counters of a Manager at rest: each frame that was given to a
@@ -296,7 +296,7 @@ func (b *bed) joinAll(c *client, rooms ...string) {
 }
 
 func (b *bed) members(room string) []string {
-	users, err := b.Room(room).Members(b.t.Context())
+	users, err := b.Room(room).Users(b.t.Context())
 	require.NoError(b.t, err)
 	return users
 }

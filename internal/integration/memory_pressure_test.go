@@ -204,7 +204,7 @@ func TestLastWriteOfAnEndedConnection(t *testing.T) {
 
 func TestMemoryPressureRefusesConnections(t *testing.T) {
 	o := memoryOptions(100_000)
-	o.Announce = realtime.AnnounceUsers | realtime.AnnounceRooms
+	o.Show, o.AnnounceUsers = realtime.ShowMembers, true
 	bubble(t, o, func(t *testing.T, b *bed) {
 		get := func() *httptest.ResponseRecorder {
 			w := httptest.NewRecorder()

@@ -70,7 +70,7 @@ func TestInvalidNames(t *testing.T) {
 				"Join of":    second(b.User("nobody").Join(ctx, name)),
 				"User.Leave": second(user.Leave(ctx, "lobby")),
 				"Leave of":   second(b.User("nobody").Leave(ctx, name)),
-				"Members":    second(room.Members(ctx)),
+				"Members":    second(room.Users(ctx)),
 				"Room.Count": second(room.Count(ctx)),
 				"History":    second(room.History(ctx, realtime.HistoryQuery{})),
 				"Remove":     second(room.Remove(ctx, "alice")),

@@ -120,7 +120,7 @@ func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
 // is built.
 func TestPresenceOfAChangingRoom(t *testing.T) {
 	o := realtime.Options{
-		Announce: realtime.AnnounceRooms, Limits: realtime.Limits{InboundRate: -1, QueueMessages: 1 << 20, QueueBytes: -1}, Timeouts: realtime.Timeouts{Ping: -1},
+		Show: realtime.ShowMembers, Limits: realtime.Limits{InboundRate: -1, QueueMessages: 1 << 20, QueueBytes: -1}, Timeouts: realtime.Timeouts{Ping: -1},
 	}
 	bubble(t, o, func(t *testing.T, b *bed) { presenceOfAChangingRoom(t, b) })
 }

@@ -31,7 +31,7 @@ func (b *bed) fillRoom(room string, n int) {
 func TestRequestCosts(t *testing.T) {
 	history := keeping(1000)
 	history.Limits.InboundBytes = 100 << 10
-	told := realtime.Options{Announce: realtime.AnnounceRooms, Limits: realtime.Limits{InboundFanout: 100, ConnsPerUser: 3}}
+	told := realtime.Options{Show: realtime.ShowMembers, Limits: realtime.Limits{InboundFanout: 100, ConnsPerUser: 3}}
 	plenty := realtime.Options{Limits: realtime.Limits{InboundBytes: 100 << 10, Conns: -1}}
 	asked := realtime.Options{
 		Limits: realtime.Limits{InboundRate: 100}, // more than the requests, fewer than their decisions

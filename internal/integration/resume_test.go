@@ -255,7 +255,7 @@ func TestDetachedSessionBesideAConnection(t *testing.T) {
 // With history, a resumed session continues without a gap.
 func TestResumeAndRecover(t *testing.T) {
 	o := keeping(100)
-	o.Announce = realtime.AnnounceRooms
+	o.Show = realtime.ShowMembers
 	bubble(t, o, func(t *testing.T, b *bed) {
 		watcher := b.open("watcher")
 		b.join("hall", watcher)

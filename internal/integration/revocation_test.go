@@ -244,7 +244,7 @@ func requireOutIsOut(t *testing.T, schedule []time.Duration) {
 		_, err = rt.User("mallory").Disconnect(t.Context(), realtime.ClosePolicy, "")
 		require.NoError(t, err)
 		for range 5 {
-			members, err := b.Room("lobby").Members(t.Context())
+			members, err := b.Room("lobby").Users(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, members)
 			open := slices.Collect(rt.User("mallory").LocalConns())

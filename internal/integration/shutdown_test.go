@@ -280,7 +280,7 @@ func TestEachMethodAfterClose(t *testing.T) {
 			"Conn.Leave": second(c.Leave(ctx, "lobby")),
 			"User.Join":  second(user.Join(ctx, "lobby")),
 			"User.Leave": second(user.Leave(ctx, "lobby")),
-			"Members":    second(room.Members(ctx)),
+			"Members":    second(room.Users(ctx)),
 			"Room.Count": second(room.Count(ctx)),
 			"Remove":     second(room.Remove(ctx, "alice")),
 			"Room.Deny":  second(room.Deny(ctx, "alice", 1)),

@@ -32,11 +32,11 @@ func churns(t *testing.T, play func(*churn)) {
 	defer cancel()
 	c := &churn{ends: ends{t: t, ctx: ctx}}
 	c.rt = realtime.New(&realtime.Options{
-		Announce:     realtime.AnnounceUsers,
-		Limits:       realtime.Limits{QueueMessages: -1},
-		Logger:       slog.New(slog.DiscardHandler),
-		OnConnect:    c.connected,
-		OnDisconnect: c.disconnected,
+		AnnounceUsers: true,
+		Limits:        realtime.Limits{QueueMessages: -1},
+		Logger:        slog.New(slog.DiscardHandler),
+		OnConnect:     c.connected,
+		OnDisconnect:  c.disconnected,
 	})
 	defer c.rt.Close()
 	observer := c.open(&end{user: "observer"})
@@ -84,7 +84,7 @@ func (c *churn) room() {
 }
 
 func (c *churn) isMember(e *end) bool {
-	members, _ := c.rt.Room("inn").Members(c.ctx)
+	members, _ := c.rt.Room("inn").Users(c.ctx)
 	return slices.Contains(members, e.user)
 }
 

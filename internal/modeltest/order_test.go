@@ -35,7 +35,7 @@ func (s *storm) checkRosters() {
 	require.ElementsMatch(s.t, all, connIDs(slices.Collect(s.rt.LocalConns())))
 	require.ElementsMatch(s.t, slices.Collect(maps.Keys(inRoom)), slices.Collect(s.rt.LocalRooms()))
 	for _, room := range rooms {
-		members, _ := s.rt.Room(room).Members(s.ctx)
+		members, _ := s.rt.Room(room).Users(s.ctx)
 		require.ElementsMatch(s.t, usersIn[room], members)
 		count, _ := s.rt.Room(room).Count(s.ctx)
 		require.Equal(s.t, realtime.Count{Users: len(members), Conns: len(inRoom[room])}, count)
@@ -178,7 +178,7 @@ func (s *storm) checkRoomsSeen(e *end) {
 		if !slices.Contains(e.conn.Rooms(), n.room) {
 			continue
 		}
-		members, _ := s.rt.Room(n.room).Members(s.ctx)
+		members, _ := s.rt.Room(n.room).Users(s.ctx)
 		require.Equal(s.t, slices.Contains(members, n.user), what == "room_join",
 			"%s of %s in %s", what, n.user, n.room)
 	}

@@ -94,7 +94,7 @@ type storm struct {
 func newStorm(t *testing.T, ctx context.Context, tight bool) *storm {
 	s := &storm{ends: ends{t: t, ctx: ctx}, tight: tight}
 	o := &realtime.Options{
-		Announce:     realtime.AnnounceUsers | realtime.AnnounceRooms,
+		Show: realtime.ShowMembers, AnnounceUsers: true,
 		Authorize:    realtime.InsecureAllowAll,
 		Limits:       realtime.Limits{InboundRate: -1},
 		Logger:       slog.New(slog.DiscardHandler),

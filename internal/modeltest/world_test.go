@@ -63,8 +63,8 @@ func forbidden(user string, to realtime.Target) bool {
 func newWorld() *world {
 	w := &world{causes: make(map[string][]realtime.Cause)}
 	w.rt = realtime.New(&realtime.Options{
-		Announce: realtime.AnnounceUsers | realtime.AnnounceRooms,
-		Limits:   realtime.Limits{Conns: maxConns, ConnsPerUser: maxDevices, RoomsPerConn: maxRooms},
+		Show: realtime.ShowMembers, AnnounceUsers: true,
+		Limits: realtime.Limits{Conns: maxConns, ConnsPerUser: maxDevices, RoomsPerConn: maxRooms},
 
 		Logger:    slog.New(slog.DiscardHandler),
 		OnConnect: func(_ context.Context, c *realtime.Conn) error { return w.plan.run(w, c) },
@@ -138,7 +138,7 @@ func (w *world) checkUserLeft(c *client, frame string) {
 		c.contradictions = append(c.contradictions, users[i]+" has left but is connected")
 	}
 	for _, room := range rooms {
-		members, _ := w.rt.Room(room).Members(context.Background())
+		members, _ := w.rt.Room(room).Users(context.Background())
 		if slices.Contains(members, users[i]) {
 			c.contradictions = append(c.contradictions, users[i]+" has left but is in "+room)
 		}
@@ -252,7 +252,7 @@ func (w *world) checkConns(r *rapid.T) {
 
 func (w *world) checkRoom(r *rapid.T, room string) {
 	want, conns := w.twin.members(room)
-	got, err := w.rt.Room(room).Members(context.Background())
+	got, err := w.rt.Room(room).Users(context.Background())
 	require.NoError(r, err)
 	require.Equal(r, want, got, "members of %s", room)
 	count, err := w.rt.Room(room).Count(context.Background())
