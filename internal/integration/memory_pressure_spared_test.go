@@ -156,10 +156,10 @@ func TestConnectionsInOnConnectAreSpared(t *testing.T) {
 // are not ended themselves.
 func TestRecentlyAnsweredAreSpared(t *testing.T) {
 	o := memoryOptions(8 << 20) // 2 MiB for answers
-	o.Authenticate, o.Limits.Conns = realtime.InsecureQueryUser, -1
+	o.Authenticate, o.Limits.Conns, o.Show = realtime.InsecureQueryUser, -1, realtime.ShowMembers
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.fillRoom("hall", 1000)
-		b.fillRoom("lobby", 900)
+		b.fillRoom("hall", 1000, realtime.V1)
+		b.fillRoom("lobby", 900, realtime.V1)
 		dial := b.listenPipes()
 		for i := range 100 {
 			transport, far := realtime.Pipe(realtime.V1)

@@ -330,9 +330,9 @@ func TestTheSlowestIsEndedFirst(t *testing.T) {
 // most unread answers are ended. No other connection is refused or ended.
 func TestUnreadAnswersAreBounded(t *testing.T) {
 	o := memoryOptions(8 << 20) // 2 MiB for answers
-	o.Limits.Conns = -1
+	o.Limits.Conns, o.Show = -1, realtime.ShowMembers
 	bubble(t, o, func(t *testing.T, b *bed) {
-		b.fillRoom("hall", 1000) // a list of 200 KiB
+		b.fillRoom("hall", 1000, realtime.V1) // a list of 200 KiB
 		reader := b.openV1(realtime.Identity{UserID: "reader"})
 		reader.discard()
 		const ask = `{"type":"presence","id":1,"room":"hall"}`

@@ -138,3 +138,50 @@ func TestNoticesWhileTabsAreReplaced(t *testing.T) {
 		require.Equal(t, 2, b.Stats().Users)
 	})
 }
+
+// Notices of a room are for plain members of rooms that show their members, and the bill of a
+// client counts those who get them.
+func TestRoomNoticesArePlain(t *testing.T) {
+	o := announced()
+	o.Limits.RoomsPerConn = -1
+	o.Room = func(name string) realtime.RoomOptions {
+		return realtime.RoomOptions{Show: map[string]realtime.Show{
+			"nothing": realtime.ShowNothing, "count": realtime.ShowCount,
+		}[name]}
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		plain, modern := b.open("plain"), b.openV1(realtime.Identity{UserID: "modern"})
+		b.joinAll(plain, "lobby", "nothing", "count")
+		b.joinAll(modern, "lobby", "nothing", "count")
+		require.Equal(t, []string{"welcome", "modern joined", "plain in lobby", "modern in lobby"}, plain.got())
+		modern.discard()
+
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		anon := b.openV1(realtime.Identity{})
+		plain.discard()
+		modern.discard()
+		for _, c := range []*client{alice, anon} {
+			c.discard()
+			for _, room := range []string{"lobby", "nothing", "count"} {
+				c.request(`{"type":"join","id":1,"room":"` + room + `"}`)
+				c.request(`{"type":"leave","id":1,"room":"` + room + `"}`)
+			}
+			require.Empty(t, c.raw())
+		}
+		require.Equal(t, []string{
+			"alice in lobby", "alice out lobby", "nobody in lobby", "nobody out lobby",
+		}, plain.got())
+		require.Empty(t, modern.raw())
+
+		tab := b.open("modern") // a further connection
+		tab.discard()
+		b.joinAll(tab, "lobby", "nothing")
+		require.Equal(t, []string{"modern in lobby"}, tab.got())
+		require.Empty(t, plain.got())
+		require.Empty(t, modern.raw())
+		b.joinAll(b.openV1(realtime.Identity{UserID: "plain"}), "lobby")
+		require.Empty(t, plain.got())
+		plain.Drop()
+		require.Empty(t, tab.got())
+	})
+}

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -14,77 +15,82 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// The answer to a presence request has its place in the order of the notices: together they always
-// give the members of the room.
-func TestPresenceFollowsNotices(t *testing.T) {
+// Notices are complete and in order: together they give the members of the room.
+func TestNoticesGiveTheMembersOfARoom(t *testing.T) {
 	bubble(t, announced(), func(t *testing.T, b *bed) {
-		watcher := b.openV1(realtime.Identity{UserID: "watcher"})
+		watcher := b.open("watcher")
 		_, err := b.Join(t.Context(), watcher.conn.ID(), "lobby")
 		require.NoError(t, err)
-		done := make(chan struct{})
+		var movers sync.WaitGroup
 		for i := range 4 {
-			go func() {
-				defer func() { done <- struct{}{} }()
-				for j := range 50 {
+			movers.Go(func() {
+				for j := range 51 {
 					c := b.open(fmt.Sprint("user", i))
 					_, _ = b.Join(t.Context(), c.conn.ID(), "lobby")
-					if j%2 == 0 {
+					if j < 50 {
 						_, _ = b.Leave(t.Context(), c.conn.ID(), "lobby")
+						_ = c.conn.Close(realtime.CloseNormal, "")
 					}
-					_ = c.conn.Close(realtime.CloseNormal, "")
 				}
-			}()
+			})
 		}
-		for range 100 {
-			require.NoError(t, watcher.Write([]byte(`{"type":"presence","id":1,"room":"lobby"}`)))
+		movers.Wait()
+		here, notices := map[string]bool{}, 0
+		for _, line := range watcher.got() {
+			user, what, _ := strings.Cut(line, " ")
+			switch what {
+			case "in lobby":
+				require.False(t, here[user], line)
+				here[user] = true
+				notices++
+			case "out lobby":
+				require.True(t, here[user], line)
+				delete(here, user)
+				notices++
+			}
 		}
-		for range 4 {
-			<-done
-		}
-		require.NoError(t, watcher.Write([]byte(`{"type":"presence","id":1,"room":"lobby"}`)))
-		requireExact(t, watcher.raw())
+		require.ElementsMatch(t, b.members("lobby"), slices.Collect(maps.Keys(here)))
+		require.Len(t, here, 5)
+		require.Equal(t, 1+4*(2*50+1), notices)
 	})
 }
 
-// requireExact applies the notices of a room and compares the result with each answer.
-func requireExact(t *testing.T, frames []string) {
-	t.Helper()
-	var in map[string]bool
-	answers := 0
-	for _, frame := range frames {
-		var f struct {
-			Type    string `json:"message_type"`
-			Content struct {
-				Type  string
-				User  string `json:"user_id"`
-				Users []string
-				Count int `json:"user_count"`
+// What a room does not show, a client cannot ask for.
+func TestPresenceObeysShow(t *testing.T) {
+	o := realtime.Options{Show: realtime.ShowCount, Room: func(name string) realtime.RoomOptions {
+		return realtime.RoomOptions{Show: map[string]realtime.Show{
+			"nothing": realtime.ShowNothing, "members": realtime.ShowMembers,
+		}[name]}
+	}}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.discard()
+		for _, members := range []bool{false, true} {
+			count, users := `"user_count":0,"connection_count":0`, `[]`
+			if members {
+				count, users = `"user_count":1,"connection_count":1`, `["alice"]`
+				b.joinAll(alice, "nothing", "count", "members")
+				alice.discard()
+			}
+			for room, want := range map[string]string{
+				"nothing": `{"message_type":"error","id":1,"content":{"code":"forbidden","message":"forbidden"}}`,
+				"count":   `{"message_type":"reply","id":1,"content":{"users":null,` + count + `}}`,
+				"members": `{"message_type":"reply","id":1,"content":{"users":` + users + `,` + count + `}}`,
+			} {
+				require.Equal(t, []string{want}, alice.request(`{"type":"presence","id":1,"room":"`+room+`"}`))
 			}
 		}
-		require.NoError(t, json.Unmarshal([]byte(frame), &f))
-		switch {
-		case f.Type == "reply":
-			answers++
-			require.Len(t, f.Content.Users, f.Content.Count)
-			if in != nil {
-				require.Len(t, f.Content.Users, len(in), frame)
-			}
-			in = map[string]bool{}
-			for _, user := range f.Content.Users {
-				in[user] = true
-			}
-		case in == nil:
-		case f.Content.Type == "room_join":
-			in[f.Content.User] = true
-		case f.Content.Type == "room_leave":
-			delete(in, f.Content.User)
-		}
-	}
-	require.Greater(t, answers, 10)
+		require.Equal(t, []string{"alice"}, b.members("nothing"), "the application knows it")
+	})
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.discard()
+		require.Contains(t, alice.request(`{"type":"presence","id":1,"room":"hall"}`)[0], `"code":"forbidden"`)
+	})
 }
 
 func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
-	o := realtime.Options{Limits: realtime.Limits{Conns: -1, InboundFanout: 1000}}
+	o := realtime.Options{Show: realtime.ShowMembers, Limits: realtime.Limits{Conns: -1, InboundFanout: 1000}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.discard()
@@ -116,8 +122,7 @@ func TestPresenceOfLargeAndEmptyRooms(t *testing.T) {
 	})
 }
 
-// The answer has its place in the order of the notices, also if users join and leave while the list
-// is built.
+// An answer has the members at one time, also if users join and leave while the list is built.
 func TestPresenceOfAChangingRoom(t *testing.T) {
 	o := realtime.Options{
 		Show: realtime.ShowMembers, Limits: realtime.Limits{InboundRate: -1, QueueMessages: 1 << 20, QueueBytes: -1}, Timeouts: realtime.Timeouts{Ping: -1},
@@ -153,34 +158,17 @@ func presenceOfAChangingRoom(t *testing.T, b *bed) {
 	movers.Wait()
 	require.NoError(t, watcher.Write([]byte(`{"type":"presence","id":"last","room":"hall"}`)))
 
-	here := map[string]bool{}
-	for last := false; !last; {
-		for _, frame := range watcher.raw() {
-			var m struct {
-				Type    string          `json:"message_type"`
-				ID      json.RawMessage `json:"id"`
-				Content struct {
-					Type  string
-					User  string `json:"user_id"`
-					Users []string
-				}
-			}
-			require.NoError(t, json.Unmarshal([]byte(strings.Replace(frame, `"timestamp":T`, `"timestamp":0`, 1)), &m))
-			switch {
-			case m.Type == "reply":
-				now := map[string]bool{}
-				for _, user := range m.Content.Users {
-					now[user] = true
-				}
-				if len(m.ID) > 0 && string(m.ID) != "0" { // the first answer
-					require.Equal(t, now, here, "answer %s", m.ID)
-				}
-				here, last = now, string(m.ID) == `"last"`
-			case m.Content.Type == "room_join":
-				here[m.Content.User] = true
-			case m.Content.Type == "room_leave":
-				delete(here, m.Content.User)
+	var users []string
+	for _, frame := range watcher.raw() {
+		var m struct {
+			Content struct {
+				Users []string
+				Count int `json:"user_count"`
 			}
 		}
+		require.NoError(t, json.Unmarshal([]byte(frame), &m))
+		users = m.Content.Users
+		require.Len(t, slices.Compact(slices.Clone(users)), m.Content.Count, frame)
 	}
+	require.Equal(t, b.members("hall"), users, "the last answer")
 }

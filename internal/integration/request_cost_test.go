@@ -13,10 +13,10 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// fillRoom puts n users with long names into a room.
-func (b *bed) fillRoom(room string, n int) {
+// fillRoom puts n users with long names into a room, who speak the plain protocol or another one.
+func (b *bed) fillRoom(room string, n int, protocols ...string) {
 	for i := range n {
-		transport, far := realtime.Pipe()
+		transport, far := realtime.Pipe(protocols...)
 		b.t.Cleanup(far.Drop)
 		user := fmt.Sprint(strings.Repeat("n", 200), i)
 		c, err := b.Register(b.t.Context(), transport, realtime.Identity{UserID: user})
@@ -32,7 +32,7 @@ func TestRequestCosts(t *testing.T) {
 	history := keeping(1000)
 	history.Limits.InboundBytes = 100 << 10
 	told := realtime.Options{Show: realtime.ShowMembers, Limits: realtime.Limits{InboundFanout: 100, ConnsPerUser: 3}}
-	plenty := realtime.Options{Limits: realtime.Limits{InboundBytes: 100 << 10, Conns: -1}}
+	plenty := realtime.Options{Show: realtime.ShowMembers, Limits: realtime.Limits{InboundBytes: 100 << 10, Conns: -1}}
 	asked := realtime.Options{
 		Limits: realtime.Limits{InboundRate: 100}, // more than the requests, fewer than their decisions
 		Revalidate: func(context.Context, *realtime.Conn, string) (realtime.Identity, error) {
@@ -44,7 +44,7 @@ func TestRequestCosts(t *testing.T) {
 		setUp    func(b *bed, alice *client)
 		requests []string
 	}{
-		"presence": {plenty, func(b *bed, _ *client) { b.fillRoom("hall", 500) },
+		"presence": {plenty, func(b *bed, _ *client) { b.fillRoom("hall", 500, realtime.V1) },
 			[]string{`{"type":"presence","id":1,"room":"hall"}`}},
 		"history": {history, func(b *bed, _ *client) { b.sendWords(1, 1000) },
 			[]string{`{"type":"history","id":1,"room":"hall","limit":1000}`}},
