@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -23,7 +24,8 @@ const (
 	ActionSend    ActionKind = "send"    // send a message to Target; zero: to the server
 	ActionJoin    ActionKind = "join"    // put the connection Conn into Room
 	ActionLeave   ActionKind = "leave"   // take Conn out of Room; empty: out of its REST room
-	ActionMembers ActionKind = "members" // list the users of Room
+	ActionMembers ActionKind = "members" // watch the members of Room, or list them
+	ActionState   ActionKind = "state"   // set the state that other members of Room see of the client
 	ActionStats   ActionKind = "stats"   // read the statistics
 	ActionCall    ActionKind = "call"    // call Method
 	// ActionHistory is to read kept messages of Room. A client also needs permission for it to join
@@ -37,7 +39,7 @@ const (
 // it.
 type Action struct {
 	Kind   ActionKind
-	Room   string // for join, leave, members and history
+	Room   string // for join, leave, members, state and history
 	Conn   string // for join and leave: the id of the connection
 	Target Target // for send
 	Type   string // for send: the type of the message
@@ -86,6 +88,10 @@ type Identity struct {
 	// Device names the device: a random name that the device keeps. It is for users each of whose
 	// devices has its own place in their inbox, see InboxOptions.PerDevice. Rules of [ValidName].
 	Device string
+	// Info is what other clients see of the connection, next to the id of the user, in rooms that
+	// show their members: any JSON of at most 1 KiB, such as a name and a picture. [Conn.SetInfo]
+	// replaces it. Nil: nothing.
+	Info json.RawMessage
 	// Data is any data of the application, see [Conn.Identity].
 	Data any
 }
@@ -112,6 +118,9 @@ func (id Identity) validate() error {
 		if err := ValidName(id.Device); err != nil {
 			return fmt.Errorf("device: %w", err)
 		}
+	}
+	if _, err := checkInfo(id.Info); err != nil {
+		return err
 	}
 	if id.UserID == "" {
 		return nil

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"net/netip"
@@ -34,6 +35,7 @@ type Conn struct {
 	unhandled atomic.Int32       // joins and returns that OnRoom has not handled
 	expiry    atomic.Pointer[expiry]
 	former    atomic.Pointer[[]string] // ids of connections whose session it has resumed; may be nil
+	state     atomic.Pointer[connState]
 
 	lagging recovery.Lagging
 	inbox   *recovery.Subscription // nil without an inbox
@@ -99,14 +101,17 @@ func (c *Conn) Identity() Identity {
 }
 
 // Renew replaces the identity of the connection by a newer one of the same user, with another
-// expiry or other Data. The device stays the same. Options.Revalidate does the same. Renew does not
-// block. It ends nothing that the new identity has no permission for: the application must take the
+// expiry, other Data or other Info. The device stays the same, and so does the Info if that of id is
+// nil. Options.Revalidate does the same. Renew does not block. It ends nothing that the new identity has no permission for: the application must take the
 // connection out of such rooms.
 //
-// It returns ErrForbidden for another user, ErrUnauthenticated for an identity that has expired,
-// and ErrClosed if the connection has ended.
+// It returns ErrForbidden for another user, ErrUnauthenticated for an identity that has expired, the
+// errors of [Conn.SetInfo] for its Info, and ErrClosed if the connection has ended.
 func (c *Conn) Renew(id Identity) error {
+	info, err := checkInfo(id.Info)
 	switch {
+	case err != nil:
+		return err
 	case id.UserID != c.UserID():
 		return ErrForbidden
 	case id.expired(time.Now()):
@@ -118,6 +123,9 @@ func (c *Conn) Renew(id Identity) error {
 	// The user id and the device are read without the lock, so they stay.
 	c.identity.Data, c.identity.ExpiresAt = id.Data, id.ExpiresAt
 	c.expires = id.deadline(time.Now())
+	if info != nil {
+		c.setInfo(bytes.Clone(info))
+	}
 	c.mu.Unlock()
 	c.watchExpiry()
 	return nil
@@ -335,6 +343,13 @@ type connHandler Conn
 // Ping implements session.Handler.
 func (h *connHandler) Ping() { (*Conn)(h).answer(wire.Pong()) }
 
+// Seen implements session.Handler.
+func (h *connHandler) Seen(frames uint64) {
+	if s := (*Conn)(h).state.Load(); s != nil {
+		s.pace.Seen(frames)
+	}
+}
+
 // Command implements session.Handler.
 func (h *connHandler) Command(cmd wire.Command) {
 	c := (*Conn)(h)
@@ -390,7 +405,8 @@ type membership struct {
 	asked bool // the client asked for it; guarded by conn.mu
 
 	sub      *recovery.Subscription // nil in a room that keeps no history
-	index    int                    // among the room's members; guarded by the room
+	view     *view                  // of the state of the room; nil if there is none
+	index    int                    // among the room's members, or its detached sessions; guarded by it
 	visible  bool                   // in the roster, and announced; guarded by the room
 	detached bool                   // of a detached session: not a member; guarded by the room
 }

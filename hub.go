@@ -16,6 +16,7 @@ import (
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/state"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -53,8 +54,11 @@ type Manager struct {
 	broadcast *broadcaster
 	publisher publisher
 	speakers  wire.Speakers
-	commands  *commands
-	registry  *registry
+
+	stateConfig state.Config
+
+	commands *commands
+	registry *registry
 
 	sweeper timerwheel.Timer
 	closed  atomic.Bool // Send fails
@@ -78,6 +82,10 @@ func New(o *Options) *Manager {
 	m.broker = recovery.NewBroker(m.opts.Broker)
 	m.fetcher = recovery.NewFetcher(
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
+	m.stateConfig = state.Config{
+		Wheel: m.wheel, Go: m.background.Go, Budget: &m.counters.Queues.Budget, Speakers: &m.speakers,
+		Pushed: func(frames int) { m.counters.Add(metrics.Matched, frames) },
+	}
 	m.conns, m.users, m.rooms = newLists(m), newUsers(m), newRooms(m)
 	m.inboxes = newInboxes(m)
 	m.events = newRoomEvents(m)

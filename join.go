@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/realtime-go/realtime/broker"
@@ -42,6 +43,7 @@ type joinOp struct {
 	began    admission.Decision // when its authorisation began; zero if the application joins
 	byClient bool               // by the client
 	id       []byte             // of the request; nil if the client wants no answer
+	asked    *wire.RoomState    // what the client asks and says about the state of the room, or nil
 
 	policy            roomPolicy
 	held              *room            // nil if the room keeps nothing
@@ -49,6 +51,8 @@ type joinOp struct {
 	messagesRead      int              // messages that were read to find start
 	bytesRead         int              // size of these messages
 	noticesSent       int              // connections that the notice was sent to
+	entries           int              // of members, which the client gets
+	entryBytes        int              // size of these entries
 	mayNotReadHistory bool             // the client may not read what was sent before
 	joined            Joined
 }
@@ -95,8 +99,7 @@ func (js *joins) recover(ctx context.Context, c *Conn, e *joinOp) error {
 	if m == nil {
 		return errNoMember
 	}
-	js.joinAgain(m, e)
-	return nil
+	return js.joinAgain(m, e)
 }
 
 // prepare finds where the connection begins. If it returns nil, the caller must call finish.
@@ -168,8 +171,7 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 		return ErrClosed
 	}
 	if m := c.rooms.find(e.room); m != nil {
-		js.joinAgain(m, e)
-		return nil
+		return js.joinAgain(m, e)
 	}
 	if js.atLimit(c) {
 		return ErrTooManyRooms
@@ -180,14 +182,20 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	if err := js.m.revocations.Check(e.began, subject); err != nil {
 		return err
 	}
+	if err := e.checkState(r); err != nil {
+		return err
+	}
 	m := &membership{conn: c, room: e.room}
+	if own := e.own(); own != nil {
+		m.see().own = own
+	}
 	c.rooms.add(m)
 	r.add(m)
 	e.joined.New = true
 	if c.phase == live {
 		e.noticesSent = r.show(m, true)
 	}
-	js.begin(m, e)
+	js.begin(m, r, e)
 	return nil
 }
 
@@ -198,19 +206,41 @@ func (js *joins) atLimit(c *Conn) bool {
 }
 
 // joinAgain moves a member to the position that it names, if it names one.
-func (js *joins) joinAgain(m *membership, e *joinOp) {
-	if m.sub == nil {
-		js.begin(m, e)
-		return
-	}
+func (js *joins) joinAgain(m *membership, e *joinOp) error {
 	r := js.m.rooms.lock(m.room)
 	defer r.mu.Unlock()
-	js.begin(m, e)
+	if err := e.checkState(r); err != nil {
+		return err
+	}
+	if e.asked != nil && e.asked.Own != nil {
+		if err := m.setState(e.own()); err != nil {
+			return err
+		}
+	}
+	js.begin(m, r, e)
+	return nil
 }
 
-// begin lets a member begin at its position, and answers the client. If the room keeps history, its
-// lock is held.
-func (js *joins) begin(m *membership, e *joinOp) {
+// checkState returns an error if the room does not show the state that the client sets. The room is
+// locked.
+func (e *joinOp) checkState(r *room) error {
+	if e.asked != nil && e.asked.Own != nil && r.policy.show != ShowMembers {
+		return errNotShown
+	}
+	return nil
+}
+
+// own returns the state that the client sets, or nil. It does not refer to the request.
+func (e *joinOp) own() []byte {
+	if e.asked == nil || noJSON(e.asked.Own) {
+		return nil
+	}
+	return bytes.Clone(e.asked.Own)
+}
+
+// begin lets a member begin at its position, answers the client, and gives it what is current in the
+// room. The lock of the room is held.
+func (js *joins) begin(m *membership, r *room, e *joinOp) {
 	if m.sub != nil {
 		at, top := m.sub.Begin(e.start, e.byClient)
 		// The client names the position up to which it has everything. It may not have processed a
@@ -224,13 +254,14 @@ func (js *joins) begin(m *membership, e *joinOp) {
 	}
 	if e.byClient {
 		if e.id != nil {
-			m.conn.answer(wire.Reply(e.id, e.wire().Content(), nil))
+			m.conn.answer(wire.Reply(e.id, e.wire(m, r).Content(), nil))
 		}
 	} else if e.joined.New && m.conn.proto == wire.ProtoV1 {
 		// The client did not ask, but this counts as an answer: a full queue must not end the
 		// connection, which the application may put into many rooms at once.
-		m.conn.answer(e.wire().Frame(e.room))
+		m.conn.answer(e.wire(m, r).Frame(e.room))
 	}
+	e.entries, e.entryBytes = r.beginState(m, e.asked)
 	if m.sub != nil {
 		m.sub.Fetch()
 	}
@@ -241,7 +272,7 @@ func (js *joins) begin(m *membership, e *joinOp) {
 // room is held.
 func (js *joins) beginTransferred(m *membership, r *room) {
 	if !m.detached && !m.asked {
-		js.begin(m, &joinOp{room: m.room, policy: r.policy, joined: Joined{New: true}})
+		js.begin(m, r, &joinOp{room: m.room, policy: r.policy, joined: Joined{New: true}})
 	}
 }
 
@@ -287,11 +318,18 @@ func (js *joins) apiLeave(c *Conn) {
 }
 
 // wire returns the answer for the client.
-func (e *joinOp) wire() *wire.Joined {
-	return &wire.Joined{
+func (e *joinOp) wire(m *membership, r *room) *wire.Joined {
+	j := &wire.Joined{
 		At: broker.Position(e.joined.At), Top: e.joined.Top, Lossy: e.policy.Lossy,
 		Since: e.from.Since != (Position{}), Recovered: e.joined.Recovered, Reason: e.joined.Reason,
 	}
+	if e.byClient && m.view != nil && m.view.entry != nil {
+		j.Key = m.view.entry.Key
+	}
+	if e.asked != nil && e.asked.Watch {
+		j.Show = r.policy.show.wire()
+	}
+	return j
 }
 
 // leave takes a connection out of a room, and reports whether it was in the room. If the client

@@ -44,6 +44,9 @@ func (p *publisher) publish(ctx context.Context, pub *broker.Publication) (Resul
 // publishLive delivers a message that is not kept.
 func (p *publisher) publishLive(ctx context.Context, pub *broker.Publication) (Result, error) {
 	if p.m.broker.Local() {
+		if pub.Message.Latest != "" {
+			return p.m.broadcast.setLatest(pub)
+		}
 		return p.m.broadcast.deliver(pub), nil
 	}
 	return p.publishAway(ctx, pub)

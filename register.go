@@ -201,6 +201,9 @@ func (r *registry) connect(c *Conn) error {
 func (r *registry) cleanUp(c *Conn, why *CloseError) {
 	defer r.m.capacity.Release(c.address)
 	c.session.StopHeartbeat()
+	if s := c.state.Load(); s != nil {
+		s.pace.Close()
+	}
 	if e := c.expiry.Load(); e != nil {
 		e.stop()
 	}
@@ -344,6 +347,7 @@ func (l *lists) remove(c *Conn) (was phase) {
 	for c.rooms.newest != nil {
 		l.m.joins.remove(c, c.rooms.newest)
 	}
+	c.takeValues()
 	c.mu.Unlock()
 	if was == live || was == detachedPhase {
 		l.removeUser(c, was)

@@ -197,6 +197,8 @@ func (rs *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err e
 		return nil, rs.historyRequest(c, r)
 	case wire.RequestPresence:
 		return nil, rs.presenceRequest(c, r)
+	case wire.RequestState:
+		return nil, rs.stateRequest(c, r)
 	case wire.FrameCall:
 		return rs.callRequest(c, r)
 	case wire.RequestResume:
@@ -425,6 +427,7 @@ var errorReplies = []struct {
 	{ErrNoHistory, wire.CodeNoHistory, "room keeps no history"},
 	{ErrInvalidPosition, wire.CodePosition, "no such position"},
 	{errNoMember, wire.CodeNoMember, "not in the room"},
+	{errNotShown, wire.CodeForbidden, "the room does not show its members"},
 }
 
 // applicationError marks an error of a handler of the application.

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
@@ -258,6 +259,7 @@ type sessionState struct {
 	memberships []*membership // in order of joining
 	apiRoom     string        // see memberships.apiRoom
 	guest       string        // see Conn.guest
+	values      []broker.Message
 }
 
 // transfer gives a connection the state of the session that it resumes.
@@ -265,6 +267,7 @@ func (d *detached) transfer(c *Conn, s *sessionState, allowed func(room string) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.guest = cmp.Or(s.guest, c.guest)
+	c.addValues(s.values)
 	for _, m := range s.memberships {
 		r := d.m.rooms.lock(m.room)
 		if d.canTake(c, m.room) && allowed(m.room) {
@@ -298,7 +301,7 @@ func (c *Conn) giveUpSession() (s sessionState, ok bool) {
 		return sessionState{}, false
 	}
 	c.phase = gone
-	s = sessionState{apiRoom: c.rooms.apiRoom, guest: c.guest}
+	s = sessionState{apiRoom: c.rooms.apiRoom, guest: c.guest, values: c.takeValues()}
 	for m := c.rooms.newest; m != nil; m = m.older {
 		s.memberships = append(s.memberships, m)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
+	"github.com/realtime-go/realtime/internal/state"
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -167,10 +168,12 @@ type room struct {
 	users     map[string]attendance
 	peakUsers int           // see shrink.Delete
 	shown     int           // connections in the roster
+	changes   uint64        // of the roster
+	detached  []*membership // of detached sessions
 	plain     int           // members that speak the plain protocol
-	list      *presence     // of the current roster; nil if it was not made
+	list      *memberList   // the last list of the members; nil if it was not made
 	listing   chan struct{} // closed when the list in progress is done; nil if there is none
-	changes   int           // of the roster
+	state     *state.Room   // nil if the room uses none
 	queue     *roomQueue    // nil while no event waits for OnRoom
 	dead      bool          // removed from the index; a new room can have the name
 }
@@ -241,6 +244,9 @@ func (rs *rooms) unlock(r *room) {
 	rs.m.counters.Rooms.Add(-1)
 	if r.topic != nil {
 		r.topic.Close(rs.m.broker)
+	}
+	if r.state != nil {
+		r.state.Close()
 	}
 	r.mu.Unlock()
 	rs.index.CompareAndDelete(r.name, r)
@@ -347,10 +353,10 @@ func (s *roomSubscriber) Acknowledge() {}
 func (r *room) show(m *membership, tell bool) (told int) {
 	m.visible = true
 	r.shown++
-	r.changed()
 	e := RoomEvent{Kind: MemberJoined, Conn: m.conn, Opened: r.shown == 1}
 	first := r.attend(&e, 1, 0)
 	r.m.events.add(r, e)
+	r.enter(m)
 	if m.detached {
 		r.away(m)
 	}
@@ -372,6 +378,7 @@ func (r *room) detach(m *membership) {
 	r.drop(m)
 	m.detached = true
 	r.holds++
+	r.addDetached(m)
 	if m.visible {
 		r.away(m)
 	}
@@ -411,7 +418,10 @@ func (r *room) attend(e *RoomEvent, conns, away int32) (alone bool) {
 // replace gives the place of m, whose session is detached, to next. The session of next may be
 // detached as well.
 func (r *room) replace(m, next *membership) {
-	if !next.detached {
+	r.dropDetached(m)
+	if next.detached {
+		r.addDetached(next)
+	} else {
 		r.holds--
 		r.add(next)
 	}
@@ -422,6 +432,7 @@ func (r *room) replace(m, next *membership) {
 	e := RoomEvent{Kind: MemberBack, Conn: next.conn, Was: m.conn}
 	r.attend(&e, 0, -1)
 	r.m.events.add(r, e)
+	next.inherit(m)
 	if next.detached {
 		r.away(next)
 	}
@@ -434,6 +445,7 @@ func (r *room) remove(m *membership) (told int) {
 	away := int32(0)
 	if m.detached {
 		r.holds--
+		r.dropDetached(m)
 		away = -1
 	} else {
 		r.drop(m)
@@ -442,14 +454,26 @@ func (r *room) remove(m *membership) (told int) {
 		return 0
 	}
 	r.shown--
-	r.changed()
 	e := RoomEvent{Kind: MemberLeft, Conn: m.conn, Emptied: r.shown == 0}
 	last := r.attend(&e, -1, away)
 	r.m.events.add(r, e)
+	r.exit(m)
 	if !last {
 		return 0
 	}
 	return r.notify(wire.RoomLeft, m)
+}
+
+func (r *room) addDetached(m *membership) {
+	m.index = len(r.detached)
+	r.detached = append(r.detached, m)
+}
+
+func (r *room) dropDetached(m *membership) {
+	last := len(r.detached) - 1
+	r.detached[m.index] = r.detached[last]
+	r.detached[m.index].index = m.index
+	r.detached = shrink.Pop(r.detached)
 }
 
 // drop ends the delivery to m.
@@ -461,6 +485,7 @@ func (r *room) drop(m *membership) {
 	if m.conn.proto == wire.ProtoPlain {
 		r.plain--
 	}
+	m.stopReading()
 	if m.sub != nil {
 		m.sub.Leave()
 	}
@@ -486,63 +511,6 @@ func (r *room) notify(message func(user, room string) broker.Message, m *members
 	return r.plain
 }
 
-// changed notes a change of the roster, which makes the list invalid.
-func (r *room) changed() {
-	r.changes++
-	r.list = nil
-}
-
-// presence is the answer to a client that asks for the presence of a room.
-type presence struct {
-	users   int // users that the content lists
-	content []byte
-}
-
-const (
-	// maxListed is up to how many users the answer lists. If there are more, it has the counts
-	// only.
-	maxListed = 1000
-	// maxTries is how many times a list is made without the lock of the room. If the roster changes
-	// each time, the list is then made with the lock held.
-	maxTries = 3
-)
-
-// newPresence makes the list of users, which it sorts in place. Nil users mean that there are too
-// many to list, or that the room does not show them.
-func newPresence(users []string, n Count) *presence {
-	slices.Sort(users)
-	return &presence{users: len(users), content: wire.Presence(users, n.Users, n.Conns)}
-}
-
-// listed returns the arguments for newPresence.
-func (r *room) listed() (users []string, n Count) {
-	if r.policy.show == ShowMembers && len(r.users) <= maxListed {
-		users = r.roster()
-	}
-	return users, r.count()
-}
-
-// makeList makes the list, or waits until another goroutine has made it. r.list is still nil after
-// that if the roster has changed. The caller holds r.mu, and makeList releases it.
-func (r *room) makeList() {
-	if done := r.listing; done != nil {
-		r.mu.Unlock()
-		<-done
-		return
-	}
-	done, changes := make(chan struct{}), r.changes
-	r.listing = done
-	users, n := r.listed()
-	r.mu.Unlock()
-	list := newPresence(users, n)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.listing = nil; changes == r.changes {
-		r.list = list
-	}
-	close(done)
-}
-
 func (r *room) count() Count { return Count{Users: len(r.users), Conns: r.shown} }
 
 // roster returns the users in the roster, in no order.
@@ -563,27 +531,4 @@ func (r *room) conns() []*Conn {
 		}
 	}
 	return conns
-}
-
-// inspect calls see with the presence of a room. If the room exists, its lock is held meanwhile, so
-// that the roster does not change. The list is made without the lock where possible, and is shared
-// by all calls until the roster changes. p is the policy of a room that does not exist.
-func (rs *rooms) inspect(name string, p roomPolicy, see func(l *presence)) {
-	for tries := 1; ; tries++ {
-		r := rs.lock(name)
-		if r == nil {
-			see(newPresence((&room{policy: p}).listed()))
-			return
-		}
-		if r.list == nil && tries <= maxTries {
-			r.makeList()
-			continue
-		}
-		if r.list == nil { // the roster changes faster than a list is made
-			r.list = newPresence(r.listed())
-		}
-		see(r.list)
-		r.mu.Unlock()
-		return
-	}
 }

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
 
@@ -10,6 +11,11 @@ import (
 
 // defaultHistory is the limit of a request for history without one.
 const defaultHistory = 50
+
+// errStateTooLarge answers a client whose state is too large.
+var errStateTooLarge = &Error{
+	Code: wire.CodeTooLarge, Message: fmt.Sprintf("the state has more than %d bytes", maxState),
+}
 
 // errEpoch answers a client whose position is of an earlier epoch. The application gets
 // ErrInvalidPosition.
@@ -29,14 +35,17 @@ func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
 	if e.mayNotReadHistory && r.History > 0 {
 		return ErrForbidden
 	}
+	if err := rs.mayUseState(c, r); err != nil {
+		return err
+	}
 	e.began, e.from.Last = began, r.History
 	if err := rs.m.events.waitSpace(c.session.Context(), r.Room); err != nil {
 		return err
 	}
 	err := rs.m.joins.join(c.session.Context(), c, e)
 	// Messages that were read and notices cost as much as a message to so many receivers.
-	c.session.Bill().Receivers(e.messagesRead + e.noticesSent)
-	c.session.Bill().Bytes(e.bytesRead)
+	c.session.Bill().Receivers(e.messagesRead + e.noticesSent + e.entries)
+	c.session.Bill().Bytes(e.bytesRead + e.entryBytes)
 	r.Answered = err == nil
 	return err
 }
@@ -50,15 +59,70 @@ func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	if !c.In(r.Room) { // spares the authorizer; joins.recover decides again under the lock
 		return errNoMember
 	}
-	err := rs.m.joins.recover(c.session.Context(), c, rs.newJoin(c, r))
+	if err := rs.mayUseState(c, r); err != nil {
+		return err
+	}
+	e := rs.newJoin(c, r)
+	err := rs.m.joins.recover(c.session.Context(), c, e)
+	c.session.Bill().Receivers(e.entries)
+	c.session.Bill().Bytes(e.entryBytes)
 	r.Answered = err == nil
 	return err
+}
+
+// mayUseState returns an error if the client may not watch the room, or may not set its state, and
+// its join asks for that.
+func (rs *requests) mayUseState(c *Conn, r *wire.Request) error {
+	if r.State == nil {
+		return nil
+	}
+	if len(r.State.Own) > maxState {
+		return errStateTooLarge
+	}
+	if r.State.Watch &&
+		!rs.commands.allowed(c, &Action{Kind: ActionMembers, Room: r.Room}) ||
+		r.State.Own != nil && !rs.commands.allowed(c, &Action{Kind: ActionState, Room: r.Room}) {
+		return ErrForbidden
+	}
+	return nil
+}
+
+// stateRequest sets the client's state in a room.
+func (rs *requests) stateRequest(c *Conn, r *wire.Request) error {
+	if err := checkMember("room", ValidName(r.Room)); err != nil {
+		return err
+	}
+	if r.State == nil {
+		r.State = &wire.RoomState{}
+	}
+	if len(r.State.Own) > maxState {
+		return errStateTooLarge
+	}
+	if !rs.commands.allowed(c, &Action{Kind: ActionState, Room: r.Room}) {
+		return ErrForbidden
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.rooms.find(r.Room)
+	if m == nil {
+		return errNoMember
+	}
+	own := (&joinOp{asked: r.State}).own()
+	found := rs.m.rooms.lock(r.Room)
+	defer found.mu.Unlock()
+	if err := m.setState(own); err != nil {
+		return err
+	}
+	c.session.Bill().Receivers(found.state.Watchers())
+	return nil
 }
 
 // newJoin returns the join of a client that starts after the position that it names. If the
 // client may not read history, mayNotReadHistory is set.
 func (rs *requests) newJoin(c *Conn, r *wire.Request) *joinOp {
-	e := &joinOp{room: r.Room, byClient: true, id: r.ID, from: From{Since: Position(r.Since)}}
+	e := &joinOp{
+		room: r.Room, byClient: true, id: r.ID, asked: r.State, from: From{Since: Position(r.Since)},
+	}
 	past := r.History > 0 || r.Since != (broker.Position{})
 	e.mayNotReadHistory = past && !rs.commands.allowed(c, &Action{Kind: ActionHistory, Room: r.Room})
 	return e
@@ -101,14 +165,14 @@ func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
 	}
 	r.Answered = true
 	size := 0
-	rs.m.rooms.inspect(r.Room, policy, func(l *presence) { size = len(l.content) })
+	rs.m.rooms.inspect(r.Room, policy, func(l *memberList) { size = len(l.content) })
 	replies := &rs.m.counters.Queues.Replies
 	if err := replies.Reserve(c.session.Context(), int64(size)); err != nil {
 		return err
 	}
 	defer replies.Release(int64(size))
-	rs.m.rooms.inspect(r.Room, policy, func(l *presence) {
-		c.session.Bill().Receivers(l.users) // as much as a message to so many receivers
+	rs.m.rooms.inspect(r.Room, policy, func(l *memberList) {
+		c.session.Bill().Receivers(l.entries) // as much as a message to so many receivers
 		c.session.Bill().Bytes(len(l.content))
 		c.answer(wire.Reply(r.ID, l.content, nil))
 	})

@@ -50,7 +50,8 @@ func TestLatestMessageIsNotKept(t *testing.T) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		b.join("hall", alice)
 		alice.discard()
-		res, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{Latest: "k"})
+		res, err := b.Send(t.Context(), realtime.ToRoom("hall"),
+			realtime.Message{Latest: "k", Content: json.RawMessage("1")})
 		require.NoError(t, err)
 		require.Equal(t, realtime.Result{Matched: 1, Queued: 1, Local: true}, res)
 		require.Len(t, alice.raw(), 1)

@@ -292,6 +292,8 @@ func (q *Queue) admit(f *Frame, priority Priority, policy Policy) Outcome {
 			q.countLost(1)
 			q.cfg.Go(func() { q.failed(ErrOverflow) })
 			return Refused
+		case policy == Decline:
+			return Dropped
 		default:
 			q.dropped++
 			q.cfg.Totals.DroppedNewest.Add(1)

@@ -33,6 +33,8 @@ const (
 	DropOldest
 	// DropNewest drops the message that does not fit.
 	DropNewest
+	// Decline is DropNewest for a message that the caller keeps: it does not count as dropped.
+	Decline
 )
 
 // ring is a FIFO of frames. The zero value is empty. A ring must not be copied after its first use.

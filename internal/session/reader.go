@@ -129,6 +129,10 @@ func (r *reader) next(buf *[]byte, stay *bool) bool {
 		s.handler.Ping()
 		return true
 	}
+	if ok && cmd.Kind == wire.CmdSeen { // nor may a handler hold up what is current
+		s.handler.Seen(cmd.Req.Offset)
+		return true
+	}
 	if !ok || !s.runner.offer(&cmd) {
 		return true
 	}

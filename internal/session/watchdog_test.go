@@ -52,6 +52,7 @@ type ignore struct{}
 
 func (ignore) Command(wire.Command)         {}
 func (ignore) Ping()                        {}
+func (ignore) Seen(uint64)                  {}
 func (ignore) Value(any) any                { return nil }
 func (ignore) Ended(*disconnect.CloseError) {}
 

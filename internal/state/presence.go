@@ -213,3 +213,37 @@ func (e *Entry) SetAway(away bool) {
 		e.room.put(e, 0)
 	}
 }
+
+// Watchers returns how many members are told of a change.
+func (r *Room) Watchers() int {
+	if r.presence.counting() {
+		return 1
+	}
+	return r.watchers
+}
+
+// Size returns how many entries a new reader is given, and about how many bytes.
+func (r *Room) Size() (entries, bytes int) {
+	if r.presence.counting() {
+		return 1, 0
+	}
+	n := r.presence.table.len()
+	return n, int(r.presence.size) - n*(entryOverhead-wire.Overhead)
+}
+
+// Version returns the version of the entries.
+func (r *Room) Version() uint64 { return r.presence.table.version }
+
+// Entries returns copies of all entries, or nil if they are too many to be shown.
+func (r *Room) Entries() []wire.Entry {
+	if r.presence.tooMany {
+		return nil
+	}
+	entries := make([]wire.Entry, 0, r.presence.table.len())
+	for _, c := range r.presence.table.cells {
+		if !c.gone {
+			entries = append(entries, c.value.Entry)
+		}
+	}
+	return entries
+}

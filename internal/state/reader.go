@@ -35,13 +35,14 @@ func (rd *Reader) Watch() {
 	}
 }
 
-// KnowsPresence sets the version of the entries that the client has from an earlier connection.
-// Zero: it has none.
-func (rd *Reader) KnowsPresence(version uint64) {
+// KnowsPresence sets the version of the entries that the client has from an earlier connection, and
+// reports whether a difference follows. Zero: it has none.
+func (rd *Reader) KnowsPresence(version uint64) bool {
 	rd.presence = 0
 	if version != 0 && rd.room.presence.knows(version) {
 		rd.presence = version
 	}
+	return rd.presence != 0
 }
 
 // KnowsValues sets the version up to which the client has the values from an earlier connection.

@@ -25,6 +25,7 @@ type Config struct {
 	Go       func(func())
 	Budget   *sendqueue.Budget
 	Speakers *wire.Speakers
+	Pushed   func(frames int) // counts the frames that were pushed
 }
 
 // Room is what is current in a room, or for a connection: entries for its members, and values.
@@ -136,6 +137,7 @@ type flush struct {
 	diffs   []encoded          // the last differences of presence
 	listed  listed             // the values after a version
 
+	pushes        int
 	frames, bytes int // pushed to the current reader
 }
 
@@ -154,6 +156,7 @@ type listed struct {
 // end gives the pushed frames to the flushers and to the budget.
 func (f *flush) end() {
 	f.wakeups.Flush()
+	f.room.cfg.Pushed(f.pushes)
 	for _, frame := range f.pushed {
 		f.room.cfg.Budget.Settle(frame)
 	}
@@ -178,13 +181,14 @@ func (f *flush) serve(r *Reader) {
 
 // push reports whether the queue of a reader had room for a frame.
 func (f *flush) push(r *Reader, frame *sendqueue.Frame) bool {
-	out := f.wakeups.Push(r.pace.queue, frame, sendqueue.Vital, sendqueue.DropNewest)
+	out := f.wakeups.Push(r.pace.queue, frame, sendqueue.Vital, sendqueue.Decline)
 	if out == sendqueue.Dropped {
 		return false
 	}
 	if n := len(f.pushed); n == 0 || f.pushed[n-1] != frame {
 		f.pushed = append(f.pushed, frame)
 	}
+	f.pushes++
 	f.frames++
 	f.bytes += frame.Len()
 	return true

@@ -80,6 +80,25 @@ func (r *Room) SetValue(m *broker.Message) error {
 	return nil
 }
 
+// HasValues reports whether the room has or had values.
+func (r *Room) HasValues() bool { return r.values.table.cells != nil }
+
+// Has reports whether there is a value of a key.
+func (r *Room) Has(key string) bool {
+	_, ok := r.values.table.get(key)
+	return ok
+}
+
+// Messages returns the current values.
+func (r *Room) Messages() (messages []broker.Message) {
+	for _, c := range r.values.table.after(0) {
+		if !c.gone {
+			messages = append(messages, c.value.frames.Message)
+		}
+	}
+	return messages
+}
+
 // fits reports whether a value fits that takes more bytes than the one that it replaces, if any.
 func (r *Room) fits(more int64, replaces bool) bool {
 	maxKeys := maxRoomKeys

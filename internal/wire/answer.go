@@ -13,6 +13,9 @@ type Joined struct {
 	Top   uint64          // the offset of the newest message
 	Lossy bool            // the room drops messages for good
 
+	Key  string // of the client's own entry; empty: the room does not show it
+	Show string // what the room shows to the client; empty: it has not asked
+
 	Since     bool // the client named the position that it knows
 	Recovered bool // it gets everything after that
 	Reason    broker.Reason
@@ -27,21 +30,33 @@ func (j *Joined) Content() []byte {
 		buf = strconv.AppendUint(append(buf, `,"top":`...), j.Top, 10)
 	}
 	if j.Lossy {
-		buf = append(buf, `,"lossy":true`...)
+		buf = append(separate(buf), `"lossy":true`...)
 	}
 	if j.Since {
-		if len(buf) > 1 {
-			buf = append(buf, ',')
-		}
+		buf = separate(buf)
 		buf = strconv.AppendBool(append(buf, `"recovered":`...), j.Recovered)
 		if !j.Recovered {
 			buf = AppendString(append(buf, `,"reason":`...), string(j.Reason))
 		}
 	}
+	if j.Key != "" {
+		buf = AppendString(append(separate(buf), `"key":`...), j.Key)
+	}
+	if j.Show != "" {
+		buf = AppendString(append(separate(buf), `"show":`...), j.Show)
+	}
 	if len(buf) == 1 {
 		return nil
 	}
 	return append(buf, '}')
+}
+
+// separate appends a comma, unless the next member of the object is the first one.
+func separate(buf []byte) []byte {
+	if len(buf) > 1 {
+		buf = append(buf, ',')
+	}
+	return buf
 }
 
 // Frame returns the frame that tells a client that it was put into a room.
@@ -87,27 +102,5 @@ func appendDuplicate(buf []byte, duplicate bool) []byte {
 	if duplicate {
 		buf = append(buf, `,"duplicate":true`...)
 	}
-	return append(buf, '}')
-}
-
-// Presence returns the content of the answer to a request for the presence of a room. Nil users
-// mean that there are too many to list.
-func Presence(users []string, userCount, connCount int) []byte {
-	buf := append([]byte(nil), `{"users":`...)
-	if users == nil {
-		buf = append(buf, "null"...)
-	} else {
-		sep := byte('[')
-		for _, user := range users {
-			buf = AppendString(append(buf, sep), user)
-			sep = ','
-		}
-		if len(users) == 0 {
-			buf = append(buf, '[')
-		}
-		buf = append(buf, ']')
-	}
-	buf = strconv.AppendInt(append(buf, `,"user_count":`...), int64(userCount), 10)
-	buf = strconv.AppendInt(append(buf, `,"connection_count":`...), int64(connCount), 10)
 	return append(buf, '}')
 }

@@ -72,7 +72,14 @@ func (p *PresenceFrame) Encode() *sendqueue.Frame {
 	}
 	buf = appendCounts(buf, p.Users, p.Conns)
 	if len(p.Set) > 0 {
-		buf = appendEntries(append(buf, `,"set":`...), p.Set)
+		buf = append(buf, `,"set":[`...)
+		for i, e := range p.Set {
+			if i > 0 {
+				buf = append(buf, ',')
+			}
+			buf = e.append(buf)
+		}
+		buf = append(buf, ']')
 	}
 	if len(p.Gone) > 0 {
 		buf = appendStrings(append(buf, `,"gone":`...), p.Gone)
@@ -80,16 +87,19 @@ func (p *PresenceFrame) Encode() *sendqueue.Frame {
 	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}')))
 }
 
-// MembersContent returns the content of the answer to a request for the presence of a room. room is
-// empty for a client of realtime.v1. Entries are for a room that shows its members.
-func MembersContent(room, show string, users, conns int, entries []*Entry) []byte {
-	buf := []byte{'{'}
-	if room != "" {
-		buf = append(AppendString(append(buf, `"room_id":`...), room), ',')
-	}
-	buf = appendCounts(AppendString(append(buf, `"show":`...), show), users, conns)
+// MemberList returns the content of the answer to a request for the presence of a room. Entries are for
+// a room that shows its members.
+func MemberList(show string, users, conns int, entries []Entry) []byte {
+	buf := appendCounts(AppendString([]byte(`{"show":`), show), users, conns)
 	if show == ShowMembers {
-		buf = appendEntries(append(buf, `,"members":`...), entries)
+		buf = append(buf, `,"members":[`...)
+		for i := range entries {
+			if i > 0 {
+				buf = append(buf, ',')
+			}
+			buf = entries[i].append(buf)
+		}
+		buf = append(buf, ']')
 	}
 	return append(buf, '}')
 }
@@ -97,17 +107,6 @@ func MembersContent(room, show string, users, conns int, entries []*Entry) []byt
 func appendCounts(buf []byte, users, conns int) []byte {
 	buf = strconv.AppendInt(append(buf, `,"user_count":`...), int64(users), 10)
 	return strconv.AppendInt(append(buf, `,"connection_count":`...), int64(conns), 10)
-}
-
-func appendEntries(buf []byte, entries []*Entry) []byte {
-	buf = append(buf, '[')
-	for i, e := range entries {
-		if i > 0 {
-			buf = append(buf, ',')
-		}
-		buf = e.append(buf)
-	}
-	return append(buf, ']')
 }
 
 func appendStrings(buf []byte, list []string) []byte {

@@ -1,0 +1,377 @@
+package realtime
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/realtime-go/realtime/internal/state"
+	"github.com/realtime-go/realtime/internal/wire"
+)
+
+// Member is one connection in a room.
+type Member struct {
+	Conn string // the id of the connection
+	User string // empty for an anonymous connection
+	// Key identifies the member for the clients that watch the room. It stays the same when a
+	// session is resumed, and when a page is reloaded. Empty if the room does not show its members.
+	Key string
+	// Info is what the application says about the member, see [Conn.SetInfo], and State what its
+	// client says. Both are JSON. They are nil if there is nothing, and if the room does not show
+	// its members.
+	Info, State json.RawMessage
+	// Away reports whether the connection is lost: the member has a detached session, see
+	// Timeouts.Resume. Clients are told after three seconds.
+	Away bool
+}
+
+// Members returns the members of the room, sorted by user and then by key. It includes detached
+// sessions, see Timeouts.Resume. It knows only the connections of this process. It does not block;
+// ctx is not used and is reserved for brokers that know the members of other processes. The caller
+// must not change Info and State.
+func (r Room) Members(context.Context) ([]Member, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	found := r.m.rooms.lock(r.name)
+	if found == nil {
+		return []Member{}, nil
+	}
+	members := found.everyone()
+	found.mu.Unlock()
+	slices.SortFunc(members, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Key, b.Key),
+			cmp.Compare(a.Conn, b.Conn))
+	})
+	return members, nil
+}
+
+// everyone returns the members in the roster, in no order.
+func (r *room) everyone() []Member {
+	members := make([]Member, 0, r.shown)
+	add := func(m *membership) {
+		if !m.visible {
+			return
+		}
+		member := Member{Conn: m.conn.id, User: m.conn.UserID(), Away: m.detached}
+		if m.view != nil && m.view.entry != nil {
+			e := m.view.entry
+			member.Key, member.Info, member.State = e.Key, e.Info, e.State
+		}
+		members = append(members, member)
+	}
+	for i := range r.members {
+		add(r.members[i].membership)
+	}
+	for _, m := range r.detached {
+		add(m)
+	}
+	return members
+}
+
+// maxState is the largest state and the largest info of a member, in bytes.
+const maxState = 1 << 10
+
+// SetInfo sets what the application says about the connection, such as a name, a color or a role,
+// to the clients that watch its rooms, see ShowMembers. It replaces Identity.Info. info is what
+// encoding/json makes of it, or a json.RawMessage; nil means nothing. It may have at most 1 KiB. SetInfo
+// does not block.
+//
+// It returns ErrInvalidMessage if info cannot be encoded, ErrTooLarge, and ErrClosed if the
+// connection has ended.
+func (c *Conn) SetInfo(info any) error {
+	encoded, err := encodeInfo(info)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == gone || c.session.Ended() {
+		return ErrClosed
+	}
+	c.setInfo(encoded)
+	return nil
+}
+
+// encodeInfo returns info as JSON, or nil.
+func encodeInfo(info any) (json.RawMessage, error) {
+	if info == nil {
+		return nil, nil
+	}
+	content, err := wire.ContentOf(info)
+	if err != nil {
+		return nil, fmt.Errorf("%w: info: %w", ErrInvalidMessage, err)
+	}
+	if content.Binary != nil {
+		return nil, fmt.Errorf("%w: info is bytes", ErrInvalidMessage)
+	}
+	return checkInfo(bytes.Clone(content.JSON))
+}
+
+// checkInfo returns an error that matches ErrTooLarge or ErrInvalidMessage if info is not valid.
+// Otherwise it returns info, or nil for the JSON null.
+func checkInfo(info json.RawMessage) (json.RawMessage, error) {
+	switch {
+	case len(info) > maxState:
+		return nil, fmt.Errorf("%w: info of %d bytes, limit %d", ErrTooLarge, len(info), maxState)
+	case noJSON(info):
+		return nil, nil
+	}
+	return info, checkJSON(info)
+}
+
+// noJSON reports whether JSON is absent or null.
+func noJSON(p []byte) bool { return len(p) == 0 || string(p) == "null" }
+
+// setInfo sets the info in all rooms. c.mu is held.
+func (c *Conn) setInfo(info json.RawMessage) {
+	c.identity.Info = info
+	for m := c.rooms.newest; m != nil; m = m.older {
+		if m.view == nil || m.view.entry == nil { // only ever set with c.mu held
+			continue
+		}
+		r := c.m.rooms.lock(m.room)
+		m.view.entry.SetInfo(info)
+		r.mu.Unlock()
+	}
+}
+
+// view is what a member has of the state of its room. The room guards it.
+type view struct {
+	entry  *state.Entry  // what others see of the member; nil if the room does not show it
+	reader *state.Reader // nil if the member is given nothing
+	own    []byte        // its state, before it has an entry
+}
+
+// see returns the view of a member. It makes one if there is none.
+func (m *membership) see() *view {
+	if m.view == nil {
+		m.view = &view{}
+	}
+	return m.view
+}
+
+// useState returns the state of the room. It makes one if there is none.
+func (r *room) useState() *state.Room {
+	if r.state == nil {
+		show := state.Show(r.policy.show - ShowNothing)
+		r.state = state.NewRoom(&r.m.stateConfig, &r.mu, r.name, show)
+		r.countState()
+	}
+	return r.state
+}
+
+// countState tells the state of the room how many members there are.
+func (r *room) countState() {
+	if r.state != nil {
+		n := r.count()
+		r.state.SetCount(n.Users, n.Conns)
+	}
+}
+
+// enter gives a member that is now in the roster an entry, if the room shows its members. The lock
+// of its connection is held.
+func (r *room) enter(m *membership) {
+	r.changes++
+	r.countState()
+	if r.policy.show != ShowMembers {
+		return
+	}
+	v := m.see()
+	v.entry = r.useState().AddEntry(
+		m.conn.UserID(), "", m.conn.identity.Info, v.own)
+	v.own = nil
+}
+
+// exit removes the entry of a member that is not in the roster any more.
+func (r *room) exit(m *membership) {
+	r.changes++
+	r.countState()
+	if v := m.view; v != nil && v.entry != nil {
+		v.entry.Remove()
+		v.entry = nil
+	}
+}
+
+// inherit gives a member the entry of old, whose place it has taken. The lock of its connection is
+// held.
+func (m *membership) inherit(old *membership) {
+	if old.view == nil || old.view.entry == nil {
+		return
+	}
+	v := m.see()
+	v.entry, old.view.entry = old.view.entry, nil
+	v.entry.SetAway(false)
+	v.entry.SetInfo(m.conn.identity.Info)
+	if v.own != nil {
+		_ = v.entry.SetState(v.own) // fails only while memory is short
+		v.own = nil
+	}
+}
+
+// stopReading ends the giving of state to a member.
+func (m *membership) stopReading() {
+	if v := m.view; v != nil && v.reader != nil {
+		v.reader.Leave()
+		v.reader = nil
+	}
+}
+
+// read returns the reader of a member. It makes one if there is none. The room has a state.
+func (r *room) read(m *membership) *state.Reader {
+	v := m.see()
+	if v.reader == nil {
+		v.reader = r.state.Add(m.conn.pace())
+	}
+	return v.reader
+}
+
+// beginState gives a member what is current in the room, after its join was answered. It returns how
+// many entries and bytes of them the client is going to get. The lock of the room is held.
+func (r *room) beginState(m *membership, asked *wire.RoomState) (entries, size int) {
+	if asked == nil {
+		asked = &wire.RoomState{}
+	}
+	watch := asked.Watch && r.policy.show != ShowNothing
+	if watch || asked.HasValues {
+		r.useState()
+	}
+	if !watch && !asked.HasValues && (r.state == nil || !r.state.HasValues()) {
+		return 0, 0
+	}
+	reader := r.read(m)
+	if watch {
+		reader.Watch()
+		if !reader.KnowsPresence(asked.Presence) {
+			entries, size = r.state.Size()
+		}
+	}
+	if asked.HasValues {
+		reader.KnowsValues(asked.Values)
+	}
+	reader.Begin()
+	return entries, size
+}
+
+// errNotShown is returned to a client that sets its state in a room that does not show its members.
+var errNotShown = errors.New("realtime: the room does not show its members")
+
+// setState sets what the client says about itself. The room is locked.
+func (m *membership) setState(own []byte) error {
+	if m.view == nil || m.view.entry == nil {
+		return errNotShown
+	}
+	if m.view.entry.SetState(own) != nil {
+		return ErrFull
+	}
+	return nil
+}
+
+// wire returns the name of what is shown in the protocol.
+func (s Show) wire() string {
+	return [...]string{"", wire.ShowNothing, wire.ShowCount, wire.ShowMembers}[s]
+}
+
+// sessionAway tells the watchers that a connection was lost and is not back yet.
+func (m *Manager) sessionAway(c *Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != detachedPhase {
+		return
+	}
+	for ms := c.rooms.newest; ms != nil; ms = ms.older {
+		if v := ms.view; v != nil && v.entry != nil {
+			r := m.rooms.lock(ms.room)
+			v.entry.SetAway(true)
+			r.mu.Unlock()
+		}
+	}
+}
+
+// memberList is the answer to a client that asks for the presence of a room.
+type memberList struct {
+	version uint64 // of the room
+	entries int
+	content []byte
+}
+
+// maxTries is how many times a list is made without the lock of the room. If the members change
+// each time, the list is then made with the lock held.
+const maxTries = 3
+
+// version changes with each change of what the room shows.
+func (r *room) version() uint64 {
+	if r.state != nil && r.policy.show == ShowMembers {
+		return r.state.Version()
+	}
+	return r.changes
+}
+
+// newList returns a function that makes the list. It is called without the lock.
+func (r *room) newList() func() *memberList {
+	list, n, show := &memberList{version: r.version()}, r.count(), wire.ShowCount
+	var entries []wire.Entry
+	if r.policy.show == ShowMembers {
+		show, entries = wire.ShowMembers, []wire.Entry{}
+		if r.state != nil {
+			entries = r.state.Entries()
+		}
+		if entries == nil { // too many
+			show = wire.ShowCount
+		}
+	}
+	return func() *memberList {
+		slices.SortFunc(entries, func(a, b wire.Entry) int {
+			return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Key, b.Key))
+		})
+		list.entries = len(entries)
+		list.content = wire.MemberList(show, n.Users, n.Conns, entries)
+		return list
+	}
+}
+
+// makeList makes the list, or waits until another goroutine has made it. The caller holds r.mu, and
+// makeList releases it.
+func (r *room) makeList() {
+	if done := r.listing; done != nil {
+		r.mu.Unlock()
+		<-done
+		return
+	}
+	done, list := make(chan struct{}), r.newList()
+	r.listing = done
+	r.mu.Unlock()
+	made := list()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listing, r.list = nil, made
+	close(done)
+}
+
+// inspect calls see with the members of a room. If the room exists, its lock is held meanwhile, so
+// that the members do not change. The list is made without the lock where possible, and is shared by
+// all calls until the members change. p is the policy of a room that does not exist.
+func (rs *rooms) inspect(name string, p roomPolicy, see func(l *memberList)) {
+	for tries := 1; ; tries++ {
+		r := rs.lock(name)
+		if r == nil {
+			see((&room{policy: p}).newList()())
+			return
+		}
+		current := r.list != nil && r.list.version == r.version()
+		if !current && tries <= maxTries {
+			r.makeList()
+			continue
+		}
+		if !current { // the members change faster than a list is made
+			r.list = r.newList()()
+		}
+		see(r.list)
+		r.mu.Unlock()
+		return
+	}
+}
