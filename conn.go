@@ -40,14 +40,14 @@ type Conn struct {
 
 	mu             sync.Mutex
 	phase          phase
+	at             listIndex // not guarded by mu
 	identity       Identity  // the user id never changes and is read without mu
 	expires        time.Time // when the identity expires, on the monotonic clock
 	guest          string    // distinguishes anonymous senders; empty until it sends
 	rooms          memberships
 	finalRooms     *[]string // that it was in when it ended; nil before
 	detachedMemory int64     // memory that it takes while it is detached, in bytes
-
-	at listIndex
+	presenceKey    string    // chosen by its client, or empty; never changes
 }
 
 // connKey is the key of the connection in its context, and of a flag in the context of a room event
@@ -79,8 +79,8 @@ const (
 // listIndex is the place of a connection in the lists of live connections.
 type listIndex struct {
 	segment uint8
-	index   int // in the segment; guarded by the segment
-	device  int // among the user's connections; guarded by the user
+	index   int32 // in the segment; guarded by the segment
+	device  int32 // among the user's connections; guarded by the user
 }
 
 // ID returns the id of the connection: "conn_" and a random UUID. The peer knows it. It is not a
