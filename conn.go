@@ -42,14 +42,14 @@ type Conn struct {
 
 	mu             sync.Mutex
 	phase          phase
-	identity       Identity  // the user id never changes and is read without mu
-	expires        time.Time // when the identity expires, on the monotonic clock
-	guest          string    // distinguishes anonymous senders; empty until it sends
+	detachedMemory int32         // memory that it takes while it is detached, in bytes
+	at             listIndex     // not guarded by mu
+	identity       Identity      // the user id never changes and is read without mu
+	expires        time.Duration // when the identity expires, since the opening; zero: never
+	guest          string        // distinguishes anonymous senders; empty until it sends
 	rooms          memberships
 	finalRooms     *[]string // that it was in when it ended; nil before
-	detachedMemory int64     // memory that it takes while it is detached, in bytes
-
-	at listIndex
+	presenceKey    string    // chosen by its client, or empty; never changes
 }
 
 // connKey is the key of the connection in its context, and of a flag in the context of a room event
@@ -81,8 +81,8 @@ const (
 // listIndex is the place of a connection in the lists of live connections.
 type listIndex struct {
 	segment uint8
-	index   int // in the segment; guarded by the segment
-	device  int // among the user's connections; guarded by the user
+	index   int32 // in the segment; guarded by the segment
+	device  int32 // among the user's connections; guarded by the user
 }
 
 // ID returns the id of the connection: "conn_" and a random UUID. The peer knows it. It is not a
@@ -122,7 +122,7 @@ func (c *Conn) Renew(id Identity) error {
 	c.mu.Lock()
 	// The user id and the device are read without the lock, so they stay.
 	c.identity.Data, c.identity.ExpiresAt = id.Data, id.ExpiresAt
-	c.expires = id.deadline(time.Now())
+	c.setDeadline(id)
 	if info != nil {
 		c.setInfo(bytes.Clone(info))
 	}
@@ -135,7 +135,18 @@ func (c *Conn) Renew(id Identity) error {
 func (c *Conn) deadline() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.expires
+	if c.expires == 0 {
+		return time.Time{}
+	}
+	return c.session.Opened().Add(c.expires)
+}
+
+// setDeadline notes when id expires. c.mu is held, unless c is new.
+func (c *Conn) setDeadline(id Identity) {
+	c.expires = 0
+	if at := id.deadline(time.Now()); !at.IsZero() {
+		c.expires = max(1, at.Sub(c.session.Opened()))
+	}
 }
 
 // Context returns the context of the connection. It ends with the connection; then its cause is a

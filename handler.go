@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/admission"
@@ -126,8 +127,13 @@ func (ep *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 		ep.refuseWithCORS(w, r, err)
 		return
 	}
+	key, err := presenceKey(r)
+	if err != nil {
+		ep.refuseWithCORS(w, r, err)
+		return
+	}
 	ctx := ep.connContext(r) // it may panic, so before a place is reserved
-	e := candidate{user: id.UserID, address: admission.AddrKey(from), began: began}
+	e := candidate{user: id.UserID, address: admission.AddrKey(from), began: began, key: key}
 	if err := refusalOf(m.registry.reserve(e)); err != nil {
 		ep.refuseWithCORS(w, r, err)
 		return
@@ -148,6 +154,22 @@ func (ep *endpoint) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = m.registry.register(ctx, t, id, e) // an error ended t, and its end is logged
+}
+
+// maxPresenceKey is the length of the longest presence key, in bytes.
+const maxPresenceKey = 32
+
+// presenceKey returns the key that a client has chosen for what others see of it in rooms, or "".
+func presenceKey(r *http.Request) (string, error) {
+	if !strings.Contains(r.URL.RawQuery, "presence_key") {
+		return "", nil
+	}
+	key := r.URL.Query().Get("presence_key")
+	if key != "" && (len(key) > maxPresenceKey || names.Check(key) != nil) {
+		const message = "invalid presence_key: want a name of at most 32 bytes"
+		return "", newRefusal(http.StatusBadRequest, message, metrics.RefusedRequest)
+	}
+	return key, nil
 }
 
 // derivedKey is the key of a value in the context that is passed to Options.ConnContext. A context

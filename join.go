@@ -69,9 +69,9 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 		return err
 	}
 	defer js.finish(e)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := js.joinLocked(c, e); err != nil {
+	u, unlock := js.lockConn(c)
+	defer unlock()
+	if err := js.joinLocked(c, u, e); err != nil {
 		return err
 	}
 	if e.byClient {
@@ -81,6 +81,21 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 		}
 	}
 	return nil
+}
+
+// lockConn locks a connection that joins a room. If it has a presence key, it may continue a
+// membership of a detached session of its user: then lockConn locks the user before, and returns it.
+func (js *joins) lockConn(c *Conn) (u *user, unlock func()) {
+	if c.presenceKey == "" || c.UserID() == "" {
+		c.mu.Lock()
+		return nil, c.mu.Unlock
+	}
+	u = js.m.users.lockNew(c.UserID())
+	c.mu.Lock()
+	return u, func() {
+		c.mu.Unlock()
+		js.m.users.unlock(u)
+	}
 }
 
 // recover gives a member the messages after the position that its client names. It never adds a
@@ -165,8 +180,9 @@ func (js *joins) locate(ctx context.Context, e *joinOp) error {
 	return err
 }
 
-// joinLocked makes the connection a member, after prepare. c.mu is held.
-func (js *joins) joinLocked(c *Conn, e *joinOp) error {
+// joinLocked makes the connection a member, after prepare. c is locked by lockConn, which returned
+// u.
+func (js *joins) joinLocked(c *Conn, u *user, e *joinOp) error {
 	if c.phase == gone || c.session.Ended() {
 		return ErrClosed
 	}
@@ -175,6 +191,12 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	}
 	if js.atLimit(c) {
 		return ErrTooManyRooms
+	}
+	var was *membership
+	if c.phase == live {
+		if was = u.predecessor(c, e.room); was != nil {
+			defer was.conn.mu.Unlock()
+		}
 	}
 	r := js.m.rooms.lockNew(e.room, e.policy)
 	defer js.m.rooms.unlock(r) // removes a room that was made for a user who is denied
@@ -193,10 +215,24 @@ func (js *joins) joinLocked(c *Conn, e *joinOp) error {
 	r.add(m)
 	e.joined.New = true
 	if c.phase == live {
-		e.noticesSent = r.show(m, true)
+		e.noticesSent = r.showAs(m, was)
 	}
 	js.begin(m, r, e)
 	return nil
+}
+
+// show makes a connection that is live now visible in a room that it joined before. Its user u is
+// locked, and so is the connection. u is nil if it is anonymous.
+func (js *joins) show(m *membership, u *user) {
+	was := u.predecessor(m.conn, m.room)
+	if was != nil {
+		defer was.conn.mu.Unlock()
+	}
+	r := js.m.rooms.lock(m.room)
+	defer r.mu.Unlock()
+	if !m.visible {
+		r.showAs(m, was)
+	}
 }
 
 // atLimit reports whether a connection is in as many rooms as it may be. c.mu is held.
@@ -286,8 +322,8 @@ func (js *joins) apiJoin(
 		return err
 	}
 	defer js.finish(e)
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	u, unlock := js.lockConn(c)
+	defer unlock()
 	if c.phase == gone || c.session.Ended() {
 		return ErrClosed
 	}
@@ -301,7 +337,7 @@ func (js *joins) apiJoin(
 	if m := c.rooms.find(c.rooms.apiRoom); m != nil {
 		js.takeOut(c, m)
 	}
-	err := js.joinLocked(c, e)
+	err := js.joinLocked(c, u, e)
 	if e.joined.New {
 		c.rooms.apiRoom = name
 	}

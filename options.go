@@ -155,8 +155,10 @@ type Options struct {
 // Limits bounds what connections may use. A zero field means the default that its comment gives; a
 // negative number means no limit.
 type Limits struct {
-	Conns        int // connections in all: 100,000
-	ConnsPerUser int // connections of one user: 100, see Options.UserFull
+	Conns int // connections in all: 100,000
+	// ConnsPerUser bounds the connections of one user: 100, see Options.UserFull. Detached sessions do
+	// not prevent new connections, but if one more is detached than the limit leaves, the oldest ends.
+	ConnsPerUser int
 	// ConnsPerIP bounds the connections from one address: 1000. HandshakeRatePerIP bounds the
 	// attempts per second to connect from one address: 50. HandshakeRate bounds the attempts per
 	// second from all addresses: 2000. The attempts of ten seconds may come at once. An IPv6
@@ -237,7 +239,8 @@ type Timeouts struct {
 	Drain time.Duration
 	// Resume is how long a session of realtime.v1 remains in its rooms after its connection was
 	// lost, timed out or was too slow: 15 s. If the client reconnects within that time it resumes
-	// the session, and no notice is sent. There are at most 100,000 detached sessions, and they
+	// the session, and no notice is sent. A third of it applies to clients that close with code 1001:
+	// a page that is reloaded continues its memberships, see presence_key in docs/PROTOCOL.md. There are at most 100,000 detached sessions, and they
 	// take at most a quarter of Limits.MemoryBytes: beyond that, and under memory pressure, a lost
 	// connection leaves its rooms at once. A user who has Limits.ConnsPerUser connections can
 	// resume only a session that the server knows to be lost. Negative: no session can be resumed.

@@ -183,7 +183,7 @@ func (r *room) enter(m *membership) {
 	}
 	v := m.see()
 	v.entry = r.useState().AddEntry(
-		m.conn.UserID(), "", m.conn.identity.Info, v.own)
+		m.conn.UserID(), m.conn.presenceKey, m.conn.identity.Info, v.own)
 	v.own = nil
 }
 

@@ -27,6 +27,7 @@ type candidate struct {
 	user    string
 	address netip.Addr
 	began   admission.Decision // when its admission began
+	key     string             // see Conn.presenceKey
 }
 
 // registry opens connections that were admitted, and cleans up after them.
@@ -160,11 +161,15 @@ func (r *registry) newConn(
 ) *Conn {
 	c := &Conn{
 		m: r.m, id: "conn_" + uuid.NewString(), identity: id,
-		address: cand.address, began: cand.began, expires: id.deadline(time.Now()),
+		address: cand.address, began: cand.began,
 	}
 	c.session.Init(ctx, &r.pool, t, (*connHandler)(c))
+	c.setDeadline(id)
 	c.receiver = receiver{
 		queue: c.session.Queue(), proto: c.session.Protocol(), deflates: c.session.Deflates(),
+	}
+	if c.proto == wire.ProtoV1 {
+		c.presenceKey = cand.key
 	}
 	r.m.speakers.Add(c.proto, c.deflates, 1)
 	return c
@@ -293,7 +298,7 @@ func (l *lists) add(c *Conn) bool {
 		if !l.addToAll(c) {
 			return false
 		}
-		l.showRooms(c)
+		l.showRooms(c, nil)
 		return true
 	}
 	notice := l.m.announcer.userNotice(wire.UserJoined, user)
@@ -317,7 +322,7 @@ func (l *lists) add(c *Conn) bool {
 		l.m.announcer.tellAll(notice, c)
 	}
 	l.m.users.expelOldest(u)
-	l.showRooms(c)
+	l.showRooms(c, u)
 	if c.inbox != nil {
 		c.inbox.Start()
 	}
@@ -385,8 +390,8 @@ func (l *lists) removeFromAll(c *Conn, was phase) {
 }
 
 // showRooms makes a connection visible in the rooms that it joined before it was live, in the order
-// of joining.
-func (l *lists) showRooms(c *Conn) {
+// of joining. Its user u is locked; nil if it is anonymous.
+func (l *lists) showRooms(c *Conn, u *user) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	oldest := c.rooms.newest
@@ -394,11 +399,7 @@ func (l *lists) showRooms(c *Conn) {
 		oldest = oldest.older
 	}
 	for m := oldest; m != nil; m = m.newer {
-		r := l.m.rooms.lock(m.room)
-		if !m.visible {
-			r.show(m, true)
-		}
-		r.mu.Unlock()
+		l.m.joins.show(m, u)
 	}
 }
 
@@ -423,7 +424,7 @@ func (l *connList) add(c *Conn) {
 	s := &l.segments[c.at.segment]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.at.index = len(s.conns)
+	c.at.index = int32(len(s.conns))
 	s.conns = append(s.conns, c)
 }
 

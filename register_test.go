@@ -121,7 +121,7 @@ func TestJoinBeforeRoomsAreShown(t *testing.T) {
 		_, err = m.Join(t.Context(), c.ID(), "lobby")
 		require.NoError(t, err)
 		sent := m.Stats().Matched
-		m.conns.showRooms(c)
+		m.conns.showRooms(c, nil)
 		require.Equal(t, sent, m.Stats().Matched, "no second notice")
 		count, err := m.Room("lobby").Count(t.Context())
 		require.NoError(t, err)

@@ -70,10 +70,19 @@ func resumable(why *CloseError) bool {
 	switch why.Cause {
 	case CauseLost, CauseTimeout, CauseSlow:
 		return true
-	case CauseClient:
-		return why.Code == CloseSlow // the client could not keep up, and reconnects at once
+	case CauseClient: // it could not keep up and reconnects at once, or its page may be reloaded
+		return why.Code == CloseSlow || why.Code == CloseAway
 	}
 	return why.Err == errResumed
+}
+
+// graceOf returns how long the session of a connection that ended like this is kept. A page that is
+// closed or reloaded says the same, 1001, and a reload takes a short time.
+func (d *detached) graceOf(why *CloseError) time.Duration {
+	if why.Cause == CauseClient && why.Code == CloseAway {
+		return d.grace / 3
+	}
+	return d.grace
 }
 
 // keep detaches the session of a connection that has ended, and reports whether the session is
@@ -86,15 +95,37 @@ func (d *detached) keep(c *Conn, why *CloseError) bool {
 	if d.full() && why.Err != errResumed {
 		return c.isDetached() // a session that is detached already stays
 	}
-	was := d.detach(c)
+	was, excess := d.detach(c, why)
 	if was == live {
 		d.n.Add(1)
-		d.bytes.Add(c.detachedMemory)
-		d.budget.Hold(c.detachedMemory)
-		end := &timerwheel.Timer{Fire: func() { d.m.background.Go(func() { d.expire(c) }) }}
-		d.m.wheel.Set(end, d.grace)
+		d.bytes.Add(int64(c.detachedMemory))
+		d.budget.Hold(int64(c.detachedMemory))
+		d.setTimer(c, d.graceOf(why))
 	}
-	return was == live || was == detachedPhase
+	for _, old := range excess {
+		d.expire(old)
+	}
+	return (was == live || was == detachedPhase) && !slices.Contains(excess, c)
+}
+
+// awayAfter is how long a session is detached before others see that its member is away: a client
+// that reconnects at once causes no change.
+const awayAfter = 3 * time.Second
+
+// setTimer sets the timer of a session that is detached now.
+func (d *detached) setTimer(c *Conn, grace time.Duration) {
+	t, wait := &timerwheel.Timer{}, grace
+	end := func() { d.m.background.Go(func() { d.expire(c) }) }
+	t.Fire = end
+	if grace > awayAfter {
+		wait = awayAfter
+		t.Fire = func() {
+			t.Fire = end
+			d.m.wheel.Set(t, grace-awayAfter)
+			d.m.background.Go(func() { d.m.sessionAway(c) })
+		}
+	}
+	d.m.wheel.Set(t, wait)
 }
 
 // withGrace returns why with the time for which the client may resume the session, which is
@@ -102,7 +133,7 @@ func (d *detached) keep(c *Conn, why *CloseError) bool {
 func (d *detached) withGrace(why *CloseError) *CloseError {
 	known := *why
 	if why.Err != errResumed {
-		known.Grace = d.grace
+		known.Grace = d.graceOf(why)
 	}
 	return &known
 }
@@ -133,8 +164,8 @@ func (d *detached) end(c *Conn) bool {
 // forget gives back what a detached session took, and makes its token invalid.
 func (d *detached) forget(c *Conn) {
 	d.n.Add(-1)
-	d.bytes.Add(-c.detachedMemory)
-	d.budget.Hold(-c.detachedMemory)
+	d.bytes.Add(-int64(c.detachedMemory))
+	d.budget.Hold(-int64(c.detachedMemory))
 	d.m.conns.byID.CompareAndDelete(c.id, c)
 }
 
@@ -203,9 +234,10 @@ const (
 	membershipBytes = 256
 )
 
-// detach detaches the session of a live connection that has ended: it gets no messages any more,
-// and its user stays visible. It returns the phase in which the connection was before.
-func (d *detached) detach(c *Conn) (was phase) {
+// detach detaches the session of a live connection that ended because of why: it gets no messages
+// any more, and its user stays visible. It returns the phase in which the connection was before, and
+// the user's detached sessions that the caller must end, because the user has too many connections.
+func (d *detached) detach(c *Conn, why *CloseError) (was phase, excess []*Conn) {
 	var u *user
 	if id := c.UserID(); id != "" {
 		u = d.m.users.lockNew(id)
@@ -214,11 +246,11 @@ func (d *detached) detach(c *Conn) (was phase) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if was = c.phase; was != live {
-		return was
+		return was, nil
 	}
 	c.phase = detachedPhase
 	c.keepRooms()
-	c.detachedMemory = detachedBytes + membershipBytes*int64(c.rooms.n)
+	c.detachedMemory = detachedBytes + membershipBytes*int32(c.rooms.n)
 	for m := c.rooms.newest; m != nil; m = m.older {
 		r := d.m.rooms.lock(m.room)
 		r.detach(m)
@@ -228,8 +260,11 @@ func (d *detached) detach(c *Conn) (was phase) {
 	d.m.counters.Closed()
 	if u != nil {
 		d.m.users.detach(u, c)
+		if why.Err != errResumed { // or it is taken over at once
+			excess = d.m.users.excess(u)
+		}
 	}
-	return was
+	return was, excess
 }
 
 // takeOver moves the detached session of old to c, which has the same user. No notice is sent for

@@ -415,15 +415,33 @@ func (r *room) attend(e *RoomEvent, conns, away int32) (alone bool) {
 	return e.UserJoined || e.UserLeft
 }
 
-// replace gives the place of m, whose session is detached, to next. The session of next may be
-// detached as well.
+// showAs puts m into the roster, in the place of was, which belongs to a detached session of the
+// same user and is taken from it. If was is nil, m is new, and showAs does the same as show.
+func (r *room) showAs(m, was *membership) (told int) {
+	if was == nil {
+		return r.show(m, true)
+	}
+	was.conn.rooms.remove(was)
+	r.succeed(was, m)
+	return 0
+}
+
+// replace gives the place of m, whose session is detached, to next, which is not a member. The
+// session of next may be detached as well.
 func (r *room) replace(m, next *membership) {
+	if !next.detached {
+		r.add(next)
+	}
+	r.succeed(m, next)
+}
+
+// succeed puts next into the roster in the place of m, whose session is detached.
+func (r *room) succeed(m, next *membership) {
 	r.dropDetached(m)
 	if next.detached {
 		r.addDetached(next)
 	} else {
 		r.holds--
-		r.add(next)
 	}
 	if next.visible = m.visible; !next.visible {
 		r.show(next, false)

@@ -189,7 +189,7 @@ type user struct {
 
 	mu       sync.Mutex
 	conns    []*Conn // live
-	detached []*Conn // connections that were lost, with their detached sessions
+	detached []*Conn // connections that were lost, with their detached sessions; the oldest first
 	pending  int     // connections that were admitted and are not live yet
 	dead     bool    // removed from the index; a new user can have the id
 }
@@ -279,7 +279,7 @@ func (us *users) unreserve(id string) {
 // detached session before. u is locked.
 func (us *users) add(u *user, c *Conn) (first bool) {
 	u.pending--
-	c.at.device = len(u.conns)
+	c.at.device = int32(len(u.conns))
 	u.conns = append(u.conns, c)
 	if len(u.conns)+len(u.detached) > 1 {
 		return false
@@ -315,6 +315,37 @@ func (us *users) remove(u *user, c *Conn) (wasLast bool) {
 func (us *users) detach(u *user, c *Conn) {
 	u.drop(c)
 	u.detached = append(u.detached, c)
+}
+
+// excess returns the oldest detached sessions of a user who has more connections than the limit,
+// together with the detached sessions. u is locked.
+func (us *users) excess(u *user) []*Conn {
+	n := len(u.conns) + len(u.detached) - us.limit
+	if us.limit == 0 || n <= 0 {
+		return nil
+	}
+	return slices.Clone(u.detached[:min(n, len(u.detached))])
+}
+
+// predecessor returns the membership of a room that c, which joins it, continues: that of a detached
+// session of the same user with the same presence key. It returns nil if there is none. Otherwise it
+// has locked the connection of that session, and the caller must unlock it. u and c.mu are locked. u
+// is nil if c has no presence key or no user.
+func (u *user) predecessor(c *Conn, room string) *membership {
+	if u == nil || c.presenceKey == "" {
+		return nil
+	}
+	for _, old := range slices.Backward(u.detached) {
+		if old.presenceKey != c.presenceKey {
+			continue
+		}
+		old.mu.Lock()
+		if m := old.rooms.find(room); m != nil { // a session that has ended meanwhile is in no room
+			return m
+		}
+		old.mu.Unlock()
+	}
+	return nil
 }
 
 // forget takes a detached session out, and reports whether the user has no other one and no live

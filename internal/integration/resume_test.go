@@ -179,7 +179,6 @@ func TestResumeAuthorizesAnew(t *testing.T) {
 func TestNoDetachedSessionAfterAClose(t *testing.T) {
 	for name, end := range map[string]func(c *client){
 		"normal":               func(c *client) { c.Close(realtime.CloseNormal, "") },
-		"away":                 func(c *client) { c.Close(realtime.CloseAway, "") },
 		"closed by the server": func(c *client) { _ = c.conn.Close(realtime.CloseRefused, "") },
 		"broken":               func(c *client) { c.Close(realtime.CloseProtocol, "") },
 	} {
