@@ -424,10 +424,10 @@ type membership struct {
 
 // memberships are the rooms of a connection. They are guarded by conn.mu. The zero value is ready.
 type memberships struct {
-	n       int                    // rooms
 	newest  *membership            // the room joined last
 	byName  map[string]*membership // nil while there are few
 	apiRoom string                 // the room that it joined by the REST interface, or empty
+	n       int32                  // rooms
 	parted  bool                   // it has left a room
 }
 

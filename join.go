@@ -238,7 +238,7 @@ func (js *joins) show(m *membership, u *user) {
 // atLimit reports whether a connection is in as many rooms as it may be. c.mu is held.
 func (js *joins) atLimit(c *Conn) bool {
 	limit := js.m.opts.Limits.RoomsPerConn
-	return limit > 0 && c.rooms.n >= limit
+	return limit > 0 && int(c.rooms.n) >= limit
 }
 
 // joinAgain moves a member to the position that it names, if it names one.

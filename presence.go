@@ -292,6 +292,12 @@ func (m *Manager) sessionAway(c *Conn) {
 	}
 }
 
+// memberLists are the answers to clients that ask for the presence of a room. The room guards it.
+type memberLists struct {
+	last   *memberList
+	making chan struct{} // closed when the list in progress is done; nil if there is none
+}
+
 // memberList is the answer to a client that asks for the presence of a room.
 type memberList struct {
 	version uint64 // of the room
@@ -337,18 +343,18 @@ func (r *room) newList() func() *memberList {
 // makeList makes the list, or waits until another goroutine has made it. The caller holds r.mu, and
 // makeList releases it.
 func (r *room) makeList() {
-	if done := r.listing; done != nil {
+	if done := r.lists.making; done != nil {
 		r.mu.Unlock()
 		<-done
 		return
 	}
 	done, list := make(chan struct{}), r.newList()
-	r.listing = done
+	r.lists.making = done
 	r.mu.Unlock()
 	made := list()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.listing, r.list = nil, made
+	r.lists.making, r.lists.last = nil, made
 	close(done)
 }
 
@@ -362,15 +368,18 @@ func (rs *rooms) inspect(name string, p roomPolicy, see func(l *memberList)) {
 			see((&room{policy: p}).newList()())
 			return
 		}
-		current := r.list != nil && r.list.version == r.version()
+		if r.lists == nil {
+			r.lists = &memberLists{}
+		}
+		current := r.lists.last != nil && r.lists.last.version == r.version()
 		if !current && tries <= maxTries {
 			r.makeList()
 			continue
 		}
 		if !current { // the members change faster than a list is made
-			r.list = r.newList()()
+			r.lists.last = r.newList()()
 		}
-		see(r.list)
+		see(r.lists.last)
 		r.mu.Unlock()
 		return
 	}

@@ -250,7 +250,7 @@ func (d *detached) detach(c *Conn, why *CloseError) (was phase, excess []*Conn) 
 	}
 	c.phase = detachedPhase
 	c.keepRooms()
-	c.detachedMemory = detachedBytes + membershipBytes*int32(c.rooms.n)
+	c.detachedMemory = detachedBytes + membershipBytes*c.rooms.n
 	for m := c.rooms.newest; m != nil; m = m.older {
 		r := d.m.rooms.lock(m.room)
 		r.detach(m)

@@ -161,21 +161,20 @@ type room struct {
 	policy roomPolicy
 	m      *Manager
 	topic  *recovery.Topic // nil if the room keeps nothing
+	state  *state.Room     // nil if the room uses none
 
 	mu        sync.Mutex
-	holds     int // joins in progress and detached sessions
 	members   []member
 	users     map[string]attendance
 	peakUsers int           // see shrink.Delete
-	shown     int           // connections in the roster
-	changes   uint64        // of the roster
 	detached  []*membership // of detached sessions
-	plain     int           // members that speak the plain protocol
-	list      *memberList   // the last list of the members; nil if it was not made
-	listing   chan struct{} // closed when the list in progress is done; nil if there is none
-	state     *state.Room   // nil if the room uses none
-	queue     *roomQueue    // nil while no event waits for OnRoom
+	holds     int32         // joins in progress and detached sessions
+	shown     int32         // connections in the roster
+	plain     int32         // members that speak the plain protocol
 	dead      bool          // removed from the index; a new room can have the name
+	changes   uint64        // of the roster
+	lists     *memberLists  // nil before a client has asked for one
+	queue     *roomQueue    // nil while no event waits for OnRoom
 }
 
 // attendance is how many connections of a user are in the roster of a room, and how many of these
@@ -236,7 +235,7 @@ func (rs *rooms) lock(name string) *room {
 
 // unlock unlocks a room, and removes it if it has no members and no holds.
 func (rs *rooms) unlock(r *room) {
-	if len(r.members)+r.holds > 0 {
+	if len(r.members) > 0 || r.holds > 0 {
 		r.mu.Unlock()
 		return
 	}
@@ -516,7 +515,7 @@ func (r *room) notify(message func(user, room string) broker.Message, m *members
 	if r.policy.show != ShowMembers || r.plain == 0 {
 		return 0
 	}
-	r.m.counters.Add(metrics.Matched, r.plain)
+	r.m.counters.Add(metrics.Matched, int(r.plain))
 	notice := &wire.Frames{Message: message(m.conn.UserID(), r.name)}
 	var wakeups sendqueue.Wakeups
 	defer wakeups.Flush()
@@ -526,10 +525,10 @@ func (r *room) notify(message func(user, room string) broker.Message, m *members
 		}
 	}
 	notice.Settle(&r.m.counters.Queues.Budget)
-	return r.plain
+	return int(r.plain)
 }
 
-func (r *room) count() Count { return Count{Users: len(r.users), Conns: r.shown} }
+func (r *room) count() Count { return Count{Users: len(r.users), Conns: int(r.shown)} }
 
 // roster returns the users in the roster, in no order.
 func (r *room) roster() []string {
