@@ -42,6 +42,7 @@ type Action struct {
 	Target Target // for send
 	Type   string // for send: the type of the message
 	Method string // for call
+	Latest string // for send: the key of which the message is the current value, see Message.Latest
 }
 
 // Authorizer decides about an action of the client of c. Any error refuses the action. ctx is the

@@ -135,7 +135,7 @@ func ExampleMessage_ephemeral() {
 	fmt.Println(err)
 	// Output:
 	// 1 0 <nil>
-	// realtime: invalid message: an ephemeral message with ID, Key or TTL
+	// realtime: invalid message: an ephemeral message with ID, Latest or TTL
 }
 
 // A connection that is in several parts of a union receives the message once.

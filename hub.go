@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"log/slog"
@@ -224,10 +225,11 @@ func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err 
 // inboxes keep the message, or none. Further inboxes follow in steps of 256, and Result.Kept counts
 // the inboxes and rooms that keep the message. Send returns:
 //
-//   - ErrInvalidName for an invalid or reserved type, an invalid Sender, Guest, ID or Key, and an
-//     invalid name of a room, user or connection
-//   - ErrInvalidMessage for content that is not JSON, for a negative TTL, and for an Ephemeral
-//     message with ID, Key or TTL
+//   - ErrInvalidName for an invalid or reserved type, an invalid Sender, Guest, ID or Latest, and
+//     an invalid name of a room, user or connection
+//   - ErrInvalidMessage for content that is not JSON, for a negative TTL, for an Ephemeral
+//     message with ID, Latest or TTL, and for a message with Latest that has an ID or a TTL, or
+//     whose target is not one room or one connection without exceptions
 //   - ErrTooLarge for content larger than half of Limits.QueueBytes, and for a message larger than
 //     all that a room or an inbox keeps
 //   - ErrFull if the broker is full, or if the Sender or Guest has used up its share of every inbox
@@ -238,7 +240,7 @@ func (m *Manager) Send(ctx context.Context, to Target, msg Message) (Result, err
 	if err := checkMessage(&msg, m.opts.maxContent()); err != nil {
 		return Result{}, err
 	}
-	if err := checkTarget(&to); err != nil {
+	if err := cmp.Or(checkTarget(&to), checkLatest(&msg, &to)); err != nil {
 		return Result{}, err
 	}
 	now := time.Now()
@@ -293,7 +295,9 @@ func (s sink) Deliver(p broker.Publication) {
 		o.result.sum(s.m.broadcast.deliver(&p))
 		return
 	}
-	if err := checkMessage((*Message)(&p.Message), s.m.opts.maxContent()); err != nil {
+	msg := (*Message)(&p.Message)
+	err := checkMessage(msg, s.m.opts.maxContent())
+	if err = cmp.Or(err, checkLatest(msg, (*Target)(&p.Target))); err != nil {
 		s.m.counters.Add(metrics.Failed, 1)
 		s.m.log.Log(context.Background(), slog.LevelWarn, "broker",
 			"realtime: the broker delivered an invalid message", slog.Any("error", err))

@@ -18,9 +18,9 @@ import (
 type Message struct {
 	// Type is the word by which clients distinguish messages: 1 to 64 bytes, rules of [ValidName].
 	// Empty means "chat". The types of the protocol itself are refused: welcome, userjoined,
-	// userleft, ping, pong, reply, error, call, joined, left, position, skipped, large. Clients may
-	// not send systemnotification either, nor types with the same letters and digits as one of
-	// these.
+	// userleft, ping, pong, reply, error, call, joined, left, position, skipped, large, presence,
+	// latest. Clients may not send systemnotification either, nor types with the same letters and
+	// digits as one of these.
 	Type string
 	// Sender is the user on whose behalf the message is sent. Empty: the application, or an
 	// anonymous client.
@@ -55,12 +55,18 @@ type Message struct {
 	// TTL is for how long the message is useful: a client that recovers later does not get it.
 	// Zero: as long as it is kept. It must not be negative.
 	TTL time.Duration
-	// Key groups messages of which only the newest counts, such as the states of one object. A
-	// client that recovers gets only the newest message of each key in a page, and a page has at
-	// most 64 KiB; so it may get several with one key, in order, the newest last. Each message is
-	// kept and counts for Retention, and the answer to a request for history has all of them. 1 to
-	// 64 bytes, rules of [ValidName]. Empty: each message counts.
-	Key string
+	// Latest makes the message the current value of this key in its room, or for its connection: 1
+	// to 64 bytes, rules of [ValidName]. It replaces the earlier message with the key. A receiver
+	// gets the newest value of each key when it is ready, and never the ones in between; a client
+	// that joins the room gets the newest value of each key. Content null removes the key. Values are
+	// not part of the history, and end with the room or with the session of the connection. They
+	// have no order with other messages.
+	//
+	// The target must be exactly one room or one connection, without exceptions. A room has up to
+	// 1,000 keys and 1 MiB of values, and a connection 64 keys and 1 MiB: beyond that, Send returns
+	// ErrFull. A message with Latest has no ID and no TTL, and is not Ephemeral. Empty: the message
+	// is no value.
+	Latest string
 	// Ephemeral marks an event that has no value later, such as the position of a cursor, a sign that
 	// somebody is typing, the input of a player, or a reaction. The message is never kept, in no
 	// room and no inbox, and never waits behind other messages: a receiver for which more than 64
@@ -71,14 +77,14 @@ type Message struct {
 	//
 	// Clients that are away or miss the message are not told. A receiver that lags may get it before
 	// older messages. For a handler, the message of a client waits with others of that client, and
-	// is dropped if 64 of them wait already. An ephemeral message has no ID, no Key and no TTL.
+	// is dropped if 64 of them wait already. An ephemeral message has no ID, no Latest and no TTL.
 	Ephemeral bool
 }
 
-// The longest type and the longest key of a message, in bytes.
+// The longest type of a message, and the longest key of a latest value, in bytes.
 const (
-	maxType = 64
-	maxKey  = 64
+	maxType   = 64
+	maxLatest = 64
 )
 
 // Chat returns a message of type "chat" whose content is in the form that plain clients use: it has
@@ -148,7 +154,7 @@ func checkMessage(m *Message, maxBytes int) error {
 	if err := validID(m.ID); err != nil {
 		return err
 	}
-	if err := validMessageKey(m.Key); err != nil {
+	if err := validLatest(m.Latest); err != nil {
 		return err
 	}
 	if err := checkLifetime(m); err != nil {
@@ -170,10 +176,23 @@ func checkLifetime(m *Message) error {
 	switch {
 	case m.TTL < 0:
 		return fmt.Errorf("%w: negative TTL", ErrInvalidMessage)
-	case m.Ephemeral && (m.ID != "" || m.Key != "" || m.TTL > 0):
-		return fmt.Errorf("%w: an ephemeral message with ID, Key or TTL", ErrInvalidMessage)
+	case m.Ephemeral && (m.ID != "" || m.Latest != "" || m.TTL > 0):
+		return fmt.Errorf("%w: an ephemeral message with ID, Latest or TTL", ErrInvalidMessage)
+	case m.Latest != "" && (m.ID != "" || m.TTL > 0):
+		return fmt.Errorf("%w: a message with Latest and ID or TTL", ErrInvalidMessage)
 	}
 	return nil
+}
+
+// checkLatest returns an error that matches ErrInvalidMessage if the message is the current value of
+// a key, and its target is not exactly one room or one connection.
+func checkLatest(m *Message, t *Target) error {
+	if m.Latest == "" || !t.All && len(t.Users) == 0 && len(t.Rooms)+len(t.Conns) == 1 &&
+		len(t.ExceptConns)+len(t.ExceptUsers) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: the target of a message with Latest is not one room or one connection",
+		ErrInvalidMessage)
 }
 
 // checkJSON returns an error that matches ErrInvalidMessage if content is not JSON in UTF-8.
@@ -187,8 +206,8 @@ func checkJSON(content []byte) error {
 // validID checks the id of a message, which may be empty.
 func validID(id string) error { return validWord("id", id, wire.MaxID) }
 
-// validMessageKey checks the key of a message, which may be empty.
-func validMessageKey(key string) error { return validWord("key", key, maxKey) }
+// validLatest checks the key of a latest value, which may be empty.
+func validLatest(key string) error { return validWord("key", key, maxLatest) }
 
 // validWord checks a field of a message, which may be empty.
 func validWord(field, s string, maxBytes int) error {

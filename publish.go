@@ -20,7 +20,7 @@ type publisher struct{ m *Manager }
 // sink.Deliver. If none keeps it, it is delivered directly, or through a broker that serves other
 // processes too. After an error, the broker may have taken some parts.
 func (p *publisher) publish(ctx context.Context, pub *broker.Publication) (Result, error) {
-	if !p.m.opts.keeps() || pub.Message.Ephemeral {
+	if !p.m.opts.keeps() || pub.Message.Ephemeral || pub.Message.Latest != "" {
 		return p.publishLive(ctx, pub)
 	}
 	parts, err := p.splitTarget(ctx, pub.Target)

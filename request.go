@@ -161,15 +161,15 @@ func (rs *requests) serve(c *Conn, r *wire.Request) {
 	if reply != nil {
 		reply = withSendableData(reply, rs.m.opts.maxContent())
 	}
-	if r.Ephemeral && r.ID == nil {
+	if (r.Ephemeral || r.Latest != "") && r.ID == nil {
 		rs.refuse(c, r, reply)
 		return
 	}
 	c.answer(wire.Reply(r.ID, content, (*wire.Error)(reply)))
 }
 
-// refuse tells a client why its ephemeral message was not sent, at most once in a second: it may
-// send many, and asks for no answer.
+// refuse tells a client why its ephemeral message or latest value was not sent, at most once in a
+// second: it may send many, and asks for no answer.
 func (rs *requests) refuse(c *Conn, r *wire.Request, why *Error) {
 	if c.session.MayRefuse() {
 		typ := ratelog.Clip(cmp.Or(r.Typ, wire.TypeChat))
@@ -217,8 +217,8 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	m := &pub.Message
 	m.Type, m.Sender, m.Guest, m.ID = cmp.Or(r.Typ, wire.TypeChat), by.User, by.Guest, r.MessageID
 	m.Conn = c.id
-	m.Content, m.Binary, m.Time, m.Key, m.TTL = r.Content, r.Binary, r.At, r.Key, r.TTL
-	m.Ephemeral = r.Ephemeral
+	m.Content, m.Binary, m.Time, m.TTL = r.Content, r.Binary, r.At, r.TTL
+	m.Ephemeral, m.Latest = r.Ephemeral, r.Latest
 	if err := targetOf(r, &pub.Target); err != nil {
 		return nil, err
 	}
@@ -228,13 +228,15 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 	if err := checkMember("message_id", validID(r.MessageID)); err != nil {
 		return nil, err
 	}
-	if err := checkMember("key", validMessageKey(r.Key)); err != nil {
+	if err := checkMember("latest", validLatest(r.Latest)); err != nil {
 		return nil, err
 	}
-	if err := checkEphemeral(r); err != nil {
+	if err := checkTransient(r); err != nil {
 		return nil, err
 	}
-	if !rs.commands.allowed(c, &Action{Kind: ActionSend, Type: m.Type, Target: Target(pub.Target)}) {
+	if !rs.commands.allowed(c, &Action{
+		Kind: ActionSend, Type: m.Type, Target: Target(pub.Target), Latest: m.Latest,
+	}) {
 		return nil, ErrForbidden
 	}
 	if r.MessageID == "" {
@@ -244,13 +246,19 @@ func (rs *requests) sendRequest(c *Conn, r *wire.Request) (json.RawMessage, erro
 		func() (json.RawMessage, error) { return rs.sendOrHandle(c, r, &pub) })
 }
 
-// checkEphemeral refuses an ephemeral message that contradicts itself.
-func checkEphemeral(r *wire.Request) error {
-	if !r.Ephemeral ||
-		r.ID == nil && r.MessageID == "" && r.Key == "" && r.TTL == 0 && !r.Receipt {
+// checkTransient refuses an ephemeral message and a latest value that contradict themselves.
+func checkTransient(r *wire.Request) error {
+	message, lasts := "", r.MessageID != "" || r.TTL != 0 || r.Receipt
+	switch {
+	case r.Ephemeral && (lasts || r.ID != nil || r.Latest != ""):
+		message = "an ephemeral message has no id, message_id, latest, ttl_ms or receipt"
+	case r.Latest != "" && lasts:
+		message = "a message with latest has no message_id, ttl_ms or receipt"
+	case r.Latest != "" && r.Room == "" && r.Conn == "":
+		message = "a message with latest is for one of room and conn"
+	default:
 		return nil
 	}
-	const message = "an ephemeral message has no id, message_id, key, ttl_ms or receipt"
 	return &Error{Code: wire.CodeBadRequest, Message: message}
 }
 

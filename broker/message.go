@@ -17,7 +17,8 @@ type Message struct {
 	Binary  []byte          `json:"binary,omitzero"` // nil and empty are different
 	Time    time.Time       `json:"time,omitzero"`
 	TTL     time.Duration   `json:"ttl,omitempty"` // see [Publication.Expired]
-	Key     string          `json:"key,omitempty"`
+	// Latest is the key of which the message is the current value. Such messages are never kept.
+	Latest string `json:"latest,omitempty"`
 	// Ephemeral messages are never kept: their publications have no stream.
 	Ephemeral bool `json:"ephemeral,omitempty"`
 }

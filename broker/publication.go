@@ -80,7 +80,7 @@ const publicationBytes = 256
 // Size returns approximately how much memory the publication takes, in bytes.
 func (p *Publication) Size() int {
 	m := &p.Message
-	names := len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.Conn) + len(m.ID) + len(m.Key)
+	names := len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.Conn) + len(m.ID) + len(m.Latest)
 	return publicationBytes + names + len(m.Content) + len(m.Binary)
 }
 

@@ -28,7 +28,7 @@ func TestPublicationAsJSON(t *testing.T) {
 func TestSizeOfPublication(t *testing.T) {
 	bare := (&broker.Publication{}).Size()
 	p := broker.Publication{Message: broker.Message{
-		Type: "t", Sender: "ss", Guest: "ggg", Conn: "cccc", ID: "iiiii", Key: "kkkkkk",
+		Type: "t", Sender: "ss", Guest: "ggg", Conn: "cccc", ID: "iiiii", Latest: "kkkkkk",
 		Content: []byte("1234567"), Binary: []byte("bbbbbbbb"),
 	}}
 	require.Equal(t, bare+36, p.Size())

@@ -105,7 +105,7 @@ func TestEphemeralMessageIsRefused(t *testing.T) {
 			want error
 		}{
 			"id":         {room, with(func(m *realtime.Message) { m.ID = "x" }), realtime.ErrInvalidMessage},
-			"key":        {room, with(func(m *realtime.Message) { m.Key = "x" }), realtime.ErrInvalidMessage},
+			"latest":     {room, with(func(m *realtime.Message) { m.Latest = "x" }), realtime.ErrInvalidMessage},
 			"ttl":        {room, with(func(m *realtime.Message) { m.TTL = 1 }), realtime.ErrInvalidMessage},
 			"no JSON":    {room, with(func(m *realtime.Message) { m.Content = []byte("x") }), realtime.ErrInvalidMessage},
 			"type":       {room, with(func(m *realtime.Message) { m.Type = " " }), realtime.ErrInvalidName},

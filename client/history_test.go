@@ -190,13 +190,13 @@ func TestReceipts(t *testing.T) {
 			`{"offset":9,"epoch":"r1"}`, `{"kept":true,"queued":2}`, `{"duplicate":true}`, `{}`, `[]`,
 		} {
 			send := s.receive()
-			require.Contains(t, send.raw, `"key":"k","ttl_ms":1501,"receipt":true`)
+			require.Contains(t, send.raw, `"ttl_ms":1501,"receipt":true`)
 			s.reply(send, content)
 		}
 		s.replyEmpty(s.receive())
 	}), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")
-		msg := realtime.Message{Key: "k", TTL: 1500*time.Millisecond + 1}
+		msg := realtime.Message{TTL: 1500*time.Millisecond + 1}
 		for _, want := range []client.Receipt{
 			{Position: realtime.Position{Epoch: "r1", Offset: 9}}, {Kept: true, Queued: 2}, {Duplicate: true}, {},
 		} {
@@ -209,7 +209,7 @@ func TestReceipts(t *testing.T) {
 		got, err := alice.SendReceipt(t.Context(), realtime.ToRoom("lobby"), msg)
 		require.NoError(t, err)
 		require.Zero(t, got, "the application has handled the message")
-		_, err = alice.SendReceipt(t.Context(), realtime.ToAll(), realtime.Message{Key: "\n"})
+		_, err = alice.SendReceipt(t.Context(), realtime.ToAll(), realtime.Message{Latest: "\n"})
 		require.ErrorIs(t, err, realtime.ErrInvalidName)
 	})
 }

@@ -114,9 +114,9 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 		return outgoing{}, fmt.Errorf("%w: both Content and Binary", realtime.ErrInvalidMessage)
 	case msg.TTL < 0:
 		return outgoing{}, fmt.Errorf("%w: negative TTL", realtime.ErrInvalidMessage)
-	case msg.Ephemeral && (msg.ID != "" || msg.Key != "" || msg.TTL > 0):
+	case msg.Ephemeral && (msg.ID != "" || msg.Latest != "" || msg.TTL > 0):
 		return outgoing{}, fmt.Errorf(
-			"%w: an ephemeral message with ID, Key or TTL", realtime.ErrInvalidMessage)
+			"%w: an ephemeral message with ID, Latest or TTL", realtime.ErrInvalidMessage)
 	}
 	if msg.ID == "" && !msg.Ephemeral {
 		msg.ID = rand.Text()[:16] // 80 bits
@@ -126,7 +126,7 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 			return outgoing{}, err
 		}
 	}
-	for _, name := range []string{msg.ID, msg.Type, msg.Key} {
+	for _, name := range []string{msg.ID, msg.Type, msg.Latest} {
 		if err := validWord(cmp.Or(name, "none")); err != nil {
 			return outgoing{}, err
 		}
@@ -135,7 +135,7 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 		Type: wire.RequestSend,
 		Room: only(to.Rooms), User: only(to.Users), Conn: only(to.Conns), All: to.All,
 		Server:      !to.All && len(names) == 0,
-		MessageType: msg.Type, MessageID: msg.ID, Key: msg.Key, TTL: milliseconds(msg.TTL),
+		MessageType: msg.Type, MessageID: msg.ID, Latest: msg.Latest, TTL: milliseconds(msg.TTL),
 		Ephemeral: msg.Ephemeral,
 		Content:   msg.Content, binary: msg.Binary,
 	}, nil

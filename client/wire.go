@@ -36,7 +36,7 @@ type outgoing struct {
 	Server      bool            `json:"server,omitempty"`
 	MessageType string          `json:"message_type,omitempty"`
 	MessageID   string          `json:"message_id,omitempty"`
-	Key         string          `json:"key,omitempty"`
+	Latest      string          `json:"latest,omitempty"`
 	TTL         int64           `json:"ttl_ms,omitempty"`
 	Ephemeral   bool            `json:"ephemeral,omitempty"`
 	Receipt     bool            `json:"receipt,omitempty"`

@@ -41,7 +41,7 @@ func wholeMessage(s *stage) {
 			Rooms: []string{"lobby", "attic"}, Users: []string{"bob", "eve"}, Conns: []string{"c1"},
 		},
 		Message: broker.Message{
-			Type: "order.placed", Sender: "ålice 🙂", Conn: "conn_1", ID: "id-1", Key: "order/7",
+			Type: "order.placed", Sender: "ålice 🙂", Conn: "conn_1", ID: "id-1",
 			TTL:     time.Hour,
 			Time:    time.Unix(1_700_000_000, 123_456_789),
 			Content: json.RawMessage(`{"a": [1, 2.50, "\u00e9", null]}`),

@@ -76,21 +76,21 @@ func (b *bed) openInboxAndBreakDown(id realtime.Identity) *inboxClient {
 	return box
 }
 
-// A message that was replaced by a newer one of its key was not given to the client, and so it is
-// not the dead letter.
-func TestReplacedMessageIsNoDeadLetter(t *testing.T) {
+// A message that has expired was not given to the client, and so it is not the dead letter.
+func TestExpiredMessageIsNoDeadLetter(t *testing.T) {
 	o := inboxes(100)
 	var d diary
 	o.Inbox.OnDeadLetter = func(_ context.Context, user string, m realtime.Message) {
 		d.write(user + " " + string(m.Content))
 	}
 	bubble(t, o, func(t *testing.T, b *bed) {
-		for i := range 3 {
+		for i, ttl := range []time.Duration{time.Millisecond, time.Millisecond, 0} {
 			_, err := b.Send(t.Context(), realtime.ToUser("bob"), realtime.Message{
-				Key: "state", Content: json.RawMessage(fmt.Sprintf(`"m%d"`, i)),
+				TTL: ttl, Content: json.RawMessage(fmt.Sprintf(`"m%d"`, i)),
 			})
 			require.NoError(t, err)
 		}
+		time.Sleep(time.Millisecond)
 		b.sendToInbox("bob", 3, 3)
 		id := realtime.Identity{UserID: "bob"}
 		for range 3 {

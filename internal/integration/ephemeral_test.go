@@ -331,7 +331,7 @@ func TestEphemeralMessagesThatAreWrong(t *testing.T) {
 		long := strings.Repeat("x", 100)
 		for request, want := range map[string]string{
 			`"room":"hall","message_id":"x"`:                "bad_request chat",
-			`"room":"hall","key":"x","message_type":"t"`:    "bad_request t",
+			`"room":"hall","latest":"x","message_type":"t"`: "bad_request t",
 			`"room":"hall","ttl_ms":1`:                      "bad_request chat",
 			`"room":"hall","receipt":true`:                  "bad_request chat",
 			`"room":7,"message_type":"t"`:                   "bad_request chat",
@@ -420,7 +420,7 @@ func TestEphemeralMessageOfTheApplicationIsChecked(t *testing.T) {
 	bubble(t, keeping(100), func(t *testing.T, b *bed) {
 		for _, m := range []realtime.Message{
 			{TTL: -1}, {Ephemeral: true, TTL: -1}, {Ephemeral: true, TTL: 1},
-			{Ephemeral: true, ID: "x"}, {Ephemeral: true, Key: "x"},
+			{Ephemeral: true, ID: "x"}, {Ephemeral: true, Latest: "x"},
 		} {
 			_, err := b.Send(t.Context(), realtime.ToRoom("hall"), m)
 			require.ErrorIs(t, err, realtime.ErrInvalidMessage)

@@ -51,7 +51,7 @@ func TestMessageToTheServer(t *testing.T) {
 		b.join("lobby", alice, bob)
 		const reply = `{"message_type":"reply","id":1}`
 		require.Equal(t, []string{reply}, alice.request(`{"type":"send","id":1,"server":true,"message_type":"input",`+
-			`"content":[1],"message_id":"m1","key":"k","ttl_ms":1000,"receipt":true}`))
+			`"content":[1],"message_id":"m1","ttl_ms":1000,"receipt":true}`))
 		require.Equal(t, []string{reply}, alice.requestBinary(`{"type":"send","id":1,"server":true,"message_type":"input"}`, "\x00\xff"))
 		require.Equal(t, []string{reply}, alice.requestBinary(`{"type":"send","id":1,"server":true}`, ""))
 		require.Empty(t, alice.request(`{"type":"send","server":true}`))
@@ -60,7 +60,7 @@ func TestMessageToTheServer(t *testing.T) {
 		now := time.Now()
 		require.Equal(t, []realtime.Inbound{
 			{Message: realtime.Message{
-				Type: "input", Sender: "alice", ID: "m1", Content: json.RawMessage("[1]"), Key: "k", TTL: time.Second, Time: now,
+				Type: "input", Sender: "alice", ID: "m1", Content: json.RawMessage("[1]"), TTL: time.Second, Time: now,
 			}},
 			{Message: realtime.Message{Type: "input", Sender: "alice", Binary: []byte("\x00\xff"), Time: now}},
 			{Message: realtime.Message{Type: "chat", Sender: "alice", Binary: []byte{}, Time: now}},

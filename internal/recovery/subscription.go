@@ -377,22 +377,15 @@ type part struct {
 	large bool   // too large for a queue: another process with larger queues kept it
 }
 
-// encode returns publications in the form in which the client gets them: without those that are not
-// for it and, of those in pubs with the same Message.Key, without all but the last. Pages are
-// encoded one by one, so a client may get one of a key for each page. No lock need be held.
+// encode returns publications in the form in which the client gets them, without those that are not
+// for it. No lock need be held.
 func (s *Subscription) encode(pubs []broker.Publication) []part {
-	parts, latest, now := make([]part, len(pubs)), map[string]bool{}, time.Now()
-	for i := len(pubs) - 1; i >= 0; i-- {
+	parts, now := make([]part, len(pubs)), time.Now()
+	for i := range pubs {
 		p, m := &pubs[i], &pubs[i].Message
 		parts[i] = part{at: p.Position, prev: p.Prev, union: s.fetcher.UnionKey(p)}
 		if s.subscriber.Excluded(&p.Target) || p.Expired(now) {
 			continue
-		}
-		if m.Key != "" {
-			if latest[m.Key] {
-				continue
-			}
-			latest[m.Key] = true
 		}
 		if parts[i].large = len(m.Content)+len(m.Binary) > s.fetcher.maxBytes; parts[i].large {
 			continue

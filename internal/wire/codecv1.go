@@ -18,10 +18,10 @@ import (
 var requestKeys = [numKeys]string{
 	keyType: "type", keyID: "id", keyRoom: "room", keyUser: "user", keyConn: "conn", keyAll: "all",
 	keyMessageType: "message_type", keyMessageID: "message_id", keyMethod: "method",
-	keyContent: "content", keyToken: "token", keyKey: "key", keyTTL: "ttl_ms",
+	keyContent: "content", keyToken: "token", keyTTL: "ttl_ms",
 	keyReceipt: "receipt", keyHistory: "history", keySince: "since", keyLimit: "limit",
 	keyBefore: "before", keyAfter: "after", keyEpoch: "epoch", keyOffset: "offset",
-	keySession: "session", keyServer: "server", keyEphemeral: "ephemeral",
+	keySession: "session", keyServer: "server", keyEphemeral: "ephemeral", keyLatest: "latest",
 }
 
 const (
@@ -36,7 +36,6 @@ const (
 	keyMethod
 	keyContent
 	keyToken
-	keyKey
 	keyTTL
 	keyReceipt
 	keyHistory
@@ -49,6 +48,7 @@ const (
 	keySession
 	keyServer
 	keyEphemeral
+	keyLatest
 	numKeys
 )
 
@@ -94,8 +94,8 @@ func DecodeV1(op sendqueue.Op, p []byte) Command {
 func (r *Request) decode(p []byte) error {
 	var values [numKeys][]byte
 	err := Members(p, requestKeys[:], values[:])
-	// Before any error is returned: the reply needs to know of ephemeral and of the id.
-	ephemeral := jsonBool(values[keyEphemeral], &r.Ephemeral)
+	// Before any error is returned: the reply needs to know of ephemeral, of latest and of the id.
+	known := jsonBool(values[keyEphemeral], &r.Ephemeral) && r.decodeLatest(values[keyLatest])
 	if id := values[keyID]; id != nil {
 		if len(id) > MaxID || id[0] != '"' && id[0] != '-' && (id[0] < '0' || id[0] > '9') {
 			return cmp.Or(err, ErrID)
@@ -111,7 +111,7 @@ func (r *Request) decode(p []byte) error {
 	if r.Content = values[keyContent]; loneSurrogate(r.Content) {
 		return ErrSurrogate
 	}
-	if !ephemeral || !r.decodeStrings(&values) || !r.decodeNumbers(&values) ||
+	if !known || !r.decodeStrings(&values) || !r.decodeNumbers(&values) ||
 		!r.decodeSince(values[keySince]) || !jsonBool(values[keyAll], &r.All) ||
 		!jsonBool(values[keyReceipt], &r.Receipt) || !jsonBool(values[keyServer], &r.Server) {
 		return ErrMember
@@ -122,7 +122,7 @@ func (r *Request) decode(p []byte) error {
 func (r *Request) decodeStrings(values *[numKeys][]byte) bool {
 	for i, s := range [numKeys]*string{
 		keyType: &r.Name, keyRoom: &r.Room, keyUser: &r.User, keyConn: &r.Conn, keyMessageType: &r.Typ,
-		keyMessageID: &r.MessageID, keyMethod: &r.Method, keyToken: &r.Token, keyKey: &r.Key,
+		keyMessageID: &r.MessageID, keyMethod: &r.Method, keyToken: &r.Token,
 		keyEpoch: &r.Epoch, keySession: &r.Session,
 	} {
 		if s == nil || values[i] == nil {
@@ -134,6 +134,15 @@ func (r *Request) decodeStrings(values *[numKeys][]byte) bool {
 		}
 	}
 	return true
+}
+
+// decodeLatest decodes the key of a latest value, if there is one.
+func (r *Request) decodeLatest(p []byte) (ok bool) {
+	if p == nil {
+		return true
+	}
+	r.Latest, ok = JSONString(p)
+	return ok
 }
 
 func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {

@@ -95,10 +95,10 @@ type Request struct {
 	MessageID string
 	Method    string
 	Binary    []byte // content instead of JSON; nil: none
-	Key       string
 	TTL       time.Duration
 	Receipt   bool // the client wants the result
 	Ephemeral bool
+	Latest    string // the key of a latest value
 
 	History       int // the number of messages
 	Limit         int
@@ -117,5 +117,5 @@ type Request struct {
 func (r *Request) size() int {
 	return len(r.Name) + len(r.ID) + len(r.Room) + len(r.User) + len(r.Conn) +
 		len(r.Typ) + len(r.Content) + len(r.Token) + len(r.MessageID) + len(r.Method) + len(r.Binary) +
-		len(r.Key) + len(r.Since.Epoch) + len(r.Epoch) + len(r.Session)
+		len(r.Latest) + len(r.Since.Epoch) + len(r.Epoch) + len(r.Session)
 }

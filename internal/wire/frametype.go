@@ -9,6 +9,8 @@ const (
 	FrameLeft     = "left"
 	FramePosition = "position"
 	FrameSkipped  = "skipped"
+	FramePresence = "presence"
+	FrameLatest   = "latest"
 	FrameLarge    = "large" // if it has a number of bytes: the size of the next frame
 )
 
@@ -27,7 +29,7 @@ const (
 	RequestRecover  = "recover"
 	RequestLeave    = "leave"
 	RequestSend     = "send"
-	RequestPresence = "presence"
+	RequestPresence = FramePresence
 	RequestHistory  = "history"
 	RequestAck      = "ack"
 	RequestResume   = "resume"
@@ -42,7 +44,7 @@ const EncodingBase64 = "base64"
 func IsMessage(typ string) bool {
 	switch typ {
 	case TypeWelcome, FrameReply, FrameError, FrameCall, FrameJoined, FrameLeft, FramePing, FramePong,
-		FramePosition, FrameSkipped:
+		FramePosition, FrameSkipped, FramePresence, FrameLatest:
 		return false
 	}
 	return true

@@ -29,7 +29,7 @@ const MaxID = 64
 func Reserved(t string) bool {
 	switch t {
 	case TypeWelcome, typeJoined, typeLeft, FramePing, FramePong, FrameReply, FrameError, FrameCall,
-		FrameJoined, FrameLeft, FramePosition, FrameSkipped, FrameLarge:
+		FrameJoined, FrameLeft, FramePosition, FrameSkipped, FrameLarge, FramePresence, FrameLatest:
 		return true
 	}
 	return false

@@ -37,7 +37,7 @@ type vector struct {
 		Type, Room, User, Conn string
 		MessageType            string `json:"message_type"`
 		MessageID              string `json:"message_id"`
-		Method, Token, Key     string
+		Method, Token, Latest  string
 		TTL                    int64 `json:"ttl_ms"`
 		All, Server, Receipt   bool
 		Ephemeral              bool
@@ -171,7 +171,7 @@ func TestVectorsOfClients(t *testing.T) {
 			require.Equal(t, Request{
 				Name: v.Request.Type, Room: v.Request.Room, User: v.Request.User, Conn: v.Request.Conn,
 				All: v.Request.All, Server: v.Request.Server, Typ: v.Request.MessageType, MessageID: v.Request.MessageID,
-				Method: v.Request.Method, Token: v.Request.Token, Key: v.Request.Key,
+				Method: v.Request.Method, Token: v.Request.Token, Latest: v.Request.Latest,
 				Receipt: v.Request.Receipt, Ephemeral: v.Request.Ephemeral,
 				TTL:     time.Duration(v.Request.TTL) * time.Millisecond,
 				History: v.Request.History, Since: v.Request.Since, Limit: v.Request.Limit,
