@@ -34,7 +34,7 @@
 // reconnect, once and in order, and DialOptions.OnRecover reports how many there were. If some of
 // them are no longer kept, the stream has a [*GapError] with the reason in their place. Messages
 // that are kept nowhere are lost to this client; a GapError reports that too, once for each
-// reconnect. [Client.JoinFrom] begins with messages from before the join, and [Client.History]
+// reconnect. [Client.JoinWith] can begin with messages from before the join, and [Client.History]
 // reads history page by page.
 //
 // All this also holds for rooms to which the server's application has added the client. The client

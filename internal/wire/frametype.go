@@ -34,6 +34,8 @@ const (
 	RequestAck      = "ack"
 	RequestResume   = "resume"
 	RequestRefresh  = "refresh"
+	RequestState    = "state"
+	RequestSeen     = "seen"
 )
 
 // EncodingBase64 is the encoding of binary content in a message in JSON.
