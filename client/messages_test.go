@@ -208,9 +208,9 @@ func TestContextEndsWait(t *testing.T) {
 		alice := w.dialWith("alice", client.DialOptions{PendingSends: 1})
 		why := errors.New("enough")
 		for name, do := range map[string]func(ctx context.Context) error{
-			"Send":     func(ctx context.Context) error { return alice.Send(ctx, realtime.ToAll(), realtime.Message{}) },
-			"Join":     func(ctx context.Context) error { return alice.Join(ctx, "lobby") },
-			"Leave":    func(ctx context.Context) error { return alice.Leave(ctx, "lobby") },
+			"Send":          func(ctx context.Context) error { return alice.Send(ctx, realtime.ToAll(), realtime.Message{}) },
+			"Join":          func(ctx context.Context) error { return alice.Join(ctx, "lobby") },
+			"Leave":         func(ctx context.Context) error { return alice.Leave(ctx, "lobby") },
 			"FetchPresence": func(ctx context.Context) error { _, err := alice.FetchPresence(ctx, "lobby"); return err },
 			"Call": func(ctx context.Context) error {
 				_, err := client.Call[int](ctx, alice.Client, "dance", nil)
