@@ -76,7 +76,9 @@ func TestSeen(t *testing.T) {
 			s.value("lobby", "a", 1, `"`+strings.Repeat("x", 4200)+`"`)
 			time.Sleep(time.Millisecond)
 			s.value("lobby", "a", 1, `"`+strings.Repeat("x", 8200)+`"`)
-		}, []string{"2 at 1", "3 at 101"}},
+			time.Sleep(298 * time.Millisecond)
+			value(s)
+		}, []string{"2 at 1", "3 at 101", "4 at 1300"}},
 		"few": {func(s *script) {
 			for range 3 {
 				value(s)

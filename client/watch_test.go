@@ -132,6 +132,7 @@ func TestPresenceWithAGap(t *testing.T) {
 		s.reply(again, showsMe)
 		s.presence(`"ver":9,"show":"members","user_count":2,"connection_count":2,"set":[{"key":"k1"},{"key":"k3"}]`)
 		s.presence(`"prev":9,"ver":10,"gone":["k3"]`)
+		s.reply(s.expect(`{"type":"ping"}`), "{}")
 		s.presence(`"prev":1,"ver":11`)
 		s.reply(s.expect(watchLobby), showsMe)
 		s.serveUntilClosed()
@@ -140,6 +141,9 @@ func TestPresenceWithAGap(t *testing.T) {
 			"lobby members 1/1 +k1 (me)", "lobby members 2/2 +k3", "lobby members 2/2 -k3",
 		}, changes())
 		require.Equal(t, []string{`bob@lobby: "hi"`}, alice.received())
+		_, err := alice.Ping(t.Context())
+		require.NoError(t, err)
+		synctest.Wait()
 	})
 }
 
@@ -287,6 +291,32 @@ func TestState(t *testing.T) {
 		require.Equal(t, "no_member", codeOf(alice.SetState("lobby", 1)))
 		alice.join("lobby")
 		require.NotContains(t, strings.Join(alice.received(), " "), "room")
+	})
+}
+
+// TestStateInAddedRoom tests a room to which the application has added the client: what the client
+// has said about itself, and which values it has, continues when the application adds it again.
+func TestStateInAddedRoom(t *testing.T) {
+	const state, added = `{"type":"state","room":"lobby","state":1}`, `{"message_type":"joined","room":"lobby"}`
+	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
+		s.send(added)
+		if n > 1 {
+			s.replyEmpty(s.expect(state))
+			s.replyEmpty(s.expect(`{"type":"recover","room":"lobby","latest":5}`))
+			s.send(`{"message_type":"latest","room":"lobby","ver":5,"keys":[]}`)
+			s.serveUntilClosed()
+			return
+		}
+		s.replyEmpty(s.expect(state))
+		s.value("lobby", "a", 5, "1")
+		time.Sleep(time.Second)
+	}), func(t *testing.T, w *testEnv) {
+		alice := w.dial("alice")
+		synctest.Wait()
+		require.NoError(t, alice.SetState("lobby", 1))
+		alice.awaitReconnect()
+		synctest.Wait()
+		require.Equal(t, []string{"shape bob@lobby: 1", "gap 1006", "shape @lobby: null"}, alice.received())
 	})
 }
 
