@@ -59,8 +59,9 @@ type DialOptions struct {
 	OnPresence func(room string, now Presence, change PresenceChange)
 
 	// QueueMessages limits the messages that wait for the consumer of [Client.Messages], without
-	// latest values, of which one waits for each key. Default: 1000. They take 64 MiB at most in any case. Kept messages are not lost if the queue is full:
-	// the client fetches them again when the consumer has read half of it.
+	// latest values, of which one waits for each key. Default: 1000. They take 64 MiB at most in any
+	// case, and so do the values. Kept messages are not lost if the queue is full: the client fetches
+	// them again when the consumer has read half of it.
 	QueueMessages int
 	// PendingSends is the number of messages that may wait for the server's answer at the same
 	// time, each in a call of [Client.Send]. Further calls wait for their turn. Default: 100.

@@ -80,7 +80,9 @@ type PresenceChange struct {
 // Presence returns what a room shows of its members, as far as the client knows: it must have
 // joined the room with JoinOptions.Presence. It reports false if it has not, and until the first
 // answer of the server. While the client reconnects, it returns what it last knew.
-func (c *Client) Presence(room string) (Presence, bool) { return c.session.members.presenceOf(room) }
+func (c *Client) Presence(room string) (Presence, bool) {
+	return c.session.members.presenceOf(room)
+}
 
 // FetchPresence asks the server what a room shows of its members now. It is for rooms that the
 // client has not joined with JoinOptions.Presence. It waits like [Client.Join] and returns the same

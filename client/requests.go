@@ -54,17 +54,18 @@ type requests struct {
 
 	maxCount, maxBytes int // limits for the requests of the application
 
-	mu            sync.Mutex
-	count         int                    // pending requests of the application, including those that wait for their turn
-	bytes         int                    // size of these
-	limit         int                    // the largest frame that the server accepts, in bytes
-	first         []*request             // requests of this connection, sent before unsent
-	sent          []*request             // sent over this connection, in order
-	unsent        []*request             // in order
-	values        map[sentValue]*request // those of unsent that are latest values
+	mu     sync.Mutex
+	count  int        // pending requests of the application, including those that wait for their turn
+	bytes  int        // size of these
+	limit  int        // the largest frame that the server accepts, in bytes
+	first  []*request // requests of this connection, sent before unsent
+	sent   []*request // sent over this connection, in order
+	unsent []*request // in order
+	open   bool       // there is a connection
+	ended  error      // nil until end
+
+	values        map[sentValue]*request // the latest values in unsent
 	bytesOfValues int
-	open          bool  // there is a connection
-	ended         error // nil until end
 }
 
 func newRequests(o *DialOptions) *requests {

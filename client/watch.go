@@ -201,7 +201,8 @@ func (ms *members) syncState(r *room) error {
 	}
 	sent := w.state
 	o := outgoing{Type: wire.RequestState, Room: r.name, State: sent}
-	request, err := ms.requests.prepare(o, false, func(res result) { ms.stateAnswered(r, sent, res.err) })
+	settle := func(res result) { ms.stateAnswered(r, sent, res.err) }
+	request, err := ms.requests.prepare(o, false, settle)
 	if err != nil {
 		return err
 	}

@@ -50,22 +50,23 @@ func withWatcher(
 
 // describePresence returns "lobby members 2/3 +k1 -k2 *k3=STATE", for example.
 func describePresence(room string, now client.Presence, c client.PresenceChange) string {
-	s := fmt.Sprintf("%s %s %d/%d", room, now.Show, now.UserCount, now.ConnCount)
+	var s strings.Builder
+	s.WriteString(fmt.Sprintf("%s %s %d/%d", room, now.Show, now.UserCount, now.ConnCount))
 	for _, part := range []struct {
 		sign    string
 		members []client.Member
 	}{{"+", c.Joined}, {"-", c.Left}, {"*", c.Updated}} {
 		for _, m := range part.members {
-			s += " " + part.sign + m.Key
+			s.WriteString(" " + part.sign + m.Key)
 			if m.State != nil {
-				s += "=" + string(m.State)
+				s.WriteString("=" + string(m.State))
 			}
 			if m.Me {
-				s += " (me)"
+				s.WriteString(" (me)")
 			}
 		}
 	}
-	return s
+	return s.String()
 }
 
 // presence sends a frame of presence of the lobby.
