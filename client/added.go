@@ -63,6 +63,9 @@ func (ms *members) admitLate(r *room) {
 // admit makes the client a member of a room to which the application has added it.
 func (ms *members) admit(r *room, a joinAnswer) {
 	r.joined, r.added = true, true
+	ms.watchAnswered(r, &a)
+	_ = ms.syncState(r) // it fails only after the client has ended
+	missing := r.watch.wanted || r.values.version > 0
 	switch {
 	case r.at.Epoch == "":
 		ms.applyJoin(r, position{}, readded, a)
@@ -70,6 +73,9 @@ func (ms *members) admit(r *room, a joinAnswer) {
 		r.recovering, r.top, r.lossy, r.requestedUpTo = true, a.Top, a.Lossy, 0
 		ms.finishRecovery(r)
 	default:
+		missing = true
+	}
+	if missing {
 		ms.requestJoin(r, readded)
 	}
 }

@@ -277,7 +277,7 @@ func TestAddedAndJoined(t *testing.T) {
 		require.NoError(t, err)
 		alice.received()
 		g.send(3)
-		require.NoError(t, alice.JoinFrom(t.Context(), "lobby", realtime.From{Last: 2}))
+		require.NoError(t, alice.JoinWith(t.Context(), "lobby", client.JoinOptions{From: realtime.From{Last: 2}}))
 		require.Equal(t, []string{chat(2), chat(3)}, alice.received())
 	})
 }
@@ -441,7 +441,7 @@ func TestAddedFrames(t *testing.T) {
 				alice := w.dial("alice")
 				switch {
 				case strings.Contains(name, "history"):
-					_ = alice.JoinFrom(t.Context(), "lobby", realtime.From{Last: 2})
+					_ = alice.JoinWith(t.Context(), "lobby", client.JoinOptions{From: realtime.From{Last: 2}})
 				case strings.Contains(name, "a join"):
 					_ = alice.Join(t.Context(), "lobby")
 				}

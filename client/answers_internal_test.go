@@ -35,7 +35,7 @@ func (r *readerTest) call(o outgoing, settle func(result)) uint64 {
 }
 
 func (r *readerTest) join(from realtime.From) uint64 {
-	return r.call(outgoing{Type: wire.RequestJoin}, r.members.beginJoin("lobby", from).answered)
+	return r.call(outgoing{Type: wire.RequestJoin}, r.members.beginJoin("lobby", JoinOptions{From: from}, nil).answered)
 }
 
 func (r *readerTest) leave() uint64 {
@@ -118,7 +118,7 @@ func TestAnswersTakeEffectInReader(t *testing.T) {
 // TestAnswerAfterAbandon tests that the answer to a call of Join that has returned has no effect.
 func TestAnswerAfterAbandon(t *testing.T) {
 	r := newReaderTest(t)
-	first := r.members.beginJoin("lobby", realtime.From{})
+	first := r.members.beginJoin("lobby", JoinOptions{}, nil)
 	id := r.call(outgoing{Type: wire.RequestJoin}, first.answered)
 	first.abandon()
 	second := r.join(realtime.From{Last: 2})

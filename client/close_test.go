@@ -115,7 +115,7 @@ func (r *testClient) requireAllReturnClosed() *sync.WaitGroup {
 			func() error { return r.Join(ctx, "lobby") },
 			func() error { return r.Leave(ctx, "lobby") },
 			func() error { _, err := client.Call[int](ctx, r.Client, "dance", nil); return err },
-			func() error { _, err := r.Presence(ctx, "lobby"); return err },
+			func() error { _, err := r.FetchPresence(ctx, "lobby"); return err },
 		} {
 			waiting.Go(func() {
 				if err := do(); err != realtime.ErrClosed {

@@ -76,7 +76,8 @@ func (d *dialer) header(ctx context.Context) (http.Header, error) {
 func (d *dialer) dial(ctx context.Context, header http.Header) (*link, error) {
 	l := &link{
 		pingInterval: d.opts.PingInterval, pongTimeout: d.opts.PongTimeout,
-		answers: make(chan frame, maxAnswers), probes: make(chan struct{}, 1), began: time.Now(),
+		states: newStateFrames(), answers: make(chan frame, maxAnswers),
+		probes: make(chan struct{}, 1), began: time.Now(),
 	}
 	l.progress = newWriteProgress(l.closeNow)
 	tripper := &roundTripper{transport: d.opts.HTTPClient.Transport, link: l}

@@ -34,11 +34,20 @@
 // reconnect, once and in order, and DialOptions.OnRecover reports how many there were. If some of
 // them are no longer kept, the stream has a [*GapError] with the reason in their place. Messages
 // that are kept nowhere are lost to this client; a GapError reports that too, once for each
-// reconnect. [Client.JoinFrom] begins with messages from before the join, and [Client.History]
+// reconnect. [Client.JoinWith] can begin with messages from before the join, and [Client.History]
 // reads history page by page.
 //
 // All this also holds for rooms to which the server's application has added the client. The client
 // does not join these by itself: when the application adds it again, it continues where it was.
+//
+// A client that joins a room with JoinOptions.Presence knows who else is there: [Client.Presence]
+// and DialOptions.OnPresence follow what the room shows of its members. [Client.SetState] says
+// something about this client to them. While the client reconnects, presence stays as it was, and
+// the client says its state again when it joins the room again.
+//
+// A message with Latest is the current value of a key. The loop gets the newest value of each key
+// when it is ready, and never the ones in between. A client that has just joined, or that has
+// reconnected, gets the newest values, and a null for those that do not exist any more.
 //
 // If the application keeps an inbox for each user, messages to the user are delivered at least
 // once: a message is delivered again unless the program has asked for the next one, see

@@ -17,7 +17,8 @@ var (
 	// DialOptions.PendingRequests and PendingBytes.
 	ErrFull = errors.New("realtime: too many pending requests")
 	// ErrTarget is returned for a target that is not exactly one room, user or connection, or all,
-	// or the zero Target. Clients cannot name several of these, nor exceptions.
+	// or the zero Target. Clients cannot name several of these, nor exceptions. The target of a
+	// latest value is one room or connection.
 	ErrTarget = errors.New("realtime: want one room, user or connection, all, or the zero Target")
 )
 
@@ -134,10 +135,13 @@ func (e *GapError) Error() string {
 
 // RoomError is yielded when the server refuses to let the client join a room again after a
 // reconnect, or removes it from a room that it had joined. The client is no longer a member of the
-// room, and does not join it again by itself.
+// room, and does not join it again by itself. It is also yielded when the server refuses the state
+// of the client, see [Client.SetState].
 type RoomError struct {
 	Room string
 	Err  error // a *realtime.Error, with the code "removed" if the server removed the client
+	// Member reports whether the client is still a member: then only its state was refused.
+	Member bool
 }
 
 // Error names the room.

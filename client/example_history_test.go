@@ -33,7 +33,7 @@ func publish(rt *realtime.Manager, words ...string) {
 }
 
 // A client joins a room with the newest messages that it keeps, and then receives new ones.
-func ExampleClient_JoinFrom() {
+func ExampleClient_JoinWith() {
 	ctx := context.Background()
 	rt, url, stop := historyServer()
 	defer stop()
@@ -44,7 +44,7 @@ func ExampleClient_JoinFrom() {
 	}
 	defer c.Close()
 
-	if err := c.JoinFrom(ctx, "lobby", realtime.From{Last: 2}); err != nil {
+	if err := c.JoinWith(ctx, "lobby", client.JoinOptions{From: realtime.From{Last: 2}}); err != nil {
 		fmt.Println(err)
 		return
 	}

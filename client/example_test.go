@@ -54,11 +54,11 @@ func ExampleDial() {
 	}
 	err = c.Send(ctx, realtime.ToRoom("lobby"), realtime.Message{Content: json.RawMessage(`"hello"`)})
 	fmt.Println("sent:", err)
-	who, _ := c.Presence(ctx, "lobby")
-	fmt.Println("here:", who.Users)
+	who, _ := c.FetchPresence(ctx, "lobby")
+	fmt.Println("here:", who.UserCount)
 	// Output:
 	// sent: <nil>
-	// here: [alice]
+	// here: 1
 }
 
 // The stream yields an error where messages may be missing, and a last one when the client has

@@ -12,7 +12,7 @@ import (
 	"github.com/realtime-go/realtime/client"
 )
 
-func TestJoinFrom(t *testing.T) {
+func TestJoinWithHistory(t *testing.T) {
 	for name, test := range map[string]struct {
 		from      realtime.From
 		request   string
@@ -57,7 +57,7 @@ func TestJoinFrom(t *testing.T) {
 			}), func(t *testing.T, w *testEnv) {
 				alice := w.dial("alice")
 				for range 2 {
-					require.NoError(t, alice.JoinFrom(t.Context(), "lobby", test.from))
+					require.NoError(t, alice.JoinWith(t.Context(), "lobby", client.JoinOptions{From: test.from}))
 				}
 				require.Equal(t, test.got, alice.received())
 				require.Equal(t, test.recovered, alice.takeRecoveries())
@@ -124,7 +124,7 @@ func TestJoinWithReceivedMessages(t *testing.T) {
 		}), func(t *testing.T, w *testEnv) {
 			alice := w.dial("alice")
 			require.Equal(t, []string{chat(7)}, alice.received())
-			require.NoError(t, alice.JoinFrom(t.Context(), "lobby", realtime.From{Last: last}))
+			require.NoError(t, alice.JoinWith(t.Context(), "lobby", client.JoinOptions{From: realtime.From{Last: last}}))
 			require.Equal(t, want[1:], alice.received())
 		})
 	}
@@ -209,7 +209,7 @@ func TestReceipts(t *testing.T) {
 		got, err := alice.SendReceipt(t.Context(), realtime.ToRoom("lobby"), msg)
 		require.NoError(t, err)
 		require.Zero(t, got, "the application has handled the message")
-		_, err = alice.SendReceipt(t.Context(), realtime.ToAll(), realtime.Message{Latest: "\n"})
+		_, err = alice.SendReceipt(t.Context(), realtime.ToAll(), realtime.Message{Type: "\n"})
 		require.ErrorIs(t, err, realtime.ErrInvalidName)
 	})
 }
@@ -221,7 +221,7 @@ func TestHistoryAfterLeave(t *testing.T) {
 		alice, bob := w.dial("alice"), w.dial("bob")
 		require.NoError(t, bob.sendChat("lobby", "hi"))
 		for range 2 {
-			require.NoError(t, alice.JoinFrom(t.Context(), "lobby", realtime.From{Last: 5}))
+			require.NoError(t, alice.JoinWith(t.Context(), "lobby", client.JoinOptions{From: realtime.From{Last: 5}}))
 			require.NoError(t, bob.sendChat("lobby", "there"))
 			synctest.Wait() // a client that has left receives nothing more
 			require.NoError(t, alice.Leave(t.Context(), "lobby"))
@@ -242,7 +242,7 @@ func TestSinceAfterLeave(t *testing.T) {
 		require.NoError(t, bob.sendChat("lobby", "there"))
 		require.Equal(t, []string{`bob@lobby: "hi"`, `bob@lobby: "there"`}, alice.received())
 		require.NoError(t, alice.Leave(t.Context(), "lobby"))
-		require.NoError(t, alice.JoinFrom(t.Context(), "lobby", realtime.From{Since: hi.Position}))
+		require.NoError(t, alice.JoinWith(t.Context(), "lobby", client.JoinOptions{From: realtime.From{Since: hi.Position}}))
 		require.Equal(t, []string{`bob@lobby: "there"`}, alice.received())
 		require.Equal(t, []string{"lobby 1"}, alice.takeRecoveries())
 	})

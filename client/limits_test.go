@@ -31,10 +31,10 @@ func TestExtremeArguments(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, page.Messages, 2)
 		bob := w.dial("bob")
-		require.NoError(t, bob.JoinFrom(t.Context(), "lobby", realtime.From{Last: math.MaxInt}))
+		require.NoError(t, bob.JoinWith(t.Context(), "lobby", client.JoinOptions{From: realtime.From{Last: math.MaxInt}}))
 		require.Equal(t, []string{"alice@lobby: null", "alice@lobby: null"}, bob.received())
 		carol := w.dial("carol")
-		require.NoError(t, carol.JoinFrom(t.Context(), "lobby", realtime.From{Last: -1}))
+		require.NoError(t, carol.JoinWith(t.Context(), "lobby", client.JoinOptions{From: realtime.From{Last: -1}}))
 		require.Empty(t, carol.received())
 	})
 }

@@ -39,6 +39,7 @@ type link struct {
 
 	refreshing atomic.Bool // a token is being fetched for a refresh
 
+	states         *stateFrames
 	answers        chan frame
 	probes         chan struct{} // has an element when a ping must be sent at once
 	began          time.Time
@@ -90,6 +91,7 @@ func (l *link) run(
 	}
 	l.closeNow()
 	work.Wait()
+	l.states.stop()
 	return context.Cause(l.ctx)
 }
 
@@ -105,21 +107,21 @@ func (l *link) read(receive func(frame)) {
 	}
 }
 
-// write writes answers, and requests in their order.
+// write writes answers, acknowledgements, and requests in their order.
 func (l *link) write(q *requests) {
 	for l.ctx.Err() == nil {
 		var f frame
+		ok := true
 		select {
 		case <-l.ctx.Done():
 			return
 		case f = <-l.answers:
+		case <-l.states.due:
+			f, ok = l.states.next()
 		case <-q.ready:
-			var ok bool
-			if f, ok = q.next(); !ok {
-				continue
-			}
+			f, ok = q.next()
 		}
-		if l.writeFrame(f) != nil {
+		if ok && l.writeFrame(f) != nil {
 			l.awaitCloseFrame()
 			return
 		}

@@ -30,6 +30,9 @@ type room struct {
 	recovering    bool   // call OnRecover when at has reached top
 	top           uint64 // offset
 	recovered     int    // messages recovered so far
+
+	watch  watch
+	values values
 }
 
 // members are the rooms of a client, in the order in which it joined them.
@@ -42,6 +45,7 @@ type members struct {
 	lastLoss   error      // how the last connection ended
 	rejoining  int        // rooms that this connection has not joined again yet
 	recoveries []Recovery // not yet reported to OnRecover
+	presence   []presenceEvent
 }
 
 // joinCause is the reason for a join that continues from a position.
@@ -71,7 +75,11 @@ func (ms *members) remove(r *room) {
 func (ms *members) forget(r *room) {
 	ms.remove(r)
 	if r.joining > 0 {
-		*r = room{name: r.name, joining: r.joining, historyJoins: r.historyJoins, leaving: r.leaving}
+		again := room{
+			name: r.name, joining: r.joining, historyJoins: r.historyJoins, leaving: r.leaving,
+		}
+		again.watch.state, again.watch.stateChanges = r.watch.state, r.watch.stateChanges
+		*r = again
 		ms.all = append(ms.all, r)
 	}
 }
@@ -92,10 +100,13 @@ func (ms *members) begin(lastLoss error) (joins []*request, kept bool) {
 			}
 		}
 		r.pendingJoin, r.addition = nil, nil
+		ms.requests.cancel(r.watch.stateRequest)
+		r.watch.stateRequest, r.watch.pending = nil, false
 		kept = kept && (!r.joined || r.at.Epoch != "")
 		switch {
 		case r.added: // a joined frame follows if the application adds it again
 			r.joined, r.full, r.joinDue = false, false, false
+			r.watch.accepted = nil
 		case r.joined:
 			joins = append(joins, ms.rejoin(r, reconnected))
 		}
@@ -110,6 +121,13 @@ func (ms *members) rejoin(r *room, why joinCause) *request {
 	o := outgoing{Type: wire.RequestJoin, Room: r.name, Since: since(r.at)}
 	if r.added {
 		o.Type = wire.RequestRecover
+	}
+	if why == reconnected {
+		o.State = r.watch.stateOfJoin()
+	}
+	o.Presence = r.watch.askForPresence(why)
+	if r.values.version > 0 {
+		o.Latest = r.values.version
 	}
 
 	// The error is ignored because a name that was joined can be encoded.
@@ -132,7 +150,7 @@ func (ms *members) requestJoin(r *room, why joinCause) {
 func (ms *members) rejoined(r *room, why joinCause, res result) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	r.pendingJoin = nil
+	r.pendingJoin, r.watch.pending = nil, false
 	switch {
 	case !slices.Contains(ms.all, r), !r.joined: // removed meanwhile
 	case res.err != nil && r.added:
@@ -148,13 +166,23 @@ func (ms *members) rejoined(r *room, why joinCause, res result) {
 		}
 	default:
 		r.addition = nil
-		ms.applyJoin(r, r.at, why, decodeJoin(res.content))
+		ms.continueRoom(r, why, decodeJoin(res.content))
 	}
 	if why != reconnected {
 		return
 	}
 	if ms.rejoining--; ms.rejoining == 0 {
 		ms.stream.release()
+	}
+}
+
+// continueRoom applies the answer to a join that continues from the position.
+func (ms *members) continueRoom(r *room, why joinCause, a joinAnswer) {
+	ms.applyJoin(r, r.at, why, a)
+	ms.watchAnswered(r, &a)
+	_ = ms.syncState(r) // it fails only after the client has ended
+	if r.watch.lost {
+		ms.requestJoin(r, drained)
 	}
 }
 
@@ -165,10 +193,14 @@ type joinCall struct {
 	room  *room
 	from  realtime.From
 	ended bool
+
+	presence     bool
+	state        json.RawMessage // nil: the call says nothing about it
+	stateChanges int             // calls of SetState before this call
 }
 
 // beginJoin notes that a join is pending until it is answered or abandoned.
-func (ms *members) beginJoin(name string, from realtime.From) *joinCall {
+func (ms *members) beginJoin(name string, opts JoinOptions, state json.RawMessage) *joinCall {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	r := ms.find(name)
@@ -176,7 +208,10 @@ func (ms *members) beginJoin(name string, from realtime.From) *joinCall {
 		r = &room{name: name}
 		ms.all = append(ms.all, r)
 	}
-	j := &joinCall{ms: ms, room: r, from: from}
+	j := &joinCall{
+		ms: ms, room: r, from: opts.From,
+		presence: opts.Presence, state: state, stateChanges: r.watch.stateChanges,
+	}
 	r.joining++
 	r.historyJoins += j.historyJoins()
 	return j
@@ -208,12 +243,27 @@ func (j *joinCall) end(accepted bool, content json.RawMessage) {
 	r.historyJoins -= j.historyJoins()
 	switch {
 	case accepted:
+		j.applyWatch()
 		j.ms.joined(r, j.from, decodeJoin(content))
 	case r.joining > 0, r.joined:
 	case r.addition != nil: // the application has added the client
 		j.ms.admitLate(r)
 	case !r.added:
 		j.ms.remove(r)
+	}
+	_ = j.ms.syncState(r) // it fails only after the client has ended
+}
+
+// applyWatch notes what the accepted call has asked for.
+func (j *joinCall) applyWatch() {
+	w := &j.room.watch
+	w.wanted = w.wanted || j.presence
+	if j.state == nil {
+		return
+	}
+	w.accepted = j.state
+	if w.stateChanges == j.stateChanges { // otherwise a later call of SetState counts
+		w.state = j.state
 	}
 }
 
@@ -225,6 +275,7 @@ func (ms *members) joined(r *room, from realtime.From, a joinAnswer) {
 	}
 	addition := r.addition
 	r.joined, r.added, r.addition = true, false, nil
+	ms.watchAnswered(r, &a)
 	switch {
 	case r.at.Epoch == "":
 		ms.applyJoin(r, from.Since, gapFound, a)

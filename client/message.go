@@ -30,6 +30,11 @@ type Message struct {
 	// more than 64 messages or 64 KiB wait for the consumer, such messages are dropped, and no
 	// *[GapError] reports them.
 	Ephemeral bool
+	// Latest is the key of which the message is the current value, in its room or, without a room,
+	// for this client, see realtime.Message. Empty for any other message. If the Content is null, the
+	// key does not exist any more. Such messages have no order with others. While one waits for the
+	// consumer, a newer one with the same key takes its place.
+	Latest string
 	// Position is the position among the messages that the room keeps or, without a room, in the
 	// user's inbox. It can be used in [HistoryQuery] and realtime.From. Zero if the message is not
 	// kept.
@@ -42,5 +47,5 @@ func (m *Message) inInbox() bool { return m.Room == "" && m.Epoch != "" }
 // size returns the size in the queue, in bytes.
 func (m *Message) size() int {
 	return len(m.Type) + len(m.Sender) + len(m.Guest) + len(m.Conn) + len(m.Room) + len(m.ID) +
-		len(m.Content) + len(m.Binary) + len(m.Epoch)
+		len(m.Content) + len(m.Binary) + len(m.Epoch) + len(m.Latest)
 }

@@ -50,9 +50,18 @@ type DialOptions struct {
 	// apply. May be nil.
 	OnRecover func(Recovery)
 
-	// QueueMessages limits the messages that wait for the consumer of [Client.Messages]. Default:
-	// 1000. They take 64 MiB at most in any case. Kept messages are not lost if the queue is full:
-	// the client fetches them again when the consumer has read half of it.
+	// OnPresence is called when what a room shows of its members has changed, and with the first
+	// answer, for each room that the client has joined with JoinOptions.Presence. It is called for
+	// the members that have changed while there was no connection, but not for the interruption
+	// itself. now is what [Client.Presence] returns, and change is the difference from the previous
+	// call. It is not called when the client is no longer in the room. The rules of OnState apply.
+	// May be nil.
+	OnPresence func(room string, now Presence, change PresenceChange)
+
+	// QueueMessages limits the messages that wait for the consumer of [Client.Messages], without
+	// latest values, of which one waits for each key. Default: 1000. They take 64 MiB at most in any
+	// case, and so do the values. Kept messages are not lost if the queue is full: the client fetches
+	// them again when the consumer has read half of it.
 	QueueMessages int
 	// PendingSends is the number of messages that may wait for the server's answer at the same
 	// time, each in a call of [Client.Send]. Further calls wait for their turn. Default: 100.

@@ -30,7 +30,7 @@ var operations = map[string]func(ctx context.Context, c *client.Client, room str
 		return err
 	},
 	"presence": func(ctx context.Context, c *client.Client, room string) error {
-		_, err := c.Presence(ctx, room)
+		_, err := c.FetchPresence(ctx, room)
 		return err
 	},
 	"ping": func(ctx context.Context, c *client.Client, room string) error {

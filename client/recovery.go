@@ -14,6 +14,8 @@ type joinAnswer struct {
 	Lossy     bool            `json:"lossy"`
 	Recovered bool            `json:"recovered"`
 	Reason    realtime.Reason `json:"reason"`
+	Key       string          `json:"key"`
+	Show      string          `json:"show"`
 }
 
 func decodeJoin(content json.RawMessage) (a joinAnswer) {

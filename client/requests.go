@@ -20,12 +20,18 @@ type request struct {
 	// settle, if not nil, is called with the server's answer before any frame after the answer is
 	// handled. It is not called for requests that end in another way.
 	settle func(result)
-	result chan result // receives one result, and has space for it; nil for an ephemeral message
+	result chan result // receives one result, and has space for it; nil: there is no answer
+	value  sentValue   // zero: not a latest value
 }
 
-// ephemeral reports whether the request is a message that has no answer, and that does not wait for
-// a connection.
-func (r *request) ephemeral() bool { return r.result == nil }
+// sentValue is the target and the key of a latest value.
+type sentValue struct{ room, conn, key string }
+
+// unanswered reports whether the request is an ephemeral message or a latest value.
+func (r *request) unanswered() bool { return r.result == nil }
+
+// ephemeral reports whether the request does not wait for a connection.
+func (r *request) ephemeral() bool { return r.unanswered() && r.value == sentValue{} }
 
 // result is how a request ended.
 type result struct {
@@ -35,7 +41,7 @@ type result struct {
 }
 
 func (r *request) fail(err error) {
-	if !r.ephemeral() {
+	if !r.unanswered() {
 		r.result <- result{err: err}
 	}
 }
@@ -57,11 +63,15 @@ type requests struct {
 	unsent []*request // in order
 	open   bool       // there is a connection
 	ended  error      // nil until end
+
+	values        map[sentValue]*request // the latest values in unsent
+	bytesOfValues int
 }
 
 func newRequests(o *DialOptions) *requests {
 	return &requests{
 		ready: make(chan struct{}, 1), maxCount: o.PendingRequests, maxBytes: o.PendingBytes,
+		values: make(map[sentValue]*request),
 	}
 }
 
@@ -134,6 +144,42 @@ func (q *requests) offer(f frame) error {
 	return nil
 }
 
+// replace sends a latest value as soon as there is a connection. If an older one with the same
+// target and key has not been written, the new one takes its place. It returns the errors of add,
+// and ErrFull if too many values wait.
+func (q *requests) replace(f frame, v sentValue) error {
+	r := &request{frame: f, value: v}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended != nil {
+		return q.ended
+	}
+	if err := q.checkSize(r); err != nil {
+		return err
+	}
+	if waiting := q.values[v]; waiting != nil {
+		q.bytesOfValues += len(f.data) - len(waiting.frame.data)
+		waiting.frame = f
+		return nil
+	}
+	if len(q.values) >= q.maxCount || q.bytesOfValues >= q.maxBytes {
+		return ErrFull
+	}
+	q.values[v] = r
+	q.bytesOfValues += len(f.data)
+	q.unsent = append(q.unsent, r)
+	q.wake()
+	return nil
+}
+
+// forgetValue is called when a request is no longer in unsent. q.mu is held.
+func (q *requests) forgetValue(r *request) {
+	if r.value != (sentValue{}) {
+		delete(q.values, r.value)
+		q.bytesOfValues -= len(r.frame.data)
+	}
+}
+
 // behind reports whether so much waits to be written that an ephemeral message would be late. q.mu
 // is held.
 func (q *requests) behind() bool {
@@ -179,6 +225,7 @@ func (q *requests) begin(limit int, first []*request) {
 		err := q.checkSize(r) // the previous connection may have had another limit
 		if err != nil {
 			r.fail(err)
+			q.forgetValue(r)
 		}
 		return err != nil
 	})
@@ -198,9 +245,10 @@ func (q *requests) next() (f frame, ok bool) {
 	}
 	r := (*from)[0]
 	*from = slices.Delete(*from, 0, 1)
-	if !r.ephemeral() {
+	if !r.unanswered() {
 		q.sent = append(q.sent, r)
 	}
+	q.forgetValue(r)
 	q.wake() // for the next one
 	return r.frame, true
 }

@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
 	"github.com/realtime-go/realtime"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -21,22 +19,48 @@ import (
 // realtime.ErrInvalidName if room is not a name, [ErrFull] if too many requests are pending, and an
 // error that matches realtime.ErrClosed after the client has ended.
 func (c *Client) Join(ctx context.Context, room string) error {
-	return c.JoinFrom(ctx, room, realtime.From{})
+	return c.JoinWith(ctx, room, JoinOptions{})
 }
 
-// JoinFrom is Join for a room that keeps history. [Client.Messages] first yields the earlier
-// messages that from selects. If messages after from.Since are missing, the stream has a
-// *[GapError]; if none are, DialOptions.OnRecover is called. If the client is already in the room,
-// JoinFrom is the same as Join, because the client receives everything anyway.
-func (c *Client) JoinFrom(ctx context.Context, room string, from realtime.From) error {
+// JoinOptions says what a join asks for in addition to the membership. The zero value asks for
+// nothing.
+type JoinOptions struct {
+	// From selects earlier messages of a room that keeps history, which [Client.Messages] yields
+	// first. If messages after From.Since are missing, the stream has a *[GapError]; if none are,
+	// DialOptions.OnRecover is called. It is ignored if the client is already in the room, because
+	// the client receives everything anyway.
+	From realtime.From
+	// Presence asks what the room shows of its members, now and after every reconnect, until the
+	// client leaves: see [Client.Presence] and DialOptions.OnPresence. The server refuses the join
+	// if the client may not know.
+	Presence bool
+	// State is what the client says about itself, as in [Client.SetState]. The server refuses the
+	// join if it refuses the state. Nil: a state that the client already has in the room stays, and
+	// a new member has none.
+	State any
+}
+
+// JoinWith is Join with options. It also returns the errors of [Client.SetState] that concern the
+// state.
+func (c *Client) JoinWith(ctx context.Context, room string, opts JoinOptions) error {
 	if err := realtime.ValidName(room); err != nil {
 		return err
 	}
-	join := c.session.members.beginJoin(room, from)
-	defer join.abandon()
 	o := outgoing{
-		Type: wire.RequestJoin, Room: room, History: clampCount(from.Last), Since: since(from.Since),
+		Type: wire.RequestJoin, Room: room,
+		History: clampCount(opts.From.Last), Since: since(opts.From.Since),
 	}
+	if opts.Presence {
+		o.Presence = true
+	}
+	if opts.State != nil {
+		var err error
+		if o.State, err = encodeState(opts.State); err != nil {
+			return err
+		}
+	}
+	join := c.session.members.beginJoin(room, opts, o.State)
+	defer join.abandon()
 	_, err := c.request(ctx, o, true, join.answered)
 	return err
 }
@@ -51,28 +75,4 @@ func (c *Client) Leave(ctx context.Context, room string) error {
 	defer leave.abandon()
 	_, err := c.request(ctx, outgoing{Type: wire.RequestLeave, Room: room}, true, leave.answered)
 	return err
-}
-
-// Presence lists the members of a room.
-type Presence struct {
-	Users           []string `json:"users"`      // nil if there are more than 1,000
-	UserCount       int      `json:"user_count"` // without anonymous connections
-	ConnectionCount int      `json:"connection_count"`
-}
-
-// Presence returns the members of a room. Notices of the room that arrive after the answer describe
-// later changes. It waits like [Client.Join] and returns the same errors.
-func (c *Client) Presence(ctx context.Context, room string) (Presence, error) {
-	if err := realtime.ValidName(room); err != nil {
-		return Presence{}, err
-	}
-	content, err := c.request(ctx, outgoing{Type: wire.RequestPresence, Room: room}, true, nil)
-	if err != nil {
-		return Presence{}, err
-	}
-	var p Presence
-	if err := json.Unmarshal(content, &p); err != nil {
-		return Presence{}, fmt.Errorf("realtime: answer to presence: %w", err)
-	}
-	return p, nil
 }

@@ -88,8 +88,18 @@ type clientRequest struct {
 	raw     string
 }
 
-// receive waits for the next request. Its type is "gone" if the connection has ended.
-func (s *script) receive() (a clientRequest) {
+// receive waits for the next request that is not seen. Its type is "gone" if the connection has
+// ended.
+func (s *script) receive() clientRequest {
+	a := s.receiveAny()
+	for a.Type == "seen" {
+		a = s.receiveAny()
+	}
+	return a
+}
+
+// receiveAny is receive for all requests.
+func (s *script) receiveAny() (a clientRequest) {
 	kind, p, err := s.ws.Read(context.Background())
 	if err != nil {
 		return clientRequest{Type: "gone", raw: err.Error()}

@@ -28,14 +28,14 @@ type Receipt struct {
 
 // SendReceipt is [Client.Send] with a receipt, which contains what the server knows when it accepts
 // the message. If a handler of the application handles the message, the receipt is zero unless the
-// handler calls realtime.Relay. There is none for an ephemeral message: SendReceipt returns
-// realtime.ErrInvalidMessage.
+// handler calls realtime.Relay. There is none for an ephemeral message or a latest value:
+// SendReceipt returns realtime.ErrInvalidMessage.
 func (c *Client) SendReceipt(
 	ctx context.Context, to realtime.Target, msg realtime.Message,
 ) (Receipt, error) {
-	if msg.Ephemeral {
-		return Receipt{}, fmt.Errorf(
-			"%w: no receipt for an ephemeral message", realtime.ErrInvalidMessage)
+	if msg.Ephemeral || msg.Latest != "" {
+		return Receipt{}, fmt.Errorf("%w: no receipt for an ephemeral message or a latest value",
+			realtime.ErrInvalidMessage)
 	}
 	content, err := c.send(ctx, to, msg, true)
 	var r Receipt
@@ -63,19 +63,26 @@ func (c *Client) SendReceipt(
 // and returns nil also if it drops the message, because there is no connection or more than 64 KiB
 // wait to be written to it. The message has no ID, and nobody is told if the server refuses it.
 //
+// A latest value, see Latest of realtime.Message, is for one room or connection, and has no answer
+// either. Send does not wait for the server, nor for a connection: of several values with the same
+// key and target that wait to be written, only the newest is sent. The value is not sent again if
+// the connection ends while it is on its way. When a later [Client.Ping] returns, the server has
+// handled it, unless Close came first. Nobody is told if the server refuses it.
+//
 // It returns a *realtime.Error if the server refuses the message; [ErrTarget],
 // realtime.ErrInvalidName or realtime.ErrInvalidMessage if the message cannot be sent;
 // realtime.ErrTooLarge if it is larger than the server accepts; [ErrFull] if too many requests are
 // pending; and an error that matches realtime.ErrClosed after the client has ended.
 func (c *Client) Send(ctx context.Context, to realtime.Target, msg realtime.Message) error {
-	if msg.Ephemeral {
-		return c.sendEphemeral(ctx, to, msg)
+	if msg.Ephemeral || msg.Latest != "" {
+		return c.sendUnanswered(ctx, to, msg)
 	}
 	_, err := c.send(ctx, to, msg, false)
 	return err
 }
 
-func (c *Client) sendEphemeral(
+// sendUnanswered sends an ephemeral message or a latest value.
+func (c *Client) sendUnanswered(
 	ctx context.Context, to realtime.Target, msg realtime.Message,
 ) error {
 	o, err := newSend(to, msg)
@@ -88,6 +95,9 @@ func (c *Client) sendEphemeral(
 	f, err := o.encode()
 	if err != nil {
 		return err
+	}
+	if msg.Latest != "" {
+		return c.session.requests.replace(f, sentValue{o.Room, o.Conn, msg.Latest})
 	}
 	return c.session.requests.offer(f)
 }
@@ -117,8 +127,13 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 	case msg.Ephemeral && (msg.ID != "" || msg.Latest != "" || msg.TTL > 0):
 		return outgoing{}, fmt.Errorf(
 			"%w: an ephemeral message with ID, Latest or TTL", realtime.ErrInvalidMessage)
+	case msg.Latest != "" && (msg.ID != "" || msg.TTL > 0):
+		return outgoing{}, fmt.Errorf(
+			"%w: a message with Latest and ID or TTL", realtime.ErrInvalidMessage)
+	case msg.Latest != "" && len(to.Rooms)+len(to.Conns) != 1:
+		return outgoing{}, ErrTarget
 	}
-	if msg.ID == "" && !msg.Ephemeral {
+	if msg.ID == "" && !msg.Ephemeral && msg.Latest == "" {
 		msg.ID = rand.Text()[:16] // 80 bits
 	}
 	for _, name := range names {
@@ -131,14 +146,18 @@ func newSend(to realtime.Target, msg realtime.Message) (outgoing, error) {
 			return outgoing{}, err
 		}
 	}
-	return outgoing{
+	o := outgoing{
 		Type: wire.RequestSend,
 		Room: only(to.Rooms), User: only(to.Users), Conn: only(to.Conns), All: to.All,
 		Server:      !to.All && len(names) == 0,
-		MessageType: msg.Type, MessageID: msg.ID, Latest: msg.Latest, TTL: milliseconds(msg.TTL),
+		MessageType: msg.Type, MessageID: msg.ID, TTL: milliseconds(msg.TTL),
 		Ephemeral: msg.Ephemeral,
 		Content:   msg.Content, binary: msg.Binary,
-	}, nil
+	}
+	if msg.Latest != "" {
+		o.Latest = msg.Latest
+	}
+	return o, nil
 }
 
 // milliseconds rounds up.

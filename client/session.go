@@ -198,6 +198,9 @@ func (s *session) removed(room string) {
 // receive is called by the reader. It does not block.
 func (s *session) receive(l *link, f frame) {
 	in, ok := decode(f)
+	if in.isStateFrame() { // also if it cannot be used
+		l.states.note(len(f.data))
+	}
 	switch {
 	case !ok:
 	case in.Type == wire.FrameCall:
@@ -205,13 +208,20 @@ func (s *session) receive(l *link, f frame) {
 	case in.Type == wire.FrameReply, in.Type == wire.FrameError:
 		s.handleAnswer(l, in)
 		s.reportRecoveries()
+		s.reportPresence()
 	case in.Type == wire.FrameJoined:
 		s.members.addedByServer(in.Room, in.Content)
 		s.reportRecoveries()
+		s.reportPresence()
 	case in.Type == wire.FrameLeft:
 		s.removed(in.Room)
 	case in.Type == wire.FramePosition, in.Type == wire.FrameSkipped:
 		s.updatePosition(&in)
+	case in.Type == wire.FramePresence:
+		s.members.receivePresence(f.data)
+		s.reportPresence()
+	case in.Type == wire.FrameLatest:
+		s.members.receiveKeys(f.data)
 	case in.isMessage():
 		s.deliver(&in)
 	}
@@ -229,6 +239,8 @@ func (s *session) updatePosition(in *incoming) {
 func (s *session) deliver(in *incoming) {
 	m := in.message()
 	switch {
+	case m.Latest != "":
+		s.members.receiveValue(m, in.Version)
 	case m.Epoch == "":
 		s.stream.push(m, false, false)
 	case m.inInbox():
@@ -243,6 +255,14 @@ func (s *session) reportRecoveries() {
 	for _, r := range s.members.takeRecoveries() {
 		if s.opts.OnRecover != nil {
 			s.opts.OnRecover(r)
+		}
+	}
+}
+
+func (s *session) reportPresence() {
+	for _, e := range s.members.takePresence() {
+		if s.opts.OnPresence != nil {
+			s.opts.OnPresence(e.room, e.now, e.change)
 		}
 	}
 }

@@ -16,6 +16,12 @@ const (
 	ephemeralBytes    = 64 << 10
 )
 
+// valueBytes is counted for each waiting value in addition to its size.
+const valueBytes = 256
+
+// valueKey is the key of a latest value in a room or, if room is empty, of the connection.
+type valueKey struct{ room, key string }
+
 // item is a message, or an error between two messages.
 type item struct {
 	msg Message
@@ -33,7 +39,10 @@ type stream struct {
 	items         []item
 	unprocessed   map[dedupKey]uint64 // numbers of identifiable messages that are not processed
 	numbered      uint64              // number of identifiable messages that have been queued
-	bytes         int
+	bytes         int                 // size of the items, without the values
+	taken         int                 // items that were taken out of the queue
+	values        map[valueKey]int    // waiting values: their places, counted like taken
+	bytesOfValues int
 	full          bool      // a kept message was refused, so drained will be called
 	droppedWithID bool      // a message of this connection was dropped that the inbox may keep too
 	held          *GapError // held back, with everything after it; may be nil
@@ -41,7 +50,10 @@ type stream struct {
 }
 
 func newStream(limit int) *stream {
-	s := &stream{limit: limit, seen: newSeen(), unprocessed: make(map[dedupKey]uint64)}
+	s := &stream{
+		limit: limit, seen: newSeen(), unprocessed: make(map[dedupKey]uint64),
+		values: make(map[valueKey]int),
+	}
 	s.changed.L = &s.mu
 	return s
 }
@@ -122,8 +134,8 @@ func (s *stream) markProcessed(k dedupKey) {
 func (s *stream) enqueue(m Message, kept bool) (taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fits := len(s.items) < s.limit && s.bytes+m.size() <= maxStreamBytes
-	behind := len(s.items) > ephemeralMessages || s.bytes > ephemeralBytes
+	fits := s.waiting() < s.limit && s.bytes+m.size() <= maxStreamBytes
+	behind := s.waiting() > ephemeralMessages || s.bytes > ephemeralBytes
 	switch {
 	case m.Ephemeral && (behind || !fits):
 		// nobody is told
@@ -141,6 +153,33 @@ func (s *stream) enqueue(m Message, kept bool) (taken bool) {
 		s.trailingGap("", false).Dropped++
 	}
 	return false
+}
+
+// waiting returns the number of items without the values. s.mu is held.
+func (s *stream) waiting() int { return len(s.items) - len(s.values) }
+
+// pushValue queues a latest value. If an older one with the same key waits, the newer one takes its
+// place. Values take no space of messages, because each key has one at most.
+func (s *stream) pushValue(m Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := valueKey{m.Room, m.Latest}
+	size := m.size() + valueBytes
+	place, waits := s.values[k]
+	if waits {
+		size -= s.items[place-s.taken].msg.size() + valueBytes
+	}
+	switch {
+	case size > 0 && s.bytesOfValues+size > maxStreamBytes:
+		s.trailingGap("", false).Dropped++
+		return
+	case waits:
+		s.items[place-s.taken].msg = m
+	default:
+		s.values[k] = s.taken + len(s.items)
+		s.append(item{msg: m})
+	}
+	s.bytesOfValues += size
 }
 
 // assignNumber numbers a message that is queued, unless it has a number. s.mu is held.
@@ -245,8 +284,14 @@ func (s *stream) wait(ctx context.Context) (it item, last, drained bool) {
 	if s.items = s.items[1:]; len(s.items) == 0 {
 		s.items = nil // releases the array
 	}
-	s.bytes -= it.msg.size()
-	drained = s.full && len(s.items) <= s.limit/2 && s.bytes <= maxStreamBytes/2
+	s.taken++
+	if it.msg.Latest != "" {
+		delete(s.values, valueKey{it.msg.Room, it.msg.Latest})
+		s.bytesOfValues -= it.msg.size() + valueBytes
+	} else {
+		s.bytes -= it.msg.size()
+	}
+	drained = s.full && s.waiting() <= s.limit/2 && s.bytes <= maxStreamBytes/2
 	s.full = s.full && !drained
 	return it, false, drained
 }

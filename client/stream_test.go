@@ -20,7 +20,7 @@ func TestSlowConsumer(t *testing.T) {
 		for i := range 8 {
 			require.NoError(t, alice.sendChat("lobby", fmt.Sprint(i)))
 		}
-		_, err := alice.Presence(t.Context(), "lobby")
+		_, err := alice.FetchPresence(t.Context(), "lobby")
 		require.NoError(t, err)
 		alice.startReading()
 		want := []string{`alice@lobby: "0"`, `alice@lobby: "1"`, `alice@lobby: "2"`, `gap dropped 5`}
@@ -129,7 +129,7 @@ func TestCallsInTheLoop(t *testing.T) {
 				continue
 			}
 			require.Equal(t, fmt.Sprintf(`"%d"`, n-1), string(m.Content))
-			_, err := alice.Presence(t.Context(), "lobby")
+			_, err := alice.FetchPresence(t.Context(), "lobby")
 			require.NoError(t, err)
 			require.NoError(t, alice.sendChat("lobby", fmt.Sprint(n)))
 		}

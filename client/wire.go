@@ -36,7 +36,10 @@ type outgoing struct {
 	Server      bool            `json:"server,omitempty"`
 	MessageType string          `json:"message_type,omitempty"`
 	MessageID   string          `json:"message_id,omitempty"`
-	Latest      string          `json:"latest,omitempty"`
+	Latest      any             `json:"latest,omitempty"`   // the key of a value; a version in a join
+	Presence    any             `json:"presence,omitempty"` // true or a version
+	State       json.RawMessage `json:"state,omitempty"`
+	Frames      int             `json:"frames,omitempty"`
 	TTL         int64           `json:"ttl_ms,omitempty"`
 	Ephemeral   bool            `json:"ephemeral,omitempty"`
 	Receipt     bool            `json:"receipt,omitempty"`
@@ -161,6 +164,8 @@ type incoming struct {
 	Encoding  string          `json:"encoding"`
 	Bytes     int64           `json:"bytes"`
 	Ephemeral bool            `json:"ephemeral"`
+	Latest    string          `json:"latest"`
+	Version   uint64          `json:"ver"`
 
 	binary []byte // used instead of Content; nil if there is none
 }
@@ -187,6 +192,12 @@ func decode(f frame) (in incoming, ok bool) {
 	return in, in.isMessage() || in.Type == wire.FrameReply || in.Type == wire.FrameCall
 }
 
+// isStateFrame reports whether the client acknowledges the frame.
+func (in *incoming) isStateFrame() bool {
+	return in.Type == wire.FramePresence || in.Type == wire.FrameLatest ||
+		in.Latest != "" && in.isMessage()
+}
+
 // isMessage reports whether the frame is a message for the application, not a frame of the
 // protocol.
 func (in *incoming) isMessage() bool {
@@ -201,7 +212,7 @@ func (in *incoming) message() Message {
 	if in.binary != nil {
 		m.Content = nil
 	}
-	m.Ephemeral = in.Ephemeral
+	m.Ephemeral, m.Latest = in.Ephemeral, in.Latest
 	if in.Epoch != "" && in.Offset > 0 {
 		m.Position = position{Epoch: in.Epoch, Offset: in.Offset}
 	}

@@ -24,12 +24,14 @@ const waitTimeout = 10 * time.Second
 type Client struct {
 	*client.Client
 
-	t      testing.TB
-	uplink *uplink
-	inbox  []client.Message
-	gaps   []*client.GapError
-	rooms  []*client.RoomError
-	end    error
+	t        testing.TB
+	uplink   *uplink
+	inbox    []client.Message
+	gaps     []*client.GapError
+	rooms    []*client.RoomError
+	refusals []*client.RoomError // of states
+	end      error
+	presence chan struct{} // has an element when the presence of a room has changed
 }
 
 func (c *Client) close() {
@@ -129,6 +131,34 @@ func (c *Client) ExpectRoomLost() *client.RoomError {
 	return room
 }
 
+// ExpectPresence waits until done reports true for what a room shows of its members, and returns
+// that. The client must have joined the room with client.JoinOptions.Presence.
+func (c *Client) ExpectPresence(room string, done func(client.Presence) bool) client.Presence {
+	c.t.Helper()
+	ctx, cancel := c.ctx()
+	defer cancel()
+	for {
+		now, ok := c.Presence(room)
+		if ok && done(now) {
+			return now
+		}
+		select {
+		case <-c.presence:
+		case <-ctx.Done():
+			c.t.Fatalf("realtimetest: the presence of %q is not as expected: %+v", room, now)
+		}
+	}
+}
+
+// ExpectStateRefused waits until the client reports that the server has refused its state.
+func (c *Client) ExpectStateRefused() *client.RoomError {
+	c.t.Helper()
+	c.await("no state was refused", func() bool { return len(c.refusals) > 0 })
+	refusal := c.refusals[0]
+	c.refusals = c.refusals[1:]
+	return refusal
+}
+
 // ExpectEnd waits until the client has ended for good, and returns the reason.
 func (c *Client) ExpectEnd() error {
 	c.t.Helper()
@@ -183,6 +213,8 @@ func (c *Client) receive(ctx context.Context) bool {
 		c.inbox = append(c.inbox, msg)
 	case isGap:
 		c.gaps = append(c.gaps, gap)
+	case isRoom && room.Member:
+		c.refusals = append(c.refusals, room)
 	case isRoom:
 		c.rooms = append(c.rooms, room)
 	case errors.Is(err, realtime.ErrClosed):

@@ -101,13 +101,23 @@ func (s *Server) TryDial(path string, o *client.DialOptions) (*Client, error) {
 	}
 	opts.HTTPClient = uplink.client()
 	opts.QueueMessages = cmp.Or(opts.QueueMessages, maxUnexpected)
+	changed, onPresence := make(chan struct{}, 1), opts.OnPresence
+	opts.OnPresence = func(room string, now client.Presence, change client.PresenceChange) {
+		if onPresence != nil {
+			onPresence(room, now, change)
+		}
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), waitTimeout)
 	defer cancel()
 	dialled, err := client.Dial(ctx, s.URL(path), &opts)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{Client: dialled, t: s.t, uplink: uplink}
+	c := &Client{Client: dialled, t: s.t, uplink: uplink, presence: changed}
 	s.t.Cleanup(c.close)
 	return c, nil
 }

@@ -1,0 +1,93 @@
+package client
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+)
+
+// maxKeys is the number of keys of a room that are remembered. A server has fewer.
+const maxKeys = 10_000
+
+// firstVersion is the version of a client that has been told to forget its values: it has none of
+// those that follow.
+const firstVersion = 1
+
+// values are the latest values of a room that were received.
+type values struct {
+	version uint64            // the newest; 0: none
+	types   map[string]string // message types by key
+}
+
+// valuesFrame is a frame of type latest.
+type valuesFrame struct {
+	Room string   `json:"room"`
+	Keys []string `json:"keys"` // all that exist
+}
+
+// note is called for each value.
+func (v *values) note(m *Message, version uint64) {
+	if version <= maxVersion {
+		v.version = max(v.version, version)
+	}
+	switch {
+	case m.Binary == nil && isNull(m.Content):
+		delete(v.types, m.Latest)
+	case len(v.types) < maxKeys || v.types[m.Latest] != "":
+		if v.types == nil {
+			v.types = make(map[string]string)
+		}
+		v.types[m.Latest] = m.Type
+	}
+}
+
+// forgetOthers forgets the values whose keys are not among these, and returns them as removed.
+func (v *values) forgetOthers(room string, keys []string) (removed []Message) {
+	exist := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		exist[key] = true
+	}
+	for _, key := range slices.Sorted(maps.Keys(v.types)) {
+		if !exist[key] {
+			removed = append(removed, Message{
+				Type: v.types[key], Room: room, Latest: key, Content: json.RawMessage("null"),
+			})
+			delete(v.types, key)
+		}
+	}
+	return removed
+}
+
+// receiveValue queues a latest value for the consumer. Values are no part of the history, so they
+// have neither an id nor a position.
+func (ms *members) receiveValue(m Message, version uint64) {
+	m.ID, m.Position = "", position{}
+	if m.Binary == nil && isNull(m.Content) {
+		m.Content = json.RawMessage("null")
+	}
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if r := ms.find(m.Room); r != nil {
+		r.values.note(&m, version)
+	}
+	ms.stream.pushValue(m)
+}
+
+// receiveKeys handles a frame of type latest, with its text: the values with other keys do not
+// exist any more. The others follow, with versions that may be older.
+func (ms *members) receiveKeys(text []byte) {
+	var f valuesFrame
+	if json.Unmarshal(text, &f) != nil || f.Keys == nil {
+		return
+	}
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	r := ms.find(f.Room)
+	if r == nil {
+		return
+	}
+	r.values.version = firstVersion
+	for _, m := range r.values.forgetOthers(f.Room, f.Keys) {
+		ms.stream.pushValue(m)
+	}
+}
