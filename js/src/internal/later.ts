@@ -7,7 +7,7 @@
  */
 export function later(run: () => void): void {
   const { setImmediate = setTimeout, MessageChannel } = globalThis as any;
-  if (!MessageChannel || setImmediate !== setTimeout) return void setImmediate(run);
+  if (!MessageChannel || setImmediate !== setTimeout) return void setImmediate(run, 0);
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => {
     port1.close();
