@@ -18,7 +18,7 @@ import type { Source } from "./source.js";
 import { Throttle } from "./throttle.js";
 import { Values } from "./values.js";
 import {
-  asNumber, encode, toArray, toCount, toHistory, toMilliseconds, toPosition, type Frame,
+  encode, toArray, toCount, toHistory, toMilliseconds, toPosition, type Frame,
 } from "./wire.js";
 
 const CALL_TIMEOUT = 10_000; // milliseconds
@@ -156,42 +156,37 @@ export class RealtimeClient implements Client {
   #sender(to: object, throttle?: Throttle): Sender {
     return {
       send: (type: string, content?: unknown, options: AnyOptions = {}): any => {
-        if (!options.ephemeral && options.latest === undefined) {
-          return this.#send(to, type, content, options);
-        }
-        this.#sendNow(to, type, content, options, throttle ?? this.#throttle);
+        const { ephemeral, latest } = options;
+        const body = { type: "send", ...to, message_type: type, latest, content };
+        if (!ephemeral && latest === undefined) return this.#send(body, options);
+        this.#sendNow(body, options, throttle ?? this.#throttle, JSON.stringify([to, latest]));
       },
     };
   }
 
   async #send(
-    to: object, type: string, content: unknown,
-    { id = randomId(), ttl, receipt = false }: AnyOptions,
+    body: Body, { id = randomId(), ttl, receipt = false }: AnyOptions,
   ): Promise<Receipt> {
     if (!isValidId(id)) throw new RealtimeError("bad_request", "invalid id of a message");
-    const message = { message_type: type, content, message_id: id };
-    const settings = { ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
-    const body = { type: "send", ...to, ...message, ...settings };
-    const answer = await this.#request(body, { repeat: true });
+    const more = { message_id: id, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
+    const answer = await this.#request({ ...body, ...more }, { repeat: true });
     return { ...(receipt ? answer : {}), id };
   }
 
   /** Sends a message that has no answer: an ephemeral one, or a value. */
   #sendNow(
-    to: object, type: string, content: unknown,
-    { id, ttl, receipt, ephemeral, latest }: AnyOptions, throttle: Throttle,
+    body: Body, { id, ttl, receipt, ephemeral, latest }: AnyOptions, throttle: Throttle,
+    key: string,
   ): void {
     const isValue = latest !== undefined;
     if (id || ttl || receipt || (isValue && (ephemeral || !isValidId(latest)))) {
       throw new RealtimeError("bad_request", "invalid options of a message");
     }
-    const now = ephemeral || undefined;
-    const data = encode({
-      type: "send", ...to, message_type: type, latest, content, ephemeral: now,
-    });
-    if (!isValue) return this.#requests.sendNow(data);
+    const data = encode({ ...body, ephemeral });
+    const send = () => this.#requests.sendNow(data);
+    if (!isValue) return send();
     this.#requests.check(data);
-    throttle.set(JSON.stringify([to, latest]), () => this.#requests.sendNow(data));
+    throttle.set(key, send);
   }
 
   async #history(
@@ -280,11 +275,9 @@ export class RealtimeClient implements Client {
       case "message":
         return this.#deliver(frame.message, frame.prev);
       case "value":
-        return this.#valuesOf(frame.message.room)
-          ?.receive(frame.message, asNumber(frame.raw.ver));
+        return this.#valuesOf(frame.message.room)?.receive(frame.message, frame.ver);
       case "latest":
-        return this.#valuesOf(frame.room)
-          ?.keep(toArray(frame.raw.keys), asNumber(frame.raw.ver));
+        return this.#valuesOf(frame.room)?.keep(toArray(frame.raw.keys), frame.ver);
       case "presence":
         return this.#rooms.get(frame.room ?? "")?.updatePresence(frame.raw);
       case "call":

@@ -38,7 +38,7 @@ export class RoomPresence {
   /** Shows nothing. */
   clear(): void {
     this.#version = undefined;
-    this.#show(new Map(), { show: "nothing", user_count: 0, connection_count: 0 });
+    this.#show({ show: "nothing", user_count: 0, connection_count: 0 });
   }
 
   /**
@@ -47,55 +47,48 @@ export class RoomPresence {
    */
   receive(frame: Raw): boolean {
     if (!this.#live) return false;
-    const { prev, ver, set, gone } = frame;
-    if (prev !== undefined && prev !== this.#version) {
-      this.#version = undefined;
-      this.stop();
-      return true;
-    }
-    this.#version = ver;
-    const members = new Map<unknown, Member>();
-    const add = (member: Member) => {
-      const me = member.key === this.#ownKey; // the own key may have changed
-      members.set(member.key, member.me === me ? member : { ...member, me });
-    };
-    if (prev !== undefined) this.#members.forEach(add);
-    for (const key of toArray(gone)) members.delete(key);
-    for (const raw of toArray(set)) add(toMember(Object(raw)));
-    this.#show(members, frame);
-    return false;
+    const { prev, ver } = frame;
+    const follows = prev === undefined || prev === this.#version;
+    this.#version = follows ? ver : undefined;
+    if (follows) this.#show(frame);
+    else this.stop();
+    return !follows;
   }
 
-  /** Calls the handlers if the members or the other parts of a frame differ from what is shown. */
-  #show(members: Map<unknown, Member>, frame: Raw): void {
+  /** Shows what a frame says, and calls the handlers if that changes anything. */
+  #show(frame: Raw): void {
     const old = this.now;
     const { show = old.show, user_count, connection_count } = frame;
-    const change = this.#replace(members);
+    const change = this.#apply(frame);
     if (
       show === old.show && user_count === old.userCount &&
       connection_count === old.connectionCount && !Object.values(change).flat().length
     ) return;
-    const sorted = [...members.values()].sort((a, b) => placeOf(a) < placeOf(b) ? -1 : 1);
+    const sorted = [...this.#members.values()].sort((a, b) => placeOf(a) < placeOf(b) ? -1 : 1);
     this.now = toPresence(show, user_count, connection_count, sorted);
     this.handlers.call(this.now, change);
   }
 
-  /** Replaces the members, but keeps the objects of those that have not changed. */
-  #replace(members: Map<unknown, Member>): PresenceChange {
-    const change: Record<"joined" | "left" | "updated", Member[]> = {
-      joined: [], left: [], updated: [],
-    };
-    for (const [key, old] of this.#members) {
-      const next = members.get(key);
-      if (!next) change.left.push(old);
-      else if (next === old) continue;
-      else if (JSON.stringify(next) === JSON.stringify(old)) members.set(key, old);
-      else change.updated.push(next);
-    }
-    for (const [key, member] of members) {
-      if (!this.#members.has(key)) change.joined.push(member);
+  /** Changes the members, and keeps the objects of those that stay the same. */
+  #apply({ prev, set, gone }: Raw): PresenceChange {
+    const old = this.#members;
+    const members = new Map(prev === undefined ? [] : old);
+    for (const key of toArray(gone)) members.delete(key);
+    for (const raw of toArray(set)) {
+      const member = toMember(Object(raw));
+      members.set(member.key, member);
     }
     this.#members = members;
+    const left = [...old.values()].filter(({ key }) => !members.has(key));
+    const change: Record<keyof PresenceChange, Member[]> = { joined: [], left, updated: [] };
+    for (const [key, member] of members) {
+      const before = old.get(key);
+      const me = key === this.#ownKey; // which may have changed
+      const next = member.me === me ? member : { ...member, me };
+      const isSame = before && (before === next || JSON.stringify(before) === JSON.stringify(next));
+      members.set(key, isSame ? before : next);
+      if (!isSame) change[before ? "updated" : "joined"].push(next);
+    }
     return change;
   }
 }

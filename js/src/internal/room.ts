@@ -97,8 +97,7 @@ export class ClientRoom implements Room, Subscription {
   }
 
   setState(patch: unknown): void {
-    this.#state = patched(this.#state, patch);
-    this.#throttle.set("", () => this.#sendState()); // no value has this key
+    this.#keepState(patched(this.#state, patch));
   }
 
   onJoin(handler: (join: Join) => void): () => void {
@@ -129,7 +128,7 @@ export class ClientRoom implements Room, Subscription {
 
   /** Adds one user of the room. refusal is the reason for which no request can be made now. */
   join({ presence = false, state, history }: JoinOptions, refusal?: RealtimeError): void {
-    if (state !== undefined) this.#state = patched(undefined, state);
+    if (state !== undefined) this.#keepState(patched(undefined, state));
     this.#references.add();
     const isNew = !this.#wanted;
     this.#wanted = true;
@@ -142,9 +141,8 @@ export class ClientRoom implements Room, Subscription {
       }
       if (refusal) queueMicrotask(() => this.#joinRefused(refusal)); // once handlers are set
       else this.sendJoin();
-    } else {
-      if (presence) this.#requestPresence();
-      if (state !== undefined) this.setState(this.#state);
+    } else if (presence) {
+      this.#requestPresence();
     }
   }
 
@@ -319,9 +317,12 @@ export class ClientRoom implements Room, Subscription {
     });
   }
 
-  #sendState(): void {
-    this.#requests.send({ type: "state", room: this.name, state: this.#state }, (error) => {
-      if (error && this.#isRelevant(error)) this.#report(error);
+  #keepState(state: unknown): void {
+    this.#state = state;
+    this.#throttle.set("", () => { // no value has this key
+      this.#requests.send({ type: "state", room: this.name, state }, (error) => {
+        if (error && this.#isRelevant(error)) this.#report(error);
+      });
     });
   }
 

@@ -34,31 +34,22 @@ export class Throttle {
   /** Sends what it may send now. */
   run(): void {
     clearTimeout(this.#timer);
-    if (!this.#isReady()) return this.#limit();
+    const isReady = this.#isReady();
     const now = performance.now();
     for (const [key, at] of this.#sentAt) {
       if (at + INTERVAL <= now) this.#sentAt.delete(key);
     }
     for (const [key, send] of this.#waiting) {
-      if (this.#requests.buffered > MAX_BUFFERED) {
-        this.#limit();
-        break;
+      if (!isReady || this.#requests.buffered > MAX_BUFFERED) {
+        if (this.#waiting.size > MAX_KEYS) this.#waiting.delete(key); // the oldest
+      } else if (!this.#sentAt.has(key)) {
+        this.#waiting.delete(key);
+        this.#sentAt.set(key, now);
+        void attempt(send, []);
       }
-      if (this.#sentAt.has(key)) continue;
-      this.#waiting.delete(key);
-      this.#sentAt.set(key, now);
-      void attempt(send, []);
     }
-    if (this.#waiting.size === 0) return;
+    if (!isReady || !this.#waiting.size) return;
     const [first = now] = this.#sentAt.values();
     this.#timer = setTimeout(() => this.run(), first + INTERVAL - now);
-  }
-
-  /** Drops the oldest of too many keys. */
-  #limit(): void {
-    for (const key of this.#waiting.keys()) {
-      if (this.#waiting.size <= MAX_KEYS) return;
-      this.#waiting.delete(key);
-    }
   }
 }

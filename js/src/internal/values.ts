@@ -25,9 +25,7 @@ export class Values {
     if (message.content === null) this.#known.delete(key);
     else this.#known.set(key, { ...message, content: null });
     this.#waiting.set(key, message);
-    if (this.#running) return;
-    this.#running = true;
-    later(() => void this.#run());
+    if (!this.#running) this.#schedule();
   }
 
   /** Removes the values with other keys. */
@@ -45,13 +43,17 @@ export class Values {
     this.#known.clear();
   }
 
+  #schedule(): void {
+    this.#running = this.#waiting.size > 0;
+    if (this.#running) later(() => void this.#run());
+  }
+
   async #run(): Promise<void> {
     for (const key of [...this.#waiting.keys()]) {
       const message = this.#waiting.get(key); // the newest one by now
       this.#waiting.delete(key);
       if (message) await Promise.all(this.#call(message));
     }
-    this.#running = this.#waiting.size > 0;
-    if (this.#running) later(() => void this.#run());
+    this.#schedule();
   }
 }

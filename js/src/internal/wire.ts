@@ -21,10 +21,12 @@ export type Frame =
   | { kind: "large"; bytes: number } // the size of the next frame
   | PositionUpdate;
 
-/** A frame of which the client counts the arrivals: only these have raw. */
+/** A frame of which the client counts the arrivals: only these have a version. */
 export type StateFrame =
-  | { kind: "value"; message: Message; raw: Raw }
-  | { kind: "presence" | "latest"; room: string | undefined; raw: Raw };
+  | { kind: "value"; message: Message; ver: number | undefined }
+  | {
+    kind: "presence" | "latest"; room: string | undefined; ver: number | undefined; raw: Raw;
+  };
 
 /** The members of a frame as they arrived. */
 export type Raw = Record<string, unknown>;
@@ -102,25 +104,25 @@ function decodeBinary(bytes: Uint8Array): Frame | undefined {
 function toFrame(raw: Raw): Frame | undefined {
   const { message_type: type, id, content, method } = raw;
   if (typeof type !== "string") return undefined;
-  if (typeof raw.latest === "string") {
-    return { kind: "value", message: toMessage(type, raw), raw };
-  }
+  const room = asString(raw.room);
+  const ver = asNumber(raw.ver);
+  if (typeof raw.latest === "string") return { kind: "value", message: toMessage(type, raw), ver };
   const bytes = asNumber(raw.bytes);
   if (type === "large" && bytes !== undefined) return { kind: "large", bytes };
   switch (type) {
     case "reply":
-      return { kind: "reply", id, content };
+      return { kind: type, id, content };
     case "error":
-      return { kind: "error", id, error: toError(content) };
+      return { kind: type, id, error: toError(content) };
     case "call":
-      return { kind: "call", id, method: asString(method) ?? "", content };
+      return { kind: type, id, method: asString(method) ?? "", content };
     case "joined":
-      return { kind: "joined", room: asString(raw.room), content };
+      return { kind: type, room, content };
     case "left":
-      return { kind: "left", room: asString(raw.room) };
+      return { kind: type, room };
     case "presence":
     case "latest":
-      return { kind: type, room: asString(raw.room), raw };
+      return { kind: type, room, ver, raw };
     case "position":
       return toPositionUpdate(raw, raw.offset, raw.recovered === false);
     case "skipped":
