@@ -188,7 +188,8 @@ export interface EphemeralOptions {
  * Options of a latest value: a message that replaces the earlier one with the same key, in a room
  * or for one connection, such as the place of a shape or a player's score. Receivers get the newest
  * value when they are ready, and not the ones in between. A client that joins the room gets the
- * newest value of each key. The content null removes the key.
+ * newest value of each key. The content null removes the key. Only rooms and connections have
+ * values: the server refuses those to a user, to all and to the server itself.
  *
  * The first value of a key is sent at once, and then the newest one at most 30 times a second.
  * While there is no connection, while the room is not joined, and while more than 16 KiB wait to be
