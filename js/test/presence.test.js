@@ -230,6 +230,8 @@ test("in a room to which the application added the client, recover asks for pres
   env.socket.receive({ message_type: "joined", room: "lobby", content: joined(9) });
   const { id, room, ...request } = env.socket.last("recover");
   assert.deepEqual(request, { type: "recover", since: since(5), presence: true });
+  env.socket.receive({ message_type: "joined", room: "lobby", content: joined(9, 9, { key: "m" }) });
+  env.socket.reply("recover", joined(5, 5, { recovered: true }));
   client.close();
 });
 
@@ -344,6 +346,26 @@ test("a state that the server refuses is an error of the room", async (t) => {
   room.setState(2);
   env.socket.end(1006);
   assert.deepEqual(errors, ["forbidden"], "the next join sends it again");
+});
+
+test("a state is what it was when it was set", async (t) => {
+  const { env, room } = await watch(t);
+  const place = { x: 1 };
+  room.setState(0);
+  room.setState({ place });
+  place.x = 2;
+  await env.pass(33);
+  assert.deepEqual(env.socket.last("state").state, { place: { x: 1 } });
+});
+
+test("after the last leave no handler is called", async (t) => {
+  const { env, room, take } = await watch(t);
+  env.socket.receive(all(1, [entry("m", "me")]));
+  take();
+  room.leave();
+  await env.pass(1);
+  env.socket.receive(frame(2, { prev: 1, gone: ["m"] }));
+  assert.deepEqual(take(), []);
 });
 
 test("a state of more than 1 KiB throws", async (t) => {

@@ -102,7 +102,7 @@ export class Requests {
     this.#connection.write(data);
   }
 
-  /** @throws RealtimeError `too_large` if the server, as far as known, does not accept the message */
+  /** @throws RealtimeError `too_large` if the server of the connection does not accept it */
   check(data: Data): void {
     const error = tooLarge(sizeOf(data), this.#connection?.maxBytes);
     if (error) throw error;

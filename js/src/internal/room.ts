@@ -433,6 +433,6 @@ export class ClientRoom implements Room, Subscription {
   #ended(): void {
     this.lost();
     this.values.forget();
-    this.#presence.clear();
+    if (!this.#references.isEmpty) this.#presence.clear(); // nobody is told after the last leave
   }
 }
