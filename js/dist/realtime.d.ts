@@ -110,6 +110,11 @@ export interface Message<Content = any> extends Position {
     readonly id: string | undefined;
     /** The room to which it was sent. */
     readonly room: string | undefined;
+    /**
+     * The key of which it is the latest value, see {@link LatestOptions}. The content is null if the
+     * value was removed.
+     */
+    readonly latest: string | undefined;
 }
 /**
  * Messages of the server itself, which arrive beside those of the application if the server has
@@ -125,13 +130,6 @@ export interface Notices {
     /** The last connection of a user has ended. */
     userleft: {
         user_id: string;
-        message: string;
-    };
-    /** A user or an anonymous connection has joined or left a room. */
-    systemnotification: {
-        type: "room_join" | "room_leave";
-        user_id: string | null;
-        room_id: string;
         message: string;
     };
 }
@@ -154,13 +152,14 @@ export interface Sender<Events extends object = Record<string, any>> {
      * the answer, the message is sent again over the next one. Clients like this one drop a message
      * that arrives twice.
      *
-     * With `ephemeral`, the message is for now only, and there is no promise; see
-     * {@link EphemeralOptions}.
+     * With `ephemeral`, the message is for now only, and with `latest` it is the newest value of a
+     * key. There is no promise then; see {@link EphemeralOptions} and {@link LatestOptions}.
      *
      * @throws RealtimeError `outbox_full`, `too_large`, `closed`, `bad_request` for an invalid id, or
      * the server's error.
      */
     send<Type extends keyof Events & string>(type: Type, content: Events[Type], options: EphemeralOptions): void;
+    send<Type extends keyof Events & string>(type: Type, content: Events[Type] | null, options: LatestOptions): void;
     send<Type extends keyof Events & string>(type: Type, ...content: Arguments<Events[Type], [options?: SendOptions]>): Promise<Receipt>;
 }
 /** Options of {@link Sender.send}. */
@@ -173,11 +172,6 @@ export interface SendOptions {
      */
     id?: string;
     /**
-     * A name of at most 64 bytes. If a client has missed several kept messages with the same key, it
-     * may receive only the newest of them.
-     */
-    key?: string;
-    /**
      * The time in milliseconds for which the message is useful, from when the server receives it.
      * Default: as long as the server keeps it.
      */
@@ -186,6 +180,8 @@ export interface SendOptions {
     receipt?: boolean;
     /** See {@link EphemeralOptions}. */
     ephemeral?: false;
+    /** See {@link LatestOptions}. */
+    latest?: never;
 }
 /**
  * Options of an ephemeral message: an event that has no value later, such as the position of a
@@ -203,7 +199,36 @@ export interface SendOptions {
 export interface EphemeralOptions {
     ephemeral: true;
     id?: never;
-    key?: never;
+    latest?: never;
+    ttl?: never;
+    receipt?: never;
+}
+/**
+ * Options of a latest value: a message that replaces the earlier one with the same key, in a room
+ * or for one connection, such as the place of a shape or a player's score. Receivers get the newest
+ * value when they are ready, and not the ones in between. A client that joins the room gets the
+ * newest value of each key. The content null removes the key. Only rooms and connections have
+ * values: the server refuses those to a user, to all and to the server itself.
+ *
+ * The first value of a key is sent at once, and then the newest one at most 30 times a second.
+ * While there is no connection, while the room is not joined, and while more than 16 KiB wait to be
+ * sent to the server, the newest values of up to 100 keys wait, and are sent later; of more keys,
+ * the oldest are dropped. Nobody is told that a value was replaced or dropped. If the server
+ * refuses values of a type, the error is reported like an uncaught error, at most once in a second.
+ *
+ * A handler is called with the newest value of each key. The next call for a value of the same
+ * room, or for a value that was sent to this connection alone, is made after the handlers have
+ * returned and their promises have settled. So a slow handler misses values in between, and never
+ * the last one.
+ *
+ * `send` throws `too_large` for a message that is larger than the server accepts, and `bad_request`
+ * for an invalid key and for one with other options.
+ */
+export interface LatestOptions {
+    /** The key: 1 to 64 bytes, without control characters and without space around it. */
+    latest: string;
+    id?: never;
+    ephemeral?: never;
     ttl?: never;
     receipt?: never;
 }
@@ -273,28 +298,93 @@ export interface History<Events extends object = Record<string, any>> {
     /** The position of the newest message of the room. */
     readonly top: Position;
 }
+/** What a room shows of a member, which is one connection. */
+export interface Member<State = any> {
+    /** Identifies the member in the room. It stays the same while the member reconnects. */
+    readonly key: string;
+    /** The user; null for an anonymous connection. */
+    readonly user: string | null;
+    /** What the server's application says about the member: any JSON, or undefined. */
+    readonly info: unknown;
+    /** What the member says about itself with {@link Room.setState}. undefined: nothing. */
+    readonly state: State | undefined;
+    /** Whether the connection was lost and may come back. */
+    readonly away: boolean;
+    /** Whether this client is the member. */
+    readonly me: boolean;
+}
+/** A user in a room, with all of the user's connections. An anonymous connection is one user. */
+export interface PresentUser<State = any> {
+    readonly user: string | null;
+    /** What the server's application says about the first member. */
+    readonly info: unknown;
+    /** The members of the user, at least one. */
+    readonly members: readonly Member<State>[];
+    /** Whether all members are away. */
+    readonly away: boolean;
+    /** Whether this client is one of the members. */
+    readonly me: boolean;
+}
+/** What a room shows of its members. Each change makes a new object. */
+export interface Presence<State = any> {
+    /**
+     * What the room shows: nothing, numbers only, or its members too. A room with very many members
+     * shows only their number.
+     */
+    readonly show: "nothing" | "count" | "members";
+    /** The number of users with an id. */
+    readonly userCount: number;
+    /** The number of connections. */
+    readonly connectionCount: number;
+    /** Sorted by user and key; anonymous ones first. Empty unless the room shows its members. */
+    readonly members: readonly Member<State>[];
+    /** Returns the members grouped by user, in the same order. */
+    users(): PresentUser<State>[];
+}
+/** The difference between the members that were shown and those that are shown now. */
+export interface PresenceChange<State = any> {
+    readonly joined: readonly Member<State>[];
+    /** As they were shown last. */
+    readonly left: readonly Member<State>[];
+    /** Those that were shown before and have another state, for example. */
+    readonly updated: readonly Member<State>[];
+}
+/** A change of a state: some members of an object, or another state. null: no state. */
+export type StatePatch<State> = (State extends object ? {
+    [Name in keyof State]?: State[Name] | undefined;
+} : State) | null;
 /** A room that was joined, and is joined again over each new connection. */
-export interface Room<Events extends object = Record<string, any>> extends Sender<Events> {
+export interface Room<Events extends object = Record<string, any>, State = any> extends Sender<Events> {
     readonly name: string;
     /** Whether the client is a member of the room over the current connection. */
     readonly joined: boolean;
     /**
-     * The users in the room, sorted and without duplicates. The list is kept current if the room was
-     * joined with `members`; otherwise it is empty. It is also empty for more than 1,000 users. Each
-     * change makes a new array. Between two connections it is the last known list.
+     * What the room shows of its members, if it was joined with `presence`; otherwise nothing. It
+     * stays as it is while the client reconnects.
      */
-    readonly members: readonly string[];
-    /** The number of users in the room; correct also for more than 1,000. */
-    readonly memberCount: number;
+    readonly presence: Presence<State>;
     /**
      * Calls the handler with each message of this type to this room. Returns a function that removes
      * the handler.
      */
     on<Type extends keyof Received<Events> & string>(type: Type, handler: (content: Received<Events>[Type], message: Message<Received<Events>[Type]>) => void): () => void;
     /**
-     * Calls the handler when the members have changed. Returns a function that removes the handler.
+     * Calls the handler when {@link Room.presence} has changed. Returns a function that removes the
+     * handler.
      */
-    onMembers(handler: (members: readonly string[]) => void): () => void;
+    onPresence(handler: (now: Presence<State>, change: PresenceChange<State>) => void): () => void;
+    /**
+     * Sets what this client says about itself to the other members: JSON of at most 1 KiB. If the
+     * state and the patch are objects, the members of the patch replace those of the state, and those
+     * that are undefined are removed. Otherwise the patch replaces the state.
+     *
+     * It is sent at once, and then the newest state at most 30 times a second. It is sent again with
+     * each join. {@link Room.presence} changes when the server has accepted it; if the server refuses
+     * it, the handlers of `onError` are called.
+     *
+     * @throws RealtimeError `too_large`
+     */
+    setState(patch: StatePatch<State>): void;
     /**
      * Calls the handler each time the room has been joined. If the room keeps history, the missed
      * messages are delivered first. Returns a function that removes the handler.
@@ -306,7 +396,7 @@ export interface Room<Events extends object = Record<string, any>> extends Sende
      */
     onGap(handler: (gap: Gap) => void): () => void;
     /**
-     * Calls the handler when the server refuses the join or the member list, when it removes the
+     * Calls the handler when the server refuses the join, presence or a state, when it removes the
      * client from the room, and with `outbox_full` when too many rooms wait to be joined. A refused
      * room stays unjoined until `join` is called again. An error without a handler is reported like
      * an uncaught error. Returns a function that removes the handler.
@@ -328,9 +418,11 @@ export interface Room<Events extends object = Record<string, any>> extends Sende
     leave(): void;
 }
 /** Options of {@link Client.join}. */
-export interface JoinOptions {
-    /** Whether to keep track of the members. Default: false. */
-    members?: boolean;
+export interface JoinOptions<State = any> {
+    /** Whether to keep {@link Room.presence} current. Default: false. */
+    presence?: boolean;
+    /** The first state of this client, which replaces an earlier one. See {@link Room.setState}. */
+    state?: State;
     /**
      * The number of the newest messages to begin with, up to 1,000, if the room keeps history.
      * Handlers are called with them first. It applies to the first join only; later joins continue at
@@ -425,7 +517,7 @@ export interface Client<Events extends object = Record<string, any>, Calls exten
      * receive its messages. If the application adds the client to it again, the missed messages are
      * delivered.
      */
-    join(name: string, options?: JoinOptions): Room<Events>;
+    join<RoomEvents extends object = Events, State = any>(name: string, options?: JoinOptions<State>): Room<RoomEvents, State>;
     /** Calls the handler with each message of this type, including messages to rooms. */
     on<Type extends keyof Received<Events> & string>(type: Type, handler: (content: Received<Events>[Type], message: Message<Received<Events>[Type]>) => void): () => void;
     /**

@@ -1,6 +1,7 @@
 import type { Client, Options, Token, Url } from "./api.js";
 import { address } from "./internal/address.js";
 import { RealtimeClient } from "./internal/client.js";
+import { takeKey } from "./internal/pagekey.js";
 import { Source } from "./internal/source.js";
 
 const shared = new Map<string, RealtimeClient>();
@@ -46,5 +47,9 @@ function keyOf(url: URL, token: Token | undefined): string {
 function create(url: Url, options: Options, forget: () => void): RealtimeClient {
   const Socket = options.WebSocket ?? globalThis.WebSocket;
   if (!Socket) throw new Error("no WebSocket available: pass one as an option");
-  return new RealtimeClient(new Source(url, options.token), Socket, options.outbox, forget);
+  const [key, releaseKey] = takeKey();
+  return new RealtimeClient(new Source(url, options.token, key), Socket, options.outbox, () => {
+    forget();
+    releaseKey();
+  });
 }

@@ -7,8 +7,8 @@
 
 export type {
   Arguments, CallOptions, Client, EphemeralOptions, Gap, History, HistoryQuery, Join, JoinOptions,
-  Message, Notices, Options, Outbox, Position, Receipt, Received, Room, SendOptions, Sender, State,
-  Status, Token, Url,
+  LatestOptions, Member, Message, Notices, Options, Outbox, Position, Presence, PresenceChange,
+  PresentUser, Receipt, Received, Room, SendOptions, Sender, State, StatePatch, Status, Token, Url,
 } from "./api.js";
 export { connect } from "./connect.js";
 export { RealtimeError } from "./errors.js";

@@ -85,7 +85,7 @@ test("ephemeral messages are sent while the outbox is full", async (t) => {
 test("an ephemeral message with another option throws", async (t) => {
   const env = new TestEnv(t);
   const client = await env.open();
-  for (const option of [{ id: "x" }, { key: "k" }, { ttl: 1_000 }, { receipt: true }]) {
+  for (const option of [{ id: "x" }, { latest: "k" }, { ttl: 1_000 }, { receipt: true }]) {
     assert.throws(() => client.all.send("cursor", 1, { ...ephemeral, ...option }),
       (error) => error instanceof RealtimeError && error.code === "bad_request");
   }

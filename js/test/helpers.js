@@ -188,10 +188,6 @@ export function message(type, content, more = {}) {
   return { message_type: type, sender_id: "bob", content, timestamp: 1_767_225_600, ...more };
 }
 
-export function notice(what, user, room) {
-  return message("systemnotification", { type: what, user_id: user, room_id: room }, { room });
-}
-
 /** Runs all pending promise callbacks. */
 export function settled() {
   return new Promise((resolve) => setImmediate(resolve));

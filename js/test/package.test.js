@@ -53,11 +53,12 @@ import { connect, RealtimeError, type Client, type Notices, type Room } from "@r
 
 type Events = { chat: { text: string } };
 const client: Client<Events> = connect<Events>("/ws");
-const room: Room<Events> = client.join("lobby", { members: true });
+const room: Room<Events> = client.join("lobby", { presence: true });
 room.on("chat", ({ text }, { sender }) => console.log(text.length, sender));
 room.send("chat", { text: "x" }).catch((error: RealtimeError) => console.log(error.code));
 client.on("userjoined", ({ user_id }) => user_id.length);
-room.on("systemnotification", ({ type, room_id }: Notices["systemnotification"]) => type === "room_join" && room_id);
+client.on("userleft", ({ message }: Notices["userleft"]) => message.length);
+room.onPresence(({ members }) => members.map(({ user, state }) => [user, state.x]));
 // @ts-expect-error: no such message
 room.on("chats", () => {});
 `;

@@ -1,14 +1,10 @@
-// Rooms: joins, leaves, members and errors.
+// Rooms: joins, leaves and errors.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { expired, message, notice, settled, TestEnv } from "./helpers.js";
+import { expired, message, settled, TestEnv } from "./helpers.js";
 
 const types = (socket) => socket.requests.map(({ type, room }) => `${type} ${room}`);
-
-/** Answers a presence request with these users. */
-const list = (socket, ...users) =>
-  socket.reply("presence", { users, user_count: users.length, connection_count: users.length });
 
 test("a room is joined when there is a connection, and again over each new one", async (t) => {
   const env = new TestEnv(t);
@@ -91,17 +87,16 @@ for (const code of ["forbidden", "denied", "limit"]) {
   test(`a room refused with ${code} is not joined again until join is called`, async (t) => {
     const env = new TestEnv(t);
     const client = await env.open();
-    const room = client.join("lobby", { members: true });
+    const room = client.join("lobby", { presence: true });
     const errors = [];
     room.onError((error) => errors.push(error.code));
     env.socket.refuse("join", code);
-    env.socket.refuse("presence", "forbidden");
-    assert.deepEqual(errors, [code], "once");
+    assert.deepEqual(errors, [code]);
     await env.reopen();
     assert.deepEqual(types(env.socket), []);
 
     assert.equal(client.join("lobby"), room);
-    assert.deepEqual(types(env.socket), ["join lobby", "presence lobby"]);
+    assert.deepEqual(types(env.socket), ["join lobby"]);
     env.socket.reply("join");
     assert.equal(room.joined, true);
   });
@@ -131,98 +126,13 @@ test("a refusal without a handler is reported as uncaught", async (t) => {
 test("a connection that ends before the answer does not refuse the join", async (t) => {
   const env = new TestEnv(t);
   const client = await env.open();
-  const room = client.join("lobby", { members: true });
+  const room = client.join("lobby", { presence: true });
   const errors = [];
   room.onError((error) => errors.push(error.code));
   await env.reopen();
-  assert.deepEqual(types(env.socket), ["join lobby", "presence lobby"]);
+  assert.deepEqual(types(env.socket), ["join lobby"]);
   env.socket.end(4403);
   assert.deepEqual(errors, []);
-});
-
-test("members are the server's list, updated by later notices", async (t) => {
-  const env = new TestEnv(t);
-  const client = await env.open();
-  const room = client.join("lobby", { members: true });
-  const seen = [];
-  room.onMembers((members) => seen.push(members.join()));
-  assert.deepEqual(types(env.socket), ["join lobby", "presence lobby"]);
-  env.socket.reply("join");
-  const { socket } = env;
-  socket.receive(notice("room_join", "early", "lobby")); // before the list, so ignored
-  list(socket, "bob", "alice");
-  socket.receive(notice("room_join", "aaron", "lobby"));
-  socket.receive(notice("room_join", "bob", "lobby"));
-  socket.receive(notice("room_join", null, "lobby"));
-  socket.receive(notice("room_join", "zoe", "elsewhere"));
-  socket.receive(notice("room_leave", "bob", "lobby"));
-  socket.receive(notice("room_leave", "bob", "lobby"));
-  assert.deepEqual(seen, ["alice,bob", "aaron,alice,bob", "aaron,alice"]);
-  assert.deepEqual([room.members, room.memberCount], [["aaron", "alice"], 2]);
-});
-
-test("members are kept until the list of the new connection arrives", async (t) => {
-  const env = new TestEnv(t);
-  const client = await env.open();
-  const room = client.join("lobby", { members: true });
-  env.socket.reply("join");
-  list(env.socket, "alice", "bob");
-  const seen = [];
-  room.onMembers((members) => seen.push(members.join()));
-  await env.reopen();
-  assert.deepEqual(room.members, ["alice", "bob"]);
-  env.socket.receive(notice("room_join", "early", "lobby"));
-  list(env.socket, "alice", "zoe");
-  assert.deepEqual(seen, ["alice,zoe"]);
-});
-
-test("only the number of more than 1,000 members is known", async (t) => {
-  const env = new TestEnv(t);
-  const client = await env.open();
-  const room = client.join("lobby", { members: true });
-  env.socket.reply("presence", { users: null, user_count: 1_234, connection_count: 2_000 });
-  env.socket.receive(notice("room_join", "zoe", "lobby"));
-  assert.deepEqual([room.members, room.memberCount], [[], 1_235]);
-  env.socket.receive(notice("room_leave", "zoe", "lobby"));
-  env.socket.receive(notice("room_leave", "bob", "lobby"));
-  assert.deepEqual([room.members, room.memberCount], [[], 1_233]);
-});
-
-test("only the number is known once there are more than 1,000 members", async (t) => {
-  const env = new TestEnv(t);
-  const client = await env.open();
-  const room = client.join("lobby", { members: true });
-  const users = Array.from({ length: 999 }, (_, i) => `user${i}`);
-  env.socket.reply("join");
-  env.socket.reply("presence", { users, user_count: 999 });
-  for (const user of ["a", "b"]) env.socket.receive(notice("room_join", user, "lobby"));
-  assert.deepEqual([room.members, room.memberCount], [[], 1_001]);
-  env.socket.receive(notice("room_leave", "a", "lobby"));
-  assert.deepEqual([room.members, room.memberCount], [[], 1_000]);
-});
-
-test("members can be requested later, and be refused", async (t) => {
-  const env = new TestEnv(t);
-  const client = await env.open();
-  const room = client.join("lobby");
-  const errors = [];
-  const joins = [];
-  room.onError((error) => errors.push(error.code));
-  room.onJoin((join) => joins.push(join));
-  env.socket.reply("join");
-  client.join("lobby", { members: true });
-  env.socket.reply("join");
-  env.socket.refuse("presence", "forbidden");
-  assert.deepEqual([room.joined, joins.length, errors], [true, 1, ["forbidden"]]);
-});
-
-test("members are not requested by default", async (t) => {
-  const env = new TestEnv(t);
-  const client = await env.open();
-  const room = client.join("lobby");
-  env.socket.reply("join");
-  env.socket.receive(notice("room_join", "bob", "lobby"));
-  assert.deepEqual(room.members, []);
 });
 
 const left = (room) => JSON.stringify({ message_type: "left", room });
@@ -264,13 +174,15 @@ test("several frames at once are handled one after another", async (t) => {
   const env = new TestEnv(t);
   const client = await env.open();
   const events = [];
-  const room = client.join("lobby", { members: true });
+  const room = client.join("lobby", { presence: true });
   room.onJoin(() => events.push("join"));
-  room.onMembers((members) => events.push(members.join()));
+  room.onPresence(({ userCount }) => events.push(userCount));
   room.on("chat", (content) => events.push(content));
   env.socket.reply("join");
   env.socket.receive(message("chat", "hi", { room: "lobby" }));
-  list(env.socket, "alice");
-  env.socket.receive(notice("room_join", "bob", "lobby"));
-  assert.deepEqual(events, ["join", "hi", "alice", "alice,bob"]);
+  const frame = (user_count) => ({ message_type: "presence", room: "lobby", ver: 1, show: "count", user_count });
+  env.socket.receive(frame(7));
+  env.socket.receive(message("chat", "ho", { room: "lobby" }));
+  env.socket.receive(frame(8));
+  assert.deepEqual(events, ["join", "hi", 7, "ho", 8]);
 });

@@ -210,7 +210,7 @@ test("joins and leaves over a stalled connection are limited", async (t) => {
   const env = new TestEnv(t);
   const client = await env.open();
   for (let i = 0; i < 2_000; i++) {
-    const room = client.join("lobby", { members: true });
+    const room = client.join("lobby", { presence: true });
     room.onError(() => {});
     room.leave();
     if (i % 10 === 0) client.join(`r${i}`).leave();

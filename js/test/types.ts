@@ -1,7 +1,8 @@
 // What the compiler must accept and reject with the published declarations.
 
 import {
-  connect, RealtimeError, type Client, type Notices, type Receipt, type Room,
+  connect, RealtimeError, type Client, type Member, type Notices, type Presence, type PresenceChange,
+  type PresentUser, type Receipt, type Room,
 } from "@realtime-go/client";
 
 interface Events { // an interface, not a type alias
@@ -16,19 +17,53 @@ type Calls = {
 };
 
 const client: Client<Events, Calls> = connect<Events, Calls>("/ws", { token: async () => null });
-const room: Room<Events> = client.join("lobby", { members: true });
+const room: Room<Events> = client.join("lobby", { presence: true });
 
 room.on("chat", ({ text }, { sender }) => [text satisfies string, sender satisfies string | null]);
 client.on("frame", (bytes) => bytes.length satisfies number);
 room.send("chat", { text: "hi" }).then(({ id }) => id satisfies string);
 room.send("poke");
 room.send("poke", undefined, { ttl: 1_000 }).then(({ id }) => id satisfies string);
-room.send("chat", { text: "hi" }, { id: "x", key: "k", ttl: 1_000 }) satisfies Promise<Receipt>;
+room.send("chat", { text: "hi" }, { id: "x", ttl: 1_000 }) satisfies Promise<Receipt>;
 room.send("chat", { text: "hi" }, { receipt: true }).then(({ offset }) => {
   offset satisfies number | undefined;
 });
 room.send("chat", { text: "hi" }, { ephemeral: true }) satisfies void;
 room.send("poke", undefined, { ephemeral: true }) satisfies void;
+room.send("chat", { text: "hi" }, { latest: "k" }) satisfies void;
+client.conn("c").send("chat", null, { latest: "k" }) satisfies void;
+room.on("chat", (_, { latest }) => latest satisfies string | undefined);
+
+type Pointer = { x: number; y?: number };
+const board: Room<Events, Pointer> = client.join<Events, Pointer>("board", { presence: true, state: { x: 1 } });
+board.setState({ x: 2 });
+board.setState({ y: undefined });
+board.setState(null);
+board.presence satisfies Presence<Pointer>;
+board.onPresence((now, { joined, left, updated }) => {
+  now.show satisfies "nothing" | "count" | "members";
+  [now.userCount, now.connectionCount] satisfies number[];
+  const [member] = [...now.members, ...joined, ...left, ...updated] satisfies Member<Pointer>[];
+  if (member) [member.key, member.user ?? "", member.state?.x ?? 0, member.away, member.me] satisfies unknown[];
+  const users: PresentUser<Pointer>[] = now.users();
+  for (const { user, members, away, me } of users) [user ?? "", members.length, away, me];
+});
+board.onPresence((now: Presence<Pointer>, change: PresenceChange<Pointer>) => [now, change])();
+client.join<Events, number>("lobby", { state: 1 }).setState(2);
+// @ts-expect-error: not in the state
+board.setState({ z: 1 });
+// @ts-expect-error: wrong state
+client.join<Events, Pointer>("board", { state: { x: "1" } });
+// @ts-expect-error: readonly
+board.presence.members = [];
+// @ts-expect-error: no promise
+room.send("chat", { text: "hi" }, { latest: "k" }).catch(() => {});
+// @ts-expect-error: an ephemeral value
+room.send("chat", { text: "hi" }, { latest: "k", ephemeral: true });
+// @ts-expect-error: a time to live of a value
+room.send("chat", { text: "hi" }, { latest: "k", ttl: 1_000 });
+// @ts-expect-error: an id of a value
+room.send("chat", { text: "hi" }, { latest: "k", id: "i" });
 // @ts-expect-error: no promise
 room.send("chat", { text: "hi" }, { ephemeral: true }).catch(() => {});
 room.onJoin(({ first, gap, recovered }) => first && gap ? 0 : recovered satisfies number);
@@ -57,14 +92,11 @@ client.on("chat", (_, { connection }) => connection && client.conn(connection).s
 
 client.on("userjoined", ({ user_id }, { sender }) => [user_id satisfies string, sender]);
 client.on("userleft", ({ message }) => message satisfies string);
-room.on("systemnotification", ({ type, user_id, room_id }, message) => {
-  [type satisfies "room_join" | "room_leave", user_id satisfies string | null, room_id satisfies string];
-  message.content satisfies Notices["systemnotification"];
-});
+client.on("userleft", (_, message) => message.content satisfies Notices["userleft"]);
 connect<{ userleft: number }>("/ws").on("userleft", (n) => n satisfies number); // replaces the notice of this name
 
 // @ts-expect-error: notices cannot be sent
-room.send("systemnotification", {});
+room.send("userleft", {});
 // @ts-expect-error: no such notice
 client.on("userjoined", ({ room_id }) => room_id);
 // @ts-expect-error: no such message
@@ -79,8 +111,8 @@ room.send("chat", { ttl: 1_000 });
 room.send("chat", { text: "hi" }, { ephemeral: true, ttl: 1_000 });
 // @ts-expect-error: a receipt of an ephemeral message
 room.send("chat", { text: "hi" }, { ephemeral: true, receipt: true });
-// @ts-expect-error: a key of an ephemeral message
-room.send("chat", { text: "hi" }, { ephemeral: true, key: "k" });
+// @ts-expect-error: messages have no key
+room.send("chat", { text: "hi" }, { key: "k" });
 // @ts-expect-error: an id of an ephemeral message
 room.send("chat", { text: "hi" }, { ephemeral: true, id: "i" });
 // @ts-expect-error: wrong content
@@ -94,7 +126,7 @@ client.call("thumbnail", { a: 1 });
 // @ts-expect-error: wrong content
 client.server.send("chat", "hi");
 // @ts-expect-error: readonly
-room.members = [];
+room.presence = board.presence;
 
 const loose = connect(() => new URL("ws://localhost:8080/ws"));
 loose.on("anything", (content) => content.whatever);

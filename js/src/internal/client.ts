@@ -1,6 +1,6 @@
 import type {
-  CallOptions, Client, EphemeralOptions, Gap, History, HistoryQuery, JoinOptions, Message, Outbox,
-  Receipt, Sender, SendOptions, Status,
+  CallOptions, Client, Gap, History, HistoryQuery, JoinOptions, Message, Outbox, Receipt, Room,
+  Sender, SendOptions, Status,
 } from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Connection } from "./connection.js";
@@ -15,11 +15,18 @@ import { Requests, type Body, type OpenConnection, type RequestOptions } from ".
 import { ClientRoom } from "./room.js";
 import { Seen } from "./seen.js";
 import type { Source } from "./source.js";
-import { toCount, toHistory, toPosition, toMilliseconds, type Frame } from "./wire.js";
+import { Throttle } from "./throttle.js";
+import { Values } from "./values.js";
+import {
+  encode, toArray, toCount, toHistory, toMilliseconds, toPosition, type Frame,
+} from "./wire.js";
 
 const CALL_TIMEOUT = 10_000; // milliseconds
 const MAX_LEFT = 1_000; // rooms
 const TOKEN_TIMEOUT = 30_000; // milliseconds, for a new token
+
+/** The options of a message of any kind. */
+type AnyOptions = Partial<Record<keyof SendOptions, any>>;
 
 /** RealtimeClient implements the public Client. Its message contents are untyped. */
 export class RealtimeClient implements Client {
@@ -32,9 +39,11 @@ export class RealtimeClient implements Client {
   readonly #source: Source;
   readonly #connection: Connection;
   readonly #requests: Requests;
+  readonly #throttle: Throttle; // of values to connections
   readonly #rooms = new Map<string, ClientRoom>();
   readonly #methods = new Methods();
   readonly #messages = new MessageHandlers();
+  readonly #values = new Values((message) => this.#messages.call(message));
   readonly #statuses = new Handlers<[Status]>();
   readonly #gaps = new Handlers<[Gap]>();
   readonly #inbox: Inbox;
@@ -50,6 +59,7 @@ export class RealtimeClient implements Client {
   constructor(source: Source, Socket: Socket, outbox: Outbox | undefined, forget: () => void) {
     this.#source = source;
     this.#requests = new Requests(outbox);
+    this.#throttle = new Throttle(this.#requests, () => this.#requests.connected);
     this.#inbox = new Inbox(this.#requests, (gap) => this.#reportGap(gap));
     this.references = new References(() => {
       forget();
@@ -75,7 +85,7 @@ export class RealtimeClient implements Client {
     return this.#sender({ conn: id });
   }
 
-  join(name: string, options: JoinOptions = {}): ClientRoom {
+  join(name: string, options: JoinOptions = {}): Room<any> {
     const room = this.#rooms.get(name) ?? this.#newRoom(name);
     const waiting = [...this.#rooms.values()].filter(({ isPending }) => isPending).length;
     room.join(options, this.#requests.refusal(waiting));
@@ -119,7 +129,8 @@ export class RealtimeClient implements Client {
 
   #newRoom(name: string): ClientRoom {
     const room = new ClientRoom(name, {
-      ...this.#sender({ room: name }),
+      sender: (throttle) => this.#sender({ room: name }, throttle).send,
+      receive: (message) => this.#messages.call(message),
       history: (query) => this.#history(name, query),
       requests: this.#requests,
       reportGap: (gap) => this.#reportGap(gap),
@@ -142,36 +153,40 @@ export class RealtimeClient implements Client {
     });
   }
 
-  #sender(to: object): Sender {
+  #sender(to: object, throttle?: Throttle): Sender {
     return {
-      send: (
-        type: string, content?: unknown, options: SendOptions | EphemeralOptions = {},
-      ): any => {
-        if (options.ephemeral) this.#sendNow(to, type, content, options);
-        else return this.#send(to, type, content, options);
+      send: (type: string, content?: unknown, options: AnyOptions = {}): any => {
+        const { ephemeral, latest } = options;
+        const body = { type: "send", ...to, message_type: type, latest, content };
+        if (!ephemeral && latest === undefined) return this.#send(body, options);
+        this.#sendNow(body, options, throttle ?? this.#throttle, JSON.stringify([to, latest]));
       },
     };
   }
 
   async #send(
-    to: object, type: string, content: unknown,
-    { id = randomId(), key, ttl, receipt = false }: SendOptions,
+    body: Body, { id = randomId(), ttl, receipt = false }: AnyOptions,
   ): Promise<Receipt> {
     if (!isValidId(id)) throw new RealtimeError("bad_request", "invalid id of a message");
-    const message = { message_type: type, content, message_id: id };
-    const settings = { key, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
-    const body = { type: "send", ...to, ...message, ...settings };
-    const answer = await this.#request(body, { repeat: true });
+    const more = { message_id: id, ttl_ms: toMilliseconds(ttl), receipt: receipt || undefined };
+    const answer = await this.#request({ ...body, ...more }, { repeat: true });
     return { ...(receipt ? answer : {}), id };
   }
 
+  /** Sends a message that has no answer: an ephemeral one, or a value. */
   #sendNow(
-    to: object, type: string, content: unknown, { id, key, ttl, receipt }: EphemeralOptions,
+    body: Body, { id, ttl, receipt, ephemeral, latest }: AnyOptions, throttle: Throttle,
+    key: string,
   ): void {
-    if (id || key || ttl || receipt) {
-      throw new RealtimeError("bad_request", "ephemeral with another option");
+    const isValue = latest !== undefined;
+    if (id || ttl || receipt || (isValue && (ephemeral || !isValidId(latest)))) {
+      throw new RealtimeError("bad_request", "invalid options of a message");
     }
-    this.#requests.sendNow({ type: "send", ...to, message_type: type, content, ephemeral: true });
+    const data = encode({ ...body, ephemeral });
+    const send = () => this.#requests.sendNow(data);
+    if (!isValue) return send();
+    this.#requests.check(data);
+    throttle.set(key, send);
   }
 
   async #history(
@@ -210,6 +225,7 @@ export class RealtimeClient implements Client {
     this.#resume(session);
     for (const room of this.#rooms.values()) room.sendJoin(); // before requests that may need them
     this.#requests.flush();
+    this.#throttle.run();
     if (!inbox && !this.#first) {
       this.#reportGap({ room: undefined, reason: "unknown", from: undefined, to: undefined });
     }
@@ -258,6 +274,12 @@ export class RealtimeClient implements Client {
     switch (frame.kind) {
       case "message":
         return this.#deliver(frame.message, frame.prev);
+      case "value":
+        return this.#valuesOf(frame.message.room)?.receive(frame.message, frame.ver);
+      case "latest":
+        return this.#valuesOf(frame.room)?.keep(toArray(frame.raw.keys), frame.ver);
+      case "presence":
+        return this.#rooms.get(frame.room ?? "")?.updatePresence(frame.raw);
       case "call":
         return void this.#serve(frame);
       case "joined":
@@ -305,6 +327,10 @@ export class RealtimeClient implements Client {
 
   #subscriptionOf(room: string | undefined): Subscription | undefined {
     return room === undefined ? this.#inbox : this.#rooms.get(room);
+  }
+
+  #valuesOf(room: string | undefined): Values | undefined {
+    return room === undefined ? this.#values : this.#rooms.get(room)?.values;
   }
 
   async #serve(call: Call): Promise<void> {

@@ -47,8 +47,8 @@ export function report(error: unknown): void {
   queueMicrotask(() => (globalThis.reportError ?? console.error)(error));
 }
 
-// Runs synchronously up to the first await.
-async function attempt<A extends unknown[]>(handler: (...args: A) => unknown, args: A) {
+/** Calls a handler, and reports its error. Runs synchronously up to the first await. */
+export async function attempt<A extends unknown[]>(handler: (...args: A) => unknown, args: A) {
   try {
     await handler(...args);
   } catch (error) {

@@ -1,9 +1,11 @@
 import { RealtimeError } from "../errors.js";
+import { Arrivals } from "./arrivals.js";
 import { LOST, NORMAL, PROTOCOL_ERROR } from "./closecode.js";
 import type { Credentials } from "./source.js";
 import { Watchdog } from "./watchdog.js";
 import {
-  asNumber, asString, decode, PING, PROTOCOL, toPosition, type Data, type Frame, type KnownPosition,
+  asNumber, asString, decode, PING, PROTOCOL, sizeOf, toPosition, type Data, type Frame,
+  type KnownPosition,
 } from "./wire.js";
 
 const WELCOME_TIMEOUT = 10_000; // milliseconds until the welcome
@@ -47,6 +49,9 @@ export class Link {
   readonly #socket: WebSocket;
   readonly #handler: LinkHandler;
   readonly #timer: ReturnType<typeof setTimeout>;
+  readonly #arrivals = new Arrivals((frames) => {
+    this.write(JSON.stringify({ type: "seen", frames }));
+  });
   #watchdog: Watchdog | undefined; // undefined before the welcome
 
   /** @throws RealtimeError `bad_url` */
@@ -83,6 +88,7 @@ export class Link {
   close(): void {
     clearTimeout(this.#timer);
     this.#watchdog?.stop();
+    this.#arrivals.stop();
     const socket = this.#socket;
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.onerror = ignore; // some implementations throw without a handler
@@ -101,6 +107,7 @@ export class Link {
     if (frame?.kind === "large") return this.#watchdog?.noteAlive(frame.bytes);
     if (!frame) return;
     if (!this.#watchdog && !this.#welcome(frame)) return;
+    if ("ver" in frame) this.#arrivals.note(sizeOf(data as Data | ArrayBuffer));
     this.#handler.frame(frame);
   }
 

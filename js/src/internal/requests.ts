@@ -54,9 +54,14 @@ export class Requests {
     this.#limits = { messages, bytes };
   }
 
+  /** The number of bytes that were written and not sent yet. */
+  get buffered(): number {
+    return this.#connection?.buffered ?? 0;
+  }
+
   /** Whether too many written bytes have not been sent yet. */
   get stalled(): boolean {
-    return this.#connection !== undefined && this.#connection.buffered >= this.#limits.bytes;
+    return this.buffered >= this.#limits.bytes;
   }
 
   /**
@@ -91,13 +96,16 @@ export class Requests {
   }
 
   /** Writes a message that has no answer, unless it would have to wait. */
-  sendNow(body: Body): void {
-    const connection = this.#connection;
-    if (!connection || connection.buffered > MAX_BUFFERED) return;
-    const data = encode(body);
-    const error = tooLarge(sizeOf(data), connection);
+  sendNow(data: Data): void {
+    if (!this.#connection || this.buffered > MAX_BUFFERED) return;
+    this.check(data);
+    this.#connection.write(data);
+  }
+
+  /** @throws RealtimeError `too_large` if the server of the connection does not accept it */
+  check(data: Data): void {
+    const error = tooLarge(sizeOf(data), this.#connection?.maxBytes);
     if (error) throw error;
-    connection.write(data);
   }
 
   /** Sends requests over this connection from now on. flush sends those that have waited for it. */
@@ -137,7 +145,7 @@ export class Requests {
   }
 
   #write(connection: OpenConnection, id: unknown, request: Request): void {
-    const error = tooLarge(request.size, connection);
+    const error = tooLarge(request.size, connection.maxBytes);
     if (error) return this.answer(id, error);
     request.sent = true;
     connection.write(request.data);
@@ -148,8 +156,8 @@ export class Requests {
   }
 }
 
-/** Returns an error for a message for which the server would end the connection. */
-function tooLarge(size: number, { maxBytes }: OpenConnection): RealtimeError | undefined {
+/** Returns an error for a message that the server does not accept. */
+export function tooLarge(size: number, maxBytes = Infinity): RealtimeError | undefined {
   if (size <= maxBytes) return undefined;
   const message = `the message has ${size} bytes, the limit is ${maxBytes}`;
   return new RealtimeError("too_large", message);

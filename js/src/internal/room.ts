@@ -1,17 +1,26 @@
-import type { Gap, Join, JoinOptions, Message, Room } from "../api.js";
+import type {
+  Gap, Join, JoinOptions, Message, Presence, PresenceChange, Room,
+} from "../api.js";
 import { RealtimeError } from "../errors.js";
 import { Handlers, MessageHandlers, report } from "./handlers.js";
 import { applies, covers, follows, positionBefore, type Subscription } from "./position.js";
+import { RoomPresence } from "./presence.js";
 import { References } from "./references.js";
-import type { Requests } from "./requests.js";
-import { Roster } from "./roster.js";
+import type { Requests, Settle } from "./requests.js";
+import { patched } from "./state.js";
+import { Throttle } from "./throttle.js";
+import { Values } from "./values.js";
 import {
-  asNumber, asString, toCount, toPosition, type KnownPosition, type PositionUpdate,
+  asNumber, asString, toCount, toPosition, type KnownPosition, type PositionUpdate, type Raw,
 } from "./wire.js";
 
 /** RoomClient is the part of a client that its rooms use. */
-export interface RoomClient extends Pick<Room, "send" | "history"> {
+export interface RoomClient extends Pick<Room, "history"> {
   readonly requests: Requests;
+  /** Returns a function that sends to the room, and values through a throttle. */
+  sender(throttle: Throttle): Room["send"];
+  /** Calls the handlers of the client. */
+  receive(message: Message): Promise<void>[];
   reportGap(gap: Gap): void;
   /** Sends a leave for the room. */
   sendLeave(): void;
@@ -28,22 +37,26 @@ export class ClientRoom implements Room, Subscription {
   readonly name: string;
   readonly send: Room["send"];
   readonly history: Room["history"];
+  /** The latest values of the room. */
+  readonly values = new Values((message) => {
+    return [...this.#messages.call(message), ...this.#client.receive(message)];
+  });
   joined = false;
 
   readonly #client: RoomClient;
   readonly #requests: Requests;
   readonly #references: References;
-  readonly #roster = new Roster();
+  readonly #throttle: Throttle;
+  readonly #presence = new RoomPresence();
   readonly #messages = new MessageHandlers();
   readonly #joins = new Handlers<[Join]>();
   readonly #gaps = new Handlers<[Gap]>();
   readonly #errors = new Handlers<[RealtimeError]>();
-  readonly #changes = new Handlers<[readonly string[]]>();
   #wanted = false; // the application has joined it, and was not refused
   #added = false; // the server's application has added the client
   #addition: object | undefined; // an addition during a join, whose answer decides
   #ignored = false; // kept messages arrived during the join
-  #withMembers = false;
+  #state: unknown; // JSON; undefined: the application has never set it
   #historyCount: number | undefined; // number of earlier messages to begin with
   #first = true;
   #reported = false; // onJoin has been called after a join
@@ -59,10 +72,11 @@ export class ClientRoom implements Room, Subscription {
 
   constructor(name: string, client: RoomClient) {
     this.name = name;
-    this.send = client.send;
     this.history = client.history;
     this.#client = client;
     this.#requests = client.requests;
+    this.#throttle = new Throttle(client.requests, () => this.joined);
+    this.send = client.sender(this.#throttle);
     this.#references = new References(() => {
       if (this.#added && !this.#wanted) return;
       client.remove();
@@ -70,20 +84,20 @@ export class ClientRoom implements Room, Subscription {
     });
   }
 
-  get members(): readonly string[] {
-    return this.#roster.users;
-  }
-
-  get memberCount(): number {
-    return this.#roster.count;
+  get presence(): Presence {
+    return this.#presence.now;
   }
 
   on(type: string, handler: (content: any, message: Message) => void): () => void {
     return this.#messages.add(type, handler);
   }
 
-  onMembers(handler: (members: readonly string[]) => void): () => void {
-    return this.#changes.add(handler);
+  onPresence(handler: (now: Presence, change: PresenceChange) => void): () => void {
+    return this.#presence.handlers.add(handler);
+  }
+
+  setState(patch: unknown): void {
+    this.#keepState(patched(this.#state, patch));
   }
 
   onJoin(handler: (join: Join) => void): () => void {
@@ -113,12 +127,12 @@ export class ClientRoom implements Room, Subscription {
   }
 
   /** Adds one user of the room. refusal is the reason for which no request can be made now. */
-  join({ members = false, history }: JoinOptions, refusal?: RealtimeError): void {
+  join({ presence = false, state, history }: JoinOptions, refusal?: RealtimeError): void {
+    if (state !== undefined) this.#keepState(patched(undefined, state));
     this.#references.add();
     const isNew = !this.#wanted;
-    const list = members && !this.#withMembers;
     this.#wanted = true;
-    this.#withMembers ||= members;
+    this.#presence.wanted ||= presence;
     if (isNew) {
       this.#historyCount = history;
       if (history && !this.#reported) { // the client may have been added before
@@ -127,16 +141,14 @@ export class ClientRoom implements Room, Subscription {
       }
       if (refusal) queueMicrotask(() => this.#joinRefused(refusal)); // once handlers are set
       else this.sendJoin();
-    } else if (list && this.#requests.connected) {
+    } else if (presence) {
       this.#requestPresence();
     }
   }
 
   /** Joins the room if there is a connection. */
   sendJoin(): void {
-    if (!this.#wanted || !this.#requests.connected) return;
-    this.#requestJoin();
-    if (this.#withMembers) this.#requestPresence();
+    if (this.#wanted && this.#requests.connected) this.#requestJoin();
   }
 
   /** Notes that the connection was lost. */
@@ -148,7 +160,7 @@ export class ClientRoom implements Room, Subscription {
     }
     this.joined = this.#added = false;
     this.#addition = undefined;
-    this.#roster.pause();
+    this.#presence.stop();
   }
 
   /** Notes that the server's application has added the client. */
@@ -157,6 +169,7 @@ export class ClientRoom implements Room, Subscription {
       this.#addition = Object(content);
       return;
     }
+    this.#presence.answered(content);
     this.#joinNumber++;
     this.#joining = false;
     this.#added = true;
@@ -178,7 +191,7 @@ export class ClientRoom implements Room, Subscription {
     this.#added = false;
     this.#addition = undefined;
     if (!this.#wanted) {
-      this.lost();
+      this.#ended();
       this.#at = undefined;
       this.#first = true;
       if (this.idle) this.#client.remove();
@@ -236,8 +249,12 @@ export class ClientRoom implements Room, Subscription {
   receive(message: Message): Promise<void>[] {
     this.#noteResumed();
     if (this.#recovering && message.offset !== undefined) this.#recovered++;
-    if (this.#roster.update(message)) this.#changes.call(this.members);
     return this.#messages.call(message);
+  }
+
+  /** Handles a presence frame. */
+  updatePresence(frame: Raw): void {
+    if (this.#presence.receive(frame)) this.#requestPresence();
   }
 
   /**
@@ -254,14 +271,14 @@ export class ClientRoom implements Room, Subscription {
   #requestJoin(): void {
     const since = this.#at;
     const history = this.#first ? toCount(this.#historyCount) : undefined;
-    const type = this.#wanted ? "join" : "recover";
+    const recovering = !this.#wanted;
     const number = ++this.#joinNumber;
     this.#joining = true;
     this.#resumed = this.#ignored = false;
-    this.#requests.send({ type, room: this.name, history, since }, (error, content) => {
+    this.#sendJoin(this.#presence.ask(), { history, since }, (error, content) => {
       if (number !== this.#joinNumber) return;
       this.#joining = false;
-      if (error && type === "recover") return this.#recoverRefused(error);
+      if (error && recovering) return this.#recoverRefused(error);
       if (error) return this.#joinRefused(error);
       if (this.#wanted) this.#added = false;
       const from = since ? undefined : toPosition(this.#addition);
@@ -278,10 +295,34 @@ export class ClientRoom implements Room, Subscription {
     return this.#wanted || this.#added;
   }
 
+  /** Sends a join with the own state, and what the client wants and has besides messages. */
+  #sendJoin(presence: unknown, more: object, settle: Settle): void {
+    const [type, state] = this.#wanted ? ["join", this.#state] : ["recover"];
+    if (this.#wanted) this.#throttle.delete(""); // the state is in the join
+    const latest = this.values.version;
+    const body = { type: type as string, room: this.name, ...more, presence, state, latest };
+    this.#requests.send(body, (error, content) => {
+      if (!error) this.#presence.answered(content, presence);
+      else if (presence) this.#presence.stop();
+      settle(error, content);
+    });
+  }
+
+  /** Asks for presence in a room of which the client is a member already. */
   #requestPresence(): void {
-    this.#requests.send({ type: "presence", room: this.name }, (error, content) => {
+    const presence = this.#requests.connected && this.#presence.ask();
+    if (presence) this.#sendJoin(presence, {}, (error) => {
       if (error) this.#presenceRefused(error);
-      else this.#applyPresence(content);
+      else if (!this.#active) this.#client.sendLeave(); // removed meanwhile
+    });
+  }
+
+  #keepState(state: unknown): void {
+    this.#state = state;
+    this.#throttle.set("", () => { // no value has this key
+      this.#requests.send({ type: "state", room: this.name, state }, (error) => {
+        if (error && this.#isRelevant(error)) this.#report(error);
+      });
     });
   }
 
@@ -290,6 +331,7 @@ export class ClientRoom implements Room, Subscription {
     const { top, recovered, reason, lossy } = Object(content);
     const first = this.#first;
     this.joined = true;
+    this.#throttle.run();
     this.#first = false;
     this.#at = toPosition(content);
     this.#top = asNumber(top) ?? 0;
@@ -329,18 +371,13 @@ export class ClientRoom implements Room, Subscription {
     this.#client.reportGap(gap);
   }
 
-  #applyPresence(content: unknown): void {
-    this.#roster.replace(content);
-    this.#changes.call(this.members);
-  }
-
   #joinRefused(error: RealtimeError): void {
     if (!this.#isRelevant(error)) return;
     const addition = this.#addition;
     this.#wanted = false;
     if (!this.#added && !addition) {
       if (this.joined) this.#client.sendLeave(); // a refusal does not end the membership
-      this.lost();
+      this.#ended();
     }
     this.#report(error);
     if (addition) this.#addedAnyway(addition);
@@ -360,14 +397,17 @@ export class ClientRoom implements Room, Subscription {
   /** Handles a refused recover request for a room to which the application has added the client. */
   #recoverRefused({ code }: RealtimeError): void {
     if (!this.#requests.connected) return; // the next connection asks again
-    if (code === "no_member") return this.lost();
+    if (code === "no_member") return this.#ended();
     const at = this.#at;
     this.#at = undefined;
     if (at) this.#reportGap("unknown", at, undefined);
   }
 
+  /** Handles a refusal that leaves the client in the room, as it was. */
   #presenceRefused(error: RealtimeError): void {
-    if (this.#isRelevant(error)) this.#report(error);
+    if (!this.#isRelevant(error)) return;
+    this.#presence.wanted = false;
+    this.#report(error);
   }
 
   /**
@@ -386,6 +426,13 @@ export class ClientRoom implements Room, Subscription {
   #finishLeave(): void {
     if (this.#wanted) this.#client.sendLeave(); // a refused room has no membership
     this.#wanted = false;
+    this.#ended();
+  }
+
+  /** Notes that the client is not a member any more. */
+  #ended(): void {
     this.lost();
+    this.values.forget();
+    if (!this.#references.isEmpty) this.#presence.clear(); // nobody is told after the last leave
   }
 }

@@ -12,10 +12,12 @@ export interface Credentials {
 export class Source {
   readonly #url: Url;
   readonly #token: Token | undefined;
+  readonly #pageKey: string | undefined;
 
-  constructor(url: Url, token?: Token) {
+  constructor(url: Url, token: Token | undefined, pageKey: string | undefined) {
     this.#url = url;
     this.#token = token;
+    this.#pageKey = pageKey;
   }
 
   /** Whether the next attempt may get a new URL or token. */
@@ -48,9 +50,15 @@ export class Source {
   async #askUrl(): Promise<URL> {
     const url = typeof this.#url === "function" ? await this.#url() : this.#url;
     try {
-      return address(url);
+      return withKey(address(url), this.#pageKey);
     } catch (cause) {
       throw new RealtimeError("bad_url", `${url} is not a valid URL`, { cause });
     }
   }
+}
+
+/** Adds a key to the query, which otherwise stays as it is. */
+function withKey(url: URL, key: string | undefined): URL {
+  if (key) url.search += `${url.search ? "&" : "?"}presence_key=${key}`;
+  return url;
 }

@@ -12,6 +12,7 @@ export const PING = "ping";
 /** A frame from the server. */
 export type Frame =
   | { kind: "message"; message: Message; prev: unknown }
+  | StateFrame
   | { kind: "reply"; id: unknown; content: unknown }
   | { kind: "error"; id: unknown; error: RealtimeError }
   | { kind: "call"; id: unknown; method: string; content: unknown }
@@ -19,6 +20,16 @@ export type Frame =
   | { kind: "left"; room: string | undefined }
   | { kind: "large"; bytes: number } // the size of the next frame
   | PositionUpdate;
+
+/** A frame of which the client counts the arrivals: only these have a version. */
+export type StateFrame =
+  | { kind: "value"; message: Message; ver: number | undefined }
+  | {
+    kind: "presence" | "latest"; room: string | undefined; ver: number | undefined; raw: Raw;
+  };
+
+/** The members of a frame as they arrived. */
+export type Raw = Record<string, unknown>;
 
 /** A known position. */
 export interface KnownPosition {
@@ -78,8 +89,8 @@ export function toCount(messages: number | undefined): number | undefined {
 }
 
 /** Returns the size on the wire in bytes. */
-export function sizeOf(data: Data): number {
-  return typeof data === "string" ? utf8.encode(data).length : data.length;
+export function sizeOf(data: Data | ArrayBuffer): number {
+  return typeof data === "string" ? utf8.encode(data).length : data.byteLength;
 }
 
 function decodeBinary(bytes: Uint8Array): Frame | undefined {
@@ -90,33 +101,38 @@ function decodeBinary(bytes: Uint8Array): Frame | undefined {
   return toFrame({ ...parse(header), content: bytes.slice(end) });
 }
 
-function toFrame(raw: Record<string, unknown>): Frame | undefined {
+function toFrame(raw: Raw): Frame | undefined {
   const { message_type: type, id, content, method } = raw;
   if (typeof type !== "string") return undefined;
+  const room = asString(raw.room);
+  const ver = asNumber(raw.ver);
+  if (typeof raw.latest === "string") return { kind: "value", message: toMessage(type, raw), ver };
   const bytes = asNumber(raw.bytes);
   if (type === "large" && bytes !== undefined) return { kind: "large", bytes };
   switch (type) {
     case "reply":
-      return { kind: "reply", id, content };
+      return { kind: type, id, content };
     case "error":
-      return { kind: "error", id, error: toError(content) };
+      return { kind: type, id, error: toError(content) };
     case "call":
-      return { kind: "call", id, method: asString(method) ?? "", content };
+      return { kind: type, id, method: asString(method) ?? "", content };
     case "joined":
-      return { kind: "joined", room: asString(raw.room), content };
+      return { kind: type, room, content };
     case "left":
-      return { kind: "left", room: asString(raw.room) };
+      return { kind: type, room };
+    case "presence":
+    case "latest":
+      return { kind: type, room, ver, raw };
     case "position":
       return toPositionUpdate(raw, raw.offset, raw.recovered === false);
     case "skipped":
       return toPositionUpdate(raw, raw.to, true);
-    default:
-      return { kind: "message", message: toMessage(type, raw), prev: raw.prev };
   }
+  return { kind: "message", message: toMessage(type, raw), prev: raw.prev };
 }
 
 function toPositionUpdate(
-  raw: Record<string, unknown>, offset: unknown, lost: boolean,
+  raw: Raw, offset: unknown, lost: boolean,
 ): Frame | undefined {
   const to = toPosition({ epoch: raw.epoch, offset });
   if (!to) return undefined;
@@ -133,7 +149,7 @@ export function toPosition(raw: unknown): KnownPosition | undefined {
 /** Decodes the answer to a request for history. */
 export function toHistory(content: unknown): History {
   const { epoch, top, more, messages } = Object(content);
-  const frames = (Array.isArray(messages) ? messages : []).map((raw) => toFrame(withBytes(raw)));
+  const frames = toArray(messages).map((raw) => toFrame(withBytes(raw)));
   return {
     messages: frames.flatMap((frame) => frame?.kind === "message" ? [frame.message] : []),
     more: more === true,
@@ -142,7 +158,7 @@ export function toHistory(content: unknown): History {
 }
 
 /** Decodes the binary content of an envelope. */
-function withBytes(raw: unknown): Record<string, unknown> {
+function withBytes(raw: unknown): Raw {
   const envelope = Object(raw);
   if (envelope.encoding !== "base64") return envelope;
   try {
@@ -153,7 +169,7 @@ function withBytes(raw: unknown): Record<string, unknown> {
   }
 }
 
-function toMessage(type: string, raw: Record<string, unknown>): Message {
+function toMessage(type: string, raw: Raw): Message {
   return {
     type,
     content: raw.content,
@@ -163,6 +179,7 @@ function toMessage(type: string, raw: Record<string, unknown>): Message {
     connection: asString(raw.conn),
     id: asString(raw.id),
     room: asString(raw.room),
+    latest: asString(raw.latest),
     offset: asNumber(raw.offset),
     epoch: asString(raw.epoch),
   };
@@ -176,7 +193,7 @@ function toError(content: unknown): RealtimeError {
 }
 
 /** Parses the members of an object. Returns none if the text is invalid. */
-function parse(text: string): Record<string, unknown> {
+function parse(text: string): Raw {
   try {
     return Object(JSON.parse(text));
   } catch {
@@ -190,6 +207,10 @@ export function asString(value: unknown): string | undefined {
 
 export function asNumber(value: unknown): number | undefined {
   return typeof value === "number" ? value : undefined;
+}
+
+export function toArray(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
 }
 
 function asBytes(value: unknown): Uint8Array | undefined {
