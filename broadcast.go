@@ -56,10 +56,6 @@ func (e *exceptions) has(c *Conn) bool {
 // messages have the order of their stream.
 func (b *broadcaster) deliver(p *broker.Publication) Result {
 	t := &p.Target
-	if p.Message.Latest != "" {
-		res, _ := b.setLatest(p) // of another process, to which no error can be told
-		return res
-	}
 	d := delivery{b: b, result: Result{Local: true}, key: b.m.fetcher.UnionKey(p)}
 	d.frames.Message = p.Message
 	d.frames.Envelope = wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}

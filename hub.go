@@ -311,6 +311,10 @@ func (s sink) Deliver(p broker.Publication) {
 			"realtime: the broker delivered an invalid message", slog.Any("error", err))
 		return
 	}
+	if p.Message.Latest != "" {
+		_, _ = s.m.broadcast.setLatest(&p) // its sender cannot be told that it does not fit
+		return
+	}
 	s.m.broadcast.deliver(&p)
 }
 
