@@ -190,11 +190,9 @@ func (js *joins) joinLocked(c *Conn, u *user, e *joinOp) error {
 	if js.atLimit(c) {
 		return ErrTooManyRooms
 	}
-	var was *membership
-	if c.phase == live {
-		if was = u.predecessor(c, e.room); was != nil {
-			defer was.conn.mu.Unlock()
-		}
+	was := u.predecessor(c, e.room)
+	if was != nil {
+		defer was.conn.mu.Unlock()
 	}
 	r := js.m.rooms.lockNew(e.room, e.policy)
 	defer js.m.rooms.unlock(r) // removes a room that was made for a user who is denied

@@ -55,10 +55,25 @@ func pageRequest(user, key string) *http.Request {
 	return r
 }
 
+// plainRequest is the handshake of a plain client with a presence key, which means nothing.
+func plainRequest(user, key string) *http.Request {
+	r := pageRequest(user, key)
+	q := r.URL.Query()
+	q.Del("protocol")
+	r.URL.RawQuery = q.Encode()
+	return r
+}
+
 // page opens a page. The Manager must have InsecureQueryUser.
 func (b *bed) page(user, key string) *page {
 	b.t.Helper()
-	p := b.load(user, key)
+	return b.opened(pageRequest(user, key))
+}
+
+// opened waits until the page of a handshake is open.
+func (b *bed) opened(r *http.Request) *page {
+	b.t.Helper()
+	p := b.load(r)
 	synctest.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,13 +81,13 @@ func (b *bed) page(user, key string) *page {
 	return p
 }
 
-// load is page without waiting until the page is open.
-func (b *bed) load(user, key string) *page {
+// load sends the handshake of a page.
+func (b *bed) load(r *http.Request) *page {
 	near, far := net.Pipe()
 	p := &page{t: b.t, nc: far}
 	go func() {
 		answer := httptest.NewRecorder()
-		b.ServeHTTP(hijackable{answer, near, ""}, pageRequest(user, key))
+		b.ServeHTTP(hijackable{answer, near, ""}, r)
 		if answer.Code != http.StatusOK { // it was refused, and not hijacked
 			_ = near.Close()
 		}
@@ -275,20 +290,20 @@ func TestReloadOfTabsWithOneKey(t *testing.T) {
 		tab.leave()
 		double.leave()
 		events.read()
-		var was []*realtime.Conn
-		for range 3 {
+		var now []*realtime.Conn
+		for i := range 3 {
 			p := b.page("alice", "k")
 			p.join("lobby")
-			was = append(was, p.conn)
+			now = append(now, p.conn)
+			require.Equal(t, i == 0, first.In("lobby"))
+			require.False(t, second.In("lobby"))
 		}
 		require.Equal(t, []string{
 			"alice back lobby 1/3 was alice", "alice back lobby 1/3 was alice", "alice joined lobby 1/4",
 		}, events.read())
-		require.False(t, first.In("lobby"))
-		require.False(t, second.In("lobby"))
 		time.Sleep(time.Minute)
 		require.Empty(t, events.read())
-		require.ElementsMatch(t, append(was, phone.conn), b.connsOf("alice"))
+		require.ElementsMatch(t, append(now, phone.conn), b.connsOf("alice"))
 	})
 }
 
@@ -335,6 +350,38 @@ func TestReloadAndJoinsOfTheApplication(t *testing.T) {
 		}, inOrder(events.read()))
 		time.Sleep(time.Minute)
 		require.Empty(t, events.read())
+
+		// A connection without a key continues nothing, and neither does a plain one.
+		again.leave()
+		b.page("alice", "").leave()
+		events.read()
+		for _, r := range []*http.Request{pageRequest("alice", ""), plainRequest("alice", "k")} {
+			other := b.opened(r)
+			require.Equal(t, []string{"attic", "cellar"}, other.conn.Rooms())
+			for _, line := range events.read() {
+				require.Contains(t, line, "alice joined")
+			}
+		}
+	})
+}
+
+// A session that is resumed over a newer connection makes no other one end.
+func TestResumeWithAsManyConnectionsAsAllowed(t *testing.T) {
+	var events diary
+	o := reloading(&events)
+	o.Limits.ConnsPerUser = 2
+	bubble(t, o, func(t *testing.T, b *bed) {
+		lost, old := b.page("alice", ""), b.page("alice", "")
+		lost.join("attic")
+		old.join("lobby")
+		_ = lost.nc.Close()
+		synctest.Wait()
+		again := b.page("alice", "")
+		require.Equal(t, []string{rooms("lobby")}, again.request(
+			fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, old.welcome.Content.Session)))
+		require.True(t, lost.conn.In("attic"))
+		require.Equal(t, []string{rooms("lobby", "attic")}, again.request(
+			fmt.Sprintf(`{"type":"resume","id":1,"session":%q}`, lost.welcome.Content.Session)))
 	})
 }
 
@@ -570,7 +617,7 @@ func TestReloadUnderStress(t *testing.T) {
 			dice := rand.New(rand.NewPCG(uint64(n), 18))
 			user, key := fmt.Sprint("u", n%2), fmt.Sprint("k", n%3)
 			for range 60 {
-				p := b.load(user, key)
+				p := b.load(pageRequest(user, key))
 				for _, room := range []string{"a", "b", "c"}[:dice.IntN(4)] {
 					_, _ = io.WriteString(p.nc, masked(fin|opText, `{"type":"join","id":1,"room":"`+room+`"}`))
 				}
