@@ -80,7 +80,7 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 }
 
 // lockConn locks a connection that joins a room. If it has a presence key, it may continue a
-// membership of a detached session of its user: then lockConn locks the user before, and returns it.
+// membership of a detached session of its user: then lockConn locks the user first, and returns it.
 func (js *joins) lockConn(c *Conn) (u *user, unlock func()) {
 	if c.presenceKey == "" || c.UserID() == "" {
 		c.mu.Lock()
