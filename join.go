@@ -84,7 +84,7 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 }
 
 // lockConn locks a connection that joins a room. If it has a presence key, it may continue a
-// membership of a detached session of its user: then lockConn locks the user before, and returns it.
+// membership of a detached session of its user: then lockConn locks the user first, and returns it.
 func (js *joins) lockConn(c *Conn) (u *user, unlock func()) {
 	if c.presenceKey == "" || c.UserID() == "" {
 		c.mu.Lock()
@@ -192,11 +192,9 @@ func (js *joins) joinLocked(c *Conn, u *user, e *joinOp) error {
 	if js.atLimit(c) {
 		return ErrTooManyRooms
 	}
-	var was *membership
-	if c.phase == live {
-		if was = u.predecessor(c, e.room); was != nil {
-			defer was.conn.mu.Unlock()
-		}
+	was := u.predecessor(c, e.room)
+	if was != nil {
+		defer was.conn.mu.Unlock()
 	}
 	r := js.m.rooms.lockNew(e.room, e.policy)
 	defer js.m.rooms.unlock(r) // removes a room that was made for a user who is denied

@@ -156,8 +156,9 @@ type Options struct {
 // negative number means no limit.
 type Limits struct {
 	Conns int // connections in all: 100,000
-	// ConnsPerUser bounds the connections of one user: 100, see Options.UserFull. Detached sessions do
-	// not prevent new connections, but if one more is detached than the limit leaves, the oldest ends.
+	// ConnsPerUser bounds the connections of one user: 100, see Options.UserFull. Detached sessions
+	// do not prevent new connections. If one more session is detached, and the user has more of both
+	// together, the oldest detached one ends.
 	ConnsPerUser int
 	// ConnsPerIP bounds the connections from one address: 1000. HandshakeRatePerIP bounds the
 	// attempts per second to connect from one address: 50. HandshakeRate bounds the attempts per
@@ -239,10 +240,11 @@ type Timeouts struct {
 	Drain time.Duration
 	// Resume is how long a session of realtime.v1 remains in its rooms after its connection was
 	// lost, timed out or was too slow: 15 s. If the client reconnects within that time it resumes
-	// the session, and no notice is sent. A third of it applies to clients that close with code 1001:
-	// a page that is reloaded continues its memberships, see presence_key in docs/PROTOCOL.md. There are at most 100,000 detached sessions, and they
-	// take at most a quarter of Limits.MemoryBytes: beyond that, and under memory pressure, a lost
-	// connection leaves its rooms at once. A user who has Limits.ConnsPerUser connections can
+	// the session, and no notice is sent. A third of it applies to a client that closes with code
+	// 1001, as a page does that is reloaded: it continues its memberships when it joins its rooms
+	// again, see presence_key in docs/PROTOCOL.md. There are at most 100,000 detached sessions, and
+	// they take at most a quarter of Limits.MemoryBytes: beyond that, and under memory pressure, a
+	// lost connection leaves its rooms at once. A user who has Limits.ConnsPerUser connections can
 	// resume only a session that the server knows to be lost. Negative: no session can be resumed.
 	Resume time.Duration
 	// Expiry is how long a connection continues after its identity has expired, if the identity is

@@ -165,3 +165,35 @@ func TestOpeningConnections(t *testing.T) {
 		require.NoError(t, m.Close())
 	})
 }
+
+// A connection that is lost while its user has as many others as allowed leaves no session, and
+// OnDisconnect is not told that it could be resumed.
+func TestNoSessionBeyondTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var grace []time.Duration
+		m := New(&Options{OnDisconnect: func(_ context.Context, _ *Conn, why *CloseError) {
+			grace = append(grace, why.Grace)
+		}})
+		var far []*PipeClient
+		for range 2 {
+			near, client := Pipe(V1)
+			_, err := m.Register(t.Context(), near, Identity{UserID: "alice"})
+			require.NoError(t, err)
+			far = append(far, client)
+		}
+		u := m.users.lockNew("alice")
+		m.users.limit = 1 // as if the connection had ended while another one replaced it
+		m.users.unlock(u)
+		far[0].Drop()
+		synctest.Wait()
+		require.Equal(t, []time.Duration{0}, grace)
+		require.Empty(t, m.users.detachedOf("alice"))
+		require.Len(t, m.conns.byID.Values(), 1)
+		far[1].Drop()
+		synctest.Wait()
+		require.Equal(t, []time.Duration{0, 15 * time.Second}, grace)
+		require.Len(t, m.users.detachedOf("alice"), 1)
+		require.NoError(t, m.Close())
+		require.Zero(t, m.Stats().MemoryBytes)
+	})
+}

@@ -235,8 +235,8 @@ const (
 )
 
 // detach detaches the session of a live connection that ended because of why: it gets no messages
-// any more, and its user stays visible. It returns the phase in which the connection was before, and
-// the user's detached sessions that the caller must end, because the user has too many connections.
+// any more, and its user stays visible. It returns the phase in which the connection was before,
+// and the detached sessions that the caller must end, because the user has too many connections.
 func (d *detached) detach(c *Conn, why *CloseError) (was phase, excess []*Conn) {
 	var u *user
 	if id := c.UserID(); id != "" {

@@ -327,10 +327,10 @@ func (us *users) excess(u *user) []*Conn {
 	return slices.Clone(u.detached[:min(n, len(u.detached))])
 }
 
-// predecessor returns the membership of a room that c, which joins it, continues: that of a detached
-// session of the same user with the same presence key. It returns nil if there is none. Otherwise it
-// has locked the connection of that session, and the caller must unlock it. u and c.mu are locked. u
-// is nil if c has no presence key or no user.
+// predecessor returns the membership of a room that c, which joins it, continues: that of a
+// detached session of the same user with the same presence key. It returns nil if there is none.
+// Otherwise it has locked the connection of that session, and the caller must unlock it. u and c.mu
+// are locked. u is nil if c has no user, and may be nil if c has no presence key.
 func (u *user) predecessor(c *Conn, room string) *membership {
 	if u == nil || c.presenceKey == "" {
 		return nil
