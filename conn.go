@@ -43,6 +43,7 @@ type Conn struct {
 	mu             sync.Mutex
 	phase          phase
 	detachedMemory int32         // memory that it takes while it is detached, in bytes
+	infoSet        bool          // identity.Info is from SetInfo
 	at             listIndex     // not guarded by mu
 	identity       Identity      // the user id never changes and is read without mu
 	expires        time.Duration // when the identity expires, since the opening; zero: never

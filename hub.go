@@ -84,7 +84,8 @@ func New(o *Options) *Manager {
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
 	m.stateConfig = state.Config{
 		Wheel: m.wheel, Go: m.background.Go, Budget: &m.counters.Queues.Budget, Speakers: &m.speakers,
-		Pushed: func(frames int) { m.counters.Add(metrics.Matched, frames) },
+		Stopped: func() bool { return m.capacity.Closed() },
+		Pushed:  func(frames int) { m.counters.Add(metrics.Matched, frames) },
 	}
 	m.conns, m.users, m.rooms = newLists(m), newUsers(m), newRooms(m)
 	m.inboxes = newInboxes(m)

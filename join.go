@@ -69,8 +69,8 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 		return err
 	}
 	defer js.finish(e)
-	u, unlock := js.lockConn(c)
-	defer unlock()
+	u := js.lockConn(c)
+	defer js.unlockConn(c, u)
 	if err := js.joinLocked(c, u, e); err != nil {
 		return err
 	}
@@ -85,15 +85,18 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 
 // lockConn locks a connection that joins a room. If it has a presence key, it may continue a
 // membership of a detached session of its user: then lockConn locks the user first, and returns it.
-func (js *joins) lockConn(c *Conn) (u *user, unlock func()) {
-	if c.presenceKey == "" || c.UserID() == "" {
-		c.mu.Lock()
-		return nil, c.mu.Unlock
+func (js *joins) lockConn(c *Conn) (u *user) {
+	if c.presenceKey != "" && c.UserID() != "" {
+		u = js.m.users.lockNew(c.UserID())
 	}
-	u = js.m.users.lockNew(c.UserID())
 	c.mu.Lock()
-	return u, func() {
-		c.mu.Unlock()
+	return u
+}
+
+// unlockConn undoes lockConn.
+func (js *joins) unlockConn(c *Conn, u *user) {
+	c.mu.Unlock()
+	if u != nil {
 		js.m.users.unlock(u)
 	}
 }
@@ -320,8 +323,8 @@ func (js *joins) apiJoin(
 		return err
 	}
 	defer js.finish(e)
-	u, unlock := js.lockConn(c)
-	defer unlock()
+	u := js.lockConn(c)
+	defer js.unlockConn(c, u)
 	if c.phase == gone || c.session.Ended() {
 		return ErrClosed
 	}

@@ -78,8 +78,8 @@ const maxState = 1 << 10
 
 // SetInfo sets what the application says about the connection, such as a name, a color or a role,
 // to the clients that watch its rooms, see ShowMembers. It replaces Identity.Info. info is what
-// encoding/json makes of it, or a json.RawMessage; nil means nothing. It may have at most 1 KiB. SetInfo
-// does not block.
+// encoding/json makes of it, or a json.RawMessage; nil means nothing. It may have at most 1 KiB. A
+// connection that resumes the session keeps it, unless it has its own. SetInfo does not block.
 //
 // It returns ErrInvalidMessage if info cannot be encoded, ErrTooLarge, and ErrClosed if the
 // connection has ended.
@@ -93,6 +93,7 @@ func (c *Conn) SetInfo(info any) error {
 	if c.phase == gone || c.session.Ended() {
 		return ErrClosed
 	}
+	c.infoSet = true
 	c.setInfo(encoded)
 	return nil
 }
@@ -124,18 +125,36 @@ func checkInfo(info json.RawMessage) (json.RawMessage, error) {
 	return info, checkJSON(info)
 }
 
+// watches reports whether the client of the connection watches a room.
+func (c *Conn) watches(room string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.rooms.find(room)
+	if m == nil {
+		return false
+	}
+	r := c.m.rooms.lock(room)
+	defer r.mu.Unlock()
+	return m.view != nil && m.view.reader != nil && m.view.reader.Watches()
+}
+
 // noJSON reports whether JSON is absent or null.
 func noJSON(p []byte) bool { return len(p) == 0 || string(p) == "null" }
 
 // setInfo sets the info in all rooms. c.mu is held.
 func (c *Conn) setInfo(info json.RawMessage) {
 	c.identity.Info = info
+	c.eachEntry(func(e *state.Entry) { e.SetInfo(info) })
+}
+
+// eachEntry calls do with the entries of the connection, and the lock of their room held. c.mu is
+// held.
+func (c *Conn) eachEntry(do func(e *state.Entry)) {
 	for m := c.rooms.newest; m != nil; m = m.older {
-		if m.view == nil || m.view.entry == nil { // only ever set with c.mu held
-			continue
-		}
 		r := c.m.rooms.lock(m.room)
-		m.view.entry.SetInfo(info)
+		if m.view != nil && m.view.entry != nil {
+			do(m.view.entry)
+		}
 		r.mu.Unlock()
 	}
 }
@@ -206,6 +225,9 @@ func (m *membership) inherit(old *membership) {
 	v := m.see()
 	v.entry, old.view.entry = old.view.entry, nil
 	v.entry.SetAway(false)
+	if old.conn.infoSet && !m.conn.infoSet { // it belongs to the session
+		m.conn.identity.Info, m.conn.infoSet = old.conn.identity.Info, true
+	}
 	v.entry.SetInfo(m.conn.identity.Info)
 	if v.own != nil {
 		_ = v.entry.SetState(v.own) // fails only while memory is short
@@ -283,13 +305,7 @@ func (m *Manager) sessionAway(c *Conn) {
 	if c.phase != detachedPhase {
 		return
 	}
-	for ms := c.rooms.newest; ms != nil; ms = ms.older {
-		if v := ms.view; v != nil && v.entry != nil {
-			r := m.rooms.lock(ms.room)
-			v.entry.SetAway(true)
-			r.mu.Unlock()
-		}
-	}
+	c.eachEntry(func(e *state.Entry) { e.SetAway(true) })
 }
 
 // memberLists are the answers to clients that ask for the presence of a room. The room guards it.

@@ -385,7 +385,8 @@ func (rs *requests) refreshRequest(c *Conn, token string) error {
 	rooms := c.askedFor()
 	c.session.Bill().Decisions(len(rooms))
 	for _, room := range rooms {
-		if !rs.mayJoin(c, room) {
+		if !rs.mayJoin(c, room) || c.watches(room) &&
+			!rs.commands.allowed(c, &Action{Kind: ActionMembers, Room: room}) {
 			rs.m.joins.leave(c, room, nil)
 		}
 	}

@@ -40,6 +40,7 @@ func newCrowd(b *testing.B, n int, show Show) *crowd {
 	cfg := &Config{
 		Wheel: timerwheel.New(func(func()) {}), Go: func(func()) {},
 		Budget: &c.totals.Budget, Speakers: speakers, Pushed: func(int) {},
+		Stopped: func() bool { return false },
 	}
 	c.room = NewRoom(cfg, &c.mu, "hall", show)
 	for i := range n {

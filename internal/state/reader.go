@@ -62,7 +62,6 @@ func (rd *Reader) Begin() {
 		r.changed()
 		return
 	}
-	r.presence.prepare(time.Now())
 	rd.serve()
 }
 
@@ -77,13 +76,17 @@ func (rd *Reader) Serve() {
 }
 
 func (rd *Reader) serve() {
-	if rd.index < 0 || rd.room.closed {
+	if rd.index < 0 || rd.room.ended() {
 		return
 	}
+	rd.room.presence.prepare(time.Now())
 	f := flush{room: rd.room}
 	defer f.end()
 	f.serve(rd)
 }
+
+// Watches reports whether the reader is a watcher.
+func (rd *Reader) Watches() bool { return rd.watches }
 
 // Leave removes a reader.
 func (rd *Reader) Leave() {

@@ -26,6 +26,9 @@ type Config struct {
 	Budget   *sendqueue.Budget
 	Speakers *wire.Speakers
 	Pushed   func(frames int) // counts the frames that were pushed
+	// Stopped reports whether nothing is sent any more: a server that shuts down must not tell its
+	// clients that all others leave.
+	Stopped func() bool
 }
 
 // Room is what is current in a room, or for a connection: entries for its members, and values.
@@ -86,7 +89,7 @@ func (r *Room) changedPresence() {
 
 // flushFrom makes sure that there is a flush at a time, or earlier.
 func (r *Room) flushFrom(at time.Time) {
-	if len(r.readers) > 0 && (r.due.IsZero() || at.Before(r.due)) {
+	if len(r.readers) > 0 && !r.cfg.Stopped() && (r.due.IsZero() || at.Before(r.due)) {
 		r.flushAt(at)
 	}
 }
@@ -109,10 +112,13 @@ func (r *Room) flushAt(at time.Time) {
 func (r *Room) ticked() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed && !r.due.IsZero() {
+	if !r.ended() && !r.due.IsZero() {
 		r.flush()
 	}
 }
+
+// ended reports whether the room has ended, or the server is about to.
+func (r *Room) ended() bool { return r.closed || r.cfg.Stopped() }
 
 // flush gives each reader what has changed. Readers that are in step share the frames.
 func (r *Room) flush() {
