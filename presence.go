@@ -225,9 +225,6 @@ func (m *membership) inherit(old *membership) {
 	v := m.see()
 	v.entry, old.view.entry = old.view.entry, nil
 	v.entry.SetAway(false)
-	if old.conn.infoSet && !m.conn.infoSet { // it belongs to the session
-		m.conn.identity.Info, m.conn.infoSet = old.conn.identity.Info, true
-	}
 	v.entry.SetInfo(m.conn.identity.Info)
 	if v.own != nil {
 		_ = v.entry.SetState(v.own) // fails only while memory is short

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -295,6 +296,8 @@ type sessionState struct {
 	apiRoom     string        // see memberships.apiRoom
 	guest       string        // see Conn.guest
 	values      []broker.Message
+	info        json.RawMessage // see Conn.SetInfo; it belongs to the session if infoSet
+	infoSet     bool
 }
 
 // transfer gives a connection the state of the session that it resumes.
@@ -303,6 +306,10 @@ func (d *detached) transfer(c *Conn, s *sessionState, allowed func(room string) 
 	defer c.mu.Unlock()
 	c.guest = cmp.Or(s.guest, c.guest)
 	c.addValues(s.values)
+	if s.infoSet && !c.infoSet {
+		c.infoSet = true
+		c.setInfo(s.info)
+	}
 	for _, m := range s.memberships {
 		r := d.m.rooms.lock(m.room)
 		if d.canTake(c, m.room) && allowed(m.room) {
@@ -337,6 +344,7 @@ func (c *Conn) giveUpSession() (s sessionState, ok bool) {
 	}
 	c.phase = gone
 	s = sessionState{apiRoom: c.rooms.apiRoom, guest: c.guest, values: c.takeValues()}
+	s.info, s.infoSet = c.identity.Info, c.infoSet
 	for m := c.rooms.newest; m != nil; m = m.older {
 		s.memberships = append(s.memberships, m)
 	}

@@ -194,7 +194,7 @@ func TestReload(t *testing.T) {
 		require.Equal(t, []string{"1001 5s"}, ends.read())
 		time.Sleep(4 * time.Second)
 		again := b.page("alice", "k")
-		require.Equal(t, []string{`{"message_type":"reply","id":1}`}, again.join("lobby"))
+		require.Equal(t, []string{`{"message_type":"reply","id":1,"content":{"key":"k"}}`}, again.join("lobby"))
 		require.Equal(t, []string{"alice back lobby, user back 2/2 was alice"}, events.read())
 		require.Equal(t, []string{"lobby"}, again.conn.Rooms())
 		require.Empty(t, watcher.got())
