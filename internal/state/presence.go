@@ -138,7 +138,7 @@ func (r *Room) SetCount(users, conns int) {
 	}
 	p.users, p.conns, p.recount = users, conns, true
 	if p.counting() {
-		r.changedPresence()
+		r.changedPresence(0)
 	}
 }
 
@@ -150,7 +150,8 @@ func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
 	for e.Key = key; taken || r.presence.has(e.Key); taken = false {
 		e.Key = rand.Text()[:keyLength]
 	}
-	r.put(e, int64(entryOverhead+len(user)+len(e.Key)+len(info)+len(state)))
+	r.presence.table.set(e.Key, e)
+	r.resized(int64(entryOverhead+len(user)+len(e.Key)+len(info)+len(state)), joinTick)
 	return e
 }
 
@@ -159,21 +160,21 @@ func (p *presence) has(key string) bool {
 	return ok
 }
 
-// put notes that an entry is new or has changed, and takes more memory than before.
+// put notes that an entry has changed, and takes more memory than before.
 func (r *Room) put(e *Entry, bytes int64) {
 	r.presence.table.set(e.Key, e)
-	r.resized(bytes)
+	r.resized(bytes, 0)
 }
 
 // Remove removes the entry.
 func (e *Entry) Remove() {
 	r := e.room
 	r.presence.table.remove(e.Key, nil)
-	r.resized(-int64(entryOverhead + len(e.User) + len(e.Key) + len(e.Info) + len(e.State)))
+	r.resized(-int64(entryOverhead+len(e.User)+len(e.Key)+len(e.Info)+len(e.State)), joinTick)
 }
 
 // resized accounts for memory, and flushes.
-func (r *Room) resized(bytes int64) {
+func (r *Room) resized(bytes int64, least time.Duration) {
 	p := &r.presence
 	p.size += bytes
 	r.cfg.Budget.Hold(bytes)
@@ -185,7 +186,7 @@ func (r *Room) resized(bytes int64) {
 		p.tooMany = false
 		p.table.forget() // so that all readers begin with a snapshot
 	}
-	r.changedPresence()
+	r.changedPresence(least)
 }
 
 // SetState sets what the client says about the member. Nil: nothing. The entry keeps state.

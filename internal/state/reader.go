@@ -59,7 +59,7 @@ func (rd *Reader) KnowsValues(version uint64) {
 func (rd *Reader) Begin() {
 	r := rd.room
 	if rd.watches && rd.presence == 0 && r.presence.table.len() > smallRoom {
-		r.changed()
+		r.changedPresence(joinTick)
 		return
 	}
 	rd.serve()

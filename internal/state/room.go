@@ -14,6 +14,9 @@ const (
 	// second, however many readers it has.
 	minTick       = 20 * time.Millisecond
 	tickForReader = 100 * time.Microsecond
+	// joinTick is the time between two flushes if members only join and leave: many may do so at
+	// once, and each needs all entries.
+	joinTick = 100 * time.Millisecond
 
 	// maxFlush bounds the values of one flush to one reader, in bytes.
 	maxFlush = 64 << 10
@@ -75,12 +78,13 @@ func (r *Room) tick() time.Duration {
 // changed flushes at the end of the tick, or now if that has passed.
 func (r *Room) changed() { r.flushFrom(r.flushed.Add(r.tick())) }
 
-// changedPresence is changed after a change of the entries or of their number.
-func (r *Room) changedPresence() {
+// changedPresence is changed after a change of the entries or of their number. The flush may come no
+// sooner than least after the one before.
+func (r *Room) changedPresence(least time.Duration) {
 	if r.watchers == 0 {
 		return
 	}
-	at := r.flushed.Add(r.tick())
+	at := r.flushed.Add(max(least, r.tick()))
 	if due := r.presence.due(); due.After(at) {
 		at = due
 	}
