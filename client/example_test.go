@@ -28,6 +28,7 @@ func exampleServer() (url string, stop func()) {
 		Authenticate: realtime.InsecureQueryUser,
 		Authorize:    realtime.InsecureAllowAll,
 		OnMessage:    r.OnMessage,
+		Show:         realtime.ShowMembers,
 	})
 	s := httptest.NewServer(rt)
 	return s.URL + "/?user_id=alice", func() { _ = rt.Close(); s.Close() }

@@ -211,20 +211,23 @@ const actions = {
   call: (client, { method, content }) => void client.call(method, content).catch(() => {}),
   refresh: (client, request, { socket }) => socket.receive(expired),
   ping: (client) => void client.ping().catch(() => {}),
-  send: (client, body) => {
-    const { message_type: type, content, message_id: id, ttl_ms: ttl, receipt, ephemeral, ...to } = body;
+  send: (client, body, { socket }) => {
+    const { message_type: type, content, message_id: id, ttl_ms: ttl, receipt, ephemeral, latest, ...to } =
+      body;
     const target = to.all ? client.all
       : to.user ? client.user(to.user)
       : to.conn ? client.conn(to.conn)
       : to.server ? client.server
       : client.join(to.room);
+    if (latest && to.room) socket.reply("join"); // a value waits until then
     if (ephemeral) target.send(type, content, { ephemeral });
+    else if (latest) target.send(type, content, { latest });
     else target.send(type, content, { id, ttl, receipt }).catch(() => {});
   },
 };
 
 /** Requests of other clients. */
-const isForeign = ({ type, key }) => type === "presence" || key !== undefined;
+const isForeign = ({ type }) => type === "presence";
 
 for (const vector of fromClient("request").filter(({ request }) => !isForeign(request))) {
   test(`encodes a request: ${vector.name}`, async (t) => {
@@ -239,7 +242,7 @@ for (const vector of fromClient("request").filter(({ request }) => !isForeign(re
     const made = env.socket.requests.at(-1);
     const { id, message_id } = vector.request;
     if (message_id) assert.equal(made.message_id, message_id);
-    else if (made.type === "send" && !made.ephemeral) assert.match(made.message_id, /^[\w-]{16}$/);
+    else if (made.type === "send" && !made.ephemeral && !made.latest) assert.match(made.message_id, /^[\w-]{16}$/);
     const known = { id, ...message_id && { message_id } };
     assert.deepEqual(framesWith(made, sent, known), framesWith(known, dataOf(vector), known));
   });
@@ -303,8 +306,8 @@ const invalidFrames = [
   '{"message_type":"presence","room":"lobby","ver":{},"set":7,"gone":{}}',
   '{"message_type":"presence","room":"lobby","ver":2,"gone":[{"toString":1}],"set":[null,7,{"key":{"toString":1}},' +
     '{"key":"k","user":{"toString":1}}]}',
-  '{"message_type":"latest"}', '{"message_type":"latest","room":"lobby","ver":{},"keys":7}',
-  '{"message_type":"latest","room":"never joined","ver":1,"keys":[]}',
+  '{"message_type":"latest"}', '{"message_type":"latest","room":"lobby","keys":7}',
+  '{"message_type":"latest","room":"never joined","keys":[]}',
   '{"message_type":"shape","latest":"k"}', '{"message_type":"shape","latest":7,"ver":{}}',
   '{"message_type":"shape","room":"lobby","latest":"k","ver":"7","content":null}',
   '{"message_type":"shape","room":"never joined","latest":"k","ver":1}',
