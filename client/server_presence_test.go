@@ -3,6 +3,7 @@ package client_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,19 +43,19 @@ func (w *testEnv) watch(user string, state any) *watcher {
 
 // describeMember returns "bob INFO STATE away me", without what there is not.
 func describeMember(m client.Member) string {
-	s := m.User
+	words := []string{m.User}
 	for _, p := range []json.RawMessage{m.Info, m.State} {
 		if p != nil {
-			s += " " + string(p)
+			words = append(words, string(p))
 		}
 	}
 	if m.Away {
-		s += " away"
+		words = append(words, "away")
 	}
 	if m.Me {
-		s += " me"
+		words = append(words, "me")
 	}
-	return s
+	return strings.Join(words, " ")
 }
 
 // after returns the changes that are reported within a time.
