@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,8 +28,12 @@ const maxBody = 4 << 10
 //
 //	POST …/connections/{connection_id}/join    {"room_id":"…"}
 //	POST …/connections/{connection_id}/leave
-//	GET  …/rooms/{room_id}/users    or …/rooms/users?room_id=…
+//	GET  …/rooms/{room_id}/users      or …/rooms/users?room_id=…
+//	GET  …/rooms/{room_id}/members    or …/rooms/members?room_id=…
 //	GET  …/stats
+//
+// A room must show its members, or their number, see Options.Show; otherwise a request for them is
+// answered with 403. The users are listed in any case.
 //
 // Proxies may decode escaped characters of a path: for a room whose name contains a slash, use the
 // form with the query.
@@ -100,13 +105,14 @@ func (a *api) route(r *http.Request) (method string, call func(*http.Request) (a
 		segments[i], _ = url.PathUnescape(escaped) // an invalid segment becomes empty
 	}
 	kind, name, verb := segments[0], segments[1], segments[2]
+	list := map[string]listRoom{"users": a.users, "members": a.members}[verb]
 	switch {
 	case verb == "stats":
 		return http.MethodGet, a.stats
-	case verb == "users" && name == "rooms" && r.URL.Query().Has("room_id"):
-		return http.MethodGet, a.usersOfQuery
-	case verb == "users" && kind == "rooms":
-		return http.MethodGet, func(r *http.Request) (any, error) { return a.users(r, name) }
+	case list != nil && name == "rooms" && r.URL.Query().Has("room_id"):
+		return http.MethodGet, func(r *http.Request) (any, error) { return listQuery(r, list) }
+	case list != nil && kind == "rooms":
+		return http.MethodGet, func(r *http.Request) (any, error) { return list(r, name) }
 	case verb == "join" && kind == "connections":
 		return http.MethodPost, func(r *http.Request) (any, error) { return a.join(r, name) }
 	case verb == "leave" && kind == "connections":
@@ -167,14 +173,21 @@ func (a *api) stats(r *http.Request) (any, error) {
 	return body, nil
 }
 
-// usersOfQuery lists the users of the room in the query. It refuses a query with several rooms,
-// because two readers of such a URL could take different ones.
-func (a *api) usersOfQuery(r *http.Request) (any, error) {
+// listRoom lists who is in a room.
+type listRoom func(r *http.Request, room string) (any, error)
+
+// listQuery lists who is in the room of the query. It refuses a query with several rooms, because
+// two readers of such a URL could take different ones.
+func listQuery(r *http.Request, list listRoom) (any, error) {
 	rooms := r.URL.Query()["room_id"]
 	if len(rooms) > 1 {
-		return nil, newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
+		return nil, invalidRoom()
 	}
-	return a.users(r, rooms[0])
+	return list(r, rooms[0])
+}
+
+func invalidRoom() error {
+	return newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
 }
 
 func (a *api) users(r *http.Request, room string) (any, error) {
@@ -183,9 +196,29 @@ func (a *api) users(r *http.Request, room string) (any, error) {
 	}
 	users, err := a.m.Room(room).Users(r.Context())
 	if err != nil {
-		return nil, newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
+		return nil, invalidRoom()
 	}
 	return usersBody{RoomID: room, Users: users, UserCount: len(users)}, nil
+}
+
+// members returns what clients learn of the members of a room: the answer to their request for
+// presence, with the room.
+func (a *api) members(r *http.Request, room string) (any, error) {
+	if err := a.permit(r, Action{Kind: ActionMembers, Room: room}); err != nil {
+		return nil, err
+	}
+	if ValidName(room) != nil {
+		return nil, invalidRoom()
+	}
+	policy := a.m.policyOf(room)
+	if policy.show == ShowNothing {
+		const message = "the room does not show its members"
+		return nil, newRefusal(http.StatusForbidden, message, metrics.Denied)
+	}
+	var content []byte
+	a.m.rooms.inspect(room, policy, func(l *memberList) { content = l.content })
+	body := append(wire.AppendString([]byte(`{"room_id":`), room), ',')
+	return json.RawMessage(append(body, content[1:]...)), nil
 }
 
 func (a *api) join(r *http.Request, connID string) (any, error) {
@@ -240,7 +273,7 @@ func (a *api) joinRefusal(ctx context.Context, err error) error {
 		const status = http.StatusTooManyRequests
 		return retryLater(status, "too many rooms", metrics.RefusedLimit, retryAfter)
 	case errors.Is(err, ErrInvalidName):
-		return newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
+		return invalidRoom()
 	default:
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the caller has hung up
 			a.m.fetcher.Failed(ctx, err)
@@ -271,7 +304,7 @@ func roomOf(r *http.Request) (string, error) {
 	}
 	room, ok := wire.JSONString(values[0])
 	if !ok || ValidName(room) != nil {
-		return "", newRefusal(http.StatusBadRequest, "invalid room_id", metrics.RefusedRequest)
+		return "", invalidRoom()
 	}
 	return room, nil
 }

@@ -330,6 +330,125 @@ func ExampleError() {
 	// "data":{"highest":7}}
 }
 
+// A room that shows its members gives them, and each change, to the clients that ask for presence.
+// The application says who a member is, and the client what it does.
+func ExampleOptions_show() {
+	rt := realtime.New(&realtime.Options{
+		Show:      realtime.ShowMembers,
+		Authorize: realtime.InsecureAllowAll,
+	})
+	defer rt.Close()
+	transport, client := realtime.Pipe(realtime.V1)
+	defer client.Drop()
+	ctx := context.Background()
+	_, _ = rt.Register(ctx, transport, realtime.Identity{
+		UserID: "alice", Info: json.RawMessage(`{"name":"Alice"}`),
+	})
+	_, _, _ = client.Read(ctx) // welcome
+	join := `{"type":"join","id":1,"room":"lobby","presence":true,"state":{"typing":true}}`
+	_ = client.Write([]byte(join))
+	_, _, _ = client.Read(ctx) // the answer
+	frame, _, _ := client.Read(ctx)
+
+	var presence struct {
+		Type string `json:"message_type"`
+		Show string
+		Set  []struct {
+			User        string
+			Info, State json.RawMessage
+		}
+	}
+	_ = json.Unmarshal(frame, &presence)
+	fmt.Println(presence.Type, presence.Show)
+	for _, m := range presence.Set {
+		fmt.Println(m.User, string(m.Info), string(m.State))
+	}
+	// Output:
+	// presence members
+	// alice {"name":"Alice"} {"typing":true}
+}
+
+// Members are connections: a user with two devices is two members.
+func ExampleRoom_Members() {
+	rt := realtime.New(&realtime.Options{Show: realtime.ShowMembers})
+	defer rt.Close()
+	ctx := context.Background()
+	laptop, phone := connect(rt, "alice"), connect(rt, "alice")
+	bob := connect(rt, "bob")
+	for _, c := range []*realtime.Conn{laptop, phone, bob} {
+		_, _ = rt.Join(ctx, c.ID(), "lobby")
+	}
+	_ = bob.SetInfo(map[string]string{"role": "host"})
+
+	members, err := rt.Room("lobby").Members(ctx)
+	for _, m := range members {
+		fmt.Println(m.User, string(m.Info), m.Away)
+	}
+	fmt.Println(err)
+	// Output:
+	// alice  false
+	// alice  false
+	// bob {"role":"host"} false
+	// <nil>
+}
+
+// What the application says about a connection is shown in all its rooms, and replaces what the
+// identity says.
+func ExampleConn_SetInfo() {
+	rt := realtime.New(&realtime.Options{Show: realtime.ShowMembers})
+	defer rt.Close()
+	ctx := context.Background()
+	alice := connect(rt, "alice")
+	_, _ = rt.Join(ctx, alice.ID(), "lobby")
+
+	for _, info := range []any{
+		map[string]string{"color": "#a00"},
+		json.RawMessage(`{"color":"#00a"}`),
+		strings.Repeat("x", 2000),
+		nil,
+	} {
+		err := alice.SetInfo(info)
+		members, _ := rt.Room("lobby").Members(ctx)
+		fmt.Printf("%q %v\n", members[0].Info, err)
+	}
+	// Output:
+	// "{\"color\":\"#a00\"}" <nil>
+	// "{\"color\":\"#00a\"}" <nil>
+	// "{\"color\":\"#00a\"}" realtime: message too large: info of 2002 bytes, limit 1024
+	// "" <nil>
+}
+
+// A message with Latest is the current value of its key: a client that joins later gets it too, and
+// a slow client gets only the newest.
+func ExampleMessage_latest() {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	ctx := context.Background()
+	_, _ = rt.Join(ctx, connect(rt, "alice").ID(), "board")
+	board := realtime.ToRoom("board")
+	for x := range 3 {
+		shape, _ := realtime.NewMessage("shape", x)
+		shape.Latest = "shape/7"
+		_, _ = rt.Send(ctx, board, shape)
+	}
+	removed := realtime.Message{Type: "shape", Latest: "shape/8"} // without content: there is none
+	_, _ = rt.Send(ctx, board, removed)
+
+	bob, client := open(rt, "bob")
+	defer client.Drop()
+	_, _ = rt.Join(ctx, bob.ID(), "board")
+	frame, _, _ := client.Read(ctx)
+	var m struct{ Content json.RawMessage }
+	_ = json.Unmarshal(frame, &m)
+	fmt.Println(string(m.Content))
+
+	_, err := rt.Send(ctx, realtime.ToAll(), realtime.Message{Latest: "shape/7"})
+	fmt.Println(err)
+	// Output:
+	// 2
+	// realtime: invalid message: the target of a message with Latest is not one room or one connection
+}
+
 // Plain clients are told that users connect and join rooms.
 func ExampleShow() {
 	rt := realtime.New(&realtime.Options{Show: realtime.ShowMembers, AnnounceUsers: true})

@@ -67,13 +67,15 @@ type Message struct {
 	// ErrFull. A message with Latest has no ID and no TTL, and is not Ephemeral. Empty: the message
 	// is no value.
 	Latest string
-	// Ephemeral marks an event that has no value later, such as the position of a cursor, a sign that
-	// somebody is typing, the input of a player, or a reaction. The message is never kept, in no
-	// room and no inbox, and never waits behind other messages: a receiver for which more than 64
-	// messages or 64 KiB wait does not get it, nor does anybody while memory is short, see
-	// Limits.MemoryBytes. Result.Dropped and Stats.DroppedEphemeral count these receivers. The
-	// message ends no connection, whatever Options.Slow is: once queued, it makes way for other
-	// messages.
+	// Ephemeral marks an event that has no value later, such as the input of a player, or a reaction.
+	// What is so until it changes, such as the position of a cursor, is the state of a member, see
+	// ShowMembers, or a value, see Latest.
+	//
+	// The message is never kept, in no room and no inbox, and never waits behind other messages: a
+	// receiver for which more than 64 messages or 64 KiB wait does not get it, nor does anybody
+	// while memory is short, see Limits.MemoryBytes. Result.Dropped and Stats.DroppedEphemeral count
+	// these receivers. The message ends no connection, whatever Options.Slow is: once queued, it
+	// makes way for other messages.
 	//
 	// Clients that are away or miss the message are not told. A receiver that lags may get it before
 	// older messages. For a handler, the message of a client waits with others of that client, and

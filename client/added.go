@@ -65,7 +65,7 @@ func (ms *members) admit(r *room, a joinAnswer) {
 	r.joined, r.added = true, true
 	ms.watchAnswered(r, &a)
 	_ = ms.syncState(r) // it fails only after the client has ended
-	missing := r.watch.wanted || r.values.version > 0
+	missing := r.watch.wanted || r.values.named
 	switch {
 	case r.at.Epoch == "":
 		ms.applyJoin(r, position{}, readded, a)

@@ -28,6 +28,7 @@ func exampleServer() (url string, stop func()) {
 		Authenticate: realtime.InsecureQueryUser,
 		Authorize:    realtime.InsecureAllowAll,
 		OnMessage:    r.OnMessage,
+		Show:         realtime.ShowMembers,
 	})
 	s := httptest.NewServer(rt)
 	return s.URL + "/?user_id=alice", func() { _ = rt.Close(); s.Close() }
@@ -90,6 +91,81 @@ func ExampleClient_Messages() {
 	// Output:
 	// alice in lobby: "hello"
 	// realtime: closed
+}
+
+// A client learns who is in a room, and says something about itself.
+func ExampleClient_Presence() {
+	ctx := context.Background()
+	url, stop := exampleServer()
+	defer stop()
+	seen := make(chan string, 10)
+	alice, err := client.Dial(ctx, url, &client.DialOptions{
+		OnPresence: func(room string, now client.Presence, change client.PresenceChange) {
+			for _, m := range change.Updated {
+				seen <- fmt.Sprintf("%s in %s: %s", m.User, room, m.State)
+			}
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer alice.Close()
+	// The state is part of the join, and the client sends the newest one with each later join.
+	type State struct {
+		Typing bool `json:"typing"`
+	}
+	_ = alice.JoinWith(ctx, "lobby", client.JoinOptions{Presence: true, State: State{}})
+	if err := alice.SetState("lobby", State{Typing: true}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(<-seen)
+
+	now, ok := alice.Presence("lobby") // sends nothing
+	fmt.Println(ok, now.UserCount, now.Members[0].Me)
+	for _, u := range now.Users() {
+		fmt.Println(u.User, len(u.Members), u.Away)
+	}
+	// Output:
+	// alice in lobby: {"typing":true}
+	// true 1 true
+	// alice 1 false
+}
+
+// The loop gets the newest value of each key when it is ready, and never the ones in between. A
+// client that joins later gets the newest values first.
+func ExampleClient_Messages_latest() {
+	ctx := context.Background()
+	url, stop := exampleServer()
+	defer stop()
+	alice, err := client.Dial(ctx, url, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer alice.Close()
+	_ = alice.Join(ctx, "board")
+	for x := range 100 {
+		shape, _ := realtime.NewMessage("shape", x)
+		shape.Latest = "shape/7"
+		_ = alice.Send(ctx, realtime.ToRoom("board"), shape) // does not wait for the server
+	}
+	_, _ = alice.Ping(ctx) // the server has them all
+
+	bob, err := client.Dial(ctx, url, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer bob.Close()
+	_ = bob.Join(ctx, "board")
+	for m := range bob.Messages() {
+		fmt.Println(m.Type, m.Latest, string(m.Content))
+		break
+	}
+	// Output:
+	// shape shape/7 99
 }
 
 // A client answers the device that a message came from, and not all devices of its user.

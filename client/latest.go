@@ -9,13 +9,10 @@ import (
 // maxKeys is the number of keys of a room that are remembered. A server has fewer.
 const maxKeys = 10_000
 
-// firstVersion is the version of a client that has been told to forget its values: it has none of
-// those that follow.
-const firstVersion = 1
-
 // values are the latest values of a room that were received.
 type values struct {
 	version uint64            // the newest; 0: none
+	named   bool              // the next join names the version
 	types   map[string]string // message types by key
 }
 
@@ -29,6 +26,7 @@ type valuesFrame struct {
 func (v *values) note(m *Message, version uint64) {
 	if version <= maxVersion {
 		v.version = max(v.version, version)
+		v.named = v.version > 0
 	}
 	switch {
 	case m.Binary == nil && isNull(m.Content):
@@ -74,7 +72,7 @@ func (ms *members) receiveValue(m Message, version uint64) {
 }
 
 // receiveKeys handles a frame of type latest, with its text: the values with other keys do not
-// exist any more. The others follow, with versions that may be older.
+// exist any more. The others follow, with versions that may be smaller.
 func (ms *members) receiveKeys(text []byte) {
 	var f valuesFrame
 	if json.Unmarshal(text, &f) != nil || f.Keys == nil {
@@ -86,7 +84,7 @@ func (ms *members) receiveKeys(text []byte) {
 	if r == nil {
 		return
 	}
-	r.values.version = firstVersion
+	r.values.version, r.values.named = 0, true
 	for _, m := range r.values.forgetOthers(f.Room, f.Keys) {
 		ms.stream.pushValue(m)
 	}

@@ -126,7 +126,7 @@ func (ms *members) rejoin(r *room, why joinCause) *request {
 		o.State = r.watch.stateOfJoin()
 	}
 	o.Presence = r.watch.askForPresence(why)
-	if r.values.version > 0 {
+	if r.values.named {
 		o.Latest = r.values.version
 	}
 

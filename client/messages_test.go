@@ -18,16 +18,16 @@ import (
 )
 
 func TestMessages(t *testing.T) {
-	withManager(t, realtime.Options{Show: realtime.ShowMembers}, func(t *testing.T, w *testEnv) {
+	o := realtime.Options{AnnounceUsers: true, Show: realtime.ShowMembers}
+	withManager(t, o, func(t *testing.T, w *testEnv) {
 		ctx := t.Context()
 		alice, bob := w.dial("alice"), w.dial("bob")
 		alice.join("lobby", "lobby")
 		bob.join("lobby")
 		require.Equal(t, []string{
-			`systemnotification alice@lobby: {"type":"room_join","user_id":"alice","room_id":"lobby","message":"User joined room lobby"}`,
-			`systemnotification bob@lobby: {"type":"room_join","user_id":"bob","room_id":"lobby","message":"User joined room lobby"}`,
-		}, alice.received())
-		bob.received()
+			`userjoined bob: {"user_id":"bob","message":"User bob joined"}`,
+		}, alice.received(), "and no notices of rooms")
+		require.Empty(t, bob.received())
 
 		require.NoError(t, alice.sendChat("lobby", "<hi> & ü"))
 		require.NoError(t, bob.Send(ctx, realtime.ToUser("alice"), realtime.Message{Type: "poke"}))

@@ -15,7 +15,6 @@ import (
 type presenceTest struct {
 	*testing.T
 	members *members
-	joins   []*request // that were sent
 }
 
 func newPresenceTest(t *testing.T) *presenceTest {

@@ -54,7 +54,7 @@ func TestSeen(t *testing.T) {
 		"four at once": {func(s *script) {
 			value(s)
 			s.presence(`"ver":1,"show":"count"`)
-			s.send(`{"message_type":"latest","room":"lobby","ver":7,"keys":["b"]}`)
+			s.send(`{"message_type":"latest","room":"lobby","keys":["b"]}`)
 			time.Sleep(50 * time.Millisecond)
 			s.presence(`"ver":0`)
 		}, []string{"4 at 50"}},

@@ -14,7 +14,7 @@ import (
 // TestSlowConsumer tests that the newest messages are dropped if the consumer is too slow, and that
 // this is reported.
 func TestSlowConsumer(t *testing.T) {
-	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{Show: realtime.ShowCount}, func(t *testing.T, w *testEnv) {
 		alice := w.dialPaused("alice", client.DialOptions{QueueMessages: 3})
 		alice.join("lobby")
 		for i := range 8 {
@@ -114,7 +114,7 @@ func TestTwoLoops(t *testing.T) {
 // TestCallsInTheLoop tests that the loop may call any method, because the client does not wait for
 // the loop.
 func TestCallsInTheLoop(t *testing.T) {
-	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+	withManager(t, realtime.Options{Show: realtime.ShowCount}, func(t *testing.T, w *testEnv) {
 		alice := w.dialPaused("alice", client.DialOptions{})
 		alice.join("lobby")
 		require.NoError(t, alice.sendChat("lobby", "0"))

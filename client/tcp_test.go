@@ -34,7 +34,9 @@ func startServer(t *testing.T, secure bool, o realtime.Options) (*httptest.Serve
 func TestOverTCP(t *testing.T) {
 	for name, secure := range map[string]bool{"tcp": false, "tls": true} {
 		t.Run(name, func(t *testing.T) {
-			s, rt := startServer(t, secure, realtime.Options{Limits: realtime.Limits{MessageBytes: 1 << 20}})
+			s, rt := startServer(t, secure, realtime.Options{
+				Show: realtime.ShowCount, Limits: realtime.Limits{MessageBytes: 1 << 20},
+			})
 			dial := func(user string) *client.Client {
 				c, err := client.Dial(t.Context(), s.URL+"?user_id="+user, &client.DialOptions{HTTPClient: s.Client()})
 				require.NoError(t, err)

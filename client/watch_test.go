@@ -304,7 +304,7 @@ func TestStateInAddedRoom(t *testing.T) {
 		if n > 1 {
 			s.replyEmpty(s.expect(state))
 			s.replyEmpty(s.expect(`{"type":"recover","room":"lobby","latest":5}`))
-			s.send(`{"message_type":"latest","room":"lobby","ver":5,"keys":[]}`)
+			s.send(`{"message_type":"latest","room":"lobby","keys":[]}`)
 			s.serveUntilClosed()
 			return
 		}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"maps"
@@ -41,7 +42,11 @@ type vector struct {
 		Prev    uint64
 		realtime.Position
 		Ephemeral bool
+		Latest    string
+		Version   uint64 `json:"ver"`
 	}
+	Presence json.RawMessage
+	Keys     []string
 	Position realtime.Position
 	From     uint64
 	Reason   realtime.Reason
@@ -70,28 +75,50 @@ func vectors(t testing.TB, file string) (vs []vector) {
 // TestMemberNames tests that the client and package wire give the members of requests and frames
 // the same names.
 func TestMemberNames(t *testing.T) {
-	require.Subset(t, memberNames(reflect.TypeFor[outgoing]()), wire.RequestMembers())
+	require.ElementsMatch(t, memberNames(reflect.TypeFor[outgoing]()), wire.RequestMembers())
+
+	presence := &wire.PresenceFrame{
+		Prev: 1, Version: 2, Show: "members", Gone: []string{"b"},
+		Set: []*wire.Entry{{Key: "a", User: "u", Info: []byte("1"), State: []byte("1"), Away: true}},
+	}
+	list := wire.MemberList("members", 1, 1, nil)
+	shown := namesIn(t, presence.Encode().Payload(), list)
+	delete(shown, "message_type")
+	require.ElementsMatch(t, slices.Collect(maps.Keys(shown)), memberNames(reflect.TypeFor[presenceFrame]()))
+	var frame struct{ Set []json.RawMessage }
+	require.NoError(t, json.Unmarshal(presence.Encode().Payload(), &frame))
+	require.ElementsMatch(t, slices.Collect(maps.Keys(namesIn(t, frame.Set[0]))), memberNames(reflect.TypeFor[entry]()))
+	keys := slices.Collect(maps.Keys(namesIn(t, wire.LatestKeys("lobby", nil).Payload())))
+	require.ElementsMatch(t, keys, append(memberNames(reflect.TypeFor[valuesFrame]()), "message_type"))
 
 	m := broker.Message{Type: "chat", Guest: "g", ID: "i", Content: json.RawMessage("1"), Ephemeral: true}
 	at := &wire.Envelope{Conn: "c", Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
 	binary := m
 	binary.Content, binary.Binary = nil, []byte("x")
-	sent := map[string]bool{}
-	for _, p := range [][]byte{
+	value := &broker.Message{Type: "shape", Latest: "k"}
+	sent := namesIn(t,
+		wire.EncodeIn(wire.ProtoV1, value, &wire.Envelope{Version: 1}).Payload(),
 		wire.EncodeIn(wire.ProtoV1, &m, at).Payload(),
 		wire.AppendKept(nil, &binary, at),
 		wire.AppendCall(nil, []byte("1"), "method", nil),
 		wire.PositionFrame("lobby", at.At, realtime.ReasonExpired).Payload(),
 		wire.SkippedFrame("lobby", 1, at.At).Payload(),
-		[]byte(`{"bytes":1,"latest":"k","ver":1}`), // of large frames and of latest values
-	} {
-		var frame map[string]any
-		require.NoError(t, json.Unmarshal(p, &frame))
-		for name := range frame {
-			sent[name] = true
+		[]byte(`{"bytes":1}`), // of large frames
+	)
+	require.ElementsMatch(t, slices.Collect(maps.Keys(sent)), memberNames(reflect.TypeFor[incoming]()))
+}
+
+// namesIn returns the names of the members of objects.
+func namesIn(t *testing.T, objects ...[]byte) map[string]bool {
+	names := map[string]bool{}
+	for _, p := range objects {
+		var object map[string]any
+		require.NoError(t, json.Unmarshal(p, &object), "%s", p)
+		for name := range object {
+			names[name] = true
 		}
 	}
-	require.ElementsMatch(t, slices.Collect(maps.Keys(sent)), memberNames(reflect.TypeFor[incoming]()))
+	return names
 }
 
 // memberNames returns the names that encoding/json gives the fields of a struct.
@@ -108,7 +135,7 @@ func memberNames(t reflect.Type) (names []string) {
 func TestEncodeVectors(t *testing.T) {
 	for _, v := range vectors(t, "client.json") {
 		switch v.Kind {
-		case "request":
+		case "request", "seen":
 			v.Request.binary = v.Binary
 			f, err := v.Request.encode()
 			require.NoError(t, err, v.Name)
@@ -170,6 +197,13 @@ func TestDecodeVectors(t *testing.T) {
 			requireContent(t, &v, &in)
 		case "left":
 			require.Equal(t, []any{"left", v.Room, false}, []any{in.Type, in.Room, in.isMessage()}, v.Name)
+		case "presence":
+			requirePresence(t, &v, &in)
+		case "latest":
+			var f valuesFrame
+			require.NoError(t, json.Unmarshal(v.frame().data, &f), v.Name)
+			require.Equal(t, valuesFrame{Room: v.Room, Keys: v.Keys}, f, v.Name)
+			require.True(t, in.isStateFrame() && !in.isMessage(), v.Name)
 		case "refusal":
 			require.Zero(t, in.requestID(), v.Name)
 			require.Equal(t, "forbidden", in.failure().Code, v.Name)
@@ -210,14 +244,39 @@ func requireMessage(t *testing.T, v *vector, in *incoming) {
 		Room: want.Room, ID: want.ID,
 		Content: got.Content, Binary: want.Binary, Position: want.Position,
 		Time:      time.UnixMilli(int64(math.Round(want.Time * 1000))),
-		Ephemeral: want.Ephemeral,
+		Ephemeral: want.Ephemeral, Latest: want.Latest,
 	}, got, v.Name)
 	require.Equal(t, want.Prev, in.Prev, v.Name)
+	require.Equal(t, want.Version, in.Version, v.Name)
+	require.Equal(t, want.Latest != "", in.isStateFrame(), v.Name)
 	if want.Binary == nil {
 		require.JSONEq(t, string(want.Content), string(got.Content), v.Name)
 	} else {
 		require.Nil(t, got.Content, v.Name)
 	}
+}
+
+func requirePresence(t *testing.T, v *vector, in *incoming) {
+	t.Helper()
+	require.True(t, in.isStateFrame() && !in.isMessage(), v.Name)
+	var content bytes.Buffer
+	require.NoError(t, json.Compact(&content, v.Presence))
+	var want struct {
+		Room, Show string
+		Prev       *uint64
+		Ver        uint64
+		Users      int `json:"user_count"`
+		Conns      int `json:"connection_count"`
+		Set        []entry
+		Gone       []string
+	}
+	require.NoError(t, json.Unmarshal(content.Bytes(), &want), v.Name)
+	var got presenceFrame
+	require.NoError(t, json.Unmarshal(v.frame().data, &got), v.Name)
+	require.Equal(t, presenceFrame{
+		Room: want.Room, Prev: want.Prev, Version: want.Ver, Show: want.Show,
+		UserCount: &want.Users, ConnCount: &want.Conns, Set: want.Set, Gone: want.Gone,
+	}, got, v.Name)
 }
 
 // TestDecodeInvalid tests that invalid frames are ignored.

@@ -13,6 +13,9 @@
 //		})
 //	}
 //
+// Of latest values, Expect returns the newest of each key that has arrived. Who is in a room is
+// known to a client that has joined it with presence, see [Client.ExpectPresence].
+//
 // An expected event must happen within ten seconds. A message of an inbox is acknowledged by the
 // rules of client.Client: when the next message is received, also if Expect has skipped it.
 package realtimetest

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
@@ -57,5 +59,41 @@ func TestExpectPresence(t *testing.T) {
 		now := alice.ExpectPresence("lobby", func(p client.Presence) bool { return p.UserCount == 2 })
 		require.Len(t, now.Members, 2)
 		require.Equal(t, []string{"lobby", "lobby"}, []string{<-calls, <-calls})
+	})
+}
+
+// TestPresenceOfManager tests that a test can follow a member that joins, says something, is lost
+// and comes back, and that it gets the newest of the values of a key.
+func TestPresenceOfManager(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &realtime.Options{Authorize: realtime.InsecureAllowAll, Show: realtime.ShowMembers}
+		srv := realtimetest.New(t, o)
+		alice, bob := srv.Connect("alice"), srv.Connect("bob")
+		require.NoError(t, alice.JoinWith(t.Context(), "lobby", client.JoinOptions{Presence: true}))
+		bob.Join("lobby")
+		require.NoError(t, bob.SetState("lobby", 1))
+		bobIs := func(away bool) func(client.Presence) bool {
+			return func(now client.Presence) bool {
+				return now.UserCount == 2 && string(now.Members[1].State) == "1" && now.Members[1].Away == away
+			}
+		}
+		alice.ExpectPresence("lobby", bobIs(false))
+		bob.DropNetwork()
+		time.Sleep(35 * time.Second) // until the server detects it; bob is away 3 s later
+		alice.ExpectPresence("lobby", bobIs(true))
+		bob.Reconnect()
+		alice.ExpectPresence("lobby", bobIs(false))
+
+		for i := range 100 {
+			shape, err := realtime.NewMessage("shape", i)
+			require.NoError(t, err)
+			shape.Latest = "a"
+			_, err = srv.Manager.Send(t.Context(), realtime.ToRoom("lobby"), shape)
+			require.NoError(t, err)
+		}
+		time.Sleep(time.Second)
+		for n := 0; n < 99; {
+			n = realtimetest.Expect[int](bob, "shape")
+		}
 	})
 }

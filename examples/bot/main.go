@@ -29,45 +29,88 @@ func main() {
 
 // run chats until ctx ends or the server tells the client not to reconnect.
 func run(ctx context.Context, url, room string, o *client.DialOptions) error {
-	c, err := client.Dial(ctx, url, o)
+	joined := make(chan string, 100) // users to greet
+	opts := client.DialOptions{}
+	if o != nil {
+		opts = *o
+	}
+	opts.OnPresence = func(_ string, now client.Presence, change client.PresenceChange) {
+		for _, user := range newUsers(now, change) {
+			select {
+			case joined <- user:
+			default: // too many at once
+			}
+		}
+	}
+	c, err := client.Dial(ctx, url, &opts)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
-	if err := c.Join(ctx, room); err != nil {
+	if err := c.JoinWith(ctx, room, client.JoinOptions{Presence: true}); err != nil {
 		return err
 	}
+	say := func(text string) {
+		content, err := json.Marshal(map[string]string{"content": text})
+		if err == nil {
+			err = c.Send(ctx, realtime.ToRoom(room), realtime.Message{Content: content})
+		}
+		if err != nil {
+			log.Print(err)
+		}
+	}
+	go func() {
+		for {
+			select {
+			case user := <-joined:
+				say("Hello, " + user + "!")
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	for msg, err := range c.Messages() {
 		if err != nil {
 			log.Print(err) // a gap, or the last error, after which the loop ends
 			continue
 		}
 		if text := answerTo(msg); text != "" {
-			content, err := json.Marshal(map[string]string{"content": text})
-			if err == nil {
-				err = c.Send(ctx, realtime.ToRoom(room), realtime.Message{Content: content})
-			}
-			if err != nil {
-				log.Print(err)
-			}
+			say(text)
 		}
 	}
 	return realtime.ErrClosed
 }
 
+// newUsers returns the users that have joined with their first device. The bot greets nobody who
+// was there before.
+func newUsers(now client.Presence, change client.PresenceChange) (users []string) {
+	joined := map[string]int{}
+	for _, m := range change.Joined {
+		if m.Me {
+			return nil // the bot itself has joined
+		}
+		joined[m.User]++
+	}
+	for _, u := range now.Users() {
+		if u.User != "" && joined[u.User] == len(u.Members) {
+			users = append(users, u.User)
+		}
+	}
+	return users
+}
+
 // answerTo returns the bot's answer to a message, or an empty string.
 func answerTo(msg client.Message) string {
-	var said struct{ Type, Content string }
+	var said struct{ Content string }
 	if json.Unmarshal(msg.Content, &said) != nil || msg.Sender == "bot" {
 		return ""
 	}
-	switch {
-	case msg.Type == "systemnotification" && said.Type == "room_join":
-		return "Hello, " + msg.Sender + "!"
-	case msg.Type == "chat" && strings.HasPrefix(said.Content, "bot,"):
-		return msg.Sender + " says" + strings.TrimPrefix(said.Content, "bot,")
-	default:
+	rest, ok := strings.CutPrefix(said.Content, "bot,")
+	if msg.Type != "chat" || !ok {
 		return ""
 	}
+	return msg.Sender + " says" + rest
 }

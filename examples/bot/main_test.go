@@ -17,6 +17,7 @@ func TestBot(t *testing.T) {
 		srv := realtimetest.New(t, &realtime.Options{
 			Authorize: realtime.InsecureAllowAll, Show: realtime.ShowMembers,
 		})
+		srv.Connect("dave").Join("lobby") // nobody greets dave
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- run(ctx, srv.URL("/?user_id=bot"), "lobby", srv.DialOptions()) }()
@@ -30,6 +31,7 @@ func TestBot(t *testing.T) {
 		}
 		alice.Join("lobby")
 		expectText("Hello, alice!")
+		srv.Connect("alice").Join("lobby") // nor a second device
 		alice.Send(realtime.ToRoom("lobby"), "chat", map[string]string{"content": "bot, hi"})
 		expectText("bot, hi")
 		expectText("alice says hi")

@@ -56,7 +56,8 @@ func TestPage(t *testing.T) {
 		return
 	}
 	withCommand("history", testHistory)
-	withCommand("away", testAbsentUser)
+	withCommand("absent", testAbsentUser)
+	withCommand("away", testAway)
 	withCommand("cuts", testLostConnections)
 	withCommand("private", testPrivate)
 	withCommand("crash", func(t *testing.T, s *site) { testRestart(t, s, syscall.SIGKILL) })
@@ -78,6 +79,8 @@ func testRoom(t *testing.T, s *site) {
 	alice, bob := s.openRoom("alice", "lobby"), s.openRoom("bob", "lobby")
 	alice.awaitMembers("alice", "bob")
 	bob.awaitMembers("alice", "bob")
+	alice.awaitNotice("bob joined lobby")
+	bob.requireAbsent("alice joined lobby")
 	alice.Type("#message", "hel")
 	bob.WaitFor("the sign that alice is typing", `document.querySelector("#typing").textContent === "alice is typing…"`)
 	alice.send("lo")
@@ -230,6 +233,25 @@ func testAbsentUser(t *testing.T, s *site) {
 	again := s.openRoom("bob", "lobby")
 	again.awaitMessage("alice", "before")
 	require.Equal(t, "0", again.Eval(`String(document.querySelectorAll(".chat-line .private").length)`))
+}
+
+// testAway cuts the connection of bob, who is away until it is clear that it does not come back.
+func testAway(t *testing.T, s *site) {
+	line := newBreakableProxy(t, s.addr)
+	bob := &tab{s.profile.Open(t, "http://"+line.Addr().String()+"/?name=bob&room=lobby"), t}
+	bob.awaitRoom("lobby")
+	alice := s.openRoom("alice", "lobby")
+	alice.awaitMembers("alice", "bob")
+	bob.Type("#message", "half a")
+	alice.WaitFor("the sign that bob is typing", `!document.querySelector("#typing").hidden`)
+	require.NoError(t, line.Close())
+	line.cutAll()
+	alice.WaitFor("bob is away", `document.querySelector(".person.away")?.textContent === "bob (away)"`)
+	alice.WaitFor("no sign", `document.querySelector("#typing").hidden`)
+	alice.requireAbsent("bob left lobby")
+	alice.awaitNotice("bob left lobby")
+	alice.awaitMembers("alice")
+	bob.awaitMembers("alice", "bob") // what it last knew
 }
 
 // testLostConnections sends 1,000 messages to a page whose connections end again and again.

@@ -1,6 +1,6 @@
-// Command chat is a chat with rooms, private messages and a list of members, on one page without a
-// build step. A second page, /plain, uses no library. Rooms keep history, and inboxes keep messages
-// for absent users. With -data FILE both survive a restart.
+// Command chat is a chat with rooms, private messages, and a list of who is there and who is typing,
+// on one page without a build step. A second page, /plain, uses no library. Rooms keep history, and
+// inboxes keep messages for absent users. With -data FILE both survive a restart.
 //
 // It is a demonstration: any user can take any name and may do anything.
 package main

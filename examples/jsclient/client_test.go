@@ -155,17 +155,20 @@ func requireGapsReported(t *testing.T, p *browser.Tab, atLeast int) {
 	require.GreaterOrEqual(t, gaps, atLeast, "the connection was cut more often")
 }
 
+// testReload reloads a page again and again. Another page sees nothing of it.
 func testReload(t *testing.T, profile *browser.Profile) {
 	s := startSite(t)
 	alice := openPage(t, profile, s.addr(), "alice")
 	bob := openPage(t, profile, s.addr(), "bob")
-	for range 3 {
+	bob.WaitFor("alice", `seen.join() === "+alice,+bob" || seen.join() === "+bob,+alice"`)
+	for range long.Of(5, 50, 50) {
 		alice.Reload()
 		alice.WaitFor("the room again", `window.room?.joined`)
 	}
 	alice.Run(`count(0, 10)`)
 	bob.WaitFor("all messages", `said.length === 10`)
-	bob.WaitFor("each user once", `room.members.join() === "alice,bob"`)
+	bob.WaitFor("each user once", `room.presence.users().map(({ user }) => user).join() === "alice,bob"`)
+	require.Equal(t, "2", bob.Eval(`String(seen.length)`), "nobody has joined or left since")
 	require.Eventually(t, func() bool { return s.rt.Stats().Conns == 2 }, profile.Timeout(), 10*time.Millisecond)
 }
 

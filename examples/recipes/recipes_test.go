@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
@@ -108,18 +109,110 @@ func TestAuthentication(t *testing.T) {
 	})
 }
 
+// servePage is serve for a page, which alice opens.
+func servePage(t *testing.T, rt *realtime.Manager, page string) *httptest.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/page", func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "session", Value: "abc", HttpOnly: true})
+		_, _ = io.WriteString(w, readFile(t, page))
+	})
+	return serve(t, mux, rt, "const client = null")
+}
+
+// memberOf returns a function that admits everybody to one room, and carol to none.
+func memberOf(room string) func(user, name string) bool {
+	return func(user, name string) bool { return name == room && user != "carol" }
+}
+
+// joinAs connects the user of a session and joins a room. changed has an element after each change
+// of its presence.
+func joinAs(t *testing.T, srv *httptest.Server, session, room string) (c *client.Client, changed chan bool) {
+	changed = make(chan bool, 1000)
+	c, err := client.Dial(t.Context(), srv.URL+"/ws", &client.DialOptions{
+		Header:     http.Header{"Cookie": {"session=" + session}},
+		OnPresence: func(string, client.Presence, client.PresenceChange) { changed <- true },
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	require.NoError(t, c.JoinWith(t.Context(), room, client.JoinOptions{Presence: true}))
+	return c, changed
+}
+
+// awaitState waits until a user has a state.
+func awaitState(t *testing.T, c *client.Client, changed chan bool, room, user, state string) {
+	t.Helper()
+	for {
+		now, _ := c.Presence(room)
+		for _, m := range now.Members {
+			if m.User == user && string(m.State) == state {
+				return
+			}
+		}
+		select {
+		case <-changed:
+		case <-t.Context().Done():
+			return
+		}
+	}
+}
+
+// requireNotMember requires that a room admits no stranger, in no way.
+func requireNotMember(t *testing.T, srv *httptest.Server, room string) {
+	t.Helper()
+	c, err := client.Dial(t.Context(), srv.URL+"/ws", &client.DialOptions{
+		Header: http.Header{"Cookie": {"session=ghi"}},
+	})
+	require.NoError(t, err)
+	defer c.Close()
+	require.Error(t, c.Join(t.Context(), room))
+	_, err = c.FetchPresence(t.Context(), room)
+	require.Error(t, err)
+	require.Error(t, c.Send(t.Context(), realtime.ToRoom(room), realtime.Message{}))
+	require.Error(t, c.Send(t.Context(), realtime.ToAll(), realtime.Message{}))
+}
+
+func TestTyping(t *testing.T) {
+	chromium := browser.Start(t)
+	logins := sessions{"abc": "alice", "def": "bob", "ghi": "carol"}
+	srv := servePage(t, withTyping(logins, memberOf("lobby")), "typing.html")
+	alice := chromium.Profile(t).Open(t, srv.URL+"/page")
+	bob, changed := joinAs(t, srv, "def", "lobby")
+	awaitState(t, bob, changed, "lobby", "alice", `{"typing":false}`)
+	alice.Type("#text", "hel")
+	awaitState(t, bob, changed, "lobby", "alice", `{"typing":true}`)
+	require.NoError(t, bob.SetState("lobby", map[string]bool{"typing": true}))
+	alice.WaitFor("bob types", `document.querySelector("#typing").textContent === "bob … typing"`)
+	alice.Type("#text", "lo"+kb.Enter)
+	awaitState(t, bob, changed, "lobby", "alice", `{"typing":false}`)
+	for m, err := range bob.Messages() {
+		require.NoError(t, err)
+		require.Equal(t, `"hello"`, string(m.Content))
+		break
+	}
+	require.NoError(t, bob.Leave(t.Context(), "lobby"))
+	alice.WaitFor("nobody types", `document.querySelector("#typing").textContent === ""`)
+	requireNotMember(t, srv, "lobby")
+}
+
 func TestCursors(t *testing.T) {
 	chromium := browser.Start(t)
-	rt := realtime.New(&realtime.Options{
-		Authenticate: sessions{"abc": "alice"}.authenticate, Authorize: realtime.InsecureAllowAll,
-	})
-	srv := serve(t, http.NewServeMux(), rt, readFile(t, "cursors.js"))
-	p := chromium.Profile(t).Open(t, srv.URL)
-	requireAlice(t, p)
-	p.WaitFor("the room", `client.join("board").joined`)
-	p.Run(`dispatchEvent(new PointerEvent("pointermove", { clientX: 30, clientY: 40 }))`)
-	p.WaitFor("the cursor", `document.querySelector("i")?.textContent === "alice" &&
-		document.querySelector("i").style.left === "30px"`)
+	logins := sessions{"abc": "alice", "def": "bob", "ghi": "carol"}
+	srv := servePage(t, withCursors(logins, memberOf("board")), "cursors.html")
+	alice := chromium.Profile(t).Open(t, srv.URL+"/page")
+	bob, changed := joinAs(t, srv, "def", "board")
+	require.NoError(t, bob.SetState("board", map[string][]int{"at": {30, 40}}))
+	alice.WaitFor("the cursor of bob", `document.querySelector(".cursor")?.textContent === "bob" &&
+		document.querySelector(".cursor").style.translate === "30px 40px"`)
+	require.NotEqual(t, "", alice.Eval(`document.querySelector(".cursor").style.background`))
+	alice.Run(`dispatchEvent(new PointerEvent("pointermove", { clientX: 5, clientY: 6 }))`)
+	awaitState(t, bob, changed, "board", "alice", `{"at":[5,6]}`)
+	alice.Run(`document.documentElement.dispatchEvent(new PointerEvent("pointerleave"))`)
+	awaitState(t, bob, changed, "board", "alice", `{"at":null}`)
+	require.NoError(t, bob.SetState("board", map[string]any{"at": nil}))
+	alice.WaitFor("no cursor", `document.querySelector(".cursor").hidden`)
+	require.NoError(t, bob.Leave(t.Context(), "board"))
+	alice.WaitFor("its end", `!document.querySelector(".cursor")`)
+	requireNotMember(t, srv, "board")
 }
 
 // background runs a command until the test ends.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -84,6 +85,48 @@ func TestRestRoomIsOnlyWhatRestJoined(t *testing.T) {
 		restPost(t, h, alice.conn.ID(), "join", `{"room_id":"R"}`)
 		restPost(t, h, alice.conn.ID(), "join", `{"room_id":"own"}`)
 		require.Equal(t, []string{"own"}, alice.conn.Rooms(), "R is left, own was joined before")
+	})
+}
+
+// The members of a room are what its clients learn, in a room that shows them.
+func TestRestMembers(t *testing.T) {
+	o := realtime.Options{Room: func(name string) realtime.RoomOptions {
+		return realtime.RoomOptions{Show: map[string]realtime.Show{
+			"office": realtime.ShowMembers, "a/b": realtime.ShowMembers, "stage": realtime.ShowCount,
+		}[name]}
+	}}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		h := b.API(realtime.InsecureAllowRequests)
+		require.Equal(t, `{"room_id":"a/b","show":"members","user_count":0,"connection_count":0,"members":[]}`,
+			restGet(t, h, "/x/rooms/a%2Fb/members"))
+		alice := b.openV1(realtime.Identity{UserID: "alice", Info: json.RawMessage(`{"name":"<Alice>"}`)})
+		alice.discard()
+		for _, room := range []string{"office", "stage", "attic"} {
+			b.join(room, alice)
+		}
+		alice.discard()
+		require.Empty(t, alice.request(`{"type":"state","room":"office","state":{"typing":true}}`))
+		members, err := b.Room("office").Members(t.Context())
+		require.NoError(t, err)
+		require.Len(t, members, 1)
+		for _, path := range []string{"/rooms/office/members", "/rooms/members?room_id=office"} {
+			require.JSONEq(t, `{"room_id":"office","show":"members","user_count":1,"connection_count":1,"members":[`+
+				`{"key":"`+members[0].Key+`","user":"alice","info":{"name":"<Alice>"},"state":{"typing":true}}]}`,
+				restGet(t, h, path))
+		}
+		require.Equal(t, `{"room_id":"stage","show":"count","user_count":1,"connection_count":1}`,
+			restGet(t, h, "/rooms/stage/members"))
+
+		for path, want := range map[string]string{
+			"/rooms/attic/members":               `403 {"error":"the room does not show its members"}`,
+			"/rooms/%20x/members":                `400 {"error":"invalid room_id"}`,
+			"/rooms/members?room_id=a&room_id=b": `400 {"error":"invalid room_id"}`,
+			"/rooms/members?room_id=":            `400 {"error":"invalid room_id"}`,
+			"/rooms/members":                     `404 {"error":"not found"}`,
+		} {
+			code, body, _ := callREST(h, restRequest{method: "GET", path: path})
+			require.Equal(t, want, fmt.Sprint(code, " ", body), path)
+		}
 	})
 }
 
@@ -174,19 +217,20 @@ func TestRestRefusesEverythingWithoutAnAuthorizer(t *testing.T) {
 			{"POST", "/connections/" + id + "/leave", ``, nil},
 			{"POST", "/connections/conn_x/join", `{"room_id":"A"}`, nil},
 			{"GET", "/rooms/A/users", ``, nil},
+			{"GET", "/rooms/A/members", ``, nil},
 			{"GET", "/stats", ``, nil},
 		} {
 			code, body, _ := callREST(h, c)
 			require.Equal(t, http.StatusForbidden, code)
 			require.Equal(t, `{"error":"forbidden"}`, body, "known and unknown look alike")
 		}
-		require.EqualValues(t, 5, b.Stats().Denied)
+		require.EqualValues(t, 6, b.Stats().Denied)
 	})
 }
 
 func TestRestAuthorizer(t *testing.T) {
 	var asked diary
-	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+	bubble(t, realtime.Options{Show: realtime.ShowCount}, func(t *testing.T, b *bed) {
 		h := b.API(func(r *http.Request, a realtime.Action) error {
 			asked.write(strings.Join([]string{r.Header.Get("X-Role"), string(a.Kind), a.Room, a.Conn}, " "))
 			if r.Header.Get("X-Role") != "admin" {
@@ -201,6 +245,7 @@ func TestRestAuthorizer(t *testing.T) {
 		for _, c := range []restRequest{
 			{"POST", "/connections/" + id + "/join", `{"room_id":"A"}`, admin},
 			{"GET", "/rooms/A/users", ``, admin},
+			{"GET", "/rooms/A/members", ``, admin},
 			{"HEAD", "/stats", ``, admin},
 			{"POST", "/connections/" + id + "/leave", ``, admin},
 		} {
@@ -208,7 +253,8 @@ func TestRestAuthorizer(t *testing.T) {
 			require.Equal(t, http.StatusOK, code)
 		}
 		require.Equal(t, []string{
-			" join A " + id, "admin join A " + id, "admin members A ", "admin stats  ", "admin leave  " + id,
+			" join A " + id, "admin join A " + id, "admin members A ", "admin members A ",
+			"admin stats  ", "admin leave  " + id,
 		}, asked.read())
 	})
 }

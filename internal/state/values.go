@@ -118,5 +118,5 @@ func (vs *values) keysFrame(room string) *sendqueue.Frame {
 			keys = append(keys, key)
 		}
 	}
-	return wire.LatestKeys(room, vs.table.version, keys)
+	return wire.LatestKeys(room, keys)
 }

@@ -61,6 +61,7 @@ var (
 	ErrID        = errors.New("id must be a string or a number of at most 64 bytes")
 	ErrMember    = errors.New("a member has the wrong type")
 	ErrSurrogate = errors.New("content has half of a surrogate pair")
+	ErrState     = errors.New("state has half of a surrogate pair")
 	ErrHeader    = errors.New("binary message with a missing or wrong header length")
 	ErrBinary    = errors.New("only a send, call or reply without content can precede bytes")
 )
@@ -118,7 +119,10 @@ func (r *Request) decode(p []byte) error {
 	if r.Content = values[keyContent]; loneSurrogate(r.Content) {
 		return ErrSurrogate
 	}
-	if !known || !r.decodeStrings(&values) || !r.decodeNumbers(&values) ||
+	if loneSurrogate(values[keyState]) {
+		return ErrState
+	}
+	if !known || !r.decodeStrings(&values) || !r.latestFits() || !r.decodeNumbers(&values) ||
 		!r.decodeSince(values[keySince]) || !jsonBool(values[keyAll], &r.All) ||
 		!jsonBool(values[keyReceipt], &r.Receipt) || !jsonBool(values[keyServer], &r.Server) {
 		return ErrMember
@@ -167,6 +171,15 @@ func (r *Request) decodeState(values *[numKeys][]byte) (ok bool) {
 	r.State.Watch = true
 	r.State.Presence, ok = jsonUint(presence)
 	return ok
+}
+
+// latestFits reports whether the member latest, if there is one, is a key in a send, and a version in
+// any other request.
+func (r *Request) latestFits() bool {
+	if r.Name == RequestSend {
+		return r.State == nil || !r.State.HasValues
+	}
+	return r.Latest == ""
 }
 
 func (r *Request) decodeNumbers(values *[numKeys][]byte) bool {

@@ -22,6 +22,7 @@ func TestVectorsHaveAllNames(t *testing.T) {
 	require.ElementsMatch(t, []string{
 		FrameReply, FrameError, FrameCall, FramePing, RequestJoin, RequestRecover, RequestLeave,
 		RequestSend, RequestPresence, RequestHistory, RequestAck, RequestResume, RequestRefresh,
+		RequestState, RequestSeen,
 	}, requests)
 	require.ElementsMatch(t, RequestMembers(), members)
 
@@ -29,7 +30,7 @@ func TestVectorsHaveAllNames(t *testing.T) {
 	require.ElementsMatch(t, encodedMembers(t), members)
 	for _, typ := range []string{
 		TypeWelcome, FrameReply, FrameError, FrameCall, FrameJoined, FrameLeft, FramePosition,
-		FrameSkipped, FrameLarge,
+		FrameSkipped, FrameLarge, FramePresence, FrameLatest,
 	} {
 		require.Contains(t, frames, typ)
 	}
@@ -51,8 +52,15 @@ func encodedMembers(t *testing.T) []string {
 	at := &Envelope{Conn: "c", Room: "lobby", At: broker.Position{Epoch: "r1", Offset: 2}, Prev: 1}
 	// The frame with the size comes first. It has a header of two bytes with its length.
 	large := Announced(sendqueue.NewFrame(sendqueue.OpText, make([]byte, LargeFrame))).Wire()
+	value := &broker.Message{Type: "shape", Latest: "k"}
+	presence := &PresenceFrame{
+		Room: "lobby", Prev: 1, Version: 2, Show: ShowMembers, Set: []*Entry{{Key: "a"}}, Gone: []string{"b"},
+	}
 	names := map[string]bool{}
 	for _, p := range [][]byte{
+		EncodeIn(ProtoV1, value, &Envelope{Version: 1}).Payload(),
+		presence.Encode().Payload(),
+		LatestKeys("lobby", []string{"k"}).Payload(),
 		AppendKept(nil, &m, at),
 		AppendCall(nil, []byte("1"), "method", nil),
 		PositionFrame("lobby", at.At, broker.ReasonExpired).Payload(),

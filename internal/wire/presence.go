@@ -122,12 +122,11 @@ func appendStrings(buf []byte, list []string) []byte {
 
 // LatestKeys returns the frame that lists the keys of the values of a room. Room is empty for those
 // of a connection.
-func LatestKeys(room string, version uint64, keys []string) *sendqueue.Frame {
+func LatestKeys(room string, keys []string) *sendqueue.Frame {
 	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FrameLatest+`"`...)
 	if room != "" {
 		buf = AppendString(append(buf, `,"room":`...), room)
 	}
-	buf = strconv.AppendUint(append(buf, `,"ver":`...), version, 10)
 	buf = appendStrings(append(buf, `,"keys":`...), keys)
 	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}')))
 }

@@ -31,13 +31,15 @@ type vector struct {
 		Time                          float64
 		Prev                          uint64
 		Ephemeral                     bool
+		Latest                        string
+		Version                       uint64 `json:"ver"`
 		broker.Position
 	}
 	Request struct {
 		Type, Room, User, Conn string
 		MessageType            string `json:"message_type"`
 		MessageID              string `json:"message_id"`
-		Method, Token, Latest  string
+		Method, Token          string
 		TTL                    int64 `json:"ttl_ms"`
 		All, Server, Receipt   bool
 		Ephemeral              bool
@@ -46,7 +48,12 @@ type vector struct {
 		Before, After, Offset  uint64
 		Epoch, Session         string
 		ID, Content            json.RawMessage
+
+		Latest, Presence, State json.RawMessage
+		Frames                  uint64
 	}
+	Presence           *presenceVector
+	Keys               []string
 	ID, Content, Error json.RawMessage
 	Method, Room       string
 	Refused            string
@@ -55,6 +62,33 @@ type vector struct {
 	Position broker.Position
 	From     uint64
 	Reason   broker.Reason
+}
+
+// presenceVector is what a frame of presence says.
+type presenceVector struct {
+	Room, Show string
+	Prev       uint64
+	Version    uint64 `json:"ver"`
+	Users      int    `json:"user_count"`
+	Conns      int    `json:"connection_count"`
+	Set        []entryVector
+	Gone       []string
+}
+
+// entryVector is an entry.
+type entryVector struct {
+	Key, User   string
+	Info, State json.RawMessage
+	Away        bool
+}
+
+func (v *presenceVector) entries(t *testing.T) (entries []*Entry) {
+	for _, e := range v.Set {
+		entries = append(entries, &Entry{
+			Key: e.Key, User: e.User, Info: compact(t, e.Info), State: compact(t, e.State), Away: e.Away,
+		})
+	}
+	return entries
 }
 
 func (v *vector) frame() *sendqueue.Frame {
@@ -84,11 +118,12 @@ func TestVectorsOfTheServer(t *testing.T) {
 					Type: v.Message.Type, Sender: v.Message.Sender, Guest: v.Message.Guest, ID: v.Message.ID,
 					Content: compact(t, v.Message.Content), Binary: v.Message.Binary,
 					Time:      time.UnixMilli(int64(math.Round(v.Message.Time * 1000))),
-					Ephemeral: v.Message.Ephemeral,
+					Ephemeral: v.Message.Ephemeral, Latest: v.Message.Latest,
 				}
 				at := &Envelope{
 					Conn: v.Message.Conn,
 					Room: v.Message.Room, At: v.Message.Position, Prev: v.Message.Prev,
+					Version: v.Message.Version,
 				}
 				got = EncodeIn(ProtoV1, &m, at)
 				if m.Type != TypeWelcome {
@@ -127,6 +162,14 @@ func TestVectorsOfTheServer(t *testing.T) {
 			case "skipped":
 				require.EqualValues(t, "slow", v.Reason)
 				got = SkippedFrame(v.Room, v.From, v.Position)
+			case "presence":
+				p := v.Presence
+				got = (&PresenceFrame{
+					Room: p.Room, Prev: p.Prev, Version: p.Version, Show: p.Show,
+					Users: p.Users, Conns: p.Conns, Set: p.entries(t), Gone: p.Gone,
+				}).Encode()
+			case "latest":
+				got = LatestKeys(v.Room, v.Keys)
 			case "ignored":
 				return
 			default:
@@ -149,7 +192,9 @@ func compact(t *testing.T, p json.RawMessage) []byte {
 
 // The requests of the vectors are decoded. Those that are invalid are in TestV1Vectors.
 func TestVectorsOfClients(t *testing.T) {
-	kinds := map[string]CommandKind{"request": CmdRequest, "answer": CmdAnswer, "ping": CmdPing}
+	kinds := map[string]CommandKind{
+		"request": CmdRequest, "answer": CmdAnswer, "ping": CmdPing, "seen": CmdSeen,
+	}
 	for _, v := range vectors(t, "client.json") {
 		kind, ok := kinds[v.Kind]
 		if !ok {
@@ -168,17 +213,65 @@ func TestVectorsOfClients(t *testing.T) {
 			require.JSONEq(t, cmp.Or(string(v.Request.Content), "null"), cmp.Or(string(r.Content), "null"))
 			require.Equal(t, v.Binary, r.Binary)
 			r.ID, r.Content, r.Binary = nil, nil, nil
+			latest, asked := v.state(t)
 			require.Equal(t, Request{
 				Name: v.Request.Type, Room: v.Request.Room, User: v.Request.User, Conn: v.Request.Conn,
 				All: v.Request.All, Server: v.Request.Server, Typ: v.Request.MessageType, MessageID: v.Request.MessageID,
-				Method: v.Request.Method, Token: v.Request.Token, Latest: v.Request.Latest,
+				Method: v.Request.Method, Token: v.Request.Token, Latest: latest, State: asked,
 				Receipt: v.Request.Receipt, Ephemeral: v.Request.Ephemeral,
 				TTL:     time.Duration(v.Request.TTL) * time.Millisecond,
 				History: v.Request.History, Since: v.Request.Since, Limit: v.Request.Limit,
 				Before: v.Request.Before, After: v.Request.After, Forward: v.Request.After > 0,
 				Epoch:  v.Request.Epoch,
-				Offset: v.Request.Offset, Session: v.Request.Session,
+				Offset: max(v.Request.Offset, v.Request.Frames), Session: v.Request.Session,
 			}, *r)
 		})
 	}
+}
+
+// state returns the key of a value, and what the request asks and says about the state of a room.
+func (v *vector) state(t *testing.T) (key string, asked *RoomState) {
+	r := &v.Request
+	if len(r.Latest) > 0 && r.Latest[0] == '"' {
+		require.NoError(t, json.Unmarshal(r.Latest, &key))
+		return key, nil
+	}
+	if r.Latest == nil && r.Presence == nil && r.State == nil {
+		return "", nil
+	}
+	asked = &RoomState{HasValues: r.Latest != nil, Watch: r.Presence != nil}
+	if r.Latest != nil {
+		require.NoError(t, json.Unmarshal(r.Latest, &asked.Values))
+	}
+	if r.Presence != nil && string(r.Presence) != "true" {
+		require.NoError(t, json.Unmarshal(r.Presence, &asked.Presence))
+	}
+	if r.State != nil {
+		asked.Own = compact(t, r.State)
+	}
+	return "", asked
+}
+
+// The answer to a request for presence has the entries of the frames.
+func TestVectorOfMemberList(t *testing.T) {
+	var content struct {
+		Show    string
+		Users   int `json:"user_count"`
+		Conns   int `json:"connection_count"`
+		Members []entryVector
+	}
+	for _, v := range vectors(t, "server.json") {
+		if v.Name != "answer to presence" {
+			continue
+		}
+		require.NoError(t, json.Unmarshal(v.Content, &content))
+		var entries []Entry
+		for _, e := range (&presenceVector{Set: content.Members}).entries(t) {
+			entries = append(entries, *e)
+		}
+		got := Reply(v.ID, MemberList(content.Show, content.Users, content.Conns, entries), nil)
+		require.Equal(t, v.Frame, string(got.Payload()))
+		return
+	}
+	t.Fatal("no such vector")
 }

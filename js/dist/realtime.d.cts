@@ -184,8 +184,8 @@ export interface SendOptions {
     latest?: never;
 }
 /**
- * Options of an ephemeral message: an event that has no value later, such as the position of a
- * cursor, a sign that somebody is typing, or a reaction.
+ * Options of an ephemeral message: an event that has no value later, such as a reaction. What is
+ * so until it changes, such as the position of a cursor, is a state, see {@link Room.setState}.
  *
  * The message is sent at once or never. It is dropped if there is no connection, if more than
  * 64 KiB wait to be sent to the server, and on its way to each receiver who is away or for whom

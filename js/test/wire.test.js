@@ -36,10 +36,12 @@ for (const vector of fromServer("message")) {
     const client = env.connect();
     await settled();
     if (vector.message.type !== "welcome") env.socket.welcome();
+    if (vector.message.latest) client.join("lobby"); // values of other rooms are ignored
     const got = [];
     client.on(vector.message.type, (content, message) => got.push({ content, message }));
     env.socket.open();
     env.socket.receive(dataOf(vector));
+    await settled();
 
     assert.deepEqual(got, [{ content: contentOf(vector.message), message: messageOf(vector.message) }]);
   });
@@ -160,11 +162,49 @@ for (const vector of [...fromServer("ignored"), ...fromServer("pong")]) {
   });
 }
 
+test("decodes presence", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const room = client.join("lobby", { presence: true });
+  env.socket.reply("join", { key: "k1", show: "members" });
+  const known = new Map();
+  for (const { presence, frame } of fromServer("presence")) {
+    const { show = "members", prev, user_count, connection_count, set = [], gone = [] } = presence;
+    if (prev === undefined) known.clear();
+    for (const key of gone) known.delete(key);
+    for (const { key, user = null, info, state, away = false } of set) {
+      known.set(key, { key, user, info, state, away, me: key === "k1" });
+    }
+    env.socket.receive(frame);
+    const { users, ...now } = room.presence;
+    const members = [...known.values()].sort((a, b) => (a.user ?? "") < (b.user ?? "") ? -1 : 1);
+    assert.deepEqual(now, { show, userCount: user_count, connectionCount: connection_count, members });
+  }
+});
+
+for (const vector of fromServer("latest")) {
+  test(`decodes the keys of values: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
+    client.join("lobby");
+    const got = [];
+    client.on("shape", (content, { latest }) => got.push({ latest, content }));
+    const keys = ["other", ...vector.keys];
+    for (const latest of keys) {
+      env.socket.receive(message("shape", 1, { room: vector.room, latest, ver: 1 }));
+    }
+    await settled();
+    env.socket.receive(vector.frame);
+    await settled();
+    assert.deepEqual(got.slice(keys.length), [{ latest: "other", content: null }]);
+  });
+}
+
 test("the tests above cover each kind of server frame", () => {
   const kinds = new Set(vectors("server").map(({ kind }) => kind));
   assert.deepEqual([...kinds].sort(), [
-    "call", "error", "ignored", "joined", "left", "message", "pong", "position", "refusal", "reply",
-    "skipped",
+    "call", "error", "ignored", "joined", "latest", "left", "message", "pong", "position", "presence",
+    "refusal", "reply", "skipped",
   ]);
 });
 
@@ -187,15 +227,24 @@ test("decodes a page of history", async (t) => {
 
 /** Actions of the application or the server that make the client send a request of a type. */
 const actions = {
-  join: (client, { room, history, since }, { socket }) => {
-    client.join(room, { history });
-    if (!since) return;
-    const { epoch, offset } = since;
-    socket.reply("join", { epoch, offset, top: offset });
-    socket.receive(message("chat", "after a gap", { room, offset: 99, prev: 98, epoch }));
+  join: async (client, { room, history, since, presence, state, latest }, env) => {
+    const { socket } = env;
+    client.join(room, { history, presence: presence !== undefined, state });
+    if (!since && latest === undefined) return;
+    socket.reply("join", since && { ...since, top: since.offset });
+    if (latest === undefined) {
+      const { epoch } = since;
+      socket.receive(message("chat", "after a gap", { room, offset: 99, prev: 98, epoch }));
+      return;
+    }
+    if (latest > 0) socket.receive(message("shape", 1, { room, latest: "a", ver: latest }));
+    else socket.receive({ message_type: "latest", room, keys: [] });
+    if (presence) socket.receive(shown(room, presence));
+    await env.reopen();
   },
-  recover: (client, { room, since: { epoch, offset } }, { socket }) => {
+  recover: (client, { room, since: { epoch, offset }, latest: ver }, { socket }) => {
     socket.receive({ message_type: "joined", room, content: { epoch, offset, top: offset } });
+    if (ver) socket.receive(message("shape", 1, { room, latest: "a", ver }));
     socket.receive(message("chat", "after a gap", { room, offset: 99, prev: 98, epoch }));
   },
   history: (client, { room, limit, before, after, epoch }) => {
@@ -207,24 +256,36 @@ const actions = {
     await settled();
   },
   resume: (client, request, env) => env.reopen(),
+  state: (client, { room, state }, { socket }) => {
+    client.join(room).setState(state);
+    socket.reply("join");
+  },
   leave: (client, { room }) => client.join(room).leave(),
   call: (client, { method, content }) => void client.call(method, content).catch(() => {}),
   refresh: (client, request, { socket }) => socket.receive(expired),
   ping: (client) => void client.ping().catch(() => {}),
-  send: (client, body) => {
-    const { message_type: type, content, message_id: id, ttl_ms: ttl, receipt, ephemeral, ...to } = body;
+  send: (client, body, { socket }) => {
+    const { message_type: type, content, message_id: id, ttl_ms: ttl, receipt, ephemeral, latest, ...to } =
+      body;
     const target = to.all ? client.all
       : to.user ? client.user(to.user)
       : to.conn ? client.conn(to.conn)
       : to.server ? client.server
       : client.join(to.room);
+    if (latest && to.room) socket.reply("join"); // a value waits until then
     if (ephemeral) target.send(type, content, { ephemeral });
+    else if (latest) target.send(type, content, { latest });
     else target.send(type, content, { id, ttl, receipt }).catch(() => {});
   },
 };
 
+/** Returns a presence frame. */
+const shown = (room, ver) => ({
+  message_type: "presence", room, ver, show: "members", user_count: 1, connection_count: 1, set: [{ key: "k1" }],
+});
+
 /** Requests of other clients. */
-const isForeign = ({ type, key }) => type === "presence" || key !== undefined;
+const isForeign = ({ type, since }) => type === "presence" || (type === "recover" && !since);
 
 for (const vector of fromClient("request").filter(({ request }) => !isForeign(request))) {
   test(`encodes a request: ${vector.name}`, async (t) => {
@@ -239,7 +300,7 @@ for (const vector of fromClient("request").filter(({ request }) => !isForeign(re
     const made = env.socket.requests.at(-1);
     const { id, message_id } = vector.request;
     if (message_id) assert.equal(made.message_id, message_id);
-    else if (made.type === "send" && !made.ephemeral) assert.match(made.message_id, /^[\w-]{16}$/);
+    else if (made.type === "send" && !made.ephemeral && !made.latest) assert.match(made.message_id, /^[\w-]{16}$/);
     const known = { id, ...message_id && { message_id } };
     assert.deepEqual(framesWith(made, sent, known), framesWith(known, dataOf(vector), known));
   });
@@ -253,6 +314,15 @@ function framesWith(made, data, { id, message_id }) {
   else delete request.message_id;
   return { text: JSON.stringify(request), bytes: [...bytes] };
 }
+
+test("acknowledges state frames", async (t) => {
+  const env = new TestEnv(t);
+  await env.open();
+  const [{ request: { frames }, frame }] = fromClient("seen");
+  for (let ver = 1; ver <= frames; ver++) env.socket.receive(shown("never joined", ver));
+  await env.pass(1);
+  assert.deepEqual(env.socket.sent, [frame]);
+});
 
 for (const vector of fromClient("answer")) {
   test(`encodes the answer to a call: ${vector.name}`, async (t) => {
@@ -303,8 +373,8 @@ const invalidFrames = [
   '{"message_type":"presence","room":"lobby","ver":{},"set":7,"gone":{}}',
   '{"message_type":"presence","room":"lobby","ver":2,"gone":[{"toString":1}],"set":[null,7,{"key":{"toString":1}},' +
     '{"key":"k","user":{"toString":1}}]}',
-  '{"message_type":"latest"}', '{"message_type":"latest","room":"lobby","ver":{},"keys":7}',
-  '{"message_type":"latest","room":"never joined","ver":1,"keys":[]}',
+  '{"message_type":"latest"}', '{"message_type":"latest","room":"lobby","keys":7}',
+  '{"message_type":"latest","room":"never joined","keys":[]}',
   '{"message_type":"shape","latest":"k"}', '{"message_type":"shape","latest":7,"ver":{}}',
   '{"message_type":"shape","room":"lobby","latest":"k","ver":"7","content":null}',
   '{"message_type":"shape","room":"never joined","latest":"k","ver":1}',

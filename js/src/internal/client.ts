@@ -277,7 +277,7 @@ export class RealtimeClient implements Client {
       case "value":
         return this.#valuesOf(frame.message.room)?.receive(frame.message, frame.ver);
       case "latest":
-        return this.#valuesOf(frame.room)?.keep(toArray(frame.raw.keys), frame.ver);
+        return this.#valuesOf(frame.room)?.keep(toArray(frame.raw.keys));
       case "presence":
         return this.#rooms.get(frame.room ?? "")?.updatePresence(frame.raw);
       case "call":

@@ -107,7 +107,7 @@ export class Link {
     if (frame?.kind === "large") return this.#watchdog?.noteAlive(frame.bytes);
     if (!frame) return;
     if (!this.#watchdog && !this.#welcome(frame)) return;
-    if ("ver" in frame) this.#arrivals.note(sizeOf(data as Data | ArrayBuffer));
+    if ("isState" in frame) this.#arrivals.note(sizeOf(data as Data | ArrayBuffer));
     this.#handler.frame(frame);
   }
 

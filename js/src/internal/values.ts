@@ -7,7 +7,7 @@ import { later } from "./later.js";
  * were replaced meanwhile.
  */
 export class Values {
-  /** The newest version that has arrived. */
+  /** The newest version that has arrived; 0: none of the values that exist has arrived. */
   version: number | undefined;
   readonly #call: (message: Message) => Promise<void>[];
   readonly #waiting = new Map<string, Message>(); // values for which no handler was called
@@ -28,12 +28,12 @@ export class Values {
     if (!this.#running) this.#schedule();
   }
 
-  /** Removes the values with other keys. */
-  keep(keys: unknown[], version: number | undefined): void {
+  /** Removes the values with other keys. The values that follow have versions of their own. */
+  keep(keys: unknown[]): void {
     for (const [key, removal] of this.#known) {
       if (!keys.includes(key)) this.receive(removal, undefined);
     }
-    this.version = version;
+    this.version = 0;
   }
 
   /** Forgets all values. No handlers are called. */

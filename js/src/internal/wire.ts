@@ -21,12 +21,11 @@ export type Frame =
   | { kind: "large"; bytes: number } // the size of the next frame
   | PositionUpdate;
 
-/** A frame of which the client counts the arrivals: only these have a version. */
-export type StateFrame =
+/** A frame of which the client counts the arrivals. */
+export type StateFrame = { isState: true } & (
   | { kind: "value"; message: Message; ver: number | undefined }
-  | {
-    kind: "presence" | "latest"; room: string | undefined; ver: number | undefined; raw: Raw;
-  };
+  | { kind: "presence" | "latest"; room: string | undefined; raw: Raw }
+);
 
 /** The members of a frame as they arrived. */
 export type Raw = Record<string, unknown>;
@@ -105,8 +104,10 @@ function toFrame(raw: Raw): Frame | undefined {
   const { message_type: type, id, content, method } = raw;
   if (typeof type !== "string") return undefined;
   const room = asString(raw.room);
-  const ver = asNumber(raw.ver);
-  if (typeof raw.latest === "string") return { kind: "value", message: toMessage(type, raw), ver };
+  if (typeof raw.latest === "string") {
+    const ver = asNumber(raw.ver);
+    return { kind: "value", isState: true, message: toMessage(type, raw), ver };
+  }
   const bytes = asNumber(raw.bytes);
   if (type === "large" && bytes !== undefined) return { kind: "large", bytes };
   switch (type) {
@@ -122,7 +123,7 @@ function toFrame(raw: Raw): Frame | undefined {
       return { kind: type, room };
     case "presence":
     case "latest":
-      return { kind: type, room, ver, raw };
+      return { kind: type, isState: true, room, raw };
     case "position":
       return toPositionUpdate(raw, raw.offset, raw.recovered === false);
     case "skipped":
