@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"time"
@@ -50,7 +51,6 @@ type presence struct {
 	show    Show
 	table   table[*Entry]
 	size    int64 // memory of the entries, in bytes
-	shown   int   // bytes that a snapshot has, about
 	tooMany bool
 
 	users, conns int
@@ -191,6 +191,9 @@ func (r *Room) resized(bytes int64, least time.Duration) {
 
 // SetState sets what the client says about the member. Nil: nothing. The entry keeps state.
 func (e *Entry) SetState(state []byte) error {
+	if bytes.Equal(state, e.State) {
+		return nil
+	}
 	more := int64(len(state) - len(e.State))
 	if more > 0 && e.room.cfg.Budget.Pressed() {
 		return ErrFull
@@ -202,6 +205,9 @@ func (e *Entry) SetState(state []byte) error {
 
 // SetInfo sets what the application says about the member. Nil: nothing. The entry keeps info.
 func (e *Entry) SetInfo(info []byte) {
+	if bytes.Equal(info, e.Info) {
+		return
+	}
 	more := int64(len(info) - len(e.Info))
 	e.Info = info
 	e.room.put(e, more)
