@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"time"
@@ -159,10 +160,10 @@ func (p *presence) has(key string) bool {
 	return ok
 }
 
-// put notes that an entry is new or has changed, and takes more memory than before.
-func (r *Room) put(e *Entry, bytes int64) {
+// put notes that an entry is new or has changed, and takes so many more bytes than before.
+func (r *Room) put(e *Entry, more int64) {
 	r.presence.table.set(e.Key, e)
-	r.resized(bytes)
+	r.resized(more)
 }
 
 // Remove removes the entry.
@@ -173,10 +174,10 @@ func (e *Entry) Remove() {
 }
 
 // resized accounts for memory, and flushes.
-func (r *Room) resized(bytes int64) {
+func (r *Room) resized(more int64) {
 	p := &r.presence
-	p.size += bytes
-	r.cfg.Budget.Hold(bytes)
+	p.size += more
+	r.cfg.Budget.Hold(more)
 	n, size := p.table.len(), p.size-entryOverhead*int64(p.table.len())
 	switch {
 	case !p.tooMany && (n > maxEntries || size > maxEntryBytes):
@@ -190,6 +191,9 @@ func (r *Room) resized(bytes int64) {
 
 // SetState sets what the client says about the member. Nil: nothing. The entry keeps state.
 func (e *Entry) SetState(state []byte) error {
+	if bytes.Equal(e.State, state) {
+		return nil
+	}
 	more := int64(len(state) - len(e.State))
 	if more > 0 && e.room.cfg.Budget.Pressed() {
 		return ErrFull
@@ -201,6 +205,9 @@ func (e *Entry) SetState(state []byte) error {
 
 // SetInfo sets what the application says about the member. Nil: nothing. The entry keeps info.
 func (e *Entry) SetInfo(info []byte) {
+	if bytes.Equal(e.Info, info) {
+		return
+	}
 	more := int64(len(info) - len(e.Info))
 	e.Info = info
 	e.room.put(e, more)

@@ -62,7 +62,6 @@ func (rd *Reader) Begin() {
 		r.changed()
 		return
 	}
-	r.presence.prepare(time.Now())
 	rd.serve()
 }
 
@@ -77,12 +76,17 @@ func (rd *Reader) Serve() {
 }
 
 func (rd *Reader) serve() {
-	if rd.index < 0 || rd.room.closed {
+	r := rd.room
+	if rd.index < 0 || r.closed {
 		return
 	}
-	f := flush{room: rd.room}
-	defer f.end()
+	r.presence.prepare(time.Now())
+	f := flush{room: r}
 	f.serve(rd)
+	f.end()
+	if !r.presence.due().IsZero() { // the number has changed while nobody watched
+		r.changedPresence()
+	}
 }
 
 // Leave removes a reader.
