@@ -142,11 +142,9 @@ func TestCountForANewWatcher(t *testing.T) {
 		again := r.watcher()
 		time.Sleep(2 * time.Second)
 		require.Equal(t, 2, again.see().conns)
-		third := r.join(false)
-		r.do(func() {
-			third.Watch()
-			require.True(t, third.KnowsPresence(again.version))
-			third.Begin()
+		third := r.join(false, func(c *testClient) {
+			c.Watch()
+			require.True(t, c.KnowsPresence(again.version))
 		})
 		require.Zero(t, third.see().frames, "it is up to date")
 	})
@@ -229,7 +227,7 @@ func TestTicks(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		require.Equal(t, n+2, c.see().frames, "at the end of the tick")
 		for range 300 {
-			r.join(false)
+			r.join(false, nil)
 		}
 		require.Equal(t, 301*tickForReader, r.tick())
 	})
@@ -259,8 +257,7 @@ func TestValuesAreCut(t *testing.T) {
 		for i := range 10 {
 			require.NoError(t, r.value(fmt.Sprint("k", i), numbered("k", i, 20<<10)))
 		}
-		c := r.join(false)
-		r.do(c.Begin)
+		c := r.join(false, nil)
 		require.Len(t, c.receive().values, 6, "two flushes of three")
 		require.Less(t, c.bytes, minUnseen*maxFlush)
 		c.pace.Seen(3)
@@ -279,16 +276,12 @@ func TestKeysFrames(t *testing.T) {
 			require.NoError(t, r.value(fmt.Sprint("k", i), numbered("k", i, 1)))
 		}
 		rejoin := func(from *testClient, version uint64) *testClient {
-			c := r.join(false)
-			c.values = from.values
-			r.do(func() {
+			return r.join(false, func(c *testClient) {
+				c.values = from.values
 				c.KnowsValues(version)
-				c.Begin()
 			})
-			return c
 		}
-		first := r.join(false)
-		r.do(first.Begin)
+		first := r.join(false, nil)
 		first.see()
 		require.Zero(t, first.keyFrames, "a new reader has nothing to forget")
 		require.Len(t, first.values, 10)
@@ -311,8 +304,7 @@ func TestKeysFrames(t *testing.T) {
 			require.Equal(t, second.values, c.values)
 			require.Equal(t, 1+9, c.frames)
 		}
-		third := r.join(false) // it waits while a removal is forgotten
-		r.do(third.Begin)
+		third := r.join(false, nil) // it waits while a removal is forgotten
 		third.see()
 		third.wire.stall(true)
 		for i := range 16 {
@@ -339,11 +331,7 @@ func TestPlainReader(t *testing.T) {
 			key := fmt.Sprint("k", i)
 			require.NoError(t, r.value(key, numbered(key, i, 1)))
 		}
-		c := r.join(true)
-		r.do(func() {
-			c.KnowsValues(7)
-			c.Begin()
-		})
+		c := r.join(true, func(c *testClient) { c.KnowsValues(7) })
 		r.add(1, nil)
 		for i := range 500 {
 			require.NoError(t, r.value("k1", "null"))
