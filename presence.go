@@ -130,12 +130,16 @@ func noJSON(p []byte) bool { return len(p) == 0 || string(p) == "null" }
 // setInfo sets the info in all rooms. c.mu is held.
 func (c *Conn) setInfo(info json.RawMessage) {
 	c.identity.Info = info
+	c.eachEntry(func(e *state.Entry) { e.SetInfo(info) })
+}
+
+// eachEntry calls f with each entry of the connection. The lock of its room is held, and c.mu is.
+func (c *Conn) eachEntry(f func(e *state.Entry)) {
 	for m := c.rooms.newest; m != nil; m = m.older {
-		if m.view == nil || m.view.entry == nil { // only ever set with c.mu held
-			continue
-		}
 		r := c.m.rooms.lock(m.room)
-		m.view.entry.SetInfo(info)
+		if v := m.view; v != nil && v.entry != nil {
+			f(v.entry)
+		}
 		r.mu.Unlock()
 	}
 }
@@ -280,15 +284,8 @@ func (s Show) wire() string {
 func (m *Manager) sessionAway(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase != detachedPhase {
-		return
-	}
-	for ms := c.rooms.newest; ms != nil; ms = ms.older {
-		if v := ms.view; v != nil && v.entry != nil {
-			r := m.rooms.lock(ms.room)
-			v.entry.SetAway(true)
-			r.mu.Unlock()
-		}
+	if c.phase == detachedPhase {
+		c.eachEntry(func(e *state.Entry) { e.SetAway(true) })
 	}
 }
 

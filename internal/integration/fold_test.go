@@ -108,8 +108,10 @@ func (f *fold) presence(m *stateFrame) {
 	}
 	f.version, f.users, f.conns = m.Version, m.Users, m.Conns
 	for _, key := range m.Gone {
-		f.log = append(f.log, "gone "+f.entries[key].User)
-		delete(f.entries, key)
+		if e, ok := f.entries[key]; ok { // or it came and went since the last frame
+			f.log = append(f.log, "gone "+e.User)
+			delete(f.entries, key)
+		}
 	}
 	for _, e := range m.Set {
 		if _, ok := f.entries[e.Key]; !ok {
@@ -125,6 +127,15 @@ func (f *fold) all(c *client) *fold {
 	for _, raw := range c.raw() {
 		f.add([]byte(raw))
 	}
+	return f
+}
+
+// see applies the frames that a client has got, and tells the server so.
+func (f *fold) see(c *client) *fold {
+	f.t.Helper()
+	f.all(c)
+	_ = c.Write(fmt.Appendf(nil, `{"type":"seen","frames":%d}`, f.frames))
+	f.all(c)
 	return f
 }
 

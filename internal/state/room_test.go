@@ -150,6 +150,82 @@ func TestCountForANewWatcher(t *testing.T) {
 	})
 }
 
+// A value between two counts does not make the next count forgotten.
+func TestCountAfterAValue(t *testing.T) {
+	inRoom(t, ShowCount, func(t *testing.T, r *rig) {
+		c := r.watcher()
+		r.counted(1, func() {})
+		time.Sleep(100 * time.Millisecond)
+		flushed := r.flushed
+		r.counted(2, func() {})
+		time.Sleep(500 * time.Millisecond)
+		require.Equal(t, flushed, r.flushed, "nothing is looked at before it is due")
+		require.NoError(t, r.value("k", numbered("k", 1, 1)))
+		time.Sleep(time.Second)
+		require.Equal(t, 2, c.see().conns)
+		require.Len(t, c.values, 1)
+	})
+}
+
+// A reader that has left is sent nothing.
+func TestLeaveWhileWaiting(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		c := r.watcher()
+		e := r.add(1, nil)
+		for range 20 {
+			r.do(func() { e.SetAway(!e.Away) })
+			time.Sleep(20 * time.Millisecond)
+		}
+		n := c.receive().frames
+		require.Equal(t, maxUnseen, n)
+		r.do(c.Leave)
+		c.pace.Seen(uint64(n))
+		time.Sleep(time.Minute)
+		require.Equal(t, n, c.receive().frames)
+	})
+}
+
+// A reader that has been told what it lacks is billed for a snapshot only if it gets one.
+func TestKnowsPresence(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		r.add(100, nil)
+		v := r.presence.version()
+		r.add(1, nil)
+		for version, want := range map[uint64]bool{0: false, 1: false, v: true, v + 2: false} {
+			c := r.join(false, func(c *testClient) {
+				c.Watch()
+				require.Equal(t, want, c.KnowsPresence(version), version)
+				if want {
+					c.version, c.show = version, "members"
+				}
+			})
+			time.Sleep(time.Second)
+			c.see()
+			require.Equal(t, 1, c.frames)
+			require.Len(t, c.entries, map[bool]int{false: 101, true: 1}[want])
+		}
+	})
+}
+
+// A client that names a version in a room without values learns that there are none.
+func TestKeysOfARoomWithoutValues(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		old := r.join(false, nil)
+		c := r.join(false, func(c *testClient) {
+			c.values["k"] = "1"
+			c.KnowsValues(7)
+		})
+		require.Empty(t, c.see().values)
+		require.Equal(t, 1, c.frames)
+		require.Zero(t, old.see().frames, "the others have nothing to forget")
+		require.False(t, r.HasValues())
+		require.NoError(t, r.value("k", numbered("k", 1, 1)))
+		require.True(t, r.HasValues())
+		require.Len(t, old.see().values, 1)
+		require.Len(t, c.see().values, 1)
+	})
+}
+
 // Changes of the entries of a room that shows its number cost its readers nothing.
 func TestCountsAreNotEntries(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
