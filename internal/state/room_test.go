@@ -400,6 +400,50 @@ func TestKeysFrames(t *testing.T) {
 	})
 }
 
+// The keys come once, also if the values are cut. A reader that has the keys, or never had any, is
+// not told what was removed before.
+func TestKeysComeOnce(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		for i := range 10 {
+			require.NoError(t, r.value(fmt.Sprint("k", i), numbered("k", i, 20<<10)))
+		}
+		require.NoError(t, r.value("k1", "null"))
+		for _, begin := range []func(c *testClient){nil, func(c *testClient) { c.KnowsValues(7) }} {
+			c := r.join(false, begin)
+			for range 10 {
+				c.see()
+			}
+			require.Len(t, c.values, 9)
+			require.Zero(t, c.removals)
+			require.LessOrEqual(t, c.keyFrames, 1)
+			require.Equal(t, begin != nil, c.keyFrames == 1)
+			require.Equal(t, 9+c.keyFrames, c.frames)
+			require.NoError(t, r.value("more", "1"))
+			require.NoError(t, r.value("more", "null"))
+			time.Sleep(time.Second)
+			require.Equal(t, 1, c.see().removals)
+		}
+	})
+}
+
+// Readers in step share their frames.
+func TestSharedFrames(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		a, b := r.watcher(), r.watcher()
+		time.Sleep(time.Second)
+		a.see()
+		b.see()
+		r.add(1, nil)
+		require.NoError(t, r.value("k", "1"))
+		time.Sleep(time.Second)
+		frames, others := a.wire.take(), b.wire.take()
+		require.Len(t, frames, 2)
+		for i := range frames {
+			require.Same(t, frames[i], others[i])
+		}
+	})
+}
+
 // A plain reader gets values, and nothing of removed ones.
 func TestPlainReader(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
