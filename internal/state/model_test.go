@@ -194,6 +194,14 @@ func (w *walk) check() {
 		for i := range max(0, p.n-1) {
 			bytes += p.unseen[(p.first+i)%maxUnseen].bytes
 		}
+		if p.n > 0 {
+			require.Equal(w.t, bytes+p.unseen[(p.first+p.n-1)%maxUnseen].bytes, p.bytes)
+		}
+		once := map[*Reader]bool{}
+		for _, r := range p.waiting {
+			require.False(w.t, once[r], "it waits twice")
+			once[r] = true
+		}
 		require.True(w.t, p.n <= minUnseen || bytes < maxUnseenBytes, "%d flushes, %d bytes", p.n, bytes)
 		require.LessOrEqual(w.t, p.n, maxUnseen)
 		require.LessOrEqual(w.t, p.passed, p.sent)

@@ -306,6 +306,7 @@ func (c *testClient) presenceFrame(f *anyFrame) {
 	if f.Prev == 0 {
 		c.snapshots++
 		c.show, c.entries = f.Show, map[string]wire.Entry{}
+		require.Empty(c.t, f.Gone)
 	} else {
 		require.Equal(c.t, c.version, f.Prev, "a difference for another version")
 		require.Equal(c.t, "members", c.show)

@@ -161,7 +161,9 @@ func TestCountAfterAValue(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		require.Equal(t, flushed, r.flushed, "nothing is looked at before it is due")
 		require.NoError(t, r.value("k", numbered("k", 1, 1)))
-		time.Sleep(time.Second)
+		time.Sleep(300 * time.Millisecond)
+		require.Zero(t, c.see().conns, "not before a second has passed")
+		time.Sleep(700 * time.Millisecond)
 		require.Equal(t, 2, c.see().conns)
 		require.Len(t, c.values, 1)
 	})
@@ -509,6 +511,8 @@ func TestBoundsOfValues(t *testing.T) {
 		}
 		require.ErrorIs(t, r.value("more", `"x"`), ErrFull)
 		require.Len(t, r.Messages(), maxConnKeys)
+		require.NoError(t, r.value("1", "null"))
+		require.Len(t, r.Messages(), maxConnKeys-1)
 	})
 }
 
@@ -567,6 +571,37 @@ func TestFullQueue(t *testing.T) {
 		}
 		require.Len(t, c.values, 7)
 		require.Equal(t, "199", string(c.entries[e.Key].State))
+	})
+}
+
+// Flushes of two rooms at once may be one more than the connection may have.
+func TestTwoRoomsAtOnce(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		c := r.join(false, nil)
+		for range maxUnseen + 3 {
+			c.pace.took(2, 10)
+		}
+		require.Equal(t, maxUnseen, c.pace.n)
+		c.pace.Seen(2*maxUnseen + 5)
+		require.Equal(t, 1, c.pace.n, "the last ones are one")
+		require.Equal(t, 40, c.pace.bytes)
+		c.pace.Seen(2*maxUnseen + 6)
+		require.Zero(t, c.pace.n)
+		require.Zero(t, c.pace.bytes)
+	})
+}
+
+// A connection that has ended waits for nothing.
+func TestPaceThatHasEnded(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		c := r.watcher()
+		c.pace.Close()
+		e := r.add(1, nil)
+		for range 50 {
+			r.do(func() { e.SetAway(!e.Away) })
+			time.Sleep(20 * time.Millisecond)
+		}
+		require.Empty(t, c.pace.waiting)
 	})
 }
 

@@ -71,7 +71,8 @@ func (r *Room) SetValue(m *broker.Message) error {
 	if !gone {
 		v.size = len(m.Content) + len(m.Binary)
 		more, memory = more+v.size, memory+v.memory()
-		if !r.fits(more, has) {
+		if !has && vs.table.len() >= r.maxKeys() || more > 0 && vs.size+more > maxValueBytes ||
+			memory > 0 && r.cfg.Budget.Pressed() {
 			return ErrFull
 		}
 	}
@@ -108,17 +109,12 @@ func (r *Room) Messages() (messages []broker.Message) {
 	return messages
 }
 
-// fits reports whether a value fits that takes more bytes than the one that it replaces, if any.
-func (r *Room) fits(more int, replaces bool) bool {
-	maxKeys := maxRoomKeys
+// maxKeys returns how many values there may be.
+func (r *Room) maxKeys() int {
 	if r.name == "" {
-		maxKeys = maxConnKeys
+		return maxConnKeys
 	}
-	vs := &r.values
-	if !replaces && (vs.table.len() >= maxKeys || r.cfg.Budget.Pressed()) {
-		return false
-	}
-	return more <= 0 || vs.size+more <= maxValueBytes && !r.cfg.Budget.Pressed()
+	return maxRoomKeys
 }
 
 // keysFrame returns the frame that lists all keys.
