@@ -141,7 +141,8 @@ func TestPresenceLife(t *testing.T) {
 			}
 			observer := b.openV1(realtime.Identity{UserID: "observer"})
 			f := b.watch(observer, "hall", "")
-			f.log = nil
+			time.Sleep(time.Second)
+			f.see(observer).log = nil
 			for range rounds { // 100 ms each
 				for range n / 8 {
 					all[dice.IntN(n)].step()
