@@ -78,8 +78,9 @@ const maxState = 1 << 10
 
 // SetInfo sets what the application says about the connection, such as a name, a color or a role,
 // to the clients that watch its rooms, see ShowMembers. It replaces Identity.Info. info is what
-// encoding/json makes of it, or a json.RawMessage; nil means nothing. It may have at most 1 KiB. SetInfo
-// does not block.
+// encoding/json makes of it, or a json.RawMessage; nil means nothing. It may have at most 1 KiB. It
+// stays when the client resumes its session, or reloads its page, unless the new Identity has an
+// Info. SetInfo does not block.
 //
 // It returns ErrInvalidMessage if info cannot be encoded, ErrTooLarge, and ErrClosed if the
 // connection has ended.
@@ -210,7 +211,11 @@ func (m *membership) inherit(old *membership) {
 	v := m.see()
 	v.entry, old.view.entry = old.view.entry, nil
 	v.entry.SetAway(false)
-	v.entry.SetInfo(m.conn.identity.Info)
+	if info := m.conn.identity.Info; info != nil {
+		v.entry.SetInfo(info)
+	} else {
+		m.conn.identity.Info = v.entry.Info
+	}
 	if v.own != nil {
 		_ = v.entry.SetState(v.own) // fails only while memory is short
 		v.own = nil

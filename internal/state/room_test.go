@@ -428,6 +428,25 @@ func TestKeysComeOnce(t *testing.T) {
 	})
 }
 
+// Readers that join a large room at once share a snapshot at the end of the tick.
+func TestSnapshotsOfALargeRoom(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		r.add(smallRoom, nil)
+		require.Equal(t, 1, r.watcher().receive().frames, "at once in a small room")
+		r.add(1, nil)
+		time.Sleep(time.Second)
+		first := r.watcher()
+		synctest.Wait()
+		a, b := r.watcher(), r.watcher()
+		require.Zero(t, a.receive().frames)
+		time.Sleep(r.tick())
+		frames, others := a.wire.take(), b.wire.take()
+		require.Len(t, frames, 1)
+		require.Same(t, frames[0], others[0])
+		require.Len(t, first.receive().entries, smallRoom+1)
+	})
+}
+
 // Readers in step share their frames.
 func TestSharedFrames(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
