@@ -159,3 +159,31 @@ func changeAsApplication(ctx context.Context, rt *realtime.Manager, ids *idPool)
 		_, _ = rt.User("user0").Disconnect(ctx, 4000, "")
 	}
 }
+
+// The first value of a room makes its members readers, while the info of one of them changes.
+func TestFirstValuesAndInfo(t *testing.T) {
+	rt := realtime.New(&realtime.Options{Logger: slog.New(slog.DiscardHandler)})
+	transport, far := realtime.Pipe(realtime.V1)
+	c, err := rt.Register(t.Context(), transport, realtime.Identity{UserID: "alice"})
+	require.NoError(t, err)
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() {
+		for err := error(nil); err == nil; {
+			_, _, err = far.Read(context.Background())
+		}
+	})
+	for i := range 50 {
+		require.NoError(t, second(c.Join(t.Context(), fmt.Sprint("room", i))))
+	}
+	work.Go(func() {
+		for i := range 50 {
+			_ = c.SetInfo(i)
+		}
+	})
+	for i := range 50 {
+		require.NoError(t, second(rt.Send(t.Context(), realtime.ToRoom(fmt.Sprint("room", i)),
+			realtime.Message{Type: "t", Latest: "k", Content: []byte("1")})))
+	}
+	require.NoError(t, rt.Close())
+}
