@@ -154,6 +154,35 @@ func TestValuesOfAConnection(t *testing.T) {
 	})
 }
 
+// Nothing is left of a session that is resumed over a connection that ends meanwhile.
+func TestResumeOverAConnectionThatEnds(t *testing.T) {
+	var b *bed
+	o := showing()
+	end := false
+	o.Authorize = func(_ context.Context, c *realtime.Conn, _ realtime.Action) error {
+		if end {
+			_ = c.Close(realtime.CloseNormal, "")
+			time.Sleep(5 * time.Second) // until it has gone
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, bb *bed) {
+		b = bb
+		alice, w := b.session("alice")
+		alice.request(`{"type":"join","id":1,"room":"hall","state":1}`)
+		b.mustValue(realtime.ToConn(alice.conn.ID()), "a", "1")
+		b.mustValue(realtime.ToRoom("hall"), "a", "1")
+		alice.Drop()
+		synctest.Wait()
+		end = true
+		again, _ := b.session("alice")
+		require.NoError(t, again.Write([]byte(`{"type":"resume","id":1,"session":"`+w.Session+`"}`)))
+		time.Sleep(time.Minute)
+		require.Zero(t, b.Stats().Rooms)
+		require.Zero(t, b.Stats().MemoryBytes)
+	})
+}
+
 // A value is for the members of a room: an empty room has none, and the last member takes them away.
 func TestValuesEndWithTheRoom(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
