@@ -148,6 +148,9 @@ func (f *fold) same(m *realtime.Manager) {
 	want := map[string]entry{}
 	for _, e := range members {
 		want[e.Key] = entry{e.Key, e.User, e.Info, e.State, false}
+		if f.entries[e.Key].Away { // clients are told later, but not of one that is back
+			require.True(f.t, e.Away, e.Key)
+		}
 	}
 	got := maps.Clone(f.entries)
 	for key, e := range got {
