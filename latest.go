@@ -106,9 +106,12 @@ func (c *Conn) takeValues() (messages []broker.Message) {
 	return v.room.Messages()
 }
 
-// addValues gives the connection values of the session that it has resumed. Its own values are newer.
-// c.mu is held.
+// addValues gives the connection values of the session that it has resumed, unless it has ended
+// meanwhile. Its own values are newer. c.mu is held.
 func (c *Conn) addValues(messages []broker.Message) {
+	if c.phase == gone { // nobody would take them away from it again
+		return
+	}
 	for i := range messages {
 		if s := c.state.Load(); s != nil && s.values != nil && s.values.has(messages[i].Latest) {
 			continue

@@ -78,8 +78,10 @@ const maxState = 1 << 10
 
 // SetInfo sets what the application says about the connection, such as a name, a color or a role,
 // to the clients that watch its rooms, see ShowMembers. It replaces Identity.Info. info is what
-// encoding/json makes of it, or a json.RawMessage; nil means nothing. It may have at most 1 KiB. A
-// connection that resumes the session keeps it, unless it has its own. SetInfo does not block.
+// encoding/json makes of it, or a json.RawMessage; nil means nothing. It may have at most 1 KiB. It
+// belongs to the session: a connection that resumes it, or that continues a membership after its page
+// was reloaded, keeps the info, unless SetInfo was called for that connection too. SetInfo does not
+// block.
 //
 // It returns ErrInvalidMessage if info cannot be encoded, ErrTooLarge, and ErrClosed if the
 // connection has ended.
@@ -225,6 +227,9 @@ func (m *membership) inherit(old *membership) {
 	v := m.see()
 	v.entry, old.view.entry = old.view.entry, nil
 	v.entry.SetAway(false)
+	if c := m.conn; !c.infoSet && (old.conn.infoSet || c.identity.Info == nil) {
+		c.identity.Info, c.infoSet = v.entry.Info, old.conn.infoSet
+	}
 	v.entry.SetInfo(m.conn.identity.Info)
 	if v.own != nil {
 		_ = v.entry.SetState(v.own) // fails only while memory is short
@@ -299,10 +304,9 @@ func (s Show) wire() string {
 func (m *Manager) sessionAway(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase != detachedPhase {
-		return
+	if c.phase == detachedPhase {
+		c.eachEntry(func(e *state.Entry) { e.SetAway(true) })
 	}
-	c.eachEntry(func(e *state.Entry) { e.SetAway(true) })
 }
 
 // memberLists are the answers to clients that ask for the presence of a room. The room guards it.

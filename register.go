@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -159,6 +160,7 @@ func (r *registry) reconnectTime() time.Duration {
 func (r *registry) newConn(
 	ctx context.Context, t transport.Transport, id Identity, cand candidate,
 ) *Conn {
+	id.Info, _ = checkInfo(bytes.Clone(id.Info)) // validate has found no error
 	c := &Conn{
 		m: r.m, id: "conn_" + uuid.NewString(), identity: id,
 		address: cand.address, began: cand.began,

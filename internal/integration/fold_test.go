@@ -24,7 +24,6 @@ type entry struct {
 // stateFrame is any frame that a fold understands.
 type stateFrame struct {
 	Type    string          `json:"message_type"`
-	ID      *int            `json:"id"`
 	Room    string          `json:"room"`
 	Prev    uint64          `json:"prev"`
 	Version uint64          `json:"ver"`
@@ -61,9 +60,11 @@ func newFold(t *testing.T, room string) *fold {
 // add applies a frame.
 func (f *fold) add(raw []byte) {
 	var m stateFrame
-	if raw[0] != '{' || json.Unmarshal(raw, &m) != nil {
+	if raw[0] != '{' { // binary, or pong
 		return
 	}
+	raw = bytes.Replace(raw, []byte(`"timestamp":T`), []byte(`"timestamp":0`), 1) // see request
+	require.NoError(f.t, json.Unmarshal(raw, &m), "%s", raw)
 	if m.Type == "presence" || m.Type == "latest" || m.Latest != "" {
 		f.frames++
 	}
@@ -108,8 +109,10 @@ func (f *fold) presence(m *stateFrame) {
 	}
 	f.version, f.users, f.conns = m.Version, m.Users, m.Conns
 	for _, key := range m.Gone {
-		f.log = append(f.log, "gone "+f.entries[key].User)
-		delete(f.entries, key)
+		if e, ok := f.entries[key]; ok { // or it came and went since the last frame
+			f.log = append(f.log, "gone "+e.User)
+			delete(f.entries, key)
+		}
 	}
 	for _, e := range m.Set {
 		if _, ok := f.entries[e.Key]; !ok {
@@ -128,6 +131,15 @@ func (f *fold) all(c *client) *fold {
 	return f
 }
 
+// see applies the frames that a client has got, and tells the server so.
+func (f *fold) see(c *client) *fold {
+	f.t.Helper()
+	f.all(c)
+	_ = c.Write(fmt.Appendf(nil, `{"type":"seen","frames":%d}`, f.frames))
+	f.all(c)
+	return f
+}
+
 // same requires that a fold is what the server shows.
 func (f *fold) same(m *realtime.Manager) {
 	f.t.Helper()
@@ -136,6 +148,9 @@ func (f *fold) same(m *realtime.Manager) {
 	want := map[string]entry{}
 	for _, e := range members {
 		want[e.Key] = entry{e.Key, e.User, e.Info, e.State, false}
+		if f.entries[e.Key].Away { // clients are told later, but not of one that is back
+			require.True(f.t, e.Away, e.Key)
+		}
 	}
 	got := maps.Clone(f.entries)
 	for key, e := range got {

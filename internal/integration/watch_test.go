@@ -60,34 +60,3 @@ func TestWatch(t *testing.T) {
 		require.Equal(t, []string{"new alice", "new bob", "gone bob"}, a.log)
 	})
 }
-
-// Latest values replace each other, and a member that joins gets the newest of each key.
-func TestLatest(t *testing.T) {
-	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
-		alice, bob := b.openV1(realtime.Identity{UserID: "alice"}), b.open("bob")
-		b.join("hall", alice, bob)
-		set := func(key, content string) {
-			res, err := b.Send(t.Context(), realtime.ToRoom("hall"), realtime.Message{
-				Type: "shape", Latest: key, Content: json.RawMessage(content),
-			})
-			require.NoError(t, err)
-			require.Equal(t, res.Matched, res.Queued)
-		}
-		for i := range 1000 {
-			set("a", string('0'+rune(i%10)))
-		}
-		set("b", "1")
-		time.Sleep(time.Second)
-		f := newFold(t, "hall").all(alice)
-		require.Equal(t, map[string]string{"a": "9", "b": "1"}, f.values)
-		require.Less(t, f.frames, uint64(10))
-		require.Less(t, len(bob.raw()), 10)
-		carol := b.openV1(realtime.Identity{UserID: "carol"})
-		carol.discard()
-		got := carol.request(`{"type":"join","id":1,"room":"hall"}`)
-		require.Len(t, got, 3)
-		set("a", "null")
-		time.Sleep(time.Second)
-		require.Equal(t, map[string]string{"b": "1"}, f.all(alice).values)
-	})
-}

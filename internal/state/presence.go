@@ -160,10 +160,10 @@ func (p *presence) has(key string) bool {
 	return ok
 }
 
-// put notes that an entry has changed, and takes more memory than before.
-func (r *Room) put(e *Entry, bytes int64) {
+// put notes that an entry has changed, and takes so many more bytes than before.
+func (r *Room) put(e *Entry, more int64) {
 	r.presence.table.set(e.Key, e)
-	r.resized(bytes, 0)
+	r.resized(more, 0)
 }
 
 // Remove removes the entry.
@@ -174,10 +174,10 @@ func (e *Entry) Remove() {
 }
 
 // resized accounts for memory, and flushes.
-func (r *Room) resized(bytes int64, least time.Duration) {
+func (r *Room) resized(more int64, least time.Duration) {
 	p := &r.presence
-	p.size += bytes
-	r.cfg.Budget.Hold(bytes)
+	p.size += more
+	r.cfg.Budget.Hold(more)
 	n, size := p.table.len(), p.size-entryOverhead*int64(p.table.len())
 	switch {
 	case !p.tooMany && (n > maxEntries || size > maxEntryBytes):
@@ -191,7 +191,7 @@ func (r *Room) resized(bytes int64, least time.Duration) {
 
 // SetState sets what the client says about the member. Nil: nothing. The entry keeps state.
 func (e *Entry) SetState(state []byte) error {
-	if bytes.Equal(state, e.State) {
+	if bytes.Equal(e.State, state) {
 		return nil
 	}
 	more := int64(len(state) - len(e.State))
@@ -205,7 +205,7 @@ func (e *Entry) SetState(state []byte) error {
 
 // SetInfo sets what the application says about the member. Nil: nothing. The entry keeps info.
 func (e *Entry) SetInfo(info []byte) {
-	if bytes.Equal(info, e.Info) {
+	if bytes.Equal(e.Info, info) {
 		return
 	}
 	more := int64(len(info) - len(e.Info))

@@ -76,13 +76,17 @@ func (rd *Reader) Serve() {
 }
 
 func (rd *Reader) serve() {
-	if rd.index < 0 || rd.room.ended() {
+	r := rd.room
+	if rd.index < 0 || r.ended() {
 		return
 	}
-	rd.room.presence.prepare(time.Now())
-	f := flush{room: rd.room}
-	defer f.end()
+	r.presence.prepare(time.Now())
+	f := flush{room: r}
 	f.serve(rd)
+	f.end()
+	if !r.presence.due().IsZero() { // the number has changed while nobody watched
+		r.changedPresence(0)
+	}
 }
 
 // Watches reports whether the reader is a watcher.

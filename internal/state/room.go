@@ -64,7 +64,7 @@ func (r *Room) Close() {
 	if r.timer != nil {
 		r.timer.Stop()
 	}
-	r.cfg.Budget.Hold(-r.presence.size - r.values.size)
+	r.cfg.Budget.Hold(-r.presence.size - r.values.memory)
 }
 
 // tick returns the time between two flushes.
@@ -81,11 +81,12 @@ func (r *Room) changed() { r.flushFrom(r.flushed.Add(r.tick())) }
 // changedPresence is changed after a change of the entries or of their number. The flush may come no
 // sooner than least after the one before.
 func (r *Room) changedPresence(least time.Duration) {
-	if r.watchers == 0 {
+	due := r.presence.due()
+	if r.watchers == 0 || r.presence.counting() && due.IsZero() {
 		return
 	}
 	at := r.flushed.Add(max(least, r.tick()))
-	if due := r.presence.due(); due.After(at) {
+	if due.After(at) {
 		at = due
 	}
 	r.flushFrom(at)

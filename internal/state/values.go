@@ -20,13 +20,18 @@ const (
 // value is the current message of a key. After the key was removed, it is the message that did it.
 type value struct {
 	frames wire.Frames
-	size   int64 // memory in bytes
+	size   int // of the content, in bytes
 }
+
+// memory returns about how much memory a value takes, in bytes: its frames have the content again.
+func (v *value) memory() int64 { return valueOverhead + 2*int64(v.size) }
 
 // values are the current messages of a room.
 type values struct {
-	table table[*value] // its version is zero before the first value
-	size  int64         // memory in bytes
+	table  table[*value] // its version is zero before initValues
+	used   bool          // there has been a value
+	size   int           // of all contents, in bytes
+	memory int64         // in bytes
 }
 
 // initValues makes the table, before its first use.
@@ -59,29 +64,34 @@ func (r *Room) SetValue(m *broker.Message) error {
 	if r.name == "" {
 		v.frames.Envelope.Conn = m.Conn
 	}
-	v.size = valueOverhead + 2*int64(len(m.Content)+len(m.Binary))
-	more := v.size
+	more, memory := 0, int64(0)
 	if has {
-		more -= old.size
+		more, memory = -old.size, -old.memory()
 	}
-	if !gone && !r.fits(more, has) {
-		return ErrFull
+	if !gone {
+		v.size = len(m.Content) + len(m.Binary)
+		more, memory = more+v.size, memory+v.memory()
+		if !has && vs.table.len() >= r.maxKeys() || more > 0 && vs.size+more > maxValueBytes ||
+			memory > 0 && r.cfg.Budget.Pressed() {
+			return ErrFull
+		}
 	}
 	r.cfg.Speakers.Encode(&v.frames)
 	if gone {
 		vs.table.remove(m.Latest, v)
-		more = -old.size
 	} else {
 		vs.table.set(m.Latest, v)
 	}
+	vs.used = true
 	vs.size += more
-	r.cfg.Budget.Hold(more)
+	vs.memory += memory
+	r.cfg.Budget.Hold(memory)
 	r.changed()
 	return nil
 }
 
-// HasValues reports whether the room has or had values.
-func (r *Room) HasValues() bool { return r.values.table.cells != nil }
+// HasValues reports whether the room has or had values. Before that, its members need no readers.
+func (r *Room) HasValues() bool { return r.values.used }
 
 // Has reports whether there is a value of a key.
 func (r *Room) Has(key string) bool {
@@ -99,15 +109,12 @@ func (r *Room) Messages() (messages []broker.Message) {
 	return messages
 }
 
-// fits reports whether a value fits that takes more bytes than the one that it replaces, if any.
-func (r *Room) fits(more int64, replaces bool) bool {
-	maxKeys := maxRoomKeys
+// maxKeys returns how many values there may be.
+func (r *Room) maxKeys() int {
 	if r.name == "" {
-		maxKeys = maxConnKeys
+		return maxConnKeys
 	}
-	vs := &r.values
-	return (replaces || vs.table.len() < maxKeys) &&
-		(more <= 0 || vs.size+more <= maxValueBytes && !r.cfg.Budget.Pressed())
+	return maxRoomKeys
 }
 
 // keysFrame returns the frame that lists all keys.
