@@ -21,7 +21,7 @@ type watching struct {
 	dice   *rand.Rand
 	user   string
 	key    string
-	page   *tab // nil while it is away
+	page   *tab  // nil while it is away
 	fold   *fold // of the presence
 	token  string
 	steady bool // it is not kicked, and only reloads and resumes

@@ -283,21 +283,6 @@ func TestPresenceOfRoomsOfTheApplication(t *testing.T) {
 	})
 }
 
-// A client that the application joins, or that resumes the session of one, is told its key.
-func TestJoinedHasTheKey(t *testing.T) {
-	bubble(t, showing(), func(t *testing.T, b *bed) {
-		alice, w := b.session("alice")
-		b.joinAll(alice, "hall")
-		members, err := b.Room("hall").Members(t.Context())
-		require.NoError(t, err)
-		joined := []string{`{"message_type":"joined","room":"hall","content":{"key":"` + members[0].Key + `"}}`}
-		require.Equal(t, joined, alice.raw())
-		alice.Drop()
-		again, _ := b.session("alice")
-		require.Equal(t, joined[0], again.request(`{"type":"resume","id":1,"session":"` + w.Session + `"}`)[0])
-	})
-}
-
 // What the application says stays when a session is resumed.
 func TestInfoStaysWithASession(t *testing.T) {
 	bubble(t, showing(), func(t *testing.T, b *bed) {
