@@ -52,7 +52,7 @@ func TestStatesAreChecked(t *testing.T) {
 		require.Contains(t, join(`,"state":`+jsonOf(1024)), ok)
 		require.Contains(t, join(`,"state":`+jsonOf(1025)), `"code":"too_large"`)
 		require.Contains(t, set(`,"state":`+jsonOf(1025)), `"code":"too_large"`)
-		require.Contains(t, set(`,"state":"\ud800 \u0000 é"`), ok)
+		require.Contains(t, set(`,"state":"\ud83d\ude00 \u0000 é"`), ok)
 		require.Contains(t, set(`,"state":{"a":[1e400,-0, true,null]}`), ok)
 		for _, wrong := range []string{
 			`{`, `"`, `nul`, `01`, `[1,]`, "\"\x01\"", `{"a":1}}`, `1,"state":2`,
