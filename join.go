@@ -360,7 +360,7 @@ func (e *joinOp) wire(m *membership, r *room) *wire.Joined {
 		At: broker.Position(e.joined.At), Top: e.joined.Top, Lossy: e.policy.Lossy,
 		Since: e.from.Since != (Position{}), Recovered: e.joined.Recovered, Reason: e.joined.Reason,
 	}
-	if m.view != nil && m.view.entry != nil {
+	if e.byClient && m.view != nil && m.view.entry != nil {
 		j.Key = m.view.entry.Key
 	}
 	if e.asked != nil && e.asked.Watch {

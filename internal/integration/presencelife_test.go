@@ -21,8 +21,8 @@ type watching struct {
 	dice   *rand.Rand
 	user   string
 	key    string
-	page   *browserPage // nil while it is away
-	fold   *fold        // of the presence
+	page   *tab  // nil while it is away
+	fold   *fold // of the presence
 	token  string
 	steady bool // it is not kicked, and only reloads and resumes
 	joined bool
@@ -30,7 +30,7 @@ type watching struct {
 
 // connect connects, and continues in one of the ways that a client has.
 func (w *watching) connect(reloaded bool) {
-	w.page = w.b.openPage(w.user, w.key)
+	w.page = w.b.openTab(w.user, w.key)
 	w.fold.frames, w.fold.valuesVersion = 0, 0
 	version := "true"
 	if w.fold.version != 0 && !reloaded {
@@ -122,7 +122,7 @@ func (w *watching) step() {
 // client go.
 func TestPresenceLife(t *testing.T) {
 	for seed := range long.Of(2, 4, 40) {
-		o := pages(showing())
+		o := tabs(showing())
 		o.Limits.ConnsPerUser = 1000
 		bubble(t, o, func(t *testing.T, b *bed) {
 			n, rounds := long.Of(40, 200, 200), long.Of(60, 300, 300)

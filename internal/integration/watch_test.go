@@ -60,3 +60,27 @@ func TestWatch(t *testing.T) {
 		require.Equal(t, []string{"new alice", "new bob", "gone bob"}, a.log)
 	})
 }
+
+// A member is away after three seconds, and is not any more when its session is resumed.
+func TestAwayAndBack(t *testing.T) {
+	bubble(t, showing(), func(t *testing.T, b *bed) {
+		bob := b.openV1(realtime.Identity{UserID: "bob"})
+		f := b.watch(bob, "hall", "")
+		alice, w := b.session("alice")
+		b.watch(alice, "hall", "")
+		for range 3 {
+			alice.Drop()
+			time.Sleep(2900 * time.Millisecond)
+			require.False(t, entryOf(f.see(bob), "alice").Away)
+			time.Sleep(300 * time.Millisecond)
+			require.True(t, entryOf(f.see(bob), "alice").Away)
+			token := w.Session
+			alice, w = b.session("alice")
+			alice.resumes(token)
+			time.Sleep(time.Second)
+			f.see(bob).same(b.Manager)
+			require.False(t, entryOf(f, "alice").Away)
+		}
+		require.Len(t, f.log, 2)
+	})
+}

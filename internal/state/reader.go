@@ -58,7 +58,8 @@ func (rd *Reader) KnowsValues(version uint64) {
 // then all who have joined in the meantime share one snapshot.
 func (rd *Reader) Begin() {
 	r := rd.room
-	if rd.watches && rd.presence == 0 && r.presence.table.len() > smallRoom {
+	p := &r.presence
+	if rd.watches && rd.presence == 0 && !p.counting() && p.table.len() > smallRoom {
 		r.changedPresence(joinTick)
 		return
 	}

@@ -228,6 +228,16 @@ func TestKeysOfARoomWithoutValues(t *testing.T) {
 	})
 }
 
+// A watcher that joins a room with too many entries is given their number at once.
+func TestWatcherOfACrowd(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		r.add(1001, nil)
+		time.Sleep(time.Minute)
+		require.Equal(t, 1001, r.watcher().see().conns)
+		require.Equal(t, 1001, r.watcher().see().conns)
+	})
+}
+
 // Changes of the entries of a room that shows its number cost its readers nothing.
 func TestCountsAreNotEntries(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
@@ -439,7 +449,7 @@ func TestSnapshotsOfALargeRoom(t *testing.T) {
 		synctest.Wait()
 		a, b := r.watcher(), r.watcher()
 		require.Zero(t, a.receive().frames)
-		time.Sleep(joinTick)
+		time.Sleep(100 * time.Millisecond)
 		frames, others := a.wire.take(), b.wire.take()
 		require.Len(t, frames, 1)
 		require.Same(t, frames[0], others[0])

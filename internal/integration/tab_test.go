@@ -18,8 +18,8 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
-// browserPage is a web page that speaks realtime.v1 over a socket in memory. A goroutine reads it.
-type browserPage struct {
+// tab is a web page that speaks realtime.v1 over a socket in memory. A goroutine reads it.
+type tab struct {
 	t        *testing.T
 	nc       net.Conn
 	user     string
@@ -31,23 +31,23 @@ type browserPage struct {
 	ended    bool
 }
 
-// pages are Options for pages.
-func pages(o realtime.Options) realtime.Options {
+// tabs are Options for web pages.
+func tabs(o realtime.Options) realtime.Options {
 	o.Authenticate = realtime.InsecureQueryUser
 	o.Limits.HandshakeRate, o.Limits.HandshakeRatePerIP, o.Limits.ConnsPerIP = -1, -1, -1
 	return o
 }
 
-// openPage connects a page. key may be empty.
-func (b *bed) openPage(user, key string) *browserPage {
+// openTab connects a page. key may be empty.
+func (b *bed) openTab(user, key string) *tab {
 	b.t.Helper()
-	p, status := b.tryPage(user, key)
+	p, status := b.tryTab(user, key)
 	require.Equal(b.t, http.StatusSwitchingProtocols, status)
 	return p
 }
 
-// tryPage is openPage that may fail. It returns the status of the answer.
-func (b *bed) tryPage(user, key string) (*browserPage, int) {
+// tryTab is openTab that may fail. It returns the status of the answer.
+func (b *bed) tryTab(user, key string) (*tab, int) {
 	b.t.Helper()
 	r := upgradeRequest(false)
 	q := r.URL.Query()
@@ -64,7 +64,7 @@ func (b *bed) tryPage(user, key string) (*browserPage, int) {
 		defer close(served)
 		b.ServeHTTP(hijackable{w, near, ""}, r)
 	}()
-	p := &browserPage{t: b.t, nc: far, user: user, key: key}
+	p := &tab{t: b.t, nc: far, user: user, key: key}
 	br := bufio.NewReader(far)
 	type answer struct {
 		res *http.Response
@@ -104,7 +104,7 @@ func (b *bed) tryPage(user, key string) (*browserPage, int) {
 	return p, http.StatusSwitchingProtocols
 }
 
-func (p *browserPage) read(br *bufio.Reader) {
+func (p *tab) read(br *bufio.Reader) {
 	for {
 		op, payload, err := nextFrame(br)
 		if err == nil && op&0x0F == 0x9 {
@@ -124,7 +124,7 @@ func (p *browserPage) read(br *bufio.Reader) {
 }
 
 // frames waits until everything is at rest and returns the frames since the last call.
-func (p *browserPage) frames() []string {
+func (p *tab) frames() []string {
 	synctest.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,24 +133,24 @@ func (p *browserPage) frames() []string {
 	return frames
 }
 
-func (p *browserPage) isOpen() bool {
+func (p *tab) isOpen() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.ended
 }
 
 // send sends a text, unless the connection has ended.
-func (p *browserPage) send(text string) { p.sendFrame(0x81, text) }
+func (p *tab) send(text string) { p.sendFrame(0x81, text) }
 
 // ask sends a request and returns the frames that follow.
-func (p *browserPage) ask(request string) []string {
+func (p *tab) ask(request string) []string {
 	p.t.Helper()
 	p.send(request)
 	return p.frames()
 }
 
 // watch joins the hall and asks for presence.
-func (p *browserPage) watch(f *fold, more string) {
+func (p *tab) watch(f *fold, more string) {
 	p.t.Helper()
 	for _, raw := range p.ask(`{"type":"join","id":1,"room":"hall","presence":true` + more + `}`) {
 		require.NotContains(p.t, raw, `"error"`)
@@ -159,25 +159,23 @@ func (p *browserPage) watch(f *fold, more string) {
 }
 
 // reload ends the connection as a page does that is closed or reloaded.
-func (p *browserPage) reload() {
+func (p *tab) reload() {
 	code := binary.BigEndian.AppendUint16(nil, uint16(realtime.CloseAway))
 	p.sendFrame(0x88, string(code))
 	_ = p.nc.Close()
 	synctest.Wait()
 }
 
-func (p *browserPage) sendFrame(head byte, payload string) {
-	_, _ = p.nc.Write([]byte(masked(head, payload)))
-}
+func (p *tab) sendFrame(head byte, payload string) { _, _ = p.nc.Write([]byte(masked(head, payload))) }
 
 // cut ends the connection without a word.
-func (p *browserPage) cut() {
+func (p *tab) cut() {
 	_ = p.nc.Close()
 	synctest.Wait()
 }
 
 // drain applies what a page has received.
-func (p *browserPage) drain(f *fold) *fold {
+func (p *tab) drain(f *fold) *fold {
 	p.t.Helper()
 	for _, raw := range p.frames() {
 		f.add([]byte(raw))
@@ -186,7 +184,7 @@ func (p *browserPage) drain(f *fold) *fold {
 }
 
 // seen says how many state frames have arrived.
-func (p *browserPage) seen(f *fold) { p.send(fmt.Sprintf(`{"type":"seen","frames":%d}`, f.frames)) }
+func (p *tab) seen(f *fold) { p.send(fmt.Sprintf(`{"type":"seen","frames":%d}`, f.frames)) }
 
 func isError(frames []string) bool {
 	return strings.Contains(strings.Join(frames, ""), `"message_type":"error"`)

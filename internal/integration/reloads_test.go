@@ -13,16 +13,16 @@ import (
 )
 
 // A page that is reloaded continues its membership: others see no change.
-func TestWatchersOfAReload(t *testing.T) {
+func TestManyReloads(t *testing.T) {
 	var d diary
-	o := pages(showing())
+	o := tabs(showing())
 	o.OnRoom = func(_ context.Context, e realtime.RoomEvent) { d.write(e.Conn.UserID() + " " + string(e.Kind)) }
 	bubble(t, o, func(t *testing.T, b *bed) {
 		bob := b.openV1(realtime.Identity{UserID: "bob"})
 		f := b.watch(bob, "hall", "")
 		plain := b.open("plain")
 		b.join("hall", plain)
-		p := b.openPage("alice", "K")
+		p := b.openTab("alice", "K")
 		p.watch(newFold(t, "hall"), `,"state":{"page":0}`)
 		time.Sleep(time.Second)
 		f.see(bob).same(b.Manager)
@@ -35,7 +35,7 @@ func TestWatchersOfAReload(t *testing.T) {
 			p.reload()
 			time.Sleep(time.Second)
 			require.Equal(t, before, f.see(bob).entries["K"])
-			p = b.openPage("alice", "K")
+			p = b.openTab("alice", "K")
 			own := newFold(t, "hall")
 			p.watch(own, `,"state":{"page":1}`)
 			time.Sleep(time.Second)
@@ -61,19 +61,19 @@ func TestWatchersOfAReload(t *testing.T) {
 
 // Only the same user with the same key continues a membership, and only one that is lost.
 func TestReloadOfOthers(t *testing.T) {
-	bubble(t, pages(showing()), func(t *testing.T, b *bed) {
+	bubble(t, tabs(showing()), func(t *testing.T, b *bed) {
 		bob := b.openV1(realtime.Identity{UserID: "bob"})
 		f := b.watch(bob, "hall", "")
-		p := b.openPage("alice", "K")
+		p := b.openTab("alice", "K")
 		p.watch(newFold(t, "hall"), "")
-		twin := b.openPage("alice", "K") // a tab that was duplicated
+		twin := b.openTab("alice", "K") // a tab that was duplicated
 		twin.watch(newFold(t, "hall"), "")
 		time.Sleep(time.Second)
 		f.see(bob).same(b.Manager)
 		require.Len(t, f.entries, 3)
 		p.reload()
 		for user, key := range map[string]string{"mallory": "K", "alice": "other", "": "K"} {
-			b.openPage(user, key).watch(newFold(t, "hall"), "")
+			b.openTab(user, key).watch(newFold(t, "hall"), "")
 		}
 		time.Sleep(time.Second)
 		f.see(bob).same(b.Manager)
@@ -98,10 +98,10 @@ func TestKickOfAReloadedPage(t *testing.T) {
 	for name, kick := range kicks {
 		for away, wait := range map[string]time.Duration{"": 0, "away": 4 * time.Second} {
 			t.Run(name+away, func(t *testing.T) {
-				bubble(t, pages(showing()), func(t *testing.T, b *bed) {
+				bubble(t, tabs(showing()), func(t *testing.T, b *bed) {
 					bob := b.openV1(realtime.Identity{UserID: "bob"})
 					f := b.watch(bob, "hall", "")
-					p := b.openPage("alice", "K")
+					p := b.openTab("alice", "K")
 					p.watch(newFold(t, "hall"), `,"state":1`)
 					time.Sleep(time.Second)
 					p.reload()
@@ -110,7 +110,7 @@ func TestKickOfAReloadedPage(t *testing.T) {
 					time.Sleep(time.Second)
 					f.see(bob).same(b.Manager)
 					require.Equal(t, []string{"new bob", "new alice", "gone alice"}, f.log)
-					p = b.openPage("alice", "K")
+					p = b.openTab("alice", "K")
 					p.watch(newFold(t, "hall"), "")
 					time.Sleep(time.Second)
 					f.see(bob).same(b.Manager)
@@ -124,21 +124,21 @@ func TestKickOfAReloadedPage(t *testing.T) {
 
 // A page whose session is taken over may still resume it: then it has no rooms.
 func TestReloadAndResume(t *testing.T) {
-	bubble(t, pages(showing()), func(t *testing.T, b *bed) {
+	bubble(t, tabs(showing()), func(t *testing.T, b *bed) {
 		bob := b.openV1(realtime.Identity{UserID: "bob"})
 		f := b.watch(bob, "hall", "")
-		p := b.openPage("alice", "K")
+		p := b.openTab("alice", "K")
 		p.watch(newFold(t, "hall"), "")
 		time.Sleep(time.Second)
 		p.cut()
-		again := b.openPage("alice", "K")
+		again := b.openTab("alice", "K")
 		again.watch(newFold(t, "hall"), "")
 		require.Contains(t, again.ask(`{"type":"resume","id":1,"session":"` + p.session + `"}`)[0], `{"rooms":["hall"]}`)
 		time.Sleep(20 * time.Second)
 		f.see(bob).same(b.Manager)
 		require.Equal(t, []string{"new bob", "new alice"}, f.log)
 		again.cut()
-		third := b.openPage("alice", "K")
+		third := b.openTab("alice", "K")
 		require.Contains(t, third.ask(`{"type":"resume","id":1,"session":"` + again.session + `"}`)[0], `{"rooms":["hall"]}`)
 		third.watch(newFold(t, "hall"), "")
 		time.Sleep(20 * time.Second)
@@ -149,13 +149,13 @@ func TestReloadAndResume(t *testing.T) {
 
 // A page that joins before it resumes has an entry of its own. The old one goes.
 func TestJoinBeforeResume(t *testing.T) {
-	bubble(t, pages(showing()), func(t *testing.T, b *bed) {
+	bubble(t, tabs(showing()), func(t *testing.T, b *bed) {
 		bob := b.openV1(realtime.Identity{UserID: "bob"})
 		f := b.watch(bob, "hall", "")
-		p := b.openPage("alice", "")
+		p := b.openTab("alice", "")
 		p.watch(newFold(t, "hall"), "")
 		p.cut()
-		again := b.openPage("alice", "")
+		again := b.openTab("alice", "")
 		again.watch(newFold(t, "hall"), "")
 		again.ask(`{"type":"resume","id":1,"session":"` + p.session + `"}`)
 		time.Sleep(time.Second)
@@ -166,13 +166,13 @@ func TestJoinBeforeResume(t *testing.T) {
 
 // The detached sessions of a user count with its connections.
 func TestReloadsAreLimited(t *testing.T) {
-	o := pages(showing())
+	o := tabs(showing())
 	o.Limits.ConnsPerUser = 3
 	bubble(t, o, func(t *testing.T, b *bed) {
 		bob := b.openV1(realtime.Identity{UserID: "bob"})
 		f := b.watch(bob, "hall", "")
 		for range 20 {
-			p := b.openPage("alice", "")
+			p := b.openTab("alice", "")
 			p.watch(newFold(t, "hall"), "")
 			p.reload()
 			require.LessOrEqual(t, len(f.see(bob).entries), 1+4)
@@ -188,7 +188,7 @@ func TestReloadsAreLimited(t *testing.T) {
 
 // A key is a name of at most 32 bytes.
 func TestPresenceKeyIsChecked(t *testing.T) {
-	bubble(t, pages(showing()), func(t *testing.T, b *bed) {
+	bubble(t, tabs(showing()), func(t *testing.T, b *bed) {
 		for key, want := range map[string]int{
 			strings.Repeat("k", 32): http.StatusSwitchingProtocols,
 			strings.Repeat("k", 33): http.StatusBadRequest,
@@ -196,7 +196,7 @@ func TestPresenceKeyIsChecked(t *testing.T) {
 			"\n":                    http.StatusBadRequest,
 			"\xff":                  http.StatusBadRequest,
 		} {
-			_, status := b.tryPage("alice", key)
+			_, status := b.tryTab("alice", key)
 			require.Equal(t, want, status, "%q", key)
 		}
 	})
