@@ -182,7 +182,7 @@ func TestRoomNoticesArePlain(t *testing.T) {
 		late := b.openV1(realtime.Identity{UserID: "plain"})
 		late.discard()
 		b.joinAll(late, "lobby")
-		require.Equal(t, []string{`{"message_type":"joined","room":"lobby","content":{"key":"KEY"}}`}, maskKeys(late.raw()))
+		require.Equal(t, []string{`{"message_type":"joined","room":"lobby"}`}, late.raw())
 		require.Empty(t, plain.got())
 		plain.Drop()
 		require.Empty(t, tab.got())
