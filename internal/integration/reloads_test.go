@@ -201,3 +201,32 @@ func TestPresenceKeyIsChecked(t *testing.T) {
 		}
 	})
 }
+
+// A connection without a key continues nothing, also if the application joins it.
+func TestReloadWithoutAKey(t *testing.T) {
+	o := tabs(showing())
+	o.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
+		_, err := c.Join(ctx, "hall")
+		return err
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		bob := b.openV1(realtime.Identity{UserID: "bob"})
+		f := b.watch(bob, "hall", "")
+		for _, key := range []string{"", "K"} {
+			f.log = nil
+			b.openTab("alice", key).reload()
+			time.Sleep(time.Second)
+			p := b.openTab("alice", key)
+			time.Sleep(10 * time.Second)
+			f.see(bob).same(b.Manager)
+			want := []string{"new alice"}
+			if key == "" {
+				want = []string{"new alice", "new alice", "gone alice"}
+			}
+			require.Equal(t, want, f.log)
+			p.cut()
+			time.Sleep(16 * time.Second)
+			f.see(bob)
+		}
+	})
+}
