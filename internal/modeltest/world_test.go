@@ -265,10 +265,23 @@ func (w *world) checkRoom(r *rapid.T, room string) {
 	require.JSONEq(r, usersBody(room, want), answer)
 }
 
+// entryBytes returns the memory of what the rooms show of their members.
+func (w *world) entryBytes(r *rapid.T) (total int64) {
+	for room := range w.rt.LocalRooms() {
+		members, err := w.rt.Room(room).Members(context.Background())
+		require.NoError(r, err)
+		for _, m := range members {
+			total += int64(256 + len(m.User) + len(m.Key))
+		}
+	}
+	return total
+}
+
 func (w *world) checkStats(r *rapid.T) {
 	want, got := w.twin.snapshot(), w.rt.Stats()
 	require.True(r, want.Updated.Equal(got.Updated), "%v and %v", want.Updated, got.Updated)
 	got.Updated = want.Updated
+	want.MemoryBytes = w.entryBytes(r)
 	require.Equal(r, want, got)
 
 	status, answer := w.call(r, http.MethodGet, "/stats", "")

@@ -147,7 +147,7 @@ func (r *Room) SetCount(users, conns int) {
 func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
 	e := &Entry{room: r, Entry: wire.Entry{User: user, Info: info, State: state}}
 	taken := key == ""
-	for e.Key = key; taken || r.presence.has(e.Key); taken = false {
+	for e.Key = key; taken || r.presence.has(e.Key, user); taken = false {
 		e.Key = rand.Text()[:keyLength]
 	}
 	r.presence.table.set(e.Key, e)
@@ -155,9 +155,11 @@ func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
 	return e
 }
 
-func (p *presence) has(key string) bool {
-	_, ok := p.table.get(key)
-	return ok
+// has reports whether a new entry of a user cannot have a key. For watchers who have not heard that the
+// entry of another user is gone, it would become one of this user.
+func (p *presence) has(key, user string) bool {
+	c := p.table.cells[key]
+	return c != nil && (!c.gone || c.value.User != user || user == "")
 }
 
 // put notes that an entry has changed, and takes so many more bytes than before.
@@ -169,7 +171,7 @@ func (r *Room) put(e *Entry, more int64) {
 // Remove removes the entry.
 func (e *Entry) Remove() {
 	r := e.room
-	r.presence.table.remove(e.Key, nil)
+	r.presence.table.remove(e.Key, e)
 	r.resized(-int64(entryOverhead+len(e.User)+len(e.Key)+len(e.Info)+len(e.State)), joinTick)
 }
 

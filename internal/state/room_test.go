@@ -645,7 +645,12 @@ func TestKeys(t *testing.T) {
 		require.Len(t, b.Key, keyLength)
 		require.Len(t, c.Key, keyLength)
 		r.do(a.Remove)
-		r.do(func() { a = r.AddEntry("carol", "K", nil, nil) })
+		r.do(func() { b = r.AddEntry("carol", "K", nil, nil) })
+		require.Len(t, b.Key, keyLength, "for watchers who have not heard that it is gone")
+		r.do(func() { a = r.AddEntry("alice", "K", nil, nil) })
 		require.Equal(t, "K", a.Key)
+		r.do(c.Remove)
+		r.do(func() { b = r.AddEntry("", c.Key, nil, nil) })
+		require.NotEqual(t, c.Key, b.Key)
 	})
 }
