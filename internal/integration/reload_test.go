@@ -461,7 +461,7 @@ func TestReloadInALoop(t *testing.T) {
 			bob := b.page("bob", "k") // not affected
 			bob.join("lobby")
 			bob.leave()
-			bob = b.page("bob", "l")
+			b.page("bob", "l")
 			for i := range 40 {
 				alice := b.page("alice", fmt.Sprint("k", i%keys))
 				require.NotNil(t, alice.conn)

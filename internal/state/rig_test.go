@@ -177,7 +177,6 @@ type testClient struct {
 
 	frames, snapshots, counts, keyFrames, removals int
 	bytes                                          int
-	countedAt                                      time.Time
 }
 
 // join adds a reader with a connection of its own, which begins. If not nil, begin is called before,
