@@ -50,7 +50,7 @@ type joinOp struct {
 	start             *broker.Position // where to begin; nil: after the newest message
 	messagesRead      int              // messages that were read to find start
 	bytesRead         int              // size of these messages
-	noticesSent       int              // connections that the notice was sent to
+	told              int              // connections that are told of the join
 	entries           int              // of members, which the client gets
 	entryBytes        int              // size of these entries
 	mayNotReadHistory bool             // the client may not read what was sent before
@@ -216,7 +216,7 @@ func (js *joins) joinLocked(c *Conn, u *user, e *joinOp) error {
 	r.add(m)
 	e.joined.New = true
 	if c.phase == live {
-		e.noticesSent = r.showAs(m, was)
+		e.told = r.showAs(m, was)
 	}
 	js.begin(m, r, e)
 	return nil

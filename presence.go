@@ -186,36 +186,42 @@ func (r *room) useState() *state.Room {
 	return r.state
 }
 
-// countState tells the state of the room how many members there are.
-func (r *room) countState() {
-	if r.state != nil {
-		n := r.count()
-		r.state.SetCount(n.Users, n.Conns)
+// countState tells the state of the room how many members there are, and returns how many watchers
+// it tells.
+func (r *room) countState() (told int) {
+	if r.state == nil {
+		return 0
 	}
+	n := r.count()
+	r.state.SetCount(n.Users, n.Conns)
+	return r.state.Watchers()
 }
 
-// enter gives a member that is now in the roster an entry, if the room shows its members. The lock
-// of its connection is held.
-func (r *room) enter(m *membership) {
+// enter gives a member that is now in the roster an entry, if the room shows its members. It returns
+// how many watchers are told. The lock of the member's connection is held.
+func (r *room) enter(m *membership) (told int) {
 	r.changes++
-	r.countState()
+	told = r.countState()
 	if r.policy.show != ShowMembers {
-		return
+		return told
 	}
 	v := m.see()
 	v.entry = r.useState().AddEntry(
 		m.conn.UserID(), m.conn.presenceKey, m.conn.identity.Info, v.own)
 	v.own = nil
+	return told
 }
 
-// exit removes the entry of a member that is not in the roster any more.
-func (r *room) exit(m *membership) {
+// exit removes the entry of a member that is not in the roster any more. It returns how many watchers
+// are told.
+func (r *room) exit(m *membership) (told int) {
 	r.changes++
-	r.countState()
+	told = r.countState()
 	if v := m.view; v != nil && v.entry != nil {
 		v.entry.Remove()
 		v.entry = nil
 	}
+	return told
 }
 
 // inherit gives a member the entry of old, whose place it has taken. The lock of its connection is

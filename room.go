@@ -348,28 +348,28 @@ func (s *roomSubscriber) Acknowledge() {}
 
 // show puts m into the roster. If tell is set and the room shows its members, it sends a notice to
 // all plain members if m is the user's first connection in the roster, and otherwise to m only. It
-// returns how many connections the notice was sent to.
+// returns how many connections the notice was sent to, and how many watchers are told.
 func (r *room) show(m *membership, tell bool) (told int) {
 	m.visible = true
 	r.shown++
 	e := RoomEvent{Kind: MemberJoined, Conn: m.conn, Opened: r.shown == 1}
 	first := r.attend(&e, 1, 0)
 	r.m.events.add(r, e)
-	r.enter(m)
+	told = r.enter(m)
 	if m.detached {
 		r.away(m)
 	}
 	switch {
 	case !tell:
-		return 0
+		return told
 	case first:
-		return r.notify(wire.RoomJoined, m)
+		return told + r.notify(wire.RoomJoined, m)
 	case r.policy.show != ShowMembers || m.conn.proto != wire.ProtoPlain:
-		return 0
+		return told
 	}
 	notice := wire.RoomJoined(m.conn.UserID(), r.name)
 	m.conn.give(&wire.Frames{Message: notice}, sendqueue.Notice)
-	return 1
+	return told + 1
 }
 
 // detach ends the delivery to a member whose session is detached, and keeps it in the roster.
@@ -457,7 +457,7 @@ func (r *room) succeed(m, next *membership) {
 
 // remove takes m out of the room. If m was the user's last connection in the roster and the room
 // shows its members, it sends a notice to the other plain members. It returns how many connections
-// the notice was sent to.
+// the notice was sent to, and how many watchers are told.
 func (r *room) remove(m *membership) (told int) {
 	away := int32(0)
 	if m.detached {
@@ -474,11 +474,11 @@ func (r *room) remove(m *membership) (told int) {
 	e := RoomEvent{Kind: MemberLeft, Conn: m.conn, Emptied: r.shown == 0}
 	last := r.attend(&e, -1, away)
 	r.m.events.add(r, e)
-	r.exit(m)
+	told = r.exit(m)
 	if !last {
-		return 0
+		return told
 	}
-	return r.notify(wire.RoomLeft, m)
+	return told + r.notify(wire.RoomLeft, m)
 }
 
 func (r *room) addDetached(m *membership) {

@@ -44,7 +44,7 @@ func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
 	}
 	err := rs.m.joins.join(c.session.Context(), c, e)
 	// Messages that were read and notices cost as much as a message to so many receivers.
-	c.session.Bill().Receivers(e.messagesRead + e.noticesSent + e.entries)
+	c.session.Bill().Receivers(e.messagesRead + e.told + e.entries)
 	c.session.Bill().Bytes(e.bytesRead + e.entryBytes)
 	r.Answered = err == nil
 	return err

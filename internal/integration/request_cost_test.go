@@ -54,6 +54,17 @@ func TestRequestCosts(t *testing.T) {
 			[]string{`{"type":"join","id":1,"room":"hall","since":{"epoch":"EPOCH","offset":0}}`}},
 		"join and leave": {told, func(b *bed, _ *client) { b.fillRoom("hall", 300) },
 			[]string{`{"type":"join","id":1,"room":"hall"}`, `{"type":"leave","id":1,"room":"hall"}`}},
+		"join and leave a room that others watch": {told, func(b *bed, _ *client) {
+			for i := range 60 {
+				b.watch(b.openV1(realtime.Identity{UserID: fmt.Sprint("watcher", i)}), "hall", "")
+			}
+		}, []string{`{"type":"join","id":1,"room":"hall"}`, `{"type":"leave","id":1,"room":"hall"}`}},
+		"state": {told, func(b *bed, alice *client) {
+			for i := range 60 {
+				b.watch(b.openV1(realtime.Identity{UserID: fmt.Sprint("watcher", i)}), "hall", "")
+			}
+			alice.request(`{"type":"join","id":1,"room":"hall"}`)
+		}, []string{`{"type":"state","id":1,"room":"hall","state":1}`, `{"type":"state","id":1,"room":"hall","state":2}`}},
 		"refresh": {asked, func(b *bed, alice *client) {
 			for i := range 20 {
 				alice.request(fmt.Sprintf(`{"type":"join","id":1,"room":"room %d"}`, i))
