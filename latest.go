@@ -1,6 +1,9 @@
 package realtime
 
 import (
+	"cmp"
+	"context"
+	"slices"
 	"sync"
 
 	"github.com/realtime-go/realtime/broker"
@@ -16,8 +19,9 @@ type connState struct {
 
 // connValues are the latest values for one connection.
 type connValues struct {
-	mu   sync.Mutex
-	room *state.Room
+	mu     sync.Mutex
+	room   *state.Room
+	reader *state.Reader // the connection; nil while its session is detached
 }
 
 // useState returns the state of the connection. It makes one if there is none.
@@ -34,12 +38,34 @@ func (c *Conn) useState() *connState {
 // pace returns the pace of the connection.
 func (c *Conn) pace() *state.Pace { return c.useState().pace }
 
+// Latest returns the latest values of the room, sorted by their keys, see Message.Latest. A room without
+// members has none. It knows the values of this process. It does not block; ctx is not used and is
+// reserved for brokers that keep values. The caller must not change the contents.
+func (r Room) Latest(context.Context) ([]Message, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	found := r.m.rooms.lock(r.name)
+	if found == nil {
+		return []Message{}, nil
+	}
+	defer found.mu.Unlock()
+	messages := []Message{}
+	if found.state != nil {
+		for _, m := range found.state.Messages() {
+			messages = append(messages, Message(m))
+		}
+	}
+	slices.SortFunc(messages, func(a, b Message) int { return cmp.Compare(a.Latest, b.Latest) })
+	return messages, nil
+}
+
 // setLatest makes a message the current value of its key.
 func (b *broadcaster) setLatest(p *broker.Publication) (res Result, err error) {
 	res.Local = true
 	if room := onlyRoom(&p.Target); room != "" {
 		res.Matched, err = b.m.rooms.setLatest(room, &p.Message)
-	} else if c := b.m.conns.find(p.Target.Conns[0]); c != nil {
+	} else if c, ok := b.m.conns.byID.Get(p.Target.Conns[0]); ok {
 		res.Matched, err = c.setLatest(&p.Message)
 	}
 	if err != nil {
@@ -67,14 +93,18 @@ func (rs *rooms) setLatest(name string, msg *broker.Message) (members int, err e
 	return len(r.members), r.state.SetValue(msg)
 }
 
-// setLatest gives a message to the connection, and returns 1 unless it has ended.
-func (c *Conn) setLatest(msg *broker.Message) (int, error) {
+// setLatest gives a message to the connection, and returns 1. If the connection has ended, it keeps the
+// message for one that resumes the session, and returns 0.
+func (c *Conn) setLatest(msg *broker.Message) (conns int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase == detachedPhase || c.phase == gone {
+	if c.phase == gone {
 		return 0, nil
 	}
-	return 1, c.setLatestLocked(msg)
+	if !c.session.Ended() {
+		conns = 1
+	}
+	return conns, c.setLatestLocked(msg)
 }
 
 // setLatestLocked requires that c.mu is held.
@@ -83,12 +113,28 @@ func (c *Conn) setLatestLocked(msg *broker.Message) error {
 	if s.values == nil {
 		v := &connValues{}
 		v.room = state.NewRoom(&c.m.stateConfig, &v.mu, "", state.ShowNothing)
-		v.room.Add(s.pace)
+		if c.phase != detachedPhase {
+			v.reader = v.room.Add(s.pace)
+		}
 		s.values = v
 	}
 	s.values.mu.Lock()
 	defer s.values.mu.Unlock()
 	return s.values.room.SetValue(msg)
+}
+
+// detachValues ends the giving of values to the connection, whose session is now detached. c.mu is
+// held.
+func (c *Conn) detachValues() {
+	s := c.state.Load()
+	if s == nil || s.values == nil {
+		return
+	}
+	v := s.values
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.reader.Leave()
+	v.reader = nil
 }
 
 // takeValues returns the values for the connection, which has ended, and takes them away from it.

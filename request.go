@@ -161,20 +161,27 @@ func (rs *requests) serve(c *Conn, r *wire.Request) {
 	if reply != nil {
 		reply = withSendableData(reply, rs.m.opts.maxContent())
 	}
-	if (r.Ephemeral || r.Latest != "") && r.ID == nil {
+	if (r.Ephemeral || r.Latest != "" || r.Name == wire.RequestState) && r.ID == nil {
 		rs.refuse(c, r, reply)
 		return
 	}
 	c.answer(wire.Reply(r.ID, content, (*wire.Error)(reply)))
 }
 
-// refuse tells a client why its ephemeral message or latest value was not sent, at most once in a
-// second: it may send many, and asks for no answer.
+// refuse tells a client why its ephemeral message, latest value or state was refused, at most once in
+// a second: it may send many, and asks for no answer.
 func (rs *requests) refuse(c *Conn, r *wire.Request, why *Error) {
-	if c.session.MayRefuse() {
-		typ := ratelog.Clip(cmp.Or(r.Typ, wire.TypeChat))
-		c.answer(wire.Refusal(typ, (*wire.Error)(why)))
+	if !c.session.MayRefuse() {
+		return
 	}
+	typ, room := "", r.Room
+	if r.Name != wire.RequestState {
+		typ = ratelog.Clip(cmp.Or(r.Typ, wire.TypeChat))
+	}
+	if ValidName(room) != nil {
+		room = ""
+	}
+	c.answer(wire.Refusal(typ, room, (*wire.Error)(why)))
 }
 
 func (rs *requests) do(c *Conn, r *wire.Request) (content json.RawMessage, err error) {

@@ -250,6 +250,7 @@ func (d *detached) detach(c *Conn, why *CloseError) (was phase, excess []*Conn) 
 		return was, nil
 	}
 	c.phase = detachedPhase
+	c.detachValues()
 	c.keepRooms()
 	c.detachedMemory = detachedBytes + membershipBytes*c.rooms.n
 	for m := c.rooms.newest; m != nil; m = m.older {

@@ -116,6 +116,14 @@ func TestValuesAfterAReconnect(t *testing.T) {
 	})
 }
 
+// mustValueOfNobody sets a value that nobody is given now.
+func (b *bed) mustValueOfNobody(to realtime.Target, key, content string) {
+	b.t.Helper()
+	res, err := b.value(to, key, content)
+	require.NoError(b.t, err)
+	require.Equal(b.t, realtime.Result{Local: true}, res)
+}
+
 // The values for a connection move with its session, and end with it.
 func TestValuesOfAConnection(t *testing.T) {
 	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
@@ -140,14 +148,16 @@ func TestValuesOfAConnection(t *testing.T) {
 		synctest.Wait()
 		res, err := b.value(to, "a", "9")
 		require.NoError(t, err)
-		require.Zero(t, res.Matched, "it is away")
+		require.Zero(t, res.Matched, "it is away, but its session keeps the value")
+		b.mustValueOfNobody(to, "late", "1")
+		b.mustValueOfNobody(to, "late", "null")
 		again, _ := b.session("alice")
 		b.mustValue(realtime.ToConn(again.conn.ID()), "62", "7")
 		f = newFold(t, "")
 		for _, raw := range again.request(`{"type":"resume","id":1,"session":"` + w.Session + `"}`) {
 			f.add([]byte(raw))
 		}
-		require.Equal(t, map[string]string{"a": "1", "62": "7"}, f.values)
+		require.Equal(t, map[string]string{"a": "9", "62": "7"}, f.values)
 		again.Close(realtime.CloseNormal, "")
 		time.Sleep(time.Second)
 		require.Zero(t, b.Stats().MemoryBytes)
@@ -403,6 +413,56 @@ func TestValuesOfTwoProcesses(t *testing.T) {
 			})
 			require.NoError(t, err)
 			require.Empty(t, alice.raw(), "values of a broker are checked like other input")
+		}
+	})
+}
+
+// The application can read the values of a room.
+func TestRoomLatest(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		hall := b.Room("hall")
+		latest := func() (values []string) {
+			messages, err := hall.Latest(t.Context())
+			require.NoError(t, err)
+			for _, m := range messages {
+				values = append(values, m.Latest+" "+string(m.Content)+" "+m.Sender)
+			}
+			return values
+		}
+		require.Empty(t, latest())
+		b.mustValueOfNobody(realtime.ToRoom("hall"), "k", "1") // no room, no values
+		b.join("hall", alice)
+		require.Empty(t, latest())
+		b.mustValue(realtime.ToRoom("hall"), "b", "1")
+		require.Empty(t, alice.request(`{"type":"send","room":"hall","message_type":"shape","latest":"a","content":2}`)[1:])
+		b.mustValue(realtime.ToRoom("hall"), "c", "3")
+		b.mustValue(realtime.ToRoom("hall"), "c", "null")
+		require.Equal(t, []string{"a 2 alice", "b 1 "}, latest())
+		_, err := b.Room("").Latest(t.Context())
+		require.ErrorIs(t, err, realtime.ErrInvalidName)
+	})
+}
+
+// A refusal of a message or a state that asks for no answer names the room.
+func TestRefusalsNameTheRoom(t *testing.T) {
+	o := realtime.Options{Authorize: func(context.Context, *realtime.Conn, realtime.Action) error { return realtime.ErrForbidden }}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		alice.discard()
+		for request, want := range map[string]string{
+			`{"type":"send","room":"hall","latest":"k"}`:                        `,"message_type":"chat","room":"hall"`,
+			`{"type":"send","conn":"c","latest":"k"}`:                           `,"message_type":"chat"`,
+			`{"type":"send","room":"hall","message_type":"x","ephemeral":true}`: `,"message_type":"x","room":"hall"`,
+			`{"type":"state","room":"hall","state":1}`:                          `,"room":"hall"`,
+		} {
+			for range 3 {
+				require.NoError(t, alice.Write([]byte(request)))
+			}
+			require.Equal(t, []string{
+				`{"message_type":"error","id":null,"content":{"code":"forbidden","message":"forbidden"` + want + `}}`,
+			}, alice.raw(), request)
+			time.Sleep(2 * time.Second)
 		}
 	})
 }

@@ -161,10 +161,17 @@ func binaryFrame(header, content []byte) *sendqueue.Frame {
 	return Announced(sendqueue.Seal(sendqueue.OpBinary, appendHeaded(buf, header, content)))
 }
 
-// Refusal returns the answer to an ephemeral message, whose type it names because there is no id.
-func Refusal(typ string, e *Error) *sendqueue.Frame {
+// Refusal returns the answer to an ephemeral message, a latest value or a state without an id. It names
+// the type of the message and the room, unless they are empty.
+func Refusal(typ, room string, e *Error) *sendqueue.Frame {
 	buf := appendError(sendqueue.Grow(Overhead), nil, e)
-	buf = AppendString(append(buf[:len(buf)-2], `,"message_type":`...), typ)
+	buf = buf[:len(buf)-2]
+	if typ != "" {
+		buf = AppendString(append(buf, `,"message_type":`...), typ)
+	}
+	if room != "" {
+		buf = AppendString(append(buf, `,"room":`...), room)
+	}
 	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}', '}')))
 }
 

@@ -141,7 +141,7 @@ func TestVectorsOfTheServer(t *testing.T) {
 			case "refusal":
 				var e Error
 				require.NoError(t, json.Unmarshal(v.Error, &e))
-				got = Refusal(v.Refused, &e)
+				got = Refusal(v.Refused, v.Room, &e)
 			case "call":
 				got = Call(v.ID, v.Method, Content{JSON: compact(t, v.Content), Binary: v.Binary})
 			case "joined":
