@@ -25,9 +25,12 @@ const (
 	ActionJoin    ActionKind = "join"    // put the connection Conn into Room
 	ActionLeave   ActionKind = "leave"   // take Conn out of Room; empty: out of its REST room
 	ActionMembers ActionKind = "members" // watch the members of Room, or list them
-	ActionState   ActionKind = "state"   // set the state that other members of Room see of the client
 	ActionStats   ActionKind = "stats"   // read the statistics
 	ActionCall    ActionKind = "call"    // call Method
+	// ActionState is to set the state that other members of Room see of the client. The application
+	// does not see the state before they do; [Room.Members] has it. What the application must check
+	// is a message to the server, which then calls [Conn.SetInfo] or sends a latest value.
+	ActionState ActionKind = "state"
 	// ActionHistory is to read kept messages of Room. A client also needs permission for it to join
 	// Room from a position, or to return to a position in a room that the application joined it to.
 	// Without that permission it gets only later messages, and is told of a gap; a join that asks
@@ -44,7 +47,10 @@ type Action struct {
 	Target Target // for send
 	Type   string // for send: the type of the message
 	Method string // for call
-	Latest string // for send: the key of which the message is the current value, see Message.Latest
+	// Latest is for send: the key of which the message is the current value, see Message.Latest. A
+	// client that may send values to a room may replace and remove those of others, and use all
+	// keys. So check the key, for example that it begins with the id of the user.
+	Latest string
 }
 
 // Authorizer decides about an action of the client of c. Any error refuses the action. ctx is the

@@ -58,14 +58,21 @@ type Message struct {
 	// Latest makes the message the current value of this key in its room, or for its connection: 1
 	// to 64 bytes, rules of [ValidName]. It replaces the earlier message with the key. A receiver
 	// gets the newest value of each key when it is ready, and never the ones in between; a client
-	// that joins the room gets the newest value of each key. Content null removes the key. Values are
-	// not part of the history, and end with the room or with the session of the connection. They
-	// have no order with other messages.
+	// that joins the room gets the newest value of each key. Content null removes the key; Binary
+	// works too. Values are not part of the history, and have no order with other messages. The
+	// members of a room get them at most once in a tick of the room: 20 ms, or 0.1 ms for each
+	// member if that is longer. So with 1,000 members they get values 10 times a second.
+	//
+	// The values of a room end when its last member has left. A room without members has none, and
+	// drops a value: set the first ones in OnRoom, when RoomEvent.Opened is set. A client that may
+	// send values to a room may replace and remove those of others, see Action.Latest. The values
+	// for a connection end with its session: while the connection is lost, a value is kept for the
+	// session, Result.Matched is 0, and the client gets the value when it resumes.
 	//
 	// The target must be exactly one room or one connection, without exceptions. A room has up to
-	// 1,000 keys and 1 MiB of values, and a connection 64 keys and 1 MiB: beyond that, Send returns
-	// ErrFull. A message with Latest has no ID and no TTL, and is not Ephemeral. Empty: the message
-	// is no value.
+	// 1,000 keys and 1 MiB of values, and a connection 64 keys and 1 MiB: beyond that, and under
+	// memory pressure, Send returns ErrFull. A message with Latest has no ID and no TTL, and is not
+	// Ephemeral. Empty: the message is no value.
 	Latest string
 	// Ephemeral marks an event that has no value later, such as the input of a player, or a reaction.
 	// What is so until it changes, such as the position of a cursor, is the state of a member, see

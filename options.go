@@ -70,7 +70,8 @@ type Options struct {
 	// the connection, and does not end. A panic is logged, and the next event is handled. Nil: none.
 	OnRoom func(ctx context.Context, e RoomEvent)
 
-	// Show is what each room shows of its members to those who may watch it. Zero: ShowNothing.
+	// Show is what each room shows of its members to those who may watch it. A room with more than
+	// 1,000 members shows their number only, see ShowMembers. Zero: ShowNothing.
 	Show Show
 	// AnnounceUsers sends a notice to all other connections when the first connection of a user
 	// opens, and when the last one ends: n users who come cause n² messages. Anonymous connections
@@ -178,10 +179,12 @@ type Limits struct {
 
 	// InboundRate is how many messages a client may send each second: 200, on average over ten
 	// seconds. InboundBytes is how many bytes: 1 MiB. InboundFanout is how many receivers its
-	// messages may have together: 250,000; a message to a room of 10,000 counts 10,000. The requests
-	// of a client count too: a list of members and kept messages as bytes and receivers, the
-	// notices of its joins as receivers, each room that is authorised again as a message. Messages
-	// that OnMessage sends do not count, except by [Relay].
+	// messages may have together: 250,000; a message to a room of 10,000 counts 10,000. A latest
+	// value counts like any other message to the members. A state, a join and a leave count for the
+	// members who watch the room and are told, and once if the room shows a number only. The
+	// requests of a client count too: a list of members and kept messages as bytes and receivers,
+	// the notices of its joins as receivers, each room that is authorised again as a message.
+	// Messages that OnMessage sends do not count, except by [Relay].
 	//
 	// The amount of ten seconds may come at once, but no more than half of QueueMessages and
 	// QueueBytes. A client above a limit is read more slowly, and nothing is lost. If it stays
@@ -202,6 +205,7 @@ type Limits struct {
 	//   - the ids of messages that clients sent in the last two minutes: at most a quarter of the
 	//     budget, or half of it if there are very many senders
 	//   - detached sessions, see Timeouts.Resume
+	//   - what rooms show of their members, with infos and states, and latest values
 	//   - a record of the messages to several targets that lagging connections were given
 	//
 	// When seven eighths of the budget are in use, the connections that would take the longest to
@@ -209,7 +213,8 @@ type Limits struct {
 	// Answers that clients asked for and have not read may take a quarter of the budget. Beyond
 	// that, requests for lists and kept messages wait, and the connections with the most unread
 	// answers are closed. When the whole budget is in use, notices are dropped, and new connections
-	// are refused with 503 or ErrOverloaded. Messages are never refused, so usage can exceed the
+	// are refused with 503 or ErrOverloaded. From seven eighths on, states and latest values that
+	// take more memory than before are refused. Other messages never are, so usage can exceed the
 	// budget for a moment. The process takes more memory than the budget: three to five times as
 	// much was measured under attack, with the default setting of the garbage collector.
 	MemoryBytes int
@@ -261,9 +266,12 @@ const (
 	ShowDefault Show = iota
 	// ShowNothing shows nothing: members do not learn of each other.
 	ShowNothing
-	// ShowCount shows how many users and connections are in the room.
+	// ShowCount shows how many users and connections are in the room, at most once in a second.
 	ShowCount
-	// ShowMembers also shows the members themselves.
+	// ShowMembers also shows the members themselves. While there are more than 1,000 of them, or
+	// more than 256 KiB of what is shown, the room shows their number only, at most once in a
+	// second, until there are fewer than 800 with less than 192 KiB. Meanwhile states are accepted
+	// and kept, and [Room.Members] has all members.
 	//
 	// Plain clients in the room receive a notice when the first connection of a user joins it, and
 	// when the last one leaves it. A further connection of a user that joins receives the notice

@@ -34,6 +34,11 @@ func withCursors(s sessions, member func(user, room string) bool) *realtime.Mana
 				if member(c.UserID(), a.Room) {
 					return nil
 				}
+			case realtime.ActionSend:
+				known := a.Type == "shape" && a.Latest != "" || a.Type == "cheer" && a.Latest == ""
+				if known && member(c.UserID(), a.Target.Room()) {
+					return nil
+				}
 			}
 			return realtime.ErrForbidden
 		},

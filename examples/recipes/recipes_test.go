@@ -213,6 +213,27 @@ func TestCursors(t *testing.T) {
 	require.NoError(t, bob.Leave(t.Context(), "board"))
 	alice.WaitFor("its end", `!document.querySelector(".cursor")`)
 	requireNotMember(t, srv, "board")
+	requireShapes(t, srv)
+}
+
+// requireShapes requires that members, and only they, move shapes on the board, and send nothing else.
+func requireShapes(t *testing.T, srv *httptest.Server) {
+	t.Helper()
+	bob, _ := joinAs(t, srv, "def", "board")
+	board := realtime.ToRoom("board")
+	require.Error(t, bob.Send(t.Context(), board, realtime.Message{Type: "chat"}))
+	require.Error(t, bob.Send(t.Context(), board, realtime.Message{Type: "shape"}), "it is no value")
+	require.NoError(t, bob.Send(t.Context(), board, realtime.Message{Type: "cheer"}))
+	shape := realtime.Message{Type: "shape", Latest: "shape/7", Content: []byte(`{"x":1}`)}
+	require.NoError(t, bob.Send(t.Context(), board, shape))
+	var got []string
+	for m, err := range bob.Messages() {
+		require.NoError(t, err)
+		if got = append(got, m.Type+m.Latest); len(got) == 2 {
+			break
+		}
+	}
+	require.ElementsMatch(t, []string{"cheer", "shapeshape/7"}, got)
 }
 
 // background runs a command until the test ends.

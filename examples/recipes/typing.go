@@ -20,7 +20,7 @@ func withTyping(s sessions, member func(user, room string) bool) *realtime.Manag
 			if !member(c.UserID(), room) {
 				return realtime.ErrForbidden // also for actions without a room
 			}
-			return nil // join, leave, members, state, and send
+			return nil // also history, and messages of each kind: ephemeral ones, latest values
 		},
 	})
 }
