@@ -109,6 +109,14 @@ func (c *Conn) setLatest(msg *broker.Message) (conns int, err error) {
 
 // setLatestLocked requires that c.mu is held.
 func (c *Conn) setLatestLocked(msg *broker.Message) error {
+	v := c.useValues()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.room.SetValue(msg)
+}
+
+// useValues returns the values for the connection. It makes them if there are none. c.mu is held.
+func (c *Conn) useValues() *connValues {
 	s := c.useState()
 	if s.values == nil {
 		v := &connValues{}
@@ -118,9 +126,7 @@ func (c *Conn) setLatestLocked(msg *broker.Message) error {
 		}
 		s.values = v
 	}
-	s.values.mu.Lock()
-	defer s.values.mu.Unlock()
-	return s.values.room.SetValue(msg)
+	return s.values
 }
 
 // detachValues ends the giving of values to the connection, whose session is now detached. c.mu is
@@ -137,37 +143,43 @@ func (c *Conn) detachValues() {
 	v.reader = nil
 }
 
-// takeValues returns the values for the connection, which has ended, and takes them away from it.
-// c.mu is held.
-func (c *Conn) takeValues() (messages []broker.Message) {
+// takeValues returns the values for the connection, which has ended, and takes them away from it. It
+// reports whether there have been any. c.mu is held.
+func (c *Conn) takeValues() (messages []broker.Message, had bool) {
 	s := c.state.Load()
 	if s == nil || s.values == nil {
-		return nil
+		return nil, false
 	}
 	v := s.values
 	s.values = nil
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.room.Close()
-	return v.room.Messages()
+	return v.room.Messages(), true
 }
 
-// addValues gives the connection values of the session that it has resumed, unless it has ended
-// meanwhile. Its own values are newer. c.mu is held.
+// addValues gives the connection the values of the session that it has resumed, unless it has ended
+// meanwhile. Its own values are newer. Its client is told which keys there are, because it may know
+// others. c.mu is held.
 func (c *Conn) addValues(messages []broker.Message) {
 	if c.phase == gone { // nobody would take them away from it again
 		return
 	}
-	for i := range messages {
-		if s := c.state.Load(); s != nil && s.values != nil && s.values.has(messages[i].Latest) {
-			continue
-		}
-		_ = c.setLatestLocked(&messages[i]) // fails only while memory is short
-	}
-}
-
-func (v *connValues) has(key string) bool {
+	v := c.useValues()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.room.Has(key)
+	live := v.reader != nil
+	if live {
+		v.reader.Leave() // until all values are there
+	}
+	for i := range messages {
+		if !v.room.Has(messages[i].Latest) {
+			_ = v.room.SetValue(&messages[i]) // fails only while memory is short
+		}
+	}
+	if live {
+		v.reader = v.room.Add(c.pace())
+		v.reader.KnowsValues(0)
+		v.reader.Begin()
+	}
 }

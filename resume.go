@@ -293,10 +293,11 @@ func (d *detached) takeOver(c, old *Conn, allowed func(room string) bool) (ok bo
 
 // sessionState is the part of a detached session that moves to the connection that resumes it.
 type sessionState struct {
-	memberships []*membership // in order of joining
-	apiRoom     string        // see memberships.apiRoom
-	guest       string        // see Conn.guest
-	values      []broker.Message
+	memberships []*membership    // in order of joining
+	apiRoom     string           // see memberships.apiRoom
+	guest       string           // see Conn.guest
+	values      []broker.Message // for the connection, if hadValues
+	hadValues   bool
 	info        json.RawMessage // see Conn.SetInfo; it belongs to the session if infoSet
 	infoSet     bool
 }
@@ -306,7 +307,9 @@ func (d *detached) transfer(c *Conn, s *sessionState, allowed func(room string) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.guest = cmp.Or(s.guest, c.guest)
-	c.addValues(s.values)
+	if s.hadValues {
+		c.addValues(s.values)
+	}
 	if s.infoSet && !c.infoSet {
 		c.infoSet = true
 		c.setInfo(s.info)
@@ -344,7 +347,8 @@ func (c *Conn) giveUpSession() (s sessionState, ok bool) {
 		return sessionState{}, false
 	}
 	c.phase = gone
-	s = sessionState{apiRoom: c.rooms.apiRoom, guest: c.guest, values: c.takeValues()}
+	s = sessionState{apiRoom: c.rooms.apiRoom, guest: c.guest}
+	s.values, s.hadValues = c.takeValues()
 	s.info, s.infoSet = c.identity.Info, c.infoSet
 	for m := c.rooms.newest; m != nil; m = m.older {
 		s.memberships = append(s.memberships, m)

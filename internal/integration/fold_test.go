@@ -75,6 +75,7 @@ func (f *fold) add(raw []byte) {
 	case m.Type == "presence":
 		f.presence(&m)
 	case m.Type == "latest":
+		f.valuesVersion = 0
 		old := f.values
 		f.values = map[string]string{}
 		for _, key := range m.Keys {

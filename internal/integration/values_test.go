@@ -158,6 +158,7 @@ func TestValuesOfAConnection(t *testing.T) {
 			f.add([]byte(raw))
 		}
 		require.Equal(t, map[string]string{"a": "9", "62": "7"}, f.values)
+		require.Equal(t, uint64(4), f.frames, "its own value, the keys, and the values")
 		again.Close(realtime.CloseNormal, "")
 		time.Sleep(time.Second)
 		require.Zero(t, b.Stats().MemoryBytes)
