@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -219,6 +220,7 @@ func (v *viewer) leave(room string) {
 	if v.Leave(context.Background(), room) == nil {
 		v.count("leave")
 	}
+	time.Sleep(time.Millisecond) // what has arrived before is read then
 	v.forgetRoom(room)
 }
 
