@@ -13,6 +13,7 @@ const maxKeys = 10_000
 type values struct {
 	version uint64            // the newest; 0: none
 	named   bool              // the next join names the version
+	held    bool              // over this connection, no join that names the version was answered
 	types   map[string]string // message types by key
 }
 
@@ -24,7 +25,7 @@ type valuesFrame struct {
 
 // note is called for each value.
 func (v *values) note(m *Message, version uint64) {
-	if version <= maxVersion {
+	if version <= maxVersion && !v.held { // otherwise the server does not know yet what is missing
 		v.version = max(v.version, version)
 		v.named = v.version > 0
 	}

@@ -72,8 +72,8 @@ func (v *viewer) onPresence(room string, now client.Presence, change client.Pres
 	defer v.mu.Unlock()
 	r, t := v.rooms[room], v.w.t
 	who := fmt.Sprintf("%s in %s", v.name, room)
-	if len(r.members) > 0 && len(change.Joined) == len(now.Members) && len(now.Members) > 0 &&
-		r.restarts < r.joins { // the client has left the room, and joined it again
+	if len(r.members) > 0 && len(change.Joined) == len(now.Members) && r.restarts < r.joins &&
+		len(change.Left)+len(change.Updated) == 0 { // the client has left, and joined again
 		r.restarts++
 		clear(r.members)
 	}
