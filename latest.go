@@ -16,8 +16,9 @@ type connState struct {
 
 // connValues are the latest values for one connection.
 type connValues struct {
-	mu   sync.Mutex
-	room *state.Room
+	mu     sync.Mutex
+	room   *state.Room
+	reader *state.Reader // nil until it may be given values
 }
 
 // useState returns the state of the connection. It makes one if there is none.
@@ -79,20 +80,27 @@ func (c *Conn) setLatest(msg *broker.Message) (int, error) {
 
 // setLatestLocked requires that c.mu is held.
 func (c *Conn) setLatestLocked(msg *broker.Message) error {
-	s := c.useState()
-	if s.values == nil {
-		v := &connValues{}
-		v.room = state.NewRoom(&c.m.stateConfig, &v.mu, "", state.ShowNothing)
-		v.room.Add(s.pace)
-		s.values = v
+	v := c.useValues()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.reader == nil {
+		v.reader = v.room.Add(c.pace())
 	}
-	s.values.mu.Lock()
-	defer s.values.mu.Unlock()
-	return s.values.room.SetValue(msg)
+	return v.room.SetValue(msg)
 }
 
-// takeValues returns the values for the connection, which has ended, and takes them away from it.
-// c.mu is held.
+// useValues returns the values for the connection. It makes them if there are none. c.mu is held.
+func (c *Conn) useValues() *connValues {
+	s := c.useState()
+	if s.values == nil {
+		s.values = &connValues{}
+		s.values.room = state.NewRoom(&c.m.stateConfig, &s.values.mu, "", state.ShowNothing)
+	}
+	return s.values
+}
+
+// takeValues returns the values for the connection, which has ended, and takes them away from it. It
+// returns nil if there never were any. c.mu is held.
 func (c *Conn) takeValues() (messages []broker.Message) {
 	s := c.state.Load()
 	if s == nil || s.values == nil {
@@ -103,25 +111,27 @@ func (c *Conn) takeValues() (messages []broker.Message) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.room.Close()
-	return v.room.Messages()
+	return append([]broker.Message{}, v.room.Messages()...)
 }
 
 // addValues gives the connection values of the session that it has resumed, unless it has ended
-// meanwhile. Its own values are newer. c.mu is held.
+// meanwhile or there never were any. Its own values are newer. The client learns which keys exist: it
+// may have missed that others were removed. c.mu is held.
 func (c *Conn) addValues(messages []broker.Message) {
-	if c.phase == gone { // nobody would take them away from it again
+	if c.phase == gone || messages == nil { // if gone, nobody would take them away from it again
 		return
 	}
-	for i := range messages {
-		if s := c.state.Load(); s != nil && s.values != nil && s.values.has(messages[i].Latest) {
-			continue
-		}
-		_ = c.setLatestLocked(&messages[i]) // fails only while memory is short
-	}
-}
-
-func (v *connValues) has(key string) bool {
+	v := c.useValues()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.room.Has(key)
+	for i := range messages {
+		if !v.room.Has(messages[i].Latest) {
+			_ = v.room.SetValue(&messages[i]) // fails only while memory is short
+		}
+	}
+	if v.reader == nil {
+		v.reader = v.room.Add(c.pace())
+	}
+	v.reader.KnowsValues(0)
+	v.reader.Begin()
 }

@@ -46,6 +46,7 @@ type members struct {
 	rejoining  int        // rooms that this connection has not joined again yet
 	recoveries []Recovery // not yet reported to OnRecover
 	presence   []presenceEvent
+	values     values // for this connection, over all sessions
 }
 
 // joinCause is the reason for a join that continues from a position.
@@ -282,7 +283,9 @@ func (ms *members) joined(r *room, from realtime.From, a joinAnswer) {
 	case r.at.Epoch == "":
 		ms.applyJoin(r, from.Since, gapFound, a)
 		r.requestedUpTo = r.top // the application has asked for these messages
-		again := former && (r.values.named || r.watch.wanted) // the call said nothing about these
+
+		// The call has said nothing about the values and the presence that the client has.
+		again := former && (r.values.named || r.watch.wanted)
 		if addition != nil && !covers(addition.Position, r.at) {
 			r.at = addition.Position // the messages in between were ignored
 			again = true

@@ -97,7 +97,6 @@ type person struct {
 	user   string
 	random *rand.Rand
 	line   *personLine
-	http   *http.Client
 	acting sync.WaitGroup
 
 	interrupted bool // used by run only
@@ -118,7 +117,6 @@ func newCrowd(w *testEnv, seed uint64, people int) *crowd {
 			p.user = fmt.Sprint("user", n/2)
 		}
 		p.line = &personLine{network: w.memoryNetwork}
-		p.http = &http.Client{Transport: &http.Transport{DialContext: p.line.dial}}
 		s.people = append(s.people, p)
 		p.dial()
 	}
@@ -167,7 +165,7 @@ func (p *person) dial() {
 		url += "&user_id=" + p.user
 	}
 	c, err := client.Dial(context.Background(), url, &client.DialOptions{
-		HTTPClient: p.http, OnPresence: v.onPresence, OnState: v.onState,
+		HTTPClient: p.line.client(), OnPresence: v.onPresence, OnState: v.onState,
 	})
 	if err != nil {
 		p.w.t.Errorf("person %d: %v", p.n, err)
@@ -482,7 +480,6 @@ func (s *crowd) checkValues() {
 	t := s.w.t
 	p := &person{crowd: s, n: len(s.people), user: "fresh"}
 	p.line = &personLine{network: s.w.memoryNetwork}
-	p.http = &http.Client{Transport: &http.Transport{DialContext: p.line.dial}}
 	p.dial()
 	fresh := p.view
 	for _, room := range crowdRooms {
@@ -538,6 +535,11 @@ type personConn struct {
 }
 
 var errLineDown = errors.New("the line is down")
+
+// client returns an http.Client that uses the line.
+func (l *personLine) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: l.dial}}
+}
 
 func (l *personLine) isDown() bool {
 	l.mu.Lock()
