@@ -76,6 +76,7 @@ func (f *fold) add(raw []byte) {
 		f.presence(&m)
 	case m.Type == "latest":
 		old := f.values
+		f.valuesVersion = 0
 		f.values = map[string]string{}
 		for _, key := range m.Keys {
 			if v, ok := old[key]; ok {
