@@ -99,7 +99,7 @@ const actions = {
     const content = oneIn(3) ? null : number++;
     page.joined[name]?.room.send("shape", content, { latest: `k${randomInt(12)}` });
   }],
-  reload: [8, async (page) => {
+  reload: [3, async (page) => {
     page.client.close();
     await sleep(randomInt(oneIn(4) ? 2_000 : 100));
     page.person.page = await open(page.person);
@@ -109,7 +109,7 @@ const choices = Object.entries(actions).flatMap(([name, [share]]) => Array(share
 
 async function live(person) {
   while (!stopped) {
-    await sleep(randomInt(400));
+    await sleep(randomInt(200));
     const action = person.page.ended ? "reload" : choices[randomInt(choices.length)];
     const name = rooms[oneIn(4) ? 2 + randomInt(2) : randomInt(2)];
     done[action] = (done[action] ?? 0) + 1;

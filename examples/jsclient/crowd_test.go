@@ -125,7 +125,7 @@ func startCrowd(t *testing.T, node []string) *crowd {
 		s.proxies = append(s.proxies, p)
 		args = append(args, "ws://"+p.Addr)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), crowdTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), crowdTimeout)
 	cmd := exec.CommandContext(ctx, node[0], args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
