@@ -26,7 +26,7 @@ import (
 // second after the last of many joins, states, values, interruptions, reloads and kicks, and that
 // the changes that OnPresence reports lead there one after another.
 func TestPresenceStress(t *testing.T) {
-	people, seconds, seeds := long.Of(30, 200, 200), long.Of(20, 30, 30), long.Of(1, 1, 5)
+	people, seconds, seeds := long.Of(30, 200, 200), long.Of(20, 30, 30), long.Of(2, 1, 5)
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			runs := make(chan *crowd, 1)
@@ -56,17 +56,18 @@ func TestPresenceStress(t *testing.T) {
 
 const (
 	crowdGrace = 5 * time.Second
-	crowdKeys  = 12 // of values in a room
+	crowdKeys  = 12  // of values in a room
+	crowdBurst = 200 // more changes than the server remembers
 )
 
 // crowdRooms are the rooms. The attic has few members and is often empty. The application adds
 // clients to the hall.
 var crowdRooms = []string{"lobby", "board", "attic", "hall"}
 
-// crowdActions are the names of everything that happens, which the test counts.
+// crowdActions are the names of what happens in each run.
 var crowdActions = []string{
-	"join", "join refused", "leave", "state", "value", "removal", "close", "reload",
-	"cut", "loss", "long cut", "added", "info", "removed", "denied", "disconnected", "stopped",
+	"join", "leave", "state", "value", "removal", "burst", "close", "reload",
+	"cut", "loss", "long cut", "added", "info", "removed", "denied", "disconnected",
 	"value of a connection", "removal of a connection's value",
 }
 
@@ -319,25 +320,38 @@ func (s *crowd) disturb(p *person) {
 	case k < 25:
 		s.interrupt(p)
 	case k < 45:
-		msg, what := s.value(s.random)
-		if _, err := rt.Send(ctx, realtime.ToRoom(room.Name()), msg); err == nil {
-			s.count(what)
-		}
+		s.setValues(room)
 	case k < 75:
 		s.touch(p)
 	case p.user == "":
-	case k < 78:
+	case k < 79:
 		if n, _ := room.Remove(ctx, p.user); n > 0 {
 			s.kicked("removed", p, room.Name())
 		}
-	case k < 81:
+	case k < 83:
 		if n, _ := room.Deny(ctx, p.user, 700*time.Millisecond); n > 0 {
 			s.kicked("denied", p, room.Name())
 		}
-	case k < 83:
+	case k < 86:
 		s.disconnect(p, "disconnected", 4100) // the client reconnects
-	case k < 84:
+	case k < 88:
 		s.disconnect(p, "stopped", realtime.CloseNormal)
+	}
+}
+
+// setValues sets or removes a value. Sometimes there are so many changes that the server forgets the
+// earlier ones: then clients that are away must learn which keys exist.
+func (s *crowd) setValues(room realtime.Room) {
+	changes := 1
+	if s.random.IntN(5) == 0 {
+		s.count("burst")
+		changes = crowdBurst
+	}
+	for range changes {
+		msg, what := s.value(s.random)
+		_, err := s.w.rt.Send(context.Background(), realtime.ToRoom(room.Name()), msg)
+		require.NoError(s.w.t, err)
+		s.count(what)
 	}
 }
 

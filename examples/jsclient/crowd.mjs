@@ -117,6 +117,7 @@ async function live(person) {
   }
   while (person.page.client.status.state !== "open") {
     if (person.page.ended) await actions.reload[1](person.page);
+    if (person.page.client.status.state === "waiting") person.page.client.reconnect();
     await sleep(10);
   }
 }

@@ -27,7 +27,7 @@ import (
 const (
 	crowdPeople  = 20
 	crowdProxies = 4
-	crowdGrace   = 3 * time.Second
+	crowdGrace   = 2 * time.Second
 	crowdTimeout = 5 * time.Minute
 )
 
@@ -182,6 +182,13 @@ func (s *crowd) disturb() {
 	switch k := s.random.IntN(100); {
 	case k < 30:
 		s.setValue(crowdRooms[s.random.IntN(4)])
+	case k < 34:
+		what = "burst" // the server forgets the earlier changes
+		for room := range slices.Values(crowdRooms) {
+			for range 200 {
+				s.setValue(room)
+			}
+		}
 	case k < 50:
 		what = "added"
 		_, _ = c.Join(ctx, "hall")
