@@ -209,8 +209,9 @@ func (js *joins) joinLocked(c *Conn, u *user, e *joinOp) error {
 		return err
 	}
 	m := &membership{conn: c, room: e.room}
-	if own := e.own(); own != nil {
-		m.see().own = own
+	if e.asked != nil && e.asked.Own != nil {
+		v := m.see()
+		v.own, v.says = e.own(), true
 	}
 	c.rooms.add(m)
 	r.add(m)

@@ -165,7 +165,8 @@ func (c *Conn) eachEntry(do func(e *state.Entry)) {
 type view struct {
 	entry  *state.Entry  // what others see of the member; nil if the room does not show it
 	reader *state.Reader // nil if the member is given nothing
-	own    []byte        // its state, before it has an entry
+	own    []byte        // its state, before it has an entry; nil: none
+	says   bool          // its client has said what its state is
 }
 
 // see returns the view of a member. It makes one if there is none.
@@ -237,9 +238,9 @@ func (m *membership) inherit(old *membership) {
 		c.identity.Info, c.infoSet = v.entry.Info, old.conn.infoSet
 	}
 	v.entry.SetInfo(m.conn.identity.Info)
-	if v.own != nil {
+	if v.says {
 		_ = v.entry.SetState(v.own) // fails only while memory is short
-		v.own = nil
+		v.own, v.says = nil, false
 	}
 }
 

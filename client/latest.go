@@ -9,10 +9,11 @@ import (
 // maxKeys is the number of keys of a room that are remembered. A server has fewer.
 const maxKeys = 10_000
 
-// values are the latest values of a room that were received.
+// values are the latest values of a room, or for the connection, that were received.
 type values struct {
 	version uint64            // the newest; 0: none
 	named   bool              // the next join names the version
+	held    bool              // over this connection, no join that names the version was answered
 	types   map[string]string // message types by key
 }
 
@@ -24,7 +25,7 @@ type valuesFrame struct {
 
 // note is called for each value.
 func (v *values) note(m *Message, version uint64) {
-	if version <= maxVersion {
+	if version <= maxVersion && !v.held { // otherwise the server does not know yet what is missing
 		v.version = max(v.version, version)
 		v.named = v.version > 0
 	}
@@ -65,8 +66,8 @@ func (ms *members) receiveValue(m Message, version uint64) {
 	}
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	if r := ms.find(m.Room); r != nil {
-		r.values.note(&m, version)
+	if v := ms.valuesOf(m.Room); v != nil {
+		v.note(&m, version)
 	}
 	ms.stream.pushValue(m)
 }
@@ -80,12 +81,24 @@ func (ms *members) receiveKeys(text []byte) {
 	}
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	r := ms.find(f.Room)
-	if r == nil {
+	v := ms.valuesOf(f.Room)
+	if v == nil {
 		return
 	}
-	r.values.version, r.values.named = 0, true
-	for _, m := range r.values.forgetOthers(f.Room, f.Keys) {
+	v.version, v.named = 0, true
+	for _, m := range v.forgetOthers(f.Room, f.Keys) {
 		ms.stream.pushValue(m)
 	}
+}
+
+// valuesOf returns the values of a room, or those of the connection if room is empty. It returns nil
+// for a room that the client does not know. ms.mu is held.
+func (ms *members) valuesOf(room string) *values {
+	if room == "" {
+		return &ms.values
+	}
+	if r := ms.find(room); r != nil {
+		return &r.values
+	}
+	return nil
 }

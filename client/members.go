@@ -46,6 +46,7 @@ type members struct {
 	rejoining  int        // rooms that this connection has not joined again yet
 	recoveries []Recovery // not yet reported to OnRecover
 	presence   []presenceEvent
+	values     values // for this connection, over all sessions
 }
 
 // joinCause is the reason for a join that continues from a position.
@@ -102,6 +103,7 @@ func (ms *members) begin(lastLoss error) (joins []*request, kept bool) {
 		r.pendingJoin, r.addition = nil, nil
 		ms.requests.cancel(r.watch.stateRequest)
 		r.watch.stateRequest, r.watch.pending = nil, false
+		r.values.held = r.values.named
 		kept = kept && (!r.joined || r.at.Epoch != "")
 		switch {
 		case r.added: // a joined frame follows if the application adds it again
@@ -180,6 +182,7 @@ func (ms *members) rejoined(r *room, why joinCause, res result) {
 func (ms *members) continueRoom(r *room, why joinCause, a joinAnswer) {
 	ms.applyJoin(r, r.at, why, a)
 	ms.watchAnswered(r, &a)
+	r.values.held = false
 	_ = ms.syncState(r) // it fails only after the client has ended
 	if r.watch.lost {
 		ms.requestJoin(r, drained)
@@ -280,8 +283,15 @@ func (ms *members) joined(r *room, from realtime.From, a joinAnswer) {
 	case r.at.Epoch == "":
 		ms.applyJoin(r, from.Since, gapFound, a)
 		r.requestedUpTo = r.top // the application has asked for these messages
+
+		// The call has said nothing about the values and the presence that the client has.
+		again := former && (r.values.named || r.watch.wanted)
 		if addition != nil && !covers(addition.Position, r.at) {
 			r.at = addition.Position // the messages in between were ignored
+			again = true
+		}
+		if again {
+			r.watch.lost = former && r.watch.wanted
 			ms.requestJoin(r, drained)
 		}
 	case former:

@@ -3,11 +3,13 @@ package client_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
@@ -222,6 +224,52 @@ func TestServerLatest(t *testing.T) {
 	})
 }
 
+// TestServerLatestOfAnAddedClient tests that a client learns which values of a room were removed
+// while it was away, if the application has added it to the room: also if it joins the room itself at
+// that time, with or without a resumed session.
+func TestServerLatestOfAnAddedClient(t *testing.T) {
+	for _, away := range []time.Duration{time.Second, time.Minute} {
+		for _, joins := range []bool{false, true} {
+			withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+				board := realtime.ToRoom("board")
+				w.dial("bob").join("board")
+				line := &personLine{network: w.memoryNetwork}
+				alice := w.dialWith("alice", client.DialOptions{HTTPClient: line.client()})
+				add := func() {
+					_, err := w.rt.User("alice").Join(t.Context(), "board")
+					require.NoError(t, err)
+				}
+				set := func(key string, v any) {
+					_, err := w.rt.Send(t.Context(), board, shape(key, v))
+					require.NoError(t, err)
+					time.Sleep(time.Second)
+				}
+				add()
+				set("a", 1)
+				set("b", 1)
+				require.Len(t, alice.received(), 2)
+
+				line.setUp(false)
+				line.cut()
+				set("a", nil)
+				set("b", 2)
+				if joins {
+					go func() { assert.NoError(t, alice.Join(t.Context(), "board")) }()
+				}
+				time.Sleep(away)
+				line.setUp(true)
+				alice.Reconnect()
+				synctest.Wait()
+				add()
+				time.Sleep(time.Second)
+				got := alice.receivedKept()
+				require.Contains(t, got, "shape @board: null", "away %v, joins: %v", away, joins)
+				require.Contains(t, got, "shape @board: 2")
+			})
+		}
+	}
+}
+
 // TestServerLatestOfAConnection tests values for one connection.
 func TestServerLatestOfAConnection(t *testing.T) {
 	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
@@ -236,5 +284,31 @@ func TestServerLatestOfAConnection(t *testing.T) {
 		time.Sleep(time.Second)
 		alice.startReading()
 		require.Equal(t, []string{"shape : 99"}, alice.received())
+	})
+}
+
+// TestServerLatestAfterAResume tests that a client learns which values for its connection were
+// removed, and which replaced, by messages that were lost with the connection.
+func TestServerLatestAfterAResume(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+		alice := w.dial("alice")
+		conn := slices.Collect(w.rt.User("alice").LocalConns())[0]
+		set := func(key string, v any) {
+			res, err := w.rt.Send(t.Context(), realtime.ToConn(conn.ID()), shape(key, v))
+			require.NoError(t, err)
+			require.Equal(t, 1, res.Matched)
+		}
+		set("a", 1)
+		set("b", 1)
+		set("c", 1)
+		require.Len(t, alice.received(), 3)
+		w.cutAll()
+		set("a", nil)
+		set("b", 2)
+		alice.awaitReconnect()
+		require.ElementsMatch(t, []string{"shape : null", "shape : 2", "shape : 1"}, alice.receivedKept())
+		w.cutAll()
+		alice.awaitReconnect()
+		require.ElementsMatch(t, []string{"shape : 2", "shape : 1"}, alice.receivedKept())
 	})
 }

@@ -10,11 +10,13 @@ const [TEXT, BINARY, CLOSE, PING, PONG] = [1, 2, 8, 9, 10];
 export class PageSocket {
   protocol = "";
   bufferedAmount = 0;
+  #opening;
   #socket;
+  #end = { code: 1006, reason: "" };
   #input = Buffer.alloc(0);
 
   constructor(url, protocols) {
-    const opening = request(url.replace(/^ws/, "http"), {
+    const opening = this.#opening = request(url.replace(/^ws/, "http"), {
       headers: {
         Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": 13,
         "Sec-WebSocket-Key": randomBytes(16).toString("base64"), "Sec-WebSocket-Protocol": protocols,
@@ -25,7 +27,7 @@ export class PageSocket {
       this.protocol = headers["sec-websocket-protocol"];
       this.onopen?.({});
       socket.on("data", (data) => this.#receive(data));
-      socket.on("close", () => this.onclose?.({ code: 1006, reason: "" }));
+      socket.on("close", () => this.onclose?.(this.#end));
       socket.on("error", () => {});
       this.#receive(head);
     });
@@ -41,6 +43,7 @@ export class PageSocket {
   close() {
     this.#write(CLOSE, Buffer.from([1001 >> 8, 1001 & 0xff]));
     this.#socket?.end();
+    if (!this.#socket) this.#opening.destroy();
   }
 
   #write(op, payload) {
@@ -64,6 +67,10 @@ export class PageSocket {
       const op = first & 0x0f;
       if (op === TEXT) this.onmessage?.({ data: payload.toString() });
       if (op === BINARY) this.onmessage?.({ data: Uint8Array.from(payload).buffer });
+      if (op === CLOSE) {
+        this.#end = { code: payload.readUInt16BE(), reason: payload.subarray(2).toString() };
+        this.#socket.end();
+      }
       if (op === PING) this.#write(PONG, payload);
     }
   }

@@ -77,6 +77,7 @@ func (f *fold) add(raw []byte) {
 	case m.Type == "latest":
 		f.valuesVersion = 0
 		old := f.values
+		f.valuesVersion = 0
 		f.values = map[string]string{}
 		for _, key := range m.Keys {
 			if v, ok := old[key]; ok {

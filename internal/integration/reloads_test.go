@@ -12,6 +12,24 @@ import (
 	"github.com/realtime-go/realtime"
 )
 
+// A page that is reloaded and says that it has no state has none. One that says nothing keeps it.
+func TestReloadWithoutState(t *testing.T) {
+	bubble(t, tabs(showing()), func(t *testing.T, b *bed) {
+		bob := b.openV1(realtime.Identity{UserID: "bob"})
+		f := b.watch(bob, "hall", "")
+		p := b.openTab("alice", "K")
+		p.watch(newFold(t, "hall"), `,"state":1`)
+		for _, test := range [][]string{{"", "1"}, {`,"state":null`, ""}} {
+			p.reload()
+			p = b.openTab("alice", "K")
+			p.watch(newFold(t, "hall"), test[0])
+			time.Sleep(time.Second)
+			f.see(bob).same(b.Manager)
+			require.Equal(t, test[1], string(f.entries["K"].State))
+		}
+	})
+}
+
 // A page that is reloaded continues its membership: others see no change.
 func TestManyReloads(t *testing.T) {
 	var d diary

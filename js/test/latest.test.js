@@ -237,9 +237,11 @@ test("the next join names the newest version", async (t) => {
   for (const ver of [4, 9, 7]) env.socket.receive(value(`k${ver}`, ver, ver));
   await env.reopen();
   assert.equal(env.socket.last("join").latest, 9);
+  env.socket.reply("join");
   env.socket.receive(keysFrame(["k4"]));
   await env.reopen();
   assert.equal(env.socket.last("join").latest, 0, "the values did not arrive");
+  env.socket.reply("join");
   env.socket.receive(value("k4", 3, 1));
   await env.reopen();
   assert.equal(env.socket.last("join").latest, 3);
@@ -255,6 +257,31 @@ test("in a room to which the application added the client, recover names the ver
   env.socket.receive(at(9));
   assert.deepEqual(env.socket.last("recover"),
     { type: "recover", id: 1, room: "lobby", since: { epoch: "r1", offset: 1 }, latest: 5 });
+});
+
+test("without history, recover names the version that the client had before the connection", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const got = [];
+  client.on("shape", (content, { latest }) => got.push(`${latest} ${content}`));
+  env.socket.receive({ message_type: "joined", room: "lobby" });
+  assert.equal(env.socket.last("recover"), undefined, "there is nothing to ask for");
+  env.socket.receive(value("a", 5, 1));
+  for (let i = 0; i < 2; i++) {
+    await env.reopen();
+    env.socket.receive({ message_type: "joined", room: "lobby" });
+    env.socket.receive(value("b", 9, 1)); // one of all that exist
+    const { id, ...request } = env.socket.last("recover");
+    assert.deepEqual(request, { type: "recover", room: "lobby", latest: 5 });
+  }
+  env.socket.reply("recover");
+  env.socket.receive(value("a", 7, null));
+  env.socket.receive(value("b", 9, 1));
+  await settled();
+  assert.ok(got.includes("a null"));
+  await env.reopen();
+  env.socket.receive({ message_type: "joined", room: "lobby" });
+  assert.equal(env.socket.last("recover").latest, 9);
 });
 
 test("values that do not exist any more are shown as removed", async (t) => {

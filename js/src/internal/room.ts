@@ -161,6 +161,7 @@ export class ClientRoom implements Room, Subscription {
     this.joined = this.#added = false;
     this.#addition = undefined;
     this.#presence.stop();
+    this.values.hold();
   }
 
   /** Notes that the server's application has added the client. */
@@ -175,9 +176,12 @@ export class ClientRoom implements Room, Subscription {
     this.#added = true;
     const at = this.#at;
     const from = toPosition(content);
+    const asks = this.values.version !== undefined; // which values were removed meanwhile
     if (!at) {
       this.#applyJoin(content, undefined);
-    } else if (from && covers(at, from) && at.offset <= Object(content).top) { // the rest follows
+      if (asks) this.#sendJoin(undefined, {}, () => {});
+    } else if (!asks && from && covers(at, from) && at.offset <= Object(content).top) {
+      // The rest follows.
       this.#applyJoin({ ...Object(content), ...at, recovered: true }, at);
     } else {
       this.joined = true;
@@ -302,6 +306,7 @@ export class ClientRoom implements Room, Subscription {
     const latest = this.values.version;
     const body = { type: type as string, room: this.name, ...more, presence, state, latest };
     this.#requests.send(body, (error, content) => {
+      if (!error && latest !== undefined) this.values.held = false;
       if (!error) this.#presence.answered(content, presence);
       else if (presence) this.#presence.stop();
       settle(error, content);

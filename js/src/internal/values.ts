@@ -9,6 +9,8 @@ import { later } from "./later.js";
 export class Values {
   /** The newest version that has arrived; 0: none of the values that exist has arrived. */
   version: number | undefined;
+  /** Whether the server does not know yet, over this connection, what is missing after version. */
+  held = false;
   readonly #call: (message: Message) => Promise<void>[];
   readonly #waiting = new Map<string, Message>(); // values for which no handler was called
   readonly #known = new Map<string, Message>(); // for each key that exists, what removes it
@@ -21,7 +23,7 @@ export class Values {
   /** Handles a value, or the removal of one. */
   receive(message: Message, version: number | undefined): void {
     const key = message.latest!;
-    if (version! > (this.version ?? 0)) this.version = version;
+    if (!this.held && version! > (this.version ?? 0)) this.version = version;
     if (message.content === null) this.#known.delete(key);
     else this.#known.set(key, { ...message, content: null });
     this.#waiting.set(key, message);
@@ -36,9 +38,15 @@ export class Values {
     this.version = 0;
   }
 
+  /** Notes that there is no connection. */
+  hold(): void {
+    this.held = this.version !== undefined;
+  }
+
   /** Forgets all values. No handlers are called. */
   forget(): void {
     this.version = undefined;
+    this.held = false;
     this.#waiting.clear();
     this.#known.clear();
   }
