@@ -99,8 +99,8 @@ func (c *Conn) useValues() *connValues {
 	return s.values
 }
 
-// takeValues returns the values for the connection, which has ended, and takes them away from it. It
-// returns nil if there never were any. c.mu is held.
+// takeValues returns the values for the connection, which has ended, and takes them away from it.
+// It returns nil if there never were any. c.mu is held.
 func (c *Conn) takeValues() (messages []broker.Message) {
 	s := c.state.Load()
 	if s == nil || s.values == nil {
@@ -115,8 +115,8 @@ func (c *Conn) takeValues() (messages []broker.Message) {
 }
 
 // addValues gives the connection values of the session that it has resumed, unless it has ended
-// meanwhile or there never were any. Its own values are newer. The client learns which keys exist: it
-// may have missed that others were removed. c.mu is held.
+// meanwhile or there never were any. Its own values are newer. The client learns which keys exist:
+// it may have missed that others were removed. c.mu is held.
 func (c *Conn) addValues(messages []broker.Message) {
 	if c.phase == gone || messages == nil { // if gone, nobody would take them away from it again
 		return
