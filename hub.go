@@ -84,6 +84,8 @@ func New(o *Options) *Manager {
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
 	m.stateConfig = state.Config{
 		Wheel: m.wheel, Go: m.background.Go, Budget: &m.counters.Queues.Budget, Speakers: &m.speakers,
+		QueueMessages: m.opts.Limits.QueueMessages, QueueBytes: m.opts.Limits.QueueBytes,
+		Limit:   int64(m.opts.Limits.MemoryBytes) / 4,
 		Stopped: func() bool { return m.capacity.Closed() },
 		Pushed:  func(frames int) { m.counters.Add(metrics.Matched, frames) },
 	}

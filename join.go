@@ -51,8 +51,8 @@ type joinOp struct {
 	messagesRead      int              // messages that were read to find start
 	bytesRead         int              // size of these messages
 	told              int              // connections that are told of the join
-	entries           int              // of members, which the client gets
-	entryBytes        int              // size of these entries
+	owed              int              // entries and values, which the client gets
+	owedBytes         int              // size of these
 	mayNotReadHistory bool             // the client may not read what was sent before
 	joined            Joined
 }
@@ -299,7 +299,7 @@ func (js *joins) begin(m *membership, r *room, e *joinOp) {
 		// connection, which the application may put into many rooms at once.
 		m.conn.answer(e.wire(m, r).Frame(e.room))
 	}
-	e.entries, e.entryBytes = r.beginState(m, e.asked)
+	e.owed, e.owedBytes = r.beginState(m, e.asked)
 	if m.sub != nil {
 		m.sub.Fetch()
 	}

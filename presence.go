@@ -209,8 +209,17 @@ func (r *room) enter(m *membership) (told int) {
 	v := m.see()
 	v.entry = r.useState().AddEntry(
 		m.conn.UserID(), m.conn.presenceKey, m.conn.identity.Info, v.own)
-	v.own = nil
+	if len(v.own) > 0 && v.entry.State == nil {
+		m.refuseState()
+	}
+	v.own, v.says = nil, false
 	return told
+}
+
+// refuseState tells the client of a member that its state is not kept. Its join does not fail because
+// of that: it would lose its place in the room.
+func (m *membership) refuseState() {
+	m.conn.answer(wire.Refusal("", m.room, (*wire.Error)(errorReply(ErrFull))))
 }
 
 // exit removes the entry of a member that is not in the roster any more. It returns how many watchers
@@ -239,7 +248,9 @@ func (m *membership) inherit(old *membership) {
 	}
 	v.entry.SetInfo(m.conn.identity.Info)
 	if v.says {
-		_ = v.entry.SetState(v.own) // fails only while memory is short
+		if v.entry.SetState(v.own) != nil {
+			m.refuseState()
+		}
 		v.own, v.says = nil, false
 	}
 }
@@ -262,8 +273,9 @@ func (r *room) read(m *membership) *state.Reader {
 }
 
 // beginState gives a member what is current in the room, after its join was answered. It returns how
-// many entries and bytes of them the client is going to get. The lock of the room is held.
-func (r *room) beginState(m *membership, asked *wire.RoomState) (entries, size int) {
+// many entries and values, and how many bytes of them, the client is going to get. The lock of the room
+// is held.
+func (r *room) beginState(m *membership, asked *wire.RoomState) (n, size int) {
 	if asked == nil {
 		asked = &wire.RoomState{}
 	}
@@ -277,15 +289,14 @@ func (r *room) beginState(m *membership, asked *wire.RoomState) (entries, size i
 	reader := r.read(m)
 	if watch {
 		reader.Watch()
-		if !reader.KnowsPresence(asked.Presence) {
-			entries, size = r.state.Size()
-		}
+		reader.KnowsPresence(asked.Presence)
 	}
 	if asked.HasValues {
 		reader.KnowsValues(asked.Values)
 	}
+	n, size = reader.Owed()
 	reader.Begin()
-	return entries, size
+	return n, size
 }
 
 // errNotShown is returned to a client that sets its state in a room that does not show its members.

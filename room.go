@@ -233,8 +233,13 @@ func (rs *rooms) lock(name string) *room {
 	return r
 }
 
-// unlock unlocks a room, and removes it if it has no members and no holds.
+// unlock unlocks a room, and removes it if it has no members and no holds. Its state ends with its
+// members: those who come next must not see what these have left.
 func (rs *rooms) unlock(r *room) {
+	if r.state != nil && len(r.members) == 0 && r.shown == 0 {
+		r.state.Close()
+		r.state = nil
+	}
 	if len(r.members) > 0 || r.holds > 0 {
 		r.mu.Unlock()
 		return
@@ -243,9 +248,6 @@ func (rs *rooms) unlock(r *room) {
 	rs.m.counters.Rooms.Add(-1)
 	if r.topic != nil {
 		r.topic.Close(rs.m.broker)
-	}
-	if r.state != nil {
-		r.state.Close()
 	}
 	r.mu.Unlock()
 	rs.index.CompareAndDelete(r.name, r)

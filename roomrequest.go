@@ -44,8 +44,8 @@ func (rs *requests) joinRequest(c *Conn, r *wire.Request) error {
 	}
 	err := rs.m.joins.join(c.session.Context(), c, e)
 	// Messages that were read and notices cost as much as a message to so many receivers.
-	c.session.Bill().Receivers(e.messagesRead + e.told + e.entries)
-	c.session.Bill().Bytes(e.bytesRead + e.entryBytes)
+	c.session.Bill().Receivers(e.messagesRead + e.told + e.owed)
+	c.session.Bill().Bytes(e.bytesRead + e.owedBytes)
 	r.Answered = err == nil
 	return err
 }
@@ -64,8 +64,8 @@ func (rs *requests) recoverRequest(c *Conn, r *wire.Request) error {
 	}
 	e := rs.newJoin(c, r)
 	err := rs.m.joins.recover(c.session.Context(), c, e)
-	c.session.Bill().Receivers(e.entries)
-	c.session.Bill().Bytes(e.entryBytes)
+	c.session.Bill().Receivers(e.owed)
+	c.session.Bill().Bytes(e.owedBytes)
 	r.Answered = err == nil
 	return err
 }

@@ -91,8 +91,8 @@ func (ms *members) receiveKeys(text []byte) {
 	}
 }
 
-// valuesOf returns the values of a room, or those of the connection if room is empty. It returns nil
-// for a room that the client does not know. ms.mu is held.
+// valuesOf returns the values of a room, or those of the connection if room is empty. It returns
+// nil for a room that the client does not know. ms.mu is held.
 func (ms *members) valuesOf(room string) *values {
 	if room == "" {
 		return &ms.values

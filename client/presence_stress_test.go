@@ -508,7 +508,8 @@ func (s *crowd) checkValues() {
 		members, err := s.w.rt.Room(room).Members(t.Context())
 		require.NoError(t, err)
 		for _, p := range s.people {
-			if slices.ContainsFunc(members, func(m realtime.Member) bool { return !m.Away && numberOf(m.Info) == p.n }) {
+			is := func(m realtime.Member) bool { return !m.Away && numberOf(m.Info) == p.n }
+			if slices.ContainsFunc(members, is) {
 				p.view.checkValues(room, want)
 			}
 		}

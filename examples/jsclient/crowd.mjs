@@ -1,7 +1,7 @@
 // Pages that join rooms, set states and values, and are reloaded, at random. The arguments are their
-// number and the URLs of the server. The script prints lines of JSON. A line "stop" of its input ends
-// the changes, and it answers; then a line "report" makes it print what each page knows, and what
-// a new page is given.
+// number and URLs of the server. The script fails if a change of presence does not lead to what the
+// room shows. It prints lines of JSON: after the line "stop" of its input how much was done, once all
+// pages are connected, and after "report" what each page knows, and what a new page is given.
 import assert from "node:assert/strict";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -18,17 +18,19 @@ let number = 0;
 let stopped = false;
 const done = {}; // how often
 
-/** Opens a page for a person with this number. Each page has an own copy of the library. */
-let pages = 0;
+let pages = 0; // that were opened
+
+/** Opens a page for a person. Each page has its own copy of the library, like in a browser. */
 async function open(person) {
   const { connect } = await import(`../../js/dist/realtime.js?page=${++pages}`);
-  const page = { person, rooms: {}, values: { "": {} }, joined: {}, ended: false };
+  const page = { person, values: {}, joined: {}, ended: false };
   globalThis.sessionStorage = {
     getItem: (key) => person.storage.get(key) ?? null,
     setItem: (key, value) => person.storage.set(key, value),
   };
   const user = person.user ? `&user_id=${person.user}` : "";
-  page.client = connect(`${urls[person.n % urls.length]}?n=${person.n}${user}`, { WebSocket: PageSocket });
+  const url = `${urls[person.n % urls.length]}?n=${person.n}${user}`;
+  page.client = connect(url, { WebSocket: PageSocket });
   page.client.onStatus(({ state }) => {
     if (state === "waiting" && (stopped || !oneIn(4))) page.client.reconnect();
     page.ended = state === "closed";
@@ -128,7 +130,8 @@ function report({ person: { n }, values, joined }) {
     const now = joined[room];
     const members = now?.watches && now.room.joined ? now.room.presence.members : undefined;
     say({
-      n, room, members, users: now?.room.presence.userCount, conns: now?.room.presence.connectionCount,
+      n, room, members,
+      users: now?.room.presence.userCount, conns: now?.room.presence.connectionCount,
       applied: now && [...now.members.values()].sort(byKey).map(({ key }) => key),
       state: now?.state, knowsState: now?.state !== undefined, values: values[room] ?? {},
     });

@@ -1,6 +1,8 @@
 package state
 
 import (
+	"time"
+
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -12,6 +14,8 @@ type flush struct {
 	pushed  []*sendqueue.Frame // each once, if readers are in step
 	diffs   []encoded          // the last differences of presence
 	listed  listed             // the values after a version
+	version encoded            // what tells a reader its version of the values
+	now     time.Time          // zero if nobody has asked
 
 	pushes        int
 	frames, bytes int // pushed to the current reader
@@ -38,21 +42,19 @@ func (f *flush) end() {
 	}
 }
 
-// serve gives a reader what has changed since it was served last, as much as its connection takes.
-func (f *flush) serve(r *Reader) {
-	for f.room.behind(r) && r.pace.ready(r) {
-		if f.room.cfg.Budget.Over() {
-			r.pace.retry(r)
-			return
-		}
+// serve gives a reader what has changed since it was served last, as much as its connection takes. In
+// its turn, it gets one flush. serve reports whether there was room for it.
+func (f *flush) serve(r *Reader, turn bool) bool {
+	for f.room.behind(r) && r.pace.ready(r, turn) {
 		f.frames, f.bytes = 0, 0
-		ok := f.servePresence(r) && f.serveValues(r)
+		ok := !f.room.cfg.Budget.Over() && f.servePresence(r) && f.serveValues(r)
 		r.pace.took(f.frames, f.bytes)
-		if !ok {
-			r.pace.retry(r)
-			return
+		if !ok || turn && f.room.behind(r) {
+			r.pace.later(r)
+			return ok
 		}
 	}
+	return true
 }
 
 // push reports whether the queue of a reader had room for a frame.
@@ -73,7 +75,7 @@ func (f *flush) push(r *Reader, frame *sendqueue.Frame) bool {
 // behind reports whether something has changed since a reader was served.
 func (r *Room) behind(reader *Reader) bool {
 	return reader.watches && reader.presence != r.presence.version() ||
-		reader.values != r.values.table.version
+		reader.values != r.values.table.version || reader.round != nil
 }
 
 // servePresence brings a reader's entries up to date.
@@ -111,36 +113,99 @@ func (f *flush) presenceFrame(from uint64) *sendqueue.Frame {
 // maxDiffs is how many differences a flush keeps for readers that are not in step.
 const maxDiffs = 8
 
-// serveValues gives a reader values, up to maxFlush bytes of them.
+// round is a walk through the values that a reader lacks, over several flushes. Each value gets its
+// turn with what it is then, however often the others are set meanwhile.
+type round struct {
+	due  []*cell[*value]
+	next int    // index in due
+	end  uint64 // after the round, the reader has all values up to this version
+	// newer are the versions of values that were set after the round began, and given in it. given
+	// are those of the round before.
+	newer, given map[*cell[*value]]uint64
+}
+
+// serveValues gives a reader values, as many as one flush may have. The rest is for the next one.
 func (f *flush) serveValues(r *Reader) bool {
 	vs := &f.room.values
-	if r.values == vs.table.version {
-		return true
-	}
-	plain := r.pace.protocol == wire.ProtoPlain
-	if !plain && !vs.table.knows(max(r.values, r.removed)) {
-		if !f.push(r, vs.keysFrame(f.room.name)) {
+	t := r.round
+	if t == nil {
+		if r.values == vs.table.version {
+			return true
+		}
+		if !f.serveKeys(r) {
 			return false
 		}
-		r.removed = vs.table.version
+		t = &round{due: f.due(r.values), end: vs.table.version, given: r.given}
 	}
-	if f.listed.values == nil || f.listed.from != r.values {
-		f.listed = listed{r.values, vs.table.after(r.values)}
-	}
-	total := 0
-	for _, c := range f.listed.values {
-		if c.gone && (plain || c.version <= r.removed) {
+	for ; t.next < len(t.due); t.next++ {
+		c := t.due[t.next]
+		if r.has(c) || t.given[c] == c.version {
 			continue
 		}
 		frame := c.value.frames.For(r.pace.protocol, false)
-		if total += frame.Len(); total > maxFlush && total > frame.Len() {
-			return true // the rest is for the next flush
+		full := f.frames >= f.room.cfg.maxFrames() || f.bytes+frame.Len() > f.room.cfg.maxBytes()
+		if full && f.frames > 0 || !f.push(r, frame) {
+			r.round = t
+			return full
 		}
-		if !f.push(r, frame) {
-			return false
+		if c.version > t.end {
+			if t.newer == nil {
+				t.newer = make(map[*cell[*value]]uint64)
+			}
+			t.newer[c] = c.version
 		}
-		r.values = c.version
 	}
-	r.values = vs.table.version
+	r.round, r.values, r.given = nil, t.end, t.newer
+	f.serveVersion(r)
 	return true
 }
+
+// has reports whether a reader need not be given a value, because it was removed before the reader
+// could know it.
+func (rd *Reader) has(c *cell[*value]) bool {
+	return c.gone && (rd.pace.protocol == wire.ProtoPlain || c.version <= rd.removed)
+}
+
+// due returns the values that have changed after a version.
+func (f *flush) due(version uint64) []*cell[*value] {
+	if f.listed.values == nil || f.listed.from != version {
+		f.listed = listed{version, f.room.values.table.after(version)}
+	}
+	return f.listed.values
+}
+
+// serveKeys tells a reader which keys exist, if it cannot know which were removed.
+func (f *flush) serveKeys(r *Reader) bool {
+	vs := &f.room.values
+	if r.pace.protocol == wire.ProtoPlain || vs.table.knows(max(r.values, r.removed)) {
+		return true
+	}
+	if !f.push(r, vs.keysFrame(f.room.name)) {
+		return false
+	}
+	r.removed, r.told = vs.table.version, 0
+	return true
+}
+
+// serveVersion tells a reader now and then up to which version it has all values, so that its client
+// can name it over another connection.
+func (f *flush) serveVersion(r *Reader) {
+	if r.pace.protocol == wire.ProtoPlain || f.room.name == "" || r.told == r.values {
+		return
+	}
+	if f.now.IsZero() {
+		f.now = time.Now()
+	}
+	if f.now.Sub(r.toldAt) < versionInterval && r.told != 0 {
+		return
+	}
+	if f.version.frame == nil || f.version.from != r.values {
+		f.version = encoded{r.values, wire.LatestVersion(f.room.name, r.values)}
+	}
+	if f.push(r, f.version.frame) {
+		r.told, r.toldAt = r.values, f.now
+	}
+}
+
+// versionInterval is the time between two frames that tell a reader its version.
+const versionInterval = time.Second

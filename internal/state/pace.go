@@ -33,8 +33,9 @@ type Pace struct {
 	deflates bool
 
 	mu      sync.Mutex
-	sent    uint64 // frames, all flushes together
-	passed  uint64 // frames of the flushes that do not count any more
+	sent    uint64    // frames, all flushes together
+	passed  uint64    // frames of the flushes that do not count any more
+	heard   time.Time // when the client last saw a flush, or got the first one that it has not seen
 	unseen  [maxUnseen]flight
 	first   int // the oldest in unseen
 	n       int // in unseen
@@ -59,19 +60,16 @@ func NewPace(
 	return p
 }
 
-// ready reports whether the connection may be sent a flush now. If not, r waits until Seen, the
-// end of the silence, or space in the queue allow it.
-func (p *Pace) ready(r *Reader) bool {
+// ready reports whether r may be given a flush now. If not, r waits for its turn: until Seen, the end
+// of the silence, or space in the queue allow it. With turn set, its turn has come. Otherwise readers
+// that wait come first, so that a busy room does not take the place of the others.
+func (p *Pace) ready(r *Reader, turn bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.free() {
+	if p.free() && (turn || len(p.waiting) == 0) {
 		return true
 	}
-	again := recheck
-	if p.acknowledges() {
-		again = silence
-	}
-	p.wait(r, again)
+	p.wait(r)
 	return false
 }
 
@@ -85,25 +83,37 @@ func (p *Pace) free() bool {
 		n := p.queue.Counts()
 		return n.Queued < minUnseen || n.Queued < maxUnseen && n.QueuedBytes < maxUnseenBytes
 	}
-	return p.n < minUnseen || p.n < maxUnseen && p.bytes < maxUnseenBytes
+	return p.n < minUnseen || p.n < maxUnseen && p.bytes < maxUnseenBytes &&
+		p.sent-p.passed < uint64(minUnseen*p.cfg.maxFrames())
 }
 
-// retry makes r wait because the queue is full.
-func (p *Pace) retry(r *Reader) {
+// later makes r wait for its next turn.
+func (p *Pace) later(r *Reader) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wait(r, recheck)
+	p.wait(r)
 }
 
 // wait requires that p.mu is held.
-func (p *Pace) wait(r *Reader, again time.Duration) {
+func (p *Pace) wait(r *Reader) {
 	if r.waiting || p.ended {
 		return
 	}
 	r.waiting = true
-	p.waiting = append(p.waiting, r)
-	if len(p.waiting) == 1 {
-		p.cfg.Wheel.Set(&p.timer, again)
+	if p.waiting = append(p.waiting, r); len(p.waiting) == 1 {
+		p.setTimer()
+	}
+}
+
+// setTimer requires that p.mu is held.
+func (p *Pace) setTimer() {
+	switch {
+	case p.ended || len(p.waiting) == 0:
+		p.cfg.Wheel.Stop(&p.timer)
+	case p.acknowledges() && !p.free():
+		p.cfg.Wheel.Set(&p.timer, max(recheck, silence-time.Since(p.heard)))
+	default:
+		p.cfg.Wheel.Set(&p.timer, recheck)
 	}
 }
 
@@ -114,6 +124,9 @@ func (p *Pace) took(frames, bytes int) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.n == 0 {
+		p.heard = time.Now()
+	}
 	p.sent += uint64(frames)
 	if p.n == maxUnseen { // two rooms were ready at once
 		last := &p.unseen[(p.first+p.n-1)%maxUnseen]
@@ -137,7 +150,7 @@ func (p *Pace) Seen(frames uint64) {
 	for p.n > 0 && p.unseen[p.first].end <= frames {
 		p.pop()
 	}
-	p.passed = frames
+	p.passed, p.heard = frames, time.Now()
 	p.release()
 }
 
@@ -145,11 +158,10 @@ func (p *Pace) Seen(frames uint64) {
 // space again.
 func (p *Pace) silent() {
 	p.mu.Lock()
-	for p.acknowledges() && !p.free() {
-		p.pop()
-	}
-	if len(p.waiting) > 0 && !p.free() && !p.ended {
-		p.cfg.Wheel.Set(&p.timer, recheck)
+	if p.acknowledges() && !p.free() && time.Since(p.heard) >= silence {
+		for p.heard = time.Now(); !p.free(); {
+			p.pop()
+		}
 	}
 	p.release()
 }
@@ -162,20 +174,19 @@ func (p *Pace) pop() {
 	p.n--
 }
 
-// release lets the waiting readers try again. p.mu is held, and release unlocks it.
+// release gives the waiting readers one flush each in turn, as long as the client may get more. p.mu is
+// held, and release unlocks it.
 func (p *Pace) release() {
-	var waiting []*Reader
-	if p.free() {
-		waiting, p.waiting = p.waiting, nil
-		p.cfg.Wheel.Stop(&p.timer)
-	}
-	for _, r := range waiting {
+	for ok := true; ok && p.free() && len(p.waiting) > 0; {
+		r := p.waiting[0]
+		p.waiting = p.waiting[1:]
 		r.waiting = false
+		p.mu.Unlock()
+		ok = r.Serve()
+		p.mu.Lock()
 	}
+	p.setTimer()
 	p.mu.Unlock()
-	for _, r := range waiting {
-		r.Serve()
-	}
 }
 
 // Close ends the pace of a connection that has ended.

@@ -13,6 +13,10 @@ import (
 // ErrFull is returned if no more state can be kept.
 var ErrFull = errors.New("state: full")
 
+// maxEntryBytes returns the size of the entries up to which a room shows them. A snapshot must fit into
+// a send queue.
+func (c *Config) maxEntryBytes() int64 { return min(maxEntryBytes, int64(c.QueueBytes/4)) }
+
 // Show says what a room shows of its members.
 type Show uint8
 
@@ -143,8 +147,11 @@ func (r *Room) SetCount(users, conns int) {
 }
 
 // AddEntry adds an entry for a member. The key is the one that the client has chosen, or "". If
-// another entry has it, the entry gets another one.
+// another entry has it, the entry gets another one. If no more state can be kept, it has no state.
 func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
+	if !r.cfg.fits(int64(len(state))) {
+		state = nil
+	}
 	e := &Entry{room: r, Entry: wire.Entry{User: user, Info: info, State: state}}
 	taken := key == ""
 	for e.Key = key; taken || r.presence.has(e.Key, user); taken = false {
@@ -179,12 +186,12 @@ func (e *Entry) Remove() {
 func (r *Room) resized(more int64, least time.Duration) {
 	p := &r.presence
 	p.size += more
-	r.cfg.Budget.Hold(more)
+	r.cfg.hold(more)
 	n, size := p.table.len(), p.size-entryOverhead*int64(p.table.len())
 	switch {
-	case !p.tooMany && (n > maxEntries || size > maxEntryBytes):
+	case !p.tooMany && (n > maxEntries || size > r.cfg.maxEntryBytes()):
 		p.tooMany, p.recount, p.counted = true, true, nil
-	case p.tooMany && n < fewEntries && size < fewEntryBytes:
+	case p.tooMany && n < fewEntries && size < r.cfg.maxEntryBytes()*fewEntryBytes/maxEntryBytes:
 		p.tooMany = false
 		p.table.forget() // so that all readers begin with a snapshot
 	}
@@ -197,7 +204,7 @@ func (e *Entry) SetState(state []byte) error {
 		return nil
 	}
 	more := int64(len(state) - len(e.State))
-	if more > 0 && e.room.cfg.Budget.Pressed() {
+	if !e.room.cfg.fits(more) {
 		return ErrFull
 	}
 	e.State = state
@@ -229,15 +236,6 @@ func (r *Room) Watchers() int {
 		return 1
 	}
 	return r.watchers
-}
-
-// Size returns how many entries a new reader is given, and about how many bytes.
-func (r *Room) Size() (entries, bytes int) {
-	if r.presence.counting() {
-		return 1, 0
-	}
-	n := r.presence.table.len()
-	return n, int(r.presence.size) - n*(entryOverhead-wire.Overhead)
 }
 
 // Version returns the version of the entries.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/shrink"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // Reader is a member that is given what is current in a room. The lock of the room guards it.
@@ -16,6 +17,10 @@ type Reader struct {
 	presence uint64 // the version of the entries that it has; 0: none
 	values   uint64 // it has all values up to this version
 	removed  uint64 // it knows what was removed up to this version
+	round    *round // nil between rounds
+	given    map[*cell[*value]]uint64
+	told     uint64 // the version of the values that its client was told; 0: none
+	toldAt   time.Time
 
 	waiting bool // guarded by pace
 }
@@ -35,20 +40,19 @@ func (rd *Reader) Watch() {
 	}
 }
 
-// KnowsPresence sets the version of the entries that the client has from an earlier connection, and
-// reports whether a difference follows. Zero: it has none.
-func (rd *Reader) KnowsPresence(version uint64) bool {
+// KnowsPresence sets the version of the entries that the client has from an earlier connection. Zero:
+// it has none.
+func (rd *Reader) KnowsPresence(version uint64) {
 	rd.presence = 0
-	if version != 0 && rd.room.presence.knows(version) {
+	if rd.room.presence.knows(version) {
 		rd.presence = version
 	}
-	return rd.presence != 0
 }
 
 // KnowsValues sets the version up to which the client has the values from an earlier connection.
 func (rd *Reader) KnowsValues(version uint64) {
 	rd.room.initValues() // in any case, the client must learn which keys exist
-	rd.values, rd.removed = 0, 0
+	rd.values, rd.removed, rd.round, rd.given, rd.told = 0, 0, nil, nil, 0
 	if rd.room.values.table.knows(version) {
 		rd.values, rd.removed = version, version
 	}
@@ -63,31 +67,58 @@ func (rd *Reader) Begin() {
 		r.changedPresence(joinTick)
 		return
 	}
-	rd.serve()
+	rd.serve(false)
 }
 
 // smallRoom is up to how many entries a snapshot is made for each reader alone.
 const smallRoom = 64
 
-// Serve gives a reader what it lacks, if it has not left. The lock of the room is not held.
-func (rd *Reader) Serve() {
+// Serve gives a reader one flush of what it lacks, if it has not left. It reports whether there was
+// room for it. The lock of the room is not held.
+func (rd *Reader) Serve() bool {
 	rd.room.mu.Lock()
 	defer rd.room.mu.Unlock()
-	rd.serve()
+	return rd.serve(true)
 }
 
-func (rd *Reader) serve() {
+func (rd *Reader) serve(turn bool) bool {
 	r := rd.room
 	if rd.index < 0 || r.ended() {
-		return
+		return true
 	}
 	r.presence.prepare(time.Now())
 	f := flush{room: r}
-	f.serve(rd)
+	ok := f.serve(rd, turn)
 	f.end()
 	if !r.presence.due().IsZero() { // the number has changed while nobody watched
 		r.changedPresence(0)
 	}
+	return ok
+}
+
+// Owed returns about how many entries and values the reader lacks, and their size in bytes.
+func (rd *Reader) Owed() (n, size int) {
+	r, p := rd.room, &rd.room.presence
+	switch {
+	case !rd.watches || rd.presence == p.version():
+	case p.counting():
+		n = 1
+	case rd.presence != 0:
+		for _, c := range p.table.after(rd.presence) {
+			n++
+			size += c.value.Size()
+		}
+	default:
+		n = p.table.len()
+		size = int(p.size) - n*(entryOverhead-wire.Overhead)
+	}
+	if rd.values != r.values.table.version {
+		for _, c := range r.values.table.after(rd.values) {
+			n++
+			size += wire.Overhead + c.value.size
+		}
+	}
+	return n, size
 }
 
 // Watches reports whether the reader is a watcher.

@@ -2,6 +2,7 @@ package state
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
@@ -20,6 +21,9 @@ const (
 
 	// maxFlush bounds the values of one flush to one reader, in bytes.
 	maxFlush = 64 << 10
+	// queueShare is the part of a send queue that one flush may take. Two flushes may be unseen in
+	// any case, and messages need the rest.
+	queueShare = 8
 )
 
 // Config is what the states of all rooms have in common.
@@ -32,7 +36,28 @@ type Config struct {
 	// Stopped reports whether nothing is sent any more: a server that shuts down must not tell its
 	// clients that all others leave.
 	Stopped func() bool
+	// QueueMessages and QueueBytes are the bounds of the send queues.
+	QueueMessages, QueueBytes int
+	// Limit is how much memory the states of all rooms may take, in bytes. Zero: no limit of their
+	// own.
+	Limit int64
+	held  atomic.Int64
 }
+
+// hold accounts for memory that is taken, or given back.
+func (c *Config) hold(bytes int64) {
+	c.held.Add(bytes)
+	c.Budget.Hold(bytes)
+}
+
+// fits reports whether more memory may be taken. Bytes may be negative.
+func (c *Config) fits(bytes int64) bool {
+	return bytes <= 0 || !c.Budget.Pressed() && (c.Limit == 0 || c.held.Load()+bytes <= c.Limit)
+}
+
+// maxFrames and maxBytes bound one flush.
+func (c *Config) maxFrames() int { return max(1, c.QueueMessages/queueShare) }
+func (c *Config) maxBytes() int  { return min(maxFlush, c.QueueBytes/queueShare) }
 
 // Room is what is current in a room, or for a connection: entries for its members, and values.
 //
@@ -64,7 +89,7 @@ func (r *Room) Close() {
 	if r.timer != nil {
 		r.timer.Stop()
 	}
-	r.cfg.Budget.Hold(-r.presence.size - r.values.memory)
+	r.cfg.hold(-r.presence.size - r.values.memory)
 }
 
 // tick returns the time between two flushes.
@@ -133,7 +158,7 @@ func (r *Room) flush() {
 	f := flush{room: r}
 	defer f.end()
 	for _, reader := range r.readers {
-		f.serve(reader)
+		f.serve(reader, false)
 	}
 	if at := r.presence.due(); !at.IsZero() && r.watchers > 0 {
 		r.flushFrom(at)

@@ -32,6 +32,7 @@ type values struct {
 	used   bool          // there has been a value
 	size   int           // of all contents, in bytes
 	memory int64         // in bytes
+	gone   int           // removed ones that memory includes
 }
 
 // initValues makes the table, before its first use.
@@ -57,7 +58,7 @@ func (r *Room) SetValue(m *broker.Message) error {
 	}
 	v := &value{frames: wire.Frames{
 		Message:  *m,
-		Envelope: wire.Envelope{Room: r.name, Version: vs.table.next()},
+		Envelope: wire.Envelope{Room: r.name, Latest: true},
 	}}
 	stored := &v.frames.Message
 	stored.Content, stored.Binary = bytes.Clone(m.Content), bytes.Clone(m.Binary)
@@ -72,7 +73,7 @@ func (r *Room) SetValue(m *broker.Message) error {
 		v.size = len(m.Content) + len(m.Binary)
 		more, memory = more+v.size, memory+v.memory()
 		if !has && vs.table.len() >= r.maxKeys() || more > 0 && vs.size+more > maxValueBytes ||
-			memory > 0 && r.cfg.Budget.Pressed() {
+			!r.cfg.fits(memory) {
 			return ErrFull
 		}
 	}
@@ -84,8 +85,11 @@ func (r *Room) SetValue(m *broker.Message) error {
 	}
 	vs.used = true
 	vs.size += more
+	// Those that are removed take memory, too, until that is forgotten.
+	memory += int64(vs.table.gone-vs.gone) * valueOverhead
+	vs.gone = vs.table.gone
 	vs.memory += memory
-	r.cfg.Budget.Hold(memory)
+	r.cfg.hold(memory)
 	r.changed()
 	return nil
 }

@@ -296,15 +296,15 @@ type Envelope struct {
 	Room string          // the room to which the message is sent, or empty
 	At   broker.Position // in its stream; zero if the message is not kept
 	Prev uint64          // the offset of the previous message in the stream
-	// Version is that of a latest value, or zero.
-	Version uint64
+	// Latest is for a latest value: its receivers are told the key.
+	Latest bool
 }
 
 // size returns approximately how many bytes the members of the envelope take on the wire.
 func (p *Envelope) size() int {
 	n := len(p.Room) + len(p.Conn)
-	if p.Version > 0 {
-		n += len(`,"latest":"","ver":1234567890123456`) + 64
+	if p.Latest {
+		n += len(`,"latest":""`) + 64
 	}
 	if p.At.Epoch != "" {
 		n += len(p.At.Epoch) + len(`,"offset":1234567,"prev":1234567,"epoch":""`)
@@ -330,9 +330,8 @@ func appendPlace(buf []byte, m *broker.Message, at *Envelope) []byte {
 	if m.Ephemeral {
 		buf = append(buf, `,"ephemeral":true`...)
 	}
-	if at.Version > 0 {
+	if at.Latest {
 		buf = AppendString(append(buf, `,"latest":`...), m.Latest)
-		buf = strconv.AppendUint(append(buf, `,"ver":`...), at.Version, 10)
 	}
 	if at.At.Epoch == "" {
 		return buf

@@ -20,7 +20,8 @@ type Entry struct {
 	Away        bool
 }
 
-func (e *Entry) size() int {
+// Size returns about how many bytes the entry has on the wire.
+func (e *Entry) Size() int {
 	return len(`{"key":"","user":"","info":,"state":,"away":true},`) +
 		len(e.Key) + len(e.User) + len(e.Info) + len(e.State)
 }
@@ -56,7 +57,7 @@ type PresenceFrame struct {
 func (p *PresenceFrame) Encode() *sendqueue.Frame {
 	size := Overhead + len(p.Room)
 	for _, e := range p.Set {
-		size += e.size()
+		size += e.Size()
 	}
 	for _, key := range p.Gone {
 		size += len(key) + len(`"",`)
@@ -129,4 +130,11 @@ func LatestKeys(room string, keys []string) *sendqueue.Frame {
 	}
 	buf = appendStrings(append(buf, `,"keys":`...), keys)
 	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}')))
+}
+
+// LatestVersion returns the frame that says up to which version a client has the values of a room.
+func LatestVersion(room string, version uint64) *sendqueue.Frame {
+	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FrameLatest+`","room":`...)
+	buf = strconv.AppendUint(append(AppendString(buf, room), `,"ver":`...), version, 10)
+	return sendqueue.Seal(sendqueue.OpText, append(buf, '}'))
 }
