@@ -74,6 +74,9 @@ func (f *fold) add(raw []byte) {
 	switch {
 	case m.Type == "presence":
 		f.presence(&m)
+	case m.Type == "latest" && m.Version > 0:
+		require.Greater(f.t, m.Version, f.valuesVersion)
+		f.valuesVersion = m.Version
 	case m.Type == "latest":
 		f.valuesVersion = 0
 		old := f.values
@@ -85,8 +88,7 @@ func (f *fold) add(raw []byte) {
 			}
 		}
 	case m.Latest != "":
-		require.Greater(f.t, m.Version, f.valuesVersion)
-		f.valuesVersion = m.Version
+		require.Zero(f.t, m.Version)
 		if string(m.Content) == "null" {
 			delete(f.values, m.Latest)
 		} else {

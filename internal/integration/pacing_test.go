@@ -58,10 +58,17 @@ func (c *distantClient) read() {
 
 func (c *distantClient) arrived(p []byte) {
 	var m struct {
+		Type    string `json:"message_type"`
 		Latest  string
 		Content string
 	}
-	if json.Unmarshal(p, &m) != nil || m.Latest == "" {
+	if json.Unmarshal(p, &m) != nil || m.Latest == "" && m.Type != "latest" {
+		return
+	}
+	if m.Type == "latest" { // a version
+		c.mu.Lock()
+		c.frames++
+		c.mu.Unlock()
 		return
 	}
 	stamp, _, _ := strings.Cut(m.Content, " ")

@@ -364,8 +364,8 @@ func TestOrderOfAJoin(t *testing.T) {
 		alice := b.openV1(realtime.Identity{UserID: "alice"})
 		alice.discard()
 		got := alice.request(`{"type":"join","id":1,"room":"hall","history":5,"presence":true,"state":1}`)
-		require.Len(t, got, 4)
-		for i, want := range []string{`"reply"`, `"presence"`, `"latest":"k"`, `"kept"`} {
+		require.Len(t, got, 5)
+		for i, want := range []string{`"reply"`, `"presence"`, `"latest":"k"`, `_type":"latest"`, `"kept"`} {
 			require.Contains(t, got[i], want)
 		}
 		synctest.Wait()

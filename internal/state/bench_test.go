@@ -41,6 +41,8 @@ func newCrowd(b *testing.B, n int, show Show) *crowd {
 		Wheel: timerwheel.New(func(func()) {}), Go: func(func()) {},
 		Budget: &c.totals.Budget, Speakers: speakers, Pushed: func(int) {},
 		Stopped: func() bool { return false },
+
+		QueueMessages: sendqueue.DefaultMaxMessages, QueueBytes: sendqueue.DefaultMaxBytes,
 	}
 	c.room = NewRoom(cfg, &c.mu, "hall", show)
 	for i := range n {

@@ -40,13 +40,14 @@ func (rd *Reader) Watch() {
 	}
 }
 
-// KnowsPresence sets the version of the entries that the client has from an earlier connection. Zero:
-// it has none.
-func (rd *Reader) KnowsPresence(version uint64) {
+// KnowsPresence sets the version of the entries that the client has from an earlier connection, and
+// reports whether the room knows what has changed since. Zero: it has none.
+func (rd *Reader) KnowsPresence(version uint64) bool {
 	rd.presence = 0
-	if rd.room.presence.knows(version) {
+	if version != 0 && rd.room.presence.knows(version) {
 		rd.presence = version
 	}
+	return rd.presence != 0
 }
 
 // KnowsValues sets the version up to which the client has the values from an earlier connection.

@@ -58,9 +58,10 @@ func encodedMembers(t *testing.T) []string {
 	}
 	names := map[string]bool{}
 	for _, p := range [][]byte{
-		EncodeIn(ProtoV1, value, &Envelope{Version: 1}).Payload(),
+		EncodeIn(ProtoV1, value, &Envelope{Latest: true}).Payload(),
 		presence.Encode().Payload(),
 		LatestKeys("lobby", []string{"k"}).Payload(),
+		LatestVersion("lobby", 1).Payload(),
 		AppendKept(nil, &m, at),
 		AppendCall(nil, []byte("1"), "method", nil),
 		PositionFrame("lobby", at.At, broker.ReasonExpired).Payload(),
