@@ -56,7 +56,7 @@ func (c *Config) fits(bytes int64) bool {
 }
 
 // maxFrames and maxBytes bound one flush.
-func (c *Config) maxFrames() int { return max(1, c.QueueMessages/queueShare) }
+func (c *Config) maxFrames() int { return max(2, c.QueueMessages/queueShare) }
 func (c *Config) maxBytes() int  { return min(maxFlush, c.QueueBytes/queueShare) }
 
 // Room is what is current in a room, or for a connection: entries for its members, and values.
