@@ -70,9 +70,12 @@ type Message struct {
 	// session, Result.Matched is 0, and the client gets the value when it resumes.
 	//
 	// The target must be exactly one room or one connection, without exceptions. A room has up to
-	// 1,000 keys and 1 MiB of values, and a connection 64 keys and 1 MiB: beyond that, and under
-	// memory pressure, Send returns ErrFull. A message with Latest has no ID and no TTL, and is not
-	// Ephemeral. Empty: the message is no value.
+	// 1,000 keys and 1 MiB of values, and a connection 64 keys and 1 MiB: beyond that, and if states
+	// and values have their share of Limits.MemoryBytes, Send returns ErrFull. A message with Latest
+	// has no ID and no TTL, and is not Ephemeral. Empty: the message is no value.
+	//
+	// If the broker serves several processes, each keeps the values that arrive while a room has
+	// members there. If two processes set a key at the same time, they may keep different values.
 	Latest string
 	// Ephemeral marks an event that has no value later, such as the input of a player, or a reaction.
 	// What is so until it changes, such as the position of a cursor, is the state of a member, see

@@ -205,7 +205,8 @@ type Limits struct {
 	//   - the ids of messages that clients sent in the last two minutes: at most a quarter of the
 	//     budget, or half of it if there are very many senders
 	//   - detached sessions, see Timeouts.Resume
-	//   - what rooms show of their members, with infos and states, and latest values
+	//   - what rooms show of their members, with infos and states, and latest values: beyond a
+	//     quarter of the budget, more states and values are refused
 	//   - a record of the messages to several targets that lagging connections were given
 	//
 	// When seven eighths of the budget are in use, the connections that would take the longest to
