@@ -119,11 +119,11 @@ func BenchmarkValue(b *testing.B) {
 // BenchmarkDifference is a flush of 100 changed entries to 1,000 watchers.
 func BenchmarkDifference(b *testing.B) {
 	c := newCrowd(b, 1000, ShowMembers)
-	state := []byte(`{"cursor":[100,200],"typing":true}`)
-	for b.Loop() {
+	states := [][]byte{[]byte(`{"cursor":[100,200],"typing":true}`), []byte(`{"cursor":[9,20]}`)}
+	for i := 0; b.Loop(); i++ {
 		c.room.flushed = time.Now()
 		for _, e := range c.entries[:100] {
-			if err := e.SetState(state); err != nil {
+			if err := e.SetState(states[i%2]); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -15,7 +15,7 @@ type flush struct {
 	diffs   []encoded          // the last differences of presence
 	listed  listed             // the values after a version
 	version encoded            // what tells a reader its version of the values
-	now     time.Time          // zero if nobody has asked
+	now     time.Time
 
 	pushes        int
 	frames, bytes int // pushed to the current reader
@@ -48,7 +48,7 @@ func (f *flush) serve(r *Reader, turn bool) bool {
 	for f.room.behind(r) && r.pace.ready(r, turn) {
 		f.frames, f.bytes = 0, 0
 		ok := !f.room.cfg.Budget.Over() && f.servePresence(r) && f.serveValues(r)
-		r.pace.took(f.frames, f.bytes)
+		r.pace.took(f.frames, f.bytes, f.now)
 		if !ok || turn && f.room.behind(r) {
 			r.pace.later(r)
 			return ok
@@ -127,15 +127,16 @@ type round struct {
 // serveValues gives a reader values, as many as one flush may have. The rest is for the next one.
 func (f *flush) serveValues(r *Reader) bool {
 	vs := &f.room.values
-	t := r.round
-	if t == nil {
-		if r.values == vs.table.version {
-			return true
-		}
-		if !f.serveKeys(r) {
-			return false
-		}
-		t = &round{due: f.due(r.values), end: vs.table.version, given: r.given}
+	var t round // most readers finish at once, and need no memory for it
+	switch {
+	case r.round != nil:
+		t = *r.round
+	case r.values == vs.table.version:
+		return true
+	case !f.serveKeys(r):
+		return false
+	default:
+		t = round{due: f.due(r.values), end: vs.table.version, given: r.given}
 	}
 	for ; t.next < len(t.due); t.next++ {
 		c := t.due[t.next]
@@ -145,7 +146,8 @@ func (f *flush) serveValues(r *Reader) bool {
 		frame := c.value.frames.For(r.pace.protocol, false)
 		full := f.frames >= f.room.cfg.maxFrames() || f.bytes+frame.Len() > f.room.cfg.maxBytes()
 		if full && f.frames > 0 || !f.push(r, frame) {
-			r.round = t
+			rest := t
+			r.round = &rest
 			return full
 		}
 		if c.version > t.end {
@@ -192,9 +194,6 @@ func (f *flush) serveKeys(r *Reader) bool {
 func (f *flush) serveVersion(r *Reader) {
 	if r.pace.protocol == wire.ProtoPlain || f.room.name == "" || r.told == r.values {
 		return
-	}
-	if f.now.IsZero() {
-		f.now = time.Now()
 	}
 	if f.now.Sub(r.toldAt) < versionInterval && r.told != 0 {
 		return

@@ -118,14 +118,14 @@ func (p *Pace) setTimer() {
 }
 
 // took accounts for a flush that was pushed.
-func (p *Pace) took(frames, bytes int) {
+func (p *Pace) took(frames, bytes int, now time.Time) {
 	if frames == 0 || !p.acknowledges() {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.n == 0 {
-		p.heard = time.Now()
+		p.heard = now
 	}
 	p.sent += uint64(frames)
 	if p.n == maxUnseen { // two rooms were ready at once

@@ -87,8 +87,8 @@ func (rd *Reader) serve(turn bool) bool {
 	if rd.index < 0 || r.ended() {
 		return true
 	}
-	r.presence.prepare(time.Now())
-	f := flush{room: r}
+	f := flush{room: r, now: time.Now()}
+	r.presence.prepare(f.now)
 	ok := f.serve(rd, turn)
 	f.end()
 	if !r.presence.due().IsZero() { // the number has changed while nobody watched

@@ -155,7 +155,7 @@ func (r *Room) flush() {
 	now := time.Now()
 	r.flushed, r.due = now, time.Time{}
 	r.presence.prepare(now)
-	f := flush{room: r}
+	f := flush{room: r, now: now}
 	defer f.end()
 	for _, reader := range r.readers {
 		f.serve(reader, false)

@@ -609,7 +609,7 @@ func TestTwoRoomsAtOnce(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
 		c := r.join(false, nil)
 		for range maxUnseen + 3 {
-			c.pace.took(2, 10)
+			c.pace.took(2, 10, time.Now())
 		}
 		require.Equal(t, maxUnseen, c.pace.n)
 		c.pace.Seen(2*maxUnseen + 5)
