@@ -172,6 +172,26 @@ func TestEachRoomHasItsTurn(t *testing.T) {
 	}
 }
 
+// A plain client, too, gets the values of a quiet room while another one fills its queue.
+func TestEachRoomOfAPlainClientHasItsTurn(t *testing.T) {
+	bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
+		far := b.stalled("far")
+		far.pace(5 * time.Millisecond)
+		b.joinAll(far, "board", "hall")
+		rounds := long.Of(100, 600, 600)
+		for i := range rounds {
+			content := fmt.Sprintf(`"%d %s"`, i, strings.Repeat("x", 2000))
+			for key := range 100 {
+				b.mustValue(realtime.ToRoom("board"), fmt.Sprint(key), content)
+			}
+			b.mustValue(realtime.ToRoom("hall"), "k", `"of the hall"`)
+			time.Sleep(100 * time.Millisecond)
+		}
+		n := strings.Count(strings.Join(far.raw(), ""), "of the hall")
+		require.Greater(t, n, rounds/4, "every other update is one of the hall")
+	})
+}
+
 // The values of a room leave most of a send queue to messages.
 func TestValuesLeaveRoomForMessages(t *testing.T) {
 	for _, slow := range []realtime.SlowPolicy{
