@@ -39,6 +39,7 @@ func TestRequestCosts(t *testing.T) {
 			return realtime.Identity{UserID: "alice"}, nil
 		},
 	}
+	var version uint64 // of the presence that alice has
 	for name, test := range map[string]struct {
 		options  realtime.Options
 		setUp    func(b *bed, alice *client)
@@ -65,6 +66,21 @@ func TestRequestCosts(t *testing.T) {
 			}
 			alice.request(`{"type":"join","id":1,"room":"hall"}`)
 		}, []string{`{"type":"state","id":1,"room":"hall","state":1}`, `{"type":"state","id":1,"room":"hall","state":2}`}},
+		"join with values": {plenty, func(b *bed, _ *client) {
+			b.join("hall", b.openV1(realtime.Identity{UserID: "keeper"}))
+			for i := range 1000 {
+				b.mustValue(realtime.ToRoom("hall"), fmt.Sprint(i), `"`+strings.Repeat("x", 200)+`"`)
+			}
+		}, []string{`{"type":"join","id":1,"room":"hall","latest":0}`}},
+		"join with an old presence": {plenty, func(b *bed, alice *client) {
+			b.fillRoom("hall", 500, realtime.V1)
+			f := b.watch(alice, "hall", "")
+			time.Sleep(time.Second)
+			version = f.all(alice).version
+			for c := range b.LocalConns() {
+				require.NoError(b.t, c.SetInfo(1))
+			}
+		}, []string{`{"type":"join","id":1,"room":"hall","presence":VERSION}`}},
 		"refresh": {asked, func(b *bed, alice *client) {
 			for i := range 20 {
 				alice.request(fmt.Sprintf(`{"type":"join","id":1,"room":"room %d"}`, i))
@@ -88,6 +104,7 @@ func TestRequestCosts(t *testing.T) {
 				for range rounds {
 					for _, request := range test.requests {
 						request = strings.Replace(request, "EPOCH", epoch, 1)
+						request = strings.Replace(request, "VERSION", fmt.Sprint(version), 1)
 						require.NoError(t, alice.Write([]byte(request)))
 					}
 					time.Sleep(20 * time.Millisecond)

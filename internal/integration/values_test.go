@@ -352,29 +352,17 @@ func TestMemoryPressureRefusesStates(t *testing.T) {
 		f.see(alice)
 		bob := b.openV1(realtime.Identity{UserID: "bob"})
 		b.join("attic", bob)
-		for i := 0; ; i++ { // values fill the budget up to its mark
-			synctest.Wait()
-			_, err := b.value(realtime.ToRoom("attic"), fmt.Sprint(i), `"`+strings.Repeat("x", 10_000)+`"`)
-			if err != nil {
-				require.ErrorIs(t, err, realtime.ErrFull)
-				break
-			}
-			require.Less(t, i, 40)
-		}
-		for i := 0; ; i++ { // and what is left of it
-			if _, err := b.value(realtime.ToRoom("attic"), fmt.Sprint("small", i), `"x"`); err != nil {
-				break
-			}
-		}
+		b.fillState("attic", 10_000)
+		b.fillState("attic", 1)
 		require.LessOrEqual(t, b.Stats().MemoryBytes, int64(110_000), "a quarter is for states and values")
 		large := `"` + strings.Repeat("x", 1000) + `"`
-		require.Contains(t, alice.request(`{"type":"state","id":2,"room":"hall","state":`+large+`}`)[0], `"code":"limit"`)
-		require.Contains(t, alice.request(`{"type":"send","id":2,"room":"hall","latest":"x","content":`+large+`}`)[0], `"code":"limit"`)
+		require.Contains(t, alice.request(`{"type":"state","id":2,"room":"hall","state":` + large + `}`)[0], `"code":"limit"`)
+		require.Contains(t, alice.request(`{"type":"send","id":2,"room":"hall","latest":"x","content":` + large + `}`)[0], `"code":"limit"`)
 		require.NoError(t, second(b.value(realtime.ToRoom("hall"), "k", "2")), "it takes no more memory")
 		time.Sleep(time.Second)
 		require.Equal(t, "2", f.see(alice).values["k"])
 		for i := range 5 {
-			b.mustValue(realtime.ToRoom("attic"), fmt.Sprint(i), "null")
+			b.mustValue(realtime.ToRoom("attic"), fmt.Sprint("10000 ", i), "null")
 		}
 		time.Sleep(time.Second)
 		for _, request := range []string{
@@ -472,5 +460,94 @@ func TestRefusalsNameTheRoom(t *testing.T) {
 			}, alice.raw(), request)
 			time.Sleep(2 * time.Second)
 		}
+	})
+}
+
+// fillState sets values of a room until one of this size is refused.
+func (b *bed) fillState(room string, size int) {
+	b.t.Helper()
+	content := `"` + strings.Repeat("x", size) + `"`
+	for i := 0; ; i++ {
+		synctest.Wait()
+		if _, err := b.value(realtime.ToRoom(room), fmt.Sprint(size, " ", i), content); err != nil {
+			require.ErrorIs(b.t, err, realtime.ErrFull)
+			return
+		}
+		require.Less(b.t, i, 1000)
+	}
+}
+
+// States and values together take at most a quarter of the memory, and give it back.
+func TestStatesAndValuesShareAQuarter(t *testing.T) {
+	o := memoryOptions(400_000)
+	o.Show = realtime.ShowMembers
+	bubble(t, o, func(t *testing.T, b *bed) {
+		state := `"` + strings.Repeat("x", 1000) + `"`
+		for range 2 {
+			for i := range 50 {
+				c := b.openV1(realtime.Identity{UserID: fmt.Sprint(i)})
+				c.request(`{"type":"join","id":1,"room":"hall","state":` + state + `}`)
+			}
+			require.Greater(t, b.Stats().MemoryBytes, int64(60_000))
+			b.fillState("hall", 10_000)
+			b.fillState("hall", 1)
+			require.InDelta(t, 100_000, b.Stats().MemoryBytes, 1000)
+			for c := range b.LocalConns() {
+				_ = c.Close(realtime.CloseNormal, "")
+			}
+			synctest.Wait()
+			require.Zero(t, b.Stats().MemoryBytes)
+		}
+	})
+}
+
+// A client whose state has no place joins without it, and is told so.
+func TestJoinWithoutPlaceForItsState(t *testing.T) {
+	o := tabs(memoryOptions(400_000))
+	o.Show = realtime.ShowMembers
+	bubble(t, o, func(t *testing.T, b *bed) {
+		page := b.openTab("alice", "K")
+		page.ask(`{"type":"join","id":1,"room":"hall","state":1}`)
+		b.fillState("hall", 10_000)
+		b.fillState("hall", 1)
+		join := `{"type":"join","id":1,"room":"hall","state":"` + strings.Repeat("x", 1000) + `"}`
+		page.reload()
+		page = b.openTab("alice", "K")
+		bob := b.openV1(realtime.Identity{UserID: "bob"})
+		bob.discard()
+		for name, frames := range map[string][]string{"alice": page.ask(join), "bob": bob.request(join)} {
+			got := strings.Join(frames, "")
+			require.Contains(t, got, `{"message_type":"reply","id":1,"content":{`, name)
+			require.Contains(t, got, `{"message_type":"error","id":null,"content":{"code":"limit",`, name)
+			require.Contains(t, got, `,"room":"hall"}}`, name)
+		}
+		members, err := b.Room("hall").Members(t.Context())
+		require.NoError(t, err)
+		require.Len(t, members, 2)
+		require.Equal(t, "1", string(members[0].State), "her entry keeps what it had")
+		require.Nil(t, members[1].State)
+	})
+}
+
+// Nobody gets the values of those who were in the room before, also while OnRoom is late.
+func TestValuesOfAnEarlierMeeting(t *testing.T) {
+	o := showing()
+	o.OnRoom = func(_ context.Context, e realtime.RoomEvent) {
+		if e.Emptied {
+			time.Sleep(3 * time.Second)
+		}
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		b.join("hall", alice)
+		b.mustValue(realtime.ToRoom("hall"), "k", `"of the first meeting"`)
+		require.NoError(t, second(alice.conn.Leave(t.Context(), "hall")))
+		time.Sleep(time.Second)
+		bob := b.openV1(realtime.Identity{UserID: "bob"})
+		got := bob.request(`{"type":"join","id":1,"room":"hall","latest":0}`)
+		time.Sleep(5 * time.Second)
+		require.NotContains(t, strings.Join(append(got, bob.raw()...), ""), "of the first meeting")
+		require.NoError(t, bob.conn.Close(realtime.CloseNormal, ""))
+		time.Sleep(10 * time.Second)
 	})
 }

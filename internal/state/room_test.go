@@ -621,6 +621,23 @@ func TestTwoRoomsAtOnce(t *testing.T) {
 	})
 }
 
+// A timer that was set for a full queue may fire when the client has to be waited for. That is no
+// silence.
+func TestTimerBeforeTheSilence(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		c := r.join(false, nil)
+		for range maxUnseen {
+			c.pace.took(1, 10)
+		}
+		time.Sleep(silence - time.Millisecond)
+		c.pace.silent()
+		require.Equal(t, maxUnseen, c.pace.n)
+		time.Sleep(time.Millisecond)
+		c.pace.silent()
+		require.Equal(t, maxUnseen-1, c.pace.n)
+	})
+}
+
 // A connection that has ended waits for nothing.
 func TestPaceThatHasEnded(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
