@@ -2,7 +2,6 @@ package client
 
 import (
 	"encoding/json"
-	"errors"
 	"slices"
 
 	"github.com/realtime-go/realtime"
@@ -65,7 +64,8 @@ func (ms *members) admit(r *room, a joinAnswer) {
 	r.joined, r.added = true, true
 	ms.watchAnswered(r, &a)
 	_ = ms.syncState(r) // it fails only after the client has ended
-	missing := r.watch.wanted || r.values.named
+	ms.watchAdded(r)
+	missing := r.watch.wanted || r.values.held
 	switch {
 	case r.at.Epoch == "":
 		ms.applyJoin(r, position{}, readded, a)
@@ -80,12 +80,15 @@ func (ms *members) admit(r *room, a joinAnswer) {
 	}
 }
 
-// recoverRefused handles a refused recover request.
-func (ms *members) recoverRefused(r *room, why joinCause, err error) {
-	if e, ok := errors.AsType[*realtime.Error](err); ok && e.Code == wire.CodeNoMember {
+// recoverRefused handles a refused recover request, which may have asked for presence.
+func (ms *members) recoverRefused(r *room, why joinCause, watched bool, err error) {
+	switch {
+	case isCode(err, wire.CodeNoMember):
 		r.joined = false
-		return
+	case watched && isCode(err, wire.CodeForbidden):
+		ms.watchRefused(r, why, err)
+	default:
+		ms.reportGap(r, ms.withLoss(why, GapError{Reason: realtime.ReasonUnknown, From: r.at}))
+		r.at = position{}
 	}
-	ms.reportGap(r, ms.withLoss(why, GapError{Reason: realtime.ReasonUnknown, From: r.at}))
-	r.at = position{}
 }

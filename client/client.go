@@ -72,7 +72,7 @@ func (c *Client) Close() error {
 //     been joined again, so state that the application then reads from elsewhere is complete
 //     together with the messages that follow.
 //   - *[RoomError]: the server refused to let the client join a room again, or removed it from a
-//     room that it had joined.
+//     room that it had joined. If Member is true, it refused something else for a room.
 //
 // If the application keeps inboxes, a message from the user's inbox is acknowledged when the loop
 // asks for the next one. If the loop ends at such a message, the message is acknowledged when

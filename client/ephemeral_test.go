@@ -83,7 +83,7 @@ func TestEphemeralMessagesToAStalledServer(t *testing.T) {
 }
 
 // TestEphemeralMessageIsRefused tests that an ephemeral message that cannot be sent is an error, and
-// that a refusal of the server is none.
+// that the client yields a refusal of the server.
 func TestEphemeralMessageIsRefused(t *testing.T) {
 	denied := func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
 		if a.Kind == realtime.ActionSend {
@@ -126,7 +126,7 @@ func TestEphemeralMessageIsRefused(t *testing.T) {
 		require.NoError(t, err, "the connection lasts")
 		require.NoError(t, alice.Close())
 		require.ErrorIs(t, alice.Send(t.Context(), room, good), realtime.ErrClosed)
-		require.Equal(t, []string{"end"}, alice.received())
+		require.Equal(t, []string{"room lobby: forbidden", "end"}, alice.received())
 	})
 }
 

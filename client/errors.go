@@ -135,12 +135,15 @@ func (e *GapError) Error() string {
 
 // RoomError is yielded when the server refuses to let the client join a room again after a
 // reconnect, or removes it from a room that it had joined. The client is no longer a member of the
-// room, and does not join it again by itself. It is also yielded when the server refuses the state
-// of the client, see [Client.SetState].
+// room, and does not join it again by itself.
+//
+// With Member it is also yielded when the server refuses the state of the client, see
+// [Client.SetState]; to show the members of a room to which its application has added the client, see
+// JoinOptions.Presence; and a latest value or an ephemeral message for a room, see [Client.Send].
 type RoomError struct {
 	Room string
 	Err  error // a *realtime.Error, with the code "removed" if the server removed the client
-	// Member reports whether the client is still a member: then only its state was refused.
+	// Member reports that the membership has not changed: only something else was refused.
 	Member bool
 }
 

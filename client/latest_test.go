@@ -15,13 +15,18 @@ import (
 )
 
 // value sends a latest value of a key in a room. An empty room is for the connection alone.
-func (s *script) value(room, key string, version int, content string) {
+func (s *script) value(room, key, content string) {
 	in := ""
 	if room != "" {
 		in = fmt.Sprintf(`"room":%q,`, room)
 	}
-	s.send(fmt.Sprintf(`{"message_type":"shape","sender_id":"bob","content":%s,"timestamp":1,%s"latest":%q,"ver":%d}`,
-		content, in, key, version))
+	s.send(fmt.Sprintf(`{"message_type":"shape","sender_id":"bob","content":%s,"timestamp":1,%s"latest":%q}`,
+		content, in, key))
+}
+
+// version says that the client has all values of a room up to a version.
+func (s *script) version(room string, version int) {
+	s.send(fmt.Sprintf(`{"message_type":"latest","room":%q,"ver":%d}`, room, version))
 }
 
 // TestLatestValuesForASlowConsumer tests that the newest value of each key waits for a consumer,
@@ -29,15 +34,15 @@ func (s *script) value(room, key string, version int, content string) {
 func TestLatestValuesForASlowConsumer(t *testing.T) {
 	withHandler(t, scripted(t, func(s *script, _ int) {
 		for i := range 1000 {
-			s.value("lobby", "a", i+1, fmt.Sprint(i))
-			s.value("hall", "a", i+1, fmt.Sprint(-i))
-			s.value("", "a", i+1, fmt.Sprint(2*i))
+			s.value("lobby", "a", fmt.Sprint(i))
+			s.value("hall", "a", fmt.Sprint(-i))
+			s.value("", "a", fmt.Sprint(2*i))
 			if i < 3 {
 				s.sendChat(fmt.Sprint(i), fmt.Sprint(i))
 			}
 		}
-		s.value("lobby", "b", 2000, "{}")
-		s.value("lobby", "a", 2001, "null")
+		s.value("lobby", "b", "{}")
+		s.value("lobby", "a", "null")
 		s.serveUntilClosed()
 	}), func(t *testing.T, w *testEnv) {
 		alice := w.dialPaused("alice", client.DialOptions{QueueMessages: 2})
@@ -54,7 +59,7 @@ func TestLatestValuesForASlowConsumer(t *testing.T) {
 func TestLatestValueFields(t *testing.T) {
 	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, _ int) {
 		for range 2 {
-			s.send(`{"message_type":"shape","sender_id":"bob","content":1,"timestamp":2,"room":"lobby","latest":"k","ver":3,` +
+			s.send(`{"message_type":"shape","sender_id":"bob","content":1,"timestamp":2,"room":"lobby","latest":"k",` +
 				`"id":"x","epoch":"r1","offset":7,"prev":5}`)
 			s.reply(s.receive(), "{}")
 		}
@@ -74,31 +79,40 @@ func TestLatestValueFields(t *testing.T) {
 	})
 }
 
-// TestLatestValuesOverConnections tests that the next join names the newest version of the room,
-// and that values that do not exist any more are reported as removed.
+// TestLatestValuesOverConnections tests that the next join names the last version of the room, or 0
+// if there are values and no version, and that values that do not exist any more are reported as
+// removed.
 func TestLatestValuesOverConnections(t *testing.T) {
 	withHandler(t, scriptedWith(t, emptyInbox, func(s *script, n int) {
 		switch n {
 		case 1:
 			s.replyEmpty(s.expect(joinLobby))
-			s.value("lobby", "a", 5, "1")
-			s.value("lobby", "b", 7, "2")
-			s.value("lobby", "c", 6, "3")
-			s.value("lobby", "d", 8, "4")
-			s.value("lobby", "d", 9, "null")
-			s.value("hall", "a", 70, "5")
+			s.value("lobby", "b", "2")
+			s.value("lobby", "a", "1")
+			s.value("lobby", "c", "3")
+			s.value("lobby", "d", "4")
+			s.value("lobby", "d", "null")
+			s.value("hall", "a", "5")
+			s.version("hall", 70)
 			time.Sleep(time.Second)
-		case 2:
-			s.replyEmpty(s.expect(`{"type":"join","room":"lobby","latest":9}`))
-			s.value("lobby", "a", 12, "6")
+		case 2: // there was no version
+			join := s.expect(`{"type":"join","room":"lobby","latest":0}`)
+			s.version("lobby", 99) // not of what this client has
+			s.replyEmpty(join)
+			s.version("lobby", 9)
+			s.value("lobby", "a", "6")
+			s.version("lobby", 12)
+			s.send(`{"message_type":"latest","room":"lobby","ver":9007199254740992}`)
 			time.Sleep(time.Second)
 		case 3: // the server does not know the version, and its own are smaller
 			s.replyEmpty(s.expect(`{"type":"join","room":"lobby","latest":12}`))
 			s.send(`{"message_type":"latest","room":"lobby","keys":["b","e"]}`)
 		case 4: // the values did not arrive
 			s.replyEmpty(s.expect(`{"type":"join","room":"lobby","latest":0}`))
-			s.value("lobby", "b", 3, "7")
-			s.value("lobby", "e", 4, "8")
+			s.value("lobby", "b", "7")
+			s.value("lobby", "e", "8")
+			s.version("lobby", 4)
+			s.value("lobby", "e", "8")
 			time.Sleep(time.Second)
 		default:
 			s.replyEmpty(s.expect(`{"type":"join","room":"lobby","latest":4}`))
@@ -113,13 +127,13 @@ func TestLatestValuesOverConnections(t *testing.T) {
 			synctest.Wait()
 			return alice.receivedKept()
 		}
-		require.Equal(t, []string{"shape bob@lobby: 1", "shape bob@lobby: 2", "shape bob@lobby: 3"}, read()[:3])
+		require.Equal(t, []string{"shape bob@lobby: 2", "shape bob@lobby: 1", "shape bob@lobby: 3"}, read()[:3])
 		alice.awaitReconnect()
 		require.Equal(t, []string{"shape bob@lobby: 6"}, read())
 		alice.awaitReconnect()
 		alice.awaitReconnect()
 		require.Equal(t, []string{
-			"shape @lobby: null", "shape @lobby: null", "shape bob@lobby: 7", "shape bob@lobby: 8",
+			"shape @lobby: null", "shape @lobby: null", "shape bob@lobby: 7", "shape bob@lobby: 8", "shape bob@lobby: 8",
 		}, read())
 		alice.awaitReconnect()
 		require.NoError(t, alice.Leave(t.Context(), "lobby"))
@@ -133,18 +147,17 @@ func TestLatestValuesOverConnections(t *testing.T) {
 func TestLatestKeysForASlowConsumer(t *testing.T) {
 	withHandler(t, scripted(t, func(s *script, _ int) {
 		s.replyEmpty(s.expect(joinLobby))
-		s.value("lobby", "a", 5, "1")
-		s.value("lobby", "b", 6, "2")
+		s.value("lobby", "a", "1")
+		s.value("lobby", "b", "2")
 		for _, broken := range []string{
 			`"room":"lobby"`, `"room":"lobby","keys":null`, `"room":"lobby","keys":{}`, `"room":"lobby","keys":[1]`,
-			`"room":"hall","keys":[]`, `"keys":[]`, `"room":7,"keys":[]`,
+			`"room":"hall","keys":[]`, `"keys":[]`, `"room":7,"keys":[]`, `"room":"lobby","ver":-1`,
+			`"room":"hall","ver":7`, `"ver":7`, `"room":"lobby","ver":{},"keys":[]`,
 		} {
 			s.send(`{"message_type":"latest",` + broken + `}`)
 		}
 		s.send(`{"message_type":"latest","room":"lobby","keys":["b"]}`)
 		s.send(`{"message_type":"shape","content":1,"room":"lobby","latest":7}`)
-		s.send(`{"message_type":"shape","content":1,"room":"lobby","latest":"x","ver":-1}`)
-		s.send(`{"message_type":"shape","content":1,"room":"lobby","latest":"x","ver":1e300}`)
 		s.serveUntilClosed()
 	}), func(t *testing.T, w *testEnv) {
 		alice := w.dialPaused("alice", client.DialOptions{})

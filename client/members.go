@@ -128,7 +128,7 @@ func (ms *members) rejoin(r *room, why joinCause) *request {
 		o.State = r.watch.stateOfJoin()
 	}
 	o.Presence = r.watch.askForPresence(why)
-	if r.values.named {
+	if r.values.held {
 		o.Latest = r.values.version
 	}
 
@@ -152,11 +152,12 @@ func (ms *members) requestJoin(r *room, why joinCause) {
 func (ms *members) rejoined(r *room, why joinCause, res result) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
+	watched := r.watch.pending
 	r.pendingJoin, r.watch.pending = nil, false
 	switch {
 	case !slices.Contains(ms.all, r), !r.joined: // removed meanwhile
 	case res.err != nil && r.added:
-		ms.recoverRefused(r, why, res.err)
+		ms.recoverRefused(r, why, watched, res.err)
 	case res.err != nil && r.addition != nil: // the application has added the client
 		r.added, r.addition = true, nil
 		ms.requestJoin(r, readded)
@@ -229,12 +230,13 @@ func (j *joinCall) historyJoins() int {
 }
 
 // answered is called by the reader.
-func (j *joinCall) answered(res result) { j.end(res.err == nil, res.content) }
+func (j *joinCall) answered(res result) { j.end(&res) }
 
 // abandon is called when the call returns. It has no effect if there was an answer.
-func (j *joinCall) abandon() { j.end(false, nil) }
+func (j *joinCall) abandon() { j.end(nil) }
 
-func (j *joinCall) end(accepted bool, content json.RawMessage) {
+// end has a nil answer if there was none.
+func (j *joinCall) end(answer *result) {
 	j.ms.mu.Lock()
 	defer j.ms.mu.Unlock()
 	if j.ended {
@@ -244,10 +246,16 @@ func (j *joinCall) end(accepted bool, content json.RawMessage) {
 	r := j.room
 	r.joining--
 	r.historyJoins -= j.historyJoins()
+	accepted := answer != nil && answer.err == nil
+	if answer != nil && !accepted && j.presence && (r.added || !r.joined) {
+		r.watch.refused = true
+	}
 	switch {
 	case accepted:
 		j.applyWatch()
-		j.ms.joined(r, j.from, decodeJoin(content))
+		j.ms.joined(r, j.from, decodeJoin(answer.content))
+	case r.joined && r.added && j.ms.watchAdded(r):
+		j.ms.losePresence(r)
 	case r.joining > 0, r.joined:
 	case r.addition != nil: // the application has added the client
 		j.ms.admitLate(r)
@@ -260,7 +268,7 @@ func (j *joinCall) end(accepted bool, content json.RawMessage) {
 // applyWatch notes what the accepted call has asked for.
 func (j *joinCall) applyWatch() {
 	w := &j.room.watch
-	w.wanted = w.wanted || j.presence
+	w.wanted, w.refused = w.wanted || j.presence, false
 	if j.state == nil {
 		return
 	}

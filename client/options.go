@@ -51,7 +51,7 @@ type DialOptions struct {
 	OnRecover func(Recovery)
 
 	// OnPresence is called when what a room shows of its members has changed, and with the first
-	// answer, for each room that the client has joined with JoinOptions.Presence. It is called for
+	// answer, for each room for which JoinOptions.Presence has asked for it. It is called for
 	// the members that have changed while there was no connection, but not for the interruption
 	// itself. now is what [Client.Presence] returns, and change is the difference from the previous
 	// call. It is not called when the client is no longer in the room. The rules of OnState apply.

@@ -72,14 +72,15 @@ func (p Presence) Users() []PresentUser {
 
 // PresenceChange is the difference between two successive values of Presence. Each member of one of
 // the two that is not the same in the other is in one of the lists, each of which is sorted like
-// Presence.Members. If the room no longer shows its members, all of them are in Left.
+// Presence.Members. If the room no longer shows its members, all of them are in Left. A member whose
+// key belongs to another user now is another member: one is in Left and one in Joined.
 type PresenceChange struct {
 	Joined, Left, Updated []Member
 }
 
-// Presence returns what a room shows of its members, as far as the client knows: it must have
-// joined the room with JoinOptions.Presence. It reports false if it has not, and until the first
-// answer of the server. While the client reconnects, it returns what it last knew.
+// Presence returns what a room shows of its members, as far as the client knows: it must have asked
+// for that with JoinOptions.Presence. It reports false if it has not, and until the first answer of
+// the server. While the client reconnects, it returns what it last knew.
 func (c *Client) Presence(room string) (Presence, bool) {
 	return c.session.members.presenceOf(room)
 }
@@ -225,11 +226,12 @@ func compare(before, now *Presence) (change PresenceChange, changed bool) {
 	for i := range now.Members {
 		m := &now.Members[i]
 		was := old[m.Key]
-		delete(old, m.Key)
-		switch {
-		case was == nil:
+		if was == nil || was.User != m.User {
 			change.Joined = append(change.Joined, *m)
-		case !was.equal(m):
+			continue
+		}
+		delete(old, m.Key)
+		if !was.equal(m) {
 			change.Updated = append(change.Updated, *m)
 		}
 	}

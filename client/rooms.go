@@ -33,6 +33,11 @@ type JoinOptions struct {
 	// Presence asks what the room shows of its members, now and after every reconnect, until the
 	// client leaves: see [Client.Presence] and DialOptions.OnPresence. The server refuses the join
 	// if the client may not know.
+	//
+	// A client may be in a room because the application of the server has added it, without the
+	// permission to join. Then JoinWith returns the error of the refused join, but the client stays
+	// in the room and asks for presence nevertheless. If the server refuses that too,
+	// [Client.Messages] yields a *[RoomError] whose Member is true.
 	Presence bool
 	// State is what the client says about itself, as in [Client.SetState]. The server refuses the
 	// join if it refuses the state. Nil: a state that the client already has in the room stays, and

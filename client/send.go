@@ -61,13 +61,17 @@ func (c *Client) SendReceipt(
 //
 // An ephemeral message, see realtime.Message, is for now only: Send does not wait for the server
 // and returns nil also if it drops the message, because there is no connection or more than 64 KiB
-// wait to be written to it. The message has no ID, and nobody is told if the server refuses it.
+// wait to be written to it. The message has no ID.
 //
 // A latest value, see Latest of realtime.Message, is for one room or connection, and has no answer
 // either. Send does not wait for the server, nor for a connection: of several values with the same
 // key and target that wait to be written, only the newest is sent. The value is not sent again if
 // the connection ends while it is on its way. When a later [Client.Ping] returns, the server has
-// handled it, unless Close came first. Nobody is told if the server refuses it.
+// handled it, unless Close came first.
+//
+// If the server refuses an ephemeral message or a latest value for a room, [Client.Messages] yields
+// a *[RoomError] whose Member is true, but not more than one of a room at a time, and about one in a
+// second. Nobody is told if the server refuses one for anything else.
 //
 // It returns a *realtime.Error if the server refuses the message; [ErrTarget],
 // realtime.ErrInvalidName or realtime.ErrInvalidMessage if the message cannot be sent;

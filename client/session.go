@@ -26,6 +26,7 @@ type session struct {
 	sends     chan struct{} // has an element for each send that waits for its answer
 
 	resumeToken string // token of the session that the next connection may resume; may be empty
+	resuming    bool   // the last connection has resumed a session, and there is no answer
 	limit       int    // the largest frame that the server accepts, in bytes
 	lastErr     error  // how the last attempt or connection ended
 	lastLoss    error  // how the last connection ended
@@ -164,12 +165,15 @@ func (s *session) begin(l *link, w *welcome) {
 	if len(first) == 0 {
 		s.stream.release()
 	}
-	if s.resumeToken != "" { // the joins follow even if the server refuses
+	// Without an answer to the last request, nobody knows which session the token is for. The values
+	// follow if it is the one that has them.
+	s.members.beginSession(s.resumeToken != "" && !s.resuming)
+	if s.resuming = s.resumeToken != ""; s.resuming { // the joins follow even if the server refuses
 		o := outgoing{Type: wire.RequestResume, Session: s.resumeToken}
-		resume, err := s.requests.prepare(o, false, nil)
-		if err == nil {
-			first = append([]*request{resume}, first...)
-		}
+
+		// The error is ignored because a token was decoded from JSON.
+		resume, _ := s.requests.prepare(o, false, s.resumeAnswered)
+		first = append([]*request{resume}, first...)
 	}
 	s.resumeToken = w.Session
 	s.requests.begin(s.limit, first)
@@ -177,6 +181,14 @@ func (s *session) begin(l *link, w *welcome) {
 	s.reportState(State{Phase: Open})
 	if s.lastLoss == nil {
 		close(s.opened)
+	}
+}
+
+// resumeAnswered is called by the reader.
+func (s *session) resumeAnswered(res result) {
+	s.resuming = false
+	if res.err != nil {
+		s.members.notResumed()
 	}
 }
 
@@ -221,7 +233,7 @@ func (s *session) receive(l *link, f frame) {
 		s.members.receivePresence(f.data)
 		s.reportPresence()
 	case in.Type == wire.FrameLatest:
-		s.members.receiveKeys(f.data)
+		s.members.receiveLatest(f.data)
 	case in.isMessage():
 		s.deliver(&in)
 	}
@@ -240,7 +252,7 @@ func (s *session) deliver(in *incoming) {
 	m := in.message()
 	switch {
 	case m.Latest != "":
-		s.members.receiveValue(m, in.Version)
+		s.members.receiveValue(m)
 	case m.Epoch == "":
 		s.stream.push(m, false, false)
 	case m.inInbox():
@@ -274,6 +286,10 @@ func (s *session) handleAnswer(l *link, in incoming) {
 		s.requests.answer(id, result{content: in.Content, binary: in.binary})
 	case id == 0 && failure.Code == wire.CodeExpired:
 		s.refresh(l)
+	case id == 0:
+		if room := in.refusedIn(); room != "" {
+			s.stream.addRefusal(room, failure)
+		}
 	default:
 		s.requests.answer(id, result{err: failure})
 	}

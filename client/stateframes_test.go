@@ -44,7 +44,7 @@ func seenAfter(t *testing.T, do func(s *script)) (seen []string) {
 // TestSeen tests when the client acknowledges state frames: it does not wait for the application,
 // and acknowledges nothing else.
 func TestSeen(t *testing.T) {
-	value := func(s *script) { s.value("lobby", "a", 1, "1") }
+	value := func(s *script) { s.value("lobby", "a", "1") }
 	for name, test := range map[string]struct {
 		do   func(s *script)
 		want []string
@@ -58,6 +58,11 @@ func TestSeen(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 			s.presence(`"ver":0`)
 		}, []string{"4 at 50"}},
+		"versions": {func(s *script) {
+			for i := range 4 {
+				s.version("lobby", i+1)
+			}
+		}, []string{"4 at 0"}},
 		"wrong members": {func(s *script) {
 			for _, members := range []string{`"ver":-1`, `"prev":[]`, `"room":7`, `"ver":1e300`} {
 				s.send(`{"message_type":"presence",` + members + `}`)
@@ -71,11 +76,11 @@ func TestSeen(t *testing.T) {
 			}
 		}, []string{"4 at 27", "15 at 127", "26 at 227", "27 at 1234"}},
 		"large": {func(s *script) {
-			s.value("lobby", "a", 1, `"`+strings.Repeat("x", 4000)+`"`)
+			s.value("lobby", "a", `"`+strings.Repeat("x", 4000)+`"`)
 			time.Sleep(time.Millisecond)
-			s.value("lobby", "a", 1, `"`+strings.Repeat("x", 4200)+`"`)
+			s.value("lobby", "a", `"`+strings.Repeat("x", 4200)+`"`)
 			time.Sleep(time.Millisecond)
-			s.value("lobby", "a", 1, `"`+strings.Repeat("x", 8200)+`"`)
+			s.value("lobby", "a", `"`+strings.Repeat("x", 8200)+`"`)
 			time.Sleep(298 * time.Millisecond)
 			value(s)
 		}, []string{"2 at 1", "3 at 101", "4 at 1300"}},
@@ -95,10 +100,10 @@ func TestSeen(t *testing.T) {
 func TestSeenOverConnections(t *testing.T) {
 	var seen []string
 	withHandler(t, scripted(t, func(s *script, n int) {
-		for i := range n {
-			s.value("lobby", "a", i+1, "1")
+		for range n {
+			s.value("lobby", "a", "1")
 		}
-		s.sendBinary(`{"message_type":"shape","room":"lobby","latest":"b","ver":9}`, "bytes")
+		s.sendBinary(`{"message_type":"shape","room":"lobby","latest":"b"}`, "bytes")
 		if n == 3 {
 			s.serveUntilClosed()
 			return

@@ -225,6 +225,20 @@ func (s *stream) addError(err error) {
 	s.append(item{err: err})
 }
 
+// addRefusal queues the error that something for a room was refused, unless such an error of the
+// room waits or the queue is full: nobody would read more of them.
+func (s *stream) addRefusal(room string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waits := slices.ContainsFunc(s.items, func(it item) bool {
+		e, ok := it.err.(*RoomError)
+		return ok && e.Member && e.Room == room
+	})
+	if !waits && s.waiting() < s.limit {
+		s.append(item{err: &RoomError{Room: room, Err: err, Member: true}})
+	}
+}
+
 // end makes next return the queued items and then err. Nothing is held back any more.
 func (s *stream) end(err error) {
 	s.mu.Lock()

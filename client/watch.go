@@ -15,7 +15,8 @@ const maxState = 1 << 10
 
 // watch is what the client knows about the other members of a room, and what it says about itself.
 type watch struct {
-	wanted  bool // the client has joined with JoinOptions.Presence
+	wanted  bool // the client has joined with JoinOptions.Presence, or watches the room without that
+	refused bool // a join with JoinOptions.Presence was refused: if the room is added, watch it
 	pending bool // a pending join, room.pendingJoin, asks for presence
 	lost    bool // a difference did not fit: the next join asks for everything
 	known   bool // the server has said what the room shows
@@ -95,6 +96,28 @@ func (ms *members) losePresence(r *room) {
 	r.watch.lost = true
 	if r.pendingJoin == nil {
 		ms.requestJoin(r, drained) // no messages are missing
+	}
+}
+
+// watchAdded watches a room to which the application has added the client if a join with
+// JoinOptions.Presence was refused. It reports whether there is something to ask for.
+func (ms *members) watchAdded(r *room) bool {
+	w := &r.watch
+	if !w.refused || w.wanted {
+		return false
+	}
+	w.wanted, w.refused = true, false
+	return true
+}
+
+// watchRefused handles a refused recover request that asked for presence: the client may not watch
+// the room, but may have what else it asked for.
+func (ms *members) watchRefused(r *room, why joinCause, err error) {
+	w := &r.watch
+	w.wanted, w.lost, w.known, w.fold = false, false, false, fold{}
+	ms.stream.addError(&RoomError{Room: r.name, Err: err, Member: true})
+	if r.at.Epoch != "" || r.values.held {
+		ms.requestJoin(r, why)
 	}
 }
 

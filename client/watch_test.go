@@ -309,7 +309,8 @@ func TestStateInAddedRoom(t *testing.T) {
 			return
 		}
 		s.replyEmpty(s.expect(state))
-		s.value("lobby", "a", 5, "1")
+		s.value("lobby", "a", "1")
+		s.version("lobby", 5)
 		time.Sleep(time.Second)
 	}), func(t *testing.T, w *testEnv) {
 		alice := w.dial("alice")

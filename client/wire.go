@@ -165,7 +165,6 @@ type incoming struct {
 	Bytes     int64           `json:"bytes"`
 	Ephemeral bool            `json:"ephemeral"`
 	Latest    string          `json:"latest"`
-	Version   uint64          `json:"ver"`
 
 	binary []byte // used instead of Content; nil if there is none
 }
@@ -238,6 +237,18 @@ func (in *incoming) failure() *realtime.Error {
 	e.Code = cmp.Or(e.Code, wire.CodeInternal)
 	e.Message = cmp.Or(e.Message, "no reason given")
 	return (*realtime.Error)(&e)
+}
+
+// refusedIn returns the room of an error frame without the id of a request, or an empty string. What
+// was refused is a state, a latest value or an ephemeral message.
+func (in *incoming) refusedIn() string {
+	var content struct {
+		Room string `json:"room"`
+	}
+	if json.Unmarshal(in.Content, &content) != nil {
+		return ""
+	}
+	return content.Room
 }
 
 // welcome is the content of the first frame.

@@ -29,7 +29,7 @@ type Client struct {
 	inbox    []client.Message
 	gaps     []*client.GapError
 	rooms    []*client.RoomError
-	refusals []*client.RoomError // of states
+	refusals []*client.RoomError // of everything but a membership
 	end      error
 	presence chan struct{} // has an element when the presence of a room has changed
 }
@@ -150,7 +150,8 @@ func (c *Client) ExpectPresence(room string, done func(client.Presence) bool) cl
 	}
 }
 
-// ExpectStateRefused waits until the client reports that the server has refused its state.
+// ExpectStateRefused waits until the client reports that the server has refused its state, or
+// anything else for which the Member of a client.RoomError is true.
 func (c *Client) ExpectStateRefused() *client.RoomError {
 	c.t.Helper()
 	c.await("no state was refused", func() bool { return len(c.refusals) > 0 })

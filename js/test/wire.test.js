@@ -182,7 +182,7 @@ test("decodes presence", async (t) => {
   }
 });
 
-for (const vector of fromServer("latest")) {
+for (const vector of fromServer("latest").filter(({ keys }) => keys)) {
   test(`decodes the keys of values: ${vector.name}`, async (t) => {
     const env = new TestEnv(t);
     const client = await env.open();
