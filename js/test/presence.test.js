@@ -215,6 +215,29 @@ test("presence can be requested later, and be refused", async (t) => {
   assert.deepEqual(ofRoom(env.socket), [{ type: "join", since: since(7), presence: 1 }], "the position stays");
 });
 
+test("presence is requested once, whenever it is asked for", async (t) => {
+  const { env, client } = await watch(t);
+  env.socket.receive({ message_type: "shape", room: "lobby", latest: "a", content: 1 });
+  client.join("hall");
+  env.socket.end(1006);
+  client.join("hall", { presence: true });
+  await env.nextAttempt();
+  env.socket.welcome();
+  client.join("lobby", { presence: true });
+  assert.deepEqual(requestsOf(env.socket).map(({ id, ...request }) => request), [
+    { type: "join", room: "lobby", presence: true, latest: 0 }, { type: "join", room: "hall", presence: true },
+  ]);
+});
+
+test("a refusal after the last leave asks for nothing", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  client.join("lobby", { presence: true }).leave();
+  await env.pass(1);
+  env.socket.refuse("join", "forbidden");
+  assert.deepEqual(requestsOf(env.socket).map(({ type }) => type), ["join", "leave"]);
+});
+
 test("a room that removes or refuses the client shows nothing", async (t) => {
   const { env, room, client, errors, take } = await watch(t);
   env.socket.receive(all(1, [entry("m", "me")]));
@@ -340,6 +363,22 @@ test("a client that the application adds and that may not watch the room gets th
   ]);
   env.socket.reply("recover", joined(5, 5, { recovered: true }));
   assert.deepEqual([errors, events, room.joined], [[], ["false 0"], true]);
+});
+
+test("a join while presence is requested decides whether the client is in the room", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const room = client.join("lobby", { presence: true });
+  const errors = [];
+  room.onError(({ code }) => errors.push(code));
+  env.socket.refuse("join", "forbidden");
+  env.socket.receive({ message_type: "joined", room: "lobby" });
+  client.join("lobby");
+  env.socket.refuse("recover", "forbidden");
+  assert.deepEqual(errors, ["forbidden", "forbidden"], "the join, and presence");
+  env.socket.reply("join");
+  assert.deepEqual(ofRoom(env.socket).map(({ type }) => type), ["join", "recover", "join"]);
+  assert.equal(room.joined, true);
 });
 
 test("presence ends when the page leaves a room in which the client stays", async (t) => {

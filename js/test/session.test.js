@@ -118,6 +118,19 @@ for (const [title, rooms, refusal, leaves] of [
   }
 }
 
+test("after a session that was not resumed, a refused join leaves no room", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open({}, undefined, { session: "s1" });
+  client.join("lobby").onError(() => {});
+  env.socket.reply("join");
+  await env.reopen({ session: "s2" });
+  env.socket.reply("resume", { rooms: ["lobby"] });
+  await env.reopen({ session: "s3" });
+  env.socket.refuse("resume", "session");
+  env.socket.refuse("join", "limit");
+  assert.deepEqual(requestsOf(env), ["resume", "join lobby"]);
+});
+
 test("a resumed session that was removed from a room leaves it once", async (t) => {
   const env = new TestEnv(t);
   const client = await env.open({}, undefined, { session: "s1" });
