@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
-const LIMIT = 11_008; // bytes, compressed with gzip
+const LIMIT = 11_264; // bytes, compressed with gzip
 
 const built = readFileSync(new URL("dist/realtime.js", import.meta.url));
 const zipped = gzipSync(built, { level: 9 }).length;

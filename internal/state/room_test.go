@@ -627,7 +627,7 @@ func TestTimerBeforeTheSilence(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
 		c := r.join(false, nil)
 		for range maxUnseen {
-			c.pace.took(1, 10)
+			c.pace.took(1, 10, time.Now())
 		}
 		time.Sleep(silence - time.Millisecond)
 		c.pace.silent()

@@ -190,8 +190,9 @@ export interface SendOptions {
  * The message is sent at once or never. It is dropped if there is no connection, if more than
  * 64 KiB wait to be sent to the server, and on its way to each receiver who is away or for whom
  * more than 64 messages or 64 KiB wait. The server never keeps it, and nobody is told that a
- * message was dropped. If the server refuses messages of a type, the error is reported like an
- * uncaught error, at most once in a second.
+ * message was dropped. If the server refuses messages of a type, the error goes to the handlers of
+ * {@link Room.onError}, at most once in a second. Without a room, and without handlers, it is
+ * reported like an uncaught error.
  *
  * `send` throws `too_large` for a message that is larger than the server accepts, and `bad_request`
  * for one with other options.
@@ -214,7 +215,11 @@ export interface EphemeralOptions {
  * While there is no connection, while the room is not joined, and while more than 16 KiB wait to be
  * sent to the server, the newest values of up to 100 keys wait, and are sent later; of more keys,
  * the oldest are dropped. Nobody is told that a value was replaced or dropped. If the server
- * refuses values of a type, the error is reported like an uncaught error, at most once in a second.
+ * refuses values of a type, the error is reported like that of an {@link EphemeralOptions ephemeral
+ * message}.
+ *
+ * A value that was sent to a connection alone stays while its client reconnects within about 15 s,
+ * as the server is set. After a longer time, the handlers are called with its removal.
  *
  * A handler is called with the newest value of each key. The next call for a value of the same
  * room, or for a value that was sent to this connection alone, is made after the handlers have
@@ -341,7 +346,10 @@ export interface Presence<State = any> {
     /** Returns the members grouped by user, in the same order. */
     users(): PresentUser<State>[];
 }
-/** The difference between the members that were shown and those that are shown now. */
+/**
+ * The difference between the members that were shown and those that are shown now. If another user
+ * has the key of a member, that member has left, and another one has joined.
+ */
 export interface PresenceChange<State = any> {
     readonly joined: readonly Member<State>[];
     /** As they were shown last. */
@@ -396,10 +404,12 @@ export interface Room<Events extends object = Record<string, any>, State = any> 
      */
     onGap(handler: (gap: Gap) => void): () => void;
     /**
-     * Calls the handler when the server refuses the join, presence or a state, when it removes the
-     * client from the room, and with `outbox_full` when too many rooms wait to be joined. A refused
-     * room stays unjoined until `join` is called again. An error without a handler is reported like
-     * an uncaught error. Returns a function that removes the handler.
+     * Calls the handler when the server refuses the join, presence, a state, a value or an ephemeral
+     * message, when it removes the client from the room, and with `outbox_full` when too many rooms
+     * wait to be joined. A refused room stays unjoined until `join` is called again. If the server's
+     * application has added the client to it, `joined` and `presence` stay current all the same. An
+     * error without a handler is reported like an uncaught error. Returns a function that removes the
+     * handler.
      */
     onError(handler: (error: RealtimeError) => void): () => void;
     /**

@@ -62,6 +62,25 @@ test("a gap is reported if the room has never had the client's position", async 
   assert.deepEqual(take(log), ["lobby ahead 50-20", 21]);
 });
 
+test("presence and values are requested even if no message is missing", async (t) => {
+  for (const watches of [true, false]) {
+    const { env, client, log } = await addedClient(t);
+    if (watches) {
+      client.join("lobby", { presence: true }).onError(() => {});
+      env.socket.refuse("join", "forbidden");
+    } else {
+      receive(env, { message_type: "latest", room: "lobby", ver: 9 });
+    }
+    await env.reopen({ inbox });
+    receive(env, added(joined(5)));
+    assert.deepEqual(requests(env), [{ ...recover(5), ...watches ? { presence: true } : { latest: 9 } }]);
+    env.socket.reply("recover", joined(5, 5, { recovered: true }));
+    receive(env, kept(6, 5));
+    assert.deepEqual(take(log), [6]);
+    t.mock.reset();
+  }
+});
+
 test("the client does not join again if it is not added again", async (t) => {
   const { env, log } = await addedClient(t);
   await env.reopen({ inbox });
@@ -148,6 +167,18 @@ test("a join with history receives the earlier messages first", async (t) => {
   env.socket.reply("join", joined(4, 6));
   receive(env, kept(5, 4), kept(6, 5), kept(7, 6));
   assert.deepEqual(take(log), [6, 5, 6, 7]);
+});
+
+test("a refused join with history continues at the newest message", async (t) => {
+  const { env, client, log } = await addedClient(t);
+  client.join("lobby", { history: 50 }).onError(({ code }) => log.push(code));
+  env.socket.refuse("join", "forbidden");
+  assert.equal(requests(env).length, 2);
+  assert.equal(requests(env)[1].type, "recover");
+  env.socket.reply("recover", joined(5));
+  receive(env, kept(8, 7));
+  assert.deepEqual(requests(env)[2], recover(5), "the client has a position");
+  assert.deepEqual(take(log), ["forbidden"]);
 });
 
 test("a refused join does not end the membership of an added client", async (t) => {

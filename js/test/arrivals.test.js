@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { bytesFrame, message, TestEnv } from "./helpers.js";
 
 const seen = ({ requests }) => requests.filter(({ type }) => type === "seen").map(({ frames }) => frames);
-const value = (content = 1) => message("shape", content, { room: "lobby", latest: "a", ver: 1 });
+const value = (content = 1) => message("shape", content, { room: "lobby", latest: "a" });
 
 async function open(t) {
   const env = new TestEnv(t);
@@ -57,7 +57,7 @@ test("8 KiB of frames are acknowledged at once", async (t) => {
   receive(1, "ä".repeat(2_100));
   assert.deepEqual(seen(env.socket), [2]);
   await env.pass(100);
-  env.socket.receive(bytesFrame({ message_type: "s", latest: "a", ver: 1 }, new Uint8Array(8_192)));
+  env.socket.receive(bytesFrame({ message_type: "s", latest: "a" }, new Uint8Array(8_192)));
   assert.deepEqual(seen(env.socket), [2, 3]);
 });
 
@@ -66,7 +66,7 @@ test("only state frames count, whatever they are about", async (t) => {
   env.socket.receive(message("chat", 1, { room: "lobby" }));
   env.socket.receive({ message_type: "position", room: "lobby", offset: 9, epoch: "r1" });
   const frames = [
-    value(), message("shape", 1, { latest: "a", ver: 1 }),
+    value(), message("shape", 1, { latest: "a" }),
     { message_type: "presence", room: "never joined", ver: 1, show: "count" },
     { message_type: "latest", room: "never joined", keys: [] },
   ];
@@ -75,6 +75,9 @@ test("only state frames count, whatever they are about", async (t) => {
     env.socket.receive(frame);
   }
   assert.deepEqual(seen(env.socket), [4]);
+  env.socket.receive({ message_type: "latest", room: "never joined", ver: 7 });
+  await env.pass(1_000);
+  assert.deepEqual(seen(env.socket), [4, 5]);
 });
 
 test("handlers that are not done do not delay it", async (t) => {

@@ -116,3 +116,29 @@ test("an ephemeral message is received like others, and moves no position", asyn
   env.socket.receive(message("chat", 9, at(9)));
   assert.deepEqual(got, ["c", 8, "c", 9]);
 });
+
+test("a refusal that names a room is an error of the room", async (t) => {
+  const env = new TestEnv(t);
+  const { mock } = t.mock.method(console, "error", () => {});
+  const client = await env.open();
+  const room = client.join("lobby");
+  const refuse = (more) => env.socket.receive({
+    message_type: "error", id: null, content: { code: "forbidden", message: "no", message_type: "cursor", ...more },
+  });
+  const uncaught = async () => {
+    await settled();
+    return mock.calls.map(({ arguments: [{ message }] }) => message);
+  };
+  const errors = [];
+  const remove = room.onError(({ message }) => errors.push(message));
+  refuse({ room: "lobby" }); // before the answer to the join, too
+  env.socket.reply("join");
+  refuse({ room: "lobby", message_type: undefined });
+  assert.deepEqual([errors, await uncaught()], [["cursor: no", "no"], []]);
+  assert.equal(room.joined, true);
+  refuse({ room: "hall" });
+  refuse();
+  remove();
+  refuse({ room: "lobby" });
+  assert.deepEqual([errors.length, (await uncaught()).length], [2, 3]);
+});

@@ -5,8 +5,10 @@ import { test } from "node:test";
 import { RealtimeError } from "../dist/realtime.js";
 import { message, settled, TestEnv } from "./helpers.js";
 
-const value = (latest, ver, content, more) => message("shape", content, { room: "lobby", latest, ver, ...more });
+const value = (latest, content, more) => message("shape", content, { room: "lobby", latest, ...more });
 const keysFrame = (keys, more) => ({ message_type: "latest", room: "lobby", keys, ...more });
+const verFrame = (ver) => ({ message_type: "latest", room: "lobby", ver });
+const addedFrame = { message_type: "joined", room: "lobby" };
 const sends = ({ requests }) => requests.filter(({ type }) => type === "send");
 const contents = (socket) => sends(socket).map(({ content }) => content);
 
@@ -149,7 +151,7 @@ test("handlers get the newest value of each key once a burst has arrived", async
   const got = [];
   room.on("shape", (content, { latest, room: name, offset, id }) => got.push({ content, latest, name, offset, id }));
   client.on("shape", (content) => got.push(content));
-  for (let i = 1; i <= 10; i++) env.socket.receive(value(`k${i % 2}`, i, i));
+  for (let i = 1; i <= 10; i++) env.socket.receive(value(`k${i % 2}`, i));
   assert.deepEqual(take(), []);
   await settled();
   assert.deepEqual(take(), ["k1 9", "k0 10"]);
@@ -162,13 +164,13 @@ test("a slow handler gets the newest value when it is ready", async (t) => {
   const got = [];
   const [handler, finish] = slow(got);
   room.on("shape", handler);
-  env.socket.receive(value("a", 1, "a1"));
-  env.socket.receive(value("b", 2, "b1"));
+  env.socket.receive(value("a", "a1"));
+  env.socket.receive(value("b", "b1"));
   await settled();
   assert.deepEqual(got, ["a1"]);
   for (let i = 2; i < 10; i++) {
-    env.socket.receive(value("a", i, `a${i}`));
-    env.socket.receive(value("b", i, `b${i}`));
+    env.socket.receive(value("a", `a${i}`));
+    env.socket.receive(value("b", `b${i}`));
     await settled();
   }
   assert.deepEqual(got, ["a1"]);
@@ -178,7 +180,7 @@ test("a slow handler gets the newest value when it is ready", async (t) => {
   assert.deepEqual(got, ["a1", "b9", "a9"]);
   await finish();
   assert.deepEqual([got.length, take().length], [3, 3]);
-  env.socket.receive(value("a", 10, "a10"));
+  env.socket.receive(value("a", "a10"));
   await settled();
   assert.equal(got.at(-1), "a10");
 });
@@ -191,14 +193,14 @@ test("frames that arrive while a handler ends are conflated too", async (t) => {
     got.push(content);
     return new Promise((resolve) => { finish = resolve; });
   });
-  env.socket.receive(value("a", 1, 1));
+  env.socket.receive(value("a", 1));
   await settled();
-  env.socket.receive(value("a", 2, 2));
+  env.socket.receive(value("a", 2));
   finish();
   await null;
-  queueMicrotask(() => env.socket.receive(value("a", 3, 3)));
+  queueMicrotask(() => env.socket.receive(value("a", 3)));
   for (let i = 0; i < 50; i++) await null; // microtasks of the client
-  env.socket.receive(value("a", 4, 4));
+  env.socket.receive(value("a", 4));
   await settled();
   assert.deepEqual(got, [1, 4]);
 });
@@ -210,12 +212,12 @@ test("each room, and the client, waits only for its own handlers", async (t) => 
   room.on("shape", handler);
   client.join("hall").on("shape", (content) => got.push(content));
   client.on("score", (content) => got.push(content));
-  env.socket.receive(value("a", 1, "lobby"));
+  env.socket.receive(value("a", "lobby"));
   await settled();
-  env.socket.receive(value("a", 2, "lobby 2"));
-  env.socket.receive(value("a", 1, "hall", { room: "hall" }));
-  env.socket.receive(message("score", "mine", { latest: "a", ver: 1 }));
-  env.socket.receive(value("a", 1, "unknown", { room: "never joined" }));
+  env.socket.receive(value("a", "lobby 2"));
+  env.socket.receive(value("a", "hall", { room: "hall" }));
+  env.socket.receive(message("score", "mine", { latest: "a" }));
+  env.socket.receive(value("a", "unknown", { room: "never joined" }));
   await settled();
   assert.deepEqual(got, ["lobby", "hall", "mine"]);
 });
@@ -224,27 +226,62 @@ test("an error of a handler does not stop the next value", async (t) => {
   const { env, room, take } = await lobby(t);
   const { mock } = t.mock.method(console, "error", () => {});
   room.on("shape", async () => { throw new Error("x"); });
-  env.socket.receive(value("a", 1, 1));
+  env.socket.receive(value("a", 1));
   await settled();
-  env.socket.receive(value("a", 2, 2));
+  env.socket.receive(value("a", 2));
   await settled();
   assert.deepEqual([take(), mock.calls.length], [["a 1", "a 2"], 2]);
 });
 
-test("the next join names the newest version", async (t) => {
+test("the next join names the last version", async (t) => {
   const { env } = await lobby(t);
+  const named = async () => {
+    await env.reopen();
+    const { latest } = env.socket.last("join");
+    env.socket.reply("join");
+    return latest;
+  };
   assert.equal("latest" in env.socket.last("join"), false);
-  for (const ver of [4, 9, 7]) env.socket.receive(value(`k${ver}`, ver, ver));
+  env.socket.receive(keysFrame([]));
+  assert.equal(await named(), undefined, "there was never a value");
+  env.socket.receive(value("k4", 1));
+  assert.equal(await named(), 0, "values have no version");
+  for (const key of ["k9", "k4", "k7"]) env.socket.receive(value(key, 2));
+  env.socket.receive(verFrame(9));
+  env.socket.receive(value("k4", 3));
+  assert.equal(await named(), 9);
+  env.socket.receive(verFrame(4));
+  assert.equal(await named(), 4, "the last one counts");
+  env.socket.receive(keysFrame(["k4"]));
+  assert.equal(await named(), 0, "the values did not arrive");
+  env.socket.receive(value("k4", 4));
+  env.socket.receive(verFrame(3));
+  assert.equal(await named(), 3);
+  env.socket.receive(keysFrame([]));
+  assert.equal(await named(), 0, "there were values");
+});
+
+test("a room that never had a value may have a version", async (t) => {
+  const { env } = await lobby(t);
+  env.socket.receive(verFrame(9));
   await env.reopen();
   assert.equal(env.socket.last("join").latest, 9);
   env.socket.reply("join");
-  env.socket.receive(keysFrame(["k4"]));
+  env.socket.receive(keysFrame([]));
   await env.reopen();
-  assert.equal(env.socket.last("join").latest, 0, "the values did not arrive");
-  env.socket.reply("join");
-  env.socket.receive(value("k4", 3, 1));
-  await env.reopen();
-  assert.equal(env.socket.last("join").latest, 3);
+  assert.equal("latest" in env.socket.last("join"), false);
+});
+
+test("a frame with a version removes nothing", async (t) => {
+  const { env, client, take } = await lobby(t);
+  const got = [];
+  client.on("score", (content) => got.push(content));
+  env.socket.receive(value("a", 1));
+  env.socket.receive(message("score", 2, { latest: "a" }));
+  env.socket.receive(verFrame(9));
+  env.socket.receive({ message_type: "latest", ver: 9 });
+  await settled();
+  assert.deepEqual([take(), got], [["a 1"], [2]]);
 });
 
 test("in a room to which the application added the client, recover names the version", async (t) => {
@@ -252,7 +289,8 @@ test("in a room to which the application added the client, recover names the ver
   await env.open();
   const at = (offset) => ({ message_type: "joined", room: "lobby", content: { epoch: "r1", offset, top: offset } });
   env.socket.receive(at(1));
-  env.socket.receive(value("a", 5, 1));
+  env.socket.receive(value("a", 1));
+  env.socket.receive(verFrame(5));
   await env.reopen();
   env.socket.receive(at(9));
   assert.deepEqual(env.socket.last("recover"),
@@ -264,39 +302,92 @@ test("without history, recover names the version that the client had before the 
   const client = await env.open();
   const got = [];
   client.on("shape", (content, { latest }) => got.push(`${latest} ${content}`));
-  env.socket.receive({ message_type: "joined", room: "lobby" });
+  env.socket.receive(addedFrame);
   assert.equal(env.socket.last("recover"), undefined, "there is nothing to ask for");
-  env.socket.receive(value("a", 5, 1));
+  env.socket.receive(value("a", 1));
+  env.socket.receive(verFrame(5));
   for (let i = 0; i < 2; i++) {
     await env.reopen();
-    env.socket.receive({ message_type: "joined", room: "lobby" });
-    env.socket.receive(value("b", 9, 1)); // one of all that exist
+    env.socket.receive(addedFrame);
+    env.socket.receive(value("b", 1)); // one of all that exist
+    env.socket.receive(verFrame(9));
     const { id, ...request } = env.socket.last("recover");
     assert.deepEqual(request, { type: "recover", room: "lobby", latest: 5 });
   }
   env.socket.reply("recover");
-  env.socket.receive(value("a", 7, null));
-  env.socket.receive(value("b", 9, 1));
+  env.socket.receive(value("a", null));
+  env.socket.receive(value("b", 1));
+  env.socket.receive(verFrame(9));
   await settled();
   assert.ok(got.includes("a null"));
   await env.reopen();
-  env.socket.receive({ message_type: "joined", room: "lobby" });
+  env.socket.receive(addedFrame);
   assert.equal(env.socket.last("recover").latest, 9);
 });
 
+test("a value that was removed while the client was away does not stay in a room that it is added to", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const shown = new Map();
+  client.on("shape", (content, { latest }) => {
+    if (content === null) shown.delete(latest);
+    else shown.set(latest, content);
+  });
+  env.socket.receive(addedFrame);
+  for (const key of ["a", "b"]) env.socket.receive(value(key, 1));
+  await settled();
+  assert.deepEqual([...shown.keys()], ["a", "b"]);
+  await env.reopen();
+  env.socket.receive(addedFrame);
+  env.socket.receive(value("b", 2));
+  assert.equal(env.socket.last("recover").latest, 0);
+  env.socket.reply("recover");
+  env.socket.receive(keysFrame(["b"]));
+  env.socket.receive(value("b", 2));
+  await settled();
+  assert.deepEqual([...shown], [["b", 2]]);
+});
+
+for (const isAddedBefore of [true, false]) {
+  const when = isAddedBefore ? "before" : "during";
+  test(`missing values are requested after the refused join of a client added ${when} it`, async (t) => {
+    const { env, client, room } = await lobby(t);
+    const log = [];
+    room.onError(({ code }) => log.push(code));
+    client.onGap(({ room }) => log.push(`gap ${room ?? ""}`));
+    env.socket.receive(value("a", 1));
+    env.socket.receive(verFrame(5));
+    await env.reopen();
+    env.socket.receive(addedFrame);
+    env.socket.refuse("join", "forbidden");
+    assert.deepEqual(log.splice(0), ["gap ", "forbidden", "gap lobby"]);
+    if (isAddedBefore) {
+      await env.reopen();
+      env.socket.receive(addedFrame);
+      env.socket.reply("recover");
+      client.join("lobby");
+      env.socket.refuse("join", "forbidden");
+      assert.deepEqual(log.splice(0), ["gap ", "gap lobby", "forbidden"], "the client missed nothing");
+    }
+    const asked = env.socket.requests.filter(({ type }) => type === "recover");
+    assert.deepEqual(asked.map(({ room, latest }) => ({ room, latest })), [{ room: "lobby", latest: 5 }]);
+    assert.equal(room.joined, true);
+  });
+}
+
 test("values that do not exist any more are shown as removed", async (t) => {
   const { env, take } = await lobby(t);
-  for (const key of ["a", "b"]) env.socket.receive(value(key, 1, 1));
+  for (const key of ["a", "b"]) env.socket.receive(value(key, 1));
   await settled();
-  env.socket.receive(value("a", 2, null));
+  env.socket.receive(value("a", null));
   await settled();
   assert.deepEqual(take(), ["a 1", "b 1", "a null"]);
-  env.socket.receive(value("c", 3, 1));
-  env.socket.receive(value("d", 3, 1));
+  env.socket.receive(value("c", 1));
+  env.socket.receive(value("d", 1));
   await settled();
   take();
   env.socket.receive(keysFrame(["c"]));
-  env.socket.receive(value("c", 6, 2));
+  env.socket.receive(value("c", 2));
   await settled();
   assert.deepEqual(take(), ["b null", "d null", "c 2"]);
   env.socket.receive(keysFrame(["c"]));
@@ -308,23 +399,81 @@ test("a removal has the type that the key had last", async (t) => {
   const { env, client, room } = await lobby(t);
   const got = [];
   for (const type of ["shape", "line"]) room.on(type, (content) => got.push(`${type} ${content}`));
-  env.socket.receive(value("a", 1, 1));
-  env.socket.receive(message("line", 2, { room: "lobby", latest: "a", ver: 2 }));
+  env.socket.receive(value("a", 1));
+  env.socket.receive(message("line", 2, { room: "lobby", latest: "a" }));
   await settled();
   env.socket.receive(keysFrame([]));
   await settled();
   assert.deepEqual(got, ["line 2", "line null"]);
   client.on("score", (content) => got.push(content));
-  env.socket.receive(message("score", 1, { latest: "a", ver: 1 }));
+  env.socket.receive(message("score", 1, { latest: "a" }));
   env.socket.receive(keysFrame([], { room: undefined }));
   await settled();
   assert.deepEqual(got.slice(2), [null], "also for the connection");
 });
 
+/** Returns a client with two values for its connection, and what it shows. */
+async function connectionValues(t, welcome) {
+  const env = new TestEnv(t);
+  const client = await env.open({}, undefined, welcome);
+  const log = [];
+  client.on("score", (content, { latest }) => log.push(`${latest} ${content}`));
+  const score = (latest, content) => env.socket.receive(message("score", content, { latest }));
+  score("a", 1);
+  score("b", 2);
+  await settled();
+  assert.deepEqual(log.splice(0), ["a 1", "b 2"]);
+  return { env, score, take: async () => (await settled(), log.splice(0)) };
+}
+
+test("values for the connection are removed if its session is not resumed", async (t) => {
+  const { env, score, take } = await connectionValues(t, { session: "s1" });
+  await env.reopen({ session: "s2" });
+  assert.deepEqual(await take(), []);
+  score("b", 3); // for the new connection
+  env.socket.refuse("resume", "session");
+  assert.deepEqual(await take(), ["b 3", "a null"]);
+  await env.reopen({ session: "s3" });
+  env.socket.refuse("resume", "session");
+  assert.deepEqual(await take(), ["b null"]);
+});
+
+test("values for the connection stay if its session is resumed", async (t) => {
+  const { env, score, take } = await connectionValues(t, { session: "s1" });
+  await env.reopen({ session: "s2" });
+  env.socket.reply("resume", { rooms: [] });
+  assert.deepEqual(await take(), []);
+  env.socket.receive(keysFrame(["b"], { room: undefined }));
+  score("b", 2);
+  assert.deepEqual(await take(), ["a null", "b 2"]);
+});
+
+test("values for the connection are removed if the server keeps no sessions", async (t) => {
+  const { env, take } = await connectionValues(t, {});
+  env.socket.end(1006);
+  assert.deepEqual(await take(), []);
+  await env.nextAttempt();
+  env.socket.welcome();
+  assert.deepEqual(await take(), ["a null", "b null"]);
+});
+
+test("after a resume without an answer, the values for the connection are those of the next session", async (t) => {
+  const { env, score, take } = await connectionValues(t, { session: "s1" });
+  await env.reopen({ session: "s2" });
+  await env.reopen({ session: "s3" });
+  assert.deepEqual(await take(), [], "the session before may have been resumed");
+  score("a", 1);
+  env.socket.reply("resume", { rooms: [] });
+  assert.deepEqual(await take(), ["a 1", "b null"]);
+  await env.reopen({ session: "s4" });
+  env.socket.reply("resume", { rooms: [] });
+  assert.deepEqual(await take(), []);
+});
+
 test("values end with the membership", async (t) => {
   const { env, client, room, take } = await lobby(t);
   room.onError(() => {});
-  env.socket.receive(value("a", 5, 1));
+  env.socket.receive(value("a", 1));
   env.socket.receive({ message_type: "left", room: "lobby" });
   await settled();
   assert.deepEqual(take(), []);
@@ -338,9 +487,9 @@ test("values end with the membership", async (t) => {
 
 test("a value moves no position, and is shown also if it looks like another message", async (t) => {
   const { env, room, take } = await lobby(t);
-  env.socket.receive(value("a", 1, 1, { id: "x" }));
+  env.socket.receive(value("a", 1, { id: "x" }));
   await settled();
-  env.socket.receive(value("a", 2, 2, { id: "x" }));
+  env.socket.receive(value("a", 2, { id: "x" }));
   await settled();
   assert.deepEqual(take(), ["a 1", "a 2"]);
   assert.equal(room.joined, true);
@@ -352,8 +501,8 @@ test("in a page, handlers are called in a later task of a channel", async (t) =>
   const done = new Promise((resolve) => room.on("shape", resolve));
   globalThis.setImmediate = undefined;
   t.after(() => { globalThis.setImmediate = original; });
-  env.socket.receive(value("a", 1, 1));
-  env.socket.receive(value("a", 2, 2));
+  env.socket.receive(value("a", 1));
+  env.socket.receive(value("a", 2));
   assert.equal(await done, 2);
 });
 
@@ -361,8 +510,8 @@ test("without channels, handlers are called in a timer", async (t) => {
   const { env, take } = await lobby(t);
   const { setImmediate, MessageChannel } = globalThis;
   globalThis.setImmediate = globalThis.MessageChannel = undefined;
-  env.socket.receive(value("a", 1, 1));
-  env.socket.receive(value("a", 2, 2));
+  env.socket.receive(value("a", 1));
+  env.socket.receive(value("a", 2));
   Object.assign(globalThis, { setImmediate, MessageChannel });
   await env.pass(1);
   assert.deepEqual(take(), ["a 2"]);

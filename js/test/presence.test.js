@@ -56,7 +56,25 @@ test("frames without prev replace everything, and differences change it", async 
   env.socket.receive(frame(7, { prev: 2, gone: ["c"], user_count: 2, connection_count: 2 }));
   assert.deepEqual(take(), ["b,m + -c ~"]);
   env.socket.receive(frame(8, { prev: 7, gone: ["b"], set: [entry("b", "bob")], user_count: 1, connection_count: 2 }));
-  assert.deepEqual(take(), ["b,m + - ~b"], "gone comes before set, and a member that changed has not joined");
+  assert.deepEqual(take(), ["b,m +b -b ~"], "gone comes before set, and another user is another member");
+  env.socket.receive(frame(9, { prev: 8, gone: ["b"], set: [entry("b", "bob", { state: 2 })], user_count: 1, connection_count: 2 }));
+  assert.deepEqual(take(), ["b,m + - ~b"], "a member that changed has not joined");
+});
+
+test("a key that another user takes over is another member", async (t) => {
+  const { env, room, take } = await watch(t);
+  const users = (members) => members.map(({ user }) => user).join();
+  const log = [];
+  room.onPresence((now, { joined, left, updated }) => {
+    log.push(`${users(now.members)} +${users(joined)} -${users(left)} ~${users(updated)}`);
+  });
+  env.socket.receive(all(1, [entry("K", "victim"), entry("g")]));
+  env.socket.receive(frame(3, { prev: 1, set: [entry("K", "mallory"), entry("g", undefined, { state: 1 })] }));
+  assert.deepEqual(log.splice(0), [",victim +victim, - ~", ",mallory +mallory -victim ~"]);
+  await env.reopen();
+  env.socket.reply("join", { key: "m", show: "members" });
+  env.socket.receive(all(9, [entry("K"), entry("g", "mallory")]));
+  assert.deepEqual(log, [",mallory +,mallory -mallory, ~"]);
 });
 
 test("a frame that changes nothing calls no handler", async (t) => {
@@ -197,6 +215,29 @@ test("presence can be requested later, and be refused", async (t) => {
   assert.deepEqual(ofRoom(env.socket), [{ type: "join", since: since(7), presence: 1 }], "the position stays");
 });
 
+test("presence is requested once, whenever it is asked for", async (t) => {
+  const { env, client } = await watch(t);
+  env.socket.receive({ message_type: "shape", room: "lobby", latest: "a", content: 1 });
+  client.join("hall");
+  env.socket.end(1006);
+  client.join("hall", { presence: true });
+  await env.nextAttempt();
+  env.socket.welcome();
+  client.join("lobby", { presence: true });
+  assert.deepEqual(requestsOf(env.socket).map(({ id, ...request }) => request), [
+    { type: "join", room: "lobby", presence: true, latest: 0 }, { type: "join", room: "hall", presence: true },
+  ]);
+});
+
+test("a refusal after the last leave asks for nothing", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  client.join("lobby", { presence: true }).leave();
+  await env.pass(1);
+  env.socket.refuse("join", "forbidden");
+  assert.deepEqual(requestsOf(env.socket).map(({ type }) => type), ["join", "leave"]);
+});
+
 test("a room that removes or refuses the client shows nothing", async (t) => {
   const { env, room, client, errors, take } = await watch(t);
   env.socket.receive(all(1, [entry("m", "me")]));
@@ -235,6 +276,130 @@ test("in a room to which the application added the client, recover asks for pres
   client.close();
 });
 
+for (const [title, add] of [
+  ["before its join is refused", (env) => {
+    env.socket.receive({ message_type: "joined", room: "lobby" });
+    env.socket.refuse("join", "forbidden");
+  }],
+  ["after its join was refused", (env) => {
+    env.socket.refuse("join", "forbidden");
+    env.socket.receive({ message_type: "joined", room: "lobby" });
+  }],
+]) {
+  test(`a client that the application adds ${title} gets presence`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
+    const room = client.join("lobby", { presence: true });
+    const log = [];
+    room.onError(({ code }) => log.push(code));
+    room.onJoin(({ gap }) => log.push(gap ? "gap" : "join"));
+    add(env);
+    assert.deepEqual(ofRoom(env.socket).slice(1), [{ type: "recover", presence: true }]);
+    env.socket.reply("recover", { key: "m", show: "members" });
+    assert.deepEqual([room.joined, log.splice(0).sort()], [true, ["forbidden", "join"]]);
+    env.socket.receive(all(1, [entry("m", "me")]));
+    env.socket.receive(frame(2, { prev: 1, set: [entry("a", "a")] }));
+    assert.equal(keys(room.presence.members), "a,m");
+    await env.reopen();
+    assert.deepEqual(ofRoom(env.socket), [], "the client does not join by itself");
+    env.socket.receive({ message_type: "joined", room: "lobby" });
+    assert.deepEqual(ofRoom(env.socket), [{ type: "recover", presence: 2 }]);
+    env.socket.reply("recover", { key: "m", show: "members" });
+    env.socket.receive(frame(3, { prev: 2, gone: ["a"] }));
+    assert.equal(keys(room.presence.members), "m");
+    env.socket.receive(frame(5, { prev: 4 }));
+    assert.deepEqual(ofRoom(env.socket).slice(1), [{ type: "recover", presence: true }]);
+    assert.deepEqual(log, ["gap"]);
+  });
+}
+
+test("a client that the application had added gets presence after its refused join", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const log = [];
+  client.onGap(({ room }) => log.push(room));
+  env.socket.receive({ message_type: "joined", room: "lobby" });
+  const room = client.join("lobby", { presence: true });
+  room.onError(({ code }) => log.push(code));
+  env.socket.refuse("join", "forbidden");
+  assert.deepEqual(ofRoom(env.socket), [{ type: "join", presence: true }, { type: "recover", presence: true }]);
+  env.socket.reply("recover", { key: "m", show: "members" });
+  env.socket.receive(all(1, [entry("m", "me")]));
+  assert.deepEqual([keys(room.presence.members), room.joined, log], ["m", true, ["forbidden"]]);
+  client.join("lobby", { presence: true });
+  env.socket.refuse("join", "forbidden");
+  env.socket.receive(all(2, [entry("m", "me"), entry("n", "me")]));
+  assert.equal(requestsOf(env.socket).length, 3, "presence continues");
+  assert.equal(keys(room.presence.members), "m,n");
+});
+
+test("a client that the application adds and that may not watch the room gets the rest", async (t) => {
+  const { env, room, client, errors, take } = await watch(t);
+  const events = [];
+  room.onJoin(({ gap, recovered }) => events.push(`${gap} ${recovered}`));
+  room.on("shape", () => {});
+  client.onGap(({ room }) => room && events.push("gap"));
+  env.socket.receive(all(4, [entry("m", "me")]));
+  take();
+  env.socket.receive({ message_type: "shape", room: "lobby", latest: "a", content: 1 });
+  await env.reopen();
+  env.socket.receive({ message_type: "joined", room: "lobby", content: joined(5) });
+  env.socket.refuse("join", "forbidden");
+  assert.deepEqual([errors.splice(0), events.splice(0)], [["forbidden"], ["true 0", "gap"]]);
+  assert.deepEqual(take(), [], "presence stays until the answer");
+  assert.deepEqual(ofRoom(env.socket).slice(1), [{ type: "recover", presence: 4, latest: 0 }]);
+  env.socket.refuse("recover", "forbidden");
+  assert.deepEqual(take(), [" + -m ~"]);
+  assert.deepEqual(ofRoom(env.socket).slice(2), [{ type: "recover", latest: 0 }]);
+  env.socket.reply("recover", joined(5));
+  await env.reopen();
+  env.socket.receive({ message_type: "joined", room: "lobby", content: joined(9) });
+  client.join("lobby", { presence: true });
+  env.socket.refuse("join", "forbidden");
+  assert.deepEqual(errors.splice(0), ["forbidden"]);
+  env.socket.refuse("recover", "forbidden");
+  assert.deepEqual(ofRoom(env.socket).slice(-2), [
+    { type: "recover", since: since(5), presence: true, latest: 0 }, { type: "recover", since: since(5), latest: 0 },
+  ]);
+  env.socket.reply("recover", joined(5, 5, { recovered: true }));
+  assert.deepEqual([errors, events, room.joined], [[], ["false 0"], true]);
+});
+
+test("a join while presence is requested decides whether the client is in the room", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  const room = client.join("lobby", { presence: true });
+  const errors = [];
+  room.onError(({ code }) => errors.push(code));
+  env.socket.refuse("join", "forbidden");
+  env.socket.receive({ message_type: "joined", room: "lobby" });
+  client.join("lobby");
+  env.socket.refuse("recover", "forbidden");
+  assert.deepEqual(errors, ["forbidden", "forbidden"], "the join, and presence");
+  env.socket.reply("join");
+  assert.deepEqual(ofRoom(env.socket).map(({ type }) => type), ["join", "recover", "join"]);
+  assert.equal(room.joined, true);
+});
+
+test("presence ends when the page leaves a room in which the client stays", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open();
+  env.socket.receive({ message_type: "joined", room: "lobby" });
+  const room = client.join("lobby", { presence: true });
+  const log = [];
+  room.onError(() => {});
+  room.onPresence(({ members }) => log.push(keys(members)));
+  env.socket.refuse("join", "forbidden");
+  env.socket.reply("recover", { show: "members" });
+  env.socket.receive(all(1, [entry("m", "me")]));
+  room.leave();
+  await env.pass(1);
+  env.socket.receive(frame(2, { prev: 1, set: [entry("n", "me")] }));
+  await env.reopen();
+  env.socket.receive({ message_type: "joined", room: "lobby" });
+  assert.deepEqual([log, ofRoom(env.socket)], [["m"], []]);
+});
+
 test("random differences and snapshots give what a plain model shows", async (t) => {
   const { env, room } = await watch(t);
   let seed = 7;
@@ -244,9 +409,12 @@ test("random differences and snapshots give what a plain model shows", async (t)
   let calls = 0;
   room.onPresence((now, { joined, left, updated }) => {
     calls++;
-    for (const member of joined) assert.ok(!shown.has(member.key) && shown.set(member.key, member));
-    for (const member of updated) assert.ok(shown.has(member.key) && shown.set(member.key, member));
     for (const member of left) assert.equal(shown.get(member.key), member), shown.delete(member.key);
+    for (const member of joined) assert.ok(!shown.has(member.key) && shown.set(member.key, member));
+    for (const member of updated) {
+      assert.equal(shown.get(member.key)?.user, member.user);
+      shown.set(member.key, member);
+    }
   });
   let version = 0;
   for (let i = 0; i < 2_000; i++) {

@@ -94,6 +94,59 @@ test("a leave without an answer is repeated after the resume", async (t) => {
   assert.deepEqual(requestsOf(env), ["resume"]);
 });
 
+for (const [title, rooms, refusal, leaves] of [
+  ["is a member leaves the room", ["hall", "lobby"], "limit", ["lobby"]],
+  ["is no member leaves no room", ["hall"], "forbidden", []],
+]) {
+  for (const at of [5, undefined]) {
+    const kind = at ? "with" : "without";
+    test(`a refused join of a resumed session that ${title} ${kind} history`, async (t) => {
+      const env = new TestEnv(t);
+      const client = await env.open({}, undefined, { session: "s1" });
+      const room = client.join("lobby", { state: 1 });
+      const errors = [];
+      room.onError(({ code }) => errors.push(code));
+      env.socket.reply("join", at && joined(at));
+      await env.reopen({ session: "s2" });
+      env.socket.reply("resume", { rooms });
+      assert.equal(room.joined, false, "the join decides");
+      env.socket.refuse("join", refusal);
+      const left = env.socket.requests.filter(({ type }) => type === "leave");
+      assert.deepEqual(left.map(({ room }) => room), leaves);
+      assert.deepEqual([errors, room.joined], [[refusal], false]);
+    });
+  }
+}
+
+test("after a session that was not resumed, a refused join leaves no room", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open({}, undefined, { session: "s1" });
+  client.join("lobby").onError(() => {});
+  env.socket.reply("join");
+  await env.reopen({ session: "s2" });
+  env.socket.reply("resume", { rooms: ["lobby"] });
+  await env.reopen({ session: "s3" });
+  env.socket.refuse("resume", "session");
+  env.socket.refuse("join", "limit");
+  assert.deepEqual(requestsOf(env), ["resume", "join lobby"]);
+});
+
+test("a resumed session that was removed from a room leaves it once", async (t) => {
+  const env = new TestEnv(t);
+  const client = await env.open({}, undefined, { session: "s1" });
+  const room = client.join("lobby");
+  room.onError(() => {});
+  env.socket.reply("join");
+  await env.reopen({ session: "s2" });
+  env.socket.reply("resume", { rooms: ["lobby"] });
+  env.socket.receive({ message_type: "left", room: "lobby" });
+  env.socket.refuse("join", "denied");
+  assert.deepEqual(requestsOf(env), ["resume", "join lobby"]);
+  client.join("lobby");
+  env.socket.refuse("join", "denied");
+  assert.deepEqual(requestsOf(env), ["resume", "join lobby", "join lobby"]);
+});
+
 test("without a session a room is not left again", async (t) => {
   const { env, room } = await lobby(t, 5);
   env.socket.end(1006);

@@ -74,18 +74,24 @@ for (const vector of fromServer("error").filter(({ id }) => id !== null)) {
   });
 }
 
-test("an error without an ID is reported with the type of the message", async (t) => {
-  const env = new TestEnv(t);
-  const { mock } = t.mock.method(console, "error", () => {});
-  await env.open({ token: () => "t" });
-  const [{ refused, error: { code, message }, frame }] = fromServer("refusal");
-  env.socket.receive(frame);
-  await settled();
-  const [{ arguments: [error] }] = mock.calls;
-  assert.ok(error instanceof RealtimeError);
-  assert.deepEqual([error.code, error.message], [code, `${refused}: ${message}`]);
-  assert.deepEqual(env.socket.sent, []);
-});
+for (const { name, room, refused, error: { code, message }, frame } of fromServer("refusal")) {
+  test(`reports an error without an ID: ${name}`, async (t) => {
+    const env = new TestEnv(t);
+    const { mock } = t.mock.method(console, "error", () => {});
+    const client = await env.open({ token: () => "t" });
+    const errors = [];
+    if (room) client.join(room).onError((error) => errors.push(error));
+    env.socket.receive(frame);
+    await settled();
+    errors.push(...mock.calls.map(({ arguments: [error] }) => error));
+    assert.equal(errors.length, 1);
+    assert.equal(mock.calls.length, room ? 0 : 1);
+    assert.ok(errors[0] instanceof RealtimeError);
+    const text = refused ? `${refused}: ${message}` : message;
+    assert.deepEqual([errors[0].code, errors[0].message], [code, text]);
+    assert.equal(env.socket.last("refresh"), undefined);
+  });
+}
 
 test("an expired error without an ID requests a new token", async (t) => {
   const env = new TestEnv(t);
@@ -191,12 +197,24 @@ for (const vector of fromServer("latest").filter(({ keys }) => keys)) {
     client.on("shape", (content, { latest }) => got.push({ latest, content }));
     const keys = ["other", ...vector.keys];
     for (const latest of keys) {
-      env.socket.receive(message("shape", 1, { room: vector.room, latest, ver: 1 }));
+      env.socket.receive(message("shape", 1, { room: vector.room, latest }));
     }
     await settled();
     env.socket.receive(vector.frame);
     await settled();
     assert.deepEqual(got.slice(keys.length), [{ latest: "other", content: null }]);
+  });
+}
+
+for (const vector of fromServer("latest").filter(({ ver }) => ver)) {
+  test(`decodes the version of values: ${vector.name}`, async (t) => {
+    const env = new TestEnv(t);
+    const client = await env.open();
+    client.join(vector.room);
+    env.socket.reply("join");
+    env.socket.receive(vector.frame);
+    await env.reopen();
+    assert.equal(env.socket.last("join").latest, vector.ver);
   });
 }
 
@@ -237,14 +255,14 @@ const actions = {
       socket.receive(message("chat", "after a gap", { room, offset: 99, prev: 98, epoch }));
       return;
     }
-    if (latest > 0) socket.receive(message("shape", 1, { room, latest: "a", ver: latest }));
-    else socket.receive({ message_type: "latest", room, keys: [] });
+    socket.receive(message("shape", 1, { room, latest: "a" }));
+    if (latest > 0) socket.receive({ message_type: "latest", room, ver: latest });
     if (presence) socket.receive(shown(room, presence));
     await env.reopen();
   },
   recover: (client, { room, since: { epoch, offset }, latest: ver }, { socket }) => {
     socket.receive({ message_type: "joined", room, content: { epoch, offset, top: offset } });
-    if (ver) socket.receive(message("shape", 1, { room, latest: "a", ver }));
+    if (ver) socket.receive({ message_type: "latest", room, ver });
     socket.receive(message("chat", "after a gap", { room, offset: 99, prev: 98, epoch }));
   },
   history: (client, { room, limit, before, after, epoch }) => {
@@ -353,6 +371,7 @@ const invalidFrames = [
   "", "pong", "ping", "null", "1", "[]", '"text"', "{", "{}", '{"message_type":7}',
   '{"message_type":"reply"}', '{"message_type":"reply","id":{}}',
   '{"message_type":"error"}', '{"message_type":"error","id":null,"content":{"code":7}}',
+  '{"message_type":"error","id":null,"content":{"code":"x","room":7}}',
   '{"message_type":"call"}', '{"message_type":"call","id":1,"method":{"toString":1}}',
   '{"message_type":"reply","id":99}', '{"message_type":"welcome"}',
   '{"message_type":"welcome","content":{"max_message_bytes":{"valueOf":1}}}',
@@ -374,10 +393,11 @@ const invalidFrames = [
   '{"message_type":"presence","room":"lobby","ver":2,"gone":[{"toString":1}],"set":[null,7,{"key":{"toString":1}},' +
     '{"key":"k","user":{"toString":1}}]}',
   '{"message_type":"latest"}', '{"message_type":"latest","room":"lobby","keys":7}',
-  '{"message_type":"latest","room":"never joined","keys":[]}',
-  '{"message_type":"shape","latest":"k"}', '{"message_type":"shape","latest":7,"ver":{}}',
-  '{"message_type":"shape","room":"lobby","latest":"k","ver":"7","content":null}',
-  '{"message_type":"shape","room":"never joined","latest":"k","ver":1}',
+  '{"message_type":"latest","room":"never joined","keys":[]}', '{"message_type":"latest","ver":7}',
+  '{"message_type":"latest","room":"lobby","ver":{}}', '{"message_type":"latest","room":"never joined","ver":7}',
+  '{"message_type":"shape","latest":"k"}', '{"message_type":"shape","latest":7}',
+  '{"message_type":"shape","room":"lobby","latest":"k","content":null}',
+  '{"message_type":"shape","room":"never joined","latest":"k"}',
   new ArrayBuffer(0), new Uint8Array([0x80]).buffer, new Uint8Array([0x7f, 0x7b, 0x7d]).buffer,
   new Uint8Array([0xff, 0xff, 0xff, 0xff, 0xff, 0x01]).buffer,
   new Uint8Array([2, 0x7b, 0xff]).buffer,

@@ -51,6 +51,7 @@ export class RealtimeClient implements Client {
   readonly #leftRooms = new Set<string>(); // rooms of which a resumed session may still be a member
   readonly #unreported: Status[] = []; // statuses that handlers have not been called with
   #session: string | undefined; // token with which the next connection may resume
+  #unsure = false; // whether that session is the one before, whose resume was not answered
   #first = true; // no connection has opened yet
   #openConnection: OpenConnection | undefined; // undefined while there is no open connection
   #refreshing: OpenConnection | undefined; // the connection for which a new token is requested
@@ -235,15 +236,23 @@ export class RealtimeClient implements Client {
 
   /**
    * Resumes the session of the last connection if the server has kept it, and leaves the rooms that
-   * were left meanwhile.
+   * were left meanwhile. The values for the connection end with the session.
    */
   #resume(next: string | undefined): void {
     const session = this.#session;
     this.#session = next;
     const left = [...this.#leftRooms].filter((room) => !this.#rooms.has(room));
     this.#leftRooms.clear();
-    if (!session) return;
-    this.#requests.send({ type: "resume", session }, () => {}); // a refusal is ignored
+    const removals = this.#values.removals;
+    const unsure = this.#unsure;
+    this.#unsure = !!session;
+    if (!session) return this.#values.remove(removals);
+    this.#requests.send({ type: "resume", session }, (error, content) => {
+      if (error?.code === "disconnected") return;
+      this.#unsure = false;
+      if (error || unsure) this.#values.remove(removals); // those that exist arrive again
+      for (const room of toArray(Object(content).rooms)) this.#rooms.get(room as string)?.resumed();
+    });
     for (const room of left) this.#sendLeave(room);
   }
 
@@ -275,9 +284,9 @@ export class RealtimeClient implements Client {
       case "message":
         return this.#deliver(frame.message, frame.prev);
       case "value":
-        return this.#valuesOf(frame.message.room)?.receive(frame.message, frame.ver);
+        return this.#valuesOf(frame.message.room)?.receive(frame.message);
       case "latest":
-        return this.#valuesOf(frame.room)?.keep(toArray(frame.raw.keys));
+        return this.#valuesOf(frame.room)?.update(frame.raw);
       case "presence":
         return this.#rooms.get(frame.room ?? "")?.updatePresence(frame.raw);
       case "call":
@@ -293,8 +302,15 @@ export class RealtimeClient implements Client {
       case "error":
         if (frame.id !== null) return this.#requests.answer(frame.id, frame.error);
         if (frame.error.code === "expired") return void this.#refresh();
-        return report(frame.error); // an ephemeral message was refused
+        return this.#refused(frame);
     }
+  }
+
+  /** Reports that a message or a state, which has no answer, was refused. */
+  #refused({ room: name, error }: { room: string | undefined; error: RealtimeError }): void {
+    const room = this.#rooms.get(name ?? "");
+    if (room) room.report(error);
+    else report(error);
   }
 
   #addedByServer({ room: name, content }: { room: string | undefined; content: unknown }): void {

@@ -79,7 +79,8 @@ export class RoomPresence {
       members.set(member.key, member);
     }
     this.#members = members;
-    const left = [...old.values()].filter(({ key }) => !members.has(key));
+    // A key of another user is another member.
+    const left = [...old.values()].filter(({ key, user }) => members.get(key)?.user !== user);
     const change: Record<keyof PresenceChange, Member[]> = { joined: [], left, updated: [] };
     for (const [key, member] of members) {
       const before = old.get(key);
@@ -87,7 +88,7 @@ export class RoomPresence {
       const next = member.me === me ? member : { ...member, me };
       const isSame = before && (before === next || JSON.stringify(before) === JSON.stringify(next));
       members.set(key, isSame ? before : next);
-      if (!isSame) change[before ? "updated" : "joined"].push(next);
+      if (!isSame) change[before?.user === next.user ? "updated" : "joined"].push(next);
     }
     return change;
   }

@@ -62,7 +62,8 @@ export class ClientRoom implements Room, Subscription {
   #reported = false; // onJoin has been called after a join
   #joinNumber = 0; // only the answer to the last join counts
   #joining = false; // a join is pending; kept messages follow its answer
-  #resumed = false; // the resumed session is already a member
+  #resumed = false; // the resumed session is already a member, and handlers know
+  #kept = false; // the resumed session is already a member, as the server says
   #at: KnownPosition | undefined; // undefined: no history, as far as known
   #lossy = false; // messages that the server drops for this client cannot be fetched
   #top = 0; // the client has caught up at this offset
@@ -78,7 +79,7 @@ export class ClientRoom implements Room, Subscription {
     this.#throttle = new Throttle(client.requests, () => this.joined);
     this.send = client.sender(this.#throttle);
     this.#references = new References(() => {
-      if (this.#added && !this.#wanted) return;
+      if (this.#added && !this.#wanted) return this.#ignorePresence();
       client.remove();
       this.#finishLeave();
     });
@@ -142,7 +143,7 @@ export class ClientRoom implements Room, Subscription {
       if (refusal) queueMicrotask(() => this.#joinRefused(refusal)); // once handlers are set
       else this.sendJoin();
     } else if (presence) {
-      this.#requestPresence();
+      this.#requestState();
     }
   }
 
@@ -158,10 +159,15 @@ export class ClientRoom implements Room, Subscription {
       this.#at = from;
       this.#first = false;
     }
-    this.joined = this.#added = false;
+    this.joined = this.#added = this.#kept = false;
     this.#addition = undefined;
     this.#presence.stop();
     this.values.hold();
+  }
+
+  /** Notes that the session was resumed, and is a member. */
+  resumed(): void {
+    this.#kept = true;
   }
 
   /** Notes that the server's application has added the client. */
@@ -176,10 +182,10 @@ export class ClientRoom implements Room, Subscription {
     this.#added = true;
     const at = this.#at;
     const from = toPosition(content);
-    const asks = this.values.version !== undefined; // which values were removed meanwhile
+    const asks = this.#presence.wanted || this.values.held; // for more than messages
     if (!at) {
       this.#applyJoin(content, undefined);
-      if (asks) this.#sendJoin(undefined, {}, () => {});
+      this.#requestState();
     } else if (!asks && from && covers(at, from) && at.offset <= Object(content).top) {
       // The rest follows.
       this.#applyJoin({ ...Object(content), ...at, recovered: true }, at);
@@ -192,7 +198,7 @@ export class ClientRoom implements Room, Subscription {
   /** Notes that the server has removed the client. */
   removed(): void {
     const added = this.#added;
-    this.#added = false;
+    this.#added = this.#kept = false;
     this.#addition = undefined;
     if (!this.#wanted) {
       this.#ended();
@@ -258,7 +264,13 @@ export class ClientRoom implements Room, Subscription {
 
   /** Handles a presence frame. */
   updatePresence(frame: Raw): void {
-    if (this.#presence.receive(frame)) this.#requestPresence();
+    if (this.#presence.receive(frame)) this.#requestState();
+  }
+
+  /** Reports an error to the handlers of the room, if there are any. */
+  report(error: RealtimeError): void {
+    if (this.#errors.size > 0) this.#errors.call(error);
+    else report(error);
   }
 
   /**
@@ -283,7 +295,10 @@ export class ClientRoom implements Room, Subscription {
       if (number !== this.#joinNumber) return;
       this.#joining = false;
       if (error && recovering) return this.#recoverRefused(error);
-      if (error) return this.#joinRefused(error);
+      if (error) {
+        this.joined ||= this.#kept;
+        return this.#joinRefused(error);
+      }
       if (this.#wanted) this.#added = false;
       const from = since ? undefined : toPosition(this.#addition);
       this.#addition = undefined;
@@ -307,26 +322,37 @@ export class ClientRoom implements Room, Subscription {
     const body = { type: type as string, room: this.name, ...more, presence, state, latest };
     this.#requests.send(body, (error, content) => {
       if (!error && latest !== undefined) this.values.held = false;
+      if (error?.code === "forbidden" && presence && type === "recover" && !this.#wanted) {
+        this.#ignorePresence();
+        this.#presence.clear();
+        return this.#sendJoin(undefined, more, settle); // for the rest
+      }
       if (!error) this.#presence.answered(content, presence);
       else if (presence) this.#presence.stop();
       settle(error, content);
     });
   }
 
-  /** Asks for presence in a room of which the client is a member already. */
-  #requestPresence(): void {
-    const presence = this.#requests.connected && this.#presence.ask();
-    if (presence) this.#sendJoin(presence, {}, (error) => {
+  /** Asks for presence and missing values in a room of which the client is a member already. */
+  #requestState(): void {
+    if (!this.#requests.connected) return;
+    const presence = this.#presence.ask();
+    if (presence || (this.#added && this.values.held)) this.#sendJoin(presence, {}, (error) => {
       if (error) this.#presenceRefused(error);
       else if (!this.#active) this.#client.sendLeave(); // removed meanwhile
     });
+  }
+
+  #ignorePresence(): void {
+    this.#presence.wanted = false;
+    this.#presence.stop();
   }
 
   #keepState(state: unknown): void {
     this.#state = state;
     this.#throttle.set("", () => { // no value has this key
       this.#requests.send({ type: "state", room: this.name, state }, (error) => {
-        if (error && this.#isRelevant(error)) this.#report(error);
+        if (error && this.#isRelevant(error)) this.report(error);
       });
     });
   }
@@ -384,9 +410,12 @@ export class ClientRoom implements Room, Subscription {
       if (this.joined) this.#client.sendLeave(); // a refusal does not end the membership
       this.#ended();
     }
-    this.#report(error);
+    this.report(error);
     if (addition) this.#addedAnyway(addition);
-    else if (this.#added) this.#requestJoin();
+    else if (this.#added) {
+      if (this.#at || this.#first) this.#requestJoin();
+      else this.#requestState();
+    }
   }
 
   /** Handles an addition during a join that was refused. */
@@ -412,7 +441,7 @@ export class ClientRoom implements Room, Subscription {
   #presenceRefused(error: RealtimeError): void {
     if (!this.#isRelevant(error)) return;
     this.#presence.wanted = false;
-    this.#report(error);
+    this.report(error);
   }
 
   /**
@@ -421,11 +450,6 @@ export class ClientRoom implements Room, Subscription {
    */
   #isRelevant({ code }: RealtimeError): boolean {
     return this.#wanted && code !== "disconnected";
-  }
-
-  #report(error: RealtimeError): void {
-    if (this.#errors.size > 0) this.#errors.call(error);
-    else report(error);
   }
 
   #finishLeave(): void {

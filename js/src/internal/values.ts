@@ -1,5 +1,6 @@
 import type { Message } from "../api.js";
 import { later } from "./later.js";
+import { asNumber, type Raw } from "./wire.js";
 
 /**
  * Values calls handlers with the newest value of each key of a room, or of the connection. It makes
@@ -7,35 +8,54 @@ import { later } from "./later.js";
  * were replaced meanwhile.
  */
 export class Values {
-  /** The newest version that has arrived; 0: none of the values that exist has arrived. */
-  version: number | undefined;
   /** Whether the server does not know yet, over this connection, what is missing after version. */
   held = false;
   readonly #call: (message: Message) => Promise<void>[];
   readonly #waiting = new Map<string, Message>(); // values for which no handler was called
   readonly #known = new Map<string, Message>(); // for each key that exists, what removes it
+  #version: number | undefined; // up to which everything has arrived; undefined: not known
+  #had = false; // values have arrived
   #running = false;
 
   constructor(call: (message: Message) => Promise<void>[]) {
     this.#call = call;
   }
 
+  /** What the next join says about values; undefined: nothing. */
+  get version(): number | undefined {
+    return this.#version ?? (this.#had ? 0 : undefined);
+  }
+
+  /** The removal of each value that exists. */
+  get removals(): Message[] {
+    return [...this.#known.values()];
+  }
+
   /** Handles a value, or the removal of one. */
-  receive(message: Message, version: number | undefined): void {
+  receive(message: Message): void {
     const key = message.latest!;
-    if (!this.held && version! > (this.version ?? 0)) this.version = version;
+    this.#had = true;
     if (message.content === null) this.#known.delete(key);
     else this.#known.set(key, { ...message, content: null });
     this.#waiting.set(key, message);
     if (!this.#running) this.#schedule();
   }
 
-  /** Removes the values with other keys. The values that follow have versions of their own. */
-  keep(keys: unknown[]): void {
-    for (const [key, removal] of this.#known) {
-      if (!keys.includes(key)) this.receive(removal, undefined);
+  /** Handles a frame that says which keys exist, or up to which version everything has arrived. */
+  update({ keys, ver }: Raw): void {
+    if (Array.isArray(keys)) {
+      this.remove(this.removals.filter(({ latest }) => !keys.includes(latest)));
+      this.#version = undefined; // the values follow
+    } else if (!this.held) {
+      this.#version = asNumber(ver) ?? this.#version;
     }
-    this.version = 0;
+  }
+
+  /** Removes values, unless newer ones have arrived since removals returned this. */
+  remove(removals: Message[]): void {
+    for (const removal of removals) {
+      if (this.#known.get(removal.latest!) === removal) this.receive(removal);
+    }
   }
 
   /** Notes that there is no connection. */
@@ -45,8 +65,8 @@ export class Values {
 
   /** Forgets all values. No handlers are called. */
   forget(): void {
-    this.version = undefined;
-    this.held = false;
+    this.#version = undefined;
+    this.#had = this.held = false;
     this.#waiting.clear();
     this.#known.clear();
   }

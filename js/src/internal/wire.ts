@@ -14,7 +14,7 @@ export type Frame =
   | { kind: "message"; message: Message; prev: unknown }
   | StateFrame
   | { kind: "reply"; id: unknown; content: unknown }
-  | { kind: "error"; id: unknown; error: RealtimeError }
+  | { kind: "error"; id: unknown; room: string | undefined; error: RealtimeError }
   | { kind: "call"; id: unknown; method: string; content: unknown }
   | { kind: "joined"; room: string | undefined; content: unknown }
   | { kind: "left"; room: string | undefined }
@@ -23,7 +23,7 @@ export type Frame =
 
 /** A frame of which the client counts the arrivals. */
 export type StateFrame = { isState: true } & (
-  | { kind: "value"; message: Message; ver: number | undefined }
+  | { kind: "value"; message: Message }
   | { kind: "presence" | "latest"; room: string | undefined; raw: Raw }
 );
 
@@ -105,8 +105,7 @@ function toFrame(raw: Raw): Frame | undefined {
   if (typeof type !== "string") return undefined;
   const room = asString(raw.room);
   if (typeof raw.latest === "string") {
-    const ver = asNumber(raw.ver);
-    return { kind: "value", isState: true, message: toMessage(type, raw), ver };
+    return { kind: "value", isState: true, message: toMessage(type, raw) };
   }
   const bytes = asNumber(raw.bytes);
   if (type === "large" && bytes !== undefined) return { kind: "large", bytes };
@@ -114,7 +113,7 @@ function toFrame(raw: Raw): Frame | undefined {
     case "reply":
       return { kind: type, id, content };
     case "error":
-      return { kind: type, id, error: toError(content) };
+      return { kind: type, id, room: asString(Object(content).room), error: toError(content) };
     case "call":
       return { kind: type, id, method: asString(method) ?? "", content };
     case "joined":
