@@ -26,6 +26,14 @@ func (b *bed) fillRoom(room string, n int, protocols ...string) {
 	}
 }
 
+// fillValues makes a room with n values.
+func (b *bed) fillValues(room string, n, size int) {
+	b.join(room, b.openV1(realtime.Identity{UserID: "keeper"}))
+	for i := range n {
+		b.mustValue(realtime.ToRoom(room), fmt.Sprint(i), `"`+strings.Repeat("x", size)+`"`)
+	}
+}
+
 // A request counts against the limits of its client by the work that it causes: authorisations,
 // bytes and receivers.
 func TestRequestCosts(t *testing.T) {
@@ -66,12 +74,18 @@ func TestRequestCosts(t *testing.T) {
 			}
 			alice.request(`{"type":"join","id":1,"room":"hall"}`)
 		}, []string{`{"type":"state","id":1,"room":"hall","state":1}`, `{"type":"state","id":1,"room":"hall","state":2}`}},
-		"join with values": {plenty, func(b *bed, _ *client) {
-			b.join("hall", b.openV1(realtime.Identity{UserID: "keeper"}))
-			for i := range 1000 {
-				b.mustValue(realtime.ToRoom("hall"), fmt.Sprint(i), `"`+strings.Repeat("x", 200)+`"`)
-			}
-		}, []string{`{"type":"join","id":1,"room":"hall","latest":0}`}},
+		"join with large values": {plenty, func(b *bed, _ *client) { b.fillValues("hall", 1000, 200) },
+			[]string{`{"type":"join","id":1,"room":"hall","latest":0}`}},
+		"join with many values": {told, func(b *bed, _ *client) { b.fillValues("hall", 50, 1) },
+			[]string{`{"type":"join","id":1,"room":"hall","latest":0}`}},
+		"recover with large values": {plenty, func(b *bed, alice *client) {
+			b.fillValues("hall", 1000, 200)
+			b.join("hall", alice)
+		}, []string{`{"type":"recover","id":1,"room":"hall","latest":0}`}},
+		"recover with many values": {told, func(b *bed, alice *client) {
+			b.fillValues("hall", 50, 1)
+			b.join("hall", alice)
+		}, []string{`{"type":"recover","id":1,"room":"hall","latest":0}`}},
 		"join with an old presence": {plenty, func(b *bed, alice *client) {
 			b.fillRoom("hall", 500, realtime.V1)
 			f := b.watch(alice, "hall", "")

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -56,7 +57,10 @@ func (c *countingClient) read() {
 			time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(c.route.bandwidth))
 		}
 		var m stateFrame
-		if json.Unmarshal(p, &m) == nil && (m.Latest != "" || m.Type == "presence" || m.Type == "latest") {
+		if json.Unmarshal(p, &m) != nil {
+			continue
+		}
+		if m.Latest != "" || m.Type == "presence" || m.Type == "latest" {
 			time.AfterFunc(c.route.delay, func() { c.arrived(&m) })
 		}
 	}
@@ -105,7 +109,7 @@ func TestEachKeyHasItsTurn(t *testing.T) {
 			bubble(t, realtime.Options{}, func(t *testing.T, b *bed) {
 				far := b.openFar(test.route)
 				b.joinAll(&client{conn: far.conn}, "board")
-				for i := range long.Of(100, 600, 600) {
+				for i := range long.Of(100, 200, 600) {
 					content := fmt.Sprintf(`"%d %s"`, i, strings.Repeat("x", test.size))
 					for key := range test.keys {
 						b.mustValue(realtime.ToRoom("board"), fmt.Sprint(key), content)
@@ -116,7 +120,7 @@ func TestEachKeyHasItsTurn(t *testing.T) {
 				defer far.mu.Unlock()
 				require.Len(t, far.keys, test.keys)
 				for key, n := range far.keys {
-					require.GreaterOrEqual(t, n, long.Of(4, 24, 24), key)
+					require.GreaterOrEqual(t, n, long.Of(4, 8, 24), key)
 				}
 			})
 		})
@@ -125,22 +129,23 @@ func TestEachKeyHasItsTurn(t *testing.T) {
 
 // A client learns what happens in a quiet room, whatever happens in its other rooms.
 func TestEachRoomHasItsTurn(t *testing.T) {
+	ms := time.Millisecond
 	for name, test := range map[string]struct {
 		route route
 		each  time.Duration
 		busy  func(b *bed, i int)
 	}{
-		"a room with many values": {route{}, 100 * time.Millisecond, func(b *bed, i int) {
+		"a room with many values": {route{}, 100 * ms, func(b *bed, i int) {
 			content := fmt.Sprintf(`"%d %s"`, i, strings.Repeat("x", 300))
 			for key := range 1000 {
 				b.mustValue(realtime.ToRoom("room 0"), fmt.Sprint(key), content)
 			}
 		}},
-		"a room with large values": {route{delay: 125 * time.Millisecond}, 50 * time.Millisecond, func(b *bed, i int) {
+		"a room with large values": {route{delay: 125 * ms}, 50 * ms, func(b *bed, i int) {
 			content := fmt.Sprintf(`"%d %s"`, i, strings.Repeat("x", 50<<10))
 			b.mustValue(realtime.ToRoom("room 0"), fmt.Sprint(i%16), content)
 		}},
-		"many rooms": {route{delay: 125 * time.Millisecond}, 50 * time.Millisecond, func(b *bed, i int) {
+		"many rooms": {route{delay: 125 * ms}, 50 * ms, func(b *bed, i int) {
 			for room := range 40 {
 				b.mustValue(realtime.ToRoom(fmt.Sprint("room ", room)), "k", fmt.Sprint(i))
 			}
@@ -157,7 +162,7 @@ func TestEachRoomHasItsTurn(t *testing.T) {
 				}
 				time.Sleep(2 * time.Second)
 				before := far.inRoom("hall")
-				seconds := long.Of(10, 60, 60)
+				seconds := long.Of(10, 20, 60)
 				for i := range seconds * int(time.Second/test.each) {
 					test.busy(b, i)
 					if i%int(time.Second/test.each) == 5 {
@@ -178,7 +183,7 @@ func TestEachRoomOfAPlainClientHasItsTurn(t *testing.T) {
 		far := b.stalled("far")
 		far.pace(5 * time.Millisecond)
 		b.joinAll(far, "board", "hall")
-		rounds := long.Of(100, 600, 600)
+		rounds := long.Of(100, 200, 600)
 		for i := range rounds {
 			content := fmt.Sprintf(`"%d %s"`, i, strings.Repeat("x", 2000))
 			for key := range 100 {
@@ -188,16 +193,19 @@ func TestEachRoomOfAPlainClientHasItsTurn(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		n := strings.Count(strings.Join(far.raw(), ""), "of the hall")
+		far.Drop()
+		time.Sleep(time.Minute)
 		require.Greater(t, n, rounds/4, "every other update is one of the hall")
 	})
 }
 
 // The values of a room leave most of a send queue to messages.
 func TestValuesLeaveRoomForMessages(t *testing.T) {
-	for _, slow := range []realtime.SlowPolicy{
-		realtime.SlowDisconnect, realtime.SlowDropOldest, realtime.SlowDropNewest,
+	for name, slow := range map[string]realtime.SlowPolicy{
+		"disconnect": realtime.SlowDisconnect, "drop oldest": realtime.SlowDropOldest,
+		"drop newest": realtime.SlowDropNewest,
 	} {
-		t.Run(fmt.Sprint(slow), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			bubble(t, realtime.Options{Slow: slow}, func(t *testing.T, b *bed) {
 				holder := b.openV1(realtime.Identity{UserID: "holder"})
 				b.join("board", holder)
@@ -206,7 +214,9 @@ func TestValuesLeaveRoomForMessages(t *testing.T) {
 				}
 				transport, end := realtime.Pipe(realtime.V1)
 				stuck := b.attach(transport, end, realtime.Identity{UserID: "stuck"})
-				b.news(realtime.ToConn(stuck.conn.ID()), strings.Repeat("x", 70<<10)) // fills the pipe
+				toStuck := realtime.ToConn(stuck.conn.ID())
+				b.news(toStuck, strings.Repeat("x", 70<<10)) // fills the pipe
+				synctest.Wait()
 				b.joinAll(stuck, "board")
 				time.Sleep(time.Second)
 				for range 700 {
@@ -214,7 +224,8 @@ func TestValuesLeaveRoomForMessages(t *testing.T) {
 				}
 				stuck.unstall()
 				time.Sleep(time.Second)
-				require.Equal(t, 700, strings.Count(strings.Join(stuck.raw(), ""), `"content":"hi"`))
+				got := strings.Join(stuck.raw(), "")
+				require.Equal(t, 700, strings.Count(got, `"content":"hi"`))
 			})
 		})
 	}
@@ -238,6 +249,8 @@ func TestFullQueueIsNoSilence(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		n := len(slow.raw())
+		slow.Drop()
+		time.Sleep(time.Minute)
 		require.Less(t, n, 12*20)
 		require.Greater(t, n, 12)
 	})
