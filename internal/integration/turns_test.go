@@ -222,6 +222,7 @@ func TestValuesLeaveRoomForMessages(t *testing.T) {
 				for range 700 {
 					b.news(realtime.ToRoom("board"), "hi")
 				}
+				synctest.Wait()
 				stuck.unstall()
 				time.Sleep(time.Second)
 				got := strings.Join(stuck.raw(), "")
@@ -231,8 +232,8 @@ func TestValuesLeaveRoomForMessages(t *testing.T) {
 	}
 }
 
-// A client that acknowledges nothing gets one update in ten seconds, also if its queue is full now and
-// then.
+// A client that acknowledges nothing gets one update in ten seconds, also if its queue is full now
+// and then.
 func TestFullQueueIsNoSilence(t *testing.T) {
 	o := realtime.Options{Timeouts: realtime.Timeouts{Write: time.Hour, Ping: -1}}
 	o.Limits.QueueMessages = 8
