@@ -214,9 +214,10 @@ func TestValuesLeaveRoomForMessages(t *testing.T) {
 				}
 				transport, end := realtime.Pipe(realtime.V1)
 				stuck := b.attach(transport, end, realtime.Identity{UserID: "stuck"})
-				toStuck := realtime.ToConn(stuck.conn.ID())
-				b.news(toStuck, strings.Repeat("x", 70<<10)) // fills the pipe
-				synctest.Wait()
+				for range 2 { // one fills the pipe, and the other one waits to be written
+					b.news(realtime.ToConn(stuck.conn.ID()), strings.Repeat("x", 70<<10))
+					synctest.Wait()
+				}
 				b.joinAll(stuck, "board")
 				time.Sleep(time.Second)
 				for range 700 {
