@@ -214,14 +214,16 @@ func TestValuesLeaveRoomForMessages(t *testing.T) {
 				}
 				transport, end := realtime.Pipe(realtime.V1)
 				stuck := b.attach(transport, end, realtime.Identity{UserID: "stuck"})
-				toStuck := realtime.ToConn(stuck.conn.ID())
-				b.news(toStuck, strings.Repeat("x", 70<<10)) // fills the pipe
-				synctest.Wait()
+				for range 2 { // one fills the pipe, and the other one waits to be written
+					b.news(realtime.ToConn(stuck.conn.ID()), strings.Repeat("x", 70<<10))
+					synctest.Wait()
+				}
 				b.joinAll(stuck, "board")
 				time.Sleep(time.Second)
 				for range 700 {
 					b.news(realtime.ToRoom("board"), "hi")
 				}
+				synctest.Wait()
 				stuck.unstall()
 				time.Sleep(time.Second)
 				got := strings.Join(stuck.raw(), "")
@@ -231,8 +233,8 @@ func TestValuesLeaveRoomForMessages(t *testing.T) {
 	}
 }
 
-// A client that acknowledges nothing gets one update in ten seconds, also if its queue is full now and
-// then.
+// A client that acknowledges nothing gets one update in ten seconds, also if its queue is full now
+// and then.
 func TestFullQueueIsNoSilence(t *testing.T) {
 	o := realtime.Options{Timeouts: realtime.Timeouts{Write: time.Hour, Ping: -1}}
 	o.Limits.QueueMessages = 8
