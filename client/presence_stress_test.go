@@ -285,8 +285,9 @@ func (s *crowd) run(d time.Duration) {
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
-	for time.Now(); len(s.later) > 0; s.doLater(time.Now()) {
+	for len(s.later) > 0 {
 		time.Sleep(10 * time.Millisecond)
+		s.doLater(time.Now())
 	}
 	for _, p := range s.people {
 		p.current().Reconnect()

@@ -55,9 +55,6 @@ func (t *table[T]) get(key string) (value T, ok bool) {
 	return value, false
 }
 
-// next returns the version that the next change has.
-func (t *table[T]) next() uint64 { return t.version + 1 }
-
 // set gives a key a value.
 func (t *table[T]) set(key string, value T) { t.change(key, value, false) }
 
