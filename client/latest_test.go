@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -96,9 +97,7 @@ func TestLatestValuesOverConnections(t *testing.T) {
 			s.version("hall", 70)
 			time.Sleep(time.Second)
 		case 2: // there was no version
-			join := s.expect(`{"type":"join","room":"lobby","latest":0}`)
-			s.version("lobby", 99) // not of what this client has
-			s.replyEmpty(join)
+			s.replyEmpty(s.expect(`{"type":"join","room":"lobby","latest":0}`))
 			s.version("lobby", 9)
 			s.value("lobby", "a", "6")
 			s.version("lobby", 12)
@@ -112,7 +111,11 @@ func TestLatestValuesOverConnections(t *testing.T) {
 			s.value("lobby", "b", "7")
 			s.value("lobby", "e", "8")
 			s.version("lobby", 4)
-			s.value("lobby", "e", "8")
+			time.Sleep(time.Second)
+		case 5: // the server does not know yet what the client has
+			join := s.expect(`{"type":"join","room":"lobby","latest":4}`)
+			s.version("lobby", 99)
+			s.replyEmpty(join)
 			time.Sleep(time.Second)
 		default:
 			s.replyEmpty(s.expect(`{"type":"join","room":"lobby","latest":4}`))
@@ -133,8 +136,9 @@ func TestLatestValuesOverConnections(t *testing.T) {
 		alice.awaitReconnect()
 		alice.awaitReconnect()
 		require.Equal(t, []string{
-			"shape @lobby: null", "shape @lobby: null", "shape bob@lobby: 7", "shape bob@lobby: 8", "shape bob@lobby: 8",
+			"shape @lobby: null", "shape @lobby: null", "shape bob@lobby: 7", "shape bob@lobby: 8",
 		}, read())
+		alice.awaitReconnect()
 		alice.awaitReconnect()
 		require.NoError(t, alice.Leave(t.Context(), "lobby"))
 		alice.join("lobby")
@@ -238,5 +242,174 @@ func TestLatestValueIsRefused(t *testing.T) {
 		}
 		_, err := alice.SendReceipt(t.Context(), room, shape("k", 1))
 		require.ErrorIs(t, err, realtime.ErrInvalidMessage)
+	})
+}
+
+// TestLatestValuesOfASession tests that values for the connection end with its session: the client
+// reports them as removed, unless they have arrived over the new connection.
+func TestLatestValuesOfASession(t *testing.T) {
+	one := func(s *script) { s.value("", "a", "1") }
+	for name, test := range map[string]struct {
+		do   []func(s *script) // over each connection; the first gives values of a and b
+		want []string          // after that, in any order
+	}{
+		"resumed": {[]func(s *script){func(s *script) {
+			s.send(`{"message_type":"latest","keys":["b"]}`)
+			s.reply(s.expect(`{"type":"resume","session":"s1"}`), `{"rooms":[]}`)
+		}}, []string{"a null"}},
+		"refused": {[]func(s *script){func(s *script) {
+			one(s)
+			s.value("", "c", "3")
+			s.replyError(s.expect(`{"type":"resume","session":"s1"}`), "session")
+			s.value("", "d", "4")
+		}}, []string{"a 1", "c 3", "b null", "d 4"}},
+		"refused, and resumed later": {[]func(s *script){func(s *script) {
+			s.replyError(s.expect(`{"type":"resume","session":"s1"}`), "session")
+			one(s)
+		}, func(s *script) {
+			s.replyEmpty(s.expect(`{"type":"resume","session":"s2"}`))
+		}}, []string{"a null", "b null", "a 1"}},
+		"not answered": {[]func(s *script){func(s *script) {
+			s.expect(`{"type":"resume","session":"s1"}`)
+		}, func(s *script) {
+			s.replyEmpty(s.expect(`{"type":"resume","session":"s2"}`))
+			one(s)
+		}}, []string{"a null", "b null", "a 1"}},
+		"server goes away": {[]func(s *script){func(s *script) {
+			one(s)
+		}}, []string{"a null", "b null", "a 1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sessions := func(n int) string { return emptyInbox(n) + fmt.Sprintf(`,"session":"s%d"`, n) }
+			withHandler(t, scriptedWith(t, sessions, func(s *script, n int) {
+				switch {
+				case n > 1:
+					test.do[n-2](s)
+				default:
+					s.value("", "a", "0")
+					s.value("", "b", "0")
+				}
+				switch {
+				case n > len(test.do):
+					s.serveUntilClosed()
+				case name == "server goes away":
+					_ = s.ws.Close(1001, "")
+				default:
+					time.Sleep(time.Second) // then everything has arrived
+				}
+			}), func(t *testing.T, w *testEnv) {
+				alice := w.dialPaused("alice", client.DialOptions{})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				next := func(n int) (all []string) {
+					for range n {
+						m, err := alice.Receive(ctx)
+						require.NoError(t, err)
+						require.Empty(t, m.Room)
+						all = append(all, m.Latest+" "+string(m.Content))
+					}
+					return all
+				}
+				require.Equal(t, []string{"a 0", "b 0"}, next(2))
+				require.ElementsMatch(t, test.want, next(len(test.want)))
+				alice.startReading()
+				time.Sleep(10 * time.Second) // there may be another connection
+				require.Empty(t, alice.receivedKept())
+			})
+		})
+	}
+}
+
+// TestServerLatestOfAnotherSession tests the same with a server that is restarted.
+func TestServerLatestOfAnotherSession(t *testing.T) {
+	withManager(t, realtime.Options{}, func(t *testing.T, w *testEnv) {
+		alice := w.dial("alice")
+		for c := range w.rt.User("alice").LocalConns() {
+			_, err := w.rt.Send(t.Context(), realtime.ToConn(c.ID()), shape("a", 1))
+			require.NoError(t, err)
+		}
+		require.Equal(t, []string{"shape : 1"}, alice.received())
+		w.restart(realtime.Options{})
+		alice.awaitReconnect()
+		require.Equal(t, []string{"gap 1012", "shape : null"}, alice.received())
+	})
+}
+
+// TestGapInARoomWithValues tests that a client that asks for messages over the same connection does
+// not ask for the values that it has.
+func TestGapInARoomWithValues(t *testing.T) {
+	withHandler(t, scripted(t, func(s *script, _ int) {
+		s.reply(s.expect(joinLobby), at5)
+		s.value("lobby", "a", "1")
+		s.sendKept(7, 6)
+		s.reply(s.expect(joinLobby5), recovered5)
+		s.sendKept(6, 5, 7, 6)
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
+		alice := w.dial("alice")
+		alice.join("lobby")
+		require.Equal(t, []string{"shape bob@lobby: 1", "bob@lobby: 6", "bob@lobby: 7"}, alice.received())
+	})
+}
+
+// TestRefusalsWithoutID tests that the client yields what the server has refused of a room, also
+// while it reads nothing, and that the membership lasts.
+func TestRefusalsWithoutID(t *testing.T) {
+	refuse := func(s *script, more string) {
+		s.send(`{"message_type":"error","id":null,"content":{"code":"forbidden","message":"no"` + more + `}}`)
+	}
+	withHandler(t, scripted(t, func(s *script, _ int) {
+		join := s.expect(joinLobby)
+		refuse(s, `,"room":"lobby"`) // answers nothing
+		s.replyEmpty(join)
+		for range 100 {
+			refuse(s, `,"message_type":"shape","room":"hall"`)
+			refuse(s, `,"message_type":"shape"`)
+			refuse(s, `,"room":7`)
+			refuse(s, `,"message_type":"shape","room":"lobby"`)
+		}
+		s.replyEmpty(s.expect(`{"type":"ping"}`))
+		ping := s.expect(`{"type":"ping"}`)
+		refuse(s, `,"room":"lobby"`)
+		for i := range 10 {
+			refuse(s, fmt.Sprintf(`,"room":"%d"`, i))
+		}
+		s.replyEmpty(ping)
+		s.replyEmpty(s.expect(`{"type":"state","room":"lobby","state":1}`))
+		s.serveUntilClosed()
+	}), func(t *testing.T, w *testEnv) {
+		alice := w.dialPaused("alice", client.DialOptions{QueueMessages: 4})
+		alice.join("lobby")
+		next := func() string {
+			_, err := alice.Receive(t.Context())
+			require.True(t, err.(*client.RoomError).Member)
+			return describeError(err)
+		}
+		_, err := alice.Ping(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"room lobby: forbidden", "room hall: forbidden"}, []string{next(), next()})
+		_, err = alice.Ping(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, alice.SetState("lobby", 1))
+		alice.startReading()
+		require.Equal(t, []string{
+			"room lobby: forbidden", "room 0: forbidden", "room 1: forbidden", "room 2: forbidden",
+		}, alice.received())
+	})
+}
+
+// TestServerRefusesAValue tests that a client learns that a Manager has refused a value.
+func TestServerRefusesAValue(t *testing.T) {
+	denied := func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		if a.Kind == realtime.ActionSend {
+			return realtime.ErrForbidden
+		}
+		return nil
+	}
+	withManager(t, realtime.Options{Authorize: denied}, func(t *testing.T, w *testEnv) {
+		alice := w.dial("alice")
+		alice.join("lobby")
+		require.NoError(t, alice.Send(t.Context(), realtime.ToRoom("lobby"), shape("a", 1)))
+		require.Equal(t, []string{"room lobby: forbidden"}, alice.received())
 	})
 }

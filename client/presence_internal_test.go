@@ -141,7 +141,8 @@ func applyChange(t *testing.T, shown map[string]Member, c PresenceChange) {
 	}
 }
 
-// TestPresenceChange tests that what happens to a member is one of joined, left and updated.
+// TestPresenceChange tests that what happens to a member is one of joined, left and updated, and that
+// a key may belong to another user later.
 func TestPresenceChange(t *testing.T) {
 	p := newPresenceTest(t)
 	keys := func(members []Member) (keys []string) {
@@ -164,6 +165,8 @@ func TestPresenceChange(t *testing.T) {
 			joined: []string{"a"}, left: []string{"me"}, updated: []string{"b"}},
 		{frame: `"ver":7,"show":"count","user_count":7,"connection_count":900`, left: []string{"a", "b"}},
 		{frame: `"ver":8,"show":"members","set":[{"key":""},{"key":"a"},{"key":"a","away":true}]`, joined: []string{"a"}},
+		{frame: `"prev":8,"ver":9,"set":[{"key":"a","user":"z"}]`, joined: []string{"a"}, left: []string{"a"}},
+		{frame: `"ver":10,"set":[{"key":"a","user":"x"}]`, joined: []string{"a"}, left: []string{"a"}},
 	} {
 		p.frame(`{"room":"lobby",%s}`, test.frame)
 		events := p.members.takePresence()
