@@ -138,8 +138,9 @@ func (e *GapError) Error() string {
 // room, and does not join it again by itself.
 //
 // With Member it is also yielded when the server refuses the state of the client, see
-// [Client.SetState]; to show the members of a room to which its application has added the client, see
-// JoinOptions.Presence; and a latest value or an ephemeral message for a room, see [Client.Send].
+// [Client.SetState]; to show the members of a room to which its application has added the client,
+// see JoinOptions.Presence; and a latest value or an ephemeral message for a room, see
+// [Client.Send].
 type RoomError struct {
 	Room string
 	Err  error // a *realtime.Error, with the code "removed" if the server removed the client

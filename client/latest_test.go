@@ -380,9 +380,13 @@ func TestRefusalsWithoutID(t *testing.T) {
 	}), func(t *testing.T, w *testEnv) {
 		alice := w.dialPaused("alice", client.DialOptions{QueueMessages: 4})
 		alice.join("lobby")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		next := func() string {
-			_, err := alice.Receive(t.Context())
-			require.True(t, err.(*client.RoomError).Member)
+			_, err := alice.Receive(ctx)
+			var refusal *client.RoomError
+			require.ErrorAs(t, err, &refusal)
+			require.True(t, refusal.Member)
 			return describeError(err)
 		}
 		_, err := alice.Ping(t.Context())

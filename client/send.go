@@ -70,7 +70,7 @@ func (c *Client) SendReceipt(
 // handled it, unless Close came first.
 //
 // If the server refuses an ephemeral message or a latest value for a room, [Client.Messages] yields
-// a *[RoomError] whose Member is true, but not more than one of a room at a time, and about one in a
+// a *[RoomError] whose Member is true. One of a room waits at most, and the server sends one in a
 // second. Nobody is told if the server refuses one for anything else.
 //
 // It returns a *realtime.Error if the server refuses the message; [ErrTarget],

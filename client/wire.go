@@ -239,8 +239,8 @@ func (in *incoming) failure() *realtime.Error {
 	return (*realtime.Error)(&e)
 }
 
-// refusedIn returns the room of an error frame without the id of a request, or an empty string. What
-// was refused is a state, a latest value or an ephemeral message.
+// refusedIn returns the room of an error frame without the id of a request, or an empty string. A
+// state, a latest value or an ephemeral message was refused there.
 func (in *incoming) refusedIn() string {
 	var content struct {
 		Room string `json:"room"`
