@@ -102,12 +102,12 @@ func (c *Conn) Identity() Identity {
 }
 
 // Renew replaces the identity of the connection by a newer one of the same user, with another
-// expiry, other Data or other Info. The device stays the same, and so does the Info if that of id is
-// nil. Options.Revalidate does the same. Renew does not block. It ends nothing that the new identity has no permission for: the application must take the
-// connection out of such rooms.
+// expiry, other Data or other Info. The device stays the same, and so does the Info if that of id
+// is nil. Options.Revalidate does the same. Renew does not block. It ends nothing that the new
+// identity has no permission for: the application must take the connection out of such rooms.
 //
-// It returns ErrForbidden for another user, ErrUnauthenticated for an identity that has expired, the
-// errors of [Conn.SetInfo] for its Info, and ErrClosed if the connection has ended.
+// It returns ErrForbidden for another user, ErrUnauthenticated for an identity that has expired,
+// the errors of [Conn.SetInfo] for its Info, and ErrClosed if the connection has ended.
 func (c *Conn) Renew(id Identity) error {
 	info, err := checkInfo(id.Info)
 	switch {

@@ -3,6 +3,7 @@ package realtime
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
@@ -251,7 +252,9 @@ func (js *joins) joinAgain(m *membership, e *joinOp) error {
 		return err
 	}
 	if e.asked != nil && e.asked.Own != nil {
-		if err := m.setState(e.own()); err != nil {
+		if err := m.setState(e.own()); errors.Is(err, ErrFull) {
+			m.refuseState()
+		} else if err != nil {
 			return err
 		}
 	}
@@ -372,7 +375,7 @@ func (e *joinOp) wire(m *membership, r *room) *wire.Joined {
 
 // leave takes a connection out of a room, and reports whether it was in the room. If the client
 // asked for that, leave calls answer in the same critical section, so the answer comes before any
-// report that the client was put in again, and told is how many connections the notice was sent to.
+// report that the client was put in again, and told is how many connections are told of it.
 // If answer is nil, leave reports to the client that it was taken out.
 func (js *joins) leave(c *Conn, name string, answer func()) (left bool, told int) {
 	c.mu.Lock()
@@ -399,7 +402,7 @@ func (js *joins) takeOut(c *Conn, m *membership) {
 	}
 }
 
-// remove ends a membership, and returns how many connections the notice was sent to. c.mu is held.
+// remove ends a membership, and returns how many connections are told of it. c.mu is held.
 func (js *joins) remove(c *Conn, m *membership) (told int) {
 	c.rooms.remove(m)
 	r := js.m.rooms.lock(m.room)

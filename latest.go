@@ -30,7 +30,7 @@ func (c *Conn) useState() *connState {
 		return s
 	}
 	c.state.CompareAndSwap(nil, &connState{
-		pace: state.NewPace(&c.m.stateConfig, c.queue, c.proto, c.deflates),
+		pace: state.NewPace(&c.m.stateConfig, c.queue, c.proto),
 	})
 	return c.state.Load()
 }
@@ -174,7 +174,7 @@ func (c *Conn) addValues(messages []broker.Message) {
 	}
 	for i := range messages {
 		if !v.room.Has(messages[i].Latest) {
-			_ = v.room.SetValue(&messages[i]) // fails only while memory is short
+			_ = v.room.SetValue(&messages[i]) // fails while memory is short, and beyond 64 keys
 		}
 	}
 	if live {

@@ -270,9 +270,9 @@ const (
 	// ShowCount shows how many users and connections are in the room, at most once in a second.
 	ShowCount
 	// ShowMembers also shows the members themselves. While there are more than 1,000 of them, or
-	// more than 256 KiB of what is shown, the room shows their number only, at most once in a
-	// second, until there are fewer than 800 with less than 192 KiB. Meanwhile states are accepted
-	// and kept, and [Room.Members] has all members.
+	// more than 256 KiB of what is shown, or a quarter of Limits.QueueBytes, the room shows their
+	// number only, at most once in a second, until there are fewer than 800 with three quarters of
+	// that size. Meanwhile states are accepted and kept, and [Room.Members] has all members.
 	//
 	// Plain clients in the room receive a notice when the first connection of a user joins it, and
 	// when the last one leaves it. A further connection of a user that joins receives the notice

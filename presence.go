@@ -140,6 +140,22 @@ func (c *Conn) watches(room string) bool {
 	return m.view != nil && m.view.reader != nil && m.view.reader.Watches()
 }
 
+// stopWatching ends the watching of a room in which the client may not watch the members any more.
+func (c *Conn) stopWatching(room string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.rooms.find(room)
+	if m == nil {
+		return
+	}
+	r := c.m.rooms.lock(room)
+	defer r.mu.Unlock()
+	if m.view != nil && m.view.reader != nil {
+		m.view.reader.Unwatch()
+		c.answer(wire.Refusal("", room, (*wire.Error)(errorReply(ErrForbidden))))
+	}
+}
+
 // noJSON reports whether JSON is absent or null.
 func noJSON(p []byte) bool { return len(p) == 0 || string(p) == "null" }
 
@@ -219,7 +235,9 @@ func (r *room) enter(m *membership) (told int) {
 // refuseState tells the client of a member that its state is not kept. Its join does not fail because
 // of that: it would lose its place in the room.
 func (m *membership) refuseState() {
-	m.conn.answer(wire.Refusal("", m.room, (*wire.Error)(errorReply(ErrFull))))
+	if m.conn.session.MayRefuse() {
+		m.conn.answer(wire.Refusal("", m.room, (*wire.Error)(errorReply(ErrFull))))
+	}
 }
 
 // exit removes the entry of a member that is not in the roster any more. It returns how many watchers

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
@@ -380,8 +381,8 @@ func (rs *requests) handleCall(c *Conn, r *wire.Request) (content wire.Content, 
 	return content, rs.m.checkContent(content)
 }
 
-// refreshRequest renews the identity. The rooms that the client asked for are authorised again:
-// the new identity may be allowed less than the old one.
+// refreshRequest renews the identity. The rooms that the client asked for, and those that it watches,
+// are authorised again: the new identity may be allowed less than the old one.
 func (rs *requests) refreshRequest(c *Conn, token string) error {
 	if token == "" {
 		return &Error{Code: wire.CodeBadRequest, Message: "no token"}
@@ -395,6 +396,12 @@ func (rs *requests) refreshRequest(c *Conn, token string) error {
 		if !rs.mayJoin(c, room) || c.watches(room) &&
 			!rs.commands.allowed(c, &Action{Kind: ActionMembers, Room: room}) {
 			rs.m.joins.leave(c, room, nil)
+		}
+	}
+	for _, room := range c.Rooms() { // those to which the application has added it
+		if c.watches(room) && !slices.Contains(rooms, room) &&
+			!rs.commands.allowed(c, &Action{Kind: ActionMembers, Room: room}) {
+			c.stopWatching(room)
 		}
 	}
 	return nil

@@ -248,7 +248,10 @@ func TestLatestValueIsRefused(t *testing.T) {
 // TestLatestValuesOfASession tests that values for the connection end with its session: the client
 // reports them as removed, unless they have arrived over the new connection.
 func TestLatestValuesOfASession(t *testing.T) {
-	one := func(s *script) { s.value("", "a", "1") }
+	one := func(s *script) {
+		time.Sleep(time.Millisecond) // until the program has the values before
+		s.value("", "a", "1")
+	}
 	for name, test := range map[string]struct {
 		do   []func(s *script) // over each connection; the first gives values of a and b
 		want []string          // after that, in any order

@@ -256,11 +256,6 @@ func (ms *members) stateAnswered(r *room, sent json.RawMessage, err error) {
 	_ = ms.syncState(r) // it fails only after the client has ended
 }
 
-// stateOfJoin returns the state for a join over a new connection. A state that the server has not
-// accepted yet follows after the answer: if it is refused, the client stays in the room.
-func (w *watch) stateOfJoin() json.RawMessage {
-	if w.state == nil || !bytes.Equal(w.state, w.accepted) {
-		return nil
-	}
-	return w.state
-}
+// stateOfJoin returns the state for a join over a new connection: the last one that the server has
+// accepted. A newer one follows after the answer: if it is refused, the client stays in the room.
+func (w *watch) stateOfJoin() json.RawMessage { return w.accepted }

@@ -254,7 +254,7 @@ func TestState(t *testing.T) {
 			s.replyEmpty(s.expect(`{"type":"join","room":"lobby","state":3}`))
 			s.expect(state("5"))
 		case 3: // 5 may be refused
-			s.replyEmpty(s.expect(joinLobby))
+			s.replyEmpty(s.expect(`{"type":"join","room":"lobby","state":3}`))
 			s.replyEmpty(s.expect(state("6")))
 			s.replyEmpty(s.expect(state("null")))
 			time.Sleep(time.Second)

@@ -26,7 +26,8 @@ type Handler interface {
 	Command(cmd wire.Command)
 	// Ping answers a textual ping, at once and also while a command runs. It must not block.
 	Ping()
-	// Seen is called when the client says how many state frames have arrived. It does not block.
+	// Seen is called when the client says how many state frames have arrived. It waits for no code
+	// of the application.
 	Seen(frames uint64)
 	// Ended is called once, when the session has begun to end. It must not block, and locks may be
 	// held.

@@ -48,7 +48,7 @@ func newCrowd(b *testing.B, n int, show Show) *crowd {
 	for i := range n {
 		q := sendqueue.New(queues, nullWire{}, func(error) {})
 		q.Start()
-		p := NewPace(cfg, q, wire.ProtoV1, false)
+		p := NewPace(cfg, q, wire.ProtoV1)
 		c.paces = append(c.paces, p)
 		if show == ShowMembers {
 			c.entries = append(c.entries, c.room.AddEntry(fmt.Sprint("user", i), "", nil, nil))

@@ -2,8 +2,8 @@
 //
 // A [Room] has entries of its members, and values by key. Each kind is in a table, which numbers its
 // changes: so the room knows, for each [Reader], what has changed since it was served last, each
-// entry and each key once, as it is now. Nothing waits in a queue for a reader that is slow. It costs
-// as much memory as one that is fast, and gets the newest when it is ready.
+// entry and each key once, as it is now. Nothing waits in a queue for a reader that is slow. It gets the
+// newest when it is ready, and takes a few bytes for each key that it lacks, however often that changes.
 //
 // A flush walks through the readers. Those that are in step share its frames; each of the others
 // gets the difference from its own version. The room flushes at once, but not more often than once

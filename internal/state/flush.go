@@ -140,7 +140,7 @@ func (f *flush) serveValues(r *Reader) bool {
 	}
 	for ; t.next < len(t.due); t.next++ {
 		c := t.due[t.next]
-		if r.has(c) || t.given[c] == c.version {
+		if r.skips(c) || t.given[c] == c.version {
 			continue
 		}
 		frame := c.value.frames.For(r.pace.protocol, false)
@@ -162,9 +162,9 @@ func (f *flush) serveValues(r *Reader) bool {
 	return true
 }
 
-// has reports whether a reader need not be given a value, because it was removed before the reader
+// skips reports whether a reader need not be given a value, because it was removed before the reader
 // could know it.
-func (rd *Reader) has(c *cell[*value]) bool {
+func (rd *Reader) skips(c *cell[*value]) bool {
 	return c.gone && (rd.pace.protocol == wire.ProtoPlain || c.version <= rd.removed)
 }
 

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +31,6 @@ type Pace struct {
 	cfg      *Config
 	queue    *sendqueue.Queue
 	protocol wire.Protocol
-	deflates bool
 
 	mu      sync.Mutex
 	sent    uint64    // frames, all flushes together
@@ -52,10 +52,8 @@ type flight struct {
 }
 
 // NewPace returns the pace of a connection.
-func NewPace(
-	cfg *Config, q *sendqueue.Queue, protocol wire.Protocol, deflates bool,
-) *Pace {
-	p := &Pace{cfg: cfg, queue: q, protocol: protocol, deflates: deflates}
+func NewPace(cfg *Config, q *sendqueue.Queue, protocol wire.Protocol) *Pace {
+	p := &Pace{cfg: cfg, queue: q, protocol: protocol}
 	p.timer.Fire = func() { cfg.Go(p.silent) }
 	return p
 }
@@ -102,6 +100,16 @@ func (p *Pace) wait(r *Reader) {
 	r.waiting = true
 	if p.waiting = append(p.waiting, r); len(p.waiting) == 1 {
 		p.setTimer()
+	}
+}
+
+// drop makes r wait no longer, because it has left.
+func (p *Pace) drop(r *Reader) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.waiting {
+		r.waiting = false
+		p.waiting = slices.DeleteFunc(p.waiting, func(other *Reader) bool { return other == r })
 	}
 }
 
@@ -179,6 +187,7 @@ func (p *Pace) pop() {
 func (p *Pace) release() {
 	for ok := true; ok && p.free() && len(p.waiting) > 0; {
 		r := p.waiting[0]
+		p.waiting[0] = nil
 		p.waiting = p.waiting[1:]
 		r.waiting = false
 		p.mu.Unlock()

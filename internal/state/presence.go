@@ -153,8 +153,8 @@ func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
 		state = nil
 	}
 	e := &Entry{room: r, Entry: wire.Entry{User: user, Info: info, State: state}}
-	taken := key == ""
-	for e.Key = key; taken || r.presence.has(e.Key, user); taken = false {
+	other := key == ""
+	for e.Key = key; other || r.presence.taken(e.Key, user); other = false {
 		e.Key = rand.Text()[:keyLength]
 	}
 	r.presence.table.set(e.Key, e)
@@ -162,9 +162,9 @@ func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
 	return e
 }
 
-// has reports whether a new entry of a user cannot have a key. For watchers who have not heard that the
+// taken reports whether a new entry of a user cannot have a key. For watchers who have not heard that the
 // entry of another user is gone, it would become one of this user.
-func (p *presence) has(key, user string) bool {
+func (p *presence) taken(key, user string) bool {
 	c := p.table.cells[key]
 	return c != nil && (!c.gone || c.value.User != user || user == "")
 }
@@ -178,7 +178,8 @@ func (r *Room) put(e *Entry, more int64) {
 // Remove removes the entry.
 func (e *Entry) Remove() {
 	r := e.room
-	r.presence.table.remove(e.Key, e)
+	// Of an entry that is gone, only the user is needed, see taken.
+	r.presence.table.remove(e.Key, &Entry{Entry: wire.Entry{Key: e.Key, User: e.User}})
 	r.resized(-int64(entryOverhead+len(e.User)+len(e.Key)+len(e.Info)+len(e.State)), joinTick)
 }
 

@@ -40,6 +40,14 @@ func (rd *Reader) Watch() {
 	}
 }
 
+// Unwatch makes a watcher a reader that is given the values only.
+func (rd *Reader) Unwatch() {
+	if rd.watches {
+		rd.watches, rd.presence = false, 0
+		rd.room.watchers--
+	}
+}
+
 // KnowsPresence sets the version of the entries that the client has from an earlier connection, and
 // reports whether the room knows what has changed since. Zero: it has none.
 func (rd *Reader) KnowsPresence(version uint64) bool {
@@ -133,6 +141,7 @@ func (rd *Reader) Leave() {
 	r.readers[rd.index].index = rd.index
 	r.readers = shrink.Pop(r.readers)
 	rd.index = -1
+	rd.pace.drop(rd)
 	if rd.watches {
 		r.watchers--
 	}

@@ -195,7 +195,7 @@ func (r *rig) join(plain bool, begin func(c *testClient)) *testClient {
 	}
 	c.queue = sendqueue.New(&r.queues, c.wire, func(err error) { panic(err) })
 	c.queue.Start()
-	c.pace = NewPace(&r.cfg, c.queue, p, false)
+	c.pace = NewPace(&r.cfg, c.queue, p)
 	r.clients = append(r.clients, c)
 	r.do(func() {
 		c.Reader = r.Add(c.pace)

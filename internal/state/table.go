@@ -111,7 +111,8 @@ func (t *table[T]) knows(version uint64) bool {
 	return t.floor <= version && version <= t.version
 }
 
-// since is after, for a version that the table knows.
+// since returns the cells that have changed after a version that the table knows, in the order of
+// their versions.
 func (t *table[T]) since(version uint64) (changed []*cell[T]) {
 	from, _ := slices.BinarySearchFunc(t.recent, version+1, func(ch change, v uint64) int {
 		return cmp.Compare(ch.version, v)

@@ -362,6 +362,8 @@ export class ClientRoom implements Room, Subscription {
     const { top, recovered, reason, lossy } = Object(content);
     const first = this.#first;
     this.joined = true;
+    // Only a join has the state; the server's application may have added the client instead.
+    if (!this.#wanted && this.#state !== undefined) this.#keepState(this.#state);
     this.#throttle.run();
     this.#first = false;
     this.#at = toPosition(content);

@@ -41,7 +41,8 @@ export class Throttle {
     }
     for (const [key, send] of this.#waiting) {
       if (!isReady || this.#requests.buffered > MAX_BUFFERED) {
-        if (this.#waiting.size > MAX_KEYS) this.#waiting.delete(key); // the oldest
+        // The oldest value, but not the state, which has no key.
+        if (key && this.#waiting.size > MAX_KEYS) this.#waiting.delete(key);
       } else if (!this.#sentAt.has(key)) {
         this.#waiting.delete(key);
         this.#sentAt.set(key, now);
