@@ -294,9 +294,8 @@ func TestServerLatestAfterAResume(t *testing.T) {
 		alice := w.dial("alice")
 		conn := slices.Collect(w.rt.User("alice").LocalConns())[0]
 		set := func(key string, v any) {
-			res, err := w.rt.Send(t.Context(), realtime.ToConn(conn.ID()), shape(key, v))
+			_, err := w.rt.Send(t.Context(), realtime.ToConn(conn.ID()), shape(key, v))
 			require.NoError(t, err)
-			require.Equal(t, 1, res.Matched)
 		}
 		set("a", 1)
 		set("b", 1)

@@ -304,9 +304,13 @@ func (w *walk) run(steps int) {
 // say what they have seen, or never do. In the end each has the truth.
 func TestModel(t *testing.T) {
 	stats := map[string]int{}
-	for seed := range long.Of(60, 600, 5000) {
+	for seed := range long.Of(60, 300, 5000) {
 		synctest.Test(t, func(t *testing.T) {
-			t.Logf("seed %d", seed)
+			defer func() {
+				if t.Failed() {
+					t.Logf("seed %d", seed)
+				}
+			}()
 			w := newWalk(t, rand.New(rand.NewPCG(uint64(seed), 18)))
 			defer w.close()
 			w.run(300)
