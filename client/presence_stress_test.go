@@ -26,7 +26,7 @@ import (
 // second after the last of many joins, states, values, interruptions, reloads and kicks, and that
 // the changes that OnPresence reports lead there one after another.
 func TestPresenceStress(t *testing.T) {
-	people, seconds, seeds := long.Of(30, 200, 200), long.Of(20, 30, 30), long.Of(2, 1, 5)
+	people, seconds, seeds := long.Of(30, 200, 200), long.Of(20, 30, 30), long.Of(1, 1, 5)
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			runs := make(chan *crowd, 1)
