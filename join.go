@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -212,7 +211,7 @@ func (js *joins) joinLocked(c *Conn, u *user, e *joinOp) error {
 	m := &membership{conn: c, room: e.room}
 	if e.asked != nil && e.asked.Own != nil {
 		v := m.see()
-		v.own, v.says = e.own(), true
+		v.own, v.says = ownState(e.asked), true
 	}
 	c.rooms.add(m)
 	r.add(m)
@@ -252,7 +251,7 @@ func (js *joins) joinAgain(m *membership, e *joinOp) error {
 		return err
 	}
 	if e.asked != nil && e.asked.Own != nil {
-		if err := m.setState(e.own()); errors.Is(err, ErrFull) {
+		if err := m.setState(ownState(e.asked)); errors.Is(err, ErrFull) {
 			m.refuseState()
 		} else if err != nil {
 			return err
@@ -271,16 +270,8 @@ func (e *joinOp) checkState(r *room) error {
 	return nil
 }
 
-// own returns the state that the client sets, or nil. It does not refer to the request.
-func (e *joinOp) own() []byte {
-	if e.asked == nil || noJSON(e.asked.Own) {
-		return nil
-	}
-	return bytes.Clone(e.asked.Own)
-}
-
-// begin lets a member begin at its position, answers the client, and gives it what is current in the
-// room. The lock of the room is held.
+// begin lets a member begin at its position, answers the client, and gives it what is current in
+// the room. The lock of the room is held.
 func (js *joins) begin(m *membership, r *room, e *joinOp) {
 	if m.sub != nil {
 		at, top := m.sub.Begin(e.start, e.byClient)

@@ -38,9 +38,9 @@ func (c *Conn) useState() *connState {
 // pace returns the pace of the connection.
 func (c *Conn) pace() *state.Pace { return c.useState().pace }
 
-// Latest returns the latest values of the room, sorted by their keys, see Message.Latest. A room without
-// members has none. It knows the values of this process. It does not block; ctx is not used and is
-// reserved for brokers that keep values. The caller must not change the contents.
+// Latest returns the latest values of the room, sorted by their keys, see Message.Latest. A room
+// without members has none. It knows the values of this process. It does not block; ctx is not used
+// and is reserved for brokers that keep values. The caller must not change the contents.
 func (r Room) Latest(context.Context) ([]Message, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -93,8 +93,8 @@ func (rs *rooms) setLatest(name string, msg *broker.Message) (members int, err e
 	return len(r.members), r.state.SetValue(msg)
 }
 
-// setLatest gives a message to the connection, and returns 1. If the connection has ended, it keeps the
-// message for one that resumes the session, and returns 0.
+// setLatest gives a message to the connection, and returns 1. If the connection has ended, it keeps
+// the message for one that resumes the session, and returns 0.
 func (c *Conn) setLatest(msg *broker.Message) (conns int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,8 +143,8 @@ func (c *Conn) detachValues() {
 	v.reader = nil
 }
 
-// takeValues returns the values for the connection, which has ended, and takes them away from it. It
-// reports whether there have been any. c.mu is held.
+// takeValues returns the values for the connection, which has ended, and takes them away from it.
+// It reports whether there have been any. c.mu is held.
 func (c *Conn) takeValues() (messages []broker.Message, had bool) {
 	s := c.state.Load()
 	if s == nil || s.values == nil {

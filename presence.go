@@ -79,9 +79,9 @@ const maxState = 1 << 10
 // SetInfo sets what the application says about the connection, such as a name, a color or a role,
 // to the clients that watch its rooms, see ShowMembers. It replaces Identity.Info. info is what
 // encoding/json makes of it, or a json.RawMessage; nil means nothing. It may have at most 1 KiB. It
-// belongs to the session: a connection that resumes it, or that continues a membership after its page
-// was reloaded, keeps the info, unless SetInfo was called for that connection too. SetInfo does not
-// block.
+// belongs to the session: a connection that resumes it, or that continues a membership after its
+// page was reloaded, keeps the info, unless SetInfo was called for that connection too. SetInfo
+// does not block.
 //
 // It returns ErrInvalidMessage if info cannot be encoded, ErrTooLarge, and ErrClosed if the
 // connection has ended.
@@ -121,27 +121,15 @@ func checkInfo(info json.RawMessage) (json.RawMessage, error) {
 	switch {
 	case len(info) > maxState:
 		return nil, fmt.Errorf("%w: info of %d bytes, limit %d", ErrTooLarge, len(info), maxState)
-	case noJSON(info):
+	case wire.IsNull(info):
 		return nil, nil
 	}
 	return info, checkJSON(info)
 }
 
-// watches reports whether the client of the connection watches a room.
-func (c *Conn) watches(room string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	m := c.rooms.find(room)
-	if m == nil {
-		return false
-	}
-	r := c.m.rooms.lock(room)
-	defer r.mu.Unlock()
-	return m.view != nil && m.view.reader != nil && m.view.reader.Watches()
-}
-
-// stopWatching ends the watching of a room in which the client may not watch the members any more.
-func (c *Conn) stopWatching(room string) {
+// withReader calls do with the reader of the connection in a room, if it has one there, and the
+// lock of the room held.
+func (c *Conn) withReader(room string, do func(reader *state.Reader)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.rooms.find(room)
@@ -151,13 +139,23 @@ func (c *Conn) stopWatching(room string) {
 	r := c.m.rooms.lock(room)
 	defer r.mu.Unlock()
 	if m.view != nil && m.view.reader != nil {
-		m.view.reader.Unwatch()
-		c.answer(wire.Refusal("", room, (*wire.Error)(errorReply(ErrForbidden))))
+		do(m.view.reader)
 	}
 }
 
-// noJSON reports whether JSON is absent or null.
-func noJSON(p []byte) bool { return len(p) == 0 || string(p) == "null" }
+// watches reports whether the client of the connection watches a room.
+func (c *Conn) watches(room string) (yes bool) {
+	c.withReader(room, func(reader *state.Reader) { yes = reader.Watches() })
+	return yes
+}
+
+// stopWatching ends the watching of a room in which the client may not watch the members any more.
+func (c *Conn) stopWatching(room string) {
+	c.withReader(room, func(reader *state.Reader) {
+		reader.Unwatch()
+		c.answer(wire.Refusal("", room, (*wire.Error)(errorReply(ErrForbidden))))
+	})
+}
 
 // setInfo sets the info in all rooms. c.mu is held.
 func (c *Conn) setInfo(info json.RawMessage) {
@@ -214,8 +212,8 @@ func (r *room) countState() (told int) {
 	return r.state.Watchers()
 }
 
-// enter gives a member that is now in the roster an entry, if the room shows its members. It returns
-// how many watchers are told. The lock of the member's connection is held.
+// enter gives a member that is now in the roster an entry, if the room shows its members. It
+// returns how many watchers are told. The lock of the member's connection is held.
 func (r *room) enter(m *membership) (told int) {
 	r.changes++
 	told = r.countState()
@@ -232,16 +230,16 @@ func (r *room) enter(m *membership) (told int) {
 	return told
 }
 
-// refuseState tells the client of a member that its state is not kept. Its join does not fail because
-// of that: it would lose its place in the room.
+// refuseState tells the client of a member that its state is not kept. Its join does not fail
+// because of that: it would lose its place in the room.
 func (m *membership) refuseState() {
 	if m.conn.session.MayRefuse() {
 		m.conn.answer(wire.Refusal("", m.room, (*wire.Error)(errorReply(ErrFull))))
 	}
 }
 
-// exit removes the entry of a member that is not in the roster any more. It returns how many watchers
-// are told.
+// exit removes the entry of a member that is not in the roster any more. It returns how many
+// watchers are told.
 func (r *room) exit(m *membership) (told int) {
 	r.changes++
 	told = r.countState()
@@ -290,9 +288,9 @@ func (r *room) read(m *membership) *state.Reader {
 	return v.reader
 }
 
-// beginState gives a member what is current in the room, after its join was answered. It returns how
-// many entries and values, and how many bytes of them, the client is going to get. The lock of the room
-// is held.
+// beginState gives a member what is current in the room, after its join was answered. It returns
+// how many entries and values, and how many bytes of them, the client is going to get. The lock of
+// the room is held.
 func (r *room) beginState(m *membership, asked *wire.RoomState) (n, size int) {
 	if asked == nil {
 		asked = &wire.RoomState{}
@@ -319,6 +317,14 @@ func (r *room) beginState(m *membership, asked *wire.RoomState) (n, size int) {
 
 // errNotShown is returned to a client that sets its state in a room that does not show its members.
 var errNotShown = errors.New("realtime: the room does not show its members")
+
+// ownState returns the state that a request sets, or nil. It does not refer to the request.
+func ownState(asked *wire.RoomState) []byte {
+	if asked == nil || wire.IsNull(asked.Own) {
+		return nil
+	}
+	return bytes.Clone(asked.Own)
+}
 
 // setState sets what the client says about itself. The room is locked.
 func (m *membership) setState(own []byte) error {
@@ -412,8 +418,8 @@ func (r *room) makeList() {
 }
 
 // inspect calls see with the members of a room. If the room exists, its lock is held meanwhile, so
-// that the members do not change. The list is made without the lock where possible, and is shared by
-// all calls until the members change. p is the policy of a room that does not exist.
+// that the members do not change. The list is made without the lock where possible, and is shared
+// by all calls until the members change. p is the policy of a room that does not exist.
 func (rs *rooms) inspect(name string, p roomPolicy, see func(l *memberList)) {
 	for tries := 1; ; tries++ {
 		r := rs.lock(name)

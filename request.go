@@ -169,8 +169,8 @@ func (rs *requests) serve(c *Conn, r *wire.Request) {
 	c.answer(wire.Reply(r.ID, content, (*wire.Error)(reply)))
 }
 
-// refuse tells a client why its ephemeral message, latest value or state was refused, at most once in
-// a second: it may send many, and asks for no answer.
+// refuse tells a client why its ephemeral message, latest value or state was refused, at most once
+// in a second: it may send many, and asks for no answer.
 func (rs *requests) refuse(c *Conn, r *wire.Request, why *Error) {
 	if !c.session.MayRefuse() {
 		return
@@ -381,8 +381,8 @@ func (rs *requests) handleCall(c *Conn, r *wire.Request) (content wire.Content, 
 	return content, rs.m.checkContent(content)
 }
 
-// refreshRequest renews the identity. The rooms that the client asked for, and those that it watches,
-// are authorised again: the new identity may be allowed less than the old one.
+// refreshRequest renews the identity. The rooms that the client asked for, and those that it
+// watches, are authorised again: the new identity may be allowed less than the old one.
 func (rs *requests) refreshRequest(c *Conn, token string) error {
 	if token == "" {
 		return &Error{Code: wire.CodeBadRequest, Message: "no token"}

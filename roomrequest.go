@@ -107,10 +107,9 @@ func (rs *requests) stateRequest(c *Conn, r *wire.Request) error {
 	if m == nil {
 		return errNoMember
 	}
-	own := (&joinOp{asked: r.State}).own()
 	found := rs.m.rooms.lock(r.Room)
 	defer found.mu.Unlock()
-	if err := m.setState(own); err != nil {
+	if err := m.setState(ownState(r.State)); err != nil {
 		return err
 	}
 	c.session.Bill().Receivers(found.state.Watchers())

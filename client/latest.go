@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // maxKeys is the number of keys of a room that are remembered. A server has fewer.
@@ -30,7 +32,7 @@ func (v *values) note(m *Message) {
 	v.named = true
 	delete(v.earlier, m.Latest)
 	switch {
-	case m.Binary == nil && isNull(m.Content):
+	case m.Binary == nil && wire.IsNull(m.Content):
 		delete(v.types, m.Latest)
 	case len(v.types) < maxKeys || v.types[m.Latest] != "":
 		if v.types == nil {
@@ -57,7 +59,7 @@ func (v *values) forget(room string, gone func(key string) bool) (removed []Mess
 // have neither an id nor a position.
 func (ms *members) receiveValue(m Message) {
 	m.ID, m.Position = "", position{}
-	if m.Binary == nil && isNull(m.Content) {
+	if m.Binary == nil && wire.IsNull(m.Content) {
 		m.Content = json.RawMessage("null")
 	}
 	ms.mu.Lock()

@@ -141,13 +141,11 @@ func (e *entry) member() Member {
 
 // orNil returns nil for null.
 func orNil(p json.RawMessage) json.RawMessage {
-	if isNull(p) {
+	if wire.IsNull(p) {
 		return nil
 	}
 	return p
 }
-
-func isNull(p json.RawMessage) bool { return len(p) == 0 || string(p) == "null" }
 
 // fold is what a room shows, as of a version.
 type fold struct {

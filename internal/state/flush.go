@@ -14,6 +14,7 @@ type flush struct {
 	pushed  []*sendqueue.Frame // each once, if readers are in step
 	diffs   []encoded          // the last differences of presence
 	listed  listed             // the values after a version
+	keys    *sendqueue.Frame   // which keys exist; nil if no reader has to know
 	version encoded            // what tells a reader its version of the values
 	now     time.Time
 
@@ -42,8 +43,8 @@ func (f *flush) end() {
 	}
 }
 
-// serve gives a reader what has changed since it was served last, as much as its connection takes. In
-// its turn, it gets one flush. serve reports whether there was room for it.
+// serve gives a reader what has changed since it was served last, as much as its connection takes.
+// In its turn, it gets one flush. serve reports whether there was room for it.
 func (f *flush) serve(r *Reader, turn bool) bool {
 	for f.room.behind(r) && r.pace.ready(r, turn) {
 		f.frames, f.bytes = 0, 0
@@ -162,8 +163,8 @@ func (f *flush) serveValues(r *Reader) bool {
 	return true
 }
 
-// skips reports whether a reader need not be given a value, because it was removed before the reader
-// could know it.
+// skips reports whether a reader need not be given a value, because it was removed before the
+// reader could know it.
 func (rd *Reader) skips(c *cell[*value]) bool {
 	return c.gone && (rd.pace.protocol == wire.ProtoPlain || c.version <= rd.removed)
 }
@@ -182,15 +183,18 @@ func (f *flush) serveKeys(r *Reader) bool {
 	if r.pace.protocol == wire.ProtoPlain || vs.table.knows(max(r.values, r.removed)) {
 		return true
 	}
-	if !f.push(r, vs.keysFrame(f.room.name)) {
+	if f.keys == nil {
+		f.keys = vs.keysFrame(f.room.name)
+	}
+	if !f.push(r, f.keys) {
 		return false
 	}
 	r.removed, r.told = vs.table.version, 0
 	return true
 }
 
-// serveVersion tells a reader now and then up to which version it has all values, so that its client
-// can name it over another connection.
+// serveVersion tells a reader now and then up to which version it has all values, so that its
+// client can name it over another connection.
 func (f *flush) serveVersion(r *Reader) {
 	if r.pace.protocol == wire.ProtoPlain || f.room.name == "" || r.told == r.values {
 		return

@@ -58,9 +58,9 @@ func NewPace(cfg *Config, q *sendqueue.Queue, protocol wire.Protocol) *Pace {
 	return p
 }
 
-// ready reports whether r may be given a flush now. If not, r waits for its turn: until Seen, the end
-// of the silence, or space in the queue allow it. With turn set, its turn has come. Otherwise readers
-// that wait come first, so that a busy room does not take the place of the others.
+// ready reports whether r may be given a flush now. If not, r waits for its turn: until Seen, the
+// end of the silence, or space in the queue allow it. With turn set, its turn has come. Otherwise
+// readers that wait come first, so that a busy room does not take the place of the others.
 func (p *Pace) ready(r *Reader, turn bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -182,8 +182,8 @@ func (p *Pace) pop() {
 	p.n--
 }
 
-// release gives the waiting readers one flush each in turn, as long as the client may get more. p.mu is
-// held, and release unlocks it.
+// release gives the waiting readers one flush each in turn, as long as the client may get more.
+// p.mu is held, and release unlocks it.
 func (p *Pace) release() {
 	for ok := true; ok && p.free() && len(p.waiting) > 0; {
 		r := p.waiting[0]

@@ -13,8 +13,8 @@ import (
 // ErrFull is returned if no more state can be kept.
 var ErrFull = errors.New("state: full")
 
-// maxEntryBytes returns the size of the entries up to which a room shows them. A snapshot must fit into
-// a send queue.
+// maxEntryBytes returns the size of the entries up to which a room shows them. A snapshot must fit
+// into a send queue.
 func (c *Config) maxEntryBytes() int64 { return min(maxEntryBytes, int64(c.QueueBytes/4)) }
 
 // Show says what a room shows of its members.
@@ -47,6 +47,11 @@ const (
 type Entry struct {
 	room *Room
 	wire.Entry
+}
+
+// memory returns about how much memory an entry takes, in bytes.
+func (e *Entry) memory() int64 {
+	return int64(entryOverhead + len(e.User) + len(e.Key) + len(e.Info) + len(e.State))
 }
 
 // presence are the entries of a room.
@@ -158,12 +163,12 @@ func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
 		e.Key = rand.Text()[:keyLength]
 	}
 	r.presence.table.set(e.Key, e)
-	r.resized(int64(entryOverhead+len(user)+len(e.Key)+len(info)+len(state)), joinTick)
+	r.resized(e.memory(), joinTick)
 	return e
 }
 
-// taken reports whether a new entry of a user cannot have a key. For watchers who have not heard that the
-// entry of another user is gone, it would become one of this user.
+// taken reports whether a new entry of a user cannot have a key. For watchers who have not heard
+// that the entry of another user is gone, it would become one of this user.
 func (p *presence) taken(key, user string) bool {
 	c := p.table.cells[key]
 	return c != nil && (!c.gone || c.value.User != user || user == "")
@@ -180,7 +185,7 @@ func (e *Entry) Remove() {
 	r := e.room
 	// Of an entry that is gone, only the user is needed, see taken.
 	r.presence.table.remove(e.Key, &Entry{Entry: wire.Entry{Key: e.Key, User: e.User}})
-	r.resized(-int64(entryOverhead+len(e.User)+len(e.Key)+len(e.Info)+len(e.State)), joinTick)
+	r.resized(-e.memory(), joinTick)
 }
 
 // resized accounts for memory, and flushes.

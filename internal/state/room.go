@@ -103,8 +103,8 @@ func (r *Room) tick() time.Duration {
 // changed flushes at the end of the tick, or now if that has passed.
 func (r *Room) changed() { r.flushFrom(r.flushed.Add(r.tick())) }
 
-// changedPresence is changed after a change of the entries or of their number. The flush may come no
-// sooner than least after the one before.
+// changedPresence is changed after a change of the entries or of their number. The flush may come
+// no sooner than least after the one before.
 func (r *Room) changedPresence(least time.Duration) {
 	due := r.presence.due()
 	if r.watchers == 0 || r.presence.counting() && due.IsZero() {

@@ -52,7 +52,7 @@ func (r *Room) SetValue(m *broker.Message) error {
 	r.initValues()
 	vs := &r.values
 	old, has := vs.table.get(m.Latest)
-	gone := m.Binary == nil && (len(m.Content) == 0 || string(m.Content) == "null")
+	gone := m.Binary == nil && wire.IsNull(m.Content)
 	if gone && !has {
 		return nil
 	}

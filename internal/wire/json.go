@@ -434,3 +434,6 @@ func jsonBool(raw []byte, b *bool) bool {
 	*b = string(raw) == "true"
 	return *b || raw == nil || string(raw) == "false"
 }
+
+// IsNull reports whether a JSON value is absent or null.
+func IsNull(p []byte) bool { return len(p) == 0 || string(p) == "null" }

@@ -73,34 +73,24 @@ func (p *PresenceFrame) Encode() *sendqueue.Frame {
 	}
 	buf = appendCounts(buf, p.Users, p.Conns)
 	if len(p.Set) > 0 {
-		buf = append(buf, `,"set":[`...)
-		for i, e := range p.Set {
-			if i > 0 {
-				buf = append(buf, ',')
-			}
-			buf = e.append(buf)
-		}
-		buf = append(buf, ']')
+		buf = appendArray(append(buf, `,"set":`...), p.Set, func(buf []byte, e *Entry) []byte {
+			return e.append(buf)
+		})
 	}
 	if len(p.Gone) > 0 {
-		buf = appendStrings(append(buf, `,"gone":`...), p.Gone)
+		buf = appendArray(append(buf, `,"gone":`...), p.Gone, AppendString)
 	}
 	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}')))
 }
 
-// MemberList returns the content of the answer to a request for the presence of a room. Entries are for
-// a room that shows its members.
+// MemberList returns the content of the answer to a request for the presence of a room. Entries are
+// for a room that shows its members.
 func MemberList(show string, users, conns int, entries []Entry) []byte {
 	buf := appendCounts(AppendString([]byte(`{"show":`), show), users, conns)
 	if show == ShowMembers {
-		buf = append(buf, `,"members":[`...)
-		for i := range entries {
-			if i > 0 {
-				buf = append(buf, ',')
-			}
-			buf = entries[i].append(buf)
-		}
-		buf = append(buf, ']')
+		buf = appendArray(append(buf, `,"members":`...), entries, func(buf []byte, e Entry) []byte {
+			return e.append(buf)
+		})
 	}
 	return append(buf, '}')
 }
@@ -110,13 +100,14 @@ func appendCounts(buf []byte, users, conns int) []byte {
 	return strconv.AppendInt(append(buf, `,"connection_count":`...), int64(conns), 10)
 }
 
-func appendStrings(buf []byte, list []string) []byte {
+// appendArray appends an array of the elements of a list.
+func appendArray[T any](buf []byte, list []T, element func([]byte, T) []byte) []byte {
 	buf = append(buf, '[')
-	for i, s := range list {
+	for i, e := range list {
 		if i > 0 {
 			buf = append(buf, ',')
 		}
-		buf = AppendString(buf, s)
+		buf = element(buf, e)
 	}
 	return append(buf, ']')
 }
@@ -128,7 +119,7 @@ func LatestKeys(room string, keys []string) *sendqueue.Frame {
 	if room != "" {
 		buf = AppendString(append(buf, `,"room":`...), room)
 	}
-	buf = appendStrings(append(buf, `,"keys":`...), keys)
+	buf = appendArray(append(buf, `,"keys":`...), keys, AppendString)
 	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}')))
 }
 
