@@ -351,16 +351,16 @@ func ExampleOptions_show() {
 	frame, _, _ := client.Read(ctx)
 
 	var presence struct {
-		Type string `json:"message_type"`
-		Show string
-		Set  []struct {
+		Type    string `json:"message_type"`
+		Show    string
+		Members map[string]struct {
 			User        string
 			Info, State json.RawMessage
 		}
 	}
 	_ = json.Unmarshal(frame, &presence)
 	fmt.Println(presence.Type, presence.Show)
-	for _, m := range presence.Set {
+	for _, m := range presence.Members {
 		fmt.Println(m.User, string(m.Info), string(m.State))
 	}
 	// Output:

@@ -100,7 +100,6 @@ func (c *Client) FetchPresence(ctx context.Context, room string) (Presence, erro
 	if err := json.Unmarshal(content, &f); err != nil {
 		return Presence{}, fmt.Errorf("realtime: answer to presence: %w", err)
 	}
-	f.Set = f.Members
 	var none fold
 	next, _ := none.next(&f, c.session.members.ownKey(room))
 	return next, nil
@@ -112,31 +111,27 @@ const maxVersion = 1<<53 - 1
 // maxPresenceBytes limits the size of the members of a room. A server shows fewer.
 const maxPresenceBytes = 4 << 20
 
-// presenceFrame is a frame of type presence. The content of an answer to a request for presence has
-// Members in place of Set.
+// presenceFrame is a frame of type presence, or the content of an answer to a request for presence.
 type presenceFrame struct {
-	Room      string   `json:"room"`
-	Prev      *uint64  `json:"prev"` // nil: the frame replaces everything
-	Version   uint64   `json:"ver"`
-	Show      string   `json:"show"`
-	UserCount *int     `json:"user_count"`
-	ConnCount *int     `json:"connection_count"`
-	Set       []entry  `json:"set"`
-	Gone      []string `json:"gone"`
-	Members   []entry  `json:"members"`
+	Room      string            `json:"room"`
+	Prev      *uint64           `json:"prev"` // nil: the frame replaces everything
+	Version   uint64            `json:"ver"`
+	Show      string            `json:"show"`
+	UserCount *int              `json:"user_count"`
+	ConnCount *int              `json:"connection_count"`
+	Members   map[string]*entry `json:"members"` // by key; nil: gone
 }
 
 // entry is what a frame says about a member.
 type entry struct {
-	Key   string          `json:"key"`
 	User  string          `json:"user"`
 	Info  json.RawMessage `json:"info"`
 	State json.RawMessage `json:"state"`
 	Away  bool            `json:"away"`
 }
 
-func (e *entry) member() Member {
-	return Member{Key: e.Key, User: e.User, Info: orNil(e.Info), State: orNil(e.State), Away: e.Away}
+func (e *entry) member(key string) Member {
+	return Member{Key: key, User: e.User, Info: orNil(e.Info), State: orNil(e.State), Away: e.Away}
 }
 
 // orNil returns nil for null.
@@ -170,18 +165,17 @@ func (f *fold) next(p *presenceFrame, own string) (next Presence, ok bool) {
 	if next.Show != ShowMembers {
 		return next, true
 	}
-	all := make(map[string]Member, len(before.Members)+len(p.Set))
+	all := make(map[string]Member, len(before.Members)+len(p.Members))
 	if p.Prev != nil {
 		for _, m := range before.Members {
 			all[m.Key] = m
 		}
 	}
-	for _, key := range p.Gone {
-		delete(all, key)
-	}
-	for i := range p.Set {
-		if key := p.Set[i].Key; key != "" {
-			all[key] = p.Set[i].member()
+	for key, e := range p.Members {
+		if e == nil || key == "" {
+			delete(all, key)
+		} else {
+			all[key] = e.member(key)
 		}
 	}
 	size := 0

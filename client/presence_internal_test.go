@@ -48,21 +48,19 @@ func TestPresenceFollowsAModel(t *testing.T) {
 	}
 	for seed := range uint64(50) {
 		dice, p := rand.New(rand.NewPCG(seed, 0)), newPresenceTest(t)
-		model, version := map[string]entry{}, uint64(0)
+		model, version := map[string]*entry{}, uint64(0)
 		var all []kept
 		shown := map[string]Member{}
 		for range 100 {
 			before := maps.Clone(model)
-			set, gone := changeModel(dice, model)
+			changed := changeModel(dice, model)
 			prev := fmt.Sprintf(`"prev":%d,`, version)
 			if version++; version == 1 || dice.IntN(10) == 0 {
-				prev, gone = "", nil
-				set = slices.Collect(maps.Values(model))
+				prev, changed = "", model
 			}
-			setText, _ := json.Marshal(set)
-			goneText, _ := json.Marshal(gone)
+			members, _ := json.Marshal(changed)
 			p.frame(`{"room":"lobby",%s"ver":%d,"show":"members","user_count":%d,"connection_count":%d,`+
-				`"set":%s,"gone":%s}`, prev, version, len(model), len(model), setText, goneText)
+				`"members":%s}`, prev, version, len(model), len(model), members)
 			events := p.members.takePresence()
 			if version > 1 && modelText(before) == modelText(model) {
 				require.Empty(t, events)
@@ -86,41 +84,38 @@ func TestPresenceFollowsAModel(t *testing.T) {
 }
 
 // changeModel changes entries, and returns the difference.
-func changeModel(dice *rand.Rand, model map[string]entry) (set []entry, gone []string) {
+func changeModel(dice *rand.Rand, model map[string]*entry) (changed map[string]*entry) {
+	changed = map[string]*entry{}
 	for range dice.IntN(4) {
 		key := fmt.Sprint("k", dice.IntN(8))
 		switch _, exists := model[key]; {
 		case exists && dice.IntN(2) == 0:
 			delete(model, key)
-			gone = append(gone, key)
-			set = slices.DeleteFunc(set, func(e entry) bool { return e.Key == key })
+			changed[key] = nil
 		default:
-			e := entry{Key: key, Away: dice.IntN(4) == 0, Info: json.RawMessage("null"), State: json.RawMessage("null")}
+			e := &entry{Away: dice.IntN(4) == 0, Info: json.RawMessage("null"), State: json.RawMessage("null")}
 			if n := dice.IntN(4); n > 0 {
 				e.User = fmt.Sprint("u", n)
 				e.State = fmt.Append(nil, dice.IntN(3))
 			}
-			model[key] = e
-			set = slices.DeleteFunc(set, func(e entry) bool { return e.Key == key })
-			set = append(set, e)
+			model[key], changed[key] = e, e
 		}
 	}
-	return set, gone
+	return changed
 }
 
-func modelText(model map[string]entry) string {
+func modelText(model map[string]*entry) string {
 	text, _ := json.Marshal(model) // with sorted keys
 	return string(text)
 }
 
-func requireModel(t *testing.T, model map[string]entry, now Presence) {
+func requireModel(t *testing.T, model map[string]*entry, now Presence) {
 	t.Helper()
 	require.Equal(t, []any{ShowMembers, len(model), len(model)}, []any{now.Show, now.UserCount, now.ConnCount})
 	require.Len(t, now.Members, len(model))
 	require.True(t, slices.IsSortedFunc(now.Members, compareMembers))
 	for _, m := range now.Members {
-		e := model[m.Key]
-		require.Equal(t, e.member(), m)
+		require.Equal(t, model[m.Key].member(m.Key), m)
 	}
 }
 
@@ -156,17 +151,17 @@ func TestPresenceChange(t *testing.T) {
 		joined, left, updated []string
 		silent                bool
 	}{
-		{frame: `"ver":1,"show":"members","set":[{"key":"b","user":"x"},{"key":"me","user":"y"}]`, joined: []string{"b", "me"}},
-		{frame: `"ver":2,"set":[{"key":"me","user":"y"},{"key":"b","user":"x","info":null}]`, silent: true},
-		{frame: `"prev":2,"ver":3,"gone":["b"],"set":[{"key":"b","user":"x","state":1}]`, updated: []string{"b"}},
+		{frame: `"ver":1,"show":"members","members":{"b":{"user":"x"},"me":{"user":"y"}}`, joined: []string{"b", "me"}},
+		{frame: `"ver":2,"members":{"me":{"user":"y"},"b":{"user":"x","info":null}}`, silent: true},
+		{frame: `"prev":2,"ver":3,"members":{"b":{"user":"x","state":1}}`, updated: []string{"b"}},
 		{frame: `"prev":3,"ver":4`, silent: true},
 		{frame: `"prev":4,"ver":5,"user_count":7`},
-		{frame: `"prev":5,"ver":6,"set":[{"key":"a","user":"x"},{"key":"b","user":"x","state":1,"away":true}],"gone":["me","?"]`,
+		{frame: `"prev":5,"ver":6,"members":{"a":{"user":"x"},"b":{"user":"x","state":1,"away":true},"me":null,"?":null}`,
 			joined: []string{"a"}, left: []string{"me"}, updated: []string{"b"}},
 		{frame: `"ver":7,"show":"count","user_count":7,"connection_count":900`, left: []string{"a", "b"}},
-		{frame: `"ver":8,"show":"members","set":[{"key":""},{"key":"a"},{"key":"a","away":true}]`, joined: []string{"a"}},
-		{frame: `"prev":8,"ver":9,"set":[{"key":"a","user":"z"}]`, joined: []string{"a"}, left: []string{"a"}},
-		{frame: `"ver":10,"set":[{"key":"a","user":"x"}]`, joined: []string{"a"}, left: []string{"a"}},
+		{frame: `"ver":8,"show":"members","members":{"":{},"a":{"away":true}}`, joined: []string{"a"}},
+		{frame: `"prev":8,"ver":9,"members":{"a":{"user":"z"}}`, joined: []string{"a"}, left: []string{"a"}},
+		{frame: `"ver":10,"members":{"a":{"user":"x"}}`, joined: []string{"a"}, left: []string{"a"}},
 	} {
 		p.frame(`{"room":"lobby",%s}`, test.frame)
 		events := p.members.takePresence()
@@ -206,12 +201,12 @@ func TestPresentUsers(t *testing.T) {
 // TestPresenceIsBounded tests that no server can make the presence of a room grow without end.
 func TestPresenceIsBounded(t *testing.T) {
 	p := newPresenceTest(t)
-	p.frame(`{"room":"lobby","ver":1,"show":"members","set":[{"key":"a"}]}`)
+	p.frame(`{"room":"lobby","ver":1,"show":"members","members":{"a":{}}}`)
 	state := make([]byte, maxPresenceBytes)
 	for i := range state {
 		state[i] = '1'
 	}
-	p.frame(`{"room":"lobby","prev":1,"ver":2,"set":[{"key":"b","state":%s}]}`, state)
+	p.frame(`{"room":"lobby","prev":1,"ver":2,"members":{"b":{"state":%s}}}`, state)
 	now, _ := p.members.presenceOf("lobby")
 	require.Len(t, now.Members, 1)
 	require.Empty(t, p.requested())
@@ -222,17 +217,17 @@ func TestPresenceIsBounded(t *testing.T) {
 // TestHostilePresence tests that frames that break the rules change nothing.
 func TestHostilePresence(t *testing.T) {
 	p := newPresenceTest(t)
-	p.frame(`{"room":"lobby","ver":1,"show":"members","set":[{"key":"a"}]}`)
+	p.frame(`{"room":"lobby","ver":1,"show":"members","members":{"a":{}}}`)
 	before, _ := p.members.presenceOf("lobby")
 	p.members.takePresence()
 	for _, s := range []string{
 		``, `null`, `[]`, `{}`, `{"room":"lobby"}`, `{"room":7,"ver":2}`, `{"room":"elsewhere","ver":2}`,
 		`{"room":"lobby","ver":0}`, `{"room":"lobby","ver":-1}`, `{"room":"lobby","ver":9007199254740992}`,
 		`{"room":"lobby","ver":1e400}`, `{"room":"lobby","ver":2,"prev":"1"}`, `{"room":"lobby","ver":2,"prev":-1}`,
-		`{"room":"lobby","ver":2,"prev":1,"set":{}}`, `{"room":"lobby","ver":2,"prev":1,"set":[7]}`,
-		`{"room":"lobby","ver":2,"prev":1,"set":[{"key":7}]}`, `{"room":"lobby","ver":2,"prev":1,"gone":[null,7]}`,
+		`{"room":"lobby","ver":2,"prev":1,"members":[]}`, `{"room":"lobby","ver":2,"prev":1,"members":{"a":7}}`,
+		`{"room":"lobby","ver":2,"prev":1,"members":{7:{}}}`, `{"room":"lobby","ver":2,"prev":1,"members":{"a":{"user":7}}}`,
 		`{"room":"lobby","ver":2,"prev":1,"user_count":1e30}`, `{"room":"lobby","ver":2,"prev":1,"show":[]}`,
-		`{"room":"lobby","ver":2,"prev":1,"set":[{"key":"b"}]`,
+		`{"room":"lobby","ver":2,"prev":1,"members":{"b":{}}`,
 	} {
 		p.frame("%s", s)
 		now, _ := p.members.presenceOf("lobby")
@@ -240,7 +235,7 @@ func TestHostilePresence(t *testing.T) {
 		require.Empty(t, p.members.takePresence(), s)
 		require.Empty(t, p.requested(), s)
 	}
-	p.frame(`{"room":"lobby","prev":1,"ver":2,"user_count":-5,"set":[null,{}]}`)
+	p.frame(`{"room":"lobby","prev":1,"ver":2,"user_count":-5,"members":{"":{},"x":null}}`)
 	now, _ := p.members.presenceOf("lobby")
 	require.Equal(t, before, now, "a count is not negative, and an entry has a key")
 }

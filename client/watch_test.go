@@ -80,16 +80,16 @@ func TestPresenceOverConnections(t *testing.T) {
 	withWatcher(t, func(s *script, n int) {
 		switch n {
 		case 1:
-			s.presence(`"ver":5,"show":"members","user_count":2,"connection_count":2,"set":[{"key":"k1"},{"key":"k2","user":"bob"}]`)
-			s.presence(`"prev":5,"ver":7,"user_count":3,"connection_count":3,"set":[{"key":"k3","state":1}]`)
+			s.presence(`"ver":5,"show":"members","user_count":2,"connection_count":2,"members":{"k1":{},"k2":{"user":"bob"}}`)
+			s.presence(`"prev":5,"ver":7,"user_count":3,"connection_count":3,"members":{"k3":{"state":1}}`)
 			time.Sleep(time.Second)
 		case 2: // the server knows the version
 			s.reply(s.expect(`{"type":"join","room":"lobby","presence":7}`), showsMe)
-			s.presence(`"prev":7,"ver":9,"user_count":2,"connection_count":2,"gone":["k2"]`)
+			s.presence(`"prev":7,"ver":9,"user_count":2,"connection_count":2,"members":{"k2":null}`)
 			time.Sleep(time.Second)
 		case 3: // it does not, and has another key for this client
 			s.reply(s.expect(`{"type":"join","room":"lobby","presence":9}`), `{"key":"k4","show":"members"}`)
-			s.presence(`"ver":2,"show":"members","user_count":2,"connection_count":2,"set":[{"key":"k4"},{"key":"k3","state":1}]`)
+			s.presence(`"ver":2,"show":"members","user_count":2,"connection_count":2,"members":{"k4":{},"k3":{"state":1}}`)
 			time.Sleep(time.Second)
 		default:
 			s.reply(s.expect(`{"type":"join","room":"lobby","presence":2}`), showsMe)
@@ -124,15 +124,15 @@ func TestPresenceOverConnections(t *testing.T) {
 // fit, and that other rooms and frames are not disturbed.
 func TestPresenceWithAGap(t *testing.T) {
 	withWatcher(t, func(s *script, _ int) {
-		s.presence(`"ver":5,"show":"members","user_count":1,"connection_count":1,"set":[{"key":"k1"}]`)
-		s.presence(`"prev":6,"ver":7,"gone":["k1"]`)
-		s.presence(`"prev":7,"ver":8,"set":[{"key":"k2"}]`)
+		s.presence(`"ver":5,"show":"members","user_count":1,"connection_count":1,"members":{"k1":{}}`)
+		s.presence(`"prev":6,"ver":7,"members":{"k1":null}`)
+		s.presence(`"prev":7,"ver":8,"members":{"k2":{}}`)
 		s.sendChat("1", "hi")
 		again := s.expect(watchLobby)
-		s.presence(`"prev":8,"ver":9,"set":[{"key":"k3"}]`)
+		s.presence(`"prev":8,"ver":9,"members":{"k3":{}}`)
 		s.reply(again, showsMe)
-		s.presence(`"ver":9,"show":"members","user_count":2,"connection_count":2,"set":[{"key":"k1"},{"key":"k3"}]`)
-		s.presence(`"prev":9,"ver":10,"gone":["k3"]`)
+		s.presence(`"ver":9,"show":"members","user_count":2,"connection_count":2,"members":{"k1":{},"k3":{}}`)
+		s.presence(`"prev":9,"ver":10,"members":{"k3":null}`)
 		s.reply(s.expect(`{"type":"ping"}`), "{}")
 		s.presence(`"prev":1,"ver":11`)
 		s.reply(s.expect(watchLobby), showsMe)
@@ -180,7 +180,7 @@ func TestPresenceThatIsNotShown(t *testing.T) {
 		s.reply(s.expect(watchLobby), `{"show":"nothing"}`)
 		s.replyError(s.receive(), "forbidden")
 		s.replyEmpty(s.expect(`{"type":"join","room":"hall"}`))
-		s.send(`{"message_type":"presence","room":"hall","ver":1,"show":"members","set":[{"key":"x"}]}`)
+		s.send(`{"message_type":"presence","room":"hall","ver":1,"show":"members","members":{"x":{}}}`)
 		s.serveUntilClosed()
 	}), func(t *testing.T, w *testEnv) {
 		var rooms []string
@@ -209,7 +209,7 @@ func TestPresenceThatIsNotShown(t *testing.T) {
 // TestFetchPresence tests what a room shows to a client that asks once.
 func TestFetchPresence(t *testing.T) {
 	contents := []string{
-		`{"show":"members","user_count":1,"connection_count":2,"members":[{"key":"b"},{"key":"a","user":"bob","info":1}]}`,
+		`{"show":"members","user_count":1,"connection_count":2,"members":{"b":{},"a":{"user":"bob","info":1}}}`,
 		`{"show":"count","user_count":4,"connection_count":5}`,
 		`{"members":7}`,
 	}

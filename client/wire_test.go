@@ -79,15 +79,15 @@ func TestMemberNames(t *testing.T) {
 
 	presence := &wire.PresenceFrame{
 		Prev: 1, Version: 2, Show: "members", Gone: []string{"b"},
-		Set: []*wire.Entry{{Key: "a", User: "u", Info: []byte("1"), State: []byte("1"), Away: true}},
+		Members: []*wire.Entry{{Key: "a", User: "u", Info: []byte("1"), State: []byte("1"), Away: true}},
 	}
 	list := wire.MemberList("members", 1, 1, nil)
 	shown := namesIn(t, presence.Encode().Payload(), list)
 	delete(shown, "message_type")
 	require.ElementsMatch(t, slices.Collect(maps.Keys(shown)), memberNames(reflect.TypeFor[presenceFrame]()))
-	var frame struct{ Set []json.RawMessage }
+	var frame struct{ Members map[string]json.RawMessage }
 	require.NoError(t, json.Unmarshal(presence.Encode().Payload(), &frame))
-	require.ElementsMatch(t, slices.Collect(maps.Keys(namesIn(t, frame.Set[0]))), memberNames(reflect.TypeFor[entry]()))
+	require.ElementsMatch(t, slices.Collect(maps.Keys(namesIn(t, frame.Members["a"]))), memberNames(reflect.TypeFor[entry]()))
 	var ofKeys, ofValues [][]byte // frames that TestVectorsOfTheServer compares with package wire
 	for _, v := range vectors(t, "server.json") {
 		switch {
@@ -273,15 +273,14 @@ func requirePresence(t *testing.T, v *vector, in *incoming) {
 		Ver        uint64
 		Users      int `json:"user_count"`
 		Conns      int `json:"connection_count"`
-		Set        []entry
-		Gone       []string
+		Members    map[string]*entry
 	}
 	require.NoError(t, json.Unmarshal(content.Bytes(), &want), v.Name)
 	var got presenceFrame
 	require.NoError(t, json.Unmarshal(v.frame().data, &got), v.Name)
 	require.Equal(t, presenceFrame{
 		Room: want.Room, Prev: want.Prev, Version: want.Ver, Show: want.Show,
-		UserCount: &want.Users, ConnCount: &want.Conns, Set: want.Set, Gone: want.Gone,
+		UserCount: &want.Users, ConnCount: &want.Conns, Members: want.Members,
 	}, got, v.Name)
 }
 

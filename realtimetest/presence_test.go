@@ -43,8 +43,8 @@ func TestExpectPresence(t *testing.T) {
 			`{"message_type":"welcome","content":{"max_message_bytes":65536},"timestamp":1}`,
 			`{"message_type":"reply","id":1,"content":{"key":"a","show":"members"}}`,
 			`{"message_type":"error","id":2,"content":{"code":"forbidden","message":""}}`,
-			`{"message_type":"presence","room":"lobby","ver":1,"show":"members","user_count":1,"set":[{"key":"a"}]}`,
-			`{"message_type":"presence","room":"lobby","prev":1,"ver":2,"user_count":2,"set":[{"key":"b"}]}`,
+			`{"message_type":"presence","room":"lobby","ver":1,"show":"members","user_count":1,"members":{"a":{}}}`,
+			`{"message_type":"presence","room":"lobby","prev":1,"ver":2,"user_count":2,"members":{"b":{}}}`,
 		))
 		calls := make(chan string, 10)
 		alice := srv.Dial("/", &client.DialOptions{

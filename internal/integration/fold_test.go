@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +15,6 @@ import (
 
 // entry is an entry of a room, as a client gets it.
 type entry struct {
-	Key   string          `json:"key"`
 	User  string          `json:"user"`
 	Info  json.RawMessage `json:"info"`
 	State json.RawMessage `json:"state"`
@@ -23,18 +23,17 @@ type entry struct {
 
 // stateFrame is any frame that a fold understands.
 type stateFrame struct {
-	Type    string          `json:"message_type"`
-	Room    string          `json:"room"`
-	Prev    uint64          `json:"prev"`
-	Version uint64          `json:"ver"`
-	Show    string          `json:"show"`
-	Users   int             `json:"user_count"`
-	Conns   int             `json:"connection_count"`
-	Set     []entry         `json:"set"`
-	Gone    []string        `json:"gone"`
-	Latest  string          `json:"latest"`
-	Keys    []string        `json:"keys"`
-	Content json.RawMessage `json:"content"`
+	Type    string            `json:"message_type"`
+	Room    string            `json:"room"`
+	Prev    uint64            `json:"prev"`
+	Version uint64            `json:"ver"`
+	Show    string            `json:"show"`
+	Users   int               `json:"user_count"`
+	Conns   int               `json:"connection_count"`
+	Members map[string]*entry `json:"members"`
+	Latest  string            `json:"latest"`
+	Keys    []string          `json:"keys"`
+	Content json.RawMessage   `json:"content"`
 }
 
 // fold is what a client knows of the state of a room, by the rules of docs/PROTOCOL.md.
@@ -109,21 +108,25 @@ func (f *fold) presence(m *stateFrame) {
 	default:
 		f.differences++
 		require.Equal(f.t, f.version, m.Prev, "a difference for another version")
-		require.NotEmpty(f.t, len(m.Set)+len(m.Gone))
+		require.NotEmpty(f.t, m.Members)
 	}
 	f.version, f.users, f.conns = m.Version, m.Users, m.Conns
-	for _, key := range m.Gone {
-		if e, ok := f.entries[key]; ok { // or it came and went since the last frame
-			f.log = append(f.log, "gone "+e.User)
+	var log []string
+	for key, e := range m.Members {
+		old, had := f.entries[key]
+		switch {
+		case e != nil:
+			if !had {
+				log = append(log, "new "+e.User)
+			}
+			f.entries[key] = *e
+		case had: // or it came and went since the last frame
+			log = append(log, "gone "+old.User)
 			delete(f.entries, key)
 		}
 	}
-	for _, e := range m.Set {
-		if _, ok := f.entries[e.Key]; !ok {
-			f.log = append(f.log, "new "+e.User)
-		}
-		f.entries[e.Key] = e
-	}
+	slices.Sort(log) // a frame has no order
+	f.log = append(f.log, log...)
 }
 
 // all applies the frames that a client has got.
@@ -151,7 +154,7 @@ func (f *fold) same(m *realtime.Manager) {
 	require.NoError(f.t, err)
 	want := map[string]entry{}
 	for _, e := range members {
-		want[e.Key] = entry{e.Key, e.User, e.Info, e.State, false}
+		want[e.Key] = entry{e.User, e.Info, e.State, false}
 		if f.entries[e.Key].Away { // clients are told later, but not of one that is back
 			require.True(f.t, e.Away, e.Key)
 		}

@@ -216,7 +216,7 @@ func TestEndDuringFlushes(t *testing.T) {
 			for _, c := range all {
 				gone := 0
 				for _, raw := range c.raw() {
-					gone += strings.Count(raw, `"gone"`)
+					gone += strings.Count(raw, `":null`)
 				}
 				require.Zero(t, gone)
 			}

@@ -97,7 +97,7 @@ func TestRestMembers(t *testing.T) {
 	}}
 	bubble(t, o, func(t *testing.T, b *bed) {
 		h := b.API(realtime.InsecureAllowRequests)
-		require.Equal(t, `{"room_id":"a/b","show":"members","user_count":0,"connection_count":0,"members":[]}`,
+		require.Equal(t, `{"room_id":"a/b","show":"members","user_count":0,"connection_count":0,"members":{}}`,
 			restGet(t, h, "/x/rooms/a%2Fb/members"))
 		alice := b.openV1(realtime.Identity{UserID: "alice", Info: json.RawMessage(`{"name":"<Alice>"}`)})
 		alice.discard()
@@ -110,8 +110,8 @@ func TestRestMembers(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, members, 1)
 		for _, path := range []string{"/rooms/office/members", "/rooms/members?room_id=office"} {
-			require.JSONEq(t, `{"room_id":"office","show":"members","user_count":1,"connection_count":1,"members":[`+
-				`{"key":"`+members[0].Key+`","user":"alice","info":{"name":"<Alice>"},"state":{"typing":true}}]}`,
+			require.JSONEq(t, `{"room_id":"office","show":"members","user_count":1,"connection_count":1,"members":{`+
+				`"`+members[0].Key+`":{"user":"alice","info":{"name":"<Alice>"},"state":{"typing":true}}}}`,
 				restGet(t, h, path))
 		}
 		require.Equal(t, `{"room_id":"stage","show":"count","user_count":1,"connection_count":1}`,

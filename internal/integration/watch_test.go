@@ -22,8 +22,8 @@ func TestWatch(t *testing.T) {
 		require.Len(t, got, 2)
 		require.Regexp(t, `^\{"message_type":"reply","id":1,"content":\{"key":"[A-Z0-9]{8}","show":"members"\}\}$`, got[0])
 		require.Regexp(t, `^\{"message_type":"presence","room":"hall","ver":\d+,"show":"members","user_count":1,`+
-			`"connection_count":1,"set":\[\{"key":"[A-Z0-9]{8}","user":"alice","info":\{"name":"Alice"\},`+
-			`"state":\{"typing":false\}\}\]\}$`, got[1])
+			`"connection_count":1,"members":\{"[A-Z0-9]{8}":\{"user":"alice","info":\{"name":"Alice"\},`+
+			`"state":\{"typing":false\}\}\}\}$`, got[1])
 		a := newFold(t, "hall")
 		a.add([]byte(got[1]))
 		a.same(b.Manager)

@@ -131,7 +131,7 @@ func (p *presence) frame(from uint64) *sendqueue.Frame {
 	for _, c := range p.table.after(from) {
 		switch {
 		case !c.gone:
-			f.Set = append(f.Set, &c.value.Entry)
+			f.Members = append(f.Members, &c.value.Entry)
 		case from != 0:
 			f.Gone = append(f.Gone, c.key)
 		}

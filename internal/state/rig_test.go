@@ -248,8 +248,7 @@ type anyFrame struct {
 	Show    string
 	Users   int `json:"user_count"`
 	Conns   int `json:"connection_count"`
-	Set     []jsonEntry
-	Gone    []string
+	Members map[string]*jsonEntry
 	Latest  string
 	Keys    []string
 	Content json.RawMessage
@@ -312,7 +311,6 @@ func (c *testClient) presenceFrame(f *anyFrame) {
 	if f.Prev == 0 {
 		c.snapshots++
 		c.show, c.entries = f.Show, map[string]wire.Entry{}
-		require.Empty(c.t, f.Gone)
 	} else {
 		require.Equal(c.t, c.version, f.Prev, "a difference for another version")
 		require.Equal(c.t, "members", c.show)
@@ -320,14 +318,16 @@ func (c *testClient) presenceFrame(f *anyFrame) {
 	}
 	if f.Show == "count" {
 		c.counts++
-		require.Empty(c.t, f.Set)
+		require.Empty(c.t, f.Members)
 	}
-	for _, key := range f.Gone {
-		delete(c.entries, key) // perhaps it came and went since the last frame
-	}
-	for _, e := range f.Set {
-		c.entries[e.Key] = wire.Entry{
-			Key: e.Key, User: e.User, Info: e.Info, State: e.State, Away: e.Away,
+	for key, e := range f.Members {
+		if e == nil {
+			require.NotZero(c.t, f.Prev)
+			delete(c.entries, key) // perhaps it came and went since the last frame
+			continue
+		}
+		c.entries[key] = wire.Entry{
+			Key: key, User: e.User, Info: e.Info, State: e.State, Away: e.Away,
 		}
 	}
 	c.version, c.users, c.conns = f.Version, f.Users, f.Conns

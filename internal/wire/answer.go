@@ -53,7 +53,7 @@ func (j *Joined) Content() []byte {
 
 // separate appends a comma, unless the next member of the object is the first one.
 func separate(buf []byte) []byte {
-	if len(buf) > 1 {
+	if buf[len(buf)-1] != '{' {
 		buf = append(buf, ',')
 	}
 	return buf

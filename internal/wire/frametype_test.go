@@ -54,7 +54,7 @@ func encodedMembers(t *testing.T) []string {
 	large := Announced(sendqueue.NewFrame(sendqueue.OpText, make([]byte, LargeFrame))).Wire()
 	value := &broker.Message{Type: "shape", Latest: "k"}
 	presence := &PresenceFrame{
-		Room: "lobby", Prev: 1, Version: 2, Show: ShowMembers, Set: []*Entry{{Key: "a"}}, Gone: []string{"b"},
+		Room: "lobby", Prev: 1, Version: 2, Show: ShowMembers, Members: []*Entry{{Key: "a"}}, Gone: []string{"b"},
 	}
 	names := map[string]bool{}
 	for _, p := range [][]byte{

@@ -22,23 +22,24 @@ type Entry struct {
 
 // Size returns about how many bytes the entry has on the wire.
 func (e *Entry) Size() int {
-	return len(`{"key":"","user":"","info":,"state":,"away":true},`) +
+	return len(`"":{"user":"","info":,"state":,"away":true},`) +
 		len(e.Key) + len(e.User) + len(e.Info) + len(e.State)
 }
 
+// append appends the entry as a member of an object.
 func (e *Entry) append(buf []byte) []byte {
-	buf = AppendString(append(buf, `{"key":`...), e.Key)
+	buf = append(AppendString(buf, e.Key), ":{"...)
 	if e.User != "" {
-		buf = AppendString(append(buf, `,"user":`...), e.User)
+		buf = AppendString(append(buf, `"user":`...), e.User)
 	}
 	if len(e.Info) > 0 {
-		buf = append(append(buf, `,"info":`...), e.Info...)
+		buf = append(append(separate(buf), `"info":`...), e.Info...)
 	}
 	if len(e.State) > 0 {
-		buf = append(append(buf, `,"state":`...), e.State...)
+		buf = append(append(separate(buf), `"state":`...), e.State...)
 	}
 	if e.Away {
-		buf = append(buf, `,"away":true`...)
+		buf = append(separate(buf), `"away":true`...)
 	}
 	return append(buf, '}')
 }
@@ -49,18 +50,18 @@ type PresenceFrame struct {
 	Prev, Version uint64 // without Prev, the frame replaces everything
 	Show          string // empty in a difference
 	Users, Conns  int
-	Set           []*Entry
-	Gone          []string
+	Members       []*Entry
+	Gone          []string // keys of those that are members no longer
 }
 
 // Encode returns the frame.
 func (p *PresenceFrame) Encode() *sendqueue.Frame {
 	size := Overhead + len(p.Room)
-	for _, e := range p.Set {
+	for _, e := range p.Members {
 		size += e.Size()
 	}
 	for _, key := range p.Gone {
-		size += len(key) + len(`"",`)
+		size += len(key) + len(`"":null,`)
 	}
 	buf := append(sendqueue.Grow(size), `{"message_type":"`+FramePresence+`","room":`...)
 	buf = AppendString(buf, p.Room)
@@ -72,13 +73,15 @@ func (p *PresenceFrame) Encode() *sendqueue.Frame {
 		buf = AppendString(append(buf, `,"show":`...), p.Show)
 	}
 	buf = appendCounts(buf, p.Users, p.Conns)
-	if len(p.Set) > 0 {
-		buf = appendArray(append(buf, `,"set":`...), p.Set, func(buf []byte, e *Entry) []byte {
-			return e.append(buf)
-		})
-	}
-	if len(p.Gone) > 0 {
-		buf = appendArray(append(buf, `,"gone":`...), p.Gone, AppendString)
+	if len(p.Members)+len(p.Gone) > 0 {
+		buf = append(buf, `,"members":{`...)
+		for _, e := range p.Members {
+			buf = e.append(separate(buf))
+		}
+		for _, key := range p.Gone {
+			buf = append(AppendString(separate(buf), key), ":null"...)
+		}
+		buf = append(buf, '}')
 	}
 	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}')))
 }
@@ -88,9 +91,11 @@ func (p *PresenceFrame) Encode() *sendqueue.Frame {
 func MemberList(show string, users, conns int, entries []Entry) []byte {
 	buf := appendCounts(AppendString([]byte(`{"show":`), show), users, conns)
 	if show == ShowMembers {
-		buf = appendArray(append(buf, `,"members":`...), entries, func(buf []byte, e Entry) []byte {
-			return e.append(buf)
-		})
+		buf = append(buf, `,"members":{`...)
+		for i := range entries {
+			buf = entries[i].append(separate(buf))
+		}
+		buf = append(buf, '}')
 	}
 	return append(buf, '}')
 }
@@ -100,18 +105,6 @@ func appendCounts(buf []byte, users, conns int) []byte {
 	return strconv.AppendInt(append(buf, `,"connection_count":`...), int64(conns), 10)
 }
 
-// appendArray appends an array of the elements of a list.
-func appendArray[T any](buf []byte, list []T, element func([]byte, T) []byte) []byte {
-	buf = append(buf, '[')
-	for i, e := range list {
-		if i > 0 {
-			buf = append(buf, ',')
-		}
-		buf = element(buf, e)
-	}
-	return append(buf, ']')
-}
-
 // LatestKeys returns the frame that lists the keys of the values of a room. Room is empty for those
 // of a connection.
 func LatestKeys(room string, keys []string) *sendqueue.Frame {
@@ -119,8 +112,14 @@ func LatestKeys(room string, keys []string) *sendqueue.Frame {
 	if room != "" {
 		buf = AppendString(append(buf, `,"room":`...), room)
 	}
-	buf = appendArray(append(buf, `,"keys":`...), keys, AppendString)
-	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, '}')))
+	buf = append(buf, `,"keys":[`...)
+	for i, key := range keys {
+		if i > 0 {
+			buf = append(buf, ',')
+		}
+		buf = AppendString(buf, key)
+	}
+	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, "]}"...)))
 }
 
 // LatestVersion returns the frame that says up to which version a client has the values of a room.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -69,27 +71,32 @@ type vector struct {
 type presenceVector struct {
 	Room, Show string
 	Prev       uint64
-	Version    uint64 `json:"ver"`
-	Users      int    `json:"user_count"`
-	Conns      int    `json:"connection_count"`
-	Set        []entryVector
-	Gone       []string
+	Version    uint64                  `json:"ver"`
+	Users      int                     `json:"user_count"`
+	Conns      int                     `json:"connection_count"`
+	Members    map[string]*entryVector // nil: gone
 }
 
 // entryVector is an entry.
 type entryVector struct {
-	Key, User   string
+	User        string
 	Info, State json.RawMessage
 	Away        bool
 }
 
-func (v *presenceVector) entries(t *testing.T) (entries []*Entry) {
-	for _, e := range v.Set {
+// members returns the entries and the keys of those that are gone, sorted by key.
+func (v *presenceVector) members(t *testing.T) (entries []*Entry, gone []string) {
+	for _, key := range slices.Sorted(maps.Keys(v.Members)) {
+		e := v.Members[key]
+		if e == nil {
+			gone = append(gone, key)
+			continue
+		}
 		entries = append(entries, &Entry{
-			Key: e.Key, User: e.User, Info: compact(t, e.Info), State: compact(t, e.State), Away: e.Away,
+			Key: key, User: e.User, Info: compact(t, e.Info), State: compact(t, e.State), Away: e.Away,
 		})
 	}
-	return entries
+	return entries, gone
 }
 
 func (v *vector) frame() *sendqueue.Frame {
@@ -165,9 +172,10 @@ func TestVectorsOfTheServer(t *testing.T) {
 				got = SkippedFrame(v.Room, v.From, v.Position)
 			case "presence":
 				p := v.Presence
+				members, gone := p.members(t)
 				got = (&PresenceFrame{
 					Room: p.Room, Prev: p.Prev, Version: p.Version, Show: p.Show,
-					Users: p.Users, Conns: p.Conns, Set: p.entries(t), Gone: p.Gone,
+					Users: p.Users, Conns: p.Conns, Members: members, Gone: gone,
 				}).Encode()
 			case "latest":
 				if got = LatestKeys(v.Room, v.Keys); v.Version > 0 {
@@ -257,19 +265,15 @@ func (v *vector) state(t *testing.T) (key string, asked *RoomState) {
 
 // The answer to a request for presence has the entries of the frames.
 func TestVectorOfMemberList(t *testing.T) {
-	var content struct {
-		Show    string
-		Users   int `json:"user_count"`
-		Conns   int `json:"connection_count"`
-		Members []entryVector
-	}
+	var content presenceVector
 	for _, v := range vectors(t, "server.json") {
 		if v.Name != "answer to presence" {
 			continue
 		}
 		require.NoError(t, json.Unmarshal(v.Content, &content))
 		var entries []Entry
-		for _, e := range (&presenceVector{Set: content.Members}).entries(t) {
+		members, _ := content.members(t)
+		for _, e := range members {
 			entries = append(entries, *e)
 		}
 		got := Reply(v.ID, MemberList(content.Show, content.Users, content.Conns, entries), nil)

@@ -175,10 +175,12 @@ test("decodes presence", async (t) => {
   env.socket.reply("join", { key: "k1", show: "members" });
   const known = new Map();
   for (const { presence, frame } of fromServer("presence")) {
-    const { show = "members", prev, user_count, connection_count, set = [], gone = [] } = presence;
+    const { show = "members", prev, user_count, connection_count, members: entries = {} } = presence;
     if (prev === undefined) known.clear();
-    for (const key of gone) known.delete(key);
-    for (const { key, user = null, info, state, away = false } of set) {
+    for (const [key, entry] of Object.entries(entries)) {
+      known.delete(key);
+      if (!entry) continue;
+      const { user = null, info, state, away = false } = entry;
       known.set(key, { key, user, info, state, away, me: key === "k1" });
     }
     env.socket.receive(frame);
@@ -299,7 +301,7 @@ const actions = {
 
 /** Returns a presence frame. */
 const shown = (room, ver) => ({
-  message_type: "presence", room, ver, show: "members", user_count: 1, connection_count: 1, set: [{ key: "k1" }],
+  message_type: "presence", room, ver, show: "members", user_count: 1, connection_count: 1, members: { k1: {} },
 });
 
 /** Requests of other clients. */
@@ -389,9 +391,10 @@ const invalidFrames = [
   '{"message_type":"chat","room":"lobby","offset":9,"epoch":7}',
   '{"message_type":"chat","offset":9,"prev":{},"epoch":"i1"}',
   '{"message_type":"presence"}', '{"message_type":"presence","room":"never joined","ver":1}',
-  '{"message_type":"presence","room":"lobby","ver":{},"set":7,"gone":{}}',
-  '{"message_type":"presence","room":"lobby","ver":2,"gone":[{"toString":1}],"set":[null,7,{"key":{"toString":1}},' +
-    '{"key":"k","user":{"toString":1}}]}',
+  '{"message_type":"presence","room":"lobby","ver":{},"members":7}',
+  '{"message_type":"presence","room":"lobby","ver":2,"members":[null,7,"x"]}',
+  '{"message_type":"presence","room":"lobby","ver":3,"members":{"":{},"__proto__":{},"toString":null,"1":7,' +
+    '"k":{"user":{"toString":1}}}}',
   '{"message_type":"latest"}', '{"message_type":"latest","room":"lobby","keys":7}',
   '{"message_type":"latest","room":"never joined","keys":[]}', '{"message_type":"latest","ver":7}',
   '{"message_type":"latest","room":"lobby","ver":{}}', '{"message_type":"latest","room":"never joined","ver":7}',

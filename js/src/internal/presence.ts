@@ -1,6 +1,6 @@
 import type { Member, Presence, PresenceChange, PresentUser } from "../api.js";
 import { Handlers } from "./handlers.js";
-import { asString, toArray, type Raw } from "./wire.js";
+import { asString, type Raw } from "./wire.js";
 
 /** RoomPresence is what a room shows of its members, and the changes of that. */
 export class RoomPresence {
@@ -70,13 +70,12 @@ export class RoomPresence {
   }
 
   /** Changes the members, and keeps the objects of those that stay the same. */
-  #apply({ prev, set, gone }: Raw): PresenceChange {
+  #apply({ prev, members: entries }: Raw): PresenceChange {
     const old = this.#members;
     const members = new Map(prev === undefined ? [] : old);
-    for (const key of toArray(gone)) members.delete(key);
-    for (const raw of toArray(set)) {
-      const member = toMember(Object(raw));
-      members.set(member.key, member);
+    for (const [key, entry] of Object.entries(Object(entries))) {
+      if (entry === null) members.delete(key);
+      else members.set(key, toMember(key, Object(entry)));
     }
     this.#members = members;
     // A key of another user is another member.
@@ -115,9 +114,9 @@ function toUsers(members: Member[]): PresentUser[] {
   }));
 }
 
-function toMember({ key, user, info, state, away }: Raw): Member {
+function toMember(key: string, { user, info, state, away }: Raw): Member {
   return {
-    key: asString(key) ?? "",
+    key,
     user: asString(user) ?? null,
     info,
     state,
