@@ -13,16 +13,12 @@ import (
 
 // broadcaster puts messages into the send queues of their receivers.
 type broadcaster struct {
-	m          *Manager
-	slow       sendqueue.Policy // for messages that are not to a room
-	compressor *wire.Compressor
+	m    *Manager
+	slow sendqueue.Policy // for messages that are not to a room
 }
 
 func newBroadcaster(m *Manager) *broadcaster {
-	return &broadcaster{
-		m: m, slow: m.opts.Slow.queue(),
-		compressor: wire.NewCompressor(m.opts.CompressFrom, &m.speakers),
-	}
+	return &broadcaster{m: m, slow: m.opts.Slow.queue()}
 }
 
 // delivery is the fan-out of one message.
@@ -65,7 +61,7 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 	one := p.Stream == "" && onlyUser(t)
 	if !one || b.m.speakers.Deflating() > 0 { // one user may have no connection: encode it then
 		b.m.speakers.Encode(&d.frames)
-		b.m.counters.Add(metrics.Compressed, b.compressor.Compress(&d.frames))
+		b.m.compressor.Compress(&d.frames)
 	}
 	// After Compress, which takes long: meanwhile a session may be resumed over another connection.
 	b.except(&d.except, t)

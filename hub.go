@@ -53,8 +53,9 @@ type Manager struct {
 	announcer announcer
 	broadcast *broadcaster
 	publisher publisher
-	speakers  wire.Speakers
 
+	speakers    wire.Speakers
+	compressor  *wire.Compressor
 	stateConfig state.Config
 
 	commands *commands
@@ -82,8 +83,11 @@ func New(o *Options) *Manager {
 	m.broker = recovery.NewBroker(m.opts.Broker)
 	m.fetcher = recovery.NewFetcher(
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
+	m.compressor = wire.NewCompressor(m.opts.CompressFrom, &m.speakers,
+		func(frames int) { m.counters.Add(metrics.Compressed, frames) })
 	m.stateConfig = state.Config{
-		Wheel: m.wheel, Go: m.background.Go, Budget: &m.counters.Queues.Budget, Speakers: &m.speakers,
+		Compressor: m.compressor,
+		Wheel:      m.wheel, Go: m.background.Go, Budget: &m.counters.Queues.Budget, Speakers: &m.speakers,
 		QueueMessages: m.opts.Limits.QueueMessages, QueueBytes: m.opts.Limits.QueueBytes,
 		Limit:   int64(m.opts.Limits.MemoryBytes) / 4,
 		Stopped: func() bool { return m.capacity.Closed() },

@@ -30,7 +30,7 @@ func (c *Conn) useState() *connState {
 		return s
 	}
 	c.state.CompareAndSwap(nil, &connState{
-		pace: state.NewPace(&c.m.stateConfig, c.queue, c.proto),
+		pace: state.NewPace(&c.m.stateConfig, c.queue, c.proto, c.deflates),
 	})
 	return c.state.Load()
 }
@@ -52,8 +52,8 @@ func (r Room) Latest(context.Context) ([]Message, error) {
 	defer found.mu.Unlock()
 	messages := []Message{}
 	if found.state != nil {
-		for _, m := range found.state.Messages() {
-			messages = append(messages, Message(m))
+		for _, v := range found.state.Values() {
+			messages = append(messages, Message(v.Message()))
 		}
 	}
 	slices.SortFunc(messages, func(a, b Message) int { return cmp.Compare(a.Latest, b.Latest) })
@@ -64,9 +64,9 @@ func (r Room) Latest(context.Context) ([]Message, error) {
 func (b *broadcaster) setLatest(p *broker.Publication) (res Result, err error) {
 	res.Local = true
 	if room := onlyRoom(&p.Target); room != "" {
-		res.Matched, err = b.m.rooms.setLatest(room, &p.Message)
+		res.Matched, err = b.m.rooms.setLatest(room, b.m.stateConfig.Value(room, &p.Message))
 	} else if c, ok := b.m.conns.byID.Get(p.Target.Conns[0]); ok {
-		res.Matched, err = c.setLatest(&p.Message)
+		res.Matched, err = c.setLatest(b.m.stateConfig.Value("", &p.Message))
 	}
 	if err != nil {
 		return Result{}, ErrFull
@@ -75,8 +75,8 @@ func (b *broadcaster) setLatest(p *broker.Publication) (res Result, err error) {
 	return res, nil
 }
 
-// setLatest gives a message to the members of a room, and returns how many there are.
-func (rs *rooms) setLatest(name string, msg *broker.Message) (members int, err error) {
+// setLatest gives a value to the members of a room, and returns how many there are.
+func (rs *rooms) setLatest(name string, v *state.Value) (members int, err error) {
 	r := rs.lock(name)
 	if r == nil {
 		return 0, nil
@@ -90,12 +90,12 @@ func (rs *rooms) setLatest(name string, msg *broker.Message) (members int, err e
 			r.read(r.members[i].membership)
 		}
 	}
-	return len(r.members), r.state.SetValue(msg)
+	return len(r.members), r.state.SetValue(v)
 }
 
-// setLatest gives a message to the connection, and returns 1. If the connection has ended, it keeps
-// the message for one that resumes the session, and returns 0.
-func (c *Conn) setLatest(msg *broker.Message) (conns int, err error) {
+// setLatest gives a value to the connection, and returns 1. If the connection has ended, it keeps
+// the value for one that resumes the session, and returns 0.
+func (c *Conn) setLatest(value *state.Value) (conns int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == gone {
@@ -104,15 +104,10 @@ func (c *Conn) setLatest(msg *broker.Message) (conns int, err error) {
 	if !c.session.Ended() {
 		conns = 1
 	}
-	return conns, c.setLatestLocked(msg)
-}
-
-// setLatestLocked requires that c.mu is held.
-func (c *Conn) setLatestLocked(msg *broker.Message) error {
 	v := c.useValues()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.room.SetValue(msg)
+	return conns, v.room.SetValue(value)
 }
 
 // useValues returns the values for the connection. It makes them if there are none. c.mu is held.
@@ -145,7 +140,7 @@ func (c *Conn) detachValues() {
 
 // takeValues returns the values for the connection, which has ended, and takes them away from it.
 // It reports whether there have been any. c.mu is held.
-func (c *Conn) takeValues() (messages []broker.Message, had bool) {
+func (c *Conn) takeValues() (values []*state.Value, had bool) {
 	s := c.state.Load()
 	if s == nil || s.values == nil {
 		return nil, false
@@ -155,13 +150,13 @@ func (c *Conn) takeValues() (messages []broker.Message, had bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.room.Close()
-	return v.room.Messages(), true
+	return v.room.Values(), true
 }
 
 // addValues gives the connection the values of the session that it has resumed, unless it has ended
 // meanwhile. Its own values are newer. Its client is told which keys there are, because it may know
 // others. c.mu is held.
-func (c *Conn) addValues(messages []broker.Message) {
+func (c *Conn) addValues(values []*state.Value) {
 	if c.phase == gone { // nobody would take them away from it again
 		return
 	}
@@ -172,11 +167,7 @@ func (c *Conn) addValues(messages []broker.Message) {
 	if live {
 		v.reader.Leave() // until all values are there
 	}
-	for i := range messages {
-		if !v.room.Has(messages[i].Latest) {
-			_ = v.room.SetValue(&messages[i]) // fails while memory is short, and beyond 64 keys
-		}
-	}
+	v.room.AddValues(values)
 	if live {
 		v.reader = v.room.Add(c.pace())
 		v.reader.KnowsValues(0)

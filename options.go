@@ -110,9 +110,9 @@ type Options struct {
 	// UserFullRefuse.
 	UserFull UserFull
 
-	// CompressFrom is the size in bytes from which messages are compressed, for clients that offer
-	// compression (permessage-deflate without context takeover, RFC 7692). Browsers offer it. 512
-	// is a good value. Zero or negative: compression is not negotiated.
+	// CompressFrom is the size in bytes from which messages and presence are compressed, for clients
+	// that offer compression (permessage-deflate without context takeover, RFC 7692). Browsers offer
+	// it. 512 is a good value. Zero or negative: compression is not negotiated.
 	//
 	// The goroutine that calls Send compresses a message once for all receivers: 1 KiB of JSON in
 	// about 14 µs to a third, 16 KiB in 100 µs to a quarter. A compressor takes 1.2 MB, and there
@@ -121,7 +121,8 @@ type Options struct {
 	// takes 40 KiB while a message is read, and 4 KiB of that remain with the connection.
 	//
 	// Do not turn compression on if a message contains both a secret and text that another person
-	// chose: its size can reveal the secret (CRIME, BREACH).
+	// chose: its size can reveal the secret (CRIME, BREACH). One frame of presence may contain the
+	// infos and states of all members.
 	CompressFrom int
 
 	// Slow is what happens to a message for a connection whose send queue is full. It does not

@@ -14,10 +14,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/state"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -293,10 +293,10 @@ func (d *detached) takeOver(c, old *Conn, allowed func(room string) bool) (ok bo
 
 // sessionState is the part of a detached session that moves to the connection that resumes it.
 type sessionState struct {
-	memberships []*membership    // in order of joining
-	apiRoom     string           // see memberships.apiRoom
-	guest       string           // see Conn.guest
-	values      []broker.Message // for the connection, if hadValues
+	memberships []*membership  // in order of joining
+	apiRoom     string         // see memberships.apiRoom
+	guest       string         // see Conn.guest
+	values      []*state.Value // for the connection, if hadValues
 	hadValues   bool
 	info        json.RawMessage // see Conn.SetInfo; it belongs to the session if infoSet
 	infoSet     bool

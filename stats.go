@@ -48,7 +48,7 @@ type Stats struct {
 	DeadLetters uint64 // dead letters, see InboxOptions.Attempts
 	Resumed     uint64 // sessions that were resumed over a new connection
 
-	Compressed uint64 // messages compressed, each once for all receivers that speak one protocol
+	Compressed uint64 // messages and frames of presence that were compressed, each once
 
 	Matched        uint64 // frames given to connections
 	Written        uint64 // frames written to their sockets

@@ -29,7 +29,7 @@ type site struct {
 }
 
 func startSite(t *testing.T) *site {
-	return startSiteWith(t, realtime.Options{Show: realtime.ShowMembers})
+	return startSiteWith(t, realtime.Options{Show: realtime.ShowMembers, CompressFrom: 100})
 }
 
 func startSiteWith(t *testing.T, o realtime.Options) *site {

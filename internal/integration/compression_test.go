@@ -249,6 +249,56 @@ func TestCompressedOnceForAll(t *testing.T) {
 	require.EqualValues(t, 3, s.rt.Stats().Compressed, "the last member with compression has left")
 }
 
+// Presence and latest values are compressed, too, once for all who are in step.
+func TestCompressedState(t *testing.T) {
+	o := compressing()
+	o.Show = realtime.ShowMembers
+	s := newTestServer(t, o, false)
+	ctx := t.Context()
+	hall, folds := realtime.ToRoom("hall"), []*fold{}
+	members := []*websocket.Conn{}
+	value := func(key, word string) {
+		m := note(word)
+		m.Latest = key
+		_, err := s.rt.Send(ctx, hall, m)
+		require.NoError(t, err)
+	}
+	for i, mode := range []websocket.CompressionMode{
+		websocket.CompressionNoContextTakeover, websocket.CompressionDisabled, websocket.CompressionContextTakeover,
+	} {
+		ws, _, err := websocket.Dial(ctx, s.URL+fmt.Sprintf("/ws?user_id=user%d", i), &websocket.DialOptions{
+			HTTPClient: s.Client(), Subprotocols: []string{realtime.V1}, CompressionMode: mode, CompressionThreshold: 1,
+		})
+		require.NoError(t, err)
+		defer func() { _ = ws.CloseNow() }()
+		ws.SetReadLimit(-1)
+		state := strings.Repeat("state ", 150)
+		require.NoError(t, ws.Write(ctx, websocket.MessageText,
+			fmt.Appendf(nil, `{"type":"join","id":1,"room":"hall","presence":true,"state":%q}`, state)))
+		members, folds = append(members, ws), append(folds, newFold(t, "hall"))
+		value("mode", lengthy(fmt.Sprint("of ", i)))
+	}
+	compressed := s.rt.Stats().Compressed
+	value("long", lengthy("x"))
+	require.Equal(t, compressed+1, s.rt.Stats().Compressed, "once, before anybody gets it")
+	value("end", "short")
+	deadline, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for i, ws := range members {
+		for f := folds[i]; f.values["end"] == "" || len(f.entries) < len(members); {
+			_, p, err := ws.Read(deadline)
+			require.NoError(t, err)
+			f.add(p)
+			require.NoError(t, ws.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"seen","frames":%d}`, f.frames)))
+		}
+		folds[i].same(s.rt)
+		require.Equal(t, map[string]string{
+			"mode": fmt.Sprintf("%q", lengthy("of 2")), "long": fmt.Sprintf("%q", lengthy("x")), "end": `"short"`,
+		}, folds[i].values)
+	}
+	require.GreaterOrEqual(t, s.rt.Stats().Compressed, uint64(5), "values, and a difference at least")
+}
+
 // The threshold applies to the size of the plain message on the wire, without the frame header.
 func TestCompressFrom(t *testing.T) {
 	const empty = `{"message_type":"n","sender_id":null,"content":"","timestamp":1700000000}`

@@ -12,17 +12,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // TestCrowd lets 1,000 users join a room within a second, all of whom watch it. Each gets one
-// snapshot, and at most ten differences a second. All of it is about a third of the bytes that a notice
-// to each member would take.
+// snapshot, and at most ten differences a second. All of it is less than a third of the bytes that a
+// notice to each member would take, and about a tenth if it is compressed.
 func TestCrowd(t *testing.T) {
 	const n = 1000
 	o := showing()
 	o.Limits.InboundFanout = -1
 	bubble(t, o, func(t *testing.T, b *bed) {
-		var total atomic.Int64
+		var total, compressed atomic.Int64
+		shared := sharedSizes{}
 		folds := make([]*fold, n)
 		var readers sync.WaitGroup
 		defer readers.Wait()
@@ -44,6 +47,7 @@ func TestCrowd(t *testing.T) {
 						continue
 					}
 					total.Add(int64(len(p)))
+					compressed.Add(shared.of(p))
 					_ = far.Write(fmt.Appendf(nil, `{"type":"seen","frames":%d}`, f.frames))
 				}
 			})
@@ -55,14 +59,37 @@ func TestCrowd(t *testing.T) {
 		notices := int64(n) * (n + 1) / 2 * int64(len(`{"message_type":"systemnotification","sender_id":"user500",`+
 			`"content":{"type":"room_join","user_id":"user500","room_id":"hall",`+
 			`"message":"User joined room hall"},"timestamp":946684800,"room":"hall"}`))
-		t.Logf("%d bytes, %.2f of the notices", total.Load(), float64(total.Load())/float64(notices))
-		require.Less(t, total.Load(), notices*4/10)
+		t.Logf("%d bytes, %.3f of the notices, compressed %.3f", total.Load(),
+			float64(total.Load())/float64(notices), float64(compressed.Load())/float64(notices))
+		require.Less(t, total.Load(), notices*33/100)
+		require.Less(t, compressed.Load(), notices/8)
 		for i, f := range folds {
 			require.Equal(t, 1, f.snapshots, i)
 			require.LessOrEqual(t, f.differences, 11)
 			f.same(b.Manager)
 		}
 	})
+}
+
+// sharedSizes are the sizes of payloads if they are compressed, once for all who receive them.
+type sharedSizes struct {
+	sync.Mutex
+	sizes map[string]int64
+}
+
+func (s *sharedSizes) of(payload []byte) int64 {
+	s.Lock()
+	defer s.Unlock()
+	size, ok := s.sizes[string(payload)]
+	if !ok {
+		c := wire.NewCompressor(512, nil, func(int) {})
+		size = int64(c.Smaller(sendqueue.NewFrame(sendqueue.OpText, payload)).Len())
+		if s.sizes == nil {
+			s.sizes = map[string]int64{}
+		}
+		s.sizes[string(payload)] = size
+	}
+	return size
 }
 
 // A room that shows how many there are tells each viewer once a second.

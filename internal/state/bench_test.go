@@ -40,7 +40,8 @@ func newCrowd(b *testing.B, n int, show Show) *crowd {
 	cfg := &Config{
 		Wheel: timerwheel.New(func(func()) {}), Go: func(func()) {},
 		Budget: &c.totals.Budget, Speakers: speakers, Pushed: func(int) {},
-		Stopped: func() bool { return false },
+		Compressor: wire.NewCompressor(0, speakers, func(int) {}),
+		Stopped:    func() bool { return false },
 
 		QueueMessages: sendqueue.DefaultMaxMessages, QueueBytes: sendqueue.DefaultMaxBytes,
 	}
@@ -48,7 +49,7 @@ func newCrowd(b *testing.B, n int, show Show) *crowd {
 	for i := range n {
 		q := sendqueue.New(queues, nullWire{}, func(error) {})
 		q.Start()
-		p := NewPace(cfg, q, wire.ProtoV1)
+		p := NewPace(cfg, q, wire.ProtoV1, false)
 		c.paces = append(c.paces, p)
 		if show == ShowMembers {
 			c.entries = append(c.entries, c.room.AddEntry(fmt.Sprint("user", i), "", nil, nil))
@@ -106,7 +107,7 @@ func BenchmarkValue(b *testing.B) {
 	}
 	for b.Loop() {
 		c.room.flushed = time.Time{} // no tick
-		if err := c.room.SetValue(&msg); err != nil {
+		if err := c.room.SetValue(c.room.cfg.Value("hall", &msg)); err != nil {
 			b.Fatal(err)
 		}
 		c.write()

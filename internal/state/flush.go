@@ -14,7 +14,7 @@ type flush struct {
 	pushed  []*sendqueue.Frame // each once, if readers are in step
 	diffs   []encoded          // the last differences of presence
 	listed  listed             // the values after a version
-	keys    *sendqueue.Frame   // which keys exist; nil if no reader has to know
+	keys    encoded            // which keys exist
 	version encoded            // what tells a reader its version of the values
 	now     time.Time
 
@@ -22,16 +22,27 @@ type flush struct {
 	frames, bytes int // pushed to the current reader
 }
 
-// encoded is a frame that brings a reader from a version up to date.
+// encoded is a frame that readers of a version get. The zero value has no frame.
 type encoded struct {
-	from  uint64
-	frame *sendqueue.Frame
+	from           uint64
+	plain, smaller *sendqueue.Frame // smaller is nil until a reader takes compressed frames
+}
+
+// pushEncoded reports whether the queue of a reader had room for a frame.
+func (f *flush) pushEncoded(r *Reader, e *encoded) bool {
+	if !r.pace.deflates {
+		return f.push(r, e.plain)
+	}
+	if e.smaller == nil {
+		e.smaller = f.room.cfg.Compressor.Smaller(e.plain)
+	}
+	return f.push(r, e.smaller)
 }
 
 // listed are the values that have changed after a version.
 type listed struct {
 	from   uint64
-	values []*cell[*value]
+	values []*cell[*Value]
 }
 
 // end gives the pushed frames to the flushers and to the budget.
@@ -86,7 +97,7 @@ func (f *flush) servePresence(r *Reader) bool {
 	if !r.watches || r.presence == now {
 		return true
 	}
-	if !f.push(r, f.presenceFrame(r.presence)) {
+	if !f.pushEncoded(r, f.presenceFrame(r.presence)) {
 		return false
 	}
 	r.presence = now
@@ -94,21 +105,21 @@ func (f *flush) servePresence(r *Reader) bool {
 }
 
 // presenceFrame returns the frame for a reader of a version. Most readers have one of few versions.
-func (f *flush) presenceFrame(from uint64) *sendqueue.Frame {
+func (f *flush) presenceFrame(from uint64) *encoded {
 	p := &f.room.presence
 	if !p.knows(from) {
 		from = 0
 	}
 	for i := range f.diffs {
 		if d := &f.diffs[i]; d.from == from {
-			return d.frame
+			return d
 		}
 	}
 	if len(f.diffs) == maxDiffs {
 		f.diffs = f.diffs[1:]
 	}
-	f.diffs = append(f.diffs, encoded{from, p.frame(from)})
-	return f.diffs[len(f.diffs)-1].frame
+	f.diffs = append(f.diffs, encoded{from: from, plain: p.frame(from)})
+	return &f.diffs[len(f.diffs)-1]
 }
 
 // maxDiffs is how many differences a flush keeps for readers that are not in step.
@@ -117,12 +128,12 @@ const maxDiffs = 8
 // round is a walk through the values that a reader lacks, over several flushes. Each value gets its
 // turn with what it is then, however often the others are set meanwhile.
 type round struct {
-	due  []*cell[*value]
+	due  []*cell[*Value]
 	next int    // index in due
 	end  uint64 // after the round, the reader has all values up to this version
 	// newer are the versions of values that were set after the round began, and given in it. given
 	// are those of the round before.
-	newer, given map[*cell[*value]]uint64
+	newer, given map[*cell[*Value]]uint64
 }
 
 // serveValues gives a reader values, as many as one flush may have. The rest is for the next one.
@@ -144,7 +155,7 @@ func (f *flush) serveValues(r *Reader) bool {
 		if r.skips(c) || t.given[c] == c.version {
 			continue
 		}
-		frame := c.value.frames.For(r.pace.protocol, false)
+		frame := c.value.frames.For(r.pace.protocol, r.pace.deflates)
 		full := f.frames >= f.room.cfg.maxFrames() || f.bytes+frame.Len() > f.room.cfg.maxBytes()
 		if full && f.frames > 0 || !f.push(r, frame) {
 			rest := t
@@ -153,7 +164,7 @@ func (f *flush) serveValues(r *Reader) bool {
 		}
 		if c.version > t.end {
 			if t.newer == nil {
-				t.newer = make(map[*cell[*value]]uint64)
+				t.newer = make(map[*cell[*Value]]uint64)
 			}
 			t.newer[c] = c.version
 		}
@@ -165,12 +176,12 @@ func (f *flush) serveValues(r *Reader) bool {
 
 // skips reports whether a reader need not be given a value, because it was removed before the
 // reader could know it.
-func (rd *Reader) skips(c *cell[*value]) bool {
+func (rd *Reader) skips(c *cell[*Value]) bool {
 	return c.gone && (rd.pace.protocol == wire.ProtoPlain || c.version <= rd.removed)
 }
 
 // due returns the values that have changed after a version.
-func (f *flush) due(version uint64) []*cell[*value] {
+func (f *flush) due(version uint64) []*cell[*Value] {
 	if f.listed.values == nil || f.listed.from != version {
 		f.listed = listed{version, f.room.values.table.after(version)}
 	}
@@ -183,10 +194,10 @@ func (f *flush) serveKeys(r *Reader) bool {
 	if r.pace.protocol == wire.ProtoPlain || vs.table.knows(max(r.values, r.removed)) {
 		return true
 	}
-	if f.keys == nil {
-		f.keys = vs.keysFrame(f.room.name)
+	if f.keys.plain == nil {
+		f.keys.plain = vs.keysFrame(f.room.name)
 	}
-	if !f.push(r, f.keys) {
+	if !f.pushEncoded(r, &f.keys) {
 		return false
 	}
 	r.removed, r.told = vs.table.version, 0
@@ -202,10 +213,10 @@ func (f *flush) serveVersion(r *Reader) {
 	if f.now.Sub(r.toldAt) < versionInterval && r.told != 0 {
 		return
 	}
-	if f.version.frame == nil || f.version.from != r.values {
-		f.version = encoded{r.values, wire.LatestVersion(f.room.name, r.values)}
+	if f.version.plain == nil || f.version.from != r.values {
+		f.version = encoded{from: r.values, plain: wire.LatestVersion(f.room.name, r.values)}
 	}
-	if f.push(r, f.version.frame) {
+	if f.pushEncoded(r, &f.version) {
 		r.told, r.toldAt = r.values, f.now
 	}
 }

@@ -31,6 +31,7 @@ type Pace struct {
 	cfg      *Config
 	queue    *sendqueue.Queue
 	protocol wire.Protocol
+	deflates bool // the client takes compressed frames
 
 	mu      sync.Mutex
 	sent    uint64    // frames, all flushes together
@@ -51,9 +52,9 @@ type flight struct {
 	bytes int
 }
 
-// NewPace returns the pace of a connection.
-func NewPace(cfg *Config, q *sendqueue.Queue, protocol wire.Protocol) *Pace {
-	p := &Pace{cfg: cfg, queue: q, protocol: protocol}
+// NewPace returns the pace of a connection. deflates says that its client takes compressed frames.
+func NewPace(cfg *Config, q *sendqueue.Queue, protocol wire.Protocol, deflates bool) *Pace {
+	p := &Pace{cfg: cfg, queue: q, protocol: protocol, deflates: deflates}
 	p.timer.Fire = func() { cfg.Go(p.silent) }
 	return p
 }

@@ -18,7 +18,7 @@ type Reader struct {
 	values   uint64 // it has all values up to this version
 	removed  uint64 // it knows what was removed up to this version
 	round    *round // nil between rounds
-	given    map[*cell[*value]]uint64
+	given    map[*cell[*Value]]uint64
 	told     uint64 // the version of the values that its client was told; 0: none
 	toldAt   time.Time
 

@@ -1,9 +1,13 @@
 package state
 
 import (
+	"bytes"
+	"compress/flate"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -99,7 +103,8 @@ func newRig(t *testing.T, show Show) *rig {
 	r.queues = sendqueue.Config{Go: r.wg.Go, Totals: &r.totals, WriteTimeout: 1000 * time.Hour}
 	r.cfg = Config{
 		Wheel: timerwheel.New(r.wg.Go), Go: r.wg.Go, Budget: &r.totals.Budget, Speakers: &r.speakers,
-		Stopped: func() bool { return false },
+		Compressor: wire.NewCompressor(200, &r.speakers, func(int) {}),
+		Stopped:    func() bool { return false },
 
 		QueueMessages: sendqueue.DefaultMaxMessages, QueueBytes: sendqueue.DefaultMaxBytes,
 		Pushed: func(frames int) { r.pushed.Add(int64(frames)) },
@@ -132,7 +137,7 @@ func (r *rig) do(f func()) {
 // value gives a key a value, or removes it if the content is null.
 func (r *rig) value(key, content string) (err error) {
 	r.do(func() {
-		err = r.SetValue(&broker.Message{Type: "t", Latest: key, Content: []byte(content)})
+		err = r.SetValue(r.cfg.Value("hall", &broker.Message{Type: "t", Latest: key, Content: []byte(content)}))
 	})
 	return err
 }
@@ -177,25 +182,26 @@ type testClient struct {
 	valueVersion uint64 // that it was told since the last frame with keys
 	newest       map[string]string
 
-	frames, snapshots, counts, keyFrames, versionFrames, removals int
-	bytes                                                         int
+	frames, snapshots, counts, keyFrames, versionFrames, removals, deflated int
+	bytes                                                                   int
 }
 
 // join adds a reader with a connection of its own, which begins. If not nil, begin is called before,
-// with the lock of the room.
+// with the lock of the room. Every second client takes compressed frames.
 func (r *rig) join(plain bool, begin func(c *testClient)) *testClient {
 	p := wire.ProtoV1
 	if plain {
 		p = wire.ProtoPlain
 	}
-	r.speakers.Add(p, false, 1)
+	deflates := len(r.clients)%2 == 1
+	r.speakers.Add(p, deflates, 1)
 	c := &testClient{
 		t: r.t, wire: newTestWire(), plain: plain, entries: map[string]wire.Entry{},
 		values: map[string]string{}, newest: map[string]string{},
 	}
 	c.queue = sendqueue.New(&r.queues, c.wire, func(err error) { panic(err) })
 	c.queue.Start()
-	c.pace = NewPace(&r.cfg, c.queue, p)
+	c.pace = NewPace(&r.cfg, c.queue, p, deflates)
 	r.clients = append(r.clients, c)
 	r.do(func() {
 		c.Reader = r.Add(c.pace)
@@ -218,9 +224,22 @@ func (c *testClient) receive() *testClient {
 	for _, f := range c.wire.take() {
 		c.frames++
 		c.bytes += f.Len()
-		c.fold(f.Payload())
+		c.fold(c.plainText(f.Payload()))
 	}
 	return c
+}
+
+// plainText returns the text of a frame, which may be compressed, RFC 7692 section 7.2.2.
+func (c *testClient) plainText(payload []byte) []byte {
+	if payload[0] == '{' {
+		return payload
+	}
+	require.True(c.t, c.pace.deflates)
+	c.deflated++
+	r := io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))
+	text, err := io.ReadAll(flate.NewReader(r))
+	require.NoError(c.t, err)
+	return text
 }
 
 // see also says what has arrived.

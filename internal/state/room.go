@@ -28,11 +28,12 @@ const (
 
 // Config is what the states of all rooms have in common.
 type Config struct {
-	Wheel    *timerwheel.Wheel
-	Go       func(func())
-	Budget   *sendqueue.Budget
-	Speakers *wire.Speakers
-	Pushed   func(frames int) // counts the frames that were pushed
+	Wheel      *timerwheel.Wheel
+	Go         func(func())
+	Budget     *sendqueue.Budget
+	Speakers   *wire.Speakers
+	Compressor *wire.Compressor
+	Pushed     func(frames int) // counts the frames that were pushed
 	// Stopped reports whether nothing is sent any more: a server that shuts down must not tell its
 	// clients that all others leave.
 	Stopped func() bool

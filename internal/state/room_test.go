@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/internal/sendqueue"
 )
 
 // inRoom runs a test in a bubble.
@@ -439,7 +441,8 @@ func TestKeysComeOnce(t *testing.T) {
 	})
 }
 
-// Readers that join a large room at once share a snapshot at the end of the tick.
+// Readers that join a large room at once share a snapshot at the end of the tick, and those that take
+// compressed frames share the compressed one.
 func TestSnapshotsOfALargeRoom(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
 		r.add(smallRoom, nil)
@@ -448,31 +451,52 @@ func TestSnapshotsOfALargeRoom(t *testing.T) {
 		time.Sleep(time.Second)
 		first := r.watcher()
 		synctest.Wait()
-		a, b := r.watcher(), r.watcher()
-		require.Zero(t, a.receive().frames)
+		readers := []*testClient{r.watcher(), r.watcher(), r.watcher(), r.watcher()}
+		require.Zero(t, readers[0].receive().frames)
 		time.Sleep(100 * time.Millisecond)
-		frames, others := a.wire.take(), b.wire.take()
-		require.Len(t, frames, 1)
-		require.Same(t, frames[0], others[0])
+		plain, deflated := sameFrames(t, readers)
+		require.Len(t, plain, 1)
+		require.Less(t, deflated[0].Len(), plain[0].Len()/2)
 		require.Len(t, first.receive().entries, smallRoom+1)
 	})
+}
+
+// sameFrames requires that readers that take compressed frames have got the same ones, and the others
+// too. Every second reader takes compressed frames.
+func sameFrames(t *testing.T, readers []*testClient) (plain, deflated []*sendqueue.Frame) {
+	t.Helper()
+	first := map[bool][]*sendqueue.Frame{}
+	for i, c := range readers {
+		frames := c.wire.take()
+		if i < 2 {
+			first[c.pace.deflates] = frames
+			continue
+		}
+		require.Len(t, frames, len(first[c.pace.deflates]))
+		for i, f := range first[c.pace.deflates] {
+			require.Same(t, f, frames[i])
+		}
+	}
+	return first[false], first[true]
 }
 
 // Readers in step share their frames.
 func TestSharedFrames(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
-		a, b := r.watcher(), r.watcher()
+		readers := []*testClient{r.watcher(), r.watcher(), r.watcher(), r.watcher()}
 		time.Sleep(time.Second)
-		a.see()
-		b.see()
-		r.add(1, nil)
-		require.NoError(t, r.value("k", "1"))
-		time.Sleep(time.Second)
-		frames, others := a.wire.take(), b.wire.take()
-		require.Len(t, frames, 3, "an entry, a value, and the version")
-		for i := range frames {
-			require.Same(t, frames[i], others[i])
+		for _, c := range readers {
+			c.see()
 		}
+		r.add(1, nil)
+		require.NoError(t, r.value("k", numbered("k", 1, 300)))
+		time.Sleep(time.Second)
+		plain, deflated := sameFrames(t, readers)
+		require.Len(t, plain, 3, "an entry, a value, and the version")
+		require.Len(t, deflated, 3)
+		require.Same(t, plain[0], deflated[0], "it is short")
+		require.Less(t, deflated[1].Len(), plain[1].Len()/2)
+		require.Same(t, plain[2], deflated[2])
 	})
 }
 
@@ -540,9 +564,9 @@ func TestBoundsOfValues(t *testing.T) {
 			require.NoError(t, r.value(fmt.Sprint(i), `"x"`))
 		}
 		require.ErrorIs(t, r.value("more", `"x"`), ErrFull)
-		require.Len(t, r.Messages(), maxConnKeys)
+		require.Len(t, r.Values(), maxConnKeys)
 		require.NoError(t, r.value("1", "null"))
-		require.Len(t, r.Messages(), maxConnKeys-1)
+		require.Len(t, r.Values(), maxConnKeys-1)
 	})
 }
 

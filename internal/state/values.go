@@ -17,18 +17,44 @@ const (
 	valueOverhead = 512
 )
 
-// value is the current message of a key. After the key was removed, it is the message that did it.
-type value struct {
+// Value is the current message of a key. After the key was removed, it is the message that did it.
+type Value struct {
 	frames wire.Frames
 	size   int // of the content, in bytes
+	memory int64
 }
 
-// memory returns about how much memory a value takes, in bytes: its frames have the content again.
-func (v *value) memory() int64 { return valueOverhead + 2*int64(v.size) }
+// Value returns a message as a value of a room or, if room is empty, for a connection. It keeps no
+// reference to the content. It may take long, so no lock should be held.
+func (c *Config) Value(room string, m *broker.Message) *Value {
+	v := &Value{frames: wire.Frames{
+		Message:  *m,
+		Envelope: wire.Envelope{Room: room, Latest: true},
+	}}
+	stored := &v.frames.Message
+	stored.Content, stored.Binary = bytes.Clone(m.Content), bytes.Clone(m.Binary)
+	if room == "" {
+		v.frames.Envelope.Conn = m.Conn
+	}
+	c.Speakers.Encode(&v.frames)
+	c.Compressor.Compress(&v.frames)
+	if !v.removes() {
+		v.size = len(m.Content) + len(m.Binary)
+		// Frames of other protocols may be made later. Most often there is one, with the content.
+		v.memory = valueOverhead + int64(v.size+max(v.size, v.frames.Size()))
+	}
+	return v
+}
+
+// removes reports whether the value removes its key.
+func (v *Value) removes() bool {
+	m := &v.frames.Message
+	return m.Binary == nil && wire.IsNull(m.Content)
+}
 
 // values are the current messages of a room.
 type values struct {
-	table  table[*value] // its version is zero before initValues
+	table  table[*Value] // its version is zero before initValues
 	used   bool          // there has been a value
 	size   int           // of all contents, in bytes
 	memory int64         // in bytes
@@ -40,48 +66,34 @@ func (r *Room) initValues() {
 	if r.values.table.cells != nil {
 		return
 	}
-	r.values.table = newTable[*value]()
+	r.values.table = newTable[*Value]()
 	for _, reader := range r.readers {
 		reader.values, reader.removed = r.values.table.version, r.values.table.version
 	}
 }
 
-// SetValue makes a message the current value of its key, or removes the key if the content is null.
-// It keeps no reference to the content. It returns ErrFull if the room has too many values.
-func (r *Room) SetValue(m *broker.Message) error {
+// SetValue makes v the current value of its key, or removes the key. It returns ErrFull if the room
+// has too many values.
+func (r *Room) SetValue(v *Value) error {
 	r.initValues()
 	vs := &r.values
-	old, has := vs.table.get(m.Latest)
-	gone := m.Binary == nil && wire.IsNull(m.Content)
-	if gone && !has {
+	key, removes := v.frames.Message.Latest, v.removes()
+	old, has := vs.table.get(key)
+	if removes && !has {
 		return nil
 	}
-	v := &value{frames: wire.Frames{
-		Message:  *m,
-		Envelope: wire.Envelope{Room: r.name, Latest: true},
-	}}
-	stored := &v.frames.Message
-	stored.Content, stored.Binary = bytes.Clone(m.Content), bytes.Clone(m.Binary)
-	if r.name == "" {
-		v.frames.Envelope.Conn = m.Conn
-	}
-	more, memory := 0, int64(0)
+	more, memory := v.size, v.memory
 	if has {
-		more, memory = -old.size, -old.memory()
+		more, memory = more-old.size, memory-old.memory
 	}
-	if !gone {
-		v.size = len(m.Content) + len(m.Binary)
-		more, memory = more+v.size, memory+v.memory()
-		if !has && vs.table.len() >= r.maxKeys() || more > 0 && vs.size+more > maxValueBytes ||
-			!r.cfg.fits(memory) {
-			return ErrFull
-		}
+	if !removes && (!has && vs.table.len() >= r.maxKeys() ||
+		more > 0 && vs.size+more > maxValueBytes || !r.cfg.fits(memory)) {
+		return ErrFull
 	}
-	r.cfg.Speakers.Encode(&v.frames)
-	if gone {
-		vs.table.remove(m.Latest, v)
+	if removes {
+		vs.table.remove(key, v)
 	} else {
-		vs.table.set(m.Latest, v)
+		vs.table.set(key, v)
 	}
 	vs.used = true
 	vs.size += more
@@ -97,21 +109,27 @@ func (r *Room) SetValue(m *broker.Message) error {
 // HasValues reports whether the room has or had values. Before that, its members need no readers.
 func (r *Room) HasValues() bool { return r.values.used }
 
-// Has reports whether there is a value of a key.
-func (r *Room) Has(key string) bool {
-	_, ok := r.values.table.get(key)
-	return ok
-}
-
-// Messages returns the current values.
-func (r *Room) Messages() (messages []broker.Message) {
-	for _, c := range r.values.table.after(0) {
-		if !c.gone {
-			messages = append(messages, c.value.frames.Message)
+// AddValues sets the values of keys that have none, as long as they fit.
+func (r *Room) AddValues(values []*Value) {
+	for _, v := range values {
+		if _, has := r.values.table.get(v.frames.Message.Latest); !has {
+			_ = r.SetValue(v)
 		}
 	}
-	return messages
 }
+
+// Values returns the current values.
+func (r *Room) Values() (values []*Value) {
+	for _, c := range r.values.table.after(0) {
+		if !c.gone {
+			values = append(values, c.value)
+		}
+	}
+	return values
+}
+
+// Message returns the message. The caller must not change its content.
+func (v *Value) Message() broker.Message { return v.frames.Message }
 
 // maxKeys returns how many values there may be.
 func (r *Room) maxKeys() int {

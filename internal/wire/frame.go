@@ -25,6 +25,18 @@ func (f *Frames) For(p Protocol, deflates bool) *sendqueue.Frame {
 	return form.For(deflates)
 }
 
+// Size returns the size of the frames that were made, in bytes.
+func (f *Frames) Size() (n int) {
+	for _, form := range f.encodings {
+		for _, frame := range []*sendqueue.Frame{form.Plain, form.Deflated} {
+			if frame != nil {
+				n += frame.Len()
+			}
+		}
+	}
+	return n
+}
+
 // Uniform returns a message with the same frame in every protocol.
 func Uniform(frame *sendqueue.Frame) *Frames {
 	f := &Frames{}
@@ -120,7 +132,7 @@ const LargeFrame = 8 << 10
 
 // Announced returns f. If f is large, it is preceded by a frame with its size.
 func Announced(f *sendqueue.Frame) *sendqueue.Frame {
-	if f == nil || f.Len() < LargeFrame {
+	if f.Len() < LargeFrame {
 		return f
 	}
 	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FrameLarge+`","bytes":`...)
