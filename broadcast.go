@@ -52,7 +52,7 @@ func (e *exceptions) has(c *Conn) bool {
 // messages have the order of their stream.
 func (b *broadcaster) deliver(p *broker.Publication) Result {
 	t := &p.Target
-	d := delivery{b: b, result: Result{Local: true}, key: b.m.fetcher.UnionKey(p)}
+	d := delivery{b: b, key: b.m.fetcher.UnionKey(p)}
 	d.frames.Message = p.Message
 	d.frames.Envelope = wire.Envelope{Room: onlyRoom(t), At: p.Position, Prev: p.Prev}
 	if isPrivate(t) {

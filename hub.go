@@ -328,6 +328,12 @@ func (s sink) Deliver(p broker.Publication) {
 // Lost makes all live subscriptions of the stream read what may be missing.
 func (s sink) Lost(stream string) { s.m.broadcast.lost(stream) }
 
+// Receive does nothing: no broker is a Bus yet.
+func (s sink) Receive(string, []byte) {}
+
+// Cut does nothing, see Receive.
+func (s sink) Cut(bool) {}
+
 // Conn returns the connection with this id, or nil if there is none or it has ended.
 func (m *Manager) Conn(id string) *Conn { return m.conns.find(id) }
 

@@ -62,7 +62,6 @@ func (r Room) Latest(context.Context) ([]Message, error) {
 
 // setLatest makes a message the current value of its key.
 func (b *broadcaster) setLatest(p *broker.Publication) (res Result, err error) {
-	res.Local = true
 	if room := onlyRoom(&p.Target); room != "" {
 		res.Matched, err = b.m.rooms.setLatest(room, b.m.stateConfig.Value(room, &p.Message))
 	} else if c, ok := b.m.conns.byID.Get(p.Target.Conns[0]); ok {

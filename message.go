@@ -412,9 +412,6 @@ type Result struct {
 	// this one was neither kept nor delivered. If the target has several rooms or inboxes that keep
 	// messages, this is true of at least one of them.
 	Duplicate bool
-	// Local reports whether the counts are complete, because no broker carries the message to other
-	// processes. If it is false, the counts may be too low.
-	Local bool
 }
 
 // sum adds the counts of another part.
@@ -423,7 +420,6 @@ func (r *Result) sum(o Result) {
 	r.Queued += o.Queued
 	r.Dropped += o.Dropped
 	r.Offline += o.Offline
-	r.Local = r.Local && o.Local
 }
 
 // DefaultRoom is the room to which a plain client's message to its room goes while the client is in

@@ -43,21 +43,10 @@ func (p *publisher) publish(ctx context.Context, pub *broker.Publication) (Resul
 
 // publishLive delivers a message that is not kept.
 func (p *publisher) publishLive(ctx context.Context, pub *broker.Publication) (Result, error) {
-	if p.m.broker.Local() {
-		if pub.Message.Latest != "" {
-			return p.m.broadcast.setLatest(pub)
-		}
-		return p.m.broadcast.deliver(pub), nil
+	if pub.Message.Latest != "" {
+		return p.m.broadcast.setLatest(pub)
 	}
-	return p.publishAway(ctx, pub)
-}
-
-// publishAway gives a message that is not kept to a broker that serves other processes too.
-func (p *publisher) publishAway(ctx context.Context, pub *broker.Publication) (Result, error) {
-	cloneFromCaller(pub)
-	pub.Target = cloneTarget(pub.Target)
-	_, err := p.m.broker.Publish(ctx, *pub)
-	return Result{}, err
+	return p.m.broadcast.deliver(pub), nil
 }
 
 // history returns a page of the messages that a room keeps.
@@ -170,7 +159,6 @@ func (p *publisher) publishParts(
 				ErrTooLarge, size, keep.Bytes)
 		}
 	}
-	total.Local = p.m.broker.Local()
 	results := p.prepareParts(pub, parts, audience)
 	for done := 0; done < len(parts) && err == nil; {
 		n := atOnce(results[done:])
@@ -203,7 +191,7 @@ func (p *publisher) prepareParts(
 	results := make([]partResult, len(parts))
 	for i := range parts {
 		r, part := &results[i], &parts[i]
-		r.origin = localResult{result: Result{Local: p.m.broker.Local()}, audience: audience}
+		r.origin = localResult{audience: audience}
 		if user, inbox := broker.StreamUser(part.Stream); inbox {
 			r.user = user
 			part.Shared = pub.Message.From() != broker.Sender{}

@@ -8,20 +8,14 @@ package broker
 
 import "context"
 
-// Broker keeps streams, and carries publications between the Managers of one application. A stream
-// can outlive a process, and several processes can share it. A Manager without a Broker in its
-// options uses the one of package memory.
+// Broker keeps streams. A stream can outlive a process, and several processes can share it if the
+// broker is a [Bus], too. A Manager without a Broker in its options uses the one of package memory.
 //
 // A publication with a stream is kept there: it gets the next position, and is delivered to each
 // Sink that has subscribed to the stream, in the order of the positions. A publication without a
-// stream is not kept, and is delivered to every Sink, including the publisher's own. Those of one
-// publisher are delivered in the order of its Publish calls. Only messages are carried: notices,
-// rosters, counts and statistics stay in each process. All Managers of one application must have
-// the same Options.
-//
-// A broker may also implement [Local]. If Local returns true, the broker serves one process alone:
-// the Manager does not publish messages without a stream to it, and the counts of a
-// realtime.Result are complete.
+// stream is not kept, and is delivered to the Sink of this process. Those of one publisher are
+// delivered in the order of its Publish calls. All Managers of one application must have the same
+// Options.
 //
 // All methods are safe for concurrent use. After Close they return an error that matches ErrClosed.
 // The suite in brokertest tests all of these rules.
@@ -40,8 +34,8 @@ type Broker interface {
 	// returns an error. Either all parts are taken or none, as far as an error can be known in
 	// advance. A broker of one process delivers the parts in the given order, and takes no
 	// publication of another call into any of their streams in between: so the messages that
-	// several streams share have the same order in each. A broker of several processes may deliver
-	// each part separately.
+	// several streams share have the same order in each. A [Bus] may take and deliver each part
+	// separately.
 	//
 	// A publication is a duplicate if its sender has used its id in the stream before. It is
 	// neither kept again nor delivered. An id is remembered for two minutes, whatever the number of
@@ -96,10 +90,6 @@ type Broker interface {
 	Close(ctx context.Context) error
 }
 
-// Local is implemented by a broker that can serve one process alone. It does so if Local returns
-// true.
-type Local interface{ Local() bool }
-
 // Sink receives the deliveries of a Broker. It is implemented by a Manager.
 type Sink interface {
 	// Deliver passes p to the connections of this process. It never blocks on a peer. Calls for the
@@ -111,4 +101,9 @@ type Sink interface {
 	// stream that begins anew with another epoch while there is a subscription to it is also lost:
 	// Lost is called before anything of the new epoch is delivered.
 	Lost(stream string)
+	// Receive passes on what another process has sent to a subject, see [Bus]. It never blocks on a
+	// peer, and owns data. Calls for the same subject must come one at a time.
+	Receive(subject string, data []byte)
+	// Cut reports whether this process is cut off from the others, see [Bus].
+	Cut(cut bool)
 }

@@ -140,7 +140,6 @@ func (p *Publication) UnmarshalBinary(data []byte) error {
 // Published is the result of a broker for one publication.
 type Published struct {
 	Position Position // zero if the publication is not kept
-	Prev     uint64
 	// Duplicate means that a publication with the same sender and id was taken before, so this one
 	// was ignored. Position is the position of the first one.
 	Duplicate bool

@@ -173,9 +173,6 @@ func (b *Broker) Open(_ context.Context, s broker.Sink) error {
 	return b.err(context.Background())
 }
 
-// Local returns true: the store serves one process alone.
-func (b *Broker) Local() bool { return true }
-
 // Close ends delivery, commits the pending changes, and closes the file. If ctx ends first, Close
 // returns its error, and continues in the background. If the last commit failed and could not be
 // repeated, Close returns that error. A second call returns an error that matches broker.ErrClosed.

@@ -154,7 +154,7 @@ func (pt *part) put(bt *batch) error {
 	bt.addToLedger(pt.head, st, &pt.p, size)
 	pt.p.At = bt.b.clock.outside(st.used)
 	pt.p.Position, pt.p.Prev = st.position(bt.era, st.top), st.top-1
-	pt.result = broker.Published{Position: pt.p.Position, Prev: pt.p.Prev}
+	pt.result = broker.Published{Position: pt.p.Position}
 	bt.trim(pt.head.name, st)
 	bt.mark(pt.head)
 	return nil

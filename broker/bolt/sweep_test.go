@@ -216,7 +216,7 @@ func TestClockSteps(t *testing.T) {
 		kept.Keep.Age, kept.Message.TTL = 24*time.Hour, 24*time.Hour
 		out, err := one(b.Publish(ctx, kept))
 		require.NoError(t, err)
-		require.Equal(t, last.Position.Offset, out.Prev)
+		require.Equal(t, last.Position.Offset, out.Position.Offset-1)
 		last = out
 		for range 3 {
 			sweepAll(t, b)

@@ -97,7 +97,7 @@ func onlySubscribedTo(s *stage) {
 	s.unsubscribe("room/a")
 	out := s.publish(note("room/a", 1))
 	require.Equal(s.t, at.Epoch, out.Position.Epoch)
-	require.Equal(s.t, at.Offset, out.Prev)
+	require.Equal(s.t, at.Offset, s.prev("room/a"))
 	s.unsubscribe("room/a")
 	require.Equal(s.t, out.Position, s.read("room/a", broker.Query{}).Top)
 }

@@ -82,7 +82,7 @@ func streamsGoOn(s *reopened) {
 	for round := range 4 {
 		s.subscribe("room/a")
 		out := s.publish(note("room/a", round))
-		require.Equal(s.t, before, out.Prev)
+		require.Equal(s.t, before, s.prev("room/a"))
 		require.Len(s.t, s.delivered("room/a"), 1)
 		before = out.Position.Offset
 		s.again()

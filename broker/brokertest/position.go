@@ -30,7 +30,7 @@ func previous(s *stage) {
 	before := uint64(0)
 	for i := range 20 {
 		out := s.publish(note("room/a", i))
-		require.Equal(s.t, before, out.Prev)
+		require.Equal(s.t, before, s.prev("room/a"))
 		before = out.Position.Offset
 	}
 	before = 0
@@ -70,7 +70,7 @@ func onePosition(s *stage) {
 	for _, p := range []broker.Publication{delivered[0], read[0]} {
 		require.Equal(s.t, "room/a", p.Stream)
 		require.Equal(s.t, out.Position, p.Position)
-		require.Equal(s.t, out.Prev, p.Prev)
+		require.Equal(s.t, s.prev("room/a"), p.Prev)
 		require.False(s.t, p.At.IsZero())
 	}
 	require.True(s.t, delivered[0].At.Equal(read[0].At))

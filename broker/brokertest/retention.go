@@ -74,7 +74,7 @@ func keepAge(s *stage) {
 	before = time.Now()
 	out := s.publish(p)
 	require.Equal(s.t, at.Epoch, out.Position.Epoch)
-	require.Equal(s.t, at.Offset, out.Prev)
+	require.Equal(s.t, at.Offset, s.prev("room/a"))
 	s.within(p.Keep.Age, before, 1)
 	require.GreaterOrEqual(s.t, s.read("room/a", broker.Query{}).Floor, at.Offset)
 }

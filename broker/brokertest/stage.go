@@ -54,6 +54,12 @@ func (s *stage) Deliver(p broker.Publication) {
 // Lost implements [broker.Sink]. No test of a broker of one process may lose a publication.
 func (s *stage) Lost(stream string) { s.t.Errorf("brokertest: Lost(%q)", stream) }
 
+// Receive implements [broker.Sink]. A broker that is no Bus does not call it.
+func (s *stage) Receive(subject string, _ []byte) { s.t.Errorf("brokertest: Receive(%q)", subject) }
+
+// Cut implements [broker.Sink].
+func (s *stage) Cut(cut bool) { s.t.Errorf("brokertest: Cut(%v)", cut) }
+
 // delivered returns the publications of a stream that were delivered.
 func (s *stage) delivered(stream string) []broker.Publication {
 	s.mu.Lock()
@@ -149,6 +155,14 @@ func (s *stage) read(stream string, q broker.Query) broker.Page {
 	page, err := s.b.Read(s.t.Context(), stream, q)
 	require.NoError(s.t, err)
 	return page
+}
+
+// prev returns the offset before the newest publication of a stream.
+func (s *stage) prev(stream string) uint64 {
+	s.t.Helper()
+	page := s.read(stream, broker.Query{Backwards: true, Limit: 1})
+	require.Len(s.t, page.Publications, 1)
+	return page.Publications[0].Prev
 }
 
 // all reads a stream to its end, page by page.

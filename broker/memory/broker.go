@@ -79,9 +79,6 @@ func New(o *Options) *Broker {
 	}
 }
 
-// Local returns true; see [broker.Local].
-func (b *Broker) Local() bool { return true }
-
 // Open starts delivery.
 func (b *Broker) Open(_ context.Context, s broker.Sink) error {
 	b.mu.Lock()

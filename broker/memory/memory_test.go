@@ -23,6 +23,8 @@ type nobody struct{}
 
 func (nobody) Deliver(broker.Publication) {}
 func (nobody) Lost(string)                {}
+func (nobody) Receive(string, []byte)     {}
+func (nobody) Cut(bool)                   {}
 
 // A client that may send to any room cannot fill memory with rooms without members.
 func TestMemoryOfManyStreamsIsBounded(t *testing.T) {

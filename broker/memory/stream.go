@@ -85,7 +85,7 @@ func (s *memoryStream) take(p *broker.Publication, now time.Time) broker.Publish
 	if key.id != "" {
 		s.remember(key, now)
 	}
-	return broker.Published{Position: p.Position, Prev: p.Prev}
+	return broker.Published{Position: p.Position}
 }
 
 // hasShare reports whether the sender of p may keep one more. While the stream is not half full,

@@ -138,11 +138,12 @@ func invalidTextInNames(w *world) {
 // Messages from a broker are checked like other input.
 func TestInvalidTextFromABroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wire := &sharedBroker{}
+		wire := newFakeBroker()
 		b := newBed(t, realtime.Options{Broker: wire})
 		bystander := b.open("bystander")
 		b.join("lobby", bystander)
-		sink := wire.sinks[0]
+		synctest.Wait() // the broker is open
+		sink := wire.sink
 		for _, p := range invalidTexts {
 			for _, msg := range []realtime.Message{
 				{Content: json.RawMessage(`"` + p + `"`)}, {Type: p}, {Sender: p},

@@ -36,6 +36,10 @@ func (d *delayedBroker) Open(ctx context.Context, s broker.Sink) error {
 
 func (d *delayedBroker) Lost(string) {}
 
+func (d *delayedBroker) Receive(string, []byte) {}
+
+func (d *delayedBroker) Cut(bool) {}
+
 func (d *delayedBroker) Deliver(p broker.Publication) {
 	var far broker.Publication // the same as from another process
 	if data, err := p.AppendBinary(nil); err != nil || far.UnmarshalBinary(data) != nil {

@@ -75,7 +75,7 @@ func TestEphemeralMessageForALaggingMember(t *testing.T) {
 		require.NoError(t, alice.Write([]byte(`{"type":"join","id":1,"room":"hall","history":500}`)))
 		synctest.Wait()
 		res := b.flash(realtime.ToRoom("hall"), "now")
-		require.Equal(t, realtime.Result{Matched: 1, Queued: 1, Local: true}, res)
+		require.Equal(t, realtime.Result{Matched: 1, Queued: 1}, res)
 		alice.unstall()
 		frames := alice.raw()
 		r := &streamClient{t: t}
@@ -95,11 +95,11 @@ func TestEphemeralMessageToAUserWithAnInbox(t *testing.T) {
 	o.Inbox.OnOffline = func(context.Context, string, realtime.Message) { t.Error("called") }
 	bubble(t, o, func(t *testing.T, b *bed) {
 		res := b.flash(realtime.ToUser("bob"), "missed")
-		require.Equal(t, realtime.Result{Offline: 1, Local: true}, res)
+		require.Equal(t, realtime.Result{Offline: 1}, res)
 		phone := b.openInbox(realtime.Identity{UserID: "bob", Device: "phone"})
 		desk := b.openInbox(realtime.Identity{UserID: "bob", Device: "desk"})
 		res = b.flash(realtime.ToUser("bob"), "now")
-		require.Equal(t, realtime.Result{Matched: 2, Queued: 2, Local: true}, res)
+		require.Equal(t, realtime.Result{Matched: 2, Queued: 2}, res)
 		for _, device := range []*inboxClient{phone, desk} {
 			frames := device.raw()
 			require.Len(t, frames, 1)
@@ -124,7 +124,7 @@ func TestEphemeralMessageToAUnion(t *testing.T) {
 		to := realtime.ToRoom("hall", "vip").Union(realtime.ToUser("bob", "eve")).
 			Union(realtime.ToConn(alice.conn.ID())).Except(carol.conn.ID()).ExceptUser("dave")
 		res := b.flash(to, "x")
-		require.Equal(t, realtime.Result{Matched: 2, Queued: 2, Offline: 1, Local: true}, res)
+		require.Equal(t, realtime.Result{Matched: 2, Queued: 2, Offline: 1}, res)
 		require.Equal(t, []string{`flash "x"`}, alice.got())
 		require.Equal(t, []string{`flash "x"`}, bob.got())
 		require.Empty(t, carol.got())
@@ -141,7 +141,7 @@ func TestEphemeralMessageIsDroppedOnce(t *testing.T) {
 		b.joinAll(alice, "hall", "vip")
 		b.fillQueue(realtime.ToUser("alice"), 70, 1)
 		res := b.flash(realtime.ToRoom("hall", "vip").Union(realtime.ToUser("alice")), "x")
-		require.Equal(t, realtime.Result{Matched: 1, Dropped: 1, Local: true}, res)
+		require.Equal(t, realtime.Result{Matched: 1, Dropped: 1}, res)
 	})
 }
 
@@ -222,7 +222,7 @@ func TestEphemeralMessagesUnderMemoryPressure(t *testing.T) {
 		alice.discard()
 		b.fillQueue(realtime.ToUser("stuck"), 10, 20_000)
 		res := b.flash(realtime.ToUser("alice"), "e")
-		require.Equal(t, realtime.Result{Matched: 1, Dropped: 1, Local: true}, res)
+		require.Equal(t, realtime.Result{Matched: 1, Dropped: 1}, res)
 		b.news(realtime.ToUser("alice"), "m")
 		require.Equal(t, []string{`news "m"`}, alice.got())
 		require.EqualValues(t, 1, b.Stats().DroppedEphemeral)
@@ -378,24 +378,6 @@ func TestEphemeralMessageForAHandler(t *testing.T) {
 		page, err := b.Room("hall").History(t.Context(), realtime.HistoryQuery{})
 		require.NoError(t, err)
 		require.Empty(t, page.Messages)
-	})
-}
-
-// A broker that serves several processes carries the mark.
-func TestEphemeralMessageBetweenProcesses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		wire := &sharedBroker{}
-		one, two := newBed(t, realtime.Options{Broker: wire}), newBed(t, realtime.Options{Broker: wire})
-		alice, bob, slow := one.openV1(realtime.Identity{UserID: "alice"}), two.open("bob"), two.stalled("slow")
-		one.join("lobby", alice)
-		two.join("lobby", bob)
-		two.joinAll(slow, "lobby")
-		two.fillQueue(realtime.ToUser("slow"), 70, 1)
-		alice.flash("lobby", "x")
-		require.Contains(t, alice.raw()[0], `"ephemeral":true`)
-		require.Equal(t, []string{`flash "x"`}, bob.got())
-		require.EqualValues(t, 1, two.Stats().DroppedEphemeral)
-		require.Zero(t, one.Stats().DroppedEphemeral)
 	})
 }
 

@@ -46,6 +46,10 @@ func (fb *fakeBroker) Deliver(pub broker.Publication) {
 
 func (fb *fakeBroker) Lost(stream string) { fb.sink.Lost(stream) }
 
+func (fb *fakeBroker) Receive(string, []byte) {}
+
+func (fb *fakeBroker) Cut(bool) {}
+
 // withoutDelivery runs f and suppresses deliveries meanwhile.
 func (fb *fakeBroker) withoutDelivery(f func()) {
 	fb.setMute(true)

@@ -66,12 +66,12 @@ func TestSlowPolicies(t *testing.T) {
 		{
 			name:   "disconnect is the default",
 			opts:   realtime.Options{Limits: realtime.Limits{QueueMessages: 3}},
-			result: realtime.Result{Matched: 1, Dropped: 1, Local: true},
+			result: realtime.Result{Matched: 1, Dropped: 1},
 		}, {
 			name:   "drop oldest",
 			opts:   realtime.Options{Limits: realtime.Limits{QueueMessages: 3}, Slow: realtime.SlowDropOldest},
 			want:   []string{"7", "8", "9"},
-			result: realtime.Result{Matched: 1, Queued: 1, Local: true},
+			result: realtime.Result{Matched: 1, Queued: 1},
 		}, {
 			name: "drop newest, by room",
 			opts: realtime.Options{Limits: realtime.Limits{QueueMessages: 3}, Room: func(name string) realtime.RoomOptions {
@@ -79,7 +79,7 @@ func TestSlowPolicies(t *testing.T) {
 				return realtime.RoomOptions{Slow: realtime.SlowDropNewest}
 			}},
 			want:   []string{"0", "1", "2"},
-			result: realtime.Result{Matched: 1, Dropped: 1, Local: true},
+			result: realtime.Result{Matched: 1, Dropped: 1},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -59,7 +59,7 @@ func TestSendTargets(t *testing.T) {
 			}
 			require.ElementsMatch(t, test.want, got, test.name)
 			require.Equal(t, realtime.Result{
-				Matched: len(test.want), Queued: len(test.want), Offline: test.offline, Local: true,
+				Matched: len(test.want), Queued: len(test.want), Offline: test.offline,
 			}, res, test.name)
 		}
 	})

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
-	"github.com/realtime-go/realtime/broker"
 )
 
 // value makes content the value of a key, or removes the key.
@@ -122,7 +121,7 @@ func (b *bed) mustValueOfNobody(to realtime.Target, key, content string) {
 	b.t.Helper()
 	res, err := b.value(to, key, content)
 	require.NoError(b.t, err)
-	require.Equal(b.t, realtime.Result{Local: true}, res)
+	require.Equal(b.t, realtime.Result{}, res)
 }
 
 // The values for a connection move with its session, and end with it.
@@ -378,38 +377,6 @@ func TestMemoryPressureRefusesStates(t *testing.T) {
 		}
 		require.Equal(t, "1", f.values["x"])
 		f.same(b.Manager)
-	})
-}
-
-// A value arrives at the members of each process, the last one too.
-func TestValuesOfTwoProcesses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		shared := &sharedBroker{}
-		one := newBed(t, realtime.Options{Broker: shared})
-		two := newBed(t, realtime.Options{Broker: shared})
-		alice := one.openV1(realtime.Identity{UserID: "alice"})
-		bob := two.openV1(realtime.Identity{UserID: "bob"})
-		one.join("hall", alice)
-		two.join("hall", bob)
-		f, g := newFold(t, "hall"), newFold(t, "hall")
-		for i := range 20 {
-			require.NoError(t, second([]*bed{one, two}[i%2].value(realtime.ToRoom("hall"), "k", fmt.Sprint(i))))
-			time.Sleep(50 * time.Millisecond)
-			f.see(alice)
-			g.see(bob)
-		}
-		require.Equal(t, map[string]string{"k": "19"}, f.values)
-		require.Equal(t, f.values, g.values)
-		_, err := two.value(realtime.ToConn(alice.conn.ID()), "own", "1")
-		require.NoError(t, err)
-		require.Equal(t, map[string]string{"own": "1"}, newFold(t, "").all(alice).values)
-		for _, to := range []broker.Target{{All: true}, {Users: []string{"alice"}}, {Rooms: []string{"hall", "b"}}} {
-			_, err := shared.Publish(t.Context(), broker.Publication{
-				Target: to, Message: broker.Message{Type: "shape", Latest: "k", Content: []byte("1")},
-			})
-			require.NoError(t, err)
-			require.Empty(t, alice.raw(), "values of a broker are checked like other input")
-		}
 	})
 }
 

@@ -220,7 +220,7 @@ func (w *twin) noise(p *peer, ping bool) {
 
 // send sends a message of the application, and returns the result.
 func (w *twin) send(to realtime.Target, frame string) realtime.Result {
-	result := realtime.Result{Local: true}
+	result := realtime.Result{}
 	for _, p := range w.peers {
 		if w.means(to, p) {
 			w.expect(p, frame)

@@ -20,7 +20,6 @@ const (
 // concurrent use.
 type Broker struct {
 	broker broker.Broker
-	local  bool
 
 	ready chan struct{} // closed when Open has returned
 	err   error         // of Open; valid after ready
@@ -33,15 +32,8 @@ type Broker struct {
 
 // NewBroker returns a Broker that is not open.
 func NewBroker(b broker.Broker) *Broker {
-	k := &Broker{broker: b, ready: make(chan struct{})}
-	if l, ok := b.(broker.Local); ok {
-		k.local = l.Local()
-	}
-	return k
+	return &Broker{broker: b, ready: make(chan struct{})}
 }
-
-// Local reports whether the broker serves this process only.
-func (k *Broker) Local() bool { return k.local }
 
 // Open opens the broker. It is called once.
 func (k *Broker) Open(ctx context.Context, s broker.Sink) {
