@@ -156,8 +156,9 @@ func (f *flush) serveValues(r *Reader) bool {
 			continue
 		}
 		frame := c.value.frames.For(r.pace.protocol, r.pace.deflates)
-		full := f.frames >= f.room.cfg.maxFrames() || f.bytes+frame.Len() > f.room.cfg.maxBytes()
-		if full && f.frames > 0 || !f.push(r, frame) {
+		full := f.frames > 0 &&
+			(f.frames >= f.room.cfg.maxFrames() || f.bytes+frame.Len() > f.room.cfg.maxBytes())
+		if full || !f.push(r, frame) {
 			rest := t
 			r.round = &rest
 			return full

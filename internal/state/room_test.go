@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // inRoom runs a test in a bubble.
@@ -625,6 +626,25 @@ func TestFullQueue(t *testing.T) {
 		}
 		require.Len(t, c.values, 7)
 		require.Equal(t, "199", string(c.entries[e.Key].State))
+	})
+}
+
+// A value that is larger than a flush waits for a full queue like any other.
+func TestLargeValueForAFullQueue(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		r.queues.MaxMessages = 4
+		c := r.join(false, nil)
+		c.wire.stall(true)
+		for c.queue.Push(wire.Pong(), sendqueue.Message, sendqueue.Decline) == sendqueue.Queued {
+			synctest.Wait()
+		}
+		require.NoError(t, r.value("large", numbered("large", 1, r.cfg.maxBytes())))
+		c.wire.stall(false)
+		for _, f := range c.wire.take() {
+			require.Less(t, f.Len(), r.cfg.maxBytes())
+		}
+		time.Sleep(recheck)
+		require.Len(t, c.see().values, 1)
 	})
 }
 
