@@ -605,6 +605,27 @@ func TestMemory(t *testing.T) {
 	})
 }
 
+// Values that move with their session take no more memory, so they stay while memory is short.
+func TestValuesOfASessionWhileMemoryIsShort(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		b := &r.totals.Budget
+		b.Limit, b.Mark, b.Alarm = 1<<20, 1<<19, func() {}
+		require.NoError(t, r.value("k", `"1"`))
+		require.NoError(t, r.value("newer", `"1"`))
+		b.Hold(600 << 10) // pressed
+		next := NewRoom(&r.cfg, &r.mu, "", ShowNothing)
+		r.do(func() {
+			values := r.Values()
+			r.Close()
+			r.Room = next
+			r.AddValues(values)
+			require.Len(t, r.Values(), 2)
+		})
+		require.ErrorIs(t, r.value("more", "1"), ErrFull)
+		b.Hold(-600 << 10)
+	})
+}
+
 // A reader whose queue is full is looked at again, and is never ended.
 func TestFullQueue(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
