@@ -304,8 +304,7 @@ func (r *room) beginState(m *membership, asked *wire.RoomState) (n, size int) {
 	}
 	reader := r.read(m)
 	if watch {
-		reader.Watch()
-		reader.KnowsPresence(asked.Presence)
+		reader.Watch(asked.Presence)
 	}
 	if asked.HasValues {
 		reader.KnowsValues(asked.Values)

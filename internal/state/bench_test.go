@@ -56,7 +56,7 @@ func newCrowd(b *testing.B, n int, show Show) *crowd {
 		}
 		r := c.room.Add(p)
 		if show != ShowNothing {
-			r.Watch()
+			r.Watch(0)
 		}
 		r.Begin()
 	}

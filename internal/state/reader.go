@@ -32,11 +32,16 @@ func (r *Room) Add(pace *Pace) *Reader {
 	return reader
 }
 
-// Watch makes a reader a watcher, which is given the entries, too.
-func (rd *Reader) Watch() {
+// Watch makes a reader a watcher, which is given the entries, too. The client has those of a version
+// from an earlier connection. Zero: it has none.
+func (rd *Reader) Watch(version uint64) {
 	if !rd.watches {
 		rd.watches = true
 		rd.room.watchers++
+	}
+	rd.presence = 0
+	if rd.room.presence.knows(version) {
+		rd.presence = version
 	}
 }
 
@@ -46,16 +51,6 @@ func (rd *Reader) Unwatch() {
 		rd.watches, rd.presence = false, 0
 		rd.room.watchers--
 	}
-}
-
-// KnowsPresence sets the version of the entries that the client has from an earlier connection, and
-// reports whether the room knows what has changed since. Zero: it has none.
-func (rd *Reader) KnowsPresence(version uint64) bool {
-	rd.presence = 0
-	if version != 0 && rd.room.presence.knows(version) {
-		rd.presence = version
-	}
-	return rd.presence != 0
 }
 
 // KnowsValues sets the version up to which the client has the values from an earlier connection.

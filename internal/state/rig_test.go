@@ -215,7 +215,7 @@ func (r *rig) join(plain bool, begin func(c *testClient)) *testClient {
 
 // watcher adds a reader that watches.
 func (r *rig) watcher() *testClient {
-	return r.join(false, func(c *testClient) { c.Watch() })
+	return r.join(false, func(c *testClient) { c.Watch(0) })
 }
 
 // receive folds what has arrived.

@@ -146,8 +146,7 @@ func TestCountForANewWatcher(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		require.Equal(t, 2, again.see().conns)
 		third := r.join(false, func(c *testClient) {
-			c.Watch()
-			require.True(t, c.KnowsPresence(again.version))
+			c.Watch(again.version)
 		})
 		require.Zero(t, third.see().frames, "it is up to date")
 	})
@@ -190,16 +189,15 @@ func TestLeaveWhileWaiting(t *testing.T) {
 	})
 }
 
-// A reader that has been told what it lacks is billed for a snapshot only if it gets one.
-func TestKnowsPresence(t *testing.T) {
+// A watcher that names a version gets the difference if the room knows it, and everything if not.
+func TestWatcherWithAVersion(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
 		r.add(100, nil)
 		v := r.presence.version()
 		r.add(1, nil)
 		for version, want := range map[uint64]bool{0: false, 1: false, v: true, v + 2: false} {
 			c := r.join(false, func(c *testClient) {
-				c.Watch()
-				require.Equal(t, want, c.KnowsPresence(version), version)
+				c.Watch(version)
 				if want {
 					c.version, c.show = version, "members"
 				}
