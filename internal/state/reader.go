@@ -63,18 +63,18 @@ func (rd *Reader) KnowsValues(version uint64) {
 }
 
 // Begin gives a reader what it lacks. If the room has many entries, it waits for the next flush:
-// then all who have joined in the meantime share one snapshot.
+// then all who have joined in the meantime share a snapshot, or a difference.
 func (rd *Reader) Begin() {
 	r := rd.room
 	p := &r.presence
-	if rd.watches && rd.presence == 0 && !p.counting() && p.table.len() > smallRoom {
+	if rd.watches && rd.presence != p.version() && !p.counting() && p.table.len() > smallRoom {
 		r.changedPresence(joinTick)
 		return
 	}
 	rd.serve(false)
 }
 
-// smallRoom is up to how many entries a snapshot is made for each reader alone.
+// smallRoom is up to how many entries a frame is made for each reader alone.
 const smallRoom = 64
 
 // Serve gives a reader one flush of what it lacks, if it has not left. It reports whether there was

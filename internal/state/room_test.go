@@ -460,6 +460,27 @@ func TestSnapshotsOfALargeRoom(t *testing.T) {
 	})
 }
 
+// Watchers of a large room that come back with one version share the difference.
+func TestDifferencesOfALargeRoom(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		r.add(smallRoom+1, nil)
+		v := r.presence.version()
+		time.Sleep(time.Second)
+		first := r.watcher() // a flush
+		synctest.Wait()
+		r.add(10, nil)
+		var readers []*testClient
+		for range 4 {
+			readers = append(readers, r.join(false, func(c *testClient) { c.Watch(v) }))
+		}
+		time.Sleep(100 * time.Millisecond)
+		plain, deflated := sameFrames(t, readers)
+		require.Len(t, plain, 1)
+		require.Len(t, deflated, 1)
+		require.Len(t, first.receive().entries, smallRoom+11)
+	})
+}
+
 // sameFrames requires that readers that take compressed frames have got the same ones, and the others
 // too. Every second reader takes compressed frames.
 func sameFrames(t *testing.T, readers []*testClient) (plain, deflated []*sendqueue.Frame) {
