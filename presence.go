@@ -258,7 +258,9 @@ func (m *membership) inherit(old *membership) {
 	}
 	v := m.see()
 	v.entry, old.view.entry = old.view.entry, nil
-	v.entry.SetAway(false)
+	if !m.detached { // or it stays as it is
+		v.entry.SetAway(false)
+	}
 	if c := m.conn; !c.infoSet && (old.conn.infoSet || c.identity.Info == nil) {
 		c.identity.Info, c.infoSet = v.entry.Info, old.conn.infoSet
 	}
