@@ -103,7 +103,7 @@ func newRig(t *testing.T, show Show) *rig {
 	r.queues = sendqueue.Config{Go: r.wg.Go, Totals: &r.totals, WriteTimeout: 1000 * time.Hour}
 	r.cfg = Config{
 		Wheel: timerwheel.New(r.wg.Go), Go: r.wg.Go, Budget: &r.totals.Budget, Speakers: &r.speakers,
-		Compressor: wire.NewCompressor(200, &r.speakers, func(int) {}),
+		Compressor: wire.NewCompressor(200, &r.speakers, func() {}),
 		Stopped:    func() bool { return false },
 
 		QueueMessages: sendqueue.DefaultMaxMessages, QueueBytes: sendqueue.DefaultMaxBytes,
