@@ -11,7 +11,7 @@ import (
 type flush struct {
 	room    *Room
 	wakeups sendqueue.Wakeups
-	pushed  []*sendqueue.Frame // each once, if readers are in step
+	pushed  []*sendqueue.Frame // some more than once
 	diffs   []encoded          // the last differences of presence
 	listed  listed             // the values after a version
 	keys    encoded            // which keys exist
