@@ -32,8 +32,8 @@ func (r *Room) Add(pace *Pace) *Reader {
 	return reader
 }
 
-// Watch makes a reader a watcher, which is given the entries, too. The client has those of a version
-// from an earlier connection. Zero: it has none.
+// Watch makes a reader a watcher, which is given the entries, too. Version is that of the entries
+// that its client has from an earlier connection. Zero: it has none.
 func (rd *Reader) Watch(version uint64) {
 	if !rd.watches {
 		rd.watches = true
