@@ -11,7 +11,7 @@ import (
 type flush struct {
 	room    *Room
 	wakeups sendqueue.Wakeups
-	pushed  []*sendqueue.Frame // each once, if readers are in step
+	pushed  []*sendqueue.Frame // some more than once
 	diffs   []encoded          // the last differences of presence
 	listed  listed             // the values after a version
 	keys    encoded            // which keys exist
@@ -156,8 +156,9 @@ func (f *flush) serveValues(r *Reader) bool {
 			continue
 		}
 		frame := c.value.frames.For(r.pace.protocol, r.pace.deflates)
-		full := f.frames >= f.room.cfg.maxFrames() || f.bytes+frame.Len() > f.room.cfg.maxBytes()
-		if full && f.frames > 0 || !f.push(r, frame) {
+		full := f.frames > 0 &&
+			(f.frames >= f.room.cfg.maxFrames() || f.bytes+frame.Len() > f.room.cfg.maxBytes())
+		if full || !f.push(r, frame) {
 			rest := t
 			r.round = &rest
 			return full

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // inRoom runs a test in a bubble.
@@ -145,8 +146,7 @@ func TestCountForANewWatcher(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		require.Equal(t, 2, again.see().conns)
 		third := r.join(false, func(c *testClient) {
-			c.Watch()
-			require.True(t, c.KnowsPresence(again.version))
+			c.Watch(again.version)
 		})
 		require.Zero(t, third.see().frames, "it is up to date")
 	})
@@ -189,16 +189,15 @@ func TestLeaveWhileWaiting(t *testing.T) {
 	})
 }
 
-// A reader that has been told what it lacks is billed for a snapshot only if it gets one.
-func TestKnowsPresence(t *testing.T) {
+// A watcher that names a version gets the difference if the room knows it, and everything if not.
+func TestWatcherWithAVersion(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
 		r.add(100, nil)
 		v := r.presence.version()
 		r.add(1, nil)
 		for version, want := range map[uint64]bool{0: false, 1: false, v: true, v + 2: false} {
 			c := r.join(false, func(c *testClient) {
-				c.Watch()
-				require.Equal(t, want, c.KnowsPresence(version), version)
+				c.Watch(version)
 				if want {
 					c.version, c.show = version, "members"
 				}
@@ -461,6 +460,27 @@ func TestSnapshotsOfALargeRoom(t *testing.T) {
 	})
 }
 
+// Watchers of a large room that come back with one version share the difference.
+func TestDifferencesOfALargeRoom(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		r.add(smallRoom+1, nil)
+		v := r.presence.version()
+		time.Sleep(time.Second)
+		first := r.watcher() // a flush
+		synctest.Wait()
+		r.add(10, nil)
+		var readers []*testClient
+		for range 4 {
+			readers = append(readers, r.join(false, func(c *testClient) { c.Watch(v) }))
+		}
+		time.Sleep(100 * time.Millisecond)
+		plain, deflated := sameFrames(t, readers)
+		require.Len(t, plain, 1)
+		require.Len(t, deflated, 1)
+		require.Len(t, first.receive().entries, smallRoom+11)
+	})
+}
+
 // sameFrames requires that readers that take compressed frames have got the same ones, and the others
 // too. Every second reader takes compressed frames.
 func sameFrames(t *testing.T, readers []*testClient) (plain, deflated []*sendqueue.Frame) {
@@ -604,6 +624,27 @@ func TestMemory(t *testing.T) {
 	})
 }
 
+// Values that move with their session take no more memory, so they stay while memory is short.
+func TestValuesOfASessionWhileMemoryIsShort(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		b := &r.totals.Budget
+		b.Limit, b.Mark, b.Alarm = 1<<20, 1<<19, func() {}
+		require.NoError(t, r.value("k", `"1"`))
+		require.NoError(t, r.value("newer", `"1"`))
+		b.Hold(600 << 10) // pressed
+		next := NewRoom(&r.cfg, &r.mu, "", ShowNothing)
+		r.do(func() {
+			values := r.Values()
+			r.Close()
+			r.Room = next
+			r.AddValues(values)
+			require.Len(t, r.Values(), 2)
+		})
+		require.ErrorIs(t, r.value("more", "1"), ErrFull)
+		b.Hold(-600 << 10)
+	})
+}
+
 // A reader whose queue is full is looked at again, and is never ended.
 func TestFullQueue(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
@@ -625,6 +666,25 @@ func TestFullQueue(t *testing.T) {
 		}
 		require.Len(t, c.values, 7)
 		require.Equal(t, "199", string(c.entries[e.Key].State))
+	})
+}
+
+// A value that is larger than a flush waits for a full queue like any other.
+func TestLargeValueForAFullQueue(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		r.queues.MaxMessages = 4
+		c := r.join(false, nil)
+		c.wire.stall(true)
+		for c.queue.Push(wire.Pong(), sendqueue.Message, sendqueue.Decline) == sendqueue.Queued {
+			synctest.Wait()
+		}
+		require.NoError(t, r.value("large", numbered("large", 1, r.cfg.maxBytes())))
+		c.wire.stall(false)
+		for _, f := range c.wire.take() {
+			require.Less(t, f.Len(), r.cfg.maxBytes())
+		}
+		time.Sleep(recheck)
+		require.Len(t, c.see().values, 1)
 	})
 }
 
