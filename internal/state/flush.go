@@ -156,8 +156,8 @@ func (f *flush) serveValues(r *Reader) bool {
 			continue
 		}
 		frame := c.value.frames.For(r.pace.protocol, r.pace.deflates)
-		full := f.frames >= f.room.cfg.maxFrames() || f.bytes+frame.Len() > f.room.cfg.maxBytes()
-		if full && f.frames > 0 || !f.push(r, frame) {
+		full := f.full(frame)
+		if full || !f.push(r, frame) {
 			rest := t
 			r.round = &rest
 			return full
@@ -172,6 +172,13 @@ func (f *flush) serveValues(r *Reader) bool {
 	r.round, r.values, r.given = nil, t.end, t.newer
 	f.serveVersion(r)
 	return true
+}
+
+// full reports whether a frame does not belong to this flush any more. A flush has one frame at
+// least, however large that is.
+func (f *flush) full(next *sendqueue.Frame) bool {
+	return f.frames > 0 && (f.frames >= f.room.cfg.maxFrames() ||
+		f.bytes+next.Len() > f.room.cfg.maxBytes())
 }
 
 // skips reports whether a reader need not be given a value, because it was removed before the

@@ -628,6 +628,30 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
+// A value that is larger than a flush may be waits while the queue is full, too, without the lock of
+// the room. Then it comes.
+func TestLargeValueAndFullQueue(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		c, other := r.join(false, nil), r.join(false, nil)
+		c.wire.stall(true)
+		message := sendqueue.NewFrame(sendqueue.OpText, make([]byte, 16<<10))
+		c.queue.Push(message, sendqueue.Message, sendqueue.Decline)
+		synctest.Wait() // it is being written
+		for c.queue.Push(message, sendqueue.Message, sendqueue.Decline) == sendqueue.Queued {
+		}
+		r.totals.Budget.Settle(message)
+		large := numbered("large", 1, 2*maxFlush)
+		require.NoError(t, r.value("large", large))
+		require.NoError(t, r.value("small", "1"))
+		time.Sleep(time.Second)
+		require.Len(t, other.receive().values, 2)
+		c.wire.stall(false)
+		c.wire.take() // the messages
+		time.Sleep(2 * recheck)
+		require.Equal(t, map[string]string{"large": large, "small": "1"}, c.receive().values)
+	})
+}
+
 // Flushes of two rooms at once may be one more than the connection may have.
 func TestTwoRoomsAtOnce(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
