@@ -570,6 +570,33 @@ func TestBoundsOfValues(t *testing.T) {
 	})
 }
 
+// Values that move to another room are not lost while memory is short. The room has its own bounds.
+func TestValuesThatMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, ShowNothing)
+		defer r.close()
+		r.Room = NewRoom(&r.cfg, &r.mu, "", ShowNothing)
+		b := &r.totals.Budget
+		b.Limit, b.Mark, b.Alarm = 1<<20, 1<<19, func() {}
+		for i := range maxConnKeys {
+			require.NoError(t, r.value(fmt.Sprint("k", i), "1"))
+		}
+		values := r.Values()
+		taken := b.Held()
+		r.do(r.Close)
+		r.Room = NewRoom(&r.cfg, &r.mu, "", ShowNothing)
+		require.NoError(t, r.value("own", "1"))
+		require.NoError(t, r.value("k1", "2"))
+		r.cfg.Limit = 1
+		b.Hold(600 << 10)
+		require.ErrorIs(t, r.value("more", "1"), ErrFull)
+		r.do(func() { r.AddValues(values) })
+		require.Len(t, r.Values(), maxConnKeys)
+		require.EqualValues(t, taken, b.Held()-600<<10)
+		b.Hold(-600 << 10)
+	})
+}
+
 // While memory is short, nothing is sent, and nothing is accepted that takes more memory.
 func TestMemory(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {

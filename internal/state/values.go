@@ -74,7 +74,10 @@ func (r *Room) initValues() {
 
 // SetValue makes v the current value of its key, or removes the key. It returns ErrFull if the room
 // has too many values.
-func (r *Room) SetValue(v *Value) error {
+func (r *Room) SetValue(v *Value) error { return r.setValue(v, r.cfg.fits) }
+
+// setValue is SetValue. fits reports whether so much more memory may be taken.
+func (r *Room) setValue(v *Value, fits func(bytes int64) bool) error {
 	r.initValues()
 	vs := &r.values
 	key, removes := v.frames.Message.Latest, v.removes()
@@ -87,7 +90,7 @@ func (r *Room) SetValue(v *Value) error {
 		more, memory = more-old.size, memory-old.memory
 	}
 	if !removes && (!has && vs.table.len() >= r.maxKeys() ||
-		more > 0 && vs.size+more > maxValueBytes || !r.cfg.fits(memory)) {
+		more > 0 && vs.size+more > maxValueBytes || !fits(memory)) {
 		return ErrFull
 	}
 	if removes {
@@ -109,11 +112,14 @@ func (r *Room) SetValue(v *Value) error {
 // HasValues reports whether the room has or had values. Before that, its members need no readers.
 func (r *Room) HasValues() bool { return r.values.used }
 
-// AddValues sets the values of keys that have none, as long as they fit.
+// AddValues sets the values of keys that have none, as long as the room has place for them. They
+// come from a room that was closed, and take the memory that they took there: so they are accepted
+// also while memory is short.
 func (r *Room) AddValues(values []*Value) {
+	always := func(int64) bool { return true }
 	for _, v := range values {
 		if _, has := r.values.table.get(v.frames.Message.Latest); !has {
-			_ = r.SetValue(v)
+			_ = r.setValue(v, always)
 		}
 	}
 }
