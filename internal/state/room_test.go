@@ -679,6 +679,39 @@ func TestLargeValueAndFullQueue(t *testing.T) {
 	})
 }
 
+// A busy room shows its members to a slow client in frames that are as large as a flush may be. The
+// values have their part of each flush, too.
+func TestValuesBesideLargePresence(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		c := r.watcher()
+		var all []*Entry
+		for range 200 {
+			all = append(all, r.add(1, nil))
+		}
+		time.Sleep(time.Second)
+		c.see()
+		const keys = 5
+		for i := range 100 {
+			r.do(func() {
+				for n, e := range all {
+					require.NoError(t, e.SetState(fmt.Appendf(nil, `"%0*d %d"`, 1000, n, i)))
+				}
+			})
+			if i == 10 {
+				for n := range keys {
+					require.NoError(t, r.value(fmt.Sprint("k", n), "1"))
+				}
+			}
+			time.Sleep(100 * time.Millisecond)
+			c.receive()
+			if n := c.pace.n; n > 0 { // over a slow link, they arrive one after another
+				c.pace.Seen(c.pace.unseen[c.pace.first].end)
+			}
+		}
+		require.Len(t, c.values, keys)
+	})
+}
+
 // Flushes of two rooms at once may be one more than the connection may have.
 func TestTwoRoomsAtOnce(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
