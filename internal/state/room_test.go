@@ -570,6 +570,26 @@ func TestBoundsOfValues(t *testing.T) {
 	})
 }
 
+// The list of all keys fits into a send queue, however short that is.
+func TestKeysFitIntoTheQueue(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		r.cfg.QueueBytes, r.queues.MaxBytes = 64<<10, 64<<10
+		n, long := 0, strings.Repeat(`"`, maxConnKeys-4)
+		for ; n < maxRoomKeys && r.value(fmt.Sprintf("%04d%s", n, long), "1") == nil; n++ {
+		}
+		require.Positive(t, n)
+		c := r.join(false, func(c *testClient) { c.KnowsValues(1) })
+		for range 100 {
+			c.see()
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.Len(t, c.values, n)
+		require.ErrorIs(t, r.value("more", "1"), ErrFull)
+		require.NoError(t, r.value("0000"+long, "null"))
+		require.NoError(t, r.value("more", "1"), "there is place again")
+	})
+}
+
 // Values that move to another room are not lost while memory is short. The room has its own bounds.
 func TestValuesThatMove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
