@@ -56,7 +56,7 @@ func (c *Config) fits(bytes int64) bool {
 	return bytes <= 0 || !c.Budget.Pressed() && (c.Limit == 0 || c.held.Load()+bytes <= c.Limit)
 }
 
-// maxFrames and maxBytes bound one flush.
+// maxFrames and maxBytes bound the values of one flush.
 func (c *Config) maxFrames() int { return max(2, c.QueueMessages/queueShare) }
 func (c *Config) maxBytes() int  { return min(maxFlush, c.QueueBytes/queueShare) }
 

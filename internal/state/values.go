@@ -58,6 +58,7 @@ func (v *Value) removes() bool {
 type values struct {
 	table  table[*Value] // its version is zero before initValues
 	used   bool          // there has been a value
+	keys   int           // size of all keys on the wire, in bytes
 	size   int           // of all contents, in bytes
 	memory int64         // in bytes
 	gone   int           // removed ones that memory includes
@@ -100,14 +101,18 @@ func (r *Room) setValue(v *Value) error {
 	if has {
 		more, memory = more-old.size, memory-old.memory
 	}
-	if !removes && (!has && vs.table.len() >= r.maxKeys() ||
+	if !removes && (!has && !r.takesKey(key) ||
 		more > 0 && vs.size+more > maxValueBytes) {
 		return ErrFull
 	}
 	if removes {
 		vs.table.remove(key, v)
+		vs.keys -= wire.KeySize(key)
 	} else {
 		vs.table.set(key, v)
+		if !has {
+			vs.keys += wire.KeySize(key)
+		}
 	}
 	vs.used = true
 	vs.size += more
@@ -145,6 +150,13 @@ func (r *Room) Values() (values []*Value) {
 
 // Message returns the message. The caller must not change its content.
 func (v *Value) Message() broker.Message { return v.frames.Message }
+
+// takesKey reports whether there is place for another key. The frame with all keys must fit into a
+// send queue.
+func (r *Room) takesKey(key string) bool {
+	return r.values.table.len() < r.maxKeys() &&
+		r.values.keys+wire.KeySize(key) <= r.cfg.QueueBytes/4
+}
 
 // maxKeys returns how many values there may be.
 func (r *Room) maxKeys() int {

@@ -122,6 +122,9 @@ func LatestKeys(room string, keys []string) *sendqueue.Frame {
 	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, "]}"...)))
 }
 
+// KeySize returns how many bytes a key takes in the frame that [LatestKeys] returns.
+func KeySize(key string) int { return len(AppendString(nil, key)) + len(",") }
+
 // LatestVersion returns the frame that says up to which version a client has the values of a room.
 func LatestVersion(room string, version uint64) *sendqueue.Frame {
 	buf := append(sendqueue.Grow(Overhead), `{"message_type":"`+FrameLatest+`","room":`...)
