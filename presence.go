@@ -152,7 +152,7 @@ func (c *Conn) watches(room string) (yes bool) {
 // stopWatching ends the watching of a room in which the client may not watch the members any more.
 func (c *Conn) stopWatching(room string) {
 	c.withReader(room, func(reader *state.Reader) {
-		reader.Unwatch()
+		c.answer(reader.Unwatch())
 		c.answer(wire.Refusal("", room, (*wire.Error)(errorReply(ErrForbidden))))
 	})
 }

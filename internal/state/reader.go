@@ -3,6 +3,7 @@ package state
 import (
 	"time"
 
+	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shrink"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -45,12 +46,16 @@ func (rd *Reader) Watch(version uint64) {
 	}
 }
 
-// Unwatch makes a watcher a reader that is given the values only.
-func (rd *Reader) Unwatch() {
+// Unwatch makes a watcher a reader that is given the values only. It returns a frame with which the
+// caller tells the client.
+func (rd *Reader) Unwatch() *sendqueue.Frame {
 	if rd.watches {
 		rd.watches, rd.presence = false, 0
 		rd.room.watchers--
 	}
+	f := (&wire.PresenceFrame{Room: rd.room.name, Show: wire.ShowNothing}).Encode()
+	rd.pace.took(1, f.Len(), time.Now())
+	return f
 }
 
 // KnowsValues sets the version up to which the client has the values from an earlier connection.
