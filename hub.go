@@ -84,7 +84,7 @@ func New(o *Options) *Manager {
 	m.fetcher = recovery.NewFetcher(
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
 	m.compressor = wire.NewCompressor(m.opts.CompressFrom, &m.speakers,
-		func(frames int) { m.counters.Add(metrics.Compressed, frames) })
+		func() { m.counters.Add(metrics.Compressed, 1) })
 	m.stateConfig = state.Config{
 		Compressor: m.compressor,
 		Wheel:      m.wheel, Go: m.background.Go, Budget: &m.counters.Queues.Budget, Speakers: &m.speakers,

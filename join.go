@@ -196,9 +196,7 @@ func (js *joins) joinLocked(c *Conn, u *user, e *joinOp) error {
 		return ErrTooManyRooms
 	}
 	was := u.predecessor(c, e.room)
-	if was != nil {
-		defer was.conn.mu.Unlock()
-	}
+	defer c.continued(was)
 	r := js.m.rooms.lockNew(e.room, e.policy)
 	defer js.m.rooms.unlock(r) // removes a room that was made for a user who is denied
 	subject := admission.Subject{User: c.UserID(), Room: e.room}
@@ -227,13 +225,20 @@ func (js *joins) joinLocked(c *Conn, u *user, e *joinOp) error {
 // locked, and so is the connection. u is nil if it is anonymous.
 func (js *joins) show(m *membership, u *user) {
 	was := u.predecessor(m.conn, m.room)
-	if was != nil {
-		defer was.conn.mu.Unlock()
-	}
+	defer m.conn.continued(was)
 	r := js.m.rooms.lock(m.room)
 	defer r.mu.Unlock()
 	if !m.visible {
 		r.showAs(m, was)
+	}
+}
+
+// continued undoes predecessor, which returned was. The connection may have its info now: then it
+// shows that in all its rooms. c.mu is held, and no room is locked.
+func (c *Conn) continued(was *membership) {
+	if was != nil {
+		was.conn.mu.Unlock()
+		c.setInfo(c.identity.Info)
 	}
 }
 

@@ -70,9 +70,10 @@ type Message struct {
 	// session, Result.Matched is 0, and the client gets the value when it resumes.
 	//
 	// The target must be exactly one room or one connection, without exceptions. A room has up to
-	// 1,000 keys and 1 MiB of values, and a connection 64 keys and 1 MiB: beyond that, and if states
-	// and values have their share of Limits.MemoryBytes, Send returns ErrFull. A message with Latest
-	// has no ID and no TTL, and is not Ephemeral. Empty: the message is no value.
+	// 1,000 keys and 1 MiB of values, and a connection 64 keys and 1 MiB, and the keys have up to a
+	// quarter of Limits.QueueBytes: beyond that, and if states and values have their share of
+	// Limits.MemoryBytes, Send returns ErrFull. A message with Latest has no ID and no TTL, and is
+	// not Ephemeral. Empty: the message is no value.
 	//
 	// If the broker serves several processes, each keeps the values that arrive while a room has
 	// members there. If two processes set a key at the same time, they may keep different values.

@@ -152,7 +152,7 @@ func (c *Conn) watches(room string) (yes bool) {
 // stopWatching ends the watching of a room in which the client may not watch the members any more.
 func (c *Conn) stopWatching(room string) {
 	c.withReader(room, func(reader *state.Reader) {
-		reader.Unwatch()
+		c.answer(reader.Unwatch())
 		c.answer(wire.Refusal("", room, (*wire.Error)(errorReply(ErrForbidden))))
 	})
 }
@@ -258,7 +258,9 @@ func (m *membership) inherit(old *membership) {
 	}
 	v := m.see()
 	v.entry, old.view.entry = old.view.entry, nil
-	v.entry.SetAway(false)
+	if !m.detached { // or it stays as it is
+		v.entry.SetAway(false)
+	}
 	if c := m.conn; !c.infoSet && (old.conn.infoSet || c.identity.Info == nil) {
 		c.identity.Info, c.infoSet = v.entry.Info, old.conn.infoSet
 	}
@@ -304,8 +306,7 @@ func (r *room) beginState(m *membership, asked *wire.RoomState) (n, size int) {
 	}
 	reader := r.read(m)
 	if watch {
-		reader.Watch()
-		reader.KnowsPresence(asked.Presence)
+		reader.Watch(asked.Presence)
 	}
 	if asked.HasValues {
 		reader.KnowsValues(asked.Values)

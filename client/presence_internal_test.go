@@ -162,6 +162,8 @@ func TestPresenceChange(t *testing.T) {
 		{frame: `"ver":8,"show":"members","members":{"":{},"a":{"away":true}}`, joined: []string{"a"}},
 		{frame: `"prev":8,"ver":9,"members":{"a":{"user":"z"}}`, joined: []string{"a"}, left: []string{"a"}},
 		{frame: `"ver":10,"members":{"a":{"user":"x"}}`, joined: []string{"a"}, left: []string{"a"}},
+		{frame: `"show":"nothing","user_count":0,"connection_count":0`, left: []string{"a"}},
+		{frame: `"ver":11,"show":"members","members":{"a":{"user":"x"}}`, joined: []string{"a"}},
 	} {
 		p.frame(`{"room":"lobby",%s}`, test.frame)
 		events := p.members.takePresence()

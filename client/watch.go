@@ -68,7 +68,8 @@ func (ms *members) takePresence() []presenceEvent {
 // receivePresence applies a frame of type presence, with its text.
 func (ms *members) receivePresence(text []byte) {
 	var f presenceFrame
-	if json.Unmarshal(text, &f) != nil || f.Version == 0 || f.Version > maxVersion {
+	if json.Unmarshal(text, &f) != nil || f.Version > maxVersion ||
+		f.Version == 0 && f.Show != ShowNothing {
 		return
 	}
 	ms.mu.Lock()

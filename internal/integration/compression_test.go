@@ -278,20 +278,26 @@ func TestCompressedState(t *testing.T) {
 		members, folds = append(members, ws), append(folds, newFold(t, "hall"))
 		value("mode", lengthy(fmt.Sprint("of ", i)))
 	}
+	deadline, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	read := func(key, content string) {
+		for i, ws := range members {
+			for f := folds[i]; f.values[key] != fmt.Sprintf("%q", content) || len(f.entries) < len(members); {
+				_, p, err := ws.Read(deadline)
+				require.NoError(t, err)
+				f.add(p)
+				require.NoError(t, ws.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"seen","frames":%d}`, f.frames)))
+			}
+			folds[i].same(s.rt)
+		}
+	}
+	read("mode", lengthy("of 2")) // nothing of the members is on its way any more
 	compressed := s.rt.Stats().Compressed
 	value("long", lengthy("x"))
 	require.Equal(t, compressed+1, s.rt.Stats().Compressed, "once, before anybody gets it")
 	value("end", "short")
-	deadline, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	for i, ws := range members {
-		for f := folds[i]; f.values["end"] == "" || len(f.entries) < len(members); {
-			_, p, err := ws.Read(deadline)
-			require.NoError(t, err)
-			f.add(p)
-			require.NoError(t, ws.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"type":"seen","frames":%d}`, f.frames)))
-		}
-		folds[i].same(s.rt)
+	read("end", "short")
+	for i := range members {
 		require.Equal(t, map[string]string{
 			"mode": fmt.Sprintf("%q", lengthy("of 2")), "long": fmt.Sprintf("%q", lengthy("x")), "end": `"short"`,
 		}, folds[i].values)

@@ -82,7 +82,7 @@ func (s *sharedSizes) of(payload []byte) int64 {
 	defer s.Unlock()
 	size, ok := s.sizes[string(payload)]
 	if !ok {
-		c := wire.NewCompressor(512, nil, func(int) {})
+		c := wire.NewCompressor(512, nil, func() {})
 		size = int64(c.Smaller(sendqueue.NewFrame(sendqueue.OpText, payload)).Len())
 		if s.sizes == nil {
 			s.sizes = map[string]int64{}

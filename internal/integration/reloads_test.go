@@ -30,6 +30,25 @@ func TestReloadWithoutState(t *testing.T) {
 	})
 }
 
+// What the application says about a page stays over a reload, also in rooms that the new page has
+// joined before it continues a membership.
+func TestInfoStaysOverAReload(t *testing.T) {
+	bubble(t, tabs(showing()), func(t *testing.T, b *bed) {
+		p := b.openTab("alice", "K")
+		p.watch(newFold(t, "hall"), "")
+		require.NoError(t, b.Conn(p.id).SetInfo("speaker"))
+		p.reload()
+		p = b.openTab("alice", "K")
+		require.False(t, isError(p.ask(`{"type":"join","id":1,"room":"lobby"}`)))
+		p.watch(newFold(t, "hall"), "")
+		for _, room := range []string{"lobby", "hall"} {
+			members, err := b.Room(room).Members(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, `"speaker"`, string(members[0].Info), room)
+		}
+	})
+}
+
 // A page that is reloaded continues its membership: others see no change.
 func TestManyReloads(t *testing.T) {
 	var d diary

@@ -397,6 +397,43 @@ func TestConnectionLostDuringResume(t *testing.T) {
 	})
 }
 
+// A session that is resumed over a connection that is lost as well stays away for the others.
+func TestAwayWhileAResumeIsLost(t *testing.T) {
+	o := showing()
+	asked := make(chan chan struct{}, 1)
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		select {
+		case answer := <-asked:
+			<-answer
+		default:
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		bob := b.openV1(realtime.Identity{UserID: "bob"})
+		f := b.watch(bob, "hall", "")
+		alice, w := b.session("alice")
+		alice.request(`{"type":"join","id":1,"room":"hall"}`)
+		alice.Drop()
+		synctest.Wait()
+		again, next := b.session("alice")
+		answer := make(chan struct{})
+		asked <- answer
+		require.NoError(t, again.Write(fmt.Appendf(nil, `{"type":"resume","id":1,"session":%q}`, w.Session)))
+		time.Sleep(6 * time.Second) // the connection is read meanwhile
+		again.Drop()
+		time.Sleep(4 * time.Second)
+		require.True(t, entryOf(f.see(bob), "alice").Away)
+		close(answer)
+		time.Sleep(time.Second)
+		require.True(t, entryOf(f.see(bob), "alice").Away)
+		third, _ := b.session("alice")
+		require.Equal(t, rooms("hall"), third.resumes(next.Session))
+		time.Sleep(time.Second)
+		require.False(t, entryOf(f.see(bob), "alice").Away)
+	})
+}
+
 // An exception of the old connection also excludes the connection that has resumed its session:
 // from kept messages, and from messages of a handler that knows the old id.
 func TestResumeAndExcept(t *testing.T) {

@@ -244,6 +244,42 @@ func TestRefreshEndsPresence(t *testing.T) {
 	})
 }
 
+// A refresh that loses the permission to watch a room of the application ends that, and nothing else.
+func TestRefreshEndsWatching(t *testing.T) {
+	allowed := true
+	o := showing()
+	o.Revalidate = func(_ context.Context, c *realtime.Conn, _ string) (realtime.Identity, error) {
+		return realtime.Identity{UserID: c.UserID()}, nil
+	}
+	o.Authorize = func(_ context.Context, _ *realtime.Conn, a realtime.Action) error {
+		if !allowed && a.Kind == realtime.ActionMembers {
+			return errors.New("no")
+		}
+		return nil
+	}
+	bubble(t, o, func(t *testing.T, b *bed) {
+		alice := b.openV1(realtime.Identity{UserID: "alice"})
+		_, err := alice.conn.Join(t.Context(), "hall")
+		require.NoError(t, err)
+		f := newFold(t, "hall")
+		alice.request(`{"type":"recover","id":1,"room":"hall","presence":true}`)
+		require.Contains(t, alice.answer(`{"type":"refresh","id":2,"token":"x"}`), "reply")
+		allowed = false
+		frames := alice.request(`{"type":"refresh","id":3,"token":"x"}`)
+		require.Len(t, frames, 3)
+		require.Equal(t, `{"message_type":"presence","room":"hall","show":"nothing","user_count":0,"connection_count":0}`, frames[0])
+		require.Contains(t, frames[1], `"id":null,"content":{"code":"forbidden"`)
+		require.Contains(t, frames[1], `"room":"hall"`)
+		require.Contains(t, frames[2], `"reply","id":3`)
+		require.NoError(t, alice.conn.SetInfo(1))
+		require.NoError(t, second(b.value(realtime.ToRoom("hall"), "k", "1")))
+		time.Sleep(time.Second)
+		f.all(alice)
+		require.Empty(t, f.entries, "it watches no more")
+		require.Len(t, f.values, 1, "it is a member")
+	})
+}
+
 // Connections that the application joins have entries, and may watch with recover.
 func TestPresenceOfRoomsOfTheApplication(t *testing.T) {
 	o := showing()

@@ -40,7 +40,7 @@ func newCrowd(b *testing.B, n int, show Show) *crowd {
 	cfg := &Config{
 		Wheel: timerwheel.New(func(func()) {}), Go: func(func()) {},
 		Budget: &c.totals.Budget, Speakers: speakers, Pushed: func(int) {},
-		Compressor: wire.NewCompressor(0, speakers, func(int) {}),
+		Compressor: wire.NewCompressor(0, speakers, func() {}),
 		Stopped:    func() bool { return false },
 
 		QueueMessages: sendqueue.DefaultMaxMessages, QueueBytes: sendqueue.DefaultMaxBytes,
@@ -56,7 +56,7 @@ func newCrowd(b *testing.B, n int, show Show) *crowd {
 		}
 		r := c.room.Add(p)
 		if show != ShowNothing {
-			r.Watch()
+			r.Watch(0)
 		}
 		r.Begin()
 	}

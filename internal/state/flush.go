@@ -11,7 +11,7 @@ import (
 type flush struct {
 	room    *Room
 	wakeups sendqueue.Wakeups
-	pushed  []*sendqueue.Frame // each once, if readers are in step
+	pushed  []*sendqueue.Frame // some more than once
 	diffs   []encoded          // the last differences of presence
 	listed  listed             // the values after a version
 	keys    encoded            // which keys exist
@@ -150,18 +150,21 @@ func (f *flush) serveValues(r *Reader) bool {
 	default:
 		t = round{due: f.due(r.values), end: vs.table.version, given: r.given}
 	}
+	frames, bytes := 0, 0 // of the values: what else the flush has takes no place of theirs
 	for ; t.next < len(t.due); t.next++ {
 		c := t.due[t.next]
 		if r.skips(c) || t.given[c] == c.version {
 			continue
 		}
 		frame := c.value.frames.For(r.pace.protocol, r.pace.deflates)
-		full := f.frames >= f.room.cfg.maxFrames() || f.bytes+frame.Len() > f.room.cfg.maxBytes()
-		if full && f.frames > 0 || !f.push(r, frame) {
+		full := frames > 0 && // one fits, however large it is
+			(frames >= f.room.cfg.maxFrames() || bytes+frame.Len() > f.room.cfg.maxBytes())
+		if full || !f.push(r, frame) {
 			rest := t
 			r.round = &rest
 			return full
 		}
+		frames, bytes = frames+1, bytes+frame.Len()
 		if c.version > t.end {
 			if t.newer == nil {
 				t.newer = make(map[*cell[*Value]]uint64)

@@ -129,7 +129,7 @@ func (w *walk) enter() {
 	w.here = append(w.here, w.join(plain, func(c *testClient) {
 		c.mute = mute
 		if watches {
-			c.Watch()
+			c.Watch(0)
 		}
 		if former == nil {
 			return
@@ -144,7 +144,10 @@ func (w *walk) enter() {
 			w.stats["unknown"]++
 		}
 		c.KnowsValues(names)
-		if watches && c.KnowsPresence(former.version) {
+		if !watches {
+			return
+		}
+		if c.Watch(former.version); c.Reader.presence != 0 {
 			c.version, c.show, c.entries = former.version, former.show, maps.Clone(former.entries)
 			c.users, c.conns = former.users, former.conns
 		}
@@ -228,8 +231,7 @@ func (w *walk) step() {
 	case what == 13 && len(w.here) > 0:
 		if c := w.here[w.IntN(len(w.here))]; !c.plain {
 			w.do(func() {
-				c.Watch()
-				require.False(w.t, c.KnowsPresence(0))
+				c.Watch(0)
 				c.Begin()
 			})
 		}

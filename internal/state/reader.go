@@ -3,6 +3,7 @@ package state
 import (
 	"time"
 
+	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shrink"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -32,30 +33,29 @@ func (r *Room) Add(pace *Pace) *Reader {
 	return reader
 }
 
-// Watch makes a reader a watcher, which is given the entries, too.
-func (rd *Reader) Watch() {
+// Watch makes a reader a watcher, which is given the entries, too. Version is that of the entries
+// that its client has from an earlier connection. Zero: it has none.
+func (rd *Reader) Watch(version uint64) {
 	if !rd.watches {
 		rd.watches = true
 		rd.room.watchers++
 	}
+	rd.presence = 0
+	if rd.room.presence.knows(version) {
+		rd.presence = version
+	}
 }
 
-// Unwatch makes a watcher a reader that is given the values only.
-func (rd *Reader) Unwatch() {
+// Unwatch makes a watcher a reader that is given the values only. It returns a frame with which the
+// caller tells the client.
+func (rd *Reader) Unwatch() *sendqueue.Frame {
 	if rd.watches {
 		rd.watches, rd.presence = false, 0
 		rd.room.watchers--
 	}
-}
-
-// KnowsPresence sets the version of the entries that the client has from an earlier connection, and
-// reports whether the room knows what has changed since. Zero: it has none.
-func (rd *Reader) KnowsPresence(version uint64) bool {
-	rd.presence = 0
-	if version != 0 && rd.room.presence.knows(version) {
-		rd.presence = version
-	}
-	return rd.presence != 0
+	f := (&wire.PresenceFrame{Room: rd.room.name, Show: wire.ShowNothing}).Encode()
+	rd.pace.took(1, f.Len(), time.Now())
+	return f
 }
 
 // KnowsValues sets the version up to which the client has the values from an earlier connection.
@@ -68,18 +68,18 @@ func (rd *Reader) KnowsValues(version uint64) {
 }
 
 // Begin gives a reader what it lacks. If the room has many entries, it waits for the next flush:
-// then all who have joined in the meantime share one snapshot.
+// then all who have joined in the meantime share a snapshot, or a difference.
 func (rd *Reader) Begin() {
 	r := rd.room
 	p := &r.presence
-	if rd.watches && rd.presence == 0 && !p.counting() && p.table.len() > smallRoom {
+	if rd.watches && rd.presence != p.version() && !p.counting() && p.table.len() > smallRoom {
 		r.changedPresence(joinTick)
 		return
 	}
 	rd.serve(false)
 }
 
-// smallRoom is up to how many entries a snapshot is made for each reader alone.
+// smallRoom is up to how many entries a frame is made for each reader alone.
 const smallRoom = 64
 
 // Serve gives a reader one flush of what it lacks, if it has not left. It reports whether there was

@@ -103,7 +103,7 @@ func newRig(t *testing.T, show Show) *rig {
 	r.queues = sendqueue.Config{Go: r.wg.Go, Totals: &r.totals, WriteTimeout: 1000 * time.Hour}
 	r.cfg = Config{
 		Wheel: timerwheel.New(r.wg.Go), Go: r.wg.Go, Budget: &r.totals.Budget, Speakers: &r.speakers,
-		Compressor: wire.NewCompressor(200, &r.speakers, func(int) {}),
+		Compressor: wire.NewCompressor(200, &r.speakers, func() {}),
 		Stopped:    func() bool { return false },
 
 		QueueMessages: sendqueue.DefaultMaxMessages, QueueBytes: sendqueue.DefaultMaxBytes,
@@ -215,7 +215,7 @@ func (r *rig) join(plain bool, begin func(c *testClient)) *testClient {
 
 // watcher adds a reader that watches.
 func (r *rig) watcher() *testClient {
-	return r.join(false, func(c *testClient) { c.Watch() })
+	return r.join(false, func(c *testClient) { c.Watch(0) })
 }
 
 // receive folds what has arrived.

@@ -56,7 +56,7 @@ func (c *Config) fits(bytes int64) bool {
 	return bytes <= 0 || !c.Budget.Pressed() && (c.Limit == 0 || c.held.Load()+bytes <= c.Limit)
 }
 
-// maxFrames and maxBytes bound one flush.
+// maxFrames and maxBytes bound the values of one flush.
 func (c *Config) maxFrames() int { return max(2, c.QueueMessages/queueShare) }
 func (c *Config) maxBytes() int  { return min(maxFlush, c.QueueBytes/queueShare) }
 
@@ -102,7 +102,7 @@ func (r *Room) tick() time.Duration {
 }
 
 // changed flushes at the end of the tick, or now if that has passed.
-func (r *Room) changed() { r.flushFrom(r.flushed.Add(r.tick())) }
+func (r *Room) changed() { r.flushBy(r.flushed.Add(r.tick())) }
 
 // changedPresence is changed after a change of the entries or of their number. The flush may come
 // no sooner than least after the one before.
@@ -115,18 +115,14 @@ func (r *Room) changedPresence(least time.Duration) {
 	if due.After(at) {
 		at = due
 	}
-	r.flushFrom(at)
+	r.flushBy(at)
 }
 
-// flushFrom makes sure that there is a flush at a time, or earlier.
-func (r *Room) flushFrom(at time.Time) {
-	if len(r.readers) > 0 && !r.cfg.Stopped() && (r.due.IsZero() || at.Before(r.due)) {
-		r.flushAt(at)
+// flushBy makes sure that there is a flush at a time, or earlier: now if that has passed.
+func (r *Room) flushBy(at time.Time) {
+	if len(r.readers) == 0 || r.cfg.Stopped() || !r.due.IsZero() && !at.Before(r.due) {
+		return
 	}
-}
-
-// flushAt flushes at a time, or now if that has passed.
-func (r *Room) flushAt(at time.Time) {
 	wait := time.Until(at)
 	if wait <= 0 {
 		r.flush()
@@ -162,6 +158,6 @@ func (r *Room) flush() {
 		f.serve(reader, false)
 	}
 	if at := r.presence.due(); !at.IsZero() && r.watchers > 0 {
-		r.flushFrom(at)
+		r.flushBy(at)
 	}
 }

@@ -145,8 +145,7 @@ func TestCountForANewWatcher(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		require.Equal(t, 2, again.see().conns)
 		third := r.join(false, func(c *testClient) {
-			c.Watch()
-			require.True(t, c.KnowsPresence(again.version))
+			c.Watch(again.version)
 		})
 		require.Zero(t, third.see().frames, "it is up to date")
 	})
@@ -189,16 +188,15 @@ func TestLeaveWhileWaiting(t *testing.T) {
 	})
 }
 
-// A reader that has been told what it lacks is billed for a snapshot only if it gets one.
-func TestKnowsPresence(t *testing.T) {
+// A watcher that names a version gets the difference if the room knows it, and everything if not.
+func TestWatcherWithAVersion(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
 		r.add(100, nil)
 		v := r.presence.version()
 		r.add(1, nil)
 		for version, want := range map[uint64]bool{0: false, 1: false, v: true, v + 2: false} {
 			c := r.join(false, func(c *testClient) {
-				c.Watch()
-				require.Equal(t, want, c.KnowsPresence(version), version)
+				c.Watch(version)
 				if want {
 					c.version, c.show = version, "members"
 				}
@@ -461,6 +459,27 @@ func TestSnapshotsOfALargeRoom(t *testing.T) {
 	})
 }
 
+// Watchers of a large room that come back with one version share the difference.
+func TestDifferencesOfALargeRoom(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		r.add(smallRoom+1, nil)
+		v := r.presence.version()
+		time.Sleep(time.Second)
+		first := r.watcher() // a flush
+		synctest.Wait()
+		r.add(10, nil)
+		var readers []*testClient
+		for range 4 {
+			readers = append(readers, r.join(false, func(c *testClient) { c.Watch(v) }))
+		}
+		time.Sleep(100 * time.Millisecond)
+		plain, deflated := sameFrames(t, readers)
+		require.Len(t, plain, 1)
+		require.Len(t, deflated, 1)
+		require.Len(t, first.receive().entries, smallRoom+11)
+	})
+}
+
 // sameFrames requires that readers that take compressed frames have got the same ones, and the others
 // too. Every second reader takes compressed frames.
 func sameFrames(t *testing.T, readers []*testClient) (plain, deflated []*sendqueue.Frame) {
@@ -570,6 +589,53 @@ func TestBoundsOfValues(t *testing.T) {
 	})
 }
 
+// The list of all keys fits into a send queue, however short that is.
+func TestKeysFitIntoTheQueue(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		r.cfg.QueueBytes, r.queues.MaxBytes = 64<<10, 64<<10
+		n, long := 0, strings.Repeat(`"`, maxConnKeys-4)
+		for ; n < maxRoomKeys && r.value(fmt.Sprintf("%04d%s", n, long), "1") == nil; n++ {
+		}
+		require.Positive(t, n)
+		c := r.join(false, func(c *testClient) { c.KnowsValues(1) })
+		for range 100 {
+			c.see()
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.Len(t, c.values, n)
+		require.ErrorIs(t, r.value("more", "1"), ErrFull)
+		require.NoError(t, r.value("0000"+long, "null"))
+		require.NoError(t, r.value("more", "1"), "there is place again")
+	})
+}
+
+// Values that move to another room are not lost while memory is short. The room has its own bounds.
+func TestValuesThatMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, ShowNothing)
+		defer r.close()
+		r.Room = NewRoom(&r.cfg, &r.mu, "", ShowNothing)
+		b := &r.totals.Budget
+		b.Limit, b.Mark, b.Alarm = 1<<20, 1<<19, func() {}
+		for i := range maxConnKeys {
+			require.NoError(t, r.value(fmt.Sprint("k", i), "1"))
+		}
+		values := r.Values()
+		taken := b.Held()
+		r.do(r.Close)
+		r.Room = NewRoom(&r.cfg, &r.mu, "", ShowNothing)
+		require.NoError(t, r.value("own", "1"))
+		require.NoError(t, r.value("k1", "2"))
+		r.cfg.Limit = 1
+		b.Hold(600 << 10)
+		require.ErrorIs(t, r.value("more", "1"), ErrFull)
+		r.do(func() { r.AddValues(values) })
+		require.Len(t, r.Values(), maxConnKeys)
+		require.EqualValues(t, taken, b.Held()-600<<10)
+		b.Hold(-600 << 10)
+	})
+}
+
 // While memory is short, nothing is sent, and nothing is accepted that takes more memory.
 func TestMemory(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
@@ -604,6 +670,27 @@ func TestMemory(t *testing.T) {
 	})
 }
 
+// Values that move with their session take no more memory, so they stay while memory is short.
+func TestValuesOfASessionWhileMemoryIsShort(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		b := &r.totals.Budget
+		b.Limit, b.Mark, b.Alarm = 1<<20, 1<<19, func() {}
+		require.NoError(t, r.value("k", `"1"`))
+		require.NoError(t, r.value("newer", `"1"`))
+		b.Hold(600 << 10) // pressed
+		next := NewRoom(&r.cfg, &r.mu, "", ShowNothing)
+		r.do(func() {
+			values := r.Values()
+			r.Close()
+			r.Room = next
+			r.AddValues(values)
+			require.Len(t, r.Values(), 2)
+		})
+		require.ErrorIs(t, r.value("more", "1"), ErrFull)
+		b.Hold(-600 << 10)
+	})
+}
+
 // A reader whose queue is full is looked at again, and is never ended.
 func TestFullQueue(t *testing.T) {
 	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
@@ -625,6 +712,63 @@ func TestFullQueue(t *testing.T) {
 		}
 		require.Len(t, c.values, 7)
 		require.Equal(t, "199", string(c.entries[e.Key].State))
+	})
+}
+
+// A value that is larger than a flush may be waits while the queue is full, too, without the lock of
+// the room. Then it comes.
+func TestLargeValueAndFullQueue(t *testing.T) {
+	inRoom(t, ShowNothing, func(t *testing.T, r *rig) {
+		c, other := r.join(false, nil), r.join(false, nil)
+		c.wire.stall(true)
+		message := sendqueue.NewFrame(sendqueue.OpText, make([]byte, 16<<10))
+		c.queue.Push(message, sendqueue.Message, sendqueue.Decline)
+		synctest.Wait() // it is being written
+		for c.queue.Push(message, sendqueue.Message, sendqueue.Decline) == sendqueue.Queued {
+		}
+		r.totals.Budget.Settle(message)
+		large := numbered("large", 1, 2*maxFlush)
+		require.NoError(t, r.value("large", large))
+		require.NoError(t, r.value("small", "1"))
+		time.Sleep(time.Second)
+		require.Len(t, other.receive().values, 2)
+		c.wire.stall(false)
+		c.wire.take() // the messages
+		time.Sleep(2 * recheck)
+		require.Equal(t, map[string]string{"large": large, "small": "1"}, c.receive().values)
+	})
+}
+
+// A busy room shows its members to a slow client in frames that are as large as a flush may be. The
+// values have their part of each flush, too.
+func TestValuesBesideLargePresence(t *testing.T) {
+	inRoom(t, ShowMembers, func(t *testing.T, r *rig) {
+		c := r.watcher()
+		var all []*Entry
+		for range 200 {
+			all = append(all, r.add(1, nil))
+		}
+		time.Sleep(time.Second)
+		c.see()
+		const keys = 5
+		for i := range 100 {
+			r.do(func() {
+				for n, e := range all {
+					require.NoError(t, e.SetState(fmt.Appendf(nil, `"%0*d %d"`, 1000, n, i)))
+				}
+			})
+			if i == 10 {
+				for n := range keys {
+					require.NoError(t, r.value(fmt.Sprint("k", n), "1"))
+				}
+			}
+			time.Sleep(100 * time.Millisecond)
+			c.receive()
+			if n := c.pace.n; n > 0 { // over a slow link, they arrive one after another
+				c.pace.Seen(c.pace.unseen[c.pace.first].end)
+			}
+		}
+		require.Len(t, c.values, keys)
 	})
 }
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/realtime-go/realtime/internal/shrink"
 )
 
 // minRecent is how many changes a table remembers at least.
@@ -19,6 +21,7 @@ type table[T any] struct {
 	version uint64 // of the last change
 	floor   uint64 // all changes after this version are in recent
 	cells   map[string]*cell[T]
+	peak    int // see shrink.Delete
 	gone    int // cells that are removed
 	recent  []change
 }
@@ -91,7 +94,7 @@ func (t *table[T]) trim(n int) {
 	old := t.recent[:len(t.recent)-n]
 	for _, ch := range old {
 		if c := t.cells[ch.key]; c != nil && c.gone && c.version == ch.version {
-			delete(t.cells, ch.key)
+			t.cells = shrink.Delete(t.cells, ch.key, &t.peak)
 			t.gone--
 		}
 	}

@@ -139,3 +139,22 @@ func FuzzTable(f *testing.F) {
 		}
 	})
 }
+
+// A table gives back the memory of many cells that it once had.
+func TestTableShrinks(t *testing.T) {
+	table := newTable[int]()
+	const n = 10_000
+	for i := range n {
+		table.set(fmt.Sprint(i), i)
+	}
+	for i := range n {
+		table.remove(fmt.Sprint(i), 0)
+	}
+	for range 10 * minRecent {
+		table.set("last", 0)
+	}
+	require.Len(t, table.cells, 1)
+	require.Positive(t, table.peak)
+	require.Less(t, table.peak, n/10)
+	require.Less(t, cap(table.recent), n/10)
+}

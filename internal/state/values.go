@@ -46,6 +46,8 @@ func (c *Config) Value(room string, m *broker.Message) *Value {
 	return v
 }
 
+func (v *Value) key() string { return v.frames.Message.Latest }
+
 // removes reports whether the value removes its key.
 func (v *Value) removes() bool {
 	m := &v.frames.Message
@@ -56,6 +58,7 @@ func (v *Value) removes() bool {
 type values struct {
 	table  table[*Value] // its version is zero before initValues
 	used   bool          // there has been a value
+	keys   int           // size of all keys on the wire, in bytes
 	size   int           // of all contents, in bytes
 	memory int64         // in bytes
 	gone   int           // removed ones that memory includes
@@ -73,11 +76,23 @@ func (r *Room) initValues() {
 }
 
 // SetValue makes v the current value of its key, or removes the key. It returns ErrFull if the room
-// has too many values.
+// has too many values, or if memory is short.
 func (r *Room) SetValue(v *Value) error {
+	memory := v.memory
+	if old, has := r.values.table.get(v.key()); has {
+		memory -= old.memory
+	}
+	if !r.cfg.fits(memory) {
+		return ErrFull
+	}
+	return r.setValue(v)
+}
+
+// setValue is SetValue, also if memory is short.
+func (r *Room) setValue(v *Value) error {
 	r.initValues()
 	vs := &r.values
-	key, removes := v.frames.Message.Latest, v.removes()
+	key, removes := v.key(), v.removes()
 	old, has := vs.table.get(key)
 	if removes && !has {
 		return nil
@@ -86,14 +101,18 @@ func (r *Room) SetValue(v *Value) error {
 	if has {
 		more, memory = more-old.size, memory-old.memory
 	}
-	if !removes && (!has && vs.table.len() >= r.maxKeys() ||
-		more > 0 && vs.size+more > maxValueBytes || !r.cfg.fits(memory)) {
+	if !removes && (!has && !r.takesKey(key) ||
+		more > 0 && vs.size+more > maxValueBytes) {
 		return ErrFull
 	}
 	if removes {
 		vs.table.remove(key, v)
+		vs.keys -= wire.KeySize(key)
 	} else {
 		vs.table.set(key, v)
+		if !has {
+			vs.keys += wire.KeySize(key)
+		}
 	}
 	vs.used = true
 	vs.size += more
@@ -109,11 +128,12 @@ func (r *Room) SetValue(v *Value) error {
 // HasValues reports whether the room has or had values. Before that, its members need no readers.
 func (r *Room) HasValues() bool { return r.values.used }
 
-// AddValues sets the values of keys that have none, as long as they fit.
+// AddValues sets the values of a room that was closed, as long as they fit, and where there are no
+// newer ones. They take the memory that they had there, so it does not matter whether it is short.
 func (r *Room) AddValues(values []*Value) {
 	for _, v := range values {
-		if _, has := r.values.table.get(v.frames.Message.Latest); !has {
-			_ = r.SetValue(v)
+		if _, has := r.values.table.get(v.key()); !has {
+			_ = r.setValue(v)
 		}
 	}
 }
@@ -130,6 +150,13 @@ func (r *Room) Values() (values []*Value) {
 
 // Message returns the message. The caller must not change its content.
 func (v *Value) Message() broker.Message { return v.frames.Message }
+
+// takesKey reports whether there is place for another key. The frame with all keys must fit into a
+// send queue.
+func (r *Room) takesKey(key string) bool {
+	return r.values.table.len() < r.maxKeys() &&
+		r.values.keys+wire.KeySize(key) <= r.cfg.QueueBytes/4
+}
 
 // maxKeys returns how many values there may be.
 func (r *Room) maxKeys() int {

@@ -11,13 +11,13 @@ import (
 type Compressor struct {
 	from     int // bytes; zero means never
 	speakers *Speakers
-	made     func(frames int)
+	made     func()
 	deflater sendqueue.Deflater
 }
 
 // NewCompressor returns a Compressor of messages of at least from bytes. Zero means that it
-// compresses nothing. made is told how many compressed frames were made.
-func NewCompressor(from int, s *Speakers, made func(frames int)) *Compressor {
+// compresses nothing. made is called for each compressed frame.
+func NewCompressor(from int, s *Speakers, made func()) *Compressor {
 	return &Compressor{from: from, speakers: s, made: made}
 }
 
@@ -50,7 +50,7 @@ func (c *Compressor) deflated(plain *sendqueue.Frame, p Protocol) *sendqueue.Fra
 	if f == nil {
 		return nil
 	}
-	c.made(1)
+	c.made()
 	if p == ProtoPlain {
 		return f
 	}

@@ -24,7 +24,7 @@ func TestCompressOnlyIfWanted(t *testing.T) {
 	m := broker.Message{Content: json.RawMessage(`"` + strings.Repeat("word ", 300) + `"`)}
 	s := plainOnly()
 	made := 0
-	count := func(frames int) { made += frames }
+	count := func() { made++ }
 	off, on := NewCompressor(0, s, count), NewCompressor(512, s, count)
 	f := Frames{Message: m}
 	s.Encode(&f)
@@ -59,7 +59,7 @@ func TestLargeFramesAreAnnounced(t *testing.T) {
 		random.Content = json.RawMessage(`"` + string(noise) + `"`)
 		deflated := Frames{}
 		deflated.encodings[ProtoV1].Plain = EncodeIn(ProtoV1, &random, &Envelope{})
-		NewCompressor(1, speakers, func(int) {}).Compress(&deflated)
+		NewCompressor(1, speakers, func() {}).Compress(&deflated)
 		return map[string]*sendqueue.Frame{
 			"text": EncodeIn(ProtoV1, &m, &Envelope{}), "binary": EncodeIn(ProtoV1, &blob, &Envelope{}),
 			"answer": Reply([]byte("1"), m.Content, nil), "compressed": deflated.encodings[ProtoV1].Deflated,
@@ -97,7 +97,7 @@ func TestCompressedFramesAreSettled(t *testing.T) {
 	s.Add(ProtoV1, true, 1)
 	f := Frames{Message: m}
 	s.Encode(&f)
-	NewCompressor(512, s, func(frames int) { require.Equal(t, 1, frames) }).Compress(&f)
+	NewCompressor(512, s, func() {}).Compress(&f)
 	var totals sendqueue.Totals
 	q := sendqueue.New(&sendqueue.Config{Totals: &totals}, nil, nil)
 	used := func(deflates bool) int64 {

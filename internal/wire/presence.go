@@ -47,7 +47,7 @@ func (e *Entry) append(buf []byte) []byte {
 // PresenceFrame is a frame with what a room shows, or what has changed of it.
 type PresenceFrame struct {
 	Room          string
-	Prev, Version uint64 // without Prev, the frame replaces everything
+	Prev, Version uint64 // without Prev, the frame replaces everything; no Version if it shows nothing
 	Show          string // empty in a difference
 	Users, Conns  int
 	Members       []*Entry
@@ -68,7 +68,9 @@ func (p *PresenceFrame) Encode() *sendqueue.Frame {
 	if p.Prev > 0 {
 		buf = strconv.AppendUint(append(buf, `,"prev":`...), p.Prev, 10)
 	}
-	buf = strconv.AppendUint(append(buf, `,"ver":`...), p.Version, 10)
+	if p.Version > 0 {
+		buf = strconv.AppendUint(append(buf, `,"ver":`...), p.Version, 10)
+	}
 	if p.Show != "" {
 		buf = AppendString(append(buf, `,"show":`...), p.Show)
 	}
@@ -121,6 +123,9 @@ func LatestKeys(room string, keys []string) *sendqueue.Frame {
 	}
 	return Announced(sendqueue.Seal(sendqueue.OpText, append(buf, "]}"...)))
 }
+
+// KeySize returns how many bytes a key takes in the frame that [LatestKeys] returns.
+func KeySize(key string) int { return len(AppendString(nil, key)) + len(",") }
 
 // LatestVersion returns the frame that says up to which version a client has the values of a room.
 func LatestVersion(room string, version uint64) *sendqueue.Frame {

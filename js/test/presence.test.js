@@ -63,6 +63,11 @@ test("frames without prev replace everything, and differences change it", async 
   assert.deepEqual(take(), ["b,m +b -b ~"], "another user is another member");
   env.socket.receive(frame(9, { prev: 8, set: [entry("b", "bob", { state: 2 })], user_count: 1, connection_count: 2 }));
   assert.deepEqual(take(), ["b,m + - ~b"], "a member that changed has not joined");
+  env.socket.receive({ message_type: "presence", room: "lobby", show: "nothing", user_count: 0, connection_count: 0 });
+  assert.deepEqual(take(), [" + -m,b ~"], "the client may not watch any more");
+  assert.equal(room.presence.show, "nothing");
+  await env.reopen();
+  assert.equal(ofRoom(env.socket)[0].presence, true, "it has no version");
 });
 
 test("a key that another user takes over is another member", async (t) => {

@@ -24,7 +24,7 @@ export class RoomPresence {
   /** Handles the answer to a join. asked: what the join said about presence. */
   answered(content: unknown, asked?: unknown): void {
     const { key, show } = Object(content);
-    this.#ownKey = key ?? this.#ownKey; // a recovery is answered without
+    this.#ownKey = key ?? this.#ownKey; // missing if the room does not show its members
     if (!asked) return;
     this.#live = true;
     if (show === "nothing") this.clear();
