@@ -2,7 +2,6 @@ package realtime
 
 import (
 	"slices"
-	"sync"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/metrics"
@@ -13,12 +12,15 @@ import (
 
 // broadcaster puts messages into the send queues of their receivers.
 type broadcaster struct {
-	m    *Manager
-	slow sendqueue.Policy // for messages that are not to a room
+	m         *Manager
+	slow      sendqueue.Policy // for messages that are not to a room
+	audiences audiences
 }
 
 func newBroadcaster(m *Manager) *broadcaster {
-	return &broadcaster{m: m, slow: m.opts.Slow.queue()}
+	b := &broadcaster{m: m, slow: m.opts.Slow.queue()}
+	b.audiences.init(m.wheel)
+	return b
 }
 
 // delivery is the fan-out of one message.
@@ -28,7 +30,7 @@ type delivery struct {
 	priority sendqueue.Priority
 	except   exceptions
 	wakeups  sendqueue.Wakeups
-	audience *dedupSet // nil if the target names each receiver once
+	audience *audience // nil if the target names each receiver once
 	key      uint64    // for a message to several targets some of which keep it; else 0
 	result   Result
 }
@@ -72,8 +74,7 @@ func (b *broadcaster) deliver(p *broker.Publication) Result {
 		d.priority = sendqueue.Vital
 	}
 	defer d.wakeups.Flush()
-	if f, ok := p.Origin.(*localResult); ok && f.audience != nil {
-		d.audience = f.audience
+	if d.audience = b.audienceOf(p); d.audience != nil {
 		d.audience.mu.Lock()
 		defer d.audience.mu.Unlock()
 	}
@@ -116,7 +117,7 @@ func (b *broadcaster) except(e *exceptions, t *broker.Target) {
 func (d *delivery) union(t *broker.Target) {
 	users, rooms := d.lock(sorted(t.Users), sorted(t.Rooms))
 	if d.audience == nil && (t.All || len(users)+len(rooms)+len(t.Conns) > 1) {
-		d.audience = new(dedupSet)
+		d.audience = new(audience)
 	}
 	if t.All {
 		d.all()
@@ -384,30 +385,4 @@ func (a *announcer) userNotice(
 	f := &wire.Frames{Message: message(user)}
 	a.m.speakers.Encode(f)
 	return f
-}
-
-// dedupSet is the set of connections that have received a message, by their send queues. It is for
-// messages whose target may name a connection more than once.
-type dedupSet struct {
-	mu     sync.Mutex // held while a part of the message is delivered
-	queues map[*sendqueue.Queue]struct{}
-}
-
-func (s *dedupSet) has(q *sendqueue.Queue) bool {
-	_, ok := s.queues[q]
-	return ok
-}
-
-func (s *dedupSet) forget(q *sendqueue.Queue) { delete(s.queues, q) }
-
-// firstTime adds a connection, and reports whether it is new.
-func (s *dedupSet) firstTime(q *sendqueue.Queue) bool {
-	if s.has(q) {
-		return false
-	}
-	if s.queues == nil {
-		s.queues = make(map[*sendqueue.Queue]struct{})
-	}
-	s.queues[q] = struct{}{}
-	return true
 }

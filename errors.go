@@ -74,6 +74,9 @@ var (
 	// ErrFull means that the broker keeps as much as it may, or that an inbox keeps as many
 	// messages of one sender as it may.
 	ErrFull = broker.ErrFull
+	// ErrUnavailable means that a broker of several processes cannot be reached. It is unknown
+	// whether the message was kept: sending it again with the same ID does not double it.
+	ErrUnavailable = broker.ErrUnavailable
 )
 
 var (

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"iter"
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/recovery"
@@ -54,6 +54,7 @@ type Manager struct {
 	broadcast *broadcaster
 	publisher publisher
 
+	node        *cluster.Node
 	speakers    wire.Speakers
 	compressor  *wire.Compressor
 	stateConfig state.Config
@@ -81,6 +82,7 @@ func New(o *Options) *Manager {
 	m.wheel = timerwheel.New(m.background.Go)
 	m.evictor = newEvictor(m)
 	m.broker = recovery.NewBroker(m.opts.Broker)
+	m.node = m.newNode()
 	m.fetcher = recovery.NewFetcher(
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
 	m.compressor = wire.NewCompressor(m.opts.CompressFrom, &m.speakers,
@@ -114,6 +116,7 @@ func New(o *Options) *Manager {
 
 // open opens the broker, in the background unless it is in memory.
 func (m *Manager) open(inMemory bool) {
+	m.node.Open()
 	var ctx context.Context
 	ctx, m.cancel = context.WithCancel(context.Background())
 	if inMemory {
@@ -298,42 +301,6 @@ func (m *Manager) send(
 	return res, err
 }
 
-// sink is a Manager as its broker sees it.
-type sink struct{ m *Manager }
-
-// Deliver checks messages that were not sent by this Manager, and drops invalid ones.
-func (s sink) Deliver(p broker.Publication) {
-	if s.m.closed.Load() {
-		return
-	}
-	if o, ok := p.Origin.(*localResult); ok {
-		o.result.sum(s.m.broadcast.deliver(&p))
-		return
-	}
-	msg := (*Message)(&p.Message)
-	err := checkMessage(msg, s.m.opts.maxContent())
-	if err = cmp.Or(err, checkLatest(msg, (*Target)(&p.Target))); err != nil {
-		s.m.counters.Add(metrics.Failed, 1)
-		s.m.log.Log(context.Background(), slog.LevelWarn, "broker",
-			"realtime: the broker delivered an invalid message", slog.Any("error", err))
-		return
-	}
-	if p.Message.Latest != "" {
-		_, _ = s.m.broadcast.setLatest(&p) // its sender cannot be told that it does not fit
-		return
-	}
-	s.m.broadcast.deliver(&p)
-}
-
-// Lost makes all live subscriptions of the stream read what may be missing.
-func (s sink) Lost(stream string) { s.m.broadcast.lost(stream) }
-
-// Receive does nothing: no broker is a Bus yet.
-func (s sink) Receive(string, []byte) {}
-
-// Cut does nothing, see Receive.
-func (s sink) Cut(bool) {}
-
 // Conn returns the connection with this id, or nil if there is none or it has ended.
 func (m *Manager) Conn(id string) *Conn { return m.conns.find(id) }
 
@@ -408,6 +375,7 @@ func (m *Manager) Close() error {
 
 func (m *Manager) stopBackground() {
 	m.detached.endAll()
+	m.node.Close()
 	m.wheel.Close()
 	m.registry.pool.Queues.Flushers.Close()
 	m.endpoint.upgrader.Close()

@@ -89,7 +89,7 @@ func newInboxes(m *Manager) *inboxes {
 
 // newUser returns a user without connections.
 func (ib *inboxes) newUser(id string) *user {
-	u := &user{id: id}
+	u := &user{id: id, subject: ib.m.node.EnterUser(id)}
 	if ib.policy.Keeps() {
 		u.topic = recovery.NewTopic(broker.InboxStream(id), "", ib.policy, &u.mu)
 	}

@@ -46,7 +46,7 @@ type joinOp struct {
 	asked    *wire.RoomState    // what the client asks and says about the state of the room, or nil
 
 	policy            roomPolicy
-	held              *room            // nil if the room keeps nothing
+	held              *room            // nil if nothing has to be waited for
 	start             *broker.Position // where to begin; nil: after the newest message
 	messagesRead      int              // messages that were read to find start
 	bytesRead         int              // size of these messages
@@ -125,13 +125,15 @@ func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 	if err := checkRoom(e.room); err != nil {
 		return err
 	}
-	if e.policy = js.m.opts.policy(e.room); !e.policy.Keeps() {
-		if e.from.Since != (Position{}) {
-			e.joined.Reason = ReasonUnknown
-		}
+	e.policy = js.m.opts.policy(e.room)
+	keeps := e.policy.Keeps()
+	if !keeps && e.from.Since != (Position{}) {
+		e.joined.Reason = ReasonUnknown
+	}
+	if !keeps && js.m.node.Alone() {
 		return nil
 	}
-	if e.held, err = js.m.rooms.hold(ctx, e.room, e.policy); err != nil {
+	if e.held, err = js.m.rooms.hold(ctx, e.room, e.policy); err != nil || !keeps {
 		return err
 	}
 	if err = js.locate(ctx, e); err != nil {

@@ -413,6 +413,11 @@ type Result struct {
 	// this one was neither kept nor delivered. If the target has several rooms or inboxes that keep
 	// messages, this is true of at least one of them.
 	Duplicate bool
+	// Nodes is how many other processes took the parts of the message that nothing keeps, if the
+	// broker connects several, each counted once for each room, user and connection of the target.
+	// The other counts are those of this process. Negative: not known, for example because the
+	// processes cannot reach each other.
+	Nodes int
 }
 
 // sum adds the counts of another part.

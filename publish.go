@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/cluster"
 )
 
 // publisher gives messages to the broker if some of their targets keep them, and otherwise to the
@@ -31,22 +32,46 @@ func (p *publisher) publish(ctx context.Context, pub *broker.Publication) (Resul
 		return p.publishLive(ctx, pub)
 	}
 	cloneFromCaller(pub)
-	var audience *dedupSet
+	var who *audience
 	if len(parts) > 1 {
-		audience, pub.Union = new(dedupSet), true
+		pub.Union = true
 		if pub.Message.ID == "" { // clients need it to recognise the parts of a union
 			pub.Message.ID = uuid.NewString()
 		}
+		if who = new(audience); !p.m.node.Alone() { // a part may come back without its origin
+			who = p.m.broadcast.audiences.of(p.m.fetcher.UnionKey(pub))
+		}
 	}
-	return p.publishParts(ctx, pub, parts, audience)
+	return p.publishParts(ctx, pub, parts, who)
 }
 
-// publishLive delivers a message that is not kept.
-func (p *publisher) publishLive(ctx context.Context, pub *broker.Publication) (Result, error) {
+// publishLive delivers a message that is not kept: first to the receivers of this process, then to
+// the other nodes. So a node that is cut off from the others still serves its own clients.
+func (p *publisher) publishLive(
+	ctx context.Context, pub *broker.Publication,
+) (res Result, err error) {
 	if pub.Message.Latest != "" {
-		return p.m.broadcast.setLatest(pub)
+		if res, err = p.m.broadcast.setLatest(pub); err != nil {
+			return Result{}, err
+		}
+	} else {
+		res = p.m.broadcast.deliver(pub)
 	}
-	return p.m.broadcast.deliver(pub), nil
+	res.Nodes = p.sendAway(ctx, pub)
+	return res, nil
+}
+
+// sendAway gives a message that is not kept to the other nodes. It returns how many take it, or a
+// negative number if that is not known.
+func (p *publisher) sendAway(ctx context.Context, pub *broker.Publication) (nodes int) {
+	if p.m.node.Alone() {
+		return 0
+	}
+	data, err := pub.AppendBinary(nil)
+	if err != nil { // a time that JSON cannot represent
+		return -1
+	}
+	return p.m.node.Send(ctx, &pub.Target, cluster.KindMessage, data)
 }
 
 // history returns a page of the messages that a room keeps.
@@ -147,10 +172,10 @@ func (p *publisher) keepsFor(ctx context.Context, id string, t *broker.Target) (
 	return ib.exists(ctx, id)
 }
 
-// publishParts publishes the parts of a message, and returns the sum of their results. audience is
-// nil for a single part.
+// publishParts publishes the parts of a message, and returns the sum of their results. who is nil
+// for a single part.
 func (p *publisher) publishParts(
-	ctx context.Context, pub *broker.Publication, parts []broker.Publication, audience *dedupSet,
+	ctx context.Context, pub *broker.Publication, parts []broker.Publication, who *audience,
 ) (total Result, err error) {
 	size := pub.Size()
 	for i := range parts { // before any part is published
@@ -159,7 +184,8 @@ func (p *publisher) publishParts(
 				ErrTooLarge, size, keep.Bytes)
 		}
 	}
-	results := p.prepareParts(pub, parts, audience)
+	results := p.prepareParts(pub, parts, who)
+	live := parts[0] // the broker owns parts
 	for done := 0; done < len(parts) && err == nil; {
 		n := atOnce(results[done:])
 		var published []broker.Published
@@ -171,6 +197,9 @@ func (p *publisher) publishParts(
 			total.Position = Position(published[0].Position)
 		}
 		done += n
+	}
+	if err == nil && live.Stream == "" {
+		total.Nodes = p.sendAway(ctx, &live)
 	}
 	if err == nil && total.Full == len(parts) {
 		err = errShare
@@ -186,12 +215,12 @@ func (p *publisher) publishParts(
 // prepareParts fills in the fields that the parts of a message have in common, and returns a result
 // for each part.
 func (p *publisher) prepareParts(
-	pub *broker.Publication, parts []broker.Publication, audience *dedupSet,
+	pub *broker.Publication, parts []broker.Publication, who *audience,
 ) []partResult {
 	results := make([]partResult, len(parts))
 	for i := range parts {
 		r, part := &results[i], &parts[i]
-		r.origin = localResult{audience: audience}
+		r.origin = localResult{audience: who}
 		if user, inbox := broker.StreamUser(part.Stream); inbox {
 			r.user = user
 			part.Shared = pub.Message.From() != broker.Sender{}
@@ -237,5 +266,5 @@ func (r *partResult) addTo(total *Result, published *broker.Published) {
 type localResult struct {
 	result   Result
 	online   bool      // the user whose inbox it is has a connection
-	audience *dedupSet // nil if the message has one part
+	audience *audience // nil if the message has one part
 }

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/ratelog"
@@ -102,8 +100,11 @@ func (r *registry) register(
 }
 
 // open opens the inbox of a connection, if there are inboxes, and returns the offset of the newest
-// message in it. It waits for the broker until the connection ends, for example by Close.
+// message in it. It waits for the broker, and for what other nodes send to the user to arrive, until
+// the connection ends, for example by Close.
 func (r *registry) open(c *Conn) (top uint64, err error) {
+	r.m.node.Wait(c.session.Context())
+	r.m.users.wait(c.session.Context(), c.UserID())
 	if top, err = r.m.inboxes.open(c.session.Context(), c); err != nil && !c.session.Ended() {
 		r.m.fetcher.Failed(c.session.Context(), err)
 		(*subscriber)(c).Fail(err)
@@ -162,7 +163,7 @@ func (r *registry) newConn(
 ) *Conn {
 	id.Info, _ = checkInfo(bytes.Clone(id.Info)) // validate has found no error
 	c := &Conn{
-		m: r.m, id: "conn_" + uuid.NewString(), identity: id,
+		m: r.m, id: r.m.node.ID.NewConn(), identity: id,
 		address: cand.address, began: cand.began,
 	}
 	c.session.Init(ctx, &r.pool, t, (*connHandler)(c))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
@@ -157,11 +158,12 @@ type Count struct {
 
 // room is a room of this process. It exists while it has members or holds.
 type room struct {
-	name   string
-	policy roomPolicy
-	m      *Manager
-	topic  *recovery.Topic // nil if the room keeps nothing
-	state  *state.Room     // nil if the room uses none
+	name    string
+	policy  roomPolicy
+	m       *Manager
+	topic   *recovery.Topic  // nil if the room keeps nothing
+	subject *cluster.Subject // what other nodes send to the room
+	state   *state.Room      // nil if the room uses none
 
 	mu        sync.Mutex
 	members   []member
@@ -204,7 +206,7 @@ func (rs *rooms) lockNew(name string, p roomPolicy) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {
 			rs.m.counters.Rooms.Add(1)
-			r := &room{name: name, policy: p, m: rs.m}
+			r := &room{name: name, policy: p, m: rs.m, subject: rs.m.node.EnterRoom(name)}
 			if p.Keeps() {
 				r.topic = recovery.NewTopic(broker.RoomStream(name), name, p.Policy, &r.mu)
 			}
@@ -249,16 +251,19 @@ func (rs *rooms) unlock(r *room) {
 	if r.topic != nil {
 		r.topic.Close(rs.m.broker)
 	}
+	r.subject.Leave()
 	r.mu.Unlock()
 	rs.index.CompareAndDelete(r.name, r)
 }
 
-// hold returns the room with this name, not locked, and keeps it until release. If the room keeps
-// history, hold subscribes to its stream: then it waits for the broker until ctx ends.
+// hold returns the room with this name, not locked, and keeps it until release. It waits until what
+// other nodes send to the room arrives. If the room keeps history, it subscribes to its stream: then
+// it waits for the broker until ctx ends.
 func (rs *rooms) hold(ctx context.Context, name string, p roomPolicy) (*room, error) {
 	r := rs.lockNew(name, p)
 	r.holds++
 	r.mu.Unlock()
+	r.subject.Wait(ctx)
 	if r.topic == nil {
 		return r, nil
 	}

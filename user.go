@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/shardmap"
 	"github.com/realtime-go/realtime/internal/shrink"
@@ -184,8 +185,9 @@ func newUsers(m *Manager) *users {
 // detached sessions. Its lock makes one step of a change between no connection and one, and of the
 // notice about that change.
 type user struct {
-	id    string
-	topic *recovery.Topic // of the inbox; nil if there are no inboxes
+	id      string
+	topic   *recovery.Topic  // of the inbox; nil if there are no inboxes
+	subject *cluster.Subject // what other nodes send to the user
 
 	mu       sync.Mutex
 	conns    []*Conn // live
@@ -242,8 +244,21 @@ func (us *users) unlock(u *user) {
 	if u.topic != nil {
 		u.topic.Close(us.m.broker)
 	}
+	u.subject.Leave()
 	u.mu.Unlock()
 	us.index.CompareAndDelete(u.id, u)
+}
+
+// wait waits until what other nodes send to a user arrives. The user is not removed meanwhile,
+// because a place is reserved for the connection.
+func (us *users) wait(ctx context.Context, id string) {
+	if id == "" || us.m.node.Alone() {
+		return
+	}
+	u := us.lockNew(id)
+	subject := u.subject
+	us.unlock(u)
+	subject.Wait(ctx)
 }
 
 // reserve keeps a place for a connection that is about to open, and reports false if there is none.

@@ -56,8 +56,12 @@ func (s *Subject) listen() {
 	_ = s.of.bus.Listen(context.Background(), s.name) // is bounded
 }
 
-// Wait waits until what others send arrives, or the engine cannot be reached, or ctx ends.
+// Wait waits until what others send arrives, or the engine cannot be reached, or ctx ends. A nil
+// Subject does nothing.
 func (s *Subject) Wait(ctx context.Context) {
+	if s == nil {
+		return
+	}
 	select {
 	case <-s.ready:
 	case <-ctx.Done():
@@ -65,8 +69,11 @@ func (s *Subject) Wait(ctx context.Context) {
 	}
 }
 
-// Leave ends what Enter began. It does not block.
+// Leave ends what Enter began. It does not block. A nil Subject does nothing.
 func (s *Subject) Leave() {
+	if s == nil {
+		return
+	}
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
 	if s.uses--; s.uses == 0 {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/realtime-go/realtime/broker"
@@ -20,15 +21,16 @@ type Bus interface {
 	Go(func())
 }
 
-// Node is a Manager of a cluster. It is safe for concurrent use.
+// Node is a Manager, alone or with others. It is safe for concurrent use.
 type Node struct {
 	ID ID
 
-	bus      Bus
+	bus      Bus // nil: it is alone
 	interest interest
 	seen     seen
 	number   atomic.Uint64
 	own, all *Subject
+	closing  sync.Once
 }
 
 // The subjects of nodes. Those of rooms and users are the names of their streams.
@@ -39,7 +41,8 @@ const (
 	maxSubjects = 16
 )
 
-// NewNode returns a node with a new ID. It listens to nothing before Open.
+// NewNode returns a node with a new ID. Without a bus it is alone. It listens to nothing before
+// Open.
 func NewNode(bus Bus, wheel *timerwheel.Wheel) *Node {
 	n := &Node{ID: NewID(), bus: bus}
 	n.interest = interest{
@@ -48,8 +51,14 @@ func NewNode(bus Bus, wheel *timerwheel.Wheel) *Node {
 	return n
 }
 
+// Alone reports whether there are no other nodes.
+func (n *Node) Alone() bool { return n.bus == nil }
+
 // Open begins to listen to what is sent to this node and to all nodes.
 func (n *Node) Open() {
+	if n.Alone() {
+		return
+	}
 	n.own = n.interest.enter(nodePrefix + n.ID.String())
 	n.all = n.interest.enter(allSubject)
 }
@@ -61,22 +70,29 @@ func (n *Node) Wait(ctx context.Context) {
 	n.all.Wait(ctx)
 }
 
-// Close ends all waiting.
-func (n *Node) Close() { close(n.interest.closed) }
+// Close ends all waiting. It may be called again.
+func (n *Node) Close() { n.closing.Do(func() { close(n.interest.closed) }) }
 
-// EnterRoom begins interest in a room, and EnterUser in a user. They do not block.
-func (n *Node) EnterRoom(room string) *Subject {
-	return n.interest.enter(broker.RoomStream(room))
-}
+// EnterRoom begins interest in a room, and EnterUser in a user. They do not block. They return nil if
+// the node is alone.
+func (n *Node) EnterRoom(room string) *Subject { return n.enter(broker.RoomStream(room)) }
 
 // EnterUser is documented at EnterRoom.
-func (n *Node) EnterUser(user string) *Subject {
-	return n.interest.enter(broker.InboxStream(user))
+func (n *Node) EnterUser(user string) *Subject { return n.enter(broker.InboxStream(user)) }
+
+func (n *Node) enter(subject string) *Subject {
+	if n.Alone() {
+		return nil
+	}
+	return n.interest.enter(subject)
 }
 
 // Send sends data to the other nodes that may have receivers of a target. It returns how many take
 // them, counted once for each part of the target, or a negative number if that is not known.
 func (n *Node) Send(ctx context.Context, t *broker.Target, kind Kind, data []byte) (receivers int) {
+	if n.Alone() {
+		return 0
+	}
 	subjects := n.subjects(t)
 	if len(subjects) == 0 {
 		return 0
@@ -112,12 +128,14 @@ func (n *Node) subjects(t *broker.Target) (subjects []string) {
 	return slices.Compact(subjects)
 }
 
-// Receive reads what another node has sent. It reports false if that was received before, over
-// another subject, or cannot be understood.
-func (n *Node) Receive(data []byte) (e Envelope, ok bool) {
-	e, err := parse(data)
-	if err != nil || e.From == n.ID {
-		return e, false
+// Receive reads what another node has sent. isNew is false if it was received before, over another
+// subject.
+func (n *Node) Receive(data []byte) (e Envelope, isNew bool, err error) {
+	if e, err = parse(data); err != nil {
+		return e, false, err
 	}
-	return e, e.Number == 0 || n.seen.firstTime(e.From, e.Number)
+	if e.From == n.ID {
+		return e, false, nil
+	}
+	return e, e.Number == 0 || n.seen.firstTime(e.From, e.Number), nil
 }

@@ -76,10 +76,12 @@ const (
 	CodeNoMethod   = "unknown_method"
 	CodeNoEvent    = "unknown_event"
 	CodeNoHistory  = "no_history"
-	CodeEpoch      = "epoch"
-	CodePosition   = "position"
-	CodeSession    = "session"
-	CodeNoMember   = "no_member"
+	// CodeUnavailable is for what can be tried again with the same id.
+	CodeUnavailable = "unavailable"
+	CodeEpoch       = "epoch"
+	CodePosition    = "position"
+	CodeSession     = "session"
+	CodeNoMember    = "no_member"
 )
 
 // Request is a request of a client of realtime.v1. It may refer to the message from which it was

@@ -1,0 +1,238 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/timerwheel"
+)
+
+// testBus notes what a node does.
+type testBus struct {
+	wg    sync.WaitGroup
+	delay time.Duration
+	err   error
+
+	mu    sync.Mutex
+	calls []string
+	sent  [][]byte
+}
+
+func (b *testBus) note(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls = append(b.calls, fmt.Sprintf(format, args...))
+}
+
+func (b *testBus) take() (calls []string) {
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	calls, b.calls = b.calls, nil
+	slices.Sort(calls)
+	return calls
+}
+
+func (b *testBus) Listen(_ context.Context, subject string) error {
+	time.Sleep(b.delay)
+	b.note("listen %s", subject)
+	return b.err
+}
+
+func (b *testBus) Unlisten(subject string) { b.note("unlisten %s", subject) }
+
+func (b *testBus) Send(_ context.Context, data []byte, subjects ...string) (int, error) {
+	b.note("send %v", subjects)
+	b.sent = append(b.sent, data)
+	return len(subjects), b.err
+}
+
+func (b *testBus) Go(f func()) { b.wg.Go(f) }
+
+func withNode(t *testing.T, test func(t *testing.T, n *Node, b *testBus)) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &testBus{}
+		wheel := timerwheel.New(b.wg.Go)
+		n := NewNode(b, wheel)
+		test(t, n, b)
+		n.Close()
+		n.Close()
+		wheel.Close()
+		b.wg.Wait()
+	})
+}
+
+func TestConnIDs(t *testing.T) {
+	id, other := NewID(), NewID()
+	require.NotEqual(t, id, other)
+	seen := map[string]bool{}
+	for range 1000 {
+		conn := id.NewConn()
+		require.Regexp(t, `^conn_[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, conn)
+		require.False(t, seen[conn])
+		seen[conn] = true
+		node, ok := NodeOf(conn)
+		require.True(t, ok)
+		require.Equal(t, id, node)
+	}
+	for _, s := range []string{
+		"", "conn_", "conn_f47ac10b-58cc-4372-a567-0e02b2c3d479", "f47ac10b-58cc-8372-a567-0e02b2c3d479",
+		"conn_f47ac10b58cc8372a5670e02b2c3d479", "conn_{f47ac10b-58cc-8372-a567-0e02b2c3d479}", "conn_zzzac10b-58cc-8372-a567-0e02b2c3d479",
+	} {
+		_, ok := NodeOf(s)
+		require.False(t, ok, s)
+	}
+}
+
+func TestSubjects(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, b *testBus) {
+		far := NewID()
+		for _, test := range []struct {
+			t    broker.Target
+			want []string
+		}{
+			{broker.Target{}, nil},
+			{broker.Target{All: true, Rooms: []string{"a"}}, []string{"all"}},
+			{broker.Target{Rooms: []string{"b", "a", "b"}, Users: []string{"u"}}, []string{"room/a", "room/b", "user/u"}},
+			{broker.Target{Conns: []string{n.ID.NewConn(), far.NewConn(), far.NewConn(), "conn"}}, []string{"node/" + far.String()}},
+			{broker.Target{Conns: []string{n.ID.NewConn()}}, nil},
+			{broker.Target{Rooms: slices.Repeat([]string{"a"}, maxSubjects)}, []string{"room/a"}},
+			{broker.Target{Rooms: slices.Repeat([]string{"a"}, maxSubjects+1)}, []string{"all"}},
+		} {
+			require.Equal(t, test.want, n.subjects(&test.t))
+			took := n.Send(t.Context(), &test.t, KindMessage, []byte("x"))
+			require.Equal(t, len(test.want), took)
+		}
+		b.err = errors.New("down")
+		require.Equal(t, -1, n.Send(t.Context(), &broker.Target{All: true}, KindMessage, nil))
+	})
+	alone := NewNode(nil, nil)
+	alone.Open()
+	require.Zero(t, alone.Send(t.Context(), &broker.Target{All: true}, KindMessage, nil))
+	s := alone.EnterRoom("a")
+	s.Wait(t.Context())
+	s.Leave()
+	require.Nil(t, alone.EnterUser("u"))
+	alone.Wait(t.Context())
+	alone.Close()
+}
+
+// An envelope that comes over several subjects is taken once.
+func TestReceive(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, b *testBus) {
+		withNode := NewNode(b, nil)
+		receive := func(i int) (e Envelope, isNew bool) {
+			e, isNew, err := n.Receive(b.sent[i])
+			require.NoError(t, err)
+			return e, isNew
+		}
+		withNode.Send(t.Context(), &broker.Target{Rooms: []string{"a"}}, KindMessage, []byte("one"))
+		withNode.Send(t.Context(), &broker.Target{Rooms: []string{"a", "b"}}, 9, []byte("two"))
+		n.Send(t.Context(), &broker.Target{All: true}, KindMessage, nil)
+		e, isNew := receive(0)
+		require.True(t, isNew)
+		require.Equal(t, Envelope{From: withNode.ID, Kind: KindMessage, Data: []byte("one")}, e)
+		_, isNew = receive(0)
+		require.True(t, isNew, "it was sent to one subject, perhaps twice")
+		e, isNew = receive(1)
+		require.True(t, isNew)
+		require.Equal(t, Envelope{From: withNode.ID, Number: 1, Kind: 9, Data: []byte("two")}, e)
+		_, isNew = receive(1)
+		require.False(t, isNew)
+		_, isNew = receive(2)
+		require.False(t, isNew, "its own")
+	})
+}
+
+func TestSeenIsBounded(t *testing.T) {
+	var s seen
+	for n := range uint64(3 * maxSeen) {
+		require.True(t, s.firstTime(ID{}, n))
+		require.False(t, s.firstTime(ID{}, n))
+		require.True(t, s.firstTime(ID{1}, n))
+	}
+	require.Len(t, s.has, maxSeen)
+	require.Len(t, s.order, maxSeen)
+	require.False(t, s.firstTime(ID{}, 3*maxSeen-10))
+	require.True(t, s.firstTime(ID{}, 0))
+}
+
+// A node listens while somebody is interested, and some time longer.
+func TestInterest(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, b *testBus) {
+		n.Open()
+		n.Wait(t.Context())
+		require.Equal(t, []string{"listen all", "listen node/" + n.ID.String()}, b.take())
+		a, again, u := n.EnterRoom("a"), n.EnterRoom("a"), n.EnterUser("a")
+		require.Same(t, a, again)
+		require.Equal(t, []string{"listen room/a", "listen user/a"}, b.take())
+		a.Leave()
+		time.Sleep(time.Hour)
+		require.Empty(t, b.take())
+		for range 3 {
+			a.Leave()
+			time.Sleep(idle - time.Second)
+			require.Same(t, a, n.EnterRoom("a"))
+		}
+		time.Sleep(time.Hour)
+		require.Empty(t, b.take())
+		a.Leave()
+		u.Leave()
+		time.Sleep(idle + 2*time.Second)
+		require.Equal(t, []string{"unlisten room/a", "unlisten user/a"}, b.take())
+		require.NotSame(t, a, n.EnterRoom("a"))
+		require.Equal(t, []string{"listen room/a"}, b.take())
+		require.Len(t, n.interest.all, 3)
+	})
+}
+
+// Waiting ends when the bus listens, with the context, or with the node.
+func TestWait(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, b *testBus) {
+		b.delay, b.err = time.Minute, errors.New("down")
+		s, began := n.EnterRoom("a"), time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		s.Wait(ctx)
+		require.Equal(t, time.Second, time.Since(began))
+		s.Leave()
+		s = n.EnterRoom("a")
+		s.Wait(t.Context())
+		require.Equal(t, time.Minute, time.Since(began))
+		other := n.EnterRoom("b")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			other.Wait(context.Background())
+		}()
+		synctest.Wait()
+		n.Close()
+		<-done
+		require.Equal(t, time.Minute, time.Since(began))
+	})
+}
+
+func FuzzEnvelope(f *testing.F) {
+	e := Envelope{From: NewID(), Number: 300, Kind: KindMessage, Data: []byte("data")}
+	f.Add(e.append(nil))
+	f.Add([]byte{version})
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := parse(data)
+		if err != nil {
+			return
+		}
+		again, err := parse(e.append(nil))
+		require.NoError(t, err)
+		require.Equal(t, e, again)
+	})
+}

@@ -1,0 +1,90 @@
+package realtime
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+
+	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/cluster"
+	"github.com/realtime-go/realtime/internal/metrics"
+)
+
+// newNode returns the Manager as a node, alone or with the others that share its broker.
+func (m *Manager) newNode() *cluster.Node {
+	if m.broker.IsBus() {
+		return cluster.NewNode(m.broker, m.wheel)
+	}
+	return cluster.NewNode(nil, m.wheel)
+}
+
+// sink is a Manager as its broker sees it.
+type sink struct{ m *Manager }
+
+// Deliver delivers a publication. Those that were not sent by this Manager are checked.
+func (s sink) Deliver(p broker.Publication) {
+	if s.m.closed.Load() {
+		return
+	}
+	if o, ok := p.Origin.(*localResult); ok {
+		o.result.sum(s.m.broadcast.deliver(&p))
+		return
+	}
+	s.deliverForeign(&p)
+}
+
+// deliverForeign delivers a publication of another process, and drops invalid ones.
+func (s sink) deliverForeign(p *broker.Publication) {
+	msg := (*Message)(&p.Message)
+	err := checkMessage(msg, s.m.opts.maxContent())
+	if err = cmp.Or(err, checkLatest(msg, (*Target)(&p.Target))); err != nil {
+		s.invalid(err)
+		return
+	}
+	if p.Message.Latest != "" {
+		_, _ = s.m.broadcast.setLatest(p) // its sender cannot be told that it does not fit
+		return
+	}
+	s.m.broadcast.deliver(p)
+}
+
+// invalid notes something that the broker should not have passed on.
+func (s sink) invalid(err error) {
+	s.m.counters.Add(metrics.Failed, 1)
+	s.m.log.Log(context.Background(), slog.LevelWarn, "broker",
+		"realtime: the broker delivered an invalid message", slog.Any("error", err))
+}
+
+// Lost makes all live subscriptions of the stream read what may be missing.
+func (s sink) Lost(stream string) { s.m.broadcast.lost(stream) }
+
+// Receive takes what another node has sent.
+func (s sink) Receive(_ string, data []byte) {
+	if s.m.closed.Load() {
+		return
+	}
+	e, isNew, err := s.m.node.Receive(data)
+	if err != nil {
+		s.invalid(err)
+		return
+	}
+	if !isNew || e.Kind != cluster.KindMessage {
+		return
+	}
+	var p broker.Publication
+	if err := p.UnmarshalBinary(e.Data); err != nil {
+		s.invalid(err)
+		return
+	}
+	p.Stream, p.Position = "", broker.Position{} // it is not kept
+	s.deliverForeign(&p)
+}
+
+// Cut notes that this process is cut off from the others, or not any more.
+func (s sink) Cut(cut bool) {
+	level, text := slog.LevelInfo, "realtime: the other processes can be reached again"
+	if cut {
+		level, text = slog.LevelError, "realtime: this process is cut off from the others"
+	}
+	s.m.opts.Logger.Log(context.Background(), level, text)
+}
