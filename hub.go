@@ -116,7 +116,7 @@ func New(o *Options) *Manager {
 
 // open opens the broker, in the background unless it is in memory.
 func (m *Manager) open(inMemory bool) {
-	m.node.Open()
+	m.node.Open(m.answer, m.learnDenials)
 	var ctx context.Context
 	ctx, m.cancel = context.WithCancel(context.Background())
 	if inMemory {

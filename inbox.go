@@ -40,12 +40,14 @@ type InboxOptions struct {
 	// acknowledged need not be given to later ones.
 	PerDevice bool
 	// Exists reports whether there is such a user. It is called before a message is kept for a user
-	// who has no connection in this process. It runs in the goroutine that sends the message, and
+	// who has no connection. It runs in the goroutine that sends the message, and
 	// its error makes the send fail. Nil: all users exist, so a client that may send to users can
 	// fill inboxes that nobody reads.
 	Exists func(ctx context.Context, user string) (bool, error)
-	// OnOffline is called after a message was kept for a user who has no connection in this
-	// process, for example to send a push notification. It is not called while the user has a dead
+	// OnOffline is called after a message was kept for a user who has no connection, for example to
+	// send a push notification. With a broker that connects several processes, it may also be called
+	// if another process, to which the user is connected, does not answer within a quarter of a
+	// second. It is not called while the user has a dead
 	// connection that the heartbeat has not found yet; the message stays in the inbox. A user with
 	// only detached sessions, see Timeouts.Resume, has no connection. OnOffline runs in the
 	// goroutine that sends the message: start another one for slow work. It may keep m, but must
@@ -154,7 +156,7 @@ func (s *inboxSubscriber) Acknowledge() {
 
 // exists reports whether a message may be kept for a user who has no connection.
 func (ib *inboxes) exists(ctx context.Context, user string) (bool, error) {
-	if ib.options.Exists == nil {
+	if ib.options.Exists == nil || len(ib.m.onlineElsewhere(ctx, []string{user})) > 0 {
 		return true, nil
 	}
 	return ib.options.Exists(ctx, user)

@@ -398,8 +398,9 @@ type Result struct {
 	// Dropped is the number of connections whose queues did not take it: a queue was full, or its
 	// connection was about to end.
 	Dropped int
-	// Offline is the number of the target's users who have no connection. A user whose inbox did
-	// not take the message does not count.
+	// Offline is the number of the target's users who have no connection: if their inbox took the
+	// message, in any process; if there are no inboxes, in this process. A user whose inbox did not
+	// take the message does not count.
 	Offline int
 	// Position is the position of the message, if the target is one room that keeps history or one
 	// user who has an inbox. Zero otherwise.

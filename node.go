@@ -63,16 +63,16 @@ func (s sink) Receive(_ string, data []byte) {
 	if s.m.closed.Load() {
 		return
 	}
-	e, isNew, err := s.m.node.Receive(data)
+	message, err := s.m.node.Receive(data)
 	if err != nil {
 		s.invalid(err)
 		return
 	}
-	if !isNew || e.Kind != cluster.KindMessage {
+	if message == nil {
 		return
 	}
 	var p broker.Publication
-	if err := p.UnmarshalBinary(e.Data); err != nil {
+	if err := p.UnmarshalBinary(message); err != nil {
 		s.invalid(err)
 		return
 	}
@@ -87,4 +87,7 @@ func (s sink) Cut(cut bool) {
 		level, text = slog.LevelError, "realtime: this process is cut off from the others"
 	}
 	s.m.opts.Logger.Log(context.Background(), level, text)
+	if !cut {
+		s.m.broker.Go(func() { s.m.learnDenials(context.Background()) })
+	}
 }

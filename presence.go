@@ -30,24 +30,45 @@ type Member struct {
 }
 
 // Members returns the members of the room, sorted by user and then by key. It includes detached
-// sessions, see Timeouts.Resume. It knows only the connections of this process. It does not block;
-// ctx is not used and is reserved for brokers that know the members of other processes. The caller
-// must not change Info and State.
-func (r Room) Members(context.Context) ([]Member, error) {
+// sessions, see Timeouts.Resume. With a broker that connects several processes, it waits like
+// [Room.Users]; otherwise it does not block. The caller must not change Info and State.
+func (r Room) Members(ctx context.Context) ([]Member, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	found := r.m.rooms.lock(r.name)
-	if found == nil {
-		return []Member{}, nil
+	members := r.m.rooms.membersOf(r.name)
+	answers, err := r.m.node.AskRoom(ctx, r.name, askMembers, &ask{Room: r.name})
+	for i := range answers {
+		var more []Member
+		err = errors.Join(err, json.Unmarshal(answers[i].Body, &more))
+		for _, m := range more {
+			m.Info, m.State = orNil(m.Info), orNil(m.State)
+			members = append(members, m)
+		}
 	}
-	members := found.everyone()
-	found.mu.Unlock()
 	slices.SortFunc(members, func(a, b Member) int {
 		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Key, b.Key),
 			cmp.Compare(a.Conn, b.Conn))
 	})
-	return members, nil
+	return members, err
+}
+
+// orNil returns nil for null.
+func orNil(p json.RawMessage) json.RawMessage {
+	if wire.IsNull(p) {
+		return nil
+	}
+	return p
+}
+
+// membersOf returns the members of a room in this process, in no order.
+func (rs *rooms) membersOf(name string) []Member {
+	found := rs.lock(name)
+	if found == nil {
+		return []Member{}
+	}
+	defer found.mu.Unlock()
+	return found.everyone()
 }
 
 // everyone returns the members in the roster, in no order.

@@ -204,12 +204,28 @@ func (p *publisher) publishParts(
 	if err == nil && total.Full == len(parts) {
 		err = errShare
 	}
+	total.Offline -= p.tellOffline(ctx, results, &pub.Message)
+	return total, err
+}
+
+// tellOffline tells the application of the users for whom a message was kept and who have no
+// connection. It returns how many have one at another node.
+func (p *publisher) tellOffline(ctx context.Context, results []partResult, m *broker.Message) (online int) {
+	var missed []string
 	for i := range results {
-		if r := &results[i]; r.missed {
-			p.m.inboxes.tellOffline(ctx, r.user, &pub.Message)
+		if results[i].missed {
+			missed = append(missed, results[i].user)
 		}
 	}
-	return total, err
+	elsewhere := p.m.onlineElsewhere(ctx, missed)
+	for _, user := range missed {
+		if slices.Contains(elsewhere, user) {
+			online++
+		} else {
+			p.m.inboxes.tellOffline(ctx, user, m)
+		}
+	}
+	return online
 }
 
 // prepareParts fills in the fields that the parts of a message have in common, and returns a result

@@ -439,7 +439,7 @@ var errorReplies = []struct {
 	{errShare, wire.CodeLimit, "no more may be kept: the inbox has the sender's share"},
 	{ErrFull, wire.CodeLimit, "no more may be kept"},
 	{dedup.ErrFull, wire.CodeLimit, "too many messages with an id within two minutes"},
-	{ErrUnavailable, wire.CodeUnavailable, "not available for now"},
+	{ErrUnavailable, wire.CodeUnavailable, "temporarily unavailable"},
 	{ErrNoHistory, wire.CodeNoHistory, "room keeps no history"},
 	{ErrInvalidPosition, wire.CodePosition, "no such position"},
 	{errNoMember, wire.CodeNoMember, "not in the room"},

@@ -39,28 +39,29 @@ func (r Room) Name() string { return r.name }
 func (r Room) check() error { return checkRoom(r.name) }
 
 // Users returns the users in the room, each once, sorted. It includes the users of detached
-// sessions, see Timeouts.Resume, and does not include anonymous connections. It knows only the
-// connections of this process. It does not block; ctx is not used and is reserved for brokers that
-// know the rosters of other processes.
-func (r Room) Users(context.Context) ([]string, error) {
+// sessions, see Timeouts.Resume, and does not include anonymous connections.
+//
+// With a broker that connects several processes, it waits for those with members of the room, for a
+// quarter of a second at most: if one does not answer, Users returns the others and an error that
+// matches ErrUnavailable. Otherwise it does not block.
+func (r Room) Users(ctx context.Context) ([]string, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	found := r.m.rooms.lock(r.name)
-	if found == nil {
-		return []string{}, nil
-	}
-	users := found.roster()
-	found.mu.Unlock()
-	slices.Sort(users)
-	return users, nil
+	all, err := r.m.rosters(ctx, r.name)
+	return all.Users, err
 }
 
-// Count returns how many users and connections are in the room, in this process. It takes the same
-// time for a large room as for a small one. It does not block; ctx is not used, see Users.
-func (r Room) Count(context.Context) (Count, error) {
+// Count returns how many users and connections are in the room. In one process it takes the same
+// time for a large room as for a small one, and does not block. With several processes, it is like
+// Users.
+func (r Room) Count(ctx context.Context) (Count, error) {
 	if err := r.check(); err != nil {
 		return Count{}, err
+	}
+	if !r.m.node.Alone() {
+		all, err := r.m.rosters(ctx, r.name)
+		return all.Count, err
 	}
 	found := r.m.rooms.lock(r.name)
 	if found == nil {
@@ -92,38 +93,43 @@ func (r Room) Send(ctx context.Context, typ string, content any) (Result, error)
 	return r.m.sendNew(ctx, ToRoom(r.name), typ, content)
 }
 
-// Remove takes all connections and detached sessions of a user out of the room, in this process,
+// Remove takes all connections and detached sessions of a user out of the room, in all processes,
 // and returns how many. If the authorisation of a join is in progress, for a client or for the REST
 // handler, that join fails with ErrDenied. The authorizer decides about later joins. When Remove
-// returns, the user is not a member, unless the application calls Join or JoinFrom. Remove does not
-// block; ctx is not used and is reserved for brokers of several processes.
-func (r Room) Remove(_ context.Context, user string) (int, error) {
+// returns, the user is not a member, unless the application calls Join or JoinFrom. With a broker
+// that connects several processes, Remove waits for their answers, for two seconds at most: if one
+// does not answer, it returns an error that matches ErrUnavailable and names it. Otherwise it does
+// not block.
+func (r Room) Remove(ctx context.Context, user string) (int, error) {
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err
 	}
-	r.m.revocations.Revoke(admission.Subject{User: user, Room: r.name})
-	n := 0
-	for _, c := range append(r.m.rooms.conns(r.name, user), r.m.users.detachedOf(user)...) {
-		if left, _ := r.m.joins.leave(c, r.name, nil); left {
+	n := r.m.remove(r.name, user)
+	return r.m.everywhere(ctx, n, askRemove, &ask{User: user, Room: r.name})
+}
+
+// remove is Room.Remove in this process.
+func (m *Manager) remove(room, user string) (n int) {
+	m.revocations.Revoke(admission.Subject{User: user, Room: room})
+	for _, c := range append(m.rooms.conns(room, user), m.users.detachedOf(user)...) {
+		if left, _ := m.joins.leave(c, room, nil); left {
 			n++
 		}
 	}
-	return n, nil
+	return n
 }
 
 // Deny keeps a user out of the room for the duration d, calls [Room.Remove], and returns its
 // result. During that time, every join of the user returns ErrDenied, including [Manager.Join]. If
-// d is zero or negative, Deny ends an earlier Deny, and removes nobody. Deny applies to this
-// process only, and is forgotten when the process ends.
+// d is zero or negative, Deny ends an earlier Deny, and removes nobody. Deny is in force in all
+// processes when it returns without an error, also in those that start later. It is forgotten when
+// no process is left.
 func (r Room) Deny(ctx context.Context, user string, d time.Duration) (int, error) {
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err
 	}
-	r.m.revocations.Deny(admission.Subject{User: user, Room: r.name}, d)
-	if d <= 0 {
-		return 0, nil
-	}
-	return r.Remove(ctx, user)
+	n := r.m.deny(admission.Subject{User: user, Room: r.name}, d)
+	return r.m.everywhere(ctx, n, askDeny, &ask{User: user, Room: r.name, For: d})
 }
 
 // LocalRooms returns the names of the rooms of this process, sorted, as of the call: all rooms that

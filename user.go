@@ -30,21 +30,24 @@ func (m *Manager) User(id string) User { return User{m, id} }
 // ID returns the user's id.
 func (u User) ID() string { return u.id }
 
-// Count returns how many connections the user has in this process. Detached sessions do not count.
-// It does not block; ctx is not used and is reserved for brokers that know the users of other
-// processes.
-func (u User) Count(context.Context) (int, error) {
+// Count returns how many connections the user has, in all processes. Detached sessions do not count.
+// With a broker that connects several processes, it waits for their answers, for a quarter of a
+// second at most: if one does not answer, Count returns the number without its connections and an
+// error that matches ErrUnavailable. Otherwise it does not block.
+func (u User) Count(ctx context.Context) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
 	}
-	return len(u.conns()), nil
+	n := len(u.conns())
+	answers, err := u.m.node.AskUser(ctx, u.id, askConns, &ask{User: u.id})
+	return n + sum(answers), err
 }
 
 // LocalConns returns the user's connections in this process, as of the call. It returns none if the
 // id is invalid.
 func (u User) LocalConns() iter.Seq[*Conn] { return slices.Values(u.conns()) }
 
-// Join puts all connections of the user in this process into a room, with [Conn.Join], and returns
+// Join puts all connections of the user into a room, with [Conn.Join], in all processes, and returns
 // how many were not in it before. It includes connections for which OnConnect is running. A
 // connection that opens later is not put into the room, so OnConnect must do that: an application
 // that stores the members of its rooms stores the new one first, and then calls Join. A detached
@@ -59,7 +62,16 @@ func (u User) Join(ctx context.Context, room string) (joined int, err error) {
 	if err := cmp.Or(checkUser(u.id), checkRoom(room)); err != nil {
 		return 0, err
 	}
-	for _, c := range u.m.users.opened(u.id) {
+	joined, err = u.m.joinUser(ctx, u.id, room)
+	if err != nil {
+		return joined, err
+	}
+	return u.m.everywhere(ctx, joined, askJoin, &ask{User: u.id, Room: room})
+}
+
+// joinUser is User.Join in this process.
+func (m *Manager) joinUser(ctx context.Context, id, room string) (joined int, err error) {
+	for _, c := range m.users.opened(id) {
 		isNew, refused := c.Join(ctx, room)
 		if isNew {
 			joined++
@@ -71,8 +83,8 @@ func (u User) Join(ctx context.Context, room string) (joined int, err error) {
 	return joined, err
 }
 
-// Leave takes all connections and detached sessions of the user out of a room, in this process, and
-// returns how many. It is [Room.Remove] of the user.
+// Leave takes all connections and detached sessions of the user out of a room, and returns how many.
+// It is [Room.Remove] of the user.
 func (u User) Leave(ctx context.Context, room string) (left int, err error) {
 	return u.m.Room(room).Remove(ctx, u.id)
 }
@@ -85,50 +97,67 @@ func (u User) Send(ctx context.Context, typ string, content any) (Result, error)
 	return u.m.sendNew(ctx, ToUser(u.id), typ, content)
 }
 
-// Disconnect closes all connections of the user in this process with [Conn.Close], ends the user's
+// Disconnect closes all connections of the user with [Conn.Close], in all processes, ends the user's
 // detached sessions, and returns how many connections it closed. It also refuses connections that
 // are being admitted: with 403 if Authenticate is running, and with code 4403 if OnConnect is
 // running. Authenticate decides about later connections: first make it refuse the user, and then
 // call Disconnect, or use [User.Deny].
 //
 // Disconnect does not wait for the close frames. Nothing that is sent after it has returned reaches
-// the connections. ctx is not used and is reserved for brokers of several processes. Disconnect
-// returns ErrInvalidCloseCode for a code that [Conn.Close] does not send.
-func (u User) Disconnect(_ context.Context, code CloseCode, reason string) (int, error) {
+// the connections. With a broker that connects several processes, it waits for their answers, for
+// two seconds at most: if one does not answer, Disconnect returns an error that matches
+// ErrUnavailable and names it. Disconnect returns ErrInvalidCloseCode for a code that [Conn.Close]
+// does not send.
+func (u User) Disconnect(ctx context.Context, code CloseCode, reason string) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
 	}
 	if !code.Sendable() {
 		return 0, ErrInvalidCloseCode
 	}
-	u.m.revocations.Revoke(admission.Subject{User: u.id})
-	n := 0
-	for _, c := range u.conns() {
+	n := u.m.disconnect(u.id, code, reason)
+	return u.m.everywhere(ctx, n, askDisconnect, &ask{User: u.id, Code: code, Reason: reason})
+}
+
+// disconnect is User.Disconnect in this process.
+func (m *Manager) disconnect(id string, code CloseCode, reason string) (n int) {
+	m.revocations.Revoke(admission.Subject{User: id})
+	for _, c := range m.User(id).conns() {
 		if c.Close(code, reason) == nil {
 			n++
 		} else {
-			u.m.detached.end(c) // it has ended, and its session may be about to be detached
+			m.detached.end(c) // it has ended, and its session may be about to be detached
 		}
 	}
-	for _, c := range u.m.users.detachedOf(u.id) {
-		u.m.detached.end(c)
+	for _, c := range m.users.detachedOf(id) {
+		m.detached.end(c)
 	}
-	return n, nil
+	return n
 }
 
 // Deny keeps the user out for the duration d, calls [User.Disconnect] with code 4403, and returns
 // its result. During that time, new connections are refused with 403 and Retry-After, and Register
 // returns ErrDenied. If d is zero or negative, Deny ends an earlier Deny, and closes nothing. Deny
-// applies to this process only, and is forgotten when the process ends.
+// is in force in all processes when it returns without an error, also in those that start later. It
+// is forgotten when no process is left.
 func (u User) Deny(ctx context.Context, d time.Duration) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
 	}
-	u.m.revocations.Deny(admission.Subject{User: u.id}, d)
-	if d <= 0 {
-		return 0, nil
+	n := u.m.deny(admission.Subject{User: u.id}, d)
+	return u.m.everywhere(ctx, n, askDeny, &ask{User: u.id, For: d})
+}
+
+// deny is User.Deny or, with a room, Room.Deny in this process.
+func (m *Manager) deny(s admission.Subject, d time.Duration) (n int) {
+	m.revocations.Deny(s, d)
+	switch {
+	case d <= 0:
+		return 0
+	case s.Room != "":
+		return m.remove(s.Room, s.User)
 	}
-	return u.Disconnect(ctx, CloseRefused, "denied")
+	return m.disconnect(s.User, CloseRefused, "denied")
 }
 
 func (u User) conns() []*Conn {
@@ -259,6 +288,17 @@ func (us *users) wait(ctx context.Context, id string) {
 	subject := u.subject
 	us.unlock(u)
 	subject.Wait(ctx)
+}
+
+// online returns those of the users who have a connection in this process.
+func (us *users) online(ids []string) []string {
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		u := us.lockLive(id)
+		if u != nil {
+			us.unlock(u)
+		}
+		return u == nil
+	})
 }
 
 // reserve keeps a place for a connection that is about to open, and reports false if there is none.

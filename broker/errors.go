@@ -8,7 +8,7 @@ var (
 	// error: it is defined here so that an application finds one error for all of them.
 	ErrClosed = errors.New("realtime: closed")
 	// ErrUnavailable is returned by a [Bus] that cannot reach its engine.
-	ErrUnavailable = errors.New("realtime: the broker cannot be reached")
+	ErrUnavailable = errors.New("realtime: temporarily unavailable")
 	// ErrInvalidPosition means that a position is not in the stream.
 	ErrInvalidPosition = errors.New("realtime: no such position")
 	// ErrFull means that a broker keeps as much as it may, or that an inbox keeps as much of one

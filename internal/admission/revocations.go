@@ -132,3 +132,22 @@ func (r *Revocations) Find(began Decision, s Subject) *DeniedError {
 	}
 	return nil
 }
+
+// Denied is a subject that is kept out for some more time.
+type Denied struct {
+	Subject
+	Left time.Duration
+}
+
+// Denied returns who is kept out.
+func (r *Revocations) Denied() []Denied {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]Denied, 0, len(r.denied))
+	for s, until := range r.denied {
+		if left := time.Until(until); left > 0 {
+			all = append(all, Denied{s, left})
+		}
+	}
+	return all
+}

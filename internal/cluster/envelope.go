@@ -22,6 +22,12 @@ type Kind byte
 const (
 	// KindMessage is a broker.Publication that is not kept.
 	KindMessage Kind = 1
+	// KindBeat is a sign of life, and KindBye the last one. They have no data.
+	KindBeat Kind = 2
+	KindBye  Kind = 3
+	// KindAsk is a question in JSON, and KindAnswer the answer.
+	KindAsk    Kind = 4
+	KindAnswer Kind = 5
 )
 
 // version is the first byte of each envelope. A later version that older nodes must not

@@ -30,6 +30,12 @@ type Node struct {
 	seen     seen
 	number   atomic.Uint64
 	own, all *Subject
+	handler  Handler
+	peers    peers
+	asking   asking
+	wheel    *timerwheel.Wheel
+	beating  timerwheel.Timer
+	synced   chan struct{} // closed when sync has returned
 	closing  sync.Once
 }
 
@@ -44,7 +50,8 @@ const (
 // NewNode returns a node with a new ID. Without a bus it is alone. It listens to nothing before
 // Open.
 func NewNode(bus Bus, wheel *timerwheel.Wheel) *Node {
-	n := &Node{ID: NewID(), bus: bus}
+	n := &Node{ID: NewID(), bus: bus, wheel: wheel, synced: make(chan struct{})}
+	n.beating.Fire = func() { bus.Go(n.beat) }
 	n.interest = interest{
 		bus: bus, wheel: wheel, all: map[string]*Subject{}, closed: make(chan struct{}),
 	}
@@ -54,24 +61,48 @@ func NewNode(bus Bus, wheel *timerwheel.Wheel) *Node {
 // Alone reports whether there are no other nodes.
 func (n *Node) Alone() bool { return n.bus == nil }
 
-// Open begins to listen to what is sent to this node and to all nodes.
-func (n *Node) Open() {
+// Open begins to listen to what is sent to this node and to all nodes, and to answer questions. Once
+// it does, it calls sync, which asks the others what a new node must know.
+func (n *Node) Open(answer Handler, sync func(ctx context.Context)) {
 	if n.Alone() {
 		return
 	}
+	n.handler = answer
 	n.own = n.interest.enter(nodePrefix + n.ID.String())
 	n.all = n.interest.enter(allSubject)
+	n.bus.Go(func() {
+		defer close(n.synced)
+		ctx := context.Background() // listening is bounded, and so are questions
+		n.own.Wait(ctx)
+		n.all.Wait(ctx)
+		n.beat()
+		sync(ctx)
+	})
 }
 
-// Wait waits until the node receives what is sent to it, or the engine cannot be reached, or ctx
-// ends.
+// Wait waits until the node receives what is sent to it and knows what it must know, or the engine
+// cannot be reached, or ctx ends.
 func (n *Node) Wait(ctx context.Context) {
-	n.own.Wait(ctx)
-	n.all.Wait(ctx)
+	if n.Alone() {
+		return
+	}
+	select {
+	case <-n.synced:
+	case <-ctx.Done():
+	case <-n.interest.closed:
+	}
 }
 
-// Close ends all waiting. It may be called again.
-func (n *Node) Close() { n.closing.Do(func() { close(n.interest.closed) }) }
+// Close says goodbye to the other nodes, and ends all waiting. It may be called again.
+func (n *Node) Close() {
+	n.closing.Do(func() {
+		close(n.interest.closed)
+		if !n.Alone() {
+			n.wheel.Stop(&n.beating)
+			n.tell(KindBye)
+		}
+	})
+}
 
 // EnterRoom begins interest in a room, and EnterUser in a user. They do not block. They return nil if
 // the node is alone.
@@ -128,14 +159,27 @@ func (n *Node) subjects(t *broker.Target) (subjects []string) {
 	return slices.Compact(subjects)
 }
 
-// Receive reads what another node has sent. isNew is false if it was received before, over another
-// subject.
-func (n *Node) Receive(data []byte) (e Envelope, isNew bool, err error) {
-	if e, err = parse(data); err != nil {
-		return e, false, err
+// Receive takes what another node has sent. It returns a message, unless that was received before,
+// over another subject; nil if it is no message.
+func (n *Node) Receive(data []byte) (message []byte, err error) {
+	e, err := parse(data)
+	if err != nil || e.From == n.ID {
+		return nil, err
 	}
-	if e.From == n.ID {
-		return e, false, nil
+	if e.Kind == KindBye {
+		n.peers.forget(e.From)
+		return nil, nil
 	}
-	return e, e.Number == 0 || n.seen.firstTime(e.From, e.Number), nil
+	n.peers.note(e.From)
+	switch e.Kind {
+	case KindMessage:
+		if e.Number == 0 || n.seen.firstTime(e.From, e.Number) {
+			return e.Data, nil
+		}
+	case KindAsk:
+		return nil, n.asked(e.From, e.Data)
+	case KindAnswer:
+		return nil, n.answered(e.From, e.Data)
+	}
+	return nil, nil
 }

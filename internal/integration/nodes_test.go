@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -344,6 +345,156 @@ func TestNodesListenToWhatTheyHave(t *testing.T) {
 		require.Zero(t, took(realtime.ToRoom("hall")))
 		require.Zero(t, took(realtime.ToUser("bob")))
 		require.Zero(t, two.Stats().Matched-two.Stats().Written-two.Stats().Lost)
+	})
+}
+
+// Moderation is in force on all nodes when it returns, also on those that start later.
+func TestNodesModerate(t *testing.T) {
+	cluster(t, 2, realtime.Options{}, func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		ctx := t.Context()
+		bob, other := two.openV1(realtime.Identity{UserID: "bob"}), one.openV1(realtime.Identity{UserID: "bob"})
+		n, err := one.User("bob").Join(ctx, "hall")
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		require.Equal(t, []string{"hall"}, bob.conn.Rooms())
+		n, err = one.User("bob").Count(ctx)
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		n, err = one.Room("hall").Remove(ctx, "bob")
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		require.Empty(t, bob.conn.Rooms())
+		two.join("hall", bob)
+		n, err = one.Room("hall").Deny(ctx, "bob", time.Hour)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		for _, b := range []*bed{two, ns.add(realtime.Options{})} {
+			c := b.openV1(realtime.Identity{UserID: "bob"})
+			_, err = c.conn.Join(ctx, "hall")
+			require.ErrorIs(t, err, realtime.ErrDenied)
+			require.NoError(t, c.conn.Close(realtime.CloseNormal, ""))
+		}
+		n, err = one.Room("hall").Deny(ctx, "bob", 0)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		two.join("hall", bob)
+		time.Sleep(time.Minute)
+		n, err = one.User("bob").Disconnect(ctx, realtime.CloseNormal, "bye")
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		bob.requireEnd(realtime.CloseNormal)
+		other.requireEnd(realtime.CloseNormal)
+		n, err = one.User("bob").Deny(ctx, time.Hour)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		for _, b := range append(ns.beds, ns.add(realtime.Options{})) {
+			require.ErrorIs(t, b.dial("bob").err, realtime.ErrDenied)
+		}
+	})
+}
+
+// What is not in force everywhere is an error that names the node. A node that was cut off learns who
+// is denied when it is back.
+func TestNodesModerateWhileOneIsCutOff(t *testing.T) {
+	cluster(t, 3, realtime.Options{}, func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		ctx := t.Context()
+		bob := two.openV1(realtime.Identity{UserID: "bob"})
+		time.Sleep(2 * time.Second) // all know of each other
+		ns.engine.Cut(ns.buses[1], true)
+		began := time.Now()
+		_, err := one.User("bob").Deny(ctx, time.Hour)
+		require.ErrorIs(t, err, realtime.ErrUnavailable)
+		require.ErrorContains(t, err, "no answer of node")
+		require.Equal(t, 2*time.Second, time.Since(began))
+		require.ErrorIs(t, ns.beds[2].dial("bob").err, realtime.ErrDenied, "the others have it in force")
+		n, err := two.User("bob").Disconnect(ctx, realtime.CloseNormal, "")
+		require.ErrorIs(t, err, realtime.ErrUnavailable)
+		require.Equal(t, 1, n, "its own")
+		bob.requireEnd(realtime.CloseNormal)
+		again := two.openV1(realtime.Identity{UserID: "bob"})
+		time.Sleep(10 * time.Second)
+		_, err = one.User("carol").Deny(ctx, time.Hour)
+		require.NoError(t, err, "the node is taken for dead")
+		ns.engine.Cut(ns.buses[1], false)
+		time.Sleep(3 * time.Second)
+		again.requireEnd(realtime.CloseRefused)
+		require.ErrorIs(t, two.dial("carol").err, realtime.ErrDenied)
+	})
+}
+
+// Lists and numbers are of all nodes.
+func TestNodesKnowEachOthersMembers(t *testing.T) {
+	cluster(t, 3, showing(), func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		ctx := t.Context()
+		hall := ns.beds[2].Room("hall")
+		users, err := hall.Users(ctx)
+		require.NoError(t, err)
+		require.Equal(t, []string{}, users)
+		alice, bob, bob2 := one.openV1(realtime.Identity{UserID: "alice", Info: json.RawMessage("1")}),
+			two.openV1(realtime.Identity{UserID: "bob"}), one.open("bob")
+		guest := two.openV1(realtime.Identity{})
+		for _, c := range []*client{alice, bob, bob2, guest} {
+			_, err := c.conn.Join(ctx, "hall")
+			require.NoError(t, err)
+		}
+		alice.request(`{"type":"state","id":1,"room":"hall","state":2}`)
+		for _, b := range ns.beds {
+			users, err := b.Room("hall").Users(ctx)
+			require.NoError(t, err)
+			require.Equal(t, []string{"alice", "bob"}, users)
+			count, err := b.Room("hall").Count(ctx)
+			require.NoError(t, err)
+			require.Equal(t, realtime.Count{Users: 2, Conns: 4}, count)
+			members, err := b.Room("hall").Members(ctx)
+			require.NoError(t, err)
+			require.Len(t, members, 4)
+			require.Equal(t, []string{"", "alice", "bob", "bob"},
+				[]string{members[0].User, members[1].User, members[2].User, members[3].User})
+			require.Equal(t, []string{"1", "2"}, []string{string(members[1].Info), string(members[1].State)})
+			require.Nil(t, members[0].Info)
+			require.Equal(t, alice.conn.ID(), members[1].Conn)
+		}
+		ns.engine.Cut(ns.buses[1], true)
+		users, err = one.Room("hall").Users(ctx)
+		require.NoError(t, err, "the engine knows that nobody else listens")
+		require.Equal(t, []string{"alice", "bob"}, users)
+		users, err = two.Room("hall").Users(ctx)
+		require.ErrorIs(t, err, realtime.ErrUnavailable)
+		require.Equal(t, []string{"bob"}, users)
+	})
+}
+
+// A user who is connected to another node is not offline.
+func TestNodesKnowWhoIsOnline(t *testing.T) {
+	var offline, asked []string
+	o := realtime.Options{}
+	o.Inbox.Keep.Messages = 10
+	o.Inbox.OnOffline = func(_ context.Context, user string, _ realtime.Message) { offline = append(offline, user) }
+	o.Inbox.Exists = func(_ context.Context, user string) (bool, error) {
+		asked = append(asked, user)
+		return true, nil
+	}
+	cluster(t, 2, o, func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		two.openV1(realtime.Identity{UserID: "bob"})
+		gone := two.openV1(realtime.Identity{UserID: "gone"})
+		require.NoError(t, gone.conn.Close(realtime.CloseNormal, ""))
+		synctest.Wait()
+		for _, to := range []realtime.Target{
+			realtime.ToUser("bob"), realtime.ToUser("carol"), realtime.ToUser("gone"),
+			{Users: []string{"bob", "carol", "gone"}},
+		} {
+			offline, asked = nil, nil
+			res := one.news(to, "x")
+			want := slices.DeleteFunc(slices.Clone(to.Users), func(user string) bool { return user == "bob" })
+			require.Equal(t, len(to.Users), res.Kept)
+			require.Equal(t, len(want), res.Offline)
+			require.ElementsMatch(t, want, offline)
+			require.ElementsMatch(t, want, asked)
+		}
 	})
 }
 

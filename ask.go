@@ -1,0 +1,153 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/admission"
+	"github.com/realtime-go/realtime/internal/cluster"
+)
+
+// The questions of nodes to each other. Each has the same answer as the method of this process that
+// it is named after.
+const (
+	askDeny       = "deny"
+	askDisconnect = "disconnect"
+	askRemove     = "remove"
+	askJoin       = "join"
+	askDenials    = "denials"
+	askOnline     = "online"
+	askMembers    = "members"
+	askRoster     = "roster"
+	askConns      = "conns"
+)
+
+// ask is the body of a question. Each question uses some of the fields.
+type ask struct {
+	User   string        `json:"user,omitempty"`
+	Users  []string      `json:"users,omitempty"`
+	Room   string        `json:"room,omitempty"`
+	For    time.Duration `json:"for,omitempty"`
+	Code   CloseCode     `json:"code,omitempty"`
+	Reason string        `json:"reason,omitempty"`
+}
+
+var errQuestion = errors.New("unknown question")
+
+// answer answers a question of another node.
+func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
+	var a ask
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, err
+	}
+	switch method {
+	case askDeny:
+		return m.deny(admission.Subject{User: a.User, Room: a.Room}, a.For), nil
+	case askDisconnect:
+		return m.disconnect(a.User, a.Code, a.Reason), nil
+	case askRemove:
+		return m.remove(a.Room, a.User), nil
+	case askJoin:
+		return m.joinUser(context.Background(), a.User, a.Room)
+	case askDenials:
+		return m.revocations.Denied(), nil
+	case askOnline:
+		return m.users.online(a.Users), nil
+	case askConns:
+		return len(m.User(a.User).conns()), nil
+	case askRoster:
+		return m.rooms.rosterOf(a.Room), nil
+	case askMembers:
+		return m.rooms.membersOf(a.Room), nil
+	}
+	return nil, errQuestion
+}
+
+// everywhere asks all other nodes to do what this node has done n times, and returns how often it
+// was done in all. It returns an error that names the nodes that may not have done it.
+func (m *Manager) everywhere(ctx context.Context, n int, method string, a *ask) (int, error) {
+	answers, err := m.node.AskAll(ctx, method, a)
+	return n + sum(answers), err
+}
+
+// learnDenials asks the other nodes who is kept out. A new node does so before it takes connections,
+// and one that was cut off when it can reach the others again.
+func (m *Manager) learnDenials(ctx context.Context) {
+	answers, _ := m.node.AskAll(ctx, askDenials, &ask{}) // without an answer, nothing can be done
+	for i := range answers {
+		var all []admission.Denied
+		if json.Unmarshal(answers[i].Body, &all) != nil {
+			continue
+		}
+		for _, d := range all {
+			if m.revocations.Check(0, d.Subject) == nil {
+				m.deny(d.Subject, d.Left)
+			}
+		}
+	}
+}
+
+// onlineElsewhere returns those of the users who have a connection at another node. A user of whom
+// that is not known is not among them.
+func (m *Manager) onlineElsewhere(ctx context.Context, users []string) (online []string) {
+	answers, _ := m.node.AskUsers(ctx, users, askOnline, &ask{Users: users})
+	for i := range answers {
+		var some []string
+		if json.Unmarshal(answers[i].Body, &some) == nil {
+			online = append(online, some...)
+		}
+	}
+	return online
+}
+
+// roster is who is in a room at one node.
+type roster struct {
+	Users []string `json:"users"` // sorted
+	Count Count    `json:"count"`
+}
+
+// rosterOf returns who is in a room in this process.
+func (rs *rooms) rosterOf(name string) (r roster) {
+	r.Users = []string{}
+	found := rs.lock(name)
+	if found == nil {
+		return r
+	}
+	defer found.mu.Unlock()
+	r.Users, r.Count = found.roster(), found.count()
+	slices.Sort(r.Users)
+	return r
+}
+
+// rosters returns who is in a room at any node. If some nodes do not answer, it returns the others
+// and an error.
+func (m *Manager) rosters(ctx context.Context, room string) (all roster, err error) {
+	all = m.rooms.rosterOf(room)
+	answers, err := m.node.AskRoom(ctx, room, askRoster, &ask{Room: room})
+	for i := range answers {
+		var one roster
+		if e := json.Unmarshal(answers[i].Body, &one); e != nil {
+			err = errors.Join(err, e)
+		}
+		all.Users = append(all.Users, one.Users...)
+		all.Count.Conns += one.Count.Conns
+	}
+	slices.Sort(all.Users)
+	all.Users = slices.Compact(all.Users)
+	all.Count.Users = len(all.Users)
+	return all, err
+}
+
+// sum returns the sum of answers that are numbers.
+func sum(answers []cluster.Answer) (n int) {
+	for i := range answers {
+		var more int
+		if json.Unmarshal(answers[i].Body, &more) == nil {
+			n += more
+		}
+	}
+	return n
+}
