@@ -23,6 +23,7 @@ const (
 	askMembers    = "members"
 	askRoster     = "roster"
 	askConns      = "conns"
+	askValues     = "values"
 )
 
 // ask is the body of a question. Each question uses some of the fields.
@@ -60,6 +61,8 @@ func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
 		return len(m.User(a.User).conns()), nil
 	case askRoster:
 		return m.rooms.rosterOf(a.Room), nil
+	case askValues:
+		return m.rooms.encodedValues(a.Room), nil
 	case askMembers:
 		return m.rooms.membersOf(a.Room), nil
 	}

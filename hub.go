@@ -88,6 +88,7 @@ func New(o *Options) *Manager {
 	m.compressor = wire.NewCompressor(m.opts.CompressFrom, &m.speakers,
 		func() { m.counters.Add(metrics.Compressed, 1) })
 	m.stateConfig = state.Config{
+		Node:       m.nodeName(),
 		Compressor: m.compressor,
 		Wheel:      m.wheel, Go: m.background.Go, Budget: &m.counters.Queues.Budget, Speakers: &m.speakers,
 		QueueMessages: m.opts.Limits.QueueMessages, QueueBytes: m.opts.Limits.QueueBytes,

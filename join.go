@@ -69,6 +69,7 @@ func (js *joins) join(ctx context.Context, c *Conn, e *joinOp) error {
 		return err
 	}
 	defer js.finish(e)
+	defer js.learn(e)
 	u := js.lockConn(c)
 	defer js.unlockConn(c, u)
 	if err := js.joinLocked(c, u, e); err != nil {
@@ -140,6 +141,20 @@ func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 		js.finish(e)
 	}
 	return err
+}
+
+// learn asks the other nodes for the values of a room, once after it has begun here.
+func (js *joins) learn(e *joinOp) {
+	if js.m.node.Alone() {
+		return
+	}
+	e.held.mu.Lock()
+	first := !e.held.learned && len(e.held.members) > 0
+	e.held.learned = e.held.learned || first
+	e.held.mu.Unlock()
+	if first {
+		js.m.broker.Go(func() { js.m.learnValues(e.room) })
+	}
 }
 
 func (js *joins) finish(e *joinOp) {

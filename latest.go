@@ -3,10 +3,13 @@ package realtime
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/state"
 )
 
@@ -60,16 +63,24 @@ func (r Room) Latest(context.Context) ([]Message, error) {
 	return messages, nil
 }
 
-// setLatest makes a message the current value of its key.
+// setLatest makes a message the current value of its key. Its position is the stamp of the value: of
+// a message that comes from another node, or else setLatest sets it for the others.
 func (b *broadcaster) setLatest(p *broker.Publication) (res Result, err error) {
+	at := state.Stamp{N: p.Position.Offset, Node: p.Position.Epoch}
 	if room := onlyRoom(&p.Target); room != "" {
-		res.Matched, err = b.m.rooms.setLatest(room, b.m.stateConfig.Value(room, &p.Message))
+		v := b.m.stateConfig.Value(room, &p.Message, at)
+		res.Matched, err = b.m.rooms.setLatest(room, v)
+		at = v.Stamp()
 	} else if c, ok := b.m.conns.byID.Get(p.Target.Conns[0]); ok {
-		res.Matched, err = c.setLatest(b.m.stateConfig.Value("", &p.Message))
+		res.Matched, err = c.setLatest(b.m.stateConfig.Value("", &p.Message, at))
 	}
 	if err != nil {
 		return Result{}, ErrFull
 	}
+	if at.N == 0 && !b.m.node.Alone() { // the room has no members here
+		at = state.Stamp{N: uint64(time.Now().UnixMicro()), Node: b.m.stateConfig.Node}
+	}
+	p.Position = broker.Position{Epoch: at.Node, Offset: at.N}
 	res.Queued = res.Matched
 	return res, nil
 }
@@ -107,6 +118,58 @@ func (c *Conn) setLatest(value *state.Value) (conns int, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return conns, v.room.SetValue(value)
+}
+
+// encodedValues returns the values of a room with their stamps, for other nodes.
+func (rs *rooms) encodedValues(name string) (encoded [][]byte) {
+	found := rs.lock(name)
+	if found == nil {
+		return nil
+	}
+	var values []*state.Value
+	if found.state != nil {
+		values = found.state.Values()
+	}
+	found.mu.Unlock()
+	for _, v := range values {
+		at := v.Stamp()
+		p := broker.Publication{
+			Target: broker.Target{Rooms: []string{name}}, Message: v.Message(),
+			Position: broker.Position{Epoch: at.Node, Offset: at.N},
+		}
+		if data, err := p.AppendBinary(nil); err == nil {
+			encoded = append(encoded, data)
+		}
+	}
+	return encoded
+}
+
+// learnValues asks the other nodes for the values of a room that has got its first member here, or
+// that has missed some.
+func (m *Manager) learnValues(room string) {
+	answers, _ := m.node.AskRoom(context.Background(), room, askValues, &ask{Room: room})
+	for i := range answers {
+		var encoded [][]byte
+		if json.Unmarshal(answers[i].Body, &encoded) != nil {
+			continue
+		}
+		for _, data := range encoded {
+			var p broker.Publication
+			if p.UnmarshalBinary(data) == nil && p.Message.Latest != "" && onlyRoom(&p.Target) == room {
+				sink{m}.deliverForeign(&p)
+			}
+		}
+	}
+}
+
+// tellValues sends the other nodes the values that were set at this one.
+func (m *Manager) tellValues(room string) {
+	for _, data := range m.rooms.encodedValues(room) {
+		var p broker.Publication
+		if p.UnmarshalBinary(data) == nil && p.Position.Epoch == m.stateConfig.Node {
+			m.node.Send(context.Background(), &p.Target, cluster.KindMessage, data)
+		}
+	}
 }
 
 // useValues returns the values for the connection. It makes them if there are none. c.mu is held.

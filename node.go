@@ -18,6 +18,29 @@ func (m *Manager) newNode() *cluster.Node {
 	return cluster.NewNode(nil, m.wheel)
 }
 
+// nodeName returns the id of the node, or an empty one if there are no others.
+func (m *Manager) nodeName() string {
+	if m.node.Alone() {
+		return ""
+	}
+	return m.node.ID.String()
+}
+
+// learn asks the other nodes what this one has missed while it was cut off, and tells them what they
+// have missed.
+func (m *Manager) learn() {
+	m.learnDenials(context.Background())
+	for _, r := range m.rooms.index.Values() {
+		r.mu.Lock()
+		has := r.state != nil && r.state.HasValues()
+		r.mu.Unlock()
+		if has {
+			m.learnValues(r.name)
+			m.tellValues(r.name)
+		}
+	}
+}
+
 // sink is a Manager as its broker sees it.
 type sink struct{ m *Manager }
 
@@ -76,7 +99,9 @@ func (s sink) Receive(_ string, data []byte) {
 		s.invalid(err)
 		return
 	}
-	p.Stream, p.Position = "", broker.Position{} // it is not kept
+	if p.Stream = ""; p.Message.Latest == "" { // it is not kept
+		p.Position, p.Prev = broker.Position{}, 0
+	}
 	s.deliverForeign(&p)
 }
 
@@ -88,6 +113,6 @@ func (s sink) Cut(cut bool) {
 	}
 	s.m.opts.Logger.Log(context.Background(), level, text)
 	if !cut {
-		s.m.broker.Go(func() { s.m.learnDenials(context.Background()) })
+		s.m.broker.Go(s.m.learn)
 	}
 }

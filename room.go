@@ -168,6 +168,7 @@ type room struct {
 	policy  roomPolicy
 	m       *Manager
 	topic   *recovery.Topic  // nil if the room keeps nothing
+	learned bool             // the other nodes were asked for its values
 	subject *cluster.Subject // what other nodes send to the room
 	state   *state.Room      // nil if the room uses none
 
@@ -244,9 +245,12 @@ func (rs *rooms) lock(name string) *room {
 // unlock unlocks a room, and removes it if it has no members and no holds. Its state ends with its
 // members: those who come next must not see what these have left.
 func (rs *rooms) unlock(r *room) {
-	if r.state != nil && len(r.members) == 0 && r.shown == 0 {
-		r.state.Close()
-		r.state = nil
+	if len(r.members) == 0 && r.shown == 0 {
+		if r.state != nil {
+			r.state.Close()
+			r.state = nil
+		}
+		r.learned = false
 	}
 	if len(r.members) > 0 || r.holds > 0 {
 		r.mu.Unlock()

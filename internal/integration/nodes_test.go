@@ -50,6 +50,9 @@ func (ns *nodes) add(o realtime.Options) *bed {
 	return b
 }
 
+// rooms returns the rooms that the node has.
+func (b *bed) rooms() []string { return slices.Collect(b.LocalRooms()) }
+
 func (ns *nodes) two() (one, two *bed) { return ns.beds[0], ns.beds[1] }
 
 // What is not kept arrives at each receiver of each node, once.
@@ -495,6 +498,76 @@ func TestNodesKnowWhoIsOnline(t *testing.T) {
 			require.ElementsMatch(t, want, offline)
 			require.ElementsMatch(t, want, asked)
 		}
+	})
+}
+
+// Nodes agree on the values of a room, whoever sets them at the same time, comes later, or was cut
+// off.
+func TestNodesAgreeOnValues(t *testing.T) {
+	cluster(t, 3, realtime.Options{}, func(t *testing.T, ns *nodes) {
+		ns.engine.SetFaults(memengine.Faults{Delay: 30 * time.Millisecond})
+		one, two := ns.two()
+		for i, b := range ns.beds[:2] {
+			b.joinAll(b.openV1(realtime.Identity{UserID: fmt.Sprint("user", i)}), "hall")
+		}
+		time.Sleep(time.Second)
+		set := func(b *bed, key string, value any) {
+			text, err := json.Marshal(value)
+			require.NoError(t, err)
+			require.NoError(t, second(b.value(realtime.ToRoom("hall"), key, string(text))))
+		}
+		agree := func(want map[string]string) {
+			t.Helper()
+			time.Sleep(time.Second)
+			for i, b := range ns.beds {
+				messages, err := b.Room("hall").Latest(t.Context())
+				require.NoError(t, err)
+				got := map[string]string{}
+				for _, m := range messages {
+					got[m.Latest] = string(m.Content)
+				}
+				if count, _ := b.Room("hall").Count(t.Context()); count.Conns > 0 && len(b.rooms()) > 0 {
+					require.Equal(t, want, got, "node %d", i)
+				}
+			}
+		}
+		for range 50 { // at once
+			set(one, "a", 1)
+			set(two, "a", 2)
+			set(two, "b", 1)
+			set(one, "b", nil)
+		}
+		first, err := one.Room("hall").Latest(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		first, err = one.Room("hall").Latest(t.Context())
+		require.NoError(t, err)
+		want := map[string]string{}
+		for _, m := range first {
+			want[m.Latest] = string(m.Content)
+		}
+		agree(want)
+		set(ns.beds[2], "c", "from a node without members")
+		want["c"] = `"from a node without members"`
+		agree(want)
+		carol := ns.beds[2].openV1(realtime.Identity{UserID: "carol"})
+		ns.beds[2].joinAll(carol, "hall")
+		f := newFold(t, "hall")
+		agree(want)
+		require.Equal(t, want, f.all(carol).values)
+		set(ns.beds[2], "c", "newer")
+		set(ns.beds[2], "a", nil)
+		want["c"] = `"newer"`
+		delete(want, "a")
+		agree(want)
+		ns.engine.Cut(ns.buses[1], true)
+		set(one, "c", "missed")
+		set(two, "d", "alone")
+		time.Sleep(10 * time.Second)
+		ns.engine.Cut(ns.buses[1], false)
+		time.Sleep(time.Second)
+		want["c"], want["d"] = `"missed"`, `"alone"`
+		agree(want)
 	})
 }
 

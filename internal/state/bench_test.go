@@ -107,7 +107,7 @@ func BenchmarkValue(b *testing.B) {
 	}
 	for b.Loop() {
 		c.room.flushed = time.Time{} // no tick
-		if err := c.room.SetValue(c.room.cfg.Value("hall", &msg)); err != nil {
+		if err := c.room.SetValue(c.room.cfg.Value("hall", &msg, Stamp{})); err != nil {
 			b.Fatal(err)
 		}
 		c.write()

@@ -137,7 +137,7 @@ func (r *rig) do(f func()) {
 // value gives a key a value, or removes it if the content is null.
 func (r *rig) value(key, content string) (err error) {
 	r.do(func() {
-		err = r.SetValue(r.cfg.Value("hall", &broker.Message{Type: "t", Latest: key, Content: []byte(content)}))
+		err = r.SetValue(r.cfg.Value("hall", &broker.Message{Type: "t", Latest: key, Content: []byte(content)}, Stamp{}))
 	})
 	return err
 }

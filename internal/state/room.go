@@ -34,6 +34,7 @@ type Config struct {
 	Speakers   *wire.Speakers
 	Compressor *wire.Compressor
 	Pushed     func(frames int) // counts the frames that were pushed
+	Node       string           // the id of this node; empty if there are no others
 	// Stopped reports whether nothing is sent any more: a server that shuts down must not tell its
 	// clients that all others leave.
 	Stopped func() bool

@@ -2,6 +2,8 @@ package state
 
 import (
 	"bytes"
+	"cmp"
+	"time"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/sendqueue"
@@ -22,12 +24,29 @@ type Value struct {
 	frames wire.Frames
 	size   int // of the content, in bytes
 	memory int64
+	stamp  Stamp
 }
 
-// Value returns a message as a value of a room or, if room is empty, for a connection. It keeps no
-// reference to the content. It may take long, so no lock should be held.
-func (c *Config) Value(room string, m *broker.Message) *Value {
-	v := &Value{frames: wire.Frames{
+// Stamp orders the values of a key that several nodes set: the greatest one stays. Each node counts
+// on from the greatest stamp that it has seen in the room, and from its clock if that is ahead: so a
+// value that was set with knowledge of another one replaces it, whatever the clocks say, and a node
+// on which the room has just begun is not behind the others (hybrid logical clocks: Kulkarni and
+// others, "Logical physical clocks", 2014).
+type Stamp struct {
+	N    uint64 // microseconds or more; zero: not stamped yet
+	Node string
+}
+
+// compare returns -1, 0 or 1 if s is less than, equal to or greater than o.
+func (s Stamp) compare(o Stamp) int {
+	return cmp.Or(cmp.Compare(s.N, o.N), cmp.Compare(s.Node, o.Node))
+}
+
+// Value returns a message as a value of a room or, if room is empty, for a connection. The stamp is
+// that of another node, or zero. Value keeps no reference to the content. It may take long, so no
+// lock should be held.
+func (c *Config) Value(room string, m *broker.Message, at Stamp) *Value {
+	v := &Value{stamp: at, frames: wire.Frames{
 		Message:  *m,
 		Envelope: wire.Envelope{Room: room, Latest: true},
 	}}
@@ -48,6 +67,9 @@ func (c *Config) Value(room string, m *broker.Message) *Value {
 
 func (v *Value) key() string { return v.frames.Message.Latest }
 
+// Stamp returns the stamp of a value that was set.
+func (v *Value) Stamp() Stamp { return v.stamp }
+
 // removes reports whether the value removes its key.
 func (v *Value) removes() bool {
 	m := &v.frames.Message
@@ -58,6 +80,7 @@ func (v *Value) removes() bool {
 type values struct {
 	table  table[*Value] // its version is zero before initValues
 	used   bool          // there has been a value
+	clock  uint64        // the greatest Stamp.N
 	keys   int           // size of all keys on the wire, in bytes
 	size   int           // of all contents, in bytes
 	memory int64         // in bytes
@@ -75,8 +98,9 @@ func (r *Room) initValues() {
 	}
 }
 
-// SetValue makes v the current value of its key, or removes the key. It returns ErrFull if the room
-// has too many values, or if memory is short.
+// SetValue makes v the current value of its key, or removes the key, and stamps it. If v is of another
+// node, and the key has a value with a greater stamp, nothing happens. SetValue returns ErrFull if the
+// room has too many values, or if memory is short.
 func (r *Room) SetValue(v *Value) error {
 	memory := v.memory
 	if old, has := r.values.table.get(v.key()); has {
@@ -94,7 +118,7 @@ func (r *Room) setValue(v *Value) error {
 	vs := &r.values
 	key, removes := v.key(), v.removes()
 	old, has := vs.table.get(key)
-	if removes && !has {
+	if !vs.accept(v, r.cfg.Node) || removes && !has && r.cfg.Node == "" {
 		return nil
 	}
 	more, memory := v.size, v.memory
@@ -106,8 +130,10 @@ func (r *Room) setValue(v *Value) error {
 		return ErrFull
 	}
 	if removes {
-		vs.table.remove(key, v)
-		vs.keys -= wire.KeySize(key)
+		vs.table.change(key, v, true) // also if there is none: an older one may still arrive
+		if has {
+			vs.keys -= wire.KeySize(key)
+		}
 	} else {
 		vs.table.set(key, v)
 		if !has {
@@ -123,6 +149,23 @@ func (r *Room) setValue(v *Value) error {
 	r.cfg.hold(memory)
 	r.changed()
 	return nil
+}
+
+// accept stamps a value, or reports whether its stamp is greater than that of the current one.
+func (vs *values) accept(v *Value, node string) bool {
+	switch {
+	case v.stamp.N == 0 && node == "":
+		return true
+	case v.stamp.N == 0:
+		vs.clock = max(vs.clock+1, uint64(time.Now().UnixMicro()))
+		v.stamp = Stamp{vs.clock, node}
+		return true
+	}
+	if c := vs.table.cells[v.key()]; c != nil && v.stamp.compare(c.value.stamp) <= 0 {
+		return false
+	}
+	vs.clock = max(vs.clock, v.stamp.N)
+	return true
 }
 
 // HasValues reports whether the room has or had values. Before that, its members need no readers.
