@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/wire"
 )
@@ -231,29 +232,34 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if err := a.permit(r, Action{Kind: ActionJoin, Room: room, Conn: connID}); err != nil {
 		return nil, err
 	}
-	c := a.m.Conn(connID)
-	if c == nil {
-		return nil, errNoConn()
+	if c := a.m.Conn(connID); c != nil {
+		err = a.m.restJoin(r.Context(), c, room, began)
+	} else {
+		_, err = a.m.atNode(r.Context(), askRestJoin, &ask{Conn: connID, Room: room})
 	}
-	events := a.m.events
-	if events.wait(r.Context(), c) != nil || events.waitSpace(r.Context(), room) != nil {
-		return nil, roomUnavailable()
-	}
-	if err := a.m.joins.apiJoin(r.Context(), c, room, began); err != nil {
+	if err != nil {
 		return nil, a.joinRefusal(r.Context(), err)
 	}
 	return statusBody{"joined"}, nil
+}
+
+// restJoin is a join of the REST interface, of a connection in this process.
+func (m *Manager) restJoin(ctx context.Context, c *Conn, room string, began admission.Decision) error {
+	if m.events.wait(ctx, c) != nil || m.events.waitSpace(ctx, room) != nil {
+		return ErrUnavailable
+	}
+	return m.joins.apiJoin(ctx, c, room, began)
 }
 
 func (a *api) leave(r *http.Request, connID string) (any, error) {
 	if err := a.permit(r, Action{Kind: ActionLeave, Conn: connID}); err != nil {
 		return nil, err
 	}
-	c := a.m.Conn(connID)
-	if c == nil {
-		return nil, errNoConn()
+	if c := a.m.Conn(connID); c != nil {
+		a.m.joins.apiLeave(c)
+	} else if _, err := a.m.atNode(r.Context(), askRestLeave, &ask{Conn: connID}); err != nil {
+		return nil, a.joinRefusal(r.Context(), err)
 	}
-	a.m.joins.apiLeave(c)
 	return statusBody{"left"}, nil
 }
 
@@ -265,8 +271,10 @@ func errNoConn() error {
 // that the caller can get wrong; any other error is one of the broker.
 func (a *api) joinRefusal(ctx context.Context, err error) error {
 	switch {
-	case errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrClosed), errors.Is(err, ErrNotFound):
 		return errNoConn()
+	case errors.Is(err, ErrUnavailable):
+		return roomUnavailable()
 	case errors.Is(err, ErrDenied):
 		return forbidden(err)
 	case errors.Is(err, ErrTooManyRooms):

@@ -24,11 +24,16 @@ const (
 	askRoster     = "roster"
 	askConns      = "conns"
 	askValues     = "values"
+	askJoinConn   = "join connection"
+	askLeaveConn  = "leave connection"
+	askRestJoin   = "rest join"
+	askRestLeave  = "rest leave"
 )
 
 // ask is the body of a question. Each question uses some of the fields.
 type ask struct {
 	User   string        `json:"user,omitempty"`
+	Conn   string        `json:"conn,omitempty"`
 	Users  []string      `json:"users,omitempty"`
 	Room   string        `json:"room,omitempty"`
 	For    time.Duration `json:"for,omitempty"`
@@ -66,7 +71,59 @@ func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
 	case askMembers:
 		return m.rooms.membersOf(a.Room), nil
 	}
-	return nil, errQuestion
+	return m.answerConn(method, &a)
+}
+
+// answerConn answers a question about a connection.
+func (m *Manager) answerConn(method string, a *ask) (done bool, err error) {
+	c, ctx := m.Conn(a.Conn), context.Background()
+	if c == nil {
+		return false, ErrNotFound
+	}
+	switch method {
+	case askJoinConn:
+		return c.Join(ctx, a.Room)
+	case askLeaveConn:
+		done, _ = m.joins.leave(c, a.Room, nil)
+		return done, nil
+	case askRestJoin:
+		began := m.revocations.Begin()
+		defer m.revocations.End()
+		return true, m.restJoin(ctx, c, a.Room, began)
+	case askRestLeave:
+		m.joins.apiLeave(c)
+		return true, nil
+	}
+	return false, errQuestion
+}
+
+// answeredErrors are the errors of this package that another node may answer with.
+var answeredErrors = []error{
+	ErrNotFound, ErrClosed, ErrDenied, ErrTooManyRooms, ErrInvalidName, ErrUnavailable,
+}
+
+// atNode asks the node of a connection that is not in this process. It returns ErrNotFound if there
+// is no such connection.
+func (m *Manager) atNode(ctx context.Context, method string, a *ask) (done bool, err error) {
+	id, ok := cluster.NodeOf(a.Conn)
+	if !ok {
+		return false, ErrNotFound
+	}
+	body, err := m.node.Ask(ctx, id, method, a)
+	if refused, ok := errors.AsType[*cluster.RefusedError](err); ok {
+		for _, known := range answeredErrors {
+			if refused.Text == known.Error() {
+				return false, known
+			}
+		}
+	}
+	switch {
+	case errors.Is(err, cluster.ErrNoNode):
+		return false, ErrNotFound
+	case err != nil:
+		return false, err
+	}
+	return done, json.Unmarshal(body, &done)
 }
 
 // everywhere asks all other nodes to do what this node has done n times, and returns how often it

@@ -193,6 +193,10 @@ func (m *Manager) sweep() {
 // room by itself: it is in the room again if the application calls Join, or if the client resumes
 // its session.
 //
+// With a broker that connects several processes, the connection may be in any of them: then Join
+// waits for its answer, for a quarter of a second at most, and returns an error that matches
+// ErrUnavailable if there is none.
+//
 // Join returns ErrNotFound if there is no such connection, ErrClosed if the connection has begun to
 // end, ErrInvalidName for an invalid room, ErrTooManyRooms, ErrDenied if the user is denied with
 // [Room.Deny], and the error of the broker.
@@ -202,22 +206,22 @@ func (m *Manager) Join(ctx context.Context, connID, room string) (joined bool, e
 	}
 	c := m.Conn(connID)
 	if c == nil {
-		return false, ErrNotFound
+		return m.atNode(ctx, askJoinConn, &ask{Conn: connID, Room: room})
 	}
 	return c.Join(ctx, room)
 }
 
 // Leave takes a connection out of a room. Messages that are sent to the room after Leave has
 // returned do not reach the connection. It reports false if the connection was not in the room. It
-// does not block. It returns ErrInvalidName for an invalid room, and ErrNotFound if there is no
-// such connection.
-func (m *Manager) Leave(_ context.Context, connID, room string) (left bool, err error) {
+// does not block, unless the connection is in another process, see Join. It returns ErrInvalidName
+// for an invalid room, and ErrNotFound if there is no such connection.
+func (m *Manager) Leave(ctx context.Context, connID, room string) (left bool, err error) {
 	if err := checkRoom(room); err != nil {
 		return false, err
 	}
 	c := m.Conn(connID)
 	if c == nil {
-		return false, ErrNotFound
+		return m.atNode(ctx, askLeaveConn, &ask{Conn: connID, Room: room})
 	}
 	left, _ = m.joins.leave(c, room, nil)
 	return left, nil

@@ -340,6 +340,7 @@ func (js *joins) apiJoin(
 		return err
 	}
 	defer js.finish(e)
+	defer js.learn(e)
 	u := js.lockConn(c)
 	defer js.unlockConn(c, u)
 	if c.phase == gone || c.session.Ended() {

@@ -22,6 +22,18 @@ const (
 // Handler answers a question of another node, or of this one. It is called in its own goroutine.
 type Handler func(method string, body json.RawMessage) (answer any, err error)
 
+// RefusedError is the error with which a node has answered.
+type RefusedError struct {
+	Node ID
+	Text string
+}
+
+// Error returns the text of the error with the node.
+func (e *RefusedError) Error() string { return "node " + e.Node.String() + ": " + e.Text }
+
+// ErrNoNode is returned by Ask if there is no such node.
+var ErrNoNode = errors.New("cluster: no such node")
+
 // Answer is the answer of one node.
 type Answer struct {
 	From ID
@@ -102,8 +114,12 @@ func (n *Node) AskUsers(
 	return n.ask(ctx, findTime, allSubject, n.Peers(), method, body)
 }
 
-// Ask asks one node.
+// Ask asks one node, and waits for a quarter of a second at most. It returns ErrNoNode if there is no
+// such node, and a *RefusedError if the node answers with an error.
 func (n *Node) Ask(ctx context.Context, to ID, method string, body any) (json.RawMessage, error) {
+	if n.Alone() || to == n.ID {
+		return nil, ErrNoNode
+	}
 	answers, err := n.ask(ctx, findTime, nodePrefix+to.String(), []ID{to}, method, body)
 	if err != nil {
 		return nil, err
@@ -130,6 +146,12 @@ func (n *Node) ask(
 	receivers, err := n.sendQuestion(ctx, subject, KindAsk, &q)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
+	}
+	if receivers == 0 {
+		if len(who) > 0 && subject != allSubject {
+			return nil, ErrNoNode
+		}
+		return nil, p.result()
 	}
 	n.asking.mu.Lock()
 	if p.least = receivers; receivers < 0 && len(who) > 0 {
@@ -208,7 +230,7 @@ func (n *Node) answered(from ID, data []byte) error {
 	}
 	delete(p.missing, from)
 	if q.Error != "" {
-		p.errs = append(p.errs, fmt.Errorf("cluster: node %s: %s", from, q.Error))
+		p.errs = append(p.errs, &RefusedError{from, q.Error})
 	} else {
 		p.answers = append(p.answers, Answer{from, q.Body})
 	}

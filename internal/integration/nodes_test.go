@@ -427,6 +427,47 @@ func TestNodesModerateWhileOneIsCutOff(t *testing.T) {
 	})
 }
 
+// A connection joins and leaves by its id from any node, and over the REST interface of any node.
+func TestNodesReachConnections(t *testing.T) {
+	cluster(t, 2, realtime.Options{Limits: realtime.Limits{RoomsPerConn: 2}}, func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		ctx := t.Context()
+		bob := two.openV1(realtime.Identity{UserID: "bob"})
+		id := bob.conn.ID()
+		joined, err := one.Join(ctx, id, "hall")
+		require.NoError(t, err)
+		require.True(t, joined)
+		joined, err = one.Join(ctx, id, "hall")
+		require.NoError(t, err)
+		require.False(t, joined)
+		require.Equal(t, 200, bob.restJoin(ctx, one, "lobby").Code)
+		require.Equal(t, []string{"hall", "lobby"}, bob.conn.Rooms())
+		_, err = one.Join(ctx, id, "one too many")
+		require.ErrorIs(t, err, realtime.ErrTooManyRooms)
+		require.Equal(t, 200, bob.restJoin(ctx, one, "another").Code, "it leaves the lobby")
+		left, err := one.Leave(ctx, id, "hall")
+		require.NoError(t, err)
+		require.True(t, left)
+		_, err = one.Room("vip").Deny(ctx, "bob", time.Hour)
+		require.NoError(t, err)
+		_, err = one.Join(ctx, id, "vip")
+		require.ErrorIs(t, err, realtime.ErrDenied)
+		require.Equal(t, 403, bob.restJoin(ctx, one, "vip").Code)
+		require.Equal(t, []string{"another"}, bob.conn.Rooms())
+		require.NoError(t, bob.conn.Close(realtime.CloseNormal, ""))
+		synctest.Wait()
+		for _, conn := range []string{id, "conn_unknown", one.open("x").conn.ID() + "y"} {
+			_, err = one.Join(ctx, conn, "hall")
+			require.ErrorIs(t, err, realtime.ErrNotFound)
+		}
+		require.Equal(t, 400, bob.restJoin(ctx, one, "lobby").Code)
+		carol := two.openV1(realtime.Identity{UserID: "carol"})
+		require.NoError(t, two.Close())
+		_, err = one.Join(ctx, carol.conn.ID(), "hall")
+		require.ErrorIs(t, err, realtime.ErrNotFound, "its node has ended")
+	})
+}
+
 // Lists and numbers are of all nodes.
 func TestNodesKnowEachOthersMembers(t *testing.T) {
 	cluster(t, 3, showing(), func(t *testing.T, ns *nodes) {
