@@ -24,6 +24,7 @@ const (
 	askRoster     = "roster"
 	askConns      = "conns"
 	askValues     = "values"
+	askParts      = "parts"
 	askJoinConn   = "join connection"
 	askLeaveConn  = "leave connection"
 	askRestJoin   = "rest join"
@@ -36,6 +37,7 @@ type ask struct {
 	Conn   string        `json:"conn,omitempty"`
 	Users  []string      `json:"users,omitempty"`
 	Room   string        `json:"room,omitempty"`
+	Rooms  []string      `json:"rooms,omitempty"`
 	For    time.Duration `json:"for,omitempty"`
 	Code   CloseCode     `json:"code,omitempty"`
 	Reason string        `json:"reason,omitempty"`
@@ -66,6 +68,8 @@ func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
 		return len(m.User(a.User).conns()), nil
 	case askRoster:
 		return m.rooms.rosterOf(a.Room), nil
+	case askParts:
+		return m.spread.answer(a.Rooms), nil
 	case askValues:
 		return m.rooms.encodedValues(a.Room), nil
 	case askMembers:
@@ -177,7 +181,7 @@ func (rs *rooms) rosterOf(name string) (r roster) {
 		return r
 	}
 	defer found.mu.Unlock()
-	r.Users, r.Count = found.roster(), found.count()
+	r.Users, r.Count.Conns = found.roster(), int(found.shown)
 	slices.Sort(r.Users)
 	return r
 }

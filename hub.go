@@ -55,6 +55,7 @@ type Manager struct {
 	publisher publisher
 
 	node        *cluster.Node
+	spread      *spreader
 	speakers    wire.Speakers
 	compressor  *wire.Compressor
 	stateConfig state.Config
@@ -82,7 +83,7 @@ func New(o *Options) *Manager {
 	m.wheel = timerwheel.New(m.background.Go)
 	m.evictor = newEvictor(m)
 	m.broker = recovery.NewBroker(m.opts.Broker)
-	m.node = m.newNode()
+	m.node, m.spread = m.newNode(), newSpreader(m)
 	m.fetcher = recovery.NewFetcher(
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
 	m.compressor = wire.NewCompressor(m.opts.CompressFrom, &m.speakers,
@@ -117,7 +118,7 @@ func New(o *Options) *Manager {
 
 // open opens the broker, in the background unless it is in memory.
 func (m *Manager) open(inMemory bool) {
-	m.node.Open(m.answer, m.learnDenials)
+	m.node.Open(nodeEvents{m}, m.opts.Timeouts.Resume)
 	var ctx context.Context
 	ctx, m.cancel = context.WithCancel(context.Background())
 	if inMemory {
@@ -381,6 +382,7 @@ func (m *Manager) Close() error {
 func (m *Manager) stopBackground() {
 	m.detached.endAll()
 	m.node.Close()
+	m.spread.close()
 	m.wheel.Close()
 	m.registry.pool.Queues.Flushers.Close()
 	m.endpoint.upgrader.Close()

@@ -112,6 +112,7 @@ func (s sink) Cut(cut bool) {
 		level, text = slog.LevelError, "realtime: this process is cut off from the others"
 	}
 	s.m.opts.Logger.Log(context.Background(), level, text)
+	s.m.node.SetCut(cut)
 	if !cut {
 		s.m.broker.Go(s.m.learn)
 	}

@@ -217,6 +217,9 @@ func (r *room) useState() *state.Room {
 	if r.state == nil {
 		show := state.Show(r.policy.show - ShowNothing)
 		r.state = state.NewRoom(&r.m.stateConfig, &r.mu, r.name, show)
+		if r.part != nil {
+			r.state.Changed = r.changedPart
+		}
 		r.countState()
 	}
 	return r.state
@@ -237,6 +240,7 @@ func (r *room) countState() (told int) {
 // returns how many watchers are told. The lock of the member's connection is held.
 func (r *room) enter(m *membership) (told int) {
 	r.changes++
+	r.changedPart("")
 	told = r.countState()
 	if r.policy.show != ShowMembers {
 		return told
@@ -263,10 +267,16 @@ func (m *membership) refuseState() {
 // watchers are told.
 func (r *room) exit(m *membership) (told int) {
 	r.changes++
+	r.changedPart("")
 	told = r.countState()
 	if v := m.view; v != nil && v.entry != nil {
+		key := v.entry.Key
 		v.entry.Remove()
-		v.entry = nil
+		if v.entry = nil; r.part != nil { // another node may have it now
+			if best, at := r.part.Best(key); best != nil {
+				partView{r}.Show(key, best, at)
+			}
+		}
 	}
 	return told
 }

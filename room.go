@@ -12,6 +12,7 @@ import (
 	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/parts"
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/shardmap"
@@ -175,15 +176,18 @@ type room struct {
 	mu        sync.Mutex
 	members   []member
 	users     map[string]attendance
-	peakUsers int           // see shrink.Delete
-	detached  []*membership // of detached sessions
-	holds     int32         // joins in progress and detached sessions
-	shown     int32         // connections in the roster
-	plain     int32         // members that speak the plain protocol
-	dead      bool          // removed from the index; a new room can have the name
-	changes   uint64        // of the roster
-	lists     *memberLists  // nil before a client has asked for one
-	queue     *roomQueue    // nil while no event waits for OnRoom
+	peakUsers int              // see shrink.Delete
+	detached  []*membership    // of detached sessions
+	holds     int32            // joins in progress and detached sessions
+	shown     int32            // connections in the roster
+	part      *parts.Room      // what is shown of members of other nodes; nil if there are none
+	foreign   Count            // of the members of other nodes
+	elsewhere map[string]int32 // connections of users at other nodes
+	plain     int32            // members that speak the plain protocol
+	dead      bool             // removed from the index; a new room can have the name
+	changes   uint64           // of the roster
+	lists     *memberLists     // nil before a client has asked for one
+	queue     *roomQueue       // nil while no event waits for OnRoom
 }
 
 // attendance is how many connections of a user are in the roster of a room, and how many of these
@@ -214,6 +218,7 @@ func (rs *rooms) lockNew(name string, p roomPolicy) *room {
 		r := rs.index.GetOrPut(name, func() *room {
 			rs.m.counters.Rooms.Add(1)
 			r := &room{name: name, policy: p, m: rs.m, subject: rs.m.node.EnterRoom(name)}
+			r.usePart()
 			if p.Keeps() {
 				r.topic = recovery.NewTopic(broker.RoomStream(name), name, p.Policy, &r.mu)
 			}
@@ -250,7 +255,12 @@ func (rs *rooms) unlock(r *room) {
 			r.state.Close()
 			r.state = nil
 		}
-		r.learned = false
+		if r.learned { // others joined meanwhile would not be known
+			r.flushPart()
+			r.usePart()
+			clear(r.users)
+			r.learned = false
+		}
 	}
 	if len(r.members) > 0 || r.holds > 0 {
 		r.mu.Unlock()
@@ -395,6 +405,7 @@ func (r *room) detach(m *membership) {
 	m.detached = true
 	r.holds++
 	r.addDetached(m)
+	r.lostPart(m)
 	if m.visible {
 		r.away(m)
 	}
@@ -467,6 +478,7 @@ func (r *room) succeed(m, next *membership) {
 	r.attend(&e, 0, -1)
 	r.m.events.add(r, e)
 	next.inherit(m)
+	r.lostPart(next)
 	if next.detached {
 		r.away(next)
 	}
@@ -529,11 +541,16 @@ func (r *room) drop(m *membership) {
 // how many they are. It is encoded with the lock held, because only the room knows whether there is
 // anybody to receive it.
 func (r *room) notify(message func(user, room string) broker.Message, m *membership) (told int) {
+	return r.notifyOf(message, m.conn.UserID())
+}
+
+// notifyOf is notify for a user.
+func (r *room) notifyOf(message func(user, room string) broker.Message, user string) (told int) {
 	if r.policy.show != ShowMembers || r.plain == 0 {
 		return 0
 	}
 	r.m.counters.Add(metrics.Matched, int(r.plain))
-	notice := &wire.Frames{Message: message(m.conn.UserID(), r.name)}
+	notice := &wire.Frames{Message: message(user, r.name)}
 	var wakeups sendqueue.Wakeups
 	defer wakeups.Flush()
 	for i := range r.members {
@@ -545,7 +562,45 @@ func (r *room) notify(message func(user, room string) broker.Message, m *members
 	return int(r.plain)
 }
 
-func (r *room) count() Count { return Count{Users: len(r.users), Conns: int(r.shown)} }
+// count returns how many there are at all nodes.
+func (r *room) count() Count {
+	n := Count{Users: len(r.users), Conns: int(r.shown) + r.foreign.Conns}
+	if r.policy.show == ShowCount { // only their numbers are known
+		n.Users += r.foreign.Users
+	}
+	return n
+}
+
+// ownUsers returns the number of users with connections at this node.
+func (r *room) ownUsers() int {
+	n := len(r.users)
+	for user, conns := range r.elsewhere {
+		if r.users[user].conns <= conns {
+			n--
+		}
+	}
+	return n
+}
+
+// foreignConns notes that a user has more connections at other nodes, or fewer.
+func (r *room) foreignConns(user string, more int32) {
+	if r.elsewhere == nil {
+		r.elsewhere = map[string]int32{}
+	}
+	if r.elsewhere[user] += more; r.elsewhere[user] <= 0 {
+		delete(r.elsewhere, user)
+	}
+	before := r.users[user]
+	now := attendance{before.conns + more, before.away}
+	if now.conns <= 0 {
+		r.users = shrink.Delete(r.users, user, &r.peakUsers)
+		return
+	}
+	if r.users == nil {
+		r.users = make(map[string]attendance)
+	}
+	r.users[user] = now
+}
 
 // roster returns the users in the roster, in no order.
 func (r *room) roster() []string {

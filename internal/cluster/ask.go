@@ -19,9 +19,6 @@ const (
 	findTime = 250 * time.Millisecond
 )
 
-// Handler answers a question of another node, or of this one. It is called in its own goroutine.
-type Handler func(method string, body json.RawMessage) (answer any, err error)
-
 // RefusedError is the error with which a node has answered.
 type RefusedError struct {
 	Node ID
@@ -245,7 +242,7 @@ func (n *Node) asked(from ID, data []byte) error {
 		return err
 	}
 	n.bus.Go(func() {
-		body, err := n.handler(q.Method, q.Body)
+		body, err := n.events.Answer(q.Method, q.Body)
 		a := question{ID: q.ID}
 		if err == nil {
 			a.Body, err = json.Marshal(body)

@@ -22,12 +22,14 @@ type Kind byte
 const (
 	// KindMessage is a broker.Publication that is not kept.
 	KindMessage Kind = 1
-	// KindBeat is a sign of life, and KindBye the last one. They have no data.
+	// KindBeat is a sign of life, see Events.Beat. KindBye is the last one, without data.
 	KindBeat Kind = 2
 	KindBye  Kind = 3
 	// KindAsk is a question in JSON, and KindAnswer the answer.
 	KindAsk    Kind = 4
 	KindAnswer Kind = 5
+	// KindPart is what a node says about its part of a room.
+	KindPart Kind = 6
 )
 
 // version is the first byte of each envelope. A later version that older nodes must not

@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/timerwheel"
@@ -30,13 +32,34 @@ type Node struct {
 	seen     seen
 	number   atomic.Uint64
 	own, all *Subject
-	handler  Handler
+	events   Events
+	grace    time.Duration
+	cut      atomic.Bool
 	peers    peers
 	asking   asking
 	wheel    *timerwheel.Wheel
 	beating  timerwheel.Timer
 	synced   chan struct{} // closed when sync has returned
 	closing  sync.Once
+}
+
+// Events is what a node needs of its Manager. Its methods are called in goroutines of the node.
+type Events interface {
+	// Answer answers a question of another node.
+	Answer(method string, body json.RawMessage) (answer any, err error)
+	// Sync asks the others what a new node must know.
+	Sync(ctx context.Context)
+	// Beat returns what the next sign of life says, and Beaten takes that of another node.
+	Beat() []byte
+	Beaten(from ID, data []byte) error
+	// Part takes what another node says about its part of a room.
+	Part(from ID, data []byte) error
+	// Missed notes that a node is heard again, or for the first time: things may be missing.
+	Missed(from ID)
+	// Lost notes that a node has ended, or is not heard any more, or is again.
+	Lost(id ID, lost bool)
+	// Gone notes that a node is gone, and its members.
+	Gone(id ID)
 }
 
 // The subjects of nodes. Those of rooms and users are the names of their streams.
@@ -61,13 +84,13 @@ func NewNode(bus Bus, wheel *timerwheel.Wheel) *Node {
 // Alone reports whether there are no other nodes.
 func (n *Node) Alone() bool { return n.bus == nil }
 
-// Open begins to listen to what is sent to this node and to all nodes, and to answer questions. Once
-// it does, it calls sync, which asks the others what a new node must know.
-func (n *Node) Open(answer Handler, sync func(ctx context.Context)) {
+// Open begins to listen to what is sent to this node and to all nodes, and to answer questions. grace
+// is how long the members of a node that has ended may come back.
+func (n *Node) Open(e Events, grace time.Duration) {
 	if n.Alone() {
 		return
 	}
-	n.handler = answer
+	n.events, n.grace = e, grace
 	n.own = n.interest.enter(nodePrefix + n.ID.String())
 	n.all = n.interest.enter(allSubject)
 	n.bus.Go(func() {
@@ -76,7 +99,7 @@ func (n *Node) Open(answer Handler, sync func(ctx context.Context)) {
 		n.own.Wait(ctx)
 		n.all.Wait(ctx)
 		n.beat()
-		sync(ctx)
+		e.Sync(ctx)
 	})
 }
 
@@ -99,7 +122,7 @@ func (n *Node) Close() {
 		close(n.interest.closed)
 		if !n.Alone() {
 			n.wheel.Stop(&n.beating)
-			n.tell(KindBye)
+			n.tell(KindBye, nil)
 		}
 	})
 }
@@ -139,6 +162,13 @@ func (n *Node) Send(ctx context.Context, t *broker.Target, kind Kind, data []byt
 	return receivers
 }
 
+// SendPart sends the other nodes that are interested in a room what this one says about its part.
+func (n *Node) SendPart(ctx context.Context, room string, data []byte) error {
+	e := Envelope{From: n.ID, Kind: KindPart, Data: data}
+	_, err := n.bus.Send(ctx, e.append(nil), broker.RoomStream(room))
+	return err
+}
+
 // subjects returns the subjects of a target, each once.
 func (n *Node) subjects(t *broker.Target) (subjects []string) {
 	if t.All || len(t.Rooms)+len(t.Users)+len(t.Conns) > maxSubjects {
@@ -167,11 +197,22 @@ func (n *Node) Receive(data []byte) (message []byte, err error) {
 		return nil, err
 	}
 	if e.Kind == KindBye {
-		n.peers.forget(e.From)
+		n.peers.end(e.From)
+		n.events.Lost(e.From, true)
 		return nil, nil
 	}
-	n.peers.note(e.From)
+	missed, back := n.peers.note(e.From)
+	if back {
+		n.events.Lost(e.From, false)
+	}
+	if missed {
+		n.events.Missed(e.From)
+	}
 	switch e.Kind {
+	case KindBeat:
+		return nil, n.events.Beaten(e.From, e.Data)
+	case KindPart:
+		return nil, n.events.Part(e.From, e.Data)
 	case KindMessage:
 		if e.Number == 0 || n.seen.firstTime(e.From, e.Number) {
 			return e.Data, nil

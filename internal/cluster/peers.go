@@ -14,27 +14,50 @@ const (
 	lease        = 6 * time.Second
 )
 
-// peers are the other nodes that are alive.
+// peers are the other nodes.
 type peers struct {
-	mu    sync.Mutex
-	heard map[ID]time.Time // when they were last heard
+	mu  sync.Mutex
+	all map[ID]*peer
 }
 
-// note notes that a node was heard.
-func (ps *peers) note(id ID) {
+// peer is another node. It is alive until its lease ends. After that its members may come back for
+// the time of the grace: then it is gone.
+type peer struct {
+	heard time.Time
+	ended bool // it has said goodbye
+	lost  bool // it is not alive
+}
+
+// quiet is how long a node may not have been heard before it is asked for all that it has said
+// meanwhile.
+const quiet = 2 * time.Second
+
+// note notes that a node was heard. missed reports that it was not for some time: things may be missing.
+// back reports that it was taken for lost.
+func (ps *peers) note(id ID) (missed, back bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if ps.heard == nil {
-		ps.heard = map[ID]time.Time{}
+	if ps.all == nil {
+		ps.all = map[ID]*peer{}
 	}
-	ps.heard[id] = time.Now()
+	p, now := ps.all[id], time.Now()
+	if p == nil {
+		p = &peer{}
+		ps.all[id] = p
+	}
+	missed = now.Sub(p.heard) > quiet
+	back = p.lost
+	p.heard, p.ended, p.lost = now, false, false
+	return missed, back
 }
 
-// forget removes a node that has said goodbye.
-func (ps *peers) forget(id ID) {
+// end notes that a node has said goodbye.
+func (ps *peers) end(id ID) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	delete(ps.heard, id)
+	if p := ps.all[id]; p != nil {
+		p.heard, p.ended, p.lost = time.Now(), true, true
+	}
 }
 
 // alive returns the nodes that are alive, sorted.
@@ -42,19 +65,54 @@ func (ps *peers) alive() (ids []ID) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	now := time.Now()
-	for id, at := range ps.heard {
-		if now.Sub(at) > lease {
-			delete(ps.heard, id)
-			continue
+	for id, p := range ps.all {
+		if !p.ended && now.Sub(p.heard) <= lease {
+			ids = append(ids, id)
 		}
-		ids = append(ids, id)
 	}
 	slices.SortFunc(ids, func(a, b ID) int { return slices.Compare(a[:], b[:]) })
 	return ids
 }
 
+// sweep returns the nodes that are lost since the last call, and forgets those that are gone. After
+// the lease, the members of a node have the time of a grace to come back.
+func (ps *peers) sweep(grace time.Duration) (lost, gone []ID) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	now := time.Now()
+	for id, p := range ps.all {
+		left := grace
+		if !p.ended {
+			left += lease
+		}
+		if now.Sub(p.heard) > left {
+			delete(ps.all, id)
+			gone = append(gone, id)
+		} else if !p.lost && now.Sub(p.heard) > lease {
+			p.lost = true
+			lost = append(lost, id)
+		}
+	}
+	return lost, gone
+}
+
+// reset begins all leases anew: this node could not hear the others.
+func (ps *peers) reset() {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for _, p := range ps.all {
+		p.heard = time.Now()
+	}
+}
+
 // Peers returns the other nodes that are alive, sorted.
 func (n *Node) Peers() []ID { return n.peers.alive() }
+
+// SetCut notes that this node cannot hear the others, or can again. It takes none for gone meanwhile.
+func (n *Node) SetCut(cut bool) {
+	n.peers.reset()
+	n.cut.Store(cut)
+}
 
 // beat sends a sign of life, and does so again.
 func (n *Node) beat() {
@@ -63,13 +121,22 @@ func (n *Node) beat() {
 		return
 	default:
 	}
-	n.tell(KindBeat)
+	n.tell(KindBeat, n.events.Beat())
+	if !n.cut.Load() {
+		lost, gone := n.peers.sweep(n.grace)
+		for _, id := range lost {
+			n.events.Lost(id, true)
+		}
+		for _, id := range gone {
+			n.events.Gone(id)
+		}
+	}
 	n.wheel.Set(&n.beating, beatInterval)
 }
 
-// tell sends an envelope without data to all nodes.
-func (n *Node) tell(kind Kind) {
-	e := Envelope{From: n.ID, Kind: kind}
+// tell sends an envelope to all nodes.
+func (n *Node) tell(kind Kind, data []byte) {
+	e := Envelope{From: n.ID, Kind: kind, Data: data}
 	ctx, cancel := context.WithTimeout(context.Background(), beatInterval)
 	defer cancel()
 	_, _ = n.bus.Send(ctx, e.append(nil), allSubject) // another one follows, or the lease ends

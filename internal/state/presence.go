@@ -45,7 +45,9 @@ const (
 
 // Entry is what a room shows of one member.
 type Entry struct {
-	room *Room
+	room    *Room
+	foreign bool // of another node, see Room.ShowForeign
+	lost    bool // the client of a foreign entry may come back at this node
 	wire.Entry
 }
 
@@ -151,6 +153,15 @@ func (r *Room) SetCount(users, conns int) {
 	}
 }
 
+// Touch tells the watchers of a room that shows its members that the number has changed, although
+// no entry has.
+func (r *Room) Touch() {
+	if r.presence.show == ShowMembers && !r.presence.tooMany {
+		r.presence.table.touch()
+		r.changedPresence(joinTick)
+	}
+}
+
 // AddEntry adds an entry for a member. The key is the one that the client has chosen, or "". If
 // another entry has it, the entry gets another one. If no more state can be kept, it has no state.
 func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
@@ -162,22 +173,98 @@ func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
 	for e.Key = key; other || r.presence.taken(e.Key, user); other = false {
 		e.Key = rand.Text()[:keyLength]
 	}
+	more := e.memory()
+	if old, has := r.presence.table.get(e.Key); has {
+		more -= old.memory()
+	}
 	r.presence.table.set(e.Key, e)
-	r.resized(e.memory(), joinTick)
+	r.resized(more, joinTick)
+	r.changedOwn(e.Key)
 	return e
 }
 
+// changedOwn tells the other nodes that an entry of this one has changed.
+func (r *Room) changedOwn(key string) {
+	if r.Changed != nil {
+		r.Changed(key)
+	}
+}
+
+// Own returns the entry of this node with a key, or nil.
+func (r *Room) Own(key string) *wire.Entry {
+	if e, ok := r.presence.table.get(key); ok && !e.foreign {
+		return &e.Entry
+	}
+	return nil
+}
+
+// OwnEntries returns the entries of this node.
+func (r *Room) OwnEntries() (own []*wire.Entry) {
+	for _, c := range r.presence.table.cells {
+		if !c.gone && !c.value.foreign {
+			own = append(own, &c.value.Entry)
+		}
+	}
+	return own
+}
+
+// ShowForeign shows an entry of another node, or removes it if e is nil. It does nothing if this
+// node has an entry with the key. lost says that its client may come back at this node, with its
+// key. The room keeps info and state.
+func (r *Room) ShowForeign(key string, e *wire.Entry, lost bool) {
+	old, has := r.presence.table.get(key)
+	switch {
+	case has && !old.foreign, !has && e == nil:
+	case e == nil:
+		old.Remove()
+	case has && old.User == e.User:
+		old.lost = lost
+		more := int64(len(e.Info) + len(e.State) - len(old.Info) - len(old.State))
+		same := old.Away == e.Away && bytes.Equal(old.Info, e.Info) && bytes.Equal(old.State, e.State)
+		if old.Info, old.State, old.Away = e.Info, e.State, e.Away; !same {
+			r.put(old, more)
+		}
+	default:
+		if has {
+			old.Remove()
+		}
+		shown := &Entry{room: r, foreign: true, lost: lost, Entry: *e}
+		shown.Key = key
+		r.presence.table.set(key, shown)
+		r.resized(shown.memory(), joinTick)
+	}
+}
+
 // taken reports whether a new entry of a user cannot have a key. For watchers who have not heard
-// that the entry of another user is gone, it would become one of this user.
+// that the entry of another user is gone, it would become one of this user. A user may take a key
+// whose connection to another node is lost: its client has come from there.
 func (p *presence) taken(key, user string) bool {
 	c := p.table.cells[key]
-	return c != nil && (!c.gone || c.value.User != user || user == "")
+	if c == nil {
+		return false
+	}
+	return c.value.User != user || user == "" || !c.gone && !c.value.lost
 }
 
 // put notes that an entry has changed, and takes so many more bytes than before.
 func (r *Room) put(e *Entry, more int64) {
 	r.presence.table.set(e.Key, e)
 	r.resized(more, 0)
+	if !e.foreign {
+		r.changedOwn(e.Key)
+	}
+}
+
+// Rekey gives the entry another key: another node has given its key at the same time.
+func (e *Entry) Rekey() {
+	r, old := e.room, *e
+	old.Remove()
+	for ok := true; ok; ok = r.presence.table.cells[e.Key] != nil {
+		e.Key = rand.Text()[:keyLength]
+	}
+	r.presence.table.set(e.Key, e)
+	r.resized(e.memory(), 0)
+	r.changedOwn(e.Key)
 }
 
 // Remove removes the entry.
@@ -186,6 +273,9 @@ func (e *Entry) Remove() {
 	// Of an entry that is gone, only the user is needed, see taken.
 	r.presence.table.remove(e.Key, &Entry{Entry: wire.Entry{Key: e.Key, User: e.User}})
 	r.resized(-e.memory(), joinTick)
+	if !e.foreign {
+		r.changedOwn(e.Key)
+	}
 }
 
 // resized accounts for memory, and flushes.

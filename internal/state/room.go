@@ -66,6 +66,10 @@ func (c *Config) maxBytes() int  { return min(maxFlush, c.QueueBytes/queueShare)
 // The lock that was passed to [NewRoom] guards a Room and its readers. Methods are called with the
 // lock held if they do not say otherwise.
 type Room struct {
+	// Changed is called with the key of each entry of this node that has changed, is new or is gone.
+	// Nil: there are no other nodes.
+	Changed func(key string)
+
 	cfg      *Config
 	mu       *sync.Mutex
 	name     string // empty: of a connection

@@ -102,6 +102,13 @@ func (t *table[T]) trim(n int) {
 	t.recent = slices.Clone(t.recent[len(old):])
 }
 
+// touch makes a version in which no cell has changed.
+func (t *table[T]) touch() {
+	t.version++
+	t.recent = append(t.recent, change{"", t.version})
+	t.trim(max(minRecent, 2*t.len()))
+}
+
 // forget makes every version before the next change unknown.
 func (t *table[T]) forget() {
 	t.version++

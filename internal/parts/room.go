@@ -1,0 +1,245 @@
+package parts
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+
+	"github.com/realtime-go/realtime/internal/cluster"
+	"github.com/realtime-go/realtime/internal/wire"
+)
+
+// Message is what a node says about its part of a room.
+type Message struct {
+	Room string `json:"room"`
+	// Prev is the version that the receiver must have; the message is a difference from it. Zero: it
+	// is the whole part.
+	Prev    uint64 `json:"prev,omitempty"`
+	Version uint64 `json:"ver"`
+	// Users and Conns are numbers of the part.
+	Users   int                `json:"users,omitempty"`
+	Conns   int                `json:"conns,omitempty"`
+	Members map[string]*Member `json:"members,omitempty"` // by key; nil: gone
+}
+
+// Member is an entry of a part.
+type Member struct {
+	User  string          `json:"user,omitempty"`
+	Info  json.RawMessage `json:"info,omitempty"`
+	State json.RawMessage `json:"state,omitempty"`
+	Away  bool            `json:"away,omitempty"`
+	// Lost says that the connection is lost, or the node: the client may come back at another node.
+	Lost bool `json:"lost,omitempty"`
+}
+
+// MemberOf returns an entry as part of a message.
+func MemberOf(e *wire.Entry) *Member {
+	return &Member{User: e.User, Info: e.Info, State: e.State, Away: e.Away}
+}
+
+func (m *Member) equal(o *Member) bool {
+	return m.User == o.User && m.Away == o.Away && m.Lost == o.Lost && bytes.Equal(m.Info, o.Info) &&
+		bytes.Equal(m.State, o.State)
+}
+
+// View is told what the other nodes have in a room. The lock of the room is held.
+type View interface {
+	// Show shows a member of another node, or removes it if m is nil.
+	Show(key string, m *Member, at cluster.ID)
+	// Attend notes that a user has more connections at other nodes, or fewer.
+	Attend(user string, more int)
+	// Recount notes how many users and connections the parts of the other nodes have. A user at
+	// several nodes counts several times.
+	Recount(users, conns int)
+}
+
+// Room is a room of a node. The lock of the room guards it.
+type Room struct {
+	view View
+
+	told  uint64              // the version of the own part that the others were told; zero: none
+	dirty map[string]struct{} // keys that have changed since
+	count bool                // the numbers have changed since
+
+	held         map[cluster.ID]*part
+	keys         map[string][]cluster.ID // which nodes have a member with a key
+	users, conns int                     // of the parts that are held
+}
+
+// part is what another node has.
+type part struct {
+	version uint64
+	lost    bool // the node is not heard any more, or has said goodbye
+	members map[string]*Member
+	users   int
+	conns   int
+}
+
+// NewRoom returns a room in which no node has told anything.
+func NewRoom(v View) *Room {
+	return &Room{view: v, held: map[cluster.ID]*part{}, keys: map[string][]cluster.ID{}}
+}
+
+// Changed notes that an own member has changed, or is new or gone. It reports whether it is the
+// first change since Flush.
+func (r *Room) Changed(key string) (first bool) {
+	first = !r.Dirty()
+	if r.dirty == nil {
+		r.dirty = map[string]struct{}{}
+	}
+	r.dirty[key] = struct{}{}
+	return first
+}
+
+// Recounted notes that the number of own users or connections has changed, like Changed.
+func (r *Room) Recounted() (first bool) {
+	first = !r.Dirty()
+	r.count = true
+	return first
+}
+
+// Flush returns what has changed in the own part since the call before, or nil. version is the new
+// version, and member returns an own member, or nil if it is gone. The caller fills in the rest.
+func (r *Room) Flush(version uint64, member func(key string) *Member) *Message {
+	if !r.Dirty() {
+		return nil
+	}
+	m := &Message{Prev: r.told, Version: version, Members: map[string]*Member{}}
+	for key := range r.dirty {
+		m.Members[key] = member(key)
+	}
+	r.told, r.dirty, r.count = version, nil, false
+	return m
+}
+
+// Dirty reports whether Flush has something to return.
+func (r *Room) Dirty() bool { return len(r.dirty) > 0 || r.count }
+
+// Told returns the version that the others were told.
+func (r *Room) Told() uint64 { return r.told }
+
+// Version returns the version of the part of another node that is held; zero if there is none.
+func (r *Room) Version(from cluster.ID) uint64 {
+	if p := r.held[from]; p != nil {
+		return p.version
+	}
+	return 0
+}
+
+// Receive takes what another node says. It reports whether the node must be asked for its whole
+// part, because something is missing.
+func (r *Room) Receive(from cluster.ID, m *Message) (ask bool) {
+	p := r.held[from]
+	switch {
+	case p != nil && m.Version <= p.version: // older, or again
+		return false
+	case m.Prev != 0 && (p == nil || m.Prev != p.version):
+		return true
+	}
+	if p == nil {
+		p = &part{members: map[string]*Member{}}
+		r.held[from] = p
+	}
+	r.users += m.Users - p.users
+	r.conns += m.Conns - p.conns
+	p.version, p.users, p.conns = m.Version, m.Users, m.Conns
+	r.view.Recount(r.users, r.conns) // first: what is shown of the members has the numbers beside it
+	if m.Prev == 0 {
+		for key := range p.members {
+			if m.Members[key] == nil {
+				r.set(from, p, key, nil)
+			}
+		}
+	}
+	for key, member := range m.Members {
+		r.set(from, p, key, member)
+	}
+	return false
+}
+
+// set changes a member of a part, or removes it.
+func (r *Room) set(from cluster.ID, p *part, key string, m *Member) {
+	old := p.members[key]
+	if old == m || old != nil && m != nil && old.equal(m) {
+		return
+	}
+	switch {
+	case m == nil:
+		delete(p.members, key)
+		r.keys[key] = slices.DeleteFunc(r.keys[key], func(id cluster.ID) bool { return id == from })
+		if len(r.keys[key]) == 0 {
+			delete(r.keys, key)
+		}
+	default:
+		p.members[key] = m
+		if old == nil {
+			r.keys[key] = append(r.keys[key], from)
+		}
+	}
+	if m != nil && (old == nil || old.User != m.User) {
+		r.view.Attend(m.User, 1)
+	}
+	if old != nil && (m == nil || old.User != m.User) {
+		r.view.Attend(old.User, -1)
+	}
+	r.show(key)
+}
+
+func (r *Room) show(key string) {
+	m, at := r.Best(key)
+	r.view.Show(key, m, at)
+}
+
+// Best returns the member with a key that is shown if this node has none, and its node: one that is
+// not lost, and else that of the node with the greatest ID, so that all nodes show the same one. It
+// returns nil if there is none.
+func (r *Room) Best(key string) (best *Member, at cluster.ID) {
+	for _, id := range r.keys[key] {
+		m := r.held[id].members[key]
+		if r.held[id].lost {
+			copied := *m
+			copied.Away, copied.Lost = true, true
+			m = &copied
+		}
+		if best == nil || best.Lost && !m.Lost ||
+			best.Lost == m.Lost && slices.Compare(id[:], at[:]) > 0 {
+			best, at = m, id
+		}
+	}
+	return best, at
+}
+
+// SetLost notes that a node is not heard any more, or is again. Its members are away meanwhile.
+func (r *Room) SetLost(id cluster.ID, lost bool) {
+	p := r.held[id]
+	if p == nil || p.lost == lost {
+		return
+	}
+	p.lost = lost
+	for key := range p.members {
+		r.show(key)
+	}
+}
+
+// Forget removes the part of a node that is gone.
+func (r *Room) Forget(id cluster.ID) {
+	p := r.held[id]
+	if p == nil {
+		return
+	}
+	r.users -= p.users
+	r.conns -= p.conns
+	r.view.Recount(r.users, r.conns)
+	for key := range p.members {
+		r.set(id, p, key, nil)
+	}
+	delete(r.held, id)
+}
+
+// Nodes returns the nodes whose parts are held.
+func (r *Room) Nodes() (ids []cluster.ID) {
+	for id := range r.held {
+		ids = append(ids, id)
+	}
+	return ids
+}

@@ -1,0 +1,509 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/cluster"
+	"github.com/realtime-go/realtime/internal/parts"
+	"github.com/realtime-go/realtime/internal/wire"
+)
+
+const (
+	// partTick is how long changes of the own part of a room are collected before the other nodes are
+	// told.
+	partTick = 50 * time.Millisecond
+	// maxPartRooms is about how many rooms one question asks.
+	maxPartRooms = 500
+)
+
+// spreader tells the other nodes what changes in this node's part of each room that shows something,
+// and takes what they tell. Locks are taken in the order room, spreader.
+type spreader struct {
+	m     *Manager
+	clock *parts.Clock
+
+	mu      sync.Mutex
+	dirty   map[string]struct{} // rooms
+	timer   *time.Timer         // nil while no room is dirty
+	out     []outPart           // in their order
+	sending bool
+	stale   map[cluster.ID]map[string]struct{} // rooms of which a node must be asked
+	asking  map[cluster.ID]bool                // a question is under way
+	fresh   map[string]struct{}                // rooms of which all nodes must be asked
+}
+
+// outPart is what the other nodes are to be told of a room.
+type outPart struct {
+	room string
+	data []byte
+}
+
+func newSpreader(m *Manager) *spreader {
+	return &spreader{
+		m: m, clock: parts.NewClock(), dirty: map[string]struct{}{},
+		stale: map[cluster.ID]map[string]struct{}{}, asking: map[cluster.ID]bool{},
+		fresh: map[string]struct{}{},
+	}
+}
+
+// partView is a room as package parts sees it.
+type partView struct{ r *room }
+
+// Show implements parts.View. If this node has a member with the key, too, one of the two gives way:
+// a client that has gone to the other node, or, of two that were given the key at the same time, that
+// of the smaller node.
+func (v partView) Show(key string, m *parts.Member, at cluster.ID) {
+	r := v.r
+	if m == nil {
+		r.useState().ShowForeign(key, nil, false)
+		return
+	}
+	if own := r.useState().Own(key); own != nil && !m.Lost {
+		v.giveWay(key, m.User, at)
+	}
+	e := wire.Entry{User: m.User, Info: m.Info, State: m.State, Away: m.Away}
+	r.state.ShowForeign(key, &e, m.Lost)
+}
+
+func (v partView) giveWay(key, user string, at cluster.ID) {
+	r := v.r
+	for _, d := range r.detached {
+		if d.hasKey(key) && d.conn.UserID() == user {
+			c := d.conn
+			r.m.broker.Go(func() { r.m.joins.leave(c, r.name, nil) })
+			return
+		}
+	}
+	if slices.Compare(r.m.node.ID[:], at[:]) > 0 {
+		return
+	}
+	for i := range r.members {
+		if m := r.members[i].membership; m.hasKey(key) {
+			m.view.entry.Rekey()
+		}
+	}
+	for _, d := range r.detached {
+		if d.hasKey(key) {
+			d.view.entry.Rekey()
+		}
+	}
+}
+
+// hasKey reports whether others see the member with this key.
+func (m *membership) hasKey(key string) bool {
+	return m.view != nil && m.view.entry != nil && m.view.entry.Key == key
+}
+
+// lostPart notes that the connection of a member is lost, or is back.
+func (r *room) lostPart(m *membership) {
+	if m.view != nil && m.view.entry != nil {
+		r.changedPart(m.view.entry.Key)
+	}
+}
+
+// Attend implements parts.View.
+func (v partView) Attend(user string, more int) {
+	r := v.r
+	if user == "" {
+		return
+	}
+	before := r.users[user].conns
+	r.foreignConns(user, int32(more))
+	switch now := r.users[user].conns; {
+	case before == 0 && now > 0:
+		r.notifyOf(wire.RoomJoined, user)
+	case before > 0 && now == 0:
+		r.notifyOf(wire.RoomLeft, user)
+	}
+	r.changes++
+	r.countState()
+}
+
+// Recount implements parts.View.
+func (v partView) Recount(users, conns int) {
+	v.r.foreign = Count{users, conns}
+	v.r.changes++
+	v.r.countState()
+}
+
+// usePart makes the room share its members with the other nodes, if there are any and it shows
+// something. The room is new, or its members have left.
+func (r *room) usePart() {
+	if r.part = nil; r.policy.show != ShowNothing && !r.m.node.Alone() {
+		r.part = parts.NewRoom(partView{r})
+	}
+	r.foreign = Count{}
+}
+
+// changedPart notes that the own part of a room has changed. The room is locked.
+func (r *room) changedPart(key string) {
+	if r.part == nil {
+		return
+	}
+	if key == "" && r.part.Recounted() || key != "" && r.part.Changed(key) {
+		r.m.spread.later(r.name)
+	}
+}
+
+// flushPart queues what the other nodes have not been told. The room is locked. A node that shuts down
+// tells nothing more: its clients go to other nodes, and have not left.
+func (r *room) flushPart() {
+	if r.part == nil || !r.part.Dirty() || r.m.capacity.Closed() {
+		return
+	}
+	m := r.part.Flush(r.m.spread.clock.Next(r.name), func(key string) *parts.Member {
+		if r.state == nil {
+			return nil
+		}
+		if e := r.state.Own(key); e != nil {
+			return r.ownMember(e)
+		}
+		return nil
+	})
+	r.fillPart(m)
+	r.m.spread.push(r.name, m)
+}
+
+// ownMember returns an entry of this node as the others learn of it.
+func (r *room) ownMember(e *wire.Entry) *parts.Member {
+	m := parts.MemberOf(e)
+	m.Lost = slices.ContainsFunc(r.detached, func(d *membership) bool { return d.hasKey(e.Key) })
+	return m
+}
+
+// fillPart fills in what a message says about the whole part.
+func (r *room) fillPart(m *parts.Message) {
+	m.Room, m.Users, m.Conns = r.name, r.ownUsers(), int(r.shown)
+}
+
+// wholePart returns the whole own part. The room is locked.
+func (r *room) wholePart() *parts.Message {
+	r.flushPart()
+	m := &parts.Message{Version: r.part.Told(), Members: map[string]*parts.Member{}}
+	if m.Version == 0 {
+		m.Version = r.m.spread.clock.Last()
+	}
+	if r.state != nil {
+		for _, e := range r.state.OwnEntries() {
+			m.Members[e.Key] = r.ownMember(e)
+		}
+	}
+	r.fillPart(m)
+	return m
+}
+
+// later tells the other nodes of a room at the end of the tick.
+func (s *spreader) later(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dirty[room] = struct{}{}
+	if s.timer == nil {
+		s.timer = time.AfterFunc(partTick, func() { s.m.broker.Go(s.flush) })
+	}
+}
+
+func (s *spreader) flush() {
+	s.mu.Lock()
+	rooms := s.dirty
+	s.dirty, s.timer = map[string]struct{}{}, nil
+	s.mu.Unlock()
+	for name := range rooms {
+		if r := s.m.rooms.lock(name); r != nil {
+			r.flushPart()
+			r.mu.Unlock()
+		}
+	}
+}
+
+// push queues a message to the other nodes. A room is locked, so that its messages have their order.
+func (s *spreader) push(room string, m *parts.Message) {
+	data, err := json.Marshal(m)
+	if err != nil { // no: info and state are JSON
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out = append(s.out, outPart{room, data}); !s.sending {
+		s.sending = true
+		s.m.broker.Go(s.send)
+	}
+}
+
+// send sends what is queued. What is lost is found by the versions in the signs of life.
+func (s *spreader) send() {
+	for {
+		s.mu.Lock()
+		if len(s.out) == 0 {
+			s.sending, s.out = false, nil
+			s.mu.Unlock()
+			return
+		}
+		next := s.out[0]
+		s.out = s.out[1:]
+		s.mu.Unlock()
+		_ = s.m.node.SendPart(context.Background(), next.room, next.data)
+	}
+}
+
+// begin asks the other nodes for their parts of a room that has begun here.
+func (s *spreader) begin(room string) {
+	s.mu.Lock()
+	s.fresh[room] = struct{}{}
+	s.mu.Unlock()
+	s.askAll(room)
+}
+
+// askAll asks all nodes for their parts of a room. If one does not answer, it does so again later.
+func (s *spreader) askAll(room string) {
+	answers, err := s.m.node.AskRoom(context.Background(), room, askParts, &ask{Rooms: []string{room}})
+	for i := range answers {
+		s.takeAnswer(answers[i].From, answers[i].Body)
+	}
+	if err == nil {
+		s.mu.Lock()
+		delete(s.fresh, room)
+		s.mu.Unlock()
+	}
+}
+
+// takeAnswer takes whole parts of a node.
+func (s *spreader) takeAnswer(from cluster.ID, body json.RawMessage) bool {
+	var all []*parts.Message
+	if json.Unmarshal(body, &all) != nil {
+		return false
+	}
+	for _, m := range all {
+		if m != nil && m.Prev == 0 {
+			s.take(from, m)
+		}
+	}
+	return true
+}
+
+// take takes what a node says about its part of a room. It reports whether the node must be asked.
+func (s *spreader) take(from cluster.ID, m *parts.Message) (ask bool) {
+	r := s.m.rooms.lock(m.Room)
+	if r == nil {
+		return false
+	}
+	defer s.m.rooms.unlock(r)
+	if r.part == nil || len(r.members) == 0 && r.shown == 0 {
+		return false
+	}
+	r.retell(func() { ask = r.part.Receive(from, m) })
+	return ask
+}
+
+// retell calls do, which changes what is known of other nodes. The room is locked.
+func (r *room) retell(do func()) {
+	count, version := r.count(), r.version()
+	if do(); r.state != nil && r.count() != count && r.version() == version {
+		r.state.Touch()
+	}
+}
+
+// askLater notes that a node must be asked for its part of rooms, and asks.
+func (s *spreader) askLater(from cluster.ID, rooms ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.stale[from]
+	if all == nil {
+		all = map[string]struct{}{}
+		s.stale[from] = all
+	}
+	for _, room := range rooms {
+		all[room] = struct{}{}
+	}
+	if len(all) > 0 && !s.asking[from] {
+		s.asking[from] = true
+		s.m.broker.Go(func() { s.askNode(from) })
+	}
+}
+
+// askNode asks a node for its parts of the rooms that are stale, until none is or it does not
+// answer.
+func (s *spreader) askNode(from cluster.ID) {
+	for {
+		var rooms []string
+		s.mu.Lock()
+		for room := range s.stale[from] {
+			if rooms = append(rooms, room); len(rooms) == maxPartRooms {
+				break
+			}
+		}
+		if len(rooms) == 0 {
+			delete(s.stale, from)
+			delete(s.asking, from)
+			s.mu.Unlock()
+			return
+		}
+		for _, room := range rooms {
+			delete(s.stale[from], room) // what is said meanwhile makes it stale again
+		}
+		s.mu.Unlock()
+		body, err := s.m.node.Ask(context.Background(), from, askParts, &ask{Rooms: rooms})
+		if err != nil || !s.takeAnswer(from, body) {
+			s.mu.Lock()
+			if s.stale[from] == nil {
+				s.stale[from] = map[string]struct{}{}
+			}
+			for _, room := range rooms { // until it is heard again
+				s.stale[from][room] = struct{}{}
+			}
+			delete(s.asking, from)
+			s.mu.Unlock()
+			return
+		}
+	}
+}
+
+// answer returns the whole parts of rooms that another node asks for.
+func (s *spreader) answer(rooms []string) []*parts.Message {
+	if s.m.capacity.Closed() {
+		return nil
+	}
+	var all []*parts.Message
+	for _, name := range rooms {
+		m := &parts.Message{Room: name, Version: s.clock.Last()}
+		if r := s.m.rooms.lock(name); r != nil {
+			if r.part != nil {
+				m = r.wholePart()
+			}
+			r.mu.Unlock()
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// beat is what a sign of life says: which parts are new, with their versions.
+func (s *spreader) beat() []byte {
+	s.mu.Lock()
+	fresh := make([]string, 0, len(s.fresh))
+	for room := range s.fresh {
+		fresh = append(fresh, room)
+	}
+	s.mu.Unlock()
+	for _, room := range fresh {
+		if r := s.m.rooms.lock(room); r != nil {
+			r.mu.Unlock()
+			s.m.broker.Go(func() { s.askAll(room) })
+			continue
+		}
+		s.mu.Lock()
+		delete(s.fresh, room)
+		s.mu.Unlock()
+	}
+	data, _ := json.Marshal(s.clock.Due())
+	return data
+}
+
+// beaten takes the sign of life of another node.
+func (s *spreader) beaten(from cluster.ID, data []byte) error {
+	var versions map[string]uint64
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &versions); err != nil {
+			return err
+		}
+	}
+	var stale []string
+	for name, version := range versions {
+		r := s.m.rooms.lock(name)
+		if r == nil {
+			continue
+		}
+		if r.part != nil && r.part.Version(from) < version {
+			stale = append(stale, name)
+		}
+		r.mu.Unlock()
+	}
+	s.askLater(from, stale...)
+	return nil
+}
+
+// missed asks a node for its parts of all rooms: it was not heard for some time.
+func (s *spreader) missed(from cluster.ID) {
+	var rooms []string
+	for _, r := range s.m.rooms.index.Values() {
+		if r.policy.show != ShowNothing {
+			rooms = append(rooms, r.name)
+		}
+	}
+	s.askLater(from, rooms...)
+}
+
+// lost notes that a node is not heard any more, or is again.
+func (s *spreader) lost(id cluster.ID, lost bool) {
+	s.each(id, func(r *room) { r.part.SetLost(id, lost) })
+}
+
+// each calls do with each room of which the part of a node is held. The room is locked.
+func (s *spreader) each(id cluster.ID, do func(r *room)) {
+	for _, r := range s.m.rooms.index.Values() {
+		r.mu.Lock()
+		if !r.dead && r.part != nil && slices.Contains(r.part.Nodes(), id) {
+			r.retell(func() { do(r) })
+		}
+		r.mu.Unlock()
+	}
+}
+
+// gone removes the members of a node that is gone.
+func (s *spreader) gone(id cluster.ID) {
+	s.mu.Lock()
+	delete(s.stale, id)
+	s.mu.Unlock()
+	s.each(id, func(r *room) { r.part.Forget(id) })
+}
+
+func (s *spreader) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// nodeEvents is a Manager as its node sees it.
+type nodeEvents struct{ m *Manager }
+
+// Answer implements cluster.Events.
+func (e nodeEvents) Answer(method string, body json.RawMessage) (any, error) {
+	return e.m.answer(method, body)
+}
+
+// Sync implements cluster.Events.
+func (e nodeEvents) Sync(ctx context.Context) { e.m.learnDenials(ctx) }
+
+// Beat implements cluster.Events.
+func (e nodeEvents) Beat() []byte { return e.m.spread.beat() }
+
+// Beaten implements cluster.Events.
+func (e nodeEvents) Beaten(from cluster.ID, data []byte) error { return e.m.spread.beaten(from, data) }
+
+// Part implements cluster.Events.
+func (e nodeEvents) Part(from cluster.ID, data []byte) error {
+	var m parts.Message
+	if err := json.Unmarshal(data, &m); err != nil {
+		return err
+	}
+	if e.m.spread.take(from, &m) {
+		e.m.spread.askLater(from, m.Room)
+	}
+	return nil
+}
+
+// Missed implements cluster.Events.
+func (e nodeEvents) Missed(from cluster.ID) { e.m.broker.Go(func() { e.m.spread.missed(from) }) }
+
+// Lost implements cluster.Events.
+func (e nodeEvents) Lost(id cluster.ID, lost bool) {
+	e.m.broker.Go(func() { e.m.spread.lost(id, lost) })
+}
+
+// Gone implements cluster.Events.
+func (e nodeEvents) Gone(id cluster.ID) { e.m.spread.gone(id) }
