@@ -3,7 +3,6 @@ package redis
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -14,9 +13,11 @@ import (
 // What passes through a channel is an envelope: a byte for the version, a byte for the kind, and
 // what the kind says.
 //
-// A publication has a line with the generation, the offset, the previous offset, the time in
-// microseconds, and the node and the number of its Publish call; then the record. What is sent has
-// the eight bytes of the node and then the data.
+// A publication has a line with the generation, the offset, the previous offset, and the time in
+// microseconds; then the record. What is sent has the eight bytes of the node and then the data.
+//
+// A record is what is kept of a publication: a byte for the version, the eight bytes of the node and
+// those of the number of its Publish call, and the publication.
 const (
 	version     = 1
 	publication = 'p'
@@ -30,13 +31,18 @@ var (
 
 // envelope is what arrives in a channel. Only one of the kinds is set.
 type envelope struct {
-	node uint64 // the broker that sent it
-
 	kind       byte
+	node       uint64 // the broker that has sent it
 	generation string
 	place      place
-	call       uint64
-	data       string // the record, or what was sent
+	data       string // what was sent
+	record     *kept
+}
+
+// kept is a record before its publication is decoded.
+type kept struct {
+	node, call uint64
+	data       string
 }
 
 // place is where and when a publication was taken.
@@ -66,36 +72,33 @@ func decode(s string) (envelope, error) {
 	case publication:
 		line, data, ok := strings.Cut(s, "\n")
 		words := strings.Split(line, " ")
-		if !ok || len(words) != 6 {
+		if !ok || len(words) != 4 {
 			return envelope{}, errEnvelope
 		}
-		e.data, e.generation = data, words[0]
-		return e, e.numbers(words[1:])
+		e.generation = words[0]
+		if err := e.place.parse(words[1:]); err != nil || e.generation == "" {
+			return envelope{}, errEnvelope
+		}
+		r, err := decodeRecord(data)
+		e.record, e.node = r, r.node
+		return e, err
 	}
 	return envelope{}, errNewer // a kind that this version does not know
 }
 
-func (e *envelope) numbers(words []string) (err error) {
-	parse := func(s string, base, bits int) uint64 {
-		n, failed := strconv.ParseUint(s, base, bits)
-		if failed != nil {
-			err = fmt.Errorf("%w: %w", errEnvelope, failed)
+// parse reads the words of an envelope.
+func (at *place) parse(words []string) error {
+	var n [3]uint64
+	for i := range n {
+		var err error
+		if n[i], err = strconv.ParseUint(words[i], 10, 53); err != nil {
+			return err
 		}
-		return n
 	}
-	e.place = place{
-		parse(words[0], 10, 53), parse(words[1], 10, 53), int64(parse(words[2], 10, 53)),
+	if *at = (place{n[0], n[1], int64(n[2])}); at.offset <= at.prev {
+		return errEnvelope
 	}
-	e.node, e.call = parse(words[3], 16, 64), parse(words[4], 10, 64)
-	if err == nil && (e.generation == "" || e.place.offset <= e.place.prev) {
-		err = errEnvelope
-	}
-	return err
-}
-
-// origin is what the envelope of a publication says about its Publish call.
-func origin(node, call uint64) string {
-	return strconv.FormatUint(node, 16) + " " + strconv.FormatUint(call, 10)
+	return nil
 }
 
 // encodeSent returns the envelope of something sent.
@@ -104,20 +107,36 @@ func encodeSent(node uint64, data []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(buf, node), data...)
 }
 
-// record returns what is kept of a publication.
-func record(p *broker.Publication) ([]byte, error) {
-	kept := *p
-	kept.Stream, kept.Position, kept.Prev, kept.At = "", broker.Position{}, 0, time.Time{}
-	kept.Shared, kept.Origin = false, nil
-	return kept.AppendBinary([]byte{version})
+// encodeRecord returns the record of a publication.
+func encodeRecord(p *broker.Publication, node, call uint64) ([]byte, error) {
+	bare := *p
+	bare.Stream, bare.Position, bare.Prev, bare.At = "", broker.Position{}, 0, time.Time{}
+	bare.Shared, bare.Origin = false, nil
+	buf := append(make([]byte, 0, 512+len(p.Message.Content)+len(p.Message.Binary)), version)
+	buf = binary.BigEndian.AppendUint64(buf, node)
+	buf = binary.BigEndian.AppendUint64(buf, call)
+	return bare.AppendBinary(buf)
 }
 
-// unrecord reads a record.
-func unrecord(s, stream, generation string, at place) (p broker.Publication, err error) {
-	if s == "" || s[0] != version {
-		return p, errNewer
+// decodeRecord reads a record except for its publication. It never returns nil.
+func decodeRecord(s string) (*kept, error) {
+	switch {
+	case s == "" || s[0] == 0:
+		return &kept{}, errEnvelope
+	case s[0] > version:
+		return &kept{}, errNewer
+	case len(s) < 17:
+		return &kept{}, errEnvelope
 	}
-	if err := p.UnmarshalBinary([]byte(s[1:])); err != nil {
+	head := []byte(s[1:17])
+	return &kept{binary.BigEndian.Uint64(head), binary.BigEndian.Uint64(head[8:]), s[17:]}, nil
+}
+
+// publication decodes the publication.
+func (k *kept) publication(
+	stream, generation string, at place,
+) (p broker.Publication, err error) {
+	if err := p.UnmarshalBinary([]byte(k.data)); err != nil {
 		return p, err
 	}
 	at.set(&p, stream, generation)

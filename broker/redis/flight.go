@@ -44,7 +44,7 @@ func (fs *flights) end(number uint64) (arrived *envelope) {
 func (fs *flights) arrive(e *envelope) bool {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	f := fs.all[e.call]
+	f := fs.all[e.record.call]
 	if f != nil {
 		f.arrived = e
 	}

@@ -55,6 +55,7 @@ func (b *Broker) Publish(
 	defer end()
 	tasks, err := b.tasks(parts)
 	if err != nil {
+		b.recover(tasks)
 		return nil, err
 	}
 	if err = b.take(ctx, tasks); err != nil {
@@ -75,34 +76,32 @@ func (b *Broker) Publish(
 	return out, nil
 }
 
-// tasks prepares the parts that have a stream.
+// tasks prepares the parts that have a stream. Each has a flight, also if there is an error.
 func (b *Broker) tasks(parts []broker.Publication) (tasks []*part, err error) {
 	seen := make(map[string]bool, len(parts))
 	for i := range parts {
 		p := &parts[i]
 		if seen[p.Stream] {
-			return nil, fmt.Errorf("redis: two parts of a message in stream %q", p.Stream)
+			return tasks, fmt.Errorf("redis: two parts of a message in stream %q", p.Stream)
 		}
 		if seen[p.Stream] = true; p.Stream == "" {
 			continue
 		}
 		t := &part{Publication: p, index: i, bucket: b.names.bucket(p.Stream)}
-		if t.record, err = record(p); err != nil {
-			return nil, err
-		}
+		t.call = b.flights.begin(t.Origin)
 		t.readers = b.interest.tracked(p.Stream)
 		tasks = append(tasks, t)
+		if t.record, err = encodeRecord(p, b.node, t.call); err != nil {
+			return tasks, err
+		}
 	}
 	return tasks, nil
 }
 
-// take lets the engine take the parts. After an error the flights of all parts are still open.
+// take lets the engine take the parts.
 func (b *Broker) take(ctx context.Context, tasks []*part) error {
 	if len(tasks) == 0 {
 		return nil
-	}
-	for _, t := range tasks {
-		t.call = b.flights.begin(t.Origin)
 	}
 	groups := b.groups(tasks)
 	calls := make([]call, len(groups))
@@ -157,7 +156,7 @@ func (b *Broker) publishCall(tasks []*part) call {
 			b.names.channel(t.bucket, t.Stream), rueidis.BinaryString(t.record), strconv.Itoa(t.Size()),
 			messageID(&t.Message), strconv.Itoa(max(0, t.Keep.Messages)), micros(t.Keep.Age),
 			strconv.Itoa(max(0, t.Keep.Bytes)), micros(t.Message.TTL), shared,
-			senderName(&t.Message), origin(b.node, t.call), strconv.Itoa(len(t.readers)))
+			senderName(&t.Message), strconv.Itoa(len(t.readers)))
 		c.args = append(c.args, t.readers...)
 	}
 	return c
@@ -214,7 +213,7 @@ func (b *Broker) results(tasks []*part, r rueidis.RedisResult) error {
 
 // deliver delivers a part that was taken, and waits until it is delivered.
 func (b *Broker) deliver(ctx context.Context, t *part) {
-	b.flights.end(t.call)
+	defer b.flights.end(t.call)
 	if len(t.readers) > 0 && t.took != nil {
 		b.interest.forget(t.Stream, t.readers)
 	}

@@ -133,7 +133,11 @@ func (b *Broker) fill(r *reading, fields []rueidis.RedisMessage) error {
 		if err != nil {
 			return errReply
 		}
-		p, err := unrecord(text, r.stream, r.generation, at)
+		k, err := decodeRecord(text)
+		var p broker.Publication
+		if err == nil {
+			p, err = b.publication(k, r.stream, r.generation, at)
+		}
 		if err != nil {
 			b.unreadable(r.stream, err)
 			page.Floor, page.Why = max(page.Floor, at.offset), broker.ReasonEpoch

@@ -123,14 +123,11 @@ func (b *Broker) received(name, text string) {
 	if streams == 0 && listens == 0 {
 		return
 	}
-	p, err := unrecord(e.data, name, e.generation, e.place)
+	p, err := b.publication(e.record, name, e.generation, e.place)
 	if err != nil {
 		b.unreadable(name, err)
 		b.compare.now(name)
 		return
-	}
-	if mine {
-		p.Origin = b.flights.origin(e.call)
 	}
 	if b.tails.Arrived(p) {
 		if p.Prev == 0 {
@@ -139,6 +136,17 @@ func (b *Broker) received(name, text string) {
 	} else if listens > 0 {
 		b.sink.Deliver(p)
 	}
+}
+
+// publication decodes a publication. It has its origin if it is of a Publish that has not returned.
+func (b *Broker) publication(
+	k *kept, stream, generation string, at place,
+) (broker.Publication, error) {
+	p, err := k.publication(stream, generation, at)
+	if k.node == b.node {
+		p.Origin = b.flights.origin(k.call)
+	}
+	return p, err
 }
 
 // first is called for the first publication of a stream by another process.

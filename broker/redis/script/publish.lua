@@ -99,7 +99,7 @@ local function part(genkey, k, p)
   if mark > high + SECOND then call('HSET', genkey, 'high', text(mark)) end
   local prev = visible(h, h.top - 1)
   call('SPUBLISH', p.channel, '\1p' .. table.concat(
-    {gen, text(h.top), text(prev), text(h.at), p.origin}, ' ') .. '\n' .. p.payload)
+    {gen, text(h.top), text(prev), text(h.at)}, ' ') .. '\n' .. p.payload)
   return {TAKEN, gen, h.top, prev, h.at}
 end
 
@@ -114,7 +114,7 @@ while n * 8 < #KEYS do
   local p = {
     channel = word(), payload = word(), size = number(), id = word(), messages = number(),
     age = number(), bytes = number(), ttl = number(), shared = word() == '1', sender = word(),
-    origin = word(), readers = {},
+    readers = {},
   }
   for r = 1, number() do p.readers[r] = word() end
   out[n + 1] = part(KEYS[n * 8 + 1], keys(n * 8 + 2), p)
