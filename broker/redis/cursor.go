@@ -53,13 +53,9 @@ func (b *Broker) askCursor(
 	ctx context.Context, stream, reader string, early bool,
 ) (generation string, at uint64, exists bool, err error) {
 	bucket := b.names.bucket(stream)
-	first := "0"
-	if early {
-		first = "1"
-	}
 	fields, err := b.run(ctx, call{
 		cursorScript, b.names.stream([]string{b.names.generation(bucket)}, bucket, stream),
-		[]string{reader, first},
+		[]string{reader, flag(early)},
 	})
 	if err != nil {
 		return "", 0, false, err

@@ -21,7 +21,8 @@ const patience = 20 * time.Second
 // node is a broker with a Sink that records what it gets.
 type node struct {
 	*redis.Broker
-	t *testing.T
+	t  *testing.T
+	at broker.Position
 
 	mu       sync.Mutex
 	got      []broker.Publication

@@ -82,9 +82,7 @@ func messageID(m *broker.Message) string {
 }
 
 // senderName returns what the usage of a sender is kept as.
-func senderName(m *broker.Message) string {
-	return hex.EncodeToString([]byte(digest(m.Sender, m.Guest)))
-}
+func senderName(m *broker.Message) string { return digest(m.Sender, m.Guest) }
 
 func digest(words ...string) string {
 	var buf []byte

@@ -148,18 +148,23 @@ func (b *Broker) publishCall(tasks []*part) call {
 	c := call{script: publishScript}
 	for _, t := range tasks {
 		c.keys = b.names.stream(append(c.keys, b.names.generation(t.bucket)), t.bucket, t.Stream)
-		shared := "0"
-		if t.Shared {
-			shared = "1"
-		}
+		_, inbox := broker.StreamUser(t.Stream)
 		c.args = append(c.args,
 			b.names.channel(t.bucket, t.Stream), rueidis.BinaryString(t.record), strconv.Itoa(t.Size()),
 			messageID(&t.Message), strconv.Itoa(max(0, t.Keep.Messages)), micros(t.Keep.Age),
-			strconv.Itoa(max(0, t.Keep.Bytes)), micros(t.Message.TTL), shared,
-			senderName(&t.Message), strconv.Itoa(len(t.readers)))
+			strconv.Itoa(max(0, t.Keep.Bytes)), micros(t.Message.TTL),
+			flag(inbox), flag(t.Shared), senderName(&t.Message), strconv.Itoa(len(t.readers)))
 		c.args = append(c.args, t.readers...)
 	}
 	return c
+}
+
+// flag returns an argument of a script.
+func flag(is bool) string {
+	if is {
+		return "1"
+	}
+	return "0"
 }
 
 // longest is what a script can add to the time without loss: a century.

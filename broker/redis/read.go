@@ -64,14 +64,10 @@ type reading struct {
 
 func (b *Broker) readOnce(ctx context.Context, r *reading) error {
 	bucket, q := b.names.bucket(r.stream), r.q
-	back := "0"
-	if q.Backwards {
-		back = "1"
-	}
 	fields, err := b.run(ctx, call{
 		readScript, b.names.stream([]string{b.names.generation(bucket)}, bucket, r.stream),
 		[]string{
-			offset(q.After), offset(q.Before), back,
+			offset(q.After), offset(q.Before), flag(q.Backwards),
 			strconv.Itoa(q.Limit - len(r.page.Publications)),
 			strconv.Itoa(max(1, q.Bytes-r.page.Size())),
 		},

@@ -128,11 +128,9 @@ local function pass(k, h)
     local gone = m.ttl > 0 and m.at + m.ttl <= now or h.age > 0 and m.at + h.age <= now
     if h.lead >= h.floor and not gone then return end
     h.lead, h.leadsum = h.lead + 1, m.sum
-    if m.sender ~= '' then
-      call('HINCRBY', k.usage, 'b' .. m.sender, -m.size)
-      if call('HINCRBY', k.usage, 'n' .. m.sender, -1) <= 0 then
-        call('HDEL', k.usage, 'b' .. m.sender, 'n' .. m.sender)
-      end
+    call('HINCRBY', k.usage, 'b' .. m.sender, -m.size)
+    if call('HINCRBY', k.usage, 'n' .. m.sender, -1) <= 0 then
+      call('HDEL', k.usage, 'b' .. m.sender, 'n' .. m.sender)
     end
   end
 end

@@ -21,8 +21,22 @@ local function begin(k, genkey, high)
   }, first
 end
 
+local function use(k, h, sender, size)
+  call('HINCRBY', k.usage, 'b' .. sender, size)
+  if call('HINCRBY', k.usage, 'n' .. sender, 1) == 1 then born(h, k.usage) end
+end
+
+-- count begins to count the usage of senders. That of an inbox is counted from its beginning.
+local function count(k, h)
+  if h.lead > 0 then return end
+  h.lead, h.leadsum = h.floor, h.floorsum
+  for _, line in ipairs(call('LRANGE', k.measures, h.floor - h.base, -1)) do
+    local m = parse(line)
+    use(k, h, m.sender, m.size)
+  end
+end
+
 local function hasshare(k, h, p)
-  if h.lead == 0 then h.lead, h.leadsum = h.floor, h.floorsum end
   pass(k, h)
   local messages, bytes = h.top - h.lead, h.sum - h.leadsum
   if messages == 0 then return true end
@@ -34,13 +48,8 @@ end
 local function append(k, h, p)
   h.at = math.max(now, h.at)
   h.top, h.sum = h.top + 1, h.sum + p.size
-  local sender = ''
-  if p.shared then
-    sender = p.sender
-    call('HINCRBY', k.usage, 'b' .. sender, p.size)
-    if call('HINCRBY', k.usage, 'n' .. sender, 1) == 1 then born(h, k.usage) end
-  end
-  local line = table.concat({text(h.at), text(h.sum), text(p.size), text(p.ttl), sender}, ':')
+  if h.lead > 0 then use(k, h, p.sender, p.size) end
+  local line = table.concat({text(h.at), text(h.sum), text(p.size), text(p.ttl), p.sender}, ':')
   call('XADD', k.log, text(h.top) .. '-0', 'p', p.payload)
   if call('RPUSH', k.measures, line) == 1 then
     born(h, k.log)
@@ -72,9 +81,9 @@ local function part(genkey, k, p)
     local first = call('HGET', k.ids, p.id)
     if first then return {DUPLICATE, gen, tonumber(string.match(first, '^%d+')), 0, 0} end
   end
-  local fresh = not h
-  if fresh then h, high = begin(k, genkey, high) end
+  if not h then h, high = begin(k, genkey, high) end
   h.age = p.age
+  if p.inbox or p.shared then count(k, h) end
   if p.shared then
     expire(k, h)
     if not hasshare(k, h, p) then
@@ -113,7 +122,7 @@ local function number() return tonumber(word()) end
 while n * 8 < #KEYS do
   local p = {
     channel = word(), payload = word(), size = number(), id = word(), messages = number(),
-    age = number(), bytes = number(), ttl = number(), shared = word() == '1', sender = word(),
+    age = number(), bytes = number(), ttl = number(), inbox = word() == '1', shared = word() == '1', sender = word(),
     readers = {},
   }
   for r = 1, number() do p.readers[r] = word() end
