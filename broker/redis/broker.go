@@ -2,13 +2,13 @@ package redis
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"crypto/rand"
 
 	"github.com/redis/rueidis"
 
@@ -41,6 +41,7 @@ type Broker struct {
 	flights  *flights
 	compare  *comparer
 	cut      *cutoff
+	logged   atomic.Int64 // when something unreadable was logged, in Unix nanoseconds
 
 	mu     sync.Mutex // guards opened, and work against Close
 	opened bool

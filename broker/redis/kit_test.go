@@ -136,7 +136,7 @@ func contents(page broker.Page) (words []string) {
 	return words
 }
 
-func eventually(t *testing.T, done func() bool, what ...any) {
+func eventually(t testing.TB, done func() bool, what ...any) {
 	t.Helper()
 	require.Eventually(t, done, patience, 5*time.Millisecond, what...)
 }

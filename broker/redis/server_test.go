@@ -19,7 +19,7 @@ import (
 
 // server is a process of redis-server.
 type server struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	port int
 	args []string
@@ -27,7 +27,7 @@ type server struct {
 }
 
 // start starts a server on a free port. It ends with the test.
-func start(t *testing.T, args ...string) *server {
+func start(t testing.TB, args ...string) *server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed")
