@@ -18,12 +18,14 @@ const (
 )
 
 // clientOptions returns the options of the client library.
-func (o *Options) clientOptions() rueidis.ClientOption {
+func (b *Broker) clientOptions() rueidis.ClientOption {
+	o := &b.options
 	c := rueidis.ClientOption{
 		InitAddress: o.Addrs, Username: o.Username, Password: o.Password, TLSConfig: o.TLS,
 		ClientName: "realtime", DisableCache: true, DisableRetry: true, AlwaysPipelining: true,
 		Dialer:           net.Dialer{Timeout: o.Timeout, KeepAlive: ping},
-		ConnWriteTimeout: o.Timeout, ForceSingleClient: !o.Cluster && o.Sentinel == "",
+		ConnWriteTimeout: o.Timeout, DialCtxFn: b.dial,
+		ForceSingleClient: !o.Cluster && o.Sentinel == "",
 	}
 	if o.Sentinel != "" {
 		c.Sentinel = rueidis.SentinelOption{
@@ -55,7 +57,7 @@ func (w *backoff) wait(ctx context.Context) bool {
 func (b *Broker) connect() {
 	var again backoff
 	for {
-		c, err := rueidis.NewClient(b.options.clientOptions())
+		c, err := rueidis.NewClient(b.clientOptions())
 		if err == nil {
 			if b.ctx.Err() != nil {
 				c.Close()
