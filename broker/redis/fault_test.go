@@ -180,6 +180,24 @@ func TestContextEndsCall(t *testing.T) {
 	}
 }
 
+// A Listen that has failed is in force soon, although the connection was never lost.
+func TestListenIsMended(t *testing.T) {
+	s := start(t)
+	a, b := join(t, s.options()), join(t, s.options())
+	require.NoError(t, a.Listen(t.Context(), "x"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, a.Listen(ctx, "y"), context.Canceled)
+	eventually(t, func() bool {
+		n, err := b.Send(t.Context(), nil, "y")
+		return err == nil && n == 1
+	})
+	require.NoError(t, a.Unlisten(t.Context(), "y"))
+	n, err := b.Send(t.Context(), nil, "y")
+	require.NoError(t, err)
+	require.Zero(t, n)
+}
+
 // Open does not need the server, and Close does not either.
 func TestNoServer(t *testing.T) {
 	s := start(t)

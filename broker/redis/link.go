@@ -27,6 +27,7 @@ type link struct {
 	lost     chan struct{}           // of conn: closed to give it up
 	up       chan struct{}           // closed while all subscriptions are in force
 	isUp     bool
+	mending  bool // a goroutine waits until the link is up
 }
 
 // channel is a channel to which a link is or shall be subscribed.
@@ -208,17 +209,27 @@ func (l *link) giveUp() {
 	}
 }
 
-// join subscribes to a channel, once more. The subscription is in force when it returns nil.
-// Otherwise it will be as soon as there is a connection; leave ends it in any case.
+// join subscribes to a channel, once more. The subscription is in force when it returns nil. Each
+// join ends with one leave, also if it fails.
 func (l *link) join(ctx context.Context, bucket int, name string) error {
+	return l.settle(ctx, l.add(bucket, name))
+}
+
+// add notes that a channel is to be subscribed to, once more.
+func (l *link) add(bucket int, name string) *channel {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	c := l.channels[name]
 	if c == nil {
 		c = &channel{name: name, bucket: bucket, ops: make(chan struct{}, 1)}
 		l.channels[name] = c
 	}
 	c.count++
-	l.mu.Unlock()
+	return c
+}
+
+// settle waits until the subscription to a channel is in force.
+func (l *link) settle(ctx context.Context, c *channel) error {
 	for {
 		conn, number, err := l.ready(ctx)
 		if err != nil {
@@ -229,6 +240,34 @@ func (l *link) join(ctx context.Context, bucket int, name string) error {
 			return err
 		}
 	}
+}
+
+// mend subscribes to what join could not subscribe to, as soon as the link is up. A new connection
+// is subscribed to everything anyway.
+func (l *link) mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mending {
+		return
+	}
+	l.mending = true
+	l.b.spawn(func() {
+		conn, number, err := l.ready(l.b.ctx)
+		l.mu.Lock()
+		l.mending = false
+		var missing []*channel
+		for _, c := range l.channels {
+			if c.count > 0 && c.number != number {
+				missing = append(missing, c)
+			}
+		}
+		l.mu.Unlock()
+		for _, c := range missing {
+			if err == nil {
+				_, err = l.joinAt(l.b.ctx, c, conn, number)
+			}
+		}
+	})
 }
 
 // ready waits until the link is up.
@@ -262,10 +301,10 @@ func (l *link) joinAt(
 	}
 	defer func() { <-c.ops }()
 	l.mu.Lock()
-	is, current := c.number == number, l.number == number
+	done, current := c.number == number || c.count == 0, l.number == number
 	l.mu.Unlock()
-	if is || !current {
-		return is, nil
+	if done || !current {
+		return done, nil
 	}
 	if err = l.ssubscribe(conn, []*channel{c}, number); err != nil {
 		if _, answered := errors.AsType[*rueidis.RedisError](err); !answered {

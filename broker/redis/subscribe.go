@@ -23,7 +23,7 @@ func (b *Broker) Subscribe(outer context.Context, stream string) (broker.Positio
 	if err != nil {
 		b.tails.Unsubscribe(stream)
 		b.interest.add(stream, -1, 0)
-		go b.leave(stream)
+		b.spawn(func() { b.leave(stream) })
 		return broker.Position{}, b.failure(outer, err)
 	}
 	at := b.tails.Start(stream, ends[0])
@@ -47,19 +47,20 @@ func (b *Broker) Listen(outer context.Context, subject string) error {
 	if !b.gate.enter() {
 		return errClosed
 	}
+	defer b.gate.leave()
 	b.interest.add(subject, 0, 1)
-	b.gate.leave()
 	bucket := b.names.bucket(subject)
+	l := b.link(bucket)
+	c := l.add(bucket, b.names.channel(bucket, subject))
 	ctx, end, err := b.begin(outer)
-	if err != nil { // it is in force as soon as possible nevertheless
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = b.link(bucket).join(ended, bucket, b.names.channel(bucket, subject))
-		return err
+	if err == nil {
+		defer end()
+		err = b.failure(outer, l.settle(ctx, c))
 	}
-	defer end()
-	err = b.link(bucket).join(ctx, bucket, b.names.channel(bucket, subject))
-	return b.failure(outer, err)
+	if err != nil { // it is in force as soon as possible nevertheless
+		l.mend()
+	}
+	return err
 }
 
 // Unlisten ends a Listen. It does not need the engine.
