@@ -15,7 +15,7 @@
 //   - maxmemory-policy noeviction. Any other policy removes streams silently when memory is short.
 //     With noeviction, Publish returns an error that matches [broker.ErrFull].
 //   - Memory for what is kept: the publications, with about 100 bytes for each and 100 for each id of
-//     the last two minutes, and about 400 bytes for each stream, until ForgetAfter.
+//     the last two minutes, and about 500 bytes for each stream, until ForgetAfter.
 //   - A user with the rights that [Options] names, no other application with the same Prefix, and no
 //     way to the server for anyone else: who can write to it can send in anyone's name.
 //   - client-output-buffer-limit pubsub: a process that does not read for so long that the limit is

@@ -2,11 +2,13 @@
 -- ARGV[2] a generation for buckets that begin a new one, ARGV[3] how long a stream is remembered
 -- after its last publication, in microseconds like all times here.
 --
--- A stream is a head (hash), a log of records by offset (stream), the measures of these records
--- (list: time, sum of sizes, size, time to live, sender), ids with their order (hash and list),
--- cursors (hash), and how much of a shared stream each sender uses (hash). Offsets are dense: the
--- element of an offset in the list is found by its distance from the base, after which records are
--- stored. Those up to the floor are discarded; they are removed a bounded number at a time.
+-- A stream is a head (hash), a log of records (list), the measures of these records (list: time, sum
+-- of sizes, size, time to live, sender), ids with their order (hash and list), cursors (hash), and
+-- how much of a shared stream each sender uses (hash). Offsets are dense: the elements of an offset
+-- in the lists are found by its distance from the base, after which records are stored. Those up to
+-- the floor are discarded; they are removed a bounded number at a time.
+--
+-- The log is no stream of Redis, because that takes 4 KiB even for one small record.
 local call = redis.call
 local durable = ARGV[1] == '1'
 local forget = tonumber(ARGV[3])
@@ -149,8 +151,8 @@ local function sweep(k, h)
   local n = math.min(to - h.base, SWEEP)
   if n > 0 then
     call('LTRIM', k.measures, n, -1)
+    call('LTRIM', k.log, n, -1)
     h.base = h.base + n
-    call('XTRIM', k.log, 'MINID', '=', text(h.base + 1))
   end
 end
 

@@ -50,7 +50,7 @@ local function append(k, h, p)
   h.top, h.sum = h.top + 1, h.sum + p.size
   if h.lead > 0 then use(k, h, p.sender, p.size) end
   local line = table.concat({text(h.at), text(h.sum), text(p.size), text(p.ttl), p.sender}, ':')
-  call('XADD', k.log, text(h.top) .. '-0', 'p', p.payload)
+  call('RPUSH', k.log, p.payload)
   if call('RPUSH', k.measures, line) == 1 then
     born(h, k.log)
     born(h, k.measures)

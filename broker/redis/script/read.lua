@@ -60,17 +60,15 @@ local i = 1
 while i <= #found do
   local j = i -- the records from i to j are beside each other in the log
   while j < #found and found[j + 1][1] == found[j][1] + step do j = j + 1 end
-  local from, to = text(found[i][1]), text(found[j][1])
-  local records
-  if back then
-    records = call('XREVRANGE', k.log, from, to)
-  else
-    records = call('XRANGE', k.log, from, to)
-  end
-  for n, record in ipairs(records) do
+  local from, to = found[i][1], found[j][1]
+  if back then from, to = to, from end
+  local records = call('LRANGE', k.log, from - h.base - 1, to - h.base - 1)
+  for n = 1, #records do
+    local record = records[n]
+    if back then record = records[#records + 1 - n] end
     out[#out + 1] = found[i + n - 1][1]
     out[#out + 1] = found[i + n - 1][2]
-    out[#out + 1] = record[2][2]
+    out[#out + 1] = record
   end
   i = j + 1
 end
