@@ -16,8 +16,8 @@ import (
 // A publication has a line with the generation, the offset, the previous offset, and the time in
 // microseconds; then the record. What is sent has the eight bytes of the node and then the data.
 //
-// A record is what is kept of a publication: a byte for the version, the eight bytes of the node and
-// those of the number of its Publish call, and the publication.
+// A record is what is kept of a publication: a byte for the version, the eight bytes of the node
+// and those of the number of its Publish call, and the publication.
 const (
 	version     = 1
 	publication = 'p'

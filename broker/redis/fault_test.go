@@ -26,7 +26,8 @@ func restart(s *server, n *node, between func()) {
 	})
 }
 
-// A server that has lost everything begins new epochs. Subscriptions and listens are in force again.
+// A server that has lost everything begins new epochs. Subscriptions and listens are in force
+// again.
 func TestServerLosesAll(t *testing.T) {
 	s := start(t)
 	a, b := join(t, s.options()), join(t, s.options())

@@ -11,12 +11,12 @@ import (
 // Options configures [New]. Nil and the zero Options mean the defaults. All processes that share
 // streams must have the same Prefix, Buckets, ForgetAfter and Durable.
 type Options struct {
-	// Addrs are the addresses of the server, of the sentinels, or of some servers of a Redis Cluster.
-	// Default: 127.0.0.1:6379.
+	// Addrs are the addresses of the server, of the sentinels, or of some servers of a Redis
+	// Cluster. Default: 127.0.0.1:6379.
 	Addrs []string
-	// Username and Password authenticate to the servers. The user needs the commands EVAL, EVALSHA,
-	// INFO, PING, SPUBLISH, SSUBSCRIBE and SUNSUBSCRIBE, those of the scripts, and all keys and
-	// channels that begin with the prefix.
+	// Username and Password authenticate to the servers. The user needs the commands CLIENT, CLUSTER,
+	// EVAL, EVALSHA, HELLO, INFO, PING, SPUBLISH, SSUBSCRIBE and SUNSUBSCRIBE, those of the scripts,
+	// and all keys and channels that begin with the prefix.
 	Username, Password string
 	// TLS, if not nil, encrypts all connections.
 	TLS *tls.Config
@@ -40,10 +40,10 @@ type Options struct {
 	// ForgetAfter is how long after its last publication a stream ends. It is at least an hour more
 	// than the age to which the stream keeps publications. Default: a week.
 	ForgetAfter time.Duration
-	// Durable means that the engine loses nothing that it has acknowledged, also if a server restarts
-	// or another one takes its place. Otherwise all streams get new epochs then: they keep what the
-	// server has kept, but receivers are told that they may have missed publications. Wrong use of
-	// this option makes receivers miss publications without notice.
+	// Durable means that the engine loses nothing that it has acknowledged, also if a server
+	// restarts or another one takes its place. Otherwise all streams get new epochs then: they keep
+	// what the server has kept, but receivers are told that they may have missed publications.
+	// Wrong use of this option makes receivers miss publications without notice.
 	Durable bool
 	// Logger receives errors that are returned to no caller. Default: slog.Default().
 	Logger *slog.Logger

@@ -7,7 +7,9 @@ import (
 )
 
 // send sends data to subjects in one round trip.
-func (b *Broker) send(ctx context.Context, data []byte, subjects []string) (receivers int, err error) {
+func (b *Broker) send(
+	ctx context.Context, data []byte, subjects []string,
+) (receivers int, err error) {
 	client, err := b.engine(ctx)
 	if err != nil || len(subjects) == 0 {
 		return 0, err

@@ -58,7 +58,7 @@ func TestKeysEnd(t *testing.T) {
 	a := join(t, s.options())
 	p := note("user/a", 1)
 	p.Keep.Age, p.Message.ID = time.Hour, "1"
-	at := a.publish(p).Position
+	a.publish(p)
 	_, err := a.Cursor(t.Context(), "user/a", "r")
 	require.NoError(t, err)
 	ttl := func(all []string) (least, most int64) {
@@ -81,7 +81,7 @@ func TestKeysEnd(t *testing.T) {
 	require.Less(t, most, int64(8*24*3600))
 
 	p.Keep.Age, p.Message.ID = 0, "2"
-	at = a.publish(p).Position
+	at := a.publish(p).Position
 	_, most = ttl(every())
 	require.EqualValues(t, -1, most)
 	require.NoError(t, a.Ack(t.Context(), "user/a", "r", at))

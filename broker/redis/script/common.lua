@@ -2,11 +2,11 @@
 -- ARGV[2] a generation for buckets that begin a new one, ARGV[3] how long a stream is remembered
 -- after its last publication, in microseconds like all times here.
 --
--- A stream is a head (hash), a log of records (list), the measures of these records (list: time, sum
--- of sizes, size, time to live, sender), ids with their order (hash and list), cursors (hash), and
--- how much of a shared stream each sender uses (hash). Offsets are dense: the elements of an offset
--- in the lists are found by its distance from the base, after which records are stored. Those up to
--- the floor are discarded; they are removed a bounded number at a time.
+-- A stream is a head (hash), a log of records (list), the measures of these records (list: time,
+-- sum of sizes, size, time to live, sender), ids with their order (hash and list), cursors (hash),
+-- and how much of a shared stream each sender uses (hash). Offsets are dense: the elements of an
+-- offset in the lists are found by its distance from the base, after which records are stored.
+-- Those up to the floor are discarded; they are removed a bounded number at a time.
 --
 -- The log is no stream of Redis, because that takes 4 KiB even for one small record.
 local call = redis.call
@@ -70,7 +70,9 @@ local function parse(line)
   }
 end
 
-local function measure(k, h, offset) return parse(call('LINDEX', k.measures, offset - h.base - 1)) end
+local function measure(k, h, offset)
+  return parse(call('LINDEX', k.measures, offset - h.base - 1))
+end
 
 local function sumat(k, h, offset)
   if offset == h.top then return h.sum end

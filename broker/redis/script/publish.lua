@@ -107,8 +107,8 @@ local function part(genkey, k, p)
   local mark = math.max(now, h.top)
   if mark > high + SECOND then call('HSET', genkey, 'high', text(mark)) end
   local prev = visible(h, h.top - 1)
-  call('SPUBLISH', p.channel, '\1p' .. table.concat(
-    {gen, text(h.top), text(prev), text(h.at)}, ' ') .. '\n' .. p.payload)
+  local line = table.concat({gen, text(h.top), text(prev), text(h.at)}, ' ')
+  call('SPUBLISH', p.channel, '\1p' .. line .. '\n' .. p.payload)
   return {TAKEN, gen, h.top, prev, h.at}
 end
 
@@ -122,7 +122,8 @@ local function number() return tonumber(word()) end
 while n * 8 < #KEYS do
   local p = {
     channel = word(), payload = word(), size = number(), id = word(), messages = number(),
-    age = number(), bytes = number(), ttl = number(), inbox = word() == '1', shared = word() == '1', sender = word(),
+    age = number(), bytes = number(), ttl = number(),
+    inbox = word() == '1', shared = word() == '1', sender = word(),
     readers = {},
   }
   for r = 1, number() do p.readers[r] = word() end
