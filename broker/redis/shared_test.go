@@ -203,7 +203,7 @@ func TestNamesLeaveNothing(t *testing.T) {
 	require.Len(t, channels, 1)
 }
 
-// A publication that a subscriber did not get, and that nothing follows, is delivered soon.
+// What was published while the connection was lost is delivered soon, though nothing follows it.
 func TestLostTail(t *testing.T) {
 	s := start(t)
 	p := newProxy(t, s.addr())
@@ -211,6 +211,7 @@ func TestLostTail(t *testing.T) {
 	o.Addrs = []string{p.addr()}
 	a, b := join(t, s.options()), join(t, o)
 	b.subscribe("room/a")
+	b.ForgetDue()
 	a.publish(note("room/a", 1))
 	eventually(t, func() bool { return len(b.delivered("room/a")) == 1 })
 	p.cut(true)
@@ -222,5 +223,27 @@ func TestLostTail(t *testing.T) {
 	eventually(t, func() bool { return len(b.delivered("room/a")) == 5 })
 	require.Less(t, time.Since(back), 5*time.Second)
 	require.Equal(t, []string{"1", "2", "3", "4", "5"}, b.delivered("room/a"))
+	require.Empty(t, b.losses())
+}
+
+// What is lost on its way is found soon after Subscribe, though nothing follows it.
+func TestLostAfterSubscribe(t *testing.T) {
+	s := start(t)
+	a, b := join(t, s.options()), join(t, s.options())
+	b.subscribe("room/a")
+	require.NoError(t, a.PublishSilently(t.Context(), note("room/a", 1)))
+	eventually(t, func() bool { return len(b.delivered("room/a")) == 1 })
+}
+
+// What is lost on its way is read when something follows it.
+func TestGap(t *testing.T) {
+	s := start(t)
+	a, b := join(t, s.options()), join(t, s.options())
+	b.subscribe("room/a")
+	b.ForgetDue()
+	require.NoError(t, a.PublishSilently(t.Context(), note("room/a", 1)))
+	a.publish(note("room/a", 2))
+	eventually(t, func() bool { return len(b.delivered("room/a")) == 2 })
+	require.Equal(t, []string{"1", "2"}, b.delivered("room/a"))
 	require.Empty(t, b.losses())
 }
