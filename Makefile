@@ -15,7 +15,7 @@ test:
 	REALTIME_TEST=long go test -race -count=1 -timeout 20m $(ARGS) work
 
 bench:
-	go test -run '^$$' -bench . -benchmem ./ ./client ./internal/... ./broker/bolt
+	go test -run '^$$' -bench . -benchmem ./ ./client ./internal/... ./broker/bolt ./broker/redis
 
 proof:
 	.ci/proof

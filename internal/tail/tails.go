@@ -69,8 +69,8 @@ func (ts *Tails) Unsubscribe(stream string) (last bool) {
 }
 
 // Start delivers what comes after the position, which was the end of the stream when the engine had
-// already begun to pass on what is published. It returns the end of the stream as far as it was
-// delivered. Only the first call for a stream counts.
+// already begun to pass on what is published. Only the first call for a stream counts. It returns
+// the position after which the stream is delivered to who has just subscribed.
 func (ts *Tails) Start(stream string, at broker.Position) broker.Position {
 	t, ok := ts.all.Get(stream)
 	if !ok {
@@ -78,11 +78,12 @@ func (ts *Tails) Start(stream string, at broker.Position) broker.Position {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.started {
-		t.started, t.last = true, at
-		t.drain()
+	if t.started {
+		return t.last
 	}
-	return t.last
+	t.started, t.last = true, at
+	t.drain()
+	return at
 }
 
 // Arrived takes a publication that the engine has passed on, or that was published by this process.
@@ -188,6 +189,7 @@ type tail struct {
 	bytes         int           // of early
 	reads         uint64        // that have begun
 	filling       bool          // a read runs, or will run
+	must          bool          // the read must not be left out
 	timer         *time.Timer   // begins to read; nil if there is none
 	moved         chan struct{} // closed when last changes; nil if nobody waits
 }
@@ -242,7 +244,7 @@ func (t *tail) drain() {
 		t.early = nil
 		return
 	}
-	t.fillLater(patience)
+	t.fillUnless()
 }
 
 // deliverNext delivers one of the early publications, and forgets those that were delivered before.
@@ -284,11 +286,35 @@ func (t *tail) fillLater(wait time.Duration) {
 	t.timer = time.AfterFunc(wait, start)
 }
 
+// fillUnless reads what is missing if it does not arrive in time. As long as the stream moves on,
+// what is missing is something else each time.
+func (t *tail) fillUnless() {
+	if t.filling || t.ended {
+		return
+	}
+	t.filling = true
+	from := t.last
+	t.timer = time.AfterFunc(patience, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		switch {
+		case t.ended:
+		case t.last == from && len(t.early) > 0 || t.must:
+			t.ts.cfg.Go(t.read)
+		default:
+			if t.filling = false; len(t.early) > 0 {
+				t.fillUnless()
+			}
+		}
+	})
+}
+
 // fill reads what is missing now.
 func (t *tail) fill() {
 	if t.timer != nil && t.timer.Stop() {
 		t.filling = false
 	}
+	t.must = true // the timer may be about to decide
 	t.fillLater(0)
 }
 
@@ -348,7 +374,7 @@ func (t *tail) take(page *broker.Page, missed int) (more bool) {
 // filled ends a read. What arrived before it began, and still does not follow, is not in the
 // stream: it belongs to an older epoch, or the engine has lost it.
 func (t *tail) filled(err error) {
-	t.filling = false
+	t.filling, t.must = false, false
 	switch {
 	case t.ended:
 		return

@@ -142,7 +142,7 @@ func TestBeforeStart(t *testing.T) {
 		}
 		require.Empty(t, r.got)
 		r.last = all[2].Position
-		require.Equal(t, all[4].Position, r.ts.Start("s", all[2].Position))
+		require.Equal(t, all[2].Position, r.ts.Start("s", all[2].Position))
 		require.Equal(t, []uint64{4, 5}, r.got)
 		require.Equal(t, all[4].Position, r.ts.Start("s", all[0].Position), "only the first call counts")
 	})
@@ -171,6 +171,27 @@ func TestGaps(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While publications overtake each other but all arrive, nothing is read.
+func TestOvertaking(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.start()
+		waiting := r.publish()
+		for range 200 { // at any time one is missing
+			next := r.publish()
+			r.ts.Arrived(next)
+			r.ts.Arrived(waiting)
+			waiting = r.publish()
+			r.ts.Arrived(r.publish())
+			time.Sleep(patience / 4)
+			synctest.Wait()
+			r.ts.Arrived(waiting)
+			waiting = r.publish()
+		}
+		require.Zero(t, r.reads)
+		require.Zero(t, r.losses)
+	})
 }
 
 // The last publications are found though nothing follows them.
