@@ -217,7 +217,8 @@ func (a *api) members(r *http.Request, room string) (any, error) {
 		return nil, newRefusal(http.StatusForbidden, message, metrics.Denied)
 	}
 	var content []byte
-	a.m.rooms.inspect(room, policy, func(l *memberList) { content = l.content })
+	absent := a.m.rooms.listAbsent(r.Context(), room, policy)
+	a.m.rooms.inspect(room, absent, func(l *memberList) { content = l.content })
 	body := append(wire.AppendString([]byte(`{"room_id":`), room), ',')
 	return json.RawMessage(append(body, content[1:]...)), nil
 }

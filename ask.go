@@ -25,6 +25,7 @@ const (
 	askConns      = "conns"
 	askValues     = "values"
 	askParts      = "parts"
+	askList       = "list"
 	askJoinConn   = "join connection"
 	askLeaveConn  = "leave connection"
 	askRestJoin   = "rest join"
@@ -69,7 +70,9 @@ func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
 	case askRoster:
 		return m.rooms.rosterOf(a.Room), nil
 	case askParts:
-		return m.spread.answer(a.Rooms), nil
+		return m.spread.answer(a.Rooms)
+	case askList:
+		return m.rooms.answerList(a.Room)
 	case askValues:
 		return m.rooms.encodedValues(a.Room), nil
 	case askMembers:

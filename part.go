@@ -259,9 +259,10 @@ func (s *spreader) begin(room string) {
 
 // askAll asks all nodes for their parts of a room. If one does not answer, it does so again later.
 func (s *spreader) askAll(room string) {
-	answers, err := s.m.node.AskRoom(context.Background(), room, askParts, &ask{Rooms: []string{room}})
+	rooms := []string{room}
+	answers, err := s.m.node.AskRoom(context.Background(), room, askParts, &ask{Rooms: rooms})
 	for i := range answers {
-		s.takeAnswer(answers[i].From, answers[i].Body)
+		s.takeAnswer(answers[i].From, rooms, answers[i].Body)
 	}
 	if err == nil {
 		s.mu.Lock()
@@ -270,16 +271,26 @@ func (s *spreader) askAll(room string) {
 	}
 }
 
-// takeAnswer takes whole parts of a node.
-func (s *spreader) takeAnswer(from cluster.ID, body json.RawMessage) bool {
-	var all []*parts.Message
-	if json.Unmarshal(body, &all) != nil {
+// partsAnswer is the answer of a node that was asked for its parts of rooms. Of rooms that are not
+// there, it has none.
+type partsAnswer struct {
+	Version uint64                    `json:"ver"`
+	Parts   map[string]*parts.Message `json:"parts,omitempty"` // by room
+}
+
+// takeAnswer takes whole parts of a node that was asked for them.
+func (s *spreader) takeAnswer(from cluster.ID, rooms []string, body json.RawMessage) bool {
+	var a partsAnswer
+	if json.Unmarshal(body, &a) != nil {
 		return false
 	}
-	for _, m := range all {
-		if m != nil && m.Prev == 0 {
-			s.take(from, m)
+	for _, name := range rooms {
+		m := a.Parts[name]
+		if m == nil {
+			m = &parts.Message{Version: a.Version}
 		}
+		m.Room, m.Prev = name, 0
+		s.take(from, m)
 	}
 	return true
 }
@@ -346,7 +357,7 @@ func (s *spreader) askNode(from cluster.ID) {
 		}
 		s.mu.Unlock()
 		body, err := s.m.node.Ask(context.Background(), from, askParts, &ask{Rooms: rooms})
-		if err != nil || !s.takeAnswer(from, body) {
+		if err != nil || !s.takeAnswer(from, rooms, body) {
 			s.mu.Lock()
 			if s.stale[from] == nil {
 				s.stale[from] = map[string]struct{}{}
@@ -362,30 +373,30 @@ func (s *spreader) askNode(from cluster.ID) {
 }
 
 // answer returns the whole parts of rooms that another node asks for.
-func (s *spreader) answer(rooms []string) []*parts.Message {
+func (s *spreader) answer(rooms []string) (any, error) {
 	if s.m.capacity.Closed() {
-		return nil
+		return nil, ErrClosed
 	}
-	var all []*parts.Message
+	a := partsAnswer{Version: s.clock.Last(), Parts: map[string]*parts.Message{}}
 	for _, name := range rooms {
-		m := &parts.Message{Room: name, Version: s.clock.Last()}
 		if r := s.m.rooms.lock(name); r != nil {
 			if r.part != nil {
-				m = r.wholePart()
+				a.Parts[name] = r.wholePart()
 			}
 			r.mu.Unlock()
 		}
-		all = append(all, m)
 	}
-	return all
+	return a, nil
 }
 
 // beat is what a sign of life says: which parts are new, with their versions.
 func (s *spreader) beat() []byte {
 	s.mu.Lock()
-	fresh := make([]string, 0, len(s.fresh))
+	var fresh []string
 	for room := range s.fresh {
-		fresh = append(fresh, room)
+		if fresh = append(fresh, room); len(fresh) == maxPartRooms {
+			break
+		}
 	}
 	s.mu.Unlock()
 	for _, room := range fresh {

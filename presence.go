@@ -451,12 +451,13 @@ func (r *room) makeList() {
 
 // inspect calls see with the members of a room. If the room exists, its lock is held meanwhile, so
 // that the members do not change. The list is made without the lock where possible, and is shared
-// by all calls until the members change. p is the policy of a room that does not exist.
-func (rs *rooms) inspect(name string, p roomPolicy, see func(l *memberList)) {
+// by all calls until the members change. absent is the list of a room that does not exist, see
+// listAbsent.
+func (rs *rooms) inspect(name string, absent *memberList, see func(l *memberList)) {
 	for tries := 1; ; tries++ {
 		r := rs.lock(name)
 		if r == nil {
-			see((&room{policy: p}).newList()())
+			see(absent)
 			return
 		}
 		if r.lists == nil {
@@ -474,4 +475,39 @@ func (rs *rooms) inspect(name string, p roomPolicy, see func(l *memberList)) {
 		r.mu.Unlock()
 		return
 	}
+}
+
+// listAbsent returns the list of a room that has no members here: that of another node that has
+// some, or an empty one. p is the policy of the room.
+func (rs *rooms) listAbsent(ctx context.Context, name string, p roomPolicy) *memberList {
+	list := (&room{policy: p}).newList()()
+	if _, ok := rs.index.Get(name); ok {
+		return list
+	}
+	answers, _ := rs.m.node.AskRoom(ctx, name, askList, &ask{Room: name}) // or it is empty
+	for i := range answers {
+		var found answeredList
+		if json.Unmarshal(answers[i].Body, &found) == nil && found.Entries >= list.entries &&
+			len(found.Content) > 0 && found.Content[0] == '{' {
+			list.entries, list.content = found.Entries, found.Content
+		}
+	}
+	return list
+}
+
+// answeredList is a memberList for another node.
+type answeredList struct {
+	Entries int             `json:"entries"`
+	Content json.RawMessage `json:"content"`
+}
+
+// answerList returns the list of a room that has members here.
+func (rs *rooms) answerList(name string) (any, error) {
+	if _, ok := rs.index.Get(name); !ok {
+		return nil, ErrNotFound
+	}
+	var answer answeredList
+	absent := &memberList{content: []byte("{}")}
+	rs.inspect(name, absent, func(l *memberList) { answer = answeredList{l.entries, l.content} })
+	return answer, nil
 }

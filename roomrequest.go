@@ -163,14 +163,14 @@ func (rs *requests) presenceRequest(c *Conn, r *wire.Request) error {
 		return nil
 	}
 	r.Answered = true
-	size := 0
-	rs.m.rooms.inspect(r.Room, policy, func(l *memberList) { size = len(l.content) })
+	size, absent := 0, rs.m.rooms.listAbsent(c.session.Context(), r.Room, policy)
+	rs.m.rooms.inspect(r.Room, absent, func(l *memberList) { size = len(l.content) })
 	replies := &rs.m.counters.Queues.Replies
 	if err := replies.Reserve(c.session.Context(), int64(size)); err != nil {
 		return err
 	}
 	defer replies.Release(int64(size))
-	rs.m.rooms.inspect(r.Room, policy, func(l *memberList) {
+	rs.m.rooms.inspect(r.Room, absent, func(l *memberList) {
 		c.session.Bill().Receivers(l.entries) // as much as a message to so many receivers
 		c.session.Bill().Bytes(len(l.content))
 		c.answer(wire.Reply(r.ID, l.content, nil))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/long"
 	"github.com/realtime-go/realtime/internal/memengine"
 )
 
@@ -101,36 +103,77 @@ func TestNodesShareCounts(t *testing.T) {
 	})
 }
 
-// A page whose connection was lost, and that reconnects to another node, has not left: its entry
-// stays, with its key.
+// A page whose connection was lost, or whose node was killed or shut down, and that reconnects to
+// another node, has not left: its entry stays, with its key.
 func TestNodesHandOverMembers(t *testing.T) {
-	for _, wait := range []time.Duration{100 * time.Millisecond, 5 * time.Second} {
-		t.Run(wait.String(), func(t *testing.T) {
+	lost := func(wait time.Duration) func(ns *nodes, p *page) {
+		return func(_ *nodes, p *page) {
+			p.lose()
+			time.Sleep(wait)
+		}
+	}
+	for name, leave := range map[string]func(ns *nodes, p *page){
+		"lost":            lost(100 * time.Millisecond),
+		"lost for longer": lost(5 * time.Second),
+		"killed": func(ns *nodes, p *page) {
+			ns.engine.Cut(ns.buses[0], true)
+			time.Sleep(8 * time.Second)
+		},
+		"shut down": func(ns *nodes, p *page) {
+			require.NoError(ns.t, ns.beds[0].Close())
+			time.Sleep(time.Second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
 			cluster(t, 3, shared(), func(t *testing.T, ns *nodes) {
-				one, two := ns.two()
-				watcher := ns.beds[2].openV1(realtime.Identity{UserID: "watcher"})
-				f := ns.beds[2].watch(watcher, "hall", "")
-				plain := ns.beds[2].open("plain")
-				ns.beds[2].join("hall", plain)
+				one, two, three := ns.beds[0], ns.beds[1], ns.beds[2]
+				watcher := three.openV1(realtime.Identity{UserID: "watcher"})
+				f := three.watch(watcher, "hall", "")
+				plain := three.open("plain")
+				three.join("hall", plain)
 				page := one.page("alice", "key1")
 				page.say(`{"type":"join","id":1,"room":"hall","presence":true,"state":1}`)
-				time.Sleep(time.Second)
+				time.Sleep(2 * time.Second)
 				plain.discard()
-				page.lose()
-				time.Sleep(wait)
+				f.see(watcher)
+				leave(ns, page)
 				again := two.page("alice", "key1")
 				again.say(`{"type":"join","id":1,"room":"hall","presence":true,"state":2}`)
 				time.Sleep(time.Minute)
-				f.see(watcher).same(ns.beds[2].Manager)
+				f.see(watcher).same(three.Manager)
 				require.NotContains(t, strings.Join(f.log, " "), "gone")
 				require.Equal(t, `2`, string(f.entries["key1"].State))
 				require.False(t, f.entries["key1"].Away)
 				require.Len(t, f.entries, 3)
 				require.Empty(t, plain.got())
-				require.Zero(t, one.Stats().Rooms, "the first node has given it up")
+				if name != "killed" {
+					require.Zero(t, one.Stats().Rooms, "the first node has given it up")
+				}
+				page.lose()
 			})
 		})
 	}
+}
+
+// A change that was lost is found as soon as another one follows.
+func TestNodesFindLostChanges(t *testing.T) {
+	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		alice, bob := one.openV1(realtime.Identity{UserID: "alice"}), two.openV1(realtime.Identity{UserID: "bob"})
+		f := one.watch(alice, "hall", "")
+		two.join("hall", bob)
+		time.Sleep(time.Minute)
+		f.see(alice)
+		carol := two.openV1(realtime.Identity{UserID: "carol"})
+		ns.engine.SetFaults(memengine.Faults{Loss: 1})
+		two.join("hall", carol)
+		time.Sleep(200 * time.Millisecond)
+		ns.engine.SetFaults(memengine.Faults{})
+		bob.request(`{"type":"state","id":2,"room":"hall","state":2}`)
+		time.Sleep(500 * time.Millisecond)
+		f.see(alice).same(one.Manager)
+		require.Equal(t, []string{"new alice", "new bob", "new carol"}, f.log)
+	})
 }
 
 // The members of a node that was killed are gone after its lease and the grace. A node that is cut
@@ -164,80 +207,142 @@ func TestNodesThatAreLost(t *testing.T) {
 	})
 }
 
-// TestNodePresence lets clients join, change, move and leave on nodes that lose messages, are cut
-// off and restarted. After some time without faults, all nodes show the same.
+// TestNodePresence lets pages join, change, move and leave on nodes that lose messages, are cut off,
+// killed, and started again. Some time after the last fault, all nodes show the pages that are left,
+// with what they said last.
 func TestNodePresence(t *testing.T) {
-	for seed := range uint64(20) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { nodePresence(t, seed) })
+	for seed := range uint64(long.Of(60, 300, 2000)) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			c := &presenceChaos{dice: rand.New(rand.NewPCG(seed, 0))}
+			cluster(t, 3, shared(), func(t *testing.T, ns *nodes) {
+				ns.engine.SetFaults(memengine.Faults{
+					Delay: 30 * time.Millisecond, Loss: []float64{0, 0.02, 0.2}[seed%3],
+				})
+				c.ns = ns
+				for range 150 {
+					c.step()
+					time.Sleep(time.Duration(c.dice.IntN(400)) * time.Millisecond)
+				}
+				for _, bus := range ns.buses {
+					ns.engine.Cut(bus, false)
+				}
+				ns.engine.SetFaults(memengine.Faults{Delay: 30 * time.Millisecond})
+				time.Sleep(time.Minute)
+				c.check(t)
+			})
+		})
 	}
 }
 
-func nodePresence(t *testing.T, seed uint64) {
-	dice := rand.New(rand.NewPCG(seed, 0))
-	cluster(t, 3, shared(), func(t *testing.T, ns *nodes) {
-		ns.engine.SetFaults(memengine.Faults{Delay: 30 * time.Millisecond, Loss: []float64{0, 0.02, 0.2}[seed%3]})
-		var pages []*page
-		for range 150 {
-			b := ns.beds[dice.IntN(len(ns.beds))]
-			switch dice.IntN(12) {
-			case 0, 1, 2, 3:
-				p := b.page(fmt.Sprint("user", dice.IntN(5)), fmt.Sprint("key", dice.IntN(8)))
-				p.say(`{"type":"join","id":1,"room":"room%d","presence":true,"state":%d}`, dice.IntN(2), dice.IntN(9))
-				pages = append(pages, p)
-			case 4, 5:
-				for _, p := range pages {
-					if dice.IntN(3) == 0 {
-						p.say(`{"type":"state","room":"room%d","state":%d}`, dice.IntN(2), dice.IntN(9))
-					}
-				}
-			case 6, 7:
-				if len(pages) > 0 {
-					p := pages[dice.IntN(len(pages))]
-					[]func(){p.lose, p.leave}[dice.IntN(2)]()
-				}
-			case 8:
-				ns.engine.Cut(ns.buses[dice.IntN(len(ns.buses))], dice.IntN(3) == 0)
-			}
-			time.Sleep(time.Duration(dice.IntN(400)) * time.Millisecond)
-		}
-		for _, bus := range ns.buses {
-			ns.engine.Cut(bus, false)
-		}
-		ns.engine.SetFaults(memengine.Faults{Delay: 30 * time.Millisecond})
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		for room := range 2 {
-			name := fmt.Sprint("room", room)
-			var first *fold
-			for _, b := range ns.beds {
-				if !strings.Contains(fmt.Sprint(b.rooms()), name) {
-					continue
-				}
-				w := b.openV1(realtime.Identity{})
-				f := b.watch(w, name, "")
-				time.Sleep(time.Second)
-				f.see(w)
-				f.entries = withoutAnonymous(f.entries)
-				if first == nil {
-					first = f
-				} else {
-					require.Equal(t, first.entries, f.entries, name)
-				}
-				require.NoError(t, w.conn.Close(realtime.CloseNormal, ""))
-				time.Sleep(time.Second)
-			}
-		}
-	})
+// presenceChaos is a cluster with pages.
+type presenceChaos struct {
+	ns    *nodes
+	dice  *rand.Rand
+	pages []*chaosPage
 }
 
-func withoutAnonymous(all map[string]entry) map[string]entry {
-	users := map[string]entry{}
-	for key, e := range all {
-		if e.User != "" {
-			users[key] = e
+// chaosPage is a page that is connected.
+type chaosPage struct {
+	*page
+	bed    *bed
+	user   string
+	states map[string]int // by room that it has joined
+}
+
+func (c *presenceChaos) step() {
+	b := c.ns.beds[c.dice.IntN(len(c.ns.beds))]
+	room := fmt.Sprint("room", c.dice.IntN(2))
+	switch c.dice.IntN(14) {
+	case 0, 1, 2, 3:
+		user := fmt.Sprint("user", c.dice.IntN(5))
+		p := &chaosPage{b.page(user, fmt.Sprint("key", c.dice.IntN(8))), b, user, map[string]int{}}
+		c.pages = append(c.pages, p)
+		c.join(p, room)
+	case 4:
+		if p := c.any(); p != nil {
+			c.join(p, room)
+		}
+	case 5, 6, 7:
+		if p := c.any(); p != nil && len(p.states) > 0 {
+			for room := range p.states {
+				p.states[room] = c.dice.IntN(9)
+				p.say(`{"type":"state","room":%q,"state":%d}`, room, p.states[room])
+			}
+		}
+	case 8:
+		if p := c.any(); p != nil {
+			p.say(`{"type":"leave","room":%q}`, room)
+			delete(p.states, room)
+		}
+	case 9, 10:
+		if p := c.any(); p != nil {
+			[]func(){p.lose, p.leave}[c.dice.IntN(2)]()
+			c.forget(func(other *chaosPage) bool { return other == p })
+		}
+	case 11:
+		c.ns.engine.Cut(c.ns.buses[c.dice.IntN(len(c.ns.buses))], c.dice.IntN(3) == 0)
+	case 12:
+		if c.dice.IntN(5) == 0 {
+			c.restart(b)
 		}
 	}
-	return users
+}
+
+func (c *presenceChaos) join(p *chaosPage, room string) {
+	p.states[room] = c.dice.IntN(9)
+	p.say(`{"type":"join","id":1,"room":%q,"presence":true,"state":%d}`, room, p.states[room])
+}
+
+// restart ends a node, perhaps without a goodbye, and starts another one.
+func (c *presenceChaos) restart(b *bed) {
+	i := slices.Index(c.ns.beds, b)
+	c.ns.engine.Cut(c.ns.buses[i], c.dice.IntN(2) == 0)
+	require.NoError(c.ns.t, b.Close())
+	c.forget(func(p *chaosPage) bool { return p.bed == b })
+	c.ns.beds, c.ns.buses = slices.Delete(c.ns.beds, i, i+1), slices.Delete(c.ns.buses, i, i+1)
+	c.ns.add(shared())
+}
+
+func (c *presenceChaos) any() *chaosPage {
+	if len(c.pages) == 0 {
+		return nil
+	}
+	return c.pages[c.dice.IntN(len(c.pages))]
+}
+
+func (c *presenceChaos) forget(which func(p *chaosPage) bool) {
+	c.pages = slices.DeleteFunc(c.pages, which)
+}
+
+// check requires that a new watcher at each node sees the pages that are connected.
+func (c *presenceChaos) check(t *testing.T) {
+	for _, room := range []string{"room0", "room1"} {
+		var want []string
+		for _, p := range c.pages {
+			if state, ok := p.states[room]; ok {
+				want = append(want, fmt.Sprint(p.user, " ", state))
+			}
+		}
+		slices.Sort(want)
+		for i, b := range c.ns.beds {
+			w := b.openV1(realtime.Identity{UserID: "watcher"})
+			f := b.watch(w, room, "")
+			time.Sleep(time.Second)
+			f.see(w)
+			var got []string
+			for _, e := range f.entries {
+				if e.User != "watcher" {
+					got = append(got, fmt.Sprint(e.User, " ", string(e.State)))
+					require.False(t, e.Away)
+				}
+			}
+			slices.Sort(got)
+			require.Equal(t, want, got, "node %d, %s", i, room)
+			require.Equal(t, len(f.entries), f.conns)
+			require.NoError(t, w.conn.Close(realtime.CloseNormal, ""))
+			time.Sleep(time.Second)
+		}
+	}
 }
 
 // shared returns Options for pages whose rooms show their members.
