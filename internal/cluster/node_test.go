@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -66,6 +67,7 @@ func withNode(t *testing.T, test func(t *testing.T, n *Node, b *testBus)) {
 		b := &testBus{}
 		wheel := timerwheel.New(b.wg.Go)
 		n := NewNode(b, wheel)
+		n.events = noEvents{}
 		test(t, n, b)
 		n.Close()
 		n.Close()
@@ -119,7 +121,7 @@ func TestSubjects(t *testing.T) {
 		require.Equal(t, -1, n.Send(t.Context(), &broker.Target{All: true}, KindMessage, nil))
 	})
 	alone := NewNode(nil, nil)
-	alone.Open(nil, nil)
+	alone.Open(nil, 0)
 	require.Zero(t, alone.Send(t.Context(), &broker.Target{All: true}, KindMessage, nil))
 	s := alone.EnterRoom("a")
 	s.Wait(t.Context())
@@ -167,7 +169,7 @@ func TestSeenIsBounded(t *testing.T) {
 // A node listens while somebody is interested, and some time longer.
 func TestInterest(t *testing.T) {
 	withNode(t, func(t *testing.T, n *Node, b *testBus) {
-		n.Open(nil, func(context.Context) {})
+		n.Open(noEvents{}, 0)
 		n.Wait(t.Context())
 		require.Equal(t, []string{"listen all", "listen node/" + n.ID.String(), "send [all]"}, b.take())
 		b.quiet = true
@@ -235,3 +237,15 @@ func FuzzEnvelope(f *testing.F) {
 		require.Equal(t, e, again)
 	})
 }
+
+// noEvents is a Manager that does nothing.
+type noEvents struct{}
+
+func (noEvents) Answer(string, json.RawMessage) (any, error) { return nil, nil }
+func (noEvents) Sync(context.Context)                        {}
+func (noEvents) Beat() []byte                                { return nil }
+func (noEvents) Beaten(ID, []byte) error                     { return nil }
+func (noEvents) Part(ID, []byte) error                       { return nil }
+func (noEvents) Missed(ID)                                   {}
+func (noEvents) Lost(ID, bool)                               {}
+func (noEvents) Gone(ID)                                     {}
