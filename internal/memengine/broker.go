@@ -23,7 +23,8 @@ const (
 // Broker is a [broker.Bus] on an Engine.
 type Broker struct {
 	engine *Engine
-	cut    bool // guarded by engine.mu
+	cut    bool // guarded by engine.mu, like mute
+	mute   bool
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc

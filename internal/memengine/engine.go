@@ -66,6 +66,14 @@ func (e *Engine) Cut(b *Broker, cut bool) {
 	e.changed()
 }
 
+// Mute says whether nothing is passed on to a broker, although its calls are answered. At the end of
+// that it looks for what it has missed, as after a new connection.
+func (e *Engine) Mute(b *Broker, mute bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b.mute = mute
+}
+
 // changed tells brokers that can or cannot reach the engine any more. e.mu is held.
 func (e *Engine) changed() {
 	for _, b := range e.nodes {
@@ -143,7 +151,7 @@ func (e *Engine) pass(channel string, from *Broker, do func(to *Broker) func()) 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, b := range e.nodes {
-		if b == from || b.cut || e.faults.Down || !b.joined(channel) {
+		if b == from || b.cut || b.mute || e.faults.Down || !b.joined(channel) {
 			continue
 		}
 		receivers++
