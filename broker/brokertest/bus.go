@@ -183,9 +183,12 @@ func listenToStream(g *group) {
 		g.soon("they are delivered", func() bool {
 			return len(n.delivered("room/a")) == 20 && len(n.texts("room/a")) == 1
 		})
-		n.requireOrdered("room/a")
+		n.requireChain("room/a")
 		require.Empty(g.t, n.lost("room/a"))
 	}
+	b.listen("room/b") // to which nobody is subscribed
+	a.publish(note("room/b", 1))
+	g.soon("it is delivered", func() bool { return len(b.delivered("room/b")) == 1 })
 	b.unlisten("room/a")
 	c.unlisten("room/a")
 	a.publish(note("room/a", 21))

@@ -144,8 +144,23 @@ func (g *group) requireWhole(stream string) {
 	g.t.Helper()
 	for _, n := range g.nodes {
 		require.Empty(g.t, n.lost(stream), "node %s", n.id)
-		n.requireOrdered(stream)
+		n.requireChain(stream)
 	}
+}
+
+// requireChain requires that a stream was delivered as it is kept.
+func (s *stage) requireChain(stream string) (read []broker.Publication) {
+	s.t.Helper()
+	read = s.all(stream)
+	delivered := s.delivered(stream)
+	require.Equal(s.t, offsets(read), offsets(delivered), stream)
+	before := uint64(0)
+	for i, p := range read {
+		require.Equal(s.t, p.Message, delivered[i].Message)
+		require.Equal(s.t, before, p.Prev)
+		before = p.Position.Offset
+	}
+	return read
 }
 
 // insist calls again what fails because the engine cannot be reached.

@@ -61,9 +61,14 @@ func (n *node) at(stream string, at broker.Position) *broker.Publication {
 	return nil
 }
 
-// requireOrigins requires that only what a node has published has an origin there.
-func (g *group) requireOrigins(stream string) {
+// requireOne requires that all nodes have delivered the stream in one order, that of each publisher,
+// and that only what a node has published has an origin there.
+func (g *group) requireOne(stream string) {
+	g.t.Helper()
+	g.settle(stream)
+	g.requireWhole(stream)
 	for _, n := range g.nodes {
+		n.requireOrdered(stream)
 		for _, p := range n.delivered(stream) {
 			require.Equal(g.t, p.Message.Sender[:1] == n.id, p.Origin != nil,
 				"the origin of %s at node %s", p.Message.Sender, n.id)
@@ -74,9 +79,7 @@ func (g *group) requireOrigins(stream string) {
 func oneOrder(g *group) {
 	g.openAll(2, "room/a")
 	g.publishAtAll(40, func(int) string { return "room/a" })
-	g.settle("room/a")
-	g.requireWhole("room/a")
-	g.requireOrigins("room/a")
+	g.requireOne("room/a")
 	require.Len(g.t, g.nodes[0].delivered("room/a"), 2*3*40)
 }
 
@@ -95,9 +98,7 @@ func orderOfMany(g *group) {
 	total := 0
 	for i := range streams {
 		stream := fmt.Sprint("room/", i)
-		g.settle(stream)
-		g.requireWhole(stream)
-		g.requireOrigins(stream)
+		g.requireOne(stream)
 		total += len(g.nodes[1].delivered(stream))
 	}
 	require.Equal(g.t, 2*3*60, total)
