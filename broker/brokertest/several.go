@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -260,7 +261,7 @@ func expiredAcross(g *group) {
 	var at []broker.Position
 	for i := range 3 {
 		p := note("room/a", i)
-		p.Keep.Age = briefTime
+		p.Keep.Age = 3 * time.Second // in which all brokers get it
 		at = append(at, nodes[i%2].publish(p).Position)
 	}
 	g.settle("room/a")

@@ -8,13 +8,17 @@ import (
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/broker/brokertest"
+	"github.com/realtime-go/realtime/internal/long"
 )
 
 func TestBroker(t *testing.T) {
 	for name, f := range map[string]Faults{
-		"no faults": {}, "slow": {Delay: 2 * time.Millisecond, Loss: 0.2},
+		"no faults": {}, "losses": {Loss: 0.2}, "slow": {Delay: time.Millisecond, Loss: 0.2},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if f.Delay > 0 {
+				long.Only(t, "the delays add up")
+			}
 			brokertest.Run(t, func(t *testing.T) broker.Broker {
 				e := New(1)
 				e.SetFaults(f)

@@ -69,8 +69,8 @@ func (ts *Tails) Unsubscribe(stream string) (last bool) {
 }
 
 // Start delivers what comes after the position, which was the end of the stream when the engine had
-// already begun to pass on what is published. It returns the end of the stream as far as it was
-// delivered. Only the first call for a stream counts.
+// already begun to pass on what is published. It returns the position after which everything is
+// delivered: for the first call that one, and for later ones the last that was delivered.
 func (ts *Tails) Start(stream string, at broker.Position) broker.Position {
 	t, ok := ts.all.Get(stream)
 	if !ok {
@@ -78,11 +78,12 @@ func (ts *Tails) Start(stream string, at broker.Position) broker.Position {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.started {
-		t.started, t.last = true, at
-		t.drain()
+	if t.started {
+		return t.last
 	}
-	return t.last
+	t.started, t.last = true, at
+	t.drain()
+	return at
 }
 
 // Arrived takes a publication that the engine has passed on, or that was published by this process.
