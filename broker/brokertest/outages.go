@@ -142,7 +142,10 @@ func failedSubscribe(g *group) {
 	require.Empty(g.t, b.delivered("room/b"))
 	b.subscribe("room/b")
 	b.publish(note("room/b", 2))
-	require.Equal(g.t, []int{2}, numbers(g.t, b.delivered("room/b")))
+	b.unsubscribe("room/b")
+	b.publish(note("room/b", 3))
+	g.goesOn("room/a")
+	require.Equal(g.t, []int{2}, numbers(g.t, b.delivered("room/b")), "one Unsubscribe ends it")
 }
 
 // unanswered cuts a broker off again and again while it publishes. Each publication is repeated with
