@@ -165,38 +165,48 @@ func TestCrowdSharesReads(t *testing.T) {
 	}
 }
 
-// A page that was read before a loss is not used after it, nor one that is old or does not reach
-// the end of the stream.
+// A page that was read before a loss is not used after it, nor one that is old, does not reach the end
+// of the stream, or was read for another topic.
 func TestOldPages(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(t, 2, 0)
-		defer c.k.Close()
-		c.b.publish(2)
-		c.lose()
-		c.requireGiven(t, 2)
-		for round, later := range []func(){
-			func() { c.b.publish(1) },                             // and says so
-			func() { c.b.publish(1); c.topic.Delivered(c.b.top) }, // delivered to others
-			func() { time.Sleep(keptTime) },
-		} {
-			since := c.topic.last
-			since.Offset--
-			later()
-			before := c.b.reads
-			if round == 0 {
-				c.lose()
-				c.lagging.Wait()
-			}
-			c.join(since)
-			c.lagging.Wait()
-			require.Greater(t, c.b.reads, before, "round %d", round)
-			require.Equal(t, c.b.top, c.topic.last)
-		}
-		page := c.b.reads
-		c.join(broker.Position{Epoch: "e", Offset: c.b.top.Offset - 1})
-		c.lagging.Wait()
-		require.Equal(t, page, c.b.reads, "and a good one is used")
-	})
+	for name, c := range map[string]struct {
+		reads int
+		later func(c *crowd)
+	}{
+		"good": {0, func(*crowd) {}},
+		"old":  {1, func(*crowd) { time.Sleep(keptTime) }},
+		"loss": {1, func(c *crowd) {
+			c.b.publish(1)
+			c.topic.Lost()
+		}},
+		"delivered": {1, func(c *crowd) {
+			c.b.publish(1)
+			c.topic.Delivered(c.b.top)
+		}},
+		"epoch": {2, func(c *crowd) { // one of the old position, one of the beginning
+			c.b.restart()
+			c.b.publish(1)
+			c.topic.Delivered(c.b.top)
+		}},
+		"topic": {1, func(c *crowd) {
+			c.k.reads.kept[0].topic = NewTopic("r:hall", "hall", Policy{}, new(sync.Mutex))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				crowd := newCrowd(t, 1, 0)
+				defer crowd.k.Close()
+				since := broker.Position{Epoch: "e", Offset: 2}
+				crowd.join(since)
+				crowd.lagging.Wait()
+				require.Equal(t, 1, crowd.b.reads)
+				c.later(crowd)
+				crowd.join(since)
+				crowd.lagging.Wait()
+				require.Equal(t, 1+c.reads, crowd.b.reads)
+				require.Equal(t, crowd.b.top, crowd.topic.last)
+			})
+		})
+	}
 }
 
 // What is kept for others is bounded.
@@ -231,62 +241,104 @@ func TestKeptPagesAreBounded(t *testing.T) {
 	})
 }
 
-// gated is a read of a reads that the test lets go on.
-func gated(rs *reads, ctx context.Context, wg *sync.WaitGroup, err error) (goOn chan struct{}, out *error) {
-	goOn, out = make(chan struct{}), new(error)
-	wg.Go(func() {
-		r := rs.get(ctx, &read{}, never, func() (broker.Page, error) {
-			<-goOn
-			if ctx.Err() != nil {
-				return broker.Page{}, ctx.Err()
-			}
-			return broker.Page{}, err
-		})
-		*out = r.err
-	})
+// gate is a broker whose reads wait for the test.
+type gate struct {
+	emptyBroker
+	reads chan func(error) // each lets one read return
+}
+
+func newGate(t *testing.T) (*gate, *Broker) {
+	g := &gate{reads: make(chan func(error), 10)}
+	b := NewBroker(g)
+	b.Open(t.Context(), nil)
+	return g, b
+}
+
+func (g *gate) Read(ctx context.Context, _ string, _ broker.Query) (broker.Page, error) {
+	out := make(chan error)
+	g.reads <- func(err error) { out <- err }
+	select {
+	case err := <-out:
+		return broker.Page{Publications: make([]broker.Publication, 1)}, err
+	case <-ctx.Done():
+		return broker.Page{}, ctx.Err()
+	}
+}
+
+type answer struct {
+	page broker.Page
+	err  error
+}
+
+// read reads in a goroutine.
+func (g *gate) read(ctx context.Context, b *Broker) chan answer {
+	out := make(chan answer, 1)
+	go func() {
+		page, err := b.Read(ctx, "s", broker.Query{})
+		out <- answer{page, err}
+	}()
 	synctest.Wait()
-	return goOn, out
+	return out
 }
 
 // A read serves those who came before it began. Its failure is theirs too, so that an engine that is
-// away is not asked by each of them in turn, unless only its caller has ended.
+// away is not asked by each of them in turn.
 func TestSharedReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var rs reads
-		var wg sync.WaitGroup
-		first, err1 := gated(&rs, t.Context(), &wg, nil)
-		second, err2 := gated(&rs, t.Context(), &wg, broker.ErrUnavailable)
-		third, err3 := gated(&rs, t.Context(), &wg, broker.ErrUnavailable)
+		g, b := newGate(t)
+		first := g.read(t.Context(), b)
+		second, third := g.read(t.Context(), b), g.read(t.Context(), b)
 		ended, cancel := context.WithCancel(t.Context())
-		_, err4 := gated(&rs, ended, &wg, nil)
+		fourth := g.read(ended, b)
 		cancel()
+		require.ErrorIs(t, (<-fourth).err, context.Canceled, "it does not wait for the others")
+		(<-g.reads)(nil)
+		require.NoError(t, (<-first).err)
 		synctest.Wait()
-		require.ErrorIs(t, *err4, context.Canceled, "it does not wait for the others")
-		close(first)
-		synctest.Wait()
-		require.Equal(t, uint64(2), rs.begun)
-		close(second)
-		close(third)
-		wg.Wait()
-		require.NoError(t, *err1)
-		require.ErrorIs(t, *err2, broker.ErrUnavailable)
-		require.ErrorIs(t, *err3, broker.ErrUnavailable)
-		require.Equal(t, uint64(2), rs.begun)
-		require.Empty(t, rs.last)
+		(<-g.reads)(broker.ErrUnavailable)
+		require.ErrorIs(t, (<-second).err, broker.ErrUnavailable)
+		require.ErrorIs(t, (<-third).err, broker.ErrUnavailable)
+		require.Equal(t, uint64(2), b.reads.begun)
+		require.Empty(t, b.reads.last)
+	})
+}
 
-		first, _ = gated(&rs, t.Context(), &wg, nil)
-		ended, cancel = context.WithCancel(t.Context())
-		second, err2 = gated(&rs, ended, &wg, nil)
-		close(first)
+// If the caller that reads for others ends, one of the others reads.
+func TestSharedReadEnds(t *testing.T) {
+	for range 20 { // which one of the two reads is chance
+		synctest.Test(t, func(t *testing.T) {
+			g, b := newGate(t)
+			first := g.read(t.Context(), b)
+			ended, cancel := context.WithCancel(t.Context())
+			second, third := g.read(ended, b), g.read(t.Context(), b)
+			(<-g.reads)(nil)
+			<-first
+			synctest.Wait()
+			cancel()
+			require.ErrorIs(t, (<-second).err, context.Canceled)
+			synctest.Wait()
+			if len(g.reads) == 2 {
+				<-g.reads // of the second
+			}
+			(<-g.reads)(nil)
+			require.NoError(t, (<-third).err)
+		})
+	}
+}
+
+// Callers may change the pages that they share.
+func TestSharedPagesAreOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, b := newGate(t)
+		first := g.read(t.Context(), b)
+		second, third := g.read(t.Context(), b), g.read(t.Context(), b)
+		(<-g.reads)(nil)
+		<-first
 		synctest.Wait()
-		third, err3 = gated(&rs, t.Context(), &wg, nil)
-		cancel()
-		close(second)
-		synctest.Wait()
-		close(third)
-		wg.Wait()
-		require.Error(t, *err2)
-		require.NoError(t, *err3, "it reads itself")
+		(<-g.reads)(nil)
+		one, other := <-second, <-third
+		one.page.Publications[0].Stream = "changed"
+		require.Empty(t, other.page.Publications[0].Stream)
 	})
 }
 

@@ -102,9 +102,6 @@ func (k *Fetcher) step(s *Subscription) (finished bool) {
 	r := k.broker.read(s.subscriber.Context(),
 		&read{key: readKey{t.Stream, q}, topic: t, losses: losses}, t.fits)
 	page, err := r.page, r.err
-	if r.topic == t { // another subscription may have begun it, after more losses
-		losses = max(losses, r.losses)
-	}
 	var restart broker.Position // of an inbox whose epoch has changed
 	if err == nil && t.Room == "" && page.GapAfter(from) == broker.ReasonEpoch &&
 		page.Top.Epoch != from.Epoch {
