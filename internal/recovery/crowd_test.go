@@ -169,25 +169,25 @@ func TestCrowdSharesReads(t *testing.T) {
 // of the stream, or was read for another topic.
 func TestOldPages(t *testing.T) {
 	for name, c := range map[string]struct {
-		reads int
-		later func(c *crowd)
+		reads, frames int
+		later         func(c *crowd)
 	}{
-		"good": {0, func(*crowd) {}},
-		"old":  {1, func(*crowd) { time.Sleep(keptTime) }},
-		"loss": {1, func(c *crowd) {
+		"good": {0, 8, func(*crowd) {}},
+		"old":  {1, 8, func(*crowd) { time.Sleep(keptTime) }},
+		"loss": {1, 9, func(c *crowd) {
 			c.b.publish(1)
 			c.topic.Lost()
 		}},
-		"delivered": {1, func(c *crowd) {
+		"delivered": {1, 9, func(c *crowd) {
 			c.b.publish(1)
 			c.topic.Delivered(c.b.top)
 		}},
-		"epoch": {2, func(c *crowd) { // one of the old position, one of the beginning
+		"epoch": {2, 1, func(c *crowd) { // one of the old position, one of the beginning
 			c.b.restart()
 			c.b.publish(1)
 			c.topic.Delivered(c.b.top)
 		}},
-		"topic": {1, func(c *crowd) {
+		"topic": {1, 8, func(c *crowd) {
 			c.k.reads.kept[0].topic = NewTopic("r:hall", "hall", Policy{}, new(sync.Mutex))
 		}},
 	} {
@@ -197,16 +197,30 @@ func TestOldPages(t *testing.T) {
 				defer crowd.k.Close()
 				since := broker.Position{Epoch: "e", Offset: 2}
 				crowd.join(since)
-				crowd.lagging.Wait()
+				crowd.requireGiven(t, 8)
 				require.Equal(t, 1, crowd.b.reads)
 				c.later(crowd)
 				crowd.join(since)
-				crowd.lagging.Wait()
+				crowd.requireGiven(t, 8+c.frames)
 				require.Equal(t, 1+c.reads, crowd.b.reads)
-				require.Equal(t, crowd.b.top, crowd.topic.last)
 			})
 		})
 	}
+}
+
+// A page that was empty is read again when there is more.
+func TestEmptyPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrowd(t, 1, 0)
+		defer c.k.Close()
+		end := c.b.top
+		c.lose()
+		c.requireGiven(t, 0)
+		c.b.publish(1)
+		c.topic.Delivered(c.b.top)
+		c.join(end)
+		c.requireGiven(t, 1)
+	})
 }
 
 // What is kept for others is bounded.
@@ -305,12 +319,17 @@ func TestSharedReads(t *testing.T) {
 
 // If the caller that reads for others ends, one of the others reads.
 func TestSharedReadEnds(t *testing.T) {
-	for range 20 { // which one of the two reads is chance
+	for i := range 20 { // which one of the two reads is chance
 		synctest.Test(t, func(t *testing.T) {
 			g, b := newGate(t)
 			first := g.read(t.Context(), b)
 			ended, cancel := context.WithCancel(t.Context())
-			second, third := g.read(ended, b), g.read(t.Context(), b)
+			var second, third chan answer
+			if i%2 == 0 {
+				second, third = g.read(ended, b), g.read(t.Context(), b)
+			} else {
+				third, second = g.read(t.Context(), b), g.read(ended, b)
+			}
 			(<-g.reads)(nil)
 			<-first
 			synctest.Wait()
