@@ -12,13 +12,13 @@ import (
 
 func gapRules() []sharedRule {
 	return []sharedRule{
-		{"what a broker missed while it was cut off is delivered, though nothing follows", cuts, tailAfterCut},
+		{"what was missed in a cut is delivered, though nothing follows", cuts, tailAfterCut},
 		{"what was not passed on is delivered, though nothing follows", mutes, tailAfterMute},
 		{"a gap is filled in order when something follows", mutes, gapInMiddle},
 		{"Publish delivers what came before its own publication", mutes, gapBeforeOwn},
 		{"what is gone is reported lost, once", cuts, goneIsLost},
 		{"a gap of any size is filled or reported lost once", cuts, largeGap},
-		{"lost data is reported before anything new, and no position means two things", forgets, forgotten},
+		{"lost data is reported first, and no position means two things", forgets, forgotten},
 		{"lost data is reported though nothing follows", forgets, forgottenQuietly},
 		{"ids, cursors and subscriptions work after lost data", forgets, afterForgotten},
 	}
@@ -27,8 +27,8 @@ func gapRules() []sharedRule {
 func (n *node) cut(g *group, cut bool)   { g.Cut(n.bus, cut) }
 func (n *node) mute(g *group, mute bool) { g.Mute(n.bus, mute) }
 
-// missTail lets the second node miss the last publications of streams, and requires that it delivers
-// them in time after that.
+// missTail lets the second node miss the last publications of streams, and requires that it
+// delivers them in time after that.
 func (g *group) missTail(miss func(n *node, yes bool)) {
 	const streams = 20
 	nodes := g.openAll(2, "room/0")

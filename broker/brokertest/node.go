@@ -223,7 +223,9 @@ func (n *node) unlisten(subject string) {
 
 // callsOfBus calls all methods that need the engine, at the same time, and returns their errors and
 // how long the slowest took.
-func (n *node) callsOfBus(ctx context.Context, stream string) (errs map[string]error, slowest time.Duration) {
+func (n *node) callsOfBus(
+	ctx context.Context, stream string,
+) (errs map[string]error, slowest time.Duration) {
 	calls := map[string]func() error{
 		"Publish": func() error { _, err := n.b.Publish(ctx, note(stream, 1)); return err },
 		"Read":    func() error { _, err := n.b.Read(ctx, stream, broker.Query{}); return err },

@@ -148,8 +148,8 @@ func failedSubscribe(g *group) {
 	require.Equal(g.t, []int{2}, numbers(g.t, b.delivered("room/b")), "one Unsubscribe ends it")
 }
 
-// unanswered cuts a broker off again and again while it publishes. Each publication is repeated with
-// its id until there is an answer.
+// unanswered cuts a broker off again and again while it publishes. Each publication is repeated
+// with its id until there is an answer.
 func unanswered(g *group) {
 	const workers, times = 4, 60
 	nodes := g.openAll(2, "room/a")

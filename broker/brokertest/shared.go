@@ -10,8 +10,7 @@ import (
 )
 
 // Shared is an engine on which several brokers work, and the faults that a test can cause. A
-// function that is nil is a fault that cannot be caused: the rules about it are skipped. Faults may
-// take effect a moment after the function has returned.
+// function that is nil is a fault that cannot be caused: the rules about it are skipped.
 type Shared struct {
 	// Broker returns another broker on the engine, which the test opens and closes.
 	Broker func(t *testing.T) broker.Bus
@@ -30,9 +29,9 @@ type Shared struct {
 	Loses bool
 }
 
-// RunShared tests brokers that share an engine. engine calls test once, with an engine that is empty
-// or whose names no other test uses, and with the t that it was given or that of a bubble of
-// [testing/synctest]. When test has returned, the brokers are closed.
+// RunShared tests brokers that share an engine. engine calls test once, with an engine that is
+// empty or whose names no other test uses, and with the t that it was given or that of a bubble of
+// [testing/synctest]. When test returns, the brokers are closed.
 //
 //	func TestShared(t *testing.T) {
 //		brokertest.RunShared(t, func(t *testing.T, test func(*testing.T, brokertest.Shared)) {
@@ -51,8 +50,7 @@ func RunShared(t *testing.T, engine func(t *testing.T, test func(*testing.T, Sha
 				g := &group{t: t, Shared: s}
 				defer g.close()
 				if missing := r.missing(s); missing != "" {
-					t.Logf("not tested: %s", missing)
-					return
+					t.Skip("not tested: " + missing)
 				}
 				r.test(g)
 			})

@@ -124,8 +124,8 @@ func (b *Broker) use(ctx context.Context, do func(store *memory.Broker) error) e
 	return b.call(ctx, do)
 }
 
-// call calls do with the store of the engine. It takes time, as the answer does: if the broker is cut
-// off in between, call returns ErrUnavailable although do was called.
+// call calls do with the store of the engine. It takes time, as the answer does: if the broker is
+// cut off in between, call returns ErrUnavailable although do was called.
 func (b *Broker) call(ctx context.Context, do func(store *memory.Broker) error) (err error) {
 	if err = b.engine.reach(ctx, b); err != nil {
 		return err
@@ -139,7 +139,9 @@ func (b *Broker) call(ctx context.Context, do func(store *memory.Broker) error) 
 
 // Publish takes the parts of a message. If the broker is cut off while it waits for the answer, the
 // parts may be taken although it returns ErrUnavailable.
-func (b *Broker) Publish(ctx context.Context, parts ...broker.Publication) (out []broker.Published, err error) {
+func (b *Broker) Publish(
+	ctx context.Context, parts ...broker.Publication,
+) (out []broker.Published, err error) {
 	b.calls.RLock()
 	defer b.calls.RUnlock()
 	mine := make([]own, len(parts))
@@ -253,7 +255,9 @@ func (b *Broker) leave(in map[string]int, name string) (had bool) {
 }
 
 // Read returns a part of a stream.
-func (b *Broker) Read(ctx context.Context, stream string, q broker.Query) (page broker.Page, err error) {
+func (b *Broker) Read(
+	ctx context.Context, stream string, q broker.Query,
+) (page broker.Page, err error) {
 	err = b.use(ctx, func(store *memory.Broker) (err error) {
 		page, err = store.Read(ctx, stream, q)
 		return err
@@ -265,7 +269,9 @@ func (b *Broker) Read(ctx context.Context, stream string, q broker.Query) (page 
 }
 
 // read is Read of the tails, which end before Close returns.
-func (b *Broker) read(ctx context.Context, stream string, q broker.Query) (page broker.Page, err error) {
+func (b *Broker) read(
+	ctx context.Context, stream string, q broker.Query,
+) (page broker.Page, err error) {
 	err = b.call(ctx, func(store *memory.Broker) (err error) {
 		page, err = store.Read(ctx, stream, q)
 		for i, p := range page.Publications {
@@ -277,7 +283,9 @@ func (b *Broker) read(ctx context.Context, stream string, q broker.Query) (page 
 }
 
 // Cursor returns the position that a reader has acknowledged.
-func (b *Broker) Cursor(ctx context.Context, stream, reader string) (at broker.Position, err error) {
+func (b *Broker) Cursor(
+	ctx context.Context, stream, reader string,
+) (at broker.Position, err error) {
 	err = b.use(ctx, func(store *memory.Broker) (err error) {
 		at, err = store.Cursor(ctx, stream, reader)
 		return err
@@ -319,7 +327,9 @@ func (b *Broker) Unlisten(ctx context.Context, subject string) error {
 }
 
 // Send passes data on to the others.
-func (b *Broker) Send(ctx context.Context, data []byte, subjects ...string) (receivers int, err error) {
+func (b *Broker) Send(
+	ctx context.Context, data []byte, subjects ...string,
+) (receivers int, err error) {
 	err = b.use(ctx, func(*memory.Broker) error {
 		for _, subject := range subjects {
 			receivers += b.engine.pass(subject, b, func(to *Broker) func() {

@@ -69,8 +69,8 @@ func (e *Engine) Cut(b *Broker, cut bool) {
 	e.changed()
 }
 
-// Mute says whether nothing is passed on to a broker, although its calls are answered. At the end of
-// that it looks for what it has missed, as after a new connection.
+// Mute says whether nothing is passed on to a broker, although its calls are answered. At the end
+// of that it looks for what it has missed, as after a new connection.
 func (e *Engine) Mute(b *Broker, mute bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -45,10 +45,12 @@ func (b *countingBroker) restart() {
 	b.top, b.kept = broker.Position{Epoch: b.top.Epoch + "'"}, nil
 }
 
-func (b *countingBroker) Read(_ context.Context, _ string, q broker.Query) (page broker.Page, err error) {
+func (b *countingBroker) Read(
+	_ context.Context, _ string, q broker.Query,
+) (broker.Page, error) {
 	b.mu.Lock()
 	b.reads++
-	page = broker.Page{Top: b.top, Floor: b.floor, Why: broker.ReasonOverflow}
+	page := broker.Page{Top: b.top, Floor: b.floor, Why: broker.ReasonOverflow}
 	for _, p := range b.kept {
 		if len(page.Publications) == q.Limit {
 			page.More = true

@@ -16,8 +16,8 @@ const (
 	keptTime     = time.Second
 )
 
-// reads are the reads of streams that run, and some that have ended: callers that need the same page
-// share one read. The zero value is ready. It is safe for concurrent use.
+// reads are the reads of streams that run, and some that have ended: callers that need the same
+// page share one read. The zero value is ready. It is safe for concurrent use.
 type reads struct {
 	mu    sync.Mutex
 	begun uint64 // how many
@@ -46,8 +46,8 @@ type read struct {
 	aborted bool // by the context of its caller
 }
 
-// get returns a read that began after the call of get, or that fits, or the given one, which it does
-// then by calling from.
+// get returns a read that began after the call of get, or that fits, or the given one, which it
+// does then by calling from.
 func (rs *reads) get(
 	ctx context.Context, mine *read, fits func(*read) bool, from func() (broker.Page, error),
 ) *read {
