@@ -15,9 +15,9 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// Run tests a broker that one process uses. open returns a broker that is empty, or whose streams no
-// other test uses. Run calls its Open and Close. It leaves out the rules about the order of different
-// streams for a [broker.Bus], which must pass RunShared as well.
+// Run tests a broker that one process uses. open returns a broker that is empty, or whose streams
+// no other test uses. Run calls its Open and Close. It leaves out the rules about the order of
+// different streams for a [broker.Bus], which must pass RunShared as well.
 func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 	for _, r := range slices.Concat(
 		positionRules(), deliveryRules(), readingRules(), retentionRules(), idRules(), contentRules(),

@@ -431,7 +431,13 @@ func (b *Broker) compareAlways() {
 func (b *Broker) searchAfter(wait time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.searching || b.closed || b.sink == nil {
+	switch {
+	case b.closed || b.sink == nil:
+		return
+	case wait == 0: // a timer that fires at once breaks the race detector in a bubble
+		b.work.Go(b.compareAll)
+		return
+	case b.searching:
 		return
 	}
 	b.searching = true
@@ -536,10 +542,13 @@ func (b *Broker) carry(channel string, q *queue) {
 		next := q.items[0]
 		q.items = q.items[1:]
 		b.mu.Unlock()
-		select {
-		case <-time.After(time.Until(next.at)):
-			next.do()
-		case <-b.ctx.Done():
+		if wait := time.Until(next.at); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-b.ctx.Done():
+				continue
+			}
 		}
+		next.do()
 	}
 }

@@ -259,16 +259,15 @@ func TestRandomLosses(t *testing.T) {
 	}
 }
 
-func inWorld(t *testing.T, seed uint64, keep broker.Retention, test func(t *testing.T, w *world)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		defer func() {
-			if t.Failed() {
-				t.Logf("seed %d", seed)
-			}
-		}()
-		w := newWorld(t, seed, keep)
-		defer w.close()
-		test(t, w)
+// inWorld runs a test in a bubble.
+func inWorld(
+	t *testing.T, seed uint64, keep broker.Retention, test func(t *testing.T, w *world),
+) {
+	t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, seed, keep)
+			defer w.close()
+			test(t, w)
+		})
 	})
 }

@@ -167,8 +167,8 @@ func TestCrowdSharesReads(t *testing.T) {
 	}
 }
 
-// A page that was read before a loss is not used after it, nor one that is old, does not reach the end
-// of the stream, or was read for another topic.
+// A page that was read before a loss is not used after it, nor one that is old, does not reach the
+// end of the stream, or was read for another topic.
 func TestOldPages(t *testing.T) {
 	for name, c := range map[string]struct {
 		reads, frames int
@@ -297,8 +297,8 @@ func (g *gate) read(ctx context.Context, b *Broker) chan answer {
 	return out
 }
 
-// A read serves those who came before it began. Its failure is theirs too, so that an engine that is
-// away is not asked by each of them in turn.
+// A read serves those who came before it began. Its failure is theirs too, so that an engine that
+// is away is not asked by each of them in turn.
 func TestSharedReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, b := newGate(t)
