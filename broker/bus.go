@@ -23,6 +23,8 @@ import "context"
 // The Bus calls [Sink.Cut] with true once it has not been able to reach the engine for some
 // seconds, and with false once all subscriptions are in force again. What others have sent
 // meanwhile is lost, except what is kept.
+//
+// RunShared in brokertest tests these rules.
 type Bus interface {
 	Broker
 	// Listen starts delivery to [Sink.Receive] of what other processes send to a subject. After it

@@ -43,14 +43,8 @@ func (s *stage) publishAll(stream func(publisher, i int) string) {
 // requireOrdered requires that a stream was delivered in the order in which it is kept, and that
 // the publications of each publisher are in its order.
 func (s *stage) requireOrdered(stream string) {
-	read, delivered := s.all(stream), s.delivered(stream)
-	require.Equal(s.t, offsets(read), offsets(delivered), stream)
 	last := map[string]int{}
-	before := uint64(0)
-	for i, p := range read {
-		require.Equal(s.t, p.Message, delivered[i].Message)
-		require.Equal(s.t, before, p.Prev)
-		before = p.Position.Offset
+	for _, p := range s.requireChain(stream) {
 		n, known := last[p.Message.Sender]
 		require.True(s.t, !known || number(s.t, p) > n,
 			"%s of %s after %d", p.Message.Content, p.Message.Sender, n)

@@ -4,7 +4,8 @@
 //		brokertest.Run(t, func(t *testing.T) broker.Broker { return mybroker.New() })
 //	}
 //
-// Each rule is a subtest with its own broker.
+// Each rule is a subtest with its own broker. Run has the rules for all brokers, RunDurable those
+// for brokers that find their streams again, and RunShared those for each [broker.Bus].
 package brokertest
 
 import (
@@ -14,8 +15,9 @@ import (
 	"github.com/realtime-go/realtime/broker"
 )
 
-// Run tests a broker of one process. open returns a broker that is empty, or whose streams no other
-// test uses. Run calls its Open and Close.
+// Run tests a broker that one process uses. open returns a broker that is empty, or whose streams
+// no other test uses. Run calls its Open and Close. It leaves out the rules about the order of
+// different streams for a [broker.Bus], which must pass RunShared as well.
 func Run(t *testing.T, open func(t *testing.T) broker.Broker) {
 	for _, r := range slices.Concat(
 		positionRules(), deliveryRules(), readingRules(), retentionRules(), idRules(), contentRules(),

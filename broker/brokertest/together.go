@@ -34,6 +34,22 @@ func streamsOf(all []broker.Publication) (names []string) {
 	return names
 }
 
+// requireDelivered requires that publications were delivered to streams in this order. A Bus may
+// deliver each stream separately.
+func (s *stage) requireDelivered(streams []string, all []broker.Publication) {
+	s.t.Helper()
+	if s.isBus() {
+		require.ElementsMatch(s.t, streams, streamsOf(all))
+		return
+	}
+	require.Equal(s.t, streams, streamsOf(all))
+}
+
+func (s *stage) isBus() bool {
+	_, is := s.b.(broker.Bus)
+	return is
+}
+
 func partsInOrder(s *stage) {
 	order := []string{"", "room/c", "room/a", "user/b"}
 	for _, stream := range order[1:] {
@@ -43,7 +59,7 @@ func partsInOrder(s *stage) {
 	out, err := s.b.Publish(s.t.Context(), parts(2, append(order, "room/nobody")...)...)
 	require.NoError(s.t, err)
 	require.Len(s.t, out, 5)
-	require.Equal(s.t, order, streamsOf(s.got[1:]))
+	s.requireDelivered(order, s.got[1:])
 	require.Zero(s.t, out[0])
 	for i, stream := range append(order, "room/nobody") {
 		if stream == "" {
@@ -67,11 +83,11 @@ func partDuplicates(s *stage) {
 	require.True(s.t, out[1].Duplicate)
 	require.Equal(s.t, first.Position, out[1].Position)
 	require.False(s.t, out[2].Duplicate)
-	require.Equal(s.t, []string{"room/a", "", "room/b"}, streamsOf(s.got))
+	s.requireDelivered([]string{"room/a", "", "room/b"}, s.got)
 }
 
 // sharedOrder publishes messages to one or two of three streams. It requires that any two streams
-// have the messages that they share in the same order.
+// have the messages that they share in the same order, except with a Bus.
 func sharedOrder(s *stage) {
 	streams := []string{"room/a", "room/b", "user/c"}
 	for _, stream := range streams {
@@ -96,6 +112,9 @@ func sharedOrder(s *stage) {
 	for i, stream := range streams {
 		mine, others := s.delivered(stream), s.delivered(streams[(i+1)%3])
 		require.Equal(s.t, offsets(s.all(stream)), offsets(mine), stream)
+		if s.isBus() {
+			continue
+		}
 		both := common(numbers(s.t, mine), numbers(s.t, others))
 		require.NotEmpty(s.t, both)
 		require.Equal(s.t, both, common(numbers(s.t, others), numbers(s.t, mine)), stream)

@@ -3,7 +3,6 @@ package memengine
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,12 +17,15 @@ const (
 	bound = 5 * time.Second
 	// The end of a stream is compared these times after Subscribe, and that of all streams always.
 	soon, later, always = 300 * time.Millisecond, 3 * time.Second, time.Minute
+	// noticed is how long it takes to see that something was lost.
+	noticed = time.Second
 )
 
 // Broker is a [broker.Bus] on an Engine.
 type Broker struct {
 	engine *Engine
-	cut    bool // guarded by engine.mu
+	cut    bool // guarded by engine.mu, like mute
+	mute   bool
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -37,25 +39,34 @@ type Broker struct {
 	streams map[string]int // subscriptions
 	listens map[string]int
 	queues  map[string]*queue
+	owns    map[place]any // the origins of what Publish waits for
 
 	reachable bool
-	told      bool // that it is cut off
-	links     sync.Mutex
+	changes   int         // of reachable
+	told      bool        // that it is cut off
 	timer     *time.Timer // of an outage
+	searching bool        // searchAfter has begun
 	comparing *time.Timer
+
+	telling sync.Mutex // held during Sink.Cut
 }
 
 // own is the Origin of a publication in the store: the broker that has published it, with its own.
 type own struct {
 	by     *Broker
 	origin any
-	taken  *broker.Publication // set if the store delivers it
+	taken  broker.Publication // set if the store delivers it
+}
+
+type place struct {
+	stream string
+	at     broker.Position
 }
 
 func newBroker(e *Engine) *Broker {
 	b := &Broker{
 		engine: e, reachable: true, streams: map[string]int{}, listens: map[string]int{},
-		queues: map[string]*queue{},
+		queues: map[string]*queue{}, owns: map[place]any{},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
@@ -63,6 +74,7 @@ func newBroker(e *Engine) *Broker {
 
 // Open starts delivery.
 func (b *Broker) Open(_ context.Context, s broker.Sink) error {
+	defer b.engine.check(b)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.sink != nil {
@@ -70,7 +82,7 @@ func (b *Broker) Open(_ context.Context, s broker.Sink) error {
 	}
 	b.sink = s
 	b.tails = tail.New(tail.Config{Sink: s, Read: b.read, Go: b.spawn, Context: b.ctx})
-	b.comparing = time.AfterFunc(always, b.compareAll)
+	b.comparing = time.AfterFunc(always, b.compareAlways)
 	return nil
 }
 
@@ -105,70 +117,101 @@ func (b *Broker) spawn(f func()) {
 	}
 }
 
-// use begins a call. It returns the store of the engine, and a function that ends the call.
-func (b *Broker) use(ctx context.Context) (store *memory.Broker, done func(), err error) {
+// use does the work of a method with the store of the engine.
+func (b *Broker) use(ctx context.Context, do func(store *memory.Broker) error) error {
 	b.calls.RLock()
-	if store, err = b.reach(ctx); err != nil {
-		b.calls.RUnlock()
-		return nil, nil, err
-	}
-	return store, b.calls.RUnlock, nil
+	defer b.calls.RUnlock()
+	return b.call(ctx, do)
 }
 
-func (b *Broker) reach(ctx context.Context) (*memory.Broker, error) {
-	b.mu.Lock()
-	closed := b.closed
-	b.mu.Unlock()
-	switch {
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case closed:
-		return nil, broker.ErrClosed
+// call calls do with the store of the engine. It takes time, as the answer does: if the broker is
+// cut off in between, call returns ErrUnavailable although do was called.
+func (b *Broker) call(ctx context.Context, do func(store *memory.Broker) error) (err error) {
+	if err = b.engine.reach(ctx, b); err != nil {
+		return err
+	}
+	b.engine.use(func(store *memory.Broker) { err = do(store) })
+	if err != nil {
+		return err
 	}
 	return b.engine.reach(ctx, b)
 }
 
 // Publish takes the parts of a message. If the broker is cut off while it waits for the answer, the
 // parts may be taken although it returns ErrUnavailable.
-func (b *Broker) Publish(ctx context.Context, parts ...broker.Publication) ([]broker.Published, error) {
-	store, done, err := b.use(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
+func (b *Broker) Publish(
+	ctx context.Context, parts ...broker.Publication,
+) (out []broker.Published, err error) {
+	b.calls.RLock()
+	defer b.calls.RUnlock()
 	mine := make([]own, len(parts))
 	for i := range parts {
 		mine[i] = own{by: b, origin: parts[i].Origin}
 		parts[i].Origin = &mine[i]
 	}
-	out, err := store.Publish(ctx, parts...)
+	defer b.forget(mine)
+	err = b.call(ctx, func(store *memory.Broker) (err error) {
+		out, err = store.Publish(ctx, parts...)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.reach(ctx); err != nil { // the answer takes as long as the call
-		return nil, err
-	}
 	for i := range mine {
-		if p := mine[i].taken; p != nil && b.tails.Arrived(*p) {
+		p := &mine[i].taken
+		if p.Stream != "" && b.tails.Arrived(b.withOrigin(*p)) {
 			b.tails.Await(ctx, p.Stream, p.Position)
 		}
+	}
+	if b.ctx.Err() != nil { // so it is unknown whether they were delivered
+		return nil, broker.ErrClosed
 	}
 	return out, nil
 }
 
-// Subscribe starts delivery of a stream.
-func (b *Broker) Subscribe(ctx context.Context, stream string) (broker.Position, error) {
-	store, done, err := b.use(ctx)
-	if err != nil {
-		return broker.Position{}, err
+// remember notes the origin of a publication that the store has taken, before anyone can read it.
+func (b *Broker) remember(o *own) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.owns[place{o.taken.Stream, o.taken.Position}] = o.origin
+}
+
+func (b *Broker) forget(mine []own) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range mine {
+		delete(b.owns, place{mine[i].taken.Stream, mine[i].taken.Position})
 	}
-	defer done()
+}
+
+// withOrigin returns a publication with its origin, if this broker publishes it.
+func (b *Broker) withOrigin(p broker.Publication) broker.Publication {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p.Origin = b.owns[place{p.Stream, p.Position}]
+	return p
+}
+
+// Subscribe starts delivery of a stream.
+func (b *Broker) Subscribe(ctx context.Context, stream string) (at broker.Position, err error) {
+	b.calls.RLock()
+	defer b.calls.RUnlock()
+	if b.ctx.Err() != nil {
+		return at, broker.ErrClosed
+	}
+	joined := false
 	b.tails.Subscribe(stream)
-	b.count(b.streams, stream, 1)
-	at, err := store.Subscribe(ctx, stream)
+	err = b.call(ctx, func(store *memory.Broker) (err error) {
+		b.count(b.streams, stream, 1)
+		joined = true
+		at, err = store.Subscribe(ctx, stream)
+		return err
+	})
 	if err != nil {
 		b.tails.Unsubscribe(stream)
-		b.count(b.streams, stream, -1)
+		if joined {
+			b.leave(b.streams, stream)
+		}
 		return broker.Position{}, err
 	}
 	for _, wait := range []time.Duration{soon, later} {
@@ -181,104 +224,138 @@ func (b *Broker) Subscribe(ctx context.Context, stream string) (broker.Position,
 func (b *Broker) Unsubscribe(ctx context.Context, stream string) error {
 	b.calls.RLock()
 	defer b.calls.RUnlock()
-	b.mu.Lock()
-	closed, had := b.closed, b.streams[stream] > 0
-	b.mu.Unlock()
+	if err := b.usable(ctx); err != nil {
+		return err
+	}
+	if b.leave(b.streams, stream) {
+		b.tails.Unsubscribe(stream)
+	}
+	return nil
+}
+
+// usable returns an error if the broker is closed or ctx has ended.
+func (b *Broker) usable(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case closed:
+	case b.ctx.Err() != nil:
 		return broker.ErrClosed
-	case !had:
-		return nil
 	}
-	b.tails.Unsubscribe(stream)
-	b.count(b.streams, stream, -1)
-	return b.engine.current().Unsubscribe(ctx, stream)
+	return nil
+}
+
+// leave ends what Subscribe or Listen has begun. It reports false if there is nothing to end.
+func (b *Broker) leave(in map[string]int, name string) (had bool) {
+	b.engine.use(func(store *memory.Broker) {
+		if had = b.count(in, name, -1); had {
+			_ = store.Unsubscribe(context.Background(), name) // fails if the engine is closed
+		}
+	})
+	return had
 }
 
 // Read returns a part of a stream.
-func (b *Broker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
-	store, done, err := b.use(ctx)
+func (b *Broker) Read(
+	ctx context.Context, stream string, q broker.Query,
+) (page broker.Page, err error) {
+	err = b.use(ctx, func(store *memory.Broker) (err error) {
+		page, err = store.Read(ctx, stream, q)
+		return err
+	})
 	if err != nil {
 		return broker.Page{}, err
 	}
-	defer done()
-	return store.Read(ctx, stream, q)
+	return page, nil
 }
 
 // read is Read of the tails, which end before Close returns.
-func (b *Broker) read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
-	store, err := b.reach(ctx)
-	if err != nil {
-		return broker.Page{}, err
-	}
-	return store.Read(ctx, stream, q)
+func (b *Broker) read(
+	ctx context.Context, stream string, q broker.Query,
+) (page broker.Page, err error) {
+	err = b.call(ctx, func(store *memory.Broker) (err error) {
+		page, err = store.Read(ctx, stream, q)
+		for i, p := range page.Publications {
+			page.Publications[i] = b.withOrigin(p)
+		}
+		return err
+	})
+	return page, err
 }
 
 // Cursor returns the position that a reader has acknowledged.
-func (b *Broker) Cursor(ctx context.Context, stream, reader string) (broker.Position, error) {
-	store, done, err := b.use(ctx)
+func (b *Broker) Cursor(
+	ctx context.Context, stream, reader string,
+) (at broker.Position, err error) {
+	err = b.use(ctx, func(store *memory.Broker) (err error) {
+		at, err = store.Cursor(ctx, stream, reader)
+		return err
+	})
 	if err != nil {
 		return broker.Position{}, err
 	}
-	defer done()
-	return store.Cursor(ctx, stream, reader)
+	return at, nil
 }
 
 // Ack moves a cursor.
 func (b *Broker) Ack(ctx context.Context, stream, reader string, at broker.Position) error {
-	store, done, err := b.use(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	return store.Ack(ctx, stream, reader, at)
+	return b.use(ctx, func(store *memory.Broker) error { return store.Ack(ctx, stream, reader, at) })
 }
 
 // Listen starts delivery of what others send to a subject.
 func (b *Broker) Listen(ctx context.Context, subject string) error {
 	b.calls.RLock()
 	defer b.calls.RUnlock()
-	b.count(b.listens, subject, 1) // also if it fails
-	_, err := b.reach(ctx)
-	return err
+	if b.ctx.Err() != nil {
+		return broker.ErrClosed
+	}
+	b.engine.use(func(store *memory.Broker) { // also if it fails
+		b.count(b.listens, subject, 1)
+		_, _ = store.Subscribe(context.Background(), subject) // as for what is published to it
+	})
+	return b.call(ctx, func(*memory.Broker) error { return nil })
 }
 
 // Unlisten ends a Listen.
 func (b *Broker) Unlisten(ctx context.Context, subject string) error {
 	b.calls.RLock()
 	defer b.calls.RUnlock()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := b.usable(ctx); err != nil {
+		return err
 	}
-	b.count(b.listens, subject, -1)
+	b.leave(b.listens, subject)
 	return nil
 }
 
 // Send passes data on to the others.
-func (b *Broker) Send(ctx context.Context, data []byte, subjects ...string) (receivers int, err error) {
-	_, done, err := b.use(ctx)
+func (b *Broker) Send(
+	ctx context.Context, data []byte, subjects ...string,
+) (receivers int, err error) {
+	err = b.use(ctx, func(*memory.Broker) error {
+		for _, subject := range subjects {
+			receivers += b.engine.pass(subject, b, func(to *Broker) func() {
+				copied := slices.Clone(data)
+				return func() { to.received(subject, copied) }
+			})
+		}
+		return nil
+	})
 	if err != nil {
 		return 0, err
-	}
-	defer done()
-	for _, subject := range subjects {
-		receivers += b.engine.pass(subject, b, func(to *Broker) func() {
-			copied := slices.Clone(data)
-			return func() { to.received(subject, copied) }
-		})
 	}
 	return receivers, nil
 }
 
-// count changes how often something is in force. It is never less than zero.
-func (b *Broker) count(in map[string]int, name string, by int) {
+// count changes how often something is in force. It reports false if that would be less than zero.
+func (b *Broker) count(in map[string]int, name string, by int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if in[name] += by; in[name] <= 0 {
+	if in[name]+by < 0 {
+		return false
+	}
+	if in[name] += by; in[name] == 0 {
 		delete(in, name)
 	}
+	return true
 }
 
 // received gives the Sink what another broker has sent.
@@ -291,7 +368,7 @@ func (b *Broker) received(subject string, data []byte) {
 // arrived takes a publication of the engine. Those of a stream without a subscription are for who
 // listens to its name.
 func (b *Broker) arrived(p broker.Publication) {
-	if !b.tails.Arrived(p) && b.has(b.listens, p.Stream) {
+	if p = b.withOrigin(p); !b.tails.Arrived(p) && b.has(b.listens, p.Stream) {
 		b.sink.Deliver(p)
 	}
 }
@@ -316,17 +393,59 @@ func (b *Broker) compare(stream string) {
 	}
 }
 
-// compareAll is compare of all streams, now and always.
+// compareAll is compare of all streams.
 func (b *Broker) compareAll() {
-	b.spawn(func() {
-		for _, stream := range b.tails.Streams() {
-			b.compare(stream)
+	streams := b.tails.Streams()
+	tops := make([]broker.Position, len(streams))
+	err := b.call(b.ctx, func(store *memory.Broker) error {
+		for i, stream := range streams {
+			page, err := store.Read(b.ctx, stream, broker.Query{Backwards: true, Limit: 1})
+			if err != nil {
+				return err
+			}
+			tops[i] = page.Top
 		}
+		return nil
+	})
+	if err != nil {
+		return
+	}
+	for i, stream := range streams {
+		b.tails.Compare(stream, tops[i])
+	}
+}
+
+// compareAlways is compareAll now and always.
+func (b *Broker) compareAlways() {
+	b.spawn(func() {
+		b.compareAll()
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if !b.closed {
 			b.comparing.Reset(always)
 		}
+	})
+}
+
+// searchAfter is compareAll after a time, unless that is about to happen.
+func (b *Broker) searchAfter(wait time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed || b.sink == nil:
+		return
+	case wait == 0: // a timer that fires at once breaks the race detector in a bubble
+		b.work.Go(b.compareAll)
+		return
+	case b.searching:
+		return
+	}
+	b.searching = true
+	time.AfterFunc(wait, func() {
+		b.mu.Lock()
+		b.searching = false
+		b.mu.Unlock()
+		b.spawn(b.compareAll)
 	})
 }
 
@@ -338,18 +457,20 @@ func (b *Broker) setReachable(yes bool) {
 		return
 	}
 	b.reachable = yes
+	b.changes++
 	if !yes {
 		b.timer = time.AfterFunc(bound, func() { b.spawn(b.outage) })
 		return
 	}
 	b.timer.Stop()
-	b.work.Go(b.back)
+	changes := b.changes
+	b.work.Go(func() { b.back(changes) })
 }
 
 // outage tells the Sink that the broker is cut off, if it still is.
 func (b *Broker) outage() {
-	b.links.Lock()
-	defer b.links.Unlock()
+	b.telling.Lock()
+	defer b.telling.Unlock()
 	b.mu.Lock()
 	tell := !b.reachable && !b.told
 	b.told = b.told || tell
@@ -359,15 +480,13 @@ func (b *Broker) outage() {
 	}
 }
 
-// back finds what was missed.
-func (b *Broker) back() {
-	b.links.Lock()
-	defer b.links.Unlock()
-	for _, stream := range b.tails.Streams() {
-		b.compare(stream)
-	}
+// back finds what was missed, and tells the Sink if the engine can be reached since that change.
+func (b *Broker) back(changes int) {
+	b.compareAll()
+	b.telling.Lock()
+	defer b.telling.Unlock()
 	b.mu.Lock()
-	tell := b.reachable && b.told
+	tell := b.told && b.changes == changes
 	b.told = b.told && !tell
 	b.mu.Unlock()
 	if tell {
@@ -375,11 +494,16 @@ func (b *Broker) back() {
 	}
 }
 
-// subscriptions returns the streams with their numbers of subscriptions.
-func (b *Broker) subscriptions() map[string]int {
+// channels returns the streams and the subjects, each as often as it is in force.
+func (b *Broker) channels() (all []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return maps.Clone(b.streams)
+	for _, in := range []map[string]int{b.streams, b.listens} {
+		for name, n := range in {
+			all = append(all, slices.Repeat([]string{name}, n)...)
+		}
+	}
+	return all
 }
 
 // queue is what is under way to a broker in one channel, in its order.
@@ -418,10 +542,13 @@ func (b *Broker) carry(channel string, q *queue) {
 		next := q.items[0]
 		q.items = q.items[1:]
 		b.mu.Unlock()
-		select {
-		case <-time.After(time.Until(next.at)):
-			next.do()
-		case <-b.ctx.Done():
+		if wait := time.Until(next.at); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-b.ctx.Done():
+				continue
+			}
 		}
+		next.do()
 	}
 }

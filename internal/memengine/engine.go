@@ -16,9 +16,11 @@ import (
 // Engine keeps streams and passes on what brokers send. Its faults may be set at any time. It is
 // safe for concurrent use.
 type Engine struct {
+	data  sync.RWMutex // held for reading while store is used, which takes no time
+	store *memory.Broker
+
 	mu     sync.Mutex
 	faults Faults
-	store  *memory.Broker
 	dice   *rand.Rand
 	nodes  []*Broker
 }
@@ -28,7 +30,8 @@ type Faults struct {
 	// Delay is the longest time that a call takes, and its answer, and each thing passed on. What
 	// goes to one channel keeps its order.
 	Delay time.Duration
-	// Loss is the part of what is passed on that is lost, from 0 to 1.
+	// Loss is the part of what is passed on that is lost, from 0 to 1. After a moment a broker that
+	// has lost something looks for what it has missed, as if its connection had broken.
 	Loss float64
 	// Down means that nobody can reach the engine.
 	Down bool
@@ -66,6 +69,16 @@ func (e *Engine) Cut(b *Broker, cut bool) {
 	e.changed()
 }
 
+// Mute says whether nothing is passed on to a broker, although its calls are answered. At the end
+// of that it looks for what it has missed, as after a new connection.
+func (e *Engine) Mute(b *Broker, mute bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if b.mute = mute; !mute {
+		b.searchAfter(0)
+	}
+}
+
 // changed tells brokers that can or cannot reach the engine any more. e.mu is held.
 func (e *Engine) changed() {
 	for _, b := range e.nodes {
@@ -73,42 +86,62 @@ func (e *Engine) changed() {
 	}
 }
 
-// Forget loses all data, as a server does that is started again without its files. The epochs of
-// all streams are new.
-func (e *Engine) Forget() {
-	ctx := context.Background()
+// check tells a broker whether it can reach the engine.
+func (e *Engine) check(b *Broker) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	b.setReachable(!b.cut && !e.faults.Down)
+}
+
+// Forget loses all data, as a server does that is started again without its files. The epochs of
+// all streams are new, and the brokers connect again.
+func (e *Engine) Forget() {
+	ctx := context.Background()
+	e.data.Lock()
+	defer e.data.Unlock()
+	if e.store != nil {
+		_ = e.store.Close(ctx) // does not fail
+	}
 	e.store = memory.New(nil)
 	_ = e.store.Open(ctx, (*store)(e)) // fails only the second time
-	for _, b := range e.nodes {
-		for stream, n := range b.subscriptions() {
-			for range n {
-				_, _ = e.store.Subscribe(ctx, stream) // does not fail
-			}
+	e.mu.Lock()
+	nodes := slices.Clone(e.nodes)
+	e.mu.Unlock()
+	for _, b := range nodes {
+		for _, channel := range b.channels() {
+			_, _ = e.store.Subscribe(ctx, channel) // does not fail
 		}
+		b.searchAfter(0)
 	}
 }
 
-// Close frees the memory of the engine.
-func (e *Engine) Close() { _ = e.current().Close(context.Background()) }
+// use calls do with the store of the engine.
+func (e *Engine) use(do func(store *memory.Broker)) {
+	e.data.RLock()
+	defer e.data.RUnlock()
+	do(e.store)
+}
 
-func (e *Engine) current() *memory.Broker {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.store
+// Close frees the memory of the engine.
+func (e *Engine) Close() {
+	e.use(func(store *memory.Broker) { _ = store.Close(context.Background()) })
 }
 
 // leave forgets a broker.
 func (e *Engine) leave(b *Broker) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.nodes = slices.DeleteFunc(e.nodes, func(other *Broker) bool { return other == b })
+	e.use(func(store *memory.Broker) {
+		e.mu.Lock()
+		e.nodes = slices.DeleteFunc(e.nodes, func(other *Broker) bool { return other == b })
+		e.mu.Unlock()
+		for _, channel := range b.channels() {
+			_ = store.Unsubscribe(context.Background(), channel) // fails if the engine is closed
+		}
+	})
 }
 
 // reach waits as long as a call takes. It returns ErrUnavailable if the broker cannot reach the
 // engine.
-func (e *Engine) reach(ctx context.Context, b *Broker) (*memory.Broker, error) {
+func (e *Engine) reach(ctx context.Context, b *Broker) error {
 	e.mu.Lock()
 	delay := e.delay()
 	e.mu.Unlock()
@@ -116,17 +149,20 @@ func (e *Engine) reach(ctx context.Context, b *Broker) (*memory.Broker, error) {
 		select {
 		case <-time.After(delay):
 		case <-ctx.Done():
+		case <-b.ctx.Done():
 		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch {
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
+	case b.ctx.Err() != nil:
+		return broker.ErrClosed
 	case b.cut || e.faults.Down:
-		return nil, broker.ErrUnavailable
+		return broker.ErrUnavailable
 	}
-	return e.store, nil
+	return nil
 }
 
 // delay returns how long something takes. e.mu is held.
@@ -143,13 +179,15 @@ func (e *Engine) pass(channel string, from *Broker, do func(to *Broker) func()) 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, b := range e.nodes {
-		if b == from || b.cut || e.faults.Down || !b.joined(channel) {
+		if b == from || b.cut || b.mute || e.faults.Down || !b.joined(channel) {
 			continue
 		}
 		receivers++
-		if e.dice.Float64() >= e.faults.Loss {
-			b.post(channel, e.delay(), do(b))
+		if e.dice.Float64() < e.faults.Loss {
+			b.searchAfter(noticed)
+			continue
 		}
+		b.post(channel, e.delay(), do(b))
 	}
 	return receivers
 }
@@ -172,22 +210,20 @@ func (s *store) Deliver(p broker.Publication) {
 	if err != nil {
 		panic(err) // by a test
 	}
-	far := func(by *Broker) broker.Publication {
-		var copied broker.Publication
-		if err := copied.UnmarshalBinary(data); err != nil {
-			panic(err)
-		}
-		copied.Stream = p.Stream // JSON has no names that are not UTF-8
-		if by == mine.by {
-			copied.Origin = mine.origin
-		}
-		return copied
-	}
-	taken := far(mine.by)
-	mine.taken = &taken
+	mine.taken = p
+	mine.by.remember(mine)
 	(*Engine)(s).pass(p.Stream, nil, func(to *Broker) func() {
-		return func() { to.arrived(far(to)) }
+		return func() { to.arrived(decoded(p.Stream, data)) }
 	})
+}
+
+// decoded returns a publication to a stream as another process gets it.
+func decoded(stream string, data []byte) (p broker.Publication) {
+	if err := p.UnmarshalBinary(data); err != nil {
+		panic(err)
+	}
+	p.Stream = stream // JSON has no names that are not UTF-8
+	return p
 }
 
 func (*store) Lost(string) {}

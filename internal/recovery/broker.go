@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ const (
 // concurrent use.
 type Broker struct {
 	broker broker.Broker
+	reads  reads
 
 	ready chan struct{} // closed when Open has returned
 	err   error         // of Open; valid after ready
@@ -129,10 +131,24 @@ func (k *Broker) Ack(ctx context.Context, stream, reader string, at broker.Posit
 	return k.broker.Ack(ctx, stream, reader, at)
 }
 
-// Read returns a page of a stream.
+// Read returns a page of a stream. Callers that read the same at the same time share a read.
 func (k *Broker) Read(ctx context.Context, stream string, q broker.Query) (broker.Page, error) {
-	if err := k.wait(ctx); err != nil {
-		return broker.Page{}, err
+	r := k.read(ctx, &read{key: readKey{stream, q}}, never)
+	page := r.page
+	k.reads.mu.Lock()
+	defer k.reads.mu.Unlock()
+	if r.shared { // the caller may change its page
+		page.Publications = slices.Clone(page.Publications)
 	}
-	return k.broker.Read(ctx, stream, q)
+	return page, r.err
+}
+
+// read is reads.get with the broker.
+func (k *Broker) read(ctx context.Context, mine *read, fits func(*read) bool) *read {
+	return k.reads.get(ctx, mine, fits, func() (broker.Page, error) {
+		if err := k.wait(ctx); err != nil {
+			return broker.Page{}, err
+		}
+		return k.broker.Read(ctx, mine.key.stream, mine.key.query)
+	})
 }

@@ -13,6 +13,8 @@
 //	 +-----------------------------------------------------  ahead: has read a publication
 //	                                                         that is about to be delivered
 //
+// Subscriptions that need the same page share one read of the broker.
+//
 // While a subscription lags, or while publications that were not for it have not been reported, the
 // package has called [Subscriber.SetNeedsCheck] with true. Otherwise a delivery pushes to the queue
 // directly.

@@ -99,7 +99,9 @@ func (k *Fetcher) step(s *Subscription) (finished bool) {
 	}
 	q := k.page
 	q.After = from.Offset
-	page, err := k.broker.Read(s.subscriber.Context(), t.Stream, q)
+	r := k.broker.read(s.subscriber.Context(),
+		&read{key: readKey{t.Stream, q}, topic: t, losses: losses}, t.fits)
+	page, err := r.page, r.err
 	var restart broker.Position // of an inbox whose epoch has changed
 	if err == nil && t.Room == "" && page.GapAfter(from) == broker.ReasonEpoch &&
 		page.Top.Epoch != from.Epoch {

@@ -69,8 +69,8 @@ func (ts *Tails) Unsubscribe(stream string) (last bool) {
 }
 
 // Start delivers what comes after the position, which was the end of the stream when the engine had
-// already begun to pass on what is published. Only the first call for a stream counts. It returns
-// the position after which the stream is delivered to who has just subscribed.
+// already begun to pass on what is published. It returns the position after which everything is
+// delivered: for the first call that one, and for later ones the last that was delivered.
 func (ts *Tails) Start(stream string, at broker.Position) broker.Position {
 	t, ok := ts.all.Get(stream)
 	if !ok {

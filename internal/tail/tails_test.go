@@ -142,7 +142,7 @@ func TestBeforeStart(t *testing.T) {
 		}
 		require.Empty(t, r.got)
 		r.last = all[2].Position
-		require.Equal(t, all[2].Position, r.ts.Start("s", all[2].Position))
+		require.Equal(t, all[2].Position, r.ts.Start("s", all[2].Position), "what it delivers comes after it")
 		require.Equal(t, []uint64{4, 5}, r.got)
 		require.Equal(t, all[4].Position, r.ts.Start("s", all[0].Position), "only the first call counts")
 	})
