@@ -289,7 +289,9 @@ func (s *spreader) takeAnswer(from cluster.ID, rooms []string, body json.RawMess
 		if m == nil {
 			m = &parts.Message{Version: a.Version}
 		}
-		m.Room, m.Prev = name, 0
+		if m.Room, m.Prev = name, 0; checkPart(m) != nil {
+			return false
+		}
 		s.take(from, m)
 	}
 	return true
@@ -315,6 +317,31 @@ func (r *room) retell(do func()) {
 	if do(); r.state != nil && r.count() != count && r.version() == version {
 		r.state.Touch()
 	}
+}
+
+// checkPart checks what another node says like what a client says.
+func checkPart(m *parts.Message) error {
+	if m.Users < 0 || m.Conns < 0 || m.Prev != 0 && m.Version <= m.Prev {
+		return ErrInvalidMessage
+	}
+	for key, member := range m.Members {
+		if err := ValidName(key); err != nil {
+			return err
+		}
+		if member == nil {
+			continue
+		}
+		if member.User != "" {
+			if err := checkUser(member.User); err != nil {
+				return err
+			}
+		}
+		_, err := checkInfo(member.Info)
+		if _, bad := checkInfo(member.State); err != nil || bad != nil {
+			return ErrInvalidMessage
+		}
+	}
+	return nil
 }
 
 // askLater notes that a node must be asked for its part of rooms, and asks.
@@ -500,6 +527,9 @@ func (e nodeEvents) Beaten(from cluster.ID, data []byte) error { return e.m.spre
 func (e nodeEvents) Part(from cluster.ID, data []byte) error {
 	var m parts.Message
 	if err := json.Unmarshal(data, &m); err != nil {
+		return err
+	}
+	if err := checkPart(&m); err != nil {
 		return err
 	}
 	if e.m.spread.take(from, &m) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -279,7 +280,7 @@ func TestNodeIsCutOff(t *testing.T) {
 
 // What comes from the engine is checked like what comes from a client.
 func TestNodesCheckEnvelopes(t *testing.T) {
-	cluster(t, 2, realtime.Options{}, func(t *testing.T, ns *nodes) {
+	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {
 		one := ns.beds[0]
 		alice := one.open("alice")
 		one.join("lobby", alice)
@@ -301,11 +302,24 @@ func TestNodesCheckEnvelopes(t *testing.T) {
 			message(broker.Publication{Target: lobby, Message: broker.Message{Content: []byte("1"), Type: "a\x00"}}),
 			message(broker.Publication{Target: broker.Target{All: true}, Message: broker.Message{Latest: "k", Type: "x"}}),
 		}
+		for _, part := range []string{
+			"", "{", `{"room":"lobby","ver":2,"prev":2}`, `{"room":"lobby","ver":1,"users":-1}`,
+			`{"room":"lobby","ver":1,"members":{"":{}}}`, `{"room":"lobby","ver":1,"members":{"k":{"user":"a\u0000"}}}`,
+			`{"room":"lobby","ver":1,"members":{"k":{"info":"` + "\xff" + `"}}}`,
+			`{"room":"lobby","ver":1,"members":{"k":{"state":"` + strings.Repeat("x", 1024) + `"}}}`,
+		} {
+			bad = append(bad, "\x01\x06strang\x00"+part)
+		}
+		for _, method := range []string{"", "{", "[]"} {
+			bad = append(bad, "\x01\x04strang\x00"+method, "\x01\x05strang\x00"+method, "\x01\x02strang\x00x"+method)
+		}
 		for _, data := range bad {
+			before := one.Stats().Failed
 			_, err := stranger.Send(t.Context(), []byte(data), "all", "room/lobby")
 			require.NoError(t, err)
+			synctest.Wait()
+			require.Equal(t, before+2, one.Stats().Failed, "%q", data)
 		}
-		synctest.Wait()
 		require.EqualValues(t, 2*len(bad), one.Stats().Failed)
 		for _, data := range []string{"\x01\x09strang\x00new kind"} {
 			_, err := stranger.Send(t.Context(), []byte(data), "all")
