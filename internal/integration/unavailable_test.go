@@ -1,0 +1,66 @@
+package integration_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/realtime-go/realtime"
+)
+
+// A node that is cut off says so, in a way after which clients come back.
+func TestNodeRefusesWhileItIsCutOff(t *testing.T) {
+	o := keepingIn("kept")
+	o.Inbox.Keep.Messages = 100
+	cluster(t, 2, o, func(t *testing.T, ns *nodes) {
+		one := ns.beds[0]
+		alice := one.openV1(realtime.Identity{UserID: "alice"})
+		alice.discard()
+		ns.engine.Cut(ns.buses[0], true)
+		require.Equal(t, []string{`{"message_type":"error","id":1,"content":` +
+			`{"code":"unavailable","message":"temporarily unavailable","retry_ms":1000}}`},
+			alice.request(`{"type":"join","id":1,"room":"kept"}`))
+		h := one.API(realtime.InsecureAllowRequests)
+		for _, call := range []restRequest{
+			{method: "POST", path: "/connections/" + alice.conn.ID() + "/join", body: `{"room_id":"kept"}`},
+			{method: "GET", path: "/rooms/plain/users"},
+		} {
+			code, body, header := callREST(h, call)
+			require.Equal(t, http.StatusServiceUnavailable, code, call.path)
+			require.Equal(t, `{"error":"room unavailable"}`, body)
+			require.Equal(t, "5", header.Get("Retry-After"))
+		}
+		for _, protocols := range [][]string{nil, {realtime.V1}} {
+			transport, far := realtime.Pipe(protocols...)
+			bob := one.attach(transport, far, realtime.Identity{UserID: "bob"})
+			bob.unstall()
+			require.ErrorIs(t, bob.err, realtime.ErrUnavailable)
+			bob.requireEnd(realtime.CloseLater)
+			require.Empty(t, bob.raw(), "a client whose inbox has no position would begin anew")
+		}
+		require.True(t, realtime.CloseLater.ComeBack())
+		ns.engine.Cut(ns.buses[0], false)
+		one.open("bob")
+		require.Contains(t, alice.request(`{"type":"join","id":2,"room":"kept"}`)[0], `"reply"`)
+	})
+}
+
+// An application that cannot join a connection to its rooms sends its client away for a time only.
+func TestNodeIsCutOffInOnConnect(t *testing.T) {
+	o := keepingIn("kept")
+	o.OnConnect = func(ctx context.Context, c *realtime.Conn) error {
+		_, err := c.Join(ctx, "kept")
+		return err
+	}
+	cluster(t, 2, o, func(t *testing.T, ns *nodes) {
+		one := ns.beds[0]
+		ns.engine.Cut(ns.buses[0], true)
+		one.dial("bob").requireEnd(realtime.CloseLater)
+		ns.engine.Cut(ns.buses[0], false)
+		time.Sleep(time.Second)
+		one.open("bob")
+	})
+}
