@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -62,5 +63,32 @@ func TestNodeIsCutOffInOnConnect(t *testing.T) {
 		ns.engine.Cut(ns.buses[0], false)
 		time.Sleep(time.Second)
 		one.open("bob")
+	})
+}
+
+// A connection that catches up stays open while its node is cut off, and reads on after that.
+func TestNodeIsCutOffWhileClientsCatchUp(t *testing.T) {
+	o := inboxes(1000)
+	o.Limits.QueueMessages = 16
+	cluster(t, 2, o, func(t *testing.T, ns *nodes) {
+		one := ns.beds[0]
+		bob := one.stalled("bob")
+		one.fillQueue(realtime.ToUser("bob"), 0, 0)
+		for n := range 800 {
+			one.news(realtime.ToUser("bob"), fmt.Sprint(n))
+		}
+		ns.engine.Cut(ns.buses[0], true)
+		bob.unstall()
+		time.Sleep(20 * time.Second)
+		require.Nil(t, bob.ended())
+		got := bob.news()
+		require.Less(t, len(got), 800)
+		ns.engine.Cut(ns.buses[0], false)
+		time.Sleep(2 * time.Second)
+		got = append(got, bob.news()...)
+		require.Len(t, got, 1+800)
+		for n, content := range got[1:] {
+			require.Equal(t, fmt.Sprintf(`"%d"`, n), content)
+		}
 	})
 }
