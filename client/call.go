@@ -15,7 +15,7 @@ import (
 // It waits for a connection if there is none, and for the answer, until ctx or the client ends. If
 // ctx ends, it returns the cause of ctx.
 //
-// It returns a *realtime.Error if the server answers with one, and [ErrDisconnected] if the
+// It returns a *realtime.Error if the server answers with one, also with the code "unavailable", and [ErrDisconnected] if the
 // connection ends before the answer, because a call is never repeated. It returns
 // realtime.ErrInvalidName or realtime.ErrInvalidMessage if the method or a json.RawMessage cannot
 // be sent, realtime.ErrTooLarge if the request is larger than the server accepts, [ErrFull] if too
