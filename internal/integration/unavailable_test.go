@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/realtimetest"
 )
 
 // A node that is cut off says so, in a way after which clients come back.
@@ -90,5 +92,42 @@ func TestNodeIsCutOffWhileClientsCatchUp(t *testing.T) {
 		for n, content := range got[1:] {
 			require.Equal(t, fmt.Sprintf(`"%d"`, n), content)
 		}
+	})
+}
+
+// What a client sends to a room that keeps it, and its join, succeed after an outage of its node.
+func TestNodeIsCutOffFromItsClient(t *testing.T) {
+	o := keepingIn("kept", "kept too")
+	o.Authenticate = realtime.InsecureQueryUser
+	cluster(t, 2, o, func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		bob := two.openV1(realtime.Identity{UserID: "bob"})
+		two.join("kept", bob)
+		bob.discard()
+		alice := realtimetest.Serve(t, one.Manager).Dial("/?user_id=alice", nil)
+		alice.Join("kept")
+		ns.engine.Cut(ns.buses[0], true)
+		ended := make(chan error, 2)
+		go func() {
+			ended <- alice.Client.Send(t.Context(), realtime.ToRoom("kept"), realtime.Message(note("late")))
+		}()
+		go func() { ended <- alice.Client.Join(t.Context(), "kept too") }()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.Empty(t, ended)
+		require.Empty(t, bob.news())
+		alice.Send(realtime.ToRoom("plain"), "chat", "meanwhile")
+		ns.engine.Cut(ns.buses[0], false)
+		for range cap(ended) {
+			require.NoError(t, <-ended)
+		}
+		time.Sleep(time.Minute)
+		require.Equal(t, []string{`"late"`}, bob.news())
+		page, err := two.Room("kept").History(t.Context(), realtime.HistoryQuery{})
+		require.NoError(t, err)
+		require.Len(t, page.Messages, 1)
+		two.news(realtime.ToRoom("kept too"), "to who has joined")
+		alice.Expect("news")
+		require.NoError(t, alice.Close())
 	})
 }
