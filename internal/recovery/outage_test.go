@@ -109,3 +109,27 @@ func TestOutage(t *testing.T) {
 		require.Zero(t, lagging())
 	})
 }
+
+func (b *cutBroker) Subscribe(context.Context, string) (broker.Position, error) {
+	time.Sleep(5 * time.Second) // the bound of a Bus
+	return broker.Position{}, broker.ErrUnavailable
+}
+
+// Who waits for a subscribe that fails because the broker is unavailable does not try again.
+func TestOpenDuringOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBroker(&cutBroker{})
+		b.Open(t.Context(), nil)
+		defer b.Close()
+		topic := NewTopic("r:hall", "hall", Policy{}, new(sync.Mutex))
+		began := time.Now()
+		errs := make(chan error, 10)
+		for range cap(errs) {
+			go func() { errs <- topic.Open(t.Context(), b) }()
+		}
+		for range cap(errs) {
+			require.ErrorIs(t, <-errs, broker.ErrUnavailable)
+		}
+		require.Equal(t, 5*time.Second, time.Since(began))
+	})
+}
