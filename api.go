@@ -196,8 +196,11 @@ func (a *api) users(r *http.Request, room string) (any, error) {
 		return nil, err
 	}
 	users, err := a.m.Room(room).Users(r.Context())
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrInvalidName):
 		return nil, invalidRoom()
+	case err != nil: // other nodes do not answer
+		return nil, roomUnavailable()
 	}
 	return usersBody{RoomID: room, Users: users, UserCount: len(users)}, nil
 }

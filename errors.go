@@ -93,9 +93,9 @@ var (
 
 // Error is the answer of a handler to a client when the request failed. If a handler returns any
 // other error, the client receives the code "internal" and no details. Exceptions are
-// ErrForbidden, ErrUnauthenticated, ErrDenied, ErrTooManyRooms, ErrTooLarge, ErrFull, ErrNoHistory
-// and ErrInvalidPosition: for an error that matches one of them, the client receives the same
-// answer as if the library had returned it.
+// ErrForbidden, ErrUnauthenticated, ErrDenied, ErrTooManyRooms, ErrTooLarge, ErrFull, ErrNoHistory,
+// ErrInvalidPosition and ErrUnavailable: for an error that matches one of them, the client receives
+// the same answer as if the library had returned it.
 //
 // The Go client returns an Error for each request that the server refuses, and its handlers answer
 // calls of the server with one, see [ClientError].
@@ -108,8 +108,8 @@ type Error struct {
 	Message string
 	// RetryAfter is how long the client should wait before it tries again. It is sent in
 	// milliseconds, rounded up, and up to a year. Zero or negative: not known. The library sets it
-	// for a user who is denied for some time, and for a client that has sent too many messages with
-	// an id.
+	// for a user who is denied for some time, for a client that has sent too many messages with an
+	// id, and if the broker of several processes cannot be reached.
 	RetryAfter time.Duration
 	// Data is more about the error for programs, as any JSON. Empty: nothing. If it is not JSON, or
 	// larger than the content of a message may be, the client receives the error without it.
@@ -152,6 +152,7 @@ const (
 	CloseTooBig   = disconnect.CloseTooBig   // a message above Limits.MessageBytes
 	CloseInternal = disconnect.CloseInternal // the application panicked, or the broker failed
 	CloseRestart  = disconnect.CloseRestart  // Shutdown: reconnect after a random wait
+	CloseLater    = disconnect.CloseLater    // the broker of several processes cannot be reached
 	CloseSlow     = disconnect.CloseSlow     // the send queue was full, or memory was short
 	CloseTimeout  = disconnect.CloseTimeout  // no sign of life
 	CloseExpired  = disconnect.CloseExpired  // the identity expired: authenticate again

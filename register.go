@@ -88,7 +88,7 @@ func (r *registry) register(
 		c.session.End(why, transport.CloseGrace)
 	}
 	top, err := r.open(c)
-	r.welcome(c, top)
+	r.welcome(c, top) // not sent if open has ended the connection
 	if err := r.admit(ctx, c, err); err != nil {
 		return nil, err
 	}
@@ -197,6 +197,9 @@ func (r *registry) connect(c *Conn) error {
 		return nil
 	}
 	why := &CloseError{Cause: CauseRefused, Code: CloseRefused, Reason: "refused", Err: err}
+	if errors.Is(err, ErrUnavailable) { // for example of a join
+		why.Code, why.Reason = CloseLater, temporarilyUnavailable
+	}
 	if ce, ok := errors.AsType[*CloseError](err); ok && ce != nil && ce.Code.Sendable() {
 		why.Code, why.Reason = ce.Code, ce.Reason
 	}

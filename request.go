@@ -423,7 +423,14 @@ func (rs *requests) resumeRequest(c *Conn, token string) (json.RawMessage, error
 // errSession is returned if a session has ended or belongs to another user.
 var errSession = &Error{Code: wire.CodeSession, Message: "no such session, or too late"}
 
-const internalError = "internal error"
+const (
+	internalError          = "internal error"
+	temporarilyUnavailable = "temporarily unavailable"
+)
+
+// unavailableRetry is after which time a client repeats a request that has failed because the
+// broker is unavailable.
+const unavailableRetry = time.Second
 
 // errorReplies are the errors that clients may learn of, with the code and the text for them. An
 // error that matches several entries has the first.
@@ -439,7 +446,7 @@ var errorReplies = []struct {
 	{errShare, wire.CodeLimit, "no more may be kept: the inbox has the sender's share"},
 	{ErrFull, wire.CodeLimit, "no more may be kept"},
 	{dedup.ErrFull, wire.CodeLimit, "too many messages with an id within two minutes"},
-	{ErrUnavailable, wire.CodeUnavailable, "temporarily unavailable"},
+	{ErrUnavailable, wire.CodeUnavailable, temporarilyUnavailable},
 	{ErrNoHistory, wire.CodeNoHistory, "room keeps no history"},
 	{ErrInvalidPosition, wire.CodePosition, "no such position"},
 	{errNoMember, wire.CodeNoMember, "not in the room"},
@@ -479,6 +486,9 @@ func waitOf(err error) time.Duration {
 	}
 	if full, ok := errors.AsType[*dedup.FullError](err); ok {
 		return full.Wait
+	}
+	if errors.Is(err, ErrUnavailable) {
+		return unavailableRetry
 	}
 	return 0
 }

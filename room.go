@@ -3,6 +3,7 @@ package realtime
 import (
 	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"sync"
@@ -344,9 +345,13 @@ func (s *subscriber) Ended() bool { return s.session.Ended() }
 
 // Fail implements recovery.Subscriber.
 func (s *subscriber) Fail(err error) {
-	s.session.End(&CloseError{
+	why := &CloseError{
 		Cause: CauseServer, Code: CloseInternal, Reason: "internal error", Err: err,
-	}, transport.CloseGrace)
+	}
+	if errors.Is(err, ErrUnavailable) {
+		why.Code, why.Reason = CloseLater, temporarilyUnavailable
+	}
+	s.session.End(why, transport.CloseGrace)
 }
 
 // Excluded implements recovery.Subscriber.

@@ -43,9 +43,9 @@ type Inbound struct {
 type (
 	// ConnectFunc decides whether a connection opens. It may join rooms and send messages: the
 	// client receives them after its welcome. Nobody has been told of the connection yet. If
-	// ConnectFunc returns an error, nobody is told, and the connection is closed with code 4403, or
-	// with the code and reason of a *CloseError. For the client the connection opens when
-	// ConnectFunc has returned.
+	// ConnectFunc returns an error, nobody is told, and the connection is closed with code 4403,
+	// with the code and reason of a *CloseError, or with code 1013 if the error matches
+	// ErrUnavailable. For the client the connection opens when ConnectFunc has returned.
 	ConnectFunc func(ctx context.Context, c *Conn) error
 
 	// Handler handles each message and each call of a client that Options.Authorize allowed. If

@@ -15,9 +15,9 @@ import (
 // It waits for a connection if there is none, and for the answer, until ctx or the client ends. If
 // ctx ends, it returns the cause of ctx.
 //
-// It returns a *realtime.Error if the server answers with one, and [ErrDisconnected] if the
-// connection ends before the answer, because a call is never repeated. It returns
-// realtime.ErrInvalidName or realtime.ErrInvalidMessage if the method or a json.RawMessage cannot
+// It returns a *realtime.Error if the server answers with one, also with the code "unavailable", and
+// [ErrDisconnected] if the connection ends before the answer, because a call is never repeated. It
+// returns realtime.ErrInvalidName or realtime.ErrInvalidMessage if the method or a json.RawMessage cannot
 // be sent, realtime.ErrTooLarge if the request is larger than the server accepts, [ErrFull] if too
 // many requests are pending, and an error that matches realtime.ErrClosed after the client has
 // ended. Any other error says that req cannot be encoded, or that the answer is not for a Res.

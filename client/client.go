@@ -161,7 +161,7 @@ func (c *Client) requestLimited(
 		case <-ctx.Done():
 			return none, context.Cause(ctx)
 		}
-		defer func() { <-slots }()
+		r.slots = slots
 	}
 	if err := q.add(r); err != nil {
 		return none, err

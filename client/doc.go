@@ -19,6 +19,8 @@
 // A [Client] reconnects by itself when its connection is lost. It then joins its rooms again and
 // repeats the requests that the server has not answered, except calls. It does so until Close is
 // called or the server tells it not to reconnect. Messages sent by one goroutine arrive in order.
+// If a server cannot reach the other servers, it answers some requests with the code "unavailable":
+// the client repeats these too, except calls, until it succeeds or the context of the method ends.
 // A message that is sent again keeps its ID, and every client drops a message whose ID it has
 // already received, so no application sees it twice. A message to several rooms is received once,
 // with the room through which it arrived first.

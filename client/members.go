@@ -132,10 +132,34 @@ func (ms *members) rejoin(r *room, why joinCause) *request {
 		o.Latest = r.values.version
 	}
 
+	releases := why == reconnected
+	release := func() {
+		if releases {
+			releases = false
+			ms.rejoinEnded()
+		}
+	}
 	// The error is ignored because a name that was joined can be encoded.
-	r.pendingJoin, _ = ms.requests.prepare(o, false, func(res result) { ms.rejoined(r, why, res) })
+	r.pendingJoin, _ = ms.requests.prepare(o, false, func(res result) {
+		ms.mu.Lock()
+		defer ms.mu.Unlock()
+		ms.rejoined(r, why, res)
+		release()
+	})
+	r.pendingJoin.delayed = func() { // other rooms must not wait for it
+		ms.mu.Lock()
+		defer ms.mu.Unlock()
+		release()
+	}
 	r.full, r.joinDue = false, false
 	return r.pendingJoin
+}
+
+// rejoinEnded notes that the consumer need not wait for a room any more.
+func (ms *members) rejoinEnded() {
+	if ms.rejoining--; ms.rejoining == 0 {
+		ms.stream.release()
+	}
 }
 
 // requestJoin sends a join that continues from the position.
@@ -150,8 +174,6 @@ func (ms *members) requestJoin(r *room, why joinCause) {
 
 // rejoined is called by the reader with the answer.
 func (ms *members) rejoined(r *room, why joinCause, res result) {
-	ms.mu.Lock()
-	defer ms.mu.Unlock()
 	watched := r.watch.pending
 	r.pendingJoin, r.watch.pending = nil, false
 	switch {
@@ -170,12 +192,6 @@ func (ms *members) rejoined(r *room, why joinCause, res result) {
 	default:
 		r.addition = nil
 		ms.continueRoom(r, why, decodeJoin(res.content))
-	}
-	if why != reconnected {
-		return
-	}
-	if ms.rejoining--; ms.rejoining == 0 {
-		ms.stream.release()
 	}
 }
 
@@ -362,7 +378,8 @@ func (ms *members) left(name string) bool {
 	if r == nil || !r.joined && !r.added && r.addition == nil {
 		return false
 	}
-	if r.joining == 0 && r.pendingJoin != nil && !r.added {
+	withdrawn := ms.requests.withdraw(r.pendingJoin)
+	if r.joining == 0 && r.pendingJoin != nil && !r.added && !withdrawn {
 		ms.sendLeave(name)
 	}
 	joined := r.joined && !r.added

@@ -64,7 +64,8 @@ type DialOptions struct {
 	// them again when the consumer has read half of it.
 	QueueMessages int
 	// PendingSends is the number of messages that may wait for the server's answer at the same
-	// time, each in a call of [Client.Send]. Further calls wait for their turn. Default: 100.
+	// time, each in a call of [Client.Send]. Further calls wait for their turn. A message that the
+	// server could not take for now, and that waits to be sent again, does not count. Default: 100.
 	PendingSends int
 	// PendingRequests is the number of requests that may wait for a connection, for their turn or
 	// for an answer. Default: 1000. PendingBytes is the number of bytes that these requests may

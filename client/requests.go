@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/realtime-go/realtime"
 )
@@ -22,6 +23,14 @@ type request struct {
 	settle func(result)
 	result chan result // receives one result, and has space for it; nil: there is no answer
 	value  sentValue   // zero: not a latest value
+
+	// The server may answer that it cannot serve the request for now, see postpone.
+	mayRetry   bool
+	delayed    func()        // called by the reader with each such answer; may be nil
+	retryLimit time.Duration // 0: there was none
+	retry      *time.Timer
+
+	slots chan struct{} // has an element for the request; nil: it has none
 }
 
 // sentValue is the target and the key of a latest value.
@@ -40,6 +49,14 @@ type result struct {
 	err     error
 }
 
+// freeSlot gives back what the request has in slots. requests.mu is held.
+func (r *request) freeSlot() {
+	if r.slots != nil {
+		<-r.slots
+		r.slots = nil
+	}
+}
+
 func (r *request) fail(err error) {
 	if !r.unanswered() {
 		r.result <- result{err: err}
@@ -54,15 +71,16 @@ type requests struct {
 
 	maxCount, maxBytes int // limits for the requests of the application
 
-	mu     sync.Mutex
-	count  int        // pending requests of the application, including those that wait for their turn
-	bytes  int        // size of these
-	limit  int        // the largest frame that the server accepts, in bytes
-	first  []*request // requests of this connection, sent before unsent
-	sent   []*request // sent over this connection, in order
-	unsent []*request // in order
-	open   bool       // there is a connection
-	ended  error      // nil until end
+	mu        sync.Mutex
+	count     int        // pending requests of the application, including those that wait for their turn
+	bytes     int        // size of these
+	limit     int        // the largest frame that the server accepts, in bytes
+	first     []*request // requests of this connection, sent before unsent
+	sent      []*request // sent over this connection, in order
+	unsent    []*request // in order
+	postponed []*request // wait to be sent again over this connection
+	open      bool       // there is a connection
+	ended     error      // nil until end
 
 	values        map[sentValue]*request // the latest values in unsent
 	bytesOfValues int
@@ -95,6 +113,7 @@ func (q *requests) reserve(r *request) error {
 func (q *requests) release(r *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	r.freeSlot()
 	q.count--
 	q.bytes -= len(r.frame.data)
 }
@@ -108,6 +127,7 @@ func (q *requests) prepare(o outgoing, repeat bool, settle func(result)) (*reque
 	}
 	return &request{
 		id: o.ID, frame: f, repeat: repeat, settle: settle, result: make(chan result, 1),
+		mayRetry: mayRetry(o.Type),
 	}, nil
 }
 
@@ -213,6 +233,7 @@ func (q *requests) cancel(r *request) {
 	defer q.mu.Unlock()
 	q.sent = slices.DeleteFunc(q.sent, is)
 	q.unsent = slices.DeleteFunc(q.unsent, is)
+	q.withdrawLocked(r)
 }
 
 // begin is called before the first request is written to a new connection, which accepts frames of
@@ -253,7 +274,7 @@ func (q *requests) next() (f frame, ok bool) {
 	return r.frame, true
 }
 
-// answer settles a request, unless its answer is no longer needed.
+// answer settles a request, unless its answer is no longer needed or it is sent again.
 func (q *requests) answer(id uint64, res result) {
 	q.mu.Lock()
 	i := slices.IndexFunc(q.sent, func(r *request) bool { return r.id == id })
@@ -263,8 +284,15 @@ func (q *requests) answer(id uint64, res result) {
 	}
 	r := q.sent[i]
 	q.sent = slices.Delete(q.sent, i, i+1)
+	postponed := q.postpone(r, res)
 	q.mu.Unlock()
-	if r.settle != nil {
+	switch {
+	case postponed && r.delayed != nil:
+		r.delayed()
+		return
+	case postponed:
+		return
+	case r.settle != nil:
 		r.settle(res)
 	}
 	r.result <- res
@@ -274,7 +302,7 @@ func (q *requests) answer(id uint64, res result) {
 func (q *requests) disconnected() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	again := slices.DeleteFunc(q.sent, func(r *request) bool {
+	again := slices.DeleteFunc(append(q.takePostponed(), q.sent...), func(r *request) bool {
 		if !r.repeat {
 			r.fail(ErrDisconnected)
 		}
@@ -289,7 +317,7 @@ func (q *requests) end(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ended = err
-	for _, r := range slices.Concat(q.sent, q.unsent) {
+	for _, r := range slices.Concat(q.sent, q.unsent, q.takePostponed()) {
 		r.fail(err)
 	}
 	q.sent, q.unsent = nil, nil

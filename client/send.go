@@ -50,7 +50,8 @@ func (c *Client) SendReceipt(
 
 // Send sends a message to one room, user or connection, or to all, and waits until the server has
 // accepted it. A message to the zero Target is for the application of the server itself. If the
-// connection ends first, Send sends the message again over the next one, with the same ID. Every
+// connection ends first, Send sends the message again over the next one, with the same ID. It also
+// does so, after a wait, if the server answers that its servers cannot reach each other. Every
 // receiver then shows it once, but handlers of the server may see it twice. A message without ID
 // gets a random one. The server determines Sender, Conn and Time. Send keeps no reference to
 // Content and Binary.

@@ -24,6 +24,7 @@ const (
 	CloseTooBig   CloseCode = 1009 // a message above Limits.MessageBytes
 	CloseInternal CloseCode = 1011 // the application panicked, or the broker failed
 	CloseRestart  CloseCode = 1012 // Shutdown: reconnect after a random wait
+	CloseLater    CloseCode = 1013 // the broker of several processes cannot be reached
 
 	CloseSlow     CloseCode = 4300 // the send queue was full, or memory was short
 	CloseTimeout  CloseCode = 4308 // no sign of life, or a write that timed out
@@ -53,7 +54,7 @@ func (c CloseCode) ComeBack() bool {
 // Sendable reports whether an application may send the code.
 func (c CloseCode) Sendable() bool {
 	switch c {
-	case CloseNormal, CloseAway, ClosePolicy, CloseInternal, CloseRestart, 1013:
+	case CloseNormal, CloseAway, ClosePolicy, CloseInternal, CloseRestart, CloseLater:
 		return true
 	default:
 		return 3000 <= c && c <= 4999

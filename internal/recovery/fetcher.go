@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"log/slog"
 
@@ -23,6 +24,7 @@ type Fetcher struct {
 	page     broker.Query
 	maxBytes int // of a message
 	seed     maphash.Seed
+	outage   outage
 }
 
 // NewFetcher returns a Fetcher that reads pages of so many messages from b and skips messages of
@@ -108,8 +110,7 @@ func (k *Fetcher) step(s *Subscription) (finished bool) {
 		restart, err = s.subscriber.Restart(s.subscriber.Context())
 	}
 	if err != nil {
-		k.failed(s, err)
-		return true
+		return k.failed(s, err)
 	}
 	parts := s.encode(page.Publications)
 	t.mu.Lock()
@@ -242,11 +243,22 @@ func (k *Fetcher) Failed(ctx context.Context, err error) {
 	k.log.Log(ctx, slog.LevelError, "broker", "realtime: the broker failed", slog.Any("error", err))
 }
 
-// failed ends a connection for which nothing can be read. Its client reconnects and asks again.
-func (k *Fetcher) failed(s *Subscription, err error) {
+// failed handles an error of the broker, and reports whether the subscription need not be served any
+// more. While the broker is unavailable, failed waits. Any other error ends the connection: its
+// client reconnects and asks again.
+func (k *Fetcher) failed(s *Subscription, err error) (finished bool) {
 	if s.subscriber.Ended() {
-		return
+		return true
 	}
-	k.Failed(s.subscriber.Context(), err)
-	s.subscriber.Fail(err)
+	ctx := s.subscriber.Context()
+	k.Failed(ctx, err)
+	if !errors.Is(err, broker.ErrUnavailable) {
+		s.subscriber.Fail(err)
+		return true
+	}
+	k.outage.wait(ctx, func() bool {
+		_, err := k.broker.Read(ctx, s.topic.Stream, broker.Query{Backwards: true, Limit: 1})
+		return !errors.Is(err, broker.ErrUnavailable)
+	})
+	return false
 }

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/realtime-go/realtime/broker"
@@ -51,8 +52,8 @@ func (t *Topic) Open(ctx context.Context, b *Broker) error {
 		}
 		select {
 		case <-o.done:
-			if o.err == nil {
-				return nil
+			if o.err == nil || errors.Is(o.err, broker.ErrUnavailable) {
+				return o.err
 			}
 		case <-ctx.Done():
 			return context.Cause(ctx)

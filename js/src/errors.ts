@@ -2,8 +2,8 @@
  * The error of a failed request: an answer of the server, or an error of the client itself.
  *
  * Codes of the server are `bad_request`, `unknown_type`, `unknown_event`, `unknown_method`,
- * `forbidden`, `denied`, `limit`, `too_large`, `expired`, `no_history`, `epoch` and `internal`, and
- * those of the application. Codes of the client:
+ * `forbidden`, `denied`, `limit`, `too_large`, `expired`, `no_history`, `epoch`, `unavailable` (of a
+ * call; the client repeats all other requests) and `internal`, and those of the application. Codes of the client:
  *
  * - `outbox_full`: too many requests wait for a connection or for answers.
  * - `too_large`: the message is larger than the server accepts, so it was not sent.

@@ -1,7 +1,10 @@
 import type { Outbox } from "../api.js";
 import { RealtimeError } from "../errors.js";
+import { MAX_WAIT } from "./explain.js";
 import { encode, sizeOf, type Data } from "./wire.js";
 
+const FIRST_RETRY_LIMIT = 1_000; // milliseconds
+const LAST_RETRY_LIMIT = 10_000;
 const MAX_BUFFERED = 65_536; // bytes behind which an ephemeral message would be late
 
 /** Body is the content of a request. */
@@ -20,6 +23,8 @@ export interface RequestOptions {
   repeat?: boolean;
   /** The time for the answer in milliseconds. 0, or more than a timer can wait: no limit. */
   timeout?: number;
+  /** Whether to send the request again that the server cannot serve for now. */
+  mayRetry?: () => boolean;
 }
 
 /** An open connection to which requests can be written. */
@@ -38,7 +43,9 @@ interface Request {
   readonly size: number;
   readonly repeat: boolean;
   readonly settle: Settle;
-  readonly timer: ReturnType<typeof setTimeout> | undefined;
+  readonly mayRetry: () => boolean;
+  timer: ReturnType<typeof setTimeout> | undefined; // of the answer, or until it is sent again
+  limit: number; // half of that of the next random wait until it is sent again, in milliseconds
   sent: boolean;
 }
 
@@ -81,18 +88,22 @@ export class Requests {
   }
 
   /** Sends a request, or keeps it until there is a connection. */
-  send(body: Body, settle: Settle, { repeat = false, timeout = 0 }: RequestOptions = {}): void {
+  send(body: Body, settle: Settle, options: RequestOptions = {}): void {
     const { type, ...members } = body;
+    const {
+      repeat = false, timeout = 0, mayRetry = () => type !== "call" && type !== "resume",
+    } = options;
     const id = ++this.#lastId;
     const data = encode({ type, id, ...members });
     const size = sizeOf(data);
     const timer = timeout > 0 && timeout < 2 ** 31
       ? setTimeout(() => this.#timeOut(id, timeout), timeout)
       : undefined;
-    const request = { data, size, repeat, settle, timer, sent: false };
+    const limit = FIRST_RETRY_LIMIT / 2;
+    const request = { data, size, repeat, settle, mayRetry, timer, limit, sent: false };
     this.#pending.set(id, request);
     this.#bytes += size;
-    if (this.#connection) this.#write(this.#connection, id, request);
+    this.#write(id, request);
   }
 
   /** Writes a message that has no answer, unless it would have to wait. */
@@ -115,7 +126,7 @@ export class Requests {
 
   flush(): void {
     for (const [id, request] of this.#pending) {
-      if (this.#connection && !request.sent) this.#write(this.#connection, id, request);
+      this.#write(id, request);
     }
   }
 
@@ -133,9 +144,12 @@ export class Requests {
   answer(id: unknown, error: RealtimeError | null, content?: unknown): void {
     const request = this.#pending.get(id);
     if (!request) return;
+    clearTimeout(request.timer);
+    if (error?.code === "unavailable" && request.mayRetry()) {
+      return this.#postpone(id, request, error);
+    }
     this.#pending.delete(id);
     this.#bytes -= request.size;
-    clearTimeout(request.timer);
     request.settle(error, content);
   }
 
@@ -144,7 +158,20 @@ export class Requests {
     for (const id of this.#pending.keys()) this.answer(id, error);
   }
 
-  #write(connection: OpenConnection, id: unknown, request: Request): void {
+  /** Sends a request again after a wait, or over the next connection if that comes first. */
+  #postpone(id: unknown, request: Request, error: RealtimeError): void {
+    request.sent = false;
+    request.limit = Math.min(2 * request.limit, LAST_RETRY_LIMIT);
+    request.timer = setTimeout(() => {
+      if (!request.mayRetry()) this.answer(id, error);
+      else this.#write(id, request);
+    }, Math.min(error.retryAfter ?? 0, MAX_WAIT) + Math.random() * request.limit);
+  }
+
+  /** Writes a request that was not sent, if there is a connection. */
+  #write(id: unknown, request: Request): void {
+    const connection = this.#connection;
+    if (!connection || request.sent) return;
     const error = tooLarge(request.size, connection.maxBytes);
     if (error) return this.answer(id, error);
     request.sent = true;

@@ -330,7 +330,7 @@ export class ClientRoom implements Room, Subscription {
       if (!error) this.#presence.answered(content, presence);
       else if (presence) this.#presence.stop();
       settle(error, content);
-    });
+    }, { mayRetry: () => this.#active });
   }
 
   /** Asks for presence and missing values in a room of which the client is a member already. */
