@@ -163,7 +163,7 @@ func (r *registry) newConn(
 ) *Conn {
 	id.Info, _ = checkInfo(bytes.Clone(id.Info)) // validate has found no error
 	c := &Conn{
-		m: r.m, id: r.m.node.ID.NewConn(), identity: id,
+		m: r.m, id: r.m.node.NewConn(), identity: id,
 		address: cand.address, began: cand.began,
 	}
 	c.session.Init(ctx, &r.pool, t, (*connHandler)(c))

@@ -23,23 +23,25 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 // connPrefix is the beginning of the ids of connections.
 const connPrefix = "conn_"
 
-// NewConn returns the id of a new connection of the node: a UUID of version 8, RFC 9562 section
-// 5.8, that begins with the ID of the node and is random otherwise.
-func (id ID) NewConn() string {
+// NewConn returns the id of a new connection: a UUID of version 4. If there are other nodes, it
+// begins with the ID of this one, and only the rest is random: so the others know where the
+// connection is.
+func (n *Node) NewConn() string {
 	u := uuid.New()
-	copy(u[:], id[:])
-	u[6] = 0x80 | u[6]&0x0F
+	if !n.Alone() {
+		copy(u[:], n.ID[:])
+	}
 	return connPrefix + u.String()
 }
 
-// NodeOf returns the node of a connection. It reports false if no node has made the id.
+// NodeOf returns the node of a connection. It reports false if no node can have made the id.
 func NodeOf(conn string) (id ID, ok bool) {
 	text, ok := strings.CutPrefix(conn, connPrefix)
 	if !ok || len(text) != 36 {
 		return ID{}, false
 	}
 	u, err := uuid.Parse(text)
-	if err != nil || u.Version() != 8 {
+	if err != nil || u.Version() != 4 {
 		return ID{}, false
 	}
 	copy(id[:], u[:])

@@ -77,21 +77,24 @@ func withNode(t *testing.T, test func(t *testing.T, n *Node, b *testBus)) {
 }
 
 func TestConnIDs(t *testing.T) {
-	id, other := NewID(), NewID()
-	require.NotEqual(t, id, other)
+	n, other := NewNode(&testBus{}, nil), NewNode(nil, nil)
+	require.NotEqual(t, n.ID, other.ID)
+	first, _ := NodeOf(other.NewConn())
+	second, _ := NodeOf(other.NewConn())
+	require.NotEqual(t, first, second, "it is alone: all is random")
 	seen := map[string]bool{}
 	for range 1000 {
-		conn := id.NewConn()
-		require.Regexp(t, `^conn_[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, conn)
+		conn := n.NewConn()
+		require.Regexp(t, `^conn_[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, conn)
 		require.False(t, seen[conn])
 		seen[conn] = true
 		node, ok := NodeOf(conn)
 		require.True(t, ok)
-		require.Equal(t, id, node)
+		require.Equal(t, n.ID, node)
 	}
 	for _, s := range []string{
-		"", "conn_", "conn_f47ac10b-58cc-4372-a567-0e02b2c3d479", "f47ac10b-58cc-8372-a567-0e02b2c3d479",
-		"conn_f47ac10b58cc8372a5670e02b2c3d479", "conn_{f47ac10b-58cc-8372-a567-0e02b2c3d479}", "conn_zzzac10b-58cc-8372-a567-0e02b2c3d479",
+		"", "conn_", "conn_f47ac10b-58cc-8372-a567-0e02b2c3d479", "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+		"conn_f47ac10b58cc4372a5670e02b2c3d479", "conn_{f47ac10b-58cc-4372-a567-0e02b2c3d479}", "conn_zzzac10b-58cc-4372-a567-0e02b2c3d479",
 	} {
 		_, ok := NodeOf(s)
 		require.False(t, ok, s)
@@ -100,7 +103,7 @@ func TestConnIDs(t *testing.T) {
 
 func TestSubjects(t *testing.T) {
 	withNode(t, func(t *testing.T, n *Node, b *testBus) {
-		far := NewID()
+		far := NewNode(b, nil)
 		for _, test := range []struct {
 			t    broker.Target
 			want []string
@@ -108,8 +111,8 @@ func TestSubjects(t *testing.T) {
 			{broker.Target{}, nil},
 			{broker.Target{All: true, Rooms: []string{"a"}}, []string{"all"}},
 			{broker.Target{Rooms: []string{"b", "a", "b"}, Users: []string{"u"}}, []string{"room/a", "room/b", "user/u"}},
-			{broker.Target{Conns: []string{n.ID.NewConn(), far.NewConn(), far.NewConn(), "conn"}}, []string{"node/" + far.String()}},
-			{broker.Target{Conns: []string{n.ID.NewConn()}}, nil},
+			{broker.Target{Conns: []string{n.NewConn(), far.NewConn(), far.NewConn(), "conn"}}, []string{"node/" + far.ID.String()}},
+			{broker.Target{Conns: []string{n.NewConn()}}, nil},
 			{broker.Target{Rooms: slices.Repeat([]string{"a"}, maxSubjects)}, []string{"room/a"}},
 			{broker.Target{Rooms: slices.Repeat([]string{"a"}, maxSubjects+1)}, []string{"all"}},
 		} {

@@ -95,10 +95,14 @@ func TestOutage(t *testing.T) {
 			synctest.Wait()
 			return source.reads.Swap(0)
 		}
-		require.EqualValues(t, n, reads(0))
+		atMost := func(most, got int64) { // those of one topic share reads
+			require.Positive(t, got)
+			require.LessOrEqual(t, got, most)
+		}
+		atMost(n, reads(0))
 		require.EqualValues(t, 9, reads(9*time.Second+retryAfter/2))
-		require.EqualValues(t, 1+n, reads(retryAfter))
-		require.EqualValues(t, 10+n, reads(maxOutage))
+		atMost(1+n, reads(retryAfter))
+		atMost(10+n, reads(maxOutage))
 		require.Equal(t, n, lagging())
 		end(subs[:n-1]) // perhaps also the one that tries
 		require.Equal(t, 1, lagging())
