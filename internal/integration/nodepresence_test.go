@@ -17,16 +17,6 @@ import (
 	"github.com/realtime-go/realtime/internal/memengine"
 )
 
-// agree requires that a watcher of each node knows the same members, which are those of all nodes.
-func (ns *nodes) agree(room string, folds map[*bed]*fold, watchers map[*bed]*client) {
-	ns.t.Helper()
-	for _, b := range ns.beds {
-		if f := folds[b]; f != nil {
-			f.see(watchers[b]).same(b.Manager)
-		}
-	}
-}
-
 // Watchers of each node see the members of all nodes, as they come, change and leave.
 func TestNodesShareMembers(t *testing.T) {
 	cluster(t, 3, showing(), func(t *testing.T, ns *nodes) {
