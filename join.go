@@ -153,8 +153,7 @@ func (js *joins) learn(e *joinOp) {
 	e.held.learned = e.held.learned || first
 	e.held.mu.Unlock()
 	if first {
-		js.m.broker.Go(func() { js.m.learnValues(e.room) })
-		js.m.broker.Go(func() { js.m.spread.begin(e.room) })
+		js.m.learnRoom(e.room)
 	}
 }
 
