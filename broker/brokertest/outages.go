@@ -26,10 +26,10 @@ func outageRules() []sharedRule {
 	}
 }
 
-func (g *group) requireAnswers() {
+func (g *group) requireAnswers(at broker.Position) {
 	g.t.Helper()
 	for _, n := range g.nodes {
-		errs, slowest := n.callsOfBus(g.t.Context(), "room/b")
+		errs, slowest := n.callsOfBus(g.t.Context(), "room/b", at)
 		require.Less(g.t, slowest, bound)
 		for name, err := range errs {
 			require.NoError(g.t, err, name)
@@ -39,7 +39,8 @@ func (g *group) requireAnswers() {
 
 func unavailable(g *group) {
 	nodes := g.openAll(2, "room/a")
-	g.requireAnswers()
+	at := nodes[0].publish(note("room/b", 0)).Position
+	g.requireAnswers(at)
 	g.Down(true)
 	g.soon("the outage begins", func() bool {
 		_, err := nodes[0].b.Read(g.t.Context(), "room/a", broker.Query{})
@@ -47,14 +48,14 @@ func unavailable(g *group) {
 	})
 	for range 2 {
 		for _, n := range nodes {
-			errs, slowest := n.callsOfBus(g.t.Context(), "room/b")
+			errs, slowest := n.callsOfBus(g.t.Context(), "room/b", at)
 			require.Less(g.t, slowest, bound)
 			for name, err := range errs {
 				require.ErrorIs(g.t, err, broker.ErrUnavailable, name)
 			}
 			ctx, cancel := context.WithCancel(g.t.Context())
 			cancel()
-			errs, _ = n.callsOfBus(ctx, "room/b")
+			errs, _ = n.callsOfBus(ctx, "room/b", at)
 			for name, err := range errs {
 				require.Error(g.t, err, name)
 			}
@@ -67,7 +68,7 @@ func unavailable(g *group) {
 			return err == nil
 		})
 	}
-	g.requireAnswers()
+	g.requireAnswers(at)
 	g.goesOn("room/a")
 }
 
