@@ -166,7 +166,9 @@ func (p *proxy) cut(refuse bool) {
 func (p *proxy) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stopped = make(chan struct{})
+	if p.stopped == nil {
+		p.stopped = make(chan struct{})
+	}
 }
 
 func (p *proxy) resume() {

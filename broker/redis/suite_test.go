@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,7 +32,7 @@ type engine struct {
 	s *server
 
 	mu      sync.Mutex
-	down    bool
+	state   func(p *proxy) // sets the state of a new proxy
 	proxies map[broker.Bus]*proxy
 }
 
@@ -47,7 +46,7 @@ func (e *engine) broker(t *testing.T) broker.Bus {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.proxies[b] = p
-	p.cut(e.down)
+	e.state(p)
 	return b
 }
 
@@ -57,23 +56,26 @@ func (e *engine) of(b broker.Bus) *proxy {
 	return e.proxies[b]
 }
 
-// refuse is an outage in which there is no server.
-func (e *engine) refuse(down bool) {
+// each does something with the proxies of all brokers, also of those that come later.
+func (e *engine) each(do func(p *proxy)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.down = down
+	e.state = do
 	for _, p := range e.proxies {
-		p.cut(down)
+		do(p)
 	}
 }
 
-// hang is an outage in which the server accepts connections, and does not answer.
+// refuse is an outage in which there is no server.
+func (e *engine) refuse(down bool) { e.each(func(p *proxy) { p.cut(down) }) }
+
+// hang is an outage in which connections stay, and nothing is answered.
 func (e *engine) hang(down bool) {
-	signal := syscall.SIGCONT
 	if down {
-		signal = syscall.SIGSTOP
+		e.each((*proxy).stop)
+	} else {
+		e.each((*proxy).resume)
 	}
-	require.NoError(e.s.t, e.s.cmd.Process.Signal(signal))
 }
 
 func (e *engine) mute(b broker.Bus, mute bool) {
@@ -94,7 +96,7 @@ func TestShared(t *testing.T) {
 			}
 			brokertest.RunShared(t, func(t *testing.T, test func(*testing.T, brokertest.Shared)) {
 				t.Parallel()
-				e := &engine{s: start(t), proxies: map[broker.Bus]*proxy{}}
+				e := &engine{s: start(t), state: (*proxy).resume, proxies: map[broker.Bus]*proxy{}}
 				test(t, brokertest.Shared{
 					Broker: e.broker,
 					Cut:    func(b broker.Bus, cut bool) { e.of(b).cut(cut) },
