@@ -86,11 +86,16 @@ func gapBeforeOwn(g *group) {
 	g.requireWhole("room/a")
 }
 
-// goesOn requires that a stream is delivered from now on, without another loss.
+// goesOn requires that a stream is delivered from now on, without another loss. Not all nodes need
+// to be back at the same time after an outage.
 func (g *group) goesOn(stream string) {
 	g.t.Helper()
 	var before []int
 	for _, n := range g.nodes {
+		n.insist("read", func() error {
+			_, err := n.b.Read(g.t.Context(), stream, broker.Query{Limit: 1})
+			return err
+		})
 		before = append(before, len(n.lost(stream)))
 	}
 	var at broker.Position

@@ -35,6 +35,7 @@ type node struct {
 	bus broker.Bus
 	id  string
 
+	calls    int                 // of callsOfBus
 	losses   map[string][]int    // for each stream: how many publications were delivered before
 	received map[string][][]byte // for each subject
 	cuts     []bool
@@ -222,25 +223,20 @@ func (n *node) unlisten(subject string) {
 }
 
 // callsOfBus calls all methods that need the engine, at the same time, and returns their errors and
-// how long the slowest took.
+// how long the slowest took. at is a position of the stream.
 func (n *node) callsOfBus(
-	ctx context.Context, stream string,
+	ctx context.Context, stream string, at broker.Position,
 ) (errs map[string]error, slowest time.Duration) {
+	n.calls++ // a Listen that is in force need not ask the engine again
 	calls := map[string]func() error{
 		"Publish": func() error { _, err := n.b.Publish(ctx, note(stream, 1)); return err },
 		"Read":    func() error { _, err := n.b.Read(ctx, stream, broker.Query{}); return err },
 		"Cursor":  func() error { _, err := n.b.Cursor(ctx, stream, "r"); return err },
-		"Listen":  func() error { return n.bus.Listen(ctx, stream) },
+		"Ack":     func() error { return n.b.Ack(ctx, stream, "r", at) },
+		"Listen":  func() error { return n.bus.Listen(ctx, stream+"/"+strconv.Itoa(n.calls)) },
 		"Send":    func() error { _, err := n.bus.Send(ctx, []byte("x"), stream); return err },
 		"Subscribe": func() error {
 			_, err := n.b.Subscribe(ctx, stream+"/subscribe")
-			return err
-		},
-		"Ack": func() error {
-			err := n.b.Ack(ctx, stream, "r", broker.Position{})
-			if errors.Is(err, broker.ErrInvalidPosition) {
-				return nil // which is an answer
-			}
 			return err
 		},
 	}

@@ -2,8 +2,10 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -22,7 +24,10 @@ func (nobody) Receive(string, []byte)     {}
 func (nobody) Cut(bool)                   {}
 
 func benchBroker(b *testing.B, durable bool) *redis.Broker {
-	s := start(b)
+	return benchBrokerOn(b, start(b), durable)
+}
+
+func benchBrokerOn(b *testing.B, s *server, durable bool) *redis.Broker {
 	o := s.options()
 	o.Durable = durable
 	r, err := redis.New(o)
@@ -80,6 +85,36 @@ func BenchmarkSubscribe(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkRestore measures how long it takes after the loss of a connection until 100,000 listens
+// are in force again.
+func BenchmarkRestore(b *testing.B) {
+	n := 100_000
+	if testing.Short() {
+		n = 10_000
+	}
+	s := start(b)
+	to, from := benchBrokerOn(b, s, false), benchBrokerOn(b, s, false)
+	var all sync.WaitGroup
+	for worker := range 100 {
+		all.Go(func() {
+			for i := range n / 100 {
+				if err := to.Listen(b.Context(), fmt.Sprint(worker, "/", i)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for b.Loop() {
+		s.do("CLIENT", "KILL", "TYPE", "pubsub")
+		eventually(b, func() bool { // the link is up when a new Listen is in force
+			listen := to.Listen(b.Context(), "x")
+			got, err := from.Send(b.Context(), nil, "x")
+			return errors.Join(listen, err, to.Unlisten(b.Context(), "x")) == nil && got == 1
+		})
+	}
 }
 
 func BenchmarkRead(b *testing.B) {

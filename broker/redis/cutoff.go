@@ -31,25 +31,29 @@ func (c *cutoff) told() bool {
 func (c *cutoff) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.start()
+	c.start(time.Now())
 }
 
-// start requires that c.mu is held.
-func (c *cutoff) start() {
+// start starts the time at the last answer of the server. c.mu is held.
+func (c *cutoff) start(heard time.Time) {
 	if !c.is && !c.ended && c.timer == nil {
-		c.timer = time.AfterFunc(c.b.options.Timeout, func() { c.b.spawn(c.expired) })
+		left := c.b.options.Timeout - time.Since(heard)
+		c.timer = time.AfterFunc(left, func() { c.b.spawn(c.expired) })
 	}
 }
 
-// change notes that a link is in force or not.
-func (c *cutoff) change(up bool) {
+// fell notes that a link is not in force any more, whose server has answered until then.
+func (c *cutoff) fell(heard time.Time) {
 	c.mu.Lock()
-	if up {
-		c.down--
-	} else {
-		c.down++
-		c.start()
-	}
+	defer c.mu.Unlock()
+	c.down++
+	c.start(heard)
+}
+
+// up notes that a link is in force.
+func (c *cutoff) up() {
+	c.mu.Lock()
+	c.down--
 	all := c.down == 0
 	if all && c.timer != nil {
 		c.timer.Stop()

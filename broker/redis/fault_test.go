@@ -167,6 +167,21 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
+// A server that hangs breaks no connection. Nevertheless the time until the Sink knows it begins with
+// the last answer: the other nodes are taken for dead a second later.
+func TestHangingServerIsCutInTime(t *testing.T) {
+	s := start(t)
+	p := newProxy(t, s.addr())
+	o := brief(p)
+	o.Timeout = 2 * time.Second
+	a := join(t, o)
+	a.subscribe("room/a")
+	p.stop()
+	began := time.Now()
+	eventually(t, func() bool { return len(a.isCut()) == 1 })
+	require.Less(t, time.Since(began), o.Timeout+time.Second)
+}
+
 // A caller's context ends a call with its own error.
 func TestContextEndsCall(t *testing.T) {
 	s := start(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -95,35 +96,37 @@ func (l *link) serve(client rueidis.Client) (served bool) {
 	l.rise()
 	defer l.fall()
 	l.b.compare.all(l)
-	l.b.cut.change(true)
-	defer l.b.cut.change(false)
-	l.watch(conn, closed, lost)
+	l.b.cut.up()
+	l.b.cut.fell(l.watch(conn, closed, lost))
 	return true
 }
 
 // watch returns when the connection is lost, or is to another server than the one that takes
-// publications.
-func (l *link) watch(conn rueidis.DedicatedClient, closed <-chan error, lost <-chan struct{}) {
-	for again := backoff(l.b.options.Timeout / 4); ; {
-		ctx, cancel := context.WithCancel(l.b.ctx)
-		go func() {
-			select {
-			case <-closed:
-			case <-lost:
-			case <-ctx.Done():
-			}
-			cancel()
-		}()
-		ok := again.wait(ctx)
-		cancel()
-		if !ok || !l.isMaster(conn) {
-			return
+// publications. It returns when the server has answered for the last time.
+func (l *link) watch(
+	conn rueidis.DedicatedClient, closed <-chan error, lost <-chan struct{},
+) (heard time.Time) {
+	timeout := l.b.options.Timeout
+	check := time.NewTicker(timeout / 5)
+	defer check.Stop()
+	for heard = time.Now(); ; heard = time.Now() {
+		select {
+		case <-check.C:
+		case <-closed:
+			return heard
+		case <-lost:
+			return heard
+		case <-l.b.ctx.Done():
+			return heard
+		}
+		if !l.isMaster(conn, heard.Add(timeout)) {
+			return heard
 		}
 	}
 }
 
-func (l *link) isMaster(conn rueidis.DedicatedClient) bool {
-	ctx, cancel := context.WithTimeout(l.b.ctx, l.b.options.Timeout)
+func (l *link) isMaster(conn rueidis.DedicatedClient, until time.Time) bool {
+	ctx, cancel := context.WithDeadline(l.b.ctx, until)
 	defer cancel()
 	info, err := conn.Do(ctx, conn.B().Info().Section("replication").Build()).ToString()
 	return err == nil && strings.Contains(info, "role:master")

@@ -1,21 +1,27 @@
 package redis_test
 
 import (
+	"bufio"
+	"bytes"
 	"io"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// proxy passes connections on to a server. It can cut and stop them.
+// proxy passes connections on to a server. It can cut and stop them, and swallow what the server
+// passes on.
 type proxy struct {
 	l  net.Listener
 	to string
 
 	mu      sync.Mutex
 	refuses bool
+	mute    bool
 	stopped chan struct{} // not nil: nothing passes until it is closed
 	conns   map[net.Conn]bool
 	work    sync.WaitGroup
@@ -52,8 +58,8 @@ func (p *proxy) accept() {
 			}
 			continue
 		}
-		p.work.Go(func() { p.pass(c, s) })
-		p.work.Go(func() { p.pass(s, c) })
+		p.work.Go(func() { p.pass(c, s, some) })
+		p.work.Go(func() { p.pass(s, c, p.reply) })
 	}
 }
 
@@ -69,27 +75,80 @@ func (p *proxy) add(conns ...net.Conn) bool {
 	return true
 }
 
-func (p *proxy) pass(from, to net.Conn) {
-	buf := make([]byte, 64<<10)
+// pass passes on what read returns, until there is an error.
+func (p *proxy) pass(from, to net.Conn, read func(r *bufio.Reader) ([]byte, error)) {
+	defer func() { _ = from.Close() }()
+	defer func() { _ = to.Close() }()
+	r, w := bufio.NewReaderSize(from, 64<<10), bufio.NewWriterSize(to, 64<<10)
 	for {
-		n, err := from.Read(buf)
+		data, err := read(r)
 		p.mu.Lock()
 		stopped := p.stopped
 		p.mu.Unlock()
 		if stopped != nil {
 			<-stopped
 		}
-		if n > 0 {
-			_, _ = to.Write(buf[:n])
+		_, _ = w.Write(data)
+		if r.Buffered() == 0 {
+			_ = w.Flush() // if it fails, the next read does
 		}
 		if err != nil {
-			if err != io.EOF || n == 0 {
-				_ = from.Close()
-				_ = to.Close()
-				return
-			}
+			return
 		}
 	}
+}
+
+// some reads what there is.
+func some(r *bufio.Reader) ([]byte, error) {
+	if _, err := r.Peek(1); err != nil {
+		return nil, err
+	}
+	data := make([]byte, r.Buffered())
+	_, err := io.ReadFull(r, data)
+	return data, err
+}
+
+// reply reads a reply of the server. It returns nothing for a message of a channel while the proxy
+// is mute.
+func (p *proxy) reply(r *bufio.Reader) ([]byte, error) {
+	data, err := appendReply(nil, r)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mute && bytes.HasPrefix(data, []byte(">3\r\n$8\r\nsmessage\r\n")) {
+		data = nil
+	}
+	return data, err
+}
+
+// appendReply appends a reply in the format RESP3 to data.
+func appendReply(data []byte, r *bufio.Reader) ([]byte, error) {
+	line, err := r.ReadString('\n')
+	data = append(data, line...)
+	if err != nil {
+		return data, err
+	}
+	n, _ := strconv.Atoi(strings.TrimSpace(line[1:])) // some lines have no number
+	switch line[0] {
+	case '$', '=', '!':
+		if n < 0 {
+			return data, nil
+		}
+		begin := len(data)
+		data = append(data, make([]byte, n+len("\r\n"))...)
+		_, err = io.ReadFull(r, data[begin:])
+		return data, err
+	case '%', '|':
+		n *= 2
+	case '*', '~', '>':
+	default:
+		return data, nil
+	}
+	for range n {
+		if data, err = appendReply(data, r); err != nil {
+			return data, err
+		}
+	}
+	return data, nil
 }
 
 // cut closes all connections, and refuses new ones or not.
@@ -107,7 +166,9 @@ func (p *proxy) cut(refuse bool) {
 func (p *proxy) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stopped = make(chan struct{})
+	if p.stopped == nil {
+		p.stopped = make(chan struct{})
+	}
 }
 
 func (p *proxy) resume() {
@@ -117,4 +178,11 @@ func (p *proxy) resume() {
 		close(p.stopped)
 		p.stopped = nil
 	}
+}
+
+// silence swallows the messages of channels, or no longer.
+func (p *proxy) silence(mute bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = mute
 }
