@@ -68,7 +68,7 @@ func run(ctx context.Context, addr string, o nodeOptions) error {
 	srv := realtime.NewServer(addr, site(b))
 	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
 	log.Print("this is a demonstration: it uses InsecureQueryUser and InsecureAllowAll")
-	log.Print("open http://" + addr + " in three tabs")
+	log.Print("open http://" + l.Addr().String() + " in three tabs")
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -253,6 +252,14 @@ func (tr *traffic) settle() {
 	require.Empty(t, wrong, strings.Join(wrong, "\n"))
 }
 
+// at returns how many members are shown as connected to a node, as the first one sees them.
+func (tr *traffic) at(node string) (n int) {
+	m := tr.members[0]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.places[node]
+}
+
 // agree waits until each member is shown once to each, connected to a node that runs.
 func (tr *traffic) agree() {
 	tr.r.t.Helper()
@@ -264,5 +271,3 @@ func (tr *traffic) agree() {
 		})
 	}
 }
-
-var _ = testing.Short
