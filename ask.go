@@ -41,6 +41,7 @@ type ask struct {
 	For    time.Duration `json:"for,omitempty"`
 	Code   CloseCode     `json:"code,omitempty"`
 	Reason string        `json:"reason,omitempty"`
+	Nodes  []cluster.ID  `json:"nodes,omitempty"`
 }
 
 var errQuestion = errors.New("unknown question")
@@ -69,6 +70,9 @@ func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
 	case askRoster:
 		return m.rooms.rosterOf(a.Room), nil
 	case askParts:
+		if len(a.Nodes) > 0 {
+			return m.spread.answerOf(a.Nodes, a.Rooms), nil
+		}
 		return m.spread.answer(a.Rooms), nil
 	case askValues:
 		return m.rooms.encodedValues(a.Room), nil

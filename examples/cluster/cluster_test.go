@@ -28,8 +28,8 @@ func TestKill(t *testing.T) {
 	}
 	require.NoError(t, first.kill())
 	tr.flow(10)
-	require.Zero(t, tr.at(first.options.name))
 	tr.agree()
+	require.Zero(t, tr.at(first.options.name))
 	require.NoError(t, first.start())
 	tr.flow(10)
 	tr.settle()
