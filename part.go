@@ -142,9 +142,9 @@ func (r *room) usePart() {
 	r.foreign = Count{}
 }
 
-// opening is the time from the first join of a room at this node until the others have said what they
-// have of it, or have not answered. Until then members are given nothing of its state: a client that
-// comes from another node would see everybody else leave, and come back.
+// opening is the time from the first join of a room at this node until the others have said what
+// they have of it, or have not answered. Until then members are given nothing of its state: a client
+// that comes from another node would see everybody else leave, and come back.
 type opening struct {
 	asked, done bool
 	waiting     []newcomer

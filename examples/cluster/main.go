@@ -28,10 +28,10 @@ var page []byte
 func main() {
 	addr := flag.String("addr", "localhost:8080", "address of the page")
 	var o nodeOptions
-	flag.StringVar(&o.redis, "redis", "", "address of a server of Redis (default: starts redis-server)")
-	flag.DurationVar(&o.resume, "resume", 15*time.Second, "how long a lost connection counts as present")
-	flag.BoolVar(&o.durable, "durable", false, "the server of Redis loses nothing that it has acknowledged")
-	flag.StringVar(&o.name, "node", "", "run one node with this name: the command does this itself")
+	flag.StringVar(&o.redis, "redis", "", "address of a Redis (default: starts one)")
+	flag.DurationVar(&o.resume, "resume", 15*time.Second, "how long lost connections count as present")
+	flag.BoolVar(&o.durable, "durable", false, "the Redis loses nothing that it has acknowledged")
+	flag.StringVar(&o.name, "node", "", "name of a node: the command uses this itself")
 	flag.Parse()
 	if o.name != "" {
 		runNode(o)

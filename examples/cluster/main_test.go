@@ -35,13 +35,18 @@ type rig struct {
 
 func newRig(t *testing.T, resume time.Duration) *rig {
 	t.Helper()
+	return newRigWith(t, nodeOptions{resume: resume, durable: true})
+}
+
+func newRigWith(t *testing.T, o nodeOptions) *rig {
+	t.Helper()
 	requireRedis(t)
 	server, err := startRedis(t.Output())
 	require.NoError(t, err)
 	t.Cleanup(server.end)
 	r := &rig{balancer: &balancer{}, t: t, redis: server}
 	t.Cleanup(r.stop)
-	o := nodeOptions{redis: server.addr, resume: resume, durable: true}
+	o.redis = server.addr
 	require.NoError(t, r.start(o, t.Output()))
 	web := httptest.NewServer(site(r.balancer))
 	t.Cleanup(web.Close)

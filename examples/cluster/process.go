@@ -120,6 +120,7 @@ func (n *node) end(how os.Signal) {
 
 // redisServer is a process of redis-server, with a folder that goes with it.
 type redisServer struct {
+	path string
 	addr string
 	dir  string
 	cmd  *exec.Cmd
@@ -143,17 +144,17 @@ func startRedis(output io.Writer) (*redisServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &redisServer{addr: "127.0.0.1:" + strconv.Itoa(port), dir: dir}
-	if err := s.begin(path, output); err != nil {
+	s := &redisServer{path: path, addr: "127.0.0.1:" + strconv.Itoa(port), dir: dir}
+	if err := s.begin(output); err != nil {
 		s.end()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *redisServer) begin(path string, output io.Writer) error {
+func (s *redisServer) begin(output io.Writer) error {
 	_, port, _ := net.SplitHostPort(s.addr)
-	s.cmd = exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--dir", s.dir,
+	s.cmd = exec.Command(s.path, "--port", port, "--bind", "127.0.0.1", "--dir", s.dir,
 		"--save", "", "--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning",
 		"--maxmemory-policy", "noeviction")
 	s.cmd.Stdout, s.cmd.Stderr = output, output

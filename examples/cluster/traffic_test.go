@@ -27,6 +27,8 @@ type traffic struct {
 	members []*member
 	writing sync.WaitGroup
 	enough  chan struct{}
+	writers int // the first members
+	rounds  int
 }
 
 // note is the content of a message.
@@ -49,7 +51,9 @@ type member struct {
 	total  int
 	here   map[string]bool // users
 	wrong  []string
-	places map[string]int // connections by node
+	gaps   int             // that were expected
+	gap    realtime.Reason // of these; empty: none is expected
+	places map[string]int  // connections by node
 }
 
 // newTraffic lets users join the room. Every second one has a presence key, as a page has.
@@ -98,16 +102,18 @@ func (m *member) complain(format string, args ...any) {
 func (m *member) watch(_ string, now client.Presence, _ client.PresenceChange) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	here, places := map[string]bool{}, map[string]int{}
+	here, places, own := map[string]bool{}, map[string]int{}, ""
 	for _, u := range now.Members {
 		here[u.User] = true
 		var info struct{ Node string }
 		_ = json.Unmarshal(u.Info, &info)
-		places[info.Node]++
+		if places[info.Node]++; u.Me {
+			own = info.Node
+		}
 	}
 	for user := range m.here {
 		if !here[user] {
-			m.complain("has seen %s leave", user)
+			m.complain("at %s has seen %s leave", own, user)
 		}
 	}
 	if now.UserCount < len(m.here) {
@@ -123,6 +129,8 @@ func (m *member) read() {
 		gap, isGap := errors.AsType[*client.GapError](err)
 		var n note
 		switch {
+		case isGap && gap.Reason != "" && gap.Reason == m.gap:
+			m.gaps++
 		case isGap && gap.Reason != "":
 			m.complain("has a gap: %v", err)
 		case err == nil && msg.Type == "chat" && json.Unmarshal(msg.Content, &n) == nil:
@@ -141,6 +149,7 @@ func (m *member) read() {
 
 // write makes the first members write until settle.
 func (tr *traffic) write(writers int, pause time.Duration) {
+	tr.writers = writers
 	for _, m := range tr.members[:writers] {
 		tr.writing.Go(func() {
 			for n := 1; ; n++ {
@@ -198,10 +207,8 @@ func (tr *traffic) flow(more int) {
 // sent returns how many messages of each writer were acknowledged.
 func (tr *traffic) sent() map[string]int {
 	all := map[string]int{}
-	for _, m := range tr.members {
-		if n := int(m.sent.Load()); n > 0 {
-			all[m.name] = n
-		}
+	for _, m := range tr.members[:tr.writers] {
+		all[m.name] = int(m.sent.Load())
 	}
 	return all
 }
@@ -249,6 +256,7 @@ func (tr *traffic) settle() {
 		m.mu.Unlock()
 	}
 	t.Logf("%d messages to each of %d members", total, len(tr.members))
+	slices.Sort(wrong)
 	require.Empty(t, wrong, strings.Join(wrong, "\n"))
 }
 
@@ -258,6 +266,15 @@ func (tr *traffic) at(node string) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.places[node]
+}
+
+// gaps says that gaps with this reason may come from now on.
+func (tr *traffic) gaps(reason realtime.Reason) {
+	for _, m := range tr.members {
+		m.mu.Lock()
+		m.gap = reason
+		m.mu.Unlock()
+	}
 }
 
 // agree waits until each member is shown once to each, connected to a node that runs.

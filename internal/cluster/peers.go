@@ -140,7 +140,9 @@ func (n *Node) Left(id ID) time.Duration { return n.peers.left(id, n.grace) }
 
 // Adopt notes a node that did not answer, of which others say that its members may come back for so
 // long. It reports whether the node is lost.
-func (n *Node) Adopt(id ID, left time.Duration) (lost bool) { return n.peers.adopt(id, left, n.grace) }
+func (n *Node) Adopt(id ID, left time.Duration) (lost bool) {
+	return n.peers.adopt(id, left, n.grace)
+}
 
 // Peers returns the other nodes that are alive, sorted.
 func (n *Node) Peers() []ID { return n.peers.alive() }
