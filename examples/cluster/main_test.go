@@ -61,12 +61,18 @@ func requireRedis(t *testing.T) {
 	}
 }
 
-// await waits until a condition holds.
-func await(t *testing.T, what string, holds func() bool) {
+// await waits until a condition holds. Each second in vain it does something about it.
+func await(t *testing.T, what string, holds func() bool, do ...func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for !holds() {
+	for began := time.Now(); !holds(); {
+		if time.Since(began) > time.Second {
+			began = time.Now()
+			for _, help := range do {
+				help()
+			}
+		}
 		select {
 		case <-ctx.Done():
 			require.Fail(t, "waited in vain for "+what)

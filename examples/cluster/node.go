@@ -54,7 +54,7 @@ func (o nodeOptions) manager() (*realtime.Manager, error) {
 		},
 		Authorize:    realtime.InsecureAllowAll,
 		Show:         realtime.ShowMembers,
-		History:      realtime.Retention{Messages: 10_000},
+		History:      realtime.Retention{Messages: 10_000, Bytes: 16 << 20},
 		TrustProxies: []string{"127.0.0.1", "::1"}, // the balancer
 		Timeouts:     realtime.Timeouts{Resume: o.resume},
 		Broker:       bus,
