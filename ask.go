@@ -42,6 +42,7 @@ type ask struct {
 	For    time.Duration `json:"for,omitempty"`
 	Code   CloseCode     `json:"code,omitempty"`
 	Reason string        `json:"reason,omitempty"`
+	Nodes  []cluster.ID  `json:"nodes,omitempty"`
 }
 
 var errQuestion = errors.New("unknown question")
@@ -70,6 +71,9 @@ func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
 	case askRoster:
 		return m.rooms.rosterOf(a.Room), nil
 	case askParts:
+		if len(a.Nodes) > 0 {
+			return m.spread.answerOf(a.Nodes, a.Rooms), nil
+		}
 		return m.spread.answer(a.Rooms)
 	case askList:
 		return m.rooms.answerList(a.Room)

@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
@@ -143,17 +144,23 @@ func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 	return err
 }
 
-// learn asks the other nodes for the values of a room, once after it has begun here.
+// learn asks the other nodes for what they have of a room, once after it has begun here.
 func (js *joins) learn(e *joinOp) {
 	if js.m.node.Alone() {
 		return
 	}
-	e.held.mu.Lock()
-	first := !e.held.learned && len(e.held.members) > 0
-	e.held.learned = e.held.learned || first
-	e.held.mu.Unlock()
-	if first {
-		js.m.learnRoom(e.room)
+	r := e.held
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o := r.opening; o != nil && !o.asked && len(r.members) > 0 {
+		o.asked = true
+		js.m.broker.Go(func() {
+			var asking sync.WaitGroup
+			asking.Go(func() { js.m.learnValues(r.name) })
+			asking.Go(func() { js.m.spread.begin(r.name) })
+			asking.Wait()
+			r.opened(o)
+		})
 	}
 }
 
@@ -315,7 +322,9 @@ func (js *joins) begin(m *membership, r *room, e *joinOp) {
 		// connection, which the application may put into many rooms at once.
 		m.conn.answer(e.wire(m, r).Frame(e.room))
 	}
-	e.owed, e.owedBytes = r.beginState(m, e.asked)
+	if !r.awaitState(m, e.asked) {
+		e.owed, e.owedBytes = r.beginState(m, e.asked)
+	}
 	if m.sub != nil {
 		m.sub.Fetch()
 	}

@@ -26,12 +26,6 @@ func (m *Manager) nodeName() string {
 	return m.node.ID.String()
 }
 
-// learnRoom asks the other nodes what they have in a room that has begun here.
-func (m *Manager) learnRoom(room string) {
-	m.broker.Go(func() { m.learnValues(room) })
-	m.broker.Go(func() { m.spread.begin(room) })
-}
-
 // learn asks the other nodes what this one has missed while it was cut off, and tells them what they
 // have missed.
 func (m *Manager) learn() {

@@ -18,6 +18,9 @@ const (
 	partTick = 50 * time.Millisecond
 	// maxPartRooms is about how many rooms one question asks.
 	maxPartRooms = 500
+	// minLeft is how long the members of a lost node must still be able to come back: those that are
+	// about to be forgotten are not passed on.
+	minLeft = time.Second
 )
 
 // spreader tells the other nodes what changes in this node's part of each room that shows something,
@@ -139,6 +142,56 @@ func (r *room) usePart() {
 	r.foreign = Count{}
 }
 
+// opening is the time from the first join of a room at this node until the others have said what
+// they have of it, or have not answered. Until then members are given nothing of its state: a client
+// that comes from another node would see everybody else leave, and come back.
+type opening struct {
+	asked, done bool
+	waiting     []newcomer
+}
+
+// newcomer is a member that waits for the state of its room.
+type newcomer struct {
+	*membership
+	asked wire.RoomState
+}
+
+// awaitState makes a member wait for the state of the room. It reports false if the state is known.
+// The room is locked.
+func (r *room) awaitState(m *membership, asked *wire.RoomState) bool {
+	if r.m.node.Alone() {
+		return false
+	}
+	if r.opening == nil {
+		r.opening = &opening{}
+	}
+	if r.opening.done {
+		return false
+	}
+	n := newcomer{membership: m}
+	if asked != nil {
+		n.asked = *asked
+		n.asked.Own = nil // the member has it
+	}
+	r.opening.waiting = append(r.opening.waiting, n)
+	return true
+}
+
+// opened ends an opening: those who wait and are still members are given the state.
+func (r *room) opened(o *opening) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.opening != o { // all have left
+		return
+	}
+	for _, n := range o.waiting {
+		if i := n.index; i >= 0 && i < len(r.members) && r.members[i].membership == n.membership {
+			r.beginState(n.membership, &n.asked)
+		}
+	}
+	o.done, o.waiting = true, nil
+}
+
 // changedPart notes that the own part of a room has changed. The room is locked.
 func (r *room) changedPart(key string) {
 	if r.part == nil {
@@ -257,12 +310,22 @@ func (s *spreader) begin(room string) {
 	s.askAll(room)
 }
 
-// askAll asks all nodes for their parts of a room. If one does not answer, it does so again later.
+// askAll asks all nodes for their parts of a room. If one does not answer, it does so again later. Of
+// nodes that are lost, the others have the parts.
 func (s *spreader) askAll(room string) {
-	rooms := []string{room}
-	answers, err := s.m.node.AskRoom(context.Background(), room, askParts, &ask{Rooms: rooms})
+	ctx, heard, rooms := context.Background(), []cluster.ID{s.m.node.ID}, []string{room}
+	answers, err := s.m.node.AskRoom(ctx, room, askParts, &ask{Rooms: rooms})
+	var lost []cluster.ID
 	for i := range answers {
-		s.takeAnswer(answers[i].From, rooms, answers[i].Body)
+		others, _ := s.takeAnswer(answers[i].From, rooms, answers[i].Body)
+		heard, lost = append(heard, answers[i].From), append(lost, others...)
+	}
+	lost = slices.DeleteFunc(lost, func(id cluster.ID) bool { return slices.Contains(heard, id) })
+	if len(lost) > 0 {
+		answers, _ = s.m.node.AskRoom(ctx, room, askParts, &ask{Rooms: rooms, Nodes: lost})
+		for i := range answers {
+			s.takeLost(answers[i].Body)
+		}
 	}
 	if err == nil {
 		s.mu.Lock()
@@ -278,23 +341,51 @@ type partsAnswer struct {
 	Parts   map[string]*parts.Message `json:"parts,omitempty"` // by room
 }
 
-// takeAnswer takes whole parts of a node that was asked for them.
-func (s *spreader) takeAnswer(from cluster.ID, rooms []string, body json.RawMessage) bool {
+// takeAnswer takes whole parts of a node that was asked for them. It returns of which other nodes it
+// holds parts.
+func (s *spreader) takeAnswer(
+	from cluster.ID, rooms []string, body json.RawMessage,
+) (others []cluster.ID, err error) {
 	var a partsAnswer
-	if json.Unmarshal(body, &a) != nil {
-		return false
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, err
 	}
 	for _, name := range rooms {
 		m := a.Parts[name]
 		if m == nil {
 			m = &parts.Message{Version: a.Version}
 		}
-		if m.Room, m.Prev = name, 0; checkPart(m) != nil {
-			return false
+		m.Room, m.Prev = name, 0
+		if err := checkPart(m); err != nil {
+			return others, err
 		}
 		s.take(from, m)
+		others = append(others, m.Others...)
 	}
-	return true
+	return others, nil
+}
+
+// takeLost takes whole parts of nodes that have not answered, from one that holds them.
+func (s *spreader) takeLost(body json.RawMessage) {
+	var all []*parts.Message
+	if json.Unmarshal(body, &all) != nil {
+		return
+	}
+	for _, m := range all {
+		if m != nil && m.Prev == 0 && m.From != nil && checkPart(m) == nil {
+			s.adopt(*m.From, m)
+		}
+	}
+}
+
+// adopt takes the part of a node that has not answered, from another one.
+func (s *spreader) adopt(id cluster.ID, m *parts.Message) {
+	if id == s.m.node.ID || m.Left < minLeft {
+		return
+	}
+	lost := s.m.node.Adopt(id, m.Left)
+	s.take(id, m)
+	s.lost(id, lost)
 }
 
 // take takes what a node says about its part of a room. It reports whether the node must be asked.
@@ -384,7 +475,10 @@ func (s *spreader) askNode(from cluster.ID) {
 		}
 		s.mu.Unlock()
 		body, err := s.m.node.Ask(context.Background(), from, askParts, &ask{Rooms: rooms})
-		if err != nil || !s.takeAnswer(from, rooms, body) {
+		if err == nil {
+			_, err = s.takeAnswer(from, rooms, body)
+		}
+		if err != nil {
 			s.mu.Lock()
 			if s.stale[from] == nil {
 				s.stale[from] = map[string]struct{}{}
@@ -408,12 +502,35 @@ func (s *spreader) answer(rooms []string) (any, error) {
 	for _, name := range rooms {
 		if r := s.m.rooms.lock(name); r != nil {
 			if r.part != nil {
-				a.Parts[name] = r.wholePart()
+				m := r.wholePart()
+				m.Others = r.part.Nodes()
+				a.Parts[name] = m
 			}
 			r.mu.Unlock()
 		}
 	}
 	return a, nil
+}
+
+// answerOf returns the parts of other nodes that this one holds.
+func (s *spreader) answerOf(nodes []cluster.ID, rooms []string) (all []*parts.Message) {
+	for _, name := range rooms {
+		r := s.m.rooms.lock(name)
+		if r == nil {
+			continue
+		}
+		for _, id := range nodes {
+			if r.part == nil {
+				break
+			}
+			if m := r.part.Held(id); m != nil {
+				m.Room, m.Left = name, s.m.node.Left(id)
+				all = append(all, m)
+			}
+		}
+		r.mu.Unlock()
+	}
+	return all
 }
 
 // beat is what a sign of life says: which parts are new, with their versions.

@@ -170,7 +170,7 @@ type room struct {
 	policy  roomPolicy
 	m       *Manager
 	topic   *recovery.Topic  // nil if the room keeps nothing
-	learned bool             // the other nodes were asked for its values
+	opening *opening         // nil before the first join, and if there are no other nodes
 	subject *cluster.Subject // what other nodes send to the room
 	state   *state.Room      // nil if the room uses none
 
@@ -256,11 +256,11 @@ func (rs *rooms) unlock(r *room) {
 			r.state.Close()
 			r.state = nil
 		}
-		if r.learned { // others joined meanwhile would not be known
+		if r.opening != nil { // others joined meanwhile would not be known
 			r.flushPart()
 			r.usePart()
 			clear(r.users)
-			r.learned = false
+			r.opening = nil
 		}
 	}
 	if len(r.members) > 0 || r.holds > 0 {

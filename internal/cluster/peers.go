@@ -28,6 +28,14 @@ type peer struct {
 	lost  bool // it is not alive
 }
 
+// left returns how long the members of a node that is not heard again may still come back.
+func (p *peer) left(now time.Time, grace time.Duration) time.Duration {
+	if !p.ended {
+		grace += lease
+	}
+	return grace - now.Sub(p.heard)
+}
+
 // quiet is how long a node may not have been heard before it is asked for all that it has said
 // meanwhile.
 const quiet = 2 * time.Second
@@ -81,11 +89,7 @@ func (ps *peers) sweep(grace time.Duration) (lost, gone []ID) {
 	defer ps.mu.Unlock()
 	now := time.Now()
 	for id, p := range ps.all {
-		left := grace
-		if !p.ended {
-			left += lease
-		}
-		if now.Sub(p.heard) > left {
+		if p.left(now, grace) < 0 {
 			delete(ps.all, id)
 			gone = append(gone, id)
 		} else if !p.lost && now.Sub(p.heard) > lease {
@@ -103,6 +107,41 @@ func (ps *peers) reset() {
 	for _, p := range ps.all {
 		p.heard = time.Now()
 	}
+}
+
+// left returns how long the members of a node may still come back; zero if it is gone.
+func (ps *peers) left(id ID, grace time.Duration) time.Duration {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p := ps.all[id]; p != nil {
+		return max(0, p.left(time.Now(), grace))
+	}
+	return 0
+}
+
+// adopt notes a node of which only others know. It reports whether the node is lost.
+func (ps *peers) adopt(id ID, left, grace time.Duration) (lost bool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p := ps.all[id]
+	if p == nil {
+		p = &peer{heard: time.Now().Add(min(left, grace+lease) - grace), ended: true, lost: true}
+		if ps.all == nil {
+			ps.all = map[ID]*peer{}
+		}
+		ps.all[id] = p
+	}
+	return p.lost
+}
+
+// Left returns how long the members of another node may still come back if it is not heard again;
+// zero if it is gone.
+func (n *Node) Left(id ID) time.Duration { return n.peers.left(id, n.grace) }
+
+// Adopt notes a node that did not answer, of which others say that its members may come back for so
+// long. It reports whether the node is lost.
+func (n *Node) Adopt(id ID, left time.Duration) (lost bool) {
+	return n.peers.adopt(id, left, n.grace)
 }
 
 // Peers returns the other nodes that are alive, sorted.

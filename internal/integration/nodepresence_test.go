@@ -168,6 +168,55 @@ func TestNodesFindLostChanges(t *testing.T) {
 	})
 }
 
+// A client that joins a room on a node that has not had it is told of all members and values at once:
+// it may come from another node, and would see the others leave. This includes the members of a node
+// that has ended, or was killed, before this one began: they may come back.
+func TestNodesBeginRoomsWithAllMembers(t *testing.T) {
+	for name, end := range map[string]func(ns *nodes){
+		"shutdown": func(ns *nodes) { _ = ns.beds[2].Close() },
+		"kill":     func(ns *nodes) { ns.engine.Cut(ns.buses[2], true) },
+	} {
+		for place, at := range map[string]func(ns *nodes) *bed{
+			"old node": func(ns *nodes) *bed { return ns.beds[1] },
+			"new node": func(ns *nodes) *bed { return ns.add(showing()) },
+		} {
+			t.Run(name+", "+place, func(t *testing.T) { beginRoom(t, end, at) })
+		}
+	}
+}
+
+func beginRoom(t *testing.T, end func(*nodes), at func(*nodes) *bed) {
+	cluster(t, 3, showing(), func(t *testing.T, ns *nodes) {
+		ns.engine.SetFaults(memengine.Faults{Delay: 10 * time.Millisecond})
+		for user, b := range map[string]*bed{"alice": ns.beds[0], "carol": ns.beds[2]} {
+			_, err := b.openV1(realtime.Identity{UserID: user}).conn.Join(t.Context(), "hall")
+			require.NoError(t, err)
+		}
+		_, err := ns.beds[0].value(realtime.ToRoom("hall"), "k", "1")
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		end(ns)
+		b := at(ns)
+		bob, f := b.openV1(realtime.Identity{UserID: "bob"}), newFold(t, "hall")
+		f.values["k"] = "1" // it comes from another node
+		got := bob.request(`{"type":"join","id":1,"room":"hall","presence":true,"values":7}`)
+		time.Sleep(time.Second)
+		for _, raw := range append(got, bob.raw()...) {
+			f.add([]byte(raw))
+			require.Equal(t, map[string]string{"k": "1"}, f.values)
+		}
+		require.Equal(t, []string{"new alice", "new bob", "new carol"}, f.log)
+		require.Equal(t, 1, f.snapshots)
+		time.Sleep(8 * time.Second) // longer than a lease
+		for _, e := range f.see(bob).entries {
+			require.Equal(t, e.User == "carol", e.Away)
+		}
+		time.Sleep(15 * time.Second)
+		f.see(bob)
+		require.Equal(t, "gone carol", f.log[len(f.log)-1])
+	})
+}
+
 // The members of a node that was killed are gone after its lease and the grace. A node that is cut
 // off keeps what it knows, and tells nobody that others have left.
 func TestNodesThatAreLost(t *testing.T) {
@@ -195,7 +244,7 @@ func TestNodesThatAreLost(t *testing.T) {
 		f.see(alice).same(one.Manager)
 		g.see(bob).same(two.Manager)
 		require.Len(t, f.entries, 3)
-		require.Equal(t, []string{"new bob", "new alice", "new carol"}, g.log)
+		require.Equal(t, []string{"new alice", "new bob", "new carol"}, g.log)
 	})
 }
 

@@ -3,7 +3,9 @@ package parts
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -20,6 +22,12 @@ type Message struct {
 	Users   int                `json:"users,omitempty"`
 	Conns   int                `json:"conns,omitempty"`
 	Members map[string]*Member `json:"members,omitempty"` // by key; nil: gone
+	// Others are, in an answer with a whole part, the nodes whose parts the sender holds.
+	Others []cluster.ID `json:"others,omitempty"`
+	// From is set if the part is that of another node than the sender, which may be lost. Left is the
+	// time that its members then have to come back.
+	From *cluster.ID   `json:"from,omitempty"`
+	Left time.Duration `json:"left,omitempty"`
 }
 
 // Member is an entry of a part.
@@ -218,6 +226,17 @@ func (r *Room) SetLost(id cluster.ID, lost bool) {
 	p.lost = lost
 	for key := range p.members {
 		r.show(key)
+	}
+}
+
+// Held returns the part of another node as it is held, or nil.
+func (r *Room) Held(from cluster.ID) *Message {
+	p := r.held[from]
+	if p == nil {
+		return nil
+	}
+	return &Message{
+		From: &from, Version: p.version, Users: p.users, Conns: p.conns, Members: maps.Clone(p.members),
 	}
 }
 
