@@ -260,6 +260,7 @@ func (rs *rooms) unlock(r *room) {
 			r.flushPart()
 			r.usePart()
 			clear(r.users)
+			r.elsewhere = nil
 			r.learned = false
 		}
 	}
