@@ -143,7 +143,7 @@ func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 	return err
 }
 
-// learn asks the other nodes for the values of a room, once after it has begun here.
+// learn asks the other nodes for their members and the values of a room, once after it has begun here.
 func (js *joins) learn(e *joinOp) {
 	if js.m.node.Alone() {
 		return
@@ -153,7 +153,6 @@ func (js *joins) learn(e *joinOp) {
 	e.held.learned = e.held.learned || first
 	e.held.mu.Unlock()
 	if first {
-		js.m.broker.Go(func() { js.m.learnValues(e.room) })
 		js.m.broker.Go(func() { js.m.spread.begin(e.room) })
 	}
 }

@@ -249,25 +249,30 @@ func (s *spreader) send() {
 	}
 }
 
-// begin asks the other nodes for their parts of a room that has begun here.
+// begin asks the other nodes for their parts and the values of a room that has begun here.
 func (s *spreader) begin(room string) {
-	s.mu.Lock()
-	s.fresh[room] = struct{}{}
-	s.mu.Unlock()
+	s.again(room)
 	s.askAll(room)
+}
+
+// again notes that all nodes must be asked for what they have in a room.
+func (s *spreader) again(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fresh[room] = struct{}{}
 }
 
 // askAll asks all nodes for their parts of a room. If one does not answer, it does so again later.
 func (s *spreader) askAll(room string) {
 	rooms := []string{room}
-	answers, err := s.m.node.AskRoom(context.Background(), room, askParts, &ask{Rooms: rooms})
-	for i := range answers {
-		s.takeAnswer(answers[i].From, rooms, answers[i].Body)
-	}
-	if err == nil {
+	answers, err := s.m.node.FetchRoom(context.Background(), room, askParts, &ask{Rooms: rooms})
+	if err == nil { // before values are asked for, which may fail
 		s.mu.Lock()
 		delete(s.fresh, room)
 		s.mu.Unlock()
+	}
+	for i := range answers {
+		s.takeAnswer(answers[i].From, rooms, answers[i].Body)
 	}
 }
 
@@ -276,6 +281,8 @@ func (s *spreader) askAll(room string) {
 type partsAnswer struct {
 	Version uint64                    `json:"ver"`
 	Parts   map[string]*parts.Message `json:"parts,omitempty"` // by room
+	// Values are those of the rooms that have values.
+	Values []string `json:"values,omitempty"`
 }
 
 // takeAnswer takes whole parts of a node that was asked for them.
@@ -293,6 +300,14 @@ func (s *spreader) takeAnswer(from cluster.ID, rooms []string, body json.RawMess
 			return false
 		}
 		s.take(from, m)
+	}
+	valued := slices.DeleteFunc(a.Values, func(name string) bool { return !slices.Contains(rooms, name) })
+	if len(valued) > 0 {
+		s.m.broker.Go(func() {
+			for _, name := range valued {
+				s.m.learnValues(name)
+			}
+		})
 	}
 	return true
 }
@@ -383,7 +398,7 @@ func (s *spreader) askNode(from cluster.ID) {
 			delete(s.stale[from], room) // what is said meanwhile makes it stale again
 		}
 		s.mu.Unlock()
-		body, err := s.m.node.Ask(context.Background(), from, askParts, &ask{Rooms: rooms})
+		body, err := s.m.node.Fetch(context.Background(), from, askParts, &ask{Rooms: rooms})
 		if err != nil || !s.takeAnswer(from, rooms, body) {
 			s.mu.Lock()
 			if s.stale[from] == nil {
@@ -399,7 +414,7 @@ func (s *spreader) askNode(from cluster.ID) {
 	}
 }
 
-// answer returns the whole parts of rooms that another node asks for.
+// answer returns the whole parts of rooms that another node asks for, and which of them have values.
 func (s *spreader) answer(rooms []string) (any, error) {
 	if s.m.capacity.Closed() {
 		return nil, ErrClosed
@@ -409,6 +424,9 @@ func (s *spreader) answer(rooms []string) (any, error) {
 		if r := s.m.rooms.lock(name); r != nil {
 			if r.part != nil {
 				a.Parts[name] = r.wholePart()
+			}
+			if r.state != nil && r.state.HasValues() {
+				a.Values = append(a.Values, name)
 			}
 			r.mu.Unlock()
 		}
@@ -463,13 +481,11 @@ func (s *spreader) beaten(from cluster.ID, data []byte) error {
 	return nil
 }
 
-// missed asks a node for its parts of all rooms: it was not heard for some time.
+// missed asks a node for what it has in all rooms: it was not heard for some time.
 func (s *spreader) missed(from cluster.ID) {
 	var rooms []string
 	for _, r := range s.m.rooms.index.Values() {
-		if r.policy.show != ShowNothing {
-			rooms = append(rooms, r.name)
-		}
+		rooms = append(rooms, r.name)
 	}
 	s.askLater(from, rooms...)
 }

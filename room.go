@@ -170,7 +170,7 @@ type room struct {
 	policy  roomPolicy
 	m       *Manager
 	topic   *recovery.Topic  // nil if the room keeps nothing
-	learned bool             // the other nodes were asked for its values
+	learned bool             // the other nodes were asked for what they have
 	subject *cluster.Subject // what other nodes send to the room
 	state   *state.Room      // nil if the room uses none
 

@@ -114,14 +114,33 @@ func (n *Node) AskUsers(
 // Ask asks one node, and waits for a quarter of a second at most. It returns ErrNoNode if there is no
 // such node, and a *RefusedError if the node answers with an error.
 func (n *Node) Ask(ctx context.Context, to ID, method string, body any) (json.RawMessage, error) {
+	return n.askOne(ctx, findTime, to, method, body)
+}
+
+func (n *Node) askOne(
+	ctx context.Context, wait time.Duration, to ID, method string, body any,
+) (json.RawMessage, error) {
 	if n.Alone() || to == n.ID {
 		return nil, ErrNoNode
 	}
-	answers, err := n.ask(ctx, findTime, nodePrefix+to.String(), []ID{to}, method, body)
+	answers, err := n.ask(ctx, wait, nodePrefix+to.String(), []ID{to}, method, body)
 	if err != nil {
 		return nil, err
 	}
 	return answers[0].Body, nil
+}
+
+// Fetch is Ask for what nobody waits for: the node has two seconds to answer.
+func (n *Node) Fetch(ctx context.Context, to ID, method string, body any) (json.RawMessage, error) {
+	return n.askOne(ctx, askTime, to, method, body)
+}
+
+// FetchRoom is AskRoom for what nobody waits for: the nodes have two seconds to answer.
+func (n *Node) FetchRoom(ctx context.Context, room, method string, body any) ([]Answer, error) {
+	if n.Alone() {
+		return nil, nil
+	}
+	return n.ask(ctx, askTime, broker.RoomStream(room), nil, method, body)
 }
 
 func (n *Node) ask(

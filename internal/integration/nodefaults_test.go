@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/internal/memengine"
 )
 
 // A room that is emptied and begins again while OnRoom keeps it knows nothing of before.
@@ -47,5 +49,111 @@ func TestNodesRoomBeginsAgainWhileKept(t *testing.T) {
 		require.Zero(t, one.Stats().Failed+two.Stats().Failed)
 		close(release)
 		synctest.Wait()
+	})
+}
+
+// What a node has missed while it was cut off it learns, however long that was, though nothing
+// follows.
+func TestNodesLearnWhatTheyMissed(t *testing.T) {
+	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		alice, bob := one.openV1(realtime.Identity{UserID: "alice"}), two.openV1(realtime.Identity{UserID: "bob"})
+		one.watch(alice, "hall", "")
+		g := two.watch(bob, "hall", "")
+		set := func(b *bed, key, value string) {
+			require.NoError(t, second(b.value(realtime.ToRoom("hall"), key, value)))
+		}
+		time.Sleep(time.Minute)
+		ns.engine.Cut(ns.buses[1], true)
+		time.Sleep(10 * time.Second)
+		carol := one.openV1(realtime.Identity{UserID: "carol"})
+		one.join("hall", carol)
+		set(one, "new", "1")
+		time.Sleep(time.Minute)
+		ns.engine.Cut(ns.buses[1], false)
+		time.Sleep(5 * time.Second)
+		g.see(bob).same(two.Manager)
+		require.Len(t, g.entries, 3)
+		require.Equal(t, map[string]string{"new": "1"}, g.values)
+		ns.engine.Cut(ns.buses[1], true)
+		time.Sleep(10 * time.Second)
+		set(one, "new", "null")
+		time.Sleep(time.Minute)
+		ns.engine.Cut(ns.buses[1], false)
+		time.Sleep(5 * time.Second)
+		g.see(bob)
+		require.Empty(t, g.values, "it was removed")
+	})
+}
+
+// A node that was not heard for some seconds is asked for its values, too.
+func TestNodesLearnValuesAfterAShortBreak(t *testing.T) {
+	cluster(t, 2, realtime.Options{}, func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		alice, bob := one.openV1(realtime.Identity{UserID: "alice"}), two.openV1(realtime.Identity{UserID: "bob"})
+		one.join("hall", alice)
+		two.join("hall", bob)
+		time.Sleep(time.Minute)
+		ns.engine.Cut(ns.buses[1], true)
+		time.Sleep(time.Second)
+		require.NoError(t, second(one.value(realtime.ToRoom("hall"), "k", "1")))
+		time.Sleep(3 * time.Second)
+		ns.engine.Cut(ns.buses[1], false)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, map[string]string{"k": "1"}, newFold(t, "hall").all(bob).values)
+	})
+}
+
+// A node whose question is lost asks again.
+func TestNodesAskAgainForValues(t *testing.T) {
+	cluster(t, 2, realtime.Options{}, func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		alice, bob := one.openV1(realtime.Identity{UserID: "alice"}), two.openV1(realtime.Identity{UserID: "bob"})
+		one.join("hall", alice)
+		time.Sleep(time.Minute)
+		require.NoError(t, second(one.value(realtime.ToRoom("hall"), "k", "1")))
+		ns.engine.SetFaults(memengine.Faults{Loss: 1})
+		two.join("hall", bob)
+		time.Sleep(500 * time.Millisecond)
+		ns.engine.SetFaults(memengine.Faults{})
+		time.Sleep(5 * time.Second)
+		require.Equal(t, map[string]string{"k": "1"}, newFold(t, "hall").all(bob).values)
+	})
+}
+
+// An engine that takes long makes nodes agree late, not never.
+func TestNodesWithASlowEngine(t *testing.T) {
+	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {
+		ns.engine.SetFaults(memengine.Faults{Delay: 600 * time.Millisecond})
+		one, two := ns.two()
+		alice, bob := one.openV1(realtime.Identity{UserID: "alice"}), two.openV1(realtime.Identity{UserID: "bob"})
+		one.watch(alice, "hall", "")
+		time.Sleep(5 * time.Second)
+		require.NoError(t, second(one.value(realtime.ToRoom("hall"), "k", "1")))
+		for i := range 20 {
+			one.joinAll(alice, fmt.Sprint("room", i))
+		}
+		time.Sleep(time.Minute)
+		g := two.watch(bob, "hall", "")
+		var folds []*fold
+		for i := range 20 {
+			folds = append(folds, newFold(t, fmt.Sprint("room", i)))
+			require.NoError(t, bob.Write(fmt.Appendf(nil, `{"type":"join","id":1,"room":"room%d","presence":true}`, i)))
+		}
+		for range 30 {
+			time.Sleep(time.Second)
+			for _, raw := range bob.raw() {
+				g.add([]byte(raw))
+				for _, f := range folds {
+					f.add([]byte(raw))
+				}
+			}
+			require.NoError(t, bob.Write(fmt.Appendf(nil, `{"type":"seen","frames":%d}`, g.frames)))
+		}
+		require.Len(t, g.entries, 2)
+		require.Equal(t, map[string]string{"k": "1"}, g.values)
+		for _, f := range folds {
+			require.Len(t, f.entries, 2)
+		}
 	})
 }
