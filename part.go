@@ -322,7 +322,10 @@ func (s *spreader) take(from cluster.ID, m *parts.Message) (ask bool) {
 	if r.part == nil || len(r.members) == 0 && r.shown == 0 {
 		return false
 	}
-	r.retell(func() { ask = r.part.Receive(from, m) })
+	r.retell(func() {
+		ask = r.part.Receive(from, m)
+		r.judgePart(from) // it may have been sent before the goodbye
+	})
 	return ask
 }
 
@@ -490,28 +493,33 @@ func (s *spreader) missed(from cluster.ID) {
 	s.askLater(from, rooms...)
 }
 
-// lost notes that a node is not heard any more, or is again.
-func (s *spreader) lost(id cluster.ID, lost bool) {
-	s.each(id, func(r *room) { r.part.SetLost(id, lost) })
-}
-
-// each calls do with each room of which the part of a node is held. The room is locked.
-func (s *spreader) each(id cluster.ID, do func(r *room)) {
+// turned notes that the state of a node has changed. Each room looks at the state by itself: the node
+// may be heard again meanwhile.
+func (s *spreader) turned(id cluster.ID) {
+	if s.m.node.State(id) == cluster.Gone {
+		s.mu.Lock()
+		delete(s.stale, id)
+		s.mu.Unlock()
+	}
 	for _, r := range s.m.rooms.index.Values() {
 		r.mu.Lock()
-		if !r.dead && r.part != nil && slices.Contains(r.part.Nodes(), id) {
-			r.retell(func() { do(r) })
+		if !r.dead && r.part != nil && r.part.Holds(id) {
+			r.retell(func() { r.judgePart(id) })
 		}
 		r.mu.Unlock()
 	}
 }
 
-// gone removes the members of a node that is gone.
-func (s *spreader) gone(id cluster.ID) {
-	s.mu.Lock()
-	delete(s.stale, id)
-	s.mu.Unlock()
-	s.each(id, func(r *room) { r.part.Forget(id) })
+// judgePart shows the members of a node as its state says. The room is locked.
+func (r *room) judgePart(id cluster.ID) {
+	switch r.m.node.State(id) {
+	case cluster.Gone:
+		r.part.Forget(id)
+	case cluster.Lost:
+		r.part.SetLost(id, true)
+	case cluster.Alive:
+		r.part.SetLost(id, false)
+	}
 }
 
 func (s *spreader) close() {
@@ -526,8 +534,8 @@ func (s *spreader) close() {
 type nodeEvents struct{ m *Manager }
 
 // Answer implements cluster.Events.
-func (e nodeEvents) Answer(method string, body json.RawMessage) (any, error) {
-	return e.m.answer(method, body)
+func (e nodeEvents) Answer(ctx context.Context, method string, body json.RawMessage) (any, error) {
+	return e.m.answer(ctx, method, body)
 }
 
 // Sync implements cluster.Events.
@@ -557,10 +565,5 @@ func (e nodeEvents) Part(from cluster.ID, data []byte) error {
 // Missed implements cluster.Events.
 func (e nodeEvents) Missed(from cluster.ID) { e.m.broker.Go(func() { e.m.spread.missed(from) }) }
 
-// Lost implements cluster.Events.
-func (e nodeEvents) Lost(id cluster.ID, lost bool) {
-	e.m.broker.Go(func() { e.m.spread.lost(id, lost) })
-}
-
-// Gone implements cluster.Events.
-func (e nodeEvents) Gone(id cluster.ID) { e.m.spread.gone(id) }
+// Turned implements cluster.Events.
+func (e nodeEvents) Turned(id cluster.ID) { e.m.broker.Go(func() { e.m.spread.turned(id) }) }

@@ -57,6 +57,7 @@ type asking struct {
 type pending struct {
 	missing map[ID]bool // that must answer
 	least   int         // answers in all; negative: not known
+	from    map[ID]bool // who has answered
 	answers []Answer
 	errs    []error
 	done    chan struct{} // closed when nothing is missing
@@ -150,7 +151,7 @@ func (n *Node) ask(
 	if err != nil {
 		return nil, err
 	}
-	p := &pending{missing: map[ID]bool{}, least: -1, done: make(chan struct{})}
+	p := &pending{missing: map[ID]bool{}, from: map[ID]bool{}, least: -1, done: make(chan struct{})}
 	for _, id := range who {
 		p.missing[id] = true
 	}
@@ -159,6 +160,7 @@ func (n *Node) ask(
 	defer n.asking.remove(q.ID)
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	n.own.Wait(ctx) // or the answers would not arrive
 	receivers, err := n.sendQuestion(ctx, subject, KindAsk, &q)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
@@ -241,9 +243,10 @@ func (n *Node) answered(from ID, data []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.all[q.ID]
-	if p == nil { // too late
+	if p == nil || p.from[from] { // too late, or again
 		return nil
 	}
+	p.from[from] = true
 	delete(p.missing, from)
 	if q.Error != "" {
 		p.errs = append(p.errs, &RefusedError{from, q.Error})
@@ -261,7 +264,7 @@ func (n *Node) asked(from ID, data []byte) error {
 		return err
 	}
 	n.bus.Go(func() {
-		body, err := n.events.Answer(q.Method, q.Body)
+		body, err := n.events.Answer(n.ctx, q.Method, q.Body)
 		a := question{ID: q.ID}
 		if err == nil {
 			a.Body, err = json.Marshal(body)

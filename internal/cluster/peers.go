@@ -45,9 +45,12 @@ func (ps *peers) note(id ID) (missed, back bool) {
 		p = &peer{}
 		ps.all[id] = p
 	}
+	if p.ended { // it was sent before the goodbye
+		return false, false
+	}
 	missed = now.Sub(p.heard) > quiet
 	back = p.lost
-	p.heard, p.ended, p.lost = now, false, false
+	p.heard, p.lost = now, false
 	return missed, back
 }
 
@@ -74,9 +77,9 @@ func (ps *peers) alive() (ids []ID) {
 	return ids
 }
 
-// sweep returns the nodes that are lost since the last call, and forgets those that are gone. After
-// the lease, the members of a node have the time of a grace to come back.
-func (ps *peers) sweep(grace time.Duration) (lost, gone []ID) {
+// sweep returns the nodes that are lost or gone since the last call, and forgets those that are gone.
+// After the lease, the members of a node have the time of a grace to come back.
+func (ps *peers) sweep(grace time.Duration) (turned []ID) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	now := time.Now()
@@ -87,13 +90,36 @@ func (ps *peers) sweep(grace time.Duration) (lost, gone []ID) {
 		}
 		if now.Sub(p.heard) > left {
 			delete(ps.all, id)
-			gone = append(gone, id)
+			turned = append(turned, id)
 		} else if !p.lost && now.Sub(p.heard) > lease {
 			p.lost = true
-			lost = append(lost, id)
+			turned = append(turned, id)
 		}
 	}
-	return lost, gone
+	return turned
+}
+
+// State is what a node knows of another one.
+type State int
+
+// The states of a node. One of which nothing is known is gone.
+const (
+	Gone State = iota
+	Alive
+	Lost // it has ended, or is not heard any more
+)
+
+// State returns the state of another node.
+func (n *Node) State(id ID) State {
+	n.peers.mu.Lock()
+	defer n.peers.mu.Unlock()
+	switch p := n.peers.all[id]; {
+	case p == nil:
+		return Gone
+	case p.lost:
+		return Lost
+	}
+	return Alive
 }
 
 // reset begins all leases anew: this node could not hear the others.
@@ -123,12 +149,8 @@ func (n *Node) beat() {
 	}
 	n.tell(KindBeat, n.events.Beat())
 	if !n.cut.Load() {
-		lost, gone := n.peers.sweep(n.grace)
-		for _, id := range lost {
-			n.events.Lost(id, true)
-		}
-		for _, id := range gone {
-			n.events.Gone(id)
+		for _, id := range n.peers.sweep(n.grace) {
+			n.events.Turned(id)
 		}
 	}
 	n.wheel.Set(&n.beating, beatInterval)

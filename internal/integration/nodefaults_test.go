@@ -157,3 +157,44 @@ func TestNodesWithASlowEngine(t *testing.T) {
 		}
 	})
 }
+
+// A node that is heard again in the moment in which it is taken for lost is not lost.
+func TestNodesAreHeardAgainInTheLastMoment(t *testing.T) {
+	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		var folds []*fold
+		var watchers []*client
+		for i := range 20 {
+			room := fmt.Sprint("room", i)
+			alice, bob := one.openV1(realtime.Identity{UserID: "alice"}), two.openV1(realtime.Identity{UserID: "bob"})
+			folds, watchers = append(folds, one.watch(alice, room, "")), append(watchers, alice)
+			two.join(room, bob)
+		}
+		time.Sleep(time.Minute + 500*time.Millisecond)
+		for range 20 {
+			ns.engine.Mute(ns.buses[0], true)
+			time.Sleep(6 * time.Second)
+			ns.engine.Mute(ns.buses[0], false) // the next beats of both nodes are at the same time
+			time.Sleep(time.Minute)
+			for i, f := range folds {
+				for key, e := range f.see(watchers[i]).entries {
+					require.False(t, e.Away, key)
+				}
+			}
+		}
+	})
+}
+
+// A node that has just started hears the answers to its questions.
+func TestNodesAskAtOnce(t *testing.T) {
+	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		one.joinAll(one.openV1(realtime.Identity{UserID: "alice"}), "hall")
+		two.joinAll(two.openV1(realtime.Identity{UserID: "bob"}), "hall")
+		time.Sleep(time.Second)
+		ns.engine.SetFaults(memengine.Faults{Delay: 30 * time.Millisecond})
+		users, err := ns.add(showing()).Room("hall").Users(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []string{"alice", "bob"}, users)
+	})
+}

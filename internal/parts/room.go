@@ -236,10 +236,5 @@ func (r *Room) Forget(id cluster.ID) {
 	delete(r.held, id)
 }
 
-// Nodes returns the nodes whose parts are held.
-func (r *Room) Nodes() (ids []cluster.ID) {
-	for id := range r.held {
-		ids = append(ids, id)
-	}
-	return ids
-}
+// Holds reports whether the part of a node is held.
+func (r *Room) Holds(id cluster.ID) bool { return r.held[id] != nil }
