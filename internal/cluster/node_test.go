@@ -282,3 +282,15 @@ func TestAnswersCountOnce(t *testing.T) {
 	require.NoError(t, n.answered(ID{2}, data))
 	require.True(t, p.closed)
 }
+
+// A node asks nothing before it can hear the answers.
+func TestAskWaitsForListen(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, b *testBus) {
+		b.delay, b.err = 100*time.Millisecond, errors.New("x")
+		began := time.Now()
+		n.Open(noEvents{}, time.Second)
+		_, err := n.Ask(t.Context(), ID{1}, "m", nil)
+		require.ErrorIs(t, err, broker.ErrUnavailable)
+		require.Equal(t, b.delay, time.Since(began))
+	})
+}

@@ -184,17 +184,3 @@ func TestNodesAreHeardAgainInTheLastMoment(t *testing.T) {
 		}
 	})
 }
-
-// A node that has just started hears the answers to its questions.
-func TestNodesAskAtOnce(t *testing.T) {
-	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {
-		one, two := ns.two()
-		one.joinAll(one.openV1(realtime.Identity{UserID: "alice"}), "hall")
-		two.joinAll(two.openV1(realtime.Identity{UserID: "bob"}), "hall")
-		time.Sleep(time.Second)
-		ns.engine.SetFaults(memengine.Faults{Delay: 30 * time.Millisecond})
-		users, err := ns.add(showing()).Room("hall").Users(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, []string{"alice", "bob"}, users)
-	})
-}
