@@ -184,3 +184,28 @@ func TestNodesAreHeardAgainInTheLastMoment(t *testing.T) {
 		}
 	})
 }
+
+// A handler may close a node while a question of another node waits for that handler.
+func TestNodesCloseWhileQuestionsWait(t *testing.T) {
+	var release chan struct{}
+	var two *bed
+	o := realtime.Options{OnRoom: func(context.Context, realtime.RoomEvent) {
+		if release != nil {
+			<-release
+			_ = two.Close()
+		}
+	}}
+	cluster(t, 2, o, func(t *testing.T, ns *nodes) {
+		one := ns.beds[0]
+		two, release = ns.beds[1], make(chan struct{})
+		alice, bob := two.openV1(realtime.Identity{UserID: "alice"}), two.openV1(realtime.Identity{UserID: "bob"})
+		for range 600 {
+			two.joinAll(alice, "hall")
+			require.NoError(t, second(two.Leave(t.Context(), alice.conn.ID(), "hall")))
+		}
+		go func() { bob.restJoin(t.Context(), one, "hall") }()
+		synctest.Wait()
+		close(release)
+		synctest.Wait()
+	})
+}
