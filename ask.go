@@ -96,6 +96,9 @@ func (m *Manager) answerConn(ctx context.Context, method string, a *ask) (done b
 	case askRestJoin:
 		began := m.revocations.Begin()
 		defer m.revocations.End()
+		if slices.Contains(a.Users, c.UserID()) {
+			return false, ErrDenied
+		}
 		return true, m.restJoin(ctx, c, a.Room, began)
 	case askRestLeave:
 		m.joins.apiLeave(c)

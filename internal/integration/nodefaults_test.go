@@ -3,6 +3,9 @@ package integration_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -207,5 +210,24 @@ func TestNodesCloseWhileQuestionsWait(t *testing.T) {
 		synctest.Wait()
 		close(release)
 		synctest.Wait()
+	})
+}
+
+// A removal ends joins of the REST interface that are being authorized on another node.
+func TestNodesRemoveDuringRestJoin(t *testing.T) {
+	cluster(t, 2, realtime.Options{}, func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		bob := two.openV1(realtime.Identity{UserID: "bob"})
+		h := one.API(func(*http.Request, realtime.Action) error {
+			_, err := two.Room("hall").Remove(t.Context(), "bob")
+			require.NoError(t, err)
+			return nil
+		})
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost,
+			"http://example.com/connections/"+bob.conn.ID()+"/join", strings.NewReader(`{"room_id":"hall"}`))
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		require.Equal(t, http.StatusForbidden, answer.Code)
+		require.Empty(t, bob.conn.Rooms())
 	})
 }
