@@ -9,6 +9,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/parts"
+	"github.com/realtime-go/realtime/internal/state"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -63,39 +64,20 @@ func (v partView) Show(key string, m *parts.Member, at cluster.ID) {
 		return
 	}
 	if own := r.useState().Own(key); own != nil && !m.Lost {
-		v.giveWay(key, m.User, at)
+		v.giveWay(own, m.User, at)
 	}
 	e := wire.Entry{User: m.User, Info: m.Info, State: m.State, Away: m.Away}
 	r.state.ShowForeign(key, &e, m.Lost)
 }
 
-func (v partView) giveWay(key, user string, at cluster.ID) {
-	r := v.r
-	for _, d := range r.detached {
-		if d.hasKey(key) && d.conn.UserID() == user {
-			c := d.conn
-			r.m.broker.Go(func() { r.m.joins.leave(c, r.name, nil) })
-			return
-		}
+func (v partView) giveWay(own *state.Entry, user string, at cluster.ID) {
+	r, m := v.r, own.Owner.(*membership)
+	switch {
+	case m.detached && m.conn.UserID() == user:
+		r.m.broker.Go(func() { r.m.joins.leave(m.conn, r.name, nil) })
+	case slices.Compare(r.m.node.ID[:], at[:]) < 0:
+		own.Rekey()
 	}
-	if slices.Compare(r.m.node.ID[:], at[:]) > 0 {
-		return
-	}
-	for i := range r.members {
-		if m := r.members[i].membership; m.hasKey(key) {
-			m.view.entry.Rekey()
-		}
-	}
-	for _, d := range r.detached {
-		if d.hasKey(key) {
-			d.view.entry.Rekey()
-		}
-	}
-}
-
-// hasKey reports whether others see the member with this key.
-func (m *membership) hasKey(key string) bool {
-	return m.view != nil && m.view.entry != nil && m.view.entry.Key == key
 }
 
 // lostPart notes that the connection of a member is lost, or is back.
@@ -160,7 +142,7 @@ func (r *room) flushPart() {
 			return nil
 		}
 		if e := r.state.Own(key); e != nil {
-			return r.ownMember(e)
+			return ownMember(e)
 		}
 		return nil
 	})
@@ -169,9 +151,9 @@ func (r *room) flushPart() {
 }
 
 // ownMember returns an entry of this node as the others learn of it.
-func (r *room) ownMember(e *wire.Entry) *parts.Member {
-	m := parts.MemberOf(e)
-	m.Lost = slices.ContainsFunc(r.detached, func(d *membership) bool { return d.hasKey(e.Key) })
+func ownMember(e *state.Entry) *parts.Member {
+	m := parts.MemberOf(&e.Entry)
+	m.Lost = e.Owner.(*membership).detached
 	return m
 }
 
@@ -189,7 +171,7 @@ func (r *room) wholePart() *parts.Message {
 	}
 	if r.state != nil {
 		for _, e := range r.state.OwnEntries() {
-			m.Members[e.Key] = r.ownMember(e)
+			m.Members[e.Key] = ownMember(e)
 		}
 	}
 	r.fillPart(m)

@@ -205,6 +205,7 @@ func TestNodesCloseWhileQuestionsWait(t *testing.T) {
 		for range 600 {
 			two.joinAll(alice, "hall")
 			require.NoError(t, second(two.Leave(t.Context(), alice.conn.ID(), "hall")))
+			synctest.Wait() // the client reads
 		}
 		go func() { bob.restJoin(t.Context(), one, "hall") }()
 		synctest.Wait()
