@@ -231,6 +231,7 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.m.node.Wait(r.Context()) // so that removals at other nodes are known
 	began := a.m.revocations.Begin()
 	defer a.m.revocations.End()
 	if err := a.permit(r, Action{Kind: ActionJoin, Room: room, Conn: connID}); err != nil {
