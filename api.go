@@ -231,6 +231,7 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.m.node.Wait(r.Context()) // so that removals at other nodes are known
 	began := a.m.revocations.Begin()
 	defer a.m.revocations.End()
 	if err := a.permit(r, Action{Kind: ActionJoin, Room: room, Conn: connID}); err != nil {
@@ -239,7 +240,7 @@ func (a *api) join(r *http.Request, connID string) (any, error) {
 	if c := a.m.Conn(connID); c != nil {
 		err = a.m.restJoin(r.Context(), c, room, began)
 	} else {
-		_, err = a.m.atNode(r.Context(), askRestJoin, &ask{Conn: connID, Room: room})
+		err = a.joinElsewhere(r.Context(), connID, room, began)
 	}
 	if err != nil {
 		return nil, a.joinRefusal(r.Context(), err)
@@ -253,6 +254,19 @@ func (m *Manager) restJoin(ctx context.Context, c *Conn, room string, began admi
 		return ErrUnavailable
 	}
 	return m.joins.apiJoin(ctx, c, room, began)
+}
+
+// joinElsewhere is a join of a connection in another process. That does not know who was removed while
+// this one decided.
+func (a *api) joinElsewhere(
+	ctx context.Context, connID, room string, began admission.Decision,
+) error {
+	removed, ok := a.m.revocations.Removed(began, room)
+	if !ok {
+		return ErrDenied
+	}
+	_, err := a.m.atNode(ctx, askRestJoin, &ask{Conn: connID, Room: room, Users: removed})
+	return err
 }
 
 func (a *api) leave(r *http.Request, connID string) (any, error) {

@@ -48,7 +48,7 @@ type ask struct {
 var errQuestion = errors.New("unknown question")
 
 // answer answers a question of another node.
-func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
+func (m *Manager) answer(ctx context.Context, method string, body json.RawMessage) (any, error) {
 	var a ask
 	if err := json.Unmarshal(body, &a); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
 	case askRemove:
 		return m.remove(a.Room, a.User), nil
 	case askJoin:
-		return m.joinUser(context.Background(), a.User, a.Room)
+		return m.joinUser(ctx, a.User, a.Room)
 	case askDenials:
 		return m.revocations.Denied(), nil
 	case askOnline:
@@ -82,12 +82,12 @@ func (m *Manager) answer(method string, body json.RawMessage) (any, error) {
 	case askMembers:
 		return m.rooms.membersOf(a.Room), nil
 	}
-	return m.answerConn(method, &a)
+	return m.answerConn(ctx, method, &a)
 }
 
 // answerConn answers a question about a connection.
-func (m *Manager) answerConn(method string, a *ask) (done bool, err error) {
-	c, ctx := m.Conn(a.Conn), context.Background()
+func (m *Manager) answerConn(ctx context.Context, method string, a *ask) (done bool, err error) {
+	c := m.Conn(a.Conn)
 	if c == nil {
 		return false, ErrNotFound
 	}
@@ -100,6 +100,9 @@ func (m *Manager) answerConn(method string, a *ask) (done bool, err error) {
 	case askRestJoin:
 		began := m.revocations.Begin()
 		defer m.revocations.End()
+		if slices.Contains(a.Users, c.UserID()) {
+			return false, ErrDenied
+		}
 		return true, m.restJoin(ctx, c, a.Room, began)
 	case askRestLeave:
 		m.joins.apiLeave(c)

@@ -3,7 +3,6 @@ package realtime
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
@@ -144,7 +143,7 @@ func (js *joins) prepare(ctx context.Context, e *joinOp) (err error) {
 	return err
 }
 
-// learn asks the other nodes for what they have of a room, once after it has begun here.
+// learn asks the other nodes for their members and the values of a room, once after it has begun here.
 func (js *joins) learn(e *joinOp) {
 	if js.m.node.Alone() {
 		return
@@ -155,10 +154,7 @@ func (js *joins) learn(e *joinOp) {
 	if o := r.opening; o != nil && !o.asked && len(r.members) > 0 {
 		o.asked = true
 		js.m.broker.Go(func() {
-			var asking sync.WaitGroup
-			asking.Go(func() { js.m.learnValues(r.name) })
-			asking.Go(func() { js.m.spread.begin(r.name) })
-			asking.Wait()
+			js.m.spread.begin(r.name)
 			r.opened(o)
 		})
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
-	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/state"
 )
 
@@ -120,7 +119,8 @@ func (c *Conn) setLatest(value *state.Value) (conns int, err error) {
 	return conns, v.room.SetValue(value)
 }
 
-// encodedValues returns the values of a room with their stamps, for other nodes.
+// encodedValues returns the values of a room with their stamps, for other nodes. They include those
+// that have removed a key.
 func (rs *rooms) encodedValues(name string) (encoded [][]byte) {
 	found := rs.lock(name)
 	if found == nil {
@@ -128,7 +128,7 @@ func (rs *rooms) encodedValues(name string) (encoded [][]byte) {
 	}
 	var values []*state.Value
 	if found.state != nil {
-		values = found.state.Values()
+		values = found.state.StampedValues()
 	}
 	found.mu.Unlock()
 	for _, v := range values {
@@ -145,9 +145,12 @@ func (rs *rooms) encodedValues(name string) (encoded [][]byte) {
 }
 
 // learnValues asks the other nodes for the values of a room that has got its first member here, or
-// that has missed some.
+// that has missed some. If one does not answer, it does so again later.
 func (m *Manager) learnValues(room string) {
-	answers, _ := m.node.AskRoom(context.Background(), room, askValues, &ask{Room: room})
+	answers, err := m.node.FetchRoom(context.Background(), room, askValues, &ask{Room: room})
+	if err != nil {
+		m.spread.again(room)
+	}
 	for i := range answers {
 		var encoded [][]byte
 		if json.Unmarshal(answers[i].Body, &encoded) != nil {
@@ -158,16 +161,6 @@ func (m *Manager) learnValues(room string) {
 			if p.UnmarshalBinary(data) == nil && p.Message.Latest != "" && onlyRoom(&p.Target) == room {
 				sink{m}.deliverForeign(&p)
 			}
-		}
-	}
-}
-
-// tellValues sends the other nodes the values that were set at this one.
-func (m *Manager) tellValues(room string) {
-	for _, data := range m.rooms.encodedValues(room) {
-		var p broker.Publication
-		if p.UnmarshalBinary(data) == nil && p.Position.Epoch == m.stateConfig.Node {
-			m.node.Send(context.Background(), &p.Target, cluster.KindMessage, data)
 		}
 	}
 }

@@ -26,18 +26,12 @@ func (m *Manager) nodeName() string {
 	return m.node.ID.String()
 }
 
-// learn asks the other nodes what this one has missed while it was cut off, and tells them what they
-// have missed.
+// learn asks the other nodes what this one has missed while it was cut off. They do the same when
+// they hear it again.
 func (m *Manager) learn() {
 	m.learnDenials(context.Background())
-	for _, r := range m.rooms.index.Values() {
-		r.mu.Lock()
-		has := r.state != nil && r.state.HasValues()
-		r.mu.Unlock()
-		if has {
-			m.learnValues(r.name)
-			m.tellValues(r.name)
-		}
+	for _, id := range m.node.Peers() {
+		m.spread.missed(id)
 	}
 }
 

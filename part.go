@@ -9,6 +9,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/parts"
+	"github.com/realtime-go/realtime/internal/state"
 	"github.com/realtime-go/realtime/internal/wire"
 )
 
@@ -66,39 +67,20 @@ func (v partView) Show(key string, m *parts.Member, at cluster.ID) {
 		return
 	}
 	if own := r.useState().Own(key); own != nil && !m.Lost {
-		v.giveWay(key, m.User, at)
+		v.giveWay(own, m.User, at)
 	}
 	e := wire.Entry{User: m.User, Info: m.Info, State: m.State, Away: m.Away}
 	r.state.ShowForeign(key, &e, m.Lost)
 }
 
-func (v partView) giveWay(key, user string, at cluster.ID) {
-	r := v.r
-	for _, d := range r.detached {
-		if d.hasKey(key) && d.conn.UserID() == user {
-			c := d.conn
-			r.m.broker.Go(func() { r.m.joins.leave(c, r.name, nil) })
-			return
-		}
+func (v partView) giveWay(own *state.Entry, user string, at cluster.ID) {
+	r, m := v.r, own.Owner.(*membership)
+	switch {
+	case m.detached && m.conn.UserID() == user:
+		r.m.broker.Go(func() { r.m.joins.leave(m.conn, r.name, nil) })
+	case slices.Compare(r.m.node.ID[:], at[:]) < 0:
+		own.Rekey()
 	}
-	if slices.Compare(r.m.node.ID[:], at[:]) > 0 {
-		return
-	}
-	for i := range r.members {
-		if m := r.members[i].membership; m.hasKey(key) {
-			m.view.entry.Rekey()
-		}
-	}
-	for _, d := range r.detached {
-		if d.hasKey(key) {
-			d.view.entry.Rekey()
-		}
-	}
-}
-
-// hasKey reports whether others see the member with this key.
-func (m *membership) hasKey(key string) bool {
-	return m.view != nil && m.view.entry != nil && m.view.entry.Key == key
 }
 
 // lostPart notes that the connection of a member is lost, or is back.
@@ -213,7 +195,7 @@ func (r *room) flushPart() {
 			return nil
 		}
 		if e := r.state.Own(key); e != nil {
-			return r.ownMember(e)
+			return ownMember(e)
 		}
 		return nil
 	})
@@ -222,9 +204,9 @@ func (r *room) flushPart() {
 }
 
 // ownMember returns an entry of this node as the others learn of it.
-func (r *room) ownMember(e *wire.Entry) *parts.Member {
-	m := parts.MemberOf(e)
-	m.Lost = slices.ContainsFunc(r.detached, func(d *membership) bool { return d.hasKey(e.Key) })
+func ownMember(e *state.Entry) *parts.Member {
+	m := parts.MemberOf(&e.Entry)
+	m.Lost = e.Owner.(*membership).detached
 	return m
 }
 
@@ -242,7 +224,7 @@ func (r *room) wholePart() *parts.Message {
 	}
 	if r.state != nil {
 		for _, e := range r.state.OwnEntries() {
-			m.Members[e.Key] = r.ownMember(e)
+			m.Members[e.Key] = ownMember(e)
 		}
 	}
 	r.fillPart(m)
@@ -302,35 +284,45 @@ func (s *spreader) send() {
 	}
 }
 
-// begin asks the other nodes for their parts of a room that has begun here.
+// begin asks the other nodes for their parts and the values of a room that has begun here.
 func (s *spreader) begin(room string) {
-	s.mu.Lock()
-	s.fresh[room] = struct{}{}
-	s.mu.Unlock()
+	s.again(room)
 	s.askAll(room)
 }
 
-// askAll asks all nodes for their parts of a room. If one does not answer, it does so again later. Of
-// nodes that are lost, the others have the parts.
+// again notes that all nodes must be asked for what they have in a room.
+func (s *spreader) again(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fresh[room] = struct{}{}
+}
+
+// askAll asks all nodes for their parts of a room, and for its values if they have some. If one does
+// not answer, it does so again later. Of nodes that are lost, the others have the parts.
 func (s *spreader) askAll(room string) {
 	ctx, heard, rooms := context.Background(), []cluster.ID{s.m.node.ID}, []string{room}
-	answers, err := s.m.node.AskRoom(ctx, room, askParts, &ask{Rooms: rooms})
+	answers, err := s.m.node.FetchRoom(ctx, room, askParts, &ask{Rooms: rooms})
 	var lost []cluster.ID
+	hasValues := false
 	for i := range answers {
-		others, _ := s.takeAnswer(answers[i].From, rooms, answers[i].Body)
+		others, valued, _ := s.takeAnswer(answers[i].From, rooms, answers[i].Body)
 		heard, lost = append(heard, answers[i].From), append(lost, others...)
+		hasValues = hasValues || len(valued) > 0
 	}
 	lost = slices.DeleteFunc(lost, func(id cluster.ID) bool { return slices.Contains(heard, id) })
 	if len(lost) > 0 {
-		answers, _ = s.m.node.AskRoom(ctx, room, askParts, &ask{Rooms: rooms, Nodes: lost})
+		answers, _ = s.m.node.FetchRoom(ctx, room, askParts, &ask{Rooms: rooms, Nodes: lost})
 		for i := range answers {
 			s.takeLost(answers[i].Body)
 		}
 	}
-	if err == nil {
+	if err == nil { // before values are asked for, which may fail
 		s.mu.Lock()
 		delete(s.fresh, room)
 		s.mu.Unlock()
+	}
+	if hasValues {
+		s.m.learnValues(room)
 	}
 }
 
@@ -339,16 +331,18 @@ func (s *spreader) askAll(room string) {
 type partsAnswer struct {
 	Version uint64                    `json:"ver"`
 	Parts   map[string]*parts.Message `json:"parts,omitempty"` // by room
+	// Values are those of the rooms that have values.
+	Values []string `json:"values,omitempty"`
 }
 
 // takeAnswer takes whole parts of a node that was asked for them. It returns of which other nodes it
-// holds parts.
+// holds parts, and which of the rooms have values there.
 func (s *spreader) takeAnswer(
 	from cluster.ID, rooms []string, body json.RawMessage,
-) (others []cluster.ID, err error) {
+) (others []cluster.ID, valued []string, err error) {
 	var a partsAnswer
 	if err := json.Unmarshal(body, &a); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, name := range rooms {
 		m := a.Parts[name]
@@ -357,12 +351,13 @@ func (s *spreader) takeAnswer(
 		}
 		m.Room, m.Prev = name, 0
 		if err := checkPart(m); err != nil {
-			return others, err
+			return others, nil, err
 		}
 		s.take(from, m)
 		others = append(others, m.Others...)
 	}
-	return others, nil
+	valued = slices.DeleteFunc(a.Values, func(name string) bool { return !slices.Contains(rooms, name) })
+	return others, valued, nil
 }
 
 // takeLost takes whole parts of nodes that have not answered, from one that holds them.
@@ -383,9 +378,8 @@ func (s *spreader) adopt(id cluster.ID, m *parts.Message) {
 	if id == s.m.node.ID || m.Left < minLeft {
 		return
 	}
-	lost := s.m.node.Adopt(id, m.Left)
+	s.m.node.Adopt(id, m.Left)
 	s.take(id, m)
-	s.lost(id, lost)
 }
 
 // take takes what a node says about its part of a room. It reports whether the node must be asked.
@@ -398,7 +392,10 @@ func (s *spreader) take(from cluster.ID, m *parts.Message) (ask bool) {
 	if r.part == nil || len(r.members) == 0 && r.shown == 0 {
 		return false
 	}
-	r.retell(func() { ask = r.part.Receive(from, m) })
+	r.retell(func() {
+		ask = r.part.Receive(from, m)
+		r.judgePart(from) // it may have been sent before the goodbye
+	})
 	return ask
 }
 
@@ -474,9 +471,15 @@ func (s *spreader) askNode(from cluster.ID) {
 			delete(s.stale[from], room) // what is said meanwhile makes it stale again
 		}
 		s.mu.Unlock()
-		body, err := s.m.node.Ask(context.Background(), from, askParts, &ask{Rooms: rooms})
+		body, err := s.m.node.Fetch(context.Background(), from, askParts, &ask{Rooms: rooms})
 		if err == nil {
-			_, err = s.takeAnswer(from, rooms, body)
+			_, valued, bad := s.takeAnswer(from, rooms, body)
+			s.m.broker.Go(func() {
+				for _, name := range valued {
+					s.m.learnValues(name)
+				}
+			})
+			err = bad
 		}
 		if err != nil {
 			s.mu.Lock()
@@ -493,7 +496,7 @@ func (s *spreader) askNode(from cluster.ID) {
 	}
 }
 
-// answer returns the whole parts of rooms that another node asks for.
+// answer returns the whole parts of rooms that another node asks for, and which of them have values.
 func (s *spreader) answer(rooms []string) (any, error) {
 	if s.m.capacity.Closed() {
 		return nil, ErrClosed
@@ -505,6 +508,9 @@ func (s *spreader) answer(rooms []string) (any, error) {
 				m := r.wholePart()
 				m.Others = r.part.Nodes()
 				a.Parts[name] = m
+			}
+			if r.state != nil && r.state.HasValues() {
+				a.Values = append(a.Values, name)
 			}
 			r.mu.Unlock()
 		}
@@ -580,39 +586,42 @@ func (s *spreader) beaten(from cluster.ID, data []byte) error {
 	return nil
 }
 
-// missed asks a node for its parts of all rooms: it was not heard for some time.
+// missed asks a node for what it has in all rooms: it was not heard for some time.
 func (s *spreader) missed(from cluster.ID) {
 	var rooms []string
 	for _, r := range s.m.rooms.index.Values() {
-		if r.policy.show != ShowNothing {
-			rooms = append(rooms, r.name)
-		}
+		rooms = append(rooms, r.name)
 	}
 	s.askLater(from, rooms...)
 }
 
-// lost notes that a node is not heard any more, or is again.
-func (s *spreader) lost(id cluster.ID, lost bool) {
-	s.each(id, func(r *room) { r.part.SetLost(id, lost) })
-}
-
-// each calls do with each room of which the part of a node is held. The room is locked.
-func (s *spreader) each(id cluster.ID, do func(r *room)) {
+// turned notes that the state of a node has changed. Each room looks at the state by itself: the node
+// may be heard again meanwhile.
+func (s *spreader) turned(id cluster.ID) {
+	if s.m.node.State(id) == cluster.Gone {
+		s.mu.Lock()
+		delete(s.stale, id)
+		s.mu.Unlock()
+	}
 	for _, r := range s.m.rooms.index.Values() {
 		r.mu.Lock()
-		if !r.dead && r.part != nil && slices.Contains(r.part.Nodes(), id) {
-			r.retell(func() { do(r) })
+		if !r.dead && r.part != nil && r.part.Holds(id) {
+			r.retell(func() { r.judgePart(id) })
 		}
 		r.mu.Unlock()
 	}
 }
 
-// gone removes the members of a node that is gone.
-func (s *spreader) gone(id cluster.ID) {
-	s.mu.Lock()
-	delete(s.stale, id)
-	s.mu.Unlock()
-	s.each(id, func(r *room) { r.part.Forget(id) })
+// judgePart shows the members of a node as its state says. The room is locked.
+func (r *room) judgePart(id cluster.ID) {
+	switch r.m.node.State(id) {
+	case cluster.Gone:
+		r.part.Forget(id)
+	case cluster.Lost:
+		r.part.SetLost(id, true)
+	case cluster.Alive:
+		r.part.SetLost(id, false)
+	}
 }
 
 func (s *spreader) close() {
@@ -627,8 +636,8 @@ func (s *spreader) close() {
 type nodeEvents struct{ m *Manager }
 
 // Answer implements cluster.Events.
-func (e nodeEvents) Answer(method string, body json.RawMessage) (any, error) {
-	return e.m.answer(method, body)
+func (e nodeEvents) Answer(ctx context.Context, method string, body json.RawMessage) (any, error) {
+	return e.m.answer(ctx, method, body)
 }
 
 // Sync implements cluster.Events.
@@ -658,10 +667,5 @@ func (e nodeEvents) Part(from cluster.ID, data []byte) error {
 // Missed implements cluster.Events.
 func (e nodeEvents) Missed(from cluster.ID) { e.m.broker.Go(func() { e.m.spread.missed(from) }) }
 
-// Lost implements cluster.Events.
-func (e nodeEvents) Lost(id cluster.ID, lost bool) {
-	e.m.broker.Go(func() { e.m.spread.lost(id, lost) })
-}
-
-// Gone implements cluster.Events.
-func (e nodeEvents) Gone(id cluster.ID) { e.m.spread.gone(id) }
+// Turned implements cluster.Events.
+func (e nodeEvents) Turned(id cluster.ID) { e.m.broker.Go(func() { e.m.spread.turned(id) }) }

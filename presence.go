@@ -248,6 +248,7 @@ func (r *room) enter(m *membership) (told int) {
 	v := m.see()
 	v.entry = r.useState().AddEntry(
 		m.conn.UserID(), m.conn.presenceKey, m.conn.identity.Info, v.own)
+	v.entry.Owner = m
 	if len(v.own) > 0 && v.entry.State == nil {
 		m.refuseState()
 	}
@@ -289,6 +290,7 @@ func (m *membership) inherit(old *membership) {
 	}
 	v := m.see()
 	v.entry, old.view.entry = old.view.entry, nil
+	v.entry.Owner = m
 	if !m.detached { // or it stays as it is
 		v.entry.SetAway(false)
 	}

@@ -260,7 +260,7 @@ func (rs *rooms) unlock(r *room) {
 			r.flushPart()
 			r.usePart()
 			clear(r.users)
-			r.opening = nil
+			r.opening, r.elsewhere = nil, nil
 		}
 	}
 	if len(r.members) > 0 || r.holds > 0 {

@@ -133,6 +133,22 @@ func (r *Revocations) Find(began Decision, s Subject) *DeniedError {
 	return nil
 }
 
+// Removed returns who was revoked from a room since a decision began, for a process that takes it over.
+// It reports false if that is not known any more.
+func (r *Revocations) Removed(began Decision, room string) (users []string, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if uint64(began) < r.first {
+		return nil, false
+	}
+	for _, s := range r.revoked[uint64(began)-r.first:] {
+		if s.Room == room {
+			users = append(users, s.User)
+		}
+	}
+	return users, true
+}
+
 // Denied is a subject that is kept out for some more time.
 type Denied struct {
 	Subject

@@ -57,6 +57,7 @@ type asking struct {
 type pending struct {
 	missing map[ID]bool // that must answer
 	least   int         // answers in all; negative: not known
+	from    map[ID]bool // who has answered
 	answers []Answer
 	errs    []error
 	done    chan struct{} // closed when nothing is missing
@@ -114,14 +115,33 @@ func (n *Node) AskUsers(
 // Ask asks one node, and waits for a quarter of a second at most. It returns ErrNoNode if there is no
 // such node, and a *RefusedError if the node answers with an error.
 func (n *Node) Ask(ctx context.Context, to ID, method string, body any) (json.RawMessage, error) {
+	return n.askOne(ctx, findTime, to, method, body)
+}
+
+func (n *Node) askOne(
+	ctx context.Context, wait time.Duration, to ID, method string, body any,
+) (json.RawMessage, error) {
 	if n.Alone() || to == n.ID {
 		return nil, ErrNoNode
 	}
-	answers, err := n.ask(ctx, findTime, nodePrefix+to.String(), []ID{to}, method, body)
+	answers, err := n.ask(ctx, wait, nodePrefix+to.String(), []ID{to}, method, body)
 	if err != nil {
 		return nil, err
 	}
 	return answers[0].Body, nil
+}
+
+// Fetch is Ask for what nobody waits for: the node has two seconds to answer.
+func (n *Node) Fetch(ctx context.Context, to ID, method string, body any) (json.RawMessage, error) {
+	return n.askOne(ctx, askTime, to, method, body)
+}
+
+// FetchRoom is AskRoom for what nobody waits for: the nodes have two seconds to answer.
+func (n *Node) FetchRoom(ctx context.Context, room, method string, body any) ([]Answer, error) {
+	if n.Alone() {
+		return nil, nil
+	}
+	return n.ask(ctx, askTime, broker.RoomStream(room), nil, method, body)
 }
 
 func (n *Node) ask(
@@ -131,7 +151,7 @@ func (n *Node) ask(
 	if err != nil {
 		return nil, err
 	}
-	p := &pending{missing: map[ID]bool{}, least: -1, done: make(chan struct{})}
+	p := &pending{missing: map[ID]bool{}, from: map[ID]bool{}, least: -1, done: make(chan struct{})}
 	for _, id := range who {
 		p.missing[id] = true
 	}
@@ -140,6 +160,7 @@ func (n *Node) ask(
 	defer n.asking.remove(q.ID)
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
+	n.own.Wait(ctx) // or the answers would not arrive
 	receivers, err := n.sendQuestion(ctx, subject, KindAsk, &q)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
@@ -222,9 +243,10 @@ func (n *Node) answered(from ID, data []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.all[q.ID]
-	if p == nil { // too late
+	if p == nil || p.from[from] { // too late, or again
 		return nil
 	}
+	p.from[from] = true
 	delete(p.missing, from)
 	if q.Error != "" {
 		p.errs = append(p.errs, &RefusedError{from, q.Error})
@@ -242,7 +264,7 @@ func (n *Node) asked(from ID, data []byte) error {
 		return err
 	}
 	n.bus.Go(func() {
-		body, err := n.events.Answer(q.Method, q.Body)
+		body, err := n.events.Answer(n.ctx, q.Method, q.Body)
 		a := question{ID: q.ID}
 		if err == nil {
 			a.Body, err = json.Marshal(body)

@@ -41,12 +41,14 @@ type Node struct {
 	beating  timerwheel.Timer
 	synced   chan struct{} // closed when sync has returned
 	closing  sync.Once
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
 }
 
 // Events is what a node needs of its Manager. Its methods are called in goroutines of the node.
 type Events interface {
-	// Answer answers a question of another node.
-	Answer(method string, body json.RawMessage) (answer any, err error)
+	// Answer answers a question of another node. ctx ends when the node closes.
+	Answer(ctx context.Context, method string, body json.RawMessage) (answer any, err error)
 	// Sync asks the others what a new node must know.
 	Sync(ctx context.Context)
 	// Beat returns what the next sign of life says, and Beaten takes that of another node.
@@ -56,10 +58,9 @@ type Events interface {
 	Part(from ID, data []byte) error
 	// Missed notes that a node is heard again, or for the first time: things may be missing.
 	Missed(from ID)
-	// Lost notes that a node has ended, or is not heard any more, or is again.
-	Lost(id ID, lost bool)
-	// Gone notes that a node is gone, and its members.
-	Gone(id ID)
+	// Turned notes that a node has ended or is not heard any more, or is again, or is gone with its
+	// members: see Node.State.
+	Turned(id ID)
 }
 
 // The subjects of nodes. Those of rooms and users are the names of their streams.
@@ -74,6 +75,7 @@ const (
 // Open.
 func NewNode(bus Bus, wheel *timerwheel.Wheel) *Node {
 	n := &Node{ID: NewID(), bus: bus, wheel: wheel, synced: make(chan struct{})}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.beating.Fire = func() { bus.Go(n.beat) }
 	n.interest = interest{
 		bus: bus, wheel: wheel, all: map[string]*Subject{}, closed: make(chan struct{}),
@@ -120,6 +122,7 @@ func (n *Node) Wait(ctx context.Context) {
 func (n *Node) Close() {
 	n.closing.Do(func() {
 		close(n.interest.closed)
+		n.cancel()
 		if !n.Alone() {
 			n.wheel.Stop(&n.beating)
 			n.tell(KindBye, nil)
@@ -201,12 +204,12 @@ func (n *Node) Receive(data []byte) (message []byte, err error) {
 	}
 	if e.Kind == KindBye {
 		n.peers.end(e.From)
-		n.events.Lost(e.From, true)
+		n.events.Turned(e.From)
 		return nil, nil
 	}
 	missed, back := n.peers.note(e.From)
 	if back {
-		n.events.Lost(e.From, false)
+		n.events.Turned(e.From)
 	}
 	if missed {
 		n.events.Missed(e.From)

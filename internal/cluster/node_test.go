@@ -244,11 +244,53 @@ func FuzzEnvelope(f *testing.F) {
 // noEvents is a Manager that does nothing.
 type noEvents struct{}
 
-func (noEvents) Answer(string, json.RawMessage) (any, error) { return nil, nil }
-func (noEvents) Sync(context.Context)                        {}
-func (noEvents) Beat() []byte                                { return nil }
-func (noEvents) Beaten(ID, []byte) error                     { return nil }
-func (noEvents) Part(ID, []byte) error                       { return nil }
-func (noEvents) Missed(ID)                                   {}
-func (noEvents) Lost(ID, bool)                               {}
-func (noEvents) Gone(ID)                                     {}
+func (noEvents) Answer(context.Context, string, json.RawMessage) (any, error) { return nil, nil }
+func (noEvents) Sync(context.Context)                                         {}
+func (noEvents) Beat() []byte                                                 { return nil }
+func (noEvents) Beaten(ID, []byte) error                                      { return nil }
+func (noEvents) Part(ID, []byte) error                                        { return nil }
+func (noEvents) Missed(ID)                                                    {}
+func (noEvents) Turned(ID)                                                    {}
+
+// What a node has sent before its goodbye may arrive later. It does not come back.
+func TestGoodbyeIsFinal(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, _ *testBus) {
+		send := func(kind Kind) {
+			_, err := n.Receive((&Envelope{From: ID{1}, Kind: kind}).append(nil))
+			require.NoError(t, err)
+		}
+		require.Equal(t, Gone, n.State(ID{1}))
+		send(KindBeat)
+		require.Equal(t, Alive, n.State(ID{1}))
+		send(KindBye)
+		send(KindBeat)
+		require.Equal(t, Lost, n.State(ID{1}))
+		require.Empty(t, n.Peers())
+	})
+}
+
+// An answer counts once, also if it arrives twice.
+func TestAnswersCountOnce(t *testing.T) {
+	p := &pending{missing: map[ID]bool{{1}: true, {2}: true}, from: map[ID]bool{}, least: 2, done: make(chan struct{})}
+	n := &Node{}
+	id := n.asking.add(p)
+	data := fmt.Appendf(nil, `{"id":%d,"body":1}`, id)
+	require.NoError(t, n.answered(ID{1}, data))
+	require.NoError(t, n.answered(ID{1}, data))
+	require.Len(t, p.answers, 1)
+	require.False(t, p.closed)
+	require.NoError(t, n.answered(ID{2}, data))
+	require.True(t, p.closed)
+}
+
+// A node asks nothing before it can hear the answers.
+func TestAskWaitsForListen(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, b *testBus) {
+		b.delay, b.err = 100*time.Millisecond, errors.New("x")
+		began := time.Now()
+		n.Open(noEvents{}, time.Second)
+		_, err := n.Ask(t.Context(), ID{1}, "m", nil)
+		require.ErrorIs(t, err, broker.ErrUnavailable)
+		require.Equal(t, b.delay, time.Since(began))
+	})
+}

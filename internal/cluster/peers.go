@@ -53,9 +53,12 @@ func (ps *peers) note(id ID) (missed, back bool) {
 		p = &peer{}
 		ps.all[id] = p
 	}
+	if p.ended { // it was sent before the goodbye
+		return false, false
+	}
 	missed = now.Sub(p.heard) > quiet
 	back = p.lost
-	p.heard, p.ended, p.lost = now, false, false
+	p.heard, p.lost = now, false
 	return missed, back
 }
 
@@ -82,22 +85,45 @@ func (ps *peers) alive() (ids []ID) {
 	return ids
 }
 
-// sweep returns the nodes that are lost since the last call, and forgets those that are gone. After
-// the lease, the members of a node have the time of a grace to come back.
-func (ps *peers) sweep(grace time.Duration) (lost, gone []ID) {
+// sweep returns the nodes that are lost or gone since the last call, and forgets those that are gone.
+// After the lease, the members of a node have the time of a grace to come back.
+func (ps *peers) sweep(grace time.Duration) (turned []ID) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	now := time.Now()
 	for id, p := range ps.all {
 		if p.left(now, grace) < 0 {
 			delete(ps.all, id)
-			gone = append(gone, id)
+			turned = append(turned, id)
 		} else if !p.lost && now.Sub(p.heard) > lease {
 			p.lost = true
-			lost = append(lost, id)
+			turned = append(turned, id)
 		}
 	}
-	return lost, gone
+	return turned
+}
+
+// State is what a node knows of another one.
+type State int
+
+// The states of a node. One of which nothing is known is gone.
+const (
+	Gone State = iota
+	Alive
+	Lost // it has ended, or is not heard any more
+)
+
+// State returns the state of another node.
+func (n *Node) State(id ID) State {
+	n.peers.mu.Lock()
+	defer n.peers.mu.Unlock()
+	switch p := n.peers.all[id]; {
+	case p == nil:
+		return Gone
+	case p.lost:
+		return Lost
+	}
+	return Alive
 }
 
 // reset begins all leases anew: this node could not hear the others.
@@ -119,19 +145,17 @@ func (ps *peers) left(id ID, grace time.Duration) time.Duration {
 	return 0
 }
 
-// adopt notes a node of which only others know. It reports whether the node is lost.
-func (ps *peers) adopt(id ID, left, grace time.Duration) (lost bool) {
+// adopt notes a node of which only others know.
+func (ps *peers) adopt(id ID, left, grace time.Duration) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	p := ps.all[id]
-	if p == nil {
-		p = &peer{heard: time.Now().Add(min(left, grace+lease) - grace), ended: true, lost: true}
+	if ps.all[id] == nil {
+		p := &peer{heard: time.Now().Add(min(left, grace+lease) - grace - lease), lost: true}
 		if ps.all == nil {
 			ps.all = map[ID]*peer{}
 		}
 		ps.all[id] = p
 	}
-	return p.lost
 }
 
 // Left returns how long the members of another node may still come back if it is not heard again;
@@ -139,10 +163,8 @@ func (ps *peers) adopt(id ID, left, grace time.Duration) (lost bool) {
 func (n *Node) Left(id ID) time.Duration { return n.peers.left(id, n.grace) }
 
 // Adopt notes a node that did not answer, of which others say that its members may come back for so
-// long. It reports whether the node is lost.
-func (n *Node) Adopt(id ID, left time.Duration) (lost bool) {
-	return n.peers.adopt(id, left, n.grace)
-}
+// long. If this node does not know it, it is lost.
+func (n *Node) Adopt(id ID, left time.Duration) { n.peers.adopt(id, left, n.grace) }
 
 // Peers returns the other nodes that are alive, sorted.
 func (n *Node) Peers() []ID { return n.peers.alive() }
@@ -162,12 +184,8 @@ func (n *Node) beat() {
 	}
 	n.tell(KindBeat, n.events.Beat())
 	if !n.cut.Load() {
-		lost, gone := n.peers.sweep(n.grace)
-		for _, id := range lost {
-			n.events.Lost(id, true)
-		}
-		for _, id := range gone {
-			n.events.Gone(id)
+		for _, id := range n.peers.sweep(n.grace) {
+			n.events.Turned(id)
 		}
 	}
 	n.wheel.Set(&n.beating, beatInterval)

@@ -36,6 +36,9 @@ func cluster(t *testing.T, n int, o realtime.Options, test func(t *testing.T, ns
 		test(t, ns)
 		for _, b := range ns.beds {
 			require.NoError(t, b.Close())
+			if o.OnRoom != nil { // Close does not wait for it, and a room remains until it has returned
+				synctest.Wait()
+			}
 			requireConserved(t, b.Stats())
 		}
 		ns.engine.Close()

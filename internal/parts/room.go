@@ -262,3 +262,6 @@ func (r *Room) Nodes() (ids []cluster.ID) {
 	}
 	return ids
 }
+
+// Holds reports whether the part of a node is held.
+func (r *Room) Holds(id cluster.ID) bool { return r.held[id] != nil }

@@ -45,6 +45,7 @@ const (
 
 // Entry is what a room shows of one member.
 type Entry struct {
+	Owner   any // what the hub keeps with an entry of this node
 	room    *Room
 	foreign bool // of another node, see Room.ShowForeign
 	lost    bool // the client of a foreign entry may come back at this node
@@ -191,18 +192,18 @@ func (r *Room) changedOwn(key string) {
 }
 
 // Own returns the entry of this node with a key, or nil.
-func (r *Room) Own(key string) *wire.Entry {
+func (r *Room) Own(key string) *Entry {
 	if e, ok := r.presence.table.get(key); ok && !e.foreign {
-		return &e.Entry
+		return e
 	}
 	return nil
 }
 
 // OwnEntries returns the entries of this node.
-func (r *Room) OwnEntries() (own []*wire.Entry) {
+func (r *Room) OwnEntries() (own []*Entry) {
 	for _, c := range r.presence.table.cells {
 		if !c.gone && !c.value.foreign {
-			own = append(own, &c.value.Entry)
+			own = append(own, c.value)
 		}
 	}
 	return own

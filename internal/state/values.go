@@ -191,6 +191,15 @@ func (r *Room) Values() (values []*Value) {
 	return values
 }
 
+// StampedValues returns the current values, and those that have removed a key, as far as the room
+// remembers them.
+func (r *Room) StampedValues() (values []*Value) {
+	for _, c := range r.values.table.after(0) {
+		values = append(values, c.value)
+	}
+	return values
+}
+
 // Message returns the message. The caller must not change its content.
 func (v *Value) Message() broker.Message { return v.frames.Message }
 
