@@ -158,6 +158,7 @@ func TestManagersGiveUnionsOnce(t *testing.T) {
 // Deny is in force at both nodes when it returns.
 func TestManagersDeny(t *testing.T) {
 	nodes := managers(t, start(t))
+	nodes[0].Connect("alice") // so the node is ready to get answers
 	bob := nodes[1].Connect("bob")
 	bob.Join("lobby")
 	n, err := nodes[0].Manager.Room("lobby").Deny(t.Context(), "bob", time.Hour)
