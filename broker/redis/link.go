@@ -93,23 +93,24 @@ func (l *link) serve(client rueidis.Client) (served bool) {
 	if l.restore(conn, number) != nil {
 		return false
 	}
+	heard := time.Now()
 	l.rise()
 	defer l.fall()
-	l.b.compare.all(l)
 	l.b.cut.up()
-	l.b.cut.fell(l.watch(conn, closed, lost))
+	l.b.compare.all(l)
+	l.b.cut.fell(l.watch(conn, heard, closed, lost))
 	return true
 }
 
 // watch returns when the connection is lost, or is to another server than the one that takes
-// publications. It returns when the server has answered for the last time.
+// publications. heard is when the server has answered for the last time, and so is the result.
 func (l *link) watch(
-	conn rueidis.DedicatedClient, closed <-chan error, lost <-chan struct{},
-) (heard time.Time) {
+	conn rueidis.DedicatedClient, heard time.Time, closed <-chan error, lost <-chan struct{},
+) time.Time {
 	timeout := l.b.options.Timeout
 	check := time.NewTicker(timeout / 5)
 	defer check.Stop()
-	for heard = time.Now(); ; heard = time.Now() {
+	for ; ; heard = time.Now() {
 		select {
 		case <-check.C:
 		case <-closed:

@@ -1,14 +1,15 @@
 package redis_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,6 +158,7 @@ func TestManagersGiveUnionsOnce(t *testing.T) {
 // Deny is in force at both nodes when it returns.
 func TestManagersDeny(t *testing.T) {
 	nodes := managers(t, start(t))
+	nodes[0].Connect("alice") // so the node is ready to get answers
 	bob := nodes[1].Connect("bob")
 	bob.Join("lobby")
 	n, err := nodes[0].Manager.Room("lobby").Deny(t.Context(), "bob", time.Hour)
@@ -213,25 +215,75 @@ func TestManagersShareMembers(t *testing.T) {
 	alice.ExpectPresence("lobby", has("alice"))
 }
 
+// balancer passes requests on to one of two nodes, and can end their connections. While there is no
+// node, requests wait.
+type balancer struct {
+	nodes [2]*realtimetest.Server
+
+	mu    sync.Mutex
+	at    int // negative: to none
+	moved chan struct{}
+	conns []net.Conn
+}
+
+func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	at, moved := b.at, b.moved
+	b.mu.Unlock()
+	if at < 0 {
+		<-moved
+		b.ServeHTTP(w, r)
+		return
+	}
+	b.nodes[at].Manager.ServeHTTP(balanced{w, b}, r)
+}
+
+// move sends all further requests to another node. It ends the connections if there is none.
+func (b *balancer) move(at int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.at = at; at >= 0 {
+		close(b.moved)
+	} else {
+		b.moved = make(chan struct{})
+		for _, c := range b.conns {
+			_ = c.Close()
+		}
+	}
+}
+
+type balanced struct {
+	http.ResponseWriter
+	b *balancer
+}
+
+// Hijack implements [http.Hijacker].
+func (w balanced) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.b.mu.Lock()
+	defer w.b.mu.Unlock()
+	w.b.conns = append(w.b.conns, c)
+	return c, rw, err
+}
+
 // A client that reconnects to the other node has not left: it keeps its key, and misses nothing that
 // is kept.
 func TestManagersHandOverClient(t *testing.T) {
 	nodes := managers(t, start(t))
-	var at atomic.Int64
-	balancer := realtimetest.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		nodes[at.Load()].Manager.ServeHTTP(w, r)
-	}))
+	b := &balancer{nodes: nodes}
 	watcher := nodes[1].Connect("watcher")
 	require.NoError(t, watcher.JoinWith(t.Context(), "kept", client.JoinOptions{Presence: true}))
-	page := balancer.Dial("/?user_id=page&presence_key=key1", nil)
+	page := realtimetest.Serve(t, b).Dial("/?user_id=page&presence_key=key1", nil)
 	require.NoError(t, page.JoinWith(t.Context(), "kept", client.JoinOptions{Presence: true, State: 1}))
 	now := watcher.ExpectPresence("kept", has("page", "watcher"))
 	require.Equal(t, "key1", now.Members[0].Key)
-	page.DropNetwork()
+	b.move(-1)
+	watcher.ExpectPresence("kept", func(now client.Presence) bool { // the first node knows
+		return len(now.Members) == 2 && now.Members[0].Away
+	})
 	_, err := nodes[1].Manager.Send(t.Context(), realtime.ToRoom("kept"), news("missed"))
 	require.NoError(t, err)
-	at.Store(1)
-	page.Reconnect()
+	b.move(1)
 	require.Equal(t, "missed", realtimetest.Expect[string](page, "news"))
 	require.Eventually(t, func() bool { return nodes[0].Manager.Stats().Rooms == 0 }, 10*time.Second,
 		5*time.Millisecond, "the first node has given it up")

@@ -14,6 +14,7 @@ func (b *Broker) send(
 	if err != nil || len(subjects) == 0 {
 		return 0, err
 	}
+	unknown := false
 	text := rueidis.BinaryString(encodeSent(b.node, data))
 	commands := make(rueidis.Commands, len(subjects))
 	for i, subject := range subjects {
@@ -26,20 +27,32 @@ func (b *Broker) send(
 			err = failed
 			continue
 		}
-		if b.joined(subjects[i]) {
+		joined, sure := b.joined(subjects[i])
+		if n > 0 && !sure {
+			unknown = true
+		}
+		if joined {
 			n-- // this process
 		}
 		receivers += int(max(0, n))
 	}
+	if unknown {
+		receivers = -1
+	}
 	return receivers, err
 }
 
-// joined reports whether this process gets what is sent to a subject.
-func (b *Broker) joined(subject string) bool {
+// joined reports whether this process gets what is sent to a subject. It is not sure while a command
+// that changes that is under way, or the connection is lost.
+func (b *Broker) joined(subject string) (joined, sure bool) {
 	bucket := b.names.bucket(subject)
 	l := b.link(bucket)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.channels[b.names.channel(bucket, subject)]
-	return c != nil && l.conn != nil && c.number == l.number
+	if c == nil {
+		return false, true
+	}
+	joined = l.conn != nil && c.number == l.number
+	return joined, joined
 }

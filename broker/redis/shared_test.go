@@ -165,6 +165,28 @@ func TestSend(t *testing.T) {
 	require.Equal(t, 1, n)
 }
 
+// While a Listen is under way, Send does not count its own process.
+func TestSendDuringOwnListen(t *testing.T) {
+	s := start(t)
+	a := join(t, s.options())
+	for i := range 200 {
+		subject := fmt.Sprint("x", i)
+		listening := make(chan error)
+		go func() { listening <- a.Listen(t.Context(), subject) }()
+		for done := false; !done; {
+			n, err := a.Send(t.Context(), nil, subject)
+			require.NoError(t, err)
+			require.LessOrEqual(t, n, 0)
+			select {
+			case err = <-listening:
+				require.NoError(t, err)
+				done = true
+			default:
+			}
+		}
+	}
+}
+
 // Who listens to the name of a stream gets its publications.
 func TestListenToStream(t *testing.T) {
 	s := start(t)
