@@ -90,12 +90,13 @@ func (r *room) lostPart(m *membership) {
 // Attend implements parts.View.
 func (v partView) Attend(user string, more int) {
 	r := v.r
-	if user == "" {
-		return
+	before, now := int32(max(0, -more)), int32(max(0, more)) // of an anonymous one, each is told
+	if user != "" {
+		before = r.users[user].conns
+		r.foreignConns(user, int32(more))
+		now = r.users[user].conns
 	}
-	before := r.users[user].conns
-	r.foreignConns(user, int32(more))
-	switch now := r.users[user].conns; {
+	switch {
 	case before == 0 && now > 0:
 		r.notifyOf(wire.RoomJoined, user)
 	case before > 0 && now == 0:
