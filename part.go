@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/cluster"
@@ -35,6 +36,8 @@ type spreader struct {
 	stale   map[cluster.ID]map[string]struct{} // rooms of which a node must be asked
 	asking  map[cluster.ID]bool                // a question is under way
 	fresh   map[string]struct{}                // rooms of which all nodes must be asked
+
+	unsure atomic.Bool // nodes have not said who is denied
 }
 
 // outPart is what the other nodes are to be told of a room.
@@ -422,6 +425,9 @@ func (s *spreader) answer(rooms []string) (any, error) {
 
 // beat is what a sign of life says: which parts are new, with their versions.
 func (s *spreader) beat() []byte {
+	if s.unsure.Swap(false) {
+		s.m.broker.Go(func() { s.m.learnDenials(context.Background()) })
+	}
 	s.mu.Lock()
 	var fresh []string
 	for room := range s.fresh {

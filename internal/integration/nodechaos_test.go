@@ -72,6 +72,7 @@ func (c *crowd) watch() {
 		c.plain, c.inside = append(c.plain, p), append(c.inside, map[string]bool{})
 		w := b.openV1(realtime.Identity{UserID: fmt.Sprint("watcher", i)})
 		c.watchers, c.folds = append(c.watchers, w), append(c.folds, b.watch(w, "room", ""))
+		c.folds[i].recounts = true
 		b.joinAll(p, "room")
 	}
 	time.Sleep(5 * time.Second)
