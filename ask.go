@@ -150,7 +150,8 @@ func (m *Manager) everywhere(ctx context.Context, n int, method string, a *ask) 
 // learnDenials asks the other nodes who is kept out. A new node does so before it takes connections,
 // and one that was cut off when it can reach the others again.
 func (m *Manager) learnDenials(ctx context.Context) {
-	answers, _ := m.node.AskAll(ctx, askDenials, &ask{}) // without an answer, nothing can be done
+	answers, err := m.node.AskAll(ctx, askDenials, &ask{})
+	m.spread.unsure.Store(err != nil) // then it is asked again, see spreader.beat
 	for i := range answers {
 		var all []admission.Denied
 		if json.Unmarshal(answers[i].Body, &all) != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/cluster"
@@ -38,6 +39,8 @@ type spreader struct {
 	stale   map[cluster.ID]map[string]struct{} // rooms of which a node must be asked
 	asking  map[cluster.ID]bool                // a question is under way
 	fresh   map[string]struct{}                // rooms of which all nodes must be asked
+
+	unsure atomic.Bool // nodes have not said who is denied
 }
 
 // outPart is what the other nodes are to be told of a room.
@@ -93,12 +96,13 @@ func (r *room) lostPart(m *membership) {
 // Attend implements parts.View.
 func (v partView) Attend(user string, more int) {
 	r := v.r
-	if user == "" {
-		return
+	before, now := int32(max(0, -more)), int32(max(0, more)) // of an anonymous one, each is told
+	if user != "" {
+		before = r.users[user].conns
+		r.foreignConns(user, int32(more))
+		now = r.users[user].conns
 	}
-	before := r.users[user].conns
-	r.foreignConns(user, int32(more))
-	switch now := r.users[user].conns; {
+	switch {
 	case before == 0 && now > 0:
 		r.notifyOf(wire.RoomJoined, user)
 	case before > 0 && now == 0:
@@ -541,6 +545,9 @@ func (s *spreader) answerOf(nodes []cluster.ID, rooms []string) (all []*parts.Me
 
 // beat is what a sign of life says: which parts are new, with their versions.
 func (s *spreader) beat() []byte {
+	if s.unsure.Swap(false) {
+		s.m.broker.Go(func() { s.m.learnDenials(context.Background()) })
+	}
 	s.mu.Lock()
 	var fresh []string
 	for room := range s.fresh {

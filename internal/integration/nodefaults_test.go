@@ -232,3 +232,19 @@ func TestNodesRemoveDuringRestJoin(t *testing.T) {
 		require.Empty(t, bob.conn.Rooms())
 	})
 }
+
+// A new node whose question is lost learns who is denied nevertheless.
+func TestNodesAskAgainForDenials(t *testing.T) {
+	cluster(t, 1, realtime.Options{}, func(t *testing.T, ns *nodes) {
+		one := ns.beds[0]
+		time.Sleep(time.Minute)
+		_, err := one.User("bob").Deny(t.Context(), time.Hour)
+		require.NoError(t, err)
+		ns.engine.SetFaults(memengine.Faults{Loss: 1})
+		two := ns.add(realtime.Options{})
+		time.Sleep(100 * time.Millisecond)
+		ns.engine.SetFaults(memengine.Faults{})
+		time.Sleep(5 * time.Second)
+		require.ErrorIs(t, two.dial("bob").err, realtime.ErrDenied)
+	})
+}
