@@ -18,8 +18,15 @@ const (
 	// partTick is how long changes of the own part of a room are collected before the other nodes are
 	// told.
 	partTick = 50 * time.Millisecond
-	// maxPartRooms is about how many rooms one question asks.
-	maxPartRooms = 500
+	// maxPartRooms is about how many rooms one question asks, and maxPartMembers how many members an
+	// answer has before it leaves the other rooms to the next question.
+	maxPartRooms   = 500
+	maxPartMembers = 2000
+	// maxOut is how many messages may wait to be sent. Meanwhile changes merge.
+	maxOut = 64
+	// askAgain is when all nodes are asked again for what they have in a room that has begun: one
+	// that could not be reached for a moment is not missed.
+	askAgain = 5 * time.Second
 	// minLeft is how long the members of a lost node must still be able to come back: those that are
 	// about to be forgotten are not passed on.
 	minLeft = time.Second
@@ -38,7 +45,9 @@ type spreader struct {
 	sending bool
 	stale   map[cluster.ID]map[string]struct{} // rooms of which a node must be asked
 	asking  map[cluster.ID]bool                // a question is under way
-	fresh   map[string]struct{}                // rooms of which all nodes must be asked
+	sent    *sync.Cond                         // on mu: out is shorter, or closed is set
+	closed  bool
+	fresh   map[string]freshRoom               // rooms of which all nodes must be asked
 
 	unsure atomic.Bool // nodes have not said who is denied
 }
@@ -49,12 +58,20 @@ type outPart struct {
 	data []byte
 }
 
+// freshRoom is a room of which all nodes must be asked.
+type freshRoom struct {
+	due   time.Time
+	again bool // once more
+}
+
 func newSpreader(m *Manager) *spreader {
-	return &spreader{
+	s := &spreader{
 		m: m, clock: parts.NewClock(), dirty: map[string]struct{}{},
 		stale: map[cluster.ID]map[string]struct{}{}, asking: map[cluster.ID]bool{},
-		fresh: map[string]struct{}{},
+		fresh: map[string]freshRoom{},
 	}
+	s.sent = sync.NewCond(&s.mu)
+	return s
 }
 
 // partView is a room as package parts sees it.
@@ -69,17 +86,19 @@ func (v partView) Show(key string, m *parts.Member, at cluster.ID) {
 		r.useState().ShowForeign(key, nil, false)
 		return
 	}
-	if own := r.useState().Own(key); own != nil && !m.Lost {
-		v.giveWay(own, m.User, at)
+	if own := r.useState().Own(key); own != nil {
+		v.giveWay(own, m, at)
 	}
 	e := wire.Entry{User: m.User, Info: m.Info, State: m.State, Away: m.Away}
 	r.state.ShowForeign(key, &e, m.Lost)
 }
 
-func (v partView) giveWay(own *state.Entry, user string, at cluster.ID) {
+func (v partView) giveWay(own *state.Entry, other *parts.Member, at cluster.ID) {
 	r, m := v.r, own.Owner.(*membership)
+	same := m.conn.UserID() == other.User && other.User != ""
 	switch {
-	case m.detached && m.conn.UserID() == user:
+	case same && other.Lost: // its client has come here, and that node gives it up
+	case same && m.detached:
 		r.m.broker.Go(func() { r.m.joins.leave(m.conn, r.name, nil) })
 	case slices.Compare(r.m.node.ID[:], at[:]) < 0:
 		own.Rekey()
@@ -255,6 +274,11 @@ func (s *spreader) flush() {
 			r.flushPart()
 			r.mu.Unlock()
 		}
+		s.mu.Lock()
+		for len(s.out) > maxOut && !s.closed {
+			s.sent.Wait()
+		}
+		s.mu.Unlock()
 	}
 }
 
@@ -276,6 +300,7 @@ func (s *spreader) push(room string, m *parts.Message) {
 func (s *spreader) send() {
 	for {
 		s.mu.Lock()
+		s.sent.Broadcast()
 		if len(s.out) == 0 {
 			s.sending, s.out = false, nil
 			s.mu.Unlock()
@@ -298,7 +323,18 @@ func (s *spreader) begin(room string) {
 func (s *spreader) again(room string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fresh[room] = struct{}{}
+	s.fresh[room] = freshRoom{time.Now(), true}
+}
+
+// askedAll notes that all nodes have answered for a room.
+func (s *spreader) askedAll(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fresh[room].again {
+		s.fresh[room] = freshRoom{time.Now().Add(askAgain), false}
+	} else {
+		delete(s.fresh, room)
+	}
 }
 
 // askAll asks all nodes for their parts of a room, and for its values if they have some. If one does
@@ -321,9 +357,7 @@ func (s *spreader) askAll(room string) {
 		}
 	}
 	if err == nil { // before values are asked for, which may fail
-		s.mu.Lock()
-		delete(s.fresh, room)
-		s.mu.Unlock()
+		s.askedAll(room)
 	}
 	if hasValues {
 		s.m.learnValues(room)
@@ -337,6 +371,8 @@ type partsAnswer struct {
 	Parts   map[string]*parts.Message `json:"parts,omitempty"` // by room
 	// Values are those of the rooms that have values.
 	Values []string `json:"values,omitempty"`
+	// Rest is how many of the last rooms must be asked for again.
+	Rest int `json:"rest,omitempty"`
 }
 
 // takeAnswer takes whole parts of a node that was asked for them. It returns of which other nodes it
@@ -348,6 +384,12 @@ func (s *spreader) takeAnswer(
 	if err := json.Unmarshal(body, &a); err != nil {
 		return nil, nil, err
 	}
+	if a.Rest < 0 || a.Rest >= len(rooms) && len(rooms) > 0 {
+		return nil, nil, ErrInvalidMessage
+	}
+	rest := rooms[len(rooms)-a.Rest:]
+	rooms = rooms[:len(rooms)-a.Rest]
+	s.askLater(from, rest...)
 	for _, name := range rooms {
 		m := a.Parts[name]
 		if m == nil {
@@ -441,6 +483,9 @@ func (s *spreader) askLater(from cluster.ID, rooms ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.stale[from]
+	if len(rooms) == 0 && len(all) == 0 {
+		return
+	}
 	if all == nil {
 		all = map[string]struct{}{}
 		s.stale[from] = all
@@ -493,7 +538,9 @@ func (s *spreader) askNode(from cluster.ID) {
 			for _, room := range rooms { // until it is heard again
 				s.stale[from][room] = struct{}{}
 			}
-			delete(s.asking, from)
+			if delete(s.asking, from); s.m.node.State(from) == cluster.Gone {
+				delete(s.stale, from)
+			}
 			s.mu.Unlock()
 			return
 		}
@@ -506,12 +553,18 @@ func (s *spreader) answer(rooms []string) (any, error) {
 		return nil, ErrClosed
 	}
 	a := partsAnswer{Version: s.clock.Last(), Parts: map[string]*parts.Message{}}
-	for _, name := range rooms {
+	members := 0
+	for i, name := range rooms {
+		if members >= maxPartMembers {
+			a.Rest = len(rooms) - i
+			break
+		}
 		if r := s.m.rooms.lock(name); r != nil {
 			if r.part != nil {
 				m := r.wholePart()
 				m.Others = r.part.Nodes()
 				a.Parts[name] = m
+				members += len(m.Members)
 			}
 			if r.state != nil && r.state.HasValues() {
 				a.Values = append(a.Values, name)
@@ -550,7 +603,11 @@ func (s *spreader) beat() []byte {
 	}
 	s.mu.Lock()
 	var fresh []string
-	for room := range s.fresh {
+	now := time.Now()
+	for room, f := range s.fresh {
+		if now.Before(f.due) {
+			continue
+		}
 		if fresh = append(fresh, room); len(fresh) == maxPartRooms {
 			break
 		}
@@ -637,6 +694,8 @@ func (s *spreader) close() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+	s.closed = true
+	s.sent.Broadcast()
 }
 
 // nodeEvents is a Manager as its node sees it.

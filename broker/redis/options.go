@@ -35,7 +35,8 @@ type Options struct {
 	// as there is data. Default: 16.
 	Buckets int
 	// Timeout bounds each call. After this time without the server, the process counts as cut off
-	// from the others. Default: 5 s.
+	// from the others. Default: 5 s, which is also the most: after 6 s the others take the process
+	// for dead, and it must know that before.
 	Timeout time.Duration
 	// ForgetAfter is how long after its last publication a stream ends. It is at least an hour more
 	// than the age to which the stream keeps publications. Default: a week.
@@ -74,8 +75,10 @@ func (o *Options) resolved() (Options, error) {
 	switch {
 	case r.Buckets < 0 || r.Buckets > maxBuckets:
 		return r, errors.New("redis: Options.Buckets must be between 1 and 1024")
-	case r.Timeout < 0 || r.ForgetAfter < 0:
-		return r, errors.New("redis: Options.Timeout and ForgetAfter must not be negative")
+	case r.Timeout < 0 || r.Timeout > defaultTimeout:
+		return r, errors.New("redis: Options.Timeout must be at most 5 s")
+	case r.ForgetAfter < 0:
+		return r, errors.New("redis: Options.ForgetAfter must not be negative")
 	case r.Cluster && r.Sentinel != "":
 		return r, errors.New("redis: Options.Cluster and Sentinel exclude each other")
 	}

@@ -166,7 +166,7 @@ func (n *Node) ask(
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 	}
 	if receivers == 0 {
-		if len(who) > 0 && subject != allSubject {
+		if len(who) == 1 && subject != allSubject && n.State(who[0]) != Alive {
 			return nil, ErrNoNode
 		}
 		return nil, p.result()

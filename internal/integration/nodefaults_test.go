@@ -248,3 +248,82 @@ func TestNodesAskAgainForDenials(t *testing.T) {
 		require.ErrorIs(t, two.dial("bob").err, realtime.ErrDenied)
 	})
 }
+
+// A room that begins while another node cannot be reached for a moment is shown with the members of
+// that node all the same.
+func TestNodesBeginRoomsDuringABreak(t *testing.T) {
+	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		_, err := one.openV1(realtime.Identity{UserID: "alice"}).conn.Join(t.Context(), "hall")
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		bob := two.openV1(realtime.Identity{UserID: "bob"})
+		ns.engine.Cut(ns.buses[0], true)
+		f := two.watch(bob, "hall", "")
+		ns.engine.Cut(ns.buses[0], false)
+		time.Sleep(10 * time.Second)
+		f.see(bob).same(two.Manager)
+		require.Len(t, f.entries, 2)
+	})
+}
+
+// A node that is asked for more members than one answer has is asked again.
+func TestNodesAskForManyMembers(t *testing.T) {
+	o := showing()
+	o.Limits.Conns, o.Limits.ConnsPerUser = -1, -1
+	cluster(t, 2, o, func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		watchers := map[string]*client{}
+		for n := range 5 {
+			room := fmt.Sprint("room", n)
+			for i := range 900 {
+				transport, far := realtime.Pipe(realtime.V1)
+				defer far.Drop()
+				c, err := one.Register(t.Context(), transport, realtime.Identity{UserID: fmt.Sprint("user", i)})
+				require.NoError(t, err)
+				_, err = c.Join(t.Context(), room)
+				require.NoError(t, err)
+			}
+			watchers[room] = two.openV1(realtime.Identity{UserID: "watcher"})
+			two.joinAll(watchers[room], room)
+		}
+		time.Sleep(2 * time.Second)
+		ns.engine.Cut(ns.buses[1], true)
+		for n := range 5 { // so that something is missed in each room
+			c := one.openV1(realtime.Identity{UserID: "late"})
+			one.joinAll(c, fmt.Sprint("room", n))
+		}
+		time.Sleep(6 * time.Second)
+		ns.engine.Cut(ns.buses[1], false)
+		time.Sleep(5 * time.Second)
+		for room := range watchers {
+			users, err := two.Room(room).Users(t.Context())
+			require.NoError(t, err)
+			require.Len(t, users, 902, room)
+			list := watchers[room].request(fmt.Sprintf(`{"type":"presence","id":1,"room":%q}`, room))
+			require.Contains(t, list[len(list)-1], `"user_count":902`)
+		}
+	})
+}
+
+// An anonymous client cannot take the place of another one at another node.
+func TestNodesKeepAnonymousMembersApart(t *testing.T) {
+	cluster(t, 2, shared(), func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		victim := one.page("", "key1")
+		victim.say(`{"type":"join","id":1,"room":"hall","state":"victim"}`)
+		watcher := one.openV1(realtime.Identity{UserID: "watcher"})
+		f := one.watch(watcher, "hall", "")
+		victim.lose()
+		time.Sleep(5 * time.Second)
+		thief := two.page("", "key1")
+		thief.say(`{"type":"join","id":1,"room":"hall","state":"thief"}`)
+		time.Sleep(3 * time.Second)
+		f.see(watcher)
+		states := map[string]bool{}
+		for _, e := range f.entries {
+			states[string(e.State)] = true
+		}
+		require.Equal(t, map[string]bool{"": true, `"victim"`: true, `"thief"`: true}, states)
+	})
+}

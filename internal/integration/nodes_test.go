@@ -480,6 +480,7 @@ func TestNodesReachConnections(t *testing.T) {
 		require.Equal(t, 400, bob.restJoin(ctx, one, "lobby").Code)
 		carol := two.openV1(realtime.Identity{UserID: "carol"})
 		require.NoError(t, two.Close())
+		synctest.Wait()
 		_, err = one.Join(ctx, carol.conn.ID(), "hall")
 		require.ErrorIs(t, err, realtime.ErrNotFound, "its node has ended")
 	})

@@ -9,6 +9,9 @@ import (
 // has: a difference that was lost is found, though nothing follows.
 var repeats = [...]time.Duration{2 * time.Second, 8 * time.Second, 30 * time.Second}
 
+// maxDue is how many versions are said at once.
+const maxDue = 1000
+
 // Clock gives the versions of all parts of a node, and remembers which are new. It is safe for
 // concurrent use.
 type Clock struct {
@@ -52,6 +55,9 @@ func (c *Clock) Due() (versions map[string]uint64) {
 	for room, r := range c.recent {
 		if now.Sub(r.changed) < repeats[r.said] {
 			continue
+		}
+		if len(versions) == maxDue { // the rest is due the next time
+			break
 		}
 		if versions == nil {
 			versions = map[string]uint64{}

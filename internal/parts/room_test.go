@@ -229,3 +229,22 @@ func TestClock(t *testing.T) {
 		require.EqualValues(t, 3, c.Last())
 	})
 }
+
+// Of many new versions, some are said at a time.
+func TestClockOfManyRooms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, said := NewClock(), map[string]bool{}
+		for i := range 2*maxDue + 10 {
+			c.Next(fmt.Sprint("room", i))
+		}
+		time.Sleep(2 * time.Second)
+		for _, want := range []int{maxDue, maxDue, 10, 0} {
+			due := c.Due()
+			require.Len(t, due, want)
+			for room := range due {
+				said[room] = true
+			}
+		}
+		require.Len(t, said, 2*maxDue+10)
+	})
+}
