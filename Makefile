@@ -1,6 +1,6 @@
 # Each word is what CI calls, see .ci/run.
 
-.PHONY: fmt lint js test bench fuzz proof
+.PHONY: fmt lint js test bench fuzz proof proof-cluster
 
 fmt:
 	gofmt -w .
@@ -19,6 +19,9 @@ bench:
 
 proof:
 	.ci/proof
+
+proof-cluster:
+	REALTIME_TEST=proof go test -count=1 -timeout 30m -v -run 'Rolling|RestartOf' ./examples/cluster
 
 fuzz:
 	.ci/fuzz 60s
