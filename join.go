@@ -153,7 +153,8 @@ func (js *joins) learn(e *joinOp) {
 	e.held.learned = e.held.learned || first
 	e.held.mu.Unlock()
 	if first {
-		js.m.broker.Go(func() { js.m.spread.begin(e.room) })
+		m, room := js.m, e.room // so that e need not be allocated
+		m.broker.Go(func() { m.spread.begin(room) })
 	}
 }
 

@@ -132,16 +132,19 @@ func (n *Node) Close() {
 
 // EnterRoom begins interest in a room, and EnterUser in a user. They do not block. They return nil if
 // the node is alone.
-func (n *Node) EnterRoom(room string) *Subject { return n.enter(broker.RoomStream(room)) }
-
-// EnterUser is documented at EnterRoom.
-func (n *Node) EnterUser(user string) *Subject { return n.enter(broker.InboxStream(user)) }
-
-func (n *Node) enter(subject string) *Subject {
+func (n *Node) EnterRoom(room string) *Subject {
 	if n.Alone() {
 		return nil
 	}
-	return n.interest.enter(subject)
+	return n.interest.enter(broker.RoomStream(room))
+}
+
+// EnterUser is documented at EnterRoom.
+func (n *Node) EnterUser(user string) *Subject {
+	if n.Alone() {
+		return nil
+	}
+	return n.interest.enter(broker.InboxStream(user))
 }
 
 // Send sends data to the other nodes that may have receivers of a target. It returns how many take
