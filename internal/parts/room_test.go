@@ -229,3 +229,10 @@ func TestClock(t *testing.T) {
 		require.EqualValues(t, 3, c.Last())
 	})
 }
+
+// Nothing is held of a node that has nothing.
+func TestEmptyPartIsNotHeld(t *testing.T) {
+	r := NewRoom(&testView{})
+	require.False(t, r.Receive(id(1), &Message{Version: 5}))
+	require.False(t, r.Holds(id(1)))
+}
