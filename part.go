@@ -47,7 +47,7 @@ type spreader struct {
 	asking  map[cluster.ID]bool                // a question is under way
 	sent    *sync.Cond                         // on mu: out is shorter, or closed is set
 	closed  bool
-	fresh   map[string]freshRoom               // rooms of which all nodes must be asked
+	fresh   map[string]freshRoom // rooms of which all nodes must be asked
 
 	unsure atomic.Bool // nodes have not said who is denied
 }

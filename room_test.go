@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"log/slog"
 	"runtime"
 	"strconv"
 	"testing"
@@ -46,4 +47,19 @@ func TestMemoryOfACrowdIsGivenBack(t *testing.T) {
 	members = nil
 	require.Less(t, heap()-before, int64(256<<10))
 	runtime.KeepAlive(hall)
+}
+
+// A Manager that is alone pays nothing for other nodes: a join allocates the room, its lists and the
+// membership.
+func TestJoinAllocates(t *testing.T) {
+	m := New(&Options{Logger: slog.New(slog.DiscardHandler)})
+	defer func() { _ = m.Close() }()
+	transport, far := Pipe()
+	defer far.Drop()
+	c, err := m.Register(t.Context(), transport, Identity{UserID: "alice"})
+	require.NoError(t, err)
+	require.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
+		_, _ = c.Join(t.Context(), "hall")
+		_, _ = m.Leave(t.Context(), c.ID(), "hall")
+	}), 5.0)
 }

@@ -144,6 +144,9 @@ func (r *Room) Receive(from cluster.ID, m *Message) (ask bool) {
 	case m.Prev != 0 && (p == nil || m.Prev != p.version):
 		return true
 	}
+	if p == nil && len(m.Members) == 0 && m.Users == 0 && m.Conns == 0 {
+		return false // most nodes have nothing in most rooms
+	}
 	if p == nil {
 		p = &part{members: map[string]*Member{}}
 		r.held[from] = p

@@ -248,3 +248,10 @@ func TestClockOfManyRooms(t *testing.T) {
 		require.Len(t, said, 2*maxDue+10)
 	})
 }
+
+// Nothing is held of a node that has nothing.
+func TestEmptyPartIsNotHeld(t *testing.T) {
+	r := NewRoom(&testView{})
+	require.False(t, r.Receive(id(1), &Message{Version: 5}))
+	require.False(t, r.Holds(id(1)))
+}
