@@ -56,14 +56,11 @@ func (c *Clock) Due() (versions map[string]uint64) {
 		if now.Sub(r.changed) < repeats[r.said] {
 			continue
 		}
-		if len(versions) == maxDue { // the rest is due the next time
+		if len(versions) == maxDue { // the others come next time
 			break
 		}
 		if versions == nil {
 			versions = map[string]uint64{}
-		}
-		if len(versions) == maxDue { // the others come next time
-			return versions
 		}
 		versions[room] = r.version
 		for r.said < len(repeats) && now.Sub(r.changed) >= repeats[r.said] {
