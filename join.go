@@ -3,6 +3,7 @@ package realtime
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/admission"
@@ -153,8 +154,10 @@ func (js *joins) learn(e *joinOp) {
 	defer r.mu.Unlock()
 	if o := r.opening; o != nil && !o.asked && len(r.members) > 0 {
 		o.asked = true
+		timer := time.AfterFunc(maxOpening, func() { r.opened(o) })
 		js.m.broker.Go(func() {
 			js.m.spread.begin(r.name)
+			timer.Stop()
 			r.opened(o)
 		})
 	}

@@ -27,6 +27,8 @@ const (
 	// askAgain is when all nodes are asked again for what they have in a room that has begun: one
 	// that could not be reached for a moment is not missed.
 	askAgain = 5 * time.Second
+	// maxOpening is how long members of a room that has begun wait for what the other nodes have.
+	maxOpening = 500 * time.Millisecond
 	// minLeft is how long the members of a lost node must still be able to come back: those that are
 	// about to be forgotten are not passed on.
 	minLeft = time.Second
@@ -186,7 +188,7 @@ func (r *room) awaitState(m *membership, asked *wire.RoomState) bool {
 func (r *room) opened(o *opening) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.opening != o { // all have left
+	if r.opening != o || o.done { // all have left, or it took too long
 		return
 	}
 	for _, n := range o.waiting {

@@ -327,3 +327,24 @@ func TestNodesKeepAnonymousMembersApart(t *testing.T) {
 		require.Equal(t, map[string]bool{"": true, `"victim"`: true, `"thief"`: true}, states)
 	})
 }
+
+// If a node does not answer, a room begins all the same.
+func TestNodesBeginRoomsWithoutAnAnswer(t *testing.T) {
+	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		_, err := one.openV1(realtime.Identity{UserID: "alice"}).conn.Join(t.Context(), "hall")
+		require.NoError(t, err)
+		bob := two.openV1(realtime.Identity{UserID: "bob"})
+		time.Sleep(time.Second)
+		ns.engine.SetFaults(memengine.Faults{Loss: 1})
+		f := two.watch(bob, "hall", "")
+		require.Zero(t, f.snapshots)
+		time.Sleep(time.Second)
+		f.see(bob)
+		require.Equal(t, []string{"new bob"}, f.log)
+		ns.engine.SetFaults(memengine.Faults{})
+		time.Sleep(10 * time.Second)
+		f.see(bob).same(two.Manager)
+		require.Len(t, f.entries, 2)
+	})
+}
