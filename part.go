@@ -29,6 +29,9 @@ const (
 	askAgain = 5 * time.Second
 	// maxOpening is how long members of a room that has begun wait for what the other nodes have.
 	maxOpening = 500 * time.Millisecond
+	// contestTime is how long two nodes may show a member of one user with one key: longer than the
+	// lease of a node.
+	contestTime = 8 * time.Second
 	// minLeft is how long the members of a lost node must still be able to come back: those that are
 	// about to be forgotten are not passed on.
 	minLeft = time.Second
@@ -102,15 +105,56 @@ func (v partView) giveWay(own *state.Entry, other *parts.Member, at cluster.ID) 
 	case same && other.Lost: // its client has come here, and that node gives it up
 	case same && m.detached:
 		r.m.broker.Go(func() { r.m.joins.leave(m.conn, r.name, nil) })
-	case slices.Compare(r.m.node.ID[:], at[:]) < 0:
-		own.Rekey()
+	case slices.Compare(r.m.node.ID[:], at[:]) > 0:
+	case !same:
+		r.rekey(own)
+	case !own.Contested: // that node may be about to notice that the client is gone, or be dead
+		own.Contested = true
+		r.contest(own)
+	}
+}
+
+// contest gives a member another key if a member of the same user at another node still has its key
+// after some time: they are two pages.
+func (r *room) contest(own *state.Entry) {
+	time.AfterFunc(contestTime, func() { r.m.broker.Go(func() { r.endContest(own) }) })
+}
+
+func (r *room) endContest(own *state.Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dead || r.part == nil || r.state == nil || r.state.Own(own.Key) != own {
+		return
+	}
+	switch other, at := r.part.Best(own.Key); {
+	case other == nil || slices.Compare(r.m.node.ID[:], at[:]) > 0:
+		own.Contested = false
+	case other.Lost || own.Owner.(*membership).detached: // one of them is about to go
+		r.contest(own)
+	default:
+		own.Contested = false
+		r.rekey(own)
+	}
+}
+
+// rekey gives an entry another key, and shows the member of another node that has the old one.
+func (r *room) rekey(own *state.Entry) {
+	key := own.Key
+	own.Rekey()
+	if best, at := r.part.Best(key); best != nil {
+		partView{r}.Show(key, best, at)
 	}
 }
 
 // lostPart notes that the connection of a member is lost, or is back.
 func (r *room) lostPart(m *membership) {
-	if m.view != nil && m.view.entry != nil {
-		r.changedPart(m.view.entry.Key)
+	if r.part == nil || m.view == nil || m.view.entry == nil {
+		return
+	}
+	own := m.view.entry
+	r.changedPart(own.Key)
+	if other, at := r.part.Best(own.Key); other != nil {
+		partView{r}.giveWay(own, other, at)
 	}
 }
 

@@ -147,6 +147,38 @@ func TestNodesHandOverMembers(t *testing.T) {
 	}
 }
 
+// A page whose node was killed, and that comes to another node at once, has the key there that it is
+// told, whichever node is greater: others may see two members of the user until the dead node is
+// noticed.
+func TestNodesTellPagesTheirKeys(t *testing.T) {
+	for i := range 10 {
+		cluster(t, 3, shared(), func(t *testing.T, ns *nodes) {
+			one, two := ns.two()
+			_, err := ns.beds[2].openV1(realtime.Identity{UserID: "bob"}).conn.Join(t.Context(), "hall")
+			require.NoError(t, err)
+			if i%2 == 0 { // the room is there
+				_, err := two.openV1(realtime.Identity{UserID: "carol"}).conn.Join(t.Context(), "hall")
+				require.NoError(t, err)
+			}
+			page := one.page("alice", "key1")
+			page.say(`{"type":"join","id":1,"room":"hall","presence":true}`)
+			time.Sleep(2 * time.Second)
+			ns.engine.Cut(ns.buses[0], true)
+			time.Sleep(100 * time.Millisecond)
+			again := two.page("alice", "key1")
+			answer := again.request(`{"type":"join","id":1,"room":"hall","presence":true,"state":"mine"}`)[0]
+			for range 30 {
+				time.Sleep(time.Second)
+				members, err := two.Room("hall").Members(t.Context())
+				require.NoError(t, err)
+				i := slices.IndexFunc(members, func(m realtime.Member) bool { return string(m.State) == `"mine"` })
+				require.Contains(t, answer, fmt.Sprintf(`"key":%q`, members[i].Key))
+			}
+			page.lose()
+		})
+	}
+}
+
 // A change that was lost is found as soon as another one follows.
 func TestNodesFindLostChanges(t *testing.T) {
 	cluster(t, 2, showing(), func(t *testing.T, ns *nodes) {

@@ -45,7 +45,9 @@ const (
 
 // Entry is what a room shows of one member.
 type Entry struct {
-	Owner   any // what the hub keeps with an entry of this node
+	Owner     any  // what the hub keeps with an entry of this node
+	Contested bool // another node has given its key, too; set by the hub
+
 	room    *Room
 	foreign bool // of another node, see Room.ShowForeign
 	lost    bool // the client of a foreign entry may come back at this node
