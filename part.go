@@ -129,7 +129,8 @@ func (r *room) endContest(own *state.Entry) {
 	switch other, at := r.part.Best(own.Key); {
 	case other == nil || slices.Compare(r.m.node.ID[:], at[:]) > 0:
 		own.Contested = false
-	case other.Lost || own.Owner.(*membership).detached: // one of them is about to go
+	case other.Lost || !r.m.node.Answers(at) || own.Owner.(*membership).detached:
+		// one of them is about to go
 		r.contest(own)
 	default:
 		own.Contested = false

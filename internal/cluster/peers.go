@@ -23,9 +23,10 @@ type peers struct {
 // peer is another node. It is alive until its lease ends. After that its members may come back for
 // the time of the grace: then it is gone.
 type peer struct {
-	heard time.Time
-	ended bool // it has said goodbye
-	lost  bool // it is not alive
+	heard time.Time // or when the lease began anew, see reset
+	last  time.Time // when it was heard
+	ended bool      // it has said goodbye
+	lost  bool      // it is not alive
 }
 
 // left returns how long the members of a node that is not heard again may still come back.
@@ -58,7 +59,7 @@ func (ps *peers) note(id ID) (missed, back bool) {
 	}
 	missed = now.Sub(p.heard) > quiet
 	back = p.lost
-	p.heard, p.lost = now, false
+	p.heard, p.last, p.lost = now, now, false
 	return missed, back
 }
 
@@ -124,6 +125,14 @@ func (n *Node) State(id ID) State {
 		return Lost
 	}
 	return Alive
+}
+
+// Answers reports whether another node was heard in the last seconds, whatever its lease is.
+func (n *Node) Answers(id ID) bool {
+	n.peers.mu.Lock()
+	defer n.peers.mu.Unlock()
+	p := n.peers.all[id]
+	return p != nil && !p.ended && time.Since(p.last) <= 2*quiet
 }
 
 // reset begins all leases anew: this node could not hear the others.

@@ -261,13 +261,13 @@ func (r *Room) put(e *Entry, more int64) {
 // Rekey gives the entry another key: another node has given its key at the same time.
 func (e *Entry) Rekey() {
 	r, old := e.room, *e
-	old.Remove()
-	for ok := true; ok; ok = r.presence.table.cells[e.Key] != nil {
+	for e.Key = ""; e.Key == "" || r.presence.table.cells[e.Key] != nil; {
 		e.Key = rand.Text()[:keyLength]
 	}
-	r.presence.table.set(e.Key, e)
+	r.presence.table.set(e.Key, e) // before the old one is gone, or the user would seem to leave
 	r.resized(e.memory(), 0)
 	r.changedOwn(e.Key)
+	old.Remove()
 }
 
 // Remove removes the entry.
