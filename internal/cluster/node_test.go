@@ -55,6 +55,8 @@ func (b *testBus) Unlisten(subject string) { b.note("unlisten %s", subject) }
 func (b *testBus) Send(_ context.Context, data []byte, subjects ...string) (int, error) {
 	if !b.quiet {
 		b.note("send %v", subjects)
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.sent = append(b.sent, data)
 	}
 	return len(subjects), b.err
