@@ -76,26 +76,17 @@ func (p *pending) settle() {
 // that have come and, if nodes have not answered or have answered with an error, an error that names
 // them. It matches broker.ErrUnavailable if a node cannot be reached.
 func (n *Node) AskAll(ctx context.Context, method string, body any) ([]Answer, error) {
-	if n.Alone() {
-		return nil, nil
-	}
 	return n.ask(ctx, askTime, allSubject, n.Peers(), method, body)
 }
 
 // AskRoom asks the nodes that are interested in a room, for a quarter of a second at most. Otherwise
 // it is like AskAll.
 func (n *Node) AskRoom(ctx context.Context, room, method string, body any) ([]Answer, error) {
-	if n.Alone() {
-		return nil, nil
-	}
 	return n.ask(ctx, findTime, broker.RoomStream(room), nil, method, body)
 }
 
 // AskUser asks the nodes that are interested in a user. Otherwise it is like AskRoom.
 func (n *Node) AskUser(ctx context.Context, user, method string, body any) ([]Answer, error) {
-	if n.Alone() {
-		return nil, nil
-	}
 	return n.ask(ctx, findTime, broker.InboxStream(user), nil, method, body)
 }
 
@@ -104,7 +95,7 @@ func (n *Node) AskUsers(
 	ctx context.Context, users []string, method string, body any,
 ) ([]Answer, error) {
 	switch {
-	case n.Alone() || len(users) == 0:
+	case len(users) == 0:
 		return nil, nil
 	case len(users) == 1:
 		return n.AskUser(ctx, users[0], method, body)
@@ -138,21 +129,23 @@ func (n *Node) Fetch(ctx context.Context, to ID, method string, body any) (json.
 
 // FetchRoom is AskRoom for what nobody waits for: the nodes have two seconds to answer.
 func (n *Node) FetchRoom(ctx context.Context, room, method string, body any) ([]Answer, error) {
-	if n.Alone() {
-		return nil, nil
-	}
 	return n.ask(ctx, askTime, broker.RoomStream(room), nil, method, body)
 }
 
+// ask asks the nodes that listen to a subject. The known ones must answer. If the node is alone, there
+// are no answers.
 func (n *Node) ask(
-	ctx context.Context, wait time.Duration, subject string, who []ID, method string, body any,
+	ctx context.Context, wait time.Duration, subject string, known []ID, method string, body any,
 ) ([]Answer, error) {
+	if n.Alone() {
+		return nil, nil
+	}
 	text, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	p := &pending{missing: map[ID]bool{}, from: map[ID]bool{}, least: -1, done: make(chan struct{})}
-	for _, id := range who {
+	for _, id := range known {
 		p.missing[id] = true
 	}
 	q := question{Method: method, Body: text}
@@ -166,21 +159,21 @@ func (n *Node) ask(
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 	}
 	if receivers == 0 {
-		if len(who) == 1 && subject != allSubject && n.State(who[0]) != Alive {
+		if len(known) == 1 && subject != allSubject && n.State(known[0]) != Alive {
 			return nil, ErrNoNode
 		}
 		return nil, p.result()
 	}
 	n.asking.mu.Lock()
-	if p.least = receivers; receivers < 0 && len(who) > 0 {
-		p.least = len(who)
+	if p.least = receivers; receivers < 0 && len(known) > 0 {
+		p.least = len(known)
 	}
 	p.settle()
 	n.asking.mu.Unlock()
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-	case <-n.interest.closed:
+	case <-n.ctx.Done():
 		return nil, broker.ErrClosed
 	}
 	n.asking.mu.Lock()
@@ -212,16 +205,12 @@ func (n *Node) sendQuestion(
 	if err != nil {
 		return 0, err
 	}
-	e := Envelope{From: n.ID, Kind: kind, Data: data}
-	return n.bus.Send(ctx, e.append(nil), subject)
+	return n.send(ctx, &Envelope{Kind: kind, Data: data}, subject)
 }
 
 func (a *asking) add(p *pending) (id uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.all == nil {
-		a.all = map[uint64]*pending{}
-	}
 	a.next++
 	a.all[a.next] = p
 	return a.next

@@ -14,9 +14,9 @@ const idle = 30 * time.Second
 
 // interest are the subjects to which a node listens.
 type interest struct {
-	bus    Bus
-	wheel  *timerwheel.Wheel
-	closed chan struct{} // closed when the node closes
+	bus   Bus
+	wheel *timerwheel.Wheel
+	ctx   context.Context // ends when the node closes
 
 	mu   sync.Mutex
 	all  map[string]*Subject
@@ -65,7 +65,7 @@ func (s *Subject) Wait(ctx context.Context) {
 	select {
 	case <-s.ready:
 	case <-ctx.Done():
-	case <-s.of.closed:
+	case <-s.of.ctx.Done():
 	}
 }
 

@@ -77,9 +77,8 @@ func NewNode(bus Bus, wheel *timerwheel.Wheel) *Node {
 	n := &Node{ID: NewID(), bus: bus, wheel: wheel, synced: make(chan struct{})}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.beating.Fire = func() { bus.Go(n.beat) }
-	n.interest = interest{
-		bus: bus, wheel: wheel, all: map[string]*Subject{}, closed: make(chan struct{}),
-	}
+	n.peers.all, n.asking.all = map[ID]*peer{}, map[uint64]*pending{}
+	n.interest = interest{bus: bus, wheel: wheel, ctx: n.ctx, all: map[string]*Subject{}}
 	return n
 }
 
@@ -114,14 +113,13 @@ func (n *Node) Wait(ctx context.Context) {
 	select {
 	case <-n.synced:
 	case <-ctx.Done():
-	case <-n.interest.closed:
+	case <-n.ctx.Done():
 	}
 }
 
 // Close says goodbye to the other nodes, and ends all waiting. It may be called again.
 func (n *Node) Close() {
 	n.closing.Do(func() {
-		close(n.interest.closed)
 		n.cancel()
 		if !n.Alone() {
 			n.wheel.Stop(&n.beating)
@@ -157,11 +155,11 @@ func (n *Node) Send(ctx context.Context, t *broker.Target, kind Kind, data []byt
 	if len(subjects) == 0 {
 		return 0
 	}
-	e := Envelope{From: n.ID, Kind: kind, Data: data}
+	e := Envelope{Kind: kind, Data: data}
 	if len(subjects) > 1 {
 		e.Number = n.number.Add(1)
 	}
-	receivers, err := n.bus.Send(ctx, e.append(nil), subjects...)
+	receivers, err := n.send(ctx, &e, subjects...)
 	if err != nil {
 		return -1
 	}
@@ -170,9 +168,14 @@ func (n *Node) Send(ctx context.Context, t *broker.Target, kind Kind, data []byt
 
 // SendPart sends the other nodes that are interested in a room what this one says about its part.
 func (n *Node) SendPart(ctx context.Context, room string, data []byte) error {
-	e := Envelope{From: n.ID, Kind: KindPart, Data: data}
-	_, err := n.bus.Send(ctx, e.append(nil), broker.RoomStream(room))
+	_, err := n.send(ctx, &Envelope{Kind: KindPart, Data: data}, broker.RoomStream(room))
 	return err
+}
+
+// send sends an envelope of this node.
+func (n *Node) send(ctx context.Context, e *Envelope, subjects ...string) (receivers int, err error) {
+	e.From = n.ID
+	return n.bus.Send(ctx, e.append(nil), subjects...)
 }
 
 // subjects returns the subjects of a target, each once.

@@ -274,7 +274,7 @@ func TestGoodbyeIsFinal(t *testing.T) {
 // An answer counts once, also if it arrives twice.
 func TestAnswersCountOnce(t *testing.T) {
 	p := &pending{missing: map[ID]bool{{1}: true, {2}: true}, from: map[ID]bool{}, least: 2, done: make(chan struct{})}
-	n := &Node{}
+	n := NewNode(nil, nil)
 	id := n.asking.add(p)
 	data := fmt.Appendf(nil, `{"id":%d,"body":1}`, id)
 	require.NoError(t, n.answered(ID{1}, data))

@@ -46,9 +46,6 @@ const quiet = 2 * time.Second
 func (ps *peers) note(id ID) (missed, back bool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if ps.all == nil {
-		ps.all = map[ID]*peer{}
-	}
 	p, now := ps.all[id], time.Now()
 	if p == nil {
 		p = &peer{}
@@ -160,9 +157,6 @@ func (ps *peers) adopt(id ID, left, grace time.Duration) {
 	defer ps.mu.Unlock()
 	if ps.all[id] == nil {
 		p := &peer{heard: time.Now().Add(min(left, grace+lease) - grace - lease), lost: true}
-		if ps.all == nil {
-			ps.all = map[ID]*peer{}
-		}
 		ps.all[id] = p
 	}
 }
@@ -186,10 +180,8 @@ func (n *Node) SetCut(cut bool) {
 
 // beat sends a sign of life, and does so again.
 func (n *Node) beat() {
-	select {
-	case <-n.interest.closed:
+	if n.ctx.Err() != nil {
 		return
-	default:
 	}
 	n.tell(KindBeat, n.events.Beat())
 	if !n.cut.Load() {
@@ -202,8 +194,7 @@ func (n *Node) beat() {
 
 // tell sends an envelope to all nodes.
 func (n *Node) tell(kind Kind, data []byte) {
-	e := Envelope{From: n.ID, Kind: kind, Data: data}
 	ctx, cancel := context.WithTimeout(context.Background(), beatInterval)
 	defer cancel()
-	_, _ = n.bus.Send(ctx, e.append(nil), allSubject) // another one follows, or the lease ends
+	_, _ = n.send(ctx, &Envelope{Kind: kind, Data: data}, allSubject) // another one follows, or the lease ends
 }
