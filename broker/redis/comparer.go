@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -133,10 +134,8 @@ func (c *comparer) compare(streams []string) {
 	defer running.Wait()
 	for bucket, all := range buckets {
 		running.Go(func() {
-			for len(all) > 0 {
-				n := min(batch, len(all))
-				c.compareSome(bucket, all[:n])
-				all = all[n:]
+			for some := range slices.Chunk(all, batch) {
+				c.compareSome(bucket, some)
 			}
 		})
 	}

@@ -36,7 +36,7 @@ func (b *Broker) cursor(ctx context.Context, stream, reader string) (broker.Posi
 // introduce makes readers known that have come before the first publication.
 func (b *Broker) introduce(ctx context.Context, stream string) error {
 	readers := b.interest.tracked(stream)
-	for i, reader := range readers {
+	for _, reader := range readers {
 		_, _, exists, err := b.askCursor(ctx, stream, reader, true)
 		if err != nil {
 			return err
@@ -44,7 +44,7 @@ func (b *Broker) introduce(ctx context.Context, stream string) error {
 		if !exists {
 			return nil
 		}
-		b.interest.forget(stream, readers[i:i+1])
+		b.interest.forget(stream, reader)
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ func (b *Broker) askCursor(
 ) (generation string, at uint64, exists bool, err error) {
 	bucket := b.names.bucket(stream)
 	fields, err := b.run(ctx, call{
-		cursorScript, b.names.stream([]string{b.names.generation(bucket)}, bucket, stream),
+		cursorScript, b.names.stream(bucket, stream),
 		[]string{reader, flag(early)},
 	})
 	if err != nil {
@@ -112,7 +112,7 @@ func (b *Broker) ack(ctx context.Context, stream, reader string, at broker.Posit
 	}
 	bucket := b.names.bucket(stream)
 	fields, err := b.run(ctx, call{
-		ackScript, b.names.stream([]string{b.names.generation(bucket)}, bucket, stream),
+		ackScript, b.names.stream(bucket, stream),
 		[]string{reader, of, offset(at.Offset)},
 	})
 	if err != nil {

@@ -1,8 +1,6 @@
 package redis
 
-import (
-	"sync"
-)
+import "sync"
 
 // interests are the names of streams and subjects that this process is interested in.
 type interests struct {
@@ -82,7 +80,7 @@ func (is *interests) tracked(stream string) (readers []string) {
 }
 
 // forget forgets readers that the engine knows.
-func (is *interests) forget(stream string, readers []string) {
+func (is *interests) forget(stream string, readers ...string) {
 	is.mu.Lock()
 	defer is.mu.Unlock()
 	if i := is.all[stream]; i != nil {

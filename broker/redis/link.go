@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -150,12 +151,10 @@ func (l *link) restore(conn rueidis.DedicatedClient, number uint64) error {
 		return err
 	}
 	for _, all := range buckets {
-		for len(all) > 0 {
-			n := min(batch, len(all))
-			if err := l.ssubscribe(conn, all[:n], number); err != nil {
+		for some := range slices.Chunk(all, batch) {
+			if err := l.ssubscribe(conn, some, number); err != nil {
 				return err
 			}
-			all = all[n:]
 		}
 	}
 	return nil

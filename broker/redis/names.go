@@ -37,8 +37,9 @@ func (n names) generation(bucket int) string { return n.buckets[bucket] + "g" }
 // head returns the key of the head of a stream.
 func (n names) head(bucket int, stream string) string { return n.buckets[bucket] + "h:" + stream }
 
-// stream appends the keys of a stream, in the order of the scripts.
-func (n names) stream(keys []string, bucket int, stream string) []string {
+// stream returns the keys that a script needs for a stream, in its order.
+func (n names) stream(bucket int, stream string) []string {
+	keys := []string{n.generation(bucket)}
 	for _, kind := range []string{"h:", "l:", "m:", "i:", "o:", "c:", "u:"} {
 		keys = append(keys, n.buckets[bucket]+kind+stream)
 	}

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -135,11 +136,7 @@ func (b *Broker) groups(tasks []*part) (groups [][]*part) {
 		byBucket[bucket] = append(byBucket[bucket], t)
 	}
 	for _, bucket := range order {
-		for g := byBucket[bucket]; len(g) > 0; {
-			n := min(maxParts, len(g))
-			groups = append(groups, g[:n])
-			g = g[n:]
-		}
+		groups = slices.AppendSeq(groups, slices.Chunk(byBucket[bucket], maxParts))
 	}
 	return groups
 }
@@ -147,7 +144,7 @@ func (b *Broker) groups(tasks []*part) (groups [][]*part) {
 func (b *Broker) publishCall(tasks []*part) call {
 	c := call{script: publishScript}
 	for _, t := range tasks {
-		c.keys = b.names.stream(append(c.keys, b.names.generation(t.bucket)), t.bucket, t.Stream)
+		c.keys = append(c.keys, b.names.stream(t.bucket, t.Stream)...)
 		_, inbox := broker.StreamUser(t.Stream)
 		c.args = append(c.args,
 			b.names.channel(t.bucket, t.Stream), rueidis.BinaryString(t.record), strconv.Itoa(t.Size()),
@@ -220,7 +217,7 @@ func (b *Broker) results(tasks []*part, r rueidis.RedisResult) error {
 func (b *Broker) deliver(ctx context.Context, t *part) {
 	defer b.flights.end(t.call)
 	if len(t.readers) > 0 && t.took != nil {
-		b.interest.forget(t.Stream, t.readers)
+		b.interest.forget(t.Stream, t.readers...)
 	}
 	if t.took == nil {
 		return

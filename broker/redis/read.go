@@ -66,7 +66,7 @@ type reading struct {
 func (b *Broker) readOnce(ctx context.Context, r *reading) error {
 	bucket, q := b.names.bucket(r.stream), r.q
 	fields, err := b.run(ctx, call{
-		readScript, b.names.stream([]string{b.names.generation(bucket)}, bucket, r.stream),
+		readScript, b.names.stream(bucket, r.stream),
 		[]string{
 			offset(q.After), offset(q.Before), flag(q.Backwards),
 			strconv.Itoa(q.Limit - len(r.page.Publications)),
