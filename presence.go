@@ -42,7 +42,7 @@ func (r Room) Members(ctx context.Context) ([]Member, error) {
 		var more []Member
 		err = errors.Join(err, json.Unmarshal(answers[i].Body, &more))
 		for _, m := range more {
-			m.Info, m.State = orNil(m.Info), orNil(m.State)
+			m.Info, m.State = wire.OrNil(m.Info), wire.OrNil(m.State)
 			members = append(members, m)
 		}
 	}
@@ -51,14 +51,6 @@ func (r Room) Members(ctx context.Context) ([]Member, error) {
 			cmp.Compare(a.Conn, b.Conn))
 	})
 	return members, err
-}
-
-// orNil returns nil for null.
-func orNil(p json.RawMessage) json.RawMessage {
-	if wire.IsNull(p) {
-		return nil
-	}
-	return p
 }
 
 // membersOf returns the members of a room in this process, in no order.

@@ -131,15 +131,7 @@ type entry struct {
 }
 
 func (e *entry) member(key string) Member {
-	return Member{Key: key, User: e.User, Info: orNil(e.Info), State: orNil(e.State), Away: e.Away}
-}
-
-// orNil returns nil for null.
-func orNil(p json.RawMessage) json.RawMessage {
-	if wire.IsNull(p) {
-		return nil
-	}
-	return p
+	return Member{Key: key, User: e.User, Info: wire.OrNil(e.Info), State: wire.OrNil(e.State), Away: e.Away}
 }
 
 // fold is what a room shows, as of a version.

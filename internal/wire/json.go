@@ -437,3 +437,11 @@ func jsonBool(raw []byte, b *bool) bool {
 
 // IsNull reports whether a JSON value is absent or null.
 func IsNull(p []byte) bool { return len(p) == 0 || string(p) == "null" }
+
+// OrNil returns a JSON value, or nil if it is null.
+func OrNil(p json.RawMessage) json.RawMessage {
+	if IsNull(p) {
+		return nil
+	}
+	return p
+}
