@@ -433,18 +433,23 @@ func (r *room) attend(e *RoomEvent, conns, away int32) (alone bool) {
 	}
 	before := r.users[user]
 	now := attendance{before.conns + conns, before.away + away}
-	if now.conns == 0 {
-		r.users = shrink.Delete(r.users, user, &r.peakUsers)
-	} else {
-		if r.users == nil {
-			r.users = make(map[string]attendance)
-		}
-		r.users[user] = now
-	}
+	r.setAttendance(user, now)
 	e.UserJoined, e.UserLeft = before.conns == 0, now.conns == 0
 	e.UserAway = !before.absent() && now.absent()
 	e.UserBack = before.absent() && !now.absent() && !e.UserLeft
 	return e.UserJoined || e.UserLeft
+}
+
+// setAttendance sets the attendance of a user, or forgets a user without connections.
+func (r *room) setAttendance(user string, now attendance) {
+	if now.conns <= 0 {
+		r.users = shrink.Delete(r.users, user, &r.peakUsers)
+		return
+	}
+	if r.users == nil {
+		r.users = make(map[string]attendance)
+	}
+	r.users[user] = now
 }
 
 // showAs puts m into the roster, in the place of was, which belongs to a detached session of the
@@ -595,16 +600,9 @@ func (r *room) foreignConns(user string, more int32) {
 	if r.elsewhere[user] += more; r.elsewhere[user] <= 0 {
 		delete(r.elsewhere, user)
 	}
-	before := r.users[user]
-	now := attendance{before.conns + more, before.away}
-	if now.conns <= 0 {
-		r.users = shrink.Delete(r.users, user, &r.peakUsers)
-		return
-	}
-	if r.users == nil {
-		r.users = make(map[string]attendance)
-	}
-	r.users[user] = now
+	now := r.users[user]
+	now.conns += more
+	r.setAttendance(user, now)
 }
 
 // roster returns the users in the roster, in no order.
