@@ -3,11 +3,13 @@ package realtime
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"log/slog"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/metrics"
+	"github.com/realtime-go/realtime/internal/parts"
 )
 
 // newNode returns the Manager as a node, alone or with the others that share its broker.
@@ -111,3 +113,41 @@ func (s sink) Cut(cut bool) {
 		s.m.broker.Go(s.m.learn)
 	}
 }
+
+// nodeEvents is a Manager as its node sees it.
+type nodeEvents struct{ m *Manager }
+
+// Answer implements cluster.Events.
+func (e nodeEvents) Answer(ctx context.Context, method string, body json.RawMessage) (any, error) {
+	return e.m.answer(ctx, method, body)
+}
+
+// Sync implements cluster.Events.
+func (e nodeEvents) Sync(ctx context.Context) { e.m.learnDenials(ctx) }
+
+// Beat implements cluster.Events.
+func (e nodeEvents) Beat() []byte { return e.m.spread.beat() }
+
+// Beaten implements cluster.Events.
+func (e nodeEvents) Beaten(from cluster.ID, data []byte) error { return e.m.spread.beaten(from, data) }
+
+// Part implements cluster.Events.
+func (e nodeEvents) Part(from cluster.ID, data []byte) error {
+	var m parts.Message
+	if err := json.Unmarshal(data, &m); err != nil {
+		return err
+	}
+	if err := checkPart(&m); err != nil {
+		return err
+	}
+	if e.m.spread.take(from, &m) {
+		e.m.spread.askLater(from, m.Room)
+	}
+	return nil
+}
+
+// Missed implements cluster.Events.
+func (e nodeEvents) Missed(from cluster.ID) { e.m.broker.Go(func() { e.m.spread.missed(from) }) }
+
+// Turned implements cluster.Events.
+func (e nodeEvents) Turned(id cluster.ID) { e.m.broker.Go(func() { e.m.spread.turned(id) }) }

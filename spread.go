@@ -1,0 +1,497 @@
+package realtime
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/realtime-go/realtime/internal/cluster"
+	"github.com/realtime-go/realtime/internal/parts"
+)
+
+const (
+	// partTick is how long changes of the own part of a room are collected before the other nodes are
+	// told.
+	partTick = 50 * time.Millisecond
+	// maxPartRooms is about how many rooms one question asks, and maxPartMembers how many members an
+	// answer has before it leaves the other rooms to the next question.
+	maxPartRooms   = 500
+	maxPartMembers = 2000
+	// maxOut is how many messages may wait to be sent. Meanwhile changes merge.
+	maxOut = 64
+	// askAgain is when all nodes are asked again for what they have in a room that has begun: one
+	// that could not be reached for a moment is not missed.
+	askAgain = 5 * time.Second
+	// minLeft is how long the members of a lost node must still be able to come back: those that are
+	// about to be forgotten are not passed on.
+	minLeft = time.Second
+)
+
+// spreader tells the other nodes what changes in this node's part of each room that shows something,
+// and takes what they tell. Locks are taken in the order room, spreader.
+type spreader struct {
+	m     *Manager
+	clock *parts.Clock
+
+	mu      sync.Mutex
+	dirty   map[string]struct{} // rooms
+	timer   *time.Timer         // nil while no room is dirty
+	out     []outPart           // in their order
+	sending bool
+	stale   map[cluster.ID]map[string]struct{} // rooms of which a node must be asked
+	asking  map[cluster.ID]bool                // a question is under way
+	sent    *sync.Cond                         // on mu: out is shorter, or closed is set
+	closed  bool
+	fresh   map[string]freshRoom // rooms of which all nodes must be asked
+
+	unsure atomic.Bool // nodes have not said who is denied
+}
+
+// outPart is what the other nodes are to be told of a room.
+type outPart struct {
+	room string
+	data []byte
+}
+
+// freshRoom is a room of which all nodes must be asked.
+type freshRoom struct {
+	due   time.Time
+	again bool // once more
+}
+
+func newSpreader(m *Manager) *spreader {
+	s := &spreader{
+		m: m, clock: parts.NewClock(), dirty: map[string]struct{}{},
+		stale: map[cluster.ID]map[string]struct{}{}, asking: map[cluster.ID]bool{},
+		fresh: map[string]freshRoom{},
+	}
+	s.sent = sync.NewCond(&s.mu)
+	return s
+}
+
+// later tells the other nodes of a room at the end of the tick.
+func (s *spreader) later(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dirty[room] = struct{}{}
+	if s.timer == nil {
+		s.timer = time.AfterFunc(partTick, func() { s.m.broker.Go(s.flush) })
+	}
+}
+
+func (s *spreader) flush() {
+	s.mu.Lock()
+	rooms := s.dirty
+	s.dirty, s.timer = map[string]struct{}{}, nil
+	s.mu.Unlock()
+	for name := range rooms {
+		if r := s.m.rooms.lock(name); r != nil {
+			r.flushPart()
+			r.mu.Unlock()
+		}
+		s.mu.Lock()
+		for len(s.out) > maxOut && !s.closed {
+			s.sent.Wait()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// push queues a message to the other nodes. A room is locked, so that its messages have their order.
+func (s *spreader) push(room string, m *parts.Message) {
+	data, err := json.Marshal(m)
+	if err != nil { // no: info and state are JSON
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out = append(s.out, outPart{room, data}); !s.sending {
+		s.sending = true
+		s.m.broker.Go(s.send)
+	}
+}
+
+// send sends what is queued. What is lost is found by the versions in the signs of life.
+func (s *spreader) send() {
+	for {
+		s.mu.Lock()
+		s.sent.Broadcast()
+		if len(s.out) == 0 {
+			s.sending, s.out = false, nil
+			s.mu.Unlock()
+			return
+		}
+		next := s.out[0]
+		s.out = s.out[1:]
+		s.mu.Unlock()
+		_ = s.m.node.SendPart(context.Background(), next.room, next.data)
+	}
+}
+
+// begin asks the other nodes for their parts and the values of a room that has begun here.
+func (s *spreader) begin(room string) {
+	s.again(room)
+	s.askAll(room)
+}
+
+// again notes that all nodes must be asked for what they have in a room.
+func (s *spreader) again(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fresh[room] = freshRoom{time.Now(), true}
+}
+
+// askedAll notes that all nodes have answered for a room.
+func (s *spreader) askedAll(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fresh[room].again {
+		s.fresh[room] = freshRoom{time.Now().Add(askAgain), false}
+	} else {
+		delete(s.fresh, room)
+	}
+}
+
+// askAll asks all nodes for their parts of a room, and for its values if they have some. If one does
+// not answer, it does so again later. Of nodes that are lost, the others have the parts.
+func (s *spreader) askAll(room string) {
+	ctx, heard, rooms := context.Background(), []cluster.ID{s.m.node.ID}, []string{room}
+	answers, err := s.m.node.FetchRoom(ctx, room, askParts, &ask{Rooms: rooms})
+	var lost []cluster.ID
+	hasValues := false
+	for i := range answers {
+		others, valued, _ := s.takeAnswer(answers[i].From, rooms, answers[i].Body)
+		heard, lost = append(heard, answers[i].From), append(lost, others...)
+		hasValues = hasValues || len(valued) > 0
+	}
+	lost = slices.DeleteFunc(lost, func(id cluster.ID) bool { return slices.Contains(heard, id) })
+	if len(lost) > 0 {
+		answers, _ = s.m.node.FetchRoom(ctx, room, askParts, &ask{Rooms: rooms, Nodes: lost})
+		for i := range answers {
+			s.takeLost(answers[i].Body)
+		}
+	}
+	if err == nil { // before values are asked for, which may fail
+		s.askedAll(room)
+	}
+	if hasValues {
+		s.m.learnValues(room)
+	}
+}
+
+// partsAnswer is the answer of a node that was asked for its parts of rooms. Of rooms that are not
+// there, it has none.
+type partsAnswer struct {
+	Version uint64                    `json:"ver"`
+	Parts   map[string]*parts.Message `json:"parts,omitempty"` // by room
+	// Values are those of the rooms that have values.
+	Values []string `json:"values,omitempty"`
+	// Rest is how many of the last rooms must be asked for again.
+	Rest int `json:"rest,omitempty"`
+}
+
+// takeAnswer takes whole parts of a node that was asked for them. It returns of which other nodes it
+// holds parts, and which of the rooms have values there.
+func (s *spreader) takeAnswer(
+	from cluster.ID, rooms []string, body json.RawMessage,
+) (others []cluster.ID, valued []string, err error) {
+	var a partsAnswer
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, nil, err
+	}
+	if a.Rest < 0 || a.Rest >= len(rooms) && len(rooms) > 0 {
+		return nil, nil, ErrInvalidMessage
+	}
+	rest := rooms[len(rooms)-a.Rest:]
+	rooms = rooms[:len(rooms)-a.Rest]
+	s.askLater(from, rest...)
+	for _, name := range rooms {
+		m := a.Parts[name]
+		if m == nil {
+			m = &parts.Message{Version: a.Version}
+		}
+		m.Room, m.Prev = name, 0
+		if err := checkPart(m); err != nil {
+			return others, nil, err
+		}
+		s.take(from, m)
+		others = append(others, m.Others...)
+	}
+	valued = slices.DeleteFunc(a.Values, func(name string) bool { return !slices.Contains(rooms, name) })
+	return others, valued, nil
+}
+
+// takeLost takes whole parts of nodes that have not answered, from one that holds them.
+func (s *spreader) takeLost(body json.RawMessage) {
+	var all []*parts.Message
+	if json.Unmarshal(body, &all) != nil {
+		return
+	}
+	for _, m := range all {
+		if m != nil && m.Prev == 0 && m.From != nil && checkPart(m) == nil {
+			s.adopt(*m.From, m)
+		}
+	}
+}
+
+// adopt takes the part of a node that has not answered, from another one.
+func (s *spreader) adopt(id cluster.ID, m *parts.Message) {
+	if id == s.m.node.ID || m.Left < minLeft {
+		return
+	}
+	s.m.node.Adopt(id, m.Left)
+	s.take(id, m)
+}
+
+// take takes what a node says about its part of a room. It reports whether the node must be asked.
+func (s *spreader) take(from cluster.ID, m *parts.Message) (ask bool) {
+	r := s.m.rooms.lock(m.Room)
+	if r == nil {
+		return false
+	}
+	defer s.m.rooms.unlock(r)
+	if r.part == nil || len(r.members) == 0 && r.shown == 0 {
+		return false
+	}
+	r.retell(func() {
+		ask = r.part.Receive(from, m)
+		r.judgePart(from) // it may have been sent before the goodbye
+	})
+	return ask
+}
+
+// checkPart checks what another node says like what a client says.
+func checkPart(m *parts.Message) error {
+	if m.Users < 0 || m.Conns < 0 || m.Prev != 0 && m.Version <= m.Prev {
+		return ErrInvalidMessage
+	}
+	for key, member := range m.Members {
+		if err := ValidName(key); err != nil {
+			return err
+		}
+		if member == nil {
+			continue
+		}
+		if member.User != "" {
+			if err := checkUser(member.User); err != nil {
+				return err
+			}
+		}
+		_, err := checkInfo(member.Info)
+		if _, bad := checkInfo(member.State); err != nil || bad != nil {
+			return ErrInvalidMessage
+		}
+	}
+	return nil
+}
+
+// askLater notes that a node must be asked for its part of rooms, and asks.
+func (s *spreader) askLater(from cluster.ID, rooms ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.stale[from]
+	if len(rooms) == 0 && len(all) == 0 {
+		return
+	}
+	if all == nil {
+		all = map[string]struct{}{}
+		s.stale[from] = all
+	}
+	for _, room := range rooms {
+		all[room] = struct{}{}
+	}
+	if len(all) > 0 && !s.asking[from] {
+		s.asking[from] = true
+		s.m.broker.Go(func() { s.askNode(from) })
+	}
+}
+
+// askNode asks a node for its parts of the rooms that are stale, until none is or it does not
+// answer.
+func (s *spreader) askNode(from cluster.ID) {
+	for {
+		var rooms []string
+		s.mu.Lock()
+		for room := range s.stale[from] {
+			if rooms = append(rooms, room); len(rooms) == maxPartRooms {
+				break
+			}
+		}
+		if len(rooms) == 0 {
+			delete(s.stale, from)
+			delete(s.asking, from)
+			s.mu.Unlock()
+			return
+		}
+		for _, room := range rooms {
+			delete(s.stale[from], room) // what is said meanwhile makes it stale again
+		}
+		s.mu.Unlock()
+		body, err := s.m.node.Fetch(context.Background(), from, askParts, &ask{Rooms: rooms})
+		if err == nil {
+			_, valued, bad := s.takeAnswer(from, rooms, body)
+			s.m.broker.Go(func() {
+				for _, name := range valued {
+					s.m.learnValues(name)
+				}
+			})
+			err = bad
+		}
+		if err != nil {
+			s.mu.Lock()
+			if s.stale[from] == nil {
+				s.stale[from] = map[string]struct{}{}
+			}
+			for _, room := range rooms { // until it is heard again
+				s.stale[from][room] = struct{}{}
+			}
+			if delete(s.asking, from); s.m.node.State(from) == cluster.Gone {
+				delete(s.stale, from)
+			}
+			s.mu.Unlock()
+			return
+		}
+	}
+}
+
+// answer returns the whole parts of rooms that another node asks for, and which of them have values.
+func (s *spreader) answer(rooms []string) (any, error) {
+	if s.m.capacity.Closed() {
+		return nil, ErrClosed
+	}
+	a := partsAnswer{Version: s.clock.Last(), Parts: map[string]*parts.Message{}}
+	members := 0
+	for i, name := range rooms {
+		if members >= maxPartMembers {
+			a.Rest = len(rooms) - i
+			break
+		}
+		if r := s.m.rooms.lock(name); r != nil {
+			if r.part != nil {
+				m := r.wholePart()
+				m.Others = r.part.Nodes()
+				a.Parts[name] = m
+				members += len(m.Members)
+			}
+			if r.state != nil && r.state.HasValues() {
+				a.Values = append(a.Values, name)
+			}
+			r.mu.Unlock()
+		}
+	}
+	return a, nil
+}
+
+// answerOf returns the parts of other nodes that this one holds.
+func (s *spreader) answerOf(nodes []cluster.ID, rooms []string) (all []*parts.Message) {
+	for _, name := range rooms {
+		r := s.m.rooms.lock(name)
+		if r == nil {
+			continue
+		}
+		for _, id := range nodes {
+			if r.part == nil {
+				break
+			}
+			if m := r.part.Held(id); m != nil {
+				m.Room, m.Left = name, s.m.node.Left(id)
+				all = append(all, m)
+			}
+		}
+		r.mu.Unlock()
+	}
+	return all
+}
+
+// beat is what a sign of life says: which parts are new, with their versions.
+func (s *spreader) beat() []byte {
+	if s.unsure.Swap(false) {
+		s.m.broker.Go(func() { s.m.learnDenials(context.Background()) })
+	}
+	s.mu.Lock()
+	var fresh []string
+	now := time.Now()
+	for room, f := range s.fresh {
+		if now.Before(f.due) {
+			continue
+		}
+		if fresh = append(fresh, room); len(fresh) == maxPartRooms {
+			break
+		}
+	}
+	s.mu.Unlock()
+	for _, room := range fresh {
+		if r := s.m.rooms.lock(room); r != nil {
+			r.mu.Unlock()
+			s.m.broker.Go(func() { s.askAll(room) })
+			continue
+		}
+		s.mu.Lock()
+		delete(s.fresh, room)
+		s.mu.Unlock()
+	}
+	data, _ := json.Marshal(s.clock.Due())
+	return data
+}
+
+// beaten takes the sign of life of another node.
+func (s *spreader) beaten(from cluster.ID, data []byte) error {
+	var versions map[string]uint64
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &versions); err != nil {
+			return err
+		}
+	}
+	var stale []string
+	for name, version := range versions {
+		r := s.m.rooms.lock(name)
+		if r == nil {
+			continue
+		}
+		if r.part != nil && r.part.Version(from) < version {
+			stale = append(stale, name)
+		}
+		r.mu.Unlock()
+	}
+	s.askLater(from, stale...)
+	return nil
+}
+
+// missed asks a node for what it has in all rooms: it was not heard for some time.
+func (s *spreader) missed(from cluster.ID) {
+	var rooms []string
+	for _, r := range s.m.rooms.index.Values() {
+		rooms = append(rooms, r.name)
+	}
+	s.askLater(from, rooms...)
+}
+
+// turned notes that the state of a node has changed. Each room looks at the state by itself: the node
+// may be heard again meanwhile.
+func (s *spreader) turned(id cluster.ID) {
+	if s.m.node.State(id) == cluster.Gone {
+		s.mu.Lock()
+		delete(s.stale, id)
+		s.mu.Unlock()
+	}
+	for _, r := range s.m.rooms.index.Values() {
+		r.mu.Lock()
+		if !r.dead && r.part != nil && r.part.Holds(id) {
+			r.retell(func() { r.judgePart(id) })
+		}
+		r.mu.Unlock()
+	}
+}
+
+func (s *spreader) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.closed = true
+	s.sent.Broadcast()
+}
