@@ -292,44 +292,49 @@ func checkPart(m *parts.Message) error {
 func (s *spreader) askLater(from cluster.ID, rooms ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.stale[from]
-	if len(rooms) == 0 && len(all) == 0 {
-		return
-	}
-	if all == nil {
-		all = map[string]struct{}{}
-		s.stale[from] = all
-	}
-	for _, room := range rooms {
-		all[room] = struct{}{}
-	}
-	if len(all) > 0 && !s.asking[from] {
+	s.mark(from, rooms)
+	if len(s.stale[from]) > 0 && !s.asking[from] {
 		s.asking[from] = true
 		s.m.broker.Go(func() { s.askNode(from) })
 	}
+}
+
+// mark marks rooms of a node as stale. s.mu is held.
+func (s *spreader) mark(from cluster.ID, rooms []string) {
+	if len(rooms) > 0 && s.stale[from] == nil {
+		s.stale[from] = map[string]struct{}{}
+	}
+	for _, room := range rooms {
+		s.stale[from][room] = struct{}{}
+	}
+}
+
+// takeStale returns some of the rooms of a node that are stale, and unmarks them: what is said
+// meanwhile makes them stale again. If there are none, the question has ended.
+func (s *spreader) takeStale(from cluster.ID) (rooms []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for room := range s.stale[from] {
+		delete(s.stale[from], room)
+		if rooms = append(rooms, room); len(rooms) == maxPartRooms {
+			break
+		}
+	}
+	if len(rooms) == 0 {
+		delete(s.stale, from)
+		delete(s.asking, from)
+	}
+	return rooms
 }
 
 // askNode asks a node for its parts of the rooms that are stale, until none is or it does not
 // answer.
 func (s *spreader) askNode(from cluster.ID) {
 	for {
-		var rooms []string
-		s.mu.Lock()
-		for room := range s.stale[from] {
-			if rooms = append(rooms, room); len(rooms) == maxPartRooms {
-				break
-			}
-		}
+		rooms := s.takeStale(from)
 		if len(rooms) == 0 {
-			delete(s.stale, from)
-			delete(s.asking, from)
-			s.mu.Unlock()
 			return
 		}
-		for _, room := range rooms {
-			delete(s.stale[from], room) // what is said meanwhile makes it stale again
-		}
-		s.mu.Unlock()
 		body, err := s.m.node.Fetch(context.Background(), from, askParts, &ask{Rooms: rooms})
 		if err == nil {
 			_, valued, bad := s.takeAnswer(from, rooms, body)
@@ -341,19 +346,19 @@ func (s *spreader) askNode(from cluster.ID) {
 			err = bad
 		}
 		if err != nil {
-			s.mu.Lock()
-			if s.stale[from] == nil {
-				s.stale[from] = map[string]struct{}{}
-			}
-			for _, room := range rooms { // until it is heard again
-				s.stale[from][room] = struct{}{}
-			}
-			if delete(s.asking, from); s.m.node.State(from) == cluster.Gone {
-				delete(s.stale, from)
-			}
-			s.mu.Unlock()
+			s.failed(from, rooms)
 			return
 		}
+	}
+}
+
+// failed ends a question that was not answered: the rooms stay stale until the node is heard again.
+func (s *spreader) failed(from cluster.ID, rooms []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mark(from, rooms)
+	if delete(s.asking, from); s.m.node.State(from) == cluster.Gone {
+		delete(s.stale, from)
 	}
 }
 
