@@ -79,7 +79,7 @@ type Manager struct {
 func New(o *Options) *Manager {
 	m := &Manager{opts: o.resolved()}
 	m.endpoint = newEndpoint(m) // may panic, so before anything is started
-	m.log = ratelog.New(m.opts.Logger)
+	m.log = ratelog.New(m.opts.Logger, time.Second)
 	m.wheel = timerwheel.New(m.background.Go)
 	m.evictor = newEvictor(m)
 	m.broker = recovery.NewBroker(m.opts.Broker)

@@ -7,17 +7,21 @@ import (
 	"errors"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/ratelog"
 	"github.com/realtime-go/realtime/internal/tail"
 )
 
-// grace is how long Close waits for calls before it ends them.
-const grace = time.Second
+const (
+	// grace is how long Close waits for calls before it ends them.
+	grace = time.Second
+	// quiet is how long nothing is logged after the same line.
+	quiet = 10 * time.Second
+)
 
 // Broker is a [broker.Bus] on Redis. It is safe for concurrent use.
 type Broker struct {
@@ -41,7 +45,7 @@ type Broker struct {
 	flights  *flights
 	compare  *comparer
 	cut      *cutoff
-	logged   atomic.Int64 // when something unreadable was logged, in Unix nanoseconds
+	log      *ratelog.Logger
 
 	mu     sync.Mutex // guards opened, and work against Close
 	opened bool
@@ -63,7 +67,7 @@ func New(o *Options) (*Broker, error) {
 		options: r, names: newNames(r.Prefix, r.Buckets), node: binary.BigEndian.Uint64(id[:]),
 		durable: "0", forget: strconv.FormatInt(r.ForgetAfter.Microseconds(), 10),
 		connected: make(chan struct{}), gate: newGate(), interest: newInterests(),
-		flights: newFlights(),
+		flights: newFlights(), log: ratelog.New(r.Logger, quiet),
 	}
 	if r.Durable {
 		b.durable = "1"

@@ -3,8 +3,8 @@ package redis
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
-	"time"
 
 	"github.com/redis/rueidis"
 
@@ -163,16 +163,10 @@ func (r *reading) placeOf(fields []rueidis.RedisMessage) (place, error) {
 	return p, nil
 }
 
-// quiet is how long nothing is logged after something that cannot be read.
-const quiet = 10 * time.Second
-
 // unreadable notes something that this version cannot read.
 func (b *Broker) unreadable(name string, err error) {
-	last, now := b.logged.Load(), time.Now().UnixNano()
-	if now-last < int64(quiet) || !b.logged.CompareAndSwap(last, now) {
-		return
-	}
-	b.options.Logger.Error("redis: something cannot be read", "name", name, "error", err)
+	b.log.Log(b.ctx, slog.LevelError, "", "redis: something cannot be read",
+		slog.String("name", name), slog.Any("error", err))
 }
 
 // ends returns the ends of streams of one bucket.

@@ -2,6 +2,9 @@ package redis_test
 
 import (
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -144,10 +147,15 @@ func TestUnreadableRecord(t *testing.T) {
 	a.publish(note("room/a", 4))
 }
 
-// Something unknown in a channel does no harm.
+// Something unknown in a channel does no harm, and is logged once for a while.
 func TestUnreadableEnvelope(t *testing.T) {
 	s := start(t)
-	a := join(t, s.options())
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	require.NoError(t, err)
+	defer log.Close()
+	o := s.options()
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	a, b := join(t, o), join(t, s.options())
 	a.subscribe("room/a")
 	channels, err := s.do("PUBSUB", "SHARDCHANNELS", "*room/a").AsStrSlice()
 	require.NoError(t, err)
@@ -157,7 +165,12 @@ func TestUnreadableEnvelope(t *testing.T) {
 	}
 	a.publish(note("room/a", 1))
 	require.Equal(t, []string{"1"}, a.delivered("room/a"))
+	b.publish(note("room/a", 2)) // arrives after all that
+	eventually(t, func() bool { return len(a.delivered("room/a")) == 2 })
 	require.Empty(t, a.losses())
+	lines, err := os.ReadFile(log.Name())
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(lines), "cannot be read"), "%s", lines)
 }
 
 // Many expired publications in a row are passed over in several steps.

@@ -13,8 +13,6 @@ const (
 	// maxSubjects bounds how many subjects Once remembers of one kind: a client that can cause a
 	// line can invent subjects.
 	maxSubjects = 100
-	// pause is the minimum time between two lines with the same source and text.
-	pause = time.Second
 	// maxSources bounds how many pairs of source and text are known within a pause. Lines of
 	// further pairs are dropped.
 	maxSources = 1000
@@ -23,7 +21,8 @@ const (
 // Logger writes to a slog.Logger. It limits the number of lines, so that peers cannot flood the
 // log. A Logger is safe for concurrent use.
 type Logger struct {
-	base *slog.Logger
+	base  *slog.Logger
+	pause time.Duration // the least time between two lines with the same source and text
 
 	mu     sync.Mutex
 	once   map[string]map[string]struct{} // subjects that Once has logged, by kind
@@ -39,11 +38,12 @@ type line struct {
 	skipped int       // how often it has been left out since
 }
 
-// New returns a Logger that writes to base.
-func New(base *slog.Logger) *Logger { return &Logger{base: base} }
+// New returns a Logger that writes to base, with at least a pause between two lines with the same
+// source and text.
+func New(base *slog.Logger, pause time.Duration) *Logger { return &Logger{base: base, pause: pause} }
 
-// Log writes a line. It writes at most one line with the same source and text a second, and adds
-// the number of lines that it left out to the next one. The source is an address or a connection.
+// Log writes a line. It writes at most one line with the same source and text within a pause, and
+// adds the number of lines that it left out to the next one. The source is an address or a connection.
 func (l *Logger) Log(
 	ctx context.Context, level slog.Level, source, text string, attrs ...slog.Attr,
 ) {
@@ -72,7 +72,7 @@ func (l *Logger) allow(o origin, now time.Time) (skipped int, ok bool) {
 		l.recent[o] = &line{at: now}
 		return 0, true
 	}
-	if now.Sub(last.at) < pause {
+	if now.Sub(last.at) < l.pause {
 		last.skipped++
 		return 0, false
 	}
@@ -89,12 +89,12 @@ func (l *Logger) makeRoom(now time.Time) bool {
 	if len(l.recent) < maxSources {
 		return true
 	}
-	if now.Sub(l.purged) < pause {
+	if now.Sub(l.purged) < l.pause {
 		return false
 	}
 	l.purged = now
 	maps.DeleteFunc(l.recent, func(_ origin, last *line) bool {
-		return now.Sub(last.at) >= pause
+		return now.Sub(last.at) >= l.pause
 	})
 	return len(l.recent) < maxSources
 }

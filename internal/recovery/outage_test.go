@@ -50,7 +50,7 @@ func TestOutage(t *testing.T) {
 		source := &cutBroker{}
 		b := NewBroker(source)
 		b.Open(t.Context(), nil)
-		k := NewFetcher(b, &counters, ratelog.New(slog.New(slog.DiscardHandler)), 10, 1<<10)
+		k := NewFetcher(b, &counters, ratelog.New(slog.New(slog.DiscardHandler), time.Second), 10, 1<<10)
 		const n = 100
 		subs := make([]*Subscription, n)
 		var ends [n]context.CancelFunc
