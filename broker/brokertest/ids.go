@@ -118,17 +118,22 @@ func repeatsAtOnce(s *stage) {
 			all.Go(func() { outs[i], _ = one(s.b.Publish(s.t.Context(), p)) })
 		}
 		all.Wait()
-		taken := 0
-		for _, out := range outs {
-			require.Equal(s.t, outs[0].Position, out.Position)
-			if !out.Duplicate {
-				taken++
-			}
-		}
-		require.Equal(s.t, 1, taken)
+		requireTakenOnce(s.t, outs)
 		require.Len(s.t, s.delivered("room/a"), round+1)
 	}
 	require.Len(s.t, s.all("room/a"), 10)
+}
+
+// requireTakenOnce requires that of publications with one id, one was taken, and all have its position.
+func requireTakenOnce(t require.TestingT, outs []broker.Published) {
+	taken := 0
+	for _, out := range outs {
+		require.Equal(t, outs[0].Position, out.Position)
+		if !out.Duplicate {
+			taken++
+		}
+	}
+	require.Equal(t, 1, taken)
 }
 
 // Another sender uses more than ten thousand ids.

@@ -152,14 +152,7 @@ func repeatsAcross(g *group) {
 			all.Go(func() { outs[i], _ = one(g.nodes[i%2].b.Publish(g.t.Context(), p)) })
 		}
 		all.Wait()
-		taken := 0
-		for _, out := range outs {
-			require.Equal(g.t, outs[0].Position, out.Position)
-			if !out.Duplicate {
-				taken++
-			}
-		}
-		require.Equal(g.t, 1, taken)
+		requireTakenOnce(g.t, outs)
 	}
 	g.settle("room/a")
 	g.requireWhole("room/a")

@@ -82,15 +82,18 @@ func (e *Engine) Mute(b *Broker, mute bool) {
 // changed tells brokers that can or cannot reach the engine any more. e.mu is held.
 func (e *Engine) changed() {
 	for _, b := range e.nodes {
-		b.setReachable(!b.cut && !e.faults.Down)
+		b.setReachable(e.reachable(b))
 	}
 }
+
+// reachable reports whether a broker can reach the engine. e.mu is held.
+func (e *Engine) reachable(b *Broker) bool { return !b.cut && !e.faults.Down }
 
 // check tells a broker whether it can reach the engine.
 func (e *Engine) check(b *Broker) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	b.setReachable(!b.cut && !e.faults.Down)
+	b.setReachable(e.reachable(b))
 }
 
 // Forget loses all data, as a server does that is started again without its files. The epochs of
@@ -159,7 +162,7 @@ func (e *Engine) reach(ctx context.Context, b *Broker) error {
 		return context.Cause(ctx)
 	case b.ctx.Err() != nil:
 		return broker.ErrClosed
-	case b.cut || e.faults.Down:
+	case !e.reachable(b):
 		return broker.ErrUnavailable
 	}
 	return nil
@@ -179,7 +182,7 @@ func (e *Engine) pass(channel string, from *Broker, do func(to *Broker) func()) 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, b := range e.nodes {
-		if b == from || b.cut || b.mute || e.faults.Down || !b.joined(channel) {
+		if b == from || b.mute || !e.reachable(b) || !b.joined(channel) {
 			continue
 		}
 		receivers++
