@@ -560,8 +560,8 @@ func TestNodesKnowWhoIsOnline(t *testing.T) {
 	})
 }
 
-// Nodes agree on the values of a room, whoever sets them at the same time, comes later, or was cut
-// off.
+// Nodes agree on the values of a room: also if several set them at the same time, and if one comes
+// later or was cut off.
 func TestNodesAgreeOnValues(t *testing.T) {
 	cluster(t, 3, realtime.Options{}, func(t *testing.T, ns *nodes) {
 		ns.engine.SetFaults(memengine.Faults{Delay: 30 * time.Millisecond})

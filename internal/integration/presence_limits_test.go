@@ -179,7 +179,7 @@ func TestLostConnectionsAreFewMembers(t *testing.T) {
 	})
 }
 
-// The key of a page is a label. Whoever knows that of another user gets nothing for it, and another
+// The key of a page is a label. A user with the key of another one gets nothing for it, and another
 // key if it is in use.
 func TestPresenceKeyIsNoCredential(t *testing.T) {
 	s := newTestServer(t, showing(), false)
