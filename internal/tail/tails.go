@@ -82,6 +82,9 @@ func (ts *Tails) Start(stream string, at broker.Position) broker.Position {
 		return t.last
 	}
 	t.started, t.last = true, at
+	if t.must {
+		t.fillLater(0)
+	}
 	t.drain()
 	return at
 }
@@ -189,7 +192,7 @@ type tail struct {
 	bytes         int           // of early
 	reads         uint64        // that have begun
 	filling       bool          // a read runs, or will run
-	must          bool          // the read must not be left out
+	must          bool          // a read must begin
 	timer         *time.Timer   // begins to read; nil if there is none
 	moved         chan struct{} // closed when last changes; nil if nobody waits
 }
@@ -222,7 +225,8 @@ func (t *tail) keep(p broker.Publication) {
 		return
 	}
 	if t.bytes += p.Size(); len(t.early) == maxEarly || t.bytes > maxEarlyBytes {
-		t.early, t.bytes = nil, 0 // they are read
+		t.early, t.bytes = nil, 0 // they are read, which a read that has begun may not do
+		t.must = true
 		t.fillLater(0)
 		return
 	}
@@ -272,9 +276,10 @@ func (t *tail) deliver(p *broker.Publication) {
 	t.wake()
 }
 
-// fillLater reads what is missing after a time, unless that is about to happen.
+// fillLater reads what is missing after a time, unless that is about to happen. Before Start it is
+// unknown what is missing.
 func (t *tail) fillLater(wait time.Duration) {
-	if t.filling || t.ended {
+	if t.filling || t.ended || !t.started {
 		return
 	}
 	t.filling = true
@@ -325,6 +330,7 @@ func (t *tail) read() {
 		t.mu.Lock()
 		from := t.last
 		t.reads++
+		t.must = false
 		t.mu.Unlock()
 		page, err := t.ts.cfg.Read(ctx, t.stream, broker.Query{After: from.Offset})
 		t.mu.Lock()
@@ -374,13 +380,15 @@ func (t *tail) take(page *broker.Page, missed int) (more bool) {
 // filled ends a read. What arrived before it began, and still does not follow, is not in the
 // stream: it belongs to an older epoch, or the engine has lost it.
 func (t *tail) filled(err error) {
-	t.filling, t.must = false, false
+	t.filling = false
 	switch {
 	case t.ended:
 		return
 	case err != nil:
 		t.fillLater(retry)
 		return
+	case t.must:
+		t.fillLater(0)
 	}
 	for t.deliverNext() {
 	}

@@ -28,6 +28,7 @@ type rig struct {
 	floor  uint64
 	err    error // of Read
 	reads  int
+	during func()   // called once after Read has found its answer, if not nil
 	got    []uint64 // delivered, as the Sink sees it: it reads what is lost
 	last   broker.Position
 	losses int
@@ -65,13 +66,22 @@ func (r *rig) publishN(n int) (all []broker.Publication) {
 }
 
 func (r *rig) read(_ context.Context, _ string, q broker.Query) (broker.Page, error) {
+	page, during, err := r.find(q)
+	if during != nil {
+		during()
+	}
+	return page, err
+}
+
+func (r *rig) find(q broker.Query) (page broker.Page, during func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reads++
 	if r.err != nil {
-		return broker.Page{}, r.err
+		return page, nil, r.err
 	}
-	page := broker.Page{Top: r.top, Floor: r.floor, Why: broker.ReasonOverflow}
+	during, r.during = r.during, nil
+	page = broker.Page{Top: r.top, Floor: r.floor, Why: broker.ReasonOverflow}
 	for _, p := range r.kept {
 		if p.Position.Offset > max(q.After, r.floor) {
 			page.Publications = append(page.Publications, p)
@@ -80,7 +90,7 @@ func (r *rig) read(_ context.Context, _ string, q broker.Query) (broker.Page, er
 	if limit := q.Resolved().Limit; len(page.Publications) > limit {
 		page.Publications, page.More = page.Publications[:limit], true
 	}
-	return page, nil
+	return page, during, nil
 }
 
 func (r *rig) Deliver(p broker.Publication) {
@@ -148,6 +158,26 @@ func TestBeforeStart(t *testing.T) {
 	})
 }
 
+// More may arrive before the position is known than is kept: what comes after it is read then, and
+// nothing before it is delivered.
+func TestFloodBeforeStart(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		old := r.publishN(10)
+		at := old[9].Position
+		for _, p := range r.publishN(maxEarly + 5) {
+			r.ts.Arrived(p)
+		}
+		synctest.Wait()
+		require.Empty(t, r.got)
+		require.Zero(t, r.reads, "from where?")
+		r.last = at
+		r.ts.Start("s", at)
+		synctest.Wait()
+		require.Len(t, r.got, maxEarly+5)
+		require.Zero(t, r.losses)
+	})
+}
+
 // A publication that is missing may still arrive; if it does not, it is read.
 func TestGaps(t *testing.T) {
 	for _, arrives := range []bool{true, false} {
@@ -190,6 +220,24 @@ func TestOvertaking(t *testing.T) {
 			waiting = r.publish()
 		}
 		require.Zero(t, r.reads)
+		require.Zero(t, r.losses)
+	})
+}
+
+// What was too much to keep is read, also if a read had already begun.
+func TestFloodDuringRead(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.start()
+		all := r.publishN(2)
+		r.during = func() { // one waits already, so the last of these is too much
+			for _, p := range r.publishN(maxEarly) {
+				r.ts.Arrived(p)
+			}
+		}
+		r.ts.Arrived(all[1])
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, upTo(maxEarly+2), r.got)
 		require.Zero(t, r.losses)
 	})
 }
