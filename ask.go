@@ -30,6 +30,7 @@ const (
 	askLeaveConn  = "leave connection"
 	askRestJoin   = "rest join"
 	askRestLeave  = "rest leave"
+	askTicket     = "ticket"
 )
 
 // ask is the body of a question. Each question uses some of the fields.
@@ -43,6 +44,7 @@ type ask struct {
 	Code   CloseCode     `json:"code,omitempty"`
 	Reason string        `json:"reason,omitempty"`
 	Nodes  []cluster.ID  `json:"nodes,omitempty"`
+	Ticket string        `json:"ticket,omitempty"`
 }
 
 var errQuestion = errors.New("unknown question")
@@ -81,6 +83,8 @@ func (m *Manager) answer(ctx context.Context, method string, body json.RawMessag
 		return m.rooms.encodedValues(a.Room), nil
 	case askMembers:
 		return m.rooms.membersOf(a.Room), nil
+	case askTicket:
+		return m.answerTicket(a.Ticket)
 	}
 	return m.answerConn(ctx, method, &a)
 }

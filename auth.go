@@ -2,13 +2,11 @@ package realtime
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/names"
@@ -210,109 +208,6 @@ func (e *expiry) expired() {
 		expired := &wire.Error{Code: wire.CodeExpired, Message: "identity expired"}
 		e.c.answer(wire.Reply(nil, nil, expired))
 	}
-}
-
-const (
-	// ticketTime is how long a ticket is valid.
-	ticketTime = 30 * time.Second
-	// maxTickets bounds the unused tickets, maxUserTickets those of one user, and
-	// maxAnonymousTickets those for anonymous connections.
-	maxTickets          = 100_000
-	maxUserTickets      = 100
-	maxAnonymousTickets = maxTickets / 2
-)
-
-// Tickets issues passwords that open one connection within 30 seconds. A page cannot send an
-// Authorization header with its WebSocket. Instead it requests a ticket with an ordinary request,
-// which the application authenticates like any other, and connects with ?ticket=…. Proxies may log
-// the URL, but a ticket in it is worthless then: each attempt to connect uses up its ticket.
-//
-// The zero value is ready. Tickets are valid in this process only. All methods are safe for
-// concurrent use and do not block.
-type Tickets struct {
-	mu     sync.Mutex
-	unused map[string]*ticket
-	byUser map[string]int // the number of unused tickets
-	order  []*ticket      // the oldest first; includes used ones
-}
-
-type ticket struct {
-	name  string
-	id    Identity
-	until time.Time
-}
-
-// Issue returns a ticket for a connection of id. A URL can contain it without escaping. Issue
-// returns ErrOverloaded while there are 100,000 unused tickets, or 100 of the same user, or 50,000
-// for anonymous connections.
-func (ts *Tickets) Issue(id Identity) (string, error) {
-	t := &ticket{name: rand.Text(), id: id}
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	now := time.Now()
-	ts.discardOld(now)
-	limit := maxUserTickets
-	if id.UserID == "" {
-		limit = maxAnonymousTickets
-	}
-	if len(ts.unused) >= maxTickets || ts.byUser[id.UserID] >= limit {
-		return "", ErrOverloaded
-	}
-	if ts.unused == nil {
-		ts.unused, ts.byUser = make(map[string]*ticket), make(map[string]int)
-	}
-	t.until = now.Add(ticketTime)
-	ts.unused[t.name], ts.order = t, append(ts.order, t)
-	ts.byUser[id.UserID]++
-	return t.name, nil
-}
-
-// discardOld discards up to four of the oldest tickets that are used or have expired. That is more
-// than Issue adds, so the number of old tickets does not grow. ts.mu is held.
-func (ts *Tickets) discardOld(now time.Time) {
-	for range 4 {
-		if len(ts.order) == 0 {
-			ts.order = nil // to free the array
-			return
-		}
-		t := ts.order[0]
-		if ts.unused[t.name] != nil && now.Before(t.until) {
-			return
-		}
-		ts.order[0] = nil
-		ts.order = ts.order[1:]
-		ts.use(t)
-	}
-}
-
-// use makes a ticket invalid. ts.mu is held.
-func (ts *Tickets) use(t *ticket) {
-	if ts.unused[t.name] == nil {
-		return
-	}
-	if delete(ts.unused, t.name); len(ts.unused) == 0 {
-		ts.unused, ts.byUser = nil, nil // to free the memory, which an empty map keeps
-	} else if ts.byUser[t.id.UserID]--; ts.byUser[t.id.UserID] == 0 {
-		delete(ts.byUser, t.id.UserID)
-	}
-	t.id = Identity{} // a used ticket may stay in order for some time
-}
-
-// Authenticate is an Options.Authenticate. It uses up the ticket in the query of the request, and
-// returns its identity. Without a valid ticket it returns ErrUnauthenticated.
-func (ts *Tickets) Authenticate(r *http.Request) (Identity, error) {
-	name := r.URL.Query().Get("ticket")
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	t := ts.unused[name]
-	if t == nil {
-		return Identity{}, ErrUnauthenticated
-	}
-	id := t.id
-	if ts.use(t); !time.Now().Before(t.until) {
-		return Identity{}, ErrUnauthenticated
-	}
-	return id, nil
 }
 
 // BearerToken returns the token of a request, or an empty string. It does not check the token.

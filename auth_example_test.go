@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"time"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/client"
 )
 
 // Authorize decides about each action of a client. Without it, all actions are refused.
@@ -81,9 +84,13 @@ func ExampleBearerToken() {
 }
 
 // A page asks for a ticket, and connects with it once.
-func ExampleTickets() {
-	var tickets realtime.Tickets
-	rt := realtime.New(&realtime.Options{Authenticate: tickets.Authenticate})
+func ExampleManager_IssueTicket() {
+	rt := realtime.New(&realtime.Options{
+		OnConnect: func(_ context.Context, c *realtime.Conn) error {
+			fmt.Println("hello,", c.UserID())
+			return nil
+		},
+	})
 	defer rt.Close()
 	mux := http.NewServeMux()
 	mux.Handle("GET /ws", rt)
@@ -93,27 +100,35 @@ func ExampleTickets() {
 			http.Error(w, "not authenticated", http.StatusUnauthorized)
 			return
 		}
-		ticket, err := tickets.Issue(realtime.Identity{UserID: user})
+		ticket, err := rt.IssueTicket(realtime.Identity{UserID: user})
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprint(w, ticket)
 	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
 
-	request := httptest.NewRequest(http.MethodPost, "/ticket", nil)
+	request, _ := http.NewRequest(http.MethodPost, server.URL+"/ticket", nil)
 	request.SetBasicAuth("alice", "password")
-	response := httptest.NewRecorder()
-	mux.ServeHTTP(response, request)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ticket, _ := io.ReadAll(response.Body)
 
-	connect := httptest.NewRequest(http.MethodGet, "/ws?ticket="+response.Body.String(), nil)
 	for range 2 {
-		id, err := tickets.Authenticate(connect) // the endpoint does this
-		fmt.Println(id.UserID, err)
+		c, err := client.Dial(context.Background(), server.URL+"/ws?ticket="+string(ticket), nil)
+		if err != nil {
+			fmt.Println("not authenticated:", errors.Is(err, realtime.ErrUnauthenticated))
+			continue
+		}
+		c.Close()
 	}
 	// Output:
-	// alice <nil>
-	//  realtime: not authenticated
+	// hello, alice
+	// not authenticated: true
 }
 
 // Revalidate renews an identity: with a token that a client of realtime.v1 sends, or without one

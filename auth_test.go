@@ -1,103 +1,103 @@
 package realtime_test
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
+	"net/url"
+	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
 )
 
-func withTicket(name string) *http.Request {
-	return httptest.NewRequest(http.MethodGet, "http://site.example/ws?ticket="+name, nil)
+// open opens a connection with a ticket, over HTTP.
+func openWith(t *testing.T, rt *realtime.Manager, query string) (status int) {
+	t.Helper()
+	s := httptest.NewServer(rt)
+	defer s.Close()
+	ws, response, err := websocket.Dial(t.Context(), s.URL+"/ws"+query, nil)
+	if err == nil {
+		_ = ws.CloseNow()
+	}
+	return response.StatusCode
 }
 
 func TestTickets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var tickets realtime.Tickets
-		_, err := tickets.Authenticate(withTicket(""))
-		require.ErrorIs(t, err, realtime.ErrUnauthenticated)
-		first, err := tickets.Issue(realtime.Identity{UserID: "alice"})
-		require.NoError(t, err)
-		second, err := tickets.Issue(realtime.Identity{UserID: "bob"})
-		require.NoError(t, err)
-		require.NotEqual(t, first, second)
-		require.Regexp(t, `^[A-Z2-7]{26,}$`, first)
-		id, err := tickets.Authenticate(withTicket(first))
-		require.NoError(t, err)
-		require.Equal(t, "alice", id.UserID)
-		_, err = tickets.Authenticate(withTicket(first))
-		require.ErrorIs(t, err, realtime.ErrUnauthenticated, "a ticket opens one connection")
-		time.Sleep(30 * time.Second)
-		_, err = tickets.Authenticate(withTicket(second))
-		require.ErrorIs(t, err, realtime.ErrUnauthenticated, "the ticket has expired")
+	got := make(chan realtime.Identity, 1)
+	rt := realtime.New(&realtime.Options{
+		Authenticate: func(*http.Request) (realtime.Identity, error) {
+			return realtime.Identity{}, realtime.ErrForbidden
+		},
+		OnConnect: func(_ context.Context, c *realtime.Conn) error {
+			got <- c.Identity()
+			return nil
+		},
 	})
+	defer rt.Close()
+	id := realtime.Identity{
+		UserID: "alice", Device: "phone", Info: json.RawMessage(`{"a":1}`), Data: json.RawMessage(`2`),
+		ExpiresAt: time.Now().Add(time.Hour).Round(0).UTC(),
+	}
+	ticket, err := rt.IssueTicket(id)
+	require.NoError(t, err)
+	require.Regexp(t, `^[0-9A-Za-z]{30,}$`, ticket)
+	require.Equal(t, http.StatusForbidden, openWith(t, rt, ""), "Authenticate decides without a ticket")
+	require.Equal(t, http.StatusSwitchingProtocols, openWith(t, rt, "?ticket="+ticket))
+	require.Equal(t, id, <-got)
+	for _, wrong := range []string{ticket, "", "x", strings.Repeat("é", 40), ticket[:12], "0" + ticket[1:]} {
+		require.Equal(t, http.StatusUnauthorized, openWith(t, rt, "?ticket="+url.QueryEscape(wrong)), wrong)
+	}
+
+	ticket, err = rt.IssueTicket(realtime.Identity{})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusSwitchingProtocols, openWith(t, rt, "?ticket="+ticket))
+	require.Equal(t, realtime.Identity{}, <-got)
+
+	ticket, err = rt.IssueTicket(id)
+	require.NoError(t, err)
+	_, err = rt.User("alice").Disconnect(t.Context(), realtime.CloseRefused, "")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusUnauthorized, openWith(t, rt, "?ticket="+ticket), "alice was sent away")
 }
 
-func TestTicketsAreBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var tickets realtime.Tickets
-		issue := func(user string, n int) (names []string, err error) {
-			for range n {
-				name, err := tickets.Issue(realtime.Identity{UserID: user})
-				if err != nil {
-					return names, err
-				}
-				names = append(names, name)
-			}
-			return names, nil
-		}
-		names, err := issue("mallory", 1000)
-		require.ErrorIs(t, err, realtime.ErrOverloaded, "tickets of one user are bounded")
-		require.Len(t, names, 100)
-		_, err = tickets.Authenticate(withTicket(names[50]))
+func TestTicketsThatAreNotIssued(t *testing.T) {
+	rt := realtime.New(nil)
+	defer rt.Close()
+	for _, test := range []struct {
+		id  realtime.Identity
+		err error
+	}{
+		{realtime.Identity{UserID: "all"}, realtime.ErrInvalidName},
+		{realtime.Identity{ExpiresAt: time.Now()}, realtime.ErrUnauthenticated},
+		{realtime.Identity{Data: 5}, realtime.ErrInvalidMessage},
+		{realtime.Identity{Data: json.RawMessage(`{`)}, realtime.ErrInvalidMessage},
+		{realtime.Identity{Info: json.RawMessage(`"` + strings.Repeat("x", 1024) + `"`)}, realtime.ErrTooLarge},
+	} {
+		_, err := rt.IssueTicket(test.id)
+		require.ErrorIs(t, err, test.err)
+	}
+	for range 100 {
+		_, err := rt.IssueTicket(realtime.Identity{UserID: "alice"})
 		require.NoError(t, err)
-		_, err = issue("mallory", 1)
-		require.NoError(t, err, "a used ticket does not count")
-		_, err = issue("mallory", 1)
-		require.ErrorIs(t, err, realtime.ErrOverloaded)
-
-		names, err = issue("", 100_000)
-		require.ErrorIs(t, err, realtime.ErrOverloaded, "anonymous tickets are bounded")
-		require.Len(t, names, 50_000)
-		_, err = issue("alice", 1)
-		require.NoError(t, err)
-		for i := range 600 {
-			if _, err = issue(strconv.Itoa(i), 100); err != nil {
-				break
-			}
-		}
-		require.ErrorIs(t, err, realtime.ErrOverloaded)
-		_, err = issue("bob", 1)
-		require.ErrorIs(t, err, realtime.ErrOverloaded, "all tickets are bounded")
-
-		time.Sleep(30 * time.Second)
-		_, err = issue("bob", 100)
-		require.NoError(t, err)
-		_, err = issue("mallory", 100)
-		require.NoError(t, err)
-	})
+	}
+	_, err := rt.IssueTicket(realtime.Identity{UserID: "alice"})
+	require.ErrorIs(t, err, realtime.ErrOverloaded)
 }
 
-// The cost of Issue does not depend on how many tickets exist or have expired.
-func TestIssueCostIsConstant(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var tickets realtime.Tickets
-		for range 50_000 {
-			_, err := tickets.Issue(realtime.Identity{})
-			require.NoError(t, err)
-		}
-		refused := testing.AllocsPerRun(100, func() { _, _ = tickets.Issue(realtime.Identity{}) })
-		require.LessOrEqual(t, refused, 3.0, "Issue copies nothing")
-		time.Sleep(30 * time.Second)
-		_, err := tickets.Issue(realtime.Identity{})
-		require.NoError(t, err)
-	})
+// If it cannot be known whether somebody may connect, the client tries again.
+func TestAuthenticateUnavailable(t *testing.T) {
+	rt := realtime.New(&realtime.Options{Authenticate: func(*http.Request) (realtime.Identity, error) {
+		return realtime.Identity{}, fmt.Errorf("no database: %w", realtime.ErrUnavailable)
+	}})
+	defer rt.Close()
+	require.Equal(t, http.StatusServiceUnavailable, openWith(t, rt, ""))
 }
 
 func TestBearerToken(t *testing.T) {
@@ -111,7 +111,7 @@ func TestBearerToken(t *testing.T) {
 		{"Sec-WebSocket-Protocol", "realtime.v1", ""},
 		{"X", "y", ""},
 	} {
-		r := withTicket("")
+		r := httptest.NewRequest(http.MethodGet, "/ws", nil)
 		r.Header.Set(test.header, test.value)
 		require.Equal(t, test.want, realtime.BearerToken(r), "%+v", test)
 	}

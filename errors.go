@@ -15,15 +15,16 @@ import (
 // Errors of admission: of Authenticate, Register and the endpoint.
 var (
 	// ErrUnauthenticated means that the identity is missing, unknown or has expired. The endpoint
-	// answers 401, also to any other error of Authenticate that does not match ErrForbidden.
+	// answers 401, also to any other error of Authenticate that does not match ErrForbidden or
+	// ErrUnavailable.
 	ErrUnauthenticated = errors.New("realtime: not authenticated")
 	// ErrForbidden means that the identity is known and has no permission. The endpoint and the
 	// REST handler answer 403.
 	ErrForbidden = errors.New("realtime: forbidden")
 	// ErrTooManyConns means that Limits.Conns or Limits.ConnsPerUser is reached.
 	ErrTooManyConns = admission.ErrTooManyConns
-	// ErrOverloaded means that usage exceeds Limits.MemoryBytes, or that too many [Tickets] are
-	// unused. It is temporary. The endpoint answers 503.
+	// ErrOverloaded means that usage exceeds Limits.MemoryBytes, or that too many tickets are
+	// unused, see [Manager.IssueTicket]. It is temporary. The endpoint answers 503.
 	ErrOverloaded = admission.ErrOverloaded
 
 	errUserFull = fmt.Errorf("%w of one user", ErrTooManyConns)

@@ -241,12 +241,16 @@ func lacksOrigin(r *http.Request) bool {
 	return r.Header.Get("Origin") == "" && transport.HasToken(r.Header, "Upgrade", "websocket")
 }
 
-func (ep *endpoint) authenticate(r *http.Request, from netip.Addr) (Identity, error) {
-	if ep.m.opts.Authenticate == nil {
-		return Identity{}, nil
+func (ep *endpoint) authenticate(r *http.Request, from netip.Addr) (id Identity, err error) {
+	if ticket, ok := ticketOf(r); ok {
+		id, err = ep.m.redeem(r.Context(), ticket)
+	} else if ep.m.opts.Authenticate != nil {
+		id, err = ep.m.opts.Authenticate(r)
 	}
-	id, err := ep.m.opts.Authenticate(r)
 	switch {
+	case errors.Is(err, ErrUnavailable):
+		const status = http.StatusServiceUnavailable
+		return id, retryLater(status, temporarilyUnavailable, metrics.RefusedAuth, retryAfter)
 	case errors.Is(err, ErrForbidden):
 		return id, newRefusal(http.StatusForbidden, "forbidden", metrics.RefusedAuth)
 	case err != nil:

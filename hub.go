@@ -17,6 +17,7 @@ import (
 	"github.com/realtime-go/realtime/internal/recovery"
 	"github.com/realtime-go/realtime/internal/sendqueue"
 	"github.com/realtime-go/realtime/internal/state"
+	"github.com/realtime-go/realtime/internal/tickets"
 	"github.com/realtime-go/realtime/internal/timerwheel"
 	"github.com/realtime-go/realtime/internal/transport"
 	"github.com/realtime-go/realtime/internal/wire"
@@ -55,6 +56,7 @@ type Manager struct {
 	publisher publisher
 
 	node        *cluster.Node
+	tickets     tickets.Box[passedIdentity]
 	spread      *spreader
 	speakers    wire.Speakers
 	compressor  *wire.Compressor

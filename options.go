@@ -22,10 +22,12 @@ import (
 // connect, all connections are anonymous, and each request of a client is refused.
 type Options struct {
 	// Authenticate returns the identity behind a request that opens a connection. It is called
-	// before the upgrade. An error that matches ErrForbidden is answered with 403, any other error
-	// with 401; the text of the error is not sent. Authenticate may block: only this request waits.
-	// If User.Disconnect is called for the user in the meantime, the connection is refused. Nil:
-	// all connections are anonymous.
+	// before the upgrade, unless the query of the request has a ticket, see [Manager.IssueTicket].
+	// An error that matches ErrForbidden is answered with 403, one that matches ErrUnavailable with
+	// 503, after which clients try again, and any other error with 401; the text of the error is not
+	// sent. Authenticate may block: only this request waits. If User.Disconnect is called for the
+	// user in the meantime, the connection is refused. Nil: all connections are anonymous, except
+	// those with a ticket.
 	Authenticate func(*http.Request) (Identity, error)
 	// ConnContext returns ctx with the values that the context of a connection will have. It is
 	// called after Authenticate. If the result is not derived from ctx, the request panics. Values

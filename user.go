@@ -98,9 +98,9 @@ func (u User) Send(ctx context.Context, typ string, content any) (Result, error)
 }
 
 // Disconnect closes all connections of the user with [Conn.Close], in all processes, ends the user's
-// detached sessions, and returns how many connections it closed. It also refuses connections that
-// are being admitted: with 403 if Authenticate is running, and with code 4403 if OnConnect is
-// running. Authenticate decides about later connections: first make it refuse the user, and then
+// detached sessions, and returns how many connections it closed. It discards tickets for the user,
+// and refuses connections that are being admitted: with 403 if Authenticate is running, and with
+// code 4403 if OnConnect is running. Authenticate decides about later connections: first make it refuse the user, and then
 // call Disconnect, or use [User.Deny].
 //
 // Disconnect does not wait for the close frames. Nothing that is sent after it has returned reaches
@@ -122,6 +122,7 @@ func (u User) Disconnect(ctx context.Context, code CloseCode, reason string) (in
 // disconnect is User.Disconnect in this process.
 func (m *Manager) disconnect(id string, code CloseCode, reason string) (n int) {
 	m.revocations.Revoke(admission.Subject{User: id})
+	m.tickets.Discard(id)
 	for _, c := range m.User(id).conns() {
 		if c.Close(code, reason) == nil {
 			n++

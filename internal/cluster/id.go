@@ -20,6 +20,16 @@ func NewID() (id ID) {
 // String returns the ID in hexadecimal digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
+// CutID returns the ID at the beginning of a text, in the form of ID.String. It reports false if there
+// is none.
+func CutID(text string) (id ID, ok bool) {
+	if len(text) < hex.EncodedLen(len(id)) {
+		return id, false
+	}
+	_, err := hex.Decode(id[:], []byte(text[:hex.EncodedLen(len(id))]))
+	return id, err == nil
+}
+
 // connPrefix is the beginning of the ids of connections.
 const connPrefix = "conn_"
 
