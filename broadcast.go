@@ -351,38 +351,3 @@ func (b *broadcaster) lost(stream string) {
 		}
 	}
 }
-
-// announcer sends notices about users.
-type announcer struct{ m *Manager }
-
-// tellAll sends a notice to all connections except one. A nil notice is not sent.
-func (a *announcer) tellAll(notice *wire.Frames, except *Conn) {
-	if notice == nil {
-		return
-	}
-	n := 0
-	var wakeups sendqueue.Wakeups
-	defer wakeups.Flush()
-	a.m.conns.everyone.order.Lock()
-	defer a.m.conns.everyone.order.Unlock()
-	a.m.conns.everyone.walk(func(c *Conn) {
-		if c != except {
-			n++
-			c.push(&wakeups, notice, sendqueue.Notice, sendqueue.DropNewest)
-		}
-	})
-	notice.Settle(&a.m.counters.Queues.Budget)
-	a.m.counters.Add(metrics.Matched, n)
-}
-
-// userNotice encodes a notice about a user, or returns nil if there are none about users.
-func (a *announcer) userNotice(
-	message func(user string) broker.Message, user string,
-) *wire.Frames {
-	if !a.m.opts.AnnounceUsers {
-		return nil
-	}
-	f := &wire.Frames{Message: message(user)}
-	a.m.speakers.Encode(f)
-	return f
-}

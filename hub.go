@@ -102,7 +102,7 @@ func New(o *Options) *Manager {
 	m.conns, m.users, m.rooms = newLists(m), newUsers(m), newRooms(m)
 	m.inboxes = newInboxes(m)
 	m.events = newRoomEvents(m)
-	m.joins, m.announcer, m.publisher = joins{m}, announcer{m}, publisher{m}
+	m.joins, m.announcer, m.publisher = joins{m}, newAnnouncer(m), publisher{m}
 	m.broadcast = newBroadcaster(m)
 	m.detached = newDetached(m)
 	m.commands = newCommands(m)

@@ -123,7 +123,10 @@ func (e nodeEvents) Answer(ctx context.Context, method string, body json.RawMess
 }
 
 // Sync implements cluster.Events.
-func (e nodeEvents) Sync(ctx context.Context) { e.m.learnDenials(ctx) }
+func (e nodeEvents) Sync(ctx context.Context) {
+	e.m.learnDenials(ctx)
+	e.m.announcer.begin()
+}
 
 // Beat implements cluster.Events.
 func (e nodeEvents) Beat() []byte { return e.m.spread.beat() }

@@ -78,7 +78,8 @@ type Options struct {
 	// AnnounceUsers sends a notice to all other connections when the first connection of a user
 	// opens, and when the last one ends: n users who come cause n² messages. Anonymous connections
 	// cause no such notices, and neither does a connection that is lost if its session is resumed
-	// within Timeouts.Resume.
+	// within Timeouts.Resume. With a broker that connects several processes, the first and the last
+	// connection are those of all processes.
 	AnnounceUsers bool
 
 	// Origins lists the origins whose pages may connect, in addition to pages of the host itself:

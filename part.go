@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/parts"
 	"github.com/realtime-go/realtime/internal/state"
@@ -26,6 +27,9 @@ type partView struct{ r *room }
 // of the smaller node.
 func (v partView) Show(key string, m *parts.Member, at cluster.ID) {
 	r := v.r
+	if r.name == everybody {
+		return
+	}
 	if m == nil {
 		r.useState().ShowForeign(key, nil, false)
 		return
@@ -109,12 +113,23 @@ func (v partView) Attend(user string, more int) {
 	}
 	switch {
 	case before == 0 && now > 0:
-		r.notifyOf(wire.RoomJoined, user)
+		r.tellForeign(wire.RoomJoined, wire.UserJoined, user)
 	case before > 0 && now == 0:
-		r.notifyOf(wire.RoomLeft, user)
+		r.tellForeign(wire.RoomLeft, wire.UserLeft, user)
 	}
 	r.changes++
 	r.countState()
+}
+
+// tellForeign sends a notice about a user at another node.
+func (r *room) tellForeign(
+	inRoom func(user, room string) broker.Message, inAll func(user string) broker.Message, user string,
+) {
+	if r.name != everybody {
+		r.notifyOf(inRoom, user)
+	} else if notice := r.m.announcer.encode(inAll, user); notice != nil {
+		r.m.announcer.tellAll(notice, nil)
+	}
 }
 
 // Recount implements parts.View.
@@ -199,17 +214,23 @@ func (r *room) flushPart() {
 	if r.part == nil || !r.part.Dirty() || r.m.capacity.Closed() {
 		return
 	}
-	m := r.part.Flush(r.m.spread.clock.Next(r.name), func(key string) *parts.Member {
-		if r.state == nil {
-			return nil
-		}
-		if e := r.state.Own(key); e != nil {
-			return ownMember(e)
-		}
-		return nil
-	})
+	m := r.part.Flush(r.m.spread.clock.Next(r.name), r.ownMember)
 	r.fillPart(m)
 	r.m.spread.push(r.name, m)
+}
+
+// ownMember returns the member of this node with a key, or nil.
+func (r *room) ownMember(key string) *parts.Member {
+	switch {
+	case r.name == everybody:
+		return r.m.announcer.ownUser(key)
+	case r.state == nil:
+		return nil
+	}
+	if e := r.state.Own(key); e != nil {
+		return ownMember(e)
+	}
+	return nil
 }
 
 // ownMember returns an entry of this node as the others learn of it.
@@ -231,7 +252,10 @@ func (r *room) wholePart() *parts.Message {
 	if m.Version == 0 {
 		m.Version = r.m.spread.clock.Last()
 	}
-	if r.state != nil {
+	switch {
+	case r.name == everybody:
+		m.Members = r.m.announcer.ownUsers()
+	case r.state != nil:
 		for _, e := range r.state.OwnEntries() {
 			m.Members[e.Key] = ownMember(e)
 		}

@@ -307,7 +307,7 @@ func (l *lists) add(c *Conn) bool {
 		l.showRooms(c, nil)
 		return true
 	}
-	notice := l.m.announcer.userNotice(wire.UserJoined, user)
+	notice := l.m.announcer.encode(wire.UserJoined, user)
 	u := l.m.users.lockNew(user)
 	defer l.m.users.unlock(u)
 	defer l.opening.CompareAndDelete(c.id, c) // once it is among the connections of its user
@@ -325,7 +325,7 @@ func (l *lists) add(c *Conn) bool {
 		return false
 	}
 	if l.m.users.add(u, c) {
-		l.m.announcer.tellAll(notice, c)
+		l.m.announcer.userCame(user, notice, c)
 	}
 	l.m.users.expelOldest(u)
 	l.showRooms(c, u)
@@ -374,7 +374,7 @@ func (l *lists) removeUser(c *Conn, was phase) {
 		l.removeFromAll(c, was)
 		return
 	}
-	notice := l.m.announcer.userNotice(wire.UserLeft, user)
+	notice := l.m.announcer.encode(wire.UserLeft, user)
 	u := l.m.users.lockNew(user)
 	defer l.m.users.unlock(u)
 	l.removeFromAll(c, was)
@@ -383,7 +383,7 @@ func (l *lists) removeUser(c *Conn, was phase) {
 		remove = l.m.users.forget
 	}
 	if wasLast := remove(u, c); wasLast {
-		l.m.announcer.tellAll(notice, nil)
+		l.m.announcer.userLeft(user, notice)
 	}
 }
 

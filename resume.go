@@ -276,10 +276,10 @@ func (d *detached) takeOver(c, old *Conn, allowed func(room string) bool) (ok bo
 	if id := c.UserID(); id != "" {
 		u := d.m.users.lockNew(id)
 		defer d.m.users.unlock(u)
-		notice := d.m.announcer.userNotice(wire.UserLeft, id)
+		notice := d.m.announcer.encode(wire.UserLeft, id)
 		defer func() {
 			if ok && d.m.users.forget(u, old) { // c is not live any more
-				d.m.announcer.tellAll(notice, nil)
+				d.m.announcer.userLeft(id, notice)
 			}
 		}()
 	}

@@ -139,7 +139,9 @@ func (r Room) Deny(ctx context.Context, user string, d time.Duration) (int, erro
 func (m *Manager) LocalRooms() iter.Seq[string] {
 	var names []string
 	for _, r := range m.rooms.index.Values() {
-		names = append(names, r.name)
+		if r.name != everybody {
+			names = append(names, r.name)
+		}
 	}
 	slices.Sort(names)
 	return slices.Values(names)
@@ -218,12 +220,7 @@ func (rs *rooms) lockNew(name string, p roomPolicy) *room {
 	for {
 		r := rs.index.GetOrPut(name, func() *room {
 			rs.m.counters.Rooms.Add(1)
-			r := &room{name: name, policy: p, m: rs.m, subject: rs.m.node.EnterRoom(name)}
-			r.usePart()
-			if p.Keeps() {
-				r.topic = recovery.NewTopic(broker.RoomStream(name), name, p.Policy, &r.mu)
-			}
-			return r
+			return rs.newRoom(name, p)
 		})
 		r.mu.Lock()
 		if !r.dead {
@@ -232,6 +229,16 @@ func (rs *rooms) lockNew(name string, p roomPolicy) *room {
 		r.mu.Unlock()
 		rs.index.CompareAndDelete(name, r)
 	}
+}
+
+// newRoom returns a room with policy p that is not in the index.
+func (rs *rooms) newRoom(name string, p roomPolicy) *room {
+	r := &room{name: name, policy: p, m: rs.m, subject: rs.m.node.EnterRoom(name)}
+	r.usePart()
+	if p.Keeps() {
+		r.topic = recovery.NewTopic(broker.RoomStream(name), name, p.Policy, &r.mu)
+	}
+	return r
 }
 
 // lock returns the room with this name, locked, or nil if there is none.
@@ -251,7 +258,7 @@ func (rs *rooms) lock(name string) *room {
 // unlock unlocks a room, and removes it if it has no members and no holds. Its state ends with its
 // members: those who come next must not see what these have left.
 func (rs *rooms) unlock(r *room) {
-	if len(r.members) == 0 && r.shown == 0 {
+	if r.deserted() {
 		if r.state != nil {
 			r.state.Close()
 			r.state = nil
@@ -294,6 +301,9 @@ func (rs *rooms) hold(ctx context.Context, name string, p roomPolicy) (*room, er
 	}
 	return r, nil
 }
+
+// deserted reports whether nobody is in the room at this node, nor waits for what others say of it.
+func (r *room) deserted() bool { return len(r.members) == 0 && r.shown == 0 && r.name != everybody }
 
 // release undoes hold.
 func (rs *rooms) release(r *room) {

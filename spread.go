@@ -253,7 +253,7 @@ func (s *spreader) take(from cluster.ID, m *parts.Message) (ask bool) {
 		return false
 	}
 	defer s.m.rooms.unlock(r)
-	if r.part == nil || len(r.members) == 0 && r.shown == 0 {
+	if r.part == nil || r.deserted() {
 		return false
 	}
 	r.retell(func() {

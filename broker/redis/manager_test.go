@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -30,7 +31,7 @@ func managers(t *testing.T, s *server) (nodes [2]*realtimetest.Server) {
 		require.NoError(t, err)
 		nodes[i] = realtimetest.New(t, &realtime.Options{
 			Broker: b, Authorize: realtime.InsecureAllowAll, Show: realtime.ShowMembers,
-			Logger: slog.New(slog.DiscardHandler),
+			AnnounceUsers: true, Logger: slog.New(slog.DiscardHandler),
 			Room: func(name string) realtime.RoomOptions {
 				if strings.HasPrefix(name, "kept") {
 					return realtime.RoomOptions{History: realtime.Retention{Messages: 1000}}
@@ -192,6 +193,29 @@ func users(now client.Presence) (names []string) {
 func has(want ...string) func(client.Presence) bool {
 	return func(now client.Presence) bool {
 		return len(now.Members) == len(want) && slices.Equal(users(now), want)
+	}
+}
+
+// Users who come and go are announced at both nodes, and tickets are valid at both.
+func TestManagersAnnounceUsers(t *testing.T) {
+	nodes := managers(t, start(t))
+	alice := nodes[0].Connect("alice")
+	bob, bob2 := nodes[1].Connect("bob"), nodes[0].Connect("bob")
+	type notice struct {
+		User string `json:"user_id"`
+	}
+	require.Equal(t, "bob", realtimetest.Expect[notice](alice, "userjoined").User)
+	require.NoError(t, bob.Close())
+	require.NoError(t, bob2.Close())
+	require.Equal(t, "bob", realtimetest.Expect[notice](alice, "userleft").User)
+	alice.ExpectNone("userjoined")
+
+	ticket, err := nodes[0].Manager.IssueTicket(realtime.Identity{UserID: "carol"})
+	require.NoError(t, err)
+	for _, status := range []int{http.StatusUpgradeRequired, http.StatusUnauthorized} {
+		w := httptest.NewRecorder()
+		nodes[1].Manager.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://site.example/ws?ticket="+ticket, nil))
+		require.Equal(t, status, w.Code)
 	}
 }
 
