@@ -215,6 +215,9 @@ func (r *room) flushPart() {
 		return
 	}
 	m := r.part.Flush(r.m.spread.clock.Next(r.name), r.ownMember)
+	if r.part.Quiet() {
+		return
+	}
 	r.fillPart(m)
 	r.m.spread.push(r.name, m)
 }

@@ -231,6 +231,26 @@ func (rs *rooms) lockNew(name string, p roomPolicy) *room {
 	}
 }
 
+// part returns the part of a room that is shared with other nodes, or nil.
+func (rs *rooms) part(name string) *parts.Room {
+	r := rs.lock(name)
+	if r == nil {
+		return nil
+	}
+	defer r.mu.Unlock()
+	return r.part
+}
+
+// foundNobody notes that no other node has a room, unless its part has become another one.
+func (rs *rooms) foundNobody(name string, part *parts.Room) {
+	if r := rs.lock(name); r != nil {
+		if r.part != nil && r.part == part {
+			r.part.FoundNobody()
+		}
+		r.mu.Unlock()
+	}
+}
+
 // newRoom returns a room with policy p that is not in the index.
 func (rs *rooms) newRoom(name string, p roomPolicy) *room {
 	r := &room{name: name, policy: p, m: rs.m, subject: rs.m.node.EnterRoom(name)}

@@ -59,7 +59,7 @@ type outPart struct {
 // freshRoom is a room of which all nodes must be asked.
 type freshRoom struct {
 	due   time.Time
-	again bool // once more
+	again bool // and once more
 }
 
 func newSpreader(m *Manager) *spreader {
@@ -114,21 +114,39 @@ func (s *spreader) push(room string, m *parts.Message) {
 	}
 }
 
-// send sends what is queued. What is lost is found by the versions in the signs of life.
+// send sends what is queued, that of different rooms at once. What is lost is found by the versions in
+// the signs of life.
 func (s *spreader) send() {
 	for {
-		s.mu.Lock()
-		s.sent.Broadcast()
-		if len(s.out) == 0 {
-			s.sending, s.out = false, nil
-			s.mu.Unlock()
+		some := s.takeOut()
+		if len(some) == 0 {
 			return
 		}
-		next := s.out[0]
-		s.out = s.out[1:]
-		s.mu.Unlock()
-		_ = s.m.node.SendPart(context.Background(), next.room, next.data)
+		var sending sync.WaitGroup
+		for _, p := range some {
+			sending.Go(func() { _ = s.m.node.SendPart(context.Background(), p.room, p.data) })
+		}
+		sending.Wait()
 	}
+}
+
+// takeOut takes the first of what is queued, one message of each room. If there is nothing, sending has
+// ended.
+func (s *spreader) takeOut() (some []outPart) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rooms := map[string]bool{}
+	for _, p := range s.out {
+		if rooms[p.room] || len(some) == maxOut {
+			break
+		}
+		rooms[p.room], some = true, append(some, p)
+	}
+	if s.out = s.out[len(some):]; len(some) == 0 {
+		s.sending, s.out = false, nil
+	}
+	s.sent.Broadcast()
+	return some
 }
 
 // begin asks the other nodes for their parts and the values of a room that has begun here.
@@ -148,18 +166,16 @@ func (s *spreader) again(room string) {
 func (s *spreader) askedAll(room string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fresh[room].again {
-		s.fresh[room] = freshRoom{time.Now().Add(askAgain), false}
-	} else {
-		delete(s.fresh, room)
-	}
+	s.fresh[room] = freshRoom{time.Now().Add(askAgain), false}
 }
 
 // askAll asks all nodes for their parts of a room, and for its values if they have some. If one does
 // not answer, it does so again later. Of nodes that are lost, the others have the parts.
 func (s *spreader) askAll(room string) {
+	part := s.m.rooms.part(room)
 	ctx, heard, rooms := context.Background(), []cluster.ID{s.m.node.ID}, []string{room}
 	answers, err := s.m.node.FetchRoom(ctx, room, askParts, &ask{Rooms: rooms})
+	found := len(answers)
 	var lost []cluster.ID
 	hasValues := false
 	for i := range answers {
@@ -176,6 +192,9 @@ func (s *spreader) askAll(room string) {
 	}
 	if err == nil { // before values are asked for, which may fail
 		s.askedAll(room)
+		if found == 0 {
+			s.m.rooms.foundNobody(room, part)
+		}
 	}
 	if hasValues {
 		s.m.learnValues(room)
@@ -376,6 +395,7 @@ func (s *spreader) answer(rooms []string) (any, error) {
 		}
 		if r := s.m.rooms.lock(name); r != nil {
 			if r.part != nil {
+				r.part.Heard()
 				m := r.wholePart()
 				m.Others = r.part.Nodes()
 				a.Parts[name] = m
@@ -416,30 +436,38 @@ func (s *spreader) beat() []byte {
 	if s.unsure.Swap(false) {
 		s.m.broker.Go(func() { s.m.learnDenials(context.Background()) })
 	}
-	s.mu.Lock()
-	var fresh []string
-	now := time.Now()
-	for room, f := range s.fresh {
-		if now.Before(f.due) {
-			continue
-		}
-		if fresh = append(fresh, room); len(fresh) == maxPartRooms {
-			break
-		}
+	first, again := s.dueRooms(time.Now())
+	for _, room := range first {
+		s.m.broker.Go(func() { s.askAll(room) })
 	}
-	s.mu.Unlock()
-	for _, room := range fresh {
-		if r := s.m.rooms.lock(room); r != nil {
-			r.mu.Unlock()
-			s.m.broker.Go(func() { s.askAll(room) })
-			continue
+	if len(again) > 0 {
+		for _, id := range s.m.node.Peers() {
+			s.askLater(id, again...)
 		}
-		s.mu.Lock()
-		delete(s.fresh, room)
-		s.mu.Unlock()
 	}
 	data, _ := json.Marshal(s.clock.Due())
 	return data
+}
+
+// dueRooms returns some of the rooms of which not all nodes have answered yet, and those of which all
+// nodes must be asked once more.
+func (s *spreader) dueRooms(now time.Time) (first, again []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for room, f := range s.fresh {
+		_, exists := s.m.rooms.index.Get(room)
+		switch {
+		case !exists:
+			delete(s.fresh, room)
+		case now.Before(f.due):
+		case !f.again:
+			delete(s.fresh, room)
+			again = append(again, room)
+		case len(first) < maxPartRooms:
+			first = append(first, room)
+		}
+	}
+	return first, again
 }
 
 // beaten takes the sign of life of another node.

@@ -4,6 +4,8 @@ go 1.26.0
 
 replace github.com/realtime-go/realtime => ../
 
+replace github.com/realtime-go/realtime/broker/redis => ../broker/redis
+
 require (
 	github.com/centrifugal/centrifuge v0.40.1
 	github.com/coder/websocket v1.8.15
@@ -11,6 +13,7 @@ require (
 	github.com/lxzan/gws v1.8.9
 	github.com/olahol/melody v1.1.4
 	github.com/realtime-go/realtime v0.0.0
+	github.com/realtime-go/realtime/broker/redis v0.0.0
 	golang.org/x/sys v0.49.0
 )
 

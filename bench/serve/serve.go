@@ -32,6 +32,15 @@ import (
 // DeflateEnv is the environment variable that asks a server to compress.
 const DeflateEnv = "BENCH_DEFLATE"
 
+// RedisEnv is the environment variable with the address of the Redis that nodes share.
+const RedisEnv = "BENCH_REDIS"
+
+// What a room of a node keeps: so many messages for so long.
+const (
+	HistorySize = 100
+	HistoryTime = 5 * time.Minute
+)
+
 // Deflate reports whether the server must compress.
 func Deflate() bool { return os.Getenv(DeflateEnv) != "" }
 

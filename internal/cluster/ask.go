@@ -158,15 +158,16 @@ func (n *Node) ask(
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", broker.ErrUnavailable, err)
 	}
-	if receivers == 0 {
-		if len(known) == 1 && subject != allSubject && n.State(known[0]) != Alive {
-			return nil, ErrNoNode
-		}
-		return nil, p.result()
+	if receivers == 0 && len(known) == 1 && subject != allSubject && n.State(known[0]) != Alive {
+		return nil, ErrNoNode
 	}
 	n.asking.mu.Lock()
 	if p.least = receivers; receivers < 0 && len(known) > 0 {
 		p.least = len(known)
+	}
+	if receivers == 0 { // so nobody answers, and those that must are missing
+		defer n.asking.mu.Unlock()
+		return nil, p.result()
 	}
 	p.settle()
 	n.asking.mu.Unlock()
@@ -194,6 +195,8 @@ func (p *pending) result() error {
 		return fmt.Errorf("%w: no answer of node %s", broker.ErrUnavailable, strings.Join(missing, ", "))
 	case unknown > 0:
 		return fmt.Errorf("%w: no answer of %d nodes", broker.ErrUnavailable, unknown)
+	case p.least < 0:
+		return fmt.Errorf("%w: it is not known how many nodes were asked", broker.ErrUnavailable)
 	}
 	return errors.Join(p.errs...)
 }

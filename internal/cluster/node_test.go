@@ -19,10 +19,11 @@ import (
 
 // testBus notes what a node does.
 type testBus struct {
-	wg    sync.WaitGroup
-	delay time.Duration
-	err   error
-	quiet bool // what is sent is not noted
+	wg     sync.WaitGroup
+	delay  time.Duration
+	err    error
+	quiet  bool // what is sent is not noted
+	unsure bool // it is not known how many nodes get what is sent
 
 	mu    sync.Mutex
 	calls []string
@@ -59,7 +60,21 @@ func (b *testBus) Send(_ context.Context, data []byte, subjects ...string) (int,
 		defer b.mu.Unlock()
 		b.sent = append(b.sent, data)
 	}
+	if b.unsure {
+		return -1, b.err
+	}
 	return len(subjects), b.err
+}
+
+// If it is not known how many nodes have got a question, nobody knows whether all have answered.
+func TestAskUnsure(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, b *testBus) {
+		n.Open(noEvents{}, 0)
+		b.unsure = true
+		answers, err := n.AskRoom(t.Context(), "hall", "x", nil)
+		require.Empty(t, answers)
+		require.ErrorIs(t, err, broker.ErrUnavailable)
+	})
 }
 
 func (b *testBus) Go(f func()) { b.wg.Go(f) }

@@ -1,11 +1,13 @@
 package integration_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/realtime-go/realtime"
+	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/long"
 	"github.com/realtime-go/realtime/internal/memengine"
 )
@@ -277,6 +280,45 @@ func TestNodesThatAreLost(t *testing.T) {
 		g.see(bob).same(two.Manager)
 		require.Len(t, f.entries, 3)
 		require.Equal(t, []string{"new alice", "new bob", "new carol"}, g.log)
+	})
+}
+
+// countingBus counts what is sent to a room.
+type countingBus struct {
+	broker.Bus
+	sends atomic.Int64
+}
+
+func (b *countingBus) Send(ctx context.Context, data []byte, subjects ...string) (int, error) {
+	if slices.Contains(subjects, broker.RoomStream("hall")) {
+		b.sends.Add(1)
+	}
+	return b.Bus.Send(ctx, data, subjects...)
+}
+
+// A node tells nothing of a room that no other node has, and tells everything from the moment in which
+// another one begins to have it.
+func TestRoomOfOneNodeIsQuiet(t *testing.T) {
+	cluster(t, 1, showing(), func(t *testing.T, ns *nodes) {
+		bus := &countingBus{Bus: ns.engine.Broker()}
+		o := showing()
+		o.Broker = bus
+		one, two := newBed(t, o), ns.beds[0]
+		defer one.Close()
+		alice := one.openV1(realtime.Identity{UserID: "alice"})
+		f := one.watch(alice, "hall", "")
+		for i := range 20 {
+			require.NoError(t, alice.conn.SetInfo(i))
+			time.Sleep(time.Second)
+		}
+		require.EqualValues(t, 1, bus.sends.Load(), "whether another node has the room")
+		bob := two.openV1(realtime.Identity{UserID: "bob"})
+		g := two.watch(bob, "hall", "")
+		require.NoError(t, alice.conn.SetInfo("new"))
+		time.Sleep(200 * time.Millisecond)
+		g.see(bob).same(two.Manager)
+		f.see(alice).same(one.Manager)
+		require.Len(t, g.entries, 2)
 	})
 }
 

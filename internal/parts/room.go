@@ -69,6 +69,9 @@ type Room struct {
 	dirty map[string]struct{} // keys that have changed since
 	count bool                // the numbers have changed since
 
+	asked bool // all nodes that have the room were asked for their parts, and there were none
+	heard bool // another node has said something of the room, or has asked
+
 	held         map[cluster.ID]*part
 	keys         map[string][]cluster.ID // which nodes have a member with a key
 	users, conns int                     // of the parts that are held
@@ -120,6 +123,15 @@ func (r *Room) Flush(version uint64, member func(key string) *Member) *Message {
 	return m
 }
 
+// FoundNobody notes that no node has the room, at a time when this one listened to all of them.
+func (r *Room) FoundNobody() { r.asked = true }
+
+// Heard notes that another node has the room, or begins to have it.
+func (r *Room) Heard() { r.heard = true }
+
+// Quiet reports whether no other node needs to be told anything: one that begins to have the room asks.
+func (r *Room) Quiet() bool { return r.asked && !r.heard }
+
 // Dirty reports whether Flush has something to return.
 func (r *Room) Dirty() bool { return len(r.dirty) > 0 || r.count }
 
@@ -142,11 +154,13 @@ func (r *Room) Receive(from cluster.ID, m *Message) (ask bool) {
 	case p != nil && m.Version <= p.version: // older, or again
 		return false
 	case m.Prev != 0 && (p == nil || m.Prev != p.version):
+		r.heard = true
 		return true
 	}
 	if p == nil && len(m.Members) == 0 && m.Users == 0 && m.Conns == 0 {
 		return false // most nodes have nothing in most rooms
 	}
+	r.heard = true
 	if p == nil {
 		p = &part{members: map[string]*Member{}}
 		r.held[from] = p
