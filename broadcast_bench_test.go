@@ -127,6 +127,39 @@ func BenchmarkRoute(b *testing.B) {
 	}
 }
 
+// BenchmarkReceive delivers one message that another node has sent to a room. It is to need about as
+// much as the same message in BenchmarkRoute.
+func BenchmarkReceive(b *testing.B) {
+	s := newBenchManager(b, 1000)
+	for _, test := range []struct {
+		name string
+		to   Target
+	}{{"room/10", ToRoom("r50")}, {"room/1000", ToRoom("hall")}} {
+		b.Run(test.name, func(b *testing.B) {
+			sent := broker.Publication{
+				Target: broker.Target(test.to), Message: broker.Message(Chat("u0", "hello, world")),
+			}
+			data, err := sent.AppendBinary(nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			received := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				var p broker.Publication
+				if err := p.UnmarshalBinary(data); err != nil {
+					b.Fatal(err)
+				}
+				sink{s.Manager}.deliverForeign(&p)
+				if received++; received%64 == 0 {
+					s.empty()
+				}
+			}
+			s.empty()
+		})
+	}
+}
+
 // BenchmarkHistory compares a message to a room that keeps history with the same message to a room
 // that does not.
 func BenchmarkHistory(b *testing.B) {

@@ -18,6 +18,8 @@
 //     of the last two minutes, and about 500 bytes for each stream, until ForgetAfter.
 //   - A user with the rights that [Options] names, no other application with the same Prefix, and
 //     no way to the server for anyone else: who can write to it can send in anyone's name.
+//   - tcp-keepalive 10, not its default of 300: as long as a server has not noticed that a machine
+//     is gone, what is sent there counts as received, and questions wait for its answer.
 //   - client-output-buffer-limit pubsub: a process that does not read for so long that the limit is
 //     reached is disconnected, and then reads what it has missed.
 //

@@ -167,6 +167,22 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
+// A connection that the server has not noticed to be lost does not count as a receiver once there is a
+// new one.
+func TestLostConnectionIsNoReceiver(t *testing.T) {
+	s := start(t)
+	p := newProxy(t, s.addr())
+	a, b := join(t, brief(p)), join(t, s.options())
+	require.NoError(t, a.Listen(t.Context(), "x"))
+	p.strand()
+	eventually(t, func() bool {
+		n, err := b.Send(t.Context(), nil, "x")
+		require.NoError(t, err)
+		require.LessOrEqual(t, n, 1)
+		return len(a.receipts()) > 0
+	})
+}
+
 // A server that hangs breaks no connection. Nevertheless the time until the Sink knows it begins with
 // the last answer: the other nodes are taken for dead a second later.
 func TestHangingServerIsCutInTime(t *testing.T) {

@@ -20,6 +20,8 @@ type link struct {
 	b     *Broker
 	index int
 
+	server serverConn // the connection; used by run only
+
 	receiving sync.Mutex // held while something is received
 
 	mu       sync.Mutex
@@ -150,6 +152,7 @@ func (l *link) restore(conn rueidis.DedicatedClient, number uint64) error {
 	if err := l.ssubscribe(conn, []*channel{idle}, number); err != nil {
 		return err
 	}
+	l.replace(conn)
 	for _, all := range buckets {
 		for some := range slices.Chunk(all, batch) {
 			if err := l.ssubscribe(conn, some, number); err != nil {
@@ -158,6 +161,35 @@ func (l *link) restore(conn rueidis.DedicatedClient, number uint64) error {
 		}
 	}
 	return nil
+}
+
+// serverConn names a connection as its server does. The zero value names none.
+type serverConn struct {
+	run string // of the server: each start is another one
+	id  int64
+}
+
+// replace ends the connection before this one, if its server still keeps it, as after a cut that the
+// server has not noticed: what is sent would be counted as received there, for minutes. Without the
+// right to do that, nothing happens.
+func (l *link) replace(conn rueidis.DedicatedClient) {
+	ctx, cancel := context.WithTimeout(l.b.ctx, l.b.options.Timeout)
+	defer cancel()
+	was := l.server
+	l.server = serverConn{}
+	id, err := conn.Do(ctx, conn.B().ClientId().Build()).AsInt64()
+	if err != nil {
+		return
+	}
+	info, err := conn.Do(ctx, conn.B().Info().Section("server").Build()).ToString()
+	if err != nil {
+		return
+	}
+	_, run, _ := strings.Cut(info, "run_id:")
+	run, _, _ = strings.Cut(run, "\r")
+	if l.server = (serverConn{run, id}); was.id != 0 && was.run == run {
+		_ = conn.Do(ctx, conn.B().ClientKill().Id(was.id).Build()).Error()
+	}
 }
 
 // ssubscribe subscribes a connection to channels of one bucket.

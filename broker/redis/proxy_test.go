@@ -24,6 +24,7 @@ type proxy struct {
 	mute    bool
 	stopped chan struct{} // not nil: nothing passes until it is closed
 	conns   map[net.Conn]bool
+	servers map[net.Conn]bool // sides of the server that stay, see strand
 	work    sync.WaitGroup
 }
 
@@ -31,7 +32,7 @@ func newProxy(t *testing.T, to string) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{l: l, to: to, conns: map[net.Conn]bool{}}
+	p := &proxy{l: l, to: to, conns: map[net.Conn]bool{}, servers: map[net.Conn]bool{}}
 	p.work.Go(p.accept)
 	t.Cleanup(func() {
 		p.resume()
@@ -77,8 +78,8 @@ func (p *proxy) add(conns ...net.Conn) bool {
 
 // pass passes on what read returns, until there is an error.
 func (p *proxy) pass(from, to net.Conn, read func(r *bufio.Reader) ([]byte, error)) {
-	defer func() { _ = from.Close() }()
-	defer func() { _ = to.Close() }()
+	defer p.close(from)
+	defer p.close(to)
 	r, w := bufio.NewReaderSize(from, 64<<10), bufio.NewWriterSize(to, 64<<10)
 	for {
 		data, err := read(r)
@@ -149,6 +150,29 @@ func appendReply(data []byte, r *bufio.Reader) ([]byte, error) {
 		}
 	}
 	return data, nil
+}
+
+// close closes a side of a connection, unless it stays.
+func (p *proxy) close(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.servers[c] {
+		_ = c.Close()
+	}
+}
+
+// strand closes all connections so that the server does not notice it, as a broken line does.
+func (p *proxy) strand() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		if c.RemoteAddr().String() == p.to {
+			p.servers[c] = true
+			continue
+		}
+		_ = c.Close()
+		delete(p.conns, c)
+	}
 }
 
 // cut closes all connections, and refuses new ones or not.

@@ -177,9 +177,25 @@ func (n *Node) ask(
 	case <-n.ctx.Done():
 		return nil, broker.ErrClosed
 	}
+	peers := n.Peers()
 	n.asking.mu.Lock()
 	defer n.asking.mu.Unlock()
+	if subject == allSubject {
+		p.concede(peers)
+	}
 	return p.answers, p.result()
+}
+
+// concede expects no more answers if all nodes that are alive have answered: who else got the question
+// has been heard by now, or is a connection of a machine that is gone and that the engine still keeps.
+// The lock is held.
+func (p *pending) concede(peers []ID) {
+	for _, id := range peers {
+		if !p.from[id] {
+			return
+		}
+	}
+	p.least = min(p.least, len(p.answers)+len(p.errs))
 }
 
 // result returns an error if not all have answered well. The lock is held.

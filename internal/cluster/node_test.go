@@ -66,6 +66,25 @@ func (b *testBus) Send(_ context.Context, data []byte, subjects ...string) (int,
 	return len(subjects), b.err
 }
 
+// The engine may count a connection of a node that is gone. It does not answer, and is not missed.
+func TestAskAllOfGoneNodes(t *testing.T) {
+	withNode(t, func(t *testing.T, n *Node, b *testBus) {
+		n.Open(noEvents{}, 0)
+		began := time.Now()
+		_, err := n.AskAll(t.Context(), "x", nil)
+		require.NoError(t, err)
+		require.Equal(t, askTime, time.Since(began), "a node that has just begun is waited for")
+		time.AfterFunc(time.Second, func() { // it begins meanwhile, and has not answered
+			e := Envelope{From: NewID(), Kind: KindBeat}
+			_, _ = n.Receive(e.append(nil))
+		})
+		_, err = n.AskAll(t.Context(), "x", nil)
+		require.ErrorIs(t, err, broker.ErrUnavailable)
+		_, err = n.AskRoom(t.Context(), "hall", "x", nil)
+		require.ErrorIs(t, err, broker.ErrUnavailable, "nobody knows whether it is gone")
+	})
+}
+
 // If it is not known how many nodes have got a question, nobody knows whether all have answered.
 func TestAskUnsure(t *testing.T) {
 	withNode(t, func(t *testing.T, n *Node, b *testBus) {
