@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/realtime-go/realtime/internal/admission"
 	"github.com/realtime-go/realtime/internal/cluster"
 )
 
@@ -44,6 +43,7 @@ type ask struct {
 	Code   CloseCode     `json:"code,omitempty"`
 	Reason string        `json:"reason,omitempty"`
 	Nodes  []cluster.ID  `json:"nodes,omitempty"`
+	Stamp  uint64        `json:"stamp,omitempty"`
 	Ticket string        `json:"ticket,omitempty"`
 }
 
@@ -57,7 +57,7 @@ func (m *Manager) answer(ctx context.Context, method string, body json.RawMessag
 	}
 	switch method {
 	case askDeny:
-		return m.deny(admission.Subject{User: a.User, Room: a.Room}, a.For), nil
+		return m.denials.denyHere(&a), nil
 	case askDisconnect:
 		return m.disconnect(a.User, a.Code, a.Reason), nil
 	case askRemove:
@@ -149,24 +149,6 @@ func (m *Manager) atNode(ctx context.Context, method string, a *ask) (done bool,
 func (m *Manager) everywhere(ctx context.Context, n int, method string, a *ask) (int, error) {
 	answers, err := m.node.AskAll(ctx, method, a)
 	return n + sum(answers), err
-}
-
-// learnDenials asks the other nodes who is kept out. A new node does so before it takes connections,
-// and one that was cut off when it can reach the others again.
-func (m *Manager) learnDenials(ctx context.Context) {
-	answers, err := m.node.AskAll(ctx, askDenials, &ask{})
-	m.spread.unsure.Store(err != nil) // then it is asked again, see spreader.beat
-	for i := range answers {
-		var all []admission.Denied
-		if json.Unmarshal(answers[i].Body, &all) != nil {
-			continue
-		}
-		for _, d := range all {
-			if m.revocations.Check(0, d.Subject) == nil {
-				m.deny(d.Subject, d.Left)
-			}
-		}
-	}
 }
 
 // onlineElsewhere returns those of the users who have a connection at another node. A user of whom

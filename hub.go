@@ -57,6 +57,7 @@ type Manager struct {
 
 	node        *cluster.Node
 	tickets     tickets.Box[passedIdentity]
+	denials     *denials
 	spread      *spreader
 	speakers    wire.Speakers
 	compressor  *wire.Compressor
@@ -85,7 +86,7 @@ func New(o *Options) *Manager {
 	m.wheel = timerwheel.New(m.background.Go)
 	m.evictor = newEvictor(m)
 	m.broker = recovery.NewBroker(m.opts.Broker)
-	m.node, m.spread = m.newNode(), newSpreader(m)
+	m.node, m.spread, m.denials = m.newNode(), newSpreader(m), newDenials(m)
 	m.fetcher = recovery.NewFetcher(
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
 	m.compressor = wire.NewCompressor(m.opts.CompressFrom, &m.speakers,

@@ -31,7 +31,7 @@ func (m *Manager) nodeName() string {
 // learn asks the other nodes what this one has missed while it was cut off. They do the same when
 // they hear it again.
 func (m *Manager) learn() {
-	m.learnDenials(context.Background())
+	m.denials.learn(context.Background())
 	for _, id := range m.node.Peers() {
 		m.spread.missed(id)
 	}
@@ -114,6 +114,12 @@ func (s sink) Cut(cut bool) {
 	}
 }
 
+// beat is what a sign of life says.
+type beat struct {
+	Parts  map[string]uint64 `json:"parts,omitempty"`  // the versions of parts that are new, by room
+	Denied uint64            `json:"denied,omitempty"` // a digest of all denials
+}
+
 // nodeEvents is a Manager as its node sees it.
 type nodeEvents struct{ m *Manager }
 
@@ -124,15 +130,26 @@ func (e nodeEvents) Answer(ctx context.Context, method string, body json.RawMess
 
 // Sync implements cluster.Events.
 func (e nodeEvents) Sync(ctx context.Context) {
-	e.m.learnDenials(ctx)
+	e.m.denials.learn(ctx)
 	e.m.announcer.begin()
 }
 
 // Beat implements cluster.Events.
-func (e nodeEvents) Beat() []byte { return e.m.spread.beat() }
+func (e nodeEvents) Beat() []byte {
+	data, _ := json.Marshal(beat{e.m.spread.beat(), e.m.denials.tell()}) // never fails
+	return data
+}
 
 // Beaten implements cluster.Events.
-func (e nodeEvents) Beaten(from cluster.ID, data []byte) error { return e.m.spread.beaten(from, data) }
+func (e nodeEvents) Beaten(from cluster.ID, data []byte) error {
+	var b beat
+	if err := json.Unmarshal(data, &b); err != nil {
+		return err
+	}
+	e.m.denials.told(from, b.Denied)
+	e.m.spread.beaten(from, b.Parts)
+	return nil
+}
 
 // Part implements cluster.Events.
 func (e nodeEvents) Part(from cluster.ID, data []byte) error {
@@ -153,4 +170,9 @@ func (e nodeEvents) Part(from cluster.ID, data []byte) error {
 func (e nodeEvents) Missed(from cluster.ID) { e.m.broker.Go(func() { e.m.spread.missed(from) }) }
 
 // Turned implements cluster.Events.
-func (e nodeEvents) Turned(id cluster.ID) { e.m.broker.Go(func() { e.m.spread.turned(id) }) }
+func (e nodeEvents) Turned(id cluster.ID) {
+	if e.m.node.State(id) == cluster.Gone {
+		e.m.denials.forget(id)
+	}
+	e.m.broker.Go(func() { e.m.spread.turned(id) })
+}

@@ -123,15 +123,13 @@ func (m *Manager) remove(room, user string) (n int) {
 
 // Deny keeps a user out of the room for the duration d, calls [Room.Remove], and returns its
 // result. During that time, every join of the user returns ErrDenied, including [Manager.Join]. If
-// d is zero or negative, Deny ends an earlier Deny, and removes nobody. Deny is in force in all
-// processes when it returns without an error, also in those that start later. It is forgotten when
-// no process is left.
+// d is zero or negative, Deny ends an earlier Deny, and removes nobody. What [User.Deny] says of
+// several processes holds for it, too.
 func (r Room) Deny(ctx context.Context, user string, d time.Duration) (int, error) {
 	if err := cmp.Or(r.check(), checkUser(user)); err != nil {
 		return 0, err
 	}
-	n := r.m.deny(admission.Subject{User: user, Room: r.name}, d)
-	return r.m.everywhere(ctx, n, askDeny, &ask{User: user, Room: r.name, For: d})
+	return r.m.denials.deny(ctx, admission.Subject{User: user, Room: r.name}, d)
 }
 
 // LocalRooms returns the names of the rooms of this process, sorted, as of the call: all rooms that

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/cluster"
@@ -46,8 +45,6 @@ type spreader struct {
 	sent    *sync.Cond                         // on mu: out is shorter, or closed is set
 	closed  bool
 	fresh   map[string]freshRoom // rooms of which all nodes must be asked
-
-	unsure atomic.Bool // nodes have not said who is denied
 }
 
 // outPart is what the other nodes are to be told of a room.
@@ -431,11 +428,8 @@ func (s *spreader) answerOf(nodes []cluster.ID, rooms []string) (all []*parts.Me
 	return all
 }
 
-// beat is what a sign of life says: which parts are new, with their versions.
-func (s *spreader) beat() []byte {
-	if s.unsure.Swap(false) {
-		s.m.broker.Go(func() { s.m.learnDenials(context.Background()) })
-	}
+// beat returns which parts are new, with their versions.
+func (s *spreader) beat() map[string]uint64 {
 	first, again := s.dueRooms(time.Now())
 	for _, room := range first {
 		s.m.broker.Go(func() { s.askAll(room) })
@@ -445,8 +439,7 @@ func (s *spreader) beat() []byte {
 			s.askLater(id, again...)
 		}
 	}
-	data, _ := json.Marshal(s.clock.Due())
-	return data
+	return s.clock.Due()
 }
 
 // dueRooms returns some of the rooms of which not all nodes have answered yet, and those of which all
@@ -470,14 +463,8 @@ func (s *spreader) dueRooms(now time.Time) (first, again []string) {
 	return first, again
 }
 
-// beaten takes the sign of life of another node.
-func (s *spreader) beaten(from cluster.ID, data []byte) error {
-	var versions map[string]uint64
-	if len(data) > 0 {
-		if err := json.Unmarshal(data, &versions); err != nil {
-			return err
-		}
-	}
+// beaten takes what the sign of life of another node says of its parts.
+func (s *spreader) beaten(from cluster.ID, versions map[string]uint64) {
 	var stale []string
 	for name, version := range versions {
 		r := s.m.rooms.lock(name)
@@ -490,7 +477,6 @@ func (s *spreader) beaten(from cluster.ID, data []byte) error {
 		r.mu.Unlock()
 	}
 	s.askLater(from, stale...)
-	return nil
 }
 
 // missed asks a node for what it has in all rooms: it was not heard for some time.

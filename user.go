@@ -138,27 +138,17 @@ func (m *Manager) disconnect(id string, code CloseCode, reason string) (n int) {
 
 // Deny keeps the user out for the duration d, calls [User.Disconnect] with code 4403, and returns
 // its result. During that time, new connections are refused with 403 and Retry-After, and Register
-// returns ErrDenied. If d is zero or negative, Deny ends an earlier Deny, and closes nothing. Deny
-// is in force in all processes when it returns without an error, also in those that start later. It
-// is forgotten when no process is left.
+// returns ErrDenied. If d is zero or negative, Deny ends an earlier Deny, and closes nothing.
+//
+// When Deny returns without an error, it is in force in all processes, also in those that start
+// later. After an error that matches ErrUnavailable it is in force in this process; those that it
+// has not reached learn of it within some seconds once they can be reached. The processes keep it in
+// memory: it is forgotten when none is left. If it must last longer, let Authenticate refuse the user.
 func (u User) Deny(ctx context.Context, d time.Duration) (int, error) {
 	if err := checkUser(u.id); err != nil {
 		return 0, err
 	}
-	n := u.m.deny(admission.Subject{User: u.id}, d)
-	return u.m.everywhere(ctx, n, askDeny, &ask{User: u.id, For: d})
-}
-
-// deny is User.Deny or, with a room, Room.Deny in this process.
-func (m *Manager) deny(s admission.Subject, d time.Duration) (n int) {
-	m.revocations.Deny(s, d)
-	switch {
-	case d <= 0:
-		return 0
-	case s.Room != "":
-		return m.remove(s.Room, s.User)
-	}
-	return m.disconnect(s.User, CloseRefused, "denied")
+	return u.m.denials.deny(ctx, admission.Subject{User: u.id}, d)
 }
 
 func (u User) conns() []*Conn {

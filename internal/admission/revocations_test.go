@@ -36,7 +36,7 @@ func TestRevocationsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Revocations
 		for i := range 100_000 {
-			r.Deny(Subject{User: string(rune('a' + i))}, time.Second)
+			r.Deny(Subject{User: string(rune('a' + i))}, time.Second, 0)
 			time.Sleep(10 * time.Millisecond)
 		}
 		require.LessOrEqual(t, len(r.denied), 500)
@@ -68,4 +68,58 @@ func TestRevocationsAreKeptForDecisionsUnderWay(t *testing.T) {
 	require.Equal(t, &DeniedError{}, r.Find(alice, Subject{User: "mallory"}))
 	r.End()
 	require.Empty(t, r.revoked)
+}
+
+// Processes that tell each other what they know have the same denials, and the same digest: the newest
+// one of each subject.
+func TestMergedDenials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a, b Revocations
+		merge := func() {
+			t.Helper()
+			for _, d := range a.Denied() {
+				b.Merge(d)
+			}
+			for _, d := range b.Denied() {
+				a.Merge(d)
+			}
+			require.Equal(t, a.Digest(), b.Digest())
+		}
+		denied := func(r *Revocations, user string) bool {
+			return r.Check(0, Subject{User: user}) != nil
+		}
+		require.Zero(t, a.Digest())
+		mallory, bob, carol := Subject{User: "mallory"}, Subject{User: "bob"}, Subject{User: "carol"}
+		require.EqualValues(t, 7, a.Deny(mallory, time.Minute, 7))
+		require.NotEqual(t, a.Digest(), b.Digest())
+		require.NotZero(t, a.Digest())
+		merge()
+		require.True(t, denied(&b, "mallory"))
+
+		a.Deny(mallory, 0, 8) // b does not know
+		require.False(t, denied(&a, "mallory"))
+		merge()
+		require.False(t, denied(&b, "mallory"), "the older denial does not come back")
+		require.EqualValues(t, 9, b.Deny(mallory, time.Minute, 3), "it is newer whatever the clock says")
+		merge()
+		require.True(t, denied(&a, "mallory"))
+
+		a.Deny(bob, 0, 20) // not known here, but there
+		b.Deny(bob, time.Minute, 19)
+		b.Deny(carol, time.Hour, 20)
+		merge()
+		require.False(t, denied(&b, "bob"))
+		require.True(t, denied(&a, "carol"))
+		require.False(t, a.Merge(Denied{Subject: carol, Left: time.Hour, Stamp: 20}), "again")
+		require.False(t, a.Merge(Denied{Subject: carol, Left: -1, Stamp: 30}), "too late")
+
+		time.Sleep(time.Minute - time.Second)
+		require.True(t, denied(&a, "mallory"))
+		time.Sleep(time.Second)
+		require.False(t, denied(&a, "mallory"))
+		require.True(t, denied(&a, "carol"))
+		time.Sleep(time.Hour)
+		require.Zero(t, a.Digest())
+		require.Empty(t, a.Denied())
+	})
 }

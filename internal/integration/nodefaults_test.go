@@ -249,6 +249,61 @@ func TestNodesAskAgainForDenials(t *testing.T) {
 	})
 }
 
+// A denial that not all nodes could be told is in force everywhere some seconds after they can be reached,
+// also if they have not noticed the break; and so is its end.
+func TestNodesAgreeOnDenials(t *testing.T) {
+	for _, length := range []time.Duration{time.Second, time.Minute} {
+		t.Run(length.String(), func(t *testing.T) {
+			cluster(t, 3, realtime.Options{}, func(t *testing.T, ns *nodes) {
+				one, two := ns.two()
+				time.Sleep(time.Minute)
+				bob := two.open("bob")
+				carol := two.open("carol")
+				two.join("hall", carol)
+				breaks := func(do func()) {
+					t.Helper()
+					ns.engine.SetFaults(memengine.Faults{Down: true})
+					do()
+					time.Sleep(length)
+					ns.engine.SetFaults(memengine.Faults{})
+					time.Sleep(8 * time.Second)
+				}
+				breaks(func() {
+					_, err := one.User("bob").Deny(t.Context(), time.Hour)
+					require.ErrorIs(t, err, realtime.ErrUnavailable)
+					_, err = one.Room("hall").Deny(t.Context(), "carol", time.Hour)
+					require.ErrorIs(t, err, realtime.ErrUnavailable)
+				})
+				bob.requireEnd(realtime.CloseRefused)
+				require.Nil(t, carol.ended())
+				require.Empty(t, two.members("hall"))
+				for _, b := range ns.beds {
+					require.ErrorIs(t, b.dial("bob").err, realtime.ErrDenied)
+				}
+				breaks(func() {
+					_, err := one.User("bob").Deny(t.Context(), 0)
+					require.ErrorIs(t, err, realtime.ErrUnavailable)
+				})
+				for _, b := range ns.beds {
+					require.NoError(t, b.dial("bob").err)
+				}
+				breaks(func() { // both at once: the later call counts
+					_, _ = one.User("dave").Deny(t.Context(), time.Hour)
+					time.Sleep(time.Millisecond)
+					_, _ = two.User("dave").Deny(t.Context(), 0)
+					_, _ = one.User("erin").Deny(t.Context(), 0)
+					time.Sleep(time.Millisecond)
+					_, _ = two.User("erin").Deny(t.Context(), time.Hour)
+				})
+				for _, b := range ns.beds {
+					require.NoError(t, b.dial("dave").err)
+					require.ErrorIs(t, b.dial("erin").err, realtime.ErrDenied)
+				}
+			})
+		})
+	}
+}
+
 // A room that begins while another node cannot be reached for a moment is shown with the members of
 // that node all the same.
 func TestNodesBeginRoomsDuringABreak(t *testing.T) {
