@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -66,12 +67,16 @@ func (r Room) Latest(context.Context) ([]Message, error) {
 // a message that comes from another node, or else setLatest sets it for the others.
 func (b *broadcaster) setLatest(p *broker.Publication) (res Result, err error) {
 	at := state.Stamp{N: p.Position.Offset, Node: p.Position.Epoch}
-	if room := onlyRoom(&p.Target); room != "" {
+	room := onlyRoom(&p.Target)
+	if room != "" {
 		v := b.m.stateConfig.Value(room, &p.Message, at)
 		res.Matched, err = b.m.rooms.setLatest(room, v)
 		at = v.Stamp()
 	} else if c, ok := b.m.conns.byID.Get(p.Target.Conns[0]); ok {
 		res.Matched, err = c.setLatest(b.m.stateConfig.Value("", &p.Message, at))
+	}
+	if errors.Is(err, state.ErrShort) && room != "" && at.Node != b.m.stateConfig.Node {
+		b.m.spread.lacks(room)
 	}
 	if err != nil {
 		return Result{}, ErrFull

@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/realtime-go/realtime/broker"
 	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/metrics"
 	"github.com/realtime-go/realtime/internal/parts"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 // newNode returns the Manager as a node, alone or with the others that share its broker.
@@ -37,6 +40,12 @@ func (m *Manager) learn() {
 	}
 }
 
+// maxAhead is how far the clock of another node may be ahead of that of this one. A stamp beyond that
+// would make a value one that nobody can replace.
+const maxAhead = 24 * time.Hour
+
+var errAhead = errors.New("the stamp of a value is more than a day ahead")
+
 // sink is a Manager as its broker sees it.
 type sink struct{ m *Manager }
 
@@ -54,13 +63,17 @@ func (s sink) Deliver(p broker.Publication) {
 
 // deliverForeign delivers a publication of another process, and drops invalid ones.
 func (s sink) deliverForeign(p *broker.Publication) {
-	msg := (*Message)(&p.Message)
-	err := checkMessage(msg, s.m.opts.maxContent())
-	if err = cmp.Or(err, checkLatest(msg, (*Target)(&p.Target))); err != nil {
+	msg, to := (*Message)(&p.Message), (*Target)(&p.Target)
+	err := cmp.Or(checkMessage(msg, s.m.opts.maxContent()), checkTarget(to), checkLatest(msg, to))
+	if err != nil {
 		s.invalid(err)
 		return
 	}
 	if p.Message.Latest != "" {
+		if p.Position.Offset > uint64(time.Now().Add(maxAhead).UnixMicro()) {
+			s.invalid(errAhead)
+			return
+		}
 		_, _ = s.m.broadcast.setLatest(p) // its sender cannot be told that it does not fit
 		return
 	}
@@ -136,7 +149,7 @@ func (e nodeEvents) Sync(ctx context.Context) {
 
 // Beat implements cluster.Events.
 func (e nodeEvents) Beat() []byte {
-	data, _ := json.Marshal(beat{e.m.spread.beat(), e.m.denials.tell()}) // never fails
+	data, _ := wire.Marshal(beat{e.m.spread.beat(), e.m.denials.tell()}) // never fails
 	return data
 }
 
@@ -157,7 +170,7 @@ func (e nodeEvents) Part(from cluster.ID, data []byte) error {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return err
 	}
-	if err := checkPart(&m); err != nil {
+	if err := e.m.spread.check(&m); err != nil {
 		return err
 	}
 	if e.m.spread.take(from, &m) {

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/realtime-go/realtime/internal/cluster"
 	"github.com/realtime-go/realtime/internal/parts"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 const (
@@ -45,6 +47,7 @@ type spreader struct {
 	sent    *sync.Cond                         // on mu: out is shorter, or closed is set
 	closed  bool
 	fresh   map[string]freshRoom // rooms of which all nodes must be asked
+	lacking map[string]struct{}  // rooms that have not taken values because memory was short
 }
 
 // outPart is what the other nodes are to be told of a room.
@@ -63,7 +66,7 @@ func newSpreader(m *Manager) *spreader {
 	s := &spreader{
 		m: m, clock: parts.NewClock(), dirty: map[string]struct{}{},
 		stale: map[cluster.ID]map[string]struct{}{}, asking: map[cluster.ID]bool{},
-		fresh: map[string]freshRoom{},
+		fresh: map[string]freshRoom{}, lacking: map[string]struct{}{},
 	}
 	s.sent = sync.NewCond(&s.mu)
 	return s
@@ -99,7 +102,7 @@ func (s *spreader) flush() {
 
 // push queues a message to the other nodes. A room is locked, so that its messages have their order.
 func (s *spreader) push(room string, m *parts.Message) {
-	data, err := json.Marshal(m)
+	data, err := wire.Marshal(m)
 	if err != nil { // no: info and state are JSON
 		return
 	}
@@ -157,6 +160,14 @@ func (s *spreader) again(room string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fresh[room] = freshRoom{time.Now(), true}
+}
+
+// lacks notes that a room has not taken a value of another node because memory is short. All nodes are
+// asked when it is not any more.
+func (s *spreader) lacks(room string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lacking[room] = struct{}{}
 }
 
 // askedAll notes that all nodes have answered for a room.
@@ -230,7 +241,7 @@ func (s *spreader) takeAnswer(
 			m = &parts.Message{Version: a.Version}
 		}
 		m.Room, m.Prev = name, 0
-		if err := checkPart(m); err != nil {
+		if err := s.check(m); err != nil {
 			return others, nil, err
 		}
 		s.take(from, m)
@@ -247,7 +258,7 @@ func (s *spreader) takeLost(body json.RawMessage) {
 		return
 	}
 	for _, m := range all {
-		if m != nil && m.Prev == 0 && m.From != nil && checkPart(m) == nil {
+		if m != nil && m.Prev == 0 && m.From != nil && s.check(m) == nil {
 			s.adopt(*m.From, m)
 		}
 	}
@@ -279,29 +290,37 @@ func (s *spreader) take(from cluster.ID, m *parts.Message) (ask bool) {
 	return ask
 }
 
-// checkPart checks what another node says like what a client says.
-func checkPart(m *parts.Message) error {
+// check checks what another node says of its part like what a client says. Members that are not valid
+// are dropped and noted: the others must be shown all the same.
+func (s *spreader) check(m *parts.Message) error {
 	if m.Users < 0 || m.Conns < 0 || m.Prev != 0 && m.Version <= m.Prev {
 		return ErrInvalidMessage
 	}
 	for key, member := range m.Members {
-		if err := ValidName(key); err != nil {
-			return err
-		}
-		if member == nil {
-			continue
-		}
-		if member.User != "" {
-			if err := checkUser(member.User); err != nil {
-				return err
-			}
-		}
-		_, err := checkInfo(member.Info)
-		if _, bad := checkInfo(member.State); err != nil || bad != nil {
-			return ErrInvalidMessage
+		if err := checkForeign(m.Room, key, member); err != nil {
+			sink{s.m}.invalid(err)
+			delete(m.Members, key)
 		}
 	}
 	return nil
+}
+
+// checkForeign checks a member of a room at another node, or, if it is nil, only its key.
+func checkForeign(room, key string, m *parts.Member) error {
+	if m == nil || room == everybody {
+		if m != nil && m.User != key {
+			return ErrInvalidMessage
+		}
+		return ValidName(key)
+	}
+	if m.User != "" {
+		if err := checkUser(m.User); err != nil {
+			return err
+		}
+	}
+	_, badInfo := checkInfo(m.Info)
+	_, badState := checkInfo(m.State)
+	return cmp.Or(ValidName(key), badInfo, badState)
 }
 
 // askLater notes that a node must be asked for its part of rooms, and asks.
@@ -447,6 +466,12 @@ func (s *spreader) beat() map[string]uint64 {
 func (s *spreader) dueRooms(now time.Time) (first, again []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.lacking) > 0 && !s.m.stateConfig.Short() {
+		for room := range s.lacking {
+			s.fresh[room] = freshRoom{now, true}
+		}
+		clear(s.lacking)
+	}
 	for room, f := range s.fresh {
 		_, exists := s.m.rooms.index.Get(room)
 		switch {

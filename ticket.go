@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/cluster"
@@ -57,6 +58,9 @@ func (id Identity) passed() (p passedIdentity, err error) {
 		return p, fmt.Errorf("%w: Data of a ticket is no JSON", ErrInvalidMessage)
 	}
 	p = passedIdentity{User: id.UserID, Expires: id.ExpiresAt, Device: id.Device}
+	if last := time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC); p.Expires.After(last) {
+		p.Expires = last // JSON has no later time
+	}
 	p.Info, p.Data = append(p.Info, id.Info...), append(p.Data, data...)
 	return p, nil
 }
@@ -75,17 +79,23 @@ func ticketOf(r *http.Request) (ticket string, ok bool) {
 	return q.Get("ticket"), q.Has("ticket")
 }
 
+// ticketForm is the form of all tickets: the id of a node, and 26 letters and digits.
+var ticketForm = regexp.MustCompile(`^[0-9a-f]{12}[A-Z2-7]{26}$`)
+
+// errTicket does not say more: who guesses tickets learns nothing.
+var errTicket = fmt.Errorf("%w: the ticket is unknown, used or expired", ErrUnauthenticated)
+
 // redeem uses up a ticket, and returns its identity. It returns ErrUnauthenticated if the ticket is
 // not valid, and ErrUnavailable if the node that has issued it does not answer.
 func (m *Manager) redeem(ctx context.Context, ticket string) (Identity, error) {
 	at, ok := cluster.CutID(ticket)
-	if !ok {
-		return Identity{}, ErrUnauthenticated
+	if !ok || !ticketForm.MatchString(ticket) { // otherwise it would be sent to another node
+		return Identity{}, errTicket
 	}
 	if at == m.node.ID {
 		p, ok := m.tickets.Take(ticket)
 		if !ok {
-			return Identity{}, ErrUnauthenticated
+			return Identity{}, errTicket
 		}
 		return p.identity(), nil
 	}
@@ -96,7 +106,7 @@ func (m *Manager) redeem(ctx context.Context, ticket string) (Identity, error) {
 	_, refused := errors.AsType[*cluster.RefusedError](err)
 	switch {
 	case refused, errors.Is(err, cluster.ErrNoNode):
-		return Identity{}, ErrUnauthenticated
+		return Identity{}, errTicket
 	case err != nil:
 		return Identity{}, err
 	}
@@ -111,7 +121,7 @@ func (m *Manager) redeem(ctx context.Context, ticket string) (Identity, error) {
 func (m *Manager) answerTicket(ticket string) (any, error) {
 	p, ok := m.tickets.Take(ticket)
 	if !ok {
-		return nil, ErrUnauthenticated
+		return nil, errTicket
 	}
 	return p, nil
 }

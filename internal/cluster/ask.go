@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
+	"github.com/realtime-go/realtime/internal/wire"
 )
 
 const (
@@ -140,7 +141,7 @@ func (n *Node) ask(
 	if n.Alone() {
 		return nil, nil
 	}
-	text, err := json.Marshal(body)
+	text, err := wire.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +221,7 @@ func (p *pending) result() error {
 func (n *Node) sendQuestion(
 	ctx context.Context, subject string, kind Kind, q *question,
 ) (receivers int, err error) {
-	data, err := json.Marshal(q)
+	data, err := wire.Marshal(q)
 	if err != nil {
 		return 0, err
 	}
@@ -275,7 +276,7 @@ func (n *Node) asked(from ID, data []byte) error {
 		body, err := n.events.Answer(n.ctx, q.Method, q.Body)
 		a := question{ID: q.ID}
 		if err == nil {
-			a.Body, err = json.Marshal(body)
+			a.Body, err = wire.Marshal(body)
 		}
 		if err != nil {
 			a.Error = err.Error()

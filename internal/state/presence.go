@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/realtime-go/realtime/internal/sendqueue"
@@ -12,6 +13,9 @@ import (
 
 // ErrFull is returned if no more state can be kept.
 var ErrFull = errors.New("state: full")
+
+// ErrShort is an ErrFull because memory is short.
+var ErrShort = fmt.Errorf("%w: memory is short", ErrFull)
 
 // maxEntryBytes returns the size of the entries up to which a room shows them. A snapshot must fit
 // into a send queue.

@@ -52,6 +52,9 @@ func (c *Config) hold(bytes int64) {
 	c.Budget.Hold(bytes)
 }
 
+// Short reports whether memory is short: SetValue may return ErrShort.
+func (c *Config) Short() bool { return !c.fits(64 << 10) }
+
 // fits reports whether more memory may be taken. Bytes may be negative.
 func (c *Config) fits(bytes int64) bool {
 	return bytes <= 0 || !c.Budget.Pressed() && (c.Limit == 0 || c.held.Load()+bytes <= c.Limit)

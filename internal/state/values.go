@@ -100,14 +100,15 @@ func (r *Room) initValues() {
 
 // SetValue makes v the current value of its key, or removes the key, and stamps it. If v is of another
 // node, and the key has a value with a greater stamp, nothing happens. SetValue returns ErrFull if the
-// room has too many values, or if memory is short.
+// room has too many values, and ErrShort if memory is short. Values of other nodes may be twice as many:
+// what two nodes have taken at once, or while they could not reach each other, both must have.
 func (r *Room) SetValue(v *Value) error {
 	memory := v.memory
 	if old, has := r.values.table.get(v.key()); has {
 		memory -= old.memory
 	}
 	if !r.cfg.fits(memory) {
-		return ErrFull
+		return ErrShort
 	}
 	return r.setValue(v)
 }
@@ -125,8 +126,12 @@ func (r *Room) setValue(v *Value) error {
 	if has {
 		more, memory = more-old.size, memory-old.memory
 	}
-	if !removes && (!has && !r.takesKey(key) ||
-		more > 0 && vs.size+more > maxValueBytes) {
+	times := 1
+	if v.stamp.Node != r.cfg.Node {
+		times = 2
+	}
+	if !removes && (!has && !r.takesKey(key, times) ||
+		more > 0 && vs.size+more > times*maxValueBytes) {
 		return ErrFull
 	}
 	if removes {
@@ -203,11 +208,11 @@ func (r *Room) StampedValues() (values []*Value) {
 // Message returns the message. The caller must not change its content.
 func (v *Value) Message() broker.Message { return v.frames.Message }
 
-// takesKey reports whether there is place for another key. The frame with all keys must fit into a
-// send queue.
-func (r *Room) takesKey(key string) bool {
-	return r.values.table.len() < r.maxKeys() &&
-		r.values.keys+wire.KeySize(key) <= r.cfg.QueueBytes/4
+// takesKey reports whether there is place for another key, if there may be so many times as many as
+// usual. The frame with all keys must fit into a send queue.
+func (r *Room) takesKey(key string, times int) bool {
+	return r.values.table.len() < times*r.maxKeys() &&
+		r.values.keys+wire.KeySize(key) <= times*r.cfg.QueueBytes/4
 }
 
 // maxKeys returns how many values there may be.

@@ -445,3 +445,15 @@ func OrNil(p json.RawMessage) json.RawMessage {
 	}
 	return p
 }
+
+// Marshal is json.Marshal, but JSON in v keeps its size: json.Marshal writes < as \u003c also in a
+// json.RawMessage, which can make it larger than a limit that it has passed.
+func Marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
