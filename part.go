@@ -1,7 +1,6 @@
 package realtime
 
 import (
-	"slices"
 	"time"
 
 	"github.com/realtime-go/realtime/broker"
@@ -22,9 +21,7 @@ const (
 // partView is a room as package parts sees it.
 type partView struct{ r *room }
 
-// Show implements parts.View. If this node has a member with the key, too, one of the two gives way:
-// a client that has gone to the other node, or, of two that were given the key at the same time, that
-// of the smaller node.
+// Show implements parts.View. If this node has a member with the key, too, one of the two gives way.
 func (v partView) Show(key string, m *parts.Member, at cluster.ID) {
 	r := v.r
 	if r.name == everybody {
@@ -35,23 +32,26 @@ func (v partView) Show(key string, m *parts.Member, at cluster.ID) {
 		return
 	}
 	if own := r.useState().Own(key); own != nil {
-		v.giveWay(own, m, at)
+		r.giveWay(own, m, at)
 	}
 	e := wire.Entry{User: m.User, Info: m.Info, State: m.State, Away: m.Away}
 	r.state.ShowForeign(key, &e, m.Lost)
 }
 
-func (v partView) giveWay(own *state.Entry, other *parts.Member, at cluster.ID) {
-	r, m := v.r, own.Owner.(*membership)
+// giveWay decides between a member of this node and one of another node with the same key. Of two users,
+// the key is that of the one who had it first. A user's client has gone to the node where the member is
+// newer; if both stay, they are two pages, of which the older one gets another key.
+func (r *room) giveWay(own *state.Entry, other *parts.Member, at cluster.ID) {
+	m := own.Owner.(*membership)
 	same := m.conn.UserID() == other.User && other.User != ""
+	first := ownMember(own).Before(r.m.node.ID, other, at)
 	switch {
 	case same && other.Lost: // its client has come here, and that node gives it up
 	case same && m.detached:
 		r.m.broker.Go(func() { r.m.joins.leave(m.conn, r.name, nil) })
-	case slices.Compare(r.m.node.ID[:], at[:]) > 0:
-	case !same:
+	case !same && !first:
 		r.rekey(own)
-	case !own.Contested: // that node may be about to notice that the client is gone, or be dead
+	case same && first && !own.Contested: // this node may be about to notice that the client is gone
 		own.Contested = true
 		r.contest(own)
 	}
@@ -70,7 +70,7 @@ func (r *room) endContest(own *state.Entry) {
 		return
 	}
 	switch other, at := r.part.Best(own.Key); {
-	case other == nil || slices.Compare(r.m.node.ID[:], at[:]) > 0:
+	case other == nil || !ownMember(own).Before(r.m.node.ID, other, at):
 		own.Contested = false
 	case other.Lost || !r.m.node.Answers(at) || own.Owner.(*membership).detached:
 		// one of them is about to go
@@ -98,7 +98,7 @@ func (r *room) lostPart(m *membership) {
 	own := m.view.entry
 	r.changedPart(own.Key)
 	if other, at := r.part.Best(own.Key); other != nil {
-		partView{r}.giveWay(own, other, at)
+		r.giveWay(own, other, at)
 	}
 }
 
@@ -239,7 +239,7 @@ func (r *room) ownMember(key string) *parts.Member {
 // ownMember returns an entry of this node as the others learn of it.
 func ownMember(e *state.Entry) *parts.Member {
 	m := parts.MemberOf(&e.Entry)
-	m.Lost = e.Owner.(*membership).detached
+	m.Lost, m.Since = e.Owner.(*membership).detached, e.Since
 	return m
 }
 

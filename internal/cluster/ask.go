@@ -75,9 +75,10 @@ func (p *pending) settle() {
 
 // AskAll asks all other nodes and waits for their answers, for two seconds at most. It returns those
 // that have come and, if nodes have not answered or have answered with an error, an error that names
-// them. It matches broker.ErrUnavailable if a node cannot be reached.
+// them. It matches broker.ErrUnavailable if a node cannot be reached, also one that is not heard any
+// more, as long as its members may come back.
 func (n *Node) AskAll(ctx context.Context, method string, body any) ([]Answer, error) {
-	return n.ask(ctx, askTime, allSubject, n.Peers(), method, body)
+	return n.ask(ctx, askTime, allSubject, n.peers.awaited(), method, body)
 }
 
 // AskRoom asks the nodes that are interested in a room, for a quarter of a second at most. Otherwise
@@ -178,7 +179,7 @@ func (n *Node) ask(
 	case <-n.ctx.Done():
 		return nil, broker.ErrClosed
 	}
-	peers := n.Peers()
+	peers := n.peers.awaited()
 	n.asking.mu.Lock()
 	defer n.asking.mu.Unlock()
 	if subject == allSubject {

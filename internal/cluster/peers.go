@@ -83,6 +83,19 @@ func (ps *peers) alive() (ids []ID) {
 	return ids
 }
 
+// awaited returns the nodes that must answer a question to all: those that are not alive, too, unless
+// they have said goodbye or are gone. They may only be cut off.
+func (ps *peers) awaited() (ids []ID) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for id, p := range ps.all {
+		if !p.ended {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // sweep returns the nodes that are lost or gone since the last call, and forgets those that are gone.
 // After the lease, the members of a node have the time of a grace to come back.
 func (ps *peers) sweep(grace time.Duration) (turned []ID) {

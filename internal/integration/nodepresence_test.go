@@ -112,8 +112,19 @@ func TestNodesHandOverMembers(t *testing.T) {
 			ns.engine.Cut(ns.buses[0], true)
 			time.Sleep(8 * time.Second)
 		},
+		"killed just now": func(ns *nodes, p *page) {
+			ns.engine.Cut(ns.buses[0], true)
+			time.Sleep(100 * time.Millisecond)
+		},
 		"shut down": func(ns *nodes, p *page) {
 			require.NoError(ns.t, ns.beds[0].Close())
+			time.Sleep(time.Second)
+		},
+		"shutting down": func(ns *nodes, p *page) {
+			slow := ns.beds[0].stalled("slow") // so it takes some time
+			ns.beds[0].fillQueue(realtime.ToUser("slow"), 70, 1)
+			go func() { _ = ns.beds[0].Shutdown(context.Background()) }()
+			ns.t.Cleanup(slow.unstall)
 			time.Sleep(time.Second)
 		},
 	} {
@@ -136,12 +147,14 @@ func TestNodesHandOverMembers(t *testing.T) {
 				again.say(`{"type":"join","id":1,"room":"hall","presence":true,"state":2}`)
 				time.Sleep(time.Minute)
 				f.see(watcher).same(three.Manager)
-				require.NotContains(t, strings.Join(f.log, " "), "gone")
+				log := strings.Join(f.log, " ")
+				require.NotContains(t, log, "gone")
+				require.Equal(t, 1, strings.Count(log, "new alice"), log)
 				require.Equal(t, `2`, string(f.entries["key1"].State))
 				require.False(t, f.entries["key1"].Away)
 				require.Len(t, f.entries, 4)
 				require.Empty(t, plain.got())
-				if name != "killed" {
+				if !strings.HasPrefix(name, "killed") {
 					require.Zero(t, one.Stats().Rooms, "the first node has given it up")
 				}
 				page.lose()
@@ -151,8 +164,7 @@ func TestNodesHandOverMembers(t *testing.T) {
 }
 
 // A page whose node was killed, and that comes to another node at once, has the key there that it is
-// told, whichever node is greater: others may see two members of the user until the dead node is
-// noticed.
+// told, whichever node is greater.
 func TestNodesTellPagesTheirKeys(t *testing.T) {
 	for i := range 10 {
 		cluster(t, 3, shared(), func(t *testing.T, ns *nodes) {
@@ -180,6 +192,47 @@ func TestNodesTellPagesTheirKeys(t *testing.T) {
 			page.lose()
 		})
 	}
+}
+
+// Nobody gets the key of another user's member, also not at a node that does not know it yet.
+func TestNodesLeaveKeysToWhoHasThem(t *testing.T) {
+	for i := range 6 { // either node may be the greater one
+		cluster(t, 3, shared(), func(t *testing.T, ns *nodes) {
+			one, two, three := ns.beds[i%2], ns.beds[1-i%2], ns.beds[2]
+			watcher, third := one.openV1(realtime.Identity{UserID: "watcher"}), three.openV1(realtime.Identity{UserID: "third"})
+			f, g := one.watch(watcher, "hall", ""), three.watch(third, "hall", "")
+			victim := one.page("victim", "key1")
+			victim.say(`{"type":"join","id":1,"room":"hall","presence":true,"state":1}`)
+			time.Sleep(time.Minute)
+			evil := two.page("evil", "key1")
+			evil.say(`{"type":"join","id":1,"room":"hall","state":2}`)
+			for range 20 {
+				time.Sleep(time.Second)
+				for _, one := range []*fold{f.see(watcher), g.see(third)} {
+					require.Equal(t, "victim", one.entries["key1"].User)
+					require.Len(t, one.entries, 4)
+					require.Len(t, one.log, 4, "%v", one.log)
+				}
+			}
+		})
+	}
+}
+
+// Two pages of a user with the same key at two nodes are one member for a moment, and then two.
+func TestNodesSeparatePages(t *testing.T) {
+	cluster(t, 3, shared(), func(t *testing.T, ns *nodes) {
+		one, two := ns.two()
+		watcher := ns.beds[2].openV1(realtime.Identity{UserID: "watcher"})
+		f := ns.beds[2].watch(watcher, "hall", "")
+		for i, b := range []*bed{one, two} {
+			b.page("alice", "key1").say(`{"type":"join","id":1,"room":"hall","presence":true,"state":%d}`, i)
+			time.Sleep(time.Minute)
+		}
+		f.see(watcher).same(ns.beds[2].Manager)
+		require.Len(t, f.entries, 3)
+		require.Equal(t, "1", string(f.entries["key1"].State))
+		require.NotContains(t, strings.Join(f.log, " "), "gone")
+	})
 }
 
 // A change that was lost is found as soon as another one follows.

@@ -38,6 +38,16 @@ type Member struct {
 	Away  bool            `json:"away,omitempty"`
 	// Lost says that the connection is lost, or the node: the client may come back at another node.
 	Lost bool `json:"lost,omitempty"`
+	// Since is when it became a member at its node, in milliseconds of Unix time.
+	Since int64 `json:"since,omitempty"`
+}
+
+// Before reports whether m, at one node, became a member before o, at another one.
+func (m *Member) Before(at cluster.ID, o *Member, other cluster.ID) bool {
+	if m.Since != o.Since {
+		return m.Since < o.Since
+	}
+	return slices.Compare(at[:], other[:]) < 0
 }
 
 // MemberOf returns an entry as part of a message.
@@ -46,7 +56,7 @@ func MemberOf(e *wire.Entry) *Member {
 }
 
 func (m *Member) equal(o *Member) bool {
-	return m.User == o.User && m.Away == o.Away && m.Lost == o.Lost && bytes.Equal(m.Info, o.Info) &&
+	return m.User == o.User && m.Away == o.Away && m.Lost == o.Lost && m.Since == o.Since && bytes.Equal(m.Info, o.Info) &&
 		bytes.Equal(m.State, o.State)
 }
 
@@ -215,23 +225,51 @@ func (r *Room) show(key string) {
 	r.view.Show(key, m, at)
 }
 
-// Best returns the member with a key that is shown if this node has none, and its node: one that is
-// not lost, and else that of the node with the greatest ID, so that all nodes show the same one. It
-// returns nil if there is none.
+// Best returns the member with a key that is shown if this node has none, and its node. It returns nil if
+// there is none. All nodes show the same one: of those that are not lost, or else of all, the key is that
+// of the user who had it first, and of that user's members the newest is shown, to whose node the client
+// has gone.
 func (r *Room) Best(key string) (best *Member, at cluster.ID) {
+	if len(r.keys[key]) == 1 { // nearly always
+		at = r.keys[key][0]
+		return r.member(at, key), at
+	}
+	owner, at := r.choose(key, func(m *Member, at cluster.ID, than *Member, other cluster.ID) bool {
+		return m.Before(at, than, other)
+	})
+	if owner == nil || owner.User == "" {
+		return owner, at
+	}
+	return r.choose(key, func(m *Member, at cluster.ID, than *Member, other cluster.ID) bool {
+		mine, its := m.User == owner.User, than.User == owner.User
+		return mine && (!its || than.Before(other, m, at))
+	})
+}
+
+// choose returns the member with a key that is better than all others. One that is not lost is always
+// better.
+func (r *Room) choose(
+	key string, better func(m *Member, at cluster.ID, than *Member, other cluster.ID) bool,
+) (best *Member, at cluster.ID) {
 	for _, id := range r.keys[key] {
-		m := r.held[id].members[key]
-		if r.held[id].lost {
-			copied := *m
-			copied.Away, copied.Lost = true, true
-			m = &copied
-		}
-		if best == nil || best.Lost && !m.Lost ||
-			best.Lost == m.Lost && slices.Compare(id[:], at[:]) > 0 {
+		m := r.member(id, key)
+		if best == nil || best.Lost && !m.Lost || best.Lost == m.Lost && better(m, id, best, at) {
 			best, at = m, id
 		}
 	}
 	return best, at
+}
+
+// member returns a member as it is now: that of a node that is lost is away.
+func (r *Room) member(id cluster.ID, key string) *Member {
+	p := r.held[id]
+	m := p.members[key]
+	if p.lost {
+		copied := *m
+		copied.Away, copied.Lost = true, true
+		return &copied
+	}
+	return m
 }
 
 // SetLost notes that a node is not heard any more, or is again. Its members are away meanwhile.

@@ -51,6 +51,8 @@ const (
 type Entry struct {
 	Owner     any  // what the hub keeps with an entry of this node
 	Contested bool // another node has given its key, too; set by the hub
+	// Since is when an entry of this node was added, in milliseconds of Unix time.
+	Since int64
 
 	room    *Room
 	foreign bool // of another node, see Room.ShowForeign
@@ -175,7 +177,9 @@ func (r *Room) AddEntry(user, key string, info, state []byte) *Entry {
 	if !r.cfg.fits(int64(len(state))) {
 		state = nil
 	}
-	e := &Entry{room: r, Entry: wire.Entry{User: user, Info: info, State: state}}
+	e := &Entry{
+		room: r, Since: time.Now().UnixMilli(), Entry: wire.Entry{User: user, Info: info, State: state},
+	}
 	other := key == ""
 	for e.Key = key; other || r.presence.taken(e.Key, user); other = false {
 		e.Key = rand.Text()[:keyLength]
@@ -243,14 +247,15 @@ func (r *Room) ShowForeign(key string, e *wire.Entry, lost bool) {
 }
 
 // taken reports whether a new entry of a user cannot have a key. For watchers who have not heard
-// that the entry of another user is gone, it would become one of this user. A user may take a key
-// whose connection to another node is lost: its client has come from there.
+// that the entry of another user is gone, it would become one of this user. A user may take their own key
+// from another node: its client has come from there, though that node may not have noticed, or may be
+// dead.
 func (p *presence) taken(key, user string) bool {
 	c := p.table.cells[key]
 	if c == nil {
 		return false
 	}
-	return c.value.User != user || user == "" || !c.gone && !c.value.lost
+	return c.value.User != user || user == "" || !c.gone && !c.value.foreign
 }
 
 // put notes that an entry has changed, and takes so many more bytes than before.
