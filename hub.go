@@ -354,7 +354,6 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 		ctx = detached
 	}
 	m.capacity.Close()
-	m.node.Leave()
 	m.drain(ctx)
 	err := m.await(ctx)
 	m.closed.Store(true)

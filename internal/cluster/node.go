@@ -117,14 +117,6 @@ func (n *Node) Wait(ctx context.Context) {
 	}
 }
 
-// Leave says goodbye to the other nodes: the clients of this one are about to go to them. It still
-// receives and answers what they send, until Close.
-func (n *Node) Leave() {
-	if !n.Alone() {
-		n.tell(KindBye, nil)
-	}
-}
-
 // Close says goodbye to the other nodes, and ends all waiting. It may be called again.
 func (n *Node) Close() {
 	n.closing.Do(func() {
