@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -22,9 +24,32 @@ const attemptTimeout = 30 * time.Second
 
 // dialer makes connections.
 type dialer struct {
-	url    string
-	opts   *DialOptions
-	tokens *tokens
+	url     string
+	opts    *DialOptions
+	tokens  *tokens
+	tickets *tokens
+}
+
+// newDialer chooses a presence key for all connections of a client, unless the URL has one: so its
+// member stays the same if it comes to another process of the server.
+func newDialer(address string, o *DialOptions) dialer {
+	if u, err := url.Parse(address); err == nil && !u.Query().Has("presence_key") {
+		address = withQuery(address, "presence_key", rand.Text())
+	}
+	return dialer{url: address, opts: o, tokens: newTokens(o.Token), tickets: newTokens(o.Ticket)}
+}
+
+// withQuery adds a value to the query of a URL, which otherwise stays as it is.
+func withQuery(address, key, value string) string {
+	address, fragment, has := strings.Cut(address, "#")
+	sign := "?"
+	if strings.Contains(address, "?") {
+		sign = "&"
+	}
+	if address += sign + key + "=" + url.QueryEscape(value); has {
+		address += "#" + fragment
+	}
+	return address
 }
 
 // checkURL returns an error without the URL, which may contain secrets.
@@ -49,7 +74,15 @@ func (d *dialer) connect(ctx context.Context) (*link, *welcome, error) {
 	if err != nil {
 		return nil, nil, &DialError{Err: err}
 	}
-	l, err := d.dial(ctx, header)
+	ticket, err := d.tickets.next(ctx)
+	if err != nil {
+		return nil, nil, &DialError{Err: err}
+	}
+	address := d.url
+	if ticket != "" {
+		address = withQuery(address, "ticket", ticket)
+	}
+	l, err := d.dial(ctx, address, header)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -73,7 +106,7 @@ func (d *dialer) header(ctx context.Context) (http.Header, error) {
 	return h, err
 }
 
-func (d *dialer) dial(ctx context.Context, header http.Header) (*link, error) {
+func (d *dialer) dial(ctx context.Context, address string, header http.Header) (*link, error) {
 	l := &link{
 		pingInterval: d.opts.PingInterval, pongTimeout: d.opts.PongTimeout,
 		states: newStateFrames(), answers: make(chan frame, maxAnswers),
@@ -83,7 +116,7 @@ func (d *dialer) dial(ctx context.Context, header http.Header) (*link, error) {
 	tripper := &roundTripper{transport: d.opts.HTTPClient.Transport, link: l}
 	client := *d.opts.HTTPClient
 	client.Transport = tripper
-	ws, res, err := websocket.Dial(ctx, d.url, &websocket.DialOptions{
+	ws, res, err := websocket.Dial(ctx, address, &websocket.DialOptions{
 		HTTPClient: &client, HTTPHeader: header, Subprotocols: []string{realtime.V1},
 	})
 	if err != nil {

@@ -23,6 +23,11 @@ type DialOptions struct {
 	// token is needed. An error that matches realtime.ErrUnauthenticated ends the client; after any
 	// other error there is another attempt. Nil, or an empty token: the header is not sent.
 	Token func(ctx context.Context) (string, error)
+	// Ticket returns a ticket of [realtime.Manager.IssueTicket], which the application gets from its
+	// server. It is called for each attempt to connect, because a ticket opens one connection, and
+	// the ticket is added to the query of the URL. Otherwise the rules of Token apply. Nil, or an
+	// empty ticket: none is added.
+	Ticket func(ctx context.Context) (string, error)
 	// Header is sent with each attempt to connect. It must not be changed after Dial.
 	Header http.Header
 	// HTTPClient makes the connections. Its Transport determines TLS and proxies, its Jar the

@@ -43,7 +43,7 @@ func newSession(url string, opts *DialOptions) *session {
 	}
 	s.requests = newRequests(&s.opts)
 	s.sends = make(chan struct{}, s.opts.PendingSends)
-	s.dialer = dialer{url: url, opts: &s.opts, tokens: newTokens(&s.opts)}
+	s.dialer = newDialer(url, &s.opts)
 	s.stream = newStream(s.opts.QueueMessages)
 	s.members = &members{requests: s.requests, stream: s.stream}
 	s.inbox = &inbox{requests: s.requests, stream: s.stream}
@@ -68,6 +68,7 @@ func (s *session) run(ctx context.Context) {
 	s.reportState(State{Phase: Closed, Err: err})
 	s.work.Wait()
 	s.dialer.tokens.wait()
+	s.dialer.tickets.wait()
 }
 
 // runConnections makes one connection after another until the client must not reconnect, and

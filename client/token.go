@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// maxTokens is the number of calls of DialOptions.Token that may run at the same time.
+// maxTokens is the number of calls of DialOptions.Token, and of Ticket, that may run at the same time.
 const maxTokens = 8
 
 // tokens gets tokens from the application. A function that does not return blocks nothing: its
@@ -15,8 +15,8 @@ type tokens struct {
 	slots chan struct{}
 }
 
-func newTokens(o *DialOptions) *tokens {
-	return &tokens{fetch: o.Token, slots: make(chan struct{}, maxTokens)}
+func newTokens(fetch func(context.Context) (string, error)) *tokens {
+	return &tokens{fetch: fetch, slots: make(chan struct{}, maxTokens)}
 }
 
 // next waits until ctx ends. It holds no lock while fetch runs, so fetch may use the client.
