@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -122,6 +123,9 @@ func New(o *Options) *Manager {
 // open opens the broker, in the background unless it is in memory.
 func (m *Manager) open(inMemory bool) {
 	m.node.Open(nodeEvents{m}, m.opts.Timeouts.Resume)
+	if !m.node.Alone() {
+		m.opts.Logger.Info("realtime: this process is a node", slog.String("node", m.nodeName()))
+	}
 	var ctx context.Context
 	ctx, m.cancel = context.WithCancel(context.Background())
 	if inMemory {

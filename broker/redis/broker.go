@@ -124,9 +124,9 @@ func (b *Broker) begin(outer context.Context) (ctx context.Context, end func(), 
 	if !b.gate.enter() {
 		return nil, nil, errClosed
 	}
-	if b.cut.told() {
+	if err := b.cut.err(); err != nil {
 		b.gate.leave()
-		return nil, nil, errCut
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(outer, b.options.Timeout, errTimeout)
 	stop := context.AfterFunc(b.ctx, cancel)

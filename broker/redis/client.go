@@ -67,6 +67,7 @@ func (b *Broker) connect() {
 			close(b.connected)
 			return
 		}
+		b.cut.failed(err)
 		if !again.wait(b.ctx) {
 			return
 		}

@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -15,16 +17,34 @@ type cutoff struct {
 	down  int // links that are not in force
 	is    bool
 	timer *time.Timer // runs while a link is down and the Sink was not told
+	why   error       // how the last attempt to connect has failed
 	ended bool
 }
 
 func newCutoff(b *Broker) *cutoff { return &cutoff{b: b, down: len(b.links)} }
 
-// told reports whether the Sink knows that the broker is cut off.
-func (c *cutoff) told() bool {
+// err returns an error with the reason if the Sink knows that the broker is cut off.
+func (c *cutoff) err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.is
+	switch {
+	case !c.is:
+		return nil
+	case c.why == nil:
+		return errCut
+	}
+	return fmt.Errorf("%w: %w", errCut, c.why)
+}
+
+// failed notes and logs why an attempt to connect has failed.
+func (c *cutoff) failed(err error) {
+	if c.b.ctx.Err() != nil {
+		return
+	}
+	c.mu.Lock()
+	c.why = err
+	c.mu.Unlock()
+	c.b.log.Log(c.b.ctx, slog.LevelError, "", "redis: cannot connect", slog.Any("error", err))
 }
 
 // begin starts the time, when no link is in force yet.
@@ -55,6 +75,9 @@ func (c *cutoff) up() {
 	c.mu.Lock()
 	c.down--
 	all := c.down == 0
+	if all {
+		c.why = nil
+	}
 	if all && c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil

@@ -1,7 +1,9 @@
 package redis_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -250,6 +252,29 @@ func TestNoServer(t *testing.T) {
 	began := time.Now()
 	require.NoError(t, a.Close(t.Context()))
 	require.Less(t, time.Since(began), 5*time.Second)
+}
+
+// Why there is no connection is logged, and errors say it.
+func TestReasonIsTold(t *testing.T) {
+	s := start(t)
+	var log bytes.Buffer
+	for name, o := range map[string]*redis.Options{
+		"WRONGPASS":          {Addrs: []string{s.addr()}, Password: "x"},
+		"connection refused": {Addrs: []string{"127.0.0.1:1"}},
+	} {
+		log.Reset()
+		o.Timeout, o.Logger = 200*time.Millisecond, slog.New(slog.NewTextHandler(&log, nil))
+		if name == "WRONGPASS" {
+			s.do("CONFIG", "SET", "requirepass", "y")
+		}
+		a := join(t, o)
+		eventually(t, func() bool { return len(a.isCut()) == 1 })
+		_, err := a.Publish(t.Context(), note("room/a", 1))
+		require.ErrorIs(t, err, broker.ErrUnavailable)
+		require.ErrorContains(t, err, name)
+		require.NoError(t, a.Close(t.Context()))
+		require.Contains(t, log.String(), name)
+	}
 }
 
 // Close returns with its context although the server hangs in the middle of calls.

@@ -93,7 +93,8 @@ func (l *link) serve(client rueidis.Client) (served bool) {
 		OnSubscription: func(s rueidis.PubSubSubscription) { l.subscription(s) },
 	})
 	defer l.drop(number)
-	if l.restore(conn, number) != nil {
+	if err := l.restore(conn, number); err != nil {
+		l.b.cut.failed(err)
 		return false
 	}
 	heard := time.Now()

@@ -46,7 +46,8 @@ type Options struct {
 	// what the server has kept, but receivers are told that they may have missed publications.
 	// Wrong use of this option makes receivers miss publications without notice.
 	Durable bool
-	// Logger receives errors that are returned to no caller. Default: slog.Default().
+	// Logger receives errors that are returned to no caller, such as why there is no connection.
+	// Default: slog.Default().
 	Logger *slog.Logger
 }
 

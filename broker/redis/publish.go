@@ -47,7 +47,7 @@ func (b *Broker) Publish(
 			kept++
 		}
 	}
-	if kept == 0 && err != nil && b.cut.told() && outer.Err() == nil && b.gate.enter() {
+	if kept == 0 && err != nil && b.cut.err() != nil && outer.Err() == nil && b.gate.enter() {
 		err, end = nil, b.gate.leave // this needs no engine
 	}
 	if err != nil {
