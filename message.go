@@ -76,7 +76,7 @@ type Message struct {
 	// not Ephemeral. Empty: the message is no value.
 	//
 	// If the broker serves several processes, each keeps the values that arrive while a room has
-	// members there. If two processes set a key at the same time, all keep the same one of the two values.
+	// members there. If two set a key at the same time, all keep the same one of the two values.
 	Latest string
 	// Ephemeral marks an event that has no value later, such as the input of a player, or a reaction.
 	// What is so until it changes, such as the position of a cursor, is the state of a member, see
