@@ -109,7 +109,7 @@ var workloads = []struct {
 	name string
 	run  func(*cluster, sizes, numbers) error
 }{
-	{"publish", (*cluster).publishing}, {"join", (*cluster).joining},
+	{"publish", (*cluster).publishing}, {"stream", (*cluster).streaming}, {"join", (*cluster).joining},
 	{"churn", (*cluster).churning}, {"return", (*cluster).returning},
 }
 

@@ -12,8 +12,9 @@ import (
 // sizes says how much is done.
 type sizes struct {
 	publishFor   time.Duration
-	rooms        int // with one publisher each
+	rooms        int
 	members      int // of each of these rooms
+	publishers   int // of these, when many publish
 	joiners      int
 	joins        int // of new rooms, by each of them
 	watchers     int // of the room in which churners come and go
@@ -26,12 +27,12 @@ type sizes struct {
 }
 
 var full = sizes{
-	publishFor: 5 * time.Second, rooms: 10, members: 30, joiners: 50, joins: 100, watchers: 50, churns: 20,
+	publishFor: 5 * time.Second, rooms: 10, members: 30, publishers: 16, joiners: 50, joins: 100, watchers: 50, churns: 20,
 	returning: 10_000, perRoom: 100, missed: 5, textSize: 100, dialTogether: 50,
 }
 
 var quick = sizes{
-	publishFor: 200 * time.Millisecond, rooms: 2, members: 6, joiners: 4, joins: 5, watchers: 4, churns: 2,
+	publishFor: 200 * time.Millisecond, rooms: 2, members: 6, publishers: 3, joiners: 4, joins: 5, watchers: 4, churns: 2,
 	returning: 60, perRoom: 20, missed: 2, textSize: 100, dialTogether: 20,
 }
 
@@ -97,9 +98,20 @@ func closeAll(clients []*client) {
 	}
 }
 
-// publishing lets one member of each room publish, again when the answer and its own copy have come.
+// publishing lets one member of each room publish.
 func (c *cluster) publishing(s sizes, out numbers) error {
-	room := func(i int) string { return fmt.Sprint("publish", i%s.rooms) }
+	return c.publish(s, 1, "one publisher", out)
+}
+
+// streaming lets many members of each room publish.
+func (c *cluster) streaming(s sizes, out numbers) error {
+	return c.publish(s, s.publishers, "many publishers", out)
+}
+
+// publish lets some members of each room publish, each again when the answer and a copy for each of its
+// messages have come.
+func (c *cluster) publish(s sizes, publishers int, name string, out numbers) error {
+	room := func(i int) string { return fmt.Sprint(name[:3], i%s.rooms) }
 	clients, err := c.connect(s.rooms*s.members, s.dialTogether, func(i int, one *client) error {
 		_, err := one.join(room(i), nil, false)
 		return err
@@ -112,16 +124,18 @@ func (c *cluster) publishing(s sizes, out numbers) error {
 	var took []time.Duration
 	sent := make([]int, s.rooms)
 	var lasted time.Duration
-	err = c.measured(out, "delivery", func() (int, error) {
+	err = c.measured(out, name+": delivery", func() (int, error) {
 		began := time.Now()
-		err := all(s.rooms, func(i int) error {
-			for time.Since(began) < s.publishFor {
+		err := all(s.rooms*publishers, func(i int) error {
+			for n := 1; time.Since(began) < s.publishFor; n++ {
 				now := time.Now()
 				if err := clients[i].publish(room(i), s.textSize); err != nil {
 					return err
 				}
-				sent[i]++
-				if err := clients[i].await(sent[i]); err != nil {
+				mu.Lock()
+				sent[i%s.rooms]++
+				mu.Unlock()
+				if err := clients[i].await(n); err != nil {
 					return err
 				}
 				mu.Lock()
@@ -146,9 +160,9 @@ func (c *cluster) publishing(s sizes, out numbers) error {
 		}
 	}
 	slices.Sort(took)
-	out["publish, p50, ms"] = float64(took[len(took)/2].Microseconds()) / 1000
-	out["publish, p99, ms"] = float64(took[len(took)*99/100].Microseconds()) / 1000
-	out["publish, 1/s"] = float64(len(took)) / lasted.Seconds()
+	out[name+": publish, p50, ms"] = float64(took[len(took)/2].Microseconds()) / 1000
+	out[name+": publish, p99, ms"] = float64(took[len(took)*99/100].Microseconds()) / 1000
+	out[name+": publish, 1/s"] = float64(len(took)) / lasted.Seconds()
 	return nil
 }
 
