@@ -109,7 +109,9 @@ func TestDurableServer(t *testing.T) {
 
 // brief returns options with a short timeout that lead through a proxy.
 func brief(p *proxy) *redis.Options {
-	return &redis.Options{Addrs: []string{p.addr()}, Timeout: 300 * time.Millisecond}
+	o := &redis.Options{Addrs: []string{p.addr()}, Timeout: 300 * time.Millisecond}
+	o.Logger = slog.New(slog.DiscardHandler)
+	return o
 }
 
 // calls calls all methods that need the engine.
@@ -204,7 +206,9 @@ func TestHangingServerIsCutInTime(t *testing.T) {
 func TestContextEndsCall(t *testing.T) {
 	s := start(t)
 	p := newProxy(t, s.addr())
-	a := join(t, &redis.Options{Addrs: []string{p.addr()}})
+	o := brief(p)
+	o.Timeout = 0
+	a := join(t, o)
 	a.subscribe("room/a")
 	p.stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -281,7 +285,9 @@ func TestReasonIsTold(t *testing.T) {
 func TestCloseWhileServerHangs(t *testing.T) {
 	s := start(t)
 	p := newProxy(t, s.addr())
-	a := join(t, &redis.Options{Addrs: []string{p.addr()}})
+	o := brief(p)
+	o.Timeout = 0
+	a := join(t, o)
 	a.subscribe("room/a")
 	p.stop()
 	failed := make(chan error)

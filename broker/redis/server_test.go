@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -99,4 +100,6 @@ func (s *server) do(words ...string) rueidis.RedisResult {
 }
 
 // options returns options of a broker on the server.
-func (s *server) options() *redis.Options { return &redis.Options{Addrs: []string{s.addr()}} }
+func (s *server) options() *redis.Options {
+	return &redis.Options{Addrs: []string{s.addr()}, Logger: slog.New(slog.DiscardHandler)}
+}

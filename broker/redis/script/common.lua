@@ -2,11 +2,12 @@
 -- ARGV[2] a generation for buckets that begin a new one, ARGV[3] how long a stream is remembered
 -- after its last publication, in microseconds like all times here.
 --
--- A stream is a head (hash), a log of records (list), the measures of these records (list: time,
+-- A stream is a head (string), a log of records (list), the measures of these records (list: time,
 -- sum of sizes, size, time to live, sender), ids with their order (hash and list), cursors (hash),
 -- and how much of a shared stream each sender uses (hash). Offsets are dense: the elements of an
 -- offset in the lists are found by its distance from the base, after which records are stored.
--- Those up to the floor are discarded; they are removed a bounded number at a time.
+-- Those up to the floor are discarded; they are removed some at a time. Heads and measures are packed,
+-- which takes Lua a tenth of the time that text does.
 --
 -- The log is no stream of Redis, because that takes 4 KiB even for one small record.
 local call = redis.call
@@ -15,6 +16,9 @@ local forget = tonumber(ARGV[3])
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local HOUR, SECOND, SWEEP = 3600000000, 1000000, 256
+-- Discarded records are removed when there are so many, or a quarter of what is kept, or about so many
+-- bytes.
+local FEW, FEWBYTES = 32, 65536
 
 local function text(n) return string.format('%.0f', n) end
 
@@ -40,34 +44,30 @@ local function keys(i)
   }
 end
 
-local numbers = {
-  'first', 'top', 'floor', 'base', 'at', 'sum', 'floorsum', 'age', 'until', 'lead', 'leadsum',
-}
+local HEAD, MEASURE = '<dddddddddddds', '<dddd'
 
--- load returns the head of a stream, or nil.
-local function load(k)
-  local v = call('HMGET', k.head, 'why', unpack(numbers))
-  if not v[2] then return nil end
-  local h = {why = v[1]}
-  for i, name in ipairs(numbers) do h[name] = tonumber(v[i + 1]) end
+-- head returns the head of a stream in a key, or nil.
+local function head(key)
+  local v = call('GET', key)
+  if not v then return nil end
+  local h = {}
+  h.first, h.top, h.floor, h.base, h.at, h.sum, h.floorsum, h.age, h['until'], h.lead, h.leadsum,
+    h.due, h.why = struct.unpack(HEAD, v)
   return h
 end
 
+local function load(k) return head(k.head) end
+
 local function save(k, h)
-  local v = {'why', h.why}
-  for _, name in ipairs(numbers) do
-    v[#v + 1] = name
-    v[#v + 1] = text(h[name])
-  end
-  call('HSET', k.head, unpack(v))
+  call('SET', k.head, struct.pack(HEAD, h.first, h.top, h.floor, h.base, h.at, h.sum, h.floorsum,
+    h.age, h['until'], h.lead, h.leadsum, h.due, h.why), 'KEEPTTL')
 end
 
 local function parse(line)
-  local at, sum, size, ttl, sender = string.match(line, '^(%d+):(%d+):(%d+):(%d+):(.*)$')
-  return {
-    at = tonumber(at), sum = tonumber(sum), size = tonumber(size), ttl = tonumber(ttl),
-    sender = sender,
-  }
+  local m = {}
+  m.at, m.sum, m.size, m.ttl = struct.unpack(MEASURE, line)
+  m.sender = string.sub(line, 33)
+  return m
 end
 
 local function measure(k, h, offset)
@@ -105,12 +105,13 @@ local function discard(k, h, offset, why)
   end
 end
 
--- expire discards what is too old.
+-- expire discards what is too old. Before due, nothing is.
 local function expire(k, h)
+  if h.age <= 0 or h.floor == h.top or now < h.due then return end
   local function good(o) return o >= h.top or measure(k, h, o + 1).at + h.age > now end
-  if h.age > 0 and not good(h.floor) then
-    discard(k, h, search(h.floor, h.top, good), 'expired')
-  end
+  if not good(h.floor) then discard(k, h, search(h.floor, h.top, good), 'expired') end
+  h.due = 0
+  if h.floor < h.top then h.due = measure(k, h, h.floor + 1).at + h.age end
 end
 
 -- bound discards what is too much.
@@ -151,7 +152,8 @@ local function sweep(k, h)
   local to = h.floor
   if h.lead > 0 then to = math.min(to, h.lead) end
   local n = math.min(to - h.base, SWEEP)
-  if n > 0 then
+  local kept = h.top - h.floor
+  if n > 0 and (n >= math.min(FEW, kept / 4) or n * (h.sum - h.floorsum) > FEWBYTES * kept) then
     call('LTRIM', k.measures, n, -1)
     call('LTRIM', k.log, n, -1)
     h.base = h.base + n

@@ -17,7 +17,7 @@ local function begin(k, genkey, high)
   call('UNLINK', k.log, k.measures, k.ids, k.order, k.cursors, k.usage)
   return {
     first = first, top = first - 1, floor = first - 1, why = '', base = first - 1, at = 0, sum = 0,
-    floorsum = 0, age = 0, ['until'] = 0, lead = 0, leadsum = 0,
+    floorsum = 0, age = 0, ['until'] = 0, lead = 0, leadsum = 0, due = 0,
   }, first
 end
 
@@ -49,7 +49,7 @@ local function append(k, h, p)
   h.at = math.max(now, h.at)
   h.top, h.sum = h.top + 1, h.sum + p.size
   if h.lead > 0 then use(k, h, p.sender, p.size) end
-  local line = table.concat({text(h.at), text(h.sum), text(p.size), text(p.ttl), p.sender}, ':')
+  local line = struct.pack(MEASURE, h.at, h.sum, p.size, p.ttl) .. p.sender
   call('RPUSH', k.log, p.payload)
   if call('RPUSH', k.measures, line) == 1 then
     born(h, k.log)
@@ -82,7 +82,7 @@ local function part(genkey, k, p)
     if first then return {DUPLICATE, gen, tonumber(string.match(first, '^%d+')), 0, 0} end
   end
   if not h then h, high = begin(k, genkey, high) end
-  h.age = p.age
+  if p.age ~= h.age then h.age, h.due = p.age, 0 end
   if p.inbox or p.shared then count(k, h) end
   if p.shared then
     expire(k, h)
@@ -103,7 +103,7 @@ local function part(genkey, k, p)
   save(k, h)
   local was = h['until']
   remember(k, h)
-  if h['until'] ~= was then call('HSET', k.head, 'until', text(h['until'])) end
+  if h['until'] ~= was then save(k, h) end
   local mark = math.max(now, h.top)
   if mark > high + SECOND then call('HSET', genkey, 'high', text(mark)) end
   local prev = visible(h, h.top - 1)
