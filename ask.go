@@ -44,7 +44,9 @@ type ask struct {
 	Reason string        `json:"reason,omitempty"`
 	Nodes  []cluster.ID  `json:"nodes,omitempty"`
 	Stamp  uint64        `json:"stamp,omitempty"`
-	Ticket string        `json:"ticket,omitempty"`
+	// Buckets are those of denials.
+	Buckets []int  `json:"buckets,omitempty"`
+	Ticket  string `json:"ticket,omitempty"`
 }
 
 var errQuestion = errors.New("unknown question")
@@ -65,7 +67,7 @@ func (m *Manager) answer(ctx context.Context, method string, body json.RawMessag
 	case askJoin:
 		return m.joinUser(ctx, a.User, a.Room)
 	case askDenials:
-		return m.revocations.Denied(), nil
+		return m.revocations.Denied(a.Buckets), nil
 	case askOnline:
 		return m.users.online(a.Users), nil
 	case askConns:

@@ -32,6 +32,7 @@ import (
 // application, a socket or a broker runs.
 type Manager struct {
 	opts     Options
+	started  time.Time
 	counters metrics.Counters
 	log      *ratelog.Logger
 	wheel    *timerwheel.Wheel
@@ -52,7 +53,7 @@ type Manager struct {
 	joins     joins
 	events    *roomEvents
 	detached  *detached
-	announcer announcer
+	announcer *announcer
 	broadcast *broadcaster
 	publisher publisher
 
@@ -81,13 +82,14 @@ type Manager struct {
 // New panics if Options.Origins has an entry that is not an origin, Options.AllowedHosts an entry
 // that is not a name, or Options.TrustProxies an entry that is not an address.
 func New(o *Options) *Manager {
-	m := &Manager{opts: o.resolved()}
+	m := &Manager{opts: o.resolved(), started: time.Now()}
 	m.endpoint = newEndpoint(m) // may panic, so before anything is started
 	m.log = ratelog.New(m.opts.Logger, time.Second)
 	m.wheel = timerwheel.New(m.background.Go)
 	m.evictor = newEvictor(m)
 	m.broker = recovery.NewBroker(m.opts.Broker)
-	m.node, m.spread, m.denials = m.newNode(), newSpreader(m), newDenials(m)
+	m.node, m.spread = m.newNode(), newSpreader(m)
+	m.denials = newDenials(m)
 	m.fetcher = recovery.NewFetcher(
 		m.broker, &m.counters, m.log, m.opts.Limits.QueueMessages/4, m.opts.maxContent())
 	m.compressor = wire.NewCompressor(m.opts.CompressFrom, &m.speakers,

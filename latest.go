@@ -67,7 +67,7 @@ func (r Room) Latest(context.Context) ([]Message, error) {
 // a message that comes from another node, or else setLatest sets it for the others.
 func (b *broadcaster) setLatest(p *broker.Publication) (res Result, err error) {
 	at := state.Stamp{N: p.Position.Offset, Node: p.Position.Epoch}
-	room := onlyRoom(&p.Target)
+	room, foreign := onlyRoom(&p.Target), at.N != 0
 	if room != "" {
 		v := b.m.stateConfig.Value(room, &p.Message, at)
 		res.Matched, err = b.m.rooms.setLatest(room, v)
@@ -75,7 +75,7 @@ func (b *broadcaster) setLatest(p *broker.Publication) (res Result, err error) {
 	} else if c, ok := b.m.conns.byID.Get(p.Target.Conns[0]); ok {
 		res.Matched, err = c.setLatest(b.m.stateConfig.Value("", &p.Message, at))
 	}
-	if errors.Is(err, state.ErrShort) && room != "" && at.Node != b.m.stateConfig.Node {
+	if errors.Is(err, state.ErrShort) && room != "" && foreign {
 		b.m.spread.lacks(room)
 	}
 	if err != nil {

@@ -130,7 +130,7 @@ func (s sink) Cut(cut bool) {
 // beat is what a sign of life says.
 type beat struct {
 	Parts  map[string]uint64 `json:"parts,omitempty"`  // the versions of parts that are new, by room
-	Denied uint64            `json:"denied,omitempty"` // a digest of all denials
+	Denied []byte            `json:"denied,omitempty"` // digests of all denials, see denials.tell
 }
 
 // nodeEvents is a Manager as its node sees it.
@@ -159,7 +159,7 @@ func (e nodeEvents) Beaten(from cluster.ID, data []byte) error {
 	if err := json.Unmarshal(data, &b); err != nil {
 		return err
 	}
-	e.m.denials.told(from, b.Denied)
+	e.m.denials.compare(from, b.Denied)
 	e.m.spread.beaten(from, b.Parts)
 	return nil
 }

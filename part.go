@@ -127,8 +127,8 @@ func (r *room) tellForeign(
 ) {
 	if r.name != everybody {
 		r.notifyOf(inRoom, user)
-	} else if notice := r.m.announcer.encode(inAll, user); notice != nil {
-		r.m.announcer.tellAll(notice, nil)
+	} else {
+		r.m.announcer.tellLater(announcement{message: inAll, user: user})
 	}
 }
 
@@ -214,10 +214,11 @@ func (r *room) flushPart() {
 	if r.part == nil || !r.part.Dirty() || r.m.capacity.Closed() {
 		return
 	}
-	m := r.part.Flush(r.m.spread.clock.Next(r.name), r.ownMember)
 	if r.part.Quiet() {
+		r.part.Flush(r.m.spread.clock.Skip(), r.ownMember)
 		return
 	}
+	m := r.part.Flush(r.m.spread.clock.Next(r.name), r.ownMember)
 	r.fillPart(m)
 	r.m.spread.push(r.name, m)
 }
@@ -245,7 +246,9 @@ func ownMember(e *state.Entry) *parts.Member {
 
 // fillPart fills in what a message says about the whole part.
 func (r *room) fillPart(m *parts.Message) {
-	m.Room, m.Users, m.Conns = r.name, r.ownUsers(), int(r.shown)
+	if m.Room, m.Conns = r.name, int(r.shown); r.policy.show == ShowCount { // otherwise the members tell
+		m.Users = len(r.users)
+	}
 }
 
 // wholePart returns the whole own part. The room is locked.

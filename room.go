@@ -174,21 +174,22 @@ type room struct {
 	subject *cluster.Subject // what other nodes send to the room
 	state   *state.Room      // nil if the room uses none
 
-	mu        sync.Mutex
-	members   []member
-	users     map[string]attendance
-	peakUsers int              // see shrink.Delete
-	detached  []*membership    // of detached sessions
-	holds     int32            // joins in progress and detached sessions
-	shown     int32            // connections in the roster
-	part      *parts.Room      // what is shown of members of other nodes; nil if there are none
-	foreign   Count            // of the members of other nodes
-	elsewhere map[string]int32 // connections of users at other nodes
-	plain     int32            // members that speak the plain protocol
-	dead      bool             // removed from the index; a new room can have the name
-	changes   uint64           // of the roster
-	lists     *memberLists     // nil before a client has asked for one
-	queue     *roomQueue       // nil while no event waits for OnRoom
+	mu            sync.Mutex
+	members       []member
+	users         map[string]attendance
+	peakUsers     int              // see shrink.Delete
+	detached      []*membership    // of detached sessions
+	holds         int32            // joins in progress and detached sessions
+	shown         int32            // connections in the roster
+	part          *parts.Room      // what is shown of members of other nodes; nil if there are none
+	foreign       Count            // of the members of other nodes
+	elsewhere     map[string]int32 // connections of users at other nodes
+	peakElsewhere int              // see shrink.Delete
+	plain         int32            // members that speak the plain protocol
+	dead          bool             // removed from the index; a new room can have the name
+	changes       uint64           // of the roster
+	lists         *memberLists     // nil before a client has asked for one
+	queue         *roomQueue       // nil while no event waits for OnRoom
 }
 
 // attendance is how many connections of a user are in the roster of a room, and how many of these
@@ -609,24 +610,13 @@ func (r *room) count() Count {
 	return n
 }
 
-// ownUsers returns the number of users with connections at this node.
-func (r *room) ownUsers() int {
-	n := len(r.users)
-	for user, conns := range r.elsewhere {
-		if r.users[user].conns <= conns {
-			n--
-		}
-	}
-	return n
-}
-
 // foreignConns notes that a user has more connections at other nodes, or fewer.
 func (r *room) foreignConns(user string, more int32) {
 	if r.elsewhere == nil {
 		r.elsewhere = map[string]int32{}
 	}
 	if r.elsewhere[user] += more; r.elsewhere[user] <= 0 {
-		delete(r.elsewhere, user)
+		r.elsewhere = shrink.Delete(r.elsewhere, user, &r.peakElsewhere)
 	}
 	now := r.users[user]
 	now.conns += more

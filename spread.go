@@ -114,8 +114,8 @@ func (s *spreader) push(room string, m *parts.Message) {
 	}
 }
 
-// send sends what is queued, that of different rooms at once. What is lost is found by the versions in
-// the signs of life.
+// send sends what is queued, that of different rooms at once. The versions in the signs of life find
+// what is lost.
 func (s *spreader) send() {
 	for {
 		some := s.takeOut()

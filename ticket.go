@@ -82,7 +82,7 @@ func ticketOf(r *http.Request) (ticket string, ok bool) {
 // ticketForm is the form of all tickets: the id of a node, and 26 letters and digits.
 var ticketForm = regexp.MustCompile(`^[0-9a-f]{12}[A-Z2-7]{26}$`)
 
-// errTicket does not say more: who guesses tickets learns nothing.
+// errTicket does not say more, so that guesses teach nothing.
 var errTicket = fmt.Errorf("%w: the ticket is unknown, used or expired", ErrUnauthenticated)
 
 // redeem uses up a ticket, and returns its identity. It returns ErrUnauthenticated if the ticket is
@@ -105,6 +105,8 @@ func (m *Manager) redeem(ctx context.Context, ticket string) (Identity, error) {
 	body, err := m.node.Ask(ctx, at, askTicket, &ask{Ticket: ticket})
 	_, refused := errors.AsType[*cluster.RefusedError](err)
 	switch {
+	case errors.Is(err, cluster.ErrNoNode) && !m.node.Alone() && time.Since(m.started) < tickets.Time:
+		return Identity{}, ErrUnavailable // that node may have ended before this one began
 	case refused, errors.Is(err, cluster.ErrNoNode):
 		return Identity{}, errTicket
 	case err != nil:

@@ -100,8 +100,8 @@ func (u User) Send(ctx context.Context, typ string, content any) (Result, error)
 // Disconnect closes all connections of the user with [Conn.Close], in all processes, ends the user's
 // detached sessions, and returns how many connections it closed. It discards tickets for the user,
 // and refuses connections that are being admitted: with 403 if Authenticate is running, and with
-// code 4403 if OnConnect is running. Authenticate decides about later connections: first make it refuse the user, and then
-// call Disconnect, or use [User.Deny].
+// code 4403 if OnConnect is running. Authenticate decides about later connections: first make it
+// refuse the user, and then call Disconnect, or use [User.Deny].
 //
 // Disconnect does not wait for the close frames. Nothing that is sent after it has returned reaches
 // the connections. With a broker that connects several processes, it waits for their answers, for

@@ -176,8 +176,6 @@ type serverConn struct {
 func (l *link) replace(conn rueidis.DedicatedClient) {
 	ctx, cancel := context.WithTimeout(l.b.ctx, l.b.options.Timeout)
 	defer cancel()
-	was := l.server
-	l.server = serverConn{}
 	id, err := conn.Do(ctx, conn.B().ClientId().Build()).AsInt64()
 	if err != nil {
 		return
@@ -188,9 +186,10 @@ func (l *link) replace(conn rueidis.DedicatedClient) {
 	}
 	_, run, _ := strings.Cut(info, "run_id:")
 	run, _, _ = strings.Cut(run, "\r")
-	if l.server = (serverConn{run, id}); was.id != 0 && was.run == run {
-		_ = conn.Do(ctx, conn.B().ClientKill().Id(was.id).Build()).Error()
+	if l.server.id != 0 && l.server.run == run {
+		_ = conn.Do(ctx, conn.B().ClientKill().Id(l.server.id).Build()).Error()
 	}
+	l.server = serverConn{run, id}
 }
 
 // ssubscribe subscribes a connection to channels of one bucket.

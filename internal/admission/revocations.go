@@ -1,13 +1,9 @@
 package admission
 
 import (
-	"fmt"
-	"hash/fnv"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/realtime-go/realtime/internal/shrink"
 )
 
 // Subject is a user who is kept out: of a room, or of the server if Room is empty.
@@ -26,15 +22,13 @@ type Revocations struct {
 	first   uint64 // number of revoked[0]; numbers begin with 1
 	revoked []Subject
 	pending int // decisions under way
-	denied  map[Subject]denial
-	purgeAt int // the size of denied at which entries that have ended are forgotten
+	denied  denials
 }
 
 const (
 	// maxRevoked bounds how many revocations are remembered for the decisions under way. A
 	// decision that is older than all of them fails.
 	maxRevoked = 10_000
-	minDenied  = 64
 	// unsureTime is when a client may try again whose decision was too old to tell.
 	unsureTime = time.Second
 )
@@ -83,49 +77,6 @@ func (r *Revocations) Revoke(s Subject) {
 	r.revoked = append(r.revoked, s)
 }
 
-// denial says until when a subject is kept out.
-type denial struct {
-	until time.Time
-	// stamp says which of two denials is the newer one. ended means that it was ended: until that time
-	// other processes may still have an older one.
-	stamp uint64
-	ended bool
-}
-
-// endedTime is how long a process remembers that nobody is to be kept out, if it does not know of
-// whom the others may know.
-const endedTime = time.Hour
-
-// Deny makes decisions about s fail for a time. Zero or less ends an earlier Deny. It returns a stamp
-// that is at least the given one, and greater than that of any denial of s before.
-func (r *Revocations) Deny(s Subject, d time.Duration, stamp uint64) uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	before := r.denied[s]
-	next := denial{until: now.Add(d), stamp: max(stamp, before.stamp+1)}
-	if d <= 0 {
-		next.ended, next.until = true, before.until
-		if !now.Before(before.until) {
-			next.until = now.Add(endedTime)
-		}
-	}
-	r.set(s, next, now)
-	return next.stamp
-}
-
-// set sets a denial. r.mu is held.
-func (r *Revocations) set(s Subject, d denial, now time.Time) {
-	if len(r.denied) >= max(r.purgeAt, minDenied) {
-		r.denied = shrink.Filter(r.denied, func(d denial) bool { return now.Before(d.until) })
-		r.purgeAt = 2 * len(r.denied)
-	}
-	if r.denied == nil {
-		r.denied = make(map[Subject]denial)
-	}
-	r.denied[s] = d
-}
-
 // Check returns an error that matches ErrDenied if s is kept out, or nil.
 func (r *Revocations) Check(began Decision, s Subject) error {
 	if e := r.Find(began, s); e != nil {
@@ -141,11 +92,8 @@ func (r *Revocations) Find(began Decision, s Subject) *DeniedError {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if d, ok := r.denied[s]; ok {
-		switch left := time.Until(d.until); {
-		case left <= 0:
-			delete(r.denied, s)
-		case !d.ended:
+	if d, ok := r.denied.all[s]; ok && !d.ended {
+		if left := time.Until(d.until); left > 0 {
 			return &DeniedError{Left: left}
 		}
 	}
@@ -175,59 +123,4 @@ func (r *Revocations) Removed(began Decision, room string) (users []string, ok b
 		}
 	}
 	return users, true
-}
-
-// Denied is what one process tells another of a subject: that it is kept out for some more time, or
-// that it is not any more.
-type Denied struct {
-	Subject
-	Left  time.Duration
-	Stamp uint64
-	Ended bool
-}
-
-// Denied returns all denials.
-func (r *Revocations) Denied() []Denied {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make([]Denied, 0, len(r.denied))
-	for s, d := range r.denied {
-		if left := time.Until(d.until); left > 0 {
-			all = append(all, Denied{s, left, d.stamp, d.ended})
-		}
-	}
-	return all
-}
-
-// Merge takes a denial of another process, if it is newer than that of this one. It reports whether it
-// is, and now keeps the subject out.
-func (r *Revocations) Merge(d Denied) (keepsOut bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if d.Left <= 0 || d.Stamp <= r.denied[d.Subject].stamp {
-		return false
-	}
-	now := time.Now()
-	r.set(d.Subject, denial{now.Add(d.Left), d.Stamp, d.Ended}, now)
-	return !d.Ended
-}
-
-// settledTime is how long a denial must still last to count in a digest: it does not end everywhere at
-// the same moment.
-const settledTime = 2 * time.Second
-
-// Digest is equal in two processes that have the same denials, and hardly ever in two others. It is
-// zero if there are none.
-func (r *Revocations) Digest() (sum uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	for s, d := range r.denied {
-		if d.until.Sub(now) > settledTime {
-			h := fnv.New64a()
-			_, _ = fmt.Fprintf(h, "%q %q %d", s.User, s.Room, d.stamp) // never fails
-			sum ^= h.Sum64()
-		}
-	}
-	return sum
 }

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"net/netip"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +40,7 @@ func TestRevocationsAreForgotten(t *testing.T) {
 			r.Deny(Subject{User: string(rune('a' + i))}, time.Second, 0)
 			time.Sleep(10 * time.Millisecond)
 		}
-		require.LessOrEqual(t, len(r.denied), 500)
+		require.LessOrEqual(t, len(r.denied.all), 500)
 		r.Revoke(Subject{User: "nobody decides anything"})
 		require.Empty(t, r.revoked)
 		began := r.Begin()
@@ -70,29 +71,38 @@ func TestRevocationsAreKeptForDecisionsUnderWay(t *testing.T) {
 	require.Empty(t, r.revoked)
 }
 
+var everywhere = func() (all []int) {
+	for i := range Buckets {
+		all = append(all, i)
+	}
+	return all
+}()
+
 // Processes that tell each other what they know have the same denials, and the same digest: the newest
 // one of each subject.
 func TestMergedDenials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a, b Revocations
+		a.Share(time.Hour)
+		b.Share(time.Hour)
 		merge := func() {
 			t.Helper()
-			for _, d := range a.Denied() {
+			for _, d := range a.Denied(everywhere) {
 				b.Merge(d)
 			}
-			for _, d := range b.Denied() {
+			for _, d := range b.Denied(everywhere) {
 				a.Merge(d)
 			}
-			require.Equal(t, a.Digest(), b.Digest())
+			require.Equal(t, a.Digests(), b.Digests())
 		}
 		denied := func(r *Revocations, user string) bool {
 			return r.Check(0, Subject{User: user}) != nil
 		}
-		require.Zero(t, a.Digest())
+		require.Zero(t, a.Digests())
 		mallory, bob, carol := Subject{User: "mallory"}, Subject{User: "bob"}, Subject{User: "carol"}
 		require.EqualValues(t, 7, a.Deny(mallory, time.Minute, 7))
-		require.NotEqual(t, a.Digest(), b.Digest())
-		require.NotZero(t, a.Digest())
+		require.NotEqual(t, a.Digests(), b.Digests())
+		require.NotZero(t, a.Digests())
 		merge()
 		require.True(t, denied(&b, "mallory"))
 
@@ -113,13 +123,52 @@ func TestMergedDenials(t *testing.T) {
 		require.False(t, a.Merge(Denied{Subject: carol, Left: time.Hour, Stamp: 20}), "again")
 		require.False(t, a.Merge(Denied{Subject: carol, Left: -1, Stamp: 30}), "too late")
 
-		time.Sleep(time.Minute - time.Second)
+		dave := Subject{User: "dave"}
+		b.Deny(dave, time.Hour, 30)
+		a.Deny(dave, time.Second, 31) // a does not know that it is a shorter one
+		time.Sleep(2 * time.Second)
+		require.False(t, denied(&a, "dave"))
+		merge()
+		require.False(t, denied(&b, "dave"), "the later one counts, also when its time has passed")
+		require.False(t, denied(&a, "dave"))
+
+		time.Sleep(time.Minute - 3*time.Second)
 		require.True(t, denied(&a, "mallory"))
 		time.Sleep(time.Second)
 		require.False(t, denied(&a, "mallory"))
 		require.True(t, denied(&a, "carol"))
 		time.Sleep(time.Hour)
-		require.Zero(t, a.Digest())
-		require.Empty(t, a.Denied())
+		require.Zero(t, a.Digests())
+		require.Empty(t, a.Denied(everywhere))
+		require.Empty(t, a.denied.all)
+		require.Empty(t, a.denied.ends)
 	})
+}
+
+// Without other processes nothing is remembered of a denial that has ended.
+func TestDenialsOfOneProcess(t *testing.T) {
+	var r Revocations
+	r.Deny(Subject{User: "alice"}, 0, 0)
+	r.Deny(Subject{User: "bob"}, time.Hour, 0)
+	r.Deny(Subject{User: "bob"}, 0, 0)
+	require.NoError(t, r.Check(0, Subject{User: "bob"}))
+	require.Empty(t, r.denied.all)
+	require.Zero(t, r.Digests())
+}
+
+// Denials are in many buckets, and each is told with its bucket.
+func TestBucketsOfDenials(t *testing.T) {
+	var r Revocations
+	for i := range 1000 {
+		r.Deny(Subject{User: strconv.Itoa(i), Room: "room"}, time.Hour, 0)
+	}
+	n := 0
+	for i := range Buckets {
+		some := len(r.Denied([]int{i}))
+		require.InDelta(t, 1000/Buckets, some, 20)
+		require.NotZero(t, r.Digests()[i])
+		n += some
+	}
+	require.Equal(t, 1000, n)
+	require.Empty(t, r.Denied([]int{-1, Buckets}))
 }

@@ -188,9 +188,9 @@ func (n *Node) ask(
 	return p.answers, p.result()
 }
 
-// concede expects no more answers if all nodes that are alive have answered: who else got the question
-// has been heard by now, or is a connection of a machine that is gone and that the engine still keeps.
-// The lock is held.
+// concede expects no more answers if all nodes that are alive have answered. Another receiver is a
+// connection of a machine that is gone, which the engine still keeps; or it is a node that began a moment
+// ago, and has nothing to answer with. The lock is held.
 func (p *pending) concede(peers []ID) {
 	for _, id := range peers {
 		if !p.from[id] {

@@ -287,6 +287,17 @@ func TestNodesAgreeOnDenials(t *testing.T) {
 				for _, b := range ns.beds {
 					require.NoError(t, b.dial("bob").err)
 				}
+				_, err := two.User("frank").Deny(t.Context(), time.Hour)
+				require.NoError(t, err)
+				ns.engine.Cut(ns.buses[1], true)
+				_, err = one.User("frank").Deny(t.Context(), time.Second)
+				require.Error(t, err)
+				time.Sleep(length)
+				ns.engine.Cut(ns.buses[1], false)
+				time.Sleep(20 * time.Second)
+				for _, b := range ns.beds { // the later call counts, also though its time is over
+					require.NoError(t, b.dial("frank").err)
+				}
 				breaks(func() { // both at once: the later call counts
 					_, _ = one.User("dave").Deny(t.Context(), time.Hour)
 					time.Sleep(time.Millisecond)

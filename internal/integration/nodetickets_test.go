@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -35,7 +36,7 @@ func TestNodesTakeTickets(t *testing.T) {
 			require.NoError(t, err)
 			return ticket
 		}
-		synctest.Wait()
+		time.Sleep(time.Minute)
 		ticket := issue(one)
 		require.Equal(t, valid, connect(two, ticket))
 		for _, b := range ns.beds {
@@ -58,8 +59,12 @@ func TestNodesTakeTickets(t *testing.T) {
 		require.NoError(t, three.Close())
 		synctest.Wait()
 		require.Equal(t, later, connect(two, ticket), "a new ticket is of another node")
-		time.Sleep(15 * time.Second)
+		four := ns.add(o)
+		synctest.Wait()
+		require.Equal(t, later, connect(four, ticket), "it does not know which nodes there have been")
+		time.Sleep(30 * time.Second)
 		require.Equal(t, invalid, connect(two, ticket))
+		require.Equal(t, invalid, connect(four, ticket))
 	})
 }
 
@@ -68,10 +73,11 @@ func TestNodesPassOnIdentities(t *testing.T) {
 	engine := memengine.New(1)
 	defer engine.Close()
 	got := make(chan realtime.Identity, 1)
-	one := realtime.New(&realtime.Options{Broker: engine.Broker()})
+	discard := slog.New(slog.DiscardHandler)
+	one := realtime.New(&realtime.Options{Broker: engine.Broker(), Logger: discard})
 	defer one.Close()
 	two := realtime.New(&realtime.Options{
-		Broker: engine.Broker(),
+		Broker: engine.Broker(), Logger: discard,
 		OnConnect: func(_ context.Context, c *realtime.Conn) error {
 			got <- c.Identity()
 			return nil

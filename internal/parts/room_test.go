@@ -255,3 +255,32 @@ func TestEmptyPartIsNotHeld(t *testing.T) {
 	require.False(t, r.Receive(id(1), &Message{Version: 5}))
 	require.False(t, r.Holds(id(1)))
 }
+
+// A room that nobody else has is quiet until another node says something of it, or asks.
+func TestQuiet(t *testing.T) {
+	asked := func() *Room {
+		r := NewRoom(&nobodyWatches{})
+		require.False(t, r.Quiet(), "nobody was asked")
+		r.FoundNobody()
+		require.True(t, r.Quiet())
+		return r
+	}
+	other := cluster.NewID()
+	r := asked()
+	require.False(t, r.Receive(other, &Message{Version: 1}))
+	require.True(t, r.Quiet(), "it has nothing of the room")
+	require.True(t, r.Receive(other, &Message{Prev: 1, Version: 2}))
+	require.False(t, r.Quiet(), "it tells of changes")
+	r = asked()
+	r.Receive(other, &Message{Version: 1, Conns: 1})
+	require.False(t, r.Quiet())
+	r = asked()
+	r.Heard()
+	require.False(t, r.Quiet())
+}
+
+type nobodyWatches struct{}
+
+func (nobodyWatches) Show(string, *Member, cluster.ID) {}
+func (nobodyWatches) Attend(string, int)               {}
+func (nobodyWatches) Recount(int, int)                 {}

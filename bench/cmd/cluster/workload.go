@@ -188,6 +188,9 @@ func (c *cluster) joining(s sizes, out numbers) error {
 	})
 }
 
+// staying is how long a churner stays, and stays away: long enough that each is told of.
+const staying = 120 * time.Millisecond
+
 // churning lets clients come and go in a room in which others watch who is there.
 func (c *cluster) churning(s sizes, out numbers) error {
 	const room = "churn"
@@ -209,9 +212,11 @@ func (c *cluster) churning(s sizes, out numbers) error {
 				if _, err := one.join(room, nil, false); err != nil {
 					return err
 				}
+				time.Sleep(staying)
 				if err := one.leave(room); err != nil {
 					return err
 				}
+				time.Sleep(staying)
 			}
 			return nil
 		})
