@@ -56,7 +56,7 @@ func run(repeats int, nodes, only string, small bool) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", dir+"/", "github.com/realtime-go/realtime/bench/peers/...")
+	build := exec.Command("go", "build", "-o", dir+"/", "github.com/realtime-go/realtime/bench/nodes/...")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w\n%s", err, out)
 	}
